@@ -1,0 +1,276 @@
+//! Socket addresses: families, the packed form kept in slots, and which may be talked to.
+
+use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+/// One of the two DHTs: IPv4 and IPv6 have separate tables and stores (BEP 32).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Family {
+    /// The DHT of IPv4 nodes.
+    V4,
+    /// The DHT of IPv6 nodes.
+    V6,
+}
+
+impl Family {
+    /// Both, IPv4 first.
+    pub const ALL: [Self; 2] = [Self::V4, Self::V6];
+
+    /// The family of an address. An IPv4-mapped IPv6 address counts as IPv4.
+    pub fn of(addr: &SocketAddr) -> Self {
+        match addr.ip().to_canonical() {
+            IpAddr::V4(_) => Self::V4,
+            IpAddr::V6(_) => Self::V6,
+        }
+    }
+
+    pub(crate) const fn index(self) -> usize {
+        self as usize
+    }
+}
+
+/// Which addresses a node talks to and passes on.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AddressPolicy {
+    /// Globally routable unicast addresses only: what the public DHT needs. Reserved, private and
+    /// multicast addresses are refused everywhere, in learned nodes and peers too.
+    #[default]
+    Public,
+    /// Private and loopback addresses as well: for tests and isolated networks. Port 0, multicast,
+    /// broadcast and unspecified addresses are refused all the same.
+    Any,
+}
+
+impl AddressPolicy {
+    /// Whether a datagram may come from or go to this endpoint.
+    pub(crate) fn allows(self, endpoint: Endpoint) -> bool {
+        endpoint.port() != 0
+            && match endpoint.ip() {
+                IpAddr::V4(ip) => is_unicast_v4(ip) && (self == Self::Any || is_global_v4(ip)),
+                IpAddr::V6(ip) => is_unicast_v6(ip) && (self == Self::Any || is_global_v6(ip)),
+            }
+    }
+}
+
+/// A socket address in 18 bytes, where `SocketAddr` takes 32. IPv4 is kept in its mapped form;
+/// flow label and scope of IPv6 are not kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Endpoint {
+    ip: [u8; 16],
+    port: [u8; 2],
+}
+
+const V4_MAPPED: [u8; 12] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff];
+
+impl Endpoint {
+    pub(crate) const fn v4([a, b, c, d]: [u8; 4], port: u16) -> Self {
+        Self { ip: [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d], port: port.to_be_bytes() }
+    }
+
+    pub(crate) const fn v6(ip: [u8; 16], port: u16) -> Self {
+        Self { ip, port: port.to_be_bytes() }
+    }
+
+    pub(crate) const fn port(self) -> u16 {
+        u16::from_be_bytes(self.port)
+    }
+
+    pub(crate) fn ip(self) -> IpAddr {
+        match self.as_v4() {
+            Some(ip) => IpAddr::V4(ip.into()),
+            None => IpAddr::V6(self.ip.into()),
+        }
+    }
+
+    /// The four address bytes, if this is IPv4.
+    pub(crate) fn as_v4(self) -> Option<[u8; 4]> {
+        let [head @ .., a, b, c, d] = self.ip;
+        (head == V4_MAPPED).then_some([a, b, c, d])
+    }
+
+    /// The sixteen address bytes, IPv4 in its mapped form.
+    pub(crate) const fn ip_bytes(&self) -> &[u8; 16] {
+        &self.ip
+    }
+
+    pub(crate) fn family(self) -> Family {
+        if self.as_v4().is_some() { Family::V4 } else { Family::V6 }
+    }
+
+    /// The network that one operator is likely to hold: /24 of IPv4, /64 of IPv6.
+    pub(crate) fn subnet(self) -> u64 {
+        match self.as_v4() {
+            Some([a, b, c, _]) => u64::from_be_bytes([0, 0, 0, 0, 0, a, b, c]),
+            None => self.prefix64(),
+        }
+    }
+
+    /// The network that shares one allowance of reply bytes: /24 of IPv4, /56 of IPv6.
+    pub(crate) fn site(self) -> u64 {
+        if self.as_v4().is_some() { self.subnet() } else { self.prefix64() & !0xff }
+    }
+
+    fn prefix64(self) -> u64 {
+        let [a, b, c, d, e, f, g, h, ..] = self.ip;
+        u64::from_be_bytes([a, b, c, d, e, f, g, h])
+    }
+}
+
+/// IPv4-mapped addresses become IPv4 (BEP 32 keeps the families apart).
+impl From<SocketAddr> for Endpoint {
+    fn from(addr: SocketAddr) -> Self {
+        match addr.ip() {
+            IpAddr::V4(ip) => Self::v4(ip.octets(), addr.port()),
+            IpAddr::V6(ip) => Self::v6(ip.octets(), addr.port()),
+        }
+    }
+}
+
+impl From<Endpoint> for SocketAddr {
+    fn from(endpoint: Endpoint) -> Self {
+        Self::new(endpoint.ip(), endpoint.port())
+    }
+}
+
+/// Neither unspecified (0/8), nor multicast, nor reserved for ever (240/4, broadcast with it).
+fn is_unicast_v4(ip: Ipv4Addr) -> bool {
+    !matches!(ip.octets(), [0 | 224..=255, ..])
+}
+
+/// Outside the blocks of the IANA special-purpose registry that are not globally reachable.
+fn is_global_v4(ip: Ipv4Addr) -> bool {
+    !matches!(
+        ip.octets(),
+        [10 | 127, ..]                  // private, loopback
+            | [100, 64..=127, ..]       // shared by carrier-grade NAT
+            | [169, 254, ..]            // link-local
+            | [172, 16..=31, ..]        // private
+            | [192, 0, 0 | 2, _]        // protocol assignments, documentation
+            | [192, 88, 99, _]          // 6to4 relay anycast, withdrawn
+            | [192, 168, ..]            // private
+            | [198, 18 | 19, ..]        // benchmarking
+            | [198, 51, 100, _]         // documentation
+            | [203, 0, 113, _] // documentation
+    )
+}
+
+/// Neither unspecified, nor multicast, nor an IPv4 address in disguise.
+fn is_unicast_v6(ip: Ipv6Addr) -> bool {
+    !ip.is_unspecified() && !ip.is_multicast() && !is_v4_compatible(ip)
+}
+
+/// Global unicast (2000::/3) outside its special-purpose blocks.
+fn is_global_v6(ip: Ipv6Addr) -> bool {
+    let [a, b, ..] = ip.segments();
+    a & 0xe000 == 0x2000
+        && !(a == 0x2001 && b & 0xfe00 == 0)    // 2001::/23: Teredo, benchmarking, ORCHID
+        && !(a == 0x2001 && b == 0xdb8)         // documentation
+        && a != 0x2002                          // 6to4
+        && !(a == 0x3fff && b & 0xf000 == 0) // documentation
+}
+
+/// ::a.b.c.d, deprecated; the loopback address ::1 is not meant.
+fn is_v4_compatible(ip: Ipv6Addr) -> bool {
+    let [head @ .., high, low] = ip.segments();
+    head == [0; 6] && (high, low) != (0, 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::string::ToString;
+
+    use super::*;
+
+    fn endpoint(text: &str) -> Endpoint {
+        text.parse::<SocketAddr>().unwrap().into()
+    }
+
+    #[test]
+    fn endpoints_are_packed_and_roundtrip() {
+        assert_eq!(size_of::<Endpoint>(), 18);
+        for text in ["1.2.3.4:6881", "[2a00:1450::1]:65535"] {
+            assert_eq!(SocketAddr::from(endpoint(text)).to_string(), text);
+        }
+    }
+
+    #[test]
+    fn b32_17_mapped_addresses_are_ipv4() {
+        assert_eq!(endpoint("[::ffff:1.2.3.4]:5"), endpoint("1.2.3.4:5"));
+        assert_eq!(endpoint("[::ffff:1.2.3.4]:5").family(), Family::V4);
+        assert_eq!(Family::of(&"[::ffff:1.2.3.4]:5".parse().unwrap()), Family::V4);
+    }
+
+    #[test]
+    fn b5_08_reserved_addresses_are_refused_by_the_public_policy() {
+        for reserved in [
+            "8.8.8.8:0",
+            "0.1.2.3:1",
+            "10.0.0.1:1",
+            "127.0.0.1:1",
+            "100.64.0.1:1",
+            "169.254.1.1:1",
+            "172.16.0.1:1",
+            "172.31.255.255:1",
+            "192.168.1.1:1",
+            "192.0.2.1:1",
+            "198.18.0.1:1",
+            "198.51.100.1:1",
+            "203.0.113.9:1",
+            "224.0.0.1:1",
+            "239.1.1.1:1",
+            "255.255.255.255:1",
+            "240.0.0.1:1",
+            "[::]:1",
+            "[::1]:1",
+            "[::1.2.3.4]:1",
+            "[fe80::1]:1",
+            "[fc00::1]:1",
+            "[fd12::1]:1",
+            "[ff02::1]:1",
+            "[2001:db8::1]:1",
+            "[2001::1]:1",
+            "[2002::1]:1",
+            "[2a00::1]:0",
+            "[3fff::1]:1",
+            "[64:ff9b::1]:1",
+        ] {
+            assert!(!AddressPolicy::Public.allows(endpoint(reserved)), "{reserved}");
+        }
+        for global in [
+            "8.8.8.8:1",
+            "3.1.1.1:53",
+            "34.9.9.9:6881",
+            "172.32.0.1:9",
+            "[2a00:1450::1]:1",
+            "[2001:4860::1]:1",
+        ] {
+            assert!(AddressPolicy::Public.allows(endpoint(global)), "{global}");
+        }
+    }
+
+    #[test]
+    fn the_any_policy_still_refuses_what_is_no_unicast_endpoint() {
+        for refused in [
+            "127.0.0.1:0",
+            "0.0.0.0:1",
+            "224.0.0.1:1",
+            "255.255.255.255:1",
+            "[::]:1",
+            "[ff02::1]:1",
+            "[::9.9.9.9]:1",
+        ] {
+            assert!(!AddressPolicy::Any.allows(endpoint(refused)), "{refused}");
+        }
+        for allowed in ["127.0.0.1:1", "10.1.1.1:1", "[::1]:1", "[fe80::1]:1"] {
+            assert!(AddressPolicy::Any.allows(endpoint(allowed)), "{allowed}");
+        }
+    }
+
+    #[test]
+    fn networks_group_addresses() {
+        assert_eq!(endpoint("1.2.3.4:1").subnet(), endpoint("1.2.3.250:2").subnet());
+        assert_ne!(endpoint("1.2.3.4:1").subnet(), endpoint("1.2.4.4:1").subnet());
+        assert_eq!(endpoint("[2a00:1:2:3::1]:1").subnet(), endpoint("[2a00:1:2:3:ffff::]:1").subnet());
+        assert_ne!(endpoint("[2a00:1:2:3::1]:1").subnet(), endpoint("[2a00:1:2:4::1]:1").subnet());
+        assert_eq!(endpoint("[2a00:1:2:3::1]:1").site(), endpoint("[2a00:1:2:4::1]:1").site());
+    }
+}

@@ -1,0 +1,241 @@
+//! 160-bit identifiers and the XOR metric (BEP 5).
+
+use core::fmt;
+use core::str::FromStr;
+
+use thiserror::Error;
+
+/// Length of a node id and of an infohash, in bytes.
+pub const ID_LEN: usize = 20;
+
+/// Why a text is not an identifier.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("expected 40 hexadecimal digits")]
+pub struct ParseIdError;
+
+macro_rules! identifier {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name([u8; ID_LEN]);
+
+        impl $name {
+            /// All bits zero.
+            pub const ZERO: Self = Self([0; ID_LEN]);
+
+            /// From its 20 bytes, most significant first.
+            pub const fn from_bytes(bytes: [u8; ID_LEN]) -> Self {
+                Self(bytes)
+            }
+
+            /// From a slice, which must hold exactly 20 bytes.
+            pub fn from_slice(bytes: &[u8]) -> Option<Self> {
+                bytes.try_into().ok().map(Self)
+            }
+
+            /// Its 20 bytes, most significant first.
+            pub const fn as_bytes(&self) -> &[u8; ID_LEN] {
+                &self.0
+            }
+        }
+
+        /// Lower-case hexadecimal.
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(self, f)
+            }
+        }
+
+        /// From 40 hexadecimal digits of either case.
+        impl FromStr for $name {
+            type Err = ParseIdError;
+
+            fn from_str(text: &str) -> Result<Self, ParseIdError> {
+                parse_hex(text).map(Self).ok_or(ParseIdError)
+            }
+        }
+
+        impl AsRef<[u8]> for $name {
+            fn as_ref(&self) -> &[u8] {
+                &self.0
+            }
+        }
+    };
+}
+
+identifier! {
+    /// The id of a node, and any point of the id space that a lookup aims at.
+    ///
+    /// ```
+    /// use dht_proto::NodeId;
+    ///
+    /// let id: NodeId = "5fbfbff10c5d6a4ec8a88e4c6ab4c28b95eee401".parse()?;
+    /// assert_eq!(id.distance(&id), dht_proto::Distance::ZERO);
+    /// assert_eq!(id.to_string(), "5fbfbff10c5d6a4ec8a88e4c6ab4c28b95eee401");
+    /// # Ok::<(), dht_proto::ParseIdError>(())
+    /// ```
+    NodeId
+}
+
+identifier! {
+    /// The infohash of a torrent: the key under which its peers are stored.
+    ///
+    /// For a v2 torrent it is the first 20 bytes of the SHA-256 hash (BEP 52).
+    InfoHash
+}
+
+identifier! {
+    /// The XOR of two ids, ordered as an unsigned 160-bit integer: smaller is closer (BEP 5).
+    Distance
+}
+
+impl NodeId {
+    /// The distance to `other`: symmetric, and zero only between equal ids.
+    pub fn distance(&self, other: &Self) -> Distance {
+        let mut xor = self.0;
+        xor.iter_mut().zip(other.0).for_each(|(a, b)| *a ^= b);
+        Distance(xor)
+    }
+
+    /// How many leading bits `self` and `other` share: 0..=160.
+    pub fn common_prefix_len(&self, other: &Self) -> u32 {
+        self.distance(other).leading_zeros()
+    }
+
+    /// The first 64 bits, which decide nearly every comparison of distances.
+    pub(crate) fn head(&self) -> u64 {
+        let [a, b, c, d, e, f, g, h, ..] = self.0;
+        u64::from_be_bytes([a, b, c, d, e, f, g, h])
+    }
+
+    /// The id that shares its first `bits` bits with `self`, differs in the next one and takes all
+    /// others from `filler`. With `bits` = 160 it is `self`.
+    pub(crate) fn sibling(&self, bits: u32, filler: &Self) -> Self {
+        let mut id = *filler;
+        for (index, (to, from)) in id.0.iter_mut().zip(self.0).enumerate() {
+            let own = bits.saturating_sub(index as u32 * 8).min(8);
+            let mask = !(0xff_u32 >> own) as u8;
+            *to = (*to & !mask) | (from & mask);
+            if own < 8 && bits / 8 == index as u32 {
+                let bit = 0x80 >> own;
+                *to = (*to & !bit) | (!from & bit);
+            }
+        }
+        id
+    }
+}
+
+impl Distance {
+    /// Number of leading zero bits: 160 for the zero distance.
+    pub fn leading_zeros(&self) -> u32 {
+        let mut zeros = 0;
+        for byte in self.0 {
+            zeros += byte.leading_zeros();
+            if byte != 0 {
+                break;
+            }
+        }
+        zeros
+    }
+}
+
+/// The point of the id space at which the peers of a torrent are stored.
+impl From<InfoHash> for NodeId {
+    fn from(infohash: InfoHash) -> Self {
+        Self(infohash.0)
+    }
+}
+
+/// The infohash whose peers are stored at a point of the id space.
+impl From<NodeId> for InfoHash {
+    fn from(id: NodeId) -> Self {
+        Self(id.0)
+    }
+}
+
+fn parse_hex(text: &str) -> Option<[u8; ID_LEN]> {
+    let mut bytes = [0; ID_LEN];
+    if text.len() != ID_LEN * 2 {
+        return None;
+    }
+    for (byte, digits) in bytes.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
+        for &digit in digits {
+            *byte = (*byte << 4) | char::from(digit).to_digit(16)? as u8;
+        }
+    }
+    Some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::string::ToString;
+
+    use super::*;
+
+    fn id(first: u8, last: u8) -> NodeId {
+        let mut bytes = [0; ID_LEN];
+        bytes[0] = first;
+        bytes[19] = last;
+        NodeId(bytes)
+    }
+
+    #[test]
+    fn b5_02_distance_is_the_xor_as_a_big_endian_integer() {
+        let (a, b) = (id(0x0f, 3), id(0xf0, 5));
+        assert_eq!(a.distance(&b), b.distance(&a));
+        assert_eq!(a.distance(&b).as_bytes()[0], 0xff);
+        assert_eq!(a.distance(&b).as_bytes()[19], 6);
+        assert_eq!(a.distance(&a), Distance::ZERO);
+        let target = id(0, 0);
+        assert!(id(0, 255).distance(&target) < id(1, 0).distance(&target));
+        assert!(id(1, 0).distance(&target) < id(2, 0).distance(&target));
+    }
+
+    #[test]
+    fn b5_01_ids_are_exactly_20_bytes() {
+        assert!(NodeId::from_slice(&[7; 19]).is_none());
+        assert!(NodeId::from_slice(&[7; 21]).is_none());
+        assert_eq!(NodeId::from_slice(&[7; 20]), Some(NodeId([7; 20])));
+    }
+
+    #[test]
+    fn prefix_lengths_count_from_the_top_bit() {
+        assert_eq!(id(0, 0).common_prefix_len(&id(0, 0)), 160);
+        assert_eq!(id(0, 0).common_prefix_len(&id(0x80, 0)), 0);
+        assert_eq!(id(0, 0).common_prefix_len(&id(1, 0)), 7);
+        assert_eq!(id(0, 0).common_prefix_len(&id(0, 1)), 159);
+    }
+
+    #[test]
+    fn a_sibling_shares_exactly_the_bits_asked_for() {
+        let own = NodeId([0b1010_0101; ID_LEN]);
+        for filler in [NodeId([0; ID_LEN]), NodeId([0xff; ID_LEN]), own] {
+            for bits in 0..160 {
+                assert_eq!(own.sibling(bits, &filler).common_prefix_len(&own), bits, "{bits}");
+            }
+            assert_eq!(own.sibling(160, &filler), own);
+        }
+    }
+
+    #[test]
+    fn hex_roundtrips_and_bad_text_is_refused() {
+        let text = "5fbfbff10c5d6a4ec8a88e4c6ab4c28b95eee401";
+        let parsed: NodeId = text.parse().unwrap();
+        assert_eq!(parsed.to_string(), text);
+        assert_eq!(text.to_uppercase().parse::<NodeId>(), Ok(parsed));
+        for bad in [
+            "",
+            &text[1..],
+            "+fbfbff10c5d6a4ec8a88e4c6ab4c28b95eee401",
+            "aébfbff10c5d6a4ec8a88e4c6ab4c28b95eee40",
+        ] {
+            assert_eq!(bad.parse::<NodeId>(), Err(ParseIdError), "{bad}");
+        }
+    }
+}

@@ -1,0 +1,14 @@
+#![no_std]
+#![forbid(unsafe_code)]
+#[cfg(feature = "alloc")]
+extern crate alloc;
+#[cfg(any(feature = "std", test))]
+extern crate std;
+mod addr;
+mod id;
+mod pool;
+mod time;
+mod trace;
+pub use addr::{AddressPolicy, Family};
+pub use id::{Distance, ID_LEN, InfoHash, NodeId, ParseIdError};
+pub use time::Instant;

@@ -1,0 +1,321 @@
+//! Fixed memory: slots that are taken and given back, and lists threaded through them.
+//!
+//! A pool is a slice of [`Slot`]s, owned by the storage, plus a small head ([`Pool`]) owned by the
+//! part that uses it. Indices count from 1 and 0 means none, so memory that is all zero is an
+//! empty pool and may lie in `.bss`. Nothing here allocates, and no operation depends on the size.
+
+use core::ops::{Index, IndexMut};
+
+/// The place of a slot, counted from 1; [`Ix::NONE`] is none.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Ix(u32);
+
+impl Ix {
+    pub(crate) const NONE: Self = Self(0);
+
+    /// The index of the `position`-th slot, counted from 0.
+    pub(crate) const fn new(position: usize) -> Self {
+        Self(position as u32 + 1)
+    }
+
+    /// The position counted from 0. Must not be called on `NONE`.
+    pub(crate) const fn position(self) -> usize {
+        debug_assert!(self.0 != 0);
+        (self.0 - 1) as usize
+    }
+
+    pub(crate) const fn is_none(self) -> bool {
+        self.0 == 0
+    }
+
+    pub(crate) const fn some(self) -> Option<Self> {
+        if self.is_none() { None } else { Some(self) }
+    }
+}
+
+/// A value and the links of the one list it is in (the free list, while it is free).
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Slot<T> {
+    prev: Ix,
+    next: Ix,
+    pub(crate) value: T,
+}
+
+impl<T> Slot<T> {
+    /// A free slot around `value`, for storage made of constants.
+    pub(crate) const fn new(value: T) -> Self {
+        Self { prev: Ix::NONE, next: Ix::NONE, value }
+    }
+}
+
+/// The value at an index, which must be in range and not `NONE`.
+impl<T> Index<Ix> for [Slot<T>] {
+    type Output = T;
+
+    fn index(&self, ix: Ix) -> &T {
+        &self[ix.position()].value
+    }
+}
+
+impl<T> IndexMut<Ix> for [Slot<T>] {
+    fn index_mut(&mut self, ix: Ix) -> &mut T {
+        &mut self[ix.position()].value
+    }
+}
+
+/// The head of a pool: which slots are free.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Pool {
+    free: List,
+    /// Slots from here on were never taken and are in no list, so birth touches no memory.
+    untouched: u32,
+    used: u32,
+}
+
+impl Pool {
+    /// Takes a free slot, whose old value is left for the caller to overwrite.
+    pub(crate) fn take<T>(&mut self, slots: &mut [Slot<T>]) -> Option<Ix> {
+        let ix = match self.free.pop_front(slots) {
+            Some(ix) => ix,
+            None if (self.untouched as usize) < slots.len() => {
+                self.untouched += 1;
+                Ix(self.untouched)
+            }
+            None => return None,
+        };
+        self.used += 1;
+        Some(ix)
+    }
+
+    /// Gives a slot back. It must be taken and in no list.
+    pub(crate) fn give<T>(&mut self, slots: &mut [Slot<T>], ix: Ix) {
+        debug_assert!(self.used > 0);
+        self.free.push_front(slots, ix);
+        self.used -= 1;
+    }
+
+    /// Slots taken now.
+    pub(crate) const fn used(&self) -> usize {
+        self.used as usize
+    }
+
+    /// Whether every slot is taken.
+    pub(crate) const fn is_full<T>(&self, slots: &[Slot<T>]) -> bool {
+        self.used as usize == slots.len()
+    }
+
+    /// Whether taken and free slots add up, with no slot counted twice.
+    #[cfg(test)]
+    pub(crate) fn is_consistent<T>(&self, slots: &[Slot<T>]) -> bool {
+        self.free.iter(slots).count() == self.free.len()
+            && self.used() + self.free.len() == self.untouched as usize
+            && self.untouched as usize <= slots.len()
+    }
+}
+
+/// A doubly linked list of slots. A slot is in one list at a time.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct List {
+    head: Ix,
+    tail: Ix,
+    len: u32,
+}
+
+impl List {
+    pub(crate) const fn len(&self) -> usize {
+        self.len as usize
+    }
+
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    pub(crate) const fn front(&self) -> Option<Ix> {
+        self.head.some()
+    }
+
+    pub(crate) const fn back(&self) -> Option<Ix> {
+        self.tail.some()
+    }
+
+    pub(crate) fn push_front<T>(&mut self, slots: &mut [Slot<T>], ix: Ix) {
+        self.insert_after(slots, Ix::NONE, ix);
+    }
+
+    pub(crate) fn push_back<T>(&mut self, slots: &mut [Slot<T>], ix: Ix) {
+        self.insert_after(slots, self.tail, ix);
+    }
+
+    /// Puts `ix` behind `after`, or first where `after` is `NONE`.
+    pub(crate) fn insert_after<T>(&mut self, slots: &mut [Slot<T>], after: Ix, ix: Ix) {
+        let next = if after.is_none() { self.head } else { slots[after.position()].next };
+        let slot = &mut slots[ix.position()];
+        (slot.prev, slot.next) = (after, next);
+        match after.some() {
+            Some(after) => slots[after.position()].next = ix,
+            None => self.head = ix,
+        }
+        match next.some() {
+            Some(next) => slots[next.position()].prev = ix,
+            None => self.tail = ix,
+        }
+        self.len += 1;
+    }
+
+    /// Takes `ix` out of this list, which it must be in.
+    pub(crate) fn remove<T>(&mut self, slots: &mut [Slot<T>], ix: Ix) {
+        let slot = &mut slots[ix.position()];
+        let (prev, next) = (slot.prev, slot.next);
+        (slot.prev, slot.next) = (Ix::NONE, Ix::NONE);
+        match prev.some() {
+            Some(prev) => slots[prev.position()].next = next,
+            None => self.head = next,
+        }
+        match next.some() {
+            Some(next) => slots[next.position()].prev = prev,
+            None => self.tail = prev,
+        }
+        self.len -= 1;
+    }
+
+    pub(crate) fn pop_front<T>(&mut self, slots: &mut [Slot<T>]) -> Option<Ix> {
+        let ix = self.front()?;
+        self.remove(slots, ix);
+        Some(ix)
+    }
+
+    /// The slot before `ix`.
+    pub(crate) fn prev<T>(&self, slots: &[Slot<T>], ix: Ix) -> Option<Ix> {
+        slots[ix.position()].prev.some()
+    }
+
+    /// The slot behind `ix`.
+    pub(crate) fn next<T>(&self, slots: &[Slot<T>], ix: Ix) -> Option<Ix> {
+        slots[ix.position()].next.some()
+    }
+
+    /// The indices from front to back.
+    pub(crate) fn iter<T>(&self, slots: &[Slot<T>]) -> impl Iterator<Item = Ix> {
+        core::iter::successors(self.front(), |&ix| self.next(slots, ix))
+    }
+}
+
+/// A ring of the newest values in a slice: pushing into a full ring drops the oldest.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Ring {
+    start: u32,
+    len: u32,
+}
+
+impl Ring {
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    pub(crate) const fn len(&self) -> usize {
+        self.len as usize
+    }
+
+    /// Appends `value`. Returns how many values were lost: the oldest where the ring was full, or
+    /// `value` itself where the slice is empty.
+    pub(crate) fn push<T>(&mut self, values: &mut [T], value: T) -> u64 {
+        if values.is_empty() {
+            return 1;
+        }
+        let lost = u64::from(self.len() == values.len());
+        if lost == 1 {
+            self.start = self.position(values, 1) as u32;
+            self.len -= 1;
+        }
+        let end = self.position(values, self.len());
+        values[end] = value;
+        self.len += 1;
+        lost
+    }
+
+    /// Takes the oldest value.
+    pub(crate) fn pop<T: Copy>(&mut self, values: &[T]) -> Option<T> {
+        if self.is_empty() {
+            return None;
+        }
+        let value = values[self.start as usize];
+        self.start = self.position(values, 1) as u32;
+        self.len -= 1;
+        Some(value)
+    }
+
+    fn position<T>(&self, values: &[T], offset: usize) -> usize {
+        let position = self.start as usize + offset;
+        if position >= values.len() { position - values.len() } else { position }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+    use std::vec::Vec;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn zeroed_memory_is_an_empty_pool() {
+        let mut slots = [Slot::new(0_u8); 2];
+        let mut pool = Pool::default();
+        let (a, b) = (pool.take(&mut slots).unwrap(), pool.take(&mut slots).unwrap());
+        assert_ne!(a, b);
+        assert!(pool.is_full(&slots));
+        assert_eq!(pool.take(&mut slots), None);
+        pool.give(&mut slots, a);
+        assert_eq!(pool.take(&mut slots), Some(a));
+        assert!(pool.is_consistent(&slots));
+    }
+
+    #[test]
+    fn a_ring_drops_the_oldest_and_says_so() {
+        let mut values = [0; 3];
+        let mut ring = Ring::default();
+        let lost: Vec<u64> = (1..=5).map(|value| ring.push(&mut values, value)).collect();
+        assert_eq!(lost, [0, 0, 0, 1, 1]);
+        assert_eq!(core::array::from_fn(|_| ring.pop(&values)), [Some(3), Some(4), Some(5), None]);
+        assert_eq!(Ring::default().push(&mut [], 1), 1);
+    }
+
+    proptest! {
+        /// Pool and lists against a model of plain vectors.
+        #[test]
+        fn pools_and_lists_match_their_model(steps in proptest::collection::vec((0_u8..5, any::<u16>()), 0..200)) {
+            let mut slots = [Slot::new(0_u16); 9];
+            let (mut pool, mut list, mut model) = (Pool::default(), List::default(), VecDeque::new());
+            for (step, value) in steps {
+                let at = usize::from(value) % model.len().max(1);
+                match step {
+                    0 | 1 => match pool.take(&mut slots) {
+                        Some(ix) if step == 0 => { slots[ix] = value; list.push_back(&mut slots, ix); model.push_back((ix, value)); }
+                        Some(ix) => { slots[ix] = value; list.push_front(&mut slots, ix); model.push_front((ix, value)); }
+                        None => prop_assert_eq!(model.len(), slots.len()),
+                    },
+                    2 => if let Some(ix) = list.pop_front(&mut slots) {
+                        prop_assert_eq!(model.pop_front().map(|(ix, _)| ix), Some(ix));
+                        pool.give(&mut slots, ix);
+                    },
+                    3 => if let Some((ix, _)) = model.remove(at) {
+                        list.remove(&mut slots, ix);
+                        pool.give(&mut slots, ix);
+                    },
+                    _ => if let Some(&(after, _)) = model.get(at) && let Some(ix) = pool.take(&mut slots) {
+                        slots[ix] = value;
+                        list.insert_after(&mut slots, after, ix);
+                        model.insert(at + 1, (ix, value));
+                    },
+                }
+                let found: Vec<_> = list.iter(&slots).map(|ix| (ix, slots[ix])).collect();
+                prop_assert_eq!(&found, &Vec::from(model.clone()));
+                prop_assert_eq!(list.back(), model.back().map(|&(ix, _)| ix));
+                prop_assert_eq!(pool.used(), model.len());
+                prop_assert!(pool.is_consistent(&slots));
+            }
+        }
+    }
+}

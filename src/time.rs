@@ -1,0 +1,102 @@
+//! Time as the core sees it: an instant handed in by the caller, never read from a clock.
+
+use core::ops::{Add, Sub};
+use core::time::Duration;
+
+/// A point in time, in microseconds since an origin that the caller chooses.
+///
+/// Only differences matter, so any origin will do: the start of the program, boot, or zero in a
+/// simulation. It must come from a monotonic clock; a value older than the last one seen is taken
+/// as the last one seen.
+///
+/// ```
+/// use core::time::Duration;
+/// use dht_proto::Instant;
+///
+/// let start = Instant::from_micros(5_000_000);
+/// let later = start + Duration::from_millis(250);
+/// assert_eq!(later - start, Duration::from_millis(250));
+/// assert_eq!(start - later, Duration::ZERO); // differences never go below zero
+/// ```
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Instant(u64);
+
+impl Instant {
+    /// The origin.
+    pub const ZERO: Self = Self(0);
+
+    /// The instant that lies `micros` microseconds after the origin.
+    pub const fn from_micros(micros: u64) -> Self {
+        Self(micros)
+    }
+
+    /// Microseconds since the origin.
+    pub const fn as_micros(self) -> u64 {
+        self.0
+    }
+
+    /// Whole seconds since the origin, for ages kept in slots.
+    pub(crate) const fn secs(self) -> Secs {
+        Secs((self.0 / 1_000_000) as u32)
+    }
+}
+
+/// Saturates at the end of time (584,000 years after the origin).
+impl Add<Duration> for Instant {
+    type Output = Self;
+
+    fn add(self, rhs: Duration) -> Self {
+        Self(self.0.saturating_add(u64::try_from(rhs.as_micros()).unwrap_or(u64::MAX)))
+    }
+}
+
+/// The time from `rhs` to `self`, zero where `rhs` is later.
+impl Sub for Instant {
+    type Output = Duration;
+
+    fn sub(self, rhs: Self) -> Duration {
+        Duration::from_micros(self.0.saturating_sub(rhs.0))
+    }
+}
+
+/// Whole seconds, in four bytes, for what is stored by the thousand.
+///
+/// Ages are taken modulo 2^32 seconds (136 years), so an origin of any size works.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Secs(u32);
+
+impl Secs {
+    /// Seconds from `then` to `self`; zero where `then` lies up to 68 years in the future.
+    pub(crate) const fn since(self, then: Self) -> u32 {
+        let age = self.0.wrapping_sub(then.0);
+        if age > u32::MAX / 2 { 0 } else { age }
+    }
+
+    /// The instant `secs` seconds earlier.
+    pub(crate) const fn before(self, secs: u32) -> Self {
+        Self(self.0.wrapping_sub(secs))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn differences_saturate() {
+        let (a, b) = (Instant::from_micros(10), Instant::from_micros(30));
+        assert_eq!(b - a, Duration::from_micros(20));
+        assert_eq!(a - b, Duration::ZERO);
+        assert_eq!(Instant::from_micros(u64::MAX) + Duration::from_secs(1), Instant::from_micros(u64::MAX));
+        assert_eq!(a + Duration::MAX, Instant::from_micros(u64::MAX));
+    }
+
+    #[test]
+    fn coarse_ages_survive_any_origin() {
+        let origin = Instant::from_micros(u64::from(u32::MAX) * 1_000_000);
+        let later = origin + Duration::from_secs(90);
+        assert_eq!(later.secs().since(origin.secs()), 90);
+        assert_eq!(origin.secs().since(later.secs()), 0);
+        assert_eq!(later.secs().since(later.secs().before(7)), 7);
+    }
+}
