@@ -7,6 +7,7 @@ extern crate std;
 mod addr;
 mod id;
 mod pool;
+mod rng;
 mod time;
 mod trace;
 pub use addr::{AddressPolicy, Family};
