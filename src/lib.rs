@@ -1,15 +1,27 @@
 #![no_std]
 #![forbid(unsafe_code)]
+#![warn(missing_docs)]
+//! The BitTorrent Mainline DHT as a synchronous sans-IO state machine.
+
 #[cfg(feature = "alloc")]
 extern crate alloc;
 #[cfg(any(feature = "std", test))]
 extern crate std;
+
 mod addr;
+mod config;
+mod event;
 mod id;
 mod pool;
 mod rng;
 mod time;
 mod trace;
+
 pub use addr::{AddressPolicy, Family};
+pub use config::{Announce, Config, K, Limits, Lookup, LookupOptions, MAX_DATAGRAM};
+pub use event::{
+    Drops, Event, LookupId, LookupKind, LookupReport, MethodCounts, NodeInfo, Pong, QueryError, QueryId,
+    StartError, Stats, Transmit,
+};
 pub use id::{Distance, ID_LEN, InfoHash, NodeId, ParseIdError};
 pub use time::Instant;

@@ -1,0 +1,220 @@
+//! What a node does and how much it holds: [`Config`] and [`Limits`], each default with its reason.
+
+use core::net::SocketAddr;
+use core::time::Duration;
+
+use crate::addr::AddressPolicy;
+use crate::id::{InfoHash, NodeId};
+
+/// Bucket size and number of nodes that hold a value (BEP 5).
+pub const K: usize = 8;
+
+/// The largest datagram a node sends, in bytes, and so the size of the buffer for
+/// [`Node::poll_transmit`](crate::Node::poll_transmit).
+///
+/// Most are at most 1024 bytes (BEP 32); only one that carries a stored value (BEP 44) may be as
+/// long as an unfragmented UDP payload on Ethernet.
+pub const MAX_DATAGRAM: usize = 1472;
+
+/// How a node behaves.
+///
+/// ```
+/// use dht_proto::Config;
+///
+/// let mut config = Config::default();
+/// config.read_only = true;
+/// ```
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Config {
+    /// Our id in the IPv4 DHT; drawn at random where `None`.
+    pub id: Option<NodeId>,
+    /// Our id in the IPv6 DHT; drawn at random where `None`. BEP 32 wants the same id in both,
+    /// BEP 42 and BEP 45 one per address: set both fields to have BEP 32's way.
+    pub id_v6: Option<NodeId>,
+    /// Take part in the IPv4 DHT. Default: yes.
+    pub ipv4: bool,
+    /// Take part in the IPv6 DHT. Default: yes.
+    pub ipv6: bool,
+    /// Ask but never answer (BEP 43): for nodes that cannot be reached from outside.
+    pub read_only: bool,
+    /// Which addresses may be talked to and passed on.
+    pub address_policy: AddressPolicy,
+    /// Count sources by IP address and network: one table entry, one vote and one peer per torrent
+    /// for each IP, and the rates below. Off, the full endpoint counts and there are no rates, for
+    /// many nodes on one host. Default: on.
+    pub source_limits: bool,
+    /// The client and version in every message we send, four bytes because one deployed family
+    /// reads no other length (BEP 20).
+    pub version: [u8; 4],
+    /// Queries a second that one source may ask for long. Default: 5.
+    pub queries_per_source: u32,
+    /// Queries that one source may ask at once. Default: 50.
+    pub source_burst: u32,
+    /// Endpoints a second that we contact anew for long, so that the address translation tables of
+    /// home routers survive. Default: 25.
+    pub new_endpoints: u32,
+    /// Endpoints that we contact anew at once. Default: 100, two lookups.
+    pub new_endpoints_burst: u32,
+    /// Bytes a minute that a network (/24, /56) is sent before one of its addresses has proved
+    /// that it receives them; past that, three times what it sends. Default: 16 KiB.
+    pub unverified_bytes: u32,
+    /// How long an announced peer is kept. Default: 45 minutes, three announce intervals.
+    pub peer_ttl: Duration,
+    /// Peers that one torrent may have in one family. Default: 2000.
+    pub peers_per_swarm: u32,
+    /// How lookups run that are started without options of their own.
+    pub lookup: LookupOptions,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            id: None,
+            id_v6: None,
+            ipv4: true,
+            ipv6: true,
+            read_only: false,
+            address_policy: AddressPolicy::Public,
+            source_limits: true,
+            version: *b"dp\x00\x01",
+            queries_per_source: 5,
+            source_burst: 50,
+            new_endpoints: 25,
+            new_endpoints_burst: 100,
+            unverified_bytes: 16 * 1024,
+            peer_ttl: Duration::from_secs(45 * 60),
+            peers_per_swarm: 2000,
+            lookup: LookupOptions::default(),
+        }
+    }
+}
+
+/// What to look up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Lookup {
+    /// The nodes closest to an id.
+    FindNode(NodeId),
+    /// The peers of a torrent.
+    GetPeers(InfoHash),
+    /// The peers of a torrent, adding ourselves to them.
+    Announce(InfoHash, Announce),
+}
+
+/// The peer that an announce adds: this host, at a port.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Announce {
+    /// The port peers connect to, 1..=65535. It is sent even where it is implied, because one
+    /// deployed family does not know `implied_port`.
+    pub port: u16,
+    /// Have nodes store the port our datagrams come from instead (BEP 5): for uTP behind an
+    /// address translator.
+    pub implied_port: bool,
+    /// We have the whole torrent (BEP 33).
+    pub seed: bool,
+}
+
+impl Announce {
+    /// Peers connect to `port`.
+    pub const fn port(port: u16) -> Self {
+        Self { port, implied_port: false, seed: false }
+    }
+
+    /// Peers connect to the port our datagrams come from; `port` is what we believe it to be.
+    pub const fn implied(port: u16) -> Self {
+        Self { port, implied_port: true, seed: false }
+    }
+}
+
+/// How a lookup runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LookupOptions {
+    /// Queries under way at once that have not stalled, 1..=255. Default: 16.
+    pub alpha: u8,
+    /// Nodes closest to the target that must have answered, and that are announced to, 1..=16.
+    /// Default: [`K`].
+    pub k: u8,
+    /// After this long without an answer a query no longer holds up the lookup, though a late
+    /// answer still counts. `None`: from the distribution of past answers.
+    pub stall: Option<Duration>,
+    /// After this long a query has failed. Default: 5 s.
+    pub timeout: Duration,
+    /// Ask this node alone instead of walking through the DHT: a single `find_node`, `get_peers`
+    /// or announce.
+    pub only: Option<SocketAddr>,
+}
+
+impl Default for LookupOptions {
+    fn default() -> Self {
+        Self { alpha: 16, k: K as u8, stall: None, timeout: Duration::from_secs(5), only: None }
+    }
+}
+
+/// How much a node holds. All memory is reserved at birth and never grows.
+///
+/// Any field may be 0: the node then does without that part.
+///
+/// ```
+/// use dht_proto::Limits;
+///
+/// let mut limits = Limits::default();
+/// limits.peers_v4 = 1_000_000;
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Limits {
+    /// Routing table entries for each family. The default of 400 is 128, 64, 32 and 16 for the
+    /// four farthest buckets and 8 for each of twenty nearer ones.
+    pub nodes: usize,
+    /// Replacements for each family, spread over the buckets. Default: 8 for each of 24 buckets.
+    pub replacements: usize,
+    /// Queries under way, those of lookups included. Default: 512.
+    pub inflight: usize,
+    /// Lookups and announces under way or remembered for their tokens; a lookup in both families
+    /// takes two. Past that, starting one fails. Default: 64.
+    pub lookups: usize,
+    /// Nodes that a lookup keeps in sight in one family, the closest ones. Default: 64.
+    pub candidates: usize,
+    /// Peers that a lookup remembers in one family, to report each once. Default: 512.
+    pub found: usize,
+    /// Torrents whose peers we store. Default: 4096.
+    pub swarms: usize,
+    /// IPv4 peers that we store, in chunks of four. Default: 32,768.
+    pub peers_v4: usize,
+    /// IPv6 peers that we store, in chunks of four. Default: 8192.
+    pub peers_v6: usize,
+    /// Sources whose rates we keep. Default: 2048.
+    pub sources: usize,
+    /// Endpoints whose failures we remember between lookups. Default: 2048.
+    pub contacts: usize,
+    /// Answers that wait to be polled. Default: 64.
+    pub replies: usize,
+    /// Informational events that wait to be polled. Default: 64.
+    pub events: usize,
+    /// Bootstrap addresses. Default: 32.
+    pub bootstraps: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            nodes: 400,
+            replacements: 192,
+            inflight: 512,
+            lookups: 64,
+            candidates: 64,
+            found: 512,
+            swarms: 4096,
+            peers_v4: 32_768,
+            peers_v6: 8192,
+            sources: 2048,
+            contacts: 2048,
+            replies: 64,
+            events: 64,
+            bootstraps: 32,
+        }
+    }
+}

@@ -1,0 +1,298 @@
+//! What a node tells its user: events, reports, ids of what is under way, errors, counters.
+
+use core::fmt;
+use core::net::SocketAddr;
+use core::time::Duration;
+
+use thiserror::Error;
+
+use crate::addr::Family;
+use crate::id::{InfoHash, NodeId};
+use crate::pool::Ix;
+
+/// Something that happened, from [`Node::poll_event`](crate::Node::poll_event).
+///
+/// Peers and completions ([`Peer`](Self::Peer), [`LookupDone`](Self::LookupDone),
+/// [`QueryDone`](Self::QueryDone)) are made from state and never lost, however late they are
+/// polled. The others wait in a ring and the oldest is dropped when it is full
+/// ([`Stats::events_lost`]).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Event {
+    /// The node has found its place in the DHT of this family: from now on lookups start from
+    /// verified nodes. Sent once after birth and again after an outage.
+    Ready {
+        /// The DHT that was joined.
+        family: Family,
+    },
+    /// A node answered and entered the routing table.
+    NodeAdded {
+        /// Its id.
+        id: NodeId,
+        /// Where it is.
+        addr: SocketAddr,
+    },
+    /// A node left the routing table: it died, changed its id, or made room for a better one.
+    NodeRemoved {
+        /// Its id.
+        id: NodeId,
+        /// Where it was.
+        addr: SocketAddr,
+    },
+    /// A lookup found a peer of its torrent. A peer comes once for each lookup, as long as the
+    /// lookup has found no more than [`Limits::found`](crate::Limits::found) peers.
+    Peer {
+        /// The lookup that found it.
+        lookup: LookupId,
+        /// The peer.
+        peer: SocketAddr,
+    },
+    /// A node confirmed that it stored our announce.
+    Acknowledged {
+        /// The announce.
+        lookup: LookupId,
+        /// The node that stores it.
+        node: SocketAddr,
+    },
+    /// A lookup, announce or bootstrap has ended. Its id is void from now on; only
+    /// [`Node::lookup_nodes`](crate::Node::lookup_nodes) still takes it, until the next input or
+    /// command.
+    LookupDone {
+        /// The lookup.
+        lookup: LookupId,
+        /// How it went.
+        report: LookupReport,
+    },
+    /// A query to a single node has ended.
+    QueryDone {
+        /// The query.
+        query: QueryId,
+        /// Whom it was sent to.
+        addr: SocketAddr,
+        /// What came back.
+        result: Result<Pong, QueryError>,
+    },
+    /// A peer announced itself to us and was stored, or renewed.
+    PeerStored {
+        /// Its torrent.
+        infohash: InfoHash,
+        /// The peer.
+        peer: SocketAddr,
+    },
+}
+
+/// A datagram to send, from [`Node::poll_transmit`](crate::Node::poll_transmit): the first `size`
+/// bytes of the caller's buffer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub struct Transmit {
+    /// Where to send it; its family tells the socket.
+    pub destination: SocketAddr,
+    /// Its length in bytes, at most [`MAX_DATAGRAM`](crate::MAX_DATAGRAM).
+    pub size: usize,
+}
+
+/// A lookup, announce or bootstrap under way. Ids are never used twice: one that has ended is
+/// refused, not confused with a later one.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct LookupId {
+    pub(crate) ix: Ix,
+    pub(crate) generation: u32,
+}
+
+/// A query to a single node under way.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct QueryId {
+    pub(crate) ix: Ix,
+    pub(crate) generation: u32,
+}
+
+/// A node of the DHT.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct NodeInfo {
+    /// Its id.
+    pub id: NodeId,
+    /// Where it is.
+    pub addr: SocketAddr,
+    /// How long its answers take, smoothed; `None` before the first.
+    pub rtt: Option<Duration>,
+}
+
+/// What a lookup was for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LookupKind {
+    /// The nodes closest to an id.
+    FindNode,
+    /// The peers of a torrent.
+    GetPeers,
+    /// The peers of a torrent, and our own entry among them.
+    Announce,
+    /// Our own neighbours, to join the DHT.
+    Bootstrap,
+}
+
+/// How a lookup went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LookupReport {
+    /// What it was for.
+    pub kind: LookupKind,
+    /// The id or infohash it aimed at.
+    pub target: NodeId,
+    /// Peers found.
+    pub peers: u32,
+    /// Nodes asked, both families together.
+    pub queried: u32,
+    /// Nodes that answered.
+    pub answered: u32,
+    /// Nodes that failed: silent, unreachable, or with another id than they were listed under.
+    pub failed: u32,
+    /// Nodes that were sent the announce.
+    pub announced: u32,
+    /// Nodes that confirmed the announce.
+    pub acknowledged: u32,
+    /// From start to end.
+    pub duration: Duration,
+}
+
+/// The answer to a [`ping`](crate::Node::ping).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Pong {
+    /// The id of the node that answered.
+    pub id: NodeId,
+    /// From query to answer.
+    pub rtt: Duration,
+}
+
+/// Why a query to a single node failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum QueryError {
+    /// No answer came in time.
+    #[error("no answer in time")]
+    TimedOut,
+    /// The system reported that the destination cannot be reached.
+    #[error("destination unreachable")]
+    Unreachable,
+    /// The node answered with an error of this code (BEP 5).
+    #[error("the node answered with error {0}")]
+    Refused(i64),
+    /// The answer had no valid id.
+    #[error("the answer was malformed")]
+    Malformed,
+}
+
+/// Why a lookup or a query cannot start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// Every slot is taken: [`Limits::lookups`](crate::Limits::lookups) or
+    /// [`Limits::inflight`](crate::Limits::inflight).
+    #[error("too many lookups or queries under way")]
+    Full,
+    /// The port to announce is 0.
+    #[error("port 0 cannot be announced")]
+    PortZero,
+    /// The address is of a family that is off, or refused by the address policy.
+    #[error("the address may not be contacted")]
+    AddressRefused,
+}
+
+/// Counters since birth. All of them only grow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Datagrams handed in.
+    pub datagrams_in: u64,
+    /// Their bytes.
+    pub bytes_in: u64,
+    /// Datagrams handed out.
+    pub datagrams_out: u64,
+    /// Their bytes.
+    pub bytes_out: u64,
+    /// Queries received that were well-formed.
+    pub queries_in: MethodCounts,
+    /// Queries sent.
+    pub queries_out: MethodCounts,
+    /// Answers received that matched a query of ours.
+    pub responses_in: u64,
+    /// Errors received that matched a query of ours.
+    pub errors_in: u64,
+    /// Answers sent.
+    pub responses_out: u64,
+    /// Errors sent.
+    pub errors_out: u64,
+    /// Our queries that passed their stall deadline; many are answered later all the same.
+    pub stalled: u64,
+    /// Our queries that were never answered.
+    pub timed_out: u64,
+    /// Our queries that the system reported as undeliverable.
+    pub unreachable: u64,
+    /// Our queries whose silence was not held against the node, because we heard from nobody.
+    pub excused: u64,
+    /// Datagrams dropped, by reason.
+    pub dropped: Drops,
+    /// Contacts in answers that were not used: reserved addresses, our own, port 0.
+    pub contacts_refused: u64,
+    /// Peers found that did not fit into [`Limits::found`](crate::Limits::found).
+    pub peers_lost: u64,
+    /// Informational events that were overwritten before they were polled.
+    pub events_lost: u64,
+}
+
+/// Messages by method.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct MethodCounts {
+    /// `ping`
+    pub ping: u64,
+    /// `find_node`
+    pub find_node: u64,
+    /// `get_peers`
+    pub get_peers: u64,
+    /// `announce_peer`
+    pub announce_peer: u64,
+    /// Everything else.
+    pub other: u64,
+}
+
+/// Datagrams that were dropped without an answer, by reason.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Drops {
+    /// Not a KRPC message.
+    pub malformed: u64,
+    /// From a reserved address, or one of a family that is off.
+    pub address: u64,
+    /// Queries that came faster than one source may ask.
+    pub rate: u64,
+    /// Queries while read-only (BEP 43).
+    pub read_only: u64,
+    /// Queries under our own id: our own, reflected.
+    pub own_id: u64,
+    /// Answers and errors that match no query of ours, spoofed ones among them.
+    pub stray: u64,
+    /// Answers to a query of ours from another port than it was sent to; not used.
+    pub wrong_port: u64,
+    /// Answers without a valid id.
+    pub bad_reply: u64,
+    /// Answers of ours that would have made us an amplifier.
+    pub budget: u64,
+    /// Answers of ours that were overwritten before they were polled.
+    pub overflow: u64,
+}
+
+impl fmt::Debug for LookupId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "LookupId({}.{})", self.ix.position(), self.generation)
+    }
+}
+
+impl fmt::Debug for QueryId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "QueryId({}.{})", self.ix.position(), self.generation)
+    }
+}
