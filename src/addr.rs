@@ -109,6 +109,13 @@ impl Endpoint {
         if self.as_v4().is_some() { self.subnet() } else { self.prefix64() & !0xff }
     }
 
+    /// A keyed hash, for tables that an outsider must not be able to aim at.
+    pub(crate) fn hash(self, secret: u64) -> u64 {
+        let [.., a, b, c, d, e, f, g, h] = self.ip;
+        let low = u64::from_be_bytes([a, b, c, d, e, f, g, h]);
+        mix(mix(self.prefix64() ^ secret, low), u64::from(self.port()) ^ secret)
+    }
+
     fn prefix64(self) -> u64 {
         let [a, b, c, d, e, f, g, h, ..] = self.ip;
         u64::from_be_bytes([a, b, c, d, e, f, g, h])
@@ -129,6 +136,12 @@ impl From<Endpoint> for SocketAddr {
     fn from(endpoint: Endpoint) -> Self {
         Self::new(endpoint.ip(), endpoint.port())
     }
+}
+
+/// Folds the 128-bit product, in which every bit of the inputs reaches every bit.
+fn mix(a: u64, b: u64) -> u64 {
+    let product = u128::from(a ^ 0x9e37_79b9_7f4a_7c15) * u128::from(b ^ 0xd1b5_4a32_d192_ed03);
+    (product >> 64) as u64 ^ product as u64
 }
 
 /// Neither unspecified (0/8), nor multicast, nor reserved for ever (240/4, broadcast with it).

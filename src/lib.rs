@@ -10,11 +10,15 @@ extern crate std;
 
 mod addr;
 mod config;
+mod contacts;
 mod event;
 mod id;
+mod inflight;
 mod pool;
 mod rng;
+mod rtt;
 mod time;
+mod timer;
 mod trace;
 
 pub use addr::{AddressPolicy, Family};

@@ -1,0 +1,417 @@
+//! Queries under way: transaction ids, and two deadlines for each.
+//!
+//! A query waits until it may be sent, then is fresh until its stall deadline, then stalled until
+//! its timeout. A stalled query holds nothing up, but its answer still counts. A query of the user
+//! stays until its completion has been polled; every other one ends with its answer or timeout.
+
+use core::time::Duration;
+
+use crate::addr::Endpoint;
+use crate::event::{Pong, QueryError};
+use crate::id::NodeId;
+use crate::pool::{Ix, List, Pool, Slot};
+use crate::time::Instant;
+
+/// What a query is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub(crate) enum Purpose {
+    /// A single ping of the user.
+    #[default]
+    Ping,
+    /// To see whether a node of the table, or one that wants to enter it, is alive.
+    Check,
+    /// A step of a lookup.
+    Lookup(WalkRef),
+    /// The announce at the end of a lookup.
+    Announce(WalkRef),
+}
+
+/// One walk, as long as it has not ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct WalkRef {
+    pub(crate) ix: Ix,
+    pub(crate) generation: u32,
+}
+
+/// How far a query has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+enum Stage {
+    #[default]
+    Free,
+    Waiting,
+    Fresh,
+    Stalled,
+    Done,
+}
+
+/// A query under way.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Query {
+    pub(crate) to: Endpoint,
+    /// Who is expected to answer; `None` where only the address is known.
+    pub(crate) id: Option<NodeId>,
+    pub(crate) purpose: Purpose,
+    pub(crate) sent: Instant,
+    /// Unpredictable, so that an answer proves that the query was received (BEP 5).
+    pub(crate) transaction: [u8; 4],
+    pub(crate) generation: u32,
+    stage: Stage,
+    /// Of the present stage.
+    deadline: Instant,
+    timeout: Duration,
+    outcome: Option<Result<Pong, QueryError>>,
+    /// The first query in the chain that belongs to this slot's position, and the next one in the
+    /// chain that this query is in: a hash table by transaction id, kept within the slots.
+    chain_head: Ix,
+    chain_next: Ix,
+}
+
+/// What the passing of time did to a query.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Expiry {
+    /// It stalled, and is still waited for.
+    Stalled(Query),
+    /// It timed out and has ended.
+    TimedOut(Query),
+}
+
+/// How an incoming answer matches the queries under way.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Match {
+    /// It answers this query.
+    Query(Ix),
+    /// It carries the transaction id of a query to the same host, but comes from another port.
+    WrongPort,
+    /// It answers nothing we asked.
+    Stray,
+}
+
+/// The head of the queries under way.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Inflight {
+    pool: Pool,
+    /// Oldest first.
+    waiting: List,
+    /// By deadline.
+    fresh: List,
+    /// By deadline.
+    stalled: List,
+    /// Oldest first.
+    done: List,
+    generation: u32,
+}
+
+impl Inflight {
+    /// A query that waits to be sent; `None` where all slots are taken.
+    pub(crate) fn enqueue(
+        &mut self,
+        slots: &mut [Slot<Query>],
+        to: Endpoint,
+        id: Option<NodeId>,
+        purpose: Purpose,
+    ) -> Option<Ix> {
+        let ix = self.pool.take(slots)?;
+        self.generation = self.generation.wrapping_add(1);
+        let chain_head = slots[ix].chain_head;
+        let (stage, generation) = (Stage::Waiting, self.generation);
+        slots[ix] = Query { to, id, purpose, generation, stage, chain_head, ..Query::default() };
+        self.waiting.push_back(slots, ix);
+        Some(ix)
+    }
+
+    /// The query that has waited longest.
+    pub(crate) const fn next_waiting(&self) -> Option<Ix> {
+        self.waiting.front()
+    }
+
+    /// Marks a waiting query as sent, under the transaction id `transaction`.
+    pub(crate) fn sent(
+        &mut self,
+        slots: &mut [Slot<Query>],
+        ix: Ix,
+        transaction: [u8; 4],
+        now: Instant,
+        stall: Duration,
+        timeout: Duration,
+    ) {
+        self.waiting.remove(slots, ix);
+        let head = chain(slots, transaction);
+        let next = slots[head].chain_head;
+        slots[head].chain_head = ix;
+        let query = &mut slots[ix];
+        (query.transaction, query.chain_next) = (transaction, next);
+        (query.stage, query.sent, query.timeout) = (Stage::Fresh, now, timeout);
+        query.deadline = now + stall.min(timeout);
+        insert_by_deadline(&mut self.fresh, slots, ix);
+    }
+
+    /// The query that an answer from `from` belongs to.
+    pub(crate) fn find(&self, slots: &[Slot<Query>], from: Endpoint, transaction: &[u8]) -> Match {
+        let Ok(transaction) = <[u8; 4]>::try_from(transaction) else { return Match::Stray };
+        if slots.is_empty() {
+            return Match::Stray;
+        }
+        let mut found = Match::Stray;
+        let mut next = slots[chain(slots, transaction)].chain_head;
+        while let Some(ix) = next.some() {
+            let query = &slots[ix];
+            if query.transaction == transaction {
+                if query.to == from {
+                    return Match::Query(ix);
+                } else if query.to.ip_bytes() == from.ip_bytes() {
+                    found = Match::WrongPort;
+                }
+            }
+            next = query.chain_next;
+        }
+        found
+    }
+
+    /// The oldest query to `to` that is unanswered.
+    pub(crate) fn find_sent_to(&self, slots: &[Slot<Query>], to: Endpoint) -> Option<Ix> {
+        let sent = self.fresh.iter(slots).chain(self.stalled.iter(slots));
+        sent.filter(|&ix| slots[ix].to == to).min_by_key(|&ix| slots[ix].sent)
+    }
+
+    /// Ends a query that was sent, and returns it. One of the user stays as a completion with
+    /// `outcome`.
+    pub(crate) fn finish(
+        &mut self,
+        slots: &mut [Slot<Query>],
+        ix: Ix,
+        outcome: Result<Pong, QueryError>,
+    ) -> Query {
+        let query = slots[ix];
+        self.leave(slots, ix);
+        if query.purpose == Purpose::Ping {
+            slots[ix].stage = Stage::Done;
+            slots[ix].outcome = Some(outcome);
+            self.done.push_back(slots, ix);
+        } else {
+            self.free(slots, ix);
+        }
+        query
+    }
+
+    /// Ends a query without a completion, whatever its stage.
+    pub(crate) fn cancel(&mut self, slots: &mut [Slot<Query>], ix: Ix) {
+        self.leave(slots, ix);
+        self.free(slots, ix);
+    }
+
+    /// Whether `ix` still is the query of this generation, and one of the user.
+    pub(crate) fn is_current(&self, slots: &[Slot<Query>], ix: Ix, generation: u32) -> bool {
+        slots.get(ix.position()).is_some_and(|slot| {
+            let query = &slot.value;
+            query.generation == generation && query.purpose == Purpose::Ping && query.stage != Stage::Free
+        })
+    }
+
+    /// The next completion of a query of the user.
+    pub(crate) fn poll_done(
+        &mut self,
+        slots: &mut [Slot<Query>],
+    ) -> Option<(Ix, Query, Result<Pong, QueryError>)> {
+        let ix = self.done.pop_front(slots)?;
+        let query = slots[ix];
+        self.free(slots, ix);
+        Some((ix, query, query.outcome.unwrap_or(Err(QueryError::TimedOut))))
+    }
+
+    /// Whether a completion waits to be polled.
+    pub(crate) const fn has_done(&self) -> bool {
+        !self.done.is_empty()
+    }
+
+    /// The next query whose deadline has passed.
+    pub(crate) fn expire(&mut self, slots: &mut [Slot<Query>], now: Instant) -> Option<Expiry> {
+        if let Some(ix) = self.fresh.front().filter(|&ix| slots[ix].deadline <= now) {
+            self.fresh.remove(slots, ix);
+            let query = &mut slots[ix];
+            (query.stage, query.deadline) = (Stage::Stalled, query.sent + query.timeout);
+            insert_by_deadline(&mut self.stalled, slots, ix);
+            return Some(Expiry::Stalled(slots[ix]));
+        }
+        let ix = self.stalled.front().filter(|&ix| slots[ix].deadline <= now)?;
+        Some(Expiry::TimedOut(self.finish(slots, ix, Err(QueryError::TimedOut))))
+    }
+
+    /// The earliest deadline.
+    pub(crate) fn next_deadline(&self, slots: &[Slot<Query>]) -> Option<Instant> {
+        let fronts = [self.fresh.front(), self.stalled.front()];
+        fronts.into_iter().flatten().map(|ix| slots[ix].deadline).min()
+    }
+
+    /// Queries sent and neither answered nor timed out.
+    pub(crate) const fn outstanding(&self) -> usize {
+        self.fresh.len() + self.stalled.len()
+    }
+
+    /// Whether no further query can start.
+    pub(crate) const fn is_full(&self, slots: &[Slot<Query>]) -> bool {
+        self.pool.is_full(slots)
+    }
+
+    fn free(&mut self, slots: &mut [Slot<Query>], ix: Ix) {
+        slots[ix].stage = Stage::Free;
+        self.pool.give(slots, ix);
+    }
+
+    /// Takes a query out of its list and its chain.
+    fn leave(&mut self, slots: &mut [Slot<Query>], ix: Ix) {
+        match slots[ix].stage {
+            Stage::Free => return,
+            Stage::Waiting => return self.waiting.remove(slots, ix),
+            Stage::Done => return self.done.remove(slots, ix),
+            Stage::Fresh => self.fresh.remove(slots, ix),
+            Stage::Stalled => self.stalled.remove(slots, ix),
+        }
+        let head = chain(slots, slots[ix].transaction);
+        let rest = slots[ix].chain_next;
+        if slots[head].chain_head == ix {
+            slots[head].chain_head = rest;
+            return;
+        }
+        let mut at = slots[head].chain_head;
+        while slots[at].chain_next != ix {
+            at = slots[at].chain_next;
+        }
+        slots[at].chain_next = rest;
+    }
+}
+
+/// The slot that holds the head of the chain of a transaction id.
+fn chain(slots: &[Slot<Query>], transaction: [u8; 4]) -> Ix {
+    Ix::new((u64::from(u32::from_be_bytes(transaction)) * slots.len() as u64 >> 32) as usize)
+}
+
+/// Deadlines mostly come in order, so the search starts at the end.
+fn insert_by_deadline(list: &mut List, slots: &mut [Slot<Query>], ix: Ix) {
+    let deadline = slots[ix].deadline;
+    let mut after = list.back();
+    while let Some(at) = after.filter(|&at| slots[at].deadline > deadline) {
+        after = list.prev(slots, at);
+    }
+    list.insert_after(slots, after.unwrap_or(Ix::NONE), ix);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::vec::Vec;
+
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const STALL: Duration = Duration::from_millis(100);
+    const TIMEOUT: Duration = Duration::from_secs(5);
+
+    fn endpoint(last: u8) -> Endpoint {
+        Endpoint::v4([9, 9, 9, last], 6881)
+    }
+
+    fn ms(ms: u64) -> Instant {
+        Instant::from_micros(ms * 1000)
+    }
+
+    fn send(
+        inflight: &mut Inflight,
+        slots: &mut [Slot<Query>],
+        to: Endpoint,
+        purpose: Purpose,
+        tid: u32,
+    ) -> Ix {
+        let ix = inflight.enqueue(slots, to, None, purpose).unwrap();
+        inflight.sent(slots, ix, tid.to_be_bytes(), ms(0), STALL, TIMEOUT);
+        ix
+    }
+
+    #[test]
+    fn e_20_answers_match_on_full_source_address_and_transaction() {
+        let mut slots = [Slot::new(Query::default()); 4];
+        let mut inflight = Inflight::default();
+        let ix = send(&mut inflight, &mut slots, endpoint(1), Purpose::Check, 77);
+        assert_eq!(inflight.find(&slots, endpoint(1), &77_u32.to_be_bytes()), Match::Query(ix));
+        assert_eq!(inflight.find(&slots, endpoint(2), &77_u32.to_be_bytes()), Match::Stray);
+        assert_eq!(inflight.find(&slots, endpoint(1), &78_u32.to_be_bytes()), Match::Stray);
+        assert_eq!(inflight.find(&slots, endpoint(1), b"aa"), Match::Stray);
+        let other_port = Endpoint::v4([9, 9, 9, 1], 1);
+        assert_eq!(inflight.find(&slots, other_port, &77_u32.to_be_bytes()), Match::WrongPort);
+    }
+
+    #[test]
+    fn l_08_a_query_stalls_first_and_times_out_later() {
+        let mut slots = [Slot::new(Query::default()); 4];
+        let mut inflight = Inflight::default();
+        let ix = send(&mut inflight, &mut slots, endpoint(1), Purpose::Check, 1);
+        assert_eq!(inflight.next_deadline(&slots), Some(ms(100)));
+        assert!(inflight.expire(&mut slots, ms(99)).is_none());
+        assert!(matches!(inflight.expire(&mut slots, ms(100)), Some(Expiry::Stalled(_))));
+        assert_eq!(inflight.find(&slots, endpoint(1), &1_u32.to_be_bytes()), Match::Query(ix));
+        assert_eq!(inflight.next_deadline(&slots), Some(ms(5000)));
+        assert!(matches!(inflight.expire(&mut slots, ms(5000)), Some(Expiry::TimedOut(_))));
+        assert_eq!(inflight.find(&slots, endpoint(1), &1_u32.to_be_bytes()), Match::Stray);
+        assert_eq!(inflight.next_deadline(&slots), None);
+        assert_eq!(inflight.outstanding(), 0);
+    }
+
+    #[test]
+    fn a_completion_stays_until_it_is_polled() {
+        let mut slots = [Slot::new(Query::default()); 1];
+        let mut inflight = Inflight::default();
+        let ix = send(&mut inflight, &mut slots, endpoint(1), Purpose::Ping, 1);
+        let generation = slots[ix].generation;
+        inflight.finish(&mut slots, ix, Err(QueryError::Unreachable));
+        assert!(inflight.is_full(&slots));
+        assert!(inflight.is_current(&slots, ix, generation));
+        let (_, query, outcome) = inflight.poll_done(&mut slots).unwrap();
+        assert_eq!((query.to, outcome), (endpoint(1), Err(QueryError::Unreachable)));
+        assert!(!inflight.is_current(&slots, ix, generation));
+        let again = inflight.enqueue(&mut slots, endpoint(1), None, Purpose::Ping).unwrap();
+        assert!(!inflight.is_current(&slots, again, generation), "an id is never used twice");
+    }
+
+    proptest! {
+        /// Every query ends exactly once, whatever the order of answers and deadlines.
+        #[test]
+        fn every_query_ends_once(steps in proptest::collection::vec((0_u8..4, any::<u16>()), 0..200)) {
+            let mut slots = [Slot::new(Query::default()); 7];
+            let mut inflight = Inflight::default();
+            let mut open: Vec<(Ix, u32)> = Vec::new();
+            let mut now = 0;
+            for (tid, (step, value)) in steps.into_iter().enumerate() {
+                let tid = (tid as u32).wrapping_mul(0x1234_5678);
+                match step {
+                    0 | 1 => match inflight.enqueue(&mut slots, endpoint(3), None, Purpose::Check) {
+                        Some(ix) => {
+                            let stall = Duration::from_millis(u64::from(value % 300));
+                            inflight.sent(&mut slots, ix, tid.to_be_bytes(), ms(now), stall, TIMEOUT);
+                            open.push((ix, tid));
+                        }
+                        None => prop_assert_eq!(open.len(), slots.len()),
+                    },
+                    2 if !open.is_empty() => {
+                        let (ix, tid) = open.remove(usize::from(value) % open.len());
+                        prop_assert_eq!(inflight.find(&slots, endpoint(3), &tid.to_be_bytes()), Match::Query(ix));
+                        inflight.finish(&mut slots, ix, Err(QueryError::Malformed));
+                        prop_assert_eq!(inflight.find(&slots, endpoint(3), &tid.to_be_bytes()), Match::Stray);
+                    }
+                    _ => {
+                        now += u64::from(value) / 16;
+                        while let Some(expiry) = inflight.expire(&mut slots, ms(now)) {
+                            if let Expiry::TimedOut(query) = expiry {
+                                let tid = u32::from_be_bytes(query.transaction);
+                                let at = open.iter().position(|&(_, other)| other == tid);
+                                prop_assert!(at.is_some());
+                                open.remove(at.unwrap());
+                            }
+                        }
+                        prop_assert!(inflight.next_deadline(&slots).is_none_or(|at| at > ms(now)));
+                    }
+                }
+                prop_assert_eq!(inflight.outstanding(), open.len());
+                prop_assert!(inflight.pool.is_consistent(&slots));
+            }
+        }
+    }
+}

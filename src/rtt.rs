@@ -1,0 +1,103 @@
+//! How long answers take: a decaying histogram, from which the stall deadline of a query comes.
+//!
+//! A query that has not been answered by the time most answers have come no longer holds anything
+//! up; when that is depends on where we are, so it is measured.
+
+use core::time::Duration;
+
+/// Steps of a quarter octave from 1 ms to 16 s.
+const BINS: usize = 56;
+
+/// With more samples than this the old ones lose half of their weight.
+const WINDOW: u16 = 512;
+
+/// Fewer samples say nothing about the tail.
+const ENOUGH: u16 = 16;
+
+/// Before there are enough samples.
+const INITIAL_STALL: Duration = Duration::from_secs(1);
+
+/// On fast links what makes an answer late is the scheduler of the other host.
+const MIN_STALL: Duration = Duration::from_millis(50);
+
+/// The distribution of recent round-trip times.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct RttHistogram {
+    bins: [u16; BINS],
+    total: u16,
+}
+
+impl RttHistogram {
+    pub(crate) const fn new() -> Self {
+        Self { bins: [0; BINS], total: 0 }
+    }
+
+    pub(crate) fn record(&mut self, rtt: Duration) {
+        if self.total >= WINDOW {
+            self.bins.iter_mut().for_each(|count| *count /= 2);
+            self.total = self.bins.iter().sum();
+        }
+        self.bins[bin(rtt)] += 1;
+        self.total += 1;
+    }
+
+    /// When a query stalls: by then 9 of 10 answers have come.
+    pub(crate) fn stall(&self) -> Duration {
+        if self.total < ENOUGH { INITIAL_STALL } else { self.quantile(9, 10).max(MIN_STALL) }
+    }
+
+    /// The time within which `of` in `out_of` answers came, to within 19 %; zero without samples.
+    pub(crate) fn quantile(&self, of: u32, out_of: u32) -> Duration {
+        let wanted = (u32::from(self.total) * of).div_ceil(out_of);
+        let mut seen = 0;
+        let index = self.bins.iter().position(|&count| {
+            seen += u32::from(count);
+            seen >= wanted
+        });
+        if self.total == 0 { Duration::ZERO } else { upper_edge(index.unwrap_or(BINS - 1)) }
+    }
+}
+
+/// Four bins an octave: the position of the highest bit and the two bits behind it.
+fn bin(rtt: Duration) -> usize {
+    let quarters = u64::try_from(rtt.as_micros() / 250).unwrap_or(u64::MAX).max(4);
+    let octave = quarters.ilog2();
+    let step = (quarters >> (octave - 2)) & 3;
+    (((octave - 2) * 4) as usize + step as usize).min(BINS - 1)
+}
+
+/// The first duration that falls into the next bin.
+fn upper_edge(bin: usize) -> Duration {
+    let (octave, step) = (bin / 4, bin % 4);
+    Duration::from_micros(((5 + step as u64) << octave) * 250)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bins_cover_every_duration_in_steps_of_at_most_a_quarter() {
+        for micros in (0..20_000_000).step_by(997) {
+            let rtt = Duration::from_micros(micros);
+            let edge = upper_edge(bin(rtt));
+            if bin(rtt) < BINS - 1 {
+                assert!(rtt < edge, "{rtt:?} {edge:?}");
+                assert!(rtt < Duration::from_millis(1) || edge <= rtt.mul_f64(1.26), "{rtt:?} {edge:?}");
+            }
+        }
+        assert_eq!(bin(Duration::MAX), BINS - 1);
+    }
+
+    #[test]
+    fn the_stall_deadline_follows_the_distribution() {
+        let mut rtts = RttHistogram::new();
+        assert_eq!(rtts.stall(), INITIAL_STALL);
+        (0..100).for_each(|i| rtts.record(Duration::from_millis(if i % 20 == 0 { 900 } else { 80 })));
+        assert!((80..=100).contains(&rtts.stall().as_millis()), "{:?}", rtts.stall());
+        (0..3000).for_each(|_| rtts.record(Duration::from_millis(300)));
+        assert!((300..=360).contains(&rtts.stall().as_millis()), "{:?}", rtts.stall());
+        (0..3000).for_each(|_| rtts.record(Duration::from_micros(90)));
+        assert_eq!(rtts.stall(), MIN_STALL);
+    }
+}
