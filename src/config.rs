@@ -1,13 +1,10 @@
 //! What a node does and how much it holds: [`Config`] and [`Limits`], each default with its reason.
 
-use core::net::SocketAddr;
 use core::time::Duration;
 
 use crate::addr::AddressPolicy;
-use crate::id::{InfoHash, NodeId};
-
-/// Bucket size and number of nodes that hold a value (BEP 5).
-pub const K: usize = 8;
+use crate::id::NodeId;
+use crate::lookup::LookupOptions;
 
 /// The largest datagram a node sends, in bytes, and so the size of the buffer for
 /// [`Node::poll_transmit`](crate::Node::poll_transmit).
@@ -87,69 +84,6 @@ impl Default for Config {
             peers_per_swarm: 2000,
             lookup: LookupOptions::default(),
         }
-    }
-}
-
-/// What to look up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Lookup {
-    /// The nodes closest to an id.
-    FindNode(NodeId),
-    /// The peers of a torrent.
-    GetPeers(InfoHash),
-    /// The peers of a torrent, adding ourselves to them.
-    Announce(InfoHash, Announce),
-}
-
-/// The peer that an announce adds: this host, at a port.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Announce {
-    /// The port peers connect to, 1..=65535. It is sent even where it is implied, because one
-    /// deployed family does not know `implied_port`.
-    pub port: u16,
-    /// Have nodes store the port our datagrams come from instead (BEP 5): for uTP behind an
-    /// address translator.
-    pub implied_port: bool,
-    /// We have the whole torrent (BEP 33).
-    pub seed: bool,
-}
-
-impl Announce {
-    /// Peers connect to `port`.
-    pub const fn port(port: u16) -> Self {
-        Self { port, implied_port: false, seed: false }
-    }
-
-    /// Peers connect to the port our datagrams come from; `port` is what we believe it to be.
-    pub const fn implied(port: u16) -> Self {
-        Self { port, implied_port: true, seed: false }
-    }
-}
-
-/// How a lookup runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct LookupOptions {
-    /// Queries under way at once that have not stalled, 1..=255. Default: 16.
-    pub alpha: u8,
-    /// Nodes closest to the target that must have answered, and that are announced to, 1..=16.
-    /// Default: [`K`].
-    pub k: u8,
-    /// After this long without an answer a query no longer holds up the lookup, though a late
-    /// answer still counts. `None`: from the distribution of past answers.
-    pub stall: Option<Duration>,
-    /// After this long a query has failed. Default: 5 s.
-    pub timeout: Duration,
-    /// Ask this node alone instead of walking through the DHT: a single `find_node`, `get_peers`
-    /// or announce.
-    pub only: Option<SocketAddr>,
-}
-
-impl Default for LookupOptions {
-    fn default() -> Self {
-        Self { alpha: 16, k: K as u8, stall: None, timeout: Duration::from_secs(5), only: None }
     }
 }
 

@@ -8,6 +8,9 @@ use thiserror::Error;
 /// Length of a node id and of an infohash, in bytes.
 pub const ID_LEN: usize = 20;
 
+/// Bucket size and number of nodes that hold a value (BEP 5).
+pub const K: usize = 8;
+
 /// Why a text is not an identifier.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("expected 40 hexadecimal digits")]

@@ -7,7 +7,6 @@
 use core::time::Duration;
 
 use crate::addr::Endpoint;
-use crate::event::{Pong, QueryError};
 use crate::id::NodeId;
 use crate::pool::{Ix, List, Pool, Slot};
 use crate::time::Instant;
@@ -31,6 +30,21 @@ pub(crate) enum Purpose {
 pub(crate) struct WalkRef {
     pub(crate) ix: Ix,
     pub(crate) generation: u32,
+}
+
+/// How a query ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub(crate) enum Outcome {
+    #[default]
+    TimedOut,
+    Unreachable,
+    Malformed,
+    /// With an error of this code.
+    Refused(i64),
+    Answered {
+        id: NodeId,
+        rtt: Duration,
+    },
 }
 
 /// How far a query has come.
@@ -59,7 +73,7 @@ pub(crate) struct Query {
     /// Of the present stage.
     deadline: Instant,
     timeout: Duration,
-    outcome: Option<Result<Pong, QueryError>>,
+    outcome: Outcome,
     /// The first query in the chain that belongs to this slot's position, and the next one in the
     /// chain that this query is in: a hash table by transaction id, kept within the slots.
     chain_head: Ix,
@@ -175,17 +189,12 @@ impl Inflight {
 
     /// Ends a query that was sent, and returns it. One of the user stays as a completion with
     /// `outcome`.
-    pub(crate) fn finish(
-        &mut self,
-        slots: &mut [Slot<Query>],
-        ix: Ix,
-        outcome: Result<Pong, QueryError>,
-    ) -> Query {
+    pub(crate) fn finish(&mut self, slots: &mut [Slot<Query>], ix: Ix, outcome: Outcome) -> Query {
         let query = slots[ix];
         self.leave(slots, ix);
         if query.purpose == Purpose::Ping {
             slots[ix].stage = Stage::Done;
-            slots[ix].outcome = Some(outcome);
+            slots[ix].outcome = outcome;
             self.done.push_back(slots, ix);
         } else {
             self.free(slots, ix);
@@ -208,14 +217,11 @@ impl Inflight {
     }
 
     /// The next completion of a query of the user.
-    pub(crate) fn poll_done(
-        &mut self,
-        slots: &mut [Slot<Query>],
-    ) -> Option<(Ix, Query, Result<Pong, QueryError>)> {
+    pub(crate) fn poll_done(&mut self, slots: &mut [Slot<Query>]) -> Option<(Ix, Query, Outcome)> {
         let ix = self.done.pop_front(slots)?;
         let query = slots[ix];
         self.free(slots, ix);
-        Some((ix, query, query.outcome.unwrap_or(Err(QueryError::TimedOut))))
+        Some((ix, query, query.outcome))
     }
 
     /// Whether a completion waits to be polled.
@@ -233,7 +239,7 @@ impl Inflight {
             return Some(Expiry::Stalled(slots[ix]));
         }
         let ix = self.stalled.front().filter(|&ix| slots[ix].deadline <= now)?;
-        Some(Expiry::TimedOut(self.finish(slots, ix, Err(QueryError::TimedOut))))
+        Some(Expiry::TimedOut(self.finish(slots, ix, Outcome::TimedOut)))
     }
 
     /// The earliest deadline.
@@ -361,11 +367,11 @@ mod tests {
         let mut inflight = Inflight::default();
         let ix = send(&mut inflight, &mut slots, endpoint(1), Purpose::Ping, 1);
         let generation = slots[ix].generation;
-        inflight.finish(&mut slots, ix, Err(QueryError::Unreachable));
+        inflight.finish(&mut slots, ix, Outcome::Unreachable);
         assert!(inflight.is_full(&slots));
         assert!(inflight.is_current(&slots, ix, generation));
         let (_, query, outcome) = inflight.poll_done(&mut slots).unwrap();
-        assert_eq!((query.to, outcome), (endpoint(1), Err(QueryError::Unreachable)));
+        assert_eq!((query.to, outcome), (endpoint(1), Outcome::Unreachable));
         assert!(!inflight.is_current(&slots, ix, generation));
         let again = inflight.enqueue(&mut slots, endpoint(1), None, Purpose::Ping).unwrap();
         assert!(!inflight.is_current(&slots, again, generation), "an id is never used twice");
@@ -393,7 +399,7 @@ mod tests {
                     2 if !open.is_empty() => {
                         let (ix, tid) = open.remove(usize::from(value) % open.len());
                         prop_assert_eq!(inflight.find(&slots, endpoint(3), &tid.to_be_bytes()), Match::Query(ix));
-                        inflight.finish(&mut slots, ix, Err(QueryError::Malformed));
+                        inflight.finish(&mut slots, ix, Outcome::Malformed);
                         prop_assert_eq!(inflight.find(&slots, endpoint(3), &tid.to_be_bytes()), Match::Stray);
                     }
                     _ => {

@@ -14,6 +14,7 @@ mod contacts;
 mod event;
 mod id;
 mod inflight;
+mod lookup;
 mod pool;
 mod rng;
 mod rtt;
@@ -22,10 +23,11 @@ mod timer;
 mod trace;
 
 pub use addr::{AddressPolicy, Family};
-pub use config::{Announce, Config, K, Limits, Lookup, LookupOptions, MAX_DATAGRAM};
+pub use config::{Config, Limits, MAX_DATAGRAM};
 pub use event::{
     Drops, Event, LookupId, LookupKind, LookupReport, MethodCounts, NodeInfo, Pong, QueryError, QueryId,
     StartError, Stats, Transmit,
 };
-pub use id::{Distance, ID_LEN, InfoHash, NodeId, ParseIdError};
+pub use id::{Distance, ID_LEN, InfoHash, K, NodeId, ParseIdError};
+pub use lookup::{Announce, Lookup, LookupOptions};
 pub use time::Instant;

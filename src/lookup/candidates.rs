@@ -1,0 +1,104 @@
+//! What a walk knows of each node in its sight.
+
+use crate::addr::Endpoint;
+use crate::id::NodeId;
+
+/// Longest token that is kept; the longest seen is 32 bytes.
+const MAX_TOKEN: usize = 128;
+
+/// A datagram near the target is sent this often before the node is given up.
+pub(super) const TRIES: u8 = 2;
+
+/// A node that a walk may ask, or has asked.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Candidate {
+    /// `None` until a bootstrap host has answered.
+    pub(crate) id: Option<NodeId>,
+    pub(crate) endpoint: Endpoint,
+    pub(super) state: State,
+    pub(super) placing: Placing,
+    /// Datagrams sent: queries until it has answered, announces afterwards.
+    pub(super) tries: u8,
+    /// The place of its token, counted from 1; 0 is none.
+    pub(super) token: u8,
+}
+
+impl Candidate {
+    pub(crate) const fn has_token(&self) -> bool {
+        self.token != 0
+    }
+
+    /// Its token, among the tokens of its walk.
+    pub(crate) fn token<'a>(&self, tokens: &'a [Token]) -> &'a [u8] {
+        match usize::from(self.token).checked_sub(1) {
+            Some(place) => tokens[place].bytes(),
+            None => &[],
+        }
+    }
+
+    /// Whether a node that answered holds the announce or may come to hold it.
+    pub(super) fn can_hold(&self) -> bool {
+        self.has_token() && !matches!(self.placing, Placing::Refused) && !self.is_lost()
+    }
+
+    /// Whether every announce to it was lost.
+    pub(super) fn is_lost(&self) -> bool {
+        self.placing == Placing::Lost && self.tries >= TRIES
+    }
+
+    /// Whether an answer is still possible.
+    pub(super) const fn is_open(&self) -> bool {
+        matches!(self.state, State::Asked | State::Stalled | State::Retried)
+    }
+}
+
+/// How far the query to a candidate has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum State {
+    #[default]
+    Fresh,
+    /// Asked, and in time.
+    Asked,
+    /// Asked, and late: it no longer holds anything up.
+    Stalled,
+    /// Asked once more.
+    Retried,
+    Answered,
+    /// Silent, unreachable, or not who it was said to be.
+    Dead,
+}
+
+/// How far the announce to a node that answered has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Placing {
+    #[default]
+    None,
+    Sent,
+    /// No confirmation in time.
+    Lost,
+    Stored,
+    Refused,
+}
+
+/// A write token of another node, echoed as it came (BEP 5).
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Token {
+    len: u8,
+    bytes: [u8; MAX_TOKEN],
+}
+
+impl Token {
+    pub(crate) const EMPTY: Self = Self { len: 0, bytes: [0; MAX_TOKEN] };
+
+    /// `None` where it is empty or too long to be kept: the node then serves the lookup, but
+    /// cannot be announced to.
+    pub(crate) fn new(token: &[u8]) -> Option<Self> {
+        let mut bytes = [0; MAX_TOKEN];
+        bytes.get_mut(..token.len())?.copy_from_slice(token);
+        (!token.is_empty()).then_some(Self { len: token.len() as u8, bytes })
+    }
+
+    fn bytes(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.len)]
+    }
+}

@@ -1,0 +1,402 @@
+//! The iterative lookup (BEP 5): one walk towards a target, in one family.
+//!
+//! There are no rounds: after every answer, stall and failure the walk is asked for its next
+//! [`Step`]. A query that has stalled holds nothing up, so a dead node costs a stall, not a
+//! timeout; only nodes that answered count towards the K closest; and an announce goes to each
+//! node as soon as it is among the K closest that are alive and everything closer has answered or
+//! stalled. What was lost near the target is sent once more.
+
+mod candidates;
+mod options;
+
+use core::time::Duration;
+
+pub(crate) use candidates::{Candidate, Token};
+use candidates::{Placing, State, TRIES};
+pub use options::{Announce, Lookup, LookupOptions};
+
+use crate::addr::{Endpoint, Family};
+use crate::id::{K, NodeId};
+use crate::pool::Ix;
+use crate::time::Instant;
+
+/// Tokens that a walk keeps: those of the K closest and of as many more to spill over to.
+pub(crate) const TOKENS: usize = 2 * K;
+
+/// Tokens serve an announce for this long: every deployed node accepts them for longer (BEP 5).
+pub(crate) const TOKEN_LIFE: Duration = Duration::from_secs(5 * 60);
+
+/// What a walk is for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Goal {
+    #[default]
+    FindNode,
+    GetPeers,
+    Announce(Announce),
+    /// Our own neighbours.
+    Bootstrap,
+    /// Some nodes of a bucket that was quiet; nobody is told.
+    Refresh,
+}
+
+/// How far a walk has come.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Phase {
+    #[default]
+    Free,
+    Active,
+    /// Ended, and its completion not polled.
+    Finished,
+    /// Ended and reported; kept for its tokens until the slot is wanted.
+    Remembered,
+}
+
+/// What a walk wants to do next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Ask the candidate at this position.
+    Query(usize),
+    /// Announce to the candidate at this position.
+    Announce(usize),
+    /// Wait for answers or deadlines.
+    Wait,
+    /// Nothing more can be gained.
+    Finish,
+}
+
+/// The state of a walk; its candidates, tokens and found peers lie in memory of their own.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Walk {
+    pub(crate) phase: Phase,
+    pub(crate) goal: Goal,
+    pub(crate) target: NodeId,
+    pub(crate) v6: bool,
+    pub(crate) generation: u32,
+    /// The walk whose index is the lookup's id: this one, or the one in the other family.
+    pub(crate) lead: Ix,
+    /// The walk of the same lookup in the other family.
+    pub(crate) sibling: Ix,
+    pub(crate) alpha: u8,
+    pub(crate) k: u8,
+    /// Ask the first candidate alone.
+    pub(crate) alone: bool,
+    /// One answer for each IP address.
+    pub(crate) by_ip: bool,
+    pub(crate) stall: Option<Duration>,
+    pub(crate) timeout: Duration,
+    pub(crate) started: Instant,
+    pub(crate) ended: Instant,
+    len: u16,
+    pub(crate) found: u16,
+    pub(crate) reported: u16,
+    pub(crate) queried: u16,
+    pub(crate) answered: u16,
+    pub(crate) failed: u16,
+    pub(crate) announced: u16,
+    pub(crate) acknowledged: u16,
+}
+
+/// What became of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// It counts; its nodes and peers are to be used.
+    Accepted,
+    /// The node is not who it was said to be, or this host has answered already.
+    Rejected,
+}
+
+impl Walk {
+    pub(crate) const fn family(&self) -> Family {
+        if self.v6 { Family::V6 } else { Family::V4 }
+    }
+
+    /// Candidates in sight.
+    pub(crate) const fn len(&self) -> usize {
+        self.len as usize
+    }
+
+    /// Offers a contact. Returns whether it was taken in.
+    pub(crate) fn add(&mut self, memory: &mut [Candidate], id: Option<NodeId>, endpoint: Endpoint) -> bool {
+        let here = memory[..self.len()].iter().filter(|c| c.endpoint == endpoint);
+        let mut candidate = Candidate { id, endpoint, ..Candidate::default() };
+        for known in here {
+            if known.id == id || known.state == State::Answered || id.is_none() {
+                return false;
+            } else if known.state != State::Fresh {
+                // Asked under another id already (L-05); its answer will tell who it is.
+                candidate.state = State::Dead;
+            }
+        }
+        self.insert(memory, candidate)
+    }
+
+    /// What to do next.
+    pub(crate) fn next(&self, memory: &[Candidate]) -> Step {
+        let candidates = &memory[..self.len()];
+        let k = usize::from(self.k);
+        let in_flight =
+            candidates.iter().filter(|c| matches!(c.state, State::Asked | State::Retried)).count();
+        let may_ask = in_flight < usize::from(self.alpha) && !(self.alone && self.queried > 0);
+        // Nodes that have answered, and those together with the ones that still may in time.
+        let (mut live, mut prospects) = (0, 0);
+        // Nodes that hold the announce or may soon; and whether all closer ones are settled.
+        let (mut placed, mut settled) = (0, true);
+        let (mut waiting, mut late, mut retry) = (false, false, None);
+        for (position, candidate) in candidates.iter().enumerate() {
+            match candidate.state {
+                State::Fresh if self.alone && self.queried > 0 => continue,
+                State::Fresh if may_ask && prospects < k => return Step::Query(position),
+                State::Fresh => (settled, waiting) = (false, true),
+                State::Asked => {
+                    (settled, waiting) = (false, true);
+                    prospects += 1;
+                }
+                State::Retried => waiting = true,
+                State::Stalled => {
+                    late = true;
+                    if candidate.tries < TRIES && retry.is_none() {
+                        retry = Some(position);
+                    }
+                }
+                State::Answered => {
+                    live += 1;
+                    prospects += usize::from(!self.announces() || candidate.can_hold());
+                    match candidate.placing {
+                        _ if !self.announces() => {}
+                        Placing::Stored => placed += 1,
+                        Placing::Sent => (placed, waiting) = (placed + 1, true),
+                        Placing::None | Placing::Lost if !candidate.has_token() => {}
+                        Placing::None if settled && placed < k => return Step::Announce(position),
+                        Placing::Lost if candidate.tries < TRIES && placed < k => {
+                            return Step::Announce(position);
+                        }
+                        Placing::None if placed < k => (placed, waiting) = (placed + 1, true),
+                        Placing::None | Placing::Lost | Placing::Refused => {}
+                    }
+                }
+                State::Dead => {}
+            }
+            if live >= k && (!self.announces() || placed >= k || live >= 2 * k) {
+                break;
+            }
+        }
+        match retry {
+            Some(position) if in_flight < usize::from(self.alpha) => Step::Query(position),
+            _ if waiting || (late && self.answered == 0) => Step::Wait,
+            _ => Step::Finish,
+        }
+    }
+
+    /// The candidate at `position` was asked.
+    pub(crate) fn asked(&mut self, memory: &mut [Candidate], position: usize) {
+        let candidate = &mut memory[position];
+        candidate.state = if candidate.tries == 0 { State::Asked } else { State::Retried };
+        candidate.tries += 1;
+        self.queried += u16::from(candidate.tries == 1);
+        // Whoever else is listed at this address is asked by the same query (L-05).
+        let endpoint = candidate.endpoint;
+        for other in &mut memory[..self.len()] {
+            if other.endpoint == endpoint && other.state == State::Fresh {
+                other.state = State::Dead;
+            }
+        }
+    }
+
+    /// The candidate at `position` was sent the announce.
+    pub(crate) fn announced(&mut self, memory: &mut [Candidate], position: usize) {
+        let candidate = &mut memory[position];
+        if candidate.placing == Placing::None {
+            candidate.tries = 0;
+            self.announced += 1;
+        }
+        candidate.placing = Placing::Sent;
+        candidate.tries += 1;
+    }
+
+    /// The query to `from` was answered by a node that calls itself `id`.
+    pub(crate) fn on_answer(
+        &mut self,
+        memory: &mut [Candidate],
+        tokens: &mut [Token],
+        from: Endpoint,
+        id: NodeId,
+        token: Option<&[u8]>,
+    ) -> Verdict {
+        let Some(mut position) = self.position(memory, from) else { return Verdict::Rejected };
+        if memory[position].state == State::Answered {
+            return Verdict::Rejected;
+        }
+        match memory[position].id {
+            Some(expected) if expected == id => {}
+            Some(_) => {
+                self.fail(memory, position);
+                // A liar may have listed this host under another id before an honest node named it.
+                let named = |c: &Candidate| c.endpoint == from && c.id == Some(id);
+                match memory[..self.len()].iter().position(named) {
+                    Some(other) => position = other,
+                    None => return Verdict::Rejected,
+                }
+            }
+            None => position = self.identify(memory, position, id),
+        }
+        let mut answered = memory[..self.len()].iter().filter(|c| c.state == State::Answered);
+        let same_host = |c: &Candidate| self.by_ip && c.endpoint.ip_bytes() == from.ip_bytes();
+        if answered.any(|c| c.id == Some(id) || same_host(c)) {
+            memory[position].state = State::Dead;
+            return Verdict::Rejected;
+        }
+        self.answered += 1;
+        memory[position].state = State::Answered;
+        memory[position].tries = 0;
+        if let Some(token) = token.and_then(Token::new) {
+            self.keep_token(memory, tokens, position, token);
+        }
+        Verdict::Accepted
+    }
+
+    /// The query to `to` has stalled.
+    pub(crate) fn on_stall(&mut self, memory: &mut [Candidate], to: Endpoint) {
+        if let Some(position) = self.position(memory, to) {
+            let state = &mut memory[position].state;
+            if matches!(state, State::Asked | State::Retried) {
+                *state = State::Stalled;
+            }
+        }
+    }
+
+    /// A query to `to` timed out. A later one may still be on its way.
+    pub(crate) fn on_timeout(&mut self, memory: &mut [Candidate], to: Endpoint) {
+        if let Some(position) = self.position(memory, to).filter(|&at| memory[at].state == State::Stalled) {
+            self.fail(memory, position);
+        }
+    }
+
+    /// The node at `to` cannot be reached, refused, or answered nonsense.
+    pub(crate) fn on_failure(&mut self, memory: &mut [Candidate], to: Endpoint) {
+        if let Some(position) = self.position(memory, to).filter(|&at| memory[at].state != State::Answered) {
+            self.fail(memory, position);
+        }
+    }
+
+    /// The node at `from` confirmed the announce. Returns whether it is news.
+    pub(crate) fn on_stored(&mut self, memory: &mut [Candidate], from: Endpoint) -> bool {
+        let news = self.placing(memory, from).is_some_and(|placing| {
+            let news = *placing != Placing::Stored;
+            *placing = Placing::Stored;
+            news
+        });
+        self.acknowledged += u16::from(news);
+        news
+    }
+
+    /// The announce to `to` has stalled: it, or its confirmation, is probably lost.
+    pub(crate) fn on_announce_stall(&mut self, memory: &mut [Candidate], to: Endpoint) {
+        if let Some(placing) = self.placing(memory, to).filter(|placing| **placing == Placing::Sent) {
+            *placing = Placing::Lost;
+        }
+    }
+
+    /// The node at `to` refused the announce, or cannot be reached any more.
+    pub(crate) fn on_refused(&mut self, memory: &mut [Candidate], to: Endpoint) {
+        if let Some(placing) = self.placing(memory, to).filter(|placing| **placing != Placing::Stored) {
+            *placing = Placing::Refused;
+        }
+    }
+
+    /// Starts again from the answers of an ended walk, to announce with its tokens.
+    pub(crate) fn resume(&mut self, memory: &mut [Candidate], announce: Announce, now: Instant) {
+        for candidate in &mut memory[..self.len()] {
+            (candidate.placing, candidate.tries) = (Placing::None, 0);
+            if candidate.state != State::Answered {
+                candidate.state = State::Dead;
+            }
+        }
+        (self.phase, self.goal, self.started) = (Phase::Active, Goal::Announce(announce), now);
+        (self.reported, self.announced, self.acknowledged) = (0, 0, 0);
+    }
+
+    /// The nodes that answered, closest first; of a single query the nodes it returned.
+    pub(crate) fn closest<'a>(
+        &self,
+        memory: &'a [Candidate],
+    ) -> impl Iterator<Item = (NodeId, Endpoint)> + use<'a> {
+        let wanted = if self.alone { State::Fresh } else { State::Answered };
+        let candidates = memory[..self.len()].iter().filter(move |c| c.state == wanted);
+        candidates.filter_map(|c| c.id.map(|id| (id, c.endpoint))).take(usize::from(self.k))
+    }
+
+    /// Whether an announce could use this walk's tokens.
+    pub(crate) fn has_tokens(&self, memory: &[Candidate]) -> bool {
+        memory[..self.len()].iter().any(Candidate::has_token)
+    }
+
+    const fn announces(&self) -> bool {
+        matches!(self.goal, Goal::Announce(_))
+    }
+
+    /// The candidate at an endpoint: the one that was asked, where several are listed there.
+    fn position(&self, memory: &[Candidate], endpoint: Endpoint) -> Option<usize> {
+        let candidates = &memory[..self.len()];
+        let at = |c: &Candidate| c.endpoint == endpoint;
+        candidates.iter().position(|c| at(c) && c.is_open()).or_else(|| candidates.iter().position(at))
+    }
+
+    fn placing<'a>(&self, memory: &'a mut [Candidate], endpoint: Endpoint) -> Option<&'a mut Placing> {
+        let candidates = &mut memory[..self.len()];
+        let answered = candidates.iter_mut().find(|c| c.endpoint == endpoint && c.state == State::Answered);
+        answered.map(|c| &mut c.placing)
+    }
+
+    fn fail(&mut self, memory: &mut [Candidate], position: usize) {
+        if memory[position].state != State::Dead {
+            memory[position].state = State::Dead;
+            self.failed += 1;
+        }
+    }
+
+    /// Puts a candidate whose id has become known into its place, and returns that.
+    fn identify(&mut self, memory: &mut [Candidate], position: usize, id: NodeId) -> usize {
+        let mut candidate = memory[position];
+        candidate.id = Some(id);
+        memory.copy_within(position + 1..self.len(), position);
+        self.len -= 1;
+        let place = self.place(memory, &candidate);
+        self.insert(memory, candidate);
+        place
+    }
+
+    /// Inserts by distance. Where memory is full the farthest candidate gives way.
+    fn insert(&mut self, memory: &mut [Candidate], candidate: Candidate) -> bool {
+        let place = self.place(memory, &candidate);
+        if place == memory.len() {
+            return false;
+        }
+        let end = self.len().min(memory.len() - 1);
+        memory.copy_within(place..end, place + 1);
+        memory[place] = candidate;
+        self.len = (end + 1) as u16;
+        true
+    }
+
+    /// Where a candidate belongs: closer ones first, unknown ids behind all known ones (L-06).
+    fn place(&self, memory: &[Candidate], candidate: &Candidate) -> usize {
+        let Some(id) = candidate.id else { return self.len() };
+        let distance = self.target.distance(&id);
+        memory[..self.len()].partition_point(|c| c.id.is_some_and(|id| self.target.distance(&id) <= distance))
+    }
+
+    /// Keeps a token in a free place, or in that of the farthest node that has one.
+    fn keep_token(&self, memory: &mut [Candidate], tokens: &mut [Token], position: usize, token: Token) {
+        let taken = |place: usize| memory[..self.len()].iter().any(|c| c.token == place as u8 + 1);
+        let place = match (0..tokens.len()).find(|&place| !taken(place)) {
+            Some(place) => place,
+            None => {
+                let farthest = memory[..self.len()].iter().rposition(Candidate::has_token);
+                let Some(farthest) = farthest.filter(|&farthest| farthest > position) else { return };
+                usize::from(core::mem::take(&mut memory[farthest].token)) - 1
+            }
+        };
+        tokens[place] = token;
+        memory[position].token = place as u8 + 1;
+    }
+}
