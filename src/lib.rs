@@ -18,6 +18,7 @@ mod lookup;
 mod pool;
 mod rng;
 mod rtt;
+mod table;
 mod time;
 mod timer;
 mod trace;

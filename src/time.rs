@@ -66,6 +66,8 @@ impl Sub for Instant {
 pub(crate) struct Secs(u32);
 
 impl Secs {
+    pub(crate) const ZERO: Self = Self(0);
+
     /// Seconds from `then` to `self`; zero where `then` lies up to 68 years in the future.
     pub(crate) const fn since(self, then: Self) -> u32 {
         let age = self.0.wrapping_sub(then.0);
@@ -75,6 +77,11 @@ impl Secs {
     /// The instant `secs` seconds earlier.
     pub(crate) const fn before(self, secs: u32) -> Self {
         Self(self.0.wrapping_sub(secs))
+    }
+
+    /// The instant `secs` seconds later.
+    pub(crate) const fn after(self, secs: u32) -> Self {
+        Self(self.0.wrapping_add(secs))
     }
 }
 
@@ -98,5 +105,6 @@ mod tests {
         assert_eq!(later.secs().since(origin.secs()), 90);
         assert_eq!(origin.secs().since(later.secs()), 0);
         assert_eq!(later.secs().since(later.secs().before(7)), 7);
+        assert_eq!(origin.secs().after(90), later.secs());
     }
 }

@@ -1,0 +1,706 @@
+//! The routing table of one family: which nodes are known, and which of them are good (BEP 5).
+//!
+//! Bucket `i` holds nodes that share exactly `i` leading bits with our id; the last one holds all
+//! that share more. Capacities are fixed at birth from the memory given: every bucket has K = 8
+//! places (nearest buckets served first), and what memory is left lengthens the low ones, so 400
+//! entries make 128, 64, 32, 16 and twenty times 8. This is our form of BEP 5's splitting.
+//!
+//! Trust is earned: only a node that answered us stands in a bucket (`main`); one that merely
+//! queried us waits among the bucket's replacements (`spares`) until a ping proves it, as does one
+//! that answered while the bucket was full. Conflicts go to the older entry: a known id does not
+//! move to a new address and a known IP does not get a second id or port, while the entry that holds
+//! it is not bad. But an address that *answers* with another id loses its entry at once.
+//!
+//! An entry is *good* while it is verified, heard within 15 minutes, and nothing we sent it since
+//! went unanswered. It is *bad* after two failures in a row. A bad entry goes as soon as a verified
+//! node can take its place, and after five failures in any case.
+//!
+//! A full bucket takes a verified newcomer in place of a bad entry. Otherwise one that fills an
+//! empty part of the bucket's range, or answers twice as fast as another in its part, replaces the
+//! slowest there, but never one known for an hour: nodes that stayed long stay longer, and a fast
+//! attacker must not drain the table.
+//!
+//! The table never waits or sends. [`Table::next_ping`] and [`Table::next_refresh`] say what is to
+//! be done, [`Table::ping_due`] and [`Table::refresh_due`] when to ask again.
+
+mod closest;
+mod upkeep;
+
+#[cfg(test)]
+mod tests;
+
+use core::cmp::Reverse;
+use core::ops::Range;
+use core::time::Duration;
+
+pub(crate) use closest::Filter;
+
+use crate::addr::{Endpoint, Family};
+use crate::id::NodeId;
+use crate::time::{Instant, Secs};
+
+/// K of BEP 5: the capacity of a bucket that is not extended.
+pub(crate) const K: usize = 8;
+
+const MAX_DEPTH: usize = 24;
+const MAX_SPARES: usize = 8;
+/// Age in seconds after which a silent node is questionable and a bucket stale (BEP 5).
+const QUESTIONABLE: u32 = 15 * 60;
+/// Failures in a row from which an entry is bad.
+const BAD: u8 = 2;
+/// Failures in a row that no entry survives.
+const HOPELESS: u8 = 5;
+/// Age in seconds from which an entry is no longer displaced by a better placed newcomer.
+const ELDER: u32 = 60 * 60;
+/// A node that answered less than this many seconds ago need not prove itself again.
+const PROVEN: u32 = 5 * 60;
+/// Most entries of one /24 or /64, replacements included.
+const MAX_SUBNET_PER_BUCKET: usize = 2;
+const MAX_SUBNET_PER_TABLE: usize = 8;
+const NEVER: Instant = Instant::from_micros(u64::MAX);
+
+/// A node's id and where it is reached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct Contact {
+    pub(crate) id: NodeId,
+    pub(crate) endpoint: Endpoint,
+}
+
+/// What is known of one node. All zero is valid content of unused memory.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Entry {
+    id: NodeId,
+    endpoint: Endpoint,
+    /// Milliseconds, smoothed.
+    rtt: u16,
+    /// Queries in a row that went unanswered.
+    failures: u8,
+    /// Whether it ever answered us.
+    verified: bool,
+    /// Whether a ping of the upkeep is in flight to it.
+    pinging: bool,
+    /// Whether it must prove itself again, whatever its age.
+    suspect: bool,
+    added: Secs,
+    answered: Secs,
+    heard: Secs,
+    /// When the upkeep last pinged it, or a query to it failed.
+    tried: Secs,
+}
+
+impl Entry {
+    pub(crate) const EMPTY: Self = Self {
+        id: NodeId::ZERO,
+        endpoint: Endpoint::v6([0; 16], 0),
+        rtt: 0,
+        failures: 0,
+        verified: false,
+        pinging: false,
+        suspect: false,
+        added: Secs::ZERO,
+        answered: Secs::ZERO,
+        heard: Secs::ZERO,
+        tried: Secs::ZERO,
+    };
+
+    pub(crate) const fn id(&self) -> NodeId {
+        self.id
+    }
+
+    pub(crate) const fn endpoint(&self) -> Endpoint {
+        self.endpoint
+    }
+
+    pub(crate) const fn contact(&self) -> Contact {
+        Contact { id: self.id, endpoint: self.endpoint }
+    }
+
+    /// The smoothed round-trip time.
+    pub(crate) const fn rtt(&self) -> Duration {
+        Duration::from_millis(self.rtt as u64)
+    }
+
+    /// Time since it last answered, in whole seconds.
+    pub(crate) const fn answered_ago(&self, now: Instant) -> Duration {
+        Duration::from_secs(now.secs().since(self.answered) as u64)
+    }
+
+    /// Whether it may be handed out to others (BEP 5).
+    pub(crate) const fn is_good(&self, now: Instant) -> bool {
+        self.verified && self.failures == 0 && !self.is_questionable(now.secs())
+    }
+
+    const fn is_questionable(&self, now: Secs) -> bool {
+        now.since(self.heard) >= QUESTIONABLE
+    }
+
+    const fn is_bad(&self) -> bool {
+        self.failures >= BAD
+    }
+
+    /// Whether it is a replacement that could be promoted now.
+    const fn is_ready(&self) -> bool {
+        self.verified && self.failures == 0
+    }
+
+    fn unverified(contact: Contact, now: Secs) -> Self {
+        let Contact { id, endpoint } = contact;
+        let tried = now.before(upkeep::MIN_INTERVAL);
+        Self { id, endpoint, rtt: u16::MAX, added: now, answered: now, heard: now, tried, ..Self::EMPTY }
+    }
+
+    fn take_answer(&mut self, rtt: Duration, now: Secs) {
+        let rtt = rtt.as_millis().min(u128::from(u16::MAX)) as u32;
+        self.rtt = if self.verified { (u32::from(self.rtt) * 3 + rtt) / 4 } else { rtt } as u16;
+        (self.verified, self.pinging, self.suspect, self.failures) = (true, false, false, 0);
+        (self.answered, self.heard) = (now, now);
+    }
+
+    /// How much a replacement is worth keeping, and which is promoted first.
+    fn worth(&self, now: Secs) -> (u8, Reverse<u16>) {
+        let class = match (self.verified, self.failures, self.is_questionable(now)) {
+            (_, 1.., _) | (false, 0, true) => 0,
+            (false, 0, false) => 1,
+            (true, 0, true) => 2,
+            (true, 0, false) => 3,
+        };
+        (class, Reverse(self.rtt))
+    }
+}
+
+/// The memory of a table, of the sizes it was born with.
+pub(crate) struct Slots<'a> {
+    pub(crate) main: &'a mut [Entry],
+    pub(crate) spares: &'a mut [Entry],
+}
+
+/// What became of a node that was heard from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// It was known already.
+    Refreshed,
+    /// It entered a bucket.
+    Added,
+    /// It waits as a replacement.
+    Cached,
+    /// It was not kept.
+    Ignored,
+    /// Its address was known under another id; that entry is gone and this one not kept.
+    IdChanged,
+}
+
+/// What hearing from a node did to the table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Outcome {
+    pub(crate) fate: Fate,
+    /// Who made room for it, or lost its place to the truth about it.
+    pub(crate) removal: Option<Removal>,
+}
+
+/// A node that left its bucket, and the replacement that took its place.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Removal {
+    pub(crate) removed: Contact,
+    pub(crate) promoted: Option<Contact>,
+}
+
+/// The head of a table: everything but the entries.
+#[derive(Clone, Debug)]
+pub(crate) struct Table {
+    buckets: [Bucket; MAX_DEPTH],
+    own: NodeId,
+    /// Bit `i` is set while bucket `i` holds a node.
+    occupied: u32,
+    /// Lower bounds of when there is work.
+    ping_due: Instant,
+    refresh_due: Instant,
+    len: u16,
+    depth: u8,
+    spares_each: u8,
+    family: Family,
+    source_limits: bool,
+}
+
+/// Entries `start..start + len` of `main` are the bucket's nodes, sorted by id.
+#[derive(Clone, Copy, Debug, Default)]
+struct Bucket {
+    start: u16,
+    capacity: u16,
+    len: u16,
+    spares: u8,
+    pinging: bool,
+    /// When a node last answered, entered or was replaced, or a refresh was started.
+    changed: Secs,
+    /// Lower bound of when a ping is due; while one is in flight, when it counts as lost.
+    due: Secs,
+}
+
+/// Where an entry lies, as an index into `main` or `spares`.
+#[derive(Clone, Copy, Debug)]
+enum Place {
+    Main(usize),
+    Spare(usize),
+}
+
+impl Table {
+    /// An empty table around our own id for memory of `main` and `spares` entries. Without
+    /// `source_limits` an endpoint counts as a source of its own, instead of an IP and its subnet.
+    pub(crate) fn new(
+        family: Family,
+        own: NodeId,
+        main: usize,
+        spares: usize,
+        source_limits: bool,
+        now: Instant,
+    ) -> Self {
+        let main = main.min(usize::from(u16::MAX));
+        let depth = (main / K).clamp(1, MAX_DEPTH);
+        let first = first_capacity(main, depth);
+        let mut buckets = [Bucket { changed: now.secs(), due: now.secs(), ..Bucket::default() }; MAX_DEPTH];
+        let mut start = 0;
+        for (index, bucket) in buckets.iter_mut().enumerate().take(depth) {
+            bucket.start = start;
+            bucket.capacity = capacity(first, index).min(main) as u16;
+            start += bucket.capacity;
+        }
+        let spares_each = (spares / depth).min(MAX_SPARES) as u8;
+        Self {
+            buckets,
+            own,
+            occupied: 0,
+            ping_due: NEVER,
+            refresh_due: NEVER,
+            len: 0,
+            depth: depth as u8,
+            spares_each,
+            family,
+            source_limits,
+        }
+    }
+
+    /// Nodes in the buckets; all of them answered us at least once.
+    pub(crate) const fn len(&self) -> usize {
+        self.len as usize
+    }
+
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Nodes and capacity of each bucket, from the one furthest from our id.
+    pub(crate) fn buckets(&self) -> impl Iterator<Item = (usize, usize)> {
+        self.buckets[..self.depth()].iter().map(|bucket| (bucket.len.into(), bucket.capacity.into()))
+    }
+
+    /// The nodes of all buckets, from the one furthest from our id; sorted by id within each.
+    pub(crate) fn iter<'e>(&self, main: &'e [Entry]) -> impl Iterator<Item = &'e Entry> {
+        (0..self.depth()).flat_map(|bucket| &main[self.main(bucket)])
+    }
+
+    /// Whether exactly this node, id and address, stands in a bucket.
+    pub(crate) fn contains(&self, main: &[Entry], contact: Contact) -> bool {
+        self.find_id(main, &contact.id).is_ok_and(|index| main[index].endpoint == contact.endpoint)
+    }
+
+    /// A node answered one of our queries after `rtt`.
+    pub(crate) fn on_reply(
+        &mut self,
+        slots: &mut Slots<'_>,
+        contact: Contact,
+        rtt: Duration,
+        now: Instant,
+    ) -> Outcome {
+        let bucket = self.bucket_of(&contact.id);
+        let same_id = self.find_id(slots.main, &contact.id).ok();
+        if let Some(index) = same_id
+            && slots.main[index].endpoint == contact.endpoint
+        {
+            let entry = &mut slots.main[index];
+            let was_pinging = entry.pinging;
+            entry.take_answer(rtt, now.secs());
+            self.buckets[bucket].changed = now.secs();
+            self.end_ping(bucket, was_pinging, now);
+            return Outcome::of(Fate::Refreshed);
+        }
+
+        let mut entry = Entry::unverified(contact, now.secs());
+        if let Some(place) = self.holder(slots, contact.endpoint) {
+            let old = *slots.at(place);
+            if old.contact() == contact {
+                entry = old;
+            } else if old.endpoint == contact.endpoint {
+                self.suspect_neighbours(slots, &old, now);
+                return Outcome { fate: Fate::IdChanged, removal: self.evict(slots, place, now) };
+            }
+            if let Some(outcome) = self.yield_place(slots, place, contact, now) {
+                return outcome;
+            }
+        }
+        let same_id = same_id.map(Place::Main).or_else(|| self.find_spare(slots.spares, &contact.id));
+        if let Some(place) = same_id
+            && let Some(outcome) = self.yield_place(slots, place, contact, now)
+        {
+            return outcome;
+        }
+        if !self.admits(&contact) || self.is_crowded(slots, contact) {
+            return Outcome::of(Fate::Ignored);
+        }
+        entry.take_answer(rtt, now.secs());
+        self.place(slots, bucket, entry, now)
+    }
+
+    /// A node sent us a query.
+    pub(crate) fn on_query(&mut self, slots: &mut Slots<'_>, contact: Contact, now: Instant) -> Fate {
+        let bucket = self.bucket_of(&contact.id);
+        let same_id = self.find_id(slots.main, &contact.id).ok().map(Place::Main);
+        if let Some(place) = same_id.or_else(|| self.find_spare(slots.spares, &contact.id)) {
+            let entry = slots.at(place);
+            if entry.endpoint != contact.endpoint {
+                return Fate::Ignored;
+            }
+            entry.heard = now.secs();
+            return Fate::Refreshed;
+        }
+        // The cheap questions first: most queries come from nodes that will not be kept.
+        let entry = Entry::unverified(contact, now.secs());
+        if !self.admits(&contact)
+            || !self.has_spare_place(slots.spares, bucket, &entry, now.secs())
+            || self.holder(slots, contact.endpoint).is_some()
+            || self.is_crowded(slots, contact)
+        {
+            return Fate::Ignored;
+        }
+        self.cache(slots, bucket, entry, now);
+        self.wake(bucket, self.verification_delay(), now);
+        Fate::Cached
+    }
+
+    /// A query to a node got no answer. To be called once for each query, and not while it may be
+    /// our own link that is down.
+    pub(crate) fn on_failure(
+        &mut self,
+        slots: &mut Slots<'_>,
+        contact: Contact,
+        now: Instant,
+    ) -> Option<Removal> {
+        let place = self.find(slots, contact)?;
+        let bucket = self.bucket_of(&contact.id);
+        let can_replace = self.verified_spare(slots.spares, bucket, now.secs()).is_some();
+        let entry = slots.at(place);
+        let was_pinging = entry.pinging;
+        entry.failures = entry.failures.saturating_add(1);
+        (entry.pinging, entry.suspect, entry.tried) = (false, false, now.secs());
+        let limit = match place {
+            Place::Main(_) if can_replace => BAD,
+            Place::Spare(_) if entry.verified => BAD,
+            _ => HOPELESS,
+        };
+        let is_over = entry.failures >= limit;
+        self.end_ping(bucket, was_pinging, now);
+        self.wake(bucket, 0, now);
+        if is_over { self.evict(slots, place, now) } else { None }
+    }
+
+    /// Takes a node out, wherever it stands.
+    pub(crate) fn remove(
+        &mut self,
+        slots: &mut Slots<'_>,
+        contact: Contact,
+        now: Instant,
+    ) -> Option<Removal> {
+        let place = self.find(slots, contact)?;
+        self.evict(slots, place, now)
+    }
+
+    /// Forgets every node.
+    pub(crate) fn clear(&mut self, now: Instant) {
+        for bucket in &mut self.buckets {
+            (bucket.len, bucket.spares, bucket.pinging, bucket.changed) = (0, 0, false, now.secs());
+        }
+        (self.len, self.occupied, self.ping_due, self.refresh_due) = (0, 0, NEVER, NEVER);
+    }
+
+    const fn depth(&self) -> usize {
+        self.depth as usize
+    }
+
+    fn bucket_of(&self, id: &NodeId) -> usize {
+        let shared = (self.own.head() ^ id.head()).leading_zeros() as usize;
+        shared.min(self.depth() - 1)
+    }
+
+    /// The bucket's nodes, as indices into `main`.
+    fn main(&self, bucket: usize) -> Range<usize> {
+        let Bucket { start, len, .. } = self.buckets[bucket];
+        start.into()..usize::from(start) + usize::from(len)
+    }
+
+    /// The bucket's replacements, as indices into `spares`.
+    fn spares(&self, bucket: usize) -> Range<usize> {
+        let start = bucket * usize::from(self.spares_each);
+        start..start + usize::from(self.buckets[bucket].spares)
+    }
+
+    const fn is_full(&self, bucket: usize) -> bool {
+        self.buckets[bucket].len == self.buckets[bucket].capacity
+    }
+
+    /// Whether a node may stand in this table at all.
+    fn admits(&self, contact: &Contact) -> bool {
+        contact.id != self.own
+            && contact.id != NodeId::ZERO
+            && contact.endpoint.family() == self.family
+            && self.buckets[0].capacity > 0
+    }
+
+    /// Where in `main` an id is, or where it would have to be inserted.
+    fn find_id(&self, main: &[Entry], id: &NodeId) -> Result<usize, usize> {
+        let range = self.main(self.bucket_of(id));
+        let start = range.start;
+        let head = id.head();
+        main[range]
+            .binary_search_by(|entry| entry.id.head().cmp(&head).then_with(|| entry.id.cmp(id)))
+            .map(|offset| start + offset)
+            .map_err(|offset| start + offset)
+    }
+
+    fn find_spare(&self, spares: &[Entry], id: &NodeId) -> Option<Place> {
+        self.spares(self.bucket_of(id)).find(|&index| spares[index].id == *id).map(Place::Spare)
+    }
+
+    /// Exactly this node, in its bucket or among the replacements.
+    fn find(&self, slots: &mut Slots<'_>, contact: Contact) -> Option<Place> {
+        let main = self.find_id(slots.main, &contact.id).ok().map(Place::Main);
+        main.or_else(|| self.find_spare(slots.spares, &contact.id))
+            .filter(|&place| slots.at(place).endpoint == contact.endpoint)
+    }
+
+    /// The one entry, replacements included, that has this source.
+    fn holder(&self, slots: &Slots<'_>, endpoint: Endpoint) -> Option<Place> {
+        let is_same = |entry: &Entry| {
+            if self.source_limits {
+                entry.endpoint.ip_bytes() == endpoint.ip_bytes()
+            } else {
+                entry.endpoint == endpoint
+            }
+        };
+        (0..self.depth()).find_map(|bucket| {
+            let main = self.main(bucket).find(|&index| is_same(&slots.main[index])).map(Place::Main);
+            main.or_else(|| {
+                self.spares(bucket).find(|&index| is_same(&slots.spares[index])).map(Place::Spare)
+            })
+        })
+    }
+
+    /// Whether the node's subnet has its share of the bucket or of the table.
+    fn is_crowded(&self, slots: &Slots<'_>, contact: Contact) -> bool {
+        if !self.source_limits {
+            return false;
+        }
+        let subnet = contact.endpoint.subnet();
+        let own_bucket = self.bucket_of(&contact.id);
+        let mut in_table = 0;
+        for bucket in 0..self.depth() {
+            let entries = slots.main[self.main(bucket)].iter().chain(&slots.spares[self.spares(bucket)]);
+            let in_bucket = entries.filter(|entry| entry.endpoint.subnet() == subnet).count();
+            in_table += in_bucket;
+            if bucket == own_bucket && in_bucket >= MAX_SUBNET_PER_BUCKET {
+                return true;
+            }
+        }
+        in_table >= MAX_SUBNET_PER_TABLE
+    }
+
+    /// Settles a conflict with an older entry. `None` means that it is out of the way.
+    fn yield_place(
+        &mut self,
+        slots: &mut Slots<'_>,
+        place: Place,
+        newcomer: Contact,
+        now: Instant,
+    ) -> Option<Outcome> {
+        let old = *slots.at(place);
+        if old.contact() != newcomer && old.verified && !old.is_bad() {
+            return Some(Outcome::of(Fate::Ignored));
+        }
+        // One change at a time: after a removal the newcomer may enter with its next answer.
+        let removal = self.evict(slots, place, now)?;
+        Some(Outcome { fate: Fate::Ignored, removal: Some(removal) })
+    }
+
+    /// Puts a node that just answered, and is known nowhere, into its bucket or its replacements.
+    fn place(&mut self, slots: &mut Slots<'_>, bucket: usize, entry: Entry, now: Instant) -> Outcome {
+        let leaver = if self.is_full(bucket) {
+            let Some(leaver) = self.leaver(slots.main, bucket, &entry, now.secs()) else {
+                let kept = self.cache(slots, bucket, entry, now);
+                self.wake(bucket, 0, now);
+                return Outcome::of(if kept { Fate::Cached } else { Fate::Ignored });
+            };
+            Some(self.take_main(slots, bucket, leaver, now))
+        } else {
+            None
+        };
+        self.insert(slots, bucket, entry, now);
+        if let Some(leaver) = leaver.filter(|leaver| !leaver.is_bad()) {
+            self.cache(slots, bucket, leaver, now);
+        }
+        let removal = leaver.map(|leaver| Removal { removed: leaver.contact(), promoted: None });
+        Outcome { fate: Fate::Added, removal }
+    }
+
+    /// The node of a full bucket that makes room for a newcomer.
+    fn leaver(&self, main: &[Entry], bucket: usize, newcomer: &Entry, now: Secs) -> Option<usize> {
+        let worst = self.main(bucket).max_by_key(|&index| main[index].failures)?;
+        if main[worst].is_bad() {
+            return Some(worst);
+        }
+        let range = self.main(bucket);
+        let part = |index: usize| self.part(bucket, &main[index].id);
+        let ours = self.part(bucket, &newcomer.id);
+        let is_occupied = range.clone().any(|index| part(index) == ours);
+        // Parts are runs of the sorted range.
+        let is_shared = |index: usize| {
+            (index > range.start && part(index - 1) == part(index))
+                || (index + 1 < range.end && part(index + 1) == part(index))
+        };
+        let candidates = range.clone().filter(|&index| {
+            let is_young = now.since(main[index].added) < ELDER;
+            is_young && if is_occupied { part(index) == ours } else { is_shared(index) }
+        });
+        let slowest = candidates.max_by_key(|&index| main[index].rtt)?;
+        (!is_occupied || main[slowest].rtt / 2 > newcomer.rtt).then_some(slowest)
+    }
+
+    /// Which of its bucket's equal parts an id falls into: as many parts as places, to the power of
+    /// two below.
+    fn part(&self, bucket: usize, id: &NodeId) -> u64 {
+        let fixed = if bucket + 1 < self.depth() { bucket + 1 } else { bucket };
+        let bits = self.buckets[bucket].capacity.checked_ilog2().unwrap_or(0);
+        (id.head() << fixed).checked_shr(u64::BITS - bits).unwrap_or(0)
+    }
+
+    fn insert(&mut self, slots: &mut Slots<'_>, bucket: usize, entry: Entry, now: Instant) {
+        let (Ok(index) | Err(index)) = self.find_id(slots.main, &entry.id);
+        let end = self.main(bucket).end;
+        slots.main.copy_within(index..end, index + 1);
+        slots.main[index] = entry;
+        let was_empty = self.buckets[bucket].len == 0;
+        self.buckets[bucket].len += 1;
+        self.buckets[bucket].changed = now.secs();
+        self.len += 1;
+        self.occupied |= 1 << bucket;
+        self.wake(bucket, upkeep::wait(&entry, now.secs()), now);
+        if was_empty {
+            self.refresh_due = now;
+        }
+    }
+
+    fn take_main(&mut self, slots: &mut Slots<'_>, bucket: usize, index: usize, now: Instant) -> Entry {
+        let entry = slots.main[index];
+        let end = self.main(bucket).end;
+        slots.main.copy_within(index + 1..end, index);
+        self.buckets[bucket].len -= 1;
+        self.len -= 1;
+        if self.buckets[bucket].len == 0 {
+            self.occupied &= !(1 << bucket);
+        }
+        self.end_ping(bucket, entry.pinging, now);
+        Entry { pinging: false, ..entry }
+    }
+
+    fn take_spare(&mut self, slots: &mut Slots<'_>, bucket: usize, index: usize, now: Instant) -> Entry {
+        let entry = slots.spares[index];
+        slots.spares[index] = slots.spares[self.spares(bucket).end - 1];
+        self.buckets[bucket].spares -= 1;
+        self.end_ping(bucket, entry.pinging, now);
+        Entry { pinging: false, ..entry }
+    }
+
+    /// Takes an entry out and promotes the best verified replacement into a place that becomes free.
+    fn evict(&mut self, slots: &mut Slots<'_>, place: Place, now: Instant) -> Option<Removal> {
+        let bucket = self.bucket_of(&slots.at(place).id);
+        match place {
+            Place::Spare(index) => {
+                self.take_spare(slots, bucket, index, now);
+                None
+            }
+            Place::Main(index) => {
+                let removed = self.take_main(slots, bucket, index, now).contact();
+                let best = self.verified_spare(slots.spares, bucket, now.secs());
+                let promoted = best.map(|index| self.take_spare(slots, bucket, index, now));
+                if let Some(entry) = promoted {
+                    self.insert(slots, bucket, entry, now);
+                }
+                self.wake(bucket, 0, now);
+                Some(Removal { removed, promoted: promoted.map(|entry| entry.contact()) })
+            }
+        }
+    }
+
+    /// Keeps a node as a replacement, if there is a free place or a less worthy one.
+    fn cache(&mut self, slots: &mut Slots<'_>, bucket: usize, entry: Entry, now: Instant) -> bool {
+        if !self.has_spare_place(slots.spares, bucket, &entry, now.secs()) {
+            return false;
+        }
+        if self.buckets[bucket].spares == self.spares_each {
+            let worst = self.spares(bucket).min_by_key(|&index| slots.spares[index].worth(now.secs()));
+            worst.map(|index| self.take_spare(slots, bucket, index, now));
+        }
+        slots.spares[self.spares(bucket).end] = entry;
+        self.buckets[bucket].spares += 1;
+        true
+    }
+
+    fn has_spare_place(&self, spares: &[Entry], bucket: usize, entry: &Entry, now: Secs) -> bool {
+        let worth = entry.worth(now);
+        self.buckets[bucket].spares < self.spares_each
+            || spares[self.spares(bucket)].iter().any(|spare| spare.worth(now) < worth)
+    }
+
+    /// The replacement that is promoted next.
+    fn verified_spare(&self, spares: &[Entry], bucket: usize, now: Secs) -> Option<usize> {
+        let verified = self.spares(bucket).filter(|&index| spares[index].is_ready());
+        verified.max_by_key(|&index| spares[index].worth(now))
+    }
+
+    /// After a node turned out to be another: whoever stands in its bucket must prove itself again.
+    fn suspect_neighbours(&mut self, slots: &mut Slots<'_>, liar: &Entry, now: Instant) {
+        let bucket = self.bucket_of(&liar.id);
+        for entry in &mut slots.main[self.main(bucket)] {
+            entry.suspect = now.secs().since(entry.answered) >= PROVEN;
+        }
+        self.wake(bucket, 0, now);
+    }
+}
+
+impl Slots<'_> {
+    fn at(&mut self, place: Place) -> &mut Entry {
+        match place {
+            Place::Main(index) => &mut self.main[index],
+            Place::Spare(index) => &mut self.spares[index],
+        }
+    }
+}
+
+impl Outcome {
+    const fn of(fate: Fate) -> Self {
+        Self { fate, removal: None }
+    }
+}
+
+/// The capacity of a bucket where the first is given `first`.
+const fn capacity(first: usize, bucket: usize) -> usize {
+    let extended = first >> bucket;
+    if extended > K { extended } else { K }
+}
+
+/// The largest first bucket with which `depth` buckets fit into `total` entries.
+fn first_capacity(total: usize, depth: usize) -> usize {
+    let fits = |first| (0..depth).map(|bucket| capacity(first, bucket)).sum::<usize>() <= total;
+    let (mut low, mut high) = (K, total.max(K));
+    while low < high {
+        let middle = (low + high).div_ceil(2);
+        if fits(middle) { low = middle } else { high = middle - 1 }
+    }
+    low
+}

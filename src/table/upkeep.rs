@@ -1,0 +1,202 @@
+//! What keeps the table true: pings of silent nodes and newcomers, refreshes of silent buckets.
+//!
+//! A bucket has at most one ping in flight, so a flood of newcomers costs no more than that. Nodes
+//! are pinged up to four minutes before they would become questionable, each at an age that
+//! depends on its id: those that came together do not all fall due together.
+
+use core::time::Duration;
+
+use super::{BAD, Contact, Entry, NEVER, Place, QUESTIONABLE, Slots, Table};
+use crate::id::NodeId;
+use crate::rng::Rng;
+use crate::time::{Instant, Secs};
+
+/// Least seconds between two pings to a node that has not failed.
+pub(super) const MIN_INTERVAL: u32 = 60;
+/// Seconds after which a ping of which nothing was heard, not even a failure, is forgotten.
+const LOST: u32 = 60;
+/// Seconds before the one retry of a node that a replacement waits for.
+const RETRY: u32 = 10;
+/// Seconds that are doubled with each failure, at most this often.
+const BACKOFF: u32 = 60;
+const MAX_DOUBLINGS: u8 = 5;
+/// Seconds between the first query of an unknown node and its ping, so that a mapping which its
+/// query opened in a NAT may expire; not once we know few nodes.
+const VERIFICATION_DELAY: u32 = 30;
+const FEW: usize = 32;
+
+impl Table {
+    /// The next node to ping, which then counts as pinged: the caller owes [`Table::on_reply`],
+    /// [`Table::on_failure`] or [`Table::ping_lost`].
+    pub(crate) fn next_ping(&mut self, slots: &mut Slots<'_>, now: Instant) -> Option<Contact> {
+        if self.ping_due > now {
+            return None;
+        }
+        let secs = now.secs();
+        let mut soonest = None;
+        for bucket in (0..self.depth()).rev() {
+            if self.main(bucket).is_empty() && self.spares(bucket).is_empty() {
+                continue;
+            }
+            if self.buckets[bucket].due.since(secs) == 0 {
+                self.forget_lost_ping(slots, bucket);
+                let (slack, place) = self.most_overdue(slots, bucket, secs).unzip();
+                if let Some(place) = place
+                    && slack <= Some(0)
+                {
+                    return Some(self.start_ping(slots, bucket, place, secs));
+                }
+                let wait = slack.map_or(QUESTIONABLE, |slack| slack as u32);
+                self.buckets[bucket].due = secs.after(wait);
+            }
+            let wait = self.buckets[bucket].due.since(secs);
+            soonest = Some(soonest.map_or(wait, |soonest: u32| soonest.min(wait)));
+        }
+        self.ping_due = soonest.map_or(NEVER, |wait| second_after(now, wait));
+        None
+    }
+
+    /// When [`Table::next_ping`] is worth the next call; later than the last call that gave `None`.
+    pub(crate) fn ping_due(&self) -> Option<Instant> {
+        (self.ping_due != NEVER).then_some(self.ping_due)
+    }
+
+    /// A ping was not sent, or its failure says nothing about the node.
+    pub(crate) fn ping_lost(&mut self, slots: &mut Slots<'_>, contact: Contact, now: Instant) {
+        if let Some(place) = self.find(slots, contact) {
+            let was_pinging = core::mem::take(&mut slots.at(place).pinging);
+            self.end_ping(self.bucket_of(&contact.id), was_pinging, now);
+        }
+    }
+
+    /// A target to look up, in the range of a bucket where nothing changed for 15 minutes: one of
+    /// those down to the first empty one behind the last node.
+    pub(crate) fn next_refresh(&mut self, rng: &mut Rng, now: Instant) -> Option<NodeId> {
+        if self.refresh_due > now {
+            return None;
+        }
+        let mut soonest = QUESTIONABLE;
+        for bucket in 0..self.relevant_depth() {
+            let age = now.secs().since(self.buckets[bucket].changed);
+            if age >= QUESTIONABLE {
+                self.buckets[bucket].changed = now.secs();
+                return Some(self.random_id(bucket, rng));
+            }
+            soonest = soonest.min(QUESTIONABLE - age);
+        }
+        self.refresh_due = if self.is_empty() { NEVER } else { second_after(now, soonest) };
+        None
+    }
+
+    /// When [`Table::next_refresh`] is worth the next call; later than the last call that gave
+    /// `None`.
+    pub(crate) fn refresh_due(&self) -> Option<Instant> {
+        (self.refresh_due != NEVER).then_some(self.refresh_due)
+    }
+
+    /// Looks at a bucket again in `wait` seconds, if not before.
+    pub(super) fn wake(&mut self, bucket: usize, wait: u32, now: Instant) {
+        let due = now.secs().after(wait);
+        let bucket = &mut self.buckets[bucket];
+        if !bucket.pinging {
+            if bucket.due.since(due) > 0 {
+                bucket.due = due;
+            }
+            self.ping_due = self.ping_due.min(second_after(now, wait));
+        }
+    }
+
+    pub(super) fn end_ping(&mut self, bucket: usize, was_pinging: bool, now: Instant) {
+        if was_pinging {
+            self.buckets[bucket].pinging = false;
+            self.wake(bucket, 0, now);
+        }
+    }
+
+    /// Seconds for which a node that queried us is left alone.
+    pub(super) const fn verification_delay(&self) -> u32 {
+        if self.len() < FEW { 0 } else { VERIFICATION_DELAY }
+    }
+
+    fn start_ping(&mut self, slots: &mut Slots<'_>, bucket: usize, place: Place, now: Secs) -> Contact {
+        let entry = slots.at(place);
+        (entry.pinging, entry.tried) = (true, now);
+        self.buckets[bucket].pinging = true;
+        self.buckets[bucket].due = now.after(LOST);
+        entry.contact()
+    }
+
+    fn forget_lost_ping(&mut self, slots: &mut Slots<'_>, bucket: usize) {
+        if core::mem::take(&mut self.buckets[bucket].pinging) {
+            slots.main[self.main(bucket)].iter_mut().for_each(|entry| entry.pinging = false);
+            slots.spares[self.spares(bucket)].iter_mut().for_each(|entry| entry.pinging = false);
+        }
+    }
+
+    /// The entry of a bucket whose ping has been due for longest, or will be first, and in how many
+    /// seconds. Replacements count where the bucket needs one.
+    fn most_overdue(&self, slots: &Slots<'_>, bucket: usize, now: Secs) -> Option<(i64, Place)> {
+        let main = &slots.main[self.main(bucket)];
+        let is_wanted = self.verified_spare(slots.spares, bucket, now).is_some();
+        let needs_spare = !self.is_full(bucket) || main.iter().any(|entry| entry.failures > 0);
+        let main = self.main(bucket).map(|index| {
+            let entry = &slots.main[index];
+            let slack = if is_wanted && (1..BAD).contains(&entry.failures) {
+                remaining(RETRY, entry.tried, now)
+            } else {
+                slack(entry, now)
+            };
+            (slack, Place::Main(index))
+        });
+        let spares = self.spares(bucket).filter(|&index| needs_spare && !slots.spares[index].is_ready());
+        let spares = spares.map(|index| {
+            let entry = &slots.spares[index];
+            let delay = remaining(self.verification_delay(), entry.added, now);
+            (delay.max(remaining(backoff(entry), entry.tried, now)), Place::Spare(index))
+        });
+        main.chain(spares).min_by_key(|&(slack, _)| slack)
+    }
+
+    /// How many buckets are kept fresh.
+    fn relevant_depth(&self) -> usize {
+        let filled = (u32::BITS - self.occupied.leading_zeros()) as usize;
+        if filled == 0 { 0 } else { (filled + 1).min(self.depth()) }
+    }
+
+    /// A point in a bucket's range, uniformly at random.
+    fn random_id(&self, bucket: usize, rng: &mut Rng) -> NodeId {
+        // The last bucket has all that is nearer, too: half of its range shares one more bit, a
+        // quarter two, and so on.
+        let nearer = if bucket + 1 < self.depth() { 0 } else { rng.u32().leading_zeros() };
+        self.own.sibling(bucket as u32 + nearer, &rng.id())
+    }
+}
+
+/// Seconds until an entry in a bucket is to be pinged.
+pub(super) fn wait(entry: &Entry, now: Secs) -> u32 {
+    slack(entry, now).max(0) as u32
+}
+
+/// The same, negative where it is overdue.
+fn slack(entry: &Entry, now: Secs) -> i64 {
+    if entry.failures > 0 {
+        return remaining(backoff(entry), entry.tried, now);
+    }
+    let [.., last] = *entry.id.as_bytes();
+    let age = if entry.suspect { 0 } else { QUESTIONABLE - u32::from(last) };
+    remaining(age, entry.heard, now).max(remaining(MIN_INTERVAL, entry.tried, now))
+}
+
+fn backoff(entry: &Entry) -> u32 {
+    BACKOFF << entry.failures.min(MAX_DOUBLINGS)
+}
+
+/// What is left of `span` seconds since `then`, negative where they are over.
+fn remaining(span: u32, then: Secs, now: Secs) -> i64 {
+    i64::from(span) - i64::from(now.since(then))
+}
+
+/// The start of the second that is `wait` seconds after that of `now`.
+fn second_after(now: Instant, wait: u32) -> Instant {
+    Instant::from_micros(now.as_micros() / 1_000_000 * 1_000_000) + Duration::from_secs(wait.into())
+}
