@@ -23,6 +23,7 @@ mod time;
 mod timer;
 mod trace;
 
+pub mod wire;
 pub use addr::{AddressPolicy, Family};
 pub use config::{Config, Limits, MAX_DATAGRAM};
 pub use event::{

@@ -1,0 +1,188 @@
+//! The envelope of every datagram: transaction, version, flags and one of three bodies.
+
+use core::net::{IpAddr, SocketAddr};
+
+use super::bencode::{Counter, Reader, Value, Writer};
+use super::error::{ErrorReply, Malformed, ParseError};
+use super::query::{Arguments, Query};
+use super::response::{Response, Returns};
+use super::{compact, emit};
+
+/// Shorter datagrams hold no message and are not looked at.
+pub const MIN_DATAGRAM_LEN: usize = 10;
+
+/// The longest transaction id that is accepted and echoed. The longest one seen deployed has 10.
+pub const MAX_TRANSACTION_LEN: usize = 32;
+
+/// One datagram.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Message<'a> {
+    /// `t`: chosen by the querying node, echoed in the reply.
+    pub transaction: &'a [u8],
+    /// `v`: the software of the sender; usually four bytes (BEP 20), but any length is seen.
+    pub version: Option<&'a [u8]>,
+    /// `ro`: the sender answers no queries and belongs in no routing table (BEP 43).
+    pub read_only: bool,
+    /// `ip`: the address at which the sender sees the receiver (BEP 42). The port is 0 if only an
+    /// address came.
+    pub requester: Option<SocketAddr>,
+    /// Query, response or error.
+    pub body: Body<'a>,
+}
+
+/// What a message is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(clippy::large_enum_variant, reason = "there is no box to put one in")]
+pub enum Body<'a> {
+    /// A question.
+    Query(Query<'a>),
+    /// The answer to a query.
+    Response(Response<'a>),
+    /// The refusal of a query.
+    Error(ErrorReply<'a>),
+}
+
+impl<'a> Message<'a> {
+    /// A message without any of the optional fields.
+    pub const fn new(transaction: &'a [u8], body: Body<'a>) -> Self {
+        Self { transaction, version: None, read_only: false, requester: None, body }
+    }
+
+    /// Reads the message that a datagram begins with, in one pass.
+    ///
+    /// Keys in any order, unknown keys, non-minimal integers and bytes after the message are
+    /// tolerated, except in the arguments of `put`. Of equal keys the first counts.
+    ///
+    /// # Errors
+    ///
+    /// See [`ParseError`]: each variant is to be treated differently.
+    pub fn parse(datagram: &'a [u8]) -> Result<Self, ParseError<'a>> {
+        Self::parse_prefix(datagram).map(|(message, _)| message)
+    }
+
+    /// Like [`Self::parse`], and also returns the bytes after the message: none, normally.
+    ///
+    /// # Errors
+    ///
+    /// See [`ParseError`].
+    pub fn parse_prefix(datagram: &'a [u8]) -> Result<(Self, &'a [u8]), ParseError<'a>> {
+        let mut envelope = Envelope::default();
+        let rest = envelope.read(datagram)?;
+        let transaction = envelope.transaction()?;
+        let read_only = envelope.read_only.flag();
+        let body = match envelope.kind.bytes() {
+            Some(b"q") => {
+                let method = envelope.method.bytes().ok_or(Malformed::NoMethod)?;
+                envelope.arguments.query(method).map(Body::Query).map_err(|refusal| ParseError::BadQuery {
+                    transaction,
+                    read_only,
+                    id: envelope.arguments.id(),
+                    code: refusal.code,
+                    reason: refusal.reason,
+                })?
+            }
+            Some(b"r") => match envelope.returns.response() {
+                Some(response) => Body::Response(response),
+                // Deployed bitmagnet nodes send errors as replies (E-24).
+                None if !envelope.has_returns && matches!(envelope.error, Value::List(_)) => {
+                    Body::Error(ErrorReply::from_wire(envelope.error))
+                }
+                None => return Err(ParseError::BadReply { transaction }),
+            },
+            Some(b"e") => Body::Error(ErrorReply::from_wire(envelope.error)),
+            _ => return Err(Malformed::NoKind.into()),
+        };
+        let version = envelope.version.bytes();
+        let requester = envelope.requester.bytes().and_then(requester);
+        Ok((Self { transaction, version, read_only, requester, body }, rest))
+    }
+
+    /// How many bytes [`Self::emit`] writes.
+    pub fn encoded_len(&self) -> usize {
+        let mut counter = Counter(0);
+        emit::message(self, &mut counter);
+        counter.0
+    }
+
+    /// Writes the message to the front of `buf` and returns its length, or `None` if it does not
+    /// fit; then `buf` holds garbage.
+    pub fn emit(&self, buf: &mut [u8]) -> Option<usize> {
+        let capacity = buf.len();
+        let mut writer = Writer::new(buf);
+        emit::message(self, &mut writer);
+        writer.left().map(|left| capacity.saturating_sub(left))
+    }
+}
+
+/// The top level of a datagram, before it is known what kind it is.
+#[derive(Default)]
+struct Envelope<'a> {
+    transaction: Value<'a>,
+    kind: Value<'a>,
+    method: Value<'a>,
+    version: Value<'a>,
+    read_only: Value<'a>,
+    requester: Value<'a>,
+    error: Value<'a>,
+    has_arguments: bool,
+    has_returns: bool,
+    arguments: Arguments<'a>,
+    returns: Returns<'a>,
+}
+
+impl<'a> Envelope<'a> {
+    /// Reads the dictionary and returns what follows it.
+    fn read(&mut self, datagram: &'a [u8]) -> Result<&'a [u8], Malformed> {
+        if datagram.len() < MIN_DATAGRAM_LEN {
+            return Err(Malformed::TooShort);
+        }
+        let mut reader = Reader::new(datagram);
+        if !reader.enter_dictionary()? {
+            return Err(Malformed::NotADictionary);
+        }
+        while let Some(key) = reader.key()? {
+            let slot = match key {
+                b"a" if !self.has_arguments => {
+                    self.has_arguments = true;
+                    self.arguments.read(&mut reader)?;
+                    continue;
+                }
+                b"r" if !self.has_returns => {
+                    self.has_returns = true;
+                    self.returns.read(&mut reader)?;
+                    continue;
+                }
+                b"t" => &mut self.transaction,
+                b"y" => &mut self.kind,
+                b"q" => &mut self.method,
+                b"v" => &mut self.version,
+                b"e" => &mut self.error,
+                b"ip" => &mut self.requester,
+                b"ro" => &mut self.read_only,
+                _ => &mut Value::Absent,
+            };
+            let value = reader.value()?;
+            if slot.is_absent() {
+                *slot = value;
+            }
+        }
+        Ok(reader.rest())
+    }
+
+    fn transaction(&self) -> Result<&'a [u8], Malformed> {
+        match self.transaction.non_empty() {
+            None => Err(Malformed::NoTransaction),
+            Some(long) if long.len() > MAX_TRANSACTION_LEN => Err(Malformed::TransactionTooLong),
+            Some(transaction) => Ok(transaction),
+        }
+    }
+}
+
+/// The address in `ip`; some nodes leave out the port (B42-07).
+fn requester(bytes: &[u8]) -> Option<SocketAddr> {
+    let without_port = || {
+        let ip = <[u8; 4]>::try_from(bytes).map(IpAddr::from);
+        ip.or_else(|_| <[u8; 16]>::try_from(bytes).map(IpAddr::from)).ok().map(|ip| SocketAddr::new(ip, 0))
+    };
+    compact::peer(bytes).or_else(without_port)
+}
