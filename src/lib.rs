@@ -15,12 +15,14 @@ mod event;
 mod id;
 mod inflight;
 mod lookup;
+mod keyed;
 mod pool;
 mod rng;
 mod rtt;
 mod table;
 mod time;
 mod timer;
+mod token;
 mod trace;
 
 pub mod wire;
