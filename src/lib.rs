@@ -16,6 +16,7 @@ mod id;
 mod inflight;
 mod lookup;
 mod keyed;
+mod limit;
 mod pool;
 mod rng;
 mod rtt;

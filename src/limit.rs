@@ -1,0 +1,322 @@
+//! Rate limits: how often we contact new endpoints, how often one source may ask us, and how many
+//! bytes a forged source address can draw towards its owner.
+
+use core::time::Duration;
+
+use crate::addr::Endpoint;
+use crate::keyed::{Key, reduce};
+use crate::rng::Rng;
+use crate::time::Instant;
+
+/// A rate and how much of it may be used at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct RateLimit {
+    pub(crate) per_sec: u32,
+    pub(crate) burst: u32,
+}
+
+/// A token bucket in whole numbers. Zeroed memory is a full bucket.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Rate {
+    /// Millionths of a token that are missing at `at`. A microsecond brings `per_sec` of them, so
+    /// nothing is ever rounded.
+    missing: u64,
+    at: Instant,
+}
+
+const TOKEN: u64 = 1_000_000;
+
+impl Rate {
+    /// Takes one token if there is one.
+    pub(crate) fn try_take(&mut self, limit: RateLimit, now: Instant) -> bool {
+        let missing = self.missing(limit, now) + TOKEN;
+        let taken = missing <= u64::from(limit.burst) * TOKEN;
+        if taken {
+            (self.missing, self.at) = (missing, self.at.max(now));
+        }
+        taken
+    }
+
+    /// When the next token can be taken, if nobody takes one before: `now` or later; `None` where
+    /// the limit allows none at all.
+    pub(crate) fn available_at(&self, limit: RateLimit, now: Instant) -> Option<Instant> {
+        let excess = (self.missing(limit, now) + TOKEN).saturating_sub(u64::from(limit.burst) * TOKEN);
+        if limit.burst == 0 || (excess > 0 && limit.per_sec == 0) {
+            return None;
+        }
+        let wait = if excess == 0 { 0 } else { excess.div_ceil(u64::from(limit.per_sec)) };
+        Some(now.max(self.at) + Duration::from_micros(wait))
+    }
+
+    fn missing(&self, limit: RateLimit, now: Instant) -> u64 {
+        let elapsed = now.as_micros().saturating_sub(self.at.as_micros());
+        self.missing.saturating_sub(elapsed.saturating_mul(u64::from(limit.per_sec)))
+    }
+}
+
+/// What a source may do.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct SourceRules {
+    /// Queries from one source; a rate below one a second counts as one.
+    pub(crate) queries: RateLimit,
+    /// Bytes of replies a minute to the unverified sources of one site, beyond replies of at most
+    /// [`ALWAYS_ALLOWED`] times the query's size.
+    pub(crate) site_bytes: u32,
+    /// For how long an address counts as genuine after proof.
+    pub(crate) verified_secs: u32,
+    /// Tell sources apart by full endpoint, where many nodes share one host. Else by IPv4 address
+    /// or IPv6 /64: the holder of a /64 has more addresses than any table.
+    pub(crate) by_endpoint: bool,
+}
+
+impl Default for SourceRules {
+    fn default() -> Self {
+        Self {
+            queries: RateLimit { per_sec: 5, burst: 50 },
+            site_bytes: 16 * 1024,
+            verified_secs: 15 * 60,
+            by_endpoint: false,
+        }
+    }
+}
+
+/// Replies up to this multiple of the query's size go to anyone.
+pub(crate) const ALWAYS_ALLOWED: usize = 3;
+
+/// Whether a query is answered, and what is known of where it came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Admission {
+    /// Within its rate; the source address may be forged.
+    Unverified,
+    /// Within its rate, from an address that has proved that it receives what is sent to it.
+    Verified,
+    /// Over its rate: drop the query.
+    Limited,
+}
+
+/// The recent sources and sites, in two slices owned by the storage.
+///
+/// Both are tables of four-way sets: a key belongs to one set, and a newcomer replaces the least
+/// worthy of its four. The set follows from a secret, so a sender of forged addresses can wash
+/// through the whole table but cannot aim. What it gains is little:
+///
+/// - A verified source is replaced only while all four of its set are verified. Forged addresses
+///   never become verified, so they take one slot of a full set at most.
+/// - Among unverified sources the one with the most unused rate goes first: one that floods stays
+///   and stays limited.
+/// - Among sites the one that drew the fewest bytes goes first, and the newcomer takes over its
+///   count. No site is ever counted short, however many others wash through, and the number of
+///   slots bounds what the node sends to unverified sources in all.
+/// - An address that we verified can be forged too. Its replies are in full, and bounded by its
+///   own rate of queries.
+///
+/// Without slots for sources every query is admitted as unverified; without slots for sites the
+/// replies to the unverified never pass [`ALWAYS_ALLOWED`] times the query.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sources {
+    rules: SourceRules,
+    query_cost: Duration,
+    key: Key,
+}
+
+impl Sources {
+    pub(crate) fn new(rules: SourceRules, rng: &mut Rng) -> Self {
+        let query_cost = Duration::from_micros(TOKEN / u64::from(rules.queries.per_sec.max(1)));
+        Self { rules, query_cost, key: Key::new(rng) }
+    }
+
+    /// Counts a query against its source.
+    pub(crate) fn admit(&self, sources: &mut [Source], from: Endpoint, now: Instant) -> Admission {
+        let tag = self.source_tag(from);
+        let Some(source) = claim(sources, tag, |source| source.worth(now)) else {
+            return Admission::Unverified;
+        };
+        if source.tag != tag {
+            *source = Source { tag, ..Source::EMPTY };
+        }
+        let busy_until = source.busy_until.max(now) + self.query_cost;
+        if busy_until - now > self.query_cost * self.rules.queries.burst {
+            return Admission::Limited;
+        }
+        source.busy_until = busy_until;
+        if now < source.verified_until { Admission::Verified } else { Admission::Unverified }
+    }
+
+    /// Notes proof that packets sent to this endpoint arrive: it answered a query of ours, or
+    /// returned a valid token.
+    pub(crate) fn verify(&self, sources: &mut [Source], endpoint: Endpoint, now: Instant) {
+        let tag = self.source_tag(endpoint);
+        if let Some(source) = claim(sources, tag, |source| source.worth(now)) {
+            if source.tag != tag {
+                *source = Source { tag, ..Source::EMPTY };
+            }
+            source.busy_until = source.busy_until.max(now);
+            source.verified_until = now + Duration::from_secs(self.rules.verified_secs.into());
+        }
+    }
+
+    /// Whether there was such proof lately.
+    pub(crate) fn is_verified(&self, sources: &[Source], endpoint: Endpoint, now: Instant) -> bool {
+        let tag = self.source_tag(endpoint);
+        let set = set_of(sources.len(), tag);
+        sources[set].iter().any(|source| source.tag == tag && now < source.verified_until)
+    }
+
+    /// How long a reply to an unverified source may be. Ask when the reply is made, not when it
+    /// is put in a queue: only `charge` uses up the allowance.
+    pub(crate) fn reply_budget(&self, sites: &[Site], to: Endpoint, query_len: usize, now: Instant) -> usize {
+        let tag = self.site_tag(to);
+        let set = set_of(sites.len(), tag);
+        let set = &sites[set];
+        let drawn = match set.iter().find(|site| site.tag == tag) {
+            Some(site) => site.drawn(now),
+            None => set.iter().map(|site| site.drawn(now)).min().unwrap_or(u32::MAX),
+        };
+        let rest = self.rules.site_bytes.saturating_sub(drawn) as usize;
+        rest.max(ALWAYS_ALLOWED * query_len)
+    }
+
+    /// Counts a reply that went to an unverified source. One of at most [`ALWAYS_ALLOWED`] times
+    /// the query is free: pings of a whole site must not use up what its lookups need.
+    pub(crate) fn charge(
+        &self,
+        sites: &mut [Site],
+        to: Endpoint,
+        query_len: usize,
+        reply_len: usize,
+        now: Instant,
+    ) {
+        if reply_len <= ALWAYS_ALLOWED * query_len {
+            return;
+        }
+        let tag = self.site_tag(to);
+        if let Some(site) = claim(sites, tag, |site| u64::from(site.drawn(now))) {
+            site.tag = tag;
+            site.draw(reply_len, now);
+        }
+    }
+
+    fn source_tag(&self, from: Endpoint) -> u64 {
+        if self.rules.by_endpoint {
+            self.endpoint_tag(from)
+        } else {
+            let low = if from.as_v4().is_some() { low_half(from) } else { 0 };
+            self.key.hash(high_half(from), low, 0).max(1)
+        }
+    }
+
+    fn site_tag(&self, to: Endpoint) -> u64 {
+        if self.rules.by_endpoint {
+            self.endpoint_tag(to)
+        } else {
+            self.key.hash(to.site(), 0, u32::from(to.as_v4().is_some())).max(1)
+        }
+    }
+
+    fn endpoint_tag(&self, endpoint: Endpoint) -> u64 {
+        self.key.hash(high_half(endpoint), low_half(endpoint), endpoint.port().into()).max(1)
+    }
+}
+
+/// One recent source. Zeroed memory is a free slot.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Source {
+    /// A keyed hash of the source: 64 bits, because a clash would lend one source's proof to another.
+    tag: u64,
+    /// The rate, as the time at which it would be unused again.
+    busy_until: Instant,
+    verified_until: Instant,
+}
+
+impl Source {
+    pub(crate) const EMPTY: Self = Self { tag: 0, busy_until: Instant::ZERO, verified_until: Instant::ZERO };
+
+    fn worth(&self, now: Instant) -> u64 {
+        const VERIFIED: u64 = 1 << 63;
+        let seen = self.busy_until.as_micros() & !VERIFIED;
+        if now < self.verified_until { seen | VERIFIED } else { seen }
+    }
+}
+
+/// The bytes that one site drew lately. Zeroed memory is a free slot.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Site {
+    tag: u64,
+    /// The interval of `TICK_SECS` that the first number belongs to.
+    tick: u32,
+    /// Bytes of this interval and of those before: together they cover more than any minute that
+    /// ends now.
+    bytes: [u32; TICKS],
+}
+
+const TICK_SECS: u64 = 20;
+const TICKS: usize = 4;
+
+impl Site {
+    pub(crate) const EMPTY: Self = Self { tag: 0, tick: 0, bytes: [0; TICKS] };
+
+    fn drawn(&self, now: Instant) -> u32 {
+        let past = tick(now).wrapping_sub(self.tick) as usize;
+        self.bytes.iter().take(TICKS.saturating_sub(past)).fold(0, |sum, &bytes| sum.saturating_add(bytes))
+    }
+
+    fn draw(&mut self, bytes: usize, now: Instant) {
+        let past = tick(now).wrapping_sub(self.tick) as usize;
+        if past > 0 {
+            let kept = TICKS.saturating_sub(past);
+            self.bytes.copy_within(..kept, TICKS - kept);
+            self.bytes[..TICKS - kept].fill(0);
+            self.tick = tick(now);
+        }
+        self.bytes[0] = self.bytes[0].saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));
+    }
+}
+
+const fn tick(now: Instant) -> u32 {
+    (now.as_micros() / (TICK_SECS * 1_000_000)) as u32
+}
+
+trait Tagged {
+    fn tag(&self) -> u64;
+}
+
+impl Tagged for Source {
+    fn tag(&self) -> u64 {
+        self.tag
+    }
+}
+
+impl Tagged for Site {
+    fn tag(&self) -> u64 {
+        self.tag
+    }
+}
+
+/// The slot of `tag`, or else the one in its set that is worth least. `None` without slots.
+fn claim<T: Tagged>(slots: &mut [T], tag: u64, worth: impl Fn(&T) -> u64) -> Option<&mut T> {
+    let range = set_of(slots.len(), tag);
+    let set = &mut slots[range];
+    match set.iter().position(|slot| slot.tag() == tag) {
+        Some(at) => set.get_mut(at),
+        None => set.iter_mut().min_by_key(|slot| worth(slot)),
+    }
+}
+
+const WAYS: usize = 4;
+
+/// The positions where `tag` may be. Up to three slots that fill no set stay unused.
+fn set_of(len: usize, tag: u64) -> core::ops::Range<usize> {
+    let sets = (len / WAYS).max(1);
+    let start = reduce((tag >> 32) as u32, sets) * WAYS;
+    start..(start + WAYS).min(len)
+}
+
+fn high_half(endpoint: Endpoint) -> u64 {
+    let [a, b, c, d, e, f, g, h, ..] = *endpoint.ip_bytes();
+    u64::from_le_bytes([a, b, c, d, e, f, g, h])
+}
+
+fn low_half(endpoint: Endpoint) -> u64 {
+    let [.., a, b, c, d, e, f, g, h] = *endpoint.ip_bytes();
+    u64::from_le_bytes([a, b, c, d, e, f, g, h])
+}
