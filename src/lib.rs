@@ -17,6 +17,7 @@ mod inflight;
 mod lookup;
 mod keyed;
 mod limit;
+mod peers;
 mod pool;
 mod rng;
 mod rtt;

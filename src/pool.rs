@@ -122,6 +122,8 @@ pub(crate) struct List {
 }
 
 impl List {
+    pub(crate) const EMPTY: Self = Self { head: Ix::NONE, tail: Ix::NONE, len: 0 };
+
     pub(crate) const fn len(&self) -> usize {
         self.len as usize
     }

@@ -1,0 +1,569 @@
+//! The peers that others announced to us, by infohash (BEP 5, BEP 32, BEP 33).
+//!
+//! Everything lies in slices of fixed size: swarms, chunks of peers for each family, and counters
+//! that hold each source to its share. When they are full, room is made where there is most.
+
+mod caps;
+mod members;
+#[cfg(test)]
+mod tests;
+
+use core::time::Duration;
+
+use crate::addr::{Endpoint, Family};
+use crate::id::InfoHash;
+use crate::keyed::{Key, reduce};
+use crate::pool::{Ix, List, Pool, Slot};
+use crate::rng::Rng;
+use crate::time::Instant;
+use caps::Caps;
+pub(crate) use members::Chunk;
+use members::{Members, Peer, Stamp, compact};
+
+/// The rules of a store.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PeerRules {
+    /// How long a peer is kept after its last announce.
+    pub(crate) ttl_secs: u32,
+    /// Peers of one family in one swarm.
+    pub(crate) per_swarm: u16,
+    /// Peers from one IPv4 address or one IPv6 /64, over all swarms.
+    pub(crate) per_source: u16,
+    /// Peers from one IPv4 /24 or one IPv6 /56, over all swarms.
+    pub(crate) per_network: u16,
+    /// Tell peers apart by full endpoint and apply no caps, where many nodes share one host. Else
+    /// an IP address has one peer in a swarm (BEP 33).
+    pub(crate) by_endpoint: bool,
+}
+
+impl Default for PeerRules {
+    fn default() -> Self {
+        Self { ttl_secs: 45 * 60, per_swarm: 2000, per_source: 128, per_network: 512, by_endpoint: false }
+    }
+}
+
+/// What became of an announced peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Announced {
+    /// It is new.
+    Stored,
+    /// It was known; port, seed flag and time are now those of this announce.
+    Refreshed,
+}
+
+/// Why an announced peer is not stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// Nobody can be reached at port 0.
+    Port,
+    /// Its address has its share of the store.
+    Source,
+    /// Its network has its share of the store.
+    Network,
+    /// No room, and none could be made.
+    Full,
+}
+
+/// A peer as the getters and a scrape see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct StoredPeer {
+    pub(crate) endpoint: Endpoint,
+    pub(crate) seed: bool,
+    /// The two bits that stand for its address in a filter of 2048 (BEP 33).
+    pub(crate) filter_indices: [u16; 2],
+}
+
+/// The memory of a store, to read. Zeroed memory is an empty store.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PeerSlots<'a> {
+    pub(crate) swarms: &'a [Slot<Swarm>],
+    pub(crate) v4: &'a [Slot<Chunk<6>>],
+    pub(crate) v6: &'a [Slot<Chunk<18>>],
+}
+
+/// The memory of a store.
+#[derive(Debug)]
+pub(crate) struct PeerSlotsMut<'a> {
+    pub(crate) swarms: &'a mut [Slot<Swarm>],
+    pub(crate) v4: &'a mut [Slot<Chunk<6>>],
+    pub(crate) v6: &'a mut [Slot<Chunk<18>>],
+    /// Counters behind the caps per source and network. Half as many as peers find a source about
+    /// eight too high, which is far from any cap. Without any there are no caps.
+    pub(crate) counters: &'a mut [u16],
+}
+
+impl PeerSlotsMut<'_> {
+    pub(crate) const fn shared(&self) -> PeerSlots<'_> {
+        PeerSlots { swarms: self.swarms, v4: self.v4, v6: self.v6 }
+    }
+}
+
+/// A swarm, and beside it the head of the hash chain that has this slot's number.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Swarm {
+    infohash: InfoHash,
+    members: [Members; 2],
+    next_in_chain: Ix,
+    chain: Ix,
+}
+
+impl Swarm {
+    pub(crate) const EMPTY: Self = Self {
+        infohash: InfoHash::ZERO,
+        members: [Members::EMPTY; 2],
+        next_in_chain: Ix::NONE,
+        chain: Ix::NONE,
+    };
+
+    fn peers(&self) -> usize {
+        self.members.iter().map(Members::count).sum()
+    }
+
+    fn is_live(&self, now: Stamp, ttl: u32) -> bool {
+        self.members.iter().any(|members| members.is_live(now, ttl))
+    }
+
+    fn idle_secs(&self, now: Stamp) -> u32 {
+        let live = self.members.iter().filter(|members| members.count() > 0);
+        live.map(|members| now.since(members.newest())).min().unwrap_or(u32::MAX)
+    }
+}
+
+/// The peer store.
+///
+/// Caps bound what one source and one network can store. Against many sources there is fairness
+/// between swarms: when chunks run out, the largest of a few swarms gives up its oldest peers, and
+/// the announced swarm itself is among those few, so a flooded swarm turns over its own peers.
+/// When swarms run out, of a few the one with the fewest peers and the longest silence goes.
+#[derive(Debug)]
+pub(crate) struct PeerStore {
+    rules: PeerRules,
+    key: Key,
+    swarms: Pool,
+    /// The swarms in use, oldest first. None of them is empty.
+    used: List,
+    /// The swarm to look at next, when looking for expired peers or for room.
+    hand: Ix,
+    chunks: [Pool; 2],
+    peers: [u32; 2],
+    sweep_due: Instant,
+}
+
+/// Swarms looked at to make room, or in one step of a sweep.
+const STEP_SWARMS: usize = 16;
+/// A sweep looks no further once it has seen so many peers.
+const STEP_PEERS: usize = 1000;
+/// A whole sweep takes this part of the peers' life.
+const SWEEPS_PER_LIFE: u64 = 8;
+
+impl PeerStore {
+    pub(crate) fn new(rules: PeerRules, rng: &mut Rng) -> Self {
+        Self {
+            rules,
+            key: Key::new(rng),
+            swarms: Pool::default(),
+            used: List::default(),
+            hand: Ix::NONE,
+            chunks: [Pool::default(); 2],
+            peers: [0; 2],
+            sweep_due: Instant::ZERO,
+        }
+    }
+
+    /// Stores a peer, or refreshes it.
+    pub(crate) fn announce(
+        &mut self,
+        slots: &mut PeerSlotsMut<'_>,
+        infohash: &InfoHash,
+        peer: Endpoint,
+        seed: bool,
+        now: Instant,
+        rng: &mut Rng,
+    ) -> Result<Announced, Refusal> {
+        if peer.port() == 0 {
+            return Err(Refusal::Port);
+        }
+        if self.used.is_empty() {
+            self.sweep_due = now + Duration::from_secs(self.rules.ttl_secs.into());
+        }
+        match peer.family() {
+            Family::V4 => self.announce_in::<6>(slots, infohash, peer, seed, Stamp::at(now), rng),
+            Family::V6 => self.announce_in::<18>(slots, infohash, peer, seed, Stamp::at(now), rng),
+        }
+    }
+
+    /// Writes the compact forms (6 or 18 bytes each) of peers of a swarm, a fair random sample
+    /// where more are known than fit `out`, without seeds if `noseed` (BEP 33). Returns how many.
+    #[expect(clippy::too_many_arguments)]
+    pub(crate) fn sample(
+        &self,
+        slots: PeerSlots<'_>,
+        infohash: &InfoHash,
+        family: Family,
+        noseed: bool,
+        now: Instant,
+        rng: &mut Rng,
+        out: &mut [u8],
+    ) -> usize {
+        let Some(ix) = self.find(slots.swarms, infohash) else { return 0 };
+        let members = &slots.swarms[ix].members[family.index()];
+        let life = (Stamp::at(now), self.rules.ttl_secs);
+        match family {
+            Family::V4 => members.sample(slots.v4, noseed, life, rng, out),
+            Family::V6 => members.sample(slots.v6, noseed, life, rng, out),
+        }
+    }
+
+    /// Whether any peer of the swarm is known.
+    pub(crate) fn has(&self, slots: PeerSlots<'_>, infohash: &InfoHash, now: Instant) -> bool {
+        self.find(slots.swarms, infohash)
+            .is_some_and(|ix| slots.swarms[ix].is_live(Stamp::at(now), self.rules.ttl_secs))
+    }
+
+    /// The peers of a swarm in both families.
+    pub(crate) fn peers_of<'a>(
+        &self,
+        slots: PeerSlots<'a>,
+        infohash: &InfoHash,
+        now: Instant,
+    ) -> impl Iterator<Item = StoredPeer> + use<'a> {
+        let [v4, v6] =
+            self.find(slots.swarms, infohash).map_or([Members::EMPTY; 2], |ix| slots.swarms[ix].members);
+        let (now, ttl) = (Stamp::at(now), self.rules.ttl_secs);
+        let v4 = v4.iter(slots.v4).filter(move |peer| peer.is_live(now, ttl)).map(|peer| peer.to_stored());
+        let v6 = v6.iter(slots.v6).filter(move |peer| peer.is_live(now, ttl)).map(|peer| peer.to_stored());
+        v4.chain(v6)
+    }
+
+    /// The infohashes that have peers.
+    pub(crate) fn infohashes<'a>(
+        &self,
+        slots: PeerSlots<'a>,
+        now: Instant,
+    ) -> impl Iterator<Item = InfoHash> + use<'a> {
+        let (used, now, ttl) = (self.used, Stamp::at(now), self.rules.ttl_secs);
+        core::iter::successors(used.front(), move |&ix| used.next(slots.swarms, ix))
+            .filter(move |&ix| slots.swarms[ix].is_live(now, ttl))
+            .map(|ix| slots.swarms[ix].infohash)
+    }
+
+    /// Infohashes in the store. Like `peer_count`, it counts what expired until it is swept.
+    pub(crate) const fn infohash_count(&self) -> usize {
+        self.used.len()
+    }
+
+    /// Peers in the store, over all infohashes.
+    pub(crate) const fn peer_count(&self, family: Family) -> usize {
+        self.peers[family.index()] as usize
+    }
+
+    /// When `sweep` should run next. `None` while the store is empty.
+    pub(crate) fn next_sweep(&self) -> Option<Instant> {
+        (!self.used.is_empty()).then_some(self.sweep_due)
+    }
+
+    /// Removes expired peers from the next few swarms. Nothing depends on it but memory: expired
+    /// peers are never returned.
+    pub(crate) fn sweep(&mut self, slots: &mut PeerSlotsMut<'_>, now: Instant) {
+        let swarms = self.used.len() as u64;
+        let (mut seen, mut peers) = (0, 0);
+        while seen < STEP_SWARMS.min(swarms as usize) && peers < STEP_PEERS {
+            let Some(ix) = self.turn_hand(slots.swarms) else { break };
+            seen += 1;
+            peers += slots.swarms[ix].peers();
+            self.purge(slots, ix, (Stamp::at(now), self.rules.ttl_secs));
+        }
+        let round = u64::from(self.rules.ttl_secs) * 1_000_000 / SWEEPS_PER_LIFE;
+        let pause = round.saturating_mul(seen as u64) / swarms.max(1);
+        self.sweep_due = now + Duration::from_micros(pause.max(1000));
+    }
+
+    /// Forgets everything.
+    pub(crate) fn clear(&mut self, slots: &mut PeerSlotsMut<'_>) {
+        slots.swarms.iter_mut().for_each(|slot| *slot = Slot::new(Swarm::EMPTY));
+        slots.counters.fill(0);
+        (self.swarms, self.used, self.hand) = (Pool::default(), List::default(), Ix::NONE);
+        (self.chunks, self.peers) = ([Pool::default(); 2], [0; 2]);
+    }
+
+    fn announce_in<const M: usize>(
+        &mut self,
+        slots: &mut PeerSlotsMut<'_>,
+        infohash: &InfoHash,
+        endpoint: Endpoint,
+        seed: bool,
+        now: Stamp,
+        rng: &mut Rng,
+    ) -> Result<Announced, Refusal>
+    where
+        Chunk<M>: Shelf,
+    {
+        let family = Chunk::<M>::FAMILY.index();
+        let compact = compact::<M>(endpoint);
+        let key = if self.rules.by_endpoint { &compact[..] } else { &compact[..M - 2] };
+        if let Some(ix) = self.find(slots.swarms, infohash) {
+            let mut members = slots.swarms[ix].members[family];
+            if let Some(at) = members.find(Chunk::<M>::of(slots), key) {
+                members.refresh(Chunk::<M>::of(slots), at, compact, seed, now);
+                slots.swarms[ix].members[family] = members;
+                return Ok(Announced::Refreshed);
+            }
+        }
+        if let Some(refusal) = self.refusal(slots, endpoint) {
+            return Err(refusal);
+        }
+        let room = self.make_room::<M>(slots, infohash, now, rng)?;
+        let peer = Peer::<M>::new(compact, seed, now);
+        let ix = match self.find(slots.swarms, infohash) {
+            Some(ix) => ix,
+            None => self.add_swarm(slots.swarms, infohash).ok_or(Refusal::Full)?,
+        };
+        let mut members = slots.swarms[ix].members[family];
+        match room {
+            Room::Chunk => {
+                let is_in = members.insert(Chunk::<M>::of(slots), &mut self.chunks[family], peer, now, rng);
+                debug_assert!(is_in);
+                self.peers[family] += 1;
+            }
+            Room::OwnOldest => {
+                if let Some(at) = members.oldest(Chunk::<M>::of(slots), now) {
+                    let gone = members.replace(Chunk::<M>::of(slots), at, peer, now);
+                    self.uncount(slots, gone.endpoint());
+                }
+            }
+        }
+        slots.swarms[ix].members[family] = members;
+        if !self.rules.by_endpoint {
+            caps::add(self.key, slots.counters, endpoint);
+        }
+        Ok(Announced::Stored)
+    }
+
+    fn refusal(&self, slots: &PeerSlotsMut<'_>, endpoint: Endpoint) -> Option<Refusal> {
+        if self.rules.by_endpoint {
+            return None;
+        }
+        let caps = Caps { per_source: self.rules.per_source, per_network: self.rules.per_network };
+        caps::refusal(self.key, slots.counters, caps, endpoint)
+    }
+
+    /// Sees to it that one more peer fits this swarm, at the cost of whoever has most.
+    fn make_room<const M: usize>(
+        &mut self,
+        slots: &mut PeerSlotsMut<'_>,
+        infohash: &InfoHash,
+        now: Stamp,
+        rng: &mut Rng,
+    ) -> Result<Room, Refusal>
+    where
+        Chunk<M>: Shelf,
+    {
+        let family = Chunk::<M>::FAMILY.index();
+        if slots.swarms.is_empty() || Chunk::<M>::of(slots).is_empty() || self.rules.per_swarm == 0 {
+            return Err(Refusal::Full);
+        }
+        let is_new = self.find(slots.swarms, infohash).is_none();
+        if is_new && self.swarms.is_full(slots.swarms) {
+            self.evict_swarm(slots, now, rng);
+        }
+        let own = self.members_of(slots.swarms, infohash, family);
+        if own.count() >= usize::from(self.rules.per_swarm) {
+            return Ok(Room::OwnOldest);
+        }
+        if !own.is_packed() || !self.chunks[family].is_full(Chunk::<M>::of(slots)) {
+            return Ok(Room::Chunk);
+        }
+        let largest = self.survey(slots, now, rng, |swarm| {
+            let chunks = swarm.members[family].chunks();
+            (chunks > 0).then_some(chunks)
+        });
+        // The survey removes what expired, perhaps of this very swarm.
+        let own = self.members_of(slots.swarms, infohash, family);
+        if !own.is_packed() || !self.chunks[family].is_full(Chunk::<M>::of(slots)) {
+            return Ok(Room::Chunk);
+        }
+        match largest {
+            Some(ix) if slots.swarms[ix].members[family].chunks() > own.chunks() => {
+                self.evict_chunk::<M>(slots, ix, now);
+                Ok(Room::Chunk)
+            }
+            _ if own.count() > 0 => Ok(Room::OwnOldest),
+            _ => Err(Refusal::Full),
+        }
+    }
+
+    fn evict_swarm(&mut self, slots: &mut PeerSlotsMut<'_>, now: Stamp, rng: &mut Rng) {
+        let least = self
+            .survey(slots, now, rng, |swarm| Some((core::cmp::Reverse(swarm.peers()), swarm.idle_secs(now))));
+        if let Some(ix) = least
+            && self.swarms.is_full(slots.swarms)
+        {
+            self.purge(slots, ix, (now, 0));
+        }
+    }
+
+    /// Removes the oldest peers of a swarm until that frees a chunk.
+    fn evict_chunk<const M: usize>(&mut self, slots: &mut PeerSlotsMut<'_>, ix: Ix, now: Stamp)
+    where
+        Chunk<M>: Shelf,
+    {
+        let family = Chunk::<M>::FAMILY.index();
+        let mut members = slots.swarms[ix].members[family];
+        while self.chunks[family].is_full(Chunk::<M>::of(slots))
+            && let Some(at) = members.oldest(Chunk::<M>::of(slots), now)
+        {
+            let gone = members.remove(Chunk::<M>::of(slots), &mut self.chunks[family], at);
+            self.peers[family] -= 1;
+            self.uncount(slots, gone.endpoint());
+        }
+        slots.swarms[ix].members[family] = members;
+        self.drop_if_empty(slots.swarms, ix);
+    }
+
+    /// Looks at the next few swarms, removes what expired there, and returns the one that `score`
+    /// ranks highest.
+    fn survey<S: Ord>(
+        &mut self,
+        slots: &mut PeerSlotsMut<'_>,
+        now: Stamp,
+        rng: &mut Rng,
+        score: impl Fn(&Swarm) -> Option<S>,
+    ) -> Option<Ix> {
+        // A random start, so that nobody can settle who is looked at together.
+        for _ in 0..rng.below(self.used.len().min(STEP_SWARMS)) {
+            self.turn_hand(slots.swarms);
+        }
+        let mut best: Option<(S, Ix)> = None;
+        for seen in 0..self.used.len().min(4 * STEP_SWARMS) {
+            if seen >= STEP_SWARMS && best.is_some() {
+                break;
+            }
+            let Some(ix) = self.turn_hand(slots.swarms) else { break };
+            if !self.purge(slots, ix, (now, self.rules.ttl_secs)) {
+                continue;
+            }
+            if let Some(score) = score(&slots.swarms[ix])
+                && best.as_ref().is_none_or(|(highest, _)| score > *highest)
+            {
+                best = Some((score, ix));
+            }
+        }
+        best.map(|(_, ix)| ix)
+    }
+
+    /// The swarm to look at next.
+    fn turn_hand(&mut self, swarms: &[Slot<Swarm>]) -> Option<Ix> {
+        let ix = self.hand.some().or(self.used.front())?;
+        self.hand = self.used.next(swarms, ix).unwrap_or(Ix::NONE);
+        Some(ix)
+    }
+
+    /// Removes the peers of a swarm that are `ttl` old or older. Returns whether it still exists.
+    fn purge(&mut self, slots: &mut PeerSlotsMut<'_>, ix: Ix, life: (Stamp, u32)) -> bool {
+        self.purge_in::<6>(slots, ix, life);
+        self.purge_in::<18>(slots, ix, life);
+        self.drop_if_empty(slots.swarms, ix)
+    }
+
+    fn purge_in<const M: usize>(&mut self, slots: &mut PeerSlotsMut<'_>, ix: Ix, life: (Stamp, u32))
+    where
+        Chunk<M>: Shelf,
+    {
+        let family = Chunk::<M>::FAMILY.index();
+        let mut members = slots.swarms[ix].members[family];
+        let before = members.count();
+        let (chunks, counters) = Chunk::<M>::with_counters(slots);
+        members.remove_expired(chunks, &mut self.chunks[family], life, |peer| {
+            if !self.rules.by_endpoint {
+                caps::remove(self.key, counters, peer.endpoint());
+            }
+        });
+        self.peers[family] -= (before - members.count()) as u32;
+        slots.swarms[ix].members[family] = members;
+    }
+
+    fn uncount(&self, slots: &mut PeerSlotsMut<'_>, endpoint: Endpoint) {
+        if !self.rules.by_endpoint {
+            caps::remove(self.key, slots.counters, endpoint);
+        }
+    }
+
+    fn members_of(&self, swarms: &[Slot<Swarm>], infohash: &InfoHash, family: usize) -> Members {
+        self.find(swarms, infohash).map_or(Members::EMPTY, |ix| swarms[ix].members[family])
+    }
+
+    fn find(&self, swarms: &[Slot<Swarm>], infohash: &InfoHash) -> Option<Ix> {
+        let head = swarms.get(self.chain_of(swarms, infohash))?.value.chain;
+        core::iter::successors(head.some(), |&ix| swarms[ix].next_in_chain.some())
+            .find(|&ix| swarms[ix].infohash == *infohash)
+    }
+
+    fn chain_of(&self, swarms: &[Slot<Swarm>], infohash: &InfoHash) -> usize {
+        reduce(self.key.hash_id(infohash.as_bytes()) as u32, swarms.len())
+    }
+
+    fn add_swarm(&mut self, swarms: &mut [Slot<Swarm>], infohash: &InfoHash) -> Option<Ix> {
+        let ix = self.swarms.take(swarms)?;
+        self.used.push_back(swarms, ix);
+        let chain = self.chain_of(swarms, infohash);
+        let next_in_chain = core::mem::replace(&mut swarms[chain].value.chain, ix);
+        let swarm = &mut swarms[ix];
+        *swarm = Swarm { infohash: *infohash, next_in_chain, chain: swarm.chain, ..Swarm::EMPTY };
+        Some(ix)
+    }
+
+    /// Frees a swarm without peers. Returns whether it has some.
+    fn drop_if_empty(&mut self, swarms: &mut [Slot<Swarm>], ix: Ix) -> bool {
+        if swarms[ix].peers() > 0 {
+            return true;
+        }
+        if self.hand == ix {
+            self.turn_hand(swarms);
+        }
+        let (chain, next) = (self.chain_of(swarms, &swarms[ix].infohash), swarms[ix].next_in_chain);
+        let mut link = &mut swarms[chain].value.chain;
+        while *link != ix {
+            let before = *link;
+            link = &mut swarms[before].next_in_chain;
+        }
+        *link = next;
+        self.used.remove(swarms, ix);
+        self.swarms.give(swarms, ix);
+        false
+    }
+}
+
+/// What takes in the next peer of a swarm.
+enum Room {
+    /// A place in one of its chunks, or in a free one.
+    Chunk,
+    /// The place of its oldest peer.
+    OwnOldest,
+}
+
+/// The chunks of one family among the memory of a store.
+trait Shelf: Sized {
+    const FAMILY: Family;
+
+    fn with_counters<'a>(slots: &'a mut PeerSlotsMut<'_>) -> (&'a mut [Slot<Self>], &'a mut [u16]);
+
+    fn of<'a>(slots: &'a mut PeerSlotsMut<'_>) -> &'a mut [Slot<Self>] {
+        Self::with_counters(slots).0
+    }
+}
+
+impl Shelf for Chunk<6> {
+    const FAMILY: Family = Family::V4;
+
+    fn with_counters<'a>(slots: &'a mut PeerSlotsMut<'_>) -> (&'a mut [Slot<Self>], &'a mut [u16]) {
+        (slots.v4, slots.counters)
+    }
+}
+
+impl Shelf for Chunk<18> {
+    const FAMILY: Family = Family::V6;
+
+    fn with_counters<'a>(slots: &'a mut PeerSlotsMut<'_>) -> (&'a mut [Slot<Self>], &'a mut [u16]) {
+        (slots.v6, slots.counters)
+    }
+}
