@@ -122,7 +122,7 @@ impl<'a> Reader<'a> {
 
     /// Enters a dictionary if one comes next; otherwise reads nothing. Then call [`Self::key`]
     /// and, for each key, read its value.
-    #[inline]
+    #[inline(always)]
     pub(super) fn enter_dictionary(&mut self) -> Result<bool, Malformed> {
         let [b'd', rest @ ..] = self.rest else { return Ok(false) };
         self.count()?;
@@ -132,7 +132,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The next key of the dictionary entered last, or `None` at its end, which is left.
-    #[inline]
+    #[inline(always)]
     pub(super) fn key(&mut self) -> Result<Option<&'a [u8]>, Malformed> {
         if let [b'e', rest @ ..] = self.rest {
             self.rest = rest;
@@ -143,7 +143,7 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads one value.
-    #[inline]
+    #[inline(always)]
     pub(super) fn value(&mut self) -> Result<Value<'a>, Malformed> {
         match self.rest {
             [b'0'..=b'9', ..] => self.string(false).map(Value::Bytes),
@@ -225,7 +225,7 @@ impl<'a> Reader<'a> {
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn string(&mut self, strict: bool) -> Result<&'a [u8], Malformed> {
         self.count()?;
         let (length, rest) = match self.rest {
@@ -272,7 +272,7 @@ impl<'a> Reader<'a> {
         })
     }
 
-    #[inline]
+    #[inline(always)]
     fn count(&mut self) -> Result<(), Malformed> {
         self.tokens_left = self.tokens_left.checked_sub(1).ok_or(Malformed::TooManyTokens)?;
         Ok(())

@@ -57,7 +57,9 @@ impl<'a> Message<'a> {
     ///
     /// See [`ParseError`]: each variant is to be treated differently.
     pub fn parse(datagram: &'a [u8]) -> Result<Self, ParseError<'a>> {
-        Self::parse_prefix(datagram).map(|(message, _)| message)
+        let mut envelope = Envelope::default();
+        envelope.read(datagram)?;
+        envelope.message()
     }
 
     /// Like [`Self::parse`], and also returns the bytes after the message: none, normally.
@@ -68,33 +70,7 @@ impl<'a> Message<'a> {
     pub fn parse_prefix(datagram: &'a [u8]) -> Result<(Self, &'a [u8]), ParseError<'a>> {
         let mut envelope = Envelope::default();
         let rest = envelope.read(datagram)?;
-        let transaction = envelope.transaction()?;
-        let read_only = envelope.read_only.flag();
-        let body = match envelope.kind.bytes() {
-            Some(b"q") => {
-                let method = envelope.method.bytes().ok_or(Malformed::NoMethod)?;
-                envelope.arguments.query(method).map(Body::Query).map_err(|refusal| ParseError::BadQuery {
-                    transaction,
-                    read_only,
-                    id: envelope.arguments.id(),
-                    code: refusal.code,
-                    reason: refusal.reason,
-                })?
-            }
-            Some(b"r") => match envelope.returns.response() {
-                Some(response) => Body::Response(response),
-                // Deployed bitmagnet nodes send errors as replies (E-24).
-                None if !envelope.has_returns && matches!(envelope.error, Value::List(_)) => {
-                    Body::Error(ErrorReply::from_wire(envelope.error))
-                }
-                None => return Err(ParseError::BadReply { transaction }),
-            },
-            Some(b"e") => Body::Error(ErrorReply::from_wire(envelope.error)),
-            _ => return Err(Malformed::NoKind.into()),
-        };
-        let version = envelope.version.bytes();
-        let requester = envelope.requester.bytes().and_then(requester);
-        Ok((Self { transaction, version, read_only, requester, body }, rest))
+        envelope.message().map(|message| (message, rest))
     }
 
     /// How many bytes [`Self::emit`] writes.
@@ -167,6 +143,38 @@ impl<'a> Envelope<'a> {
             }
         }
         Ok(reader.rest())
+    }
+
+    /// The message, now that all its parts are known.
+    fn message(&self) -> Result<Message<'a>, ParseError<'a>> {
+        let transaction = self.transaction()?;
+        let read_only = self.read_only.flag();
+        let version = self.version.bytes();
+        let requester = self.requester.bytes().and_then(requester);
+        let message = |body| Message { transaction, version, read_only, requester, body };
+        match self.kind.bytes() {
+            Some(b"q") => {
+                let method = self.method.bytes().ok_or(Malformed::NoMethod)?;
+                let query = self.arguments.query(method).map_err(|refusal| ParseError::BadQuery {
+                    transaction,
+                    read_only,
+                    id: self.arguments.id(),
+                    code: refusal.code,
+                    reason: refusal.reason,
+                })?;
+                Ok(message(Body::Query(query)))
+            }
+            Some(b"r") => match self.returns.response() {
+                Some(response) => Ok(message(Body::Response(response))),
+                // Deployed bitmagnet nodes send errors as replies (E-24).
+                None if !self.has_returns && matches!(self.error, Value::List(_)) => {
+                    Ok(message(Body::Error(ErrorReply::from_wire(self.error))))
+                }
+                None => Err(ParseError::BadReply { transaction }),
+            },
+            Some(b"e") => Ok(message(Body::Error(ErrorReply::from_wire(self.error)))),
+            _ => Err(Malformed::NoKind.into()),
+        }
     }
 
     fn transaction(&self) -> Result<&'a [u8], Malformed> {

@@ -227,8 +227,8 @@ impl<'a> Arguments<'a> {
     }
 
     /// The query, if the arguments suit the method.
+    #[inline]
     pub(super) fn query(&self, method: &'a [u8]) -> Result<Query<'a>, Refusal> {
-        let id = self.id().ok_or(protocol("invalid id"));
         let method = match method {
             b"ping" => Method::Ping,
             b"find_node" => Method::FindNode { target: self.target()?, want: self.want() },
@@ -244,13 +244,14 @@ impl<'a> Arguments<'a> {
             b"sample_infohashes" => Method::SampleInfohashes { target: self.target()?, want: self.want() },
             name => {
                 let target = node_id(self.target).or_else(|| node_id(self.info_hash));
-                if target.is_none() && id.is_err() {
+                if target.is_none() && self.id().is_none() {
                     return Err(Refusal { code: ErrorCode::METHOD_UNKNOWN, reason: "method unknown" });
                 }
                 Method::Unknown { name, target, want: self.want() }
             }
         };
-        Ok(Query { id: id?, method })
+        let id = self.id().ok_or(protocol("invalid id"))?;
+        Ok(Query { id, method })
     }
 
     fn announce_peer(&self) -> Result<Method<'a>, Refusal> {

@@ -114,6 +114,7 @@ impl<'a> Returns<'a> {
     }
 
     /// The response, if it names its sender.
+    #[inline]
     pub(super) fn response(&self) -> Option<Response<'a>> {
         Some(Response {
             id: self.id.array().copied().map(NodeId::from_bytes)?,

@@ -1,0 +1,98 @@
+//! Bytes to message and back, beside what a serde bencode library needs to decode the same bytes.
+
+use std::hint::black_box;
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use dht_proto::wire::{Body, Message, Method, NodeWriter, PeerWriter, Query, Response, Want};
+use dht_proto::{Family, InfoHash, NodeId};
+use serde::Deserialize;
+use serde_bytes::ByteBuf;
+
+/// What one would write for serde: every field that these messages have, and no other.
+#[derive(Debug, Deserialize)]
+#[allow(dead_code, reason = "only decoded")]
+struct SerdeMessage {
+    t: ByteBuf,
+    y: String,
+    q: Option<String>,
+    a: Option<SerdeArguments>,
+    r: Option<SerdeReturns>,
+    v: Option<ByteBuf>,
+    ip: Option<ByteBuf>,
+    ro: Option<i64>,
+}
+
+#[derive(Debug, Deserialize)]
+#[allow(dead_code, reason = "only decoded")]
+struct SerdeArguments {
+    id: ByteBuf,
+    target: Option<ByteBuf>,
+    info_hash: Option<ByteBuf>,
+    want: Option<Vec<String>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[allow(dead_code, reason = "only decoded")]
+struct SerdeReturns {
+    id: ByteBuf,
+    nodes: Option<ByteBuf>,
+    token: Option<ByteBuf>,
+    values: Option<Vec<ByteBuf>>,
+}
+
+fn codec(criterion: &mut Criterion) {
+    let mut nodes = [0; 8 * 26];
+    let mut nodes = NodeWriter::new(Family::V4, &mut nodes);
+    let mut peers = [0; 50 * 6];
+    let mut peers = PeerWriter::new(Family::V4, &mut peers);
+    for n in 1..=8 {
+        assert!(nodes.push(&NodeId::from_bytes([n; 20]), ([n, 2, 3, 4], 6881).into()));
+    }
+    for n in 1..=50 {
+        assert!(peers.push(([n, 2, 3, 4], 6881).into()));
+    }
+    let (nodes, values) = (Some(nodes.finish()), Some(peers.finish()));
+
+    let (id, target) = (NodeId::from_bytes([1; 20]), NodeId::from_bytes([2; 20]));
+    let infohash = InfoHash::from(target);
+    let query = |method| Message {
+        version: Some(b"dp01"),
+        ..Message::new(b"abcd", Body::Query(Query { id, method }))
+    };
+    let reply = |response| Message {
+        version: Some(b"dp01"),
+        requester: Some(([1, 2, 3, 4], 6881).into()),
+        ..Message::new(b"abcd", Body::Response(response))
+    };
+    let get_peers = Method::GetPeers { infohash, want: Want::NONE, noseed: false, scrape: false };
+    let token = Some(b"aoeusnth".as_slice());
+    let cases = [
+        ("ping query", query(Method::Ping)),
+        ("ping reply", reply(Response::new(id))),
+        ("find_node query", query(Method::FindNode { target, want: Want::NONE })),
+        ("find_node reply, 8 nodes", reply(Response { nodes, ..Response::new(id) })),
+        ("get_peers query", query(get_peers)),
+        (
+            "get_peers reply, 8 nodes, 50 values",
+            reply(Response { nodes, token, values, ..Response::new(id) }),
+        ),
+    ];
+    for (name, message) in cases {
+        let mut buf = [0; 1472];
+        let len = message.emit(&mut buf).expect("fits");
+        let datagram = &buf[..len];
+        let mut group = criterion.benchmark_group(name);
+        group.bench_function("parse", |bencher| bencher.iter(|| Message::parse(black_box(datagram))));
+        group.bench_function("emit", |bencher| {
+            let mut out = [0; 1472];
+            bencher.iter(|| black_box(&message).emit(black_box(&mut out)));
+        });
+        group.bench_function("serde decode", |bencher| {
+            bencher.iter(|| serde_bencode::from_bytes::<SerdeMessage>(black_box(datagram)).expect("decodes"));
+        });
+        group.finish();
+    }
+}
+
+criterion_group!(benches, codec);
+criterion_main!(benches);
