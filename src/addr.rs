@@ -62,6 +62,8 @@ pub(crate) struct Endpoint {
 const V4_MAPPED: [u8; 12] = [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff];
 
 impl Endpoint {
+    pub(crate) const ZERO: Self = Self { ip: [0; 16], port: [0; 2] };
+
     pub(crate) const fn v4([a, b, c, d]: [u8; 4], port: u16) -> Self {
         Self { ip: [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, a, b, c, d], port: port.to_be_bytes() }
     }
@@ -72,6 +74,10 @@ impl Endpoint {
 
     pub(crate) const fn port(self) -> u16 {
         u16::from_be_bytes(self.port)
+    }
+
+    pub(crate) const fn with_port(self, port: u16) -> Self {
+        Self { ip: self.ip, port: port.to_be_bytes() }
     }
 
     pub(crate) fn ip(self) -> IpAddr {
@@ -100,25 +106,19 @@ impl Endpoint {
     pub(crate) fn subnet(self) -> u64 {
         match self.as_v4() {
             Some([a, b, c, _]) => u64::from_be_bytes([0, 0, 0, 0, 0, a, b, c]),
-            None => self.prefix64(),
+            None => self.halves().0,
         }
     }
 
     /// The network that shares one allowance of reply bytes: /24 of IPv4, /56 of IPv6.
     pub(crate) fn site(self) -> u64 {
-        if self.as_v4().is_some() { self.subnet() } else { self.prefix64() & !0xff }
+        if self.as_v4().is_some() { self.subnet() } else { self.halves().0 & !0xff }
     }
 
-    /// A keyed hash, for tables that an outsider must not be able to aim at.
-    pub(crate) fn hash(self, secret: u64) -> u64 {
-        let [.., a, b, c, d, e, f, g, h] = self.ip;
-        let low = u64::from_be_bytes([a, b, c, d, e, f, g, h]);
-        mix(mix(self.prefix64() ^ secret, low), u64::from(self.port()) ^ secret)
-    }
-
-    fn prefix64(self) -> u64 {
-        let [a, b, c, d, e, f, g, h, ..] = self.ip;
-        u64::from_be_bytes([a, b, c, d, e, f, g, h])
+    /// The two halves of the address bytes.
+    pub(crate) const fn halves(self) -> (u64, u64) {
+        let bits = u128::from_be_bytes(self.ip);
+        ((bits >> 64) as u64, bits as u64)
     }
 }
 
@@ -136,12 +136,6 @@ impl From<Endpoint> for SocketAddr {
     fn from(endpoint: Endpoint) -> Self {
         Self::new(endpoint.ip(), endpoint.port())
     }
-}
-
-/// Folds the 128-bit product, in which every bit of the inputs reaches every bit.
-fn mix(a: u64, b: u64) -> u64 {
-    let product = u128::from(a ^ 0x9e37_79b9_7f4a_7c15) * u128::from(b ^ 0xd1b5_4a32_d192_ed03);
-    (product >> 64) as u64 ^ product as u64
 }
 
 /// Neither unspecified (0/8), nor multicast, nor reserved for ever (240/4, broadcast with it).

@@ -37,9 +37,9 @@ pub struct Config {
     pub read_only: bool,
     /// Which addresses may be talked to and passed on.
     pub address_policy: AddressPolicy,
-    /// Count sources by IP address and network: one table entry, one vote and one peer per torrent
-    /// for each IP, and the rates below. Off, the full endpoint counts and there are no rates, for
-    /// many nodes on one host. Default: on.
+    /// Tell sources apart by IP address and network: one table entry, one vote and one peer per
+    /// torrent for each IP, shared rates, caps for each network. Off, each endpoint counts as a
+    /// source of its own, for many nodes on one host. Default: on.
     pub source_limits: bool,
     /// The client and version in every message we send, four bytes because one deployed family
     /// reads no other length (BEP 20).
@@ -100,10 +100,13 @@ impl Default for Config {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Limits {
-    /// Routing table entries for each family. The default of 400 is 128, 64, 32 and 16 for the
-    /// four farthest buckets and 8 for each of twenty nearer ones.
-    pub nodes: usize,
-    /// Replacements for each family, spread over the buckets. Default: 8 for each of 24 buckets.
+    /// Routing table entries for IPv4. The default of 400 is 128, 64, 32 and 16 for the four
+    /// farthest buckets and 8 for each of twenty nearer ones.
+    pub nodes_v4: usize,
+    /// Routing table entries for IPv6. Default: 400.
+    pub nodes_v6: usize,
+    /// Replacements for each family that has nodes, spread over the buckets. Default: 8 for each of
+    /// 24 buckets.
     pub replacements: usize,
     /// Queries under way, those of lookups included. Default: 512.
     pub inflight: usize,
@@ -120,7 +123,7 @@ pub struct Limits {
     pub peers_v4: usize,
     /// IPv6 peers that we store, in chunks of four. Default: 8192.
     pub peers_v6: usize,
-    /// Sources whose rates we keep. Default: 2048.
+    /// Sources whose rates we keep, and half as many networks whose allowance we keep. Default: 2048.
     pub sources: usize,
     /// Endpoints whose failures we remember between lookups. Default: 2048.
     pub contacts: usize,
@@ -135,7 +138,8 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            nodes: 400,
+            nodes_v4: 400,
+            nodes_v6: 400,
             replacements: 192,
             inflight: 512,
             lookups: 64,

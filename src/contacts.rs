@@ -3,6 +3,8 @@
 //! every lookup, and an endpoint with a live mapping in the home router counts as known.
 
 use crate::addr::Endpoint;
+use crate::keyed::{Key, reduce};
+use crate::rng::Rng;
 use crate::time::Secs;
 
 /// Entries that one endpoint may lie in.
@@ -23,11 +25,15 @@ const MAX_FAILURES: u8 = 12;
 
 /// What is remembered of one endpoint, in 12 bytes. All zero: nothing.
 #[derive(Clone, Copy, Debug, Default)]
-pub(crate) struct Contact {
+pub(crate) struct Record {
     /// 0: unused.
     key: u32,
     contacted: Secs,
     failures: u8,
+}
+
+impl Record {
+    pub(crate) const EMPTY: Self = Self { key: 0, contacted: Secs::ZERO, failures: 0 };
 }
 
 /// The head of the memory: a set-associative table over the storage's entries. An endpoint that
@@ -35,22 +41,21 @@ pub(crate) struct Contact {
 /// costs a lookup one candidate for some minutes.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Contacts {
-    /// Unknown outside, so that nobody can aim at a set.
-    secret: u64,
+    key: Key,
 }
 
 impl Contacts {
-    pub(crate) const fn new(secret: u64) -> Self {
-        Self { secret }
+    pub(crate) fn new(rng: &mut Rng) -> Self {
+        Self { key: Key::new(rng) }
     }
 
     /// Whether a datagram went to this endpoint within the last minute.
-    pub(crate) fn is_open(&self, entries: &[Contact], endpoint: Endpoint, now: Secs) -> bool {
+    pub(crate) fn is_open(&self, entries: &[Record], endpoint: Endpoint, now: Secs) -> bool {
         self.find(entries, endpoint).is_some_and(|contact| now.since(contact.contacted) < MAPPING_SECS)
     }
 
     /// Whether lookups should leave this endpoint alone for now.
-    pub(crate) fn is_suspect(&self, entries: &[Contact], endpoint: Endpoint, now: Secs) -> bool {
+    pub(crate) fn is_suspect(&self, entries: &[Record], endpoint: Endpoint, now: Secs) -> bool {
         self.find(entries, endpoint).is_some_and(|contact| {
             contact.failures > TOLERATED
                 && now.since(contact.contacted) < u32::from(contact.failures - TOLERATED) * PENALTY_SECS
@@ -58,7 +63,7 @@ impl Contacts {
     }
 
     /// A datagram went out.
-    pub(crate) fn contacted(&self, entries: &mut [Contact], endpoint: Endpoint, now: Secs) {
+    pub(crate) fn contacted(&self, entries: &mut [Record], endpoint: Endpoint, now: Secs) {
         let (set, key) = self.place(entries, endpoint);
         let set = &mut entries[set];
         let at = set.iter().position(|contact| contact.key == key).or_else(|| {
@@ -67,39 +72,38 @@ impl Contacts {
         });
         if let Some(contact) = at.map(|way| &mut set[way]) {
             let failures = if contact.key == key { contact.failures } else { 0 };
-            *contact = Contact { key, contacted: now, failures };
+            *contact = Record { key, contacted: now, failures };
         }
     }
 
     /// It was silent, unreachable, or not who it was said to be.
-    pub(crate) fn failed(&self, entries: &mut [Contact], endpoint: Endpoint) {
+    pub(crate) fn failed(&self, entries: &mut [Record], endpoint: Endpoint) {
         if let Some(contact) = self.find_mut(entries, endpoint) {
             contact.failures = (contact.failures + 1).min(MAX_FAILURES);
         }
     }
 
     /// It answered.
-    pub(crate) fn answered(&self, entries: &mut [Contact], endpoint: Endpoint) {
+    pub(crate) fn answered(&self, entries: &mut [Record], endpoint: Endpoint) {
         if let Some(contact) = self.find_mut(entries, endpoint) {
             contact.failures = 0;
         }
     }
 
-    fn find<'a>(&self, entries: &'a [Contact], endpoint: Endpoint) -> Option<&'a Contact> {
+    fn find<'a>(&self, entries: &'a [Record], endpoint: Endpoint) -> Option<&'a Record> {
         let (set, key) = self.place(entries, endpoint);
         entries[set].iter().find(|contact| contact.key == key)
     }
 
-    fn find_mut<'a>(&self, entries: &'a mut [Contact], endpoint: Endpoint) -> Option<&'a mut Contact> {
+    fn find_mut<'a>(&self, entries: &'a mut [Record], endpoint: Endpoint) -> Option<&'a mut Record> {
         let (set, key) = self.place(entries, endpoint);
         entries[set].iter_mut().find(|contact| contact.key == key)
     }
 
     /// The set that an endpoint belongs to, and its key in it. Empty memory has one empty set.
-    fn place(&self, entries: &[Contact], endpoint: Endpoint) -> (core::ops::Range<usize>, u32) {
-        let hash = endpoint.hash(self.secret);
-        let sets = entries.len().div_ceil(WAYS);
-        let start = ((u64::from(hash as u32) * sets as u64) >> 32) as usize * WAYS;
+    fn place(&self, entries: &[Record], endpoint: Endpoint) -> (core::ops::Range<usize>, u32) {
+        let hash = self.key.hash_endpoint(endpoint);
+        let start = reduce(hash as u32, entries.len().div_ceil(WAYS)) * WAYS;
         (start..entries.len().min(start + WAYS), (hash >> 32) as u32 | 1)
     }
 }
@@ -117,7 +121,7 @@ mod tests {
 
     #[test]
     fn a_contact_is_open_for_a_minute() {
-        let (contacts, mut entries) = (Contacts::new(7), [Contact::default(); 16]);
+        let (contacts, mut entries) = (Contacts::new(&mut Rng::new([7; 32])), [Record::default(); 16]);
         let endpoint = Endpoint::v4([1, 2, 3, 4], 5);
         assert!(!contacts.is_open(&entries, endpoint, at(1)));
         contacts.contacted(&mut entries, endpoint, at(1));
@@ -128,7 +132,7 @@ mod tests {
 
     #[test]
     fn repeated_failures_are_remembered_for_longer_each_time_and_forgiven_on_an_answer() {
-        let (contacts, mut entries) = (Contacts::new(7), [Contact::default(); 16]);
+        let (contacts, mut entries) = (Contacts::new(&mut Rng::new([7; 32])), [Record::default(); 16]);
         let endpoint = Endpoint::v6([0x2a; 16], 5);
         contacts.contacted(&mut entries, endpoint, at(0));
         contacts.failed(&mut entries, endpoint);
@@ -144,8 +148,8 @@ mod tests {
 
     #[test]
     fn the_memory_is_bounded_and_forgets_the_oldest() {
-        let contacts = Contacts::new(7);
-        let mut entries = [Contact::default(); 4];
+        let contacts = Contacts::new(&mut Rng::new([7; 32]));
+        let mut entries = [Record::default(); 4];
         let endpoint = |i: u8| Endpoint::v4([1, 1, 1, i], 1);
         (0..5).for_each(|i| contacts.contacted(&mut entries, endpoint(i), at(u64::from(i))));
         assert!(!contacts.is_open(&entries, endpoint(0), at(5)));

@@ -6,7 +6,7 @@ use core::time::Duration;
 
 use thiserror::Error;
 
-use crate::addr::Family;
+use crate::addr::{Endpoint, Family};
 use crate::id::{InfoHash, NodeId};
 use crate::pool::Ix;
 
@@ -294,5 +294,48 @@ impl fmt::Debug for LookupId {
 impl fmt::Debug for QueryId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "QueryId({}.{})", self.ix.position(), self.generation)
+    }
+}
+
+/// An informational event, packed to wait in a ring.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Notice {
+    pub(crate) kind: NoticeKind,
+    /// A node's id or a torrent's infohash.
+    pub(crate) id: NodeId,
+    pub(crate) endpoint: Endpoint,
+    pub(crate) lookup: LookupId,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NoticeKind {
+    ReadyV4,
+    ReadyV6,
+    NodeAdded,
+    NodeRemoved,
+    Acknowledged,
+    PeerStored,
+}
+
+impl Notice {
+    pub(crate) const EMPTY: Self = Self {
+        kind: NoticeKind::ReadyV4,
+        id: NodeId::ZERO,
+        endpoint: Endpoint::ZERO,
+        lookup: LookupId { ix: Ix::NONE, generation: 0 },
+    };
+}
+
+impl From<Notice> for Event {
+    fn from(notice: Notice) -> Self {
+        let (id, addr) = (notice.id, notice.endpoint.into());
+        match notice.kind {
+            NoticeKind::ReadyV4 => Self::Ready { family: Family::V4 },
+            NoticeKind::ReadyV6 => Self::Ready { family: Family::V6 },
+            NoticeKind::NodeAdded => Self::NodeAdded { id, addr },
+            NoticeKind::NodeRemoved => Self::NodeRemoved { id, addr },
+            NoticeKind::Acknowledged => Self::Acknowledged { lookup: notice.lookup, node: addr },
+            NoticeKind::PeerStored => Self::PeerStored { infohash: id.into(), peer: addr },
+        }
     }
 }

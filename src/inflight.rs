@@ -12,10 +12,9 @@ use crate::pool::{Ix, List, Pool, Slot};
 use crate::time::Instant;
 
 /// What a query is for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Purpose {
     /// A single ping of the user.
-    #[default]
     Ping,
     /// To see whether a node of the table, or one that wants to enter it, is alive.
     Check,
@@ -33,9 +32,8 @@ pub(crate) struct WalkRef {
 }
 
 /// How a query ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    #[default]
     TimedOut,
     Unreachable,
     Malformed,
@@ -48,9 +46,8 @@ pub(crate) enum Outcome {
 }
 
 /// How far a query has come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
-    #[default]
     Free,
     Waiting,
     Fresh,
@@ -59,7 +56,7 @@ enum Stage {
 }
 
 /// A query under way.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Query {
     pub(crate) to: Endpoint,
     /// Who is expected to answer; `None` where only the address is known.
@@ -78,6 +75,23 @@ pub(crate) struct Query {
     /// chain that this query is in: a hash table by transaction id, kept within the slots.
     chain_head: Ix,
     chain_next: Ix,
+}
+
+impl Query {
+    pub(crate) const EMPTY: Self = Self {
+        to: Endpoint::ZERO,
+        id: None,
+        purpose: Purpose::Ping,
+        sent: Instant::ZERO,
+        transaction: [0; 4],
+        generation: 0,
+        stage: Stage::Free,
+        deadline: Instant::ZERO,
+        timeout: Duration::ZERO,
+        outcome: Outcome::TimedOut,
+        chain_head: Ix::NONE,
+        chain_next: Ix::NONE,
+    };
 }
 
 /// What the passing of time did to a query.
@@ -128,7 +142,7 @@ impl Inflight {
         self.generation = self.generation.wrapping_add(1);
         let chain_head = slots[ix].chain_head;
         let (stage, generation) = (Stage::Waiting, self.generation);
-        slots[ix] = Query { to, id, purpose, generation, stage, chain_head, ..Query::default() };
+        slots[ix] = Query { to, id, purpose, generation, stage, chain_head, ..Query::EMPTY };
         self.waiting.push_back(slots, ix);
         Some(ix)
     }
@@ -334,7 +348,7 @@ mod tests {
 
     #[test]
     fn e_20_answers_match_on_full_source_address_and_transaction() {
-        let mut slots = [Slot::new(Query::default()); 4];
+        let mut slots = [Slot::new(Query::EMPTY); 4];
         let mut inflight = Inflight::default();
         let ix = send(&mut inflight, &mut slots, endpoint(1), Purpose::Check, 77);
         assert_eq!(inflight.find(&slots, endpoint(1), &77_u32.to_be_bytes()), Match::Query(ix));
@@ -347,7 +361,7 @@ mod tests {
 
     #[test]
     fn l_08_a_query_stalls_first_and_times_out_later() {
-        let mut slots = [Slot::new(Query::default()); 4];
+        let mut slots = [Slot::new(Query::EMPTY); 4];
         let mut inflight = Inflight::default();
         let ix = send(&mut inflight, &mut slots, endpoint(1), Purpose::Check, 1);
         assert_eq!(inflight.next_deadline(&slots), Some(ms(100)));
@@ -363,7 +377,7 @@ mod tests {
 
     #[test]
     fn a_completion_stays_until_it_is_polled() {
-        let mut slots = [Slot::new(Query::default()); 1];
+        let mut slots = [Slot::new(Query::EMPTY); 1];
         let mut inflight = Inflight::default();
         let ix = send(&mut inflight, &mut slots, endpoint(1), Purpose::Ping, 1);
         let generation = slots[ix].generation;
@@ -381,7 +395,7 @@ mod tests {
         /// Every query ends exactly once, whatever the order of answers and deadlines.
         #[test]
         fn every_query_ends_once(steps in proptest::collection::vec((0_u8..4, any::<u16>()), 0..200)) {
-            let mut slots = [Slot::new(Query::default()); 7];
+            let mut slots = [Slot::new(Query::EMPTY); 7];
             let mut inflight = Inflight::default();
             let mut open: Vec<(Ix, u32)> = Vec::new();
             let mut now = 0;

@@ -1,5 +1,6 @@
 //! A keyed hash for tables whose keys strangers choose.
 
+use crate::addr::Endpoint;
 use crate::id::ID_LEN;
 use crate::rng::Rng;
 
@@ -21,6 +22,11 @@ impl Key {
     pub(crate) fn hash(self, a: u64, b: u64, c: u32) -> u64 {
         let Self([k0, k1]) = self;
         fold(fold(a ^ k0, b ^ k1 ^ MIX[0]) ^ u64::from(c) ^ k1, k0 ^ MIX[1])
+    }
+
+    pub(crate) fn hash_endpoint(self, endpoint: Endpoint) -> u64 {
+        let (high, low) = endpoint.halves();
+        self.hash(high, low, endpoint.port().into())
     }
 
     pub(crate) fn hash_id(self, id: &[u8; ID_LEN]) -> u64 {

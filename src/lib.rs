@@ -14,13 +14,15 @@ mod contacts;
 mod event;
 mod id;
 mod inflight;
-mod lookup;
 mod keyed;
 mod limit;
+mod lookup;
+mod node;
 mod peers;
 mod pool;
 mod rng;
 mod rtt;
+mod storage;
 mod table;
 mod time;
 mod timer;
@@ -36,4 +38,8 @@ pub use event::{
 };
 pub use id::{Distance, ID_LEN, InfoHash, K, NodeId, ParseIdError};
 pub use lookup::{Announce, Lookup, LookupOptions};
+pub use node::Node;
+#[cfg(feature = "alloc")]
+pub use storage::Heap;
+pub use storage::{Fixed, Storage};
 pub use time::Instant;

@@ -9,13 +9,15 @@ pub(crate) enum Timer {
     Rotation,
     /// Remove expired peers.
     Sweep,
+    /// End lookups that wait for a first contact.
+    Parked,
     /// Look for buckets to refresh, and whether to bootstrap again, in the IPv4 DHT.
     UpkeepV4,
     /// The same in the IPv6 DHT.
     UpkeepV6,
 }
 
-const COUNT: usize = 4;
+const COUNT: usize = 5;
 
 /// The next deadline of every timer.
 #[derive(Clone, Copy, Debug)]

@@ -10,7 +10,7 @@ const MAX_TOKEN: usize = 128;
 pub(super) const TRIES: u8 = 2;
 
 /// A node that a walk may ask, or has asked.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Candidate {
     /// `None` until a bootstrap host has answered.
     pub(crate) id: Option<NodeId>,
@@ -24,15 +24,24 @@ pub(crate) struct Candidate {
 }
 
 impl Candidate {
+    pub(crate) const EMPTY: Self = Self {
+        id: None,
+        endpoint: Endpoint::ZERO,
+        state: State::Fresh,
+        placing: Placing::None,
+        tries: 0,
+        token: 0,
+    };
+
     pub(crate) const fn has_token(&self) -> bool {
         self.token != 0
     }
 
-    /// Its token, among the tokens of its walk.
-    pub(crate) fn token<'a>(&self, tokens: &'a [Token]) -> &'a [u8] {
+    /// Its token, among the tokens of its walk; an empty one where it has none.
+    pub(crate) fn token_of(&self, tokens: &[Token]) -> Token {
         match usize::from(self.token).checked_sub(1) {
-            Some(place) => tokens[place].bytes(),
-            None => &[],
+            Some(place) => tokens[place],
+            None => Token::EMPTY,
         }
     }
 
@@ -53,9 +62,8 @@ impl Candidate {
 }
 
 /// How far the query to a candidate has come.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum State {
-    #[default]
     Fresh,
     /// Asked, and in time.
     Asked,
@@ -69,9 +77,8 @@ pub(super) enum State {
 }
 
 /// How far the announce to a node that answered has come.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Placing {
-    #[default]
     None,
     Sent,
     /// No confirmation in time.
@@ -98,7 +105,7 @@ impl Token {
         (!token.is_empty()).then_some(Self { len: token.len() as u8, bytes })
     }
 
-    fn bytes(&self) -> &[u8] {
+    pub(crate) fn bytes(&self) -> &[u8] {
         &self.bytes[..usize::from(self.len)]
     }
 }

@@ -27,9 +27,8 @@ pub(crate) const TOKENS: usize = 2 * K;
 pub(crate) const TOKEN_LIFE: Duration = Duration::from_secs(5 * 60);
 
 /// What a walk is for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Goal {
-    #[default]
     FindNode,
     GetPeers,
     Announce(Announce),
@@ -40,15 +39,30 @@ pub(crate) enum Goal {
 }
 
 /// How far a walk has come.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
-    #[default]
     Free,
-    Active,
-    /// Ended, and its completion not polled.
-    Finished,
-    /// Ended and reported; kept for its tokens until the slot is wanted.
+    /// It may have something to send.
+    Ready,
+    /// For answers or deadlines.
+    Waiting,
+    /// Ended, but its lookup has not, or is led by the other walk.
+    Ended,
+    /// It leads a lookup that has ended and is not reported.
+    Completed,
+    /// Reported; kept for its tokens until the slot is wanted.
     Remembered,
+}
+
+impl Phase {
+    pub(crate) const fn is_under_way(self) -> bool {
+        matches!(self, Self::Ready | Self::Waiting)
+    }
+
+    /// Whether events may still come of it.
+    pub(crate) const fn has_events(self) -> bool {
+        !matches!(self, Self::Free | Self::Remembered)
+    }
 }
 
 /// What a walk wants to do next.
@@ -65,7 +79,7 @@ pub(crate) enum Step {
 }
 
 /// The state of a walk; its candidates, tokens and found peers lie in memory of their own.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Walk {
     pub(crate) phase: Phase,
     pub(crate) goal: Goal,
@@ -86,6 +100,10 @@ pub(crate) struct Walk {
     pub(crate) timeout: Duration,
     pub(crate) started: Instant,
     pub(crate) ended: Instant,
+    /// When its tokens were asked for.
+    pub(crate) asked: Instant,
+    /// It began with the tokens of an earlier lookup.
+    pub(crate) resumed: bool,
     len: u16,
     pub(crate) found: u16,
     pub(crate) reported: u16,
@@ -106,6 +124,59 @@ pub(crate) enum Verdict {
 }
 
 impl Walk {
+    pub(crate) const EMPTY: Self = Self {
+        phase: Phase::Free,
+        goal: Goal::FindNode,
+        target: NodeId::ZERO,
+        v6: false,
+        generation: 0,
+        lead: Ix::NONE,
+        sibling: Ix::NONE,
+        alpha: 0,
+        k: 0,
+        alone: false,
+        by_ip: false,
+        stall: None,
+        timeout: Duration::ZERO,
+        started: Instant::ZERO,
+        asked: Instant::ZERO,
+        resumed: false,
+        ended: Instant::ZERO,
+        len: 0,
+        found: 0,
+        reported: 0,
+        queried: 0,
+        answered: 0,
+        failed: 0,
+        announced: 0,
+        acknowledged: 0,
+    };
+
+    /// A walk without candidates.
+    pub(crate) fn new(
+        goal: Goal,
+        target: NodeId,
+        family: Family,
+        options: &LookupOptions,
+        by_ip: bool,
+        now: Instant,
+    ) -> Self {
+        Self {
+            goal,
+            target,
+            v6: family == Family::V6,
+            alpha: options.alpha.max(1),
+            k: options.k.clamp(1, TOKENS as u8),
+            alone: options.only.is_some(),
+            by_ip,
+            stall: options.stall,
+            timeout: options.timeout,
+            started: now,
+            asked: now,
+            ..Self::EMPTY
+        }
+    }
+
     pub(crate) const fn family(&self) -> Family {
         if self.v6 { Family::V6 } else { Family::V4 }
     }
@@ -118,7 +189,7 @@ impl Walk {
     /// Offers a contact. Returns whether it was taken in.
     pub(crate) fn add(&mut self, memory: &mut [Candidate], id: Option<NodeId>, endpoint: Endpoint) -> bool {
         let here = memory[..self.len()].iter().filter(|c| c.endpoint == endpoint);
-        let mut candidate = Candidate { id, endpoint, ..Candidate::default() };
+        let mut candidate = Candidate { id, endpoint, ..Candidate::EMPTY };
         for known in here {
             if known.id == id || known.state == State::Answered || id.is_none() {
                 return false;
@@ -311,8 +382,14 @@ impl Walk {
                 candidate.state = State::Dead;
             }
         }
-        (self.phase, self.goal, self.started) = (Phase::Active, Goal::Announce(announce), now);
+        (self.goal, self.started, self.resumed) = (Goal::Announce(announce), now, true);
+        (self.queried, self.answered, self.failed) = (0, 0, 0);
         (self.reported, self.announced, self.acknowledged) = (0, 0, 0);
+    }
+
+    /// Forgets its candidates, to begin anew.
+    pub(crate) fn restart(&mut self, now: Instant) {
+        (self.len, self.asked, self.resumed, self.announced) = (0, now, false, 0);
     }
 
     /// The nodes that answered, closest first; of a single query the nodes it returned.

@@ -158,7 +158,7 @@ impl Table {
     }
 
     /// How many buckets are kept fresh.
-    fn relevant_depth(&self) -> usize {
+    pub(crate) fn relevant_depth(&self) -> usize {
         let filled = (u32::BITS - self.occupied.leading_zeros()) as usize;
         if filled == 0 { 0 } else { (filled + 1).min(self.depth()) }
     }

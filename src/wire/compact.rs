@@ -54,6 +54,16 @@ impl<'a> CompactNodes<'a> {
         self.len() == 0
     }
 
+    /// All but the last node; `None` once there is none left.
+    pub fn without_last(&self) -> Option<Self> {
+        let size = match self.family {
+            Family::V4 => NODE4_LEN,
+            Family::V6 => NODE6_LEN,
+        };
+        let bytes = self.bytes.get(..self.bytes.len().checked_sub(size)?)?;
+        Some(Self { bytes, family: self.family })
+    }
+
     /// The nodes, in the order of the reply.
     pub const fn iter(&self) -> NodeIter<'a> {
         NodeIter { rest: *self }

@@ -1,0 +1,570 @@
+//! The state machine: one DHT node, in one family or both.
+//!
+//! [`Node`] is a thin shell: its methods hand the storage's slices to the non-generic [`Core`],
+//! whose work lies in the files beside this one: [`serve`] answers, [`search`] asks, [`upkeep`]
+//! keeps house, [`output`] makes datagrams and events.
+
+mod output;
+mod search;
+mod serve;
+mod upkeep;
+
+use core::net::SocketAddr;
+use core::time::Duration;
+
+pub(crate) use serve::Reply;
+
+use crate::addr::{Endpoint, Family};
+use crate::config::Config;
+#[cfg(feature = "alloc")]
+use crate::config::Limits;
+use crate::contacts::Contacts;
+use crate::event::{Event, LookupId, NodeInfo, Notice, NoticeKind, QueryId, StartError, Stats, Transmit};
+use crate::id::{InfoHash, NodeId};
+use crate::inflight::{Inflight, Match};
+use crate::limit::{Rate, RateLimit, SourceRules, Sources};
+use crate::lookup::{Announce, Lookup, LookupOptions};
+use crate::peers::{PeerRules, PeerStore};
+use crate::pool::Ring;
+use crate::rng::Rng;
+use crate::rtt::RttHistogram;
+#[cfg(feature = "alloc")]
+use crate::storage::Heap;
+use crate::storage::Storage;
+#[cfg(feature = "alloc")]
+use crate::storage::sealed::Sealed;
+use crate::storage::sealed::{Memory, View};
+use crate::table::{Contact, Fate, Filter, Outcome, Removal, Slots, Table};
+use crate::time::Instant;
+use crate::timer::{Timer, Timers};
+use crate::token::Tokens;
+use crate::trace::{debug, trace};
+use crate::wire::{Body, Message, ParseError};
+
+/// For how long an address that answered us is known to be genuine.
+const VERIFIED_SECS: u32 = 15 * 60;
+
+macro_rules! node {
+    ($($storage:tt)*) => {
+        /// A node of the DHT, as a state machine without sockets, clock or threads.
+        ///
+        /// Its methods fall into four classes:
+        ///
+        /// - **inputs** `handle_*`: what the network and the clock bring. Bad datagrams are no
+        ///   errors; they are counted in [`Stats`] and dropped.
+        /// - **commands** (`add_node`, `get_peers`, `announce`, …): what the user wants. They
+        ///   return an id, under which events report.
+        /// - **outputs** `poll_*`: datagrams to send, events, and the time of the next
+        ///   [`handle_timeout`](Self::handle_timeout). Poll them until they are empty after every
+        ///   input and command; a caller that forgets loses nothing but time.
+        /// - **getters**.
+        ///
+        /// Every input and command takes the present [`Instant`] first. One that lies before the
+        /// last is taken for the last, so time never goes back. The same seed and the same calls at
+        /// the same instants, polls included, give the same bytes.
+        pub struct Node<$($storage)*> {
+            core: Core,
+            storage: S,
+        }
+    };
+}
+
+#[cfg(feature = "alloc")]
+node!(S = Heap);
+#[cfg(not(feature = "alloc"))]
+node!(S);
+
+#[cfg(feature = "alloc")]
+impl Node {
+    /// A node with memory of its own, all of it reserved here.
+    ///
+    /// `seed` must be unpredictable: ids, tokens and transaction ids follow from it.
+    pub fn new(config: Config, limits: &Limits, seed: [u8; 32], now: Instant) -> Self {
+        let storage = Heap::new(limits);
+        let core = Core::new(config, &storage.view(), seed, now);
+        Self { core, storage }
+    }
+}
+
+/// Birth.
+impl<S: Storage> Node<S> {
+    /// A node in the given memory; what the memory held before is forgotten.
+    ///
+    /// `seed` must be unpredictable: ids, tokens and transaction ids follow from it.
+    pub fn with_storage(config: Config, mut storage: S, seed: [u8; 32], now: Instant) -> Self {
+        storage.memory().clear();
+        let core = Core::new(config, &storage.view(), seed, now);
+        Self { core, storage }
+    }
+}
+
+/// Inputs.
+impl<S: Storage> Node<S> {
+    /// A datagram arrived from `from`.
+    pub fn handle_datagram(&mut self, now: Instant, from: SocketAddr, datagram: &[u8]) {
+        self.core.handle_datagram(&mut self.storage.memory(), now, from.into(), datagram);
+    }
+
+    /// The time that [`poll_timeout`](Self::poll_timeout) asked for has come. Early calls are
+    /// harmless, late ones cost what lateness costs.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        self.core.handle_timeout(&mut self.storage.memory(), now);
+    }
+
+    /// The system reported that a datagram to `destination` could not be delivered (an ICMP error
+    /// or a failed send). Queries under way to it fail at once.
+    pub fn handle_unreachable(&mut self, now: Instant, destination: SocketAddr) {
+        self.core.handle_unreachable(&mut self.storage.memory(), now, destination.into());
+    }
+
+    /// The host was suspended for `slept`, and the clock behind `now` did not count that time.
+    /// Everything ages by it; nodes that were not heard of meanwhile are checked.
+    pub fn handle_resume(&mut self, now: Instant, slept: Duration) {
+        self.core.handle_resume(&mut self.storage.memory(), now, slept);
+    }
+}
+
+/// Commands.
+impl<S: Storage> Node<S> {
+    /// Tells of a node that may be alive: from a PORT message, a torrent file or saved state. It
+    /// is pinged, and kept if it answers.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError::AddressRefused`], or [`StartError::Full`] where too many queries are under
+    /// way.
+    pub fn add_node(&mut self, now: Instant, addr: SocketAddr) -> Result<(), StartError> {
+        self.core.add_node(&mut self.storage.memory(), now, addr.into())
+    }
+
+    /// Tells of a bootstrap host: it is asked while few nodes are known, kept only while no other
+    /// node is, and never passed on. A known address is not an error.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError::AddressRefused`], or [`StartError::Full`] where there are
+    /// [`Limits::bootstraps`](crate::Limits::bootstraps) already.
+    pub fn add_bootstrap(&mut self, now: Instant, addr: SocketAddr) -> Result<(), StartError> {
+        self.core.add_bootstrap(&mut self.storage.memory(), now, addr.into())
+    }
+
+    /// Looks up our own neighbours now. A node does so by itself when it knows too few nodes.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError::Full`].
+    pub fn bootstrap(&mut self, now: Instant) -> Result<LookupId, StartError> {
+        self.core.bootstrap(&mut self.storage.memory(), now)
+    }
+
+    /// Looks up the nodes closest to `target`.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError::Full`].
+    pub fn find_node(&mut self, now: Instant, target: NodeId) -> Result<LookupId, StartError> {
+        let options = self.core.config.lookup;
+        self.lookup(now, Lookup::FindNode(target), &options)
+    }
+
+    /// Looks up the peers of a torrent. Each comes as an [`Event::Peer`] as soon as it is found;
+    /// those that announced themselves to us come first.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError::Full`].
+    pub fn get_peers(&mut self, now: Instant, infohash: InfoHash) -> Result<LookupId, StartError> {
+        let options = self.core.config.lookup;
+        self.lookup(now, Lookup::GetPeers(infohash), &options)
+    }
+
+    /// Looks up the peers of a torrent and adds us to them. Within five minutes of an earlier
+    /// lookup of the torrent its tokens are used, and no second lookup is made.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError::Full`], or [`StartError::PortZero`].
+    pub fn announce(
+        &mut self,
+        now: Instant,
+        infohash: InfoHash,
+        announce: Announce,
+    ) -> Result<LookupId, StartError> {
+        let options = self.core.config.lookup;
+        self.lookup(now, Lookup::Announce(infohash, announce), &options)
+    }
+
+    /// Starts a lookup with options of its own.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError`].
+    pub fn lookup(
+        &mut self,
+        now: Instant,
+        lookup: Lookup,
+        options: &LookupOptions,
+    ) -> Result<LookupId, StartError> {
+        self.core.lookup(&mut self.storage.memory(), now, lookup, options)
+    }
+
+    /// Asks a single node whether it is there.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError::AddressRefused`], or [`StartError::Full`] where too many queries are under
+    /// way.
+    pub fn ping(&mut self, now: Instant, addr: SocketAddr) -> Result<QueryId, StartError> {
+        self.core.ping(&mut self.storage.memory(), now, addr.into())
+    }
+
+    /// Ends a lookup without further events. Returns whether it was under way.
+    pub fn cancel(&mut self, lookup: LookupId) -> bool {
+        self.core.cancel(&mut self.storage.memory(), lookup)
+    }
+
+    /// Ends a query without an event. Returns whether it was under way.
+    pub fn cancel_query(&mut self, query: QueryId) -> bool {
+        self.core.cancel_query(&mut self.storage.memory(), query)
+    }
+
+    /// Forgets all peers that announced themselves to us.
+    pub fn clear_peers(&mut self) {
+        self.core.peers.clear(&mut serve::peer_slots(&mut self.storage.memory()));
+    }
+}
+
+/// Outputs.
+impl<S: Storage> Node<S> {
+    /// The next datagram to send, made in `buf`; `None` when there is none for now.
+    ///
+    /// # Panics
+    ///
+    /// If `buf` is shorter than [`MAX_DATAGRAM`](crate::MAX_DATAGRAM).
+    pub fn poll_transmit(&mut self, now: Instant, buf: &mut [u8]) -> Option<Transmit> {
+        self.core.poll_transmit(&mut self.storage.memory(), now, buf)
+    }
+
+    /// The next event; `None` when there is none for now.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.core.poll_event(&mut self.storage.memory())
+    }
+
+    /// When to call [`handle_timeout`](Self::handle_timeout): the last instant seen while there
+    /// is anything to poll, `None` if nothing will ever happen by itself.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.core.poll_timeout(&self.storage.view())
+    }
+}
+
+/// Getters.
+impl<S: Storage> Node<S> {
+    /// Our id in one family.
+    pub fn id(&self, family: Family) -> NodeId {
+        self.core.family(family).id
+    }
+
+    /// Counters since birth.
+    pub fn stats(&self) -> &Stats {
+        &self.core.stats
+    }
+
+    /// Whether the node has joined the DHT of this family, as [`Event::Ready`] told.
+    pub fn is_ready(&self, family: Family) -> bool {
+        self.core.family(family).ready
+    }
+
+    /// Nodes in the routing table; all of them have answered us.
+    pub fn node_count(&self, family: Family) -> usize {
+        self.core.family(family).table.len()
+    }
+
+    /// The nodes of the routing table.
+    pub fn nodes(&self, family: Family) -> impl Iterator<Item = NodeInfo> {
+        self.core.nodes(self.storage.view(), family)
+    }
+
+    /// The good nodes of the routing table that are closest to `target`, at most
+    /// [`K`](crate::K), closest first.
+    pub fn closest_nodes(&self, target: NodeId, family: Family) -> impl Iterator<Item = NodeInfo> {
+        self.core.closest_nodes(self.storage.view(), target, family)
+    }
+
+    /// The nodes that a lookup found: on its way those that answered so far, at its end the
+    /// closest ones, closest first within each family, IPv4 first. For a query to a single node
+    /// ([`LookupOptions::only`]) the nodes that it returned.
+    ///
+    /// After [`Event::LookupDone`] it may be called until the next input or command.
+    pub fn lookup_nodes(&self, lookup: LookupId) -> impl Iterator<Item = NodeInfo> {
+        self.core.lookup_nodes(self.storage.view(), lookup)
+    }
+
+    /// Lookups under way, those of the node itself included.
+    pub fn lookup_count(&self) -> usize {
+        self.core.lookup_count()
+    }
+
+    /// Queries that wait for an answer.
+    pub fn query_count(&self) -> usize {
+        self.core.inflight.outstanding()
+    }
+
+    /// The peers of a torrent that announced themselves to us.
+    pub fn peers(&self, infohash: InfoHash) -> impl Iterator<Item = SocketAddr> {
+        self.core.peers_of(self.storage.view(), infohash)
+    }
+
+    /// Peers that announced themselves to us, over all torrents.
+    pub fn peer_count(&self, family: Family) -> usize {
+        self.core.peers.peer_count(family)
+    }
+
+    /// Torrents that peers announced to us.
+    pub fn infohash_count(&self) -> usize {
+        self.core.peers.infohash_count()
+    }
+
+    /// How long answers take: the time within which this share of them came (`0.5` the median),
+    /// to within a fifth. Zero before the first.
+    pub fn rtt_quantile(&self, share: f32) -> Duration {
+        self.core.rtt.quantile((share.clamp(0.0, 1.0) * 1000.0) as u32, 1000)
+    }
+}
+
+/// Everything but the slices. Not generic, so its code exists once however many kinds of storage
+/// a program uses.
+struct Core {
+    config: Config,
+    /// The last instant seen, sleep included.
+    now: Instant,
+    /// Time that the caller's clock did not count.
+    slept: Duration,
+    rng: Rng,
+    families: [FamilyState; 2],
+    inflight: Inflight,
+    rtt: RttHistogram,
+    searches: search::Searches,
+    tokens: Tokens,
+    peers: PeerStore,
+    sources: Sources,
+    contacts: Contacts,
+    new_endpoints: Rate,
+    replies: Ring,
+    notices: Ring,
+    bootstraps: u16,
+    timers: Timers,
+    /// When the last message came, whatever it was.
+    heard: Instant,
+    /// Until then what is ready cannot be sent; `None` where it was not tried yet.
+    blocked: Option<Instant>,
+    stats: Stats,
+}
+
+/// The DHT of one family.
+struct FamilyState {
+    on: bool,
+    id: NodeId,
+    table: Table,
+    ready: bool,
+    /// Our own endpoint, once a query of ours came back to us.
+    own: Option<Endpoint>,
+    /// Bootstrap hosts of this family.
+    bootstraps: u16,
+    /// The table holds a bootstrap host, because nobody else is known.
+    holds_bootstrap: bool,
+    bootstrap: upkeep::Bootstrap,
+}
+
+impl Core {
+    fn new(config: Config, view: &View<'_>, seed: [u8; 32], now: Instant) -> Self {
+        let mut rng = Rng::new(seed);
+        let limits = config.source_limits;
+        let mut family = |family, on, id: Option<NodeId>, nodes: usize, spares: usize| {
+            let id = id.unwrap_or_else(|| rng.id());
+            let table = Table::new(family, id, nodes, spares, limits, now);
+            let bootstrap = upkeep::Bootstrap::default();
+            FamilyState {
+                on,
+                id,
+                table,
+                ready: false,
+                own: None,
+                bootstraps: 0,
+                holds_bootstrap: false,
+                bootstrap,
+            }
+        };
+        let families = [
+            family(Family::V4, config.ipv4, config.id, view.nodes_v4.len(), view.spares_v4.len()),
+            family(Family::V6, config.ipv6, config.id_v6, view.nodes_v6.len(), view.spares_v6.len()),
+        ];
+        let peer_rules = PeerRules {
+            ttl_secs: u32::try_from(config.peer_ttl.as_secs()).unwrap_or(u32::MAX),
+            per_swarm: u16::try_from(config.peers_per_swarm).unwrap_or(u16::MAX),
+            by_endpoint: !limits,
+            ..PeerRules::default()
+        };
+        let source_rules = SourceRules {
+            queries: RateLimit { per_sec: config.queries_per_source, burst: config.source_burst },
+            site_bytes: config.unverified_bytes,
+            verified_secs: VERIFIED_SECS,
+            by_endpoint: !limits,
+        };
+        let tokens = Tokens::new(now, &mut rng);
+        let mut timers = Timers::new();
+        timers.set(Timer::Rotation, tokens.next_rotation());
+        Self {
+            now,
+            slept: Duration::ZERO,
+            families,
+            inflight: Inflight::default(),
+            rtt: RttHistogram::new(),
+            searches: search::Searches::default(),
+            tokens,
+            peers: PeerStore::new(peer_rules, &mut rng),
+            sources: Sources::new(source_rules, &mut rng),
+            contacts: Contacts::new(&mut rng),
+            new_endpoints: Rate::default(),
+            replies: Ring::default(),
+            notices: Ring::default(),
+            bootstraps: 0,
+            timers,
+            heard: now,
+            blocked: None,
+            stats: Stats::default(),
+            rng,
+            config,
+        }
+    }
+
+    const fn family(&self, family: Family) -> &FamilyState {
+        &self.families[family.index()]
+    }
+
+    const fn family_mut(&mut self, family: Family) -> &mut FamilyState {
+        &mut self.families[family.index()]
+    }
+
+    /// Moves time forward and makes output worth another try. Returns the time inside.
+    fn advance(&mut self, now: Instant) -> Instant {
+        self.now = self.now.max(now + self.slept);
+        self.blocked = None;
+        self.now
+    }
+
+    fn handle_datagram(&mut self, m: &mut Memory<'_>, now: Instant, from: Endpoint, datagram: &[u8]) {
+        let now = self.advance(now);
+        self.stats.datagrams_in += 1;
+        self.stats.bytes_in += datagram.len() as u64;
+        if !self.may_contact(from) {
+            self.stats.dropped.address += 1;
+            return;
+        }
+        match Message::parse(datagram) {
+            Ok(message) => {
+                self.note_traffic(now);
+                match message.body {
+                    Body::Query(query) => self.on_query(m, from, &message, &query, datagram.len()),
+                    Body::Response(response) => self.on_response(m, from, &message, &response),
+                    Body::Error(error) => self.on_error(m, from, message.transaction, error.code),
+                }
+            }
+            Err(ParseError::BadQuery { transaction, code, reason, .. }) => {
+                trace!("bad query from {}: {reason}", SocketAddr::from(from));
+                self.on_bad_query(m, from, transaction, code, reason, datagram.len());
+            }
+            Err(ParseError::BadReply { transaction }) => self.on_bad_reply(m, from, transaction),
+            Err(error) => {
+                trace!("dropped a datagram from {}: {error}", SocketAddr::from(from));
+                self.stats.dropped.malformed += 1;
+            }
+        }
+    }
+
+    fn handle_resume(&mut self, m: &mut Memory<'_>, now: Instant, slept: Duration) {
+        self.slept += slept;
+        self.handle_timeout(m, now);
+    }
+
+    /// Whether datagrams may come from and go to this endpoint.
+    fn may_contact(&self, endpoint: Endpoint) -> bool {
+        self.family(endpoint.family()).on && self.config.address_policy.allows(endpoint)
+    }
+
+    /// The query that an answer belongs to; `None`, and counted, where there is none.
+    fn matching(&mut self, m: &Memory<'_>, from: Endpoint, transaction: &[u8]) -> Option<crate::pool::Ix> {
+        match self.inflight.find(m.queries, from, transaction) {
+            Match::Query(ix) => return Some(ix),
+            Match::WrongPort => self.stats.dropped.wrong_port += 1,
+            Match::Stray => self.stats.dropped.stray += 1,
+        }
+        None
+    }
+
+    fn notify(&mut self, m: &mut Memory<'_>, notice: Notice) {
+        self.stats.events_lost += self.notices.push(m.notices, notice);
+    }
+
+    fn notify_node(&mut self, m: &mut Memory<'_>, kind: NoticeKind, contact: Contact) {
+        let Contact { id, endpoint } = contact;
+        debug!("{kind:?} {id} {}", SocketAddr::from(endpoint));
+        self.notify(m, Notice { kind, id, endpoint, ..Notice::EMPTY });
+    }
+
+    /// Tells of a node that came, and one that went.
+    fn notify_outcome(&mut self, m: &mut Memory<'_>, contact: Contact, outcome: Outcome) {
+        if let Some(removal) = outcome.removal {
+            self.notify_removal(m, removal);
+        }
+        if outcome.fate == Fate::Added {
+            self.notify_node(m, NoticeKind::NodeAdded, contact);
+        }
+    }
+
+    fn notify_removal(&mut self, m: &mut Memory<'_>, removal: Removal) {
+        self.notify_node(m, NoticeKind::NodeRemoved, removal.removed);
+        if let Some(promoted) = removal.promoted {
+            self.notify_node(m, NoticeKind::NodeAdded, promoted);
+        }
+    }
+
+    fn nodes<'a>(&'a self, view: View<'a>, family: Family) -> impl Iterator<Item = NodeInfo> + 'a {
+        self.family(family).table.iter(entries(view, family)).map(info)
+    }
+
+    fn closest_nodes(
+        &self,
+        view: View<'_>,
+        target: NodeId,
+        family: Family,
+    ) -> impl Iterator<Item = NodeInfo> + use<> {
+        let main = entries(view, family);
+        let closest =
+            self.family(family).table.closest::<{ crate::id::K }>(main, &target, Filter::Good, self.now);
+        let closest: heapless::Vec<NodeInfo, { crate::id::K }> = closest.into_iter().map(info).collect();
+        closest.into_iter()
+    }
+
+    fn peers_of<'a>(&self, view: View<'a>, infohash: InfoHash) -> impl Iterator<Item = SocketAddr> + use<'a> {
+        self.peers.peers_of(serve::peer_view(view), &infohash, self.now).map(|peer| peer.endpoint.into())
+    }
+}
+
+/// The routing table's memory in one family.
+fn table_slots<'a>(m: &'a mut Memory<'_>, family: Family) -> Slots<'a> {
+    match family {
+        Family::V4 => Slots { main: m.nodes_v4, spares: m.spares_v4 },
+        Family::V6 => Slots { main: m.nodes_v6, spares: m.spares_v6 },
+    }
+}
+
+const fn entries(view: View<'_>, family: Family) -> &[crate::table::Entry] {
+    match family {
+        Family::V4 => view.nodes_v4,
+        Family::V6 => view.nodes_v6,
+    }
+}
+
+fn info(entry: &crate::table::Entry) -> NodeInfo {
+    NodeInfo { id: entry.id(), addr: entry.endpoint().into(), rtt: Some(entry.rtt()) }
+}

@@ -1,0 +1,280 @@
+//! What comes out of a node: datagrams made from state, events, and the next deadline.
+
+use core::time::Duration;
+
+use super::Core;
+use super::serve::count;
+use crate::addr::{Endpoint, Family};
+use crate::config::MAX_DATAGRAM;
+use crate::event::{Event, LookupKind, LookupReport, Pong, QueryError, QueryId, Transmit};
+use crate::inflight::{Outcome, Purpose};
+use crate::limit::RateLimit;
+use crate::lookup::{Goal, Step, Walk};
+use crate::pool::Ix;
+use crate::storage::sealed::{Memory, View};
+use crate::time::Instant;
+use crate::wire::{Body, Message, Method, Query};
+
+/// How long a query that is no step of a lookup is waited for.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Where nothing but an answer can make room.
+const NEVER: Instant = Instant::from_micros(u64::MAX);
+
+impl Core {
+    pub(super) fn poll_transmit(
+        &mut self,
+        m: &mut Memory<'_>,
+        now: Instant,
+        buf: &mut [u8],
+    ) -> Option<Transmit> {
+        self.advance(now);
+        let buf = &mut buf[..MAX_DATAGRAM];
+        let transmit = self.next_transmit(m, buf)?;
+        self.stats.datagrams_out += 1;
+        self.stats.bytes_out += transmit.size as u64;
+        Some(transmit)
+    }
+
+    pub(super) fn poll_event(&mut self, m: &mut Memory<'_>) -> Option<Event> {
+        if let Some(notice) = self.notices.pop(m.notices) {
+            return Some(notice.into());
+        }
+        if let Some((lookup, peer)) = self.next_found(m) {
+            return Some(Event::Peer { lookup, peer: peer.into() });
+        }
+        if let Some((lookup, report)) = self.next_completed(m) {
+            return Some(Event::LookupDone { lookup, report });
+        }
+        let (ix, query, outcome) = self.inflight.poll_done(m.queries)?;
+        let result = match outcome {
+            Outcome::Answered { id, rtt } => Ok(Pong { id, rtt }),
+            Outcome::TimedOut => Err(QueryError::TimedOut),
+            Outcome::Unreachable => Err(QueryError::Unreachable),
+            Outcome::Refused(code) => Err(QueryError::Refused(code)),
+            Outcome::Malformed => Err(QueryError::Malformed),
+        };
+        let query_id = QueryId { ix, generation: query.generation };
+        Some(Event::QueryDone { query: query_id, addr: query.to.into(), result })
+    }
+
+    pub(super) fn poll_timeout(&self, view: &View<'_>) -> Option<Instant> {
+        let has_events = !self.notices.is_empty() || self.inflight.has_done() || self.searches.has_events();
+        if has_events || !self.replies.is_empty() {
+            return Some(self.outside(self.now));
+        }
+        let upkeep =
+            self.families.iter().filter(|family| family.on).filter_map(|family| family.table.ping_due());
+        let ready = self.inflight.next_waiting().is_some() || self.searches.has_ready();
+        let sendable = upkeep.chain(ready.then_some(self.now)).min();
+        let sendable = sendable.map(|at| at.max(self.blocked.unwrap_or(self.now))).filter(|&at| at != NEVER);
+        let deadlines = [sendable, self.inflight.next_deadline(view.queries), self.timers.next()];
+        deadlines.into_iter().flatten().min().map(|at| self.outside(at.max(self.now)))
+    }
+
+    /// Answers first, then what the user waits for, then upkeep.
+    fn next_transmit(&mut self, m: &mut Memory<'_>, buf: &mut [u8]) -> Option<Transmit> {
+        while let Some(reply) = self.replies.pop(m.replies) {
+            let transmit = self.emit_reply(m, &reply, buf);
+            if transmit.is_some() {
+                return transmit;
+            }
+        }
+        self.blocked = None;
+        if let Some(ix) = self.inflight.next_waiting() {
+            return self.send_ping(m, ix, buf);
+        }
+        if let Some(transmit) = self.next_step(m, buf) {
+            return Some(transmit);
+        }
+        if self.blocked.is_some() {
+            return None;
+        }
+        self.next_check(m, buf)
+    }
+
+    /// The next datagram of a lookup; each one that is ready is asked once.
+    fn next_step(&mut self, m: &mut Memory<'_>, buf: &mut [u8]) -> Option<Transmit> {
+        for _ in 0..self.searches.ready_count() {
+            let ix = self.searches.next_ready(m.walks)?;
+            let (walk, memory) = self.searches.walk(m, ix);
+            match walk.next(memory.candidates) {
+                step @ (Step::Query(position) | Step::Announce(position)) => {
+                    let candidate = memory.candidates[position];
+                    if !self.may_send(m, candidate.endpoint) {
+                        continue;
+                    }
+                    return self.send_step(m, ix, step, buf);
+                }
+                Step::Wait | Step::Finish => self.settle(m, ix),
+            }
+        }
+        None
+    }
+
+    fn send_step(&mut self, m: &mut Memory<'_>, ix: Ix, step: Step, buf: &mut [u8]) -> Option<Transmit> {
+        let stall = self.rtt.stall();
+        let (walk, memory) = self.searches.walk(m, ix);
+        let reference = crate::inflight::WalkRef { ix, generation: walk.generation };
+        let (position, purpose) = match step {
+            Step::Query(position) => {
+                walk.asked(memory.candidates, position);
+                (position, Purpose::Lookup(reference))
+            }
+            Step::Announce(position) => {
+                walk.announced(memory.candidates, position);
+                (position, Purpose::Announce(reference))
+            }
+            Step::Wait | Step::Finish => return None,
+        };
+        let (walk, candidate) = (*walk, memory.candidates[position]);
+        let token = candidate.token_of(memory.tokens);
+        let want = self.want(&walk);
+        let method = match (step, walk.goal) {
+            (Step::Announce(_), Goal::Announce(announce)) => Method::AnnouncePeer {
+                infohash: walk.target.into(),
+                port: announce.port,
+                implied_port: announce.implied_port,
+                seed: announce.seed,
+                token: token.bytes(),
+                name: None,
+            },
+            (_, Goal::GetPeers | Goal::Announce(_)) => {
+                Method::GetPeers { infohash: walk.target.into(), want, noseed: false, scrape: false }
+            }
+            (_, Goal::FindNode | Goal::Bootstrap | Goal::Refresh) => {
+                Method::FindNode { target: walk.target, want }
+            }
+        };
+        let query = self.inflight.enqueue(m.queries, candidate.endpoint, candidate.id, purpose)?;
+        self.send(m, query, method, walk.stall.unwrap_or(stall), walk.timeout, buf)
+    }
+
+    /// A ping that the user asked for, or to see who answers at an address.
+    fn send_ping(&mut self, m: &mut Memory<'_>, ix: Ix, buf: &mut [u8]) -> Option<Transmit> {
+        if !self.may_send(m, m.queries[ix].to) {
+            return None;
+        }
+        self.send(m, ix, Method::Ping, self.rtt.stall(), TIMEOUT, buf)
+    }
+
+    /// A ping that the routing table wants.
+    fn next_check(&mut self, m: &mut Memory<'_>, buf: &mut [u8]) -> Option<Transmit> {
+        for family in Family::ALL {
+            if !self.family(family).on {
+                continue;
+            }
+            let now = self.now;
+            let due = self.family(family).table.ping_due().is_some_and(|due| due <= now);
+            if !due || !self.has_allowance(m) {
+                continue;
+            }
+            let mut slots = super::table_slots(m, family);
+            let Some(contact) = self.family_mut(family).table.next_ping(&mut slots, now) else { continue };
+            if !self.may_send(m, contact.endpoint) {
+                self.family_mut(family).table.ping_lost(&mut super::table_slots(m, family), contact, now);
+                return None;
+            }
+            let Some(ix) =
+                self.inflight.enqueue(m.queries, contact.endpoint, Some(contact.id), Purpose::Check)
+            else {
+                return None;
+            };
+            return self.send(m, ix, Method::Ping, self.rtt.stall(), TIMEOUT, buf);
+        }
+        None
+    }
+
+    /// Makes the datagram of a query that waits, and starts its deadlines.
+    fn send(
+        &mut self,
+        m: &mut Memory<'_>,
+        ix: Ix,
+        method: Method<'_>,
+        stall: Duration,
+        timeout: Duration,
+        buf: &mut [u8],
+    ) -> Option<Transmit> {
+        count(&mut self.stats.queries_out, &method);
+        let transaction = self.rng.bytes();
+        let to = m.queries[ix].to;
+        self.contacts.contacted(m.contacts, to, self.now.secs());
+        self.inflight.sent(m.queries, ix, transaction, self.now, stall, timeout);
+        let query = Query { id: self.family(to.family()).id, method };
+        let message = Message {
+            version: Some(&self.config.version),
+            read_only: self.config.read_only,
+            ..Message::new(&transaction, Body::Query(query))
+        };
+        // Every query of ours fits: the longest part is a token, and of those few bytes are kept.
+        let size = message.emit(buf)?;
+        Some(Transmit { destination: to.into(), size })
+    }
+
+    /// Whether a datagram may go to this endpoint now; if so it is counted as sent.
+    fn may_send(&mut self, m: &Memory<'_>, endpoint: Endpoint) -> bool {
+        let limit = self.endpoint_rate();
+        if self.inflight.is_full(m.queries) && self.inflight.next_waiting().is_none() {
+            self.blocked = Some(NEVER);
+            return false;
+        }
+        if self.contacts.is_open(m.contacts, endpoint, self.now.secs()) {
+            return true;
+        }
+        let taken = self.new_endpoints.try_take(limit, self.now);
+        if !taken {
+            self.blocked = Some(self.new_endpoints.available_at(limit, self.now).unwrap_or(NEVER));
+        }
+        taken
+    }
+
+    /// Whether upkeep may contact somebody, or has to wait.
+    fn has_allowance(&mut self, m: &Memory<'_>) -> bool {
+        let at = if self.inflight.is_full(m.queries) {
+            NEVER
+        } else {
+            self.new_endpoints.available_at(self.endpoint_rate(), self.now).unwrap_or(NEVER)
+        };
+        if at > self.now {
+            self.blocked = Some(at);
+        }
+        at <= self.now
+    }
+
+    const fn endpoint_rate(&self) -> RateLimit {
+        RateLimit { per_sec: self.config.new_endpoints, burst: self.config.new_endpoints_burst }
+    }
+
+    /// An instant on the caller's clock.
+    fn outside(&self, at: Instant) -> Instant {
+        Instant::from_micros(at.as_micros().saturating_sub(self.slept.as_micros() as u64))
+    }
+}
+
+/// How a lookup went, both families together.
+pub(super) fn report(walks: &[Option<&Walk>]) -> LookupReport {
+    let walks = || walks.iter().flatten();
+    let sum = |field: fn(&Walk) -> u16| walks().map(|walk| u32::from(field(walk))).sum();
+    let (kind, target) = walks().next().map_or((LookupKind::FindNode, crate::id::NodeId::ZERO), |walk| {
+        let kind = match walk.goal {
+            Goal::FindNode | Goal::Refresh => LookupKind::FindNode,
+            Goal::GetPeers => LookupKind::GetPeers,
+            Goal::Announce(_) => LookupKind::Announce,
+            Goal::Bootstrap => LookupKind::Bootstrap,
+        };
+        (kind, walk.target)
+    });
+    let started = walks().map(|walk| walk.started).min().unwrap_or_default();
+    let ended = walks().filter(|walk| !walk.phase.is_under_way()).map(|walk| walk.ended).max();
+    LookupReport {
+        kind,
+        target,
+        peers: sum(|walk| walk.found),
+        queried: sum(|walk| walk.queried),
+        answered: sum(|walk| walk.answered),
+        failed: sum(|walk| walk.failed),
+        announced: sum(|walk| walk.announced),
+        acknowledged: sum(|walk| walk.acknowledged),
+        duration: ended.unwrap_or_default() - started,
+    }
+}

@@ -1,0 +1,313 @@
+//! Answers to the queries of others.
+//!
+//! A query changes state at once, but its answer waits as a small descriptor and is made from
+//! state when it is polled, into the caller's buffer.
+
+use core::net::SocketAddr;
+
+use super::{Core, table_slots};
+use crate::addr::{Endpoint, Family};
+use crate::event::{MethodCounts, Notice, NoticeKind, Transmit};
+use crate::id::{K, NodeId};
+use crate::limit::Admission;
+use crate::peers::{PeerSlots, PeerSlotsMut};
+use crate::storage::sealed::{Memory, View};
+use crate::table::{Contact, Entry, Filter};
+use crate::trace::trace;
+use crate::wire::{
+    Body, CompactNodes, ErrorCode, ErrorReply, MAX_TRANSACTION_LEN, Message, Method, NODE4_LEN, NODE6_LEN,
+    NodeWriter, PEER4_LEN, PEER6_LEN, Query, Response, Values, Want,
+};
+
+/// The largest datagram that carries no stored value (BEP 32).
+const MAX_REPLY: usize = 1024;
+
+/// An answer that waits to be polled.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Reply {
+    kind: Kind,
+    to: Endpoint,
+    transaction: [u8; MAX_TRANSACTION_LEN],
+    transaction_len: u8,
+    /// Whether the asker is known to receive what is sent to it.
+    verified: bool,
+    want: Want,
+    noseed: bool,
+    query_len: u16,
+    target: NodeId,
+    code: ErrorCode,
+    reason: Option<&'static str>,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum Kind {
+    /// Nothing but our id.
+    Pong,
+    Nodes,
+    Peers,
+    Error,
+}
+
+impl Reply {
+    pub(crate) const EMPTY: Self = Self {
+        kind: Kind::Pong,
+        to: Endpoint::ZERO,
+        transaction: [0; MAX_TRANSACTION_LEN],
+        transaction_len: 0,
+        verified: false,
+        want: Want::NONE,
+        noseed: false,
+        query_len: 0,
+        target: NodeId::ZERO,
+        code: ErrorCode::UNKNOWN,
+        reason: None,
+    };
+
+    fn transaction(&self) -> &[u8] {
+        &self.transaction[..usize::from(self.transaction_len)]
+    }
+}
+
+impl Core {
+    pub(super) fn on_query(
+        &mut self,
+        m: &mut Memory<'_>,
+        from: Endpoint,
+        message: &Message<'_>,
+        query: &Query<'_>,
+        len: usize,
+    ) {
+        count(&mut self.stats.queries_in, &query.method);
+        if query.id == self.family(from.family()).id {
+            self.stats.dropped.own_id += 1;
+            return self.on_own_query(m, from, message.transaction);
+        }
+        let Some(mut reply) = self.admit(m, from, message.transaction, len) else { return };
+        // Nodes that answer nobody belong into no table (BEP 43).
+        if !message.read_only {
+            let contact = Contact { id: query.id, endpoint: from };
+            let now = self.now;
+            self.family_mut(from.family()).table.on_query(&mut table_slots(m, from.family()), contact, now);
+        }
+        match query.method {
+            Method::Ping => {}
+            Method::FindNode { target, want }
+            | Method::Get { target, want, .. }
+            | Method::SampleInfohashes { target, want }
+            | Method::Unknown { target: Some(target), want, .. } => {
+                (reply.kind, reply.target, reply.want) = (Kind::Nodes, target, want);
+            }
+            Method::GetPeers { infohash, want, noseed, .. } => {
+                (reply.kind, reply.target) = (Kind::Peers, infohash.into());
+                (reply.want, reply.noseed) = (want, noseed);
+            }
+            Method::AnnouncePeer { infohash, port, implied_port, seed, token, .. } => {
+                let port = if implied_port { from.port() } else { port };
+                let result = self.store(m, from, infohash.into(), port, seed, token);
+                if let Err((code, reason)) = result {
+                    (reply.kind, reply.code, reply.reason) = (Kind::Error, code, Some(reason));
+                }
+            }
+            // A put must not look stored, whatever target it names.
+            _ => {
+                let reason = "unknown method";
+                (reply.kind, reply.code, reply.reason) =
+                    (Kind::Error, ErrorCode::METHOD_UNKNOWN, Some(reason));
+            }
+        }
+        self.push_reply(m, reply);
+    }
+
+    /// A query whose arguments are wrong is answered with an error under its own transaction id.
+    pub(super) fn on_bad_query(
+        &mut self,
+        m: &mut Memory<'_>,
+        from: Endpoint,
+        transaction: &[u8],
+        code: ErrorCode,
+        reason: &'static str,
+        len: usize,
+    ) {
+        self.note_traffic(self.now);
+        if let Some(reply) = self.admit(m, from, transaction, len) {
+            self.push_reply(m, Reply { kind: Kind::Error, code, reason: Some(reason), ..reply });
+        }
+    }
+
+    /// Makes the datagram of an answer, unless it would make us an amplifier.
+    pub(super) fn emit_reply(
+        &mut self,
+        m: &mut Memory<'_>,
+        reply: &Reply,
+        buf: &mut [u8],
+    ) -> Option<Transmit> {
+        let query_len = usize::from(reply.query_len);
+        let budget = if reply.verified {
+            MAX_REPLY
+        } else {
+            self.sources.reply_budget(m.sites, reply.to, query_len, self.now).min(MAX_REPLY)
+        };
+        let id = self.family(reply.to.family()).id;
+        let size = match reply.kind {
+            Kind::Pong => self.envelope(reply, Body::Response(Response::new(id))).emit(&mut buf[..budget]),
+            Kind::Error => {
+                let message = reply.reason.unwrap_or("").as_bytes();
+                let body = Body::Error(ErrorReply { code: reply.code, message });
+                self.envelope(reply, body).emit(&mut buf[..budget])
+            }
+            Kind::Nodes | Kind::Peers => self.emit_lists(m, reply, &mut buf[..budget]),
+        };
+        let Some(size) = size else {
+            self.stats.dropped.budget += 1;
+            return None;
+        };
+        if !reply.verified {
+            self.sources.charge(m.sites, reply.to, query_len, size, self.now);
+        }
+        let sent = if matches!(reply.kind, Kind::Error) {
+            &mut self.stats.errors_out
+        } else {
+            &mut self.stats.responses_out
+        };
+        *sent += 1;
+        Some(Transmit { destination: reply.to.into(), size })
+    }
+
+    /// Whether a query is answered at all; if so, an answer to fill in.
+    fn admit(&mut self, m: &mut Memory<'_>, from: Endpoint, transaction: &[u8], len: usize) -> Option<Reply> {
+        if self.config.read_only {
+            self.stats.dropped.read_only += 1;
+            return None;
+        }
+        let admission = self.sources.admit(m.sources, from, self.now);
+        if admission == Admission::Limited {
+            self.stats.dropped.rate += 1;
+            return None;
+        }
+        let mut reply = Reply {
+            to: from,
+            verified: admission == Admission::Verified,
+            transaction_len: transaction.len() as u8,
+            query_len: u16::try_from(len).unwrap_or(u16::MAX),
+            ..Reply::EMPTY
+        };
+        reply.transaction.get_mut(..transaction.len())?.copy_from_slice(transaction);
+        Some(reply)
+    }
+
+    fn push_reply(&mut self, m: &mut Memory<'_>, reply: Reply) {
+        self.stats.dropped.overflow += self.replies.push(m.replies, reply);
+    }
+
+    /// Stores a peer that announced itself, if it shows a token of ours.
+    fn store(
+        &mut self,
+        m: &mut Memory<'_>,
+        from: Endpoint,
+        target: NodeId,
+        port: u16,
+        seed: bool,
+        token: &[u8],
+    ) -> Result<(), (ErrorCode, &'static str)> {
+        if !self.tokens.is_valid(token, from, target.as_bytes()) {
+            return Err((ErrorCode::PROTOCOL, "bad token"));
+        }
+        self.sources.verify(m.sources, from, self.now);
+        let (peer, infohash) = (from.with_port(port), target.into());
+        let stored = self.peers.announce(&mut peer_slots(m), &infohash, peer, seed, self.now, &mut self.rng);
+        if let Err(refusal) = stored {
+            trace!("refused to store {}: {refusal:?}", SocketAddr::from(peer));
+            return Err((ErrorCode::SERVER, "no room for this peer"));
+        }
+        self.schedule_sweep();
+        self.notify(m, Notice { kind: NoticeKind::PeerStored, id: target, endpoint: peer, ..Notice::EMPTY });
+        Ok(())
+    }
+
+    /// Makes an answer of lists: peers are left out first where there is no room, then nodes of
+    /// the other family, then nodes, never the id or the token.
+    fn emit_lists(&mut self, m: &Memory<'_>, reply: &Reply, buf: &mut [u8]) -> Option<usize> {
+        let family = reply.to.family();
+        let want = match (reply.want, family) {
+            (Want::NONE, Family::V4) => Want { v4: true, v6: false },
+            (Want::NONE, Family::V6) => Want { v4: false, v6: true },
+            (want, _) => want,
+        };
+        let (mut bytes_v4, mut bytes_v6) = ([0; K * NODE4_LEN], [0; K * NODE6_LEN]);
+        let token = self.tokens.issue(reply.to, reply.target.as_bytes());
+        let mut response = Response {
+            nodes: want.v4.then(|| self.closest(m.nodes_v4, reply, Family::V4, &mut bytes_v4)),
+            nodes6: want.v6.then(|| self.closest(m.nodes_v6, reply, Family::V6, &mut bytes_v6)),
+            token: matches!(reply.kind, Kind::Peers).then_some(&token),
+            ..Response::new(self.family(family).id)
+        };
+        let mut len = self.envelope(reply, Body::Response(response)).encoded_len();
+        while len > buf.len() {
+            let (own, other) = match family {
+                Family::V4 => (&mut response.nodes, &mut response.nodes6),
+                Family::V6 => (&mut response.nodes6, &mut response.nodes),
+            };
+            let list = if other.is_some() { other } else { own };
+            *list = list.as_ref()?.without_last();
+            len = self.envelope(reply, Body::Response(response)).encoded_len();
+        }
+        let mut peers = [0; MAX_REPLY];
+        if matches!(reply.kind, Kind::Peers) {
+            let (peer_len, prefix_len) = if family == Family::V4 { (PEER4_LEN, 2) } else { (PEER6_LEN, 3) };
+            let room = (buf.len() - len).saturating_sub("6:valueslee".len()) / (peer_len + prefix_len);
+            let out = &mut peers[..room * peer_len];
+            let (slots, infohash) =
+                (PeerSlots { swarms: m.swarms, v4: m.peers_v4, v6: m.peers_v6 }, reply.target.into());
+            let count =
+                self.peers.sample(slots, &infohash, family, reply.noseed, self.now, &mut self.rng, out);
+            if count > 0 {
+                response.values = Some(Values::packed(family, &peers[..count * peer_len]));
+            }
+        }
+        self.envelope(reply, Body::Response(response)).emit(buf)
+    }
+
+    fn envelope<'a>(&'a self, reply: &'a Reply, body: Body<'a>) -> Message<'a> {
+        Message {
+            version: Some(&self.config.version),
+            requester: Some(reply.to.into()),
+            ..Message::new(reply.transaction(), body)
+        }
+    }
+
+    /// The nodes that an answer lists in one family (BEP 5: good ones only).
+    fn closest<'b>(
+        &self,
+        main: &[Entry],
+        reply: &Reply,
+        family: Family,
+        buf: &'b mut [u8],
+    ) -> CompactNodes<'b> {
+        let table = &self.family(family).table;
+        let mut nodes = NodeWriter::new(family, buf);
+        for entry in table.closest::<K>(main, &reply.target, Filter::Good, self.now) {
+            nodes.push(&entry.id(), entry.endpoint().into());
+        }
+        nodes.finish()
+    }
+}
+
+/// The peer store's memory.
+pub(super) const fn peer_slots<'a>(m: &'a mut Memory<'_>) -> PeerSlotsMut<'a> {
+    PeerSlotsMut { swarms: m.swarms, v4: m.peers_v4, v6: m.peers_v6, counters: m.counters }
+}
+
+pub(super) const fn peer_view(view: View<'_>) -> PeerSlots<'_> {
+    PeerSlots { swarms: view.swarms, v4: view.peers_v4, v6: view.peers_v6 }
+}
+
+pub(super) fn count(counts: &mut MethodCounts, method: &Method<'_>) {
+    let count = match method {
+        Method::Ping => &mut counts.ping,
+        Method::FindNode { .. } => &mut counts.find_node,
+        Method::GetPeers { .. } => &mut counts.get_peers,
+        Method::AnnouncePeer { .. } => &mut counts.announce_peer,
+        _ => &mut counts.other,
+    };
+    *count += 1;
+}

@@ -1,0 +1,305 @@
+//! House-keeping by the clock: deadlines, token rotation, expiry, bootstrap and bucket refresh.
+
+use core::time::Duration;
+
+use super::{Core, FamilyState, table_slots};
+use crate::addr::{Endpoint, Family};
+use crate::event::{LookupId, Notice, NoticeKind, StartError};
+use crate::id::{K, NodeId};
+use crate::inflight::{Expiry, Outcome, Purpose, Query};
+use crate::lookup::Goal;
+use crate::storage::sealed::Memory;
+use crate::table::{Contact, Fate};
+use crate::time::Instant;
+use crate::timer::Timer;
+
+/// With fewer nodes than this in the table the node bootstraps again (mldht: 30).
+const FEW_NODES: usize = 30;
+
+/// The first pause after a bootstrap that found nobody; it doubles each time.
+const FIRST_RETRY: Duration = Duration::from_secs(5);
+
+/// The longest pause while nobody is known, and the pause while few are.
+const RETRY: Duration = Duration::from_secs(4 * 60);
+
+/// How often the buckets are looked at while there is nothing to do.
+const PATROL: Duration = Duration::from_secs(10);
+
+/// After this long without any message our own link counts as down.
+const SILENCE: Duration = Duration::from_secs(60);
+
+/// How far a family has come in joining its DHT.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Bootstrap {
+    /// A bootstrap or refresh lookup is under way.
+    busy: bool,
+    /// Bootstraps in a row that found nobody.
+    failures: u8,
+    /// The next bucket to fill after a bootstrap; those above hold nothing yet.
+    fill: Option<u8>,
+    /// Not before this time.
+    next: Instant,
+}
+
+impl Core {
+    pub(super) fn handle_timeout(&mut self, m: &mut Memory<'_>, now: Instant) {
+        let now = self.advance(now);
+        while let Some(expiry) = self.inflight.expire(m.queries, now) {
+            match expiry {
+                Expiry::Stalled(query) => self.on_stalled(m, &query),
+                Expiry::TimedOut(query) => {
+                    self.stats.timed_out += 1;
+                    self.on_failed(m, &query);
+                }
+            }
+        }
+        if self.timers.fired(Timer::Rotation, now) {
+            self.tokens.rotate(now, &mut self.rng);
+            self.timers.set(Timer::Rotation, self.tokens.next_rotation());
+        }
+        if self.timers.fired(Timer::Sweep, now) {
+            self.peers.sweep(&mut super::serve::peer_slots(m), now);
+            self.schedule_sweep();
+        }
+        if self.timers.fired(Timer::Parked, now) {
+            self.end_parked(m);
+        }
+        for (family, timer) in Family::ALL.into_iter().zip([Timer::UpkeepV4, Timer::UpkeepV6]) {
+            if self.timers.fired(timer, now) {
+                self.keep_house(m, family);
+            }
+        }
+    }
+
+    pub(super) fn handle_unreachable(&mut self, m: &mut Memory<'_>, now: Instant, to: Endpoint) {
+        self.advance(now);
+        while let Some(ix) = self.inflight.find_sent_to(m.queries, to) {
+            let query = self.inflight.finish(m.queries, ix, Outcome::Unreachable);
+            self.stats.unreachable += 1;
+            self.on_failed(m, &query);
+        }
+    }
+
+    pub(super) fn add_node(
+        &mut self,
+        m: &mut Memory<'_>,
+        now: Instant,
+        to: Endpoint,
+    ) -> Result<(), StartError> {
+        self.start_ping(m, now, to, Purpose::Check).map(|_| ())
+    }
+
+    pub(super) fn add_bootstrap(
+        &mut self,
+        m: &mut Memory<'_>,
+        now: Instant,
+        endpoint: Endpoint,
+    ) -> Result<(), StartError> {
+        let now = self.advance(now);
+        if !self.may_contact(endpoint) {
+            return Err(StartError::AddressRefused);
+        }
+        if self.is_bootstrap(m, endpoint) {
+            return Ok(());
+        }
+        let slot = m.bootstraps.get_mut(usize::from(self.bootstraps)).ok_or(StartError::Full)?;
+        *slot = endpoint;
+        self.bootstraps += 1;
+        self.family_mut(endpoint.family()).bootstraps += 1;
+        self.wake_bootstrap(endpoint.family(), now);
+        self.unpark(m);
+        Ok(())
+    }
+
+    pub(super) fn bootstrap(&mut self, m: &mut Memory<'_>, now: Instant) -> Result<LookupId, StartError> {
+        self.advance(now);
+        let families = Family::ALL.map(|family| self.family(family).on);
+        let targets = Family::ALL.map(|family| self.family(family).id);
+        let options = self.config.lookup;
+        let lookup = self.start(m, Goal::Bootstrap, targets, families, &options)?;
+        Family::ALL.map(|family| self.family_mut(family).bootstrap.busy = families[family.index()]);
+        Ok(lookup)
+    }
+
+    pub(super) fn is_bootstrap(&self, m: &Memory<'_>, endpoint: Endpoint) -> bool {
+        m.bootstraps[..usize::from(self.bootstraps)].contains(&endpoint)
+    }
+
+    /// A message came in: our link is alive. After a long silence the DHT is joined anew.
+    pub(super) fn note_traffic(&mut self, now: Instant) {
+        if now - self.heard > SILENCE {
+            for family in Family::ALL {
+                if self.family(family).table.len() < FEW_NODES {
+                    self.family_mut(family).ready = false;
+                    self.wake_bootstrap(family, now);
+                }
+            }
+        }
+        self.heard = now;
+    }
+
+    /// A node answered, and is offered to the routing table.
+    pub(super) fn offer_node(&mut self, m: &mut Memory<'_>, contact: Contact, rtt: Duration) {
+        let family = contact.endpoint.family();
+        let is_bootstrap = self.is_bootstrap(m, contact.endpoint);
+        let now = self.now;
+        let table = &mut self.family_mut(family).table;
+        if is_bootstrap && !table.is_empty() && !table.contains(table_slots(m, family).main, contact) {
+            return;
+        }
+        let was_empty = table.is_empty();
+        let outcome = table.on_reply(&mut table_slots(m, family), contact, rtt, now);
+        self.notify_outcome(m, contact, outcome);
+        let state = self.family_mut(family);
+        if outcome.fate == Fate::Added && is_bootstrap {
+            state.holds_bootstrap = true;
+        } else if outcome.fate == Fate::Added && core::mem::take(&mut state.holds_bootstrap) {
+            self.drop_bootstraps(m, family);
+        }
+        if was_empty && !self.family(family).table.is_empty() {
+            self.unpark(m);
+        }
+        self.schedule_upkeep(family);
+    }
+
+    /// A query of ours went unanswered. That is held against the node only if somebody else was
+    /// heard since: otherwise it may be our own link that is down.
+    pub(super) fn on_failed(&mut self, m: &mut Memory<'_>, query: &Query) {
+        let family = query.to.family();
+        let contact = query.id.map(|id| Contact { id, endpoint: query.to });
+        let now = self.now;
+        if self.heard > query.sent {
+            self.contacts.failed(m.contacts, query.to);
+            if let Some(contact) = contact {
+                let slots = &mut table_slots(m, family);
+                if let Some(removal) = self.family_mut(family).table.on_failure(slots, contact, now) {
+                    self.notify_removal(m, removal);
+                }
+            }
+        } else {
+            self.stats.excused += 1;
+            if let Some(contact) = contact {
+                self.family_mut(family).table.ping_lost(&mut table_slots(m, family), contact, now);
+            }
+        }
+        self.on_search_failed(m, query);
+        self.schedule_upkeep(family);
+    }
+
+    /// A lookup of the node's own has ended.
+    pub(super) fn on_upkeep_done(&mut self, m: &mut Memory<'_>, family: Family, goal: Goal, answered: u16) {
+        let now = self.now;
+        let depth = self.family(family).table.relevant_depth();
+        let state = self.family_mut(family);
+        state.bootstrap.busy = false;
+        if goal == Goal::Bootstrap {
+            if answered == 0 {
+                let pause = FIRST_RETRY * (1 << state.bootstrap.failures.min(6));
+                state.bootstrap.failures = state.bootstrap.failures.saturating_add(1);
+                state.bootstrap.next = now + pause.min(RETRY);
+            } else {
+                (state.bootstrap.failures, state.bootstrap.next) = (0, now + RETRY);
+                state.bootstrap.fill = depth.checked_sub(1).map(|deepest| deepest as u8);
+                if !core::mem::replace(&mut state.ready, true) {
+                    let kind = if family == Family::V4 { NoticeKind::ReadyV4 } else { NoticeKind::ReadyV6 };
+                    self.notify(m, Notice { kind, ..Notice::EMPTY });
+                }
+            }
+        }
+        self.schedule_upkeep(family);
+    }
+
+    pub(super) fn schedule_sweep(&mut self) {
+        if let Some(at) = self.peers.next_sweep() {
+            self.timers.set(Timer::Sweep, at);
+        }
+    }
+
+    fn wake_bootstrap(&mut self, family: Family, now: Instant) {
+        let bootstrap = &mut self.family_mut(family).bootstrap;
+        (bootstrap.failures, bootstrap.next) = (0, now);
+        self.schedule_upkeep(family);
+    }
+
+    /// Starts what is due in one family, one lookup at a time.
+    fn keep_house(&mut self, m: &mut Memory<'_>, family: Family) {
+        let now = self.now;
+        if !self.family(family).is_idle() {
+            return;
+        }
+        if let Some((goal, target)) = self.next_errand(family, now) {
+            let only = Family::ALL.map(|other| other == family);
+            let options = self.config.lookup;
+            self.family_mut(family).bootstrap.busy = true;
+            if self.start(m, goal, [target; 2], only, &options).is_err() {
+                // The user's lookups take all slots; they fill the table as well.
+                self.family_mut(family).bootstrap.busy = false;
+                return self.timers.set(upkeep_timer(family), now + PATROL);
+            }
+        }
+        self.schedule_upkeep(family);
+    }
+
+    /// A bootstrap, the filling of a bucket after it, or the refresh of a quiet one.
+    fn next_errand(&mut self, family: Family, now: Instant) -> Option<(Goal, NodeId)> {
+        let state = &mut self.families[family.index()];
+        if state.table.len() < FEW_NODES && state.bootstrap.next <= now {
+            return Some((Goal::Bootstrap, state.id));
+        }
+        while let Some(bucket) = state.bootstrap.fill {
+            state.bootstrap.fill = bucket.checked_sub(1);
+            let is_full =
+                state.table.buckets().nth(bucket.into()).is_none_or(|(len, capacity)| len >= K.min(capacity));
+            if !is_full {
+                return Some((Goal::Refresh, state.id.sibling(bucket.into(), &self.rng.id())));
+            }
+        }
+        state.table.next_refresh(&mut self.rng, now).map(|target| (Goal::Refresh, target))
+    }
+
+    fn schedule_upkeep(&mut self, family: Family) {
+        let state = self.family(family);
+        if !state.is_idle() {
+            return;
+        }
+        let now = self.now;
+        let bootstrap = (state.table.len() < FEW_NODES).then_some(state.bootstrap.next);
+        let fill = state.bootstrap.fill.map(|_| now);
+        let due = [bootstrap, fill, state.table.refresh_due()].into_iter().flatten().min();
+        if let Some(due) = due {
+            self.timers.set(upkeep_timer(family), due.max(now));
+        }
+    }
+
+    /// Bootstrap hosts leave the table once another node is known: they are not to be burdened.
+    fn drop_bootstraps(&mut self, m: &mut Memory<'_>, family: Family) {
+        let now = self.now;
+        for at in 0..usize::from(self.bootstraps) {
+            let endpoint = m.bootstraps[at];
+            let state = &mut self.families[family.index()];
+            let mut slots = table_slots(m, family);
+            let held = state
+                .table
+                .iter(slots.main)
+                .find(|entry| entry.endpoint() == endpoint)
+                .map(|entry| entry.contact());
+            if let Some(removal) = held.and_then(|contact| state.table.remove(&mut slots, contact, now)) {
+                self.notify_removal(m, removal);
+            }
+        }
+    }
+}
+
+impl FamilyState {
+    /// Whether there is somebody to ask, and no errand under way.
+    const fn is_idle(&self) -> bool {
+        self.on && !self.bootstrap.busy && (self.bootstraps > 0 || !self.table.is_empty())
+    }
+}
+
+const fn upkeep_timer(family: Family) -> Timer {
+    match family {
+        Family::V4 => Timer::UpkeepV4,
+        Family::V6 => Timer::UpkeepV6,
+    }
+}

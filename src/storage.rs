@@ -1,0 +1,186 @@
+//! Where the memory of a node lies: on the heap, in a static, or borrowed.
+//!
+//! [`Storage`] only lends slices of private slots; all logic is written once, over slices.
+
+#[cfg(feature = "alloc")]
+use alloc::boxed::Box;
+use core::fmt;
+
+#[cfg(feature = "alloc")]
+use crate::config::Limits;
+use sealed::{Memory, Sealed, View};
+
+/// Memory for a [`Node`](crate::Node): [`Heap`], [`Fixed`], or a mutable borrow of either.
+///
+/// The trait is sealed; its methods are the crate's own affair.
+pub trait Storage: Sealed {}
+
+impl<S: Sealed> Storage for S {}
+
+impl<S: Sealed> Sealed for &mut S {
+    fn memory(&mut self) -> Memory<'_> {
+        (**self).memory()
+    }
+
+    fn view(&self) -> View<'_> {
+        (**self).view()
+    }
+}
+
+/// Everything that is sized by the user: a line for each slice. `heap` is its length under some
+/// [`Limits`], `fixed` the same as an array of arrays, because products of const parameters are
+/// no array lengths.
+macro_rules! memory {
+    (sizes { $($size:ident = $default:literal,)* } $($name:ident: $slot:ty = $empty:expr, heap($limits:ident) $len:expr, fixed $outer:ident * $inner:tt;)*) => {
+        pub(crate) mod sealed {
+            #![allow(unnameable_types, missing_docs)]
+
+            use super::slots::*;
+
+            /// All slices, to change.
+            pub struct Memory<'a> {
+                $(pub(crate) $name: &'a mut [$slot],)*
+            }
+
+            impl Memory<'_> {
+                /// Forgets what an earlier node left.
+                pub(crate) fn clear(&mut self) {
+                    $(self.$name.fill($empty);)*
+                }
+            }
+
+            /// All slices, to read.
+            #[derive(Clone, Copy)]
+            pub struct View<'a> {
+                $(pub(crate) $name: &'a [$slot],)*
+            }
+
+            pub trait Sealed {
+                fn memory(&mut self) -> Memory<'_>;
+                fn view(&self) -> View<'_>;
+            }
+        }
+
+        /// Memory of run-time size, allocated once at birth and never again.
+        #[cfg(feature = "alloc")]
+        pub struct Heap {
+            $($name: Box<[$slot]>,)*
+        }
+
+        #[cfg(feature = "alloc")]
+        impl Heap {
+            /// Reserves all the memory that `limits` allow.
+            pub fn new(limits: &Limits) -> Self {
+                Self {
+                    $($name: {
+                        let $limits = limits;
+                        core::iter::repeat_n($empty, $len).collect()
+                    },)*
+                }
+            }
+        }
+
+        #[cfg(feature = "alloc")]
+        impl Sealed for Heap {
+            fn memory(&mut self) -> Memory<'_> {
+                Memory { $($name: &mut self.$name,)* }
+            }
+
+            fn view(&self) -> View<'_> {
+                View { $($name: &self.$name,)* }
+            }
+        }
+
+        /// Memory of compile-time size, for hosts without an allocator.
+        ///
+        /// [`new`](Self::new) is `const` and all zero, so a `static` of it lies in `.bss` and takes
+        /// no room in flash. Every parameter is the field of the same name in
+        /// [`Limits`](crate::Limits), but `PEERS_V4` and `PEERS_V6` count chunks of four peers. The
+        /// defaults make a client of one family that stores nothing for others.
+        ///
+        /// ```
+        /// use dht_proto::{Config, Fixed, Instant, Node};
+        ///
+        /// let mut config = Config::default();
+        /// (config.ipv6, config.read_only) = (false, true);
+        /// let mut memory = <Fixed>::new();
+        /// let node = Node::with_storage(config, &mut memory, [7; 32], Instant::ZERO);
+        /// # drop(node);
+        /// ```
+        pub struct Fixed<$(const $size: usize = $default,)*> {
+            $($name: [[$slot; $inner]; $outer],)*
+        }
+
+        impl<$(const $size: usize,)*> Fixed<$($size,)*> {
+            /// Memory that is all zero.
+            #[allow(clippy::new_without_default, reason = "a default would be built on the stack")]
+            pub const fn new() -> Self {
+                Self { $($name: [[const { $empty }; $inner]; $outer],)* }
+            }
+        }
+
+        impl<$(const $size: usize,)*> Sealed for Fixed<$($size,)*> {
+            fn memory(&mut self) -> Memory<'_> {
+                Memory { $($name: self.$name.as_flattened_mut(),)* }
+            }
+
+            fn view(&self) -> View<'_> {
+                View { $($name: self.$name.as_flattened(),)* }
+            }
+        }
+    };
+}
+
+/// The types that lie in slots.
+mod slots {
+    pub(super) use crate::addr::Endpoint;
+    pub(super) use crate::contacts::Record;
+    pub(super) use crate::event::Notice;
+    pub(super) use crate::inflight::Query;
+    pub(super) use crate::limit::{Site, Source};
+    pub(super) use crate::lookup::{Candidate, TOKENS, Token, Walk};
+    pub(super) use crate::node::Reply;
+    pub(super) use crate::peers::{Chunk, Swarm};
+    pub(super) use crate::pool::Slot;
+    pub(super) use crate::table::Entry;
+}
+use slots::*;
+
+memory! {
+    sizes {
+        NODES_V4 = 64,
+        NODES_V6 = 0,
+        REPLACEMENTS = 16,
+        INFLIGHT = 24,
+        LOOKUPS = 1,
+        CANDIDATES = 32,
+        FOUND = 32,
+        SWARMS = 0,
+        PEERS_V4 = 0,
+        PEERS_V6 = 0,
+        SOURCES = 0,
+        CONTACTS = 32,
+        REPLIES = 2,
+        EVENTS = 4,
+        BOOTSTRAPS = 4,
+    }
+    nodes_v4: Entry = Entry::EMPTY, heap(limits) limits.nodes_v4, fixed NODES_V4 * 1;
+    nodes_v6: Entry = Entry::EMPTY, heap(limits) limits.nodes_v6, fixed NODES_V6 * 1;
+    spares_v4: Entry = Entry::EMPTY, heap(limits) limits.replacements.min(limits.nodes_v4), fixed REPLACEMENTS * 1;
+    spares_v6: Entry = Entry::EMPTY, heap(limits) limits.replacements.min(limits.nodes_v6), fixed NODES_V6 * 1;
+    queries: Slot<Query> = Slot::new(Query::EMPTY), heap(limits) limits.inflight, fixed INFLIGHT * 1;
+    walks: Slot<Walk> = Slot::new(Walk::EMPTY), heap(limits) limits.lookups, fixed LOOKUPS * 1;
+    candidates: Candidate = Candidate::EMPTY, heap(limits) limits.lookups * limits.candidates, fixed LOOKUPS * CANDIDATES;
+    tokens: Token = Token::EMPTY, heap(limits) limits.lookups * TOKENS, fixed LOOKUPS * TOKENS;
+    found: Endpoint = Endpoint::ZERO, heap(limits) limits.lookups * limits.found, fixed LOOKUPS * FOUND;
+    swarms: Slot<Swarm> = Slot::new(Swarm::EMPTY), heap(limits) limits.swarms, fixed SWARMS * 1;
+    peers_v4: Slot<Chunk<6>> = Slot::new(Chunk::EMPTY), heap(limits) limits.peers_v4.div_ceil(4), fixed PEERS_V4 * 1;
+    peers_v6: Slot<Chunk<18>> = Slot::new(Chunk::EMPTY), heap(limits) limits.peers_v6.div_ceil(4), fixed PEERS_V6 * 1;
+    counters: u16 = 0, heap(limits) (limits.peers_v4 + limits.peers_v6) / 2, fixed PEERS_V4 * 2;
+    sources: Source = Source::EMPTY, heap(limits) limits.sources, fixed SOURCES * 1;
+    sites: Site = Site::EMPTY, heap(limits) limits.sources / 2, fixed SOURCES * 1;
+    contacts: Record = Record::EMPTY, heap(limits) limits.contacts, fixed CONTACTS * 1;
+    replies: Reply = Reply::EMPTY, heap(limits) limits.replies, fixed REPLIES * 1;
+    notices: Notice = Notice::EMPTY, heap(limits) limits.events, fixed EVENTS * 1;
+    bootstraps: Endpoint = Endpoint::ZERO, heap(limits) limits.bootstraps, fixed BOOTSTRAPS * 1;
+}
