@@ -8,6 +8,7 @@ use core::time::Duration;
 
 use crate::addr::Endpoint;
 use crate::id::NodeId;
+use crate::keyed::reduce;
 use crate::pool::{Ix, List, Pool, Slot};
 use crate::time::Instant;
 
@@ -302,7 +303,7 @@ impl Inflight {
 
 /// The slot that holds the head of the chain of a transaction id.
 fn chain(slots: &[Slot<Query>], transaction: [u8; 4]) -> Ix {
-    Ix::new((u64::from(u32::from_be_bytes(transaction)) * slots.len() as u64 >> 32) as usize)
+    Ix::new(reduce(u32::from_be_bytes(transaction), slots.len()))
 }
 
 /// Deadlines mostly come in order, so the search starts at the end.

@@ -1,6 +1,14 @@
 #![no_std]
 #![forbid(unsafe_code)]
-#![warn(missing_docs)]
+#![cfg_attr(
+    not(test),
+    warn(
+        clippy::alloc_instead_of_core,
+        clippy::std_instead_of_alloc,
+        clippy::std_instead_of_core,
+        clippy::unwrap_used
+    )
+)]
 //! The BitTorrent Mainline DHT as a synchronous sans-IO state machine.
 
 #[cfg(feature = "alloc")]

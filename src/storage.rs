@@ -4,7 +4,6 @@
 
 #[cfg(feature = "alloc")]
 use alloc::boxed::Box;
-use core::fmt;
 
 #[cfg(feature = "alloc")]
 use crate::config::Limits;

@@ -326,7 +326,7 @@ impl Walk {
     }
 
     /// The query to `to` has stalled.
-    pub(crate) fn on_stall(&mut self, memory: &mut [Candidate], to: Endpoint) {
+    pub(crate) fn on_stall(&self, memory: &mut [Candidate], to: Endpoint) {
         if let Some(position) = self.position(memory, to) {
             let state = &mut memory[position].state;
             if matches!(state, State::Asked | State::Retried) {
@@ -361,14 +361,14 @@ impl Walk {
     }
 
     /// The announce to `to` has stalled: it, or its confirmation, is probably lost.
-    pub(crate) fn on_announce_stall(&mut self, memory: &mut [Candidate], to: Endpoint) {
+    pub(crate) fn on_announce_stall(&self, memory: &mut [Candidate], to: Endpoint) {
         if let Some(placing) = self.placing(memory, to).filter(|placing| **placing == Placing::Sent) {
             *placing = Placing::Lost;
         }
     }
 
     /// The node at `to` refused the announce, or cannot be reached any more.
-    pub(crate) fn on_refused(&mut self, memory: &mut [Candidate], to: Endpoint) {
+    pub(crate) fn on_refused(&self, memory: &mut [Candidate], to: Endpoint) {
         if let Some(placing) = self.placing(memory, to).filter(|placing| **placing != Placing::Stored) {
             *placing = Placing::Refused;
         }

@@ -20,12 +20,12 @@ use crate::config::Config;
 use crate::config::Limits;
 use crate::contacts::Contacts;
 use crate::event::{Event, LookupId, NodeInfo, Notice, NoticeKind, QueryId, StartError, Stats, Transmit};
-use crate::id::{InfoHash, NodeId};
+use crate::id::{InfoHash, K, NodeId};
 use crate::inflight::{Inflight, Match};
 use crate::limit::{Rate, RateLimit, SourceRules, Sources};
 use crate::lookup::{Announce, Lookup, LookupOptions};
 use crate::peers::{PeerRules, PeerStore};
-use crate::pool::Ring;
+use crate::pool::{Ix, Ring};
 use crate::rng::Rng;
 use crate::rtt::RttHistogram;
 #[cfg(feature = "alloc")]
@@ -34,7 +34,7 @@ use crate::storage::Storage;
 #[cfg(feature = "alloc")]
 use crate::storage::sealed::Sealed;
 use crate::storage::sealed::{Memory, View};
-use crate::table::{Contact, Fate, Filter, Outcome, Removal, Slots, Table};
+use crate::table::{Contact, Entry, Fate, Filter, Outcome, Removal, Slots, Table};
 use crate::time::Instant;
 use crate::timer::{Timer, Timers};
 use crate::token::Tokens;
@@ -492,7 +492,7 @@ impl Core {
     }
 
     /// The query that an answer belongs to; `None`, and counted, where there is none.
-    fn matching(&mut self, m: &Memory<'_>, from: Endpoint, transaction: &[u8]) -> Option<crate::pool::Ix> {
+    fn matching(&mut self, m: &Memory<'_>, from: Endpoint, transaction: &[u8]) -> Option<Ix> {
         match self.inflight.find(m.queries, from, transaction) {
             Match::Query(ix) => return Some(ix),
             Match::WrongPort => self.stats.dropped.wrong_port += 1,
@@ -539,9 +539,8 @@ impl Core {
         family: Family,
     ) -> impl Iterator<Item = NodeInfo> + use<> {
         let main = entries(view, family);
-        let closest =
-            self.family(family).table.closest::<{ crate::id::K }>(main, &target, Filter::Good, self.now);
-        let closest: heapless::Vec<NodeInfo, { crate::id::K }> = closest.into_iter().map(info).collect();
+        let closest = self.family(family).table.closest::<K>(main, &target, Filter::Good, self.now);
+        let closest: heapless::Vec<NodeInfo, K> = closest.into_iter().map(info).collect();
         closest.into_iter()
     }
 
@@ -558,13 +557,13 @@ fn table_slots<'a>(m: &'a mut Memory<'_>, family: Family) -> Slots<'a> {
     }
 }
 
-const fn entries(view: View<'_>, family: Family) -> &[crate::table::Entry] {
+const fn entries(view: View<'_>, family: Family) -> &[Entry] {
     match family {
         Family::V4 => view.nodes_v4,
         Family::V6 => view.nodes_v6,
     }
 }
 
-fn info(entry: &crate::table::Entry) -> NodeInfo {
+fn info(entry: &Entry) -> NodeInfo {
     NodeInfo { id: entry.id(), addr: entry.endpoint().into(), rtt: Some(entry.rtt()) }
 }

@@ -2,12 +2,13 @@
 
 use core::time::Duration;
 
-use super::Core;
 use super::serve::count;
+use super::{Core, table_slots};
 use crate::addr::{Endpoint, Family};
 use crate::config::MAX_DATAGRAM;
 use crate::event::{Event, LookupKind, LookupReport, Pong, QueryError, QueryId, Transmit};
-use crate::inflight::{Outcome, Purpose};
+use crate::id::NodeId;
+use crate::inflight::{Outcome, Purpose, WalkRef};
 use crate::limit::RateLimit;
 use crate::lookup::{Goal, Step, Walk};
 use crate::pool::Ix;
@@ -115,7 +116,7 @@ impl Core {
     fn send_step(&mut self, m: &mut Memory<'_>, ix: Ix, step: Step, buf: &mut [u8]) -> Option<Transmit> {
         let stall = self.rtt.stall();
         let (walk, memory) = self.searches.walk(m, ix);
-        let reference = crate::inflight::WalkRef { ix, generation: walk.generation };
+        let reference = WalkRef { ix, generation: walk.generation };
         let (position, purpose) = match step {
             Step::Query(position) => {
                 walk.asked(memory.candidates, position);
@@ -169,10 +170,10 @@ impl Core {
             if !due || !self.has_allowance(m) {
                 continue;
             }
-            let mut slots = super::table_slots(m, family);
+            let mut slots = table_slots(m, family);
             let Some(contact) = self.family_mut(family).table.next_ping(&mut slots, now) else { continue };
             if !self.may_send(m, contact.endpoint) {
-                self.family_mut(family).table.ping_lost(&mut super::table_slots(m, family), contact, now);
+                self.family_mut(family).table.ping_lost(&mut table_slots(m, family), contact, now);
                 return None;
             }
             let Some(ix) =
@@ -255,7 +256,7 @@ impl Core {
 pub(super) fn report(walks: &[Option<&Walk>]) -> LookupReport {
     let walks = || walks.iter().flatten();
     let sum = |field: fn(&Walk) -> u16| walks().map(|walk| u32::from(field(walk))).sum();
-    let (kind, target) = walks().next().map_or((LookupKind::FindNode, crate::id::NodeId::ZERO), |walk| {
+    let (kind, target) = walks().next().map_or((LookupKind::FindNode, NodeId::ZERO), |walk| {
         let kind = match walk.goal {
             Goal::FindNode | Goal::Refresh => LookupKind::FindNode,
             Goal::GetPeers => LookupKind::GetPeers,

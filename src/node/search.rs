@@ -9,13 +9,13 @@ use super::{Core, table_slots};
 use crate::addr::{Endpoint, Family};
 use crate::event::{LookupId, LookupReport, NodeInfo, Notice, NoticeKind, QueryId, StartError};
 use crate::id::{K, NodeId};
-use crate::inflight::{Outcome, Purpose, Query, WalkRef};
-use crate::lookup::{
-    Announce, Candidate, Goal, Lookup, LookupOptions, Phase, Step, TOKEN_LIFE, TOKENS, Token, Verdict, Walk,
-};
-use crate::pool::{Ix, List, Pool};
+use crate::inflight::{Match, Outcome, Purpose, Query, WalkRef};
+use crate::lookup::{Candidate, Goal, Lookup, LookupOptions, Phase, Step, TOKEN_LIFE, Token, Verdict, Walk};
+use crate::peers::PeerSlots;
+use crate::pool::{Ix, List, Pool, Slot};
 use crate::storage::sealed::{Memory, View};
-use crate::table::{Contact, Filter};
+use crate::table::{Contact, Entry, Filter};
+use crate::time::Instant;
 use crate::timer::Timer;
 use crate::wire::{CompactNodes, ErrorCode, Message, Response, Want};
 
@@ -72,7 +72,7 @@ impl Searches {
     }
 
     /// The walk that was asked longest ago, which goes to the back.
-    pub(super) fn next_ready(&mut self, walks: &mut [crate::pool::Slot<Walk>]) -> Option<Ix> {
+    pub(super) fn next_ready(&mut self, walks: &mut [Slot<Walk>]) -> Option<Ix> {
         let ix = self.ready.pop_front(walks)?;
         self.ready.push_back(walks, ix);
         Some(ix)
@@ -117,7 +117,7 @@ impl Core {
     pub(super) fn lookup(
         &mut self,
         m: &mut Memory<'_>,
-        now: crate::time::Instant,
+        now: Instant,
         lookup: Lookup,
         options: &LookupOptions,
     ) -> Result<LookupId, StartError> {
@@ -142,7 +142,7 @@ impl Core {
     pub(super) fn ping(
         &mut self,
         m: &mut Memory<'_>,
-        now: crate::time::Instant,
+        now: Instant,
         to: Endpoint,
     ) -> Result<QueryId, StartError> {
         self.start_ping(m, now, to, Purpose::Ping)
@@ -151,7 +151,7 @@ impl Core {
     pub(super) fn start_ping(
         &mut self,
         m: &mut Memory<'_>,
-        now: crate::time::Instant,
+        now: Instant,
         to: Endpoint,
         purpose: Purpose,
     ) -> Result<QueryId, StartError> {
@@ -305,7 +305,7 @@ impl Core {
     /// A query of ours came back to us: the address it went to is our own.
     pub(super) fn on_own_query(&mut self, m: &mut Memory<'_>, from: Endpoint, transaction: &[u8]) {
         // Our transaction id proves it; anybody can write our id into a query.
-        let crate::inflight::Match::Query(ix) = self.inflight.find(m.queries, from, transaction) else {
+        let Match::Query(ix) = self.inflight.find(m.queries, from, transaction) else {
             return;
         };
         self.family_mut(from.family()).own = Some(from);
@@ -562,7 +562,7 @@ impl Core {
             return;
         }
         let table = &self.family(family).table;
-        let main: &[crate::table::Entry] = table_slots(m, family).main;
+        let main: &[Entry] = table_slots(m, family).main;
         let seeds: heapless::Vec<Contact, SEEDS> = table
             .closest::<SEEDS>(main, &target, Filter::Live, self.now)
             .into_iter()
@@ -591,7 +591,7 @@ impl Core {
     fn take_own_peers(&mut self, m: &mut Memory<'_>, ix: Ix) {
         let (family, target) = (m.walks[ix].family(), m.walks[ix].target);
         let mut peers = heapless::Vec::<Endpoint, 64>::new();
-        let slots = crate::peers::PeerSlots { swarms: m.swarms, v4: m.peers_v4, v6: m.peers_v6 };
+        let slots = PeerSlots { swarms: m.swarms, v4: m.peers_v4, v6: m.peers_v6 };
         let stored = self.peers.peers_of(slots, &target.into(), self.now).map(|peer| peer.endpoint);
         peers.extend(stored.filter(|peer| peer.family() == family).take(64));
         for peer in peers {

@@ -117,7 +117,9 @@ impl Core {
         let targets = Family::ALL.map(|family| self.family(family).id);
         let options = self.config.lookup;
         let lookup = self.start(m, Goal::Bootstrap, targets, families, &options)?;
-        Family::ALL.map(|family| self.family_mut(family).bootstrap.busy = families[family.index()]);
+        for family in Family::ALL.into_iter().filter(|family| families[family.index()]) {
+            self.family_mut(family).bootstrap.busy = true;
+        }
         Ok(lookup)
     }
 

@@ -1,6 +1,6 @@
 //! A small world of real nodes in virtual time, for the tests: every datagram takes the same time,
 //! unless the test loses, delays or forges it.
-#![allow(dead_code, reason = "every test uses a part of it")]
+#![allow(dead_code, unreachable_pub, reason = "every test uses a part of it")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
