@@ -64,6 +64,12 @@ macro_rules! identifier {
             }
         }
 
+        impl From<[u8; ID_LEN]> for $name {
+            fn from(bytes: [u8; ID_LEN]) -> Self {
+                Self(bytes)
+            }
+        }
+
         impl AsRef<[u8]> for $name {
             fn as_ref(&self) -> &[u8] {
                 &self.0

@@ -1,3 +1,70 @@
+//! The BitTorrent Mainline DHT as a synchronous sans-IO state machine.
+//!
+//! [`Node`] is a DHT node that never touches a socket, a clock, a thread or a file. It takes
+//! datagrams and instants in and gives datagrams, events and deadlines out, so it fits any event
+//! loop, runs by the thousand in virtual time, and needs neither `std` nor an allocator. For
+//! programs with threads there is an adapter: `net::Dht` (feature `net`).
+//!
+//! # The loop
+//!
+//! 1. Hand in what happened: [`handle_datagram`](Node::handle_datagram) for each datagram,
+//!    [`handle_timeout`](Node::handle_timeout) when the time that the node asked for has come. Or
+//!    give a command: [`get_peers`](Node::get_peers), [`announce`](Node::announce), …
+//! 2. Send what [`poll_transmit`](Node::poll_transmit) makes, until it makes no more.
+//! 3. Read what [`poll_event`](Node::poll_event) tells, until it tells no more.
+//! 4. Wait for a datagram, but no longer than until [`poll_timeout`](Node::poll_timeout).
+//!
+//! ```
+//! use dht_proto::{Config, Instant, Limits, MAX_DATAGRAM, Node};
+//!
+//! let now = Instant::from_micros(0); // from your clock
+//! let mut node = Node::new(Config::default(), &Limits::default(), [7; 32], now);
+//! node.add_bootstrap(now, "67.215.246.10:6881".parse()?)?;
+//! node.handle_timeout(now);
+//! let mut buf = [0; MAX_DATAGRAM];
+//! let transmit = node.poll_transmit(now, &mut buf).expect("it asks the bootstrap host");
+//! assert!(buf.starts_with(b"d1:ad2:id20:"));
+//! assert_eq!(transmit.destination.port(), 6881);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! A whole loop over a real socket is in the README.
+//!
+//! # Use by a torrent engine
+//!
+//! - Peers tell their DHT port in a PORT message: give it to [`Node::add_node`], with the address
+//!   of the connection (BEP 5, BEP 32). The same goes for the `nodes` of a torrent file.
+//! - Every [`Event::Peer`] of a [`Node::get_peers`] lookup is a peer to connect to. Torrents with
+//!   the private flag must not be looked up (BEP 27).
+//! - [`Node::announce`] every 15 minutes or so. A lookup of the last five minutes is not repeated.
+//! - A socket shared with uTP: [`wire::is_krpc`] tells which datagrams are for the node.
+//!
+//! # Architecture
+//!
+//! A file uses only files on lower floors; a test checks it.
+//!
+//! | floor | files |
+//! |---|---|
+//! | 0 vocabulary | `time`, `id` (ids and the XOR metric), `addr` (packed endpoints, reserved ranges), `rng`, `keyed` (hashes that strangers cannot aim), `trace` |
+//! | 1 wire | [`wire`]: pure functions of bytes |
+//! | 1 memory | `pool`: slots, free lists, lists, rings over slices |
+//! | 2 parts | `table` (routing), `peers` (what others announced to us), `token`, `inflight` (queries under way), `rtt`, `lookup` (the iterative walk), `contacts` (what is remembered of endpoints), `limit` (rates, amplification), `timer` |
+//! | 3 node | `storage` ([`Heap`], [`Fixed`]), `config`, `event`, `node` (`serve` answers, `search` asks, `upkeep` keeps house, `output` makes datagrams and events) |
+//! | 4 adapters | `net`, the `dht` tool: the only sockets, clocks and name look-ups |
+//!
+//! Every part is a plain struct over slices that the storage lends; it takes the time as an
+//! argument, does no IO and has its own tests. A datagram is parsed into borrowed views
+//! ([`wire::Message`]), changes state at once, and is answered later, when the answer is polled:
+//! datagrams are made from state, into the caller's buffer, so a caller that forgets to poll loses
+//! nothing but time.
+//!
+//! # What is bounded
+//!
+//! All memory is reserved at birth ([`Limits`], or the parameters of [`Fixed`]) and never grows.
+//! Rates, budgets and lifetimes are in [`Config`], each default with its reason. What does not fit
+//! is refused with an error to the user, or dropped and counted in [`Stats`] where it came from
+//! the network.
+
 #![no_std]
 #![forbid(unsafe_code)]
 #![cfg_attr(
@@ -9,7 +76,6 @@
         clippy::unwrap_used
     )
 )]
-//! The BitTorrent Mainline DHT as a synchronous sans-IO state machine.
 
 #[cfg(feature = "alloc")]
 extern crate alloc;
@@ -36,8 +102,8 @@ mod time;
 mod timer;
 mod token;
 mod trace;
-
 pub mod wire;
+
 pub use addr::{AddressPolicy, Family};
 pub use config::{Config, Limits, MAX_DATAGRAM};
 pub use event::{
@@ -51,3 +117,8 @@ pub use node::Node;
 pub use storage::Heap;
 pub use storage::{Fixed, Storage};
 pub use time::Instant;
+
+/// The code in the README compiles.
+#[cfg(all(doctest, feature = "net"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

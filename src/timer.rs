@@ -32,6 +32,12 @@ impl Timers {
         self.0[timer as usize] = Some(at);
     }
 
+    /// Sets `timer`, unless it runs out earlier already.
+    pub(crate) fn hasten(&mut self, timer: Timer, at: Instant) {
+        let earlier = self.0[timer as usize].map_or(at, |old| old.min(at));
+        self.set(timer, earlier);
+    }
+
     /// Whether `timer` has run out; if so it is stopped.
     pub(crate) fn fired(&mut self, timer: Timer, now: Instant) -> bool {
         self.0[timer as usize].take_if(|at| *at <= now).is_some()

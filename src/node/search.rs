@@ -380,7 +380,8 @@ impl Core {
     /// Offers the nodes of an answer to the walk of their family in the same lookup.
     fn take_nodes(&mut self, m: &mut Memory<'_>, ix: Ix, nodes: CompactNodes<'_>) {
         let family = nodes.family();
-        let ix = if m.walks[ix].family() == family { Some(ix) } else { m.walks[ix].sibling.some() };
+        let is_own = m.walks[ix].family() == family;
+        let ix = if is_own { Some(ix) } else { m.walks[ix].sibling.some() };
         let Some(ix) = ix.filter(|&ix| m.walks[ix].phase.is_under_way()) else { return };
         for (id, addr) in nodes.iter().take(MAX_NODES) {
             let endpoint = Endpoint::from(addr);
@@ -391,7 +392,7 @@ impl Core {
                 walk.add(memory.candidates, Some(id), endpoint);
             }
         }
-        if m.walks[ix].phase == Phase::Waiting {
+        if !is_own {
             self.settle(m, ix);
         }
     }
@@ -440,7 +441,8 @@ impl Core {
             Step::Finish if resumed_in_vain => self.restart(m, ix),
             Step::Finish if self.is_parked(m, ix) => {
                 self.searches.set_phase(m, ix, Phase::Waiting);
-                self.timers.set(Timer::Parked, self.now + PARKED);
+                let due = m.walks[ix].started + PARKED;
+                self.timers.hasten(Timer::Parked, due);
             }
             Step::Finish => self.end(m, ix),
         }
@@ -448,16 +450,11 @@ impl Core {
 
     /// Contacts have become known: lookups that had none begin.
     pub(super) fn unpark(&mut self, m: &mut Memory<'_>) {
-        for at in 0..m.walks.len() {
-            let ix = Ix::new(at);
-            if self.is_parked(m, ix) {
-                let options = self.config.lookup;
+        let options = self.config.lookup;
+        for ix in (0..m.walks.len()).map(Ix::new) {
+            if m.walks[ix].phase == Phase::Waiting && m.walks[ix].len() == 0 {
                 self.seed(m, ix, &options);
-            }
-        }
-        for at in 0..m.walks.len() {
-            if m.walks[Ix::new(at)].phase == Phase::Waiting {
-                self.settle(m, Ix::new(at));
+                self.settle(m, ix);
             }
         }
     }
@@ -470,7 +467,7 @@ impl Core {
                 continue;
             }
             let due = m.walks[ix].started + PARKED;
-            if due <= self.now { self.end(m, ix) } else { self.timers.set(Timer::Parked, due) }
+            if due <= self.now { self.end(m, ix) } else { self.timers.hasten(Timer::Parked, due) }
         }
     }
 

@@ -83,8 +83,8 @@ impl Core {
             return self.on_own_query(m, from, message.transaction);
         }
         let Some(mut reply) = self.admit(m, from, message.transaction, len) else { return };
-        // Nodes that answer nobody belong into no table (BEP 43).
-        if !message.read_only {
+        // Nodes that answer nobody belong into no table (BEP 43), nor do bootstrap hosts.
+        if !message.read_only && !self.is_bootstrap(m, from) {
             let contact = Contact { id: query.id, endpoint: from };
             let now = self.now;
             self.family_mut(from.family()).table.on_query(&mut table_slots(m, from.family()), contact, now);
@@ -236,8 +236,8 @@ impl Core {
         let (mut bytes_v4, mut bytes_v6) = ([0; K * NODE4_LEN], [0; K * NODE6_LEN]);
         let token = self.tokens.issue(reply.to, reply.target.as_bytes());
         let mut response = Response {
-            nodes: want.v4.then(|| self.closest(m.nodes_v4, reply, Family::V4, &mut bytes_v4)),
-            nodes6: want.v6.then(|| self.closest(m.nodes_v6, reply, Family::V6, &mut bytes_v6)),
+            nodes: want.v4.then(|| self.closest(m, reply, Family::V4, &mut bytes_v4)),
+            nodes6: want.v6.then(|| self.closest(m, reply, Family::V6, &mut bytes_v6)),
             token: matches!(reply.kind, Kind::Peers).then_some(&token),
             ..Response::new(self.family(family).id)
         };
@@ -275,18 +275,21 @@ impl Core {
         }
     }
 
-    /// The nodes that an answer lists in one family (BEP 5: good ones only).
+    /// The nodes that an answer lists in one family: good ones only (BEP 5), no bootstrap hosts.
     fn closest<'b>(
         &self,
-        main: &[Entry],
+        m: &Memory<'_>,
         reply: &Reply,
         family: Family,
         buf: &'b mut [u8],
     ) -> CompactNodes<'b> {
-        let table = &self.family(family).table;
+        let main: &[Entry] = if family == Family::V4 { m.nodes_v4 } else { m.nodes_v6 };
+        let state = self.family(family);
         let mut nodes = NodeWriter::new(family, buf);
-        for entry in table.closest::<K>(main, &reply.target, Filter::Good, self.now) {
-            nodes.push(&entry.id(), entry.endpoint().into());
+        for entry in state.table.closest::<K>(main, &reply.target, Filter::Good, self.now) {
+            if !(state.holds_bootstrap && self.is_bootstrap(m, entry.endpoint())) {
+                nodes.push(&entry.id(), entry.endpoint().into());
+            }
         }
         nodes.finish()
     }
