@@ -201,7 +201,7 @@ impl Core {
                 Goal::Announce(_) if options.only.is_none() => self.with_tokens(m, family, target),
                 _ => None,
             };
-            walks[family.index()] = known.or_else(|| self.take_walk(m));
+            walks[family.index()] = known.or_else(|| self.take_walk(m, goal));
         }
         let taken = || walks.into_iter().flatten();
         let lead = taken().next().filter(|_| taken().count() == wanted().count());
@@ -538,13 +538,21 @@ impl Core {
         (walk.generation == reference.generation && walk.phase.is_under_way()).then_some(reference.ix)
     }
 
-    /// A free slot, or that of the lookup that was reported longest ago.
-    fn take_walk(&mut self, m: &mut Memory<'_>) -> Option<Ix> {
-        if let Some(ix) = self.searches.pool.take(m.walks) {
-            m.walks[ix].phase = Phase::Free;
-            return Some(ix);
-        }
-        let ix = self.searches.remembered.pop_front(m.walks)?;
+    /// A free slot, or that of the lookup that was reported longest ago, or for the user that of
+    /// a refresh, which can wait.
+    fn take_walk(&mut self, m: &mut Memory<'_>, goal: Goal) -> Option<Ix> {
+        let ix = self.searches.pool.take(m.walks).or_else(|| self.searches.remembered.pop_front(m.walks));
+        let ix = match ix {
+            Some(ix) => ix,
+            None if goal == Goal::Refresh => return None,
+            None => {
+                let is_refresh = |walk: &Walk| walk.goal == Goal::Refresh && walk.phase.is_under_way();
+                let ix = Ix::new(m.walks.iter().position(|slot| is_refresh(&slot.value))?);
+                self.on_upkeep_done(m, m.walks[ix].family(), Goal::Refresh, 0);
+                self.searches.list(m.walks[ix].phase)?.remove(m.walks, ix);
+                ix
+            }
+        };
         m.walks[ix].phase = Phase::Free;
         Some(ix)
     }
