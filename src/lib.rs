@@ -86,6 +86,8 @@ mod addr;
 mod config;
 mod contacts;
 mod event;
+#[doc(hidden)]
+pub mod fuzzing;
 mod id;
 mod inflight;
 mod keyed;
