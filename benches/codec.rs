@@ -1,9 +1,9 @@
 //! Bytes to message and back, beside what a serde bencode library needs to decode the same bytes.
 
-use std::hint::black_box;
+use core::hint::black_box;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use dht_proto::wire::{Body, Message, Method, NodeWriter, PeerWriter, Query, Response, Want};
+use dht_proto::wire::{Body, CompactNodes, Message, Method, NodeWriter, PeerWriter, Query, Response, Want};
 use dht_proto::{Family, InfoHash, NodeId};
 use serde::Deserialize;
 use serde_bytes::ByteBuf;
@@ -94,5 +94,23 @@ fn codec(criterion: &mut Criterion) {
     }
 }
 
-criterion_group!(benches, codec);
+fn lists(criterion: &mut Criterion) {
+    let mut buf = [0; 8 * 26];
+    let nodes = [5, 3, 7, 1, 2, 8, 6, 4].map(|n| (NodeId::from_bytes([n; 20]), ([n, 2, 3, 4], 6881).into()));
+    criterion.bench_function("pack 8 nodes", |bencher| {
+        bencher.iter(|| {
+            let mut writer = NodeWriter::new(Family::V4, black_box(&mut buf));
+            black_box(&nodes).iter().all(|(id, addr)| writer.push(id, *addr))
+        });
+    });
+    criterion.bench_function("unpack 8 nodes", |bencher| {
+        bencher.iter(|| {
+            for node in CompactNodes::new(Family::V4, black_box(&buf)) {
+                black_box(node);
+            }
+        });
+    });
+}
+
+criterion_group!(benches, codec, lists);
 criterion_main!(benches);

@@ -377,3 +377,101 @@ fn decimal(digits: &[u8]) -> Option<u64> {
     let first = if digits.is_empty() { None } else { Some(0_u64) };
     digits.iter().fold(first, |value, digit| value?.checked_mul(10)?.checked_add(u64::from(digit & 15)))
 }
+
+#[cfg(test)]
+#[allow(clippy::arithmetic_side_effects)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn b44_07_canonical_is_one_whole_value_in_order_and_minimal() {
+        for good in [
+            "i0e",
+            "i-1e",
+            "0:",
+            "le",
+            "de",
+            "d1:a0:1:ble2:bbi0ee",
+            "ld1:b0:ed1:a0:ee",
+            "i99999999999999999999e",
+        ] {
+            assert!(is_canonical(good.as_bytes()), "{good}");
+        }
+        for bad in [
+            "",
+            "e",
+            "i0",
+            "i0ei0e",
+            "i-0e",
+            "i00e",
+            "i-01e",
+            "00:",
+            "01:a",
+            "d1:b0:1:a0:e",
+            "d1:a0:1:a0:e",
+            "d1:ae",
+            "di1e0:e",
+            "d1:a0:",
+            "1:ab",
+            "ld1:b0:1:a0:ee",
+        ] {
+            assert!(!is_canonical(bad.as_bytes()), "{bad}");
+        }
+    }
+
+    #[test]
+    fn e_09_canonical_values_are_bounded_too() {
+        let nested = |levels| ["l".repeat(levels), "e".repeat(levels)].concat();
+        assert!(is_canonical(nested(MAX_DEPTH as usize).as_bytes()));
+        assert!(!is_canonical(nested(MAX_DEPTH as usize + 1).as_bytes()));
+        let dictionaries =
+            ["d0:".repeat(MAX_DEPTH as usize), "i1e".into(), "e".repeat(MAX_DEPTH as usize)].concat();
+        assert!(is_canonical(dictionaries.as_bytes()));
+        let many = |count| ["l", &"0:".repeat(count), "e"].concat();
+        assert!(is_canonical(many(MAX_TOKENS as usize - 1).as_bytes()));
+        assert!(!is_canonical(many(MAX_TOKENS as usize).as_bytes()));
+    }
+
+    #[test]
+    fn the_reader_steps_through_a_dictionary() {
+        let mut reader = Reader::new(b"d1:ali1ei2ee1:b3:foo1:cdee!");
+        assert_eq!(reader.enter_dictionary(), Ok(true));
+        assert_eq!(reader.key(), Ok(Some(&b"a"[..])));
+        assert!(matches!(reader.value(), Ok(Value::List(b"i1ei2e"))));
+        assert_eq!(reader.key(), Ok(Some(&b"b"[..])));
+        assert_eq!(reader.raw(), Ok(&b"3:foo"[..]));
+        assert_eq!(reader.key(), Ok(Some(&b"c"[..])));
+        assert!(matches!(reader.value(), Ok(Value::Other)));
+        assert_eq!(reader.key(), Ok(None));
+        assert_eq!(reader.rest(), b"!");
+        assert_eq!(reader.enter_dictionary(), Ok(false));
+        assert_eq!(reader.key(), Err(Malformed::Syntax));
+    }
+
+    #[test]
+    fn integers_and_lengths_are_written_in_decimal() {
+        let mut buf = [0; 200];
+        let mut writer = Writer::new(&mut buf);
+        for value in [0, 9, 10, -1, i64::MAX, i64::MIN] {
+            writer.int(value);
+        }
+        for length in [0, 9, 10, 100] {
+            writer.string(&[b'x'; 100][..length]);
+        }
+        let left = writer.left().unwrap();
+        let expected = b"i0ei9ei10ei-1ei9223372036854775807ei-9223372036854775808e\
+            0:9:xxxxxxxxx10:xxxxxxxxxx100:";
+        assert_eq!(&buf[..expected.len()], expected);
+        assert_eq!(left, buf.len() - expected.len() - 100);
+    }
+
+    #[test]
+    fn a_writer_that_overflowed_stays_so() {
+        let mut buf = [0; 3];
+        let mut writer = Writer::new(&mut buf);
+        writer.put(b"1234");
+        writer.put(b"");
+        writer.put(b"1");
+        assert_eq!(writer.left(), None);
+    }
+}

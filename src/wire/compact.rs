@@ -11,9 +11,9 @@ pub const PEER4_LEN: usize = 6;
 /// Bytes of an IPv6 peer: address and port.
 pub const PEER6_LEN: usize = 18;
 /// Bytes of an IPv4 node: id, address and port.
-pub const NODE4_LEN: usize = ID_LEN.saturating_add(PEER4_LEN);
+pub const NODE4_LEN: usize = ID_LEN + PEER4_LEN;
 /// Bytes of an IPv6 node: id, address and port.
-pub const NODE6_LEN: usize = ID_LEN.saturating_add(PEER6_LEN);
+pub const NODE6_LEN: usize = ID_LEN + PEER6_LEN;
 
 /// The nodes of a reply, as the packed bytes of `nodes` or `nodes6`.
 ///
@@ -349,11 +349,11 @@ impl<'b> Packer<'b> {
         let addr = CompactAddr::new(addr);
         let addr = addr.as_bytes();
         let len = head.len().saturating_add(addr.len());
-        let Some((to, _)) = self.buf.get_mut(self.len..).and_then(|free| free.split_at_mut_checked(len))
-        else {
-            return false;
-        };
-        to.iter_mut().zip(head.iter().chain(addr)).for_each(|(to, &from)| *to = from);
+        let free = self.buf.get_mut(self.len..).unwrap_or_default();
+        let Some((to_head, rest)) = free.split_at_mut_checked(head.len()) else { return false };
+        let Some((to_addr, _)) = rest.split_at_mut_checked(addr.len()) else { return false };
+        to_head.copy_from_slice(head);
+        to_addr.copy_from_slice(addr);
         self.len = self.len.saturating_add(len);
         true
     }
@@ -377,4 +377,53 @@ fn peer6(bytes: &[u8; PEER6_LEN]) -> SocketAddr {
 
 fn is_old_form(bytes: &[u8]) -> bool {
     !matches!(bytes.len(), 0 | PEER4_LEN | PEER6_LEN) && bytes.len().is_multiple_of(PEER4_LEN)
+}
+
+#[cfg(test)]
+#[allow(clippy::arithmetic_side_effects)]
+mod tests {
+    use super::*;
+
+    fn addr(text: &str) -> SocketAddr {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn b5_05_b32_03_a_writer_packs_whole_entries_of_its_family_until_it_is_full() {
+        for (family, own, foreign, size) in [
+            (Family::V4, "1.2.3.4:5", "[2a00::1]:6", NODE4_LEN),
+            (Family::V6, "[2a00::1]:6", "1.2.3.4:5", NODE6_LEN),
+        ] {
+            let mut buf = [0; 100];
+            let mut writer = NodeWriter::new(family, &mut buf[..2 * size + 1]);
+            assert!(!writer.push(&NodeId::ZERO, addr(foreign)));
+            assert!(writer.push(&NodeId::from_bytes([1; 20]), addr(own)));
+            assert!(writer.push(&NodeId::from_bytes([2; 20]), addr(own)));
+            assert!(!writer.push(&NodeId::from_bytes([3; 20]), addr(own)));
+            let nodes = writer.finish();
+            assert_eq!((nodes.as_bytes().len(), nodes.len(), nodes.family()), (2 * size, 2, family));
+            assert!(nodes.into_iter().eq([1, 2].map(|n| (NodeId::from_bytes([n; 20]), addr(own)))));
+        }
+    }
+
+    #[test]
+    fn b5_04_peers_are_packed_in_network_order() {
+        let mut buf = [0; 18];
+        let mut writer = PeerWriter::new(Family::V4, &mut buf);
+        assert!(writer.push(addr("97.120.106.101:11893")));
+        assert_eq!(writer.finish().as_packed(), Some((Family::V4, &b"axje.u"[..])));
+        let mut writer = PeerWriter::new(Family::V6, &mut buf);
+        assert!(writer.push(addr("[2a00::1]:258")));
+        assert!(!writer.push(addr("[2a00::1]:258")));
+        let expected = b"\x2a\x00\0\0\0\0\0\0\0\0\0\0\0\0\0\x01\x01\x02";
+        assert_eq!(writer.finish().as_packed(), Some((Family::V6, &expected[..])));
+    }
+
+    #[test]
+    fn b5_09_a_mapped_address_is_an_ipv6_one_here() {
+        let mut buf = [0; 18];
+        let mut writer = PeerWriter::new(Family::V6, &mut buf);
+        assert!(writer.push(addr("[::ffff:1.2.3.4]:5")));
+        assert!(writer.finish().iter().eq([addr("[::ffff:1.2.3.4]:5")]));
+    }
 }

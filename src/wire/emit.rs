@@ -64,7 +64,7 @@ fn arguments<'a>(query: &Query<'a>, out: &mut impl Sink) -> &'a [u8] {
     let name: &[u8] = match query.method {
         Method::Ping => b"ping",
         Method::FindNode { target, want } => {
-            self::target(Some(target.as_bytes()), want, out);
+            target_and_want(Some(target.as_bytes()), want, out);
             b"find_node"
         }
         Method::GetPeers { infohash, want, noseed, scrape } => {
@@ -76,7 +76,7 @@ fn arguments<'a>(query: &Query<'a>, out: &mut impl Sink) -> &'a [u8] {
             if scrape {
                 out.put(b"6:scrapei1e");
             }
-            self::want(want, out);
+            families(want, out);
             b"get_peers"
         }
         Method::AnnouncePeer { infohash, port, implied_port, seed, token, name } => {
@@ -103,7 +103,7 @@ fn arguments<'a>(query: &Query<'a>, out: &mut impl Sink) -> &'a [u8] {
                 out.put(b"3:seq");
                 out.int(seq);
             }
-            self::target(Some(target.as_bytes()), want, out);
+            target_and_want(Some(target.as_bytes()), want, out);
             b"get"
         }
         Method::Put { token, target, item } => {
@@ -111,11 +111,11 @@ fn arguments<'a>(query: &Query<'a>, out: &mut impl Sink) -> &'a [u8] {
             b"put"
         }
         Method::SampleInfohashes { target, want } => {
-            self::target(Some(target.as_bytes()), want, out);
+            target_and_want(Some(target.as_bytes()), want, out);
             b"sample_infohashes"
         }
         Method::Unknown { name, target, want } => {
-            self::target(target.as_ref().map(|target| target.as_bytes()), want, out);
+            target_and_want(target.as_ref().map(|target| target.as_bytes()), want, out);
             name
         }
     };
@@ -123,15 +123,15 @@ fn arguments<'a>(query: &Query<'a>, out: &mut impl Sink) -> &'a [u8] {
     name
 }
 
-fn target(target: Option<&[u8; 20]>, want: Want, out: &mut impl Sink) {
+fn target_and_want(target: Option<&[u8; 20]>, want: Want, out: &mut impl Sink) {
     if let Some(target) = target {
         out.put(b"6:target20:");
         out.put(target);
     }
-    self::want(want, out);
+    families(want, out);
 }
 
-fn want(want: Want, out: &mut impl Sink) {
+fn families(want: Want, out: &mut impl Sink) {
     out.put(match (want.v4, want.v6) {
         (false, false) => b"",
         (true, false) => b"4:wantl2:n4e",
@@ -154,7 +154,7 @@ fn put(item: PutItem<'_>, token: &[u8], target: Option<&[u8; 20]>, out: &mut imp
         out.put(b"3:sig64:");
         out.put(signature);
     }
-    self::target(target, Want::NONE, out);
+    target_and_want(target, Want::NONE, out);
     out.put(b"5:token");
     out.string(token);
     let (PutItem::Immutable { value } | PutItem::Mutable { value, .. }) = item;
@@ -184,12 +184,12 @@ fn returns(response: &Response<'_>, out: &mut impl Sink) {
         out.put(value);
     }
     if let Some(values) = response.values {
-        self::values(values, out);
+        peer_list(values, out);
     }
     out.put(b"e");
 }
 
-fn values(values: Values<'_>, out: &mut impl Sink) {
+fn peer_list(values: Values<'_>, out: &mut impl Sink) {
     out.put(b"6:valuesl");
     match values.as_packed() {
         Some((Family::V4, peers)) => {

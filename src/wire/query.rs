@@ -250,8 +250,10 @@ impl<'a> Arguments<'a> {
                 Method::Unknown { name, target, want: self.want() }
             }
         };
-        let id = self.id().ok_or(protocol("invalid id"))?;
-        Ok(Query { id, method })
+        match self.id.array() {
+            Some(id) => Ok(Query { id: NodeId::from_bytes(*id), method }),
+            None => Err(protocol("invalid id")),
+        }
     }
 
     fn announce_peer(&self) -> Result<Method<'a>, Refusal> {
@@ -317,11 +319,11 @@ impl<'a> Arguments<'a> {
     }
 
     fn target(&self) -> Result<NodeId, Refusal> {
-        node_id(self.target).ok_or(protocol("invalid target"))
+        self.target.array().copied().map(NodeId::from_bytes).ok_or(protocol("invalid target"))
     }
 
     fn infohash(&self) -> Result<InfoHash, Refusal> {
-        node_id(self.info_hash).map(InfoHash::from).ok_or(protocol("invalid info_hash"))
+        self.info_hash.array().copied().map(InfoHash::from_bytes).ok_or(protocol("invalid info_hash"))
     }
 
     fn token(&self) -> Result<&'a [u8], Refusal> {

@@ -1,5 +1,6 @@
 //! The wire format as its users see it. Tests are named after the rows of the requirements they
 //! check: E the envelope, B5 and Q BEP 5, B32 and so on the BEP of that number.
+#![allow(clippy::unwrap_used, clippy::std_instead_of_core, clippy::std_instead_of_alloc, reason = "a test")]
 
 mod emission;
 mod envelope;
