@@ -64,8 +64,13 @@ fn e_07_the_first_of_two_equal_keys_wins() {
     let twice = b"d1:ad2:id20:abcdefghij01234567892:id20:01234567890123456789e1:ad2:id2:xxe\
         1:q4:ping1:q3:foo1:t2:aa1:t2:bb1:y1:q1:y1:re";
     assert_eq!(Message::parse(twice), Message::parse(PING));
-    let r = b"d1:rd2:id20:abcdefghij01234567895:token1:a5:token1:be1:rd2:id20:01234567890123456789e1:t2:aa1:y1:re";
-    assert_eq!(response(r).token, Some(b"a".as_slice()));
+    let r = b"d1:rd2:id20:abcdefghij01234567895:token1:a5:token1:b1:vi1e1:vi2ee1:rd4:porti1e3:numi1ee1:t2:aa1:y1:re";
+    let response = response(r);
+    assert_eq!((response.token, response.value), (Some(&b"a"[..]), Some(&b"i1e"[..])));
+    assert_eq!(response.num, None, "two dictionaries are not merged");
+    let split =
+        b"d1:ad2:id20:abcdefghij0123456789e1:ad6:target20:mnopqrstuvwxyz123456e1:q9:find_node1:t2:aa1:y1:qe";
+    assert!(matches!(query(split), Err(ParseError::BadQuery { .. })));
 }
 
 #[test]
@@ -200,6 +205,8 @@ fn e_24_a_reply_that_holds_an_error_is_an_error() {
     assert_eq!(reply.code, ErrorCode::METHOD_UNKNOWN);
     let both = b"d1:eli204e1:xe1:rd2:id20:abcdefghij0123456789e1:t2:aa1:y1:re";
     assert_eq!(response(both).id, NodeId::from_bytes(*b"abcdefghij0123456789"));
+    let neither = b"d1:eli204e1:xe1:rde1:t2:aa1:y1:re";
+    assert_eq!(Message::parse(neither), Err(ParseError::BadReply { transaction: b"aa" }));
 }
 
 #[test]
