@@ -30,99 +30,133 @@ impl Table {
         filter: Filter,
         now: Instant,
     ) -> Vec<&'e Entry, N> {
-        let mut nearest = Nearest { target, filter, now, keys: [0; N], entries: Vec::new() };
+        let mut nearest =
+            Nearest { head: target.head(), filter, now, keys: [u64::MAX; N], runner_up: u64::MAX, passed: 0 };
         let last = 1_u32 << (self.depth() - 1);
         let ones = (self.own.head() ^ target.head()).reverse_bits() as u32;
         let mut ascending = self.occupied & (last | (ones & (last - 1)));
-        while ascending != 0 && !nearest.entries.is_full() {
+        while ascending != 0 && nearest.passed < N {
             let bucket = ascending.trailing_zeros();
-            nearest.take(&main[self.main(bucket as usize)]);
+            self.take_bucket(&mut nearest, main, bucket);
             ascending ^= 1 << bucket;
         }
         let mut descending = self.occupied & !ones & (last - 1);
-        while descending != 0 && !nearest.entries.is_full() {
+        while descending != 0 && nearest.passed < N {
             let bucket = descending.ilog2();
-            nearest.take(&main[self.main(bucket as usize)]);
+            self.take_bucket(&mut nearest, main, bucket);
             descending ^= 1 << bucket;
         }
-        nearest.entries
+        if nearest.has_tie() {
+            return self.closest_exactly(main, target, filter, now);
+        }
+        nearest.keys.iter().take(nearest.passed).map(|&key| &main[Nearest::<N>::index(key)]).collect()
+    }
+
+    fn take_bucket<const N: usize>(&self, nearest: &mut Nearest<N>, main: &[Entry], bucket: u32) {
+        let range = self.main(bucket as usize);
+        nearest.take(&main[range.clone()], range.start, (bucket + 1).min(self.depth() as u32 - 1));
+    }
+
+    /// The same by looking at every node, for ids so alike that the fast way cannot tell them apart.
+    #[cold]
+    fn closest_exactly<'e, const N: usize>(
+        &self,
+        main: &'e [Entry],
+        target: &NodeId,
+        filter: Filter,
+        now: Instant,
+    ) -> Vec<&'e Entry, N> {
+        let mut nearest = Vec::<&Entry, N>::new();
+        for entry in self.iter(main).filter(|entry| filter.passes(entry, now)) {
+            let distance = entry.id.distance(target);
+            let place = nearest.partition_point(|other| other.id.distance(target) < distance);
+            if nearest.is_full() && place < N {
+                nearest.pop();
+            }
+            // Refused only where it is further than all of a full list.
+            let _ = nearest.insert(place, entry);
+        }
+        nearest
     }
 }
 
-/// The closest nodes so far, closest first.
-struct Nearest<'t, 'e, const N: usize> {
-    target: &'t NodeId,
+impl Filter {
+    #[inline(always)]
+    const fn passes(self, entry: &Entry, now: Instant) -> bool {
+        match self {
+            Self::Good => entry.is_good(now),
+            Self::Live => !entry.is_bad(),
+        }
+    }
+}
+
+/// The closest nodes so far, closest first: the first 48 bits of the distance, then the index.
+///
+/// Numbers that need no second look at the entries are kept sorted without a branch that could be
+/// mispredicted, which is what comparing ids costs most.
+struct Nearest<const N: usize> {
+    head: u64,
     filter: Filter,
     now: Instant,
-    /// The first 64 bits of the distances of `entries`.
     keys: [u64; N],
-    entries: Vec<&'e Entry, N>,
+    /// The best of those that found no place in `keys`.
+    runner_up: u64,
+    passed: usize,
 }
 
-impl<'e, const N: usize> Nearest<'_, 'e, N> {
-    /// Takes what it can use from one bucket, which is sorted by id.
+impl<const N: usize> Nearest<N> {
+    const INDEX_BITS: u32 = 16;
+
+    /// Takes what may be among the closest of a bucket, whose nodes share `fixed` bits, are sorted
+    /// by id, and lie at `start` of `main`.
     ///
-    /// Around the place of the target, nodes that share exactly `n` bits with it are neighbours,
-    /// and all on one side, as they are equal in bit `n`. So a window that grows on the side that
-    /// shares more bits meets all that share `n` bits before any that shares less.
-    fn take(&mut self, nodes: &'e [Entry]) {
-        let head = self.target.head();
-        let place = nodes.partition_point(|node| {
-            node.id.head() < head || (node.id.head() == head && node.id < *self.target)
-        });
-        let (below, above) = nodes.split_at(place);
-        let (mut below, mut above) = (below.iter().rev().peekable(), above.iter().peekable());
-        while !self.entries.is_full() {
-            let left = below.peek().map(|node| self.shared_bits(node));
-            let right = above.peek().map(|node| self.shared_bits(node));
-            let Some(shared) = left.max(right) else { break };
-            if left > right {
-                while let Some(node) = below.next_if(|node| self.shared_bits(node) == shared) {
-                    self.offer(node);
-                }
-            } else {
-                while let Some(node) = above.next_if(|node| self.shared_bits(node) == shared) {
-                    self.offer(node);
-                }
+    /// The nodes that share some more bits with the target are neighbours. So many more are asked
+    /// for that N nodes may be expected, and fewer until there are as many that pass.
+    fn take(&mut self, nodes: &[Entry], start: usize, fixed: u32) {
+        let Some(first) = nodes.first() else { return };
+        let prefix = !(u64::MAX >> fixed);
+        // Where the target would lie if it were in this bucket: the same nodes are closest to it.
+        let head = (first.id.head() & prefix) | (self.head & !prefix);
+        let more = (nodes.len() / N).checked_ilog2().unwrap_or(0);
+        let mut mask = !(u64::MAX >> (fixed + more));
+        let is_near = |node: &Entry, mask: u64| (node.id.head() ^ head) & mask == 0;
+        let mut low = if more == 0 { 0 } else { nodes.partition_point(|node| node.id.head() < head & mask) };
+        let mut high = low;
+        loop {
+            while high < nodes.len() && is_near(&nodes[high], mask) {
+                self.offer(&nodes[high], start + high);
+                high += 1;
             }
+            while low > 0 && is_near(&nodes[low - 1], mask) {
+                low -= 1;
+                self.offer(&nodes[low], start + low);
+            }
+            if self.passed >= N || (low == 0 && high == nodes.len()) {
+                break;
+            }
+            mask <<= 1;
         }
     }
 
-    fn shared_bits(&self, node: &Entry) -> u32 {
-        match (self.target.head() ^ node.id.head()).leading_zeros() {
-            u64::BITS => self.target.common_prefix_len(&node.id),
-            bits => bits,
+    #[inline(always)]
+    fn offer(&mut self, node: &Entry, index: usize) {
+        let passes = self.filter.passes(node, self.now);
+        self.passed += usize::from(passes);
+        let distance = (self.head ^ node.id.head()) >> Self::INDEX_BITS;
+        let mut key = if passes { (distance << Self::INDEX_BITS) | index as u64 } else { u64::MAX };
+        for slot in &mut self.keys {
+            (*slot, key) = (key.min(*slot), key.max(*slot));
         }
+        self.runner_up = self.runner_up.min(key);
     }
 
-    /// Inserts a node where its distance belongs, if the filter lets it pass.
-    fn offer(&mut self, node: &'e Entry) {
-        let passes = match self.filter {
-            Filter::Good => node.is_good(self.now),
-            Filter::Live => !node.is_bad(),
-        };
-        if !passes {
-            return;
-        }
-        let key = self.target.head() ^ node.id.head();
-        let len = self.entries.len();
-        let is_closer = |other_key: u64, other: &Entry| {
-            key < other_key
-                || (key == other_key && self.target.distance(&node.id) < self.target.distance(&other.id))
-        };
-        let mut at = len;
-        while at > 0 && is_closer(self.keys[at - 1], self.entries[at - 1]) {
-            at -= 1;
-        }
-        if at == N {
-            return;
-        }
-        if len == N {
-            self.entries.pop();
-        }
-        let len = self.entries.len();
-        self.keys.copy_within(at..len, at + 1);
-        self.keys[at] = key;
-        let _ = self.entries.insert(at, node);
+    const fn index(key: u64) -> usize {
+        (key & !(u64::MAX << Self::INDEX_BITS)) as usize
+    }
+
+    /// Whether two nodes that matter have distances which the keys cannot order.
+    fn has_tie(&self) -> bool {
+        let following = self.keys.iter().skip(1).chain([&self.runner_up]);
+        self.keys.iter().zip(following).any(|(&a, &b)| (a ^ b) >> Self::INDEX_BITS == 0 && b != u64::MAX)
     }
 }

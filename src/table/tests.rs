@@ -1,1 +1,897 @@
+use core::net::Ipv4Addr;
+use std::collections::BTreeSet;
+use std::vec;
+use std::vec::Vec;
 
+use proptest::prelude::*;
+
+use super::*;
+use crate::rng::Rng;
+
+const RTT: Duration = Duration::from_millis(100);
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// A table with its memory and a clock.
+struct World {
+    table: Table,
+    main: Vec<Entry>,
+    spares: Vec<Entry>,
+    now: Instant,
+    rng: Rng,
+    own: NodeId,
+    hosts: u32,
+}
+
+impl World {
+    fn new(main: usize, spares: usize) -> Self {
+        let mut rng = Rng::new([3; 32]);
+        let own = rng.id();
+        // Seconds wrap around soon after the start.
+        let now = Instant::ZERO + Duration::from_secs(u64::from(u32::MAX) - 1000);
+        let table = Table::new(Family::V4, own, main, spares, true, now);
+        Self {
+            table,
+            main: vec![Entry::EMPTY; main],
+            spares: vec![Entry::EMPTY; spares],
+            now,
+            rng,
+            own,
+            hosts: 0,
+        }
+    }
+
+    fn slots(&mut self) -> (&mut Table, Slots<'_>, Instant) {
+        (&mut self.table, Slots { main: &mut self.main, spares: &mut self.spares }, self.now)
+    }
+
+    fn reply_after(&mut self, contact: Contact, rtt: Duration) -> Outcome {
+        let (table, mut slots, now) = self.slots();
+        table.on_reply(&mut slots, contact, rtt, now)
+    }
+
+    fn reply(&mut self, contact: Contact) -> Outcome {
+        self.reply_after(contact, RTT)
+    }
+
+    fn query(&mut self, contact: Contact) -> Fate {
+        let (table, mut slots, now) = self.slots();
+        table.on_query(&mut slots, contact, now)
+    }
+
+    fn fail(&mut self, contact: Contact) -> Option<Removal> {
+        let (table, mut slots, now) = self.slots();
+        table.on_failure(&mut slots, contact, now)
+    }
+
+    fn next_ping(&mut self) -> Option<Contact> {
+        let (table, mut slots, now) = self.slots();
+        table.next_ping(&mut slots, now)
+    }
+
+    fn next_refresh(&mut self) -> Option<NodeId> {
+        self.table.next_refresh(&mut self.rng, self.now)
+    }
+
+    fn lose_ping(&mut self, contact: Contact) {
+        let (table, mut slots, now) = self.slots();
+        table.ping_lost(&mut slots, contact, now);
+    }
+
+    fn pass(&mut self, time: Duration) {
+        self.now = self.now + time;
+    }
+
+    /// Answers every ping until none is left to send. Returns whom they went to.
+    fn answer_pings(&mut self) -> Vec<Contact> {
+        let pinged: Vec<_> = core::iter::from_fn(|| {
+            let contact = self.next_ping()?;
+            self.reply(contact);
+            Some(contact)
+        })
+        .take(1000)
+        .collect();
+        assert!(pinged.len() < 1000, "a storm of pings");
+        pinged
+    }
+
+    /// A node with its own address in a subnet of its own.
+    fn host(&mut self, id: NodeId) -> Contact {
+        self.hosts += 1;
+        let [_, a, b, c] = self.hosts.to_be_bytes();
+        Contact { id, endpoint: Endpoint::v4([20 + a, b, c, 1], 6881) }
+    }
+
+    /// A node of the given bucket.
+    fn node(&mut self, bucket: u32) -> Contact {
+        let filler = self.rng.id();
+        self.host(self.own.sibling(bucket, &filler))
+    }
+
+    /// Fills a bucket with one node in each of its eight parts, and returns them.
+    fn fill(&mut self, bucket: u32) -> Vec<Contact> {
+        let nodes: Vec<_> = (0..8).map(|part| self.node_in_part(bucket, part)).collect();
+        for &node in &nodes {
+            assert_eq!(self.reply(node), Outcome::of(Fate::Added));
+        }
+        nodes
+    }
+
+    fn node_in_part(&mut self, bucket: u32, part: u64) -> Contact {
+        loop {
+            let node = self.node(bucket);
+            if (node.id.head() << (bucket + 1)) >> 61 == part {
+                return node;
+            }
+        }
+    }
+
+    fn good(&self, target: NodeId) -> Vec<Contact> {
+        let found = self.table.closest::<8>(&self.main, &target, Filter::Good, self.now);
+        found.iter().map(|entry| entry.contact()).collect()
+    }
+
+    fn nodes(&self) -> Vec<Contact> {
+        self.table.iter(&self.main).map(Entry::contact).collect()
+    }
+
+    fn check(&self) {
+        let table = &self.table;
+        let (mut ids, mut ips, mut len) = (BTreeSet::new(), BTreeSet::new(), 0);
+        for bucket in 0..table.depth() {
+            let head = table.buckets[bucket];
+            let main = &self.main[table.main(bucket)];
+            let spares = &self.spares[table.spares(bucket)];
+            assert!(head.len <= head.capacity && usize::from(head.spares) <= MAX_SPARES);
+            assert!(main.is_sorted_by(|a, b| a.id < b.id));
+            assert!(main.iter().all(|entry| entry.verified));
+            assert!(table.is_full(bucket) || spares.iter().all(|entry| !entry.is_ready()));
+            assert_eq!(table.occupied >> bucket & 1 == 1, !main.is_empty());
+            len += main.len();
+            let mut pinging = 0;
+            let mut subnets = Vec::new();
+            for entry in main.iter().chain(spares) {
+                assert_eq!(table.bucket_of(&entry.id), bucket);
+                assert_eq!(
+                    bucket,
+                    (self.own.common_prefix_len(&entry.id) as usize).min(table.depth() - 1),
+                    "in its bucket's range"
+                );
+                assert!(entry.id != self.own && entry.id != NodeId::ZERO && entry.failures < HOPELESS);
+                assert!(ids.insert(entry.id) && ips.insert(entry.endpoint.ip()));
+                pinging += u32::from(entry.pinging);
+                subnets.push(entry.endpoint.subnet());
+            }
+            assert_eq!(pinging, u32::from(head.pinging), "at most one ping in flight");
+            for subnet in &subnets {
+                assert!(subnets.iter().filter(|other| *other == subnet).count() <= MAX_SUBNET_PER_BUCKET);
+            }
+        }
+        assert_eq!(table.len(), len);
+    }
+
+    /// What `closest` must answer, from first principles.
+    fn closest_by_force(&self, target: NodeId, filter: Filter, k: usize) -> Vec<NodeId> {
+        let nodes = self.table.iter(&self.main);
+        let passing = nodes.filter(|entry| match filter {
+            Filter::Good => entry.is_good(self.now),
+            Filter::Live => entry.failures < BAD,
+        });
+        let mut ids: Vec<_> = passing.map(|entry| entry.id).collect();
+        ids.sort_by_key(|id| id.distance(&target));
+        ids.truncate(k);
+        ids
+    }
+}
+
+#[test]
+fn an_entry_takes_at_most_64_bytes_and_a_head_at_most_480() {
+    assert_eq!(size_of::<Entry>(), 60);
+    assert!(size_of::<Table>() <= 480, "{}", size_of::<Table>());
+}
+
+#[test]
+fn r_01_the_memory_is_dealt_to_the_buckets_nearest_first() {
+    let capacities = |main| {
+        let table = World::new(main, 0).table;
+        table.buckets().map(|(_, capacity)| capacity).collect::<Vec<_>>()
+    };
+    assert_eq!(capacities(400), [&[128, 64, 32, 16][..], &[8; 20]].concat());
+    assert_eq!(capacities(192), [8; 24]);
+    assert_eq!(capacities(100), [&[12][..], &[8; 11]].concat());
+    assert_eq!(capacities(16), [8, 8]);
+    assert_eq!(capacities(5), [5]);
+    assert_eq!(capacities(0), [0]);
+    assert!(capacities(100_000).iter().sum::<usize>() <= 65_535);
+}
+
+#[test]
+fn r_02_nodes_nearer_to_us_find_a_place_where_far_buckets_are_full() {
+    let mut world = World::new(192, 192);
+    for bucket in 0..24 {
+        world.fill(bucket);
+    }
+    assert_eq!(world.table.len(), 192);
+    world.check();
+}
+
+#[test]
+fn r_03_a_node_is_good_for_15_minutes_after_it_was_heard() {
+    let mut world = World::new(192, 192);
+    let node = world.node(0);
+    world.reply(node);
+    world.pass(14 * MINUTE);
+    assert_eq!(world.good(node.id), [node]);
+    assert_eq!(world.query(node), Fate::Refreshed);
+    world.pass(14 * MINUTE);
+    assert_eq!(world.good(node.id), [node], "it once answered and queried us since");
+    world.pass(MINUTE);
+    assert_eq!(world.good(node.id), []);
+    assert_eq!(world.table.closest::<8>(&world.main, &node.id, Filter::Live, world.now).len(), 1);
+    world.reply(node);
+    assert_eq!(world.good(node.id), [node]);
+}
+
+#[test]
+fn r_04_a_node_is_bad_after_two_failures_and_goes_after_five() {
+    let mut world = World::new(192, 192);
+    let node = world.node(0);
+    world.reply(node);
+    for _ in 0..4 {
+        assert_eq!(world.fail(node), None);
+    }
+    assert!(world.table.closest::<8>(&world.main, &node.id, Filter::Live, world.now).is_empty());
+    assert_eq!(world.fail(node), Some(Removal { removed: node, promoted: None }));
+    assert!(world.table.is_empty());
+    assert_eq!(world.fail(node), None);
+}
+
+#[test]
+fn r_05_only_good_nodes_are_handed_out() {
+    let mut world = World::new(192, 192);
+    let nodes = world.fill(0);
+    let (failed, unverified) = (nodes[0], world.node(1));
+    assert_eq!(world.query(unverified), Fate::Cached);
+    world.fail(failed);
+    let good = world.good(failed.id);
+    assert_eq!(good.len(), 7);
+    assert!(!good.contains(&failed) && !good.contains(&unverified));
+    world.reply(failed);
+    assert_eq!(world.good(failed.id)[0], failed);
+}
+
+#[test]
+fn r_06_a_newcomer_to_a_bucket_of_good_nodes_waits_as_a_replacement() {
+    let mut world = World::new(192, 192);
+    let nodes = world.fill(0);
+    let newcomer = world.node(0);
+    assert_eq!(world.reply(newcomer), Outcome::of(Fate::Cached));
+    assert!(!world.table.contains(&world.main, newcomer));
+    assert!(nodes.iter().all(|&node| world.table.contains(&world.main, node)));
+    world.check();
+}
+
+#[test]
+fn r_06_without_memory_for_replacements_a_newcomer_is_discarded() {
+    let mut world = World::new(192, 0);
+    world.fill(0);
+    let (newcomer, stranger) = (world.node(0), world.node(1));
+    assert_eq!(world.reply(newcomer), Outcome::of(Fate::Ignored));
+    assert_eq!(world.query(stranger), Fate::Ignored);
+    world.check();
+}
+
+#[test]
+fn r_07_a_bad_node_in_a_full_bucket_is_replaced() {
+    let mut world = World::new(192, 192);
+    let nodes = world.fill(0);
+    let newcomer = world.node(0);
+    assert_eq!(world.fail(nodes[3]), None);
+    assert_eq!(world.fail(nodes[3]), None, "nobody could take its place");
+    let removal = Some(Removal { removed: nodes[3], promoted: None });
+    assert_eq!(world.reply(newcomer), Outcome { fate: Fate::Added, removal });
+    world.check();
+}
+
+#[test]
+fn r_07_a_node_that_turns_bad_makes_room_for_the_fastest_verified_replacement() {
+    let mut world = World::new(192, 192);
+    let nodes = world.fill(0);
+    let (slow, fast, unproven) = (world.node(0), world.node(0), world.node(0));
+    world.reply_after(slow, RTT * 3);
+    world.reply_after(fast, RTT);
+    world.query(unproven);
+    assert_eq!(world.fail(nodes[3]), None, "one failure evicts nobody");
+    assert_eq!(world.fail(nodes[3]), Some(Removal { removed: nodes[3], promoted: Some(fast) }));
+    world.check();
+}
+
+#[test]
+fn r_07_an_unproven_replacement_evicts_nobody_before_it_has_answered() {
+    let mut world = World::new(192, 192);
+    let nodes = world.fill(0);
+    let stranger = world.node(0);
+    assert_eq!(world.query(stranger), Fate::Cached);
+    assert_eq!(world.next_ping(), None, "no replacement is needed yet");
+    (0..3).for_each(|_| assert_eq!(world.fail(nodes[3]), None));
+    assert_eq!(world.next_ping(), Some(stranger), "now one is");
+    let removal = Some(Removal { removed: nodes[3], promoted: None });
+    assert_eq!(world.reply(stranger), Outcome { fate: Fate::Added, removal });
+    world.check();
+}
+
+#[test]
+fn r_08_questionable_nodes_are_pinged_oldest_first() {
+    let mut world = World::new(192, 192);
+    let mut nodes = world.fill(0);
+    world.pass(20 * MINUTE);
+    for &node in nodes.iter().rev() {
+        world.query(node);
+        world.pass(10 * MINUTE);
+    }
+    world.pass(20 * MINUTE);
+    nodes.reverse();
+    assert_eq!(world.answer_pings(), nodes);
+    assert_eq!(world.good(nodes[0].id).len(), 8);
+}
+
+#[test]
+fn r_08_a_failed_ping_is_retried_once_before_eviction() {
+    let mut world = World::new(192, 192);
+    world.fill(0);
+    let newcomer = world.node(0);
+    world.reply(newcomer);
+    world.pass(16 * MINUTE);
+    let dead = world.next_ping().unwrap();
+    assert_eq!(world.fail(dead), None);
+    let mut others = 0;
+    while let Some(contact) = world.next_ping() {
+        assert_ne!(contact, dead, "not at once");
+        world.reply(contact);
+        others += 1;
+    }
+    assert_eq!(others, 7);
+    world.pass(Duration::from_secs(10));
+    assert_eq!(world.next_ping(), Some(dead));
+    assert_eq!(world.fail(dead), Some(Removal { removed: dead, promoted: Some(newcomer) }));
+    assert_eq!(world.answer_pings(), [newcomer], "it was verified long ago");
+    world.check();
+}
+
+#[test]
+fn r_09_a_flood_of_newcomers_causes_one_ping_in_flight_per_bucket() {
+    let mut world = World::new(192, 192);
+    let nodes = world.fill(0);
+    world.pass(16 * MINUTE);
+    let mut pings = 0;
+    for _ in 0..10_000 {
+        let newcomer = world.node(0);
+        world.query(newcomer);
+        pings += usize::from(world.next_ping().is_some());
+    }
+    assert_eq!(pings, 1);
+    assert!(nodes.iter().all(|&node| world.table.contains(&world.main, node)));
+    for _ in 0..10_000 {
+        let newcomer = world.node(1);
+        world.query(newcomer);
+        pings += usize::from(world.next_ping().is_some());
+    }
+    assert_eq!(pings, 2, "neither in a bucket with room");
+    world.check();
+}
+
+#[test]
+fn r_10_a_bucket_is_fresh_after_an_answer_an_entry_or_a_replacement() {
+    let mut world = World::new(192, 192);
+    let nodes = world.fill(0);
+    let spare = world.node(0);
+    world.reply(spare);
+    let changed = |world: &World| world.now.secs().since(world.table.buckets[0].changed);
+    world.pass(MINUTE);
+    world.query(nodes[0]);
+    assert_eq!(changed(&world), 60, "a query proves nothing");
+    world.reply(nodes[0]);
+    assert_eq!(changed(&world), 0);
+    world.pass(MINUTE);
+    world.fail(nodes[1]);
+    assert_eq!(changed(&world), 60);
+    world.fail(nodes[1]);
+    assert_eq!(changed(&world), 0);
+}
+
+#[test]
+fn r_11_a_stale_bucket_is_refreshed_by_a_target_in_its_own_range() {
+    for main in [8, 64, 192, 400] {
+        let mut world = World::new(main, 192);
+        let depth = world.table.depth();
+        let deepest = depth.min(5) - 1;
+        let nodes = [world.node(0), world.node(deepest as u32)];
+        nodes.map(|node| world.reply(node));
+        assert_eq!(world.next_refresh(), None, "all is fresh");
+        let due = world.table.refresh_due().unwrap();
+        assert!(due > world.now && due <= world.now + 15 * MINUTE);
+        for _ in 0..10 {
+            world.pass(15 * MINUTE);
+            assert!(world.table.refresh_due().unwrap() <= world.now);
+            let targets: Vec<_> = core::iter::from_fn(|| world.next_refresh()).collect();
+            let buckets: Vec<_> = targets.iter().map(|id| world.table.bucket_of(id)).collect();
+            let expected: Vec<_> = (0..(deepest + 2).min(depth)).collect();
+            assert_eq!(buckets, expected, "each once, down to one behind the deepest");
+            assert!(world.table.refresh_due().unwrap() > world.now);
+        }
+    }
+}
+
+#[test]
+fn r_11_refreshes_of_the_last_bucket_reach_its_whole_range() {
+    let mut world = World::new(8, 0);
+    let node = world.node(3);
+    world.reply(node);
+    let mut halves = [0; 2];
+    for _ in 0..100 {
+        world.pass(15 * MINUTE);
+        let target = world.next_refresh().unwrap();
+        halves[usize::from(world.own.common_prefix_len(&target) > 0)] += 1;
+    }
+    assert!(halves.iter().all(|&count| count > 30), "{halves:?}");
+}
+
+#[test]
+fn r_13_restored_nodes_are_told_to_nobody_until_they_answer() {
+    let mut world = World::new(192, 192);
+    world.fill(0);
+    let exported = world.nodes();
+    assert_eq!(exported.len(), 8);
+    let now = world.now;
+    world.table.clear(now);
+    assert!(world.table.is_empty() && world.next_ping().is_none());
+    for &contact in &exported {
+        assert_eq!(world.query(contact), Fate::Cached);
+    }
+    assert_eq!(world.good(exported[0].id), []);
+    assert_eq!(world.answer_pings().len(), 8);
+    assert_eq!(world.nodes(), exported);
+}
+
+#[test]
+fn r_14_our_own_id_and_the_zero_id_are_never_kept() {
+    let mut world = World::new(192, 192);
+    for id in [world.own, NodeId::ZERO] {
+        let contact = world.host(id);
+        assert_eq!(world.reply(contact), Outcome::of(Fate::Ignored));
+        assert_eq!(world.query(contact), Fate::Ignored);
+    }
+    world.check();
+}
+
+#[test]
+fn b32_01_a_table_takes_nodes_of_its_own_family_only() {
+    let mut world = World::new(192, 192);
+    let id = world.node(0).id;
+    let contact = Contact { id, endpoint: Endpoint::v6([0x20; 16], 6881) };
+    assert_eq!(world.reply(contact), Outcome::of(Fate::Ignored));
+    assert_eq!(world.query(contact), Fate::Ignored);
+}
+
+#[test]
+fn r_15_an_address_holds_one_entry_and_the_older_stays() {
+    let mut world = World::new(192, 192);
+    let node = world.node(0);
+    world.reply(node);
+    let other_port = Contact { id: world.node(1).id, endpoint: with_port(node.endpoint, 7000) };
+    assert_eq!(world.reply(other_port), Outcome::of(Fate::Ignored));
+    assert_eq!(world.query(other_port), Fate::Ignored);
+    assert_eq!(world.nodes(), [node]);
+    (0..2).for_each(|_| assert_eq!(world.fail(node), None));
+    let removal = Some(Removal { removed: node, promoted: None });
+    assert_eq!(world.reply(other_port), Outcome { fate: Fate::Ignored, removal }, "a bad one yields");
+    assert_eq!(world.reply(other_port), Outcome::of(Fate::Added));
+    world.check();
+}
+
+#[test]
+fn r_15_a_subnet_gets_two_places_of_a_bucket_and_eight_of_the_table() {
+    let mut world = World::new(192, 192);
+    let mut fates = Vec::new();
+    for host in 0..15 {
+        let id = world.node(u32::from(host) / 3).id;
+        let contact = Contact { id, endpoint: Endpoint::v4([9, 9, 9, host], 6881) };
+        fates.push(if host % 2 == 0 { world.reply(contact).fate } else { world.query(contact) });
+    }
+    assert_eq!(fates.iter().filter(|&&fate| fate == Fate::Ignored).count(), 15 - 8);
+    assert_eq!(fates[2], Fate::Ignored);
+    assert_eq!(fates[12..], [Fate::Ignored; 3]);
+    world.check();
+}
+
+#[test]
+fn r_15_without_source_limits_one_host_may_run_many_nodes() {
+    let mut world = World::new(400, 192);
+    world.table = Table::new(Family::V4, world.own, 400, 192, false, world.now);
+    for port in 1..=100 {
+        let contact = Contact { id: world.node(0).id, endpoint: Endpoint::v4([127, 0, 0, 1], port) };
+        assert_eq!(world.reply(contact), Outcome::of(Fate::Added));
+    }
+    let moved = Contact { id: world.node(0).id, endpoint: Endpoint::v4([127, 0, 0, 1], 5) };
+    assert_eq!(world.reply(moved).fate, Fate::IdChanged, "an endpoint still holds one entry");
+}
+
+#[test]
+fn r_15_an_unproven_node_does_not_keep_the_true_holder_of_its_id_or_address_out() {
+    let mut world = World::new(192, 192);
+    let (first, second) = (world.node(0), world.node(0));
+    world.query(Contact { id: first.id, endpoint: second.endpoint });
+    assert_eq!(world.reply(first), Outcome::of(Fate::Added));
+    let id = world.node(1).id;
+    world.query(Contact { id, endpoint: with_port(second.endpoint, 9) });
+    assert_eq!(world.reply(second), Outcome::of(Fate::Added));
+    world.check();
+}
+
+#[test]
+fn r_16_an_address_that_answers_with_another_id_loses_its_entry_and_casts_doubt_on_its_bucket() {
+    let mut world = World::new(192, 192);
+    let nodes = world.fill(0);
+    world.pass(6 * MINUTE);
+    world.reply(nodes[1]);
+    assert_eq!(world.next_ping(), None);
+    let changed = Contact { id: world.node(3).id, endpoint: nodes[0].endpoint };
+    let removal = Some(Removal { removed: nodes[0], promoted: None });
+    assert_eq!(world.reply(changed), Outcome { fate: Fate::IdChanged, removal });
+    assert_eq!(world.table.len(), 7);
+    let mut doubted = world.answer_pings();
+    doubted.sort();
+    let mut expected = nodes[2..].to_vec();
+    expected.sort();
+    assert_eq!(doubted, expected, "all but the one that answered a moment ago");
+    assert_eq!(world.reply(changed), Outcome::of(Fate::Added));
+    world.check();
+}
+
+#[test]
+fn r_16_an_address_that_answers_with_our_own_id_loses_its_entry() {
+    let mut world = World::new(192, 192);
+    let node = world.node(0);
+    world.reply(node);
+    let fate = world.reply(Contact { id: world.own, endpoint: node.endpoint }).fate;
+    assert_eq!((fate, world.table.len()), (Fate::IdChanged, 0));
+}
+
+#[test]
+fn r_17_a_query_puts_nobody_into_a_bucket() {
+    let mut world = World::new(192, 192);
+    for bucket in 0..20 {
+        let node = world.node(bucket);
+        assert_eq!(world.query(node), Fate::Cached);
+        assert_eq!(world.query(node), Fate::Refreshed);
+    }
+    assert!(world.table.is_empty());
+    assert_eq!(world.answer_pings().len(), 20);
+    assert_eq!(world.table.len(), 20);
+    world.check();
+}
+
+#[test]
+fn r_18_neither_a_query_nor_an_answer_moves_a_known_id_to_a_new_address() {
+    let mut world = World::new(192, 192);
+    let node = world.node(0);
+    world.reply(node);
+    world.pass(10 * MINUTE);
+    let moved = Contact { endpoint: world.node(0).endpoint, ..node };
+    assert_eq!(world.query(moved), Fate::Ignored);
+    assert_eq!(world.reply(moved), Outcome::of(Fate::Ignored));
+    assert_eq!(world.query(Contact { endpoint: with_port(node.endpoint, 1), ..node }), Fate::Ignored);
+    world.pass(10 * MINUTE);
+    assert_eq!(world.nodes(), [node]);
+    assert_eq!(world.good(node.id), [], "and none of it counts as hearing from the node");
+}
+
+#[test]
+fn r_20_a_lost_ping_is_no_failure_and_is_not_repeated_at_once() {
+    let mut world = World::new(192, 192);
+    let node = world.node(0);
+    world.reply(node);
+    world.pass(15 * MINUTE);
+    for _ in 0..10 {
+        assert_eq!(world.next_ping(), Some(node));
+        world.lose_ping(node);
+        assert_eq!(world.next_ping(), None);
+        world.pass(MINUTE);
+    }
+    assert!(world.table.contains(&world.main, node));
+    assert_eq!(world.next_ping(), Some(node));
+    world.pass(MINUTE);
+    assert_eq!(world.next_ping(), Some(node), "a caller that forgets one does not block the bucket");
+    world.check();
+}
+
+#[test]
+fn r_21_an_unknown_querier_is_pinged_at_once_while_few_nodes_are_known_else_after_30_seconds() {
+    let mut world = World::new(192, 192);
+    for bucket in 0..3 {
+        world.fill(bucket);
+    }
+    let early = world.node(10);
+    world.query(early);
+    assert_eq!(world.next_ping(), Some(early));
+    world.reply(early);
+    world.fill(3);
+    let late = world.node(11);
+    world.query(late);
+    assert_eq!(world.next_ping(), None);
+    assert!(world.table.ping_due().unwrap() <= world.now + Duration::from_secs(30));
+    world.pass(Duration::from_secs(29));
+    world.query(late);
+    assert_eq!(world.next_ping(), None);
+    world.pass(Duration::from_secs(1));
+    assert_eq!(world.next_ping(), Some(late));
+}
+
+#[test]
+fn r_22_failing_nodes_are_pinged_at_doubling_intervals() {
+    let mut world = World::new(192, 192);
+    let node = world.node(0);
+    world.query(node);
+    assert_eq!(world.next_ping(), Some(node));
+    world.fail(node);
+    for minutes in [2, 4, 8, 16] {
+        assert_eq!(world.next_ping(), None);
+        assert!(world.table.ping_due().unwrap() > world.now);
+        world.pass(minutes * MINUTE - Duration::from_secs(1));
+        assert_eq!(world.next_ping(), None);
+        world.pass(Duration::from_secs(1));
+        assert_eq!(world.next_ping(), Some(node));
+        world.fail(node);
+    }
+    world.pass(100 * MINUTE);
+    assert_eq!(world.next_ping(), None, "it was given up");
+    assert_eq!(world.table.ping_due(), None);
+    world.check();
+}
+
+#[test]
+fn the_failures_of_a_wave_of_queries_count_no_ping_twice() {
+    let mut world = World::new(192, 192);
+    let node = world.node(0);
+    world.reply(node);
+    world.pass(15 * MINUTE);
+    assert_eq!(world.next_ping(), Some(node));
+    world.fail(node);
+    assert_eq!(world.table.iter(&world.main).next().unwrap().failures, 1);
+    world.fail(Contact { endpoint: with_port(node.endpoint, 9), ..node });
+    assert_eq!(world.table.iter(&world.main).next().unwrap().failures, 1, "another endpoint's failure");
+}
+
+#[test]
+fn a_full_bucket_prefers_nodes_spread_over_its_range_and_fast_ones() {
+    let mut world = World::new(192, 192);
+    let crowd: Vec<_> = (0..8).map(|_| world.node_in_part(0, 2)).collect();
+    for (&node, factor) in crowd.iter().zip(1..) {
+        world.reply_after(node, RTT * factor);
+    }
+    let elsewhere = world.node_in_part(0, 5);
+    let removal = Some(Removal { removed: crowd[7], promoted: None });
+    assert_eq!(world.reply_after(elsewhere, RTT * 9), Outcome { fate: Fate::Added, removal });
+
+    let hardly_faster = world.node_in_part(0, 2);
+    assert_eq!(world.reply_after(hardly_faster, RTT * 4).fate, Fate::Cached);
+    let much_faster = world.node_in_part(0, 2);
+    let removal = Some(Removal { removed: crowd[6], promoted: None });
+    assert_eq!(world.reply_after(much_faster, RTT * 3), Outcome { fate: Fate::Added, removal });
+    world.check();
+}
+
+#[test]
+fn a_node_known_for_an_hour_is_not_pushed_out_by_a_faster_newcomer() {
+    let mut world = World::new(192, 192);
+    let nodes = world.fill(0);
+    for _ in 0..7 {
+        world.pass(10 * MINUTE);
+        for &node in &nodes {
+            world.reply(node);
+        }
+    }
+    for part in 0..8 {
+        let newcomer = world.node_in_part(0, part);
+        assert_eq!(world.reply_after(newcomer, Duration::ZERO), Outcome::of(Fate::Cached));
+    }
+    world.check();
+}
+
+#[test]
+fn nodes_that_came_together_are_pinged_one_by_one_before_they_are_questionable() {
+    let mut world = World::new(400, 192);
+    let nodes: Vec<_> = (0..100).map(|_| world.node(0)).collect();
+    for &node in &nodes {
+        world.reply(node);
+    }
+    let mut most = 0;
+    for _ in 0..900 {
+        world.pass(Duration::from_secs(1));
+        most = most.max(world.answer_pings().len());
+        assert_eq!(world.good(nodes[0].id).len(), 8);
+    }
+    assert!(most < 10, "{most} at once");
+    assert!(world.table.iter(&world.main).all(|entry| entry.is_good(world.now)));
+}
+
+#[test]
+fn round_trip_times_are_smoothed_and_ages_told() {
+    let mut world = World::new(192, 192);
+    let node = world.node(0);
+    world.reply_after(node, RTT);
+    world.pass(MINUTE);
+    world.reply_after(node, RTT * 5);
+    world.pass(MINUTE);
+    let entry = world.table.iter(&world.main).next().unwrap();
+    assert_eq!((entry.id(), entry.endpoint()), (node.id, node.endpoint));
+    assert_eq!((entry.rtt(), entry.answered_ago(world.now)), (RTT * 2, MINUTE));
+}
+
+#[test]
+fn a_removed_node_is_gone_and_a_replacement_steps_in() {
+    let mut world = World::new(192, 192);
+    let nodes = world.fill(0);
+    let spare = world.node(0);
+    world.reply(spare);
+    let (table, mut slots, now) = world.slots();
+    let removal = table.remove(&mut slots, nodes[0], now);
+    assert_eq!(removal, Some(Removal { removed: nodes[0], promoted: Some(spare) }));
+    assert_eq!(table.remove(&mut slots, nodes[0], now), None);
+    world.check();
+}
+
+#[test]
+fn ids_that_differ_only_at_the_end_are_still_told_apart() {
+    let mut world = World::new(400, 192);
+    for last in 1..=100 {
+        let mut bytes = *world.own.as_bytes();
+        bytes[0] ^= 0x80;
+        bytes[19] = last;
+        let contact = world.host(NodeId::from_bytes(bytes));
+        world.reply(contact);
+    }
+    assert_eq!(world.table.len(), 100);
+    for node in world.nodes() {
+        let found: Vec<_> = world.good(node.id).iter().map(|contact| contact.id).collect();
+        assert_eq!(found, world.closest_by_force(node.id, Filter::Good, 8));
+    }
+}
+
+fn with_port(endpoint: Endpoint, port: u16) -> Endpoint {
+    Endpoint::v4(endpoint.as_v4().unwrap(), port)
+}
+
+/// One call of the table, with small numbers so that ids and addresses collide often.
+#[derive(Clone, Debug)]
+struct Step {
+    kind: u8,
+    bucket: u32,
+    id: u8,
+    host: u8,
+    millis: u16,
+    known: bool,
+}
+
+fn steps() -> impl Strategy<Value = Vec<Step>> {
+    let step = (0..12_u8, 0..6_u32, 0..40_u8, 0..60_u8, 0..2000_u16, any::<bool>());
+    let step = step.prop_map(|(kind, bucket, id, host, millis, known)| Step {
+        kind,
+        bucket,
+        id,
+        host,
+        millis,
+        known,
+    });
+    proptest::collection::vec(step, 0..400)
+}
+
+proptest! {
+    #[test]
+    fn a_table_keeps_its_promises_whatever_happens(steps in steps(), main in 0_usize..120, spares in 0_usize..60) {
+        let mut world = World::new(main, spares);
+        let mut in_flight = Vec::new();
+        for Step { kind, bucket, id, host, millis, known } in steps {
+            let filler = NodeId::from_bytes([id.wrapping_mul(67); 20]);
+            let ip = Ipv4Addr::new(5, 5, host / 4, host % 4).octets();
+            let mut contact = Contact { id: world.own.sibling(bucket, &filler), endpoint: Endpoint::v4(ip, 1 + u16::from(id % 2)) };
+            let nodes = world.nodes();
+            if known && !nodes.is_empty() {
+                contact = nodes[usize::from(id) % nodes.len()];
+            }
+            let before = nodes.len();
+            let changes = match kind {
+                0..=3 => {
+                    let Outcome { fate, removal } = world.reply_after(contact, Duration::from_millis(millis.into()));
+                    usize::from(fate == Fate::Added) as i64 - removal.map_or(0, |removal| 1 - i64::from(removal.promoted.is_some()))
+                }
+                4 | 5 => { world.query(contact); 0 }
+                6 | 7 => world.fail(contact).map_or(0, |removal| i64::from(removal.promoted.is_some()) - 1),
+                8 => { world.pass(Duration::from_millis(u64::from(millis) * 500)); 0 }
+                9 => {
+                    let (table, mut slots, now) = world.slots();
+                    table.remove(&mut slots, contact, now).map_or(0, |removal| i64::from(removal.promoted.is_some()) - 1)
+                }
+                10 => { in_flight.extend(world.next_ping()); 0 }
+                _ => match in_flight.pop() {
+                    Some(contact) if known => { world.lose_ping(contact); 0 }
+                    Some(contact) => world.fail(contact).map_or(0, |removal| i64::from(removal.promoted.is_some()) - 1),
+                    None => 0,
+                },
+            };
+            world.check();
+            prop_assert_eq!(world.table.len() as i64, before as i64 + changes, "events add up");
+            let found: Vec<_> = world.table.closest::<8>(&world.main, &filler, Filter::Good, world.now).iter().map(|entry| entry.id).collect();
+            prop_assert_eq!(found, world.closest_by_force(filler, Filter::Good, 8));
+        }
+        in_flight.extend(core::iter::from_fn(|| world.next_ping()).take(30));
+        prop_assert!(world.table.ping_due().is_none_or(|due| due > world.now));
+        while world.next_refresh().is_some() {}
+        prop_assert!(world.table.refresh_due().is_none_or(|due| due > world.now));
+        prop_assert_eq!(world.table.refresh_due().is_none(), world.table.is_empty());
+    }
+
+    /// At the instants announced, and only then, there is work, however long nothing else happens.
+    #[test]
+    fn due_times_are_neither_late_nor_idle(steps in steps()) {
+        let mut world = World::new(64, 64);
+        for Step { kind, bucket, id, host, .. } in steps.into_iter().take(60) {
+            let filler = NodeId::from_bytes([id.wrapping_mul(67); 20]);
+            let contact = Contact { id: world.own.sibling(bucket, &filler), endpoint: Endpoint::v4([6, host, id, 1], 1) };
+            if kind < 6 { world.reply(contact); } else { world.query(contact); }
+        }
+        let mut idle = 0;
+        for round in 0..300 {
+            while world.next_refresh().is_some() {}
+            let pings = core::iter::from_fn(|| world.next_ping()).take(100).collect::<Vec<_>>();
+            idle += usize::from(pings.is_empty());
+            for contact in pings {
+                if round % 3 == 0 { world.fail(contact); } else { world.reply(contact); }
+            }
+            while let Some(contact) = world.next_ping() { world.reply(contact); }
+            let Some(due) = world.table.ping_due() else { break };
+            prop_assert!(due > world.now);
+            world.now = due;
+        }
+        prop_assert!(idle < 150, "{} wake-ups for nothing", idle);
+        world.check();
+    }
+
+    #[test]
+    fn closest_is_exact(
+        seed in any::<[u8; 32]>(), main in 1_usize..450, nodes in 0_usize..400, clusters in 1_u32..24,
+        twin_bits in 20_u32..150,
+    ) {
+        let mut world = World::new(main, 0);
+        world.rng = Rng::new(seed);
+        for index in 0..nodes {
+            let bucket = (world.rng.u32() | 1 << (clusters - 1)).trailing_zeros();
+            let mut node = world.node(bucket);
+            if index % 5 == 0 && let Some(twin) = world.nodes().first() {
+                node.id = twin.id.sibling(twin_bits + index as u32 % 3, &node.id);
+            }
+            world.reply(node);
+            match world.rng.below(8) {
+                0 => _ = world.fail(node),
+                1 => (0..2).for_each(|_| _ = world.fail(node)),
+                2 => world.pass(Duration::from_secs(3)),
+                _ => {}
+            }
+        }
+        world.check();
+        for round in 0..30 {
+            let nodes = world.nodes();
+            let mut target = world.rng.id();
+            if round % 2 == 0 && !nodes.is_empty() {
+                let bits = world.rng.below(161) as u32;
+                target = nodes[world.rng.below(nodes.len())].id.sibling(bits, &target);
+            } else if round == 1 {
+                target = world.own;
+            }
+            let good = world.table.closest::<8>(&world.main, &target, Filter::Good, world.now);
+            let live = world.table.closest::<16>(&world.main, &target, Filter::Live, world.now);
+            let ids = |found: &[&Entry]| found.iter().map(|entry| entry.id).collect::<Vec<_>>();
+            prop_assert_eq!(ids(&good), world.closest_by_force(target, Filter::Good, 8));
+            prop_assert_eq!(ids(&live), world.closest_by_force(target, Filter::Live, 16));
+        }
+    }
+}

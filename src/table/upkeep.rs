@@ -6,7 +6,7 @@
 
 use core::time::Duration;
 
-use super::{BAD, Contact, Entry, NEVER, Place, QUESTIONABLE, Slots, Table};
+use super::{Contact, Entry, NEVER, Place, QUESTIONABLE, Slots, Table};
 use crate::id::NodeId;
 use crate::rng::Rng;
 use crate::time::{Instant, Secs};
@@ -141,7 +141,7 @@ impl Table {
         let needs_spare = !self.is_full(bucket) || main.iter().any(|entry| entry.failures > 0);
         let main = self.main(bucket).map(|index| {
             let entry = &slots.main[index];
-            let slack = if is_wanted && (1..BAD).contains(&entry.failures) {
+            let slack = if is_wanted && entry.failures > 0 {
                 remaining(RETRY, entry.tried, now)
             } else {
                 slack(entry, now)
