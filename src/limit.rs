@@ -320,3 +320,280 @@ fn low_half(endpoint: Endpoint) -> u64 {
     let [.., a, b, c, d, e, f, g, h] = *endpoint.ip_bytes();
     u64::from_le_bytes([a, b, c, d, e, f, g, h])
 }
+
+#[cfg(test)]
+mod tests {
+    use std::vec;
+    use std::vec::Vec;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::rng::Rng;
+
+    const CONTACTS: RateLimit = RateLimit { per_sec: 25, burst: 100 };
+
+    fn sources(rules: SourceRules) -> Sources {
+        Sources::new(rules, &mut Rng::new([5; 32]))
+    }
+
+    fn host(number: u32) -> Endpoint {
+        let [a, b, c, d] = number.to_be_bytes();
+        Endpoint::v4([a + 1, b, c, d], 6881)
+    }
+
+    fn ms(at: u64) -> Instant {
+        Instant::from_micros(at * 1000)
+    }
+
+    #[test]
+    fn a_rate_allows_its_burst_and_then_its_rate_without_drift() {
+        let mut rate = Rate::default();
+        let start = ms(7_000_000);
+        assert_eq!((0..200).filter(|_| rate.try_take(CONTACTS, start)).count(), 100);
+        assert_eq!(rate.available_at(CONTACTS, start), Some(start + Duration::from_millis(40)));
+        assert!(!rate.try_take(CONTACTS, start + Duration::from_millis(39)));
+        assert!(rate.try_take(CONTACTS, start + Duration::from_millis(40)));
+        // Asked at odd moments for nearly 100 s, where a third of a second is no whole number.
+        let odd = RateLimit { per_sec: 3, burst: 2 };
+        let mut rate = Rate::default();
+        assert_eq!((0..100_000).step_by(7).filter(|&at| rate.try_take(odd, ms(at))).count(), 2 + 299);
+        let mut rate = Rate::default();
+        let moments = (0..1_000_000).map(|at| Instant::from_micros(at * 100));
+        assert_eq!(moments.filter(|&at| rate.try_take(odd, at)).count(), 2 + 299);
+    }
+
+    #[test]
+    fn a_rate_survives_odd_limits_and_odd_times() {
+        let mut rate = Rate::default();
+        let none = RateLimit { per_sec: 0, burst: 0 };
+        assert!(!rate.try_take(none, ms(1)));
+        assert_eq!(rate.available_at(none, ms(1)), None);
+        let once = RateLimit { per_sec: 0, burst: 1 };
+        assert!(rate.try_take(once, ms(1)));
+        assert!(!rate.try_take(once, ms(1_000_000_000)));
+        assert_eq!(rate.available_at(once, ms(5)), None);
+        let mut rate = Rate::default();
+        let most = RateLimit { per_sec: u32::MAX, burst: u32::MAX };
+        assert!(rate.try_take(most, Instant::from_micros(u64::MAX)));
+        // An earlier time earns nothing and loses nothing.
+        let mut rate = Rate::default();
+        assert!(rate.try_take(RateLimit { per_sec: 1, burst: 1 }, ms(5000)));
+        assert!(!rate.try_take(RateLimit { per_sec: 1, burst: 1 }, ms(1)));
+        assert!(!rate.try_take(RateLimit { per_sec: 1, burst: 1 }, ms(5999)));
+        assert!(rate.try_take(RateLimit { per_sec: 1, burst: 1 }, ms(6000)));
+    }
+
+    proptest! {
+        /// What `available_at` promises holds, to the microsecond.
+        #[test]
+        fn a_rate_is_available_exactly_when_it_says(
+            steps in proptest::collection::vec(0_u64..100_000, 1..100),
+            per_sec in 1_u32..1000,
+            burst in 1_u32..10,
+        ) {
+            let limit = RateLimit { per_sec, burst };
+            let (mut rate, mut now) = (Rate::default(), ms(9));
+            for step in steps {
+                now = now + Duration::from_micros(step);
+                let at = rate.available_at(limit, now).unwrap();
+                let mut before = rate;
+                prop_assert_eq!(rate.try_take(limit, now), at == now);
+                if at > now {
+                    prop_assert!(!before.try_take(limit, at_micros(at, -1)));
+                    prop_assert!(before.try_take(limit, at));
+                }
+            }
+        }
+    }
+
+    fn at_micros(at: Instant, change: i64) -> Instant {
+        Instant::from_micros(at.as_micros().saturating_add_signed(change))
+    }
+
+    #[test]
+    fn a_source_may_ask_50_times_at_once_and_then_5_times_a_second() {
+        let (sources, mut slots) = (sources(SourceRules::default()), [Source::EMPTY; 64]);
+        let mut admitted = |from, at| sources.admit(&mut slots, from, ms(at)) != Admission::Limited;
+        assert_eq!((0..200).filter(|_| admitted(host(1), 1000)).count(), 50);
+        assert!(admitted(host(2), 1000));
+        assert!(!admitted(host(1), 1199));
+        assert!(admitted(host(1), 1200));
+        assert_eq!((1201..11_201).filter(|&at| admitted(host(1), at)).count(), 50);
+        // Another port is the same source.
+        assert!(!admitted(Endpoint::v4([1, 0, 0, 1], 7), 11_201));
+        assert_eq!((0..200).filter(|_| admitted(host(1), 60_000)).count(), 50);
+    }
+
+    #[test]
+    fn an_ipv6_64_is_one_source() {
+        let (sources, mut slots) = (sources(SourceRules::default()), [Source::EMPTY; 64]);
+        let admitted = (0..200).filter(|&last| {
+            let mut ip = [0x2a; 16];
+            ip[15] = last;
+            sources.admit(&mut slots, Endpoint::v6(ip, 1), ms(0)) != Admission::Limited
+        });
+        assert_eq!(admitted.count(), 50);
+    }
+
+    #[test]
+    fn without_source_limits_the_endpoint_is_the_source() {
+        let rules = SourceRules { by_endpoint: true, ..SourceRules::default() };
+        let (sources, mut slots) = (sources(rules), [Source::EMPTY; 1024]);
+        let mut sites = [Site::EMPTY; 1024];
+        for port in 1..100 {
+            let from = Endpoint::v4([127, 0, 0, 1], port);
+            assert_eq!(sources.admit(&mut slots, from, ms(0)), Admission::Unverified);
+            sources.charge(&mut sites, from, 100, 1000, ms(0));
+            assert!(sources.reply_budget(&sites, from, 100, ms(0)) >= 16 * 1024 - 4000);
+        }
+        sources.verify(&mut slots, Endpoint::v4([127, 0, 0, 1], 5), ms(0));
+        assert!(!sources.is_verified(&slots, Endpoint::v4([127, 0, 0, 1], 6), ms(0)));
+    }
+
+    #[test]
+    fn proof_of_address_lasts_15_minutes() {
+        let (sources, mut slots) = (sources(SourceRules::default()), [Source::EMPTY; 64]);
+        assert_eq!(sources.admit(&mut slots, host(1), ms(0)), Admission::Unverified);
+        assert!(!sources.is_verified(&slots, host(1), ms(0)));
+        sources.verify(&mut slots, host(1), ms(1000));
+        sources.verify(&mut slots, host(2), ms(1000));
+        assert!(sources.is_verified(&slots, host(2), ms(1000)));
+        assert_eq!(sources.admit(&mut slots, host(1), ms(900_999)), Admission::Verified);
+        assert_eq!(sources.admit(&mut slots, host(1), ms(901_000)), Admission::Unverified);
+        assert!(!sources.is_verified(&slots, host(2), ms(901_000)));
+    }
+
+    #[test]
+    fn a_site_draws_16_kib_a_minute_and_then_three_times_what_it_sends() {
+        let (sources, mut sites) = (sources(SourceRules::default()), [Site::EMPTY; 64]);
+        assert_eq!(sources.reply_budget(&sites, host(1), 100, ms(0)), 16 * 1024);
+        for number in 0..16 {
+            // All of one /24.
+            assert!(sources.reply_budget(&sites, host(number), 100, ms(0)) >= 1024);
+            sources.charge(&mut sites, host(number), 100, 1024, ms(0));
+        }
+        assert_eq!(sources.reply_budget(&sites, host(99), 100, ms(0)), 300);
+        assert_eq!(sources.reply_budget(&sites, host(99), 0, ms(0)), 0);
+        assert_eq!(sources.reply_budget(&sites, host(256), 100, ms(0)), 16 * 1024);
+        assert_eq!(sources.reply_budget(&sites, host(1), 100, ms(60_000)), 300);
+        assert_eq!(sources.reply_budget(&sites, host(1), 100, ms(80_000)), 16 * 1024);
+    }
+
+    #[test]
+    fn short_replies_use_up_no_allowance() {
+        let (sources, mut sites) = (sources(SourceRules::default()), [Site::EMPTY; 64]);
+        for _ in 0..1000 {
+            sources.charge(&mut sites, host(1), 100, 300, ms(0));
+        }
+        assert_eq!(sources.reply_budget(&sites, host(1), 100, ms(0)), 16 * 1024);
+        sources.charge(&mut sites, host(1), 100, 301, ms(0));
+        assert_eq!(sources.reply_budget(&sites, host(1), 100, ms(0)), 16 * 1024 - 301);
+    }
+
+    #[test]
+    fn an_ipv6_56_is_one_site() {
+        let (sources, mut sites) = (sources(SourceRules::default()), [Site::EMPTY; 64]);
+        let in_subnet = |subnet| {
+            let mut ip = [0x2a; 16];
+            ip[7] = subnet;
+            Endpoint::v6(ip, 1)
+        };
+        sources.charge(&mut sites, in_subnet(1), 1, 16 * 1024, ms(0));
+        assert_eq!(sources.reply_budget(&sites, in_subnet(2), 100, ms(0)), 300);
+        assert_eq!(sources.reply_budget(&sites, host(1), 100, ms(0)), 16 * 1024);
+    }
+
+    /// No minute, wherever it begins, sees more than the allowance.
+    #[test]
+    fn the_minute_has_no_seams() {
+        let (sources, mut sites) = (sources(SourceRules::default()), [Site::EMPTY; 4]);
+        let mut sent = Vec::new();
+        for at in (0..600_000).step_by(250) {
+            let budget = sources.reply_budget(&sites, host(1), 50, ms(at));
+            let reply = budget.min(700);
+            sources.charge(&mut sites, host(1), 50, reply, ms(at));
+            if reply > 150 {
+                sent.push((at, reply));
+            }
+            let in_a_minute = sent.iter().filter(|(then, _)| at - then < 60_000);
+            assert!(in_a_minute.map(|(_, reply)| reply).sum::<usize>() <= 16 * 1024);
+        }
+        // And over time the greater part of it can be used.
+        assert!(sent.iter().map(|(_, reply)| reply).sum::<usize>() > 7 * 16 * 1024);
+    }
+
+    #[test]
+    fn washing_the_table_with_forged_sites_frees_no_allowance() {
+        let (sources, mut sites) = (sources(SourceRules::default()), [Site::EMPTY; 16]);
+        let mut drawn = vec![0; 400];
+        let mut all = 0;
+        for round in 0..200 {
+            for (site, drawn) in drawn.iter_mut().enumerate() {
+                let victim = host(site as u32 * 256 + round);
+                let reply = sources.reply_budget(&sites, victim, 100, ms(0)).min(1000);
+                sources.charge(&mut sites, victim, 100, reply, ms(0));
+                if reply > 300 {
+                    *drawn += reply;
+                    all += reply;
+                }
+            }
+        }
+        assert!(drawn.iter().all(|&bytes| bytes <= 16 * 1024));
+        assert!(all <= sites.len() * 16 * 1024, "{all}");
+    }
+
+    #[test]
+    fn forged_sources_wash_out_no_more_than_one_verified_source_of_a_full_set() {
+        let (sources, mut slots) = (sources(SourceRules::default()), [Source::EMPTY; 64]);
+        for number in 0..64 {
+            sources.verify(&mut slots, host(number), ms(0));
+        }
+        let verified = |slots: &[Source]| {
+            (0..64).filter(|&number| sources.is_verified(slots, host(number), ms(1))).count()
+        };
+        let before = verified(&slots);
+        for number in 0..100_000 {
+            sources.admit(&mut slots, host(1_000_000 + number), ms(1));
+        }
+        let after = verified(&slots);
+        assert!(before - after <= 16 && after >= before * 3 / 4, "{before} {after}");
+    }
+
+    #[test]
+    fn a_flooding_source_stays_limited_while_others_wash_through() {
+        let (sources, mut slots) = (sources(SourceRules::default()), [Source::EMPTY; 64]);
+        let mut admitted = 0;
+        for number in 0..10_000 {
+            admitted += u32::from(sources.admit(&mut slots, host(1), ms(0)) != Admission::Limited);
+            sources.admit(&mut slots, host(1000 + number), ms(0));
+        }
+        // It may lose its place before it stands out, but not again and again.
+        assert!(admitted < 100, "{admitted}");
+    }
+
+    #[test]
+    fn without_slots_all_are_admitted_and_none_gets_more_than_three_times_its_query() {
+        let sources = sources(SourceRules::default());
+        for _ in 0..100 {
+            assert_eq!(sources.admit(&mut [], host(1), ms(0)), Admission::Unverified);
+        }
+        sources.verify(&mut [], host(1), ms(0));
+        assert!(!sources.is_verified(&[], host(1), ms(0)));
+        assert_eq!(sources.reply_budget(&[], host(1), 100, ms(0)), 300);
+        sources.charge(&mut [], host(1), 100, 1000, ms(0));
+        // Fewer slots than a set make a smaller set.
+        let mut one = [Source::EMPTY];
+        sources.verify(&mut one, host(1), ms(0));
+        assert_eq!(sources.admit(&mut one, host(1), ms(0)), Admission::Verified);
+        let mut three = [Site::EMPTY; 3];
+        sources.charge(&mut three, host(1), 100, 1000, ms(0));
+        assert_eq!(sources.reply_budget(&three, host(1), 100, ms(0)), 16 * 1024 - 1000);
+    }
+
+    #[test]
+    fn slots_and_metadata_are_small() {
+        assert!(size_of::<Source>() <= 32 && size_of::<Site>() <= 32);
+        assert!(size_of::<Sources>() + size_of::<Rate>() <= 96, "{}", size_of::<Sources>());
+    }
+}

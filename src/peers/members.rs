@@ -13,10 +13,19 @@ const CHUNK: usize = 4;
 
 /// A few peers of one swarm.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Chunk<const M: usize>([Peer<M>; CHUNK]);
+pub(crate) struct Chunk<const M: usize> {
+    /// The swarm that holds it, while it is taken.
+    owner: Ix,
+    peers: [Peer<M>; CHUNK],
+}
 
 impl<const M: usize> Chunk<M> {
-    pub(crate) const EMPTY: Self = Self([Peer { compact: [0; M], time_low: 0, rest: 0 }; CHUNK]);
+    pub(crate) const EMPTY: Self =
+        Self { owner: Ix::NONE, peers: [Peer { compact: [0; M], time_low: 0, rest: 0 }; CHUNK] };
+
+    pub(super) const fn owner(&self) -> Ix {
+        self.owner
+    }
 }
 
 /// A peer in `M` + 6 bytes. `M` is 6 or 18, the length of the compact form (BEP 5, BEP 32).
@@ -61,7 +70,7 @@ impl<const M: usize> Peer<M> {
     fn update(&mut self, compact: [u8; M], seed: bool, Stamp(time): Stamp) {
         self.compact = compact;
         self.time_low = time as u16;
-        self.rest = self.rest & (SEED - 1) | u32::from(seed) * SEED | (time >> 16) << 23;
+        self.rest = (self.rest & (SEED - 1)) | (u32::from(seed) * SEED) | ((time >> 16) << 23);
     }
 
     fn is_seed(&self) -> bool {
@@ -156,7 +165,7 @@ impl Members {
     pub(super) fn find<const M: usize>(&self, chunks: &[Slot<Chunk<M>>], key: &[u8]) -> Option<At> {
         let mut left = self.count();
         for chunk in self.chunks.iter(chunks) {
-            let peers = &chunks[chunk].0[..left.min(CHUNK)];
+            let peers = &chunks[chunk].peers[..left.min(CHUNK)];
             if let Some(index) = peers.iter().position(|peer| peer.compact.starts_with(key)) {
                 return Some(At { chunk, index });
             }
@@ -177,25 +186,27 @@ impl Members {
         self.places(chunks).map(|(_, peer)| peer)
     }
 
-    /// Adds a peer. `false` where that needs a chunk and none is free.
+    /// Adds a peer to the swarm at `owner`. `false` where that needs a chunk and none is free.
     pub(super) fn insert<const M: usize>(
         &mut self,
         chunks: &mut [Slot<Chunk<M>>],
         pool: &mut Pool,
+        owner: Ix,
         peer: Peer<M>,
         now: Stamp,
         rng: &mut Rng,
     ) -> bool {
         if self.is_packed() {
             let Some(ix) = pool.take(chunks) else { return false };
+            chunks[ix].owner = owner;
             self.chunks.push_back(chunks, ix);
         }
         self.count += 1;
         self.newest = now;
         let (at, last) =
             (self.nth(chunks, rng.below(self.count())), self.nth(chunks, usize::from(self.count) - 1));
-        chunks[last.chunk].0[last.index] = chunks[at.chunk].0[at.index];
-        chunks[at.chunk].0[at.index] = peer;
+        chunks[last.chunk].peers[last.index] = chunks[at.chunk].peers[at.index];
+        chunks[at.chunk].peers[at.index] = peer;
         true
     }
 
@@ -208,7 +219,7 @@ impl Members {
         seed: bool,
         now: Stamp,
     ) {
-        chunks[at.chunk].0[at.index].update(compact, seed, now);
+        chunks[at.chunk].peers[at.index].update(compact, seed, now);
         self.newest = now;
     }
 
@@ -221,7 +232,7 @@ impl Members {
         now: Stamp,
     ) -> Peer<M> {
         self.newest = now;
-        core::mem::replace(&mut chunks[at.chunk].0[at.index], peer)
+        core::mem::replace(&mut chunks[at.chunk].peers[at.index], peer)
     }
 
     /// Takes a peer out.
@@ -232,8 +243,8 @@ impl Members {
         at: At,
     ) -> Peer<M> {
         let last = self.nth(chunks, self.count() - 1);
-        let peer = chunks[at.chunk].0[at.index];
-        chunks[at.chunk].0[at.index] = chunks[last.chunk].0[last.index];
+        let peer = chunks[at.chunk].peers[at.index];
+        chunks[at.chunk].peers[at.index] = chunks[last.chunk].peers[last.index];
         self.count -= 1;
         if self.is_packed() {
             self.chunks.remove(chunks, last.chunk);
@@ -255,7 +266,7 @@ impl Members {
             && let Some(ix) = chunk
         {
             let index = kept % CHUNK;
-            if chunks[ix].0[index].is_live(now, ttl) {
+            if chunks[ix].peers[index].is_live(now, ttl) {
                 kept += 1;
                 if index + 1 == CHUNK {
                     chunk = self.chunks.next(chunks, ix);
@@ -286,7 +297,7 @@ impl Members {
         let start = if left > room { rng.below(left) } else { 0 };
         let At { mut chunk, mut index } = self.nth(chunks, start);
         while left > 0 {
-            let peers = &chunks[chunk].0[index..self.len_of(chunk)];
+            let peers = &chunks[chunk].peers[index..self.len_of(chunk)];
             for peer in peers.iter().take(left) {
                 if peer.is_live(now, ttl) && !(noseed && peer.is_seed()) {
                     out[written * M..][..M].copy_from_slice(&peer.compact);
@@ -301,6 +312,11 @@ impl Members {
             chunk = self.chunks.next(chunks, chunk).or(self.chunks.front()).unwrap_or(chunk);
         }
         written
+    }
+
+    #[cfg(test)]
+    pub(super) fn are_owned_by<const M: usize>(&self, chunks: &[Slot<Chunk<M>>], owner: Ix) -> bool {
+        self.chunks.iter(chunks).all(|ix| chunks[ix].owner == owner)
     }
 
     fn len_of(&self, chunk: Ix) -> usize {
@@ -329,7 +345,7 @@ impl Members {
         let indices = core::iter::successors(list.front(), move |&ix| list.next(chunks, ix));
         indices
             .flat_map(move |chunk| {
-                (0..CHUNK).map(move |index| (At { chunk, index }, &chunks[chunk].0[index]))
+                (0..CHUNK).map(move |index| (At { chunk, index }, &chunks[chunk].peers[index]))
             })
             .take(count)
     }

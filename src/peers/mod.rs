@@ -132,24 +132,30 @@ impl Swarm {
 /// The peer store.
 ///
 /// Caps bound what one source and one network can store. Against many sources there is fairness
-/// between swarms: when chunks run out, the largest of a few swarms gives up its oldest peers, and
-/// the announced swarm itself is among those few, so a flooded swarm turns over its own peers.
-/// When swarms run out, of a few the one with the fewest peers and the longest silence goes.
+/// between swarms. When chunks run out, a few are drawn at random and the largest of their swarms
+/// gives up its oldest peers, unless the announced swarm is as large: a flooded swarm turns over
+/// its own peers. When swarms run out, one with a single peer goes, the longest silent first, so
+/// new infohashes displace each other; only where all have more does the smallest of a few go.
 #[derive(Debug)]
 pub(crate) struct PeerStore {
     rules: PeerRules,
     key: Key,
     swarms: Pool,
-    /// The swarms in use, oldest first. None of them is empty.
+    /// The swarms in use, none of them empty. Those with a single peer come last, in the order of
+    /// their announces.
     used: List,
-    /// The swarm to look at next, when looking for expired peers or for room.
+    /// The first swarm with a single peer.
+    singles: Ix,
+    /// The swarm to sweep next.
     hand: Ix,
     chunks: [Pool; 2],
     peers: [u32; 2],
     sweep_due: Instant,
 }
 
-/// Swarms looked at to make room, or in one step of a sweep.
+/// Swarms compared when room must be made.
+const CANDIDATES: usize = 16;
+/// Swarms looked at in one step of a sweep.
 const STEP_SWARMS: usize = 16;
 /// A sweep looks no further once it has seen so many peers.
 const STEP_PEERS: usize = 1000;
@@ -162,7 +168,8 @@ impl PeerStore {
             rules,
             key: Key::new(rng),
             swarms: Pool::default(),
-            used: List::default(),
+            used: List::EMPTY,
+            singles: Ix::NONE,
             hand: Ix::NONE,
             chunks: [Pool::default(); 2],
             peers: [0; 2],
@@ -266,15 +273,10 @@ impl PeerStore {
     /// peers are never returned.
     pub(crate) fn sweep(&mut self, slots: &mut PeerSlotsMut<'_>, now: Instant) {
         let swarms = self.used.len() as u64;
-        let (mut seen, mut peers) = (0, 0);
-        while seen < STEP_SWARMS.min(swarms as usize) && peers < STEP_PEERS {
-            let Some(ix) = self.turn_hand(slots.swarms) else { break };
-            seen += 1;
-            peers += slots.swarms[ix].peers();
-            self.purge(slots, ix, (Stamp::at(now), self.rules.ttl_secs));
-        }
+        let kept = self.sweep_step(slots, Stamp::at(now));
+        // Where everything is gone already there is more to find, so the next step comes soon.
         let round = u64::from(self.rules.ttl_secs) * 1_000_000 / SWEEPS_PER_LIFE;
-        let pause = round.saturating_mul(seen as u64) / swarms.max(1);
+        let pause = round.saturating_mul(kept) / swarms.max(1);
         self.sweep_due = now + Duration::from_micros(pause.max(1000));
     }
 
@@ -282,7 +284,8 @@ impl PeerStore {
     pub(crate) fn clear(&mut self, slots: &mut PeerSlotsMut<'_>) {
         slots.swarms.iter_mut().for_each(|slot| *slot = Slot::new(Swarm::EMPTY));
         slots.counters.fill(0);
-        (self.swarms, self.used, self.hand) = (Pool::default(), List::default(), Ix::NONE);
+        (self.swarms, self.used) = (Pool::default(), List::EMPTY);
+        (self.singles, self.hand) = (Ix::NONE, Ix::NONE);
         (self.chunks, self.peers) = ([Pool::default(); 2], [0; 2]);
     }
 
@@ -306,6 +309,8 @@ impl PeerStore {
             if let Some(at) = members.find(Chunk::<M>::of(slots), key) {
                 members.refresh(Chunk::<M>::of(slots), at, compact, seed, now);
                 slots.swarms[ix].members[family] = members;
+                let peers = slots.swarms[ix].peers();
+                self.settle(slots.swarms, ix, peers);
                 return Ok(Announced::Refreshed);
             }
         }
@@ -321,7 +326,8 @@ impl PeerStore {
         let mut members = slots.swarms[ix].members[family];
         match room {
             Room::Chunk => {
-                let is_in = members.insert(Chunk::<M>::of(slots), &mut self.chunks[family], peer, now, rng);
+                let (chunks, pool) = (Chunk::<M>::of(slots), &mut self.chunks[family]);
+                let is_in = members.insert(chunks, pool, ix, peer, now, rng);
                 debug_assert!(is_in);
                 self.peers[family] += 1;
             }
@@ -332,7 +338,9 @@ impl PeerStore {
                 }
             }
         }
+        let before = slots.swarms[ix].peers();
         slots.swarms[ix].members[family] = members;
+        self.settle(slots.swarms, ix, before);
         if !self.rules.by_endpoint {
             caps::add(self.key, slots.counters, endpoint);
         }
@@ -366,38 +374,52 @@ impl PeerStore {
         if is_new && self.swarms.is_full(slots.swarms) {
             self.evict_swarm(slots, now, rng);
         }
+        if self.lacks_chunk::<M>(slots, infohash) {
+            // That may remove what expired of this very swarm.
+            self.sweep_step(slots, now);
+        }
         let own = self.members_of(slots.swarms, infohash, family);
         if own.count() >= usize::from(self.rules.per_swarm) {
             return Ok(Room::OwnOldest);
         }
-        if !own.is_packed() || !self.chunks[family].is_full(Chunk::<M>::of(slots)) {
-            return Ok(Room::Chunk);
-        }
-        let largest = self.survey(slots, now, rng, |swarm| {
-            let chunks = swarm.members[family].chunks();
-            (chunks > 0).then_some(chunks)
-        });
-        // The survey removes what expired, perhaps of this very swarm.
-        let own = self.members_of(slots.swarms, infohash, family);
-        if !own.is_packed() || !self.chunks[family].is_full(Chunk::<M>::of(slots)) {
-            return Ok(Room::Chunk);
-        }
-        match largest {
-            Some(ix) if slots.swarms[ix].members[family].chunks() > own.chunks() => {
-                self.evict_chunk::<M>(slots, ix, now);
-                Ok(Room::Chunk)
+        if self.lacks_chunk::<M>(slots, infohash) {
+            let largest = (0..CANDIDATES)
+                .map(|_| {
+                    let chunks = Chunk::<M>::of(slots);
+                    let owner = chunks[Ix::new(rng.below(chunks.len()))].owner();
+                    (slots.swarms[owner].members[family].chunks(), owner)
+                })
+                .max_by_key(|&(chunks, _)| chunks);
+            let Some((chunks, largest)) = largest else { return Err(Refusal::Full) };
+            if own.chunks() >= chunks {
+                return Ok(Room::OwnOldest);
             }
-            _ if own.count() > 0 => Ok(Room::OwnOldest),
-            _ => Err(Refusal::Full),
+            self.evict_chunk::<M>(slots, largest, now);
         }
+        Ok(Room::Chunk)
+    }
+
+    /// Whether one more peer needs one more chunk than there is.
+    fn lacks_chunk<const M: usize>(&self, slots: &mut PeerSlotsMut<'_>, infohash: &InfoHash) -> bool
+    where
+        Chunk<M>: Shelf,
+    {
+        let family = Chunk::<M>::FAMILY.index();
+        self.chunks[family].is_full(Chunk::<M>::of(slots))
+            && self.members_of(slots.swarms, infohash, family).is_packed()
     }
 
     fn evict_swarm(&mut self, slots: &mut PeerSlotsMut<'_>, now: Stamp, rng: &mut Rng) {
-        let least = self
-            .survey(slots, now, rng, |swarm| Some((core::cmp::Reverse(swarm.peers()), swarm.idle_secs(now))));
-        if let Some(ix) = least
-            && self.swarms.is_full(slots.swarms)
-        {
+        self.sweep_step(slots, now);
+        if !self.swarms.is_full(slots.swarms) {
+            return;
+        }
+        let swarms = &*slots.swarms;
+        let least = self.singles.some().or_else(|| {
+            let drawn = (0..CANDIDATES).map(|_| Ix::new(rng.below(swarms.len())));
+            drawn.min_by_key(|&ix| (swarms[ix].peers(), u32::MAX - swarms[ix].idle_secs(now)))
+        });
+        if let Some(ix) = least {
             self.purge(slots, ix, (now, 0));
         }
     }
@@ -416,39 +438,23 @@ impl PeerStore {
             self.peers[family] -= 1;
             self.uncount(slots, gone.endpoint());
         }
+        let before = slots.swarms[ix].peers();
         slots.swarms[ix].members[family] = members;
-        self.drop_if_empty(slots.swarms, ix);
+        self.settle(slots.swarms, ix, before);
     }
 
-    /// Looks at the next few swarms, removes what expired there, and returns the one that `score`
-    /// ranks highest.
-    fn survey<S: Ord>(
-        &mut self,
-        slots: &mut PeerSlotsMut<'_>,
-        now: Stamp,
-        rng: &mut Rng,
-        score: impl Fn(&Swarm) -> Option<S>,
-    ) -> Option<Ix> {
-        // A random start, so that nobody can settle who is looked at together.
-        for _ in 0..rng.below(self.used.len().min(STEP_SWARMS)) {
-            self.turn_hand(slots.swarms);
-        }
-        let mut best: Option<(S, Ix)> = None;
-        for seen in 0..self.used.len().min(4 * STEP_SWARMS) {
-            if seen >= STEP_SWARMS && best.is_some() {
+    /// Removes what expired from the next few swarms. Returns how many of them are left.
+    fn sweep_step(&mut self, slots: &mut PeerSlotsMut<'_>, now: Stamp) -> u64 {
+        let (mut kept, mut peers) = (0, 0);
+        for _ in 0..self.used.len().min(STEP_SWARMS) {
+            let Some(ix) = self.turn_hand(slots.swarms) else { break };
+            peers += slots.swarms[ix].peers();
+            kept += u64::from(self.purge(slots, ix, (now, self.rules.ttl_secs)));
+            if peers >= STEP_PEERS {
                 break;
             }
-            let Some(ix) = self.turn_hand(slots.swarms) else { break };
-            if !self.purge(slots, ix, (now, self.rules.ttl_secs)) {
-                continue;
-            }
-            if let Some(score) = score(&slots.swarms[ix])
-                && best.as_ref().is_none_or(|(highest, _)| score > *highest)
-            {
-                best = Some((score, ix));
-            }
         }
-        best.map(|(_, ix)| ix)
+        kept
     }
 
     /// The swarm to look at next.
@@ -460,9 +466,14 @@ impl PeerStore {
 
     /// Removes the peers of a swarm that are `ttl` old or older. Returns whether it still exists.
     fn purge(&mut self, slots: &mut PeerSlotsMut<'_>, ix: Ix, life: (Stamp, u32)) -> bool {
+        let before = slots.swarms[ix].peers();
         self.purge_in::<6>(slots, ix, life);
         self.purge_in::<18>(slots, ix, life);
-        self.drop_if_empty(slots.swarms, ix)
+        let after = slots.swarms[ix].peers();
+        if after < before {
+            self.settle(slots.swarms, ix, before);
+        }
+        after > 0
     }
 
     fn purge_in<const M: usize>(&mut self, slots: &mut PeerSlotsMut<'_>, ix: Ix, life: (Stamp, u32))
@@ -504,22 +515,44 @@ impl PeerStore {
 
     fn add_swarm(&mut self, swarms: &mut [Slot<Swarm>], infohash: &InfoHash) -> Option<Ix> {
         let ix = self.swarms.take(swarms)?;
-        self.used.push_back(swarms, ix);
         let chain = self.chain_of(swarms, infohash);
         let next_in_chain = core::mem::replace(&mut swarms[chain].value.chain, ix);
         let swarm = &mut swarms[ix];
         *swarm = Swarm { infohash: *infohash, next_in_chain, chain: swarm.chain, ..Swarm::EMPTY };
+        self.link(swarms, ix);
         Some(ix)
     }
 
-    /// Frees a swarm without peers. Returns whether it has some.
-    fn drop_if_empty(&mut self, swarms: &mut [Slot<Swarm>], ix: Ix) -> bool {
-        if swarms[ix].peers() > 0 {
-            return true;
+    /// Gives a swarm whose peers changed its place among the others, or frees it where none are left.
+    fn settle(&mut self, swarms: &mut [Slot<Swarm>], ix: Ix, peers_before: usize) {
+        if peers_before > 1 && swarms[ix].peers() > 1 {
+            return;
         }
         if self.hand == ix {
             self.turn_hand(swarms);
         }
+        if self.singles == ix {
+            self.singles = self.used.next(swarms, ix).unwrap_or(Ix::NONE);
+        }
+        self.used.remove(swarms, ix);
+        if swarms[ix].peers() > 0 {
+            self.link(swarms, ix);
+        } else {
+            self.unchain(swarms, ix);
+            self.swarms.give(swarms, ix);
+        }
+    }
+
+    fn link(&mut self, swarms: &mut [Slot<Swarm>], ix: Ix) {
+        if swarms[ix].peers() > 1 {
+            self.used.push_front(swarms, ix);
+        } else {
+            self.used.push_back(swarms, ix);
+            self.singles = self.singles.some().unwrap_or(ix);
+        }
+    }
+
+    fn unchain(&self, swarms: &mut [Slot<Swarm>], ix: Ix) {
         let (chain, next) = (self.chain_of(swarms, &swarms[ix].infohash), swarms[ix].next_in_chain);
         let mut link = &mut swarms[chain].value.chain;
         while *link != ix {
@@ -527,9 +560,6 @@ impl PeerStore {
             link = &mut swarms[before].next_in_chain;
         }
         *link = next;
-        self.used.remove(swarms, ix);
-        self.swarms.give(swarms, ix);
-        false
     }
 }
 
