@@ -115,13 +115,14 @@ pub(crate) enum Admission {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sources {
     rules: SourceRules,
-    query_cost: Duration,
+    /// Microseconds of a source's rate that one query uses up.
+    query_cost: u64,
     key: Key,
 }
 
 impl Sources {
     pub(crate) fn new(rules: SourceRules, rng: &mut Rng) -> Self {
-        let query_cost = Duration::from_micros(TOKEN / u64::from(rules.queries.per_sec.max(1)));
+        let query_cost = TOKEN / u64::from(rules.queries.per_sec.max(1));
         Self { rules, query_cost, key: Key::new(rng) }
     }
 
@@ -134,11 +135,12 @@ impl Sources {
         if source.tag != tag {
             *source = Source { tag, ..Source::EMPTY };
         }
-        let busy_until = source.busy_until.max(now) + self.query_cost;
-        if busy_until - now > self.query_cost * self.rules.queries.burst {
+        let now_micros = now.as_micros();
+        let busy_until = source.busy_until.as_micros().max(now_micros).saturating_add(self.query_cost);
+        if busy_until - now_micros > self.query_cost.saturating_mul(self.rules.queries.burst.into()) {
             return Admission::Limited;
         }
-        source.busy_until = busy_until;
+        source.busy_until = Instant::from_micros(busy_until);
         if now < source.verified_until { Admission::Verified } else { Admission::Unverified }
     }
 
@@ -170,9 +172,9 @@ impl Sources {
         let set = &sites[set];
         let drawn = match set.iter().find(|site| site.tag == tag) {
             Some(site) => site.drawn(now),
-            None => set.iter().map(|site| site.drawn(now)).min().unwrap_or(u32::MAX),
+            None => set.iter().map(|site| site.drawn(now)).min().unwrap_or(u64::MAX),
         };
-        let rest = self.rules.site_bytes.saturating_sub(drawn) as usize;
+        let rest = u64::from(self.rules.site_bytes).saturating_sub(drawn) as usize;
         rest.max(ALWAYS_ALLOWED * query_len)
     }
 
@@ -190,31 +192,36 @@ impl Sources {
             return;
         }
         let tag = self.site_tag(to);
-        if let Some(site) = claim(sites, tag, |site| u64::from(site.drawn(now))) {
+        if let Some(site) = claim(sites, tag, |site| site.drawn(now)) {
             site.tag = tag;
             site.draw(reply_len, now);
         }
     }
 
     fn source_tag(&self, from: Endpoint) -> u64 {
-        if self.rules.by_endpoint {
-            self.endpoint_tag(from)
-        } else {
-            let low = if from.as_v4().is_some() { low_half(from) } else { 0 };
-            self.key.hash(high_half(from), low, 0).max(1)
+        match from.as_v4() {
+            _ if self.rules.by_endpoint => self.endpoint_tag(from),
+            Some(ip) => self.tag(u32::from_be_bytes(ip).into(), 0),
+            None => self.tag(from.subnet(), 1),
         }
     }
 
     fn site_tag(&self, to: Endpoint) -> u64 {
-        if self.rules.by_endpoint {
-            self.endpoint_tag(to)
-        } else {
-            self.key.hash(to.site(), 0, u32::from(to.as_v4().is_some())).max(1)
+        match to.as_v4() {
+            _ if self.rules.by_endpoint => self.endpoint_tag(to),
+            Some(ip) => self.tag((u32::from_be_bytes(ip) >> 8).into(), 2),
+            None => self.tag(to.site(), 3),
         }
     }
 
+    fn tag(&self, network: u64, kind: u32) -> u64 {
+        self.key.hash(network, 0, kind).max(1)
+    }
+
     fn endpoint_tag(&self, endpoint: Endpoint) -> u64 {
-        self.key.hash(high_half(endpoint), low_half(endpoint), endpoint.port().into()).max(1)
+        let [head @ .., a, b, c, d, e, f, g, h] = *endpoint.ip_bytes();
+        let (high, low) = (u64::from_le_bytes(head), u64::from_le_bytes([a, b, c, d, e, f, g, h]));
+        self.key.hash(high, low, endpoint.port().into()).max(1)
     }
 }
 
@@ -255,9 +262,12 @@ const TICKS: usize = 4;
 impl Site {
     pub(crate) const EMPTY: Self = Self { tag: 0, tick: 0, bytes: [0; TICKS] };
 
-    fn drawn(&self, now: Instant) -> u32 {
+    fn drawn(&self, now: Instant) -> u64 {
         let past = tick(now).wrapping_sub(self.tick) as usize;
-        self.bytes.iter().take(TICKS.saturating_sub(past)).fold(0, |sum, &bytes| sum.saturating_add(bytes))
+        if past >= TICKS {
+            return 0;
+        }
+        self.bytes[..TICKS - past].iter().map(|&bytes| u64::from(bytes)).sum()
     }
 
     fn draw(&mut self, bytes: usize, now: Instant) {
@@ -309,16 +319,6 @@ fn set_of(len: usize, tag: u64) -> core::ops::Range<usize> {
     let sets = (len / WAYS).max(1);
     let start = reduce((tag >> 32) as u32, sets) * WAYS;
     start..(start + WAYS).min(len)
-}
-
-fn high_half(endpoint: Endpoint) -> u64 {
-    let [a, b, c, d, e, f, g, h, ..] = *endpoint.ip_bytes();
-    u64::from_le_bytes([a, b, c, d, e, f, g, h])
-}
-
-fn low_half(endpoint: Endpoint) -> u64 {
-    let [.., a, b, c, d, e, f, g, h] = *endpoint.ip_bytes();
-    u64::from_le_bytes([a, b, c, d, e, f, g, h])
 }
 
 #[cfg(test)]

@@ -39,7 +39,6 @@ pub(super) struct Peer<const M: usize> {
 }
 
 const SEED: u32 = 1 << 22;
-const TIME_BITS: u32 = 25;
 const INDEX_MASK: u32 = 0x7ff;
 
 impl<const M: usize> Peer<M> {
@@ -64,7 +63,7 @@ impl<const M: usize> Peer<M> {
     }
 
     pub(super) fn is_live(&self, now: Stamp, ttl: u32) -> bool {
-        now.since(self.time()) < ttl
+        now.is_within(ttl, self.time())
     }
 
     fn update(&mut self, compact: [u8; M], seed: bool, Stamp(time): Stamp) {
@@ -101,19 +100,28 @@ fn filter_indices(ip: &[u8]) -> [u16; 2] {
     [u16::from_le_bytes([a, b]) % 2048, u16::from_le_bytes([c, d]) % 2048]
 }
 
+const TIME_BITS: u32 = 25;
+const TIME_MASK: u32 = (1 << TIME_BITS) - 1;
+const HALF: u32 = 1 << (TIME_BITS - 1);
+
 /// Seconds modulo 2^25: ages up to half a year are told right.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Stamp(u32);
 
 impl Stamp {
     pub(super) const fn at(now: Instant) -> Self {
-        Self((now.as_micros() / 1_000_000) as u32 & ((1 << TIME_BITS) - 1))
+        Self((now.as_micros() / 1_000_000) as u32 & TIME_MASK)
     }
 
     /// Seconds since `then`; zero where `then` is later.
     pub(super) const fn since(self, then: Self) -> u32 {
-        let age = self.0.wrapping_sub(then.0) & ((1 << TIME_BITS) - 1);
-        if age >> (TIME_BITS - 1) != 0 { 0 } else { age }
+        let age = self.0.wrapping_sub(then.0) & TIME_MASK;
+        if age >= HALF { 0 } else { age }
+    }
+
+    /// Whether `since(then)` is less than `ttl`, in one comparison.
+    const fn is_within(self, ttl: u32, then: Self) -> bool {
+        self.0.wrapping_sub(then.0).wrapping_add(HALF) & TIME_MASK < HALF.saturating_add(ttl)
     }
 }
 
@@ -161,12 +169,20 @@ impl Members {
         self.newest
     }
 
-    /// The peer that starts with `key`, an address with or without its port.
-    pub(super) fn find<const M: usize>(&self, chunks: &[Slot<Chunk<M>>], key: &[u8]) -> Option<At> {
+    /// The peer with this address, and with this port too where `by_port`.
+    pub(super) fn find<const M: usize>(
+        &self,
+        chunks: &[Slot<Chunk<M>>],
+        compact: &[u8; M],
+        by_port: bool,
+    ) -> Option<At> {
+        let is_same = |peer: &Peer<M>| {
+            peer.compact[..M - 2] == compact[..M - 2] && (!by_port || peer.compact == *compact)
+        };
         let mut left = self.count();
         for chunk in self.chunks.iter(chunks) {
             let peers = &chunks[chunk].peers[..left.min(CHUNK)];
-            if let Some(index) = peers.iter().position(|peer| peer.compact.starts_with(key)) {
+            if let Some(index) = peers.iter().position(is_same) {
                 return Some(At { chunk, index });
             }
             left -= peers.len();
@@ -175,15 +191,28 @@ impl Members {
     }
 
     pub(super) fn oldest<const M: usize>(&self, chunks: &[Slot<Chunk<M>>], now: Stamp) -> Option<At> {
-        let age = |(_, peer): &(At, &Peer<M>)| now.since(peer.time());
-        self.places(chunks).max_by_key(age).map(|(at, _)| at)
+        let (mut oldest, mut left) = (None, self.count());
+        for chunk in self.chunks.iter(chunks) {
+            let peers = &chunks[chunk].peers[..left.min(CHUNK)];
+            for (index, peer) in peers.iter().enumerate() {
+                let age = now.since(peer.time());
+                if oldest.is_none_or(|(oldest, _)| age > oldest) {
+                    oldest = Some((age, At { chunk, index }));
+                }
+            }
+            left -= peers.len();
+        }
+        oldest.map(|(_, at)| at)
     }
 
     pub(super) fn iter<'a, const M: usize>(
         &self,
         chunks: &'a [Slot<Chunk<M>>],
     ) -> impl Iterator<Item = &'a Peer<M>> + use<'a, M> {
-        self.places(chunks).map(|(_, peer)| peer)
+        let (list, count) = (self.chunks, self.count());
+        core::iter::successors(list.front(), move |&ix| list.next(chunks, ix))
+            .flat_map(|ix| &chunks[ix].peers)
+            .take(count)
     }
 
     /// Adds a peer to the swarm at `owner`. `false` where that needs a chunk and none is free.
@@ -289,29 +318,28 @@ impl Members {
         out: &mut [u8],
     ) -> usize {
         let room = out.len() / M;
-        let (mut written, mut left) = (0, self.count());
+        let mut left = self.count();
         if left == 0 || room == 0 {
             return 0;
         }
-        // All of a swarm that fits goes in its own order.
+        let unwanted = if noseed { SEED } else { 0 };
+        let mut entries = out.as_chunks_mut::<M>().0.iter_mut();
+        // Where all fit, any start will do.
         let start = if left > room { rng.below(left) } else { 0 };
         let At { mut chunk, mut index } = self.nth(chunks, start);
         while left > 0 {
             let peers = &chunks[chunk].peers[index..self.len_of(chunk)];
             for peer in peers.iter().take(left) {
-                if peer.is_live(now, ttl) && !(noseed && peer.is_seed()) {
-                    out[written * M..][..M].copy_from_slice(&peer.compact);
-                    written += 1;
-                    if written == room {
-                        return written;
-                    }
+                if peer.is_live(now, ttl) && peer.rest & unwanted == 0 {
+                    let Some(entry) = entries.next() else { return room };
+                    *entry = peer.compact;
                 }
             }
             left -= peers.len().min(left);
             index = 0;
             chunk = self.chunks.next(chunks, chunk).or(self.chunks.front()).unwrap_or(chunk);
         }
-        written
+        room - entries.len()
     }
 
     #[cfg(test)]
@@ -335,19 +363,6 @@ impl Members {
             (0..back_hops).fold(back, |ix, _| self.chunks.prev(chunks, ix?))
         };
         At { chunk: chunk.unwrap_or(Ix::NONE), index }
-    }
-
-    fn places<'a, const M: usize>(
-        &self,
-        chunks: &'a [Slot<Chunk<M>>],
-    ) -> impl Iterator<Item = (At, &'a Peer<M>)> + use<'a, M> {
-        let (list, count) = (self.chunks, self.count());
-        let indices = core::iter::successors(list.front(), move |&ix| list.next(chunks, ix));
-        indices
-            .flat_map(move |chunk| {
-                (0..CHUNK).map(move |index| (At { chunk, index }, &chunks[chunk].peers[index]))
-            })
-            .take(count)
     }
 }
 

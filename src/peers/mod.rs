@@ -303,10 +303,9 @@ impl PeerStore {
     {
         let family = Chunk::<M>::FAMILY.index();
         let compact = compact::<M>(endpoint);
-        let key = if self.rules.by_endpoint { &compact[..] } else { &compact[..M - 2] };
         if let Some(ix) = self.find(slots.swarms, infohash) {
             let mut members = slots.swarms[ix].members[family];
-            if let Some(at) = members.find(Chunk::<M>::of(slots), key) {
+            if let Some(at) = members.find(Chunk::<M>::of(slots), &compact, self.rules.by_endpoint) {
                 members.refresh(Chunk::<M>::of(slots), at, compact, seed, now);
                 slots.swarms[ix].members[family] = members;
                 let peers = slots.swarms[ix].peers();
