@@ -337,7 +337,7 @@ impl Members {
             }
             left -= peers.len().min(left);
             index = 0;
-            chunk = self.chunks.next(chunks, chunk).or(self.chunks.front()).unwrap_or(chunk);
+            chunk = self.chunks.next(chunks, chunk).or_else(|| self.chunks.front()).unwrap_or(chunk);
         }
         room - entries.len()
     }

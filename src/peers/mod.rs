@@ -458,7 +458,7 @@ impl PeerStore {
 
     /// The swarm to look at next.
     fn turn_hand(&mut self, swarms: &[Slot<Swarm>]) -> Option<Ix> {
-        let ix = self.hand.some().or(self.used.front())?;
+        let ix = self.hand.some().or_else(|| self.used.front())?;
         self.hand = self.used.next(swarms, ix).unwrap_or(Ix::NONE);
         Some(ix)
     }
