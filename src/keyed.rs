@@ -63,7 +63,8 @@ mod tests {
     fn patterned_keys_spread_evenly_over_every_part_of_the_hash() {
         for seed in 0..4 {
             let key = Key::new(&mut Rng::new([seed; 32]));
-            let patterns: [fn(u64) -> (u64, u64, u32); 4] =
+            type Pattern = fn(u64) -> (u64, u64, u32);
+            let patterns: [Pattern; 4] =
                 [|i| (i, 0, 0), |i| (i << 52, 0, 0), |i| (0, i << 20, 0), |i| (0, 0, i as u32)];
             for pattern in patterns {
                 let hashes: Vec<u64> = (0..4096)

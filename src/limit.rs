@@ -219,9 +219,7 @@ impl Sources {
     }
 
     fn endpoint_tag(&self, endpoint: Endpoint) -> u64 {
-        let [head @ .., a, b, c, d, e, f, g, h] = *endpoint.ip_bytes();
-        let (high, low) = (u64::from_le_bytes(head), u64::from_le_bytes([a, b, c, d, e, f, g, h]));
-        self.key.hash(high, low, endpoint.port().into()).max(1)
+        self.key.hash_endpoint(endpoint).max(1)
     }
 }
 

@@ -5,6 +5,7 @@
 
 mod caps;
 mod members;
+mod room;
 #[cfg(test)]
 mod tests;
 
@@ -19,6 +20,7 @@ use crate::time::Instant;
 use caps::Caps;
 pub(crate) use members::Chunk;
 use members::{Members, Peer, Stamp, compact};
+use room::Room;
 
 /// The rules of a store.
 #[derive(Clone, Copy, Debug)]
@@ -153,12 +155,6 @@ pub(crate) struct PeerStore {
     sweep_due: Instant,
 }
 
-/// Swarms compared when room must be made.
-const CANDIDATES: usize = 16;
-/// Swarms looked at in one step of a sweep.
-const STEP_SWARMS: usize = 16;
-/// A sweep looks no further once it has seen so many peers.
-const STEP_PEERS: usize = 1000;
 /// A whole sweep takes this part of the peers' life.
 const SWEEPS_PER_LIFE: u64 = 8;
 
@@ -354,144 +350,6 @@ impl PeerStore {
         caps::refusal(self.key, slots.counters, caps, endpoint)
     }
 
-    /// Sees to it that one more peer fits this swarm, at the cost of whoever has most.
-    fn make_room<const M: usize>(
-        &mut self,
-        slots: &mut PeerSlotsMut<'_>,
-        infohash: &InfoHash,
-        now: Stamp,
-        rng: &mut Rng,
-    ) -> Result<Room, Refusal>
-    where
-        Chunk<M>: Shelf,
-    {
-        let family = Chunk::<M>::FAMILY.index();
-        if slots.swarms.is_empty() || Chunk::<M>::of(slots).is_empty() || self.rules.per_swarm == 0 {
-            return Err(Refusal::Full);
-        }
-        let is_new = self.find(slots.swarms, infohash).is_none();
-        if is_new && self.swarms.is_full(slots.swarms) {
-            self.evict_swarm(slots, now, rng);
-        }
-        if self.lacks_chunk::<M>(slots, infohash) {
-            // That may remove what expired of this very swarm.
-            self.sweep_step(slots, now);
-        }
-        let own = self.members_of(slots.swarms, infohash, family);
-        if own.count() >= usize::from(self.rules.per_swarm) {
-            return Ok(Room::OwnOldest);
-        }
-        if self.lacks_chunk::<M>(slots, infohash) {
-            let largest = (0..CANDIDATES)
-                .map(|_| {
-                    let chunks = Chunk::<M>::of(slots);
-                    let owner = chunks[Ix::new(rng.below(chunks.len()))].owner();
-                    (slots.swarms[owner].members[family].chunks(), owner)
-                })
-                .max_by_key(|&(chunks, _)| chunks);
-            let Some((chunks, largest)) = largest else { return Err(Refusal::Full) };
-            if own.chunks() >= chunks {
-                return Ok(Room::OwnOldest);
-            }
-            self.evict_chunk::<M>(slots, largest, now);
-        }
-        Ok(Room::Chunk)
-    }
-
-    /// Whether one more peer needs one more chunk than there is.
-    fn lacks_chunk<const M: usize>(&self, slots: &mut PeerSlotsMut<'_>, infohash: &InfoHash) -> bool
-    where
-        Chunk<M>: Shelf,
-    {
-        let family = Chunk::<M>::FAMILY.index();
-        self.chunks[family].is_full(Chunk::<M>::of(slots))
-            && self.members_of(slots.swarms, infohash, family).is_packed()
-    }
-
-    fn evict_swarm(&mut self, slots: &mut PeerSlotsMut<'_>, now: Stamp, rng: &mut Rng) {
-        self.sweep_step(slots, now);
-        if !self.swarms.is_full(slots.swarms) {
-            return;
-        }
-        let swarms = &*slots.swarms;
-        let least = self.singles.some().or_else(|| {
-            let drawn = (0..CANDIDATES).map(|_| Ix::new(rng.below(swarms.len())));
-            drawn.min_by_key(|&ix| (swarms[ix].peers(), u32::MAX - swarms[ix].idle_secs(now)))
-        });
-        if let Some(ix) = least {
-            self.purge(slots, ix, (now, 0));
-        }
-    }
-
-    /// Removes the oldest peers of a swarm until that frees a chunk.
-    fn evict_chunk<const M: usize>(&mut self, slots: &mut PeerSlotsMut<'_>, ix: Ix, now: Stamp)
-    where
-        Chunk<M>: Shelf,
-    {
-        let family = Chunk::<M>::FAMILY.index();
-        let mut members = slots.swarms[ix].members[family];
-        while self.chunks[family].is_full(Chunk::<M>::of(slots))
-            && let Some(at) = members.oldest(Chunk::<M>::of(slots), now)
-        {
-            let gone = members.remove(Chunk::<M>::of(slots), &mut self.chunks[family], at);
-            self.peers[family] -= 1;
-            self.uncount(slots, gone.endpoint());
-        }
-        let before = slots.swarms[ix].peers();
-        slots.swarms[ix].members[family] = members;
-        self.settle(slots.swarms, ix, before);
-    }
-
-    /// Removes what expired from the next few swarms. Returns how many of them are left.
-    fn sweep_step(&mut self, slots: &mut PeerSlotsMut<'_>, now: Stamp) -> u64 {
-        let (mut kept, mut peers) = (0, 0);
-        for _ in 0..self.used.len().min(STEP_SWARMS) {
-            let Some(ix) = self.turn_hand(slots.swarms) else { break };
-            peers += slots.swarms[ix].peers();
-            kept += u64::from(self.purge(slots, ix, (now, self.rules.ttl_secs)));
-            if peers >= STEP_PEERS {
-                break;
-            }
-        }
-        kept
-    }
-
-    /// The swarm to look at next.
-    fn turn_hand(&mut self, swarms: &[Slot<Swarm>]) -> Option<Ix> {
-        let ix = self.hand.some().or_else(|| self.used.front())?;
-        self.hand = self.used.next(swarms, ix).unwrap_or(Ix::NONE);
-        Some(ix)
-    }
-
-    /// Removes the peers of a swarm that are `ttl` old or older. Returns whether it still exists.
-    fn purge(&mut self, slots: &mut PeerSlotsMut<'_>, ix: Ix, life: (Stamp, u32)) -> bool {
-        let before = slots.swarms[ix].peers();
-        self.purge_in::<6>(slots, ix, life);
-        self.purge_in::<18>(slots, ix, life);
-        let after = slots.swarms[ix].peers();
-        if after < before {
-            self.settle(slots.swarms, ix, before);
-        }
-        after > 0
-    }
-
-    fn purge_in<const M: usize>(&mut self, slots: &mut PeerSlotsMut<'_>, ix: Ix, life: (Stamp, u32))
-    where
-        Chunk<M>: Shelf,
-    {
-        let family = Chunk::<M>::FAMILY.index();
-        let mut members = slots.swarms[ix].members[family];
-        let before = members.count();
-        let (chunks, counters) = Chunk::<M>::with_counters(slots);
-        members.remove_expired(chunks, &mut self.chunks[family], life, |peer| {
-            if !self.rules.by_endpoint {
-                caps::remove(self.key, counters, peer.endpoint());
-            }
-        });
-        self.peers[family] -= (before - members.count()) as u32;
-        slots.swarms[ix].members[family] = members;
-    }
-
     fn uncount(&self, slots: &mut PeerSlotsMut<'_>, endpoint: Endpoint) {
         if !self.rules.by_endpoint {
             caps::remove(self.key, slots.counters, endpoint);
@@ -560,14 +418,6 @@ impl PeerStore {
         }
         *link = next;
     }
-}
-
-/// What takes in the next peer of a swarm.
-enum Room {
-    /// A place in one of its chunks, or in a free one.
-    Chunk,
-    /// The place of its oldest peer.
-    OwnOldest,
 }
 
 /// The chunks of one family among the memory of a store.

@@ -5,6 +5,7 @@ use std::vec::Vec;
 
 use proptest::prelude::*;
 
+use super::room::STEP_SWARMS;
 use super::*;
 use crate::rng::Rng;
 
@@ -608,6 +609,19 @@ fn a_stored_ipv4_peer_takes_at_most_28_bytes_at_100_peers_per_swarm() {
     assert!(bytes <= 28 * peers, "{} bytes per peer", bytes as f64 / peers as f64);
     assert!(bytes <= 17 * peers, "{} bytes per peer", bytes as f64 / peers as f64);
     assert!(size_of::<PeerStore>() <= 128, "{}", size_of::<PeerStore>());
+}
+
+#[test]
+fn equal_seeds_give_equal_stores() {
+    let run = || {
+        let mut world = World::new(PeerRules::default(), 20, 200, 40);
+        for number in 0..2000_u32 {
+            let peer = if number % 5 == 0 { host6(number) } else { host(number) };
+            world.announce(number * number % 60, peer, number.into()).unwrap();
+        }
+        (0..60).map(|hash| world.sample(hash, Family::V4, false, 7, 2000)).collect::<Vec<_>>()
+    };
+    assert_eq!(run(), run());
 }
 
 /// One step of the model test.
