@@ -136,8 +136,9 @@ impl Swarm {
 /// Caps bound what one source and one network can store. Against many sources there is fairness
 /// between swarms. When chunks run out, a few are drawn at random and the largest of their swarms
 /// gives up its oldest peers, unless the announced swarm is as large: a flooded swarm turns over
-/// its own peers. When swarms run out, one with a single peer goes, the longest silent first, so
-/// new infohashes displace each other; only where all have more does the smallest of a few go.
+/// its own peers. When swarms run out, the one with a single peer that was silent longest goes, so
+/// new infohashes displace each other; only where few have a single peer does the smallest of
+/// some others go.
 #[derive(Debug)]
 pub(crate) struct PeerStore {
     rules: PeerRules,
@@ -148,6 +149,7 @@ pub(crate) struct PeerStore {
     used: List,
     /// The first swarm with a single peer.
     singles: Ix,
+    single_count: u32,
     /// The swarm to sweep next.
     hand: Ix,
     chunks: [Pool; 2],
@@ -166,6 +168,7 @@ impl PeerStore {
             swarms: Pool::default(),
             used: List::EMPTY,
             singles: Ix::NONE,
+            single_count: 0,
             hand: Ix::NONE,
             chunks: [Pool::default(); 2],
             peers: [0; 2],
@@ -281,7 +284,7 @@ impl PeerStore {
         slots.swarms.iter_mut().for_each(|slot| *slot = Slot::new(Swarm::EMPTY));
         slots.counters.fill(0);
         (self.swarms, self.used) = (Pool::default(), List::EMPTY);
-        (self.singles, self.hand) = (Ix::NONE, Ix::NONE);
+        (self.singles, self.single_count, self.hand) = (Ix::NONE, 0, Ix::NONE);
         (self.chunks, self.peers) = ([Pool::default(); 2], [0; 2]);
     }
 
@@ -391,6 +394,7 @@ impl PeerStore {
         if self.singles == ix {
             self.singles = self.used.next(swarms, ix).unwrap_or(Ix::NONE);
         }
+        self.single_count -= u32::from(peers_before <= 1);
         self.used.remove(swarms, ix);
         if swarms[ix].peers() > 0 {
             self.link(swarms, ix);
@@ -406,6 +410,7 @@ impl PeerStore {
         } else {
             self.used.push_back(swarms, ix);
             self.singles = self.singles.some().unwrap_or(ix);
+            self.single_count += 1;
         }
     }
 

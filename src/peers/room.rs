@@ -8,6 +8,9 @@ use crate::rng::Rng;
 
 /// Swarms compared when room must be made.
 const CANDIDATES: usize = 16;
+/// Swarms with a single peer are sure of this part of all swarms, so that new ones can grow even
+/// if somebody holds all others with two peers each.
+const SINGLES_RESERVE: usize = 8;
 /// Swarms looked at in one step of a sweep.
 pub(super) const STEP_SWARMS: usize = 16;
 /// A sweep looks no further once it has seen so many peers.
@@ -41,14 +44,15 @@ impl PeerStore {
         if is_new && self.swarms.is_full(slots.swarms) {
             self.evict_swarm(slots, now, rng);
         }
-        if self.lacks_chunk::<M>(slots, infohash) {
-            // That may remove what expired of this very swarm.
-            self.sweep_step(slots, now);
-        }
         let own = self.members_of(slots.swarms, infohash, family);
         if own.count() >= usize::from(self.rules.per_swarm) {
             return Ok(Room::OwnOldest);
         }
+        if self.lacks_chunk::<M>(slots, infohash) {
+            self.sweep_step(slots, now);
+        }
+        // The sweep may have removed what expired of this very swarm.
+        let own = self.members_of(slots.swarms, infohash, family);
         if self.lacks_chunk::<M>(slots, infohash) {
             let largest = (0..CANDIDATES)
                 .map(|_| {
@@ -82,10 +86,12 @@ impl PeerStore {
             return;
         }
         let swarms = &*slots.swarms;
-        let least = self.singles.some().or_else(|| {
-            let drawn = (0..CANDIDATES).map(|_| Ix::new(rng.below(swarms.len())));
-            drawn.min_by_key(|&ix| (swarms[ix].peers(), u32::MAX - swarms[ix].idle_secs(now)))
-        });
+        let is_reserve_used = self.single_count as usize > swarms.len() / SINGLES_RESERVE;
+        let drawn = (0..CANDIDATES).map(|_| Ix::new(rng.below(swarms.len())));
+        let least = drawn
+            .filter(|&ix| !is_reserve_used && swarms[ix].peers() > 1)
+            .min_by_key(|&ix| (swarms[ix].peers(), u32::MAX - swarms[ix].idle_secs(now)))
+            .or_else(|| self.singles.some());
         if let Some(ix) = least {
             self.purge(slots, ix, (now, 0));
         }

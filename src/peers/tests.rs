@@ -111,6 +111,7 @@ impl World {
         assert_eq!(store.used.iter(slots.swarms).count(), store.used.len());
         let singles: Vec<_> = store.used.iter(slots.swarms).map(|ix| slots.swarms[ix].peers() == 1).collect();
         assert!(singles.is_sorted(), "singles come last: {singles:?}");
+        assert_eq!(singles.iter().filter(|&&single| single).count(), store.single_count as usize);
         let first = store.used.iter(slots.swarms).find(|&ix| slots.swarms[ix].peers() == 1);
         assert_eq!(store.singles.some(), first);
         assert!(store.hand.is_none() || store.used.iter(slots.swarms).any(|ix| ix == store.hand));
@@ -383,7 +384,7 @@ fn q_26_every_peer_has_an_equal_chance_to_be_in_a_reply() {
     assert!(seen.values().all(|count| (4700..5300).contains(count)), "{seen:?}");
 }
 
-/// Even if every swarm has more than one peer, or most of the store is under siege.
+/// All but the part that is kept free for new ones stays.
 #[test]
 fn a_flood_of_new_infohashes_cannot_empty_a_store_of_larger_swarms() {
     let mut world = World::new(PeerRules::default(), 64, 4000, 0);
@@ -396,7 +397,23 @@ fn a_flood_of_new_infohashes_cannot_empty_a_store_of_larger_swarms() {
         world.announce(1000 + number, host(100_000 + number), 1).unwrap();
     }
     world.check();
-    assert_eq!((0..64).filter(|&number| world.has(number, 1)).count(), 63);
+    assert_eq!((0..64).filter(|&number| world.has(number, 1)).count(), 55);
+}
+
+#[test]
+fn a_new_swarm_can_grow_while_somebody_holds_all_others_with_two_peers_each() {
+    let mut world = World::new(PeerRules::default(), 64, 4000, 0);
+    for number in 0..64 {
+        world.announce(number, host(number * 2), 0).unwrap();
+        world.announce(number, host(number * 2 + 1), 0).unwrap();
+    }
+    world.announce(1000, host(1000), 1).unwrap();
+    for number in 1001..1006 {
+        world.announce(number, host(number), 2).unwrap();
+    }
+    world.announce(1000, host(1010), 3).unwrap();
+    assert_eq!(world.values(1000, 3).len(), 2);
+    world.check();
 }
 
 /// A run of neighbours is a fair sample only if neighbours are strangers.
