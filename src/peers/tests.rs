@@ -419,7 +419,6 @@ fn a_new_swarm_can_grow_while_somebody_holds_all_others_with_two_peers_each() {
 /// A run of neighbours is a fair sample only if neighbours are strangers.
 #[test]
 fn q_26_peers_that_announce_together_are_not_returned_together() {
-    let mut together = 0;
     for seed in 0..200 {
         let mut world = World::roomy();
         world.rng = Rng::new([seed; 32]);
@@ -427,10 +426,10 @@ fn q_26_peers_that_announce_together_are_not_returned_together() {
             world.announce(1, host(number), 0).unwrap();
         }
         let values: BTreeSet<_> = world.sample(1, Family::V4, false, 20, 0).into_iter().collect();
-        together += (0..20).filter(|&number| values.contains(&host(number))).count();
+        let together = (0..20).filter(|&number| values.contains(&host(number))).count();
+        // 10 of the first 20 expected, standard deviation 1.6.
+        assert!((3..=17).contains(&together), "{together} with seed {seed}");
     }
-    // 10 of the first 20 expected in each of 200 worlds, standard deviation of the sum 23.
-    assert!((1900..2100).contains(&together), "{together}");
 }
 
 #[test]
@@ -541,6 +540,25 @@ fn a_flood_of_one_swarm_turns_over_its_own_peers_only() {
         assert_eq!(world.values(number, 1).len(), 4, "{number}");
     }
     assert_eq!(world.values(999, 1).len(), 760);
+}
+
+/// Even where it holds so little of the store that a draw of chunks often misses it.
+#[test]
+fn a_flooded_swarm_takes_nothing_from_smaller_ones() {
+    let mut world = World::new(PeerRules::default(), 200, 1000, 0);
+    for number in 0..60 {
+        for peer in 0..16 {
+            world.announce(number, host(number * 100 + peer), 0).unwrap();
+        }
+    }
+    for number in 0..5000 {
+        world.announce(999, host(100_000 + number), 1).unwrap();
+    }
+    world.check();
+    for number in 0..60 {
+        assert_eq!(world.values(number, 1).len(), 16, "{number}");
+    }
+    assert_eq!(world.values(999, 1).len(), 40);
 }
 
 #[test]
