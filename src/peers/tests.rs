@@ -595,6 +595,23 @@ fn when_chunks_run_out_the_largest_swarm_gives_its_oldest() {
     world.check();
 }
 
+/// The sweep's place in the list survives evictions, refreshes and expiry around it.
+#[test]
+fn the_hand_of_the_sweep_never_rests_on_a_freed_swarm() {
+    for swarms in [17, 20, 33, 40] {
+        let mut world = World::new(PeerRules::default(), swarms, 1000, 0);
+        for number in 0..400_u32 {
+            let at = u64::from(number) * 60;
+            world.announce(number, host(number), at).unwrap();
+            world.announce(number / 2, host(number / 2), at).unwrap();
+            if number % 7 == 0 {
+                world.sweep(at);
+            }
+            world.check();
+        }
+    }
+}
+
 #[test]
 fn room_is_made_from_expired_peers_first() {
     let mut world = World::new(PeerRules::default(), 4, 16, 0);
