@@ -13,6 +13,7 @@ use crate::limit::RateLimit;
 use crate::lookup::{Goal, Step, Walk};
 use crate::pool::Ix;
 use crate::storage::sealed::{Memory, View};
+use crate::table::{Contact, Entry, Filter};
 use crate::time::Instant;
 use crate::wire::{Body, Message, Method, Query};
 
@@ -184,6 +185,19 @@ impl Core {
             return self.send(m, ix, Method::Ping, self.rtt.stall(), TIMEOUT, buf);
         }
         None
+    }
+
+    /// On a quiet link the silence of one node says nothing, so another one is pinged beside it:
+    /// if that answers, our link is alive and the silence counts.
+    fn ping_companion(&mut self, m: &mut Memory<'_>, contact: Contact) {
+        let family = contact.endpoint.family();
+        let target = self.rng.id();
+        let main: &[Entry] = table_slots(m, family).main;
+        let good = self.family(family).table.closest::<2>(main, &target, Filter::Good, self.now);
+        let companion = good.into_iter().map(Entry::contact).find(|other| *other != contact);
+        if let Some(Contact { id, endpoint }) = companion {
+            self.inflight.enqueue(m.queries, endpoint, Some(id), Purpose::Check);
+        }
     }
 
     /// Makes the datagram of a query that waits, and starts its deadlines.
