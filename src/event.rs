@@ -213,6 +213,8 @@ pub struct Stats {
     pub datagrams_out: u64,
     /// Their bytes.
     pub bytes_out: u64,
+    /// Messages with bytes behind them, which are tolerated.
+    pub trailing: u64,
     /// Queries received that were well-formed.
     pub queries_in: MethodCounts,
     /// Queries sent.

@@ -460,8 +460,9 @@ impl Core {
             self.stats.dropped.address += 1;
             return;
         }
-        match Message::parse(datagram) {
-            Ok(message) => {
+        match Message::parse_prefix(datagram) {
+            Ok((message, trailing)) => {
+                self.stats.trailing += u64::from(!trailing.is_empty());
                 self.note_traffic(now);
                 match message.body {
                     Body::Query(query) => self.on_query(m, from, &message, &query, datagram.len()),

@@ -234,11 +234,12 @@ impl Core {
             (want, _) => want,
         };
         let (mut bytes_v4, mut bytes_v6) = ([0; K * NODE4_LEN], [0; K * NODE6_LEN]);
-        let token = self.tokens.issue(reply.to, reply.target.as_bytes());
+        let is_peers = matches!(reply.kind, Kind::Peers);
+        let token = is_peers.then(|| self.tokens.issue(reply.to, reply.target.as_bytes()));
         let mut response = Response {
             nodes: want.v4.then(|| self.closest(m, reply, Family::V4, &mut bytes_v4)),
             nodes6: want.v6.then(|| self.closest(m, reply, Family::V6, &mut bytes_v6)),
-            token: matches!(reply.kind, Kind::Peers).then_some(&token),
+            token: token.as_ref().map(|token| &token[..]),
             ..Response::new(self.family(family).id)
         };
         let mut len = self.envelope(reply, Body::Response(response)).encoded_len();
@@ -252,7 +253,7 @@ impl Core {
             len = self.envelope(reply, Body::Response(response)).encoded_len();
         }
         let mut peers = [0; MAX_REPLY];
-        if matches!(reply.kind, Kind::Peers) {
+        if is_peers {
             let (peer_len, prefix_len) = if family == Family::V4 { (PEER4_LEN, 2) } else { (PEER6_LEN, 3) };
             let room = (buf.len() - len).saturating_sub("6:valueslee".len()) / (peer_len + prefix_len);
             let out = &mut peers[..room * peer_len];
