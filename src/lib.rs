@@ -93,6 +93,8 @@ mod inflight;
 mod keyed;
 mod limit;
 mod lookup;
+#[cfg(feature = "net")]
+pub mod net;
 mod node;
 mod peers;
 mod pool;

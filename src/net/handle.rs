@@ -1,0 +1,410 @@
+//! The handle: what callers on any thread ask of the DHT thread.
+
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::fmt;
+use core::net::SocketAddr;
+use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use core::time::Duration;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Instant as StdInstant;
+
+use mio::Waker;
+use thiserror::Error;
+
+use super::builder::Builder;
+use super::events::{Events, Subscriber, subscription};
+use super::resolve::Attempt;
+use super::search::{Key, Progress, Search};
+use crate::addr::Family;
+use crate::config::{Announce, Lookup, LookupOptions};
+use crate::event::{LookupId, NodeInfo, Pong, QueryError, StartError, Stats};
+use crate::id::{InfoHash, NodeId};
+use crate::node::Node;
+use crate::time::Instant;
+
+/// A running node. Clones are handles to the same one, and any thread may use them.
+///
+/// The node lives in a thread of its own, which sleeps until a packet, a call or a deadline of the
+/// node. When the last handle (a [`Search`] counts as one) is dropped, the thread sends what is
+/// waiting to be sent, ends and is joined, so that its ports are free again.
+///
+/// Methods that return a `Result` fail with [`CallError::Closed`] once the thread has ended,
+/// by [`shutdown`](Self::shutdown) or otherwise; none of them hangs.
+#[derive(Clone)]
+pub struct Dht {
+    handle: Arc<Handle>,
+}
+
+/// Why a call failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum CallError {
+    /// The DHT thread has ended.
+    #[error("the DHT has been shut down")]
+    Closed,
+    /// The caller's time is over; what it waits for goes on.
+    #[error("timed out")]
+    TimedOut,
+    /// The node could not start it.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// The query failed.
+    #[error(transparent)]
+    Query(#[from] QueryError),
+}
+
+/// How the loop of the DHT thread fares. All counters are since birth and only grow.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LoopStats {
+    /// Times the thread woke up. On an idle node it grows only by the node's own deadlines.
+    pub wakeups: u64,
+    /// Times a socket could not take a datagram at once.
+    pub sends_blocked: u64,
+    /// Datagrams that the system refused to send for want of a route or permission; the node was
+    /// told that their destination is unreachable.
+    pub sends_unreachable: u64,
+    /// Datagrams that were lost on the way out: no buffers, or longer than the path allows.
+    pub sends_lost: u64,
+    /// Errors in receiving, ICMP errors about unknown destinations among them.
+    pub receive_errors: u64,
+    /// Notices that a subscriber was too slow for.
+    pub notices_lost: u64,
+}
+
+impl Dht {
+    /// Starts to describe a node.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    pub(super) fn new(shared: Arc<Shared>, thread: JoinHandle<()>) -> Self {
+        Self { handle: Arc::new(Handle { shared, thread: Mutex::new(Some(thread)) }) }
+    }
+
+    /// Finds the peers of a torrent. The [`Search`] yields them as they arrive.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::Start`] if too many lookups are under way, [`CallError::Closed`].
+    pub fn get_peers(&self, infohash: InfoHash) -> Result<Search, CallError> {
+        self.lookup(Lookup::GetPeers(infohash), self.handle.shared.lookup_options)
+    }
+
+    /// Adds this host to the peers of a torrent, once; they last on other nodes for half an hour
+    /// or so, so repeat it every 15 minutes. [`Search::wait`] tells who acknowledged; the search
+    /// yields the torrent's other peers by the way.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::Start`] if too many lookups are under way or the port is 0,
+    /// [`CallError::Closed`].
+    pub fn announce(&self, infohash: InfoHash, announce: Announce) -> Result<Search, CallError> {
+        self.lookup(Lookup::Announce(infohash, announce), self.handle.shared.lookup_options)
+    }
+
+    /// Finds the nodes closest to an id: they are in the [`Outcome`](super::Outcome).
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::Start`] if too many lookups are under way, [`CallError::Closed`].
+    pub fn find_node(&self, target: NodeId) -> Result<Search, CallError> {
+        self.lookup(Lookup::FindNode(target), self.handle.shared.lookup_options)
+    }
+
+    /// Any lookup, with options of its own. It is shared with callers who asked for the same with
+    /// the same options and whose lookup is still under way.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::Start`] if it cannot start, [`CallError::Closed`].
+    pub fn lookup(&self, lookup: Lookup, options: LookupOptions) -> Result<Search, CallError> {
+        self.search(Key::Lookup(lookup, options))
+    }
+
+    /// Joins the DHT anew. It happens by itself at birth and after an outage.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::Start`] if too many lookups are under way, [`CallError::Closed`].
+    pub fn bootstrap(&self) -> Result<Search, CallError> {
+        self.search(Key::Bootstrap)
+    }
+
+    /// Asks the node at `addr` whether it is there, and waits for the answer or its failure.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::Query`] if there is no good answer, [`CallError::Start`] if it may not be
+    /// asked, [`CallError::Closed`].
+    pub fn ping(&self, addr: SocketAddr) -> Result<Pong, CallError> {
+        self.ask(|reply| Command::Ping { addr, reply })?
+    }
+
+    /// Tells of a node at `addr`, from a peer's PORT message or a file: it is pinged and kept if
+    /// it answers. Returns without waiting for that.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::Start`] if it may not be asked, [`CallError::Closed`].
+    pub fn add_node(&self, addr: SocketAddr) -> Result<(), CallError> {
+        Ok(self.with_node(move |node, now| node.add_node(now, addr))??)
+    }
+
+    /// Waits until the node has found its place in the DHT of either family, at most for
+    /// `timeout`, and returns whether it has. Lookups work before, but find less.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::Closed`].
+    pub fn wait_ready(&self, timeout: Duration) -> Result<bool, CallError> {
+        let Shared { status, changed, .. } = &*self.handle.shared;
+        let deadline = StdInstant::now().checked_add(timeout);
+        let status =
+            wait_until(changed, lock(status), deadline, |status| status.closed || status.ready != [false; 2]);
+        if status.closed { Err(CallError::Closed) } else { Ok(status.ready != [false; 2]) }
+    }
+
+    /// Whether the node has found its place in the DHT of this family.
+    pub fn is_ready(&self, family: Family) -> bool {
+        lock(&self.handle.shared.status).ready[family.index()]
+    }
+
+    /// The address that the socket of this family is bound to; `None` if the family is off.
+    pub fn local_addr(&self, family: Family) -> Option<SocketAddr> {
+        self.handle.shared.local_addrs[family.index()]
+    }
+
+    /// Our id in the DHT of this family.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::Closed`].
+    pub fn id(&self, family: Family) -> Result<NodeId, CallError> {
+        self.with_node(move |node, _| node.id(family))
+    }
+
+    /// What the node has counted.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::Closed`].
+    pub fn stats(&self) -> Result<Stats, CallError> {
+        self.with_node(|node, _| *node.stats())
+    }
+
+    /// What the loop around the node has counted. It can be read after the end, too.
+    pub fn loop_stats(&self) -> LoopStats {
+        self.handle.shared.counters.read()
+    }
+
+    /// How many nodes are in the table of this family.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::Closed`].
+    pub fn node_count(&self, family: Family) -> Result<usize, CallError> {
+        self.with_node(move |node, _| node.node_count(family))
+    }
+
+    /// The nodes in the table of this family, to be kept in a file and given to
+    /// [`add_node`](Self::add_node) after the next start.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::Closed`].
+    pub fn nodes(&self, family: Family) -> Result<Vec<NodeInfo>, CallError> {
+        self.with_node(move |node, _| node.nodes(family).collect())
+    }
+
+    /// The peers of a torrent that announced themselves to us.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::Closed`].
+    pub fn stored_peers(&self, infohash: InfoHash) -> Result<Vec<SocketAddr>, CallError> {
+        self.with_node(move |node, _| node.peers(infohash).collect())
+    }
+
+    /// Forgets all peers that announced themselves to us.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::Closed`].
+    pub fn clear_peers(&self) -> Result<(), CallError> {
+        self.with_node(|node, _| node.clear_peers())
+    }
+
+    /// Subscribes to what the node does on its own account, from now on.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::Closed`].
+    pub fn subscribe(&self) -> Result<Events, CallError> {
+        let (subscriber, events) = subscription();
+        self.send(Command::Subscribe(subscriber))?;
+        Ok(events)
+    }
+
+    /// Ends the thread as dropping the last handle does, whoever else has one, and waits for it.
+    /// Calls and searches under way fail with [`CallError::Closed`].
+    pub fn shutdown(&self) {
+        self.handle.shutdown();
+    }
+
+    pub(super) fn send(&self, command: Command) -> Result<(), CallError> {
+        self.handle.shared.send(command)
+    }
+
+    fn search(&self, key: Key) -> Result<Search, CallError> {
+        Ok(Search::new(self.clone(), self.ask(|reply| Command::Search { key, reply })??))
+    }
+
+    fn with_node<R: Send + 'static>(
+        &self,
+        call: impl FnOnce(&mut Node, Instant) -> R + Send + 'static,
+    ) -> Result<R, CallError> {
+        self.ask(|reply| {
+            Command::Node(Box::new(move |node, now| {
+                let _ = reply.send(call(node, now));
+            }))
+        })
+    }
+
+    /// Sends a command that carries the way back for its one reply, and waits for that.
+    fn ask<R>(&self, command: impl FnOnce(SyncSender<R>) -> Command) -> Result<R, CallError> {
+        let (reply, answer) = sync_channel(1);
+        self.send(command(reply))?;
+        answer.recv().map_err(|_| CallError::Closed)
+    }
+}
+
+impl fmt::Debug for Dht {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Dht").field("local_addrs", &self.handle.shared.local_addrs).finish_non_exhaustive()
+    }
+}
+
+/// What the clones of a [`Dht`] share; its drop is the drop of the last one.
+struct Handle {
+    shared: Arc<Shared>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+impl Handle {
+    fn shutdown(&self) {
+        self.shared.closing.store(true, Ordering::Release);
+        let _ = self.shared.waker.wake();
+        // Whoever comes second waits for the lock, and so for the end as well.
+        if let Some(thread) = lock(&self.thread).take() {
+            // An error is a panic in the thread, which has been printed, and closed all calls.
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Handle {
+    fn drop(&mut self) {
+        self.shutdown();
+    }
+}
+
+/// What the handle and the thread share.
+pub(super) struct Shared {
+    pub(super) commands: SyncSender<Command>,
+    pub(super) waker: Waker,
+    pub(super) closing: AtomicBool,
+    pub(super) status: Mutex<Status>,
+    /// Goes with `status`.
+    pub(super) changed: Condvar,
+    pub(super) counters: Counters,
+    pub(super) local_addrs: [Option<SocketAddr>; 2],
+    pub(super) lookup_options: LookupOptions,
+}
+
+impl Shared {
+    pub(super) fn send(&self, command: Command) -> Result<(), CallError> {
+        // Blocks while the queue is full. The thread never waits for a caller, so not for long.
+        self.commands.send(command).map_err(|_| CallError::Closed)?;
+        self.waker.wake().map_err(|_| CallError::Closed)
+    }
+
+    pub(super) fn update(&self, change: impl FnOnce(&mut Status)) {
+        change(&mut lock(&self.status));
+        self.changed.notify_all();
+    }
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Status {
+    pub(super) ready: [bool; 2],
+    pub(super) closed: bool,
+}
+
+/// [`LoopStats`], as the thread keeps them.
+#[derive(Debug, Default)]
+pub(super) struct Counters {
+    pub(super) wakeups: AtomicU64,
+    pub(super) sends_blocked: AtomicU64,
+    pub(super) sends_unreachable: AtomicU64,
+    pub(super) sends_lost: AtomicU64,
+    pub(super) receive_errors: AtomicU64,
+    pub(super) notices_lost: AtomicU64,
+}
+
+impl Counters {
+    fn read(&self) -> LoopStats {
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        LoopStats {
+            wakeups: read(&self.wakeups),
+            sends_blocked: read(&self.sends_blocked),
+            sends_unreachable: read(&self.sends_unreachable),
+            sends_lost: read(&self.sends_lost),
+            receive_errors: read(&self.receive_errors),
+            notices_lost: read(&self.notices_lost),
+        }
+    }
+}
+
+type NodeCall = Box<dyn FnOnce(&mut Node, Instant) + Send>;
+
+/// What the thread is asked to do. A reply channel holds the one reply, so replying never blocks.
+pub(super) enum Command {
+    Node(NodeCall),
+    Search { key: Key, reply: SyncSender<Result<(LookupId, Arc<Progress>), StartError>> },
+    Release(LookupId),
+    Ping { addr: SocketAddr, reply: SyncSender<Result<Pong, CallError>> },
+    Subscribe(Subscriber),
+    Bootstrap(Attempt),
+}
+
+/// A panic while a lock is held leaves nothing half done here.
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The state behind `guard` once `done` holds or `deadline` has passed; no deadline, no limit.
+pub(super) fn wait_until<'a, T>(
+    changed: &Condvar,
+    mut guard: MutexGuard<'a, T>,
+    deadline: Option<StdInstant>,
+    done: impl Fn(&T) -> bool,
+) -> MutexGuard<'a, T> {
+    while !done(&guard) {
+        guard = match deadline {
+            None => changed.wait(guard).unwrap_or_else(PoisonError::into_inner),
+            Some(deadline) => {
+                let left = deadline.saturating_duration_since(StdInstant::now());
+                if left.is_zero() {
+                    break;
+                }
+                changed.wait_timeout(guard, left).unwrap_or_else(PoisonError::into_inner).0
+            }
+        };
+    }
+    guard
+}

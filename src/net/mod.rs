@@ -1,0 +1,52 @@
+//! Running a [`Node`](crate::Node) on real sockets: what the core leaves out, in one thread.
+//!
+//! [`Dht`] is the handle to use from ordinary blocking code. It can be cloned and shared; the
+//! thread behind it owns the sockets and the node.
+//!
+//! ```no_run
+//! use dht_proto::net::Dht;
+//!
+//! let dht = Dht::builder().spawn()?;
+//! dht.wait_ready(core::time::Duration::from_secs(20))?;
+//! for peer in dht.get_peers("5fbfbff10c5d6a4ec8a88e4c6ab4c28b95eee401".parse()?)? {
+//!     println!("{peer}"); // as soon as it is found
+//! }
+//! # Ok::<(), Box<dyn core::error::Error>>(())
+//! ```
+//!
+//! # What an adapter must do
+//!
+//! The core decides everything about the protocol. Whoever brings its own event loop has these
+//! duties left, and this module is one way of doing them:
+//!
+//! 1. **One clock.** A monotonic one, turned into [`Instant`](crate::Instant) by [`Clock`].
+//! 2. **One socket for each family**, the IPv6 one with `IPV6_V6ONLY`, and
+//!    [`Config::ipv4`](crate::Config::ipv4) and [`Config::ipv6`](crate::Config::ipv6) set to what
+//!    there is.
+//! 3. **Whole datagrams in.** The receive buffer holds the largest UDP payload, because a datagram
+//!    cut short is a malformed one.
+//! 4. **Drain after every input**: send what `poll_transmit` gives, then take what `poll_event`
+//!    gives, then sleep until `poll_timeout` or the next packet, whichever is first.
+//! 5. **Keep one datagram at most.** When the socket is full, hold the one in hand and stop
+//!    polling; the core keeps the rest as state, not as bytes.
+//! 6. **Report what the system says**: a destination that cannot be reached
+//!    (`handle_unreachable`), a sleep of the host (`handle_resume`, see [`SleepWatch`]).
+//! 7. **Resolve bootstrap names** ([`BOOTSTRAP_HOSTS`], [`resolve`]), all their addresses, off the
+//!    loop, and again when it fails.
+//! 8. **Survive.** No socket error ends the loop.
+
+mod blocking;
+mod builder;
+mod clock;
+mod events;
+mod handle;
+mod resolve;
+mod search;
+mod socket;
+
+pub use builder::{Builder, SpawnError};
+pub use clock::{Clock, SleepWatch};
+pub use events::{Events, Notice};
+pub use handle::{CallError, Dht, LoopStats};
+pub use resolve::{BOOTSTRAP_HOSTS, resolve};
+pub use search::{Outcome, Search};

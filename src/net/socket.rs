@@ -1,0 +1,339 @@
+//! The UDP sockets: how they are set up, and what their errors mean.
+
+use core::net::SocketAddr;
+use core::time::Duration;
+use std::io::{self, ErrorKind};
+
+use mio::net::UdpSocket;
+use socket2::{Domain, Protocol, Socket as RawSocket, Type};
+
+use super::resolve::Backoff;
+use crate::config::MAX_DATAGRAM;
+use crate::event::Transmit;
+use crate::time::Instant;
+
+/// Bytes of datagrams that the system may hold until the thread has time; it may grant less.
+const RECEIVE_BUFFER: usize = 512 * 1024;
+
+/// How long a socket that fails for no known reason is left alone.
+const FIRST_PAUSE: Duration = Duration::from_millis(100);
+const LAST_PAUSE: Duration = Duration::from_secs(5);
+
+/// Reports about earlier datagrams taken in a row before the socket counts as failing.
+const REPORTS: u32 = 64;
+
+/// A bound socket that never blocks. The IPv6 one takes no IPv4 (BEP 32 keeps them apart).
+pub(super) fn bind(addr: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = RawSocket::new(Domain::for_address(addr), Type::DGRAM, Some(Protocol::UDP))?;
+    if addr.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    // The default works as well, with more losses in a burst.
+    let _ = socket.set_recv_buffer_size(RECEIVE_BUFFER);
+    socket.set_nonblocking(true)?;
+    socket.bind(&addr.into())?;
+    Ok(UdpSocket::from_std(socket.into()))
+}
+
+/// The receiving side of one socket.
+pub(super) struct Receiver {
+    /// There may be something to read: readiness is told once, until reading finds nothing.
+    readable: bool,
+    reports: u32,
+    pause: Backoff,
+    paused_until: Option<Instant>,
+}
+
+/// What came of one attempt to receive.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Received {
+    Datagram {
+        len: usize,
+        from: SocketAddr,
+    },
+    /// An error took its place; there may be more.
+    Nothing,
+    /// No more for now.
+    Empty,
+    /// No more for now, because of an error.
+    Failed,
+}
+
+impl Receiver {
+    pub(super) const fn new() -> Self {
+        Self { readable: true, reports: 0, pause: Backoff::new(FIRST_PAUSE, LAST_PAUSE), paused_until: None }
+    }
+
+    pub(super) fn set_readable(&mut self) {
+        self.readable = true;
+    }
+
+    /// When to read next without being woken by the socket: now, if there may be more.
+    pub(super) fn deadline(&self, now: Instant) -> Option<Instant> {
+        self.readable.then(|| self.paused_until.unwrap_or(now))
+    }
+
+    pub(super) fn receive(
+        &mut self,
+        now: Instant,
+        recv: impl FnOnce() -> io::Result<(usize, SocketAddr)>,
+    ) -> Received {
+        if !self.readable || self.paused_until.is_some_and(|until| until > now) {
+            return Received::Empty;
+        }
+        self.paused_until = None;
+        match recv() {
+            Ok((len, from)) => {
+                self.reports = 0;
+                self.pause.reset();
+                Received::Datagram { len, from }
+            }
+            Err(error) => match error.kind() {
+                ErrorKind::WouldBlock => {
+                    self.readable = false;
+                    self.reports = 0;
+                    self.pause.reset();
+                    Received::Empty
+                }
+                ErrorKind::Interrupted => Received::Nothing,
+                _ if is_report(&error) && self.reports < REPORTS => {
+                    self.reports += 1;
+                    Received::Nothing
+                }
+                _ => {
+                    self.paused_until = Some(now + self.pause.next());
+                    Received::Failed
+                }
+            },
+        }
+    }
+}
+
+/// The sending side of all sockets: one datagram in hand at most.
+pub(super) struct Outbox {
+    buffer: [u8; MAX_DATAGRAM],
+    in_hand: Option<Transmit>,
+    blocked: bool,
+}
+
+/// What came of one attempt to send.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Sent {
+    /// There was nothing to send.
+    Idle,
+    /// A datagram is gone.
+    Gone,
+    /// A datagram is gone for good, through no fault of its destination.
+    Lost,
+    /// The system cannot send to this destination.
+    Unreachable(SocketAddr),
+    /// The socket to this destination is full: the datagram is kept until
+    /// [`unblock`](Outbox::unblock).
+    Blocked(SocketAddr),
+}
+
+impl Outbox {
+    pub(super) const fn new() -> Self {
+        Self { buffer: [0; MAX_DATAGRAM], in_hand: None, blocked: false }
+    }
+
+    pub(super) const fn is_blocked(&self) -> bool {
+        self.blocked
+    }
+
+    pub(super) fn unblock(&mut self) {
+        self.blocked = false;
+    }
+
+    /// Sends the datagram in hand, or else the next one.
+    pub(super) fn send(
+        &mut self,
+        next: impl FnOnce(&mut [u8]) -> Option<Transmit>,
+        mut send: impl FnMut(&[u8], SocketAddr) -> io::Result<usize>,
+    ) -> Sent {
+        if self.blocked {
+            return Sent::Idle;
+        }
+        let Some(transmit) = self.in_hand.take().or_else(|| next(&mut self.buffer)) else {
+            return Sent::Idle;
+        };
+        let destination = transmit.destination;
+        loop {
+            let Err(error) = send(&self.buffer[..transmit.size], destination) else {
+                return Sent::Gone;
+            };
+            return match error.kind() {
+                ErrorKind::Interrupted => continue,
+                ErrorKind::WouldBlock => {
+                    self.in_hand = Some(transmit);
+                    self.blocked = true;
+                    Sent::Blocked(destination)
+                }
+                _ if is_loss(&error) => Sent::Lost,
+                _ => Sent::Unreachable(destination),
+            };
+        }
+    }
+}
+
+/// Whether receiving failed only because of an ICMP error about some datagram sent earlier, or one
+/// received that was too long. Linux does not tell these on an unconnected socket; others do, but
+/// not which destination it was.
+fn is_report(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::ConnectionRefused
+            | ErrorKind::ConnectionReset
+            | ErrorKind::HostUnreachable
+            | ErrorKind::NetworkUnreachable
+    ) || matches!(error.raw_os_error(), Some(MESSAGE_TOO_LONG | NET_RESET))
+}
+
+/// Whether sending failed for a reason that says nothing about the destination.
+fn is_loss(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::OutOfMemory | ErrorKind::ConnectionRefused | ErrorKind::ConnectionReset)
+        || matches!(error.raw_os_error(), Some(MESSAGE_TOO_LONG | NO_BUFFERS))
+}
+
+// Errors that `ErrorKind` has no name for, by their numbers.
+
+/// The datagram does not fit the path or the buffer.
+const MESSAGE_TOO_LONG: i32 = if cfg!(windows) {
+    10040 // WSAEMSGSIZE
+} else if cfg!(any(target_os = "linux", target_os = "android")) {
+    90 // EMSGSIZE
+} else {
+    40
+};
+
+/// The network card's queue is full.
+const NO_BUFFERS: i32 = if cfg!(windows) {
+    10055 // WSAENOBUFS
+} else if cfg!(any(target_os = "linux", target_os = "android")) {
+    105 // ENOBUFS
+} else {
+    55
+};
+
+/// Windows reports an expired time to live so (WSAENETRESET); 0 is no error.
+const NET_RESET: i32 = if cfg!(windows) { 10052 } else { 0 };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FROM: ([u8; 4], u16) = ([127, 0, 0, 1], 9);
+
+    fn fail<T>(kind: ErrorKind) -> io::Result<T> {
+        Err(kind.into())
+    }
+
+    fn transmit(buffer: &mut [u8], byte: u8) -> Option<Transmit> {
+        buffer[0] = byte;
+        Some(Transmit { destination: FROM.into(), size: 1 })
+    }
+
+    #[test]
+    fn a_full_socket_keeps_the_one_datagram_in_hand() {
+        let mut outbox = Outbox::new();
+        let blocked = outbox.send(|buffer| transmit(buffer, 7), |_, _| fail(ErrorKind::WouldBlock));
+        assert_eq!(blocked, Sent::Blocked(FROM.into()));
+        assert!(outbox.is_blocked());
+        assert_eq!(outbox.send(|_| panic!("full"), |_, _| panic!("full")), Sent::Idle);
+        outbox.unblock();
+        let sent = outbox.send(
+            |_| panic!("one is in hand"),
+            |bytes, to| {
+                assert_eq!((bytes, to), ([7].as_slice(), FROM.into()));
+                Ok(1)
+            },
+        );
+        assert_eq!(sent, Sent::Gone);
+        assert_eq!(outbox.send(|_| None, |_, _| panic!("nothing to send")), Sent::Idle);
+    }
+
+    #[test]
+    fn interrupted_sends_are_repeated() {
+        let mut tries = 0;
+        let sent = Outbox::new().send(
+            |buffer| transmit(buffer, 1),
+            |_, _| {
+                tries += 1;
+                if tries < 3 { fail(ErrorKind::Interrupted) } else { Ok(1) }
+            },
+        );
+        assert_eq!((sent, tries), (Sent::Gone, 3));
+    }
+
+    #[test]
+    fn failed_sends_blame_the_destination_only_where_it_is_to_blame() {
+        let send = |error: io::Error| {
+            let mut error = Some(error);
+            Outbox::new().send(|buffer| transmit(buffer, 1), |_, _| Err(error.take().unwrap()))
+        };
+        for kind in [
+            ErrorKind::NetworkUnreachable,
+            ErrorKind::HostUnreachable,
+            ErrorKind::PermissionDenied,
+            ErrorKind::AddrNotAvailable,
+            ErrorKind::InvalidInput,
+            ErrorKind::NetworkDown,
+        ] {
+            assert_eq!(send(kind.into()), Sent::Unreachable(FROM.into()), "{kind}");
+        }
+        assert_eq!(send(io::Error::from_raw_os_error(MESSAGE_TOO_LONG)), Sent::Lost);
+        assert_eq!(send(io::Error::from_raw_os_error(NO_BUFFERS)), Sent::Lost);
+        assert_eq!(send(ErrorKind::ConnectionRefused.into()), Sent::Lost);
+    }
+
+    #[test]
+    fn reading_goes_on_until_there_is_nothing() {
+        let mut receiver = Receiver::new();
+        let now = Instant::from_micros(5);
+        let datagram = Received::Datagram { len: 3, from: FROM.into() };
+        assert_eq!(receiver.receive(now, || Ok((3, FROM.into()))), datagram);
+        assert_eq!(receiver.receive(now, || fail(ErrorKind::ConnectionRefused)), Received::Nothing);
+        assert_eq!(receiver.deadline(now), Some(now));
+        assert_eq!(receiver.receive(now, || fail(ErrorKind::WouldBlock)), Received::Empty);
+        assert_eq!(receiver.deadline(now), None);
+        assert_eq!(receiver.receive(now, || panic!("nothing to read")), Received::Empty);
+        receiver.set_readable();
+        assert_eq!(receiver.receive(now, || Ok((3, FROM.into()))), datagram);
+    }
+
+    #[test]
+    fn a_failing_socket_is_left_alone_ever_longer_and_never_given_up() {
+        let mut receiver = Receiver::new();
+        let mut now = Instant::ZERO;
+        let mut pauses = [0; 8];
+        for pause in &mut pauses {
+            assert_eq!(receiver.receive(now, || fail(ErrorKind::Other)), Received::Failed);
+            let until = receiver.deadline(now).unwrap();
+            *pause = (until - now).as_millis();
+            assert_eq!(receiver.receive(now, || panic!("paused")), Received::Empty);
+            now = until;
+        }
+        assert_eq!(pauses, [100, 200, 400, 800, 1600, 3200, 5000, 5000]);
+        assert_eq!(receiver.receive(now, || fail(ErrorKind::WouldBlock)), Received::Empty);
+        receiver.set_readable();
+        assert_eq!(receiver.receive(now, || fail(ErrorKind::Other)), Received::Failed);
+        assert_eq!(receiver.deadline(now), Some(now + FIRST_PAUSE));
+    }
+
+    #[test]
+    fn endless_reports_are_a_failure() {
+        let mut receiver = Receiver::new();
+        let refused = || fail(ErrorKind::ConnectionRefused);
+        let taken = (0..1000).take_while(|_| receiver.receive(Instant::ZERO, refused) == Received::Nothing);
+        assert_eq!(taken.count(), REPORTS as usize);
+    }
+
+    #[test]
+    fn b32_17_the_ipv6_socket_takes_no_ipv4() {
+        let Ok(v6) = bind("[::]:0".parse().unwrap()) else {
+            return; // a host without IPv6
+        };
+        let port = v6.local_addr().unwrap().port();
+        assert!(bind(([0, 0, 0, 0], port).into()).is_ok());
+    }
+}
