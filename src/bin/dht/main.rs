@@ -1,1 +1,47 @@
-fn main() {}
+//! `dht`: joins the BitTorrent DHT from the command line, finds peers and nodes, announces.
+//!
+//! stdout carries results only, stderr progress and complaints. The exit code is 0 if something was
+//! found or acknowledged, 1 if not, 2 if the command could not start.
+
+#![forbid(unsafe_code)]
+// An ordinary program: `core` and `alloc` would only be other names.
+#![allow(clippy::std_instead_of_core, clippy::std_instead_of_alloc)]
+
+mod commands;
+mod demo;
+mod magnet;
+mod options;
+mod output;
+mod session;
+
+use std::process::ExitCode;
+
+use options::{Command, Options};
+use output::{Failure, Output};
+
+fn main() -> ExitCode {
+    let options = Options::read();
+    let output = Output::new(options.common.json);
+    let result = match &options.command {
+        Command::Demo(demo) => demo::run(demo, &options.common, &output),
+        Command::Node => commands::node(&options.common, &output),
+        Command::GetPeers { infohash } => commands::get_peers(*infohash, &options.common, &output),
+        Command::Announce(announce) => commands::announce(announce, &options.common, &output),
+        Command::FindNode { target } => commands::find_node(*target, &options.common, &output),
+        Command::Ping { host } => commands::ping(host, &options.common, &output),
+    };
+    output.finish();
+    match result {
+        // A reader that has seen enough is no failure.
+        Err(Failure::Stdout(error)) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            output.complain(&format!("cannot write to stdout: {error}"));
+            ExitCode::from(2)
+        }
+        Err(Failure::Start(reason)) => {
+            output.complain(&reason);
+            ExitCode::from(2)
+        }
+        _ if output.has_found() => ExitCode::SUCCESS,
+        _ => ExitCode::FAILURE,
+    }
+}

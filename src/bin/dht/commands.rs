@@ -1,0 +1,159 @@
+//! The commands but for the demo.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use dht_proto::net::{CallError, Outcome, Search, resolve};
+use dht_proto::{Family, InfoHash, NodeId, StartError};
+
+use crate::options::{AnnounceOptions, Common};
+use crate::output::{Done, Failure, Output, TICK};
+use crate::session::Session;
+
+/// How often a kept announce is repeated, and how soon after one that nobody acknowledged.
+const REANNOUNCE: Duration = Duration::from_secs(15 * 60);
+const REANNOUNCE_FAILED: Duration = Duration::from_secs(60);
+
+pub(crate) fn node(common: &Common, output: &Output) -> Result<(), Failure> {
+    let session = Session::start(common, output, true)?;
+    output.set_found();
+    let forever = Duration::from_secs(u64::from(u32::MAX));
+    session.sleep(common.timeout.unwrap_or(forever));
+    Ok(())
+}
+
+pub(crate) fn get_peers(infohash: InfoHash, common: &Common, output: &Output) -> Result<(), Failure> {
+    let session = Session::start(common, output, false)?;
+    session.settle();
+    let start = Instant::now();
+    let Some(mut search) = unless_interrupted(session.dht.get_peers(infohash))? else {
+        return Ok(());
+    };
+    let mut peers = BTreeSet::new();
+    let outcome =
+        follow(&session, &mut search, |peer| if peers.insert(peer) { output.peer(peer) } else { Ok(()) })?;
+    output.done(&done(&session, "peers", peers.len(), outcome.as_ref(), start))
+}
+
+pub(crate) fn find_node(target: NodeId, common: &Common, output: &Output) -> Result<(), Failure> {
+    let session = Session::start(common, output, false)?;
+    session.settle();
+    let start = Instant::now();
+    let Some(mut search) = unless_interrupted(session.dht.find_node(target))? else {
+        return Ok(());
+    };
+    let outcome = follow(&session, &mut search, |_| Ok(()))?;
+    let nodes = outcome.as_ref().map_or(&[][..], |outcome| &outcome.nodes);
+    nodes.iter().try_for_each(|node| output.node(node))?;
+    output.done(&done(&session, "nodes", nodes.len(), outcome.as_ref(), start))
+}
+
+pub(crate) fn announce(options: &AnnounceOptions, common: &Common, output: &Output) -> Result<(), Failure> {
+    let mut session = Session::start(common, output, false)?;
+    session.settle();
+    let own =
+        Family::ALL.iter().find_map(|family| session.dht.local_addr(*family)).map_or(0, |addr| addr.port());
+    let announce = options.announce(own);
+    loop {
+        let Some(mut search) = unless_interrupted(session.dht.announce(options.infohash, announce))? else {
+            return Ok(());
+        };
+        let outcome = follow(&session, &mut search, |_| Ok(()))?;
+        drop(search);
+        let stored = outcome.as_ref().map_or(0, |outcome| outcome.acknowledged.len());
+        output.announced(stored, outcome.map_or(0, |outcome| outcome.report.announced))?;
+        let pause = if stored > 0 { REANNOUNCE } else { REANNOUNCE_FAILED };
+        output.progress(format!("announced to {stored} nodes"));
+        if !options.keep || session.sleep(pause) {
+            return Ok(());
+        }
+        session.deadline = Instant::now() + REANNOUNCE;
+    }
+}
+
+pub(crate) fn ping(host: &str, common: &Common, output: &Output) -> Result<(), Failure> {
+    let addrs = resolve(host).map_err(|error| Failure::Start(format!("cannot resolve {host}: {error}")))?;
+    let session = Session::start_alone(common, output)?;
+    let usable: Vec<_> =
+        addrs.iter().filter(|addr| session.dht.local_addr(Family::of(addr)).is_some()).copied().collect();
+    if usable.is_empty() {
+        return Err(Failure::Start(format!("{host} has no address of a family that is bound")));
+    }
+    for addr in usable {
+        output.progress(format!("asking {addr}"));
+        match ping_one(&session, addr) {
+            Ok(pong) => return output.pong(&pong),
+            Err(CallError::Closed) => return Ok(()),
+            Err(CallError::Start(StartError::AddressRefused)) => {
+                return Err(Failure::Start(format!("{addr} is not a public address; see --allow-private")));
+            }
+            Err(error) => output.complain(&format!("{addr}: {error}")),
+        }
+    }
+    Ok(())
+}
+
+/// [`Dht::ping`](dht_proto::net::Dht::ping) within the time of the session.
+fn ping_one(session: &Session<'_>, addr: SocketAddr) -> Result<dht_proto::Pong, CallError> {
+    let (sender, answer) = channel();
+    let dht = session.dht.clone();
+    thread::spawn(move || sender.send(dht.ping(addr)));
+    answer.recv_timeout(session.left()).unwrap_or_else(|error| match error {
+        RecvTimeoutError::Timeout => Err(CallError::TimedOut),
+        RecvTimeoutError::Disconnected => Err(CallError::Closed),
+    })
+}
+
+/// Hands on the peers of a search until it ends, the time is over or a signal comes; `None` in the
+/// last two cases.
+fn follow(
+    session: &Session<'_>,
+    search: &mut Search,
+    mut found: impl FnMut(SocketAddr) -> Result<(), Failure>,
+) -> Result<Option<Outcome>, Failure> {
+    let mut peers = 0;
+    loop {
+        let left = session.left();
+        match search.recv_timeout(if session.output.is_live() { left.min(TICK) } else { left }) {
+            Ok(Some(peer)) => {
+                peers += 1;
+                found(peer)?;
+            }
+            Ok(None) => return Ok(search.outcome().and_then(Result::ok)),
+            Err(CallError::TimedOut) if !left.is_zero() => {
+                session.output.progress(format!("asked {} nodes, {peers} peers", asked(session)));
+            }
+            Err(_) => return Ok(None),
+        }
+    }
+}
+
+/// `None` if a signal has closed the DHT.
+fn unless_interrupted(search: Result<Search, CallError>) -> Result<Option<Search>, Failure> {
+    match search {
+        Ok(search) => Ok(Some(search)),
+        Err(CallError::Closed) => Ok(None),
+        Err(error) => Err(Failure::Start(error.to_string())),
+    }
+}
+
+fn done(
+    session: &Session<'_>,
+    what: &'static str,
+    found: usize,
+    outcome: Option<&Outcome>,
+    start: Instant,
+) -> Done {
+    match outcome.map(|outcome| outcome.report) {
+        Some(report) => Done { what, found, queried: report.queried.into(), elapsed: report.duration },
+        // It did not end, so there is no report: all queries since birth are the next best thing.
+        None => Done { what, found, queried: asked(session), elapsed: start.elapsed() },
+    }
+}
+
+fn asked(session: &Session<'_>) -> u64 {
+    session.dht.stats().map_or(0, |stats| stats.queries_out.find_node + stats.queries_out.get_peers)
+}

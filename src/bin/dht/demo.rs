@@ -1,0 +1,103 @@
+//! A whole DHT on this host: many nodes on loopback sockets, one announces, another looks it up.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use dht_proto::net::Dht;
+use dht_proto::{AddressPolicy, Announce, Config, Family, InfoHash, Limits};
+
+use crate::options::{Common, DemoOptions};
+use crate::output::{Failure, Output};
+use crate::session;
+
+const INFOHASH: InfoHash = InfoHash::from_bytes(*b"dht-proto demo swarm");
+const PORT: u16 = 6881;
+
+/// How long the nodes have to find their places.
+const JOIN: Duration = Duration::from_secs(8);
+
+pub(crate) fn run(options: &DemoOptions, common: &Common, output: &Output) -> Result<(), Failure> {
+    let start = Instant::now();
+    let deadline = session::deadline(common);
+    let left = || deadline.saturating_duration_since(Instant::now());
+    let say = |text: String| output.step(start.elapsed(), &text);
+
+    let nodes = start_nodes(options.nodes.into())?;
+    say(format!("{} nodes started, each with a UDP socket on 127.0.0.1", nodes.len()))?;
+
+    let until = (Instant::now() + JOIN).min(deadline);
+    let joined = nodes
+        .iter()
+        .filter(|node| node.wait_ready(until.saturating_duration_since(Instant::now())) == Ok(true))
+        .count();
+    let known: usize = nodes.iter().filter_map(|node| node.node_count(Family::V4).ok()).sum();
+    say(format!("{joined} have joined, knowing {} others on average", known / nodes.len()))?;
+
+    let (announcer, seeker) = (&nodes[nodes.len() / 3], &nodes[nodes.len() * 2 / 3]);
+    let mut announcing = announcer.announce(INFOHASH, Announce::port(PORT)).map_err(failure)?;
+    match announcing.wait_timeout(left()) {
+        Ok(outcome) => say(format!(
+            "one announced port {PORT} for {INFOHASH}: {} nodes asked, {} of {} confirmed, {:.1} ms",
+            outcome.report.queried,
+            outcome.report.acknowledged,
+            outcome.report.announced,
+            millis(outcome.report.duration),
+        ))?,
+        Err(error) => say(format!("the announce failed: {error}"))?,
+    }
+
+    let sought = Instant::now();
+    let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, PORT));
+    let mut search = seeker.get_peers(INFOHASH).map_err(failure)?;
+    while let Ok(Some(found)) = search.recv_timeout(left()) {
+        if found == peer {
+            output.set_found();
+            say(format!("another found the peer {found} after {:.1} ms", millis(sought.elapsed())))?;
+        }
+    }
+    if let Some(Ok(outcome)) = search.outcome() {
+        let report = outcome.report;
+        say(format!(
+            "the lookup is done: {} nodes asked, {} answered, {:.1} ms",
+            report.queried,
+            report.answered,
+            millis(report.duration)
+        ))?;
+    }
+    if !output.has_found() {
+        say("the peer was not found".to_owned())?;
+    }
+    Ok(())
+}
+
+fn start_nodes(count: usize) -> Result<Vec<Dht>, Failure> {
+    let mut config = Config::default();
+    // All nodes share one address here, and it is a private one.
+    config.address_policy = AddressPolicy::Any;
+    config.source_limits = false;
+    let mut limits = Limits::default();
+    limits.lookups = 8;
+    limits.swarms = 64;
+    limits.peers_v4 = 256;
+    limits.peers_v6 = 0;
+    let mut nodes: Vec<Dht> = Vec::with_capacity(count);
+    while nodes.len() < count {
+        let first = nodes.first().and_then(|node| node.local_addr(Family::V4));
+        let node = Dht::builder()
+            .config(config.clone())
+            .limits(limits.clone())
+            .bind((Ipv4Addr::LOCALHOST, 0).into())
+            .bootstrap(first.map(|addr| addr.to_string()))
+            .spawn()?;
+        nodes.push(node);
+    }
+    Ok(nodes)
+}
+
+fn failure(error: dht_proto::net::CallError) -> Failure {
+    Failure::Start(error.to_string())
+}
+
+fn millis(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1000.0
+}

@@ -1,0 +1,133 @@
+//! Infohashes as people pass them on: bare or in a magnet link (BEP 9), hexadecimal or base32.
+
+use data_encoding::{BASE32, HEXLOWER_PERMISSIVE};
+use dht_proto::{ID_LEN, InfoHash};
+
+/// The multihash prefix of a SHA-256 hash: its code and its length.
+const SHA256: [u8; 2] = [0x12, 32];
+
+/// Takes 40 hexadecimal digits, 32 base32 digits or a magnet link. Of a link that names several
+/// hashes the first of version 1 counts; one of version 2 is cut to its first 20 bytes (BEP 52).
+pub(crate) fn parse_infohash(text: &str) -> Result<InfoHash, String> {
+    let complaint = "expected 40 hexadecimal digits, 32 base32 digits or a magnet link with one of these";
+    match strip_prefix_ignore_case(text, "magnet:?") {
+        Some(query) => parse_magnet(query),
+        None => parse_hash(text),
+    }
+    .ok_or_else(|| complaint.to_owned())
+}
+
+fn parse_magnet(query: &str) -> Option<InfoHash> {
+    let topics: Vec<String> = query
+        .split('&')
+        .filter_map(|parameter| parameter.split_once('='))
+        // Several topics are numbered: xt.1, xt.2.
+        .filter(|(key, _)| {
+            strip_prefix_ignore_case(key, "xt").is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        })
+        .filter_map(|(_, value)| percent_decode(value))
+        .collect();
+    let find = |scheme, parse: fn(&str) -> Option<InfoHash>| {
+        topics.iter().filter_map(|topic| strip_prefix_ignore_case(topic, scheme)).find_map(parse)
+    };
+    find("urn:btih:", parse_hash).or_else(|| find("urn:btmh:", parse_multihash))
+}
+
+fn parse_hash(text: &str) -> Option<InfoHash> {
+    text.parse().ok().or_else(|| {
+        let bytes = BASE32.decode(text.to_ascii_uppercase().as_bytes()).ok()?;
+        InfoHash::from_slice(&bytes)
+    })
+}
+
+fn parse_multihash(text: &str) -> Option<InfoHash> {
+    let bytes = HEXLOWER_PERMISSIVE.decode(text.as_bytes()).ok()?;
+    let hash = bytes.strip_prefix(&SHA256)?;
+    (hash.len() == 32).then(|| InfoHash::from_slice(&hash[..ID_LEN]))?
+}
+
+/// `None` where a `%` is not followed by two hexadecimal digits, or the result is not UTF-8.
+fn percent_decode(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&byte, tail)) = rest.split_first() {
+        rest = tail;
+        if byte == b'%' {
+            let (digits, tail) = rest.split_at_checked(2)?;
+            bytes.extend(HEXLOWER_PERMISSIVE.decode(digits).ok()?);
+            rest = tail;
+        } else {
+            bytes.push(byte);
+        }
+    }
+    String::from_utf8(bytes).ok()
+}
+
+fn strip_prefix_ignore_case<'a>(text: &'a str, prefix: &str) -> Option<&'a str> {
+    let (head, tail) = text.split_at_checked(prefix.len())?;
+    head.eq_ignore_ascii_case(prefix).then_some(tail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEX: &str = "5fbfbff10c5d6a4ec8a88e4c6ab4c28b95eee401";
+    const BASE: &str = "L67374IMLVVE5SFIRZGGVNGCROK65ZAB";
+
+    fn hash() -> InfoHash {
+        HEX.parse().unwrap()
+    }
+
+    #[test]
+    fn bare_hashes_of_both_kinds_and_any_case() {
+        for text in [HEX, &HEX.to_uppercase(), BASE, &BASE.to_lowercase()] {
+            assert_eq!(parse_infohash(text), Ok(hash()), "{text}");
+        }
+    }
+
+    #[test]
+    fn w_07_magnet_links() {
+        for link in [
+            format!("magnet:?xt=urn:btih:{HEX}"),
+            format!("magnet:?dn=a&xt=urn:btih:{BASE}&tr=udp%3A%2F%2Fa%3A1"),
+            format!("MAGNET:?XT=URN:BTIH:{HEX}"),
+            format!("magnet:?xt=urn%3Abtih%3A{HEX}"),
+            format!("magnet:?xt.1=urn:sha1:x&xt.2=urn:btih:{HEX}"),
+            format!("magnet:?dn=100%&xt=urn:btih:{HEX}"),
+        ] {
+            assert_eq!(parse_infohash(&link), Ok(hash()), "{link}");
+        }
+    }
+
+    #[test]
+    fn w_08_version_2_hashes_are_cut_and_version_1_goes_first() {
+        let long = format!("1220{HEX}{}", "ab".repeat(12));
+        assert_eq!(parse_infohash(&format!("magnet:?xt=urn:btmh:{long}")), Ok(hash()));
+        let other = "00".repeat(20);
+        let hybrid = format!("magnet:?xt=urn:btmh:{long}&xt=urn:btih:{other}");
+        assert_eq!(parse_infohash(&hybrid), Ok(InfoHash::ZERO));
+        assert!(parse_infohash(&format!("magnet:?xt=urn:btmh:1220{HEX}")).is_err());
+        assert!(parse_infohash(&format!("magnet:?xt=urn:btmh:1114{HEX}")).is_err());
+    }
+
+    #[test]
+    fn anything_else_is_refused() {
+        for text in [
+            "",
+            "magnet:",
+            "magnet:?",
+            "magnet:?xt",
+            "magnet:?xt=urn:btih:",
+            "magnet:?xt=urn:btih:%5",
+            "magnet:?xt=urn:btih:%zz",
+            "magnet:?dn=urn:btih:5fbfbff10c5d6a4ec8a88e4c6ab4c28b95eee401",
+            &HEX[1..],
+            &BASE[1..],
+            "aébfbff10c5d6a4ec8a88e4c6ab4c28b95eee40",
+            "L67374IMLVVE5SFIRZGGVNGCROK65ZA1",
+        ] {
+            assert!(parse_infohash(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,215 @@
+//! The command line.
+
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use clap::error::ErrorKind;
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
+use dht_proto::{Announce, Family, InfoHash, NodeId};
+
+use crate::magnet::parse_infohash;
+
+/// Joins the BitTorrent DHT, finds peers and nodes, and announces.
+#[derive(Debug, Parser)]
+#[command(version)]
+pub(crate) struct Options {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+    #[command(flatten)]
+    pub(crate) common: Common,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run many nodes on this host, without any network: one announces, another looks it up
+    Demo(DemoOptions),
+    /// Serve as a node until ended
+    Node,
+    /// Print the peers of a torrent as they are found
+    GetPeers {
+        /// 40 hexadecimal or 32 base32 digits, or a magnet link
+        #[arg(value_name = "INFOHASH|MAGNET", value_parser = parse_infohash)]
+        infohash: InfoHash,
+    },
+    /// Add this host to the peers of a torrent
+    Announce(AnnounceOptions),
+    /// Print the nodes closest to an id
+    FindNode {
+        /// 40 hexadecimal digits
+        target: NodeId,
+    },
+    /// Ask one node whether it is there
+    Ping {
+        /// Its name or address (IPv6 in brackets) and port
+        #[arg(value_name = "HOST:PORT")]
+        host: String,
+    },
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DemoOptions {
+    /// How many nodes
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u16).range(3..=1000))]
+    pub(crate) nodes: u16,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct AnnounceOptions {
+    /// 40 hexadecimal or 32 base32 digits, or a magnet link
+    #[arg(value_name = "INFOHASH|MAGNET", value_parser = parse_infohash)]
+    pub(crate) infohash: InfoHash,
+    #[command(flatten)]
+    port: PortOptions,
+    /// Stay and announce again every 15 minutes until ended
+    #[arg(long)]
+    pub(crate) keep: bool,
+}
+
+#[derive(Debug, Args)]
+#[group(required = true, multiple = false)]
+struct PortOptions {
+    /// The port that peers connect to
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    port: Option<u16>,
+    /// Peers connect to the port our datagrams come from
+    #[arg(long)]
+    implied_port: bool,
+}
+
+impl AnnounceOptions {
+    /// `own` is the port of our socket.
+    pub(crate) fn announce(&self, own: u16) -> Announce {
+        self.port.port.map_or_else(|| Announce::implied(own), Announce::port)
+    }
+}
+
+#[derive(Debug, Args)]
+#[command(next_help_heading = "Common options")]
+pub(crate) struct Common {
+    /// Bind this address (port 0 or none: a free one) instead of all of both families; at most one
+    /// of each family
+    #[arg(long, global = true, value_name = "ADDR", value_parser = parse_bind)]
+    pub(crate) bind: Vec<SocketAddr>,
+    /// Start from this node as well; may be repeated
+    #[arg(long, global = true, value_name = "HOST:PORT")]
+    pub(crate) bootstrap: Vec<String>,
+    /// Do not start from the usual public nodes
+    #[arg(long, global = true)]
+    pub(crate) no_default_bootstrap: bool,
+    /// Talk to private and loopback addresses too, and do not limit what one address may ask
+    #[arg(long, global = true)]
+    pub(crate) allow_private: bool,
+    /// Ask but do not answer
+    #[arg(long, global = true)]
+    pub(crate) read_only: bool,
+    /// Our node id, 40 hexadecimal digits; drawn at random otherwise
+    #[arg(long, global = true, value_name = "HEX")]
+    pub(crate) id: Option<NodeId>,
+    /// Give up after this long [default: 60; node and --keep: never]
+    #[arg(long, global = true, value_name = "SECS", value_parser = parse_secs)]
+    pub(crate) timeout: Option<Duration>,
+    /// Fill the table this long before looking up, instead of until we have found our place
+    #[arg(long, global = true, value_name = "SECS", value_parser = parse_secs)]
+    pub(crate) settle: Option<Duration>,
+    /// Print one JSON object per line
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Say on stderr what happens; twice: every node that comes and goes
+    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
+    pub(crate) verbose: u8,
+}
+
+impl Options {
+    /// Reads the command line, or ends the program with a complaint (exit code 2), help or version.
+    pub(crate) fn read() -> Self {
+        Self::parse().check().unwrap_or_else(|error| error.exit())
+    }
+
+    fn check(self) -> Result<Self, clap::Error> {
+        for family in Family::ALL {
+            if self.common.bind.iter().filter(|addr| Family::of(addr) == family).count() > 1 {
+                let complaint = "--bind may be given once for each address family";
+                return Err(Self::command().error(ErrorKind::ArgumentConflict, complaint));
+            }
+        }
+        Ok(self)
+    }
+}
+
+fn parse_bind(text: &str) -> Result<SocketAddr, String> {
+    text.parse()
+        .or_else(|_| text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, 0)))
+        .map_err(|_| "expected an address, with or without a port".to_owned())
+}
+
+fn parse_secs(text: &str) -> Result<Duration, String> {
+    text.parse()
+        .ok()
+        .and_then(|secs| Duration::try_from_secs_f64(secs).ok())
+        .ok_or_else(|| "expected a number of seconds".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HASH: &str = "5fbfbff10c5d6a4ec8a88e4c6ab4c28b95eee401";
+
+    fn parse(words: &str) -> Result<Options, clap::Error> {
+        Options::try_parse_from(words.split_whitespace()).and_then(Options::check)
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        Options::command().debug_assert();
+    }
+
+    #[test]
+    fn common_options_go_before_or_after_the_command() {
+        for words in [
+            "dht --json --timeout 2.5 --bind 127.0.0.1 node",
+            "dht node --bind 127.0.0.1 --json --timeout 2.5",
+        ] {
+            let common = parse(words).unwrap().common;
+            assert!(common.json, "{words}");
+            assert_eq!(common.timeout, Some(Duration::from_millis(2500)), "{words}");
+            assert_eq!(common.bind, ["127.0.0.1:0".parse().unwrap()], "{words}");
+        }
+    }
+
+    #[test]
+    fn each_family_is_bound_at_most_once() {
+        assert!(parse("dht node --bind 127.0.0.1:1 --bind [::1]:1").is_ok());
+        assert!(parse("dht node --bind 127.0.0.1:1 --bind 127.0.0.2:1").is_err());
+        assert!(parse("dht node --bind ::1 --bind [::1]:1").is_err());
+    }
+
+    #[test]
+    fn an_announce_needs_exactly_one_port() {
+        assert!(parse(&format!("dht announce {HASH}")).is_err());
+        assert!(parse(&format!("dht announce {HASH} --port 0")).is_err());
+        assert!(parse(&format!("dht announce {HASH} --port 1 --implied-port")).is_err());
+        for (words, announce) in [("--port 7", Announce::port(7)), ("--implied-port", Announce::implied(9))] {
+            match parse(&format!("dht announce {HASH} {words}")).unwrap().command {
+                Command::Announce(options) => assert_eq!(options.announce(9), announce),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn bad_values_are_usage_errors() {
+        for words in [
+            "dht",
+            "dht get-peers xyz",
+            "dht find-node xyz",
+            "dht node --timeout -1",
+            "dht node --timeout nan",
+            "dht node --id 00",
+            "dht node --bind localhost",
+            "dht demo --nodes 2",
+        ] {
+            assert_eq!(parse(words).unwrap_err().exit_code(), 2, "{words}");
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! What the tool prints: results on stdout, as text or JSON lines; the rest on stderr.
+
+use std::cell::Cell;
+use std::fmt::Display;
+use std::io::{self, Write as _};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use dht_proto::net::SpawnError;
+use dht_proto::{NodeId, NodeInfo, Pong};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde_json::{Value, json};
+
+/// How often the spinner turns.
+pub(crate) const TICK: Duration = Duration::from_millis(120);
+
+/// Why a command ends early.
+#[derive(Debug)]
+pub(crate) enum Failure {
+    /// It cannot start, for this reason.
+    Start(String),
+    /// stdout takes no more.
+    Stdout(io::Error),
+}
+
+impl From<SpawnError> for Failure {
+    fn from(error: SpawnError) -> Self {
+        Self::Start(error.to_string())
+    }
+}
+
+/// Both streams of the tool.
+pub(crate) struct Output {
+    json: bool,
+    /// Invisible unless stderr is a terminal.
+    spinner: ProgressBar,
+    found: Cell<bool>,
+}
+
+/// The last line of a lookup.
+pub(crate) struct Done {
+    /// What was looked for: `peers` or `nodes`.
+    pub(crate) what: &'static str,
+    pub(crate) found: usize,
+    pub(crate) queried: u64,
+    pub(crate) elapsed: Duration,
+}
+
+impl Output {
+    pub(crate) fn new(json: bool) -> Self {
+        let spinner = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+        // The template is a constant; if it were wrong, the default would do.
+        if let Ok(style) = ProgressStyle::with_template("{spinner} {elapsed} {msg}") {
+            spinner.set_style(style);
+        }
+        Self { json, spinner, found: Cell::new(false) }
+    }
+
+    /// Whether anybody sees the progress.
+    pub(crate) fn is_live(&self) -> bool {
+        !self.spinner.is_hidden()
+    }
+
+    /// Shows how things stand, on a terminal only.
+    pub(crate) fn progress(&self, text: String) {
+        if self.is_live() {
+            self.spinner.set_message(text);
+            self.spinner.tick();
+        }
+    }
+
+    /// A line for stderr from any thread.
+    pub(crate) fn logger(&self) -> impl Fn(&str) + Send + 'static {
+        let spinner = self.spinner.clone();
+        move |text| log(&spinner, text)
+    }
+
+    pub(crate) fn complain(&self, text: &str) {
+        log(&self.spinner, &format!("dht: {text}"));
+    }
+
+    pub(crate) fn finish(&self) {
+        self.spinner.finish_and_clear();
+    }
+
+    /// Whether there was a result.
+    pub(crate) fn has_found(&self) -> bool {
+        self.found.get()
+    }
+
+    pub(crate) fn set_found(&self) {
+        self.found.set(true);
+    }
+
+    /// As text only where it `matters`: to a node that serves, not before a lookup.
+    pub(crate) fn listening(&self, addr: SocketAddr, id: NodeId, matters: bool) -> Result<(), Failure> {
+        let object = json!({"event": "listening", "addr": addr.to_string(), "id": id.to_string()});
+        self.print(matters.then(|| format!("listening on {addr} as {id}")), object)
+    }
+
+    pub(crate) fn peer(&self, peer: SocketAddr) -> Result<(), Failure> {
+        self.set_found();
+        self.print(Some(peer), json!({"event": "peer", "addr": peer.to_string()}))
+    }
+
+    pub(crate) fn node(&self, node: &NodeInfo) -> Result<(), Failure> {
+        self.set_found();
+        let NodeInfo { id, addr, .. } = node;
+        let object = json!({"event": "node", "id": id.to_string(), "addr": addr.to_string()});
+        self.print(Some(format_args!("{id} {addr}")), object)
+    }
+
+    pub(crate) fn pong(&self, pong: &Pong) -> Result<(), Failure> {
+        self.set_found();
+        let (id, rtt) = (pong.id, millis(pong.rtt));
+        let object = json!({"event": "pong", "id": id.to_string(), "rtt_ms": rtt});
+        self.print(Some(format_args!("{id} {rtt} ms")), object)
+    }
+
+    pub(crate) fn announced(&self, nodes: usize, tried: u32) -> Result<(), Failure> {
+        if nodes > 0 {
+            self.set_found();
+        }
+        let object = json!({"event": "announced", "nodes": nodes, "tried": tried});
+        self.print(Some(format_args!("announced to {nodes} of {tried} nodes")), object)
+    }
+
+    pub(crate) fn done(&self, done: &Done) -> Result<(), Failure> {
+        let Done { what, found, queried, elapsed } = done;
+        if !self.json {
+            log(&self.spinner, &format!("{found} {what} from {queried} nodes in {} ms", elapsed.as_millis()));
+        }
+        let mut object = json!({"event": "done"});
+        object[what] = json!(found);
+        object["queried"] = json!(queried);
+        object["elapsed_ms"] = json!(elapsed.as_millis() as u64);
+        self.print(None::<&str>, object)
+    }
+
+    pub(crate) fn step(&self, elapsed: Duration, text: &str) -> Result<(), Failure> {
+        let object = json!({"event": "step", "elapsed_ms": elapsed.as_millis() as u64, "text": text});
+        self.print(Some(format_args!("{:>7.3} s  {text}", elapsed.as_secs_f64())), object)
+    }
+
+    fn print(&self, text: Option<impl Display>, object: Value) -> Result<(), Failure> {
+        let line = match text {
+            _ if self.json => object.to_string(),
+            Some(text) => text.to_string(),
+            None => return Ok(()),
+        };
+        self.spinner.suspend(|| writeln!(io::stdout().lock(), "{line}")).map_err(Failure::Stdout)
+    }
+}
+
+/// Milliseconds to a tenth.
+fn millis(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 10_000.0).round() / 10.0
+}
+
+fn log(spinner: &ProgressBar, text: &str) {
+    // Nobody is left to hear that stderr is closed.
+    spinner.suspend(|| drop(writeln!(io::stderr().lock(), "{text}")));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn round_trips_are_given_to_a_tenth_of_a_millisecond() {
+        assert_eq!(millis(Duration::from_micros(12_345)), 12.3);
+        assert_eq!(millis(Duration::from_micros(60)), 0.1);
+    }
+}

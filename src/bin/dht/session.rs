@@ -1,0 +1,217 @@
+//! A node made from the common options, what it says on stderr, and how it is interrupted.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use dht_proto::net::{BOOTSTRAP_HOSTS, Dht, Notice};
+use dht_proto::{AddressPolicy, Config, Event, Family};
+
+use crate::options::Common;
+use crate::output::{Failure, Output, TICK};
+
+const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// A running node and the time that is left.
+pub(crate) struct Session<'a> {
+    pub(crate) dht: Dht,
+    pub(crate) output: &'a Output,
+    pub(crate) deadline: Instant,
+    common: &'a Common,
+    knows_somebody: bool,
+    interrupt: Arc<Interrupt>,
+}
+
+impl<'a> Session<'a> {
+    /// Starts a node that serves or looks up.
+    pub(crate) fn start(common: &'a Common, output: &'a Output, serves: bool) -> Result<Self, Failure> {
+        let usual = if common.no_default_bootstrap { &[][..] } else { &BOOTSTRAP_HOSTS };
+        let hosts =
+            usual.iter().copied().map(str::to_owned).chain(common.bootstrap.iter().cloned()).collect();
+        Self::start_from(hosts, common, output, serves)
+    }
+
+    /// Starts a node that contacts nobody by itself.
+    pub(crate) fn start_alone(common: &'a Common, output: &'a Output) -> Result<Self, Failure> {
+        Self::start_from(Vec::new(), common, output, false)
+    }
+
+    fn start_from(
+        hosts: Vec<String>,
+        common: &'a Common,
+        output: &'a Output,
+        serves: bool,
+    ) -> Result<Self, Failure> {
+        let interrupt = Interrupt::listen()?;
+        let knows_somebody = !hosts.is_empty();
+        let mut builder = Dht::builder().config(config(common)).bootstrap(hosts);
+        for addr in &common.bind {
+            builder = builder.bind(*addr);
+        }
+        let notices = builder.subscribe();
+        let dht = builder.spawn()?;
+        interrupt.closes(dht.clone());
+        let (log, verbose) = (output.logger(), common.verbose);
+        thread::spawn(move || {
+            notices.filter_map(|notice| describe(&notice, verbose)).for_each(|line| log(&line))
+        });
+        for family in Family::ALL {
+            if let (Some(addr), Ok(id)) = (dht.local_addr(family), dht.id(family)) {
+                output.listening(addr, id, serves)?;
+            }
+        }
+        let deadline = deadline(common);
+        Ok(Self { dht, output, deadline, common, knows_somebody, interrupt })
+    }
+
+    pub(crate) fn left(&self) -> Duration {
+        self.deadline.saturating_duration_since(Instant::now())
+    }
+
+    /// Waits until lookups are likely to succeed: for the time asked for, or until the node has
+    /// found its place, but then no longer than half of the time there is.
+    pub(crate) fn settle(&self) {
+        let patience = match self.common.settle {
+            Some(settle) => settle.min(self.left()),
+            None if self.knows_somebody => self.left() / 2,
+            None => return,
+        };
+        let until = Instant::now() + patience;
+        loop {
+            let left = until.saturating_duration_since(Instant::now());
+            let nodes: usize =
+                Family::ALL.iter().filter_map(|family| self.dht.node_count(*family).ok()).sum();
+            self.output.progress(format!("joining, {nodes} nodes"));
+            let pause = if self.output.is_live() { left.min(TICK) } else { left };
+            let over = match self.common.settle {
+                Some(_) => self.interrupt.wait(pause),
+                None => self.dht.wait_ready(pause) != Ok(false),
+            };
+            if over || left.is_zero() {
+                return;
+            }
+        }
+    }
+
+    /// Sleeps, and returns whether that was cut short by a signal.
+    pub(crate) fn sleep(&self, duration: Duration) -> bool {
+        self.interrupt.wait(duration)
+    }
+}
+
+impl Drop for Session<'_> {
+    fn drop(&mut self) {
+        self.dht.shutdown();
+    }
+}
+
+pub(crate) fn deadline(common: &Common) -> Instant {
+    let timeout = common.timeout.unwrap_or(TIMEOUT);
+    // More time than the clock can express is as good as a year.
+    Instant::now().checked_add(timeout).unwrap_or_else(|| Instant::now() + Duration::from_secs(31_536_000))
+}
+
+fn config(common: &Common) -> Config {
+    let mut config = Config::default();
+    config.id = common.id;
+    config.id_v6 = common.id;
+    config.read_only = common.read_only;
+    if common.allow_private {
+        config.address_policy = AddressPolicy::Any;
+        config.source_limits = false;
+    }
+    config
+}
+
+/// A line for stderr, if it is worth one.
+fn describe(notice: &Notice, verbose: u8) -> Option<String> {
+    match notice {
+        Notice::Unresolved { host, error, retry_in } => {
+            Some(format!("dht: cannot resolve {host}: {error}; again in {} s", retry_in.as_secs()))
+        }
+        Notice::Resolved { host, addrs } if verbose > 0 => {
+            let addrs: Vec<_> = addrs.iter().map(SocketAddr::to_string).collect();
+            Some(format!("dht: {host} is {}", addrs.join(" ")))
+        }
+        Notice::Node(event) => match event {
+            Event::Ready { family } if verbose > 0 => Some(format!("dht: joined the {family:?} DHT")),
+            Event::PeerStored { infohash, peer } if verbose > 0 => {
+                Some(format!("dht: stored {peer} for {infohash}"))
+            }
+            Event::NodeAdded { id, addr } if verbose > 1 => Some(format!("dht: + {id} {addr}")),
+            Event::NodeRemoved { id, addr } if verbose > 1 => Some(format!("dht: - {id} {addr}")),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// Ctrl-C and SIGTERM. The first ends what is under way, and with it the command; the second ends
+/// the program on the spot.
+#[derive(Default)]
+struct Interrupt {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    interrupted: bool,
+    closes: Option<Dht>,
+}
+
+impl Interrupt {
+    #[cfg(unix)]
+    fn listen() -> Result<Arc<Self>, Failure> {
+        use signal_hook::consts::{SIGINT, SIGTERM};
+
+        let interrupt = Arc::new(Self::default());
+        let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM])
+            .map_err(|error| Failure::Start(format!("cannot listen to signals: {error}")))?;
+        let listener = Arc::clone(&interrupt);
+        thread::spawn(move || {
+            for signal in signals.forever() {
+                if listener.interrupt() {
+                    let _ = signal_hook::low_level::emulate_default_handler(signal);
+                }
+            }
+        });
+        Ok(interrupt)
+    }
+
+    /// Elsewhere the system ends the program.
+    #[cfg(not(unix))]
+    fn listen() -> Result<Arc<Self>, Failure> {
+        Ok(Arc::default())
+    }
+
+    fn closes(&self, dht: Dht) {
+        self.lock().closes = Some(dht);
+    }
+
+    /// Returns whether it is not the first time, or there is nothing to close yet.
+    #[cfg_attr(not(unix), expect(dead_code))]
+    fn interrupt(&self) -> bool {
+        let mut state = self.lock();
+        let again = state.interrupted;
+        state.interrupted = true;
+        let dht = state.closes.take();
+        drop(state);
+        self.changed.notify_all();
+        if let Some(dht) = &dht {
+            dht.shutdown();
+        }
+        again || dht.is_none()
+    }
+
+    fn wait(&self, duration: Duration) -> bool {
+        let state = self.lock();
+        let waited = self.changed.wait_timeout_while(state, duration, |state| !state.interrupted);
+        waited.unwrap_or_else(PoisonError::into_inner).0.interrupted
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,255 @@
+//! The command line tool, run as a user runs it.
+#![cfg(feature = "cli")]
+#![allow(clippy::std_instead_of_core, clippy::unwrap_used)]
+
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::net::UdpSocket;
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+const HASH: &str = "5fbfbff10c5d6a4ec8a88e4c6ab4c28b95eee401";
+const BASE32: &str = "L67374IMLVVE5SFIRZGGVNGCROK65ZAB";
+const LOCAL: &str = "--no-default-bootstrap --allow-private --bind 127.0.0.1:0";
+
+fn command(words: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_dht"));
+    command.args(words.split_whitespace());
+    command
+}
+
+fn run(words: &str) -> Output {
+    command(words).output().unwrap()
+}
+
+fn code(output: &Output) -> i32 {
+    output.status.code().unwrap_or_else(|| panic!("{output:?}"))
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+fn events(output: &Output) -> Vec<Value> {
+    let text = String::from_utf8(output.stdout.clone()).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+fn find<'a>(events: &'a [Value], event: &str) -> Vec<&'a Value> {
+    events.iter().filter(|object| object["event"] == event).collect()
+}
+
+/// A `dht node` that others start from; ended when dropped.
+struct Node {
+    child: Child,
+    stdout: BufReader<ChildStdout>,
+    addr: String,
+    id: String,
+}
+
+impl Node {
+    fn start(words: &str) -> Self {
+        let mut child = command(&format!("node --json {words}"))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        stdout.read_line(&mut line).unwrap();
+        let listening: Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(listening["event"], "listening");
+        let text = |key: &str| listening[key].as_str().unwrap().to_owned();
+        Self { addr: text("addr"), id: text("id"), child, stdout }
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+#[test]
+fn usage_errors_end_with_2() {
+    for words in [
+        "",
+        "nonsense",
+        "get-peers",
+        "get-peers 1234",
+        "get-peers magnet:?dn=x",
+        "announce 5fbfbff10c5d6a4ec8a88e4c6ab4c28b95eee401",
+        "find-node 1234",
+        "node --bind 127.0.0.1:0 --bind 127.0.0.2:0",
+        "node --id 12",
+        "node --bootstrap nowhere --bind 127.0.0.1:0",
+    ] {
+        let output = run(words);
+        assert_eq!(code(&output), 2, "{words}: {output:?}");
+        assert!(output.stdout.is_empty() && !output.stderr.is_empty(), "{words}: {output:?}");
+    }
+}
+
+#[test]
+fn help_and_version_end_with_0() {
+    assert_eq!(code(&run("--help")), 0);
+    assert_eq!(code(&run("--version")), 0);
+}
+
+#[test]
+fn an_address_in_use_ends_with_2_and_one_line() {
+    let taken = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let addr = taken.local_addr().unwrap();
+    let output = run(&format!("get-peers {HASH} --no-default-bootstrap --bind {addr}"));
+    assert_eq!(code(&output), 2);
+    let stderr = stderr(&output);
+    assert!(stderr.lines().count() == 1 && stderr.contains(&addr.to_string()), "{stderr}");
+}
+
+#[test]
+fn a_ping_host_that_does_not_resolve_ends_with_2_and_one_line() {
+    let output = run("ping name.invalid:6881");
+    assert_eq!(code(&output), 2);
+    let stderr = stderr(&output);
+    assert!(stderr.lines().count() == 1 && stderr.contains("name.invalid"), "{stderr}");
+}
+
+#[test]
+fn a_ping_of_a_private_address_says_what_to_do() {
+    let output = run("ping 127.0.0.1:9");
+    assert_eq!(code(&output), 2);
+    assert!(stderr(&output).contains("--allow-private"));
+}
+
+#[test]
+fn ping_finds_a_node_and_times_out_on_a_hole() {
+    let node = Node::start(LOCAL);
+    let output = run(&format!("ping {} --json {LOCAL}", node.addr));
+    assert_eq!(code(&output), 0, "{output:?}");
+    let events = events(&output);
+    let pong = find(&events, "pong")[0];
+    assert_eq!(pong["id"], Value::from(node.id.as_str()));
+    assert!(pong["rtt_ms"].as_f64().unwrap() >= 0.0);
+
+    let hole = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let output = run(&format!("ping {} --timeout 0.3 {LOCAL}", hole.local_addr().unwrap()));
+    assert_eq!(code(&output), 1, "{output:?}");
+    assert!(output.stdout.is_empty());
+}
+
+#[test]
+fn what_is_announced_is_found_by_hash_base32_and_magnet() {
+    let nodes: Vec<_> = {
+        let first = Node::start(LOCAL);
+        let words = format!("{LOCAL} --bootstrap {}", first.addr);
+        let mut nodes = vec![first];
+        nodes.extend((0..3).map(|_| Node::start(&words)));
+        nodes
+    };
+    let start = format!("{LOCAL} --bootstrap {} --timeout 30", nodes[0].addr);
+    let output = run(&format!("announce {HASH} --port 4321 --json {start}"));
+    assert_eq!(code(&output), 0, "{output:?}");
+    let announced = events(&output);
+    let announced = find(&announced, "announced")[0];
+    assert!(announced["nodes"].as_u64().unwrap() >= 1);
+    assert!(announced["tried"].as_u64() >= announced["nodes"].as_u64());
+
+    for target in [HASH, BASE32, &format!("magnet:?xt=urn:btih:{BASE32}&dn=x")] {
+        let output = run(&format!("get-peers {target} --json {start}"));
+        assert_eq!(code(&output), 0, "{output:?}");
+        let events = events(&output);
+        let peers: Vec<_> = find(&events, "peer").iter().map(|peer| peer["addr"].clone()).collect();
+        assert_eq!(peers, ["127.0.0.1:4321"]);
+        let done = events.last().unwrap();
+        assert_eq!(done["event"], "done");
+        assert_eq!(done["peers"], 1);
+        assert!(done["queried"].as_u64().unwrap() >= 1 && done["elapsed_ms"].is_u64());
+    }
+
+    let output = run(&format!("get-peers {HASH} {start}"));
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), "127.0.0.1:4321\n");
+
+    let output = run(&format!("find-node {HASH} --json {start}"));
+    assert_eq!(code(&output), 0, "{output:?}");
+    let found = events(&output);
+    let ids: Vec<_> =
+        find(&found, "node").iter().map(|node| node["id"].as_str().unwrap().to_owned()).collect();
+    assert!(nodes.iter().all(|node| ids.contains(&node.id)), "{ids:?}");
+}
+
+#[test]
+fn nothing_found_ends_with_1() {
+    let node = Node::start(LOCAL);
+    let output = run(&format!("get-peers {HASH} --json {LOCAL} --bootstrap {} --timeout 20", node.addr));
+    assert_eq!(code(&output), 1, "{output:?}");
+    let events = events(&output);
+    assert_eq!(events.last().unwrap()["event"], "done");
+    assert_eq!(events.last().unwrap()["peers"], 0);
+}
+
+#[test]
+fn names_that_do_not_resolve_are_reported_and_tried_again() {
+    let output =
+        run(&format!("get-peers {HASH} {LOCAL} --bootstrap name.invalid:1 --settle 0.5 --timeout 2"));
+    assert_eq!(code(&output), 1, "{output:?}");
+    let stderr = stderr(&output);
+    assert!(stderr.contains("cannot resolve name.invalid:1") && stderr.contains("again in"), "{stderr}");
+}
+
+#[test]
+fn the_time_limit_holds() {
+    let start = Instant::now();
+    let hole = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let addr = hole.local_addr().unwrap();
+    let output = run(&format!("get-peers {HASH} {LOCAL} --bootstrap {addr} --timeout 0.5"));
+    assert_eq!(code(&output), 1, "{output:?}");
+    assert!(start.elapsed() < Duration::from_secs(20));
+}
+
+#[test]
+fn the_id_is_the_one_asked_for() {
+    let node = Node::start(&format!("{LOCAL} --id {HASH}"));
+    assert_eq!(node.id, HASH);
+}
+
+#[cfg(unix)]
+#[test]
+fn signals_end_a_node_cleanly() {
+    for signal in ["-INT", "-TERM"] {
+        let mut node = Node::start(LOCAL);
+        let sent = Command::new("kill").args([signal, &node.child.id().to_string()]).status().unwrap();
+        assert!(sent.success());
+        assert_eq!(node.child.wait().unwrap().code(), Some(0), "{signal}");
+        let mut rest = String::new();
+        node.stdout.read_to_string(&mut rest).unwrap();
+        assert_eq!(rest, "");
+    }
+}
+
+#[test]
+fn a_closed_stdout_ends_it_cleanly() {
+    let node = Node::start(LOCAL);
+    let mut child =
+        command(&format!("find-node {HASH} --json {LOCAL} --bootstrap {} --settle 0.5", node.addr))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+    // The line about listening comes first; nobody reads what follows.
+    let mut stdout = BufReader::new(child.stdout.take().unwrap());
+    stdout.read_line(&mut String::new()).unwrap();
+    drop(stdout);
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(code(&output), 0, "{output:?}");
+    assert!(!stderr(&output).contains("panic"), "{output:?}");
+}
+
+#[test]
+fn the_demo_finds_its_peer() {
+    let output = run("demo --nodes 30 --json");
+    assert_eq!(code(&output), 0, "{output:?}");
+    assert!(find(&events(&output), "step").len() >= 5);
+    assert!(output.stderr.is_empty(), "{output:?}");
+}

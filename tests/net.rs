@@ -1,0 +1,353 @@
+//! The blocking adapter over real sockets on loopback.
+#![cfg(feature = "net")]
+#![allow(clippy::std_instead_of_core, clippy::unwrap_used)]
+
+use std::net::{SocketAddr, UdpSocket};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use dht_proto::net::{Builder, CallError, Dht, Notice, SpawnError};
+use dht_proto::{
+    AddressPolicy, Announce, Config, Event, Family, InfoHash, Limits, Lookup, LookupKind, LookupOptions,
+    NodeId, QueryError, StartError,
+};
+
+/// Far more than any of it takes, for slow machines.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+const HASH: InfoHash = InfoHash::from_bytes([0x5a; 20]);
+
+fn builder() -> Builder {
+    let mut config = Config::default();
+    config.address_policy = AddressPolicy::Any;
+    config.source_limits = false;
+    let mut limits = Limits::default();
+    limits.peers_v4 = 1024;
+    limits.peers_v6 = 256;
+    Dht::builder().config(config).limits(limits).bind("127.0.0.1:0".parse().unwrap()).bootstrap::<String>([])
+}
+
+fn addr(dht: &Dht) -> SocketAddr {
+    dht.local_addr(Family::V4).unwrap()
+}
+
+/// Nodes that start from the first of them, all joined.
+fn network(count: usize) -> Vec<Dht> {
+    let first = builder().spawn().unwrap();
+    let start = addr(&first).to_string();
+    let mut nodes = vec![first];
+    nodes.extend((1..count).map(|_| builder().bootstrap([&start]).spawn().unwrap()));
+    for node in &nodes[1..] {
+        assert_eq!(node.wait_ready(PATIENCE), Ok(true));
+    }
+    nodes
+}
+
+/// A socket that never answers.
+fn silent() -> (UdpSocket, SocketAddr) {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    let addr = socket.local_addr().unwrap();
+    (socket, addr)
+}
+
+fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
+    let until = Instant::now() + PATIENCE;
+    while !done() {
+        assert!(Instant::now() < until, "{what}");
+        thread::sleep(Duration::from_millis(5));
+    }
+}
+
+#[test]
+fn two_nodes_find_each_other() {
+    let nodes = network(2);
+    let (a, b) = (&nodes[0], &nodes[1]);
+    wait_for("each is in the other's table", || {
+        a.node_count(Family::V4) == Ok(1) && b.node_count(Family::V4) == Ok(1)
+    });
+    let known = b.nodes(Family::V4).unwrap();
+    assert_eq!(known[0].id, a.id(Family::V4).unwrap());
+    assert_eq!(known[0].addr, addr(a));
+}
+
+#[test]
+fn what_one_announces_another_finds() {
+    let nodes = network(10);
+    let mut announcing = nodes[3].announce(HASH, Announce::port(7777)).unwrap();
+    let outcome = announcing.wait_timeout(PATIENCE).unwrap();
+    assert_eq!(outcome.report.kind, LookupKind::Announce);
+    assert!(!outcome.acknowledged.is_empty());
+    assert_eq!(outcome.acknowledged.len(), outcome.report.acknowledged as usize);
+    let stored = nodes.iter().filter(|node| !node.stored_peers(HASH).unwrap().is_empty()).count();
+    assert_eq!(stored, outcome.acknowledged.len());
+
+    let mut search = nodes[7].get_peers(HASH).unwrap();
+    let peers: Vec<_> = search.by_ref().collect();
+    assert_eq!(peers, ["127.0.0.1:7777".parse().unwrap()]);
+    let report = search.outcome().unwrap().unwrap().report;
+    assert_eq!((report.kind, report.peers), (LookupKind::GetPeers, 1));
+    assert!(report.answered > 0);
+}
+
+#[test]
+fn an_implied_port_is_that_of_the_socket() {
+    let nodes = network(3);
+    let own = addr(&nodes[1]);
+    let mut announcing = nodes[1].announce(HASH, Announce::implied(own.port())).unwrap();
+    assert!(announcing.wait_timeout(PATIENCE).unwrap().report.acknowledged > 0);
+    assert_eq!(nodes[2].get_peers(HASH).unwrap().collect::<Vec<_>>(), [own]);
+}
+
+#[test]
+fn find_node_returns_the_closest_nodes_in_order() {
+    let nodes = network(12);
+    let target = NodeId::from_bytes([0x77; 20]);
+    let outcome = nodes[5].find_node(target).unwrap().wait_timeout(PATIENCE).unwrap();
+    assert!(!outcome.nodes.is_empty() && outcome.nodes.len() <= 8);
+    assert!(outcome.nodes.is_sorted_by_key(|node| node.id.distance(&target)));
+}
+
+#[test]
+fn ping_reaches_a_node_and_no_closed_port() {
+    let (a, b) = (builder().spawn().unwrap(), builder().spawn().unwrap());
+    let pong = a.ping(addr(&b)).unwrap();
+    assert_eq!(pong.id, b.id(Family::V4).unwrap());
+    let (socket, closed) = silent();
+    drop(socket);
+    assert!(matches!(a.ping(closed), Err(CallError::Query(QueryError::TimedOut | QueryError::Unreachable))));
+    assert_eq!(a.ping("127.0.0.1:0".parse().unwrap()), Err(CallError::Start(StartError::AddressRefused)));
+    assert_eq!(a.ping("[::1]:9".parse().unwrap()), Err(CallError::Start(StartError::AddressRefused)));
+}
+
+#[test]
+fn the_public_policy_refuses_loopback() {
+    let dht = builder().config(Config::default()).spawn().unwrap();
+    assert_eq!(dht.ping("127.0.0.1:9".parse().unwrap()), Err(CallError::Start(StartError::AddressRefused)));
+    assert_eq!(
+        dht.add_node("10.0.0.1:9".parse().unwrap()),
+        Err(CallError::Start(StartError::AddressRefused))
+    );
+}
+
+#[test]
+fn dropping_a_search_cancels_it_and_leaks_nothing() {
+    let mut limits = Limits::default();
+    limits.lookups = 4;
+    let dht = builder().limits(limits).spawn().unwrap();
+    let (_socket, hole) = silent();
+    let mut options = LookupOptions::default();
+    options.only = Some(hole);
+    options.timeout = PATIENCE;
+    for round in 0..100 {
+        let hash = InfoHash::from_bytes([round; 20]);
+        drop(dht.lookup(Lookup::GetPeers(hash), options).unwrap());
+    }
+}
+
+#[test]
+fn callers_share_a_lookup_and_none_ends_another_s() {
+    let dht = builder().spawn().unwrap();
+    let (socket, hole) = silent();
+    let mut options = LookupOptions::default();
+    options.only = Some(hole);
+    options.timeout = PATIENCE;
+    let search = |lookup| dht.lookup(lookup, options).unwrap();
+    let first = search(Lookup::GetPeers(HASH));
+    let mut second = search(Lookup::GetPeers(HASH));
+    let other = search(Lookup::FindNode(HASH.into()));
+    wait_for("both lookups ask", || {
+        let out = dht.stats().unwrap().queries_out;
+        out.get_peers >= 1 && out.find_node >= 1
+    });
+    drop(first);
+    drop(other);
+    assert_eq!(second.recv_timeout(Duration::from_millis(20)), Err(CallError::TimedOut));
+    assert_eq!(second.outcome(), None);
+
+    // An answer still reaches the second caller, and a third gets it replayed.
+    let mut buffer = [0; 1500];
+    let (query, from) = loop {
+        let (len, from) = socket.recv_from(&mut buffer).unwrap();
+        if buffer[..len].windows(12).any(|word| word == b"1:q9:get_pee") {
+            break (&buffer[..len], from);
+        }
+    };
+    let at = query.windows(5).position(|word| word == b"1:t4:").unwrap() + 5;
+    let mut answer =
+        b"d1:rd2:id20:abcdefghij01234567895:token1:x6:valuesl6:\x7f\x00\x00\x01\x1a\xe1ee1:t4:".to_vec();
+    answer.extend(&query[at..at + 4]);
+    answer.extend(b"1:y1:re");
+    socket.send_to(&answer, from).unwrap();
+    let peer = "127.0.0.1:6881".parse().unwrap();
+    assert_eq!(second.recv_timeout(PATIENCE), Ok(Some(peer)));
+    assert!(second.wait_timeout(PATIENCE).is_ok());
+}
+
+#[test]
+fn ports_in_use_and_odd_hosts_are_errors_at_the_start() {
+    let taken = builder().spawn().unwrap();
+    match builder().bind(addr(&taken)).spawn() {
+        Err(SpawnError::Bind { addr: refused, .. }) => assert_eq!(refused, addr(&taken)),
+        other => panic!("{other:?}"),
+    }
+    assert!(matches!(builder().bootstrap(["no port"]).spawn(), Err(SpawnError::Host(_))));
+    let mut config = Config::default();
+    config.ipv4 = false;
+    assert!(matches!(builder().config(config).spawn(), Err(SpawnError::NoFamily)));
+}
+
+#[test]
+fn dropping_the_last_handle_frees_the_port() {
+    let dht = builder().spawn().unwrap();
+    let port = addr(&dht);
+    let clone = dht.clone();
+    drop(dht);
+    assert!(clone.stats().is_ok());
+    drop(clone);
+    UdpSocket::bind(port).unwrap();
+}
+
+#[test]
+fn a_search_keeps_the_thread_alive() {
+    let nodes = network(3);
+    let mut announcing = nodes[1].announce(HASH, Announce::port(1)).unwrap();
+    assert!(announcing.wait_timeout(PATIENCE).is_ok());
+    let lone = builder().bootstrap([addr(&nodes[0]).to_string()]).spawn().unwrap();
+    assert_eq!(lone.wait_ready(PATIENCE), Ok(true));
+    let search = lone.get_peers(HASH).unwrap();
+    drop(lone);
+    assert_eq!(search.count(), 1);
+}
+
+#[test]
+fn after_the_end_every_call_says_so() {
+    let dht = builder().spawn().unwrap();
+    let (_socket, hole) = silent();
+    let mut options = LookupOptions::default();
+    options.only = Some(hole);
+    let mut search = dht.lookup(Lookup::GetPeers(HASH), options).unwrap();
+    let mut events = dht.subscribe().unwrap();
+    let pinging = thread::spawn({
+        let dht = dht.clone();
+        move || dht.ping(hole)
+    });
+    wait_for("the ping is sent", || dht.stats().unwrap().queries_out.ping == 1);
+    dht.shutdown();
+    dht.shutdown();
+    assert_eq!(pinging.join().unwrap(), Err(CallError::Closed));
+    assert_eq!(search.next(), None);
+    assert_eq!(search.wait(), Err(CallError::Closed));
+    assert_eq!(search.recv_timeout(PATIENCE), Err(CallError::Closed));
+    while events.next().is_some() {}
+    assert_eq!(dht.stats(), Err(CallError::Closed));
+    assert_eq!(dht.ping(hole), Err(CallError::Closed));
+    assert_eq!(dht.wait_ready(PATIENCE), Err(CallError::Closed));
+    assert_eq!(dht.id(Family::V4), Err(CallError::Closed));
+    assert!(matches!(dht.get_peers(HASH), Err(CallError::Closed)));
+    assert!(matches!(dht.subscribe(), Err(CallError::Closed)));
+}
+
+#[test]
+fn starting_errors_reach_the_caller() {
+    let dht = builder().spawn().unwrap();
+    assert!(matches!(dht.announce(HASH, Announce::port(0)), Err(CallError::Start(StartError::PortZero))));
+}
+
+#[test]
+fn an_idle_thread_sleeps() {
+    let dht = builder().spawn().unwrap();
+    thread::sleep(Duration::from_millis(200));
+    let before = dht.loop_stats().wakeups;
+    thread::sleep(Duration::from_secs(2));
+    let woken = dht.loop_stats().wakeups - before;
+    assert!(woken <= 20, "{woken} times in two seconds");
+}
+
+#[test]
+fn garbage_and_the_largest_datagram_are_counted() {
+    let dht = builder().spawn().unwrap();
+    let (socket, _) = silent();
+    // 65,507 bytes are the most that UDP over IPv4 carries.
+    for len in [0, 1, 1500, 65_507] {
+        socket.send_to(&vec![b'x'; len], addr(&dht)).unwrap();
+    }
+    wait_for("all are counted", || dht.stats().unwrap().dropped.malformed == 4);
+    assert_eq!(dht.stats().unwrap().bytes_in, 1 + 1500 + 65_507);
+}
+
+#[test]
+fn e_29_a_query_of_the_largest_size_is_answered() {
+    let dht = builder().spawn().unwrap();
+    let (socket, _) = silent();
+    let mut query = b"d1:ad2:id20:abcdefghij01234567891:p64000:".to_vec();
+    query.extend(vec![b'x'; 64_000]);
+    query.extend(b"e1:q4:ping1:t2:aa1:y1:qe");
+    socket.send_to(&query, addr(&dht)).unwrap();
+    let mut buffer = [0; 1500];
+    let (len, _) = socket.recv_from(&mut buffer).unwrap();
+    assert!(buffer[..len].ends_with(b"1:y1:re"), "{}", buffer[..len].escape_ascii());
+}
+
+#[test]
+fn subscribers_hear_of_joining() {
+    let first = builder().spawn().unwrap();
+    let mut builder = builder().bootstrap([addr(&first).to_string()]);
+    let events = builder.subscribe();
+    let _second = builder.spawn().unwrap();
+    let mut added = false;
+    loop {
+        match events.recv_timeout(PATIENCE).unwrap() {
+            Some(Notice::Node(Event::NodeAdded { addr: node, .. })) => added |= node == addr(&first),
+            Some(Notice::Node(Event::Ready { family: Family::V4 })) => break,
+            Some(_) => {}
+            None => panic!("ended"),
+        }
+    }
+    assert!(added);
+}
+
+#[test]
+fn l_13_a_bootstrap_name_is_resolved_and_asked() {
+    let first = builder().spawn().unwrap();
+    let host = format!("localhost:{}", addr(&first).port());
+    let mut builder = builder().bootstrap([&host]);
+    let mut events = builder.subscribe();
+    let second = builder.spawn().unwrap();
+    let resolved = events.find_map(|notice| match notice {
+        Notice::Resolved { host, addrs } => Some((host, addrs)),
+        _ => None,
+    });
+    let (name, addrs) = resolved.unwrap();
+    assert_eq!(name, host);
+    assert!(addrs.contains(&addr(&first)));
+    assert_eq!(second.wait_ready(PATIENCE), Ok(true));
+}
+
+#[test]
+fn names_that_do_not_resolve_are_reported_and_the_node_goes_on() {
+    let mut builder = builder().bootstrap(["name.invalid:6881"]);
+    let mut events = builder.subscribe();
+    let dht = builder.spawn().unwrap();
+    match events.next() {
+        Some(Notice::Unresolved { host, retry_in, .. }) => {
+            assert_eq!(host, "name.invalid:6881");
+            assert!(retry_in > Duration::ZERO);
+        }
+        other => panic!("{other:?}"),
+    }
+    assert!(dht.stats().is_ok());
+}
+
+#[test]
+fn both_families_run_side_by_side() {
+    let both = || builder().bind("[::1]:0".parse().unwrap());
+    let Ok(a) = both().spawn() else {
+        return; // a host without IPv6
+    };
+    let b = both().spawn().unwrap();
+    for family in Family::ALL {
+        let pong = a.ping(b.local_addr(family).unwrap()).unwrap();
+        assert_eq!(pong.id, b.id(family).unwrap());
+    }
+}
