@@ -21,10 +21,7 @@ use super::handle::{CallError, Command, Shared};
 use super::resolve::Attempt;
 use super::search::{Key, Progress};
 use super::socket::{Outbox, Received, Receiver, Sent};
-use crate::addr::Family;
-use crate::event::{Event, LookupId, Pong, QueryId, StartError};
-use crate::node::Node;
-use crate::time::Instant;
+use crate::{Event, Family, Instant, LookupId, Node, Pong, QueryId, StartError};
 
 /// Calls that may wait for the thread; past that, callers do.
 pub(super) const COMMANDS: usize = 256;
@@ -312,11 +309,9 @@ impl Driver {
 
     fn start_from(&mut self, addrs: &[SocketAddr]) {
         let now = self.clock.now();
-        // Refused are addresses of a family that is off, and those past the limit.
-        let added = addrs.iter().filter(|addr| self.node.add_bootstrap(now, **addr).is_ok()).count();
-        if added > 0 {
-            // It cannot start when all lookups are taken; the node tries again by itself.
-            let _ = self.node.bootstrap(now);
+        for addr in addrs {
+            // Refused are addresses of a family that is off, and those past the limit.
+            let _ = self.node.add_bootstrap(now, *addr);
         }
     }
 

@@ -21,9 +21,7 @@ use super::events::{Events, Subscriber, subscription};
 use super::handle::{Command, Counters, Dht, Shared};
 use super::resolve::{self, BOOTSTRAP_HOSTS};
 use super::socket;
-use crate::addr::Family;
-use crate::config::{Config, Limits};
-use crate::node::Node;
+use crate::{Config, Family, Limits, Node};
 
 /// Describes a node before it starts, from [`Dht::builder`].
 ///

@@ -7,7 +7,7 @@ use core::time::Duration;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 
 use super::handle::CallError;
-use crate::event::Event;
+use crate::Event;
 
 /// Notices that may wait in one subscription.
 const WAITING: usize = 1024;

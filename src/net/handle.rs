@@ -19,12 +19,10 @@ use super::builder::Builder;
 use super::events::{Events, Subscriber, subscription};
 use super::resolve::Attempt;
 use super::search::{Key, Progress, Search};
-use crate::addr::Family;
-use crate::config::{Announce, Lookup, LookupOptions};
-use crate::event::{LookupId, NodeInfo, Pong, QueryError, StartError, Stats};
-use crate::id::{InfoHash, NodeId};
-use crate::node::Node;
-use crate::time::Instant;
+use crate::{
+    Announce, Family, InfoHash, Instant, Lookup, LookupId, LookupOptions, Node, NodeId, NodeInfo, Pong,
+    QueryError, StartError, Stats,
+};
 
 /// A running node. Clones are handles to the same one, and any thread may use them.
 ///

@@ -30,7 +30,9 @@
 //! 5. **Keep one datagram at most.** When the socket is full, hold the one in hand and stop
 //!    polling; the core keeps the rest as state, not as bytes.
 //! 6. **Report what the system says**: a destination that cannot be reached
-//!    (`handle_unreachable`), a sleep of the host (`handle_resume`, see [`SleepWatch`]).
+//!    (`handle_unreachable`), a sleep of the host (`handle_resume`, see [`SleepWatch`]). Here that
+//!    is a send that the system refuses; ICMP errors about datagrams under way reach an
+//!    unconnected socket on few systems, and never with the address they are about.
 //! 7. **Resolve bootstrap names** ([`BOOTSTRAP_HOSTS`], [`resolve`]), all their addresses, off the
 //!    loop, and again when it fails.
 //! 8. **Survive.** No socket error ends the loop.

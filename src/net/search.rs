@@ -10,8 +10,7 @@ use std::sync::{Condvar, Mutex, MutexGuard};
 use std::time::Instant as StdInstant;
 
 use super::handle::{CallError, Command, Dht, lock};
-use crate::config::{Lookup, LookupOptions};
-use crate::event::{LookupId, LookupReport, NodeInfo};
+use crate::{Lookup, LookupId, LookupOptions, LookupReport, NodeInfo};
 
 /// What a lookup came to.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -8,9 +8,7 @@ use mio::net::UdpSocket;
 use socket2::{Domain, Protocol, Socket as RawSocket, Type};
 
 use super::resolve::Backoff;
-use crate::config::MAX_DATAGRAM;
-use crate::event::Transmit;
-use crate::time::Instant;
+use crate::{Instant, MAX_DATAGRAM, Transmit};
 
 /// Bytes of datagrams that the system may hold until the thread has time; it may grant less.
 const RECEIVE_BUFFER: usize = 512 * 1024;

@@ -18,8 +18,9 @@ const REANNOUNCE: Duration = Duration::from_secs(15 * 60);
 const REANNOUNCE_FAILED: Duration = Duration::from_secs(60);
 
 pub(crate) fn node(common: &Common, output: &Output) -> Result<(), Failure> {
-    let session = Session::start(common, output, true)?;
+    // To serve is to succeed.
     output.set_found();
+    let session = Session::start(common, output, true)?;
     let forever = Duration::from_secs(u64::from(u32::MAX));
     session.sleep(common.timeout.unwrap_or(forever));
     Ok(())
