@@ -93,6 +93,12 @@ fn usage_errors_end_with_2() {
 }
 
 #[test]
+fn a_bad_infohash_is_one_line() {
+    let output = run("get-peers 1234");
+    assert_eq!(stderr(&output).lines().count(), 1, "{output:?}");
+}
+
+#[test]
 fn help_and_version_end_with_0() {
     assert_eq!(code(&run("--help")), 0);
     assert_eq!(code(&run("--version")), 0);

@@ -1,8 +1,9 @@
 //! The system's clocks: monotonic time for the core, wall time to notice that the host slept.
 
-use crate::Instant;
 use core::time::Duration;
 use std::time::{Instant as StdInstant, SystemTime};
+
+use crate::Instant;
 
 /// Wall time that passes this much faster than monotonic time means the host was asleep; less is
 /// an adjustment of the clock.

@@ -122,7 +122,14 @@ pub(crate) struct Common {
 impl Options {
     /// Reads the command line, or ends the program with a complaint (exit code 2), help or version.
     pub(crate) fn read() -> Self {
-        Self::parse().check().unwrap_or_else(|error| error.exit())
+        Self::try_parse().and_then(Self::check).unwrap_or_else(|error| {
+            if error.kind() == ErrorKind::ValueValidation {
+                // Its first line says it all; the others advertise --help.
+                eprintln!("{}", error.to_string().lines().next().unwrap_or_default());
+                std::process::exit(error.exit_code());
+            }
+            error.exit()
+        })
     }
 
     fn check(self) -> Result<Self, clap::Error> {

@@ -1,11 +1,12 @@
 //! A node made from the common options, what it says on stderr, and how it is interrupted.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use dht_proto::net::{BOOTSTRAP_HOSTS, Dht, Notice};
+use dht_proto::net::{BOOTSTRAP_HOSTS, Dht, Events, Notice};
 use dht_proto::{AddressPolicy, Config, Event, Family};
 
 use crate::options::Common;
@@ -53,9 +54,7 @@ impl<'a> Session<'a> {
         let dht = builder.spawn()?;
         interrupt.closes(dht.clone());
         let (log, verbose) = (output.logger(), common.verbose);
-        thread::spawn(move || {
-            notices.filter_map(|notice| describe(&notice, verbose)).for_each(|line| log(&line))
-        });
+        thread::spawn(move || Reporter { verbose, told: BTreeSet::new() }.report(notices, log));
         for family in Family::ALL {
             if let (Some(addr), Ok(id)) = (dht.local_addr(family), dht.id(family)) {
                 output.listening(addr, id, serves)?;
@@ -124,26 +123,44 @@ fn config(common: &Common) -> Config {
     config
 }
 
-/// A line for stderr, if it is worth one.
-fn describe(notice: &Notice, verbose: u8) -> Option<String> {
-    match notice {
-        Notice::Unresolved { host, error, retry_in } => {
-            Some(format!("dht: cannot resolve {host}: {error}; again in {} s", retry_in.as_secs()))
-        }
-        Notice::Resolved { host, addrs } if verbose > 0 => {
-            let addrs: Vec<_> = addrs.iter().map(SocketAddr::to_string).collect();
-            Some(format!("dht: {host} is {}", addrs.join(" ")))
-        }
-        Notice::Node(event) => match event {
-            Event::Ready { family } if verbose > 0 => Some(format!("dht: joined the {family:?} DHT")),
-            Event::PeerStored { infohash, peer } if verbose > 0 => {
-                Some(format!("dht: stored {peer} for {infohash}"))
+/// Tells on stderr what a node does on its own account.
+struct Reporter {
+    verbose: u8,
+    /// Hosts that were reported as not resolving: once is enough.
+    told: BTreeSet<String>,
+}
+
+impl Reporter {
+    fn report(mut self, notices: Events, log: impl Fn(&str)) {
+        for notice in notices {
+            if let Some(line) = self.describe(notice) {
+                log(&format!("dht: {line}"));
             }
-            Event::NodeAdded { id, addr } if verbose > 1 => Some(format!("dht: + {id} {addr}")),
-            Event::NodeRemoved { id, addr } if verbose > 1 => Some(format!("dht: - {id} {addr}")),
+        }
+    }
+
+    fn describe(&mut self, notice: Notice) -> Option<String> {
+        let verbose = self.verbose;
+        match notice {
+            Notice::Unresolved { host, error, retry_in } => {
+                let line = format!("cannot resolve {host}: {error}; again in {} s", retry_in.as_secs());
+                (self.told.insert(host) || verbose > 0).then_some(line)
+            }
+            Notice::Resolved { host, addrs } => {
+                let again = self.told.remove(&host);
+                let addrs: Vec<_> = addrs.iter().map(SocketAddr::to_string).collect();
+                (again || verbose > 0).then(|| format!("{host} is {}", addrs.join(" ")))
+            }
+            Notice::Node(Event::Ready { family }) if verbose > 0 => {
+                Some(format!("joined the {family:?} DHT"))
+            }
+            Notice::Node(Event::PeerStored { infohash, peer }) if verbose > 0 => {
+                Some(format!("stored {peer} for {infohash}"))
+            }
+            Notice::Node(Event::NodeAdded { id, addr }) if verbose > 1 => Some(format!("+ {id} {addr}")),
+            Notice::Node(Event::NodeRemoved { id, addr }) if verbose > 1 => Some(format!("- {id} {addr}")),
             _ => None,
-        },
-        _ => None,
+        }
     }
 }
 
