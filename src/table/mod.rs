@@ -329,7 +329,9 @@ impl Table {
             if old.contact() == contact {
                 entry = old;
             } else if old.endpoint == contact.endpoint {
-                self.suspect_neighbours(slots, &old, now);
+                if let Place::Main(_) = place {
+                    self.suspect_neighbours(slots, &old, now.secs());
+                }
                 return Outcome { fate: Fate::IdChanged, removal: self.evict(slots, place, now) };
             }
             if let Some(outcome) = self.yield_place(slots, place, contact, now) {
@@ -664,12 +666,10 @@ impl Table {
     }
 
     /// After a node turned out to be another: whoever stands in its bucket must prove itself again.
-    fn suspect_neighbours(&mut self, slots: &mut Slots<'_>, liar: &Entry, now: Instant) {
-        let bucket = self.bucket_of(&liar.id);
-        for entry in &mut slots.main[self.main(bucket)] {
-            entry.suspect = now.secs().since(entry.answered) >= PROVEN;
+    fn suspect_neighbours(&self, slots: &mut Slots<'_>, liar: &Entry, now: Secs) {
+        for entry in &mut slots.main[self.main(self.bucket_of(&liar.id))] {
+            entry.suspect = now.since(entry.answered) >= PROVEN;
         }
-        self.wake(bucket, 0, now);
     }
 }
 

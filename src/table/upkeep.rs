@@ -135,7 +135,7 @@ impl Table {
 
     /// The entry of a bucket whose ping has been due for longest, or will be first, and in how many
     /// seconds. Replacements count where the bucket needs one.
-    fn most_overdue(&self, slots: &Slots<'_>, bucket: usize, now: Secs) -> Option<(i64, Place)> {
+    pub(super) fn most_overdue(&self, slots: &Slots<'_>, bucket: usize, now: Secs) -> Option<(i64, Place)> {
         let main = &slots.main[self.main(bucket)];
         let is_wanted = self.verified_spare(slots.spares, bucket, now).is_some();
         let needs_spare = !self.is_full(bucket) || main.iter().any(|entry| entry.failures > 0);
