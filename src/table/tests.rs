@@ -430,8 +430,10 @@ fn r_11_a_stale_bucket_is_refreshed_by_a_target_in_its_own_range() {
         let mut world = World::new(main, 192);
         let depth = world.table.depth();
         let deepest = depth.min(5) - 1;
-        let nodes = [world.node(0), world.node(deepest as u32)];
-        nodes.map(|node| world.reply(node));
+        for bucket in [0, deepest as u32] {
+            let node = world.node(bucket);
+            world.reply(node);
+        }
         assert_eq!(world.next_refresh(), None, "all is fresh");
         let due = world.table.refresh_due().unwrap();
         assert!(due > world.now && due <= world.now + 15 * MINUTE);
