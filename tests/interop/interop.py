@@ -1,0 +1,597 @@
+"""The checks: the `dht` tool against libtorrent and Transmission.
+
+Each check is a function named after the behaviour it shows. One line is printed for
+each, what was said on both sides when it fails, and the counts at the end.
+"""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import traceback
+
+import dht_tool
+import krpc
+import transmission_peer
+
+try:
+    import libtorrent_peer
+except ImportError:
+    libtorrent_peer = None
+
+NAMESPACE_FLAG = "--in-namespace"
+
+
+class Skip(Exception):
+    """Why a check cannot be run here."""
+
+
+# --- what the tool itself promises ---------------------------------------------------
+
+
+def a_bad_infohash_is_a_usage_error():
+    for bad in ("", "xyz", "12" * 19 + "1", "12" * 21, "zz" * 20):
+        for command in (["get-peers", bad], ["announce", bad, "--port", "1"], ["find-node", bad]):
+            result = dht_tool.run(*command, bind="127.0.0.1:0")
+            assert result.code == 2, f"{command} exits {result.code}"
+            assert result.stdout == "", "nothing belongs on stdout"
+            assert result.stderr != "", "stderr does not say what is wrong"
+
+
+def an_unknown_command_is_a_usage_error():
+    result = dht_tool.run("frobnicate")
+    assert result.code == 2, f"exits {result.code}"
+
+
+def a_node_ends_cleanly_on_sigterm():
+    node = dht_tool.node("127.0.0.1:0")
+    assert re.fullmatch(r"127\.0\.0\.1:\d+", node.addr), node.addr
+    assert re.fullmatch(r"[0-9a-f]{40}", node.id), node.id
+    code = node.stop()
+    assert code in (0, -signal.SIGTERM), f"exits {code}"
+
+
+def ping_of_a_silent_address_exits_1():
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:
+        silent.bind(("127.0.0.1", 0))
+        addr = "%s:%d" % silent.getsockname()
+        result = dht_tool.run("ping", addr, bind="127.0.0.1:0", timeout=3)
+    assert result.code == 1, f"exits {result.code}"
+    assert result.of("pong") == [], result.stdout
+
+
+ALONE = [
+    a_bad_infohash_is_a_usage_error,
+    an_unknown_command_is_a_usage_error,
+    a_node_ends_cleanly_on_sigterm,
+    ping_of_a_silent_address_exits_1,
+]
+
+
+# --- libtorrent ----------------------------------------------------------------------
+
+
+def ping_reaches_libtorrent():
+    session = libtorrent_peer.Session()
+    result = dht_tool.run("ping", session.addr, bind="127.0.0.1:0")
+    assert result.code == 0, f"exits {result.code}"
+    [pong] = result.of("pong")
+    assert pong["id"] == session.id, f"{pong} but libtorrent is {session.id}"
+    assert 0 <= pong["rtt_ms"] < 5000, pong
+
+
+def find_node_finds_a_libtorrent_node_by_its_id():
+    first, *_, last = libtorrent_peer.swarm(6)
+    result = dht_tool.run("find-node", last.id, bind="127.0.0.1:0", bootstrap=[first.addr])
+    assert result.code == 0, f"exits {result.code}"
+    found = {event["id"]: event["addr"] for event in result.of("node")}
+    assert found.get(last.id) == last.addr, f"{last.id} at {last.addr} is not in {found}"
+    assert len(found) >= 4, f"only {len(found)} of 6 nodes: {found}"
+
+
+def get_peers_of_an_unknown_infohash_exits_1():
+    first, *_ = libtorrent_peer.swarm(3)
+    result = dht_tool.run(
+        "get-peers", random_hash(), bind="127.0.0.1:0", bootstrap=[first.addr]
+    )
+    assert result.code == 1, f"exits {result.code}"
+    assert result.peers() == set(), result.stdout
+    assert result.of("done"), "no done event"
+
+
+def get_peers_finds_what_libtorrent_announces():
+    first, *_, last = libtorrent_peer.swarm(4)
+    infohash = random_hash()
+    last.announce(infohash, 7001)
+    result = poll_get_peers(infohash, {"127.0.0.1:7001"}, bootstrap=[first.addr])
+    assert result.peers() == {"127.0.0.1:7001"}, result.stdout
+    [done] = result.of("done")
+    assert done["peers"] == 1 and done["queried"] >= 1, done
+
+
+def get_peers_finds_many_peers_that_libtorrent_announced():
+    first, *_, last = libtorrent_peer.swarm(3)
+    infohash = random_hash()
+    wanted = set()
+    for port in range(7100, 7140):
+        last.announce(infohash, port)
+        wanted.add(f"127.0.0.1:{port}")
+    result = poll_get_peers(infohash, wanted, bootstrap=[first.addr])
+    assert result.peers() == wanted, sorted(wanted ^ result.peers())
+    assert len(result.of("peer")) == len(wanted), "a peer was printed twice"
+
+
+def libtorrent_finds_what_announce_announced():
+    first, *_, last = libtorrent_peer.swarm(4)
+    infohash = random_hash()
+    announce(infohash, "--port", "7201", bootstrap=[first.addr])
+    found = last.get_peers(infohash, {"127.0.0.1:7201"})
+    assert found == {"127.0.0.1:7201"}, f"libtorrent found {found}"
+
+
+def libtorrent_finds_what_announce_announced_with_the_implied_port():
+    first, *_, last = libtorrent_peer.swarm(4)
+    infohash = random_hash()
+    result = announce(infohash, "--implied-port", bootstrap=[first.addr])
+    [listening] = result.of("listening")
+    found = last.get_peers(infohash, {listening["addr"]})
+    assert found == {listening["addr"]}, f"libtorrent found {found}, not {listening['addr']}"
+
+
+def announce_with_keep_stays_until_sigterm():
+    first, *_, last = libtorrent_peer.swarm(3)
+    infohash = random_hash()
+    with dht_tool.Running(
+        "announce",
+        infohash,
+        "--port",
+        "7301",
+        "--keep",
+        binds=["127.0.0.1:0"],
+        bootstrap=[first.addr],
+    ) as announcer:
+        announcer.wait_for("announced", 30)
+        found = last.get_peers(infohash, {"127.0.0.1:7301"})
+        assert found == {"127.0.0.1:7301"}, f"libtorrent found {found}"
+        assert announcer.process.poll() is None, "it ended by itself"
+        code = announcer.stop()
+        assert code in (0, -signal.SIGTERM), f"exits {code}"
+
+
+def a_node_is_the_only_bootstrap_of_two_libtorrent_sessions():
+    with dht_tool.node("127.0.0.1:0") as node:
+        announcer = libtorrent_peer.Session(bootstrap=[node.addr])
+        announcer.wait_until_bootstrapped()
+        searcher = libtorrent_peer.Session(bootstrap=[node.addr])
+        searcher.wait_until_bootstrapped()
+        infohash = random_hash()
+        announcer.announce(infohash, 7401)
+        found = searcher.get_peers(infohash, {"127.0.0.1:7401"})
+        assert found == {"127.0.0.1:7401"}, f"libtorrent found {found}"
+        both = {announcer.id: announcer.addr, searcher.id: searcher.addr}
+        known = until(
+            15,
+            lambda: krpc.nodes_known_to(node.addr, node.id, bind="127.0.0.1"),
+            lambda known: both.items() <= known.items(),
+        )
+        assert both.items() <= known.items(), f"the node gives {known}, not {both}"
+
+
+def a_node_stores_what_libtorrent_announces():
+    with dht_tool.node("127.0.0.1:0") as node:
+        announcer = libtorrent_peer.Session(bootstrap=[node.addr])
+        announcer.wait_until_bootstrapped()
+        explicit, implied = random_hash(), random_hash()
+        announcer.announce(explicit, 7501)
+        announcer.announce(implied, 0, implied=True)
+        for infohash, wanted in ((explicit, "127.0.0.1:7501"), (implied, announcer.addr)):
+            stored = until(
+                10,
+                lambda: krpc.peers_stored_at(node.addr, infohash, bind="127.0.0.1"),
+                lambda stored: wanted in stored,
+            )
+            assert stored == {wanted}, f"the node stores {stored}, not {wanted}"
+
+
+def libtorrent_keeps_a_node_in_its_table_but_not_a_read_only_one():
+    session = libtorrent_peer.Session()
+    ordinary = dht_tool.node("127.0.0.1:0", bootstrap=[session.addr])
+    read_only = dht_tool.node("127.0.0.1:0", bootstrap=[session.addr], options=["--read-only"])
+    with ordinary, read_only:
+        # libtorrent confirms the nodes it heard of by asking one each 5 s.
+        live = until(30, session.live_nodes, lambda live: ordinary.id in live)
+        assert live.get(ordinary.id) == ordinary.addr, f"libtorrent keeps {live}"
+        time.sleep(6)
+        live = session.live_nodes()
+        assert read_only.id not in live, f"libtorrent keeps {live}"
+
+
+def libtorrent_over_ipv6():
+    need_ipv6()
+    first = libtorrent_peer.Session("::1")
+    last = libtorrent_peer.Session("::1", bootstrap=[first.addr])
+    last.wait_until_bootstrapped()
+    theirs, ours = random_hash(), random_hash()
+    last.announce(theirs, 7601)
+    poll_get_peers(theirs, {"[::1]:7601"}, bind="[::1]:0", bootstrap=[first.addr])
+    announce(ours, "--port", "7602", bind="[::1]:0", bootstrap=[first.addr])
+    found = last.get_peers(ours, {"[::1]:7602"})
+    assert found == {"[::1]:7602"}, f"libtorrent found {found}"
+
+
+def a_dual_stack_node_bootstraps_libtorrent_on_both_families():
+    need_ipv6()
+    with dht_tool.node("127.0.0.1:0", "[::1]:0") as node:
+        announcer = libtorrent_peer.Session("127.0.0.1", "::1", bootstrap=node.addrs)
+        searcher = libtorrent_peer.Session("127.0.0.1", "::1", bootstrap=node.addrs)
+        announcer.wait_until_bootstrapped()
+        searcher.wait_until_bootstrapped()
+        infohash = random_hash()
+        wanted = {"127.0.0.1:7701", "[::1]:7701"}
+        announcer.announce(infohash, 7701)
+        found = searcher.get_peers(infohash, wanted)
+        assert found == wanted, f"libtorrent found {found}"
+
+
+LIBTORRENT = [
+    ping_reaches_libtorrent,
+    find_node_finds_a_libtorrent_node_by_its_id,
+    get_peers_of_an_unknown_infohash_exits_1,
+    get_peers_finds_what_libtorrent_announces,
+    get_peers_finds_many_peers_that_libtorrent_announced,
+    libtorrent_finds_what_announce_announced,
+    libtorrent_finds_what_announce_announced_with_the_implied_port,
+    announce_with_keep_stays_until_sigterm,
+    a_node_is_the_only_bootstrap_of_two_libtorrent_sessions,
+    a_node_stores_what_libtorrent_announces,
+    libtorrent_keeps_a_node_in_its_table_but_not_a_read_only_one,
+    libtorrent_over_ipv6,
+    a_dual_stack_node_bootstraps_libtorrent_on_both_families,
+]
+
+
+# --- Transmission, within its namespace ----------------------------------------------
+
+SWARM_SIZE = 12
+TRANSMISSION_HOST = "10.200.0.1"
+TOOL = "10.100.0.1:0"
+HARNESS = "10.101.0.1"
+
+
+class Stage:
+    """A swarm of `dht node`s with one Transmission, which the checks share."""
+
+    def __init__(self):
+        self.nodes = []
+        self.transmission = None
+        self.announcer = None
+        self.peer = None
+
+    def start(self):
+        self.found_by_get_peers = random_hash()
+        self.found_by_transmission = random_hash()
+        for number in range(1, SWARM_SIZE + 1):
+            first = [self.nodes[0].addr] if self.nodes else []
+            self.nodes.append(dht_tool.node(f"10.{number}.0.1:6881", bootstrap=first))
+        self.bootstrap = [self.nodes[0].addr]
+        # Transmission searches for a torrent once it knows more than 8 nodes of which 4
+        # answered it, and then not again for 25 minutes: what it shall find has to be
+        # announced before.
+        self.peer = transmission_peer.BitTorrentPeer("10.50.0.1", self.found_by_transmission)
+        self.announcer = dht_tool.Running(
+            "announce",
+            self.found_by_transmission,
+            "--port",
+            str(self.peer.port),
+            "--keep",
+            binds=["10.50.0.1:6881"],
+            bootstrap=self.bootstrap,
+        )
+        self.announcer.wait_for("announced", 30)
+        # It gets to know the 8 nodes closest to its id. That is one too few, so those it
+        # bootstraps from are the furthest; it looks for 4 that answer, so they are 4.
+        node_id = "%040x" % (int(self.nodes[0].id, 16) ^ (2**160 - 1))
+        furthest = sorted(
+            self.nodes, key=lambda node: int(node.id, 16) ^ int(node_id, 16), reverse=True
+        )
+        self.transmission = transmission_peer.Transmission(
+            TRANSMISSION_HOST, [node.addr for node in furthest[:4]], node_id
+        )
+        self.transmission.add_magnet(self.found_by_get_peers)
+        self.transmission.add_magnet(self.found_by_transmission)
+
+    def stop(self):
+        for part in (self.transmission, self.announcer, self.peer, *self.nodes):
+            if part:
+                part.stop()
+
+
+stage = Stage()
+
+
+def a_swarm_of_nodes_starts_with_transmission():
+    stage.start()
+
+
+def get_peers_finds_what_transmission_announces():
+    need_transmission()
+    # Asks our own nodes only: Transmission remembers whoever asks it, read-only or not,
+    # and its search waits long for those who are gone.
+    infohash, wanted = stage.found_by_get_peers, stage.transmission.addr
+    until(
+        120,
+        lambda: [krpc.peers_stored_at(node.addr, infohash, bind=HARNESS) for node in stage.nodes],
+        lambda stored: any(wanted in peers for peers in stored),
+    )
+    result = poll_get_peers(infohash, {wanted}, bind=TOOL, bootstrap=stage.bootstrap)
+    assert result.peers() == {wanted}, result.stdout
+
+
+def transmission_finds_what_announce_announced():
+    need_transmission()
+    torrent = until(
+        110,
+        lambda: stage.transmission.torrent(stage.found_by_transmission),
+        lambda torrent: torrent["peersFrom"]["fromDht"] > 0,
+    )
+    assert stage.peer.handshakes, f"Transmission did not connect to {stage.peer.addr}: {torrent}"
+    assert torrent["peersFrom"]["fromDht"] == 1, torrent
+    [peer] = torrent["peers"]
+    assert f"{peer['address']}:{peer['port']}" == stage.peer.addr, torrent
+
+
+def ping_reaches_transmission():
+    need_transmission()
+    result = dht_tool.run("ping", stage.transmission.addr, bind=TOOL)
+    assert result.code == 0, f"exits {result.code}"
+    [pong] = result.of("pong")
+    assert pong["id"] == stage.transmission.node_id, pong
+
+
+def find_node_finds_transmission_by_its_id():
+    need_transmission()
+    transmission = stage.transmission
+    result = dht_tool.run(
+        "find-node", transmission.node_id, bind=TOOL, bootstrap=stage.bootstrap
+    )
+    assert result.code == 0, f"exits {result.code}"
+    found = {event["id"]: event["addr"] for event in result.of("node")}
+    assert found.get(transmission.node_id) == transmission.addr, f"not in {found}"
+
+
+def transmission_gives_the_nodes_it_learned_of():
+    need_transmission()
+    ours = {node.id: node.addr for node in stage.nodes}
+    transmission = stage.transmission
+    known = krpc.nodes_known_to(transmission.addr, transmission.node_id, bind=HARNESS)
+    assert len(ours.items() & known.items()) >= 4, f"Transmission gives only {known}"
+    result = dht_tool.run(
+        "find-node", stage.nodes[-1].id, bind=TOOL, bootstrap=[transmission.addr]
+    )
+    assert result.code == 0, f"exits {result.code}"
+    found = {event["id"]: event["addr"] for event in result.of("node")}
+    assert found.get(stage.nodes[-1].id) == stage.nodes[-1].addr, f"not in {found}"
+
+
+def transmission_stores_what_announce_announced():
+    need_transmission()
+    transmission = stage.transmission
+    # An infohash next to Transmission's id makes it the closest node.
+    infohash = transmission.node_id[:-1] + "0123456789abcdef"[int(transmission.node_id[-1], 16) ^ 1]
+    announce(infohash, "--port", "7801", bind=TOOL, bootstrap=stage.bootstrap)
+    stored = krpc.peers_stored_at(transmission.addr, infohash, bind=HARNESS)
+    assert stored == {"10.100.0.1:7801"}, f"Transmission stores {stored}"
+    result = dht_tool.run("get-peers", infohash, bind=TOOL, bootstrap=[transmission.addr])
+    assert result.code == 0, f"exits {result.code}"
+    assert result.peers() == {"10.100.0.1:7801"}, result.stdout
+
+
+TRANSMISSION = [
+    a_swarm_of_nodes_starts_with_transmission,
+    get_peers_finds_what_transmission_announces,
+    transmission_finds_what_announce_announced,
+    ping_reaches_transmission,
+    find_node_finds_transmission_by_its_id,
+    transmission_gives_the_nodes_it_learned_of,
+    transmission_stores_what_announce_announced,
+]
+
+
+# --- steps that several checks take --------------------------------------------------
+
+
+def random_hash():
+    return os.urandom(20).hex()
+
+
+def until(seconds, look, satisfied):
+    """Looks again and again, for at most so long; what was seen last."""
+    end = time.monotonic() + seconds
+    while True:
+        seen = look()
+        if satisfied(seen) or time.monotonic() >= end:
+            return seen
+        time.sleep(0.3)
+
+
+def announce(infohash, *port, bind="127.0.0.1:0", bootstrap):
+    result = dht_tool.run("announce", infohash, *port, bind=bind, bootstrap=bootstrap)
+    assert result.code == 0, f"announce exits {result.code}"
+    [announced] = result.of("announced")
+    assert announced["nodes"] >= 1, announced
+    return result
+
+
+def poll_get_peers(infohash, wanted, seconds=15, bind="127.0.0.1:0", bootstrap=()):
+    """Runs get-peers until it finds the wanted peers: the other side announces when it likes."""
+    result = until(
+        seconds,
+        # Read-only, so that the nodes do not remember one gone node for each try.
+        lambda: dht_tool.run(
+            "get-peers", infohash, "--read-only", bind=bind, bootstrap=bootstrap
+        ),
+        lambda result: wanted <= result.peers(),
+    )
+    missing = sorted(wanted - result.peers())
+    assert not missing, f"get-peers does not find {missing}"
+    assert result.code == 0, f"get-peers exits {result.code}"
+    return result
+
+
+def need_ipv6():
+    try:
+        with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as sock:
+            sock.bind(("::1", 0))
+    except OSError as error:
+        raise Skip(f"no ::1 here: {error}") from None
+
+
+def need_transmission():
+    assert stage.transmission, "the swarm did not start"
+
+
+# --- running the checks --------------------------------------------------------------
+
+
+class OutOfTime(BaseException):
+    pass
+
+
+def out_of_time(*_):
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    raise OutOfTime
+
+
+def run_checks(checks, counts):
+    """Runs them one after the other; False when the time is up."""
+    for check in checks:
+        verdict, time_left = run_check(check)
+        counts[verdict] += 1
+        if not time_left:
+            return False
+    return True
+
+
+def run_check(check):
+    """Runs one check and prints its line; the verdict, and whether time is left."""
+    dht_tool.journal.clear()
+    started = time.monotonic()
+    time_left = True
+    try:
+        check()
+        verdict, reason = "ok", ""
+    except Skip as skip:
+        verdict, reason = "skipped", f": {skip}"
+    except AssertionError as error:
+        verdict, reason = "FAIL", f": {error}"
+    except OutOfTime:
+        verdict, reason, time_left = "FAIL", ": the whole run is out of time", False
+    except Exception:
+        verdict, reason = "FAIL", ": " + traceback.format_exc()
+    reason = reason.rstrip().replace("\n", "\n    ")
+    print(f"{verdict} {check.__name__} ({time.monotonic() - started:.1f} s){reason}", flush=True)
+    if verdict == "FAIL":
+        show_what_was_said()
+    if libtorrent_peer:
+        libtorrent_peer.stop_all()
+    return verdict, time_left
+
+
+def show_what_was_said():
+    for entry in dht_tool.journal[-3:]:
+        print(f"    $ {' '.join(entry['args'])}   -> {entry['code']}")
+        for stream in ("stdout", "stderr"):
+            for line in entry[stream].splitlines()[-20:]:
+                print(f"      {stream}: {line}")
+    for session in libtorrent_peer.sessions[:3] if libtorrent_peer else ():
+        session.alerts()
+        print(f"    libtorrent at {session.addr}")
+        for line in list(session.log)[-10:]:
+            print(f"      {line[:240]}")
+    if stage.transmission:
+        print(f"    Transmission at {stage.transmission.addr}")
+        for line in stage.transmission.log_tail():
+            print(f"      {line}")
+    sys.stdout.flush()
+
+
+def run_in_namespace(counts, names):
+    """Runs the Transmission checks in a process of their own and counts its lines."""
+    prefix = transmission_peer.namespace_command()
+    if not prefix:
+        return skip_all(counts, TRANSMISSION, "no network namespace can be made here")
+    if not transmission_peer.version():
+        return skip_all(counts, TRANSMISSION, "transmission-daemon is not installed")
+    child = subprocess.Popen(
+        [*prefix, sys.executable, "-u", "-B", __file__, NAMESPACE_FLAG, *names],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        text=True,
+        preexec_fn=dht_tool.die_with_parent,
+    )
+    try:
+        pass_on(child.stdout, counts)
+    except OutOfTime:
+        child.terminate()
+        pass_on(child.stdout, counts)
+    try:
+        code = child.wait(10)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        code = child.wait()
+    if code != 0:
+        print(f"FAIL the Transmission checks ended with exit code {code}", flush=True)
+        counts["FAIL"] += 1
+
+
+def pass_on(lines, counts):
+    for line in lines:
+        print(line, end="", flush=True)
+        verdict = line.split(" ", 1)[0]
+        if verdict in counts:
+            counts[verdict] += 1
+
+
+def skip_all(counts, checks, reason):
+    for check in checks:
+        print(f"skipped {check.__name__}: {reason}", flush=True)
+        counts["skipped"] += 1
+
+
+def main(names):
+    in_namespace = NAMESPACE_FLAG in names
+    names = [name for name in names if name != NAMESPACE_FLAG]
+    signal.signal(signal.SIGTERM, out_of_time)
+    counts = {"ok": 0, "FAIL": 0, "skipped": 0}
+
+    def chosen(checks):
+        return [c for c in checks if not names or any(name in c.__name__ for name in names)]
+
+    if in_namespace:
+        transmission_peer.set_up_namespace()
+        try:
+            run_checks([a_swarm_of_nodes_starts_with_transmission, *chosen(TRANSMISSION[1:])], counts)
+        finally:
+            stage.stop()
+        return 0
+
+    started = time.monotonic()
+    libtorrent = libtorrent_peer and libtorrent_peer.VERSION
+    print(f"# libtorrent {libtorrent}, {transmission_peer.version() or 'no Transmission'}")
+    go_on = run_checks(chosen(ALONE), counts)
+    if go_on and not libtorrent_peer:
+        skip_all(counts, chosen(LIBTORRENT), "libtorrent is not installed")
+    elif go_on:
+        go_on = run_checks(chosen(LIBTORRENT), counts)
+    if go_on and chosen(TRANSMISSION):
+        run_in_namespace(counts, names)
+    print(f"# {time.monotonic() - started:.0f} s in all")
+    print(f"{counts['ok']} passed, {counts['FAIL']} failed, {counts['skipped']} skipped")
+    return 1 if counts["FAIL"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
