@@ -158,6 +158,7 @@ impl Sources {
     }
 
     /// Whether there was such proof lately.
+    #[cfg(test)]
     pub(crate) fn is_verified(&self, sources: &[Source], endpoint: Endpoint, now: Instant) -> bool {
         let tag = self.source_tag(endpoint);
         let set = set_of(sources.len(), tag);

@@ -95,6 +95,7 @@ impl Pool {
     }
 
     /// Slots taken now.
+    #[cfg(test)]
     pub(crate) const fn used(&self) -> usize {
         self.used as usize
     }
@@ -187,12 +188,12 @@ impl List {
     }
 
     /// The slot before `ix`.
-    pub(crate) fn prev<T>(&self, slots: &[Slot<T>], ix: Ix) -> Option<Ix> {
+    pub(crate) fn prev<T>(self, slots: &[Slot<T>], ix: Ix) -> Option<Ix> {
         slots[ix.position()].prev.some()
     }
 
     /// The slot behind `ix`.
-    pub(crate) fn next<T>(&self, slots: &[Slot<T>], ix: Ix) -> Option<Ix> {
+    pub(crate) fn next<T>(self, slots: &[Slot<T>], ix: Ix) -> Option<Ix> {
         slots[ix.position()].next.some()
     }
 
@@ -210,11 +211,11 @@ pub(crate) struct Ring {
 }
 
 impl Ring {
-    pub(crate) const fn is_empty(&self) -> bool {
+    pub(crate) const fn is_empty(self) -> bool {
         self.len == 0
     }
 
-    pub(crate) const fn len(&self) -> usize {
+    pub(crate) const fn len(self) -> usize {
         self.len as usize
     }
 
@@ -246,7 +247,7 @@ impl Ring {
         Some(value)
     }
 
-    fn position<T>(&self, values: &[T], offset: usize) -> usize {
+    fn position<T>(self, values: &[T], offset: usize) -> usize {
         let position = self.start as usize + offset;
         if position >= values.len() { position - values.len() } else { position }
     }

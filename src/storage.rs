@@ -49,6 +49,7 @@ macro_rules! memory {
             }
 
             /// All slices, to read.
+            #[allow(dead_code, reason = "not every part can be looked at yet")]
             #[derive(Clone, Copy)]
             pub struct View<'a> {
                 $(pub(crate) $name: &'a [$slot],)*

@@ -228,6 +228,12 @@ impl<S: Storage> Node<S> {
         self.core.cancel_query(&mut self.storage.memory(), query)
     }
 
+    /// Forgets the nodes of both routing tables, without events; bootstrap hosts stay known, and
+    /// the DHT is joined anew from them.
+    pub fn clear_nodes(&mut self, now: Instant) {
+        self.core.clear_nodes(now);
+    }
+
     /// Forgets all peers that announced themselves to us.
     pub fn clear_peers(&mut self) {
         self.core.peers.clear(&mut serve::peer_slots(&mut self.storage.memory()));
@@ -312,6 +318,11 @@ impl<S: Storage> Node<S> {
     /// The peers of a torrent that announced themselves to us.
     pub fn peers(&self, infohash: InfoHash) -> impl Iterator<Item = SocketAddr> {
         self.core.peers_of(self.storage.view(), infohash)
+    }
+
+    /// The torrents that peers announced to us.
+    pub fn infohashes(&self) -> impl Iterator<Item = InfoHash> {
+        self.core.infohashes(self.storage.view())
     }
 
     /// Peers that announced themselves to us, over all torrents.
@@ -543,6 +554,10 @@ impl Core {
         let closest = self.family(family).table.closest::<K>(main, &target, Filter::Good, self.now);
         let closest: heapless::Vec<NodeInfo, K> = closest.into_iter().map(info).collect();
         closest.into_iter()
+    }
+
+    fn infohashes<'a>(&self, view: View<'a>) -> impl Iterator<Item = InfoHash> + use<'a> {
+        self.peers.infohashes(serve::peer_view(view), self.now)
     }
 
     fn peers_of<'a>(&self, view: View<'a>, infohash: InfoHash) -> impl Iterator<Item = SocketAddr> + use<'a> {

@@ -177,11 +177,10 @@ impl Core {
                 self.family_mut(family).table.ping_lost(&mut table_slots(m, family), contact, now);
                 return None;
             }
-            let Some(ix) =
-                self.inflight.enqueue(m.queries, contact.endpoint, Some(contact.id), Purpose::Check)
-            else {
-                return None;
-            };
+            let ix = self.inflight.enqueue(m.queries, contact.endpoint, Some(contact.id), Purpose::Check)?;
+            if now - self.heard > TIMEOUT {
+                self.ping_companion(m, contact);
+            }
             return self.send(m, ix, Method::Ping, self.rtt.stall(), TIMEOUT, buf);
         }
         None

@@ -5,13 +5,13 @@
 
 use core::time::Duration;
 
+use super::serve::peer_slots;
 use super::{Core, table_slots};
 use crate::addr::{Endpoint, Family};
 use crate::event::{LookupId, LookupReport, NodeInfo, Notice, NoticeKind, QueryId, StartError};
 use crate::id::{K, NodeId};
 use crate::inflight::{Match, Outcome, Purpose, Query, WalkRef};
 use crate::lookup::{Candidate, Goal, Lookup, LookupOptions, Phase, Step, TOKEN_LIFE, Token, Verdict, Walk};
-use crate::peers::PeerSlots;
 use crate::pool::{Ix, List, Pool, Slot};
 use crate::storage::sealed::{Memory, View};
 use crate::table::{Contact, Entry, Filter};
@@ -596,8 +596,8 @@ impl Core {
     fn take_own_peers(&mut self, m: &mut Memory<'_>, ix: Ix) {
         let (family, target) = (m.walks[ix].family(), m.walks[ix].target);
         let mut peers = heapless::Vec::<Endpoint, 64>::new();
-        let slots = PeerSlots { swarms: m.swarms, v4: m.peers_v4, v6: m.peers_v6 };
-        let stored = self.peers.peers_of(slots, &target.into(), self.now).map(|peer| peer.endpoint);
+        let slots = peer_slots(m);
+        let stored = self.peers.peers_of(slots.shared(), &target.into(), self.now).map(|peer| peer.endpoint);
         peers.extend(stored.filter(|peer| peer.family() == family).take(64));
         for peer in peers {
             self.take_peer(m, ix, peer);

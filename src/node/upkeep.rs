@@ -123,6 +123,16 @@ impl Core {
         Ok(lookup)
     }
 
+    pub(super) fn clear_nodes(&mut self, now: Instant) {
+        let now = self.advance(now);
+        for family in Family::ALL {
+            let state = self.family_mut(family);
+            (state.ready, state.holds_bootstrap) = (false, false);
+            state.table.clear(now);
+            self.wake_bootstrap(family, now);
+        }
+    }
+
     pub(super) fn is_bootstrap(&self, m: &Memory<'_>, endpoint: Endpoint) -> bool {
         m.bootstraps[..usize::from(self.bootstraps)].contains(&endpoint)
     }

@@ -221,6 +221,7 @@ impl PeerStore {
     }
 
     /// Whether any peer of the swarm is known.
+    #[cfg(test)]
     pub(crate) fn has(&self, slots: PeerSlots<'_>, infohash: &InfoHash, now: Instant) -> bool {
         self.find(slots.swarms, infohash)
             .is_some_and(|ix| slots.swarms[ix].is_live(Stamp::at(now), self.rules.ttl_secs))

@@ -120,11 +120,6 @@ impl Entry {
         Duration::from_millis(self.rtt as u64)
     }
 
-    /// Time since it last answered, in whole seconds.
-    pub(crate) const fn answered_ago(&self, now: Instant) -> Duration {
-        Duration::from_secs(now.secs().since(self.answered) as u64)
-    }
-
     /// Whether it may be handed out to others (BEP 5).
     pub(crate) const fn is_good(&self, now: Instant) -> bool {
         self.verified && self.failures == 0 && !self.is_questionable(now.secs())
