@@ -66,7 +66,7 @@
 //! the network.
 
 #![no_std]
-#![forbid(unsafe_code)]
+#![forbid(unsafe_code, unused_must_use)]
 #![cfg_attr(
     not(test),
     warn(
