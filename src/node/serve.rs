@@ -255,7 +255,7 @@ impl Core {
         let mut peers = [0; MAX_REPLY];
         if is_peers {
             let (peer_len, prefix_len) = if family == Family::V4 { (PEER4_LEN, 2) } else { (PEER6_LEN, 3) };
-            let room = (buf.len() - len).saturating_sub("6:valueslee".len()) / (peer_len + prefix_len);
+            let room = (buf.len() - len).saturating_sub("6:valuesle".len()) / (peer_len + prefix_len);
             let out = &mut peers[..room * peer_len];
             let (slots, infohash) =
                 (PeerSlots { swarms: m.swarms, v4: m.peers_v4, v6: m.peers_v6 }, reply.target.into());

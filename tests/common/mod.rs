@@ -2,6 +2,8 @@
 //! unless the test loses, delays or forges it.
 #![allow(dead_code, unreachable_pub, reason = "every test uses a part of it")]
 
+pub mod raw;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;

@@ -1,0 +1,468 @@
+//! What a node answers: queries as raw datagrams, and their replies read by another decoder.
+//! Tests are named after the rows of the requirements they check.
+
+mod common;
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bencode_rs::Value;
+use common::addr;
+use common::raw::{
+    ID, Lone, MAX_SIZE, OWN, TARGET, addr6, announce, announce_with, compact, config, crowd, find_node,
+    get_peers, join, query, query_by, socket, spread, unhurried,
+};
+use dht_proto::{Event, Family, InfoHash, NodeId};
+
+const PING: &[u8] = b"d1:ad2:id20:abcdefghij0123456789e1:q4:ping1:t2:aa1:y1:qe";
+
+/// `index`-th of the hosts that are no nodes of ours.
+fn stranger(index: usize) -> SocketAddr {
+    addr(10_000 + index)
+}
+
+/// The `count` of `ids` that are closest to `target`, closest first.
+fn closest(ids: impl Iterator<Item = [u8; 20]>, target: &[u8; 20], count: usize) -> Vec<[u8; 20]> {
+    let mut ids: Vec<_> = ids.collect();
+    ids.sort_by_key(|id| id.iter().zip(target).map(|(a, b)| a ^ b).collect::<Vec<_>>());
+    ids.truncate(count);
+    ids
+}
+
+#[test]
+fn q_01_e_27_b42_06_b20_01_a_ping_is_answered_with_our_id_its_address_and_our_version() {
+    let mut lone = Lone::new(config());
+    let reply = lone.accepted(socket("60.1.2.3:6881"), PING);
+    let expected =
+        join(&[b"d2:ip6:\x3c\x01\x02\x03\x1a\xe11:rd2:id20:", &OWN[..], b"e1:t2:aa1:v4:dp\x00\x011:y1:re"]);
+    assert_eq!(reply.bytes, expected);
+
+    let mut other = config();
+    other.version = *b"XY\xff\x00";
+    let reply = Lone::new(other).accepted(stranger(1), PING);
+    assert_eq!(reply.string("v"), Some(&b"XY\xff\x00"[..]));
+}
+
+#[test]
+fn e_15_e_16_transaction_ids_of_1_to_32_bytes_are_echoed_with_every_kind_of_answer() {
+    let mut lone = Lone::new(unhurried());
+    for len in 1..=32 {
+        let t: Vec<u8> = (0..len).map(|at| [0, 0xff, b'e', b':'][at % 4]).collect();
+        for (name, arguments) in
+            [("ping", &b""[..]), ("find_node", b"6:target20:mnopqrstuvwxyz123456"), ("get_peers", b"")]
+        {
+            let reply = lone.ask(stranger(1), &query_by(&ID, &t, name, arguments));
+            assert_eq!(reply.string("t"), Some(&t[..]), "{name}");
+        }
+    }
+    lone.ignored(stranger(1), &query_by(&ID, &[7; 33], "ping", b""));
+    assert_eq!(lone.stats().dropped.malformed, 1);
+}
+
+#[test]
+fn q_27_an_answer_goes_to_the_very_endpoint_that_asked() {
+    let mut lone = Lone::new(config());
+    for from in ["60.0.0.1:1", "60.0.0.1:65535", "[2a00::9]:53"] {
+        assert_eq!(lone.accepted(socket(from), PING).to, socket(from));
+    }
+}
+
+#[test]
+fn q_02_r_05_find_node_lists_exactly_the_8_closest_nodes_that_answered_us() {
+    let mut lone = Lone::new(config());
+    lone.meet(crowd(Family::V4, 60));
+    for target in [TARGET, OWN, [0; 20], [0xff; 20], spread(17)] {
+        let reply = lone.accepted(stranger(1), &find_node(&target, b""));
+        assert_eq!(reply.nodes(), closest((0..60).map(spread), &target, 8));
+        assert_eq!(reply.at("r.token"), None);
+        assert_eq!(reply.at("r.nodes6"), None);
+    }
+}
+
+#[test]
+fn q_02_a_known_target_comes_with_its_neighbours_and_with_its_address() {
+    let mut lone = Lone::new(config());
+    lone.meet(crowd(Family::V4, 20));
+    let reply = lone.accepted(stranger(1), &find_node(&spread(5), b""));
+    assert_eq!(reply.nodes().len(), 8);
+    let first = join(&[&spread(5)[..], &compact(addr(5))]);
+    assert_eq!(reply.string("r.nodes").unwrap()[..26], first);
+}
+
+#[test]
+fn q_02_a_node_that_knows_nobody_sends_an_empty_list() {
+    let reply = Lone::new(config()).accepted(stranger(1), &find_node(&TARGET, b""));
+    assert_eq!(reply.string("r.nodes"), Some(&b""[..]));
+}
+
+#[test]
+fn r_05_whoever_only_asked_us_or_fell_silent_is_not_passed_on() {
+    let mut lone = Lone::new(config());
+    lone.accepted(stranger(1), PING);
+    assert_eq!(lone.accepted(stranger(2), &find_node(&ID, b"")).nodes(), [[0; 20]; 0]);
+
+    lone.meet([(spread(1), addr(1))]);
+    assert_eq!(lone.accepted(stranger(2), &find_node(&ID, b"")).nodes(), [spread(1)]);
+    lone.wait(Duration::from_secs(16 * 60));
+    assert_eq!(lone.accepted(stranger(2), &find_node(&ID, b"")).nodes(), [[0; 20]; 0]);
+}
+
+#[test]
+fn q_03_get_peers_gives_a_token_and_nodes_where_no_peer_is_known() {
+    let mut lone = Lone::new(config());
+    lone.meet(crowd(Family::V4, 20));
+    let reply = lone.accepted(stranger(1), &get_peers(&TARGET, b""));
+    assert!((4..=20).contains(&reply.string("r.token").unwrap().len()), "T-07");
+    assert_eq!(reply.nodes(), closest((0..20).map(spread), &TARGET, 8));
+    assert_eq!(reply.at("r.values"), None);
+}
+
+#[test]
+fn q_04_q_05_an_announced_peer_is_returned_beside_nodes() {
+    let mut lone = Lone::new(config());
+    lone.meet(crowd(Family::V4, 20));
+    let token = lone.token(stranger(1), &TARGET);
+    let reply = lone.accepted(stranger(1), &announce(&TARGET, 4242, &token));
+    assert_eq!(reply.at("r").map(|r| matches!(r, Value::Dictionary(r) if r.len() == 1)), Some(true));
+    let peer = SocketAddr::new(stranger(1).ip(), 4242);
+    assert_eq!(lone.stored(&TARGET), [peer]);
+    let event = Event::PeerStored { infohash: InfoHash::from_bytes(TARGET), peer };
+    assert!(lone.events.contains(&event));
+
+    let reply = lone.accepted(stranger(2), &get_peers(&TARGET, b""));
+    assert_eq!(reply.values(), [compact(peer)]);
+    assert_eq!(reply.nodes().len(), 8);
+    assert!(reply.string("r.token").is_some());
+    assert!(lone.accepted(stranger(2), &get_peers(&ID, b"")).values().is_empty());
+}
+
+#[test]
+fn q_10_ports_that_are_none_get_203_and_nothing_is_stored() {
+    let mut lone = Lone::new(config());
+    let token = lone.token(stranger(1), &TARGET);
+    for port in [
+        "4:porti0e",
+        "4:porti-1e",
+        "4:porti65536e",
+        "4:porti70000e",
+        "4:porti18446744073709551617e",
+        "4:port4:6881",
+        "",
+        "4:porti0e4:seedi1e",
+    ] {
+        assert_eq!(lone.refused(stranger(1), &announce_with(b"", &TARGET, port.as_bytes(), &token)), 203);
+        assert_eq!(
+            lone.refused(
+                stranger(1),
+                &announce_with(b"12:implied_porti0e", &TARGET, port.as_bytes(), &token)
+            ),
+            203
+        );
+    }
+    assert_eq!((lone.node.infohash_count(), lone.node.peer_count(Family::V4)), (0, 0));
+    lone.accepted(stranger(1), &announce(&TARGET, 65535, &token));
+    assert_eq!(lone.stored(&TARGET)[0].port(), 65535);
+}
+
+#[test]
+fn q_11_q_12_any_implied_port_but_0_takes_the_source_port_and_needs_no_other() {
+    for (implied, port) in [
+        ("12:implied_porti1e", "4:porti4242e"),
+        ("12:implied_porti2e", "4:porti4242e"),
+        ("12:implied_porti-1e", "4:porti4242e"),
+        ("12:implied_porti1e", "4:porti0e"),
+        ("12:implied_porti1e", "4:porti70000e"),
+        ("12:implied_porti1e", ""),
+    ] {
+        let mut lone = Lone::new(config());
+        let token = lone.token(stranger(1), &TARGET);
+        lone.accepted(stranger(1), &announce_with(implied.as_bytes(), &TARGET, port.as_bytes(), &token));
+        assert_eq!(lone.stored(&TARGET), [stranger(1)], "{implied} {port}");
+    }
+    for implied in ["", "12:implied_porti0e", "12:implied_port1:1"] {
+        let mut lone = Lone::new(config());
+        let token = lone.token(stranger(1), &TARGET);
+        lone.accepted(stranger(1), &announce_with(implied.as_bytes(), &TARGET, b"4:porti4242e", &token));
+        assert_eq!(lone.stored(&TARGET)[0].port(), 4242, "{implied}");
+    }
+}
+
+#[test]
+fn b33_06_another_announce_of_one_ip_moves_its_port_and_makes_no_second_peer() {
+    let mut lone = Lone::new(unhurried());
+    let token = lone.token(stranger(1), &TARGET);
+    for port in 1000..1300_i64 {
+        let id = spread(port as usize);
+        let port = format!("4:porti{port}e5:token8:");
+        let arguments = join(&[b"9:info_hash20:", &TARGET, port.as_bytes(), &token]);
+        lone.accepted(stranger(1), &query_by(&id, b"aa", "announce_peer", &arguments));
+    }
+    assert_eq!(lone.stored(&TARGET), [SocketAddr::new(stranger(1).ip(), 1299)]);
+    assert_eq!(lone.accepted(stranger(2), &get_peers(&TARGET, b"")).values().len(), 1);
+}
+
+#[test]
+fn q_17_q_18_e_31_bad_arguments_get_203_with_their_own_transaction() {
+    let mut lone = Lone::new(unhurried());
+    let token = lone.token(stranger(1), &TARGET);
+    let token = join(&[b"5:token8:", &token]);
+    for (name, arguments) in [
+        ("find_node", &b""[..]),
+        ("find_node", b"6:target19:nopqrstuvwxyz123456"),
+        ("find_node", b"6:target21:lmnopqrstuvwxyz123456"),
+        ("find_node", b"6:targeti20e"),
+        ("find_node", b"6:targetl20:mnopqrstuvwxyz123456e"),
+        ("find_node", b"9:info_hash20:mnopqrstuvwxyz123456"),
+        ("get_peers", b""),
+        ("get_peers", b"9:info_hash0:"),
+        ("get_peers", b"9:info_hash40:mnopqrstuvwxyz123456mnopqrstuvwxyz123456"),
+        ("get_peers", b"6:target20:mnopqrstuvwxyz123456"),
+        ("announce_peer", b"4:porti1e"),
+        ("announce_peer", b"9:info_hash20:mnopqrstuvwxyz1234564:porti1e"),
+        ("announce_peer", b"9:info_hash20:mnopqrstuvwxyz1234564:porti1e5:token0:"),
+        ("announce_peer", b"9:info_hash20:mnopqrstuvwxyz1234564:porti1e5:tokeni8e"),
+        ("announce_peer", &join(&[b"9:info_hash19:nopqrstuvwxyz1234564:porti1e", &token])),
+        ("get", b""),
+        ("sample_infohashes", b"6:target1:x"),
+    ] {
+        let reply = lone.ask(stranger(1), &query_by(&ID, b"\0xyz", name, arguments));
+        assert_eq!(
+            (reply.kind(), reply.int("e.0")),
+            (b'e', Some(203)),
+            "{name} {}",
+            arguments.escape_ascii()
+        );
+        assert_eq!(reply.string("t"), Some(&b"\0xyz"[..]));
+    }
+    assert_eq!(lone.node.infohash_count(), 0);
+    assert_eq!(lone.stats().dropped.malformed, 0);
+}
+
+#[test]
+fn q_18_a_query_without_a_valid_id_gets_203_and_its_sender_is_not_even_pinged() {
+    let mut lone = Lone::new(config());
+    for (name, arguments) in [
+        ("ping", &b"d"[..]),
+        ("ping", b"d2:id0:"),
+        ("ping", b"d2:id19:bcdefghij0123456789"),
+        ("ping", b"d2:id21:abcdefghij0123456789a"),
+        ("ping", b"d2:idi20e"),
+        ("find_node", b"d6:target20:mnopqrstuvwxyz123456"),
+        ("get_peers", b"d9:info_hash20:mnopqrstuvwxyz123456"),
+    ] {
+        let tail = format!("e1:q{}:{name}1:t2:aa1:y1:qe", name.len());
+        assert_eq!(lone.refused(stranger(1), &join(&[b"d1:a", arguments, tail.as_bytes()])), 203);
+    }
+    // Arguments that are no dictionary are none at all.
+    for arguments in ["1:ai1e", "1:a4:ping", "1:ale", ""] {
+        assert_eq!(lone.refused(stranger(1), format!("d{arguments}1:q4:ping1:t2:aa1:y1:qe").as_bytes()), 203);
+    }
+    assert!(lone.queries.is_empty());
+    assert_eq!(lone.stats().errors_out, 11);
+    lone.accepted(stranger(1), PING);
+    assert_eq!(lone.queries.len(), 1, "a well-formed query makes its sender worth a ping");
+}
+
+#[test]
+fn q_20_the_all_zero_id_is_served_but_never_known() {
+    let mut lone = Lone::new(config());
+    lone.accepted(stranger(1), &query_by(&[0; 20], b"aa", "ping", b""));
+    lone.drain();
+    assert!(lone.queries.is_empty());
+    lone.meet([([0; 20], stranger(2))]);
+    assert_eq!(lone.node.node_count(Family::V4), 0);
+}
+
+#[test]
+fn q_21_an_unknown_method_without_target_gets_204() {
+    let mut lone = Lone::new(config());
+    for (name, arguments) in [
+        ("vote", &b""[..]),
+        ("", b""),
+        ("PING", b""),
+        ("ping\0", b""),
+        ("find_nodes", b"6:target19:nopqrstuvwxyz123456"),
+        ("announce_peers", b"6:targeti1e"),
+    ] {
+        assert_eq!(lone.refused(stranger(1), &query(name, arguments)), 204, "{name}");
+    }
+    assert_eq!(lone.refused(stranger(1), b"d1:q4:vote1:t2:aa1:y1:qe"), 204);
+    assert_eq!(lone.stats().queries_in.other, 6);
+}
+
+#[test]
+fn q_22_an_unknown_method_with_a_target_is_answered_like_find_node() {
+    let mut lone = Lone::new(config());
+    lone.meet(crowd(Family::V4, 20));
+    let expected = closest((0..20).map(spread), &TARGET, 8);
+    for (name, key) in [
+        ("vote", "6:target"),
+        ("vote", "9:info_hash"),
+        ("get", "6:target"),
+        ("sample_infohashes", "6:target"),
+    ] {
+        let reply = lone.accepted(stranger(1), &query(name, &join(&[key.as_bytes(), b"20:", &TARGET])));
+        assert_eq!(reply.nodes(), expected, "{name} {key}");
+        assert_eq!(reply.at("r.samples"), None, "B51-07: support is not claimed");
+    }
+    let want = join(&[b"6:target20:", &TARGET, b"4:wantl2:n6e"]);
+    let reply = lone.accepted(stranger(1), &query("vote", &want));
+    assert_eq!((reply.at("r.nodes"), reply.string("r.nodes6")), (None, Some(&b""[..])));
+}
+
+#[test]
+fn q_21_a_put_is_never_answered_as_if_it_were_stored() {
+    let mut lone = Lone::new(config());
+    let token = lone.token(stranger(1), &TARGET);
+    for target in [&b""[..], b"6:target20:mnopqrstuvwxyz123456"] {
+        let put = join(&[target, b"5:token8:", &token, b"1:v5:hello"]);
+        assert_eq!(lone.refused(stranger(1), &query("put", &put)), 204);
+    }
+    assert_eq!(lone.refused(stranger(1), &query("put", b"1:v5:hello")), 203);
+}
+
+#[test]
+fn q_23_b33_05_optional_arguments_of_any_shape_do_not_hinder_an_announce() {
+    let mut lone = Lone::new(config());
+    let token = lone.token(stranger(1), &TARGET);
+    for middle in [
+        "1:n4:name4:porti7e4:seedi1e",
+        "4:name4:\u{ff}\u{fe}4:porti7e4:seedi0e",
+        "1:ni5e4:porti7e4:seed3:yes",
+        "4:porti7e4:zorkd1:ai1ee",
+    ] {
+        lone.accepted(stranger(1), &announce_with(b"", &TARGET, middle.as_bytes(), &token));
+    }
+    assert_eq!(lone.stored(&TARGET).len(), 1);
+}
+
+#[test]
+fn e_05_e_06_e_07_e_08_e_12_e_26_sloppy_queries_are_understood() {
+    let mut lone = Lone::new(config());
+    for sloppy in [
+        &b"d1:ad2:id20:abcdefghij0123456789e1:q4:ping1:t2:aa1:y1:qe\r\n"[..],
+        b"d1:ad2:id20:abcdefghij0123456789e1:q4:ping1:t2:aa1:y1:qed1:y1:re",
+        b"d1:y1:q1:t2:aa1:q4:ping1:ad2:id20:abcdefghij0123456789ee",
+        b"d1:ad2:id20:abcdefghij01234567892:id3:xyze1:q4:ping1:q9:find_node1:t2:aa1:t1:b1:y1:q1:y1:re",
+        b"d01:ad2:id020:abcdefghij01234567891:xi-0ee1:q4:ping1:t02:aa1:xi007e1:y1:qe",
+        b"d1:ad2:id20:abcdefghij01234567893:abcd1:xleee1:q4:ping1:t2:aa1:v3:1.01:y1:q1:zlee",
+        b"d1:ad2:id20:abcdefghij0123456789e1:q4:ping1:t2:aa1:vi7e1:y1:qe",
+        b"d1:ad2:id20:abcdefghij0123456789e2:ip3:abc1:q4:ping2:roi99999999999999999999e1:t2:aa1:y1:qe",
+    ] {
+        let reply = lone.accepted(stranger(1), sloppy);
+        assert_eq!(reply.string("t"), Some(&b"aa"[..]), "{}", sloppy.escape_ascii());
+        assert_eq!(reply.string("r.id"), Some(&OWN[..]));
+    }
+    assert_eq!(lone.stats().queries_in.ping, 8);
+}
+
+#[test]
+fn e_30_q_25_a_full_reply_stays_within_1024_bytes_and_wastes_none() {
+    let mut lone = Lone::new(unhurried());
+    lone.meet(crowd(Family::V4, 20));
+    lone.meet(crowd(Family::V6, 20));
+    for index in 0..200 {
+        lone.store(stranger(index), &TARGET);
+        lone.store(addr6(1000 + index), &TARGET);
+    }
+    for t_len in 1..=32 {
+        let both = join(&[b"9:info_hash20:", &TARGET, b"4:wantl2:n42:n6e"]);
+        for (from, size) in [(stranger(500), 8), (addr6(500), 21)] {
+            let reply = lone.accepted(from, &query_by(&ID, &[7; 32][..t_len], "get_peers", &both));
+            assert_eq!((reply.nodes().len(), reply.nodes6().len()), (8, 8));
+            let len = reply.bytes.len();
+            assert!(len <= MAX_SIZE && len + size > MAX_SIZE, "{len} bytes: another peer would fit");
+        }
+    }
+    let reply = lone.accepted(stranger(500), &get_peers(&TARGET, b""));
+    assert!(reply.values().len() > 50, "nodes of the other family leave their room to peers");
+}
+
+#[test]
+fn q_25_peers_are_trimmed_first_then_nodes_of_the_other_family_then_nodes_but_never_the_token() {
+    let mut stingy = unhurried();
+    stingy.unverified_bytes = 0;
+    let mut lone = Lone::new(stingy);
+    lone.meet(crowd(Family::V4, 20));
+    lone.meet(crowd(Family::V6, 20));
+    for index in 0..20 {
+        lone.store(stranger(index), &TARGET);
+    }
+    let (mut states, mut stages) = (Vec::new(), BTreeSet::new());
+    for pad in 0..250 {
+        let padding = format!("1:x{pad}:{}", "x".repeat(pad));
+        let want = join(&[b"9:info_hash20:", &TARGET, b"4:wantl2:n42:n6e", padding.as_bytes()]);
+        let asked = query_by(&ID, b"aa", "get_peers", &want);
+        let reply = lone.accepted(stranger(500), &asked);
+        assert!(reply.bytes.len() <= 3 * asked.len(), "no amplifier");
+        assert!(reply.string("r.token").is_some());
+        let (nodes, nodes6, values) = (reply.nodes().len(), reply.nodes6().len(), reply.values().len());
+        // Peers may fill what is too small for one more node.
+        assert!(nodes6 == 8 || 8 * values < 38 + 20, "peers go first: {nodes} {nodes6} {values}");
+        assert!(nodes6 == 0 || nodes == 8, "the other family goes next: {nodes} {nodes6}");
+        stages.insert((values > 6, nodes6 > 0));
+        states.push((nodes, nodes6));
+    }
+    assert!(states.is_sorted(), "more room, more answer");
+    assert_eq!(stages.len(), 3, "every stage is seen: {stages:?}");
+    let reply = lone.accepted(stranger(500), &get_peers(&TARGET, b""));
+    assert_eq!((reply.nodes().len(), reply.values().len()), (7, 0), "nodes go last");
+    assert!(reply.string("r.token").is_some());
+}
+
+#[test]
+fn q_26_more_peers_than_fit_are_sampled_at_random_without_repetition() {
+    let mut lone = Lone::new(unhurried());
+    for index in 0..200 {
+        lone.store(stranger(index), &TARGET);
+    }
+    let mut seen = BTreeSet::new();
+    let mut first = Vec::new();
+    for round in 0..30 {
+        let values = lone.accepted(stranger(500), &get_peers(&TARGET, b"")).values();
+        let unique: BTreeSet<_> = values.iter().cloned().collect();
+        assert_eq!(unique.len(), values.len());
+        assert!(values.len() > 90, "{}", values.len());
+        if round == 0 {
+            first = values.clone();
+        } else {
+            assert_ne!(values, first, "another sample each time");
+        }
+        seen.extend(unique);
+    }
+    let stored: BTreeSet<_> = (0..200).map(|index| compact(stranger(index))).collect();
+    assert_eq!(seen, stored);
+}
+
+#[test]
+fn peers_leave_the_answers_when_their_time_is_over_or_the_store_is_cleared() {
+    let mut lone = Lone::new(config());
+    lone.store(stranger(1), &TARGET);
+    lone.wait(Duration::from_secs(44 * 60));
+    assert_eq!(lone.accepted(stranger(2), &get_peers(&TARGET, b"")).values().len(), 1);
+    lone.wait(Duration::from_secs(2 * 60));
+    let reply = lone.accepted(stranger(2), &get_peers(&TARGET, b""));
+    assert!(reply.values().is_empty());
+
+    lone.store(stranger(1), &TARGET);
+    lone.node.clear_peers();
+    assert!(lone.accepted(stranger(2), &get_peers(&TARGET, b"")).values().is_empty());
+    assert_eq!((lone.node.infohash_count(), lone.node.peer_count(Family::V4)), (0, 0));
+}
+
+#[test]
+fn every_kind_of_query_and_answer_is_counted() {
+    let mut lone = Lone::new(config());
+    let token = lone.token(stranger(1), &TARGET);
+    for query in [PING, &find_node(&TARGET, b""), &announce(&TARGET, 1, &token), &query("vote", b"")] {
+        lone.ask(stranger(1), query);
+    }
+    let stats = lone.stats();
+    let queries = stats.queries_in;
+    assert_eq!((queries.ping, queries.find_node, queries.get_peers), (1, 1, 1));
+    assert_eq!((queries.announce_peer, queries.other), (1, 1));
+    assert_eq!((stats.responses_out, stats.errors_out, stats.datagrams_in), (4, 1, 5));
+    assert_eq!(stats.datagrams_out, 5 + lone.queries.len() as u64);
+    assert_eq!(lone.node.id(Family::V4), NodeId::from_bytes(OWN));
+}

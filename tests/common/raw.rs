@@ -1,0 +1,434 @@
+//! A single node among hand-written datagrams, and an independent reading of what it sends.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bencode_rs::{Value, parse_all};
+use dht_proto::{
+    Config, Event, Family, InfoHash, Instant, Limits, Lookup, LookupId, LookupOptions, MAX_DATAGRAM, Node,
+    NodeId, Stats,
+};
+
+/// The ids of the node under test.
+pub const OWN: [u8; 20] = [0xaa; 20];
+pub const OWN_V6: [u8; 20] = [0xa6; 20];
+/// The id of a stranger, from BEP 5, and something to look for.
+pub const ID: [u8; 20] = *b"abcdefghij0123456789";
+pub const TARGET: [u8; 20] = *b"mnopqrstuvwxyz123456";
+
+/// BEP 32's bound of a datagram.
+pub const MAX_SIZE: usize = 1024;
+
+/// A node whose every datagram is decoded and checked before a test sees it.
+pub struct Lone {
+    pub node: Node,
+    pub now: Instant,
+    /// The queries it sent, oldest first, until a test takes them.
+    pub queries: Vec<Packet>,
+    /// Its events, likewise.
+    pub events: Vec<Event>,
+}
+
+/// A datagram that the node sent.
+#[derive(Clone, Debug)]
+pub struct Packet {
+    pub to: SocketAddr,
+    pub bytes: Vec<u8>,
+    root: Value,
+}
+
+/// In both families, with ids that are known.
+pub fn config() -> Config {
+    let mut config = Config::default();
+    (config.id, config.id_v6) = (Some(NodeId::from_bytes(OWN)), Some(NodeId::from_bytes(OWN_V6)));
+    config
+}
+
+/// As many queries from one host, and answers to it, as a test likes.
+pub fn unhurried() -> Config {
+    let mut config = config();
+    (config.queries_per_source, config.source_burst) = (1_000_000, 1_000_000);
+    config.unverified_bytes = u32::MAX;
+    config
+}
+
+pub fn limits() -> Limits {
+    let mut limits = super::limits();
+    limits.nodes_v6 = 400;
+    limits
+}
+
+impl Lone {
+    pub fn new(config: Config) -> Self {
+        Self::with_limits(config, &limits())
+    }
+
+    pub fn with_limits(config: Config, limits: &Limits) -> Self {
+        let now = Instant::from_micros(1_000_000);
+        let node = Node::new(config, limits, [3; 32], now);
+        Self { node, now, queries: Vec::new(), events: Vec::new() }
+    }
+
+    /// Hands in a datagram and returns what the node answers; its own queries go to the log.
+    pub fn receive(&mut self, from: SocketAddr, datagram: &[u8]) -> Vec<Packet> {
+        self.node.handle_datagram(self.now, from, datagram);
+        self.drain()
+    }
+
+    /// The one answer to a query, whatever its kind.
+    #[track_caller]
+    pub fn ask(&mut self, from: SocketAddr, query: &[u8]) -> Packet {
+        let mut replies = self.receive(from, query);
+        assert_eq!(replies.len(), 1, "one answer to {}", query.escape_ascii());
+        let reply = replies.remove(0);
+        assert_eq!(reply.to, canonical(from));
+        reply
+    }
+
+    /// The one answer to a query, which must be no error.
+    #[track_caller]
+    pub fn accepted(&mut self, from: SocketAddr, query: &[u8]) -> Packet {
+        let reply = self.ask(from, query);
+        assert_eq!(reply.kind(), b'r', "{} to {}", reply.bytes.escape_ascii(), query.escape_ascii());
+        reply
+    }
+
+    /// The code of the error that answers a query.
+    #[track_caller]
+    pub fn refused(&mut self, from: SocketAddr, query: &[u8]) -> i64 {
+        let reply = self.ask(from, query);
+        assert_eq!(reply.kind(), b'e', "{} to {}", reply.bytes.escape_ascii(), query.escape_ascii());
+        reply.int("e.0").expect("a code")
+    }
+
+    /// A datagram that nobody answers.
+    #[track_caller]
+    pub fn ignored(&mut self, from: SocketAddr, datagram: &[u8]) {
+        let replies = self.receive(from, datagram);
+        assert!(replies.is_empty(), "{} to {}", replies[0].bytes.escape_ascii(), datagram.escape_ascii());
+    }
+
+    /// Lets time pass, and every timer run.
+    pub fn wait(&mut self, time: Duration) {
+        let end = self.now + time;
+        while let Some(due) = self.node.poll_timeout().filter(|&due| due <= end) {
+            self.now = self.now.max(due);
+            self.node.handle_timeout(self.now);
+            assert!(self.drain().is_empty(), "time alone makes no answer");
+        }
+        self.now = end;
+    }
+
+    /// Lets the node send what it wants to; queries go to the log.
+    pub fn drain(&mut self) -> Vec<Packet> {
+        let mut buf = [0; MAX_DATAGRAM];
+        let mut replies = Vec::new();
+        while let Some(transmit) = self.node.poll_transmit(self.now, &mut buf) {
+            let packet = Packet::checked(transmit.destination, &buf[..transmit.size]);
+            if packet.kind() == b'q' { self.queries.push(packet) } else { replies.push(packet) }
+        }
+        self.events.extend(std::iter::from_fn(|| self.node.poll_event()));
+        replies
+    }
+
+    /// The one query that was sent since the log was last taken.
+    #[track_caller]
+    pub fn query(&mut self) -> Packet {
+        assert!(self.drain().is_empty());
+        assert_eq!(self.queries.len(), 1, "{:?}", self.queries);
+        self.queries.remove(0)
+    }
+
+    /// Makes nodes known: each is pinged and answers.
+    pub fn meet(&mut self, nodes: impl IntoIterator<Item = ([u8; 20], SocketAddr)>) {
+        for (id, addr) in nodes {
+            self.node.add_node(self.now, addr).expect("room for a ping");
+            assert!(self.drain().is_empty());
+            let at = self.queries.iter().rposition(|query| query.to == addr).expect("it is pinged");
+            let ping = self.queries.remove(at);
+            self.ignored(addr, &ping.answer(&id, b""));
+        }
+        self.queries.clear();
+        self.events.clear();
+    }
+
+    /// The token for a host and a torrent.
+    #[track_caller]
+    pub fn token(&mut self, from: SocketAddr, infohash: &[u8; 20]) -> Vec<u8> {
+        let reply = self.accepted(from, &get_peers(infohash, b""));
+        reply.string("r.token").expect("a token").to_vec()
+    }
+
+    /// Announces a peer at its own port, by the book.
+    #[track_caller]
+    pub fn store(&mut self, peer: SocketAddr, infohash: &[u8; 20]) {
+        let token = self.token(peer, infohash);
+        self.accepted(peer, &announce(infohash, peer.port().into(), &token));
+    }
+
+    pub fn stored(&self, infohash: &[u8; 20]) -> Vec<SocketAddr> {
+        self.node.peers(InfoHash::from_bytes(*infohash)).collect()
+    }
+
+    /// Starts a lookup that asks one node only, and returns it with its query.
+    #[track_caller]
+    pub fn ask_only(&mut self, lookup: Lookup, to: SocketAddr) -> (LookupId, Packet) {
+        let mut options = LookupOptions::default();
+        options.only = Some(to);
+        let id = self.node.lookup(self.now, lookup, &options).expect("a free slot");
+        (id, self.query())
+    }
+
+    /// The peers that lookups reported since events were last taken.
+    pub fn found(&mut self) -> Vec<SocketAddr> {
+        let peers = self.events.iter().filter_map(|event| match event {
+            Event::Peer { peer, .. } => Some(*peer),
+            _ => None,
+        });
+        let peers = peers.collect();
+        self.events.clear();
+        peers
+    }
+
+    /// Whether exactly this node stands in the routing table.
+    pub fn knows(&self, id: &[u8; 20], addr: SocketAddr) -> bool {
+        let family = Family::of(&addr);
+        self.node.nodes(family).any(|node| node.id.as_bytes() == id && node.addr == addr)
+    }
+
+    pub fn stats(&self) -> &Stats {
+        self.node.stats()
+    }
+}
+
+impl Packet {
+    /// Reads a datagram with a decoder that shares nothing with the crate, and checks what holds
+    /// for every datagram that leaves a node.
+    #[track_caller]
+    pub fn checked(to: SocketAddr, bytes: &[u8]) -> Self {
+        let text = bytes.escape_ascii();
+        assert!(bytes.len() <= MAX_SIZE, "E-30: {} bytes", bytes.len());
+        let mut values = parse_all(bytes).expect("bencode");
+        assert_eq!(values.len(), 1, "E-05: nothing follows the message: {text}");
+        let packet = Self { to, bytes: bytes.to_vec(), root: values.remove(0) };
+        let mut again = Vec::new();
+        encode(&packet.root, &mut again);
+        assert_eq!(again, bytes, "E-01: not canonical: {text}");
+
+        assert_ne!(to.port(), 0, "E-04");
+        assert_eq!(packet.string("v").map(<[u8]>::len), Some(4), "E-18, E-27: {text}");
+        assert!(packet.string("t").is_some_and(|t| !t.is_empty()), "E-13: {text}");
+        match packet.kind() {
+            b'q' => {
+                assert_eq!(packet.string("t").map(<[u8]>::len), Some(4), "E-17: {text}");
+                assert_eq!(packet.string("a.id").map(<[u8]>::len), Some(20), "{text}");
+                assert_eq!(packet.string("ip"), None, "{text}");
+            }
+            b'r' => {
+                assert_eq!(packet.string("r.id").map(<[u8]>::len), Some(20), "{text}");
+                assert_eq!(packet.string("ip"), Some(&compact(to)[..]), "B42-06: {text}");
+                for (list, size) in [("r.nodes", 26), ("r.nodes6", 38)] {
+                    let len = packet.string(list).unwrap_or_default().len();
+                    assert!(len % size == 0 && len <= 8 * size, "B5-06, B5-07: {list} of {len}");
+                }
+                let size = if to.is_ipv4() { 6 } else { 18 };
+                assert!(packet.values().iter().all(|peer| peer.len() == size), "B32-12: {text}");
+            }
+            b'e' => {
+                assert_eq!(packet.string("ip"), Some(&compact(to)[..]), "B42-06: {text}");
+                assert!(packet.int("e.0").is_some() && packet.string("e.1").is_some(), "{text}");
+            }
+            _ => panic!("E-14: {text}"),
+        }
+        packet
+    }
+
+    /// `q`, `r` or `e`.
+    pub fn kind(&self) -> u8 {
+        match self.string("y") {
+            Some([kind]) => *kind,
+            other => panic!("no kind: {other:?}"),
+        }
+    }
+
+    /// What stands at a path of keys and positions, such as `e.0`.
+    pub fn at(&self, path: &str) -> Option<&Value> {
+        path.split('.').try_fold(&self.root, |value, step| match value {
+            Value::Dictionary(entries) => {
+                let key = Value::ByteString(step.as_bytes().to_vec());
+                entries.iter().find(|(name, _)| *name == key).map(|(_, value)| value)
+            }
+            Value::List(members) => members.get(step.parse::<usize>().ok()?),
+            _ => None,
+        })
+    }
+
+    pub fn string(&self, path: &str) -> Option<&[u8]> {
+        match self.at(path) {
+            Some(Value::ByteString(bytes)) => Some(bytes),
+            _ => None,
+        }
+    }
+
+    pub fn int(&self, path: &str) -> Option<i64> {
+        match self.at(path) {
+            Some(Value::Integer(value)) => Some(*value),
+            _ => None,
+        }
+    }
+
+    /// The name of the method that it asks for.
+    pub fn method(&self) -> &str {
+        str::from_utf8(self.string("q").expect("a query")).expect("ASCII")
+    }
+
+    /// The compact peers of a reply.
+    pub fn values(&self) -> Vec<Vec<u8>> {
+        let Some(Value::List(members)) = self.at("r.values") else { return Vec::new() };
+        let peers = members.iter().map(|member| match member {
+            Value::ByteString(bytes) => bytes.clone(),
+            other => panic!("no peer: {other:?}"),
+        });
+        peers.collect()
+    }
+
+    /// The ids in `nodes`.
+    pub fn nodes(&self) -> Vec<[u8; 20]> {
+        ids(self.string("r.nodes").unwrap_or_default(), 26)
+    }
+
+    /// The ids in `nodes6`.
+    pub fn nodes6(&self) -> Vec<[u8; 20]> {
+        ids(self.string("r.nodes6").unwrap_or_default(), 38)
+    }
+
+    /// A reply to this query, with more fields after the id.
+    pub fn answer(&self, id: &[u8; 20], fields: &[u8]) -> Vec<u8> {
+        let t = self.string("t").expect("a query has one");
+        join(&[b"d1:rd2:id20:", id, fields, b"e1:t4:", t, b"1:y1:re"])
+    }
+
+    /// An error that refuses this query; `e` is bencoded.
+    pub fn error(&self, e: &[u8]) -> Vec<u8> {
+        let t = self.string("t").expect("a query has one");
+        join(&[b"d1:e", e, b"1:t4:", t, b"1:y1:ee"])
+    }
+}
+
+/// Pieces of a datagram, end to end.
+pub fn join(pieces: &[&[u8]]) -> Vec<u8> {
+    pieces.concat()
+}
+
+/// A query of a stranger with transaction `aa`, its arguments bencoded after the id.
+pub fn query(name: &str, arguments: &[u8]) -> Vec<u8> {
+    query_by(&ID, b"aa", name, arguments)
+}
+
+pub fn query_by(id: &[u8; 20], t: &[u8], name: &str, arguments: &[u8]) -> Vec<u8> {
+    let (q, t_len) = (format!("e1:q{}:{name}1:t", name.len()), format!("{}:", t.len()));
+    join(&[b"d1:ad2:id20:", id, arguments, q.as_bytes(), t_len.as_bytes(), t, b"1:y1:qe"])
+}
+
+pub fn find_node(target: &[u8; 20], more: &[u8]) -> Vec<u8> {
+    query("find_node", &join(&[b"6:target20:", target, more]))
+}
+
+pub fn get_peers(infohash: &[u8; 20], more: &[u8]) -> Vec<u8> {
+    query("get_peers", &join(&[b"9:info_hash20:", infohash, more]))
+}
+
+pub fn announce(infohash: &[u8; 20], port: i64, token: &[u8]) -> Vec<u8> {
+    announce_with(b"", infohash, format!("4:porti{port}e").as_bytes(), token)
+}
+
+/// An announce with arguments before the infohash, and those between it and the token.
+pub fn announce_with(first: &[u8], infohash: &[u8; 20], middle: &[u8], token: &[u8]) -> Vec<u8> {
+    let len = format!("5:token{}:", token.len());
+    query("announce_peer", &join(&[first, b"9:info_hash20:", infohash, middle, len.as_bytes(), token]))
+}
+
+/// A compact node list under its key.
+pub fn node_list(nodes: &[([u8; 20], SocketAddr)]) -> Vec<u8> {
+    let v4 = nodes.first().is_none_or(|(_, addr)| addr.is_ipv4());
+    let packed: Vec<u8> = nodes.iter().flat_map(|(id, addr)| [&id[..], &compact(*addr)].concat()).collect();
+    let key = if v4 { "5:nodes" } else { "6:nodes6" };
+    [format!("{key}{}:", packed.len()).as_bytes(), &packed].concat()
+}
+
+/// A list of compact peers under its key.
+pub fn value_list(peers: &[SocketAddr]) -> Vec<u8> {
+    let members = peers.iter().map(|&peer| {
+        let peer = compact(peer);
+        [format!("{}:", peer.len()).as_bytes(), &peer].concat()
+    });
+    [b"6:valuesl".to_vec(), members.collect::<Vec<_>>().concat(), b"e".to_vec()].concat()
+}
+
+/// An address and port in 6 or 18 bytes.
+pub fn compact(addr: SocketAddr) -> Vec<u8> {
+    let port = addr.port().to_be_bytes();
+    match addr {
+        SocketAddr::V4(addr) => [&addr.ip().octets()[..], &port].concat(),
+        SocketAddr::V6(addr) => [&addr.ip().octets()[..], &port].concat(),
+    }
+}
+
+pub fn socket(text: &str) -> SocketAddr {
+    text.parse().expect("an address")
+}
+
+/// The `index`-th IPv6 host: each in a network of its own.
+pub fn addr6(index: usize) -> SocketAddr {
+    SocketAddr::from(([0x2a00, index as u16 + 1, 0, 0, 0, 0, 0, 1], 6881))
+}
+
+/// The `index`-th of many ids, well spread.
+pub fn spread(index: usize) -> [u8; 20] {
+    let mut id = [0x11; 20];
+    (id[0], id[1], id[2]) = ((index * 37) as u8, (index >> 8) as u8, index as u8);
+    id
+}
+
+/// `count` nodes of one family.
+pub fn crowd(family: Family, count: usize) -> impl Iterator<Item = ([u8; 20], SocketAddr)> {
+    (0..count).map(move |index| match family {
+        Family::V4 => (spread(index), super::addr(index)),
+        Family::V6 => (spread(index), addr6(index)),
+    })
+}
+
+/// An IPv4-mapped address as IPv4.
+pub fn canonical(addr: SocketAddr) -> SocketAddr {
+    SocketAddr::new(addr.ip().to_canonical(), addr.port())
+}
+
+fn ids(packed: &[u8], size: usize) -> Vec<[u8; 20]> {
+    packed.chunks_exact(size).map(|node| *node.first_chunk().expect("20 bytes")).collect()
+}
+
+/// Canonical bencode: what a well-formed value must have looked like. Keys out of order fail here.
+fn encode(value: &Value, out: &mut Vec<u8>) {
+    match value {
+        Value::Integer(value) => out.extend(format!("i{value}e").bytes()),
+        Value::ByteString(bytes) => {
+            out.extend(format!("{}:", bytes.len()).bytes());
+            out.extend(bytes);
+        }
+        Value::List(members) => {
+            out.push(b'l');
+            members.iter().for_each(|member| encode(member, out));
+            out.push(b'e');
+        }
+        Value::Dictionary(entries) => {
+            assert!(entries.is_sorted_by(|(a, _), (b, _)| a < b), "keys are sorted and unique");
+            out.push(b'd');
+            for (key, value) in entries {
+                assert!(matches!(key, Value::ByteString(_)), "a key is a string");
+                encode(key, out);
+                encode(value, out);
+            }
+            out.push(b'e');
+        }
+    }
+}
