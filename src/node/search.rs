@@ -257,12 +257,19 @@ impl Core {
         self.stats.responses_in += 1;
         self.rtt.record(rtt);
         self.sources.verify(m.sources, from, self.now);
-        if query.id.is_some_and(|expected| expected != response.id) {
+        let expected = query.id.filter(|&expected| expected != response.id);
+        // Who is not the one that others named gets no place in the table (L-07), but whoever held
+        // one there loses it.
+        let is_known = expected.is_none_or(|id| {
+            let contact = Contact { id, endpoint: from };
+            self.family(family).table.holds(&mut table_slots(m, family), contact)
+        });
+        if expected.is_some() {
             self.contacts.failed(m.contacts, from);
         } else {
             self.contacts.answered(m.contacts, from);
         }
-        if !message.read_only {
+        if !message.read_only && is_known {
             self.offer_node(m, Contact { id: response.id, endpoint: from }, rtt);
         }
         match query.purpose {

@@ -297,6 +297,11 @@ impl Table {
         self.find_id(main, &contact.id).is_ok_and(|index| main[index].endpoint == contact.endpoint)
     }
 
+    /// Whether exactly this node stands in a bucket or waits among the replacements.
+    pub(crate) fn holds(&self, slots: &mut Slots<'_>, contact: Contact) -> bool {
+        self.find(slots, contact).is_some()
+    }
+
     /// A node answered one of our queries after `rtt`.
     pub(crate) fn on_reply(
         &mut self,
