@@ -389,7 +389,9 @@ impl Core {
         let family = nodes.family();
         let is_own = m.walks[ix].family() == family;
         let ix = if is_own { Some(ix) } else { m.walks[ix].sibling.some() };
-        let Some(ix) = ix.filter(|&ix| m.walks[ix].phase.is_under_way()) else { return };
+        let Some(ix) = ix.filter(|&ix| m.walks[ix].phase.is_under_way()) else {
+            return self.take_foreign(m, nodes);
+        };
         for (id, addr) in nodes.iter().take(MAX_NODES) {
             let endpoint = Endpoint::from(addr);
             if endpoint.family() != family || !self.is_candidate(id, endpoint) {
@@ -401,6 +403,36 @@ impl Core {
         }
         if !is_own {
             self.settle(m, ix);
+        }
+    }
+
+    /// Pings nodes of a family that the lookup does not walk in, or not any more, while few are
+    /// known there: over them a node comes from one DHT into the other (B32-18).
+    fn take_foreign(&mut self, m: &mut Memory<'_>, nodes: CompactNodes<'_>) {
+        let (family, now) = (nodes.family(), self.now.secs());
+        let state = self.family(family);
+        // One answer at a time: the pings of the user and of upkeep must not wait behind them.
+        if !state.on || state.table.len() >= FEW_NODES || self.inflight.next_waiting().is_some() {
+            return;
+        }
+        let by_ip = self.config.source_limits;
+        let mut hosts = heapless::Vec::<Endpoint, K>::new();
+        for (id, addr) in nodes.iter().take(MAX_NODES) {
+            let endpoint = Endpoint::from(addr);
+            if endpoint.family() != family || !self.is_candidate(id, endpoint) {
+                self.stats.contacts_refused += 1;
+                continue;
+            }
+            let contact = Contact { id, endpoint };
+            let is_tried = self.contacts.is_open(m.contacts, endpoint, now)
+                || self.contacts.is_suspect(m.contacts, endpoint, now)
+                || self.family(family).table.holds(&mut table_slots(m, family), contact)
+                || hosts
+                    .iter()
+                    .any(|host| *host == endpoint || (by_ip && host.ip_bytes() == endpoint.ip_bytes()));
+            if !is_tried && hosts.push(endpoint).is_ok() {
+                self.inflight.enqueue(m.queries, endpoint, Some(id), Purpose::Check);
+            }
         }
     }
 
