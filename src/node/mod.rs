@@ -481,9 +481,9 @@ impl Core {
                     Body::Error(error) => self.on_error(m, from, message.transaction, error.code),
                 }
             }
-            Err(ParseError::BadQuery { transaction, code, reason, .. }) => {
+            Err(ParseError::BadQuery { transaction, id, code, reason, .. }) => {
                 trace!("bad query from {}: {reason}", SocketAddr::from(from));
-                self.on_bad_query(m, from, transaction, code, reason, datagram.len());
+                self.on_bad_query(m, from, transaction, id, code, reason, datagram.len());
             }
             Err(ParseError::BadReply { transaction }) => self.on_bad_reply(m, from, transaction),
             Err(error) => {

@@ -78,7 +78,7 @@ impl Core {
         len: usize,
     ) {
         count(&mut self.stats.queries_in, &query.method);
-        if query.id == self.family(from.family()).id {
+        if self.is_own_id(query.id) {
             self.stats.dropped.own_id += 1;
             return self.on_own_query(m, from, message.transaction);
         }
@@ -119,19 +119,30 @@ impl Core {
     }
 
     /// A query whose arguments are wrong is answered with an error under its own transaction id.
+    #[expect(clippy::too_many_arguments)]
     pub(super) fn on_bad_query(
         &mut self,
         m: &mut Memory<'_>,
         from: Endpoint,
         transaction: &[u8],
+        id: Option<NodeId>,
         code: ErrorCode,
         reason: &'static str,
         len: usize,
     ) {
         self.note_traffic(self.now);
+        if id.is_some_and(|id| self.is_own_id(id)) {
+            self.stats.dropped.own_id += 1;
+            return;
+        }
         if let Some(reply) = self.admit(m, from, transaction, len) {
             self.push_reply(m, Reply { kind: Kind::Error, code, reason: Some(reason), ..reply });
         }
+    }
+
+    /// Whether an id is ours, in either family.
+    fn is_own_id(&self, id: NodeId) -> bool {
+        self.families.iter().any(|family| family.id == id)
     }
 
     /// Makes the datagram of an answer, unless it would make us an amplifier.
