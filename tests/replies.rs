@@ -345,3 +345,35 @@ fn a_cancelled_query_is_forgotten() {
     lone.ignored(socket(HOST), &ping.answer(&ID, b""));
     assert_eq!((outcome(&mut lone, id), lone.stats().dropped.stray), (None, 1));
 }
+
+#[test]
+fn lookups_of_one_target_do_not_take_each_others_answers() {
+    let mut lone = Lone::new(config());
+    lone.meet([(ID, addr(1))]);
+    let nodes = lone.node.find_node(lone.now, NodeId::from_bytes(TARGET)).unwrap();
+    let find_node = lone.query();
+    let peers = lone.node.get_peers(lone.now, InfoHash::from_bytes(TARGET)).unwrap();
+    let get_peers = lone.query();
+    assert_eq!((find_node.method(), get_peers.method()), ("find_node", "get_peers"));
+    lone.ignored(addr(1), &get_peers.answer(&ID, &value_list(&[addr(9)])));
+    lone.ignored(addr(1), &find_node.answer(&ID, &value_list(&[addr(8)])));
+    let found: Vec<_> = lone.events.iter().filter(|event| matches!(event, Event::Peer { .. })).collect();
+    assert_eq!(found, [&Event::Peer { lookup: peers, peer: addr(9) }]);
+    let ended = lone.events.iter().filter_map(|event| match event {
+        Event::LookupDone { lookup, .. } => Some(*lookup),
+        _ => None,
+    });
+    assert_eq!(ended.collect::<BTreeSet<_>>(), BTreeSet::from([nodes, peers]));
+}
+
+#[test]
+fn a_cancelled_lookup_leaves_nothing_behind() {
+    let mut lone = Lone::new(config());
+    lone.meet([(ID, addr(1))]);
+    let lookup = lone.node.get_peers(lone.now, InfoHash::from_bytes(TARGET)).unwrap();
+    let query = lone.query();
+    assert!(lone.node.cancel(lookup));
+    lone.ignored(addr(1), &query.answer(&ID, &value_list(&[addr(9)])));
+    assert!(lone.found().is_empty() && lone.queries.is_empty());
+    assert_eq!((lone.node.query_count(), lone.node.lookup_count()), (0, 0));
+}

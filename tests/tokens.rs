@@ -233,6 +233,17 @@ fn t_08_within_five_minutes_an_announce_needs_no_second_lookup() {
 }
 
 #[test]
+fn t_08_an_announce_after_find_node_of_the_same_target_asks_for_tokens() {
+    let mut lone = Lone::new(config());
+    lone.meet([(ID, addr(1))]);
+    lone.node.find_node(lone.now, dht_proto::NodeId::from_bytes(TARGET)).unwrap();
+    let query = lone.query();
+    lone.ignored(addr(1), &query.answer(&ID, b""));
+    lone.node.announce(lone.now, infohash(), Announce::port(4242)).unwrap();
+    assert_eq!(lone.query().method(), "get_peers");
+}
+
+#[test]
 fn q_10_port_0_cannot_be_announced() {
     let mut lone = Lone::new(config());
     for announce in [Announce::port(0), Announce::implied(0)] {

@@ -229,7 +229,7 @@ impl Packet {
                 assert_eq!(packet.string("ip"), Some(&compact(to)[..]), "B42-06: {text}");
                 for (list, size) in [("r.nodes", 26), ("r.nodes6", 38)] {
                     let len = packet.string(list).unwrap_or_default().len();
-                    assert!(len % size == 0 && len <= 8 * size, "B5-06, B5-07: {list} of {len}");
+                    assert!(len.is_multiple_of(size) && len <= 8 * size, "B5-06, B5-07: {list} of {len}");
                 }
                 let size = if to.is_ipv4() { 6 } else { 18 };
                 assert!(packet.values().iter().all(|peer| peer.len() == size), "B32-12: {text}");
