@@ -154,7 +154,8 @@ fn what_is_announced_is_found_by_hash_base32_and_magnet() {
         nodes.extend((0..3).map(|_| Node::start(&words)));
         nodes
     };
-    let start = format!("{LOCAL} --bootstrap {} --timeout 30", nodes[0].addr);
+    // Read-only, so that no node waits for those that have ended.
+    let start = format!("{LOCAL} --read-only --bootstrap {} --timeout 30", nodes[0].addr);
     let output = run(&format!("announce {HASH} --port 4321 --json {start}"));
     assert_eq!(code(&output), 0, "{output:?}");
     let announced = events(&output);
@@ -232,6 +233,20 @@ fn signals_end_a_node_cleanly() {
         node.stdout.read_to_string(&mut rest).unwrap();
         assert_eq!(rest, "");
     }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_kept_announce_stays_until_a_signal() {
+    let node = Node::start(LOCAL);
+    let words = format!("announce {HASH} --implied-port --keep --json {LOCAL} --bootstrap {}", node.addr);
+    let mut child = command(&words).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    let announced = lines.map(Result::unwrap).find(|line| line.contains("announced")).unwrap();
+    assert_eq!(announced, r#"{"event":"announced","nodes":1,"tried":1}"#);
+    assert_eq!(child.try_wait().unwrap(), None);
+    assert!(Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap().success());
+    assert_eq!(child.wait().unwrap().code(), Some(0));
 }
 
 #[test]

@@ -209,6 +209,28 @@ fn dropping_the_last_handle_frees_the_port() {
 }
 
 #[test]
+fn what_waits_to_be_sent_goes_out_at_the_end() {
+    let dht = builder().spawn().unwrap();
+    let (socket, hole) = silent();
+    dht.add_node(hole).unwrap();
+    drop(dht);
+    let mut buffer = [0; 1500];
+    let (len, _) = socket.recv_from(&mut buffer).unwrap();
+    assert!(buffer[..len].windows(7).any(|word| word == b"1:q4:pi"));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_destination_that_the_system_refuses_is_unreachable_at_once() {
+    let dht = builder().spawn().unwrap();
+    // Bound to loopback, a socket cannot reach another host.
+    let elsewhere = "192.0.2.1:9".parse().unwrap();
+    assert_eq!(dht.ping(elsewhere), Err(CallError::Query(QueryError::Unreachable)));
+    assert_eq!(dht.loop_stats().sends_unreachable, 1);
+    assert!(dht.stats().is_ok());
+}
+
+#[test]
 fn a_search_keeps_the_thread_alive() {
     let nodes = network(3);
     let mut announcing = nodes[1].announce(HASH, Announce::port(1)).unwrap();
