@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 use std::fmt::Display;
-use std::io::{self, Write as _};
+use std::io::{self, IsTerminal as _, Write as _};
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -32,7 +32,9 @@ impl From<SpawnError> for Failure {
 /// Both streams of the tool.
 pub(crate) struct Output {
     json: bool,
-    /// Invisible unless stderr is a terminal.
+    /// stderr is a terminal, so somebody may see the progress.
+    live: bool,
+    /// Invisible until there is progress to show.
     spinner: ProgressBar,
     found: Cell<bool>,
 }
@@ -48,22 +50,25 @@ pub(crate) struct Done {
 
 impl Output {
     pub(crate) fn new(json: bool) -> Self {
-        let spinner = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+        let spinner = ProgressBar::hidden();
         // The template is a constant; if it were wrong, the default would do.
         if let Ok(style) = ProgressStyle::with_template("{spinner} {elapsed} {msg}") {
             spinner.set_style(style);
         }
-        Self { json, spinner, found: Cell::new(false) }
+        Self { json, live: io::stderr().is_terminal(), spinner, found: Cell::new(false) }
     }
 
     /// Whether anybody sees the progress.
     pub(crate) fn is_live(&self) -> bool {
-        !self.spinner.is_hidden()
+        self.live
     }
 
     /// Shows how things stand, on a terminal only.
     pub(crate) fn progress(&self, text: String) {
-        if self.is_live() {
+        if self.live {
+            if self.spinner.is_hidden() {
+                self.spinner.set_draw_target(ProgressDrawTarget::stderr());
+            }
             self.spinner.set_message(text);
             self.spinner.tick();
         }
