@@ -9,6 +9,9 @@
 mod candidates;
 mod options;
 
+#[cfg(test)]
+mod tests;
+
 use core::time::Duration;
 
 pub(crate) use candidates::{Candidate, Token};

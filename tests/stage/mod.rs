@@ -1,0 +1,418 @@
+//! One real node before scripted hosts, in virtual time: everything that the node sends is recorded
+//! in parsed form, and what comes back is up to the test.
+#![allow(dead_code, unreachable_pub, reason = "every test uses a part of it")]
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use dht_proto::wire::{
+    Body, ErrorCode, ErrorReply, Message, Method, NodeWriter, PeerWriter, Query, Response, Want,
+};
+use dht_proto::{
+    Config, Event, Family, Heap, InfoHash, Instant, Limits, LookupId, LookupReport, MAX_DATAGRAM, Node,
+    NodeId, Storage,
+};
+
+/// From a query to its answer, unless a host is given another one.
+pub const RTT: Duration = Duration::from_millis(80);
+
+pub const fn secs(secs: u64) -> Duration {
+    Duration::from_secs(secs)
+}
+
+pub const fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+/// A scripted host: by default an honest one that lists the eight hosts closest to any target.
+pub struct Host {
+    pub id: NodeId,
+    /// It answers under another id than it is listed under.
+    pub calls_itself: Option<NodeId>,
+    pub rtt: Duration,
+    pub is_dead: bool,
+    /// So many queries to it are lost before one arrives.
+    pub loses: u32,
+    /// Others list it.
+    pub is_listed: bool,
+    pub token: Option<Vec<u8>>,
+    pub peers: Vec<SocketAddr>,
+    /// What it lists instead of the closest hosts.
+    pub lists: Option<Vec<(NodeId, SocketAddr)>>,
+    /// It answers announces with this error.
+    pub refuses_announces: Option<i64>,
+    /// It answers everything with this error.
+    pub refuses: Option<i64>,
+    /// It answers with `ro` (BEP 43).
+    pub read_only: bool,
+    /// The whole answer, in which `TTTT` stands for the transaction id.
+    pub answers_with: Option<Vec<u8>>,
+    /// Ports that were announced to it under a token of its own.
+    pub stored: Vec<u16>,
+}
+
+/// A query that the node sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sent {
+    pub at: Instant,
+    pub to: SocketAddr,
+    pub id: NodeId,
+    pub read_only: bool,
+    pub what: What,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum What {
+    Ping,
+    FindNode(NodeId),
+    GetPeers(InfoHash),
+    Announce { infohash: InfoHash, port: u16, implied: bool, token: Vec<u8> },
+    Other,
+}
+
+pub struct Stage<S: Storage = Heap> {
+    pub now: Instant,
+    pub node: Node<S>,
+    pub hosts: BTreeMap<SocketAddr, Host>,
+    pub events: Vec<Event>,
+    pub sent: Vec<Sent>,
+    /// Answers of the node to queries of strangers.
+    pub replies: Vec<(SocketAddr, Vec<u8>)>,
+    /// Every byte that the node sent, and where to.
+    pub transcript: Vec<u8>,
+    /// The link of the node is cut: nothing arrives anywhere.
+    pub is_offline: bool,
+    queue: BTreeMap<(Instant, u64), (SocketAddr, Vec<u8>)>,
+    serial: u64,
+}
+
+impl Stage {
+    pub fn new(config: Config) -> Self {
+        Self::with_limits(config, &limits())
+    }
+
+    pub fn with_limits(config: Config, limits: &Limits) -> Self {
+        let now = Instant::from_micros(1_000_000);
+        Self::on(Node::new(config, limits, [7; 32], now), now)
+    }
+
+    /// A node that has joined a DHT of `count` honest hosts, of which it knows the first few.
+    pub fn joined(count: usize) -> Self {
+        let mut stage = Self::new(config());
+        (1..=count).for_each(|index| stage.host(index));
+        for index in 1..=count.min(8) {
+            stage.node.add_node(stage.now, addr(index)).unwrap();
+        }
+        stage.run(secs(60));
+        assert!(stage.node.is_ready(Family::V4));
+        stage
+    }
+}
+
+impl<S: Storage> Stage<S> {
+    pub fn on(node: Node<S>, now: Instant) -> Self {
+        Self {
+            now,
+            node,
+            hosts: BTreeMap::new(),
+            events: Vec::new(),
+            sent: Vec::new(),
+            replies: Vec::new(),
+            transcript: Vec::new(),
+            is_offline: false,
+            queue: BTreeMap::new(),
+            serial: 0,
+        }
+    }
+
+    /// An honest host at [`addr`] of `index`, with the id [`id`] of `index`.
+    pub fn host(&mut self, index: usize) {
+        self.hosts.insert(addr(index), Host::honest(id(index)));
+    }
+
+    pub fn at(&mut self, index: usize) -> &mut Host {
+        self.hosts.get_mut(&addr(index)).expect("a host lives here")
+    }
+
+    /// Does something with the node, and sends what it has to say.
+    pub fn act<T>(&mut self, act: impl FnOnce(&mut Node<S>, Instant) -> T) -> T {
+        let result = act(&mut self.node, self.now);
+        self.drain();
+        result
+    }
+
+    /// A datagram arrives at the node.
+    pub fn hear(&mut self, from: SocketAddr, datagram: &[u8]) {
+        self.node.handle_datagram(self.now, from, datagram);
+        self.drain();
+    }
+
+    /// A query arrives at the node from a host that is none of ours; returns the answer.
+    pub fn ask(&mut self, from: SocketAddr, id: NodeId, method: Method<'_>) -> Option<Vec<u8>> {
+        let mut buf = [0; MAX_DATAGRAM];
+        let size = Message::new(b"aa", Body::Query(Query { id, method })).emit(&mut buf).unwrap();
+        let before = self.replies.len();
+        self.hear(from, &buf[..size]);
+        self.replies[before..].iter().find(|(to, _)| *to == from).map(|(_, reply)| reply.clone())
+    }
+
+    pub fn run(&mut self, time: Duration) {
+        let end = self.now + time;
+        let mut steps = 0_u64;
+        self.drain();
+        while self.step(end) {
+            steps += 1;
+            assert!(steps < 5_000_000, "the node does not come to rest");
+        }
+        self.now = end;
+    }
+
+    /// Runs until a lookup has ended.
+    pub fn finish(&mut self, lookup: LookupId) -> LookupReport {
+        let end = self.now + secs(60);
+        self.drain();
+        loop {
+            if let Some(report) = self.report(lookup) {
+                return report;
+            }
+            assert!(self.step(end), "the lookup ends");
+        }
+    }
+
+    pub fn report(&self, lookup: LookupId) -> Option<LookupReport> {
+        self.events.iter().find_map(|event| match event {
+            Event::LookupDone { lookup: id, report } if *id == lookup => Some(*report),
+            _ => None,
+        })
+    }
+
+    pub fn peers_of(&self, lookup: LookupId) -> Vec<SocketAddr> {
+        let peers = self.events.iter().filter_map(|event| match event {
+            Event::Peer { lookup: id, peer } if *id == lookup => Some(*peer),
+            _ => None,
+        });
+        peers.collect()
+    }
+
+    /// How many queries of a kind were sent from `since` on.
+    pub fn count(&self, since: Instant, is_wanted: impl Fn(&Sent) -> bool) -> usize {
+        self.sent.iter().filter(|sent| sent.at >= since && is_wanted(sent)).count()
+    }
+
+    /// The next thing that happens before `end`; false if nothing does.
+    pub fn step(&mut self, end: Instant) -> bool {
+        let timer = self.node.poll_timeout();
+        let packet = self.queue.keys().next().copied();
+        match packet {
+            Some(key) if key.0 <= end && timer.is_none_or(|timer| key.0 <= timer) => {
+                let (from, datagram) = self.queue.remove(&key).expect("it was there");
+                self.now = self.now.max(key.0);
+                if !self.is_offline {
+                    self.node.handle_datagram(self.now, from, &datagram);
+                }
+            }
+            _ => {
+                let Some(due) = timer.filter(|due| *due <= end) else { return false };
+                self.now = self.now.max(due);
+                self.node.handle_timeout(self.now);
+            }
+        }
+        self.drain();
+        let next = self.node.poll_timeout();
+        assert!(next.is_none_or(|next| next > self.now), "a drained node asks for the past");
+        true
+    }
+
+    pub fn drain(&mut self) {
+        let mut buf = [0; MAX_DATAGRAM];
+        loop {
+            while let Some(transmit) = self.node.poll_transmit(self.now, &mut buf) {
+                self.transcript.extend_from_slice(transmit.destination.to_string().as_bytes());
+                self.transcript.extend_from_slice(&buf[..transmit.size]);
+                self.deliver(transmit.destination, &buf[..transmit.size]);
+            }
+            match self.node.poll_event() {
+                Some(event) => self.events.push(event),
+                None => return,
+            }
+        }
+    }
+
+    fn deliver(&mut self, to: SocketAddr, datagram: &[u8]) {
+        let message = Message::parse(datagram).expect("the node sends well-formed messages");
+        let Body::Query(query) = message.body else {
+            return self.replies.push((to, datagram.to_vec()));
+        };
+        let what = match query.method {
+            Method::Ping => What::Ping,
+            Method::FindNode { target, .. } => What::FindNode(target),
+            Method::GetPeers { infohash, .. } => What::GetPeers(infohash),
+            Method::AnnouncePeer { infohash, port, implied_port: implied, token, .. } => {
+                What::Announce { infohash, port, implied, token: token.to_vec() }
+            }
+            _ => What::Other,
+        };
+        let (at, id, read_only) = (self.now, query.id, message.read_only);
+        self.sent.push(Sent { at, to, id, read_only, what: what.clone() });
+        if self.is_offline {
+            return;
+        }
+        if let Some((rtt, answer)) = self.answer(to, message.transaction, &what) {
+            self.serial += 1;
+            self.queue.insert((self.now + rtt, self.serial), (to, answer));
+        }
+    }
+
+    fn answer(&mut self, at: SocketAddr, transaction: &[u8], what: &What) -> Option<(Duration, Vec<u8>)> {
+        let target = match what {
+            What::FindNode(target) => *target,
+            What::GetPeers(infohash) => NodeId::from_bytes(*infohash.as_bytes()),
+            _ => NodeId::ZERO,
+        };
+        let closest = self.closest_hosts(target, at);
+        let host = self.hosts.get_mut(&at).filter(|host| !host.is_dead)?;
+        if host.loses > 0 {
+            host.loses -= 1;
+            return None;
+        }
+        if let Some(template) = &host.answers_with {
+            let at = template.windows(4).position(|bytes| bytes == b"TTTT").expect("a transaction id");
+            let mut answer = template.clone();
+            answer[at..at + 4].copy_from_slice(transaction);
+            return Some((host.rtt, answer));
+        }
+        let mut response = Response::new(host.calls_itself.unwrap_or(host.id));
+        let (mut nodes_buf, mut peers_buf) = ([0; 1024], [0; 1024]);
+        let mut refused = host.refuses;
+        match what {
+            What::FindNode(_) | What::GetPeers(_) => {
+                let mut nodes = NodeWriter::new(Family::V4, &mut nodes_buf);
+                for (id, addr) in host.lists.as_ref().unwrap_or(&closest) {
+                    nodes.push(id, *addr);
+                }
+                response.nodes = Some(nodes.finish());
+            }
+            What::Announce { port, token, .. } => {
+                refused = refused.or(host.refuses_announces);
+                if host.token.as_ref() != Some(token) {
+                    refused = refused.or(Some(203));
+                } else if refused.is_none() && !host.stored.contains(port) {
+                    host.stored.push(*port);
+                }
+            }
+            What::Ping | What::Other => {}
+        }
+        if matches!(what, What::GetPeers(_)) {
+            response.token = host.token.as_deref();
+            if !host.peers.is_empty() {
+                let mut peers = PeerWriter::new(&mut peers_buf);
+                host.peers.iter().for_each(|peer| assert!(peers.push(*peer)));
+                response.values = Some(peers.finish());
+            }
+        }
+        let body = match refused {
+            Some(code) => Body::Error(ErrorReply { code: ErrorCode(code), message: b"no" }),
+            None => Body::Response(response),
+        };
+        let mut buf = [0; MAX_DATAGRAM];
+        let message = Message { read_only: host.read_only, ..Message::new(transaction, body) };
+        let size = message.emit(&mut buf).expect("answers are short");
+        Some((host.rtt, buf[..size].to_vec()))
+    }
+
+    /// The eight listed hosts that are closest to a target, without the one that is asked.
+    pub fn closest_hosts(&self, target: NodeId, without: SocketAddr) -> Vec<(NodeId, SocketAddr)> {
+        let listed = self.hosts.iter().filter(|(addr, host)| host.is_listed && **addr != without);
+        let mut hosts: Vec<_> = listed.map(|(addr, host)| (host.id, *addr)).collect();
+        hosts.sort_by_key(|(id, _)| id.distance(&target));
+        hosts.truncate(8);
+        hosts
+    }
+}
+
+impl Host {
+    pub fn honest(id: NodeId) -> Self {
+        Self {
+            id,
+            calls_itself: None,
+            rtt: RTT,
+            is_dead: false,
+            loses: 0,
+            is_listed: true,
+            token: Some(b"token".to_vec()),
+            peers: Vec::new(),
+            lists: None,
+            refuses_announces: None,
+            refuses: None,
+            read_only: false,
+            answers_with: None,
+            stored: Vec::new(),
+        }
+    }
+}
+
+impl Sent {
+    pub fn is_ping(&self) -> bool {
+        self.what == What::Ping
+    }
+
+    pub fn is_get_peers(&self) -> bool {
+        matches!(self.what, What::GetPeers(_))
+    }
+
+    pub fn is_find_node(&self) -> bool {
+        matches!(self.what, What::FindNode(_))
+    }
+
+    pub fn is_announce(&self) -> bool {
+        matches!(self.what, What::Announce { .. })
+    }
+}
+
+/// The address of the `index`-th host: each in a network of its own.
+pub fn addr(index: usize) -> SocketAddr {
+    SocketAddr::from(([60 + (index >> 16) as u8, (index >> 8) as u8, index as u8, 1], 6881))
+}
+
+/// The id of the `index`-th host: spread evenly, as good as random.
+pub fn id(index: usize) -> NodeId {
+    let mut state = index as u64;
+    let mut bytes = [0; 20];
+    for chunk in bytes.chunks_mut(4) {
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut word = state;
+        word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        chunk.copy_from_slice(&(word >> 32).to_be_bytes()[4..]);
+    }
+    NodeId::from_bytes(bytes)
+}
+
+/// The id that shares the first `bits` bits with `id`, and differs in the next.
+pub fn sibling(id: NodeId, bits: usize) -> NodeId {
+    let mut bytes = *id.as_bytes();
+    bytes[bits / 8] ^= 0x80 >> (bits % 8);
+    NodeId::from_bytes(bytes)
+}
+
+pub fn infohash(byte: u8) -> InfoHash {
+    InfoHash::from_bytes([byte; 20])
+}
+
+pub fn config() -> Config {
+    let mut config = Config::default();
+    config.ipv6 = false;
+    config
+}
+
+pub fn limits() -> Limits {
+    let mut limits = Limits::default();
+    (limits.swarms, limits.peers_v4, limits.peers_v6, limits.nodes_v6) = (64, 256, 0, 0);
+    (limits.lookups, limits.events) = (16, 512);
+    limits
+}
+
+pub const fn find_node(target: NodeId) -> Method<'static> {
+    Method::FindNode { target, want: Want::NONE }
+}
