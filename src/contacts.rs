@@ -1,5 +1,5 @@
 //! What is remembered of endpoints between lookups: when they were last contacted, and how often
-//! in a row they failed or lied. So a dead node that others still list costs one query, not one in
+//! in a row they failed. So a dead node that others still list costs one query, not one in
 //! every lookup, and an endpoint with a live mapping in the home router counts as known.
 
 use crate::addr::Endpoint;
@@ -76,7 +76,7 @@ impl Contacts {
         }
     }
 
-    /// It was silent, unreachable, or not who it was said to be.
+    /// It was silent or unreachable.
     pub(crate) fn failed(&self, entries: &mut [Record], endpoint: Endpoint) {
         if let Some(contact) = self.find_mut(entries, endpoint) {
             contact.failures = (contact.failures + 1).min(MAX_FAILURES);

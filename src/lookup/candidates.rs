@@ -72,8 +72,10 @@ pub(super) enum State {
     /// Asked once more.
     Retried,
     Answered,
-    /// Silent, unreachable, or not who it was said to be.
+    /// Silent, unreachable, or listed a second time.
     Dead,
+    /// It was listed under another id than it answered with, which is now its id here.
+    Denied,
 }
 
 /// How far the announce to a node that answered has come.

@@ -191,6 +191,15 @@ impl Walk {
 
     /// Offers a contact. Returns whether it was taken in.
     pub(crate) fn add(&mut self, memory: &mut [Candidate], id: Option<NodeId>, endpoint: Endpoint) -> bool {
+        let denied = |c: &Candidate| {
+            c.endpoint == endpoint && c.id == id && c.state == State::Denied && c.tries < TRIES
+        };
+        if let Some(position) = memory[..self.len()].iter().position(denied) {
+            // A liar's false listing must not hide the host from those who list it rightly.
+            memory[position].state = State::Fresh;
+            self.failed -= 1;
+            return true;
+        }
         let here = memory[..self.len()].iter().filter(|c| c.endpoint == endpoint);
         let mut candidate = Candidate { id, endpoint, ..Candidate::EMPTY };
         for known in here {
@@ -248,7 +257,7 @@ impl Walk {
                         Placing::None | Placing::Lost | Placing::Refused => {}
                     }
                 }
-                State::Dead => {}
+                State::Dead | State::Denied => {}
             }
             if live >= k && (!self.announces() || placed >= k || live >= 2 * k) {
                 break;
@@ -303,12 +312,19 @@ impl Walk {
         match memory[position].id {
             Some(expected) if expected == id => {}
             Some(_) => {
-                self.fail(memory, position);
                 // A liar may have listed this host under another id before an honest node named it.
                 let named = |c: &Candidate| c.endpoint == from && c.id == Some(id);
                 match memory[..self.len()].iter().position(named) {
-                    Some(other) => position = other,
-                    None => return Verdict::Rejected,
+                    Some(other) => {
+                        memory[position].state = State::Dead;
+                        position = other;
+                    }
+                    None => {
+                        self.fail(memory, position);
+                        position = self.identify(memory, position, id);
+                        memory[position].state = State::Denied;
+                        return Verdict::Rejected;
+                    }
                 }
             }
             None => position = self.identify(memory, position, id),
@@ -428,7 +444,7 @@ impl Walk {
     }
 
     fn fail(&mut self, memory: &mut [Candidate], position: usize) {
-        if memory[position].state != State::Dead {
+        if !matches!(memory[position].state, State::Dead | State::Denied) {
             memory[position].state = State::Dead;
             self.failed += 1;
         }

@@ -268,6 +268,20 @@ fn l_07_a_false_listing_does_not_shadow_the_host_behind_it() {
     assert_eq!(rig.ask_all(), [], "it is asked already");
     assert_eq!(rig.answer(9), Verdict::Accepted);
     assert_eq!(rig.closest(), [9]);
+    assert_eq!((rig.walk.queried, rig.walk.failed), (1, 0));
+    // It answers the liar's listing before anybody names it rightly.
+    let mut rig = Rig::new(Goal::GetPeers, 16, 8);
+    rig.list_as(9, Some(id(1)));
+    rig.ask_all();
+    assert_eq!(rig.answer(9), Verdict::Rejected);
+    assert_eq!((rig.next(), rig.walk.failed), (Step::Finish, 1));
+    rig.list_as(9, Some(id(2)));
+    assert_eq!(rig.ask_all(), [], "not under a third name");
+    assert!(rig.list(9));
+    assert_eq!(rig.ask_all(), [9]);
+    assert_eq!(rig.answer_as(9, id(3), None), Verdict::Rejected);
+    rig.list_as(9, Some(id(3)));
+    assert_eq!(rig.ask_all(), [], "whoever changes his name is not asked a third time");
     // The same with the honest name first.
     let mut rig = Rig::knowing(Goal::GetPeers, 16, 8, [9]);
     rig.list_as(9, Some(id(1)));

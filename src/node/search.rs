@@ -259,14 +259,13 @@ impl Core {
         self.sources.verify(m.sources, from, self.now);
         let expected = query.id.filter(|&expected| expected != response.id);
         // Who is not the one that others named gets no place in the table (L-07), but whoever held
-        // one there loses it.
+        // one there loses it. It is not held against the host: whoever listed it may have
+        // lied.
         let is_known = expected.is_none_or(|id| {
             let contact = Contact { id, endpoint: from };
             self.family(family).table.holds(&mut table_slots(m, family), contact)
         });
-        if expected.is_some() {
-            self.contacts.failed(m.contacts, from);
-        } else {
+        if expected.is_none() {
             self.contacts.answered(m.contacts, from);
         }
         if !message.read_only && is_known {
@@ -350,6 +349,12 @@ impl Core {
         self.stats.dropped.bad_reply += 1;
         let query = self.inflight.finish(m.queries, ix, Outcome::Malformed);
         self.on_failed(m, &query);
+    }
+
+    /// Whether the table holds an address, under whatever id.
+    fn is_held(&self, m: &mut Memory<'_>, endpoint: Endpoint) -> bool {
+        let main: &[Entry] = table_slots(m, endpoint.family()).main;
+        self.family(endpoint.family()).table.iter(main).any(|entry| entry.endpoint() == endpoint)
     }
 
     /// A step of a lookup was answered: take in its nodes and peers.
