@@ -216,11 +216,12 @@ impl<S: Storage> Stage<S> {
                 let Some(due) = timer.filter(|due| *due <= end) else { return false };
                 self.now = self.now.max(due);
                 self.node.handle_timeout(self.now);
+                self.drain();
+                let next = self.node.poll_timeout();
+                assert!(next.is_none_or(|next| next > self.now), "a drained node asks for the past");
             }
         }
         self.drain();
-        let next = self.node.poll_timeout();
-        assert!(next.is_none_or(|next| next > self.now), "a drained node asks for the past");
         true
     }
 
@@ -306,7 +307,7 @@ impl<S: Storage> Stage<S> {
         if matches!(what, What::GetPeers(_)) {
             response.token = host.token.as_deref();
             if !host.peers.is_empty() {
-                let mut peers = PeerWriter::new(&mut peers_buf);
+                let mut peers = PeerWriter::new(Family::V4, &mut peers_buf);
                 host.peers.iter().for_each(|peer| assert!(peers.push(*peer)));
                 response.values = Some(peers.finish());
             }
