@@ -32,10 +32,10 @@ impl Timers {
         self.0[timer as usize] = Some(at);
     }
 
-    /// Sets `timer`, unless it runs out earlier already.
-    pub(crate) fn hasten(&mut self, timer: Timer, at: Instant) {
-        let earlier = self.0[timer as usize].map_or(at, |old| old.min(at));
-        self.set(timer, earlier);
+    /// Lets `timer` run out at `at`, unless it does before.
+    pub(crate) fn set_earlier(&mut self, timer: Timer, at: Instant) {
+        let old = &mut self.0[timer as usize];
+        *old = Some(old.map_or(at, |old| old.min(at)));
     }
 
     /// Whether `timer` has run out; if so it is stopped.

@@ -351,12 +351,6 @@ impl Core {
         self.on_failed(m, &query);
     }
 
-    /// Whether the table holds an address, under whatever id.
-    fn is_held(&self, m: &mut Memory<'_>, endpoint: Endpoint) -> bool {
-        let main: &[Entry] = table_slots(m, endpoint.family()).main;
-        self.family(endpoint.family()).table.iter(main).any(|entry| entry.endpoint() == endpoint)
-    }
-
     /// A step of a lookup was answered: take in its nodes and peers.
     fn on_found(&mut self, m: &mut Memory<'_>, reference: WalkRef, from: Endpoint, response: &Response<'_>) {
         let Some(ix) = self.active(m, reference) else { return };
@@ -485,8 +479,7 @@ impl Core {
             Step::Finish if resumed_in_vain => self.restart(m, ix),
             Step::Finish if self.is_parked(m, ix) => {
                 self.searches.set_phase(m, ix, Phase::Waiting);
-                let due = m.walks[ix].started + PARKED;
-                self.timers.hasten(Timer::Parked, due);
+                self.timers.set_earlier(Timer::Parked, m.walks[ix].started + PARKED);
             }
             Step::Finish => self.end(m, ix),
         }
@@ -507,11 +500,9 @@ impl Core {
     pub(super) fn end_parked(&mut self, m: &mut Memory<'_>) {
         for at in 0..m.walks.len() {
             let ix = Ix::new(at);
-            if !self.is_parked(m, ix) {
-                continue;
+            if m.walks[ix].phase == Phase::Waiting {
+                self.settle(m, ix);
             }
-            let due = m.walks[ix].started + PARKED;
-            if due <= self.now { self.end(m, ix) } else { self.timers.hasten(Timer::Parked, due) }
         }
     }
 
