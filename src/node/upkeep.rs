@@ -116,11 +116,18 @@ impl Core {
         let families = Family::ALL.map(|family| self.family(family).on);
         let targets = Family::ALL.map(|family| self.family(family).id);
         let options = self.config.lookup;
-        let lookup = self.start(m, Goal::Bootstrap, targets, families, &options)?;
+        let was_busy = Family::ALL.map(|family| self.family(family).bootstrap.busy);
+        // Before it starts: with nobody to ask it ends at once.
         for family in Family::ALL.into_iter().filter(|family| families[family.index()]) {
             self.family_mut(family).bootstrap.busy = true;
         }
-        Ok(lookup)
+        let lookup = self.start(m, Goal::Bootstrap, targets, families, &options);
+        if lookup.is_err() {
+            for family in Family::ALL {
+                self.family_mut(family).bootstrap.busy = was_busy[family.index()];
+            }
+        }
+        lookup
     }
 
     pub(super) fn clear_nodes(&mut self, now: Instant) {
