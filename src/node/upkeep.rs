@@ -164,7 +164,7 @@ impl Core {
         let now = self.now;
         let table = &mut self.family_mut(family).table;
         if is_bootstrap && !table.is_empty() && !table.contains(table_slots(m, family).main, contact) {
-            return;
+            return table.ping_lost(&mut table_slots(m, family), contact, now);
         }
         let was_empty = table.is_empty();
         let outcome = table.on_reply(&mut table_slots(m, family), contact, rtt, now);
