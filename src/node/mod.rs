@@ -366,6 +366,8 @@ struct Core {
     timers: Timers,
     /// When the last message came, whatever it was.
     heard: Instant,
+    /// A query went unanswered since, or the host slept: the silence is no mere quiet.
+    missed: bool,
     /// Until then what is ready cannot be sent; `None` where it was not tried yet.
     blocked: Option<Instant>,
     stats: Stats,
@@ -441,6 +443,7 @@ impl Core {
             bootstraps: 0,
             timers,
             heard: now,
+            missed: false,
             blocked: None,
             stats: Stats::default(),
             rng,
@@ -495,6 +498,7 @@ impl Core {
 
     fn handle_resume(&mut self, m: &mut Memory<'_>, now: Instant, slept: Duration) {
         self.slept += slept;
+        self.missed = true;
         self.handle_timeout(m, now);
     }
 

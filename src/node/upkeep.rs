@@ -25,7 +25,8 @@ const RETRY: Duration = Duration::from_secs(4 * 60);
 /// How often the buckets are looked at while there is nothing to do.
 const PATROL: Duration = Duration::from_secs(10);
 
-/// After this long without any message our own link counts as down.
+/// After this long without any message, answers to our queries among them, our own link counts as
+/// down.
 const SILENCE: Duration = Duration::from_secs(60);
 
 /// How far a family has come in joining its DHT.
@@ -146,7 +147,7 @@ impl Core {
 
     /// A message came in: our link is alive. After a long silence the DHT is joined anew.
     pub(super) fn note_traffic(&mut self, now: Instant) {
-        if now - self.heard > SILENCE {
+        if core::mem::take(&mut self.missed) && now - self.heard > SILENCE {
             for family in Family::ALL {
                 if self.family(family).table.len() < FEW_NODES {
                     self.family_mut(family).ready = false;
@@ -197,6 +198,7 @@ impl Core {
             }
         } else {
             self.stats.excused += 1;
+            self.missed = true;
             if let Some(contact) = contact {
                 self.family_mut(family).table.ping_lost(&mut table_slots(m, family), contact, now);
             }
