@@ -1,0 +1,318 @@
+//! Joining the DHT: from nothing, through bootstrap hosts, and again after an outage.
+
+mod common;
+mod stage;
+
+use common::World;
+use dht_proto::wire::{Body, Message};
+use dht_proto::{Announce, Event, Family, LookupKind, LookupReport, NodeId, StartError};
+use stage::{Stage, addr, find_node, id, infohash, ms, secs};
+
+/// A node that knows hosts 1 and 2 as its bootstrap hosts.
+fn newborn(hosts: usize) -> Stage {
+    let mut stage = Stage::new(stage::config());
+    (1..=hosts).for_each(|index| stage.host(index));
+    for index in [1, 2] {
+        stage.act(|node, now| node.add_bootstrap(now, addr(index)).unwrap());
+    }
+    stage
+}
+
+fn bootstraps(stage: &Stage) -> Vec<LookupReport> {
+    let reports = stage.events.iter().filter_map(|event| match event {
+        Event::LookupDone { report, .. } if report.kind == LookupKind::Bootstrap => Some(*report),
+        _ => None,
+    });
+    reports.collect()
+}
+
+fn count_ready(stage: &Stage) -> usize {
+    stage.events.iter().filter(|event| matches!(event, Event::Ready { family: Family::V4 })).count()
+}
+
+fn holds(stage: &Stage, index: usize) -> bool {
+    stage.node.nodes(Family::V4).any(|node| node.addr == addr(index))
+}
+
+#[test]
+fn r_12_a_newborn_looks_up_its_own_id_and_is_ready() {
+    let mut stage = newborn(50);
+    assert!(!stage.node.is_ready(Family::V4));
+    stage.run(ms(10));
+    let own = stage.node.id(Family::V4);
+    let first = &stage.sent[0];
+    assert_eq!((&first.what, first.to), (&stage::What::FindNode(own), addr(1)));
+    stage.run(secs(30));
+    assert!(stage.node.is_ready(Family::V4));
+    assert_eq!(count_ready(&stage), 1);
+    assert!(stage.node.node_count(Family::V4) >= 20, "{}", stage.node.node_count(Family::V4));
+    for (_, addr) in stage.closest_hosts(own, addr(0)) {
+        let is_bootstrap = [stage::addr(1), stage::addr(2)].contains(&addr);
+        assert!(is_bootstrap || stage.node.nodes(Family::V4).any(|node| node.addr == addr), "{addr}");
+    }
+}
+
+#[test]
+fn a_bootstrap_reports_its_statistics() {
+    let mut stage = newborn(40);
+    stage.at(2).is_dead = true;
+    stage.run(secs(30));
+    let report = bootstraps(&stage)[0];
+    assert_eq!(report.target, stage.node.id(Family::V4));
+    assert!(report.queried >= report.answered + report.failed);
+    assert!(report.answered >= 8 && report.peers == 0, "{report:?}");
+    assert!(report.duration > ms(80) && report.duration < secs(8), "{report:?}");
+}
+
+#[test]
+fn a_user_may_bootstrap_too() {
+    let mut stage = Stage::joined(40);
+    let lookup = stage.act(|node, now| node.bootstrap(now).unwrap());
+    let report = stage.finish(lookup);
+    assert_eq!((report.kind, report.failed), (LookupKind::Bootstrap, 0));
+    assert!(report.answered >= 8);
+    assert_eq!(count_ready(&stage), 1, "ready once");
+}
+
+#[test]
+fn r_19_bootstrap_hosts_are_not_kept_once_another_node_is_known() {
+    let mut stage = newborn(30);
+    for index in [1, 2] {
+        stage.at(index).is_listed = false;
+    }
+    stage.run(secs(120));
+    assert!(stage.node.node_count(Family::V4) >= 8);
+    assert!(!holds(&stage, 1) && !holds(&stage, 2));
+    let burden = stage.count(stage.now, |_| true);
+    stage.run(secs(3600));
+    let asked = stage.count(stage.now, |sent| sent.to == addr(1));
+    assert_eq!((burden, asked), (0, 0));
+}
+
+#[test]
+fn r_19_bootstrap_hosts_that_others_list_are_not_kept_either() {
+    let mut stage = newborn(40);
+    stage.run(secs(600));
+    assert!(!holds(&stage, 1) && !holds(&stage, 2));
+}
+
+#[test]
+fn r_19_a_bootstrap_host_that_is_all_we_know_is_kept_but_never_passed_on() {
+    let mut stage = newborn(2);
+    stage.at(2).is_dead = true;
+    stage.run(secs(30));
+    assert!(holds(&stage, 1));
+    let answer = stage.ask(addr(99), id(99), find_node(NodeId::ZERO)).unwrap();
+    let Body::Response(response) = Message::parse(&answer).unwrap().body else { panic!() };
+    let listed: Vec<_> = response.nodes.iter().flat_map(|nodes| nodes.iter()).collect();
+    assert_eq!(listed, []);
+}
+
+#[test]
+fn r_19_a_bootstrap_host_that_asks_us_does_not_enter_the_table() {
+    let mut stage = newborn(40);
+    stage.run(secs(60));
+    let begun = stage.now;
+    for _ in 0..20 {
+        stage.ask(addr(1), id(1), find_node(NodeId::ZERO));
+        stage.run(secs(60));
+    }
+    assert!(!holds(&stage, 1));
+    assert_eq!(stage.count(begun, |sent| sent.is_ping() && sent.to == addr(1)), 0, "nor is it pinged");
+}
+
+#[test]
+fn l_12_a_bootstrap_that_nobody_answers_is_retried_ever_more_seldom() {
+    let mut stage = newborn(20);
+    stage.hosts.values_mut().for_each(|host| host.is_dead = true);
+    stage.run(secs(3600));
+    let failed = bootstraps(&stage);
+    assert!(failed.len() >= 15, "{} in an hour: at least every four minutes", failed.len());
+    assert!(failed.len() <= 24, "{} in an hour", failed.len());
+    assert!(failed.iter().all(|report| report.answered == 0 && report.failed == 2));
+    let soon = stage.sent.iter().filter(|sent| sent.at < stage::Stage::new(stage::config()).now + secs(60));
+    assert!(soon.count() >= 8, "several tries in the first minute");
+    assert!(!stage.node.is_ready(Family::V4));
+    stage.hosts.values_mut().for_each(|host| host.is_dead = false);
+    stage.run(secs(300));
+    assert!(stage.node.is_ready(Family::V4));
+}
+
+#[test]
+fn l_12_a_table_of_few_nodes_is_filled_up_from_time_to_time() {
+    let mut stage = newborn(20);
+    stage.run(secs(3600));
+    let count = bootstraps(&stage).len();
+    assert!((13..=17).contains(&count), "{count}: every four minutes");
+    let mut stage = newborn(100);
+    stage.run(secs(3600));
+    assert!(bootstraps(&stage).len() <= 2, "but not where many are known");
+}
+
+#[test]
+fn one_dead_bootstrap_host_of_two_does_no_harm() {
+    let mut stage = newborn(40);
+    stage.at(1).is_dead = true;
+    stage.run(secs(20));
+    assert!(stage.node.is_ready(Family::V4));
+    assert!(stage.node.node_count(Family::V4) >= 20);
+}
+
+#[test]
+fn nodes_behind_a_second_hop_are_found() {
+    // The bootstrap hosts know host 3 only, and it alone knows the rest.
+    let mut stage = newborn(40);
+    for index in [1, 2] {
+        stage.at(index).lists = Some(vec![(id(3), addr(3))]);
+    }
+    stage.run(secs(30));
+    assert!(stage.node.node_count(Family::V4) >= 20);
+}
+
+#[test]
+fn a_bootstrap_host_that_lists_itself_us_and_the_same_node_twice_does_no_harm() {
+    let mut stage = newborn(20);
+    let own = stage.node.id(Family::V4);
+    let lists = vec![(id(1), addr(1)), (own, addr(777)), (id(3), addr(3)), (id(3), addr(3))];
+    stage.at(1).lists = Some(lists);
+    stage.run(secs(30));
+    assert!(stage.node.node_count(Family::V4) >= 8);
+    assert!(!stage.sent.iter().any(|sent| sent.to == addr(777)));
+    assert!(stage.node.nodes(Family::V4).all(|node| node.id != own));
+}
+
+#[test]
+fn a_node_without_bootstrap_hosts_waits_in_peace() {
+    let mut stage = Stage::new(stage::config());
+    stage.run(secs(7200));
+    assert_eq!((stage.sent.len(), stage.events.len()), (0, 0));
+    let lookup = stage.act(|node, now| node.bootstrap(now).unwrap());
+    let report = stage.finish(lookup);
+    assert_eq!((report.queried, report.answered), (0, 0));
+    stage.host(1);
+    stage.act(|node, now| node.add_node(now, addr(1)).unwrap());
+    stage.run(secs(10));
+    assert!(stage.node.is_ready(Family::V4), "one node is enough to join");
+}
+
+#[test]
+fn a_first_node_ends_the_pause_between_bootstraps() {
+    let mut stage = newborn(30);
+    for index in [1, 2] {
+        stage.at(index).is_dead = true;
+    }
+    stage.run(secs(1500));
+    stage.act(|node, now| node.add_node(now, addr(3)).unwrap());
+    stage.run(secs(2));
+    assert!(stage.node.is_ready(Family::V4));
+}
+
+#[test]
+fn bootstrap_addresses_are_checked_and_counted() {
+    let mut stage = Stage::new(stage::config());
+    let add = |stage: &mut Stage, addr| stage.act(|node, now| node.add_bootstrap(now, addr));
+    assert_eq!(add(&mut stage, ([127, 0, 0, 1], 1).into()), Err(StartError::AddressRefused));
+    assert_eq!(add(&mut stage, "[2a00::1]:1".parse().unwrap()), Err(StartError::AddressRefused));
+    for index in 1..=32 {
+        assert_eq!(add(&mut stage, addr(index)), Ok(()));
+    }
+    assert_eq!(add(&mut stage, addr(5)), Ok(()), "known");
+    assert_eq!(add(&mut stage, addr(33)), Err(StartError::Full));
+}
+
+#[test]
+fn a_lookup_before_any_contact_is_known_waits_for_one() {
+    let mut stage = Stage::new(stage::config());
+    (1..=40).for_each(|index| stage.host(index));
+    let peer = ([77, 1, 1, 1], 1).into();
+    stage.hosts.values_mut().for_each(|host| host.peers = vec![peer]);
+    let get = stage.act(|node, now| node.get_peers(now, infohash(1)).unwrap());
+    let announce = stage.act(|node, now| node.announce(now, infohash(2), Announce::port(1)).unwrap());
+    stage.run(secs(5));
+    assert_eq!(stage.node.lookup_count(), 2);
+    stage.act(|node, now| node.add_bootstrap(now, addr(1)).unwrap());
+    assert_eq!(stage.finish(announce).acknowledged, 8);
+    stage.finish(get);
+    assert_eq!(stage.peers_of(get), [peer]);
+}
+
+#[test]
+fn a_lookup_waits_for_a_node_that_answers_a_ping_as_well() {
+    let mut stage = Stage::new(stage::config());
+    (1..=40).for_each(|index| stage.host(index));
+    let announce = stage.act(|node, now| node.announce(now, infohash(2), Announce::port(1)).unwrap());
+    stage.run(secs(9));
+    stage.act(|node, now| node.add_node(now, addr(1)).unwrap());
+    assert_eq!(stage.finish(announce).acknowledged, 8);
+}
+
+#[test]
+fn a_lookup_that_finds_nobody_to_ask_ends_with_an_empty_report() {
+    let mut stage = Stage::new(stage::config());
+    let begun = stage.now;
+    let first = stage.act(|node, now| node.get_peers(now, infohash(1)).unwrap());
+    stage.run(secs(6));
+    let second = stage.act(|node, now| node.get_peers(now, infohash(2)).unwrap());
+    let report = stage.finish(first);
+    assert_eq!(stage.now - begun, secs(10), "a later lookup does not delay it");
+    assert_eq!((report.queried, report.peers, report.duration), (0, 0, secs(10)));
+    stage.finish(second);
+    assert_eq!(stage.now - begun, secs(16));
+    assert_eq!(stage.node.lookup_count(), 0);
+}
+
+#[test]
+fn a_lookup_whose_bootstrap_hosts_are_dead_ends() {
+    let mut stage = newborn(2);
+    stage.hosts.values_mut().for_each(|host| host.is_dead = true);
+    let begun = stage.now;
+    let lookup = stage.act(|node, now| node.get_peers(now, infohash(1)).unwrap());
+    let report = stage.finish(lookup);
+    assert_eq!((report.queried, report.failed), (2, 2));
+    assert!(stage.now - begun <= secs(10));
+}
+
+#[test]
+fn r_13_saved_nodes_are_unverified_until_they_answer() {
+    let mut stage = Stage::joined(40);
+    let saved: Vec<_> = stage.node.nodes(Family::V4).map(|node| node.addr).collect();
+    let mut reborn = Stage::new(stage::config());
+    (1..=40).for_each(|index| reborn.host(index));
+    let dead = saved[3];
+    reborn.hosts.get_mut(&dead).unwrap().is_dead = true;
+    for addr in &saved {
+        reborn.act(|node, now| node.add_node(now, *addr).unwrap());
+    }
+    assert_eq!(reborn.node.node_count(Family::V4), 0);
+    reborn.run(secs(10));
+    assert!(reborn.node.is_ready(Family::V4));
+    for addr in saved.iter().filter(|addr| **addr != dead) {
+        assert!(reborn.node.nodes(Family::V4).any(|node| node.addr == *addr), "{addr}");
+    }
+    assert!(reborn.node.nodes(Family::V4).all(|node| node.addr != dead));
+}
+
+#[test]
+fn r_20_a_small_table_is_filled_anew_after_an_outage() {
+    let mut stage = newborn(25);
+    stage.run(secs(400));
+    let nodes = stage.node.node_count(Family::V4);
+    stage.is_offline = true;
+    stage.run(secs(3600));
+    assert_eq!(stage.node.node_count(Family::V4), nodes, "our own outage is held against nobody");
+    let (done, ready) = (bootstraps(&stage).len(), count_ready(&stage));
+    stage.is_offline = false;
+    stage.run(secs(250));
+    assert!(bootstraps(&stage)[done..].iter().any(|report| report.answered >= 8));
+    assert_eq!(count_ready(&stage), ready + 1);
+}
+
+#[test]
+fn a_hundred_nodes_find_each_other_through_one() {
+    let mut world = World::with_nodes(100);
+    world.run(secs(60));
+    for (at, node) in world.nodes.iter().skip(1) {
+        assert!(node.is_ready(Family::V4), "{at}");
+        assert!(node.node_count(Family::V4) >= 8, "{at} knows {}", node.node_count(Family::V4));
+    }
+}
