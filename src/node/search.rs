@@ -268,8 +268,11 @@ impl Core {
         if expected.is_none() {
             self.contacts.answered(m.contacts, from);
         }
-        if !message.read_only && is_known {
-            self.offer_node(m, Contact { id: response.id, endpoint: from }, rtt);
+        let contact = Contact { id: response.id, endpoint: from };
+        if message.read_only {
+            self.drop_node(m, contact);
+        } else if is_known {
+            self.offer_node(m, contact, rtt);
         }
         match query.purpose {
             Purpose::Ping | Purpose::Check => {}

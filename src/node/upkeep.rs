@@ -182,6 +182,15 @@ impl Core {
         self.schedule_upkeep(family);
     }
 
+    /// A node of the table says that it belongs in none (BEP 43).
+    pub(super) fn drop_node(&mut self, m: &mut Memory<'_>, contact: Contact) {
+        let (family, now) = (contact.endpoint.family(), self.now);
+        let table = &mut self.family_mut(family).table;
+        if let Some(removal) = table.remove(&mut table_slots(m, family), contact, now) {
+            self.notify_removal(m, removal);
+        }
+    }
+
     /// A query of ours went unanswered. That is held against the node only if somebody else was
     /// heard since: otherwise it may be our own link that is down.
     pub(super) fn on_failed(&mut self, m: &mut Memory<'_>, query: &Query) {
