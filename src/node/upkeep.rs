@@ -192,14 +192,12 @@ impl Core {
     }
 
     /// A query of ours went unanswered. That is held against the node only if somebody else was
-    /// heard since: otherwise it may be our own link that is down. Pings of the upkeep are so rare
-    /// that the minute before will do, and in a quiet network has to.
+    /// heard since: otherwise it may be our own link that is down.
     pub(super) fn on_failed(&mut self, m: &mut Memory<'_>, query: &Query) {
         let family = query.to.family();
         let contact = query.id.map(|id| Contact { id, endpoint: query.to });
         let now = self.now;
-        let was_up = query.purpose == Purpose::Check && now - self.heard < SILENCE;
-        if was_up || self.heard > query.sent {
+        if self.heard > query.sent {
             self.contacts.failed(m.contacts, query.to);
             if let Some(contact) = contact {
                 let slots = &mut table_slots(m, family);
