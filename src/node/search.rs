@@ -290,7 +290,8 @@ impl Core {
         code: ErrorCode,
     ) {
         let Some(ix) = self.matching(m, from, transaction) else { return };
-        let query = self.inflight.finish(m.queries, ix, Outcome::Refused(code.0));
+        let outcome = Outcome::Refused(code.0);
+        let query = self.inflight.finish(m.queries, ix, outcome);
         self.stats.errors_in += 1;
         self.rtt.record(self.now - query.sent);
         self.sources.verify(m.sources, from, self.now);
@@ -300,7 +301,7 @@ impl Core {
             let slots = &mut table_slots(m, from.family());
             self.family_mut(from.family()).table.ping_lost(slots, contact, now);
         }
-        self.on_search_failed(m, &query);
+        self.on_search_failed(m, &query, outcome);
     }
 
     /// An answer that does not say whose it is ends the query (BEP 5).
@@ -334,10 +335,10 @@ impl Core {
     }
 
     /// A query ended without an answer that is of use.
-    pub(super) fn on_search_failed(&mut self, m: &mut Memory<'_>, query: &Query) {
+    pub(super) fn on_search_failed(&mut self, m: &mut Memory<'_>, query: &Query, outcome: Outcome) {
         let (Purpose::Lookup(reference) | Purpose::Announce(reference)) = query.purpose else { return };
         let Some(ix) = self.active(m, reference) else { return };
-        let timed_out = self.now - query.sent >= m.walks[ix].timeout;
+        let timed_out = outcome == Outcome::TimedOut;
         let (walk, memory) = self.searches.walk(m, ix);
         match query.purpose {
             Purpose::Announce(_) if timed_out => walk.on_announce_stall(memory.candidates, query.to),
@@ -351,7 +352,7 @@ impl Core {
     fn on_bad_answer(&mut self, m: &mut Memory<'_>, ix: Ix) {
         self.stats.dropped.bad_reply += 1;
         let query = self.inflight.finish(m.queries, ix, Outcome::Malformed);
-        self.on_failed(m, &query);
+        self.on_failed(m, &query, Outcome::Malformed);
     }
 
     /// A step of a lookup was answered: take in its nodes and peers.

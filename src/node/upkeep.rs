@@ -50,7 +50,7 @@ impl Core {
                 Expiry::Stalled(query) => self.on_stalled(m, &query),
                 Expiry::TimedOut(query) => {
                     self.stats.timed_out += 1;
-                    self.on_failed(m, &query);
+                    self.on_failed(m, &query, Outcome::TimedOut);
                 }
             }
         }
@@ -77,7 +77,7 @@ impl Core {
         while let Some(ix) = self.inflight.find_sent_to(m.queries, to) {
             let query = self.inflight.finish(m.queries, ix, Outcome::Unreachable);
             self.stats.unreachable += 1;
-            self.on_failed(m, &query);
+            self.on_failed(m, &query, Outcome::Unreachable);
         }
     }
 
@@ -193,7 +193,7 @@ impl Core {
 
     /// A query of ours went unanswered. That is held against the node only if somebody else was
     /// heard since: otherwise it may be our own link that is down.
-    pub(super) fn on_failed(&mut self, m: &mut Memory<'_>, query: &Query) {
+    pub(super) fn on_failed(&mut self, m: &mut Memory<'_>, query: &Query, outcome: Outcome) {
         let family = query.to.family();
         let contact = query.id.map(|id| Contact { id, endpoint: query.to });
         let now = self.now;
@@ -212,7 +212,7 @@ impl Core {
                 self.family_mut(family).table.ping_lost(&mut table_slots(m, family), contact, now);
             }
         }
-        self.on_search_failed(m, query);
+        self.on_search_failed(m, query, outcome);
         self.schedule_upkeep(family);
     }
 
