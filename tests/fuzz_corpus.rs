@@ -1,6 +1,9 @@
 //! Replays the corpora of the fuzz targets, so that what fuzzing once found stays found.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+#[path = "common/scenario.rs"]
+mod scenario;
+
 use std::fs;
 use std::path::Path;
 
@@ -17,4 +20,26 @@ fn replay(target: &str, run: fn(&[u8])) {
 #[test]
 fn e_32_messages() {
     replay("message", dht_proto::fuzzing::message);
+}
+
+#[test]
+fn lives_of_a_node() {
+    replay("node", |life| {
+        assert_eq!(scenario::live(life), scenario::live(life), "one life, one transcript");
+    });
+}
+
+/// Lives at random, the same in every run, on top of those worth keeping.
+#[test]
+fn random_lives_of_a_node() {
+    let mut dice = 1_u64;
+    for round in 0..300 {
+        let life: Vec<u8> = (0..round * 8)
+            .map(|_| {
+                dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                (dice >> 56) as u8
+            })
+            .collect();
+        scenario::live(&life);
+    }
 }

@@ -1,0 +1,684 @@
+//! A life of a node, written in bytes: they decide which datagrams come, true, mutated or forged,
+//! how time passes, what the user asks for, and when the output is polled. After every step the
+//! node must keep what it promises.
+//!
+//! The fuzz target `node` and an ordinary test share this file, so that the corpus is replayed
+//! wherever the tests run. Any bytes are a valid life; none are left over.
+#![allow(dead_code, unreachable_pub, reason = "every user takes a part of it")]
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use dht_proto::wire::{
+    Body, ErrorCode, ErrorReply, Message, Method, NodeWriter, PeerWriter, Query, Response, Want,
+    is_canonical, is_krpc,
+};
+use dht_proto::{
+    AddressPolicy, Announce, Config, Event, Family, Fixed, InfoHash, Instant, Limits, Lookup, LookupId,
+    LookupKind, LookupOptions, MAX_DATAGRAM, Node, NodeId, QueryId, Storage,
+};
+
+/// BEP 32: no datagram without a stored value may be longer.
+const MAX_LEN: usize = 1024;
+
+/// An answer of up to this many times the query's size goes to anyone.
+const FREE: usize = 3;
+
+/// A life longer than this repeats itself.
+const MAX_STEPS: usize = 2000;
+
+/// Lives the life that `bytes` tell. The transcript of everything that came out, as a hash.
+///
+/// # Panics
+///
+/// If the node breaks a promise: that is a bug of the crate.
+pub fn live(bytes: &[u8]) -> u64 {
+    let mut script = Script(bytes);
+    let setup = script.byte();
+    let config = config(setup);
+    let start = Instant::from_micros(u64::from(script.byte()) << 56);
+    let seed = [script.byte(); 32];
+    if setup & 0xc0 == 0xc0 {
+        let mut memory = Box::new(Chip::new());
+        Life::new(Node::with_storage(config.clone(), &mut *memory, seed, start), config, start).run(script)
+    } else {
+        let node = Node::new(config.clone(), &limits(setup >> 6), seed, start);
+        Life::new(node, config, start).run(script)
+    }
+}
+
+/// Small enough that everything is full all the time.
+type Chip = Fixed<24, 8, 8, 6, 2, 12, 4, 2, 4, 2, 8, 8, 2, 4, 2>;
+
+fn config(setup: u8) -> Config {
+    let mut config = Config::default();
+    config.id = Some(own(Family::V4));
+    config.id_v6 = Some(own(Family::V6));
+    config.ipv6 = setup & 1 == 0;
+    config.ipv4 = setup & 1 == 0 || setup & 2 == 0;
+    if setup & 4 != 0 {
+        config.address_policy = AddressPolicy::Any;
+    }
+    config.source_limits = setup & 8 == 0;
+    config.read_only = setup & 0x30 == 0x10;
+    if setup & 0x30 == 0x20 {
+        (config.new_endpoints, config.new_endpoints_burst) = (1, 2);
+    }
+    config
+}
+
+fn limits(size: u8) -> Limits {
+    let mut limits = Limits::default();
+    let scale = match size {
+        0 => 0,
+        1 => 1,
+        _ => 6,
+    };
+    (limits.nodes_v4, limits.nodes_v6, limits.replacements) = (20 * scale, 9 * scale, 7 * scale);
+    (limits.inflight, limits.lookups) = (4 * scale, scale + scale / 2);
+    (limits.candidates, limits.found) = (10 * scale, 3 * scale);
+    (limits.swarms, limits.peers_v4, limits.peers_v6) = (2 * scale, 12 * scale, 5 * scale);
+    (limits.sources, limits.contacts) = (12 * scale, 9 * scale);
+    (limits.replies, limits.events, limits.bootstraps) = (2 * scale, 3 * scale, scale);
+    limits
+}
+
+const fn own(family: Family) -> NodeId {
+    match family {
+        Family::V4 => NodeId::from_bytes(*b"the node under test!"),
+        Family::V6 => NodeId::from_bytes(*b"the same one in IPv6"),
+    }
+}
+
+/// The bytes, read from the front; zeros for ever after.
+struct Script<'a>(&'a [u8]);
+
+impl Script<'_> {
+    fn byte(&mut self) -> u8 {
+        let Some((&first, rest)) = self.0.split_first() else { return 0 };
+        self.0 = rest;
+        first
+    }
+
+    fn u16(&mut self) -> u16 {
+        u16::from_be_bytes([self.byte(), self.byte()])
+    }
+
+    fn flag(&mut self) -> bool {
+        self.byte() & 1 == 1
+    }
+
+    /// One of `count` things, which must not be none.
+    fn below(&mut self, count: usize) -> usize {
+        usize::from(self.byte()) % count
+    }
+
+    fn take(&mut self, len: usize) -> &[u8] {
+        let (taken, rest) = self.0.split_at(len.min(self.0.len()));
+        self.0 = rest;
+        taken
+    }
+
+    /// An id at a distance of our choice from the node's own.
+    fn id(&mut self) -> NodeId {
+        let (shared, salt) = (self.byte(), self.byte());
+        let family = if shared & 0x80 == 0 { Family::V4 } else { Family::V6 };
+        let mut bytes = *own(family).as_bytes();
+        let bit = usize::from(shared & 0x7f);
+        if bit < 120 {
+            bytes[bit / 8] ^= 0x80 >> (bit % 8);
+            bytes[19] = salt;
+        }
+        NodeId::from_bytes(bytes)
+    }
+
+    fn infohash(&mut self) -> InfoHash {
+        let byte = self.byte();
+        InfoHash::from_bytes([byte % 5; 20])
+    }
+
+    fn want(&mut self) -> Want {
+        let byte = self.byte();
+        Want { v4: byte & 1 != 0, v6: byte & 2 != 0 }
+    }
+
+    /// A host: most in a network of their own, some neighbours, some that no node may talk to.
+    fn host(&mut self) -> SocketAddr {
+        host(self.byte())
+    }
+}
+
+fn host(index: u8) -> SocketAddr {
+    match index {
+        0..160 => SocketAddr::from(([60, index, 7, 1], 6881)),
+        160..180 => SocketAddr::from(([61, 1, 1, index], 6881)),
+        180..184 => SocketAddr::from(([60, 0, 7, 1], 6881 + u16::from(index))),
+        184..230 => SocketAddr::from(([0x2a00, index.into(), 0, 0, 0, 0, 0, 1], 6881)),
+        230..240 => SocketAddr::from(([0x2a00, 1, 1, 0, 0, 0, 0, index.into()], 6881)),
+        240 => SocketAddr::from(([60, 1, 7, 1], 0)),
+        241 => SocketAddr::from(([127, 0, 0, 1], 6881)),
+        242 => SocketAddr::from(([10, 0, 0, 1], 6881)),
+        243 => SocketAddr::from(([255, 255, 255, 255], 6881)),
+        244 => SocketAddr::from(([224, 0, 0, 1], 6881)),
+        245 => SocketAddr::from(([0, 0, 0, 0], 6881)),
+        246 => SocketAddr::from(([0, 0, 0, 0, 0, 0, 0, 1], 6881)),
+        247 => SocketAddr::from(([0xff02, 0, 0, 0, 0, 0, 0, 1], 6881)),
+        248 => SocketAddr::from(([0, 0, 0, 0, 0, 0xffff, 0x3c02, 0x0701], 6881)),
+        249 => SocketAddr::from(([0xfe80, 0, 0, 0, 0, 0, 0, 1], 6881)),
+        250 => SocketAddr::from(([0x2a00, 3, 0, 0, 0, 0, 0, 1], 0)),
+        _ => SocketAddr::from(([60, 2, 7, 1], 1000 + u16::from(index))),
+    }
+}
+
+/// Whether a node of this policy may send there. Written anew, not taken from the crate.
+fn is_fit(policy: AddressPolicy, to: SocketAddr) -> bool {
+    to.port() != 0
+        && match to.ip() {
+            IpAddr::V4(ip) => {
+                let unicast = !matches!(ip.octets()[0], 0 | 224..);
+                let private = ip.is_private() || ip.is_loopback() || ip.is_link_local();
+                unicast && (policy == AddressPolicy::Any || !private)
+            }
+            IpAddr::V6(ip) => {
+                let unicast = !ip.is_unspecified() && !ip.is_multicast() && ip.to_ipv4_mapped().is_none();
+                unicast && (policy == AddressPolicy::Any || ip.segments()[0] & 0xe000 == 0x2000)
+            }
+        }
+}
+
+/// A query of the node that nobody has answered.
+struct Open {
+    to: SocketAddr,
+    transaction: Vec<u8>,
+}
+
+/// What an address has asked for, and got although it never proved to be genuine.
+#[derive(Default)]
+struct Asker {
+    proven: bool,
+    /// The longest query that may still be answered.
+    longest: usize,
+    /// When, and how many bytes beyond what is free.
+    drawn: VecDeque<(Instant, usize)>,
+}
+
+struct Life<S: Storage> {
+    node: Node<S>,
+    config: Config,
+    now: Instant,
+    slept: Duration,
+    open: VecDeque<Open>,
+    lookups: Vec<LookupId>,
+    queries: Vec<QueryId>,
+    ended_lookups: BTreeSet<LookupId>,
+    ended_queries: BTreeSet<QueryId>,
+    /// The last token that each address got for an infohash.
+    tokens: BTreeMap<(IpAddr, InfoHash), Vec<u8>>,
+    /// What each get_peers query was about.
+    asked: BTreeMap<(SocketAddr, Vec<u8>), InfoHash>,
+    askers: BTreeMap<SocketAddr, Asker>,
+    counters: Vec<u64>,
+    transcript: u64,
+}
+
+impl<S: Storage> Life<S> {
+    fn new(node: Node<S>, config: Config, now: Instant) -> Self {
+        Self {
+            node,
+            config,
+            now,
+            slept: Duration::ZERO,
+            open: VecDeque::new(),
+            lookups: Vec::new(),
+            queries: Vec::new(),
+            ended_lookups: BTreeSet::new(),
+            ended_queries: BTreeSet::new(),
+            tokens: BTreeMap::new(),
+            asked: BTreeMap::new(),
+            askers: BTreeMap::new(),
+            counters: Vec::new(),
+            transcript: 0xcbf2_9ce4_8422_2325,
+        }
+    }
+
+    fn run(mut self, mut script: Script<'_>) -> u64 {
+        for _ in 0..MAX_STEPS {
+            if script.0.is_empty() {
+                break;
+            }
+            let step = script.byte();
+            self.step(step & 0x1f, &mut script);
+            // Now and then the caller forgets to poll, which must cost nothing but time.
+            if step < 0xe0 {
+                self.drain();
+            }
+            self.check_counters();
+        }
+        self.come_to_rest();
+        self.transcript
+    }
+
+    fn step(&mut self, step: u8, script: &mut Script<'_>) {
+        match step {
+            0 => self.pass(Duration::from_micros(script.u16().into())),
+            1 => self.pass(Duration::from_millis(script.u16().into())),
+            2 => self.pass(Duration::from_secs(u64::from(script.byte()) * 10)),
+            3 | 4 => {
+                if let Some(due) = self.node.poll_timeout() {
+                    self.now = self.now.max(due);
+                }
+                self.node.handle_timeout(self.now);
+            }
+            5 => self.node.handle_timeout(Instant::from_micros(self.now.as_micros().saturating_sub(77))),
+            6..=9 => self.query(script),
+            10..=15 => self.answer(script),
+            16 => self.refuse(script),
+            17 => {
+                let from = script.host();
+                let len = script.byte().into();
+                let bytes = script.take(len).to_vec();
+                self.deliver(from, &bytes);
+            }
+            18 | 19 => {
+                let at = script.host();
+                let _ = self.node.add_node(self.now, at);
+            }
+            20 => {
+                let at = script.host();
+                let _ = self.node.add_bootstrap(self.now, at);
+            }
+            21 => {
+                if let Ok(lookup) = self.node.bootstrap(self.now) {
+                    self.lookups.push(lookup);
+                }
+            }
+            22 => {
+                let at = script.host();
+                if let Ok(query) = self.node.ping(self.now, at) {
+                    assert!(!self.ended_queries.contains(&query) && !self.queries.contains(&query));
+                    self.queries.push(query);
+                }
+            }
+            23..=26 => self.lookup(step, script),
+            27 => self.cancel(script),
+            28 => self.node.handle_unreachable(self.now, script.host()),
+            29 => {
+                let slept = Duration::from_secs(script.u16().into());
+                self.slept += slept;
+                self.node.handle_resume(self.now, slept);
+            }
+            30 => self.look(script),
+            _ => self.node.clear_peers(),
+        }
+    }
+
+    fn pass(&mut self, time: Duration) {
+        self.now = self.now + time;
+    }
+
+    fn lookup(&mut self, step: u8, script: &mut Script<'_>) {
+        let what = match step {
+            23 => Lookup::FindNode(script.id()),
+            24 => Lookup::GetPeers(script.infohash()),
+            _ => Lookup::Announce(script.infohash(), Announce::port(script.byte().into())),
+        };
+        let mut options = LookupOptions::default();
+        match script.byte() {
+            byte @ 0..32 => (options.alpha, options.k) = (byte, byte / 2),
+            32..48 => options.only = Some(script.host()),
+            48..52 => options.stall = Some(Duration::from_millis(script.byte().into())),
+            52..56 => options.timeout = Duration::from_millis(script.byte().into()),
+            _ => {}
+        }
+        if let Ok(lookup) = self.node.lookup(self.now, what, &options) {
+            assert!(!self.ended_lookups.contains(&lookup) && !self.lookups.contains(&lookup));
+            self.lookups.push(lookup);
+        }
+    }
+
+    /// Ends something that is under way, or tries to end what is not.
+    fn cancel(&mut self, script: &mut Script<'_>) {
+        let (of_lookups, at) = (script.flag(), usize::from(script.byte()));
+        if of_lookups {
+            let all: Vec<LookupId> = self.lookups.iter().chain(&self.ended_lookups).copied().collect();
+            let Some(&lookup) = all.get(at % all.len().max(1)) else { return };
+            let was_open = self.lookups.contains(&lookup);
+            assert_eq!(self.node.cancel(lookup), was_open, "{lookup:?}");
+            self.lookups.retain(|&other| other != lookup);
+            self.ended_lookups.insert(lookup);
+        } else {
+            let all: Vec<QueryId> = self.queries.iter().chain(&self.ended_queries).copied().collect();
+            let Some(&query) = all.get(at % all.len().max(1)) else { return };
+            let was_open = self.queries.contains(&query);
+            assert_eq!(self.node.cancel_query(query), was_open, "{query:?}");
+            self.queries.retain(|&other| other != query);
+            self.ended_queries.insert(query);
+        }
+    }
+
+    /// Every getter, at any time.
+    fn look(&self, script: &mut Script<'_>) {
+        for family in Family::ALL {
+            let nodes: Vec<_> = self.node.nodes(family).collect();
+            assert_eq!(nodes.len(), self.node.node_count(family));
+            let sources: BTreeSet<_> = nodes.iter().map(|node| node.addr.ip()).collect();
+            assert!(sources.len() == nodes.len() || !self.config.source_limits, "one node for each IP");
+            for node in &nodes {
+                assert!(is_fit(self.config.address_policy, node.addr));
+                assert_eq!(Family::of(&node.addr), family);
+            }
+            let target = script.id();
+            let closest: Vec<_> = self.node.closest_nodes(target, family).collect();
+            assert!(closest.is_sorted_by_key(|node| node.id.distance(&target)));
+            assert!(closest.iter().all(|node| nodes.contains(node)));
+            let _ = (self.node.is_ready(family), self.node.id(family));
+        }
+        let mut stored = 0;
+        for torrent in 0..5 {
+            let peers: Vec<_> = self.node.peers(InfoHash::from_bytes([torrent; 20])).collect();
+            assert!(peers.iter().all(|peer| peer.port() != 0));
+            stored += peers.len();
+        }
+        assert!(stored <= Family::ALL.into_iter().map(|family| self.node.peer_count(family)).sum());
+        for lookup in self.lookups.iter().chain(&self.ended_lookups) {
+            assert!(
+                self.node.lookup_nodes(*lookup).all(|node| is_fit(self.config.address_policy, node.addr))
+            );
+        }
+        let _ = (self.node.rtt_quantile(f32::from(script.byte()) / 100.0), self.node.infohash_count());
+    }
+
+    /// Somebody asks the node something.
+    fn query(&mut self, script: &mut Script<'_>) {
+        let (from, id, kind) = (script.host(), script.id(), script.byte());
+        let infohash = script.infohash();
+        let key = (from.ip().to_canonical(), infohash);
+        let token = match self.tokens.get(&key) {
+            Some(token) if kind & 0x40 == 0 => token.clone(),
+            _ => vec![kind; 8],
+        };
+        let want = script.want();
+        let method = match kind & 0xf {
+            0 => Method::Ping,
+            1..=3 => Method::FindNode { target: script.id(), want },
+            4..=8 => Method::GetPeers { infohash, want, noseed: kind & 0x10 != 0, scrape: kind & 0x20 != 0 },
+            9..=12 => Method::AnnouncePeer {
+                infohash,
+                port: u16::from(kind) + 1,
+                implied_port: kind & 0x10 != 0,
+                seed: kind & 0x20 != 0,
+                token: &token,
+                name: None,
+            },
+            13 => Method::Get { target: script.id(), seq: None, want },
+            14 => Method::SampleInfohashes { target: script.id(), want },
+            _ => Method::Unknown { name: b"vote", target: (kind & 0x10 != 0).then(|| script.id()), want },
+        };
+        let mut transaction = [kind; 33];
+        transaction[0] = script.byte();
+        let len = match script.byte() {
+            long @ 200.. => usize::from(long - 200).clamp(1, 33),
+            _ => 4,
+        };
+        let message = Message {
+            read_only: script.byte() > 250,
+            ..Message::new(&transaction[..len], Body::Query(Query { id, method }))
+        };
+        self.send(from, &message, script);
+    }
+
+    /// Somebody answers a query of the node: the one that was asked, or another.
+    fn answer(&mut self, script: &mut Script<'_>) {
+        let Some(open) = self.pick(script) else { return };
+        let (mut from, id, kind) = (open.to, script.id(), script.byte());
+        match kind {
+            0..4 => from.set_port(from.port().wrapping_add(1)),
+            4..8 => from = script.host(),
+            8..16 => self.open.push_back(Open { to: open.to, transaction: open.transaction.clone() }),
+            _ => {}
+        }
+        let (mut v4, mut v6) = ([0; 8 * 26], [0; 8 * 38]);
+        let (mut nodes4, mut nodes6) =
+            (NodeWriter::new(Family::V4, &mut v4), NodeWriter::new(Family::V6, &mut v6));
+        let (mut peers4, mut peers6) = ([0; 4 * 6], [0; 4 * 18]);
+        let (mut values4, mut values6) =
+            (PeerWriter::new(Family::V4, &mut peers4), PeerWriter::new(Family::V6, &mut peers6));
+        for _ in 0..script.byte() % 9 {
+            let (id, addr) = (script.id(), script.host());
+            let _ = nodes4.push(&id, addr) || nodes6.push(&id, addr);
+        }
+        for _ in 0..script.byte() % 4 {
+            let addr = script.host();
+            let _ = values4.push(addr) || values6.push(addr);
+        }
+        let contents = script.byte();
+        let has = |bit: u8| contents & (1 << bit) == 0;
+        let response = Response {
+            nodes: has(0).then(|| nodes4.finish()),
+            nodes6: has(1).then(|| nodes6.finish()),
+            token: has(2).then_some(&b"a token"[..]),
+            values: has(3).then(|| if has(4) { values4.finish() } else { values6.finish() }),
+            ..Response::new(id)
+        };
+        let message = Message {
+            read_only: contents == 0xff,
+            requester: has(5).then(|| host(contents)),
+            ..Message::new(&open.transaction, Body::Response(response))
+        };
+        self.send(from, &message, script);
+    }
+
+    /// Somebody answers with an error.
+    fn refuse(&mut self, script: &mut Script<'_>) {
+        let Some(open) = self.pick(script) else { return };
+        let code = ErrorCode(i64::from(script.u16()));
+        let body = Body::Error(ErrorReply { code, message: b"no" });
+        self.send(open.to, &Message::new(&open.transaction, body), script);
+    }
+
+    fn pick(&mut self, script: &mut Script<'_>) -> Option<Open> {
+        let at = usize::from(script.byte());
+        let len = self.open.len();
+        self.open.remove(at % len.max(1))
+    }
+
+    /// Delivers a message, which may have been damaged on its way.
+    fn send(&mut self, from: SocketAddr, message: &Message<'_>, script: &mut Script<'_>) {
+        let mut bytes = vec![0; message.encoded_len()];
+        message.emit(&mut bytes).expect("it was measured");
+        match script.byte() {
+            byte @ 0..16 => {
+                let at = usize::from(script.u16()) % bytes.len();
+                bytes[at] ^= byte | 1;
+            }
+            16..20 => bytes.truncate(usize::from(script.u16()) % bytes.len()),
+            20..24 => bytes.extend_from_slice(b"trailing"),
+            _ => {}
+        }
+        self.deliver(from, &bytes);
+    }
+
+    fn deliver(&mut self, from: SocketAddr, bytes: &[u8]) {
+        let from = canonical(from);
+        let key = self.site(from);
+        let asker = self.askers.entry(key).or_default();
+        asker.longest = asker.longest.max(bytes.len());
+        match Message::parse(bytes).map(|message| (message.transaction, message.body)) {
+            Ok((transaction, Body::Query(Query { method: Method::GetPeers { infohash, .. }, .. }))) => {
+                self.asked.insert((from, transaction.to_vec()), infohash);
+            }
+            // A token of ours, and an answer to a query of ours, prove the address.
+            Ok((_, Body::Query(Query { method: Method::AnnouncePeer { .. }, .. }))) => {
+                asker.proven |= self.tokens.keys().any(|(ip, _)| *ip == from.ip());
+            }
+            Ok((_, Body::Query(_))) => {}
+            _ => asker.proven = true,
+        }
+        let stored = self.node.peer_count(Family::V4) + self.node.peer_count(Family::V6);
+        self.node.handle_datagram(self.now, from, bytes);
+        let stored_now = self.node.peer_count(Family::V4) + self.node.peer_count(Family::V6);
+        assert!(stored_now <= stored + 1, "a datagram stores one peer at most");
+    }
+
+    /// What a caller does in his loop: polls everything there is, and lets the node see that its
+    /// time has come. That must soon leave nothing to do for now: errands of the upkeep that find
+    /// nobody to ask end at once, each making room for the next.
+    fn drain(&mut self) {
+        self.poll();
+        for _ in 0..64 {
+            if self.node.poll_timeout().is_none_or(|due| due > self.now) {
+                break;
+            }
+            self.node.handle_timeout(self.now);
+            self.poll();
+        }
+        let due = self.node.poll_timeout();
+        assert!(due.is_none_or(|due| due > self.now), "{due:?} asked for at {:?}", self.now);
+    }
+
+    fn poll(&mut self) {
+        let mut buf = [0; MAX_DATAGRAM];
+        let mut count = 0;
+        while let Some(transmit) = self.node.poll_transmit(self.now, &mut buf) {
+            self.sent(transmit.destination, &buf[..transmit.size]);
+            count += 1;
+            assert!(count < 1000, "the output comes to an end");
+        }
+        while let Some(event) = self.node.poll_event() {
+            self.happened(&event);
+            count += 1;
+            assert!(count < 2000, "the events come to an end");
+        }
+    }
+
+    fn sent(&mut self, to: SocketAddr, datagram: &[u8]) {
+        assert!(is_fit(self.config.address_policy, to), "{to} is sent to");
+        let is_on = if to.is_ipv4() { self.config.ipv4 } else { self.config.ipv6 };
+        assert!(is_on, "{to} is of a family that is off");
+        assert!(datagram.len() <= MAX_LEN && is_krpc(datagram) && is_canonical(datagram));
+        self.record(to.to_string().as_bytes());
+        self.record(datagram);
+        let message = Message::parse(datagram).expect("it is a message");
+        assert_eq!(message.read_only, self.config.read_only && matches!(message.body, Body::Query(_)));
+        match message.body {
+            Body::Query(query) => {
+                assert_eq!(query.id, own(Family::of(&to)));
+                self.open.push_back(Open { to, transaction: message.transaction.to_vec() });
+                if self.open.len() > 64 {
+                    self.open.pop_front();
+                }
+            }
+            Body::Response(response) => {
+                assert_eq!(response.id, own(Family::of(&to)));
+                if let Some(token) = response.token
+                    && let Some(infohash) = self.asked.get(&(to, message.transaction.to_vec()))
+                {
+                    self.tokens.insert((to.ip(), *infohash), token.to_vec());
+                }
+                self.replied(to, datagram.len());
+            }
+            Body::Error(_) => self.replied(to, datagram.len()),
+        }
+    }
+
+    /// Nobody who is not known to be there draws more than the node may send.
+    fn replied(&mut self, to: SocketAddr, len: usize) {
+        assert!(!self.config.read_only, "a read-only node answers nobody");
+        let now = self.now + self.slept;
+        let budget = self.config.unverified_bytes as usize;
+        let key = self.site(to);
+        let asker = self.askers.get_mut(&key).expect("it has asked");
+        if asker.proven || len <= FREE * asker.longest {
+            return;
+        }
+        asker.drawn.push_back((now, len));
+        while asker.drawn.front().is_some_and(|(at, _)| now - *at >= Duration::from_secs(60)) {
+            asker.drawn.pop_front();
+        }
+        let drawn: usize = asker.drawn.iter().map(|(_, len)| len).sum();
+        assert!(drawn <= budget, "{to} has drawn {drawn} bytes in a minute");
+    }
+
+    fn happened(&mut self, event: &Event) {
+        self.record(format!("{event:?}").as_bytes());
+        match *event {
+            Event::Peer { lookup, peer } => {
+                assert!(self.lookups.contains(&lookup), "a peer of {lookup:?}");
+                assert!(is_fit(self.config.address_policy, peer));
+            }
+            Event::Acknowledged { lookup, .. } => {
+                assert!(self.lookups.contains(&lookup), "an acknowledgement of {lookup:?}");
+            }
+            Event::LookupDone { lookup, report } => {
+                let at = self.lookups.iter().position(|&other| other == lookup);
+                // The node bootstraps by itself too.
+                assert!(at.is_some() || report.kind == LookupKind::Bootstrap, "the end of {lookup:?}");
+                at.map(|at| self.lookups.swap_remove(at));
+                assert!(self.ended_lookups.insert(lookup), "{lookup:?} ended before");
+                assert!(report.acknowledged <= report.announced && report.answered <= report.queried);
+            }
+            Event::QueryDone { query, .. } => {
+                let at = self.queries.iter().position(|&other| other == query);
+                self.queries.swap_remove(at.expect("it was under way"));
+                assert!(self.ended_queries.insert(query), "{query:?} ended before");
+            }
+            Event::NodeAdded { addr, .. } => assert!(is_fit(self.config.address_policy, addr)),
+            _ => {}
+        }
+    }
+
+    /// Left alone, everything that the user started ends.
+    fn come_to_rest(&mut self) {
+        let end = self.now + Duration::from_secs(300);
+        self.drain();
+        let mut steps = 0;
+        while !(self.lookups.is_empty() && self.queries.is_empty()) {
+            let due = self.node.poll_timeout().expect("something is under way");
+            assert!(due <= end, "{:?} and {:?} do not end", self.lookups, self.queries);
+            self.now = due;
+            self.node.handle_timeout(due);
+            self.drain();
+            steps += 1;
+            assert!(steps < 10_000, "the node is too busy");
+        }
+        self.check_counters();
+    }
+
+    /// Counters only grow.
+    fn check_counters(&mut self) {
+        let text = format!("{:?}", self.node.stats());
+        let numbers = text.split(|letter: char| !letter.is_ascii_digit()).filter(|digits| !digits.is_empty());
+        // The names of two fields end in a digit or none at all; equal places are compared.
+        let counters: Vec<u64> = numbers.map(|digits| digits.parse().expect("digits")).collect();
+        assert!(self.counters.iter().zip(&counters).all(|(before, now)| before <= now), "{text}");
+        self.counters = counters;
+    }
+
+    /// What shares one allowance of bytes: a /24 or a /56, or an endpoint where sources are not
+    /// limited.
+    fn site(&self, addr: SocketAddr) -> SocketAddr {
+        let ip = match addr.ip() {
+            _ if !self.config.source_limits => return addr,
+            IpAddr::V4(ip) => {
+                let [a, b, c, _] = ip.octets();
+                IpAddr::from([a, b, c, 0])
+            }
+            IpAddr::V6(ip) => {
+                let [a, b, c, d, ..] = ip.segments();
+                IpAddr::from([a, b, c, d & 0xff00, 0, 0, 0, 0])
+            }
+        };
+        SocketAddr::new(ip, 0)
+    }
+
+    fn record(&mut self, bytes: &[u8]) {
+        for &byte in bytes {
+            self.transcript = (self.transcript ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
+        }
+    }
+}
+
+fn canonical(addr: SocketAddr) -> SocketAddr {
+    SocketAddr::new(addr.ip().to_canonical(), addr.port())
+}
