@@ -1,0 +1,349 @@
+//! A node at work, bytes in to bytes out: answering queries, and one whole lookup from its first
+//! query to its report. Beside each answer stands what a serde bencode library needs only to
+//! decode the same query.
+//!
+//! The node has a full routing table and stored peers, both filled as the network would fill them.
+//! Targets are random, so that no branch is learnt by heart. On a busy host count instructions
+//! instead; the sum divided by the calls of `serve` is one answer:
+//!
+//! ```text
+//! cargo bench --bench node --no-run
+//! valgrind --tool=callgrind --toggle-collect='*Bench::serve*' \
+//!     target/release/deps/node-* --bench --profile-time 5 'find_node.*/answer'
+//! ```
+
+use std::collections::{BTreeMap, VecDeque};
+use std::hint::black_box;
+use std::net::SocketAddr;
+
+use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use dht_proto::wire::{Body, Message, Method, NodeWriter, Query, Response, Want};
+use dht_proto::{Config, Event, Family, InfoHash, Instant, Limits, MAX_DATAGRAM, Node, NodeId};
+use serde::Deserialize;
+use serde_bytes::ByteBuf;
+
+/// Time stands still: nothing ages, and no limit recovers while it is measured.
+const NOW: Instant = Instant::from_micros(1_000_000);
+
+/// The capacity of every bucket of a table of 400 nodes, and so what fills it.
+const BUCKETS: [usize; 24] = [128, 64, 32, 16, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8];
+
+/// Hosts that ask, each of which has answered a ping.
+const ASKERS: usize = 256;
+
+/// Torrents with stored peers, and how many peers each has.
+const TORRENTS: usize = 256;
+const PEERS: usize = 50;
+
+/// Different queries, enough that the branch predictor does not learn them.
+const QUERIES: usize = 4096;
+
+const OWN: NodeId = NodeId::from_bytes(*b"the node we measure.");
+
+/// What one would write for serde: every field that these queries have, and no other.
+#[derive(Debug, Deserialize)]
+#[allow(dead_code, reason = "only decoded")]
+struct SerdeQuery {
+    t: ByteBuf,
+    y: String,
+    q: String,
+    a: SerdeArguments,
+    v: Option<ByteBuf>,
+    ro: Option<i64>,
+}
+
+#[derive(Debug, Deserialize)]
+#[allow(dead_code, reason = "only decoded")]
+struct SerdeArguments {
+    id: ByteBuf,
+    target: Option<ByteBuf>,
+    info_hash: Option<ByteBuf>,
+    want: Option<Vec<String>>,
+}
+
+/// Equal numbers in every run.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    fn below(&mut self, bound: usize) -> usize {
+        (self.roll() % bound as u64) as usize
+    }
+
+    fn id(&mut self) -> NodeId {
+        let [a, b, c] = [self.roll(), self.roll(), self.roll()].map(u64::to_le_bytes);
+        let mut bytes = [0; 20];
+        bytes[..8].copy_from_slice(&a);
+        bytes[8..16].copy_from_slice(&b);
+        bytes[16..].copy_from_slice(&c[..4]);
+        NodeId::from_bytes(bytes)
+    }
+
+    /// An id that shares exactly the first `bits` bits with `id`.
+    fn id_in_bucket(&mut self, id: &NodeId, bits: usize) -> NodeId {
+        let mut bytes = *self.id().as_bytes();
+        for (at, (byte, own)) in bytes.iter_mut().zip(id.as_bytes()).enumerate() {
+            let mask = !(0xff_u16 >> bits.saturating_sub(at * 8).min(8)) as u8;
+            *byte = (*byte & !mask) | (own & mask);
+        }
+        let bit = 0x80 >> (bits % 8);
+        bytes[bits / 8] = (bytes[bits / 8] & !bit) | (!id.as_bytes()[bits / 8] & bit);
+        NodeId::from_bytes(bytes)
+    }
+}
+
+/// The address of the `index`-th host, each in a network of its own.
+fn host(index: usize) -> SocketAddr {
+    SocketAddr::from(([60 + (index >> 16) as u8, (index >> 8) as u8, index as u8, 1], 6881))
+}
+
+fn query(id: NodeId, method: Method<'_>) -> Vec<u8> {
+    let message =
+        Message { version: Some(b"LT\x02\x01"), ..Message::new(b"abcd", Body::Query(Query { id, method })) };
+    encode(&message)
+}
+
+fn encode(message: &Message<'_>) -> Vec<u8> {
+    let mut bytes = vec![0; message.encoded_len()];
+    message.emit(&mut bytes).expect("it was measured");
+    bytes
+}
+
+fn find_node(target: NodeId) -> Method<'static> {
+    Method::FindNode { target, want: Want::NONE }
+}
+
+fn get_peers(infohash: InfoHash) -> Method<'static> {
+    Method::GetPeers { infohash, want: Want::NONE, noseed: false, scrape: false }
+}
+
+/// A node whose memory is a server's, and whose rates let everything through.
+fn server() -> Node {
+    let mut config = Config::default();
+    (config.id, config.ipv6) = (Some(OWN), false);
+    (config.queries_per_source, config.source_burst) = (1_000_000, u32::MAX);
+    (config.new_endpoints, config.new_endpoints_burst) = (1_000_000, u32::MAX);
+    config.unverified_bytes = u32::MAX;
+    let mut limits = Limits::default();
+    limits.sources = 16_384;
+    Node::new(config, &limits, [7; 32], NOW)
+}
+
+/// A node whose table is full of nodes that answered, with stored peers, known to its askers.
+struct Bench {
+    node: Node,
+    /// Who asks, by the order of their addresses.
+    askers: Vec<(NodeId, SocketAddr)>,
+    torrents: Vec<InfoHash>,
+    dice: Dice,
+    buf: [u8; MAX_DATAGRAM],
+}
+
+impl Bench {
+    fn new() -> Self {
+        let mut bench = Self {
+            node: server(),
+            askers: Vec::new(),
+            torrents: Vec::new(),
+            dice: Dice(1),
+            buf: [0; MAX_DATAGRAM],
+        };
+        let mut hosts = (1..).map(host);
+        for (bucket, &capacity) in BUCKETS.iter().enumerate() {
+            for _ in 0..capacity {
+                let id = bench.dice.id_in_bucket(&OWN, bucket);
+                bench.meet(id, hosts.next().expect("endless"));
+            }
+        }
+        assert_eq!(bench.node.node_count(Family::V4), 400, "the table is full");
+        for addr in hosts.take(ASKERS) {
+            let id = bench.dice.id();
+            bench.meet(id, addr);
+            bench.askers.push((id, addr));
+        }
+        assert_eq!(bench.node.node_count(Family::V4), 400);
+        bench.torrents = (0..TORRENTS).map(|_| bench.dice.id().into()).collect();
+        for at in 0..TORRENTS {
+            for peer in 0..PEERS {
+                bench.announce(bench.torrents[at], bench.askers[(at + peer * 5) % ASKERS]);
+            }
+            assert_eq!(bench.node.peers(bench.torrents[at]).count(), PEERS);
+        }
+        bench
+    }
+
+    /// Pings a host, which answers.
+    fn meet(&mut self, id: NodeId, addr: SocketAddr) {
+        self.node.add_node(NOW, addr).expect("there is room");
+        while let Some(transmit) = self.node.poll_transmit(NOW, &mut self.buf) {
+            let ping = Message::parse(&self.buf[..transmit.size]).expect("it parses");
+            let pong = encode(&Message::new(ping.transaction, Body::Response(Response::new(id))));
+            assert_eq!(transmit.destination, addr);
+            self.node.handle_datagram(NOW, addr, &pong);
+        }
+        while self.node.poll_event().is_some() {}
+    }
+
+    /// A peer asks for a token and announces itself with it.
+    fn announce(&mut self, infohash: InfoHash, (id, addr): (NodeId, SocketAddr)) {
+        let size = self.serve(addr, &query(id, get_peers(infohash)));
+        let Body::Response(Response { token: Some(token), .. }) =
+            Message::parse(&self.buf[..size]).expect("it parses").body
+        else {
+            panic!("an answer with a token")
+        };
+        let (port, implied_port, seed, name) = (6881, false, false, None);
+        let announce = Method::AnnouncePeer { infohash, port, implied_port, seed, token, name };
+        let announce = query(id, announce);
+        self.serve(addr, &announce);
+    }
+
+    /// What a caller does for one datagram. Returns the length of the answer.
+    #[inline(never)]
+    fn serve(&mut self, from: SocketAddr, datagram: &[u8]) -> usize {
+        let mut size = 0;
+        self.node.handle_datagram(NOW, from, datagram);
+        while let Some(transmit) = self.node.poll_transmit(NOW, &mut self.buf) {
+            size = transmit.size;
+        }
+        while self.node.poll_event().is_some() {}
+        black_box(self.node.poll_timeout());
+        size
+    }
+
+    fn queries(
+        &mut self,
+        mut method: impl FnMut(&mut Self) -> Method<'static>,
+    ) -> Vec<(SocketAddr, Vec<u8>)> {
+        let mut queries = Vec::new();
+        for _ in 0..QUERIES {
+            let (id, addr) = self.askers[self.dice.below(ASKERS)];
+            let method = method(self);
+            queries.push((addr, query(id, method)));
+        }
+        queries
+    }
+}
+
+fn answers(criterion: &mut Criterion) {
+    let mut bench = Bench::new();
+    let cases = [
+        ("ping", bench.queries(|_| Method::Ping)),
+        ("find_node, 8 nodes", bench.queries(|bench| find_node(bench.dice.id()))),
+        ("get_peers, token and 8 nodes", bench.queries(|bench| get_peers(bench.dice.id().into()))),
+        (
+            "get_peers, token, 8 nodes and 50 values",
+            bench.queries(|bench| get_peers(bench.torrents[bench.dice.below(TORRENTS)])),
+        ),
+    ];
+    for (name, queries) in &cases {
+        let mut group = criterion.benchmark_group(*name);
+        group.throughput(Throughput::Elements(1));
+        let mut next = queries.iter().cycle();
+        group.bench_function("answer", |bencher| {
+            bencher.iter(|| {
+                let (from, datagram) = next.next().expect("a cycle");
+                bench.serve(black_box(*from), black_box(datagram))
+            });
+        });
+        let mut next = queries.iter().cycle();
+        group.bench_function("serde decode", |bencher| {
+            bencher.iter(|| {
+                let (_, datagram) = next.next().expect("a cycle");
+                serde_bencode::from_bytes::<SerdeQuery>(black_box(datagram)).expect("it decodes")
+            });
+        });
+        group.finish();
+        let sizes = queries.iter().map(|(from, datagram)| bench.serve(*from, datagram));
+        assert!(sizes.min() >= Some(50), "every query is answered");
+    }
+    let stats = bench.node.stats();
+    assert_eq!(stats.dropped, dht_proto::Stats::default().dropped, "nothing is refused");
+}
+
+/// A network of nodes that answer at once and truly, for lookups to walk through.
+struct Network {
+    nodes: BTreeMap<SocketAddr, NodeId>,
+    /// Answers already worked out, with the place of their transaction id.
+    answers: BTreeMap<(NodeId, SocketAddr), (Vec<u8>, usize)>,
+}
+
+impl Network {
+    fn answer(&mut self, to: SocketAddr, datagram: &[u8]) -> &[u8] {
+        let Message { transaction, body, .. } = Message::parse(datagram).expect("it parses");
+        let target = match body {
+            Body::Query(Query { method: Method::FindNode { target, .. }, .. }) => target,
+            Body::Query(Query { method: Method::GetPeers { infohash, .. }, .. }) => infohash.into(),
+            other => panic!("not asked by a lookup: {other:?}"),
+        };
+        let (bytes, at) = self.answers.entry((target, to)).or_insert_with(|| {
+            // Nobody knows the whole network: each node a share of its own, and those near itself.
+            let id = self.nodes[&to];
+            let knows = |&(addr, other): &(&SocketAddr, &NodeId)| {
+                let share = addr.port() ^ to.port() ^ u16::from(other.as_bytes()[19] ^ id.as_bytes()[19]);
+                share % 16 == 0 || id.common_prefix_len(other) >= 6
+            };
+            let mut known: Vec<_> = self.nodes.iter().filter(knows).collect();
+            known.sort_by_key(|(_, id)| id.distance(&target));
+            let mut packed = [0; 8 * 26];
+            let mut nodes = NodeWriter::new(Family::V4, &mut packed);
+            known.iter().take(8).for_each(|(addr, id)| assert!(nodes.push(id, **addr)));
+            let response =
+                Response { nodes: Some(nodes.finish()), token: Some(b"aoeusnth"), ..Response::new(id) };
+            let bytes = encode(&Message::new(b"TXID", Body::Response(response)));
+            let at = bytes.windows(4).rposition(|window| window == b"TXID").expect("it is there");
+            (bytes, at)
+        });
+        bytes[*at..*at + 4].copy_from_slice(transaction);
+        bytes
+    }
+}
+
+fn lookup(criterion: &mut Criterion) {
+    let mut dice = Dice(2);
+    let mut bench = Bench::new();
+    let mut network = Network {
+        nodes: bench.node.nodes(Family::V4).map(|node| (node.addr, node.id)).collect(),
+        answers: BTreeMap::new(),
+    };
+    network.nodes.extend((2000..4000).map(|index| (host(index), dice.id())));
+    let targets: Vec<InfoHash> = (0..64).map(|_| dice.id().into()).collect();
+    let mut next = targets.iter().cycle();
+    let mut queue = VecDeque::new();
+    let (mut runs, mut queried) = (0_u64, 0_u64);
+    criterion.bench_function("get_peers lookup in a network of 2400 nodes", |bencher| {
+        bencher.iter(|| {
+            let target = *next.next().expect("a cycle");
+            let lookup = bench.node.get_peers(NOW, target).expect("there is room");
+            loop {
+                while let Some(transmit) = bench.node.poll_transmit(NOW, &mut bench.buf) {
+                    let to = transmit.destination;
+                    queue.push_back((to, network.answer(to, &bench.buf[..transmit.size]).to_vec()));
+                }
+                while let Some(event) = bench.node.poll_event() {
+                    if let Event::LookupDone { lookup: done, report } = event
+                        && done == lookup
+                    {
+                        assert_eq!(report.failed, 0);
+                        (runs, queried) = (runs + 1, queried + u64::from(report.queried));
+                        queue.clear();
+                        return;
+                    }
+                }
+                black_box(bench.node.poll_timeout());
+                let (from, answer) = queue.pop_front().expect("a lookup ends when all have answered");
+                bench.node.handle_datagram(NOW, from, &answer);
+            }
+        });
+    });
+    println!("{:.1} queries in a lookup", queried as f64 / runs as f64);
+}
+
+criterion_group!(benches, answers, lookup);
+criterion_main!(benches);
