@@ -102,6 +102,21 @@ impl Endpoint {
         if self.as_v4().is_some() { Family::V4 } else { Family::V6 }
     }
 
+    /// The compact form of an IPv4 endpoint (BEP 5); of another, its last six bytes.
+    pub(crate) const fn compact_v4(self) -> [u8; 6] {
+        let ([.., a, b, c, d], [high, low]) = (self.ip, self.port);
+        [a, b, c, d, high, low]
+    }
+
+    /// The compact form of an IPv6 endpoint (BEP 32).
+    pub(crate) const fn compact_v6(self) -> [u8; 18] {
+        let mut bytes = [0; 18];
+        let (ip, port) = bytes.split_at_mut(16);
+        ip.copy_from_slice(&self.ip);
+        port.copy_from_slice(&self.port);
+        bytes
+    }
+
     /// The network that one operator is likely to hold: /24 of IPv4, /64 of IPv6.
     pub(crate) fn subnet(self) -> u64 {
         match self.as_v4() {
@@ -197,6 +212,13 @@ mod tests {
         for text in ["1.2.3.4:6881", "[2a00:1450::1]:65535"] {
             assert_eq!(SocketAddr::from(endpoint(text)).to_string(), text);
         }
+    }
+
+    #[test]
+    fn b5_04_b32_02_compact_forms_are_in_network_order() {
+        assert_eq!(endpoint("97.120.106.101:11893").compact_v4(), *b"axje.u");
+        let v6 = endpoint("[2a00::1]:258").compact_v6();
+        assert_eq!(v6, *b"\x2a\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x01\x01\x02");
     }
 
     #[test]

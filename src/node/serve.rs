@@ -8,7 +8,7 @@ use core::net::SocketAddr;
 use super::{Core, table_slots};
 use crate::addr::{Endpoint, Family};
 use crate::event::{MethodCounts, Notice, NoticeKind, Transmit};
-use crate::id::{K, NodeId};
+use crate::id::{ID_LEN, K, NodeId};
 use crate::limit::Admission;
 use crate::peers::{PeerSlots, PeerSlotsMut};
 use crate::storage::sealed::{Memory, View};
@@ -16,7 +16,7 @@ use crate::table::{Contact, Entry, Filter};
 use crate::trace::trace;
 use crate::wire::{
     Body, CompactNodes, ErrorCode, ErrorReply, MAX_TRANSACTION_LEN, Message, Method, NODE4_LEN, NODE6_LEN,
-    NodeWriter, PEER4_LEN, PEER6_LEN, Query, Response, Values, Want,
+    PEER4_LEN, PEER6_LEN, Query, Response, Values, Want,
 };
 
 /// The largest datagram that carries no stored value (BEP 32).
@@ -244,12 +244,18 @@ impl Core {
             (Want::NONE, Family::V6) => Want { v4: false, v6: true },
             (want, _) => want,
         };
-        let (mut bytes_v4, mut bytes_v6) = ([0; K * NODE4_LEN], [0; K * NODE6_LEN]);
+        let (mut nodes_v4, mut nodes_v6) = ([[0; NODE4_LEN]; K], [[0; NODE6_LEN]; K]);
         let is_peers = matches!(reply.kind, Kind::Peers);
         let token = is_peers.then(|| self.tokens.issue(reply.to, reply.target.as_bytes()));
         let mut response = Response {
-            nodes: want.v4.then(|| self.closest(m, reply, Family::V4, &mut bytes_v4)),
-            nodes6: want.v6.then(|| self.closest(m, reply, Family::V6, &mut bytes_v6)),
+            nodes: want.v4.then(|| {
+                let closest = self.closest(m, m.nodes_v4, reply, Family::V4);
+                CompactNodes::new(Family::V4, pack(closest, Endpoint::compact_v4, &mut nodes_v4))
+            }),
+            nodes6: want.v6.then(|| {
+                let closest = self.closest(m, m.nodes_v6, reply, Family::V6);
+                CompactNodes::new(Family::V6, pack(closest, Endpoint::compact_v6, &mut nodes_v6))
+            }),
             token: token.as_ref().map(|token| &token[..]),
             ..Response::new(self.family(family).id)
         };
@@ -263,8 +269,9 @@ impl Core {
             *list = list.as_ref()?.without_last();
             len = self.envelope(reply, Body::Response(response)).encoded_len();
         }
-        let mut peers = [0; MAX_REPLY];
+        let mut peers;
         if is_peers {
+            peers = [0; MAX_REPLY];
             let (peer_len, prefix_len) = if family == Family::V4 { (PEER4_LEN, 2) } else { (PEER6_LEN, 3) };
             let room = (buf.len() - len).saturating_sub("6:valuesle".len()) / (peer_len + prefix_len);
             let out = &mut peers[..room * peer_len];
@@ -288,23 +295,34 @@ impl Core {
     }
 
     /// The nodes that an answer lists in one family: good ones only (BEP 5), no bootstrap hosts.
-    fn closest<'b>(
+    fn closest<'e>(
         &self,
         m: &Memory<'_>,
+        main: &'e [Entry],
         reply: &Reply,
         family: Family,
-        buf: &'b mut [u8],
-    ) -> CompactNodes<'b> {
-        let main: &[Entry] = if family == Family::V4 { m.nodes_v4 } else { m.nodes_v6 };
+    ) -> impl Iterator<Item = &'e Entry> {
         let state = self.family(family);
-        let mut nodes = NodeWriter::new(family, buf);
-        for entry in state.table.closest::<K>(main, &reply.target, Filter::Good, self.now) {
-            if !(state.holds_bootstrap && self.is_bootstrap(m, entry.endpoint())) {
-                nodes.push(&entry.id(), entry.endpoint().into());
-            }
-        }
-        nodes.finish()
+        let closest = state.table.closest::<K>(main, &reply.target, Filter::Good, self.now);
+        closest
+            .into_iter()
+            .filter(move |entry| !(state.holds_bootstrap && self.is_bootstrap(m, entry.endpoint())))
     }
+}
+
+/// Writes nodes in their compact form, in arrays of known lengths.
+fn pack<'e, 'b, const NODE: usize, const PEER: usize>(
+    nodes: impl Iterator<Item = &'e Entry>,
+    compact: fn(Endpoint) -> [u8; PEER],
+    buf: &'b mut [[u8; NODE]; K],
+) -> &'b [u8] {
+    let mut count = 0;
+    for (node, to) in nodes.zip(&mut *buf) {
+        to[..ID_LEN].copy_from_slice(node.id().as_bytes());
+        to[ID_LEN..].copy_from_slice(&compact(node.endpoint()));
+        count += 1;
+    }
+    buf[..count].as_flattened()
 }
 
 /// The peer store's memory.
