@@ -41,9 +41,15 @@ impl RttHistogram {
         self.total += 1;
     }
 
-    /// When a query stalls: by then 9 of 10 answers have come.
+    /// When a query stalls: by then 9 of 10 answers have come. After a few answers, when the
+    /// slowest would have come four times over.
     pub(crate) fn stall(&self) -> Duration {
-        if self.total < ENOUGH { INITIAL_STALL } else { self.quantile(9, 10).max(MIN_STALL) }
+        let stall = match self.total {
+            0 => INITIAL_STALL,
+            1..ENOUGH => INITIAL_STALL.min(self.quantile(1, 1) * 4),
+            ENOUGH.. => self.quantile(9, 10),
+        };
+        stall.max(MIN_STALL)
     }
 
     /// The time within which `of` in `out_of` answers came, to within 19 %; zero without samples.
@@ -93,6 +99,8 @@ mod tests {
     fn the_stall_deadline_follows_the_distribution() {
         let mut rtts = RttHistogram::new();
         assert_eq!(rtts.stall(), INITIAL_STALL);
+        rtts.record(Duration::from_millis(80));
+        assert!((320..=400).contains(&rtts.stall().as_millis()), "{:?}", rtts.stall());
         (0..100).for_each(|i| rtts.record(Duration::from_millis(if i % 20 == 0 { 900 } else { 80 })));
         assert!((80..=100).contains(&rtts.stall().as_millis()), "{:?}", rtts.stall());
         (0..3000).for_each(|_| rtts.record(Duration::from_millis(300)));

@@ -219,6 +219,25 @@ impl Dht {
         self.with_node(move |node, _| node.nodes(family).collect())
     }
 
+    /// The good nodes in the table of this family that are closest to `target`, closest first; at
+    /// most [`K`](crate::K).
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::Closed`].
+    pub fn closest_nodes(&self, target: NodeId, family: Family) -> Result<Vec<NodeInfo>, CallError> {
+        self.with_node(move |node, _| node.closest_nodes(target, family).collect())
+    }
+
+    /// Lookups under way and queries that wait for an answer, those of the node itself included.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::Closed`].
+    pub fn under_way(&self) -> Result<(usize, usize), CallError> {
+        self.with_node(|node, _| (node.lookup_count(), node.query_count()))
+    }
+
     /// The peers of a torrent that announced themselves to us.
     ///
     /// # Errors
@@ -262,7 +281,7 @@ impl Dht {
         Ok(Search::new(self.clone(), self.ask(|reply| Command::Search { key, reply })??))
     }
 
-    fn with_node<R: Send + 'static>(
+    pub(super) fn with_node<R: Send + 'static>(
         &self,
         call: impl FnOnce(&mut Node, Instant) -> R + Send + 'static,
     ) -> Result<R, CallError> {

@@ -75,6 +75,21 @@ impl Search {
         self.finish(StdInstant::now().checked_add(timeout))
     }
 
+    /// How it goes, or went.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::Closed`] if the DHT thread ended before the lookup.
+    pub fn report(&self) -> Result<LookupReport, CallError> {
+        let lookup = self.lookup;
+        let under_way = self.dht.with_node(move |node, _| node.lookup_report(lookup));
+        match (self.outcome(), under_way) {
+            (Some(outcome), _) => outcome.map(|outcome| outcome.report),
+            (None, Ok(Some(report))) => Ok(report),
+            (None, _) => Err(CallError::Closed),
+        }
+    }
+
     /// How it went, once it has ended.
     pub fn outcome(&self) -> Option<Result<Outcome, CallError>> {
         lock(&self.progress.state).end.clone()

@@ -19,7 +19,9 @@ use crate::config::Config;
 #[cfg(feature = "alloc")]
 use crate::config::Limits;
 use crate::contacts::Contacts;
-use crate::event::{Event, LookupId, NodeInfo, Notice, NoticeKind, QueryId, StartError, Stats, Transmit};
+use crate::event::{
+    Event, LookupId, LookupReport, NodeInfo, Notice, NoticeKind, QueryId, StartError, Stats, Transmit,
+};
 use crate::id::{InfoHash, K, NodeId};
 use crate::inflight::{Inflight, Match};
 use crate::limit::{Rate, RateLimit, SourceRules, Sources};
@@ -303,6 +305,11 @@ impl<S: Storage> Node<S> {
     /// After [`Event::LookupDone`] it may be called until the next input or command.
     pub fn lookup_nodes(&self, lookup: LookupId) -> impl Iterator<Item = NodeInfo> {
         self.core.lookup_nodes(self.storage.view(), lookup)
+    }
+
+    /// How a lookup goes so far; `None` once it has been reported as done.
+    pub fn lookup_report(&self, lookup: LookupId) -> Option<LookupReport> {
+        self.core.lookup_report(self.storage.view(), lookup)
     }
 
     /// Lookups under way, those of the node itself included.

@@ -7,7 +7,6 @@ use super::{Core, table_slots};
 use crate::addr::{Endpoint, Family};
 use crate::config::MAX_DATAGRAM;
 use crate::event::{Event, LookupKind, LookupReport, Pong, QueryError, QueryId, Transmit};
-use crate::id::NodeId;
 use crate::inflight::{Outcome, Purpose, WalkRef};
 use crate::limit::RateLimit;
 use crate::lookup::{Goal, Step, Walk};
@@ -265,30 +264,26 @@ impl Core {
     }
 }
 
-/// How a lookup went, both families together.
-pub(super) fn report(walks: &[Option<&Walk>]) -> LookupReport {
-    let walks = || walks.iter().flatten();
+/// How a lookup goes or went, both families together.
+pub(super) fn report(lead: &Walk, sibling: Option<&Walk>, now: Instant) -> LookupReport {
+    let walks = || core::iter::once(lead).chain(sibling);
     let sum = |field: fn(&Walk) -> u16| walks().map(|walk| u32::from(field(walk))).sum();
-    let (kind, target) = walks().next().map_or((LookupKind::FindNode, NodeId::ZERO), |walk| {
-        let kind = match walk.goal {
-            Goal::FindNode | Goal::Refresh => LookupKind::FindNode,
-            Goal::GetPeers => LookupKind::GetPeers,
-            Goal::Announce(_) => LookupKind::Announce,
-            Goal::Bootstrap => LookupKind::Bootstrap,
-        };
-        (kind, walk.target)
-    });
-    let started = walks().map(|walk| walk.started).min().unwrap_or_default();
-    let ended = walks().filter(|walk| !walk.phase.is_under_way()).map(|walk| walk.ended).max();
+    let kind = match lead.goal {
+        Goal::FindNode | Goal::Refresh => LookupKind::FindNode,
+        Goal::GetPeers => LookupKind::GetPeers,
+        Goal::Announce(_) => LookupKind::Announce,
+        Goal::Bootstrap => LookupKind::Bootstrap,
+    };
+    let end = |walk: &Walk| if walk.phase.is_under_way() { now } else { walk.ended };
     LookupReport {
         kind,
-        target,
+        target: lead.target,
         peers: sum(|walk| walk.found),
         queried: sum(|walk| walk.queried),
         answered: sum(|walk| walk.answered),
         failed: sum(|walk| walk.failed),
         announced: sum(|walk| walk.announced),
         acknowledged: sum(|walk| walk.acknowledged),
-        duration: ended.unwrap_or_default() - started,
+        duration: walks().map(end).max().unwrap_or(now) - lead.started,
     }
 }

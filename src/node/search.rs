@@ -5,6 +5,7 @@
 
 use core::time::Duration;
 
+use super::output::report;
 use super::serve::peer_slots;
 use super::{Core, table_slots};
 use crate::addr::{Endpoint, Family};
@@ -164,7 +165,7 @@ impl Core {
     }
 
     pub(super) fn cancel(&mut self, m: &mut Memory<'_>, lookup: LookupId) -> bool {
-        let Some(lead) = self.current(m, lookup) else { return false };
+        let Some(lead) = Self::current(m.walks, lookup) else { return false };
         for ix in [Some(lead), m.walks[lead].sibling.some()].into_iter().flatten() {
             let walk = m.walks[ix];
             self.searches.unreported -= usize::from(walk.found - walk.reported);
@@ -529,12 +530,18 @@ impl Core {
         let lead = self.searches.completed.front()?;
         let walk = m.walks[lead];
         let sibling = walk.sibling.some();
-        let report = super::output::report(&[Some(&walk), sibling.map(|ix| &m.walks[ix])]);
+        let report = report(&walk, sibling.map(|ix| &m.walks[ix]), self.now);
         self.searches.set_phase(m, lead, Phase::Remembered);
         if let Some(sibling) = sibling {
             self.searches.set_phase(m, sibling, Phase::Remembered);
         }
         Some((LookupId { ix: lead, generation: walk.generation }, report))
+    }
+
+    pub(super) fn lookup_report(&self, view: View<'_>, lookup: LookupId) -> Option<LookupReport> {
+        let lead = Self::current(view.walks, lookup)?;
+        let walk = &view.walks[lead];
+        Some(report(walk, walk.sibling.some().map(|ix| &view.walks[ix]), self.now))
     }
 
     pub(super) fn lookup_nodes<'a>(
@@ -564,8 +571,8 @@ impl Core {
     }
 
     /// The walk that leads a lookup which has not been reported.
-    fn current(&self, m: &Memory<'_>, lookup: LookupId) -> Option<Ix> {
-        let walk = &m.walks.get(lookup.ix.position())?.value;
+    fn current(walks: &[Slot<Walk>], lookup: LookupId) -> Option<Ix> {
+        let walk = &walks.get(lookup.ix.position())?.value;
         let is_current =
             walk.generation == lookup.generation && walk.lead == lookup.ix && walk.phase.has_events();
         is_current.then_some(lookup.ix)

@@ -311,8 +311,8 @@ impl Core {
 }
 
 /// Writes nodes in their compact form, in arrays of known lengths.
-fn pack<'e, 'b, const NODE: usize, const PEER: usize>(
-    nodes: impl Iterator<Item = &'e Entry>,
+fn pack<'b, const NODE: usize, const PEER: usize>(
+    nodes: impl Iterator<Item = &'b Entry>,
     compact: fn(Endpoint) -> [u8; PEER],
     buf: &'b mut [[u8; NODE]; K],
 ) -> &'b [u8] {

@@ -29,27 +29,24 @@ pub(crate) fn node(common: &Common, output: &Output) -> Result<(), Failure> {
 pub(crate) fn get_peers(infohash: InfoHash, common: &Common, output: &Output) -> Result<(), Failure> {
     let session = Session::start(common, output, false)?;
     session.settle();
-    let start = Instant::now();
     let Some(mut search) = unless_interrupted(session.dht.get_peers(infohash))? else {
         return Ok(());
     };
     let mut peers = BTreeSet::new();
-    let outcome =
-        follow(&session, &mut search, |peer| if peers.insert(peer) { output.peer(peer) } else { Ok(()) })?;
-    output.done(&done(&session, "peers", peers.len(), outcome.as_ref(), start))
+    follow(&session, &mut search, |peer| if peers.insert(peer) { output.peer(peer) } else { Ok(()) })?;
+    output.done(&done("peers", peers.len(), &search))
 }
 
 pub(crate) fn find_node(target: NodeId, common: &Common, output: &Output) -> Result<(), Failure> {
     let session = Session::start(common, output, false)?;
     session.settle();
-    let start = Instant::now();
     let Some(mut search) = unless_interrupted(session.dht.find_node(target))? else {
         return Ok(());
     };
     let outcome = follow(&session, &mut search, |_| Ok(()))?;
     let nodes = outcome.as_ref().map_or(&[][..], |outcome| &outcome.nodes);
     nodes.iter().try_for_each(|node| output.node(node))?;
-    output.done(&done(&session, "nodes", nodes.len(), outcome.as_ref(), start))
+    output.done(&done("nodes", nodes.len(), &search))
 }
 
 pub(crate) fn announce(options: &AnnounceOptions, common: &Common, output: &Output) -> Result<(), Failure> {
@@ -62,10 +59,11 @@ pub(crate) fn announce(options: &AnnounceOptions, common: &Common, output: &Outp
         let Some(mut search) = unless_interrupted(session.dht.announce(options.infohash, announce))? else {
             return Ok(());
         };
-        let outcome = follow(&session, &mut search, |_| Ok(()))?;
+        follow(&session, &mut search, |_| Ok(()))?;
+        let (stored, tried) =
+            search.report().map_or((0, 0), |report| (report.acknowledged, report.announced));
         drop(search);
-        let stored = outcome.as_ref().map_or(0, |outcome| outcome.acknowledged.len());
-        output.announced(stored, outcome.map_or(0, |outcome| outcome.report.announced))?;
+        output.announced(stored, tried)?;
         let pause = if stored > 0 { REANNOUNCE } else { REANNOUNCE_FAILED };
         output.progress(format!("announced to {stored} nodes"));
         if !options.keep || session.sleep(pause) {
@@ -125,7 +123,8 @@ fn follow(
             }
             Ok(None) => return Ok(search.outcome().and_then(Result::ok)),
             Err(CallError::TimedOut) if !left.is_zero() => {
-                session.output.progress(format!("asked {} nodes, {peers} peers", asked(session)));
+                let asked = search.report().map_or(0, |report| report.queried);
+                session.output.progress(format!("asked {asked} nodes, {peers} peers"));
             }
             Err(_) => return Ok(None),
         }
@@ -141,20 +140,9 @@ fn unless_interrupted(search: Result<Search, CallError>) -> Result<Option<Search
     }
 }
 
-fn done(
-    session: &Session<'_>,
-    what: &'static str,
-    found: usize,
-    outcome: Option<&Outcome>,
-    start: Instant,
-) -> Done {
-    match outcome.map(|outcome| outcome.report) {
-        Some(report) => Done { what, found, queried: report.queried.into(), elapsed: report.duration },
-        // It did not end, so there is no report: all queries since birth are the next best thing.
-        None => Done { what, found, queried: asked(session), elapsed: start.elapsed() },
-    }
-}
-
-fn asked(session: &Session<'_>) -> u64 {
-    session.dht.stats().map_or(0, |stats| stats.queries_out.find_node + stats.queries_out.get_peers)
+/// The last line of a lookup, ended or given up.
+fn done(what: &'static str, found: usize, search: &Search) -> Done {
+    let (queried, elapsed) =
+        search.report().map_or((0, Duration::ZERO), |report| (report.queried, report.duration));
+    Done { what, found, queried: queried.into(), elapsed }
 }

@@ -96,7 +96,7 @@ pub(crate) struct Common {
     /// Do not start from the usual public nodes
     #[arg(long, global = true)]
     pub(crate) no_default_bootstrap: bool,
-    /// Talk to private and loopback addresses too, and do not limit what one address may ask
+    /// Talk to private and loopback addresses too, and take each port for a host of its own
     #[arg(long, global = true)]
     pub(crate) allow_private: bool,
     /// Ask but do not answer

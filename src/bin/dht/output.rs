@@ -122,7 +122,7 @@ impl Output {
         self.print(Some(format_args!("{id} {rtt} ms")), object)
     }
 
-    pub(crate) fn announced(&self, nodes: usize, tried: u32) -> Result<(), Failure> {
+    pub(crate) fn announced(&self, nodes: u32, tried: u32) -> Result<(), Failure> {
         if nodes > 0 {
             self.set_found();
         }
