@@ -287,7 +287,7 @@ impl Network {
             let id = self.nodes[&to];
             let knows = |&(addr, other): &(&SocketAddr, &NodeId)| {
                 let share = addr.port() ^ to.port() ^ u16::from(other.as_bytes()[19] ^ id.as_bytes()[19]);
-                share % 16 == 0 || id.common_prefix_len(other) >= 6
+                share.is_multiple_of(16) || id.common_prefix_len(other) >= 6
             };
             let mut known: Vec<_> = self.nodes.iter().filter(knows).collect();
             known.sort_by_key(|(_, id)| id.distance(&target));

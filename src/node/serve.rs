@@ -311,11 +311,11 @@ impl Core {
 }
 
 /// Writes nodes in their compact form, in arrays of known lengths.
-fn pack<'b, const NODE: usize, const PEER: usize>(
-    nodes: impl Iterator<Item = &'b Entry>,
+fn pack<'a, const NODE: usize, const PEER: usize>(
+    nodes: impl Iterator<Item = &'a Entry>,
     compact: fn(Endpoint) -> [u8; PEER],
-    buf: &'b mut [[u8; NODE]; K],
-) -> &'b [u8] {
+    buf: &'a mut [[u8; NODE]; K],
+) -> &'a [u8] {
     let mut count = 0;
     for (node, to) in nodes.zip(&mut *buf) {
         to[..ID_LEN].copy_from_slice(node.id().as_bytes());
