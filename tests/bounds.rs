@@ -1,0 +1,280 @@
+//! What a node takes: nothing after its birth, and little before.
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+mod common;
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::Cell;
+use std::mem::size_of;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use common::{addr, config};
+use dht_proto::wire::{Body, Message, Method, NodeWriter, PeerWriter, Query, Response, Want};
+use dht_proto::{
+    Announce, Config, Family, Fixed, InfoHash, Instant, Limits, MAX_DATAGRAM, Node, NodeId, Storage,
+};
+
+/// Counts what each thread asks of the system's allocator.
+struct Counting;
+
+thread_local! {
+    static CALLS: Cell<u64> = const { Cell::new(0) };
+}
+
+fn count() {
+    CALLS.with(|calls| calls.set(calls.get() + 1));
+}
+
+// SAFETY: every call is passed on as it came.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        count();
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        count();
+        unsafe { System.alloc_zeroed(layout) }
+    }
+
+    unsafe fn realloc(&self, ptr: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        count();
+        unsafe { System.realloc(ptr, layout, size) }
+    }
+
+    unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
+        count();
+        unsafe { System.dealloc(ptr, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// What `act` asks of the allocator.
+fn calls<T>(act: impl FnOnce() -> T) -> (u64, T) {
+    let before = CALLS.get();
+    let result = act();
+    (CALLS.get() - before, result)
+}
+
+/// A network that answers most queries of the node, without any memory of its own.
+struct Crowd<S: Storage> {
+    node: Node<S>,
+    now: Instant,
+    dice: u64,
+    /// Datagrams for the node that a query of its own caused.
+    mail: [(SocketAddr, usize, [u8; 400]); 64],
+    len: usize,
+    sent: u64,
+    events: u64,
+}
+
+impl<S: Storage> Crowd<S> {
+    fn new(node: Node<S>) -> Self {
+        let mail = [(addr(0), 0, [0; 400]); 64];
+        Self { node, now: Instant::from_micros(1), dice: 1, mail, len: 0, sent: 0, events: 0 }
+    }
+
+    fn roll(&mut self, bound: u64) -> u64 {
+        self.dice = self.dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.dice >> 33) % bound
+    }
+
+    fn id(&mut self) -> NodeId {
+        NodeId::from_bytes(std::array::from_fn(|_| self.roll(256) as u8))
+    }
+
+    fn host(&mut self) -> SocketAddr {
+        addr(self.roll(2000) as usize)
+    }
+
+    /// Every host has one id.
+    fn id_of(host: SocketAddr) -> NodeId {
+        let SocketAddr::V4(host) = host else { return NodeId::ZERO };
+        let mut hash = u64::from(host.ip().to_bits());
+        NodeId::from_bytes(std::array::from_fn(|_| {
+            hash = (hash ^ (hash >> 29)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+            (hash >> 56) as u8
+        }))
+    }
+
+    fn deliver(&mut self, from: SocketAddr, message: &Message<'_>) {
+        let mut bytes = [0; 1500];
+        let len = message.emit(&mut bytes).expect("it fits");
+        self.node.handle_datagram(self.now, from, &bytes[..len]);
+    }
+
+    /// Everything the node has to say; nine of ten hosts answer.
+    fn drain(&mut self) {
+        let mut buf = [0; MAX_DATAGRAM];
+        while let Some(transmit) = self.node.poll_transmit(self.now, &mut buf) {
+            self.sent += 1;
+            let message = Message::parse(&buf[..transmit.size]).expect("it parses");
+            let Body::Query(query) = message.body else { continue };
+            if self.len == self.mail.len() || transmit.destination.port() != 6881 || self.roll(10) == 0 {
+                continue;
+            }
+            let (mut nodes, mut peers) = ([0; 8 * 26], [0; 4 * 6]);
+            let mut nodes = NodeWriter::new(Family::V4, &mut nodes);
+            let mut peers = PeerWriter::new(Family::V4, &mut peers);
+            for _ in 0..8 {
+                let host = self.host();
+                nodes.push(&Self::id_of(host), host);
+            }
+            peers.push(self.host());
+            let mut response = Response::new(Self::id_of(transmit.destination));
+            match query.method {
+                Method::FindNode { .. } => response.nodes = Some(nodes.finish()),
+                Method::GetPeers { .. } => {
+                    (response.nodes, response.values) = (Some(nodes.finish()), Some(peers.finish()));
+                    response.token = Some(b"a token");
+                }
+                _ => {}
+            }
+            let answer = Message::new(message.transaction, Body::Response(response));
+            let mail = &mut self.mail[self.len];
+            (mail.0, mail.1) = (transmit.destination, answer.emit(&mut mail.2).expect("it fits"));
+            self.len += 1;
+        }
+        while self.node.poll_event().is_some() {
+            self.events += 1;
+        }
+    }
+
+    /// Time passes; what is due happens, and what was sent arrives.
+    fn tick(&mut self, time: Duration) {
+        self.now = self.now + time;
+        self.node.handle_timeout(self.now);
+        self.drain();
+        for at in 0..std::mem::take(&mut self.len) {
+            let (from, len, bytes) = self.mail[at];
+            self.node.handle_datagram(self.now, from, &bytes[..len]);
+        }
+        self.drain();
+    }
+
+    /// Somebody asks for peers, announces itself with the token if it gets one, and floods.
+    fn bustle(&mut self) {
+        let (from, target) = (self.host(), self.id());
+        let infohash = InfoHash::from_bytes([self.roll(40) as u8; 20]);
+        let id = Self::id_of(from);
+        let methods = [
+            Method::Ping,
+            Method::FindNode { target, want: Want::BOTH },
+            Method::GetPeers { infohash, want: Want::NONE, noseed: false, scrape: false },
+        ];
+        let mut buf = [0; MAX_DATAGRAM];
+        for method in methods {
+            self.deliver(from, &Message::new(b"abcd", Body::Query(Query { id, method })));
+            while let Some(transmit) = self.node.poll_transmit(self.now, &mut buf) {
+                self.sent += 1;
+                let message = Message::parse(&buf[..transmit.size]).expect("it parses");
+                if let Body::Response(Response { token: Some(token), .. }) = message.body {
+                    let method = Method::AnnouncePeer {
+                        infohash,
+                        port: 1 + self.roll(60_000) as u16,
+                        implied_port: false,
+                        seed: false,
+                        token,
+                        name: None,
+                    };
+                    self.deliver(from, &Message::new(b"efgh", Body::Query(Query { id, method })));
+                }
+            }
+        }
+        for n in 0..60 {
+            self.node.handle_datagram(self.now, from, &[b'd', b'1', n, b':', 0xff, 0, 0, 0, 0, 0, 0, n]);
+            self.deliver(from, &Message::new(b"pq", Body::Query(Query { id, method: Method::Ping })));
+        }
+        self.drain();
+    }
+
+    /// Ten hours of everything a node goes through.
+    fn live(&mut self) {
+        for round in 0..2000_u64 {
+            let host = self.host();
+            let _ = self.node.add_node(self.now, host);
+            let _ = self.node.add_bootstrap(self.now, host);
+            let query = self.node.ping(self.now, host);
+            let target = self.id();
+            let lookup = match round % 3 {
+                0 => self.node.find_node(self.now, target),
+                1 => self.node.get_peers(self.now, target.into()),
+                _ => self.node.announce(self.now, target.into(), Announce::port(6881)),
+            };
+            if round % 4 == 0 {
+                self.drain();
+                self.node.handle_unreachable(self.now, host);
+            }
+            for _ in 0..8 {
+                self.tick(Duration::from_millis(50));
+            }
+            self.bustle();
+            if let (Ok(query), 0) = (query, round % 7) {
+                self.node.cancel_query(query);
+            }
+            if let (Ok(lookup), 0) = (lookup, round % 5) {
+                self.node.cancel(lookup);
+            }
+            let closest = self.node.closest_nodes(target, Family::V4).count();
+            let known = self.node.nodes(Family::V4).count();
+            assert!(closest <= known);
+            self.node.poll_timeout();
+            self.tick(Duration::from_secs(18));
+            if round % 500 == 499 {
+                self.node.handle_resume(self.now, Duration::from_secs(3600));
+                self.node.clear_peers();
+            }
+        }
+    }
+}
+
+#[test]
+fn nothing_allocates_after_birth() {
+    let mut limits = Limits::default();
+    (limits.inflight, limits.lookups, limits.swarms) = (64, 8, 16);
+    (limits.nodes_v4, limits.sources, limits.peers_v4) = (120, 64, 200);
+    let (birth, node) = calls(|| Node::new(config(), &limits, [7; 32], Instant::ZERO));
+    assert!(birth > 10, "the allocator counts");
+    let mut crowd = Box::new(Crowd::new(node));
+    let (count, ()) = calls(|| crowd.live());
+    let stats = crowd.node.stats();
+    println!("{} sent, {} events, {stats:#?}", crowd.sent, crowd.events);
+    assert_eq!(count, 0, "calls of the allocator after birth");
+
+    // It was a life worth the name.
+    assert!(crowd.node.node_count(Family::V4) > 60 && crowd.events > 5000);
+    assert!(stats.responses_in > 10_000 && stats.timed_out > 1000 && stats.queries_in.announce_peer > 1000);
+    assert!(stats.queries_out.announce_peer > 1000 && stats.unreachable > 10);
+    assert!(stats.dropped.malformed > 1000 && stats.dropped.rate > 1000 && stats.stalled > 1000);
+}
+
+#[test]
+fn a_node_in_a_static_never_allocates_at_all() {
+    let mut memory = Box::new(<Fixed>::new());
+    let mut config = config();
+    config.read_only = true;
+    let mut crowd = Box::new(None);
+    let (count, ()) = calls(|| {
+        let node = Node::with_storage(config, &mut *memory, [7; 32], Instant::ZERO);
+        *crowd = Some(Crowd::new(node));
+        crowd.as_mut().as_mut().unwrap().live();
+    });
+    assert_eq!(count, 0);
+    let crowd = crowd.unwrap();
+    assert!(crowd.node.stats().responses_in > 5000, "{:#?}", crowd.node.stats());
+    assert!(crowd.node.node_count(Family::V4) > 30, "{}", crowd.node.node_count(Family::V4));
+}
+
+#[test]
+fn a_node_is_small() {
+    let core = size_of::<Node<&mut Fixed>>() - size_of::<&mut Fixed>();
+    let client = core + size_of::<Fixed>();
+    println!("core {core}, client {client}, config {}", size_of::<Config>());
+    // The plan says 2048. Buckets of both tables (768), the generator (320), counters (288) and the
+    // configuration (168) are most of it.
+    assert!(core <= 2560, "the core takes {core} bytes");
+    assert!(client <= 16 * 1024, "a read-only client takes {client} bytes");
+}
