@@ -79,6 +79,8 @@ pub(crate) struct Query {
 }
 
 impl Query {
+    /// All zero bytes, so that slots in a static lie in `.bss`: of the outcomes only that which
+    /// holds data can be so.
     pub(crate) const EMPTY: Self = Self {
         to: Endpoint::ZERO,
         id: None,
@@ -89,7 +91,7 @@ impl Query {
         stage: Stage::Free,
         deadline: Instant::ZERO,
         timeout: Duration::ZERO,
-        outcome: Outcome::TimedOut,
+        outcome: Outcome::Answered { id: NodeId::ZERO, rtt: Duration::ZERO },
         chain_head: Ix::NONE,
         chain_next: Ix::NONE,
     };

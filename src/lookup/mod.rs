@@ -127,9 +127,11 @@ pub(crate) enum Verdict {
 }
 
 impl Walk {
+    /// All zero bytes, so that slots in a static lie in `.bss`: of a goal and of an option only
+    /// the variant that holds data can be so.
     pub(crate) const EMPTY: Self = Self {
         phase: Phase::Free,
-        goal: Goal::FindNode,
+        goal: Goal::Announce(Announce { port: 0, implied_port: false, seed: false }),
         target: NodeId::ZERO,
         v6: false,
         generation: 0,
@@ -139,7 +141,7 @@ impl Walk {
         k: 0,
         alone: false,
         by_ip: false,
-        stall: None,
+        stall: Some(Duration::ZERO),
         timeout: Duration::ZERO,
         started: Instant::ZERO,
         asked: Instant::ZERO,

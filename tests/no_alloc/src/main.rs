@@ -1,0 +1,131 @@
+//! Links a node into a program that has neither an allocator nor the standard library, as firmware
+//! does; then runs it, as firmware would not. `check.sh` beside it looks at what came out.
+#![no_std]
+#![no_main]
+
+use core::arch::asm;
+use core::mem::MaybeUninit;
+use core::net::SocketAddr;
+use core::panic::PanicInfo;
+
+use dht_proto::{Config, Event, Fixed, Instant, MAX_DATAGRAM, Node};
+
+/// The memory of a client, in `.bss`.
+static mut MEMORY: Fixed = Fixed::new();
+
+/// The loop of a node, with a network that says nothing. 0 if the node asked its bootstrap host
+/// and told that it got no answer.
+fn run() -> u8 {
+    // SAFETY: this is called once, and nobody else takes this address.
+    let memory = unsafe { &mut *(&raw mut MEMORY) };
+    let mut config = Config::default();
+    (config.ipv6, config.read_only) = (false, true);
+    let mut node = Node::with_storage(config, memory, [7; 32], Instant::ZERO);
+    let host = SocketAddr::from(([67, 215, 246, 10], 6881));
+    let (mut now, mut buf, mut sent) = (Instant::ZERO, [0; MAX_DATAGRAM], 0);
+    if node.ping(now, host).is_err() {
+        return 1;
+    }
+    loop {
+        node.handle_timeout(now);
+        while let Some(transmit) = node.poll_transmit(now, &mut buf) {
+            if !buf[..transmit.size].starts_with(b"d1:ad2:id20:") {
+                return 2;
+            }
+            sent += 1;
+        }
+        while let Some(event) = node.poll_event() {
+            if matches!(event, Event::QueryDone { result: Err(_), .. }) {
+                return if sent == 1 { 0 } else { 3 };
+            }
+        }
+        match node.poll_timeout() {
+            Some(due) => now = due,
+            None => return 4,
+        }
+    }
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn start() -> ! {
+    exit(run())
+}
+
+/// The first instruction: aligns the stack as the ABI wants it.
+#[unsafe(no_mangle)]
+#[unsafe(naked)]
+extern "C" fn _start() -> ! {
+    core::arch::naked_asm!("and rsp, -16", "call {start}", "ud2", start = sym start)
+}
+
+fn exit(code: u8) -> ! {
+    // SAFETY: exit_group does not return.
+    unsafe { asm!("syscall", in("rax") 231, in("rdi") u64::from(code), options(noreturn)) }
+}
+
+#[panic_handler]
+fn panic(_: &PanicInfo<'_>) -> ! {
+    exit(101)
+}
+
+/// The precompiled `core` names it, though nothing unwinds.
+#[unsafe(no_mangle)]
+extern "C" fn rust_eh_personality() {}
+
+/// What the compiler expects of every target, a chip's runtime included.
+mod memory {
+    use super::MaybeUninit;
+
+    #[unsafe(no_mangle)]
+    unsafe extern "C" fn memcpy(to: *mut u8, from: *const u8, len: usize) -> *mut u8 {
+        // SAFETY: the caller's.
+        unsafe {
+            core::arch::asm!("rep movsb", inout("rdi") to => _, inout("rsi") from => _, inout("rcx") len => _)
+        };
+        to
+    }
+
+    #[unsafe(no_mangle)]
+    unsafe extern "C" fn memmove(to: *mut u8, from: *const u8, len: usize) -> *mut u8 {
+        if to.addr().wrapping_sub(from.addr()) >= len {
+            // SAFETY: the caller's; copying forwards never reads what it has written.
+            return unsafe { memcpy(to, from, len) };
+        }
+        for at in (0..len).rev() {
+            // SAFETY: the caller's.
+            unsafe {
+                to.add(at)
+                    .cast::<MaybeUninit<u8>>()
+                    .write_volatile(from.add(at).cast::<MaybeUninit<u8>>().read())
+            };
+        }
+        to
+    }
+
+    #[unsafe(no_mangle)]
+    unsafe extern "C" fn memset(to: *mut u8, byte: i32, len: usize) -> *mut u8 {
+        // SAFETY: the caller's.
+        unsafe {
+            core::arch::asm!("rep stosb", inout("rdi") to => _, inout("rcx") len => _, in("al") byte as u8)
+        };
+        to
+    }
+
+    #[unsafe(no_mangle)]
+    unsafe extern "C" fn memcmp(a: *const u8, b: *const u8, len: usize) -> i32 {
+        for at in 0..len {
+            // SAFETY: the caller's.
+            let (a, b) = unsafe { (a.add(at).read_volatile(), b.add(at).read_volatile()) };
+            if a != b {
+                return i32::from(a) - i32::from(b);
+            }
+        }
+        0
+    }
+
+    #[unsafe(no_mangle)]
+    unsafe extern "C" fn bcmp(a: *const u8, b: *const u8, len: usize) -> i32 {
+        // SAFETY: the caller's.
+        unsafe { memcmp(a, b, len) }
+    }
+}
