@@ -161,8 +161,10 @@ fn q_10_ports_that_are_none_get_203_and_nothing_is_stored() {
         );
     }
     assert_eq!((lone.node.infohash_count(), lone.node.peer_count(Family::V4)), (0, 0));
-    lone.accepted(stranger(1), &announce(&TARGET, 65535, &token));
-    assert_eq!(lone.stored(&TARGET)[0].port(), 65535);
+    for port in [1, 65535] {
+        lone.accepted(stranger(1), &announce(&TARGET, port.into(), &token));
+        assert_eq!(lone.stored(&TARGET), [SocketAddr::new(stranger(1).ip(), port)]);
+    }
 }
 
 #[test]

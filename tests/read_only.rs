@@ -142,6 +142,19 @@ fn b43_04_an_answer_with_ro_serves_the_query_but_adds_nobody() {
 }
 
 #[test]
+fn b43_04_a_known_node_that_turns_read_only_leaves_the_table() {
+    let mut lone = Lone::new(config());
+    lone.meet([(ID, addr(1)), (spread(1), addr(2))]);
+    lone.node.ping(lone.now, addr(1)).unwrap();
+    let ping = lone.query();
+    let t = ping.string("t").unwrap();
+    lone.ignored(addr(1), &join(&[b"d1:rd2:id20:", &ID, b"e2:roi1e1:t4:", t, b"1:y1:re"]));
+    assert!(!lone.knows(&ID, addr(1)) && lone.knows(&spread(1), addr(2)));
+    assert!(lone.events.contains(&Event::NodeRemoved { id: NodeId::from_bytes(ID), addr: addr(1) }));
+    assert_eq!(lone.accepted(addr(3), &find_node(&ID, b"")).nodes(), [spread(1)]);
+}
+
+#[test]
 fn b43_01_the_queries_of_a_node_to_a_read_only_one_time_out() {
     let mut lone = Lone::new(config());
     let mut other = Lone::new(read_only());
