@@ -375,6 +375,8 @@ struct Core {
     heard: Instant,
     /// A query went unanswered since, or the host slept: the silence is no mere quiet.
     missed: bool,
+    /// When the upkeep last sent a ping.
+    checked: Instant,
     /// Until then what is ready cannot be sent; `None` where it was not tried yet.
     blocked: Option<Instant>,
     stats: Stats,
@@ -451,6 +453,7 @@ impl Core {
             timers,
             heard: now,
             missed: false,
+            checked: now,
             blocked: None,
             stats: Stats::default(),
             rng,

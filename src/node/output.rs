@@ -170,6 +170,11 @@ impl Core {
             if !due || !self.has_allowance(m) {
                 continue;
             }
+            let probe = self.next_probe();
+            if probe > now {
+                self.blocked = Some(probe);
+                return None;
+            }
             let mut slots = table_slots(m, family);
             let Some(contact) = self.family_mut(family).table.next_ping(&mut slots, now) else { continue };
             if !self.may_send(m, contact.endpoint) {
@@ -180,6 +185,7 @@ impl Core {
             if now - self.heard > TIMEOUT {
                 self.ping_companion(m, contact);
             }
+            self.checked = now;
             return self.send(m, ix, Method::Ping, self.rtt.stall(), TIMEOUT, buf);
         }
         None

@@ -29,6 +29,9 @@ const PATROL: Duration = Duration::from_secs(10);
 /// down.
 const SILENCE: Duration = Duration::from_secs(60);
 
+/// How often the upkeep pings somebody while our link seems down.
+const PROBE: Duration = Duration::from_secs(10);
+
 /// How far a family has come in joining its DHT.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct Bootstrap {
@@ -156,6 +159,12 @@ impl Core {
             }
         }
         self.heard = now;
+    }
+
+    /// When the upkeep may send its next ping.
+    pub(super) fn next_probe(&self) -> Instant {
+        let seems_down = self.missed && self.now - self.heard > SILENCE;
+        if seems_down { self.checked + PROBE } else { self.now }
     }
 
     /// A node answered, and is offered to the routing table.
