@@ -295,9 +295,8 @@ fn a_single_announce_that_fails_ends() {
 #[test]
 fn many_torrents_can_be_announced_at_once() {
     let mut stage = Stage::joined(100);
-    let start = |byte| stage::infohash(byte);
     let lookups: Vec<_> = (1..=12)
-        .map(|byte| stage.act(|node, now| node.announce(now, start(byte), Announce::port(4242)).unwrap()))
+        .map(|byte| stage.act(|node, now| node.announce(now, infohash(byte), Announce::port(4242)).unwrap()))
         .collect();
     for lookup in lookups {
         assert_eq!(stage.finish(lookup).acknowledged, 8);

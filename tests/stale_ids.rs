@@ -157,7 +157,7 @@ fn completions_wait_for_whoever_polls_late() {
     limits.events = 1;
     let mut stage = Stage::with_limits(stage::config(), &limits);
     stage.act(|node, now| node.add_bootstrap(now, addr(1)).unwrap());
-    let mut begin = |byte| stage.node.get_peers(stage.now, infohash(byte)).unwrap();
+    let begin = |byte| stage.node.get_peers(stage.now, infohash(byte)).unwrap();
     let lookups: Vec<_> = (0..10).map(begin).collect();
     let pings: Vec<_> = (2..12).map(|index| stage.node.ping(stage.now, addr(index)).unwrap()).collect();
     // Nobody answers, everything ends, and no event is polled meanwhile.
