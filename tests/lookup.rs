@@ -133,6 +133,48 @@ fn l_07_one_liar_does_not_hide_the_peers() {
 }
 
 #[test]
+fn l_07_several_liars_do_not_crowd_out_everybody_else() {
+    for liars in 2..=6 {
+        let mut stage = Stage::joined(300);
+        let near = closest(&stage, infohash(4));
+        stage.hosts.get_mut(&near[0]).unwrap().peers = vec![PEER.into()];
+        let asked_first: Vec<_> = stage.node.closest_nodes(target(infohash(4)), Family::V4).collect();
+        for (index, liar) in asked_first.iter().take(liars).enumerate() {
+            let fake = |n: usize| {
+                let id = sibling(sibling(target(infohash(4)), 60 + n), 100 + index);
+                (id, addr(50_000 + 100 * index + n))
+            };
+            let host = stage.hosts.get_mut(&liar.addr).unwrap();
+            (host.rtt, host.lists) = (ms(20), Some((0..32).map(fake).collect()));
+        }
+        let lookup = stage.act(|node, now| node.announce(now, infohash(4), Announce::port(1)).unwrap());
+        let report = stage.finish(lookup);
+        assert_eq!(stage.peers_of(lookup), [PEER.into()], "{liars} liars");
+        assert_eq!(report.acknowledged, 8, "{report:?}");
+    }
+}
+
+#[test]
+fn all_twenty_nodes_of_a_generous_answer_are_looked_at() {
+    let mut stage = Stage::new(stage::config());
+    (1..=60).for_each(|index| stage.host(index));
+    stage.hosts.get_mut(&addr(1)).unwrap().is_listed = false;
+    // The closest come last, and nobody else names them.
+    let mut hosts: Vec<_> = (2..=21).map(|index| (id(index), addr(index))).collect();
+    hosts.sort_by_key(|(id, _)| std::cmp::Reverse(id.distance(&target(infohash(1)))));
+    let best = hosts[19].1;
+    for host in stage.hosts.values_mut() {
+        host.lists = Some(Vec::new());
+    }
+    (stage.at(1).lists, stage.hosts.get_mut(&best).unwrap().peers) = (Some(hosts), vec![PEER.into()]);
+    stage.act(|node, now| node.add_node(now, addr(1)).unwrap());
+    stage.run(ms(90));
+    let lookup = stage.act(|node, now| node.get_peers(now, infohash(1)).unwrap());
+    stage.finish(lookup);
+    assert_eq!(stage.peers_of(lookup), [PEER.into()]);
+}
+
+#[test]
 fn l_07_an_answer_under_another_id_is_not_used() {
     let mut stage = Stage::joined(40);
     let near = closest(&stage, infohash(6));

@@ -396,14 +396,21 @@ impl Core {
         let Some(ix) = ix.filter(|&ix| m.walks[ix].phase.is_under_way()) else {
             return self.take_foreign(m, nodes);
         };
+        let mut usable = heapless::Vec::<Contact, MAX_NODES>::new();
         for (id, addr) in nodes.iter().take(MAX_NODES) {
             let endpoint = Endpoint::from(addr);
             if endpoint.family() != family || !self.is_candidate(id, endpoint) {
                 self.stats.contacts_refused += 1;
             } else if !self.contacts.is_suspect(m.contacts, endpoint, self.now.secs()) {
-                let (walk, memory) = self.searches.walk(m, ix);
-                walk.add(memory.candidates, Some(id), endpoint);
+                usable.extend([Contact { id, endpoint }]);
             }
+        }
+        let (walk, memory) = self.searches.walk(m, ix);
+        let target = walk.target;
+        usable.sort_unstable_by_key(|contact| target.distance(&contact.id));
+        // No more than an answer is to list (BEP 5): a few liars must not crowd out everybody else.
+        for contact in usable.iter().take(K.max(walk.k.into())) {
+            walk.add(memory.candidates, Some(contact.id), contact.endpoint);
         }
         if !is_own {
             self.settle(m, ix);
