@@ -122,6 +122,24 @@ fn r_19_a_bootstrap_host_that_asks_us_does_not_enter_the_table() {
 }
 
 #[test]
+fn r_19_a_node_that_is_named_a_bootstrap_host_later_leaves_the_table() {
+    let mut stage = Stage::joined(40);
+    let known = stage.node.nodes(Family::V4).next().unwrap().addr;
+    stage.act(|node, now| node.add_bootstrap(now, known).unwrap());
+    stage.run(secs(600));
+    assert!(stage.node.nodes(Family::V4).all(|node| node.addr != known));
+    // Unless it is all we know.
+    let mut stage = Stage::joined(1);
+    stage.act(|node, now| node.add_bootstrap(now, addr(1)).unwrap());
+    stage.run(secs(600));
+    assert!(holds(&stage, 1));
+    stage.host(5);
+    stage.act(|node, now| node.add_node(now, addr(5)).unwrap());
+    stage.run(secs(10));
+    assert!(holds(&stage, 5) && !holds(&stage, 1));
+}
+
+#[test]
 fn l_12_a_bootstrap_that_nobody_answers_is_retried_ever_more_seldom() {
     let mut stage = newborn(20);
     let begun = stage.now;

@@ -109,7 +109,15 @@ impl Core {
         let slot = m.bootstraps.get_mut(usize::from(self.bootstraps)).ok_or(StartError::Full)?;
         *slot = endpoint;
         self.bootstraps += 1;
-        self.family_mut(endpoint.family()).bootstraps += 1;
+        let family = endpoint.family();
+        self.family_mut(family).bootstraps += 1;
+        if self.is_held(m, endpoint) {
+            if self.family(family).table.len() > 1 {
+                self.drop_bootstraps(m, family);
+            } else {
+                self.family_mut(family).holds_bootstrap = true;
+            }
+        }
         self.wake_bootstrap(endpoint.family(), now);
         self.unpark(m);
         Ok(())
