@@ -118,43 +118,6 @@ fn l_05_no_host_is_asked_twice_in_one_lookup() {
 }
 
 #[test]
-fn l_07_one_liar_does_not_hide_the_peers() {
-    let mut stage = Stage::joined(60);
-    let near = closest(&stage, infohash(4));
-    stage.hosts.get_mut(&near[0]).unwrap().peers = vec![PEER.into()];
-    let liar = stage.hosts.get_mut(&near[1]).unwrap();
-    let fake = |index: usize| (sibling(target(infohash(4)), 100 + index), addr(5000 + index));
-    liar.lists = Some((0..32).map(fake).collect());
-    let lookup = stage.act(|node, now| node.announce(now, infohash(4), Announce::port(1)).unwrap());
-    let report = stage.finish(lookup);
-    assert_eq!(stage.peers_of(lookup), [PEER.into()]);
-    assert_eq!(report.acknowledged, 8, "{report:?}");
-    assert!(report.duration < secs(4), "{report:?}");
-}
-
-#[test]
-fn l_07_several_liars_do_not_crowd_out_everybody_else() {
-    for liars in 2..=6 {
-        let mut stage = Stage::joined(300);
-        let near = closest(&stage, infohash(4));
-        stage.hosts.get_mut(&near[0]).unwrap().peers = vec![PEER.into()];
-        let asked_first: Vec<_> = stage.node.closest_nodes(target(infohash(4)), Family::V4).collect();
-        for (index, liar) in asked_first.iter().take(liars).enumerate() {
-            let fake = |n: usize| {
-                let id = sibling(sibling(target(infohash(4)), 60 + n), 100 + index);
-                (id, addr(50_000 + 100 * index + n))
-            };
-            let host = stage.hosts.get_mut(&liar.addr).unwrap();
-            (host.rtt, host.lists) = (ms(20), Some((0..32).map(fake).collect()));
-        }
-        let lookup = stage.act(|node, now| node.announce(now, infohash(4), Announce::port(1)).unwrap());
-        let report = stage.finish(lookup);
-        assert_eq!(stage.peers_of(lookup), [PEER.into()], "{liars} liars");
-        assert_eq!(report.acknowledged, 8, "{report:?}");
-    }
-}
-
-#[test]
 fn all_twenty_nodes_of_a_generous_answer_are_looked_at() {
     let mut stage = Stage::new(stage::config());
     (1..=60).for_each(|index| stage.host(index));
@@ -172,41 +135,6 @@ fn all_twenty_nodes_of_a_generous_answer_are_looked_at() {
     let lookup = stage.act(|node, now| node.get_peers(now, infohash(1)).unwrap());
     stage.finish(lookup);
     assert_eq!(stage.peers_of(lookup), [PEER.into()]);
-}
-
-#[test]
-fn l_07_an_answer_under_another_id_is_not_used() {
-    let mut stage = Stage::joined(40);
-    let near = closest(&stage, infohash(6));
-    let liar = stage.hosts.get_mut(&near[0]).unwrap();
-    liar.calls_itself = Some(target(infohash(6)));
-    liar.peers = vec![PEER.into()];
-    let lookup = stage.act(|node, now| node.get_peers(now, infohash(6)).unwrap());
-    let report = stage.finish(lookup);
-    assert_eq!(stage.peers_of(lookup), []);
-    assert!(stage.node.lookup_nodes(lookup).all(|node| node.addr != near[0]));
-    assert!(stage.node.nodes(Family::V4).all(|node| node.id != target(infohash(6))));
-    assert!(report.failed >= 1);
-}
-
-#[test]
-fn l_07_false_listings_are_not_held_against_the_host() {
-    let mut stage = Stage::joined(300);
-    let near = closest(&stage, infohash(4));
-    assert!(stage.node.nodes(Family::V4).all(|node| node.addr != near[0]), "not found by way of the table");
-    stage.hosts.get_mut(&near[0]).unwrap().peers = vec![PEER.into()];
-    // One that is asked first, and whose answer comes first.
-    let liar = stage.node.closest_nodes(target(infohash(4)), Family::V4).next().unwrap().addr;
-    let liar = stage.hosts.get_mut(&liar).unwrap();
-    liar.rtt = ms(10);
-    let fake = |(index, addr): (usize, &SocketAddr)| (sibling(target(infohash(4)), 100 + index), *addr);
-    liar.lists = Some(near.iter().enumerate().map(fake).collect());
-    for _ in 0..5 {
-        let lookup = stage.act(|node, now| node.get_peers(now, infohash(4)).unwrap());
-        stage.finish(lookup);
-        assert_eq!(stage.peers_of(lookup), [PEER.into()]);
-        stage.run(secs(20));
-    }
 }
 
 #[test]
@@ -249,7 +177,10 @@ fn l_08_a_lost_query_near_the_target_is_sent_again_under_a_new_transaction() {
     let lookup = stage.act(|node, now| node.get_peers(now, infohash(8)).unwrap());
     let report = stage.finish(lookup);
     assert_eq!(stage.peers_of(lookup), [PEER.into()]);
-    assert_eq!(stage.count(begun, |sent| sent.is_get_peers() && sent.to == near[0]), 2);
+    let is_try = |sent: &&stage::Sent| sent.at >= begun && sent.is_get_peers() && sent.to == near[0];
+    let tries: Vec<_> = stage.sent.iter().filter(is_try).map(|sent| &sent.transaction).collect();
+    assert_eq!(tries.len(), 2);
+    assert_ne!(tries[0], tries[1]);
     assert_eq!((report.answered, report.failed), (report.queried, 0));
 }
 
@@ -381,22 +312,6 @@ fn q_08_values_in_one_string_are_read() {
 fn q_09_values_of_odd_lengths_are_skipped() {
     let peers = peers_in(b"6:valuesl1:x5:abcde6:\x4d\x01\x02\x03\x10\x927:abcdefg0:e");
     assert_eq!(peers, [PEER.into()]);
-}
-
-#[test]
-fn b5_10_our_own_id_and_reserved_addresses_are_not_asked() {
-    let mut stage = Stage::joined(20);
-    let own = stage.node.id(Family::V4);
-    let near = closest(&stage, infohash(1));
-    let loopback = SocketAddr::from(([127, 0, 0, 1], 6881));
-    let private = SocketAddr::from(([10, 0, 0, 1], 6881));
-    let lists = vec![(own, addr(900)), (id(901), loopback), (id(902), private), (id(903), addr(903))];
-    stage.hosts.get_mut(&near[0]).unwrap().lists = Some(lists);
-    let refused = stage.node.stats().contacts_refused;
-    let lookup = stage.act(|node, now| node.get_peers(now, infohash(1)).unwrap());
-    stage.finish(lookup);
-    assert!(!stage.sent.iter().any(|sent| [addr(900), loopback, private].contains(&sent.to)));
-    assert_eq!(stage.node.stats().contacts_refused, refused + 3);
 }
 
 #[test]

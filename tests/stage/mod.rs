@@ -59,6 +59,7 @@ pub struct Sent {
     pub to: SocketAddr,
     pub id: NodeId,
     pub read_only: bool,
+    pub transaction: Vec<u8>,
     pub what: What,
 }
 
@@ -255,7 +256,8 @@ impl<S: Storage> Stage<S> {
             _ => What::Other,
         };
         let (at, id, read_only) = (self.now, query.id, message.read_only);
-        self.sent.push(Sent { at, to, id, read_only, what: what.clone() });
+        let transaction = message.transaction.to_vec();
+        self.sent.push(Sent { at, to, id, read_only, transaction, what: what.clone() });
         if self.is_offline {
             return;
         }
