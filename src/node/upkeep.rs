@@ -9,7 +9,7 @@ use crate::id::{K, NodeId};
 use crate::inflight::{Expiry, Outcome, Purpose, Query};
 use crate::lookup::Goal;
 use crate::storage::sealed::Memory;
-use crate::table::{Contact, Fate};
+use crate::table::{Contact, Entry, Fate};
 use crate::time::Instant;
 use crate::timer::Timer;
 
@@ -111,7 +111,7 @@ impl Core {
         self.bootstraps += 1;
         let family = endpoint.family();
         self.family_mut(family).bootstraps += 1;
-        if self.is_held(m, endpoint) {
+        if self.held_at(m, endpoint).is_some() {
             if self.family(family).table.len() > 1 {
                 self.drop_bootstraps(m, family);
             } else {
@@ -323,17 +323,19 @@ impl Core {
         let now = self.now;
         for at in 0..usize::from(self.bootstraps) {
             let endpoint = m.bootstraps[at];
-            let state = &mut self.families[family.index()];
-            let mut slots = table_slots(m, family);
-            let held = state
-                .table
-                .iter(slots.main)
-                .find(|entry| entry.endpoint() == endpoint)
-                .map(|entry| entry.contact());
-            if let Some(removal) = held.and_then(|contact| state.table.remove(&mut slots, contact, now)) {
+            let Some(contact) = self.held_at(m, endpoint) else { continue };
+            let table = &mut self.family_mut(family).table;
+            if let Some(removal) = table.remove(&mut table_slots(m, family), contact, now) {
                 self.notify_removal(m, removal);
             }
         }
+    }
+
+    /// Who stands in the table under an address.
+    fn held_at(&self, m: &mut Memory<'_>, endpoint: Endpoint) -> Option<Contact> {
+        let main: &[Entry] = table_slots(m, endpoint.family()).main;
+        let table = &self.family(endpoint.family()).table;
+        table.iter(main).find(|entry| entry.endpoint() == endpoint).map(Entry::contact)
     }
 }
 
