@@ -222,7 +222,8 @@ impl Walk {
         let in_flight =
             candidates.iter().filter(|c| matches!(c.state, State::Asked | State::Retried)).count();
         let may_ask = in_flight < usize::from(self.alpha) && !(self.alone && self.queried > 0);
-        // Nodes that have answered, and those together with the ones that still may in time.
+        // Nodes that have answered; and what the search may count on, in halves of a node: one that
+        // was asked is as likely dead as not, so twice K of them may be under way.
         let (mut live, mut prospects) = (0, 0);
         // Nodes that hold the announce or may soon; and whether all closer ones are settled.
         let (mut placed, mut settled) = (0, true);
@@ -230,7 +231,7 @@ impl Walk {
         for (position, candidate) in candidates.iter().enumerate() {
             match candidate.state {
                 State::Fresh if self.alone && self.queried > 0 => continue,
-                State::Fresh if may_ask && prospects < k => return Step::Query(position),
+                State::Fresh if may_ask && prospects < 2 * k => return Step::Query(position),
                 State::Fresh => (settled, waiting) = (false, true),
                 State::Asked => {
                     (settled, waiting) = (false, true);
@@ -245,11 +246,14 @@ impl Walk {
                 }
                 State::Answered => {
                     live += 1;
-                    prospects += usize::from(!self.announces() || candidate.can_hold());
+                    prospects += 2 * usize::from(!self.announces() || candidate.can_hold());
                     match candidate.placing {
                         _ if !self.announces() => {}
                         Placing::Stored => placed += 1,
-                        Placing::Sent => (placed, waiting) = (placed + 1, true),
+                        // One that was lost before may be lost again: the next node gets one too.
+                        Placing::Sent => {
+                            (placed, waiting) = (placed + usize::from(candidate.tries < TRIES), true)
+                        }
                         Placing::None | Placing::Lost if !candidate.has_token() => {}
                         Placing::None if settled && placed < k => return Step::Announce(position),
                         Placing::Lost if candidate.tries < TRIES && placed < k => {
@@ -337,9 +341,11 @@ impl Walk {
             memory[position].state = State::Dead;
             return Verdict::Rejected;
         }
+        let candidate = &mut memory[position];
+        // Its first query may have timed out while the second was on its way.
+        self.failed -= u16::from(candidate.state == State::Dead && candidate.tries > 0);
         self.answered += 1;
-        memory[position].state = State::Answered;
-        memory[position].tries = 0;
+        (candidate.state, candidate.tries) = (State::Answered, 0);
         if let Some(token) = token.and_then(Token::new) {
             self.keep_token(memory, tokens, position, token);
         }
@@ -396,16 +402,28 @@ impl Walk {
     }
 
     /// Starts again from the answers of an ended walk, to announce with its tokens.
-    pub(crate) fn resume(&mut self, memory: &mut [Candidate], announce: Announce, now: Instant) {
+    pub(crate) fn resume(
+        &mut self,
+        memory: &mut [Candidate],
+        announce: Announce,
+        options: &LookupOptions,
+        now: Instant,
+    ) {
         for candidate in &mut memory[..self.len()] {
             (candidate.placing, candidate.tries) = (Placing::None, 0);
             if candidate.state != State::Answered {
                 candidate.state = State::Dead;
             }
         }
-        (self.goal, self.started, self.resumed) = (Goal::Announce(announce), now, true);
-        (self.queried, self.answered, self.failed) = (0, 0, 0);
-        (self.reported, self.announced, self.acknowledged) = (0, 0, 0);
+        let fresh = Self::new(Goal::Announce(announce), self.target, self.family(), options, self.by_ip, now);
+        *self = Self {
+            phase: self.phase,
+            asked: self.asked,
+            len: self.len,
+            found: self.found,
+            resumed: true,
+            ..fresh
+        };
     }
 
     /// Forgets its candidates, to begin anew.

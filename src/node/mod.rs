@@ -375,6 +375,8 @@ struct Core {
     heard: Instant,
     /// A query went unanswered since, or the host slept: the silence is no mere quiet.
     missed: bool,
+    /// When the host last woke from sleep: what was asked before is not held against anybody.
+    woke: Instant,
     /// When the upkeep last sent a ping.
     checked: Instant,
     /// Until then what is ready cannot be sent; `None` where it was not tried yet.
@@ -453,6 +455,7 @@ impl Core {
             timers,
             heard: now,
             missed: false,
+            woke: now,
             checked: now,
             blocked: None,
             stats: Stats::default(),
@@ -508,7 +511,7 @@ impl Core {
 
     fn handle_resume(&mut self, m: &mut Memory<'_>, now: Instant, slept: Duration) {
         self.slept += slept;
-        self.missed = true;
+        (self.missed, self.woke) = (true, self.advance(now));
         self.handle_timeout(m, now);
     }
 

@@ -82,8 +82,10 @@ impl Core {
             }
         }
         self.blocked = None;
-        if let Some(ix) = self.inflight.next_waiting() {
-            return self.send_ping(m, ix, buf);
+        if let Some(ix) = self.inflight.next_waiting()
+            && let Some(transmit) = self.send_ping(m, ix, buf)
+        {
+            return Some(transmit);
         }
         if let Some(transmit) = self.next_step(m, buf) {
             return Some(transmit);
@@ -102,7 +104,7 @@ impl Core {
             match walk.next(memory.candidates) {
                 step @ (Step::Query(position) | Step::Announce(position)) => {
                     let candidate = memory.candidates[position];
-                    if !self.may_send(m, candidate.endpoint) {
+                    if !self.may_query(m, candidate.endpoint) {
                         continue;
                     }
                     return self.send_step(m, ix, step, buf);
@@ -177,7 +179,7 @@ impl Core {
             }
             let mut slots = table_slots(m, family);
             let Some(contact) = self.family_mut(family).table.next_ping(&mut slots, now) else { continue };
-            if !self.may_send(m, contact.endpoint) {
+            if !self.may_query(m, contact.endpoint) {
                 self.family_mut(family).table.ping_lost(&mut table_slots(m, family), contact, now);
                 return None;
             }
@@ -230,13 +232,18 @@ impl Core {
         Some(Transmit { destination: to.into(), size })
     }
 
+    /// Whether a new query may go to this endpoint now; if so it is counted as sent.
+    fn may_query(&mut self, m: &Memory<'_>, endpoint: Endpoint) -> bool {
+        if self.inflight.is_full(m.queries) {
+            self.blocked = self.blocked.or(Some(NEVER));
+            return false;
+        }
+        self.may_send(m, endpoint)
+    }
+
     /// Whether a datagram may go to this endpoint now; if so it is counted as sent.
     fn may_send(&mut self, m: &Memory<'_>, endpoint: Endpoint) -> bool {
         let limit = self.endpoint_rate();
-        if self.inflight.is_full(m.queries) && self.inflight.next_waiting().is_none() {
-            self.blocked = Some(NEVER);
-            return false;
-        }
         if self.contacts.is_open(m.contacts, endpoint, self.now.secs()) {
             return true;
         }

@@ -220,7 +220,7 @@ impl Core {
             let sibling = taken().find(|&other| other != ix).unwrap_or(Ix::NONE);
             let resumed = m.walks[ix].phase == Phase::Remembered;
             if resumed {
-                self.resume(m, ix, goal);
+                self.resume(m, ix, goal, options);
             } else {
                 let by_ip = self.config.source_limits;
                 m.walks[ix] = Walk::new(goal, targets[family.index()], family, options, by_ip, self.now);
@@ -679,11 +679,11 @@ impl Core {
         None
     }
 
-    fn resume(&mut self, m: &mut Memory<'_>, ix: Ix, goal: Goal) {
+    fn resume(&mut self, m: &mut Memory<'_>, ix: Ix, goal: Goal, options: &LookupOptions) {
         let Goal::Announce(announce) = goal else { return };
         let now = self.now;
         let (walk, memory) = self.searches.walk(m, ix);
-        walk.resume(memory.candidates, announce, now);
+        walk.resume(memory.candidates, announce, options, now);
         self.searches.unreported += usize::from(walk.found);
     }
 

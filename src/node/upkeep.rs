@@ -209,12 +209,12 @@ impl Core {
     }
 
     /// A query of ours went unanswered. That is held against the node only if somebody else was
-    /// heard since: otherwise it may be our own link that is down.
+    /// heard since, and the host was awake: otherwise it may be our own link that is down.
     pub(super) fn on_failed(&mut self, m: &mut Memory<'_>, query: &Query, outcome: Outcome) {
         let family = query.to.family();
         let contact = query.id.map(|id| Contact { id, endpoint: query.to });
         let now = self.now;
-        if self.heard > query.sent {
+        if self.heard > query.sent && query.sent >= self.woke {
             self.contacts.failed(m.contacts, query.to);
             if let Some(contact) = contact {
                 let slots = &mut table_slots(m, family);
