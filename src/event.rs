@@ -40,7 +40,8 @@ pub enum Event {
         addr: SocketAddr,
     },
     /// A lookup found a peer of its torrent. A peer comes once for each lookup, as long as the
-    /// lookup has found no more than [`Limits::found`](crate::Limits::found) peers.
+    /// lookup has found no more than [`Limits::found`](crate::Limits::found) peers. Peers at port 1
+    /// are mostly the mistake of an old client and not worth a connection.
     Peer {
         /// The lookup that found it.
         lookup: LookupId,

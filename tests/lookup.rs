@@ -70,7 +70,7 @@ fn l_01_a_chain_of_hosts_that_know_only_the_next_is_followed_to_its_end() {
 
 #[test]
 fn l_03_the_parallelism_is_an_option() {
-    for alpha in [1, 3, 16] {
+    for alpha in [1, 3, 30] {
         let mut stage = Stage::joined(60);
         let mut options = LookupOptions::default();
         options.alpha = alpha;
@@ -78,7 +78,7 @@ fn l_03_the_parallelism_is_an_option() {
         let lookup = Lookup::GetPeers(infohash(9));
         let lookup = stage.act(|node, now| node.lookup(now, lookup, &options).unwrap());
         let at_once = stage.count(begun, |sent| sent.is_get_peers());
-        assert_eq!(at_once, usize::from(alpha).min(8), "eight that may be the closest");
+        assert_eq!(at_once, usize::from(alpha).min(16), "and no more than twice K");
         stage.finish(lookup);
     }
 }

@@ -271,7 +271,7 @@ impl Core {
         }
         let contact = Contact { id: response.id, endpoint: from };
         if message.read_only {
-            self.drop_node(m, contact);
+            self.drop_node(m, Contact { id: query.id.unwrap_or(response.id), ..contact });
         } else if is_known {
             self.offer_node(m, contact, rtt);
         }
