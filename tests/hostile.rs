@@ -273,6 +273,18 @@ fn r_15_r_17_a_query_never_moves_a_known_id() {
 }
 
 #[test]
+fn r_17_r_18_a_query_keeps_a_known_node_good_but_not_from_another_address() {
+    for (from, listed) in [(HOST, 1), ("61.0.0.1:6881", 0), ("60.1.1.1:6882", 0)] {
+        let mut lone = Lone::new(config());
+        lone.meet([(ID, socket(HOST))]);
+        lone.now = lone.now + Duration::from_secs(600);
+        lone.accepted(socket(from), PING);
+        lone.now = lone.now + Duration::from_secs(600);
+        assert_eq!(lone.accepted(addr(2), &find_node(&ID, b"")).nodes().len(), listed, "{from}");
+    }
+}
+
+#[test]
 fn r_17_strangers_that_only_ask_do_not_fill_the_table() {
     let mut lone = Lone::new(unhurried());
     for index in 0..500 {

@@ -51,7 +51,11 @@ fn t_01_a_token_serves_no_other_ip() {
 fn t_03_a_token_serves_other_ports_and_ids_of_its_host_but_no_other_torrent() {
     let mut lone = Lone::new(config());
     let token = lone.token(socket("60.0.0.1:6881"), &TARGET);
-    assert_eq!(lone.refused(socket("60.0.0.1:6881"), &announce(&ID, 1, &token)), 203);
+    for byte in 0..20 {
+        let mut other = TARGET;
+        other[byte] ^= 1;
+        assert_eq!(lone.refused(socket("60.0.0.1:6881"), &announce(&other, 1, &token)), 203);
+    }
     let arguments = join(&[b"9:info_hash20:", &TARGET, b"4:porti9e", &token_field(&token)]);
     let other_id = common::raw::query_by(&spread(9), b"aa", "announce_peer", &arguments);
     lone.accepted(socket("60.0.0.1:1024"), &other_id);

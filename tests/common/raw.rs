@@ -115,6 +115,8 @@ impl Lone {
             self.now = self.now.max(due);
             self.node.handle_timeout(self.now);
             assert!(self.drain().is_empty(), "time alone makes no answer");
+            let next = self.node.poll_timeout();
+            assert!(next.is_none_or(|next| next > self.now), "a drained node asks for the past");
         }
         self.now = end;
     }
