@@ -100,9 +100,25 @@ fn a_cancelled_bootstrap_does_not_end_house_keeping() {
     let mut stage = Stage::joined(20);
     let lookup = stage.act(|node, now| node.bootstrap(now).unwrap());
     assert!(stage.node.cancel(lookup));
+    stage.run(secs(1));
     let begun = stage.now;
     stage.run(secs(1200));
     assert!(stage.count(begun, |sent| sent.is_find_node()) > 0);
+}
+
+#[test]
+fn a_cancelled_lookup_takes_the_peers_with_it_that_were_not_polled() {
+    let mut stage = Stage::joined(40);
+    stage.hosts.values_mut().for_each(|host| host.peers = vec![addr(99)]);
+    let first = get_peers(&mut stage, 1);
+    stage.finish(first);
+    // It goes on from the first one, whose peers it reports at once.
+    let announce = Announce::port(1);
+    let second = stage.node.announce(stage.now, infohash(1), announce).unwrap();
+    assert_eq!(stage.node.poll_timeout(), Some(stage.now));
+    assert!(stage.node.cancel(second));
+    assert_eq!(stage.node.poll_event(), None);
+    assert!(stage.node.poll_timeout().unwrap() > stage.now, "there is nothing to poll");
 }
 
 #[test]

@@ -273,7 +273,8 @@ impl<S: Storage> Stage<S> {
             What::GetPeers(infohash) => NodeId::from_bytes(*infohash.as_bytes()),
             _ => NodeId::ZERO,
         };
-        let closest = self.closest_hosts(target, at);
+        let lists_hosts = matches!(what, What::FindNode(_) | What::GetPeers(_));
+        let closest = if lists_hosts { self.closest_hosts(target, at) } else { Vec::new() };
         let host = self.hosts.get_mut(&at).filter(|host| !host.is_dead)?;
         if host.loses > 0 {
             host.loses -= 1;
@@ -328,7 +329,7 @@ impl<S: Storage> Stage<S> {
     pub fn closest_hosts(&self, target: NodeId, without: SocketAddr) -> Vec<(NodeId, SocketAddr)> {
         let listed = self.hosts.iter().filter(|(addr, host)| host.is_listed && **addr != without);
         let mut hosts: Vec<_> = listed.map(|(addr, host)| (host.id, *addr)).collect();
-        hosts.sort_by_key(|(id, _)| id.distance(&target));
+        hosts.sort_by_cached_key(|(id, _)| id.distance(&target));
         hosts.truncate(8);
         hosts
     }
