@@ -196,13 +196,15 @@ impl Core {
     ) -> Result<LookupId, StartError> {
         let wanted = || Family::ALL.into_iter().filter(|family| families[family.index()]);
         let mut walks = [None; 2];
+        if matches!(goal, Goal::Announce(_)) && options.only.is_none() {
+            for family in wanted() {
+                walks[family.index()] = self.with_tokens(m, family, targets[family.index()]);
+            }
+        }
         for family in wanted() {
-            let target = targets[family.index()];
-            let known = match goal {
-                Goal::Announce(_) if options.only.is_none() => self.with_tokens(m, family, target),
-                _ => None,
-            };
-            walks[family.index()] = known.or_else(|| self.take_walk(m, goal));
+            if walks[family.index()].is_none() {
+                walks[family.index()] = self.take_walk(m, goal, walks);
+            }
         }
         let taken = || walks.into_iter().flatten();
         let lead = taken().next().filter(|_| taken().count() == wanted().count());
@@ -591,10 +593,14 @@ impl Core {
         (walk.generation == reference.generation && walk.phase.is_under_way()).then_some(reference.ix)
     }
 
-    /// A free slot, or that of the lookup that was reported longest ago, or for the user that of
-    /// a refresh, which can wait.
-    fn take_walk(&mut self, m: &mut Memory<'_>, goal: Goal) -> Option<Ix> {
-        let ix = self.searches.pool.take(m.walks).or_else(|| self.searches.remembered.pop_front(m.walks));
+    /// A free slot, or that of the lookup that was reported longest ago, unless it is one of
+    /// `taken`, or for the user that of a refresh, which can wait.
+    fn take_walk(&mut self, m: &mut Memory<'_>, goal: Goal, taken: [Option<Ix>; 2]) -> Option<Ix> {
+        let ix = self.searches.pool.take(m.walks).or_else(|| {
+            let ix = self.searches.remembered.iter(m.walks).find(|&ix| !taken.contains(&Some(ix)))?;
+            self.searches.remembered.remove(m.walks, ix);
+            Some(ix)
+        });
         let ix = match ix {
             Some(ix) => ix,
             None if goal == Goal::Refresh => return None,
