@@ -1,13 +1,14 @@
 //! The state machine: one DHT node, in one family or both.
 //!
 //! [`Node`] is a thin shell: its methods hand the storage's slices to the non-generic [`Core`],
-//! whose work lies in the files beside this one: [`serve`] answers, [`search`] asks, [`upkeep`]
-//! keeps house, [`output`] makes datagrams and events.
+//! whose work lies in the files beside this one: [`serve`] answers, [`search`] asks, [`walks`] leads
+//! lookups from step to step, [`upkeep`] keeps house, [`output`] makes datagrams and events.
 
 mod output;
 mod search;
 mod serve;
 mod upkeep;
+mod walks;
 
 use core::net::SocketAddr;
 use core::time::Duration;
@@ -361,7 +362,7 @@ struct Core {
     families: [FamilyState; 2],
     inflight: Inflight,
     rtt: RttHistogram,
-    searches: search::Searches,
+    searches: walks::Searches,
     tokens: Tokens,
     peers: PeerStore,
     sources: Sources,
@@ -443,7 +444,7 @@ impl Core {
             families,
             inflight: Inflight::default(),
             rtt: RttHistogram::new(),
-            searches: search::Searches::default(),
+            searches: walks::Searches::default(),
             tokens,
             peers: PeerStore::new(peer_rules, &mut rng),
             sources: Sources::new(source_rules, &mut rng),

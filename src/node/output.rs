@@ -6,10 +6,10 @@ use super::serve::count;
 use super::{Core, table_slots};
 use crate::addr::{Endpoint, Family};
 use crate::config::MAX_DATAGRAM;
-use crate::event::{Event, LookupKind, LookupReport, Pong, QueryError, QueryId, Transmit};
+use crate::event::{Event, Pong, QueryError, QueryId, Transmit};
 use crate::inflight::{Outcome, Purpose, WalkRef};
 use crate::limit::RateLimit;
-use crate::lookup::{Goal, Step, Walk};
+use crate::lookup::{Goal, Step};
 use crate::pool::Ix;
 use crate::storage::sealed::{Memory, View};
 use crate::table::{Contact, Entry, Filter};
@@ -274,29 +274,5 @@ impl Core {
     /// An instant on the caller's clock.
     fn outside(&self, at: Instant) -> Instant {
         Instant::from_micros(at.as_micros().saturating_sub(self.slept.as_micros() as u64))
-    }
-}
-
-/// How a lookup goes or went, both families together.
-pub(super) fn report(lead: &Walk, sibling: Option<&Walk>, now: Instant) -> LookupReport {
-    let walks = || core::iter::once(lead).chain(sibling);
-    let sum = |field: fn(&Walk) -> u16| walks().map(|walk| u32::from(field(walk))).sum();
-    let kind = match lead.goal {
-        Goal::FindNode | Goal::Refresh => LookupKind::FindNode,
-        Goal::GetPeers => LookupKind::GetPeers,
-        Goal::Announce(_) => LookupKind::Announce,
-        Goal::Bootstrap => LookupKind::Bootstrap,
-    };
-    let end = |walk: &Walk| if walk.phase.is_under_way() { now } else { walk.ended };
-    LookupReport {
-        kind,
-        target: lead.target,
-        peers: sum(|walk| walk.found),
-        queried: sum(|walk| walk.queried),
-        answered: sum(|walk| walk.answered),
-        failed: sum(|walk| walk.failed),
-        announced: sum(|walk| walk.announced),
-        acknowledged: sum(|walk| walk.acknowledged),
-        duration: walks().map(end).max().unwrap_or(now) - lead.started,
     }
 }

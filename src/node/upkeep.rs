@@ -13,8 +13,9 @@ use crate::table::{Contact, Entry, Fate};
 use crate::time::Instant;
 use crate::timer::Timer;
 
-/// With fewer nodes than this in the table the node bootstraps again (mldht: 30).
-const FEW_NODES: usize = 30;
+/// With fewer nodes than this in the table the node bootstraps again (mldht: 30), and answers in
+/// the other family are asked to name some (BEP 32).
+pub(super) const FEW_NODES: usize = 30;
 
 /// The first pause after a bootstrap that found nobody; it doubles each time.
 const FIRST_RETRY: Duration = Duration::from_secs(5);

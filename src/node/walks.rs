@@ -1,0 +1,396 @@
+//! The walks of all lookups: where they are kept, how they begin, go on and end.
+//!
+//! A lookup is one walk in each family that takes part. The walk whose index is the lookup's id
+//! leads; it is reported when both have ended. Every walk is in one list at a time, by its phase.
+
+use core::time::Duration;
+
+use super::serve::peer_slots;
+use super::upkeep::FEW_NODES;
+use super::{Core, table_slots};
+use crate::addr::{Endpoint, Family};
+use crate::event::{LookupId, LookupKind, LookupReport, NodeInfo};
+use crate::id::{K, NodeId};
+use crate::inflight::WalkRef;
+use crate::lookup::{Candidate, Goal, LookupOptions, Phase, Step, TOKEN_LIFE, Token, Walk};
+use crate::pool::{Ix, List, Pool, Slot};
+use crate::storage::sealed::{Memory, View};
+use crate::table::{Contact, Entry, Filter};
+use crate::time::Instant;
+use crate::timer::Timer;
+use crate::wire::Want;
+
+/// A lookup starts from this many nodes of the table.
+const SEEDS: usize = 2 * K;
+
+/// A lookup that begins before any node is known waits this long for one.
+const PARKED: Duration = Duration::from_secs(10);
+
+/// The head of all lookups.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Searches {
+    pool: Pool,
+    ready: List,
+    waiting: List,
+    /// Ended, but the other family has not, or the completion is not polled.
+    ended: List,
+    /// The leading walks of lookups whose completion waits to be polled.
+    completed: List,
+    /// Reported; the longest ago first.
+    remembered: List,
+    pub(super) generation: u32,
+    /// Peers found and not polled, over all walks.
+    pub(super) unreported: usize,
+}
+
+/// The memory of one walk.
+pub(super) struct WalkMemory<'a> {
+    pub(super) candidates: &'a mut [Candidate],
+    pub(super) tokens: &'a mut [Token],
+    pub(super) found: &'a mut [Endpoint],
+}
+
+impl Searches {
+    pub(super) const fn has_ready(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
+    pub(super) const fn ready_count(&self) -> usize {
+        self.ready.len()
+    }
+
+    pub(super) const fn has_events(&self) -> bool {
+        self.unreported > 0 || !self.completed.is_empty()
+    }
+
+    /// The walk that was asked longest ago, which goes to the back.
+    pub(super) fn next_ready(&mut self, walks: &mut [Slot<Walk>]) -> Option<Ix> {
+        let ix = self.ready.pop_front(walks)?;
+        self.ready.push_back(walks, ix);
+        Some(ix)
+    }
+
+    pub(super) fn walk<'a>(&self, m: &'a mut Memory<'_>, ix: Ix) -> (&'a mut Walk, WalkMemory<'a>) {
+        let (at, count) = (ix.position(), m.walks.len());
+        let memory = WalkMemory {
+            candidates: part(m.candidates, at, count),
+            tokens: part(m.tokens, at, count),
+            found: part(m.found, at, count),
+        };
+        (&mut m.walks[ix], memory)
+    }
+
+    /// Moves a walk to the list of its new phase.
+    pub(super) fn set_phase(&mut self, m: &mut Memory<'_>, ix: Ix, phase: Phase) {
+        if let Some(list) = self.list(m.walks[ix].phase) {
+            list.remove(m.walks, ix);
+        }
+        m.walks[ix].phase = phase;
+        match self.list(phase) {
+            Some(list) => list.push_back(m.walks, ix),
+            None => self.pool.give(m.walks, ix),
+        }
+    }
+
+    const fn list(&mut self, phase: Phase) -> Option<&mut List> {
+        match phase {
+            Phase::Free => None,
+            Phase::Ready => Some(&mut self.ready),
+            Phase::Waiting => Some(&mut self.waiting),
+            Phase::Ended => Some(&mut self.ended),
+            Phase::Completed => Some(&mut self.completed),
+            Phase::Remembered => Some(&mut self.remembered),
+        }
+    }
+}
+
+/// The life of a walk.
+impl Core {
+    /// Looks at what a walk wants now: puts it among those that are ready, lets it wait, or ends it.
+    pub(super) fn settle(&mut self, m: &mut Memory<'_>, ix: Ix) {
+        if !m.walks[ix].phase.is_under_way() {
+            return;
+        }
+        let (walk, memory) = self.searches.walk(m, ix);
+        let step = walk.next(memory.candidates);
+        let resumed_in_vain = walk.resumed && walk.acknowledged == 0;
+        match step {
+            Step::Query(_) | Step::Announce(_) => self.searches.set_phase(m, ix, Phase::Ready),
+            Step::Wait => self.searches.set_phase(m, ix, Phase::Waiting),
+            Step::Finish if resumed_in_vain => self.restart(m, ix),
+            Step::Finish if self.is_parked(m, ix) => {
+                self.searches.set_phase(m, ix, Phase::Waiting);
+                self.timers.set_earlier(Timer::Parked, m.walks[ix].started + PARKED);
+            }
+            Step::Finish => self.end(m, ix),
+        }
+    }
+
+    /// Contacts have become known: lookups that had none begin.
+    pub(super) fn unpark(&mut self, m: &mut Memory<'_>) {
+        let options = self.config.lookup;
+        for ix in (0..m.walks.len()).map(Ix::new) {
+            if m.walks[ix].phase == Phase::Waiting && m.walks[ix].len() == 0 {
+                self.seed(m, ix, &options);
+                self.settle(m, ix);
+            }
+        }
+    }
+
+    /// Ends lookups that found nobody to ask for too long.
+    pub(super) fn end_parked(&mut self, m: &mut Memory<'_>) {
+        for at in 0..m.walks.len() {
+            let ix = Ix::new(at);
+            if m.walks[ix].phase == Phase::Waiting {
+                self.settle(m, ix);
+            }
+        }
+    }
+
+    /// The next peer that a lookup found.
+    pub(super) fn next_found(&mut self, m: &mut Memory<'_>) -> Option<(LookupId, Endpoint)> {
+        if self.searches.unreported == 0 {
+            return None;
+        }
+        let has_news = |walk: &Walk| walk.phase.has_events() && walk.reported < walk.found;
+        let at = m.walks.iter().position(|slot| has_news(&slot.value))?;
+        let (walk, memory) = self.searches.walk(m, Ix::new(at));
+        let peer = memory.found[usize::from(walk.reported)];
+        walk.reported += 1;
+        self.searches.unreported -= 1;
+        Some((LookupId { ix: walk.lead, generation: walk.generation }, peer))
+    }
+
+    /// The next lookup that has ended, whose walks are from now on only remembered.
+    pub(super) fn next_completed(&mut self, m: &mut Memory<'_>) -> Option<(LookupId, LookupReport)> {
+        let lead = self.searches.completed.front()?;
+        let walk = m.walks[lead];
+        let sibling = walk.sibling.some();
+        let report = report(&walk, sibling.map(|ix| &m.walks[ix]), self.now);
+        self.searches.set_phase(m, lead, Phase::Remembered);
+        if let Some(sibling) = sibling {
+            self.searches.set_phase(m, sibling, Phase::Remembered);
+        }
+        Some((LookupId { ix: lead, generation: walk.generation }, report))
+    }
+
+    pub(super) fn lookup_report(&self, view: View<'_>, lookup: LookupId) -> Option<LookupReport> {
+        let lead = Self::current(view.walks, lookup)?;
+        let walk = &view.walks[lead];
+        Some(report(walk, walk.sibling.some().map(|ix| &view.walks[ix]), self.now))
+    }
+
+    pub(super) fn lookup_nodes<'a>(
+        &self,
+        view: View<'a>,
+        lookup: LookupId,
+    ) -> impl Iterator<Item = NodeInfo> + use<'a> {
+        let lead = view.walks.get(lookup.ix.position()).map(|slot| &slot.value);
+        let lead = lead.filter(|walk| walk.generation == lookup.generation && walk.phase != Phase::Free);
+        let sibling = lead.and_then(|walk| walk.sibling.some());
+        let walks = [lead.map(|_| lookup.ix), sibling].into_iter().flatten();
+        walks.flat_map(move |ix| {
+            let candidates = share(view.candidates, ix.position(), view.walks.len());
+            let nodes = view.walks[ix].closest(candidates);
+            nodes.map(|(id, endpoint)| NodeInfo { id, addr: endpoint.into(), rtt: None })
+        })
+    }
+
+    pub(super) const fn lookup_count(&self) -> usize {
+        self.searches.ready.len() + self.searches.waiting.len()
+    }
+
+    /// The families whose nodes a lookup asks for.
+    pub(super) const fn want(&self, walk: &Walk) -> Want {
+        let sibling = &self.families[1 - walk.family().index()];
+        if sibling.on && sibling.table.len() < FEW_NODES { Want::BOTH } else { Want::NONE }
+    }
+
+    /// The walk that leads a lookup which has not been reported.
+    pub(super) fn current(walks: &[Slot<Walk>], lookup: LookupId) -> Option<Ix> {
+        let walk = &walks.get(lookup.ix.position())?.value;
+        let is_current =
+            walk.generation == lookup.generation && walk.lead == lookup.ix && walk.phase.has_events();
+        is_current.then_some(lookup.ix)
+    }
+
+    /// A walk that is still under way.
+    pub(super) fn active(&self, m: &Memory<'_>, reference: WalkRef) -> Option<Ix> {
+        let walk = &m.walks[reference.ix];
+        (walk.generation == reference.generation && walk.phase.is_under_way()).then_some(reference.ix)
+    }
+
+    /// A free slot, or that of the lookup that was reported longest ago, unless it is one of
+    /// `taken`, or for the user that of a refresh, which can wait.
+    pub(super) fn take_walk(&mut self, m: &mut Memory<'_>, goal: Goal, taken: [Option<Ix>; 2]) -> Option<Ix> {
+        let ix = self.searches.pool.take(m.walks).or_else(|| {
+            let ix = self.searches.remembered.iter(m.walks).find(|&ix| !taken.contains(&Some(ix)))?;
+            self.searches.remembered.remove(m.walks, ix);
+            Some(ix)
+        });
+        let ix = match ix {
+            Some(ix) => ix,
+            None if goal == Goal::Refresh => return None,
+            None => {
+                let is_refresh = |walk: &Walk| walk.goal == Goal::Refresh && walk.phase.is_under_way();
+                let ix = Ix::new(m.walks.iter().position(|slot| is_refresh(&slot.value))?);
+                self.on_upkeep_done(m, m.walks[ix].family(), Goal::Refresh, 0);
+                self.searches.list(m.walks[ix].phase)?.remove(m.walks, ix);
+                ix
+            }
+        };
+        m.walks[ix].phase = Phase::Free;
+        Some(ix)
+    }
+
+    /// Gives a walk its first candidates: nodes of the table, bootstrap hosts while there are few
+    /// (L-06), and our own stored peers as its first finds.
+    pub(super) fn seed(&mut self, m: &mut Memory<'_>, ix: Ix, options: &LookupOptions) {
+        let (family, target, goal) = (m.walks[ix].family(), m.walks[ix].target, m.walks[ix].goal);
+        if let Some(only) = options.only {
+            let (walk, memory) = self.searches.walk(m, ix);
+            walk.add(memory.candidates, None, only.into());
+            return;
+        }
+        let table = &self.family(family).table;
+        let main: &[Entry] = table_slots(m, family).main;
+        let seeds: heapless::Vec<Contact, SEEDS> = table
+            .closest::<SEEDS>(main, &target, Filter::Live, self.now)
+            .into_iter()
+            .map(|e| e.contact())
+            .collect();
+        let few = table.len() < K;
+        let (walk, memory) = self.searches.walk(m, ix);
+        for contact in &seeds {
+            walk.add(memory.candidates, Some(contact.id), contact.endpoint);
+        }
+        if few {
+            for at in 0..usize::from(self.bootstraps) {
+                let endpoint = m.bootstraps[at];
+                if endpoint.family() == family {
+                    let (walk, memory) = self.searches.walk(m, ix);
+                    walk.add(memory.candidates, None, endpoint);
+                }
+            }
+        }
+        if matches!(goal, Goal::GetPeers | Goal::Announce(_)) {
+            self.take_own_peers(m, ix);
+        }
+    }
+
+    /// Peers that announced themselves to us are found at once.
+    fn take_own_peers(&mut self, m: &mut Memory<'_>, ix: Ix) {
+        let (family, target) = (m.walks[ix].family(), m.walks[ix].target);
+        let mut peers = heapless::Vec::<Endpoint, 64>::new();
+        let slots = peer_slots(m);
+        let stored = self.peers.peers_of(slots.shared(), &target.into(), self.now).map(|peer| peer.endpoint);
+        peers.extend(stored.filter(|peer| peer.family() == family).take(64));
+        for peer in peers {
+            self.take_peer(m, ix, peer);
+        }
+    }
+
+    /// A remembered walk whose tokens serve an announce (T-08).
+    pub(super) fn with_tokens(&self, m: &mut Memory<'_>, family: Family, target: NodeId) -> Option<Ix> {
+        let fits = |walk: &Walk| {
+            walk.target == target
+                && walk.family() == family
+                && !walk.alone
+                && matches!(walk.goal, Goal::GetPeers | Goal::Announce(_))
+                && self.now - walk.asked < TOKEN_LIFE
+        };
+        let mut next = self.searches.remembered.back();
+        while let Some(ix) = next {
+            if fits(&m.walks[ix]) {
+                let (walk, memory) = self.searches.walk(m, ix);
+                if walk.has_tokens(memory.candidates) {
+                    return Some(ix);
+                }
+            }
+            next = self.searches.remembered.prev(m.walks, ix);
+        }
+        None
+    }
+
+    pub(super) fn resume(&mut self, m: &mut Memory<'_>, ix: Ix, goal: Goal, options: &LookupOptions) {
+        let Goal::Announce(announce) = goal else { return };
+        let now = self.now;
+        let (walk, memory) = self.searches.walk(m, ix);
+        walk.resume(memory.candidates, announce, options, now);
+        self.searches.unreported += usize::from(walk.found);
+    }
+
+    /// Tokens that were thought to serve did not: the lookup is made after all.
+    fn restart(&mut self, m: &mut Memory<'_>, ix: Ix) {
+        let (walk, _) = self.searches.walk(m, ix);
+        walk.restart(self.now);
+        let options = self.config.lookup;
+        self.seed(m, ix, &options);
+        self.settle(m, ix);
+    }
+
+    /// Whether a lookup has nobody to ask in any family, and still waits for somebody.
+    fn is_parked(&self, m: &Memory<'_>, ix: Ix) -> bool {
+        let walk = &m.walks[ix];
+        let empty = |walk: &Walk| walk.len() == 0;
+        walk.phase.is_under_way()
+            && !walk.alone
+            && !matches!(walk.goal, Goal::Refresh | Goal::Bootstrap)
+            && self.now < walk.started + PARKED
+            && empty(walk)
+            && walk.sibling.some().is_none_or(|sibling| empty(&m.walks[sibling]))
+    }
+
+    fn end(&mut self, m: &mut Memory<'_>, ix: Ix) {
+        m.walks[ix].ended = self.now;
+        self.searches.set_phase(m, ix, Phase::Ended);
+        let walk = m.walks[ix];
+        if matches!(walk.goal, Goal::Refresh | Goal::Bootstrap) {
+            self.on_upkeep_done(m, walk.family(), walk.goal, walk.answered);
+        }
+        let sibling = walk.sibling.some();
+        if sibling.is_some_and(|sibling| m.walks[sibling].phase.is_under_way()) {
+            return;
+        }
+        if walk.goal == Goal::Refresh {
+            self.searches.set_phase(m, ix, Phase::Remembered);
+        } else {
+            self.searches.set_phase(m, walk.lead, Phase::Completed);
+        }
+    }
+}
+
+/// The `at`-th of `count` equal parts.
+fn part<T>(all: &mut [T], at: usize, count: usize) -> &mut [T] {
+    let len = all.len() / count;
+    &mut all[at * len..(at + 1) * len]
+}
+
+fn share<T>(all: &[T], at: usize, count: usize) -> &[T] {
+    let len = all.len() / count;
+    &all[at * len..(at + 1) * len]
+}
+
+/// How a lookup goes or went, both families together.
+fn report(lead: &Walk, sibling: Option<&Walk>, now: Instant) -> LookupReport {
+    let walks = || core::iter::once(lead).chain(sibling);
+    let sum = |field: fn(&Walk) -> u16| walks().map(|walk| u32::from(field(walk))).sum();
+    let kind = match lead.goal {
+        Goal::FindNode | Goal::Refresh => LookupKind::FindNode,
+        Goal::GetPeers => LookupKind::GetPeers,
+        Goal::Announce(_) => LookupKind::Announce,
+        Goal::Bootstrap => LookupKind::Bootstrap,
+    };
+    let end = |walk: &Walk| if walk.phase.is_under_way() { now } else { walk.ended };
+    LookupReport {
+        kind,
+        target: lead.target,
+        peers: sum(|walk| walk.found),
+        queried: sum(|walk| walk.queried),
+        answered: sum(|walk| walk.answered),
+        failed: sum(|walk| walk.failed),
+        announced: sum(|walk| walk.announced),
+        acknowledged: sum(|walk| walk.acknowledged),
+        duration: walks().map(end).max().unwrap_or(now) - lead.started,
+    }
+}
