@@ -3,12 +3,12 @@
 //! decode the same query.
 //!
 //! The node has a full routing table and stored peers, both filled as the network would fill them.
-//! Targets are random, so that no branch is learnt by heart. On a busy host count instructions
-//! instead; the sum divided by the calls of `serve` is one answer:
+//! Targets are random, so that no branch is learnt by heart. Where the instructions go, filling left
+//! out:
 //!
 //! ```text
 //! cargo bench --bench node --no-run
-//! valgrind --tool=callgrind --toggle-collect='*Bench::serve*' \
+//! valgrind --tool=callgrind --toggle-collect='*Bencher*iter*' \
 //!     target/release/deps/node-* --bench --profile-time 5 'find_node.*/answer'
 //! ```
 
