@@ -227,6 +227,16 @@ fn b5_09_mapped_addresses_in_nodes6_are_dropped() {
 }
 
 #[test]
+fn b5_08_mapped_addresses_in_values_are_dropped() {
+    let mut lone = Lone::new(config());
+    let (_, query) = lone.ask_only(Lookup::GetPeers(InfoHash::from_bytes(TARGET)), addr6(1));
+    let values = ["[::ffff:60.0.0.9]:6881", "[::60.0.0.9]:6881", "[2a00::9]:6881"].map(socket);
+    lone.ignored(addr6(1), &query.answer(&ID, &value_list(&values)));
+    assert_eq!(lone.found(), [socket("[2a00::9]:6881")]);
+    assert_eq!(lone.stats().contacts_refused, 2);
+}
+
+#[test]
 fn b32_18_nodes_of_the_other_family_are_pinged_and_only_then_known() {
     let mut lone = Lone::new(config());
     lone.meet([(ID, addr(1))]);

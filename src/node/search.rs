@@ -276,7 +276,13 @@ impl Core {
             }
             if let Some(values) = response.values.filter(|_| wants_peers) {
                 for peer in values.iter().take(MAX_PEERS) {
-                    self.take_peer(m, ix, peer.into());
+                    let endpoint = Endpoint::from(peer);
+                    // An IPv4 address in 18 bytes is no peer of either family (BEP 32).
+                    if peer.is_ipv4() == (endpoint.family() == Family::V4) {
+                        self.take_peer(m, ix, endpoint);
+                    } else {
+                        self.stats.contacts_refused += 1;
+                    }
                 }
             }
         }
