@@ -40,8 +40,10 @@ pub enum Event {
         addr: SocketAddr,
     },
     /// A lookup found a peer of its torrent. A peer comes once for each lookup, as long as the
-    /// lookup has found no more than [`Limits::found`](crate::Limits::found) peers. Peers at port 1
-    /// are mostly the mistake of an old client and not worth a connection.
+    /// lookup has found no more than [`Limits::found`](crate::Limits::found) peers.
+    ///
+    /// Nobody listens on port 1: such peers come from old clients that announced a placeholder.
+    /// They are passed on as they are, for the caller to leave out.
     Peer {
         /// The lookup that found it.
         lookup: LookupId,
