@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn b5_04_b32_02_compact_forms_are_in_network_order() {
+    fn b5_04_b32_03_compact_forms_are_in_network_order() {
         assert_eq!(endpoint("97.120.106.101:11893").compact_v4(), *b"axje.u");
         let v6 = endpoint("[2a00::1]:258").compact_v6();
         assert_eq!(v6, *b"\x2a\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x01\x01\x02");

@@ -205,6 +205,20 @@ fn b33_06_another_announce_of_one_ip_moves_its_port_and_makes_no_second_peer() {
 }
 
 #[test]
+fn b33_07_whoever_wants_no_seeds_is_told_of_none() {
+    let mut lone = Lone::new(config());
+    for index in 0..6 {
+        let token = lone.token(stranger(index), &TARGET);
+        let seed = if index < 4 { "4:porti6881e4:seedi1e" } else { "4:porti6881e4:seedi0e" };
+        lone.accepted(stranger(index), &announce_with(b"", &TARGET, seed.as_bytes(), &token));
+    }
+    let mut values = lone.accepted(stranger(9), &get_peers(&TARGET, b"6:noseedi1e")).values();
+    values.sort();
+    assert_eq!(values, [4, 5].map(|index| compact(stranger(index))));
+    assert_eq!(lone.accepted(stranger(9), &get_peers(&TARGET, b"6:noseedi0e")).values().len(), 6);
+}
+
+#[test]
 fn q_17_q_18_e_31_bad_arguments_get_203_with_their_own_transaction() {
     let mut lone = Lone::new(unhurried());
     let token = lone.token(stranger(1), &TARGET);
@@ -360,6 +374,27 @@ fn e_05_e_06_e_07_e_08_e_12_e_26_sloppy_queries_are_understood() {
 }
 
 #[test]
+fn e_28_the_fields_of_an_answer_stand_where_a_search_for_substrings_finds_them() {
+    let mut lone = Lone::new(config());
+    lone.meet(crowd(Family::V4, 20));
+    lone.meet(crowd(Family::V6, 20));
+    lone.store(stranger(1), &TARGET);
+    lone.store(addr6(1000), &TARGET);
+    let want = get_peers(&TARGET, b"4:wantl2:n42:n6e");
+    let lists = ["1:rd2:id20:", "5:nodes208:", "6:nodes6304:", "5:token8:", "1:t2:aa", "1:v4:", "1:y1:r"];
+    for (from, peers) in [(stranger(2), "6:valuesl6:"), (addr6(1001), "6:valuesl18:")] {
+        let reply = lone.accepted(from, &want);
+        for field in lists.into_iter().chain([peers]) {
+            assert!(reply.bytes.windows(field.len()).any(|bytes| bytes == field.as_bytes()), "{field}");
+        }
+    }
+    let error = lone.ask(stranger(2), &query("vote", b""));
+    for field in ["1:eli204e", "1:t2:aa", "1:y1:e"] {
+        assert!(error.bytes.windows(field.len()).any(|bytes| bytes == field.as_bytes()), "{field}");
+    }
+}
+
+#[test]
 fn e_30_q_25_a_full_reply_stays_within_1024_bytes_and_wastes_none() {
     let mut lone = Lone::new(unhurried());
     lone.meet(crowd(Family::V4, 20));
@@ -414,6 +449,35 @@ fn q_25_peers_are_trimmed_first_then_nodes_of_the_other_family_then_nodes_but_ne
 }
 
 #[test]
+fn q_25_over_ipv6_the_ipv4_nodes_go_before_the_ipv6_ones() {
+    let mut stingy = unhurried();
+    stingy.unverified_bytes = 0;
+    let mut lone = Lone::new(stingy);
+    lone.meet(crowd(Family::V4, 20));
+    lone.meet(crowd(Family::V6, 20));
+    for index in 0..20 {
+        lone.store(addr6(1000 + index), &TARGET);
+    }
+    let (mut states, mut stages) = (Vec::new(), BTreeSet::new());
+    for pad in 0..250 {
+        let padding = format!("1:x{pad}:{}", "x".repeat(pad));
+        let want = join(&[b"9:info_hash20:", &TARGET, b"4:wantl2:n42:n6e", padding.as_bytes()]);
+        let asked = query_by(&ID, b"aa", "get_peers", &want);
+        let reply = lone.accepted(addr6(2000), &asked);
+        assert!(reply.bytes.len() <= 3 * asked.len(), "no amplifier");
+        assert!(reply.string("r.token").is_some());
+        let (nodes, nodes6, values) = (reply.nodes().len(), reply.nodes6().len(), reply.values().len());
+        // A peer may fill what is too small for one more node.
+        assert!(nodes == 8 || values <= 1, "peers go first: {nodes} {nodes6} {values}");
+        assert!(nodes == 0 || nodes6 == 8, "the other family goes next: {nodes} {nodes6}");
+        stages.insert((values > 1, nodes > 0));
+        states.push((nodes6, nodes));
+    }
+    assert!(states.is_sorted(), "more room, more answer");
+    assert_eq!(stages.len(), 3, "every stage is seen: {stages:?}");
+}
+
+#[test]
 fn q_26_more_peers_than_fit_are_sampled_at_random_without_repetition() {
     let mut lone = Lone::new(unhurried());
     for index in 0..200 {
@@ -435,6 +499,52 @@ fn q_26_more_peers_than_fit_are_sampled_at_random_without_repetition() {
     }
     let stored: BTreeSet<_> = (0..200).map(|index| compact(stranger(index))).collect();
     assert_eq!(seen, stored);
+}
+
+#[test]
+fn q_26_ipv6_peers_are_sampled_as_well() {
+    let mut lone = Lone::new(unhurried());
+    for index in 0..100 {
+        lone.store(addr6(1000 + index), &TARGET);
+    }
+    let mut seen = BTreeSet::new();
+    for _ in 0..60 {
+        let values = lone.accepted(addr6(2000), &get_peers(&TARGET, b"")).values();
+        let unique: BTreeSet<_> = values.iter().cloned().collect();
+        assert_eq!(unique.len(), values.len());
+        assert!((20..100).contains(&values.len()), "{}", values.len());
+        seen.extend(unique);
+    }
+    assert_eq!(seen, (0..100).map(|index| compact(addr6(1000 + index))).collect());
+}
+
+#[test]
+fn l_10_an_announce_keeps_a_peer_for_45_minutes_and_the_next_renews_it() {
+    let mut lone = Lone::new(config());
+    lone.store(stranger(1), &TARGET);
+    for _ in 0..4 {
+        lone.wait(Duration::from_secs(44 * 60));
+        assert_eq!(lone.accepted(stranger(2), &get_peers(&TARGET, b"")).values().len(), 1);
+        lone.store(stranger(1), &TARGET);
+    }
+    lone.wait(Duration::from_secs(46 * 60));
+    assert!(lone.accepted(stranger(2), &get_peers(&TARGET, b"")).values().is_empty());
+}
+
+#[test]
+fn every_byte_in_and_out_is_counted() {
+    let mut lone = Lone::new(config());
+    let token = lone.token(stranger(1), &TARGET);
+    let (mut bytes_in, mut bytes_out) = (lone.stats().bytes_in, lone.stats().bytes_out);
+    for query in
+        [PING, b"garbage", &find_node(&TARGET, b""), &announce(&TARGET, 1, &token), &query("vote", b"")]
+    {
+        lone.queries.clear();
+        let replies = lone.receive(stranger(1), query);
+        bytes_in += query.len() as u64;
+        bytes_out += replies.iter().chain(&lone.queries).map(|packet| packet.bytes.len() as u64).sum::<u64>();
+        assert_eq!((lone.stats().bytes_in, lone.stats().bytes_out), (bytes_in, bytes_out));
+    }
 }
 
 #[test]

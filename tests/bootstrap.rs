@@ -4,9 +4,9 @@ mod common;
 mod stage;
 
 use common::World;
-use dht_proto::wire::{Body, Message};
+use dht_proto::wire::{Body, Message, Method};
 use dht_proto::{Announce, Event, Family, LookupKind, LookupReport, NodeId, StartError};
-use stage::{Stage, addr, find_node, id, infohash, ms, secs};
+use stage::{Stage, What, addr, find_node, id, infohash, ms, secs};
 
 /// A node that knows hosts 1 and 2 as its bootstrap hosts.
 fn newborn(hosts: usize) -> Stage {
@@ -41,7 +41,7 @@ fn r_12_a_newborn_looks_up_its_own_id_and_is_ready() {
     stage.run(ms(10));
     let own = stage.node.id(Family::V4);
     let first = &stage.sent[0];
-    assert_eq!((&first.what, first.to), (&stage::What::FindNode(own), addr(1)));
+    assert_eq!((&first.what, first.to), (&What::FindNode(own), addr(1)));
     stage.run(secs(30));
     assert!(stage.node.is_ready(Family::V4));
     assert_eq!(count_ready(&stage), 1);
@@ -309,6 +309,51 @@ fn r_13_saved_nodes_are_unverified_until_they_answer() {
         assert!(reborn.node.nodes(Family::V4).any(|node| node.addr == *addr), "{addr}");
     }
     assert!(reborn.node.nodes(Family::V4).all(|node| node.addr != dead));
+}
+
+#[test]
+fn r_12_the_first_node_starts_a_lookup_of_our_own_id() {
+    for told in [true, false] {
+        let mut stage = Stage::new(stage::config());
+        stage.host(1);
+        if told {
+            stage.act(|node, now| node.add_node(now, addr(1)).unwrap());
+        } else {
+            stage.ask(addr(1), id(1), Method::Ping).unwrap();
+        }
+        stage.run(secs(10));
+        let own = stage.node.id(Family::V4);
+        let methods: Vec<_> = stage.sent.iter().map(|sent| &sent.what).take(2).collect();
+        assert_eq!(methods, [&What::Ping, &What::FindNode(own)], "told of it: {told}");
+    }
+}
+
+#[test]
+fn r_13_a_node_is_reborn_with_its_id_and_its_nodes() {
+    let stage = Stage::joined(40);
+    let own = stage.node.id(Family::V4);
+    let mut config = stage::config();
+    config.id = Some(own);
+    let mut reborn = Stage::new(config);
+    (1..=40).for_each(|index| reborn.host(index));
+    for node in stage.node.nodes(Family::V4) {
+        reborn.act(|reborn, now| reborn.add_node(now, node.addr).unwrap());
+    }
+    // What a damaged file may hold.
+    for bad in [([0, 0, 0, 0], 6881), ([127, 0, 0, 1], 6881), ([60, 0, 1, 1], 0), ([224, 0, 0, 1], 1)] {
+        let added = reborn.act(|node, now| node.add_node(now, bad.into()));
+        assert_eq!(added, Err(StartError::AddressRefused));
+    }
+    assert_eq!(reborn.node.id(Family::V4), own);
+    let listed = |stage: &mut Stage| {
+        let answer = stage.ask(addr(99), id(99), find_node(NodeId::ZERO)).unwrap();
+        let Body::Response(response) = Message::parse(&answer).unwrap().body else { panic!() };
+        assert_eq!(response.id, own);
+        response.nodes.map_or(0, |nodes| nodes.len())
+    };
+    assert_eq!(listed(&mut reborn), 0, "nobody has answered yet");
+    reborn.run(secs(10));
+    assert_eq!(listed(&mut reborn), 8);
 }
 
 #[test]

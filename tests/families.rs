@@ -315,3 +315,21 @@ fn b32_14_an_announce_goes_out_in_both_families_each_with_the_token_of_its_own()
         .filter(|event| matches!(event, Event::Acknowledged { lookup: id, .. } if *id == lookup));
     assert_eq!(acknowledged.count(), 2);
 }
+
+#[test]
+fn l_13_bootstrap_hosts_of_both_families_are_asked_each_in_its_own_dht() {
+    let mut lone = Lone::new(config());
+    // As a name with two addresses of each family resolves.
+    let hosts = [addr(1), addr(2), addr6(1), addr6(2)];
+    for host in hosts {
+        lone.node.add_bootstrap(lone.now, host).unwrap();
+    }
+    lone.wait(Duration::from_millis(1));
+    let asked: BTreeSet<_> = lone.queries.iter().map(|query| query.to).collect();
+    assert_eq!(asked, BTreeSet::from(hosts));
+    for query in &lone.queries {
+        let own = if query.to.is_ipv4() { OWN } else { OWN_V6 };
+        assert_eq!(query.method(), "find_node");
+        assert_eq!((query.string("a.id"), query.string("a.target")), (Some(&own[..]), Some(&own[..])));
+    }
+}

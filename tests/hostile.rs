@@ -147,6 +147,31 @@ fn e_20_e_21_answers_and_errors_that_nobody_asked_for_are_never_answered() {
 }
 
 #[test]
+fn e_21_no_answer_and_no_error_is_ever_answered_whatever_else_it_holds() {
+    let query = b"1:ad2:id20:abcdefghij01234567896:target20:mnopqrstuvwxyz123456e1:q9:find_node";
+    for body in
+        ["1:rd2:id20:abcdefghij0123456789e", "1:rd2:id3:abce", "1:rde", "1:eli203e3:bade", "1:e5:helloe", ""]
+    {
+        for kind in ["1:y1:r", "1:y1:e"] {
+            for more in [&b""[..], query] {
+                let mut lone = Lone::new(config());
+                lone.node.ping(lone.now, socket(HOST)).unwrap();
+                let ping = lone.query();
+                let with =
+                    |t: &[u8]| join(&[b"d", body.as_bytes(), more, b"1:t4:", t, kind.as_bytes(), b"e"]);
+                lone.ignored(addr(2), &with(b"abcd"));
+                for _ in 0..2 {
+                    lone.ignored(socket(HOST), &with(ping.string("t").unwrap()));
+                }
+                lone.wait(Duration::from_secs(60));
+                let stats = lone.stats();
+                assert_eq!((stats.responses_out, stats.errors_out), (0, 0), "{body} {kind}");
+            }
+        }
+    }
+}
+
+#[test]
 fn e_20_answers_of_strangers_give_a_lookup_in_progress_no_peers_and_no_nodes() {
     let mut lone = Lone::new(config());
     let (_, query) = lone.ask_only(Lookup::GetPeers(InfoHash::from_bytes(TARGET)), addr(1));
@@ -207,6 +232,40 @@ fn e_04_b5_08_datagrams_from_reserved_addresses_are_dropped_unread() {
 }
 
 #[test]
+fn e_04_port_0_is_no_source_of_any_message() {
+    for policy in [AddressPolicy::Public, AddressPolicy::Any] {
+        let mut config = config();
+        config.address_policy = policy;
+        let mut lone = Lone::new(config);
+        let token = lone.token(socket(HOST), &TARGET);
+        lone.queries.clear();
+        lone.node.ping(lone.now, socket(HOST)).unwrap();
+        let ping = lone.query();
+        let under_way = lone.node.query_count();
+        let messages = [
+            PING.to_vec(),
+            find_node(&TARGET, b""),
+            get_peers(&TARGET, b""),
+            announce(&TARGET, 6881, &token),
+            query("vote", b""),
+            query("find_node", b""),
+            ping.answer(&ID, b""),
+            ping.error(b"li203e3:bade"),
+            b"neither bencode nor KRPC".to_vec(),
+        ];
+        for message in &messages {
+            lone.ignored(SocketAddr::new(socket(HOST).ip(), 0), message);
+            lone.ignored(socket("[2a00::1]:0"), message);
+        }
+        let stats = lone.stats();
+        assert_eq!(stats.dropped.address, 2 * messages.len() as u64);
+        assert_eq!((stats.dropped.malformed, stats.dropped.wrong_port), (0, 0), "nor are they read");
+        assert_eq!((lone.node.query_count(), lone.node.infohash_count()), (under_way, 0));
+        assert!(lone.queries.is_empty());
+    }
+}
+
+#[test]
 fn b5_08_b5_10_reserved_and_own_entries_of_node_lists_are_never_contacted() {
     let mut lone = Lone::new(config());
     lone.meet([(ID, addr(1))]);
@@ -235,6 +294,25 @@ fn b5_08_reserved_peers_are_not_reported() {
     values.push(addr(9));
     lone.ignored(addr(1), &query.answer(&ID, &value_list(&values)));
     assert_eq!(lone.found(), [addr(9)]);
+}
+
+#[test]
+fn b5_08_private_addresses_are_used_where_the_policy_lets_them() {
+    let mut lenient = config();
+    lenient.address_policy = AddressPolicy::Any;
+    let mut lone = Lone::new(lenient);
+    lone.meet([(ID, addr(1))]);
+    lone.node.get_peers(lone.now, InfoHash::from_bytes(TARGET)).unwrap();
+    let query = lone.query();
+    let private = ["10.0.0.1:6881", "192.168.1.1:6881", "127.0.0.1:6881"].map(socket);
+    let never = ["224.0.0.1:6881", "0.0.0.0:6881", "255.255.255.255:6881", "10.0.0.2:0"].map(socket);
+    let all = || private.into_iter().chain(never);
+    let nodes: Vec<_> = all().enumerate().map(|(index, addr)| (spread(index), addr)).collect();
+    let values: Vec<_> = all().collect();
+    lone.ignored(addr(1), &query.answer(&ID, &join(&[&node_list(&nodes), &value_list(&values)])));
+    let asked: BTreeSet<_> = lone.queries.iter().map(|query| query.to).collect();
+    assert_eq!(asked, BTreeSet::from(private));
+    assert_eq!(lone.found(), private);
 }
 
 #[test]

@@ -312,6 +312,27 @@ fn e_29_a_query_of_the_largest_size_is_answered() {
 }
 
 #[test]
+fn q_27_b32_16_an_answer_leaves_from_the_address_that_was_bound_and_asked() {
+    let mut tried = 0;
+    for bound in ["127.0.0.1:0", "127.0.0.2:0", "[::1]:0"] {
+        let bound: SocketAddr = bound.parse().unwrap();
+        let Ok(dht) = builder().bind(bound).spawn() else {
+            continue; // a host without IPv6, or with one loopback address
+        };
+        let asked = dht.local_addr(Family::of(&bound)).unwrap();
+        assert_eq!(asked.ip(), bound.ip());
+        let socket = UdpSocket::bind(bound).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        socket.send_to(b"d1:ad2:id20:abcdefghij0123456789e1:q4:ping1:t2:aa1:y1:qe", asked).unwrap();
+        let mut buffer = [0; 1500];
+        let (_, from) = socket.recv_from(&mut buffer).unwrap();
+        assert_eq!(from, asked);
+        tried += 1;
+    }
+    assert!(tried > 0);
+}
+
+#[test]
 fn subscribers_hear_of_joining() {
     let first = builder().spawn().unwrap();
     let mut builder = builder().bootstrap([addr(&first).to_string()]);

@@ -168,3 +168,15 @@ fn b43_01_the_queries_of_a_node_to_a_read_only_one_time_out() {
     });
     assert_eq!(result, Some(Err(QueryError::TimedOut)));
 }
+
+#[test]
+fn b43_06_the_counters_tell_whether_anybody_reaches_us_read_only_or_not() {
+    for config in [config(), read_only()] {
+        let mut lone = Lone::new(config);
+        lone.meet([(spread(1), addr(1)), (spread(2), addr(2))]);
+        let (responses, asked) = (lone.stats().responses_in, lone.stats().queries_in);
+        assert_eq!((responses, asked.ping), (2, 0), "answers to us come through every router");
+        lone.receive(addr(3), PING);
+        assert_eq!(lone.stats().queries_in.ping, 1, "a query of a stranger does not");
+    }
+}

@@ -8,8 +8,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use common::addr;
-use common::raw::{ID, Lone, OWN, Packet, TARGET, config, join, node_list, socket, spread, value_list};
-use dht_proto::{Event, Family, InfoHash, Lookup, LookupReport, NodeId, QueryError, QueryId};
+use common::raw::{
+    ID, Lone, OWN, Packet, TARGET, config, join, node_list, query as raw_query, socket, spread, value_list,
+};
+use dht_proto::{Announce, Event, Family, InfoHash, Lookup, LookupReport, NodeId, QueryError, QueryId};
 
 const HOST: &str = "60.1.1.1:6881";
 
@@ -376,4 +378,92 @@ fn a_cancelled_lookup_leaves_nothing_behind() {
     lone.ignored(addr(1), &query.answer(&ID, &value_list(&[addr(9)])));
     assert!(lone.found().is_empty() && lone.queries.is_empty());
     assert_eq!((lone.node.query_count(), lone.node.lookup_count()), (0, 0));
+}
+
+#[test]
+fn e_17_e_27_every_message_has_our_version_and_every_query_a_transaction_of_4_bytes() {
+    let mut named = config();
+    named.version = *b"XY\x01\xff";
+    let mut lone = Lone::new(named);
+    lone.meet([(ID, addr(1))]);
+    lone.node.ping(lone.now, addr(2)).unwrap();
+    lone.node.find_node(lone.now, NodeId::from_bytes(TARGET)).unwrap();
+    lone.node.announce(lone.now, InfoHash::from_bytes(TARGET), Announce::port(4242)).unwrap();
+    lone.drain();
+    let mut methods = BTreeSet::new();
+    while let Some(query) = lone.queries.pop() {
+        assert_eq!(query.string("t").map(<[u8]>::len), Some(4));
+        assert_eq!(query.string("v"), Some(&b"XY\x01\xff"[..]));
+        methods.insert(query.method().to_owned());
+        lone.ignored(query.to, &query.answer(&ID, b"5:token2:ab"));
+    }
+    assert!(methods.into_iter().eq(["announce_peer", "find_node", "get_peers", "ping"]));
+
+    let target = join(&[b"6:target20:", &TARGET]);
+    let infohash = join(&[b"9:info_hash20:", &TARGET]);
+    for (name, arguments, kind) in [
+        ("ping", &b""[..], b'r'),
+        ("find_node", &target, b'r'),
+        ("get_peers", &infohash, b'r'),
+        ("vote", &target, b'r'),
+        ("vote", b"", b'e'),
+        ("find_node", b"", b'e'),
+        ("announce_peer", &infohash, b'e'),
+    ] {
+        let reply = lone.ask(addr(3), &raw_query(name, arguments));
+        assert_eq!((reply.kind(), reply.string("v")), (kind, Some(&b"XY\x01\xff"[..])), "{name}");
+    }
+}
+
+#[test]
+fn b20_02_the_version_of_others_changes_nothing() {
+    let lived = |v: &[u8]| {
+        let mut lone = Lone::new(config());
+        lone.meet([(ID, addr(1))]);
+        lone.node.get_peers(lone.now, InfoHash::from_bytes(TARGET)).unwrap();
+        let query = lone.query();
+        let r = join(&[&node_list(&[(spread(1), addr(2))]), b"5:token2:ab", &value_list(&[addr(9)])]);
+        let t = query.string("t").unwrap();
+        lone.ignored(addr(1), &join(&[b"d1:rd2:id20:", &ID, &r, b"e1:t4:", t, v, b"1:y1:re"]));
+        let asked = join(&[b"d1:ad2:id20:", &spread(3), b"e1:q4:ping1:t2:aa", v, b"1:y1:qe"]);
+        let replies = lone.receive(addr(3), &asked);
+        lone.wait(Duration::from_secs(120));
+        format!("{replies:?} {:?} {:?}", lone.queries, lone.events)
+    };
+    let silent = lived(b"");
+    for v in [
+        &b"1:v4:LT\x02\x0b"[..],
+        b"1:v4:UT\xa5\x1f",
+        b"1:v4:ml\0\x0b",
+        b"1:v4:dp\0\x01",
+        b"1:v3:1.0",
+        b"1:v0:",
+        b"1:v4:\0\0\0\0",
+        b"1:vi7e",
+    ] {
+        assert!(lived(v) == silent, "{}", v.escape_ascii());
+    }
+}
+
+#[test]
+fn q_14_peers_on_port_1_are_reported_with_their_port() {
+    let peers = [socket("60.9.9.9:1"), socket("60.9.9.8:6881")];
+    assert_eq!(peers_in(&mut Lone::new(config()), addr(9), &value_list(&peers)), peers);
+}
+
+#[test]
+fn a_node_that_a_lookup_found_silent_is_not_passed_on() {
+    let mut lone = Lone::new(config());
+    lone.meet([(spread(1), addr(1)), (spread(2), addr(2))]);
+    assert_eq!(lone.node.closest_nodes(NodeId::from_bytes(TARGET), Family::V4).count(), 2);
+    lone.node.find_node(lone.now, NodeId::from_bytes(TARGET)).unwrap();
+    lone.drain();
+    let answered = lone.queries.iter().position(|query| query.to == addr(2)).unwrap();
+    let answered = lone.queries.remove(answered);
+    lone.now = lone.now + Duration::from_millis(50);
+    lone.ignored(addr(2), &answered.answer(&spread(2), b""));
+    lone.wait(Duration::from_secs(8));
+    assert!(lone.queries.iter().all(|query| query.method() == "find_node"), "no ping found it out");
+    let good: Vec<_> = lone.node.closest_nodes(NodeId::from_bytes(TARGET), Family::V4).collect();
+    assert_eq!(good.iter().map(|node| node.addr).collect::<Vec<_>>(), [addr(2)]);
 }

@@ -194,6 +194,18 @@ fn t_06_tokens_of_1_to_128_bytes_are_returned_verbatim() {
 }
 
 #[test]
+fn t_06_e_30_a_token_longer_than_128_bytes_is_none() {
+    for len in [129, 200, 900] {
+        let mut lone = Lone::new(config());
+        let peer = socket("60.9.9.9:5");
+        let fields = join(&[&token_field(&vec![b'x'; len]), &value_list(&[peer])]);
+        assert!(announced(&mut lone, addr(1), &fields).is_none(), "{len}");
+        assert_eq!(lone.found(), [peer], "{len}");
+        assert!(lone.knows(&ID, addr(1)));
+    }
+}
+
+#[test]
 fn t_06_t_10_without_a_token_a_node_serves_the_lookup_but_gets_no_announce() {
     for none in ["", "5:token0:", "5:tokeni8e", "5:tokenl1:xe"] {
         let mut lone = Lone::new(config());

@@ -190,3 +190,14 @@ impl Builder {
 fn local_addr(socket: &Option<UdpSocket>) -> io::Result<Option<SocketAddr>> {
     socket.as_ref().map(UdpSocket::local_addr).transpose()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn l_11_a_node_starts_from_the_usual_hosts_unless_told_otherwise() {
+        assert_eq!(Builder::default().bootstrap, BOOTSTRAP_HOSTS);
+        assert_eq!(Builder::default().bootstrap(["a.example:1"]).bootstrap, ["a.example:1"]);
+    }
+}

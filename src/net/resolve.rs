@@ -216,8 +216,12 @@ mod tests {
     }
 
     #[test]
-    fn l_11_the_usual_hosts_are_well_formed() {
+    fn l_11_the_usual_hosts_are_well_formed_and_several() {
         assert!(BOOTSTRAP_HOSTS.iter().all(|host| is_host_and_port(host)));
+        let mut domains = BOOTSTRAP_HOSTS.map(|host| host.split_once('.').unwrap().1);
+        domains.sort_unstable();
+        assert!(domains.windows(2).all(|pair| pair[0] != pair[1]), "no two fail together: {domains:?}");
+        assert!(domains.len() >= 3);
     }
 
     #[test]
