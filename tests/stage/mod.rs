@@ -1,6 +1,7 @@
 //! One real node before scripted hosts, in virtual time: everything that the node sends is recorded
 //! in parsed form, and what comes back is up to the test.
 #![allow(dead_code, unreachable_pub, reason = "every test uses a part of it")]
+#![allow(clippy::unwrap_in_result, reason = "what fails here fails a test")]
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
