@@ -5,7 +5,7 @@ mod stage;
 
 use common::World;
 use dht_proto::wire::{Body, Message, Method};
-use dht_proto::{Announce, Event, Family, LookupKind, LookupReport, NodeId, StartError};
+use dht_proto::{Announce, Event, Family, LookupKind, LookupReport, Node, NodeId, StartError};
 use stage::{Stage, What, addr, find_node, id, infohash, ms, secs};
 
 /// A node that knows hosts 1 and 2 as its bootstrap hosts.
@@ -334,7 +334,8 @@ fn r_13_a_node_is_reborn_with_its_id_and_its_nodes() {
     let own = stage.node.id(Family::V4);
     let mut config = stage::config();
     config.id = Some(own);
-    let mut reborn = Stage::new(config);
+    // Of another seed, so that no id is drawn twice.
+    let mut reborn = Stage::on(Node::new(config, &stage::limits(), [8; 32], stage.now), stage.now);
     (1..=40).for_each(|index| reborn.host(index));
     for node in stage.node.nodes(Family::V4) {
         reborn.act(|reborn, now| reborn.add_node(now, node.addr).unwrap());

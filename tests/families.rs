@@ -173,6 +173,9 @@ fn b32_10_b32_11_both_families_are_asked_for_only_while_few_nodes_of_the_other_a
         lone.node.find_node(lone.now, NodeId::from_bytes(TARGET)).unwrap();
         lone.drain();
         let queries = std::mem::take(&mut lone.queries);
+        for query in queries.iter().filter(|query| query.at("a.want").is_some()) {
+            assert!(query.bytes.windows(16).any(|bytes| bytes == b"4:wantl2:n42:n6e"));
+        }
         queries.iter().map(|query| (query.to.is_ipv4(), query.at("a.want").is_some())).collect()
     };
     let mut lone = Lone::new(config());
