@@ -23,7 +23,7 @@ const FIRST_RETRY: Duration = Duration::from_secs(5);
 /// The longest pause while nobody is known, and the pause while few are.
 const RETRY: Duration = Duration::from_secs(4 * 60);
 
-/// How often the buckets are looked at while there is nothing to do.
+/// The pause after an errand for which the lookups of the user left no slot.
 const PATROL: Duration = Duration::from_secs(10);
 
 /// After this long without any message, answers to our queries among them, our own link counts as
@@ -40,7 +40,7 @@ pub(super) struct Bootstrap {
     busy: bool,
     /// Bootstraps in a row that found nobody.
     failures: u8,
-    /// The next bucket to fill after a bootstrap; those above hold nothing yet.
+    /// The next bucket to fill after a bootstrap, from our own neighbourhood outwards.
     fill: Option<u8>,
     /// Not before this time.
     next: Instant,
