@@ -259,6 +259,12 @@ impl Inflight {
         Some(Expiry::TimedOut(self.finish(slots, ix, Outcome::TimedOut)))
     }
 
+    /// Ends the stalled query that is nearest to its timeout, to make room; not one of the user.
+    pub(crate) fn give_up(&mut self, slots: &mut [Slot<Query>]) -> Option<Query> {
+        let ix = self.stalled.iter(slots).find(|&ix| slots[ix].purpose != Purpose::Ping)?;
+        Some(self.finish(slots, ix, Outcome::TimedOut))
+    }
+
     /// The earliest deadline.
     pub(crate) fn next_deadline(&self, slots: &[Slot<Query>]) -> Option<Instant> {
         let fronts = [self.fresh.front(), self.stalled.front()];
@@ -376,6 +382,19 @@ mod tests {
         assert_eq!(inflight.find(&slots, endpoint(1), &1_u32.to_be_bytes()), Match::Stray);
         assert_eq!(inflight.next_deadline(&slots), None);
         assert_eq!(inflight.outstanding(), 0);
+    }
+
+    #[test]
+    fn only_a_stalled_query_is_given_up_and_the_oldest_first() {
+        let mut slots = [Slot::new(Query::EMPTY); 2];
+        let mut inflight = Inflight::default();
+        let first = send(&mut inflight, &mut slots, endpoint(1), Purpose::Check, 1);
+        send(&mut inflight, &mut slots, endpoint(2), Purpose::Check, 2);
+        assert!(inflight.give_up(&mut slots).is_none());
+        while inflight.expire(&mut slots, ms(100)).is_some() {}
+        let given_up = inflight.give_up(&mut slots).unwrap();
+        assert_eq!((given_up.to, slots[first].stage), (endpoint(1), Stage::Free));
+        assert_eq!(inflight.outstanding(), 1);
     }
 
     #[test]

@@ -360,7 +360,7 @@ proptest! {
                 Act::Cancel(_) | Act::CancelQuery(_) => {}
             }
         }
-        stage.run(secs(30));
+        stage.run(secs(120));
         for lookup in lookups {
             let done = |e: &&Event| matches!(e, Event::LookupDone { lookup: id, .. } if *id == lookup);
             let count = stage.events.iter().filter(done).count();
