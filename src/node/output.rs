@@ -87,9 +87,6 @@ impl Core {
         {
             return Some(transmit);
         }
-        if self.searches.has_ready() && self.inflight.is_full(m.queries) {
-            self.make_room(m);
-        }
         if let Some(transmit) = self.next_step(m, buf) {
             return Some(transmit);
         }
@@ -97,15 +94,6 @@ impl Core {
             return None;
         }
         self.next_check(m, buf)
-    }
-
-    /// Where every slot is taken, dead nodes must not hold up the lookups: the query that has
-    /// stalled and is nearest to its timeout is given up.
-    fn make_room(&mut self, m: &mut Memory<'_>) {
-        if let Some(query) = self.inflight.give_up(m.queries) {
-            self.stats.timed_out += 1;
-            self.on_failed(m, &query, Outcome::TimedOut);
-        }
     }
 
     /// The next datagram of a lookup; each one that is ready is asked once.

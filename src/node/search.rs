@@ -43,7 +43,9 @@ impl Core {
             }
             families = Family::ALL.map(|family| family == endpoint.family());
         }
-        self.start(m, goal, [target; 2], families, options)
+        let lookup = self.start(m, goal, [target; 2], families, options);
+        self.make_room(m);
+        lookup
     }
 
     pub(super) fn ping(

@@ -58,6 +58,7 @@ impl Core {
                 }
             }
         }
+        self.make_room(m);
         if self.timers.fired(Timer::Rotation, now) {
             self.tokens.rotate(now, &mut self.rng);
             self.timers.set(Timer::Rotation, self.tokens.next_rotation());
@@ -70,9 +71,22 @@ impl Core {
             self.end_parked(m);
         }
         for (family, timer) in Family::ALL.into_iter().zip([Timer::UpkeepV4, Timer::UpkeepV6]) {
-            if self.timers.fired(timer, now) {
+            // An errand that ends at once leaves time for the next one.
+            while self.timers.fired(timer, now) {
                 self.keep_house(m, family);
             }
+        }
+    }
+
+    /// Where every slot is taken, dead nodes must not hold up the lookups: the query that has
+    /// stalled and is nearest to its timeout is given up.
+    pub(super) fn make_room(&mut self, m: &mut Memory<'_>) {
+        if self.searches.has_ready()
+            && self.inflight.is_full(m.queries)
+            && let Some(query) = self.inflight.give_up(m.queries)
+        {
+            self.stats.timed_out += 1;
+            self.on_failed(m, &query, Outcome::TimedOut);
         }
     }
 
