@@ -7,6 +7,7 @@ use alloc::boxed::Box;
 
 #[cfg(feature = "alloc")]
 use crate::config::Limits;
+use crate::table::bucket_count;
 use sealed::{Memory, Sealed, View};
 
 /// Memory for a [`Node`](crate::Node): [`Heap`], [`Fixed`], or a mutable borrow of either.
@@ -95,8 +96,9 @@ macro_rules! memory {
         ///
         /// [`new`](Self::new) is `const` and all zero, so a `static` of it lies in `.bss` and takes
         /// no room in flash. Every parameter is the field of the same name in
-        /// [`Limits`](crate::Limits), but `PEERS_V4` and `PEERS_V6` count chunks of four peers. The
-        /// defaults make a client of one family that stores nothing for others.
+        /// [`Limits`](crate::Limits), but `BUCKETS_V4` and `BUCKETS_V6` count eight nodes each, and
+        /// `PEERS_V4` and `PEERS_V6` chunks of four peers. The defaults make a client of one family
+        /// that stores nothing for others.
         ///
         /// ```
         /// use dht_proto::{Config, Fixed, Instant, Node};
@@ -142,14 +144,14 @@ mod slots {
     pub(super) use crate::node::Reply;
     pub(super) use crate::peers::{Chunk, Swarm};
     pub(super) use crate::pool::Slot;
-    pub(super) use crate::table::Entry;
+    pub(super) use crate::table::{Bucket, Entry};
 }
 use slots::*;
 
 memory! {
     sizes {
-        NODES_V4 = 64,
-        NODES_V6 = 0,
+        BUCKETS_V4 = 8,
+        BUCKETS_V6 = 0,
         REPLACEMENTS = 16,
         INFLIGHT = 24,
         LOOKUPS = 1,
@@ -164,10 +166,12 @@ memory! {
         EVENTS = 4,
         BOOTSTRAPS = 4,
     }
-    nodes_v4: Entry = Entry::EMPTY, heap(limits) limits.nodes_v4, fixed NODES_V4 * 1;
-    nodes_v6: Entry = Entry::EMPTY, heap(limits) limits.nodes_v6, fixed NODES_V6 * 1;
+    buckets_v4: Bucket = Bucket::EMPTY, heap(limits) bucket_count(limits.nodes_v4), fixed BUCKETS_V4 * 1;
+    buckets_v6: Bucket = Bucket::EMPTY, heap(limits) bucket_count(limits.nodes_v6), fixed BUCKETS_V6 * 1;
+    nodes_v4: Entry = Entry::EMPTY, heap(limits) limits.nodes_v4, fixed BUCKETS_V4 * 8;
+    nodes_v6: Entry = Entry::EMPTY, heap(limits) limits.nodes_v6, fixed BUCKETS_V6 * 8;
     spares_v4: Entry = Entry::EMPTY, heap(limits) limits.replacements.min(limits.nodes_v4), fixed REPLACEMENTS * 1;
-    spares_v6: Entry = Entry::EMPTY, heap(limits) limits.replacements.min(limits.nodes_v6), fixed NODES_V6 * 1;
+    spares_v6: Entry = Entry::EMPTY, heap(limits) limits.replacements.min(limits.nodes_v6), fixed BUCKETS_V6 * 8;
     queries: Slot<Query> = Slot::new(Query::EMPTY), heap(limits) limits.inflight, fixed INFLIGHT * 1;
     walks: Slot<Walk> = Slot::new(Walk::EMPTY), heap(limits) limits.lookups, fixed LOOKUPS * 1;
     candidates: Candidate = Candidate::EMPTY, heap(limits) limits.lookups * limits.candidates, fixed LOOKUPS * CANDIDATES;

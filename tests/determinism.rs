@@ -32,7 +32,7 @@ fn live<S: Storage>(stage: &mut Stage<S>) {
     stage.run(secs(600));
 }
 
-type Sizes = Fixed<128, 0, 64, 64, 4, 32, 64, 16, 16, 0, 64, 128, 16, 32, 4>;
+type Sizes = Fixed<16, 0, 64, 64, 4, 32, 64, 16, 16, 0, 64, 128, 16, 32, 4>;
 
 /// The same sizes as [`Sizes`], whose peers are counted in chunks of four.
 fn limits() -> Limits {
@@ -93,7 +93,7 @@ fn a_node_lives_alike_on_the_heap_in_fixed_memory_and_in_borrowed_memory() {
 #[test]
 fn the_least_memory_is_enough_to_live() {
     // Nothing but a few slots: a lookup still works, and nothing panics.
-    type Least = Fixed<8, 0, 0, 2, 2, 8, 4, 0, 0, 0, 0, 0, 1, 1, 1>;
+    type Least = Fixed<1, 0, 0, 2, 2, 8, 4, 0, 0, 0, 0, 0, 1, 1, 1>;
     let node = Node::with_storage(stage::config(), Least::new(), [7; 32], BIRTH);
     let mut stage = Stage::on(node, BIRTH);
     (1..=60).for_each(|index| stage.host(index));

@@ -37,7 +37,7 @@ use crate::storage::Storage;
 #[cfg(feature = "alloc")]
 use crate::storage::sealed::Sealed;
 use crate::storage::sealed::{Memory, View};
-use crate::table::{Contact, Entry, Fate, Filter, Outcome, Removal, Slots, Table};
+use crate::table::{Contact, Entry, Fate, Filter, Nodes, Outcome, Removal, Slots, Table};
 use crate::time::Instant;
 use crate::timer::{Timer, Timers};
 use crate::token::Tokens;
@@ -83,8 +83,8 @@ impl Node {
     ///
     /// `seed` must be unpredictable: ids, tokens and transaction ids follow from it.
     pub fn new(config: Config, limits: &Limits, seed: [u8; 32], now: Instant) -> Self {
-        let storage = Heap::new(limits);
-        let core = Core::new(config, &storage.view(), seed, now);
+        let mut storage = Heap::new(limits);
+        let core = Core::new(config, &mut storage.memory(), seed, now);
         Self { core, storage }
     }
 }
@@ -95,8 +95,9 @@ impl<S: Storage> Node<S> {
     ///
     /// `seed` must be unpredictable: ids, tokens and transaction ids follow from it.
     pub fn with_storage(config: Config, mut storage: S, seed: [u8; 32], now: Instant) -> Self {
-        storage.memory().clear();
-        let core = Core::new(config, &storage.view(), seed, now);
+        let mut memory = storage.memory();
+        memory.clear();
+        let core = Core::new(config, &mut memory, seed, now);
         Self { core, storage }
     }
 }
@@ -234,7 +235,7 @@ impl<S: Storage> Node<S> {
     /// Forgets the nodes of both routing tables, without events; bootstrap hosts stay known, and
     /// the DHT is joined anew from them.
     pub fn clear_nodes(&mut self, now: Instant) {
-        self.core.clear_nodes(now);
+        self.core.clear_nodes(&mut self.storage.memory(), now);
     }
 
     /// Forgets all peers that announced themselves to us.
@@ -401,12 +402,12 @@ struct FamilyState {
 }
 
 impl Core {
-    fn new(config: Config, view: &View<'_>, seed: [u8; 32], now: Instant) -> Self {
+    fn new(config: Config, m: &mut Memory<'_>, seed: [u8; 32], now: Instant) -> Self {
         let mut rng = Rng::new(seed);
         let limits = config.source_limits;
-        let mut family = |family, on, id: Option<NodeId>, nodes: usize, spares: usize| {
+        let mut family = |family, on, id: Option<NodeId>| {
             let id = id.unwrap_or_else(|| rng.id());
-            let table = Table::new(family, id, nodes, spares, limits, now);
+            let table = Table::new(family, id, &mut table_slots(m, family), limits, now);
             let bootstrap = upkeep::Bootstrap::default();
             FamilyState {
                 on,
@@ -419,10 +420,8 @@ impl Core {
                 bootstrap,
             }
         };
-        let families = [
-            family(Family::V4, config.ipv4, config.id, view.nodes_v4.len(), view.spares_v4.len()),
-            family(Family::V6, config.ipv6, config.id_v6, view.nodes_v6.len(), view.spares_v6.len()),
-        ];
+        let families =
+            [family(Family::V4, config.ipv4, config.id), family(Family::V6, config.ipv6, config.id_v6)];
         let peer_rules = PeerRules {
             ttl_secs: u32::try_from(config.peer_ttl.as_secs()).unwrap_or(u32::MAX),
             per_swarm: u16::try_from(config.peers_per_swarm).unwrap_or(u16::MAX),
@@ -559,7 +558,7 @@ impl Core {
     }
 
     fn nodes<'a>(&'a self, view: View<'a>, family: Family) -> impl Iterator<Item = NodeInfo> + 'a {
-        self.family(family).table.iter(entries(view, family)).map(info)
+        self.family(family).table.iter(nodes(view, family)).map(info)
     }
 
     fn closest_nodes(
@@ -568,8 +567,8 @@ impl Core {
         target: NodeId,
         family: Family,
     ) -> impl Iterator<Item = NodeInfo> + use<> {
-        let main = entries(view, family);
-        let closest = self.family(family).table.closest::<K>(main, &target, Filter::Good, self.now);
+        let nodes = nodes(view, family);
+        let closest = self.family(family).table.closest::<K>(nodes, &target, Filter::Good, self.now);
         let closest: heapless::Vec<NodeInfo, K> = closest.into_iter().map(info).collect();
         closest.into_iter()
     }
@@ -586,15 +585,23 @@ impl Core {
 /// The routing table's memory in one family.
 fn table_slots<'a>(m: &'a mut Memory<'_>, family: Family) -> Slots<'a> {
     match family {
-        Family::V4 => Slots { main: m.nodes_v4, spares: m.spares_v4 },
-        Family::V6 => Slots { main: m.nodes_v6, spares: m.spares_v6 },
+        Family::V4 => Slots { buckets: m.buckets_v4, main: m.nodes_v4, spares: m.spares_v4 },
+        Family::V6 => Slots { buckets: m.buckets_v6, main: m.nodes_v6, spares: m.spares_v6 },
     }
 }
 
-const fn entries(view: View<'_>, family: Family) -> &[Entry] {
+/// The nodes in it, to read.
+const fn table_nodes<'a>(m: &'a Memory<'_>, family: Family) -> Nodes<'a> {
     match family {
-        Family::V4 => view.nodes_v4,
-        Family::V6 => view.nodes_v6,
+        Family::V4 => Nodes { buckets: m.buckets_v4, main: m.nodes_v4 },
+        Family::V6 => Nodes { buckets: m.buckets_v6, main: m.nodes_v6 },
+    }
+}
+
+const fn nodes(view: View<'_>, family: Family) -> Nodes<'_> {
+    match family {
+        Family::V4 => Nodes { buckets: view.buckets_v4, main: view.nodes_v4 },
+        Family::V6 => Nodes { buckets: view.buckets_v6, main: view.nodes_v6 },
     }
 }
 

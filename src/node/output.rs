@@ -3,7 +3,7 @@
 use core::time::Duration;
 
 use super::serve::count;
-use super::{Core, table_slots};
+use super::{Core, table_nodes, table_slots};
 use crate::addr::{Endpoint, Family};
 use crate::config::MAX_DATAGRAM;
 use crate::event::{Event, Pong, QueryError, QueryId, Transmit};
@@ -198,8 +198,8 @@ impl Core {
     fn ping_companion(&mut self, m: &mut Memory<'_>, contact: Contact) {
         let family = contact.endpoint.family();
         let target = self.rng.id();
-        let main: &[Entry] = table_slots(m, family).main;
-        let good = self.family(family).table.closest::<2>(main, &target, Filter::Good, self.now);
+        let good =
+            self.family(family).table.closest::<2>(table_nodes(m, family), &target, Filter::Good, self.now);
         let companion = good.into_iter().map(Entry::contact).find(|other| *other != contact);
         if let Some(Contact { id, endpoint }) = companion {
             self.inflight.enqueue(m.queries, endpoint, Some(id), Purpose::Check);

@@ -5,7 +5,7 @@
 
 use core::net::SocketAddr;
 
-use super::{Core, table_slots};
+use super::{Core, table_nodes, table_slots};
 use crate::addr::{Endpoint, Family};
 use crate::event::{MethodCounts, Notice, NoticeKind, Transmit};
 use crate::id::{ID_LEN, K, NodeId};
@@ -249,11 +249,11 @@ impl Core {
         let token = is_peers.then(|| self.tokens.issue(reply.to, reply.target.as_bytes()));
         let mut response = Response {
             nodes: want.v4.then(|| {
-                let closest = self.closest(m, m.nodes_v4, reply, Family::V4);
+                let closest = self.closest(m, reply, Family::V4);
                 CompactNodes::new(Family::V4, pack(closest, Endpoint::compact_v4, &mut nodes_v4))
             }),
             nodes6: want.v6.then(|| {
-                let closest = self.closest(m, m.nodes_v6, reply, Family::V6);
+                let closest = self.closest(m, reply, Family::V6);
                 CompactNodes::new(Family::V6, pack(closest, Endpoint::compact_v6, &mut nodes_v6))
             }),
             token: token.as_ref().map(|token| &token[..]),
@@ -297,13 +297,12 @@ impl Core {
     /// The nodes that an answer lists in one family: good ones only (BEP 5), no bootstrap hosts.
     fn closest<'e>(
         &self,
-        m: &Memory<'_>,
-        main: &'e [Entry],
+        m: &'e Memory<'_>,
         reply: &Reply,
         family: Family,
     ) -> impl Iterator<Item = &'e Entry> {
         let state = self.family(family);
-        let closest = state.table.closest::<K>(main, &reply.target, Filter::Good, self.now);
+        let closest = state.table.closest::<K>(table_nodes(m, family), &reply.target, Filter::Good, self.now);
         closest
             .into_iter()
             .filter(move |entry| !(state.holds_bootstrap && self.is_bootstrap(m, entry.endpoint())))

@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use super::{Core, FamilyState, table_slots};
+use super::{Core, FamilyState, table_nodes, table_slots};
 use crate::addr::{Endpoint, Family};
 use crate::event::{LookupId, Notice, NoticeKind, StartError};
 use crate::id::{K, NodeId};
@@ -157,12 +157,12 @@ impl Core {
         lookup
     }
 
-    pub(super) fn clear_nodes(&mut self, now: Instant) {
+    pub(super) fn clear_nodes(&mut self, m: &mut Memory<'_>, now: Instant) {
         let now = self.advance(now);
         for family in Family::ALL {
             let state = self.family_mut(family);
             (state.ready, state.holds_bootstrap) = (false, false);
-            state.table.clear(now);
+            state.table.clear(table_slots(m, family).buckets, now);
             self.wake_bootstrap(family, now);
         }
     }
@@ -196,7 +196,7 @@ impl Core {
         let is_bootstrap = self.is_bootstrap(m, contact.endpoint);
         let now = self.now;
         let table = &mut self.family_mut(family).table;
-        if is_bootstrap && !table.is_empty() && !table.contains(table_slots(m, family).main, contact) {
+        if is_bootstrap && !table.is_empty() && !table.contains(table_nodes(m, family), contact) {
             return table.ping_lost(&mut table_slots(m, family), contact, now);
         }
         let was_empty = table.is_empty();
@@ -289,7 +289,7 @@ impl Core {
         if !self.family(family).is_idle() {
             return;
         }
-        if let Some((goal, target)) = self.next_errand(family, now) {
+        if let Some((goal, target)) = self.next_errand(m, family, now) {
             let only = Family::ALL.map(|other| other == family);
             let options = self.config.lookup;
             self.family_mut(family).bootstrap.busy = true;
@@ -303,20 +303,24 @@ impl Core {
     }
 
     /// A bootstrap, the filling of a bucket after it, or the refresh of a quiet one.
-    fn next_errand(&mut self, family: Family, now: Instant) -> Option<(Goal, NodeId)> {
+    fn next_errand(&mut self, m: &mut Memory<'_>, family: Family, now: Instant) -> Option<(Goal, NodeId)> {
         let state = &mut self.families[family.index()];
         if state.table.len() < FEW_NODES && state.bootstrap.next <= now {
             return Some((Goal::Bootstrap, state.id));
         }
+        let buckets = table_slots(m, family).buckets;
         while let Some(bucket) = state.bootstrap.fill {
             state.bootstrap.fill = bucket.checked_sub(1);
-            let is_full =
-                state.table.buckets().nth(bucket.into()).is_none_or(|(len, capacity)| len >= K.min(capacity));
+            let is_full = state
+                .table
+                .buckets(buckets)
+                .nth(bucket.into())
+                .is_none_or(|(len, capacity)| len >= K.min(capacity));
             if !is_full {
                 return Some((Goal::Refresh, state.id.sibling(bucket.into(), &self.rng.id())));
             }
         }
-        state.table.next_refresh(&mut self.rng, now).map(|target| (Goal::Refresh, target))
+        state.table.next_refresh(buckets, &mut self.rng, now).map(|target| (Goal::Refresh, target))
     }
 
     fn schedule_upkeep(&mut self, family: Family) {
@@ -347,10 +351,10 @@ impl Core {
     }
 
     /// Who stands in the table under an address.
-    fn held_at(&self, m: &mut Memory<'_>, endpoint: Endpoint) -> Option<Contact> {
-        let main: &[Entry] = table_slots(m, endpoint.family()).main;
-        let table = &self.family(endpoint.family()).table;
-        table.iter(main).find(|entry| entry.endpoint() == endpoint).map(Entry::contact)
+    fn held_at(&self, m: &Memory<'_>, endpoint: Endpoint) -> Option<Contact> {
+        let family = endpoint.family();
+        let table = &self.family(family).table;
+        table.iter(table_nodes(m, family)).find(|entry| entry.endpoint() == endpoint).map(Entry::contact)
     }
 }
 

@@ -7,7 +7,7 @@ use core::time::Duration;
 
 use super::serve::peer_slots;
 use super::upkeep::FEW_NODES;
-use super::{Core, table_slots};
+use super::{Core, table_nodes};
 use crate::addr::{Endpoint, Family};
 use crate::event::{LookupId, LookupKind, LookupReport, NodeInfo};
 use crate::id::{K, NodeId};
@@ -15,7 +15,7 @@ use crate::inflight::WalkRef;
 use crate::lookup::{Candidate, Goal, LookupOptions, Phase, Step, TOKEN_LIFE, Token, Walk};
 use crate::pool::{Ix, List, Pool, Slot};
 use crate::storage::sealed::{Memory, View};
-use crate::table::{Contact, Entry, Filter};
+use crate::table::{Contact, Filter};
 use crate::time::Instant;
 use crate::timer::Timer;
 use crate::wire::Want;
@@ -253,9 +253,8 @@ impl Core {
             return;
         }
         let table = &self.family(family).table;
-        let main: &[Entry] = table_slots(m, family).main;
         let seeds: heapless::Vec<Contact, SEEDS> = table
-            .closest::<SEEDS>(main, &target, Filter::Live, self.now)
+            .closest::<SEEDS>(table_nodes(m, family), &target, Filter::Live, self.now)
             .into_iter()
             .map(|e| e.contact())
             .collect();

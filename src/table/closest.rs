@@ -2,7 +2,7 @@
 
 use heapless::Vec;
 
-use super::{Entry, Table};
+use super::{Entry, Nodes, Table};
 use crate::id::NodeId;
 use crate::time::Instant;
 
@@ -25,11 +25,14 @@ impl Table {
     /// bucket, which goes on towards our id; then those at the zeros, backwards.
     pub(crate) fn closest<'e, const N: usize>(
         &self,
-        main: &'e [Entry],
+        nodes: Nodes<'e>,
         target: &NodeId,
         filter: Filter,
         now: Instant,
     ) -> Vec<&'e Entry, N> {
+        if self.is_empty() {
+            return Vec::new();
+        }
         let mut nearest =
             Nearest { head: target.head(), filter, now, keys: [u64::MAX; N], runner_up: u64::MAX, passed: 0 };
         let last = 1_u32 << (self.depth() - 1);
@@ -37,37 +40,37 @@ impl Table {
         let mut ascending = self.occupied & (last | (ones & (last - 1)));
         while ascending != 0 && nearest.passed < N {
             let bucket = ascending.trailing_zeros();
-            self.take_bucket(&mut nearest, main, bucket);
+            self.take_bucket(&mut nearest, nodes, bucket);
             ascending ^= 1 << bucket;
         }
         let mut descending = self.occupied & !ones & (last - 1);
         while descending != 0 && nearest.passed < N {
             let bucket = descending.ilog2();
-            self.take_bucket(&mut nearest, main, bucket);
+            self.take_bucket(&mut nearest, nodes, bucket);
             descending ^= 1 << bucket;
         }
         if nearest.has_tie() {
-            return self.closest_exactly(main, target, filter, now);
+            return self.closest_exactly(nodes, target, filter, now);
         }
-        nearest.keys.iter().take(nearest.passed).map(|&key| &main[Nearest::<N>::index(key)]).collect()
+        nearest.keys.iter().take(nearest.passed).map(|&key| &nodes.main[Nearest::<N>::index(key)]).collect()
     }
 
-    fn take_bucket<const N: usize>(&self, nearest: &mut Nearest<N>, main: &[Entry], bucket: u32) {
-        let range = self.main(bucket as usize);
-        nearest.take(&main[range.clone()], range.start, (bucket + 1).min(self.depth() as u32 - 1));
+    fn take_bucket<const N: usize>(&self, nearest: &mut Nearest<N>, nodes: Nodes<'_>, bucket: u32) {
+        let range = nodes.range(bucket as usize);
+        nearest.take(&nodes.main[range.clone()], range.start, (bucket + 1).min(self.depth() as u32 - 1));
     }
 
     /// The same by looking at every node, for ids so alike that the fast way cannot tell them apart.
     #[cold]
     fn closest_exactly<'e, const N: usize>(
         &self,
-        main: &'e [Entry],
+        nodes: Nodes<'e>,
         target: &NodeId,
         filter: Filter,
         now: Instant,
     ) -> Vec<&'e Entry, N> {
         let mut nearest = Vec::<&Entry, N>::new();
-        for entry in self.iter(main).filter(|entry| filter.passes(entry, now)) {
+        for entry in self.iter(nodes).filter(|entry| filter.passes(entry, now)) {
             let distance = entry.id.distance(target);
             let place = nearest.partition_point(|other| other.id.distance(target) < distance);
             if nearest.is_full() && place < N {

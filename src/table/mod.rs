@@ -165,8 +165,16 @@ impl Entry {
 
 /// The memory of a table, of the sizes it was born with.
 pub(crate) struct Slots<'a> {
+    pub(crate) buckets: &'a mut [Bucket],
     pub(crate) main: &'a mut [Entry],
     pub(crate) spares: &'a mut [Entry],
+}
+
+/// The part of it that holds the nodes in the buckets, to read.
+#[derive(Clone, Copy)]
+pub(crate) struct Nodes<'a> {
+    pub(crate) buckets: &'a [Bucket],
+    pub(crate) main: &'a [Entry],
 }
 
 /// What became of a node that was heard from.
@@ -199,10 +207,9 @@ pub(crate) struct Removal {
     pub(crate) promoted: Option<Contact>,
 }
 
-/// The head of a table: everything but the entries.
+/// The head of a table: everything but the buckets and their entries.
 #[derive(Clone, Debug)]
 pub(crate) struct Table {
-    buckets: [Bucket; MAX_DEPTH],
     own: NodeId,
     /// Bit `i` is set while bucket `i` holds a node.
     occupied: u32,
@@ -216,9 +223,10 @@ pub(crate) struct Table {
     source_limits: bool,
 }
 
-/// Entries `start..start + len` of `main` are the bucket's nodes, sorted by id.
-#[derive(Clone, Copy, Debug, Default)]
-struct Bucket {
+/// Entries `start..start + len` of `main` are the bucket's nodes, sorted by id. All zero is valid
+/// content of unused memory.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Bucket {
     start: u16,
     capacity: u16,
     len: u16,
@@ -230,6 +238,22 @@ struct Bucket {
     due: Secs,
 }
 
+impl Bucket {
+    pub(crate) const EMPTY: Self = Self {
+        start: 0,
+        capacity: 0,
+        len: 0,
+        spares: 0,
+        pinging: false,
+        changed: Secs::ZERO,
+        due: Secs::ZERO,
+    };
+
+    const fn is_full(&self) -> bool {
+        self.len == self.capacity
+    }
+}
+
 /// Where an entry lies, as an index into `main` or `spares`.
 #[derive(Clone, Copy, Debug)]
 enum Place {
@@ -238,29 +262,27 @@ enum Place {
 }
 
 impl Table {
-    /// An empty table around our own id for memory of `main` and `spares` entries. Without
-    /// `source_limits` an endpoint counts as a source of its own, instead of an IP and its subnet.
+    /// An empty table around our own id in the memory given, whose buckets are laid out here; there
+    /// are to be [`bucket_count`] of them. Without `source_limits` an endpoint counts as a source of
+    /// its own, instead of an IP and its subnet.
     pub(crate) fn new(
         family: Family,
         own: NodeId,
-        main: usize,
-        spares: usize,
+        slots: &mut Slots<'_>,
         source_limits: bool,
         now: Instant,
     ) -> Self {
-        let main = main.min(usize::from(u16::MAX));
-        let depth = (main / K).clamp(1, MAX_DEPTH);
+        let main = slots.main.len().min(usize::from(u16::MAX));
+        let depth = slots.buckets.len().min((main / K).clamp(1, MAX_DEPTH));
         let first = first_capacity(main, depth);
-        let mut buckets = [Bucket { changed: now.secs(), due: now.secs(), ..Bucket::default() }; MAX_DEPTH];
         let mut start = 0;
-        for (index, bucket) in buckets.iter_mut().enumerate().take(depth) {
-            bucket.start = start;
-            bucket.capacity = capacity(first, index).min(main) as u16;
-            start += bucket.capacity;
+        for (index, bucket) in slots.buckets.iter_mut().enumerate().take(depth) {
+            let capacity = capacity(first, index).min(main) as u16;
+            *bucket = Bucket { start, capacity, changed: now.secs(), due: now.secs(), ..Bucket::EMPTY };
+            start += capacity;
         }
-        let spares_each = (spares / depth).min(MAX_SPARES) as u8;
+        let spares_each = slots.spares.len().checked_div(depth).unwrap_or(0).min(MAX_SPARES) as u8;
         Self {
-            buckets,
             own,
             occupied: 0,
             ping_due: NEVER,
@@ -283,18 +305,18 @@ impl Table {
     }
 
     /// Nodes and capacity of each bucket, from the one furthest from our id.
-    pub(crate) fn buckets(&self) -> impl Iterator<Item = (usize, usize)> {
-        self.buckets[..self.depth()].iter().map(|bucket| (bucket.len.into(), bucket.capacity.into()))
+    pub(crate) fn buckets(&self, buckets: &[Bucket]) -> impl Iterator<Item = (usize, usize)> {
+        buckets[..self.depth()].iter().map(|bucket| (bucket.len.into(), bucket.capacity.into()))
     }
 
     /// The nodes of all buckets, from the one furthest from our id; sorted by id within each.
-    pub(crate) fn iter<'e>(&self, main: &'e [Entry]) -> impl Iterator<Item = &'e Entry> {
-        (0..self.depth()).flat_map(|bucket| &main[self.main(bucket)])
+    pub(crate) fn iter<'e>(&self, nodes: Nodes<'e>) -> impl Iterator<Item = &'e Entry> + use<'e> {
+        (0..self.depth()).flat_map(move |bucket| &nodes.main[nodes.range(bucket)])
     }
 
     /// Whether exactly this node, id and address, stands in a bucket.
-    pub(crate) fn contains(&self, main: &[Entry], contact: Contact) -> bool {
-        self.find_id(main, &contact.id).is_ok_and(|index| main[index].endpoint == contact.endpoint)
+    pub(crate) fn contains(&self, nodes: Nodes<'_>, contact: Contact) -> bool {
+        self.find_id(nodes, &contact.id).is_ok_and(|index| nodes.main[index].endpoint == contact.endpoint)
     }
 
     /// Whether exactly this node stands in a bucket or waits among the replacements.
@@ -311,15 +333,15 @@ impl Table {
         now: Instant,
     ) -> Outcome {
         let bucket = self.bucket_of(&contact.id);
-        let same_id = self.find_id(slots.main, &contact.id).ok();
+        let same_id = self.find_id(slots.nodes(), &contact.id).ok();
         if let Some(index) = same_id
             && slots.main[index].endpoint == contact.endpoint
         {
             let entry = &mut slots.main[index];
             let was_pinging = entry.pinging;
             entry.take_answer(rtt, now.secs());
-            self.buckets[bucket].changed = now.secs();
-            self.end_ping(bucket, was_pinging, now);
+            slots.buckets[bucket].changed = now.secs();
+            self.end_ping(slots, bucket, was_pinging, now);
             return Outcome::of(Fate::Refreshed);
         }
 
@@ -338,7 +360,7 @@ impl Table {
                 return outcome;
             }
         }
-        let same_id = same_id.map(Place::Main).or_else(|| self.find_spare(slots.spares, &contact.id));
+        let same_id = same_id.map(Place::Main).or_else(|| self.find_spare(slots, &contact.id));
         if let Some(place) = same_id
             && let Some(outcome) = self.yield_place(slots, place, contact, now)
         {
@@ -354,8 +376,8 @@ impl Table {
     /// A node sent us a query.
     pub(crate) fn on_query(&mut self, slots: &mut Slots<'_>, contact: Contact, now: Instant) -> Fate {
         let bucket = self.bucket_of(&contact.id);
-        let same_id = self.find_id(slots.main, &contact.id).ok().map(Place::Main);
-        if let Some(place) = same_id.or_else(|| self.find_spare(slots.spares, &contact.id)) {
+        let same_id = self.find_id(slots.nodes(), &contact.id).ok().map(Place::Main);
+        if let Some(place) = same_id.or_else(|| self.find_spare(slots, &contact.id)) {
             let entry = slots.at(place);
             if entry.endpoint != contact.endpoint {
                 return Fate::Ignored;
@@ -366,14 +388,14 @@ impl Table {
         // The cheap questions first: most queries come from nodes that will not be kept.
         let entry = Entry::unverified(contact, now.secs());
         if !self.admits(&contact)
-            || !self.has_spare_place(slots.spares, bucket, &entry, now.secs())
+            || !self.has_spare_place(slots, bucket, &entry, now.secs())
             || self.holder(slots, contact.endpoint).is_some()
             || self.is_crowded(slots, contact)
         {
             return Fate::Ignored;
         }
         self.cache(slots, bucket, entry, now);
-        self.wake(bucket, self.verification_delay(), now);
+        self.wake(slots, bucket, self.verification_delay(), now);
         Fate::Cached
     }
 
@@ -387,7 +409,7 @@ impl Table {
     ) -> Option<Removal> {
         let place = self.find(slots, contact)?;
         let bucket = self.bucket_of(&contact.id);
-        let can_replace = self.verified_spare(slots.spares, bucket, now.secs()).is_some();
+        let can_replace = self.verified_spare(slots, bucket, now.secs()).is_some();
         let entry = slots.at(place);
         let was_pinging = entry.pinging;
         entry.failures = entry.failures.saturating_add(1);
@@ -398,8 +420,8 @@ impl Table {
             _ => HOPELESS,
         };
         let is_over = entry.failures >= limit;
-        self.end_ping(bucket, was_pinging, now);
-        self.wake(bucket, 0, now);
+        self.end_ping(slots, bucket, was_pinging, now);
+        self.wake(slots, bucket, 0, now);
         if is_over { self.evict(slots, place, now) } else { None }
     }
 
@@ -415,8 +437,8 @@ impl Table {
     }
 
     /// Forgets every node.
-    pub(crate) fn clear(&mut self, now: Instant) {
-        for bucket in &mut self.buckets {
+    pub(crate) fn clear(&mut self, buckets: &mut [Bucket], now: Instant) {
+        for bucket in buckets {
             (bucket.len, bucket.spares, bucket.pinging, bucket.changed) = (0, 0, false, now.secs());
         }
         (self.len, self.occupied, self.ping_due, self.refresh_due) = (0, 0, NEVER, NEVER);
@@ -428,23 +450,13 @@ impl Table {
 
     fn bucket_of(&self, id: &NodeId) -> usize {
         let shared = (self.own.head() ^ id.head()).leading_zeros() as usize;
-        shared.min(self.depth() - 1)
-    }
-
-    /// The bucket's nodes, as indices into `main`.
-    fn main(&self, bucket: usize) -> Range<usize> {
-        let Bucket { start, len, .. } = self.buckets[bucket];
-        start.into()..usize::from(start) + usize::from(len)
+        shared.min(self.depth().saturating_sub(1))
     }
 
     /// The bucket's replacements, as indices into `spares`.
-    fn spares(&self, bucket: usize) -> Range<usize> {
+    fn spares(&self, slots: &Slots<'_>, bucket: usize) -> Range<usize> {
         let start = bucket * usize::from(self.spares_each);
-        start..start + usize::from(self.buckets[bucket].spares)
-    }
-
-    const fn is_full(&self, bucket: usize) -> bool {
-        self.buckets[bucket].len == self.buckets[bucket].capacity
+        start..start + slots.buckets.get(bucket).map_or(0, |bucket| bucket.spares.into())
     }
 
     /// Whether a node may stand in this table at all.
@@ -452,28 +464,29 @@ impl Table {
         contact.id != self.own
             && contact.id != NodeId::ZERO
             && contact.endpoint.family() == self.family
-            && self.buckets[0].capacity > 0
+            && self.depth > 0
     }
 
     /// Where in `main` an id is, or where it would have to be inserted.
-    fn find_id(&self, main: &[Entry], id: &NodeId) -> Result<usize, usize> {
-        let range = self.main(self.bucket_of(id));
+    fn find_id(&self, nodes: Nodes<'_>, id: &NodeId) -> Result<usize, usize> {
+        let range = nodes.range(self.bucket_of(id));
         let start = range.start;
         let head = id.head();
-        main[range]
+        nodes.main[range]
             .binary_search_by(|entry| entry.id.head().cmp(&head).then_with(|| entry.id.cmp(id)))
             .map(|offset| start + offset)
             .map_err(|offset| start + offset)
     }
 
-    fn find_spare(&self, spares: &[Entry], id: &NodeId) -> Option<Place> {
-        self.spares(self.bucket_of(id)).find(|&index| spares[index].id == *id).map(Place::Spare)
+    fn find_spare(&self, slots: &Slots<'_>, id: &NodeId) -> Option<Place> {
+        let mut spares = self.spares(slots, self.bucket_of(id));
+        spares.find(|&index| slots.spares[index].id == *id).map(Place::Spare)
     }
 
     /// Exactly this node, in its bucket or among the replacements.
     fn find(&self, slots: &mut Slots<'_>, contact: Contact) -> Option<Place> {
-        let main = self.find_id(slots.main, &contact.id).ok().map(Place::Main);
-        main.or_else(|| self.find_spare(slots.spares, &contact.id))
+        let main = self.find_id(slots.nodes(), &contact.id).ok().map(Place::Main);
+        main.or_else(|| self.find_spare(slots, &contact.id))
             .filter(|&place| slots.at(place).endpoint == contact.endpoint)
     }
 
@@ -487,9 +500,10 @@ impl Table {
             }
         };
         (0..self.depth()).find_map(|bucket| {
-            let main = self.main(bucket).find(|&index| is_same(&slots.main[index])).map(Place::Main);
+            let main =
+                slots.nodes().range(bucket).find(|&index| is_same(&slots.main[index])).map(Place::Main);
             main.or_else(|| {
-                self.spares(bucket).find(|&index| is_same(&slots.spares[index])).map(Place::Spare)
+                self.spares(slots, bucket).find(|&index| is_same(&slots.spares[index])).map(Place::Spare)
             })
         })
     }
@@ -503,7 +517,9 @@ impl Table {
         let own_bucket = self.bucket_of(&contact.id);
         let mut in_table = 0;
         for bucket in 0..self.depth() {
-            let entries = slots.main[self.main(bucket)].iter().chain(&slots.spares[self.spares(bucket)]);
+            let entries = slots.main[slots.nodes().range(bucket)]
+                .iter()
+                .chain(&slots.spares[self.spares(slots, bucket)]);
             let in_bucket = entries.filter(|entry| entry.endpoint.subnet() == subnet).count();
             in_table += in_bucket;
             if bucket == own_bucket && in_bucket >= MAX_SUBNET_PER_BUCKET {
@@ -532,10 +548,10 @@ impl Table {
 
     /// Puts a node that just answered, and is known nowhere, into its bucket or its replacements.
     fn place(&mut self, slots: &mut Slots<'_>, bucket: usize, entry: Entry, now: Instant) -> Outcome {
-        let leaver = if self.is_full(bucket) {
-            let Some(leaver) = self.leaver(slots.main, bucket, &entry, now.secs()) else {
+        let leaver = if slots.buckets[bucket].is_full() {
+            let Some(leaver) = self.leaver(slots.nodes(), bucket, &entry, now.secs()) else {
                 let kept = self.cache(slots, bucket, entry, now);
-                self.wake(bucket, 0, now);
+                self.wake(slots, bucket, 0, now);
                 return Outcome::of(if kept { Fate::Cached } else { Fate::Ignored });
             };
             Some(self.take_main(slots, bucket, leaver, now))
@@ -551,14 +567,15 @@ impl Table {
     }
 
     /// The node of a full bucket that makes room for a newcomer.
-    fn leaver(&self, main: &[Entry], bucket: usize, newcomer: &Entry, now: Secs) -> Option<usize> {
-        let worst = self.main(bucket).max_by_key(|&index| main[index].failures)?;
+    fn leaver(&self, nodes: Nodes<'_>, bucket: usize, newcomer: &Entry, now: Secs) -> Option<usize> {
+        let Nodes { buckets, main } = nodes;
+        let range = nodes.range(bucket);
+        let worst = range.clone().max_by_key(|&index| main[index].failures)?;
         if main[worst].is_bad() {
             return Some(worst);
         }
-        let range = self.main(bucket);
-        let part = |index: usize| self.part(bucket, &main[index].id);
-        let ours = self.part(bucket, &newcomer.id);
+        let part = |index: usize| self.part(buckets, bucket, &main[index].id);
+        let ours = self.part(buckets, bucket, &newcomer.id);
         let is_occupied = range.clone().any(|index| part(index) == ours);
         // Parts are runs of the sorted range.
         let is_shared = |index: usize| {
@@ -575,23 +592,23 @@ impl Table {
 
     /// Which of its bucket's equal parts an id falls into: as many parts as places, to the power of
     /// two below.
-    fn part(&self, bucket: usize, id: &NodeId) -> u64 {
+    fn part(&self, buckets: &[Bucket], bucket: usize, id: &NodeId) -> u64 {
         let fixed = if bucket + 1 < self.depth() { bucket + 1 } else { bucket };
-        let bits = self.buckets[bucket].capacity.checked_ilog2().unwrap_or(0);
+        let bits = buckets[bucket].capacity.checked_ilog2().unwrap_or(0);
         (id.head() << fixed).checked_shr(u64::BITS - bits).unwrap_or(0)
     }
 
     fn insert(&mut self, slots: &mut Slots<'_>, bucket: usize, entry: Entry, now: Instant) {
-        let (Ok(index) | Err(index)) = self.find_id(slots.main, &entry.id);
-        let end = self.main(bucket).end;
+        let (Ok(index) | Err(index)) = self.find_id(slots.nodes(), &entry.id);
+        let end = slots.nodes().range(bucket).end;
         slots.main.copy_within(index..end, index + 1);
         slots.main[index] = entry;
-        let was_empty = self.buckets[bucket].len == 0;
-        self.buckets[bucket].len += 1;
-        self.buckets[bucket].changed = now.secs();
+        let was_empty = slots.buckets[bucket].len == 0;
+        slots.buckets[bucket].len += 1;
+        slots.buckets[bucket].changed = now.secs();
         self.len += 1;
         self.occupied |= 1 << bucket;
-        self.wake(bucket, upkeep::wait(&entry, now.secs()), now);
+        self.wake(slots, bucket, upkeep::wait(&entry, now.secs()), now);
         if was_empty {
             self.refresh_due = now;
         }
@@ -599,22 +616,22 @@ impl Table {
 
     fn take_main(&mut self, slots: &mut Slots<'_>, bucket: usize, index: usize, now: Instant) -> Entry {
         let entry = slots.main[index];
-        let end = self.main(bucket).end;
+        let end = slots.nodes().range(bucket).end;
         slots.main.copy_within(index + 1..end, index);
-        self.buckets[bucket].len -= 1;
+        slots.buckets[bucket].len -= 1;
         self.len -= 1;
-        if self.buckets[bucket].len == 0 {
+        if slots.buckets[bucket].len == 0 {
             self.occupied &= !(1 << bucket);
         }
-        self.end_ping(bucket, entry.pinging, now);
+        self.end_ping(slots, bucket, entry.pinging, now);
         Entry { pinging: false, ..entry }
     }
 
     fn take_spare(&mut self, slots: &mut Slots<'_>, bucket: usize, index: usize, now: Instant) -> Entry {
         let entry = slots.spares[index];
-        slots.spares[index] = slots.spares[self.spares(bucket).end - 1];
-        self.buckets[bucket].spares -= 1;
-        self.end_ping(bucket, entry.pinging, now);
+        slots.spares[index] = slots.spares[self.spares(slots, bucket).end - 1];
+        slots.buckets[bucket].spares -= 1;
+        self.end_ping(slots, bucket, entry.pinging, now);
         Entry { pinging: false, ..entry }
     }
 
@@ -628,12 +645,12 @@ impl Table {
             }
             Place::Main(index) => {
                 let removed = self.take_main(slots, bucket, index, now).contact();
-                let best = self.verified_spare(slots.spares, bucket, now.secs());
+                let best = self.verified_spare(slots, bucket, now.secs());
                 let promoted = best.map(|index| self.take_spare(slots, bucket, index, now));
                 if let Some(entry) = promoted {
                     self.insert(slots, bucket, entry, now);
                 }
-                self.wake(bucket, 0, now);
+                self.wake(slots, bucket, 0, now);
                 Some(Removal { removed, promoted: promoted.map(|entry| entry.contact()) })
             }
         }
@@ -641,39 +658,52 @@ impl Table {
 
     /// Keeps a node as a replacement, if there is a free place or a less worthy one.
     fn cache(&mut self, slots: &mut Slots<'_>, bucket: usize, entry: Entry, now: Instant) -> bool {
-        if !self.has_spare_place(slots.spares, bucket, &entry, now.secs()) {
+        if !self.has_spare_place(slots, bucket, &entry, now.secs()) {
             return false;
         }
-        if self.buckets[bucket].spares == self.spares_each {
-            let worst = self.spares(bucket).min_by_key(|&index| slots.spares[index].worth(now.secs()));
+        if slots.buckets[bucket].spares == self.spares_each {
+            let worst = self.spares(slots, bucket).min_by_key(|&index| slots.spares[index].worth(now.secs()));
             worst.map(|index| self.take_spare(slots, bucket, index, now));
         }
-        slots.spares[self.spares(bucket).end] = entry;
-        self.buckets[bucket].spares += 1;
+        slots.spares[self.spares(slots, bucket).end] = entry;
+        slots.buckets[bucket].spares += 1;
         true
     }
 
-    fn has_spare_place(&self, spares: &[Entry], bucket: usize, entry: &Entry, now: Secs) -> bool {
+    fn has_spare_place(&self, slots: &Slots<'_>, bucket: usize, entry: &Entry, now: Secs) -> bool {
         let worth = entry.worth(now);
-        self.buckets[bucket].spares < self.spares_each
-            || spares[self.spares(bucket)].iter().any(|spare| spare.worth(now) < worth)
+        slots.buckets[bucket].spares < self.spares_each
+            || slots.spares[self.spares(slots, bucket)].iter().any(|spare| spare.worth(now) < worth)
     }
 
     /// The replacement that is promoted next.
-    fn verified_spare(&self, spares: &[Entry], bucket: usize, now: Secs) -> Option<usize> {
-        let verified = self.spares(bucket).filter(|&index| spares[index].is_ready());
-        verified.max_by_key(|&index| spares[index].worth(now))
+    fn verified_spare(&self, slots: &Slots<'_>, bucket: usize, now: Secs) -> Option<usize> {
+        let verified = self.spares(slots, bucket).filter(|&index| slots.spares[index].is_ready());
+        verified.max_by_key(|&index| slots.spares[index].worth(now))
     }
 
     /// After a node turned out to be another: whoever stands in its bucket must prove itself again.
     fn suspect_neighbours(&self, slots: &mut Slots<'_>, liar: &Entry, now: Secs) {
-        for entry in &mut slots.main[self.main(self.bucket_of(&liar.id))] {
+        let bucket = slots.nodes().range(self.bucket_of(&liar.id));
+        for entry in &mut slots.main[bucket] {
             entry.suspect = now.since(entry.answered) >= PROVEN;
         }
     }
 }
 
+impl Nodes<'_> {
+    /// The nodes of a bucket, as indices into `main`: none where there is no memory for buckets.
+    fn range(&self, bucket: usize) -> Range<usize> {
+        let (start, len) = self.buckets.get(bucket).map_or((0, 0), |bucket| (bucket.start, bucket.len));
+        start.into()..usize::from(start) + usize::from(len)
+    }
+}
+
 impl Slots<'_> {
+    pub(crate) const fn nodes(&self) -> Nodes<'_> {
+        Nodes { buckets: self.buckets, main: self.main }
+    }
+
     fn at(&mut self, place: Place) -> &mut Entry {
         match place {
             Place::Main(index) => &mut self.main[index],
@@ -686,6 +716,12 @@ impl Outcome {
     const fn of(fate: Fate) -> Self {
         Self { fate, removal: None }
     }
+}
+
+/// How many buckets a table of so many entries is divided into.
+pub(crate) const fn bucket_count(entries: usize) -> usize {
+    let buckets = entries.div_ceil(K);
+    if buckets < MAX_DEPTH { buckets } else { MAX_DEPTH }
 }
 
 /// The capacity of a bucket where the first is given `first`.

@@ -14,6 +14,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 /// A table with its memory and a clock.
 struct World {
     table: Table,
+    buckets: Vec<Bucket>,
     main: Vec<Entry>,
     spares: Vec<Entry>,
     now: Instant,
@@ -28,20 +29,20 @@ impl World {
         let own = rng.id();
         // Seconds wrap around soon after the start.
         let now = Instant::ZERO + Duration::from_secs(u64::from(u32::MAX) - 1000);
-        let table = Table::new(Family::V4, own, main, spares, true, now);
-        Self {
-            table,
-            main: vec![Entry::EMPTY; main],
-            spares: vec![Entry::EMPTY; spares],
-            now,
-            rng,
-            own,
-            hosts: 0,
-        }
+        let mut buckets = vec![Bucket::EMPTY; bucket_count(main)];
+        let (mut main, mut spares) = (vec![Entry::EMPTY; main], vec![Entry::EMPTY; spares]);
+        let mut slots = Slots { buckets: &mut buckets, main: &mut main, spares: &mut spares };
+        let table = Table::new(Family::V4, own, &mut slots, true, now);
+        Self { table, buckets, main, spares, now, rng, own, hosts: 0 }
     }
 
     fn slots(&mut self) -> (&mut Table, Slots<'_>, Instant) {
-        (&mut self.table, Slots { main: &mut self.main, spares: &mut self.spares }, self.now)
+        let Self { table, buckets, main, spares, now, .. } = self;
+        (table, Slots { buckets, main, spares }, *now)
+    }
+
+    fn memory(&self) -> Nodes<'_> {
+        Nodes { buckets: &self.buckets, main: &self.main }
     }
 
     fn reply_after(&mut self, contact: Contact, rtt: Duration) -> Outcome {
@@ -69,7 +70,7 @@ impl World {
     }
 
     fn next_refresh(&mut self) -> Option<NodeId> {
-        self.table.next_refresh(&mut self.rng, self.now)
+        self.table.next_refresh(&mut self.buckets, &mut self.rng, self.now)
     }
 
     fn lose_ping(&mut self, contact: Contact) {
@@ -126,19 +127,19 @@ impl World {
     }
 
     fn good(&self, target: NodeId) -> Vec<Contact> {
-        let found = self.table.closest::<8>(&self.main, &target, Filter::Good, self.now);
+        let found = self.table.closest::<8>(self.memory(), &target, Filter::Good, self.now);
         found.iter().map(|entry| entry.contact()).collect()
     }
 
     fn nodes(&self) -> Vec<Contact> {
-        self.table.iter(&self.main).map(Entry::contact).collect()
+        self.table.iter(self.memory()).map(Entry::contact).collect()
     }
 
     fn check(&mut self) {
-        let slots = Slots { main: &mut self.main, spares: &mut self.spares };
+        let slots = Slots { buckets: &mut self.buckets, main: &mut self.main, spares: &mut self.spares };
         let table = &self.table;
         for bucket in 0..table.depth() {
-            let head = table.buckets[bucket];
+            let head = slots.buckets[bucket];
             // A delay that ends because nodes were lost may be noticed later.
             match table.most_overdue(&slots, bucket, self.now.secs()) {
                 Some((..=0, Place::Main(_))) if !head.pinging => {
@@ -150,13 +151,13 @@ impl World {
         }
         let (mut ids, mut ips, mut len) = (BTreeSet::new(), BTreeSet::new(), 0);
         for bucket in 0..table.depth() {
-            let head = table.buckets[bucket];
-            let main = &self.main[table.main(bucket)];
-            let spares = &self.spares[table.spares(bucket)];
+            let head = slots.buckets[bucket];
+            let main = &slots.main[slots.nodes().range(bucket)];
+            let spares = &slots.spares[table.spares(&slots, bucket)];
             assert!(head.len <= head.capacity && usize::from(head.spares) <= MAX_SPARES);
             assert!(main.is_sorted_by(|a, b| a.id < b.id));
             assert!(main.iter().all(|entry| entry.verified));
-            assert!(table.is_full(bucket) || spares.iter().all(|entry| !entry.is_ready()));
+            assert!(head.is_full() || spares.iter().all(|entry| !entry.is_ready()));
             assert_eq!(table.occupied >> bucket & 1 == 1, !main.is_empty());
             len += main.len();
             let mut pinging = 0;
@@ -183,7 +184,7 @@ impl World {
 
     /// What `closest` must answer, from first principles.
     fn closest_by_force(&self, target: NodeId, filter: Filter, k: usize) -> Vec<NodeId> {
-        let nodes = self.table.iter(&self.main);
+        let nodes = self.table.iter(self.memory());
         let passing = nodes.filter(|entry| match filter {
             Filter::Good => entry.is_good(self.now),
             Filter::Live => entry.failures < BAD,
@@ -204,15 +205,15 @@ fn an_entry_takes_at_most_64_bytes_and_a_head_at_most_480() {
 #[test]
 fn r_01_the_memory_is_dealt_to_the_buckets_nearest_first() {
     let capacities = |main| {
-        let table = World::new(main, 0).table;
-        table.buckets().map(|(_, capacity)| capacity).collect::<Vec<_>>()
+        let World { table, buckets, .. } = World::new(main, 0);
+        table.buckets(&buckets).map(|(_, capacity)| capacity).collect::<Vec<_>>()
     };
     assert_eq!(capacities(400), [&[128, 64, 32, 16][..], &[8; 20]].concat());
     assert_eq!(capacities(192), [8; 24]);
     assert_eq!(capacities(100), [&[12][..], &[8; 11]].concat());
     assert_eq!(capacities(16), [8, 8]);
     assert_eq!(capacities(5), [5]);
-    assert_eq!(capacities(0), [0]);
+    assert_eq!(capacities(0), []);
     assert!(capacities(100_000).iter().sum::<usize>() <= 65_535);
 }
 
@@ -238,7 +239,7 @@ fn r_03_a_node_is_good_for_15_minutes_after_it_was_heard() {
     assert_eq!(world.good(node.id), [node], "it once answered and queried us since");
     world.pass(MINUTE);
     assert_eq!(world.good(node.id), []);
-    assert_eq!(world.table.closest::<8>(&world.main, &node.id, Filter::Live, world.now).len(), 1);
+    assert_eq!(world.table.closest::<8>(world.memory(), &node.id, Filter::Live, world.now).len(), 1);
     world.reply(node);
     assert_eq!(world.good(node.id), [node]);
 }
@@ -251,7 +252,7 @@ fn r_04_a_node_is_bad_after_two_failures_and_goes_after_five() {
     for _ in 0..4 {
         assert_eq!(world.fail(node), None);
     }
-    assert!(world.table.closest::<8>(&world.main, &node.id, Filter::Live, world.now).is_empty());
+    assert!(world.table.closest::<8>(world.memory(), &node.id, Filter::Live, world.now).is_empty());
     assert_eq!(world.fail(node), Some(Removal { removed: node, promoted: None }));
     assert!(world.table.is_empty());
     assert_eq!(world.fail(node), None);
@@ -277,8 +278,8 @@ fn r_06_a_newcomer_to_a_bucket_of_good_nodes_waits_as_a_replacement() {
     let nodes = world.fill(0);
     let newcomer = world.node(0);
     assert_eq!(world.reply(newcomer), Outcome::of(Fate::Cached));
-    assert!(!world.table.contains(&world.main, newcomer));
-    assert!(nodes.iter().all(|&node| world.table.contains(&world.main, node)));
+    assert!(!world.table.contains(world.memory(), newcomer));
+    assert!(nodes.iter().all(|&node| world.table.contains(world.memory(), node)));
     world.check();
 }
 
@@ -301,7 +302,7 @@ fn r_07_a_bad_node_in_a_full_bucket_is_replaced() {
     assert_eq!(world.fail(nodes[3]), None, "nobody could take its place");
     let removal = Some(Removal { removed: nodes[3], promoted: None });
     assert_eq!(world.reply(newcomer), Outcome { fate: Fate::Added, removal });
-    assert_eq!(world.table.buckets[0].spares, 0, "and forgotten");
+    assert_eq!(world.buckets[0].spares, 0, "and forgotten");
     world.check();
 }
 
@@ -395,7 +396,7 @@ fn r_09_a_flood_of_newcomers_causes_one_ping_in_flight_per_bucket() {
         pings += usize::from(world.next_ping().is_some());
     }
     assert_eq!(pings, 1);
-    assert!(nodes.iter().all(|&node| world.table.contains(&world.main, node)));
+    assert!(nodes.iter().all(|&node| world.table.contains(world.memory(), node)));
     for _ in 0..10_000 {
         let newcomer = world.node(1);
         world.query(newcomer);
@@ -411,7 +412,7 @@ fn r_10_a_bucket_is_fresh_after_an_answer_an_entry_or_a_replacement() {
     let nodes = world.fill(0);
     let spare = world.node(0);
     world.reply(spare);
-    let changed = |world: &World| world.now.secs().since(world.table.buckets[0].changed);
+    let changed = |world: &World| world.now.secs().since(world.buckets[0].changed);
     world.pass(MINUTE);
     world.query(nodes[0]);
     assert_eq!(changed(&world), 60, "a query proves nothing");
@@ -470,7 +471,7 @@ fn r_13_restored_nodes_are_told_to_nobody_until_they_answer() {
     let exported = world.nodes();
     assert_eq!(exported.len(), 8);
     let now = world.now;
-    world.table.clear(now);
+    world.table.clear(&mut world.buckets, now);
     assert!(world.table.is_empty() && world.next_ping().is_none());
     for &contact in &exported {
         assert_eq!(world.query(contact), Fate::Cached);
@@ -534,7 +535,9 @@ fn r_15_a_subnet_gets_two_places_of_a_bucket_and_eight_of_the_table() {
 #[test]
 fn r_15_without_source_limits_one_host_may_run_many_nodes() {
     let mut world = World::new(400, 192);
-    world.table = Table::new(Family::V4, world.own, 400, 192, false, world.now);
+    let own = world.own;
+    let (table, mut slots, now) = world.slots();
+    *table = Table::new(Family::V4, own, &mut slots, false, now);
     for port in 1..=100 {
         let contact = Contact { id: world.node(0).id, endpoint: Endpoint::v4([127, 0, 0, 1], port) };
         assert_eq!(world.reply(contact), Outcome::of(Fate::Added));
@@ -627,7 +630,7 @@ fn r_20_a_lost_ping_is_no_failure_and_is_not_repeated_at_once() {
         assert_eq!(world.next_ping(), None);
         world.pass(MINUTE);
     }
-    assert!(world.table.contains(&world.main, node));
+    assert!(world.table.contains(world.memory(), node));
     assert_eq!(world.next_ping(), Some(node));
     world.pass(MINUTE);
     assert_eq!(world.next_ping(), Some(node), "a caller that forgets one does not block the bucket");
@@ -686,9 +689,9 @@ fn the_failures_of_a_wave_of_queries_count_no_ping_twice() {
     world.pass(15 * MINUTE);
     assert_eq!(world.next_ping(), Some(node));
     world.fail(node);
-    assert_eq!(world.table.iter(&world.main).next().unwrap().failures, 1);
+    assert_eq!(world.table.iter(world.memory()).next().unwrap().failures, 1);
     world.fail(Contact { endpoint: with_port(node.endpoint, 9), ..node });
-    assert_eq!(world.table.iter(&world.main).next().unwrap().failures, 1, "another endpoint's failure");
+    assert_eq!(world.table.iter(world.memory()).next().unwrap().failures, 1, "another endpoint's failure");
 }
 
 #[test]
@@ -701,7 +704,7 @@ fn a_full_bucket_prefers_nodes_spread_over_its_range_and_fast_ones() {
     let elsewhere = world.node_in_part(0, 5);
     let removal = Some(Removal { removed: crowd[7], promoted: None });
     assert_eq!(world.reply_after(elsewhere, RTT * 9), Outcome { fate: Fate::Added, removal });
-    assert_eq!(world.table.buckets[0].spares, 1, "a good node that gave way is a replacement");
+    assert_eq!(world.buckets[0].spares, 1, "a good node that gave way is a replacement");
 
     let hardly_faster = world.node_in_part(0, 2);
     assert_eq!(world.reply_after(hardly_faster, RTT * 4).fate, Fate::Cached);
@@ -742,7 +745,7 @@ fn nodes_that_came_together_are_pinged_one_by_one_before_they_are_questionable()
         assert_eq!(world.good(nodes[0].id).len(), 8);
     }
     assert!(most < 10, "{most} at once");
-    assert!(world.table.iter(&world.main).all(|entry| entry.is_good(world.now)));
+    assert!(world.table.iter(world.memory()).all(|entry| entry.is_good(world.now)));
 }
 
 #[test]
@@ -753,7 +756,7 @@ fn round_trip_times_are_smoothed_and_ages_told() {
     world.pass(MINUTE);
     world.reply_after(node, RTT * 5);
     world.pass(MINUTE);
-    let entry = world.table.iter(&world.main).next().unwrap();
+    let entry = world.table.iter(world.memory()).next().unwrap();
     assert_eq!((entry.id(), entry.endpoint()), (node.id, node.endpoint));
 }
 
@@ -850,7 +853,7 @@ proptest! {
             };
             world.check();
             prop_assert_eq!(world.table.len() as i64, before as i64 + changes, "events add up");
-            let found: Vec<_> = world.table.closest::<8>(&world.main, &filler, Filter::Good, world.now).iter().map(|entry| entry.id).collect();
+            let found: Vec<_> = world.table.closest::<8>(world.memory(), &filler, Filter::Good, world.now).iter().map(|entry| entry.id).collect();
             prop_assert_eq!(found, world.closest_by_force(filler, Filter::Good, 8));
         }
         in_flight.extend(core::iter::from_fn(|| world.next_ping()).take(30));
@@ -917,8 +920,8 @@ proptest! {
             } else if round == 1 {
                 target = world.own;
             }
-            let good = world.table.closest::<8>(&world.main, &target, Filter::Good, world.now);
-            let live = world.table.closest::<16>(&world.main, &target, Filter::Live, world.now);
+            let good = world.table.closest::<8>(world.memory(), &target, Filter::Good, world.now);
+            let live = world.table.closest::<16>(world.memory(), &target, Filter::Live, world.now);
             let ids = |found: &[&Entry]| found.iter().map(|entry| entry.id).collect::<Vec<_>>();
             prop_assert_eq!(ids(&good), world.closest_by_force(target, Filter::Good, 8));
             prop_assert_eq!(ids(&live), world.closest_by_force(target, Filter::Live, 16));

@@ -6,7 +6,7 @@
 
 use core::time::Duration;
 
-use super::{Contact, Entry, NEVER, Place, QUESTIONABLE, Slots, Table};
+use super::{Bucket, Contact, Entry, NEVER, Place, QUESTIONABLE, Slots, Table};
 use crate::id::NodeId;
 use crate::rng::Rng;
 use crate::time::{Instant, Secs};
@@ -35,21 +35,21 @@ impl Table {
         let secs = now.secs();
         let mut soonest = None;
         for bucket in (0..self.depth()).rev() {
-            if self.main(bucket).is_empty() && self.spares(bucket).is_empty() {
+            if slots.nodes().range(bucket).is_empty() && self.spares(slots, bucket).is_empty() {
                 continue;
             }
-            if self.buckets[bucket].due.since(secs) == 0 {
+            if slots.buckets[bucket].due.since(secs) == 0 {
                 self.forget_lost_ping(slots, bucket);
                 let (slack, place) = self.most_overdue(slots, bucket, secs).unzip();
                 if let Some(place) = place
                     && slack <= Some(0)
                 {
-                    return Some(self.start_ping(slots, bucket, place, secs));
+                    return Some(Self::start_ping(slots, bucket, place, secs));
                 }
                 let wait = slack.map_or(QUESTIONABLE, |slack| slack as u32);
-                self.buckets[bucket].due = secs.after(wait);
+                slots.buckets[bucket].due = secs.after(wait);
             }
-            let wait = self.buckets[bucket].due.since(secs);
+            let wait = slots.buckets[bucket].due.since(secs);
             soonest = Some(soonest.map_or(wait, |soonest: u32| soonest.min(wait)));
         }
         self.ping_due = soonest.map_or(NEVER, |wait| second_after(now, wait));
@@ -65,21 +65,26 @@ impl Table {
     pub(crate) fn ping_lost(&mut self, slots: &mut Slots<'_>, contact: Contact, now: Instant) {
         if let Some(place) = self.find(slots, contact) {
             let was_pinging = core::mem::take(&mut slots.at(place).pinging);
-            self.end_ping(self.bucket_of(&contact.id), was_pinging, now);
+            self.end_ping(slots, self.bucket_of(&contact.id), was_pinging, now);
         }
     }
 
     /// A target to look up, in the range of a bucket where nothing changed for 15 minutes: one of
     /// those down to the first empty one behind the last node.
-    pub(crate) fn next_refresh(&mut self, rng: &mut Rng, now: Instant) -> Option<NodeId> {
+    pub(crate) fn next_refresh(
+        &mut self,
+        buckets: &mut [Bucket],
+        rng: &mut Rng,
+        now: Instant,
+    ) -> Option<NodeId> {
         if self.refresh_due > now {
             return None;
         }
         let mut soonest = QUESTIONABLE;
-        for bucket in 0..self.relevant_depth() {
-            let age = now.secs().since(self.buckets[bucket].changed);
+        for (bucket, head) in buckets.iter_mut().enumerate().take(self.relevant_depth()) {
+            let age = now.secs().since(head.changed);
             if age >= QUESTIONABLE {
-                self.buckets[bucket].changed = now.secs();
+                head.changed = now.secs();
                 return Some(self.random_id(bucket, rng));
             }
             soonest = soonest.min(QUESTIONABLE - age);
@@ -95,9 +100,9 @@ impl Table {
     }
 
     /// Looks at a bucket again in `wait` seconds, if not before.
-    pub(super) fn wake(&mut self, bucket: usize, wait: u32, now: Instant) {
+    pub(super) fn wake(&mut self, slots: &mut Slots<'_>, bucket: usize, wait: u32, now: Instant) {
         let due = now.secs().after(wait);
-        let bucket = &mut self.buckets[bucket];
+        let bucket = &mut slots.buckets[bucket];
         if !bucket.pinging {
             if bucket.due.since(due) > 0 {
                 bucket.due = due;
@@ -106,10 +111,10 @@ impl Table {
         }
     }
 
-    pub(super) fn end_ping(&mut self, bucket: usize, was_pinging: bool, now: Instant) {
+    pub(super) fn end_ping(&mut self, slots: &mut Slots<'_>, bucket: usize, was_pinging: bool, now: Instant) {
         if was_pinging {
-            self.buckets[bucket].pinging = false;
-            self.wake(bucket, 0, now);
+            slots.buckets[bucket].pinging = false;
+            self.wake(slots, bucket, 0, now);
         }
     }
 
@@ -118,28 +123,29 @@ impl Table {
         if self.len() < FEW { 0 } else { VERIFICATION_DELAY }
     }
 
-    fn start_ping(&mut self, slots: &mut Slots<'_>, bucket: usize, place: Place, now: Secs) -> Contact {
+    fn start_ping(slots: &mut Slots<'_>, bucket: usize, place: Place, now: Secs) -> Contact {
+        let head = &mut slots.buckets[bucket];
+        (head.pinging, head.due) = (true, now.after(LOST));
         let entry = slots.at(place);
         (entry.pinging, entry.tried) = (true, now);
-        self.buckets[bucket].pinging = true;
-        self.buckets[bucket].due = now.after(LOST);
         entry.contact()
     }
 
-    fn forget_lost_ping(&mut self, slots: &mut Slots<'_>, bucket: usize) {
-        if core::mem::take(&mut self.buckets[bucket].pinging) {
-            slots.main[self.main(bucket)].iter_mut().for_each(|entry| entry.pinging = false);
-            slots.spares[self.spares(bucket)].iter_mut().for_each(|entry| entry.pinging = false);
+    fn forget_lost_ping(&self, slots: &mut Slots<'_>, bucket: usize) {
+        if core::mem::take(&mut slots.buckets[bucket].pinging) {
+            let (main, spares) = (slots.nodes().range(bucket), self.spares(slots, bucket));
+            let entries = slots.main[main].iter_mut().chain(&mut slots.spares[spares]);
+            entries.for_each(|entry| entry.pinging = false);
         }
     }
 
     /// The entry of a bucket whose ping has been due for longest, or will be first, and in how many
     /// seconds. Replacements count where the bucket needs one.
     pub(super) fn most_overdue(&self, slots: &Slots<'_>, bucket: usize, now: Secs) -> Option<(i64, Place)> {
-        let main = &slots.main[self.main(bucket)];
-        let is_wanted = self.verified_spare(slots.spares, bucket, now).is_some();
-        let needs_spare = !self.is_full(bucket) || main.iter().any(|entry| entry.failures > 0);
-        let main = self.main(bucket).map(|index| {
+        let main = &slots.main[slots.nodes().range(bucket)];
+        let is_wanted = self.verified_spare(slots, bucket, now).is_some();
+        let needs_spare = !slots.buckets[bucket].is_full() || main.iter().any(|entry| entry.failures > 0);
+        let main = slots.nodes().range(bucket).map(|index| {
             let entry = &slots.main[index];
             let slack = if is_wanted && entry.failures > 0 {
                 remaining(RETRY, entry.tried, now)
@@ -148,7 +154,8 @@ impl Table {
             };
             (slack, Place::Main(index))
         });
-        let spares = self.spares(bucket).filter(|&index| needs_spare && !slots.spares[index].is_ready());
+        let spares =
+            self.spares(slots, bucket).filter(|&index| needs_spare && !slots.spares[index].is_ready());
         let spares = spares.map(|index| {
             let entry = &slots.spares[index];
             let delay = remaining(self.verification_delay(), entry.added, now);

@@ -49,7 +49,7 @@ pub fn live(bytes: &[u8]) -> u64 {
 }
 
 /// Small enough that everything is full all the time.
-type Chip = Fixed<24, 8, 8, 6, 2, 12, 4, 2, 4, 2, 8, 8, 2, 4, 2>;
+type Chip = Fixed<3, 1, 8, 6, 2, 12, 4, 2, 4, 2, 8, 8, 2, 4, 2>;
 
 fn config(setup: u8) -> Config {
     let mut config = Config::default();
