@@ -65,14 +65,6 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// A string; the empty one where the key did not occur.
-    pub(super) const fn bytes_or_empty(&self) -> Option<&'a [u8]> {
-        match *self {
-            Self::Absent => Some(&[]),
-            _ => self.bytes(),
-        }
-    }
-
     /// A string of exactly `N` bytes.
     pub(super) fn array<const N: usize>(&self) -> Option<&'a [u8; N]> {
         self.bytes().and_then(|bytes| bytes.try_into().ok())
@@ -98,6 +90,24 @@ impl<'a> Value<'a> {
     /// Set, to any integer but 0.
     pub(super) const fn flag(&self) -> bool {
         matches!(*self, Self::Int(value) if value != 0)
+    }
+}
+
+/// The known keys of a dictionary that came, right or wrong, a bit for each.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Seen(u32);
+
+impl Seen {
+    /// Notes a key. Of equal keys the first counts: whether this is it.
+    #[inline(always)]
+    pub(super) const fn first(&mut self, key: u32) -> bool {
+        let is_first = !self.has(key);
+        self.0 |= key;
+        is_first
+    }
+
+    pub(super) const fn has(self, key: u32) -> bool {
+        self.0 & key != 0
     }
 }
 
@@ -233,14 +243,7 @@ impl<'a> Reader<'a> {
             [a @ b'1'..=b'9', b @ b'0'..=b'9', b':', rest @ ..] => {
                 (usize::from((a & 15).wrapping_mul(10).wrapping_add(b & 15)), rest)
             }
-            _ => {
-                let (digits, rest) = digits(self.rest);
-                if strict && digits.starts_with(b"0") {
-                    return Err(Malformed::Syntax);
-                }
-                let [b':', rest @ ..] = rest else { return Err(Malformed::Syntax) };
-                (decimal(digits).and_then(|length| length.try_into().ok()).ok_or(Malformed::Syntax)?, rest)
-            }
+            other => long_length(other, strict)?,
         };
         let (string, rest) = rest.split_at_checked(length).ok_or(Malformed::Syntax)?;
         self.rest = rest;
@@ -370,6 +373,18 @@ fn digits_of(mut value: u64, buf: &mut [u8; MAX_DIGITS]) -> &[u8] {
 fn digits(bytes: &[u8]) -> (&[u8], &[u8]) {
     let count = bytes.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(bytes.len());
     bytes.split_at_checked(count).unwrap_or_default()
+}
+
+/// A length of any number of digits and what follows its colon; kept apart because most are short.
+#[inline(never)]
+fn long_length(bytes: &[u8], strict: bool) -> Result<(usize, &[u8]), Malformed> {
+    let (digits, rest) = digits(bytes);
+    let [b':', rest @ ..] = rest else { return Err(Malformed::Syntax) };
+    if strict && digits.starts_with(b"0") {
+        return Err(Malformed::Syntax);
+    }
+    let length = decimal(digits).and_then(|length| length.try_into().ok());
+    length.map(|length| (length, rest)).ok_or(Malformed::Syntax)
 }
 
 /// The number that digits spell; `None` for none at all and for more than 64 bits.

@@ -2,7 +2,7 @@
 
 use core::net::{IpAddr, SocketAddr};
 
-use super::bencode::{Counter, Reader, Value, Writer};
+use super::bencode::{Counter, Reader, Seen, Value, Writer};
 use super::error::{ErrorReply, Malformed, ParseError};
 use super::query::{Arguments, Query};
 use super::response::{Response, Returns};
@@ -57,9 +57,7 @@ impl<'a> Message<'a> {
     ///
     /// See [`ParseError`]: each variant is to be treated differently.
     pub fn parse(datagram: &'a [u8]) -> Result<Self, ParseError<'a>> {
-        let mut envelope = Envelope::default();
-        envelope.read(datagram)?;
-        envelope.message()
+        Self::parse_prefix(datagram).map(|(message, _)| message)
     }
 
     /// Like [`Self::parse`], and also returns the bytes after the message: none, normally.
@@ -70,7 +68,7 @@ impl<'a> Message<'a> {
     pub fn parse_prefix(datagram: &'a [u8]) -> Result<(Self, &'a [u8]), ParseError<'a>> {
         let mut envelope = Envelope::default();
         let rest = envelope.read(datagram)?;
-        envelope.message().map(|message| (message, rest))
+        envelope.message(rest)
     }
 
     /// How many bytes [`Self::emit`] writes.
@@ -93,18 +91,28 @@ impl<'a> Message<'a> {
 /// The top level of a datagram, before it is known what kind it is.
 #[derive(Default)]
 struct Envelope<'a> {
-    transaction: Value<'a>,
-    kind: Value<'a>,
-    method: Value<'a>,
-    version: Value<'a>,
-    read_only: Value<'a>,
-    requester: Value<'a>,
+    seen: Seen,
+    read_only: bool,
+    transaction: Option<&'a [u8]>,
+    kind: Option<&'a [u8]>,
+    method: Option<&'a [u8]>,
+    version: Option<&'a [u8]>,
+    requester: Option<&'a [u8]>,
     error: Value<'a>,
-    has_arguments: bool,
-    has_returns: bool,
     arguments: Arguments<'a>,
-    returns: Returns<'a>,
+    /// Made where there are some, because it is large.
+    returns: Option<Returns<'a>>,
 }
+
+const TRANSACTION: u32 = 1;
+const KIND: u32 = 1 << 1;
+const METHOD: u32 = 1 << 2;
+const VERSION: u32 = 1 << 3;
+const REQUESTER: u32 = 1 << 4;
+const READ_ONLY: u32 = 1 << 5;
+const ERROR: u32 = 1 << 6;
+const ARGUMENTS: u32 = 1 << 7;
+const RETURNS: u32 = 1 << 8;
 
 impl<'a> Envelope<'a> {
     /// Reads the dictionary and returns what follows it.
@@ -116,45 +124,45 @@ impl<'a> Envelope<'a> {
         if !reader.enter_dictionary()? {
             return Err(Malformed::NotADictionary);
         }
+        let seen = &mut self.seen;
         while let Some(key) = reader.key()? {
-            let slot = match key {
-                b"a" if !self.has_arguments => {
-                    self.has_arguments = true;
+            match key {
+                b"a" if seen.first(ARGUMENTS) => {
                     self.arguments.read(&mut reader)?;
                     continue;
                 }
-                b"r" if !self.has_returns => {
-                    self.has_returns = true;
-                    self.returns.read(&mut reader)?;
+                b"r" if seen.first(RETURNS) => {
+                    self.returns.insert(Returns::default()).read(&mut reader)?;
                     continue;
                 }
-                b"t" => &mut self.transaction,
-                b"y" => &mut self.kind,
-                b"q" => &mut self.method,
-                b"v" => &mut self.version,
-                b"e" => &mut self.error,
-                b"ip" => &mut self.requester,
-                b"ro" => &mut self.read_only,
-                _ => &mut Value::Absent,
-            };
+                _ => {}
+            }
             let value = reader.value()?;
-            if slot.is_absent() {
-                *slot = value;
+            match key {
+                b"t" if seen.first(TRANSACTION) => self.transaction = value.non_empty(),
+                b"y" if seen.first(KIND) => self.kind = value.bytes(),
+                b"q" if seen.first(METHOD) => self.method = value.bytes(),
+                b"v" if seen.first(VERSION) => self.version = value.bytes(),
+                b"ip" if seen.first(REQUESTER) => self.requester = value.bytes(),
+                b"ro" if seen.first(READ_ONLY) => self.read_only = value.flag(),
+                b"e" if seen.first(ERROR) => self.error = value,
+                _ => {}
             }
         }
         Ok(reader.rest())
     }
 
-    /// The message, now that all its parts are known.
-    fn message(&self) -> Result<Message<'a>, ParseError<'a>> {
+    /// The message, now that all its parts are known, and what follows it. Inlined, because it is
+    /// large to copy.
+    #[inline(always)]
+    fn message(&self, rest: &'a [u8]) -> Result<(Message<'a>, &'a [u8]), ParseError<'a>> {
         let transaction = self.transaction()?;
-        let read_only = self.read_only.flag();
-        let version = self.version.bytes();
-        let requester = self.requester.bytes().and_then(requester);
-        let message = |body| Message { transaction, version, read_only, requester, body };
-        match self.kind.bytes() {
+        let &Self { version, read_only, .. } = self;
+        let requester = self.requester.and_then(requester);
+        let message = |body| (Message { transaction, version, read_only, requester, body }, rest);
+        match self.kind {
             Some(b"q") => {
-                let method = self.method.bytes().ok_or(Malformed::NoMethod)?;
+                let method = self.method.ok_or(Malformed::NoMethod)?;
                 let query = self.arguments.query(method).map_err(|refusal| ParseError::BadQuery {
                     transaction,
                     read_only,
@@ -164,10 +172,13 @@ impl<'a> Envelope<'a> {
                 })?;
                 Ok(message(Body::Query(query)))
             }
-            Some(b"r") => match self.returns.response() {
-                Some(response) => Ok(message(Body::Response(response))),
+            Some(b"r") => match &self.returns {
+                Some(returns) => {
+                    let response = returns.response().ok_or(ParseError::BadReply { transaction })?;
+                    Ok(message(Body::Response(response)))
+                }
                 // Deployed bitmagnet nodes send errors as replies (E-24).
-                None if !self.has_returns && matches!(self.error, Value::List(_)) => {
+                None if matches!(self.error, Value::List(_)) => {
                     Ok(message(Body::Error(ErrorReply::from_wire(self.error))))
                 }
                 None => Err(ParseError::BadReply { transaction }),
@@ -178,7 +189,7 @@ impl<'a> Envelope<'a> {
     }
 
     fn transaction(&self) -> Result<&'a [u8], Malformed> {
-        match self.transaction.non_empty() {
+        match self.transaction {
             None => Err(Malformed::NoTransaction),
             Some(long) if long.len() > MAX_TRANSACTION_LEN => Err(Malformed::TransactionTooLong),
             Some(transaction) => Ok(transaction),

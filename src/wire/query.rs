@@ -1,8 +1,8 @@
 //! Queries: the methods and their arguments (BEPs 5, 32, 33, 44, 51).
 
-use super::bencode::{Reader, Value, is_canonical};
+use super::bencode::{Reader, Seen, Value, is_canonical};
 use super::error::{ErrorCode, Malformed};
-use crate::id::{InfoHash, NodeId};
+use crate::id::{ID_LEN, InfoHash, NodeId};
 
 /// The longest bencoded value that may be stored (BEP 44).
 pub const MAX_VALUE_LEN: usize = 1000;
@@ -157,73 +157,90 @@ pub(super) struct Refusal {
     pub(super) reason: &'static str,
 }
 
-/// The dictionary `a`, before it is known which method it belongs to.
+/// The dictionary `a`, before it is known which method it belongs to. What came in another type or
+/// length than it must have is as if absent, but for `seen`.
 #[derive(Default)]
 pub(super) struct Arguments<'a> {
+    seen: Seen,
     /// The whole dictionary as it came.
     raw: &'a [u8],
-    id: Value<'a>,
-    target: Value<'a>,
-    info_hash: Value<'a>,
-    want: Value<'a>,
-    noseed: Value<'a>,
-    scrape: Value<'a>,
-    port: Value<'a>,
-    implied_port: Value<'a>,
-    seed: Value<'a>,
-    token: Value<'a>,
-    name: Value<'a>,
+    id: Option<&'a [u8; ID_LEN]>,
+    target: Option<&'a [u8; ID_LEN]>,
+    info_hash: Option<&'a [u8; ID_LEN]>,
+    want: Want,
+    noseed: bool,
+    scrape: bool,
+    implied_port: bool,
+    seed: bool,
+    port: Option<u16>,
+    token: Option<&'a [u8]>,
+    name: Option<&'a [u8]>,
     value: &'a [u8],
-    key: Value<'a>,
-    seq: Value<'a>,
-    signature: Value<'a>,
-    salt: Value<'a>,
-    cas: Value<'a>,
+    key: Option<&'a [u8; 32]>,
+    seq: Option<i64>,
+    signature: Option<&'a [u8; 64]>,
+    salt: Option<&'a [u8]>,
+    cas: Option<i64>,
 }
+
+const ID: u32 = 1;
+const TARGET: u32 = 1 << 1;
+const INFO_HASH: u32 = 1 << 2;
+const WANT: u32 = 1 << 3;
+const NOSEED: u32 = 1 << 4;
+const SCRAPE: u32 = 1 << 5;
+const IMPLIED_PORT: u32 = 1 << 6;
+const SEED: u32 = 1 << 7;
+const PORT: u32 = 1 << 8;
+const TOKEN: u32 = 1 << 9;
+const NAME: u32 = 1 << 10;
+const VALUE: u32 = 1 << 11;
+const KEY: u32 = 1 << 12;
+const SEQ: u32 = 1 << 13;
+const SIGNATURE: u32 = 1 << 14;
+const SALT: u32 = 1 << 15;
+const CAS: u32 = 1 << 16;
 
 impl<'a> Arguments<'a> {
     /// Reads the dictionary; anything else in its place counts as an empty one.
+    #[inline]
     pub(super) fn read(&mut self, reader: &mut Reader<'a>) -> Result<(), Malformed> {
-        let before = reader.rest();
+        let start = reader.rest();
         if !reader.enter_dictionary()? {
             return reader.value().map(|_| ());
         }
         while let Some(key) = reader.key()? {
-            let slot = match key {
-                b"id" => &mut self.id,
-                b"target" => &mut self.target,
-                b"info_hash" => &mut self.info_hash,
-                b"want" => &mut self.want,
-                b"noseed" => &mut self.noseed,
-                b"scrape" => &mut self.scrape,
-                b"port" => &mut self.port,
-                b"implied_port" => &mut self.implied_port,
-                b"seed" => &mut self.seed,
-                b"token" => &mut self.token,
-                b"n" | b"name" => &mut self.name,
-                b"k" => &mut self.key,
-                b"seq" => &mut self.seq,
-                b"sig" => &mut self.signature,
-                b"salt" => &mut self.salt,
-                b"cas" => &mut self.cas,
-                b"v" if self.value.is_empty() => {
-                    self.value = reader.raw()?;
-                    continue;
-                }
-                _ => &mut Value::Absent,
-            };
+            let before = reader.rest();
             let value = reader.value()?;
-            if slot.is_absent() {
-                *slot = value;
+            let seen = &mut self.seen;
+            match key {
+                b"id" if seen.first(ID) => self.id = value.array(),
+                b"target" if seen.first(TARGET) => self.target = value.array(),
+                b"info_hash" if seen.first(INFO_HASH) => self.info_hash = value.array(),
+                b"want" if seen.first(WANT) => self.want = Want::from_wire(value),
+                b"noseed" if seen.first(NOSEED) => self.noseed = value.flag(),
+                b"scrape" if seen.first(SCRAPE) => self.scrape = value.flag(),
+                b"implied_port" if seen.first(IMPLIED_PORT) => self.implied_port = value.flag(),
+                b"seed" if seen.first(SEED) => self.seed = value.int() == Some(1),
+                b"port" if seen.first(PORT) => self.port = value.port(),
+                b"token" if seen.first(TOKEN) => self.token = value.non_empty(),
+                b"n" | b"name" if seen.first(NAME) => self.name = value.bytes(),
+                b"v" if seen.first(VALUE) => self.value = reader.since(before),
+                b"k" if seen.first(KEY) => self.key = value.array(),
+                b"seq" if seen.first(SEQ) => self.seq = value.int(),
+                b"sig" if seen.first(SIGNATURE) => self.signature = value.array(),
+                b"salt" if seen.first(SALT) => self.salt = value.bytes(),
+                b"cas" if seen.first(CAS) => self.cas = value.int(),
+                _ => {}
             }
         }
-        self.raw = reader.since(before);
+        self.raw = reader.since(start);
         Ok(())
     }
 
     /// The id of the sender.
     pub(super) fn id(&self) -> Option<NodeId> {
-        node_id(self.id)
+        self.id.copied().map(NodeId::from_bytes)
     }
 
     /// The query, if the arguments suit the method.
@@ -231,54 +248,48 @@ impl<'a> Arguments<'a> {
     pub(super) fn query(&self, method: &'a [u8]) -> Result<Query<'a>, Refusal> {
         let method = match method {
             b"ping" => Method::Ping,
-            b"find_node" => Method::FindNode { target: self.target()?, want: self.want() },
+            b"find_node" => Method::FindNode { target: self.target()?, want: self.want },
             b"get_peers" => Method::GetPeers {
                 infohash: self.infohash()?,
-                want: self.want(),
-                noseed: self.noseed.flag(),
-                scrape: self.scrape.flag(),
+                want: self.want,
+                noseed: self.noseed,
+                scrape: self.scrape,
             },
             b"announce_peer" => self.announce_peer()?,
-            b"get" => Method::Get { target: self.target()?, seq: self.seq.int(), want: self.want() },
+            b"get" => Method::Get { target: self.target()?, seq: self.seq, want: self.want },
             b"put" => self.put()?,
-            b"sample_infohashes" => Method::SampleInfohashes { target: self.target()?, want: self.want() },
+            b"sample_infohashes" => Method::SampleInfohashes { target: self.target()?, want: self.want },
             name => {
-                let target = node_id(self.target).or_else(|| node_id(self.info_hash));
-                if target.is_none() && self.id().is_none() {
+                let target = self.target.or(self.info_hash).copied().map(NodeId::from_bytes);
+                if target.is_none() && self.id.is_none() {
                     return Err(Refusal { code: ErrorCode::METHOD_UNKNOWN, reason: "method unknown" });
                 }
-                Method::Unknown { name, target, want: self.want() }
+                Method::Unknown { name, target, want: self.want }
             }
         };
-        match self.id.array() {
-            Some(id) => Ok(Query { id: NodeId::from_bytes(*id), method }),
-            None => Err(protocol("invalid id")),
-        }
+        let id = self.id().ok_or(protocol("invalid id"))?;
+        Ok(Query { id, method })
     }
 
     fn announce_peer(&self) -> Result<Method<'a>, Refusal> {
-        let implied_port = self.implied_port.flag();
-        let port = self.port.port();
-        if port.is_none() && !implied_port {
+        if self.port.is_none() && !self.implied_port {
             return Err(protocol("invalid port"));
         }
         Ok(Method::AnnouncePeer {
             infohash: self.infohash()?,
-            port: port.unwrap_or(0),
-            implied_port,
-            seed: self.seed.int() == Some(1),
+            port: self.port.unwrap_or(0),
+            implied_port: self.implied_port,
+            seed: self.seed,
             token: self.token()?,
-            name: self.name.bytes(),
+            name: self.name,
         })
     }
 
     /// The checks come in the order of libtorrent, so that one put gets one code everywhere
     /// (B44-23): shape, size, salt; token, signature and the store's own rules are the node's.
     fn put(&self) -> Result<Method<'a>, Refusal> {
-        let target = match self.target {
-            Value::Absent => None,
-            _ => Some(self.target()?),
-        };
+        let target = self.optional(TARGET, self.target, "invalid target")?;
+        let target = target.copied().map(NodeId::from_bytes);
         let token = self.token()?;
         let value = self.value;
         if value.is_empty() {
@@ -288,18 +299,15 @@ impl<'a> Arguments<'a> {
             return Err(protocol("put is not canonical bencode"));
         }
         // A stray `seq` alone makes no mutable item (B44-20).
-        let mutable = !(self.key.is_absent() && self.signature.is_absent());
+        let mutable = self.seen.has(KEY) || self.seen.has(SIGNATURE);
         let item = if mutable {
             PutItem::Mutable {
                 value,
-                key: self.key.array().ok_or(protocol("invalid k"))?,
-                seq: self.seq.int().ok_or(protocol("invalid seq"))?,
-                signature: self.signature.array().ok_or(protocol("invalid sig"))?,
-                salt: self.salt.bytes_or_empty().ok_or(protocol("invalid salt"))?,
-                cas: match self.cas {
-                    Value::Absent => None,
-                    cas => Some(cas.int().ok_or(protocol("invalid cas"))?),
-                },
+                key: self.key.ok_or(protocol("invalid k"))?,
+                seq: self.seq.ok_or(protocol("invalid seq"))?,
+                signature: self.signature.ok_or(protocol("invalid sig"))?,
+                salt: self.optional(SALT, self.salt, "invalid salt")?.unwrap_or_default(),
+                cas: self.optional(CAS, self.cas, "invalid cas")?,
             }
         } else {
             PutItem::Immutable { value }
@@ -319,26 +327,28 @@ impl<'a> Arguments<'a> {
     }
 
     fn target(&self) -> Result<NodeId, Refusal> {
-        self.target.array().copied().map(NodeId::from_bytes).ok_or(protocol("invalid target"))
+        self.target.copied().map(NodeId::from_bytes).ok_or(protocol("invalid target"))
     }
 
     fn infohash(&self) -> Result<InfoHash, Refusal> {
-        self.info_hash.array().copied().map(InfoHash::from_bytes).ok_or(protocol("invalid info_hash"))
+        self.info_hash.copied().map(InfoHash::from_bytes).ok_or(protocol("invalid info_hash"))
     }
 
     fn token(&self) -> Result<&'a [u8], Refusal> {
-        self.token.non_empty().ok_or(protocol("missing token"))
+        self.token.ok_or(protocol("missing token"))
     }
 
-    fn want(&self) -> Want {
-        Want::from_wire(self.want)
+    /// What may be absent, but not wrong.
+    const fn optional<T: Copy>(
+        &self,
+        key: u32,
+        value: Option<T>,
+        reason: &'static str,
+    ) -> Result<Option<T>, Refusal> {
+        if value.is_none() && self.seen.has(key) { Err(protocol(reason)) } else { Ok(value) }
     }
 }
 
 const fn protocol(reason: &'static str) -> Refusal {
     Refusal { code: ErrorCode::PROTOCOL, reason }
-}
-
-fn node_id(value: Value<'_>) -> Option<NodeId> {
-    value.array().copied().map(NodeId::from_bytes)
 }

@@ -1,6 +1,6 @@
 //! Responses: the values that a query may return (BEPs 5, 32, 33, 44, 51).
 
-use super::bencode::{Reader, Value};
+use super::bencode::{Reader, Seen, Value};
 use super::compact::{CompactNodes, Values};
 use super::error::Malformed;
 use crate::addr::Family;
@@ -58,23 +58,27 @@ impl Response<'_> {
 /// The dictionary `r`, as it is read.
 #[derive(Default)]
 pub(super) struct Returns<'a> {
-    id: Value<'a>,
-    nodes: Value<'a>,
-    nodes6: Value<'a>,
-    token: Value<'a>,
-    values: Value<'a>,
-    seeds: Value<'a>,
-    peers: Value<'a>,
-    samples: Value<'a>,
-    interval: Value<'a>,
-    num: Value<'a>,
-    value: Option<&'a [u8]>,
-    key: Value<'a>,
-    seq: Value<'a>,
-    signature: Value<'a>,
-    port: Value<'a>,
-    name: Value<'a>,
+    seen: Seen,
+    has_id: bool,
+    response: Response<'a>,
 }
+
+const ID: u32 = 1;
+const NODES: u32 = 1 << 1;
+const NODES6: u32 = 1 << 2;
+const TOKEN: u32 = 1 << 3;
+const VALUES: u32 = 1 << 4;
+const SEEDS: u32 = 1 << 5;
+const PEERS: u32 = 1 << 6;
+const SAMPLES: u32 = 1 << 7;
+const INTERVAL: u32 = 1 << 8;
+const NUM: u32 = 1 << 9;
+const VALUE: u32 = 1 << 10;
+const KEY: u32 = 1 << 11;
+const SEQ: u32 = 1 << 12;
+const SIGNATURE: u32 = 1 << 13;
+const PORT: u32 = 1 << 14;
+const NAME: u32 = 1 << 15;
 
 impl<'a> Returns<'a> {
     /// Reads the dictionary; anything else in its place counts as an empty one.
@@ -82,32 +86,32 @@ impl<'a> Returns<'a> {
         if !reader.enter_dictionary()? {
             return reader.value().map(|_| ());
         }
+        let Self { seen, has_id, response } = self;
         while let Some(key) = reader.key()? {
-            let slot = match key {
-                b"id" => &mut self.id,
-                b"nodes" => &mut self.nodes,
-                b"nodes6" => &mut self.nodes6,
-                b"token" => &mut self.token,
-                b"values" => &mut self.values,
-                b"BFsd" | b"BFse" => &mut self.seeds,
-                b"BFpe" => &mut self.peers,
-                b"samples" => &mut self.samples,
-                b"interval" => &mut self.interval,
-                b"num" => &mut self.num,
-                b"k" => &mut self.key,
-                b"seq" => &mut self.seq,
-                b"sig" => &mut self.signature,
-                b"p" => &mut self.port,
-                b"n" => &mut self.name,
-                b"v" if self.value.is_none() => {
-                    self.value = Some(reader.raw()?);
-                    continue;
-                }
-                _ => &mut Value::Absent,
-            };
+            let before = reader.rest();
             let value = reader.value()?;
-            if slot.is_absent() {
-                *slot = value;
+            match key {
+                b"id" if seen.first(ID) => {
+                    if let Some(id) = value.array() {
+                        (*has_id, response.id) = (true, NodeId::from_bytes(*id));
+                    }
+                }
+                b"nodes" if seen.first(NODES) => response.nodes = nodes(Family::V4, value),
+                b"nodes6" if seen.first(NODES6) => response.nodes6 = nodes(Family::V6, value),
+                b"token" if seen.first(TOKEN) => response.token = value.non_empty(),
+                b"values" if seen.first(VALUES) => response.values = Values::from_wire(value),
+                b"BFsd" | b"BFse" if seen.first(SEEDS) => response.seeds = value.array(),
+                b"BFpe" if seen.first(PEERS) => response.peers = value.array(),
+                b"samples" if seen.first(SAMPLES) => response.samples = samples(value),
+                b"interval" if seen.first(INTERVAL) => response.interval = value.int(),
+                b"num" if seen.first(NUM) => response.num = value.int(),
+                b"v" if seen.first(VALUE) => response.value = Some(reader.since(before)),
+                b"k" if seen.first(KEY) => response.key = value.array(),
+                b"seq" if seen.first(SEQ) => response.seq = value.int(),
+                b"sig" if seen.first(SIGNATURE) => response.signature = value.array(),
+                b"p" if seen.first(PORT) => response.port = value.port(),
+                b"n" if seen.first(NAME) => response.name = value.bytes(),
+                _ => {}
             }
         }
         Ok(())
@@ -116,26 +120,17 @@ impl<'a> Returns<'a> {
     /// The response, if it names its sender.
     #[inline]
     pub(super) fn response(&self) -> Option<Response<'a>> {
-        Some(Response {
-            id: self.id.array().copied().map(NodeId::from_bytes)?,
-            nodes: self.nodes.bytes().map(|bytes| CompactNodes::new(Family::V4, bytes)),
-            nodes6: self.nodes6.bytes().map(|bytes| CompactNodes::new(Family::V6, bytes)),
-            token: self.token.non_empty(),
-            values: Values::from_wire(self.values),
-            seeds: self.seeds.array(),
-            peers: self.peers.array(),
-            samples: self.samples.bytes().and_then(|bytes| match bytes.as_chunks() {
-                (samples, []) => Some(samples),
-                _ => None,
-            }),
-            interval: self.interval.int(),
-            num: self.num.int(),
-            value: self.value,
-            key: self.key.array(),
-            seq: self.seq.int(),
-            signature: self.signature.array(),
-            port: self.port.port(),
-            name: self.name.bytes(),
-        })
+        self.has_id.then_some(self.response)
+    }
+}
+
+fn nodes(family: Family, value: Value<'_>) -> Option<CompactNodes<'_>> {
+    value.bytes().map(|bytes| CompactNodes::new(family, bytes))
+}
+
+fn samples(value: Value<'_>) -> Option<&[[u8; ID_LEN]]> {
+    match value.bytes()?.as_chunks() {
+        (samples, []) => Some(samples),
+        _ => None,
     }
 }
