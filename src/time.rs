@@ -25,6 +25,9 @@ impl Instant {
     /// The origin.
     pub const ZERO: Self = Self(0);
 
+    /// The end of time, for what is not going to happen.
+    pub(crate) const NEVER: Self = Self(u64::MAX);
+
     /// The instant that lies `micros` microseconds after the origin.
     pub const fn from_micros(micros: u64) -> Self {
         Self(micros)

@@ -21,31 +21,36 @@ const COUNT: usize = 5;
 
 /// The next deadline of every timer.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Timers([Option<Instant>; COUNT]);
+pub(crate) struct Timers([Instant; COUNT]);
 
 impl Timers {
     pub(crate) const fn new() -> Self {
-        Self([None; COUNT])
+        Self([Instant::NEVER; COUNT])
     }
 
     pub(crate) fn set(&mut self, timer: Timer, at: Instant) {
-        self.0[timer as usize] = Some(at);
+        self.0[timer as usize] = at;
     }
 
     /// Lets `timer` run out at `at`, unless it does before.
     pub(crate) fn set_earlier(&mut self, timer: Timer, at: Instant) {
         let old = &mut self.0[timer as usize];
-        *old = Some(old.map_or(at, |old| old.min(at)));
+        *old = at.min(*old);
     }
 
     /// Whether `timer` has run out; if so it is stopped.
     pub(crate) fn fired(&mut self, timer: Timer, now: Instant) -> bool {
-        self.0[timer as usize].take_if(|at| *at <= now).is_some()
+        let at = &mut self.0[timer as usize];
+        let fired = *at <= now;
+        if fired {
+            *at = Instant::NEVER;
+        }
+        fired
     }
 
     /// The earliest deadline.
     pub(crate) fn next(&self) -> Option<Instant> {
-        self.0.iter().flatten().min().copied()
+        self.0.into_iter().min().filter(|&at| at != Instant::NEVER)
     }
 }
 

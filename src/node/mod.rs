@@ -257,13 +257,13 @@ impl<S: Storage> Node<S> {
 
     /// The next event; `None` when there is none for now.
     pub fn poll_event(&mut self) -> Option<Event> {
-        self.core.poll_event(&mut self.storage.memory())
+        if self.core.has_events() { self.core.poll_event(&mut self.storage.memory()) } else { None }
     }
 
     /// When to call [`handle_timeout`](Self::handle_timeout): the last instant seen while there
     /// is anything to poll, `None` if nothing will ever happen by itself.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.core.poll_timeout(&self.storage.view())
+        self.core.poll_timeout(self.storage.view().queries)
     }
 }
 

@@ -7,20 +7,17 @@ use super::{Core, table_nodes, table_slots};
 use crate::addr::{Endpoint, Family};
 use crate::config::MAX_DATAGRAM;
 use crate::event::{Event, Pong, QueryError, QueryId, Transmit};
-use crate::inflight::{Outcome, Purpose, WalkRef};
+use crate::inflight::{self, Outcome, Purpose, WalkRef};
 use crate::limit::RateLimit;
 use crate::lookup::{Goal, Step};
-use crate::pool::Ix;
-use crate::storage::sealed::{Memory, View};
+use crate::pool::{Ix, Slot};
+use crate::storage::sealed::Memory;
 use crate::table::{Contact, Entry, Filter};
 use crate::time::Instant;
 use crate::wire::{Body, Message, Method, Query};
 
 /// How long a query that is no step of a lookup is waited for.
 const TIMEOUT: Duration = Duration::from_secs(5);
-
-/// Where nothing but an answer can make room.
-const NEVER: Instant = Instant::from_micros(u64::MAX);
 
 impl Core {
     pub(super) fn poll_transmit(
@@ -35,6 +32,10 @@ impl Core {
         self.stats.datagrams_out += 1;
         self.stats.bytes_out += transmit.size as u64;
         Some(transmit)
+    }
+
+    pub(super) const fn has_events(&self) -> bool {
+        !self.notices.is_empty() || self.inflight.has_done() || self.searches.has_events()
     }
 
     pub(super) fn poll_event(&mut self, m: &mut Memory<'_>) -> Option<Event> {
@@ -59,17 +60,17 @@ impl Core {
         Some(Event::QueryDone { query: query_id, addr: query.to.into(), result })
     }
 
-    pub(super) fn poll_timeout(&self, view: &View<'_>) -> Option<Instant> {
-        let has_events = !self.notices.is_empty() || self.inflight.has_done() || self.searches.has_events();
-        if has_events || !self.replies.is_empty() {
+    pub(super) fn poll_timeout(&self, queries: &[Slot<inflight::Query>]) -> Option<Instant> {
+        if self.has_events() || !self.replies.is_empty() {
             return Some(self.outside(self.now));
         }
         let upkeep =
             self.families.iter().filter(|family| family.on).filter_map(|family| family.table.ping_due());
         let ready = self.inflight.next_waiting().is_some() || self.searches.has_ready();
         let sendable = upkeep.chain(ready.then_some(self.now)).min();
-        let sendable = sendable.map(|at| at.max(self.blocked.unwrap_or(self.now))).filter(|&at| at != NEVER);
-        let deadlines = [sendable, self.inflight.next_deadline(view.queries), self.timers.next()];
+        let sendable =
+            sendable.map(|at| at.max(self.blocked.unwrap_or(self.now))).filter(|&at| at != Instant::NEVER);
+        let deadlines = [sendable, self.inflight.next_deadline(queries), self.timers.next()];
         deadlines.into_iter().flatten().min().map(|at| self.outside(at.max(self.now)))
     }
 
@@ -235,7 +236,7 @@ impl Core {
     /// Whether a new query may go to this endpoint now; if so it is counted as sent.
     fn may_query(&mut self, m: &Memory<'_>, endpoint: Endpoint) -> bool {
         if self.inflight.is_full(m.queries) {
-            self.blocked = self.blocked.or(Some(NEVER));
+            self.blocked = self.blocked.or(Some(Instant::NEVER));
             return false;
         }
         self.may_send(m, endpoint)
@@ -249,7 +250,7 @@ impl Core {
         }
         let taken = self.new_endpoints.try_take(limit, self.now);
         if !taken {
-            self.blocked = Some(self.new_endpoints.available_at(limit, self.now).unwrap_or(NEVER));
+            self.blocked = Some(self.new_endpoints.available_at(limit, self.now).unwrap_or(Instant::NEVER));
         }
         taken
     }
@@ -257,9 +258,9 @@ impl Core {
     /// Whether upkeep may contact somebody, or has to wait.
     fn has_allowance(&mut self, m: &Memory<'_>) -> bool {
         let at = if self.inflight.is_full(m.queries) {
-            NEVER
+            Instant::NEVER
         } else {
-            self.new_endpoints.available_at(self.endpoint_rate(), self.now).unwrap_or(NEVER)
+            self.new_endpoints.available_at(self.endpoint_rate(), self.now).unwrap_or(Instant::NEVER)
         };
         if at > self.now {
             self.blocked = Some(at);

@@ -57,7 +57,6 @@ const PROVEN: u32 = 5 * 60;
 /// Most entries of one /24 or /64, replacements included.
 const MAX_SUBNET_PER_BUCKET: usize = 2;
 const MAX_SUBNET_PER_TABLE: usize = 8;
-const NEVER: Instant = Instant::from_micros(u64::MAX);
 
 /// A node's id and where it is reached.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -285,8 +284,8 @@ impl Table {
         Self {
             own,
             occupied: 0,
-            ping_due: NEVER,
-            refresh_due: NEVER,
+            ping_due: Instant::NEVER,
+            refresh_due: Instant::NEVER,
             len: 0,
             depth: depth as u8,
             spares_each,
@@ -441,7 +440,7 @@ impl Table {
         for bucket in buckets {
             (bucket.len, bucket.spares, bucket.pinging, bucket.changed) = (0, 0, false, now.secs());
         }
-        (self.len, self.occupied, self.ping_due, self.refresh_due) = (0, 0, NEVER, NEVER);
+        (self.len, self.occupied, self.ping_due, self.refresh_due) = (0, 0, Instant::NEVER, Instant::NEVER);
     }
 
     const fn depth(&self) -> usize {

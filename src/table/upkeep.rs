@@ -6,7 +6,7 @@
 
 use core::time::Duration;
 
-use super::{Bucket, Contact, Entry, NEVER, Place, QUESTIONABLE, Slots, Table};
+use super::{Bucket, Contact, Entry, Place, QUESTIONABLE, Slots, Table};
 use crate::id::NodeId;
 use crate::rng::Rng;
 use crate::time::{Instant, Secs};
@@ -52,13 +52,13 @@ impl Table {
             let wait = slots.buckets[bucket].due.since(secs);
             soonest = Some(soonest.map_or(wait, |soonest: u32| soonest.min(wait)));
         }
-        self.ping_due = soonest.map_or(NEVER, |wait| second_after(now, wait));
+        self.ping_due = soonest.map_or(Instant::NEVER, |wait| second_after(now, wait));
         None
     }
 
     /// When [`Table::next_ping`] is worth the next call; later than the last call that gave `None`.
     pub(crate) fn ping_due(&self) -> Option<Instant> {
-        (self.ping_due != NEVER).then_some(self.ping_due)
+        (self.ping_due != Instant::NEVER).then_some(self.ping_due)
     }
 
     /// A ping was not sent, or its failure says nothing about the node.
@@ -89,14 +89,14 @@ impl Table {
             }
             soonest = soonest.min(QUESTIONABLE - age);
         }
-        self.refresh_due = if self.is_empty() { NEVER } else { second_after(now, soonest) };
+        self.refresh_due = if self.is_empty() { Instant::NEVER } else { second_after(now, soonest) };
         None
     }
 
     /// When [`Table::next_refresh`] is worth the next call; later than the last call that gave
     /// `None`.
     pub(crate) fn refresh_due(&self) -> Option<Instant> {
-        (self.refresh_due != NEVER).then_some(self.refresh_due)
+        (self.refresh_due != Instant::NEVER).then_some(self.refresh_due)
     }
 
     /// Looks at a bucket again in `wait` seconds, if not before.
