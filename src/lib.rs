@@ -50,6 +50,8 @@
 //! | 1 memory | `pool`: slots, free lists, lists, rings over slices |
 //! | 2 parts | `table` (routing), `peers` (what others announced to us), `token`, `inflight` (queries under way), `rtt`, `lookup` (the iterative walk), `contacts` (what is remembered of endpoints), `limit` (rates, amplification), `timer` |
 //! | 3 node | `storage` ([`Heap`], [`Fixed`]), `config`, `event`, `node` (`serve` answers, `search` asks, `walks` leads lookups, `upkeep` keeps house, `output` makes datagrams and events) |
+//! | 3 node | `storage` ([`Heap`], [`Fixed`]), `config`, `event`, `node` (`serve` answers, `search` asks, `upkeep` keeps house, `output` makes datagrams and events) |
+//! | 4 laboratory | `sim` (feature `sim`): worlds of nodes in virtual time |
 //! | 4 adapters | `net`, the `dht` tool: the only sockets, clocks and name look-ups |
 //!
 //! Every part is a plain struct over slices that the storage lends; it takes the time as an
@@ -100,6 +102,8 @@ mod peers;
 mod pool;
 mod rng;
 mod rtt;
+#[cfg(feature = "sim")]
+pub mod sim;
 mod storage;
 mod table;
 mod time;

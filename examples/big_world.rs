@@ -1,0 +1,86 @@
+//! A large world in virtual time: how much memory a node takes, how fast time passes, how long all
+//! take to join, and whether lookups find what they should.
+//!
+//! ```text
+//! cargo run --release --features sim --example big_world -- [NODES [SEED]]
+//! ```
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use dht_proto::sim::{Growth, Network, Profile, World};
+use dht_proto::{Announce, Family, InfoHash, Lookup};
+
+fn main() {
+    let mut args = std::env::args().skip(1).map(|arg| arg.parse().expect("a number"));
+    let nodes = args.next().unwrap_or(10_000);
+    let seed = args.next().unwrap_or(1);
+
+    let before = resident();
+    let mut world = World::new(seed, Network::internet());
+    let profile = Arc::new(Profile::default());
+    let (start, born) = (Instant::now(), world.now());
+    let mut hosts = Vec::new();
+    while hosts.len() < nodes as usize {
+        let more = (nodes as usize - hosts.len()).min(hosts.len().max(1000));
+        hosts.extend(world.grow(more, &Growth::default(), |_, _| Arc::clone(&profile)));
+        report(&world, hosts.len(), start, before);
+    }
+    world.run_for(Duration::from_secs(60));
+    report(&world, hosts.len(), start, before);
+    println!(
+        "joined after {:.0?} of virtual time, in {:.1?}; {:.1} datagrams sent by each",
+        world.now() - born,
+        start.elapsed(),
+        world.counters().sent as f64 / hosts.len() as f64,
+    );
+    let known: usize = world.nodes().map(|(_, node)| node.node_count(Family::V4)).sum();
+    println!("{:.1} nodes in each table", known as f64 / hosts.len() as f64);
+
+    let (events, quiet) = (world.counters().events, Instant::now());
+    let lookups = 200;
+    let (mut found, mut firsts, mut stores, mut queries) = (0, Vec::new(), Vec::new(), 0);
+    for _ in 0..lookups {
+        let infohash = InfoHash::from_bytes(*world.dice().id().as_bytes());
+        let [announcer, seeker] = [(); 2].map(|()| hosts[world.dice().below(hosts.len())]);
+        let announce = world.lookup(announcer, Lookup::Announce(infohash, Announce::port(1)));
+        stores.extend(announce.stored_at(8));
+        let search = world.lookup(seeker, Lookup::GetPeers(infohash));
+        found += u32::from(search.first_peer().is_some());
+        firsts.extend(search.first_peer());
+        queries += search.report().map_or(0, |report| report.queried);
+    }
+    firsts.sort();
+    stores.sort();
+    println!(
+        "{found} of {lookups} lookups found the peer: the first after {:.0?} (median), {:.1} queries each; \
+         {} announces stood at 8 nodes, after {:.0?} (median)",
+        firsts.get(firsts.len() / 2),
+        f64::from(queries) / f64::from(lookups),
+        stores.len(),
+        stores.get(stores.len() / 2),
+    );
+    let rate = (world.counters().events - events) as f64 / quiet.elapsed().as_secs_f64();
+    println!("{rate:.0} events a second; {:?}", world.counters());
+    println!("transcript {:016x}", world.transcript());
+}
+
+fn report(world: &World, nodes: usize, start: Instant, before: u64) {
+    let counters = world.counters();
+    println!(
+        "{nodes:>8} nodes at {:>4.0?}: {:>6.0} bytes each, {:>8.0} events a second, {:>6} datagrams under way, {:.1?}",
+        world.now() - dht_proto::Instant::ZERO,
+        (resident() - before) as f64 / nodes as f64,
+        counters.events as f64 / start.elapsed().as_secs_f64(),
+        world.datagrams_under_way(),
+        start.elapsed(),
+    );
+}
+
+/// Memory of this process, in bytes; 0 where the system does not tell.
+fn resident() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib = line.and_then(|line| line.trim().trim_end_matches("kB").trim().parse::<u64>().ok());
+    kib.unwrap_or(0) * 1024
+}

@@ -1,0 +1,127 @@
+//! What must be true of every world at any time.
+
+use core::fmt;
+use core::net::SocketAddr;
+
+use thiserror::Error;
+
+use super::host::{HostId, Presence};
+use super::world::World;
+use crate::addr::{Endpoint, Family};
+use crate::id::K;
+use crate::node::Node;
+
+/// Something that must never be, found by [`World::check`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("{fault} at {addr}")]
+#[non_exhaustive]
+pub struct Violation {
+    /// What is wrong.
+    pub fault: Fault,
+    /// The host with which it is wrong.
+    pub addr: SocketAddr,
+}
+
+/// What can be wrong with a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Fault {
+    /// It sent a datagram to an address that its policy refuses.
+    SentTo(SocketAddr),
+    /// One of its lookups ended twice.
+    EndedTwice,
+    /// It asks to be woken in the past though it was polled until it was empty.
+    AsksForThePast,
+    /// It holds more of something than its limits allow.
+    OverLimit(&'static str),
+    /// Its routing table holds an address that its policy refuses.
+    Lists(SocketAddr),
+    /// Its routing table holds itself.
+    ListsItself,
+    /// Its routing table holds an IP address twice, though its sources are limited.
+    ListsTwice(SocketAddr),
+    /// The closest nodes that it knows do not come in order.
+    Disorder,
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::SentTo(to) => write!(f, "a datagram to {to}"),
+            Self::EndedTwice => write!(f, "a lookup that ended twice"),
+            Self::AsksForThePast => write!(f, "a deadline in the past"),
+            Self::OverLimit(what) => write!(f, "too many {what}"),
+            Self::Lists(addr) => write!(f, "{addr} in the routing table"),
+            Self::ListsItself => write!(f, "itself in the routing table"),
+            Self::ListsTwice(addr) => write!(f, "{addr} in the routing table beside the same IP address"),
+            Self::Disorder => write!(f, "disorder among the closest nodes"),
+        }
+    }
+}
+
+impl World {
+    /// Looks for what must never be, over all nodes and all that was sent so far. Slow: it looks at
+    /// every entry of every table.
+    ///
+    /// # Errors
+    ///
+    /// The first [`Violation`].
+    pub fn check(&self) -> Result<(), Violation> {
+        if let Some((from, to)) = self.wire.stray {
+            return Err(Violation { fault: Fault::SentTo(to), addr: from });
+        }
+        if let Some((host, _)) = self.searches.ended_twice {
+            return Err(Violation { fault: Fault::EndedTwice, addr: self.addr(host) });
+        }
+        for (host, node) in self.nodes() {
+            let fault = self.fault_of(host, node);
+            fault.map_or(Ok(()), |fault| Err(Violation { fault, addr: self.addr(host) }))?;
+        }
+        Ok(())
+    }
+
+    fn fault_of(&self, id: HostId, node: &Node) -> Option<Fault> {
+        let host = &self.hosts[id.index()];
+        let profile = host.profile.as_ref()?;
+        let (limits, config) = (&profile.limits, &profile.config);
+        let is_late = node.poll_timeout().is_some_and(|due| host.global(due) < self.now);
+        if is_late && host.presence != Presence::Asleep {
+            return Some(Fault::AsksForThePast);
+        }
+        let counts = [
+            ("IPv4 nodes", node.node_count(Family::V4), limits.nodes_v4),
+            ("IPv6 nodes", node.node_count(Family::V6), limits.nodes_v6),
+            ("queries", node.query_count(), limits.inflight),
+            ("lookups", node.lookup_count(), limits.lookups),
+            ("torrents", node.infohash_count(), limits.swarms),
+            ("IPv4 peers", node.peer_count(Family::V4), limits.peers_v4.next_multiple_of(4)),
+            ("IPv6 peers", node.peer_count(Family::V6), limits.peers_v6.next_multiple_of(4)),
+        ];
+        if let Some((what, ..)) = counts.into_iter().find(|(_, count, limit)| count > limit) {
+            return Some(Fault::OverLimit(what));
+        }
+        for family in Family::ALL {
+            let own = self.addr_in(id, family);
+            for (at, info) in node.nodes(family).enumerate() {
+                if !config.address_policy.allows(Endpoint::from(info.addr)) {
+                    return Some(Fault::Lists(info.addr));
+                }
+                if Some(info.addr) == own && host.link.device == 0 || info.id == node.id(family) {
+                    return Some(Fault::ListsItself);
+                }
+                let is_twice = |other: SocketAddr| {
+                    other == info.addr || config.source_limits && other.ip() == info.addr.ip()
+                };
+                if node.nodes(family).take(at).any(|other| is_twice(other.addr)) {
+                    return Some(Fault::ListsTwice(info.addr));
+                }
+            }
+            let target = node.id(family);
+            let mut distances = node.closest_nodes(target, family).map(|info| info.id.distance(&target));
+            if !distances.by_ref().take(K).is_sorted() || distances.next().is_some() {
+                return Some(Fault::Disorder);
+            }
+        }
+        None
+    }
+}

@@ -1,0 +1,210 @@
+//! What befalls hosts: birth and death, churn, outages, sleep, clocks that jump.
+
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use core::net::SocketAddr;
+use core::time::Duration;
+
+use super::dice::Dice;
+use super::host::{Being, Churn, HostId, NEVER, Presence, Profile, Returns};
+use super::queue::Happening;
+use super::world::World;
+use crate::addr::Family;
+use crate::config::Config;
+use crate::node::Node;
+
+/// What befalls hosts.
+impl World {
+    /// A host leaves for good, without a word. Others go on listing it until they notice.
+    pub fn kill(&mut self, host: HostId) {
+        self.hosts[host.index()].leave_at = NEVER;
+        self.depart(host);
+    }
+
+    /// Each of the hosts with a node leaves for good with this probability. Returns how many did.
+    pub fn kill_share(&mut self, share: f64) -> usize {
+        let mut killed = 0;
+        for host in self.hosts() {
+            if self.node(host).is_some() && self.wire.dice.chance(share) {
+                self.kill(host);
+                killed += 1;
+            }
+        }
+        killed
+    }
+
+    /// The link of a host is down for a while, in both directions. It is not told.
+    pub fn cut(&mut self, host: HostId, outage: Duration) {
+        self.interrupt(host, outage, Presence::Offline);
+    }
+
+    /// A host is suspended for a while: nothing arrives, its clock stands still, and afterwards
+    /// its node is told by [`handle_resume`](Node::handle_resume).
+    pub fn sleep(&mut self, host: HostId, time: Duration) {
+        self.interrupt(host, time, Presence::Asleep);
+    }
+
+    /// The clock of a host jumps ahead, and nobody tells its node.
+    pub fn set_clock_ahead(&mut self, host: HostId, jump: Duration) {
+        let at = &mut self.hosts[host.index()];
+        at.clock += jump.as_micros() as i64;
+        let local = at.local(self.now);
+        if let Being::Node(node) = &mut at.being {
+            node.handle_timeout(local);
+        }
+        self.drain(host.0);
+    }
+
+    /// The clock of a host jumps back, though monotonic ones should not; by at most 1000 s.
+    pub fn set_clock_back(&mut self, host: HostId, jump: Duration) {
+        self.hosts[host.index()].clock -= jump.as_micros() as i64;
+        self.drain(host.0);
+    }
+
+    /// Everything that a host sends takes so much longer from now on.
+    pub fn slow_down(&mut self, host: HostId, extra: Duration) {
+        self.hosts[host.index()].link.extra = extra;
+    }
+
+    /// A host comes and goes from now on; its present session begins now.
+    ///
+    /// # Panics
+    ///
+    /// If it never had a node.
+    pub fn set_churn(&mut self, host: HostId, churn: Option<Churn>) {
+        let at = &mut self.hosts[host.index()];
+        let profile = at.profile.as_ref().expect("only nodes come and go");
+        at.profile = Some(Arc::new(Profile { churn, ..Profile::clone(profile) }));
+        at.leave_at = NEVER;
+        if at.presence != Presence::Gone {
+            self.begin_session(host, churn);
+        }
+    }
+
+    /// Tells a node of some nodes that are there, as bootstrap hosts.
+    pub(super) fn introduce(&mut self, host: HostId) {
+        let entries = self.hosts[host.index()].profile.as_ref().map_or(0, |profile| profile.entries);
+        for _ in 0..entries {
+            for family in Family::ALL {
+                let is_wanted = self.addr_in(host, family).is_some();
+                let entry = is_wanted.then(|| self.draw_entry(host, family)).flatten();
+                if let (Some(entry), Being::Node(node)) = (entry, &mut self.hosts[host.index()].being) {
+                    // Where it knows enough already, one fewer does no harm.
+                    let _ = node.add_bootstrap(self.now, entry);
+                }
+            }
+        }
+        self.drain(host.0);
+    }
+
+    /// A node that is there and can be reached by anybody.
+    fn draw_entry(&mut self, but: HostId, family: Family) -> Option<SocketAddr> {
+        // Where few can be reached, some get fewer entries.
+        for _ in 0..64 {
+            let host = HostId(self.wire.dice.below(self.hosts.len()) as u32);
+            let at = &self.hosts[host.index()];
+            let is_open = at.presence == Presence::Up && (at.link.device == 0 || family == Family::V6);
+            if host != but && is_open && matches!(at.being, Being::Node(_)) {
+                let answers = at.profile.as_ref().is_some_and(|profile| !profile.config.read_only);
+                if let Some(addr) = self.addr_in(host, family).filter(|_| answers) {
+                    return Some(addr);
+                }
+            }
+        }
+        None
+    }
+
+    /// A host gets a new node.
+    pub(super) fn bear(&mut self, host: HostId, profile: &Profile, config: Config) {
+        let seed = self.wire.dice.seed();
+        let at = &mut self.hosts[host.index()];
+        let node = Node::new(config, &profile.limits, seed, at.local(self.now));
+        at.being = Being::Node(Box::new(node));
+        (at.presence, at.link.is_cut) = (Presence::Up, false);
+        self.begin_session(host, profile.churn);
+        self.drain(host.0);
+    }
+
+    fn begin_session(&mut self, host: HostId, churn: Option<Churn>) {
+        if let Some(churn) = churn {
+            let at = self.now + self.wire.dice.exponential(churn.session) + Duration::from_micros(1);
+            self.hosts[host.index()].leave_at = at;
+            self.wire.queue.push(at, Happening::Leave(host.0));
+        }
+    }
+
+    /// A session ends.
+    pub(super) fn leave(&mut self, host: HostId) {
+        let churn = self.hosts[host.index()].profile.as_ref().and_then(|profile| profile.churn);
+        let id = self.node(host).map(|node| Family::ALL.map(|family| node.id(family)));
+        self.depart(host);
+        let Some(churn) = churn.filter(|churn| churn.returns != Returns::Never) else { return };
+        if churn.returns == Returns::Same
+            && let (Some([v4, v6]), Some(profile)) = (id, &mut self.hosts[host.index()].profile)
+            && profile.config.id.is_none()
+        {
+            let mut own = Profile::clone(profile);
+            (own.config.id, own.config.id_v6) = (Some(v4), Some(v6));
+            *profile = Arc::new(own);
+        }
+        self.return_after(host, |dice| dice.exponential(churn.absence));
+    }
+
+    /// An outage, a sleep or an absence ends.
+    pub(super) fn come_back(&mut self, index: u32) {
+        let host = HostId(index);
+        let at = &mut self.hosts[host.index()];
+        at.back_at = NEVER;
+        match at.presence {
+            Presence::Up => {}
+            Presence::Offline => (at.presence, at.link.is_cut) = (Presence::Up, false),
+            Presence::Asleep => {
+                (at.presence, at.link.is_cut) = (Presence::Up, false);
+                let slept = self.now - at.asleep_since;
+                at.clock -= slept.as_micros() as i64;
+                let local = at.local(self.now);
+                if let Being::Node(node) = &mut at.being {
+                    node.handle_resume(local, slept);
+                }
+                at.wake_at = NEVER;
+                self.drain(index);
+            }
+            Presence::Gone => self.be_reborn(host),
+        }
+    }
+
+    fn be_reborn(&mut self, host: HostId) {
+        let Some(profile) = self.hosts[host.index()].profile.clone() else { return };
+        if profile.churn.is_some_and(|churn| churn.returns == Returns::Renewed) {
+            let mut link = super::wire::Link::new(host.0);
+            self.move_in(&mut link, &profile);
+            self.hosts[host.index()].link = link;
+        }
+        self.bear(host, &profile, profile.config.clone());
+        self.introduce(host);
+    }
+
+    fn depart(&mut self, host: HostId) {
+        let at = &mut self.hosts[host.index()];
+        (at.presence, at.link.is_cut, at.wake_at, at.back_at) = (Presence::Gone, true, NEVER, NEVER);
+        if matches!(at.being, Being::Node(_)) {
+            at.being = Being::Nobody;
+        }
+        self.searches.abandon(host);
+    }
+
+    fn interrupt(&mut self, host: HostId, time: Duration, presence: Presence) {
+        let now = self.now;
+        let at = &mut self.hosts[host.index()];
+        if at.presence == Presence::Up {
+            (at.presence, at.link.is_cut, at.asleep_since) = (presence, true, now);
+            self.return_after(host, |_| time);
+        }
+    }
+
+    fn return_after(&mut self, host: HostId, time: impl FnOnce(&mut Dice) -> Duration) {
+        let at = self.now + time(&mut self.wire.dice) + Duration::from_micros(1);
+        self.hosts[host.index()].back_at = at;
+        self.wire.queue.push(at, Happening::Back(host.0));
+    }
+}

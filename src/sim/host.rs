@@ -1,0 +1,191 @@
+//! Hosts: what they run, where they are, and whether they are there at all.
+
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use core::fmt;
+use core::time::Duration;
+
+use super::actor::Actor;
+use super::nat::Nat;
+use super::wire::Link;
+use crate::config::{Config, Limits};
+use crate::node::Node;
+use crate::time::Instant;
+
+/// A host of a world; they are numbered in the order in which they came.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct HostId(pub(super) u32);
+
+impl HostId {
+    /// How many hosts came before it.
+    pub const fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+impl fmt::Debug for HostId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "HostId({})", self.0)
+    }
+}
+
+/// What a host with a node is like. Many hosts may share one.
+///
+/// ```
+/// use dht_proto::sim::{Nat, NatKind, Profile};
+///
+/// let mut profile = Profile::default();
+/// profile.nat = Some(Nat::new(NatKind::PortRestricted));
+/// ```
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Profile {
+    /// How its node behaves. The default is that of [`Config`], in IPv4 only.
+    pub config: Config,
+    /// How much its node holds. Default: [`limits`].
+    pub limits: Limits,
+    /// The address translator before it, for IPv4. Default: none.
+    pub nat: Option<Nat>,
+    /// How it comes and goes. Default: it stays for ever.
+    pub churn: Option<Churn>,
+    /// How many hosts it knows when it joins, as bootstrap hosts: 0..=[`Limits::bootstraps`].
+    /// Default: 3. They are drawn from the nodes that are there and not behind a translator.
+    pub entries: usize,
+}
+
+impl Default for Profile {
+    fn default() -> Self {
+        let mut config = Config::default();
+        config.ipv6 = false;
+        Self { config, limits: limits(), nat: None, churn: None, entries: 3 }
+    }
+}
+
+/// How a host comes and goes: exponentially distributed times, so that the past tells nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Churn {
+    /// Half of the sessions are shorter than this.
+    pub session: Duration,
+    /// Half of the absences are shorter than this.
+    pub absence: Duration,
+    /// As whom it comes back.
+    pub returns: Returns,
+}
+
+/// As whom a host comes back. Its node has forgotten everything else.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Returns {
+    /// It stays away.
+    Never,
+    /// With its id and its address.
+    Same,
+    /// With another id at another address.
+    Renewed,
+}
+
+/// Limits for nodes by the thousand: 10 KiB for each, 12 KiB together with the node itself. Enough
+/// to play every part in a world of a million, but with one lookup at a time beside upkeep.
+pub fn limits() -> Limits {
+    Limits {
+        nodes_v4: 72,
+        nodes_v6: 0,
+        replacements: 8,
+        inflight: 20,
+        lookups: 2,
+        candidates: 20,
+        found: 8,
+        swarms: 4,
+        peers_v4: 32,
+        peers_v6: 0,
+        sources: 16,
+        contacts: 32,
+        replies: 4,
+        events: 4,
+        bootstraps: 3,
+    }
+}
+
+/// Limits for nodes by the hundred, under which none of the tests is cramped: 200 KiB for each.
+pub fn roomy_limits() -> Limits {
+    Limits {
+        swarms: 64,
+        peers_v4: 1024,
+        peers_v6: 256,
+        lookups: 16,
+        sources: 256,
+        contacts: 512,
+        nodes_v6: 64,
+        events: 256,
+        ..Limits::default()
+    }
+}
+
+pub(super) struct Host {
+    pub(super) being: Being,
+    pub(super) link: Link,
+    pub(super) profile: Option<Arc<Profile>>,
+    pub(super) presence: Presence,
+    /// How far its clock is ahead of the world's, in microseconds.
+    pub(super) clock: i64,
+    /// The earliest wake-up that waits in the queue.
+    pub(super) wake_at: Instant,
+    /// When its session ends.
+    pub(super) leave_at: Instant,
+    /// When its outage, sleep or absence ends.
+    pub(super) back_at: Instant,
+    /// When its last outage or sleep began.
+    pub(super) asleep_since: Instant,
+    /// Its events are kept.
+    pub(super) is_watched: bool,
+}
+
+/// No time at all.
+pub(super) const NEVER: Instant = Instant::from_micros(u64::MAX);
+
+impl Host {
+    pub(super) const fn new(being: Being, link: Link, profile: Option<Arc<Profile>>) -> Self {
+        Self {
+            being,
+            link,
+            profile,
+            presence: Presence::Up,
+            clock: 0,
+            wake_at: NEVER,
+            leave_at: NEVER,
+            back_at: NEVER,
+            asleep_since: NEVER,
+            is_watched: false,
+        }
+    }
+
+    /// What its own clock shows.
+    pub(super) const fn local(&self, now: Instant) -> Instant {
+        Instant::from_micros(now.as_micros().saturating_add_signed(self.clock))
+    }
+
+    /// When the world's clock shows what its own shows at `local`.
+    pub(super) const fn global(&self, local: Instant) -> Instant {
+        Instant::from_micros(local.as_micros().saturating_sub_signed(self.clock))
+    }
+}
+
+/// What a host runs.
+pub(super) enum Being {
+    Node(Box<Node>),
+    Actor(Box<dyn Actor>),
+    /// Its node is gone.
+    Nobody,
+}
+
+/// Whether a host is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Presence {
+    /// It takes part.
+    Up,
+    /// Its link is down; it does not know.
+    Offline,
+    /// It is suspended: nothing arrives, and its clock stands still.
+    Asleep,
+    /// It has left.
+    Gone,
+}

@@ -1,0 +1,170 @@
+//! What is to happen and when, and the datagrams on their way.
+
+use alloc::vec::Vec;
+use core::mem;
+
+use crate::addr::Endpoint;
+use crate::time::Instant;
+
+/// Something that is to happen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Happening {
+    /// A datagram of the [`Post`] arrives.
+    Arrival(u32),
+    /// A host wants to be woken.
+    Wake(u32),
+    /// The session of a host ends.
+    Leave(u32),
+    /// The outage, sleep or absence of a host ends.
+    Back(u32),
+}
+
+/// A priority queue for times that only grow (a radix heap): entries lie in buckets by the highest
+/// bit in which they differ from the last time taken out, and move down a few times each, always
+/// whole buckets at once. Millions of entries cost no cache misses, and entries of one time come
+/// out in the order they went in.
+pub(super) struct Queue {
+    /// Bucket 0 holds the entries of `last`.
+    buckets: [Vec<(Instant, Happening)>; 65],
+    /// How many entries of bucket 0 are gone already.
+    taken: usize,
+    last: Instant,
+}
+
+impl Queue {
+    pub(super) fn new(now: Instant) -> Self {
+        Self { buckets: [const { Vec::new() }; 65], taken: 0, last: now }
+    }
+
+    pub(super) fn push(&mut self, at: Instant, what: Happening) {
+        let at = at.max(self.last);
+        self.buckets[self.bucket(at)].push((at, what));
+    }
+
+    /// Takes out what comes first, if it comes no later than `limit`.
+    pub(super) fn pop(&mut self, limit: Instant) -> Option<(Instant, Happening)> {
+        if self.taken == self.buckets[0].len() {
+            self.buckets[0].clear();
+            self.taken = 0;
+            self.advance(limit)?;
+        }
+        if self.last > limit {
+            return None;
+        }
+        let entry = self.buckets[0][self.taken];
+        self.taken += 1;
+        Some(entry)
+    }
+
+    /// Fills bucket 0 anew.
+    fn advance(&mut self, limit: Instant) -> Option<()> {
+        let lowest = self.buckets.iter().position(|bucket| !bucket.is_empty())?;
+        let first = self.buckets[lowest].iter().map(|(at, _)| *at).min()?;
+        if first > limit {
+            return None;
+        }
+        self.last = first;
+        let mut entries = mem::take(&mut self.buckets[lowest]);
+        for (at, what) in entries.drain(..) {
+            let bucket = self.bucket(at);
+            self.buckets[bucket].push((at, what));
+        }
+        // Its room is kept for the next ones.
+        self.buckets[lowest] = entries;
+        Some(())
+    }
+
+    const fn bucket(&self, at: Instant) -> usize {
+        64 - (at.as_micros() ^ self.last.as_micros()).leading_zeros() as usize
+    }
+}
+
+/// A datagram on its way.
+pub(super) struct Parcel {
+    pub(super) from: Endpoint,
+    pub(super) to: Endpoint,
+    pub(super) bytes: Vec<u8>,
+}
+
+/// The datagrams on their way. Buffers are used again, so their number is the most that ever were
+/// on their way at once.
+#[derive(Default)]
+pub(super) struct Post {
+    parcels: Vec<Parcel>,
+    free: Vec<u32>,
+}
+
+impl Post {
+    pub(super) fn put(&mut self, from: Endpoint, to: Endpoint, bytes: &[u8]) -> u32 {
+        let at = self.free.pop().unwrap_or_else(|| {
+            self.parcels.push(Parcel { from, to, bytes: Vec::new() });
+            self.parcels.len() as u32 - 1
+        });
+        let parcel = &mut self.parcels[at as usize];
+        (parcel.from, parcel.to) = (from, to);
+        parcel.bytes.clear();
+        parcel.bytes.extend_from_slice(bytes);
+        at
+    }
+
+    pub(super) fn get(&self, at: u32) -> &Parcel {
+        &self.parcels[at as usize]
+    }
+
+    pub(super) fn bytes_mut(&mut self, at: u32) -> &mut Vec<u8> {
+        &mut self.parcels[at as usize].bytes
+    }
+
+    /// Its buffer may be used again.
+    pub(super) fn release(&mut self, at: u32) {
+        self.free.push(at);
+    }
+
+    pub(super) const fn under_way(&self) -> usize {
+        self.parcels.len() - self.free.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::super::dice::Dice;
+    use super::*;
+
+    #[test]
+    fn entries_come_out_by_time_and_then_in_order() {
+        let mut dice = Dice::new(1);
+        let mut now = Instant::from_micros(1_000_000);
+        let mut queue = Queue::new(now);
+        let mut model = BTreeMap::new();
+        for serial in 0..20_000 {
+            if dice.chance(0.6) {
+                let spread = [1, 10, 1000, 10_000_000][dice.below(4)];
+                let at = Instant::from_micros(now.as_micros() + dice.below(spread) as u64);
+                queue.push(at, Happening::Wake(serial));
+                model.insert((at, serial), Happening::Wake(serial));
+            } else {
+                let limit = Instant::from_micros(now.as_micros() + dice.below(2_000_000) as u64);
+                let first = model.first_key_value().filter(|((at, _), _)| *at <= limit);
+                let expected = first.map(|(key, what)| (*key, *what));
+                let popped = queue.pop(limit);
+                assert_eq!(popped, expected.map(|((at, _), what)| (at, what)));
+                now = now.max(expected.map_or(limit, |((at, _), _)| at));
+                expected.inspect(|(key, _)| assert!(model.remove(key).is_some()));
+            }
+        }
+    }
+
+    #[test]
+    fn buffers_are_used_again() {
+        let mut post = Post::default();
+        let first = post.put(Endpoint::ZERO, Endpoint::ZERO, b"one");
+        let second = post.put(Endpoint::ZERO, Endpoint::ZERO, b"second");
+        post.release(first);
+        assert_eq!(post.put(Endpoint::ZERO, Endpoint::ZERO, b"another"), first);
+        assert_eq!(post.get(first).bytes, b"another");
+        assert_eq!(post.get(second).bytes, b"second");
+        assert_eq!(post.under_way(), 2);
+    }
+}

@@ -1,0 +1,234 @@
+//! Lookups that the world follows from start to end.
+
+use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::vec::Vec;
+use core::net::SocketAddr;
+use core::time::Duration;
+
+use super::host::{Being, HostId};
+use super::world::World;
+use crate::event::{Event, LookupId, LookupReport, StartError};
+use crate::id::InfoHash;
+use crate::lookup::{Lookup, LookupOptions};
+use crate::time::Instant;
+
+/// A lookup that a [`World`](super::World) follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SearchId(pub(super) u32);
+
+/// How a lookup went: every time is counted from its start.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Search {
+    /// Who looks.
+    pub host: HostId,
+    /// For what.
+    pub lookup: Lookup,
+    /// When it began.
+    pub started: Instant,
+    /// The peers that it found, and when.
+    pub peers: Vec<(Duration, SocketAddr)>,
+    /// The nodes that confirmed the announce, and when that was heard.
+    pub acknowledged: Vec<(Duration, SocketAddr)>,
+    /// The hosts whose real nodes stored the announce, and when they did.
+    pub stored: Vec<(Duration, HostId)>,
+    /// The end: when, and what the node said. `None` while it is under way, and if the host left
+    /// before.
+    pub done: Option<(Duration, LookupReport)>,
+}
+
+impl Search {
+    /// When the first peer came.
+    pub fn first_peer(&self) -> Option<Duration> {
+        self.peers.first().map(|(at, _)| *at)
+    }
+
+    /// When `count` nodes had confirmed the announce.
+    pub fn acknowledged_at(&self, count: usize) -> Option<Duration> {
+        self.acknowledged.get(count.checked_sub(1)?).map(|(at, _)| *at)
+    }
+
+    /// When the announce stood at `count` nodes.
+    pub fn stored_at(&self, count: usize) -> Option<Duration> {
+        self.stored.get(count.checked_sub(1)?).map(|(at, _)| *at)
+    }
+
+    /// What the node said at the end.
+    pub fn report(&self) -> Option<LookupReport> {
+        self.done.map(|(_, report)| report)
+    }
+}
+
+/// Lookups.
+impl World {
+    /// Starts a lookup with the options of the node's [`Config`](crate::Config), and follows it.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError`].
+    ///
+    /// # Panics
+    ///
+    /// If the host runs no node, or is gone.
+    pub fn start(&mut self, at: HostId, lookup: Lookup) -> Result<SearchId, StartError> {
+        self.start_with(at, lookup, None)
+    }
+
+    /// Starts a lookup with options of its own, and follows it.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError`].
+    ///
+    /// # Panics
+    ///
+    /// If the host runs no node, or is gone.
+    pub fn start_with(
+        &mut self,
+        at: HostId,
+        lookup: Lookup,
+        options: Option<&LookupOptions>,
+    ) -> Result<SearchId, StartError> {
+        let outside = self.addr(at);
+        let host = &mut self.hosts[at.index()];
+        let default = host.profile.as_ref().map_or_else(LookupOptions::default, |it| it.config.lookup);
+        let local = host.local(self.now);
+        let Being::Node(node) = &mut host.being else { panic!("no node at {at:?}") };
+        let id = node.lookup(local, lookup, options.unwrap_or(&default))?;
+        let search = self.searches.start(self.now, at, outside, id, lookup);
+        self.drain(at.0);
+        Ok(search)
+    }
+
+    /// A lookup that is followed; `None` once it was [taken](Self::take_search).
+    pub fn search(&self, search: SearchId) -> Option<&Search> {
+        self.searches.get(search)
+    }
+
+    /// Takes a lookup out, to follow it no longer.
+    pub fn take_search(&mut self, search: SearchId) -> Option<Search> {
+        self.searches.take(search)
+    }
+
+    /// Lookups that are followed and have not ended.
+    pub fn searches_under_way(&self) -> usize {
+        self.searches.under_way()
+    }
+
+    /// Looks something up, and lets time pass until that has ended.
+    ///
+    /// # Panics
+    ///
+    /// If the host runs no node, the lookup cannot start, or it has not ended after two minutes.
+    pub fn lookup(&mut self, at: HostId, lookup: Lookup) -> Search {
+        let id = self.start(at, lookup).expect("a lookup starts");
+        let is_done = |world: &Self| world.search(id).is_none_or(|search| search.done.is_some());
+        assert!(self.run_until(is_done, PATIENCE), "the lookup of {at:?} does not end");
+        self.take_search(id).expect("it was not taken")
+    }
+
+    /// Lets time pass until no lookup is under way that is followed. False if that did not come to
+    /// be within `limit`.
+    pub fn settle(&mut self, limit: Duration) -> bool {
+        self.run_until(|world| world.searches_under_way() == 0, limit)
+    }
+}
+
+/// No lookup takes longer.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// All lookups that are followed.
+#[derive(Default)]
+pub(super) struct Searches {
+    all: BTreeMap<u32, Search>,
+    next: u32,
+    under_way: BTreeMap<(HostId, LookupId), SearchId>,
+    ended: BTreeSet<(HostId, LookupId)>,
+    announces: BTreeMap<InfoHash, Vec<(SocketAddr, SearchId)>>,
+    /// The first one that ended twice.
+    pub(super) ended_twice: Option<(HostId, LookupId)>,
+}
+
+impl Searches {
+    pub(super) fn start(
+        &mut self,
+        now: Instant,
+        host: HostId,
+        outside: SocketAddr,
+        id: LookupId,
+        lookup: Lookup,
+    ) -> SearchId {
+        let search = SearchId(self.next);
+        self.next += 1;
+        let (peers, acknowledged, stored) = (Vec::new(), Vec::new(), Vec::new());
+        let entry = Search { host, lookup, started: now, peers, acknowledged, stored, done: None };
+        self.all.insert(search.0, entry);
+        self.under_way.insert((host, id), search);
+        if let Lookup::Announce(infohash, _) = lookup {
+            self.announces.entry(infohash).or_default().push((outside, search));
+        }
+        search
+    }
+
+    pub(super) fn get(&self, id: SearchId) -> Option<&Search> {
+        self.all.get(&id.0)
+    }
+
+    pub(super) fn under_way(&self) -> usize {
+        self.under_way.len()
+    }
+
+    pub(super) fn take(&mut self, id: SearchId) -> Option<Search> {
+        let search = self.all.remove(&id.0)?;
+        if let Lookup::Announce(infohash, _) = search.lookup {
+            if let Some(list) = self.announces.get_mut(&infohash) {
+                list.retain(|(_, other)| *other != id);
+            }
+        }
+        self.under_way.retain(|_, other| *other != id);
+        Some(search)
+    }
+
+    /// The lookups of a host that left never end.
+    pub(super) fn abandon(&mut self, host: HostId) {
+        self.under_way.retain(|(other, _), _| *other != host);
+        self.ended.retain(|(other, _)| *other != host);
+    }
+
+    pub(super) fn note(&mut self, now: Instant, host: HostId, event: &Event) {
+        match *event {
+            Event::Peer { lookup, peer } => {
+                self.update(host, lookup, |search| search.peers.push((now - search.started, peer)));
+            }
+            Event::Acknowledged { lookup, node } => {
+                self.update(host, lookup, |search| search.acknowledged.push((now - search.started, node)));
+            }
+            Event::LookupDone { lookup, report } => {
+                self.update(host, lookup, |search| search.done = Some((now - search.started, report)));
+                if self.under_way.remove(&(host, lookup)).is_some() {
+                    self.ended.insert((host, lookup));
+                } else if self.ended.contains(&(host, lookup)) {
+                    self.ended_twice = self.ended_twice.or(Some((host, lookup)));
+                }
+            }
+            Event::PeerStored { infohash, peer } => {
+                let Some(list) = self.announces.get(&infohash) else { return };
+                let ids: Vec<_> = list.iter().filter(|(outside, _)| outside.ip() == peer.ip()).collect();
+                for (_, id) in ids {
+                    if let Some(search) = self.all.get_mut(&id.0)
+                        && search.stored.iter().all(|(_, other)| *other != host)
+                    {
+                        search.stored.push((now - search.started, host));
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn update(&mut self, host: HostId, lookup: LookupId, change: impl FnOnce(&mut Search)) {
+        if let Some(id) = self.under_way.get(&(host, lookup)) {
+            self.all.get_mut(&id.0).map(change);
+        }
+    }
+}

@@ -1,0 +1,322 @@
+//! The way of a datagram from one host to another: translators, the network, counters.
+
+use alloc::vec;
+use alloc::vec::Vec;
+use core::net::SocketAddr;
+use core::time::Duration;
+
+use super::dice::{Dice, mix};
+use super::nat::{Device, Nat};
+use super::network::{self, Network};
+use super::queue::{Happening, Post, Queue};
+use crate::addr::{AddressPolicy, Endpoint, Family};
+use crate::time::Instant;
+
+/// What happened to datagrams since the world began. Each that is sent counts once in `sent`, and
+/// in at most one of `lost`, `blocked`, `cut` and `unclaimed`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Counters {
+    /// Things that happened: arrivals, wake-ups, comings and goings.
+    pub events: u64,
+    /// Datagrams sent.
+    pub sent: u64,
+    /// Their bytes.
+    pub bytes: u64,
+    /// Datagrams that reached a host.
+    pub delivered: u64,
+    /// Datagrams lost by the network, those that were too long included.
+    pub lost: u64,
+    /// Second copies that the network made.
+    pub duplicated: u64,
+    /// Datagrams changed on the way.
+    pub corrupted: u64,
+    /// Datagrams that an address translator did not let pass.
+    pub blocked: u64,
+    /// Datagrams to or from hosts that were offline, asleep or gone.
+    pub cut: u64,
+    /// Datagrams to addresses at which there never was a host.
+    pub unclaimed: u64,
+    /// Datagrams whose sender was forged.
+    pub forged: u64,
+}
+
+/// Where a host is attached to the network.
+pub(super) struct Link {
+    pub(super) host: u32,
+    /// The IPv4 and the IPv6 endpoint, inside of any translator; [`Endpoint::ZERO`] for none.
+    pub(super) endpoints: [Endpoint; 2],
+    /// The translator before it, counted from 1.
+    pub(super) device: u32,
+    /// Nothing goes out and nothing comes in.
+    pub(super) is_cut: bool,
+    /// In a burst of losses, outwards and inwards.
+    pub(super) is_bad: [bool; 2],
+    /// How much longer everything takes, in each direction.
+    pub(super) extra: Duration,
+}
+
+impl Link {
+    pub(super) const fn new(host: u32) -> Self {
+        let endpoints = [Endpoint::ZERO; 2];
+        Self { host, endpoints, device: 0, is_cut: false, is_bad: [false; 2], extra: Duration::ZERO }
+    }
+}
+
+/// Everything between the hosts.
+pub(super) struct Wire {
+    pub(super) network: Network,
+    pub(super) seed: u64,
+    pub(super) dice: Dice,
+    pub(super) queue: Queue,
+    pub(super) post: Post,
+    pub(super) counters: Counters,
+    /// A hash over everything that was sent.
+    pub(super) transcript: u64,
+    /// The first datagram of a node to an address that no node may send to.
+    pub(super) stray: Option<(SocketAddr, SocketAddr)>,
+    devices: Vec<Device>,
+    directory: Directory,
+}
+
+/// Who lives at an address.
+#[derive(Clone, Copy)]
+enum Place {
+    Host(u32),
+    Device(u32),
+}
+
+impl Wire {
+    pub(super) fn new(seed: u64, network: Network, now: Instant) -> Self {
+        Self {
+            network,
+            seed: mix(seed),
+            dice: Dice::new(seed),
+            queue: Queue::new(now),
+            post: Post::default(),
+            counters: Counters::default(),
+            transcript: mix(seed),
+            stray: None,
+            devices: Vec::new(),
+            directory: Directory::new(mix(!seed)),
+        }
+    }
+
+    /// A host lives at this endpoint from now on.
+    pub(super) fn settle_host(&mut self, endpoint: Endpoint, host: u32) {
+        self.directory.insert(endpoint, host);
+    }
+
+    /// A new translator with this outside address; counted from 1.
+    pub(super) fn settle_device(&mut self, nat: Nat, outside: Endpoint) -> u32 {
+        let at = self.devices.len() as u32;
+        self.devices.push(Device::new(nat, outside));
+        self.directory.insert(outside.with_port(0), at);
+        at + 1
+    }
+
+    /// The endpoint under which others see a host; the port may be another one each time.
+    pub(super) fn outside(&self, link: &Link, family: Family) -> Endpoint {
+        let inside = link.endpoints[family.index()];
+        match self.device(link) {
+            Some(device) if family == Family::V4 => device.outside().with_port(inside.port()),
+            _ => inside,
+        }
+    }
+
+    /// A host sends a datagram.
+    pub(super) fn send(&mut self, now: Instant, link: &mut Link, to: Endpoint, bytes: &[u8], wait: Duration) {
+        self.counters.sent += 1;
+        self.counters.bytes += bytes.len() as u64;
+        let family = to.family();
+        let inside = link.endpoints[family.index()];
+        self.record(now, inside, to, bytes);
+        if link.is_cut || inside.port() == 0 {
+            self.counters.cut += 1;
+            return;
+        }
+        let from = if link.device != 0 && family == Family::V4 {
+            let device = &mut self.devices[link.device as usize - 1];
+            let Some(from) = device.out(now, link.host, inside.port(), to) else {
+                self.counters.blocked += 1;
+                return;
+            };
+            from
+        } else {
+            inside
+        };
+        if self.network.burst_takes(&mut self.dice, &mut link.is_bad[0]) {
+            self.counters.lost += 1;
+            return;
+        }
+        self.carry(now + link.extra + wait, from, to, bytes);
+    }
+
+    /// Notes a datagram of a node to where none may go.
+    pub(super) fn inspect(&mut self, policy: AddressPolicy, from: SocketAddr, to: Endpoint) {
+        if self.stray.is_none() && !policy.allows(to) {
+            self.stray = Some((from, to.into()));
+        }
+    }
+
+    /// Somebody sends a datagram under a false name.
+    pub(super) fn forge(&mut self, now: Instant, from: Endpoint, to: Endpoint, bytes: &[u8]) {
+        self.counters.sent += 1;
+        self.counters.forged += 1;
+        self.counters.bytes += bytes.len() as u64;
+        self.record(now, from, to, bytes);
+        self.carry(now, from, to, bytes);
+    }
+
+    /// The host that a datagram reaches, as far as addresses and translators decide it.
+    pub(super) fn receiver(&mut self, now: Instant, from: Endpoint, to: Endpoint) -> Option<u32> {
+        match self.place(to) {
+            Some(Place::Host(host)) => Some(host),
+            Some(Place::Device(device)) => {
+                let host = self.devices[device as usize].admit(now, from, to.port());
+                self.counters.blocked += u64::from(host.is_none());
+                host
+            }
+            None => {
+                self.counters.unclaimed += 1;
+                None
+            }
+        }
+    }
+
+    /// Whether a datagram is lost on the last stretch.
+    pub(super) fn is_lost_before(&mut self, link: &mut Link) -> bool {
+        let is_lost = self.network.burst_takes(&mut self.dice, &mut link.is_bad[1]);
+        self.counters.lost += u64::from(is_lost);
+        is_lost
+    }
+
+    fn carry(&mut self, now: Instant, from: Endpoint, to: Endpoint, bytes: &[u8]) {
+        let passage = self.network.carry(self.seed, &mut self.dice, from, to, bytes.len());
+        let Some(delay) = passage.delay else {
+            self.counters.lost += 1;
+            return;
+        };
+        let at = self.post.put(from, to, bytes);
+        self.queue.push(now + delay, Happening::Arrival(at));
+        if passage.is_corrupt {
+            self.counters.corrupted += 1;
+            network::corrupt(&mut self.dice, self.post.bytes_mut(at));
+        }
+        if let Some(delay) = passage.copy {
+            self.counters.duplicated += 1;
+            let at = self.post.put(from, to, bytes);
+            self.queue.push(now + delay, Happening::Arrival(at));
+        }
+    }
+
+    fn place(&self, to: Endpoint) -> Option<Place> {
+        // No host has port 0, so a translator's whole IP address goes under it.
+        let device = || self.directory.get(to.with_port(0)).map(Place::Device);
+        self.directory.get(to).map(Place::Host).or_else(device)
+    }
+
+    fn device(&self, link: &Link) -> Option<&Device> {
+        self.devices.get((link.device as usize).wrapping_sub(1))
+    }
+
+    fn record(&mut self, now: Instant, from: Endpoint, to: Endpoint, bytes: &[u8]) {
+        let mut hash = self.transcript ^ now.as_micros();
+        for endpoint in [from, to] {
+            let (high, low) = endpoint.halves();
+            hash = fold(fold(hash ^ high) ^ low) ^ u64::from(endpoint.port());
+        }
+        let (words, rest) = bytes.as_chunks::<8>();
+        for word in words {
+            hash = fold(hash ^ u64::from_le_bytes(*word));
+        }
+        let mut last = [0; 8];
+        last[..rest.len()].copy_from_slice(rest);
+        self.transcript = fold(hash ^ u64::from_le_bytes(last)) ^ bytes.len() as u64;
+    }
+}
+
+const fn fold(word: u64) -> u64 {
+    let product = (word ^ 0x9e37_79b9_7f4a_7c15) as u128 * 0xd1b5_4a32_d192_ed03_u128;
+    product as u64 ^ (product >> 64) as u64
+}
+
+/// From endpoints to who lives there: open addressing, because a million hosts are looked up
+/// millions of times a second. Nothing ever iterates over it, and nothing is removed.
+struct Directory {
+    slots: Vec<(Endpoint, u32)>,
+    used: usize,
+    key: u64,
+}
+
+impl Directory {
+    fn new(key: u64) -> Self {
+        Self { slots: vec![(Endpoint::ZERO, u32::MAX); 64], used: 0, key }
+    }
+
+    fn insert(&mut self, endpoint: Endpoint, value: u32) {
+        if self.used * 2 > self.slots.len() {
+            let larger = vec![(Endpoint::ZERO, u32::MAX); self.slots.len() * 2];
+            for (endpoint, value) in core::mem::replace(&mut self.slots, larger) {
+                if value != u32::MAX {
+                    let at = self.find(endpoint);
+                    self.slots[at] = (endpoint, value);
+                }
+            }
+        }
+        let at = self.find(endpoint);
+        self.used += usize::from(self.slots[at].1 == u32::MAX);
+        self.slots[at] = (endpoint, value);
+    }
+
+    fn get(&self, endpoint: Endpoint) -> Option<u32> {
+        let (_, value) = self.slots[self.find(endpoint)];
+        (value != u32::MAX).then_some(value)
+    }
+
+    /// Where an endpoint is, or would be.
+    fn find(&self, endpoint: Endpoint) -> usize {
+        let (high, low) = endpoint.halves();
+        let mask = self.slots.len() - 1;
+        let mut at = mix(mix(low ^ self.key) ^ high ^ u64::from(endpoint.port()) << 40) as usize & mask;
+        while self.slots[at].1 != u32::MAX && self.slots[at].0 != endpoint {
+            at = (at + 1) & mask;
+        }
+        at
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_directory_finds_what_was_put_in() {
+        let mut directory = Directory::new(1);
+        let endpoint = |index: u32| Endpoint::v4(index.to_be_bytes(), index as u16);
+        (0..10_000).for_each(|index| directory.insert(endpoint(index), index));
+        directory.insert(endpoint(7), 70_000);
+        assert_eq!(directory.get(endpoint(7)), Some(70_000));
+        assert!((8..10_000).all(|index| directory.get(endpoint(index)) == Some(index)));
+        assert_eq!(directory.get(endpoint(10_000)), None);
+    }
+
+    #[test]
+    fn the_transcript_tells_every_difference() {
+        let transcript = |at: u64, from: u8, to: u8, bytes: &[u8]| {
+            let mut wire = Wire::new(1, Network::perfect(), Instant::ZERO);
+            let endpoint = |last| Endpoint::v4([30, 0, 0, last], 1);
+            wire.record(Instant::from_micros(at), endpoint(from), endpoint(to), bytes);
+            wire.transcript
+        };
+        let all = [
+            transcript(1, 1, 2, b"some bytes"),
+            transcript(2, 1, 2, b"some bytes"),
+            transcript(1, 2, 1, b"some bytes"),
+            transcript(1, 1, 2, b"some bytez"),
+            transcript(1, 1, 2, b"some bytes\0"),
+        ];
+        assert!((0..5).all(|a| (0..a).all(|b| all[a] != all[b])), "{all:?}");
+        assert_eq!(all[0], transcript(1, 1, 2, b"some bytes"));
+    }
+}
