@@ -1,28 +1,420 @@
-//! The laboratory itself: what its worlds do to nodes, and that they do it the same way twice.
+//! The laboratory itself: its worlds do to nodes what they say, the same way every time.
 
+use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use dht_proto::sim::{Growth, Network, Profile, World, roomy_limits};
-use dht_proto::{Announce, InfoHash, Lookup};
-use std::sync::Arc;
+use dht_proto::sim::cast::{Flooder, Honest, IdChaser, Liar, Lie, PortFiller, Reflector};
+use dht_proto::sim::toy::Toy;
+use dht_proto::sim::{
+    Actor, Bursts, Churn, Growth, HostId, Nat, NatKind, Network, Outbox, Presence, Profile, Returns, World,
+    roomy_limits,
+};
+use dht_proto::wire::{Body, Message, Method, Query};
+use dht_proto::{Announce, Config, Event, Family, InfoHash, Instant, Lookup, NodeId};
 
 const fn secs(secs: u64) -> Duration {
     Duration::from_secs(secs)
 }
 
-#[test]
-fn small() {
-    let mut world = World::new(1, Network::internet());
+const fn ms(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+fn infohash(byte: u8) -> InfoHash {
+    InfoHash::from_bytes([byte; 20])
+}
+
+fn roomy() -> Profile {
     let mut profile = Profile::default();
     profile.limits = roomy_limits();
-    let profile = Arc::new(profile);
-    let hosts = world.grow(300, &Growth::default(), |_, _| Arc::clone(&profile));
+    profile
+}
+
+/// A world of so many nodes that have all joined.
+fn world(seed: u64, network: Network, nodes: usize) -> (World, Vec<HostId>) {
+    let mut world = World::new(seed, network);
+    let profile = Arc::new(roomy());
+    let hosts = world.grow(nodes, &Growth::default(), |_, _| Arc::clone(&profile));
     world.run_for(secs(60));
+    (world, hosts)
+}
+
+/// Announces at one node and looks at another: whether the peer was found.
+fn meet(world: &mut World, announcer: HostId, seeker: HostId, byte: u8) -> bool {
+    let announce = Lookup::Announce(infohash(byte), Announce::port(1000 + u16::from(byte)));
+    world.lookup(announcer, announce);
+    let search = world.lookup(seeker, Lookup::GetPeers(infohash(byte)));
+    let peer = SocketAddr::new(world.addr(announcer).ip(), 1000 + u16::from(byte));
+    search.peers.iter().any(|(_, found)| *found == peer)
+}
+
+/// Keeps what it gets.
+#[derive(Default)]
+struct Recorder {
+    got: Vec<(SocketAddr, Vec<u8>)>,
+}
+
+impl Actor for Recorder {
+    fn on_datagram(&mut self, _: Instant, from: SocketAddr, datagram: &[u8], _: &mut Outbox<'_>) {
+        self.got.push((from, datagram.to_vec()));
+    }
+}
+
+fn ping() -> Vec<u8> {
+    let query = Query { id: NodeId::from_bytes([3; 20]), method: Method::Ping };
+    let mut buf = [0; 128];
+    let len = Message::new(b"aa", Body::Query(query)).emit(&mut buf).expect("a ping is short");
+    buf[..len].to_vec()
+}
+
+#[test]
+fn the_seed_decides_every_byte() {
+    let mut network = Network::internet();
+    (network.duplication, network.reordering, network.corruption) = (0.02, 0.02, 0.01);
+    network.bursts = Some(Bursts { start: 0.01, stop: 0.2, loss: 0.9 });
+    let run = |seed| {
+        let mut world = World::new(seed, network.clone());
+        let mut profile = roomy();
+        profile.churn = Some(Churn { session: secs(60), absence: secs(10), returns: Returns::Renewed });
+        let profile = Arc::new(profile);
+        world.grow(40, &Growth::default(), |_, _| Arc::clone(&profile));
+        world.run_for(secs(120));
+        (world.transcript(), *world.counters())
+    };
+    assert_eq!(run(1), run(1));
+    assert_ne!(run(1).0, run(2).0);
+}
+
+#[test]
+fn lookups_succeed_in_a_world_like_the_internet() {
+    let (mut world, hosts) = world(1, Network::internet(), 300);
+    for round in 0..20 {
+        let (announcer, seeker) = (hosts[round * 7], hosts[299 - round * 11]);
+        let lookup = Lookup::Announce(infohash(round as u8), Announce::port(9));
+        let announce = world.lookup(announcer, lookup);
+        let report = announce.report().expect("it has ended");
+        assert!(announce.stored.len() >= 8 && report.acknowledged >= 7, "{announce:?}");
+        assert!(announce.stored_at(8) <= announce.done.map(|(at, _)| at));
+        let search = world.lookup(seeker, Lookup::GetPeers(infohash(round as u8)));
+        assert!(search.first_peer().is_some_and(|at| at < secs(1)), "{search:?}");
+        world.check().unwrap();
+    }
+    let counters = *world.counters();
+    assert!(counters.delivered + counters.lost <= counters.sent);
+    assert_eq!((counters.unclaimed, counters.cut, counters.blocked), (0, 0, 0));
+}
+
+#[test]
+fn small_nodes_do_their_part() {
+    let mut world = World::new(5, Network::internet());
+    let (small, large) = (Arc::new(Profile::of_world(400)), Arc::new(roomy()));
+    let hosts = world
+        .grow(400, &Growth::default(), |index, _| Arc::clone(if index % 40 == 7 { &large } else { &small }));
+    world.run_for(secs(60));
+    for round in 0..9 {
+        assert!(meet(&mut world, hosts[7 + 40 * round], hosts[367 - 40 * round], round as u8), "{round}");
+    }
     world.check().unwrap();
-    let infohash = InfoHash::from_bytes([7; 20]);
-    let announce = world.lookup(hosts[10], Lookup::Announce(infohash, Announce::port(999)));
-    println!("{announce:?}");
-    let search = world.lookup(hosts[200], Lookup::GetPeers(infohash));
-    println!("{search:?}");
-    println!("{:?}", world.counters());
+}
+
+#[test]
+fn losses_are_as_frequent_as_they_should_be() {
+    for (loss, bursts) in [(0.1, None), (0.0, Some(Bursts { start: 0.1, stop: 0.4, loss: 0.5 }))] {
+        let mut network = Network::perfect();
+        (network.loss, network.bursts) = (loss, bursts);
+        let (world, _) = world(1, network, 50);
+        let counters = world.counters();
+        let share = counters.lost as f64 / counters.sent as f64;
+        // A burst takes a tenth of what goes out, and a tenth of what then comes in.
+        let expected = if bursts.is_some() { 0.19 } else { loss };
+        assert!((share - expected).abs() < 0.02, "{share} of {}", counters.sent);
+    }
+}
+
+#[test]
+fn duplicates_overtaking_and_corruption_hurt_nobody() {
+    let mut network = Network::internet();
+    (network.duplication, network.reordering, network.corruption) = (0.1, 0.2, 0.05);
+    let (mut world, hosts) = world(3, network, 100);
+    let found =
+        (0..20).filter(|&round| meet(&mut world, hosts[round], hosts[99 - round], round as u8)).count();
+    assert!(found >= 19, "{found}");
+    let counters = world.counters();
+    let share = |count: u64| count as f64 / counters.sent as f64;
+    assert!((share(counters.duplicated) - 0.1).abs() < 0.01, "{counters:?}");
+    assert!((share(counters.corrupted) - 0.05).abs() < 0.01, "{counters:?}");
+    world.check().unwrap();
+}
+
+/// A node behind a translator pings a friend. Who can then reach it: the friend, the friend from
+/// another port, a stranger? And who, two minutes later?
+#[test]
+fn translators_let_in_what_their_kind_does() {
+    for (kind, expected) in [
+        (NatKind::FullCone, [true, true, true]),
+        (NatKind::AddressRestricted, [true, true, false]),
+        (NatKind::PortRestricted, [true, false, false]),
+        (NatKind::Symmetric, [true, false, false]),
+    ] {
+        let mut world = World::new(1, Network::perfect());
+        let mut profile = roomy();
+        profile.nat = Some(Nat::new(kind));
+        let host = world.add_alone(profile);
+        let friend = world.next_address();
+        let others = [friend, SocketAddr::new(friend.ip(), 7000), world.next_address()];
+        let hosts = others.map(|addr| world.add_actor_at(addr, Recorder::default()));
+        world.with_node(host, |node, now| node.ping(now, friend)).unwrap();
+        world.run_for(secs(1));
+        let seen = world.actor::<Recorder>(hosts[0]).unwrap().got[0].0;
+        assert_eq!(seen.ip(), world.addr(host).ip());
+        assert_eq!(seen == world.addr(host), kind != NatKind::Symmetric, "{kind:?} keeps the port");
+
+        let mut answered = |world: &mut World| {
+            let before = hosts.map(|host| world.actor::<Recorder>(host).unwrap().got.len());
+            others.iter().for_each(|from| world.inject(*from, seen, &ping()));
+            world.run_for(secs(1));
+            let after = hosts.map(|host| world.actor::<Recorder>(host).unwrap());
+            [0, 1, 2].map(|at| {
+                after[at].got[before[at]..].iter().any(|(_, bytes)| bytes.windows(4).any(|it| it == b"y1:r"))
+            })
+        };
+        // Strangers first, because an answer would open a way for them.
+        assert_eq!(answered(&mut world), expected, "{kind:?}");
+        world.run_for(secs(200));
+        assert_eq!(answered(&mut world), [false; 3], "{kind:?}: closed by then");
+        assert!(world.counters().blocked > 0);
+    }
+}
+
+#[test]
+fn nodes_behind_translators_find_each_other_over_the_others() {
+    let mut world = World::new(2, Network::internet());
+    let kinds =
+        [None, Some(NatKind::FullCone), None, Some(NatKind::PortRestricted), None, Some(NatKind::Symmetric)];
+    let profiles = kinds.map(|kind| {
+        let mut profile = roomy();
+        profile.nat = kind.map(Nat::new);
+        Arc::new(profile)
+    });
+    let hosts = world.grow(240, &Growth::default(), |index, _| Arc::clone(&profiles[index % 6]));
+    world.run_for(secs(600));
+    let found = (0..24)
+        .filter(|&round| meet(&mut world, hosts[10 * round + round % 6], hosts[239 - 9 * round], round as u8))
+        .count();
+    assert!(found >= 23, "{found}");
+    world.check().unwrap();
+}
+
+#[test]
+fn two_hosts_share_a_translator_and_cannot_talk_through_it() {
+    let mut world = World::new(1, Network::perfect());
+    let mut profile = roomy();
+    profile.nat = Some(Nat::new(NatKind::FullCone));
+    let first = world.add_alone(profile);
+    let second = world.add_behind(first, roomy());
+    let recorder = world.add_actor(Recorder::default());
+    let outside = world.addr(recorder);
+    for host in [first, second] {
+        world.with_node(host, |node, now| node.ping(now, outside)).unwrap();
+    }
+    world.run_for(secs(1));
+    let got: Vec<SocketAddr> =
+        world.actor::<Recorder>(recorder).unwrap().got.iter().map(|(from, _)| *from).collect();
+    assert_eq!(got.len(), 2);
+    assert_eq!(got[0].ip(), got[1].ip());
+    assert_ne!(got[0].port(), got[1].port());
+    world.watch(first);
+    world.with_node(first, |node, now| node.ping(now, got[1])).unwrap();
+    world.run_for(secs(10));
+    let failed = |event: &Event| matches!(event, Event::QueryDone { result: Err(_), .. });
+    assert!(world.events(first).iter().any(|(_, event)| failed(event)));
+}
+
+#[test]
+fn the_dead_hold_nobody_up() {
+    let (mut world, hosts) = world(1, Network::internet(), 200);
+    let killed = world.kill_share(0.4);
+    assert!((60..100).contains(&killed), "{killed}");
+    let living: Vec<HostId> =
+        hosts.into_iter().filter(|host| world.presence(*host) == Presence::Up).collect();
+    for round in 0..20 {
+        assert!(meet(&mut world, living[round], living[living.len() - 1 - round], round as u8), "{round}");
+    }
+    assert!(world.counters().cut > 0);
+    world.check().unwrap();
+}
+
+#[test]
+fn hosts_come_and_go() {
+    let mut world = World::new(4, Network::internet());
+    let mut profile = roomy();
+    profile.churn = Some(Churn { session: secs(1200), absence: secs(600), returns: Returns::Renewed });
+    let (moving, staying) = (Arc::new(profile), Arc::new(roomy()));
+    let hosts = world.grow(150, &Growth::default(), |index, _| {
+        Arc::clone(if index % 10 == 0 { &staying } else { &moving })
+    });
+    let addr = world.addr(hosts[1]);
+    let (mut up, mut looks) = (0, 0);
+    for round in 0..12 {
+        world.run_for(secs(600));
+        up += world.nodes().count();
+        looks += 1;
+        assert!(meet(&mut world, hosts[round * 10], hosts[140 - round * 10], round as u8), "{round}");
+        world.check().unwrap();
+    }
+    // Two thirds of 135, and 15.
+    assert!((95..115).contains(&(up / looks)), "{}", up / looks);
+    assert_ne!(world.addr(hosts[1]), addr, "it came back elsewhere");
+    let listed = |is_up: bool| {
+        let living: Vec<SocketAddr> = world.nodes().map(|(host, _)| world.addr(host)).collect();
+        world
+            .nodes()
+            .flat_map(|(_, node)| node.nodes(Family::V4))
+            .filter(|info| living.contains(&info.addr) == is_up)
+            .count()
+    };
+    let (living, dead) = (listed(true), listed(false));
+    assert!(living > 2 * dead, "{living} entries live, {dead} do not");
+}
+
+#[test]
+fn a_host_that_returns_as_itself_keeps_its_id_and_address() {
+    let (mut world, hosts) = world(6, Network::perfect(), 30);
+    let (id, addr) = (world.node(hosts[3]).unwrap().id(Family::V4), world.addr(hosts[3]));
+    world.set_churn(hosts[3], Some(Churn { session: secs(5), absence: secs(5), returns: Returns::Same }));
+    let left = world.run_until(|world| world.presence(hosts[3]) == Presence::Gone, secs(600));
+    assert!(left && world.node(hosts[3]).is_none());
+    assert!(world.run_until(|world| world.presence(hosts[3]) == Presence::Up, secs(600)));
+    assert_eq!((world.node(hosts[3]).unwrap().id(Family::V4), world.addr(hosts[3])), (id, addr));
+}
+
+#[test]
+fn outages_sleep_and_jumping_clocks_pass() {
+    let (mut world, hosts) = world(7, Network::internet(), 80);
+    let node_count = |world: &World, host| world.node(host).unwrap().node_count(Family::V4);
+    let before = hosts[..3].iter().map(|host| node_count(&world, *host)).min().unwrap();
+    world.cut(hosts[0], secs(600));
+    world.sleep(hosts[1], secs(600));
+    world.set_clock_ahead(hosts[2], secs(600));
+    world.set_clock_back(hosts[3], secs(60));
+    world.run_for(secs(300));
+    assert_eq!(world.presence(hosts[0]), Presence::Offline);
+    assert_eq!(world.presence(hosts[1]), Presence::Asleep);
+    world.check().unwrap();
+    world.run_for(secs(301));
+    for (round, host) in hosts[..4].iter().enumerate() {
+        assert_eq!(world.presence(*host), Presence::Up);
+        assert!(node_count(&world, *host) * 2 > before, "the table outlives it");
+        assert!(meet(&mut world, hosts[20], *host, round as u8), "{round}");
+    }
+    world.check().unwrap();
+}
+
+/// Every kind of villain at once, one in five of all hosts.
+#[test]
+fn villains_are_coped_with() {
+    let (mut world, hosts) = world(8, Network::internet(), 80);
+    let addrs: Vec<SocketAddr> = hosts.iter().map(|host| world.addr(*host)).collect();
+    let victim = addrs[5];
+    let mut villains = Vec::new();
+    for lie in [Lie::OtherIds, Lie::CloserNodes, Lie::Asker, Lie::Reserved, Lie::Peers] {
+        for _ in 0..3 {
+            let id = world.dice().id();
+            villains.push(world.add_actor(Liar { id, lie }));
+        }
+    }
+    let accomplices = vec![world.next_address(), world.next_address()];
+    for addr in accomplices.clone() {
+        villains.push(world.add_actor_at(addr, IdChaser { accomplices: accomplices.clone() }));
+    }
+    let id = world.dice().id();
+    villains.push(world.add_actor(PortFiller::new(id, victim, infohash(99), ms(100))));
+    villains.push(world.add_actor(Flooder::new(id, victim, ms(100), 20)));
+    let target = world.add_actor(Recorder::default());
+    let target_addr = world.addr(target);
+    let reflector = world.add_actor(Reflector::new(target_addr, addrs.clone(), ms(10)));
+    let honest = Honest::new(world.dice().id(), addrs.iter().map(|addr| (id, *addr)).collect::<Vec<_>>());
+    let honest = world.add_actor(honest);
+    for villain in villains {
+        let addr = world.addr(villain);
+        for host in &hosts[..40] {
+            let _ = world.with_node(*host, |node, now| node.add_node(now, addr));
+        }
+    }
+    let honest_addr = world.addr(honest);
+    world.with_node(hosts[0], |node, now| node.add_node(now, honest_addr)).unwrap();
+    world.run_for(secs(120));
+    world.check().unwrap();
+    assert!(world.actor::<Honest>(honest).unwrap().queries > 0);
+
+    let found =
+        (0..20).filter(|&round| meet(&mut world, hosts[round], hosts[79 - round], round as u8)).count();
+    assert!(found >= 19, "{found}");
+    let stored = world.node(hosts[5]).unwrap().peers(infohash(99)).count();
+    assert!(stored <= 1, "one IP address fills one place: {stored}");
+    let stats = world.node(hosts[5]).unwrap().stats();
+    assert!(stats.dropped.rate > 1000, "the flood is not answered: {:?}", stats.dropped);
+    assert!(!world.actor::<Recorder>(target).unwrap().got.is_empty(), "{reflector:?} reflects");
+    world.check().unwrap();
+}
+
+#[test]
+#[should_panic(expected = "no rest at")]
+fn a_livelock_is_told() {
+    struct Echo;
+    impl Actor for Echo {
+        fn on_datagram(&mut self, _: Instant, from: SocketAddr, datagram: &[u8], out: &mut Outbox<'_>) {
+            out.send(from, datagram);
+        }
+    }
+    let mut network = Network::perfect();
+    network.latency = dht_proto::sim::Latency::Fixed { rtt: Duration::ZERO };
+    let mut world = World::new(1, network);
+    let hosts = [world.add_actor(Echo), world.add_actor(Echo)];
+    let [a, b] = hosts.map(|host| world.addr(host));
+    world.inject(a, b, b"over and over");
+    world.run_for(secs(1));
+}
+
+#[test]
+fn both_families_work_at_once() {
+    let mut world = World::new(9, Network::internet());
+    let mut profile = roomy();
+    profile.config = Config::default();
+    let profile = Arc::new(profile);
+    let hosts = world.grow(60, &Growth::default(), |_, _| Arc::clone(&profile));
+    world.run_for(secs(60));
+    for host in &hosts[..10] {
+        let node = world.node(*host).unwrap();
+        assert!(node.is_ready(Family::V4) && node.is_ready(Family::V6));
+        assert!(world.addr_in(*host, Family::V6).is_some());
+    }
+    world.lookup(hosts[1], Lookup::Announce(infohash(1), Announce::port(5)));
+    let search = world.lookup(hosts[50], Lookup::GetPeers(infohash(1)));
+    let found = |is_v6: bool| search.peers.iter().any(|(_, peer)| peer.is_ipv6() == is_v6);
+    assert!(found(false) && found(true), "{search:?}");
+    world.check().unwrap();
+}
+
+/// The figures that the lookup is held to, over a few seeds.
+#[test]
+fn the_toy_network_gives_the_known_figures() {
+    let median = |toy: &Toy, figure: fn(&dht_proto::sim::toy::Outcome) -> Option<Duration>| {
+        let mut all: Vec<Duration> = (1..=15).map(|seed| figure(&toy.run(seed)).expect("it comes")).collect();
+        all.sort();
+        all[7]
+    };
+    let alive = Toy::default();
+    assert!(median(&alive, |outcome| outcome.first_value) <= ms(160));
+    assert!(median(&alive, |outcome| outcome.acknowledged_at_8) <= ms(350));
+    let mut half_dead = Toy::default();
+    half_dead.dead = 0.4;
+    assert!(median(&half_dead, |outcome| outcome.first_value) <= ms(250));
+    assert!(median(&half_dead, |outcome| outcome.acknowledged_at_8) <= secs(1));
+    assert!(median(&half_dead, |outcome| Some(outcome.done)) <= secs(2));
+    let mut deep = Toy::hard();
+    deep.depth = 22;
+    let outcome = deep.run(1);
+    assert!(outcome.report.queried > 20 && outcome.datagrams > 20 && outcome.table > 20, "{outcome:?}");
 }

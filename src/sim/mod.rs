@@ -1,6 +1,7 @@
 //! The laboratory: worlds of nodes in virtual time.
 
 mod actor;
+pub mod cast;
 mod check;
 mod dice;
 mod fate;
@@ -10,6 +11,7 @@ mod nat;
 mod network;
 mod queue;
 mod search;
+pub mod toy;
 mod wire;
 mod world;
 

@@ -1,0 +1,240 @@
+//! A small network with known figures: one node under test before scripted hosts.
+//!
+//! Each host answers at once with the 8 closest of a fixed random sample of the others. Those
+//! closest to the target know each other as well and hold a peer. Some are dead, yet the others
+//! list them. The node under test has filled its table before, with living hosts that are not
+//! close to the target.
+//!
+//! ```
+//! use dht_proto::sim::toy::Toy;
+//!
+//! let outcome = Toy { dead: 0.4, ..Toy::default() }.run(1);
+//! assert!(outcome.first_value.is_some_and(|at| at.as_millis() <= 250));
+//! ```
+
+use alloc::rc::Rc;
+use alloc::vec::Vec;
+use core::net::SocketAddr;
+use core::time::Duration;
+
+use super::cast::{Contact, Honest, near};
+use super::dice::Dice;
+use super::host::{HostId, Profile};
+use super::network::{Latency, Network};
+use super::world::World;
+use crate::config::{Config, Limits};
+use crate::event::LookupReport;
+use crate::id::{InfoHash, NodeId};
+use crate::lookup::{Announce, Lookup, LookupOptions};
+
+/// What the network is like. [`run`](Self::run) makes it.
+#[derive(Clone, Debug)]
+pub struct Toy {
+    /// Scripted hosts. Default: 400.
+    pub hosts: usize,
+    /// The others that each may list. Default: 60.
+    pub sample: usize,
+    /// Those closest to the target, which know each other and hold the value. Default: 20.
+    pub near: usize,
+    /// Share of hosts that never answer, in `0.0..=1.0`. Default: 0.
+    pub dead: f64,
+    /// How deep the network looks from the target: the ids share between 0 and this many leading
+    /// bits with it, as many of them each number, as if there were 2^depth times more hosts. 0, the
+    /// default, leaves them uniform.
+    pub depth: u32,
+    /// Share of the living hosts that the node under test knows before. Default: half.
+    pub known: f64,
+    /// What lies between. Default: [`Network::perfect`], 80 ms there and back.
+    pub network: Network,
+    /// How the node under test behaves. Default: IPv4 only, and no limit to new endpoints.
+    pub config: Config,
+    /// How much it holds. Default: [`Limits::default`].
+    pub limits: Limits,
+    /// How its lookup runs.
+    pub options: LookupOptions,
+}
+
+impl Default for Toy {
+    fn default() -> Self {
+        let mut config = Config::default();
+        config.ipv6 = false;
+        (config.new_endpoints, config.new_endpoints_burst) = (100_000, 100_000);
+        Self {
+            hosts: 400,
+            sample: 60,
+            near: 20,
+            dead: 0.0,
+            depth: 0,
+            known: 0.5,
+            network: Network::perfect(),
+            config,
+            limits: Limits::default(),
+            options: LookupOptions::default(),
+        }
+    }
+}
+
+/// How an announce went. Times are counted from its start; a time that is missing never came.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Outcome {
+    /// The first peer was heard of.
+    pub first_value: Option<Duration>,
+    /// The announce stood at 8 hosts.
+    pub stands_at_8: Option<Duration>,
+    /// Eight hosts had confirmed it.
+    pub acknowledged_at_8: Option<Duration>,
+    /// The lookup ended.
+    pub done: Duration,
+    /// What the node said at its end.
+    pub report: LookupReport,
+    /// Datagrams that the node sent from start to end.
+    pub datagrams: u64,
+    /// Nodes in its table at the start.
+    pub table: usize,
+    /// How many of the 8 closest living hosts, named or not, do not hold the announce.
+    pub missed: usize,
+    /// How many of the 8 closest living hosts among those that any reply named do not hold it.
+    pub missed_named: usize,
+}
+
+impl Toy {
+    /// The hard case: log-normal round trips around 80 ms with a sigma of 0.6, 5 % loss, 40 % dead.
+    pub fn hard() -> Self {
+        let mut network = Network::perfect();
+        network.latency = Latency::LogNormal { median: Duration::from_millis(80), sigma: 0.6 };
+        network.loss = 0.05;
+        Self { dead: 0.4, network, ..Self::default() }
+    }
+
+    /// Builds the network, fills the table, announces, and measures until the lookup ends.
+    ///
+    /// # Panics
+    ///
+    /// If the lookup does not end within two minutes.
+    pub fn run(&self, seed: u64) -> Outcome {
+        let mut stage = self.build(seed);
+        let world = &mut stage.world;
+        let table = world.node(stage.node).map_or(0, |node| node.node_count(crate::Family::V4));
+        let named_before: Vec<usize> = stage
+            .hosts
+            .iter()
+            .map(|host| world.actor::<Honest>(*host).map_or(0, |it| it.named.len()))
+            .collect();
+        let sent = |world: &World| world.node(stage.node).map_or(0, |node| node.stats().datagrams_out);
+        let sent_before = sent(world);
+        let started = world.now();
+
+        let lookup = Lookup::Announce(stage.target, Announce::port(999));
+        let search = world.start_with(stage.node, lookup, Some(&self.options)).expect("it starts");
+        assert!(world.settle(Duration::from_secs(120)), "the lookup ends");
+        let datagrams = sent(world) - sent_before;
+        // What is still on its way arrives.
+        world.run_for(Duration::from_secs(2));
+
+        let target = NodeId::from(stage.target);
+        let actor = |host: HostId| world.actor::<Honest>(host).expect("all are scripted");
+        let mut named: Vec<NodeId> =
+            stage.hosts.iter().zip(named_before).fold(Vec::new(), |mut all, (host, skip)| {
+                all.extend_from_slice(&actor(*host).named[skip..]);
+                all
+            });
+        named.sort();
+        let mut stored: Vec<Duration> = Vec::new();
+        let mut living: Vec<(NodeId, bool)> = Vec::new();
+        for (host, is_dead) in stage.hosts.iter().zip(&stage.is_dead) {
+            let actor = actor(*host);
+            let first = actor.stored.first().map(|(at, ..)| *at - started);
+            stored.extend(first);
+            if !is_dead {
+                living.push((actor.id, first.is_some()));
+            }
+        }
+        stored.sort();
+        living.sort_by_key(|(id, _)| id.distance(&target));
+        let missed = living.iter().take(8).filter(|(_, holds)| !holds).count();
+        living.retain(|(id, _)| named.binary_search(id).is_ok());
+        let missed_named = living.iter().take(8).filter(|(_, holds)| !holds).count();
+
+        let search = stage.world.take_search(search).expect("it is followed");
+        let (done, report) = search.done.expect("it has ended");
+        Outcome {
+            first_value: search.first_peer(),
+            stands_at_8: stored.get(7).copied(),
+            acknowledged_at_8: search.acknowledged_at(8),
+            done,
+            report,
+            datagrams,
+            table,
+            missed,
+            missed_named,
+        }
+    }
+
+    /// The network, with a node whose table is filled, before anything is looked up.
+    pub fn build(&self, seed: u64) -> Stage {
+        let mut dice = Dice::new(seed);
+        let mut world = World::new(dice.bits(), self.network.clone());
+        let target = dice.id();
+        let contacts: Vec<Contact> = (0..self.hosts)
+            .map(|_| {
+                let (id, shared) = (dice.id(), dice.below(self.depth as usize));
+                let id = if self.depth == 0 { id } else { near(target, id, shared as u32) };
+                (id, world.next_address())
+            })
+            .collect();
+        let mut order: Vec<usize> = (0..self.hosts).collect();
+        order.sort_by_key(|&at| contacts[at].0.distance(&target));
+        order.truncate(self.near);
+        let peer: SocketAddr = world.next_address();
+        let is_dead: Vec<bool> = (0..self.hosts).map(|_| dice.chance(self.dead)).collect();
+        let hosts: Vec<HostId> = (0..self.hosts)
+            .map(|at| {
+                let mut listed: Vec<usize> = (0..self.sample).map(|_| dice.below(self.hosts)).collect();
+                let is_near = order.contains(&at);
+                if is_near {
+                    listed.extend(&order);
+                }
+                listed.sort_unstable();
+                listed.dedup();
+                listed.retain(|other| *other != at);
+                let listed: Rc<[Contact]> = listed.into_iter().map(|other| contacts[other]).collect();
+                let mut actor = Honest::new(contacts[at].0, listed);
+                if is_near {
+                    actor.peers.push(peer);
+                }
+                let host = world.add_actor_at(contacts[at].1, actor);
+                if is_dead[at] {
+                    world.kill(host);
+                }
+                host
+            })
+            .collect();
+
+        let mut profile = Profile::default();
+        (profile.config, profile.limits) = (self.config.clone(), self.limits.clone());
+        let node = world.add_alone(profile);
+        for at in 0..self.hosts {
+            if !is_dead[at] && !order.contains(&at) && dice.chance(self.known) {
+                world.with_node(node, |node, now| node.add_node(now, contacts[at].1)).expect("there is room");
+            }
+        }
+        world.run_for(Duration::from_secs(30));
+        Stage { world, node, hosts, is_dead, target: InfoHash::from(target) }
+    }
+}
+
+/// A [`Toy`] that is ready.
+#[non_exhaustive]
+pub struct Stage {
+    /// The world.
+    pub world: World,
+    /// The node under test.
+    pub node: HostId,
+    /// The scripted hosts, all of them [`Honest`].
+    pub hosts: Vec<HostId>,
+    /// Which of them are dead.
+    pub is_dead: Vec<bool>,
+    /// What is to be announced.
+    pub target: InfoHash,
+}
