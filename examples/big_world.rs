@@ -18,12 +18,17 @@ fn main() {
 
     let before = resident();
     let mut world = World::new(seed, Network::internet());
-    let profile = Arc::new(Profile::default());
+    // Most are as small as can be; up to a hundred are large enough to look things up.
+    let (small, large) = (Arc::new(Profile::of_world(nodes as usize)), Arc::new(Profile::default()));
+    let is_large = |index: usize| index.is_multiple_of(500) && index < 50_000;
     let (start, born) = (Instant::now(), world.now());
     let mut hosts = Vec::new();
     while hosts.len() < nodes as usize {
         let more = (nodes as usize - hosts.len()).min(hosts.len().max(1000));
-        hosts.extend(world.grow(more, &Growth::default(), |_, _| Arc::clone(&profile)));
+        let first = hosts.len();
+        hosts.extend(world.grow(more, &Growth::default(), |index, _| {
+            Arc::clone(if is_large(first + index) { &large } else { &small })
+        }));
         report(&world, hosts.len(), start, before);
     }
     world.run_for(Duration::from_secs(60));
@@ -38,11 +43,12 @@ fn main() {
     println!("{:.1} nodes in each table", known as f64 / hosts.len() as f64);
 
     let (events, quiet) = (world.counters().events, Instant::now());
+    let seekers: Vec<_> = hosts.iter().copied().filter(|host| is_large(host.index())).collect();
     let lookups = 200;
     let (mut found, mut firsts, mut stores, mut queries) = (0, Vec::new(), Vec::new(), 0);
     for _ in 0..lookups {
         let infohash = InfoHash::from_bytes(*world.dice().id().as_bytes());
-        let [announcer, seeker] = [(); 2].map(|()| hosts[world.dice().below(hosts.len())]);
+        let [announcer, seeker] = [(); 2].map(|()| seekers[world.dice().below(seekers.len())]);
         let announce = world.lookup(announcer, Lookup::Announce(infohash, Announce::port(1)));
         stores.extend(announce.stored_at(8));
         let search = world.lookup(seeker, Lookup::GetPeers(infohash));

@@ -42,7 +42,7 @@ impl fmt::Debug for HostId {
 pub struct Profile {
     /// How its node behaves. The default is that of [`Config`], in IPv4 only.
     pub config: Config,
-    /// How much its node holds. Default: [`limits`].
+    /// How much its node holds. Default: [`roomy_limits`].
     pub limits: Limits,
     /// The address translator before it, for IPv4. Default: none.
     pub nat: Option<Nat>,
@@ -55,9 +55,18 @@ pub struct Profile {
 
 impl Default for Profile {
     fn default() -> Self {
-        let mut config = Config::default();
-        config.ipv6 = false;
-        Self { config, limits: limits(), nat: None, churn: None, entries: 3 }
+        let config = Config { ipv6: false, ..Config::default() };
+        Self { config, limits: roomy_limits(), nat: None, churn: None, entries: 3 }
+    }
+}
+
+impl Profile {
+    /// One of so many: [`limits`] for as many, and lookups that end once the two closest nodes have
+    /// answered. Such a node keeps its table and answers as any other does, at half of the messages.
+    pub fn of_world(nodes: usize) -> Self {
+        let mut profile = Self { limits: limits(nodes), ..Self::default() };
+        (profile.config.lookup.alpha, profile.config.lookup.k) = (2, 2);
+        profile
     }
 }
 
@@ -83,24 +92,27 @@ pub enum Returns {
     Renewed,
 }
 
-/// Limits for nodes by the thousand: 10 KiB for each, 12 KiB together with the node itself. Enough
-/// to play every part in a world of a million, but with one lookup at a time beside upkeep.
-pub fn limits() -> Limits {
+/// The least with which nodes make a working DHT of about so many: 13 KiB for each of ten thousand,
+/// 16 KiB for each of a million, the node itself included. A node has room for one lookup at a time,
+/// upkeep included; those under test need more.
+pub fn limits(world: usize) -> Limits {
+    // As many buckets as it takes until the last one holds the nearest neighbours and no others.
+    let depth = (world.max(1).ilog2() as usize).saturating_sub(3).clamp(4, 24);
     Limits {
-        nodes_v4: 72,
+        nodes_v4: 8 * depth,
         nodes_v6: 0,
-        replacements: 8,
-        inflight: 20,
-        lookups: 2,
-        candidates: 20,
-        found: 8,
-        swarms: 4,
-        peers_v4: 32,
+        replacements: 2 * depth,
+        inflight: 4,
+        lookups: 1,
+        candidates: 8,
+        found: 4,
+        swarms: 2,
+        peers_v4: 4,
         peers_v6: 0,
-        sources: 16,
-        contacts: 32,
-        replies: 4,
-        events: 4,
+        sources: 4,
+        contacts: 8,
+        replies: 1,
+        events: 2,
         bootstraps: 3,
     }
 }
@@ -165,7 +177,7 @@ impl Host {
 
     /// When the world's clock shows what its own shows at `local`.
     pub(super) const fn global(&self, local: Instant) -> Instant {
-        Instant::from_micros(local.as_micros().saturating_sub_signed(self.clock))
+        Instant::from_micros(local.as_micros().saturating_add_signed(-self.clock))
     }
 }
 

@@ -1,4 +1,58 @@
-//! The laboratory: worlds of nodes in virtual time.
+//! The laboratory: worlds of nodes in virtual time, from two to a million, each decided by one seed
+//! (feature `sim`).
+//!
+//! A [`World`] holds real nodes and lets datagrams go to and fro between them through a [`Network`]
+//! that delays, loses, doubles, reorders and corrupts them. Hosts may sit behind address
+//! translators ([`Nat`]), come and go ([`Churn`]), be cut off, sleep, or have clocks that jump.
+//! Beside them live scripted hosts ([`Actor`], and a [`cast`] of villains). There is no clock and no
+//! socket: time jumps from one happening to the next.
+//!
+//! ```
+//! use std::time::Duration;
+//!
+//! use dht_proto::sim::{Growth, Network, Profile, World};
+//! use dht_proto::{Announce, InfoHash, Lookup};
+//! use std::sync::Arc;
+//!
+//! let mut world = World::new(42, Network::internet());
+//! let profile = Arc::new(Profile::default());
+//! let hosts = world.grow(50, &Growth::default(), |_, _| Arc::clone(&profile));
+//! world.run_for(Duration::from_secs(60));
+//!
+//! let infohash = InfoHash::from_bytes([7; 20]);
+//! let announce = world.lookup(hosts[3], Lookup::Announce(infohash, Announce::port(6881)));
+//! assert!(announce.stored_at(8).is_some());
+//! let search = world.lookup(hosts[40], Lookup::GetPeers(infohash));
+//! assert!(search.first_peer().is_some_and(|at| at < Duration::from_secs(1)));
+//! world.check().expect("nothing is as it must not be");
+//! ```
+//!
+//! # What is the same each time
+//!
+//! Two runs of one seed with the same calls send the same bytes at the same instants, on every
+//! machine; [`World::transcript`] is a hash over all of them. Another seed gives another world: other
+//! ids, other distances, other losses.
+//!
+//! # How large
+//!
+//! A step costs the same however many hosts there are: what is to happen waits in a radix heap, who
+//! lives at an address is found by hashing, the distance between two hosts follows from their
+//! addresses, and datagrams lie in buffers that are used again. [`limits`] are the least with which
+//! nodes make a DHT; [`World::grow`] has them join without burdening anybody. The example
+//! `big_world` measures it:
+//!
+//! ```text
+//! cargo run --release --features sim --example big_world -- 1000000
+//! ```
+//!
+//! | nodes | bytes each | datagrams each until all have joined | of them in virtual time |
+//! |---|---|---|---|
+//! FIGURES
+//!
+//! # What it is not
+//!
+//! There is no bandwidth and no queue in the network: a datagram never waits for another. Distances
+//! know no geography, so two near hosts need not be equally far from a third.
 
 mod actor;
 pub mod cast;

@@ -180,10 +180,10 @@ impl Searches {
 
     pub(super) fn take(&mut self, id: SearchId) -> Option<Search> {
         let search = self.all.remove(&id.0)?;
-        if let Lookup::Announce(infohash, _) = search.lookup {
-            if let Some(list) = self.announces.get_mut(&infohash) {
-                list.retain(|(_, other)| *other != id);
-            }
+        if let Lookup::Announce(infohash, _) = search.lookup
+            && let Some(list) = self.announces.get_mut(&infohash)
+        {
+            list.retain(|(_, other)| *other != id);
         }
         self.under_way.retain(|_, other| *other != id);
         Some(search)

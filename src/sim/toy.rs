@@ -56,9 +56,8 @@ pub struct Toy {
 
 impl Default for Toy {
     fn default() -> Self {
-        let mut config = Config::default();
-        config.ipv6 = false;
-        (config.new_endpoints, config.new_endpoints_burst) = (100_000, 100_000);
+        let config =
+            Config { ipv6: false, new_endpoints: 100_000, new_endpoints_burst: 100_000, ..Config::default() };
         Self {
             hosts: 400,
             sample: 60,
