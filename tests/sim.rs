@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dht_proto::sim::cast::{Flooder, Honest, IdChaser, Liar, Lie, PortFiller, Reflector};
-use dht_proto::sim::toy::Toy;
+use dht_proto::sim::toy::{Outcome, Toy};
 use dht_proto::sim::{
-    Actor, Bursts, Churn, Growth, HostId, Nat, NatKind, Network, Outbox, Presence, Profile, Returns, World,
+    Actor, Bursts, Churn, Growth, HostId, Latency, Nat, NatKind, Network, Outbox, Presence, Profile, Returns,
+    World,
 };
 use dht_proto::wire::{Body, Message, Method, Query};
 use dht_proto::{Announce, Config, Event, Family, InfoHash, Instant, Lookup, NodeId};
@@ -362,7 +363,7 @@ fn a_livelock_is_told() {
         }
     }
     let mut network = Network::perfect();
-    network.latency = dht_proto::sim::Latency::Fixed { rtt: Duration::ZERO };
+    network.latency = Latency::Fixed { rtt: Duration::ZERO };
     let mut world = World::new(1, network);
     let hosts = [world.add_actor(Echo), world.add_actor(Echo)];
     let [a, b] = hosts.map(|host| world.addr(host));
@@ -393,7 +394,7 @@ fn both_families_work_at_once() {
 /// The figures that the lookup is held to, over a few seeds.
 #[test]
 fn the_toy_network_gives_the_known_figures() {
-    let median = |toy: &Toy, figure: fn(&dht_proto::sim::toy::Outcome) -> Option<Duration>| {
+    let median = |toy: &Toy, figure: fn(&Outcome) -> Option<Duration>| {
         let mut all: Vec<Duration> = (1..=15).map(|seed| figure(&toy.run(seed)).expect("it comes")).collect();
         all.sort();
         all[7]
@@ -401,13 +402,12 @@ fn the_toy_network_gives_the_known_figures() {
     let alive = Toy::default();
     assert!(median(&alive, |outcome| outcome.first_value) <= ms(160));
     assert!(median(&alive, |outcome| outcome.acknowledged_at_8) <= ms(350));
-    let mut half_dead = Toy::default();
-    half_dead.dead = 0.4;
+    let half_dead = Toy { dead: 0.4, ..Toy::default() };
     assert!(median(&half_dead, |outcome| outcome.first_value) <= ms(250));
     assert!(median(&half_dead, |outcome| outcome.acknowledged_at_8) <= secs(1));
     assert!(median(&half_dead, |outcome| Some(outcome.done)) <= secs(2));
-    let mut deep = Toy::hard();
-    deep.depth = 22;
+    let deep = Toy { depth: 22, ..Toy::hard() };
     let outcome = deep.run(1);
+    assert_eq!(outcome, deep.run(1));
     assert!(outcome.report.queried > 20 && outcome.datagrams > 20 && outcome.table > 20, "{outcome:?}");
 }

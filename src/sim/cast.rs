@@ -5,11 +5,13 @@
 
 use alloc::rc::Rc;
 use alloc::vec::Vec;
+use core::array;
 use core::net::{Ipv4Addr, SocketAddr};
 use core::time::Duration;
 
 use super::actor::{Actor, Outbox};
-use crate::addr::Family;
+use super::dice::mix;
+use crate::addr::{Endpoint, Family};
 use crate::id::{InfoHash, K, NodeId};
 use crate::time::Instant;
 use crate::wire::{
@@ -151,8 +153,7 @@ impl Actor for IdChaser {
     fn on_datagram(&mut self, _: Instant, from: SocketAddr, datagram: &[u8], out: &mut Outbox<'_>) {
         let Some((transaction, query)) = query_in(datagram) else { return };
         let target = target_of(&query).unwrap_or(query.id);
-        // The same each time, so that it is what it is listed as.
-        let next_to = |addr: SocketAddr| near(target, NodeId::from_bytes([addr.port() as u8; 20]), 144);
+        let next_to = |addr: SocketAddr| near(target, likeness(addr), 144);
         let nodes: Vec<Contact> = self.accomplices.iter().map(|addr| (next_to(*addr), *addr)).collect();
         let nodes = &nodes[..nodes.len().min(K)];
         Answer { delay: Duration::ZERO, id: next_to(out.addr()), nodes, peers: &[] }.send(
@@ -366,6 +367,13 @@ const fn find_node(id: NodeId, target: NodeId) -> Message<'static> {
     Message::new(b"fn", Body::Query(Query { id, method: Method::FindNode { target, want: Want::NONE } }))
 }
 
+/// An id that follows from an address, so that each calls itself what the others call it.
+fn likeness(addr: SocketAddr) -> NodeId {
+    let (high, low) = Endpoint::from(addr).halves();
+    let word = mix(mix(low ^ u64::from(addr.port()) << 48) ^ high).to_be_bytes();
+    NodeId::from_bytes(array::from_fn(|at| word[at % 8]))
+}
+
 /// A public address at which there is nobody.
 fn anywhere(bits: u64) -> SocketAddr {
     let [a, b, c, ..] = bits.to_le_bytes();
@@ -388,3 +396,27 @@ const RESERVED: [SocketAddr; 8] = {
         v4([8, 8, 8, 8], 0),
     ]
 };
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sim::Dice;
+
+    #[test]
+    fn the_closest_come_first_and_no_others() {
+        let mut dice = Dice::new(1);
+        let contacts: Vec<Contact> = (0..100).map(|_| (dice.id(), anywhere(dice.bits()))).collect();
+        let target = dice.id();
+        let mut sorted = contacts.clone();
+        sorted.sort_by_key(|(id, _)| id.distance(&target));
+        assert_eq!(closest(&contacts, target), sorted[..K]);
+        assert_eq!(closest(&contacts[..3], target).len(), 3);
+    }
+
+    #[test]
+    fn chasers_are_next_to_the_target_and_next_to_each_other() {
+        let (target, [a, b]) = (Dice::new(1).id(), [1, 2].map(anywhere).map(likeness));
+        assert_ne!(a, b);
+        assert_eq!(near(target, a, 144).common_prefix_len(&target), 144);
+    }
+}

@@ -2,12 +2,14 @@
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
+use core::mem;
 use core::net::SocketAddr;
 use core::time::Duration;
 
 use super::dice::Dice;
 use super::host::{Being, Churn, HostId, NEVER, Presence, Profile, Returns};
 use super::queue::Happening;
+use super::wire::Link;
 use super::world::World;
 use crate::addr::Family;
 use crate::config::Config;
@@ -88,9 +90,11 @@ impl World {
             for family in Family::ALL {
                 let is_wanted = self.addr_in(host, family).is_some();
                 let entry = is_wanted.then(|| self.draw_entry(host, family)).flatten();
-                if let (Some(entry), Being::Node(node)) = (entry, &mut self.hosts[host.index()].being) {
-                    // Where it knows enough already, one fewer does no harm.
-                    let _ = node.add_bootstrap(self.now, entry);
+                let at = &mut self.hosts[host.index()];
+                let local = at.local(self.now);
+                if let (Some(entry), Being::Node(node)) = (entry, &mut at.being) {
+                    // Where there is no room for more, it knows enough.
+                    let _ = node.add_bootstrap(local, entry);
                 }
             }
         }
@@ -176,9 +180,10 @@ impl World {
     fn be_reborn(&mut self, host: HostId) {
         let Some(profile) = self.hosts[host.index()].profile.clone() else { return };
         if profile.churn.is_some_and(|churn| churn.returns == Returns::Renewed) {
-            let mut link = super::wire::Link::new(host.0);
+            let mut link = Link::new(host.0);
             self.move_in(&mut link, &profile);
-            self.hosts[host.index()].link = link;
+            let old = mem::replace(&mut self.hosts[host.index()].link, link);
+            self.wire.move_out(&old);
         }
         self.bear(host, &profile, profile.config.clone());
         self.introduce(host);

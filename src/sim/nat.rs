@@ -75,6 +75,14 @@ impl Device {
         self.outside
     }
 
+    /// Forgets a host.
+    pub(super) fn forget(&mut self, host: u32) {
+        self.doors.retain(|door| door.host != host);
+        self.ways.retain(|way| way.host != host);
+        self.doors.shrink_to_fit();
+        self.ways.shrink_to_fit();
+    }
+
     /// A datagram goes out: under which endpoint others see its sender. `None` if it goes nowhere.
     pub(super) fn out(
         &mut self,

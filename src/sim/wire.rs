@@ -9,7 +9,7 @@ use super::dice::{Dice, mix};
 use super::nat::{Device, Nat};
 use super::network::{self, Network};
 use super::queue::{Happening, Post, Queue};
-use crate::addr::{AddressPolicy, Endpoint, Family};
+use crate::addr::{Endpoint, Family};
 use crate::time::Instant;
 
 /// What happened to datagrams since the world began. Each that is sent counts once in `sent`, and
@@ -115,6 +115,13 @@ impl Wire {
         at + 1
     }
 
+    /// A host has moved away from its translator, if it had one.
+    pub(super) fn move_out(&mut self, link: &Link) {
+        if let Some(device) = self.devices.get_mut((link.device as usize).wrapping_sub(1)) {
+            device.forget(link.host);
+        }
+    }
+
     /// The endpoint under which others see a host; the port may be another one each time.
     pub(super) fn outside(&self, link: &Link, family: Family) -> Endpoint {
         let inside = link.endpoints[family.index()];
@@ -152,13 +159,6 @@ impl Wire {
         self.carry(now + link.extra + wait, from, to, bytes);
     }
 
-    /// Notes a datagram of a node to where none may go.
-    pub(super) fn inspect(&mut self, policy: AddressPolicy, from: SocketAddr, to: Endpoint) {
-        if self.stray.is_none() && !policy.allows(to) {
-            self.stray = Some((from, to.into()));
-        }
-    }
-
     /// Somebody sends a datagram under a false name.
     pub(super) fn forge(&mut self, now: Instant, from: Endpoint, to: Endpoint, bytes: &[u8]) {
         self.counters.sent += 1;
@@ -168,14 +168,15 @@ impl Wire {
         self.carry(now, from, to, bytes);
     }
 
-    /// The host that a datagram reaches, as far as addresses and translators decide it.
-    pub(super) fn receiver(&mut self, now: Instant, from: Endpoint, to: Endpoint) -> Option<u32> {
+    /// The host that a datagram reaches, as far as addresses and translators decide it, and the
+    /// translator before it, counted from 1.
+    pub(super) fn receiver(&mut self, now: Instant, from: Endpoint, to: Endpoint) -> Option<(u32, u32)> {
         match self.place(to) {
-            Some(Place::Host(host)) => Some(host),
+            Some(Place::Host(host)) => Some((host, 0)),
             Some(Place::Device(device)) => {
                 let host = self.devices[device as usize].admit(now, from, to.port());
                 self.counters.blocked += u64::from(host.is_none());
-                host
+                Some((host?, device + 1))
             }
             None => {
                 self.counters.unclaimed += 1;

@@ -1,0 +1,57 @@
+//! The figures of the toy network: how long an announce takes, over many seeds.
+//!
+//! ```text
+//! cargo run --release --features sim --example toy_network -- [SEEDS]
+//! ```
+
+use std::time::Duration;
+
+use dht_proto::sim::toy::{Outcome, Toy};
+
+fn main() {
+    let seeds = std::env::args().nth(1).map_or(100, |arg| arg.parse().expect("a number of seeds"));
+    let worlds = [
+        ("all alive, 80 ms", Toy::default()),
+        ("40 % dead, 80 ms", Toy { dead: 0.4, ..Toy::default() }),
+        ("40 % dead, log-normal, 5 % loss", Toy::hard()),
+        ("the same, 2^22 nodes deep", Toy { depth: 22, ..Toy::hard() }),
+    ];
+    println!("median (95th percentile) of {seeds} seeds, in seconds");
+    println!(
+        "{:<32} {:^13} {:^13} {:^13} {:^13} {:^9} {:^9} missed, named",
+        "", "first value", "stands at 8", "ack'd at 8", "done", "asked", "datagrams"
+    );
+    for (name, toy) in worlds {
+        let outcomes: Vec<Outcome> = (1..=seeds).map(|seed| toy.run(seed)).collect();
+        let time = |figure: fn(&Outcome) -> Option<Duration>| {
+            let seconds = |outcome| figure(outcome).map_or(f64::INFINITY, |time| time.as_secs_f64());
+            let (median, late) = quantiles(outcomes.iter().map(seconds).collect());
+            format!("{median:.3} ({late:.3})")
+        };
+        let count = |figure: fn(&Outcome) -> u64| {
+            let (median, late) = quantiles(outcomes.iter().map(|outcome| figure(outcome) as f64).collect());
+            format!("{median:.0} ({late:.0})")
+        };
+        let runs = |is_so: fn(&Outcome) -> bool| outcomes.iter().filter(|outcome| is_so(outcome)).count();
+        println!(
+            "{name:<32} {:^13} {:^13} {:^13} {:^13} {:^9} {:^9} {}, {}",
+            time(|outcome| outcome.first_value),
+            time(|outcome| outcome.stands_at_8),
+            time(|outcome| outcome.acknowledged_at_8),
+            time(|outcome| Some(outcome.done)),
+            count(|outcome| outcome.report.queried.into()),
+            count(|outcome| outcome.datagrams),
+            runs(|outcome| outcome.missed > 0),
+            runs(|outcome| outcome.missed_named > 0),
+        );
+    }
+    println!("missed: runs in which one of the 8 closest living nodes does not hold the announce;");
+    println!("named: in which one of the 8 closest living ones that any reply named does not");
+}
+
+/// The median and the 95th percentile.
+fn quantiles(mut sample: Vec<f64>) -> (f64, f64) {
+    sample.sort_by(f64::total_cmp);
+    let at = |share: f64| sample[((sample.len() - 1) as f64 * share) as usize];
+    (at(0.5), at(0.95))
+}
