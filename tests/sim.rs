@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dht_proto::sim::cast::{Flooder, Honest, IdChaser, Liar, Lie, PortFiller, Reflector};
+use dht_proto::sim::cast::{Flooder, Honest, IdChaser, Liar, Lie, PortFiller, Recorder, Reflector};
 use dht_proto::sim::toy::{Outcome, Toy};
 use dht_proto::sim::{
     Actor, Bursts, Churn, Growth, HostId, Latency, Nat, NatKind, Network, Outbox, Presence, Profile, Returns,
@@ -41,18 +41,6 @@ fn meet(world: &mut World, announcer: HostId, seeker: HostId, byte: u8) -> bool 
     let search = world.lookup(seeker, Lookup::GetPeers(infohash(byte)));
     let peer = SocketAddr::new(world.addr(announcer).ip(), 1000 + u16::from(byte));
     search.peers.iter().any(|(_, found)| *found == peer)
-}
-
-/// Keeps what it gets.
-#[derive(Default)]
-struct Recorder {
-    got: Vec<(SocketAddr, Vec<u8>)>,
-}
-
-impl Actor for Recorder {
-    fn on_datagram(&mut self, _: Instant, from: SocketAddr, datagram: &[u8], _: &mut Outbox<'_>) {
-        self.got.push((from, datagram.to_vec()));
-    }
 }
 
 fn ping() -> Vec<u8> {
@@ -160,7 +148,7 @@ fn translators_let_in_what_their_kind_does() {
         let hosts = others.map(|addr| world.add_actor_at(addr, Recorder::default()));
         world.with_node(host, |node, now| node.ping(now, friend)).unwrap();
         world.run_for(secs(1));
-        let seen = world.actor::<Recorder>(hosts[0]).unwrap().got[0].0;
+        let seen = world.actor::<Recorder>(hosts[0]).unwrap().got[0].1;
         assert_eq!(seen.ip(), world.addr(host).ip());
         assert_eq!(seen == world.addr(host), kind != NatKind::Symmetric, "{kind:?} keeps the port");
 
@@ -170,7 +158,7 @@ fn translators_let_in_what_their_kind_does() {
             world.run_for(secs(1));
             let after = hosts.map(|host| world.actor::<Recorder>(host).unwrap());
             [0, 1, 2].map(|at| {
-                after[at].got[before[at]..].iter().any(|(_, bytes)| bytes.windows(4).any(|it| it == b"y1:r"))
+                after[at].got[before[at]..].iter().any(|(.., bytes)| bytes.windows(4).any(|it| it == b"y1:r"))
             })
         };
         // All at once, because an answer opens a way.
@@ -214,7 +202,7 @@ fn two_hosts_share_a_translator_and_cannot_talk_through_it() {
     }
     world.run_for(secs(1));
     let got: Vec<SocketAddr> =
-        world.actor::<Recorder>(recorder).unwrap().got.iter().map(|(from, _)| *from).collect();
+        world.actor::<Recorder>(recorder).unwrap().got.iter().map(|(_, from, _)| *from).collect();
     assert_eq!(got.len(), 2);
     assert_eq!(got[0].ip(), got[1].ip());
     assert_ne!(got[0].port(), got[1].port());

@@ -1,7 +1,7 @@
 //! Hosts of a few lines each: honest ones, and those that a node has to cope with.
 //!
-//! All but [`Honest`] answer every `ping`, `find_node`, `get_peers` and `announce_peer`, so that
-//! they come into tables and lookups like anybody else.
+//! All but [`Reflector`] and [`Recorder`] answer queries, so that they come into tables and lookups
+//! like anybody else.
 
 use alloc::rc::Rc;
 use alloc::vec::Vec;
@@ -224,7 +224,7 @@ pub struct Flooder {
     pub id: NodeId,
     /// Whom it asks.
     pub victim: SocketAddr,
-    /// The time between two floods, and the queries in each.
+    /// The time between two floods.
     pub interval: Duration,
     /// The queries in each.
     pub burst: usize,
@@ -293,6 +293,19 @@ impl Actor for Reflector {
 
     fn next_wake(&self) -> Option<Instant> {
         (!self.mirrors.is_empty()).then_some(self.next)
+    }
+}
+
+/// One that keeps all it gets, and says nothing.
+#[derive(Default)]
+pub struct Recorder {
+    /// When something came, from whom, and what.
+    pub got: Vec<(Instant, SocketAddr, Vec<u8>)>,
+}
+
+impl Actor for Recorder {
+    fn on_datagram(&mut self, now: Instant, from: SocketAddr, datagram: &[u8], _: &mut Outbox<'_>) {
+        self.got.push((now, from, datagram.to_vec()));
     }
 }
 

@@ -92,9 +92,9 @@ pub enum Returns {
     Renewed,
 }
 
-/// The least with which nodes make a working DHT of about so many: 13 KiB for each of ten thousand,
-/// 16 KiB for each of a million, the node itself included. A node has room for one lookup at a time,
-/// upkeep included; those under test need more.
+/// The least with which nodes make a working DHT of about so many: 14 KB for each of ten thousand, 17
+/// KB for each of a million, the node itself included. A node has room for one lookup at a time,
+/// those of its upkeep included; nodes under test need more.
 pub fn limits(world: usize) -> Limits {
     // As many buckets as it takes until the last one holds the nearest neighbours and no others.
     let depth = (world.max(1).ilog2() as usize).saturating_sub(3).clamp(4, 24);
@@ -117,7 +117,7 @@ pub fn limits(world: usize) -> Limits {
     }
 }
 
-/// Limits for nodes by the hundred, under which none of the tests is cramped: 200 KiB for each.
+/// Limits for nodes by the hundred, which leave nothing to be desired: 400 KB for each.
 pub fn roomy_limits() -> Limits {
     Limits {
         swarms: 64,

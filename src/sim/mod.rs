@@ -45,9 +45,15 @@
 //! cargo run --release --features sim --example big_world -- 1000000
 //! ```
 //!
-//! | nodes | bytes each | datagrams each until all have joined | of them in virtual time |
-//! |---|---|---|---|
-//! FIGURES
+//! | nodes | all have joined after | datagrams sent by each | bytes for each | lookups that succeed | first peer | queries |
+//! |---|---|---|---|---|---|---|
+//! | 1000 | 209 s | 101 | 13,000 | 200 of 200 | 43 ms | 15 |
+//! | 10,000 | 276 s | 145 | 14,000 | 200 of 200 | 120 ms | 29 |
+//! | 100,000 | 342 s | 195 | 15,300 | 200 of 200 | 184 ms | 40 |
+//!
+//! (Seed 1, [`Network::internet`]; the times are those of the world.) One core of a 2020s server works
+//! off 600,000 happenings a second among 1000 nodes, and 400,000 among 10,000, whose memory is no
+//! longer in its caches. A world of 100,000 takes 28 million of them to join.
 //!
 //! # What it is not
 //!
