@@ -1,0 +1,64 @@
+//! Our lookup beside those of deployed clients, in the same worlds: how long until the first peer,
+//! until the announce stands at 8 hosts, until 8 have confirmed it, until the end, and at how many
+//! datagrams. Time is virtual, so a busy machine changes nothing.
+//!
+//! ```text
+//! cargo bench --features sim --bench compare -- [SEEDS]
+//! ```
+//!
+//! Each cell is the median and the 95th percentile over the seeds (100, if none are given); a dash
+//! is what never came. `done` is what the algorithm itself holds to be the end: libtorrent does not
+//! wait for the answers to its announces, the others do. `missed` counts those of the 8 closest
+//! living hosts that do not hold the announce, on average.
+
+mod reference;
+
+use std::time::Duration;
+
+use dht_proto::sim::toy::Toy;
+use reference::{Jech, Libtorrent, Lockstep, Outcome, ours, percentile, run};
+
+fn main() {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    // `cargo test` runs it without `--bench`.
+    let is_test = args.iter().any(|arg| arg == "--test") || !args.iter().any(|arg| arg == "--bench");
+    let seeds = args.iter().find_map(|arg| arg.parse().ok()).unwrap_or(if is_test { 2 } else { 100 });
+
+    let deep = Toy { depth: 22, ..Toy::hard() };
+    let networks = [
+        ("80 ms there and back, all alive", Toy::default()),
+        ("80 ms there and back, 40 % dead", Toy { dead: 0.4, ..Toy::default() }),
+        ("log-normal round trips, 40 % dead, 5 % loss", Toy::hard()),
+        ("the same, and 2^22 deep", deep),
+    ];
+    for (name, toy) in &networks {
+        println!("\n{name}; {seeds} seeds; seconds, median and 95th percentile");
+        println!(
+            "{:<11}{:>15}{:>15}{:>15}{:>15}{:>12}{:>8}",
+            "", "first value", "stands at 8", "confirmed by 8", "done", "datagrams", "missed",
+        );
+        row("this crate", seeds, |seed| ours(toy, seed));
+        row("lock-step", seeds, |seed| run(toy, seed, Lockstep::default()));
+        row("libtorrent", seeds, |seed| run(toy, seed, Libtorrent::default()));
+        row("jech", seeds, |seed| run(toy, seed, Jech::default()));
+    }
+}
+
+fn row(name: &str, seeds: u64, look_up: impl Fn(u64) -> Outcome) {
+    let outcomes: Vec<Outcome> = (1..=seeds).map(look_up).collect();
+    let figures: [fn(&Outcome) -> Option<Duration>; 4] =
+        [|it| it.first_value, |it| it.stands_at_8, |it| it.acknowledged_at_8, |it| it.done];
+    print!("{name:<11}");
+    for figure in figures {
+        let [median, late] = [0.5, 0.95].map(|share| {
+            percentile(&outcomes, share, figure)
+                .map_or_else(|| "–".to_owned(), |time| format!("{:.2}", time.as_secs_f64()))
+        });
+        print!("{:>15}", format!("{median} {late}"));
+    }
+    let mut datagrams: Vec<u64> = outcomes.iter().map(|it| it.datagrams).collect();
+    datagrams.sort_unstable();
+    let at = |share: usize| datagrams[(datagrams.len() - 1) * share / 100];
+    let missed = outcomes.iter().map(|it| it.missed).sum::<usize>() as f64 / seeds as f64;
+    println!("{:>12}{missed:>8.2}", format!("{} {}", at(50), at(95)));
+}
