@@ -6,8 +6,9 @@ mod reference;
 
 use std::time::Duration;
 
+use dht_proto::sim::cast::Honest;
 use dht_proto::sim::toy::Toy;
-use reference::{Jech, Libtorrent, Lockstep, Outcome, ours, percentile, run};
+use reference::{Jech, Libtorrent, Lockstep, Outcome, ours, percentile, run, run_from};
 
 fn alive() -> Toy {
     Toy::default()
@@ -31,7 +32,13 @@ fn libtorrent_is_quick_where_all_live() {
     let all = outcomes(|seed| run(&alive(), seed, Libtorrent::default()));
     assert!(median(&all, |it| it.first_value) <= 240, "{all:#?}");
     assert!((160..=500).contains(&median(&all, |it| it.done)), "{all:#?}");
-    assert!(all.iter().all(|it| it.missed == 0), "{all:#?}");
+    for outcome in &all {
+        assert_eq!(outcome.missed, 0);
+        // It does not wait for the answers to its announces.
+        let confirmed = outcome.acknowledged_at_8.zip(outcome.done).map(|(all, done)| all - done);
+        assert_eq!(confirmed, Some(Duration::from_millis(80)), "{outcome:?}");
+        assert!(outcome.datagrams <= 40, "{outcome:?}");
+    }
 }
 
 /// One dead node among the closest, and it waits for the full timeout.
@@ -39,8 +46,8 @@ fn libtorrent_is_quick_where_all_live() {
 fn libtorrent_is_done_after_15_seconds_where_some_are_dead() {
     let all = outcomes(|seed| run(&partly_dead(), seed, Libtorrent::default()));
     assert!(median(&all, |it| it.first_value) <= 400, "{all:#?}");
-    assert!((15_000..=17_500).contains(&median(&all, |it| it.done)), "{all:#?}");
-    assert!((15_000..=17_500).contains(&median(&all, |it| it.stands_at_8)), "{all:#?}");
+    assert!((15_000..=18_000).contains(&median(&all, |it| it.done)), "{all:#?}");
+    assert!((15_000..=18_000).contains(&median(&all, |it| it.stands_at_8)), "{all:#?}");
 }
 
 /// It has found the 8 closest long before, but looks at its list only every 10 to 19 s.
@@ -56,12 +63,26 @@ fn jech_announces_in_its_second_step() {
     }
 }
 
-/// Each dead candidate is asked three times, a step apart.
+/// Each dead candidate is asked three times, a step apart: 42 to 90 s until the announce, and 57 to
+/// 109 s until the end, from a table that knows the living near the target.
 #[test]
 fn jech_takes_most_of_a_minute_where_some_are_dead() {
+    let all = outcomes(|seed| {
+        let stage = partly_dead().build(seed);
+        let hosts = stage.hosts.iter().zip(&stage.is_dead).filter(|(_, is_dead)| !**is_dead);
+        let table = hosts.filter_map(|(host, _)| {
+            let actor = stage.world.actor::<Honest>(*host)?;
+            Some((actor.id, stage.world.addr(*host)))
+        });
+        let table = table.collect();
+        run_from(stage, table, Jech::default())
+    });
+    assert_eq!(median(&all, |it| it.first_value), 80);
+    assert!((30_000..=90_000).contains(&median(&all, |it| it.stands_at_8)), "{all:#?}");
+    assert!((50_000..=110_000).contains(&median(&all, |it| it.done)), "{all:#?}");
+    // From further away it takes longer.
     let all = outcomes(|seed| run(&partly_dead(), seed, Jech::default()));
-    assert!((40_000..=90_000).contains(&median(&all, |it| it.stands_at_8)), "{all:#?}");
-    assert!((55_000..=110_000).contains(&median(&all, |it| it.done)), "{all:#?}");
+    assert!((60_000..=150_000).contains(&median(&all, |it| it.done)), "{all:#?}");
 }
 
 /// Nearly every step has a dead node among its three, and costs 5 s.

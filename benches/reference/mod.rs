@@ -14,7 +14,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use dht_proto::sim::cast::{Contact, Honest};
-use dht_proto::sim::toy::Toy;
+use dht_proto::sim::toy::{Stage, Toy};
 use dht_proto::sim::{Actor, Dice, Outbox};
 use dht_proto::wire::{Body, Message, Method, Query, Want};
 use dht_proto::{Distance, Family, InfoHash, Instant, NodeId};
@@ -90,11 +90,15 @@ pub(crate) fn ours(toy: &Toy, seed: u64) -> Outcome {
 /// Another on the toy network of the same seed: the same hosts, the same of them dead, and from the
 /// table that our node had filled.
 pub(crate) fn run(toy: &Toy, seed: u64, algorithm: impl Algorithm) -> Outcome {
-    let mut stage = toy.build(seed);
-    let world = &mut stage.world;
-    let target = NodeId::from(stage.target);
-    let node = world.node(stage.node).expect("it is there");
-    let mut table: Vec<Contact> = node.nodes(Family::V4).map(|node| (node.id, node.addr)).collect();
+    let stage = toy.build(seed);
+    let node = stage.world.node(stage.node).expect("it is there");
+    let table = node.nodes(Family::V4).map(|node| (node.id, node.addr)).collect();
+    run_from(stage, table, algorithm)
+}
+
+/// The same, from a table of one's own.
+pub(crate) fn run_from(mut stage: Stage, mut table: Vec<Contact>, algorithm: impl Algorithm) -> Outcome {
+    let (world, target) = (&mut stage.world, NodeId::from(stage.target));
     table.sort_by_key(|(id, _)| id.distance(&target));
     world.kill(stage.node);
 
