@@ -105,8 +105,9 @@ pub struct Limits {
     pub nodes_v4: usize,
     /// Routing table entries for IPv6. Default: 400.
     pub nodes_v6: usize,
-    /// Replacements for each family that has nodes, spread over the buckets. Default: 8 for each of
-    /// 24 buckets.
+    /// Replacements for each family that has nodes, spread over the buckets, of which there is one
+    /// for every eight nodes and at most 24. With fewer replacements than buckets there are none,
+    /// and a node that asks us is never learned. Default: 8 for each of 24 buckets.
     pub replacements: usize,
     /// Queries under way, those of lookups included. Default: 512.
     pub inflight: usize,
@@ -123,7 +124,9 @@ pub struct Limits {
     pub peers_v4: usize,
     /// IPv6 peers that we store, in chunks of four. Default: 8192.
     pub peers_v6: usize,
-    /// Sources whose rates we keep, and half as many networks whose allowance we keep. Default: 2048.
+    /// Sources whose rates we keep, and half as many networks whose allowance we keep. With 0 no
+    /// source is ever verified, and answers stay within three times the query: for nodes that
+    /// answer nobody. Default: 2048.
     pub sources: usize,
     /// Endpoints whose failures we remember between lookups. Default: 2048.
     pub contacts: usize,

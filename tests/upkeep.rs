@@ -222,6 +222,16 @@ fn strangers_cause_no_storm_of_pings() {
 }
 
 #[test]
+fn a_stranger_that_never_answers_is_not_pinged_for_ever() {
+    let mut stage = Stage::new(stage::config());
+    stage.ask(addr(7), id(7), Method::Ping);
+    let begun = stage.now;
+    stage.run(secs(12 * 3600));
+    let pings = stage.count(begun, |sent| sent.to == addr(7) && sent.is_ping());
+    assert!((1..=8).contains(&pings), "{pings} pings, though nobody else was heard either");
+}
+
+#[test]
 fn r_20_our_own_outage_is_held_against_nobody() {
     let mut stage = Stage::joined(100);
     let before: BTreeSet<_> = stage.node.nodes(Family::V4).map(|node| node.addr).collect();

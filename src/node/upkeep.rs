@@ -229,19 +229,21 @@ impl Core {
         let family = query.to.family();
         let contact = query.id.map(|id| Contact { id, endpoint: query.to });
         let now = self.now;
-        if self.heard > query.sent && query.sent >= self.woke {
-            self.contacts.failed(m.contacts, query.to);
-            if let Some(contact) = contact {
-                let slots = &mut table_slots(m, family);
-                if let Some(removal) = self.family_mut(family).table.on_failure(slots, contact, now) {
-                    self.notify_removal(m, removal);
-                }
-            }
-        } else {
+        let is_excused = self.heard <= query.sent || query.sent < self.woke;
+        if is_excused {
             self.stats.excused += 1;
             self.missed = true;
-            if let Some(contact) = contact {
-                self.family_mut(family).table.ping_lost(&mut table_slots(m, family), contact, now);
+        } else {
+            self.contacts.failed(m.contacts, query.to);
+        }
+        if let Some(contact) = contact {
+            let slots = &mut table_slots(m, family);
+            let table = &mut self.family_mut(family).table;
+            // A stranger that never answered is owed no excuse: it would be pinged for ever.
+            if is_excused && table.contains(slots.nodes(), contact) {
+                table.ping_lost(slots, contact, now);
+            } else if let Some(removal) = table.on_failure(slots, contact, now) {
+                self.notify_removal(m, removal);
             }
         }
         self.on_search_failed(m, query, outcome);
