@@ -7,6 +7,7 @@ use alloc::boxed::Box;
 
 #[cfg(feature = "alloc")]
 use crate::config::Limits;
+#[cfg(feature = "alloc")]
 use crate::table::bucket_count;
 use sealed::{Memory, Sealed, View};
 
