@@ -92,8 +92,8 @@ pub enum Returns {
     Renewed,
 }
 
-/// The least with which nodes make a working DHT of about so many: 14 KB for each of ten thousand, 17
-/// KB for each of a million, the node itself included. A node has room for one lookup at a time,
+/// The least with which nodes make a working DHT of about so many: 15 KB for each of twenty thousand,
+/// 17 KB for each of half a million, the node itself included. A node has room for one lookup at a time,
 /// those of its upkeep included; nodes under test need more.
 pub fn limits(world: usize) -> Limits {
     // As many buckets as it takes until the last one holds the nearest neighbours and no others.
