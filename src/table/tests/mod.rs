@@ -1,0 +1,204 @@
+//! A table in a world of its own: time, memory, and hosts that answer or not.
+
+mod model;
+mod rows;
+
+use core::net::Ipv4Addr;
+use std::collections::BTreeSet;
+use std::vec;
+use std::vec::Vec;
+
+use super::*;
+use crate::rng::Rng;
+
+const RTT: Duration = Duration::from_millis(100);
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// A table with its memory and a clock.
+struct World {
+    table: Table,
+    buckets: Vec<Bucket>,
+    main: Vec<Entry>,
+    spares: Vec<Entry>,
+    now: Instant,
+    rng: Rng,
+    own: NodeId,
+    hosts: u32,
+}
+
+impl World {
+    fn new(main: usize, spares: usize) -> Self {
+        let mut rng = Rng::new([3; 32]);
+        let own = rng.id();
+        // Seconds wrap around soon after the start.
+        let now = Instant::ZERO + Duration::from_secs(u64::from(u32::MAX) - 1000);
+        let mut buckets = vec![Bucket::EMPTY; bucket_count(main)];
+        let (mut main, mut spares) = (vec![Entry::EMPTY; main], vec![Entry::EMPTY; spares]);
+        let mut slots = Slots { buckets: &mut buckets, main: &mut main, spares: &mut spares };
+        let table = Table::new(Family::V4, own, &mut slots, true, now);
+        Self { table, buckets, main, spares, now, rng, own, hosts: 0 }
+    }
+
+    fn slots(&mut self) -> (&mut Table, Slots<'_>, Instant) {
+        let Self { table, buckets, main, spares, now, .. } = self;
+        (table, Slots { buckets, main, spares }, *now)
+    }
+
+    fn memory(&self) -> Nodes<'_> {
+        Nodes { buckets: &self.buckets, main: &self.main }
+    }
+
+    fn reply_after(&mut self, contact: Contact, rtt: Duration) -> Outcome {
+        let (table, mut slots, now) = self.slots();
+        table.on_reply(&mut slots, contact, rtt, now)
+    }
+
+    fn reply(&mut self, contact: Contact) -> Outcome {
+        self.reply_after(contact, RTT)
+    }
+
+    fn query(&mut self, contact: Contact) -> Fate {
+        let (table, mut slots, now) = self.slots();
+        table.on_query(&mut slots, contact, now)
+    }
+
+    fn fail(&mut self, contact: Contact) -> Option<Removal> {
+        let (table, mut slots, now) = self.slots();
+        table.on_failure(&mut slots, contact, now)
+    }
+
+    fn next_ping(&mut self) -> Option<Contact> {
+        let (table, mut slots, now) = self.slots();
+        table.next_ping(&mut slots, now)
+    }
+
+    fn next_refresh(&mut self) -> Option<NodeId> {
+        self.table.next_refresh(&mut self.buckets, &mut self.rng, self.now)
+    }
+
+    fn lose_ping(&mut self, contact: Contact) {
+        let (table, mut slots, now) = self.slots();
+        table.ping_lost(&mut slots, contact, now);
+    }
+
+    fn pass(&mut self, time: Duration) {
+        self.now = self.now + time;
+    }
+
+    /// Answers every ping until none is left to send. Returns whom they went to.
+    fn answer_pings(&mut self) -> Vec<Contact> {
+        let pinged: Vec<_> = core::iter::from_fn(|| {
+            let contact = self.next_ping()?;
+            self.reply(contact);
+            Some(contact)
+        })
+        .take(1000)
+        .collect();
+        assert!(pinged.len() < 1000, "a storm of pings");
+        pinged
+    }
+
+    /// A node with its own address in a subnet of its own.
+    fn host(&mut self, id: NodeId) -> Contact {
+        self.hosts += 1;
+        let [_, a, b, c] = self.hosts.to_be_bytes();
+        Contact { id, endpoint: Endpoint::v4([20 + a, b, c, 1], 6881) }
+    }
+
+    /// A node of the given bucket.
+    fn node(&mut self, bucket: u32) -> Contact {
+        let filler = self.rng.id();
+        self.host(self.own.sibling(bucket, &filler))
+    }
+
+    /// Fills a bucket with one node in each of its eight parts, and returns them.
+    fn fill(&mut self, bucket: u32) -> Vec<Contact> {
+        let nodes: Vec<_> = (0..8).map(|part| self.node_in_part(bucket, part)).collect();
+        for &node in &nodes {
+            assert_eq!(self.reply(node), Outcome::of(Fate::Added));
+        }
+        nodes
+    }
+
+    fn node_in_part(&mut self, bucket: u32, part: u64) -> Contact {
+        loop {
+            let node = self.node(bucket);
+            if (node.id.head() << (bucket + 1)) >> 61 == part {
+                return node;
+            }
+        }
+    }
+
+    fn good(&self, target: NodeId) -> Vec<Contact> {
+        let found = self.table.closest::<8>(self.memory(), &target, Filter::Good, self.now);
+        found.iter().map(|entry| entry.contact()).collect()
+    }
+
+    fn nodes(&self) -> Vec<Contact> {
+        self.table.iter(self.memory()).map(Entry::contact).collect()
+    }
+
+    fn check(&mut self) {
+        let slots = Slots { buckets: &mut self.buckets, main: &mut self.main, spares: &mut self.spares };
+        let table = &self.table;
+        for bucket in 0..table.depth() {
+            let head = slots.buckets[bucket];
+            // A delay that ends because nodes were lost may be noticed later.
+            match table.most_overdue(&slots, bucket, self.now.secs()) {
+                Some((..=0, Place::Main(_))) if !head.pinging => {
+                    assert!(head.due.since(self.now.secs()) == 0 && table.ping_due <= self.now);
+                }
+                Some((..=0, _)) => assert!(table.ping_due <= self.now + Duration::from_secs(60)),
+                _ => {}
+            }
+        }
+        let (mut ids, mut ips, mut len) = (BTreeSet::new(), BTreeSet::new(), 0);
+        for bucket in 0..table.depth() {
+            let head = slots.buckets[bucket];
+            let main = &slots.main[slots.nodes().range(bucket)];
+            let spares = &slots.spares[table.spares(&slots, bucket)];
+            assert!(head.len <= head.capacity && usize::from(head.spares) <= MAX_SPARES);
+            assert!(main.is_sorted_by(|a, b| a.id < b.id));
+            assert!(main.iter().all(|entry| entry.verified));
+            assert!(head.is_full() || spares.iter().all(|entry| !entry.is_ready()));
+            assert_eq!(table.occupied >> bucket & 1 == 1, !main.is_empty());
+            len += main.len();
+            let mut pinging = 0;
+            let mut subnets = Vec::new();
+            for entry in main.iter().chain(spares) {
+                assert_eq!(table.bucket_of(&entry.id), bucket);
+                assert_eq!(
+                    bucket,
+                    (self.own.common_prefix_len(&entry.id) as usize).min(table.depth() - 1),
+                    "in its bucket's range"
+                );
+                assert!(entry.id != self.own && entry.id != NodeId::ZERO && entry.failures < HOPELESS);
+                assert!(ids.insert(entry.id) && ips.insert(entry.endpoint.ip()));
+                pinging += u32::from(entry.pinging);
+                subnets.push(entry.endpoint.subnet());
+            }
+            assert_eq!(pinging, u32::from(head.pinging), "at most one ping in flight");
+            for subnet in &subnets {
+                assert!(subnets.iter().filter(|other| *other == subnet).count() <= MAX_SUBNET_PER_BUCKET);
+            }
+        }
+        assert_eq!(table.len(), len);
+    }
+
+    /// What `closest` must answer, from first principles.
+    fn closest_by_force(&self, target: NodeId, filter: Filter, k: usize) -> Vec<NodeId> {
+        let nodes = self.table.iter(self.memory());
+        let passing = nodes.filter(|entry| match filter {
+            Filter::Good => entry.is_good(self.now),
+            Filter::Live => entry.failures < BAD,
+        });
+        let mut ids: Vec<_> = passing.map(|entry| entry.id).collect();
+        ids.sort_by_key(|id| id.distance(&target));
+        ids.truncate(k);
+        ids
+    }
+}
+
+fn with_port(endpoint: Endpoint, port: u16) -> Endpoint {
+    Endpoint::v4(endpoint.as_v4().unwrap(), port)
+}
