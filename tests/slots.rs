@@ -5,7 +5,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use dht_proto::wire::{Body, Message, Method, Response};
-use dht_proto::{Announce, Config, Event, InfoHash, Instant, Limits, LookupId, MAX_DATAGRAM, Node, NodeId};
+use dht_proto::{
+    Announce, Config, Event, InfoHash, Instant, Limits, Lookup, LookupId, LookupOptions, MAX_DATAGRAM, Node,
+    NodeId,
+};
 
 const V4: ([u8; 4], u16) = ([60, 1, 1, 1], 6881);
 const V6: ([u16; 8], u16) = ([0x2a00, 1, 0, 0, 0, 0, 0, 1], 6881);
@@ -58,4 +61,29 @@ fn t_08_tokens_in_one_family_only_do_not_give_one_slot_to_both() {
     assert_eq!(node.lookup_count(), 2, "one walk in each family");
     assert_eq!(talk(&mut node, &mut now, lookup, Duration::from_secs(30)), 1);
     assert_eq!(node.stats().queries_out.announce_peer, 1, "the token was used");
+}
+
+#[test]
+fn a_lookup_that_waits_for_a_slot_goes_on_when_a_completion_is_polled() {
+    let mut config = Config::default();
+    config.ipv6 = false;
+    let mut limits = Limits::default();
+    limits.inflight = 1;
+    let mut now = Instant::ZERO;
+    let mut node = Node::new(config, &limits, [7; 32], now);
+    let mut buf = [0; MAX_DATAGRAM];
+    node.ping(now, V4.into()).unwrap();
+    assert!(node.poll_transmit(now, &mut buf).is_some());
+    let mut options = LookupOptions::default();
+    options.only = Some(V4.into());
+    node.lookup(now, Lookup::FindNode(NodeId::ZERO), &options).unwrap();
+    assert!(node.poll_transmit(now, &mut buf).is_none(), "the ping has the only slot");
+    now = now + Duration::from_secs(5);
+    node.handle_timeout(now);
+    assert!(node.poll_transmit(now, &mut buf).is_none(), "and keeps it until its end is polled");
+    while let Some(event) = node.poll_event() {
+        assert!(matches!(event, Event::QueryDone { .. }));
+    }
+    assert_eq!(node.poll_timeout(), Some(now), "now there is something to send");
+    assert!(node.poll_transmit(now, &mut buf).is_some());
 }

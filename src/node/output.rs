@@ -49,6 +49,8 @@ impl Core {
             return Some(Event::LookupDone { lookup, report });
         }
         let (ix, query, outcome) = self.inflight.poll_done(m.queries)?;
+        // Its slot is free now, and a lookup may have waited for one.
+        self.blocked = None;
         let result = match outcome {
             Outcome::Answered { id, rtt } => Ok(Pong { id, rtt }),
             Outcome::TimedOut => Err(QueryError::TimedOut),

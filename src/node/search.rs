@@ -89,6 +89,7 @@ impl Core {
         let is_current = self.inflight.is_current(m.queries, query.ix, query.generation);
         if is_current {
             self.inflight.cancel(m.queries, query.ix);
+            self.blocked = None;
         }
         is_current
     }
