@@ -7,10 +7,11 @@ use core::net::SocketAddr;
 use core::time::Duration;
 
 use super::dice::Dice;
-use super::host::{Being, Churn, HostId, NEVER, Presence, Profile, Returns};
+use super::host::{Being, Churn, HostId, Presence, Profile, Returns};
 use super::queue::Happening;
 use super::wire::Link;
 use super::world::World;
+use crate::Instant;
 use crate::addr::Family;
 use crate::config::Config;
 use crate::node::Node;
@@ -19,7 +20,7 @@ use crate::node::Node;
 impl World {
     /// A host leaves for good, without a word. Others go on listing it until they notice.
     pub fn kill(&mut self, host: HostId) {
-        self.hosts[host.index()].leave_at = NEVER;
+        self.hosts[host.index()].leave_at = Instant::NEVER;
         self.depart(host);
     }
 
@@ -77,7 +78,7 @@ impl World {
         let at = &mut self.hosts[host.index()];
         let profile = at.profile.as_ref().expect("only nodes come and go");
         at.profile = Some(Arc::new(Profile { churn, ..Profile::clone(profile) }));
-        at.leave_at = NEVER;
+        at.leave_at = Instant::NEVER;
         if at.presence != Presence::Gone {
             self.begin_session(host, churn);
         }
@@ -158,7 +159,7 @@ impl World {
     pub(super) fn come_back(&mut self, index: u32) {
         let host = HostId(index);
         let at = &mut self.hosts[host.index()];
-        at.back_at = NEVER;
+        at.back_at = Instant::NEVER;
         match at.presence {
             Presence::Up => {}
             Presence::Offline => (at.presence, at.link.is_cut) = (Presence::Up, false),
@@ -170,7 +171,7 @@ impl World {
                 if let Being::Node(node) = &mut at.being {
                     node.handle_resume(local, slept);
                 }
-                at.wake_at = NEVER;
+                at.wake_at = Instant::NEVER;
                 self.drain(index);
             }
             Presence::Gone => self.be_reborn(host),
@@ -191,7 +192,8 @@ impl World {
 
     fn depart(&mut self, host: HostId) {
         let at = &mut self.hosts[host.index()];
-        (at.presence, at.link.is_cut, at.wake_at, at.back_at) = (Presence::Gone, true, NEVER, NEVER);
+        (at.presence, at.link.is_cut, at.wake_at, at.back_at) =
+            (Presence::Gone, true, Instant::NEVER, Instant::NEVER);
         if matches!(at.being, Being::Node(_)) {
             at.being = Being::Nobody;
         }

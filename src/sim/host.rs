@@ -151,9 +151,6 @@ pub(super) struct Host {
     pub(super) is_watched: bool,
 }
 
-/// No time at all.
-pub(super) const NEVER: Instant = Instant::from_micros(u64::MAX);
-
 impl Host {
     pub(super) const fn new(being: Being, link: Link, profile: Option<Arc<Profile>>) -> Self {
         Self {
@@ -162,10 +159,10 @@ impl Host {
             profile,
             presence: Presence::Up,
             clock: 0,
-            wake_at: NEVER,
-            leave_at: NEVER,
-            back_at: NEVER,
-            asleep_since: NEVER,
+            wake_at: Instant::NEVER,
+            leave_at: Instant::NEVER,
+            back_at: Instant::NEVER,
+            asleep_since: Instant::NEVER,
             is_watched: false,
         }
     }

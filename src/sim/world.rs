@@ -12,7 +12,7 @@ use core::time::Duration;
 
 use super::actor::{Actor, Outbox};
 use super::dice::Dice;
-use super::host::{Being, Host, HostId, NEVER, Presence, Profile};
+use super::host::{Being, Host, HostId, Presence, Profile};
 use super::network::Network;
 use super::queue::Happening;
 use super::search::Searches;
@@ -160,7 +160,7 @@ impl World {
         if host.wake_at != self.now || matches!(host.presence, Presence::Asleep | Presence::Gone) {
             return;
         }
-        host.wake_at = NEVER;
+        host.wake_at = Instant::NEVER;
         let local = host.local(self.now);
         match &mut host.being {
             Being::Node(node) if node.poll_timeout().is_some_and(|due| due <= local) => {

@@ -36,11 +36,8 @@ use core::time::Duration;
 pub(crate) use closest::Filter;
 
 use crate::addr::{Endpoint, Family};
-use crate::id::NodeId;
+use crate::id::{K, NodeId};
 use crate::time::{Instant, Secs};
-
-/// K of BEP 5: the capacity of a bucket that is not extended.
-pub(crate) const K: usize = 8;
 
 const MAX_DEPTH: usize = 24;
 const MAX_SPARES: usize = 8;
