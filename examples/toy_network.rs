@@ -18,8 +18,8 @@ fn main() {
     ];
     println!("median (95th percentile) of {seeds} seeds, in seconds");
     println!(
-        "{:<32} {:^13} {:^13} {:^13} {:^13} {:^9} {:^9} missed, named",
-        "", "first value", "stands at 8", "ack'd at 8", "done", "asked", "datagrams"
+        "{:<32} {:^13} {:^13} {:^13} {:^13} {:^9} {:^9} {:^9} {:^9} missed, named",
+        "", "first value", "stands at 8", "ack'd at 8", "done", "asked", "to stand", "to end", "in all"
     );
     for (name, toy) in worlds {
         let outcomes: Vec<Outcome> = (1..=seeds).map(|seed| toy.run(seed)).collect();
@@ -34,13 +34,15 @@ fn main() {
         };
         let runs = |is_so: fn(&Outcome) -> bool| outcomes.iter().filter(|outcome| is_so(outcome)).count();
         println!(
-            "{name:<32} {:^13} {:^13} {:^13} {:^13} {:^9} {:^9} {}, {}",
+            "{name:<32} {:^13} {:^13} {:^13} {:^13} {:^9} {:^9} {:^9} {:^9} {}, {}",
             time(|outcome| outcome.first_value),
             time(|outcome| outcome.stands_at_8),
             time(|outcome| outcome.acknowledged_at_8),
             time(|outcome| Some(outcome.done)),
             count(|outcome| outcome.report.queried.into()),
+            count(|outcome| outcome.datagrams_to_stand),
             count(|outcome| outcome.datagrams),
+            count(|outcome| outcome.datagrams_in_all),
             runs(|outcome| outcome.missed > 0),
             runs(|outcome| outcome.missed_named > 0),
         );

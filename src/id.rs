@@ -117,6 +117,11 @@ impl NodeId {
         self.distance(other).leading_zeros()
     }
 
+    /// The id at this distance.
+    pub(crate) fn at(&self, distance: Distance) -> Self {
+        Self(self.distance(&Self(distance.0)).0)
+    }
+
     /// The first 64 bits, which decide nearly every comparison of distances.
     pub(crate) fn head(&self) -> u64 {
         let [a, b, c, d, e, f, g, h, ..] = self.0;
@@ -151,6 +156,19 @@ impl Distance {
             }
         }
         zeros
+    }
+
+    /// Whether the bit at `index` is set, counted from the highest; there are 160.
+    pub(crate) const fn has_bit(&self, index: u32) -> bool {
+        index < 160 && self.0[index as usize / 8] & (0x80 >> (index % 8)) != 0
+    }
+
+    /// With the bit at `index` set, if there is one.
+    pub(crate) const fn with_bit(mut self, index: u32) -> Self {
+        if index < 160 {
+            self.0[index as usize / 8] |= 0x80 >> (index % 8);
+        }
+        self
     }
 }
 

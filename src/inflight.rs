@@ -9,6 +9,7 @@ use core::time::Duration;
 use crate::addr::Endpoint;
 use crate::id::NodeId;
 use crate::keyed::reduce;
+use crate::lookup::Window;
 use crate::pool::{Ix, List, Pool, Slot};
 use crate::time::Instant;
 
@@ -23,6 +24,18 @@ pub(crate) enum Purpose {
     Lookup(WalkRef),
     /// The announce at the end of a lookup.
     Announce(WalkRef),
+    /// To see who lives beyond the horizon of a lookup.
+    Look(WalkRef, Window),
+}
+
+impl Purpose {
+    /// The walk that it is a step of.
+    pub(crate) const fn walk(self) -> Option<WalkRef> {
+        match self {
+            Self::Ping | Self::Check => None,
+            Self::Lookup(walk) | Self::Announce(walk) | Self::Look(walk, _) => Some(walk),
+        }
+    }
 }
 
 /// One walk, as long as it has not ended.

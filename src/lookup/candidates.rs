@@ -9,6 +9,10 @@ const MAX_TOKEN: usize = 128;
 /// A datagram near the target is sent this often before the node is given up.
 pub(super) const TRIES: u8 = 2;
 
+/// And this often in all, once nobody waits for it any more: where one datagram in ten is lost, one
+/// announce in 10,000 then misses one of its 8 nodes.
+pub(super) const LINGERING_TRIES: u8 = 5;
+
 /// A node that a walk may ask, or has asked.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Candidate {
@@ -46,13 +50,9 @@ impl Candidate {
     }
 
     /// Whether a node that answered holds the announce or may come to hold it.
-    pub(super) fn can_hold(&self) -> bool {
-        self.has_token() && !matches!(self.placing, Placing::Refused) && !self.is_lost()
-    }
-
-    /// Whether every announce to it was lost.
-    pub(super) fn is_lost(&self) -> bool {
-        self.placing == Placing::Lost && self.tries >= TRIES
+    pub(super) fn can_hold(&self, tries: u8) -> bool {
+        let is_lost = self.placing == Placing::Lost && self.tries >= tries;
+        self.has_token() && !matches!(self.placing, Placing::Refused) && !is_lost
     }
 
     /// Whether an answer is still possible.
@@ -65,6 +65,8 @@ impl Candidate {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum State {
     Fresh,
+    /// It failed not long ago: asked only when nobody waits any more.
+    Suspect,
     /// Asked, and in time.
     Asked,
     /// Asked, and late: it no longer holds anything up.

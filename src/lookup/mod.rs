@@ -4,10 +4,14 @@
 //! [`Step`]. A query that has stalled holds nothing up, so a dead node costs a stall, not a
 //! timeout; only nodes that answered count towards the K closest; and an announce goes to each
 //! node as soon as it is among the K closest that are alive and everything closer has answered or
-//! stalled. What was lost near the target is sent once more.
+//! stalled. What was lost near the target is sent once more. Where the dead hide the living behind
+//! them, it looks beyond the [horizon]. After an announce has ended and was reported, it lingers: a
+//! closer node that answers late, or is named late, still gets it.
 
 mod candidates;
+mod horizon;
 mod options;
+mod step;
 
 #[cfg(test)]
 mod tests;
@@ -16,10 +20,13 @@ use core::time::Duration;
 
 pub(crate) use candidates::{Candidate, Token};
 use candidates::{Placing, State, TRIES};
+use horizon::Horizon;
+pub(crate) use horizon::Window;
 pub use options::{Announce, Lookup, LookupOptions};
+pub(crate) use step::Step;
 
 use crate::addr::{Endpoint, Family};
-use crate::id::{K, NodeId};
+use crate::id::{Distance, K, NodeId};
 use crate::pool::Ix;
 use crate::time::Instant;
 
@@ -62,23 +69,15 @@ impl Phase {
         matches!(self, Self::Ready | Self::Waiting)
     }
 
+    /// Whether its lookup has ended, while late answers may still come.
+    const fn is_over(self) -> bool {
+        matches!(self, Self::Ended | Self::Completed | Self::Remembered)
+    }
+
     /// Whether events may still come of it.
     pub(crate) const fn has_events(self) -> bool {
         !matches!(self, Self::Free | Self::Remembered)
     }
-}
-
-/// What a walk wants to do next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Step {
-    /// Ask the candidate at this position.
-    Query(usize),
-    /// Announce to the candidate at this position.
-    Announce(usize),
-    /// Wait for answers or deadlines.
-    Wait,
-    /// Nothing more can be gained.
-    Finish,
 }
 
 /// The state of a walk; its candidates, tokens and found peers lie in memory of their own.
@@ -107,6 +106,7 @@ pub(crate) struct Walk {
     pub(crate) asked: Instant,
     /// It began with the tokens of an earlier lookup.
     pub(crate) resumed: bool,
+    horizon: Horizon,
     len: u16,
     pub(crate) found: u16,
     pub(crate) reported: u16,
@@ -147,6 +147,7 @@ impl Walk {
         asked: Instant::ZERO,
         resumed: false,
         ended: Instant::ZERO,
+        horizon: Horizon::EMPTY,
         len: 0,
         found: 0,
         reported: 0,
@@ -191,8 +192,19 @@ impl Walk {
         self.len as usize
     }
 
-    /// Offers a contact. Returns whether it was taken in.
-    pub(crate) fn add(&mut self, memory: &mut [Candidate], id: Option<NodeId>, endpoint: Endpoint) -> bool {
+    /// Offers a contact; one that failed not long ago is a suspect, of use to announces only.
+    /// Returns whether it was taken in.
+    pub(crate) fn add(
+        &mut self,
+        memory: &mut [Candidate],
+        id: Option<NodeId>,
+        endpoint: Endpoint,
+        is_suspect: bool,
+    ) -> bool {
+        if is_suspect && !self.announces() {
+            return false;
+        }
+        let state = if is_suspect { State::Suspect } else { State::Fresh };
         let denied = |c: &Candidate| {
             c.endpoint == endpoint && c.id == id && c.state == State::Denied && c.tries < TRIES
         };
@@ -203,11 +215,11 @@ impl Walk {
             return true;
         }
         let here = memory[..self.len()].iter().filter(|c| c.endpoint == endpoint);
-        let mut candidate = Candidate { id, endpoint, ..Candidate::EMPTY };
+        let mut candidate = Candidate { id, endpoint, state, ..Candidate::EMPTY };
         for known in here {
             if known.id == id || known.state == State::Answered || id.is_none() {
                 return false;
-            } else if known.state != State::Fresh {
+            } else if !matches!(known.state, State::Fresh | State::Suspect) {
                 // Asked under another id already (L-05); its answer will tell who it is.
                 candidate.state = State::Dead;
             }
@@ -215,65 +227,15 @@ impl Walk {
         self.insert(memory, candidate)
     }
 
-    /// What to do next.
-    pub(crate) fn next(&self, memory: &[Candidate]) -> Step {
-        let candidates = &memory[..self.len()];
-        let k = usize::from(self.k);
-        let in_flight =
-            candidates.iter().filter(|c| matches!(c.state, State::Asked | State::Retried)).count();
-        let may_ask = in_flight < usize::from(self.alpha) && !(self.alone && self.queried > 0);
-        // Nodes that have answered; and what the search may count on, in halves of a node: one that
-        // was asked is as likely dead as not, so twice K of them may be under way.
-        let (mut live, mut prospects) = (0, 0);
-        // Nodes that hold the announce or may soon; and whether all closer ones are settled.
-        let (mut placed, mut settled) = (0, true);
-        let (mut waiting, mut late, mut retry) = (false, false, None);
-        for (position, candidate) in candidates.iter().enumerate() {
-            match candidate.state {
-                State::Fresh if self.alone && self.queried > 0 => continue,
-                State::Fresh if may_ask && prospects < 2 * k => return Step::Query(position),
-                State::Fresh => (settled, waiting) = (false, true),
-                State::Asked => {
-                    (settled, waiting) = (false, true);
-                    prospects += 1;
-                }
-                State::Retried => waiting = true,
-                State::Stalled => {
-                    late = true;
-                    if candidate.tries < TRIES && retry.is_none() {
-                        retry = Some(position);
-                    }
-                }
-                State::Answered => {
-                    live += 1;
-                    prospects += 2 * usize::from(!self.announces() || candidate.can_hold());
-                    match candidate.placing {
-                        _ if !self.announces() => {}
-                        Placing::Stored => placed += 1,
-                        // One that was lost before may be lost again: the next node gets one too.
-                        Placing::Sent => {
-                            (placed, waiting) = (placed + usize::from(candidate.tries < TRIES), true)
-                        }
-                        Placing::None | Placing::Lost if !candidate.has_token() => {}
-                        Placing::None if settled && placed < k => return Step::Announce(position),
-                        Placing::Lost if candidate.tries < TRIES && placed < k => {
-                            return Step::Announce(position);
-                        }
-                        Placing::None if placed < k => (placed, waiting) = (placed + 1, true),
-                        Placing::None | Placing::Lost | Placing::Refused => {}
-                    }
-                }
-                State::Dead | State::Denied => {}
-            }
-            if live >= k && (!self.announces() || placed >= k || live >= 2 * k) {
-                break;
-            }
-        }
-        match retry {
-            Some(position) if in_flight < usize::from(self.alpha) => Step::Query(position),
-            _ if waiting || (late && self.answered == 0) => Step::Wait,
-            _ => Step::Finish,
-        }
+    /// Whether answers are still of use to it: to an announce also after its end.
+    pub(crate) const fn is_active(&self) -> bool {
+        self.phase.is_under_way() || (self.phase.is_over() && self.announces() && !self.alone)
+    }
+
+    /// Whether it goes on, after it was reported, placing its announce at nodes that answer late or
+    /// are named late.
+    pub(crate) const fn lingers(&self) -> bool {
+        self.is_active() && matches!(self.phase, Phase::Remembered)
     }
 
     /// The candidate at `position` was asked.
@@ -285,7 +247,7 @@ impl Walk {
         // Whoever else is listed at this address is asked by the same query (L-05).
         let endpoint = candidate.endpoint;
         for other in &mut memory[..self.len()] {
-            if other.endpoint == endpoint && other.state == State::Fresh {
+            if other.endpoint == endpoint && matches!(other.state, State::Fresh | State::Suspect) {
                 other.state = State::Dead;
             }
         }
@@ -300,6 +262,32 @@ impl Walk {
         }
         candidate.placing = Placing::Sent;
         candidate.tries += 1;
+    }
+
+    /// A node was asked for those in a window beyond the horizon.
+    pub(crate) fn looked(&mut self, window: Window) {
+        self.horizon.asked(window);
+    }
+
+    /// The target that nodes in a window are asked for by.
+    pub(crate) fn target_in(&self, window: Window) -> NodeId {
+        self.target.at(self.horizon.at(window))
+    }
+
+    /// The query for a window was answered, with nodes up to this far from the target in it.
+    pub(crate) fn on_looked(&mut self, window: Window, reach: Distance) {
+        self.horizon.on_answer(window, reach);
+    }
+
+    /// The query for a window has stalled or failed.
+    pub(crate) const fn on_looked_in_vain(&mut self, window: Window) {
+        self.horizon.on_stall(window);
+    }
+
+    /// The node `by` listed so many others, the farthest of them this one.
+    pub(crate) fn on_list(&mut self, by: &NodeId, farthest: &NodeId, count: usize) {
+        let distance = |id| self.target.distance(id);
+        self.horizon.on_list(distance(by), distance(farthest), count);
     }
 
     /// The query to `from` was answered by a node that calls itself `id`.
@@ -441,13 +429,14 @@ impl Walk {
         candidates.filter_map(|c| c.id.map(|id| (id, c.endpoint))).take(usize::from(self.k))
     }
 
+    /// The token of the node at an endpoint; an empty one where it has none.
+    pub(crate) fn token_of(&self, memory: &[Candidate], tokens: &[Token], endpoint: Endpoint) -> Token {
+        self.position(memory, endpoint).map_or(Token::EMPTY, |position| memory[position].token_of(tokens))
+    }
+
     /// Whether an announce could use this walk's tokens.
     pub(crate) fn has_tokens(&self, memory: &[Candidate]) -> bool {
         memory[..self.len()].iter().any(Candidate::has_token)
-    }
-
-    const fn announces(&self) -> bool {
-        matches!(self.goal, Goal::Announce(_))
     }
 
     /// The candidate at an endpoint: the one that was asked, where several are listed there.

@@ -4,6 +4,7 @@ use std::vec::Vec;
 
 use proptest::prelude::*;
 
+use super::candidates::LINGERING_TRIES;
 use super::*;
 
 const TARGET: NodeId = NodeId::ZERO;
@@ -41,7 +42,7 @@ impl Rig {
     }
 
     fn list_as(&mut self, host: u16, id: Option<NodeId>) -> bool {
-        self.walk.add(&mut self.candidates, id, endpoint(host))
+        self.walk.add(&mut self.candidates, id, endpoint(host), false)
     }
 
     fn next(&self) -> Step {
@@ -68,6 +69,7 @@ impl Rig {
                     self.walk.announced(&mut self.candidates, position);
                     announced.push(host(self.candidates[position].endpoint));
                 }
+                Step::Look(_, window) => self.walk.looked(window),
                 Step::Wait | Step::Finish => return announced,
             }
         }
@@ -95,6 +97,23 @@ impl Rig {
 
     fn store(&mut self, host: u16) -> bool {
         self.walk.on_stored(&mut self.candidates, endpoint(host))
+    }
+
+    /// The answer of a host near the target, which lists these.
+    fn answer_listing(&mut self, host: u16, listed: &[u16]) {
+        self.answer(host);
+        let farthest = listed.iter().max().unwrap();
+        self.walk.on_list(&id(host), &id(*farthest), listed.len());
+        listed.iter().for_each(|other| _ = self.list(*other));
+    }
+
+    fn look_answered(&mut self, window: Window, listed: impl Iterator<Item = u16>) {
+        let mut reach = Distance::ZERO;
+        for host in listed {
+            reach = reach.max(self.walk.target_in(window).distance(&id(host)));
+            self.list(host);
+        }
+        self.walk.on_looked(window, reach);
     }
 
     fn refuse(&mut self, host: u16) {
@@ -224,7 +243,7 @@ fn l_05_an_id_and_an_ip_address_are_accepted_once() {
     let mut rig = Rig::knowing(Goal::GetPeers, 16, 8, [1, 2]);
     rig.list_as(3, Some(id(1)));
     let other_port = endpoint(2).with_port(1);
-    assert!(rig.walk.add(&mut rig.candidates, Some(id(4)), other_port));
+    assert!(rig.walk.add(&mut rig.candidates, Some(id(4)), other_port, false));
     rig.ask_all();
     assert_eq!(rig.answer(1), Verdict::Accepted);
     assert_eq!(rig.answer_as(3, id(1), None), Verdict::Rejected, "a second node with the id");
@@ -420,7 +439,7 @@ fn refusals_do_not_spill_over_without_end() {
                 let host = host(rig.candidates[position].endpoint);
                 rig.refuse(host);
             }
-            Step::Wait | Step::Finish => break,
+            Step::Look(..) | Step::Wait | Step::Finish => break,
         }
     }
     assert_eq!((rig.next(), announced), (Step::Finish, 4), "2 K nodes are tried");
@@ -442,6 +461,102 @@ fn a_lost_announce_is_sent_once_more_and_then_goes_to_the_next() {
     assert!(!rig.store(1), "once");
     rig.store(2);
     assert_eq!((rig.walk.announced, rig.walk.acknowledged), (2, 2));
+}
+
+#[test]
+fn l_09_where_the_dead_hide_the_living_nodes_beyond_the_horizon_are_asked_for() {
+    let mut rig = Rig::knowing(ANNOUNCE, 16, 8, [3, 5]);
+    rig.ask_all();
+    rig.answer_listing(3, &[1, 2, 5, 6, 7, 8, 9, 10]);
+    rig.answer(5);
+    assert_eq!(rig.ask_all(), [1, 2, 6, 7, 8, 9, 10]);
+    assert!(rig.list(300), "somebody far away");
+    rig.stall(6);
+    [1, 2].into_iter().for_each(|host| _ = rig.answer(host));
+    let mut looks = Vec::new();
+    loop {
+        match rig.next() {
+            Step::Announce(position) => rig.walk.announced(&mut rig.candidates, position),
+            Step::Query(position) => rig.walk.asked(&mut rig.candidates, position),
+            Step::Look(position, window) => {
+                rig.walk.looked(window);
+                looks.push((host(rig.candidates[position].endpoint), rig.walk.target_in(window)));
+            }
+            Step::Wait | Step::Finish => break,
+        }
+    }
+    assert_eq!(looks, [(1, id(12)), (2, id(16))], "each at another node, for the next 8 from 10 on");
+    // The quarter before is listed whole, so nothing more is left to ask for.
+    rig.look_answered(Window::Rest, [3, 8, 9, 10, 12, 13, 14, 15].into_iter());
+    rig.look_answered(Window::Next, 16..24);
+    [7, 8, 9, 10].into_iter().for_each(|host| (0..2).for_each(|_| rig.stall(host)));
+    rig.stall(6);
+    assert!(rig.ask_all().starts_with(&[12, 13, 14, 15]), "closer than the one far away");
+}
+
+#[test]
+fn who_knows_its_neighbours_is_not_asked_beyond_them() {
+    let mut rig = Rig::knowing(ANNOUNCE, 16, 8, 1..=8);
+    rig.ask_all();
+    (1..=8).for_each(|host| rig.answer_listing(host, &[1, 2, 3, 4, 5, 6, 7, 8]));
+    rig.list(300);
+    assert_eq!(rig.announce_all(), (1..=8).collect::<Vec<_>>());
+    assert_eq!(rig.walk.horizon.tries(), 0);
+    let mut rig = Rig::knowing(Goal::GetPeers, 16, 8, 1..=8);
+    rig.ask_all();
+    rig.answer_listing(1, &[1, 2, 3, 4, 5, 6, 7, 8]);
+    rig.list(300);
+    rig.ask_all();
+    assert_eq!(rig.next(), Step::Wait, "and only announces look there");
+}
+
+#[test]
+fn a_reported_announce_still_goes_to_closer_nodes_that_answer_late_or_are_named_late() {
+    let mut rig = Rig::knowing(ANNOUNCE, 16, 2, 2..=4);
+    rig.ask_all();
+    (0..2).for_each(|_| rig.stall(2));
+    rig.announce_all();
+    [3, 4].into_iter().for_each(|host| _ = rig.answer(host));
+    assert_eq!(rig.announce_all(), [3, 4]);
+    [3, 4].into_iter().for_each(|host| _ = rig.store(host));
+    rig.announce_all();
+    rig.stall(2);
+    assert_eq!(rig.next(), Step::Finish);
+    rig.walk.phase = Phase::Remembered;
+    for _ in TRIES..LINGERING_TRIES {
+        assert_eq!(rig.ask_all(), [2], "it is asked a few times more");
+        rig.stall(2);
+    }
+    assert_eq!(rig.next(), Step::Finish);
+    rig.list(1);
+    assert_eq!(rig.ask_all(), [1]);
+    rig.answer(2);
+    rig.answer(1);
+    assert_eq!(rig.announce_all(), [1, 2]);
+    rig.lose_announce(2);
+    assert_eq!(rig.announce_all(), [2]);
+    rig.store(1);
+    rig.store(2);
+    assert_eq!(rig.next(), Step::Finish);
+    rig.list(9);
+    assert_eq!(rig.next(), Step::Finish, "who is farther away is of no interest");
+}
+
+#[test]
+fn a_node_that_failed_not_long_ago_is_asked_only_when_nobody_waits() {
+    let mut rig = Rig::knowing(ANNOUNCE, 16, 1, [2]);
+    assert!(rig.walk.add(&mut rig.candidates, Some(id(1)), endpoint(1), true));
+    assert_eq!(rig.ask_all(), [2]);
+    rig.answer(2);
+    assert_eq!(rig.announce_all(), [2], "it holds up nothing");
+    rig.store(2);
+    assert_eq!(rig.next(), Step::Finish);
+    rig.walk.phase = Phase::Remembered;
+    assert_eq!(rig.ask_all(), [1]);
+    rig.answer(1);
+    assert_eq!(rig.announce_all(), [1]);
+    let mut rig = Rig::knowing(Goal::GetPeers, 16, 1, [2]);
+    assert!(!rig.walk.add(&mut rig.candidates, Some(id(1)), endpoint(1), true), "of no use to others");
 }
 
 #[test]
@@ -544,6 +659,7 @@ proptest! {
         let mut asked = std::collections::BTreeMap::<u16, u32>::new();
         let mut open = std::collections::VecDeque::new();
         let mut lost = std::collections::VecDeque::new();
+        let (mut windows, mut looked) = (std::collections::VecDeque::new(), 0);
         let mut script = script.into_iter().cycle();
         let mut steps = 0;
         loop {
@@ -565,6 +681,21 @@ proptest! {
                 }
                 Step::Finish => break,
                 Step::Wait => {}
+                Step::Look(_, window) => {
+                    rig.walk.looked(window);
+                    windows.push_back(window);
+                    looked += 1;
+                    prop_assert!(looked <= 6, "each window is asked for twice at most");
+                    continue;
+                }
+            }
+            let (fate, listed) = script.next().unwrap();
+            if let Some(window) = windows.pop_front() {
+                match fate {
+                    Fate::Answer => rig.look_answered(window, listed.into_iter().map(|(host, _)| host)),
+                    _ => rig.walk.on_looked_in_vain(window),
+                }
+                continue;
             }
             let Some((host, is_announce)) = open.pop_front() else {
                 let host = lost.pop_front();
@@ -572,7 +703,6 @@ proptest! {
                 rig.time_out(host.unwrap());
                 continue;
             };
-            let (fate, listed) = script.next().unwrap();
             match fate {
                 Fate::Answer if is_announce => _ = rig.store(host),
                 Fate::AnswerAs(_) | Fate::Fail if is_announce => rig.refuse(host),
@@ -580,6 +710,10 @@ proptest! {
                 Fate::Answer | Fate::AnswerAs(_) => {
                     let name = if let Fate::AnswerAs(name) = fate { name } else { host };
                     if rig.answer_as(host, id(name), Some(b"token")) == Verdict::Accepted {
+                        let farthest = listed.iter().map(|(_, name)| *name).max();
+                        if let Some(farthest) = farthest.filter(|_| announce) {
+                            rig.walk.on_list(&id(name), &id(farthest), listed.len());
+                        }
                         for (host, name) in listed {
                             rig.list_as(host, Some(id(name)));
                         }

@@ -85,10 +85,14 @@ impl Core {
             }
         }
         self.blocked = None;
-        if let Some(ix) = self.inflight.next_waiting()
-            && let Some(transmit) = self.send_ping(m, ix, buf)
-        {
-            return Some(transmit);
+        while let Some(ix) = self.inflight.next_waiting() {
+            if self.is_stale(m, ix) {
+                self.inflight.cancel(m.queries, ix);
+            } else if self.may_send(m, m.queries[ix].to) {
+                return self.send_waiting(m, ix, buf);
+            } else {
+                break;
+            }
         }
         if let Some(transmit) = self.next_step(m, buf) {
             return Some(transmit);
@@ -104,40 +108,59 @@ impl Core {
         for _ in 0..self.searches.ready_count() {
             let ix = self.searches.next_ready(m.walks)?;
             let (walk, memory) = self.searches.walk(m, ix);
-            match walk.next(memory.candidates) {
-                step @ (Step::Query(position) | Step::Announce(position)) => {
-                    let candidate = memory.candidates[position];
-                    if !self.may_query(m, candidate.endpoint) {
-                        continue;
-                    }
-                    return self.send_step(m, ix, step, buf);
-                }
-                Step::Wait | Step::Finish => self.settle(m, ix),
+            let step = walk.next(memory.candidates);
+            let Some(position) = step.position() else {
+                self.settle(m, ix);
+                continue;
+            };
+            let to = memory.candidates[position].endpoint;
+            if self.may_query(m, to) {
+                let query = self.enqueue_step(m, ix, step)?;
+                return self.send_waiting(m, query, buf);
             }
         }
         None
     }
 
-    fn send_step(&mut self, m: &mut Memory<'_>, ix: Ix, step: Step, buf: &mut [u8]) -> Option<Transmit> {
-        let stall = self.rtt.stall();
+    /// Notes that a step of a walk is done, and queues its query. `None` where it sends nothing, or
+    /// all slots are taken.
+    pub(super) fn enqueue_step(&mut self, m: &mut Memory<'_>, ix: Ix, step: Step) -> Option<Ix> {
+        if self.inflight.is_full(m.queries) {
+            return None;
+        }
         let (walk, memory) = self.searches.walk(m, ix);
         let reference = WalkRef { ix, generation: walk.generation };
-        let (position, purpose) = match step {
+        let candidate = memory.candidates[step.position()?];
+        let purpose = match step {
             Step::Query(position) => {
                 walk.asked(memory.candidates, position);
-                (position, Purpose::Lookup(reference))
+                Purpose::Lookup(reference)
             }
             Step::Announce(position) => {
                 walk.announced(memory.candidates, position);
-                (position, Purpose::Announce(reference))
+                Purpose::Announce(reference)
+            }
+            Step::Look(_, window) => {
+                walk.looked(window);
+                Purpose::Look(reference, window)
             }
             Step::Wait | Step::Finish => return None,
         };
-        let (walk, candidate) = (*walk, memory.candidates[position]);
-        let token = candidate.token_of(memory.tokens);
+        self.inflight.enqueue(m.queries, candidate.endpoint, candidate.id, purpose)
+    }
+
+    /// Sends a query that waits: a ping, or a step of a lookup.
+    fn send_waiting(&mut self, m: &mut Memory<'_>, ix: Ix, buf: &mut [u8]) -> Option<Transmit> {
+        let (to, purpose) = (m.queries[ix].to, m.queries[ix].purpose);
+        let Some(of) = purpose.walk() else {
+            return self.send(m, ix, Method::Ping, self.rtt.stall(), TIMEOUT, buf);
+        };
+        let (walk, memory) = self.searches.walk(m, of.ix);
+        let token = walk.token_of(memory.candidates, memory.tokens, to);
+        let walk = *walk;
         let want = self.want(&walk);
-        let method = match (step, walk.goal) {
-            (Step::Announce(_), Goal::Announce(announce)) => Method::AnnouncePeer {
+        let method = match (purpose, walk.goal) {
+            (Purpose::Announce(_), Goal::Announce(announce)) => Method::AnnouncePeer {
                 infohash: walk.target.into(),
                 port: announce.port,
                 implied_port: announce.implied_port,
@@ -145,6 +168,7 @@ impl Core {
                 token: token.bytes(),
                 name: None,
             },
+            (Purpose::Look(_, window), _) => Method::FindNode { target: walk.target_in(window), want },
             (_, Goal::GetPeers | Goal::Announce(_)) => {
                 Method::GetPeers { infohash: walk.target.into(), want, noseed: false, scrape: false }
             }
@@ -152,16 +176,10 @@ impl Core {
                 Method::FindNode { target: walk.target, want }
             }
         };
-        let query = self.inflight.enqueue(m.queries, candidate.endpoint, candidate.id, purpose)?;
-        self.send(m, query, method, walk.stall.unwrap_or(stall), walk.timeout, buf)
-    }
-
-    /// A ping that the user asked for, or to see who answers at an address.
-    fn send_ping(&mut self, m: &mut Memory<'_>, ix: Ix, buf: &mut [u8]) -> Option<Transmit> {
-        if !self.may_send(m, m.queries[ix].to) {
-            return None;
-        }
-        self.send(m, ix, Method::Ping, self.rtt.stall(), TIMEOUT, buf)
+        // What is sent once nobody waits any more need not follow in the same burst of losses.
+        let patience = if walk.lingers() { 4 } else { 1 };
+        let stall = walk.stall.unwrap_or_else(|| self.rtt.stall()) * patience;
+        self.send(m, ix, method, stall, walk.timeout, buf)
     }
 
     /// A ping that the routing table wants.
@@ -207,6 +225,11 @@ impl Core {
         if let Some(Contact { id, endpoint }) = companion {
             self.inflight.enqueue(m.queries, endpoint, Some(id), Purpose::Check);
         }
+    }
+
+    /// Whether a query waits for a walk that is no more.
+    fn is_stale(&self, m: &Memory<'_>, ix: Ix) -> bool {
+        m.queries[ix].purpose.walk().is_some_and(|walk| self.active(m, walk).is_none())
     }
 
     /// Makes the datagram of a query that waits, and starts its deadlines.

@@ -4,9 +4,9 @@ use super::upkeep::FEW_NODES;
 use super::{Core, table_slots};
 use crate::addr::{Endpoint, Family};
 use crate::event::{LookupId, Notice, NoticeKind, QueryId, StartError};
-use crate::id::{K, NodeId};
+use crate::id::{Distance, K, NodeId};
 use crate::inflight::{Match, Outcome, Purpose, Query, WalkRef};
-use crate::lookup::{Goal, Lookup, LookupOptions, Phase, Verdict, Walk};
+use crate::lookup::{Goal, Lookup, LookupOptions, Phase, Verdict, Walk, Window};
 use crate::pool::Ix;
 use crate::storage::sealed::Memory;
 use crate::table::Contact;
@@ -190,6 +190,7 @@ impl Core {
             Purpose::Ping | Purpose::Check => {}
             Purpose::Lookup(walk) => self.on_found(m, walk, from, response),
             Purpose::Announce(walk) => self.on_stored(m, walk, from),
+            Purpose::Look(walk, window) => self.on_looked(m, walk, window, response),
         }
     }
 
@@ -236,11 +237,12 @@ impl Core {
 
     pub(super) fn on_stalled(&mut self, m: &mut Memory<'_>, query: &Query) {
         self.stats.stalled += 1;
-        let (Purpose::Lookup(reference) | Purpose::Announce(reference)) = query.purpose else { return };
+        let Some(reference) = query.purpose.walk() else { return };
         let Some(ix) = self.active(m, reference) else { return };
         let (walk, memory) = self.searches.walk(m, ix);
         match query.purpose {
             Purpose::Announce(_) => walk.on_announce_stall(memory.candidates, query.to),
+            Purpose::Look(_, window) => walk.on_looked_in_vain(window),
             _ => walk.on_stall(memory.candidates, query.to),
         }
         self.settle(m, ix);
@@ -248,13 +250,14 @@ impl Core {
 
     /// A query ended without an answer that is of use.
     pub(super) fn on_search_failed(&mut self, m: &mut Memory<'_>, query: &Query, outcome: Outcome) {
-        let (Purpose::Lookup(reference) | Purpose::Announce(reference)) = query.purpose else { return };
+        let Some(reference) = query.purpose.walk() else { return };
         let Some(ix) = self.active(m, reference) else { return };
         let timed_out = outcome == Outcome::TimedOut;
         let (walk, memory) = self.searches.walk(m, ix);
         match query.purpose {
             Purpose::Announce(_) if timed_out => walk.on_announce_stall(memory.candidates, query.to),
             Purpose::Announce(_) => walk.on_refused(memory.candidates, query.to),
+            Purpose::Look(_, window) => walk.on_looked_in_vain(window),
             _ if timed_out => walk.on_timeout(memory.candidates, query.to),
             _ => walk.on_failure(memory.candidates, query.to),
         }
@@ -271,11 +274,11 @@ impl Core {
     fn on_found(&mut self, m: &mut Memory<'_>, reference: WalkRef, from: Endpoint, response: &Response<'_>) {
         let Some(ix) = self.active(m, reference) else { return };
         let (walk, memory) = self.searches.walk(m, ix);
-        let wants_peers = matches!(walk.goal, Goal::GetPeers | Goal::Announce(_));
+        let wants_peers = matches!(walk.goal, Goal::GetPeers | Goal::Announce(_)) && walk.phase.has_events();
         let verdict = walk.on_answer(memory.candidates, memory.tokens, from, response.id, response.token);
         if verdict == Verdict::Accepted {
             for nodes in [response.nodes, response.nodes6].into_iter().flatten() {
-                self.take_nodes(m, ix, nodes);
+                self.take_nodes(m, ix, nodes, response.id);
             }
             if let Some(values) = response.values.filter(|_| wants_peers) {
                 for peer in values.iter().take(MAX_PEERS) {
@@ -292,10 +295,23 @@ impl Core {
         self.settle(m, ix);
     }
 
+    /// A node told who lives beyond the horizon of a lookup.
+    fn on_looked(&mut self, m: &mut Memory<'_>, reference: WalkRef, window: Window, response: &Response<'_>) {
+        let Some(ix) = self.active(m, reference) else { return };
+        let all = [response.nodes, response.nodes6].into_iter().flatten();
+        let walk = &mut m.walks[ix];
+        let (family, at) = (walk.family(), walk.target_in(window));
+        let own = all.clone().filter(|nodes| nodes.family() == family);
+        let reach = own.flat_map(|nodes| nodes.iter().map(|(id, _)| at.distance(&id))).max();
+        walk.on_looked(window, reach.unwrap_or(Distance::ZERO));
+        all.for_each(|nodes| self.take_nodes(m, ix, nodes, response.id));
+        self.settle(m, ix);
+    }
+
     fn on_stored(&mut self, m: &mut Memory<'_>, reference: WalkRef, from: Endpoint) {
         let Some(ix) = self.active(m, reference) else { return };
         let (walk, memory) = self.searches.walk(m, ix);
-        if walk.on_stored(memory.candidates, from) {
+        if walk.on_stored(memory.candidates, from) && walk.phase.has_events() {
             let lookup = LookupId { ix: walk.lead, generation: walk.generation };
             self.notify(
                 m,
@@ -305,29 +321,33 @@ impl Core {
         self.settle(m, ix);
     }
 
-    /// Offers the nodes of an answer to the walk of their family in the same lookup.
-    fn take_nodes(&mut self, m: &mut Memory<'_>, ix: Ix, nodes: CompactNodes<'_>) {
+    /// Offers the nodes of an answer of the node `by` to the walk of their family in the same lookup.
+    fn take_nodes(&mut self, m: &mut Memory<'_>, ix: Ix, nodes: CompactNodes<'_>, by: NodeId) {
         let family = nodes.family();
         let is_own = m.walks[ix].family() == family;
         let ix = if is_own { Some(ix) } else { m.walks[ix].sibling.some() };
-        let Some(ix) = ix.filter(|&ix| m.walks[ix].phase.is_under_way()) else {
+        let Some(ix) = ix.filter(|&ix| m.walks[ix].is_active()) else {
             return self.take_foreign(m, nodes);
         };
-        let mut usable = heapless::Vec::<Contact, MAX_NODES>::new();
+        let mut usable = heapless::Vec::<(Contact, bool), MAX_NODES>::new();
         for (id, addr) in nodes.iter().take(MAX_NODES) {
             let endpoint = Endpoint::from(addr);
             if endpoint.family() != family || !self.is_candidate(id, endpoint) {
                 self.stats.contacts_refused += 1;
-            } else if !self.contacts.is_suspect(m.contacts, endpoint, self.now.secs()) {
-                usable.extend([Contact { id, endpoint }]);
+            } else {
+                let is_suspect = self.contacts.is_suspect(m.contacts, endpoint, self.now.secs());
+                usable.extend([(Contact { id, endpoint }, is_suspect)]);
             }
         }
         let (walk, memory) = self.searches.walk(m, ix);
         let target = walk.target;
-        usable.sort_unstable_by_key(|contact| target.distance(&contact.id));
+        usable.sort_unstable_by_key(|(contact, _)| target.distance(&contact.id));
+        if let Some((farthest, _)) = usable.last().filter(|_| is_own) {
+            walk.on_list(&by, &farthest.id, usable.len());
+        }
         // No more than an answer is to list (BEP 5): a few liars must not crowd out everybody else.
-        for contact in usable.iter().take(K.max(walk.k.into())) {
-            walk.add(memory.candidates, Some(contact.id), contact.endpoint);
+        for (contact, is_suspect) in usable.iter().take(K.max(walk.k.into())) {
+            walk.add(memory.candidates, Some(contact.id), contact.endpoint, *is_suspect);
         }
         if !is_own {
             self.settle(m, ix);

@@ -109,13 +109,15 @@ impl Core {
     /// Looks at what a walk wants now: puts it among those that are ready, lets it wait, or ends it.
     pub(super) fn settle(&mut self, m: &mut Memory<'_>, ix: Ix) {
         if !m.walks[ix].phase.is_under_way() {
-            return;
+            return self.linger(m, ix);
         }
         let (walk, memory) = self.searches.walk(m, ix);
         let step = walk.next(memory.candidates);
         let resumed_in_vain = walk.resumed && walk.acknowledged == 0;
         match step {
-            Step::Query(_) | Step::Announce(_) => self.searches.set_phase(m, ix, Phase::Ready),
+            Step::Query(_) | Step::Announce(_) | Step::Look(..) => {
+                self.searches.set_phase(m, ix, Phase::Ready);
+            }
             Step::Wait => self.searches.set_phase(m, ix, Phase::Waiting),
             Step::Finish if resumed_in_vain => self.restart(m, ix),
             Step::Finish if self.is_parked(m, ix) => {
@@ -123,6 +125,17 @@ impl Core {
                 self.timers.set_earlier(Timer::Parked, m.walks[ix].started + PARKED);
             }
             Step::Finish => self.end(m, ix),
+        }
+    }
+
+    /// Queues what an announce still has to send after it was reported.
+    fn linger(&mut self, m: &mut Memory<'_>, ix: Ix) {
+        while m.walks[ix].lingers() {
+            let (walk, memory) = self.searches.walk(m, ix);
+            let step = walk.next(memory.candidates);
+            if self.enqueue_step(m, ix, step).is_none() {
+                return;
+            }
         }
     }
 
@@ -167,9 +180,9 @@ impl Core {
         let walk = m.walks[lead];
         let sibling = walk.sibling.some();
         let report = report(&walk, sibling.map(|ix| &m.walks[ix]), self.now);
-        self.searches.set_phase(m, lead, Phase::Remembered);
-        if let Some(sibling) = sibling {
-            self.searches.set_phase(m, sibling, Phase::Remembered);
+        for ix in [Some(lead), sibling].into_iter().flatten() {
+            self.searches.set_phase(m, ix, Phase::Remembered);
+            self.linger(m, ix);
         }
         Some((LookupId { ix: lead, generation: walk.generation }, report))
     }
@@ -214,10 +227,10 @@ impl Core {
         is_current.then_some(lookup.ix)
     }
 
-    /// A walk that is still under way.
+    /// A walk that answers are still of use to.
     pub(super) fn active(&self, m: &Memory<'_>, reference: WalkRef) -> Option<Ix> {
         let walk = &m.walks[reference.ix];
-        (walk.generation == reference.generation && walk.phase.is_under_way()).then_some(reference.ix)
+        (walk.generation == reference.generation && walk.is_active()).then_some(reference.ix)
     }
 
     /// A free slot, or that of the lookup that was reported longest ago, unless it is one of
@@ -249,7 +262,7 @@ impl Core {
         let (family, target, goal) = (m.walks[ix].family(), m.walks[ix].target, m.walks[ix].goal);
         if let Some(only) = options.only {
             let (walk, memory) = self.searches.walk(m, ix);
-            walk.add(memory.candidates, None, only.into());
+            walk.add(memory.candidates, None, only.into(), false);
             return;
         }
         let table = &self.family(family).table;
@@ -261,14 +274,14 @@ impl Core {
         let few = table.len() < K;
         let (walk, memory) = self.searches.walk(m, ix);
         for contact in &seeds {
-            walk.add(memory.candidates, Some(contact.id), contact.endpoint);
+            walk.add(memory.candidates, Some(contact.id), contact.endpoint, false);
         }
         if few {
             for at in 0..usize::from(self.bootstraps) {
                 let endpoint = m.bootstraps[at];
                 if endpoint.family() == family {
                     let (walk, memory) = self.searches.walk(m, ix);
-                    walk.add(memory.candidates, None, endpoint);
+                    walk.add(memory.candidates, None, endpoint, false);
                 }
             }
         }

@@ -39,8 +39,6 @@ pub struct Honest {
     pub delay: Duration,
     /// The announces that came, and when.
     pub stored: Vec<(Instant, InfoHash, SocketAddr)>,
-    /// The contacts that it listed in its answers, with repetitions.
-    pub named: Vec<NodeId>,
     /// The queries that came.
     pub queries: usize,
 }
@@ -55,7 +53,6 @@ impl Honest {
             diligence: 1.0,
             delay: Duration::ZERO,
             stored: Vec::new(),
-            named: Vec::new(),
             queries: 0,
         }
     }
@@ -79,7 +76,6 @@ impl Actor for Honest {
             return;
         }
         let nodes = target_of(&query).map_or_else(Vec::new, |target| closest(&self.contacts, target));
-        self.named.extend(nodes.iter().map(|(id, _)| *id));
         let mut peers: &[SocketAddr] = &[];
         match query.method {
             Method::GetPeers { .. } => peers = &self.peers,

@@ -85,4 +85,4 @@ pub use nat::{Nat, NatKind};
 pub use network::{Bursts, Latency, Network};
 pub use search::{Search, SearchId};
 pub use wire::Counters;
-pub use world::World;
+pub use world::{Datagram, World};

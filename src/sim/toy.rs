@@ -14,20 +14,23 @@
 //! assert!(outcome.first_value.is_some_and(|at| at.as_millis() <= 250));
 //! ```
 
+use alloc::collections::BTreeSet;
 use alloc::rc::Rc;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 use core::time::Duration;
 
-use super::cast::{Contact, Honest, near};
+use super::cast::{Contact, Honest, near, target_of};
 use super::dice::Dice;
 use super::host::{HostId, Profile};
 use super::network::{Latency, Network};
 use super::world::World;
+use crate::addr::Family;
 use crate::config::{Config, Limits};
 use crate::event::LookupReport;
 use crate::id::{InfoHash, NodeId};
 use crate::lookup::{Announce, Lookup, LookupOptions};
+use crate::wire::{Body, Message};
 
 /// What the network is like. [`run`](Self::run) makes it.
 #[derive(Clone, Debug)]
@@ -91,11 +94,15 @@ pub struct Outcome {
     pub report: LookupReport,
     /// Datagrams that the node sent from start to end.
     pub datagrams: u64,
+    /// The same, until the announce stood at 8 hosts.
+    pub datagrams_to_stand: u64,
+    /// The same, with those it sent afterwards to place the announce at nodes that answer late.
+    pub datagrams_in_all: u64,
     /// Nodes in its table at the start.
     pub table: usize,
     /// How many of the 8 closest living hosts, named or not, do not hold the announce.
     pub missed: usize,
-    /// How many of the 8 closest living hosts among those that any reply named do not hold it.
+    /// How many of the 8 closest living hosts among those that any answer named do not hold it.
     pub missed_named: usize,
 }
 
@@ -116,30 +123,35 @@ impl Toy {
     pub fn run(&self, seed: u64) -> Outcome {
         let mut stage = self.build(seed);
         let world = &mut stage.world;
-        let table = world.node(stage.node).map_or(0, |node| node.node_count(crate::Family::V4));
-        let named_before: Vec<usize> = stage
-            .hosts
-            .iter()
-            .map(|host| world.actor::<Honest>(*host).map_or(0, |it| it.named.len()))
-            .collect();
-        let sent = |world: &World| world.node(stage.node).map_or(0, |node| node.stats().datagrams_out);
-        let sent_before = sent(world);
+        let table = world.node(stage.node).map_or(0, |node| node.node_count(Family::V4));
+        let mut named: Vec<NodeId> = Vec::new();
+        world.tap(stage.node);
         let started = world.now();
 
         let lookup = Lookup::Announce(stage.target, Announce::port(999));
         let search = world.start_with(stage.node, lookup, Some(&self.options)).expect("it starts");
         assert!(world.settle(Duration::from_secs(120)), "the lookup ends");
-        let datagrams = sent(world) - sent_before;
         // What is still on its way arrives.
-        world.run_for(Duration::from_secs(2));
+        world.run_for(Duration::from_secs(10));
 
         let target = NodeId::from(stage.target);
         let actor = |host: HostId| world.actor::<Honest>(host).expect("all are scripted");
-        let mut named: Vec<NodeId> =
-            stage.hosts.iter().zip(named_before).fold(Vec::new(), |mut all, (host, skip)| {
-                all.extend_from_slice(&actor(*host).named[skip..]);
-                all
-            });
+        let mut asked = BTreeSet::new();
+        for datagram in world.tapped(stage.node) {
+            match Message::parse(&datagram.bytes) {
+                Ok(Message { transaction, body: Body::Query(query), .. })
+                    if target_of(&query).is_some_and(|id| is_about(id, target)) =>
+                {
+                    asked.insert(transaction.to_vec());
+                }
+                Ok(Message { transaction, body: Body::Response(response), .. })
+                    if asked.contains(transaction) =>
+                {
+                    named.extend(response.nodes.into_iter().flatten().map(|(id, _)| id));
+                }
+                _ => {}
+            }
+        }
         named.sort();
         let mut stored: Vec<Duration> = Vec::new();
         let mut living: Vec<(NodeId, bool)> = Vec::new();
@@ -154,18 +166,25 @@ impl Toy {
         stored.sort();
         living.sort_by_key(|(id, _)| id.distance(&target));
         let missed = living.iter().take(8).filter(|(_, holds)| !holds).count();
-        living.retain(|(id, _)| named.binary_search(id).is_ok());
+        living.retain(|(id, holds)| *holds || named.binary_search(id).is_ok());
         let missed_named = living.iter().take(8).filter(|(_, holds)| !holds).count();
 
         let search = stage.world.take_search(search).expect("it is followed");
         let (done, report) = search.done.expect("it has ended");
+        let own = stage.world.addr(stage.node);
+        let sent_until = |at: Duration| {
+            let sent = stage.world.tapped(stage.node).iter().filter(|it| it.from == own);
+            sent.filter(|it| it.at - started < at).count() as u64
+        };
         Outcome {
             first_value: search.first_peer(),
             stands_at_8: stored.get(7).copied(),
             acknowledged_at_8: search.acknowledged_at(8),
             done,
             report,
-            datagrams,
+            datagrams: sent_until(done),
+            datagrams_to_stand: sent_until(stored.get(7).copied().unwrap_or(done)),
+            datagrams_in_all: sent_until(Duration::MAX),
             table,
             missed,
             missed_named,
@@ -223,6 +242,13 @@ impl Toy {
         world.run_for(Duration::from_secs(30));
         Stage { world, node, hosts, is_dead, target: InfoHash::from(target) }
     }
+}
+
+/// Whether a query belongs to the lookup of a target: it asks for that, or, looking beyond the near
+/// neighbours, for an id that is as good as at the same place.
+fn is_about(asked: NodeId, target: NodeId) -> bool {
+    let differing = asked.as_bytes().iter().zip(target.as_bytes()).map(|(a, b)| (a ^ b).count_ones());
+    differing.sum::<u32>() <= 3 || asked.common_prefix_len(&target) > 3
 }
 
 /// A [`Toy`] that is ready.

@@ -1,0 +1,219 @@
+//! Looking beyond the nodes that answers list.
+//!
+//! An answer lists the K closest nodes that its sender knows, dead ones among them. Where many are
+//! dead, nobody ever names the living ones right behind: they lie beyond the horizon, the farthest
+//! distance up to which a node near the target has listed its neighbours. An announce that cannot
+//! count on K nodes within it asks such nodes by other targets, which they answer with the nodes of
+//! the next [`Window`].
+//!
+//! In the block of distances that share their highest bit with the horizon, and in the one behind
+//! it, nodes are as dense as within it, so two or three answers of K nodes cover what is needed.
+
+use crate::id::{Distance, K, NodeId};
+
+/// A lost query for a window is sent this often.
+const TRIES: u8 = 2;
+
+/// Distances beyond the horizon that one query asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Window {
+    /// The rest of the horizon's block, from the next quarter on.
+    Rest,
+    /// The block behind it, twice as wide.
+    Next,
+    /// From the horizon to where `Rest` begins: asked for if the answer to that did not reach back.
+    Gap,
+}
+
+/// What a walk knows of its horizon, and how far the search beyond it has come. All zero at first.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Horizon {
+    /// The nearest of the farthest distances listed; zero before the first.
+    edge: Distance,
+    /// Where it was when the search beyond it began.
+    start: Distance,
+    has_gap: bool,
+    searches: [Search; 3],
+}
+
+/// The search in one window.
+#[derive(Clone, Copy, Debug)]
+struct Search {
+    tries: u8,
+    is_open: bool,
+    is_answered: bool,
+}
+
+impl Horizon {
+    pub(super) const EMPTY: Self = {
+        let search = Search { tries: 0, is_open: false, is_answered: false };
+        Self { edge: Distance::ZERO, start: Distance::ZERO, has_gap: false, searches: [search; 3] }
+    };
+
+    /// A node at distance `by` listed `count` others, the farthest of them at `farthest`. It tells
+    /// of the horizon only if it lives within.
+    pub(super) fn on_list(&mut self, by: Distance, farthest: Distance, count: usize) {
+        if count >= K && by <= farthest && (farthest < self.edge || !self.is_known()) {
+            self.edge = farthest;
+        }
+    }
+
+    pub(super) fn is_known(&self) -> bool {
+        self.edge != Distance::ZERO
+    }
+
+    pub(super) fn includes(&self, distance: Distance) -> bool {
+        distance <= self.edge
+    }
+
+    /// The window to ask for next.
+    pub(super) fn wanted(&self) -> Option<Window> {
+        let is_wanted = |window: &Window| {
+            let search = &self.searches[*window as usize];
+            !search.is_open && !search.is_answered && search.tries < TRIES
+        };
+        [Window::Rest, Window::Next].into_iter().chain(self.has_gap.then_some(Window::Gap)).find(is_wanted)
+    }
+
+    /// Whether an answer is awaited.
+    pub(super) fn is_open(&self) -> bool {
+        self.searches.iter().any(|search| search.is_open)
+    }
+
+    /// Queries sent so far.
+    pub(super) fn tries(&self) -> usize {
+        self.searches.iter().map(|search| usize::from(search.tries)).sum()
+    }
+
+    /// A window was asked for.
+    pub(super) fn asked(&mut self, window: Window) {
+        if self.tries() == 0 {
+            self.start = self.edge;
+        }
+        let search = &mut self.searches[window as usize];
+        search.tries += 1;
+        search.is_open = true;
+    }
+
+    /// The distance from the target to ask at.
+    pub(super) fn at(&self, window: Window) -> Distance {
+        let block = self.start.leading_zeros();
+        match window {
+            Window::Gap => self.start,
+            Window::Next => Distance::ZERO.with_bit(block.saturating_sub(1)),
+            Window::Rest => {
+                let at = Distance::ZERO.with_bit(block);
+                match (self.start.has_bit(block + 1), self.start.has_bit(block + 2)) {
+                    (false, false) => at.with_bit(block + 2),
+                    (false, true) => at.with_bit(block + 1),
+                    (true, _) => at.with_bit(block + 1).with_bit(block + 2),
+                }
+            }
+        }
+    }
+
+    /// A window was answered, with nodes up to `reach` from the id that was asked for.
+    pub(super) fn on_answer(&mut self, window: Window, reach: Distance) {
+        let search = &mut self.searches[window as usize];
+        (search.is_open, search.is_answered) = (false, true);
+        if window == Window::Rest {
+            // The quarter with the horizon in it is listed whole only by what reaches beyond it.
+            let back = NodeId::ZERO.at(self.at(window)).distance(&NodeId::ZERO.at(self.start));
+            self.has_gap = reach.leading_zeros() >= back.leading_zeros();
+        }
+    }
+
+    /// The query for a window is probably lost.
+    pub(super) const fn on_stall(&mut self, window: Window) {
+        self.searches[window as usize].is_open = false;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A distance whose first byte is this one.
+    fn far(first: u8) -> Distance {
+        let mut bytes = [0; 20];
+        bytes[0] = first;
+        NodeId::ZERO.distance(&NodeId::from_bytes(bytes))
+    }
+
+    fn horizon(edge: u8) -> Horizon {
+        let mut horizon = Horizon::EMPTY;
+        horizon.on_list(far(1), far(edge), K);
+        horizon
+    }
+
+    /// The windows that a search asks for in turn while each answer reaches this far.
+    fn windows(edge: u8, reach: u8) -> std::vec::Vec<Distance> {
+        let mut horizon = horizon(edge);
+        let mut asked = std::vec::Vec::new();
+        while let Some(window) = horizon.wanted() {
+            horizon.asked(window);
+            asked.push(horizon.at(window));
+            horizon.on_answer(window, far(reach));
+        }
+        asked
+    }
+
+    #[test]
+    fn the_horizon_is_the_nearest_edge_that_a_near_node_drew() {
+        let mut horizon = Horizon::EMPTY;
+        horizon.on_list(far(9), far(8), K);
+        horizon.on_list(far(1), far(8), K - 1);
+        assert!(!horizon.is_known(), "of one too far away, and of a short list");
+        horizon.on_list(far(3), far(9), K);
+        horizon.on_list(far(3), far(5), K);
+        horizon.on_list(far(3), far(7), K);
+        assert!(horizon.includes(far(5)) && !horizon.includes(far(6)));
+    }
+
+    #[test]
+    fn the_rest_of_the_block_is_asked_for_and_the_next_block() {
+        assert_eq!(windows(0b1000_0, 0xff), [far(0b1010_0), far(0b10_0000)]);
+        assert_eq!(windows(0b1010_1, 0xff), [far(0b1100_0), far(0b10_0000)]);
+        assert_eq!(windows(0b1101_0, 0xff), [far(0b1110_0), far(0b10_0000)]);
+        assert_eq!(windows(0b1111_1, 0xff), [far(0b1110_0), far(0b10_0000)]);
+    }
+
+    #[test]
+    fn what_an_answer_does_not_reach_back_to_is_asked_for_as_well() {
+        assert_eq!(windows(0b1010_1, 0b111), [far(0b1100_0), far(0b10_0000), far(0b1010_1)]);
+        assert_eq!(windows(0b1010_1, 0b1_0000).len(), 2, "it lists more than the quarter before");
+    }
+
+    #[test]
+    fn a_lost_query_is_sent_once_more_and_the_target_stays() {
+        let mut horizon = horizon(0b1000_0);
+        horizon.asked(Window::Rest);
+        let at = horizon.at(Window::Rest);
+        assert_eq!(horizon.wanted(), Some(Window::Next), "both are under way at once");
+        horizon.asked(Window::Next);
+        assert_eq!(horizon.wanted(), None);
+        horizon.on_stall(Window::Rest);
+        horizon.on_list(far(1), far(2), K);
+        assert_eq!((horizon.wanted(), horizon.at(Window::Rest)), (Some(Window::Rest), at));
+        horizon.asked(Window::Rest);
+        horizon.on_stall(Window::Rest);
+        assert_eq!(horizon.wanted(), None);
+        assert!(horizon.is_open(), "the other");
+    }
+
+    #[test]
+    fn the_ends_of_the_key_space_are_no_trouble() {
+        let all = far(0xff);
+        let mut horizon = Horizon::EMPTY;
+        horizon.on_list(far(1), all, K);
+        horizon.asked(Window::Next);
+        assert_eq!(horizon.at(Window::Next), far(0x80));
+        let mut least = [0; 20];
+        least[19] = 1;
+        let least = NodeId::ZERO.distance(&NodeId::from_bytes(least));
+        let mut horizon = Horizon::EMPTY;
+        horizon.on_list(Distance::ZERO, least, K);
+        horizon.asked(Window::Rest);
+        assert_eq!(horizon.at(Window::Rest), least);
+    }
+}

@@ -1,0 +1,136 @@
+//! What a walk does next.
+
+use super::candidates::{Candidate, LINGERING_TRIES, Placing, State, TRIES};
+use super::horizon::Window;
+use super::{Goal, Walk};
+
+/// What a walk wants to do next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// Ask the candidate at this position.
+    Query(usize),
+    /// Announce to the candidate at this position.
+    Announce(usize),
+    /// Ask the candidate at this position for nodes beyond the horizon.
+    Look(usize, Window),
+    /// Wait for answers or deadlines.
+    Wait,
+    /// Nothing more can be gained.
+    Finish,
+}
+
+impl Step {
+    /// The position of the candidate that a datagram is to be sent to.
+    pub(crate) const fn position(self) -> Option<usize> {
+        match self {
+            Self::Query(position) | Self::Announce(position) | Self::Look(position, _) => Some(position),
+            Self::Wait | Self::Finish => None,
+        }
+    }
+}
+
+impl Walk {
+    /// What to do next.
+    pub(crate) fn next(&self, memory: &[Candidate]) -> Step {
+        let candidates = &memory[..self.len()];
+        let k = usize::from(self.k);
+        let tries = if self.lingers() { LINGERING_TRIES } else { TRIES };
+        let in_flight =
+            candidates.iter().filter(|c| matches!(c.state, State::Asked | State::Retried)).count();
+        let may_ask = in_flight < usize::from(self.alpha) && !(self.alone && self.queried > 0);
+        // Nodes that have answered; and what the search may count on, in halves of a node: one that
+        // was asked is as likely dead as not, so twice K of them may be under way.
+        let (mut live, mut prospects) = (0, 0);
+        // The same up to the horizon, and whether some there are silent.
+        let (mut within, mut is_thinned) = (0, false);
+        let mut is_within = self.announces() && !self.alone && self.horizon.is_known();
+        // Nodes that hold the announce or may soon; whether all closer ones are settled; and whether
+        // one was sent, so that the search has come close.
+        let (mut placed, mut settled, mut is_close) = (0, true, false);
+        let (mut waiting, mut late, mut retry) = (false, false, None);
+        for (position, candidate) in candidates.iter().enumerate() {
+            if is_within && !self.is_within(candidate) {
+                is_within = false;
+                if is_close && is_thinned && within < 2 * k {
+                    if let Some(step) = self.look(candidates) {
+                        return step;
+                    }
+                    waiting |= self.horizon.is_open();
+                }
+            }
+            match candidate.state {
+                State::Answered => within += 2,
+                State::Fresh | State::Asked | State::Retried => within += 1,
+                State::Suspect | State::Stalled | State::Dead | State::Denied => is_thinned = true,
+            }
+            match candidate.state {
+                State::Fresh if self.alone && self.queried > 0 => continue,
+                State::Fresh if may_ask && prospects < 2 * k => return Step::Query(position),
+                State::Fresh => (settled, waiting) = (false, true),
+                State::Asked => {
+                    (settled, waiting) = (false, true);
+                    prospects += 1;
+                }
+                State::Retried => waiting = true,
+                State::Stalled => {
+                    late = true;
+                    if candidate.tries < tries && retry.is_none() {
+                        retry = Some(position);
+                    }
+                }
+                State::Answered => {
+                    live += 1;
+                    is_close |= candidate.placing != Placing::None;
+                    prospects += 2 * usize::from(!self.announces() || candidate.can_hold(tries));
+                    match candidate.placing {
+                        _ if !self.announces() => {}
+                        Placing::Stored => placed += 1,
+                        // One that was lost before may be lost again: the next node gets one too.
+                        Placing::Sent => {
+                            (placed, waiting) = (placed + usize::from(candidate.tries < TRIES), true)
+                        }
+                        Placing::None | Placing::Lost if !candidate.has_token() => {}
+                        Placing::None if settled && placed < k => return Step::Announce(position),
+                        Placing::Lost if candidate.tries < tries && placed < k => {
+                            return Step::Announce(position);
+                        }
+                        Placing::None if placed < k => (placed, waiting) = (placed + 1, true),
+                        Placing::None | Placing::Lost | Placing::Refused => {}
+                    }
+                }
+                State::Suspect if self.lingers() && retry.is_none() => retry = Some(position),
+                State::Suspect | State::Dead | State::Denied => {}
+            }
+            if live >= k && (!self.announces() || placed >= k || live >= 2 * k) {
+                break;
+            }
+        }
+        match retry {
+            Some(position) if in_flight < usize::from(self.alpha) => Step::Query(position),
+            _ if waiting || (late && self.answered == 0) => Step::Wait,
+            _ => Step::Finish,
+        }
+    }
+
+    /// Asks a node within the horizon for those beyond, another one each time.
+    fn look(&self, candidates: &[Candidate]) -> Option<Step> {
+        let window = self.horizon.wanted()?;
+        let is_near = |c: &Candidate| c.state == State::Answered && self.is_within(c);
+        let mut near =
+            candidates.iter().enumerate().filter(|(_, c)| is_near(c)).map(|(position, _)| position);
+        let closest = near.next()?;
+        let position = match self.horizon.tries() {
+            0 => closest,
+            tries => near.nth(tries - 1).unwrap_or(closest),
+        };
+        Some(Step::Look(position, window))
+    }
+
+    fn is_within(&self, candidate: &Candidate) -> bool {
+        candidate.id.is_some_and(|id| self.horizon.includes(self.target.distance(&id)))
+    }
+
+    pub(super) const fn announces(&self) -> bool {
+        matches!(self.goal, Goal::Announce(_))
+    }
+}
