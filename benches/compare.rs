@@ -12,11 +12,13 @@
 //! living hosts that do not hold the announce, on average.
 
 mod reference;
+#[path = "reference/toy.rs"]
+mod toy;
 
 use std::time::Duration;
 
-use dht_proto::sim::toy::Toy;
-use reference::{Jech, Libtorrent, Lockstep, Outcome, ours, percentile, run};
+use dht_proto::sim::toy::{Outcome, Toy};
+use toy::{percentile, run};
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -37,10 +39,10 @@ fn main() {
             "{:<11}{:>15}{:>15}{:>15}{:>15}{:>12}{:>8}",
             "", "first value", "stands at 8", "confirmed by 8", "done", "datagrams", "missed",
         );
-        row("this crate", seeds, |seed| ours(toy, seed));
-        row("lock-step", seeds, |seed| run(toy, seed, Lockstep::default()));
-        row("libtorrent", seeds, |seed| run(toy, seed, Libtorrent::default()));
-        row("jech", seeds, |seed| run(toy, seed, Jech::default()));
+        row("this crate", seeds, |seed| toy.run(seed));
+        for (name, new) in reference::ALL {
+            row(name, seeds, |seed| run(toy, seed, new()));
+        }
     }
 }
 
@@ -56,7 +58,7 @@ fn row(name: &str, seeds: u64, look_up: impl Fn(u64) -> Outcome) {
         });
         print!("{:>15}", format!("{median} {late}"));
     }
-    let mut datagrams: Vec<u64> = outcomes.iter().map(|it| it.datagrams).collect();
+    let mut datagrams: Vec<usize> = outcomes.iter().map(|it| it.datagrams).collect();
     datagrams.sort_unstable();
     let at = |share: usize| datagrams[(datagrams.len() - 1) * share / 100];
     let missed = outcomes.iter().map(|it| it.missed).sum::<usize>() as f64 / seeds as f64;

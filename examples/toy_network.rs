@@ -28,7 +28,7 @@ fn main() {
             let (median, late) = quantiles(outcomes.iter().map(seconds).collect());
             format!("{median:.3} ({late:.3})")
         };
-        let count = |figure: fn(&Outcome) -> u64| {
+        let count = |figure: fn(&Outcome) -> usize| {
             let (median, late) = quantiles(outcomes.iter().map(|outcome| figure(outcome) as f64).collect());
             format!("{median:.0} ({late:.0})")
         };
@@ -38,8 +38,8 @@ fn main() {
             time(|outcome| outcome.first_value),
             time(|outcome| outcome.stands_at_8),
             time(|outcome| outcome.acknowledged_at_8),
-            time(|outcome| Some(outcome.done)),
-            count(|outcome| outcome.report.queried.into()),
+            time(|outcome| outcome.done),
+            count(|outcome| outcome.asked),
             count(|outcome| outcome.datagrams_to_stand),
             count(|outcome| outcome.datagrams),
             count(|outcome| outcome.datagrams_in_all),
@@ -47,6 +47,7 @@ fn main() {
             runs(|outcome| outcome.missed_named > 0),
         );
     }
+    println!("to stand, to end, in all: datagrams sent until then");
     println!("missed: runs in which one of the 8 closest living nodes does not hold the announce;");
     println!("named: in which one of the 8 closest living ones that any reply named does not");
 }

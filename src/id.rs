@@ -163,6 +163,17 @@ impl Distance {
         index < 160 && self.0[index as usize / 8] & (0x80 >> (index % 8)) != 0
     }
 
+    /// Its first `bits` bits, all others zero.
+    pub(crate) const fn truncated(mut self, bits: u32) -> Self {
+        let mut index = 0;
+        while index < self.0.len() {
+            let kept = bits.saturating_sub(index as u32 * 8);
+            self.0[index] &= if kept < 8 { !(0xff_u8 >> kept) } else { 0xff };
+            index += 1;
+        }
+        self
+    }
+
     /// With the bit at `index` set, if there is one.
     pub(crate) const fn with_bit(mut self, index: u32) -> Self {
         if index < 160 {

@@ -95,7 +95,8 @@ impl Jech {
     fn announce(&mut self, line: &mut Line<'_, '_>) {
         let second = second(line.now);
         let mut all_confirmed = true;
-        for node in self.nodes.iter_mut().filter(|node| node.tries < TRIES).take(K) {
+        let wanted = if line.announces() { K } else { 0 };
+        for node in self.nodes.iter_mut().filter(|node| node.tries < TRIES).take(wanted) {
             let Some(token) = node.token.as_ref().filter(|_| !node.has_confirmed) else { continue };
             all_confirmed = false;
             line.announce(node.addr, token);

@@ -93,11 +93,12 @@ impl Libtorrent {
     }
 
     fn end(&mut self, line: &mut Line<'_, '_>) {
+        let wanted = if line.announces() { K } else { 0 };
         let with_token = self.nodes.iter().filter_map(|node| match &node.state {
             State::Alive(Some(token)) => Some((node.addr, token)),
             _ => None,
         });
-        with_token.take(K).for_each(|(addr, token)| line.announce(addr, token));
+        with_token.take(wanted).for_each(|(addr, token)| line.announce(addr, token));
         self.next_tick = None;
         line.finish();
     }

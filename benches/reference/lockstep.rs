@@ -69,6 +69,10 @@ impl Lockstep {
     }
 
     fn announce(&mut self, line: &mut Line<'_, '_>) {
+        if !line.announces() {
+            self.deadline = None;
+            return line.finish();
+        }
         self.is_announcing = true;
         for node in &self.nodes {
             if let State::Answered(Some(token)) = &node.state {

@@ -2,8 +2,7 @@
 //!
 //! Each is an [`Algorithm`], written from a description of its behaviour. The [`Driver`] talks for
 //! it: a reply counts only if it comes from the address that was asked, under the transaction that
-//! was given to it. What an algorithm did is measured the same way for all, [ours](ours) included,
-//! on the [toy network](Toy).
+//! was given to it. What an algorithm did is read off its datagrams, as it is for our own.
 
 mod jech;
 mod libtorrent;
@@ -11,23 +10,18 @@ mod lockstep;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::time::Duration;
 
-use dht_proto::sim::cast::{Contact, Honest};
-use dht_proto::sim::toy::{Stage, Toy};
-use dht_proto::sim::{Actor, Dice, Outbox};
+use dht_proto::sim::cast::Contact;
+use dht_proto::sim::{Actor, Dice, HostId, Outbox, World};
 use dht_proto::wire::{Body, Message, Method, Query, Want};
-use dht_proto::{Distance, Family, InfoHash, Instant, NodeId};
+use dht_proto::{Family, InfoHash, Instant, NodeId};
 
-pub(crate) use jech::Jech;
-pub(crate) use libtorrent::Libtorrent;
-pub(crate) use lockstep::Lockstep;
+use jech::Jech;
+use libtorrent::Libtorrent;
+use lockstep::Lockstep;
 
 /// Nodes that a lookup is for.
 const K: usize = 8;
-
-/// None of them takes longer, unless it never ends.
-const PATIENCE: Duration = Duration::from_secs(600);
 
 /// A way to look up the peers of a torrent and to announce oneself there.
 pub(crate) trait Algorithm: 'static {
@@ -57,101 +51,43 @@ pub(crate) struct Reply {
     pub(crate) token: Option<Vec<u8>>,
 }
 
-/// What a lookup came to: every time is counted from its start, and is `None` if that never came.
-#[derive(Clone, Debug)]
-pub(crate) struct Outcome {
-    /// The first peer was heard of.
-    pub(crate) first_value: Option<Duration>,
-    /// The announce stood at 8 hosts.
-    pub(crate) stands_at_8: Option<Duration>,
-    /// Eight hosts had confirmed it.
-    pub(crate) acknowledged_at_8: Option<Duration>,
-    /// The algorithm held itself to be through.
-    pub(crate) done: Option<Duration>,
-    /// Datagrams that it sent until then.
-    pub(crate) datagrams: u64,
-    /// How many of the 8 closest living hosts do not hold the announce.
-    pub(crate) missed: usize,
+/// An algorithm by its name.
+pub(crate) type Named = (&'static str, fn() -> Box<dyn Algorithm>);
+
+/// All of them, in the order in which they are listed.
+pub(crate) const ALL: [Named; 3] = [
+    ("lock-step", || Box::new(Lockstep::default())),
+    ("libtorrent", || Box::new(Libtorrent::default())),
+    ("jech", || Box::new(Jech::default())),
+];
+
+/// All that the routing table of a node holds.
+pub(crate) fn table(world: &World, host: HostId) -> Vec<Contact> {
+    let node = world.node(host).expect("it runs a node");
+    node.nodes(Family::V4).map(|node| (node.id, node.addr)).collect()
 }
 
-/// Our own lookup on the toy network.
-pub(crate) fn ours(toy: &Toy, seed: u64) -> Outcome {
-    let outcome = toy.run(seed);
-    Outcome {
-        first_value: outcome.first_value,
-        stands_at_8: outcome.stands_at_8,
-        acknowledged_at_8: outcome.acknowledged_at_8,
-        done: Some(outcome.done),
-        datagrams: outcome.datagrams,
-        missed: outcome.missed,
-    }
-}
-
-/// Another on the toy network of the same seed: the same hosts, the same of them dead, and from the
-/// table that our node had filled.
-pub(crate) fn run(toy: &Toy, seed: u64, algorithm: impl Algorithm) -> Outcome {
-    let stage = toy.build(seed);
-    let node = stage.world.node(stage.node).expect("it is there");
-    let table = node.nodes(Family::V4).map(|node| (node.id, node.addr)).collect();
-    run_from(stage, table, algorithm)
-}
-
-/// The same, from a table of one's own.
-pub(crate) fn run_from(mut stage: Stage, mut table: Vec<Contact>, algorithm: impl Algorithm) -> Outcome {
-    let (world, target) = (&mut stage.world, NodeId::from(stage.target));
+/// Has a new host look up a torrent from this table, and announce itself there if it is to. It is
+/// captured, and starts with the next step of the world.
+pub(crate) fn launch(
+    world: &mut World,
+    algorithm: Box<dyn Algorithm>,
+    mut table: Vec<Contact>,
+    infohash: InfoHash,
+    announces: bool,
+) -> HostId {
+    let target = NodeId::from(infohash);
     table.sort_by_key(|(id, _)| id.distance(&target));
-    world.kill(stage.node);
-
-    // Those with a clock of whole seconds begin at any time within one.
-    let pause = world.dice().up_to(Duration::from_secs(1));
-    world.run_for(pause);
-    let started = world.now();
-    let (id, seed) = (world.dice().id(), world.dice().bits());
-    let driver = world.add_actor(Driver {
-        algorithm: Box::new(algorithm),
-        table,
-        talk: Talk::new(id, stage.target, Dice::new(seed)),
-    });
-    world.run_until(
-        |world| world.actor::<Driver>(driver).is_some_and(|driver| driver.talk.done.is_some()),
-        PATIENCE,
-    );
-    // What is still on its way arrives.
-    world.run_for(Duration::from_secs(2));
-
-    let mut stored: Vec<Instant> = Vec::new();
-    let mut living: Vec<(Distance, bool)> = Vec::new();
-    for (host, is_dead) in stage.hosts.iter().zip(&stage.is_dead) {
-        let actor = world.actor::<Honest>(*host).expect("all are scripted");
-        stored.extend(actor.stored.first().map(|(at, ..)| *at));
-        if !is_dead {
-            living.push((actor.id.distance(&target), !actor.stored.is_empty()));
-        }
-    }
-    stored.sort();
-    living.sort();
-    let talk = &world.actor::<Driver>(driver).expect("it is there").talk;
-    let since = |at: Option<Instant>| at.map(|at| at - started);
-    Outcome {
-        first_value: since(talk.first_value),
-        stands_at_8: since(stored.get(K - 1).copied()),
-        acknowledged_at_8: since(talk.acknowledged.get(K - 1).copied()),
-        done: since(talk.done),
-        datagrams: talk.sent,
-        missed: living.iter().take(K).filter(|(_, holds)| !holds).count(),
-    }
+    let (id, dice) = (world.dice().id(), Dice::new(world.dice().bits()));
+    let talk = Talk { id, infohash, announces, dice, asked: BTreeMap::new(), sent: 0, done: None };
+    let host = world.add_actor(Driver { algorithm, table, talk });
+    world.capture(host);
+    host
 }
 
-/// The value below which this share of all lie; what never came is longer than anything.
-pub(crate) fn percentile(
-    outcomes: &[Outcome],
-    share: f64,
-    figure: impl Fn(&Outcome) -> Option<Duration>,
-) -> Option<Duration> {
-    let mut all: Vec<Duration> = outcomes.iter().map(|it| figure(it).unwrap_or(Duration::MAX)).collect();
-    all.sort();
-    let at = (share * (all.len() as f64 - 1.0)).round() as usize;
-    all.get(at).copied().filter(|value| *value < Duration::MAX)
+/// When a [launched](launch) host held itself to be through.
+pub(crate) fn done(world: &World, host: HostId) -> Option<Instant> {
+    world.actor::<Driver>(host).and_then(|driver| driver.talk.done)
 }
 
 /// A host that does what an [`Algorithm`] wants. It starts when it is born.
@@ -174,12 +110,8 @@ impl Actor for Driver {
         self.talk.asked.remove(&ticket);
         let mut line = Line { now, talk: &mut self.talk, out };
         if asked.is_announce {
-            line.talk.acknowledged.push(now);
             self.algorithm.on_acknowledged(from, &mut line);
         } else {
-            if response.values.is_some_and(|values| values.iter().next().is_some()) {
-                line.talk.first_value.get_or_insert(now);
-            }
             let nodes = response.nodes.into_iter().flatten().collect();
             let reply = Reply { from, nodes, token: response.token.map(<[u8]>::to_vec) };
             self.algorithm.on_reply(reply, &mut line);
@@ -204,11 +136,10 @@ impl Actor for Driver {
 struct Talk {
     id: NodeId,
     infohash: InfoHash,
+    announces: bool,
     dice: Dice,
     asked: BTreeMap<u16, Asked>,
-    sent: u64,
-    first_value: Option<Instant>,
-    acknowledged: Vec<Instant>,
+    sent: u16,
     done: Option<Instant>,
 }
 
@@ -216,14 +147,6 @@ struct Talk {
 struct Asked {
     node: SocketAddr,
     is_announce: bool,
-}
-
-impl Talk {
-    fn new(id: NodeId, infohash: InfoHash, dice: Dice) -> Self {
-        let (asked, acknowledged) = (BTreeMap::new(), Vec::new());
-        let (first_value, done) = (None, None);
-        Self { id, infohash, dice, asked, sent: 0, first_value, acknowledged, done }
-    }
 }
 
 /// An algorithm's way to the others.
@@ -238,6 +161,11 @@ impl Line<'_, '_> {
     /// What is looked for.
     fn target(&self) -> NodeId {
         self.talk.infohash.into()
+    }
+
+    /// Whether it is to announce itself where it has looked; else it is through by then.
+    const fn announces(&self) -> bool {
+        self.talk.announces
     }
 
     /// Uniform in `0..bound`.
@@ -261,8 +189,8 @@ impl Line<'_, '_> {
     }
 
     fn ask(&mut self, node: SocketAddr, method: Method<'_>, is_announce: bool) {
-        let ticket = self.talk.sent as u16;
-        self.talk.sent += 1;
+        let ticket = self.talk.sent;
+        self.talk.sent = ticket.wrapping_add(1);
         self.talk.asked.insert(ticket, Asked { node, is_announce });
         let query = Query { id: self.talk.id, method };
         self.out.send_message(node, &Message::new(&ticket.to_be_bytes(), Body::Query(query)));

@@ -99,7 +99,8 @@ impl Horizon {
     pub(super) fn at(&self, window: Window) -> Distance {
         let block = self.start.leading_zeros();
         match window {
-            Window::Gap => self.start,
+            // The bits that matter; the others stay those of the target.
+            Window::Gap => self.start.truncated(block + 16),
             Window::Next => Distance::ZERO.with_bit(block.saturating_sub(1)),
             Window::Rest => {
                 let at = Distance::ZERO.with_bit(block);

@@ -62,6 +62,7 @@
 //! know no geography, so two near hosts need not be equally far from a third.
 
 mod actor;
+mod capture;
 pub mod cast;
 mod check;
 mod dice;
@@ -77,6 +78,7 @@ mod wire;
 mod world;
 
 pub use actor::{Actor, Outbox};
+pub use capture::{Captured, Direction, Sighting, Trail};
 pub use check::{Fault, Violation};
 pub use dice::Dice;
 pub use grow::Growth;
@@ -85,4 +87,4 @@ pub use nat::{Nat, NatKind};
 pub use network::{Bursts, Latency, Network};
 pub use search::{Search, SearchId};
 pub use wire::Counters;
-pub use world::{Datagram, World};
+pub use world::World;

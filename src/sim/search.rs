@@ -100,6 +100,13 @@ impl World {
         Ok(search)
     }
 
+    /// Follows the announce of a scripted host from now on: [`stored`](Search::stored) tells where
+    /// it stands. What the host hears the world cannot know, so there is no end to it.
+    pub fn follow(&mut self, at: HostId, lookup: Lookup) -> SearchId {
+        let outside = self.addr(at);
+        self.searches.follow(self.now, at, outside, lookup)
+    }
+
     /// A lookup that is followed; `None` once it was [taken](Self::take_search).
     pub fn search(&self, search: SearchId) -> Option<&Search> {
         self.searches.get(search)
@@ -158,12 +165,23 @@ impl Searches {
         id: LookupId,
         lookup: Lookup,
     ) -> SearchId {
+        let search = self.follow(now, host, outside, lookup);
+        self.under_way.insert((host, id), search);
+        search
+    }
+
+    pub(super) fn follow(
+        &mut self,
+        now: Instant,
+        host: HostId,
+        outside: SocketAddr,
+        lookup: Lookup,
+    ) -> SearchId {
         let search = SearchId(self.next);
         self.next += 1;
         let (peers, acknowledged, stored) = (Vec::new(), Vec::new(), Vec::new());
         let entry = Search { host, lookup, started: now, peers, acknowledged, stored, done: None };
         self.all.insert(search.0, entry);
-        self.under_way.insert((host, id), search);
         if let Lookup::Announce(infohash, _) = lookup {
             self.announces.entry(infohash).or_default().push((outside, search));
         }

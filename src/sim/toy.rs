@@ -14,23 +14,21 @@
 //! assert!(outcome.first_value.is_some_and(|at| at.as_millis() <= 250));
 //! ```
 
-use alloc::collections::BTreeSet;
 use alloc::rc::Rc;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 use core::time::Duration;
 
-use super::cast::{Contact, Honest, near, target_of};
+use super::capture::{Direction, Trail};
+use super::cast::{Contact, Honest, near};
 use super::dice::Dice;
 use super::host::{HostId, Profile};
 use super::network::{Latency, Network};
 use super::world::World;
-use crate::addr::Family;
 use crate::config::{Config, Limits};
-use crate::event::LookupReport;
-use crate::id::{InfoHash, NodeId};
+use crate::id::{InfoHash, K, NodeId};
 use crate::lookup::{Announce, Lookup, LookupOptions};
-use crate::wire::{Body, Message};
+use crate::time::Instant;
 
 /// What the network is like. [`run`](Self::run) makes it.
 #[derive(Clone, Debug)]
@@ -78,7 +76,8 @@ impl Default for Toy {
     }
 }
 
-/// How an announce went. Times are counted from its start; a time that is missing never came.
+/// How an announce went, ours or another's. Times are counted from its start; a time that is missing
+/// never came.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Outcome {
@@ -88,18 +87,16 @@ pub struct Outcome {
     pub stands_at_8: Option<Duration>,
     /// Eight hosts had confirmed it.
     pub acknowledged_at_8: Option<Duration>,
-    /// The lookup ended.
-    pub done: Duration,
-    /// What the node said at its end.
-    pub report: LookupReport,
-    /// Datagrams that the node sent from start to end.
-    pub datagrams: u64,
+    /// The lookup held itself to be through.
+    pub done: Option<Duration>,
+    /// Hosts that were asked.
+    pub asked: usize,
+    /// Datagrams that were sent from start to end.
+    pub datagrams: usize,
     /// The same, until the announce stood at 8 hosts.
-    pub datagrams_to_stand: u64,
-    /// The same, with those it sent afterwards to place the announce at nodes that answer late.
-    pub datagrams_in_all: u64,
-    /// Nodes in its table at the start.
-    pub table: usize,
+    pub datagrams_to_stand: usize,
+    /// The same, with what was sent in the ten seconds after the end.
+    pub datagrams_in_all: usize,
     /// How many of the 8 closest living hosts, named or not, do not hold the announce.
     pub missed: usize,
     /// How many of the 8 closest living hosts among those that any answer named do not hold it.
@@ -123,72 +120,13 @@ impl Toy {
     pub fn run(&self, seed: u64) -> Outcome {
         let mut stage = self.build(seed);
         let world = &mut stage.world;
-        let table = world.node(stage.node).map_or(0, |node| node.node_count(Family::V4));
-        let mut named: Vec<NodeId> = Vec::new();
-        world.tap(stage.node);
+        world.capture(stage.node);
         let started = world.now();
-
         let lookup = Lookup::Announce(stage.target, Announce::port(999));
         let search = world.start_with(stage.node, lookup, Some(&self.options)).expect("it starts");
         assert!(world.settle(Duration::from_secs(120)), "the lookup ends");
-        // What is still on its way arrives.
-        world.run_for(Duration::from_secs(10));
-
-        let target = NodeId::from(stage.target);
-        let actor = |host: HostId| world.actor::<Honest>(host).expect("all are scripted");
-        let mut asked = BTreeSet::new();
-        for datagram in world.tapped(stage.node) {
-            match Message::parse(&datagram.bytes) {
-                Ok(Message { transaction, body: Body::Query(query), .. })
-                    if target_of(&query).is_some_and(|id| is_about(id, target)) =>
-                {
-                    asked.insert(transaction.to_vec());
-                }
-                Ok(Message { transaction, body: Body::Response(response), .. })
-                    if asked.contains(transaction) =>
-                {
-                    named.extend(response.nodes.into_iter().flatten().map(|(id, _)| id));
-                }
-                _ => {}
-            }
-        }
-        named.sort();
-        let mut stored: Vec<Duration> = Vec::new();
-        let mut living: Vec<(NodeId, bool)> = Vec::new();
-        for (host, is_dead) in stage.hosts.iter().zip(&stage.is_dead) {
-            let actor = actor(*host);
-            let first = actor.stored.first().map(|(at, ..)| *at - started);
-            stored.extend(first);
-            if !is_dead {
-                living.push((actor.id, first.is_some()));
-            }
-        }
-        stored.sort();
-        living.sort_by_key(|(id, _)| id.distance(&target));
-        let missed = living.iter().take(8).filter(|(_, holds)| !holds).count();
-        living.retain(|(id, holds)| *holds || named.binary_search(id).is_ok());
-        let missed_named = living.iter().take(8).filter(|(_, holds)| !holds).count();
-
-        let search = stage.world.take_search(search).expect("it is followed");
-        let (done, report) = search.done.expect("it has ended");
-        let own = stage.world.addr(stage.node);
-        let sent_until = |at: Duration| {
-            let sent = stage.world.tapped(stage.node).iter().filter(|it| it.from == own);
-            sent.filter(|it| it.at - started < at).count() as u64
-        };
-        Outcome {
-            first_value: search.first_peer(),
-            stands_at_8: stored.get(7).copied(),
-            acknowledged_at_8: search.acknowledged_at(8),
-            done,
-            report,
-            datagrams: sent_until(done),
-            datagrams_to_stand: sent_until(stored.get(7).copied().unwrap_or(done)),
-            datagrams_in_all: sent_until(Duration::MAX),
-            table,
-            missed,
-            missed_named,
-        }
+        let search = world.take_search(search).expect("it is followed");
+        stage.measure(stage.node, started, search.done.map(|(done, _)| done))
     }
 
     /// The network, with a node whose table is filled, before anything is looked up.
@@ -244,13 +182,6 @@ impl Toy {
     }
 }
 
-/// Whether a query belongs to the lookup of a target: it asks for that, or, looking beyond the near
-/// neighbours, for an id that is as good as at the same place.
-fn is_about(asked: NodeId, target: NodeId) -> bool {
-    let differing = asked.as_bytes().iter().zip(target.as_bytes()).map(|(a, b)| (a ^ b).count_ones());
-    differing.sum::<u32>() <= 3 || asked.common_prefix_len(&target) > 3
-}
-
 /// A [`Toy`] that is ready.
 #[non_exhaustive]
 pub struct Stage {
@@ -264,4 +195,47 @@ pub struct Stage {
     pub is_dead: Vec<bool>,
     /// What is to be announced.
     pub target: InfoHash,
+}
+
+impl Stage {
+    /// How the announce of a [captured](World::capture) host went that `started` at this time and
+    /// was `done` after this long. What is still on its way arrives first.
+    pub fn measure(&mut self, asker: HostId, started: Instant, done: Option<Duration>) -> Outcome {
+        self.world.run_for(Duration::from_secs(10));
+        let target = NodeId::from(self.target);
+        let mut stored: Vec<Instant> = Vec::new();
+        let mut living: Vec<(NodeId, bool)> = Vec::new();
+        for (host, is_dead) in self.hosts.iter().zip(&self.is_dead) {
+            let actor = self.world.actor::<Honest>(*host).expect("all are scripted");
+            stored.extend(actor.stored.first().map(|(at, ..)| *at));
+            if !is_dead {
+                living.push((actor.id, !actor.stored.is_empty()));
+            }
+        }
+        stored.sort();
+        living.sort_by_key(|(id, _)| id.distance(&target));
+        let missed = living.iter().take(K).filter(|(_, holds)| !holds).count();
+        let captured = self.world.captured(asker);
+        let captured = &captured[captured.partition_point(|it| it.at < started)..];
+        let trail = Trail::of(captured, self.target);
+        living.retain(|(id, holds)| *holds || trail.named.contains(id));
+        let missed_named = living.iter().take(K).filter(|(_, holds)| !holds).count();
+        let sent_before = |end: Instant| {
+            captured.iter().filter(|it| it.direction == Direction::Sent && it.at < end).count()
+        };
+        let end = done.map_or(Instant::NEVER, |done| started + done);
+        let since = |at: Instant| at - started;
+        Outcome {
+            first_value: trail.peers.first().map(|it| since(it.at)),
+            stands_at_8: stored.get(K - 1).copied().map(since),
+            acknowledged_at_8: trail.acknowledged.get(K - 1).map(|(at, _)| since(*at)),
+            done,
+            asked: trail.asked.len(),
+            datagrams: sent_before(end),
+            datagrams_to_stand: sent_before(stored.get(K - 1).copied().unwrap_or(end)),
+            datagrams_in_all: sent_before(Instant::NEVER),
+            missed,
+            missed_named,
+        }
+    }
 }

@@ -1,10 +1,12 @@
 //! The way of a datagram from one host to another: translators, the network, counters.
 
+use alloc::collections::BTreeMap;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 use core::time::Duration;
 
+use super::capture::{Captured, Direction};
 use super::dice::{Dice, mix};
 use super::nat::{Device, Nat};
 use super::network::{self, Network};
@@ -75,6 +77,8 @@ pub(super) struct Wire {
     pub(super) transcript: u64,
     /// The first datagram of a node to an address that no node may send to.
     pub(super) stray: Option<(SocketAddr, SocketAddr)>,
+    /// What the hosts that are captured sent and got.
+    pub(super) captures: BTreeMap<u32, Vec<Captured>>,
     devices: Vec<Device>,
     directory: Directory,
 }
@@ -97,6 +101,7 @@ impl Wire {
             counters: Counters::default(),
             transcript: mix(seed),
             stray: None,
+            captures: BTreeMap::new(),
             devices: Vec::new(),
             directory: Directory::new(mix(!seed)),
         }
@@ -138,6 +143,10 @@ impl Wire {
         let family = to.family();
         let inside = link.endpoints[family.index()];
         self.record(now, inside, to, bytes);
+        if let Some(captured) = self.captures.get_mut(&link.host) {
+            let (direction, remote) = (Direction::Sent, to.into());
+            captured.push(Captured { at: now, direction, remote, bytes: bytes.into() });
+        }
         if link.is_cut || inside.port() == 0 {
             self.counters.cut += 1;
             return;
@@ -182,6 +191,16 @@ impl Wire {
                 self.counters.unclaimed += 1;
                 None
             }
+        }
+    }
+
+    /// A datagram has reached a host.
+    pub(super) fn deliver(&mut self, now: Instant, host: u32, at: u32) {
+        self.counters.delivered += 1;
+        if let Some(captured) = self.captures.get_mut(&host) {
+            let parcel = self.post.get(at);
+            let (direction, remote) = (Direction::Received, parcel.from.into());
+            captured.push(Captured { at: now, direction, remote, bytes: parcel.bytes[..].into() });
         }
     }
 

@@ -52,27 +52,11 @@ pub struct World {
     pub(super) searches: Searches,
     /// Kept events of the hosts that are watched.
     events: BTreeMap<HostId, Vec<(Instant, Event)>>,
-    /// Copies of the datagrams from and to the hosts that are tapped.
-    tapped: BTreeMap<HostId, Vec<Datagram>>,
     /// Addresses given away so far.
     places: u32,
     /// Things that happened since time went on.
     at_once: u64,
     buf: Box<[u8]>,
-}
-
-/// A datagram that a host sent or received.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub struct Datagram {
-    /// When.
-    pub at: Instant,
-    /// From where, as far as this host can see.
-    pub from: SocketAddr,
-    /// To where, as far as this host can see.
-    pub to: SocketAddr,
-    /// What it says.
-    pub bytes: Vec<u8>,
 }
 
 /// Birth, and the passing of time.
@@ -85,7 +69,6 @@ impl World {
             wire: Wire::new(seed, network, BEGINNING),
             searches: Searches::default(),
             events: BTreeMap::new(),
-            tapped: BTreeMap::new(),
             places: 0,
             at_once: 0,
             buf: vec![0; MAX_DATAGRAM].into(),
@@ -149,11 +132,7 @@ impl World {
             if host.link.is_cut || !is_here {
                 self.wire.counters.cut += 1;
             } else if !self.wire.is_lost_before(&mut host.link) {
-                self.wire.counters.delivered += 1;
-                if let Some(copies) = self.tapped.get_mut(&HostId(index)) {
-                    let bytes = self.wire.post.get(at).bytes.clone();
-                    copies.push(Datagram { at: self.now, from: from.into(), to: to.into(), bytes });
-                }
+                self.wire.deliver(self.now, index, at);
                 let local = host.local(self.now);
                 match &mut host.being {
                     Being::Node(node) => {
@@ -224,10 +203,6 @@ impl World {
                     let bytes = &self.buf[..transmit.size];
                     if !policy.allows(to) {
                         self.wire.stray.get_or_insert_with(|| (host.link.addr(), transmit.destination));
-                    }
-                    if let Some(copies) = self.tapped.get_mut(&id) {
-                        let (from, to) = (host.link.addr(), transmit.destination);
-                        copies.push(Datagram { at: self.now, from, to, bytes: bytes.to_vec() });
                     }
                     self.wire.send(self.now, &mut host.link, to, bytes, Duration::ZERO);
                 }
@@ -401,17 +376,6 @@ impl World {
     /// The events of a host since it is [watched](Self::watch), each with its time.
     pub fn events(&self, host: HostId) -> &[(Instant, Event)] {
         self.events.get(&host).map_or(&[], |events| events)
-    }
-
-    /// Keeps a copy of every datagram that a node sends or a host receives from now on, for
-    /// [`tapped`](Self::tapped).
-    pub fn tap(&mut self, host: HostId) {
-        self.tapped.entry(host).or_default();
-    }
-
-    /// The datagrams from and to a host since it is [tapped](Self::tap), in their order.
-    pub fn tapped(&self, host: HostId) -> &[Datagram] {
-        self.tapped.get(&host).map_or(&[], |copies| copies)
     }
 
     pub(super) fn inhabit(&mut self, link: Link, profile: Arc<Profile>) -> HostId {
