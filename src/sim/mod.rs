@@ -4,8 +4,9 @@
 //! A [`World`] holds real nodes and lets datagrams go to and fro between them through a [`Network`]
 //! that delays, loses, doubles, reorders and corrupts them. Hosts may sit behind address
 //! translators ([`Nat`]), come and go ([`Churn`]), be cut off, sleep, or have clocks that jump.
-//! Beside them live scripted hosts ([`Actor`], and a [`cast`] of villains). There is no clock and no
-//! socket: time jumps from one happening to the next.
+//! Beside them live scripted hosts ([`Actor`], and a [`cast`] of villains). What a host says and
+//! hears can be [captured](World::capture), and a [`Trail`] read off it that tells how a lookup went.
+//! There is no clock and no socket: time jumps from one happening to the next.
 //!
 //! ```
 //! use std::time::Duration;

@@ -13,6 +13,7 @@ mod magnet;
 mod options;
 mod output;
 mod session;
+mod sim;
 
 use std::process::ExitCode;
 
@@ -24,6 +25,7 @@ fn main() -> ExitCode {
     let output = Output::new(options.common.json);
     let result = match &options.command {
         Command::Demo(demo) => demo::run(demo, &options.common, &output),
+        Command::Sim(sim) => sim::run(sim, &output),
         Command::Node => commands::node(&options.common, &output),
         Command::GetPeers { infohash } => commands::get_peers(*infohash, &options.common, &output),
         Command::Announce(announce) => commands::announce(announce, &options.common, &output),

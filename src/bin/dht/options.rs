@@ -8,6 +8,7 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use dht_proto::{Announce, Family, InfoHash, NodeId};
 
 use crate::magnet::parse_infohash;
+use crate::sim::{self, SimOptions};
 
 /// Joins the BitTorrent DHT, finds peers and nodes, and announces.
 #[derive(Debug, Parser)]
@@ -23,6 +24,9 @@ pub(crate) struct Options {
 pub(crate) enum Command {
     /// Run many nodes on this host, without any network: one announces, another looks it up
     Demo(DemoOptions),
+    /// Measure announces and lookups among nodes in virtual time, without any network
+    #[command(after_help = sim::LEGEND)]
+    Sim(SimOptions),
     /// Serve as a node until ended
     Node,
     /// Print the peers of a torrent as they are found

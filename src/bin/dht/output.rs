@@ -14,6 +14,9 @@ use serde_json::{Value, json};
 /// How often the spinner turns.
 pub(crate) const TICK: Duration = Duration::from_millis(120);
 
+/// Work that takes less needs no bar.
+const PATIENCE: Duration = Duration::from_secs(1);
+
 /// Why a command ends early.
 #[derive(Debug)]
 pub(crate) enum Failure {
@@ -37,6 +40,28 @@ pub(crate) struct Output {
     /// Invisible until there is progress to show.
     spinner: ProgressBar,
     found: Cell<bool>,
+}
+
+/// How much of some work is done; any thread may add to it. It goes when dropped.
+pub(crate) struct Gauge {
+    /// Invisible until the work has taken a while.
+    bar: ProgressBar,
+    live: bool,
+}
+
+impl Gauge {
+    pub(crate) fn add(&self, work: u64) {
+        self.bar.inc(work);
+        if self.live && self.bar.is_hidden() && self.bar.elapsed() > PATIENCE {
+            self.bar.set_draw_target(ProgressDrawTarget::stderr());
+        }
+    }
+}
+
+impl Drop for Gauge {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
 }
 
 /// The last line of a lookup.
@@ -72,6 +97,15 @@ impl Output {
             self.spinner.set_message(text);
             self.spinner.tick();
         }
+    }
+
+    /// Shows how much of the work is done, on a terminal only.
+    pub(crate) fn gauge(&self, work: u64) -> Gauge {
+        let bar = ProgressBar::with_draw_target(Some(work), ProgressDrawTarget::hidden());
+        if let Ok(style) = ProgressStyle::with_template("{elapsed} [{bar:40}] {percent} %") {
+            bar.set_style(style.progress_chars("=> "));
+        }
+        Gauge { bar, live: self.live }
     }
 
     /// A line for stderr from any thread.
@@ -145,6 +179,10 @@ impl Output {
     pub(crate) fn step(&self, elapsed: Duration, text: &str) -> Result<(), Failure> {
         let object = json!({"event": "step", "elapsed_ms": elapsed.as_millis() as u64, "text": text});
         self.print(Some(format_args!("{:>7.3} s  {text}", elapsed.as_secs_f64())), object)
+    }
+
+    pub(crate) fn figures(&self, table: &str, object: Value) -> Result<(), Failure> {
+        self.print(Some(table), object)
     }
 
     fn print(&self, text: Option<impl Display>, object: Value) -> Result<(), Failure> {

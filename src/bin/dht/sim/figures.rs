@@ -1,0 +1,237 @@
+//! What is told of the runs: percentiles of times and counts, as a table and as JSON.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+
+use super::lab::{Outcome, PEERS, Run};
+use super::options::SimOptions;
+
+/// The shares of which percentiles are told; the last is the worst case.
+const SHARES: [(&str, f64); 5] = [("p50", 0.5), ("p90", 0.9), ("p95", 0.95), ("p99", 0.99), ("max", 1.0)];
+
+/// What is measured of each lookup.
+const OF_LOOKUPS: [Figure; 5] = [
+    Figure { name: "first peer", key: "first_peer_ms", value: Measure::Time(|it| it.first_peer) },
+    Figure { name: "all peers", key: "all_peers_ms", value: Measure::Time(|it| it.all_peers) },
+    DONE,
+    QUERIES,
+    Figure { name: "hops", key: "hops", value: Measure::Count(|it| it.hops.map(u64::from)) },
+];
+
+/// What is measured of each announce.
+const OF_ANNOUNCES: [Figure; 4] = [
+    Figure { name: "stands at 8", key: "stands_at_8_ms", value: Measure::Time(|it| it.stands_at_8) },
+    Figure {
+        name: "acknowledged at 8",
+        key: "acknowledged_at_8_ms",
+        value: Measure::Time(|it| it.acknowledged_at_8),
+    },
+    DONE,
+    QUERIES,
+];
+
+const DONE: Figure = Figure { name: "done", key: "done_ms", value: Measure::Time(|it| it.done) };
+const QUERIES: Figure =
+    Figure { name: "queries", key: "queries", value: Measure::Count(|it| Some(it.queries)) };
+
+struct Figure {
+    name: &'static str,
+    key: &'static str,
+    value: Measure,
+}
+
+/// What never came is `None`.
+enum Measure {
+    Time(fn(&Outcome) -> Option<Duration>),
+    Count(fn(&Outcome) -> Option<u64>),
+}
+
+/// Of many values in order.
+pub(super) struct Sample<T> {
+    sorted: Vec<T>,
+    /// How many of all never came.
+    pub(super) failed: usize,
+}
+
+impl<T: Ord + Copy> Sample<T> {
+    pub(super) fn of(values: impl IntoIterator<Item = Option<T>>) -> Self {
+        let (mut sorted, mut failed) = (Vec::new(), 0);
+        for value in values {
+            match value {
+                Some(value) => sorted.push(value),
+                None => failed += 1,
+            }
+        }
+        sorted.sort_unstable();
+        Self { sorted, failed }
+    }
+
+    /// Those that came, the least first.
+    pub(super) fn values(&self) -> &[T] {
+        &self.sorted
+    }
+
+    /// The least value that this share of all do not exceed. What never came exceeds everything, so
+    /// there may be none.
+    fn percentile(&self, share: f64) -> Option<T> {
+        let count = self.sorted.len() + self.failed;
+        let rank = (share * count as f64).ceil() as usize;
+        self.sorted.get(rank.max(1) - 1).copied()
+    }
+}
+
+/// The world and the figures, for people.
+pub(super) fn table(options: &SimOptions, runs: &[Run]) -> String {
+    let mut text = heading(options, runs);
+    for (operation, figures, outcomes) in operations() {
+        for figure in figures {
+            let title = match figure.value {
+                Measure::Time(_) => format!("{operation}: {} (s)", figure.name),
+                Measure::Count(_) => format!("{operation}: {}", figure.name),
+            };
+            if let [run] = runs {
+                row(&mut text, &title, figure, outcomes(run));
+            } else {
+                let _ = writeln!(text, "{title}");
+                runs.iter().for_each(|run| row(&mut text, &format!("  {}", run.name), figure, outcomes(run)));
+            }
+        }
+    }
+    text.truncate(text.trim_end().len());
+    text
+}
+
+fn heading(options: &SimOptions, runs: &[Run]) -> String {
+    let mut text = String::new();
+    let churn = options.churn.map_or_else(String::new, |session| {
+        format!("; half of the sessions are shorter than {} min", session.as_secs_f64() / 60.0)
+    });
+    let (dead, behind_nat, joined) =
+        runs.first().map_or((0, 0, 0), |it| (it.site.dead, it.site.behind_nat, it.site.joined.as_secs()));
+    let pairs = options.lookups as usize;
+    let _ = writeln!(
+        text,
+        "{} nodes, {dead} dead, {behind_nat} behind NAT; joined after {joined} s; seed {}\n\
+         round trips: {} ms (median, log-normal); datagrams lost: {:.1} %{churn}\n\
+         announces: {pairs}, lookups: {pairs}, each by a client of its own; torrents: {}, of up to {PEERS} peers",
+        options.nodes,
+        options.seed,
+        options.rtt_median.as_secs_f64() * 1000.0,
+        options.loss * 100.0,
+        pairs.div_ceil(PEERS),
+    );
+    let _ = write!(text, "\n{:<33}", "");
+    for (name, _) in SHARES {
+        let _ = write!(text, "{name:>9}");
+    }
+    let _ = writeln!(text, "{:>9}", "failed");
+    text
+}
+
+fn row(text: &mut String, title: &str, figure: &Figure, outcomes: &[Outcome]) {
+    let _ = write!(text, "{title:<33}");
+    let cell = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
+    let failed = match figure.value {
+        Measure::Time(value) => {
+            let sample = Sample::of(outcomes.iter().map(value));
+            for (_, share) in SHARES {
+                let seconds = sample.percentile(share).map(|time| format!("{:.3}", time.as_secs_f64()));
+                let _ = write!(text, "{:>9}", cell(seconds));
+            }
+            sample.failed
+        }
+        Measure::Count(value) => {
+            let sample = Sample::of(outcomes.iter().map(value));
+            for (_, share) in SHARES {
+                let _ = write!(text, "{:>9}", cell(sample.percentile(share).map(|count| count.to_string())));
+            }
+            sample.failed
+        }
+    };
+    let _ = writeln!(text, "{failed:>9}");
+}
+
+/// The same for programs.
+pub(super) fn json(options: &SimOptions, runs: &[Run]) -> Value {
+    let site = runs.first().map(|run| &run.site);
+    json!({
+        "event": "sim",
+        "seed": options.seed,
+        "nodes": options.nodes,
+        "dead": site.map(|site| site.dead),
+        "behind_nat": site.map(|site| site.behind_nat),
+        "joined_ms": site.map(|site| site.joined.as_millis() as u64),
+        "transcript": site.map(|site| format!("{:016x}", site.transcript)),
+        "rtt_median_ms": millis(options.rtt_median),
+        "loss": options.loss,
+        "churn_ms": options.churn.map(millis),
+        "pairs": options.lookups,
+        "algorithms": runs.iter().map(json_of_run).collect::<Vec<_>>(),
+    })
+}
+
+fn json_of_run(run: &Run) -> Value {
+    let mut object = Map::from_iter([("name".to_owned(), json!(run.name))]);
+    for (operation, figures, outcomes) in operations() {
+        let figures =
+            figures.iter().map(|figure| (figure.key.to_owned(), json_of_figure(figure, outcomes(run))));
+        object.insert(operation.to_owned(), figures.collect());
+    }
+    Value::Object(object)
+}
+
+fn json_of_figure(figure: &Figure, outcomes: &[Outcome]) -> Value {
+    let mut object = Map::new();
+    let mut put = |name: &str, value: Value| drop(object.insert(name.to_owned(), value));
+    match figure.value {
+        Measure::Time(value) => {
+            let sample = Sample::of(outcomes.iter().map(value));
+            SHARES.iter().for_each(|(name, share)| put(name, json!(sample.percentile(*share).map(millis))));
+            put("failed", json!(sample.failed));
+        }
+        Measure::Count(value) => {
+            let sample = Sample::of(outcomes.iter().map(value));
+            SHARES.iter().for_each(|(name, share)| put(name, json!(sample.percentile(*share))));
+            put("failed", json!(sample.failed));
+        }
+    }
+    Value::Object(object)
+}
+
+type Operation = (&'static str, &'static [Figure], fn(&Run) -> &[Outcome]);
+
+fn operations() -> [Operation; 2] {
+    [("get_peers", &OF_LOOKUPS, |run| &run.lookups), ("announce", &OF_ANNOUNCES, |run| &run.announces)]
+}
+
+fn millis(duration: Duration) -> f64 {
+    duration.as_micros() as f64 / 1000.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_percentile_is_the_value_that_so_many_do_not_exceed() {
+        let sample = Sample::of((1..=100).rev().map(Some));
+        for (share, value) in [(0.5, 50), (0.9, 90), (0.95, 95), (0.99, 99), (1.0, 100), (0.0, 1)] {
+            assert_eq!(sample.percentile(share), Some(value), "{share}");
+        }
+        assert_eq!(Sample::of([Some(7)]).percentile(0.5), Some(7));
+        assert_eq!(Sample::of([1, 2, 3].map(Some)).percentile(0.5), Some(2));
+        assert_eq!(Sample::<u64>::of([]).percentile(0.5), None);
+    }
+
+    #[test]
+    fn what_never_came_is_longer_than_anything() {
+        let sample = Sample::of([Some(1), None, Some(2), None]);
+        assert_eq!(sample.failed, 2);
+        assert_eq!(
+            [0.25, 0.5, 0.51, 1.0].map(|share| sample.percentile(share)),
+            [Some(1), Some(2), None, None]
+        );
+    }
+}

@@ -1,0 +1,317 @@
+//! A world, and all the lookups of one algorithm in it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use dht_proto::sim::{
+    Captured, Churn, Dice, Growth, HostId, Latency, Nat, NatKind, Network, Profile, Returns, SearchId, Trail,
+    World,
+};
+use dht_proto::{Announce, InfoHash, Instant, Lookup};
+
+use super::options::SimOptions;
+use super::reference::{self, Named};
+use crate::output::Gauge;
+
+/// Nodes that an announce is for.
+const K: usize = 8;
+
+/// What is announced; nobody connects to it.
+const PORT: u16 = 6881;
+
+/// Peers of each torrent: as many announce it, and as many look it up.
+pub(super) const PEERS: usize = 5;
+
+/// How long the last to come have to find their places.
+const SETTLING: Duration = Duration::from_secs(60);
+
+/// The time between two announces, on average.
+const PACE: Duration = Duration::from_millis(500);
+
+/// A lookup starts this long after its announce did: even the slowest are mostly through by then.
+const PAUSE: Duration = Duration::from_secs(180);
+
+/// None takes longer, unless it never ends.
+const PATIENCE: Duration = Duration::from_secs(600);
+
+/// What is still on its way then arrives within this.
+const TAIL: Duration = Duration::from_secs(5);
+
+/// With churn this much of it passes first, so that the tables show it.
+const MOST_SEASONING: Duration = Duration::from_secs(30 * 60);
+
+/// Who comes in another's stead takes this long, in half of the cases less.
+const ABSENCE: Duration = Duration::from_secs(60);
+
+/// What one algorithm did.
+pub(super) struct Run {
+    pub(super) name: &'static str,
+    pub(super) site: Site,
+    pub(super) announces: Vec<Outcome>,
+    pub(super) lookups: Vec<Outcome>,
+}
+
+/// The world before anything was announced.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Site {
+    pub(super) dead: usize,
+    pub(super) behind_nat: usize,
+    /// From the first node until all had joined, in the time of the world.
+    pub(super) joined: Duration,
+    /// A hash over every datagram so far.
+    pub(super) transcript: u64,
+}
+
+/// How one announce or lookup went. Times are counted from its start.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Outcome {
+    pub(super) first_peer: Option<Duration>,
+    /// Every peer of the torrent was known.
+    pub(super) all_peers: Option<Duration>,
+    /// The announce stood at 8 nodes.
+    pub(super) stands_at_8: Option<Duration>,
+    pub(super) acknowledged_at_8: Option<Duration>,
+    /// The algorithm held itself to be through.
+    pub(super) done: Option<Duration>,
+    pub(super) queries: u64,
+    /// Of the node that named the first peer.
+    pub(super) hops: Option<u32>,
+}
+
+impl Run {
+    /// Whether anything was found or acknowledged.
+    pub(super) fn has_found(&self) -> bool {
+        let is_result = |it: &Outcome| it.first_peer.is_some() || it.acknowledged_at_8.is_some();
+        self.announces.iter().chain(&self.lookups).any(is_result)
+    }
+}
+
+/// How much work a run is, as the gauge counts it.
+pub(super) fn work(options: &SimOptions) -> u64 {
+    u64::from(options.nodes) + 4 * u64::from(options.lookups)
+}
+
+/// Builds the world and measures an algorithm in it; ours if none is given.
+pub(super) fn run(options: &SimOptions, algorithm: Option<Named>, gauge: &Gauge) -> Run {
+    let (mut world, clients, site) = build(options, gauge);
+    let name = algorithm.map_or("this crate", |(name, _)| name);
+    let plan = plan(options, &clients);
+    let begun = world.now();
+    let mut under_way = Vec::with_capacity(plan.len());
+    for task in &plan {
+        world.run_for((begun + task.at) - world.now());
+        under_way.push(start(&mut world, task, algorithm));
+        gauge.add(1);
+    }
+    let end = world.now() + PATIENCE;
+    while world.now() < end && under_way.iter().any(|it| it.done(&world).is_none()) {
+        world.run_for(Duration::from_secs(1));
+    }
+    world.run_for(TAIL);
+    let of = |announces: bool| {
+        let both = plan.iter().zip(&under_way).filter(|(task, _)| task.announces == announces);
+        both.map(|(task, it)| it.measure(&world, task)).collect()
+    };
+    Run { name, site, announces: of(true), lookups: of(false) }
+}
+
+/// A world that all nodes have joined, and then as many clients as are needed, and in which some
+/// nodes have died since. Each client announces or looks up once, so none has learned from an earlier
+/// lookup; and as others do not list those who answer nobody, the clients change nothing for them.
+fn build(options: &SimOptions, gauge: &Gauge) -> (World, Vec<HostId>, Site) {
+    let mut network = Network::internet();
+    network.latency = Latency::LogNormal { median: options.rtt_median, sigma: 0.6 };
+    network.loss = options.loss;
+    let mut world = World::new(options.seed, network);
+    let born = world.now();
+
+    let (profiles, mut behind_nat) = (Profiles::new(options), 0);
+    let mut nodes = grow(&mut world, options.nodes as usize, gauge, |index, dice| {
+        // The first are those through whom others join, so they can be reached.
+        let nat = if index < Growth::default().seedlings { 0.0 } else { options.nat };
+        let profile = profiles.draw(nat, dice);
+        behind_nat += usize::from(profile.nat.is_some());
+        profile
+    });
+    let joined = world.now() - born;
+    if let Some(session) = options.churn {
+        let churn = Churn { session, absence: ABSENCE, returns: Returns::Renewed };
+        nodes.iter().for_each(|node| world.set_churn(*node, Some(churn)));
+        world.run_for(session.min(MOST_SEASONING));
+    }
+    let clients = grow(&mut world, 2 * options.lookups as usize, gauge, |_, _| &profiles.client);
+    let dead = (options.dead * nodes.len() as f64).round() as usize;
+    for at in 0..dead {
+        let drawn = at + world.dice().below(nodes.len() - at);
+        nodes.swap(at, drawn);
+        world.kill(nodes[at]);
+    }
+    let transcript = world.transcript();
+    (world, clients, Site { dead, behind_nat, joined, transcript })
+}
+
+/// Has hosts join, in portions of which the gauge is told, and settle.
+fn grow<'a>(
+    world: &mut World,
+    count: usize,
+    gauge: &Gauge,
+    mut profile: impl FnMut(usize, &mut Dice) -> &'a Arc<Profile>,
+) -> Vec<HostId> {
+    let mut hosts = Vec::with_capacity(count);
+    while hosts.len() < count {
+        let first = hosts.len();
+        let more = (count - first).min(count / 50 + 1);
+        let portion =
+            world.grow(more, &Growth::default(), |index, dice| Arc::clone(profile(first + index, dice)));
+        hosts.extend(portion);
+        gauge.add(more as u64);
+    }
+    world.run_for(SETTLING);
+    hosts
+}
+
+/// What the hosts are like.
+struct Profiles {
+    client: Arc<Profile>,
+    open: Arc<Profile>,
+    full_cone: Arc<Profile>,
+    port_restricted: Arc<Profile>,
+    symmetric: Arc<Profile>,
+}
+
+impl Profiles {
+    fn new(options: &SimOptions) -> Self {
+        let nodes = options.nodes as usize;
+        let mut open = Profile::of_world(nodes);
+        // Room for four times as much as the average node has to store, so that none is left out.
+        let torrents = (options.lookups as usize).div_ceil(PEERS);
+        open.limits.swarms = 8 + 4 * (torrents * K).div_ceil(nodes);
+        open.limits.peers_v4 = 8 * open.limits.swarms;
+        let behind = |kind| {
+            let mut profile = open.clone();
+            profile.nat = Some(Nat::new(kind));
+            Arc::new(profile)
+        };
+        Self {
+            client: Arc::new(client()),
+            full_cone: behind(NatKind::FullCone),
+            port_restricted: behind(NatKind::PortRestricted),
+            symmetric: behind(NatKind::Symmetric),
+            open: Arc::new(open),
+        }
+    }
+
+    fn draw(&self, nat: f64, dice: &mut Dice) -> &Arc<Profile> {
+        if !dice.chance(nat) {
+            return &self.open;
+        }
+        match dice.below(10) {
+            0..4 => &self.full_cone,
+            4..8 => &self.port_restricted,
+            _ => &self.symmetric,
+        }
+    }
+}
+
+/// One that asks and does not answer, so it stores nothing. Its table is as large as any.
+fn client() -> Profile {
+    let mut profile = Profile::default();
+    profile.config.read_only = true;
+    let limits = &mut profile.limits;
+    (limits.nodes_v6, limits.swarms, limits.peers_v4, limits.peers_v6) = (0, 0, 0, 0);
+    (limits.sources, limits.replies, limits.lookups) = (0, 1, 4);
+    limits.found = 64;
+    profile
+}
+
+/// One announce or lookup.
+struct Task {
+    /// When it starts, counted from the first.
+    at: Duration,
+    host: HostId,
+    infohash: InfoHash,
+    announces: bool,
+    /// Peers that announce the torrent.
+    peers: usize,
+}
+
+/// All of them in order of time. It follows from the seed alone: the same for every algorithm.
+fn plan(options: &SimOptions, clients: &[HostId]) -> Vec<Task> {
+    let mut dice = Dice::new(!options.seed);
+    let count = options.lookups as usize;
+    let (mut tasks, mut at, mut infohash) = (Vec::with_capacity(2 * count), Duration::ZERO, InfoHash::ZERO);
+    for (pair, hosts) in clients.chunks_exact(2).enumerate() {
+        if pair % PEERS == 0 {
+            infohash = dice.id().into();
+        }
+        at += dice.up_to(2 * PACE);
+        let peers = (count - (pair - pair % PEERS)).min(PEERS);
+        tasks.push(Task { at, host: hosts[0], infohash, announces: true, peers });
+        tasks.push(Task { at: at + PAUSE, host: hosts[1], infohash, announces: false, peers });
+    }
+    tasks.sort_by_key(|task| task.at);
+    tasks
+}
+
+/// An announce or lookup that has started.
+struct UnderWay {
+    started: Instant,
+    /// Whose datagrams tell how it goes.
+    host: HostId,
+    /// What the world knows of it.
+    search: SearchId,
+    is_ours: bool,
+}
+
+fn start(world: &mut World, task: &Task, algorithm: Option<Named>) -> UnderWay {
+    let Task { infohash, announces, .. } = *task;
+    let lookup =
+        if announces { Lookup::Announce(infohash, Announce::port(PORT)) } else { Lookup::GetPeers(infohash) };
+    let started = world.now();
+    let (host, search) = match algorithm {
+        None => {
+            world.capture(task.host);
+            (task.host, world.start(task.host, lookup).expect("a client looks up one thing"))
+        }
+        // Another host takes the place of the client, with the table that this has.
+        Some((_, new)) => {
+            let table = reference::table(world, task.host);
+            world.kill(task.host);
+            let host = reference::launch(world, new(), table, infohash, announces);
+            (host, world.follow(host, lookup))
+        }
+    };
+    UnderWay { started, host, search, is_ours: algorithm.is_none() }
+}
+
+impl UnderWay {
+    fn done(&self, world: &World) -> Option<Duration> {
+        if self.is_ours {
+            world.search(self.search)?.done.map(|(done, _)| done)
+        } else {
+            reference::done(world, self.host).map(|at| at - self.started)
+        }
+    }
+
+    /// By its datagrams, whoever's code it was.
+    fn measure(&self, world: &World, task: &Task) -> Outcome {
+        let done = self.done(world);
+        let end = self.started + done.unwrap_or(PATIENCE) + TAIL;
+        let trail = Trail::of(between(world.captured(self.host), self.started, end), task.infohash);
+        let since = |at: Instant| at - self.started;
+        Outcome {
+            first_peer: trail.peers.first().map(|it| since(it.at)),
+            all_peers: trail.peers.get(task.peers - 1).map(|it| since(it.at)),
+            stands_at_8: world.search(self.search).and_then(|search| search.stored_at(K)),
+            acknowledged_at_8: trail.acknowledged.get(K - 1).map(|(at, _)| since(*at)),
+            done,
+            queries: trail.queries,
+            hops: trail.peers.first().map(|it| it.hops),
+        }
+    }
+}
+
+fn between(captured: &[Captured], start: Instant, end: Instant) -> &[Captured] {
+    let at = |time: Instant| captured.partition_point(|it| it.at < time);
+    &captured[at(start)..at(end)]
+}

@@ -1,0 +1,163 @@
+//! The picture: which share of lookups was through after how long.
+
+use std::time::Duration;
+
+use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
+
+use super::figures::Sample;
+use super::lab::{Outcome, Run};
+
+const SIZE: (u32, u32) = (1000, 420);
+
+/// Pixels above the panels, above a chart, and to its sides.
+const LEGEND: i32 = 48;
+const CAPTION: i32 = 26;
+const MARGIN: i32 = 10;
+const LEFT: i32 = 56;
+const RIGHT: i32 = 24;
+
+/// Where the time axis may begin and end, in seconds.
+const ROUND: [f64; 19] = [
+    0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0,
+    500.0, 1000.0,
+];
+
+/// Told apart by people who see colours in any way (Okabe and Ito), and readable on white.
+const COLOURS: [RGBColor; 4] =
+    [RGBColor(0, 114, 178), RGBColor(213, 94, 0), RGBColor(0, 158, 115), RGBColor(204, 121, 167)];
+
+/// One panel: what it shows, of which outcomes.
+type Panel = (&'static str, fn(&Run) -> &[Outcome], fn(&Outcome) -> Option<Duration>);
+
+const PANELS: [Panel; 3] = [
+    ("First peer found", |run| &run.lookups, |it| it.first_peer),
+    ("Lookup done", |run| &run.lookups, |it| it.done),
+    ("Announce acknowledged by 8", |run| &run.announces, |it| it.acknowledged_at_8),
+];
+
+/// An SVG picture. Its background is white, so it can be read wherever it is shown.
+pub(super) fn draw(runs: &[Run]) -> String {
+    let mut picture = String::new();
+    draw_on(&SVGBackend::with_string(&mut picture, SIZE).into_drawing_area(), runs)
+        .expect("a string takes all that is drawn");
+    picture
+}
+
+type Area<'a> = DrawingArea<SVGBackend<'a>, plotters::coord::Shift>;
+type Drawn = Result<(), Box<dyn std::error::Error>>;
+
+fn draw_on(area: &Area<'_>, runs: &[Run]) -> Drawn {
+    area.fill(&WHITE)?;
+    let (legend, panels) = area.split_vertically(LEGEND);
+    draw_legend(&legend, runs)?;
+    let range = range(runs);
+    for (at, (area, panel)) in panels.split_evenly((1, PANELS.len())).iter().zip(PANELS).enumerate() {
+        draw_panel(area, runs, panel, range, at == 0)?;
+    }
+    area.present()?;
+    Ok(())
+}
+
+fn draw_legend(area: &Area<'_>, runs: &[Run]) -> Drawn {
+    let style = font(16).pos(Pos::new(HPos::Left, VPos::Center));
+    let (slot, middle) = (160, LEGEND / 2 + 4);
+    let left = (SIZE.0 as i32 - slot * runs.len() as i32) / 2 + 20;
+    for (at, (run, colour)) in runs.iter().zip(&COLOURS).enumerate() {
+        let x = left + slot * at as i32;
+        area.draw(&PathElement::new([(x, middle), (x + 28, middle)], colour.stroke_width(4)))?;
+        area.draw(&Text::new(run.name, (x + 36, middle), style.clone()))?;
+    }
+    Ok(())
+}
+
+fn draw_panel(area: &Area<'_>, runs: &[Run], panel: Panel, (from, to): (f64, f64), is_first: bool) -> Drawn {
+    let (title, outcomes, time) = panel;
+    let (caption, area) = area.split_vertically(CAPTION);
+    let middle = (MARGIN + LEFT + caption.dim_in_pixel().0 as i32 - RIGHT) / 2;
+    let style = font(17).pos(Pos::new(HPos::Center, VPos::Center));
+    caption.draw(&Text::new(title, (middle, CAPTION / 2), style))?;
+
+    let mut chart = ChartBuilder::on(&area)
+        .margin_left(MARGIN)
+        .margin_right(RIGHT)
+        .margin_bottom(8)
+        .x_label_area_size(46)
+        .y_label_area_size(LEFT)
+        // A little wider, so that both ends are marked.
+        .build_cartesian_2d((from * 0.999..to * 1.001).log_scale(), 0.0..102.0)?;
+    let mut mesh = chart.configure_mesh();
+    mesh.x_desc("time since the start (s)")
+        .x_label_formatter(&|seconds| format!("{}", (seconds * 1000.0).round() / 1000.0))
+        .y_label_formatter(&|share| format!("{share:.0}"))
+        .y_labels(6)
+        .label_style(font(14))
+        .axis_desc_style(font(15))
+        .bold_line_style(RGBColor(215, 215, 215))
+        .max_light_lines(2)
+        .light_line_style(RGBColor(240, 240, 240));
+    if is_first {
+        mesh.y_desc("share of all (%)");
+    }
+    mesh.draw()?;
+    // Ours comes last and is thinner, so that neither it nor what it follows is hidden.
+    for (at, (run, colour)) in runs.iter().zip(&COLOURS).enumerate().rev() {
+        let sample = Sample::of(outcomes(run).iter().map(time));
+        let width = if at == 0 { 2 } else { 4 };
+        chart.draw_series(LineSeries::new(steps(&sample, from, to), colour.stroke_width(width)))?;
+    }
+    Ok(())
+}
+
+fn font(size: i32) -> TextStyle<'static> {
+    ("sans-serif", size).into_font().color(&BLACK)
+}
+
+/// The range of the time axis, in seconds: round numbers around all that is drawn.
+fn range(runs: &[Run]) -> (f64, f64) {
+    let times = PANELS.iter().flat_map(|(_, outcomes, time)| {
+        runs.iter().flat_map(outcomes).filter_map(time).map(|time| time.as_secs_f64())
+    });
+    let (least, most) = times.fold((f64::MAX, 0.0_f64), |(least, most), it| (least.min(it), most.max(it)));
+    if most == 0.0 {
+        return (0.1, 10.0);
+    }
+    // A lookup that takes no time at all has no place on this axis.
+    let (from, to) = (least.max(0.001), most);
+    let below = ROUND.iter().rev().find(|round| **round <= from).copied().unwrap_or(0.001);
+    let above = ROUND.iter().find(|round| **round >= to.max(10.0 * below)).copied().unwrap_or(1000.0);
+    (below, above)
+}
+
+/// The share of all that came by each time, in percent, as a line of steps.
+fn steps(sample: &Sample<Duration>, from: f64, to: f64) -> Vec<(f64, f64)> {
+    let count = (sample.values().len() + sample.failed) as f64;
+    let mut line = vec![(from, 0.0)];
+    let mut share = 0.0;
+    for (at, time) in sample.values().iter().enumerate() {
+        let seconds = time.as_secs_f64().max(from);
+        line.push((seconds, share));
+        share = 100.0 * (at + 1) as f64 / count;
+        line.push((seconds, share));
+    }
+    line.push((to, share));
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_rises_with_each_time_and_stays_below_where_some_never_came() {
+        let sample = Sample::of([Some(Duration::from_secs(2)), Some(Duration::from_secs(1)), None, None]);
+        let line = [(0.1, 0.0), (1.0, 0.0), (1.0, 25.0), (2.0, 25.0), (2.0, 50.0), (10.0, 50.0)];
+        assert_eq!(steps(&sample, 0.1, 10.0), line);
+    }
+
+    #[test]
+    fn an_empty_picture_is_a_picture() {
+        assert_eq!(range(&[]), (0.1, 10.0));
+        assert!(draw(&[]).trim_end().ends_with("</svg>"));
+    }
+}
