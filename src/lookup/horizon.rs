@@ -173,21 +173,21 @@ mod tests {
 
     #[test]
     fn the_rest_of_the_block_is_asked_for_and_the_next_block() {
-        assert_eq!(windows(0b1000_0, 0xff), [far(0b1010_0), far(0b10_0000)]);
-        assert_eq!(windows(0b1010_1, 0xff), [far(0b1100_0), far(0b10_0000)]);
-        assert_eq!(windows(0b1101_0, 0xff), [far(0b1110_0), far(0b10_0000)]);
-        assert_eq!(windows(0b1111_1, 0xff), [far(0b1110_0), far(0b10_0000)]);
+        assert_eq!(windows(0b1_0000, 0xff), [far(0b1_0100), far(0b10_0000)]);
+        assert_eq!(windows(0b1_0101, 0xff), [far(0b1_1000), far(0b10_0000)]);
+        assert_eq!(windows(0b1_1010, 0xff), [far(0b1_1100), far(0b10_0000)]);
+        assert_eq!(windows(0b1_1111, 0xff), [far(0b1_1100), far(0b10_0000)]);
     }
 
     #[test]
     fn what_an_answer_does_not_reach_back_to_is_asked_for_as_well() {
-        assert_eq!(windows(0b1010_1, 0b111), [far(0b1100_0), far(0b10_0000), far(0b1010_1)]);
-        assert_eq!(windows(0b1010_1, 0b1_0000).len(), 2, "it lists more than the quarter before");
+        assert_eq!(windows(0b1_0101, 0b111), [far(0b1_1000), far(0b10_0000), far(0b1_0101)]);
+        assert_eq!(windows(0b1_0101, 0b1_0000).len(), 2, "it lists more than the quarter before");
     }
 
     #[test]
     fn a_lost_query_is_sent_once_more_and_the_target_stays() {
-        let mut horizon = horizon(0b1000_0);
+        let mut horizon = horizon(0b1_0000);
         horizon.asked(Window::Rest);
         let at = horizon.at(Window::Rest);
         assert_eq!(horizon.wanted(), Some(Window::Next), "both are under way at once");
