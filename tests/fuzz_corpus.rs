@@ -1,7 +1,7 @@
 //! Replays the corpora of the fuzz targets, so that what fuzzing once found stays found.
 #![allow(clippy::unwrap_used, reason = "a test")]
 
-#[path = "common/scenario.rs"]
+#[path = "common/scenario/mod.rs"]
 mod scenario;
 
 use std::fs;
@@ -25,7 +25,7 @@ fn e_32_messages() {
 #[test]
 fn lives_of_a_node() {
     replay("node", |life| {
-        assert_eq!(scenario::live(life), scenario::live(life), "one life, one transcript");
+        assert_eq!(scenario::node::live(life), scenario::node::live(life), "one life, one transcript");
     });
 }
 
@@ -40,6 +40,6 @@ fn random_lives_of_a_node() {
                 (dice >> 56) as u8
             })
             .collect();
-        scenario::live(&life);
+        scenario::node::live(&life);
     }
 }

@@ -1,9 +1,9 @@
 //! A life of a node: whatever comes, and in whatever order, it keeps what it promises.
 #![no_main]
 
-#[path = "../../tests/common/scenario.rs"]
+#[path = "../../tests/common/scenario/mod.rs"]
 mod scenario;
 
 libfuzzer_sys::fuzz_target!(|life: &[u8]| {
-    scenario::live(life);
+    scenario::node::live(life);
 });

@@ -1,29 +1,20 @@
 //! A life of a node, written in bytes: they decide which datagrams come, true, mutated or forged,
 //! how time passes, what the user asks for, and when the output is polled. After every step the
 //! node must keep what it promises.
-//!
-//! The fuzz target `node` and an ordinary test share this file, so that the corpus is replayed
-//! wherever the tests run. Any bytes are a valid life; none are left over.
-#![allow(dead_code, unreachable_pub, reason = "every user takes a part of it")]
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use dht_proto::wire::{
-    Body, ErrorCode, ErrorReply, Message, Method, NodeWriter, PeerWriter, Query, Response, Want,
-    is_canonical, is_krpc,
-};
+use dht_proto::wire::{Body, Message, Method, Query, is_canonical, is_krpc};
 use dht_proto::{
     AddressPolicy, Announce, Config, Event, Family, Fixed, InfoHash, Instant, Limits, Lookup, LookupId,
     LookupKind, LookupOptions, MAX_DATAGRAM, Node, NodeId, QueryId, Storage,
 };
 
-/// BEP 32: no datagram without a stored value may be longer.
-const MAX_LEN: usize = 1024;
-
-/// An answer of up to this many times the query's size goes to anyone.
-const FREE: usize = 3;
+use super::forge::{self, Names};
+use super::promises::{Allowances, MAX_LEN, Transcript, canonical, is_fit};
+use super::script::{INFOHASHES, Script, infohash};
 
 /// A life longer than this repeats itself.
 const MAX_STEPS: usize = 2000;
@@ -91,116 +82,40 @@ const fn own(family: Family) -> NodeId {
     }
 }
 
-/// The bytes, read from the front; zeros for ever after.
-struct Script<'a>(&'a [u8]);
+/// The tokens that each address got for an infohash, the last of each.
+type Tokens = BTreeMap<(IpAddr, InfoHash), Vec<u8>>;
 
-impl Script<'_> {
-    fn byte(&mut self) -> u8 {
-        let Some((&first, rest)) = self.0.split_first() else { return 0 };
-        self.0 = rest;
-        first
+impl Names for Tokens {
+    fn id(&self, script: &mut Script<'_>) -> NodeId {
+        id(script)
     }
 
-    fn u16(&mut self) -> u16 {
-        u16::from_be_bytes([self.byte(), self.byte()])
+    fn host(&self, script: &mut Script<'_>) -> SocketAddr {
+        script.host()
     }
 
-    fn flag(&mut self) -> bool {
-        self.byte() & 1 == 1
-    }
-
-    /// One of `count` things, which must not be none.
-    fn below(&mut self, count: usize) -> usize {
-        usize::from(self.byte()) % count
-    }
-
-    fn take(&mut self, len: usize) -> &[u8] {
-        let (taken, rest) = self.0.split_at(len.min(self.0.len()));
-        self.0 = rest;
-        taken
-    }
-
-    /// An id at a distance of our choice from the node's own.
-    fn id(&mut self) -> NodeId {
-        let (shared, salt) = (self.byte(), self.byte());
-        let family = if shared & 0x80 == 0 { Family::V4 } else { Family::V6 };
-        let mut bytes = *own(family).as_bytes();
-        let bit = usize::from(shared & 0x7f);
-        if bit < 120 {
-            bytes[bit / 8] ^= 0x80 >> (bit % 8);
-            bytes[19] = salt;
-        }
-        NodeId::from_bytes(bytes)
-    }
-
-    fn infohash(&mut self) -> InfoHash {
-        let byte = self.byte();
-        InfoHash::from_bytes([byte % 5; 20])
-    }
-
-    fn want(&mut self) -> Want {
-        let byte = self.byte();
-        Want { v4: byte & 1 != 0, v6: byte & 2 != 0 }
-    }
-
-    /// A host: most in a network of their own, some neighbours, some that no node may talk to.
-    fn host(&mut self) -> SocketAddr {
-        host(self.byte())
+    fn token(&self, from: SocketAddr, infohash: InfoHash) -> Option<Vec<u8>> {
+        self.get(&(from.ip().to_canonical(), infohash)).cloned()
     }
 }
 
-fn host(index: u8) -> SocketAddr {
-    match index {
-        0..160 => SocketAddr::from(([60, index, 7, 1], 6881)),
-        160..180 => SocketAddr::from(([61, 1, 1, index], 6881)),
-        180..184 => SocketAddr::from(([60, 0, 7, 1], 6881 + u16::from(index))),
-        184..230 => SocketAddr::from(([0x2a00, index.into(), 0, 0, 0, 0, 0, 1], 6881)),
-        230..240 => SocketAddr::from(([0x2a00, 1, 1, 0, 0, 0, 0, index.into()], 6881)),
-        240 => SocketAddr::from(([60, 1, 7, 1], 0)),
-        241 => SocketAddr::from(([127, 0, 0, 1], 6881)),
-        242 => SocketAddr::from(([10, 0, 0, 1], 6881)),
-        243 => SocketAddr::from(([255, 255, 255, 255], 6881)),
-        244 => SocketAddr::from(([224, 0, 0, 1], 6881)),
-        245 => SocketAddr::from(([0, 0, 0, 0], 6881)),
-        246 => SocketAddr::from(([0, 0, 0, 0, 0, 0, 0, 1], 6881)),
-        247 => SocketAddr::from(([0xff02, 0, 0, 0, 0, 0, 0, 1], 6881)),
-        248 => SocketAddr::from(([0, 0, 0, 0, 0, 0xffff, 0x3c02, 0x0701], 6881)),
-        249 => SocketAddr::from(([0xfe80, 0, 0, 0, 0, 0, 0, 1], 6881)),
-        250 => SocketAddr::from(([0x2a00, 3, 0, 0, 0, 0, 0, 1], 0)),
-        _ => SocketAddr::from(([60, 2, 7, 1], 1000 + u16::from(index))),
+/// An id at a distance of our choice from the node's own.
+fn id(script: &mut Script<'_>) -> NodeId {
+    let (shared, salt) = (script.byte(), script.byte());
+    let family = if shared & 0x80 == 0 { Family::V4 } else { Family::V6 };
+    let mut bytes = *own(family).as_bytes();
+    let bit = usize::from(shared & 0x7f);
+    if bit < 120 {
+        bytes[bit / 8] ^= 0x80 >> (bit % 8);
+        bytes[19] = salt;
     }
-}
-
-/// Whether a node of this policy may send there. Written anew, not taken from the crate.
-fn is_fit(policy: AddressPolicy, to: SocketAddr) -> bool {
-    to.port() != 0
-        && match to.ip() {
-            IpAddr::V4(ip) => {
-                let unicast = !matches!(ip.octets()[0], 0 | 224..);
-                let private = ip.is_private() || ip.is_loopback() || ip.is_link_local();
-                unicast && (policy == AddressPolicy::Any || !private)
-            }
-            IpAddr::V6(ip) => {
-                let unicast = !ip.is_unspecified() && !ip.is_multicast() && ip.to_ipv4_mapped().is_none();
-                unicast && (policy == AddressPolicy::Any || ip.segments()[0] & 0xe000 == 0x2000)
-            }
-        }
+    NodeId::from_bytes(bytes)
 }
 
 /// A query of the node that nobody has answered.
 struct Open {
     to: SocketAddr,
     transaction: Vec<u8>,
-}
-
-/// What an address has asked for, and got although it never proved to be genuine.
-#[derive(Default)]
-struct Asker {
-    proven: bool,
-    /// The longest query that may still be answered.
-    longest: usize,
-    /// When, and how many bytes beyond what is free.
-    drawn: VecDeque<(Instant, usize)>,
 }
 
 struct Life<S: Storage> {
@@ -213,19 +128,19 @@ struct Life<S: Storage> {
     queries: Vec<QueryId>,
     ended_lookups: BTreeSet<LookupId>,
     ended_queries: BTreeSet<QueryId>,
-    /// The last token that each address got for an infohash.
-    tokens: BTreeMap<(IpAddr, InfoHash), Vec<u8>>,
+    tokens: Tokens,
     /// What each get_peers query was about.
     asked: BTreeMap<(SocketAddr, Vec<u8>), InfoHash>,
-    askers: BTreeMap<SocketAddr, Asker>,
+    allowances: Allowances,
     counters: Vec<u64>,
-    transcript: u64,
+    transcript: Transcript,
 }
 
 impl<S: Storage> Life<S> {
     fn new(node: Node<S>, config: Config, now: Instant) -> Self {
         Self {
             node,
+            allowances: Allowances::new(&config),
             config,
             now,
             slept: Duration::ZERO,
@@ -234,17 +149,16 @@ impl<S: Storage> Life<S> {
             queries: Vec::new(),
             ended_lookups: BTreeSet::new(),
             ended_queries: BTreeSet::new(),
-            tokens: BTreeMap::new(),
+            tokens: Tokens::new(),
             asked: BTreeMap::new(),
-            askers: BTreeMap::new(),
             counters: Vec::new(),
-            transcript: 0xcbf2_9ce4_8422_2325,
+            transcript: Transcript::new(),
         }
     }
 
     fn run(mut self, mut script: Script<'_>) -> u64 {
         for _ in 0..MAX_STEPS {
-            if script.0.is_empty() {
+            if script.is_over() {
                 break;
             }
             let step = script.byte();
@@ -256,7 +170,7 @@ impl<S: Storage> Life<S> {
             self.check_counters();
         }
         self.come_to_rest();
-        self.transcript
+        self.transcript.0
     }
 
     fn step(&mut self, step: u8, script: &mut Script<'_>) {
@@ -319,7 +233,7 @@ impl<S: Storage> Life<S> {
 
     fn lookup(&mut self, step: u8, script: &mut Script<'_>) {
         let what = match step {
-            23 => Lookup::FindNode(script.id()),
+            23 => Lookup::FindNode(id(script)),
             24 => Lookup::GetPeers(script.infohash()),
             _ => Lookup::Announce(script.infohash(), Announce::port(script.byte().into())),
         };
@@ -368,15 +282,15 @@ impl<S: Storage> Life<S> {
                 assert!(is_fit(self.config.address_policy, node.addr));
                 assert_eq!(Family::of(&node.addr), family);
             }
-            let target = script.id();
+            let target = id(script);
             let closest: Vec<_> = self.node.closest_nodes(target, family).collect();
             assert!(closest.is_sorted_by_key(|node| node.id.distance(&target)));
             assert!(closest.iter().all(|node| nodes.contains(node)));
             let _ = (self.node.is_ready(family), self.node.id(family));
         }
         let mut stored = 0;
-        for torrent in 0..5 {
-            let peers: Vec<_> = self.node.peers(InfoHash::from_bytes([torrent; 20])).collect();
+        for index in 0..INFOHASHES {
+            let peers: Vec<_> = self.node.peers(infohash(index)).collect();
             assert!(peers.iter().all(|peer| peer.port() != 0));
             stored += peers.len();
         }
@@ -391,90 +305,30 @@ impl<S: Storage> Life<S> {
 
     /// Somebody asks the node something.
     fn query(&mut self, script: &mut Script<'_>) {
-        let (from, id, kind) = (script.host(), script.id(), script.byte());
-        let infohash = script.infohash();
-        let key = (from.ip().to_canonical(), infohash);
-        let token = match self.tokens.get(&key) {
-            Some(token) if kind & 0x40 == 0 => token.clone(),
-            _ => vec![kind; 8],
-        };
-        let want = script.want();
-        let method = match kind & 0xf {
-            0 => Method::Ping,
-            1..=3 => Method::FindNode { target: script.id(), want },
-            4..=8 => Method::GetPeers { infohash, want, noseed: kind & 0x10 != 0, scrape: kind & 0x20 != 0 },
-            9..=12 => Method::AnnouncePeer {
-                infohash,
-                port: u16::from(kind) + 1,
-                implied_port: kind & 0x10 != 0,
-                seed: kind & 0x20 != 0,
-                token: &token,
-                name: None,
-            },
-            13 => Method::Get { target: script.id(), seq: None, want },
-            14 => Method::SampleInfohashes { target: script.id(), want },
-            _ => Method::Unknown { name: b"vote", target: (kind & 0x10 != 0).then(|| script.id()), want },
-        };
-        let mut transaction = [kind; 33];
-        transaction[0] = script.byte();
-        let len = match script.byte() {
-            long @ 200.. => usize::from(long - 200).clamp(1, 33),
-            _ => 4,
-        };
-        let message = Message {
-            read_only: script.byte() > 250,
-            ..Message::new(&transaction[..len], Body::Query(Query { id, method }))
-        };
-        self.send(from, &message, script);
+        let from = script.host();
+        let datagram = forge::query(&self.tokens, from, script);
+        self.deliver(from, &datagram);
     }
 
     /// Somebody answers a query of the node: the one that was asked, or another.
     fn answer(&mut self, script: &mut Script<'_>) {
         let Some(open) = self.pick(script) else { return };
-        let (mut from, id, kind) = (open.to, script.id(), script.byte());
+        let (mut from, id, kind) = (open.to, id(script), script.byte());
         match kind {
             0..4 => from.set_port(from.port().wrapping_add(1)),
             4..8 => from = script.host(),
             8..16 => self.open.push_back(Open { to: open.to, transaction: open.transaction.clone() }),
             _ => {}
         }
-        let (mut v4, mut v6) = ([0; 8 * 26], [0; 8 * 38]);
-        let (mut nodes4, mut nodes6) =
-            (NodeWriter::new(Family::V4, &mut v4), NodeWriter::new(Family::V6, &mut v6));
-        let (mut peers4, mut peers6) = ([0; 4 * 6], [0; 4 * 18]);
-        let (mut values4, mut values6) =
-            (PeerWriter::new(Family::V4, &mut peers4), PeerWriter::new(Family::V6, &mut peers6));
-        for _ in 0..script.byte() % 9 {
-            let (id, addr) = (script.id(), script.host());
-            let _ = nodes4.push(&id, addr) || nodes6.push(&id, addr);
-        }
-        for _ in 0..script.byte() % 4 {
-            let addr = script.host();
-            let _ = values4.push(addr) || values6.push(addr);
-        }
-        let contents = script.byte();
-        let has = |bit: u8| contents & (1 << bit) == 0;
-        let response = Response {
-            nodes: has(0).then(|| nodes4.finish()),
-            nodes6: has(1).then(|| nodes6.finish()),
-            token: has(2).then_some(&b"a token"[..]),
-            values: has(3).then(|| if has(4) { values4.finish() } else { values6.finish() }),
-            ..Response::new(id)
-        };
-        let message = Message {
-            read_only: contents == 0xff,
-            requester: has(5).then(|| host(contents)),
-            ..Message::new(&open.transaction, Body::Response(response))
-        };
-        self.send(from, &message, script);
+        let datagram = forge::answer(&self.tokens, id, &open.transaction, script);
+        self.deliver(from, &datagram);
     }
 
     /// Somebody answers with an error.
     fn refuse(&mut self, script: &mut Script<'_>) {
         let Some(open) = self.pick(script) else { return };
-        let code = ErrorCode(i64::from(script.u16()));
-        let body = Body::Error(ErrorReply { code, message: b"no" });
-        self.send(open.to, &Message::new(&open.transaction, body), script);
+        let datagram = forge::refusal(&open.transaction, script);
+        self.deliver(open.to, &datagram);
     }
 
     fn pick(&mut self, script: &mut Script<'_>) -> Option<Open> {
@@ -483,37 +337,21 @@ impl<S: Storage> Life<S> {
         self.open.remove(at % len.max(1))
     }
 
-    /// Delivers a message, which may have been damaged on its way.
-    fn send(&mut self, from: SocketAddr, message: &Message<'_>, script: &mut Script<'_>) {
-        let mut bytes = vec![0; message.encoded_len()];
-        message.emit(&mut bytes).expect("it was measured");
-        match script.byte() {
-            byte @ 0..16 => {
-                let at = usize::from(script.u16()) % bytes.len();
-                bytes[at] ^= byte | 1;
-            }
-            16..20 => bytes.truncate(usize::from(script.u16()) % bytes.len()),
-            20..24 => bytes.extend_from_slice(b"trailing"),
-            _ => {}
-        }
-        self.deliver(from, &bytes);
-    }
-
     fn deliver(&mut self, from: SocketAddr, bytes: &[u8]) {
         let from = canonical(from);
-        let key = self.site(from);
-        let asker = self.askers.entry(key).or_default();
-        asker.longest = asker.longest.max(bytes.len());
+        self.allowances.heard(from, bytes);
         match Message::parse(bytes).map(|message| (message.transaction, message.body)) {
             Ok((transaction, Body::Query(Query { method: Method::GetPeers { infohash, .. }, .. }))) => {
                 self.asked.insert((from, transaction.to_vec()), infohash);
             }
             // A token of ours, and an answer to a query of ours, prove the address.
             Ok((_, Body::Query(Query { method: Method::AnnouncePeer { .. }, .. }))) => {
-                asker.proven |= self.tokens.keys().any(|(ip, _)| *ip == from.ip());
+                if self.tokens.keys().any(|(ip, _)| *ip == from.ip()) {
+                    self.allowances.proved(from);
+                }
             }
             Ok((_, Body::Query(_))) => {}
-            _ => asker.proven = true,
+            _ => self.allowances.proved(from),
         }
         let stored = self.node.peer_count(Family::V4) + self.node.peer_count(Family::V6);
         self.node.handle_datagram(self.now, from, bytes);
@@ -557,8 +395,8 @@ impl<S: Storage> Life<S> {
         let is_on = if to.is_ipv4() { self.config.ipv4 } else { self.config.ipv6 };
         assert!(is_on, "{to} is of a family that is off");
         assert!(datagram.len() <= MAX_LEN && is_krpc(datagram) && is_canonical(datagram));
-        self.record(to.to_string().as_bytes());
-        self.record(datagram);
+        self.transcript.record(to.to_string().as_bytes());
+        self.transcript.record(datagram);
         let message = Message::parse(datagram).expect("it is a message");
         assert_eq!(message.read_only, self.config.read_only && matches!(message.body, Body::Query(_)));
         match message.body {
@@ -576,32 +414,19 @@ impl<S: Storage> Life<S> {
                 {
                     self.tokens.insert((to.ip(), *infohash), token.to_vec());
                 }
-                self.replied(to, datagram.len());
+                self.replied(to, &message, datagram.len());
             }
-            Body::Error(_) => self.replied(to, datagram.len()),
+            Body::Error(_) => self.replied(to, &message, datagram.len()),
         }
     }
 
-    /// Nobody who is not known to be there draws more than the node may send.
-    fn replied(&mut self, to: SocketAddr, len: usize) {
+    fn replied(&mut self, to: SocketAddr, message: &Message<'_>, len: usize) {
         assert!(!self.config.read_only, "a read-only node answers nobody");
-        let now = self.now + self.slept;
-        let budget = self.config.unverified_bytes as usize;
-        let key = self.site(to);
-        let asker = self.askers.get_mut(&key).expect("it has asked");
-        if asker.proven || len <= FREE * asker.longest {
-            return;
-        }
-        asker.drawn.push_back((now, len));
-        while asker.drawn.front().is_some_and(|(at, _)| now - *at >= Duration::from_secs(60)) {
-            asker.drawn.pop_front();
-        }
-        let drawn: usize = asker.drawn.iter().map(|(_, len)| len).sum();
-        assert!(drawn <= budget, "{to} has drawn {drawn} bytes in a minute");
+        self.allowances.replied(to, message.transaction, len, self.now + self.slept);
     }
 
     fn happened(&mut self, event: &Event) {
-        self.record(format!("{event:?}").as_bytes());
+        self.transcript.record(format!("{event:?}").as_bytes());
         match *event {
             Event::Peer { lookup, peer } => {
                 assert!(self.lookups.contains(&lookup), "a peer of {lookup:?}");
@@ -654,31 +479,4 @@ impl<S: Storage> Life<S> {
         assert!(self.counters.iter().zip(&counters).all(|(before, now)| before <= now), "{text}");
         self.counters = counters;
     }
-
-    /// What shares one allowance of bytes: a /24 or a /56, or an endpoint where sources are not
-    /// limited.
-    fn site(&self, addr: SocketAddr) -> SocketAddr {
-        let ip = match addr.ip() {
-            _ if !self.config.source_limits => return addr,
-            IpAddr::V4(ip) => {
-                let [a, b, c, _] = ip.octets();
-                IpAddr::from([a, b, c, 0])
-            }
-            IpAddr::V6(ip) => {
-                let [a, b, c, d, ..] = ip.segments();
-                IpAddr::from([a, b, c, d & 0xff00, 0, 0, 0, 0])
-            }
-        };
-        SocketAddr::new(ip, 0)
-    }
-
-    fn record(&mut self, bytes: &[u8]) {
-        for &byte in bytes {
-            self.transcript = (self.transcript ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
-        }
-    }
-}
-
-fn canonical(addr: SocketAddr) -> SocketAddr {
-    SocketAddr::new(addr.ip().to_canonical(), addr.port())
 }

@@ -1,0 +1,118 @@
+//! Messages that strangers send, well-formed and full of lies, and what becomes of them on the way.
+
+use std::net::SocketAddr;
+
+use dht_proto::wire::{
+    Body, ErrorCode, ErrorReply, Message, Method, NodeWriter, PeerWriter, Query, Response,
+};
+use dht_proto::{Family, InfoHash, NodeId};
+
+use super::script::{Script, host};
+
+/// Whom and what messages are about.
+pub trait Names {
+    fn id(&self, script: &mut Script<'_>) -> NodeId;
+
+    fn host(&self, script: &mut Script<'_>) -> SocketAddr;
+
+    /// A token that this address got.
+    fn token(&self, from: SocketAddr, infohash: InfoHash) -> Option<Vec<u8>>;
+}
+
+/// A query of this address.
+pub fn query(names: &impl Names, from: SocketAddr, script: &mut Script<'_>) -> Vec<u8> {
+    let (id, kind) = (names.id(script), script.byte());
+    let infohash = script.infohash();
+    let token = names.token(from, infohash).filter(|_| kind & 0x40 == 0).unwrap_or_else(|| vec![kind; 8]);
+    let want = script.want();
+    let method = match kind & 0xf {
+        0 => Method::Ping,
+        1..=3 => Method::FindNode { target: names.id(script), want },
+        4..=8 => Method::GetPeers { infohash, want, noseed: kind & 0x10 != 0, scrape: kind & 0x20 != 0 },
+        9..=12 => Method::AnnouncePeer {
+            infohash,
+            port: u16::from(kind) + 1,
+            implied_port: kind & 0x10 != 0,
+            seed: kind & 0x20 != 0,
+            token: &token,
+            name: None,
+        },
+        13 => Method::Get { target: names.id(script), seq: None, want },
+        14 => Method::SampleInfohashes { target: names.id(script), want },
+        _ => Method::Unknown { name: b"vote", target: (kind & 0x10 != 0).then(|| names.id(script)), want },
+    };
+    let mut transaction = [kind; 33];
+    transaction[0] = script.byte();
+    let len = match script.byte() {
+        long @ 200.. => usize::from(long - 200).clamp(1, 33),
+        _ => 4,
+    };
+    let message = Message {
+        read_only: script.byte() > 250,
+        ..Message::new(&transaction[..len], Body::Query(Query { id, method }))
+    };
+    damaged(&message, script)
+}
+
+/// An answer under this transaction id.
+pub fn answer(names: &impl Names, id: NodeId, transaction: &[u8], script: &mut Script<'_>) -> Vec<u8> {
+    let (mut v4, mut v6) = ([0; 8 * 26], [0; 8 * 38]);
+    let (mut nodes4, mut nodes6) =
+        (NodeWriter::new(Family::V4, &mut v4), NodeWriter::new(Family::V6, &mut v6));
+    let (mut peers4, mut peers6) = ([0; 4 * 6], [0; 4 * 18]);
+    let (mut values4, mut values6) =
+        (PeerWriter::new(Family::V4, &mut peers4), PeerWriter::new(Family::V6, &mut peers6));
+    for _ in 0..script.byte() % 9 {
+        let (id, addr) = (names.id(script), names.host(script));
+        let _ = nodes4.push(&id, addr) || nodes6.push(&id, addr);
+    }
+    for _ in 0..script.byte() % 4 {
+        let addr = names.host(script);
+        let _ = values4.push(addr) || values6.push(addr);
+    }
+    let contents = script.byte();
+    let has = |bit: u8| contents & (1 << bit) == 0;
+    let response = Response {
+        nodes: has(0).then(|| nodes4.finish()),
+        nodes6: has(1).then(|| nodes6.finish()),
+        token: has(2).then_some(&b"a token"[..]),
+        values: has(3).then(|| if has(4) { values4.finish() } else { values6.finish() }),
+        ..Response::new(id)
+    };
+    let message = Message {
+        read_only: contents == 0xff,
+        requester: has(5).then(|| host(contents)),
+        ..Message::new(transaction, Body::Response(response))
+    };
+    damaged(&message, script)
+}
+
+/// An error under this transaction id.
+pub fn refusal(transaction: &[u8], script: &mut Script<'_>) -> Vec<u8> {
+    let code = ErrorCode(i64::from(script.u16()));
+    let body = Body::Error(ErrorReply { code, message: b"no" });
+    damaged(&Message::new(transaction, body), script)
+}
+
+/// The message, which may have been damaged on its way.
+fn damaged(message: &Message<'_>, script: &mut Script<'_>) -> Vec<u8> {
+    let mut bytes = vec![0; message.encoded_len()];
+    message.emit(&mut bytes).expect("it was measured");
+    damage(&mut bytes, script);
+    bytes
+}
+
+/// Damages a datagram, or leaves it alone.
+pub fn damage(bytes: &mut Vec<u8>, script: &mut Script<'_>) {
+    match script.byte() {
+        byte @ 0..16 => {
+            let at = usize::from(script.u16()) % bytes.len().max(1);
+            if let Some(changed) = bytes.get_mut(at) {
+                *changed ^= byte | 1;
+            }
+        }
+        16..20 => bytes.truncate(usize::from(script.u16()) % bytes.len().max(1)),
+        20..24 => bytes.extend_from_slice(b"trailing"),
+        _ => {}
+    }
+}
