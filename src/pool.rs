@@ -95,7 +95,7 @@ impl Pool {
     }
 
     /// Slots taken now.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "sim"))]
     pub(crate) const fn used(&self) -> usize {
         self.used as usize
     }
@@ -106,9 +106,9 @@ impl Pool {
     }
 
     /// Whether taken and free slots add up, with no slot counted twice.
-    #[cfg(test)]
+    #[cfg(any(test, feature = "sim"))]
     pub(crate) fn is_consistent<T>(&self, slots: &[Slot<T>]) -> bool {
-        self.free.iter(slots).count() == self.free.len()
+        self.free.is_consistent(slots)
             && self.used() + self.free.len() == self.untouched as usize
             && self.untouched as usize <= slots.len()
     }
@@ -195,6 +195,13 @@ impl List {
     /// The slot behind `ix`.
     pub(crate) fn next<T>(self, slots: &[Slot<T>], ix: Ix) -> Option<Ix> {
         slots[ix.position()].next.some()
+    }
+
+    /// Whether as many slots hang together as are counted.
+    #[cfg(any(test, feature = "sim"))]
+    pub(crate) fn is_consistent<T>(&self, slots: &[Slot<T>]) -> bool {
+        // One that bit its own tail would have no end.
+        self.iter(slots).take(slots.len() + 1).count() == self.len()
     }
 
     /// The indices from front to back.

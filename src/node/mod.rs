@@ -4,6 +4,8 @@
 //! whose work lies in the files beside this one: [`serve`] answers, [`search`] asks, [`walks`] leads
 //! lookups from step to step, [`upkeep`] keeps house, [`output`] makes datagrams and events.
 
+#[cfg(feature = "sim")]
+mod audit;
 mod output;
 mod search;
 mod serve;

@@ -92,6 +92,26 @@ impl Searches {
         }
     }
 
+    /// Whether every slot is free or in the list of its phase, and no find is forgotten.
+    #[cfg(feature = "sim")]
+    pub(super) fn is_consistent(&self, walks: &[Slot<Walk>]) -> bool {
+        let lists = [
+            (self.ready, Phase::Ready),
+            (self.waiting, Phase::Waiting),
+            (self.ended, Phase::Ended),
+            (self.completed, Phase::Completed),
+            (self.remembered, Phase::Remembered),
+        ];
+        let is_whole = |(list, phase): (List, Phase)| {
+            list.is_consistent(walks) && list.iter(walks).all(|ix| walks[ix].phase == phase)
+        };
+        let news = walks.iter().map(|slot| &slot.value).filter(|walk| walk.phase.has_events());
+        self.pool.is_consistent(walks)
+            && lists.into_iter().all(is_whole)
+            && lists.into_iter().map(|(list, _)| list.len()).sum::<usize>() == self.pool.used()
+            && news.map(|walk| usize::from(walk.found - walk.reported)).sum::<usize>() == self.unreported
+    }
+
     const fn list(&mut self, phase: Phase) -> Option<&mut List> {
         match phase {
             Phase::Free => None,

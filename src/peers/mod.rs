@@ -264,6 +264,25 @@ impl PeerStore {
         self.peers[family.index()] as usize
     }
 
+    /// Whether every swarm, chunk and peer is counted once.
+    #[cfg(any(test, feature = "sim"))]
+    pub(crate) fn is_consistent(&self, slots: PeerSlots<'_>) -> bool {
+        let (mut peers, mut chunks) = ([0; 2], [0; 2]);
+        for ix in self.used.iter(slots.swarms).take(slots.swarms.len()) {
+            for (family, members) in slots.swarms[ix].members.iter().enumerate() {
+                peers[family] += members.count() as u32;
+                chunks[family] += members.chunks();
+            }
+        }
+        self.swarms.is_consistent(slots.swarms)
+            && self.chunks[0].is_consistent(slots.v4)
+            && self.chunks[1].is_consistent(slots.v6)
+            && self.used.is_consistent(slots.swarms)
+            && self.used.len() == self.swarms.used()
+            && peers == self.peers
+            && chunks == [self.chunks[0].used(), self.chunks[1].used()]
+    }
+
     /// When `sweep` should run next. `None` while the store is empty.
     pub(crate) fn next_sweep(&self) -> Option<Instant> {
         (!self.used.is_empty()).then_some(self.sweep_due)

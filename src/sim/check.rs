@@ -42,6 +42,8 @@ pub enum Fault {
     ListsTwice(SocketAddr),
     /// The closest nodes that it knows do not come in order.
     Disorder,
+    /// Its memory does not add up: slots of this kind are lost or counted twice.
+    Imbalance(&'static str),
 }
 
 impl fmt::Display for Fault {
@@ -55,6 +57,7 @@ impl fmt::Display for Fault {
             Self::ListsItself => write!(f, "itself in the routing table"),
             Self::ListsTwice(addr) => write!(f, "{addr} in the routing table beside the same IP address"),
             Self::Disorder => write!(f, "disorder among the closest nodes"),
+            Self::Imbalance(what) => write!(f, "{what} that do not add up"),
         }
     }
 }
@@ -99,6 +102,9 @@ impl World {
         ];
         if let Some((what, ..)) = counts.into_iter().find(|(_, count, limit)| count > limit) {
             return Some(Fault::OverLimit(what));
+        }
+        if let Some(what) = node.imbalance() {
+            return Some(Fault::Imbalance(what));
         }
         for family in Family::ALL {
             let own = self.addr_in(id, family);
