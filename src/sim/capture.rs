@@ -3,6 +3,7 @@
 use alloc::boxed::Box;
 use alloc::collections::{BTreeMap, BTreeSet};
 use alloc::vec::Vec;
+use core::mem;
 use core::net::SocketAddr;
 
 use super::cast::target_of;
@@ -45,6 +46,11 @@ impl World {
     /// What a host sent and got since it is [captured](Self::capture), in order of time.
     pub fn captured(&self, host: HostId) -> &[Captured] {
         self.wire.captures.get(&host.0).map_or(&[], |captured| captured)
+    }
+
+    /// The same, which is then kept no longer.
+    pub fn take_captured(&mut self, host: HostId) -> Vec<Captured> {
+        self.wire.captures.get_mut(&host.0).map(mem::take).unwrap_or_default()
     }
 }
 

@@ -76,11 +76,17 @@ impl World {
         if let Some((host, _)) = self.searches.ended_twice {
             return Err(Violation { fault: Fault::EndedTwice, addr: self.addr(host) });
         }
-        for (host, node) in self.nodes() {
-            let fault = self.fault_of(host, node);
-            fault.map_or(Ok(()), |fault| Err(Violation { fault, addr: self.addr(host) }))?;
-        }
-        Ok(())
+        self.nodes().try_for_each(|(host, _)| self.check_host(host))
+    }
+
+    /// Looks for what must never be in the node of one host, if it runs one.
+    ///
+    /// # Errors
+    ///
+    /// The first [`Violation`].
+    pub fn check_host(&self, host: HostId) -> Result<(), Violation> {
+        let fault = self.node(host).and_then(|node| self.fault_of(host, node));
+        fault.map_or(Ok(()), |fault| Err(Violation { fault, addr: self.addr(host) }))
     }
 
     fn fault_of(&self, id: HostId, node: &Node) -> Option<Fault> {

@@ -36,6 +36,27 @@ impl World {
         killed
     }
 
+    /// A host starts anew at its address, whether it was there or not. Its node knows only
+    /// [`Profile::entries`] and has another id, unless its [`Config`] names one.
+    ///
+    /// # Panics
+    ///
+    /// If it never had a node.
+    pub fn restart(&mut self, host: HostId) {
+        let at = &mut self.hosts[host.index()];
+        let profile = at.profile.clone().expect("only nodes start anew");
+        at.leave_at = Instant::NEVER;
+        self.depart(host);
+        self.bear(host, &profile, profile.config.clone());
+        self.introduce(host);
+    }
+
+    /// The translator before a host forgets all ways, as after a failure of power. Without one
+    /// nothing happens.
+    pub fn reset_nat(&mut self, host: HostId) {
+        self.wire.reset_device(&self.hosts[host.index()].link);
+    }
+
     /// The link of a host is down for a while, in both directions. It is not told.
     pub fn cut(&mut self, host: HostId, outage: Duration) {
         self.interrupt(host, outage, Presence::Offline);

@@ -83,6 +83,12 @@ impl Device {
         self.ways.shrink_to_fit();
     }
 
+    /// Forgets all hosts.
+    pub(super) fn reset(&mut self) {
+        self.doors.clear();
+        self.ways.clear();
+    }
+
     /// A datagram goes out: under which endpoint others see its sender. `None` if it goes nowhere.
     pub(super) fn out(
         &mut self,

@@ -127,6 +127,13 @@ impl Wire {
         }
     }
 
+    /// The translator before a host forgets all hosts, if there is one.
+    pub(super) fn reset_device(&mut self, link: &Link) {
+        if let Some(device) = self.devices.get_mut((link.device as usize).wrapping_sub(1)) {
+            device.reset();
+        }
+    }
+
     /// The endpoint under which others see a host; the port may be another one each time.
     pub(super) fn outside(&self, link: &Link, family: Family) -> Endpoint {
         let inside = link.endpoints[family.index()];
