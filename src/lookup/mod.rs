@@ -303,6 +303,12 @@ impl Walk {
         if memory[position].state == State::Answered {
             return Verdict::Rejected;
         }
+        // Whoever was denied would otherwise get in by answering the second query as well.
+        let denied = |c: &Candidate| c.endpoint == from && c.id == Some(id) && c.state == State::Denied;
+        if memory[..self.len()].iter().any(denied) {
+            self.fail(memory, position);
+            return Verdict::Rejected;
+        }
         match memory[position].id {
             Some(expected) if expected == id => {}
             Some(_) => {

@@ -309,6 +309,23 @@ fn l_07_a_false_listing_does_not_shadow_the_host_behind_it() {
 }
 
 #[test]
+fn l_07_a_second_answer_under_another_id_counts_no_more_than_the_first() {
+    // Under one listing, and under a second one that the same query asks.
+    for listings in [1, 2] {
+        let mut rig = Rig::new(Goal::GetPeers, 16, 8);
+        (0..listings).for_each(|nth| assert!(rig.list_as(5, Some(id(5 + nth)))));
+        assert_eq!(rig.ask_all(), [5]);
+        rig.stall(5);
+        assert_eq!(rig.ask_all(), [5], "it is near the target and sent once more");
+        for _ in 0..2 {
+            assert_eq!(rig.answer_as(5, id(1), Some(b"token")), Verdict::Rejected);
+        }
+        assert_eq!((rig.walk.queried, rig.walk.answered, rig.walk.failed), (1, 0, 1));
+        assert!(rig.closest().is_empty() && rig.token_holders().is_empty());
+    }
+}
+
+#[test]
 fn l_08_a_stall_frees_the_slot_and_a_late_answer_still_counts() {
     let mut rig = Rig::knowing(Goal::GetPeers, 2, 2, 1..=9);
     assert_eq!(rig.ask_all(), [1, 2]);
