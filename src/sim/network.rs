@@ -121,7 +121,9 @@ impl Network {
         let distance = self.rtt(seed, from, to) / 2;
         let first = distance + self.dawdle(dice);
         let copy = dice.chance(self.duplication).then(|| distance + self.dawdle(dice));
-        Passage { delay: Some(first), copy, is_corrupt: dice.chance(self.corruption) }
+        // What a host sends to itself never leaves it.
+        let is_corrupt = from != to && dice.chance(self.corruption);
+        Passage { delay: Some(first), copy, is_corrupt }
     }
 
     /// Jitter, and being held back.
