@@ -84,6 +84,11 @@ impl Allowances {
         self.proven_endpoints.insert(addr);
     }
 
+    /// The clock of the node jumps: how much was drawn in the last minute is not known any more.
+    pub fn forget_times(&mut self) {
+        self.drawn.clear();
+    }
+
     /// The node answers.
     pub fn replied(&mut self, to: SocketAddr, transaction: &[u8], len: usize, now: Instant) {
         let mut asked: Vec<_> =

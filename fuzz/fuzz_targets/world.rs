@@ -1,0 +1,15 @@
+//! A life of a small world: whatever happens to its nodes, all keep what they promise.
+#![no_main]
+
+#[path = "../../tests/common/scenario/mod.rs"]
+mod scenario;
+#[path = "../../tests/common/world/mod.rs"]
+mod world;
+
+libfuzzer_sys::fuzz_target!(|life: &[u8]| {
+    let transcript = world::live(life);
+    // Not every time: it takes as long again.
+    if life.len() % 8 == 0 {
+        assert_eq!(world::live(life), transcript, "one life, one transcript");
+    }
+});

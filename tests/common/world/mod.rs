@@ -1,0 +1,227 @@
+//! The life of a small world, written in bytes: they decide who lives there, how bad the network is
+//! and what befalls it, what users ask for, and which datagrams strangers replay and forge. After
+//! every step each node is held to what it promises.
+//!
+//! The fuzz target `world` and an ordinary test share this file. Whoever takes it in needs
+//! `scenario` beside it, in the root of its crate.
+#![allow(dead_code, unreachable_pub, reason = "every user takes a part of it")]
+
+mod acts;
+mod people;
+mod witness;
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use dht_proto::sim::{HostId, Presence, Way, World};
+use dht_proto::{Config, Family, Instant};
+
+use crate::scenario::promises::Transcript;
+use crate::scenario::script::Script;
+use people::network;
+use witness::{LONGEST, Witness};
+
+/// A life with more actions repeats itself.
+const MAX_ACTIONS: u32 = 100;
+
+/// So much happens in a life, and no more, to keep it short.
+const MAX_HAPPENINGS: u32 = 3000;
+
+/// So much happens in one action.
+const MAX_IN_ONE: u32 = 800;
+
+/// So much happens after the last action, until all is over.
+const MAX_TO_REST: u32 = 1000;
+
+/// Hosts with nodes.
+const MAX_NODES: usize = 12;
+
+/// Datagrams that are remembered to be replayed.
+const MAX_SEEN: usize = 64;
+
+/// Lives the life that `bytes` tell. A hash of everything that was sent and told.
+///
+/// # Panics
+///
+/// If a node breaks a promise: that is a bug of the crate.
+pub fn live(bytes: &[u8]) -> u64 {
+    let mut script = Script(bytes);
+    let mut life = Life::begin(&mut script);
+    for _ in 0..MAX_ACTIONS {
+        if script.is_over() || life.left == 0 {
+            break;
+        }
+        let action = script.byte();
+        life.act(action & 0x1f, &mut script);
+        life.check();
+    }
+    life.come_to_rest();
+    life.transcript.record(&life.world.transcript().to_be_bytes());
+    life.transcript.0
+}
+
+struct Life {
+    world: World,
+    nodes: Vec<Watched>,
+    villains: Vec<HostId>,
+    /// Datagrams of nodes, the newest last: whose, to whom and which.
+    seen: VecDeque<(SocketAddr, SocketAddr, Vec<u8>)>,
+    /// Happenings that are left.
+    left: u32,
+    transcript: Transcript,
+}
+
+/// A host with a node, as long as it has one.
+struct Watched {
+    host: HostId,
+    config: Config,
+    /// How far its clock was set ahead, in microseconds.
+    clock: i64,
+    /// Events that were looked at.
+    told: usize,
+    is_asleep: bool,
+    witness: Option<Witness>,
+}
+
+/// Time.
+impl Life {
+    fn begin(script: &mut Script<'_>) -> Self {
+        let seed = script.byte().into();
+        let mut world = World::new(seed, network(script));
+        world.capture();
+        let (nodes, villains, seen) = (Vec::new(), Vec::new(), VecDeque::new());
+        let mut life =
+            Self { world, nodes, villains, seen, left: MAX_HAPPENINGS, transcript: Transcript::new() };
+        let count = 2 + script.below(MAX_NODES - 5);
+        (0..count).for_each(|_| life.add_node(script));
+        for _ in 0..script.below(4) {
+            life.add_villain(script);
+        }
+        life.pass(Duration::from_secs(u64::from(script.byte()) / 4));
+        life.check();
+        life
+    }
+
+    /// Lets the next thing happen within `limit`, and looks at what came of it.
+    fn step(&mut self, limit: Duration) -> bool {
+        let happens = self.left > 0 && self.world.step(limit);
+        if happens {
+            self.left -= 1;
+            self.look();
+        }
+        happens
+    }
+
+    /// Lets time pass. Where too much happens, less of it.
+    fn pass(&mut self, time: Duration) {
+        let end = self.world.now() + time;
+        for _ in 0..MAX_IN_ONE {
+            if self.left == 0 {
+                return;
+            }
+            if !self.step(end - self.world.now()) {
+                self.world.run_for(end - self.world.now());
+                self.look();
+                return self.check_deadlines();
+            }
+        }
+    }
+
+    /// Left alone, everything that users started ends.
+    fn come_to_rest(&mut self) {
+        self.left += MAX_TO_REST;
+        let is_busy = |it: &Watched| it.witness.as_ref().is_some_and(|witness| !witness.is_idle());
+        // Even where a clock went back.
+        let end = self.world.now() + 3 * LONGEST;
+        while self.nodes.iter().any(is_busy) && self.step(end - self.world.now()) {}
+        if self.nodes.iter().any(is_busy) && self.left > 0 {
+            self.world.run_for(end - self.world.now());
+        }
+        self.check();
+    }
+}
+
+/// Promises.
+impl Life {
+    /// Looks at all that was sent, got and told since the last time.
+    fn look(&mut self) {
+        for it in &mut self.nodes {
+            if self.world.node(it.host).is_none() {
+                it.witness = None;
+                continue;
+            }
+            let now = it.now(&self.world);
+            let was_asleep = it.is_asleep;
+            it.is_asleep = self.world.presence(it.host) == Presence::Asleep;
+            match &mut it.witness {
+                Some(_) if it.is_asleep => {}
+                Some(witness) if was_asleep => witness.jump(now),
+                Some(witness) => witness.pass(now),
+                None => it.witness = Some(Witness::new(it.config.clone(), now)),
+            }
+        }
+        let mut touched = [false; MAX_NODES];
+        for captured in self.world.take_captured() {
+            let Some(at) = self.nodes.iter().position(|it| it.host == captured.host) else { continue };
+            touched[at] = true;
+            let node = self.world.node(captured.host);
+            if let (Some(witness), Some(node)) = (&mut self.nodes[at].witness, node) {
+                witness.saw(node, &captured);
+            }
+            let outside = self.world.addr_in(captured.host, Family::of(&captured.remote));
+            if let Some(outside) = outside.filter(|_| captured.way == Way::Out) {
+                self.seen.push_back((outside, captured.remote, captured.datagram));
+            }
+        }
+        while self.seen.len() > MAX_SEEN {
+            self.seen.pop_front();
+        }
+        for (it, touched) in self.nodes.iter_mut().zip(touched) {
+            let events = self.world.events(it.host);
+            let news = &events[it.told..];
+            it.told = events.len();
+            if let (Some(witness), Some(node)) = (&mut it.witness, self.world.node(it.host)) {
+                for (_, event) in news {
+                    self.transcript.record(format!("{event:?}").as_bytes());
+                    witness.happened(node, event);
+                }
+            }
+            if touched || !news.is_empty() {
+                self.world.check_host(it.host).unwrap();
+            }
+        }
+    }
+
+    fn check(&mut self) {
+        self.look();
+        self.world.check().unwrap();
+        for it in &mut self.nodes {
+            if let (Some(witness), Some(node)) = (&mut it.witness, self.world.node(it.host)) {
+                witness.check(node);
+            }
+        }
+        let counters = self.world.counters();
+        let ended = counters.delivered + counters.lost + counters.blocked + counters.cut + counters.unclaimed;
+        let under_way = self.world.datagrams_under_way() as u64;
+        assert_eq!(counters.sent + counters.duplicated, ended + under_way, "{counters:?}");
+    }
+
+    /// Now that all is done that was due, nobody asks for this instant or the past.
+    fn check_deadlines(&mut self) {
+        for at in 0..self.nodes.len() {
+            if let Some(host) = self.awake(at) {
+                let (due, now) = self.world.with_node(host, |node, now| (node.poll_timeout(), now));
+                assert!(due.is_none_or(|due| due > now), "{host:?} asks for {due:?} at {now:?}");
+            }
+        }
+    }
+}
+
+impl Watched {
+    /// The time by its clock. That it may stand still while the host sleeps makes no difference:
+    /// the node is told.
+    fn now(&self, world: &World) -> Instant {
+        Instant::from_micros(world.now().as_micros().saturating_add_signed(self.clock))
+    }
+}

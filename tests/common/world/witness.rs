@@ -1,0 +1,382 @@
+//! Somebody who watches a node from birth to death and holds it to what every node promises.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use dht_proto::sim::{Captured, Way};
+use dht_proto::wire::{Body, Message, Method, ParseError, Query, Response, is_canonical, is_krpc};
+use dht_proto::{
+    Config, Event, Family, InfoHash, Instant, LookupId, LookupKind, LookupReport, MAX_DATAGRAM, Node, NodeId,
+    QueryId, Stats,
+};
+
+use crate::scenario::promises::{Allowances, MAX_LEN, canonical, is_fit};
+use crate::scenario::script::{INFOHASHES, infohash};
+
+/// No lookup and no query takes longer, however many wait for their turn.
+pub const LONGEST: Duration = Duration::from_secs(600);
+
+/// What is known of one node.
+pub struct Witness {
+    config: Config,
+    /// The node's own time, which never goes back.
+    now: Instant,
+    /// When its clock last jumped ahead, or the host woke up.
+    jumped: Instant,
+    /// The node may be so far behind: what time it had seen when its clock went back is unknown.
+    behind: Duration,
+    /// Queries that were sent and not answered, with their transaction ids.
+    open: BTreeSet<(SocketAddr, Vec<u8>)>,
+    /// Who answered a query, and under which id.
+    answered: BTreeSet<(SocketAddr, NodeId)>,
+    /// Tokens that others handed out.
+    tokens: BTreeSet<(SocketAddr, Vec<u8>)>,
+    /// Tokens that the node handed out.
+    issued: BTreeSet<(IpAddr, Vec<u8>)>,
+    last_issued: BTreeMap<IpAddr, Vec<u8>>,
+    allowances: Allowances,
+    lookups: BTreeMap<LookupId, UnderWay>,
+    queries: BTreeMap<QueryId, Instant>,
+    ended_lookups: BTreeSet<LookupId>,
+    ended_queries: BTreeSet<QueryId>,
+    /// Queries of the user that were cancelled while an answer was awaited.
+    cancelled: u64,
+    heard: Traffic,
+    said: Traffic,
+    before: Stats,
+}
+
+/// A lookup of the user that has not ended.
+struct UnderWay {
+    kind: LookupKind,
+    target: NodeId,
+    started: Instant,
+    peers: BTreeSet<SocketAddr>,
+    acknowledged: BTreeSet<SocketAddr>,
+}
+
+/// Datagrams and their bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Traffic {
+    datagrams: u64,
+    bytes: u64,
+}
+
+impl Traffic {
+    const fn add(&mut self, datagram: &[u8]) {
+        self.datagrams += 1;
+        self.bytes += datagram.len() as u64;
+    }
+}
+
+/// What the scenario tells.
+impl Witness {
+    pub fn new(config: Config, now: Instant) -> Self {
+        Self {
+            allowances: Allowances::new(&config),
+            config,
+            now,
+            jumped: now,
+            behind: Duration::ZERO,
+            open: BTreeSet::new(),
+            answered: BTreeSet::new(),
+            tokens: BTreeSet::new(),
+            issued: BTreeSet::new(),
+            last_issued: BTreeMap::new(),
+            lookups: BTreeMap::new(),
+            queries: BTreeMap::new(),
+            ended_lookups: BTreeSet::new(),
+            ended_queries: BTreeSet::new(),
+            cancelled: 0,
+            heard: Traffic::default(),
+            said: Traffic::default(),
+            before: Stats::default(),
+        }
+    }
+
+    /// It is so late by the clock of the node.
+    pub fn pass(&mut self, now: Instant) {
+        self.now = self.now.max(now);
+    }
+
+    /// Its clock goes ahead, or it wakes up: much time passed in which it could do nothing.
+    pub fn jump(&mut self, now: Instant) {
+        self.pass(now);
+        self.jumped = self.now;
+    }
+
+    /// Its clock goes back.
+    pub fn go_back(&mut self, jump: Duration) {
+        self.behind += jump;
+        self.allowances.forget_times();
+    }
+
+    pub fn looked_up(&mut self, lookup: LookupId, kind: LookupKind, target: NodeId) {
+        let (peers, acknowledged) = (BTreeSet::new(), BTreeSet::new());
+        let under_way = UnderWay { kind, target, started: self.now, peers, acknowledged };
+        assert!(self.lookups.insert(lookup, under_way).is_none(), "{lookup:?} is given twice");
+        assert!(!self.ended_lookups.contains(&lookup), "{lookup:?} is given again");
+    }
+
+    pub fn pinged(&mut self, query: QueryId) {
+        assert!(self.queries.insert(query, self.now).is_none(), "{query:?} is given twice");
+        assert!(!self.ended_queries.contains(&query), "{query:?} is given again");
+    }
+
+    /// The `at`-th of the lookups under way and those that ended, and whether it is under way.
+    pub fn lookup(&self, at: usize) -> Option<(LookupId, bool)> {
+        let all = self.lookups.keys().map(|id| (*id, true));
+        let all: Vec<_> = all.chain(self.ended_lookups.iter().map(|id| (*id, false))).collect();
+        all.get(at % all.len().max(1)).copied()
+    }
+
+    /// The same of pings.
+    pub fn query(&self, at: usize) -> Option<(QueryId, bool)> {
+        let all = self.queries.keys().map(|id| (*id, true));
+        let all: Vec<_> = all.chain(self.ended_queries.iter().map(|id| (*id, false))).collect();
+        all.get(at % all.len().max(1)).copied()
+    }
+
+    pub fn cancelled_lookup(&mut self, lookup: LookupId) {
+        self.lookups.remove(&lookup);
+        self.ended_lookups.insert(lookup);
+    }
+
+    pub fn cancelled_query(&mut self, query: QueryId, was_sent: bool) {
+        self.queries.remove(&query);
+        self.ended_queries.insert(query);
+        self.cancelled += u64::from(was_sent);
+    }
+
+    /// The `at`-th query that nobody has answered.
+    pub fn open(&self, at: usize) -> Option<(SocketAddr, Vec<u8>)> {
+        self.open.iter().nth(at % self.open.len().max(1)).cloned()
+    }
+
+    /// The last token that the node gave to an address.
+    pub fn token(&self, addr: SocketAddr) -> Option<Vec<u8>> {
+        self.last_issued.get(&canonical(addr).ip()).cloned()
+    }
+
+    pub fn is_idle(&self) -> bool {
+        self.lookups.is_empty() && self.queries.is_empty()
+    }
+}
+
+/// What the node sent, got and told.
+impl Witness {
+    pub fn saw(&mut self, node: &Node, captured: &Captured) {
+        let remote = canonical(captured.remote);
+        match captured.way {
+            Way::In => self.heard(remote, &captured.datagram),
+            Way::Out => self.said(node, remote, &captured.datagram),
+        }
+    }
+
+    fn heard(&mut self, from: SocketAddr, datagram: &[u8]) {
+        self.heard.add(datagram);
+        if !is_fit(self.config.address_policy, from) {
+            return;
+        }
+        self.allowances.heard(from, datagram);
+        let (transaction, response) = match Message::parse_prefix(datagram) {
+            Ok((Message { body: Body::Query(query), .. }, _)) => {
+                if let Method::AnnouncePeer { token, .. } = query.method
+                    && self.issued.contains(&(from.ip(), token.to_vec()))
+                {
+                    self.allowances.proved(from);
+                }
+                return;
+            }
+            Ok((Message { transaction, body: Body::Response(response), .. }, _)) => {
+                (transaction, Some(response))
+            }
+            Ok((Message { transaction, .. }, _)) | Err(ParseError::BadReply { transaction }) => {
+                (transaction, None)
+            }
+            Err(_) => return,
+        };
+        if !self.open.remove(&(from, transaction.to_vec())) {
+            return;
+        }
+        self.allowances.proved(from);
+        if let Some(response) = response {
+            self.answered.insert((from, response.id));
+            self.tokens.extend(response.token.map(|token| (from, token.to_vec())));
+        }
+    }
+
+    fn said(&mut self, node: &Node, to: SocketAddr, datagram: &[u8]) {
+        self.said.add(datagram);
+        assert!(is_fit(self.config.address_policy, to), "{to} is sent to");
+        let is_on = if to.is_ipv4() { self.config.ipv4 } else { self.config.ipv6 };
+        assert!(is_on, "{to} is of a family that is off");
+        assert!(datagram.len() <= MAX_LEN.min(MAX_DATAGRAM), "{} bytes to {to}", datagram.len());
+        assert!(is_krpc(datagram) && is_canonical(datagram), "to {to}: {}", datagram.escape_ascii());
+        let message = Message::parse(datagram).expect("it is a message");
+        let is_query = matches!(message.body, Body::Query(_));
+        assert_eq!(message.read_only, self.config.read_only && is_query);
+        let own = node.id(Family::of(&to));
+        match message.body {
+            Body::Query(query) => {
+                assert_eq!(query.id, own);
+                self.asked(to, message.transaction, &query);
+            }
+            Body::Response(response) => {
+                assert_eq!(response.id, own);
+                self.answered_with(to, &response);
+                self.replied(to, message.transaction, datagram.len());
+            }
+            Body::Error(_) => self.replied(to, message.transaction, datagram.len()),
+        }
+    }
+
+    fn asked(&mut self, to: SocketAddr, transaction: &[u8], query: &Query<'_>) {
+        assert_eq!(transaction.len(), 4);
+        assert!(self.open.insert((to, transaction.to_vec())), "{to} is asked twice under one transaction");
+        if let Method::AnnouncePeer { token, port, .. } = query.method {
+            assert!(port != 0);
+            assert!(self.tokens.contains(&(to, token.to_vec())), "{to} never gave this token");
+        }
+    }
+
+    /// Only nodes that answered are passed on, and only addresses that somebody may use.
+    fn answered_with(&mut self, to: SocketAddr, response: &Response<'_>) {
+        for (id, addr) in [response.nodes, response.nodes6].into_iter().flatten().flatten() {
+            assert!(self.answered.contains(&(addr, id)), "{addr} never answered and is passed on");
+            assert!(is_fit(self.config.address_policy, addr), "{addr} is passed on");
+        }
+        for peer in response.values.into_iter().flatten() {
+            assert!(is_fit(self.config.address_policy, peer), "{peer} is passed on");
+        }
+        if let Some(token) = response.token {
+            self.issued.insert((to.ip(), token.to_vec()));
+            self.last_issued.insert(to.ip(), token.to_vec());
+        }
+    }
+
+    fn replied(&mut self, to: SocketAddr, transaction: &[u8], len: usize) {
+        assert!(!self.config.read_only, "a read-only node answers nobody");
+        self.allowances.replied(to, transaction, len, self.now);
+    }
+
+    pub fn happened(&mut self, node: &Node, event: &Event) {
+        match *event {
+            Event::Peer { lookup, peer } => {
+                assert!(is_fit(self.config.address_policy, peer), "{peer} is found");
+                let under_way = self.lookups.get_mut(&lookup);
+                let under_way = under_way.unwrap_or_else(|| panic!("a peer of {lookup:?}"));
+                assert!(under_way.kind != LookupKind::FindNode, "a peer of {lookup:?}");
+                assert!(under_way.peers.insert(peer), "{peer} is found twice by {lookup:?}");
+            }
+            Event::Acknowledged { lookup, node } => {
+                let under_way = self.lookups.get_mut(&lookup);
+                let under_way = under_way.unwrap_or_else(|| panic!("an acknowledgement of {lookup:?}"));
+                assert!(under_way.kind == LookupKind::Announce);
+                assert!(under_way.acknowledged.insert(node), "{node} acknowledges {lookup:?} twice");
+            }
+            Event::LookupDone { lookup, report } => self.ended(node, lookup, &report),
+            Event::QueryDone { query, .. } => {
+                assert!(self.queries.remove(&query).is_some(), "the end of {query:?}");
+                assert!(self.ended_queries.insert(query), "{query:?} ended before");
+            }
+            Event::NodeAdded { addr, id } => {
+                assert!(self.answered.contains(&(addr, id)), "{addr} never answered and is added");
+            }
+            Event::PeerStored { peer, .. } => assert!(is_fit(self.config.address_policy, peer)),
+            _ => {}
+        }
+    }
+
+    fn ended(&mut self, node: &Node, lookup: LookupId, report: &LookupReport) {
+        assert!(self.ended_lookups.insert(lookup), "{lookup:?} ended before");
+        let Some(under_way) = self.lookups.remove(&lookup) else {
+            // The node bootstraps by itself too.
+            return assert!(report.kind == LookupKind::Bootstrap, "the end of {lookup:?}");
+        };
+        assert_eq!((report.kind, report.target), (under_way.kind, under_way.target));
+        assert_eq!(report.peers as usize, under_way.peers.len(), "{lookup:?} found {:?}", under_way.peers);
+        let acknowledged = under_way.acknowledged.len();
+        let is_told = report.acknowledged as usize == acknowledged || node.stats().events_lost > 0;
+        assert!(is_told, "{lookup:?} has {acknowledged} acknowledgements: {report:?}");
+        assert!(report.acknowledged <= report.announced, "{lookup:?}: {report:?}");
+        assert!(report.answered + report.failed <= report.queried, "{lookup:?}: {report:?}");
+        assert!(report.duration <= self.now - under_way.started + self.behind, "{lookup:?}: {report:?}");
+    }
+}
+
+/// What can be seen at any time.
+impl Witness {
+    pub fn check(&mut self, node: &Node) {
+        self.check_counters(node);
+        for (lookup, under_way) in &self.lookups {
+            assert!(self.waited(under_way.started) <= LONGEST + self.behind, "{lookup:?} does not end");
+            let report = node.lookup_report(*lookup);
+            assert!(report.is_some_and(|report| report.kind == under_way.kind), "{lookup:?} is lost");
+        }
+        for (query, started) in &self.queries {
+            assert!(self.waited(*started) <= LONGEST + self.behind, "{query:?} does not end");
+        }
+        assert!(self.ended_lookups.iter().all(|lookup| node.lookup_report(*lookup).is_none()));
+        for family in Family::ALL {
+            let mut count = 0;
+            for info in node.nodes(family) {
+                count += 1;
+                assert_eq!(Family::of(&info.addr), family);
+                assert!(is_fit(self.config.address_policy, info.addr), "{} is listed", info.addr);
+                let is_verified = self.answered.contains(&(info.addr, info.id));
+                assert!(is_verified, "{} never answered and is listed", info.addr);
+            }
+            assert_eq!(count, node.node_count(family));
+        }
+        self.check_peers(node);
+    }
+
+    /// How long the node had to end something.
+    fn waited(&self, started: Instant) -> Duration {
+        self.now - started.max(self.jumped)
+    }
+
+    fn check_counters(&mut self, node: &Node) {
+        let stats = node.stats();
+        let heard = Traffic { datagrams: stats.datagrams_in, bytes: stats.bytes_in };
+        let said = Traffic { datagrams: stats.datagrams_out, bytes: stats.bytes_out };
+        assert_eq!((heard, said), (self.heard, self.said));
+        let asked = stats.queries_out;
+        let asked = asked.ping + asked.find_node + asked.get_peers + asked.announce_peer + asked.other;
+        assert_eq!(stats.datagrams_out, asked + stats.responses_out + stats.errors_out);
+        // Each query ends once.
+        let unheard = stats.timed_out + stats.unreachable + self.cancelled;
+        let ended = stats.responses_in + stats.errors_in + stats.dropped.bad_reply + unheard;
+        assert_eq!(asked, ended + node.query_count() as u64, "{stats:?}, {} cancelled", self.cancelled);
+        let failed = stats.timed_out + stats.unreachable + stats.dropped.bad_reply;
+        assert!(stats.excused <= failed, "{stats:?}");
+        let grows = [
+            (self.before.stalled, stats.stalled),
+            (self.before.timed_out, stats.timed_out),
+            (self.before.contacts_refused, stats.contacts_refused),
+            (self.before.events_lost, stats.events_lost),
+            (self.before.peers_lost, stats.peers_lost),
+        ];
+        assert!(grows.iter().all(|(before, now)| before <= now), "{stats:?}");
+        self.before = *stats;
+    }
+
+    fn check_peers(&self, node: &Node) {
+        let torrents: BTreeSet<InfoHash> = node.infohashes().collect();
+        assert!(torrents.len() <= node.infohash_count());
+        assert!(
+            (0..INFOHASHES).map(infohash).all(|it| torrents.contains(&it) || node.peers(it).count() == 0)
+        );
+        let mut stored = 0;
+        for infohash in torrents {
+            let peers: BTreeSet<SocketAddr> = node.peers(infohash).collect();
+            assert!(peers.iter().all(|peer| is_fit(self.config.address_policy, *peer)));
+            let ips: BTreeSet<IpAddr> = peers.iter().map(SocketAddr::ip).collect();
+            assert!(ips.len() == peers.len() || !self.config.source_limits, "one peer for each IP");
+            stored += peers.len();
+        }
+        assert!(stored <= Family::ALL.into_iter().map(|family| node.peer_count(family)).sum());
+    }
+}
