@@ -202,7 +202,7 @@ impl Life {
             4..8 => from = self.host(script),
             _ => {}
         }
-        let datagram = if kind < 16 {
+        let datagram = if matches!(kind, 2..6) {
             forge::refusal(&transaction, script)
         } else {
             let id = self.id(script);

@@ -35,6 +35,10 @@ pub struct Witness {
     /// Tokens that the node handed out.
     issued: BTreeSet<(IpAddr, Vec<u8>)>,
     last_issued: BTreeMap<IpAddr, Vec<u8>>,
+    /// Who showed such a token with an announce.
+    entitled: BTreeSet<(IpAddr, InfoHash)>,
+    /// Datagrams that came from where a query went, under its transaction id.
+    matched: u64,
     allowances: Allowances,
     lookups: BTreeMap<LookupId, UnderWay>,
     queries: BTreeMap<QueryId, Instant>,
@@ -84,6 +88,8 @@ impl Witness {
             tokens: BTreeSet::new(),
             issued: BTreeSet::new(),
             last_issued: BTreeMap::new(),
+            entitled: BTreeSet::new(),
+            matched: 0,
             lookups: BTreeMap::new(),
             queries: BTreeMap::new(),
             ended_lookups: BTreeSet::new(),
@@ -181,12 +187,15 @@ impl Witness {
         }
         self.allowances.heard(from, datagram);
         let (transaction, response) = match Message::parse_prefix(datagram) {
-            Ok((Message { body: Body::Query(query), .. }, _)) => {
-                if let Method::AnnouncePeer { token, .. } = query.method
+            Ok((Message { transaction, body: Body::Query(query), .. }, _)) => {
+                if let Method::AnnouncePeer { token, infohash, .. } = query.method
                     && self.issued.contains(&(from.ip(), token.to_vec()))
                 {
                     self.allowances.proved(from);
+                    self.entitled.insert((from.ip(), infohash));
                 }
+                // Its own query may have come back.
+                self.matched += u64::from(self.open.contains(&(from, transaction.to_vec())));
                 return;
             }
             Ok((Message { transaction, body: Body::Response(response), .. }, _)) => {
@@ -200,6 +209,7 @@ impl Witness {
         if !self.open.remove(&(from, transaction.to_vec())) {
             return;
         }
+        self.matched += 1;
         self.allowances.proved(from);
         if let Some(response) = response {
             self.answered.insert((from, response.id));
@@ -284,7 +294,9 @@ impl Witness {
             Event::NodeAdded { addr, id } => {
                 assert!(self.answered.contains(&(addr, id)), "{addr} never answered and is added");
             }
-            Event::PeerStored { peer, .. } => assert!(is_fit(self.config.address_policy, peer)),
+            Event::PeerStored { infohash, peer } => {
+                assert!(self.entitled.contains(&(peer.ip(), infohash)), "{peer} is stored without a token");
+            }
             _ => {}
         }
     }
@@ -348,7 +360,9 @@ impl Witness {
         assert_eq!(stats.datagrams_out, asked + stats.responses_out + stats.errors_out);
         // Each query ends once.
         let unheard = stats.timed_out + stats.unreachable + self.cancelled;
-        let ended = stats.responses_in + stats.errors_in + stats.dropped.bad_reply + unheard;
+        let heard = stats.responses_in + stats.errors_in + stats.dropped.bad_reply;
+        assert!(heard <= self.matched, "{stats:?}, {} matched", self.matched);
+        let ended = heard + unheard;
         assert_eq!(asked, ended + node.query_count() as u64, "{stats:?}, {} cancelled", self.cancelled);
         let failed = stats.timed_out + stats.unreachable + stats.dropped.bad_reply;
         assert!(stats.excused <= failed, "{stats:?}");
