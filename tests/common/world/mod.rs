@@ -186,6 +186,9 @@ impl Life {
                     self.transcript.record(format!("{event:?}").as_bytes());
                     witness.happened(node, event);
                 }
+                if touched {
+                    witness.check_counters(node);
+                }
             }
             if touched || !news.is_empty() {
                 self.world.check_host(it.host).unwrap();
