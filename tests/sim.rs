@@ -8,7 +8,7 @@ use dht_proto::sim::cast::{Flooder, Honest, IdChaser, Liar, Lie, PortFiller, Rec
 use dht_proto::sim::toy::{Outcome, Toy};
 use dht_proto::sim::{
     Actor, Bursts, Churn, Growth, HostId, Latency, Nat, NatKind, Network, Outbox, Presence, Profile, Returns,
-    World,
+    Way, World,
 };
 use dht_proto::wire::{Body, Message, Method, Query};
 use dht_proto::{Announce, Config, Event, Family, InfoHash, Instant, Lookup, NodeId};
@@ -269,6 +269,49 @@ fn a_host_that_returns_as_itself_keeps_its_id_and_address() {
     assert!(left && world.node(hosts[3]).is_none());
     assert!(world.run_until(|world| world.presence(hosts[3]) == Presence::Up, secs(600)));
     assert_eq!((world.node(hosts[3]).unwrap().id(Family::V4), world.addr(hosts[3])), (id, addr));
+}
+
+#[test]
+fn a_host_that_starts_anew_keeps_its_address_alone() {
+    let (mut world, hosts) = world(6, Network::perfect(), 30);
+    let (id, addr) = (world.node(hosts[3]).unwrap().id(Family::V4), world.addr(hosts[3]));
+    world.kill(hosts[3]);
+    world.restart(hosts[3]);
+    world.run_for(secs(60));
+    let node = world.node(hosts[3]).unwrap();
+    assert_eq!(world.addr(hosts[3]), addr);
+    assert!(node.id(Family::V4) != id && node.node_count(Family::V4) > 8);
+    world.check().unwrap();
+}
+
+#[test]
+fn what_nodes_send_and_get_is_captured() {
+    let mut world = World::new(1, Network::perfect());
+    let hosts = [0, 1].map(|_| world.add_alone(Profile::default()));
+    let [a, b] = hosts.map(|host| world.addr(host));
+    world.capture();
+    world.with_node(hosts[0], |node, now| node.ping(now, b)).unwrap();
+    world.run_for(ms(50));
+    let captured = world.take_captured();
+    let ways: Vec<_> = captured.iter().map(|it| (it.host, it.way, it.remote)).collect();
+    assert_eq!(ways[..2], [(hosts[0], Way::Out, b), (hosts[1], Way::In, a)]);
+    assert_eq!(captured[0].datagram, captured[1].datagram);
+    assert!(world.take_captured().is_empty());
+}
+
+#[test]
+fn a_reset_translator_lets_nobody_in() {
+    let mut world = World::new(1, Network::perfect());
+    let mut profile = Profile::default();
+    profile.nat = Some(Nat::new(NatKind::FullCone));
+    let (host, friend) = (world.add_alone(profile), world.add_actor(Recorder::default()));
+    let (outside, friend) = (world.addr(host), world.addr(friend));
+    assert!(world.is_translated(host));
+    world.with_node(host, |node, now| node.ping(now, friend)).unwrap();
+    world.reset_nat(host);
+    world.inject(friend, outside, &ping());
+    world.run_for(secs(1));
+    assert_eq!(world.counters().blocked, 1);
 }
 
 #[test]
