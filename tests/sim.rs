@@ -7,8 +7,8 @@ use std::time::Duration;
 use dht_proto::sim::cast::{Flooder, Honest, IdChaser, Liar, Lie, PortFiller, Recorder, Reflector};
 use dht_proto::sim::toy::{Outcome, Toy};
 use dht_proto::sim::{
-    Actor, Bursts, Churn, Growth, HostId, Latency, Nat, NatKind, Network, Outbox, Presence, Profile, Returns,
-    Way, World,
+    Actor, Bursts, Churn, Direction, Growth, HostId, Latency, Nat, NatKind, Network, Outbox, Presence,
+    Profile, Returns, World,
 };
 use dht_proto::wire::{Body, Message, Method, Query};
 use dht_proto::{Announce, Config, Event, Family, InfoHash, Instant, Lookup, NodeId};
@@ -289,14 +289,14 @@ fn what_nodes_send_and_get_is_captured() {
     let mut world = World::new(1, Network::perfect());
     let hosts = [0, 1].map(|_| world.add_alone(Profile::default()));
     let [a, b] = hosts.map(|host| world.addr(host));
-    world.capture();
+    world.capture_all();
     world.with_node(hosts[0], |node, now| node.ping(now, b)).unwrap();
     world.run_for(ms(50));
-    let captured = world.take_captured();
-    let ways: Vec<_> = captured.iter().map(|it| (it.host, it.way, it.remote)).collect();
-    assert_eq!(ways[..2], [(hosts[0], Way::Out, b), (hosts[1], Way::In, a)]);
-    assert_eq!(captured[0].datagram, captured[1].datagram);
-    assert!(world.take_captured().is_empty());
+    let [sent, got] = hosts.map(|host| world.take_captured(host).swap_remove(0));
+    assert_eq!((sent.direction, sent.remote), (Direction::Sent, b));
+    assert_eq!((got.direction, got.remote), (Direction::Received, a));
+    assert_eq!(sent.bytes, got.bytes);
+    assert!(world.take_captured(hosts[0]).is_empty());
 }
 
 #[test]

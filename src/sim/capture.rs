@@ -40,17 +40,36 @@ pub enum Direction {
 impl World {
     /// Keeps every datagram of a host from now on, for [`captured`](Self::captured).
     pub fn capture(&mut self, host: HostId) {
-        self.wire.captures.entry(host.0).or_default();
+        self.wire.captures.of_hosts.entry(host.0).or_default();
+    }
+
+    /// Keeps every datagram of all hosts from now on, those that come later included.
+    pub fn capture_all(&mut self) {
+        self.wire.captures.all = true;
     }
 
     /// What a host sent and got since it is [captured](Self::capture), in order of time.
     pub fn captured(&self, host: HostId) -> &[Captured] {
-        self.wire.captures.get(&host.0).map_or(&[], |captured| captured)
+        self.wire.captures.of_hosts.get(&host.0).map_or(&[], |captured| captured)
     }
 
     /// The same, which is then kept no longer.
     pub fn take_captured(&mut self, host: HostId) -> Vec<Captured> {
-        self.wire.captures.get_mut(&host.0).map(mem::take).unwrap_or_default()
+        self.wire.captures.of_hosts.get_mut(&host.0).map(mem::take).unwrap_or_default()
+    }
+}
+
+/// What the hosts that are captured sent and got.
+#[derive(Default)]
+pub(super) struct Captures {
+    all: bool,
+    of_hosts: BTreeMap<u32, Vec<Captured>>,
+}
+
+impl Captures {
+    /// Where the datagrams of a host are kept, if they are.
+    pub(super) fn of(&mut self, host: u32) -> Option<&mut Vec<Captured>> {
+        if self.all { Some(self.of_hosts.entry(host).or_default()) } else { self.of_hosts.get_mut(&host) }
     }
 }
 

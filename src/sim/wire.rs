@@ -6,7 +6,7 @@ use alloc::vec::Vec;
 use core::net::SocketAddr;
 use core::time::Duration;
 
-use super::capture::{Captured, Direction};
+use super::capture::{Captured, Captures, Direction};
 use super::dice::{Dice, mix};
 use super::nat::{Device, Nat};
 use super::network::{self, Network};
@@ -77,8 +77,7 @@ pub(super) struct Wire {
     pub(super) transcript: u64,
     /// The first datagram of a node to an address that no node may send to.
     pub(super) stray: Option<(SocketAddr, SocketAddr)>,
-    /// What the hosts that are captured sent and got.
-    pub(super) captures: BTreeMap<u32, Vec<Captured>>,
+    pub(super) captures: Captures,
     devices: Vec<Device>,
     directory: Directory,
 }
@@ -101,7 +100,7 @@ impl Wire {
             counters: Counters::default(),
             transcript: mix(seed),
             stray: None,
-            captures: BTreeMap::new(),
+            captures: Captures::default(),
             devices: Vec::new(),
             directory: Directory::new(mix(!seed)),
         }
@@ -150,7 +149,7 @@ impl Wire {
         let family = to.family();
         let inside = link.endpoints[family.index()];
         self.record(now, inside, to, bytes);
-        if let Some(captured) = self.captures.get_mut(&link.host) {
+        if let Some(captured) = self.captures.of(link.host) {
             let (direction, remote) = (Direction::Sent, to.into());
             captured.push(Captured { at: now, direction, remote, bytes: bytes.into() });
         }
@@ -204,7 +203,7 @@ impl Wire {
     /// A datagram has reached a host.
     pub(super) fn deliver(&mut self, now: Instant, host: u32, at: u32) {
         self.counters.delivered += 1;
-        if let Some(captured) = self.captures.get_mut(&host) {
+        if let Some(captured) = self.captures.of(host) {
             let parcel = self.post.get(at);
             let (direction, remote) = (Direction::Received, parcel.from.into());
             captured.push(Captured { at: now, direction, remote, bytes: parcel.bytes[..].into() });

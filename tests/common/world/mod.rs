@@ -14,7 +14,7 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use dht_proto::sim::{HostId, Presence, Way, World};
+use dht_proto::sim::{Direction, HostId, Presence, World};
 use dht_proto::{Config, Family, Instant};
 
 use crate::scenario::promises::Transcript;
@@ -89,7 +89,7 @@ impl Life {
     fn begin(script: &mut Script<'_>) -> Self {
         let seed = script.byte().into();
         let mut world = World::new(seed, network(script));
-        world.capture();
+        world.capture_all();
         let (nodes, villains, seen) = (Vec::new(), Vec::new(), VecDeque::new());
         let mut life =
             Self { world, nodes, villains, seen, left: MAX_HAPPENINGS, transcript: Transcript::new() };
@@ -162,16 +162,16 @@ impl Life {
             }
         }
         let mut touched = [false; MAX_NODES];
-        for captured in self.world.take_captured() {
-            let Some(at) = self.nodes.iter().position(|it| it.host == captured.host) else { continue };
-            touched[at] = true;
-            let node = self.world.node(captured.host);
-            if let (Some(witness), Some(node)) = (&mut self.nodes[at].witness, node) {
-                witness.saw(node, &captured);
-            }
-            let outside = self.world.addr_in(captured.host, Family::of(&captured.remote));
-            if let Some(outside) = outside.filter(|_| captured.way == Way::Out) {
-                self.seen.push_back((outside, captured.remote, captured.datagram));
+        for (it, touched) in self.nodes.iter_mut().zip(&mut touched) {
+            for captured in self.world.take_captured(it.host) {
+                *touched = true;
+                if let (Some(witness), Some(node)) = (&mut it.witness, self.world.node(it.host)) {
+                    witness.saw(node, &captured);
+                }
+                let outside = self.world.addr_in(it.host, Family::of(&captured.remote));
+                if let Some(outside) = outside.filter(|_| captured.direction == Direction::Sent) {
+                    self.seen.push_back((outside, captured.remote, captured.bytes.into_vec()));
+                }
             }
         }
         while self.seen.len() > MAX_SEEN {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use dht_proto::sim::{Captured, Way};
+use dht_proto::sim::{Captured, Direction};
 use dht_proto::wire::{Body, Message, Method, ParseError, Query, Response, is_canonical, is_krpc};
 use dht_proto::{
     Config, Event, Family, InfoHash, Instant, LookupId, LookupKind, LookupReport, MAX_DATAGRAM, Node, NodeId,
@@ -174,9 +174,9 @@ impl Witness {
 impl Witness {
     pub fn saw(&mut self, node: &Node, captured: &Captured) {
         let remote = canonical(captured.remote);
-        match captured.way {
-            Way::In => self.heard(remote, &captured.datagram),
-            Way::Out => self.said(node, remote, &captured.datagram),
+        match captured.direction {
+            Direction::Received => self.heard(remote, &captured.bytes),
+            Direction::Sent => self.said(node, remote, &captured.bytes),
         }
     }
 
