@@ -41,12 +41,9 @@ impl Candidate {
         self.token != 0
     }
 
-    /// Its token, among the tokens of its walk; an empty one where it has none.
-    pub(crate) fn token_of(&self, tokens: &[Token]) -> Token {
-        match usize::from(self.token).checked_sub(1) {
-            Some(place) => tokens[place],
-            None => Token::EMPTY,
-        }
+    /// Its token, among the tokens of its walk.
+    pub(crate) fn token_of(&self, tokens: &[Token]) -> Option<Token> {
+        usize::from(self.token).checked_sub(1).map(|place| tokens[place])
     }
 
     /// Whether a node that answered holds the announce or may come to hold it.

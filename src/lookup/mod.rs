@@ -435,9 +435,15 @@ impl Walk {
         candidates.filter_map(|c| c.id.map(|id| (id, c.endpoint))).take(usize::from(self.k))
     }
 
-    /// The token of the node at an endpoint; an empty one where it has none.
-    pub(crate) fn token_of(&self, memory: &[Candidate], tokens: &[Token], endpoint: Endpoint) -> Token {
-        self.position(memory, endpoint).map_or(Token::EMPTY, |position| memory[position].token_of(tokens))
+    /// The token of the node at an endpoint, if it gave one that is still kept.
+    pub(crate) fn token_of(
+        &self,
+        memory: &[Candidate],
+        tokens: &[Token],
+        endpoint: Endpoint,
+    ) -> Option<Token> {
+        let here = memory[..self.len()].iter().filter(|c| c.endpoint == endpoint);
+        here.filter_map(|c| c.token_of(tokens)).next()
     }
 
     /// Whether an announce could use this walk's tokens.

@@ -594,8 +594,19 @@ fn tokens_of_the_closest_are_kept_and_the_farthest_gives_way() {
     rig.walk.asked(&mut rig.candidates, 0);
     rig.answer_as(1, id(1), Some(b"new"));
     assert!(rig.token_holders().contains(&1) && !rig.token_holders().contains(&26));
-    assert_eq!(rig.candidates[0].token_of(&rig.tokens).bytes(), b"new");
-    assert_eq!(rig.candidates[1].token_of(&rig.tokens).bytes(), b"token");
+    let token = |host| rig.walk.token_of(&rig.candidates, &rig.tokens, endpoint(host)).unwrap();
+    assert_eq!((token(1).bytes(), token(11).bytes()), (&b"new"[..], &b"token"[..]));
+    assert!(rig.walk.token_of(&rig.candidates, &rig.tokens, endpoint(40)).is_none());
+}
+
+#[test]
+fn the_token_of_a_host_is_found_whatever_else_is_listed_there() {
+    let mut rig = Rig::knowing(ANNOUNCE, 16, 8, [9]);
+    rig.list_as(9, Some(id(1)));
+    rig.ask_all();
+    assert_eq!(rig.answer(9), Verdict::Accepted);
+    let token = rig.walk.token_of(&rig.candidates, &rig.tokens, endpoint(9));
+    assert_eq!(token.unwrap().bytes(), b"token");
 }
 
 #[test]

@@ -9,7 +9,7 @@ use crate::config::MAX_DATAGRAM;
 use crate::event::{Event, Pong, QueryError, QueryId, Transmit};
 use crate::inflight::{self, Outcome, Purpose, WalkRef};
 use crate::limit::RateLimit;
-use crate::lookup::{Goal, Step};
+use crate::lookup::{Goal, Step, Token};
 use crate::pool::{Ix, Slot};
 use crate::storage::sealed::Memory;
 use crate::table::{Contact, Entry, Filter};
@@ -156,7 +156,7 @@ impl Core {
             return self.send(m, ix, Method::Ping, self.rtt.stall(), TIMEOUT, buf);
         };
         let (walk, memory) = self.searches.walk(m, of.ix);
-        let token = walk.token_of(memory.candidates, memory.tokens, to);
+        let token = walk.token_of(memory.candidates, memory.tokens, to).unwrap_or(Token::EMPTY);
         let walk = *walk;
         let want = self.want(&walk);
         let method = match (purpose, walk.goal) {
@@ -227,9 +227,14 @@ impl Core {
         }
     }
 
-    /// Whether a query waits for a walk that is no more.
-    fn is_stale(&self, m: &Memory<'_>, ix: Ix) -> bool {
-        m.queries[ix].purpose.walk().is_some_and(|walk| self.active(m, walk).is_none())
+    /// Whether a query waits for a walk that is no more, or an announce for a token that is not.
+    fn is_stale(&self, m: &mut Memory<'_>, ix: Ix) -> bool {
+        let (to, purpose) = (m.queries[ix].to, m.queries[ix].purpose);
+        let Some(reference) = purpose.walk() else { return false };
+        let Some(walk) = self.active(m, reference) else { return true };
+        let (walk, memory) = self.searches.walk(m, walk);
+        matches!(purpose, Purpose::Announce(_))
+            && walk.token_of(memory.candidates, memory.tokens, to).is_none()
     }
 
     /// Makes the datagram of a query that waits, and starts its deadlines.
