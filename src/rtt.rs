@@ -64,6 +64,11 @@ impl RttHistogram {
     }
 }
 
+/// A round-trip time as a speed in steps of a quarter octave: from 1, more is faster.
+pub(crate) fn speed(rtt: Duration) -> u8 {
+    (BINS - bin(rtt)) as u8
+}
+
 /// Four bins an octave: the position of the highest bit and the two bits behind it.
 fn bin(rtt: Duration) -> usize {
     let quarters = u64::try_from(rtt.as_micros() / 250).unwrap_or(u64::MAX).max(4);
@@ -93,6 +98,7 @@ mod tests {
             }
         }
         assert_eq!(bin(Duration::MAX), BINS - 1);
+        assert_eq!((speed(Duration::ZERO), speed(Duration::MAX)), (BINS as u8, 1));
     }
 
     #[test]

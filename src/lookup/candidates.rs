@@ -25,6 +25,8 @@ pub(crate) struct Candidate {
     pub(super) tries: u8,
     /// The place of its token, counted from 1; 0 is none.
     pub(super) token: u8,
+    /// How fast it answered before, more being faster; 0 if that is unknown.
+    pub(super) speed: u8,
 }
 
 impl Candidate {
@@ -35,6 +37,7 @@ impl Candidate {
         placing: Placing::None,
         tries: 0,
         token: 0,
+        speed: 0,
     };
 
     pub(crate) const fn has_token(&self) -> bool {

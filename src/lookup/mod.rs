@@ -19,7 +19,7 @@ mod tests;
 use core::time::Duration;
 
 pub(crate) use candidates::{Candidate, Token};
-use candidates::{Placing, State, TRIES};
+use candidates::{LINGERING_TRIES, Placing, State, TRIES};
 use horizon::Horizon;
 pub(crate) use horizon::Window;
 pub use options::{Announce, Lookup, LookupOptions};
@@ -28,6 +28,7 @@ pub(crate) use step::Step;
 use crate::addr::{Endpoint, Family};
 use crate::id::{Distance, K, NodeId};
 use crate::pool::Ix;
+use crate::rtt::speed;
 use crate::time::Instant;
 
 /// Tokens that a walk keeps: those of the K closest and of as many more to spill over to.
@@ -192,6 +193,18 @@ impl Walk {
         self.len as usize
     }
 
+    /// Offers a node of the table, which answered within `rtt` before.
+    pub(crate) fn add_known(
+        &mut self,
+        memory: &mut [Candidate],
+        id: NodeId,
+        endpoint: Endpoint,
+        rtt: Duration,
+    ) {
+        let candidate = Candidate { id: Some(id), endpoint, speed: speed(rtt), ..Candidate::EMPTY };
+        self.offer(memory, candidate);
+    }
+
     /// Offers a contact; one that failed not long ago is a suspect, of use to announces only.
     /// Returns whether it was taken in.
     pub(crate) fn add(
@@ -205,28 +218,8 @@ impl Walk {
             return false;
         }
         let state = if is_suspect { State::Suspect } else { State::Fresh };
-        let denied = |c: &Candidate| {
-            c.endpoint == endpoint && c.id == id && c.state == State::Denied && c.tries < TRIES
-        };
-        if let Some(position) = memory[..self.len()].iter().position(denied) {
-            // A liar's false listing must not hide the host from those who list it rightly.
-            memory[position].state = State::Fresh;
-            self.failed -= 1;
-            return true;
-        }
-        let here = memory[..self.len()].iter().filter(|c| c.endpoint == endpoint);
-        let mut candidate = Candidate { id, endpoint, state, ..Candidate::EMPTY };
-        for known in here {
-            if known.id == id || known.state == State::Answered || id.is_none() {
-                return false;
-            } else if !matches!(known.state, State::Fresh | State::Suspect) {
-                // Asked under another id already (L-05); its answer will tell who it is.
-                candidate.state = State::Dead;
-            }
-        }
-        self.insert(memory, candidate)
+        self.offer(memory, Candidate { id, endpoint, state, ..Candidate::EMPTY })
     }
-
     /// Whether answers are still of use to it: to an announce also after its end.
     pub(crate) const fn is_active(&self) -> bool {
         self.phase.is_under_way() || (self.phase.is_over() && self.announces() && !self.alone)
@@ -241,9 +234,13 @@ impl Walk {
     /// The candidate at `position` was asked.
     pub(crate) fn asked(&mut self, memory: &mut [Candidate], position: usize) {
         let candidate = &mut memory[position];
+        self.queried += u16::from(candidate.tries == 0);
+        if candidate.state == State::Suspect {
+            // It is silent already, so one more query is enough.
+            candidate.tries = LINGERING_TRIES - 1;
+        }
         candidate.state = if candidate.tries == 0 { State::Asked } else { State::Retried };
         candidate.tries += 1;
-        self.queried += u16::from(candidate.tries == 1);
         // Whoever else is listed at this address is asked by the same query (L-05).
         let endpoint = candidate.endpoint;
         for other in &mut memory[..self.len()] {
@@ -480,6 +477,29 @@ impl Walk {
         let place = self.place(memory, &candidate);
         self.insert(memory, candidate);
         place
+    }
+
+    fn offer(&mut self, memory: &mut [Candidate], mut candidate: Candidate) -> bool {
+        let Candidate { id, endpoint, .. } = candidate;
+        let denied = |c: &Candidate| {
+            c.endpoint == endpoint && c.id == id && c.state == State::Denied && c.tries < TRIES
+        };
+        if let Some(position) = memory[..self.len()].iter().position(denied) {
+            // A liar's false listing must not hide the host from those who list it rightly.
+            memory[position].state = State::Fresh;
+            self.failed -= 1;
+            return true;
+        }
+        let here = memory[..self.len()].iter().filter(|c| c.endpoint == endpoint);
+        for known in here {
+            if known.id == id || known.state == State::Answered || id.is_none() {
+                return false;
+            } else if !matches!(known.state, State::Fresh | State::Suspect) {
+                // Asked under another id already (L-05); its answer will tell who it is.
+                candidate.state = State::Dead;
+            }
+        }
+        self.insert(memory, candidate)
     }
 
     /// Inserts by distance. Where memory is full the farthest candidate gives way.

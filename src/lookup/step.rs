@@ -1,5 +1,7 @@
 //! What a walk does next.
 
+use core::cmp::Reverse;
+
 use super::candidates::{Candidate, LINGERING_TRIES, Placing, State, TRIES};
 use super::horizon::Window;
 use super::{Goal, Walk};
@@ -34,7 +36,7 @@ impl Walk {
     pub(crate) fn next(&self, memory: &[Candidate]) -> Step {
         let candidates = &memory[..self.len()];
         let k = usize::from(self.k);
-        let tries = if self.lingers() { LINGERING_TRIES } else { TRIES };
+        let tries = self.tries();
         let in_flight =
             candidates.iter().filter(|c| matches!(c.state, State::Asked | State::Retried)).count();
         let may_ask = in_flight < usize::from(self.alpha) && !(self.alone && self.queried > 0);
@@ -65,7 +67,9 @@ impl Walk {
             }
             match candidate.state {
                 State::Fresh if self.alone && self.queried > 0 => continue,
-                State::Fresh if may_ask && prospects < 2 * k => return Step::Query(position),
+                State::Fresh if may_ask && prospects < 2 * k => {
+                    return Step::Query(self.fastest(candidates, position));
+                }
                 State::Fresh => (settled, waiting) = (false, true),
                 State::Asked => {
                     (settled, waiting) = (false, true);
@@ -110,6 +114,26 @@ impl Walk {
             _ if waiting || (late && self.answered == 0) => Step::Wait,
             _ => Step::Finish,
         }
+    }
+
+    /// How often a node may be asked.
+    fn tries(&self) -> u8 {
+        match self.goal {
+            _ if self.lingers() => LINGERING_TRIES,
+            // The peers are found; what is lost now was one of many who know them.
+            Goal::GetPeers if self.found > 0 => 1,
+            _ => TRIES,
+        }
+    }
+
+    /// The fastest of those that are as close as the one at `position`, the closest to be asked:
+    /// that share as many bits with the target.
+    fn fastest(&self, candidates: &[Candidate], position: usize) -> usize {
+        let shared = |c: &Candidate| c.id.map(|id| self.target.common_prefix_len(&id));
+        let class = shared(&candidates[position]);
+        let equals = (position..).zip(&candidates[position..]).take_while(|(_, c)| shared(c) == class);
+        let fresh = equals.filter(|(_, c)| c.state == State::Fresh);
+        fresh.min_by_key(|(_, c)| Reverse(c.speed)).map_or(position, |(fastest, _)| fastest)
     }
 
     /// Asks a node within the horizon for those beyond, another one each time.

@@ -4,7 +4,6 @@ use std::vec::Vec;
 
 use proptest::prelude::*;
 
-use super::candidates::LINGERING_TRIES;
 use super::*;
 
 const TARGET: NodeId = NodeId::ZERO;
@@ -353,6 +352,31 @@ fn l_08_a_lost_query_near_the_target_is_sent_once_more() {
 }
 
 #[test]
+fn once_peers_are_found_nothing_is_sent_again_for_more() {
+    let mut rig = Rig::knowing(Goal::GetPeers, 4, 2, [1, 2, 3]);
+    rig.ask_all();
+    rig.walk.found = 1;
+    [1, 2, 3].into_iter().for_each(|host| rig.stall(host));
+    assert_eq!(rig.next(), Step::Wait, "while nobody has answered");
+    rig.answer(2);
+    assert_eq!(rig.next(), Step::Finish);
+}
+
+#[test]
+fn of_equally_close_nodes_the_fastest_is_asked_first() {
+    let mut rig = Rig::new(Goal::GetPeers, 3, 8);
+    assert!(rig.list(0b101));
+    for (host, ms) in [(0b1000, 90), (0b1001, 20), (0b1010, 40), (0b10000, 1)] {
+        rig.walk.add_known(&mut rig.candidates, id(host), endpoint(host), Duration::from_millis(ms));
+    }
+    assert!(rig.list(0b1011));
+    assert_eq!(rig.ask_all(), [0b101, 0b1001, 0b1010], "the closest, and of four at the next distance two");
+    rig.answer(0b101);
+    rig.answer(0b1001);
+    assert_eq!(rig.ask_all(), [0b1000, 0b1011], "whose speed is unknown goes last");
+}
+
+#[test]
 fn l_08_the_timeout_of_the_first_try_does_not_end_the_second() {
     let mut rig = Rig::knowing(Goal::GetPeers, 4, 2, [1, 2]);
     rig.ask_all();
@@ -570,6 +594,8 @@ fn a_node_that_failed_not_long_ago_is_asked_only_when_nobody_waits() {
     assert_eq!(rig.next(), Step::Finish);
     rig.walk.phase = Phase::Remembered;
     assert_eq!(rig.ask_all(), [1]);
+    rig.stall(1);
+    assert_eq!(rig.next(), Step::Finish, "once");
     rig.answer(1);
     assert_eq!(rig.announce_all(), [1]);
     let mut rig = Rig::knowing(Goal::GetPeers, 16, 1, [2]);

@@ -286,15 +286,15 @@ impl Core {
             return;
         }
         let table = &self.family(family).table;
-        let seeds: heapless::Vec<Contact, SEEDS> = table
+        let seeds: heapless::Vec<(Contact, Duration), SEEDS> = table
             .closest::<SEEDS>(table_nodes(m, family), &target, Filter::Live, self.now)
             .into_iter()
-            .map(|e| e.contact())
+            .map(|entry| (entry.contact(), entry.rtt()))
             .collect();
         let few = table.len() < K;
         let (walk, memory) = self.searches.walk(m, ix);
-        for contact in &seeds {
-            walk.add(memory.candidates, Some(contact.id), contact.endpoint, false);
+        for (contact, rtt) in seeds {
+            walk.add_known(memory.candidates, contact.id, contact.endpoint, rtt);
         }
         if few {
             for at in 0..usize::from(self.bootstraps) {

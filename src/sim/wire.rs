@@ -1,6 +1,5 @@
 //! The way of a datagram from one host to another: translators, the network, counters.
 
-use alloc::collections::BTreeMap;
 use alloc::vec;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
