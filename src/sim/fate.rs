@@ -6,6 +6,7 @@ use core::mem;
 use core::net::SocketAddr;
 use core::time::Duration;
 
+use super::actor::Actor;
 use super::dice::Dice;
 use super::host::{Being, Churn, HostId, Presence, Profile, Returns};
 use super::queue::Happening;
@@ -55,6 +56,21 @@ impl World {
     /// nothing happens.
     pub fn reset_nat(&mut self, host: HostId) {
         self.wire.reset_device(&self.hosts[host.index()].link);
+    }
+
+    /// The node of a host gives way to a script, which goes on at its address and behind the same
+    /// translator.
+    ///
+    /// # Panics
+    ///
+    /// If the host is gone.
+    pub fn replace(&mut self, host: HostId, actor: impl Actor) {
+        let at = &mut self.hosts[host.index()];
+        assert!(at.presence != Presence::Gone, "{host:?} is gone");
+        (at.being, at.wake_at) = (Being::Actor(Box::new(actor)), Instant::NEVER);
+        (at.profile, at.leave_at) = (None, Instant::NEVER);
+        self.searches.abandon(host);
+        self.drain(host.0);
     }
 
     /// The link of a host is down for a while, in both directions. It is not told.

@@ -44,6 +44,8 @@ pub(super) struct Device {
     nat: Nat,
     /// Its outside IP address.
     outside: Endpoint,
+    /// Hosts behind it.
+    pub(super) hosts: u32,
     /// For cones the outside port of each host, sorted by host.
     doors: Vec<Door>,
     /// Whom the hosts talked to lately, sorted. Not used by full cones.
@@ -68,7 +70,8 @@ struct Way {
 
 impl Device {
     pub(super) const fn new(nat: Nat, outside: Endpoint) -> Self {
-        Self { nat, outside: outside.with_port(0), doors: Vec::new(), ways: Vec::new(), next_port: 1024 }
+        let outside = outside.with_port(0);
+        Self { nat, outside, hosts: 1, doors: Vec::new(), ways: Vec::new(), next_port: 1024 }
     }
 
     pub(super) const fn outside(&self) -> Endpoint {

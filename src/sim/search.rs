@@ -1,6 +1,6 @@
 //! Lookups that the world follows from start to end.
 
-use alloc::collections::{BTreeMap, BTreeSet};
+use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 use core::time::Duration;
@@ -150,7 +150,8 @@ pub(super) struct Searches {
     all: BTreeMap<u32, Search>,
     next: u32,
     under_way: BTreeMap<(HostId, LookupId), SearchId>,
-    ended: BTreeSet<(HostId, LookupId)>,
+    /// The last one to have ended in each place that a node has for one.
+    ended: BTreeMap<(HostId, usize), LookupId>,
     announces: BTreeMap<InfoHash, Vec<(SocketAddr, SearchId)>>,
     /// The first one that ended twice.
     pub(super) ended_twice: Option<(HostId, LookupId)>,
@@ -202,6 +203,9 @@ impl Searches {
             && let Some(list) = self.announces.get_mut(&infohash)
         {
             list.retain(|(_, other)| *other != id);
+            if list.is_empty() {
+                self.announces.remove(&infohash);
+            }
         }
         self.under_way.retain(|_, other| *other != id);
         Some(search)
@@ -210,7 +214,7 @@ impl Searches {
     /// The lookups of a host that left never end.
     pub(super) fn abandon(&mut self, host: HostId) {
         self.under_way.retain(|(other, _), _| *other != host);
-        self.ended.retain(|(other, _)| *other != host);
+        self.ended.retain(|(other, _), _| *other != host);
     }
 
     pub(super) fn note(&mut self, now: Instant, host: HostId, event: &Event) {
@@ -223,9 +227,10 @@ impl Searches {
             }
             Event::LookupDone { lookup, report } => {
                 self.update(host, lookup, |search| search.done = Some((now - search.started, report)));
+                let place = (host, lookup.ix.position());
                 if self.under_way.remove(&(host, lookup)).is_some() {
-                    self.ended.insert((host, lookup));
-                } else if self.ended.contains(&(host, lookup)) {
+                    self.ended.insert(place, lookup);
+                } else if self.ended.get(&place) == Some(&lookup) {
                     self.ended_twice = self.ended_twice.or(Some((host, lookup)));
                 }
             }

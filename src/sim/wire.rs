@@ -36,7 +36,7 @@ pub struct Counters {
     pub blocked: u64,
     /// Datagrams to or from hosts that were offline, asleep or gone.
     pub cut: u64,
-    /// Datagrams to addresses at which there never was a host.
+    /// Datagrams to addresses at which there is no host.
     pub unclaimed: u64,
     /// Datagrams whose sender was forged.
     pub forged: u64,
@@ -78,6 +78,8 @@ pub(super) struct Wire {
     pub(super) stray: Option<(SocketAddr, SocketAddr)>,
     pub(super) captures: Captures,
     devices: Vec<Device>,
+    /// Those of them that stand before nobody any more, to be used again.
+    unused: Vec<u32>,
     directory: Directory,
 }
 
@@ -101,6 +103,7 @@ impl Wire {
             stray: None,
             captures: Captures::default(),
             devices: Vec::new(),
+            unused: Vec::new(),
             directory: Directory::new(mix(!seed)),
         }
     }
@@ -110,18 +113,42 @@ impl Wire {
         self.directory.insert(endpoint, host);
     }
 
-    /// A new translator with this outside address; counted from 1.
+    /// A translator with this outside address before one host; counted from 1.
     pub(super) fn settle_device(&mut self, nat: Nat, outside: Endpoint) -> u32 {
-        let at = self.devices.len() as u32;
-        self.devices.push(Device::new(nat, outside));
+        let device = Device::new(nat, outside);
+        let at = match self.unused.pop() {
+            Some(at) => {
+                self.devices[at as usize] = device;
+                at
+            }
+            None => {
+                self.devices.push(device);
+                self.devices.len() as u32 - 1
+            }
+        };
         self.directory.insert(outside.with_port(0), at);
         at + 1
     }
 
-    /// A host has moved away from its translator, if it had one.
+    /// One more host behind a translator.
+    pub(super) fn share_device(&mut self, device: u32) {
+        self.devices[device as usize - 1].hosts += 1;
+    }
+
+    /// Nobody lives at the addresses of this link any more.
     pub(super) fn move_out(&mut self, link: &Link) {
-        if let Some(device) = self.devices.get_mut((link.device as usize).wrapping_sub(1)) {
-            device.forget(link.host);
+        let Some(at) = link.device.checked_sub(1) else {
+            link.endpoints.iter().for_each(|endpoint| self.directory.remove(*endpoint));
+            return;
+        };
+        self.directory.remove(link.endpoints[Family::V6.index()]);
+        let device = &mut self.devices[at as usize];
+        device.forget(link.host);
+        device.hosts -= 1;
+        if device.hosts == 0 {
+            let outside = device.outside();
+            self.directory.remove(outside);
+            self.unused.push(at);
         }
     }
 
@@ -184,17 +211,12 @@ impl Wire {
 
     /// The host that a datagram reaches, as far as addresses and translators decide it, and the
     /// translator before it, counted from 1.
-    pub(super) fn receiver(&mut self, now: Instant, from: Endpoint, to: Endpoint) -> Option<(u32, u32)> {
-        match self.place(to) {
-            Some(Place::Host(host)) => Some((host, 0)),
-            Some(Place::Device(device)) => {
-                let host = self.devices[device as usize].admit(now, from, to.port());
-                self.counters.blocked += u64::from(host.is_none());
-                Some((host?, device + 1))
-            }
-            None => {
-                self.counters.unclaimed += 1;
-                None
+    pub(super) fn receiver(&self, now: Instant, from: Endpoint, to: Endpoint) -> Option<(u32, u32)> {
+        match self.place(to)? {
+            Place::Host(host) => Some((host, 0)),
+            Place::Device(device) => {
+                let host = self.devices[device as usize].admit(now, from, to.port())?;
+                Some((host, device + 1))
             }
         }
     }
@@ -206,6 +228,15 @@ impl Wire {
             let parcel = self.post.get(at);
             let (direction, remote) = (Direction::Received, parcel.from.into());
             captured.push(Captured { at: now, direction, remote, bytes: parcel.bytes[..].into() });
+        }
+    }
+
+    /// A datagram reached nobody.
+    pub(super) fn note_astray(&mut self, to: Endpoint) {
+        if self.place(to).is_some() {
+            self.counters.blocked += 1;
+        } else {
+            self.counters.unclaimed += 1;
         }
     }
 
@@ -267,7 +298,7 @@ const fn fold(word: u64) -> u64 {
 }
 
 /// From endpoints to who lives there: open addressing, because a million hosts are looked up
-/// millions of times a second. Nothing ever iterates over it, and nothing is removed.
+/// millions of times a second. Nothing ever iterates over it.
 struct Directory {
     slots: Vec<(Endpoint, u32)>,
     used: usize,
@@ -299,20 +330,49 @@ impl Directory {
         (value != u32::MAX).then_some(value)
     }
 
+    /// Takes an endpoint out; those behind it that it kept from their place move up.
+    fn remove(&mut self, endpoint: Endpoint) {
+        let (mut gap, mask) = (self.find(endpoint), self.slots.len() - 1);
+        if self.slots[gap].1 == u32::MAX {
+            return;
+        }
+        self.used -= 1;
+        let mut at = gap;
+        loop {
+            at = (at + 1) & mask;
+            if self.slots[at].1 == u32::MAX {
+                break;
+            }
+            let home = self.home(self.slots[at].0);
+            if at.wrapping_sub(home) & mask >= at.wrapping_sub(gap) & mask {
+                self.slots[gap] = self.slots[at];
+                gap = at;
+            }
+        }
+        self.slots[gap] = (Endpoint::ZERO, u32::MAX);
+    }
+
     /// Where an endpoint is, or would be.
     fn find(&self, endpoint: Endpoint) -> usize {
-        let (high, low) = endpoint.halves();
-        let mask = self.slots.len() - 1;
-        let mut at = mix(mix(low ^ self.key) ^ high ^ u64::from(endpoint.port()) << 40) as usize & mask;
+        let (mut at, mask) = (self.home(endpoint), self.slots.len() - 1);
         while self.slots[at].1 != u32::MAX && self.slots[at].0 != endpoint {
             at = (at + 1) & mask;
         }
         at
     }
+
+    /// Where an endpoint is if nobody else is there.
+    const fn home(&self, endpoint: Endpoint) -> usize {
+        let (high, low) = endpoint.halves();
+        mix(mix(low ^ self.key) ^ high ^ (endpoint.port() as u64) << 40) as usize & (self.slots.len() - 1)
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use super::super::nat::NatKind;
     use super::*;
 
     #[test]
@@ -324,6 +384,44 @@ mod tests {
         assert_eq!(directory.get(endpoint(7)), Some(70_000));
         assert!((8..10_000).all(|index| directory.get(endpoint(index)) == Some(index)));
         assert_eq!(directory.get(endpoint(10_000)), None);
+    }
+
+    #[test]
+    fn the_directory_forgets_what_was_taken_out_and_nothing_else() {
+        let (mut directory, mut dice, mut model) = (Directory::new(2), Dice::new(1), BTreeMap::new());
+        for value in 0..20_000 {
+            let endpoint = Endpoint::v4((dice.below(900) as u32).to_be_bytes(), 1);
+            if dice.chance(0.5) {
+                directory.insert(endpoint, value);
+                model.insert(endpoint, value);
+            } else {
+                directory.remove(endpoint);
+                model.remove(&endpoint);
+            }
+            let other = Endpoint::v4((dice.below(900) as u32).to_be_bytes(), 1);
+            assert_eq!(directory.get(other), model.get(&other).copied());
+        }
+        assert_eq!((directory.used, directory.slots.len()), (model.len(), 1024), "its places serve again");
+    }
+
+    #[test]
+    fn translators_are_used_again_once_nobody_is_behind_them() {
+        let mut wire = Wire::new(1, Network::perfect(), Instant::ZERO);
+        let nat = Nat::new(NatKind::FullCone);
+        let outside = |last| Endpoint::v4([30, 0, 0, last], 1);
+        let link = |host, device| Link {
+            device,
+            endpoints: [outside(device as u8), Endpoint::ZERO],
+            ..Link::new(host)
+        };
+        assert_eq!(wire.settle_device(nat, outside(1)), 1);
+        wire.share_device(1);
+        wire.move_out(&link(0, 1));
+        assert_eq!(wire.settle_device(nat, outside(2)), 2, "one is still behind the first");
+        wire.move_out(&link(1, 1));
+        assert!(wire.place(outside(1)).is_none());
+        assert_eq!(wire.settle_device(nat, outside(3)), 1);
+        assert!(wire.place(outside(3)).is_some());
     }
 
     #[test]

@@ -17,7 +17,7 @@ use super::network::Network;
 use super::queue::Happening;
 use super::search::Searches;
 use super::wire::{Counters, Link, Wire};
-use crate::addr::{AddressPolicy, Family};
+use crate::addr::{AddressPolicy, Endpoint, Family};
 use crate::config::MAX_DATAGRAM;
 use crate::event::Event;
 use crate::node::Node;
@@ -129,10 +129,7 @@ impl World {
         if let Some((index, device)) = self.wire.receiver(self.now, from, to) {
             self.expect_rest(to.into());
             let host = &mut self.hosts[index as usize];
-            // A host may have come back elsewhere.
-            let is_here =
-                if device == 0 { host.link.endpoints.contains(&to) } else { host.link.device == device };
-            if host.link.is_cut || !is_here {
+            if !host.link.gets(to, device) {
                 self.wire.counters.cut += 1;
             } else if !self.wire.is_lost_before(&mut host.link) {
                 self.wire.deliver(self.now, index, at);
@@ -153,6 +150,8 @@ impl World {
                 }
                 self.drain(index);
             }
+        } else {
+            self.wire.note_astray(to);
         }
         self.wire.post.release(at);
     }
@@ -290,6 +289,7 @@ impl World {
         assert!(device != 0, "no translator before {neighbour:?}");
         let mut link = Link::new(self.hosts.len() as u32);
         (link.device, link.endpoints) = (device, self.hosts[neighbour.index()].link.endpoints);
+        self.wire.share_device(device);
         self.inhabit(link, profile.into())
     }
 
@@ -456,6 +456,13 @@ impl World {
         self.wire.network.rtt(self.wire.seed, a.into(), b.into())
     }
 
+    /// The host that a datagram of this sender would reach now, loss apart: it is there, its link
+    /// is up, and the translator before it, if any, lets the sender in.
+    pub fn receiver(&self, from: SocketAddr, to: SocketAddr) -> Option<HostId> {
+        let (host, device) = self.wire.receiver(self.now, from.into(), to.into())?;
+        self.hosts[host as usize].link.gets(to.into(), device).then_some(HostId(host))
+    }
+
     /// What happened so far.
     pub const fn counters(&self) -> &Counters {
         &self.wire.counters
@@ -495,6 +502,13 @@ impl Link {
         let [v4, v6] = self.endpoints;
         if v4.port() == 0 { v6.into() } else { v4.into() }
     }
+
+    /// Whether what comes to this endpoint through this translator, or through none, arrives: a host
+    /// may have come back elsewhere.
+    pub(super) fn gets(&self, to: Endpoint, device: u32) -> bool {
+        let is_here = if device == 0 { self.endpoints.contains(&to) } else { self.device == device };
+        is_here && !self.is_cut
+    }
 }
 
 #[cfg(test)]
@@ -502,7 +516,6 @@ mod tests {
     use core::net::IpAddr;
 
     use super::*;
-    use crate::addr::Endpoint;
 
     #[test]
     fn every_host_gets_a_global_address_of_its_own() {
