@@ -13,7 +13,7 @@
 //!
 //! An entry is *good* while it is verified, heard within 15 minutes, and nothing we sent it since
 //! went unanswered. It is *bad* after two failures in a row. A bad entry goes as soon as a verified
-//! node can take its place, and after five failures in any case.
+//! node can take its place, and after three failures in any case.
 //!
 //! A full bucket takes a verified newcomer in place of a bad entry. Otherwise one that fills an
 //! empty part of the bucket's range, or answers twice as fast as another in its part, replaces the
@@ -46,7 +46,7 @@ const QUESTIONABLE: u32 = 15 * 60;
 /// Failures in a row from which an entry is bad.
 const BAD: u8 = 2;
 /// Failures in a row that no entry survives.
-const HOPELESS: u8 = 5;
+const HOPELESS: u8 = 3;
 /// Age in seconds from which an entry is no longer displaced by a better placed newcomer.
 const ELDER: u32 = 60 * 60;
 /// A node that answered less than this many seconds ago need not prove itself again.

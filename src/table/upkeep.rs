@@ -6,7 +6,7 @@
 
 use core::time::Duration;
 
-use super::{Bucket, Contact, Entry, Place, QUESTIONABLE, Slots, Table};
+use super::{Bucket, Contact, Entry, HOPELESS, Place, QUESTIONABLE, Slots, Table};
 use crate::id::NodeId;
 use crate::rng::Rng;
 use crate::time::{Instant, Secs};
@@ -17,9 +17,8 @@ pub(super) const MIN_INTERVAL: u32 = 60;
 const LOST: u32 = 60;
 /// Seconds before the one retry of a node that a replacement waits for.
 const RETRY: u32 = 10;
-/// Seconds that are doubled with each failure, at most this often.
+/// Seconds that are doubled with each failure.
 const BACKOFF: u32 = 60;
-const MAX_DOUBLINGS: u8 = 5;
 /// Seconds between the first query of an unknown node and its ping, so that a mapping which its
 /// query opened in a NAT may expire; not once we know few nodes.
 const VERIFICATION_DELAY: u32 = 30;
@@ -195,7 +194,7 @@ fn slack(entry: &Entry, now: Secs) -> i64 {
 }
 
 fn backoff(entry: &Entry) -> u32 {
-    BACKOFF << entry.failures.min(MAX_DOUBLINGS)
+    BACKOFF << entry.failures.min(HOPELESS)
 }
 
 /// What is left of `span` seconds since `then`, negative where they are over.

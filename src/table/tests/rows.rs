@@ -51,11 +51,11 @@ fn r_03_a_node_is_good_for_15_minutes_after_it_was_heard() {
 }
 
 #[test]
-fn r_04_a_node_is_bad_after_two_failures_and_goes_after_five() {
+fn r_04_a_node_is_bad_after_two_failures_and_goes_after_three() {
     let mut world = World::new(192, 192);
     let node = world.node(0);
     world.reply(node);
-    for _ in 0..4 {
+    for _ in 0..2 {
         assert_eq!(world.fail(node), None);
     }
     assert!(world.table.closest::<8>(world.memory(), &node.id, Filter::Live, world.now).is_empty());
@@ -132,7 +132,7 @@ fn r_07_an_unproven_replacement_evicts_nobody_before_it_has_answered() {
     let stranger = world.node(0);
     assert_eq!(world.query(stranger), Fate::Cached);
     assert_eq!(world.next_ping(), None, "no replacement is needed yet");
-    (0..3).for_each(|_| assert_eq!(world.fail(nodes[3]), None));
+    (0..2).for_each(|_| assert_eq!(world.fail(nodes[3]), None));
     assert_eq!(world.next_ping(), Some(stranger), "now one is");
     let removal = Some(Removal { removed: nodes[3], promoted: None });
     assert_eq!(world.reply(stranger), Outcome { fate: Fate::Added, removal });
@@ -472,7 +472,7 @@ fn r_22_failing_nodes_are_pinged_at_doubling_intervals() {
     world.query(node);
     assert_eq!(world.next_ping(), Some(node));
     world.fail(node);
-    for minutes in [2, 4, 8, 16] {
+    for minutes in [2, 4] {
         assert_eq!(world.next_ping(), None);
         assert!(world.table.ping_due().unwrap() > world.now);
         world.pass(minutes * MINUTE - Duration::from_secs(1));
