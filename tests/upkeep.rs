@@ -171,7 +171,7 @@ fn r_21_a_newcomer_is_pinged_at_once_while_few_are_known_and_later_otherwise() {
         stage.ask(addr(newcomer), id(newcomer), Method::Ping);
         stage.run(secs(20));
         assert_eq!(stage.count(begun, |sent| sent.to == addr(newcomer)) > 0, at_once);
-        stage.run(secs(100));
+        stage.run(secs(if at_once { 80 } else { 200 }));
         assert_eq!(stage.count(begun, |sent| sent.to == addr(newcomer)), 1);
         assert!(holds(&stage, newcomer));
     }

@@ -7,7 +7,8 @@
 //!
 //! Trust is earned: only a node that answered us stands in a bucket (`main`); one that merely
 //! queried us waits among the bucket's replacements (`spares`) until a ping proves it, as does one
-//! that answered while the bucket was full. Conflicts go to the older entry: a known id does not
+//! that answered while the bucket was full. Who asked us is pinged only when a NAT before it would
+//! have closed the way again: a node that others cannot reach is of no use to them. Conflicts go to the older entry: a known id does not
 //! move to a new address and a known IP does not get a second id or port, while the entry that holds
 //! it is not bad. But an address that *answers* with another id loses its entry at once.
 //!
@@ -71,8 +72,7 @@ pub(crate) struct Entry {
     rtt: u16,
     /// Queries in a row that went unanswered.
     failures: u8,
-    /// Whether it ever answered us.
-    verified: bool,
+    trust: Trust,
     /// Whether a ping of the upkeep is in flight to it.
     pinging: bool,
     /// Whether it must prove itself again, whatever its age.
@@ -90,7 +90,7 @@ impl Entry {
         endpoint: Endpoint::v6([0; 16], 0),
         rtt: 0,
         failures: 0,
-        verified: false,
+        trust: Trust::None,
         pinging: false,
         suspect: false,
         added: Secs::ZERO,
@@ -118,7 +118,7 @@ impl Entry {
 
     /// Whether it may be handed out to others (BEP 5).
     pub(crate) const fn is_good(&self, now: Instant) -> bool {
-        self.verified && self.failures == 0 && !self.is_questionable(now.secs())
+        self.is_verified() && self.failures == 0 && !self.is_questionable(now.secs())
     }
 
     const fn is_questionable(&self, now: Secs) -> bool {
@@ -129,9 +129,13 @@ impl Entry {
         self.failures >= BAD
     }
 
+    const fn is_verified(&self) -> bool {
+        !matches!(self.trust, Trust::None)
+    }
+
     /// Whether it is a replacement that could be promoted now.
     const fn is_ready(&self) -> bool {
-        self.verified && self.failures == 0
+        self.is_verified() && self.failures == 0
     }
 
     fn unverified(contact: Contact, now: Secs) -> Self {
@@ -141,15 +145,18 @@ impl Entry {
     }
 
     fn take_answer(&mut self, rtt: Duration, now: Secs) {
+        let asked = now.before(rtt.as_secs() as u32);
+        let is_reachable = asked.since(self.heard) >= upkeep::MAPPING;
         let rtt = rtt.as_millis().min(u128::from(u16::MAX)) as u32;
-        self.rtt = if self.verified { (u32::from(self.rtt) * 3 + rtt) / 4 } else { rtt } as u16;
-        (self.verified, self.pinging, self.suspect, self.failures) = (true, false, false, 0);
+        self.rtt = if self.is_verified() { (u32::from(self.rtt) * 3 + rtt) / 4 } else { rtt } as u16;
+        (self.pinging, self.suspect, self.failures) = (false, false, 0);
+        self.trust = self.trust.max(if is_reachable { Trust::Reachable } else { Trust::Verified });
         (self.answered, self.heard) = (now, now);
     }
 
     /// How much a replacement is worth keeping, and which is promoted first.
     fn worth(&self, now: Secs) -> (u8, Reverse<u16>) {
-        let class = match (self.verified, self.failures, self.is_questionable(now)) {
+        let class = match (self.is_verified(), self.failures, self.is_questionable(now)) {
             (_, 1.., _) | (false, 0, true) => 0,
             (false, 0, false) => 1,
             (true, 0, true) => 2,
@@ -157,6 +164,17 @@ impl Entry {
         };
         (class, Reverse(self.rtt))
     }
+}
+
+/// How far a node has proved itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+enum Trust {
+    #[default]
+    None,
+    /// It answered us.
+    Verified,
+    /// It answered when it had sent us nothing for long: no NAT keeps strangers from it.
+    Reachable,
 }
 
 /// The memory of a table, of the sizes it was born with.
@@ -412,7 +430,7 @@ impl Table {
         (entry.pinging, entry.suspect, entry.tried) = (false, false, now.secs());
         let limit = match place {
             Place::Main(_) if can_replace => BAD,
-            Place::Spare(_) if entry.verified => BAD,
+            Place::Spare(_) if entry.is_verified() => BAD,
             _ => HOPELESS,
         };
         let is_over = entry.failures >= limit;
@@ -534,7 +552,7 @@ impl Table {
         now: Instant,
     ) -> Option<Outcome> {
         let old = *slots.at(place);
-        if old.contact() != newcomer && old.verified && !old.is_bad() {
+        if old.contact() != newcomer && old.is_verified() && !old.is_bad() {
             return Some(Outcome::of(Fate::Ignored));
         }
         // One change at a time: after a removal the newcomer may enter with its next answer.

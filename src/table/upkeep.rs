@@ -6,7 +6,7 @@
 
 use core::time::Duration;
 
-use super::{Bucket, Contact, Entry, HOPELESS, Place, QUESTIONABLE, Slots, Table};
+use super::{Bucket, Contact, Entry, HOPELESS, Place, QUESTIONABLE, Slots, Table, Trust};
 use crate::id::NodeId;
 use crate::rng::Rng;
 use crate::time::{Instant, Secs};
@@ -17,11 +17,12 @@ pub(super) const MIN_INTERVAL: u32 = 60;
 const LOST: u32 = 60;
 /// Seconds before the one retry of a node that a replacement waits for.
 const RETRY: u32 = 10;
+/// Seconds after which a NAT has closed the way that a datagram from behind it opened (Linux keeps
+/// it for 180). Who answers a query that was sent later is reached by strangers as well.
+pub(super) const MAPPING: u32 = 200;
 /// Seconds that are doubled with each failure.
 const BACKOFF: u32 = 60;
-/// Seconds between the first query of an unknown node and its ping, so that a mapping which its
-/// query opened in a NAT may expire; not once we know few nodes.
-const VERIFICATION_DELAY: u32 = 30;
+/// With fewer nodes than this, one that asks us is pinged at once.
 const FEW: usize = 32;
 
 impl Table {
@@ -119,7 +120,7 @@ impl Table {
 
     /// Seconds for which a node that queried us is left alone.
     pub(super) const fn verification_delay(&self) -> u32 {
-        if self.len() < FEW { 0 } else { VERIFICATION_DELAY }
+        if self.len() < FEW { 0 } else { MAPPING }
     }
 
     fn start_ping(slots: &mut Slots<'_>, bucket: usize, place: Place, now: Secs) -> Contact {
@@ -157,7 +158,7 @@ impl Table {
             self.spares(slots, bucket).filter(|&index| needs_spare && !slots.spares[index].is_ready());
         let spares = spares.map(|index| {
             let entry = &slots.spares[index];
-            let delay = remaining(self.verification_delay(), entry.added, now);
+            let delay = remaining(self.verification_delay(), entry.heard, now);
             (delay.max(remaining(backoff(entry), entry.tried, now)), Place::Spare(index))
         });
         main.chain(spares).min_by_key(|&(slack, _)| slack)
@@ -190,7 +191,12 @@ fn slack(entry: &Entry, now: Secs) -> i64 {
     }
     let [.., last] = *entry.id.as_bytes();
     let age = if entry.suspect { 0 } else { QUESTIONABLE - u32::from(last) };
-    remaining(age, entry.heard, now).max(remaining(MIN_INTERVAL, entry.tried, now))
+    let due = match entry.trust {
+        Trust::Reachable => remaining(age, entry.heard, now),
+        // Its queries may be all that lets ours in.
+        _ => remaining(age, entry.answered, now).max(remaining(MAPPING, entry.heard, now)),
+    };
+    due.max(remaining(MIN_INTERVAL, entry.tried, now))
 }
 
 fn backoff(entry: &Entry) -> u32 {

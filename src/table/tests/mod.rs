@@ -148,7 +148,9 @@ impl World {
                 Some((..=0, Place::Main(_))) if !head.pinging => {
                     assert!(head.due.since(self.now.secs()) == 0 && table.ping_due <= self.now);
                 }
-                Some((..=0, _)) => assert!(table.ping_due <= self.now + Duration::from_secs(60)),
+                Some((..=0, _)) => {
+                    assert!(table.ping_due <= self.now + Duration::from_secs(upkeep::MAPPING.into()))
+                }
                 _ => {}
             }
         }
@@ -159,7 +161,7 @@ impl World {
             let spares = &slots.spares[table.spares(&slots, bucket)];
             assert!(head.len <= head.capacity && usize::from(head.spares) <= MAX_SPARES);
             assert!(main.is_sorted_by(|a, b| a.id < b.id));
-            assert!(main.iter().all(|entry| entry.verified));
+            assert!(main.iter().all(Entry::is_verified));
             assert!(head.is_full() || spares.iter().all(|entry| !entry.is_ready()));
             assert_eq!(table.occupied >> bucket & 1 == 1, !main.is_empty());
             len += main.len();

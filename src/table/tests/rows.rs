@@ -444,7 +444,7 @@ fn r_20_a_lost_ping_is_no_failure_and_is_not_repeated_at_once() {
 }
 
 #[test]
-fn r_21_an_unknown_querier_is_pinged_at_once_while_few_nodes_are_known_else_after_30_seconds() {
+fn r_21_an_unknown_querier_is_pinged_at_once_while_few_nodes_are_known_else_after_200_seconds() {
     let mut world = World::new(192, 192);
     for bucket in 0..3 {
         world.fill(bucket);
@@ -457,12 +457,37 @@ fn r_21_an_unknown_querier_is_pinged_at_once_while_few_nodes_are_known_else_afte
     let late = world.node(11);
     world.query(late);
     assert_eq!(world.next_ping(), None);
-    assert!(world.table.ping_due().unwrap() <= world.now + Duration::from_secs(30));
-    world.pass(Duration::from_secs(29));
+    assert!(world.table.ping_due().unwrap() <= world.now + Duration::from_secs(200));
+    world.pass(Duration::from_secs(199));
     world.query(late);
     assert_eq!(world.next_ping(), None);
+    world.pass(Duration::from_secs(199));
+    assert_eq!(world.next_ping(), None, "the way it came by may be open still");
     world.pass(Duration::from_secs(1));
     assert_eq!(world.next_ping(), Some(late));
+}
+
+#[test]
+fn r_21_a_node_whose_queries_may_let_ours_in_is_pinged_once_they_do_so_no_more() {
+    let mut world = World::new(192, 192);
+    let nodes = world.fill(0);
+    // Whoever asks us every five minutes would be heard for ever.
+    for _ in 0..4 {
+        world.pass(5 * MINUTE);
+        world.query(nodes[0]);
+        assert!(world.answer_pings().iter().all(|node| *node != nodes[0]));
+    }
+    world.pass(Duration::from_secs(199));
+    assert_eq!(world.next_ping(), None);
+    world.pass(Duration::from_secs(1));
+    assert_eq!(world.answer_pings(), [nodes[0]]);
+    // Once is enough.
+    for _ in 0..12 {
+        world.pass(5 * MINUTE);
+        world.query(nodes[0]);
+        assert!(world.answer_pings().iter().all(|node| *node != nodes[0]));
+    }
+    world.check();
 }
 
 #[test]
