@@ -2,7 +2,7 @@
 
 mod stage;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use dht_proto::wire::Method;
 use dht_proto::{Event, Family, InfoHash, Lookup, LookupOptions, NodeId};
@@ -219,6 +219,50 @@ fn strangers_cause_no_storm_of_pings() {
     let pings = stage.count(begun, Sent::is_ping);
     assert!(pings < 1500, "{pings} pings: more than one under way in each bucket");
     assert!(stage.node.node_count(Family::V4) * 10 >= before * 9, "and nobody is driven out");
+}
+
+/// Every node of the full bucket is silent in turn, so that there is always something to be tested.
+#[test]
+fn r_09_a_full_bucket_has_one_ping_in_flight_whatever_storms_at_it() {
+    let mut small = stage::limits();
+    (small.nodes_v4, small.replacements) = (64, 64);
+    let mut stage = Stage::with_limits(stage::config(), &small);
+    (1..=200).for_each(|index| stage.host(index));
+    (1..=8).for_each(|index| stage.node.add_node(stage.now, addr(index)).unwrap());
+    stage.run(secs(900));
+    let own = stage.node.id(Family::V4);
+    let is_far = |id: &NodeId| own.common_prefix_len(id) == 0;
+    let far = |stage: &Stage| stage.node.nodes(Family::V4).filter(|node| is_far(&node.id)).count();
+    assert_eq!(far(&stage), 8);
+    let (begun, mut died) = (stage.now, BTreeMap::new());
+    for index in (1000..20_000).filter(|index| is_far(&id(*index))) {
+        // One newcomer in three answers; a known one falls silent now and then.
+        if index % 3 == 0 {
+            stage.host(index);
+            stage.at(index).is_listed = false;
+        }
+        if index % 500 == 0 {
+            let known = stage.node.nodes(Family::V4).find(|node| is_far(&node.id)).expect("it is full");
+            stage.hosts.get_mut(&known.addr).expect("it answered").is_dead = true;
+            died.insert(known.addr, stage.now);
+        }
+        stage.ask(addr(index), id(index), find_node(id(index)));
+        stage.run(ms(300));
+    }
+    let (mut free, mut pings) = (begun, 0);
+    for ping in stage.sent.iter().filter(|sent| sent.at >= begun && sent.is_ping()) {
+        let host = stage.hosts.get(&ping.to);
+        // All strangers that never answer are in it.
+        if host.is_none_or(|host| is_far(&host.id)) {
+            assert!(ping.at >= free, "{ping:?} before {free:?}");
+            let is_answered =
+                host.is_some() && died.get(&ping.to).is_none_or(|died| ping.at + RTT / 2 < *died);
+            free = ping.at + if is_answered { RTT } else { secs(5) };
+            pings += 1;
+        }
+    }
+    assert!(pings > 20, "{pings}");
+    assert_eq!(far(&stage), 8);
 }
 
 #[test]

@@ -72,17 +72,26 @@ pub(crate) fn table(world: &World, host: HostId) -> Vec<Contact> {
 pub(crate) fn launch(
     world: &mut World,
     algorithm: Box<dyn Algorithm>,
-    mut table: Vec<Contact>,
+    table: Vec<Contact>,
     infohash: InfoHash,
     announces: bool,
 ) -> HostId {
-    let target = NodeId::from(infohash);
-    table.sort_by_key(|(id, _)| id.distance(&target));
-    let (id, dice) = (world.dice().id(), Dice::new(world.dice().bits()));
-    let talk = Talk { id, infohash, announces, dice, asked: BTreeMap::new(), sent: 0, done: None };
-    let host = world.add_actor(Driver { algorithm, table, talk });
+    let id = world.dice().id();
+    let driver = Driver::new(world, algorithm, id, table, infohash, announces);
+    let host = world.add_actor(driver);
     world.capture(host);
     host
+}
+
+/// Puts an algorithm in the place of a node, to look up a torrent at once from the table that the node
+/// had. It is captured.
+#[allow(dead_code, reason = "of use to some only")]
+pub(crate) fn stand_in(world: &mut World, host: HostId, algorithm: Box<dyn Algorithm>, infohash: InfoHash) {
+    let id = world.node(host).expect("a node to stand in for").id(Family::V4);
+    let table = table(world, host);
+    let driver = Driver::new(world, algorithm, id, table, infohash, false);
+    world.capture(host);
+    world.replace(host, driver);
 }
 
 /// When a [launched](launch) host held itself to be through.
@@ -96,6 +105,23 @@ struct Driver {
     /// Empty once it has started.
     table: Vec<Contact>,
     talk: Talk,
+}
+
+impl Driver {
+    fn new(
+        world: &mut World,
+        algorithm: Box<dyn Algorithm>,
+        id: NodeId,
+        mut table: Vec<Contact>,
+        infohash: InfoHash,
+        announces: bool,
+    ) -> Self {
+        let target = NodeId::from(infohash);
+        table.sort_by_key(|(id, _)| id.distance(&target));
+        let dice = Dice::new(world.dice().bits());
+        let talk = Talk { id, infohash, announces, dice, asked: BTreeMap::new(), sent: 0, done: None };
+        Self { algorithm, table, talk }
+    }
 }
 
 impl Actor for Driver {

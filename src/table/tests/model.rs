@@ -74,6 +74,37 @@ proptest! {
         prop_assert_eq!(world.table.refresh_due().is_none(), world.table.is_empty());
     }
 
+    /// Whatever has happened, a refresh aims into the range of a bucket where nothing changed for 15
+    /// minutes, at each such bucket once, down to one behind the deepest that holds a node.
+    #[test]
+    fn r_11_refreshes_aim_at_the_buckets_that_are_stale(
+        steps in steps(), main in 1_usize..200, pauses in proptest::collection::vec(0_u64..1000, 1..6),
+    ) {
+        let mut world = World::new(main, 40);
+        let mut steps = steps.into_iter();
+        for pause in pauses {
+            for Step { kind, bucket, id, host, .. } in steps.by_ref().take(50) {
+                let filler = NodeId::from_bytes([id.wrapping_mul(67); 20]);
+                let contact = Contact { id: world.own.sibling(bucket, &filler), endpoint: Endpoint::v4([6, host, id, 1], 1) };
+                match kind {
+                    0..=6 => _ = world.reply(contact),
+                    7 | 8 => _ = world.query(contact),
+                    _ => _ = world.fail(contact),
+                }
+            }
+            world.pass(Duration::from_secs(pause));
+            let deepest = world.nodes().iter().map(|node| world.table.bucket_of(&node.id)).max();
+            let relevant = deepest.map_or(0, |deepest| (deepest + 2).min(world.table.depth()));
+            let age = |bucket: &Bucket| world.now.secs().since(bucket.changed);
+            let stale: Vec<_> = (0..relevant).filter(|&at| age(&world.buckets[at]) >= QUESTIONABLE).collect();
+            let last = world.table.depth() - 1;
+            let targets: Vec<_> = core::iter::from_fn(|| world.next_refresh()).collect();
+            let aims: Vec<_> =
+                targets.iter().map(|target| (world.own.common_prefix_len(target) as usize).min(last)).collect();
+            prop_assert_eq!(aims, stale);
+        }
+    }
+
     /// At the instants announced, and only then, there is work, however long nothing else happens.
     #[test]
     fn due_times_are_neither_late_nor_idle(steps in steps()) {

@@ -1,0 +1,147 @@
+//! Large worlds in virtual time: how well lookups do, and how tables fare over a day.
+//!
+//! ```text
+//! cargo bench --features sim --bench worlds -- internet [SEEDS [LOOKUPS [NODES]]]
+//! cargo bench --features sim --bench worlds -- lossy [SEEDS [LOOKUPS [NODES]]]
+//! cargo bench --features sim --bench worlds -- day [HOURS [NODES]]
+//! ```
+//!
+//! - `internet`: 10,000 nodes, log-normal round trips around 80 ms, 2 % loss, half of the nodes
+//!   behind translators. A peer announces itself, 30 % of the nodes die, and right then another node
+//!   looks for that peer, in the default configuration; announcers and seekers are drawn from all that
+//!   live. In a second world of the same seed, libtorrent's traversal does so in its place. Five
+//!   seeds of 200 lookups take a quarter of an hour and a gigabyte of memory.
+//! - `lossy`: 1000 nodes that all live and can be reached, but 30 % of the datagrams are lost, and some
+//!   come twice, late or damaged.
+//! - `day`: 1000 nodes, half of them behind translators and all of them there for 100 minutes
+//!   (median); every hour the state of the tables, what was sent since, and the memory of this process.
+//!   First with tables of the default size, then with the least [`limits`].
+//!
+//! Without a name all three run, one seed each.
+
+mod day;
+mod internet;
+mod people;
+#[path = "../reference/mod.rs"]
+#[allow(dead_code, unused_imports, reason = "others run the rest of it")]
+mod reference;
+
+use std::time::Duration;
+
+use day::Day;
+use dht_proto::sim::limits;
+use internet::{Finding, Setting};
+
+fn main() {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    // `cargo test` runs it without `--bench`.
+    let is_test = args.iter().any(|arg| arg == "--test") || !args.iter().any(|arg| arg == "--bench");
+    let name = args.iter().find(|arg| ["internet", "lossy", "day"].contains(&arg.as_str()));
+    let numbers: Vec<usize> = args.iter().filter_map(|arg| arg.parse().ok()).collect();
+    let number =
+        |at: usize, default, tiny| numbers.get(at).copied().unwrap_or(if is_test { tiny } else { default });
+    let runs = |this: &str| name.is_none_or(|name| name == this);
+    let seeds = number(0, if name.is_some() { 5 } else { 1 }, 1);
+    if runs("internet") {
+        compare("internet", seeds, &Setting::internet(number(2, 10_000, 100), number(1, 200, 5)));
+    }
+    if runs("lossy") {
+        compare("lossy", seeds, &Setting::lossy(number(2, 1000, 100), number(1, 200, 5)));
+    }
+    if runs("day") {
+        let hours = if name.is_some() {
+            number(0, 24, 1)
+        } else if is_test {
+            1
+        } else {
+            24
+        };
+        let nodes = number(1, 1000, 50);
+        follow("tables of the default size", hours, nodes, people::limits());
+        follow("the least tables", hours, nodes, limits(nodes));
+    }
+}
+
+/// Lookups of ours beside those of libtorrent.
+fn compare(name: &str, seeds: usize, setting: &Setting) {
+    let Setting { nodes, lookups, .. } = setting;
+    println!("\n{name}: {nodes} nodes, {lookups} lookups for each seed; milliseconds until the first peer");
+    println!("{:<26}{:>8}{:>8}{:>8}{:>8}{:>9}", "", "found", "median", "95 %", "99 %", "queries");
+    let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+    for seed in 1..=seeds as u64 {
+        let mut stage = setting.prepare(seed);
+        let [contacts, dead, closed] = stage.contacts();
+        row(&format!("seed {seed}, this crate"), &mut ours, stage.ours());
+        row(&format!("seed {seed}, libtorrent"), &mut theirs, setting.prepare(seed).libtorrent());
+        println!(
+            "  {contacts:.0} contacts in a table, {:.1} % of them dead and {:.1} % alive but out of reach",
+            100.0 * dead,
+            100.0 * closed,
+        );
+    }
+    print_row("all, this crate", &ours);
+    print_row("all, libtorrent", &theirs);
+}
+
+fn row(name: &str, all: &mut Vec<Finding>, findings: Vec<Finding>) {
+    print_row(name, &findings);
+    all.extend(findings);
+}
+
+fn print_row(name: &str, findings: &[Finding]) {
+    let found = findings.iter().filter(|finding| finding.first_peer.is_some()).count();
+    let share = format!("{:.1} %", 100.0 * found as f64 / findings.len() as f64);
+    let times = [0.5, 0.95, 0.99].map(|share| {
+        let time = percentile(findings, share);
+        format!("{:>8}", time.map_or_else(|| "–".to_owned(), |time| time.as_millis().to_string()))
+    });
+    let queries = findings.iter().map(|it| it.queries).sum::<u64>() as f64 / findings.len() as f64;
+    println!("{name:<26}{share:>8}{}{queries:>9.1}", times.concat());
+}
+
+/// The time within which this share had found the peer.
+fn percentile(findings: &[Finding], share: f64) -> Option<Duration> {
+    let mut times: Vec<Duration> =
+        findings.iter().map(|finding| finding.first_peer.unwrap_or(Duration::MAX)).collect();
+    times.sort();
+    let at = (share * (times.len() as f64 - 1.0)).round() as usize;
+    times.get(at).copied().filter(|time| *time < Duration::MAX)
+}
+
+/// Hour by hour.
+fn follow(name: &str, hours: usize, nodes: usize, limits: dht_proto::Limits) {
+    println!("\nday: {name}; what a node sends in a minute");
+    println!(
+        "{:>5}{:>7}{:>10}{:>9}{:>11}{:>7}{:>11}{:>7}{:>11}",
+        "hour", "nodes", "contacts", "live", "datagrams", "pings", "find_node", "found", "resident"
+    );
+    let mut day = Day::begin(1, nodes, limits);
+    let mut worst: f64 = 1.0;
+    for hour in 1..=hours {
+        let sample = day.sample(Duration::from_secs(3600), LOOKUPS);
+        worst = worst.min(sample.live);
+        println!(
+            "{hour:>5}{:>7}{:>10.1}{:>9}{:>11.1}{:>7.1}{:>11.1}{:>7}{:>11}",
+            sample.nodes,
+            sample.contacts,
+            format!("{:.1} %", 100.0 * sample.live),
+            sample.datagrams,
+            sample.pings,
+            sample.find_nodes,
+            format!("{}/{LOOKUPS}", sample.found),
+            format!("{:.1} MB", resident() as f64 / 1e6),
+        );
+    }
+    println!("never fewer than {:.1} % live", 100.0 * worst);
+}
+
+/// Lookups in an hour.
+const LOOKUPS: usize = 20;
+
+/// Memory of this process, in bytes; 0 where the system does not tell.
+fn resident() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib = line.and_then(|line| line.trim().trim_end_matches("kB").trim().parse::<u64>().ok());
+    kib.unwrap_or(0) * 1024
+}

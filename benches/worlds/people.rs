@@ -1,0 +1,50 @@
+//! Who lives in these worlds.
+
+use std::sync::Arc;
+
+use dht_proto::Limits;
+use dht_proto::sim::{Churn, Dice, Growth, Nat, NatKind, Profile};
+
+/// Nodes that differ in what stands before them.
+pub(crate) struct People {
+    /// Share of them behind translators: 40 % full cones, 40 % port-restricted, 20 % symmetric.
+    pub(crate) translated: f64,
+    pub(crate) limits: Limits,
+    pub(crate) churn: Option<Churn>,
+}
+
+impl People {
+    /// What the `index`-th node of a world is like. The first ones are open to all, so that others
+    /// find a way in.
+    pub(crate) fn profiles(&self) -> impl FnMut(usize, &mut Dice) -> Arc<Profile> + use<> {
+        let kinds = [None, Some(NatKind::FullCone), Some(NatKind::PortRestricted), Some(NatKind::Symmetric)];
+        let profiles = kinds.map(|kind| {
+            let mut profile = Profile::default();
+            (profile.limits, profile.churn) = (self.limits.clone(), self.churn);
+            profile.nat = kind.map(Nat::new);
+            Arc::new(profile)
+        });
+        let (translated, first) = (self.translated, Growth::default().seedlings);
+        move |index, dice| {
+            let kind = match dice.unit() {
+                _ if index < first => 0,
+                share if share < 0.4 * translated => 1,
+                share if share < 0.8 * translated => 2,
+                share if share < translated => 3,
+                _ => 0,
+            };
+            Arc::clone(&profiles[kind])
+        }
+    }
+}
+
+/// The default limits, but for what thousands of nodes could not hold and one of them would hardly
+/// use. Tables are of the default size.
+pub(crate) fn limits() -> Limits {
+    let mut limits = Limits::default();
+    (limits.nodes_v6, limits.peers_v6) = (0, 0);
+    (limits.swarms, limits.peers_v4, limits.sources, limits.contacts) = (16, 64, 128, 512);
+    (limits.inflight, limits.lookups, limits.found) = (64, 3, 32);
+    (limits.replies, limits.events, limits.bootstraps) = (16, 16, 3);
+    limits
+}
