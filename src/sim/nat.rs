@@ -78,6 +78,12 @@ impl Device {
         self.outside
     }
 
+    /// Ways and doors that are kept.
+    #[cfg(test)]
+    pub(super) const fn len(&self) -> usize {
+        self.ways.len() + self.doors.len()
+    }
+
     /// Forgets a host.
     pub(super) fn forget(&mut self, host: u32) {
         self.doors.retain(|door| door.host != host);

@@ -56,6 +56,12 @@ impl Queue {
         Some(entry)
     }
 
+    /// How much waits.
+    #[cfg(test)]
+    pub(super) fn len(&self) -> usize {
+        self.buckets.iter().map(Vec::len).sum::<usize>() - self.taken
+    }
+
     /// Fills bucket 0 anew.
     fn advance(&mut self, limit: Instant) -> Option<()> {
         let lowest = self.buckets.iter().position(|bucket| !bucket.is_empty())?;
@@ -118,6 +124,12 @@ impl Post {
     /// Its buffer may be used again.
     pub(super) fn release(&mut self, at: u32) {
         self.free.push(at);
+    }
+
+    /// Buffers, in use or not.
+    #[cfg(test)]
+    pub(super) const fn len(&self) -> usize {
+        self.parcels.len()
     }
 
     pub(super) const fn under_way(&self) -> usize {

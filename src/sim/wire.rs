@@ -370,9 +370,10 @@ impl Directory {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
+    use alloc::sync::Arc;
+    use std::collections::{BTreeMap, BTreeSet};
 
-    use super::super::nat::NatKind;
+    use super::super::{Churn, Growth, NatKind, Profile, Returns, World};
     use super::*;
 
     #[test]
@@ -422,6 +423,30 @@ mod tests {
         assert!(wire.place(outside(1)).is_none());
         assert_eq!(wire.settle_device(nat, outside(3)), 1);
         assert!(wire.place(outside(3)).is_some());
+    }
+
+    /// In a world where everybody leaves and comes back elsewhere, some behind translators.
+    #[test]
+    fn coming_and_going_leaves_nothing_behind() {
+        let mut world = World::new(1, Network::internet());
+        let profiles = [None, Some(NatKind::FullCone), Some(NatKind::Symmetric)].map(|kind| {
+            let (session, absence) = (Duration::from_secs(300), Duration::from_secs(10));
+            let churn = Some(Churn { session, absence, returns: Returns::Renewed });
+            Arc::new(Profile { nat: kind.map(Nat::new), churn, ..Profile::of_world(30) })
+        });
+        world.grow(30, &Growth::default(), |index, _| Arc::clone(&profiles[index % 3]));
+        let mut addresses = BTreeSet::new();
+        for _ in 0..24 {
+            world.run_for(Duration::from_secs(900));
+            addresses.extend(world.hosts().map(|host| world.addr(host)));
+            let wire = &world.wire;
+            assert_eq!(wire.directory.used, 30);
+            // One more while a host moves from one to the other.
+            assert!(wire.devices.len() <= 21, "{}", wire.devices.len());
+            assert!(wire.devices.iter().all(|device| device.len() < 200));
+            assert!(wire.queue.len() < 2000 && wire.post.len() < 500, "{}", wire.queue.len());
+        }
+        assert!(addresses.len() > 500, "{}", addresses.len());
     }
 
     #[test]

@@ -8,13 +8,14 @@
 //! Trust is earned: only a node that answered us stands in a bucket (`main`); one that merely
 //! queried us waits among the bucket's replacements (`spares`) until a ping proves it, as does one
 //! that answered while the bucket was full. Who asked us is pinged only when a NAT before it would
-//! have closed the way again: a node that others cannot reach is of no use to them. Conflicts go to the older entry: a known id does not
-//! move to a new address and a known IP does not get a second id or port, while the entry that holds
-//! it is not bad. But an address that *answers* with another id loses its entry at once.
+//! have closed the way again: nodes that others do not reach are not worth passing on. Conflicts go
+//! to the older entry: a known id does not move to a new address and a known IP does not get a
+//! second id or port, while the entry that holds it is not bad. But an address that *answers* with
+//! another id loses its entry at once.
 //!
 //! An entry is *good* while it is verified, heard within 15 minutes, and nothing we sent it since
 //! went unanswered. It is *bad* after two failures in a row. A bad entry goes as soon as a verified
-//! node can take its place, and after three failures in any case.
+//! node can take its place, and after three failures in any case; a replacement goes after two.
 //!
 //! A full bucket takes a verified newcomer in place of a bad entry. Otherwise one that fills an
 //! empty part of the bucket's range, or answers twice as fast as another in its part, replaces the
@@ -429,9 +430,8 @@ impl Table {
         entry.failures = entry.failures.saturating_add(1);
         (entry.pinging, entry.suspect, entry.tried) = (false, false, now.secs());
         let limit = match place {
-            Place::Main(_) if can_replace => BAD,
-            Place::Spare(_) if entry.is_verified() => BAD,
-            _ => HOPELESS,
+            Place::Main(_) if !can_replace => HOPELESS,
+            _ => BAD,
         };
         let is_over = entry.failures >= limit;
         self.end_ping(slots, bucket, was_pinging, now);

@@ -494,7 +494,8 @@ fn r_21_a_node_whose_queries_may_let_ours_in_is_pinged_once_they_do_so_no_more()
 fn r_22_failing_nodes_are_pinged_at_doubling_intervals() {
     let mut world = World::new(192, 192);
     let node = world.node(0);
-    world.query(node);
+    world.reply(node);
+    world.pass(15 * MINUTE);
     assert_eq!(world.next_ping(), Some(node));
     world.fail(node);
     for minutes in [2, 4] {
