@@ -190,8 +190,9 @@ fn slack(entry: &Entry, now: Secs) -> i64 {
         return remaining(backoff(entry), entry.tried, now);
     }
     let [.., last] = *entry.id.as_bytes();
-    let age = if entry.suspect { 0 } else { QUESTIONABLE - u32::from(last) };
+    let age = QUESTIONABLE - u32::from(last);
     let due = match entry.trust {
+        _ if entry.suspect => 0,
         Trust::Reachable => remaining(age, entry.heard, now),
         // Its queries may be all that lets ours in.
         _ => remaining(age, entry.answered, now).max(remaining(MAPPING, entry.heard, now)),

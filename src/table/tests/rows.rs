@@ -370,6 +370,7 @@ fn r_16_an_address_that_answers_with_another_id_loses_its_entry_and_casts_doubt_
     let nodes = world.fill(0);
     world.pass(6 * MINUTE);
     world.reply(nodes[1]);
+    world.query(nodes[2]);
     assert_eq!(world.next_ping(), None);
     let changed = Contact { id: world.node(3).id, endpoint: nodes[0].endpoint };
     let removal = Some(Removal { removed: nodes[0], promoted: None });
@@ -379,7 +380,7 @@ fn r_16_an_address_that_answers_with_another_id_loses_its_entry_and_casts_doubt_
     doubted.sort();
     let mut expected = nodes[2..].to_vec();
     expected.sort();
-    assert_eq!(doubted, expected, "all but the one that answered a moment ago");
+    assert_eq!(doubted, expected, "all but the one that answered a moment ago, even who asks");
     world.pass(2 * MINUTE);
     assert_eq!(world.next_ping(), None, "they are cleared of it");
     assert_eq!(world.reply(changed), Outcome::of(Fate::Added));
