@@ -31,10 +31,10 @@ fn main() {
         }));
         report(&world, hosts.len(), start, before);
     }
-    world.run_for(Duration::from_secs(60));
+    world.run_for(Duration::from_secs(300));
     report(&world, hosts.len(), start, before);
     println!(
-        "joined after {:.0?} of virtual time, in {:.1?}; {:.1} datagrams sent by each",
+        "all are known after {:.0?} of virtual time, in {:.1?}; {:.1} datagrams sent by each",
         world.now() - born,
         start.elapsed(),
         world.counters().sent as f64 / hosts.len() as f64,

@@ -31,8 +31,8 @@ impl World {
     ///
     /// The number of messages for each node grows with the logarithm of `count`, so the whole takes
     /// little more than linear time; in virtual time it takes [`doubling`](Growth::doubling) times
-    /// the binary logarithm of `count`. Let the world [run](Self::run_for) for a minute afterwards
-    /// until the last ones have settled.
+    /// the binary logarithm of `count`. Let the world [run](Self::run_for) for five minutes afterwards
+    /// until the others have come to know the last ones.
     pub fn grow(
         &mut self,
         count: usize,
