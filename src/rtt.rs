@@ -41,13 +41,13 @@ impl RttHistogram {
         self.total += 1;
     }
 
-    /// When a query stalls: by then 4 of 5 answers have come. After a few answers, when the
+    /// When a query stalls: by then 7 of 10 answers have come. After a few answers, when the
     /// slowest would have come four times over.
     pub(crate) fn stall(&self) -> Duration {
         let stall = match self.total {
             0 => INITIAL_STALL,
             1..ENOUGH => INITIAL_STALL.min(self.quantile(1, 1) * 4),
-            ENOUGH.. => self.quantile(4, 5),
+            ENOUGH.. => self.quantile(7, 10),
         };
         stall.max(MIN_STALL)
     }

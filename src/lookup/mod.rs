@@ -19,7 +19,7 @@ mod tests;
 use core::time::Duration;
 
 pub(crate) use candidates::{Candidate, Token};
-use candidates::{LINGERING_TRIES, Placing, State, TRIES};
+use candidates::{Placing, State, TRIES};
 use horizon::Horizon;
 pub(crate) use horizon::Window;
 pub use options::{Announce, Lookup, LookupOptions};
@@ -236,8 +236,8 @@ impl Walk {
         let candidate = &mut memory[position];
         self.queried += u16::from(candidate.tries == 0);
         if candidate.state == State::Suspect {
-            // It is silent already, so one more query is enough.
-            candidate.tries = LINGERING_TRIES - 1;
+            // What it was asked before counts.
+            candidate.tries = TRIES;
         }
         candidate.state = if candidate.tries == 0 { State::Asked } else { State::Retried };
         candidate.tries += 1;

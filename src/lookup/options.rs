@@ -47,7 +47,7 @@ impl Announce {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LookupOptions {
-    /// Queries under way at once that have not stalled, 1..=255. Default: 10.
+    /// Queries under way at once that have not stalled, 1..=255. Default: 8.
     pub alpha: u8,
     /// Nodes closest to the target that must have answered, and that are announced to, 1..=16.
     /// Default: [`K`].
@@ -64,6 +64,6 @@ pub struct LookupOptions {
 
 impl Default for LookupOptions {
     fn default() -> Self {
-        Self { alpha: 10, k: K as u8, stall: None, timeout: Duration::from_secs(5), only: None }
+        Self { alpha: 8, k: K as u8, stall: None, timeout: Duration::from_secs(5), only: None }
     }
 }

@@ -307,7 +307,7 @@ impl Core {
     /// A bootstrap, the filling of a bucket after it, or the refresh of a quiet one.
     fn next_errand(&mut self, m: &mut Memory<'_>, family: Family, now: Instant) -> Option<(Goal, NodeId)> {
         let state = &mut self.families[family.index()];
-        if state.table.len() < FEW_NODES && state.bootstrap.next <= now {
+        if state.bootstrap_due().is_some_and(|due| due <= now) {
             return Some((Goal::Bootstrap, state.id));
         }
         let buckets = table_slots(m, family).buckets;
@@ -331,9 +331,8 @@ impl Core {
             return;
         }
         let now = self.now;
-        let bootstrap = (state.table.len() < FEW_NODES).then_some(state.bootstrap.next);
         let fill = state.bootstrap.fill.map(|_| now);
-        let due = [bootstrap, fill, state.table.refresh_due()].into_iter().flatten().min();
+        let due = [state.bootstrap_due(), fill, state.table.refresh_due()].into_iter().flatten().min();
         if let Some(due) = due {
             self.timers.set(upkeep_timer(family), due.max(now));
         }
@@ -364,6 +363,12 @@ impl FamilyState {
     /// Whether there is somebody to ask, and no errand under way.
     const fn is_idle(&self) -> bool {
         self.on && !self.bootstrap.busy && (self.bootstraps > 0 || !self.table.is_empty())
+    }
+
+    /// When to look for our own neighbours: at first, however many nodes were remembered from before,
+    /// and while few are known.
+    fn bootstrap_due(&self) -> Option<Instant> {
+        (!self.ready || self.table.len() < FEW_NODES).then_some(self.bootstrap.next)
     }
 }
 
