@@ -506,7 +506,7 @@ fn a_lost_announce_is_sent_once_more_and_then_goes_to_the_next() {
 }
 
 #[test]
-fn l_09_where_the_dead_hide_the_living_nodes_beyond_the_horizon_are_asked_for() {
+fn where_the_dead_hide_the_living_nodes_beyond_the_horizon_are_asked_for() {
     let mut rig = Rig::knowing(ANNOUNCE, 16, 8, [3, 5]);
     rig.ask_all();
     rig.answer_listing(3, &[1, 2, 5, 6, 7, 8, 9, 10]);
