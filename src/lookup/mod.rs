@@ -7,6 +7,43 @@
 //! stalled. What was lost near the target is sent once more. Where the dead hide the living behind
 //! them, it looks beyond the [horizon]. After an announce has ended and was reported, it lingers: a
 //! closer node that answers late, or is named late, still gets it.
+//!
+//! # Why these figures
+//!
+//! Each row changes one of them, in two thousand seeds of the toy network of the laboratory: log-
+//! normal round trips around 80 ms with a sigma of 0.6, 5 % loss, 40 % of the hosts dead. The
+//! announce stands at 8 hosts after so many milliseconds (median and 95th percentile), for which so
+//! many datagrams are sent, and so many in all; in so many of a thousand runs one of the 8 closest
+//! living hosts does not hold it in the end. (The example `toy_network` prints these; in a network
+//! that looks 2^22 nodes deep they are hardly different.) The last columns are of 400 lookups of
+//! peers among 2000 real nodes, 30 % of them dead and half behind NATs (`dht sim --nodes 2000
+//! --dead 0.3 --nat 0.5 --lookups 400`): the first peer (95th percentile), and the queries.
+//!
+//! | | stands | 95 % | datagrams | in all | missed | first peer, 95 % | queries |
+//! |---|---|---|---|---|---|---|---|
+//! | as it is | 405 | 587 | 46 | 64 | 33 | 186 | 26 |
+//! | 4 queries at once instead of 8 ([`LookupOptions::alpha`]) | 542 | 804 | 38 | 57 | 49 | 216 | 20 |
+//! | 6 | 452 | 663 | 43 | 61 | 41 | 208 | 23 |
+//! | 10 | 381 | 553 | 49 | 67 | 26 | 178 | 29 |
+//! | 16 | 342 | 498 | 56 | 74 | 10 | 171 | 36 |
+//! | stalled after 5 of 10 answers instead of 7 (`rtt`) | 349 | 477 | 51 | 71 | 27 | 172 | 31 |
+//! | after 6 | 373 | 512 | 48 | 68 | 33 | 181 | 28 |
+//! | after 8 | 456 | 667 | 44 | 61 | 35 | 209 | 26 |
+//! | after 9 | 523 | 815 | 42 | 58 | 42 | 269 | 25 |
+//! | a node that was asked counts as alive, instead of as half | 459 | 731 | 44 | 61 | 39 | 191 | 25 |
+//! | as a quarter | 402 | 568 | 48 | 66 | 30 | 185 | 29 |
+//! | nothing is sent twice (`TRIES`) | 413 | 601 | 39 | 64 | 37 | 182 | 27 |
+//! | three times | 410 | 599 | 49 | 65 | 32 | 198 | 27 |
+//! | after the end no third time, instead of up to five times in all | 405 | 587 | 46 | 50 | 141 | | |
+//! | up to three times | 405 | 587 | 46 | 55 | 53 | | |
+//! | no look beyond the horizon | 379 | 563 | 41 | 60 | 531 | | |
+//! | of equally close nodes the closest, instead of the fastest | 421 | 600 | 46 | 64 | 35 | 230 | 26 |
+//! | from 8 nodes of the table instead of 16 | 422 | 608 | 46 | 64 | 42 | 211 | 25 |
+//! | from 32 | 406 | 584 | 46 | 64 | 37 | 188 | 26 |
+//! | announces once 8 have answered and nobody closer is awaited | 527 | 758 | 44 | 65 | 32 | | |
+//!
+//! More haste costs more queries, here and elsewhere in the network; these are the figures at which
+//! the announce takes less than 50 of them until its end.
 
 mod candidates;
 mod horizon;

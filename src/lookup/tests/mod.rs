@@ -1,0 +1,260 @@
+//! The rules of a walk, one by one, without a network.
+
+mod announce;
+mod walk;
+
+use std::vec::Vec;
+
+use proptest::prelude::*;
+
+use super::candidates::LINGERING_TRIES;
+use super::*;
+
+const TARGET: NodeId = NodeId::ZERO;
+const ANNOUNCE: Goal = Goal::Announce(Announce::port(1));
+
+/// A walk towards zero and its memory. Hosts are numbered; a host's id is its number, so a lower
+/// number is closer.
+struct Rig {
+    walk: Walk,
+    candidates: Vec<Candidate>,
+    tokens: Vec<Token>,
+}
+
+impl Rig {
+    fn new(goal: Goal, alpha: u8, k: u8) -> Self {
+        Self::with_memory(goal, alpha, k, 64)
+    }
+
+    fn with_memory(goal: Goal, alpha: u8, k: u8, candidates: usize) -> Self {
+        let options = LookupOptions { alpha, k, ..LookupOptions::default() };
+        let walk = Walk::new(goal, TARGET, Family::V4, &options, true, Instant::ZERO);
+        let candidates = std::vec![Candidate::EMPTY; candidates];
+        Self { walk, candidates, tokens: std::vec![Token::EMPTY; TOKENS] }
+    }
+
+    /// A walk that knows these hosts.
+    fn knowing(goal: Goal, alpha: u8, k: u8, hosts: impl IntoIterator<Item = u16>) -> Self {
+        let mut rig = Self::new(goal, alpha, k);
+        hosts.into_iter().for_each(|host| assert!(rig.list(host)));
+        rig
+    }
+
+    fn list(&mut self, host: u16) -> bool {
+        self.list_as(host, Some(id(host)))
+    }
+
+    fn list_as(&mut self, host: u16, id: Option<NodeId>) -> bool {
+        self.walk.add(&mut self.candidates, id, endpoint(host), false)
+    }
+
+    fn next(&self) -> Step {
+        self.walk.next(&self.candidates)
+    }
+
+    /// Sends every query that the walk wants to send now.
+    fn ask_all(&mut self) -> Vec<u16> {
+        let mut asked = Vec::new();
+        while let Step::Query(position) = self.next() {
+            self.walk.asked(&mut self.candidates, position);
+            asked.push(host(self.candidates[position].endpoint));
+        }
+        asked
+    }
+
+    /// Sends everything that the walk wants to send now, and returns whom it announced to.
+    fn announce_all(&mut self) -> Vec<u16> {
+        let mut announced = Vec::new();
+        loop {
+            match self.next() {
+                Step::Query(position) => self.walk.asked(&mut self.candidates, position),
+                Step::Announce(position) => {
+                    self.walk.announced(&mut self.candidates, position);
+                    announced.push(host(self.candidates[position].endpoint));
+                }
+                Step::Look(_, window) => self.walk.looked(window),
+                Step::Wait | Step::Finish => return announced,
+            }
+        }
+    }
+
+    fn answer(&mut self, host: u16) -> Verdict {
+        self.answer_as(host, id(host), Some(b"token"))
+    }
+
+    fn answer_as(&mut self, host: u16, id: NodeId, token: Option<&[u8]>) -> Verdict {
+        self.walk.on_answer(&mut self.candidates, &mut self.tokens, endpoint(host), id, token)
+    }
+
+    fn stall(&mut self, host: u16) {
+        self.walk.on_stall(&mut self.candidates, endpoint(host));
+    }
+
+    fn time_out(&mut self, host: u16) {
+        self.walk.on_timeout(&mut self.candidates, endpoint(host));
+    }
+
+    fn lose_announce(&mut self, host: u16) {
+        self.walk.on_announce_stall(&mut self.candidates, endpoint(host));
+    }
+
+    fn store(&mut self, host: u16) -> bool {
+        self.walk.on_stored(&mut self.candidates, endpoint(host))
+    }
+
+    /// The answer of a host near the target, which lists these.
+    fn answer_listing(&mut self, host: u16, listed: &[u16]) {
+        self.answer(host);
+        let farthest = listed.iter().max().unwrap();
+        self.walk.on_list(&id(host), &id(*farthest), listed.len());
+        listed.iter().for_each(|other| _ = self.list(*other));
+    }
+
+    fn look_answered(&mut self, window: Window, listed: impl Iterator<Item = u16>) {
+        let mut reach = Distance::ZERO;
+        for host in listed {
+            reach = reach.max(self.walk.target_in(window).distance(&id(host)));
+            self.list(host);
+        }
+        self.walk.on_looked(window, reach);
+    }
+
+    fn refuse(&mut self, host: u16) {
+        self.walk.on_refused(&mut self.candidates, endpoint(host));
+    }
+
+    fn closest(&self) -> Vec<u16> {
+        self.walk.closest(&self.candidates).map(|(_, endpoint)| host(endpoint)).collect()
+    }
+
+    fn token_holders(&self) -> Vec<u16> {
+        let holders = self.candidates[..self.walk.len()].iter().filter(|c| c.has_token());
+        holders.map(|c| host(c.endpoint)).collect()
+    }
+}
+
+fn id(host: u16) -> NodeId {
+    let mut bytes = [0; 20];
+    bytes[..2].copy_from_slice(&host.to_be_bytes());
+    NodeId::from_bytes(bytes)
+}
+
+fn endpoint(host: u16) -> Endpoint {
+    let [high, low] = host.to_be_bytes();
+    Endpoint::v4([9, 9, high, low], 6881)
+}
+
+fn host(endpoint: Endpoint) -> u16 {
+    let [.., high, low] = endpoint.as_v4().unwrap();
+    u16::from_be_bytes([high, low])
+}
+
+/// What the world does to one datagram of a walk.
+#[derive(Clone, Copy, Debug)]
+enum Fate {
+    Answer,
+    AnswerAs(u16),
+    Lose,
+    Fail,
+}
+
+fn fates() -> impl Strategy<Value = Fate> {
+    prop_oneof![
+        4 => Just(Fate::Answer),
+        1 => (0_u16..60).prop_map(Fate::AnswerAs),
+        2 => Just(Fate::Lose),
+        1 => Just(Fate::Fail),
+    ]
+}
+
+proptest! {
+    /// Whatever becomes of its datagrams, a walk ends, and asks no address more than twice.
+    #[test]
+    fn l_05_a_walk_always_ends_and_asks_no_address_more_than_twice(
+        announce in any::<bool>(),
+        (alpha, k, memory) in (1_u8..20, 1_u8..16, prop_oneof![Just(64_usize), 1_usize..40]),
+        seeds in proptest::collection::vec((1_u16..60, 0_u16..60), 1..12),
+        script in proptest::collection::vec((fates(), proptest::collection::vec((1_u16..60, 0_u16..60), 0..10)), 1..150),
+    ) {
+        let goal = if announce { ANNOUNCE } else { Goal::GetPeers };
+        let mut rig = Rig::with_memory(goal, alpha, k, memory);
+        for (host, name) in seeds {
+            rig.list_as(host, (name != 0).then(|| id(name)));
+        }
+        let mut asked = std::collections::BTreeMap::<u16, u32>::new();
+        let mut open = std::collections::VecDeque::new();
+        let mut lost = std::collections::VecDeque::new();
+        let (mut windows, mut looked) = (std::collections::VecDeque::new(), 0);
+        let mut script = script.into_iter().cycle();
+        let mut steps = 0;
+        loop {
+            steps += 1;
+            prop_assert!(steps < 5000, "the walk does not end");
+            match rig.next() {
+                Step::Query(position) => {
+                    let host = host(rig.candidates[position].endpoint);
+                    *asked.entry(host).or_default() += 1;
+                    rig.walk.asked(&mut rig.candidates, position);
+                    open.push_back((host, false));
+                    continue;
+                }
+                Step::Announce(position) => {
+                    let host = host(rig.candidates[position].endpoint);
+                    rig.walk.announced(&mut rig.candidates, position);
+                    open.push_back((host, true));
+                    continue;
+                }
+                Step::Finish => break,
+                Step::Wait => {}
+                Step::Look(_, window) => {
+                    rig.walk.looked(window);
+                    windows.push_back(window);
+                    looked += 1;
+                    prop_assert!(looked <= 6, "each window is asked for twice at most");
+                    continue;
+                }
+            }
+            let (fate, listed) = script.next().unwrap();
+            if let Some(window) = windows.pop_front() {
+                match fate {
+                    Fate::Answer => rig.look_answered(window, listed.into_iter().map(|(host, _)| host)),
+                    _ => rig.walk.on_looked_in_vain(window),
+                }
+                continue;
+            }
+            let Some((host, is_announce)) = open.pop_front() else {
+                let host = lost.pop_front();
+                prop_assert!(host.is_some(), "the walk waits for nothing");
+                rig.time_out(host.unwrap());
+                continue;
+            };
+            match fate {
+                Fate::Answer if is_announce => _ = rig.store(host),
+                Fate::AnswerAs(_) | Fate::Fail if is_announce => rig.refuse(host),
+                Fate::Lose if is_announce => rig.lose_announce(host),
+                Fate::Answer | Fate::AnswerAs(_) => {
+                    let name = if let Fate::AnswerAs(name) = fate { name } else { host };
+                    if rig.answer_as(host, id(name), Some(b"token")) == Verdict::Accepted {
+                        let farthest = listed.iter().map(|(_, name)| *name).max();
+                        if let Some(farthest) = farthest.filter(|_| announce) {
+                            rig.walk.on_list(&id(name), &id(farthest), listed.len());
+                        }
+                        for (host, name) in listed {
+                            rig.list_as(host, Some(id(name)));
+                        }
+                    }
+                }
+                Fate::Lose => {
+                    rig.stall(host);
+                    lost.push_back(host);
+                }
+                Fate::Fail => rig.walk.on_failure(&mut rig.candidates, endpoint(host)),
+            }
+        }
+        // Where memory is short a host may be forgotten, and listed again under another id.
+        if memory == 64 {
+            prop_assert!(asked.values().all(|&times| times <= u32::from(TRIES)), "{asked:?}");
+        }
+        prop_assert!(rig.closest().len() <= usize::from(k));
+    }
+}
