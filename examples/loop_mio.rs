@@ -1,0 +1,116 @@
+//! The loop over `mio`: one thread, one `Poll`, as many nodes and sockets as wanted.
+//!
+//! Three nodes on loopback: the second announces a peer to the first, where the third finds it.
+//!
+//! ```text
+//! cargo run --example loop_mio
+//! ```
+
+use std::error::Error;
+use std::io::ErrorKind;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use dht_proto::{AddressPolicy, Announce, Config, Event, InfoHash, Instant, Limits, MAX_DATAGRAM, Node};
+use mio::net::UdpSocket;
+use mio::{Events, Interest, Poll, Token};
+
+static START: LazyLock<std::time::Instant> = LazyLock::new(std::time::Instant::now);
+const PATIENCE: Duration = Duration::from_secs(10);
+
+fn now() -> Instant {
+    Instant::ZERO + START.elapsed()
+}
+
+struct Host {
+    node: Node,
+    socket: UdpSocket,
+}
+
+impl Host {
+    fn new(poll: &Poll, token: Token) -> Result<Self, Box<dyn Error>> {
+        let mut config = Config::default();
+        // For many nodes on loopback; a node of the real DHT keeps the defaults.
+        (config.address_policy, config.source_limits, config.ipv6) = (AddressPolicy::Any, false, false);
+        let mut seed = [0; 32];
+        getrandom::fill(&mut seed)?;
+        let node = Node::new(config, &Limits::default(), seed, now());
+        let mut socket = UdpSocket::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
+        poll.registry().register(&mut socket, token, Interest::READABLE)?;
+        Ok(Self { node, socket })
+    }
+
+    /// Sends what the node makes. After every input, so that a burst of queries does not overflow
+    /// the ring of answers.
+    fn transmit(&mut self) {
+        let mut buf = [0; MAX_DATAGRAM];
+        while let Some(transmit) = self.node.poll_transmit(now(), &mut buf) {
+            match self.socket.send_to(&buf[..transmit.size], transmit.destination) {
+                // The socket is full. UDP may lose datagrams, so this one is lost; a busy node
+                // would keep it, stop polling and wait for `Interest::WRITABLE`.
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Err(_) => self.node.handle_unreachable(now(), transmit.destination),
+                Ok(_) => {}
+            }
+        }
+    }
+
+    /// Reads until there is nothing: `mio` does not tell again of what was left unread.
+    fn receive(&mut self) {
+        let mut buf = [0; 65_535];
+        loop {
+            match self.socket.recv_from(&mut buf) {
+                Ok((len, from)) => self.node.handle_datagram(now(), from, &buf[..len]),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
+                Err(_) => {} // about an earlier datagram, without telling which
+            }
+            self.transmit();
+        }
+    }
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let infohash = InfoHash::from_bytes([7; 20]);
+    let mut poll = Poll::new()?;
+    let mut hosts = Vec::new();
+    for index in 0..3 {
+        hosts.push(Host::new(&poll, Token(index))?);
+    }
+    let known = hosts[0].socket.local_addr()?;
+    let [_, announcer, seeker] = hosts.as_mut_slice() else { unreachable!("there are three") };
+    announcer.node.add_bootstrap(now(), known)?;
+    seeker.node.add_bootstrap(now(), known)?;
+    announcer.node.announce(now(), infohash, Announce::port(6881))?;
+
+    let mut happened = Events::with_capacity(16);
+    while START.elapsed() < PATIENCE {
+        let mut stored = false;
+        for host in &mut hosts {
+            host.node.handle_timeout(now()); // early calls are harmless
+            host.transmit();
+            while let Some(event) = host.node.poll_event() {
+                match event {
+                    Event::Acknowledged { node, .. } => {
+                        println!("{node} stores that we have the torrent");
+                        stored = true;
+                    }
+                    Event::Peer { peer, .. } => {
+                        println!("{peer} has the torrent, found after {:.1?}", START.elapsed());
+                        return Ok(());
+                    }
+                    _ => {}
+                }
+            }
+        }
+        if stored {
+            hosts[2].node.get_peers(now(), infohash)?; // its deadline is "now", so nothing waits
+        }
+        let deadline = hosts.iter().filter_map(|host| host.node.poll_timeout()).min();
+        match poll.poll(&mut happened, Some(deadline.map_or(PATIENCE, |at| at - now()))) {
+            Err(error) if error.kind() != ErrorKind::Interrupted => return Err(error.into()),
+            _ => happened.iter().for_each(|event| hosts[event.token().0].receive()),
+        }
+    }
+    Err("nobody was found in time".into())
+}

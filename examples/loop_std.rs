@@ -1,0 +1,113 @@
+//! The loop over a blocking `std::net::UdpSocket`, whose read timeout is the node's deadline.
+//!
+//! Three nodes on loopback: the second announces a peer to the first, which has a thread of its
+//! own, and there the third finds it.
+//!
+//! ```text
+//! cargo run --example loop_std
+//! ```
+
+use std::error::Error;
+use std::io::{self, ErrorKind};
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
+use std::sync::LazyLock;
+use std::thread;
+use std::time::Duration;
+
+use dht_proto::{AddressPolicy, Announce, Config, Event, InfoHash, Instant, Limits, MAX_DATAGRAM, Node};
+
+/// The origin of the instants that the nodes see: any monotonic clock will do.
+static START: LazyLock<std::time::Instant> = LazyLock::new(std::time::Instant::now);
+const PATIENCE: Duration = Duration::from_secs(10);
+
+fn now() -> Instant {
+    Instant::ZERO + START.elapsed()
+}
+
+struct Host {
+    node: Node,
+    socket: UdpSocket,
+}
+
+impl Host {
+    /// A node that starts from `known`, or waits to be found.
+    fn new(known: Option<SocketAddr>) -> Result<Self, Box<dyn Error>> {
+        let mut config = Config::default();
+        // What isolates us from the internet, and lets many nodes share an IP address. A node of
+        // the real DHT wants neither.
+        (config.address_policy, config.source_limits) = (AddressPolicy::Any, false);
+        config.ipv6 = false; // the other family would want a socket of its own
+        let mut seed = [0; 32];
+        getrandom::fill(&mut seed)?;
+        let mut node = Node::new(config, &Limits::default(), seed, now());
+        if let Some(known) = known {
+            node.add_bootstrap(now(), known)?;
+        }
+        Ok(Self { node, socket: UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))? })
+    }
+
+    /// The loop, until an event is the one that the caller waits for.
+    fn run_until(&mut self, is_last: impl Fn(Event) -> bool) -> io::Result<()> {
+        let Self { node, socket } = self;
+        let mut buf = [0; 65_535]; // as large as datagrams get: one that is cut short is lost
+        while now() - Instant::ZERO < PATIENCE {
+            while let Some(transmit) = node.poll_transmit(now(), &mut buf[..MAX_DATAGRAM]) {
+                // That nobody is there is no reason to stop, but saves the node the wait.
+                if socket.send_to(&buf[..transmit.size], transmit.destination).is_err() {
+                    node.handle_unreachable(now(), transmit.destination);
+                }
+            }
+            while let Some(event) = node.poll_event() {
+                if is_last(event) {
+                    return Ok(());
+                }
+            }
+            // Read only now: sending may have set the deadline. Zero would mean to wait for ever.
+            let wait = node.poll_timeout().map_or(PATIENCE, |at| at - now());
+            socket.set_read_timeout(Some(wait.clamp(Duration::from_millis(1), PATIENCE)))?;
+            match socket.recv_from(&mut buf) {
+                Ok((len, from)) => node.handle_datagram(now(), from, &buf[..len]),
+                Err(error) if is_passing(error.kind()) => {}
+                Err(error) => return Err(error),
+            }
+            // In every turn, or a stream of datagrams would hold it up. Early calls are harmless.
+            node.handle_timeout(now());
+        }
+        Err(ErrorKind::TimedOut.into())
+    }
+}
+
+/// The timeout, under both of its names; a signal; and what Windows says where an earlier datagram
+/// was refused, without telling which.
+fn is_passing(error: ErrorKind) -> bool {
+    use ErrorKind::{ConnectionReset, Interrupted, TimedOut, WouldBlock};
+    matches!(error, WouldBlock | TimedOut | Interrupted | ConnectionReset)
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let infohash = InfoHash::from_bytes([7; 20]);
+    let mut first = Host::new(None)?;
+    let known = first.socket.local_addr()?;
+    thread::spawn(move || first.run_until(|_| false)); // ends with the program
+
+    let mut announcer = Host::new(Some(known))?;
+    announcer.node.announce(now(), infohash, Announce::port(6881))?;
+    announcer.run_until(|event| match event {
+        Event::Acknowledged { node, .. } => {
+            println!("{node} stores that we have the torrent");
+            true
+        }
+        _ => false,
+    })?;
+
+    let mut seeker = Host::new(Some(known))?;
+    seeker.node.get_peers(now(), infohash)?;
+    seeker.run_until(|event| match event {
+        Event::Peer { peer, .. } => {
+            println!("{peer} has the torrent, found after {:.1?}", START.elapsed());
+            true
+        }
+        _ => false,
+    })?;
+    Ok(())
+}
