@@ -7,17 +7,16 @@
 //! ```
 
 use std::error::Error;
-use std::io::ErrorKind;
+use std::io::{self, ErrorKind};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::LazyLock;
-use std::time::Duration;
 
 use dht_proto::{AddressPolicy, Announce, Config, Event, InfoHash, Instant, Limits, MAX_DATAGRAM, Node};
 use mio::net::UdpSocket;
 use mio::{Events, Interest, Poll, Token};
 
 static START: LazyLock<std::time::Instant> = LazyLock::new(std::time::Instant::now);
-const PATIENCE: Duration = Duration::from_secs(10);
+const END: Instant = Instant::from_micros(10_000_000);
 
 fn now() -> Instant {
     Instant::ZERO + START.elapsed()
@@ -57,13 +56,14 @@ impl Host {
     }
 
     /// Reads until there is nothing: `mio` does not tell again of what was left unread.
-    fn receive(&mut self) {
+    fn receive(&mut self) -> io::Result<()> {
         let mut buf = [0; 65_535];
         loop {
             match self.socket.recv_from(&mut buf) {
                 Ok((len, from)) => self.node.handle_datagram(now(), from, &buf[..len]),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => return,
-                Err(_) => {} // about an earlier datagram, without telling which
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+                Err(error) if error.kind() == ErrorKind::ConnectionReset => {} // of an earlier datagram
+                Err(error) => return Err(error),
             }
             self.transmit();
         }
@@ -84,7 +84,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     announcer.node.announce(now(), infohash, Announce::port(6881))?;
 
     let mut happened = Events::with_capacity(16);
-    while START.elapsed() < PATIENCE {
+    while now() < END {
         let mut stored = false;
         for host in &mut hosts {
             host.node.handle_timeout(now()); // early calls are harmless
@@ -106,10 +106,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         if stored {
             hosts[2].node.get_peers(now(), infohash)?; // its deadline is "now", so nothing waits
         }
-        let deadline = hosts.iter().filter_map(|host| host.node.poll_timeout()).min();
-        match poll.poll(&mut happened, Some(deadline.map_or(PATIENCE, |at| at - now()))) {
+        let deadline = hosts.iter().filter_map(|host| host.node.poll_timeout()).chain([END]).min();
+        match poll.poll(&mut happened, deadline.map(|at| at - now())) {
             Err(error) if error.kind() != ErrorKind::Interrupted => return Err(error.into()),
-            _ => happened.iter().for_each(|event| hosts[event.token().0].receive()),
+            _ => happened.iter().try_for_each(|event| hosts[event.token().0].receive())?,
         }
     }
     Err("nobody was found in time".into())

@@ -8,7 +8,7 @@
 //! ```
 
 use std::error::Error;
-use std::io;
+use std::io::{self, ErrorKind};
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -46,7 +46,7 @@ impl Host {
 
     /// The loop, up to the next event. Dropped half-way it loses one datagram at most, which UDP
     /// may do as well.
-    async fn next_event(&mut self) -> Event {
+    async fn next_event(&mut self) -> io::Result<Event> {
         let Self { node, socket } = self;
         let mut buf = vec![0; 65_535]; // on the heap, or it would be part of the future
         loop {
@@ -57,7 +57,7 @@ impl Host {
                 }
             }
             if let Some(event) = node.poll_event() {
-                return event;
+                return Ok(event);
             }
             let due = node.poll_timeout().map_or_else(Timer::never, |at| Timer::after(at - now()));
             let due = async {
@@ -67,7 +67,8 @@ impl Host {
             let received = async { Some(socket.recv_from(&mut buf).await) };
             match future::or(received, due).await {
                 Some(Ok((len, from))) => node.handle_datagram(now(), from, &buf[..len]),
-                Some(Err(_)) => {} // about an earlier datagram, without telling which
+                Some(Err(error)) if error.kind() == ErrorKind::ConnectionReset => {} // of an earlier datagram
+                Some(Err(error)) => return Err(error),
                 None => {}
             }
             // In every turn, or a stream of datagrams would hold it up. Early calls are harmless.
@@ -81,7 +82,7 @@ async fn story(known: SocketAddr) -> Result<(), Box<dyn Error>> {
     let mut announcer = Host::new(Some(known))?;
     announcer.node.announce(now(), infohash, Announce::port(6881))?;
     loop {
-        if let Event::Acknowledged { node, .. } = announcer.next_event().await {
+        if let Event::Acknowledged { node, .. } = announcer.next_event().await? {
             println!("{node} stores that we have the torrent");
             break;
         }
@@ -89,7 +90,7 @@ async fn story(known: SocketAddr) -> Result<(), Box<dyn Error>> {
     let mut seeker = Host::new(Some(known))?;
     seeker.node.get_peers(now(), infohash)?;
     loop {
-        if let Event::Peer { peer, .. } = seeker.next_event().await {
+        if let Event::Peer { peer, .. } = seeker.next_event().await? {
             println!("{peer} has the torrent, found after {:.1?}", START.elapsed());
             return Ok(());
         }
@@ -101,12 +102,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     let known = first.socket.get_ref().local_addr()?;
     let answer = async {
         loop {
-            first.next_event().await;
+            first.next_event().await?;
         }
     };
     let watchdog = async {
         Timer::after(PATIENCE).await;
-        Err(io::Error::from(io::ErrorKind::TimedOut).into())
+        Err("nobody was found in time".into())
     };
     async_io::block_on(future::or(story(known), future::or(answer, watchdog)))
 }

@@ -18,7 +18,7 @@ use dht_proto::{AddressPolicy, Announce, Config, Event, InfoHash, Instant, Limit
 
 /// The origin of the instants that the nodes see: any monotonic clock will do.
 static START: LazyLock<std::time::Instant> = LazyLock::new(std::time::Instant::now);
-const PATIENCE: Duration = Duration::from_secs(10);
+const END: Instant = Instant::from_micros(10_000_000);
 
 fn now() -> Instant {
     Instant::ZERO + START.elapsed()
@@ -50,7 +50,7 @@ impl Host {
     fn run_until(&mut self, is_last: impl Fn(Event) -> bool) -> io::Result<()> {
         let Self { node, socket } = self;
         let mut buf = [0; 65_535]; // as large as datagrams get: one that is cut short is lost
-        while now() - Instant::ZERO < PATIENCE {
+        while now() < END {
             while let Some(transmit) = node.poll_transmit(now(), &mut buf[..MAX_DATAGRAM]) {
                 // That nobody is there is no reason to stop, but saves the node the wait.
                 if socket.send_to(&buf[..transmit.size], transmit.destination).is_err() {
@@ -62,9 +62,9 @@ impl Host {
                     return Ok(());
                 }
             }
-            // Read only now: sending may have set the deadline. Zero would mean to wait for ever.
-            let wait = node.poll_timeout().map_or(PATIENCE, |at| at - now());
-            socket.set_read_timeout(Some(wait.clamp(Duration::from_millis(1), PATIENCE)))?;
+            // Only now, for sending sets deadlines. The socket refuses to wait for no time at all.
+            let wait = node.poll_timeout().map_or(END, |at| at.min(END)) - now();
+            socket.set_read_timeout(Some(wait.max(Duration::from_millis(1))))?;
             match socket.recv_from(&mut buf) {
                 Ok((len, from)) => node.handle_datagram(now(), from, &buf[..len]),
                 Err(error) if is_passing(error.kind()) => {}
@@ -73,7 +73,7 @@ impl Host {
             // In every turn, or a stream of datagrams would hold it up. Early calls are harmless.
             node.handle_timeout(now());
         }
-        Err(ErrorKind::TimedOut.into())
+        Err(io::Error::other("nobody was found in time"))
     }
 }
 

@@ -8,6 +8,7 @@
 
 use std::collections::BTreeMap;
 use std::error::Error;
+use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -27,7 +28,7 @@ fn now() -> Instant {
 /// What other tasks want of the node, and where its events go.
 type Command = (Lookup, UnboundedSender<Event>);
 
-/// The loop, until nobody is left to give commands.
+/// The loop, until nobody is left to give commands, or the socket fails.
 async fn run(mut node: Node, socket: UdpSocket, mut commands: Receiver<Command>) {
     let mut users = BTreeMap::new();
     let mut buf = vec![0; 65_535];
@@ -54,7 +55,8 @@ async fn run(mut node: Node, socket: UdpSocket, mut commands: Receiver<Command>)
         tokio::select! {
             received = socket.recv_from(&mut buf) => match received {
                 Ok((len, from)) => node.handle_datagram(now(), from, &buf[..len]),
-                Err(_) => {} // about an earlier datagram, without telling which
+                Err(error) if error.kind() == ErrorKind::ConnectionReset => {} // of an earlier datagram
+                Err(_) => return,
             },
             () = sleep_until(due.unwrap_or(*START)), if due.is_some() => {}
             command = commands.recv() => {
@@ -77,9 +79,7 @@ async fn spawn(known: Option<SocketAddr>) -> Result<(SocketAddr, Sender<Command>
     (config.address_policy, config.source_limits, config.ipv6) = (AddressPolicy::Any, false, false);
     getrandom::fill(&mut seed)?;
     let mut node = Node::new(config, &Limits::default(), seed, now());
-    if let Some(known) = known {
-        node.add_bootstrap(now(), known)?;
-    }
+    known.map_or(Ok(()), |known| node.add_bootstrap(now(), known))?;
     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     let (addr, (sender, receiver)) = (socket.local_addr()?, mpsc::channel(16));
     tokio::spawn(run(node, socket, receiver));
