@@ -50,7 +50,9 @@ pub enum Event {
         /// The peer.
         peer: SocketAddr,
     },
-    /// A node confirmed that it stored our announce.
+    /// A node confirmed that it stored our announce. The ring may lose it; the count in
+    /// [`LookupReport::acknowledged`] is complete. An announce still goes to closer nodes that answer
+    /// after its end; these confirmations are not told.
     Acknowledged {
         /// The announce.
         lookup: LookupId,
@@ -82,6 +84,18 @@ pub enum Event {
         /// The peer.
         peer: SocketAddr,
     },
+}
+
+impl Event {
+    /// The lookup that it belongs to, if it belongs to one.
+    pub const fn lookup(&self) -> Option<LookupId> {
+        match *self {
+            Self::Peer { lookup, .. }
+            | Self::Acknowledged { lookup, .. }
+            | Self::LookupDone { lookup, .. } => Some(lookup),
+            _ => None,
+        }
+    }
 }
 
 /// A datagram to send, from [`Node::poll_transmit`](crate::Node::poll_transmit): the first `size`

@@ -28,7 +28,8 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! A whole loop over a real socket is in the README.
+//! A whole loop over a real socket is in the README, and the folder `examples` has one for each of many
+//! runtimes. It is simplest to call [`Node::handle_timeout`] in every turn: early calls are harmless.
 //!
 //! # Use by a torrent engine
 //!
@@ -50,7 +51,6 @@
 //! | 1 memory | `pool`: slots, free lists, lists, rings over slices |
 //! | 2 parts | `table` (routing), `peers` (what others announced to us), `token`, `inflight` (queries under way), `rtt`, `lookup` (the iterative walk), `contacts` (what is remembered of endpoints), `limit` (rates, amplification), `timer` |
 //! | 3 node | `storage` ([`Heap`], [`Fixed`]), `config`, `event`, `node` (`serve` answers, `search` asks, `walks` leads lookups, `upkeep` keeps house, `output` makes datagrams and events) |
-//! | 3 node | `storage` ([`Heap`], [`Fixed`]), `config`, `event`, `node` (`serve` answers, `search` asks, `upkeep` keeps house, `output` makes datagrams and events) |
 //! | 4 laboratory | `sim` (feature `sim`): worlds of nodes in virtual time |
 //! | 4 adapters | `net`, the `dht` tool: the only sockets, clocks and name look-ups |
 //!
