@@ -116,6 +116,9 @@ pub struct Limits {
     pub lookups: usize,
     /// Nodes that a lookup keeps in sight in one family, the closest ones. Default: 64.
     pub candidates: usize,
+    /// Write tokens of up to 128 bytes that a lookup keeps in one family, those of the closest nodes:
+    /// an announce goes to no others. Default: 16, twice [`K`](crate::K), so that it can spill over.
+    pub tokens: usize,
     /// Peers that a lookup remembers in one family, to report each once. Default: 512.
     pub found: usize,
     /// Torrents whose peers we store. Default: 4096.
@@ -147,6 +150,7 @@ impl Default for Limits {
             inflight: 512,
             lookups: 64,
             candidates: 64,
+            tokens: 16,
             found: 512,
             swarms: 4096,
             peers_v4: 32_768,

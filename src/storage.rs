@@ -141,7 +141,7 @@ mod slots {
     pub(super) use crate::event::Notice;
     pub(super) use crate::inflight::Query;
     pub(super) use crate::limit::{Site, Source};
-    pub(super) use crate::lookup::{Candidate, TOKENS, Token, Walk};
+    pub(super) use crate::lookup::{Candidate, Token, Walk};
     pub(super) use crate::node::Reply;
     pub(super) use crate::peers::{Chunk, Swarm};
     pub(super) use crate::pool::Slot;
@@ -157,6 +157,7 @@ memory! {
         INFLIGHT = 24,
         LOOKUPS = 1,
         CANDIDATES = 32,
+        TOKENS = 16,
         FOUND = 32,
         SWARMS = 0,
         PEERS_V4 = 0,
@@ -176,7 +177,7 @@ memory! {
     queries: Slot<Query> = Slot::new(Query::EMPTY), heap(limits) limits.inflight, fixed INFLIGHT * 1;
     walks: Slot<Walk> = Slot::new(Walk::EMPTY), heap(limits) limits.lookups, fixed LOOKUPS * 1;
     candidates: Candidate = Candidate::EMPTY, heap(limits) limits.lookups * limits.candidates, fixed LOOKUPS * CANDIDATES;
-    tokens: Token = Token::EMPTY, heap(limits) limits.lookups * TOKENS, fixed LOOKUPS * TOKENS;
+    tokens: Token = Token::EMPTY, heap(limits) limits.lookups * limits.tokens, fixed LOOKUPS * TOKENS;
     found: Endpoint = Endpoint::ZERO, heap(limits) limits.lookups * limits.found, fixed LOOKUPS * FOUND;
     swarms: Slot<Swarm> = Slot::new(Swarm::EMPTY), heap(limits) limits.swarms, fixed SWARMS * 1;
     peers_v4: Slot<Chunk<6>> = Slot::new(Chunk::EMPTY), heap(limits) limits.peers_v4.div_ceil(4), fixed PEERS_V4 * 1;

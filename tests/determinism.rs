@@ -32,13 +32,14 @@ fn live<S: Storage>(stage: &mut Stage<S>) {
     stage.run(secs(600));
 }
 
-type Sizes = Fixed<16, 0, 64, 64, 4, 32, 64, 16, 16, 0, 64, 128, 16, 32, 4>;
+type Sizes = Fixed<16, 0, 64, 64, 4, 32, 16, 64, 16, 16, 0, 64, 128, 16, 32, 4>;
 
 /// The same sizes as [`Sizes`], whose peers are counted in chunks of four.
 fn limits() -> Limits {
     let mut limits = Limits::default();
     (limits.nodes_v4, limits.nodes_v6, limits.replacements) = (128, 0, 64);
-    (limits.inflight, limits.lookups, limits.candidates, limits.found) = (64, 4, 32, 64);
+    (limits.inflight, limits.lookups) = (64, 4);
+    (limits.candidates, limits.tokens, limits.found) = (32, 16, 64);
     (limits.swarms, limits.peers_v4, limits.peers_v6) = (16, 64, 0);
     (limits.sources, limits.contacts, limits.replies) = (64, 128, 16);
     (limits.events, limits.bootstraps) = (32, 4);
@@ -93,7 +94,7 @@ fn a_node_lives_alike_on_the_heap_in_fixed_memory_and_in_borrowed_memory() {
 #[test]
 fn the_least_memory_is_enough_to_live() {
     // Nothing but a few slots: a lookup still works, and nothing panics.
-    type Least = Fixed<1, 0, 0, 2, 2, 8, 4, 0, 0, 0, 0, 0, 1, 1, 1>;
+    type Least = Fixed<1, 0, 0, 2, 2, 8, 2, 4, 0, 0, 0, 0, 0, 1, 1, 1>;
     let node = Node::with_storage(stage::config(), Least::new(), [7; 32], BIRTH);
     let mut stage = Stage::on(node, BIRTH);
     (1..=60).for_each(|index| stage.host(index));
@@ -111,7 +112,7 @@ fn the_least_memory_is_enough_to_live() {
 
 #[test]
 fn a_node_without_any_memory_does_nothing_and_survives() {
-    type Nothing = Fixed<0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0>;
+    type Nothing = Fixed<0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0>;
     let node = Node::with_storage(stage::config(), Nothing::new(), [7; 32], BIRTH);
     let mut stage = Stage::on(node, BIRTH);
     (1..=9).for_each(|index| stage.host(index));

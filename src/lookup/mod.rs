@@ -68,8 +68,8 @@ use crate::pool::Ix;
 use crate::rtt::speed;
 use crate::time::Instant;
 
-/// Tokens that a walk keeps: those of the K closest and of as many more to spill over to.
-pub(crate) const TOKENS: usize = 2 * K;
+/// The largest [`LookupOptions::k`].
+const MAX_K: u8 = 2 * K as u8;
 
 /// Tokens serve an announce for this long: every deployed node accepts them for longer (BEP 5).
 pub(crate) const TOKEN_LIFE: Duration = Duration::from_secs(5 * 60);
@@ -210,7 +210,7 @@ impl Walk {
             target,
             v6: family == Family::V6,
             alpha: options.alpha.max(1),
-            k: options.k.clamp(1, TOKENS as u8),
+            k: options.k.clamp(1, MAX_K),
             alone: options.only.is_some(),
             by_ip,
             stall: options.stall,

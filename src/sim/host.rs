@@ -105,6 +105,7 @@ pub fn limits(world: usize) -> Limits {
         inflight: 4,
         lookups: 1,
         candidates: 8,
+        tokens: 2,
         found: 4,
         swarms: 2,
         peers_v4: 4,

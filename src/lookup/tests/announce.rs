@@ -215,7 +215,6 @@ fn tokens_of_the_closest_are_kept_and_the_farthest_gives_way() {
         rig.walk.asked(&mut rig.candidates, usize::from(host) - 11);
         rig.answer(host);
     });
-    assert_eq!(TOKENS, 2 * K);
     assert_eq!(rig.token_holders(), (11..=26).collect::<Vec<_>>());
     rig.list(40);
     rig.walk.asked(&mut rig.candidates, 20);
@@ -228,6 +227,22 @@ fn tokens_of_the_closest_are_kept_and_the_farthest_gives_way() {
     let token = |host| rig.walk.token_of(&rig.candidates, &rig.tokens, endpoint(host)).unwrap();
     assert_eq!((token(1).bytes(), token(11).bytes()), (&b"new"[..], &b"token"[..]));
     assert!(rig.walk.token_of(&rig.candidates, &rig.tokens, endpoint(40)).is_none());
+}
+
+#[test]
+fn an_announce_goes_to_no_more_nodes_than_tokens_are_kept() {
+    for tokens in [0, 2] {
+        let mut rig = Rig::knowing(ANNOUNCE, 16, 4, 1..=9);
+        rig.tokens.truncate(tokens);
+        while let asked = rig.ask_all()
+            && !asked.is_empty()
+        {
+            asked.into_iter().rev().for_each(|host| assert_eq!(rig.answer(host), Verdict::Accepted));
+        }
+        assert_eq!(rig.announce_all(), [1, 2][..tokens]);
+        [1, 2][..tokens].iter().for_each(|&host| assert!(rig.store(host)));
+        assert_eq!((rig.next(), usize::from(rig.walk.acknowledged)), (Step::Finish, tokens));
+    }
 }
 
 #[test]

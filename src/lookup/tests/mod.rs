@@ -30,7 +30,7 @@ impl Rig {
         let options = LookupOptions { alpha, k, ..LookupOptions::default() };
         let walk = Walk::new(goal, TARGET, Family::V4, &options, true, Instant::ZERO);
         let candidates = std::vec![Candidate::EMPTY; candidates];
-        Self { walk, candidates, tokens: std::vec![Token::EMPTY; TOKENS] }
+        Self { walk, candidates, tokens: std::vec![Token::EMPTY; MAX_K.into()] }
     }
 
     /// A walk that knows these hosts.

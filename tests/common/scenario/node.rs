@@ -40,7 +40,7 @@ pub fn live(bytes: &[u8]) -> u64 {
 }
 
 /// Small enough that everything is full all the time.
-type Chip = Fixed<3, 1, 8, 6, 2, 12, 4, 2, 4, 2, 8, 8, 2, 4, 2>;
+type Chip = Fixed<3, 1, 8, 6, 2, 12, 3, 4, 2, 4, 2, 8, 8, 2, 4, 2>;
 
 fn config(setup: u8) -> Config {
     let mut config = Config::default();
@@ -68,7 +68,7 @@ fn limits(size: u8) -> Limits {
     };
     (limits.nodes_v4, limits.nodes_v6, limits.replacements) = (20 * scale, 9 * scale, 7 * scale);
     (limits.inflight, limits.lookups) = (4 * scale, scale + scale / 2);
-    (limits.candidates, limits.found) = (10 * scale, 3 * scale);
+    (limits.candidates, limits.tokens, limits.found) = (10 * scale, 2 * scale, 3 * scale);
     (limits.swarms, limits.peers_v4, limits.peers_v6) = (2 * scale, 12 * scale, 5 * scale);
     (limits.sources, limits.contacts) = (12 * scale, 9 * scale);
     (limits.replies, limits.events, limits.bootstraps) = (2 * scale, 3 * scale, scale);
