@@ -19,6 +19,9 @@ pub(super) enum Happening {
     Back(u32),
 }
 
+/// Room for so many entries is kept in an empty bucket.
+const MOST_ROOM: usize = 4096;
+
 /// A priority queue for times that only grow (a radix heap): entries lie in buckets by the highest
 /// bit in which they differ from the last time taken out, and move down a few times each, always
 /// whole buckets at once. Millions of entries cost no cache misses, and entries of one time come
@@ -75,8 +78,10 @@ impl Queue {
             let bucket = self.bucket(at);
             self.buckets[bucket].push((at, what));
         }
-        // Its room is kept for the next ones.
-        self.buckets[lowest] = entries;
+        // Its room is kept for the next ones, but not that of many: so much would be idle in most buckets.
+        if entries.capacity() <= MOST_ROOM {
+            self.buckets[lowest] = entries;
+        }
         Some(())
     }
 
