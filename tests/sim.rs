@@ -101,6 +101,26 @@ fn small_nodes_do_their_part() {
 }
 
 #[test]
+#[ignore = "takes minutes and 1.2 GB; to be run by hand, with --release"]
+fn a_hundred_thousand_nodes_find_each_other() {
+    let mut world = World::new(6, Network::internet());
+    let (small, large) = (Arc::new(Profile::of_world(100_000)), Arc::new(Profile::default()));
+    let is_large = |index: usize| index.is_multiple_of(1000);
+    let hosts = world.grow(100_000, &Growth::default(), |index, _| {
+        Arc::clone(if is_large(index) { &large } else { &small })
+    });
+    world.run_for(secs(60));
+    assert!(hosts.iter().all(|&host| world.node(host).unwrap().is_ready(Family::V4)));
+    // A node costs the same in a small world and in a large one, but for the logarithm.
+    assert!(world.counters().sent < 250 * 100_000, "{:?}", world.counters());
+    let seekers: Vec<_> = hosts.iter().copied().filter(|host| is_large(host.index())).collect();
+    for round in 0..50 {
+        assert!(meet(&mut world, seekers[round], seekers[99 - round], round as u8), "{round}");
+    }
+    world.check().unwrap();
+}
+
+#[test]
 fn losses_are_as_frequent_as_they_should_be() {
     for (loss, bursts) in [(0.1, None), (0.0, Some(Bursts { start: 0.1, stop: 0.4, loss: 0.5 }))] {
         let mut network = Network::perfect();
