@@ -92,9 +92,9 @@ pub enum Returns {
     Renewed,
 }
 
-/// The least with which nodes make a working DHT of about so many: 12 KB for each of a hundred
-/// thousand, 14 KB for each of a million, all of the world included. A node has room for one lookup at
-/// a time, those of its upkeep included, and announces to two nodes; nodes under test need more.
+/// The least with which nodes make a working DHT of about so many: 13 KB for each of a hundred
+/// thousand, 15 KB for each of a million, all of the world included. A node has room for one lookup at
+/// a time, those of its upkeep included; nodes under test need more.
 pub fn limits(world: usize) -> Limits {
     // As many buckets as it takes until the last one holds the nearest neighbours and no others.
     let depth = (world.max(1).ilog2() as usize).saturating_sub(3).clamp(4, 24);
@@ -105,7 +105,7 @@ pub fn limits(world: usize) -> Limits {
         inflight: 4,
         lookups: 1,
         candidates: 8,
-        tokens: 2,
+        tokens: 8,
         found: 4,
         swarms: 2,
         peers_v4: 4,
