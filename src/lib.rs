@@ -38,6 +38,7 @@
 //! - Every [`Event::Peer`] of a [`Node::get_peers`] lookup is a peer to connect to. Torrents with
 //!   the private flag must not be looked up (BEP 27).
 //! - [`Node::announce`] every 15 minutes or so. A lookup of the last five minutes is not repeated.
+//! - Over a restart: [`Node::snapshot`], [`State`] and [`Node::restore`]. Adapters keep it in a file.
 //! - A socket shared with uTP: [`wire::is_krpc`] tells which datagrams are for the node.
 //!
 //! # Architecture
@@ -51,6 +52,7 @@
 //! | 1 memory | `pool`: slots, free lists, lists, rings over slices |
 //! | 2 parts | `table` (routing), `peers` (what others announced to us), `token`, `inflight` (queries under way), `rtt`, `lookup` (the iterative walk), `contacts` (what is remembered of endpoints), `limit` (rates, amplification), `timer` |
 //! | 3 node | `storage` ([`Heap`], [`Fixed`]), `config`, `event`, `node` (`serve` answers, `search` asks, `walks` leads lookups, `upkeep` keeps house, `output` makes datagrams and events) |
+//! | 3 node | `storage` ([`Heap`], [`Fixed`]), `config`, `event`, `state` (what outlives a restart, as bytes), `node` (`serve` answers, `search` asks, `walks` leads lookups, `upkeep` keeps house, `output` makes datagrams and events, `saved` saves and restores) |
 //! | 4 laboratory | `sim` (feature `sim`): worlds of nodes in virtual time |
 //! | 4 adapters | `net`, the `dht` tool: the only sockets, clocks and name look-ups |
 //!
@@ -104,6 +106,7 @@ mod rng;
 mod rtt;
 #[cfg(feature = "sim")]
 pub mod sim;
+mod state;
 mod storage;
 mod table;
 mod time;
@@ -121,6 +124,7 @@ pub use event::{
 pub use id::{Distance, ID_LEN, InfoHash, K, NodeId, ParseIdError};
 pub use lookup::{Announce, Lookup, LookupOptions};
 pub use node::Node;
+pub use state::{BufferTooShort, SavedNode, State, StateError};
 #[cfg(feature = "alloc")]
 pub use storage::Heap;
 pub use storage::{Fixed, Storage};

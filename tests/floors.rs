@@ -17,7 +17,7 @@ const FLOORS: [(&str, &[&str]); 5] = [
     // The parts of a node, each over slices that it is lent: none knows a node, none does IO.
     ("parts", &["contacts", "inflight", "limit", "lookup", "peers", "rtt", "table", "timer", "token"]),
     // What puts the parts together, sizes them and tells of them. Still neither clock nor socket.
-    ("node", &["config", "event", "node", "storage"]),
+    ("node", &["config", "event", "node", "state", "storage"]),
     // The only floor with sockets, clocks, threads and files.
     ("adapters", &["bin", "net", "sim"]),
 ];

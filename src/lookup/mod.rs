@@ -144,6 +144,8 @@ pub(crate) struct Walk {
     pub(crate) asked: Instant,
     /// It began with the tokens of an earlier lookup.
     pub(crate) resumed: bool,
+    /// It started from restored nodes, and has not asked the bootstrap hosts.
+    pub(crate) holds_back: bool,
     horizon: Horizon,
     len: u16,
     pub(crate) found: u16,
@@ -184,6 +186,7 @@ impl Walk {
         started: Instant::ZERO,
         asked: Instant::ZERO,
         resumed: false,
+        holds_back: false,
         ended: Instant::ZERO,
         horizon: Horizon::EMPTY,
         len: 0,

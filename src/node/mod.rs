@@ -2,16 +2,20 @@
 //!
 //! [`Node`] is a thin shell: its methods hand the storage's slices to the non-generic [`Core`],
 //! whose work lies in the files beside this one: [`serve`] answers, [`search`] asks, [`walks`] leads
-//! lookups from step to step, [`upkeep`] keeps house, [`output`] makes datagrams and events.
+//! lookups from step to step, [`upkeep`] keeps house, [`output`] makes datagrams and events,
+//! [`saved`] saves and restores.
 
 #[cfg(feature = "sim")]
 mod audit;
 mod output;
+mod saved;
 mod search;
 mod serve;
 mod upkeep;
 mod walks;
 
+#[cfg(feature = "alloc")]
+use alloc::vec::Vec;
 use core::net::SocketAddr;
 use core::time::Duration;
 
@@ -33,6 +37,7 @@ use crate::peers::{PeerRules, PeerStore};
 use crate::pool::{Ix, Ring};
 use crate::rng::Rng;
 use crate::rtt::RttHistogram;
+use crate::state::{BufferTooShort, State};
 #[cfg(feature = "alloc")]
 use crate::storage::Heap;
 use crate::storage::Storage;
@@ -132,8 +137,8 @@ impl<S: Storage> Node<S> {
 
 /// Commands.
 impl<S: Storage> Node<S> {
-    /// Tells of a node that may be alive: from a PORT message, a torrent file or saved state. It
-    /// is pinged, and kept if it answers.
+    /// Tells of a node that may be alive: from a PORT message or a torrent file. It
+    /// is pinged, and kept if it answers. A whole saved table is for [`restore`](Self::restore).
     ///
     /// # Errors
     ///
@@ -141,6 +146,17 @@ impl<S: Storage> Node<S> {
     /// way.
     pub fn add_node(&mut self, now: Instant, addr: SocketAddr) -> Result<(), StartError> {
         self.core.add_node(&mut self.storage.memory(), now, addr.into())
+    }
+
+    /// Takes in the nodes of a saved state, which was saved `elapsed` ago, and returns how many there
+    /// was room for. They are pinged, 25 a second or so, and count as nodes only once they answer;
+    /// until then lookups start from them, and ask bootstrap hosts only if none of them answers.
+    ///
+    /// Skipped are nodes that are known already, or refused by the address policy, and those past
+    /// [`Limits::nodes_v4`](crate::Limits::nodes_v4) and [`nodes_v6`](crate::Limits::nodes_v6). Our
+    /// ids are set at birth: [`Config::id`] and [`Config::id_v6`].
+    pub fn restore(&mut self, now: Instant, state: &State<'_>, elapsed: Duration) -> usize {
+        self.core.restore(&mut self.storage.memory(), now, state, elapsed)
     }
 
     /// Tells of a bootstrap host: it is asked while few nodes are known, kept only while no other
@@ -234,7 +250,7 @@ impl<S: Storage> Node<S> {
         self.core.cancel_query(&mut self.storage.memory(), query)
     }
 
-    /// Forgets the nodes of both routing tables, without events; bootstrap hosts stay known, and
+    /// Forgets the nodes of both routing tables, restored ones too, without events; bootstrap hosts stay known, and
     /// the DHT is joined anew from them.
     pub fn clear_nodes(&mut self, now: Instant) {
         self.core.clear_nodes(&mut self.storage.memory(), now);
@@ -284,6 +300,34 @@ impl<S: Storage> Node<S> {
     /// Whether the node has joined the DHT of this family, as [`Event::Ready`] told.
     pub fn is_ready(&self, family: Family) -> bool {
         self.core.family(family).ready
+    }
+
+    /// Writes what is worth keeping over a restart to the front of `buf` and returns its length: our
+    /// ids and the nodes of both tables, best first, for [`State::parse`] and
+    /// [`restore`](Self::restore). `saved_at` is for [`State::saved_at`]: the wall clock in seconds,
+    /// or 0 where there is none.
+    ///
+    /// # Errors
+    ///
+    /// [`BufferTooShort`], which says how long it is; at most 36 bytes for each IPv4 node, 48 for
+    /// each IPv6 node, and 200 more.
+    pub fn snapshot_into(&self, saved_at: u64, buf: &mut [u8]) -> Result<usize, BufferTooShort> {
+        self.core.snapshot(self.storage.view(), saved_at, buf)
+    }
+
+    /// The same in memory of its own.
+    #[cfg(feature = "alloc")]
+    pub fn snapshot(&self, saved_at: u64) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        while let Err(short) = self.snapshot_into(saved_at, &mut bytes) {
+            bytes.resize(short.needed, 0);
+        }
+        bytes
+    }
+
+    /// Nodes that were [restored](Self::restore) and have not answered yet, nor failed twice.
+    pub fn restored_count(&self, family: Family) -> usize {
+        self.core.family(family).table.restored()
     }
 
     /// Nodes in the routing table; all of them have answered us.

@@ -7,6 +7,7 @@ use super::{Core, table_nodes, table_slots};
 use crate::addr::{Endpoint, Family};
 use crate::config::MAX_DATAGRAM;
 use crate::event::{Event, Pong, QueryError, QueryId, Transmit};
+use crate::id::NodeId;
 use crate::inflight::{self, Outcome, Purpose, WalkRef};
 use crate::limit::RateLimit;
 use crate::lookup::{Goal, Step, Token};
@@ -66,8 +67,7 @@ impl Core {
         if self.has_events() || !self.replies.is_empty() {
             return Some(self.outside(self.now));
         }
-        let upkeep =
-            self.families.iter().filter(|family| family.on).filter_map(|family| family.table.ping_due());
+        let upkeep = self.families.iter().filter(|family| family.on).flat_map(|family| family.table_due());
         let ready = self.inflight.next_waiting().is_some() || self.searches.has_ready();
         let sendable = upkeep.chain(ready.then_some(self.now)).min();
         let sendable =
@@ -100,7 +100,7 @@ impl Core {
         if self.blocked.is_some() {
             return None;
         }
-        self.next_check(m, buf)
+        self.next_check(m, buf).or_else(|| self.next_restored(m, buf))
     }
 
     /// The next datagram of a lookup; each one that is ready is asked once.
@@ -205,6 +205,44 @@ impl Core {
                 return None;
             }
             let ix = self.inflight.enqueue(m.queries, contact.endpoint, Some(contact.id), Purpose::Check)?;
+            if now - self.heard > TIMEOUT {
+                self.ping_companion(m, contact);
+            }
+            self.checked = now;
+            return self.send(m, ix, Method::Ping, self.rtt.stall(), TIMEOUT, buf);
+        }
+        None
+    }
+
+    /// A ping to a node that was restored. Half of the slots and of the allowance is left to lookups.
+    fn next_restored(&mut self, m: &mut Memory<'_>, buf: &mut [u8]) -> Option<Transmit> {
+        for family in Family::ALL {
+            let (now, state) = (self.now, self.family(family));
+            if !state.on || state.table.restored_due().is_none_or(|due| due > now) {
+                continue;
+            }
+            let RateLimit { per_sec, burst } = self.endpoint_rate();
+            let half = RateLimit { per_sec, burst: burst.div_ceil(2) };
+            let at = if self.inflight.outstanding() * 2 >= m.queries.len() {
+                Instant::NEVER
+            } else {
+                self.new_endpoints.available_at(half, now).unwrap_or(Instant::NEVER).max(self.next_probe())
+            };
+            if at > now {
+                self.blocked = Some(self.blocked.map_or(at, |blocked| blocked.min(at)));
+                return None;
+            }
+            let mut slots = table_slots(m, family);
+            let Some(contact) = self.family_mut(family).table.next_restored(&mut slots, now) else {
+                continue;
+            };
+            let Contact { id, endpoint } = contact;
+            if !self.may_query(m, endpoint) {
+                self.family_mut(family).table.restored_unsent(&mut table_slots(m, family), endpoint, now);
+                return None;
+            }
+            let id = Some(id).filter(|id| *id != NodeId::ZERO);
+            let ix = self.inflight.enqueue(m.queries, endpoint, id, Purpose::Check)?;
             if now - self.heard > TIMEOUT {
                 self.ping_companion(m, contact);
             }

@@ -186,6 +186,7 @@ impl Core {
         } else if is_known {
             self.offer_node(m, contact, rtt);
         }
+        self.end_restoring(m, from);
         match query.purpose {
             Purpose::Ping | Purpose::Check => {}
             Purpose::Lookup(walk) => self.on_found(m, walk, from, response),
@@ -209,6 +210,7 @@ impl Core {
         self.rtt.record(self.now - query.sent);
         self.sources.verify(m.sources, from, self.now);
         self.contacts.answered(m.contacts, from);
+        self.end_restoring(m, from);
         if let Some(id) = query.id {
             let (contact, now) = (Contact { id, endpoint: from }, self.now);
             let slots = &mut table_slots(m, from.family());

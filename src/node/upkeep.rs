@@ -235,6 +235,7 @@ impl Core {
             self.missed = true;
         } else {
             self.contacts.failed(m.contacts, query.to);
+            self.family_mut(family).table.restored_failed(&mut table_slots(m, family), query.to);
         }
         if let Some(contact) = contact {
             let slots = &mut table_slots(m, family);
@@ -279,7 +280,7 @@ impl Core {
         }
     }
 
-    fn wake_bootstrap(&mut self, family: Family, now: Instant) {
+    pub(super) fn wake_bootstrap(&mut self, family: Family, now: Instant) {
         let bootstrap = &mut self.family_mut(family).bootstrap;
         (bootstrap.failures, bootstrap.next) = (0, now);
         self.schedule_upkeep(family);
@@ -362,7 +363,14 @@ impl Core {
 impl FamilyState {
     /// Whether there is somebody to ask, and no errand under way.
     const fn is_idle(&self) -> bool {
-        self.on && !self.bootstrap.busy && (self.bootstraps > 0 || !self.table.is_empty())
+        self.on
+            && !self.bootstrap.busy
+            && (self.bootstraps > 0 || !self.table.is_empty() || self.table.restored() > 0)
+    }
+
+    /// When the table may want somebody pinged.
+    pub(super) fn table_due(&self) -> impl Iterator<Item = Instant> + use<> {
+        [self.table.ping_due(), self.table.restored_due()].into_iter().flatten()
     }
 
     /// When to look for our own neighbours: at first, however many nodes were remembered from before,

@@ -134,12 +134,14 @@ impl Core {
         let (walk, memory) = self.searches.walk(m, ix);
         let step = walk.next(memory.candidates);
         let resumed_in_vain = walk.resumed && walk.acknowledged == 0;
+        let asked_saved_in_vain = walk.holds_back && walk.answered == 0;
         match step {
             Step::Query(_) | Step::Announce(_) | Step::Look(..) => {
                 self.searches.set_phase(m, ix, Phase::Ready);
             }
             Step::Wait => self.searches.set_phase(m, ix, Phase::Waiting),
             Step::Finish if resumed_in_vain => self.restart(m, ix),
+            Step::Finish if asked_saved_in_vain => self.ask_bootstraps_after_all(m, ix),
             Step::Finish if self.is_parked(m, ix) => {
                 self.searches.set_phase(m, ix, Phase::Waiting);
                 self.timers.set_earlier(Timer::Parked, m.walks[ix].started + PARKED);
@@ -276,8 +278,8 @@ impl Core {
         Some(ix)
     }
 
-    /// Gives a walk its first candidates: nodes of the table, bootstrap hosts while there are few
-    /// (L-06), and our own stored peers as its first finds.
+    /// Gives a walk its first candidates: nodes of the table, while there are few restored ones or, for
+    /// want of them, bootstrap hosts (L-06), and our own stored peers as its first finds.
     pub(super) fn seed(&mut self, m: &mut Memory<'_>, ix: Ix, options: &LookupOptions) {
         let (family, target, goal) = (m.walks[ix].family(), m.walks[ix].target, m.walks[ix].goal);
         if let Some(only) = options.only {
@@ -285,29 +287,55 @@ impl Core {
             walk.add(memory.candidates, None, only.into(), false);
             return;
         }
+        self.seed_known(m, ix);
+        if self.family(family).table.len() < K {
+            let table = &self.family(family).table;
+            let restored = table.closest_restored::<SEEDS>(table_nodes(m, family), &target);
+            if restored.is_empty() {
+                self.seed_bootstraps(m, ix);
+            }
+            let (walk, memory) = self.searches.walk(m, ix);
+            walk.holds_back = !restored.is_empty();
+            for Contact { id, endpoint } in restored {
+                let id = Some(id).filter(|id| *id != NodeId::ZERO);
+                walk.add(memory.candidates, id, endpoint, false);
+            }
+        }
+        if matches!(goal, Goal::GetPeers | Goal::Announce(_)) {
+            self.take_own_peers(m, ix);
+        }
+    }
+
+    fn seed_known(&self, m: &mut Memory<'_>, ix: Ix) {
+        let (family, target) = (m.walks[ix].family(), m.walks[ix].target);
         let table = &self.family(family).table;
         let seeds: heapless::Vec<(Contact, Duration), SEEDS> = table
             .closest::<SEEDS>(table_nodes(m, family), &target, Filter::Live, self.now)
             .into_iter()
             .map(|entry| (entry.contact(), entry.rtt()))
             .collect();
-        let few = table.len() < K;
         let (walk, memory) = self.searches.walk(m, ix);
         for (contact, rtt) in seeds {
             walk.add_known(memory.candidates, contact.id, contact.endpoint, rtt);
         }
-        if few {
-            for at in 0..usize::from(self.bootstraps) {
-                let endpoint = m.bootstraps[at];
-                if endpoint.family() == family {
-                    let (walk, memory) = self.searches.walk(m, ix);
-                    walk.add(memory.candidates, None, endpoint, false);
-                }
+    }
+
+    fn seed_bootstraps(&self, m: &mut Memory<'_>, ix: Ix) {
+        for at in 0..usize::from(self.bootstraps) {
+            let endpoint = m.bootstraps[at];
+            let (walk, memory) = self.searches.walk(m, ix);
+            if endpoint.family() == walk.family() {
+                walk.add(memory.candidates, None, endpoint, false);
             }
         }
-        if matches!(goal, Goal::GetPeers | Goal::Announce(_)) {
-            self.take_own_peers(m, ix);
-        }
+    }
+
+    /// None of the restored nodes that a lookup started from has answered.
+    fn ask_bootstraps_after_all(&mut self, m: &mut Memory<'_>, ix: Ix) {
+        m.walks[ix].holds_back = false;
+        self.seed_known(m, ix);
+        self.seed_bootstraps(m, ix);
+        self.settle(m, ix);
     }
 
     /// Peers that announced themselves to us are found at once.

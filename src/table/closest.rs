@@ -88,7 +88,7 @@ impl Filter {
     const fn passes(self, entry: &Entry, now: Instant) -> bool {
         match self {
             Self::Good => entry.is_good(now),
-            Self::Live => !entry.is_bad(),
+            Self::Live => entry.is_live(),
         }
     }
 }

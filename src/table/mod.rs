@@ -26,6 +26,7 @@
 //! be done, [`Table::ping_due`] and [`Table::refresh_due`] when to ask again.
 
 mod closest;
+mod restored;
 mod upkeep;
 
 #[cfg(test)]
@@ -120,6 +121,25 @@ impl Entry {
     /// Whether it may be handed out to others (BEP 5).
     pub(crate) const fn is_good(&self, now: Instant) -> bool {
         self.is_verified() && self.failures == 0 && !self.is_questionable(now.secs())
+    }
+
+    /// Whether it may be alive, as far as is known.
+    pub(crate) const fn is_live(&self) -> bool {
+        !self.is_bad()
+    }
+
+    /// How long it has sent nothing.
+    pub(crate) const fn silent(&self, now: Instant) -> Duration {
+        Duration::from_secs(now.secs().since(self.heard) as u64)
+    }
+
+    /// How long it has stood in the table, before a restart included.
+    pub(crate) const fn known(&self, now: Instant) -> Duration {
+        Duration::from_secs(now.secs().since(self.added) as u64)
+    }
+
+    pub(crate) const fn has_rtt(&self) -> bool {
+        self.rtt != u16::MAX
     }
 
     const fn is_questionable(&self, now: Secs) -> bool {
@@ -231,7 +251,9 @@ pub(crate) struct Table {
     /// Lower bounds of when there is work.
     ping_due: Instant,
     refresh_due: Instant,
+    restored_due: Instant,
     len: u16,
+    restored: u16,
     depth: u8,
     spares_each: u8,
     family: Family,
@@ -247,6 +269,8 @@ pub(crate) struct Bucket {
     len: u16,
     spares: u8,
     pinging: bool,
+    /// Places behind the nodes that are lent to restored ones.
+    restored: u16,
     /// When a node last answered, entered or was replaced, or a refresh was started.
     changed: Secs,
     /// Lower bound of when a ping is due; while one is in flight, when it counts as lost.
@@ -260,6 +284,7 @@ impl Bucket {
         len: 0,
         spares: 0,
         pinging: false,
+        restored: 0,
         changed: Secs::ZERO,
         due: Secs::ZERO,
     };
@@ -302,7 +327,9 @@ impl Table {
             occupied: 0,
             ping_due: Instant::NEVER,
             refresh_due: Instant::NEVER,
+            restored_due: Instant::NEVER,
             len: 0,
+            restored: 0,
             depth: depth as u8,
             spares_each,
             family,
@@ -361,6 +388,10 @@ impl Table {
         }
 
         let mut entry = Entry::unverified(contact, now.secs());
+        if let Some(old) = self.take_restored(slots, contact.endpoint).filter(|old| old.id == contact.id) {
+            // It was known before the restart, and has stayed.
+            entry.added = old.added;
+        }
         if let Some(place) = self.holder(slots, contact.endpoint) {
             let old = *slots.at(place);
             if old.contact() == contact {
@@ -453,9 +484,12 @@ impl Table {
     /// Forgets every node.
     pub(crate) fn clear(&mut self, buckets: &mut [Bucket], now: Instant) {
         for bucket in buckets {
-            (bucket.len, bucket.spares, bucket.pinging, bucket.changed) = (0, 0, false, now.secs());
+            (bucket.len, bucket.spares, bucket.restored) = (0, 0, 0);
+            (bucket.pinging, bucket.changed) = (false, now.secs());
         }
-        (self.len, self.occupied, self.ping_due, self.refresh_due) = (0, 0, Instant::NEVER, Instant::NEVER);
+        (self.len, self.restored, self.occupied) = (0, 0, 0);
+        (self.ping_due, self.refresh_due, self.restored_due) =
+            (Instant::NEVER, Instant::NEVER, Instant::NEVER);
     }
 
     const fn depth(&self) -> usize {
@@ -506,13 +540,7 @@ impl Table {
 
     /// The one entry, replacements included, that has this source.
     fn holder(&self, slots: &Slots<'_>, endpoint: Endpoint) -> Option<Place> {
-        let is_same = |entry: &Entry| {
-            if self.source_limits {
-                entry.endpoint.ip_bytes() == endpoint.ip_bytes()
-            } else {
-                entry.endpoint == endpoint
-            }
-        };
+        let is_same = |entry: &Entry| self.is_same_source(entry, endpoint);
         (0..self.depth()).find_map(|bucket| {
             let main =
                 slots.nodes().range(bucket).find(|&index| is_same(&slots.main[index])).map(Place::Main);
@@ -520,6 +548,14 @@ impl Table {
                 self.spares(slots, bucket).find(|&index| is_same(&slots.spares[index])).map(Place::Spare)
             })
         })
+    }
+
+    fn is_same_source(&self, entry: &Entry, endpoint: Endpoint) -> bool {
+        if self.source_limits {
+            entry.endpoint.ip_bytes() == endpoint.ip_bytes()
+        } else {
+            entry.endpoint == endpoint
+        }
     }
 
     /// Whether the node's subnet has its share of the bucket or of the table.
@@ -613,6 +649,7 @@ impl Table {
     }
 
     fn insert(&mut self, slots: &mut Slots<'_>, bucket: usize, entry: Entry, now: Instant) {
+        self.clear_place(slots, bucket);
         let (Ok(index) | Err(index)) = self.find_id(slots.nodes(), &entry.id);
         let end = slots.nodes().range(bucket).end;
         slots.main.copy_within(index..end, index + 1);
@@ -633,6 +670,7 @@ impl Table {
         let end = slots.nodes().range(bucket).end;
         slots.main.copy_within(index + 1..end, index);
         slots.buckets[bucket].len -= 1;
+        Self::close_gap(slots, bucket);
         self.len -= 1;
         if slots.buckets[bucket].len == 0 {
             self.occupied &= !(1 << bucket);

@@ -210,6 +210,6 @@ fn remaining(span: u32, then: Secs, now: Secs) -> i64 {
 }
 
 /// The start of the second that is `wait` seconds after that of `now`.
-fn second_after(now: Instant, wait: u32) -> Instant {
+pub(super) fn second_after(now: Instant, wait: u32) -> Instant {
     Instant::from_micros(now.as_micros() / 1_000_000 * 1_000_000) + Duration::from_secs(wait.into())
 }

@@ -41,7 +41,7 @@ const LENIENT: usize = 0;
 
 /// One value, read whole.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) enum Value<'a> {
+pub(crate) enum Value<'a> {
     /// The key did not occur.
     #[default]
     Absent,
@@ -54,11 +54,11 @@ pub(super) enum Value<'a> {
 }
 
 impl<'a> Value<'a> {
-    pub(super) const fn is_absent(&self) -> bool {
+    pub(crate) const fn is_absent(&self) -> bool {
         matches!(self, Self::Absent)
     }
 
-    pub(super) const fn bytes(&self) -> Option<&'a [u8]> {
+    pub(crate) const fn bytes(&self) -> Option<&'a [u8]> {
         match *self {
             Self::Bytes(bytes) => Some(bytes),
             _ => None,
@@ -66,16 +66,16 @@ impl<'a> Value<'a> {
     }
 
     /// A string of exactly `N` bytes.
-    pub(super) fn array<const N: usize>(&self) -> Option<&'a [u8; N]> {
+    pub(crate) fn array<const N: usize>(&self) -> Option<&'a [u8; N]> {
         self.bytes().and_then(|bytes| bytes.try_into().ok())
     }
 
     /// A string of at least one byte.
-    pub(super) fn non_empty(&self) -> Option<&'a [u8]> {
+    pub(crate) fn non_empty(&self) -> Option<&'a [u8]> {
         self.bytes().filter(|bytes| !bytes.is_empty())
     }
 
-    pub(super) const fn int(&self) -> Option<i64> {
+    pub(crate) const fn int(&self) -> Option<i64> {
         match *self {
             Self::Int(value) => Some(value),
             _ => None,
@@ -83,37 +83,37 @@ impl<'a> Value<'a> {
     }
 
     /// A UDP port that can be sent to.
-    pub(super) fn port(&self) -> Option<u16> {
+    pub(crate) fn port(&self) -> Option<u16> {
         self.int().and_then(|port| u16::try_from(port).ok()).filter(|&port| port != 0)
     }
 
     /// Set, to any integer but 0.
-    pub(super) const fn flag(&self) -> bool {
+    pub(crate) const fn flag(&self) -> bool {
         matches!(*self, Self::Int(value) if value != 0)
     }
 }
 
 /// The known keys of a dictionary that came, right or wrong, a bit for each.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Seen(u32);
+pub(crate) struct Seen(u32);
 
 impl Seen {
     /// Notes a key. Of equal keys the first counts: whether this is it.
     #[inline(always)]
-    pub(super) const fn first(&mut self, key: u32) -> bool {
+    pub(crate) const fn first(&mut self, key: u32) -> bool {
         let is_first = !self.has(key);
         self.0 |= key;
         is_first
     }
 
-    pub(super) const fn has(self, key: u32) -> bool {
+    pub(crate) const fn has(self, key: u32) -> bool {
         self.0 & key != 0
     }
 }
 
 /// Reads tokens from the front of a slice, within [`MAX_DEPTH`] and [`MAX_TOKENS`].
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Reader<'a> {
+pub(crate) struct Reader<'a> {
     rest: &'a [u8],
     /// Dictionaries entered and not yet left.
     depth: u32,
@@ -121,19 +121,24 @@ pub(super) struct Reader<'a> {
 }
 
 impl<'a> Reader<'a> {
-    pub(super) const fn new(bytes: &'a [u8]) -> Self {
-        Self { rest: bytes, depth: 0, tokens_left: MAX_TOKENS }
+    pub(crate) const fn new(bytes: &'a [u8]) -> Self {
+        Self::with_tokens(bytes, MAX_TOKENS)
+    }
+
+    /// For what is no datagram: another bound than [`MAX_TOKENS`].
+    pub(crate) const fn with_tokens(bytes: &'a [u8], tokens: u32) -> Self {
+        Self { rest: bytes, depth: 0, tokens_left: tokens }
     }
 
     /// What has not been read yet.
-    pub(super) const fn rest(&self) -> &'a [u8] {
+    pub(crate) const fn rest(&self) -> &'a [u8] {
         self.rest
     }
 
     /// Enters a dictionary if one comes next; otherwise reads nothing. Then call [`Self::key`]
     /// and, for each key, read its value.
     #[inline(always)]
-    pub(super) fn enter_dictionary(&mut self) -> Result<bool, Malformed> {
+    pub(crate) fn enter_dictionary(&mut self) -> Result<bool, Malformed> {
         let [b'd', rest @ ..] = self.rest else { return Ok(false) };
         self.count()?;
         self.rest = rest;
@@ -143,7 +148,7 @@ impl<'a> Reader<'a> {
 
     /// The next key of the dictionary entered last, or `None` at its end, which is left.
     #[inline(always)]
-    pub(super) fn key(&mut self) -> Result<Option<&'a [u8]>, Malformed> {
+    pub(crate) fn key(&mut self) -> Result<Option<&'a [u8]>, Malformed> {
         if let [b'e', rest @ ..] = self.rest {
             self.rest = rest;
             self.depth = self.depth.saturating_sub(1);
@@ -154,7 +159,7 @@ impl<'a> Reader<'a> {
 
     /// Reads one value.
     #[inline(always)]
-    pub(super) fn value(&mut self) -> Result<Value<'a>, Malformed> {
+    pub(crate) fn value(&mut self) -> Result<Value<'a>, Malformed> {
         match self.rest {
             [b'0'..=b'9', ..] => self.string(false).map(Value::Bytes),
             [b'i', ..] => Ok(self.int(false)?.map_or(Value::Other, Value::Int)),
@@ -167,14 +172,14 @@ impl<'a> Reader<'a> {
     }
 
     /// Reads one value and returns its bytes as they are.
-    pub(super) fn raw(&mut self) -> Result<&'a [u8], Malformed> {
+    pub(crate) fn raw(&mut self) -> Result<&'a [u8], Malformed> {
         let before = self.rest;
         self.walk::<LENIENT>()?;
         Ok(self.since(before))
     }
 
     /// What was read since `before` was what remained.
-    pub(super) fn since(&self, before: &'a [u8]) -> &'a [u8] {
+    pub(crate) fn since(&self, before: &'a [u8]) -> &'a [u8] {
         before.get(..before.len().saturating_sub(self.rest.len())).unwrap_or_default()
     }
 
@@ -283,7 +288,7 @@ impl<'a> Reader<'a> {
 }
 
 /// Where bencode is written to, or merely measured.
-pub(super) trait Sink {
+pub(crate) trait Sink {
     /// Adds bytes as they are.
     fn put(&mut self, bytes: &[u8]);
 
@@ -314,18 +319,18 @@ pub(super) trait Sink {
 }
 
 /// Fills a slice from the front.
-pub(super) struct Writer<'b> {
+pub(crate) struct Writer<'b> {
     rest: &'b mut [u8],
     fits: bool,
 }
 
 impl<'b> Writer<'b> {
-    pub(super) const fn new(buf: &'b mut [u8]) -> Self {
+    pub(crate) const fn new(buf: &'b mut [u8]) -> Self {
         Self { rest: buf, fits: true }
     }
 
     /// How much of the slice is left; `None` if something did not fit.
-    pub(super) const fn left(&self) -> Option<usize> {
+    pub(crate) const fn left(&self) -> Option<usize> {
         if self.fits { Some(self.rest.len()) } else { None }
     }
 }
@@ -344,7 +349,7 @@ impl Sink for Writer<'_> {
 }
 
 /// Counts what would be written.
-pub(super) struct Counter(pub(super) usize);
+pub(crate) struct Counter(pub(crate) usize);
 
 impl Sink for Counter {
     #[inline]

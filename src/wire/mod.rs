@@ -25,6 +25,7 @@ mod krpc;
 mod query;
 mod response;
 
+pub(crate) use bencode::{Counter, Reader, Sink, Value, Writer};
 pub use bencode::{MAX_DEPTH, MAX_TOKENS, is_canonical};
 pub use compact::{
     CompactNodes, NODE4_LEN, NODE6_LEN, NodeIter, NodeWriter, PEER4_LEN, PEER6_LEN, PeerIter, PeerWriter,

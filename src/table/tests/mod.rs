@@ -165,6 +165,7 @@ impl World {
             assert!(head.is_full() || spares.iter().all(|entry| !entry.is_ready()));
             assert_eq!(table.occupied >> bucket & 1 == 1, !main.is_empty());
             len += main.len();
+            assert!(head.len + head.restored <= head.capacity);
             let mut pinging = 0;
             let mut subnets = Vec::new();
             for entry in main.iter().chain(spares) {
@@ -185,6 +186,13 @@ impl World {
             }
         }
         assert_eq!(table.len(), len);
+        let mut restored = BTreeSet::new();
+        for entry in table.all_restored(slots.nodes()) {
+            assert!(!entry.is_verified() && entry.failures < BAD);
+            assert!(restored.insert(entry.endpoint), "restored once");
+        }
+        assert_eq!(table.restored(), restored.len());
+        assert!(table.iter(slots.nodes()).all(|entry| !restored.contains(&entry.endpoint)));
     }
 
     /// What `closest` must answer, from first principles.

@@ -17,7 +17,7 @@ struct Step {
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let step = (0..12_u8, 0..6_u32, 0..40_u8, 0..60_u8, 0..2000_u16, any::<bool>());
+    let step = (0..15_u8, 0..6_u32, 0..40_u8, 0..60_u8, 0..2000_u16, any::<bool>());
     let step = step.prop_map(|(kind, bucket, id, host, millis, known)| Step {
         kind,
         bucket,
@@ -56,6 +56,17 @@ proptest! {
                     table.remove(&mut slots, contact, now).map_or(0, |removal| i64::from(removal.promoted.is_some()) - 1)
                 }
                 10 => { in_flight.extend(world.next_ping()); 0 }
+                11 => {
+                    let (table, mut slots, now) = world.slots();
+                    table.restore(&mut slots, contact, None, [Duration::ZERO; 2], now);
+                    0
+                }
+                12 => {
+                    let (table, mut slots, now) = world.slots();
+                    table.next_restored(&mut slots, now);
+                    table.restored_failed(&mut slots, contact.endpoint);
+                    0
+                }
                 _ => match in_flight.pop() {
                     Some(contact) if known => { world.lose_ping(contact); 0 }
                     Some(contact) => world.fail(contact).map_or(0, |removal| i64::from(removal.promoted.is_some()) - 1),

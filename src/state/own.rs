@@ -1,0 +1,169 @@
+//! The format of this crate.
+//!
+//! ```text
+//! d
+//!   3:dht    d
+//!              2:id      20 bytes    in the IPv4 DHT
+//!              3:id6     20 bytes    in the IPv6 DHT
+//!              5:nodes   records of 36 bytes, best first
+//!              6:nodes6  records of 48 bytes, best first
+//!              4:time    i…e         the caller's clock at the time of saving, in seconds
+//!            e
+//!   4:sha1   20 bytes: the SHA-1 of the value of `dht`, from its `d` to its `e`
+//! e
+//! ```
+//!
+//! A record is a node in compact form (BEP 5, BEP 32; the zero id where the id is not known), then
+//! for how many seconds it had been silent and known, four bytes each, and its round-trip time in
+//! milliseconds, two bytes, all ones where it is not known; in network order. Further keys may
+//! follow; whoever does not know them ignores them.
+
+use core::time::Duration;
+
+use sha1_smol::Sha1;
+
+use super::{Dictionary, List, SavedNode, State, StateError, compact, id, value};
+use crate::addr::{Endpoint, Family};
+use crate::id::{ID_LEN, NodeId};
+use crate::state::BufferTooShort;
+use crate::wire::{Counter, NODE4_LEN, NODE6_LEN, Reader, Sink, Writer};
+
+/// Whose value is the state.
+pub(super) const KEY: &[u8] = b"dht";
+const CHECKSUM: &[u8] = b"sha1";
+
+/// Of a record, behind the compact node.
+const QUALITY_LEN: usize = 10;
+/// Stands for a round-trip time that is not known.
+const NO_RTT: u16 = u16::MAX;
+
+/// Everything but the nodes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Head {
+    pub(crate) ids: [NodeId; 2],
+    pub(crate) saved_at: u64,
+}
+
+/// Writes a state to the front of `buf` and returns its length.
+pub(crate) fn write<I: Iterator<Item = SavedNode>>(
+    buf: &mut [u8],
+    head: &Head,
+    nodes: impl Fn(Family) -> I,
+) -> Result<usize, BufferTooShort> {
+    let mut content = Counter(0);
+    put_content(&mut content, head, &nodes);
+    let mut whole = Counter(content.0);
+    put_opening(&mut whole);
+    let start = whole.0 - content.0;
+    put_closing(&mut whole, &[0; 20]);
+    let needed = whole.0;
+    let Some(buf) = buf.get_mut(..needed) else { return Err(BufferTooShort { needed }) };
+    put_opening(&mut Writer::new(buf));
+    let (content, closing) = buf[start..].split_at_mut(content.0);
+    put_content(&mut Writer::new(content), head, &nodes);
+    put_closing(&mut Writer::new(closing), &Sha1::from(content).digest().bytes());
+    Ok(needed)
+}
+
+/// Reads a state whose syntax has been checked.
+pub(super) fn read(bytes: &[u8]) -> Result<State<'_>, StateError> {
+    let mut reader = Reader::with_tokens(bytes, super::MAX_TOKENS);
+    let mut keys = Dictionary::enter(&mut reader)?.ok_or(StateError::Malformed)?;
+    let (mut content, mut checksum) = (None, None);
+    while let Some((key, raw)) = keys.next()? {
+        match key {
+            KEY => content = Some(raw),
+            CHECKSUM => checksum = value(raw).array::<20>(),
+            _ => {}
+        }
+    }
+    let content = content.ok_or(StateError::Unknown)?;
+    if checksum != Some(&Sha1::from(content).digest().bytes()) {
+        return Err(StateError::Checksum);
+    }
+    let mut state = State::default();
+    let mut reader = Reader::with_tokens(content, super::MAX_TOKENS);
+    let mut keys = Dictionary::enter(&mut reader)?.ok_or(StateError::Unknown)?;
+    while let Some((key, raw)) = keys.next()? {
+        let records = || List::Records(value(raw).bytes().unwrap_or_default());
+        match key {
+            b"id" => state.ids[Family::V4.index()] = id(raw),
+            b"id6" => state.ids[Family::V6.index()] = id(raw),
+            b"nodes" => state.lists[Family::V4.index()] = records(),
+            b"nodes6" => state.lists[Family::V6.index()] = records(),
+            b"time" => state.saved_at = value(raw).int().and_then(|time| time.try_into().ok()),
+            _ => {}
+        }
+    }
+    Ok(state)
+}
+
+pub(super) const fn record_len(family: Family) -> usize {
+    let node_len = match family {
+        Family::V4 => NODE4_LEN,
+        Family::V6 => NODE6_LEN,
+    };
+    node_len + QUALITY_LEN
+}
+
+pub(super) fn read_record(family: Family, record: &[u8]) -> Option<SavedNode> {
+    let (id, rest) = record.split_first_chunk::<ID_LEN>()?;
+    let (rest, &[high, low]) = rest.split_last_chunk()?;
+    let (rest, known) = rest.split_last_chunk()?;
+    let (endpoint, silent) = rest.split_last_chunk()?;
+    let secs = |bytes: &[u8; 4]| Duration::from_secs(u32::from_be_bytes(*bytes).into());
+    let rtt = u16::from_be_bytes([high, low]);
+    Some(SavedNode {
+        id: Some(NodeId::from_bytes(*id)).filter(|id| *id != NodeId::ZERO),
+        addr: compact(family, endpoint)?,
+        silent: secs(silent),
+        known: secs(known),
+        rtt: (rtt != NO_RTT).then(|| Duration::from_millis(rtt.into())),
+    })
+}
+
+fn put_opening(out: &mut impl Sink) {
+    out.put(b"d");
+    out.string(KEY);
+}
+
+fn put_closing(out: &mut impl Sink, checksum: &[u8; 20]) {
+    out.string(CHECKSUM);
+    out.string(checksum);
+    out.put(b"e");
+}
+
+fn put_content<I: Iterator<Item = SavedNode>>(
+    out: &mut impl Sink,
+    head: &Head,
+    nodes: &impl Fn(Family) -> I,
+) {
+    let [id, id_v6] = &head.ids;
+    out.put(b"d");
+    out.string(b"id");
+    out.string(id.as_bytes());
+    out.string(b"id6");
+    out.string(id_v6.as_bytes());
+    for (family, key) in [(Family::V4, &b"nodes"[..]), (Family::V6, b"nodes6")] {
+        out.string(key);
+        out.length(nodes(family).count() * record_len(family));
+        nodes(family).for_each(|node| put_record(out, family, &node));
+    }
+    out.string(b"time");
+    out.int(i64::try_from(head.saved_at).unwrap_or(i64::MAX));
+    out.put(b"e");
+}
+
+fn put_record(out: &mut impl Sink, family: Family, node: &SavedNode) {
+    let endpoint = Endpoint::from(node.addr);
+    out.put(node.id.unwrap_or(NodeId::ZERO).as_bytes());
+    match family {
+        Family::V4 => out.put(&endpoint.compact_v4()),
+        Family::V6 => out.put(&endpoint.compact_v6()),
+    }
+    for time in [node.silent, node.known] {
+        out.put(&u32::try_from(time.as_secs()).unwrap_or(u32::MAX).to_be_bytes());
+    }
+    let rtt = node.rtt.map(|rtt| u16::try_from(rtt.as_millis()).unwrap_or(NO_RTT - 1).min(NO_RTT - 1));
+    out.put(&rtt.unwrap_or(NO_RTT).to_be_bytes());
+}

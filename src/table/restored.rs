@@ -1,0 +1,193 @@
+//! Nodes of a saved state: known from before a restart, and unverified until they answer (BEP 5).
+//!
+//! They lie in the places of the buckets that no verified node has taken yet, so they cost no
+//! memory: entries `start + len..start + len + restored` of `main`, best first. Which bucket lends
+//! its places to a node is of no matter, and a node's id may be unknown (zero). Each is pinged; an
+//! answer brings it into the table like any other node, two failures end it, and a newcomer that
+//! needs the place of the last one takes it.
+
+use core::ops::Range;
+use core::time::Duration;
+
+use heapless::Vec;
+
+use super::upkeep::{MIN_INTERVAL, second_after};
+use super::{BAD, Contact, Entry, Nodes, Slots, Table};
+use crate::addr::Endpoint;
+use crate::id::NodeId;
+use crate::time::Instant;
+
+/// Ages in seconds beyond this are taken for this: they must stay far from where seconds wrap.
+const OLDEST: u32 = 10 * 365 * 24 * 60 * 60;
+
+impl Table {
+    /// Takes in a node that had been silent and known for so long, behind those taken in before.
+    /// False where it is known already, may not stand here, or has no room.
+    pub(crate) fn restore(
+        &mut self,
+        slots: &mut Slots<'_>,
+        contact: Contact,
+        rtt: Option<Duration>,
+        [silent, known]: [Duration; 2],
+        now: Instant,
+    ) -> bool {
+        let Contact { id, endpoint } = contact;
+        if id == self.own || endpoint.family() != self.family || self.depth() == 0 {
+            return false;
+        }
+        let is_known = self.holder(slots, endpoint).is_some()
+            || self.all_restored(slots.nodes()).any(|entry| self.is_same_source(entry, endpoint));
+        let home = if id == NodeId::ZERO { 0 } else { self.bucket_of(&id) };
+        let bucket =
+            [home].into_iter().chain(0..self.depth()).find(|&bucket| slots.buckets[bucket].room() > 0);
+        let Some(bucket) = bucket.filter(|_| !is_known) else { return false };
+        let ago = |age: Duration| now.secs().before(age.as_secs().min(OLDEST.into()) as u32);
+        let mut entry = Entry::unverified(contact, now.secs());
+        (entry.heard, entry.answered, entry.added) = (ago(silent), ago(silent), ago(known.max(silent)));
+        if let Some(rtt) = rtt {
+            entry.rtt = rtt.as_millis().min(u128::from(u16::MAX)) as u16;
+        }
+        let end = slots.nodes().restored(bucket).end;
+        slots.main[end] = entry;
+        slots.buckets[bucket].restored += 1;
+        self.restored += 1;
+        self.restored_due = now;
+        true
+    }
+
+    /// Nodes that have not answered since they were restored.
+    pub(crate) const fn restored(&self) -> usize {
+        self.restored as usize
+    }
+
+    pub(crate) fn all_restored<'e>(&self, nodes: Nodes<'e>) -> impl Iterator<Item = &'e Entry> + use<'e> {
+        let depth = if self.restored == 0 { 0 } else { self.depth() };
+        (0..depth).flat_map(move |bucket| &nodes.main[nodes.restored(bucket)])
+    }
+
+    /// The next one to ping, our own neighbourhood first, which then counts as pinged. The zero id
+    /// stands for an unknown one.
+    pub(crate) fn next_restored(&mut self, slots: &mut Slots<'_>, now: Instant) -> Option<Contact> {
+        if self.restored_due > now {
+            return None;
+        }
+        let mut soonest = None;
+        let depth = if self.restored == 0 { 0 } else { self.depth() };
+        for bucket in (0..depth).rev() {
+            for index in slots.nodes().restored(bucket) {
+                let entry = &mut slots.main[index];
+                let wait = MIN_INTERVAL.saturating_sub(now.secs().since(entry.tried));
+                if wait == 0 {
+                    entry.tried = now.secs();
+                    return Some(entry.contact());
+                }
+                soonest = Some(soonest.map_or(wait, |soonest: u32| soonest.min(wait)));
+            }
+        }
+        self.restored_due = soonest.map_or(Instant::NEVER, |wait| second_after(now, wait));
+        None
+    }
+
+    /// When [`Table::next_restored`] is worth the next call.
+    pub(crate) fn restored_due(&self) -> Option<Instant> {
+        (self.restored_due != Instant::NEVER).then_some(self.restored_due)
+    }
+
+    /// The ping was not sent.
+    pub(crate) fn restored_unsent(&mut self, slots: &mut Slots<'_>, endpoint: Endpoint, now: Instant) {
+        if let Some((_, index)) = self.find_restored(slots.nodes(), endpoint) {
+            slots.main[index].tried = now.secs().before(MIN_INTERVAL);
+            self.restored_due = now;
+        }
+    }
+
+    /// A query to this endpoint went unanswered, and that is held against it.
+    pub(crate) fn restored_failed(&mut self, slots: &mut Slots<'_>, endpoint: Endpoint) {
+        if let Some((bucket, index)) = self.find_restored(slots.nodes(), endpoint) {
+            let entry = &mut slots.main[index];
+            entry.failures += 1;
+            if entry.failures >= BAD {
+                self.remove_restored(slots, bucket, index);
+            }
+        }
+    }
+
+    /// Takes out the node at this endpoint: it has answered, and is judged like any other.
+    pub(crate) fn take_restored(&mut self, slots: &mut Slots<'_>, endpoint: Endpoint) -> Option<Entry> {
+        let (bucket, index) = self.find_restored(slots.nodes(), endpoint)?;
+        let entry = slots.main[index];
+        self.remove_restored(slots, bucket, index);
+        Some(entry)
+    }
+
+    /// The `N` closest to `target`; those of unknown id come last.
+    pub(crate) fn closest_restored<const N: usize>(
+        &self,
+        nodes: Nodes<'_>,
+        target: &NodeId,
+    ) -> Vec<Contact, N> {
+        let key = |contact: &Contact| (contact.id == NodeId::ZERO, contact.id.distance(target));
+        let mut closest = Vec::<Contact, N>::new();
+        for contact in self.all_restored(nodes).map(Entry::contact) {
+            let place = closest.partition_point(|other| key(other) <= key(&contact));
+            if closest.is_full() && place < N {
+                closest.pop();
+            }
+            // Refused only where it is further than all of a full list.
+            let _ = closest.insert(place, contact);
+        }
+        closest
+    }
+
+    /// A node enters a bucket: if the places behind its nodes are lent out, the first of them is
+    /// cleared.
+    pub(super) fn clear_place(&mut self, slots: &mut Slots<'_>, bucket: usize) {
+        let Range { start, end } = slots.nodes().restored(bucket);
+        if start == end {
+            return;
+        }
+        if slots.buckets[bucket].room() > 0 {
+            slots.main.copy_within(start..end, start + 1);
+        } else {
+            slots.main.copy_within(start..end - 1, start + 1);
+            slots.buckets[bucket].restored -= 1;
+            self.restored -= 1;
+        }
+    }
+
+    /// A node has left a bucket: what is lent out moves up behind the others.
+    pub(super) fn close_gap(slots: &mut Slots<'_>, bucket: usize) {
+        let Range { start, end } = slots.nodes().restored(bucket);
+        slots.main.copy_within(start + 1..end + 1, start);
+    }
+
+    fn find_restored(&self, nodes: Nodes<'_>, endpoint: Endpoint) -> Option<(usize, usize)> {
+        let depth = if self.restored == 0 { 0 } else { self.depth() };
+        (0..depth).find_map(|bucket| {
+            let mut places = nodes.restored(bucket);
+            places.find(|&index| nodes.main[index].endpoint == endpoint).map(|index| (bucket, index))
+        })
+    }
+
+    fn remove_restored(&mut self, slots: &mut Slots<'_>, bucket: usize, index: usize) {
+        let end = slots.nodes().restored(bucket).end;
+        slots.main.copy_within(index + 1..end, index);
+        slots.buckets[bucket].restored -= 1;
+        self.restored -= 1;
+    }
+}
+
+impl Nodes<'_> {
+    /// The places that a bucket lends to restored nodes, as indices into `main`.
+    fn restored(&self, bucket: usize) -> Range<usize> {
+        let start = self.range(bucket).end;
+        start..start + self.buckets.get(bucket).map_or(0, |bucket| bucket.restored.into())
+    }
+}
+
+impl super::Bucket {
+    /// Places that nobody has.
+    const fn room(&self) -> u16 {
+        self.capacity - self.len - self.restored
+    }
+}

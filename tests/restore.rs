@@ -1,0 +1,206 @@
+//! A node that is born with a saved state.
+
+mod stage;
+
+use std::time::Duration;
+
+use dht_proto::wire::{Body, Message};
+use dht_proto::{Event, Family, Limits, LookupKind, Node, NodeId, State};
+use stage::{Stage, What, addr, find_node, id, infohash, secs};
+
+/// A node of the same id that has been given the state of another, in a world of as many hosts.
+fn reborn(bytes: &[u8], limits: &Limits, count: usize, elapsed: Duration) -> Stage {
+    let state = State::parse(bytes).unwrap();
+    let mut config = stage::config();
+    (config.id, config.id_v6) = (state.id(Family::V4), state.id(Family::V6));
+    let now = dht_proto::Instant::from_micros(5_000_000);
+    // Of another seed, so that no id is drawn twice.
+    let mut stage = Stage::on(Node::new(config, limits, [8; 32], now), now);
+    (1..=count).for_each(|index| stage.host(index));
+    // Nothing is sent before the bootstrap hosts are known, too.
+    stage.node.restore(now, &state, elapsed);
+    stage
+}
+
+fn saved(count: usize) -> (Vec<u8>, NodeId, Vec<std::net::SocketAddr>) {
+    let stage = Stage::joined(count);
+    let nodes = stage.node.nodes(Family::V4).map(|node| node.addr).collect();
+    (stage.node.snapshot(0), stage.node.id(Family::V4), nodes)
+}
+
+fn knows(stage: &Stage, addr: std::net::SocketAddr) -> bool {
+    stage.node.nodes(Family::V4).any(|node| node.addr == addr)
+}
+
+#[test]
+fn r_13_id_and_table_survive_a_restart() {
+    let (bytes, own, nodes) = saved(200);
+    let mut stage = reborn(&bytes, &stage::limits(), 200, secs(3600));
+    assert_eq!(stage.node.id(Family::V4), own);
+    assert_eq!(stage.node.restored_count(Family::V4), nodes.len());
+    assert_eq!(stage.node.node_count(Family::V4), 0, "nobody has answered yet");
+    stage.run(secs(20));
+    assert!(stage.node.is_ready(Family::V4));
+    assert_eq!(stage.node.restored_count(Family::V4), 0);
+    let kept = nodes.iter().filter(|addr| knows(&stage, **addr)).count();
+    assert!(kept >= nodes.len() * 9 / 10, "{kept} of {}: only nearer ones took places", nodes.len());
+}
+
+#[test]
+fn r_13_restored_nodes_are_told_to_nobody_before_they_answer() {
+    let (bytes, own, _) = saved(40);
+    let mut stage = reborn(&bytes, &stage::limits(), 40, Duration::ZERO);
+    let mut listed = || {
+        let answer = stage.ask(addr(99), id(99), find_node(NodeId::ZERO)).unwrap();
+        let Body::Response(response) = Message::parse(&answer).unwrap().body else { panic!() };
+        assert_eq!(response.id, own);
+        let count = response.nodes.map_or(0, |nodes| nodes.len());
+        stage.run(secs(10));
+        count
+    };
+    assert_eq!((listed(), listed()), (0, 8));
+}
+
+#[test]
+fn r_13_bootstrap_hosts_are_spared_when_restored_nodes_answer() {
+    let (bytes, _, nodes) = saved(60);
+    let mut stage = reborn(&bytes, &stage::limits(), 60, secs(60));
+    for index in [901, 902] {
+        stage.host(index);
+        stage.at(index).is_listed = false;
+        stage.act(|node, now| node.add_bootstrap(now, addr(index)).unwrap());
+    }
+    let lookup = stage.act(|node, now| node.get_peers(now, infohash(1)).unwrap());
+    assert!(stage.finish(lookup).answered >= 8, "a lookup starts from restored nodes at once");
+    stage.run(secs(3600));
+    assert!(stage.node.is_ready(Family::V4) && stage.node.node_count(Family::V4) >= nodes.len());
+    assert!(!stage.sent.iter().any(|sent| [addr(901), addr(902)].contains(&sent.to)));
+}
+
+#[test]
+fn r_13_bootstrap_hosts_help_when_no_restored_node_answers() {
+    let (bytes, _, nodes) = saved(60);
+    let mut stage = reborn(&bytes, &stage::limits(), 60, secs(60));
+    for addr in &nodes {
+        let host = stage.hosts.get_mut(addr).unwrap();
+        (host.is_dead, host.is_listed) = (true, false);
+    }
+    (901..=940).for_each(|index| stage.host(index));
+    stage.act(|node, now| node.add_bootstrap(now, addr(901)).unwrap());
+    let lookup = stage.act(|node, now| node.get_peers(now, infohash(1)).unwrap());
+    assert!(stage.finish(lookup).answered >= 8, "nor does a lookup of the user end in vain");
+    let first = stage.sent.iter().position(|sent| sent.to == addr(901)).unwrap();
+    assert!(stage.sent[..first].iter().any(|sent| nodes.contains(&sent.to)), "saved nodes come first");
+    stage.run(secs(300));
+    assert!(stage.node.is_ready(Family::V4) && stage.node.node_count(Family::V4) >= 20);
+    assert_eq!(stage.node.restored_count(Family::V4), 0, "two failures are enough");
+}
+
+#[test]
+fn restored_nodes_are_pinged_within_half_of_the_allowance() {
+    let bytes: Vec<u8> = {
+        let mut bytes = b"d5:nodes1800:".to_vec();
+        (1..=300_u16).for_each(|index| {
+            let [high, low] = index.to_be_bytes();
+            bytes.extend([60, high, low, 1, 0x1a, 0xe1]);
+        });
+        bytes.extend(b"e");
+        bytes
+    };
+    // Nobody is there.
+    let mut stage = reborn(&bytes, &stage::limits(), 0, Duration::ZERO);
+    assert_eq!(stage.node.restored_count(Family::V4), 300);
+    let begun = stage.now;
+    stage.drain();
+    assert!(stage.count(begun, stage::Sent::is_ping) <= 50);
+    stage.run(secs(4));
+    let pinged = stage.count(begun, stage::Sent::is_ping);
+    assert!((100..=150).contains(&pinged), "{pinged}: 25 a second");
+    stage.run(secs(40));
+    assert_eq!(stage.node.restored_count(Family::V4), 300, "our own link may be down");
+    (1..=300).for_each(|index| stage.host(index));
+    stage.run(secs(300));
+    assert!(stage.node.node_count(Family::V4) >= 150, "{}", stage.node.node_count(Family::V4));
+}
+
+#[test]
+fn one_lost_ping_does_not_cost_a_restored_node_its_place() {
+    let (bytes, _, nodes) = saved(40);
+    let mut stage = reborn(&bytes, &stage::limits(), 40, Duration::ZERO);
+    stage.hosts.values_mut().step_by(3).for_each(|host| host.loses = 1);
+    stage.run(secs(150));
+    assert!(nodes.iter().all(|addr| knows(&stage, *addr)));
+}
+
+#[test]
+fn a_restored_node_that_has_another_id_now_is_not_kept() {
+    let (bytes, ..) = saved(20);
+    let mut stage = reborn(&bytes, &stage::limits(), 20, Duration::ZERO);
+    let host = stage.at(5);
+    (host.calls_itself, host.is_listed) = (Some(id(777)), false);
+    stage.run(secs(200));
+    assert!(!knows(&stage, addr(5)));
+    assert_eq!(stage.node.restored_count(Family::V4), 0);
+}
+
+#[test]
+fn a_state_larger_than_the_table_fills_it_and_no_more() {
+    let (bytes, own, _) = saved(300);
+    let mut limits = stage::limits();
+    limits.nodes_v4 = 32;
+    let mut stage = reborn(&bytes, &limits, 300, Duration::ZERO);
+    assert_eq!((stage.node.id(Family::V4), stage.node.restored_count(Family::V4)), (own, 32));
+    stage.run(secs(60));
+    assert!((8..=32).contains(&stage.node.node_count(Family::V4)));
+    limits.nodes_v4 = 0;
+    let mut stage = reborn(&bytes, &limits, 300, Duration::ZERO);
+    assert_eq!(stage.node.restored_count(Family::V4), 0);
+    stage.run(secs(60));
+}
+
+#[test]
+fn what_was_restored_is_saved_again_though_the_network_was_down() {
+    let (bytes, _, mut nodes) = saved(60);
+    let mut stage = reborn(&bytes, &stage::limits(), 60, secs(100));
+    stage.is_offline = true;
+    stage.run(secs(600));
+    let again = stage.node.snapshot(0);
+    let state = State::parse(&again).unwrap();
+    let mut saved: Vec<_> = state.nodes().map(|node| node.addr).collect();
+    nodes.sort();
+    saved.sort();
+    assert_eq!(saved, nodes);
+    assert!(state.nodes().all(|node| node.silent >= secs(700)), "and grows older");
+    stage.is_offline = false;
+    stage.run(secs(600));
+    assert!(stage.node.is_ready(Family::V4) && stage.node.node_count(Family::V4) >= nodes.len());
+}
+
+#[test]
+fn clearing_forgets_restored_nodes_as_well() {
+    let (bytes, ..) = saved(40);
+    let mut stage = reborn(&bytes, &stage::limits(), 0, Duration::ZERO);
+    stage.act(Node::clear_nodes);
+    assert_eq!(stage.node.restored_count(Family::V4), 0);
+    let begun = stage.now;
+    stage.run(secs(3600));
+    assert!(stage.count(begun + Duration::from_micros(1), |_| true) == 0);
+}
+
+#[test]
+fn a_restored_node_looks_for_its_neighbours_once() {
+    let (bytes, own, _) = saved(60);
+    let mut stage = reborn(&bytes, &stage::limits(), 60, Duration::ZERO);
+    stage.run(secs(300));
+    assert!(stage.sent.iter().any(|sent| sent.what == What::FindNode(own)));
+    let is_bootstrap = |event: &&Event| matches!(event, Event::LookupDone { report, .. } if report.kind == LookupKind::Bootstrap);
+    assert_eq!(stage.events.iter().filter(is_bootstrap).count(), 1);
+}
+
+#[test]
+fn ages_of_any_size_are_taken() {
+    let (bytes, ..) = saved(20);
+    let mut stage = reborn(&bytes, &stage::limits(), 20, Duration::MAX);
+    stage.run(secs(60));
+    assert!(stage.node.node_count(Family::V4) >= 8);
+}

@@ -1,0 +1,204 @@
+//! Saved states: our own format, those of others, and what is neither.
+
+mod stage;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use dht_proto::{Config, Family, Instant, Limits, Node, NodeId, SavedNode, State, StateError};
+use stage::{Stage, addr, secs};
+
+/// A small state, saved at 1000.
+fn snapshot() -> Vec<u8> {
+    Stage::joined(6).node.snapshot(1000)
+}
+
+fn nodes(state: &State<'_>) -> Vec<SavedNode> {
+    state.nodes().collect()
+}
+
+fn addrs(state: &State<'_>) -> Vec<String> {
+    state.nodes().map(|node| node.addr.to_string()).collect()
+}
+
+#[test]
+fn what_is_saved_is_read_again() {
+    let mut stage = Stage::joined(40);
+    stage.run(secs(100));
+    let bytes = stage.node.snapshot(1_700_000_000);
+    let state = State::parse(&bytes).unwrap();
+    assert_eq!(state.saved_at(), Some(1_700_000_000));
+    for family in Family::ALL {
+        assert_eq!(state.id(family), Some(stage.node.id(family)));
+    }
+    let saved = nodes(&state);
+    assert_eq!((saved.len(), state.skipped()), (stage.node.node_count(Family::V4), 0));
+    for known in stage.node.nodes(Family::V4) {
+        let node = saved.iter().find(|node| node.addr == known.addr).unwrap();
+        assert_eq!((node.id, node.rtt), (Some(known.id), known.rtt));
+        assert!(node.known >= secs(50) && node.known <= secs(160), "{node:?}");
+        assert!(node.silent <= node.known);
+    }
+}
+
+#[test]
+fn both_families_are_saved() {
+    let now = Instant::from_micros(0);
+    let mut node = Node::new(Config::default(), &Limits::default(), [7; 32], now);
+    let hosts: [SocketAddr; 2] = ["60.0.1.1:1".parse().unwrap(), "[2a00::1]:1".parse().unwrap()];
+    let text = b"d5:nodes6:\x3c\x00\x01\x01\x00\x016:nodes618:\x2a\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x01\x00\x01e";
+    assert_eq!(node.restore(now, &State::parse(text).unwrap(), Duration::ZERO), 2);
+    let bytes = node.snapshot(5);
+    let state = State::parse(&bytes).unwrap();
+    assert_eq!(state.nodes().map(|node| node.addr).collect::<Vec<_>>(), hosts);
+    assert_ne!(state.id(Family::V4), state.id(Family::V6));
+}
+
+#[test]
+fn a_snapshot_needs_no_allocator_and_says_what_it_needs() {
+    let stage = Stage::joined(6);
+    let whole = stage.node.snapshot(1000);
+    let mut buf = vec![0; 4096];
+    let needed = stage.node.snapshot_into(1000, &mut []).unwrap_err().needed;
+    assert_eq!(needed, whole.len());
+    assert!(stage.node.snapshot_into(1000, &mut buf[..needed - 1]).is_err());
+    assert_eq!(stage.node.snapshot_into(1000, &mut buf[..needed]), Ok(needed));
+    assert_eq!(buf[..needed], whole);
+    assert!(needed <= 200 + 6 * 36);
+    assert_eq!(stage.node.snapshot(u64::MAX).len(), whole.len() + 15, "any time fits");
+}
+
+#[test]
+fn the_best_come_first() {
+    let mut stage = Stage::joined(20);
+    stage.run(secs(3600));
+    for index in 21..=25 {
+        stage.host(index);
+        stage.act(|node, now| node.add_node(now, addr(index)).unwrap());
+    }
+    stage.run(secs(20));
+    stage.at(3).is_dead = true;
+    stage.run(secs(1000));
+    let bytes = stage.node.snapshot(0);
+    let state = State::parse(&bytes).unwrap();
+    let place = |index| state.nodes().position(|node| node.addr == addr(index));
+    assert!((1..=20).filter(|index| *index != 3).all(|old| place(old) < place(21)));
+    assert!(place(3).is_none_or(|at| Some(at) > place(25)));
+}
+
+#[test]
+fn every_truncation_and_every_flipped_bit_is_refused() {
+    let whole = snapshot();
+    assert!(State::parse(&whole).is_ok());
+    for len in 0..whole.len() {
+        assert_eq!(State::parse(&whole[..len]), Err(StateError::Malformed), "{len}");
+    }
+    for bit in 0..whole.len() * 8 {
+        let mut flipped = whole.clone();
+        flipped[bit / 8] ^= 1 << (bit % 8);
+        assert!(State::parse(&flipped).is_err(), "bit {bit}");
+    }
+    for tail in [&b"e"[..], b"\0", &whole] {
+        assert_eq!(State::parse(&[&whole, tail].concat()), Err(StateError::Malformed));
+    }
+}
+
+#[test]
+fn damage_to_the_states_of_others_never_panics() {
+    for whole in [LIBTORRENT, TRANSMISSION] {
+        for len in 0..whole.len() {
+            assert_eq!(State::parse(&whole[..len]), Err(StateError::Malformed), "{len}");
+        }
+        for bit in 0..whole.len() * 8 {
+            let mut flipped = whole.to_vec();
+            flipped[bit / 8] ^= 1 << (bit % 8);
+            if let Ok(state) = State::parse(&flipped) {
+                assert!(state.nodes().count() + state.skipped() <= 8);
+            }
+        }
+    }
+}
+
+#[test]
+fn foreign_files_are_refused() {
+    for foreign in ["", "de", "i1e", "le", "4:dhts", "d3:dhti1e4:sha120:aaaaaaaaaaaaaaaaaaaae", "d1:ai1ee"] {
+        assert!(State::parse(foreign.as_bytes()).is_err(), "{foreign}");
+    }
+    for text in ["# a text file\n", "{\"id\": 1}", "\0\0\0\0", "d8:announce3:urle"] {
+        assert!(State::parse(text.as_bytes()).is_err(), "{text}");
+    }
+    let nested = "l".repeat(100_000);
+    assert_eq!(State::parse(nested.as_bytes()), Err(StateError::Malformed));
+}
+
+#[test]
+fn unknown_keys_are_ignored() {
+    let whole = snapshot();
+    let state = State::parse(&whole).unwrap();
+    // Beside the state; inside of it the checksum would change with it.
+    let mut more = whole[..whole.len() - 1].to_vec();
+    more.extend(b"7:strangeli1e2:abee");
+    assert_eq!(State::parse(&more), Ok(state));
+}
+
+const LIBTORRENT: &[u8] =
+    b"d9:dht stated7:node-idl24:abcdefghij0123456789\x01\x02\x03\x0436:ABCDEFGHIJ01234567890123456789abcdefe\
+    5:nodesl6:\x3c\x00\x01\x01\x1a\xe15:short6:\x3c\x00\x02\x01\x00\x00i7e6:\x3c\x00\x03\x01\x1a\xe1e\
+    6:nodes6l18:\x2a\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x01\x1a\xe1ee8:settingsd10:user_agent4:testee";
+
+const TRANSMISSION: &[u8] = b"d2:id20:abcdefghij012345678912:id_timestampi1700000000e\
+    5:nodes20:\x3c\x00\x01\x01\x1a\xe1\xe0\x00\x00\x01\x00\x01\x3c\x00\x03\x01\x1a\xe1ab\
+    6:nodes636:\x2a\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x01\x1a\xe1\0\0\0\0\0\0\0\0\0\0\xff\xff\x01\x02\x03\x04\x1a\xe1e";
+
+#[test]
+fn a_state_of_libtorrent_is_read() {
+    let state = State::parse(LIBTORRENT).unwrap();
+    assert_eq!(state.id(Family::V4), Some(NodeId::from_bytes(*b"abcdefghij0123456789")));
+    assert_eq!(state.id(Family::V6), Some(NodeId::from_bytes(*b"ABCDEFGHIJ0123456789")));
+    assert_eq!(addrs(&state), ["60.0.1.1:6881", "60.0.3.1:6881", "[2a00::1]:6881"]);
+    assert_eq!((state.skipped(), state.saved_at()), (3, None), "too short, port 0, no string");
+    assert!(state.nodes().all(|node| node.id.is_none() && node.rtt.is_none()));
+    // Alone, as older programs keep it, with a single id.
+    let old = b"d7:node-id20:abcdefghij01234567895:nodesl6:\x3c\x00\x01\x01\x1a\xe1ee";
+    let state = State::parse(old).unwrap();
+    assert_eq!(state.id(Family::V4), Some(NodeId::from_bytes(*b"abcdefghij0123456789")));
+    assert_eq!((state.id(Family::V6), addrs(&state)), (None, vec!["60.0.1.1:6881".to_owned()]));
+}
+
+#[test]
+fn a_state_of_libtorrent_with_many_nodes_is_read() {
+    let mut bytes = b"d9:dht stated5:nodesl".to_vec();
+    for index in 0..5000_u16 {
+        bytes.extend(b"6:\x3c");
+        bytes.extend(index.to_be_bytes());
+        bytes.extend(b"\x01\x1a\xe1");
+    }
+    bytes.extend(b"eee");
+    assert_eq!(State::parse(&bytes).unwrap().nodes().count(), 5000);
+}
+
+#[test]
+fn a_state_of_transmission_is_read() {
+    let state = State::parse(TRANSMISSION).unwrap();
+    for family in Family::ALL {
+        assert_eq!(state.id(family), Some(NodeId::from_bytes(*b"abcdefghij0123456789")));
+    }
+    assert_eq!(addrs(&state), ["60.0.1.1:6881", "60.0.3.1:6881", "[2a00::1]:6881"]);
+    assert_eq!(state.skipped(), 3, "multicast, an incomplete one, IPv4 in disguise");
+    let bare = State::parse(b"d5:nodes6:\x3c\x00\x01\x01\x1a\xe1e").unwrap();
+    assert_eq!((bare.id(Family::V4), bare.nodes().count()), (None, 1));
+    let zero = State::parse(b"d2:id20:\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0e").unwrap();
+    assert_eq!(zero.id(Family::V4), None, "nobody has the zero id");
+}
+
+#[test]
+fn r_13_what_may_not_be_contacted_is_filtered_out() {
+    let bytes = b"d5:nodes30:\x3c\x00\x01\x01\x1a\xe1\x7f\x00\x00\x01\x1a\xe1\x0a\x00\x00\x01\x1a\xe1\x3c\x00\x01\x01\x1a\xe1\x00\x00\x00\x00\x1a\xe1e";
+    let state = State::parse(bytes).unwrap();
+    assert_eq!((state.nodes().count(), state.skipped()), (4, 1), "private networks have states too");
+    let mut stage = Stage::new(stage::config());
+    let restored = stage.act(|node, now| node.restore(now, &state, Duration::ZERO));
+    assert_eq!(restored, 1, "loopback, private, and the same twice");
+    stage.run(secs(1));
+    assert!(stage.sent.iter().all(|sent| sent.to == "60.0.1.1:6881".parse().unwrap()));
+}
