@@ -2,6 +2,7 @@
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
+use alloc::string::ToString as _;
 use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
@@ -18,6 +19,7 @@ use mio::{Interest, Poll, Token};
 use super::clock::{Clock, SleepWatch};
 use super::events::{Notice, Subscriber, publish};
 use super::handle::{CallError, Command, Shared};
+use super::keeper::Keeper;
 use super::resolve::Attempt;
 use super::search::{Key, Progress};
 use super::socket::{Outbox, Received, Receiver, Sent};
@@ -58,6 +60,10 @@ pub(super) struct Driver {
     searches: BTreeMap<LookupId, Running>,
     pings: BTreeMap<QueryId, SyncSender<Result<Pong, CallError>>>,
     pub(super) subscribers: Vec<Subscriber>,
+    /// Of the state file, if there is one.
+    pub(super) keeper: Option<Keeper>,
+    /// What subscribers hear first.
+    pub(super) first: Option<Notice>,
     /// Bootstrap addresses that need no resolver.
     pub(super) known: Vec<SocketAddr>,
     /// Dropped, it stops the resolver.
@@ -109,6 +115,8 @@ impl Driver {
             searches: BTreeMap::new(),
             pings: BTreeMap::new(),
             subscribers: Vec::new(),
+            keeper: None,
+            first: None,
             known: Vec::new(),
             resolving: None,
             busy: false,
@@ -116,6 +124,9 @@ impl Driver {
     }
 
     pub(super) fn run(mut self) {
+        if let Some(first) = self.first.take() {
+            self.publish(first);
+        }
         let known = core::mem::take(&mut self.known);
         self.start_from(&known);
         while !self.shared.closing.load(Ordering::Acquire) {
@@ -123,6 +134,9 @@ impl Driver {
             self.sleep(timeout);
         }
         self.leave();
+        if let Some(Err(error)) = self.keeper.as_mut().map(|keeper| keeper.save(&self.node)) {
+            self.publish(Notice::StateUnsaved { error: error.to_string() });
+        }
     }
 
     /// Does what there is to do and returns how long to sleep; `None` for ever.
@@ -144,6 +158,9 @@ impl Driver {
         }
         self.transmit();
         self.take_events();
+        if let Some(notice) = self.keeper.as_mut().and_then(|keeper| keeper.tend(&self.node, now)) {
+            self.publish(notice);
+        }
         if more_commands { Some(Duration::ZERO) } else { self.until_next() }
     }
 
@@ -158,7 +175,8 @@ impl Driver {
         };
         let next = self.node.poll_timeout().map(|at| at.max(not_before));
         let ports = self.ports.iter().flatten().filter_map(|port| port.receiver.deadline(now));
-        next.into_iter().chain(ports).min().map(|at| at - now)
+        let save = self.keeper.as_ref().map(Keeper::due);
+        next.into_iter().chain(ports).chain(save).min().map(|at| at - now)
     }
 
     fn sleep(&mut self, timeout: Option<Duration>) {
@@ -280,6 +298,14 @@ impl Driver {
                 Ok(query) => drop(self.pings.insert(query, reply)),
                 Err(error) => drop(reply.send(Err(error.into()))),
             },
+            Command::Save(reply) => {
+                let saved = self.keeper.as_mut().map_or(Ok(false), |keeper| keeper.save(&self.node));
+                let _ = reply.send(saved);
+            }
+            Command::Clear(reply) => {
+                self.node.clear_nodes(now);
+                let _ = reply.send(self.keeper.as_mut().map_or(Ok(()), Keeper::clear));
+            }
             Command::Subscribe(subscriber) => self.subscribers.push(subscriber),
             Command::Bootstrap(attempt) => {
                 if let Attempt::Resolved { addrs, .. } = &attempt {

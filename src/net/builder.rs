@@ -6,7 +6,9 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use core::sync::atomic::AtomicBool;
+use core::time::Duration;
 use std::io;
+use std::path::PathBuf;
 use std::sync::mpsc::{channel, sync_channel};
 use std::sync::{Condvar, Mutex};
 use std::thread;
@@ -17,10 +19,12 @@ use thiserror::Error;
 
 use super::blocking::{COMMANDS, Driver, WAKE};
 use super::clock::Clock;
-use super::events::{Events, Subscriber, subscription};
+use super::events::{Events, Notice, Subscriber, subscription};
 use super::handle::{Command, Counters, Dht, Shared};
+use super::keeper::Keeper;
 use super::resolve::{self, BOOTSTRAP_HOSTS};
 use super::socket;
+use super::state::{Loaded, SAVE_INTERVAL, StateFile, StateFileError};
 use crate::{Config, Family, Limits, Node};
 
 /// Describes a node before it starts, from [`Dht::builder`].
@@ -35,6 +39,8 @@ pub struct Builder {
     /// By family.
     binds: [Option<SocketAddr>; 2],
     bootstrap: Vec<String>,
+    state: Option<StateFile>,
+    save_every: Duration,
     subscribers: Vec<Subscriber>,
 }
 
@@ -56,6 +62,9 @@ pub enum SpawnError {
     /// A bootstrap host is not of the form `host:port`.
     #[error("not a host and port: {0:?}")]
     Host(String),
+    /// The state file cannot be read, or not be set aside.
+    #[error(transparent)]
+    State(#[from] StateFileError),
     /// The system has no randomness to give.
     #[error("no randomness: {0}")]
     Random(io::Error),
@@ -71,6 +80,8 @@ impl Default for Builder {
             limits: Limits::default(),
             binds: [None; 2],
             bootstrap: BOOTSTRAP_HOSTS.map(str::to_owned).to_vec(),
+            state: None,
+            save_every: SAVE_INTERVAL,
             subscribers: Vec::new(),
         }
     }
@@ -106,6 +117,22 @@ impl Builder {
         self
     }
 
+    /// Keeps the node's state in the file at `path`: its ids, unless the [`Config`] names others, and
+    /// its nodes, which are tried before the bootstrap hosts. It is saved every five minutes and when
+    /// the node ends, but never without a node in it. A file that is no state is set aside
+    /// ([`Notice::StateRefused`](super::Notice::StateRefused)). States of libtorrent and Transmission
+    /// are read as well; a copy is kept, because the next save replaces them.
+    pub fn state(mut self, path: impl Into<PathBuf>) -> Self {
+        self.state = Some(StateFile::new(path));
+        self
+    }
+
+    /// How often the state is saved, instead of every [`SAVE_INTERVAL`].
+    pub const fn save_every(mut self, interval: Duration) -> Self {
+        self.save_every = interval;
+        self
+    }
+
     /// Subscribes to what the node does on its own account, from its birth on.
     pub fn subscribe(&mut self) -> Events {
         let (subscriber, events) = subscription();
@@ -122,6 +149,10 @@ impl Builder {
     pub fn spawn(mut self) -> Result<Dht, SpawnError> {
         if let Some(host) = self.bootstrap.iter().find(|host| !resolve::is_host_and_port(host)) {
             return Err(SpawnError::Host(host.clone()));
+        }
+        let loaded = self.state.as_ref().map_or(Ok(Loaded::Nothing), StateFile::load)?;
+        if let Loaded::State(saved) = &loaded {
+            saved.set_ids(&mut self.config);
         }
         let mut seed = [0; 32];
         getrandom::fill(&mut seed).map_err(|error| SpawnError::Random(error.into()))?;
@@ -142,13 +173,25 @@ impl Builder {
             lookup_options: self.config.lookup,
         });
         let clock = Clock::new();
-        let node = Node::new(self.config, &self.limits, seed, clock.now());
+        let mut node = Node::new(self.config, &self.limits, seed, clock.now());
+        let restored = match loaded {
+            Loaded::Nothing => None,
+            Loaded::State(saved) => {
+                let state = saved.state();
+                let nodes = saved.restore(&mut node, clock.now());
+                let skipped = state.nodes().count() + state.skipped() - nodes;
+                Some(Notice::Restored { nodes, skipped })
+            }
+            Loaded::Refused { error, kept_as } => Some(Notice::StateRefused { error, kept_as }),
+        };
         let (known, names): (Vec<_>, Vec<_>) =
             self.bootstrap.into_iter().map(|host| host.parse().map_err(|_| host)).partition(Result::is_ok);
         // Nothing is ever sent: the resolver stops when the driver drops its end.
         let (resolving, stop) = channel();
         let mut driver = Driver::new(node, clock, poll, sockets, queue, Arc::clone(&shared))?;
         driver.subscribers = self.subscribers;
+        driver.keeper = self.state.map(|file| Keeper::new(file, self.save_every, clock.now()));
+        driver.first = restored;
         driver.known = known.into_iter().flatten().collect();
         driver.resolving = Some(resolving);
         let thread = thread::Builder::new().name("dht".to_owned()).spawn(move || driver.run())?;

@@ -4,10 +4,11 @@ use alloc::string::String;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 use core::time::Duration;
+use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 
 use super::handle::CallError;
-use crate::Event;
+use crate::{Event, StateError};
 
 /// Notices that may wait in one subscription.
 const WAITING: usize = 1024;
@@ -34,6 +35,27 @@ pub enum Notice {
         error: String,
         /// When it will be tried again.
         retry_in: Duration,
+    },
+    /// The node began with the state of an earlier one.
+    Restored {
+        /// Nodes that are tried now.
+        nodes: usize,
+        /// Nodes that were left out: invalid, refused by the address policy, or too many.
+        skipped: usize,
+    },
+    /// The state file was none, or damaged. The node began afresh.
+    StateRefused {
+        /// What is wrong with it.
+        error: StateError,
+        /// What it was renamed to.
+        kept_as: PathBuf,
+    },
+    /// The state was saved.
+    StateSaved,
+    /// The state could not be saved. It will be tried again.
+    StateUnsaved {
+        /// What the system said.
+        error: String,
     },
 }
 

@@ -7,6 +7,7 @@ use core::fmt;
 use core::net::SocketAddr;
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use core::time::Duration;
+use std::io;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -19,6 +20,9 @@ use super::builder::Builder;
 use super::events::{Events, Subscriber, subscription};
 use super::resolve::Attempt;
 use super::search::{Key, Progress, Search};
+#[cfg(doc)]
+use super::state::StateFile;
+use super::state::StateFileError;
 use crate::{
     Announce, Family, InfoHash, Instant, Lookup, LookupId, LookupOptions, Node, NodeId, NodeInfo, Pong,
     QueryError, StartError, Stats,
@@ -209,14 +213,44 @@ impl Dht {
         self.with_node(move |node, _| node.node_count(family))
     }
 
-    /// The nodes in the table of this family, to be kept in a file and given to
-    /// [`add_node`](Self::add_node) after the next start.
+    /// The nodes in the table of this family. To have them again after the next start there is
+    /// [`Builder::state`].
     ///
     /// # Errors
     ///
     /// [`CallError::Closed`].
     pub fn nodes(&self, family: Family) -> Result<Vec<NodeInfo>, CallError> {
         self.with_node(move |node, _| node.nodes(family).collect())
+    }
+
+    /// How many nodes of the saved state have not answered yet.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::Closed`].
+    pub fn restored_count(&self, family: Family) -> Result<usize, CallError> {
+        self.with_node(move |node, _| node.restored_count(family))
+    }
+
+    /// Saves the state now, beside the usual times, and returns whether it was saved: not without
+    /// a [`Builder::state`] file, and not while no other node is known.
+    ///
+    /// # Errors
+    ///
+    /// The system's, or one that holds [`CallError::Closed`].
+    pub fn save_state(&self) -> io::Result<bool> {
+        self.ask(Command::Save).map_err(io::Error::other)?.map_err(io::Error::other)
+    }
+
+    /// Forgets the nodes of both tables, and removes the state file. The DHT is joined anew from the
+    /// bootstrap hosts, under the same id, and saved again once there are nodes; to go on under
+    /// another id, [`shutdown`](Self::shutdown) and then [`StateFile::clear`].
+    ///
+    /// # Errors
+    ///
+    /// The system's, or one that holds [`CallError::Closed`].
+    pub fn clear_state(&self) -> io::Result<()> {
+        self.ask(Command::Clear).map_err(io::Error::other)?.map_err(io::Error::other)
     }
 
     /// The good nodes in the table of this family that are closest to `target`, closest first; at
@@ -396,6 +430,8 @@ pub(super) enum Command {
     Release(LookupId),
     Ping { addr: SocketAddr, reply: SyncSender<Result<Pong, CallError>> },
     Subscribe(Subscriber),
+    Save(SyncSender<Result<bool, StateFileError>>),
+    Clear(SyncSender<Result<(), StateFileError>>),
     Bootstrap(Attempt),
 }
 

@@ -35,16 +35,20 @@
 //!    unconnected socket on few systems, and never with the address they are about.
 //! 7. **Resolve bootstrap names** ([`BOOTSTRAP_HOSTS`], [`resolve`]), all their addresses, off the
 //!    loop, and again when it fails.
-//! 8. **Survive.** No socket error ends the loop.
+//! 8. **Save** the node's state every few minutes and at the end, off the loop, and give it back at
+//!    the start ([`StateFile`]).
+//! 9. **Survive.** No socket error ends the loop.
 
 mod blocking;
 mod builder;
 mod clock;
 mod events;
 mod handle;
+mod keeper;
 mod resolve;
 mod search;
 mod socket;
+mod state;
 
 pub use builder::{Builder, SpawnError};
 pub use clock::{Clock, SleepWatch};
@@ -52,3 +56,4 @@ pub use events::{Events, Notice};
 pub use handle::{CallError, Dht, LoopStats};
 pub use resolve::{BOOTSTRAP_HOSTS, resolve};
 pub use search::{Outcome, Search};
+pub use state::{Loaded, SAVE_INTERVAL, SavedState, StateFile, StateFileError};
