@@ -223,6 +223,42 @@ fn the_id_is_the_one_asked_for() {
 
 #[cfg(unix)]
 #[test]
+fn r_13_a_state_file_keeps_id_and_nodes_from_run_to_run() {
+    let first = Node::start(LOCAL);
+    let start = format!("{LOCAL} --bootstrap {}", first.addr);
+    let others: Vec<_> = (0..3).map(|_| Node::start(&start)).collect();
+    let folder = std::env::temp_dir().join(format!("dht-proto-cli-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let file = folder.join("dht.state");
+    let words = |start: &str| format!("{start} --state {} --read-only --timeout 30", file.display());
+
+    let output = run(&format!("announce {HASH} --port 4321 --json {}", words(&start)));
+    assert_eq!(code(&output), 0, "{output:?}");
+    let id = find(&events(&output), "listening")[0]["id"].clone();
+    assert!(file.exists());
+    // From here on without a bootstrap host.
+    let output = run(&format!("get-peers {HASH} --json -v {}", words(LOCAL)));
+    assert_eq!(code(&output), 0, "{output:?}");
+    assert!(stderr(&output).contains("trying 3 saved nodes, 0 left out"), "{output:?}");
+    assert_eq!(find(&events(&output), "listening")[0]["id"], id);
+    let mut node = Node::start(&words(LOCAL));
+    assert_eq!(id, node.id.as_str());
+    assert!(Command::new("kill").args(["-TERM", &node.child.id().to_string()]).status().unwrap().success());
+    assert_eq!(node.child.wait().unwrap().code(), Some(0));
+
+    std::fs::write(&file, "d3:dhtd").unwrap();
+    let output = run(&format!("get-peers {HASH} --json {}", words(&start)));
+    assert!(stderr(&output).contains("dht.state.bad, starting afresh"), "{output:?}");
+    assert_ne!(find(&events(&output), "listening")[0]["id"], id);
+    let output = run(&format!("get-peers {HASH} {LOCAL} --state {}", folder.join("no/such").display()));
+    assert_eq!(code(&output), 2, "{output:?}");
+    assert!(stderr(&output).lines().count() == 1 && stderr(&output).contains("no/such"), "{output:?}");
+    drop(others);
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[cfg(unix)]
+#[test]
 fn signals_end_a_node_cleanly() {
     for signal in ["-INT", "-TERM"] {
         let mut node = Node::start(LOCAL);

@@ -1,6 +1,7 @@
 //! The command line.
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::error::ErrorKind;
@@ -109,6 +110,10 @@ pub(crate) struct Common {
     /// Our node id, 40 hexadecimal digits; drawn at random otherwise
     #[arg(long, global = true, value_name = "HEX")]
     pub(crate) id: Option<NodeId>,
+    /// Keep our id and the nodes we know in this file from one run to the next: not for ping, demo
+    /// and sim
+    #[arg(long, global = true, value_name = "FILE")]
+    pub(crate) state: Option<PathBuf>,
     /// Give up after this long [default: 60; node and --keep: never]
     #[arg(long, global = true, value_name = "SECS", value_parser = parse_secs)]
     pub(crate) timeout: Option<Duration>,

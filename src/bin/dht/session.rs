@@ -2,8 +2,9 @@
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use dht_proto::net::{BOOTSTRAP_HOSTS, Dht, Events, Notice};
@@ -22,6 +23,7 @@ pub(crate) struct Session<'a> {
     common: &'a Common,
     knows_somebody: bool,
     interrupt: Arc<Interrupt>,
+    reporter: Option<JoinHandle<()>>,
 }
 
 impl<'a> Session<'a> {
@@ -30,12 +32,12 @@ impl<'a> Session<'a> {
         let usual = if common.no_default_bootstrap { &[][..] } else { &BOOTSTRAP_HOSTS };
         let hosts =
             usual.iter().copied().map(str::to_owned).chain(common.bootstrap.iter().cloned()).collect();
-        Self::start_from(hosts, common, output, serves)
+        Self::start_from(hosts, common, output, serves, common.state.as_deref())
     }
 
     /// Starts a node that contacts nobody by itself.
     pub(crate) fn start_alone(common: &'a Common, output: &'a Output) -> Result<Self, Failure> {
-        Self::start_from(Vec::new(), common, output, false)
+        Self::start_from(Vec::new(), common, output, false, None)
     }
 
     fn start_from(
@@ -43,10 +45,14 @@ impl<'a> Session<'a> {
         common: &'a Common,
         output: &'a Output,
         serves: bool,
+        state: Option<&Path>,
     ) -> Result<Self, Failure> {
         let interrupt = Interrupt::listen()?;
-        let knows_somebody = !hosts.is_empty();
+        let has_hosts = !hosts.is_empty();
         let mut builder = Dht::builder().config(config(common)).bootstrap(hosts);
+        if let Some(state) = state {
+            builder = builder.state(state);
+        }
         for addr in &common.bind {
             builder = builder.bind(*addr);
         }
@@ -54,14 +60,18 @@ impl<'a> Session<'a> {
         let dht = builder.spawn()?;
         interrupt.closes(dht.clone());
         let (log, verbose) = (output.logger(), common.verbose);
-        thread::spawn(move || Reporter { verbose, told: BTreeSet::new() }.report(notices, log));
+        let reporter = Reporter { verbose, told: BTreeSet::new() };
+        let reporter = Some(thread::spawn(move || reporter.report(notices, log)));
+        let restored =
+            Family::ALL.iter().any(|family| dht.restored_count(*family).is_ok_and(|count| count > 0));
+        let knows_somebody = has_hosts || restored;
         for family in Family::ALL {
             if let (Some(addr), Ok(id)) = (dht.local_addr(family), dht.id(family)) {
                 output.listening(addr, id, serves)?;
             }
         }
         let deadline = deadline(common);
-        Ok(Self { dht, output, deadline, common, knows_somebody, interrupt })
+        Ok(Self { dht, output, deadline, common, knows_somebody, interrupt, reporter })
     }
 
     pub(crate) fn left(&self) -> Duration {
@@ -102,6 +112,8 @@ impl<'a> Session<'a> {
 impl Drop for Session<'_> {
     fn drop(&mut self) {
         self.dht.shutdown();
+        // What it says last, of saving the state, is not to be cut off. It ends with the node.
+        self.reporter.take().map(JoinHandle::join);
     }
 }
 
@@ -151,6 +163,14 @@ impl Reporter {
                 let addrs: Vec<_> = addrs.iter().map(SocketAddr::to_string).collect();
                 (again || verbose > 0).then(|| format!("{host} is {}", addrs.join(" ")))
             }
+            Notice::StateRefused { error, kept_as } => {
+                Some(format!("the state file is {error}; moved to {}, starting afresh", kept_as.display()))
+            }
+            Notice::StateUnsaved { error } => Some(error),
+            Notice::Restored { nodes, skipped } if verbose > 0 => {
+                Some(format!("trying {nodes} saved nodes, {skipped} left out"))
+            }
+            Notice::StateSaved if verbose > 1 => Some("saved the state".to_owned()),
             Notice::Node(Event::Ready { family }) if verbose > 0 => {
                 Some(format!("joined the {family:?} DHT"))
             }
