@@ -202,3 +202,19 @@ fn r_13_what_may_not_be_contacted_is_filtered_out() {
     stage.run(secs(1));
     assert!(stage.sent.iter().all(|sent| sent.to == "60.0.1.1:6881".parse().unwrap()));
 }
+
+proptest::proptest! {
+    /// What the checksum of our own format keeps out is tried on the formats without one.
+    #[test]
+    fn no_bytes_make_it_panic(splice: Vec<u8>, at in 0..200_usize, len in 0..20_usize, which in 0..3_usize) {
+        let mut bytes = [LIBTORRENT, TRANSMISSION, b"d3:dhtd2:idle5:nodesi1ee4:sha10:e"][which].to_vec();
+        let at = at.min(bytes.len());
+        let end = (at + len).min(bytes.len());
+        bytes.splice(at..end, splice);
+        if let Ok(state) = State::parse(&bytes) {
+            let mut stage = Stage::new(stage::config());
+            let restored = stage.act(|node, now| node.restore(now, &state, Duration::ZERO));
+            proptest::prop_assert!(restored <= state.nodes().count());
+        }
+    }
+}
