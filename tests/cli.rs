@@ -246,7 +246,7 @@ fn r_13_a_state_file_keeps_id_and_nodes_from_run_to_run() {
     assert!(Command::new("kill").args(["-TERM", &node.child.id().to_string()]).status().unwrap().success());
     assert_eq!(node.child.wait().unwrap().code(), Some(0));
 
-    std::fs::write(&file, "d3:dhtd").unwrap();
+    std::fs::write(&file, "d9:dht-protod").unwrap();
     let output = run(&format!("get-peers {HASH} --json {}", words(&start)));
     assert!(stderr(&output).contains("dht.state.bad, starting afresh"), "{output:?}");
     assert_ne!(find(&events(&output), "listening")[0]["id"], id);

@@ -121,7 +121,9 @@ fn damage_to_the_states_of_others_never_panics() {
 
 #[test]
 fn foreign_files_are_refused() {
-    for foreign in ["", "de", "i1e", "le", "4:dhts", "d3:dhti1e4:sha120:aaaaaaaaaaaaaaaaaaaae", "d1:ai1ee"] {
+    for foreign in
+        ["", "de", "i1e", "le", "9:dht-proto", "d9:dht-protoi1e4:sha120:aaaaaaaaaaaaaaaaaaaae", "d1:ai1ee"]
+    {
         assert!(State::parse(foreign.as_bytes()).is_err(), "{foreign}");
     }
     for text in ["# a text file\n", "{\"id\": 1}", "\0\0\0\0", "d8:announce3:urle"] {
@@ -163,6 +165,19 @@ fn a_state_of_libtorrent_is_read() {
     let state = State::parse(old).unwrap();
     assert_eq!(state.id(Family::V4), Some(NodeId::from_bytes(*b"abcdefghij0123456789")));
     assert_eq!((state.id(Family::V6), addrs(&state)), (None, vec!["60.0.1.1:6881".to_owned()]));
+}
+
+/// Written by libtorrent 2.0 with a node beside it on loopback.
+const SESSION: &[u8] = include_bytes!("data/libtorrent.session_params");
+
+#[test]
+fn session_parameters_that_libtorrent_wrote_are_read() {
+    let state = State::parse(SESSION).unwrap();
+    assert!(state.id(Family::V4).is_some() && state.id(Family::V6).is_none());
+    assert_eq!((addrs(&state), state.skipped()), (vec!["127.0.0.1:26882".to_owned()], 0));
+    for len in 0..SESSION.len() {
+        assert!(State::parse(&SESSION[..len]).is_err());
+    }
 }
 
 #[test]
@@ -207,7 +222,7 @@ proptest::proptest! {
     /// What the checksum of our own format keeps out is tried on the formats without one.
     #[test]
     fn no_bytes_make_it_panic(splice: Vec<u8>, at in 0..200_usize, len in 0..20_usize, which in 0..3_usize) {
-        let mut bytes = [LIBTORRENT, TRANSMISSION, b"d3:dhtd2:idle5:nodesi1ee4:sha10:e"][which].to_vec();
+        let mut bytes = [LIBTORRENT, TRANSMISSION, b"d9:dht-protod2:idle5:nodesi1ee4:sha10:e"][which].to_vec();
         let at = at.min(bytes.len());
         let end = (at + len).min(bytes.len());
         bytes.splice(at..end, splice);

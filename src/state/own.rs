@@ -2,14 +2,14 @@
 //!
 //! ```text
 //! d
-//!   3:dht    d
-//!              2:id      20 bytes    in the IPv4 DHT
-//!              3:id6     20 bytes    in the IPv6 DHT
-//!              5:nodes   records of 36 bytes, best first
-//!              6:nodes6  records of 48 bytes, best first
-//!              4:time    i…e         the caller's clock at the time of saving, in seconds
-//!            e
-//!   4:sha1   20 bytes: the SHA-1 of the value of `dht`, from its `d` to its `e`
+//!   9:dht-proto  d
+//!     2:id      20 bytes    in the IPv4 DHT
+//!     3:id6     20 bytes    in the IPv6 DHT
+//!     5:nodes   records of 36 bytes, best first
+//!     6:nodes6  records of 48 bytes, best first
+//!     4:time    i…e         the caller's clock at the time of saving, in seconds
+//!   e
+//!   4:sha1   20 bytes: the SHA-1 of the value of `dht-proto`, from its `d` to its `e`
 //! e
 //! ```
 //!
@@ -28,8 +28,8 @@ use crate::id::{ID_LEN, NodeId};
 use crate::state::BufferTooShort;
 use crate::wire::{Counter, NODE4_LEN, NODE6_LEN, Reader, Sink, Writer};
 
-/// Whose value is the state.
-pub(super) const KEY: &[u8] = b"dht";
+/// Whose value is the state: a key that nobody else uses. libtorrent has a `dht` of its own.
+pub(super) const KEY: &[u8] = b"dht-proto";
 const CHECKSUM: &[u8] = b"sha1";
 
 /// Of a record, behind the compact node.
