@@ -60,6 +60,10 @@ pub struct Config {
     pub peer_ttl: Duration,
     /// Peers that one torrent may have in one family. Default: 2000.
     pub peers_per_swarm: u32,
+    /// How often an announce that is [kept up](crate::Node::keep_announced) is repeated, give or
+    /// take a tenth; less than a minute counts as a minute, more than a day as a day. Default: 15
+    /// minutes, because most nodes keep a peer for 30 (BEP 5 names no time).
+    pub announce_interval: Duration,
     /// How lookups run that are started without options of their own.
     pub lookup: LookupOptions,
 }
@@ -82,6 +86,7 @@ impl Default for Config {
             unverified_bytes: 16 * 1024,
             peer_ttl: Duration::from_secs(45 * 60),
             peers_per_swarm: 2000,
+            announce_interval: Duration::from_secs(15 * 60),
             lookup: LookupOptions::default(),
         }
     }
@@ -139,6 +144,8 @@ pub struct Limits {
     pub events: usize,
     /// Bootstrap addresses. Default: 32.
     pub bootstraps: usize,
+    /// Announces that are kept up. Default: 1024.
+    pub kept: usize,
 }
 
 impl Default for Limits {
@@ -160,6 +167,7 @@ impl Default for Limits {
             replies: 64,
             events: 64,
             bootstraps: 32,
+            kept: 1024,
         }
     }
 }

@@ -8,7 +8,9 @@ use thiserror::Error;
 
 use crate::addr::{Endpoint, Family};
 use crate::id::{InfoHash, NodeId};
+use crate::lookup::Announce;
 use crate::pool::Ix;
+use crate::time::Instant;
 
 /// Something that happened, from [`Node::poll_event`](crate::Node::poll_event).
 ///
@@ -117,6 +119,13 @@ pub struct LookupId {
     pub(crate) generation: u32,
 }
 
+/// An announce that is kept up. Ids are never used twice.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct KeptId {
+    pub(crate) ix: Ix,
+    pub(crate) generation: u32,
+}
+
 /// A query to a single node under way.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct QueryId {
@@ -134,6 +143,37 @@ pub struct NodeInfo {
     pub addr: SocketAddr,
     /// How long its answers take, smoothed; `None` before the first.
     pub rtt: Option<Duration>,
+}
+
+/// How an announce that is kept up fares, from
+/// [`Node::kept_announces`](crate::Node::kept_announces).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct KeptAnnounce {
+    /// Its id.
+    pub id: KeptId,
+    /// The torrent.
+    pub infohash: InfoHash,
+    /// The peer that is announced.
+    pub announce: Announce,
+    /// The round under way, or ended and not yet polled.
+    pub round: Option<LookupId>,
+    /// The last round that ended; `None` before the end of the first.
+    pub last: Option<KeptRound>,
+    /// When the next round is due at the latest; `None` while one is under way. It may start
+    /// earlier, because rounds are spread evenly, and later while there is no network or more
+    /// announces are kept up than [`Config::new_endpoints`](crate::Config::new_endpoints) allows.
+    pub due: Option<Instant>,
+}
+
+/// How a round of an announce that is kept up went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct KeptRound {
+    /// When it ended.
+    pub ended: Instant,
+    /// Nodes that confirmed it; with 0 it has failed.
+    pub acknowledged: u32,
 }
 
 /// What a lookup was for.
@@ -172,6 +212,8 @@ pub struct LookupReport {
     pub acknowledged: u32,
     /// From start to end.
     pub duration: Duration,
+    /// The announce that is kept up of which this was a round; `None` for any other lookup.
+    pub kept: Option<KeptId>,
 }
 
 /// The answer to a [`ping`](crate::Node::ping).
@@ -210,6 +252,9 @@ pub enum StartError {
     /// [`Limits::inflight`](crate::Limits::inflight).
     #[error("too many lookups or queries under way")]
     Full,
+    /// [`Limits::kept`](crate::Limits::kept) announces are kept up already.
+    #[error("too many announces kept up")]
+    TooManyKept,
     /// The port to announce is 0.
     #[error("port 0 cannot be announced")]
     PortZero,
@@ -307,6 +352,12 @@ pub struct Drops {
 impl fmt::Debug for LookupId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "LookupId({}.{})", self.ix.position(), self.generation)
+    }
+}
+
+impl fmt::Debug for KeptId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "KeptId({}.{})", self.ix.position(), self.generation)
     }
 }
 

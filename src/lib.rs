@@ -39,6 +39,8 @@
 //!   the private flag must not be looked up (BEP 27).
 //! - [`Node::announce`] every 15 minutes or so. A lookup of the last five minutes is not repeated.
 //! - Over a restart: [`Node::snapshot`], [`State`] and [`Node::restore`]. Adapters keep it in a file.
+//! - [`Node::keep_announced`] announces every 15 minutes until told otherwise, thousands of torrents
+//!   evenly spread; [`Node::announce`] does it once. A lookup of the last five minutes is not repeated.
 //! - A socket shared with uTP: [`wire::is_krpc`] tells which datagrams are for the node.
 //!
 //! # Architecture
@@ -53,6 +55,8 @@
 //! | 2 parts | `table` (routing), `peers` (what others announced to us), `token`, `inflight` (queries under way), `rtt`, `lookup` (the iterative walk), `contacts` (what is remembered of endpoints), `limit` (rates, amplification), `timer` |
 //! | 3 node | `storage` ([`Heap`], [`Fixed`]), `config`, `event`, `node` (`serve` answers, `search` asks, `walks` leads lookups, `upkeep` keeps house, `output` makes datagrams and events) |
 //! | 3 node | `storage` ([`Heap`], [`Fixed`]), `config`, `event`, `state` (what outlives a restart, as bytes), `node` (`serve` answers, `search` asks, `walks` leads lookups, `upkeep` keeps house, `output` makes datagrams and events, `saved` saves and restores) |
+//! | 2 parts | `table` (routing), `peers` (what others announced to us), `token`, `inflight` (queries under way), `rtt`, `lookup` (the iterative walk), `kept` (when announces are due), `contacts` (what is remembered of endpoints), `limit` (rates, amplification), `timer` |
+//! | 3 node | `storage` ([`Heap`], [`Fixed`]), `config`, `event`, `node` (`serve` answers, `search` asks, `walks` leads lookups, `keep` repeats announces, `upkeep` keeps house, `output` makes datagrams and events) |
 //! | 4 laboratory | `sim` (feature `sim`): worlds of nodes in virtual time |
 //! | 4 adapters | `net`, the `dht` tool: the only sockets, clocks and name look-ups |
 //!
@@ -94,6 +98,7 @@ mod event;
 pub mod fuzzing;
 mod id;
 mod inflight;
+mod kept;
 mod keyed;
 mod limit;
 mod lookup;
@@ -118,8 +123,8 @@ pub mod wire;
 pub use addr::{AddressPolicy, Family};
 pub use config::{Config, Limits, MAX_DATAGRAM};
 pub use event::{
-    Drops, Event, LookupId, LookupKind, LookupReport, MethodCounts, NodeInfo, Pong, QueryError, QueryId,
-    StartError, Stats, Transmit,
+    Drops, Event, KeptAnnounce, KeptId, KeptRound, LookupId, LookupKind, LookupReport, MethodCounts,
+    NodeInfo, Pong, QueryError, QueryId, StartError, Stats, Transmit,
 };
 pub use id::{Distance, ID_LEN, InfoHash, K, NodeId, ParseIdError};
 pub use lookup::{Announce, Lookup, LookupOptions};

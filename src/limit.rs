@@ -40,8 +40,14 @@ impl Rate {
     /// When the next token can be taken, if nobody takes one before: `now` or later; `None` where
     /// the limit allows none at all.
     pub(crate) fn available_at(&self, limit: RateLimit, now: Instant) -> Option<Instant> {
-        let excess = (self.missing(limit, now) + TOKEN).saturating_sub(u64::from(limit.burst) * TOKEN);
-        if limit.burst == 0 || (excess > 0 && limit.per_sec == 0) {
+        self.stocked_at(limit, 1, now)
+    }
+
+    /// The same for so many tokens.
+    pub(crate) fn stocked_at(&self, limit: RateLimit, tokens: u32, now: Instant) -> Option<Instant> {
+        let wanted = self.missing(limit, now) + u64::from(tokens) * TOKEN;
+        let excess = wanted.saturating_sub(u64::from(limit.burst) * TOKEN);
+        if limit.burst < tokens || (excess > 0 && limit.per_sec == 0) {
             return None;
         }
         let wait = if excess == 0 { 0 } else { excess.div_ceil(u64::from(limit.per_sec)) };

@@ -140,6 +140,7 @@ mod slots {
     pub(super) use crate::contacts::Record;
     pub(super) use crate::event::Notice;
     pub(super) use crate::inflight::Query;
+    pub(super) use crate::kept::Kept;
     pub(super) use crate::limit::{Site, Source};
     pub(super) use crate::lookup::{Candidate, Token, Walk};
     pub(super) use crate::node::Reply;
@@ -167,6 +168,7 @@ memory! {
         REPLIES = 2,
         EVENTS = 4,
         BOOTSTRAPS = 4,
+        KEPT = 8,
     }
     buckets_v4: Bucket = Bucket::EMPTY, heap(limits) bucket_count(limits.nodes_v4), fixed BUCKETS_V4 * 1;
     buckets_v6: Bucket = Bucket::EMPTY, heap(limits) bucket_count(limits.nodes_v6), fixed BUCKETS_V6 * 1;
@@ -189,4 +191,5 @@ memory! {
     replies: Reply = Reply::EMPTY, heap(limits) limits.replies, fixed REPLIES * 1;
     notices: Notice = Notice::EMPTY, heap(limits) limits.events, fixed EVENTS * 1;
     bootstraps: Endpoint = Endpoint::ZERO, heap(limits) limits.bootstraps, fixed BOOTSTRAPS * 1;
+    kept: Slot<Kept> = Slot::new(Kept::EMPTY), heap(limits) limits.kept, fixed KEPT * 1;
 }

@@ -11,13 +11,15 @@ pub(crate) enum Timer {
     Sweep,
     /// End lookups that wait for a first contact.
     Parked,
+    /// Start rounds of announces that are kept up.
+    Kept,
     /// Look for buckets to refresh, and whether to bootstrap again, in the IPv4 DHT.
     UpkeepV4,
     /// The same in the IPv6 DHT.
     UpkeepV6,
 }
 
-const COUNT: usize = 5;
+const COUNT: usize = 6;
 
 /// The next deadline of every timer.
 #[derive(Clone, Copy, Debug)]

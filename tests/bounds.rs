@@ -204,6 +204,7 @@ impl<S: Storage> Crowd<S> {
                 1 => self.node.get_peers(self.now, target.into()),
                 _ => self.node.announce(self.now, target.into(), Announce::port(6881)),
             };
+            let kept = self.node.keep_announced(self.now, target.into(), Announce::port(6881));
             if round % 4 == 0 {
                 self.drain();
                 self.node.handle_unreachable(self.now, host);
@@ -218,6 +219,10 @@ impl<S: Storage> Crowd<S> {
             if let (Ok(lookup), 0) = (lookup, round % 5) {
                 self.node.cancel(lookup);
             }
+            if let (Ok(kept), 0) = (kept, round % 3) {
+                assert!(self.node.stop_announcing(kept));
+            }
+            assert_eq!(self.node.kept_announces().count(), self.node.kept_count());
             let closest = self.node.closest_nodes(target, Family::V4).count();
             let known = self.node.nodes(Family::V4).count();
             assert!(closest <= known);
@@ -235,7 +240,7 @@ impl<S: Storage> Crowd<S> {
 fn nothing_allocates_after_birth() {
     let mut limits = Limits::default();
     (limits.inflight, limits.lookups, limits.swarms) = (64, 8, 16);
-    (limits.nodes_v4, limits.sources, limits.peers_v4) = (120, 64, 200);
+    (limits.nodes_v4, limits.sources, limits.peers_v4, limits.kept) = (120, 64, 200, 100);
     let (birth, node) = calls(|| Node::new(config(), &limits, [7; 32], Instant::ZERO));
     assert!(birth > 10, "the allocator counts");
     let mut crowd = Box::new(Crowd::new(node));

@@ -464,3 +464,62 @@ fn the_toy_network_gives_the_known_figures() {
     let stage = deep.build(1);
     assert!(stage.world.node(stage.node).is_some_and(|node| node.node_count(Family::V4) > 20));
 }
+
+#[test]
+fn l_10_a_kept_announce_stays_with_the_closest_while_nodes_come_and_go() {
+    let mut world = World::new(9, Network::internet());
+    let mut profile = Profile::default();
+    profile.churn = Some(Churn { session: secs(6000), absence: secs(3000), returns: Returns::Renewed });
+    let (coming, staying) = (Arc::new(profile), Arc::new(Profile::default()));
+    let hosts = world
+        .grow(200, &Growth::default(), |index, _| Arc::clone(if index == 50 { &staying } else { &coming }));
+    world.run_for(secs(1800));
+    let announcer = hosts[50];
+    let peer = SocketAddr::new(world.addr(announcer).ip(), 4242);
+    world.with_node(announcer, |node, now| {
+        node.keep_announced(now, infohash(1), Announce::port(4242)).unwrap()
+    });
+    let target = NodeId::from(infohash(1));
+    let mut counts = Vec::new();
+    for _ in 0..60 {
+        world.run_for(secs(300));
+        let others = world.nodes().filter(|(host, _)| *host != announcer).map(|(_, node)| node);
+        let mut living: Vec<_> = others.collect();
+        living.sort_by_key(|node| node.id(Family::V4).distance(&target));
+        let holds = |node: &&&dht_proto::Node| node.peers(infohash(1)).any(|stored| stored == peer);
+        counts.push(living.iter().take(8).filter(holds).count());
+    }
+    let mean = counts.iter().sum::<usize>() as f64 / counts.len() as f64;
+    println!("of the eight closest {mean:.1} hold it on average: {counts:?}");
+    assert!(mean > 7.0 && counts.iter().all(|&count| count >= 5), "{counts:?}");
+    world.check().unwrap();
+}
+
+#[test]
+fn announces_are_kept_up_in_both_families() {
+    let mut profile = Profile::default();
+    profile.config.ipv6 = true;
+    let profile = Arc::new(profile);
+    let mut world = World::new(4, Network::internet());
+    let hosts = world.grow(60, &Growth::default(), |_, _| Arc::clone(&profile));
+    world.run_for(secs(120));
+    world.watch(hosts[7]);
+    for byte in 0..20 {
+        world.with_node(hosts[7], |node, now| {
+            node.keep_announced(now, infohash(byte), Announce::port(4242)).unwrap();
+        });
+    }
+    world.run_for(secs(3600));
+    for byte in 0..20 {
+        for family in Family::ALL {
+            let own = SocketAddr::new(world.addr_in(hosts[7], family).unwrap().ip(), 4242);
+            let holders =
+                world.nodes().filter(|(_, node)| node.peers(infohash(byte)).any(|peer| peer == own));
+            assert!(holders.count() >= 8, "{byte} {family:?}");
+        }
+    }
+    let is_round = |event: &Event| matches!(event, Event::LookupDone { report, .. } if report.kept.is_some());
+    let rounds = world.events(hosts[7]).iter().filter(|(_, event)| is_round(event)).count();
+    assert!((90..=110).contains(&rounds), "{rounds}");
+    world.check().unwrap();
+}

@@ -130,6 +130,8 @@ pub(crate) struct Walk {
     pub(crate) lead: Ix,
     /// The walk of the same lookup in the other family.
     pub(crate) sibling: Ix,
+    /// The announce that is kept up by this round, if it is one.
+    pub(crate) kept: Ix,
     pub(crate) alpha: u8,
     pub(crate) k: u8,
     /// Ask the first candidate alone.
@@ -177,6 +179,7 @@ impl Walk {
         generation: 0,
         lead: Ix::NONE,
         sibling: Ix::NONE,
+        kept: Ix::NONE,
         alpha: 0,
         k: 0,
         alone: false,

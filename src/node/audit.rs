@@ -11,6 +11,7 @@ impl<S: Storage> Node<S> {
         let parts = [
             ("queries", core.inflight.is_consistent(view.queries)),
             ("lookups", core.searches.is_consistent(view.walks)),
+            ("kept announces", core.keeper.is_consistent(view.kept)),
             ("peers", core.peers.is_consistent(serve::peer_view(view))),
         ];
         parts.into_iter().find(|(_, is_consistent)| !is_consistent).map(|(name, _)| name)

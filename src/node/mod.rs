@@ -2,11 +2,12 @@
 //!
 //! [`Node`] is a thin shell: its methods hand the storage's slices to the non-generic [`Core`],
 //! whose work lies in the files beside this one: [`serve`] answers, [`search`] asks, [`walks`] leads
-//! lookups from step to step, [`upkeep`] keeps house, [`output`] makes datagrams and events,
-//! [`saved`] saves and restores.
+//! lookups from step to step, [`keep`] repeats announces, [`upkeep`] keeps house, [`saved`] saves and
+//! restores, [`output`] makes datagrams and events.
 
 #[cfg(feature = "sim")]
 mod audit;
+mod keep;
 mod output;
 mod saved;
 mod search;
@@ -27,10 +28,12 @@ use crate::config::Config;
 use crate::config::Limits;
 use crate::contacts::Contacts;
 use crate::event::{
-    Event, LookupId, LookupReport, NodeInfo, Notice, NoticeKind, QueryId, StartError, Stats, Transmit,
+    Event, KeptAnnounce, KeptId, LookupId, LookupReport, NodeInfo, Notice, NoticeKind, QueryId, StartError,
+    Stats, Transmit,
 };
 use crate::id::{InfoHash, K, NodeId};
 use crate::inflight::{Inflight, Match};
+use crate::kept::Keeper;
 use crate::limit::{Rate, RateLimit, SourceRules, Sources};
 use crate::lookup::{Announce, Lookup, LookupOptions};
 use crate::peers::{PeerRules, PeerStore};
@@ -53,6 +56,9 @@ use crate::wire::{Body, Message, ParseError};
 
 /// For how long an address that answered us is known to be genuine.
 const VERIFIED_SECS: u32 = 15 * 60;
+
+/// The pause after an errand of the node's own for which the lookups of the user left no slot.
+const PATROL: Duration = Duration::from_secs(10);
 
 macro_rules! node {
     ($($storage:tt)*) => {
@@ -216,6 +222,46 @@ impl<S: Storage> Node<S> {
         self.lookup(now, Lookup::Announce(infohash, announce), &options)
     }
 
+    /// Announces us as a peer of a torrent, soon and again every
+    /// [`Config::announce_interval`], until [`stop_announcing`](Self::stop_announcing).
+    ///
+    /// Each round is an ordinary announce that the node starts by itself: it reports peers,
+    /// acknowledgements and its end under a [`LookupId`] of its own, and
+    /// [`LookupReport::kept`] tells of which announce it is a round, at the end and, by
+    /// [`lookup_report`](Self::lookup_report), before. [`cancel`](Self::cancel) ends that one round.
+    ///
+    /// Rounds start once the node is [ready](Self::is_ready), the newest announce first, and are
+    /// spread evenly over the interval: a few are under way at once at most, as many as
+    /// [`Config::new_endpoints`] sustains. By default that is one in 1.3 s, or 700 announces in 15
+    /// minutes, in one family, and half as many in both; with more the interval grows for all
+    /// alike. A lookup of the user's takes the slot of a round if no other is free. A round that
+    /// nobody acknowledged is repeated after a minute, then after two, four and so on; while there
+    /// is no network rounds wait, and go on when it is back.
+    ///
+    /// A torrent has one announce: given again with another port, or as a seed, it is changed and
+    /// keeps its id, and its next round comes soon; given again as it is, nothing happens. Nodes
+    /// store one peer for each IP address (BEP 33), so a second port would displace the first.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError::TooManyKept`] past [`Limits::kept`](crate::Limits::kept),
+    /// [`StartError::PortZero`], or [`StartError::Full`] where
+    /// [`Limits::lookups`](crate::Limits::lookups) are too few for any.
+    pub fn keep_announced(
+        &mut self,
+        now: Instant,
+        infohash: InfoHash,
+        announce: Announce,
+    ) -> Result<KeptId, StartError> {
+        self.core.keep_announced(&mut self.storage.memory(), now, infohash, announce)
+    }
+
+    /// Keeps an announce up no longer. A round under way ends without further events; nodes forget
+    /// us in their own time. Returns whether it was kept up.
+    pub fn stop_announcing(&mut self, kept: KeptId) -> bool {
+        self.core.stop_announcing(&mut self.storage.memory(), kept)
+    }
+
     /// Starts a lookup with options of its own.
     ///
     /// # Errors
@@ -365,6 +411,16 @@ impl<S: Storage> Node<S> {
         self.core.lookup_count()
     }
 
+    /// The announces that are kept up, in no particular order.
+    pub fn kept_announces(&self) -> impl Iterator<Item = KeptAnnounce> {
+        self.core.kept_announces(self.storage.view())
+    }
+
+    /// How many announces are kept up.
+    pub fn kept_count(&self) -> usize {
+        self.core.keeper.len()
+    }
+
     /// Queries that wait for an answer.
     pub fn query_count(&self) -> usize {
         self.core.inflight.outstanding()
@@ -410,6 +466,7 @@ struct Core {
     inflight: Inflight,
     rtt: RttHistogram,
     searches: walks::Searches,
+    keeper: Keeper,
     tokens: Tokens,
     peers: PeerStore,
     sources: Sources,
@@ -490,6 +547,7 @@ impl Core {
             inflight: Inflight::default(),
             rtt: RttHistogram::new(),
             searches: walks::Searches::default(),
+            keeper: Keeper::new(keep::pace(&config, m.walks.len())),
             tokens,
             peers: PeerStore::new(peer_rules, &mut rng),
             sources: Sources::new(source_rules, &mut rng),
@@ -536,7 +594,7 @@ impl Core {
         match Message::parse_prefix(datagram) {
             Ok((message, trailing)) => {
                 self.stats.trailing += u64::from(!trailing.is_empty());
-                self.note_traffic(now);
+                self.note_traffic(m, now);
                 match message.body {
                     Body::Query(query) => self.on_query(m, from, &message, &query, datagram.len()),
                     Body::Response(response) => self.on_response(m, from, &message, &response),

@@ -336,7 +336,7 @@ impl Core {
         at <= self.now
     }
 
-    const fn endpoint_rate(&self) -> RateLimit {
+    pub(super) const fn endpoint_rate(&self) -> RateLimit {
         RateLimit { per_sec: self.config.new_endpoints, burst: self.config.new_endpoints_burst }
     }
 

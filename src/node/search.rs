@@ -43,7 +43,7 @@ impl Core {
             }
             families = Family::ALL.map(|family| family == endpoint.family());
         }
-        let lookup = self.start(m, goal, [target; 2], families, options);
+        let lookup = self.start(m, goal, [target; 2], families, options, Ix::NONE);
         self.make_room(m);
         lookup
     }
@@ -74,6 +74,16 @@ impl Core {
 
     pub(super) fn cancel(&mut self, m: &mut Memory<'_>, lookup: LookupId) -> bool {
         let Some(lead) = Self::current(m.walks, lookup) else { return false };
+        let kept = m.walks[lead].kept.some();
+        self.drop_walks(m, lead);
+        if let Some(kept) = kept {
+            self.on_round_cancelled(m, kept);
+        }
+        true
+    }
+
+    /// Ends the walks of a lookup that was not reported.
+    pub(super) fn drop_walks(&mut self, m: &mut Memory<'_>, lead: Ix) {
         for ix in [Some(lead), m.walks[lead].sibling.some()].into_iter().flatten() {
             let walk = m.walks[ix];
             self.searches.unreported -= usize::from(walk.found - walk.reported);
@@ -82,7 +92,6 @@ impl Core {
             }
             self.searches.set_phase(m, ix, Phase::Free);
         }
-        true
     }
 
     pub(super) fn cancel_query(&mut self, m: &mut Memory<'_>, query: QueryId) -> bool {
@@ -94,7 +103,8 @@ impl Core {
         is_current
     }
 
-    /// Starts a walk in each of `families`, or goes on from one whose tokens still serve.
+    /// Starts a walk in each of `families`, or goes on from one whose tokens still serve; `kept` is
+    /// the announce that it is a round of, if it is one.
     pub(super) fn start(
         &mut self,
         m: &mut Memory<'_>,
@@ -102,6 +112,7 @@ impl Core {
         targets: [NodeId; 2],
         families: [bool; 2],
         options: &LookupOptions,
+        kept: Ix,
     ) -> Result<LookupId, StartError> {
         let wanted = || Family::ALL.into_iter().filter(|family| families[family.index()]);
         let mut walks = [None; 2];
@@ -112,7 +123,7 @@ impl Core {
         }
         for family in wanted() {
             if walks[family.index()].is_none() {
-                walks[family.index()] = self.take_walk(m, goal, walks);
+                walks[family.index()] = self.take_walk(m, goal, kept, walks);
             }
         }
         let taken = || walks.into_iter().flatten();
@@ -137,7 +148,8 @@ impl Core {
                 m.walks[ix] = Walk::new(goal, targets[family.index()], family, options, by_ip, self.now);
             }
             let walk = &mut m.walks[ix];
-            (walk.lead, walk.sibling, walk.generation) = (lead, sibling, self.searches.generation);
+            (walk.lead, walk.sibling, walk.kept) = (lead, sibling, kept);
+            walk.generation = self.searches.generation;
             self.searches.set_phase(m, ix, Phase::Waiting);
             if !resumed {
                 self.seed(m, ix, options);
@@ -221,7 +233,7 @@ impl Core {
 
     /// An answer that does not say whose it is ends the query (BEP 5).
     pub(super) fn on_bad_reply(&mut self, m: &mut Memory<'_>, from: Endpoint, transaction: &[u8]) {
-        self.note_traffic(self.now);
+        self.note_traffic(m, self.now);
         if let Some(ix) = self.matching(m, from, transaction) {
             self.on_bad_answer(m, ix);
         }

@@ -130,7 +130,7 @@ impl Core {
         reason: &'static str,
         len: usize,
     ) {
-        self.note_traffic(self.now);
+        self.note_traffic(m, self.now);
         if id.is_some_and(|id| self.is_own_id(id)) {
             self.stats.dropped.own_id += 1;
             return;

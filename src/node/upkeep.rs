@@ -2,12 +2,13 @@
 
 use core::time::Duration;
 
-use super::{Core, FamilyState, table_nodes, table_slots};
+use super::{Core, FamilyState, PATROL, table_nodes, table_slots};
 use crate::addr::{Endpoint, Family};
 use crate::event::{LookupId, Notice, NoticeKind, StartError};
 use crate::id::{K, NodeId};
 use crate::inflight::{Expiry, Outcome, Purpose, Query};
 use crate::lookup::Goal;
+use crate::pool::Ix;
 use crate::storage::sealed::Memory;
 use crate::table::{Contact, Entry, Fate};
 use crate::time::Instant;
@@ -22,9 +23,6 @@ const FIRST_RETRY: Duration = Duration::from_secs(5);
 
 /// The longest pause while nobody is known, and the pause while few are.
 const RETRY: Duration = Duration::from_secs(4 * 60);
-
-/// The pause after an errand for which the lookups of the user left no slot.
-const PATROL: Duration = Duration::from_secs(10);
 
 /// After this long without any message, answers to our queries among them, our own link counts as
 /// down.
@@ -75,6 +73,9 @@ impl Core {
             while self.timers.fired(timer, now) {
                 self.keep_house(m, family);
             }
+        }
+        if self.timers.fired(Timer::Kept, now) {
+            self.start_rounds(m);
         }
     }
 
@@ -148,7 +149,7 @@ impl Core {
         for family in Family::ALL.into_iter().filter(|family| families[family.index()]) {
             self.family_mut(family).bootstrap.busy = true;
         }
-        let lookup = self.start(m, Goal::Bootstrap, targets, families, &options);
+        let lookup = self.start(m, Goal::Bootstrap, targets, families, &options, Ix::NONE);
         if lookup.is_err() {
             for family in Family::ALL {
                 self.family_mut(family).bootstrap.busy = was_busy[family.index()];
@@ -172,22 +173,28 @@ impl Core {
     }
 
     /// A message came in: our link is alive. After a long silence the DHT is joined anew.
-    pub(super) fn note_traffic(&mut self, now: Instant) {
-        if core::mem::take(&mut self.missed) && now - self.heard > SILENCE {
+    pub(super) fn note_traffic(&mut self, m: &mut Memory<'_>, now: Instant) {
+        let was_down = core::mem::take(&mut self.missed) && now - self.heard > SILENCE;
+        self.heard = now;
+        if was_down {
             for family in Family::ALL {
                 if self.family(family).table.len() < FEW_NODES {
                     self.family_mut(family).ready = false;
                     self.wake_bootstrap(family, now);
                 }
             }
+            self.resume_rounds(m);
         }
-        self.heard = now;
+    }
+
+    /// Whether it looks as if our own link were down.
+    pub(super) fn seems_down(&self) -> bool {
+        self.missed && self.now - self.heard > SILENCE
     }
 
     /// When the upkeep may send its next ping.
     pub(super) fn next_probe(&self) -> Instant {
-        let seems_down = self.missed && self.now - self.heard > SILENCE;
-        if seems_down { self.checked + PROBE } else { self.now }
+        if self.seems_down() { self.checked + PROBE } else { self.now }
     }
 
     /// A node answered, and is offered to the routing table.
@@ -268,6 +275,7 @@ impl Core {
                 if !core::mem::replace(&mut state.ready, true) {
                     let kind = if family == Family::V4 { NoticeKind::ReadyV4 } else { NoticeKind::ReadyV6 };
                     self.notify(m, Notice { kind, ..Notice::EMPTY });
+                    self.resume_rounds(m);
                 }
             }
         }
@@ -296,7 +304,7 @@ impl Core {
             let only = Family::ALL.map(|other| other == family);
             let options = self.config.lookup;
             self.family_mut(family).bootstrap.busy = true;
-            if self.start(m, goal, [target; 2], only, &options).is_err() {
+            if self.start(m, goal, [target; 2], only, &options, Ix::NONE).is_err() {
                 // The user's lookups take all slots; they fill the table as well.
                 self.family_mut(family).bootstrap.busy = false;
                 return self.timers.set(upkeep_timer(family), now + PATROL);

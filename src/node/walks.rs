@@ -9,9 +9,10 @@ use super::serve::peer_slots;
 use super::upkeep::FEW_NODES;
 use super::{Core, table_nodes};
 use crate::addr::{Endpoint, Family};
-use crate::event::{LookupId, LookupKind, LookupReport, NodeInfo};
+use crate::event::{KeptId, LookupId, LookupKind, LookupReport, NodeInfo};
 use crate::id::{K, NodeId};
 use crate::inflight::WalkRef;
+use crate::kept::Kept;
 use crate::lookup::{Candidate, Goal, LookupOptions, Phase, Step, TOKEN_LIFE, Token, Walk};
 use crate::pool::{Ix, List, Pool, Slot};
 use crate::storage::sealed::{Memory, View};
@@ -201,10 +202,14 @@ impl Core {
         let lead = self.searches.completed.front()?;
         let walk = m.walks[lead];
         let sibling = walk.sibling.some();
-        let report = report(&walk, sibling.map(|ix| &m.walks[ix]), self.now);
+        let kept = kept_id(m.kept, walk.kept);
+        let report = LookupReport { kept, ..report(&walk, sibling.map(|ix| &m.walks[ix]), self.now) };
         for ix in [Some(lead), sibling].into_iter().flatten() {
             self.searches.set_phase(m, ix, Phase::Remembered);
             self.linger(m, ix);
+        }
+        if let Some(kept) = kept {
+            self.on_round_done(m, kept.ix, report.acknowledged);
         }
         Some((LookupId { ix: lead, generation: walk.generation }, report))
     }
@@ -212,7 +217,8 @@ impl Core {
     pub(super) fn lookup_report(&self, view: View<'_>, lookup: LookupId) -> Option<LookupReport> {
         let lead = Self::current(view.walks, lookup)?;
         let walk = &view.walks[lead];
-        Some(report(walk, walk.sibling.some().map(|ix| &view.walks[ix]), self.now))
+        let report = report(walk, walk.sibling.some().map(|ix| &view.walks[ix]), self.now);
+        Some(LookupReport { kept: kept_id(view.kept, walk.kept), ..report })
     }
 
     pub(super) fn lookup_nodes<'a>(
@@ -256,8 +262,14 @@ impl Core {
     }
 
     /// A free slot, or that of the lookup that was reported longest ago, unless it is one of
-    /// `taken`, or for the user that of a refresh, which can wait.
-    pub(super) fn take_walk(&mut self, m: &mut Memory<'_>, goal: Goal, taken: [Option<Ix>; 2]) -> Option<Ix> {
+    /// `taken`, or for the user that of a refresh or a round of a kept announce, which can wait.
+    pub(super) fn take_walk(
+        &mut self,
+        m: &mut Memory<'_>,
+        goal: Goal,
+        kept: Ix,
+        taken: [Option<Ix>; 2],
+    ) -> Option<Ix> {
         let ix = self.searches.pool.take(m.walks).or_else(|| {
             let ix = self.searches.remembered.iter(m.walks).find(|&ix| !taken.contains(&Some(ix)))?;
             self.searches.remembered.remove(m.walks, ix);
@@ -265,13 +277,18 @@ impl Core {
         });
         let ix = match ix {
             Some(ix) => ix,
-            None if goal == Goal::Refresh => return None,
+            None if goal == Goal::Refresh || !kept.is_none() => return None,
             None => {
                 let is_refresh = |walk: &Walk| walk.goal == Goal::Refresh && walk.phase.is_under_way();
-                let ix = Ix::new(m.walks.iter().position(|slot| is_refresh(&slot.value))?);
-                self.on_upkeep_done(m, m.walks[ix].family(), Goal::Refresh, 0);
-                self.searches.list(m.walks[ix].phase)?.remove(m.walks, ix);
-                ix
+                match m.walks.iter().position(|slot| is_refresh(&slot.value)).map(Ix::new) {
+                    Some(ix) => {
+                        self.on_upkeep_done(m, m.walks[ix].family(), Goal::Refresh, 0);
+                        self.searches.list(m.walks[ix].phase)?.remove(m.walks, ix);
+                        ix
+                    }
+                    None if self.displace_round(m) => self.searches.pool.take(m.walks)?,
+                    None => return None,
+                }
             }
         };
         m.walks[ix].phase = Phase::Free;
@@ -431,6 +448,10 @@ fn share<T>(all: &[T], at: usize, count: usize) -> &[T] {
     &all[at * len..(at + 1) * len]
 }
 
+fn kept_id(slots: &[Slot<Kept>], kept: Ix) -> Option<KeptId> {
+    kept.some().map(|ix| KeptId { ix, generation: slots[ix].generation })
+}
+
 /// How a lookup goes or went, both families together.
 fn report(lead: &Walk, sibling: Option<&Walk>, now: Instant) -> LookupReport {
     let walks = || core::iter::once(lead).chain(sibling);
@@ -452,5 +473,6 @@ fn report(lead: &Walk, sibling: Option<&Walk>, now: Instant) -> LookupReport {
         announced: sum(|walk| walk.announced),
         acknowledged: sum(|walk| walk.acknowledged),
         duration: walks().map(end).max().unwrap_or(now) - lead.started,
+        kept: None,
     }
 }

@@ -115,6 +115,7 @@ pub fn limits(world: usize) -> Limits {
         replies: 1,
         events: 2,
         bootstraps: 3,
+        kept: 0,
     }
 }
 
@@ -129,6 +130,7 @@ pub fn roomy_limits() -> Limits {
         contacts: 512,
         nodes_v6: 64,
         events: 256,
+        kept: 64,
         ..Limits::default()
     }
 }

@@ -1,0 +1,508 @@
+//! Announces that are kept up: which is next, and when.
+//!
+//! The first round of each comes soon, newest first. From then on all of them stand in one queue,
+//! and rounds start as evenly as there is room: with N announces one every N-th part of the
+//! interval. So each comes round once in an interval, never in a crowd, and however many were added
+//! at once. An announce whose round nobody acknowledged waits apart, for a pause that doubles.
+
+use core::time::Duration;
+
+use crate::id::InfoHash;
+use crate::lookup::Announce;
+use crate::pool::{Ix, List, Pool, Slot};
+use crate::rng::Rng;
+use crate::time::Instant;
+
+/// The pause after a round that failed; it doubles each time, up to the interval.
+const FIRST_RETRY: Duration = Duration::from_secs(60);
+
+/// The time between two rounds of one announce varies by this share of the interval.
+const JITTER: u32 = 10;
+
+/// How fast rounds follow each other.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Pace {
+    /// Between two rounds of one announce.
+    pub(crate) interval: Duration,
+    /// Between the starts of any two rounds at least, even if the interval cannot be held.
+    pub(crate) spacing: Duration,
+    /// Rounds under way at most.
+    pub(crate) rounds: usize,
+}
+
+/// An announce that is kept up.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Kept {
+    pub(crate) infohash: InfoHash,
+    pub(crate) announce: Announce,
+    pub(crate) generation: u32,
+    pub(crate) phase: Phase,
+    /// Rounds in a row that failed.
+    failures: u8,
+    /// A round has ended.
+    pub(crate) is_tried: bool,
+    /// Nodes that confirmed the last round.
+    pub(crate) acknowledged: u16,
+    /// When the last round ended.
+    pub(crate) ended: Instant,
+    /// When the next round is due at the latest.
+    pub(crate) due: Instant,
+    /// The lookup of the round under way.
+    pub(crate) round: Ix,
+}
+
+/// The list that an announce is in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Phase {
+    Free,
+    /// It waits for its first round.
+    Fresh,
+    /// It waits for its next round.
+    Queued,
+    /// Its last round failed.
+    Failed,
+    /// A round is under way, or its end was not told yet.
+    Running,
+}
+
+impl Kept {
+    /// All zero bytes, so that slots in a static lie in `.bss`.
+    pub(crate) const EMPTY: Self = Self {
+        infohash: InfoHash::ZERO,
+        announce: Announce { port: 0, implied_port: false, seed: false },
+        generation: 0,
+        phase: Phase::Free,
+        failures: 0,
+        is_tried: false,
+        acknowledged: 0,
+        ended: Instant::ZERO,
+        due: Instant::ZERO,
+        round: Ix::NONE,
+    };
+}
+
+/// The head of all kept announces, over the storage's slots.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Keeper {
+    pace: Pace,
+    pool: Pool,
+    /// The newest first.
+    fresh: List,
+    /// By when they are due.
+    queued: List,
+    /// By when they are due.
+    failed: List,
+    running: List,
+    generation: u32,
+    /// When the last round started.
+    started: Instant,
+    /// No round starts before.
+    soonest: Instant,
+    /// The next part of the interval, in percent, as drawn when the last round started.
+    share: u32,
+    /// The last round was a first one, while another announce was overdue.
+    passed_over: bool,
+}
+
+impl Keeper {
+    pub(crate) fn new(pace: Pace) -> Self {
+        Self {
+            pace,
+            pool: Pool::default(),
+            fresh: List::EMPTY,
+            queued: List::EMPTY,
+            failed: List::EMPTY,
+            running: List::EMPTY,
+            generation: 0,
+            started: Instant::ZERO,
+            soonest: Instant::ZERO,
+            share: 100,
+            passed_over: false,
+        }
+    }
+
+    pub(crate) const fn len(&self) -> usize {
+        self.fresh.len() + self.queued.len() + self.failed.len() + self.running.len()
+    }
+
+    pub(crate) fn find(&self, slots: &[Slot<Kept>], infohash: &InfoHash) -> Option<Ix> {
+        let found = |slot: &Slot<Kept>| slot.value.phase != Phase::Free && slot.value.infohash == *infohash;
+        slots.iter().position(found).map(Ix::new)
+    }
+
+    /// Takes in an announce, whose first round is next; `None` where there is no room.
+    pub(crate) fn add(
+        &mut self,
+        slots: &mut [Slot<Kept>],
+        infohash: InfoHash,
+        announce: Announce,
+        now: Instant,
+    ) -> Option<Ix> {
+        let ix = self.pool.take(slots)?;
+        self.generation = self.generation.wrapping_add(1);
+        slots[ix] = Kept { infohash, announce, generation: self.generation, due: now, ..Kept::EMPTY };
+        self.enter(slots, ix, Phase::Fresh);
+        Some(ix)
+    }
+
+    /// Changes what is announced; the next round is a first one again. None may be under way.
+    pub(crate) fn change(&mut self, slots: &mut [Slot<Kept>], ix: Ix, announce: Announce, now: Instant) {
+        self.leave(slots, ix);
+        let kept = &mut slots[ix];
+        (kept.announce, kept.failures, kept.due) = (announce, 0, now);
+        self.enter(slots, ix, Phase::Fresh);
+    }
+
+    pub(crate) fn remove(&mut self, slots: &mut [Slot<Kept>], ix: Ix) {
+        self.leave(slots, ix);
+        slots[ix].phase = Phase::Free;
+        self.pool.give(slots, ix);
+    }
+
+    /// When the next round is to start, if nobody else comes before; `None` where there is none to
+    /// start, or as many as may be are under way.
+    pub(crate) fn next_start(&self, slots: &[Slot<Kept>]) -> Option<Instant> {
+        if self.running.len() >= self.pace.rounds {
+            return None;
+        }
+        let fresh = (!self.fresh.is_empty()).then_some(self.soonest);
+        let failed = self.failed.front().map(|ix| slots[ix].due);
+        let queued = self.queued.front().map(|ix| slots[ix].due.min(self.evenly()));
+        [fresh, failed, queued].into_iter().flatten().min().map(|at| at.max(self.soonest))
+    }
+
+    /// The announce whose round is to start, where [`next_start`](Self::next_start) has come.
+    pub(crate) fn next(&self, slots: &[Slot<Kept>], now: Instant) -> Option<Ix> {
+        match (self.fresh.front(), self.overdue(slots, now)) {
+            (Some(_), Some(overdue)) if self.passed_over => Some(overdue),
+            (Some(fresh), _) => Some(fresh),
+            (None, Some(overdue)) => Some(overdue),
+            (None, None) => self.queued.front().filter(|_| self.evenly() <= now),
+        }
+    }
+
+    /// A round starts.
+    pub(crate) fn begin(&mut self, slots: &mut [Slot<Kept>], ix: Ix, rng: &mut Rng, now: Instant) {
+        self.passed_over = slots[ix].phase == Phase::Fresh && self.overdue(slots, now).is_some();
+        self.leave(slots, ix);
+        self.enter(slots, ix, Phase::Running);
+        self.started = now;
+        self.soonest = now + self.pace.spacing;
+        self.share = 100 - JITTER + rng.below(2 * JITTER as usize + 1) as u32;
+    }
+
+    /// A round has ended, with so many nodes that confirmed it.
+    pub(crate) fn end(&mut self, slots: &mut [Slot<Kept>], ix: Ix, acknowledged: u16, now: Instant) {
+        let kept = &mut slots[ix];
+        (kept.is_tried, kept.acknowledged, kept.ended) = (true, acknowledged, now);
+        if acknowledged > 0 {
+            kept.failures = 0;
+            return self.skip(slots, ix, now);
+        }
+        let pause = FIRST_RETRY * (1 << kept.failures.min(16));
+        kept.failures = kept.failures.saturating_add(1);
+        kept.due = now + pause.min(self.pace.interval);
+        self.leave(slots, ix);
+        self.enter(slots, ix, Phase::Failed);
+    }
+
+    /// A round was given up; the next one comes as if it had gone well.
+    pub(crate) fn skip(&mut self, slots: &mut [Slot<Kept>], ix: Ix, now: Instant) {
+        slots[ix].due = now + self.pace.interval + self.pace.interval * JITTER / 100;
+        self.leave(slots, ix);
+        self.enter(slots, ix, Phase::Queued);
+    }
+
+    /// A round had to make room; it comes first when there is room again.
+    pub(crate) fn put_back(&mut self, slots: &mut [Slot<Kept>], ix: Ix, now: Instant) {
+        slots[ix].due = now;
+        self.leave(slots, ix);
+        self.enter(slots, ix, Phase::Failed);
+    }
+
+    /// No round starts before `until`.
+    pub(crate) fn hold(&mut self, until: Instant) {
+        self.soonest = self.soonest.max(until);
+    }
+
+    /// Whoever failed is due now: it was not their fault.
+    pub(crate) fn forgive(&self, slots: &mut [Slot<Kept>], now: Instant) {
+        let mut next = self.failed.front();
+        while let Some(ix) = next {
+            (slots[ix].failures, slots[ix].due) = (0, now.min(slots[ix].due));
+            next = self.failed.next(slots, ix);
+        }
+    }
+
+    /// Whether every slot is free or in the list of its phase.
+    #[cfg(any(test, feature = "sim"))]
+    pub(crate) fn is_consistent(&self, slots: &[Slot<Kept>]) -> bool {
+        let lists = [
+            (self.fresh, Phase::Fresh),
+            (self.queued, Phase::Queued),
+            (self.failed, Phase::Failed),
+            (self.running, Phase::Running),
+        ];
+        let is_whole = |(list, phase): (List, Phase)| {
+            list.is_consistent(slots) && list.iter(slots).all(|ix| slots[ix].phase == phase)
+        };
+        self.pool.is_consistent(slots)
+            && lists.into_iter().all(is_whole)
+            && self.len() == self.pool.used()
+            && self.running.len() <= self.pace.rounds
+    }
+
+    /// Who should have been announced again by now, the longest ago first.
+    fn overdue(&self, slots: &[Slot<Kept>], now: Instant) -> Option<Ix> {
+        let fronts = [self.failed.front(), self.queued.front()].into_iter().flatten();
+        fronts.filter(|&ix| slots[ix].due <= now).min_by_key(|&ix| slots[ix].due)
+    }
+
+    /// When the next round starts if all of them are to be spread over the interval.
+    fn evenly(&self) -> Instant {
+        self.started + self.pace.interval * self.share / 100 / (self.len().max(1) as u32)
+    }
+
+    /// Puts an announce into the list of a phase, behind all that are due no later; a first round
+    /// goes before all others.
+    fn enter(&mut self, slots: &mut [Slot<Kept>], ix: Ix, phase: Phase) {
+        slots[ix].phase = phase;
+        let due = slots[ix].due;
+        let Some(list) = self.list(phase) else { return };
+        let mut after = if phase == Phase::Fresh { None } else { list.back() };
+        while let Some(before) = after.filter(|&before| phase != Phase::Running && slots[before].due > due) {
+            after = list.prev(slots, before);
+        }
+        list.insert_after(slots, after.unwrap_or(Ix::NONE), ix);
+    }
+
+    fn leave(&mut self, slots: &mut [Slot<Kept>], ix: Ix) {
+        if let Some(list) = self.list(slots[ix].phase) {
+            list.remove(slots, ix);
+        }
+    }
+
+    const fn list(&mut self, phase: Phase) -> Option<&mut List> {
+        match phase {
+            Phase::Free => None,
+            Phase::Fresh => Some(&mut self.fresh),
+            Phase::Queued => Some(&mut self.queued),
+            Phase::Failed => Some(&mut self.failed),
+            Phase::Running => Some(&mut self.running),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::boxed::Box;
+    use std::collections::BTreeMap;
+    use std::vec::Vec;
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::rng::Rng;
+
+    const INTERVAL: Duration = Duration::from_secs(900);
+    const SPACING: Duration = Duration::from_millis(1200);
+    const ROUND: Duration = Duration::from_secs(3);
+
+    /// A keeper and its slots, in a world where every round takes three seconds.
+    struct Room {
+        keeper: Keeper,
+        slots: Box<[Slot<Kept>]>,
+        rng: Rng,
+        now: Instant,
+        running: Vec<(Instant, Ix)>,
+        /// Every start, with its infohash.
+        starts: Vec<(Instant, InfoHash)>,
+        fails: bool,
+    }
+
+    impl Room {
+        fn new(slots: usize, rounds: usize) -> Self {
+            let pace = Pace { interval: INTERVAL, spacing: SPACING, rounds };
+            Self {
+                keeper: Keeper::new(pace),
+                slots: std::vec![Slot::new(Kept::EMPTY); slots].into_boxed_slice(),
+                rng: Rng::new([3; 32]),
+                now: Instant::from_micros(1),
+                running: Vec::new(),
+                starts: Vec::new(),
+                fails: false,
+            }
+        }
+
+        fn add(&mut self, index: u16) -> Option<Ix> {
+            self.keeper.add(&mut self.slots, hash(index), Announce::port(1), self.now)
+        }
+
+        fn run(&mut self, time: Duration) {
+            let end = self.now + time;
+            loop {
+                let ended = self.running.first().map(|(at, _)| *at);
+                let next = self.keeper.next_start(&self.slots);
+                let Some(at) = ended.into_iter().chain(next).min().filter(|&at| at <= end) else { break };
+                self.now = self.now.max(at);
+                if ended == Some(at) {
+                    let (_, ix) = self.running.remove(0);
+                    let acknowledged = if self.fails { 0 } else { 8 };
+                    self.keeper.end(&mut self.slots, ix, acknowledged, self.now);
+                } else {
+                    let ix = self.keeper.next(&self.slots, self.now).expect("its time has come");
+                    self.keeper.begin(&mut self.slots, ix, &mut self.rng, self.now);
+                    self.running.push((self.now + ROUND, ix));
+                    self.starts.push((self.now, self.slots[ix].infohash));
+                }
+                assert!(self.keeper.is_consistent(&self.slots));
+            }
+            self.now = end;
+        }
+
+        /// The times between successive rounds, over all announces.
+        fn pauses(&self) -> Vec<Duration> {
+            let mut last = BTreeMap::new();
+            let pauses = self.starts.iter().map(|&(at, infohash)| Some(at - last.insert(infohash, at)?));
+            pauses.collect::<Vec<_>>().into_iter().flatten().collect()
+        }
+
+        /// The most rounds that start within any stretch of so much time, from `since` on.
+        fn most_within(&self, since: Instant, time: Duration) -> usize {
+            let starts: Vec<Instant> =
+                self.starts.iter().map(|&(at, _)| at).filter(|&at| at >= since).collect();
+            let within = |from: usize| starts[from..].iter().filter(|&&at| at < starts[from] + time).count();
+            (0..starts.len()).map(within).max().unwrap_or(0)
+        }
+    }
+
+    fn hash(index: u16) -> InfoHash {
+        let mut bytes = [0; 20];
+        bytes[..2].copy_from_slice(&index.to_be_bytes());
+        InfoHash::from_bytes(bytes)
+    }
+
+    const fn secs(secs: u64) -> Duration {
+        Duration::from_secs(secs)
+    }
+
+    #[test]
+    fn one_alone_comes_round_every_interval_give_or_take_a_tenth() {
+        let mut room = Room::new(1, 4);
+        room.add(0).unwrap();
+        room.run(secs(24 * 3600));
+        let pauses = room.pauses();
+        assert!((90..=104).contains(&pauses.len()), "{}", pauses.len());
+        assert!(pauses.iter().all(|pause| (secs(810)..=secs(990)).contains(pause)), "{pauses:?}");
+        assert!(
+            pauses.iter().any(|pause| *pause < secs(860)) && pauses.iter().any(|pause| *pause > secs(940))
+        );
+        assert_eq!(room.add(1), None, "there is no room for a second one");
+    }
+
+    #[test]
+    fn first_rounds_come_at_once_newest_first_and_then_all_are_spread_evenly() {
+        let mut room = Room::new(100, 4);
+        (0..100).for_each(|index| assert!(room.add(index).is_some()));
+        let begun = room.now;
+        room.run(secs(125));
+        let order: Vec<InfoHash> = room.starts.iter().map(|(_, infohash)| *infohash).collect();
+        assert_eq!(order[..100], (0..100).rev().map(hash).collect::<Vec<_>>());
+        assert_eq!(room.starts[99].0 - begun, SPACING * 99);
+        room.run(secs(12 * 3600));
+        // One in nine seconds on average, from then on.
+        assert!(room.most_within(begun + secs(125), secs(900)) <= 112);
+        assert!(room.most_within(begun + secs(125), secs(60)) <= 9);
+        let pauses = room.pauses();
+        assert!(pauses.iter().all(|pause| *pause <= secs(995)), "{:?}", pauses.iter().max());
+    }
+
+    #[test]
+    fn more_than_fit_into_an_interval_stretch_it_for_all_alike() {
+        let mut room = Room::new(2000, 4);
+        (0..2000).for_each(|index| assert!(room.add(index).is_some()));
+        room.run(secs(6 * 3600));
+        let late = room.starts.iter().rposition(|(_, infohash)| *infohash == hash(0)).unwrap();
+        let last: BTreeMap<InfoHash, Instant> =
+            room.starts[..late].iter().map(|&(at, infohash)| (infohash, at)).collect();
+        let oldest = last.values().map(|&at| room.starts[late].0 - at).max().unwrap();
+        assert_eq!(last.len(), 2000);
+        assert!(oldest <= SPACING * 2010, "{oldest:?}: all in turn");
+        assert_eq!(room.most_within(Instant::ZERO, secs(12)), 10, "and no faster than one in 1.2 s");
+    }
+
+    #[test]
+    fn newcomers_and_the_overdue_take_turns() {
+        let mut room = Room::new(10, 4);
+        (0..5).for_each(|index| assert!(room.add(index).is_some()));
+        room.run(secs(20));
+        room.now = room.now + secs(3600);
+        (5..10).for_each(|index| assert!(room.add(index).is_some()));
+        let from = room.starts.len();
+        room.run(secs(20));
+        let is_new: Vec<bool> =
+            room.starts[from..].iter().map(|(_, infohash)| *infohash >= hash(5)).collect();
+        assert_eq!(is_new[..10], [true, false, true, false, true, false, true, false, true, false]);
+    }
+
+    #[test]
+    fn a_failed_round_is_repeated_ever_more_seldom_until_it_is_forgiven() {
+        let mut room = Room::new(3, 4);
+        room.fails = true;
+        room.add(0).unwrap();
+        room.run(secs(3 * 3600));
+        let pauses: Vec<u64> = room.pauses().iter().map(|pause| (*pause - ROUND).as_secs()).collect();
+        assert_eq!(pauses[..6], [60, 120, 240, 480, 900, 900]);
+        (room.fails, room.now) = (false, room.now + secs(1));
+        room.keeper.forgive(&mut room.slots, room.now);
+        assert_eq!(room.keeper.next_start(&room.slots), Some(room.now.min(room.slots[Ix::new(0)].due)));
+        room.run(secs(100));
+        assert_eq!(room.slots[Ix::new(0)].acknowledged, 8);
+    }
+
+    #[test]
+    fn what_had_to_make_room_waits_and_is_first_again() {
+        let mut room = Room::new(3, 1);
+        let ix = room.add(0).unwrap();
+        room.keeper.begin(&mut room.slots, ix, &mut room.rng, room.now);
+        assert_eq!(room.keeper.next_start(&room.slots), None, "no second round beside it");
+        room.keeper.put_back(&mut room.slots, ix, room.now);
+        room.keeper.hold(room.now + secs(10));
+        assert_eq!(room.keeper.next_start(&room.slots), Some(room.now + secs(10)));
+        assert_eq!(room.keeper.next(&room.slots, room.now + secs(10)), Some(ix));
+    }
+
+    proptest! {
+        /// Whatever comes and goes: rounds keep their distance, and none waits for long.
+        #[test]
+        fn no_burst_and_nobody_forgotten(
+            steps in proptest::collection::vec((0_u8..4, 0_u16..200, 1_u64..400), 1..80),
+            rounds in 2_usize..5,
+        ) {
+            let mut room = Room::new(100, rounds);
+            let (mut most, mut kept) = (0, BTreeMap::new());
+            for (step, index, time) in steps {
+                let found = room.keeper.find(&room.slots, &hash(index));
+                match (step, found) {
+                    (0, Some(ix)) => {
+                        room.running.retain(|&(_, other)| other != ix);
+                        room.keeper.remove(&mut room.slots, ix);
+                        kept.remove(&hash(index));
+                    }
+                    (0, None) => {}
+                    (_, Some(_)) => room.run(secs(time)),
+                    (_, None) => if room.add(index).is_some() { kept.insert(hash(index), room.now); },
+                }
+                most = most.max(room.keeper.len());
+                for &(at, infohash) in &room.starts {
+                    if let Some(last) = kept.get_mut(&infohash) { *last = at.max(*last); }
+                }
+                // Twice, where newcomers take every other turn.
+                let patience = INTERVAL * 11 / 10 + (SPACING + ROUND) * 2 * most as u32;
+                prop_assert!(kept.values().all(|&last| room.now - last <= patience));
+            }
+            prop_assert!(room.most_within(Instant::ZERO, SPACING) <= 1);
+            prop_assert!(room.most_within(Instant::ZERO, ROUND) <= rounds);
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! Announces that are kept up: their rounds are lookups that the node starts by itself.
+
+use core::time::Duration;
+
+use super::{Core, PATROL};
+use crate::addr::Family;
+use crate::config::Config;
+use crate::event::{KeptAnnounce, KeptId, KeptRound, LookupId, StartError};
+use crate::id::InfoHash;
+use crate::kept::{Kept, Pace, Phase};
+use crate::lookup::{self, Announce, Goal, LookupOptions};
+use crate::pool::{Ix, Slot};
+use crate::storage::sealed::{Memory, View};
+use crate::time::Instant;
+use crate::timer::Timer;
+
+/// Endpoints that a round contacts anew in one family: about 24 on the way and 8 that store.
+const ROUND_ENDPOINTS: u32 = 32;
+
+/// Rounds under way at once at most, where there are lookups enough.
+const ROUNDS: usize = 4;
+
+/// Rounds leave this share of the lookups to others.
+const RESERVE: usize = 4;
+
+/// A round waits at most this long for others to use fewer new endpoints.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Between the end of a round and the start of another.
+const MOMENT: Duration = Duration::from_millis(1);
+
+const INTERVALS: [Duration; 2] = [Duration::from_secs(60), Duration::from_secs(24 * 3600)];
+
+/// How fast rounds follow each other, so that they alone stay within what may be contacted anew.
+pub(super) fn pace(config: &Config, lookups: usize) -> Pace {
+    let families = u32::from(config.ipv4) + u32::from(config.ipv6);
+    Pace {
+        interval: config.announce_interval.clamp(INTERVALS[0], INTERVALS[1]),
+        spacing: Duration::from_secs(u64::from(ROUND_ENDPOINTS * families)) / config.new_endpoints.max(1),
+        rounds: (lookups / RESERVE / families.max(1) as usize).clamp(1, ROUNDS),
+    }
+}
+
+impl Core {
+    pub(super) fn keep_announced(
+        &mut self,
+        m: &mut Memory<'_>,
+        now: Instant,
+        infohash: InfoHash,
+        announce: Announce,
+    ) -> Result<KeptId, StartError> {
+        let now = self.advance(now);
+        if announce.port == 0 {
+            return Err(StartError::PortZero);
+        }
+        if m.walks.len() < self.families.iter().filter(|family| family.on).count() {
+            return Err(StartError::Full);
+        }
+        let ix = match self.keeper.find(m.kept, &infohash) {
+            Some(ix) => {
+                if m.kept[ix].announce != announce {
+                    self.drop_round(m, ix);
+                    self.keeper.change(m.kept, ix, announce, now);
+                }
+                ix
+            }
+            None => self.keeper.add(m.kept, infohash, announce, now).ok_or(StartError::TooManyKept)?,
+        };
+        self.schedule_rounds(m);
+        Ok(KeptId { ix, generation: m.kept[ix].generation })
+    }
+
+    pub(super) fn stop_announcing(&mut self, m: &mut Memory<'_>, kept: KeptId) -> bool {
+        let is_kept = m
+            .kept
+            .get(kept.ix.position())
+            .is_some_and(|slot| slot.value.phase != Phase::Free && slot.value.generation == kept.generation);
+        if is_kept {
+            self.drop_round(m, kept.ix);
+            self.keeper.remove(m.kept, kept.ix);
+            self.schedule_rounds(m);
+        }
+        is_kept
+    }
+
+    pub(super) fn kept_announces<'a>(&self, view: View<'a>) -> impl Iterator<Item = KeptAnnounce> + use<'a> {
+        let slept = self.slept;
+        let outside = move |at: Instant| Instant::ZERO + (at - (Instant::ZERO + slept));
+        let kept = (0..view.kept.len()).map(Ix::new).filter(move |&ix| view.kept[ix].phase != Phase::Free);
+        kept.map(move |ix| {
+            let kept = &view.kept[ix];
+            let round = kept.round.some();
+            let last = KeptRound { ended: outside(kept.ended), acknowledged: kept.acknowledged.into() };
+            KeptAnnounce {
+                id: KeptId { ix, generation: kept.generation },
+                infohash: kept.infohash,
+                announce: kept.announce,
+                round: round.map(|ix| LookupId { ix, generation: view.walks[ix].generation }),
+                last: kept.is_tried.then_some(last),
+                due: round.is_none().then_some(outside(kept.due)),
+            }
+        })
+    }
+
+    /// Starts what rounds are due.
+    pub(super) fn start_rounds(&mut self, m: &mut Memory<'_>) {
+        while self.next_round(m.kept).is_some_and(|at| at <= self.now) {
+            let Some(ix) = self.keeper.next(m.kept, self.now) else { break };
+            let Kept { infohash, announce, .. } = m.kept[ix];
+            let families = Family::ALL.map(|family| self.family(family).on);
+            let options = LookupOptions { only: None, ..self.config.lookup };
+            match self.start(m, Goal::Announce(announce), [infohash.into(); 2], families, &options, ix) {
+                Ok(lookup) => {
+                    self.keeper.begin(m.kept, ix, &mut self.rng, self.now);
+                    m.kept[ix].round = lookup.ix;
+                }
+                // The user's lookups take all slots.
+                Err(_) => self.keeper.hold(self.now + PATROL),
+            }
+        }
+        self.schedule_rounds(m);
+    }
+
+    pub(super) fn schedule_rounds(&mut self, m: &Memory<'_>) {
+        if self.keeper.len() > 0 {
+            self.timers.set(Timer::Kept, self.next_round(m.kept).unwrap_or(Instant::NEVER));
+        } else {
+            self.timers.set(Timer::Kept, Instant::NEVER);
+        }
+    }
+
+    /// The network is there, again or at last: whatever failed before is repeated.
+    pub(super) fn resume_rounds(&mut self, m: &mut Memory<'_>) {
+        self.keeper.forgive(m.kept, self.now);
+        self.schedule_rounds(m);
+    }
+
+    /// The end of a round was told.
+    pub(super) fn on_round_done(&mut self, m: &mut Memory<'_>, ix: Ix, acknowledged: u32) {
+        m.kept[ix].round = Ix::NONE;
+        self.keeper.end(m.kept, ix, acknowledged as u16, self.now);
+        // Until the next input the user may ask for the nodes of what has ended.
+        self.keeper.hold(self.now + MOMENT);
+        self.schedule_rounds(m);
+    }
+
+    /// The user wants no more of a round.
+    pub(super) fn on_round_cancelled(&mut self, m: &mut Memory<'_>, ix: Ix) {
+        m.kept[ix].round = Ix::NONE;
+        self.keeper.skip(m.kept, ix, self.now);
+        self.schedule_rounds(m);
+    }
+
+    /// A round makes room for a lookup that cannot wait. Returns whether one was under way.
+    pub(super) fn displace_round(&mut self, m: &mut Memory<'_>) -> bool {
+        let is_round = |walk: &lookup::Walk| !walk.kept.is_none() && walk.phase.is_under_way();
+        let Some(at) = m.walks.iter().position(|slot| is_round(&slot.value)) else { return false };
+        let (ix, lead) = (m.walks[Ix::new(at)].kept, m.walks[Ix::new(at)].lead);
+        self.drop_walks(m, lead);
+        m.kept[ix].round = Ix::NONE;
+        self.keeper.put_back(m.kept, ix, self.now);
+        self.keeper.hold(self.now + PATROL);
+        self.schedule_rounds(m);
+        true
+    }
+
+    /// When the next round starts; `None` while there is no network, or nothing to start.
+    fn next_round(&self, slots: &[Slot<Kept>]) -> Option<Instant> {
+        let is_ready = self.families.iter().any(|family| family.on && family.ready);
+        if !is_ready || self.seems_down() {
+            return None;
+        }
+        let wanted = self.keeper.next_start(slots)?;
+        // The user's own lookups are to find half of what may be contacted at once.
+        let limit = self.endpoint_rate();
+        let half = limit.burst.div_ceil(2).max(1);
+        let stocked = self.new_endpoints.stocked_at(limit, half, self.now)?;
+        Some(wanted.max(stocked.min(wanted + PATIENCE)).max(self.now))
+    }
+
+    /// Ends the round of an announce that is under way, and what an earlier one would still place.
+    fn drop_round(&mut self, m: &mut Memory<'_>, kept: Ix) {
+        if let Some(lead) = core::mem::take(&mut m.kept[kept].round).some() {
+            self.drop_walks(m, lead);
+        }
+        for ix in (0..m.walks.len()).map(Ix::new) {
+            let walk = &m.walks[ix];
+            if walk.lingers() && walk.kept == kept && walk.target == m.kept[kept].infohash.into() {
+                self.searches.set_phase(m, ix, lookup::Phase::Free);
+            }
+        }
+    }
+}
