@@ -91,6 +91,37 @@ fn what_one_announces_another_finds() {
 }
 
 #[test]
+fn an_announce_is_kept_up_until_its_last_holder_drops_it() {
+    let nodes = network(5);
+    let mut first = nodes[3].keep_announced(HASH, Announce::port(7777)).unwrap();
+    let round = first.recv_timeout(PATIENCE).unwrap().expect("the thread runs");
+    assert!(!round.acknowledged.is_empty());
+    assert_eq!(round.report.acknowledged as usize, round.acknowledged.len());
+    assert_eq!(first.recv_timeout(Duration::ZERO), Err(CallError::TimedOut), "a round is seen once");
+
+    // Whoever comes second sees the last round, and with another port the next one comes soon.
+    let mut second = nodes[3].keep_announced(HASH, Announce::port(7777)).unwrap();
+    assert_eq!(second.recv_timeout(PATIENCE).unwrap().unwrap().report, round.report);
+    drop(first);
+    let mut third = nodes[3].keep_announced(HASH, Announce::port(8888)).unwrap();
+    drop(second);
+    third.recv_timeout(PATIENCE).unwrap();
+    let changed = third.recv_timeout(PATIENCE).unwrap().unwrap();
+    assert_eq!(changed.acknowledged.len(), changed.report.announced as usize);
+    let peers: Vec<SocketAddr> = nodes[1].get_peers(HASH).unwrap().collect();
+    assert!(peers.iter().any(|peer| peer.port() == 8888), "{peers:?}");
+    assert_eq!(nodes[3].kept_announces().unwrap().len(), 1);
+    drop(third);
+    wait_for("nothing is kept up", || nodes[3].kept_announces().unwrap().is_empty());
+
+    let refused = nodes[3].keep_announced(HASH, Announce::port(0)).unwrap_err();
+    assert_eq!(refused, CallError::Start(StartError::PortZero));
+    let rounds = nodes[3].keep_announced(HASH, Announce::port(7777)).unwrap();
+    nodes[3].shutdown();
+    assert!(rounds.count() <= 1, "it ends with the thread");
+}
+
+#[test]
 fn an_implied_port_is_that_of_the_socket() {
     let nodes = network(3);
     let own = addr(&nodes[1]);

@@ -20,10 +20,11 @@ use super::clock::{Clock, SleepWatch};
 use super::events::{Notice, Subscriber, publish};
 use super::handle::{CallError, Command, Shared};
 use super::keeper::Keeper;
+use super::keep::{Keeping, Rounds};
 use super::resolve::Attempt;
 use super::search::{Key, Progress};
 use super::socket::{Outbox, Received, Receiver, Sent};
-use crate::{Event, Family, Instant, LookupId, Node, Pong, QueryId, StartError};
+use crate::{Announce, Event, Family, InfoHash, Instant, KeptId, LookupId, Node, Pong, QueryId, StartError};
 
 /// Calls that may wait for the thread; past that, callers do.
 pub(super) const COMMANDS: usize = 256;
@@ -58,6 +59,7 @@ pub(super) struct Driver {
     shared: Arc<Shared>,
     queue: Queue<Command>,
     searches: BTreeMap<LookupId, Running>,
+    kept: BTreeMap<KeptId, Keeping>,
     pings: BTreeMap<QueryId, SyncSender<Result<Pong, CallError>>>,
     pub(super) subscribers: Vec<Subscriber>,
     /// Of the state file, if there is one.
@@ -113,6 +115,7 @@ impl Driver {
             shared,
             queue,
             searches: BTreeMap::new(),
+            kept: BTreeMap::new(),
             pings: BTreeMap::new(),
             subscribers: Vec::new(),
             keeper: None,
@@ -294,6 +297,18 @@ impl Driver {
                     }
                 }
             }
+            Command::KeepAnnounced { infohash, announce, reply } => {
+                let _ = reply.send(self.keep_announced(now, infohash, announce));
+            }
+            Command::StopAnnouncing(kept) => {
+                if let Some(keeping) = self.kept.get_mut(&kept) {
+                    keeping.users -= 1;
+                    if keeping.users == 0 {
+                        self.kept.remove(&kept);
+                        self.node.stop_announcing(kept);
+                    }
+                }
+            }
             Command::Ping { addr, reply } => match self.node.ping(now, addr) {
                 Ok(query) => drop(self.pings.insert(query, reply)),
                 Err(error) => drop(reply.send(Err(error.into()))),
@@ -333,6 +348,18 @@ impl Driver {
         Ok((lookup, progress))
     }
 
+    fn keep_announced(
+        &mut self,
+        now: Instant,
+        infohash: InfoHash,
+        announce: Announce,
+    ) -> Result<(KeptId, Arc<Rounds>), StartError> {
+        let kept = self.node.keep_announced(now, infohash, announce)?;
+        let keeping = self.kept.entry(kept).or_default();
+        keeping.users += 1;
+        Ok((kept, Arc::clone(&keeping.rounds)))
+    }
+
     fn start_from(&mut self, addrs: &[SocketAddr]) {
         let now = self.clock.now();
         for addr in addrs {
@@ -358,14 +385,20 @@ impl Driver {
                 false
             }
             Event::Peer { lookup, peer } => {
-                self.searches.get(&lookup).map(|running| running.progress.push_peer(peer)).is_some()
+                let search = self.searches.get(&lookup).map(|running| running.progress.push_peer(peer));
+                search.or_else(|| self.keeping(lookup).map(|keeping| keeping.peers.push(peer))).is_some()
             }
             Event::Acknowledged { lookup, node } => {
-                self.searches.get(&lookup).map(|running| running.progress.push_acknowledged(node)).is_some()
+                let search =
+                    self.searches.get(&lookup).map(|running| running.progress.push_acknowledged(node));
+                search
+                    .or_else(|| self.keeping(lookup).map(|keeping| keeping.acknowledged.push(node)))
+                    .is_some()
             }
             Event::LookupDone { lookup, report } => {
                 let Some(running) = self.searches.remove(&lookup) else {
-                    return false;
+                    let keeping = report.kept.and_then(|kept| self.kept.get_mut(&kept));
+                    return keeping.map(|keeping| keeping.end(report)).is_some();
                 };
                 running.progress.end(report, self.node.lookup_nodes(lookup).collect());
                 true
@@ -375,6 +408,11 @@ impl Driver {
             }
             _ => false,
         }
+    }
+
+    /// The announce of which a lookup is a round.
+    fn keeping(&mut self, lookup: LookupId) -> Option<&mut Keeping> {
+        self.kept.get_mut(&self.node.lookup_report(lookup)?.kept?)
     }
 
     fn publish(&mut self, notice: Notice) {
@@ -387,6 +425,7 @@ impl Drop for Driver {
     /// Also on a panic: nobody waits for a thread that is gone.
     fn drop(&mut self) {
         self.searches.values().for_each(|running| running.progress.close());
+        self.kept.values().for_each(|keeping| keeping.rounds.close());
         self.shared.update(|status| status.closed = true);
     }
 }

@@ -18,20 +18,21 @@ use thiserror::Error;
 
 use super::builder::Builder;
 use super::events::{Events, Subscriber, subscription};
+use super::keep::{Announcement, Rounds};
 use super::resolve::Attempt;
 use super::search::{Key, Progress, Search};
 #[cfg(doc)]
 use super::state::StateFile;
 use super::state::StateFileError;
 use crate::{
-    Announce, Family, InfoHash, Instant, Lookup, LookupId, LookupOptions, Node, NodeId, NodeInfo, Pong,
-    QueryError, StartError, Stats,
+    Announce, Family, InfoHash, Instant, KeptAnnounce, KeptId, Lookup, LookupId, LookupOptions, Node, NodeId,
+    NodeInfo, Pong, QueryError, StartError, Stats,
 };
 
 /// A running node. Clones are handles to the same one, and any thread may use them.
 ///
 /// The node lives in a thread of its own, which sleeps until a packet, a call or a deadline of the
-/// node. When the last handle (a [`Search`] counts as one) is dropped, the thread sends what is
+/// node. When the last handle (a [`Search`] or an [`Announcement`] counts as one) is dropped, the thread sends what is
 /// waiting to be sent, ends and is joined, so that its ports are free again.
 ///
 /// Methods that return a `Result` fail with [`CallError::Closed`] once the thread has ended,
@@ -98,8 +99,8 @@ impl Dht {
     }
 
     /// Adds this host to the peers of a torrent, once; they last on other nodes for half an hour
-    /// or so, so repeat it every 15 minutes. [`Search::wait`] tells who acknowledged; the search
-    /// yields the torrent's other peers by the way.
+    /// or so, and [`keep_announced`](Self::keep_announced) repeats it. [`Search::wait`] tells who
+    /// acknowledged; the search yields the torrent's other peers by the way.
     ///
     /// # Errors
     ///
@@ -107,6 +108,21 @@ impl Dht {
     /// [`CallError::Closed`].
     pub fn announce(&self, infohash: InfoHash, announce: Announce) -> Result<Search, CallError> {
         self.lookup(Lookup::Announce(infohash, announce), self.handle.shared.lookup_options)
+    }
+
+    /// Adds this host to the peers of a torrent as long as the [`Announcement`] lives: soon, and
+    /// again every [`Config::announce_interval`](crate::Config::announce_interval), as
+    /// [`Node::keep_announced`] does. Thousands of them are spread evenly.
+    ///
+    /// A torrent has one announce: callers with the same torrent share it, and the last one says
+    /// what is announced.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::Start`] if too many are kept up or the port is 0, [`CallError::Closed`].
+    pub fn keep_announced(&self, infohash: InfoHash, announce: Announce) -> Result<Announcement, CallError> {
+        let kept = self.ask(|reply| Command::KeepAnnounced { infohash, announce, reply })??;
+        Ok(Announcement::new(self.clone(), infohash, kept))
     }
 
     /// Finds the nodes closest to an id: they are in the [`Outcome`](super::Outcome).
@@ -281,6 +297,15 @@ impl Dht {
         self.with_node(move |node, _| node.peers(infohash).collect())
     }
 
+    /// The announces that are kept up, and how they fare.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::Closed`].
+    pub fn kept_announces(&self) -> Result<Vec<KeptAnnounce>, CallError> {
+        self.with_node(|node, _| node.kept_announces().collect())
+    }
+
     /// Forgets all peers that announced themselves to us.
     ///
     /// # Errors
@@ -426,9 +451,21 @@ type NodeCall = Box<dyn FnOnce(&mut Node, Instant) + Send>;
 /// What the thread is asked to do. A reply channel holds the one reply, so replying never blocks.
 pub(super) enum Command {
     Node(NodeCall),
-    Search { key: Key, reply: SyncSender<Result<(LookupId, Arc<Progress>), StartError>> },
+    Search {
+        key: Key,
+        reply: SyncSender<Result<(LookupId, Arc<Progress>), StartError>>,
+    },
     Release(LookupId),
-    Ping { addr: SocketAddr, reply: SyncSender<Result<Pong, CallError>> },
+    KeepAnnounced {
+        infohash: InfoHash,
+        announce: Announce,
+        reply: SyncSender<Result<(KeptId, Arc<Rounds>), StartError>>,
+    },
+    StopAnnouncing(KeptId),
+    Ping {
+        addr: SocketAddr,
+        reply: SyncSender<Result<Pong, CallError>>,
+    },
     Subscribe(Subscriber),
     Save(SyncSender<Result<bool, StateFileError>>),
     Clear(SyncSender<Result<(), StateFileError>>),
