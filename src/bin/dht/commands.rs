@@ -4,25 +4,22 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use dht_proto::net::{CallError, Outcome, Search, resolve};
-use dht_proto::{Family, InfoHash, NodeId, StartError};
+use dht_proto::{Announce, Family, InfoHash, NodeId, StartError};
 
 use crate::options::{AnnounceOptions, Common};
 use crate::output::{Done, Failure, Output, TICK};
 use crate::session::Session;
 
-/// How often a kept announce is repeated, and how soon after one that nobody acknowledged.
-const REANNOUNCE: Duration = Duration::from_secs(15 * 60);
-const REANNOUNCE_FAILED: Duration = Duration::from_secs(60);
+const FOREVER: Duration = Duration::from_secs(u32::MAX as u64);
 
 pub(crate) fn node(common: &Common, output: &Output) -> Result<(), Failure> {
     // To serve is to succeed.
     output.set_found();
     let session = Session::start(common, output, true)?;
-    let forever = Duration::from_secs(u64::from(u32::MAX));
-    session.sleep(common.timeout.unwrap_or(forever));
+    session.sleep(common.timeout.unwrap_or(FOREVER));
     Ok(())
 }
 
@@ -50,27 +47,39 @@ pub(crate) fn find_node(target: NodeId, common: &Common, output: &Output) -> Res
 }
 
 pub(crate) fn announce(options: &AnnounceOptions, common: &Common, output: &Output) -> Result<(), Failure> {
-    let mut session = Session::start(common, output, false)?;
+    let session = Session::start(common, output, false)?;
     session.settle();
     let own =
         Family::ALL.iter().find_map(|family| session.dht.local_addr(*family)).map_or(0, |addr| addr.port());
     let announce = options.announce(own);
-    loop {
-        let Some(mut search) = unless_interrupted(session.dht.announce(options.infohash, announce))? else {
-            return Ok(());
-        };
-        follow(&session, &mut search, |_| Ok(()))?;
-        let (stored, tried) =
-            search.report().map_or((0, 0), |report| (report.acknowledged, report.announced));
-        drop(search);
-        output.announced(stored, tried)?;
-        let pause = if stored > 0 { REANNOUNCE } else { REANNOUNCE_FAILED };
-        output.progress(format!("announced to {stored} nodes"));
-        if !options.keep || session.sleep(pause) {
-            return Ok(());
-        }
-        session.deadline = Instant::now() + REANNOUNCE;
+    if options.keep {
+        return keep_announced(&session, options.infohash, announce, common.timeout);
     }
+    let Some(mut search) = unless_interrupted(session.dht.announce(options.infohash, announce))? else {
+        return Ok(());
+    };
+    follow(&session, &mut search, |_| Ok(()))?;
+    let (stored, tried) = search.report().map_or((0, 0), |report| (report.acknowledged, report.announced));
+    output.announced(stored, tried)
+}
+
+/// Announces again and again, until a signal comes or the time is over that was asked for.
+fn keep_announced(
+    session: &Session<'_>,
+    infohash: InfoHash,
+    announce: Announce,
+    timeout: Option<Duration>,
+) -> Result<(), Failure> {
+    let Some(mut rounds) = unless_interrupted(session.dht.keep_announced(infohash, announce))? else {
+        return Ok(());
+    };
+    session.output.progress("announcing".to_owned());
+    while let Ok(Some(round)) = rounds.recv_timeout(timeout.map_or(FOREVER, |_| session.left())) {
+        let (stored, tried) = (round.report.acknowledged, round.report.announced);
+        session.output.announced(stored, tried)?;
+        session.output.progress(format!("announced to {stored} nodes"));
+    }
+    Ok(())
 }
 
 pub(crate) fn ping(host: &str, common: &Common, output: &Output) -> Result<(), Failure> {
@@ -132,9 +141,9 @@ fn follow(
 }
 
 /// `None` if a signal has closed the DHT.
-fn unless_interrupted(search: Result<Search, CallError>) -> Result<Option<Search>, Failure> {
-    match search {
-        Ok(search) => Ok(Some(search)),
+fn unless_interrupted<T>(started: Result<T, CallError>) -> Result<Option<T>, Failure> {
+    match started {
+        Ok(started) => Ok(Some(started)),
         Err(CallError::Closed) => Ok(None),
         Err(error) => Err(Failure::Start(error.to_string())),
     }
