@@ -45,7 +45,7 @@ pub(crate) struct Kept {
     pub(crate) acknowledged: u16,
     /// When the last round ended.
     pub(crate) ended: Instant,
-    /// When the next round is due at the latest.
+    /// When the next round is due at the latest; before the first, when it was added.
     pub(crate) due: Instant,
     /// The lookup of the round under way.
     pub(crate) round: Ix,
@@ -165,7 +165,8 @@ impl Keeper {
         if self.running.len() >= self.pace.rounds {
             return None;
         }
-        let fresh = (!self.fresh.is_empty()).then_some(self.soonest);
+        // The oldest of them: how long the newcomers wait counts from there.
+        let fresh = self.fresh.back().map(|ix| slots[ix].due);
         let failed = self.failed.front().map(|ix| slots[ix].due);
         let queued = self.queued.front().map(|ix| slots[ix].due.min(self.evenly()));
         [fresh, failed, queued].into_iter().flatten().min().map(|at| at.max(self.soonest))

@@ -198,6 +198,46 @@ fn a_thousand_announces_are_spread_and_never_come_in_a_burst() {
 }
 
 #[test]
+fn beside_a_thousand_announces_the_user_is_served_at_once() {
+    let mut stage = Stage::new(config());
+    join(&mut stage, 400);
+    keep_many(&mut stage, 0..1000);
+    let mut slowest = Duration::ZERO;
+    for index in 0..20 {
+        stage.run(secs(30));
+        let begun = stage.now;
+        let lookup = stage.act(|node, now| node.get_peers(now, hash(2000 + index)).unwrap());
+        assert!(stage.finish(lookup).answered >= 8);
+        slowest = slowest.max(stage.now - begun);
+    }
+    println!("the slowest of 20 lookups took {slowest:?}");
+    assert!(slowest < secs(2), "{slowest:?}");
+}
+
+/// A user who looks up all the time leaves no new endpoints for anybody else.
+#[test]
+fn a_busy_user_does_not_starve_the_rounds() {
+    let mut config = config();
+    (config.new_endpoints, config.new_endpoints_burst) = (2, 20);
+    let mut stage = Stage::new(config);
+    join(&mut stage, 400);
+    keep_many(&mut stage, 0..100);
+    let (before, begun) = (rounds(&stage, None).len(), stage.now);
+    let mut lookups = 0;
+    while stage.now < begun + secs(600) {
+        while stage.node.lookup_count() < 12 {
+            lookups += 1;
+            stage.act(|node, now| node.get_peers(now, hash(3000 + lookups)).unwrap());
+        }
+        stage.run(ms(500));
+    }
+    let count = rounds(&stage, None).len() - before;
+    println!("{count} rounds in ten minutes beside {lookups} lookups");
+    // One in 16 s is what the budget allows, ten more are for the patience.
+    assert!((15..=30).contains(&count), "{count}");
+}
+
+#[test]
 fn rounds_wait_while_the_link_is_down_and_go_on_when_it_is_back() {
     let mut stage = Stage::joined(100);
     keep_many(&mut stage, 0..20);
