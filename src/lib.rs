@@ -52,11 +52,8 @@
 //! | 0 vocabulary | `time`, `id` (ids and the XOR metric), `addr` (packed endpoints, reserved ranges), `rng`, `keyed` (hashes that strangers cannot aim), `trace` |
 //! | 1 wire | [`wire`]: pure functions of bytes |
 //! | 1 memory | `pool`: slots, free lists, lists, rings over slices |
-//! | 2 parts | `table` (routing), `peers` (what others announced to us), `token`, `inflight` (queries under way), `rtt`, `lookup` (the iterative walk), `contacts` (what is remembered of endpoints), `limit` (rates, amplification), `timer` |
-//! | 3 node | `storage` ([`Heap`], [`Fixed`]), `config`, `event`, `node` (`serve` answers, `search` asks, `walks` leads lookups, `upkeep` keeps house, `output` makes datagrams and events) |
-//! | 3 node | `storage` ([`Heap`], [`Fixed`]), `config`, `event`, `state` (what outlives a restart, as bytes), `node` (`serve` answers, `search` asks, `walks` leads lookups, `upkeep` keeps house, `output` makes datagrams and events, `saved` saves and restores) |
 //! | 2 parts | `table` (routing), `peers` (what others announced to us), `token`, `inflight` (queries under way), `rtt`, `lookup` (the iterative walk), `kept` (when announces are due), `contacts` (what is remembered of endpoints), `limit` (rates, amplification), `timer` |
-//! | 3 node | `storage` ([`Heap`], [`Fixed`]), `config`, `event`, `node` (`serve` answers, `search` asks, `walks` leads lookups, `keep` repeats announces, `upkeep` keeps house, `output` makes datagrams and events) |
+//! | 3 node | `storage` ([`Heap`], [`Fixed`]), `config`, `event`, `state` (what outlives a restart, as bytes), `node` (`serve` answers, `search` asks, `walks` leads lookups, `keep` repeats announces, `upkeep` keeps house, `output` makes datagrams and events, `saved` saves and restores) |
 //! | 4 laboratory | `sim` (feature `sim`): worlds of nodes in virtual time |
 //! | 4 adapters | `net`, the `dht` tool: the only sockets, clocks and name look-ups |
 //!

@@ -288,7 +288,7 @@ impl Walk {
         let endpoint = candidate.endpoint;
         for other in &mut memory[..self.len()] {
             if other.endpoint == endpoint && matches!(other.state, State::Fresh | State::Suspect) {
-                other.state = State::Dead;
+                (other.state, other.tries) = (State::Dead, 0);
             }
         }
     }
@@ -534,13 +534,18 @@ impl Walk {
             return true;
         }
         let here = memory[..self.len()].iter().filter(|c| c.endpoint == endpoint);
+        let mut tries = 0;
         for known in here {
+            tries = tries.max(known.tries);
             if known.id == id || known.state == State::Answered || id.is_none() {
                 return false;
             } else if !matches!(known.state, State::Fresh | State::Suspect) {
                 // Asked under another id already (L-05); its answer will tell who it is.
                 candidate.state = State::Dead;
             }
+        }
+        if candidate.state != State::Dead {
+            candidate.tries = tries;
         }
         self.insert(memory, candidate)
     }

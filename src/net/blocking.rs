@@ -19,9 +19,9 @@ use mio::{Interest, Poll, Token};
 use super::clock::{Clock, SleepWatch};
 use super::events::{Notice, Subscriber, publish};
 use super::handle::{CallError, Command, Shared};
-use super::keeper::Keeper;
 use super::keep::{Keeping, Rounds};
 use super::resolve::Attempt;
+use super::saver::Saver;
 use super::search::{Key, Progress};
 use super::socket::{Outbox, Received, Receiver, Sent};
 use crate::{Announce, Event, Family, InfoHash, Instant, KeptId, LookupId, Node, Pong, QueryId, StartError};
@@ -63,7 +63,7 @@ pub(super) struct Driver {
     pings: BTreeMap<QueryId, SyncSender<Result<Pong, CallError>>>,
     pub(super) subscribers: Vec<Subscriber>,
     /// Of the state file, if there is one.
-    pub(super) keeper: Option<Keeper>,
+    pub(super) saver: Option<Saver>,
     /// What subscribers hear first.
     pub(super) first: Option<Notice>,
     /// Bootstrap addresses that need no resolver.
@@ -118,7 +118,7 @@ impl Driver {
             kept: BTreeMap::new(),
             pings: BTreeMap::new(),
             subscribers: Vec::new(),
-            keeper: None,
+            saver: None,
             first: None,
             known: Vec::new(),
             resolving: None,
@@ -137,7 +137,7 @@ impl Driver {
             self.sleep(timeout);
         }
         self.leave();
-        if let Some(Err(error)) = self.keeper.as_mut().map(|keeper| keeper.save(&self.node)) {
+        if let Some(Err(error)) = self.saver.as_mut().map(|saver| saver.save(&self.node)) {
             self.publish(Notice::StateUnsaved { error: error.to_string() });
         }
     }
@@ -161,7 +161,7 @@ impl Driver {
         }
         self.transmit();
         self.take_events();
-        if let Some(notice) = self.keeper.as_mut().and_then(|keeper| keeper.tend(&self.node, now)) {
+        if let Some(notice) = self.saver.as_mut().and_then(|saver| saver.tend(&self.node, now)) {
             self.publish(notice);
         }
         if more_commands { Some(Duration::ZERO) } else { self.until_next() }
@@ -178,7 +178,7 @@ impl Driver {
         };
         let next = self.node.poll_timeout().map(|at| at.max(not_before));
         let ports = self.ports.iter().flatten().filter_map(|port| port.receiver.deadline(now));
-        let save = self.keeper.as_ref().map(Keeper::due);
+        let save = self.saver.as_ref().map(Saver::due);
         next.into_iter().chain(ports).chain(save).min().map(|at| at - now)
     }
 
@@ -314,12 +314,12 @@ impl Driver {
                 Err(error) => drop(reply.send(Err(error.into()))),
             },
             Command::Save(reply) => {
-                let saved = self.keeper.as_mut().map_or(Ok(false), |keeper| keeper.save(&self.node));
+                let saved = self.saver.as_mut().map_or(Ok(false), |saver| saver.save(&self.node));
                 let _ = reply.send(saved);
             }
             Command::Clear(reply) => {
                 self.node.clear_nodes(now);
-                let _ = reply.send(self.keeper.as_mut().map_or(Ok(()), Keeper::clear));
+                let _ = reply.send(self.saver.as_mut().map_or(Ok(()), Saver::clear));
             }
             Command::Subscribe(subscriber) => self.subscribers.push(subscriber),
             Command::Bootstrap(attempt) => {

@@ -21,8 +21,8 @@ use super::blocking::{COMMANDS, Driver, WAKE};
 use super::clock::Clock;
 use super::events::{Events, Notice, Subscriber, subscription};
 use super::handle::{Command, Counters, Dht, Shared};
-use super::keeper::Keeper;
 use super::resolve::{self, BOOTSTRAP_HOSTS};
+use super::saver::Saver;
 use super::socket;
 use super::state::{Loaded, SAVE_INTERVAL, StateFile, StateFileError};
 use crate::{Config, Family, Limits, Node};
@@ -190,7 +190,7 @@ impl Builder {
         let (resolving, stop) = channel();
         let mut driver = Driver::new(node, clock, poll, sockets, queue, Arc::clone(&shared))?;
         driver.subscribers = self.subscribers;
-        driver.keeper = self.state.map(|file| Keeper::new(file, self.save_every, clock.now()));
+        driver.saver = self.state.map(|file| Saver::new(file, self.save_every, clock.now()));
         driver.first = restored;
         driver.known = known.into_iter().flatten().collect();
         driver.resolving = Some(resolving);

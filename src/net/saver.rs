@@ -10,14 +10,14 @@ use super::events::Notice;
 use super::state::{StateFile, StateFileError};
 use crate::{Instant, Node};
 
-pub(super) struct Keeper {
+pub(super) struct Saver {
     file: StateFile,
     interval: Duration,
     next: Instant,
     saving: Option<JoinHandle<Result<(), StateFileError>>>,
 }
 
-impl Keeper {
+impl Saver {
     pub(super) fn new(file: StateFile, interval: Duration, now: Instant) -> Self {
         Self { file, interval, next: now + interval, saving: None }
     }
