@@ -7,7 +7,7 @@ use core::time::Duration;
 use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
 
-use super::handle::CallError;
+use super::error::CallError;
 use crate::{Event, StateError};
 
 /// Notices that may wait in one subscription.

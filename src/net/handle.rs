@@ -5,34 +5,34 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 use core::net::SocketAddr;
-use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use core::time::Duration;
 use std::io;
+use std::sync::Mutex;
 use std::sync::mpsc::{SyncSender, sync_channel};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Instant as StdInstant;
 
-use mio::Waker;
-use thiserror::Error;
-
+use super::board::{Board, Status};
 use super::builder::Builder;
-use super::events::{Events, Subscriber, subscription};
-use super::keep::{Announcement, Rounds};
-use super::resolve::Attempt;
-use super::search::{Key, Progress, Search};
+use super::desk::{Command, Reply};
+use super::error::CallError;
+use super::events::{Events, subscription};
+use super::keep::Announcement;
+use super::progress::Key;
+use super::search::Search;
 #[cfg(doc)]
 use super::state::StateFile;
-use super::state::StateFileError;
+use super::stats::LoopStats;
+use super::watched::lock;
 use crate::{
-    Announce, Family, InfoHash, Instant, KeptAnnounce, KeptId, Lookup, LookupId, LookupOptions, Node, NodeId,
-    NodeInfo, Pong, QueryError, StartError, Stats,
+    Announce, Family, InfoHash, Instant, KeptAnnounce, Lookup, LookupOptions, Node, NodeId, NodeInfo, Pong,
+    Stats,
 };
 
 /// A running node. Clones are handles to the same one, and any thread may use them.
 ///
 /// The node lives in a thread of its own, which sleeps until a packet, a call or a deadline of the
-/// node. When the last handle (a [`Search`] or an [`Announcement`] counts as one) is dropped, the thread sends what is
+/// node. When the last handle (a [`Search`] counts as one) is dropped, the thread sends what is
 /// waiting to be sent, ends and is joined, so that its ports are free again.
 ///
 /// Methods that return a `Result` fail with [`CallError::Closed`] once the thread has ended,
@@ -40,43 +40,6 @@ use crate::{
 #[derive(Clone)]
 pub struct Dht {
     handle: Arc<Handle>,
-}
-
-/// Why a call failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[non_exhaustive]
-pub enum CallError {
-    /// The DHT thread has ended.
-    #[error("the DHT has been shut down")]
-    Closed,
-    /// The caller's time is over; what it waits for goes on.
-    #[error("timed out")]
-    TimedOut,
-    /// The node could not start it.
-    #[error(transparent)]
-    Start(#[from] StartError),
-    /// The query failed.
-    #[error(transparent)]
-    Query(#[from] QueryError),
-}
-
-/// How the loop of the DHT thread fares. All counters are since birth and only grow.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct LoopStats {
-    /// Times the thread woke up. On an idle node it grows only by the node's own deadlines.
-    pub wakeups: u64,
-    /// Times a socket could not take a datagram at once.
-    pub sends_blocked: u64,
-    /// Datagrams that the system refused to send for want of a route or permission; the node was
-    /// told that their destination is unreachable.
-    pub sends_unreachable: u64,
-    /// Datagrams that were lost on the way out: no buffers, or longer than the path allows.
-    pub sends_lost: u64,
-    /// Errors in receiving, ICMP errors about unknown destinations among them.
-    pub receive_errors: u64,
-    /// Notices that a subscriber was too slow for.
-    pub notices_lost: u64,
 }
 
 impl Dht {
@@ -95,7 +58,7 @@ impl Dht {
     ///
     /// [`CallError::Start`] if too many lookups are under way, [`CallError::Closed`].
     pub fn get_peers(&self, infohash: InfoHash) -> Result<Search, CallError> {
-        self.lookup(Lookup::GetPeers(infohash), self.handle.shared.lookup_options)
+        self.lookup(Lookup::GetPeers(infohash), self.board().lookup_options)
     }
 
     /// Adds this host to the peers of a torrent, once; they last on other nodes for half an hour
@@ -107,7 +70,7 @@ impl Dht {
     /// [`CallError::Start`] if too many lookups are under way or the port is 0,
     /// [`CallError::Closed`].
     pub fn announce(&self, infohash: InfoHash, announce: Announce) -> Result<Search, CallError> {
-        self.lookup(Lookup::Announce(infohash, announce), self.handle.shared.lookup_options)
+        self.lookup(Lookup::Announce(infohash, announce), self.board().lookup_options)
     }
 
     /// Adds this host to the peers of a torrent as long as the [`Announcement`] lives: soon, and
@@ -131,7 +94,7 @@ impl Dht {
     ///
     /// [`CallError::Start`] if too many lookups are under way, [`CallError::Closed`].
     pub fn find_node(&self, target: NodeId) -> Result<Search, CallError> {
-        self.lookup(Lookup::FindNode(target), self.handle.shared.lookup_options)
+        self.lookup(Lookup::FindNode(target), self.board().lookup_options)
     }
 
     /// Any lookup, with options of its own. It is shared with callers who asked for the same with
@@ -160,7 +123,7 @@ impl Dht {
     /// [`CallError::Query`] if there is no good answer, [`CallError::Start`] if it may not be
     /// asked, [`CallError::Closed`].
     pub fn ping(&self, addr: SocketAddr) -> Result<Pong, CallError> {
-        self.ask(|reply| Command::Ping { addr, reply })?
+        self.ask(|reply| Command::Ping { addr, started: None, reply })?
     }
 
     /// Tells of a node at `addr`, from a peer's PORT message or a file: it is pinged and kept if
@@ -180,21 +143,19 @@ impl Dht {
     ///
     /// [`CallError::Closed`].
     pub fn wait_ready(&self, timeout: Duration) -> Result<bool, CallError> {
-        let Shared { status, changed, .. } = &*self.handle.shared;
         let deadline = StdInstant::now().checked_add(timeout);
-        let status =
-            wait_until(changed, lock(status), deadline, |status| status.closed || status.ready != [false; 2]);
-        if status.closed { Err(CallError::Closed) } else { Ok(status.ready != [false; 2]) }
+        let ready = self.board().status.wait(deadline, Status::is_ready);
+        ready.unwrap_or(Ok(false))
     }
 
     /// Whether the node has found its place in the DHT of this family.
     pub fn is_ready(&self, family: Family) -> bool {
-        lock(&self.handle.shared.status).ready[family.index()]
+        self.board().status.read(|status| status.ready[family.index()])
     }
 
     /// The address that the socket of this family is bound to; `None` if the family is off.
     pub fn local_addr(&self, family: Family) -> Option<SocketAddr> {
-        self.handle.shared.local_addrs[family.index()]
+        self.board().local_addrs[family.index()]
     }
 
     /// Our id in the DHT of this family.
@@ -217,7 +178,7 @@ impl Dht {
 
     /// What the loop around the node has counted. It can be read after the end, too.
     pub fn loop_stats(&self) -> LoopStats {
-        self.handle.shared.counters.read()
+        self.board().counters.read()
     }
 
     /// How many nodes are in the table of this family.
@@ -322,7 +283,7 @@ impl Dht {
     /// [`CallError::Closed`].
     pub fn subscribe(&self) -> Result<Events, CallError> {
         let (subscriber, events) = subscription();
-        self.send(Command::Subscribe(subscriber))?;
+        self.handle.shared.send(Command::Subscribe(subscriber))?;
         Ok(events)
     }
 
@@ -332,8 +293,8 @@ impl Dht {
         self.handle.shutdown();
     }
 
-    pub(super) fn send(&self, command: Command) -> Result<(), CallError> {
-        self.handle.shared.send(command)
+    fn board(&self) -> &Board {
+        &self.handle.shared.board
     }
 
     fn search(&self, key: Key) -> Result<Search, CallError> {
@@ -344,24 +305,22 @@ impl Dht {
         &self,
         call: impl FnOnce(&mut Node, Instant) -> R + Send + 'static,
     ) -> Result<R, CallError> {
-        self.ask(|reply| {
-            Command::Node(Box::new(move |node, now| {
-                let _ = reply.send(call(node, now));
-            }))
-        })
+        self.ask(|reply| Command::Node(Box::new(move |node, now| reply(call(node, now)))))
     }
 
     /// Sends a command that carries the way back for its one reply, and waits for that.
-    fn ask<R>(&self, command: impl FnOnce(SyncSender<R>) -> Command) -> Result<R, CallError> {
+    fn ask<R: Send + 'static>(&self, command: impl FnOnce(Reply<R>) -> Command) -> Result<R, CallError> {
         let (reply, answer) = sync_channel(1);
-        self.send(command(reply))?;
+        // It holds the one reply, so sending that never blocks.
+        let reply = Box::new(move |value| drop(reply.send(value)));
+        self.handle.shared.send(command(reply))?;
         answer.recv().map_err(|_| CallError::Closed)
     }
 }
 
 impl fmt::Debug for Dht {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Dht").field("local_addrs", &self.handle.shared.local_addrs).finish_non_exhaustive()
+        f.debug_struct("Dht").field("local_addrs", &self.board().local_addrs).finish_non_exhaustive()
     }
 }
 
@@ -373,8 +332,7 @@ struct Handle {
 
 impl Handle {
     fn shutdown(&self) {
-        self.shared.closing.store(true, Ordering::Release);
-        let _ = self.shared.waker.wake();
+        self.shared.board.close();
         // Whoever comes second waits for the lock, and so for the end as well.
         if let Some(thread) = lock(&self.thread).take() {
             // An error is a panic in the thread, which has been printed, and closed all calls.
@@ -392,109 +350,14 @@ impl Drop for Handle {
 /// What the handle and the thread share.
 pub(super) struct Shared {
     pub(super) commands: SyncSender<Command>,
-    pub(super) waker: Waker,
-    pub(super) closing: AtomicBool,
-    pub(super) status: Mutex<Status>,
-    /// Goes with `status`.
-    pub(super) changed: Condvar,
-    pub(super) counters: Counters,
-    pub(super) local_addrs: [Option<SocketAddr>; 2],
-    pub(super) lookup_options: LookupOptions,
+    pub(super) board: Arc<Board>,
 }
 
 impl Shared {
     pub(super) fn send(&self, command: Command) -> Result<(), CallError> {
         // Blocks while the queue is full. The thread never waits for a caller, so not for long.
         self.commands.send(command).map_err(|_| CallError::Closed)?;
-        self.waker.wake().map_err(|_| CallError::Closed)
+        self.board.wake();
+        Ok(())
     }
-
-    pub(super) fn update(&self, change: impl FnOnce(&mut Status)) {
-        change(&mut lock(&self.status));
-        self.changed.notify_all();
-    }
-}
-
-#[derive(Debug, Default)]
-pub(super) struct Status {
-    pub(super) ready: [bool; 2],
-    pub(super) closed: bool,
-}
-
-/// [`LoopStats`], as the thread keeps them.
-#[derive(Debug, Default)]
-pub(super) struct Counters {
-    pub(super) wakeups: AtomicU64,
-    pub(super) sends_blocked: AtomicU64,
-    pub(super) sends_unreachable: AtomicU64,
-    pub(super) sends_lost: AtomicU64,
-    pub(super) receive_errors: AtomicU64,
-    pub(super) notices_lost: AtomicU64,
-}
-
-impl Counters {
-    fn read(&self) -> LoopStats {
-        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        LoopStats {
-            wakeups: read(&self.wakeups),
-            sends_blocked: read(&self.sends_blocked),
-            sends_unreachable: read(&self.sends_unreachable),
-            sends_lost: read(&self.sends_lost),
-            receive_errors: read(&self.receive_errors),
-            notices_lost: read(&self.notices_lost),
-        }
-    }
-}
-
-type NodeCall = Box<dyn FnOnce(&mut Node, Instant) + Send>;
-
-/// What the thread is asked to do. A reply channel holds the one reply, so replying never blocks.
-pub(super) enum Command {
-    Node(NodeCall),
-    Search {
-        key: Key,
-        reply: SyncSender<Result<(LookupId, Arc<Progress>), StartError>>,
-    },
-    Release(LookupId),
-    KeepAnnounced {
-        infohash: InfoHash,
-        announce: Announce,
-        reply: SyncSender<Result<(KeptId, Arc<Rounds>), StartError>>,
-    },
-    StopAnnouncing(KeptId),
-    Ping {
-        addr: SocketAddr,
-        reply: SyncSender<Result<Pong, CallError>>,
-    },
-    Subscribe(Subscriber),
-    Save(SyncSender<Result<bool, StateFileError>>),
-    Clear(SyncSender<Result<(), StateFileError>>),
-    Bootstrap(Attempt),
-}
-
-/// A panic while a lock is held leaves nothing half done here.
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// The state behind `guard` once `done` holds or `deadline` has passed; no deadline, no limit.
-pub(super) fn wait_until<'a, T>(
-    changed: &Condvar,
-    mut guard: MutexGuard<'a, T>,
-    deadline: Option<StdInstant>,
-    done: impl Fn(&T) -> bool,
-) -> MutexGuard<'a, T> {
-    while !done(&guard) {
-        guard = match deadline {
-            None => changed.wait(guard).unwrap_or_else(PoisonError::into_inner),
-            Some(deadline) => {
-                let left = deadline.saturating_duration_since(StdInstant::now());
-                if left.is_zero() {
-                    break;
-                }
-                changed.wait_timeout(guard, left).unwrap_or_else(PoisonError::into_inner).0
-            }
-        };
-    }
-    guard
 }

@@ -1,27 +1,15 @@
 //! An announce that is kept up, as its callers see it.
 
 use alloc::sync::Arc;
-use alloc::vec::Vec;
 use core::fmt;
-use core::net::SocketAddr;
 use core::time::Duration;
-use std::sync::{Condvar, Mutex};
 use std::time::Instant as StdInstant;
 
-use super::handle::{CallError, Command, Dht, lock, wait_until};
-use crate::{InfoHash, KeptId, LookupReport};
-
-/// One round of an announce that is kept up.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Round {
-    /// How it went.
-    pub report: LookupReport,
-    /// The torrent's peers that it found.
-    pub peers: Vec<SocketAddr>,
-    /// The nodes that confirmed the announce; none if the round has failed.
-    pub acknowledged: Vec<SocketAddr>,
-}
+use super::board::Lease;
+use super::error::CallError;
+use super::handle::Dht;
+use super::rounds::{Round, Rounds};
+use crate::InfoHash;
 
 /// An announce that is kept up as long as this lives, from [`Dht::keep_announced`].
 ///
@@ -32,17 +20,17 @@ pub struct Round {
 /// torrent. While it is alive the DHT thread is too, as with a clone of the handle.
 #[must_use = "dropping it ends the announce"]
 pub struct Announcement {
-    dht: Dht,
     infohash: InfoHash,
-    kept: KeptId,
     rounds: Arc<Rounds>,
     /// How many rounds had ended when this caller last saw one.
     seen: u64,
+    _lease: Lease,
+    _dht: Dht,
 }
 
 impl Announcement {
-    pub(super) fn new(dht: Dht, infohash: InfoHash, (kept, rounds): (KeptId, Arc<Rounds>)) -> Self {
-        Self { dht, infohash, kept, rounds, seen: 0 }
+    pub(super) fn new(dht: Dht, infohash: InfoHash, (rounds, lease): (Arc<Rounds>, Lease)) -> Self {
+        Self { infohash, rounds, seen: 0, _lease: lease, _dht: dht }
     }
 
     /// The torrent.
@@ -62,14 +50,12 @@ impl Announcement {
 
     /// No `deadline`: wait for as long as it takes.
     fn recv(&mut self, deadline: Option<StdInstant>) -> Result<Option<Round>, CallError> {
-        let Rounds { state, changed } = &*self.rounds;
         let seen = self.seen;
-        let state = wait_until(changed, lock(state), deadline, |state| state.ended > seen || state.closed);
-        if state.ended > seen {
-            self.seen = state.ended;
-            return Ok(state.last.clone());
-        }
-        if state.closed { Ok(None) } else { Err(CallError::TimedOut) }
+        let next = self.rounds.wait(deadline, |ended| ended.after(seen)).ok_or(CallError::TimedOut)?;
+        Ok(next.map(|(count, round)| {
+            self.seen = count;
+            round
+        }))
     }
 }
 
@@ -81,67 +67,11 @@ impl Iterator for Announcement {
     }
 }
 
-impl Drop for Announcement {
-    fn drop(&mut self) {
-        // An error means that the thread is gone, and the announce with it.
-        let _ = self.dht.send(Command::StopAnnouncing(self.kept));
-    }
-}
-
 impl fmt::Debug for Announcement {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Announcement")
             .field("infohash", &self.infohash)
             .field("seen", &self.seen)
             .finish_non_exhaustive()
-    }
-}
-
-/// The rounds of one announce, written by the DHT thread and read by its callers.
-#[derive(Debug, Default)]
-pub(super) struct Rounds {
-    state: Mutex<State>,
-    changed: Condvar,
-}
-
-#[derive(Debug, Default)]
-struct State {
-    /// How many.
-    ended: u64,
-    last: Option<Round>,
-    closed: bool,
-}
-
-impl Rounds {
-    /// Tells the callers that there will be no more.
-    pub(super) fn close(&self) {
-        lock(&self.state).closed = true;
-        self.changed.notify_all();
-    }
-
-    fn end(&self, round: Round) {
-        let mut state = lock(&self.state);
-        state.ended += 1;
-        state.last = Some(round);
-        drop(state);
-        self.changed.notify_all();
-    }
-}
-
-/// What the DHT thread has of an announce that is kept up.
-#[derive(Debug, Default)]
-pub(super) struct Keeping {
-    pub(super) users: usize,
-    pub(super) rounds: Arc<Rounds>,
-    /// What the round under way has found; bounded as the findings of a lookup are.
-    pub(super) peers: Vec<SocketAddr>,
-    pub(super) acknowledged: Vec<SocketAddr>,
-}
-
-impl Keeping {
-    pub(super) fn end(&mut self, report: LookupReport) {
-        let (peers, acknowledged) =
-            (core::mem::take(&mut self.peers), core::mem::take(&mut self.acknowledged));
-        self.rounds.end(Round { report, peers, acknowledged });
     }
 }

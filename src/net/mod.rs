@@ -39,23 +39,46 @@
 //!    the start ([`StateFile`]).
 //! 9. **Survive.** No socket error ends the loop.
 
+#[cfg(feature = "net")]
 mod blocking;
+mod board;
+#[cfg(feature = "net")]
 mod builder;
 mod clock;
+mod desk;
+mod error;
 mod events;
+#[cfg(feature = "net")]
 mod handle;
+#[cfg(feature = "net")]
 mod keep;
+mod progress;
 mod resolve;
+mod rounds;
 mod saver;
+#[cfg(feature = "net")]
 mod search;
+mod setup;
 mod socket;
 mod state;
+mod stats;
+mod watched;
 
-pub use builder::{Builder, SpawnError};
+#[cfg(feature = "net")]
+pub use builder::Builder;
 pub use clock::{Clock, SleepWatch};
-pub use events::{Events, Notice};
-pub use handle::{CallError, Dht, LoopStats};
-pub use keep::{Announcement, Round};
+pub use error::{CallError, SpawnError};
+#[cfg(feature = "net")]
+pub use events::Events;
+pub use events::Notice;
+#[cfg(feature = "net")]
+pub use handle::Dht;
+#[cfg(feature = "net")]
+pub use keep::Announcement;
+pub use progress::Outcome;
 pub use resolve::{BOOTSTRAP_HOSTS, resolve};
-pub use search::{Outcome, Search};
+pub use rounds::Round;
+#[cfg(feature = "net")]
+pub use search::Search;
 pub use state::{Loaded, SAVE_INTERVAL, SavedState, StateFile, StateFileError};
+pub use stats::LoopStats;

@@ -3,14 +3,14 @@
 use core::net::SocketAddr;
 use core::time::Duration;
 use std::io::{self, ErrorKind};
+use std::net::UdpSocket;
 
-use mio::net::UdpSocket;
 use socket2::{Domain, Protocol, Socket as RawSocket, Type};
 
 use super::resolve::Backoff;
 use crate::{Instant, MAX_DATAGRAM, Transmit};
 
-/// Bytes of datagrams that the system may hold until the thread has time; it may grant less.
+/// Bytes of datagrams that the system may hold until the loop has time; it may grant less.
 const RECEIVE_BUFFER: usize = 512 * 1024;
 
 /// How long a socket that fails for no known reason is left alone.
@@ -30,7 +30,7 @@ pub(super) fn bind(addr: SocketAddr) -> io::Result<UdpSocket> {
     let _ = socket.set_recv_buffer_size(RECEIVE_BUFFER);
     socket.set_nonblocking(true)?;
     socket.bind(&addr.into())?;
-    Ok(UdpSocket::from_std(socket.into()))
+    Ok(socket.into())
 }
 
 /// The receiving side of one socket.

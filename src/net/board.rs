@@ -1,0 +1,113 @@
+//! What the handles and the loop share, whichever loop it is.
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::fmt;
+use core::net::SocketAddr;
+use core::sync::atomic::{AtomicBool, Ordering};
+use core::task::Waker;
+use std::sync::Mutex;
+
+use super::error::CallError;
+use super::stats::Counters;
+use super::watched::{Watched, lock};
+use crate::{KeptId, LookupId, LookupOptions, QueryId};
+
+pub(super) struct Board {
+    pub(super) status: Watched<Status>,
+    pub(super) counters: Counters,
+    /// By family.
+    pub(super) local_addrs: [Option<SocketAddr>; 2],
+    pub(super) lookup_options: LookupOptions,
+    /// Wakes the loop.
+    waker: Waker,
+    closing: AtomicBool,
+    released: Mutex<Vec<Held>>,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Status {
+    /// By family.
+    pub(super) ready: [bool; 2],
+    pub(super) closed: bool,
+}
+
+impl Status {
+    /// Whether a table is ready, once it is or the loop has ended.
+    pub(super) fn is_ready(&self) -> Option<Result<bool, CallError>> {
+        if self.closed {
+            return Some(Err(CallError::Closed));
+        }
+        (self.ready != [false; 2]).then_some(Ok(true))
+    }
+}
+
+impl Board {
+    pub(super) fn new(
+        waker: Waker,
+        local_addrs: [Option<SocketAddr>; 2],
+        lookup_options: LookupOptions,
+    ) -> Self {
+        Self {
+            status: Watched::default(),
+            counters: Counters::default(),
+            local_addrs,
+            lookup_options,
+            waker,
+            closing: AtomicBool::new(false),
+            released: Mutex::default(),
+        }
+    }
+
+    pub(super) fn wake(&self) {
+        self.waker.wake_by_ref();
+    }
+
+    /// Asks the loop to end.
+    pub(super) fn close(&self) {
+        self.closing.store(true, Ordering::Release);
+        self.wake();
+    }
+
+    pub(super) fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Acquire)
+    }
+
+    /// What has been given up since the last call.
+    pub(super) fn take_released(&self) -> Vec<Held> {
+        core::mem::take(&mut lock(&self.released))
+    }
+}
+
+/// One user's share of something under way, given up by its drop: also if that is the drop of a
+/// reply which came too late for its caller. Giving up never blocks and is never lost.
+pub(super) struct Lease {
+    board: Arc<Board>,
+    held: Held,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Held {
+    Lookup(LookupId),
+    Query(QueryId),
+    Kept(KeptId),
+}
+
+impl Lease {
+    pub(super) fn new(board: &Arc<Board>, held: Held) -> Self {
+        Self { board: Arc::clone(board), held }
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        lock(&self.board.released).push(self.held);
+        self.board.wake();
+    }
+}
+
+impl fmt::Debug for Lease {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.held.fmt(f)
+    }
+}

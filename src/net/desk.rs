@@ -1,0 +1,386 @@
+//! What a loop around a node does that has nothing to do with how it waits: commands, shared
+//! lookups, findings, sends.
+
+use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
+use alloc::string::ToString as _;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::net::SocketAddr;
+use core::sync::atomic::Ordering;
+use core::time::Duration;
+use std::io;
+
+use super::board::{Board, Held, Lease};
+use super::clock::{Clock, SleepWatch};
+use super::error::CallError;
+use super::events::{Notice, Subscriber, publish};
+use super::progress::{Key, Progress};
+use super::resolve::Attempt;
+use super::rounds::{Keeping, Rounds};
+use super::saver::Saver;
+use super::socket::{Outbox, Sent};
+use super::state::StateFileError;
+use super::stats::count;
+use crate::{Announce, Event, InfoHash, Instant, KeptId, LookupId, Node, Pong, QueryId, StartError};
+
+/// Calls that may wait for the loop; past that, callers do.
+pub(super) const COMMANDS: usize = 256;
+
+/// The largest payload of a UDP datagram, and then some: nothing is cut short.
+pub(super) const RECEIVE_BUFFER: usize = 65_535;
+
+/// What one turn receives at most from one socket, so that none starves the others.
+pub(super) const RECEIVES: usize = 32;
+
+/// What one turn sends at most.
+const SENDS: usize = 256;
+
+/// How long a full socket is trusted to tell when it is not full any more.
+pub(super) const BLOCKED: Duration = Duration::from_millis(250);
+
+/// How long the loop tries to get rid of its last datagrams.
+pub(super) const FAREWELL: Duration = Duration::from_millis(250);
+
+/// Takes the one reply to a command; dropped, it tells the caller that there will be none.
+pub(super) type Reply<T> = Box<dyn FnOnce(T) + Send>;
+
+type NodeCall = Box<dyn FnOnce(&mut Node, Instant) + Send>;
+
+/// What the loop is asked to do. Replying never blocks.
+pub(super) enum Command {
+    Node(NodeCall),
+    Search {
+        key: Key,
+        reply: Reply<Result<Joined, StartError>>,
+    },
+    KeepAnnounced {
+        infohash: InfoHash,
+        announce: Announce,
+        reply: Reply<Result<(Arc<Rounds>, Lease), StartError>>,
+    },
+    Ping {
+        addr: SocketAddr,
+        /// Gets what cancels the ping, if the caller may leave before the answer.
+        started: Option<Reply<Lease>>,
+        reply: Reply<Result<Pong, CallError>>,
+    },
+    Subscribe(Subscriber),
+    Save(Reply<Result<bool, StateFileError>>),
+    Clear(Reply<Result<(), StateFileError>>),
+    Bootstrap(Attempt),
+}
+
+/// A caller's part in a lookup that may have others.
+pub(super) struct Joined {
+    pub(super) lookup: LookupId,
+    pub(super) progress: Arc<Progress>,
+    pub(super) lease: Lease,
+}
+
+pub(super) struct Desk {
+    pub(super) node: Node,
+    pub(super) clock: Clock,
+    pub(super) board: Arc<Board>,
+    watch: SleepWatch,
+    outbox: Outbox,
+    blocked_since: Instant,
+    searches: BTreeMap<LookupId, Running>,
+    kept: BTreeMap<KeptId, Keeping>,
+    pings: BTreeMap<QueryId, Reply<Result<Pong, CallError>>>,
+    subscribers: Vec<Subscriber>,
+    /// Of the state file, if there is one.
+    saver: Option<Saver>,
+    /// Something came in or went out in this turn.
+    busy: bool,
+}
+
+/// A lookup that somebody waits for.
+struct Running {
+    key: Key,
+    users: usize,
+    progress: Arc<Progress>,
+}
+
+impl Desk {
+    pub(super) fn new(node: Node, clock: Clock, board: Arc<Board>, subscribers: Vec<Subscriber>) -> Self {
+        Self {
+            node,
+            clock,
+            board,
+            watch: SleepWatch::new(),
+            outbox: Outbox::new(),
+            blocked_since: Instant::ZERO,
+            searches: BTreeMap::new(),
+            kept: BTreeMap::new(),
+            pings: BTreeMap::new(),
+            subscribers,
+            saver: None,
+            busy: false,
+        }
+    }
+
+    /// Saves the node's state from now on, and tells what became of it before.
+    pub(super) fn keep_state(&mut self, saver: Option<Saver>, before: Option<Notice>) {
+        self.saver = saver;
+        if let Some(before) = before {
+            self.publish(before);
+        }
+    }
+
+    /// Saves the node's state for the last time.
+    pub(super) fn save_last(&mut self) {
+        if let Some(Err(error)) = self.saver.as_mut().map(|saver| saver.save(&self.node)) {
+            self.publish(Notice::StateUnsaved { error: error.to_string() });
+        }
+    }
+
+    /// Begins a turn.
+    pub(super) fn begin(&mut self) {
+        self.busy = false;
+        if let Some(slept) = self.watch.slept() {
+            self.node.handle_resume(self.clock.now(), slept);
+        }
+    }
+
+    pub(super) fn obey(&mut self, command: Command) {
+        // What the caller gave up before makes room for what it asks now.
+        self.take_released();
+        self.busy = true;
+        let now = self.clock.now();
+        match command {
+            Command::Node(call) => call(&mut self.node, now),
+            Command::Search { key, reply } => reply(self.search(now, key)),
+            Command::KeepAnnounced { infohash, announce, reply } => {
+                reply(self.keep_announced(now, infohash, announce));
+            }
+            Command::Ping { addr, started, reply } => match self.node.ping(now, addr) {
+                Ok(query) => {
+                    self.pings.insert(query, reply);
+                    if let Some(started) = started {
+                        started(Lease::new(&self.board, Held::Query(query)));
+                    }
+                }
+                Err(error) => reply(Err(error.into())),
+            },
+            Command::Subscribe(subscriber) => self.subscribers.push(subscriber),
+            Command::Save(reply) => {
+                reply(self.saver.as_mut().map_or(Ok(false), |saver| saver.save(&self.node)));
+            }
+            Command::Clear(reply) => {
+                self.node.clear_nodes(now);
+                reply(self.saver.as_mut().map_or(Ok(()), Saver::clear));
+            }
+            Command::Bootstrap(attempt) => {
+                if let Attempt::Resolved { addrs, .. } = &attempt {
+                    self.start_from(addrs);
+                }
+                self.publish(match attempt {
+                    Attempt::Resolved { host, addrs } => Notice::Resolved { host, addrs },
+                    Attempt::Failed { host, error, retry_in } => Notice::Unresolved { host, error, retry_in },
+                });
+            }
+        }
+    }
+
+    fn search(&mut self, now: Instant, key: Key) -> Result<Joined, StartError> {
+        if let Some((&lookup, running)) = self.searches.iter_mut().find(|(_, running)| running.key == key) {
+            running.users += 1;
+            let progress = Arc::clone(&running.progress);
+            return Ok(self.joined(lookup, progress));
+        }
+        let lookup = match &key {
+            Key::Lookup(lookup, options) => self.node.lookup(now, *lookup, options)?,
+            Key::Bootstrap => self.node.bootstrap(now)?,
+        };
+        let progress = Arc::new(Progress::default());
+        self.searches.insert(lookup, Running { key, users: 1, progress: Arc::clone(&progress) });
+        Ok(self.joined(lookup, progress))
+    }
+
+    fn keep_announced(
+        &mut self,
+        now: Instant,
+        infohash: InfoHash,
+        announce: Announce,
+    ) -> Result<(Arc<Rounds>, Lease), StartError> {
+        let kept = self.node.keep_announced(now, infohash, announce)?;
+        let keeping = self.kept.entry(kept).or_default();
+        keeping.users += 1;
+        Ok((Arc::clone(&keeping.rounds), Lease::new(&self.board, Held::Kept(kept))))
+    }
+
+    fn joined(&self, lookup: LookupId, progress: Arc<Progress>) -> Joined {
+        Joined { lookup, progress, lease: Lease::new(&self.board, Held::Lookup(lookup)) }
+    }
+
+    /// Ends what nobody uses any more. What has ended by itself is not known any more.
+    pub(super) fn take_released(&mut self) {
+        for held in self.board.take_released() {
+            match held {
+                Held::Lookup(lookup) => {
+                    if let Some(running) = self.searches.get_mut(&lookup) {
+                        running.users -= 1;
+                        if running.users == 0 {
+                            self.searches.remove(&lookup);
+                            self.node.cancel(lookup);
+                        }
+                    }
+                }
+                Held::Kept(kept) => {
+                    if let Some(keeping) = self.kept.get_mut(&kept) {
+                        keeping.users -= 1;
+                        if keeping.users == 0 {
+                            self.kept.remove(&kept);
+                            self.node.stop_announcing(kept);
+                        }
+                    }
+                }
+                Held::Query(query) => {
+                    if self.pings.remove(&query).is_some() {
+                        self.node.cancel_query(query);
+                    }
+                }
+            }
+        }
+    }
+
+    pub(super) fn start_from(&mut self, addrs: &[SocketAddr]) {
+        let now = self.clock.now();
+        for addr in addrs {
+            // Refused are addresses of a family that is off, and those past the limit.
+            let _ = self.node.add_bootstrap(now, *addr);
+        }
+    }
+
+    pub(super) fn handle_datagram(&mut self, now: Instant, from: SocketAddr, datagram: &[u8]) {
+        self.busy = true;
+        self.node.handle_datagram(now, from, datagram);
+    }
+
+    /// Does what its time has come for.
+    pub(super) fn tick(&mut self) {
+        let now = self.clock.now();
+        if self.node.poll_timeout().is_some_and(|at| at <= now) {
+            self.node.handle_timeout(now);
+        }
+        if self.outbox.is_blocked() && now - self.blocked_since >= BLOCKED {
+            self.outbox.unblock();
+        }
+    }
+
+    /// Sends what there is to send, within reason. If a socket is full, returns the destination
+    /// that it could not send to.
+    pub(super) fn transmit(
+        &mut self,
+        mut send: impl FnMut(&[u8], SocketAddr) -> io::Result<usize>,
+    ) -> Option<SocketAddr> {
+        let counters = &self.board.counters;
+        for _ in 0..SENDS {
+            let now = self.clock.now();
+            let sent = self.outbox.send(|buffer| self.node.poll_transmit(now, buffer), &mut send);
+            self.busy |= sent != Sent::Idle;
+            match sent {
+                Sent::Gone => {}
+                Sent::Lost => count(&counters.sends_lost),
+                Sent::Unreachable(destination) => {
+                    count(&counters.sends_unreachable);
+                    self.node.handle_unreachable(now, destination);
+                }
+                Sent::Blocked(destination) => {
+                    count(&counters.sends_blocked);
+                    self.blocked_since = now;
+                    return Some(destination);
+                }
+                Sent::Idle => break,
+            }
+        }
+        None
+    }
+
+    /// Whether a full socket holds up what there is to send.
+    pub(super) fn is_blocked(&self) -> bool {
+        self.outbox.is_blocked()
+    }
+
+    pub(super) fn unblock(&mut self) {
+        self.outbox.unblock();
+    }
+
+    /// When the next turn is due if nothing happens before; `None`: never.
+    pub(super) fn next_turn(&self, now: Instant) -> Option<Instant> {
+        // While output is pending the node says "now", which a full socket has no use for; and a
+        // turn in which nothing happened is not repeated at once, whatever the node says.
+        let not_before = match (self.outbox.is_blocked(), self.busy) {
+            (true, _) => now + BLOCKED,
+            (false, true) => now,
+            (false, false) => now + Duration::from_millis(1),
+        };
+        let next = self.node.poll_timeout().map(|at| at.max(not_before));
+        next.into_iter().chain(self.saver.as_ref().map(Saver::due)).min()
+    }
+
+    pub(super) fn take_events(&mut self) {
+        while let Some(event) = self.node.poll_event() {
+            self.busy = true;
+            if !self.deliver(event) {
+                self.publish(Notice::Node(event));
+            }
+        }
+        let now = self.clock.now();
+        if let Some(notice) = self.saver.as_mut().and_then(|saver| saver.tend(&self.node, now)) {
+            self.publish(notice);
+        }
+    }
+
+    /// Returns whether somebody was waiting for it.
+    fn deliver(&mut self, event: Event) -> bool {
+        match event {
+            Event::Ready { family } => {
+                self.board.status.update(|status| status.ready[family.index()] = true);
+                false
+            }
+            Event::Peer { lookup, peer } => {
+                let search = self.searches.get(&lookup).map(|running| running.progress.push_peer(peer));
+                search.or_else(|| self.keeping(lookup).map(|keeping| keeping.peers.push(peer))).is_some()
+            }
+            Event::Acknowledged { lookup, node } => {
+                let search =
+                    self.searches.get(&lookup).map(|running| running.progress.push_acknowledged(node));
+                let round = || self.keeping(lookup).map(|keeping| keeping.acknowledged.push(node));
+                search.or_else(round).is_some()
+            }
+            Event::LookupDone { lookup, report } => {
+                let Some(running) = self.searches.remove(&lookup) else {
+                    let keeping = report.kept.and_then(|kept| self.kept.get_mut(&kept));
+                    return keeping.map(|keeping| keeping.end(report)).is_some();
+                };
+                running.progress.finish(report, self.node.lookup_nodes(lookup).collect());
+                true
+            }
+            Event::QueryDone { query, result, .. } => {
+                self.pings.remove(&query).map(|reply| reply(result.map_err(CallError::Query))).is_some()
+            }
+            _ => false,
+        }
+    }
+
+    /// The announce of which a lookup is a round.
+    fn keeping(&mut self, lookup: LookupId) -> Option<&mut Keeping> {
+        self.kept.get_mut(&self.node.lookup_report(lookup)?.kept?)
+    }
+
+    fn publish(&mut self, notice: Notice) {
+        let lost = publish(&mut self.subscribers, &notice);
+        self.board.counters.notices_lost.fetch_add(lost, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Desk {
+    /// Also on a panic: nobody waits for a loop that is gone.
+    fn drop(&mut self) {
+        self.searches.values().for_each(|running| running.progress.close());
+        self.kept.values().for_each(Keeping::close);
+        self.board.status.update(|status| status.closed = true);
+    }
+}

@@ -1,0 +1,57 @@
+//! Why a node cannot start, and why it cannot do what it is asked.
+
+use alloc::string::String;
+use core::net::SocketAddr;
+use std::io;
+
+use thiserror::Error;
+
+use super::state::StateFileError;
+use crate::{QueryError, StartError};
+
+/// Why a node cannot start. The caller can go on without one.
+#[derive(Debug, Error)]
+#[non_exhaustive]
+pub enum SpawnError {
+    /// An address cannot be bound: in use, not of this host, or of a family that it lacks.
+    #[error("cannot bind {addr}: {error}")]
+    Bind {
+        /// The address.
+        addr: SocketAddr,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// Both families are off in the [`Config`].
+    #[error("both address families are off")]
+    NoFamily,
+    /// A bootstrap host is not of the form `host:port`.
+    #[error("not a host and port: {0:?}")]
+    Host(String),
+    /// The state file cannot be read, or not be set aside.
+    #[error(transparent)]
+    State(#[from] StateFileError),
+    /// The system has no randomness to give.
+    #[error("no randomness: {0}")]
+    Random(io::Error),
+    /// A thread or the means to wake it cannot be had.
+    #[error("cannot start: {0}")]
+    System(#[from] io::Error),
+}
+
+/// Why a call failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum CallError {
+    /// The node is gone: shut down, or its thread or task has ended.
+    #[error("the DHT has been shut down")]
+    Closed,
+    /// The caller's time is over; what it waits for goes on.
+    #[error("timed out")]
+    TimedOut,
+    /// The node could not start it.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// The query failed.
+    #[error(transparent)]
+    Query(#[from] QueryError),
+}

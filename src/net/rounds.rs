@@ -1,0 +1,68 @@
+//! The rounds of an announce that is kept up, written by the loop and read by all who share it.
+
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::net::SocketAddr;
+
+use super::watched::Watched;
+use crate::LookupReport;
+
+/// One round of an announce that is kept up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Round {
+    /// How it went.
+    pub report: LookupReport,
+    /// The torrent's peers that it found.
+    pub peers: Vec<SocketAddr>,
+    /// The nodes that confirmed the announce; none if the round has failed.
+    pub acknowledged: Vec<SocketAddr>,
+}
+
+pub(super) type Rounds = Watched<Ended>;
+
+/// The rounds that have ended, of which the last one is kept.
+#[derive(Debug, Default)]
+pub(super) struct Ended {
+    /// How many.
+    count: u64,
+    last: Option<Round>,
+    closed: bool,
+}
+
+impl Ended {
+    /// What a caller gets who saw one when that many had ended: how many it is now, and the last of
+    /// them; `None` if there will be no more. Nothing if that is not known yet.
+    pub(super) fn after(&self, seen: u64) -> Option<Option<(u64, Round)>> {
+        if self.count > seen {
+            return Some(self.last.clone().map(|round| (self.count, round)));
+        }
+        self.closed.then_some(None)
+    }
+}
+
+/// What the loop has of an announce that is kept up.
+#[derive(Debug, Default)]
+pub(super) struct Keeping {
+    pub(super) users: usize,
+    pub(super) rounds: Arc<Rounds>,
+    /// What the round under way has found; bounded as the findings of a lookup are.
+    pub(super) peers: Vec<SocketAddr>,
+    pub(super) acknowledged: Vec<SocketAddr>,
+}
+
+impl Keeping {
+    pub(super) fn end(&mut self, report: LookupReport) {
+        let (peers, acknowledged) =
+            (core::mem::take(&mut self.peers), core::mem::take(&mut self.acknowledged));
+        self.rounds.update(|ended| {
+            ended.count += 1;
+            ended.last = Some(Round { report, peers, acknowledged });
+        });
+    }
+
+    /// Tells the callers that there will be no more.
+    pub(super) fn close(&self) {
+        self.rounds.update(|ended| ended.closed = true);
+    }
+}

@@ -1,0 +1,151 @@
+//! What a node on real sockets starts from, whichever loop runs it.
+
+use alloc::borrow::ToOwned as _;
+use alloc::string::String;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use core::task::Waker;
+use core::time::Duration;
+use std::io;
+use std::net::UdpSocket;
+
+use super::board::Board;
+use super::clock::Clock;
+use super::desk::Desk;
+use super::error::SpawnError;
+use super::events::{Notice, Subscriber};
+use super::resolve::{self, BOOTSTRAP_HOSTS};
+use super::saver::Saver;
+use super::socket;
+use super::state::{Loaded, SAVE_INTERVAL, StateFile};
+use crate::{Config, Family, Instant, Limits, Node};
+
+#[derive(Debug)]
+pub(super) struct Setup {
+    pub(super) config: Config,
+    pub(super) limits: Limits,
+    /// By family.
+    pub(super) binds: [Option<SocketAddr>; 2],
+    pub(super) bootstrap: Vec<String>,
+    pub(super) state: Option<StateFile>,
+    pub(super) save_every: Duration,
+    pub(super) subscribers: Vec<Subscriber>,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        Self {
+            config: Config::default(),
+            limits: Limits::default(),
+            binds: [None; 2],
+            bootstrap: BOOTSTRAP_HOSTS.map(str::to_owned).to_vec(),
+            state: None,
+            save_every: SAVE_INTERVAL,
+            subscribers: Vec::new(),
+        }
+    }
+}
+
+impl Setup {
+    /// Reads the state file, if there is one, and takes the ids from it.
+    pub(super) fn load(&mut self) -> Result<Loaded, SpawnError> {
+        let loaded = self.state.as_ref().map_or(Ok(Loaded::Nothing), StateFile::load)?;
+        if let Loaded::State(saved) = &loaded {
+            saved.set_ids(&mut self.config);
+        }
+        Ok(loaded)
+    }
+
+    /// Binds the sockets, by family, and turns off the families without one.
+    pub(super) fn open(&mut self) -> Result<[Option<UdpSocket>; 2], SpawnError> {
+        let by_choice = self.binds != [None; 2];
+        let mut sockets = [None, None];
+        let mut missing = None;
+        for (family, on, any) in [
+            (Family::V4, self.config.ipv4, SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0))),
+            (Family::V6, self.config.ipv6, SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0))),
+        ] {
+            let chosen = self.binds[family.index()];
+            if !on || (by_choice && chosen.is_none()) {
+                continue;
+            }
+            let addr = chosen.unwrap_or(any);
+            match socket::bind(addr) {
+                Ok(socket) => sockets[family.index()] = Some(socket),
+                Err(error) if by_choice => return Err(SpawnError::Bind { addr, error }),
+                Err(error) => missing = Some(SpawnError::Bind { addr, error }),
+            }
+        }
+        if sockets.iter().all(Option::is_none) {
+            return Err(missing.unwrap_or(SpawnError::NoFamily));
+        }
+        self.config.ipv4 = sockets[Family::V4.index()].is_some();
+        self.config.ipv6 = sockets[Family::V6.index()].is_some();
+        Ok(sockets)
+    }
+
+    /// Makes the node, with the bootstrap addresses that need no resolver, and returns the names
+    /// that do.
+    pub(super) fn start(
+        self,
+        waker: Waker,
+        local_addrs: [Option<SocketAddr>; 2],
+        loaded: Loaded,
+    ) -> Result<(Desk, Vec<String>), SpawnError> {
+        let mut seed = [0; 32];
+        getrandom::fill(&mut seed).map_err(|error| SpawnError::Random(error.into()))?;
+        let board = Arc::new(Board::new(waker, local_addrs, self.config.lookup));
+        let clock = Clock::new();
+        let mut node = Node::new(self.config, &self.limits, seed, clock.now());
+        let restored = restore(&mut node, loaded, clock.now());
+        let mut desk = Desk::new(node, clock, board, self.subscribers);
+        let saver = self.state.map(|file| Saver::new(file, self.save_every, clock.now()));
+        desk.keep_state(saver, restored);
+        let mut names = Vec::new();
+        for host in self.bootstrap {
+            match host.parse() {
+                Ok(addr) => desk.start_from(&[addr]),
+                Err(_) => names.push(host),
+            }
+        }
+        Ok((desk, names))
+    }
+
+    pub(super) fn check_hosts(&self) -> Result<(), SpawnError> {
+        match self.bootstrap.iter().find(|host| !resolve::is_host_and_port(host)) {
+            Some(host) => Err(SpawnError::Host(host.clone())),
+            None => Ok(()),
+        }
+    }
+}
+
+/// Gives a new node the state of an earlier one, and tells what became of that.
+fn restore(node: &mut Node, loaded: Loaded, now: Instant) -> Option<Notice> {
+    match loaded {
+        Loaded::Nothing => None,
+        Loaded::State(saved) => {
+            let state = saved.state();
+            let nodes = saved.restore(node, now);
+            let skipped = state.nodes().count() + state.skipped() - nodes;
+            Some(Notice::Restored { nodes, skipped })
+        }
+        Loaded::Refused { error, kept_as } => Some(Notice::StateRefused { error, kept_as }),
+    }
+}
+
+/// The addresses that the sockets are bound to.
+pub(super) fn local_addrs(sockets: &[Option<UdpSocket>; 2]) -> io::Result<[Option<SocketAddr>; 2]> {
+    let local_addr = |socket: &Option<UdpSocket>| socket.as_ref().map(UdpSocket::local_addr).transpose();
+    Ok([local_addr(&sockets[0])?, local_addr(&sockets[1])?])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn l_11_a_node_starts_from_the_usual_hosts_unless_told_otherwise() {
+        assert_eq!(Setup::default().bootstrap, BOOTSTRAP_HOSTS);
+    }
+}
