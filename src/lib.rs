@@ -3,7 +3,8 @@
 //! [`Node`] is a DHT node that never touches a socket, a clock, a thread or a file. It takes
 //! datagrams and instants in and gives datagrams, events and deadlines out, so it fits any event
 //! loop, runs by the thousand in virtual time, and needs neither `std` nor an allocator. For
-//! programs with threads there is an adapter: `net::Dht` (feature `net`).
+//! programs with threads or tasks there are adapters: `net::Dht` (feature `net`) and
+//! `net::tokio::Dht` (feature `tokio`).
 //!
 //! # The loop
 //!
@@ -55,7 +56,7 @@
 //! | 2 parts | `table` (routing), `peers` (what others announced to us), `token`, `inflight` (queries under way), `rtt`, `lookup` (the iterative walk), `kept` (when announces are due), `contacts` (what is remembered of endpoints), `limit` (rates, amplification), `timer` |
 //! | 3 node | `storage` ([`Heap`], [`Fixed`]), `config`, `event`, `state` (what outlives a restart, as bytes), `node` (`serve` answers, `search` asks, `walks` leads lookups, `keep` repeats announces, `upkeep` keeps house, `output` makes datagrams and events, `saved` saves and restores) |
 //! | 4 laboratory | `sim` (feature `sim`): worlds of nodes in virtual time |
-//! | 4 adapters | `net`, the `dht` tool: the only sockets, clocks and name look-ups |
+//! | 4 adapters | `net` (`desk` does what all loops do, `blocking` and `tokio` wait), the `dht` tool: the only sockets, clocks and name look-ups |
 //!
 //! Every part is a plain struct over slices that the storage lends; it takes the time as an
 //! argument, does no IO and has its own tests. A datagram is parsed into borrowed views
@@ -99,7 +100,7 @@ mod kept;
 mod keyed;
 mod limit;
 mod lookup;
-#[cfg(feature = "net")]
+#[cfg(any(feature = "net", feature = "tokio"))]
 pub mod net;
 mod node;
 mod peers;
@@ -133,6 +134,6 @@ pub use storage::{Fixed, Storage};
 pub use time::Instant;
 
 /// The code in the README compiles.
-#[cfg(all(doctest, feature = "net"))]
+#[cfg(all(doctest, feature = "net", feature = "tokio"))]
 #[doc = include_str!("../README.md")]
 struct Readme;

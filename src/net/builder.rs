@@ -25,7 +25,8 @@ use crate::{Config, Family, Limits};
 /// Describes a node before it starts, from [`Dht::builder`].
 ///
 /// By default it binds a free port of each family on all addresses, goes without IPv6 (or IPv4) if
-/// the host has none, and starts from [`BOOTSTRAP_HOSTS`].
+/// the host has none, and starts from
+/// [`BOOTSTRAP_HOSTS`](super::BOOTSTRAP_HOSTS).
 #[derive(Debug, Default)]
 #[must_use]
 pub struct Builder {
@@ -55,8 +56,9 @@ impl Builder {
         self
     }
 
-    /// The hosts to start from, as `host:port`, instead of [`BOOTSTRAP_HOSTS`]. With none the node
-    /// waits to be told of others ([`Dht::add_node`]) or asked by them.
+    /// The hosts to start from, as `host:port`, instead of
+    /// [`BOOTSTRAP_HOSTS`](super::BOOTSTRAP_HOSTS). With none the node waits to be told of others
+    /// ([`Dht::add_node`]) or asked by them.
     pub fn bootstrap<H: Into<String>>(mut self, hosts: impl IntoIterator<Item = H>) -> Self {
         self.setup.bootstrap = hosts.into_iter().map(Into::into).collect();
         self
@@ -125,5 +127,17 @@ impl Wake for LoopWaker {
     fn wake_by_ref(self: &Arc<Self>) {
         // It fails only if the system has lost the descriptor, which nothing here closes.
         let _ = self.0.wake();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::BOOTSTRAP_HOSTS;
+
+    #[test]
+    fn l_11_a_node_starts_from_the_usual_hosts_unless_told_otherwise() {
+        assert_eq!(Builder::default().setup.bootstrap, BOOTSTRAP_HOSTS);
+        assert_eq!(Builder::default().bootstrap(["a.example:1"]).setup.bootstrap, ["a.example:1"]);
     }
 }

@@ -21,7 +21,7 @@ pub enum SpawnError {
         /// What the system said.
         error: io::Error,
     },
-    /// Both families are off in the [`Config`].
+    /// Both families are off in the [`Config`](crate::Config).
     #[error("both address families are off")]
     NoFamily,
     /// A bootstrap host is not of the form `host:port`.

@@ -5,13 +5,19 @@ use alloc::vec::Vec;
 use core::net::SocketAddr;
 use core::time::Duration;
 use std::path::PathBuf;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::sync::mpsc::TrySendError;
+#[cfg(feature = "net")]
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 
+#[cfg(feature = "tokio")]
+use tokio::sync::mpsc;
+
+#[cfg(feature = "net")]
 use super::error::CallError;
 use crate::{Event, StateError};
 
 /// Notices that may wait in one subscription.
-const WAITING: usize = 1024;
+pub(super) const WAITING: usize = 1024;
 
 /// Something that happened which no caller is waiting for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -65,11 +71,13 @@ pub enum Notice {
 ///
 /// It does not keep the thread running. A subscriber that falls behind by more than 1024 notices
 /// loses the newest ones ([`LoopStats::notices_lost`](super::LoopStats::notices_lost)).
+#[cfg(feature = "net")]
 #[derive(Debug)]
 pub struct Events {
     notices: Receiver<Notice>,
 }
 
+#[cfg(feature = "net")]
 impl Events {
     /// The next notice, waiting at most `timeout` for it; `Ok(None)` once the thread has ended.
     ///
@@ -85,6 +93,7 @@ impl Events {
     }
 }
 
+#[cfg(feature = "net")]
 impl Iterator for Events {
     type Item = Notice;
 
@@ -95,17 +104,37 @@ impl Iterator for Events {
 
 /// The sending side of a subscription.
 #[derive(Debug)]
-pub(super) struct Subscriber(SyncSender<Notice>);
+pub(super) enum Subscriber {
+    #[cfg(feature = "net")]
+    Thread(SyncSender<Notice>),
+    #[cfg(feature = "tokio")]
+    Task(mpsc::Sender<Notice>),
+}
 
+impl Subscriber {
+    fn try_send(&self, notice: Notice) -> Result<(), TrySendError<Notice>> {
+        match self {
+            #[cfg(feature = "net")]
+            Self::Thread(sender) => sender.try_send(notice),
+            #[cfg(feature = "tokio")]
+            Self::Task(sender) => sender.try_send(notice).map_err(|error| match error {
+                mpsc::error::TrySendError::Full(notice) => TrySendError::Full(notice),
+                mpsc::error::TrySendError::Closed(notice) => TrySendError::Disconnected(notice),
+            }),
+        }
+    }
+}
+
+#[cfg(feature = "net")]
 pub(super) fn subscription() -> (Subscriber, Events) {
     let (sender, notices) = sync_channel(WAITING);
-    (Subscriber(sender), Events { notices })
+    (Subscriber::Thread(sender), Events { notices })
 }
 
 /// Hands `notice` to every subscriber, forgets those that are gone, and returns how many lost it.
 pub(super) fn publish(subscribers: &mut Vec<Subscriber>, notice: &Notice) -> u64 {
     let mut lost = 0;
-    subscribers.retain(|Subscriber(sender)| match sender.try_send(notice.clone()) {
+    subscribers.retain(|subscriber| match subscriber.try_send(notice.clone()) {
         Ok(()) => true,
         Err(TrySendError::Full(_)) => {
             lost += 1;
@@ -116,7 +145,7 @@ pub(super) fn publish(subscribers: &mut Vec<Subscriber>, notice: &Notice) -> u64
     lost
 }
 
-#[cfg(test)]
+#[cfg(all(test, feature = "net"))]
 mod tests {
     use alloc::vec;
 

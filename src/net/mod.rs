@@ -1,9 +1,12 @@
-//! Running a [`Node`](crate::Node) on real sockets: what the core leaves out, in one thread.
+//! Running a [`Node`](crate::Node) on real sockets: what the core leaves out, in one thread or one
+//! task.
 //!
-//! [`Dht`] is the handle to use from ordinary blocking code. It can be cloned and shared; the
-//! thread behind it owns the sockets and the node.
+//! [`Dht`] is the handle to use from ordinary blocking code (feature `net`). It can be cloned and
+//! shared; the thread behind it owns the sockets and the node. [`tokio::Dht`] is its like for
+//! asynchronous code (feature `tokio`).
 //!
-//! ```no_run
+#![cfg_attr(feature = "net", doc = "```no_run")]
+#![cfg_attr(not(feature = "net"), doc = "```ignore")]
 //! use dht_proto::net::Dht;
 //!
 //! let dht = Dht::builder().spawn()?;
@@ -62,6 +65,8 @@ mod setup;
 mod socket;
 mod state;
 mod stats;
+#[cfg(feature = "tokio")]
+pub mod tokio;
 mod watched;
 
 #[cfg(feature = "net")]

@@ -139,13 +139,3 @@ pub(super) fn local_addrs(sockets: &[Option<UdpSocket>; 2]) -> io::Result<[Optio
     let local_addr = |socket: &Option<UdpSocket>| socket.as_ref().map(UdpSocket::local_addr).transpose();
     Ok([local_addr(&sockets[0])?, local_addr(&sockets[1])?])
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn l_11_a_node_starts_from_the_usual_hosts_unless_told_otherwise() {
-        assert_eq!(Setup::default().bootstrap, BOOTSTRAP_HOSTS);
-    }
-}

@@ -66,6 +66,12 @@ impl Receiver {
         self.readable = true;
     }
 
+    /// Whether it needs no word from the socket to read again.
+    #[cfg(feature = "tokio")]
+    pub(super) const fn is_readable(&self) -> bool {
+        self.readable
+    }
+
     /// When to read next without being woken by the socket: now, if there may be more.
     pub(super) fn deadline(&self, now: Instant) -> Option<Instant> {
         self.readable.then(|| self.paused_until.unwrap_or(now))

@@ -17,6 +17,8 @@ pub struct LoopStats {
     pub sends_lost: u64,
     /// Errors in receiving, ICMP errors about unknown destinations among them.
     pub receive_errors: u64,
+    /// Datagrams that were handed in faster than the node took them; only without a socket.
+    pub receives_lost: u64,
     /// Notices that a subscriber was too slow for.
     pub notices_lost: u64,
 }
@@ -29,6 +31,7 @@ pub(super) struct Counters {
     pub(super) sends_unreachable: AtomicU64,
     pub(super) sends_lost: AtomicU64,
     pub(super) receive_errors: AtomicU64,
+    pub(super) receives_lost: AtomicU64,
     pub(super) notices_lost: AtomicU64,
 }
 
@@ -41,6 +44,7 @@ impl Counters {
             sends_unreachable: read(&self.sends_unreachable),
             sends_lost: read(&self.sends_lost),
             receive_errors: read(&self.receive_errors),
+            receives_lost: read(&self.receives_lost),
             notices_lost: read(&self.notices_lost),
         }
     }

@@ -1,0 +1,326 @@
+//! The task of a node: packets, calls and deadlines in, packets and findings out.
+
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use alloc::task::Wake;
+use alloc::vec;
+use core::future::{Future as _, pending, poll_fn};
+use core::net::SocketAddr;
+use core::pin::pin;
+use core::task::{Context, Poll};
+use std::io;
+use std::sync::mpsc::Sender as StdSender;
+
+use tokio::net::UdpSocket;
+use tokio::sync::{Notify, mpsc};
+use tokio::task::yield_now;
+use tokio::time::sleep_until;
+
+use super::external::{Arrival, Outgoing};
+use crate::net::desk::{COMMANDS, Command, Desk, FAREWELL, RECEIVE_BUFFER, RECEIVES};
+use crate::net::socket::{Received, Receiver};
+use crate::net::stats::count;
+use crate::{Family, Instant};
+
+pub(super) struct Driver {
+    desk: Desk,
+    link: Link,
+    /// The destination whose socket was full.
+    blocked_on: Option<SocketAddr>,
+    buffer: Box<[u8]>,
+    queue: mpsc::Receiver<Command>,
+    /// The command that ended a sleep.
+    command: Option<Command>,
+    bell: Arc<Bell>,
+    /// Dropped, it stops the resolver.
+    _resolving: StdSender<()>,
+}
+
+/// Wakes the task for what does not come through its queue.
+#[derive(Default)]
+pub(super) struct Bell(Notify);
+
+impl Wake for Bell {
+    fn wake(self: Arc<Self>) {
+        self.0.notify_one();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.0.notify_one();
+    }
+}
+
+/// How datagrams come and go.
+pub(super) enum Link {
+    /// By family.
+    Sockets([Option<Port>; 2]),
+    External {
+        /// Closed once the other end is gone.
+        incoming: Option<mpsc::Receiver<Arrival>>,
+        /// The arrival that ended a sleep.
+        arrival: Option<Arrival>,
+        outgoing: mpsc::Sender<Outgoing>,
+    },
+}
+
+pub(super) struct Port {
+    socket: UdpSocket,
+    receiver: Receiver,
+}
+
+impl Driver {
+    pub(super) fn new(
+        desk: Desk,
+        link: Link,
+        queue: mpsc::Receiver<Command>,
+        bell: Arc<Bell>,
+        resolving: StdSender<()>,
+    ) -> Self {
+        Self {
+            desk,
+            link,
+            blocked_on: None,
+            buffer: vec![0; RECEIVE_BUFFER].into_boxed_slice(),
+            queue,
+            command: None,
+            bell,
+            _resolving: resolving,
+        }
+    }
+
+    pub(super) async fn run(mut self) {
+        while !self.desk.board.is_closing() {
+            let until = self.turn();
+            self.sleep(until).await;
+        }
+        self.leave().await;
+        self.desk.save_last();
+    }
+
+    /// Does what there is to do and returns until when to sleep; `None` for ever.
+    fn turn(&mut self) -> Option<Instant> {
+        self.desk.begin();
+        let more_commands = self.take_commands();
+        self.desk.take_released();
+        self.receive();
+        self.desk.tick();
+        self.transmit();
+        self.desk.take_events();
+        let now = self.desk.clock.now();
+        if more_commands {
+            return Some(now);
+        }
+        self.desk.next_turn(now).into_iter().chain(self.link.deadline(now)).min()
+    }
+
+    async fn sleep(&mut self, until: Option<Instant>) {
+        let Self { desk, link, blocked_on, queue, command, bell, .. } = self;
+        let blocked_on = blocked_on.filter(|_| desk.is_blocked());
+        let until = until.and_then(|at| desk.clock.to_std(at));
+        let mut timeout = pin!(async {
+            match until {
+                Some(until) => sleep_until(until.into()).await,
+                None => pending().await,
+            }
+        });
+        let full = link.outgoing().filter(|_| blocked_on.is_some());
+        let mut room = pin!(async {
+            match &full {
+                // An error, that the other end is gone, is found by the next send as well.
+                Some(outgoing) => drop(outgoing.reserve().await),
+                None => pending().await,
+            }
+        });
+        let mut rung = pin!(bell.0.notified());
+        let mut polls = 0;
+        poll_fn(|cx| {
+            polls += 1;
+            // All of them, so that each is registered and none goes short.
+            let mut woken = rung.as_mut().poll(cx).is_ready();
+            if command.is_none()
+                && let Poll::Ready(Some(next)) = queue.poll_recv(cx)
+            {
+                *command = Some(next);
+            }
+            woken |= command.is_some();
+            woken |= link.poll_incoming(cx);
+            if room.as_mut().poll(cx).is_ready() || link.poll_writable(cx, blocked_on) {
+                desk.unblock();
+                woken = true;
+            }
+            woken |= timeout.as_mut().poll(cx).is_ready();
+            if woken { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+        count(&desk.board.counters.wakeups);
+        if polls == 1 {
+            // However busy the node is, other tasks have their turn.
+            yield_now().await;
+        }
+    }
+
+    /// Sends what is waiting, within reason.
+    async fn leave(&mut self) {
+        self.queue.close();
+        let end = self.desk.clock.now() + FAREWELL;
+        loop {
+            self.transmit();
+            if !self.desk.is_blocked() || self.desk.clock.until(end).is_zero() {
+                return;
+            }
+            self.command = None;
+            self.sleep(Some(end)).await;
+        }
+    }
+
+    fn receive(&mut self) {
+        for family in Family::ALL {
+            for _ in 0..RECEIVES {
+                let now = self.desk.clock.now();
+                match self.link.receive(now, family, &mut self.buffer) {
+                    Some(Received::Datagram { len, from }) => {
+                        self.desk.handle_datagram(now, from, &self.buffer[..len]);
+                        // At once, so that a burst of queries does not overflow the answers' ring.
+                        self.transmit();
+                    }
+                    Some(Received::Nothing) => count(&self.desk.board.counters.receive_errors),
+                    Some(Received::Failed) => {
+                        count(&self.desk.board.counters.receive_errors);
+                        break;
+                    }
+                    Some(Received::Empty) | None => break,
+                }
+            }
+        }
+        for _ in 0..RECEIVES {
+            let Some(arrival) = self.link.take_arrival() else {
+                return;
+            };
+            let now = self.desk.clock.now();
+            match arrival {
+                Arrival::Datagram { from, datagram } => {
+                    self.desk.handle_datagram(now, from, &datagram);
+                    self.transmit();
+                }
+                Arrival::Unreachable(destination) => self.desk.node.handle_unreachable(now, destination),
+            }
+        }
+    }
+
+    fn transmit(&mut self) {
+        if let Some(destination) = self.desk.transmit(|datagram, to| self.link.send(datagram, to)) {
+            self.blocked_on = Some(destination);
+        }
+    }
+
+    /// Returns whether some are left.
+    fn take_commands(&mut self) -> bool {
+        for _ in 0..COMMANDS {
+            let Some(command) = self.command.take().or_else(|| self.queue.try_recv().ok()) else {
+                return false;
+            };
+            self.desk.obey(command);
+        }
+        true
+    }
+}
+
+impl Link {
+    pub(super) fn sockets(sockets: [Option<UdpSocket>; 2]) -> Self {
+        let port = |socket| Port { socket, receiver: Receiver::new() };
+        Self::Sockets(sockets.map(|socket| socket.map(port)))
+    }
+
+    /// When to receive next without being woken for it.
+    fn deadline(&self, now: Instant) -> Option<Instant> {
+        match self {
+            Self::Sockets(ports) => {
+                ports.iter().flatten().filter_map(|port| port.receiver.deadline(now)).min()
+            }
+            Self::External { .. } => None,
+        }
+    }
+
+    fn outgoing(&self) -> Option<mpsc::Sender<Outgoing>> {
+        match self {
+            Self::Sockets(_) => None,
+            Self::External { outgoing, .. } => Some(outgoing.clone()),
+        }
+    }
+
+    /// Whether there is something to receive that was not known before.
+    fn poll_incoming(&mut self, cx: &mut Context<'_>) -> bool {
+        let mut woken = false;
+        match self {
+            Self::Sockets(ports) => {
+                for port in ports.iter_mut().flatten() {
+                    // One that may have more, or is left alone after an error, has a deadline.
+                    if !port.receiver.is_readable() && port.socket.poll_recv_ready(cx).is_ready() {
+                        port.receiver.set_readable();
+                        woken = true;
+                    }
+                }
+            }
+            Self::External { incoming, arrival, .. } => {
+                if arrival.is_none()
+                    && let Some(receiver) = incoming
+                    && let Poll::Ready(next) = receiver.poll_recv(cx)
+                {
+                    *arrival = next;
+                    if arrival.is_none() {
+                        *incoming = None;
+                    }
+                }
+                woken = arrival.is_some();
+            }
+        }
+        woken
+    }
+
+    fn poll_writable(&self, cx: &mut Context<'_>, blocked_on: Option<SocketAddr>) -> bool {
+        match (self, blocked_on) {
+            (Self::Sockets(ports), Some(destination)) => ports[Family::of(&destination).index()]
+                .as_ref()
+                .is_some_and(|port| port.socket.poll_send_ready(cx).is_ready()),
+            _ => false,
+        }
+    }
+
+    /// From the socket of this family, if there is one.
+    fn receive(&mut self, now: Instant, family: Family, buffer: &mut [u8]) -> Option<Received> {
+        match self {
+            Self::Sockets(ports) => {
+                let Port { socket, receiver } = ports[family.index()].as_mut()?;
+                Some(receiver.receive(now, || socket.try_recv_from(buffer)))
+            }
+            Self::External { .. } => None,
+        }
+    }
+
+    fn take_arrival(&mut self) -> Option<Arrival> {
+        match self {
+            Self::Sockets(_) => None,
+            Self::External { incoming, arrival, .. } => {
+                arrival.take().or_else(|| incoming.as_mut()?.try_recv().ok())
+            }
+        }
+    }
+
+    fn send(&self, datagram: &[u8], to: SocketAddr) -> io::Result<usize> {
+        let gone = || io::ErrorKind::NetworkUnreachable.into();
+        match self {
+            Self::Sockets(ports) => match &ports[Family::of(&to).index()] {
+                Some(port) => port.socket.try_send_to(datagram, to),
+                None => Err(gone()),
+            },
+            Self::External { outgoing, .. } => {
+                let permit = outgoing.try_reserve().map_err(|error| match error {
+                    mpsc::error::TrySendError::Full(()) => io::ErrorKind::WouldBlock.into(),
+                    mpsc::error::TrySendError::Closed(()) => gone(),
+                })?;
+                permit.send((to, datagram.into()));
+                Ok(datagram.len())
+            }
+        }
+    }
+}

@@ -1,0 +1,373 @@
+//! The handles: what tasks ask of the node's task.
+
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::fmt;
+use core::net::SocketAddr;
+use core::ops::Deref;
+use std::io;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+
+use super::builder::Builder;
+use super::events::{Events, subscription};
+use super::keep::Announcement;
+use super::search::Search;
+use crate::net::board::{Board, Status};
+use crate::net::desk::{Command, Reply};
+use crate::net::error::CallError;
+use crate::net::progress::Key;
+use crate::net::stats::LoopStats;
+use crate::{
+    Announce, Family, InfoHash, Instant, KeptAnnounce, Lookup, LookupOptions, Node, NodeId, NodeInfo, Pong,
+    Stats,
+};
+
+/// A node that runs in a task, and its one owner. It can do all that a [`Dht`] can.
+///
+/// Dropping it ends the node, whoever still borrows it: the task sends what is waiting to be sent
+/// and then frees the ports. [`shutdown`](Self::shutdown) waits for that.
+#[must_use = "dropping it ends the node"]
+pub struct Owner {
+    dht: Dht,
+    task: JoinHandle<()>,
+}
+
+impl Owner {
+    pub(super) fn new(dht: Dht, task: JoinHandle<()>) -> Self {
+        Self { dht, task }
+    }
+
+    /// A handle to be given away.
+    pub fn dht(&self) -> Dht {
+        self.dht.clone()
+    }
+
+    /// Ends the node and waits until its last datagrams have left and its ports are free, a
+    /// quarter of a second at most. Calls and searches under way fail with [`CallError::Closed`].
+    pub async fn shutdown(mut self) {
+        self.dht.board.close();
+        // An error is a panic in the task, which has been printed, or the end of the runtime.
+        let _ = (&mut self.task).await;
+    }
+
+    pub(super) fn board(&self) -> Arc<Board> {
+        Arc::clone(&self.dht.board)
+    }
+}
+
+impl Deref for Owner {
+    type Target = Dht;
+
+    fn deref(&self) -> &Dht {
+        &self.dht
+    }
+}
+
+impl Drop for Owner {
+    fn drop(&mut self) {
+        self.dht.board.close();
+    }
+}
+
+impl fmt::Debug for Owner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Owner").field(&self.dht).finish()
+    }
+}
+
+/// A borrowed node. Clones are handles to the same one; any task or thread may use them.
+///
+/// The node lives as long as its [`Owner`], however many handles there are. Calls fail with
+/// [`CallError::Closed`] once it has ended; none of them hangs. While 256 calls are waiting for
+/// the node's task, further ones wait for room. A call that is dropped before it is done is
+/// cancelled.
+#[derive(Clone)]
+pub struct Dht {
+    commands: mpsc::Sender<Command>,
+    board: Arc<Board>,
+}
+
+impl Dht {
+    /// Starts to describe a node.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    pub(super) fn new(commands: mpsc::Sender<Command>, board: Arc<Board>) -> Self {
+        Self { commands, board }
+    }
+
+    /// Finds the peers of a torrent. The [`Search`] yields them as they arrive.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::Start`] if too many lookups are under way, [`CallError::Closed`].
+    pub async fn get_peers(&self, infohash: InfoHash) -> Result<Search, CallError> {
+        self.lookup(Lookup::GetPeers(infohash), self.board.lookup_options).await
+    }
+
+    /// Adds this host to the peers of a torrent, once; they last on other nodes for half an hour
+    /// or so, so repeat it every 15 minutes. [`Search::wait`] tells who acknowledged; the search
+    /// yields the torrent's other peers by the way.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::Start`] if too many lookups are under way or the port is 0,
+    /// [`CallError::Closed`].
+    pub async fn announce(&self, infohash: InfoHash, announce: Announce) -> Result<Search, CallError> {
+        self.lookup(Lookup::Announce(infohash, announce), self.board.lookup_options).await
+    }
+
+    /// Adds this host to the peers of a torrent as long as the [`Announcement`] lives: soon, and
+    /// again every [`Config::announce_interval`](crate::Config::announce_interval), as
+    /// [`Node::keep_announced`] does. Thousands of them are spread evenly.
+    ///
+    /// A torrent has one announce: callers with the same torrent share it, and the last one says
+    /// what is announced.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::Start`] if too many are kept up or the port is 0, [`CallError::Closed`].
+    pub async fn keep_announced(
+        &self,
+        infohash: InfoHash,
+        announce: Announce,
+    ) -> Result<Announcement, CallError> {
+        let kept = self.ask(|reply| Command::KeepAnnounced { infohash, announce, reply }).await??;
+        Ok(Announcement::new(infohash, kept))
+    }
+
+    /// Saves the state now, beside the usual times, and returns whether it was saved: not without
+    /// a [`Builder::state`] file, and not while no other node is known.
+    ///
+    /// # Errors
+    ///
+    /// The system's, or one that holds [`CallError::Closed`].
+    pub async fn save_state(&self) -> io::Result<bool> {
+        self.ask(Command::Save).await.map_err(io::Error::other)?.map_err(io::Error::other)
+    }
+
+    /// Forgets the nodes of both tables, and removes the state file. The DHT is joined anew from the
+    /// bootstrap hosts, under the same id, and saved again once there are nodes.
+    ///
+    /// # Errors
+    ///
+    /// The system's, or one that holds [`CallError::Closed`].
+    pub async fn clear_state(&self) -> io::Result<()> {
+        self.ask(Command::Clear).await.map_err(io::Error::other)?.map_err(io::Error::other)
+    }
+
+    /// Finds the nodes closest to an id: they are in the [`Outcome`](crate::net::Outcome).
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::Start`] if too many lookups are under way, [`CallError::Closed`].
+    pub async fn find_node(&self, target: NodeId) -> Result<Search, CallError> {
+        self.lookup(Lookup::FindNode(target), self.board.lookup_options).await
+    }
+
+    /// Any lookup, with options of its own. It is shared with callers who asked for the same with
+    /// the same options and whose lookup is still under way.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::Start`] if it cannot start, [`CallError::Closed`].
+    pub async fn lookup(&self, lookup: Lookup, options: LookupOptions) -> Result<Search, CallError> {
+        self.search(Key::Lookup(lookup, options)).await
+    }
+
+    /// Joins the DHT anew. It happens by itself at birth and after an outage.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::Start`] if too many lookups are under way, [`CallError::Closed`].
+    pub async fn bootstrap(&self) -> Result<Search, CallError> {
+        self.search(Key::Bootstrap).await
+    }
+
+    /// Asks the node at `addr` whether it is there, and waits for the answer or its failure.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::Query`] if there is no good answer, [`CallError::Start`] if it may not be
+    /// asked, [`CallError::Closed`].
+    pub async fn ping(&self, addr: SocketAddr) -> Result<Pong, CallError> {
+        let (started, lease) = one_reply();
+        let (reply, answer) = one_reply();
+        self.send(Command::Ping { addr, started: Some(started), reply }).await?;
+        // Held until the answer: dropped before it, it cancels the ping.
+        let _lease = lease.await;
+        answer.await.map_err(|_| CallError::Closed)?
+    }
+
+    /// Tells of a node at `addr`, from a peer's PORT message or a file: it is pinged and kept if
+    /// it answers. Returns without waiting for that.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::Start`] if it may not be asked, [`CallError::Closed`].
+    pub async fn add_node(&self, addr: SocketAddr) -> Result<(), CallError> {
+        Ok(self.with_node(move |node, now| node.add_node(now, addr)).await??)
+    }
+
+    /// Waits until the node has found its place in the DHT of either family. Lookups work before,
+    /// but find less. Without a network it takes for ever.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::Closed`].
+    pub async fn wait_ready(&self) -> Result<(), CallError> {
+        self.board.status.until(Status::is_ready).await.map(drop)
+    }
+
+    /// Whether the node has found its place in the DHT of this family.
+    pub fn is_ready(&self, family: Family) -> bool {
+        self.board.status.read(|status| status.ready[family.index()])
+    }
+
+    /// The address that the socket of this family is bound to; `None` if the family is off or the
+    /// socket is not the node's own.
+    pub fn local_addr(&self, family: Family) -> Option<SocketAddr> {
+        self.board.local_addrs[family.index()]
+    }
+
+    /// Our id in the DHT of this family.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::Closed`].
+    pub async fn id(&self, family: Family) -> Result<NodeId, CallError> {
+        self.with_node(move |node, _| node.id(family)).await
+    }
+
+    /// What the node has counted.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::Closed`].
+    pub async fn stats(&self) -> Result<Stats, CallError> {
+        self.with_node(|node, _| *node.stats()).await
+    }
+
+    /// What the loop around the node has counted. It can be read after the end, too.
+    pub fn loop_stats(&self) -> LoopStats {
+        self.board.counters.read()
+    }
+
+    /// How many nodes are in the table of this family.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::Closed`].
+    pub async fn node_count(&self, family: Family) -> Result<usize, CallError> {
+        self.with_node(move |node, _| node.node_count(family)).await
+    }
+
+    /// The nodes in the table of this family, to be kept in a file and given to
+    /// [`add_node`](Self::add_node) after the next start.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::Closed`].
+    pub async fn nodes(&self, family: Family) -> Result<Vec<NodeInfo>, CallError> {
+        self.with_node(move |node, _| node.nodes(family).collect()).await
+    }
+
+    /// The good nodes in the table of this family that are closest to `target`, closest first; at
+    /// most [`K`](crate::K).
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::Closed`].
+    pub async fn closest_nodes(&self, target: NodeId, family: Family) -> Result<Vec<NodeInfo>, CallError> {
+        self.with_node(move |node, _| node.closest_nodes(target, family).collect()).await
+    }
+
+    /// Lookups under way and queries that wait for an answer, those of the node itself included.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::Closed`].
+    pub async fn under_way(&self) -> Result<(usize, usize), CallError> {
+        self.with_node(|node, _| (node.lookup_count(), node.query_count())).await
+    }
+
+    /// The peers of a torrent that announced themselves to us.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::Closed`].
+    pub async fn stored_peers(&self, infohash: InfoHash) -> Result<Vec<SocketAddr>, CallError> {
+        self.with_node(move |node, _| node.peers(infohash).collect()).await
+    }
+
+    /// The announces that are kept up, and how they fare.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::Closed`].
+    pub async fn kept_announces(&self) -> Result<Vec<KeptAnnounce>, CallError> {
+        self.with_node(|node, _| node.kept_announces().collect()).await
+    }
+
+    /// Forgets all peers that announced themselves to us.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::Closed`].
+    pub async fn clear_peers(&self) -> Result<(), CallError> {
+        self.with_node(|node, _| node.clear_peers()).await
+    }
+
+    /// Subscribes to what the node does on its own account, from now on.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::Closed`].
+    pub async fn subscribe(&self) -> Result<Events, CallError> {
+        let (subscriber, events) = subscription();
+        self.send(Command::Subscribe(subscriber)).await?;
+        Ok(events)
+    }
+
+    async fn search(&self, key: Key) -> Result<Search, CallError> {
+        let joined = self.ask(|reply| Command::Search { key, reply }).await??;
+        Ok(Search::new(self.clone(), joined))
+    }
+
+    pub(super) async fn with_node<R: Send + 'static>(
+        &self,
+        call: impl FnOnce(&mut Node, Instant) -> R + Send + 'static,
+    ) -> Result<R, CallError> {
+        self.ask(|reply| Command::Node(Box::new(move |node, now| reply(call(node, now))))).await
+    }
+
+    /// Sends a command that carries the way back for its one reply, and waits for that.
+    async fn ask<R: Send + 'static>(
+        &self,
+        command: impl FnOnce(Reply<R>) -> Command,
+    ) -> Result<R, CallError> {
+        let (reply, answer) = one_reply();
+        self.send(command(reply)).await?;
+        answer.await.map_err(|_| CallError::Closed)
+    }
+
+    async fn send(&self, command: Command) -> Result<(), CallError> {
+        self.commands.send(command).await.map_err(|_| CallError::Closed)
+    }
+}
+
+impl fmt::Debug for Dht {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Dht").field("local_addrs", &self.board.local_addrs).finish_non_exhaustive()
+    }
+}
+
+/// A reply that comes too late for its caller is dropped, and what it holds with it.
+fn one_reply<R: Send + 'static>() -> (Reply<R>, oneshot::Receiver<R>) {
+    let (reply, answer) = oneshot::channel();
+    (Box::new(move |value| drop(reply.send(value))), answer)
+}

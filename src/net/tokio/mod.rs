@@ -1,0 +1,73 @@
+//! Running a node as one task of a tokio runtime.
+//!
+//! It is what [`net::Dht`](super) is to threads: the names and meanings are the same, calls are
+//! futures, and a [`Search`] is a [`Stream`](futures_core::Stream) of peers. Dropping a future or a
+//! stream cancels what it stands for.
+//!
+//! ```no_run
+//! # async fn run() -> Result<(), Box<dyn core::error::Error>> {
+//! use dht_proto::net::tokio::Dht;
+//!
+//! let owner = Dht::builder().spawn()?;
+//! let dht = owner.dht(); // to be cloned and given to whoever needs it
+//! dht.wait_ready().await?;
+//! let mut search = dht.get_peers("5fbfbff10c5d6a4ec8a88e4c6ab4c28b95eee401".parse()?).await?;
+//! while let Some(peer) = search.recv().await? {
+//!     println!("{peer}"); // as soon as it is found
+//! }
+//! owner.shutdown().await;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Owner and borrowers
+//!
+//! The [`Owner`] alone decides how long the node lives. A [`Dht`] is borrowed: it neither keeps the
+//! node running nor ends it, its searches end only their own share of a lookup, and its calls fail
+//! with [`CallError::Closed`](super::CallError::Closed) once the node is gone.
+//!
+//! # A socket of your own
+//!
+//! Where the DHT shares its socket with uTP, the program keeps the socket and the node has none
+//! ([`Builder::external`]):
+//!
+//! ```no_run
+//! # async fn run() -> Result<(), Box<dyn core::error::Error>> {
+//! use dht_proto::net::tokio::Dht;
+//!
+//! let socket = tokio::net::UdpSocket::bind("0.0.0.0:6881").await?;
+//! let (owner, external) = Dht::builder().external()?;
+//! let receiving = async {
+//!     let mut buffer = [0; 65_535];
+//!     while let Ok((len, from)) = socket.recv_from(&mut buffer).await {
+//!         if !external.feed(from, &buffer[..len]) {
+//!             // It is uTP's.
+//!         }
+//!     }
+//! };
+//! let sending = async {
+//!     while let Some((destination, datagram)) = external.next_outgoing().await {
+//!         if socket.send_to(&datagram, destination).await.is_err() {
+//!             external.unreachable(destination);
+//!         }
+//!     }
+//! };
+//! # let _ = (owner, receiving, sending);
+//! # Ok(())
+//! # }
+//! ```
+
+mod builder;
+mod driver;
+mod events;
+mod external;
+mod handle;
+mod keep;
+mod search;
+
+pub use builder::Builder;
+pub use events::Events;
+pub use external::External;
+pub use handle::{Dht, Owner};
+pub use keep::Announcement;
+pub use search::Search;

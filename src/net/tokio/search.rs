@@ -1,0 +1,114 @@
+//! A lookup as the tasks that asked for it see it.
+
+use alloc::sync::Arc;
+use core::fmt;
+use core::future::poll_fn;
+use core::net::SocketAddr;
+use core::pin::Pin;
+use core::task::{Context, Poll};
+
+use futures_core::Stream;
+
+use super::handle::Dht;
+use crate::net::board::Lease;
+use crate::net::desk::Joined;
+use crate::net::error::CallError;
+use crate::net::progress::{Findings, Outcome, Progress};
+use crate::{LookupId, LookupReport};
+
+/// A lookup, announce or bootstrap under way, from the methods of [`Dht`].
+///
+/// As a stream it yields the peers found, each once, and ends with the lookup;
+/// [`outcome`](Self::outcome) then tells how it went. Lookups of nodes yield none. What was found
+/// before a caller joined a lookup that was under way is replayed to it.
+///
+/// Dropping it cancels the lookup unless another caller shares it. It does not keep the node
+/// running.
+#[must_use = "dropping a search cancels it"]
+pub struct Search {
+    lookup: LookupId,
+    progress: Arc<Progress>,
+    /// How many of the shared peers this caller has seen.
+    seen: usize,
+    /// This caller's place among those who wait for the progress.
+    place: Option<u64>,
+    dht: Dht,
+    _lease: Lease,
+}
+
+impl Search {
+    pub(super) fn new(dht: Dht, joined: Joined) -> Self {
+        let Joined { lookup, progress, lease } = joined;
+        Self { lookup, progress, seen: 0, place: None, dht, _lease: lease }
+    }
+
+    /// The next peer, as the stream yields it; `Ok(None)` once the lookup has ended. No peer is
+    /// lost if the future is dropped.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::Closed`] if the node ended before the lookup.
+    pub async fn recv(&mut self) -> Result<Option<SocketAddr>, CallError> {
+        poll_fn(|cx| self.poll_recv(cx)).await
+    }
+
+    /// Waits for the end. Peers found meanwhile can still be taken from the stream.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::Closed`] if the node ended before the lookup.
+    pub async fn wait(&mut self) -> Result<Outcome, CallError> {
+        self.progress.until(Findings::end).await
+    }
+
+    /// How it goes, or went.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::Closed`] if the node ended before the lookup.
+    pub async fn report(&self) -> Result<LookupReport, CallError> {
+        let lookup = self.lookup;
+        let under_way = self.dht.with_node(move |node, _| node.lookup_report(lookup)).await;
+        match (self.outcome(), under_way) {
+            (Some(outcome), _) => outcome.map(|outcome| outcome.report),
+            (None, Ok(Some(report))) => Ok(report),
+            (None, _) => Err(CallError::Closed),
+        }
+    }
+
+    /// How it went, once it has ended.
+    pub fn outcome(&self) -> Option<Result<Outcome, CallError>> {
+        self.progress.read(Findings::end)
+    }
+
+    fn poll_recv(&mut self, cx: &Context<'_>) -> Poll<Result<Option<SocketAddr>, CallError>> {
+        let Self { progress, place, seen, .. } = self;
+        progress.poll(place, cx, |findings| findings.after(*seen)).map_ok(|peer| {
+            *seen += usize::from(peer.is_some());
+            peer
+        })
+    }
+}
+
+impl Stream for Search {
+    type Item = SocketAddr;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<SocketAddr>> {
+        self.poll_recv(cx).map(|peer| peer.ok().flatten())
+    }
+}
+
+impl Drop for Search {
+    fn drop(&mut self) {
+        self.progress.forget(self.place);
+    }
+}
+
+impl fmt::Debug for Search {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Search")
+            .field("lookup", &self.lookup)
+            .field("seen", &self.seen)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,545 @@
+//! The tokio adapter over real sockets on loopback.
+#![allow(clippy::std_instead_of_core, clippy::unwrap_used)]
+
+use std::future::{Future, poll_fn};
+use std::net::SocketAddr;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::Duration;
+
+use dht_proto::net::tokio::{Builder, Dht, Owner, Search};
+use dht_proto::net::{CallError, Notice, SpawnError};
+use dht_proto::{
+    AddressPolicy, Announce, Config, Event, Family, InfoHash, Limits, Lookup, LookupOptions, QueryError,
+    StartError,
+};
+use futures_core::Stream;
+use tokio::net::UdpSocket;
+use tokio::task::JoinHandle;
+use tokio::time::{sleep, timeout};
+
+/// Far more than any of it takes, for slow machines.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+const HASH: InfoHash = InfoHash::from_bytes([0x5a; 20]);
+
+fn builder() -> Builder {
+    let mut config = Config::default();
+    config.address_policy = AddressPolicy::Any;
+    config.source_limits = false;
+    let mut limits = Limits::default();
+    limits.peers_v4 = 1024;
+    limits.peers_v6 = 256;
+    Dht::builder().config(config).limits(limits).bind("127.0.0.1:0".parse().unwrap()).bootstrap::<String>([])
+}
+
+fn addr(dht: &Dht) -> SocketAddr {
+    dht.local_addr(Family::V4).unwrap()
+}
+
+async fn soon<T>(future: impl Future<Output = T>) -> T {
+    timeout(PATIENCE, future).await.expect("it takes too long")
+}
+
+/// Nodes that start from the first of them, all joined.
+async fn network(count: usize) -> Vec<Owner> {
+    let first = builder().spawn().unwrap();
+    let start = addr(&first).to_string();
+    let mut nodes = vec![first];
+    nodes.extend((1..count).map(|_| builder().bootstrap([&start]).spawn().unwrap()));
+    for node in &nodes[1..] {
+        soon(node.wait_ready()).await.unwrap();
+    }
+    nodes
+}
+
+/// A socket that never answers by itself.
+async fn silent() -> (UdpSocket, SocketAddr) {
+    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let addr = socket.local_addr().unwrap();
+    (socket, addr)
+}
+
+/// A lookup asks only `hole`, and for long.
+fn asking(hole: SocketAddr) -> LookupOptions {
+    let mut options = LookupOptions::default();
+    options.only = Some(hole);
+    options.timeout = PATIENCE;
+    options
+}
+
+async fn wait_for_under_way(dht: &Dht, what: &str, done: impl Fn(usize, usize) -> bool) {
+    for _ in 0..6000 {
+        let (lookups, queries) = dht.under_way().await.unwrap();
+        if done(lookups, queries) {
+            return;
+        }
+        sleep(Duration::from_millis(5)).await;
+    }
+    panic!("{what}");
+}
+
+async fn next<S: Stream + Unpin>(stream: &mut S) -> Option<S::Item> {
+    soon(poll_fn(|cx| Pin::new(&mut *stream).poll_next(cx))).await
+}
+
+/// Answers the next get_peers query at `socket` with one peer.
+async fn answer_with_a_peer(socket: &UdpSocket) {
+    let mut buffer = [0; 1500];
+    let (query, from) = loop {
+        let (len, from) = soon(socket.recv_from(&mut buffer)).await.unwrap();
+        if buffer[..len].windows(12).any(|word| word == b"1:q9:get_pee") {
+            break (&buffer[..len], from);
+        }
+    };
+    let at = query.windows(5).position(|word| word == b"1:t4:").unwrap() + 5;
+    let mut answer =
+        b"d1:rd2:id20:abcdefghij01234567895:token1:x6:valuesl6:\x7f\x00\x00\x01\x1a\xe1ee1:t4:".to_vec();
+    answer.extend(&query[at..at + 4]);
+    answer.extend(b"1:y1:re");
+    socket.send_to(&answer, from).await.unwrap();
+}
+
+#[test]
+fn handles_and_searches_may_go_to_any_task() {
+    fn shared<T: Clone + Send + Sync + 'static>() {}
+    fn sent<T: Send + 'static>() {}
+    shared::<Dht>();
+    sent::<Search>();
+    sent::<Owner>();
+}
+
+#[tokio::test]
+async fn two_nodes_find_each_other_s_peers() {
+    let nodes = network(2).await;
+    let (a, b) = (&nodes[0], &nodes[1]);
+    for (from, to, port) in [(a, b, 7001), (b, a, 7002)] {
+        let hash = InfoHash::from_bytes([port as u8; 20]);
+        let mut announcing = from.announce(hash, Announce::port(port)).await.unwrap();
+        assert_eq!(soon(announcing.wait()).await.unwrap().acknowledged, [addr(to)]);
+        let peers = to.stored_peers(hash).await.unwrap();
+        assert_eq!(peers, [SocketAddr::from(([127, 0, 0, 1], port))]);
+        let mut search = from.get_peers(hash).await.unwrap();
+        assert_eq!(next(&mut search).await, Some(peers[0]));
+        assert_eq!(next(&mut search).await, None);
+        assert_eq!(search.outcome().unwrap().unwrap().report.peers, 1);
+        assert_eq!(search.report().await, Ok(search.outcome().unwrap().unwrap().report));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_one_of_many_announces_another_finds() {
+    let nodes = network(10).await;
+    let mut announcing = nodes[3].announce(HASH, Announce::port(7777)).await.unwrap();
+    assert!(!soon(announcing.wait()).await.unwrap().acknowledged.is_empty());
+    let dht = nodes[7].dht();
+    let found = tokio::spawn(async move {
+        let mut search = dht.get_peers(HASH).await.unwrap();
+        (search.recv().await, search.recv().await)
+    });
+    let peer = "127.0.0.1:7777".parse().unwrap();
+    assert_eq!(soon(found).await.unwrap(), (Ok(Some(peer)), Ok(None)));
+    let outcome = soon(nodes[5].find_node(HASH.into()).await.unwrap().wait()).await.unwrap();
+    assert!(!outcome.nodes.is_empty());
+}
+
+#[tokio::test]
+async fn callers_share_a_lookup_and_none_ends_another_s() {
+    let dht = builder().spawn().unwrap();
+    let (socket, hole) = silent().await;
+    let search = async |lookup| dht.lookup(lookup, asking(hole)).await.unwrap();
+    let mut first = search(Lookup::GetPeers(HASH)).await;
+    let second = search(Lookup::GetPeers(HASH)).await;
+    let other = search(Lookup::FindNode(HASH.into())).await;
+    assert_eq!(dht.under_way().await.unwrap().0, 2);
+    drop(second);
+    drop(other);
+    wait_for_under_way(&dht, "what has no users ends", |lookups, _| lookups == 1).await;
+    let (found, ()) = tokio::join!(next(&mut first), answer_with_a_peer(&socket));
+    assert_eq!(found, Some("127.0.0.1:6881".parse().unwrap()));
+    assert_eq!(soon(first.wait()).await.unwrap().report.peers, 1);
+}
+
+#[tokio::test]
+async fn a_peer_comes_when_it_is_found_and_again_for_a_late_comer() {
+    let (owner, external) = builder().external().unwrap();
+    let [answering, hole, peer] = [1, 2, 6881].map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
+    let network = tokio::spawn(async move {
+        while let Some((to, query)) = external.next_outgoing().await {
+            let at = query.windows(5).position(|word| word == b"1:t4:").unwrap() + 5;
+            let mut answer = b"d1:rd2:id20:abcdefghij0123456789".to_vec();
+            if query.windows(12).any(|word| word == b"1:q9:get_pee") {
+                // The other node it knows never answers, and so the lookup goes on.
+                answer.extend(b"5:nodes26:zbcdefghij0123456789\x7f\0\0\x01\0\x02");
+                answer.extend(b"5:token1:x6:valuesl6:\x7f\0\0\x01\x1a\xe1e");
+            }
+            answer.extend(b"e1:t4:");
+            answer.extend(&query[at..at + 4]);
+            answer.extend(b"1:y1:re");
+            assert!(to != answering || external.feed(to, &answer));
+            assert!(to == answering || to == hole, "{to}");
+        }
+    });
+    owner.add_node(answering).await.unwrap();
+    wait_for_under_way(&owner, "it has answered", |_, queries| queries == 0).await;
+    let mut options = LookupOptions::default();
+    (options.timeout, options.stall) = (PATIENCE, Some(PATIENCE));
+    let search = async || owner.lookup(Lookup::GetPeers(HASH), options).await.unwrap();
+    let mut first = search().await;
+    assert_eq!(next(&mut first).await, Some(peer));
+    assert_eq!(first.outcome(), None);
+    let mut late = search().await;
+    assert_eq!(next(&mut late).await, Some(peer));
+    drop(first);
+    assert!(late.report().await.is_ok(), "it goes on for the one that is left");
+    drop(late);
+    wait_for_under_way(&owner, "none is left", |lookups, _| lookups == 0).await;
+    soon(owner.shutdown()).await;
+    soon(network).await.unwrap();
+}
+
+#[tokio::test]
+async fn dropped_streams_and_futures_cancel_and_leak_nothing() {
+    let dht = builder().spawn().unwrap();
+    let (_socket, hole) = silent().await;
+    let mut random = 1_u32;
+    let mut draw = |below: u32| {
+        // xorshift32
+        random ^= random << 13;
+        random ^= random >> 17;
+        random ^= random << 5;
+        random % below
+    };
+    let mut options = asking(hole);
+    options.timeout = Duration::from_secs(2);
+    let (mut kept, mut started): (Vec<Search>, u32) = (Vec::new(), 0);
+    for round in 0..4000_u32 {
+        let mut hash = [0; 20];
+        hash[..4].copy_from_slice(&draw(50).to_le_bytes());
+        let mut asked = pin!(dht.lookup(Lookup::GetPeers(hash.into()), options));
+        let mut pinged = pin!(dht.ping(hole));
+        // Each future is polled a few times, and then dropped wherever it has come to.
+        let (mut left, mut found, mut pong) = (draw(4), None, false);
+        poll_fn(|cx| {
+            if left == 0 {
+                return Poll::Ready(());
+            }
+            left -= 1;
+            if found.is_none()
+                && let Poll::Ready(search) = asked.as_mut().poll(cx)
+            {
+                found = search.ok();
+            }
+            if !pong
+                && round % 4 == 0
+                && let Poll::Ready(result) = pinged.as_mut().poll(cx)
+            {
+                assert_eq!(result, Err(CallError::Start(StartError::Full)));
+                pong = true;
+            }
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        })
+        .await;
+        if let Some(mut search) = found {
+            let polled = poll_fn(|cx| Poll::Ready(Pin::new(&mut search).poll_next(cx))).await;
+            assert_eq!(polled, Poll::Pending);
+            kept.push(search);
+            started += 1;
+        }
+        if draw(3) == 0 || kept.len() == 20 {
+            kept.clear();
+        }
+    }
+    drop(kept);
+    assert!(started > 500, "{started} searches");
+    // Calls are taken in their order, and what was given up before goes first.
+    assert_eq!(dht.under_way().await.unwrap().0, 0);
+    // What was asked already is still waited for: answers are good for the table.
+    wait_for_under_way(&dht, "all queries end", |_, queries| queries == 0).await;
+    let tasks = tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    assert_eq!(tasks, 1, "the node's own");
+    soon(dht.shutdown()).await;
+    assert_eq!(tokio::runtime::Handle::current().metrics().num_alive_tasks(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 3)]
+async fn tasks_that_are_aborted_leak_nothing() {
+    let dht = builder().spawn().unwrap();
+    let (_socket, hole) = silent().await;
+    for round in 0..100_u32 {
+        let tasks: Vec<JoinHandle<_>> = (0..20_u8)
+            .map(|n| {
+                let dht = dht.dht();
+                tokio::spawn(async move {
+                    let lookup = Lookup::GetPeers(InfoHash::from_bytes([n % 7; 20]));
+                    let mut search = dht.lookup(lookup, asking(hole)).await?;
+                    search.recv().await
+                })
+            })
+            .collect();
+        for _ in 0..round % 5 {
+            tokio::task::yield_now().await;
+        }
+        tasks.iter().for_each(JoinHandle::abort);
+        for task in tasks {
+            assert!(soon(task).await.is_err_and(|error| error.is_cancelled()));
+        }
+        assert_eq!(dht.under_way().await.unwrap().0, 0);
+    }
+}
+
+#[tokio::test]
+async fn a_dropped_ping_is_cancelled() {
+    let dht = builder().spawn().unwrap();
+    let (_socket, hole) = silent().await;
+    assert!(timeout(Duration::from_millis(50), dht.ping(hole)).await.is_err());
+    assert_eq!(dht.under_way().await, Ok((0, 0)));
+    assert_eq!(dht.ping("127.0.0.1:0".parse().unwrap()).await, Err(StartError::AddressRefused.into()));
+}
+
+#[tokio::test]
+async fn many_tasks_wait_for_room_and_all_are_served() {
+    let dht = builder().spawn().unwrap();
+    let tasks: Vec<JoinHandle<_>> = (0..2000)
+        .map(|_| {
+            let dht = dht.dht();
+            tokio::spawn(async move { dht.under_way().await })
+        })
+        .collect();
+    for task in tasks {
+        assert_eq!(soon(task).await.unwrap(), Ok((0, 0)));
+    }
+}
+
+#[tokio::test]
+async fn an_idle_task_sleeps() {
+    let dht = builder().spawn().unwrap();
+    sleep(Duration::from_millis(200)).await;
+    let before = dht.loop_stats().wakeups;
+    sleep(Duration::from_secs(2)).await;
+    let woken = dht.loop_stats().wakeups - before;
+    assert!(woken <= 20, "{woken} times in two seconds");
+}
+
+#[tokio::test]
+async fn what_waits_to_be_sent_goes_out_at_the_end() {
+    let dht = builder().spawn().unwrap();
+    let port = addr(&dht);
+    let (socket, hole) = silent().await;
+    dht.add_node(hole).await.unwrap();
+    soon(dht.shutdown()).await;
+    let mut buffer = [0; 1500];
+    let len = soon(socket.recv(&mut buffer)).await.unwrap();
+    assert!(buffer[..len].windows(7).any(|word| word == b"1:q4:pi"));
+    UdpSocket::bind(port).await.expect("the port is free again");
+}
+
+#[tokio::test]
+async fn ports_in_use_and_odd_hosts_are_errors_at_the_start() {
+    let taken = builder().spawn().unwrap();
+    match builder().bind(addr(&taken)).spawn() {
+        Err(SpawnError::Bind { addr: refused, .. }) => assert_eq!(refused, addr(&taken)),
+        other => panic!("{other:?}"),
+    }
+    assert!(matches!(builder().bootstrap(["no port"]).spawn(), Err(SpawnError::Host(_))));
+    let mut config = Config::default();
+    (config.ipv4, config.ipv6) = (false, false);
+    assert!(matches!(builder().config(config).external(), Err(SpawnError::NoFamily)));
+}
+
+#[test]
+fn without_a_runtime_it_does_not_start() {
+    assert!(matches!(builder().spawn(), Err(SpawnError::System(_))));
+}
+
+#[tokio::test]
+async fn after_the_end_every_call_says_so() {
+    let owner = builder().spawn().unwrap();
+    let dht = owner.dht();
+    let (_socket, hole) = silent().await;
+    let mut search = dht.lookup(Lookup::GetPeers(HASH), asking(hole)).await.unwrap();
+    let mut events = dht.subscribe().await.unwrap();
+    let pinging = tokio::spawn({
+        let dht = dht.clone();
+        async move { dht.ping(hole).await }
+    });
+    let waiting = tokio::spawn({
+        let dht = dht.clone();
+        async move { dht.wait_ready().await }
+    });
+    wait_for_under_way(&dht, "the ping is sent", |_, queries| queries == 2).await;
+    drop(owner);
+    assert_eq!(soon(pinging).await.unwrap(), Err(CallError::Closed));
+    assert_eq!(soon(waiting).await.unwrap(), Err(CallError::Closed));
+    assert_eq!(next(&mut search).await, None);
+    assert_eq!(search.recv().await, Err(CallError::Closed));
+    assert_eq!(search.wait().await, Err(CallError::Closed));
+    assert_eq!(search.report().await, Err(CallError::Closed));
+    while next(&mut events).await.is_some() {}
+    assert_eq!(dht.stats().await, Err(CallError::Closed));
+    assert_eq!(dht.ping(hole).await, Err(CallError::Closed));
+    assert_eq!(dht.wait_ready().await, Err(CallError::Closed));
+    assert!(matches!(dht.get_peers(HASH).await, Err(CallError::Closed)));
+    assert!(matches!(dht.subscribe().await, Err(CallError::Closed)));
+}
+
+#[test]
+fn a_node_whose_runtime_is_gone_is_closed() {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let owner = runtime.block_on(async { builder().spawn().unwrap() });
+    drop(runtime);
+    let other = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    other.block_on(async {
+        assert_eq!(soon(owner.stats()).await, Err(CallError::Closed));
+        soon(owner.shutdown()).await;
+    });
+}
+
+#[tokio::test]
+async fn subscribers_hear_of_joining_and_names_are_resolved() {
+    let first = builder().spawn().unwrap();
+    let mut builder = builder().bootstrap([format!("localhost:{}", addr(&first).port())]);
+    let mut events = builder.subscribe();
+    let _second = builder.spawn().unwrap();
+    let (mut resolved, mut ready) = (false, false);
+    while !(resolved && ready) {
+        match soon(events.recv()).await.unwrap() {
+            Notice::Resolved { addrs, .. } => resolved = addrs.contains(&addr(&first)),
+            Notice::Node(Event::Ready { family: Family::V4 }) => ready = true,
+            _ => {}
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_node_without_a_socket_works_through_its_caller_s() {
+    let inner = builder().spawn().unwrap();
+    let socket = Arc::new(UdpSocket::bind("127.0.0.1:0").await.unwrap());
+    let own = socket.local_addr().unwrap();
+    let (owner, external) = builder().bootstrap([addr(&inner).to_string()]).external().unwrap();
+    let external = Arc::new(external);
+    let (utp, mut not_ours) = tokio::sync::mpsc::channel(8);
+    let receiving = tokio::spawn({
+        let (socket, external) = (Arc::clone(&socket), Arc::clone(&external));
+        async move {
+            let mut buffer = [0; 65_535];
+            loop {
+                let (len, from) = socket.recv_from(&mut buffer).await.unwrap();
+                if !external.feed(from, &buffer[..len]) {
+                    utp.send(buffer[..len].to_vec()).await.unwrap();
+                }
+            }
+        }
+    });
+    let sending = tokio::spawn({
+        let (socket, external) = (Arc::clone(&socket), Arc::clone(&external));
+        async move {
+            let mut sent = 0;
+            while let Some((to, datagram)) = external.next_outgoing().await {
+                socket.send_to(&datagram, to).await.unwrap();
+                sent += 1;
+            }
+            sent
+        }
+    });
+    soon(owner.wait_ready()).await.unwrap();
+    assert_eq!(soon(inner.ping(own)).await.unwrap().id, owner.id(Family::V4).await.unwrap());
+    let mut announcing = owner.announce(HASH, Announce::port(7777)).await.unwrap();
+    assert_eq!(soon(announcing.wait()).await.unwrap().acknowledged, [addr(&inner)]);
+    assert_eq!(owner.local_addr(Family::V4), None);
+
+    let stranger = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let utp_syn = [0x41, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0];
+    stranger.send_to(&utp_syn, own).await.unwrap();
+    assert_eq!(soon(not_ours.recv()).await.unwrap(), utp_syn);
+
+    let (_hole_socket, hole) = silent().await;
+    owner.add_node(hole).await.unwrap();
+    soon(owner.shutdown()).await;
+    assert!(soon(sending).await.unwrap() > 0);
+    receiving.abort();
+}
+
+#[tokio::test]
+async fn a_caller_who_sends_nothing_holds_up_the_node_and_not_its_end() {
+    let (owner, external) = builder().external().unwrap();
+    for port in 1..100 {
+        owner.add_node(SocketAddr::from(([127, 0, 0, 9], port))).await.unwrap();
+    }
+    assert!(owner.stats().await.unwrap().queries_out.ping <= 17);
+    soon(owner.shutdown()).await;
+    let mut left = 0;
+    while soon(external.next_outgoing()).await.is_some() {
+        left += 1;
+    }
+    assert_eq!(left, 16, "what the queue holds");
+    assert!(
+        external.feed(
+            "127.0.0.1:9".parse().unwrap(),
+            b"d1:ad2:id20:abcdefghij0123456789e1:q4:ping1:t2:aa1:y1:qe"
+        )
+    );
+}
+
+#[tokio::test]
+async fn what_the_caller_cannot_reach_fails_at_once() {
+    let (owner, external) = builder().external().unwrap();
+    let hole = "127.0.0.1:9".parse().unwrap();
+    let pinged = async {
+        let (to, datagram) = soon(external.next_outgoing()).await.unwrap();
+        assert_eq!(to, hole);
+        assert!(datagram.starts_with(b"d1:a"));
+        external.unreachable(to);
+    };
+    let (pong, ()) = tokio::join!(soon(owner.ping(hole)), pinged);
+    assert_eq!(pong, Err(CallError::Query(QueryError::Unreachable)));
+    drop(external);
+    assert_eq!(soon(owner.ping(hole)).await, Err(CallError::Query(QueryError::Unreachable)));
+}
+
+#[tokio::test]
+async fn an_announce_is_kept_up_as_long_as_somebody_holds_it() {
+    let nodes = network(12).await;
+    let (announcer, other) = (&nodes[3], &nodes[7]);
+    let mut kept = announcer.keep_announced(HASH, Announce::port(4242)).await.unwrap();
+    let shared = announcer.keep_announced(HASH, Announce::port(4242)).await.unwrap();
+    let round = next(&mut kept).await.unwrap();
+    assert!(round.report.acknowledged > 0 && !round.acknowledged.is_empty(), "{round:?}");
+    let mut search = other.get_peers(HASH).await.unwrap();
+    assert_eq!(next(&mut search).await.map(|peer| peer.port()), Some(4242));
+    let count = |node: &Dht| {
+        let node = node.clone();
+        async move { node.kept_announces().await.unwrap().len() }
+    };
+    drop(kept);
+    assert_eq!(count(announcer).await, 1, "the other holder keeps it");
+    drop(shared);
+    assert_eq!(count(announcer).await, 0);
+    let mut last = announcer.keep_announced(HASH, Announce::port(4242)).await.unwrap();
+    for node in nodes {
+        soon(node.shutdown()).await;
+    }
+    while soon(last.recv()).await.is_some() {}
+}
+
+#[tokio::test]
+async fn the_state_outlives_the_task() {
+    let nodes = network(3).await;
+    let file = std::env::temp_dir().join(format!("dht-proto-tokio-{}.state", std::process::id()));
+    let start = addr(&nodes[0]).to_string();
+    let node = builder().bootstrap([&start]).state(&file).spawn().unwrap();
+    soon(node.wait_ready()).await.unwrap();
+    let id = node.id(Family::V4).await.unwrap();
+    assert!(node.save_state().await.unwrap());
+    soon(node.shutdown()).await;
+    // It joins by what it remembers: nobody tells it of a host to start from.
+    let again = builder().state(&file).spawn().unwrap();
+    soon(again.wait_ready()).await.unwrap();
+    assert_eq!(again.id(Family::V4).await.unwrap(), id);
+    again.clear_state().await.unwrap();
+    assert!(!file.exists());
+    soon(again.shutdown()).await;
+    let _ = std::fs::remove_file(&file);
+}
