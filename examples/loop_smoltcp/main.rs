@@ -19,7 +19,7 @@ use smoltcp::socket::udp::{self, PacketBuffer, PacketMetadata, SendError};
 use smoltcp::wire::{HardwareAddress, IpAddress, IpCidr};
 
 /// For a node that answers. One that only asks is content with `Fixed`, without parameters.
-type Memory = Fixed<8, 0, 16, 24, 4, 32, 32, 16, 16, 0, 16>;
+type Memory = Fixed<8, 0, 16, 24, 4, 32, 16, 32, 16, 16, 0, 16>;
 
 /// All memory of a chip. In a firmware: a static, which lies in `.bss`.
 struct Buffers<'a> {
