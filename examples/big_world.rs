@@ -1,5 +1,5 @@
 //! A large world in virtual time: how much memory a node takes, how fast time passes, how long all
-//! take to join, and whether lookups find what they should. A million nodes take 14 GB.
+//! take to join, and whether lookups find what they should. A million nodes take 15 GB.
 //!
 //! ```text
 //! cargo run --release --features sim --example big_world -- [NODES [SEED]]

@@ -412,13 +412,12 @@ impl Walk {
 
     /// The node at `from` confirmed the announce. Returns whether it is news.
     pub(crate) fn on_stored(&mut self, memory: &mut [Candidate], from: Endpoint) -> bool {
-        let news = self.placing(memory, from).is_some_and(|placing| {
-            let news = *placing != Placing::Stored;
-            *placing = Placing::Stored;
-            news
-        });
-        self.acknowledged += u16::from(news);
-        news
+        let Some(placing) = self.placing(memory, from) else { return false };
+        let before = core::mem::replace(placing, Placing::Stored);
+        // It was announced to before the walk began anew.
+        self.announced += u16::from(before == Placing::None);
+        self.acknowledged += u16::from(before != Placing::Stored);
+        before != Placing::Stored
     }
 
     /// The announce to `to` has stalled: it, or its confirmation, is probably lost.

@@ -51,13 +51,13 @@
 //! | 1000 | 449 s | 131 | 200 of 200 | 42 ms | 15 |
 //! | 10,000 | 516 s | 166 | 200 of 200 | 86 ms | 23 |
 //! | 100,000 | 582 s | 173 | 200 of 200 | 148 ms | 30 |
-//! | 1,000,000 | 648 s | 156 | 200 of 200 | 178 ms | 36 |
+//! | 1,000,000 | 648 s | 162 | 200 of 200 | 165 ms | 32 |
 //!
 //! (Seed 1, [`Network::internet`]; the times are those of the world, the last five minutes without
 //! newcomers.) One core of a 2020s server works off 600,000 happenings a second among 1000 nodes, and
 //! 400,000 among 10,000, whose memory is no longer in its caches; 200,000 among a million. A world of
-//! 100,000 takes 25 million of them to get there, one of a million 215 million, which is 20 minutes.
-//! The process took 12.5 KB for each of 100,000 nodes at its peak, and 13.8 GB for a million.
+//! 100,000 takes 25 million of them to get there, one of a million 228 million, which is 20 minutes.
+//! The process took 14.6 GB at its peak for a million.
 //!
 //! # What it shows
 //!

@@ -268,3 +268,18 @@ fn a_query_to_a_single_node_asks_nobody_else() {
     rig.store(7);
     assert_eq!((rig.next(), rig.closest()), (Step::Finish, std::vec![1]), "what it listed");
 }
+
+#[test]
+fn a_confirmation_from_before_the_walk_began_anew_counts_as_announced() {
+    let mut rig = Rig::knowing(ANNOUNCE, 16, 1, [1]);
+    rig.ask_all();
+    rig.answer(1);
+    assert_eq!(rig.announce_all(), [1]);
+    rig.walk.restart(Instant::ZERO);
+    rig.list(1);
+    rig.ask_all();
+    rig.answer(1);
+    assert!(rig.store(1));
+    assert_eq!((rig.walk.announced, rig.walk.acknowledged), (1, 1));
+    assert_eq!(rig.next(), Step::Finish);
+}
