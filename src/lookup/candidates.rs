@@ -49,6 +49,11 @@ impl Candidate {
         usize::from(self.token).checked_sub(1).map(|place| tokens[place])
     }
 
+    /// It is the same as another listing, and no failure of its own.
+    pub(super) const fn drop_twin(&mut self) {
+        (self.state, self.tries) = (State::Dead, 0);
+    }
+
     /// Whether a node that answered holds the announce or may come to hold it.
     pub(super) fn can_hold(&self, tries: u8) -> bool {
         let is_lost = self.placing == Placing::Lost && self.tries >= tries;

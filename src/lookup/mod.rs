@@ -288,7 +288,7 @@ impl Walk {
         let endpoint = candidate.endpoint;
         for other in &mut memory[..self.len()] {
             if other.endpoint == endpoint && matches!(other.state, State::Fresh | State::Suspect) {
-                (other.state, other.tries) = (State::Dead, 0);
+                other.drop_twin();
             }
         }
     }
@@ -356,7 +356,7 @@ impl Walk {
                 let named = |c: &Candidate| c.endpoint == from && c.id == Some(id);
                 match memory[..self.len()].iter().position(named) {
                     Some(other) => {
-                        memory[position].state = State::Dead;
+                        memory[position].drop_twin();
                         position = other;
                     }
                     None => {
@@ -372,12 +372,13 @@ impl Walk {
         let mut answered = memory[..self.len()].iter().filter(|c| c.state == State::Answered);
         let same_host = |c: &Candidate| self.by_ip && c.endpoint.ip_bytes() == from.ip_bytes();
         if answered.any(|c| c.id == Some(id) || same_host(c)) {
-            memory[position].state = State::Dead;
+            memory[position].drop_twin();
             return Verdict::Rejected;
         }
         let candidate = &mut memory[position];
         // Its first query may have timed out while the second was on its way.
-        self.failed -= u16::from(candidate.state == State::Dead && candidate.tries > 0);
+        let has_failed = candidate.state == State::Dead && candidate.tries > 0;
+        self.failed = self.failed.saturating_sub(has_failed.into());
         self.answered += 1;
         (candidate.state, candidate.tries) = (State::Answered, 0);
         if let Some(token) = token.and_then(Token::new) {
@@ -529,7 +530,7 @@ impl Walk {
         if let Some(position) = memory[..self.len()].iter().position(denied) {
             // A liar's false listing must not hide the host from those who list it rightly.
             memory[position].state = State::Fresh;
-            self.failed -= 1;
+            self.failed = self.failed.saturating_sub(1);
             return true;
         }
         let here = memory[..self.len()].iter().filter(|c| c.endpoint == endpoint);
