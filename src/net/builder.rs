@@ -1,12 +1,8 @@
 //! What a node on real sockets starts from.
 
 use alloc::borrow::ToOwned as _;
-use alloc::string::String;
 use alloc::sync::Arc;
 use alloc::task::Wake;
-use core::net::SocketAddr;
-use core::time::Duration;
-use std::path::PathBuf;
 use std::sync::mpsc::{channel, sync_channel};
 use std::thread;
 
@@ -18,9 +14,7 @@ use super::error::SpawnError;
 use super::events::{Events, subscription};
 use super::handle::{Dht, Shared};
 use super::resolve;
-use super::setup::{Setup, local_addrs};
-use super::state::StateFile;
-use crate::{Config, Family, Limits};
+use super::setup::{Setup, local_addrs, setters};
 
 /// Describes a node before it starts, from [`Dht::builder`].
 ///
@@ -34,52 +28,7 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// How the node behaves. A family that is off there is not bound.
-    pub fn config(mut self, config: Config) -> Self {
-        self.setup.config = config;
-        self
-    }
-
-    /// How much it holds.
-    pub fn limits(mut self, limits: Limits) -> Self {
-        self.setup.limits = limits;
-        self
-    }
-
-    /// Binds `addr` for its family, port 0 meaning a free one, and only those families that have
-    /// been bound in this way. If it cannot be bound the node does not start.
-    ///
-    /// On a host with several IPv6 addresses it is best to bind a global unicast one and not
-    /// `[::]`, so that all nodes see us at the same address (BEP 32).
-    pub fn bind(mut self, addr: SocketAddr) -> Self {
-        self.setup.binds[Family::of(&addr).index()] = Some(addr);
-        self
-    }
-
-    /// The hosts to start from, as `host:port`, instead of
-    /// [`BOOTSTRAP_HOSTS`](super::BOOTSTRAP_HOSTS). With none the node waits to be told of others
-    /// ([`Dht::add_node`]) or asked by them.
-    pub fn bootstrap<H: Into<String>>(mut self, hosts: impl IntoIterator<Item = H>) -> Self {
-        self.setup.bootstrap = hosts.into_iter().map(Into::into).collect();
-        self
-    }
-
-    /// Keeps the node's state in the file at `path`: its ids, unless the [`Config`] names others, and
-    /// its nodes, which are tried before the bootstrap hosts. It is saved every five minutes and when
-    /// the node ends, but never without a node in it. A file that is no state is set aside
-    /// ([`Notice::StateRefused`](super::Notice::StateRefused)). States of libtorrent and Transmission
-    /// are read as well; a copy is kept, because the next save replaces them.
-    pub fn state(mut self, path: impl Into<PathBuf>) -> Self {
-        self.setup.state = Some(StateFile::new(path));
-        self
-    }
-
-    /// How often the state is saved, instead of every
-    /// [`SAVE_INTERVAL`](super::SAVE_INTERVAL).
-    pub const fn save_every(mut self, interval: Duration) -> Self {
-        self.setup.save_every = interval;
-        self
-    }
+    setters!();
 
     /// Subscribes to what the node does on its own account, from its birth on.
     pub fn subscribe(&mut self) -> Events {

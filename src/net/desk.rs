@@ -267,6 +267,9 @@ impl Desk {
         if self.outbox.is_blocked() && now - self.blocked_since >= BLOCKED {
             self.outbox.unblock();
         }
+        if let Some(notice) = self.saver.as_mut().and_then(|saver| saver.tend(&self.node, now)) {
+            self.publish(notice);
+        }
     }
 
     /// Sends what there is to send, within reason. If a socket is full, returns the destination
@@ -326,10 +329,6 @@ impl Desk {
             if !self.deliver(event) {
                 self.publish(Notice::Node(event));
             }
-        }
-        let now = self.clock.now();
-        if let Some(notice) = self.saver.as_mut().and_then(|saver| saver.tend(&self.node, now)) {
-            self.publish(notice);
         }
     }
 

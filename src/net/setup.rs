@@ -139,3 +139,62 @@ pub(super) fn local_addrs(sockets: &[Option<UdpSocket>; 2]) -> io::Result<[Optio
     let local_addr = |socket: &Option<UdpSocket>| socket.as_ref().map(UdpSocket::local_addr).transpose();
     Ok([local_addr(&sockets[0])?, local_addr(&sockets[1])?])
 }
+
+/// What both builders are told in the same words.
+macro_rules! setters {
+    () => {
+        /// How the node behaves. A family that is off there is not bound.
+        pub fn config(mut self, config: $crate::Config) -> Self {
+            self.setup.config = config;
+            self
+        }
+
+        /// How much it holds.
+        pub fn limits(mut self, limits: $crate::Limits) -> Self {
+            self.setup.limits = limits;
+            self
+        }
+
+        /// Binds `addr` for its family, port 0 meaning a free one, and only those families that have
+        /// been bound in this way. If it cannot be bound the node does not start.
+        ///
+        /// On a host with several IPv6 addresses it is best to bind a global unicast one and not
+        /// `[::]`, so that all nodes see us at the same address (BEP 32).
+        pub fn bind(mut self, addr: core::net::SocketAddr) -> Self {
+            self.setup.binds[$crate::Family::of(&addr).index()] = Some(addr);
+            self
+        }
+
+        /// The hosts to start from, as `host:port`, instead of
+        /// [`BOOTSTRAP_HOSTS`](crate::net::BOOTSTRAP_HOSTS). With none the node waits to be told of
+        /// others ([`Dht::add_node`]) or asked by them.
+        pub fn bootstrap<H: Into<alloc::string::String>>(
+            mut self,
+            hosts: impl IntoIterator<Item = H>,
+        ) -> Self {
+            self.setup.bootstrap = hosts.into_iter().map(Into::into).collect();
+            self
+        }
+
+        /// Keeps the node's state in the file at `path`: its ids, unless the [`Config`](crate::Config)
+        /// names others, and its nodes, which are tried before the bootstrap hosts. It is saved every
+        /// five minutes and when the node ends, but never without a node in it. A file that is no state
+        /// is set aside ([`Notice::StateRefused`](crate::net::Notice::StateRefused)). States of libtorrent
+        /// and Transmission are read as well; a copy is kept, because the next save replaces them.
+        ///
+        /// The file is read where the node is started and saved for the last time where it runs, both
+        /// blocking for as long as the disk takes.
+        pub fn state(mut self, path: impl Into<std::path::PathBuf>) -> Self {
+            self.setup.state = Some($crate::net::StateFile::new(path));
+            self
+        }
+
+        /// How often the state is saved, instead of every
+        /// [`SAVE_INTERVAL`](crate::net::SAVE_INTERVAL).
+        pub const fn save_every(mut self, interval: core::time::Duration) -> Self {
+            self.setup.save_every = interval;
+            self
+        }
+    };
+}
+pub(super) use setters;
