@@ -1,4 +1,4 @@
-"""Runs the `dht` tool under test and reads what it prints."""
+"""Runs the `dht` tool under test, or a program that takes its place, and reads what it prints."""
 
 import ctypes
 import json
@@ -11,6 +11,30 @@ import time
 
 BIN = os.environ.get("DHT_BIN", "target/release/dht")
 COMMON = ["--no-default-bootstrap", "--allow-private", "--json", "-v"]
+
+# Built by run.sh; without cargo there is none.
+PEER = os.environ.get("INTEROP_PEER", "")
+
+
+class Program:
+    """What is run: words before the command, options after it."""
+
+    def __init__(self, words, options):
+        self.words, self.options = words, options
+
+    def line(self, command, args, binds, bootstrap, options=None):
+        line = [*self.words, command, *args, *(self.options if options is None else options)]
+        for address in binds:
+            line += ["--bind", address]
+        for address in bootstrap:
+            line += ["--bootstrap", address]
+        return line
+
+
+DHT = Program([BIN], COMMON)
+# Our node in a tokio task, and a node of the `mainline` crate.
+TOKIO = Program([PEER, "tokio"], [])
+MAINLINE = Program([PEER, "mainline"], [])
 
 # What the tool was asked and said during the current check, shown when it fails.
 journal = []
@@ -34,14 +58,12 @@ class Result:
         return {event["addr"] for event in self.of("peer")}
 
 
-def run(command, *args, bind=None, bootstrap=(), timeout=20, deadline=40, options=COMMON):
+def run(
+    command, *args, bind=None, bootstrap=(), timeout=20, deadline=40, options=None, program=DHT
+):
     """Runs one command to its end."""
-    line = [BIN, command, *args, *options]
-    if bind:
-        line += ["--bind", bind]
-    for address in bootstrap:
-        line += ["--bootstrap", address]
-    if timeout:
+    line = program.line(command, args, [bind] if bind else [], bootstrap, options)
+    if timeout and program is DHT:
         line += ["--timeout", str(timeout)]
     entry = {"args": line, "code": "still running", "stdout": "", "stderr": ""}
     journal.append(entry)
@@ -58,7 +80,7 @@ def run(command, *args, bind=None, bootstrap=(), timeout=20, deadline=40, option
     except subprocess.TimeoutExpired:
         process.kill()
         entry["stdout"], entry["stderr"] = process.communicate()
-        raise AssertionError(f"`dht {command}` had not ended after {deadline} s") from None
+        raise AssertionError(f"`{command}` had not ended after {deadline} s") from None
     finally:
         if process.poll() is None:
             process.kill()
@@ -70,12 +92,8 @@ def run(command, *args, bind=None, bootstrap=(), timeout=20, deadline=40, option
 class Running:
     """A command that stays: `dht node`, or `dht announce --keep`."""
 
-    def __init__(self, command, *args, binds, bootstrap=(), start=10):
-        line = [BIN, command, *args, *COMMON]
-        for address in binds:
-            line += ["--bind", address]
-        for address in bootstrap:
-            line += ["--bootstrap", address]
+    def __init__(self, command, *args, binds, bootstrap=(), start=10, program=DHT):
+        line = program.line(command, args, binds, bootstrap)
         self.entry = {"args": line, "code": "still running", "stdout": "", "stderr": ""}
         journal.append(self.entry)
         self.process = subprocess.Popen(
@@ -151,5 +169,5 @@ class Running:
         self.stop()
 
 
-def node(*binds, bootstrap=(), options=()):
-    return Running("node", *options, binds=binds, bootstrap=bootstrap)
+def node(*binds, bootstrap=(), options=(), program=DHT):
+    return Running("node", *options, binds=binds, bootstrap=bootstrap, program=program)

@@ -1,9 +1,10 @@
-"""The checks: the `dht` tool against libtorrent and Transmission.
+"""The checks: the `dht` tool and the tokio adapter against libtorrent, Transmission and `mainline`.
 
 Each check is a function named after the behaviour it shows. One line is printed for
 each, what was said on both sides when it fails, and the counts at the end.
 """
 
+import contextlib
 import os
 import re
 import signal
@@ -253,6 +254,114 @@ LIBTORRENT = [
 ]
 
 
+# --- our node in a tokio task --------------------------------------------------------
+
+
+def a_tokio_node_finds_what_libtorrent_announces():
+    first, *_, last = libtorrent_peer.swarm(4)
+    infohash = random_hash()
+    last.announce(infohash, 7011)
+    poll_get_peers(infohash, {"127.0.0.1:7011"}, bootstrap=[first.addr], program=dht_tool.TOKIO)
+
+
+def libtorrent_finds_what_a_tokio_node_announced():
+    first, *_, last = libtorrent_peer.swarm(4)
+    infohash = random_hash()
+    announce(infohash, "7012", bootstrap=[first.addr], program=dht_tool.TOKIO)
+    found = last.get_peers(infohash, {"127.0.0.1:7012"})
+    assert found == {"127.0.0.1:7012"}, f"libtorrent found {found}"
+
+
+def a_tokio_node_is_the_only_bootstrap_of_two_libtorrent_sessions():
+    with dht_tool.node("127.0.0.1:0", program=dht_tool.TOKIO) as node:
+        announcer = libtorrent_peer.Session(bootstrap=[node.addr])
+        announcer.wait_until_bootstrapped()
+        searcher = libtorrent_peer.Session(bootstrap=[node.addr])
+        searcher.wait_until_bootstrapped()
+        infohash = random_hash()
+        announcer.announce(infohash, 7013)
+        found = searcher.get_peers(infohash, {"127.0.0.1:7013"})
+        assert found == {"127.0.0.1:7013"}, f"libtorrent found {found}"
+        stored = krpc.peers_stored_at(node.addr, infohash, bind="127.0.0.1")
+        assert stored == {"127.0.0.1:7013"}, f"the node stores {stored}"
+
+
+TOKIO = [
+    a_tokio_node_finds_what_libtorrent_announces,
+    libtorrent_finds_what_a_tokio_node_announced,
+    a_tokio_node_is_the_only_bootstrap_of_two_libtorrent_sessions,
+]
+
+
+# --- the mainline crate --------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def mainline_swarm():
+    """Four nodes; the first, from which the others started."""
+    with contextlib.ExitStack() as nodes:
+
+        def start(*bootstrap):
+            node = dht_tool.node("127.0.0.1:0", bootstrap=bootstrap, program=dht_tool.MAINLINE)
+            return nodes.enter_context(node)
+
+        first = start()
+        for _ in range(3):
+            start(first.addr)
+        yield first
+
+
+def what_mainline_announces_is_found_by(program):
+    with mainline_swarm() as first:
+        infohash = random_hash()
+        announce(infohash, "7021", bootstrap=[first.addr], program=dht_tool.MAINLINE)
+        poll_get_peers(infohash, {"127.0.0.1:7021"}, bootstrap=[first.addr], program=program)
+
+
+def mainline_finds_what_was_announced_by(program, *port):
+    with mainline_swarm() as first:
+        infohash = random_hash()
+        announce(infohash, *port, bootstrap=[first.addr], program=program)
+        poll_get_peers(
+            infohash, {"127.0.0.1:7022"}, bootstrap=[first.addr], program=dht_tool.MAINLINE
+        )
+
+
+def get_peers_finds_what_mainline_announces():
+    what_mainline_announces_is_found_by(dht_tool.DHT)
+
+
+def a_tokio_node_finds_what_mainline_announces():
+    what_mainline_announces_is_found_by(dht_tool.TOKIO)
+
+
+def mainline_finds_what_announce_announced():
+    mainline_finds_what_was_announced_by(dht_tool.DHT, "--port", "7022")
+
+
+def mainline_finds_what_a_tokio_node_announced():
+    mainline_finds_what_was_announced_by(dht_tool.TOKIO, "7022")
+
+
+def a_node_is_the_only_bootstrap_of_mainline():
+    for program in (dht_tool.DHT, dht_tool.TOKIO):
+        with dht_tool.node("127.0.0.1:0", program=program) as node:
+            infohash = random_hash()
+            announce(infohash, "7023", bootstrap=[node.addr], program=dht_tool.TOKIO)
+            poll_get_peers(
+                infohash, {"127.0.0.1:7023"}, bootstrap=[node.addr], program=dht_tool.MAINLINE
+            )
+
+
+MAINLINE = [
+    get_peers_finds_what_mainline_announces,
+    a_tokio_node_finds_what_mainline_announces,
+    mainline_finds_what_announce_announced,
+    mainline_finds_what_a_tokio_node_announced,
+    a_node_is_the_only_bootstrap_of_mainline,
+]
+
+
 # --- Transmission, within its namespace ----------------------------------------------
 
 SWARM_SIZE = 12
@@ -417,21 +526,26 @@ def until(seconds, look, satisfied):
         time.sleep(0.3)
 
 
-def announce(infohash, *port, bind="127.0.0.1:0", bootstrap):
-    result = dht_tool.run("announce", infohash, *port, bind=bind, bootstrap=bootstrap)
+def announce(infohash, *port, bind="127.0.0.1:0", bootstrap, program=dht_tool.DHT):
+    result = dht_tool.run(
+        "announce", infohash, *port, bind=bind, bootstrap=bootstrap, program=program
+    )
     assert result.code == 0, f"announce exits {result.code}"
     [announced] = result.of("announced")
     assert announced["nodes"] >= 1, announced
     return result
 
 
-def poll_get_peers(infohash, wanted, seconds=15, bind="127.0.0.1:0", bootstrap=()):
+def poll_get_peers(
+    infohash, wanted, seconds=15, bind="127.0.0.1:0", bootstrap=(), program=dht_tool.DHT
+):
     """Runs get-peers until it finds the wanted peers: the other side announces when it likes."""
+    # So that the nodes do not remember one gone node for each try.
+    read_only = ["--read-only"] if program is dht_tool.DHT else []
     result = until(
         seconds,
-        # Read-only, so that the nodes do not remember one gone node for each try.
         lambda: dht_tool.run(
-            "get-peers", infohash, "--read-only", bind=bind, bootstrap=bootstrap
+            "get-peers", infohash, *read_only, bind=bind, bootstrap=bootstrap, program=program
         ),
         lambda result: wanted <= result.peers(),
     )
@@ -582,10 +696,17 @@ def main(names):
     libtorrent = libtorrent_peer and libtorrent_peer.VERSION
     print(f"# libtorrent {libtorrent}, {transmission_peer.version() or 'no Transmission'}")
     go_on = run_checks(chosen(ALONE), counts)
-    if go_on and not libtorrent_peer:
-        skip_all(counts, chosen(LIBTORRENT), "libtorrent is not installed")
-    elif go_on:
-        go_on = run_checks(chosen(LIBTORRENT), counts)
+    no_libtorrent = None if libtorrent_peer else "libtorrent is not installed"
+    no_peer = None if dht_tool.PEER else "the nodes in `peer` are not built"
+    for checks, lacking in (
+        (LIBTORRENT, no_libtorrent),
+        (TOKIO, no_libtorrent or no_peer),
+        (MAINLINE, no_peer),
+    ):
+        if go_on and lacking:
+            skip_all(counts, chosen(checks), lacking)
+        elif go_on:
+            go_on = run_checks(chosen(checks), counts)
     if go_on and chosen(TRANSMISSION):
         run_in_namespace(counts, names)
     print(f"# {time.monotonic() - started:.0f} s in all")

@@ -1,8 +1,9 @@
 #!/bin/sh
-# Runs the `dht` tool against libtorrent and Transmission.
+# Runs the `dht` tool and the tokio adapter against libtorrent, Transmission and the `mainline` crate.
 #
 #   DHT_BIN          the tool under test        (default: target/release/dht)
 #   INTEROP_VENV     where libtorrent goes      (default: target/interop-venv)
+#   INTEROP_TARGET   where the nodes in `peer` are built (default: target/interop)
 #   INTEROP_SECONDS  the longest the run lasts  (default: 330)
 #
 # Arguments are passed on: names, or parts of names, of the checks to run.
@@ -49,7 +50,15 @@ install_libtorrent() {
             --disable-pip-version-check 'libtorrent>=2.0,<3'
 }
 
+# Our node in a tokio task and one of the `mainline` crate.
+build_peer() {
+    peer_target=${INTEROP_TARGET:-$root/target/interop}
+    timeout 300 cargo build --quiet --manifest-path "$here/peer/Cargo.toml" --target-dir "$peer_target" &&
+        INTEROP_PEER=$peer_target/debug/dht-proto-interop-peer && export INTEROP_PEER
+}
+
 install_packages
+build_peer || echo "# could not build the nodes of tokio and mainline"
 python=python3
 if install_libtorrent; then
     python=$venv/bin/python

@@ -1,0 +1,66 @@
+//! Nodes that the interoperability checks run beside the `dht` tool: our own in a tokio task, and one
+//! of the `mainline` crate. Both take the same commands and print the tool's JSON lines.
+
+use std::error::Error;
+use std::net::{SocketAddr, SocketAddrV4};
+
+use clap::{Parser, Subcommand, ValueEnum};
+use serde_json::{Value, json};
+
+mod mainline_node;
+mod tokio_node;
+
+#[derive(Debug, Parser)]
+struct Options {
+    implementation: Implementation,
+    #[command(subcommand)]
+    command: Command,
+    /// Bind this address
+    #[arg(long, global = true, default_value = "127.0.0.1:0")]
+    bind: SocketAddrV4,
+    /// Start from this node; may be repeated
+    #[arg(long, global = true)]
+    bootstrap: Vec<SocketAddr>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Implementation {
+    Tokio,
+    Mainline,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve as a node until ended
+    Node,
+    /// Print the peers of a torrent
+    GetPeers { infohash: String },
+    /// Add this host to the peers of a torrent
+    Announce { infohash: String, port: u16 },
+}
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), Box<dyn Error>> {
+    let options = Options::parse();
+    match options.implementation {
+        Implementation::Tokio => tokio_node::run(options).await,
+        Implementation::Mainline => mainline_node::run(options).await,
+    }
+}
+
+fn listening(addr: impl ToString, id: impl ToString) {
+    print(&json!({"event": "listening", "addr": addr.to_string(), "id": id.to_string()}));
+}
+
+fn peer(addr: impl ToString) {
+    print(&json!({"event": "peer", "addr": addr.to_string()}));
+}
+
+/// `nodes` is how many took it, as far as is known.
+fn announced(nodes: u32) {
+    print(&json!({"event": "announced", "nodes": nodes}));
+}
+
+fn print(event: &Value) {
+    println!("{event}");
+}
