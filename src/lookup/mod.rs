@@ -263,6 +263,7 @@ impl Walk {
         let state = if is_suspect { State::Suspect } else { State::Fresh };
         self.offer(memory, Candidate { id, endpoint, state, ..Candidate::EMPTY })
     }
+
     /// Whether answers are still of use to it: to an announce also after its end.
     pub(crate) const fn is_active(&self) -> bool {
         self.phase.is_under_way() || (self.phase.is_over() && self.announces() && !self.alone)
