@@ -39,6 +39,28 @@ impl World {
         Self { table, buckets, main, spares, now, rng, own, hosts: 0 }
     }
 
+    /// One that knows a single node, in the bucket farthest from us.
+    fn with_node() -> (Self, Contact) {
+        let mut world = Self::new(192, 192);
+        let node = world.answering_node(0);
+        (world, node)
+    }
+
+    /// The same, once that node was silent for so long that it is pinged.
+    fn with_pinged_node() -> (Self, Contact) {
+        let (mut world, node) = Self::with_node();
+        world.pass(15 * MINUTE);
+        assert_eq!(world.next_ping(), Some(node));
+        (world, node)
+    }
+
+    /// One whose farthest bucket is full, and the nodes in it.
+    fn with_full_bucket() -> (Self, Vec<Contact>) {
+        let mut world = Self::new(192, 192);
+        let nodes = world.fill(0);
+        (world, nodes)
+    }
+
     fn slots(&mut self) -> (&mut Table, Slots<'_>, Instant) {
         let Self { table, buckets, main, spares, now, .. } = self;
         (table, Slots { buckets, main, spares }, *now)
@@ -65,6 +87,13 @@ impl World {
     fn fail(&mut self, contact: Contact) -> Option<Removal> {
         let (table, mut slots, now) = self.slots();
         table.on_failure(&mut slots, contact, now)
+    }
+
+    /// Lets a node fail twice, while nobody could take its place.
+    fn fail_twice(&mut self, contact: Contact) {
+        for _ in 0..2 {
+            assert_eq!(self.fail(contact), None);
+        }
     }
 
     fn next_ping(&mut self) -> Option<Contact> {
@@ -109,6 +138,13 @@ impl World {
     fn node(&mut self, bucket: u32) -> Contact {
         let filler = self.rng.id();
         self.host(self.own.sibling(bucket, &filler))
+    }
+
+    /// A node of the given bucket that has answered us.
+    fn answering_node(&mut self, bucket: u32) -> Contact {
+        let node = self.node(bucket);
+        self.reply(node);
+        node
     }
 
     /// Fills a bucket with one node in each of its eight parts, and returns them.
@@ -207,6 +243,11 @@ impl World {
         ids.truncate(k);
         ids
     }
+}
+
+/// A node was added in place of another.
+fn added_for(removed: Contact) -> Outcome {
+    Outcome { fate: Fate::Added, removal: Some(Removal { removed, promoted: None }) }
 }
 
 fn with_port(endpoint: Endpoint, port: u16) -> Endpoint {

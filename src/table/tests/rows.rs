@@ -35,9 +35,7 @@ fn r_02_nodes_nearer_to_us_find_a_place_where_far_buckets_are_full() {
 
 #[test]
 fn r_03_a_node_is_good_for_15_minutes_after_it_was_heard() {
-    let mut world = World::new(192, 192);
-    let node = world.node(0);
-    world.reply(node);
+    let (mut world, node) = World::with_node();
     world.pass(14 * MINUTE);
     assert_eq!(world.good(node.id), [node]);
     assert_eq!(world.query(node), Fate::Refreshed);
@@ -52,12 +50,8 @@ fn r_03_a_node_is_good_for_15_minutes_after_it_was_heard() {
 
 #[test]
 fn r_04_a_node_is_bad_after_two_failures_and_goes_after_three() {
-    let mut world = World::new(192, 192);
-    let node = world.node(0);
-    world.reply(node);
-    for _ in 0..2 {
-        assert_eq!(world.fail(node), None);
-    }
+    let (mut world, node) = World::with_node();
+    world.fail_twice(node);
     assert!(world.table.closest::<8>(world.memory(), &node.id, Filter::Live, world.now).is_empty());
     assert_eq!(world.fail(node), Some(Removal { removed: node, promoted: None }));
     assert!(world.table.is_empty());
@@ -66,8 +60,7 @@ fn r_04_a_node_is_bad_after_two_failures_and_goes_after_three() {
 
 #[test]
 fn r_05_only_good_nodes_are_handed_out() {
-    let mut world = World::new(192, 192);
-    let nodes = world.fill(0);
+    let (mut world, nodes) = World::with_full_bucket();
     let (failed, unverified) = (nodes[0], world.node(1));
     assert_eq!(world.query(unverified), Fate::Cached);
     world.fail(failed);
@@ -80,8 +73,7 @@ fn r_05_only_good_nodes_are_handed_out() {
 
 #[test]
 fn r_06_a_newcomer_to_a_bucket_of_good_nodes_waits_as_a_replacement() {
-    let mut world = World::new(192, 192);
-    let nodes = world.fill(0);
+    let (mut world, nodes) = World::with_full_bucket();
     let newcomer = world.node(0);
     assert_eq!(world.reply(newcomer), Outcome::of(Fate::Cached));
     assert!(!world.table.contains(world.memory(), newcomer));
@@ -101,21 +93,18 @@ fn r_06_without_memory_for_replacements_a_newcomer_is_discarded() {
 
 #[test]
 fn r_07_a_bad_node_in_a_full_bucket_is_replaced() {
-    let mut world = World::new(192, 192);
-    let nodes = world.fill(0);
+    let (mut world, nodes) = World::with_full_bucket();
     let newcomer = world.node(0);
     assert_eq!(world.fail(nodes[3]), None);
     assert_eq!(world.fail(nodes[3]), None, "nobody could take its place");
-    let removal = Some(Removal { removed: nodes[3], promoted: None });
-    assert_eq!(world.reply(newcomer), Outcome { fate: Fate::Added, removal });
+    assert_eq!(world.reply(newcomer), added_for(nodes[3]));
     assert_eq!(world.buckets[0].spares, 0, "and forgotten");
     world.check();
 }
 
 #[test]
 fn r_07_a_node_that_turns_bad_makes_room_for_the_fastest_verified_replacement() {
-    let mut world = World::new(192, 192);
-    let nodes = world.fill(0);
+    let (mut world, nodes) = World::with_full_bucket();
     let (slow, fast, unproven) = (world.node(0), world.node(0), world.node(0));
     world.reply_after(slow, RTT * 3);
     world.reply_after(fast, RTT);
@@ -127,22 +116,19 @@ fn r_07_a_node_that_turns_bad_makes_room_for_the_fastest_verified_replacement() 
 
 #[test]
 fn r_07_an_unproven_replacement_evicts_nobody_before_it_has_answered() {
-    let mut world = World::new(192, 192);
-    let nodes = world.fill(0);
+    let (mut world, nodes) = World::with_full_bucket();
     let stranger = world.node(0);
     assert_eq!(world.query(stranger), Fate::Cached);
     assert_eq!(world.next_ping(), None, "no replacement is needed yet");
-    (0..2).for_each(|_| assert_eq!(world.fail(nodes[3]), None));
+    world.fail_twice(nodes[3]);
     assert_eq!(world.next_ping(), Some(stranger), "now one is");
-    let removal = Some(Removal { removed: nodes[3], promoted: None });
-    assert_eq!(world.reply(stranger), Outcome { fate: Fate::Added, removal });
+    assert_eq!(world.reply(stranger), added_for(nodes[3]));
     world.check();
 }
 
 #[test]
 fn r_08_questionable_nodes_are_pinged_oldest_first() {
-    let mut world = World::new(192, 192);
-    let mut nodes = world.fill(0);
+    let (mut world, mut nodes) = World::with_full_bucket();
     world.pass(20 * MINUTE);
     for &node in nodes.iter().rev() {
         world.query(node);
@@ -156,10 +142,8 @@ fn r_08_questionable_nodes_are_pinged_oldest_first() {
 
 #[test]
 fn r_08_a_failed_ping_is_retried_once_before_eviction() {
-    let mut world = World::new(192, 192);
-    world.fill(0);
-    let newcomer = world.node(0);
-    world.reply(newcomer);
+    let (mut world, _) = World::with_full_bucket();
+    let newcomer = world.answering_node(0);
     world.pass(16 * MINUTE);
     let dead = world.next_ping().unwrap();
     assert_eq!(world.fail(dead), None);
@@ -179,21 +163,18 @@ fn r_08_a_failed_ping_is_retried_once_before_eviction() {
 
 #[test]
 fn r_08_a_waiting_newcomer_hastens_the_retry() {
-    let mut world = World::new(192, 192);
-    let nodes = world.fill(0);
+    let (mut world, nodes) = World::with_full_bucket();
     world.fail(nodes[0]);
     assert_eq!(world.next_ping(), None);
     world.pass(Duration::from_secs(10));
     assert_eq!(world.next_ping(), None);
-    let newcomer = world.node(0);
-    world.reply(newcomer);
+    world.answering_node(0);
     assert_eq!(world.next_ping(), Some(nodes[0]));
 }
 
 #[test]
 fn r_09_a_flood_of_newcomers_causes_one_ping_in_flight_per_bucket() {
-    let mut world = World::new(192, 192);
-    let nodes = world.fill(0);
+    let (mut world, nodes) = World::with_full_bucket();
     world.pass(16 * MINUTE);
     let mut pings = 0;
     for _ in 0..10_000 {
@@ -214,10 +195,8 @@ fn r_09_a_flood_of_newcomers_causes_one_ping_in_flight_per_bucket() {
 
 #[test]
 fn r_10_a_bucket_is_fresh_after_an_answer_an_entry_or_a_replacement() {
-    let mut world = World::new(192, 192);
-    let nodes = world.fill(0);
-    let spare = world.node(0);
-    world.reply(spare);
+    let (mut world, nodes) = World::with_full_bucket();
+    world.answering_node(0);
     let changed = |world: &World| world.now.secs().since(world.buckets[0].changed);
     world.pass(MINUTE);
     world.query(nodes[0]);
@@ -238,8 +217,7 @@ fn r_11_a_stale_bucket_is_refreshed_by_a_target_in_its_own_range() {
         let depth = world.table.depth();
         let deepest = depth.min(5) - 1;
         for bucket in [0, deepest as u32] {
-            let node = world.node(bucket);
-            world.reply(node);
+            world.answering_node(bucket);
         }
         assert_eq!(world.next_refresh(), None, "all is fresh");
         let due = world.table.refresh_due().unwrap();
@@ -259,8 +237,7 @@ fn r_11_a_stale_bucket_is_refreshed_by_a_target_in_its_own_range() {
 #[test]
 fn r_11_refreshes_of_the_last_bucket_reach_its_whole_range() {
     let mut world = World::new(8, 0);
-    let node = world.node(3);
-    world.reply(node);
+    world.answering_node(3);
     let mut halves = [0; 2];
     for _ in 0..100 {
         world.pass(15 * MINUTE);
@@ -272,8 +249,7 @@ fn r_11_refreshes_of_the_last_bucket_reach_its_whole_range() {
 
 #[test]
 fn r_13_restored_nodes_are_told_to_nobody_until_they_answer() {
-    let mut world = World::new(192, 192);
-    world.fill(0);
+    let (mut world, _) = World::with_full_bucket();
     let exported = world.nodes();
     assert_eq!(exported.len(), 8);
     let now = world.now;
@@ -309,14 +285,12 @@ fn b32_01_a_table_takes_nodes_of_its_own_family_only() {
 
 #[test]
 fn r_15_an_address_holds_one_entry_and_the_older_stays() {
-    let mut world = World::new(192, 192);
-    let node = world.node(0);
-    world.reply(node);
+    let (mut world, node) = World::with_node();
     let other_port = Contact { id: world.node(1).id, endpoint: with_port(node.endpoint, 7000) };
     assert_eq!(world.reply(other_port), Outcome::of(Fate::Ignored));
     assert_eq!(world.query(other_port), Fate::Ignored);
     assert_eq!(world.nodes(), [node]);
-    (0..2).for_each(|_| assert_eq!(world.fail(node), None));
+    world.fail_twice(node);
     let removal = Some(Removal { removed: node, promoted: None });
     assert_eq!(world.reply(other_port), Outcome { fate: Fate::Ignored, removal }, "a bad one yields");
     assert_eq!(world.reply(other_port), Outcome::of(Fate::Added));
@@ -366,8 +340,7 @@ fn r_15_an_unproven_node_does_not_keep_the_true_holder_of_its_id_or_address_out(
 
 #[test]
 fn r_16_an_address_that_answers_with_another_id_loses_its_entry_and_casts_doubt_on_its_bucket() {
-    let mut world = World::new(192, 192);
-    let nodes = world.fill(0);
+    let (mut world, nodes) = World::with_full_bucket();
     world.pass(6 * MINUTE);
     world.reply(nodes[1]);
     world.query(nodes[2]);
@@ -389,9 +362,7 @@ fn r_16_an_address_that_answers_with_another_id_loses_its_entry_and_casts_doubt_
 
 #[test]
 fn r_16_an_address_that_answers_with_our_own_id_loses_its_entry() {
-    let mut world = World::new(192, 192);
-    let node = world.node(0);
-    world.reply(node);
+    let (mut world, node) = World::with_node();
     let fate = world.reply(Contact { id: world.own, endpoint: node.endpoint }).fate;
     assert_eq!((fate, world.table.len()), (Fate::IdChanged, 0));
 }
@@ -412,9 +383,7 @@ fn r_17_a_query_puts_nobody_into_a_bucket() {
 
 #[test]
 fn r_18_neither_a_query_nor_an_answer_moves_a_known_id_to_a_new_address() {
-    let mut world = World::new(192, 192);
-    let node = world.node(0);
-    world.reply(node);
+    let (mut world, node) = World::with_node();
     world.pass(10 * MINUTE);
     let moved = Contact { endpoint: world.node(0).endpoint, ..node };
     assert_eq!(world.query(moved), Fate::Ignored);
@@ -427,9 +396,7 @@ fn r_18_neither_a_query_nor_an_answer_moves_a_known_id_to_a_new_address() {
 
 #[test]
 fn r_20_a_lost_ping_is_no_failure_and_is_not_repeated_at_once() {
-    let mut world = World::new(192, 192);
-    let node = world.node(0);
-    world.reply(node);
+    let (mut world, node) = World::with_node();
     world.pass(15 * MINUTE);
     for _ in 0..10 {
         assert_eq!(world.next_ping(), Some(node));
@@ -470,34 +437,28 @@ fn r_21_an_unknown_querier_is_pinged_at_once_while_few_nodes_are_known_else_afte
 
 #[test]
 fn r_21_a_node_whose_queries_may_let_ours_in_is_pinged_once_they_do_so_no_more() {
-    let mut world = World::new(192, 192);
-    let nodes = world.fill(0);
-    // Whoever asks us every five minutes would be heard for ever.
-    for _ in 0..4 {
-        world.pass(5 * MINUTE);
-        world.query(nodes[0]);
-        assert!(world.answer_pings().iter().all(|node| *node != nodes[0]));
-    }
+    let (mut world, nodes) = World::with_full_bucket();
+    let ask_every_five_minutes = |world: &mut World, times| {
+        for _ in 0..times {
+            world.pass(5 * MINUTE);
+            world.query(nodes[0]);
+            assert!(world.answer_pings().iter().all(|node| *node != nodes[0]));
+        }
+    };
+    // Whoever does so would be heard for ever.
+    ask_every_five_minutes(&mut world, 4);
     world.pass(Duration::from_secs(199));
     assert_eq!(world.next_ping(), None);
     world.pass(Duration::from_secs(1));
     assert_eq!(world.answer_pings(), [nodes[0]]);
     // Once is enough.
-    for _ in 0..12 {
-        world.pass(5 * MINUTE);
-        world.query(nodes[0]);
-        assert!(world.answer_pings().iter().all(|node| *node != nodes[0]));
-    }
+    ask_every_five_minutes(&mut world, 12);
     world.check();
 }
 
 #[test]
 fn r_22_failing_nodes_are_pinged_at_doubling_intervals() {
-    let mut world = World::new(192, 192);
-    let node = world.node(0);
-    world.reply(node);
-    world.pass(15 * MINUTE);
-    assert_eq!(world.next_ping(), Some(node));
+    let (mut world, node) = World::with_pinged_node();
     world.fail(node);
     for minutes in [2, 4] {
         assert_eq!(world.next_ping(), None);
@@ -516,11 +477,7 @@ fn r_22_failing_nodes_are_pinged_at_doubling_intervals() {
 
 #[test]
 fn the_failures_of_a_wave_of_queries_count_no_ping_twice() {
-    let mut world = World::new(192, 192);
-    let node = world.node(0);
-    world.reply(node);
-    world.pass(15 * MINUTE);
-    assert_eq!(world.next_ping(), Some(node));
+    let (mut world, node) = World::with_pinged_node();
     world.fail(node);
     assert_eq!(world.table.iter(world.memory()).next().unwrap().failures, 1);
     world.fail(Contact { endpoint: with_port(node.endpoint, 9), ..node });
@@ -535,22 +492,19 @@ fn a_full_bucket_prefers_nodes_spread_over_its_range_and_fast_ones() {
         world.reply_after(node, RTT * factor);
     }
     let elsewhere = world.node_in_part(0, 5);
-    let removal = Some(Removal { removed: crowd[7], promoted: None });
-    assert_eq!(world.reply_after(elsewhere, RTT * 9), Outcome { fate: Fate::Added, removal });
+    assert_eq!(world.reply_after(elsewhere, RTT * 9), added_for(crowd[7]));
     assert_eq!(world.buckets[0].spares, 1, "a good node that gave way is a replacement");
 
     let hardly_faster = world.node_in_part(0, 2);
     assert_eq!(world.reply_after(hardly_faster, RTT * 4).fate, Fate::Cached);
     let much_faster = world.node_in_part(0, 2);
-    let removal = Some(Removal { removed: crowd[6], promoted: None });
-    assert_eq!(world.reply_after(much_faster, RTT * 3), Outcome { fate: Fate::Added, removal });
+    assert_eq!(world.reply_after(much_faster, RTT * 3), added_for(crowd[6]));
     world.check();
 }
 
 #[test]
 fn a_node_known_for_an_hour_is_not_pushed_out_by_a_faster_newcomer() {
-    let mut world = World::new(192, 192);
-    let nodes = world.fill(0);
+    let (mut world, nodes) = World::with_full_bucket();
     for _ in 0..7 {
         world.pass(10 * MINUTE);
         for &node in &nodes {
@@ -595,10 +549,8 @@ fn round_trip_times_are_smoothed_and_ages_told() {
 
 #[test]
 fn a_removed_node_is_gone_and_a_replacement_steps_in() {
-    let mut world = World::new(192, 192);
-    let nodes = world.fill(0);
-    let spare = world.node(0);
-    world.reply(spare);
+    let (mut world, nodes) = World::with_full_bucket();
+    let spare = world.answering_node(0);
     let (table, mut slots, now) = world.slots();
     let removal = table.remove(&mut slots, nodes[0], now);
     assert_eq!(removal, Some(Removal { removed: nodes[0], promoted: Some(spare) }));
