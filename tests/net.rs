@@ -2,61 +2,27 @@
 #![cfg(feature = "net")]
 #![allow(clippy::std_instead_of_core, clippy::unwrap_used)]
 
+mod common;
+
 use std::net::{SocketAddr, UdpSocket};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use dht_proto::net::{Builder, CallError, Dht, Notice, SpawnError};
+use common::net::blocking::{addr, builder, network, wait_for};
+use common::net::{HASH, LOOPBACK, PATIENCE, asking};
+use common::raw::{ID, Packet, join, value_list};
+use dht_proto::net::{CallError, Notice, SpawnError};
 use dht_proto::{
-    AddressPolicy, Announce, Config, Event, Family, InfoHash, Limits, Lookup, LookupKind, LookupOptions,
-    NodeId, QueryError, StartError,
+    Announce, Config, Event, Family, InfoHash, Limits, Lookup, LookupKind, LookupOptions, NodeId, QueryError,
+    StartError,
 };
-
-/// Far more than any of it takes, for slow machines.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-const HASH: InfoHash = InfoHash::from_bytes([0x5a; 20]);
-
-fn builder() -> Builder {
-    let mut config = Config::default();
-    config.address_policy = AddressPolicy::Any;
-    config.source_limits = false;
-    let mut limits = Limits::default();
-    limits.peers_v4 = 1024;
-    limits.peers_v6 = 256;
-    Dht::builder().config(config).limits(limits).bind("127.0.0.1:0".parse().unwrap()).bootstrap::<String>([])
-}
-
-fn addr(dht: &Dht) -> SocketAddr {
-    dht.local_addr(Family::V4).unwrap()
-}
-
-/// Nodes that start from the first of them, all joined.
-fn network(count: usize) -> Vec<Dht> {
-    let first = builder().spawn().unwrap();
-    let start = addr(&first).to_string();
-    let mut nodes = vec![first];
-    nodes.extend((1..count).map(|_| builder().bootstrap([&start]).spawn().unwrap()));
-    for node in &nodes[1..] {
-        assert_eq!(node.wait_ready(PATIENCE), Ok(true));
-    }
-    nodes
-}
 
 /// A socket that never answers.
 fn silent() -> (UdpSocket, SocketAddr) {
-    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let socket = UdpSocket::bind(LOOPBACK).unwrap();
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
     let addr = socket.local_addr().unwrap();
     (socket, addr)
-}
-
-fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
-    let until = Instant::now() + PATIENCE;
-    while !done() {
-        assert!(Instant::now() < until, "{what}");
-        thread::sleep(Duration::from_millis(5));
-    }
 }
 
 #[test]
@@ -167,12 +133,9 @@ fn dropping_a_search_cancels_it_and_leaks_nothing() {
     limits.lookups = 4;
     let dht = builder().limits(limits).spawn().unwrap();
     let (_socket, hole) = silent();
-    let mut options = LookupOptions::default();
-    options.only = Some(hole);
-    options.timeout = PATIENCE;
     for round in 0..100 {
         let hash = InfoHash::from_bytes([round; 20]);
-        drop(dht.lookup(Lookup::GetPeers(hash), options).unwrap());
+        drop(dht.lookup(Lookup::GetPeers(hash), asking(hole)).unwrap());
     }
 }
 
@@ -180,10 +143,7 @@ fn dropping_a_search_cancels_it_and_leaks_nothing() {
 fn callers_share_a_lookup_and_none_ends_another_s() {
     let dht = builder().spawn().unwrap();
     let (socket, hole) = silent();
-    let mut options = LookupOptions::default();
-    options.only = Some(hole);
-    options.timeout = PATIENCE;
-    let search = |lookup| dht.lookup(lookup, options).unwrap();
+    let search = |lookup| dht.lookup(lookup, asking(hole)).unwrap();
     let first = search(Lookup::GetPeers(HASH));
     let mut second = search(Lookup::GetPeers(HASH));
     let other = search(Lookup::FindNode(HASH.into()));
@@ -200,17 +160,14 @@ fn callers_share_a_lookup_and_none_ends_another_s() {
     let mut buffer = [0; 1500];
     let (query, from) = loop {
         let (len, from) = socket.recv_from(&mut buffer).unwrap();
-        if buffer[..len].windows(12).any(|word| word == b"1:q9:get_pee") {
-            break (&buffer[..len], from);
+        let query = Packet::checked(hole, &buffer[..len]);
+        if query.method() == "get_peers" {
+            break (query, from);
         }
     };
-    let at = query.windows(5).position(|word| word == b"1:t4:").unwrap() + 5;
-    let mut answer =
-        b"d1:rd2:id20:abcdefghij01234567895:token1:x6:valuesl6:\x7f\x00\x00\x01\x1a\xe1ee1:t4:".to_vec();
-    answer.extend(&query[at..at + 4]);
-    answer.extend(b"1:y1:re");
-    socket.send_to(&answer, from).unwrap();
     let peer = "127.0.0.1:6881".parse().unwrap();
+    let answer = query.answer(&ID, &join(&[b"5:token1:x", &value_list(&[peer])]));
+    socket.send_to(&answer, from).unwrap();
     assert_eq!(second.recv_timeout(PATIENCE), Ok(Some(peer)));
     assert!(second.wait_timeout(PATIENCE).is_ok());
 }

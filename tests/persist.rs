@@ -2,19 +2,19 @@
 #![cfg(feature = "net")]
 #![allow(clippy::std_instead_of_core, clippy::unwrap_used)]
 
+mod common;
+
 use std::fs;
 use std::io::{BufRead as _, BufReader};
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use dht_proto::net::{Builder, Dht, Events, Loaded, Notice, SpawnError, StateFile};
-use dht_proto::{AddressPolicy, Config, Family, Limits, Node, State, StateError};
-
-/// Far more than any of it takes, for slow machines.
-const PATIENCE: Duration = Duration::from_secs(30);
+use common::net::blocking::{addr, builder, network, wait_for};
+use common::net::{LOOPBACK, PATIENCE};
+use dht_proto::net::{Dht, Events, Loaded, Notice, SpawnError, StateFile};
+use dht_proto::{Config, Family, Limits, Node, State, StateError};
 
 /// A folder that goes with the test.
 struct Folder(PathBuf);
@@ -42,39 +42,6 @@ impl Folder {
 impl Drop for Folder {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.0);
-    }
-}
-
-fn builder() -> Builder {
-    let mut config = Config::default();
-    config.address_policy = AddressPolicy::Any;
-    config.source_limits = false;
-    let mut limits = Limits::default();
-    (limits.peers_v4, limits.peers_v6) = (1024, 256);
-    Dht::builder().config(config).limits(limits).bind("127.0.0.1:0".parse().unwrap()).bootstrap::<String>([])
-}
-
-fn addr(dht: &Dht) -> SocketAddr {
-    dht.local_addr(Family::V4).unwrap()
-}
-
-/// Nodes that know each other.
-fn network(count: usize) -> Vec<Dht> {
-    let first = builder().spawn().unwrap();
-    let start = addr(&first).to_string();
-    let mut nodes = vec![first];
-    nodes.extend((1..count).map(|_| builder().bootstrap([&start]).spawn().unwrap()));
-    for node in &nodes[1..] {
-        assert_eq!(node.wait_ready(PATIENCE), Ok(true));
-    }
-    nodes
-}
-
-fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
-    let until = Instant::now() + PATIENCE;
-    while !done() {
-        assert!(Instant::now() < until, "{what}");
-        thread::sleep(Duration::from_millis(5));
     }
 }
 
@@ -114,7 +81,7 @@ fn r_13_a_node_keeps_id_and_nodes_over_a_restart() {
     let saved = State::parse(&bytes_in(&folder.state())).unwrap().nodes().count();
     assert!((10..=13).contains(&saved), "{saved}");
 
-    let silent = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let silent = std::net::UdpSocket::bind(LOOPBACK).unwrap();
     silent.set_nonblocking(true).unwrap();
     let host = silent.local_addr().unwrap().to_string();
     let mut builder = builder().bootstrap([host]).state(folder.state());

@@ -1,6 +1,8 @@
 //! The tokio adapter over real sockets on loopback.
 #![allow(clippy::std_instead_of_core, clippy::unwrap_used)]
 
+mod common;
+
 use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 use std::pin::{Pin, pin};
@@ -8,30 +10,19 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::Duration;
 
+use common::local_config;
+use common::net::{HASH, LOOPBACK, PATIENCE, asking, limits};
+use common::raw::{ID, Packet, join, node_list, value_list};
 use dht_proto::net::tokio::{Builder, Dht, Owner, Search};
 use dht_proto::net::{CallError, Notice, SpawnError};
-use dht_proto::{
-    AddressPolicy, Announce, Config, Event, Family, InfoHash, Limits, Lookup, LookupOptions, QueryError,
-    StartError,
-};
+use dht_proto::{Announce, Config, Event, Family, InfoHash, Lookup, LookupOptions, QueryError, StartError};
 use futures_core::Stream;
 use tokio::net::UdpSocket;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
-/// Far more than any of it takes, for slow machines.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-const HASH: InfoHash = InfoHash::from_bytes([0x5a; 20]);
-
 fn builder() -> Builder {
-    let mut config = Config::default();
-    config.address_policy = AddressPolicy::Any;
-    config.source_limits = false;
-    let mut limits = Limits::default();
-    limits.peers_v4 = 1024;
-    limits.peers_v6 = 256;
-    Dht::builder().config(config).limits(limits).bind("127.0.0.1:0".parse().unwrap()).bootstrap::<String>([])
+    Dht::builder().config(local_config()).limits(limits()).bind(LOOPBACK).bootstrap::<String>([])
 }
 
 fn addr(dht: &Dht) -> SocketAddr {
@@ -56,17 +47,9 @@ async fn network(count: usize) -> Vec<Owner> {
 
 /// A socket that never answers by itself.
 async fn silent() -> (UdpSocket, SocketAddr) {
-    let socket = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let socket = UdpSocket::bind(LOOPBACK).await.unwrap();
     let addr = socket.local_addr().unwrap();
     (socket, addr)
-}
-
-/// A lookup asks only `hole`, and for long.
-fn asking(hole: SocketAddr) -> LookupOptions {
-    let mut options = LookupOptions::default();
-    options.only = Some(hole);
-    options.timeout = PATIENCE;
-    options
 }
 
 async fn wait_for_under_way(dht: &Dht, what: &str, done: impl Fn(usize, usize) -> bool) {
@@ -85,19 +68,17 @@ async fn next<S: Stream + Unpin>(stream: &mut S) -> Option<S::Item> {
 }
 
 /// Answers the next get_peers query at `socket` with one peer.
-async fn answer_with_a_peer(socket: &UdpSocket) {
+async fn answer_with(peer: SocketAddr, socket: &UdpSocket) {
+    let hole = socket.local_addr().unwrap();
     let mut buffer = [0; 1500];
     let (query, from) = loop {
         let (len, from) = soon(socket.recv_from(&mut buffer)).await.unwrap();
-        if buffer[..len].windows(12).any(|word| word == b"1:q9:get_pee") {
-            break (&buffer[..len], from);
+        let query = Packet::checked(hole, &buffer[..len]);
+        if query.method() == "get_peers" {
+            break (query, from);
         }
     };
-    let at = query.windows(5).position(|word| word == b"1:t4:").unwrap() + 5;
-    let mut answer =
-        b"d1:rd2:id20:abcdefghij01234567895:token1:x6:valuesl6:\x7f\x00\x00\x01\x1a\xe1ee1:t4:".to_vec();
-    answer.extend(&query[at..at + 4]);
-    answer.extend(b"1:y1:re");
+    let answer = query.answer(&ID, &join(&[b"5:token1:x", &value_list(&[peer])]));
     socket.send_to(&answer, from).await.unwrap();
 }
 
@@ -156,8 +137,9 @@ async fn callers_share_a_lookup_and_none_ends_another_s() {
     drop(second);
     drop(other);
     wait_for_under_way(&dht, "what has no users ends", |lookups, _| lookups == 1).await;
-    let (found, ()) = tokio::join!(next(&mut first), answer_with_a_peer(&socket));
-    assert_eq!(found, Some("127.0.0.1:6881".parse().unwrap()));
+    let peer = "127.0.0.1:6881".parse().unwrap();
+    let (found, ()) = tokio::join!(next(&mut first), answer_with(peer, &socket));
+    assert_eq!(found, Some(peer));
     assert_eq!(soon(first.wait()).await.unwrap().report.peers, 1);
 }
 
@@ -167,17 +149,14 @@ async fn a_peer_comes_when_it_is_found_and_again_for_a_late_comer() {
     let [answering, hole, peer] = [1, 2, 6881].map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
     let network = tokio::spawn(async move {
         while let Some((to, query)) = external.next_outgoing().await {
-            let at = query.windows(5).position(|word| word == b"1:t4:").unwrap() + 5;
-            let mut answer = b"d1:rd2:id20:abcdefghij0123456789".to_vec();
-            if query.windows(12).any(|word| word == b"1:q9:get_pee") {
+            let query = Packet::checked(to, &query);
+            let mut fields = Vec::new();
+            if query.method() == "get_peers" {
                 // The other node it knows never answers, and so the lookup goes on.
-                answer.extend(b"5:nodes26:zbcdefghij0123456789\x7f\0\0\x01\0\x02");
-                answer.extend(b"5:token1:x6:valuesl6:\x7f\0\0\x01\x1a\xe1e");
+                let nodes = node_list(&[(*b"zbcdefghij0123456789", hole)]);
+                fields = join(&[&nodes, b"5:token1:x", &value_list(&[peer])]);
             }
-            answer.extend(b"e1:t4:");
-            answer.extend(&query[at..at + 4]);
-            answer.extend(b"1:y1:re");
-            assert!(to != answering || external.feed(to, &answer));
+            assert!(to != answering || external.feed(to, &query.answer(&ID, &fields)));
             assert!(to == answering || to == hole, "{to}");
         }
     });
@@ -416,7 +395,7 @@ async fn subscribers_hear_of_joining_and_names_are_resolved() {
 #[tokio::test]
 async fn a_node_without_a_socket_works_through_its_caller_s() {
     let inner = builder().spawn().unwrap();
-    let socket = Arc::new(UdpSocket::bind("127.0.0.1:0").await.unwrap());
+    let socket = Arc::new(UdpSocket::bind(LOOPBACK).await.unwrap());
     let own = socket.local_addr().unwrap();
     let (owner, external) = builder().bootstrap([addr(&inner).to_string()]).external().unwrap();
     let external = Arc::new(external);
@@ -450,7 +429,7 @@ async fn a_node_without_a_socket_works_through_its_caller_s() {
     assert_eq!(soon(announcing.wait()).await.unwrap().acknowledged, [addr(&inner)]);
     assert_eq!(owner.local_addr(Family::V4), None);
 
-    let stranger = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let stranger = UdpSocket::bind(LOOPBACK).await.unwrap();
     let utp_syn = [0x41, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0];
     stranger.send_to(&utp_syn, own).await.unwrap();
     assert_eq!(soon(not_ours.recv()).await.unwrap(), utp_syn);

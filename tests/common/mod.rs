@@ -2,6 +2,7 @@
 //! unless the test loses, delays or forges it.
 #![allow(dead_code, unreachable_pub, reason = "every test uses a part of it")]
 
+pub mod net;
 pub mod raw;
 
 use std::collections::{BTreeMap, BTreeSet};
