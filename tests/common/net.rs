@@ -28,6 +28,15 @@ pub fn asking(hole: SocketAddr) -> LookupOptions {
     options
 }
 
+/// Checks how often an idle loop woke up since its birth, when it was called twice and nothing else
+/// was to do. A node that knows nobody has no deadline for minutes. More time, if the machine took
+/// it, allows more; a loop that does not sleep wakes a thousand times a second.
+#[track_caller]
+pub fn assert_asleep(wakeups: u64, age: Duration) {
+    let most = 5 + age.as_secs();
+    assert!((1..=most).contains(&wakeups), "{wakeups} times in {age:?}");
+}
+
 /// The nodes of the blocking adapter.
 #[cfg(feature = "net")]
 pub mod blocking {
