@@ -11,13 +11,12 @@
 //! Both times are looked at once a second. Nothing is sent twice. Of the nodes in one /24 it would
 //! take only the first; the hosts of the toy network each have their own.
 
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use dht_proto::sim::cast::Contact;
 use dht_proto::{Instant, NodeId};
 
-use super::{Algorithm, K, Line, Reply};
+use super::{Algorithm, K, Line, Listed, Reply};
 
 /// Queries among the closest that may be under way (`dht_search_branching`).
 const BRANCHING: usize = 5;
@@ -37,15 +36,9 @@ const TICK: Duration = Duration::from_secs(1);
 #[derive(Default)]
 pub(crate) struct Libtorrent {
     /// Closest first.
-    nodes: Vec<Node>,
+    nodes: Vec<Listed<State>>,
     branch_factor: usize,
     next_tick: Option<Instant>,
-}
-
-struct Node {
-    id: NodeId,
-    addr: SocketAddr,
-    state: State,
 }
 
 #[derive(PartialEq)]
@@ -64,8 +57,7 @@ enum State {
 impl Libtorrent {
     fn insert(&mut self, (id, addr): Contact, target: &NodeId) {
         if self.nodes.iter().all(|node| node.id != id) {
-            let at = self.nodes.partition_point(|node| node.id.distance(target) < id.distance(target));
-            self.nodes.insert(at, Node { id, addr, state: State::Fresh });
+            Listed { id, addr, state: State::Fresh }.insert_into(&mut self.nodes, target);
         }
     }
 

@@ -12,7 +12,7 @@ use std::time::Duration;
 use dht_proto::sim::cast::Contact;
 use dht_proto::{Instant, NodeId};
 
-use super::{Algorithm, K, Line, Reply};
+use super::{Algorithm, K, Line, Listed, Reply};
 
 /// Asked together (`ALPHA`).
 const BATCH: usize = 3;
@@ -24,18 +24,12 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Default)]
 pub(crate) struct Lockstep {
     /// Closest first.
-    nodes: Vec<Node>,
+    nodes: Vec<Listed<State>>,
     /// Those of this step that have not answered yet.
     awaited: Vec<SocketAddr>,
     /// When the step is over for these.
     deadline: Option<Instant>,
     is_announcing: bool,
-}
-
-struct Node {
-    id: NodeId,
-    addr: SocketAddr,
-    state: State,
 }
 
 #[derive(PartialEq)]
@@ -50,8 +44,7 @@ enum State {
 impl Lockstep {
     fn insert(&mut self, (id, addr): Contact, target: &NodeId) {
         if self.nodes.iter().all(|node| node.addr != addr) {
-            let at = self.nodes.partition_point(|node| node.id.distance(target) < id.distance(target));
-            self.nodes.insert(at, Node { id, addr, state: State::Fresh });
+            Listed { id, addr, state: State::Fresh }.insert_into(&mut self.nodes, target);
         }
     }
 

@@ -51,6 +51,22 @@ pub(crate) struct Reply {
     pub(crate) token: Option<Vec<u8>>,
 }
 
+/// A node that was heard of, and how it stands with it.
+struct Listed<S> {
+    id: NodeId,
+    addr: SocketAddr,
+    state: S,
+}
+
+impl<S> Listed<S> {
+    /// Puts it where it belongs in a list that has those closest to the target first.
+    fn insert_into(self, nodes: &mut Vec<Self>, target: &NodeId) {
+        let distance = self.id.distance(target);
+        let at = nodes.partition_point(|node| node.id.distance(target) < distance);
+        nodes.insert(at, self);
+    }
+}
+
 /// An algorithm by its name.
 pub(crate) type Named = (&'static str, fn() -> Box<dyn Algorithm>);
 
