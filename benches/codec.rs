@@ -1,44 +1,14 @@
 //! Bytes to message and back, beside what a serde bencode library needs to decode the same bytes.
 
+#[path = "common/serde_krpc.rs"]
+mod serde_krpc;
+
 use core::hint::black_box;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use dht_proto::wire::{Body, CompactNodes, Message, Method, NodeWriter, PeerWriter, Query, Response, Want};
 use dht_proto::{Family, InfoHash, NodeId};
-use serde::Deserialize;
-use serde_bytes::ByteBuf;
-
-/// What one would write for serde: every field that these messages have, and no other.
-#[derive(Debug, Deserialize)]
-#[allow(dead_code, reason = "only decoded")]
-struct SerdeMessage {
-    t: ByteBuf,
-    y: String,
-    q: Option<String>,
-    a: Option<SerdeArguments>,
-    r: Option<SerdeReturns>,
-    v: Option<ByteBuf>,
-    ip: Option<ByteBuf>,
-    ro: Option<i64>,
-}
-
-#[derive(Debug, Deserialize)]
-#[allow(dead_code, reason = "only decoded")]
-struct SerdeArguments {
-    id: ByteBuf,
-    target: Option<ByteBuf>,
-    info_hash: Option<ByteBuf>,
-    want: Option<Vec<String>>,
-}
-
-#[derive(Debug, Deserialize)]
-#[allow(dead_code, reason = "only decoded")]
-struct SerdeReturns {
-    id: ByteBuf,
-    nodes: Option<ByteBuf>,
-    token: Option<ByteBuf>,
-    values: Option<Vec<ByteBuf>>,
-}
+use serde_krpc::SerdeMessage;
 
 fn codec(criterion: &mut Criterion) {
     let mut nodes = [0; 8 * 26];

@@ -12,6 +12,9 @@
 //!     target/release/deps/node-* --bench --profile-time 5 'find_node.*/answer'
 //! ```
 
+#[path = "common/serde_krpc.rs"]
+mod serde_krpc;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::hint::black_box;
 use std::net::SocketAddr;
@@ -19,8 +22,7 @@ use std::net::SocketAddr;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use dht_proto::wire::{Body, Message, Method, NodeWriter, Query, Response, Want};
 use dht_proto::{Config, Event, Family, InfoHash, Instant, Limits, MAX_DATAGRAM, Node, NodeId};
-use serde::Deserialize;
-use serde_bytes::ByteBuf;
+use serde_krpc::SerdeMessage;
 
 /// Time stands still: nothing ages, and no limit recovers while it is measured.
 const NOW: Instant = Instant::from_micros(1_000_000);
@@ -39,27 +41,6 @@ const PEERS: usize = 50;
 const QUERIES: usize = 4096;
 
 const OWN: NodeId = NodeId::from_bytes(*b"the node we measure.");
-
-/// What one would write for serde: every field that these queries have, and no other.
-#[derive(Debug, Deserialize)]
-#[allow(dead_code, reason = "only decoded")]
-struct SerdeQuery {
-    t: ByteBuf,
-    y: String,
-    q: String,
-    a: SerdeArguments,
-    v: Option<ByteBuf>,
-    ro: Option<i64>,
-}
-
-#[derive(Debug, Deserialize)]
-#[allow(dead_code, reason = "only decoded")]
-struct SerdeArguments {
-    id: ByteBuf,
-    target: Option<ByteBuf>,
-    info_hash: Option<ByteBuf>,
-    want: Option<Vec<String>>,
-}
 
 /// Equal numbers in every run.
 struct Dice(u64);
@@ -256,7 +237,7 @@ fn answers(criterion: &mut Criterion) {
         group.bench_function("serde decode", |bencher| {
             bencher.iter(|| {
                 let (_, datagram) = next.next().expect("a cycle");
-                serde_bencode::from_bytes::<SerdeQuery>(black_box(datagram)).expect("it decodes")
+                serde_bencode::from_bytes::<SerdeMessage>(black_box(datagram)).expect("it decodes")
             });
         });
         group.finish();
