@@ -5,11 +5,15 @@
 //! cargo run --release --features sim --example big_world -- [NODES [SEED]]
 //! ```
 
+#[path = "../benches/common/memory.rs"]
+mod memory;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use dht_proto::sim::{Growth, Network, Profile, World};
 use dht_proto::{Announce, Family, InfoHash, Lookup};
+use memory::memory;
 
 fn main() {
     let mut args = std::env::args().skip(1).map(|arg| arg.parse().expect("a number"));
@@ -83,12 +87,4 @@ fn report(world: &World, nodes: usize, start: Instant, before: u64) {
         world.datagrams_under_way(),
         start.elapsed(),
     );
-}
-
-/// Memory of this process, in bytes: `VmRSS` now, `VmHWM` at most. 0 where the system does not tell.
-fn memory(what: &str) -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix(what));
-    let kib = line.and_then(|line| line.trim_matches([':', 'k', 'B', ' ', '\t']).parse::<u64>().ok());
-    kib.unwrap_or(0) * 1024
 }

@@ -21,6 +21,8 @@
 
 mod day;
 mod internet;
+#[path = "../common/memory.rs"]
+mod memory;
 mod people;
 #[path = "../reference/mod.rs"]
 #[allow(dead_code, unused_imports, reason = "others run the rest of it")]
@@ -31,6 +33,7 @@ use std::time::Duration;
 use day::Day;
 use dht_proto::sim::limits;
 use internet::{Finding, Setting};
+use memory::memory;
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -129,7 +132,7 @@ fn follow(name: &str, hours: usize, nodes: usize, limits: dht_proto::Limits) {
             sample.pings,
             sample.find_nodes,
             format!("{}/{LOOKUPS}", sample.found),
-            format!("{:.1} MB", resident() as f64 / 1e6),
+            format!("{:.1} MB", memory("VmRSS") as f64 / 1e6),
         );
     }
     println!("never fewer than {:.1} % live", 100.0 * worst);
@@ -137,11 +140,3 @@ fn follow(name: &str, hours: usize, nodes: usize, limits: dht_proto::Limits) {
 
 /// Lookups in an hour.
 const LOOKUPS: usize = 20;
-
-/// Memory of this process, in bytes; 0 where the system does not tell.
-fn resident() -> u64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kib = line.and_then(|line| line.trim().trim_end_matches("kB").trim().parse::<u64>().ok());
-    kib.unwrap_or(0) * 1024
-}
