@@ -17,8 +17,9 @@ mod toy;
 
 use std::time::Duration;
 
+use dht_proto::sim::Sample;
 use dht_proto::sim::toy::{Outcome, Toy};
-use toy::{percentile, run};
+use toy::run;
 
 fn main() {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -52,15 +53,14 @@ fn row(name: &str, seeds: u64, look_up: impl Fn(u64) -> Outcome) {
         [|it| it.first_value, |it| it.stands_at_8, |it| it.acknowledged_at_8, |it| it.done];
     print!("{name:<11}");
     for figure in figures {
+        let sample = Sample::of(outcomes.iter().map(figure));
         let [median, late] = [0.5, 0.95].map(|share| {
-            percentile(&outcomes, share, figure)
-                .map_or_else(|| "–".to_owned(), |time| format!("{:.2}", time.as_secs_f64()))
+            sample.quantile(share).map_or_else(|| "–".to_owned(), |time| format!("{:.2}", time.as_secs_f64()))
         });
         print!("{:>15}", format!("{median} {late}"));
     }
-    let mut datagrams: Vec<usize> = outcomes.iter().map(|it| it.datagrams).collect();
-    datagrams.sort_unstable();
-    let at = |share: usize| datagrams[(datagrams.len() - 1) * share / 100];
+    let datagrams = Sample::of(outcomes.iter().map(|it| Some(it.datagrams)));
+    let [median, late] = [0.5, 0.95].map(|share| datagrams.quantile(share).unwrap_or(0));
     let missed = outcomes.iter().map(|it| it.missed).sum::<usize>() as f64 / seeds as f64;
-    println!("{:>12}{missed:>8.2}", format!("{} {}", at(50), at(95)));
+    println!("{:>12}{missed:>8.2}", format!("{median} {late}"));
 }

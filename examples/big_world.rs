@@ -11,7 +11,7 @@ mod memory;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use dht_proto::sim::{Growth, Network, Profile, World};
+use dht_proto::sim::{Growth, Network, Profile, Sample, World};
 use dht_proto::{Announce, Family, InfoHash, Lookup};
 use memory::memory;
 
@@ -49,26 +49,25 @@ fn main() {
     let (events, quiet) = (world.counters().events, Instant::now());
     let seekers: Vec<_> = hosts.iter().copied().filter(|host| is_large(host.index())).collect();
     let lookups = 200;
-    let (mut found, mut firsts, mut stores, mut queries) = (0, Vec::new(), Vec::new(), 0);
+    let (mut firsts, mut stores, mut queries) = (Vec::new(), Vec::new(), 0);
     for _ in 0..lookups {
         let infohash = InfoHash::from_bytes(*world.dice().id().as_bytes());
         let [announcer, seeker] = [(); 2].map(|()| seekers[world.dice().below(seekers.len())]);
         let announce = world.lookup(announcer, Lookup::Announce(infohash, Announce::port(1)));
-        stores.extend(announce.stored_at(8));
+        stores.push(announce.stored_at(8));
         let search = world.lookup(seeker, Lookup::GetPeers(infohash));
-        found += u32::from(search.first_peer().is_some());
-        firsts.extend(search.first_peer());
+        firsts.push(search.first_peer());
         queries += search.report().map_or(0, |report| report.queried);
     }
-    firsts.sort();
-    stores.sort();
+    let [firsts, stores] = [firsts, stores].map(Sample::of);
     println!(
-        "{found} of {lookups} lookups found the peer: the first after {:.0?} (median), {:.1} queries each; \
+        "{} of {lookups} lookups found the peer: the first after {:.0?} (median), {:.1} queries each; \
          {} announces stood at 8 nodes, after {:.0?} (median)",
-        firsts.get(firsts.len() / 2),
+        firsts.values().len(),
+        firsts.quantile(0.5),
         f64::from(queries) / f64::from(lookups),
-        stores.len(),
-        stores.get(stores.len() / 2),
+        stores.values().len(),
+        stores.quantile(0.5),
     );
     let rate = (world.counters().events - events) as f64 / quiet.elapsed().as_secs_f64();
     println!("{rate:.0} events a second; {:?}", world.counters());

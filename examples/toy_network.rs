@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use dht_proto::sim::Sample;
 use dht_proto::sim::toy::{Outcome, Toy};
 
 fn main() {
@@ -24,13 +25,14 @@ fn main() {
     for (name, toy) in worlds {
         let outcomes: Vec<Outcome> = (1..=seeds).map(|seed| toy.run(seed)).collect();
         let time = |figure: fn(&Outcome) -> Option<Duration>| {
-            let seconds = |outcome| figure(outcome).map_or(f64::INFINITY, |time| time.as_secs_f64());
-            let (median, late) = quantiles(outcomes.iter().map(seconds).collect());
-            format!("{median:.3} ({late:.3})")
+            let sample = Sample::of(outcomes.iter().map(figure));
+            let seconds = |share| sample.quantile(share).map_or(f64::INFINITY, |time| time.as_secs_f64());
+            format!("{:.3} ({:.3})", seconds(0.5), seconds(0.95))
         };
         let count = |figure: fn(&Outcome) -> usize| {
-            let (median, late) = quantiles(outcomes.iter().map(|outcome| figure(outcome) as f64).collect());
-            format!("{median:.0} ({late:.0})")
+            let sample = Sample::of(outcomes.iter().map(|outcome| Some(figure(outcome))));
+            let [median, late] = [0.5, 0.95].map(|share| sample.quantile(share).unwrap_or(0));
+            format!("{median} ({late})")
         };
         let runs = |is_so: fn(&Outcome) -> bool| outcomes.iter().filter(|outcome| is_so(outcome)).count();
         println!(
@@ -50,11 +52,4 @@ fn main() {
     println!("to stand, to end, in all: datagrams sent until then");
     println!("missed: runs in which one of the 8 closest living nodes does not hold the announce;");
     println!("named: in which one of the 8 closest living ones that any reply named does not");
-}
-
-/// The median and the 95th percentile.
-fn quantiles(mut sample: Vec<f64>) -> (f64, f64) {
-    sample.sort_by(f64::total_cmp);
-    let at = |share: f64| sample[((sample.len() - 1) as f64 * share) as usize];
-    (at(0.5), at(0.95))
 }

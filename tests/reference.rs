@@ -8,10 +8,11 @@ mod toy;
 
 use std::time::Duration;
 
+use dht_proto::sim::Sample;
 use dht_proto::sim::cast::Honest;
 use dht_proto::sim::toy::{Outcome, Toy};
 use reference::Algorithm;
-use toy::{percentile, run, run_from};
+use toy::{run, run_from};
 
 fn lockstep() -> Box<dyn Algorithm> {
     named("lock-step")
@@ -44,7 +45,7 @@ fn outcomes(look_up: impl Fn(u64) -> Outcome) -> Vec<Outcome> {
 
 /// Milliseconds, of which there are more than enough where something never came.
 fn median(outcomes: &[Outcome], figure: fn(&Outcome) -> Option<Duration>) -> u128 {
-    percentile(outcomes, 0.5, figure).map_or(u128::MAX, |time| time.as_millis())
+    Sample::of(outcomes.iter().map(figure)).quantile(0.5).map_or(u128::MAX, |time| time.as_millis())
 }
 
 #[test]

@@ -31,15 +31,3 @@ pub(crate) fn run_from(mut stage: Stage, table: Vec<Contact>, algorithm: Box<dyn
     let done = reference::done(world, asker).map(|at| at - started);
     stage.measure(asker, started, done)
 }
-
-/// The value below which this share of all lie; what never came is longer than anything.
-pub(crate) fn percentile(
-    outcomes: &[Outcome],
-    share: f64,
-    figure: impl Fn(&Outcome) -> Option<Duration>,
-) -> Option<Duration> {
-    let mut all: Vec<Duration> = outcomes.iter().map(|it| figure(it).unwrap_or(Duration::MAX)).collect();
-    all.sort();
-    let at = (share * (all.len() as f64 - 1.0)).round() as usize;
-    all.get(at).copied().filter(|value| *value < Duration::MAX)
-}

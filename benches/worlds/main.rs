@@ -31,7 +31,7 @@ mod reference;
 use std::time::Duration;
 
 use day::Day;
-use dht_proto::sim::limits;
+use dht_proto::sim::{Sample, limits};
 use internet::{Finding, Setting};
 use memory::memory;
 
@@ -92,23 +92,14 @@ fn row(name: &str, all: &mut Vec<Finding>, findings: Vec<Finding>) {
 }
 
 fn print_row(name: &str, findings: &[Finding]) {
-    let found = findings.iter().filter(|finding| finding.first_peer.is_some()).count();
-    let share = format!("{:.1} %", 100.0 * found as f64 / findings.len() as f64);
+    let sample = Sample::of(findings.iter().map(|finding| finding.first_peer));
+    let share = format!("{:.1} %", 100.0 * sample.values().len() as f64 / findings.len() as f64);
     let times = [0.5, 0.95, 0.99].map(|share| {
-        let time = percentile(findings, share);
+        let time = sample.quantile(share);
         format!("{:>8}", time.map_or_else(|| "–".to_owned(), |time| time.as_millis().to_string()))
     });
     let queries = findings.iter().map(|it| it.queries).sum::<u64>() as f64 / findings.len() as f64;
     println!("{name:<26}{share:>8}{}{queries:>9.1}", times.concat());
-}
-
-/// The time within which this share had found the peer.
-fn percentile(findings: &[Finding], share: f64) -> Option<Duration> {
-    let mut times: Vec<Duration> =
-        findings.iter().map(|finding| finding.first_peer.unwrap_or(Duration::MAX)).collect();
-    times.sort();
-    let at = (share * (times.len() as f64 - 1.0)).round() as usize;
-    times.get(at).copied().filter(|time| *time < Duration::MAX)
 }
 
 /// Hour by hour.

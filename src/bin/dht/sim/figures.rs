@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
+use dht_proto::sim::Sample;
 use serde_json::{Map, Value, json};
 
 use super::lab::{Outcome, PEERS, Run};
@@ -46,40 +47,6 @@ struct Figure {
 enum Measure {
     Time(fn(&Outcome) -> Option<Duration>),
     Count(fn(&Outcome) -> Option<u64>),
-}
-
-/// Of many values in order.
-pub(super) struct Sample<T> {
-    sorted: Vec<T>,
-    /// How many of all never came.
-    pub(super) failed: usize,
-}
-
-impl<T: Ord + Copy> Sample<T> {
-    pub(super) fn of(values: impl IntoIterator<Item = Option<T>>) -> Self {
-        let (mut sorted, mut failed) = (Vec::new(), 0);
-        for value in values {
-            match value {
-                Some(value) => sorted.push(value),
-                None => failed += 1,
-            }
-        }
-        sorted.sort_unstable();
-        Self { sorted, failed }
-    }
-
-    /// Those that came, the least first.
-    pub(super) fn values(&self) -> &[T] {
-        &self.sorted
-    }
-
-    /// The least value that this share of all do not exceed. What never came exceeds everything, so
-    /// there may be none.
-    fn percentile(&self, share: f64) -> Option<T> {
-        let count = self.sorted.len() + self.failed;
-        let rank = (share * count as f64).ceil() as usize;
-        self.sorted.get(rank.max(1) - 1).copied()
-    }
 }
 
 /// The world and the figures, for people.
@@ -137,17 +104,17 @@ fn row(text: &mut String, title: &str, figure: &Figure, outcomes: &[Outcome]) {
         Measure::Time(value) => {
             let sample = Sample::of(outcomes.iter().map(value));
             for (_, share) in SHARES {
-                let seconds = sample.percentile(share).map(|time| format!("{:.3}", time.as_secs_f64()));
+                let seconds = sample.quantile(share).map(|time| format!("{:.3}", time.as_secs_f64()));
                 let _ = write!(text, "{:>9}", cell(seconds));
             }
-            sample.failed
+            sample.missing()
         }
         Measure::Count(value) => {
             let sample = Sample::of(outcomes.iter().map(value));
             for (_, share) in SHARES {
-                let _ = write!(text, "{:>9}", cell(sample.percentile(share).map(|count| count.to_string())));
+                let _ = write!(text, "{:>9}", cell(sample.quantile(share).map(|count| count.to_string())));
             }
-            sample.failed
+            sample.missing()
         }
     };
     let _ = writeln!(text, "{failed:>9}");
@@ -188,13 +155,13 @@ fn json_of_figure(figure: &Figure, outcomes: &[Outcome]) -> Value {
     match figure.value {
         Measure::Time(value) => {
             let sample = Sample::of(outcomes.iter().map(value));
-            SHARES.iter().for_each(|(name, share)| put(name, json!(sample.percentile(*share).map(millis))));
-            put("failed", json!(sample.failed));
+            SHARES.iter().for_each(|(name, share)| put(name, json!(sample.quantile(*share).map(millis))));
+            put("failed", json!(sample.missing()));
         }
         Measure::Count(value) => {
             let sample = Sample::of(outcomes.iter().map(value));
-            SHARES.iter().for_each(|(name, share)| put(name, json!(sample.percentile(*share))));
-            put("failed", json!(sample.failed));
+            SHARES.iter().for_each(|(name, share)| put(name, json!(sample.quantile(*share))));
+            put("failed", json!(sample.missing()));
         }
     }
     Value::Object(object)
@@ -208,30 +175,4 @@ fn operations() -> [Operation; 2] {
 
 fn millis(duration: Duration) -> f64 {
     duration.as_micros() as f64 / 1000.0
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_percentile_is_the_value_that_so_many_do_not_exceed() {
-        let sample = Sample::of((1..=100).rev().map(Some));
-        for (share, value) in [(0.5, 50), (0.9, 90), (0.95, 95), (0.99, 99), (1.0, 100), (0.0, 1)] {
-            assert_eq!(sample.percentile(share), Some(value), "{share}");
-        }
-        assert_eq!(Sample::of([Some(7)]).percentile(0.5), Some(7));
-        assert_eq!(Sample::of([1, 2, 3].map(Some)).percentile(0.5), Some(2));
-        assert_eq!(Sample::<u64>::of([]).percentile(0.5), None);
-    }
-
-    #[test]
-    fn what_never_came_is_longer_than_anything() {
-        let sample = Sample::of([Some(1), None, Some(2), None]);
-        assert_eq!(sample.failed, 2);
-        assert_eq!(
-            [0.25, 0.5, 0.51, 1.0].map(|share| sample.percentile(share)),
-            [Some(1), Some(2), None, None]
-        );
-    }
 }

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
+use dht_proto::sim::Sample;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
-use super::figures::Sample;
 use super::lab::{Outcome, Run};
 
 const SIZE: (u32, u32) = (1000, 420);
@@ -131,7 +131,7 @@ fn range(runs: &[Run]) -> (f64, f64) {
 
 /// The share of all that came by each time, in percent, as a line of steps.
 fn steps(sample: &Sample<Duration>, from: f64, to: f64) -> Vec<(f64, f64)> {
-    let count = (sample.values().len() + sample.failed) as f64;
+    let count = (sample.values().len() + sample.missing()) as f64;
     let mut line = vec![(from, 0.0)];
     let mut share = 0.0;
     for (at, time) in sample.values().iter().enumerate() {
