@@ -13,7 +13,7 @@ use common::raw::{
     ID, Lone, MAX_SIZE, OWN, TARGET, addr6, announce, announce_with, compact, config, crowd, find_node,
     get_peers, join, query, query_by, socket, spread, unhurried,
 };
-use dht_proto::{Event, Family, InfoHash, NodeId};
+use dht_proto::{Config, Event, Family, InfoHash, NodeId};
 
 const PING: &[u8] = b"d1:ad2:id20:abcdefghij0123456789e1:q4:ping1:t2:aa1:y1:qe";
 
@@ -28,6 +28,42 @@ fn closest(ids: impl Iterator<Item = [u8; 20]>, target: &[u8; 20], count: usize)
     ids.sort_by_key(|id| id.iter().zip(target).map(|(a, b)| a ^ b).collect::<Vec<_>>());
     ids.truncate(count);
     ids
+}
+
+/// A node that knows 20 others in each of these families.
+fn knowing_20(config: Config, families: &[Family]) -> Lone {
+    let mut lone = Lone::new(config);
+    families.iter().for_each(|family| lone.meet(crowd(*family, 20)));
+    lone
+}
+
+/// The same, with these peers, if no answer to a stranger may be longer than 3 queries.
+fn stingy(peers: impl Iterator<Item = SocketAddr>) -> Lone {
+    let mut config = unhurried();
+    config.unverified_bytes = 0;
+    let mut lone = knowing_20(config, &Family::ALL);
+    peers.for_each(|peer| lone.store(peer, &TARGET));
+    lone
+}
+
+/// How many nodes, nodes6 and values answer a query with so much padding, within 3 times its length.
+#[track_caller]
+fn padded_get_peers(lone: &mut Lone, from: SocketAddr, pad: usize) -> (usize, usize, usize) {
+    let padding = format!("1:x{pad}:{}", "x".repeat(pad));
+    let asked = get_peers(&TARGET, &join(&[b"4:wantl2:n42:n6e", padding.as_bytes()]));
+    let reply = lone.accepted(from, &asked);
+    assert!(reply.bytes.len() <= 3 * asked.len(), "no amplifier");
+    assert!(reply.string("r.token").is_some());
+    (reply.nodes().len(), reply.nodes6().len(), reply.values().len())
+}
+
+/// The peers in an answer, none of which stands there twice.
+#[track_caller]
+fn sample(lone: &mut Lone, from: SocketAddr) -> Vec<Vec<u8>> {
+    let values = lone.accepted(from, &get_peers(&TARGET, b"")).values();
+    let unique: BTreeSet<_> = values.iter().collect();
+    assert_eq!(unique.len(), values.len());
+    values
 }
 
 #[test]
@@ -82,8 +118,7 @@ fn q_02_r_05_find_node_lists_exactly_the_8_closest_nodes_that_answered_us() {
 
 #[test]
 fn q_02_a_known_target_comes_with_its_neighbours_and_with_its_address() {
-    let mut lone = Lone::new(config());
-    lone.meet(crowd(Family::V4, 20));
+    let mut lone = knowing_20(config(), &[Family::V4]);
     let reply = lone.accepted(stranger(1), &find_node(&spread(5), b""));
     assert_eq!(reply.nodes().len(), 8);
     let first = join(&[&spread(5)[..], &compact(addr(5))]);
@@ -110,8 +145,7 @@ fn r_05_whoever_only_asked_us_or_fell_silent_is_not_passed_on() {
 
 #[test]
 fn q_03_get_peers_gives_a_token_and_nodes_where_no_peer_is_known() {
-    let mut lone = Lone::new(config());
-    lone.meet(crowd(Family::V4, 20));
+    let mut lone = knowing_20(config(), &[Family::V4]);
     let reply = lone.accepted(stranger(1), &get_peers(&TARGET, b""));
     assert!((4..=20).contains(&reply.string("r.token").unwrap().len()), "T-07");
     assert_eq!(reply.nodes(), closest((0..20).map(spread), &TARGET, 8));
@@ -120,8 +154,7 @@ fn q_03_get_peers_gives_a_token_and_nodes_where_no_peer_is_known() {
 
 #[test]
 fn q_04_q_05_an_announced_peer_is_returned_beside_nodes() {
-    let mut lone = Lone::new(config());
-    lone.meet(crowd(Family::V4, 20));
+    let mut lone = knowing_20(config(), &[Family::V4]);
     let token = lone.token(stranger(1), &TARGET);
     let reply = lone.accepted(stranger(1), &announce(&TARGET, 4242, &token));
     assert_eq!(reply.at("r").map(|r| matches!(r, Value::Dictionary(r) if r.len() == 1)), Some(true));
@@ -309,8 +342,7 @@ fn q_21_an_unknown_method_without_target_gets_204() {
 
 #[test]
 fn q_22_an_unknown_method_with_a_target_is_answered_like_find_node() {
-    let mut lone = Lone::new(config());
-    lone.meet(crowd(Family::V4, 20));
+    let mut lone = knowing_20(config(), &[Family::V4]);
     let expected = closest((0..20).map(spread), &TARGET, 8);
     for (name, key) in [
         ("vote", "6:target"),
@@ -375,9 +407,7 @@ fn e_05_e_06_e_07_e_08_e_12_e_26_sloppy_queries_are_understood() {
 
 #[test]
 fn e_28_the_fields_of_an_answer_stand_where_a_search_for_substrings_finds_them() {
-    let mut lone = Lone::new(config());
-    lone.meet(crowd(Family::V4, 20));
-    lone.meet(crowd(Family::V6, 20));
+    let mut lone = knowing_20(config(), &Family::ALL);
     lone.store(stranger(1), &TARGET);
     lone.store(addr6(1000), &TARGET);
     let want = get_peers(&TARGET, b"4:wantl2:n42:n6e");
@@ -396,9 +426,7 @@ fn e_28_the_fields_of_an_answer_stand_where_a_search_for_substrings_finds_them()
 
 #[test]
 fn e_30_q_25_a_full_reply_stays_within_1024_bytes_and_wastes_none() {
-    let mut lone = Lone::new(unhurried());
-    lone.meet(crowd(Family::V4, 20));
-    lone.meet(crowd(Family::V6, 20));
+    let mut lone = knowing_20(unhurried(), &Family::ALL);
     for index in 0..200 {
         lone.store(stranger(index), &TARGET);
         lone.store(addr6(1000 + index), &TARGET);
@@ -418,23 +446,10 @@ fn e_30_q_25_a_full_reply_stays_within_1024_bytes_and_wastes_none() {
 
 #[test]
 fn q_25_peers_are_trimmed_first_then_nodes_of_the_other_family_then_nodes_but_never_the_token() {
-    let mut stingy = unhurried();
-    stingy.unverified_bytes = 0;
-    let mut lone = Lone::new(stingy);
-    lone.meet(crowd(Family::V4, 20));
-    lone.meet(crowd(Family::V6, 20));
-    for index in 0..20 {
-        lone.store(stranger(index), &TARGET);
-    }
+    let mut lone = stingy((0..20).map(stranger));
     let (mut states, mut stages) = (Vec::new(), BTreeSet::new());
     for pad in 0..250 {
-        let padding = format!("1:x{pad}:{}", "x".repeat(pad));
-        let want = join(&[b"9:info_hash20:", &TARGET, b"4:wantl2:n42:n6e", padding.as_bytes()]);
-        let asked = query_by(&ID, b"aa", "get_peers", &want);
-        let reply = lone.accepted(stranger(500), &asked);
-        assert!(reply.bytes.len() <= 3 * asked.len(), "no amplifier");
-        assert!(reply.string("r.token").is_some());
-        let (nodes, nodes6, values) = (reply.nodes().len(), reply.nodes6().len(), reply.values().len());
+        let (nodes, nodes6, values) = padded_get_peers(&mut lone, stranger(500), pad);
         // Peers may fill what is too small for one more node.
         assert!(nodes6 == 8 || 8 * values < 38 + 20, "peers go first: {nodes} {nodes6} {values}");
         assert!(nodes6 == 0 || nodes == 8, "the other family goes next: {nodes} {nodes6}");
@@ -450,23 +465,10 @@ fn q_25_peers_are_trimmed_first_then_nodes_of_the_other_family_then_nodes_but_ne
 
 #[test]
 fn q_25_over_ipv6_the_ipv4_nodes_go_before_the_ipv6_ones() {
-    let mut stingy = unhurried();
-    stingy.unverified_bytes = 0;
-    let mut lone = Lone::new(stingy);
-    lone.meet(crowd(Family::V4, 20));
-    lone.meet(crowd(Family::V6, 20));
-    for index in 0..20 {
-        lone.store(addr6(1000 + index), &TARGET);
-    }
+    let mut lone = stingy((1000..1020).map(addr6));
     let (mut states, mut stages) = (Vec::new(), BTreeSet::new());
     for pad in 0..250 {
-        let padding = format!("1:x{pad}:{}", "x".repeat(pad));
-        let want = join(&[b"9:info_hash20:", &TARGET, b"4:wantl2:n42:n6e", padding.as_bytes()]);
-        let asked = query_by(&ID, b"aa", "get_peers", &want);
-        let reply = lone.accepted(addr6(2000), &asked);
-        assert!(reply.bytes.len() <= 3 * asked.len(), "no amplifier");
-        assert!(reply.string("r.token").is_some());
-        let (nodes, nodes6, values) = (reply.nodes().len(), reply.nodes6().len(), reply.values().len());
+        let (nodes, nodes6, values) = padded_get_peers(&mut lone, addr6(2000), pad);
         // A peer may fill what is too small for one more node.
         assert!(nodes == 8 || values <= 1, "peers go first: {nodes} {nodes6} {values}");
         assert!(nodes == 0 || nodes6 == 8, "the other family goes next: {nodes} {nodes6}");
@@ -486,16 +488,14 @@ fn q_26_more_peers_than_fit_are_sampled_at_random_without_repetition() {
     let mut seen = BTreeSet::new();
     let mut first = Vec::new();
     for round in 0..30 {
-        let values = lone.accepted(stranger(500), &get_peers(&TARGET, b"")).values();
-        let unique: BTreeSet<_> = values.iter().cloned().collect();
-        assert_eq!(unique.len(), values.len());
+        let values = sample(&mut lone, stranger(500));
         assert!(values.len() > 90, "{}", values.len());
         if round == 0 {
             first = values.clone();
         } else {
             assert_ne!(values, first, "another sample each time");
         }
-        seen.extend(unique);
+        seen.extend(values);
     }
     let stored: BTreeSet<_> = (0..200).map(|index| compact(stranger(index))).collect();
     assert_eq!(seen, stored);
@@ -509,11 +509,9 @@ fn q_26_ipv6_peers_are_sampled_as_well() {
     }
     let mut seen = BTreeSet::new();
     for _ in 0..60 {
-        let values = lone.accepted(addr6(2000), &get_peers(&TARGET, b"")).values();
-        let unique: BTreeSet<_> = values.iter().cloned().collect();
-        assert_eq!(unique.len(), values.len());
+        let values = sample(&mut lone, addr6(2000));
         assert!((20..100).contains(&values.len()), "{}", values.len());
-        seen.extend(unique);
+        seen.extend(values);
     }
     assert_eq!(seen, (0..100).map(|index| compact(addr6(1000 + index))).collect());
 }

@@ -20,6 +20,13 @@ fn pinged(lone: &mut Lone) -> (QueryId, Packet) {
     (id, lone.query())
 }
 
+/// A node that has just pinged another, the first it hears of.
+fn pinging() -> (Lone, QueryId, Packet) {
+    let mut lone = Lone::new(config());
+    let (id, ping) = pinged(&mut lone);
+    (lone, id, ping)
+}
+
 /// How a query to a single node ended.
 fn outcome(lone: &mut Lone, query: QueryId) -> Option<Result<NodeId, QueryError>> {
     lone.drain();
@@ -47,8 +54,7 @@ fn reports(lone: &Lone) -> Vec<LookupReport> {
 
 #[test]
 fn q_01_our_ping_is_answered_and_its_node_known() {
-    let mut lone = Lone::new(config());
-    let (id, ping) = pinged(&mut lone);
+    let (mut lone, id, ping) = pinging();
     assert_eq!((ping.method(), ping.to), ("ping", socket(HOST)));
     assert_eq!(ping.string("a.id"), Some(&OWN[..]));
     lone.now = lone.now + Duration::from_millis(80);
@@ -67,8 +73,7 @@ fn q_01_our_ping_is_answered_and_its_node_known() {
 
 #[test]
 fn a_silent_node_times_out_once_and_is_not_known() {
-    let mut lone = Lone::new(config());
-    let (id, ping) = pinged(&mut lone);
+    let (mut lone, id, ping) = pinging();
     lone.wait(Duration::from_secs(4));
     assert_eq!(outcome(&mut lone, id), None);
     lone.wait(Duration::from_secs(2));
@@ -81,8 +86,7 @@ fn a_silent_node_times_out_once_and_is_not_known() {
 
 #[test]
 fn an_answer_in_time_leaves_no_timeout_behind() {
-    let mut lone = Lone::new(config());
-    let (_, ping) = pinged(&mut lone);
+    let (mut lone, _, ping) = pinging();
     lone.ignored(socket(HOST), &ping.answer(&ID, b""));
     lone.wait(Duration::from_secs(30));
     let done = lone.events.iter().filter(|event| matches!(event, Event::QueryDone { .. }));
@@ -122,8 +126,7 @@ fn many_answers_in_any_order_find_their_own_queries() {
 
 #[test]
 fn e_20_an_answer_counts_only_from_the_very_endpoint_that_was_asked() {
-    let mut lone = Lone::new(config());
-    let (id, ping) = pinged(&mut lone);
+    let (mut lone, id, ping) = pinging();
     let answer = ping.answer(&ID, b"");
     for (index, liar) in ["60.1.1.2:6881", "61.1.1.1:6881", "[2a00::1]:6881"].into_iter().enumerate() {
         lone.ignored(socket(liar), &answer);
@@ -139,8 +142,7 @@ fn e_20_an_answer_counts_only_from_the_very_endpoint_that_was_asked() {
 
 #[test]
 fn e_20_an_answer_counts_only_with_the_very_transaction_and_only_once() {
-    let mut lone = Lone::new(config());
-    let (id, ping) = pinged(&mut lone);
+    let (mut lone, id, ping) = pinging();
     let t = ping.string("t").unwrap().to_vec();
     let mut other = t.clone();
     other[3] ^= 1;
@@ -173,8 +175,7 @@ fn e_22_e_23_errors_of_every_shape_end_the_query_with_their_code() {
         ("d4:codei203ee", 0),
         ("li99999999999999999999e1:xe", 0),
     ] {
-        let mut lone = Lone::new(config());
-        let (id, ping) = pinged(&mut lone);
+        let (mut lone, id, ping) = pinging();
         lone.ignored(socket(HOST), &ping.error(e.as_bytes()));
         assert_eq!(outcome(&mut lone, id), Some(Err(QueryError::Refused(code))), "{e}");
         assert_eq!((lone.stats().errors_in, lone.stats().timed_out), (1, 0));
@@ -184,8 +185,7 @@ fn e_22_e_23_errors_of_every_shape_end_the_query_with_their_code() {
 
 #[test]
 fn e_24_an_error_in_the_guise_of_a_reply_is_an_error() {
-    let mut lone = Lone::new(config());
-    let (id, ping) = pinged(&mut lone);
+    let (mut lone, id, ping) = pinging();
     let t = ping.string("t").unwrap();
     lone.ignored(socket(HOST), &join(&[b"d1:eli203e3:bade1:t4:", t, b"1:y1:re"]));
     assert_eq!(outcome(&mut lone, id), Some(Err(QueryError::Refused(203))));
@@ -202,8 +202,7 @@ fn e_25_an_answer_without_a_valid_id_ends_the_query_and_adds_nobody() {
         b"1:rle",
         b"",
     ] {
-        let mut lone = Lone::new(config());
-        let (id, ping) = pinged(&mut lone);
+        let (mut lone, id, ping) = pinging();
         let t = ping.string("t").unwrap();
         lone.ignored(socket(HOST), &join(&[b"d", r, b"1:t4:", t, b"1:y1:re"]));
         assert_eq!(outcome(&mut lone, id), Some(Err(QueryError::Malformed)), "{}", r.escape_ascii());
@@ -213,8 +212,7 @@ fn e_25_an_answer_without_a_valid_id_ends_the_query_and_adds_nobody() {
 
 #[test]
 fn r_14_an_answer_under_our_own_id_adds_nobody() {
-    let mut lone = Lone::new(config());
-    let (id, ping) = pinged(&mut lone);
+    let (mut lone, id, ping) = pinging();
     lone.ignored(socket(HOST), &ping.answer(&OWN, b""));
     assert_eq!(outcome(&mut lone, id), Some(Err(QueryError::Malformed)));
     assert_eq!(lone.node.node_count(Family::V4), 0);
@@ -232,8 +230,7 @@ fn e_12_e_26_b42_07_q_24_odd_fields_never_cost_an_answer() {
         ("2:ipi5e", "5:nodesi1e6:valuesi1e", ""),
         ("", "1:n4:name5:tokenle6:valuesd1:ai1ee", ""),
     ] {
-        let mut lone = Lone::new(config());
-        let (id, ping) = pinged(&mut lone);
+        let (mut lone, id, ping) = pinging();
         let t = ping.string("t").unwrap();
         let (ip, r, v) = (ip.as_bytes(), r.as_bytes(), v.as_bytes());
         lone.ignored(socket(HOST), &join(&[b"d", ip, b"1:rd2:id20:", &ID, r, b"e1:t4:", t, v, b"1:y1:re"]));
@@ -244,8 +241,7 @@ fn e_12_e_26_b42_07_q_24_odd_fields_never_cost_an_answer() {
 
 #[test]
 fn l_09_an_unreachable_host_fails_its_queries_at_once_and_no_others() {
-    let mut lone = Lone::new(config());
-    let (id, _) = pinged(&mut lone);
+    let (mut lone, id, _) = pinging();
     let other = lone.node.ping(lone.now, addr(2)).unwrap();
     lone.query();
     lone.node.handle_unreachable(lone.now, socket(HOST));
@@ -340,8 +336,7 @@ fn r_16_a_known_address_that_answers_with_another_id_is_no_node_any_more() {
 
 #[test]
 fn a_cancelled_query_is_forgotten() {
-    let mut lone = Lone::new(config());
-    let (id, ping) = pinged(&mut lone);
+    let (mut lone, id, ping) = pinging();
     assert!(lone.node.cancel_query(id));
     assert!(!lone.node.cancel_query(id));
     lone.ignored(socket(HOST), &ping.answer(&ID, b""));
