@@ -13,8 +13,7 @@ fn announce(stage: &mut Stage, port: u16) -> LookupId {
 
 /// The eight hosts closest to our torrent.
 fn closest(stage: &Stage) -> Vec<SocketAddr> {
-    let target = NodeId::from_bytes([1; 20]);
-    stage.closest_hosts(target, addr(0)).into_iter().map(|(_, addr)| addr).collect()
+    stage.closest_to(infohash(1))
 }
 
 /// Who stores this port.

@@ -8,8 +8,8 @@ use std::ops::Range;
 use std::time::Duration;
 
 use dht_proto::{
-    Announce, Event, Family, Fixed, InfoHash, Instant, KeptId, Limits, LookupReport, Node, NodeId,
-    StartError, Storage,
+    Announce, Event, Fixed, InfoHash, Instant, KeptId, Limits, LookupReport, Node, NodeId, StartError,
+    Storage,
 };
 use stage::{Stage, What, addr, config, id, infohash, limits, ms, secs};
 
@@ -47,16 +47,6 @@ fn starts<S: Storage>(stage: &Stage<S>, infohash: InfoHash) -> Vec<Instant> {
 
 fn hash(index: usize) -> InfoHash {
     InfoHash::from(id(1_000_000 + index))
-}
-
-/// Hosts that know the node, so that it has joined.
-fn join<S: Storage>(stage: &mut Stage<S>, count: usize) {
-    (1..=count).for_each(|index| stage.host(index));
-    for index in 1..=count.min(8) {
-        stage.node.add_node(stage.now, addr(index)).unwrap();
-    }
-    stage.run(secs(60));
-    assert!(stage.node.is_ready(Family::V4));
 }
 
 #[test]
@@ -131,7 +121,7 @@ fn a_torrent_has_one_announce_and_limits_are_told() {
     let mut short = limits();
     short.kept = 2;
     let mut stage = Stage::with_limits(config(), &short);
-    join(&mut stage, 60);
+    stage.join(60);
     let first = keep(&mut stage, infohash(1), 4242);
     keep(&mut stage, infohash(2), 4242);
     let refused = |stage: &mut Stage, byte, port| {
@@ -161,7 +151,7 @@ fn a_torrent_has_one_announce_and_limits_are_told() {
 fn a_thousand_announces_are_spread_and_never_come_in_a_burst() {
     const COUNT: usize = 1000;
     let mut stage = Stage::new(config());
-    join(&mut stage, 400);
+    stage.join(400);
     let begun = stage.now;
     keep_many(&mut stage, 0..COUNT);
     stage.run(secs(50 * 60));
@@ -200,7 +190,7 @@ fn a_thousand_announces_are_spread_and_never_come_in_a_burst() {
 #[test]
 fn beside_a_thousand_announces_the_user_is_served_at_once() {
     let mut stage = Stage::new(config());
-    join(&mut stage, 400);
+    stage.join(400);
     keep_many(&mut stage, 0..1000);
     let mut slowest = Duration::ZERO;
     for index in 0..20 {
@@ -220,7 +210,7 @@ fn a_busy_user_does_not_starve_the_rounds() {
     let mut config = config();
     (config.new_endpoints, config.new_endpoints_burst) = (2, 20);
     let mut stage = Stage::new(config);
-    join(&mut stage, 400);
+    stage.join(400);
     keep_many(&mut stage, 0..100);
     let (before, begun) = (rounds(&stage, None).len(), stage.now);
     let mut lookups = 0;
@@ -303,7 +293,7 @@ fn nothing_is_announced_before_the_dht_is_joined() {
     let kept = keep(&mut stage, infohash(1), 4242);
     stage.run(HOUR);
     assert_eq!(stage.sent.len(), 0);
-    join(&mut stage, 60);
+    stage.join(60);
     assert_eq!(rounds(&stage, Some(kept)).len(), 1);
 }
 
@@ -312,7 +302,7 @@ fn the_lookups_of_the_user_take_the_slot_of_a_round() {
     let mut few = limits();
     few.lookups = 1;
     let mut stage = Stage::with_limits(config(), &few);
-    join(&mut stage, 60);
+    stage.join(60);
     stage.run(secs(600));
     let kept = keep(&mut stage, infohash(1), 4242);
     stage.run(ms(100));
@@ -334,7 +324,7 @@ fn a_read_only_node_in_fixed_memory_keeps_announces_up() {
     let now = Instant::from_micros(1_000_000);
     let mut memory = <Fixed>::new();
     let mut stage = Stage::on(Node::with_storage(config, &mut memory, [7; 32], now), now);
-    join(&mut stage, 60);
+    stage.join(60);
     keep_many(&mut stage, 0..8);
     let refused = stage.act(|node, now| node.keep_announced(now, hash(8), Announce::port(1)));
     assert_eq!(refused, Err(StartError::TooManyKept));
@@ -348,7 +338,7 @@ fn a_read_only_node_in_fixed_memory_keeps_announces_up() {
 fn equal_seeds_keep_announces_up_alike() {
     let transcript = |count| {
         let mut stage = Stage::with_limits(config(), &Limits::default());
-        join(&mut stage, 60);
+        stage.join(60);
         keep_many(&mut stage, 0..count);
         stage.run(HOUR);
         stage.transcript

@@ -8,19 +8,10 @@ use std::net::SocketAddr;
 
 use common::World;
 use dht_proto::wire::{NodeWriter, PeerWriter, Response};
-use dht_proto::{Announce, Event, Family, InfoHash, Lookup, LookupKind, LookupOptions, NodeId, QueryError};
+use dht_proto::{Announce, Event, Family, Lookup, LookupKind, LookupOptions, NodeId, QueryError};
 use stage::{RTT, Stage, addr, id, infohash, ms, secs, sibling};
 
 const PEER: ([u8; 4], u16) = ([77, 1, 2, 3], 4242);
-
-fn target(infohash: InfoHash) -> NodeId {
-    NodeId::from_bytes(*infohash.as_bytes())
-}
-
-/// The hosts closest to a torrent, closest first.
-fn closest(stage: &Stage, torrent: InfoHash) -> Vec<SocketAddr> {
-    stage.closest_hosts(target(torrent), addr(0)).into_iter().map(|(_, addr)| addr).collect()
-}
 
 #[test]
 fn a_node_joins_announces_and_is_found() {
@@ -33,17 +24,20 @@ fn a_node_joins_announces_and_is_found() {
     let lookup = world.node(addr(40), |node, now| node.get_peers(now, infohash(7)).unwrap());
     let (report, peers) = world.finish(addr(40), lookup);
     assert_eq!(peers, [SocketAddr::from(([60, 0, 5, 1], 4242))]);
-    assert_eq!((report.peers, report.kind, report.target), (1, LookupKind::GetPeers, target(infohash(7))));
+    assert_eq!(
+        (report.peers, report.kind, report.target),
+        (1, LookupKind::GetPeers, NodeId::from(infohash(7)))
+    );
 }
 
 #[test]
 fn l_01_a_lookup_finds_the_closest_hosts_of_a_hundred_in_few_queries() {
     let mut stage = Stage::joined(100);
     let begun = stage.now;
-    let lookup = stage.act(|node, now| node.find_node(now, target(infohash(3))).unwrap());
+    let lookup = stage.act(|node, now| node.find_node(now, NodeId::from(infohash(3))).unwrap());
     let report = stage.finish(lookup);
     let found: Vec<_> = stage.node.lookup_nodes(lookup).map(|node| node.addr).collect();
-    assert_eq!(found, closest(&stage, infohash(3)));
+    assert_eq!(found, stage.closest_to(infohash(3)));
     assert!(report.queried <= 24 && report.answered == report.queried && report.failed == 0, "{report:?}");
     assert!(report.duration >= RTT && report.duration <= RTT * 4, "{report:?}");
     assert_eq!(report.kind, LookupKind::FindNode);
@@ -55,8 +49,8 @@ fn l_01_a_chain_of_hosts_that_know_only_the_next_is_followed_to_its_end() {
     let mut stage = Stage::new(stage::config());
     for index in 1..=30 {
         stage.host(index);
-        stage.at(index).lists = Some(vec![(sibling(target(infohash(1)), index * 4), addr(index + 1))]);
-        stage.at(index).id = sibling(target(infohash(1)), (index - 1) * 4);
+        stage.at(index).lists = Some(vec![(sibling(NodeId::from(infohash(1)), index * 4), addr(index + 1))]);
+        stage.at(index).id = sibling(NodeId::from(infohash(1)), (index - 1) * 4);
     }
     (stage.at(30).lists, stage.at(30).peers) = (Some(Vec::new()), vec![PEER.into()]);
     stage.act(|node, now| node.add_node(now, addr(1)).unwrap());
@@ -85,7 +79,7 @@ fn l_03_the_parallelism_is_an_option() {
 #[test]
 fn l_04_dead_nodes_do_not_count_as_answers() {
     let mut stage = Stage::joined(60);
-    let near = closest(&stage, infohash(5));
+    let near = stage.closest_to(infohash(5));
     for dead in &near[..4] {
         stage.hosts.get_mut(dead).unwrap().is_dead = true;
     }
@@ -103,7 +97,8 @@ fn l_05_no_host_is_asked_twice_in_one_lookup() {
     let mut stage = Stage::joined(80);
     // Some hosts list every other host under a name of its own.
     for liar in 1..=10 {
-        let lists = (1..=20).map(|index| (sibling(target(infohash(2)), 8 + liar), addr(index))).collect();
+        let lists =
+            (1..=20).map(|index| (sibling(NodeId::from(infohash(2)), 8 + liar), addr(index))).collect();
         stage.at(liar).lists = Some(lists);
     }
     let begun = stage.now;
@@ -123,7 +118,7 @@ fn all_twenty_nodes_of_a_generous_answer_are_looked_at() {
     stage.hosts.get_mut(&addr(1)).unwrap().is_listed = false;
     // The closest come last, and nobody else names them.
     let mut hosts: Vec<_> = (2..=21).map(|index| (id(index), addr(index))).collect();
-    hosts.sort_by_key(|(id, _)| std::cmp::Reverse(id.distance(&target(infohash(1)))));
+    hosts.sort_by_key(|(id, _)| std::cmp::Reverse(id.distance(&NodeId::from(infohash(1)))));
     let best = hosts[19].1;
     for host in stage.hosts.values_mut() {
         host.lists = Some(Vec::new());
@@ -139,7 +134,7 @@ fn all_twenty_nodes_of_a_generous_answer_are_looked_at() {
 #[test]
 fn l_08_one_slow_host_delays_nobody() {
     let mut stage = Stage::joined(60);
-    let near = closest(&stage, infohash(8));
+    let near = stage.closest_to(infohash(8));
     let slow = stage.hosts.get_mut(&near[0]).unwrap();
     (slow.rtt, slow.peers) = (secs(4), vec![PEER.into()]);
     let begun = stage.now;
@@ -157,7 +152,7 @@ fn l_08_a_late_answer_still_counts() {
     for host in stage.hosts.values_mut() {
         host.rtt = ms(900);
     }
-    let near = closest(&stage, infohash(8));
+    let near = stage.closest_to(infohash(8));
     stage.hosts.get_mut(&near[0]).unwrap().peers = vec![PEER.into()];
     let lookup = Lookup::GetPeers(infohash(8));
     let lookup = stage.act(|node, now| node.lookup(now, lookup, &options).unwrap());
@@ -169,7 +164,7 @@ fn l_08_a_late_answer_still_counts() {
 #[test]
 fn l_08_a_lost_query_near_the_target_is_sent_again_under_a_new_transaction() {
     let mut stage = Stage::joined(40);
-    let near = closest(&stage, infohash(8));
+    let near = stage.closest_to(infohash(8));
     let lossy = stage.hosts.get_mut(&near[0]).unwrap();
     (lossy.loses, lossy.peers) = (1, vec![PEER.into()]);
     let begun = stage.now;
@@ -186,7 +181,7 @@ fn l_08_a_lost_query_near_the_target_is_sent_again_under_a_new_transaction() {
 #[test]
 fn l_09_an_unreachable_host_fails_at_once() {
     let mut stage = Stage::joined(40);
-    let near = closest(&stage, infohash(8));
+    let near = stage.closest_to(infohash(8));
     let mut options = LookupOptions::default();
     options.stall = Some(secs(30));
     options.timeout = secs(30);
@@ -216,16 +211,16 @@ fn l_14_hosts_that_ignore_the_target_do_no_harm() {
             stage.at(index).lists = Some(near_zero);
         }
     }
-    let lookup = stage.act(|node, now| node.find_node(now, target(infohash(0xee))).unwrap());
+    let lookup = stage.act(|node, now| node.find_node(now, NodeId::from(infohash(0xee))).unwrap());
     stage.finish(lookup);
     let found: Vec<_> = stage.node.lookup_nodes(lookup).map(|node| node.addr).collect();
-    assert_eq!(found, closest(&stage, infohash(0xee)));
+    assert_eq!(found, stage.closest_to(infohash(0xee)));
 }
 
 #[test]
 fn an_error_is_the_answer_of_a_live_node() {
     let mut stage = Stage::joined(30);
-    let near = stage.node.closest_nodes(target(infohash(8)), Family::V4).next().unwrap().addr;
+    let near = stage.node.closest_nodes(NodeId::from(infohash(8)), Family::V4).next().unwrap().addr;
     stage.hosts.get_mut(&near).unwrap().refuses = Some(202);
     let errors = stage.node.stats().errors_in;
     let timed_out = stage.node.stats().timed_out;
@@ -278,7 +273,7 @@ fn q_05_values_nodes_both_or_neither_are_accepted() {
 /// The same for an answer in bytes, from `r` on.
 fn peers_in(returns: &[u8]) -> Vec<SocketAddr> {
     let mut stage = Stage::joined(20);
-    let near = closest(&stage, infohash(1));
+    let near = stage.closest_to(infohash(1));
     let host = stage.hosts.get_mut(&near[0]).unwrap();
     let mut answer = b"d1:rd2:id20:".to_vec();
     answer.extend_from_slice(host.id.as_bytes());
@@ -327,7 +322,7 @@ fn a_peer_is_reported_once_whoever_names_it() {
 #[test]
 fn peers_come_before_the_lookup_has_ended() {
     let mut stage = Stage::joined(40);
-    let near = closest(&stage, infohash(1));
+    let near = stage.closest_to(infohash(1));
     stage.hosts.get_mut(&near[7]).unwrap().peers = vec![PEER.into()];
     stage.hosts.get_mut(&near[0]).unwrap().is_dead = true;
     let lookup = stage.act(|node, now| node.get_peers(now, infohash(1)).unwrap());
@@ -342,9 +337,9 @@ fn peers_come_before_the_lookup_has_ended() {
 #[test]
 fn two_lookups_of_one_target_do_not_disturb_each_other() {
     let mut stage = Stage::joined(40);
-    let near = closest(&stage, infohash(1));
+    let near = stage.closest_to(infohash(1));
     stage.hosts.get_mut(&near[0]).unwrap().peers = vec![PEER.into()];
-    let find = stage.act(|node, now| node.find_node(now, target(infohash(1))).unwrap());
+    let find = stage.act(|node, now| node.find_node(now, NodeId::from(infohash(1))).unwrap());
     let get = stage.act(|node, now| node.get_peers(now, infohash(1)).unwrap());
     let again = stage.act(|node, now| node.get_peers(now, infohash(1)).unwrap());
     let announce = stage.act(|node, now| node.announce(now, infohash(1), Announce::port(5)).unwrap());

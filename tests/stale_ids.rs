@@ -18,6 +18,16 @@ fn settle(stage: &mut Stage) {
     assert_eq!(stage.node.query_count(), 0);
 }
 
+/// Lets everything end: nobody answers, and no event is polled meanwhile.
+fn end_unheard(stage: &mut Stage) {
+    let mut buf = [0; dht_proto::MAX_DATAGRAM];
+    for _ in 0..40 {
+        while stage.node.poll_transmit(stage.now, &mut buf).is_some() {}
+        stage.now = stage.now + secs(1);
+        stage.node.handle_timeout(stage.now);
+    }
+}
+
 fn mentions(event: &Event, lookup: LookupId) -> bool {
     match event {
         Event::Peer { lookup: id, .. }
@@ -82,13 +92,7 @@ fn a_lookup_can_be_cancelled_before_its_first_query_and_after_its_last() {
     assert!(stage.node.cancel(lookup));
     settle(&mut stage);
     let lookup = stage.node.get_peers(stage.now, infohash(2)).unwrap();
-    let mut buf = [0; dht_proto::MAX_DATAGRAM];
-    // Nobody polls the events: the lookup ends unheard.
-    for _ in 0..40 {
-        while stage.node.poll_transmit(stage.now, &mut buf).is_some() {}
-        stage.now = stage.now + secs(1);
-        stage.node.handle_timeout(stage.now);
-    }
+    end_unheard(&mut stage);
     assert_eq!(stage.node.lookup_count(), 0);
     assert!(stage.node.cancel(lookup), "its end was not told yet");
     stage.drain();
@@ -176,13 +180,7 @@ fn completions_wait_for_whoever_polls_late() {
     let begin = |byte| stage.node.get_peers(stage.now, infohash(byte)).unwrap();
     let lookups: Vec<_> = (0..10).map(begin).collect();
     let pings: Vec<_> = (2..12).map(|index| stage.node.ping(stage.now, addr(index)).unwrap()).collect();
-    // Nobody answers, everything ends, and no event is polled meanwhile.
-    let mut buf = [0; dht_proto::MAX_DATAGRAM];
-    for _ in 0..40 {
-        while stage.node.poll_transmit(stage.now, &mut buf).is_some() {}
-        stage.now = stage.now + secs(1);
-        stage.node.handle_timeout(stage.now);
-    }
+    end_unheard(&mut stage);
     assert_eq!(stage.node.poll_timeout(), Some(stage.now), "there is something to poll");
     stage.drain();
     for lookup in lookups {

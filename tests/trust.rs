@@ -5,19 +5,10 @@ mod stage;
 use std::net::SocketAddr;
 
 use dht_proto::wire::{Body, Message, Method, NodeWriter, Response};
-use dht_proto::{Announce, Event, Family, InfoHash, LookupOptions, NodeId};
+use dht_proto::{Announce, Event, Family, LookupOptions, NodeId};
 use stage::{RTT, Stage, addr, id, infohash, ms, secs, sibling};
 
 const PEER: ([u8; 4], u16) = ([77, 1, 2, 3], 4242);
-
-fn target(infohash: InfoHash) -> NodeId {
-    NodeId::from_bytes(*infohash.as_bytes())
-}
-
-/// The hosts closest to a torrent, closest first.
-fn closest(stage: &Stage, torrent: InfoHash) -> Vec<SocketAddr> {
-    stage.closest_hosts(target(torrent), addr(0)).into_iter().map(|(_, addr)| addr).collect()
-}
 
 fn holds(stage: &Stage, addr: SocketAddr) -> bool {
     stage.node.nodes(Family::V4).any(|node| node.addr == addr)
@@ -36,17 +27,17 @@ fn answer(transaction: &[u8], id: NodeId, listed: (NodeId, SocketAddr)) -> Vec<u
 #[test]
 fn e_20_an_answer_from_another_host_or_port_is_not_used() {
     let mut stage = Stage::joined(40);
-    let near = closest(&stage, infohash(1));
+    let near = stage.closest_to(infohash(1));
     let lookup = stage.act(|node, now| node.get_peers(now, infohash(1)).unwrap());
     let sent = stage.sent.last().unwrap().clone();
     let (count, dropped) = (stage.node.node_count(Family::V4), stage.node.stats().dropped);
     let (bait, forged) = (addr(900), id(901));
-    let datagram = answer(&sent.transaction, forged, (target(infohash(1)), bait));
+    let datagram = answer(&sent.transaction, forged, (NodeId::from(infohash(1)), bait));
     stage.hear(addr(901), &datagram);
     let mut other_port = sent.to;
     other_port.set_port(1);
     stage.hear(other_port, &datagram);
-    let guessed = answer(b"aaaa", forged, (target(infohash(1)), bait));
+    let guessed = answer(b"aaaa", forged, (NodeId::from(infohash(1)), bait));
     stage.hear(sent.to, &guessed);
     assert_eq!(stage.node.stats().dropped.stray, dropped.stray + 2);
     assert_eq!(stage.node.stats().dropped.wrong_port, dropped.wrong_port + 1);
@@ -128,8 +119,8 @@ fn our_own_query_that_comes_back_shows_our_own_address() {
     assert_eq!(stage.replies.len(), replies, "it is not answered");
     assert_eq!(stage.node.stats().dropped.own_id, 1);
     stage.run(ms(1));
-    let near = closest(&stage, infohash(1));
-    stage.hosts.get_mut(&near[0]).unwrap().lists = Some(vec![(sibling(target(infohash(1)), 80), here)]);
+    let near = stage.closest_to(infohash(1));
+    stage.hosts.get_mut(&near[0]).unwrap().lists = Some(vec![(sibling(NodeId::from(infohash(1)), 80), here)]);
     let begun = stage.now;
     let lookup = stage.act(|node, now| node.get_peers(now, infohash(1)).unwrap());
     stage.finish(lookup);
@@ -154,10 +145,10 @@ fn r_14_anybody_can_write_our_id_into_a_query() {
 #[test]
 fn l_07_one_liar_does_not_hide_the_peers() {
     let mut stage = Stage::joined(60);
-    let near = closest(&stage, infohash(4));
+    let near = stage.closest_to(infohash(4));
     stage.hosts.get_mut(&near[0]).unwrap().peers = vec![PEER.into()];
     let liar = stage.hosts.get_mut(&near[1]).unwrap();
-    let fake = |index: usize| (sibling(target(infohash(4)), 100 + index), addr(5000 + index));
+    let fake = |index: usize| (sibling(NodeId::from(infohash(4)), 100 + index), addr(5000 + index));
     liar.lists = Some((0..32).map(fake).collect());
     let lookup = stage.act(|node, now| node.announce(now, infohash(4), Announce::port(1)).unwrap());
     let report = stage.finish(lookup);
@@ -170,12 +161,12 @@ fn l_07_one_liar_does_not_hide_the_peers() {
 fn l_07_several_liars_do_not_crowd_out_everybody_else() {
     for liars in 2..=6 {
         let mut stage = Stage::joined(300);
-        let near = closest(&stage, infohash(4));
+        let near = stage.closest_to(infohash(4));
         stage.hosts.get_mut(&near[0]).unwrap().peers = vec![PEER.into()];
-        let asked_first: Vec<_> = stage.node.closest_nodes(target(infohash(4)), Family::V4).collect();
+        let asked_first: Vec<_> = stage.node.closest_nodes(NodeId::from(infohash(4)), Family::V4).collect();
         for (index, liar) in asked_first.iter().take(liars).enumerate() {
             let fake = |n: usize| {
-                let id = sibling(sibling(target(infohash(4)), 60 + n), 100 + index);
+                let id = sibling(sibling(NodeId::from(infohash(4)), 60 + n), 100 + index);
                 (id, addr(50_000 + 100 * index + n))
             };
             let host = stage.hosts.get_mut(&liar.addr).unwrap();
@@ -191,29 +182,29 @@ fn l_07_several_liars_do_not_crowd_out_everybody_else() {
 #[test]
 fn l_07_an_answer_under_another_id_is_not_used() {
     let mut stage = Stage::joined(40);
-    let near = closest(&stage, infohash(6));
+    let near = stage.closest_to(infohash(6));
     let liar = stage.hosts.get_mut(&near[0]).unwrap();
-    liar.calls_itself = Some(target(infohash(6)));
+    liar.calls_itself = Some(NodeId::from(infohash(6)));
     liar.peers = vec![PEER.into()];
     let lookup = stage.act(|node, now| node.get_peers(now, infohash(6)).unwrap());
     let report = stage.finish(lookup);
     assert_eq!(stage.peers_of(lookup), []);
     assert!(stage.node.lookup_nodes(lookup).all(|node| node.addr != near[0]));
-    assert!(stage.node.nodes(Family::V4).all(|node| node.id != target(infohash(6))));
+    assert!(stage.node.nodes(Family::V4).all(|node| node.id != NodeId::from(infohash(6))));
     assert!(report.failed >= 1);
 }
 
 #[test]
 fn l_07_false_listings_are_not_held_against_the_host() {
     let mut stage = Stage::joined(300);
-    let near = closest(&stage, infohash(4));
+    let near = stage.closest_to(infohash(4));
     assert!(stage.node.nodes(Family::V4).all(|node| node.addr != near[0]), "not found by way of the table");
     stage.hosts.get_mut(&near[0]).unwrap().peers = vec![PEER.into()];
     // One that is asked first, and whose answer comes first.
-    let liar = stage.node.closest_nodes(target(infohash(4)), Family::V4).next().unwrap().addr;
+    let liar = stage.node.closest_nodes(NodeId::from(infohash(4)), Family::V4).next().unwrap().addr;
     let liar = stage.hosts.get_mut(&liar).unwrap();
     liar.rtt = ms(10);
-    let fake = |(index, addr): (usize, &SocketAddr)| (sibling(target(infohash(4)), 100 + index), *addr);
+    let fake = |(index, addr): (usize, &SocketAddr)| (sibling(NodeId::from(infohash(4)), 100 + index), *addr);
     liar.lists = Some(near.iter().enumerate().map(fake).collect());
     for _ in 0..5 {
         let lookup = stage.act(|node, now| node.get_peers(now, infohash(4)).unwrap());
@@ -227,7 +218,7 @@ fn l_07_false_listings_are_not_held_against_the_host() {
 fn b5_10_our_own_id_and_reserved_addresses_are_not_asked() {
     let mut stage = Stage::joined(20);
     let own = stage.node.id(Family::V4);
-    let near = closest(&stage, infohash(1));
+    let near = stage.closest_to(infohash(1));
     let loopback = SocketAddr::from(([127, 0, 0, 1], 6881));
     let private = SocketAddr::from(([10, 0, 0, 1], 6881));
     let lists = vec![(own, addr(900)), (id(901), loopback), (id(902), private), (id(903), addr(903))];

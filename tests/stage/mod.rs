@@ -102,12 +102,7 @@ impl Stage {
     /// A node that has joined a DHT of `count` honest hosts, of which it knows the first few.
     pub fn joined(count: usize) -> Self {
         let mut stage = Self::new(config());
-        (1..=count).for_each(|index| stage.host(index));
-        for index in 1..=count.min(8) {
-            stage.node.add_node(stage.now, addr(index)).unwrap();
-        }
-        stage.run(secs(60));
-        assert!(stage.node.is_ready(Family::V4));
+        stage.join(count);
         stage
     }
 }
@@ -126,6 +121,16 @@ impl<S: Storage> Stage<S> {
             queue: BTreeMap::new(),
             serial: 0,
         }
+    }
+
+    /// Has the node join a DHT of `count` new honest hosts, of which it knows the first few.
+    pub fn join(&mut self, count: usize) {
+        (1..=count).for_each(|index| self.host(index));
+        for index in 1..=count.min(8) {
+            self.node.add_node(self.now, addr(index)).unwrap();
+        }
+        self.run(secs(60));
+        assert!(self.node.is_ready(Family::V4));
     }
 
     /// An honest host at [`addr`] of `index`, with the id [`id`] of `index`.
@@ -333,6 +338,11 @@ impl<S: Storage> Stage<S> {
         hosts.sort_by_cached_key(|(id, _)| id.distance(&target));
         hosts.truncate(8);
         hosts
+    }
+
+    /// The hosts closest to a torrent, closest first.
+    pub fn closest_to(&self, torrent: InfoHash) -> Vec<SocketAddr> {
+        self.closest_hosts(torrent.into(), addr(0)).into_iter().map(|(_, addr)| addr).collect()
     }
 }
 
