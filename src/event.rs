@@ -170,7 +170,7 @@ pub struct KeptAnnounce {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct KeptRound {
-    /// When it ended.
+    /// When it ended; the origin of the clock where that was before, in the life of an earlier node.
     pub ended: Instant,
     /// Nodes that confirmed it; with 0 it has failed.
     pub acknowledged: u32,

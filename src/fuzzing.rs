@@ -1,6 +1,11 @@
 //! What the fuzz targets do, kept here so that an ordinary test replays their corpus.
 
+use core::time::Duration;
+
+use sha1_smol::Sha1;
+
 use crate::wire::{Body, MAX_TRANSACTION_LEN, Malformed, Message, ParseError, is_canonical, is_krpc};
+use crate::{AddressPolicy, Config, Fixed, Instant, Node, State};
 
 /// Reads a datagram; what can be read must survive being written and read again.
 ///
@@ -38,5 +43,47 @@ pub fn message(datagram: &[u8]) {
     }
     if let Some(short) = len.checked_sub(1) {
         assert_eq!(message.emit(buf.get_mut(..short).unwrap_or_default()), None);
+    }
+}
+
+/// Reads a saved state, as it is and as the content of one with a valid checksum; what a node takes
+/// from it must survive being saved and read again.
+///
+/// # Panics
+///
+/// If it does not: that is a bug of this crate.
+pub fn state(bytes: &[u8]) {
+    restore(bytes);
+    let checksum = Sha1::from(bytes).digest().bytes();
+    let parts = [b"d9:dht-proto", bytes, b"4:sha120:", &checksum, b"e"];
+    let mut whole = heapless::Vec::<u8, { 1 << 13 }>::new();
+    if parts.into_iter().all(|part| whole.extend_from_slice(part).is_ok()) {
+        restore(&whole);
+    }
+}
+
+fn restore(bytes: &[u8]) {
+    let Ok(state) = State::parse(bytes) else { return };
+    let mut config = Config::default();
+    config.address_policy = AddressPolicy::Any;
+    let mut memory = <Fixed>::new();
+    let mut node = Node::with_storage(config, &mut memory, [7; 32], Instant::ZERO);
+    let restored = node.restore(Instant::ZERO, &state, Duration::from_secs(60));
+    let all = state.nodes().count() + state.announces().count() + state.skipped();
+    assert_eq!(restored.nodes + restored.announces + restored.skipped, all);
+    assert_eq!(node.kept_count(), restored.announces);
+    node.handle_timeout(Instant::ZERO);
+
+    let mut buf = [0; 1 << 13];
+    let Ok(len) = node.snapshot_into(0, &mut buf) else { unreachable!("so little fits into any buffer") };
+    let again = State::parse(buf.get(..len).unwrap_or_default());
+    let again = again.unwrap_or_else(|error| unreachable!("{error}"));
+    assert_eq!((again.nodes().count(), again.skipped()), (restored.nodes, 0));
+    for saved in again.announces() {
+        let is_same = |old: &crate::SavedAnnounce| {
+            (old.infohash, old.announce, old.acknowledged)
+                == (saved.infohash, saved.announce, saved.acknowledged)
+        };
+        assert!(state.announces().any(|old| is_same(&old)));
     }
 }

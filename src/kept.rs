@@ -145,6 +145,28 @@ impl Keeper {
         Some(ix)
     }
 
+    /// Takes in an announce whose last round ended `age` ago and was confirmed by so many nodes: its
+    /// next round comes when it would have come. Without one its first round is next.
+    pub(crate) fn restore(
+        &mut self,
+        slots: &mut [Slot<Kept>],
+        infohash: InfoHash,
+        announce: Announce,
+        last: Option<(Duration, u16)>,
+        now: Instant,
+    ) -> Option<Ix> {
+        let ix = self.add(slots, infohash, announce, now)?;
+        if let Some((age, acknowledged)) = last {
+            self.leave(slots, ix);
+            let kept = &mut slots[ix];
+            (kept.is_tried, kept.acknowledged, kept.ended) = (true, acknowledged, now.before(age));
+            kept.due = now + self.patience().saturating_sub(age);
+            self.started = self.started.max(kept.ended);
+            self.enter(slots, ix, Phase::Queued);
+        }
+        Some(ix)
+    }
+
     /// Changes what is announced; the next round is a first one again. None may be under way.
     pub(crate) fn change(&mut self, slots: &mut [Slot<Kept>], ix: Ix, announce: Announce, now: Instant) {
         self.leave(slots, ix);
@@ -209,7 +231,7 @@ impl Keeper {
 
     /// A round was given up; the next one comes as if it had gone well.
     pub(crate) fn skip(&mut self, slots: &mut [Slot<Kept>], ix: Ix, now: Instant) {
-        slots[ix].due = now + self.pace.interval + self.pace.interval * JITTER / 100;
+        slots[ix].due = now + self.patience();
         self.leave(slots, ix);
         self.enter(slots, ix, Phase::Queued);
     }
@@ -235,6 +257,22 @@ impl Keeper {
         }
     }
 
+    /// How long ago the round ended after which the next is due when it is. Not counted from its end,
+    /// which for one that was restored may lie before the origin of the clock.
+    pub(crate) fn age(&self, kept: &Kept, now: Instant) -> Duration {
+        (self.patience() + (now - kept.due)).saturating_sub(kept.due - now)
+    }
+
+    /// All announces, those first that are restored first: in the order of their lists, but of those
+    /// that were never announced the oldest, so that the newest ends up in front again.
+    pub(crate) fn iter<'a>(&self, slots: &'a [Slot<Kept>]) -> impl Iterator<Item = &'a Kept> + use<'a> {
+        let [queued, failed, running] = [self.queued, self.failed, self.running]
+            .map(|list| core::iter::successors(list.front(), move |&ix| list.next(slots, ix)));
+        let fresh = self.fresh;
+        let fresh = core::iter::successors(fresh.back(), move |&ix| fresh.prev(slots, ix));
+        queued.chain(failed).chain(running).chain(fresh).map(|ix| &slots[ix])
+    }
+
     /// Whether every slot is free or in the list of its phase.
     #[cfg(any(test, feature = "sim"))]
     pub(crate) fn is_consistent(&self, slots: &[Slot<Kept>]) -> bool {
@@ -257,6 +295,11 @@ impl Keeper {
     fn overdue(&self, slots: &[Slot<Kept>], now: Instant) -> Option<Ix> {
         let fronts = [self.failed.front(), self.queued.front()].into_iter().flatten();
         fronts.filter(|&ix| slots[ix].due <= now).min_by_key(|&ix| slots[ix].due)
+    }
+
+    /// The time from the end of a round to when the next one is due.
+    fn patience(&self) -> Duration {
+        self.pace.interval + self.pace.interval * JITTER / 100
     }
 
     /// When the next round starts if all of them are to be spread over the interval.

@@ -127,7 +127,7 @@ pub use event::{
 pub use id::{Distance, ID_LEN, InfoHash, K, NodeId, ParseIdError};
 pub use lookup::{Announce, Lookup, LookupOptions};
 pub use node::Node;
-pub use state::{BufferTooShort, SavedNode, State, StateError};
+pub use state::{BufferTooShort, Restored, SavedAnnounce, SavedNode, State, StateError};
 #[cfg(feature = "alloc")]
 pub use storage::Heap;
 pub use storage::{Fixed, Storage};

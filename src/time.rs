@@ -38,6 +38,11 @@ impl Instant {
         self.0
     }
 
+    /// The instant that lies `age` earlier, or the origin where that is later.
+    pub(crate) fn before(self, age: Duration) -> Self {
+        Self(self.0.saturating_sub(u64::try_from(age.as_micros()).unwrap_or(u64::MAX)))
+    }
+
     /// Whole seconds since the origin, for ages kept in slots.
     pub(crate) const fn secs(self) -> Secs {
         Secs((self.0 / 1_000_000) as u32)

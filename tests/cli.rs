@@ -239,7 +239,10 @@ fn r_13_a_state_file_keeps_id_and_nodes_from_run_to_run() {
     // From here on without a bootstrap host.
     let output = run(&format!("get-peers {HASH} --json -v {}", words(LOCAL)));
     assert_eq!(code(&output), 0, "{output:?}");
-    assert!(stderr(&output).contains("trying 3 saved nodes, 0 left out"), "{output:?}");
+    assert!(
+        stderr(&output).contains("trying 3 saved nodes; 0 announces saved, 0 entries left out"),
+        "{output:?}"
+    );
     assert_eq!(find(&events(&output), "listening")[0]["id"], id);
     let mut node = Node::start(&words(LOCAL));
     assert_eq!(id, node.id.as_str());

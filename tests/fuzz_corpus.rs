@@ -19,7 +19,10 @@ fn replay(target: &str, run: fn(&[u8])) {
 
 #[test]
 fn e_32_messages() {
-    replay("message", dht_proto::fuzzing::message);
+    replay("message", |bytes| {
+        dht_proto::fuzzing::message(bytes);
+        dht_proto::fuzzing::state(bytes);
+    });
 }
 
 #[test]

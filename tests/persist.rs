@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use common::net::blocking::{addr, builder, network, wait_for};
 use common::net::{LOOPBACK, PATIENCE};
 use dht_proto::net::{Dht, Events, Loaded, Notice, SpawnError, StateFile};
-use dht_proto::{Config, Family, Limits, Node, State, StateError};
+use dht_proto::{Announce, Config, Family, InfoHash, Limits, Node, State, StateError};
 
 /// A folder that goes with the test.
 struct Folder(PathBuf);
@@ -49,7 +49,7 @@ fn first(events: &mut Events, is_wanted: impl Fn(&Notice) -> bool) -> Notice {
     events.find(is_wanted).expect("it is told")
 }
 
-/// A state of nodes that nobody ever was, as long as a full table's.
+/// A state of nodes that nobody ever was, as long as a full table's, and of two announces.
 fn snapshot(seed: u8, count: u16) -> Vec<u8> {
     let mut text = format!("d5:nodes{}:", usize::from(count) * 6).into_bytes();
     for index in 0..count {
@@ -60,6 +60,9 @@ fn snapshot(seed: u8, count: u16) -> Vec<u8> {
     let now = dht_proto::Instant::ZERO;
     let mut node = Node::new(Config::default(), &Limits::default(), [seed; 32], now);
     node.restore(now, &State::parse(&text).unwrap(), Duration::ZERO);
+    for byte in 1..=2 {
+        node.keep_announced(now, [byte; 20].into(), Announce::port(4242)).unwrap();
+    }
     node.snapshot(1_700_000_000)
 }
 
@@ -88,11 +91,44 @@ fn r_13_a_node_keeps_id_and_nodes_over_a_restart() {
     let mut events = builder.subscribe();
     let dht = builder.spawn().unwrap();
     assert_eq!(dht.id(Family::V4), Ok(id));
-    assert_eq!(events.next(), Some(Notice::Restored { nodes: saved, skipped: 0 }));
+    assert_eq!(events.next(), Some(Notice::Restored { nodes: saved, announces: 0, skipped: 0 }));
     wait_for("all have answered", || dht.node_count(Family::V4).unwrap() >= saved);
     assert_eq!(dht.wait_ready(PATIENCE), Ok(true));
     assert_eq!(dht.restored_count(Family::V4), Ok(0));
     assert!(silent.recv(&mut [0; 2000]).is_err(), "the bootstrap host was not asked");
+}
+
+#[test]
+fn an_announce_goes_on_from_where_it_was_once_it_is_wanted_again() {
+    let folder = Folder::new("announces");
+    let nodes = network(6);
+    let start = addr(&nodes[0]).to_string();
+    let [wanted, unwanted] = [InfoHash::from([1; 20]), InfoHash::from([2; 20])];
+    let dht = builder().bootstrap([&start]).state(folder.state()).spawn().unwrap();
+    let mut rounds =
+        [wanted, unwanted].map(|infohash| dht.keep_announced(infohash, Announce::port(4242)).unwrap());
+    rounds.iter_mut().for_each(|rounds| assert!(rounds.next().unwrap().report.acknowledged > 0));
+    wait_for("it knows somebody to save", || dht.node_count(Family::V4).unwrap() >= 3);
+    dht.shutdown();
+    drop(rounds);
+    assert_eq!(State::parse(&bytes_in(&folder.state())).unwrap().announces().count(), 2);
+
+    let mut builder = builder().bootstrap([&start]).state(folder.state());
+    let mut events = builder.subscribe();
+    let dht = builder.spawn().unwrap();
+    assert!(matches!(events.next(), Some(Notice::Restored { announces: 2, skipped: 0, .. })));
+    assert_eq!(dht.kept_announces(), Ok(vec![]), "none before somebody wants it");
+    let rounds = dht.keep_announced(wanted, Announce::port(4242)).unwrap();
+    let mut changed = dht.keep_announced(unwanted, Announce::port(4343)).unwrap();
+    assert!(changed.next().unwrap().report.acknowledged > 0, "another port is announced at once");
+    let kept = dht.kept_announces().unwrap();
+    let kept = kept.iter().find(|kept| kept.infohash == wanted).unwrap();
+    assert!(kept.last.is_some_and(|last| last.acknowledged > 0 && last.ended == dht_proto::Instant::ZERO));
+    assert!(kept.due.is_some_and(|due| due > dht_proto::Instant::from_micros(600_000_000)), "{kept:?}");
+    drop((rounds, changed));
+    wait_for("they are given up", || dht.kept_announces().unwrap().is_empty());
+    dht.shutdown();
+    assert_eq!(State::parse(&bytes_in(&folder.state())).unwrap().announces().count(), 0);
 }
 
 #[test]
@@ -220,7 +256,7 @@ fn a_partly_invalid_state_is_used_and_counted() {
     let mut events = builder.subscribe();
     let dht = builder.spawn().unwrap();
     assert_eq!(dht.id(Family::V4).unwrap().as_bytes(), b"abcdefghij0123456789");
-    assert_eq!(events.next(), Some(Notice::Restored { nodes: 2, skipped: 3 }));
+    assert_eq!(events.next(), Some(Notice::Restored { nodes: 2, announces: 0, skipped: 3 }));
     wait_for("both have answered", || dht.node_count(Family::V4) == Ok(2));
     dht.shutdown();
     assert_eq!(folder.names(), ["dht.state", "dht.state.foreign"]);

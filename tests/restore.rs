@@ -5,7 +5,7 @@ mod stage;
 use std::time::Duration;
 
 use dht_proto::wire::{Body, Message};
-use dht_proto::{Event, Family, Limits, LookupKind, Node, NodeId, State};
+use dht_proto::{Announce, Event, Family, InfoHash, Limits, LookupKind, Node, NodeId, State};
 use stage::{Stage, What, addr, find_node, id, infohash, secs};
 
 /// A node of the same id that has been given the state of another, in a world of as many hosts.
@@ -203,4 +203,108 @@ fn ages_of_any_size_are_taken() {
     let mut stage = reborn(&bytes, &stage::limits(), 20, Duration::MAX);
     stage.run(secs(60));
     assert!(stage.node.node_count(Family::V4) >= 8);
+}
+
+/// A state in which so many announces were made, one every five seconds.
+fn saved_announces(count: u8) -> Vec<u8> {
+    let mut stage = Stage::joined(100);
+    for byte in 1..=count {
+        stage.act(|node, now| node.keep_announced(now, infohash(byte), Announce::port(4242)).unwrap());
+        stage.run(secs(5));
+    }
+    stage.node.snapshot(0)
+}
+
+/// When the torrent was looked up first, in seconds from the beginning.
+fn first_round(stage: &Stage, begun: dht_proto::Instant, infohash: InfoHash) -> Option<u64> {
+    let first = stage.sent.iter().find(|sent| sent.what == What::GetPeers(infohash))?;
+    Some((first.at - begun).as_secs())
+}
+
+#[test]
+fn l_10_a_kept_announce_goes_on_over_a_restart_when_it_is_due() {
+    let bytes = saved_announces(1);
+    for (elapsed, expected) in [(0, 805..=1000), (300, 505..=700), (900, 0..=100), (5000, 0..=15)] {
+        let mut stage = reborn(&bytes, &stage::limits(), 100, secs(elapsed));
+        let begun = stage.now;
+        assert_eq!(stage.node.kept_count(), 1);
+        stage.run(secs(1000));
+        let first = first_round(&stage, begun, infohash(1)).unwrap();
+        assert!(expected.contains(&first), "{first} s after {elapsed} s");
+    }
+}
+
+#[test]
+fn what_was_not_announced_before_a_restart_is_announced_soon() {
+    let mut stage = Stage::joined(100);
+    stage.hosts.values_mut().for_each(|host| host.refuses_announces = Some(202));
+    stage.act(|node, now| node.keep_announced(now, infohash(1), Announce::port(4242)).unwrap());
+    stage.run(secs(300));
+    stage.act(|node, now| node.keep_announced(now, infohash(2), Announce::port(4242)).unwrap());
+    let mut stage = reborn(&stage.node.snapshot(0), &stage::limits(), 100, secs(20));
+    let begun = stage.now;
+    stage.run(secs(60));
+    assert!([1, 2].iter().all(|byte| first_round(&stage, begun, infohash(*byte)) <= Some(5)));
+    assert!([1, 2].iter().all(|byte| first_round(&stage, begun, infohash(*byte)).is_some()));
+}
+
+#[test]
+fn a_restart_announces_neither_all_at_once_nor_any_too_late() {
+    let bytes = saved_announces(60);
+    let mut stage = reborn(&bytes, &stage::limits(), 100, secs(60));
+    let begun = stage.now;
+    stage.run(secs(60));
+    let early = (1..=60).filter(|byte| first_round(&stage, begun, infohash(*byte)).is_some()).count();
+    assert!((2..=6).contains(&early), "{early} in the first minute, one each 15 s");
+    stage.run(secs(940));
+    for byte in 1..=60 {
+        // They were announced 5 seconds apart, the first of them 360 seconds ago.
+        let ago = 360 - u64::from(byte - 1) * 5;
+        let first = first_round(&stage, begun, infohash(byte)).unwrap();
+        assert!(first + ago <= 1000, "torrent {byte}: {first} s");
+    }
+}
+
+#[test]
+fn the_owner_finds_restored_announces_and_stops_them() {
+    let bytes = saved_announces(3);
+    let mut stage = reborn(&bytes, &stage::limits(), 100, secs(5000));
+    let again = stage.act(|node, now| node.keep_announced(now, infohash(2), Announce::port(4242)).unwrap());
+    let unwanted: Vec<_> =
+        stage.node.kept_announces().map(|kept| kept.id).filter(|kept| *kept != again).collect();
+    assert_eq!(unwanted.len(), 2);
+    for kept in unwanted {
+        assert!(stage.act(|node, _| node.stop_announcing(kept)));
+    }
+    let begun = stage.now;
+    stage.run(secs(2000));
+    assert!(first_round(&stage, begun, infohash(2)).is_some());
+    assert!([1, 3].iter().all(|byte| first_round(&stage, begun, infohash(*byte)).is_none()));
+}
+
+#[test]
+fn an_owner_who_chooses_restores_single_announces() {
+    let bytes = saved_announces(3);
+    let state = State::parse(&bytes).unwrap();
+    let mut stage = Stage::joined(100);
+    let restored = stage.act(|node, now| node.restore(now, &state.without_announces(), Duration::ZERO));
+    assert_eq!((restored.announces, stage.node.kept_count()), (0, 0));
+    let wanted = state.announces().find(|saved| saved.infohash == infohash(2)).unwrap();
+    let kept = stage.act(|node, now| node.restore_announce(now, &wanted, secs(300)).unwrap());
+    let due = stage.node.kept_announces().find(|other| other.id == kept).unwrap().due.unwrap();
+    assert!((secs(670)..=secs(690)).contains(&(due - stage.now)), "{:?}", due - stage.now);
+}
+
+#[test]
+fn restarts_in_quick_succession_do_not_put_announces_off() {
+    let mut bytes = saved_announces(1);
+    let mut announced = 0;
+    for _ in 0..12 {
+        let mut stage = reborn(&bytes, &stage::limits(), 100, secs(20));
+        let begun = stage.now;
+        stage.run(secs(100));
+        announced += usize::from(first_round(&stage, begun, infohash(1)).is_some());
+        bytes = stage.node.snapshot(0);
+    }
+    assert_eq!(announced, 1, "once in 24 minutes");
 }

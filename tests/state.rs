@@ -5,12 +5,25 @@ mod stage;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use dht_proto::{Config, Family, Instant, Limits, Node, NodeId, SavedNode, State, StateError};
-use stage::{Stage, addr, secs};
+use dht_proto::{
+    Announce, Config, Family, Instant, Limits, Node, NodeId, SavedAnnounce, SavedNode, State, StateError,
+};
+use stage::{Stage, addr, infohash, secs};
 
-/// A small state, saved at 1000.
+/// A small state, saved at 1000, with nodes and announces.
 fn snapshot() -> Vec<u8> {
-    Stage::joined(6).node.snapshot(1000)
+    let mut stage = Stage::joined(6);
+    for byte in 1..=3 {
+        stage.act(|node, now| node.keep_announced(now, infohash(byte), Announce::port(4242)).unwrap());
+    }
+    stage.node.snapshot(1000)
+}
+
+/// A state with these records of announces.
+fn with_announces(records: &[u8]) -> Vec<u8> {
+    let content = [format!("d4:kept{}:", records.len()).as_bytes(), records, b"e"].concat();
+    let checksum = sha1_smol::Sha1::from(&content).digest().bytes();
+    [b"d9:dht-proto", &content[..], b"4:sha120:", &checksum, b"e"].concat()
 }
 
 fn nodes(state: &State<'_>) -> Vec<SavedNode> {
@@ -42,12 +55,73 @@ fn what_is_saved_is_read_again() {
 }
 
 #[test]
+fn announces_that_are_kept_up_are_saved() {
+    let mut stage = Stage::joined(40);
+    let mut seed = Announce::implied(4242);
+    seed.seed = true;
+    stage.act(|node, now| node.keep_announced(now, infohash(1), seed).unwrap());
+    stage.run(secs(300));
+    stage.hosts.values_mut().for_each(|host| host.refuses_announces = Some(202));
+    stage.act(|node, now| node.keep_announced(now, infohash(2), Announce::port(65_535)).unwrap());
+    stage.run(secs(30));
+    stage.act(|node, now| node.keep_announced(now, infohash(3), Announce::port(1)).unwrap());
+    let bytes = stage.node.snapshot(0);
+    let state = State::parse(&bytes).unwrap();
+    let announces: Vec<SavedAnnounce> = state.announces().collect();
+    assert_eq!((announces.len(), state.skipped()), (3, 0));
+    assert_eq!((announces[0].infohash, announces[0].announce), (infohash(1), seed));
+    assert_eq!(announces[0].acknowledged, 8);
+    assert!((secs(325)..=secs(330)).contains(&announces[0].age), "{:?}", announces[0].age);
+    for (saved, byte, port) in [(announces[1], 2, 65_535), (announces[2], 3, 1)] {
+        assert_eq!((saved.infohash, saved.announce), (infohash(byte), Announce::port(port)));
+        assert_eq!((saved.acknowledged, saved.age), (0, Duration::ZERO), "failed, and not tried yet");
+    }
+    assert_eq!(state.without_announces().announces().count(), 0);
+    assert_eq!(nodes(&state.without_announces()), nodes(&state));
+    assert_ne!(state.without_announces(), state);
+}
+
+#[test]
+fn announces_that_are_none_are_skipped_and_counted() {
+    let record = |port: u16, flags: u8| {
+        let [high, low] = port.to_be_bytes();
+        [&[port as u8; 20][..], &[high, low, flags, 8, 0, 0, 1, 0]].concat()
+    };
+    let records = [record(1, 3), record(0, 0), record(2, 4), record(3, 0x80), record(4, 0), vec![1; 27]];
+    let bytes = with_announces(&records.concat());
+    let state = State::parse(&bytes).unwrap();
+    let ports: Vec<u16> = state.announces().map(|saved| saved.announce.port).collect();
+    assert_eq!((ports, state.skipped()), (vec![1, 4], 4));
+    assert!(state.announces().all(|saved| saved.age == secs(256)));
+    let bytes = with_announces(&[record(1, 0), record(1, 1), record(2, 0), record(3, 0)].concat());
+    let mut limits = stage::limits();
+    limits.kept = 2;
+    let mut stage = Stage::with_limits(stage::config(), &limits);
+    let restored = stage.act(|node, now| node.restore(now, &State::parse(&bytes).unwrap(), secs(0)));
+    assert_eq!((restored.announces, restored.skipped), (2, 2), "the same torrent twice, and one too many");
+}
+
+#[test]
+fn a_state_from_before_announces_were_saved_is_read() {
+    let content = b"d2:id20:abcdefghij01234567893:id620:ABCDEFGHIJ01234567895:nodes0:6:nodes60:4:timei7ee";
+    let checksum = sha1_smol::Sha1::from(content).digest().bytes();
+    let bytes = [b"d9:dht-proto", &content[..], b"4:sha120:", &checksum, b"e"].concat();
+    let state = State::parse(&bytes).unwrap();
+    assert_eq!((state.saved_at(), state.announces().count(), state.skipped()), (Some(7), 0, 0));
+    // And one of a later version, which saves more.
+    let content = b"d2:id20:abcdefghij01234567894:kept0:5:laterd1:ai1ee4:timei7ee";
+    let checksum = sha1_smol::Sha1::from(content).digest().bytes();
+    let bytes = [b"d9:dht-proto", &content[..], b"4:sha120:", &checksum, b"e"].concat();
+    assert_eq!(State::parse(&bytes).unwrap().id(Family::V4), state.id(Family::V4));
+}
+
+#[test]
 fn both_families_are_saved() {
     let now = Instant::from_micros(0);
     let mut node = Node::new(Config::default(), &Limits::default(), [7; 32], now);
     let hosts: [SocketAddr; 2] = ["60.0.1.1:1".parse().unwrap(), "[2a00::1]:1".parse().unwrap()];
     let text = b"d5:nodes6:\x3c\x00\x01\x01\x00\x016:nodes618:\x2a\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x01\x00\x01e";
-    assert_eq!(node.restore(now, &State::parse(text).unwrap(), Duration::ZERO), 2);
+    assert_eq!(node.restore(now, &State::parse(text).unwrap(), Duration::ZERO).nodes, 2);
     let bytes = node.snapshot(5);
     let state = State::parse(&bytes).unwrap();
     assert_eq!(state.nodes().map(|node| node.addr).collect::<Vec<_>>(), hosts);
@@ -213,7 +287,7 @@ fn r_13_what_may_not_be_contacted_is_filtered_out() {
     assert_eq!((state.nodes().count(), state.skipped()), (4, 1), "private networks have states too");
     let mut stage = Stage::new(stage::config());
     let restored = stage.act(|node, now| node.restore(now, &state, Duration::ZERO));
-    assert_eq!(restored, 1, "loopback, private, and the same twice");
+    assert_eq!((restored.nodes, restored.skipped), (1, 4), "loopback, private, and the same twice");
     stage.run(secs(1));
     assert!(stage.sent.iter().all(|sent| sent.to == "60.0.1.1:6881".parse().unwrap()));
 }
@@ -229,7 +303,8 @@ proptest::proptest! {
         if let Ok(state) = State::parse(&bytes) {
             let mut stage = Stage::new(stage::config());
             let restored = stage.act(|node, now| node.restore(now, &state, Duration::ZERO));
-            proptest::prop_assert!(restored <= state.nodes().count());
+            let all = state.nodes().count() + state.announces().count() + state.skipped();
+            proptest::prop_assert_eq!(restored.nodes + restored.announces + restored.skipped, all);
         }
     }
 }

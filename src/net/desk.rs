@@ -17,7 +17,7 @@ use super::error::CallError;
 use super::events::{Notice, Subscriber, publish};
 use super::progress::{Key, Progress};
 use super::resolve::Attempt;
-use super::rounds::{Keeping, Rounds};
+use super::rounds::{Keeping, Rounds, Saved};
 use super::saver::Saver;
 use super::socket::{Outbox, Sent};
 use super::state::StateFileError;
@@ -87,6 +87,7 @@ pub(super) struct Desk {
     blocked_since: Instant,
     searches: BTreeMap<LookupId, Running>,
     kept: BTreeMap<KeptId, Keeping>,
+    saved: Saved,
     pings: BTreeMap<QueryId, Reply<Result<Pong, CallError>>>,
     subscribers: Vec<Subscriber>,
     /// Of the state file, if there is one.
@@ -113,11 +114,17 @@ impl Desk {
             blocked_since: Instant::ZERO,
             searches: BTreeMap::new(),
             kept: BTreeMap::new(),
+            saved: Saved::default(),
             pings: BTreeMap::new(),
             subscribers,
             saver: None,
             busy: false,
         }
+    }
+
+    /// Lets announces of an earlier node go on from where they were, once somebody wants them.
+    pub(super) fn keep_saved(&mut self, saved: Saved) {
+        self.saved = saved;
     }
 
     /// Saves the node's state from now on, and tells what became of it before.
@@ -140,6 +147,7 @@ impl Desk {
         self.busy = false;
         if let Some(slept) = self.watch.slept() {
             self.node.handle_resume(self.clock.now(), slept);
+            self.saved.age(slept);
         }
     }
 
@@ -169,6 +177,7 @@ impl Desk {
             }
             Command::Clear(reply) => {
                 self.node.clear_nodes(now);
+                self.saved = Saved::default();
                 reply(self.saver.as_mut().map_or(Ok(()), Saver::clear));
             }
             Command::Bootstrap(attempt) => {
@@ -204,6 +213,7 @@ impl Desk {
         infohash: InfoHash,
         announce: Announce,
     ) -> Result<(Arc<Rounds>, Lease), StartError> {
+        self.saved.claim(&mut self.node, now, infohash);
         let kept = self.node.keep_announced(now, infohash, announce)?;
         let keeping = self.kept.entry(kept).or_default();
         keeping.users += 1;

@@ -46,7 +46,10 @@ pub enum Notice {
     Restored {
         /// Nodes that are tried now.
         nodes: usize,
-        /// Nodes that were left out: invalid, refused by the address policy, or too many.
+        /// Announces that go on from where they were once somebody keeps them up again.
+        announces: usize,
+        /// Nodes and announces that were left out: invalid, refused by the address policy, or too
+        /// many.
         skipped: usize,
     },
     /// The state file was none, or damaged. The node began afresh.

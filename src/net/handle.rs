@@ -80,6 +80,11 @@ impl Dht {
     /// A torrent has one announce: callers with the same torrent share it, and the last one says
     /// what is announced.
     ///
+    /// With a [`Builder::state`] file, an announce that was kept up when the state was saved goes on
+    /// from where it was: if it is not due yet, its first round waits until it is. What nobody asks
+    /// for again is not announced. An announcement that is dropped before the node ends counts as
+    /// given up: to have it go on after the next start, [`shutdown`](Self::shutdown) comes first.
+    ///
     /// # Errors
     ///
     /// [`CallError::Start`] if too many are kept up or the port is 0, [`CallError::Closed`].

@@ -1,11 +1,13 @@
 //! The rounds of an announce that is kept up, written by the loop and read by all who share it.
 
+use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
+use core::time::Duration;
 
 use super::watched::Watched;
-use crate::LookupReport;
+use crate::{InfoHash, Instant, LookupReport, Node, SavedAnnounce};
 
 /// One round of an announce that is kept up.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,5 +66,43 @@ impl Keeping {
     /// Tells the callers that there will be no more.
     pub(super) fn close(&self) {
         self.rounds.update(|ended| ended.closed = true);
+    }
+}
+
+/// The announces of a saved state. None of them goes on before somebody wants it: an announce lives
+/// as long as its handles, and those have ended with the earlier node.
+#[derive(Debug, Default)]
+pub(super) struct Saved {
+    announces: BTreeMap<InfoHash, SavedAnnounce>,
+    /// How old the state was when it was read.
+    elapsed: Duration,
+    /// When it was read.
+    at: Instant,
+}
+
+impl Saved {
+    pub(super) fn new(
+        announces: impl Iterator<Item = SavedAnnounce>,
+        elapsed: Duration,
+        at: Instant,
+    ) -> Self {
+        Self { announces: announces.map(|saved| (saved.infohash, saved)).collect(), elapsed, at }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.announces.len()
+    }
+
+    /// The host slept, and the clock did not count that.
+    pub(super) fn age(&mut self, slept: Duration) {
+        self.elapsed = self.elapsed.saturating_add(slept);
+    }
+
+    /// Somebody wants a torrent announced: if it was when the state was saved, it goes on from there.
+    pub(super) fn claim(&mut self, node: &mut Node, now: Instant, infohash: InfoHash) {
+        if let Some(saved) = self.announces.remove(&infohash) {
+            // An error comes again when the announce itself is to be kept up.
+            let _ = node.restore_announce(now, &saved, self.elapsed.saturating_add(now - self.at));
+        }
     }
 }

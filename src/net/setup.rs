@@ -16,6 +16,7 @@ use super::desk::Desk;
 use super::error::SpawnError;
 use super::events::{Notice, Subscriber};
 use super::resolve::{self, BOOTSTRAP_HOSTS};
+use super::rounds::Saved;
 use super::saver::Saver;
 use super::socket;
 use super::state::{Loaded, SAVE_INTERVAL, StateFile};
@@ -98,8 +99,9 @@ impl Setup {
         let board = Arc::new(Board::new(waker, local_addrs, self.config.lookup));
         let clock = Clock::new();
         let mut node = Node::new(self.config, &self.limits, seed, clock.now());
-        let restored = restore(&mut node, loaded, clock.now());
+        let (saved, restored) = restore(&mut node, loaded, clock.now(), self.limits.kept);
         let mut desk = Desk::new(node, clock, board, self.subscribers);
+        desk.keep_saved(saved);
         let saver = self.state.map(|file| Saver::new(file, self.save_every, clock.now()));
         desk.keep_state(saver, restored);
         let mut names = Vec::new();
@@ -120,17 +122,24 @@ impl Setup {
     }
 }
 
-/// Gives a new node the state of an earlier one, and tells what became of that.
-fn restore(node: &mut Node, loaded: Loaded, now: Instant) -> Option<Notice> {
+/// Gives a new node the nodes of an earlier one, and returns its announces, as many as may be kept,
+/// and what became of it all.
+fn restore(node: &mut Node, loaded: Loaded, now: Instant, kept: usize) -> (Saved, Option<Notice>) {
     match loaded {
-        Loaded::Nothing => None,
-        Loaded::State(saved) => {
-            let state = saved.state();
-            let nodes = saved.restore(node, now);
-            let skipped = state.nodes().count() + state.skipped() - nodes;
-            Some(Notice::Restored { nodes, skipped })
+        Loaded::Nothing => (Saved::default(), None),
+        Loaded::State(loaded) => {
+            let (state, elapsed) = (loaded.state(), loaded.elapsed());
+            let restored = node.restore(now, &state.without_announces(), elapsed);
+            let saved = Saved::new(state.announces().take(kept), elapsed, now);
+            let announces = saved.len();
+            let skipped = state.nodes().count() + state.announces().count() + state.skipped()
+                - restored.nodes
+                - announces;
+            (saved, Some(Notice::Restored { nodes: restored.nodes, announces, skipped }))
         }
-        Loaded::Refused { error, kept_as } => Some(Notice::StateRefused { error, kept_as }),
+        Loaded::Refused { error, kept_as } => {
+            (Saved::default(), Some(Notice::StateRefused { error, kept_as }))
+        }
     }
 }
 
@@ -177,10 +186,11 @@ macro_rules! setters {
         }
 
         /// Keeps the node's state in the file at `path`: its ids, unless the [`Config`](crate::Config)
-        /// names others, and its nodes, which are tried before the bootstrap hosts. It is saved every
-        /// five minutes and when the node ends, but never without a node in it. A file that is no state
-        /// is set aside ([`Notice::StateRefused`](crate::net::Notice::StateRefused)). States of libtorrent
-        /// and Transmission are read as well; a copy is kept, because the next save replaces them.
+        /// names others, its nodes, which are tried before the bootstrap hosts, and when its announces
+        /// are due ([`Dht::keep_announced`]). It is saved every five minutes and when the node ends, but
+        /// never without a node in it. A file that is no state is set aside
+        /// ([`Notice::StateRefused`](crate::net::Notice::StateRefused)). States of libtorrent and
+        /// Transmission are read as well; a copy is kept, because the next save replaces them.
         ///
         /// The file is read where the node is started and saved for the last time where it runs, both
         /// blocking for as long as the disk takes.

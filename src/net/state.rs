@@ -15,7 +15,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use thiserror::Error;
 
-use crate::{Config, Family, Instant, Node, State, StateError, Storage};
+use crate::{Config, Family, Instant, Node, Restored, State, StateError, Storage};
 
 /// How often a running node saves its state.
 pub const SAVE_INTERVAL: Duration = Duration::from_secs(5 * 60);
@@ -254,8 +254,8 @@ impl SavedState {
         config.id_v6 = config.id_v6.or_else(|| state.id(Family::V6));
     }
 
-    /// Gives a node its nodes; returns how many.
-    pub fn restore<S: Storage>(&self, node: &mut Node<S>, now: Instant) -> usize {
+    /// Gives a node its nodes and announces, as [`Node::restore`] does.
+    pub fn restore<S: Storage>(&self, node: &mut Node<S>, now: Instant) -> Restored {
         node.restore(now, &self.state(), self.elapsed)
     }
 }

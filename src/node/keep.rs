@@ -42,12 +42,14 @@ pub(super) fn pace(config: &Config, lookups: usize) -> Pace {
 }
 
 impl Core {
+    /// `last`: how long ago the last round of a saved announce ended, and how many nodes confirmed it.
     pub(super) fn keep_announced(
         &mut self,
         m: &mut Memory<'_>,
         now: Instant,
         infohash: InfoHash,
         announce: Announce,
+        last: Option<(Duration, u16)>,
     ) -> Result<KeptId, StartError> {
         let now = self.advance(now);
         if announce.port == 0 {
@@ -64,7 +66,10 @@ impl Core {
                 }
                 ix
             }
-            None => self.keeper.add(m.kept, infohash, announce, now).ok_or(StartError::TooManyKept)?,
+            None => {
+                let ix = self.keeper.restore(m.kept, infohash, announce, last, now);
+                ix.ok_or(StartError::TooManyKept)?
+            }
         };
         self.schedule_rounds(m);
         Ok(KeptId { ix, generation: m.kept[ix].generation })

@@ -40,7 +40,7 @@ use crate::peers::{PeerRules, PeerStore};
 use crate::pool::{Ix, Ring};
 use crate::rng::Rng;
 use crate::rtt::RttHistogram;
-use crate::state::{BufferTooShort, State};
+use crate::state::{BufferTooShort, Restored, SavedAnnounce, State};
 #[cfg(feature = "alloc")]
 use crate::storage::Heap;
 use crate::storage::Storage;
@@ -154,15 +154,39 @@ impl<S: Storage> Node<S> {
         self.core.add_node(&mut self.storage.memory(), now, addr.into())
     }
 
-    /// Takes in the nodes of a saved state, which was saved `elapsed` ago, and returns how many there
-    /// was room for. They are pinged, 25 a second or so, and count as nodes only once they answer;
-    /// until then lookups start from them, and ask bootstrap hosts only if none of them answers.
+    /// Takes in a saved state, which was saved `elapsed` ago, and returns how much there was room for.
     ///
+    /// Its nodes are pinged, 25 a second or so, and count as nodes only once they answer;
+    /// until then lookups start from them, and ask bootstrap hosts only if none of them answers.
     /// Skipped are nodes that are known already, or refused by the address policy, and those past
     /// [`Limits::nodes_v4`](crate::Limits::nodes_v4) and [`nodes_v6`](crate::Limits::nodes_v6). Our
     /// ids are set at birth: [`Config::id`] and [`Config::id_v6`].
-    pub fn restore(&mut self, now: Instant, state: &State<'_>, elapsed: Duration) -> usize {
+    ///
+    /// Its announces are kept up again, each from where it was: what was announced ten minutes ago,
+    /// `elapsed` included, is due in five, and what was due is due. They have new ids;
+    /// [`keep_announced`](Self::keep_announced) of the same torrent returns the id and changes
+    /// nothing else, and [`kept_announces`](Self::kept_announces) lists all, so that those no longer
+    /// wanted can be [stopped](Self::stop_announcing). Skipped are those of torrents that are kept
+    /// up already, and those past [`Limits::kept`](crate::Limits::kept). Who would rather choose
+    /// which of them go on hands in the state [without](State::without_announces) them and has
+    /// [`restore_announce`](Self::restore_announce).
+    pub fn restore(&mut self, now: Instant, state: &State<'_>, elapsed: Duration) -> Restored {
         self.core.restore(&mut self.storage.memory(), now, state, elapsed)
+    }
+
+    /// Keeps up a single announce of a saved state, which was saved `elapsed` ago, from where it was.
+    /// If the torrent is kept up already, this is [`keep_announced`](Self::keep_announced).
+    ///
+    /// # Errors
+    ///
+    /// Those of [`keep_announced`](Self::keep_announced).
+    pub fn restore_announce(
+        &mut self,
+        now: Instant,
+        saved: &SavedAnnounce,
+        elapsed: Duration,
+    ) -> Result<KeptId, StartError> {
+        self.core.restore_announce(&mut self.storage.memory(), now, saved, elapsed)
     }
 
     /// Tells of a bootstrap host: it is asked while few nodes are known, kept only while no other
@@ -253,7 +277,7 @@ impl<S: Storage> Node<S> {
         infohash: InfoHash,
         announce: Announce,
     ) -> Result<KeptId, StartError> {
-        self.core.keep_announced(&mut self.storage.memory(), now, infohash, announce)
+        self.core.keep_announced(&mut self.storage.memory(), now, infohash, announce, None)
     }
 
     /// Keeps an announce up no longer. A round under way ends without further events; nodes forget
@@ -349,14 +373,14 @@ impl<S: Storage> Node<S> {
     }
 
     /// Writes what is worth keeping over a restart to the front of `buf` and returns its length: our
-    /// ids and the nodes of both tables, best first, for [`State::parse`] and
+    /// ids, the nodes of both tables, best first, and the announces that are kept up, for [`State::parse`] and
     /// [`restore`](Self::restore). `saved_at` is for [`State::saved_at`]: the wall clock in seconds,
     /// or 0 where there is none.
     ///
     /// # Errors
     ///
     /// [`BufferTooShort`], which says how long it is; at most 36 bytes for each IPv4 node, 48 for
-    /// each IPv6 node, and 200 more.
+    /// each IPv6 node, 28 for each announce, and 200 more.
     pub fn snapshot_into(&self, saved_at: u64, buf: &mut [u8]) -> Result<usize, BufferTooShort> {
         self.core.snapshot(self.storage.view(), saved_at, buf)
     }

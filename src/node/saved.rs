@@ -4,8 +4,9 @@ use core::time::Duration;
 
 use super::{Core, nodes, table_slots};
 use crate::addr::{Endpoint, Family};
+use crate::event::{KeptId, StartError};
 use crate::id::NodeId;
-use crate::state::{BufferTooShort, Head, SavedNode, State, write};
+use crate::state::{BufferTooShort, Head, Restored, SavedAnnounce, SavedNode, State, write};
 use crate::storage::sealed::{Memory, View};
 use crate::table::{Contact, Entry};
 use crate::time::Instant;
@@ -25,7 +26,8 @@ impl Core {
         buf: &mut [u8],
     ) -> Result<usize, BufferTooShort> {
         let ids = Family::ALL.map(|family| self.family(family).id);
-        write(buf, &Head { ids, saved_at }, |family| self.saved_nodes(view, family))
+        let nodes = |family| self.saved_nodes(view, family);
+        write(buf, &Head { ids, saved_at }, || self.saved_announces(view), nodes)
     }
 
     pub(super) fn restore(
@@ -34,32 +36,70 @@ impl Core {
         now: Instant,
         state: &State<'_>,
         elapsed: Duration,
-    ) -> usize {
+    ) -> Restored {
         let now = self.advance(now);
-        let mut restored = 0;
+        let mut restored = Restored { skipped: state.skipped(), ..Restored::default() };
         for node in state.nodes() {
             let endpoint = Endpoint::from(node.addr);
             let family = endpoint.family();
             // Those of a family that is off are kept for the next start.
             if !self.config.address_policy.allows(endpoint) || self.is_bootstrap(m, endpoint) {
+                restored.skipped += 1;
                 continue;
             }
             let contact = Contact { id: node.id.unwrap_or(NodeId::ZERO), endpoint };
             let ages = [node.silent, node.known].map(|age| age.saturating_add(elapsed));
             let table = &mut self.family_mut(family).table;
-            restored += usize::from(table.restore(&mut table_slots(m, family), contact, node.rtt, ages, now));
+            if table.restore(&mut table_slots(m, family), contact, node.rtt, ages, now) {
+                restored.nodes += 1;
+            } else {
+                restored.skipped += 1;
+            }
         }
-        if restored > 0 {
+        if restored.nodes > 0 {
             Family::ALL.into_iter().for_each(|family| self.wake_bootstrap(family, now));
             self.unpark(m);
         }
+        for saved in state.announces() {
+            let is_known = self.keeper.find(m.kept, &saved.infohash).is_some();
+            if !is_known && self.restore_announce(m, now, &saved, elapsed).is_ok() {
+                restored.announces += 1;
+            } else {
+                restored.skipped += 1;
+            }
+        }
         restored
+    }
+
+    pub(super) fn restore_announce(
+        &mut self,
+        m: &mut Memory<'_>,
+        now: Instant,
+        saved: &SavedAnnounce,
+        elapsed: Duration,
+    ) -> Result<KeptId, StartError> {
+        let last = (saved.acknowledged > 0).then(|| {
+            (saved.age.saturating_add(elapsed), u16::try_from(saved.acknowledged).unwrap_or(u16::MAX))
+        });
+        self.keep_announced(m, now, saved.infohash, saved.announce, last)
     }
 
     /// A restored node has answered, and has found its place or not.
     pub(super) fn end_restoring(&mut self, m: &mut Memory<'_>, endpoint: Endpoint) {
         let table = &mut self.family_mut(endpoint.family()).table;
         table.take_restored(&mut table_slots(m, endpoint.family()), endpoint);
+    }
+
+    /// The announces that are kept up. One whose last round failed is saved as new: after a restart
+    /// the network may be another.
+    fn saved_announces<'a>(&'a self, view: View<'a>) -> impl Iterator<Item = SavedAnnounce> + use<'a> {
+        let now = self.now;
+        self.keeper.iter(view.kept).map(move |kept| SavedAnnounce {
+            infohash: kept.infohash,
+            announce: kept.announce,
+            acknowledged: kept.acknowledged.into(),
+            age: if kept.acknowledged > 0 { self.keeper.age(kept, now) } else { Duration::ZERO },
+        })
     }
 
     /// The nodes worth saving, best first. Bootstrap hosts are not: whoever names them names them

@@ -1,4 +1,5 @@
-//! What outlives a restart, as bytes: our ids and the nodes of both tables.
+//! What outlives a restart, as bytes: our ids, the nodes of both tables, and the announces that are
+//! kept up.
 //!
 //! `own` is the format that [`Node::snapshot`](crate::Node::snapshot) writes, `foreign` reads those
 //! of libtorrent and Transmission. All are bencoded dictionaries whose unknown keys are ignored.
@@ -14,7 +15,8 @@ use thiserror::Error;
 pub(crate) use own::{Head, write};
 
 use crate::addr::{AddressPolicy, Endpoint, Family};
-use crate::id::NodeId;
+use crate::id::{InfoHash, NodeId};
+use crate::lookup::Announce;
 use crate::wire::{Malformed, PEER4_LEN, PEER6_LEN, Reader, Value};
 
 /// Strings, integers and containers that a state may hold: some hundred times as many as the
@@ -51,6 +53,8 @@ pub struct State<'a> {
     saved_at: Option<u64>,
     /// By family.
     lists: [List<'a>; 2],
+    /// Records of our own format.
+    announces: &'a [u8],
 }
 
 /// A node of a [`State`]: it was alive once.
@@ -67,6 +71,33 @@ pub struct SavedNode {
     pub known: Duration,
     /// How long its answers took, to the millisecond; `None` where that is not known.
     pub rtt: Option<Duration>,
+}
+
+/// An announce of a [`State`] that was [kept up](crate::Node::keep_announced).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SavedAnnounce {
+    /// The torrent.
+    pub infohash: InfoHash,
+    /// What was announced.
+    pub announce: Announce,
+    /// Nodes that confirmed its last round, 255 at most; 0 where there was none, or it failed.
+    pub acknowledged: u32,
+    /// How long ago that round had ended when it was saved, to the second; zero where there was none.
+    pub age: Duration,
+}
+
+/// What [`Node::restore`](crate::Node::restore) took in.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Restored {
+    /// Nodes that will be asked.
+    pub nodes: usize,
+    /// Announces that are kept up again.
+    pub announces: usize,
+    /// Entries of the state that were left out: invalid, known already, refused by the address
+    /// policy, or too many.
+    pub skipped: usize,
 }
 
 /// Why bytes are no saved state.
@@ -132,10 +163,28 @@ impl<'a> State<'a> {
         self.entries().flatten()
     }
 
-    /// Entries that are no nodes and were left out: of the wrong length, with port 0, or with an
-    /// address that belongs to no single host.
+    /// The announces that were kept up; none in the formats of others.
+    pub fn announces(&self) -> impl Iterator<Item = SavedAnnounce> + use<'a> {
+        self.announce_entries().flatten()
+    }
+
+    /// The same without its announces, for an owner who takes them up one by one: see
+    /// [`Node::restore_announce`](crate::Node::restore_announce).
+    #[must_use]
+    pub const fn without_announces(mut self) -> Self {
+        self.announces = &[];
+        self
+    }
+
+    /// Entries that are no nodes and no announces and were left out: of the wrong length, with port 0,
+    /// or with an address that belongs to no single host.
     pub fn skipped(&self) -> usize {
         self.entries().filter(Option::is_none).count()
+            + self.announce_entries().filter(Option::is_none).count()
+    }
+
+    fn announce_entries(&self) -> impl Iterator<Item = Option<SavedAnnounce>> + use<'a> {
+        self.announces.chunks(own::ANNOUNCE_LEN).map(own::read_announce)
     }
 
     fn entries(&self) -> impl Iterator<Item = Option<SavedNode>> + use<'a> {
@@ -146,7 +195,9 @@ impl<'a> State<'a> {
 
 impl PartialEq for State<'_> {
     fn eq(&self, other: &Self) -> bool {
-        (self.ids, self.saved_at) == (other.ids, other.saved_at) && self.entries().eq(other.entries())
+        (self.ids, self.saved_at) == (other.ids, other.saved_at)
+            && self.entries().eq(other.entries())
+            && self.announce_entries().eq(other.announce_entries())
     }
 }
 

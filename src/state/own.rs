@@ -5,6 +5,7 @@
 //!   9:dht-proto  d
 //!     2:id      20 bytes    in the IPv4 DHT
 //!     3:id6     20 bytes    in the IPv6 DHT
+//!     4:kept    records of 28 bytes: announces that were kept up
 //!     5:nodes   records of 36 bytes, best first
 //!     6:nodes6  records of 48 bytes, best first
 //!     4:time    i…e         the caller's clock at the time of saving, in seconds
@@ -13,18 +14,24 @@
 //! e
 //! ```
 //!
-//! A record is a node in compact form (BEP 5, BEP 32; the zero id where the id is not known), then
+//! The record of a node is the node in compact form (BEP 5, BEP 32; the zero id where the id is not known), then
 //! for how many seconds it had been silent and known, four bytes each, and its round-trip time in
-//! milliseconds, two bytes, all ones where it is not known; in network order. Further keys may
-//! follow; whoever does not know them ignores them.
+//! milliseconds, two bytes, all ones where it is not known; in network order.
+//!
+//! The record of an announce is its infohash, its port, a byte with 1 for `implied_port` and 2 for
+//! `seed`, a byte with the number of nodes that confirmed its last round, and four bytes with the
+//! seconds since that. Records with other bits, and with port 0, are skipped.
+//!
+//! Further keys may follow; whoever does not know them ignores them.
 
 use core::time::Duration;
 
 use sha1_smol::Sha1;
 
-use super::{Dictionary, List, SavedNode, State, StateError, compact, id, value};
+use super::{Dictionary, List, SavedAnnounce, SavedNode, State, StateError, compact, id, value};
 use crate::addr::{Endpoint, Family};
-use crate::id::{ID_LEN, NodeId};
+use crate::id::{ID_LEN, InfoHash, NodeId};
+use crate::lookup::Announce;
 use crate::state::BufferTooShort;
 use crate::wire::{Counter, NODE4_LEN, NODE6_LEN, Reader, Sink, Writer};
 
@@ -37,7 +44,12 @@ const QUALITY_LEN: usize = 10;
 /// Stands for a round-trip time that is not known.
 const NO_RTT: u16 = u16::MAX;
 
-/// Everything but the nodes.
+/// The record of an announce.
+pub(super) const ANNOUNCE_LEN: usize = ID_LEN + 8;
+const IMPLIED_PORT: u8 = 1;
+const SEED: u8 = 2;
+
+/// Everything but the nodes and the announces.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Head {
     pub(crate) ids: [NodeId; 2],
@@ -45,13 +57,14 @@ pub(crate) struct Head {
 }
 
 /// Writes a state to the front of `buf` and returns its length.
-pub(crate) fn write<I: Iterator<Item = SavedNode>>(
+pub(crate) fn write<A: Iterator<Item = SavedAnnounce>, N: Iterator<Item = SavedNode>>(
     buf: &mut [u8],
     head: &Head,
-    nodes: impl Fn(Family) -> I,
+    announces: impl Fn() -> A,
+    nodes: impl Fn(Family) -> N,
 ) -> Result<usize, BufferTooShort> {
     let mut content = Counter(0);
-    put_content(&mut content, head, &nodes);
+    put_content(&mut content, head, &announces, &nodes);
     let mut whole = Counter(content.0);
     put_opening(&mut whole);
     let start = whole.0 - content.0;
@@ -60,7 +73,7 @@ pub(crate) fn write<I: Iterator<Item = SavedNode>>(
     let Some(buf) = buf.get_mut(..needed) else { return Err(BufferTooShort { needed }) };
     put_opening(&mut Writer::new(buf));
     let (content, closing) = buf[start..].split_at_mut(content.0);
-    put_content(&mut Writer::new(content), head, &nodes);
+    put_content(&mut Writer::new(content), head, &announces, &nodes);
     put_closing(&mut Writer::new(closing), &Sha1::from(content).digest().bytes());
     Ok(needed)
 }
@@ -89,6 +102,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<State<'_>, StateError> {
         match key {
             b"id" => state.ids[Family::V4.index()] = id(raw),
             b"id6" => state.ids[Family::V6.index()] = id(raw),
+            b"kept" => state.announces = value(raw).bytes().unwrap_or_default(),
             b"nodes" => state.lists[Family::V4.index()] = records(),
             b"nodes6" => state.lists[Family::V6.index()] = records(),
             b"time" => state.saved_at = value(raw).int().and_then(|time| time.try_into().ok()),
@@ -122,6 +136,19 @@ pub(super) fn read_record(family: Family, record: &[u8]) -> Option<SavedNode> {
     })
 }
 
+pub(super) fn read_announce(record: &[u8]) -> Option<SavedAnnounce> {
+    let (infohash, rest) = record.split_first_chunk::<ID_LEN>()?;
+    let &[high, low, flags, acknowledged, a, b, c, d] = rest else { return None };
+    let port = u16::from_be_bytes([high, low]);
+    let is_valid = port != 0 && flags & !(IMPLIED_PORT | SEED) == 0;
+    is_valid.then(|| SavedAnnounce {
+        infohash: InfoHash::from_bytes(*infohash),
+        announce: Announce { port, implied_port: flags & IMPLIED_PORT != 0, seed: flags & SEED != 0 },
+        acknowledged: acknowledged.into(),
+        age: Duration::from_secs(u32::from_be_bytes([a, b, c, d]).into()),
+    })
+}
+
 fn put_opening(out: &mut impl Sink) {
     out.put(b"d");
     out.string(KEY);
@@ -133,10 +160,11 @@ fn put_closing(out: &mut impl Sink, checksum: &[u8; 20]) {
     out.put(b"e");
 }
 
-fn put_content<I: Iterator<Item = SavedNode>>(
+fn put_content<A: Iterator<Item = SavedAnnounce>, N: Iterator<Item = SavedNode>>(
     out: &mut impl Sink,
     head: &Head,
-    nodes: &impl Fn(Family) -> I,
+    announces: &impl Fn() -> A,
+    nodes: &impl Fn(Family) -> N,
 ) {
     let [id, id_v6] = &head.ids;
     out.put(b"d");
@@ -144,6 +172,9 @@ fn put_content<I: Iterator<Item = SavedNode>>(
     out.string(id.as_bytes());
     out.string(b"id6");
     out.string(id_v6.as_bytes());
+    out.string(b"kept");
+    out.length(announces().count() * ANNOUNCE_LEN);
+    announces().for_each(|announce| put_announce(out, &announce));
     for (family, key) in [(Family::V4, &b"nodes"[..]), (Family::V6, b"nodes6")] {
         out.string(key);
         out.length(nodes(family).count() * record_len(family));
@@ -154,6 +185,15 @@ fn put_content<I: Iterator<Item = SavedNode>>(
     out.put(b"e");
 }
 
+fn put_announce(out: &mut impl Sink, saved: &SavedAnnounce) {
+    let Announce { port, implied_port, seed } = saved.announce;
+    out.put(saved.infohash.as_bytes());
+    out.put(&port.to_be_bytes());
+    let flags = if implied_port { IMPLIED_PORT } else { 0 } | if seed { SEED } else { 0 };
+    out.put(&[flags, u8::try_from(saved.acknowledged).unwrap_or(u8::MAX)]);
+    put_secs(out, saved.age);
+}
+
 fn put_record(out: &mut impl Sink, family: Family, node: &SavedNode) {
     let endpoint = Endpoint::from(node.addr);
     out.put(node.id.unwrap_or(NodeId::ZERO).as_bytes());
@@ -162,8 +202,12 @@ fn put_record(out: &mut impl Sink, family: Family, node: &SavedNode) {
         Family::V6 => out.put(&endpoint.compact_v6()),
     }
     for time in [node.silent, node.known] {
-        out.put(&u32::try_from(time.as_secs()).unwrap_or(u32::MAX).to_be_bytes());
+        put_secs(out, time);
     }
     let rtt = node.rtt.map(|rtt| u16::try_from(rtt.as_millis()).unwrap_or(NO_RTT - 1).min(NO_RTT - 1));
     out.put(&rtt.unwrap_or(NO_RTT).to_be_bytes());
+}
+
+fn put_secs(out: &mut impl Sink, time: Duration) {
+    out.put(&u32::try_from(time.as_secs()).unwrap_or(u32::MAX).to_be_bytes());
 }

@@ -167,9 +167,9 @@ impl Reporter {
                 Some(format!("the state file is {error}; moved to {}, starting afresh", kept_as.display()))
             }
             Notice::StateUnsaved { error } => Some(error),
-            Notice::Restored { nodes, skipped } if verbose > 0 => {
-                Some(format!("trying {nodes} saved nodes, {skipped} left out"))
-            }
+            Notice::Restored { nodes, announces, skipped } if verbose > 0 => Some(format!(
+                "trying {nodes} saved nodes; {announces} announces saved, {skipped} entries left out"
+            )),
             Notice::StateSaved if verbose > 1 => Some("saved the state".to_owned()),
             Notice::Node(Event::Ready { family }) if verbose > 0 => {
                 Some(format!("joined the {family:?} DHT"))
