@@ -4,6 +4,7 @@ use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// One of the two DHTs: IPv4 and IPv6 have separate tables and stores (BEP 32).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub enum Family {
     /// The DHT of IPv4 nodes.
     V4,
@@ -30,6 +31,7 @@ impl Family {
 
 /// Which addresses a node talks to and passes on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub enum AddressPolicy {
     /// Globally routable unicast addresses only: what the public DHT needs. Reserved, private and
     /// multicast addresses are refused everywhere, in learned nodes and peers too.
@@ -54,6 +56,7 @@ impl AddressPolicy {
 /// A socket address in 18 bytes, where `SocketAddr` takes 32. IPv4 is kept in its mapped form;
 /// flow label and scope of IPv6 are not kept.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Endpoint {
     ip: [u8; 16],
     port: [u8; 2],

@@ -23,6 +23,7 @@ pub const MAX_DATAGRAM: usize = 1472;
 /// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
+#[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub struct Config {
     /// Our id in the IPv4 DHT; drawn at random where `None`.
     pub id: Option<NodeId>,

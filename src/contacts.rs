@@ -25,6 +25,7 @@ const MAX_FAILURES: u8 = 12;
 
 /// What is remembered of one endpoint, in 12 bytes. All zero: nothing.
 #[derive(Clone, Copy, Debug, Default)]
+#[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Record {
     /// 0: unused.
     key: u32,
@@ -40,6 +41,7 @@ impl Record {
 /// finds its set full replaces the one contacted longest ago; a collision of keys (one in 2^30)
 /// costs a lookup one candidate for some minutes.
 #[derive(Clone, Copy, Debug)]
+#[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Contacts {
     key: Key,
 }

@@ -114,6 +114,7 @@ pub struct Transmit {
 /// A lookup, announce or bootstrap under way. Ids are never used twice: one that has ended is
 /// refused, not confused with a later one.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub struct LookupId {
     pub(crate) ix: Ix,
     pub(crate) generation: u32,
@@ -121,6 +122,7 @@ pub struct LookupId {
 
 /// An announce that is kept up. Ids are never used twice.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub struct KeptId {
     pub(crate) ix: Ix,
     pub(crate) generation: u32,
@@ -128,6 +130,7 @@ pub struct KeptId {
 
 /// A query to a single node under way.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub struct QueryId {
     pub(crate) ix: Ix,
     pub(crate) generation: u32,
@@ -266,6 +269,7 @@ pub enum StartError {
 /// Counters since birth. All of them only grow.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
+#[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub struct Stats {
     /// Datagrams handed in.
     pub datagrams_in: u64,
@@ -310,6 +314,7 @@ pub struct Stats {
 /// Messages by method.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
+#[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub struct MethodCounts {
     /// `ping`
     pub ping: u64,
@@ -326,6 +331,7 @@ pub struct MethodCounts {
 /// Datagrams that were dropped without an answer, by reason.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
+#[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub struct Drops {
     /// Not a KRPC message.
     pub malformed: u64,
@@ -369,6 +375,7 @@ impl fmt::Debug for QueryId {
 
 /// An informational event, packed to wait in a ring.
 #[derive(Clone, Copy, Debug)]
+#[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Notice {
     pub(crate) kind: NoticeKind,
     /// A node's id or a torrent's infohash.
@@ -378,6 +385,7 @@ pub(crate) struct Notice {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) enum NoticeKind {
     ReadyV4,
     ReadyV6,

@@ -20,6 +20,7 @@ macro_rules! identifier {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*
         #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
         pub struct $name([u8; ID_LEN]);
 
         impl $name {

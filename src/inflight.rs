@@ -15,6 +15,7 @@ use crate::time::Instant;
 
 /// What a query is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) enum Purpose {
     /// A single ping of the user.
     Ping,
@@ -40,6 +41,7 @@ impl Purpose {
 
 /// One walk, as long as it has not ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct WalkRef {
     pub(crate) ix: Ix,
     pub(crate) generation: u32,
@@ -47,6 +49,7 @@ pub(crate) struct WalkRef {
 
 /// How a query ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) enum Outcome {
     TimedOut,
     Unreachable,
@@ -61,6 +64,7 @@ pub(crate) enum Outcome {
 
 /// How far a query has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 enum Stage {
     Free,
     Waiting,
@@ -71,6 +75,7 @@ enum Stage {
 
 /// A query under way.
 #[derive(Clone, Copy, Debug)]
+#[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Query {
     pub(crate) to: Endpoint,
     /// Who is expected to answer; `None` where only the address is known.
@@ -132,6 +137,7 @@ pub(crate) enum Match {
 
 /// The head of the queries under way.
 #[derive(Clone, Copy, Debug, Default)]
+#[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Inflight {
     pool: Pool,
     /// Oldest first.
@@ -295,7 +301,7 @@ impl Inflight {
     }
 
     /// Whether every slot is free or in the list of its stage.
-    #[cfg(any(test, feature = "sim"))]
+    #[cfg(any(test, feature = "checkpoint", feature = "sim"))]
     pub(crate) fn is_consistent(&self, slots: &[Slot<Query>]) -> bool {
         let lists = [
             (self.waiting, Stage::Waiting),

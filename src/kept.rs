@@ -21,6 +21,7 @@ const JITTER: u32 = 10;
 
 /// How fast rounds follow each other.
 #[derive(Clone, Copy, Debug)]
+#[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Pace {
     /// Between two rounds of one announce.
     pub(crate) interval: Duration,
@@ -32,6 +33,7 @@ pub(crate) struct Pace {
 
 /// An announce that is kept up.
 #[derive(Clone, Copy, Debug)]
+#[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Kept {
     pub(crate) infohash: InfoHash,
     pub(crate) announce: Announce,
@@ -53,6 +55,7 @@ pub(crate) struct Kept {
 
 /// The list that an announce is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) enum Phase {
     Free,
     /// It waits for its first round.
@@ -83,6 +86,7 @@ impl Kept {
 
 /// The head of all kept announces, over the storage's slots.
 #[derive(Clone, Copy, Debug)]
+#[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Keeper {
     pace: Pace,
     pool: Pool,
@@ -274,7 +278,7 @@ impl Keeper {
     }
 
     /// Whether every slot is free or in the list of its phase.
-    #[cfg(any(test, feature = "sim"))]
+    #[cfg(any(test, feature = "checkpoint", feature = "sim"))]
     pub(crate) fn is_consistent(&self, slots: &[Slot<Kept>]) -> bool {
         let lists = [
             (self.fresh, Phase::Fresh),

@@ -9,6 +9,7 @@ use crate::rng::Rng;
 /// Two folded multiplications per key: a few nanoseconds. It is no MAC: its values never leave
 /// the node, and must not.
 #[derive(Clone, Copy, Debug, Default)]
+#[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Key([u64; 2]);
 
 const MIX: [u64; 2] = [0x9e37_79b9_7f4a_7c15, 0xd1b5_4a32_d192_ed03];

@@ -126,6 +126,8 @@ pub use event::{
 };
 pub use id::{Distance, ID_LEN, InfoHash, K, NodeId, ParseIdError};
 pub use lookup::{Announce, Lookup, LookupOptions};
+#[cfg(feature = "checkpoint")]
+pub use node::CheckpointError;
 pub use node::Node;
 pub use state::{BufferTooShort, Restored, SavedAnnounce, SavedNode, State, StateError};
 #[cfg(feature = "alloc")]

@@ -10,6 +10,7 @@ use crate::time::Instant;
 
 /// A rate and how much of it may be used at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct RateLimit {
     pub(crate) per_sec: u32,
     pub(crate) burst: u32,
@@ -17,6 +18,7 @@ pub(crate) struct RateLimit {
 
 /// A token bucket in whole numbers. Zeroed memory is a full bucket.
 #[derive(Clone, Copy, Debug, Default)]
+#[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Rate {
     /// Millionths of a token that are missing at `at`. A microsecond brings `per_sec` of them, so
     /// nothing is ever rounded.
@@ -62,6 +64,7 @@ impl Rate {
 
 /// What a source may do.
 #[derive(Clone, Copy, Debug)]
+#[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct SourceRules {
     /// Queries from one source; a rate below one a second counts as one.
     pub(crate) queries: RateLimit,
@@ -119,6 +122,7 @@ pub(crate) enum Admission {
 /// Without slots for sources every query is admitted as unverified; without slots for sites the
 /// replies to the unverified never pass [`ALWAYS_ALLOWED`] times the query.
 #[derive(Clone, Copy, Debug)]
+#[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Sources {
     rules: SourceRules,
     /// Microseconds of a source's rate that one query uses up.
@@ -232,6 +236,7 @@ impl Sources {
 
 /// One recent source. Zeroed memory is a free slot.
 #[derive(Clone, Copy, Debug)]
+#[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Source {
     /// A keyed hash of the source: 64 bits, because a clash would lend one source's proof to another.
     tag: u64,
@@ -252,6 +257,7 @@ impl Source {
 
 /// The bytes that one site drew lately. Zeroed memory is a free slot.
 #[derive(Clone, Copy, Debug)]
+#[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Site {
     tag: u64,
     /// The interval of `TICK_SECS` that the first number belongs to.

@@ -8,6 +8,7 @@ use core::ops::{Index, IndexMut};
 
 /// The place of a slot, counted from 1; [`Ix::NONE`] is none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Ix(u32);
 
 impl Ix {
@@ -35,6 +36,7 @@ impl Ix {
 
 /// A value and the links of the one list it is in (the free list, while it is free).
 #[derive(Clone, Copy, Debug, Default)]
+#[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Slot<T> {
     prev: Ix,
     next: Ix,
@@ -65,6 +67,7 @@ impl<T> IndexMut<Ix> for [Slot<T>] {
 
 /// The head of a pool: which slots are free.
 #[derive(Clone, Copy, Debug, Default)]
+#[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Pool {
     free: List,
     /// Slots from here on were never taken and are in no list, so birth touches no memory.
@@ -95,7 +98,7 @@ impl Pool {
     }
 
     /// Slots taken now.
-    #[cfg(any(test, feature = "sim"))]
+    #[cfg(any(test, feature = "checkpoint", feature = "sim"))]
     pub(crate) const fn used(&self) -> usize {
         self.used as usize
     }
@@ -106,7 +109,7 @@ impl Pool {
     }
 
     /// Whether taken and free slots add up, with no slot counted twice.
-    #[cfg(any(test, feature = "sim"))]
+    #[cfg(any(test, feature = "checkpoint", feature = "sim"))]
     pub(crate) fn is_consistent<T>(&self, slots: &[Slot<T>]) -> bool {
         self.free.is_consistent(slots)
             && self.used() + self.free.len() == self.untouched as usize
@@ -116,6 +119,7 @@ impl Pool {
 
 /// A doubly linked list of slots. A slot is in one list at a time.
 #[derive(Clone, Copy, Debug, Default)]
+#[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct List {
     head: Ix,
     tail: Ix,
@@ -198,7 +202,7 @@ impl List {
     }
 
     /// Whether as many slots hang together as are counted.
-    #[cfg(any(test, feature = "sim"))]
+    #[cfg(any(test, feature = "checkpoint", feature = "sim"))]
     pub(crate) fn is_consistent<T>(&self, slots: &[Slot<T>]) -> bool {
         // One that bit its own tail would have no end.
         self.iter(slots).take(slots.len() + 1).count() == self.len()
@@ -212,6 +216,7 @@ impl List {
 
 /// A ring of the newest values in a slice: pushing into a full ring drops the oldest.
 #[derive(Clone, Copy, Debug, Default)]
+#[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Ring {
     start: u32,
     len: u32,

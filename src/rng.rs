@@ -34,6 +34,22 @@ impl Rng {
     }
 }
 
+/// Its place in its stream, so that it goes on with the same numbers.
+#[cfg(feature = "checkpoint")]
+impl serde::Serialize for Rng {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serde_big_array::BigArray::serialize(&self.0.serialize_state(), serializer)
+    }
+}
+
+#[cfg(feature = "checkpoint")]
+impl<'de> serde::Deserialize<'de> for Rng {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let state = serde_big_array::BigArray::deserialize(deserializer)?;
+        Ok(Self(ChaCha12Rng::deserialize_state(&state)))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

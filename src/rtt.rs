@@ -22,7 +22,9 @@ const MIN_STALL: Duration = Duration::from_millis(50);
 
 /// The distribution of recent round-trip times.
 #[derive(Clone, Copy, Debug)]
+#[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct RttHistogram {
+    #[cfg_attr(feature = "checkpoint", serde(with = "serde_big_array::BigArray"))]
     bins: [u16; BINS],
     total: u16,
 }

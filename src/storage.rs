@@ -11,6 +11,17 @@ use crate::config::Limits;
 use crate::table::bucket_count;
 use sealed::{Memory, Sealed, View};
 
+#[cfg(feature = "checkpoint")]
+use postcard::ser_flavors::Flavor;
+
+/// Where a checkpoint is read from.
+#[cfg(feature = "checkpoint")]
+pub(crate) type Input<'a> = postcard::Deserializer<'a, postcard::de_flavors::Slice<'a>>;
+
+/// Where a checkpoint is written to.
+#[cfg(feature = "checkpoint")]
+pub(crate) type Output<F> = postcard::Serializer<F>;
+
 /// Memory for a [`Node`](crate::Node): [`Heap`], [`Fixed`], or a mutable borrow of either.
 ///
 /// The trait is sealed; its methods are the crate's own affair.
@@ -37,6 +48,8 @@ macro_rules! memory {
             #![allow(unnameable_types, missing_docs)]
 
             use super::slots::*;
+            #[cfg(feature = "checkpoint")]
+            use super::{Flavor, Input, Output, Sizes};
 
             /// All slices, to change.
             pub struct Memory<'a> {
@@ -47,6 +60,31 @@ macro_rules! memory {
                 /// Forgets what an earlier node left.
                 pub(crate) fn clear(&mut self) {
                     $(self.$name.fill($empty);)*
+                }
+            }
+
+            /// What a checkpoint holds of the memory: every slot of every slice, one behind the other.
+            #[cfg(feature = "checkpoint")]
+            impl Memory<'_> {
+                pub(crate) fn read_slots(&mut self, input: &mut Input<'_>) -> postcard::Result<()> {
+                    $(for slot in &mut *self.$name {
+                        *slot = serde::Deserialize::deserialize(&mut *input)?;
+                    })*
+                    Ok(())
+                }
+            }
+
+            #[cfg(feature = "checkpoint")]
+            impl View<'_> {
+                pub(crate) fn write_slots<F: Flavor>(self, output: &mut Output<F>) -> postcard::Result<()> {
+                    $(for slot in self.$name {
+                        serde::Serialize::serialize(slot, &mut *output)?;
+                    })*
+                    Ok(())
+                }
+
+                pub(crate) const fn sizes(self) -> Sizes {
+                    Sizes { $($name: self.$name.len(),)* }
                 }
             }
 
@@ -63,6 +101,39 @@ macro_rules! memory {
             }
         }
 
+        /// The lengths of all slices.
+        #[cfg(any(feature = "alloc", feature = "checkpoint"))]
+        #[cfg_attr(feature = "checkpoint", derive(PartialEq, serde::Serialize, serde::Deserialize))]
+        pub(crate) struct Sizes {
+            $($name: usize,)*
+        }
+
+        #[cfg(feature = "alloc")]
+        impl Sizes {
+            fn of(limits: &Limits) -> Self {
+                Self {
+                    $($name: {
+                        let $limits = limits;
+                        $len
+                    },)*
+                }
+            }
+
+            /// How many slots there are in all.
+            #[cfg(feature = "checkpoint")]
+            pub(crate) fn total(&self) -> usize {
+                [$(self.$name),*].into_iter().fold(0, usize::saturating_add)
+            }
+        }
+
+        /// A number that changes with the slices, their order and their slots.
+        #[cfg(feature = "checkpoint")]
+        pub(crate) const LAYOUT: u64 = {
+            let mut hash = 0;
+            $(hash = mix(hash, stringify!($name: $slot), size_of::<$slot>());)*
+            hash
+        };
+
         /// Memory of run-time size, allocated once at birth and never again.
         #[cfg(feature = "alloc")]
         pub struct Heap {
@@ -73,11 +144,12 @@ macro_rules! memory {
         impl Heap {
             /// Reserves all the memory that `limits` allow.
             pub fn new(limits: &Limits) -> Self {
+                Self::of(&Sizes::of(limits))
+            }
+
+            pub(crate) fn of(sizes: &Sizes) -> Self {
                 Self {
-                    $($name: {
-                        let $limits = limits;
-                        core::iter::repeat_n($empty, $len).collect()
-                    },)*
+                    $($name: core::iter::repeat_n($empty, sizes.$name).collect(),)*
                 }
             }
         }
@@ -192,4 +264,16 @@ memory! {
     notices: Notice = Notice::EMPTY, heap(limits) limits.events, fixed EVENTS * 1;
     bootstraps: Endpoint = Endpoint::ZERO, heap(limits) limits.bootstraps, fixed BOOTSTRAPS * 1;
     kept: Slot<Kept> = Slot::new(Kept::EMPTY), heap(limits) limits.kept, fixed KEPT * 1;
+}
+
+/// FNV-1a, over a name and a number.
+#[cfg(feature = "checkpoint")]
+pub(crate) const fn mix(hash: u64, name: &str, number: usize) -> u64 {
+    const PRIME: u64 = 0x0100_0000_01b3;
+    let (mut hash, mut at) = (hash, 0);
+    while at < name.len() {
+        hash = (hash ^ name.as_bytes()[at] as u64).wrapping_mul(PRIME);
+        at += 1;
+    }
+    (hash ^ number as u64).wrapping_mul(PRIME)
 }

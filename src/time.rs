@@ -19,6 +19,7 @@ use core::time::Duration;
 /// assert_eq!(start - later, Duration::ZERO); // differences never go below zero
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub struct Instant(u64);
 
 impl Instant {
@@ -71,6 +72,7 @@ impl Sub for Instant {
 ///
 /// Ages are taken modulo 2^32 seconds (136 years), so an origin of any size works.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Secs(u32);
 
 impl Secs {

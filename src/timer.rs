@@ -23,6 +23,7 @@ const COUNT: usize = 6;
 
 /// The next deadline of every timer.
 #[derive(Clone, Copy, Debug)]
+#[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Timers([Instant; COUNT]);
 
 impl Timers {

@@ -22,6 +22,7 @@ pub(crate) const ROTATION: Duration = Duration::from_secs(300);
 /// it is worth nothing from another address or for another target. All parts have fixed lengths
 /// and the tail of the hash stays unknown, so no token can be extended to another.
 #[derive(Clone, Copy, Debug)]
+#[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Tokens {
     current: [u8; 16],
     previous: [u8; 16],

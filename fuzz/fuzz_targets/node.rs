@@ -1,9 +1,16 @@
 //! A life of a node: whatever comes, and in whatever order, it keeps what it promises.
 #![no_main]
 
+#[path = "../../tests/common/reborn.rs"]
+mod reborn;
 #[path = "../../tests/common/scenario/mod.rs"]
 mod scenario;
 
 libfuzzer_sys::fuzz_target!(|life: &[u8]| {
-    scenario::node::live(life);
+    let transcript = scenario::node::live(life);
+    // Not every time: it takes many times as long.
+    if life.len() % 8 == 0 {
+        let continued = scenario::node::live_with(life, &reborn::Reborn);
+        assert_eq!(continued, transcript, "a node continues from a checkpoint as if never stopped");
+    }
 });

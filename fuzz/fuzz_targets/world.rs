@@ -1,6 +1,8 @@
 //! A life of a small world: whatever happens to its nodes, all keep what they promise.
 #![no_main]
 
+#[path = "../../tests/common/reborn.rs"]
+mod reborn;
 #[path = "../../tests/common/scenario/mod.rs"]
 mod scenario;
 #[path = "../../tests/common/world/mod.rs"]
@@ -10,6 +12,7 @@ libfuzzer_sys::fuzz_target!(|life: &[u8]| {
     let transcript = world::live(life);
     // Not every time: it takes as long again.
     if life.len() % 8 == 0 {
-        assert_eq!(world::live(life), transcript, "one life, one transcript");
+        let continued = world::live_with(life, reborn::reborn);
+        assert_eq!(continued, transcript, "one life, one transcript, whoever is stopped and continued");
     }
 });

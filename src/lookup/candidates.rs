@@ -15,6 +15,7 @@ pub(super) const LINGERING_TRIES: u8 = 5;
 
 /// A node that a walk may ask, or has asked.
 #[derive(Clone, Copy, Debug)]
+#[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Candidate {
     /// `None` until a bootstrap host has answered.
     pub(crate) id: Option<NodeId>,
@@ -68,6 +69,7 @@ impl Candidate {
 
 /// How far the query to a candidate has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(super) enum State {
     Fresh,
     /// It failed not long ago: asked only when nobody waits any more.
@@ -87,6 +89,7 @@ pub(super) enum State {
 
 /// How far the announce to a node that answered has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(super) enum Placing {
     None,
     Sent,
@@ -98,8 +101,10 @@ pub(super) enum Placing {
 
 /// A write token of another node, echoed as it came (BEP 5).
 #[derive(Clone, Copy, Debug)]
+#[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Token {
     len: u8,
+    #[cfg_attr(feature = "checkpoint", serde(with = "serde_big_array::BigArray"))]
     bytes: [u8; MAX_TOKEN],
 }
 

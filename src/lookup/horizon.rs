@@ -16,6 +16,7 @@ const TRIES: u8 = 2;
 
 /// Distances beyond the horizon that one query asks for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) enum Window {
     /// The rest of the horizon's block, from the next quarter on.
     Rest,
@@ -27,6 +28,7 @@ pub(crate) enum Window {
 
 /// What a walk knows of its horizon, and how far the search beyond it has come. All zero at first.
 #[derive(Clone, Copy, Debug)]
+#[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(super) struct Horizon {
     /// The nearest of the farthest distances listed; zero before the first.
     edge: Distance,
@@ -38,6 +40,7 @@ pub(super) struct Horizon {
 
 /// The search in one window.
 #[derive(Clone, Copy, Debug)]
+#[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 struct Search {
     tries: u8,
     is_open: bool,

@@ -76,6 +76,7 @@ pub(crate) const TOKEN_LIFE: Duration = Duration::from_secs(5 * 60);
 
 /// What a walk is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) enum Goal {
     FindNode,
     GetPeers,
@@ -88,6 +89,7 @@ pub(crate) enum Goal {
 
 /// How far a walk has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) enum Phase {
     Free,
     /// It may have something to send.
@@ -120,6 +122,7 @@ impl Phase {
 
 /// The state of a walk; its candidates, tokens and found peers lie in memory of their own.
 #[derive(Clone, Copy, Debug)]
+#[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Walk {
     pub(crate) phase: Phase,
     pub(crate) goal: Goal,

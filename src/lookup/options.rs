@@ -20,6 +20,7 @@ pub enum Lookup {
 /// The peer that an announce adds: this host, at a port.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
+#[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub struct Announce {
     /// The port peers connect to, 1..=65535. It is sent even where it is implied, because one
     /// deployed family does not know `implied_port`.
@@ -46,6 +47,7 @@ impl Announce {
 /// How a lookup runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
+#[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub struct LookupOptions {
     /// Queries under way at once that have not stalled, 1..=255. Default: 8.
     pub alpha: u8,

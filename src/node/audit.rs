@@ -1,4 +1,5 @@
-//! What must be true inside of a node at any time, for the laboratory to look at.
+//! What must be true inside of a node at any time, for the laboratory to look at, and before a
+//! checkpoint is continued.
 
 use super::{Node, serve};
 use crate::storage::Storage;

@@ -3,10 +3,13 @@
 //! [`Node`] is a thin shell: its methods hand the storage's slices to the non-generic [`Core`],
 //! whose work lies in the files beside this one: [`serve`] answers, [`search`] asks, [`walks`] leads
 //! lookups from step to step, [`keep`] repeats announces, [`upkeep`] keeps house, [`saved`] saves and
-//! restores, [`output`] makes datagrams and events.
+//! restores, [`output`] makes datagrams and events, `checkpoint` writes and
+//! reads the whole of it.
 
-#[cfg(feature = "sim")]
+#[cfg(any(feature = "checkpoint", feature = "sim"))]
 mod audit;
+#[cfg(feature = "checkpoint")]
+mod checkpoint;
 mod keep;
 mod output;
 mod saved;
@@ -20,6 +23,8 @@ use alloc::vec::Vec;
 use core::net::SocketAddr;
 use core::time::Duration;
 
+#[cfg(feature = "checkpoint")]
+pub use checkpoint::CheckpointError;
 pub(crate) use serve::Reply;
 
 use crate::addr::{Endpoint, Family};
@@ -479,6 +484,7 @@ impl<S: Storage> Node<S> {
 
 /// Everything but the slices. Not generic, so its code exists once however many kinds of storage
 /// a program uses.
+#[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 struct Core {
     config: Config,
     /// The last instant seen, sleep included.
@@ -514,6 +520,7 @@ struct Core {
 }
 
 /// The DHT of one family.
+#[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 struct FamilyState {
     on: bool,
     id: NodeId,

@@ -24,6 +24,7 @@ const MAX_REPLY: usize = 1024;
 
 /// An answer that waits to be polled.
 #[derive(Clone, Copy, Debug)]
+#[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Reply {
     kind: Kind,
     to: Endpoint,
@@ -36,10 +37,11 @@ pub(crate) struct Reply {
     query_len: u16,
     target: NodeId,
     code: ErrorCode,
-    reason: Option<&'static str>,
+    reason: Reason,
 }
 
 #[derive(Clone, Copy, Debug)]
+#[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 enum Kind {
     /// Nothing but our id.
     Pong,
@@ -60,11 +62,39 @@ impl Reply {
         query_len: 0,
         target: NodeId::ZERO,
         code: ErrorCode::UNKNOWN,
-        reason: None,
+        reason: Reason::NONE,
     };
 
     fn transaction(&self) -> &[u8] {
         &self.transaction[..usize::from(self.transaction_len)]
+    }
+}
+
+/// The text of an error, as bytes of its own: an answer that waits refers to nothing.
+#[derive(Clone, Copy, Debug)]
+#[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
+struct Reason {
+    len: u8,
+    text: [u8; Self::MAX],
+}
+
+impl Reason {
+    /// Longer than any of ours.
+    const MAX: usize = 31;
+    const NONE: Self = Self { len: 0, text: [0; Self::MAX] };
+
+    fn new(text: &str) -> Self {
+        debug_assert!(text.len() <= Self::MAX);
+        let mut reason = Self::NONE;
+        for (to, from) in reason.text.iter_mut().zip(text.bytes()) {
+            *to = from;
+            reason.len += 1;
+        }
+        reason
+    }
+
+    fn as_bytes(&self) -> &[u8] {
+        &self.text[..usize::from(self.len)]
     }
 }
 
@@ -105,14 +135,13 @@ impl Core {
                 let port = if implied_port { from.port() } else { port };
                 let result = self.store(m, from, infohash.into(), port, seed, token);
                 if let Err((code, reason)) = result {
-                    (reply.kind, reply.code, reply.reason) = (Kind::Error, code, Some(reason));
+                    (reply.kind, reply.code, reply.reason) = (Kind::Error, code, Reason::new(reason));
                 }
             }
             // A put must not look stored, whatever target it names.
             _ => {
-                let reason = "unknown method";
-                (reply.kind, reply.code, reply.reason) =
-                    (Kind::Error, ErrorCode::METHOD_UNKNOWN, Some(reason));
+                let reason = Reason::new("unknown method");
+                (reply.kind, reply.code, reply.reason) = (Kind::Error, ErrorCode::METHOD_UNKNOWN, reason);
             }
         }
         self.push_reply(m, reply);
@@ -136,7 +165,7 @@ impl Core {
             return;
         }
         if let Some(reply) = self.admit(m, from, transaction, len) {
-            self.push_reply(m, Reply { kind: Kind::Error, code, reason: Some(reason), ..reply });
+            self.push_reply(m, Reply { kind: Kind::Error, code, reason: Reason::new(reason), ..reply });
         }
     }
 
@@ -162,7 +191,7 @@ impl Core {
         let size = match reply.kind {
             Kind::Pong => self.envelope(reply, Body::Response(Response::new(id))).emit(&mut buf[..budget]),
             Kind::Error => {
-                let message = reply.reason.unwrap_or("").as_bytes();
+                let message = reply.reason.as_bytes();
                 let body = Body::Error(ErrorReply { code: reply.code, message });
                 self.envelope(reply, body).emit(&mut buf[..budget])
             }

@@ -33,6 +33,7 @@ const PROBE: Duration = Duration::from_secs(10);
 
 /// How far a family has come in joining its DHT.
 #[derive(Clone, Copy, Debug, Default)]
+#[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(super) struct Bootstrap {
     /// A bootstrap or refresh lookup is under way.
     busy: bool,

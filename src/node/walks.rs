@@ -29,6 +29,7 @@ const PARKED: Duration = Duration::from_secs(10);
 
 /// The head of all lookups.
 #[derive(Clone, Copy, Debug, Default)]
+#[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(super) struct Searches {
     pool: Pool,
     ready: List,
@@ -94,7 +95,7 @@ impl Searches {
     }
 
     /// Whether every slot is free or in the list of its phase, and no find is forgotten.
-    #[cfg(feature = "sim")]
+    #[cfg(any(feature = "checkpoint", feature = "sim"))]
     pub(super) fn is_consistent(&self, walks: &[Slot<Walk>]) -> bool {
         let lists = [
             (self.ready, Phase::Ready),

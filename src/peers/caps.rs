@@ -11,6 +11,7 @@ use crate::keyed::{Key, reduce};
 
 /// What a source may have stored, over all swarms.
 #[derive(Clone, Copy, Debug)]
+#[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(super) struct Caps {
     pub(super) per_source: u16,
     pub(super) per_network: u16,

@@ -13,6 +13,7 @@ const CHUNK: usize = 4;
 
 /// A few peers of one swarm.
 #[derive(Clone, Copy, Debug)]
+#[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Chunk<const M: usize> {
     /// The swarm that holds it, while it is taken.
     owner: Ix,
@@ -30,8 +31,10 @@ impl<const M: usize> Chunk<M> {
 
 /// A peer in `M` + 6 bytes. `M` is 6 or 18, the length of the compact form (BEP 5, BEP 32).
 #[derive(Clone, Copy, Debug)]
+#[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(super) struct Peer<const M: usize> {
     /// As it goes on the wire: address and port.
+    #[cfg_attr(feature = "checkpoint", serde(with = "serde_big_array::BigArray"))]
     compact: [u8; M],
     time_low: u16,
     /// From the lowest bit: two filter indices of 11 bits, the seed flag, the high bits of the time.
@@ -106,6 +109,7 @@ const HALF: u32 = 1 << (TIME_BITS - 1);
 
 /// Seconds modulo 2^25: ages up to half a year are told right.
 #[derive(Clone, Copy, Debug)]
+#[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(super) struct Stamp(u32);
 
 impl Stamp {
@@ -137,6 +141,7 @@ pub(super) struct At {
 /// Each newcomer changes places with a random member and a gap is filled by the last, so any run
 /// of members is a fair random sample of the swarm, and a reply costs no more than its length.
 #[derive(Clone, Copy, Debug)]
+#[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(super) struct Members {
     chunks: List,
     count: u16,

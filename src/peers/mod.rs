@@ -24,6 +24,7 @@ use room::Room;
 
 /// The rules of a store.
 #[derive(Clone, Copy, Debug)]
+#[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct PeerRules {
     /// How long a peer is kept after its last announce.
     pub(crate) ttl_secs: u32,
@@ -102,6 +103,7 @@ impl PeerSlotsMut<'_> {
 
 /// A swarm, and beside it the head of the hash chain that has this slot's number.
 #[derive(Clone, Copy, Debug)]
+#[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Swarm {
     infohash: InfoHash,
     members: [Members; 2],
@@ -140,6 +142,7 @@ impl Swarm {
 /// new infohashes displace each other; only where few have a single peer does the smallest of
 /// some others go.
 #[derive(Debug)]
+#[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct PeerStore {
     rules: PeerRules,
     key: Key,
@@ -265,7 +268,7 @@ impl PeerStore {
     }
 
     /// Whether every swarm, chunk and peer is counted once.
-    #[cfg(any(test, feature = "sim"))]
+    #[cfg(any(test, feature = "checkpoint", feature = "sim"))]
     pub(crate) fn is_consistent(&self, slots: PeerSlots<'_>) -> bool {
         let (mut peers, mut chunks) = ([0; 2], [0; 2]);
         for ix in self.used.iter(slots.swarms).take(slots.swarms.len()) {

@@ -60,6 +60,7 @@ const MAX_SUBNET_PER_TABLE: usize = 8;
 
 /// A node's id and where it is reached.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Contact {
     pub(crate) id: NodeId,
     pub(crate) endpoint: Endpoint,
@@ -67,6 +68,7 @@ pub(crate) struct Contact {
 
 /// What is known of one node. All zero is valid content of unused memory.
 #[derive(Clone, Copy, Debug, Default)]
+#[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Entry {
     id: NodeId,
     endpoint: Endpoint,
@@ -189,6 +191,7 @@ impl Entry {
 
 /// How far a node has proved itself.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 enum Trust {
     #[default]
     None,
@@ -244,6 +247,7 @@ pub(crate) struct Removal {
 
 /// The head of a table: everything but the buckets and their entries.
 #[derive(Clone, Debug)]
+#[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Table {
     own: NodeId,
     /// Bit `i` is set while bucket `i` holds a node.
@@ -263,6 +267,7 @@ pub(crate) struct Table {
 /// Entries `start..start + len` of `main` are the bucket's nodes, sorted by id. All zero is valid
 /// content of unused memory.
 #[derive(Clone, Copy, Debug)]
+#[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Bucket {
     start: u16,
     capacity: u16,

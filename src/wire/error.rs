@@ -9,6 +9,7 @@ use crate::id::NodeId;
 
 /// The number in an error reply. Codes of no known meaning are passed on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub struct ErrorCode(pub i64);
 
 impl ErrorCode {

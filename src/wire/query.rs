@@ -121,6 +121,7 @@ pub enum PutItem<'a> {
 
 /// The families to list nodes of (BEP 32).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub struct Want {
     /// IPv4 nodes.
     pub v4: bool,

@@ -9,7 +9,7 @@ use std::time::Duration;
 use dht_proto::wire::{Body, Message, Method, Query, is_canonical, is_krpc};
 use dht_proto::{
     AddressPolicy, Announce, Config, Event, Family, Fixed, InfoHash, Instant, Limits, Lookup, LookupId,
-    LookupKind, LookupOptions, MAX_DATAGRAM, Node, NodeId, QueryId, Storage,
+    LookupKind, LookupOptions, MAX_DATAGRAM, Node, NodeId, QueryId, State, Storage,
 };
 
 use super::forge::{self, Names};
@@ -19,28 +19,45 @@ use super::script::{INFOHASHES, Script, infohash};
 /// A life longer than this repeats itself.
 const MAX_STEPS: usize = 2000;
 
+/// Something done with a node after every step of which nothing must be seen outside.
+pub trait Interlude {
+    fn heap(&self, node: &mut Node);
+    fn chip(&self, node: &mut Node<Chip>);
+}
+
+/// None.
+impl Interlude for () {
+    fn heap(&self, _: &mut Node) {}
+    fn chip(&self, _: &mut Node<Chip>) {}
+}
+
 /// Lives the life that `bytes` tell. The transcript of everything that came out, as a hash.
 ///
 /// # Panics
 ///
 /// If the node breaks a promise: that is a bug of the crate.
 pub fn live(bytes: &[u8]) -> u64 {
+    live_with(bytes, &())
+}
+
+/// The same with interludes.
+pub fn live_with(bytes: &[u8], interlude: &impl Interlude) -> u64 {
     let mut script = Script(bytes);
     let setup = script.byte();
     let config = config(setup);
     let start = Instant::from_micros(u64::from(script.byte()) << 56);
     let seed = [script.byte(); 32];
     if setup & 0xc0 == 0xc0 {
-        let mut memory = Box::new(Chip::new());
-        Life::new(Node::with_storage(config.clone(), &mut *memory, seed, start), config, start).run(script)
+        let node = Node::with_storage(config.clone(), Chip::new(), seed, start);
+        Life::new(node, config, start).run(script, |node| interlude.chip(node))
     } else {
         let node = Node::new(config.clone(), &limits(setup >> 6), seed, start);
-        Life::new(node, config, start).run(script)
+        Life::new(node, config, start).run(script, |node| interlude.heap(node))
     }
 }
 
 /// Small enough that everything is full all the time.
-type Chip = Fixed<3, 1, 8, 6, 2, 12, 3, 4, 2, 4, 2, 8, 8, 2, 4, 2>;
+pub type Chip = Fixed<3, 1, 8, 6, 2, 12, 3, 4, 2, 4, 2, 8, 8, 2, 4, 2>;
 
 fn config(setup: u8) -> Config {
     let mut config = Config::default();
@@ -72,6 +89,7 @@ fn limits(size: u8) -> Limits {
     (limits.swarms, limits.peers_v4, limits.peers_v6) = (2 * scale, 12 * scale, 5 * scale);
     (limits.sources, limits.contacts) = (12 * scale, 9 * scale);
     (limits.replies, limits.events, limits.bootstraps) = (2 * scale, 3 * scale, scale);
+    limits.kept = scale;
     limits
 }
 
@@ -156,7 +174,7 @@ impl<S: Storage> Life<S> {
         }
     }
 
-    fn run(mut self, mut script: Script<'_>) -> u64 {
+    fn run(mut self, mut script: Script<'_>, interlude: impl Fn(&mut Node<S>)) -> u64 {
         for _ in 0..MAX_STEPS {
             if script.is_over() {
                 break;
@@ -168,6 +186,7 @@ impl<S: Storage> Life<S> {
                 self.drain();
             }
             self.check_counters();
+            interlude(&mut self.node);
         }
         self.come_to_rest();
         self.transcript.0
@@ -223,6 +242,35 @@ impl<S: Storage> Life<S> {
                 self.node.handle_resume(self.now, slept);
             }
             30 => self.look(script),
+            _ => self.manage(script),
+        }
+    }
+
+    /// What users do seldom.
+    fn manage(&mut self, script: &mut Script<'_>) {
+        match script.byte() % 8 {
+            0..4 => {
+                let (infohash, announce) = (script.infohash(), Announce::port(script.byte().into()));
+                let kept = self.node.keep_announced(self.now, infohash, announce);
+                assert!(kept.is_err() || self.node.kept_announces().any(|kept| kept.infohash == infohash));
+            }
+            4 => {
+                let at = usize::from(script.byte());
+                let kept = self.node.kept_announces().nth(at % self.node.kept_count().max(1));
+                if let Some(kept) = kept {
+                    assert!(self.node.stop_announcing(kept.id) && !self.node.stop_announcing(kept.id));
+                }
+            }
+            5 => self.node.clear_nodes(self.now),
+            6 => {
+                let mut saved = vec![0; 4096];
+                let len = self.node.snapshot_into(0, &mut saved).expect("it is small");
+                let state = State::parse(&saved[..len]).expect("it was just saved");
+                assert_eq!(state.announces().count(), self.node.kept_count());
+                let age = Duration::from_secs(script.u16().into());
+                let restored = self.node.restore(self.now, &state, age);
+                assert_eq!(restored.announces, 0, "all of them are kept up");
+            }
             _ => self.node.clear_peers(),
         }
     }
@@ -429,16 +477,17 @@ impl<S: Storage> Life<S> {
         self.transcript.record(format!("{event:?}").as_bytes());
         match *event {
             Event::Peer { lookup, peer } => {
-                assert!(self.lookups.contains(&lookup), "a peer of {lookup:?}");
+                assert!(self.is_known(lookup), "a peer of {lookup:?}");
                 assert!(is_fit(self.config.address_policy, peer));
             }
             Event::Acknowledged { lookup, .. } => {
-                assert!(self.lookups.contains(&lookup), "an acknowledgement of {lookup:?}");
+                assert!(self.is_known(lookup), "an acknowledgement of {lookup:?}");
             }
             Event::LookupDone { lookup, report } => {
                 let at = self.lookups.iter().position(|&other| other == lookup);
-                // The node bootstraps by itself too.
-                assert!(at.is_some() || report.kind == LookupKind::Bootstrap, "the end of {lookup:?}");
+                // The node bootstraps by itself too, and starts rounds of what it keeps up.
+                let is_own = report.kind == LookupKind::Bootstrap || report.kept.is_some();
+                assert!(at.is_some() || is_own, "the end of {lookup:?}");
                 at.map(|at| self.lookups.swap_remove(at));
                 assert!(self.ended_lookups.insert(lookup), "{lookup:?} ended before");
                 assert!(report.acknowledged <= report.announced && report.answered <= report.queried);
@@ -451,6 +500,12 @@ impl<S: Storage> Life<S> {
             Event::NodeAdded { addr, .. } => assert!(is_fit(self.config.address_policy, addr)),
             _ => {}
         }
+    }
+
+    /// Whether it is a lookup of the user's that is under way, or a round of a kept announce.
+    fn is_known(&self, lookup: LookupId) -> bool {
+        let is_round = || self.node.lookup_report(lookup).is_some_and(|report| report.kept.is_some());
+        self.lookups.contains(&lookup) || is_round()
     }
 
     /// Left alone, everything that the user started ends.

@@ -15,7 +15,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use dht_proto::sim::{Direction, HostId, Presence, World};
-use dht_proto::{Config, Family, Instant};
+use dht_proto::{Config, Family, Instant, Node};
 
 use crate::scenario::promises::Transcript;
 use crate::scenario::script::Script;
@@ -46,6 +46,11 @@ const MAX_SEEN: usize = 64;
 ///
 /// If a node breaks a promise: that is a bug of the crate.
 pub fn live(bytes: &[u8]) -> u64 {
+    live_with(bytes, |_| ())
+}
+
+/// The same with something done to all nodes after every action, of which nothing must be seen.
+pub fn live_with(bytes: &[u8], interlude: impl Fn(&mut Node)) -> u64 {
     let mut script = Script(bytes);
     let mut life = Life::begin(&mut script);
     for _ in 0..MAX_ACTIONS {
@@ -55,6 +60,11 @@ pub fn live(bytes: &[u8]) -> u64 {
         let action = script.byte();
         life.act(action & 0x1f, &mut script);
         life.check();
+        for at in 0..life.nodes.len() {
+            if let Some(host) = life.awake(at) {
+                life.world.with_node(host, |node, _| interlude(node));
+            }
+        }
     }
     life.come_to_rest();
     life.transcript.record(&life.world.transcript().to_be_bytes());

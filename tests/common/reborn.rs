@@ -1,0 +1,25 @@
+//! Nodes that are stopped and continued from their checkpoints. Whoever takes it in needs `scenario`
+//! beside it, in the root of its crate.
+#![allow(unreachable_pub, reason = "every user takes a part of it")]
+
+use dht_proto::Node;
+
+use crate::scenario::node::{Chip, Interlude};
+
+/// Ends the node and continues it.
+pub fn reborn(node: &mut Node) {
+    *node = Node::from_checkpoint(&node.checkpoint()).expect("a node can continue from what it writes");
+}
+
+pub struct Reborn;
+
+impl Interlude for Reborn {
+    fn heap(&self, node: &mut Node) {
+        reborn(node);
+    }
+
+    fn chip(&self, node: &mut Node<Chip>) {
+        let continued = Node::from_checkpoint_in(Chip::new(), &node.checkpoint());
+        *node = continued.expect("a node can continue from what it writes");
+    }
+}
