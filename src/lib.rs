@@ -40,6 +40,8 @@
 //!   the private flag must not be looked up (BEP 27).
 //! - [`Node::announce`] every 15 minutes or so. A lookup of the last five minutes is not repeated.
 //! - Over a restart: [`Node::snapshot`], [`State`] and [`Node::restore`]. Adapters keep it in a file.
+//!   With the feature `checkpoint` a node can also be moved to another process as it is, by
+//!   `Node::checkpoint`.
 //! - [`Node::keep_announced`] announces every 15 minutes until told otherwise, thousands of torrents
 //!   evenly spread; [`Node::announce`] does it once. A lookup of the last five minutes is not repeated.
 //! - A socket shared with uTP: [`wire::is_krpc`] tells which datagrams are for the node.
@@ -54,7 +56,7 @@
 //! | 1 wire | [`wire`]: pure functions of bytes |
 //! | 1 memory | `pool`: slots, free lists, lists, rings over slices |
 //! | 2 parts | `table` (routing), `peers` (what others announced to us), `token`, `inflight` (queries under way), `rtt`, `lookup` (the iterative walk), `kept` (when announces are due), `contacts` (what is remembered of endpoints), `limit` (rates, amplification), `timer` |
-//! | 3 node | `storage` ([`Heap`], [`Fixed`]), `config`, `event`, `state` (what outlives a restart, as bytes), `node` (`serve` answers, `search` asks, `walks` leads lookups, `keep` repeats announces, `upkeep` keeps house, `output` makes datagrams and events, `saved` saves and restores) |
+//! | 3 node | `storage` ([`Heap`], [`Fixed`]), `config`, `event`, `state` (what outlives a restart, as bytes), `node` (`serve` answers, `search` asks, `walks` leads lookups, `keep` repeats announces, `upkeep` keeps house, `output` makes datagrams and events, `saved` saves and restores, `checkpoint` writes all of it) |
 //! | 4 laboratory | `sim` (feature `sim`): worlds of nodes in virtual time |
 //! | 4 adapters | `net` (`desk` does what all loops do, `blocking` and `tokio` wait), the `dht` tool: the only sockets, clocks and name look-ups |
 //!
