@@ -64,8 +64,7 @@ pub fn state(bytes: &[u8]) {
 
 fn restore(bytes: &[u8]) {
     let Ok(state) = State::parse(bytes) else { return };
-    let mut config = Config::default();
-    config.address_policy = AddressPolicy::Any;
+    let config = Config { address_policy: AddressPolicy::Any, ..Config::default() };
     let mut memory = <Fixed>::new();
     let mut node = Node::with_storage(config, &mut memory, [7; 32], Instant::ZERO);
     let restored = node.restore(Instant::ZERO, &state, Duration::from_secs(60));

@@ -386,6 +386,17 @@ mod tests {
             self.keeper.add(&mut self.slots, hash(index), Announce::port(1), self.now)
         }
 
+        /// A round that is cut short makes room for another, and is taken for none.
+        fn remove(&mut self, ix: Ix) {
+            if let Some(at) = self.running.iter().position(|&(_, other)| other == ix) {
+                self.running.remove(at);
+                let infohash = self.slots[ix].infohash;
+                let last = self.starts.iter().rposition(|&(_, of)| of == infohash);
+                self.starts.remove(last.expect("it has started"));
+            }
+            self.keeper.remove(&mut self.slots, ix);
+        }
+
         fn run(&mut self, time: Duration) {
             let end = self.now + time;
             loop {
@@ -533,8 +544,7 @@ mod tests {
                 let found = room.keeper.find(&room.slots, &hash(index));
                 match (step, found) {
                     (0, Some(ix)) => {
-                        room.running.retain(|&(_, other)| other != ix);
-                        room.keeper.remove(&mut room.slots, ix);
+                        room.remove(ix);
                         kept.remove(&hash(index));
                     }
                     (0, None) => {}
