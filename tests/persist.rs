@@ -123,7 +123,7 @@ fn an_announce_goes_on_from_where_it_was_once_it_is_wanted_again() {
     assert!(changed.next().unwrap().report.acknowledged > 0, "another port is announced at once");
     let kept = dht.kept_announces().unwrap();
     let kept = kept.iter().find(|kept| kept.infohash == wanted).unwrap();
-    assert!(kept.last.is_some_and(|last| last.acknowledged > 0 && last.ended == dht_proto::Instant::ZERO));
+    assert!(kept.last.is_some_and(|last| last.acknowledged > 0), "{kept:?}");
     assert!(kept.due.is_some_and(|due| due > dht_proto::Instant::from_micros(600_000_000)), "{kept:?}");
     drop((rounds, changed));
     wait_for("they are given up", || dht.kept_announces().unwrap().is_empty());
