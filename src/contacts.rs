@@ -64,6 +64,11 @@ impl Contacts {
         })
     }
 
+    /// Endpoints of which anything is remembered.
+    pub(crate) fn count(entries: &[Record]) -> usize {
+        entries.iter().filter(|entry| entry.key != 0).count()
+    }
+
     /// A datagram went out.
     pub(crate) fn contacted(&self, entries: &mut [Record], endpoint: Endpoint, now: Secs) {
         let (set, key) = self.place(entries, endpoint);

@@ -1,4 +1,4 @@
-//! What a node tells its user: events, reports, ids of what is under way, errors, counters.
+//! What a node tells its user: events, reports, ids of what is under way, errors.
 
 use core::fmt;
 use core::net::SocketAddr;
@@ -17,7 +17,7 @@ use crate::time::Instant;
 /// Peers and completions ([`Peer`](Self::Peer), [`LookupDone`](Self::LookupDone),
 /// [`QueryDone`](Self::QueryDone)) are made from state and never lost, however late they are
 /// polled. The others wait in a ring and the oldest is dropped when it is full
-/// ([`Stats::events_lost`]).
+/// ([`Stats::events_lost`](crate::Stats::events_lost)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {
@@ -264,95 +264,6 @@ pub enum StartError {
     /// The address is of a family that is off, or refused by the address policy.
     #[error("the address may not be contacted")]
     AddressRefused,
-}
-
-/// Counters since birth. All of them only grow.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-#[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
-pub struct Stats {
-    /// Datagrams handed in.
-    pub datagrams_in: u64,
-    /// Their bytes.
-    pub bytes_in: u64,
-    /// Datagrams handed out.
-    pub datagrams_out: u64,
-    /// Their bytes.
-    pub bytes_out: u64,
-    /// Messages with bytes behind them, which are tolerated.
-    pub trailing: u64,
-    /// Queries received that were well-formed.
-    pub queries_in: MethodCounts,
-    /// Queries sent.
-    pub queries_out: MethodCounts,
-    /// Answers received that matched a query of ours.
-    pub responses_in: u64,
-    /// Errors received that matched a query of ours.
-    pub errors_in: u64,
-    /// Answers sent.
-    pub responses_out: u64,
-    /// Errors sent.
-    pub errors_out: u64,
-    /// Our queries that passed their stall deadline; many are answered later all the same.
-    pub stalled: u64,
-    /// Our queries that were never answered.
-    pub timed_out: u64,
-    /// Our queries that the system reported as undeliverable.
-    pub unreachable: u64,
-    /// Our queries whose silence was not held against the node, because we heard from nobody.
-    pub excused: u64,
-    /// Datagrams dropped, by reason.
-    pub dropped: Drops,
-    /// Contacts in answers that were not used: reserved addresses, our own, port 0.
-    pub contacts_refused: u64,
-    /// Peers found that did not fit into [`Limits::found`](crate::Limits::found).
-    pub peers_lost: u64,
-    /// Informational events that were overwritten before they were polled.
-    pub events_lost: u64,
-}
-
-/// Messages by method.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-#[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
-pub struct MethodCounts {
-    /// `ping`
-    pub ping: u64,
-    /// `find_node`
-    pub find_node: u64,
-    /// `get_peers`
-    pub get_peers: u64,
-    /// `announce_peer`
-    pub announce_peer: u64,
-    /// Everything else.
-    pub other: u64,
-}
-
-/// Datagrams that were dropped without an answer, by reason.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-#[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
-pub struct Drops {
-    /// Not a KRPC message.
-    pub malformed: u64,
-    /// From a reserved address, or one of a family that is off.
-    pub address: u64,
-    /// Queries that came faster than one source may ask.
-    pub rate: u64,
-    /// Queries while read-only (BEP 43).
-    pub read_only: u64,
-    /// Queries under our own id: our own, reflected.
-    pub own_id: u64,
-    /// Answers and errors that match no query of ours, spoofed ones among them.
-    pub stray: u64,
-    /// Answers to a query of ours from another port than it was sent to; not used.
-    pub wrong_port: u64,
-    /// Answers without a valid id.
-    pub bad_reply: u64,
-    /// Answers of ours that would have made us an amplifier.
-    pub budget: u64,
-    /// Answers of ours that were overwritten before they were polled.
-    pub overflow: u64,
 }
 
 impl fmt::Debug for LookupId {

@@ -12,6 +12,7 @@ use crate::keyed::reduce;
 use crate::lookup::Window;
 use crate::pool::{Ix, List, Pool, Slot};
 use crate::time::Instant;
+use crate::wire::MethodKind;
 
 /// What a query is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,6 +86,8 @@ pub(crate) struct Query {
     /// Unpredictable, so that an answer proves that the query was received (BEP 5).
     pub(crate) transaction: [u8; 4],
     pub(crate) generation: u32,
+    /// What was asked, once it is sent.
+    pub(crate) method: MethodKind,
     stage: Stage,
     /// Of the present stage.
     deadline: Instant,
@@ -106,6 +109,7 @@ impl Query {
         sent: Instant::ZERO,
         transaction: [0; 4],
         generation: 0,
+        method: MethodKind::Ping,
         stage: Stage::Free,
         deadline: Instant::ZERO,
         timeout: Duration::ZERO,

@@ -55,7 +55,7 @@
 //! | 0 vocabulary | `time`, `id` (ids and the XOR metric), `addr` (packed endpoints, reserved ranges), `rng`, `keyed` (hashes that strangers cannot aim), `trace` |
 //! | 1 wire | [`wire`]: pure functions of bytes |
 //! | 1 memory | `pool`: slots, free lists, lists, rings over slices |
-//! | 2 parts | `table` (routing), `peers` (what others announced to us), `token`, `inflight` (queries under way), `rtt`, `lookup` (the iterative walk), `kept` (when announces are due), `contacts` (what is remembered of endpoints), `limit` (rates, amplification), `timer` |
+//! | 2 parts | `table` (routing), `peers` (what others announced to us), `token`, `inflight` (queries under way), `rtt`, `lookup` (the iterative walk), `kept` (when announces are due), `contacts` (what is remembered of endpoints), `limit` (rates, amplification), `timer`, `stats` (counters, and how they are gone through) |
 //! | 3 node | `storage` ([`Heap`], [`Fixed`]), `config`, `event`, `state` (what outlives a restart, as bytes), `node` (`serve` answers, `search` asks, `walks` leads lookups, `keep` repeats announces, `upkeep` keeps house, `output` makes datagrams and events, `saved` saves and restores, `checkpoint` writes all of it) |
 //! | 4 laboratory | `sim` (feature `sim`): worlds of nodes in virtual time |
 //! | 4 adapters | `net` (`desk` does what all loops do, `blocking` and `tokio` wait), the `dht` tool: the only sockets, clocks and name look-ups |
@@ -112,6 +112,7 @@ mod rtt;
 #[cfg(feature = "sim")]
 pub mod sim;
 mod state;
+mod stats;
 mod storage;
 mod table;
 mod time;
@@ -123,8 +124,8 @@ pub mod wire;
 pub use addr::{AddressPolicy, Family};
 pub use config::{Config, Limits, MAX_DATAGRAM};
 pub use event::{
-    Drops, Event, KeptAnnounce, KeptId, KeptRound, LookupId, LookupKind, LookupReport, MethodCounts,
-    NodeInfo, Pong, QueryError, QueryId, StartError, Stats, Transmit,
+    Event, KeptAnnounce, KeptId, KeptRound, LookupId, LookupKind, LookupReport, NodeInfo, Pong, QueryError,
+    QueryId, StartError, Transmit,
 };
 pub use id::{Distance, ID_LEN, InfoHash, K, NodeId, ParseIdError};
 pub use lookup::{Announce, Lookup, LookupOptions};
@@ -132,9 +133,11 @@ pub use lookup::{Announce, Lookup, LookupOptions};
 pub use node::CheckpointError;
 pub use node::Node;
 pub use state::{BufferTooShort, Restored, SavedAnnounce, SavedNode, State, StateError};
+pub use stats::{Drops, MethodCounts, Metric, Stats};
 #[cfg(feature = "alloc")]
 pub use storage::Heap;
 pub use storage::{Fixed, Storage};
+pub use table::BucketInfo;
 pub use time::Instant;
 
 /// The code in the README compiles.

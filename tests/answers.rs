@@ -13,7 +13,7 @@ use common::raw::{
     ID, Lone, MAX_SIZE, OWN, TARGET, addr6, announce, announce_with, compact, config, crowd, find_node,
     get_peers, join, query, query_by, socket, spread, unhurried,
 };
-use dht_proto::{Config, Event, Family, InfoHash, NodeId};
+use dht_proto::{Config, Event, Family, InfoHash, MethodCounts, NodeId};
 
 const PING: &[u8] = b"d1:ad2:id20:abcdefghij0123456789e1:q4:ping1:t2:aa1:y1:qe";
 
@@ -308,7 +308,7 @@ fn q_18_a_query_without_a_valid_id_gets_203_and_its_sender_is_not_even_pinged() 
         assert_eq!(lone.refused(stranger(1), format!("d{arguments}1:q4:ping1:t2:aa1:y1:qe").as_bytes()), 203);
     }
     assert!(lone.queries.is_empty());
-    assert_eq!(lone.stats().errors_out, 11);
+    assert_eq!(lone.stats().errors_out.total(), 11);
     lone.accepted(stranger(1), PING);
     assert_eq!(lone.queries.len(), 1, "a well-formed query makes its sender worth a ping");
 }
@@ -337,7 +337,7 @@ fn q_21_an_unknown_method_without_target_gets_204() {
         assert_eq!(lone.refused(stranger(1), &query(name, arguments)), 204, "{name}");
     }
     assert_eq!(lone.refused(stranger(1), b"d1:q4:vote1:t2:aa1:y1:qe"), 204);
-    assert_eq!(lone.stats().queries_in.other, 6);
+    assert_eq!((lone.stats().queries_in.other, lone.stats().bad_queries), (7, 1));
 }
 
 #[test]
@@ -565,14 +565,26 @@ fn peers_leave_the_answers_when_their_time_is_over_or_the_store_is_cleared() {
 fn every_kind_of_query_and_answer_is_counted() {
     let mut lone = Lone::new(config());
     let token = lone.token(stranger(1), &TARGET);
-    for query in [PING, &find_node(&TARGET, b""), &announce(&TARGET, 1, &token), &query("vote", b"")] {
-        lone.ask(stranger(1), query);
-    }
+    let target: &[u8] = b"6:target20:mnopqrstuvwxyz123456";
+    let queries = [
+        PING.to_vec(),
+        find_node(&TARGET, b""),
+        announce(&TARGET, 1, &token),
+        announce(&TARGET, 1, b"no token"),
+        query("get", target),
+        query("put", b"5:token1:x1:v1:y"),
+        query("sample_infohashes", target),
+        query("sample_infohashes", b""),
+        query("vote", b""),
+    ];
+    queries.iter().for_each(|query| drop(lone.ask(stranger(1), query)));
     let stats = lone.stats();
-    let queries = stats.queries_in;
-    assert_eq!((queries.ping, queries.find_node, queries.get_peers), (1, 1, 1));
-    assert_eq!((queries.announce_peer, queries.other), (1, 1));
-    assert_eq!((stats.responses_out, stats.errors_out, stats.datagrams_in), (4, 1, 5));
-    assert_eq!(stats.datagrams_out, 5 + lone.queries.len() as u64);
+    // ping, find_node, get_peers, announce_peer, get, put, sample_infohashes, others
+    let of = |counts: MethodCounts| counts.metrics().map(|metric| metric.value).collect::<Vec<_>>();
+    assert_eq!(of(stats.queries_in), [1, 1, 1, 2, 1, 1, 2, 1]);
+    assert_eq!(of(stats.responses_out), [1, 1, 1, 1, 1, 0, 1, 0]);
+    assert_eq!(of(stats.errors_out), [0, 0, 0, 1, 0, 1, 1, 1]);
+    assert_eq!((stats.bad_queries, stats.datagrams_in, stats.dropped.total()), (1, 10, 0));
+    assert_eq!(stats.datagrams_out, 10 + lone.queries.len() as u64);
     assert_eq!(lone.node.id(Family::V4), NodeId::from_bytes(OWN));
 }

@@ -256,7 +256,7 @@ fn captured_replies_answer_our_queries_and_give_all_they_hold() {
         let (id, query) = lone.ask_only(lookup, from);
         lone.ignored(from, &captured.answering(&query));
         assert!(lone.knows(response.id.as_bytes(), from), "{}", captured.name);
-        assert_eq!(lone.stats().responses_in, 1, "{}", captured.name);
+        assert_eq!(lone.stats().responses_in.total(), 1, "{}", captured.name);
 
         let listed = if captured.has("ipv6") { response.nodes6 } else { response.nodes };
         let listed = listed.map_or(0, |nodes| nodes.len());

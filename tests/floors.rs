@@ -17,7 +17,10 @@ const FLOORS: [(&str, &[&str]); 5] = [
     // The parts of a node, each over slices that it is lent: none knows a node, none does IO.
     (
         "parts",
-        &["contacts", "inflight", "kept", "limit", "lookup", "peers", "rtt", "table", "timer", "token"],
+        &[
+            "contacts", "inflight", "kept", "limit", "lookup", "peers", "rtt", "stats", "table", "timer",
+            "token",
+        ],
     ),
     // What puts the parts together, sizes them and tells of them. Still neither clock nor socket.
     ("node", &["config", "event", "fuzzing", "node", "state", "storage"]),

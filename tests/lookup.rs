@@ -222,13 +222,13 @@ fn an_error_is_the_answer_of_a_live_node() {
     let mut stage = Stage::joined(30);
     let near = stage.node.closest_nodes(NodeId::from(infohash(8)), Family::V4).next().unwrap().addr;
     stage.hosts.get_mut(&near).unwrap().refuses = Some(202);
-    let errors = stage.node.stats().errors_in;
+    let errors = stage.node.stats().errors_in.total();
     let timed_out = stage.node.stats().timed_out;
     let lookup = stage.act(|node, now| node.get_peers(now, infohash(8)).unwrap());
     let report = stage.finish(lookup);
     assert!(report.duration < ms(500) && report.failed == 1, "{report:?}");
     stage.run(secs(10));
-    assert_eq!(stage.node.stats().errors_in, errors + 1);
+    assert_eq!(stage.node.stats().errors_in.total(), errors + 1);
     assert_eq!(stage.node.stats().timed_out, timed_out, "an error is no timeout");
     assert!(stage.node.nodes(Family::V4).any(|node| node.addr == near));
 }

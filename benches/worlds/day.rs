@@ -95,7 +95,7 @@ struct Sent {
 fn sent(world: &World) -> BTreeMap<NodeId, Sent> {
     let nodes = world.nodes().map(|(_, node)| {
         let sent = node.stats().queries_out;
-        (node.id(Family::V4), Sent { pings: sent.ping, find_nodes: sent.find_node })
+        (node.id(Family::V4), Sent { pings: sent.ping.into(), find_nodes: sent.find_node.into() })
     });
     nodes.collect()
 }

@@ -1,7 +1,8 @@
 //! What must be true inside of a node at any time, for the laboratory to look at, and before a
 //! checkpoint is continued.
 
-use super::{Node, serve};
+use super::{Core, Node, serve};
+use crate::stats::Drops;
 use crate::storage::Storage;
 
 impl<S: Storage> Node<S> {
@@ -14,7 +15,40 @@ impl<S: Storage> Node<S> {
             ("lookups", core.searches.is_consistent(view.walks)),
             ("kept announces", core.keeper.is_consistent(view.kept)),
             ("peers", core.peers.is_consistent(serve::peer_view(view))),
+            ("datagrams received", core.has_counted_arrivals()),
+            ("queries received", core.has_counted_answers()),
+            ("datagrams sent", core.has_counted_departures()),
         ];
         parts.into_iter().find(|(_, is_consistent)| !is_consistent).map(|(name, _)| name)
     }
+}
+
+/// Every datagram is counted once, whatever became of it.
+impl Core {
+    fn has_counted_arrivals(&self) -> bool {
+        let stats = &self.stats;
+        let Drops { malformed, address, stray, wrong_port, bad_reply, .. } = stats.dropped;
+        let taken = [stats.queries_in, stats.responses_in, stats.errors_in].map(|counts| counts.total());
+        let dropped = [malformed, address, stray, wrong_port, bad_reply];
+        stats.datagrams_in as u32 == sum(taken).wrapping_add(sum(dropped))
+    }
+
+    fn has_counted_answers(&self) -> bool {
+        let stats = &self.stats;
+        let Drops { own_id, read_only, rate, overflow, budget, .. } = stats.dropped;
+        let answered = [stats.responses_out.total(), stats.errors_out.total(), self.replies.len() as u64];
+        let dropped = [own_id, read_only, rate, overflow, budget];
+        stats.queries_in.total() as u32 == sum(answered).wrapping_add(sum(dropped))
+    }
+
+    fn has_counted_departures(&self) -> bool {
+        let stats = &self.stats;
+        let sent = [stats.queries_out, stats.responses_out, stats.errors_out].map(|counts| counts.total());
+        stats.datagrams_out as u32 == sum(sent)
+    }
+}
+
+/// In the 32 bits of a counter by method, so that it holds after one has started again.
+fn sum<const N: usize>(counts: [u64; N]) -> u32 {
+    counts.into_iter().fold(0, |sum, count| sum.wrapping_add(count as u32))
 }

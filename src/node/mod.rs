@@ -34,7 +34,7 @@ use crate::config::Limits;
 use crate::contacts::Contacts;
 use crate::event::{
     Event, KeptAnnounce, KeptId, LookupId, LookupReport, NodeInfo, Notice, NoticeKind, QueryId, StartError,
-    Stats, Transmit,
+    Transmit,
 };
 use crate::id::{InfoHash, K, NodeId};
 use crate::inflight::{Inflight, Match};
@@ -46,13 +46,14 @@ use crate::pool::{Ix, Ring};
 use crate::rng::Rng;
 use crate::rtt::RttHistogram;
 use crate::state::{BufferTooShort, Restored, SavedAnnounce, State};
+use crate::stats::Stats;
 #[cfg(feature = "alloc")]
 use crate::storage::Heap;
 use crate::storage::Storage;
 #[cfg(feature = "alloc")]
 use crate::storage::sealed::Sealed;
 use crate::storage::sealed::{Memory, View};
-use crate::table::{Contact, Entry, Fate, Filter, Nodes, Outcome, Removal, Slots, Table};
+use crate::table::{BucketInfo, Contact, Entry, Fate, Filter, Nodes, Outcome, Removal, Slots, Table};
 use crate::time::Instant;
 use crate::timer::{Timer, Timers};
 use crate::token::Tokens;
@@ -410,6 +411,12 @@ impl<S: Storage> Node<S> {
         self.core.family(family).table.len()
     }
 
+    /// How full each bucket of the routing table is. The first holds the nodes that share no leading
+    /// bit of their ids with ours, each next one those that share one more, the last all nearer ones.
+    pub fn buckets(&self, family: Family) -> impl Iterator<Item = BucketInfo> {
+        self.core.family(family).table.census(nodes(self.storage.view(), family), self.core.now)
+    }
+
     /// The nodes of the routing table.
     pub fn nodes(&self, family: Family) -> impl Iterator<Item = NodeInfo> {
         self.core.nodes(self.storage.view(), family)
@@ -470,9 +477,24 @@ impl<S: Storage> Node<S> {
         self.core.peers.peer_count(family)
     }
 
+    /// How many peers there is memory for, if all of them are of a few torrents.
+    pub fn peer_capacity(&self, family: Family) -> usize {
+        serve::peer_view(self.storage.view()).capacity(family)
+    }
+
     /// Torrents that peers announced to us.
     pub fn infohash_count(&self) -> usize {
         self.core.peers.infohash_count()
+    }
+
+    /// How many torrents there is memory for.
+    pub fn infohash_capacity(&self) -> usize {
+        self.storage.view().swarms.len()
+    }
+
+    /// Endpoints of which it is remembered when they were contacted and how often they failed.
+    pub fn contact_count(&self) -> usize {
+        Contacts::count(self.storage.view().contacts)
     }
 
     /// How long answers take: the time within which this share of them came (`0.5` the median),
@@ -632,9 +654,9 @@ impl Core {
                     Body::Error(error) => self.on_error(m, from, message.transaction, error.code),
                 }
             }
-            Err(ParseError::BadQuery { transaction, id, code, reason, .. }) => {
+            Err(ParseError::BadQuery { transaction, id, method, code, reason, .. }) => {
                 trace!("bad query from {}: {reason}", SocketAddr::from(from));
-                self.on_bad_query(m, from, transaction, id, code, reason, datagram.len());
+                self.on_bad_query(m, from, transaction, id, method, code, reason, datagram.len());
             }
             Err(ParseError::BadReply { transaction }) => self.on_bad_reply(m, from, transaction),
             Err(error) => {

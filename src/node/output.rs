@@ -2,7 +2,6 @@
 
 use core::time::Duration;
 
-use super::serve::count;
 use super::{Core, table_nodes, table_slots};
 use crate::addr::{Endpoint, Family};
 use crate::config::MAX_DATAGRAM;
@@ -285,7 +284,8 @@ impl Core {
         timeout: Duration,
         buf: &mut [u8],
     ) -> Option<Transmit> {
-        count(&mut self.stats.queries_out, &method);
+        self.stats.queries_out.count(method.kind());
+        m.queries[ix].method = method.kind();
         let transaction = self.rng.bytes();
         let to = m.queries[ix].to;
         self.contacts.contacted(m.contacts, to, self.now.secs());

@@ -178,7 +178,7 @@ impl Core {
         let rtt = self.now - m.queries[ix].sent;
         let outcome = Outcome::Answered { id: response.id, rtt };
         let query = self.inflight.finish(m.queries, ix, outcome);
-        self.stats.responses_in += 1;
+        self.stats.responses_in.count(query.method);
         self.rtt.record(rtt);
         self.sources.verify(m.sources, from, self.now);
         let expected = query.id.filter(|&expected| expected != response.id);
@@ -218,7 +218,7 @@ impl Core {
         let Some(ix) = self.matching(m, from, transaction) else { return };
         let outcome = Outcome::Refused(code.0);
         let query = self.inflight.finish(m.queries, ix, outcome);
-        self.stats.errors_in += 1;
+        self.stats.errors_in.count(query.method);
         self.rtt.record(self.now - query.sent);
         self.sources.verify(m.sources, from, self.now);
         self.contacts.answered(m.contacts, from);
@@ -246,7 +246,8 @@ impl Core {
             return;
         };
         self.family_mut(from.family()).own = Some(from);
-        self.on_bad_answer(m, ix);
+        self.stats.reflected += 1;
+        self.on_malformed(m, ix);
     }
 
     pub(super) fn on_stalled(&mut self, m: &mut Memory<'_>, query: &Query) {
@@ -280,6 +281,10 @@ impl Core {
 
     fn on_bad_answer(&mut self, m: &mut Memory<'_>, ix: Ix) {
         self.stats.dropped.bad_reply += 1;
+        self.on_malformed(m, ix);
+    }
+
+    fn on_malformed(&mut self, m: &mut Memory<'_>, ix: Ix) {
         let query = self.inflight.finish(m.queries, ix, Outcome::Malformed);
         self.on_failed(m, &query, Outcome::Malformed);
     }

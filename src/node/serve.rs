@@ -7,7 +7,7 @@ use core::net::SocketAddr;
 
 use super::{Core, table_nodes, table_slots};
 use crate::addr::{Endpoint, Family};
-use crate::event::{MethodCounts, Notice, NoticeKind, Transmit};
+use crate::event::{Notice, NoticeKind, Transmit};
 use crate::id::{ID_LEN, K, NodeId};
 use crate::limit::Admission;
 use crate::peers::{PeerSlots, PeerSlotsMut};
@@ -15,8 +15,8 @@ use crate::storage::sealed::{Memory, View};
 use crate::table::{Contact, Entry, Filter};
 use crate::trace::trace;
 use crate::wire::{
-    Body, CompactNodes, ErrorCode, ErrorReply, MAX_TRANSACTION_LEN, Message, Method, NODE4_LEN, NODE6_LEN,
-    PEER4_LEN, PEER6_LEN, Query, Response, Values, Want,
+    Body, CompactNodes, ErrorCode, ErrorReply, MAX_TRANSACTION_LEN, Message, Method, MethodKind, NODE4_LEN,
+    NODE6_LEN, PEER4_LEN, PEER6_LEN, Query, Response, Values, Want,
 };
 
 /// The largest datagram that carries no stored value (BEP 32).
@@ -27,6 +27,7 @@ const MAX_REPLY: usize = 1024;
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Reply {
     kind: Kind,
+    method: MethodKind,
     to: Endpoint,
     transaction: [u8; MAX_TRANSACTION_LEN],
     transaction_len: u8,
@@ -53,6 +54,7 @@ enum Kind {
 impl Reply {
     pub(crate) const EMPTY: Self = Self {
         kind: Kind::Pong,
+        method: MethodKind::Ping,
         to: Endpoint::ZERO,
         transaction: [0; MAX_TRANSACTION_LEN],
         transaction_len: 0,
@@ -107,12 +109,14 @@ impl Core {
         query: &Query<'_>,
         len: usize,
     ) {
-        count(&mut self.stats.queries_in, &query.method);
+        self.stats.queries_in.count(query.method.kind());
         if self.is_own_id(query.id) {
             self.stats.dropped.own_id += 1;
             return self.on_own_query(m, from, message.transaction);
         }
-        let Some(mut reply) = self.admit(m, from, message.transaction, len) else { return };
+        let Some(mut reply) = self.admit(m, from, message.transaction, query.method.kind(), len) else {
+            return;
+        };
         // Nodes that answer nobody belong into no table (BEP 43), nor do bootstrap hosts.
         if !message.read_only && !self.is_bootstrap(m, from) {
             let contact = Contact { id: query.id, endpoint: from };
@@ -155,16 +159,19 @@ impl Core {
         from: Endpoint,
         transaction: &[u8],
         id: Option<NodeId>,
+        method: MethodKind,
         code: ErrorCode,
         reason: &'static str,
         len: usize,
     ) {
         self.note_traffic(m, self.now);
+        self.stats.queries_in.count(method);
+        self.stats.bad_queries += 1;
         if id.is_some_and(|id| self.is_own_id(id)) {
             self.stats.dropped.own_id += 1;
             return;
         }
-        if let Some(reply) = self.admit(m, from, transaction, len) {
+        if let Some(reply) = self.admit(m, from, transaction, method, len) {
             self.push_reply(m, Reply { kind: Kind::Error, code, reason: Reason::new(reason), ..reply });
         }
     }
@@ -209,12 +216,19 @@ impl Core {
         } else {
             &mut self.stats.responses_out
         };
-        *sent += 1;
+        sent.count(reply.method);
         Some(Transmit { destination: reply.to.into(), size })
     }
 
     /// Whether a query is answered at all; if so, an answer to fill in.
-    fn admit(&mut self, m: &mut Memory<'_>, from: Endpoint, transaction: &[u8], len: usize) -> Option<Reply> {
+    fn admit(
+        &mut self,
+        m: &mut Memory<'_>,
+        from: Endpoint,
+        transaction: &[u8],
+        method: MethodKind,
+        len: usize,
+    ) -> Option<Reply> {
         if self.config.read_only {
             self.stats.dropped.read_only += 1;
             return None;
@@ -226,6 +240,7 @@ impl Core {
         }
         let mut reply = Reply {
             to: from,
+            method,
             verified: admission == Admission::Verified,
             transaction_len: transaction.len() as u8,
             query_len: u16::try_from(len).unwrap_or(u16::MAX),
@@ -360,15 +375,4 @@ pub(super) const fn peer_slots<'a>(m: &'a mut Memory<'_>) -> PeerSlotsMut<'a> {
 
 pub(super) const fn peer_view(view: View<'_>) -> PeerSlots<'_> {
     PeerSlots { swarms: view.swarms, v4: view.peers_v4, v6: view.peers_v6 }
-}
-
-pub(super) fn count(counts: &mut MethodCounts, method: &Method<'_>) {
-    let count = match method {
-        Method::Ping => &mut counts.ping,
-        Method::FindNode { .. } => &mut counts.find_node,
-        Method::GetPeers { .. } => &mut counts.get_peers,
-        Method::AnnouncePeer { .. } => &mut counts.announce_peer,
-        _ => &mut counts.other,
-    };
-    *count += 1;
 }

@@ -9,7 +9,7 @@ use crate::rng::Rng;
 use crate::time::Instant;
 
 /// Peers in a chunk. Few, because most swarms are tiny.
-const CHUNK: usize = 4;
+pub(super) const CHUNK: usize = 4;
 
 /// A few peers of one swarm.
 #[derive(Clone, Copy, Debug)]

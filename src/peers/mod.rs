@@ -19,7 +19,7 @@ use crate::rng::Rng;
 use crate::time::Instant;
 use caps::Caps;
 pub(crate) use members::Chunk;
-use members::{Members, Peer, Stamp, compact};
+use members::{CHUNK, Members, Peer, Stamp, compact};
 use room::Room;
 
 /// The rules of a store.
@@ -82,6 +82,16 @@ pub(crate) struct PeerSlots<'a> {
     pub(crate) swarms: &'a [Slot<Swarm>],
     pub(crate) v4: &'a [Slot<Chunk<6>>],
     pub(crate) v6: &'a [Slot<Chunk<18>>],
+}
+
+impl PeerSlots<'_> {
+    /// Peers of one family that there is room for.
+    pub(crate) const fn capacity(&self, family: Family) -> usize {
+        match family {
+            Family::V4 => self.v4.len() * CHUNK,
+            Family::V6 => self.v6.len() * CHUNK,
+        }
+    }
 }
 
 /// The memory of a store.

@@ -25,6 +25,7 @@
 //! The table never waits or sends. [`Table::next_ping`] and [`Table::next_refresh`] say what is to
 //! be done, [`Table::ping_due`] and [`Table::refresh_due`] when to ask again.
 
+mod census;
 mod closest;
 mod restored;
 mod upkeep;
@@ -36,6 +37,7 @@ use core::cmp::Reverse;
 use core::ops::Range;
 use core::time::Duration;
 
+pub use census::BucketInfo;
 pub(crate) use closest::Filter;
 
 use crate::addr::{Endpoint, Family};

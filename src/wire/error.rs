@@ -5,6 +5,7 @@ use core::fmt;
 use thiserror::Error;
 
 use super::bencode::{Reader, Value};
+use super::query::MethodKind;
 use crate::id::NodeId;
 
 /// The number in an error reply. Codes of no known meaning are passed on.
@@ -88,6 +89,8 @@ pub enum ParseError<'a> {
         read_only: bool,
         /// The id of the sender, if that much was right.
         id: Option<NodeId>,
+        /// What it asks for.
+        method: MethodKind,
         /// The code of the answer.
         code: ErrorCode,
         /// The text of the answer.

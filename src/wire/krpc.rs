@@ -4,7 +4,7 @@ use core::net::{IpAddr, SocketAddr};
 
 use super::bencode::{Counter, Reader, Seen, Value, Writer};
 use super::error::{ErrorReply, Malformed, ParseError};
-use super::query::{Arguments, Query};
+use super::query::{Arguments, MethodKind, Query};
 use super::response::{Response, Returns};
 use super::{compact, emit};
 
@@ -167,6 +167,7 @@ impl<'a> Envelope<'a> {
                     transaction,
                     read_only,
                     id: self.arguments.id(),
+                    method: MethodKind::from_wire(method),
                     code: refusal.code,
                     reason: refusal.reason,
                 })?;

@@ -33,7 +33,7 @@ pub use compact::{
 };
 pub use error::{ErrorCode, ErrorReply, Malformed, ParseError};
 pub use krpc::{Body, MAX_TRANSACTION_LEN, MIN_DATAGRAM_LEN, Message};
-pub use query::{MAX_SALT_LEN, MAX_VALUE_LEN, Method, PutItem, Query, Want};
+pub use query::{MAX_SALT_LEN, MAX_VALUE_LEN, Method, MethodKind, PutItem, Query, Want};
 pub use response::{FILTER_LEN, Response};
 
 /// Whether a datagram is worth giving to [`Message::parse`], for a socket shared with uTP or with

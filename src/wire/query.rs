@@ -94,6 +94,60 @@ pub enum Method<'a> {
     },
 }
 
+/// The methods without their arguments.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+#[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
+pub enum MethodKind {
+    /// `ping`
+    Ping,
+    /// `find_node`
+    FindNode,
+    /// `get_peers`
+    GetPeers,
+    /// `announce_peer`
+    AnnouncePeer,
+    /// `get`
+    Get,
+    /// `put`
+    Put,
+    /// `sample_infohashes`
+    SampleInfohashes,
+    /// Another method.
+    Other,
+}
+
+impl MethodKind {
+    pub(super) const fn from_wire(name: &[u8]) -> Self {
+        match name {
+            b"ping" => Self::Ping,
+            b"find_node" => Self::FindNode,
+            b"get_peers" => Self::GetPeers,
+            b"announce_peer" => Self::AnnouncePeer,
+            b"get" => Self::Get,
+            b"put" => Self::Put,
+            b"sample_infohashes" => Self::SampleInfohashes,
+            _ => Self::Other,
+        }
+    }
+}
+
+impl Method<'_> {
+    /// Which method it is.
+    pub const fn kind(&self) -> MethodKind {
+        match self {
+            Self::Ping => MethodKind::Ping,
+            Self::FindNode { .. } => MethodKind::FindNode,
+            Self::GetPeers { .. } => MethodKind::GetPeers,
+            Self::AnnouncePeer { .. } => MethodKind::AnnouncePeer,
+            Self::Get { .. } => MethodKind::Get,
+            Self::Put { .. } => MethodKind::Put,
+            Self::SampleInfohashes { .. } => MethodKind::SampleInfohashes,
+            Self::Unknown { .. } => MethodKind::Other,
+        }
+    }
+}
+
 /// What a `put` stores.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PutItem<'a> {
@@ -246,21 +300,23 @@ impl<'a> Arguments<'a> {
 
     /// The query, if the arguments suit the method.
     #[inline]
-    pub(super) fn query(&self, method: &'a [u8]) -> Result<Query<'a>, Refusal> {
-        let method = match method {
-            b"ping" => Method::Ping,
-            b"find_node" => Method::FindNode { target: self.target()?, want: self.want },
-            b"get_peers" => Method::GetPeers {
+    pub(super) fn query(&self, name: &'a [u8]) -> Result<Query<'a>, Refusal> {
+        let method = match MethodKind::from_wire(name) {
+            MethodKind::Ping => Method::Ping,
+            MethodKind::FindNode => Method::FindNode { target: self.target()?, want: self.want },
+            MethodKind::GetPeers => Method::GetPeers {
                 infohash: self.infohash()?,
                 want: self.want,
                 noseed: self.noseed,
                 scrape: self.scrape,
             },
-            b"announce_peer" => self.announce_peer()?,
-            b"get" => Method::Get { target: self.target()?, seq: self.seq, want: self.want },
-            b"put" => self.put()?,
-            b"sample_infohashes" => Method::SampleInfohashes { target: self.target()?, want: self.want },
-            name => {
+            MethodKind::AnnouncePeer => self.announce_peer()?,
+            MethodKind::Get => Method::Get { target: self.target()?, seq: self.seq, want: self.want },
+            MethodKind::Put => self.put()?,
+            MethodKind::SampleInfohashes => {
+                Method::SampleInfohashes { target: self.target()?, want: self.want }
+            }
+            MethodKind::Other => {
                 let target = self.target.or(self.info_hash).copied().map(NodeId::from_bytes);
                 if target.is_none() && self.id.is_none() {
                     return Err(Refusal { code: ErrorCode::METHOD_UNKNOWN, reason: "method unknown" });

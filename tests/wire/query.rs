@@ -26,9 +26,14 @@ fn accepted(text: &[u8]) -> Result<Method<'_>, (ErrorCode, &'static str)> {
             assert_eq!(query.id, ID);
             Ok(query.method)
         }
-        Err(ParseError::BadQuery { transaction: b"aa", read_only: false, id: Some(ID), code, reason }) => {
-            Err((code, reason))
-        }
+        Err(ParseError::BadQuery {
+            transaction: b"aa",
+            read_only: false,
+            id: Some(ID),
+            code,
+            reason,
+            ..
+        }) => Err((code, reason)),
         Err(other) => panic!("{other:?} for {}", text.escape_ascii()),
     }
 }

@@ -49,6 +49,22 @@ fn r_03_a_node_is_good_for_15_minutes_after_it_was_heard() {
 }
 
 #[test]
+fn the_census_tells_nodes_by_how_they_fare() {
+    let mut world = World::new(192, 192);
+    let nodes = world.fill(3);
+    let newcomer = world.node(3);
+    assert_eq!(world.query(newcomer), Fate::Cached);
+    world.fail(nodes[0]);
+    (0..2).for_each(|_| assert_eq!(world.fail(nodes[1]), None));
+    let census = |world: &World| world.table.census(world.memory(), world.now).collect::<Vec<_>>();
+    let expected = BucketInfo { good: 6, questionable: 1, bad: 1, replacements: 1, capacity: 8 };
+    assert_eq!((census(&world).len(), census(&world)[3]), (24, expected));
+    assert_eq!(census(&world)[2], BucketInfo { capacity: 8, ..BucketInfo::default() });
+    world.pass(15 * MINUTE);
+    assert_eq!(census(&world)[3], BucketInfo { good: 0, questionable: 7, ..expected });
+}
+
+#[test]
 fn r_04_a_node_is_bad_after_two_failures_and_goes_after_three() {
     let (mut world, node) = World::with_node();
     world.fail_twice(node);

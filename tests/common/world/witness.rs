@@ -7,8 +7,8 @@ use std::time::Duration;
 use dht_proto::sim::{Captured, Direction};
 use dht_proto::wire::{Body, Message, Method, ParseError, Query, Response, is_canonical, is_krpc};
 use dht_proto::{
-    Config, Event, Family, InfoHash, Instant, LookupId, LookupKind, LookupReport, MAX_DATAGRAM, Node, NodeId,
-    QueryId, Stats,
+    BucketInfo, Config, Drops, Event, Family, InfoHash, Instant, LookupId, LookupKind, LookupReport,
+    MAX_DATAGRAM, MethodCounts, Node, NodeId, QueryId, Stats,
 };
 
 use crate::scenario::promises::{Allowances, MAX_LEN, canonical, is_fit};
@@ -341,6 +341,11 @@ impl Witness {
                 assert!(is_verified, "{} never answered and is listed", info.addr);
             }
             assert_eq!(count, node.node_count(family));
+            let placed = node.buckets(family).map(|bucket| bucket.good + bucket.questionable + bucket.bad);
+            assert_eq!(placed.sum::<usize>(), count);
+            let is_full = |it: &BucketInfo| it.good + it.questionable + it.bad > it.capacity;
+            assert!(!node.buckets(family).any(|bucket| is_full(&bucket)));
+            assert!(node.peer_count(family) <= node.peer_capacity(family));
         }
         self.check_peers(node);
     }
@@ -355,25 +360,29 @@ impl Witness {
         let heard = Traffic { datagrams: stats.datagrams_in, bytes: stats.bytes_in };
         let said = Traffic { datagrams: stats.datagrams_out, bytes: stats.bytes_out };
         assert_eq!((heard, said), (self.heard, self.said));
-        let asked = stats.queries_out;
-        let asked = asked.ping + asked.find_node + asked.get_peers + asked.announce_peer + asked.other;
-        assert_eq!(stats.datagrams_out, asked + stats.responses_out + stats.errors_out);
+        let answered = stats.responses_out.total() + stats.errors_out.total();
+        let asked = stats.queries_out.total();
+        assert_eq!(stats.datagrams_out, asked + answered);
+        let taken = stats.queries_in.total() + stats.responses_in.total() + stats.errors_in.total();
+        let Drops { own_id, read_only, rate, overflow, budget, .. } = stats.dropped;
+        let refused = own_id + read_only + rate + overflow + budget;
+        assert_eq!(stats.datagrams_in, taken + stats.dropped.total() - refused, "{stats:?}");
+        assert!(answered + refused <= stats.queries_in.total(), "{stats:?}");
+        assert!(stats.bad_queries <= stats.queries_in.total(), "{stats:?}");
+        check_methods(stats.queries_in, stats.responses_out, stats.errors_out);
+        check_methods(stats.queries_out, stats.responses_in, stats.errors_in);
         // Each query ends once.
         let unheard = stats.timed_out + stats.unreachable + self.cancelled;
-        let heard = stats.responses_in + stats.errors_in + stats.dropped.bad_reply;
+        let malformed = stats.dropped.bad_reply + stats.reflected;
+        let heard = stats.responses_in.total() + stats.errors_in.total() + malformed;
         assert!(heard <= self.matched, "{stats:?}, {} matched", self.matched);
+        assert!(stats.reflected <= own_id, "{stats:?}");
         let ended = heard + unheard;
         assert_eq!(asked, ended + node.query_count() as u64, "{stats:?}, {} cancelled", self.cancelled);
-        let failed = stats.timed_out + stats.unreachable + stats.dropped.bad_reply;
+        let failed = stats.timed_out + stats.unreachable + malformed;
         assert!(stats.excused <= failed, "{stats:?}");
-        let grows = [
-            (self.before.stalled, stats.stalled),
-            (self.before.timed_out, stats.timed_out),
-            (self.before.contacts_refused, stats.contacts_refused),
-            (self.before.events_lost, stats.events_lost),
-            (self.before.peers_lost, stats.peers_lost),
-        ];
-        assert!(grows.iter().all(|(before, now)| before <= now), "{stats:?}");
+        let grows = self.before.metrics().zip(stats.metrics()).all(|(before, now)| before.value <= now.value);
+        assert!(grows, "{stats:?}");
         self.before = *stats;
     }
 
@@ -392,5 +401,13 @@ impl Witness {
             stored += peers.len();
         }
         assert!(stored <= Family::ALL.into_iter().map(|family| node.peer_count(family)).sum());
+    }
+}
+
+/// Nobody gets more answers than there were queries, whatever the method.
+fn check_methods(queries: MethodCounts, responses: MethodCounts, errors: MethodCounts) {
+    for ((query, response), error) in queries.metrics().zip(responses.metrics()).zip(errors.metrics()) {
+        let (asked, answered) = (query.value, response.value + error.value);
+        assert!(answered <= asked, "{answered} answers to {asked} {} queries", query.name);
     }
 }
