@@ -38,6 +38,25 @@ fn two_nodes_find_each_other() {
 }
 
 #[test]
+fn all_that_can_be_measured_is_read_at_once() {
+    let nodes = network(2);
+    let mut search = nodes[1].announce(HASH, Announce::port(7001)).unwrap();
+    assert_eq!(search.wait_timeout(PATIENCE).unwrap().acknowledged, [addr(&nodes[0])]);
+    let metrics = nodes[0].metrics().unwrap();
+    assert_eq!(metrics.stats.queries_in.announce_peer, 1);
+    assert!(metrics.loop_stats.wakeups > 0);
+    let [v4, v6] = &metrics.families;
+    assert_eq!((v4.family, v6.family), (Family::V4, Family::V6));
+    assert_eq!((v4.levels.peers, v4.levels.peer_capacity, v6.levels.peers), (1, 1024, 0));
+    assert_eq!((metrics.levels.infohashes, v4.levels.nodes, v6.levels.nodes), (1, 1, 0));
+    assert_eq!(v4.buckets.iter().map(|bucket| bucket.good).sum::<usize>(), 1);
+    let metrics = nodes[1].metrics().unwrap();
+    assert_eq!((metrics.stats.responses_in.announce_peer, metrics.families[0].levels.ready), (1, 1));
+    let (median, rtt) = metrics.rtt[0];
+    assert!(median == 0.5 && rtt > Duration::ZERO);
+}
+
+#[test]
 fn what_one_announces_another_finds() {
     let nodes = network(10);
     let mut announcing = nodes[3].announce(HASH, Announce::port(7777)).unwrap();

@@ -106,6 +106,8 @@ async fn two_nodes_find_each_other_s_peers() {
         assert_eq!(next(&mut search).await, None);
         assert_eq!(search.outcome().unwrap().unwrap().report.peers, 1);
         assert_eq!(search.report().await, Ok(search.outcome().unwrap().unwrap().report));
+        let metrics = to.metrics().await.unwrap();
+        assert_eq!((metrics.stats.queries_in.announce_peer, metrics.families[0].levels.peers), (1, 1));
     }
 }
 

@@ -15,6 +15,7 @@ use super::events::{Events, subscription};
 use super::handle::{Dht, Shared};
 use super::resolve;
 use super::setup::{Setup, local_addrs, setters};
+use super::trace;
 
 /// Describes a node before it starts, from [`Dht::builder`].
 ///
@@ -57,7 +58,9 @@ impl Builder {
         // Nothing is ever sent: the resolver stops when the driver drops its end.
         let (resolving, stop) = channel();
         let driver = Driver::new(desk, poll, sockets, queue, resolving)?;
-        let thread = thread::Builder::new().name("dht".to_owned()).spawn(move || driver.run())?;
+        let thread = thread::Builder::new()
+            .name("dht".to_owned())
+            .spawn(move || trace::in_span(local_addrs, || driver.run()))?;
         let dht = Dht::new(Arc::clone(&shared), thread);
         if !names.is_empty() {
             resolve::spawn(names, stop, move |attempt| shared.send(Command::Bootstrap(attempt)).is_ok())?;

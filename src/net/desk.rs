@@ -22,6 +22,7 @@ use super::saver::Saver;
 use super::socket::{Outbox, Sent};
 use super::state::StateFileError;
 use super::stats::count;
+use super::trace::{self, event};
 use crate::{Announce, Event, InfoHash, Instant, KeptId, LookupId, Node, Pong, QueryId, StartError};
 
 /// Calls that may wait for the loop; past that, callers do.
@@ -146,6 +147,7 @@ impl Desk {
     pub(super) fn begin(&mut self) {
         self.busy = false;
         if let Some(slept) = self.watch.slept() {
+            event!(INFO, "woke up", slept = format_args!("{slept:?}"));
             self.node.handle_resume(self.clock.now(), slept);
             self.saved.age(slept);
         }
@@ -202,6 +204,7 @@ impl Desk {
             Key::Lookup(lookup, options) => self.node.lookup(now, *lookup, options)?,
             Key::Bootstrap => self.node.bootstrap(now)?,
         };
+        event!(DEBUG, "lookup started", what = format_args!("{key:?}"));
         let progress = Arc::new(Progress::default());
         self.searches.insert(lookup, Running { key, users: 1, progress: Arc::clone(&progress) });
         Ok(self.joined(lookup, progress))
@@ -265,6 +268,7 @@ impl Desk {
 
     pub(super) fn handle_datagram(&mut self, now: Instant, from: SocketAddr, datagram: &[u8]) {
         self.busy = true;
+        event!(TRACE, "received", from = from, bytes = datagram.len());
         self.node.handle_datagram(now, from, datagram);
     }
 
@@ -288,6 +292,14 @@ impl Desk {
         &mut self,
         mut send: impl FnMut(&[u8], SocketAddr) -> io::Result<usize>,
     ) -> Option<SocketAddr> {
+        let mut send = |datagram: &[u8], to: SocketAddr| {
+            let sent = send(datagram, to);
+            match &sent {
+                Ok(_) => event!(TRACE, "sent", to = to, bytes = datagram.len()),
+                Err(error) => event!(DEBUG, "cannot send", to = to, error = error),
+            }
+            sent
+        };
         let counters = &self.board.counters;
         for _ in 0..SENDS {
             let now = self.clock.now();
@@ -360,6 +372,7 @@ impl Desk {
                 search.or_else(round).is_some()
             }
             Event::LookupDone { lookup, report } => {
+                trace::lookup_done(&report);
                 let Some(running) = self.searches.remove(&lookup) else {
                     let keeping = report.kept.and_then(|kept| self.kept.get_mut(&kept));
                     return keeping.map(|keeping| keeping.end(report)).is_some();
@@ -380,6 +393,7 @@ impl Desk {
     }
 
     fn publish(&mut self, notice: Notice) {
+        trace::notice(&notice);
         let lost = publish(&mut self.subscribers, &notice);
         self.board.counters.notices_lost.fetch_add(lost, Ordering::Relaxed);
     }

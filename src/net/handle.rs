@@ -18,6 +18,7 @@ use super::desk::{Command, Reply};
 use super::error::CallError;
 use super::events::{Events, subscription};
 use super::keep::Announcement;
+use super::metrics::Metrics;
 use super::progress::Key;
 use super::search::Search;
 #[cfg(doc)]
@@ -184,6 +185,16 @@ impl Dht {
     /// What the loop around the node has counted. It can be read after the end, too.
     pub fn loop_stats(&self) -> LoopStats {
         self.board().counters.read()
+    }
+
+    /// Everything that can be measured, read at once.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::Closed`].
+    pub fn metrics(&self) -> Result<Metrics, CallError> {
+        let loop_stats = self.loop_stats();
+        self.with_node(move |node, _| Metrics::read(node, loop_stats))
     }
 
     /// How many nodes are in the table of this family.

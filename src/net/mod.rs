@@ -17,6 +17,14 @@
 //! # Ok::<(), Box<dyn core::error::Error>>(())
 //! ```
 //!
+//! # What there is to see
+//!
+//! [`Dht::metrics`] reads all counters and levels at once, for a monitor; [`Dht::subscribe`] tells what
+//! the node does on its own account. With the feature `tracing` the adapters tell a subscriber of the
+//! `tracing` crate of starts, ends and trouble, at `DEBUG` of lookups, at `TRACE` of each datagram. The
+//! core speaks to the `log` crate instead, if its feature `log` is on; subscribers take that in by
+//! `tracing-log`.
+//!
 //! # What an adapter must do
 //!
 //! The core decides everything about the protocol. Whoever brings its own event loop has these
@@ -55,6 +63,7 @@ mod events;
 mod handle;
 #[cfg(feature = "net")]
 mod keep;
+mod metrics;
 mod progress;
 mod resolve;
 mod rounds;
@@ -67,6 +76,7 @@ mod state;
 mod stats;
 #[cfg(feature = "tokio")]
 pub mod tokio;
+mod trace;
 mod watched;
 
 #[cfg(feature = "net")]
@@ -80,6 +90,7 @@ pub use events::Notice;
 pub use handle::Dht;
 #[cfg(feature = "net")]
 pub use keep::Announcement;
+pub use metrics::{FamilyLevels, FamilyMetrics, Levels, Metrics};
 pub use progress::Outcome;
 pub use resolve::{BOOTSTRAP_HOSTS, resolve};
 pub use rounds::Round;

@@ -8,6 +8,7 @@ use std::net::UdpSocket;
 use socket2::{Domain, Protocol, Socket as RawSocket, Type};
 
 use super::resolve::Backoff;
+use super::trace::event;
 use crate::{Instant, MAX_DATAGRAM, Transmit};
 
 /// Bytes of datagrams that the system may hold until the loop has time; it may grant less.
@@ -101,11 +102,14 @@ impl Receiver {
                 }
                 ErrorKind::Interrupted => Received::Nothing,
                 _ if is_report(&error) && self.reports < REPORTS => {
+                    event!(DEBUG, "an earlier datagram did not arrive", error = error);
                     self.reports += 1;
                     Received::Nothing
                 }
                 _ => {
-                    self.paused_until = Some(now + self.pause.next());
+                    let pause = self.pause.next();
+                    event!(WARN, "cannot receive", error = error, again_in = format_args!("{pause:?}"));
+                    self.paused_until = Some(now + pause);
                     Received::Failed
                 }
             },

@@ -18,6 +18,7 @@ use crate::net::error::SpawnError;
 use crate::net::resolve;
 use crate::net::setup::{Setup, local_addrs, setters};
 use crate::net::state::Loaded;
+use crate::net::trace;
 
 /// Describes a node before it starts, from [`Dht::builder`].
 ///
@@ -100,7 +101,8 @@ impl Builder {
                 commands.blocking_send(Command::Bootstrap(attempt)).is_ok()
             })?;
         }
-        let task = runtime.spawn(Driver::new(desk, link, queue, bell, resolving).run());
+        let driver = Driver::new(desk, link, queue, bell, resolving);
+        let task = runtime.spawn(trace::instrument(local_addrs, driver.run()));
         Ok(Owner::new(dht, task))
     }
 }

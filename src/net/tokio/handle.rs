@@ -18,6 +18,7 @@ use super::search::Search;
 use crate::net::board::{Board, Status};
 use crate::net::desk::{Command, Reply};
 use crate::net::error::CallError;
+use crate::net::metrics::Metrics;
 use crate::net::progress::Key;
 use crate::net::stats::LoopStats;
 use crate::{
@@ -260,6 +261,16 @@ impl Dht {
     /// What the loop around the node has counted. It can be read after the end, too.
     pub fn loop_stats(&self) -> LoopStats {
         self.board.counters.read()
+    }
+
+    /// Everything that can be measured, read at once.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::Closed`].
+    pub async fn metrics(&self) -> Result<Metrics, CallError> {
+        let loop_stats = self.loop_stats();
+        self.with_node(move |node, _| Metrics::read(node, loop_stats)).await
     }
 
     /// How many nodes are in the table of this family.

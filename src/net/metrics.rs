@@ -1,0 +1,110 @@
+//! All that can be measured of a node and the loop around it, read in one turn of the loop.
+
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use super::stats::LoopStats;
+use crate::stats::metrics;
+use crate::{BucketInfo, Family, Node, Stats};
+
+/// The shares of the answers in [`Metrics::rtt`].
+const SHARES: [f32; 3] = [0.5, 0.9, 0.99];
+
+/// Counters and levels of one moment, from [`Dht::metrics`](super::Dht::metrics).
+///
+/// All but the round-trip times can be gone through by name: [`Stats::metrics`],
+/// [`LoopStats::metrics`], [`Levels::metrics`], [`FamilyLevels::metrics`], [`BucketInfo::metrics`].
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Metrics {
+    /// What the node has counted.
+    pub stats: Stats,
+    /// What the loop around it has counted.
+    pub loop_stats: LoopStats,
+    /// What the node holds and does.
+    pub levels: Levels,
+    /// What it holds of each family, in the order of [`Family::ALL`].
+    pub families: [FamilyMetrics; 2],
+    /// How long answers take: a share of the answers (0.5, 0.9, 0.99) and the time within which that
+    /// share came, to within a fifth. Zero before the first answer.
+    pub rtt: [(f32, Duration); SHARES.len()],
+}
+
+metrics! {
+    /// What a node holds and does.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    #[non_exhaustive]
+    pub struct Levels {
+        /// Torrents that peers announced to us.
+        pub infohashes: usize,
+        /// Torrents that there is memory for.
+        pub infohash_capacity: usize,
+        /// Endpoints of which it is remembered when they were contacted and how often they failed.
+        pub contacts: usize,
+        /// Lookups under way, those of the node itself included.
+        pub lookups_under_way: usize,
+        /// Our queries that wait for an answer.
+        pub queries_under_way: usize,
+        /// Announces that are kept up.
+        pub kept_announces: usize,
+    }
+}
+
+/// What a node holds of one family. All is zero where the family is off.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct FamilyMetrics {
+    /// Which family.
+    pub family: Family,
+    /// What there is of it.
+    pub levels: FamilyLevels,
+    /// The routing table, as [`Node::buckets`](crate::Node::buckets) tells of it.
+    pub buckets: Vec<BucketInfo>,
+}
+
+metrics! {
+    /// What a node holds of one family.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    #[non_exhaustive]
+    pub struct FamilyLevels {
+        /// 1 if the node has found its place in the DHT, 0 if not.
+        pub ready: usize,
+        /// Nodes in the routing table.
+        pub nodes: usize,
+        /// Nodes of an earlier run that have not answered yet.
+        pub restored: usize,
+        /// Peers that announced themselves to us.
+        pub peers: usize,
+        /// Peers that there is memory for, if they are of few torrents.
+        pub peer_capacity: usize,
+    }
+}
+
+impl Metrics {
+    pub(super) fn read(node: &Node, loop_stats: LoopStats) -> Self {
+        Self {
+            stats: *node.stats(),
+            loop_stats,
+            levels: Levels {
+                infohashes: node.infohash_count(),
+                infohash_capacity: node.infohash_capacity(),
+                contacts: node.contact_count(),
+                lookups_under_way: node.lookup_count(),
+                queries_under_way: node.query_count(),
+                kept_announces: node.kept_count(),
+            },
+            families: Family::ALL.map(|family| FamilyMetrics {
+                family,
+                levels: FamilyLevels {
+                    ready: node.is_ready(family).into(),
+                    nodes: node.node_count(family),
+                    restored: node.restored_count(family),
+                    peers: node.peer_count(family),
+                    peer_capacity: node.peer_capacity(family),
+                },
+                buckets: node.buckets(family).collect(),
+            }),
+            rtt: SHARES.map(|share| (share, node.rtt_quantile(share))),
+        }
+    }
+}

@@ -1,0 +1,115 @@
+//! What an adapter tells a `tracing` subscriber; without the feature it costs nothing.
+//!
+//! All of it happens in a span for each node, named `dht`. Problems that the node cannot solve by
+//! itself are warnings; its birth, its end and its place in the DHT are information; lookups,
+//! names and files are for debugging; each datagram is a trace.
+
+use core::net::SocketAddr;
+
+use super::events::Notice;
+use crate::{Event, LookupReport};
+
+/// An event with fields that can be displayed.
+macro_rules! event {
+    ($level:ident, $message:literal $(, $field:ident = $value:expr)* $(,)?) => {{
+        #[cfg(feature = "tracing")]
+        tracing::event!(tracing::Level::$level, $($field = %$value,)* $message);
+        #[cfg(not(feature = "tracing"))]
+        if false {
+            let _ = ($(&$value,)*);
+        }
+    }};
+}
+pub(super) use event;
+
+/// Runs the loop of a node, from birth to end.
+#[cfg(feature = "net")]
+pub(super) fn in_span<R>(local_addrs: [Option<SocketAddr>; 2], run: impl FnOnce() -> R) -> R {
+    let run = || {
+        event!(INFO, "started");
+        let result = run();
+        event!(INFO, "ended");
+        result
+    };
+    #[cfg(feature = "tracing")]
+    return span(local_addrs).in_scope(run);
+    #[cfg(not(feature = "tracing"))]
+    {
+        let _ = local_addrs;
+        run()
+    }
+}
+
+/// The same for a task.
+#[cfg(feature = "tokio")]
+pub(super) fn instrument<F: Future>(
+    local_addrs: [Option<SocketAddr>; 2],
+    run: F,
+) -> impl Future<Output = F::Output> {
+    let run = async {
+        event!(INFO, "started");
+        let output = run.await;
+        event!(INFO, "ended");
+        output
+    };
+    #[cfg(feature = "tracing")]
+    return tracing::Instrument::instrument(run, span(local_addrs));
+    #[cfg(not(feature = "tracing"))]
+    {
+        let _ = local_addrs;
+        run
+    }
+}
+
+/// What subscribers to the node hear of is worth an event, but for the table's nodes: of those the
+/// core tells by the feature `log`.
+pub(super) fn notice(notice: &Notice) {
+    match notice {
+        Notice::Node(Event::Ready { family }) => event!(INFO, "ready", family = format_args!("{family:?}")),
+        Notice::Node(Event::PeerStored { infohash, peer }) => {
+            event!(DEBUG, "stored a peer", infohash = infohash, peer = peer);
+        }
+        Notice::Node(_) => {}
+        Notice::Resolved { host, addrs } => {
+            event!(DEBUG, "resolved", host = host, addrs = format_args!("{addrs:?}"));
+        }
+        Notice::Unresolved { host, error, retry_in } => {
+            event!(
+                WARN,
+                "cannot resolve",
+                host = host,
+                error = error,
+                retry_in = format_args!("{retry_in:?}")
+            );
+        }
+        Notice::Restored { nodes, skipped } => {
+            event!(INFO, "restored", nodes = nodes, skipped = skipped);
+        }
+        Notice::StateRefused { error, kept_as } => {
+            event!(WARN, "state refused", error = error, kept_as = kept_as.display());
+        }
+        Notice::StateSaved => event!(DEBUG, "saved the state"),
+        Notice::StateUnsaved { error } => event!(WARN, "cannot save the state", error = error),
+    }
+}
+
+pub(super) fn lookup_done(report: &LookupReport) {
+    event!(
+        DEBUG,
+        "lookup ended",
+        kind = format_args!("{:?}", report.kind),
+        target = report.target,
+        peers = report.peers,
+        queried = report.queried,
+        answered = report.answered,
+        failed = report.failed,
+        acknowledged = report.acknowledged,
+        duration = format_args!("{:?}", report.duration),
+    );
+}
+
+#[cfg(feature = "tracing")]
+fn span(local_addrs: [Option<SocketAddr>; 2]) -> tracing::Span {
+    let [v4, v6] = local_addrs.map(|addr| addr.map(tracing::field::display));
+    tracing::info_span!("dht", v4, v6)
+}
