@@ -2,8 +2,8 @@
 #![cfg(feature = "cli")]
 #![allow(clippy::std_instead_of_core, clippy::unwrap_used)]
 
-use std::io::{BufRead as _, BufReader, Read as _};
-use std::net::UdpSocket;
+use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -63,6 +63,34 @@ impl Node {
         let text = |key: &str| listening[key].as_str().unwrap().to_owned();
         Self { addr: text("addr"), id: text("id"), child, stdout }
     }
+}
+
+impl Node {
+    /// Where its metrics are, which it tells after it has told where it listens.
+    fn metrics_addr(&mut self) -> String {
+        let mut line = String::new();
+        self.stdout.read_line(&mut line).unwrap();
+        let metrics: Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(metrics["event"], "metrics");
+        let url = metrics["url"].as_str().unwrap();
+        url.strip_prefix("http://").unwrap().strip_suffix("/metrics").unwrap().to_owned()
+    }
+}
+
+/// What an HTTP server answers, head and body.
+fn http(addr: &str, request: &str) -> io::Result<(String, String)> {
+    let mut stream = TcpStream::connect(addr)?;
+    stream.write_all(format!("{request} HTTP/1.1\r\nHost: {addr}\r\n\r\n").as_bytes())?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    Ok((head.to_owned(), body.to_owned()))
+}
+
+/// The value of one line of metrics.
+fn value(page: &str, name: &str) -> f64 {
+    let line = page.lines().find(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(' ')));
+    line.and_then(|line| line.rsplit(' ').next()?.parse().ok()).unwrap_or_else(|| panic!("{name} in {page}"))
 }
 
 impl Drop for Node {
@@ -143,6 +171,75 @@ fn ping_finds_a_node_and_times_out_on_a_hole() {
     let output = run(&format!("ping {} --timeout 0.3 {LOCAL}", hole.local_addr().unwrap()));
     assert_eq!(code(&output), 1, "{output:?}");
     assert!(output.stdout.is_empty());
+}
+
+#[test]
+fn metrics_are_served_to_many_and_to_the_slow() {
+    let mut node = Node::start(&format!("{LOCAL} --metrics 127.0.0.1"));
+    let addr = node.metrics_addr();
+    let (head, page) = http(&addr, "GET /metrics").unwrap();
+    assert!(head.starts_with("HTTP/1.1 200") && head.contains("application/openmetrics-text"), "{head}");
+    assert!(page.ends_with("# EOF\n"));
+    assert_eq!(value(&page, "dht_queries_in_total{method=\"ping\"}"), 0.0);
+    assert_eq!(value(&page, "dht_bucket_capacity{family=\"ipv4\",bucket=\"0\"}"), 128.0);
+
+    // Clients that ask for nothing take no more than their places.
+    let idle: Vec<_> = (0..7).map(|_| TcpStream::connect(&addr).unwrap()).collect();
+    assert_eq!(code(&run(&format!("ping {} {LOCAL}", node.addr))), 0);
+    let start = Instant::now();
+    let page = loop {
+        let (_, page) = http(&addr, "GET /metrics").unwrap();
+        if value(&page, "dht_queries_in_total{method=\"ping\"}") > 0.0 {
+            break page;
+        }
+        assert!(start.elapsed() < Duration::from_secs(20), "a page is made anew");
+    };
+    assert_eq!(value(&page, "dht_responses_out_total{method=\"ping\"}"), 1.0);
+    assert!(value(&page, "dht_bytes_out_total") > 50.0);
+    assert_eq!(value(&page, "dht_dropped_total{reason=\"malformed\"}"), 0.0);
+    drop(idle);
+
+    assert!(http(&addr, "GET /").unwrap().0.starts_with("HTTP/1.1 404"));
+    assert!(http(&addr, "POST /metrics").unwrap().0.starts_with("HTTP/1.1 405"));
+    let long = format!("GET /metrics?{}", "x".repeat(20_000));
+    // It is cut off, perhaps before the answer comes.
+    assert!(!http(&addr, &long).is_ok_and(|(head, _)| head.starts_with("HTTP/1.1 200")));
+}
+
+#[test]
+fn a_client_that_stays_silent_loses_its_place() {
+    let mut node = Node::start(&format!("{LOCAL} --metrics 127.0.0.1"));
+    let addr = node.metrics_addr();
+    // More than there are places, so that the last one has to wait for the end of the first ones.
+    let idle: Vec<_> = (0..12).map(|_| TcpStream::connect(&addr).unwrap()).collect();
+    assert!(http(&addr, "GET /metrics").unwrap().0.starts_with("HTTP/1.1 200"));
+    drop(idle);
+}
+
+#[test]
+fn a_metrics_address_in_use_ends_with_2_and_one_line() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let addr = taken.local_addr().unwrap();
+    let output = run(&format!("node {LOCAL} --metrics {addr}"));
+    assert_eq!(code(&output), 2, "{output:?}");
+    assert!(output.stdout.is_empty());
+    let stderr = stderr(&output);
+    assert!(stderr.lines().count() == 1 && stderr.contains(&addr.to_string()), "{stderr}");
+}
+
+#[test]
+fn thrice_verbose_tells_of_every_lookup_and_datagram() {
+    let node = Node::start(LOCAL);
+    let output = run(&format!("find-node {HASH} -vvv {LOCAL} --bootstrap {}", node.addr));
+    assert_eq!(code(&output), 0, "{output:?}");
+    let stderr = stderr(&output);
+    for what in ["INFO dht{v4=127.0.0.1:", ": started", "ready family=V4", "lookup started", "lookup ended"] {
+        assert!(stderr.contains(what), "{what} in {stderr}");
+    }
+    let to = format!("sent to={}", node.addr);
+    assert!(stderr.contains(&to) && stderr.contains(&format!("received from={}", node.addr)), "{stderr}");
+    // The core's own lines come by the `log` crate.
+    assert!(stderr.contains("DEBUG") && stderr.contains("dht_proto::node: NodeAdded"), "{stderr}");
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! What an adapter tells a `tracing` subscriber; without the feature it costs nothing.
 //!
-//! All of it happens in a span for each node, named `dht`. Problems that the node cannot solve by
-//! itself are warnings; its birth, its end and its place in the DHT are information; lookups,
-//! names and files are for debugging; each datagram is a trace.
+//! From the start of a node to its end all of it happens in a span named `dht`. Problems that the node
+//! cannot solve by itself are warnings; its birth, its end and its place in the DHT are information;
+//! lookups, names and files are for debugging; each datagram is a trace.
 
 use core::net::SocketAddr;
 
@@ -82,8 +82,8 @@ pub(super) fn notice(notice: &Notice) {
                 retry_in = format_args!("{retry_in:?}")
             );
         }
-        Notice::Restored { nodes, skipped } => {
-            event!(INFO, "restored", nodes = nodes, skipped = skipped);
+        Notice::Restored { nodes, skipped, announces } => {
+            event!(INFO, "restored", nodes = nodes, skipped = skipped, announces = announces);
         }
         Notice::StateRefused { error, kept_as } => {
             event!(WARN, "state refused", error = error, kept_as = kept_as.display());

@@ -4,23 +4,50 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use dht_proto::net::{CallError, Outcome, Search, resolve};
+use dht_proto::net::{CallError, Metrics, Outcome, Search, resolve};
 use dht_proto::{Announce, Family, InfoHash, NodeId, StartError};
 
-use crate::options::{AnnounceOptions, Common};
+use crate::metrics::Exporter;
+use crate::options::{AnnounceOptions, Common, NodeOptions};
 use crate::output::{Done, Failure, Output, TICK};
 use crate::session::Session;
+use crate::status::{self, PERIOD};
 
 const FOREVER: Duration = Duration::from_secs(u32::MAX as u64);
 
-pub(crate) fn node(common: &Common, output: &Output) -> Result<(), Failure> {
+pub(crate) fn node(options: &NodeOptions, common: &Common, output: &Output) -> Result<(), Failure> {
+    let exporter = options.metrics.map(Exporter::bind).transpose()?;
+    let session = Session::start(common, output, true)?;
+    if let Some(exporter) = exporter {
+        output.metrics(&exporter.url())?;
+        exporter.serve(session.dht.clone())?;
+    }
     // To serve is to succeed.
     output.set_found();
-    let session = Session::start(common, output, true)?;
-    session.sleep(common.timeout.unwrap_or(FOREVER));
+    let end = Instant::now() + common.timeout.unwrap_or(FOREVER);
+    if output.is_live() {
+        watch(&session, end);
+    } else {
+        session.sleep(end.saturating_duration_since(Instant::now()));
+    }
     Ok(())
+}
+
+/// Shows how the node fares until a signal comes or the time is over.
+fn watch(session: &Session<'_>, end: Instant) {
+    let mut before: Option<(Metrics, Instant)> = None;
+    while let Ok(metrics) = session.dht.metrics() {
+        let now = Instant::now();
+        let (earlier, passed) =
+            before.as_ref().map_or((&metrics, PERIOD), |(earlier, at)| (earlier, now - *at));
+        session.output.progress(status::line(&metrics, earlier, passed));
+        before = Some((metrics, now));
+        if now >= end || session.sleep(PERIOD.min(end - now)) {
+            return;
+        }
+    }
 }
 
 pub(crate) fn get_peers(infohash: InfoHash, common: &Common, output: &Output) -> Result<(), Failure> {

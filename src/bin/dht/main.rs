@@ -10,10 +10,12 @@
 mod commands;
 mod demo;
 mod magnet;
+mod metrics;
 mod options;
 mod output;
 mod session;
 mod sim;
+mod status;
 
 use std::process::ExitCode;
 
@@ -26,7 +28,7 @@ fn main() -> ExitCode {
     let result = match &options.command {
         Command::Demo(demo) => demo::run(demo, &options.common, &output),
         Command::Sim(sim) => sim::run(sim, &output),
-        Command::Node => commands::node(&options.common, &output),
+        Command::Node(node) => commands::node(node, &options.common, &output),
         Command::GetPeers { infohash } => commands::get_peers(*infohash, &options.common, &output),
         Command::Announce(announce) => commands::announce(announce, &options.common, &output),
         Command::FindNode { target } => commands::find_node(*target, &options.common, &output),

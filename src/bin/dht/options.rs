@@ -29,7 +29,7 @@ pub(crate) enum Command {
     #[command(after_help = sim::LEGEND)]
     Sim(SimOptions),
     /// Serve as a node until ended
-    Node,
+    Node(NodeOptions),
     /// Print the peers of a torrent as they are found
     GetPeers {
         /// 40 hexadecimal or 32 base32 digits, or a magnet link
@@ -56,6 +56,13 @@ pub(crate) struct DemoOptions {
     /// How many nodes
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u16).range(3..=1000))]
     pub(crate) nodes: u16,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct NodeOptions {
+    /// Serve metrics for Prometheus at http://ADDR/metrics (port 0 or none: a free one)
+    #[arg(long, value_name = "ADDR", value_parser = parse_bind)]
+    pub(crate) metrics: Option<SocketAddr>,
 }
 
 #[derive(Debug, Args)]
@@ -123,7 +130,8 @@ pub(crate) struct Common {
     /// Print one JSON object per line
     #[arg(long, global = true)]
     pub(crate) json: bool,
-    /// Say on stderr what happens; twice: every node that comes and goes
+    /// Say on stderr what happens; twice: every node that comes and goes; three times: every lookup
+    /// and every datagram
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub(crate) verbose: u8,
 }
@@ -223,6 +231,8 @@ mod tests {
             "dht node --timeout nan",
             "dht node --id 00",
             "dht node --bind localhost",
+            "dht node --metrics localhost:1",
+            "dht get-peers --metrics 127.0.0.1:1",
             "dht demo --nodes 2",
         ] {
             assert_eq!(parse(words).unwrap_err().exit_code(), 2, "{words}");

@@ -58,6 +58,19 @@ impl Gauge {
     }
 }
 
+/// stderr, past the progress.
+struct TraceWriter(ProgressBar);
+
+impl io::Write for TraceWriter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.suspend(|| io::stderr().lock().write(bytes))
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 impl Drop for Gauge {
     fn drop(&mut self) {
         self.bar.finish_and_clear();
@@ -77,7 +90,7 @@ impl Output {
     pub(crate) fn new(json: bool) -> Self {
         let spinner = ProgressBar::hidden();
         // The template is a constant; if it were wrong, the default would do.
-        if let Ok(style) = ProgressStyle::with_template("{spinner} {elapsed} {msg}") {
+        if let Ok(style) = ProgressStyle::with_template("{spinner} {elapsed} {wide_msg}") {
             spinner.set_style(style);
         }
         Self { json, live: io::stderr().is_terminal(), spinner, found: Cell::new(false) }
@@ -114,6 +127,17 @@ impl Output {
         move |text| log(&spinner, text)
     }
 
+    /// Tells on stderr, from now on, what the node and its adapter trace.
+    pub(crate) fn trace(&self) {
+        let spinner = self.spinner.clone();
+        let subscriber = tracing_subscriber::fmt()
+            .with_max_level(tracing_subscriber::filter::LevelFilter::TRACE)
+            .with_ansi(self.live)
+            .with_writer(move || TraceWriter(spinner.clone()));
+        // There is no other one.
+        let _ = subscriber.try_init();
+    }
+
     pub(crate) fn complain(&self, text: &str) {
         log(&self.spinner, &format!("dht: {text}"));
     }
@@ -135,6 +159,10 @@ impl Output {
     pub(crate) fn listening(&self, addr: SocketAddr, id: NodeId, matters: bool) -> Result<(), Failure> {
         let object = json!({"event": "listening", "addr": addr.to_string(), "id": id.to_string()});
         self.print(matters.then(|| format!("listening on {addr} as {id}")), object)
+    }
+
+    pub(crate) fn metrics(&self, url: &str) -> Result<(), Failure> {
+        self.print(Some(format_args!("metrics at {url}")), json!({"event": "metrics", "url": url}))
     }
 
     pub(crate) fn peer(&self, peer: SocketAddr) -> Result<(), Failure> {

@@ -48,6 +48,11 @@ impl<'a> Session<'a> {
         state: Option<&Path>,
     ) -> Result<Self, Failure> {
         let interrupt = Interrupt::listen()?;
+        // It tells all that the reporter tells, and more.
+        let traces = common.verbose > 2;
+        if traces {
+            output.trace();
+        }
         let has_hosts = !hosts.is_empty();
         let mut builder = Dht::builder().config(config(common)).bootstrap(hosts);
         if let Some(state) = state {
@@ -59,7 +64,7 @@ impl<'a> Session<'a> {
         let notices = builder.subscribe();
         let dht = builder.spawn()?;
         interrupt.closes(dht.clone());
-        let (log, verbose) = (output.logger(), common.verbose);
+        let (log, verbose) = (output.logger(), if traces { 0 } else { common.verbose });
         let reporter = Reporter { verbose, told: BTreeSet::new() };
         let reporter = Some(thread::spawn(move || reporter.report(notices, log)));
         let restored =
