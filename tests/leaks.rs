@@ -1,0 +1,117 @@
+//! Ten thousand lookups among real nodes, given up at random moments, leave nothing behind.
+#![allow(clippy::std_instead_of_core, clippy::unwrap_used)]
+
+mod common;
+
+use std::thread;
+use std::time::Duration;
+
+use common::local_config;
+use common::net::blocking::{builder, network, wait_for};
+use common::net::{LOOPBACK, PATIENCE, limits};
+use dht_proto::net::{CallError, tokio as task};
+use dht_proto::sim::Dice;
+use dht_proto::{Announce, Family, InfoHash, Lookup, LookupOptions, StartError};
+use tokio::runtime::Handle;
+use tokio::time::timeout;
+
+const USERS: u64 = 4;
+const LOOKUPS_EACH: usize = 2500;
+
+/// What a user holds at most; all of them together fill the node.
+const HELD: usize = 5;
+
+#[test]
+fn ten_thousand_searches_of_threads_leave_nothing() {
+    let nodes = network(6);
+    let dht = builder().bootstrap([nodes[0].local_addr(Family::V4).unwrap().to_string()]);
+    let dht = dht.spawn().unwrap();
+    assert_eq!(dht.wait_ready(PATIENCE), Ok(true));
+    thread::scope(|scope| {
+        for user in 0..USERS {
+            let dht = &dht;
+            scope.spawn(move || {
+                let mut dice = Dice::new(user);
+                let (mut held, mut started) = (Vec::new(), 0);
+                while started < LOOKUPS_EACH {
+                    match dht.lookup(any_lookup(&mut dice), LookupOptions::default()) {
+                        Ok(search) => {
+                            started += 1;
+                            held.push(search);
+                        }
+                        Err(CallError::Start(StartError::Full)) => held.clear(),
+                        Err(error) => panic!("{error}"),
+                    }
+                    thread::sleep(any_moment(&mut dice));
+                    if dice.below(HELD) == 0 || held.len() == HELD {
+                        held.clear();
+                    }
+                }
+            });
+        }
+    });
+    wait_for("lookups and queries end", || dht.under_way() == Ok((0, 0)));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ten_thousand_searches_of_tasks_leave_nothing() {
+    let nodes = network(6);
+    let start = nodes[0].local_addr(Family::V4).unwrap().to_string();
+    let owner = task::Dht::builder().config(local_config()).limits(limits()).bind(LOOPBACK);
+    let owner = owner.bootstrap([start]).spawn().unwrap();
+    owner.wait_ready().await.unwrap();
+    let users = (0..USERS).map(|user| {
+        let dht = owner.dht();
+        tokio::spawn(async move {
+            let mut dice = Dice::new(user);
+            let (mut held, mut started) = (Vec::new(), 0);
+            while started < LOOKUPS_EACH {
+                // The call itself may be given up as well.
+                let call = dht.lookup(any_lookup(&mut dice), LookupOptions::default());
+                match timeout(any_moment(&mut dice) * 4, call).await {
+                    Ok(Ok(search)) => {
+                        started += 1;
+                        held.push(search);
+                    }
+                    Ok(Err(CallError::Start(StartError::Full))) => held.clear(),
+                    Ok(Err(error)) => panic!("{error}"),
+                    Err(_) => {}
+                }
+                if let Some(search) = held.last_mut() {
+                    let _ = timeout(any_moment(&mut dice), search.recv()).await;
+                }
+                if dice.below(HELD) == 0 || held.len() == HELD {
+                    held.clear();
+                }
+            }
+        })
+    });
+    for user in Vec::from_iter(users) {
+        user.await.unwrap();
+    }
+    let idle = async {
+        while owner.under_way().await != Ok((0, 0)) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    timeout(PATIENCE, idle).await.expect("lookups and queries end");
+    assert_eq!(Handle::current().metrics().num_alive_tasks(), 1, "the node's own");
+    owner.shutdown().await;
+    assert_eq!(Handle::current().metrics().num_alive_tasks(), 0);
+}
+
+fn any_lookup(dice: &mut Dice) -> Lookup {
+    let mut hash = [0; 20];
+    hash[0] = dice.below(100) as u8;
+    match dice.below(3) {
+        0 => Lookup::FindNode(hash.into()),
+        1 => Lookup::GetPeers(hash.into()),
+        _ => Lookup::Announce(InfoHash::from(hash), Announce::port(4242)),
+    }
+}
+
+/// From before the first answer to after the last.
+fn any_moment(dice: &mut Dice) -> Duration {
+    let most = dice.up_to(Duration::from_millis(2));
+    dice.up_to(most)
+}
