@@ -326,3 +326,26 @@ fn answer(query: &[u8]) -> Vec<u8> {
     let len = Message::new(transaction, Body::Response(response)).emit(&mut buf).unwrap();
     buf[..len].to_vec()
 }
+
+/// Whatever is added to a node is in its checkpoint, or does not compile: unless it is taken out.
+#[test]
+fn no_field_is_left_out() {
+    fn look(folder: &Path) -> usize {
+        let mut count = 0;
+        for entry in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+            if entry.is_dir() {
+                count += look(&entry);
+            } else {
+                let text = fs::read_to_string(&entry).unwrap();
+                assert!(
+                    !["skip", "default"].iter().any(|word| text.contains(&format!("serde({word}"))),
+                    "{entry:?}"
+                );
+                count += text.matches("feature = \"checkpoint\", derive(").count();
+            }
+        }
+        count
+    }
+    let count = look(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"));
+    assert!(count > 50, "{count} types are derived");
+}
