@@ -10,7 +10,7 @@ mod world;
 
 libfuzzer_sys::fuzz_target!(|life: &[u8]| {
     let transcript = world::live(life);
-    // Not every time: it takes as long again.
+    // Not every time: it takes many times as long.
     if life.len() % 8 == 0 {
         let continued = world::live_with(life, reborn::reborn);
         assert_eq!(continued, transcript, "one life, one transcript, whoever is stopped and continued");
