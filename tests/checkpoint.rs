@@ -19,8 +19,8 @@ use std::sync::Arc;
 use dht_proto::sim::{Growth, HostId, Network, Profile, World};
 use dht_proto::wire::{Body, Message, Response};
 use dht_proto::{
-    AddressPolicy, Announce, CheckpointError, Config, Event, Fixed, Instant, Limits, MAX_DATAGRAM, Node,
-    NodeId,
+    AddressPolicy, Announce, CheckpointError, Config, Event, Fixed, Instant, KeptAnnounce, Limits,
+    MAX_DATAGRAM, Node, NodeId,
 };
 use reborn::{Reborn, reborn};
 use scenario::node::Chip;
@@ -131,7 +131,8 @@ fn chip(is_stopped: bool) -> Vec<u8> {
             4 => stage.act(|node, now| node.ping(now, addr(7))).map(|_| ()),
             5 => {
                 let kept = stage.node.kept_announces().find(|kept| kept.infohash == target);
-                kept.is_some_and(|kept| stage.act(|node, _| node.stop_announcing(kept.id)));
+                let is_stopped = |kept: KeptAnnounce| stage.act(|node, _| node.stop_announcing(kept.id));
+                assert!(kept.is_none_or(is_stopped));
                 Ok(())
             }
             _ => Ok(()),
