@@ -11,7 +11,7 @@ mod world;
 libfuzzer_sys::fuzz_target!(|life: &[u8]| {
     let transcript = world::live(life);
     // Not every time: it takes many times as long.
-    if life.len() % 8 == 0 {
+    if life.len() % 32 == 0 {
         let continued = world::live_with(life, reborn::reborn);
         assert_eq!(continued, transcript, "one life, one transcript, whoever is stopped and continued");
     }
