@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use crate::addr::AddressPolicy;
+use crate::addr::{AddressPolicy, Family};
 use crate::id::NodeId;
 use crate::lookup::LookupOptions;
 
@@ -34,7 +34,8 @@ pub struct Config {
     pub ipv4: bool,
     /// Take part in the IPv6 DHT. Default: yes.
     pub ipv6: bool,
-    /// Ask but never answer (BEP 43): for nodes that cannot be reached from outside.
+    /// Ask but never answer (BEP 43): for nodes that cannot be reached from outside. It can be
+    /// [changed](crate::Node::set_read_only) later.
     pub read_only: bool,
     /// Which addresses may be talked to and passed on.
     pub address_policy: AddressPolicy,
@@ -67,6 +68,16 @@ pub struct Config {
     pub announce_interval: Duration,
     /// How lookups run that are started without options of their own.
     pub lookup: LookupOptions,
+}
+
+impl Config {
+    /// Whether to take part in the DHT of a family.
+    pub(crate) const fn has(&self, family: Family) -> bool {
+        match family {
+            Family::V4 => self.ipv4,
+            Family::V6 => self.ipv6,
+        }
+    }
 }
 
 impl Default for Config {

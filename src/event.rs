@@ -22,7 +22,9 @@ use crate::time::Instant;
 #[non_exhaustive]
 pub enum Event {
     /// The node has found its place in the DHT of this family: from now on lookups start from
-    /// verified nodes. Sent once after birth and again after an outage.
+    /// verified nodes. Sent once after birth and again after an outage, when the node is
+    /// [enabled](crate::Node::set_enabled), and when its socket has been
+    /// [rebound](crate::Node::handle_rebind).
     Ready {
         /// The DHT that was joined.
         family: Family,
@@ -245,6 +247,9 @@ pub enum QueryError {
     /// The answer had no valid id.
     #[error("the answer was malformed")]
     Malformed,
+    /// The node was [disabled](crate::Node::set_enabled) before an answer came.
+    #[error("the node was disabled")]
+    Disabled,
 }
 
 /// Why a lookup or a query cannot start.
@@ -264,6 +269,9 @@ pub enum StartError {
     /// The address is of a family that is off, or refused by the address policy.
     #[error("the address may not be contacted")]
     AddressRefused,
+    /// The node is [disabled](crate::Node::set_enabled), or the family of the address is.
+    #[error("the node is disabled")]
+    Disabled,
 }
 
 impl fmt::Debug for LookupId {

@@ -6,7 +6,7 @@
 
 use core::time::Duration;
 
-use crate::addr::Endpoint;
+use crate::addr::{Endpoint, Family};
 use crate::id::NodeId;
 use crate::keyed::reduce;
 use crate::lookup::Window;
@@ -55,6 +55,7 @@ pub(crate) enum Outcome {
     TimedOut,
     Unreachable,
     Malformed,
+    Disabled,
     /// With an error of this code.
     Refused(i64),
     Answered {
@@ -117,6 +118,11 @@ impl Query {
         chain_head: Ix::NONE,
         chain_next: Ix::NONE,
     };
+
+    /// Whether an answer is awaited.
+    pub(crate) const fn is_sent(&self) -> bool {
+        matches!(self.stage, Stage::Fresh | Stage::Stalled)
+    }
 }
 
 /// What the passing of time did to a query.
@@ -223,11 +229,23 @@ impl Inflight {
 
     /// The oldest query to `to` that is unanswered.
     pub(crate) fn find_sent_to(&self, slots: &[Slot<Query>], to: Endpoint) -> Option<Ix> {
-        let sent = self.fresh.iter(slots).chain(self.stalled.iter(slots));
-        sent.filter(|&ix| slots[ix].to == to).min_by_key(|&ix| slots[ix].sent)
+        self.awaited(slots).filter(|&ix| slots[ix].to == to).min_by_key(|&ix| slots[ix].sent)
     }
 
-    /// Ends a query that was sent, and returns it. One of the user stays as a completion with
+    /// The first query in a family that has not ended; one that waits to be sent if none was.
+    pub(crate) fn find_open(&self, slots: &[Slot<Query>], family: Family) -> Option<Ix> {
+        let mut open = self.awaited(slots).chain(self.waiting.iter(slots));
+        open.find(|&ix| slots[ix].to.family() == family)
+    }
+
+    /// Puts a query that was sent back among those that wait.
+    pub(crate) fn send_again(&mut self, slots: &mut [Slot<Query>], ix: Ix) {
+        self.leave(slots, ix);
+        slots[ix].stage = Stage::Waiting;
+        self.waiting.push_back(slots, ix);
+    }
+
+    /// Ends a query, and returns it. One of the user stays as a completion with
     /// `outcome`.
     pub(crate) fn finish(&mut self, slots: &mut [Slot<Query>], ix: Ix, outcome: Outcome) -> Query {
         let query = slots[ix];
@@ -319,6 +337,10 @@ impl Inflight {
         self.pool.is_consistent(slots)
             && lists.into_iter().all(is_whole)
             && lists.into_iter().map(|(list, _)| list.len()).sum::<usize>() == self.pool.used()
+    }
+
+    fn awaited(&self, slots: &[Slot<Query>]) -> impl Iterator<Item = Ix> {
+        self.fresh.iter(slots).chain(self.stalled.iter(slots))
     }
 
     fn free(&mut self, slots: &mut [Slot<Query>], ix: Ix) {

@@ -94,6 +94,8 @@ metrics! {
         pub unreachable: u64,
         /// Our queries that came back to us: they went to an address of our own.
         pub reflected: u64,
+        /// Our queries that were given up before an answer came, because the host had slept, or the node was disabled or bound anew.
+        pub interrupted: u64,
         /// Our queries whose failure was not held against the node, because we heard from nobody.
         pub excused: u64,
         /// Datagrams dropped, by reason.
@@ -155,7 +157,7 @@ metrics! {
         pub read_only: u64,
         /// Queries that came faster than one source may ask.
         pub rate: u64,
-        /// Queries whose answer was overwritten before it was polled.
+        /// Queries whose answer was overwritten before it was polled, or was not sent any more because the node was disabled.
         pub overflow: u64,
         /// Queries whose answer would have made us an amplifier.
         pub budget: u64,

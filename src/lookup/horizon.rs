@@ -116,6 +116,11 @@ impl Horizon {
         }
     }
 
+    /// Nothing is awaited any more.
+    pub(super) fn interrupt(&mut self) {
+        self.searches.iter_mut().for_each(|search| search.is_open = false);
+    }
+
     /// A window was answered, with nodes up to `reach` from the id that was asked for.
     pub(super) fn on_answer(&mut self, window: Window, reach: Distance) {
         let search = &mut self.searches[window as usize];

@@ -47,6 +47,7 @@
 
 mod candidates;
 mod horizon;
+mod interrupt;
 mod options;
 mod step;
 

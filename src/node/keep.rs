@@ -33,7 +33,7 @@ const INTERVALS: [Duration; 2] = [Duration::from_secs(60), Duration::from_secs(2
 
 /// How fast rounds follow each other, so that they alone stay within what may be contacted anew.
 pub(super) fn pace(config: &Config, lookups: usize) -> Pace {
-    let families = u32::from(config.ipv4) + u32::from(config.ipv6);
+    let families = Family::ALL.into_iter().filter(|&family| config.has(family)).count() as u32;
     Pace {
         interval: config.announce_interval.clamp(INTERVALS[0], INTERVALS[1]),
         spacing: Duration::from_secs(u64::from(ROUND_ENDPOINTS * families)) / config.new_endpoints.max(1),
@@ -55,7 +55,7 @@ impl Core {
         if announce.port == 0 {
             return Err(StartError::PortZero);
         }
-        if m.walks.len() < self.families.iter().filter(|family| family.on).count() {
+        if m.walks.len() < Family::ALL.into_iter().filter(|&family| self.config.has(family)).count() {
             return Err(StartError::Full);
         }
         let ix = match self.keeper.find(m.kept, &infohash) {
@@ -160,13 +160,18 @@ impl Core {
     pub(super) fn displace_round(&mut self, m: &mut Memory<'_>) -> bool {
         let is_round = |walk: &lookup::Walk| !walk.kept.is_none() && walk.phase.is_under_way();
         let Some(at) = m.walks.iter().position(|slot| is_round(&slot.value)) else { return false };
-        let (ix, lead) = (m.walks[Ix::new(at)].kept, m.walks[Ix::new(at)].lead);
-        self.drop_walks(m, lead);
-        m.kept[ix].round = Ix::NONE;
-        self.keeper.put_back(m.kept, ix, self.now);
+        self.put_back_round(m, m.walks[Ix::new(at)].lead);
         self.keeper.hold(self.now + PATROL);
         self.schedule_rounds(m);
         true
+    }
+
+    /// Ends the round that this walk leads; it comes first when there is room again.
+    pub(super) fn put_back_round(&mut self, m: &mut Memory<'_>, lead: Ix) {
+        let kept = m.walks[lead].kept;
+        self.drop_walks(m, lead);
+        m.kept[kept].round = Ix::NONE;
+        self.keeper.put_back(m.kept, kept, self.now);
     }
 
     /// When the next round starts; `None` while there is no network, or nothing to start.

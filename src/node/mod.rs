@@ -3,13 +3,14 @@
 //! [`Node`] is a thin shell: its methods hand the storage's slices to the non-generic [`Core`],
 //! whose work lies in the files beside this one: [`serve`] answers, [`search`] asks, [`walks`] leads
 //! lookups from step to step, [`keep`] repeats announces, [`upkeep`] keeps house, [`saved`] saves and
-//! restores, [`output`] makes datagrams and events, `checkpoint` writes and
-//! reads the whole of it.
+//! restores, [`interrupt`] stops and goes on, [`output`] makes datagrams and events, `checkpoint`
+//! writes and reads the whole of it.
 
 #[cfg(any(feature = "checkpoint", feature = "sim"))]
 mod audit;
 #[cfg(feature = "checkpoint")]
 mod checkpoint;
+mod interrupt;
 mod keep;
 mod output;
 mod saved;
@@ -141,9 +142,19 @@ impl<S: Storage> Node<S> {
     }
 
     /// The host was suspended for `slept`, and the clock behind `now` did not count that time.
-    /// Everything ages by it; nodes that were not heard of meanwhile are checked.
+    /// Everything ages by it, stored peers and tokens included. Nodes that were not heard of meanwhile
+    /// are pinged, and announces that fell due are repeated. What was asked before is asked again and
+    /// held against nobody; an announce begins anew if its tokens are older than five minutes.
     pub fn handle_resume(&mut self, now: Instant, slept: Duration) {
         self.core.handle_resume(&mut self.storage.memory(), now, slept);
+    }
+
+    /// The socket of this family is another one, or the host has moved to another network. What was
+    /// asked before is asked again, from the new socket, and held against nobody; tokens are
+    /// forgotten, because they were given to the old address (BEP 5). The DHT is joined anew from the
+    /// nodes known, and announces that are kept up are repeated soon. Id, table and stored peers stay.
+    pub fn handle_rebind(&mut self, now: Instant, family: Family) {
+        self.core.handle_rebind(&mut self.storage.memory(), now, family);
     }
 }
 
@@ -332,6 +343,26 @@ impl<S: Storage> Node<S> {
         self.core.clear_nodes(&mut self.storage.memory(), now);
     }
 
+    /// Switches a family off and on again; both at birth as the [`Config`] says, and one that is off
+    /// there stays off. As it is already, nothing happens.
+    ///
+    /// Off, nothing is sent and whatever comes is dropped. Pings under way end with
+    /// [`QueryError::Disabled`](crate::QueryError::Disabled), lookups with a report of what they found
+    /// until then, unless they go on in the other family. Id, table, bootstrap hosts and stored peers
+    /// stay, and age; announces that are kept up wait. On again, the DHT is joined anew from the nodes
+    /// known ([`Event::Ready`]), and those announces are repeated soon.
+    pub fn set_enabled(&mut self, now: Instant, family: Family, enabled: bool) {
+        self.core.set_enabled(&mut self.storage.memory(), now, family, enabled);
+    }
+
+    /// From now on, answers nobody and says so in queries (BEP 43), or answers again: what
+    /// [`Config::read_only`] says at birth. As it is already, nothing happens.
+    ///
+    /// Answers that wait to be polled are dropped. Nodes that know us find out when we ask them.
+    pub fn set_read_only(&mut self, now: Instant, read_only: bool) {
+        self.core.set_read_only(now, read_only);
+    }
+
     /// Forgets all peers that announced themselves to us.
     pub fn clear_peers(&mut self) {
         self.core.peers.clear(&mut serve::peer_slots(&mut self.storage.memory()));
@@ -376,6 +407,17 @@ impl<S: Storage> Node<S> {
     /// Whether the node has joined the DHT of this family, as [`Event::Ready`] told.
     pub fn is_ready(&self, family: Family) -> bool {
         self.core.family(family).ready
+    }
+
+    /// Whether the node takes part in the DHT of this family: it is on in the [`Config`] and
+    /// [enabled](Self::set_enabled).
+    pub fn is_enabled(&self, family: Family) -> bool {
+        self.core.family(family).on
+    }
+
+    /// Whether the node answers nobody (BEP 43).
+    pub fn is_read_only(&self) -> bool {
+        self.core.config.read_only
     }
 
     /// Writes what is worth keeping over a restart to the front of `buf` and returns its length: our
@@ -528,12 +570,10 @@ struct Core {
     notices: Ring,
     bootstraps: u16,
     timers: Timers,
-    /// When the last message came, whatever it was.
+    /// When the last message came, whatever it was, or the node was enabled.
     heard: Instant,
     /// A query went unanswered since, or the host slept: the silence is no mere quiet.
     missed: bool,
-    /// When the host last woke from sleep: what was asked before is not held against anybody.
-    woke: Instant,
     /// When the upkeep last sent a ping.
     checked: Instant,
     /// Until then what is ready cannot be sent; `None` where it was not tried yet.
@@ -612,7 +652,6 @@ impl Core {
             timers,
             heard: now,
             missed: false,
-            woke: now,
             checked: now,
             blocked: None,
             stats: Stats::default(),
@@ -666,15 +705,23 @@ impl Core {
         }
     }
 
-    fn handle_resume(&mut self, m: &mut Memory<'_>, now: Instant, slept: Duration) {
-        self.slept += slept;
-        (self.missed, self.woke) = (true, self.advance(now));
-        self.handle_timeout(m, now);
-    }
-
     /// Whether datagrams may come from and go to this endpoint.
     fn may_contact(&self, endpoint: Endpoint) -> bool {
-        self.family(endpoint.family()).on && self.config.address_policy.allows(endpoint)
+        self.check_contact(endpoint).is_ok()
+    }
+
+    fn check_contact(&self, endpoint: Endpoint) -> Result<(), StartError> {
+        let family = endpoint.family();
+        if !self.config.has(family) || !self.config.address_policy.allows(endpoint) {
+            return Err(StartError::AddressRefused);
+        }
+        if self.family(family).on { Ok(()) } else { Err(StartError::Disabled) }
+    }
+
+    /// The families that take part now.
+    fn families_on(&self) -> Result<[bool; 2], StartError> {
+        let on = Family::ALL.map(|family| self.family(family).on);
+        if on == [false; 2] { Err(StartError::Disabled) } else { Ok(on) }
     }
 
     /// The query that an answer belongs to; `None`, and counted, where there is none.

@@ -57,6 +57,7 @@ impl Core {
             Outcome::Unreachable => Err(QueryError::Unreachable),
             Outcome::Refused(code) => Err(QueryError::Refused(code)),
             Outcome::Malformed => Err(QueryError::Malformed),
+            Outcome::Disabled => Err(QueryError::Disabled),
         };
         let query_id = QueryId { ix, generation: query.generation };
         Some(Event::QueryDone { query: query_id, addr: query.to.into(), result })

@@ -35,12 +35,10 @@ impl Core {
             Lookup::Announce(_, announce) if announce.port == 0 => return Err(StartError::PortZero),
             Lookup::Announce(infohash, announce) => (Goal::Announce(announce), infohash.into()),
         };
-        let mut families = Family::ALL.map(|family| self.family(family).on);
+        let mut families = self.families_on()?;
         if let Some(only) = options.only {
             let endpoint = Endpoint::from(only);
-            if !self.may_contact(endpoint) {
-                return Err(StartError::AddressRefused);
-            }
+            self.check_contact(endpoint)?;
             families = Family::ALL.map(|family| family == endpoint.family());
         }
         let lookup = self.start(m, goal, [target; 2], families, options, Ix::NONE);
@@ -65,9 +63,7 @@ impl Core {
         purpose: Purpose,
     ) -> Result<QueryId, StartError> {
         self.advance(now);
-        if !self.may_contact(to) {
-            return Err(StartError::AddressRefused);
-        }
+        self.check_contact(to)?;
         let ix = self.inflight.enqueue(m.queries, to, None, purpose).ok_or(StartError::Full)?;
         Ok(QueryId { ix, generation: m.queries[ix].generation })
     }

@@ -188,6 +188,15 @@ impl Core {
         reply: &Reply,
         buf: &mut [u8],
     ) -> Option<Transmit> {
+        // The query came before the node was told to be silent.
+        if self.config.read_only {
+            self.stats.dropped.read_only += 1;
+            return None;
+        }
+        if !self.family(reply.to.family()).on {
+            self.stats.dropped.overflow += 1;
+            return None;
+        }
         let query_len = usize::from(reply.query_len);
         let budget = if reply.verified {
             MAX_REPLY

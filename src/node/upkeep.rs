@@ -117,7 +117,7 @@ impl Core {
         endpoint: Endpoint,
     ) -> Result<(), StartError> {
         let now = self.advance(now);
-        if !self.may_contact(endpoint) {
+        if self.check_contact(endpoint) == Err(StartError::AddressRefused) {
             return Err(StartError::AddressRefused);
         }
         if self.is_bootstrap(m, endpoint) {
@@ -142,7 +142,7 @@ impl Core {
 
     pub(super) fn bootstrap(&mut self, m: &mut Memory<'_>, now: Instant) -> Result<LookupId, StartError> {
         self.advance(now);
-        let families = Family::ALL.map(|family| self.family(family).on);
+        let families = self.families_on()?;
         let targets = Family::ALL.map(|family| self.family(family).id);
         let options = self.config.lookup;
         let was_busy = Family::ALL.map(|family| self.family(family).bootstrap.busy);
@@ -232,31 +232,43 @@ impl Core {
     }
 
     /// A query of ours went unanswered. That is held against the node only if somebody else was
-    /// heard since, and the host was awake: otherwise it may be our own link that is down.
+    /// heard since: otherwise it may be our own link that is down.
     pub(super) fn on_failed(&mut self, m: &mut Memory<'_>, query: &Query, outcome: Outcome) {
         let family = query.to.family();
-        let contact = query.id.map(|id| Contact { id, endpoint: query.to });
-        let now = self.now;
-        let is_excused = self.heard <= query.sent || query.sent < self.woke;
-        if is_excused {
+        if self.heard <= query.sent {
             self.stats.excused += 1;
             self.missed = true;
+            self.excuse(m, query);
         } else {
             self.contacts.failed(m.contacts, query.to);
             self.family_mut(family).table.restored_failed(&mut table_slots(m, family), query.to);
-        }
-        if let Some(contact) = contact {
-            let slots = &mut table_slots(m, family);
-            let table = &mut self.family_mut(family).table;
-            // A stranger that never answered is owed no excuse: it would be pinged for ever.
-            if is_excused && table.contains(slots.nodes(), contact) {
-                table.ping_lost(slots, contact, now);
-            } else if let Some(removal) = table.on_failure(slots, contact, now) {
-                self.notify_removal(m, removal);
-            }
+            self.fail_in_table(m, query);
         }
         self.on_search_failed(m, query, outcome);
         self.schedule_upkeep(family);
+    }
+
+    /// A query of ours went unanswered, which is held against nobody.
+    pub(super) fn excuse(&mut self, m: &mut Memory<'_>, query: &Query) {
+        let (family, now) = (query.to.family(), self.now);
+        let Some(contact) = query.id.map(|id| Contact { id, endpoint: query.to }) else { return };
+        let slots = &mut table_slots(m, family);
+        let table = &mut self.family_mut(family).table;
+        // A stranger that never answered is owed no excuse: it would be pinged for ever.
+        if table.contains(slots.nodes(), contact) {
+            table.ping_lost(slots, contact, now);
+        } else {
+            self.fail_in_table(m, query);
+        }
+    }
+
+    fn fail_in_table(&mut self, m: &mut Memory<'_>, query: &Query) {
+        let (family, now) = (query.to.family(), self.now);
+        let Some(contact) = query.id.map(|id| Contact { id, endpoint: query.to }) else { return };
+        let table = &mut self.family_mut(family).table;
+        if let Some(removal) = table.on_failure(&mut table_slots(m, family), contact, now) {
+            self.notify_removal(m, removal);
+        }
     }
 
     /// A lookup of the node's own has ended.

@@ -154,7 +154,7 @@ impl Core {
 
     /// Queues what an announce still has to send after it was reported.
     fn linger(&mut self, m: &mut Memory<'_>, ix: Ix) {
-        while m.walks[ix].lingers() {
+        while m.walks[ix].lingers() && self.family(m.walks[ix].family()).on {
             let (walk, memory) = self.searches.walk(m, ix);
             let step = walk.next(memory.candidates);
             if self.enqueue_step(m, ix, step).is_none() {
@@ -419,7 +419,7 @@ impl Core {
             && walk.sibling.some().is_none_or(|sibling| empty(&m.walks[sibling]))
     }
 
-    fn end(&mut self, m: &mut Memory<'_>, ix: Ix) {
+    pub(super) fn end(&mut self, m: &mut Memory<'_>, ix: Ix) {
         m.walks[ix].ended = self.now;
         self.searches.set_phase(m, ix, Phase::Ended);
         let walk = m.walks[ix];

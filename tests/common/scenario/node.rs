@@ -248,7 +248,7 @@ impl<S: Storage> Life<S> {
 
     /// What users do seldom.
     fn manage(&mut self, script: &mut Script<'_>) {
-        match script.byte() % 8 {
+        match script.byte() % 16 {
             0..4 => {
                 let (infohash, announce) = (script.infohash(), Announce::port(script.byte().into()));
                 let kept = self.node.keep_announced(self.now, infohash, announce);
@@ -271,7 +271,11 @@ impl<S: Storage> Life<S> {
                 let restored = self.node.restore(self.now, &state, age);
                 assert_eq!(restored.announces, 0, "all of them are kept up");
             }
-            _ => self.node.clear_peers(),
+            7 => self.node.clear_peers(),
+            8..11 => self.node.set_read_only(self.now, script.flag()),
+            11 => self.node.handle_rebind(self.now, script.family()),
+            // Mostly on, or little else would happen.
+            _ => self.node.set_enabled(self.now, script.family(), !script.byte().is_multiple_of(4)),
         }
     }
 
@@ -440,13 +444,12 @@ impl<S: Storage> Life<S> {
 
     fn sent(&mut self, to: SocketAddr, datagram: &[u8]) {
         assert!(is_fit(self.config.address_policy, to), "{to} is sent to");
-        let is_on = if to.is_ipv4() { self.config.ipv4 } else { self.config.ipv6 };
-        assert!(is_on, "{to} is of a family that is off");
+        assert!(self.node.is_enabled(Family::of(&to)), "{to} is of a family that is off");
         assert!(datagram.len() <= MAX_LEN && is_krpc(datagram) && is_canonical(datagram));
         self.transcript.record(to.to_string().as_bytes());
         self.transcript.record(datagram);
         let message = Message::parse(datagram).expect("it is a message");
-        assert_eq!(message.read_only, self.config.read_only && matches!(message.body, Body::Query(_)));
+        assert_eq!(message.read_only, self.node.is_read_only() && matches!(message.body, Body::Query(_)));
         match message.body {
             Body::Query(query) => {
                 assert_eq!(query.id, own(Family::of(&to)));
@@ -469,7 +472,7 @@ impl<S: Storage> Life<S> {
     }
 
     fn replied(&mut self, to: SocketAddr, message: &Message<'_>, len: usize) {
-        assert!(!self.config.read_only, "a read-only node answers nobody");
+        assert!(!self.node.is_read_only(), "a read-only node answers nobody");
         self.allowances.replied(to, message.transaction, len, self.now + self.slept);
     }
 

@@ -2,8 +2,8 @@
 
 use std::net::SocketAddr;
 
-use dht_proto::InfoHash;
 use dht_proto::wire::Want;
+use dht_proto::{Family, InfoHash};
 
 /// The bytes, read from the front; zeros for ever after.
 pub struct Script<'a>(pub &'a [u8]);
@@ -40,6 +40,10 @@ impl Script<'_> {
 
     pub fn infohash(&mut self) -> InfoHash {
         infohash(self.byte() % INFOHASHES)
+    }
+
+    pub const fn family(&mut self) -> Family {
+        if self.flag() { Family::V6 } else { Family::V4 }
     }
 
     pub const fn want(&mut self) -> Want {

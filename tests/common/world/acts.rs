@@ -58,13 +58,7 @@ impl Life {
                 let (at, addr) = (script.byte(), self.host(script));
                 self.command(at, |node, now| node.handle_unreachable(now, addr));
             }
-            28 => {
-                let (at, is_peers) = (script.byte(), script.flag());
-                self.command(
-                    at,
-                    |node, now| if is_peers { node.clear_peers() } else { node.clear_nodes(now) },
-                );
-            }
+            28 => self.switch(script),
             29 => self.add_node(script),
             30 => self.add_villain(script),
             _ => self.browse(script),
@@ -260,6 +254,25 @@ impl Life {
                 witness.go_back(jump);
             }
             self.world.set_clock_back(host, jump);
+        }
+    }
+
+    /// A node forgets something, or is changed while it runs.
+    fn switch(&mut self, script: &mut Script<'_>) {
+        let (at, what) = (script.byte(), script.byte());
+        if what < 0xc0 {
+            let is_peers = what & 1 != 0;
+            self.command(at, |node, now| if is_peers { node.clear_peers() } else { node.clear_nodes(now) });
+            return;
+        }
+        let at = usize::from(at) % self.nodes.len();
+        let Some(host) = self.awake(at) else { return };
+        self.look();
+        let (family, is_on) = (script.family(), !what.is_multiple_of(4));
+        match what & 0x0c {
+            0x00 => self.world.with_node(host, |node, now| node.set_read_only(now, !is_on)),
+            0x04 => self.world.with_node(host, |node, now| node.handle_rebind(now, family)),
+            _ => self.world.with_node(host, |node, now| node.set_enabled(now, family, is_on)),
         }
     }
 

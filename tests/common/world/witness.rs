@@ -220,13 +220,12 @@ impl Witness {
     fn said(&mut self, node: &Node, to: SocketAddr, datagram: &[u8]) {
         self.said.add(datagram);
         assert!(is_fit(self.config.address_policy, to), "{to} is sent to");
-        let is_on = if to.is_ipv4() { self.config.ipv4 } else { self.config.ipv6 };
-        assert!(is_on, "{to} is of a family that is off");
+        assert!(node.is_enabled(Family::of(&to)), "{to} is of a family that is off");
         assert!(datagram.len() <= MAX_LEN.min(MAX_DATAGRAM), "{} bytes to {to}", datagram.len());
         assert!(is_krpc(datagram) && is_canonical(datagram), "to {to}: {}", datagram.escape_ascii());
         let message = Message::parse(datagram).expect("it is a message");
         let is_query = matches!(message.body, Body::Query(_));
-        assert_eq!(message.read_only, self.config.read_only && is_query);
+        assert_eq!(message.read_only, node.is_read_only() && is_query);
         let own = node.id(Family::of(&to));
         match message.body {
             Body::Query(query) => {
@@ -236,9 +235,9 @@ impl Witness {
             Body::Response(response) => {
                 assert_eq!(response.id, own);
                 self.answered_with(to, &response);
-                self.replied(to, message.transaction, datagram.len());
+                self.replied(node, to, message.transaction, datagram.len());
             }
-            Body::Error(_) => self.replied(to, message.transaction, datagram.len()),
+            Body::Error(_) => self.replied(node, to, message.transaction, datagram.len()),
         }
     }
 
@@ -266,8 +265,8 @@ impl Witness {
         }
     }
 
-    fn replied(&mut self, to: SocketAddr, transaction: &[u8], len: usize) {
-        assert!(!self.config.read_only, "a read-only node answers nobody");
+    fn replied(&mut self, node: &Node, to: SocketAddr, transaction: &[u8], len: usize) {
+        assert!(!node.is_read_only(), "a read-only node answers nobody");
         self.allowances.replied(to, transaction, len, self.now);
     }
 
@@ -372,7 +371,7 @@ impl Witness {
         check_methods(stats.queries_in, stats.responses_out, stats.errors_out);
         check_methods(stats.queries_out, stats.responses_in, stats.errors_in);
         // Each query ends once.
-        let unheard = stats.timed_out + stats.unreachable + self.cancelled;
+        let unheard = stats.timed_out + stats.unreachable + stats.interrupted + self.cancelled;
         let malformed = stats.dropped.bad_reply + stats.reflected;
         let heard = stats.responses_in.total() + stats.errors_in.total() + malformed;
         assert!(heard <= self.matched, "{stats:?}, {} matched", self.matched);

@@ -1,0 +1,37 @@
+//! A walk whose host was asleep, or whose socket has changed.
+
+use super::candidates::{Candidate, Placing, State};
+use super::horizon::Horizon;
+use super::{TOKEN_LIFE, Walk};
+use crate::time::Instant;
+
+impl Walk {
+    /// Answers that were awaited will not come, through nobody's fault: whoever was asked is to be
+    /// asked again. An announce whose tokens serve no more begins anew with the same nodes.
+    pub(crate) fn interrupt(&mut self, memory: &mut [Candidate], is_bound_anew: bool, now: Instant) {
+        let is_anew = self.announces() && (is_bound_anew || now - self.asked >= TOKEN_LIFE);
+        self.horizon.interrupt();
+        if is_anew {
+            (self.horizon, self.asked, self.resumed) = (Horizon::EMPTY, now, false);
+        }
+        for candidate in &mut memory[..usize::from(self.len)] {
+            let was_answered = candidate.state == State::Answered;
+            if candidate.placing == Placing::Sent || (is_anew && candidate.placing != Placing::None) {
+                let was_stored = candidate.placing == Placing::Stored;
+                self.announced = self.announced.saturating_sub(1);
+                self.acknowledged = self.acknowledged.saturating_sub(was_stored.into());
+                (candidate.placing, candidate.tries) = (Placing::None, 0);
+            }
+            if candidate.is_open() || (is_anew && was_answered) {
+                self.queried = self.queried.saturating_sub(1);
+                self.answered = self.answered.saturating_sub(was_answered.into());
+                (candidate.state, candidate.tries, candidate.token) = (State::Fresh, 0, 0);
+            }
+        }
+    }
+
+    /// Its tokens were given to an address that is no longer ours.
+    pub(crate) fn forget_tokens(&self, memory: &mut [Candidate]) {
+        memory[..usize::from(self.len)].iter_mut().for_each(|candidate| candidate.token = 0);
+    }
+}

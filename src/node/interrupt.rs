@@ -1,0 +1,125 @@
+//! Interruptions: sleep, another socket, and families that are switched off and on.
+
+use core::time::Duration;
+
+use super::Core;
+use crate::addr::Family;
+use crate::inflight::{Outcome, Purpose};
+use crate::lookup::Phase;
+use crate::pool::Ix;
+use crate::storage::sealed::Memory;
+use crate::time::Instant;
+
+impl Core {
+    pub(super) fn handle_resume(&mut self, m: &mut Memory<'_>, now: Instant, slept: Duration) {
+        self.slept += slept;
+        self.advance(now);
+        self.missed = true;
+        Family::ALL.into_iter().for_each(|family| self.ask_again(m, family, false));
+        self.handle_timeout(m, now);
+    }
+
+    pub(super) fn handle_rebind(&mut self, m: &mut Memory<'_>, now: Instant, family: Family) {
+        self.advance(now);
+        if self.family(family).on {
+            self.ask_again(m, family, true);
+            self.forget_tokens(m, family);
+            self.join_anew(m, family);
+        }
+    }
+
+    pub(super) fn set_enabled(&mut self, m: &mut Memory<'_>, now: Instant, family: Family, enabled: bool) {
+        let now = self.advance(now);
+        if !self.config.has(family) || self.family(family).on == enabled {
+            return;
+        }
+        if !enabled {
+            return self.disable(m, family);
+        }
+        if self.families_on().is_err() {
+            // That nobody was heard says nothing about our link.
+            (self.heard, self.missed) = (now, false);
+        }
+        self.family_mut(family).on = true;
+        self.join_anew(m, family);
+    }
+
+    pub(super) fn set_read_only(&mut self, now: Instant, read_only: bool) {
+        self.advance(now);
+        self.config.read_only = read_only;
+    }
+
+    /// Ends what is under way in a family, as well as it went.
+    fn disable(&mut self, m: &mut Memory<'_>, family: Family) {
+        let state = self.family_mut(family);
+        (state.on, state.ready) = (false, false);
+        while let Some(ix) = self.inflight.find_open(m.queries, family) {
+            let query = m.queries[ix];
+            if query.purpose == Purpose::Ping {
+                self.inflight.finish(m.queries, ix, Outcome::Disabled);
+            } else {
+                self.inflight.cancel(m.queries, ix);
+            }
+            if query.is_sent() {
+                self.stats.interrupted += 1;
+                self.excuse(m, &query);
+            }
+        }
+        self.forget_tokens(m, family);
+        for ix in (0..m.walks.len()).map(Ix::new) {
+            let walk = m.walks[ix];
+            if !walk.phase.is_under_way() || walk.family() != family {
+                continue;
+            }
+            if !walk.kept.is_none() && self.families_on().is_err() {
+                self.put_back_round(m, walk.lead);
+            } else {
+                self.end(m, ix);
+            }
+        }
+        self.schedule_rounds(m);
+    }
+
+    /// What awaits an answer in a family is sent again.
+    fn ask_again(&mut self, m: &mut Memory<'_>, family: Family, is_bound_anew: bool) {
+        while let Some(ix) = self.inflight.find_open(m.queries, family) {
+            let query = m.queries[ix];
+            if !query.is_sent() {
+                break;
+            }
+            if query.purpose == Purpose::Ping {
+                self.inflight.send_again(m.queries, ix);
+            } else {
+                self.inflight.cancel(m.queries, ix);
+            }
+            self.stats.interrupted += 1;
+            self.excuse(m, &query);
+        }
+        for ix in (0..m.walks.len()).map(Ix::new) {
+            if m.walks[ix].phase.is_under_way() && m.walks[ix].family() == family {
+                let (walk, memory) = self.searches.walk(m, ix);
+                walk.interrupt(memory.candidates, is_bound_anew, self.now);
+                self.settle(m, ix);
+            }
+        }
+    }
+
+    /// Tokens were given to our address, which may be another one by now (BEP 5).
+    fn forget_tokens(&self, m: &mut Memory<'_>, family: Family) {
+        for ix in (0..m.walks.len()).map(Ix::new) {
+            if m.walks[ix].phase != Phase::Free && m.walks[ix].family() == family {
+                let (walk, memory) = self.searches.walk(m, ix);
+                walk.forget_tokens(memory.candidates);
+            }
+        }
+    }
+
+    /// The nodes that we know may not know us any more, at least not at our address.
+    fn join_anew(&mut self, m: &mut Memory<'_>, family: Family) {
+        let state = self.family_mut(family);
+        (state.ready, state.own) = (false, None);
+        self.keeper.renew(m.kept, self.now);
+        self.schedule_rounds(m);
+        self.wake_bootstrap(family, self.now);
+    }
+}
