@@ -44,6 +44,9 @@
 //!   `Node::checkpoint`.
 //! - [`Node::keep_announced`] announces every 15 minutes until told otherwise, thousands of torrents
 //!   evenly spread; [`Node::announce`] does it once. A lookup of the last five minutes is not repeated.
+//! - "DHT off" in the settings is [`Node::set_enabled`]; a user behind a firewall may want
+//!   [`Node::set_read_only`]; another network is [`Node::handle_rebind`], a wake-up
+//!   [`Node::handle_resume`]. Each leaves id, table and kept announces as they are.
 //! - A socket shared with uTP: [`wire::is_krpc`] tells which datagrams are for the node.
 //!
 //! # Architecture
@@ -56,9 +59,9 @@
 //! | 1 wire | [`wire`]: pure functions of bytes |
 //! | 1 memory | `pool`: slots, free lists, lists, rings over slices |
 //! | 2 parts | `table` (routing), `peers` (what others announced to us), `token`, `inflight` (queries under way), `rtt`, `lookup` (the iterative walk), `kept` (when announces are due), `contacts` (what is remembered of endpoints), `limit` (rates, amplification), `timer`, `stats` (counters, and how they are gone through) |
-//! | 3 node | `storage` ([`Heap`], [`Fixed`]), `config`, `event`, `state` (what outlives a restart, as bytes), `node` (`serve` answers, `search` asks, `walks` leads lookups, `keep` repeats announces, `upkeep` keeps house, `output` makes datagrams and events, `saved` saves and restores, `checkpoint` writes all of it) |
+//! | 3 node | `storage` ([`Heap`], [`Fixed`]), `config`, `event`, `state` (what outlives a restart, as bytes), `node` (`serve` answers, `search` asks, `walks` leads lookups, `keep` repeats announces, `upkeep` keeps house, `output` makes datagrams and events, `saved` saves and restores, `interrupt` stops and goes on, `checkpoint` writes all of it) |
 //! | 4 laboratory | `sim` (feature `sim`): worlds of nodes in virtual time |
-//! | 4 adapters | `net` (`desk` does what all loops do, `blocking` and `tokio` wait), the `dht` tool: the only sockets, clocks and name look-ups |
+//! | 4 adapters | `net` (`desk` does what all loops do, `ports` has their sockets, `blocking` and `tokio` wait), the `dht` tool: the only sockets, clocks and name look-ups |
 //!
 //! Every part is a plain struct over slices that the storage lends; it takes the time as an
 //! argument, does no IO and has its own tests. A datagram is parsed into borrowed views

@@ -331,6 +331,28 @@ async fn ports_in_use_and_odd_hosts_are_errors_at_the_start() {
     assert!(matches!(builder().config(config).external(), Err(SpawnError::NoFamily)));
 }
 
+#[tokio::test]
+async fn a_node_without_a_socket_is_switched_off_and_on_as_well() {
+    let (owner, external) = builder().external().unwrap();
+    let other = SocketAddr::from(([127, 0, 0, 1], 9));
+    for _ in 0..2 {
+        owner.set_enabled(false).await.unwrap();
+        assert!(!owner.is_enabled());
+    }
+    assert_eq!(owner.add_node(other).await, Err(StartError::Disabled.into()));
+    assert!(external.feed(other, b"d1:ad2:id20:abcdefghij0123456789e1:q4:ping1:t2:aa1:y1:qe"));
+    while owner.stats().await.unwrap().dropped.address == 0 {
+        sleep(Duration::from_millis(5)).await;
+    }
+    owner.set_enabled(true).await.unwrap();
+    owner.add_node(other).await.unwrap();
+    assert_eq!(soon(external.next_outgoing()).await.unwrap().0, other);
+    // The caller moves its own socket, and says so.
+    owner.rebind(None).await.unwrap();
+    assert_eq!(owner.stats().await.unwrap().interrupted, 1);
+    assert_eq!(owner.rebind(Some(other)).await.unwrap_err().kind(), std::io::ErrorKind::Unsupported);
+}
+
 #[test]
 fn without_a_runtime_it_does_not_start() {
     assert!(matches!(builder().spawn(), Err(SpawnError::System(_))));

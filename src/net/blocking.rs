@@ -2,7 +2,6 @@
 
 use alloc::boxed::Box;
 use alloc::vec;
-use core::net::SocketAddr;
 use core::time::Duration;
 use std::io;
 use std::net::UdpSocket as StdUdpSocket;
@@ -10,10 +9,11 @@ use std::sync::mpsc::{Receiver as Queue, Sender};
 use std::thread;
 
 use mio::net::UdpSocket;
-use mio::{Interest, Poll, Token};
+use mio::{Interest, Poll, Registry, Token};
 
 use super::desk::{BLOCKED, COMMANDS, Command, Desk, FAREWELL, RECEIVE_BUFFER, RECEIVES};
-use super::socket::{Received, Receiver};
+use super::ports::{Adopt, Bound, Ports};
+use super::socket::Received;
 use super::stats::count;
 use crate::Family;
 
@@ -24,42 +24,39 @@ pub(super) struct Driver {
     desk: Desk,
     poll: Poll,
     happened: mio::Events,
-    ports: Ports,
+    ports: Ports<Register>,
     buffer: Box<[u8]>,
     queue: Queue<Command>,
     /// Dropped, it stops the resolver.
     _resolving: Sender<()>,
 }
 
-/// By family.
-type Ports = [Option<Port>; 2];
+/// Has its sockets watched.
+struct Register(Registry);
 
-struct Port {
-    socket: UdpSocket,
-    receiver: Receiver,
+impl Adopt for Register {
+    type Socket = UdpSocket;
+
+    fn adopt(&mut self, family: Family, socket: StdUdpSocket) -> io::Result<UdpSocket> {
+        let mut socket = UdpSocket::from_std(socket);
+        self.0.register(&mut socket, Token(family.index()), Interest::READABLE)?;
+        Ok(socket)
+    }
 }
 
 impl Driver {
     pub(super) fn new(
         desk: Desk,
         poll: Poll,
-        sockets: [Option<StdUdpSocket>; 2],
+        sockets: [Option<Bound>; 2],
         queue: Queue<Command>,
         resolving: Sender<()>,
     ) -> io::Result<Self> {
-        let mut ports = [None, None];
-        for (index, (port, socket)) in ports.iter_mut().zip(sockets).enumerate() {
-            if let Some(socket) = socket {
-                let mut socket = UdpSocket::from_std(socket);
-                poll.registry().register(&mut socket, Token(index), Interest::READABLE)?;
-                *port = Some(Port { socket, receiver: Receiver::new() });
-            }
-        }
         Ok(Self {
             desk,
+            ports: Ports::new(Register(poll.registry().try_clone()?), sockets)?,
             poll,
             happened: mio::Events::with_capacity(4),
-            ports,
             buffer: vec![0; RECEIVE_BUFFER].into_boxed_slice(),
             queue,
             _resolving: resolving,
@@ -80,6 +77,7 @@ impl Driver {
         self.desk.begin();
         let more_commands = self.take_commands();
         self.desk.take_released();
+        self.ports.tend(&mut self.desk);
         for family in Family::ALL {
             self.receive(family);
         }
@@ -91,8 +89,7 @@ impl Driver {
 
     fn until_next(&self) -> Option<Duration> {
         let now = self.desk.clock.now();
-        let ports = self.ports.iter().flatten().filter_map(|port| port.receiver.deadline(now));
-        self.desk.next_turn(now).into_iter().chain(ports).min().map(|at| at - now)
+        self.desk.next_turn(now).into_iter().chain(self.ports.deadline(now)).min().map(|at| at - now)
     }
 
     fn sleep(&mut self, timeout: Option<Duration>) {
@@ -104,9 +101,9 @@ impl Driver {
         }
         count(&self.desk.board.counters.wakeups);
         for event in &self.happened {
-            let Some(Some(port)) = self.ports.get_mut(event.token().0) else {
-                continue; // the waker: commands are looked for in any case
-            };
+            let family = Family::ALL.into_iter().find(|family| Token(family.index()) == event.token());
+            // The waker is none: commands are looked for in any case.
+            let Some(port) = family.and_then(|family| self.ports.of(family)) else { continue };
             if event.is_writable() && self.desk.is_blocked() {
                 self.desk.unblock();
                 let _ = self.poll.registry().reregister(&mut port.socket, event.token(), Interest::READABLE);
@@ -130,11 +127,10 @@ impl Driver {
 
     fn receive(&mut self, family: Family) {
         for _ in 0..RECEIVES {
-            let Some(port) = &mut self.ports[family.index()] else {
-                return;
-            };
             let now = self.desk.clock.now();
-            match port.receiver.receive(now, || port.socket.recv_from(&mut self.buffer)) {
+            let received = self.ports.receive(now, family, |socket| socket.recv_from(&mut self.buffer));
+            let Some(received) = received else { return };
+            match received {
                 Received::Datagram { len, from } => {
                     self.desk.handle_datagram(now, from, &self.buffer[..len]);
                     // At once, so that a burst of queries does not overflow the answers' ring.
@@ -148,13 +144,21 @@ impl Driver {
     }
 
     fn transmit(&mut self) {
-        let blocked = self.desk.transmit(|datagram, to| send(&self.ports, datagram, to));
-        if let Some(destination) = blocked {
-            let index = Family::of(&destination).index();
-            if let Some(port) = &mut self.ports[index] {
-                let interest = Interest::READABLE | Interest::WRITABLE;
-                let _ = self.poll.registry().reregister(&mut port.socket, Token(index), interest);
+        let Self { desk, ports, .. } = self;
+        let send = |ports: &mut Ports<_>, datagram: &[u8], to| {
+            ports.send(to, |socket: &UdpSocket| socket.send_to(datagram, to))
+        };
+        while let Some(destination) = desk.transmit(|datagram, to| send(ports, datagram, to)) {
+            if ports.tend(desk) {
+                desk.unblock();
+                continue;
             }
+            let family = Family::of(&destination);
+            if let Some(port) = ports.of(family) {
+                let interest = Interest::READABLE | Interest::WRITABLE;
+                let _ = self.poll.registry().reregister(&mut port.socket, Token(family.index()), interest);
+            }
+            return;
         }
     }
 
@@ -164,15 +168,10 @@ impl Driver {
             let Ok(command) = self.queue.try_recv() else {
                 return false;
             };
-            self.desk.obey(command);
+            if let Some((change, reply)) = self.desk.obey(command) {
+                reply(self.ports.change(&mut self.desk, change));
+            }
         }
         true
-    }
-}
-
-fn send(ports: &Ports, datagram: &[u8], to: SocketAddr) -> io::Result<usize> {
-    match &ports[Family::of(&to).index()] {
-        Some(port) => port.socket.send_to(datagram, to),
-        None => Err(io::ErrorKind::NetworkUnreachable.into()),
     }
 }

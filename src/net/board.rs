@@ -16,8 +16,6 @@ use crate::{KeptId, LookupId, LookupOptions, QueryId};
 pub(super) struct Board {
     pub(super) status: Watched<Status>,
     pub(super) counters: Counters,
-    /// By family.
-    pub(super) local_addrs: [Option<SocketAddr>; 2],
     pub(super) lookup_options: LookupOptions,
     /// Wakes the loop.
     waker: Waker,
@@ -29,6 +27,10 @@ pub(super) struct Board {
 pub(super) struct Status {
     /// By family.
     pub(super) ready: [bool; 2],
+    /// Of the sockets, by family.
+    pub(super) local_addrs: [Option<SocketAddr>; 2],
+    /// The user has switched the node off.
+    pub(super) disabled: bool,
     pub(super) closed: bool,
 }
 
@@ -48,15 +50,20 @@ impl Board {
         local_addrs: [Option<SocketAddr>; 2],
         lookup_options: LookupOptions,
     ) -> Self {
+        let status = Watched::default();
+        status.update(|status: &mut Status| status.local_addrs = local_addrs);
         Self {
-            status: Watched::default(),
+            status,
             counters: Counters::default(),
-            local_addrs,
             lookup_options,
             waker,
             closing: AtomicBool::new(false),
             released: Mutex::default(),
         }
+    }
+
+    pub(super) fn local_addrs(&self) -> [Option<SocketAddr>; 2] {
+        self.status.read(|status| status.local_addrs)
     }
 
     pub(super) fn wake(&self) {

@@ -48,7 +48,7 @@ impl Builder {
         self.setup.check_hosts()?;
         let loaded = self.setup.load()?;
         let sockets = self.setup.open()?;
-        let local_addrs = local_addrs(&sockets)?;
+        let local_addrs = local_addrs(&sockets);
         let poll = Poll::new()?;
         let waker = Arc::new(LoopWaker(mio::Waker::new(poll.registry(), WAKE)?));
         let (desk, names) = self.setup.start(waker.into(), local_addrs, loaded)?;

@@ -9,6 +9,12 @@ use crate::Instant;
 /// an adjustment of the clock.
 const SLEPT: Duration = Duration::from_secs(5);
 
+/// The longest sleep that is told: nothing that a node holds lives longer.
+const LONGEST: Duration = Duration::from_secs(24 * 3600);
+
+/// No host sleeps for so long: its clock had not been set before.
+const UNSET: Duration = Duration::from_secs(365 * 24 * 3600);
+
 /// Turns the system's monotonic clock into the core's [`Instant`].
 ///
 /// Copies share one origin. Instants of clocks made apart must not be mixed.
@@ -48,6 +54,12 @@ impl Default for Clock {
 /// Notices that the host was asleep: on many systems the monotonic clock stands still meanwhile,
 /// the wall clock does not.
 ///
+/// What the wall clock gains on the monotonic one between two calls is a sleep if it is more than five
+/// seconds; less is an adjustment. No more than a day is told, since nothing that a node holds
+/// lives longer. A year or more is no sleep: a host without a battery has found out the time. Nor is
+/// a wall clock that was set back. One that was set ahead by less cannot be told from a sleep; it costs
+/// a check of the nodes known and some of the stored peers.
+///
 /// Ask it on every wake-up, and hand what it returns to
 /// [`Node::handle_resume`](crate::Node::handle_resume).
 #[derive(Clone, Copy, Debug)]
@@ -62,8 +74,7 @@ impl SleepWatch {
         Self { wall: SystemTime::now(), monotonic: StdInstant::now() }
     }
 
-    /// How long the host slept since the last call, if it did. Setting the clock ahead by more
-    /// than five seconds cannot be told from it.
+    /// How long the host slept since the last call, if it did; a day at most.
     pub fn slept(&mut self) -> Option<Duration> {
         self.advance(SystemTime::now(), StdInstant::now())
     }
@@ -73,7 +84,7 @@ impl SleepWatch {
         // The wall clock may also have been set back, which says nothing.
         let walled = wall.duration_since(before.wall).ok()?;
         let slept = walled.checked_sub(monotonic.saturating_duration_since(before.monotonic))?;
-        (slept > SLEPT).then_some(slept)
+        (slept > SLEPT && slept < UNSET).then_some(slept.min(LONGEST))
     }
 }
 
@@ -112,6 +123,10 @@ mod tests {
         assert_eq!(step(start.wall + secs(4500), secs(900)), Some(secs(3600)));
         assert_eq!(step(start.wall - secs(3600), secs(900)), None);
         assert_eq!(step(start.wall + secs(10), secs(900)), None);
+        let day = 24 * 3600;
+        assert_eq!(step(start.wall + secs(7 * day + 900), secs(900)), Some(secs(day)));
+        assert_eq!(step(start.wall + secs(364 * day), secs(900)), Some(secs(day)));
+        assert_eq!(step(start.wall + secs(50 * 365 * day), secs(900)), None);
     }
 
     #[test]

@@ -23,7 +23,7 @@ use super::socket::{Outbox, Sent};
 use super::state::StateFileError;
 use super::stats::count;
 use super::trace::{self, event};
-use crate::{Announce, Event, InfoHash, Instant, KeptId, LookupId, Node, Pong, QueryId, StartError};
+use crate::{Announce, Event, Family, InfoHash, Instant, KeptId, LookupId, Node, Pong, QueryId, StartError};
 
 /// Calls that may wait for the loop; past that, callers do.
 pub(super) const COMMANDS: usize = 256;
@@ -70,6 +70,15 @@ pub(super) enum Command {
     Save(Reply<Result<bool, StateFileError>>),
     Clear(Reply<Result<(), StateFileError>>),
     Bootstrap(Attempt),
+    Change(Change, Reply<io::Result<()>>),
+}
+
+/// What whoever has the sockets is asked to do with them.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Change {
+    Enable(bool),
+    /// Opens the socket of the address there, or all of them where they are.
+    Rebind(Option<SocketAddr>),
 }
 
 /// A caller's part in a lookup that may have others.
@@ -153,7 +162,8 @@ impl Desk {
         }
     }
 
-    pub(super) fn obey(&mut self, command: Command) {
+    /// Does what it is asked, apart from what is to be done with the sockets: that it returns.
+    pub(super) fn obey(&mut self, command: Command) -> Option<(Change, Reply<io::Result<()>>)> {
         // What the caller gave up before makes room for what it asks now.
         self.take_released();
         self.busy = true;
@@ -191,7 +201,56 @@ impl Desk {
                     Attempt::Failed { host, error, retry_in } => Notice::Unresolved { host, error, retry_in },
                 });
             }
+            Command::Change(change, reply) => return Some((change, reply)),
         }
+        None
+    }
+
+    /// Whether the user has the node switched on.
+    pub(super) fn is_enabled(&self) -> bool {
+        !self.board.status.read(|status| status.disabled)
+    }
+
+    pub(super) fn note_enabled(&self, enabled: bool) {
+        self.board.status.update(|status| status.disabled = !enabled);
+    }
+
+    /// The socket of this address has been opened, at another address than before or at the same.
+    pub(super) fn on_socket_opened(&mut self, addr: SocketAddr, has_moved: bool) {
+        let family = Family::of(&addr);
+        self.board.status.update(|status| status.local_addrs[family.index()] = Some(addr));
+        if !self.node.is_enabled(family) {
+            self.set_enabled(family, true);
+        } else if has_moved {
+            self.on_network_changed(family);
+        }
+        self.publish(Notice::Rebound { addr });
+    }
+
+    /// A family has no socket for now.
+    pub(super) fn on_socket_closed(&mut self, family: Family) {
+        self.board.status.update(|status| status.local_addrs[family.index()] = None);
+        self.set_enabled(family, false);
+    }
+
+    pub(super) fn set_enabled(&mut self, family: Family, enabled: bool) {
+        self.node.set_enabled(self.clock.now(), family, enabled);
+        if !enabled {
+            self.outbox.drop_for(family);
+        }
+        self.note_ready(family);
+    }
+
+    /// Our address in a family is not what it was.
+    pub(super) fn on_network_changed(&mut self, family: Family) {
+        self.node.handle_rebind(self.clock.now(), family);
+        self.note_ready(family);
+    }
+
+    fn note_ready(&mut self, family: Family) {
+        self.busy = true;
+        let is_ready = self.node.is_ready(family);
+        self.board.status.update(|status| status.ready[family.index()] = is_ready);
     }
 
     fn search(&mut self, now: Instant, key: Key) -> Result<Joined, StartError> {
@@ -392,7 +451,7 @@ impl Desk {
         self.kept.get_mut(&self.node.lookup_report(lookup)?.kept?)
     }
 
-    fn publish(&mut self, notice: Notice) {
+    pub(super) fn publish(&mut self, notice: Notice) {
         trace::notice(&notice);
         let lost = publish(&mut self.subscribers, &notice);
         self.board.counters.notices_lost.fetch_add(lost, Ordering::Relaxed);

@@ -42,6 +42,22 @@ pub enum Notice {
         /// When it will be tried again.
         retry_in: Duration,
     },
+    /// A socket failed for good, or could not be opened again. While there is none, the node is
+    /// [disabled](crate::Node::set_enabled) in this family, unless the first try succeeds.
+    SocketLost {
+        /// Where it was bound.
+        addr: SocketAddr,
+        /// What the system said.
+        error: String,
+        /// When it will be opened again.
+        retry_in: Duration,
+    },
+    /// A socket was opened again: after it was lost, because the node was enabled, or by `rebind`.
+    Rebound {
+        /// Where it is bound. The port has changed only if it was taken and none had been named, or
+        /// another one was wanted.
+        addr: SocketAddr,
+    },
     /// The node began with the state of an earlier one.
     Restored {
         /// Nodes that are tried now.

@@ -14,7 +14,7 @@ use std::time::Instant as StdInstant;
 
 use super::board::{Board, Status};
 use super::builder::Builder;
-use super::desk::{Command, Reply};
+use super::desk::{Change, Command, Reply};
 use super::error::CallError;
 use super::events::{Events, subscription};
 use super::keep::Announcement;
@@ -159,9 +159,53 @@ impl Dht {
         self.board().status.read(|status| status.ready[family.index()])
     }
 
-    /// The address that the socket of this family is bound to; `None` if the family is off.
+    /// Switches the node off, or on again. Nothing happens if it is so already.
+    ///
+    /// Off, the sockets are closed and their ports free; calls fail with
+    /// [`StartError::Disabled`](crate::StartError::Disabled), what is under way ends with what it has
+    /// found, and announces that are kept up wait ([`Node::set_enabled`]). Id, tables and stored peers
+    /// stay. On again, the same ports are bound; a port that was not named, and is taken by now, gives
+    /// way to another.
+    ///
+    /// # Errors
+    ///
+    /// The system's, or one that holds [`CallError::Closed`]. A socket that cannot be opened is tried
+    /// again by and by ([`Notice::Rebound`](super::Notice::Rebound)); the other family is on.
+    pub fn set_enabled(&self, enabled: bool) -> io::Result<()> {
+        self.change(Change::Enable(enabled))
+    }
+
+    /// Whether the node is switched on, by [`set_enabled`](Self::set_enabled).
+    pub fn is_enabled(&self) -> bool {
+        !self.board().status.read(|status| status.disabled)
+    }
+
+    /// From now on, answers nobody and says so in queries, or answers again (BEP 43,
+    /// [`Node::set_read_only`]).
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::Closed`].
+    pub fn set_read_only(&self, read_only: bool) -> Result<(), CallError> {
+        self.with_node(move |node, now| node.set_read_only(now, read_only))
+    }
+
+    /// Opens the sockets anew, after a change of the network: the one of the family of `addr` there,
+    /// port 0 meaning a free one, or all of them where they are. The node lives on
+    /// ([`Node::handle_rebind`]). A socket that fails is opened again without this.
+    ///
+    /// # Errors
+    ///
+    /// The system's, or one that holds [`CallError::Closed`]. If `addr` cannot be bound, the socket
+    /// stays where it is; without an address it is tried again by and by.
+    pub fn rebind(&self, addr: Option<SocketAddr>) -> io::Result<()> {
+        self.change(Change::Rebind(addr))
+    }
+
+    /// The address that the socket of this family is bound to; `None` if the family is off, or
+    /// without a socket for now.
     pub fn local_addr(&self, family: Family) -> Option<SocketAddr> {
-        self.board().local_addrs[family.index()]
+        self.board().local_addrs()[family.index()]
     }
 
     /// Our id in the DHT of this family.
@@ -313,6 +357,10 @@ impl Dht {
         &self.handle.shared.board
     }
 
+    fn change(&self, change: Change) -> io::Result<()> {
+        self.ask(|reply| Command::Change(change, reply)).map_err(io::Error::other)?
+    }
+
     fn search(&self, key: Key) -> Result<Search, CallError> {
         Ok(Search::new(self.clone(), self.ask(|reply| Command::Search { key, reply })??))
     }
@@ -336,7 +384,7 @@ impl Dht {
 
 impl fmt::Debug for Dht {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Dht").field("local_addrs", &self.board().local_addrs).finish_non_exhaustive()
+        f.debug_struct("Dht").field("local_addrs", &self.board().local_addrs()).finish_non_exhaustive()
     }
 }
 

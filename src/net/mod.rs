@@ -48,7 +48,9 @@
 //!    loop, and again when it fails.
 //! 8. **Save** the node's state every few minutes and at the end, off the loop, and give it back at
 //!    the start ([`StateFile`]).
-//! 9. **Survive.** No socket error ends the loop.
+//! 9. **Survive.** No socket error ends the loop. One that fails for good is opened again, at the
+//!    same port if possible, ever more seldom if that fails (`set_enabled` tells the node while there
+//!    is none), and `handle_rebind` tells it of another address or network.
 
 #[cfg(feature = "net")]
 mod blocking;
@@ -64,6 +66,7 @@ mod handle;
 #[cfg(feature = "net")]
 mod keep;
 mod metrics;
+mod ports;
 mod progress;
 mod resolve;
 mod rounds;

@@ -117,7 +117,7 @@ impl Backoff {
         delay
     }
 
-    pub(super) fn reset(&mut self) {
+    pub(super) const fn reset(&mut self) {
         self.next = self.first;
     }
 }

@@ -7,18 +7,16 @@ use alloc::vec::Vec;
 use core::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use core::task::Waker;
 use core::time::Duration;
-use std::io;
-use std::net::UdpSocket;
 
 use super::board::Board;
 use super::clock::Clock;
 use super::desk::Desk;
 use super::error::SpawnError;
 use super::events::{Notice, Subscriber};
+use super::ports::Bound;
 use super::resolve::{self, BOOTSTRAP_HOSTS};
 use super::rounds::Saved;
 use super::saver::Saver;
-use super::socket;
 use super::state::{Loaded, SAVE_INTERVAL, StateFile};
 use crate::{Config, Family, Instant, Limits, Node};
 
@@ -59,7 +57,7 @@ impl Setup {
     }
 
     /// Binds the sockets, by family, and turns off the families without one.
-    pub(super) fn open(&mut self) -> Result<[Option<UdpSocket>; 2], SpawnError> {
+    pub(super) fn open(&mut self) -> Result<[Option<Bound>; 2], SpawnError> {
         let by_choice = self.binds != [None; 2];
         let mut sockets = [None, None];
         let mut missing = None;
@@ -72,8 +70,8 @@ impl Setup {
                 continue;
             }
             let addr = chosen.unwrap_or(any);
-            match socket::bind(addr) {
-                Ok(socket) => sockets[family.index()] = Some(socket),
+            match Bound::new(addr) {
+                Ok(bound) => sockets[family.index()] = Some(bound),
                 Err(error) if by_choice => return Err(SpawnError::Bind { addr, error }),
                 Err(error) => missing = Some(SpawnError::Bind { addr, error }),
             }
@@ -144,9 +142,8 @@ fn restore(node: &mut Node, loaded: Loaded, now: Instant, kept: usize) -> (Saved
 }
 
 /// The addresses that the sockets are bound to.
-pub(super) fn local_addrs(sockets: &[Option<UdpSocket>; 2]) -> io::Result<[Option<SocketAddr>; 2]> {
-    let local_addr = |socket: &Option<UdpSocket>| socket.as_ref().map(UdpSocket::local_addr).transpose();
-    Ok([local_addr(&sockets[0])?, local_addr(&sockets[1])?])
+pub(super) fn local_addrs(sockets: &[Option<Bound>; 2]) -> [Option<SocketAddr>; 2] {
+    sockets.each_ref().map(|bound| bound.as_ref().map(|bound| bound.addr))
 }
 
 /// What both builders are told in the same words.

@@ -9,7 +9,7 @@ use socket2::{Domain, Protocol, Socket as RawSocket, Type};
 
 use super::resolve::Backoff;
 use super::trace::event;
-use crate::{Instant, MAX_DATAGRAM, Transmit};
+use crate::{Family, Instant, MAX_DATAGRAM, Transmit};
 
 /// Bytes of datagrams that the system may hold until the loop has time; it may grant less.
 const RECEIVE_BUFFER: usize = 512 * 1024;
@@ -17,6 +17,9 @@ const RECEIVE_BUFFER: usize = 512 * 1024;
 /// How long a socket that fails for no known reason is left alone.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
 const LAST_PAUSE: Duration = Duration::from_secs(5);
+
+/// Failures in a row after which a socket is opened again.
+const HOPELESS: u32 = 4;
 
 /// Reports about earlier datagrams taken in a row before the socket counts as failing.
 const REPORTS: u32 = 64;
@@ -39,6 +42,7 @@ pub(super) struct Receiver {
     /// There may be something to read: readiness is told once, until reading finds nothing.
     readable: bool,
     reports: u32,
+    failures: u32,
     pause: Backoff,
     paused_until: Option<Instant>,
 }
@@ -60,7 +64,13 @@ pub(super) enum Received {
 
 impl Receiver {
     pub(super) const fn new() -> Self {
-        Self { readable: true, reports: 0, pause: Backoff::new(FIRST_PAUSE, LAST_PAUSE), paused_until: None }
+        let pause = Backoff::new(FIRST_PAUSE, LAST_PAUSE);
+        Self { readable: true, reports: 0, failures: 0, pause, paused_until: None }
+    }
+
+    /// Whether it has failed too often in a row.
+    pub(super) const fn is_hopeless(&self) -> bool {
+        self.failures >= HOPELESS
     }
 
     pub(super) fn set_readable(&mut self) {
@@ -89,15 +99,13 @@ impl Receiver {
         self.paused_until = None;
         match recv() {
             Ok((len, from)) => {
-                self.reports = 0;
-                self.pause.reset();
+                self.succeed();
                 Received::Datagram { len, from }
             }
             Err(error) => match error.kind() {
                 ErrorKind::WouldBlock => {
                     self.readable = false;
-                    self.reports = 0;
-                    self.pause.reset();
+                    self.succeed();
                     Received::Empty
                 }
                 ErrorKind::Interrupted => Received::Nothing,
@@ -110,10 +118,16 @@ impl Receiver {
                     let pause = self.pause.next();
                     event!(WARN, "cannot receive", error = error, again_in = format_args!("{pause:?}"));
                     self.paused_until = Some(now + pause);
+                    self.failures = self.failures.saturating_add(1);
                     Received::Failed
                 }
             },
         }
+    }
+
+    const fn succeed(&mut self) {
+        (self.reports, self.failures) = (0, 0);
+        self.pause.reset();
     }
 }
 
@@ -153,6 +167,13 @@ impl Outbox {
         self.blocked = false;
     }
 
+    /// Drops the datagram in hand if it is for this family.
+    pub(super) fn drop_for(&mut self, family: Family) {
+        if self.in_hand.is_some_and(|transmit| Family::of(&transmit.destination) == family) {
+            (self.in_hand, self.blocked) = (None, false);
+        }
+    }
+
     /// Sends the datagram in hand, or else the next one.
     pub(super) fn send(
         &mut self,
@@ -182,6 +203,23 @@ impl Outbox {
             };
         }
     }
+}
+
+/// Whether an error says that the socket is of no use any more: systems take them from programs that
+/// were suspended, and from interfaces that went down.
+pub(super) fn is_broken(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::NotConnected | ErrorKind::NetworkDown)
+        || matches!(error.raw_os_error(), Some(BAD_DESCRIPTOR | NO_SOCKET))
+}
+
+/// Whether sending failed because the host has lost the address that the socket is bound to. The
+/// error alone says little: Linux gives the same for a destination that this address cannot reach.
+pub(super) fn is_gone(addr: SocketAddr, error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::AddrNotAvailable | ErrorKind::InvalidInput | ErrorKind::NetworkUnreachable
+    ) && !addr.ip().is_unspecified()
+        && bind(SocketAddr::new(addr.ip(), 0)).is_err_and(|error| error.kind() == ErrorKind::AddrNotAvailable)
 }
 
 /// Whether receiving failed only because of an ICMP error about some datagram sent earlier, or one
@@ -221,6 +259,18 @@ const NO_BUFFERS: i32 = if cfg!(windows) {
     105 // ENOBUFS
 } else {
     55
+};
+
+/// It is no descriptor of ours any more.
+const BAD_DESCRIPTOR: i32 = if cfg!(windows) { 10009 } else { 9 };
+
+/// It is a descriptor of something else.
+const NO_SOCKET: i32 = if cfg!(windows) {
+    10038 // WSAENOTSOCK
+} else if cfg!(any(target_os = "linux", target_os = "android")) {
+    88 // ENOTSOCK
+} else {
+    38
 };
 
 /// Windows reports an expired time to live so (WSAENETRESET); 0 is no error.
@@ -326,6 +376,45 @@ mod tests {
         receiver.set_readable();
         assert_eq!(receiver.receive(now, || fail(ErrorKind::Other)), Received::Failed);
         assert_eq!(receiver.deadline(now), Some(now + FIRST_PAUSE));
+    }
+
+    #[test]
+    fn a_socket_that_only_fails_is_hopeless_and_one_success_gives_hope() {
+        let mut receiver = Receiver::new();
+        let mut now = Instant::ZERO;
+        let mut fail_times = |receiver: &mut Receiver, count| {
+            for _ in 0..count {
+                assert!(!receiver.is_hopeless());
+                now = receiver.deadline(now).unwrap();
+                assert_eq!(receiver.receive(now, || fail(ErrorKind::Other)), Received::Failed);
+            }
+            now = receiver.deadline(now).unwrap();
+            now
+        };
+        let now = fail_times(&mut receiver, 3);
+        assert!(matches!(receiver.receive(now, || Ok((1, FROM.into()))), Received::Datagram { .. }));
+        fail_times(&mut receiver, HOPELESS);
+        assert!(receiver.is_hopeless());
+    }
+
+    #[test]
+    fn what_breaks_a_socket_is_told_from_what_a_destination_does() {
+        for error in [
+            ErrorKind::BrokenPipe.into(),
+            ErrorKind::NotConnected.into(),
+            ErrorKind::NetworkDown.into(),
+            io::Error::from_raw_os_error(BAD_DESCRIPTOR),
+            io::Error::from_raw_os_error(NO_SOCKET),
+        ] {
+            assert!(is_broken(&error), "{error}");
+        }
+        let unreachable = io::Error::from(ErrorKind::AddrNotAvailable);
+        assert!(!is_broken(&unreachable) && !is_broken(&ErrorKind::WouldBlock.into()));
+        // Loopback stays; addresses kept for documentation are nobody's.
+        assert!(!is_gone(FROM.into(), &unreachable));
+        assert!(!is_gone(([0, 0, 0, 0], 9).into(), &unreachable));
+        assert!(is_gone(([192, 0, 2, 1], 9).into(), &unreachable));
+        assert!(!is_gone(([192, 0, 2, 1], 9).into(), &ErrorKind::PermissionDenied.into()));
     }
 
     #[test]

@@ -66,6 +66,16 @@ pub(super) fn instrument<F: Future>(
 pub(super) fn notice(notice: &Notice) {
     match notice {
         Notice::Node(Event::Ready { family }) => event!(INFO, "ready", family = format_args!("{family:?}")),
+        Notice::SocketLost { addr, error, retry_in } => {
+            event!(
+                WARN,
+                "lost a socket",
+                addr = addr,
+                error = error,
+                again_in = format_args!("{retry_in:?}")
+            );
+        }
+        Notice::Rebound { addr } => event!(INFO, "opened a socket", addr = addr),
         Notice::Node(Event::PeerStored { infohash, peer }) => {
             event!(DEBUG, "stored a peer", infohash = infohash, peer = peer);
         }

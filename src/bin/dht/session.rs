@@ -172,6 +172,10 @@ impl Reporter {
                 Some(format!("the state file is {error}; moved to {}, starting afresh", kept_as.display()))
             }
             Notice::StateUnsaved { error } => Some(error),
+            Notice::SocketLost { addr, error, retry_in } => {
+                Some(format!("lost the socket at {addr}: {error}; opening it again in {retry_in:?}"))
+            }
+            Notice::Rebound { addr } => Some(format!("opened the socket at {addr}")),
             Notice::Restored { nodes, announces, skipped } if verbose > 0 => Some(format!(
                 "trying {nodes} saved nodes; {announces} announces saved, {skipped} entries left out"
             )),

@@ -5,7 +5,6 @@ use core::net::SocketAddr;
 use std::io;
 use std::sync::mpsc::channel;
 
-use tokio::net::UdpSocket;
 use tokio::runtime;
 use tokio::sync::mpsc;
 
@@ -55,9 +54,8 @@ impl Builder {
         let runtime = current_runtime()?;
         let loaded = self.setup.load()?;
         let sockets = self.setup.open()?;
-        let local_addrs = local_addrs(&sockets)?;
-        let [v4, v6] = sockets.map(|socket| socket.map(UdpSocket::from_std).transpose());
-        self.start(&runtime, Link::sockets([v4?, v6?]), local_addrs, loaded)
+        let local_addrs = local_addrs(&sockets);
+        self.start(&runtime, Link::sockets(sockets)?, local_addrs, loaded)
     }
 
     /// Starts the task without a socket: datagrams are handed in and out by the caller, of the

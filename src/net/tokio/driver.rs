@@ -9,6 +9,7 @@ use core::net::SocketAddr;
 use core::pin::pin;
 use core::task::{Context, Poll};
 use std::io;
+use std::net::UdpSocket as StdUdpSocket;
 use std::sync::mpsc::Sender as StdSender;
 
 use tokio::net::UdpSocket;
@@ -17,8 +18,9 @@ use tokio::task::yield_now;
 use tokio::time::sleep_until;
 
 use super::external::{Arrival, Outgoing};
-use crate::net::desk::{COMMANDS, Command, Desk, FAREWELL, RECEIVE_BUFFER, RECEIVES};
-use crate::net::socket::{Received, Receiver};
+use crate::net::desk::{COMMANDS, Change, Command, Desk, FAREWELL, RECEIVE_BUFFER, RECEIVES};
+use crate::net::ports::{Adopt, Bound, Ports};
+use crate::net::socket::Received;
 use crate::net::stats::count;
 use crate::{Family, Instant};
 
@@ -52,8 +54,7 @@ impl Wake for Bell {
 
 /// How datagrams come and go.
 pub(super) enum Link {
-    /// By family.
-    Sockets([Option<Port>; 2]),
+    Sockets(Box<Ports<Register>>),
     External {
         /// Closed once the other end is gone.
         incoming: Option<mpsc::Receiver<Arrival>>,
@@ -63,9 +64,15 @@ pub(super) enum Link {
     },
 }
 
-pub(super) struct Port {
-    socket: UdpSocket,
-    receiver: Receiver,
+/// Has its sockets watched by the runtime.
+pub(super) struct Register;
+
+impl Adopt for Register {
+    type Socket = UdpSocket;
+
+    fn adopt(&mut self, _: Family, socket: StdUdpSocket) -> io::Result<UdpSocket> {
+        UdpSocket::from_std(socket)
+    }
 }
 
 impl Driver {
@@ -102,6 +109,7 @@ impl Driver {
         self.desk.begin();
         let more_commands = self.take_commands();
         self.desk.take_released();
+        self.link.tend(&mut self.desk);
         self.receive();
         self.desk.tick();
         self.transmit();
@@ -208,8 +216,13 @@ impl Driver {
     }
 
     fn transmit(&mut self) {
-        if let Some(destination) = self.desk.transmit(|datagram, to| self.link.send(datagram, to)) {
-            self.blocked_on = Some(destination);
+        let Self { desk, link, .. } = self;
+        while let Some(destination) = desk.transmit(|datagram, to| link.send(datagram, to)) {
+            if !link.tend(desk) {
+                self.blocked_on = Some(destination);
+                return;
+            }
+            desk.unblock();
         }
     }
 
@@ -219,26 +232,50 @@ impl Driver {
             let Some(command) = self.command.take().or_else(|| self.queue.try_recv().ok()) else {
                 return false;
             };
-            self.desk.obey(command);
+            if let Some((change, reply)) = self.desk.obey(command) {
+                reply(self.link.change(&mut self.desk, change));
+            }
         }
         true
     }
 }
 
 impl Link {
-    pub(super) fn sockets(sockets: [Option<UdpSocket>; 2]) -> Self {
-        let port = |socket| Port { socket, receiver: Receiver::new() };
-        Self::Sockets(sockets.map(|socket| socket.map(port)))
+    pub(super) fn sockets(sockets: [Option<Bound>; 2]) -> io::Result<Self> {
+        Ok(Self::Sockets(Box::new(Ports::new(Register, sockets)?)))
     }
 
     /// When to receive next without being woken for it.
     fn deadline(&self, now: Instant) -> Option<Instant> {
         match self {
-            Self::Sockets(ports) => {
-                ports.iter().flatten().filter_map(|port| port.receiver.deadline(now)).min()
-            }
+            Self::Sockets(ports) => ports.deadline(now),
             Self::External { .. } => None,
         }
+    }
+
+    /// Opens again what failed. Returns whether anything has changed.
+    fn tend(&mut self, desk: &mut Desk) -> bool {
+        match self {
+            Self::Sockets(ports) => ports.tend(desk),
+            Self::External { .. } => false,
+        }
+    }
+
+    fn change(&mut self, desk: &mut Desk, change: Change) -> io::Result<()> {
+        match (self, change) {
+            (Self::Sockets(ports), change) => return ports.change(desk, change),
+            (Self::External { .. }, Change::Enable(enabled)) => {
+                desk.note_enabled(enabled);
+                Family::ALL.into_iter().for_each(|family| desk.set_enabled(family, enabled));
+            }
+            (Self::External { .. }, Change::Rebind(None)) => {
+                Family::ALL.into_iter().for_each(|family| desk.on_network_changed(family));
+            }
+            (Self::External { .. }, Change::Rebind(Some(_))) => {
+                return Err(io::Error::new(io::ErrorKind::Unsupported, "the socket is not the node's own"));
+            }
+        }
+        Ok(())
     }
 
     fn outgoing(&self) -> Option<mpsc::Sender<Outgoing>> {
@@ -253,7 +290,7 @@ impl Link {
         let mut woken = false;
         match self {
             Self::Sockets(ports) => {
-                for port in ports.iter_mut().flatten() {
+                for port in ports.open() {
                     // One that may have more, or is left alone after an error, has a deadline.
                     if !port.receiver.is_readable() && port.socket.poll_recv_ready(cx).is_ready() {
                         port.receiver.set_readable();
@@ -277,10 +314,10 @@ impl Link {
         woken
     }
 
-    fn poll_writable(&self, cx: &mut Context<'_>, blocked_on: Option<SocketAddr>) -> bool {
+    fn poll_writable(&mut self, cx: &mut Context<'_>, blocked_on: Option<SocketAddr>) -> bool {
         match (self, blocked_on) {
-            (Self::Sockets(ports), Some(destination)) => ports[Family::of(&destination).index()]
-                .as_ref()
+            (Self::Sockets(ports), Some(destination)) => ports
+                .of(Family::of(&destination))
                 .is_some_and(|port| port.socket.poll_send_ready(cx).is_ready()),
             _ => false,
         }
@@ -289,10 +326,7 @@ impl Link {
     /// From the socket of this family, if there is one.
     fn receive(&mut self, now: Instant, family: Family, buffer: &mut [u8]) -> Option<Received> {
         match self {
-            Self::Sockets(ports) => {
-                let Port { socket, receiver } = ports[family.index()].as_mut()?;
-                Some(receiver.receive(now, || socket.try_recv_from(buffer)))
-            }
+            Self::Sockets(ports) => ports.receive(now, family, |socket| socket.try_recv_from(buffer)),
             Self::External { .. } => None,
         }
     }
@@ -306,17 +340,13 @@ impl Link {
         }
     }
 
-    fn send(&self, datagram: &[u8], to: SocketAddr) -> io::Result<usize> {
-        let gone = || io::ErrorKind::NetworkUnreachable.into();
+    fn send(&mut self, datagram: &[u8], to: SocketAddr) -> io::Result<usize> {
         match self {
-            Self::Sockets(ports) => match &ports[Family::of(&to).index()] {
-                Some(port) => port.socket.try_send_to(datagram, to),
-                None => Err(gone()),
-            },
+            Self::Sockets(ports) => ports.send(to, |socket| socket.try_send_to(datagram, to)),
             Self::External { outgoing, .. } => {
                 let permit = outgoing.try_reserve().map_err(|error| match error {
-                    mpsc::error::TrySendError::Full(()) => io::ErrorKind::WouldBlock.into(),
-                    mpsc::error::TrySendError::Closed(()) => gone(),
+                    mpsc::error::TrySendError::Full(()) => io::ErrorKind::WouldBlock,
+                    mpsc::error::TrySendError::Closed(()) => io::ErrorKind::NetworkUnreachable,
                 })?;
                 permit.send((to, datagram.into()));
                 Ok(datagram.len())

@@ -16,7 +16,7 @@ use super::events::{Events, subscription};
 use super::keep::Announcement;
 use super::search::Search;
 use crate::net::board::{Board, Status};
-use crate::net::desk::{Command, Reply};
+use crate::net::desk::{Change, Command, Reply};
 use crate::net::error::CallError;
 use crate::net::metrics::Metrics;
 use crate::net::progress::Key;
@@ -234,10 +234,53 @@ impl Dht {
         self.board.status.read(|status| status.ready[family.index()])
     }
 
-    /// The address that the socket of this family is bound to; `None` if the family is off or the
-    /// socket is not the node's own.
+    /// Switches the node off, or on again. Nothing happens if it is so already.
+    ///
+    /// Off, the sockets are closed and their ports free; calls fail with
+    /// [`StartError::Disabled`](crate::StartError::Disabled), what is under way ends with what it has
+    /// found, and announces that are kept up wait ([`Node::set_enabled`]). Id, tables and stored peers
+    /// stay. On again, the same ports are bound; a port that was not named, and is taken by now, gives
+    /// way to another.
+    ///
+    /// # Errors
+    ///
+    /// The system's, or one that holds [`CallError::Closed`]. A socket that cannot be opened is tried
+    /// again by and by ([`Notice::Rebound`](crate::net::Notice::Rebound)); the other family is on.
+    pub async fn set_enabled(&self, enabled: bool) -> io::Result<()> {
+        self.change(Change::Enable(enabled)).await
+    }
+
+    /// Whether the node is switched on, by [`set_enabled`](Self::set_enabled).
+    pub fn is_enabled(&self) -> bool {
+        !self.board.status.read(|status| status.disabled)
+    }
+
+    /// From now on, answers nobody and says so in queries, or answers again (BEP 43,
+    /// [`Node::set_read_only`]).
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::Closed`].
+    pub async fn set_read_only(&self, read_only: bool) -> Result<(), CallError> {
+        self.with_node(move |node, now| node.set_read_only(now, read_only)).await
+    }
+
+    /// Opens the sockets anew, after a change of the network: the one of the family of `addr` there,
+    /// port 0 meaning a free one, or all of them where they are. The node lives on
+    /// ([`Node::handle_rebind`]). A socket that fails is opened again without this.
+    ///
+    /// # Errors
+    ///
+    /// The system's, or one that holds [`CallError::Closed`]. If `addr` cannot be bound, the socket
+    /// stays where it is; without an address it is tried again by and by.
+    pub async fn rebind(&self, addr: Option<SocketAddr>) -> io::Result<()> {
+        self.change(Change::Rebind(addr)).await
+    }
+
+    /// The address that the socket of this family is bound to; `None` if the family is off,
+    /// without a socket for now, or the socket is not the node's own.
     pub fn local_addr(&self, family: Family) -> Option<SocketAddr> {
-        self.board.local_addrs[family.index()]
+        self.board.local_addrs()[family.index()]
     }
 
     /// Our id in the DHT of this family.
@@ -349,6 +392,10 @@ impl Dht {
         Ok(events)
     }
 
+    async fn change(&self, change: Change) -> io::Result<()> {
+        self.ask(|reply| Command::Change(change, reply)).await.map_err(io::Error::other)?
+    }
+
     async fn search(&self, key: Key) -> Result<Search, CallError> {
         let joined = self.ask(|reply| Command::Search { key, reply }).await??;
         Ok(Search::new(self.clone(), joined))
@@ -378,7 +425,7 @@ impl Dht {
 
 impl fmt::Debug for Dht {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Dht").field("local_addrs", &self.board.local_addrs).finish_non_exhaustive()
+        f.debug_struct("Dht").field("local_addrs", &self.board.local_addrs()).finish_non_exhaustive()
     }
 }
 
