@@ -66,6 +66,25 @@ pub struct Config {
     /// take a tenth; less than a minute counts as a minute, more than a day as a day. Default: 15
     /// minutes, because most nodes keep a peer for 30 (BEP 5 names no time).
     pub announce_interval: Duration,
+    /// How long an item is kept after its last put. Default: 2 hours, as BEP 44 says; publishers
+    /// repeat it every hour.
+    #[cfg(feature = "items")]
+    pub item_ttl: Duration,
+    /// Signatures of strangers that we check in a second for long, and twice as many at once. A check
+    /// takes as long as the answers to 200 other queries or so; puts past the limit are refused with
+    /// error 202, and their senders turn to the next node. Default: 100, under one hundredth of a
+    /// processor.
+    #[cfg(feature = "items")]
+    pub signature_checks: u32,
+    /// As how many queries of its source a put with a wrong signature counts: no honest node sends
+    /// one. Default: 25, so that two of them use up [`source_burst`](Self::source_burst), and from
+    /// then on one is checked in five seconds.
+    #[cfg(feature = "items")]
+    pub bad_signature_cost: u32,
+    /// Send an immutable put once more, with a `seq` that means nothing, to nodes that refused it
+    /// with error 203: nodes of anacrolix/dht ask for one. Default: no.
+    #[cfg(feature = "items")]
+    pub retry_with_seq: bool,
     /// How lookups run that are started without options of their own.
     pub lookup: LookupOptions,
 }
@@ -99,6 +118,14 @@ impl Default for Config {
             peer_ttl: Duration::from_secs(45 * 60),
             peers_per_swarm: 2000,
             announce_interval: Duration::from_secs(15 * 60),
+            #[cfg(feature = "items")]
+            item_ttl: Duration::from_secs(2 * 60 * 60),
+            #[cfg(feature = "items")]
+            signature_checks: 100,
+            #[cfg(feature = "items")]
+            bad_signature_cost: 25,
+            #[cfg(feature = "items")]
+            retry_with_seq: false,
             lookup: LookupOptions::default(),
         }
     }
@@ -156,8 +183,23 @@ pub struct Limits {
     pub events: usize,
     /// Bootstrap addresses. Default: 32.
     pub bootstraps: usize,
-    /// Announces that are kept up. Default: 1024.
+    /// Announces and items that are kept up. Default: 1024.
     pub kept: usize,
+    /// Items that we store for others. Default: 2048, three times what libtorrent stores.
+    #[cfg(feature = "items")]
+    pub items: usize,
+    /// Chunks of 128 bytes for them: an immutable item takes its value's length, a mutable one 96
+    /// bytes and its salt more. Default: 8192, or 512 bytes for each item, in 1 MiB.
+    #[cfg(feature = "items")]
+    pub item_chunks: usize,
+    /// Items that our own lookups seek or publish, and those that are kept up. A lookup needs one,
+    /// until it is reported; past that, starting one fails. Default: 256.
+    #[cfg(feature = "items")]
+    pub own_items: usize,
+    /// Chunks of 128 bytes for them. A lookup takes the eight that the longest value needs until it
+    /// has ended, a published item those of its own length. Default: 1024.
+    #[cfg(feature = "items")]
+    pub own_chunks: usize,
 }
 
 impl Default for Limits {
@@ -180,6 +222,14 @@ impl Default for Limits {
             events: 64,
             bootstraps: 32,
             kept: 1024,
+            #[cfg(feature = "items")]
+            items: 2048,
+            #[cfg(feature = "items")]
+            item_chunks: 8192,
+            #[cfg(feature = "items")]
+            own_items: 256,
+            #[cfg(feature = "items")]
+            own_chunks: 1024,
         }
     }
 }

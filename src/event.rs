@@ -11,6 +11,7 @@ use crate::id::{InfoHash, NodeId};
 use crate::lookup::Announce;
 use crate::pool::Ix;
 use crate::time::Instant;
+use crate::wire::ErrorCode;
 
 /// Something that happened, from [`Node::poll_event`](crate::Node::poll_event).
 ///
@@ -88,6 +89,27 @@ pub enum Event {
         /// The peer.
         peer: SocketAddr,
     },
+    /// A node returned a valid item to a lookup, of whatever version: the best so far is
+    /// [`Node::item`](crate::Node::item). The ring may lose it; the item is not lost.
+    #[cfg(feature = "items")]
+    ItemFound {
+        /// The lookup.
+        lookup: LookupId,
+        /// The node; `None` where others had put it to us.
+        node: Option<SocketAddr>,
+        /// Its sequence number; `None` for an immutable item.
+        seq: Option<i64>,
+    },
+    /// Somebody put an item to us that is new or newer, and it was stored.
+    #[cfg(feature = "items")]
+    ItemStored {
+        /// Where.
+        target: NodeId,
+        /// Who put it.
+        node: SocketAddr,
+        /// Its sequence number; `None` for an immutable item.
+        seq: Option<i64>,
+    },
 }
 
 impl Event {
@@ -97,6 +119,8 @@ impl Event {
             Self::Peer { lookup, .. }
             | Self::Acknowledged { lookup, .. }
             | Self::LookupDone { lookup, .. } => Some(lookup),
+            #[cfg(feature = "items")]
+            Self::ItemFound { lookup, .. } => Some(lookup),
             _ => None,
         }
     }
@@ -171,6 +195,31 @@ pub struct KeptAnnounce {
     pub due: Option<Instant>,
 }
 
+/// How an item that is kept up fares, from [`Node::kept_items`](crate::Node::kept_items).
+#[cfg(feature = "items")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct KeptItem {
+    /// Its id.
+    pub id: KeptId,
+    /// Where it is stored.
+    pub target: NodeId,
+    /// Its sequence number; `None` for an immutable item.
+    pub seq: Option<i64>,
+    /// The highest sequence number that nodes returned in any round. If it is higher than `seq`, the
+    /// item was replaced by somebody with the same key, and is no longer put.
+    pub newest: Option<i64>,
+    /// The round under way, or ended and not yet polled.
+    pub round: Option<LookupId>,
+    /// The last round that ended; `None` before the end of the first.
+    pub last: Option<KeptRound>,
+    /// The last round stored nothing, because more than eight nodes held the item, all of the
+    /// closest among them (BEP 44), or because a newer one was found.
+    pub is_spared: bool,
+    /// When the next round is due, as in [`KeptAnnounce::due`].
+    pub due: Option<Instant>,
+}
+
 /// How a round of an announce that is kept up went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -193,6 +242,12 @@ pub enum LookupKind {
     Announce,
     /// Our own neighbours, to join the DHT.
     Bootstrap,
+    /// An item.
+    #[cfg(feature = "items")]
+    Get,
+    /// The nodes that are to store an item of ours.
+    #[cfg(feature = "items")]
+    Put,
 }
 
 /// How a lookup went.
@@ -211,14 +266,37 @@ pub struct LookupReport {
     pub answered: u32,
     /// Nodes that failed: silent, unreachable, or with another id than they were listed under.
     pub failed: u32,
-    /// Nodes that were sent the announce.
+    /// Nodes that were sent the announce, or the put.
     pub announced: u32,
-    /// Nodes that confirmed the announce.
+    /// Nodes that confirmed it.
     pub acknowledged: u32,
+    /// Nodes that refused it.
+    pub refused: Refusals,
+    /// Nodes that returned the newest version of the item.
+    #[cfg(feature = "items")]
+    pub copies: u32,
+    /// The highest sequence number that a node returned under a valid signature.
+    #[cfg(feature = "items")]
+    pub seq: Option<i64>,
     /// From start to end.
     pub duration: Duration,
     /// The announce that is kept up of which this was a round; `None` for any other lookup.
     pub kept: Option<KeptId>,
+}
+
+/// How nodes refused an announce or a put: with which errors.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Refusals {
+    /// All of them.
+    pub total: u32,
+    /// With 301: the node holds an item of another sequence number than was to be replaced (BEP 44).
+    pub cas_mismatch: u32,
+    /// With 302: the node holds an item of a higher sequence number, or of the same with another
+    /// value (BEP 44). Some nodes say so also to the item that they hold.
+    pub seq_too_low: u32,
+    /// The last code of any refusal.
+    pub last: Option<ErrorCode>,
 }
 
 /// The answer to a [`ping`](crate::Node::ping).
@@ -260,9 +338,18 @@ pub enum StartError {
     /// [`Limits::inflight`](crate::Limits::inflight).
     #[error("too many lookups or queries under way")]
     Full,
-    /// [`Limits::kept`](crate::Limits::kept) announces are kept up already.
+    /// [`Limits::kept`](crate::Limits::kept) announces and items are kept up already.
     #[error("too many announces kept up")]
     TooManyKept,
+    /// The memory for items of our own is used up: [`Limits::own_items`](crate::Limits::own_items)
+    /// or [`Limits::own_chunks`](crate::Limits::own_chunks).
+    #[cfg(feature = "items")]
+    #[error("too many items sought, published or kept up")]
+    TooManyItems,
+    /// The item that is kept up there has a sequence number that is as high or higher.
+    #[cfg(feature = "items")]
+    #[error("a newer item is kept up")]
+    StaleItem,
     /// The port to announce is 0.
     #[error("port 0 cannot be announced")]
     PortZero,
@@ -301,6 +388,8 @@ pub(crate) struct Notice {
     pub(crate) id: NodeId,
     pub(crate) endpoint: Endpoint,
     pub(crate) lookup: LookupId,
+    #[cfg(feature = "items")]
+    pub(crate) seq: Option<i64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -312,6 +401,10 @@ pub(crate) enum NoticeKind {
     NodeRemoved,
     Acknowledged,
     PeerStored,
+    #[cfg(feature = "items")]
+    ItemFound,
+    #[cfg(feature = "items")]
+    ItemStored,
 }
 
 impl Notice {
@@ -320,6 +413,9 @@ impl Notice {
         id: NodeId::ZERO,
         endpoint: Endpoint::ZERO,
         lookup: LookupId { ix: Ix::NONE, generation: 0 },
+        // Of an option only the variant that holds data is all zero.
+        #[cfg(feature = "items")]
+        seq: Some(0),
     };
 }
 
@@ -333,6 +429,13 @@ impl From<Notice> for Event {
             NoticeKind::NodeRemoved => Self::NodeRemoved { id, addr },
             NoticeKind::Acknowledged => Self::Acknowledged { lookup: notice.lookup, node: addr },
             NoticeKind::PeerStored => Self::PeerStored { infohash: id.into(), peer: addr },
+            #[cfg(feature = "items")]
+            NoticeKind::ItemFound => {
+                let node = Some(addr).filter(|_| notice.endpoint != Endpoint::ZERO);
+                Self::ItemFound { lookup: notice.lookup, node, seq: notice.seq }
+            }
+            #[cfg(feature = "items")]
+            NoticeKind::ItemStored => Self::ItemStored { target: id, node: addr, seq: notice.seq },
         }
     }
 }

@@ -61,7 +61,8 @@ macro_rules! identifier {
             type Err = ParseIdError;
 
             fn from_str(text: &str) -> Result<Self, ParseIdError> {
-                parse_hex(text).map(Self).ok_or(ParseIdError)
+                let mut bytes = [0; ID_LEN];
+                parse_hex(text, &mut bytes).map(|()| Self(bytes)).ok_or(ParseIdError)
             }
         }
 
@@ -198,9 +199,9 @@ impl From<NodeId> for InfoHash {
     }
 }
 
-fn parse_hex(text: &str) -> Option<[u8; ID_LEN]> {
-    let mut bytes = [0; ID_LEN];
-    if text.len() != ID_LEN * 2 {
+/// Fills `bytes` from hexadecimal digits of either case, two for each; `None` if the text is any other.
+pub(crate) fn parse_hex(text: &str, bytes: &mut [u8]) -> Option<()> {
+    if text.len() != bytes.len() * 2 {
         return None;
     }
     for (byte, digits) in bytes.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
@@ -208,7 +209,7 @@ fn parse_hex(text: &str) -> Option<[u8; ID_LEN]> {
             *byte = (*byte << 4) | char::from(digit).to_digit(16)? as u8;
         }
     }
-    Some(bytes)
+    Some(())
 }
 
 #[cfg(test)]

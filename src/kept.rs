@@ -1,13 +1,14 @@
-//! Announces that are kept up: which is next, and when.
+//! What is kept up, announces and items: which is next, and when.
 //!
 //! The first round of each comes soon, newest first. From then on all of them stand in one queue,
 //! and rounds start as evenly as there is room: with N announces one every N-th part of the
 //! interval. So each comes round once in an interval, never in a crowd, and however many were added
-//! at once. An announce whose round nobody acknowledged waits apart, for a pause that doubles.
+//! at once. An announce whose round nobody acknowledged waits apart, for a pause that doubles. Items
+//! stand in the same queue and have an interval of their own.
 
 use core::time::Duration;
 
-use crate::id::InfoHash;
+use crate::id::NodeId;
 use crate::lookup::Announce;
 use crate::pool::{Ix, List, Pool, Slot};
 use crate::rng::Rng;
@@ -18,6 +19,9 @@ const FIRST_RETRY: Duration = Duration::from_secs(60);
 
 /// The time between two rounds of one announce varies by this share of the interval.
 const JITTER: u32 = 10;
+
+/// Between two rounds of one item (BEP 44); nodes keep it twice as long.
+const ITEM_INTERVAL: Duration = Duration::from_secs(60 * 60);
 
 /// How fast rounds follow each other.
 #[derive(Clone, Copy, Debug)]
@@ -31,18 +35,59 @@ pub(crate) struct Pace {
     pub(crate) rounds: usize,
 }
 
-/// An announce that is kept up.
+impl Pace {
+    const fn interval_of(&self, subject: Subject) -> Duration {
+        if subject.is_item() { ITEM_INTERVAL } else { self.interval }
+    }
+}
+
+/// What is kept up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
+pub(crate) enum Subject {
+    Announce(Announce),
+    /// An item of our own, in this slot.
+    #[cfg(feature = "items")]
+    Item(Ix),
+}
+
+impl Subject {
+    /// Whether it is of the other kind than an announce.
+    pub(crate) const fn is_item(self) -> bool {
+        !matches!(self, Self::Announce(_))
+    }
+
+    pub(crate) const fn announce(self) -> Option<Announce> {
+        match self {
+            Self::Announce(announce) => Some(announce),
+            #[cfg(feature = "items")]
+            Self::Item(_) => None,
+        }
+    }
+
+    #[cfg(feature = "items")]
+    pub(crate) const fn item(self) -> Option<Ix> {
+        match self {
+            Self::Announce(_) => None,
+            Self::Item(item) => Some(item),
+        }
+    }
+}
+
+/// An announce or item that is kept up.
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Kept {
-    pub(crate) infohash: InfoHash,
-    pub(crate) announce: Announce,
+    pub(crate) target: NodeId,
+    pub(crate) subject: Subject,
     pub(crate) generation: u32,
     pub(crate) phase: Phase,
     /// Rounds in a row that failed.
     failures: u8,
     /// A round has ended.
     pub(crate) is_tried: bool,
+    /// The last round found that nothing had to be stored.
+    pub(crate) is_spared: bool,
     /// Nodes that confirmed the last round.
     pub(crate) acknowledged: u16,
     /// When the last round ended.
@@ -71,12 +116,13 @@ pub(crate) enum Phase {
 impl Kept {
     /// All zero bytes, so that slots in a static lie in `.bss`.
     pub(crate) const EMPTY: Self = Self {
-        infohash: InfoHash::ZERO,
-        announce: Announce { port: 0, implied_port: false, seed: false },
+        target: NodeId::ZERO,
+        subject: Subject::Announce(Announce { port: 0, implied_port: false, seed: false }),
         generation: 0,
         phase: Phase::Free,
         failures: 0,
         is_tried: false,
+        is_spared: false,
         acknowledged: 0,
         ended: Instant::ZERO,
         due: Instant::ZERO,
@@ -97,13 +143,15 @@ pub(crate) struct Keeper {
     /// By when they are due.
     failed: List,
     running: List,
+    /// How many are items.
+    items: u32,
     generation: u32,
     /// When the last round started.
     started: Instant,
     /// No round starts before.
     soonest: Instant,
     /// The next part of the interval, in percent, as drawn when the last round started.
-    share: u32,
+    share: u8,
     /// The last round was a first one, while another announce was overdue.
     passed_over: bool,
 }
@@ -117,6 +165,7 @@ impl Keeper {
             queued: List::EMPTY,
             failed: List::EMPTY,
             running: List::EMPTY,
+            items: 0,
             generation: 0,
             started: Instant::ZERO,
             soonest: Instant::ZERO,
@@ -129,22 +178,26 @@ impl Keeper {
         self.fresh.len() + self.queued.len() + self.failed.len() + self.running.len()
     }
 
-    pub(crate) fn find(&self, slots: &[Slot<Kept>], infohash: &InfoHash) -> Option<Ix> {
-        let found = |slot: &Slot<Kept>| slot.value.phase != Phase::Free && slot.value.infohash == *infohash;
+    /// The announce, or the item, that is kept up at a target.
+    pub(crate) fn find(&self, slots: &[Slot<Kept>], target: &NodeId, is_item: bool) -> Option<Ix> {
+        let found = |Slot { value: kept, .. }: &Slot<Kept>| {
+            kept.phase != Phase::Free && kept.target == *target && kept.subject.is_item() == is_item
+        };
         slots.iter().position(found).map(Ix::new)
     }
 
-    /// Takes in an announce, whose first round is next; `None` where there is no room.
+    /// Takes in an announce or item, whose first round is next; `None` where there is no room.
     pub(crate) fn add(
         &mut self,
         slots: &mut [Slot<Kept>],
-        infohash: InfoHash,
-        announce: Announce,
+        target: NodeId,
+        subject: Subject,
         now: Instant,
     ) -> Option<Ix> {
         let ix = self.pool.take(slots)?;
         self.generation = self.generation.wrapping_add(1);
-        slots[ix] = Kept { infohash, announce, generation: self.generation, due: now, ..Kept::EMPTY };
+        slots[ix] = Kept { target, subject, generation: self.generation, due: now, ..Kept::EMPTY };
+        self.items += u32::from(subject.is_item());
         self.enter(slots, ix, Phase::Fresh);
         Some(ix)
     }
@@ -154,33 +207,35 @@ impl Keeper {
     pub(crate) fn restore(
         &mut self,
         slots: &mut [Slot<Kept>],
-        infohash: InfoHash,
-        announce: Announce,
+        target: NodeId,
+        subject: Subject,
         last: Option<(Duration, u16)>,
         now: Instant,
     ) -> Option<Ix> {
-        let ix = self.add(slots, infohash, announce, now)?;
+        let ix = self.add(slots, target, subject, now)?;
         if let Some((age, acknowledged)) = last {
             self.leave(slots, ix);
             let kept = &mut slots[ix];
             (kept.is_tried, kept.acknowledged, kept.ended) = (true, acknowledged, now.before(age));
-            kept.due = now + self.patience().saturating_sub(age);
+            kept.due = now + self.patience(subject).saturating_sub(age);
             self.started = self.started.max(kept.ended);
             self.enter(slots, ix, Phase::Queued);
         }
         Some(ix)
     }
 
-    /// Changes what is announced; the next round is a first one again. None may be under way.
-    pub(crate) fn change(&mut self, slots: &mut [Slot<Kept>], ix: Ix, announce: Announce, now: Instant) {
+    /// Changes what is announced, or the item; the next round is a first one again. None may be
+    /// under way.
+    pub(crate) fn change(&mut self, slots: &mut [Slot<Kept>], ix: Ix, subject: Subject, now: Instant) {
         self.leave(slots, ix);
         let kept = &mut slots[ix];
-        (kept.announce, kept.failures, kept.due) = (announce, 0, now);
+        (kept.subject, kept.failures, kept.due, kept.is_spared) = (subject, 0, now, false);
         self.enter(slots, ix, Phase::Fresh);
     }
 
     pub(crate) fn remove(&mut self, slots: &mut [Slot<Kept>], ix: Ix) {
         self.leave(slots, ix);
+        self.items -= u32::from(slots[ix].subject.is_item());
         slots[ix].phase = Phase::Free;
         self.pool.give(slots, ix);
     }
@@ -215,29 +270,38 @@ impl Keeper {
         self.enter(slots, ix, Phase::Running);
         self.started = now;
         self.soonest = now + self.pace.spacing;
-        self.share = 100 - JITTER + rng.below(2 * JITTER as usize + 1) as u32;
+        self.share = 100 - JITTER as u8 + rng.below(2 * JITTER as usize + 1) as u8;
     }
 
     /// A round has ended, with so many nodes that confirmed it.
     pub(crate) fn end(&mut self, slots: &mut [Slot<Kept>], ix: Ix, acknowledged: u16, now: Instant) {
         let kept = &mut slots[ix];
-        (kept.is_tried, kept.acknowledged, kept.ended) = (true, acknowledged, now);
+        (kept.is_tried, kept.acknowledged, kept.ended, kept.is_spared) = (true, acknowledged, now, false);
         if acknowledged > 0 {
             kept.failures = 0;
             return self.skip(slots, ix, now);
         }
         let pause = FIRST_RETRY * (1 << kept.failures.min(16));
         kept.failures = kept.failures.saturating_add(1);
-        kept.due = now + pause.min(self.pace.interval);
+        kept.due = now + pause.min(self.pace.interval_of(kept.subject));
         self.leave(slots, ix);
         self.enter(slots, ix, Phase::Failed);
     }
 
     /// A round was given up; the next one comes as if it had gone well.
     pub(crate) fn skip(&mut self, slots: &mut [Slot<Kept>], ix: Ix, now: Instant) {
-        slots[ix].due = now + self.patience();
-        self.leave(slots, ix);
-        self.enter(slots, ix, Phase::Queued);
+        let patience = self.patience(slots[ix].subject);
+        self.queue(slots, ix, now + patience);
+    }
+
+    /// A round stored nothing, because so many nodes hold the item already. The next one comes after
+    /// half of the time: if all of its publishers relied on each other, it would expire.
+    pub(crate) fn spare(&mut self, slots: &mut [Slot<Kept>], ix: Ix, now: Instant) {
+        let kept = &mut slots[ix];
+        (kept.is_tried, kept.is_spared, kept.failures, kept.ended) = (true, true, 0, now);
+        kept.acknowledged = 0;
+        let patience = self.patience(kept.subject) / 2;
+        self.queue(slots, ix, now + patience);
     }
 
     /// A round had to make room; it comes first when there is room again.
@@ -264,7 +328,7 @@ impl Keeper {
     /// How long ago the round ended after which the next is due when it is. Not counted from its end,
     /// which for one that was restored may lie before the origin of the clock.
     pub(crate) fn age(&self, kept: &Kept, now: Instant) -> Duration {
-        (self.patience() + (now - kept.due)).saturating_sub(kept.due - now)
+        (self.patience(kept.subject) + (now - kept.due)).saturating_sub(kept.due - now)
     }
 
     /// All announces, those first that are restored first: in the order of their lists, but of those
@@ -310,14 +374,28 @@ impl Keeper {
         fronts.filter(|&ix| slots[ix].due <= now).min_by_key(|&ix| slots[ix].due)
     }
 
-    /// The time from the end of a round to when the next one is due.
-    fn patience(&self) -> Duration {
-        self.pace.interval + self.pace.interval * JITTER / 100
+    /// The time from the end of a round to when the next one is due: a little more than the interval,
+    /// because who is early is no later for it.
+    fn patience(&self, subject: Subject) -> Duration {
+        self.pace.interval_of(subject) + self.pace.interval.min(ITEM_INTERVAL) * JITTER / 100
     }
 
-    /// When the next round starts if all of them are to be spread over the interval.
+    /// When the next round starts if all of them are to be spread over their intervals.
     fn evenly(&self) -> Instant {
-        self.started + self.pace.interval * self.share / 100 / (self.len().max(1) as u32)
+        // No more than a day each, so that the products fit.
+        let [interval, item_interval] =
+            [self.pace.interval, ITEM_INTERVAL].map(|interval| interval.as_millis() as u64);
+        let (len, items) = (self.len() as u64, u64::from(self.items));
+        let rounds = (len - items) * item_interval + items * interval;
+        // Milliseconds and hundredths make ten microseconds.
+        let pause = interval * item_interval * u64::from(self.share) * 10 / rounds.max(1);
+        self.started + Duration::from_micros(pause)
+    }
+
+    fn queue(&mut self, slots: &mut [Slot<Kept>], ix: Ix, due: Instant) {
+        slots[ix].due = due;
+        self.leave(slots, ix);
+        self.enter(slots, ix, Phase::Queued);
     }
 
     /// Puts an announce into the list of a phase, behind all that are due no later; a first round
@@ -372,8 +450,8 @@ mod tests {
         rng: Rng,
         now: Instant,
         running: Vec<(Instant, Ix)>,
-        /// Every start, with its infohash.
-        starts: Vec<(Instant, InfoHash)>,
+        /// Every start, with its target.
+        starts: Vec<(Instant, NodeId)>,
         fails: bool,
     }
 
@@ -392,15 +470,15 @@ mod tests {
         }
 
         fn add(&mut self, index: u16) -> Option<Ix> {
-            self.keeper.add(&mut self.slots, hash(index), Announce::port(1), self.now)
+            self.keeper.add(&mut self.slots, hash(index), Subject::Announce(Announce::port(1)), self.now)
         }
 
         /// A round that is cut short makes room for another, and is taken for none.
         fn remove(&mut self, ix: Ix) {
             if let Some(at) = self.running.iter().position(|&(_, other)| other == ix) {
                 self.running.remove(at);
-                let infohash = self.slots[ix].infohash;
-                let last = self.starts.iter().rposition(|&(_, of)| of == infohash);
+                let target = self.slots[ix].target;
+                let last = self.starts.iter().rposition(|&(_, of)| of == target);
                 self.starts.remove(last.expect("it has started"));
             }
             self.keeper.remove(&mut self.slots, ix);
@@ -421,7 +499,7 @@ mod tests {
                     let ix = self.keeper.next(&self.slots, self.now).expect("its time has come");
                     self.keeper.begin(&mut self.slots, ix, &mut self.rng, self.now);
                     self.running.push((self.now + ROUND, ix));
-                    self.starts.push((self.now, self.slots[ix].infohash));
+                    self.starts.push((self.now, self.slots[ix].target));
                 }
                 assert!(self.keeper.is_consistent(&self.slots));
             }
@@ -431,7 +509,7 @@ mod tests {
         /// The times between successive rounds, over all announces.
         fn pauses(&self) -> Vec<Duration> {
             let mut last = BTreeMap::new();
-            let pauses = self.starts.iter().map(|&(at, infohash)| Some(at - last.insert(infohash, at)?));
+            let pauses = self.starts.iter().map(|&(at, target)| Some(at - last.insert(target, at)?));
             pauses.collect::<Vec<_>>().into_iter().flatten().collect()
         }
 
@@ -444,10 +522,10 @@ mod tests {
         }
     }
 
-    fn hash(index: u16) -> InfoHash {
+    fn hash(index: u16) -> NodeId {
         let mut bytes = [0; 20];
         bytes[..2].copy_from_slice(&index.to_be_bytes());
-        InfoHash::from_bytes(bytes)
+        NodeId::from_bytes(bytes)
     }
 
     const fn secs(secs: u64) -> Duration {
@@ -474,7 +552,7 @@ mod tests {
         (0..100).for_each(|index| assert!(room.add(index).is_some()));
         let begun = room.now;
         room.run(secs(125));
-        let order: Vec<InfoHash> = room.starts.iter().map(|(_, infohash)| *infohash).collect();
+        let order: Vec<NodeId> = room.starts.iter().map(|(_, target)| *target).collect();
         assert_eq!(order[..100], (0..100).rev().map(hash).collect::<Vec<_>>());
         assert_eq!(room.starts[99].0 - begun, SPACING * 99);
         room.run(secs(12 * 3600));
@@ -490,9 +568,9 @@ mod tests {
         let mut room = Room::new(2000, 4);
         (0..2000).for_each(|index| assert!(room.add(index).is_some()));
         room.run(secs(6 * 3600));
-        let late = room.starts.iter().rposition(|(_, infohash)| *infohash == hash(0)).unwrap();
-        let last: BTreeMap<InfoHash, Instant> =
-            room.starts[..late].iter().map(|&(at, infohash)| (infohash, at)).collect();
+        let late = room.starts.iter().rposition(|(_, target)| *target == hash(0)).unwrap();
+        let last: BTreeMap<NodeId, Instant> =
+            room.starts[..late].iter().map(|&(at, target)| (target, at)).collect();
         let oldest = last.values().map(|&at| room.starts[late].0 - at).max().unwrap();
         assert_eq!(last.len(), 2000);
         assert!(oldest <= SPACING * 2010, "{oldest:?}: all in turn");
@@ -508,8 +586,7 @@ mod tests {
         (5..10).for_each(|index| assert!(room.add(index).is_some()));
         let from = room.starts.len();
         room.run(secs(20));
-        let is_new: Vec<bool> =
-            room.starts[from..].iter().map(|(_, infohash)| *infohash >= hash(5)).collect();
+        let is_new: Vec<bool> = room.starts[from..].iter().map(|(_, target)| *target >= hash(5)).collect();
         assert_eq!(is_new[..10], [true, false, true, false, true, false, true, false, true, false]);
     }
 
@@ -550,7 +627,7 @@ mod tests {
             let mut room = Room::new(100, rounds);
             let (mut most, mut kept) = (0, BTreeMap::new());
             for (step, index, time) in steps {
-                let found = room.keeper.find(&room.slots, &hash(index));
+                let found = room.keeper.find(&room.slots, &hash(index), false);
                 match (step, found) {
                     (0, Some(ix)) => {
                         room.remove(ix);
@@ -561,8 +638,8 @@ mod tests {
                     (_, None) => if room.add(index).is_some() { kept.insert(hash(index), room.now); },
                 }
                 most = most.max(room.keeper.len());
-                for &(at, infohash) in &room.starts {
-                    if let Some(last) = kept.get_mut(&infohash) { *last = at.max(*last); }
+                for &(at, target) in &room.starts {
+                    if let Some(last) = kept.get_mut(&target) { *last = at.max(*last); }
                 }
                 // Twice, where newcomers take every other turn.
                 let patience = INTERVAL * 11 / 10 + (SPACING + ROUND) * 2 * most as u32;

@@ -60,6 +60,8 @@
 //! | 1 memory | `pool`: slots, free lists, lists, rings over slices |
 //! | 2 parts | `table` (routing), `peers` (what others announced to us), `token`, `inflight` (queries under way), `rtt`, `lookup` (the iterative walk), `kept` (when announces are due), `contacts` (what is remembered of endpoints), `limit` (rates, amplification), `timer`, `stats` (counters, and how they are gone through) |
 //! | 3 node | `storage` ([`Heap`], [`Fixed`]), `config`, `event`, `state` (what outlives a restart, as bytes), `node` (`serve` answers, `search` asks, `walks` leads lookups, `keep` repeats announces, `upkeep` keeps house, `output` makes datagrams and events, `saved` saves and restores, `interrupt` stops and goes on, `checkpoint` writes all of it) |
+//! | 2 parts | `table` (routing), `peers` (what others announced to us), `token`, `inflight` (queries under way), `rtt`, `lookup` (the iterative walk), `items` (values stored for others, found and published; feature `items`), `kept` (when announces are due), `contacts` (what is remembered of endpoints), `limit` (rates, amplification), `timer`, `stats` (counters, and how they are gone through) |
+//! | 3 node | `storage` ([`Heap`], [`Fixed`]), `config`, `event`, `state` (what outlives a restart, as bytes), `node` (`serve` answers, `search` asks, `walks` leads lookups, `keep` repeats announces, `upkeep` keeps house, `output` makes datagrams and events, `saved` saves and restores, `checkpoint` writes all of it) |
 //! | 4 laboratory | `sim` (feature `sim`): worlds of nodes in virtual time |
 //! | 4 adapters | `net` (`desk` does what all loops do, `ports` has their sockets, `blocking` and `tokio` wait), the `dht` tool: the only sockets, clocks and name look-ups |
 //!
@@ -101,6 +103,8 @@ mod event;
 pub mod fuzzing;
 mod id;
 mod inflight;
+#[cfg(feature = "items")]
+mod items;
 mod kept;
 mod keyed;
 mod limit;
@@ -126,16 +130,25 @@ pub mod wire;
 
 pub use addr::{AddressPolicy, Family};
 pub use config::{Config, Limits, MAX_DATAGRAM};
+#[cfg(feature = "items")]
+pub use event::KeptItem;
 pub use event::{
     Event, KeptAnnounce, KeptId, KeptRound, LookupId, LookupKind, LookupReport, NodeInfo, Pong, QueryError,
-    QueryId, StartError, Transmit,
+    QueryId, Refusals, StartError, Transmit,
 };
 pub use id::{Distance, ID_LEN, InfoHash, K, NodeId, ParseIdError};
+#[cfg(feature = "items")]
+pub use items::{
+    Item, ItemError, ParseKeyError, ParseLinkError, PublicKey, Salt, SecretKey, TorrentPointer,
+    UpdatableTorrent,
+};
 pub use lookup::{Announce, Lookup, LookupOptions};
 #[cfg(feature = "checkpoint")]
 pub use node::CheckpointError;
 pub use node::Node;
 pub use state::{BufferTooShort, Restored, SavedAnnounce, SavedNode, State, StateError};
+#[cfg(feature = "items")]
+pub use stats::ItemCounts;
 pub use stats::{Drops, MethodCounts, Metric, Stats};
 #[cfg(feature = "alloc")]
 pub use storage::Heap;

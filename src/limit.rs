@@ -154,6 +154,22 @@ impl Sources {
         if now < source.verified_until { Admission::Verified } else { Admission::Unverified }
     }
 
+    /// Counts a misdeed of a source as so many queries.
+    #[cfg(feature = "items")]
+    pub(crate) fn penalize(&self, sources: &mut [Source], from: Endpoint, queries: u32, now: Instant) {
+        let tag = self.source_tag(from);
+        let Some(source) = claim(sources, tag, |source| source.worth(now)).filter(|source| source.tag == tag)
+        else {
+            return;
+        };
+        // No more than the whole of its rate, so that it is heard again.
+        let cost = self.query_cost.saturating_mul(queries.into());
+        let most =
+            now.as_micros().saturating_add(self.query_cost.saturating_mul(self.rules.queries.burst.into()));
+        let busy_until = source.busy_until.as_micros().max(now.as_micros()).saturating_add(cost);
+        source.busy_until = Instant::from_micros(busy_until.min(most));
+    }
+
     /// Notes proof that packets sent to this endpoint arrive: it answered a query of ours, or
     /// returned a valid token.
     pub(crate) fn verify(&self, sources: &mut [Source], endpoint: Endpoint, now: Instant) {

@@ -30,21 +30,26 @@ macro_rules! metrics {
     (
         $(#[$attribute:meta])*
         pub struct $name:ident {
-            $($(#[doc = $help:literal])+ pub $field:ident: $value:ty,)+
+            $($(#[doc = $help:literal])+ $(#[cfg($cfg:meta)])? pub $field:ident: $value:ty,)+
         }
     ) => {
         $(#[$attribute])*
         pub struct $name {
-            $($(#[doc = $help])+ pub $field: $value,)+
+            $($(#[doc = $help])+ $(#[cfg($cfg)])? pub $field: $value,)+
         }
 
         impl $name {
             /// All of it, under the names of the fields and in their order.
             pub fn metrics(&self) -> impl Iterator<Item = $crate::stats::Metric> {
                 use $crate::stats::Value as _;
-                core::iter::empty()$(.chain(
-                    self.$field.described(stringify!($field), concat!($($help),+).trim_ascii_start())
-                ))+
+                let all = core::iter::empty();
+                $(
+                    $(#[cfg($cfg)])?
+                    let all = all.chain(
+                        self.$field.described(stringify!($field), concat!($($help),+).trim_ascii_start())
+                    );
+                )+
+                all
             }
         }
     };
@@ -52,7 +57,7 @@ macro_rules! metrics {
 pub(crate) use metrics;
 
 metrics! {
-    /// Counters since birth. All of them only grow, but those by method, in 32 bits, start again at
+    /// Counters since birth. All of them only grow, but those by method and of items, in 32 bits, start again at
     /// 0 after 4,294,967,295: a monitor that looks at differences does not notice.
     ///
     /// Every datagram handed in is counted in one of `queries_in`, `responses_in` and `errors_in`, or
@@ -106,6 +111,9 @@ metrics! {
         pub peers_lost: u64,
         /// Informational events that were overwritten before they were polled.
         pub events_lost: u64,
+        /// Items (BEP 44), by what became of them.
+        #[cfg(feature = "items")]
+        pub items: ItemCounts,
     }
 }
 
@@ -131,6 +139,33 @@ metrics! {
         pub sample_infohashes: u32,
         /// Everything else.
         pub other: u32,
+    }
+}
+
+#[cfg(feature = "items")]
+metrics! {
+    /// What became of items (BEP 44): those that others put to us, and those that we looked for.
+    #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+    #[non_exhaustive]
+    #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
+    pub struct ItemCounts {
+        /// Puts of something new or newer, which was stored.
+        pub stored: u32,
+        /// Puts of what was stored already, which lives on.
+        pub refreshed: u32,
+        /// Items that gave way to others.
+        pub evicted: u32,
+        /// Puts refused for want of room.
+        pub no_room: u32,
+        /// Signatures of puts that were checked.
+        pub checked: u32,
+        /// Signatures of puts that were checked and did not fit.
+        pub bad_signature: u32,
+        /// Puts refused because too many signatures were to be checked.
+        pub unchecked: u32,
+        /// Items that nodes returned to our lookups, but that belonged elsewhere or had a wrong
+        /// signature.
+        pub bad_find: u32,
     }
 }
 
@@ -222,6 +257,13 @@ impl Value for Drops {
     }
 }
 
+#[cfg(feature = "items")]
+impl Value for ItemCounts {
+    fn described(&self, name: &'static str, help: &'static str) -> impl Iterator<Item = Metric> {
+        self.metrics().map(move |part| Metric { name, label: Some(("fate", part.name)), help, ..part })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeSet;
@@ -236,6 +278,8 @@ mod tests {
         assert_eq!(names.len(), stats.metrics().count());
         // As many as there are numbers in the struct.
         let in_32_bits = 6 * size_of::<MethodCounts>();
+        #[cfg(feature = "items")]
+        let in_32_bits = in_32_bits + size_of::<ItemCounts>();
         assert_eq!(names.len(), in_32_bits / 4 + (size_of::<Stats>() - in_32_bits) / 8);
         for metric in stats.metrics() {
             assert!(metric.help.ends_with('.') && !metric.help.contains(['\n', '[']), "{}", metric.help);

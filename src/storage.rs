@@ -43,7 +43,7 @@ impl<S: Sealed> Sealed for &mut S {
 /// [`Limits`], `fixed` the same as an array of arrays, because products of const parameters are
 /// no array lengths.
 macro_rules! memory {
-    (sizes { $($size:ident = $default:literal,)* } $($name:ident: $slot:ty = $empty:expr, heap($limits:ident) $len:expr, fixed $outer:ident * $inner:tt;)*) => {
+    (sizes { $($size:ident = $default:literal,)* } $($(#[$cfg:meta])* $name:ident: $slot:ty = $empty:expr, heap($limits:ident) $len:expr, fixed $outer:ident * $inner:tt;)*) => {
         pub(crate) mod sealed {
             #![allow(unnameable_types, missing_docs)]
 
@@ -53,13 +53,13 @@ macro_rules! memory {
 
             /// All slices, to change.
             pub struct Memory<'a> {
-                $(pub(crate) $name: &'a mut [$slot],)*
+                $($(#[$cfg])* pub(crate) $name: &'a mut [$slot],)*
             }
 
             impl Memory<'_> {
                 /// Forgets what an earlier node left.
                 pub(crate) fn clear(&mut self) {
-                    $(self.$name.fill($empty);)*
+                    $($(#[$cfg])* self.$name.fill($empty);)*
                 }
             }
 
@@ -67,7 +67,7 @@ macro_rules! memory {
             #[cfg(feature = "checkpoint")]
             impl Memory<'_> {
                 pub(crate) fn read_slots(&mut self, input: &mut Input<'_>) -> postcard::Result<()> {
-                    $(for slot in &mut *self.$name {
+                    $($(#[$cfg])* for slot in &mut *self.$name {
                         *slot = serde::Deserialize::deserialize(&mut *input)?;
                     })*
                     Ok(())
@@ -77,14 +77,14 @@ macro_rules! memory {
             #[cfg(feature = "checkpoint")]
             impl View<'_> {
                 pub(crate) fn write_slots<F: Flavor>(self, output: &mut Output<F>) -> postcard::Result<()> {
-                    $(for slot in self.$name {
+                    $($(#[$cfg])* for slot in self.$name {
                         serde::Serialize::serialize(slot, &mut *output)?;
                     })*
                     Ok(())
                 }
 
                 pub(crate) const fn sizes(self) -> Sizes {
-                    Sizes { $($name: self.$name.len(),)* }
+                    Sizes { $($(#[$cfg])* $name: self.$name.len(),)* }
                 }
             }
 
@@ -92,7 +92,7 @@ macro_rules! memory {
             #[allow(dead_code, reason = "not every part can be looked at yet")]
             #[derive(Clone, Copy)]
             pub struct View<'a> {
-                $(pub(crate) $name: &'a [$slot],)*
+                $($(#[$cfg])* pub(crate) $name: &'a [$slot],)*
             }
 
             pub trait Sealed {
@@ -105,14 +105,14 @@ macro_rules! memory {
         #[cfg(any(feature = "alloc", feature = "checkpoint"))]
         #[cfg_attr(feature = "checkpoint", derive(PartialEq, serde::Serialize, serde::Deserialize))]
         pub(crate) struct Sizes {
-            $($name: usize,)*
+            $($(#[$cfg])* $name: usize,)*
         }
 
         #[cfg(feature = "alloc")]
         impl Sizes {
             fn of(limits: &Limits) -> Self {
                 Self {
-                    $($name: {
+                    $($(#[$cfg])* $name: {
                         let $limits = limits;
                         $len
                     },)*
@@ -122,7 +122,7 @@ macro_rules! memory {
             /// How many slots there are in all.
             #[cfg(feature = "checkpoint")]
             pub(crate) fn total(&self) -> usize {
-                [$(self.$name),*].into_iter().fold(0, usize::saturating_add)
+                [$($(#[$cfg])* self.$name),*].into_iter().fold(0, usize::saturating_add)
             }
         }
 
@@ -130,14 +130,14 @@ macro_rules! memory {
         #[cfg(feature = "checkpoint")]
         pub(crate) const LAYOUT: u64 = {
             let mut hash = 0;
-            $(hash = mix(hash, stringify!($name: $slot), size_of::<$slot>());)*
+            $($(#[$cfg])* { hash = mix(hash, stringify!($name: $slot), size_of::<$slot>()); })*
             hash
         };
 
         /// Memory of run-time size, allocated once at birth and never again.
         #[cfg(feature = "alloc")]
         pub struct Heap {
-            $($name: Box<[$slot]>,)*
+            $($(#[$cfg])* $name: Box<[$slot]>,)*
         }
 
         #[cfg(feature = "alloc")]
@@ -149,7 +149,7 @@ macro_rules! memory {
 
             pub(crate) fn of(sizes: &Sizes) -> Self {
                 Self {
-                    $($name: core::iter::repeat_n($empty, sizes.$name).collect(),)*
+                    $($(#[$cfg])* $name: core::iter::repeat_n($empty, sizes.$name).collect(),)*
                 }
             }
         }
@@ -157,11 +157,11 @@ macro_rules! memory {
         #[cfg(feature = "alloc")]
         impl Sealed for Heap {
             fn memory(&mut self) -> Memory<'_> {
-                Memory { $($name: &mut self.$name,)* }
+                Memory { $($(#[$cfg])* $name: &mut self.$name,)* }
             }
 
             fn view(&self) -> View<'_> {
-                View { $($name: &self.$name,)* }
+                View { $($(#[$cfg])* $name: &self.$name,)* }
             }
         }
 
@@ -170,8 +170,9 @@ macro_rules! memory {
         /// [`new`](Self::new) is `const` and all zero, so a `static` of it lies in `.bss` and takes
         /// no room in flash. Every parameter is the field of the same name in
         /// [`Limits`](crate::Limits), but `BUCKETS_V4` and `BUCKETS_V6` count eight nodes each, and
-        /// `PEERS_V4` and `PEERS_V6` chunks of four peers. The defaults make a client of one family
-        /// that stores nothing for others.
+        /// `PEERS_V4` and `PEERS_V6` chunks of four peers. Without the feature `items` the last four
+        /// are of no effect. The defaults make a client of one family
+        /// that stores nothing for others and looks up no items.
         ///
         /// ```
         /// use dht_proto::{Config, Fixed, Instant, Node};
@@ -183,24 +184,24 @@ macro_rules! memory {
         /// # drop(node);
         /// ```
         pub struct Fixed<$(const $size: usize = $default,)*> {
-            $($name: [[$slot; $inner]; $outer],)*
+            $($(#[$cfg])* $name: [[$slot; $inner]; $outer],)*
         }
 
         impl<$(const $size: usize,)*> Fixed<$($size,)*> {
             /// Memory that is all zero.
             #[allow(clippy::new_without_default, reason = "a default would be built on the stack")]
             pub const fn new() -> Self {
-                Self { $($name: [[const { $empty }; $inner]; $outer],)* }
+                Self { $($(#[$cfg])* $name: [[const { $empty }; $inner]; $outer],)* }
             }
         }
 
         impl<$(const $size: usize,)*> Sealed for Fixed<$($size,)*> {
             fn memory(&mut self) -> Memory<'_> {
-                Memory { $($name: self.$name.as_flattened_mut(),)* }
+                Memory { $($(#[$cfg])* $name: self.$name.as_flattened_mut(),)* }
             }
 
             fn view(&self) -> View<'_> {
-                View { $($name: self.$name.as_flattened(),)* }
+                View { $($(#[$cfg])* $name: self.$name.as_flattened(),)* }
             }
         }
     };
@@ -212,6 +213,8 @@ mod slots {
     pub(super) use crate::contacts::Record;
     pub(super) use crate::event::Notice;
     pub(super) use crate::inflight::Query;
+    #[cfg(feature = "items")]
+    pub(super) use crate::items;
     pub(super) use crate::kept::Kept;
     pub(super) use crate::limit::{Site, Source};
     pub(super) use crate::lookup::{Candidate, Token, Walk};
@@ -237,10 +240,14 @@ memory! {
         PEERS_V6 = 0,
         SOURCES = 0,
         CONTACTS = 32,
-        REPLIES = 2,
+        REPLIES = 1,
         EVENTS = 4,
         BOOTSTRAPS = 4,
         KEPT = 8,
+        ITEMS = 0,
+        ITEM_CHUNKS = 0,
+        OWN_ITEMS = 0,
+        OWN_CHUNKS = 0,
     }
     buckets_v4: Bucket = Bucket::EMPTY, heap(limits) bucket_count(limits.nodes_v4), fixed BUCKETS_V4 * 1;
     buckets_v6: Bucket = Bucket::EMPTY, heap(limits) bucket_count(limits.nodes_v6), fixed BUCKETS_V6 * 1;
@@ -264,6 +271,14 @@ memory! {
     notices: Notice = Notice::EMPTY, heap(limits) limits.events, fixed EVENTS * 1;
     bootstraps: Endpoint = Endpoint::ZERO, heap(limits) limits.bootstraps, fixed BOOTSTRAPS * 1;
     kept: Slot<Kept> = Slot::new(Kept::EMPTY), heap(limits) limits.kept, fixed KEPT * 1;
+    #[cfg(feature = "items")]
+    items: Slot<items::Stored> = Slot::new(items::Stored::EMPTY), heap(limits) limits.items, fixed ITEMS * 1;
+    #[cfg(feature = "items")]
+    item_chunks: items::Chunk = items::Chunk::EMPTY, heap(limits) limits.item_chunks, fixed ITEM_CHUNKS * 1;
+    #[cfg(feature = "items")]
+    own_items: items::OwnItem = items::OwnItem::EMPTY, heap(limits) limits.own_items, fixed OWN_ITEMS * 1;
+    #[cfg(feature = "items")]
+    own_chunks: items::Chunk = items::Chunk::EMPTY, heap(limits) limits.own_chunks, fixed OWN_CHUNKS * 1;
 }
 
 /// FNV-1a, over a name and a number.

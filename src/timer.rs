@@ -7,7 +7,7 @@ use crate::time::Instant;
 pub(crate) enum Timer {
     /// Draw a new token secret.
     Rotation,
-    /// Remove expired peers.
+    /// Remove expired peers and items.
     Sweep,
     /// End lookups that wait for a first contact.
     Parked,

@@ -18,8 +18,8 @@ const FLOORS: [(&str, &[&str]); 5] = [
     (
         "parts",
         &[
-            "contacts", "inflight", "kept", "limit", "lookup", "peers", "rtt", "stats", "table", "timer",
-            "token",
+            "contacts", "inflight", "items", "kept", "limit", "lookup", "peers", "rtt", "stats", "table",
+            "timer", "token",
         ],
     ),
     // What puts the parts together, sizes them and tells of them. Still neither clock nor socket.

@@ -28,6 +28,11 @@ pub(crate) struct Candidate {
     pub(super) token: u8,
     /// How fast it answered before, more being faster; 0 if that is unknown.
     pub(super) speed: u8,
+    #[cfg(feature = "items")]
+    pub(super) holding: Holding,
+    /// It refused a put for want of a `seq`, and gets one with it.
+    #[cfg(feature = "items")]
+    pub(crate) wants_seq: bool,
 }
 
 impl Candidate {
@@ -39,6 +44,10 @@ impl Candidate {
         tries: 0,
         token: 0,
         speed: 0,
+        #[cfg(feature = "items")]
+        holding: Holding::Nothing,
+        #[cfg(feature = "items")]
+        wants_seq: false,
     };
 
     pub(crate) const fn has_token(&self) -> bool {
@@ -97,6 +106,19 @@ pub(super) enum Placing {
     Lost,
     Stored,
     Refused,
+}
+
+/// What a node that answered stores at the target.
+#[cfg(feature = "items")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
+pub(crate) enum Holding {
+    /// Nothing of use.
+    Nothing,
+    /// A version that another node has a newer one of.
+    Older,
+    /// The newest version found.
+    Newest,
 }
 
 /// A write token of another node, echoed as it came (BEP 5).

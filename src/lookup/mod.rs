@@ -48,6 +48,8 @@
 mod candidates;
 mod horizon;
 mod interrupt;
+#[cfg(feature = "items")]
+mod items;
 mod options;
 mod step;
 
@@ -56,6 +58,8 @@ mod tests;
 
 use core::time::Duration;
 
+#[cfg(feature = "items")]
+pub(crate) use candidates::Holding;
 pub(crate) use candidates::{Candidate, Token};
 use candidates::{Placing, State, TRIES};
 use horizon::Horizon;
@@ -68,6 +72,7 @@ use crate::id::{Distance, K, NodeId};
 use crate::pool::Ix;
 use crate::rtt::speed;
 use crate::time::Instant;
+use crate::wire::ErrorCode;
 
 /// The largest [`LookupOptions::k`].
 const MAX_K: u8 = 2 * K as u8;
@@ -86,6 +91,12 @@ pub(crate) enum Goal {
     Bootstrap,
     /// Some nodes of a bucket that was quiet; nobody is told.
     Refresh,
+    /// The item at the target, sought in this slot of our own items.
+    #[cfg(feature = "items")]
+    Get(Ix),
+    /// The same, storing the item in this slot.
+    #[cfg(feature = "items")]
+    Put(Ix),
 }
 
 /// How far a walk has come.
@@ -119,6 +130,38 @@ impl Phase {
     pub(crate) const fn has_events(self) -> bool {
         !matches!(self, Self::Free | Self::Remembered)
     }
+}
+
+/// What a walk for an item knows beside the nodes.
+#[cfg(feature = "items")]
+#[derive(Clone, Copy, Debug)]
+#[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
+pub(crate) struct ItemWalk {
+    /// Nothing more is to be found: what is sought cannot change.
+    pub(crate) is_satisfied: bool,
+    /// It looks who holds the item before it puts it anywhere.
+    pub(crate) is_checking: bool,
+    /// It puts nothing, because the item stands well.
+    pub(crate) is_spared: bool,
+    /// Nodes that returned the newest version.
+    pub(crate) copies: u16,
+}
+
+#[cfg(feature = "items")]
+impl ItemWalk {
+    const EMPTY: Self = Self { is_satisfied: false, is_checking: false, is_spared: false, copies: 0 };
+}
+
+/// Who refused what a walk placed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
+pub(crate) struct Refused {
+    pub(crate) count: u16,
+    /// Of them with the errors of a put whose `cas`, and whose `seq`, does not fit (BEP 44).
+    pub(crate) cas: u16,
+    pub(crate) seq: u16,
+    /// The code of the last one; 0 before.
+    pub(crate) code: i64,
 }
 
 /// The state of a walk; its candidates, tokens and found peers lie in memory of their own.
@@ -161,6 +204,9 @@ pub(crate) struct Walk {
     pub(crate) failed: u16,
     pub(crate) announced: u16,
     pub(crate) acknowledged: u16,
+    pub(crate) refused: Refused,
+    #[cfg(feature = "items")]
+    pub(crate) items: ItemWalk,
 }
 
 /// What became of an answer.
@@ -204,6 +250,9 @@ impl Walk {
         failed: 0,
         announced: 0,
         acknowledged: 0,
+        refused: Refused { count: 0, cas: 0, seq: 0, code: 0 },
+        #[cfg(feature = "items")]
+        items: ItemWalk::EMPTY,
     };
 
     /// A walk without candidates.
@@ -266,6 +315,16 @@ impl Walk {
         }
         let state = if is_suspect { State::Suspect } else { State::Fresh };
         self.offer(memory, Candidate { id, endpoint, state, ..Candidate::EMPTY })
+    }
+    /// Whether what it has may serve a lookup with this goal.
+    pub(crate) const fn serves(&self, goal: Goal) -> bool {
+        match (self.goal, goal) {
+            (Goal::GetPeers | Goal::Announce(_), Goal::Announce(_)) => true,
+            // One that ended with its first find knows too few nodes.
+            #[cfg(feature = "items")]
+            (Goal::Get(_) | Goal::Put(_), Goal::Put(_)) => !self.items.is_satisfied,
+            _ => false,
+        }
     }
 
     /// Whether answers are still of use to it: to an announce also after its end.
@@ -433,10 +492,19 @@ impl Walk {
         }
     }
 
-    /// The node at `to` refused the announce, or cannot be reached any more.
-    pub(crate) fn on_refused(&self, memory: &mut [Candidate], to: Endpoint) {
-        if let Some(placing) = self.placing(memory, to).filter(|placing| **placing != Placing::Stored) {
-            *placing = Placing::Refused;
+    /// The node at `to` refused the announce with an error of this code, or cannot be reached any
+    /// more.
+    pub(crate) fn on_refused(&mut self, memory: &mut [Candidate], to: Endpoint, code: Option<i64>) {
+        let Some(placing) = self.placing(memory, to) else { return };
+        if matches!(placing, Placing::Stored | Placing::Refused) {
+            return;
+        }
+        *placing = Placing::Refused;
+        if let Some(code) = code {
+            let refused = &mut self.refused;
+            (refused.count, refused.code) = (refused.count.saturating_add(1), code);
+            refused.cas += u16::from(code == ErrorCode::CAS_MISMATCH.0);
+            refused.seq += u16::from(code == ErrorCode::SEQ_TOO_LOW.0);
         }
     }
 
@@ -444,7 +512,7 @@ impl Walk {
     pub(crate) fn resume(
         &mut self,
         memory: &mut [Candidate],
-        announce: Announce,
+        goal: Goal,
         options: &LookupOptions,
         now: Instant,
     ) {
@@ -454,7 +522,7 @@ impl Walk {
                 candidate.state = State::Dead;
             }
         }
-        let fresh = Self::new(Goal::Announce(announce), self.target, self.family(), options, self.by_ip, now);
+        let fresh = Self::new(goal, self.target, self.family(), options, self.by_ip, now);
         *self = Self {
             phase: self.phase,
             asked: self.asked,

@@ -4,6 +4,8 @@ use core::net::SocketAddr;
 use core::time::Duration;
 
 use crate::id::{InfoHash, K, NodeId};
+#[cfg(feature = "items")]
+use crate::items::{PublicKey, Salt};
 
 /// What to look up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,6 +17,12 @@ pub enum Lookup {
     GetPeers(InfoHash),
     /// The peers of a torrent, adding ourselves to them.
     Announce(InfoHash, Announce),
+    /// The immutable item at a target (BEP 44). It ends with the first copy found.
+    #[cfg(feature = "items")]
+    GetImmutable(NodeId),
+    /// The mutable item of a key and a salt (BEP 44): of all versions found the newest.
+    #[cfg(feature = "items")]
+    GetMutable(PublicKey, Salt),
 }
 
 /// The peer that an announce adds: this host, at a port.

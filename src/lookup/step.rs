@@ -34,6 +34,10 @@ impl Step {
 impl Walk {
     /// What to do next.
     pub(crate) fn next(&self, memory: &[Candidate]) -> Step {
+        #[cfg(feature = "items")]
+        if self.items.is_satisfied {
+            return Step::Finish;
+        }
         let candidates = &memory[..self.len()];
         let k = usize::from(self.k);
         let tries = self.tries();
@@ -154,7 +158,13 @@ impl Walk {
         candidate.id.is_some_and(|id| self.horizon.includes(self.target.distance(&id)))
     }
 
+    /// Whether it places something at the nodes that it finds.
     pub(super) const fn announces(&self) -> bool {
-        matches!(self.goal, Goal::Announce(_))
+        match self.goal {
+            Goal::Announce(_) => true,
+            #[cfg(feature = "items")]
+            Goal::Put(item) => !item.is_none() && !self.items.is_checking && !self.items.is_spared,
+            _ => false,
+        }
     }
 }

@@ -131,14 +131,17 @@ pub(super) enum Subscriber {
 }
 
 impl Subscriber {
-    fn try_send(&self, notice: Notice) -> Result<(), TrySendError<Notice>> {
+    fn try_send(&self, notice: Notice) -> Result<(), TrySendError<()>> {
         match self {
             #[cfg(feature = "net")]
-            Self::Thread(sender) => sender.try_send(notice),
+            Self::Thread(sender) => sender.try_send(notice).map_err(|error| match error {
+                TrySendError::Full(_) => TrySendError::Full(()),
+                TrySendError::Disconnected(_) => TrySendError::Disconnected(()),
+            }),
             #[cfg(feature = "tokio")]
             Self::Task(sender) => sender.try_send(notice).map_err(|error| match error {
-                mpsc::error::TrySendError::Full(notice) => TrySendError::Full(notice),
-                mpsc::error::TrySendError::Closed(notice) => TrySendError::Disconnected(notice),
+                mpsc::error::TrySendError::Full(_) => TrySendError::Full(()),
+                mpsc::error::TrySendError::Closed(_) => TrySendError::Disconnected(()),
             }),
         }
     }

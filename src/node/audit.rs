@@ -19,6 +19,13 @@ impl<S: Storage> Node<S> {
             ("queries received", core.has_counted_answers()),
             ("datagrams sent", core.has_counted_departures()),
         ];
+        #[cfg(feature = "items")]
+        let parts = [
+            ("items", core.items.is_consistent(super::items::item_view(view))),
+            ("own items", core.own.is_consistent(view.own_items, view.own_chunks)),
+        ]
+        .into_iter()
+        .chain(parts);
         parts.into_iter().find(|(_, is_consistent)| !is_consistent).map(|(name, _)| name)
     }
 }

@@ -1,4 +1,4 @@
-//! Announces that are kept up: their rounds are lookups that the node starts by itself.
+//! Announces and items that are kept up: their rounds are lookups that the node starts by itself.
 
 use core::time::Duration;
 
@@ -7,7 +7,7 @@ use crate::addr::Family;
 use crate::config::Config;
 use crate::event::{KeptAnnounce, KeptId, KeptRound, LookupId, StartError};
 use crate::id::InfoHash;
-use crate::kept::{Kept, Pace, Phase};
+use crate::kept::{Kept, Pace, Phase, Subject};
 use crate::lookup::{self, Announce, Goal, LookupOptions};
 use crate::pool::{Ix, Slot};
 use crate::storage::sealed::{Memory, View};
@@ -58,16 +58,17 @@ impl Core {
         if m.walks.len() < Family::ALL.into_iter().filter(|&family| self.config.has(family)).count() {
             return Err(StartError::Full);
         }
-        let ix = match self.keeper.find(m.kept, &infohash) {
+        let (target, subject) = (infohash.into(), Subject::Announce(announce));
+        let ix = match self.keeper.find(m.kept, &target, false) {
             Some(ix) => {
-                if m.kept[ix].announce != announce {
+                if m.kept[ix].subject != subject {
                     self.drop_round(m, ix);
-                    self.keeper.change(m.kept, ix, announce, now);
+                    self.keeper.change(m.kept, ix, subject, now);
                 }
                 ix
             }
             None => {
-                let ix = self.keeper.restore(m.kept, infohash, announce, last, now);
+                let ix = self.keeper.restore(m.kept, target, subject, last, now);
                 ix.ok_or(StartError::TooManyKept)?
             }
         };
@@ -75,13 +76,16 @@ impl Core {
         Ok(KeptId { ix, generation: m.kept[ix].generation })
     }
 
-    pub(super) fn stop_announcing(&mut self, m: &mut Memory<'_>, kept: KeptId) -> bool {
-        let is_kept = m
-            .kept
-            .get(kept.ix.position())
-            .is_some_and(|slot| slot.value.phase != Phase::Free && slot.value.generation == kept.generation);
+    /// Ends what is kept up, an announce or an item as is said.
+    pub(super) fn stop_keeping(&mut self, m: &mut Memory<'_>, kept: KeptId, is_item: bool) -> bool {
+        let is_kept = m.kept.get(kept.ix.position()).is_some_and(|Slot { value, .. }| {
+            let is_current = value.phase != Phase::Free && value.generation == kept.generation;
+            is_current && value.subject.is_item() == is_item
+        });
         if is_kept {
             self.drop_round(m, kept.ix);
+            #[cfg(feature = "items")]
+            self.release_kept(m, kept.ix);
             self.keeper.remove(m.kept, kept.ix);
             self.schedule_rounds(m);
         }
@@ -90,20 +94,20 @@ impl Core {
 
     pub(super) fn kept_announces<'a>(&self, view: View<'a>) -> impl Iterator<Item = KeptAnnounce> + use<'a> {
         let slept = self.slept;
-        let outside = move |at: Instant| Instant::ZERO + (at - (Instant::ZERO + slept));
         let kept = (0..view.kept.len()).map(Ix::new).filter(move |&ix| view.kept[ix].phase != Phase::Free);
-        kept.map(move |ix| {
+        kept.filter_map(move |ix| {
             let kept = &view.kept[ix];
             let round = kept.round.some();
-            let last = KeptRound { ended: outside(kept.ended), acknowledged: kept.acknowledged.into() };
-            KeptAnnounce {
+            let last =
+                KeptRound { ended: outside(kept.ended, slept), acknowledged: kept.acknowledged.into() };
+            Some(KeptAnnounce {
                 id: KeptId { ix, generation: kept.generation },
-                infohash: kept.infohash,
-                announce: kept.announce,
+                infohash: kept.target.into(),
+                announce: kept.subject.announce()?,
                 round: round.map(|ix| LookupId { ix, generation: view.walks[ix].generation }),
                 last: kept.is_tried.then_some(last),
-                due: round.is_none().then_some(outside(kept.due)),
-            }
+                due: round.is_none().then_some(outside(kept.due, slept)),
+            })
         })
     }
 
@@ -111,11 +115,18 @@ impl Core {
     pub(super) fn start_rounds(&mut self, m: &mut Memory<'_>) {
         while self.next_round(m.kept).is_some_and(|at| at <= self.now) {
             let Some(ix) = self.keeper.next(m.kept, self.now) else { break };
-            let Kept { infohash, announce, .. } = m.kept[ix];
+            let Kept { target, subject, .. } = m.kept[ix];
+            let goal = match subject {
+                Subject::Announce(announce) => Goal::Announce(announce),
+                #[cfg(feature = "items")]
+                Subject::Item(item) => Goal::Put(item),
+            };
             let families = Family::ALL.map(|family| self.family(family).on);
             let options = LookupOptions { only: None, ..self.config.lookup };
-            match self.start(m, Goal::Announce(announce), [infohash.into(); 2], families, &options, ix) {
+            match self.start(m, goal, [target; 2], families, &options, ix) {
                 Ok(lookup) => {
+                    #[cfg(feature = "items")]
+                    Self::check_first(m, ix, lookup);
                     self.keeper.begin(m.kept, ix, &mut self.rng, self.now);
                     m.kept[ix].round = lookup.ix;
                 }
@@ -141,9 +152,13 @@ impl Core {
     }
 
     /// The end of a round was told.
-    pub(super) fn on_round_done(&mut self, m: &mut Memory<'_>, ix: Ix, acknowledged: u32) {
+    pub(super) fn on_round_done(&mut self, m: &mut Memory<'_>, ix: Ix, acknowledged: u32, is_spared: bool) {
         m.kept[ix].round = Ix::NONE;
-        self.keeper.end(m.kept, ix, acknowledged as u16, self.now);
+        if is_spared && acknowledged == 0 {
+            self.keeper.spare(m.kept, ix, self.now);
+        } else {
+            self.keeper.end(m.kept, ix, acknowledged as u16, self.now);
+        }
         // Until the next input the user may ask for the nodes of what has ended.
         self.keeper.hold(self.now + MOMENT);
         self.schedule_rounds(m);
@@ -189,15 +204,20 @@ impl Core {
     }
 
     /// Ends the round of an announce that is under way, and what an earlier one would still place.
-    fn drop_round(&mut self, m: &mut Memory<'_>, kept: Ix) {
+    pub(super) fn drop_round(&mut self, m: &mut Memory<'_>, kept: Ix) {
         if let Some(lead) = core::mem::take(&mut m.kept[kept].round).some() {
             self.drop_walks(m, lead);
         }
         for ix in (0..m.walks.len()).map(Ix::new) {
             let walk = &m.walks[ix];
-            if walk.lingers() && walk.kept == kept && walk.target == m.kept[kept].infohash.into() {
+            if walk.lingers() && walk.kept == kept && walk.target == m.kept[kept].target {
                 self.searches.set_phase(m, ix, lookup::Phase::Free);
             }
         }
     }
+}
+
+/// An instant on the clock of the caller, which may have slept.
+pub(super) fn outside(at: Instant, slept: Duration) -> Instant {
+    Instant::ZERO + (at - (Instant::ZERO + slept))
 }

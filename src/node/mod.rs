@@ -4,15 +4,20 @@
 //! whose work lies in the files beside this one: [`serve`] answers, [`search`] asks, [`walks`] leads
 //! lookups from step to step, [`keep`] repeats announces, [`upkeep`] keeps house, [`saved`] saves and
 //! restores, [`interrupt`] stops and goes on, [`output`] makes datagrams and events, `checkpoint`
-//! writes and reads the whole of it.
+//! writes and reads the whole of it; with the feature `items` `items` stores what others put, and
+//! `publish` finds and puts items of our own.
 
 #[cfg(any(feature = "checkpoint", feature = "sim"))]
 mod audit;
 #[cfg(feature = "checkpoint")]
 mod checkpoint;
 mod interrupt;
+#[cfg(feature = "items")]
+mod items;
 mod keep;
 mod output;
+#[cfg(feature = "items")]
+mod publish;
 mod saved;
 mod search;
 mod serve;
@@ -33,12 +38,16 @@ use crate::config::Config;
 #[cfg(feature = "alloc")]
 use crate::config::Limits;
 use crate::contacts::Contacts;
+#[cfg(feature = "items")]
+use crate::event::KeptItem;
 use crate::event::{
     Event, KeptAnnounce, KeptId, LookupId, LookupReport, NodeInfo, Notice, NoticeKind, QueryId, StartError,
     Transmit,
 };
 use crate::id::{InfoHash, K, NodeId};
 use crate::inflight::{Inflight, Match};
+#[cfg(feature = "items")]
+use crate::items::{Item, ItemStore, OwnItems, PublicKey, Salt};
 use crate::kept::Keeper;
 use crate::limit::{Rate, RateLimit, SourceRules, Sources};
 use crate::lookup::{Announce, Lookup, LookupOptions};
@@ -300,7 +309,96 @@ impl<S: Storage> Node<S> {
     /// Keeps an announce up no longer. A round under way ends without further events; nodes forget
     /// us in their own time. Returns whether it was kept up.
     pub fn stop_announcing(&mut self, kept: KeptId) -> bool {
-        self.core.stop_announcing(&mut self.storage.memory(), kept)
+        self.core.stop_keeping(&mut self.storage.memory(), kept, false)
+    }
+
+    /// Looks up the immutable item at `target` (BEP 44). The lookup ends with the first copy, which is
+    /// [`item`](Self::item).
+    ///
+    /// # Errors
+    ///
+    /// [`StartError::Full`], or [`StartError::TooManyItems`].
+    #[cfg(feature = "items")]
+    pub fn get_immutable(&mut self, now: Instant, target: NodeId) -> Result<LookupId, StartError> {
+        let options = self.core.config.lookup;
+        self.lookup(now, Lookup::GetImmutable(target), &options)
+    }
+
+    /// Looks up the mutable item of a key and a salt (BEP 44). Of all versions that nodes return under
+    /// a valid signature the newest is [`item`](Self::item); each one is an [`Event::ItemFound`].
+    ///
+    /// To replace what is found: [`Item::sign`](crate::Item::sign) with the number of
+    /// [`LookupReport::seq`] and one more, then [`put`](Self::put) with that number as `cas`. Within five
+    /// minutes the put uses the tokens of this lookup, and no second one is made.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError::Full`], or [`StartError::TooManyItems`].
+    #[cfg(feature = "items")]
+    pub fn get_mutable(&mut self, now: Instant, key: PublicKey, salt: Salt) -> Result<LookupId, StartError> {
+        let options = self.core.config.lookup;
+        self.lookup(now, Lookup::GetMutable(key, salt), &options)
+    }
+
+    /// Stores an item at the nodes closest to its target (BEP 44), who keep it for two hours. How many
+    /// took it and how many refused is in the [`LookupReport`], as is the number of a newer one that was
+    /// met.
+    ///
+    /// With `cas` ("compare and swap") nodes that returned an item store this one only if theirs has
+    /// that sequence number; others, who hold nothing to compare with, store it as it is.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError::Full`], or [`StartError::TooManyItems`].
+    #[cfg(feature = "items")]
+    pub fn put(&mut self, now: Instant, item: &Item, cas: Option<i64>) -> Result<LookupId, StartError> {
+        let options = self.core.config.lookup;
+        self.put_with(now, item, cas, &options)
+    }
+
+    /// The same with options of its own.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError`].
+    #[cfg(feature = "items")]
+    pub fn put_with(
+        &mut self,
+        now: Instant,
+        item: &Item,
+        cas: Option<i64>,
+        options: &LookupOptions,
+    ) -> Result<LookupId, StartError> {
+        self.core.put(&mut self.storage.memory(), now, item, cas, options)
+    }
+
+    /// Stores an item, soon and again every hour (BEP 44), until [`stop_storing`](Self::stop_storing). Anybody may keep up what others signed.
+    ///
+    /// It is done as [`keep_announced`](Self::keep_announced) does it, and shares its rounds, slots and
+    /// limits. After the first, a round looks who holds the item before it puts it: where more than
+    /// eight nodes do, all of the closest among them, nothing is stored (BEP 44), and the next round
+    /// comes after half the time, which stores it in any case. If a newer one was found, nothing is
+    /// stored either: [`KeptItem::newest`](crate::KeptItem::newest) tells.
+    ///
+    /// Items that are kept up are not in a [`snapshot`](Self::snapshot_into): give them again after a
+    /// restart. A target has one item: given again with a higher sequence number it is changed and keeps its id,
+    /// and its next round comes soon.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError::TooManyKept`], [`StartError::TooManyItems`], [`StartError::StaleItem`] where a
+    /// newer one is kept up, or [`StartError::Full`] where [`Limits::lookups`](crate::Limits::lookups)
+    /// are too few for any.
+    #[cfg(feature = "items")]
+    pub fn keep_stored(&mut self, now: Instant, item: &Item) -> Result<KeptId, StartError> {
+        self.core.keep_stored(&mut self.storage.memory(), now, item)
+    }
+
+    /// Keeps an item up no longer. A round under way ends without further events; nodes forget the item
+    /// in their own time. Returns whether it was kept up.
+    #[cfg(feature = "items")]
+    pub fn stop_storing(&mut self, kept: KeptId) -> bool {
+        self.core.stop_keeping(&mut self.storage.memory(), kept, true)
     }
 
     /// Starts a lookup with options of its own.
@@ -366,6 +464,12 @@ impl<S: Storage> Node<S> {
     /// Forgets all peers that announced themselves to us.
     pub fn clear_peers(&mut self) {
         self.core.peers.clear(&mut serve::peer_slots(&mut self.storage.memory()));
+    }
+
+    /// Forgets all items that others put to us.
+    #[cfg(feature = "items")]
+    pub fn clear_items(&mut self) {
+        self.core.items.clear(&mut items::item_slots(&mut self.storage.memory()));
     }
 }
 
@@ -494,7 +598,44 @@ impl<S: Storage> Node<S> {
         self.core.kept_announces(self.storage.view())
     }
 
-    /// How many announces are kept up.
+    /// The items that are kept up, in no particular order.
+    #[cfg(feature = "items")]
+    pub fn kept_items(&self) -> impl Iterator<Item = KeptItem> {
+        self.core.kept_items(self.storage.view())
+    }
+
+    /// An item that is kept up.
+    #[cfg(feature = "items")]
+    pub fn kept_item(&self, kept: KeptId) -> Option<Item> {
+        self.core.kept_item(self.storage.view(), kept)
+    }
+
+    /// What a lookup found so far, or publishes: of the versions of a mutable item the newest. After
+    /// [`Event::LookupDone`] it may be called until the next input or command.
+    #[cfg(feature = "items")]
+    pub fn item(&self, lookup: LookupId) -> Option<Item> {
+        self.core.found_item(self.storage.view(), lookup)
+    }
+
+    /// The items that others put to us, that which was put longest ago first.
+    #[cfg(feature = "items")]
+    pub fn stored_items(&self) -> impl Iterator<Item = Item> {
+        self.core.stored_items(self.storage.view())
+    }
+
+    /// What others put to us at a target.
+    #[cfg(feature = "items")]
+    pub fn stored_item(&self, target: NodeId) -> Option<Item> {
+        self.core.stored_item(self.storage.view(), &target)
+    }
+
+    /// How many items others put to us.
+    #[cfg(feature = "items")]
+    pub fn item_count(&self) -> usize {
+        self.core.items.len()
+    }
+
+    /// How many announces and items are kept up.
     pub fn kept_count(&self) -> usize {
         self.core.keeper.len()
     }
@@ -564,6 +705,13 @@ struct Core {
     tokens: Tokens,
     peers: PeerStore,
     sources: Sources,
+    #[cfg(feature = "items")]
+    items: ItemStore,
+    /// Items of our own lookups.
+    #[cfg(feature = "items")]
+    own: OwnItems,
+    #[cfg(feature = "items")]
+    signature_checks: Rate,
     contacts: Contacts,
     new_endpoints: Rate,
     replies: Ring,
@@ -619,7 +767,7 @@ impl Core {
         let families =
             [family(Family::V4, config.ipv4, config.id), family(Family::V6, config.ipv6, config.id_v6)];
         let peer_rules = PeerRules {
-            ttl_secs: u32::try_from(config.peer_ttl.as_secs()).unwrap_or(u32::MAX),
+            ttl_secs: whole_secs(config.peer_ttl),
             per_swarm: u16::try_from(config.peers_per_swarm).unwrap_or(u16::MAX),
             by_endpoint: !limits,
             ..PeerRules::default()
@@ -644,6 +792,12 @@ impl Core {
             tokens,
             peers: PeerStore::new(peer_rules, &mut rng),
             sources: Sources::new(source_rules, &mut rng),
+            #[cfg(feature = "items")]
+            items: ItemStore::new(whole_secs(config.item_ttl), !limits, &mut rng),
+            #[cfg(feature = "items")]
+            own: OwnItems::default(),
+            #[cfg(feature = "items")]
+            signature_checks: Rate::default(),
             contacts: Contacts::new(&mut rng),
             new_endpoints: Rate::default(),
             replies: Ring::default(),
@@ -784,6 +938,10 @@ impl Core {
     fn peers_of<'a>(&self, view: View<'a>, infohash: InfoHash) -> impl Iterator<Item = SocketAddr> + use<'a> {
         self.peers.peers_of(serve::peer_view(view), &infohash, self.now).map(|peer| peer.endpoint.into())
     }
+}
+
+fn whole_secs(time: Duration) -> u32 {
+    u32::try_from(time.as_secs()).unwrap_or(u32::MAX)
 }
 
 /// The routing table's memory in one family.

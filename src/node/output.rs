@@ -159,7 +159,18 @@ impl Core {
         let token = walk.token_of(memory.candidates, memory.tokens, to).unwrap_or(Token::EMPTY);
         let walk = *walk;
         let want = self.want(&walk);
+        // What is sent once nobody waits any more need not follow in the same burst of losses.
+        let patience = if walk.lingers() { 4 } else { 1 };
+        let stall = walk.stall.unwrap_or_else(|| self.rtt.stall()) * patience;
         let method = match (purpose, walk.goal) {
+            #[cfg(feature = "items")]
+            (Purpose::Announce(_), Goal::Put(_)) => {
+                return self.send_put(m, ix, of.ix, &token, (stall, walk.timeout), buf);
+            }
+            #[cfg(feature = "items")]
+            (Purpose::Lookup(_), Goal::Get(_) | Goal::Put(_)) => {
+                Method::Get { target: walk.target, seq: None, want }
+            }
             (Purpose::Announce(_), Goal::Announce(announce)) => Method::AnnouncePeer {
                 infohash: walk.target.into(),
                 port: announce.port,
@@ -172,13 +183,8 @@ impl Core {
             (_, Goal::GetPeers | Goal::Announce(_)) => {
                 Method::GetPeers { infohash: walk.target.into(), want, noseed: false, scrape: false }
             }
-            (_, Goal::FindNode | Goal::Bootstrap | Goal::Refresh) => {
-                Method::FindNode { target: walk.target, want }
-            }
+            _ => Method::FindNode { target: walk.target, want },
         };
-        // What is sent once nobody waits any more need not follow in the same burst of losses.
-        let patience = if walk.lingers() { 4 } else { 1 };
-        let stall = walk.stall.unwrap_or_else(|| self.rtt.stall()) * patience;
         self.send(m, ix, method, stall, walk.timeout, buf)
     }
 
@@ -271,12 +277,16 @@ impl Core {
         let Some(reference) = purpose.walk() else { return false };
         let Some(walk) = self.active(m, reference) else { return true };
         let (walk, memory) = self.searches.walk(m, walk);
+        #[cfg(feature = "items")]
+        if matches!(walk.goal, Goal::Put(item) if item.is_none()) {
+            return true;
+        }
         matches!(purpose, Purpose::Announce(_))
             && walk.token_of(memory.candidates, memory.tokens, to).is_none()
     }
 
     /// Makes the datagram of a query that waits, and starts its deadlines.
-    fn send(
+    pub(super) fn send(
         &mut self,
         m: &mut Memory<'_>,
         ix: Ix,
@@ -291,15 +301,25 @@ impl Core {
         let to = m.queries[ix].to;
         self.contacts.contacted(m.contacts, to, self.now.secs());
         self.inflight.sent(m.queries, ix, transaction, self.now, stall, timeout);
-        let query = Query { id: self.family(to.family()).id, method };
-        let message = Message {
-            version: Some(&self.config.version),
-            read_only: self.config.read_only,
-            ..Message::new(&transaction, Body::Query(query))
-        };
+        let message = self.query(to, &transaction, method);
         // Every query of ours fits: the longest part is a token, and of those few bytes are kept.
         let size = message.emit(buf)?;
         Some(Transmit { destination: to.into(), size })
+    }
+
+    /// A query of ours.
+    pub(super) fn query<'a>(
+        &'a self,
+        to: Endpoint,
+        transaction: &'a [u8; 4],
+        method: Method<'a>,
+    ) -> Message<'a> {
+        let query = Query { id: self.family(to.family()).id, method };
+        Message {
+            version: Some(&self.config.version),
+            read_only: self.config.read_only,
+            ..Message::new(transaction, Body::Query(query))
+        }
     }
 
     /// Whether a new query may go to this endpoint now; if so it is counted as sent.

@@ -61,7 +61,7 @@ impl Core {
             self.unpark(m);
         }
         for saved in state.announces() {
-            let is_known = self.keeper.find(m.kept, &saved.infohash).is_some();
+            let is_known = self.keeper.find(m.kept, &saved.infohash.into(), false).is_some();
             if !is_known && self.restore_announce(m, now, &saved, elapsed).is_ok() {
                 restored.announces += 1;
             } else {
@@ -94,11 +94,13 @@ impl Core {
     /// the network may be another.
     fn saved_announces<'a>(&'a self, view: View<'a>) -> impl Iterator<Item = SavedAnnounce> + use<'a> {
         let now = self.now;
-        self.keeper.iter(view.kept).map(move |kept| SavedAnnounce {
-            infohash: kept.infohash,
-            announce: kept.announce,
-            acknowledged: kept.acknowledged.into(),
-            age: if kept.acknowledged > 0 { self.keeper.age(kept, now) } else { Duration::ZERO },
+        self.keeper.iter(view.kept).filter_map(move |kept| {
+            Some(SavedAnnounce {
+                infohash: kept.target.into(),
+                announce: kept.subject.announce()?,
+                acknowledged: kept.acknowledged.into(),
+                age: if kept.acknowledged > 0 { self.keeper.age(kept, now) } else { Duration::ZERO },
+            })
         })
     }
 

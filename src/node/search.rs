@@ -29,12 +29,34 @@ impl Core {
         options: &LookupOptions,
     ) -> Result<LookupId, StartError> {
         self.advance(now);
-        let (goal, target) = match lookup {
-            Lookup::FindNode(target) => (Goal::FindNode, target),
-            Lookup::GetPeers(infohash) => (Goal::GetPeers, infohash.into()),
-            Lookup::Announce(_, announce) if announce.port == 0 => return Err(StartError::PortZero),
-            Lookup::Announce(infohash, announce) => (Goal::Announce(announce), infohash.into()),
-        };
+        match lookup {
+            Lookup::FindNode(target) => self.start_for_user(m, Goal::FindNode, target, options),
+            Lookup::GetPeers(infohash) => self.start_for_user(m, Goal::GetPeers, infohash.into(), options),
+            Lookup::Announce(_, announce) if announce.port == 0 => Err(StartError::PortZero),
+            Lookup::Announce(infohash, announce) => {
+                self.start_for_user(m, Goal::Announce(announce), infohash.into(), options)
+            }
+            #[cfg(feature = "items")]
+            Lookup::GetImmutable(target) => {
+                let item = self.seek_item(m, target, None)?;
+                self.lookup_item(m, Goal::Get(item), target, options)
+            }
+            #[cfg(feature = "items")]
+            Lookup::GetMutable(key, salt) => {
+                let target = key.target(salt.as_bytes());
+                let item = self.seek_item(m, target, Some((key, salt)))?;
+                self.lookup_item(m, Goal::Get(item), target, options)
+            }
+        }
+    }
+
+    pub(super) fn start_for_user(
+        &mut self,
+        m: &mut Memory<'_>,
+        goal: Goal,
+        target: NodeId,
+        options: &LookupOptions,
+    ) -> Result<LookupId, StartError> {
         let mut families = self.families_on()?;
         if let Some(only) = options.only {
             let endpoint = Endpoint::from(only);
@@ -112,9 +134,9 @@ impl Core {
     ) -> Result<LookupId, StartError> {
         let wanted = || Family::ALL.into_iter().filter(|family| families[family.index()]);
         let mut walks = [None; 2];
-        if matches!(goal, Goal::Announce(_)) && options.only.is_none() {
+        if options.only.is_none() {
             for family in wanted() {
-                walks[family.index()] = self.with_tokens(m, family, targets[family.index()]);
+                walks[family.index()] = self.with_tokens(m, family, goal, targets[family.index()]);
             }
         }
         for family in wanted() {
@@ -267,7 +289,15 @@ impl Core {
         let (walk, memory) = self.searches.walk(m, ix);
         match query.purpose {
             Purpose::Announce(_) if timed_out => walk.on_announce_stall(memory.candidates, query.to),
-            Purpose::Announce(_) => walk.on_refused(memory.candidates, query.to),
+            Purpose::Announce(_) => {
+                let code = if let Outcome::Refused(code) = outcome { Some(code) } else { None };
+                #[cfg(feature = "items")]
+                if self.puts_again(m, ix, query, code) {
+                    return self.settle(m, ix);
+                }
+                let (walk, memory) = self.searches.walk(m, ix);
+                walk.on_refused(memory.candidates, query.to, code);
+            }
             Purpose::Look(_, window) => walk.on_looked_in_vain(window),
             _ if timed_out => walk.on_timeout(memory.candidates, query.to),
             _ => walk.on_failure(memory.candidates, query.to),
@@ -306,6 +336,8 @@ impl Core {
                     }
                 }
             }
+            #[cfg(feature = "items")]
+            self.take_item(m, ix, from, response);
         }
         self.settle(m, ix);
     }

@@ -7,6 +7,7 @@ use core::net::SocketAddr;
 
 use super::{Core, table_nodes, table_slots};
 use crate::addr::{Endpoint, Family};
+use crate::config::MAX_DATAGRAM;
 use crate::event::{Notice, NoticeKind, Transmit};
 use crate::id::{ID_LEN, K, NodeId};
 use crate::limit::Admission;
@@ -21,6 +22,9 @@ use crate::wire::{
 
 /// The largest datagram that carries no stored value (BEP 32).
 const MAX_REPLY: usize = 1024;
+
+/// The largest that carries one over IPv6, whose header is longer by 20 bytes.
+pub(super) const MAX_DATAGRAM_V6: usize = MAX_DATAGRAM - 20;
 
 /// An answer that waits to be polled.
 #[derive(Clone, Copy, Debug)]
@@ -37,6 +41,9 @@ pub(crate) struct Reply {
     noseed: bool,
     query_len: u16,
     target: NodeId,
+    /// A `get` is after newer items than this.
+    #[cfg(feature = "items")]
+    newer_than: Option<i64>,
     code: ErrorCode,
     reason: Reason,
 }
@@ -48,6 +55,8 @@ enum Kind {
     Pong,
     Nodes,
     Peers,
+    /// Nodes, a token and the item, if there is one.
+    Item,
     Error,
 }
 
@@ -63,6 +72,9 @@ impl Reply {
         noseed: false,
         query_len: 0,
         target: NodeId::ZERO,
+        // Of an option only the variant that holds data is all zero.
+        #[cfg(feature = "items")]
+        newer_than: Some(0),
         code: ErrorCode::UNKNOWN,
         reason: Reason::NONE,
     };
@@ -126,7 +138,6 @@ impl Core {
         match query.method {
             Method::Ping => {}
             Method::FindNode { target, want }
-            | Method::Get { target, want, .. }
             | Method::SampleInfohashes { target, want }
             | Method::Unknown { target: Some(target), want, .. } => {
                 (reply.kind, reply.target, reply.want) = (Kind::Nodes, target, want);
@@ -139,6 +150,19 @@ impl Core {
                 let port = if implied_port { from.port() } else { port };
                 let result = self.store(m, from, infohash.into(), port, seed, token);
                 if let Err((code, reason)) = result {
+                    (reply.kind, reply.code, reply.reason) = (Kind::Error, code, Reason::new(reason));
+                }
+            }
+            Method::Get { target, want, .. } => {
+                (reply.kind, reply.target, reply.want) = (Kind::Item, target, want);
+                #[cfg(feature = "items")]
+                if let Method::Get { seq, .. } = query.method {
+                    reply.newer_than = seq;
+                }
+            }
+            #[cfg(feature = "items")]
+            Method::Put { token, target, ref item } => {
+                if let Err((code, reason)) = self.store_item(m, from, token, target, item) {
                     (reply.kind, reply.code, reply.reason) = (Kind::Error, code, Reason::new(reason));
                 }
             }
@@ -199,10 +223,16 @@ impl Core {
         }
         let query_len = usize::from(reply.query_len);
         let budget = if reply.verified {
-            MAX_REPLY
+            usize::MAX
         } else {
-            self.sources.reply_budget(m.sites, reply.to, query_len, self.now).min(MAX_REPLY)
+            self.sources.reply_budget(m.sites, reply.to, query_len, self.now)
         };
+        let most = match (reply.kind, reply.to.family()) {
+            (Kind::Item, Family::V4) => MAX_DATAGRAM,
+            (Kind::Item, Family::V6) => MAX_DATAGRAM_V6,
+            _ => MAX_REPLY,
+        };
+        let budget = budget.min(most);
         let id = self.family(reply.to.family()).id;
         let size = match reply.kind {
             Kind::Pong => self.envelope(reply, Body::Response(Response::new(id))).emit(&mut buf[..budget]),
@@ -211,7 +241,7 @@ impl Core {
                 let body = Body::Error(ErrorReply { code: reply.code, message });
                 self.envelope(reply, body).emit(&mut buf[..budget])
             }
-            Kind::Nodes | Kind::Peers => self.emit_lists(m, reply, &mut buf[..budget]),
+            Kind::Nodes | Kind::Peers | Kind::Item => self.emit_lists(m, reply, &mut buf[..budget]),
         };
         let Some(size) = size else {
             self.stats.dropped.budget += 1;
@@ -283,13 +313,13 @@ impl Core {
             trace!("refused to store {}: {refusal:?}", SocketAddr::from(peer));
             return Err((ErrorCode::SERVER, "no room for this peer"));
         }
-        self.schedule_sweep();
+        self.schedule_sweep(m);
         self.notify(m, Notice { kind: NoticeKind::PeerStored, id: target, endpoint: peer, ..Notice::EMPTY });
         Ok(())
     }
 
     /// Makes an answer of lists: peers are left out first where there is no room, then nodes of
-    /// the other family, then nodes, never the id or the token.
+    /// the other family, then nodes, then the item, never the id or the token.
     fn emit_lists(&mut self, m: &Memory<'_>, reply: &Reply, buf: &mut [u8]) -> Option<usize> {
         let family = reply.to.family();
         let want = match (reply.want, family) {
@@ -299,7 +329,8 @@ impl Core {
         };
         let (mut nodes_v4, mut nodes_v6) = ([[0; NODE4_LEN]; K], [[0; NODE6_LEN]; K]);
         let is_peers = matches!(reply.kind, Kind::Peers);
-        let token = is_peers.then(|| self.tokens.issue(reply.to, reply.target.as_bytes()));
+        let has_token = matches!(reply.kind, Kind::Peers | Kind::Item);
+        let token = has_token.then(|| self.tokens.issue(reply.to, reply.target.as_bytes()));
         let mut response = Response {
             nodes: want.v4.then(|| {
                 let closest = self.closest(m, reply, Family::V4);
@@ -312,6 +343,20 @@ impl Core {
             token: token.as_ref().map(|token| &token[..]),
             ..Response::new(self.family(family).id)
         };
+        #[cfg(feature = "items")]
+        let item = match reply.kind {
+            Kind::Item => self.item_for(m, &reply.target, reply.newer_than),
+            _ => None,
+        };
+        #[cfg(feature = "items")]
+        if let Some((item, is_newer)) = &item {
+            response.seq = item.seq();
+            if *is_newer {
+                response.value = Some(item.value());
+                response.key = item.signed_parts().map(|signed| signed.key.as_bytes());
+                response.signature = item.signature();
+            }
+        }
         let mut len = self.envelope(reply, Body::Response(response)).encoded_len();
         while len > buf.len() {
             let (own, other) = match family {
@@ -319,7 +364,11 @@ impl Core {
                 Family::V6 => (&mut response.nodes6, &mut response.nodes),
             };
             let list = if other.is_some() { other } else { own };
-            *list = list.as_ref()?.without_last();
+            match list {
+                Some(nodes) => *list = nodes.without_last(),
+                None if response.value.is_none() => return None,
+                None => (response.value, response.key, response.signature) = (None, None, None),
+            }
             len = self.envelope(reply, Body::Response(response)).encoded_len();
         }
         let mut peers;

@@ -63,8 +63,12 @@ impl Core {
             self.timers.set(Timer::Rotation, self.tokens.next_rotation());
         }
         if self.timers.fired(Timer::Sweep, now) {
-            self.peers.sweep(&mut super::serve::peer_slots(m), now);
-            self.schedule_sweep();
+            if self.peers.next_sweep().is_some_and(|at| at <= now) {
+                self.peers.sweep(&mut super::serve::peer_slots(m), now);
+            }
+            #[cfg(feature = "items")]
+            self.items.expire(&mut super::items::item_slots(m), now);
+            self.schedule_sweep(m);
         }
         if self.timers.fired(Timer::Parked, now) {
             self.end_parked(m);
@@ -295,8 +299,13 @@ impl Core {
         self.schedule_upkeep(family);
     }
 
-    pub(super) fn schedule_sweep(&mut self) {
-        if let Some(at) = self.peers.next_sweep() {
+    pub(super) fn schedule_sweep(&mut self, m: &Memory<'_>) {
+        let peers = self.peers.next_sweep();
+        #[cfg(feature = "items")]
+        let items = self.items.next_expiry(m.items);
+        #[cfg(not(feature = "items"))]
+        let (items, _) = (None, m);
+        if let Some(at) = [peers, items].into_iter().flatten().min() {
             self.timers.set(Timer::Sweep, at);
         }
     }

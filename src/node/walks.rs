@@ -9,17 +9,17 @@ use super::serve::peer_slots;
 use super::upkeep::FEW_NODES;
 use super::{Core, table_nodes};
 use crate::addr::{Endpoint, Family};
-use crate::event::{KeptId, LookupId, LookupKind, LookupReport, NodeInfo};
+use crate::event::{KeptId, LookupId, LookupKind, LookupReport, NodeInfo, Refusals};
 use crate::id::{K, NodeId};
 use crate::inflight::WalkRef;
 use crate::kept::Kept;
-use crate::lookup::{Candidate, Goal, LookupOptions, Phase, Step, TOKEN_LIFE, Token, Walk};
+use crate::lookup::{Candidate, Goal, LookupOptions, Phase, Refused, Step, TOKEN_LIFE, Token, Walk};
 use crate::pool::{Ix, List, Pool, Slot};
 use crate::storage::sealed::{Memory, View};
 use crate::table::{Contact, Filter};
 use crate::time::Instant;
 use crate::timer::Timer;
-use crate::wire::Want;
+use crate::wire::{ErrorCode, Want};
 
 /// A lookup starts from this many nodes of the table.
 const SEEDS: usize = 2 * K;
@@ -94,6 +94,12 @@ impl Searches {
         }
     }
 
+    /// Of the lookups that were reported and hold an item the one reported longest ago.
+    #[cfg(feature = "items")]
+    pub(super) fn oldest_with_item(&self, walks: &[Slot<Walk>]) -> Option<Ix> {
+        self.remembered.iter(walks).find(|&ix| walks[ix].goal.item().is_some())
+    }
+
     /// Whether every slot is free or in the list of its phase, and no find is forgotten.
     #[cfg(any(feature = "checkpoint", feature = "sim"))]
     pub(super) fn is_consistent(&self, walks: &[Slot<Walk>]) -> bool {
@@ -148,6 +154,8 @@ impl Core {
                 self.searches.set_phase(m, ix, Phase::Waiting);
                 self.timers.set_earlier(Timer::Parked, m.walks[ix].started + PARKED);
             }
+            #[cfg(feature = "items")]
+            Step::Finish if self.decide_put(m, ix) => self.settle(m, ix),
             Step::Finish => self.end(m, ix),
         }
     }
@@ -204,13 +212,24 @@ impl Core {
         let walk = m.walks[lead];
         let sibling = walk.sibling.some();
         let kept = kept_id(m.kept, walk.kept);
-        let report = LookupReport { kept, ..report(&walk, sibling.map(|ix| &m.walks[ix]), self.now) };
+        let report = LookupReport {
+            kept,
+            #[cfg(feature = "items")]
+            seq: Self::newest_seq(m.own_items, walk.goal),
+            ..report(&walk, sibling.map(|ix| &m.walks[ix]), self.now)
+        };
         for ix in [Some(lead), sibling].into_iter().flatten() {
             self.searches.set_phase(m, ix, Phase::Remembered);
             self.linger(m, ix);
         }
+        #[cfg(feature = "items")]
+        self.trim_found(m, walk.goal);
         if let Some(kept) = kept {
-            self.on_round_done(m, kept.ix, report.acknowledged);
+            #[cfg(feature = "items")]
+            let is_spared = [Some(lead), sibling].into_iter().flatten().any(|ix| m.walks[ix].items.is_spared);
+            #[cfg(not(feature = "items"))]
+            let is_spared = false;
+            self.on_round_done(m, kept.ix, report.acknowledged, is_spared);
         }
         Some((LookupId { ix: lead, generation: walk.generation }, report))
     }
@@ -219,7 +238,12 @@ impl Core {
         let lead = Self::current(view.walks, lookup)?;
         let walk = &view.walks[lead];
         let report = report(walk, walk.sibling.some().map(|ix| &view.walks[ix]), self.now);
-        Some(LookupReport { kept: kept_id(view.kept, walk.kept), ..report })
+        Some(LookupReport {
+            kept: kept_id(view.kept, walk.kept),
+            #[cfg(feature = "items")]
+            seq: Self::newest_seq(view.own_items, walk.goal),
+            ..report
+        })
     }
 
     pub(super) fn lookup_nodes<'a>(
@@ -368,13 +392,19 @@ impl Core {
         }
     }
 
-    /// A remembered walk whose tokens serve an announce (T-08).
-    pub(super) fn with_tokens(&self, m: &mut Memory<'_>, family: Family, target: NodeId) -> Option<Ix> {
+    /// A remembered walk whose tokens serve an announce or a put (T-08).
+    pub(super) fn with_tokens(
+        &self,
+        m: &mut Memory<'_>,
+        family: Family,
+        goal: Goal,
+        target: NodeId,
+    ) -> Option<Ix> {
         let fits = |walk: &Walk| {
             walk.target == target
                 && walk.family() == family
                 && !walk.alone
-                && matches!(walk.goal, Goal::GetPeers | Goal::Announce(_))
+                && walk.serves(goal)
                 && self.now - walk.asked < TOKEN_LIFE
         };
         let mut next = self.searches.remembered.back();
@@ -391,10 +421,9 @@ impl Core {
     }
 
     pub(super) fn resume(&mut self, m: &mut Memory<'_>, ix: Ix, goal: Goal, options: &LookupOptions) {
-        let Goal::Announce(announce) = goal else { return };
         let now = self.now;
         let (walk, memory) = self.searches.walk(m, ix);
-        walk.resume(memory.candidates, announce, options, now);
+        walk.resume(memory.candidates, goal, options, now);
         self.searches.unreported += usize::from(walk.found);
     }
 
@@ -462,7 +491,13 @@ fn report(lead: &Walk, sibling: Option<&Walk>, now: Instant) -> LookupReport {
         Goal::GetPeers => LookupKind::GetPeers,
         Goal::Announce(_) => LookupKind::Announce,
         Goal::Bootstrap => LookupKind::Bootstrap,
+        #[cfg(feature = "items")]
+        Goal::Get(_) => LookupKind::Get,
+        #[cfg(feature = "items")]
+        Goal::Put(_) => LookupKind::Put,
     };
+    let refused = |field: fn(&Refused) -> u16| walks().map(|walk| u32::from(field(&walk.refused))).sum();
+    let mut codes = walks().map(|walk| walk.refused.code).filter(|code| *code != 0);
     let end = |walk: &Walk| if walk.phase.is_under_way() { now } else { walk.ended };
     LookupReport {
         kind,
@@ -473,6 +508,16 @@ fn report(lead: &Walk, sibling: Option<&Walk>, now: Instant) -> LookupReport {
         failed: sum(|walk| walk.failed),
         announced: sum(|walk| walk.announced),
         acknowledged: sum(|walk| walk.acknowledged),
+        refused: Refusals {
+            total: refused(|refused| refused.count),
+            cas_mismatch: refused(|refused| refused.cas),
+            seq_too_low: refused(|refused| refused.seq),
+            last: codes.next_back().map(ErrorCode),
+        },
+        #[cfg(feature = "items")]
+        copies: sum(|walk| walk.items.copies),
+        #[cfg(feature = "items")]
+        seq: None,
         duration: walks().map(end).max().unwrap_or(now) - lead.started,
         kept: None,
     }

@@ -116,6 +116,14 @@ pub fn limits(world: usize) -> Limits {
         events: 2,
         bootstraps: 3,
         kept: 0,
+        #[cfg(feature = "items")]
+        items: 0,
+        #[cfg(feature = "items")]
+        item_chunks: 0,
+        #[cfg(feature = "items")]
+        own_items: 0,
+        #[cfg(feature = "items")]
+        own_chunks: 0,
     }
 }
 
@@ -131,6 +139,14 @@ pub fn roomy_limits() -> Limits {
         nodes_v6: 64,
         events: 256,
         kept: 64,
+        #[cfg(feature = "items")]
+        items: 64,
+        #[cfg(feature = "items")]
+        item_chunks: 512,
+        #[cfg(feature = "items")]
+        own_items: 32,
+        #[cfg(feature = "items")]
+        own_chunks: 256,
         ..Limits::default()
     }
 }

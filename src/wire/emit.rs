@@ -142,6 +142,10 @@ fn families(want: Want, out: &mut impl Sink) {
 
 /// The arguments of a put after the id.
 fn put(item: PutItem<'_>, token: &[u8], target: Option<&[u8; 20]>, out: &mut impl Sink) {
+    if let PutItem::Immutable { seq: Some(seq), .. } = item {
+        out.put(b"3:seq");
+        out.int(seq);
+    }
     if let PutItem::Mutable { key, seq, signature, salt, .. } = item {
         out.put(b"1:k32:");
         out.put(key);
@@ -157,7 +161,7 @@ fn put(item: PutItem<'_>, token: &[u8], target: Option<&[u8; 20]>, out: &mut imp
     target_and_want(target, Want::NONE, out);
     out.put(b"5:token");
     out.string(token);
-    let (PutItem::Immutable { value } | PutItem::Mutable { value, .. }) = item;
+    let (PutItem::Immutable { value, .. } | PutItem::Mutable { value, .. }) = item;
     out.put(b"1:v");
     out.put(value);
 }

@@ -155,6 +155,8 @@ pub enum PutItem<'a> {
     Immutable {
         /// The bencoded value: on input canonical, with at most [`MAX_VALUE_LEN`] bytes.
         value: &'a [u8],
+        /// Of no meaning here, but one family of nodes refuses a put without it.
+        seq: Option<i64>,
     },
     /// A value stored under the hash of a public key and a salt.
     Mutable {
@@ -367,7 +369,7 @@ impl<'a> Arguments<'a> {
                 cas: self.optional(CAS, self.cas, "invalid cas")?,
             }
         } else {
-            PutItem::Immutable { value }
+            PutItem::Immutable { value, seq: self.seq }
         };
         if value.len() > MAX_VALUE_LEN {
             return Err(Refusal { code: ErrorCode::VALUE_TOO_BIG, reason: "value too big" });

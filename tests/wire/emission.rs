@@ -242,10 +242,15 @@ impl Material {
                 Method::Put {
                     token: &self.text,
                     target: self.some(8, target),
-                    item: PutItem::Immutable { value: &self.value },
+                    item: PutItem::Immutable { value: &self.value, seq: self.some(9, self.number) },
                 },
                 "put",
-                vec![("target", self.some(8, string(&self.target))), token.clone(), value.clone()],
+                vec![
+                    ("seq", self.some(9, int(self.number))),
+                    ("target", self.some(8, string(&self.target))),
+                    token.clone(),
+                    value.clone(),
+                ],
             ),
             (
                 Method::Put {

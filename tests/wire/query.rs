@@ -272,7 +272,7 @@ fn b44_02_b44_06_an_immutable_put_keeps_the_bytes_of_its_value() {
     for value in
         [&b"i42e"[..], b"0:", b"le", b"d1:ali1e1:xe1:bdee", b"12:Hello World!", b"i99999999999999999999e"]
     {
-        let item = PutItem::Immutable { value };
+        let item = PutItem::Immutable { value, seq: None };
         assert_eq!(immutable(value), Ok(Method::Put { token: b"x", target: None, item }));
     }
 }
@@ -352,7 +352,7 @@ fn b44_15_b44_16_cas_may_be_0_and_means_nothing_without_a_key() {
     assert_eq!(mutable("3:cas1:0", b"", "3:seqi1e"), Err(ErrorCode::PROTOCOL));
     assert_eq!(mutable("3:casi9223372036854775808e", b"", "3:seqi1e"), Err(ErrorCode::PROTOCOL));
     let text = b"d1:ad3:casi1e2:id20:abcdefghij01234567895:token1:x1:vi1ee1:q3:put1:t2:aa1:y1:qe";
-    let item = PutItem::Immutable { value: b"i1e" };
+    let item = PutItem::Immutable { value: b"i1e", seq: None };
     assert_eq!(accepted(text), Ok(Method::Put { token: b"x", target: None, item }));
 }
 
@@ -389,7 +389,7 @@ fn b44_19_a_put_with_some_marks_of_a_mutable_item_is_refused() {
 
 #[test]
 fn b44_20_a_stray_seq_makes_no_mutable_item() {
-    let item = PutItem::Immutable { value: b"i1e" };
+    let item = PutItem::Immutable { value: b"i1e", seq: Some(1) };
     assert_eq!(put(&[b"3:seqi1e5:token1:x1:vi1e"]), Ok(Method::Put { token: b"x", target: None, item }));
 }
 

@@ -120,7 +120,7 @@ impl Rig {
     }
 
     fn refuse(&mut self, host: u16) {
-        self.walk.on_refused(&mut self.candidates, endpoint(host));
+        self.walk.on_refused(&mut self.candidates, endpoint(host), None);
     }
 
     fn closest(&self) -> Vec<u16> {

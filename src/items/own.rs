@@ -1,0 +1,264 @@
+//! Items of our own lookups: what they found so far, or what they publish.
+//!
+//! A slot belongs to a lookup, for as long as that is remembered, or to an item that is kept up.
+//! Nobody gives slots back: those whose owner is gone are swept when one is wanted. The chunks for
+//! the longest value are taken when a lookup begins, so that what it finds always has room.
+
+use heapless::Vec;
+
+use super::chunks::{self, Chunk, Chunks};
+use super::item::{Item, Salt, Signed};
+use super::keys::{PublicKey, SIGNATURE_LEN, immutable_target};
+use crate::id::NodeId;
+use crate::pool::Ix;
+use crate::wire::{MAX_VALUE_LEN, Response};
+
+/// An item that is sought or published. Zeroed memory is a free slot.
+#[derive(Clone, Copy, Debug)]
+#[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
+pub(crate) struct OwnItem {
+    pub(crate) owner: Owner,
+    target: NodeId,
+    is_mutable: bool,
+    key: [u8; 32],
+    salt: Salt,
+    seq: i64,
+    #[cfg_attr(feature = "checkpoint", serde(with = "serde_big_array::BigArray"))]
+    signature: [u8; SIGNATURE_LEN],
+    /// Found, or to be published.
+    has_value: bool,
+    pub(crate) is_published: bool,
+    value_len: u16,
+    chain: Ix,
+    /// What a put replaces at most.
+    pub(crate) cas: Option<i64>,
+    /// The highest number that a node returned, if any did.
+    newest: Option<i64>,
+}
+
+/// Whom a slot belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
+pub(crate) enum Owner {
+    Nobody,
+    /// Taken just now.
+    Starting,
+    /// The lookup of this generation, which these walks make.
+    Lookup([Ix; 2], u32),
+    /// An item that is kept up.
+    Kept,
+}
+
+/// What a node returned, beside what was known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sighting {
+    /// No item.
+    Nothing,
+    /// One that does not belong here, or whose signature does not fit.
+    Bad,
+    /// A valid one with a lower number.
+    Older(i64),
+    /// That with the highest number so far.
+    Newest(Option<i64>),
+    /// A valid one with a higher number, or the first.
+    Newer(Option<i64>),
+}
+
+impl OwnItem {
+    pub(crate) const EMPTY: Self = Self {
+        owner: Owner::Nobody,
+        target: NodeId::ZERO,
+        is_mutable: false,
+        key: [0; 32],
+        salt: Salt::NONE,
+        seq: 0,
+        signature: [0; SIGNATURE_LEN],
+        has_value: false,
+        is_published: false,
+        value_len: 0,
+        chain: Ix::NONE,
+        // Of an option only the variant that holds data is all zero.
+        cas: Some(0),
+        newest: Some(0),
+    };
+
+    pub(crate) const fn is_mutable(&self) -> bool {
+        self.is_mutable
+    }
+
+    /// The number of what it holds.
+    pub(crate) const fn seq(&self) -> Option<i64> {
+        if self.is_mutable && self.has_value { Some(self.seq) } else { None }
+    }
+
+    /// The highest number that a node returned.
+    pub(crate) const fn newest(&self) -> Option<i64> {
+        self.newest
+    }
+}
+
+/// The memory of all of them.
+#[derive(Debug)]
+pub(crate) struct OwnSlots<'a> {
+    pub(crate) items: &'a mut [OwnItem],
+    pub(crate) chunks: &'a mut [Chunk],
+}
+
+/// Their head.
+#[derive(Clone, Copy, Debug, Default)]
+#[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
+pub(crate) struct OwnItems {
+    chunks: Chunks,
+}
+
+impl OwnItems {
+    /// A slot for what a lookup is to find: at a target, or under a key and a salt.
+    pub(crate) fn seek(
+        &mut self,
+        slots: &mut OwnSlots<'_>,
+        target: NodeId,
+        signed: Option<(PublicKey, Salt)>,
+        is_live: &dyn Fn(Owner) -> bool,
+    ) -> Option<Ix> {
+        let ix = self.take(slots, MAX_VALUE_LEN, is_live)?;
+        let own = &mut slots.items[ix.position()];
+        (own.target, own.is_mutable) = (target, signed.is_some());
+        if let Some((key, salt)) = signed {
+            (own.key, own.salt) = (*key.as_bytes(), salt);
+        }
+        Some(ix)
+    }
+
+    /// A slot that holds an item to be published.
+    pub(crate) fn publish(
+        &mut self,
+        slots: &mut OwnSlots<'_>,
+        item: &Item,
+        is_live: &dyn Fn(Owner) -> bool,
+    ) -> Option<Ix> {
+        let ix = self.take(slots, item.value().len(), is_live)?;
+        let own = &mut slots.items[ix.position()];
+        (own.target, own.is_mutable, own.is_published) = (item.target(), item.is_mutable(), true);
+        if let Some(signed) = item.signed_parts() {
+            (own.key, own.salt) = (*signed.key.as_bytes(), signed.salt);
+            (own.seq, own.signature) = (signed.seq, signed.signature);
+        }
+        own.fill(slots.chunks, item.value());
+        Some(ix)
+    }
+
+    /// Gives up a slot.
+    pub(crate) fn release(&mut self, slots: &mut OwnSlots<'_>, ix: Ix) {
+        let own = &mut slots.items[ix.position()];
+        let chain = core::mem::take(&mut own.chain);
+        own.owner = Owner::Nobody;
+        self.chunks.give(slots.chunks, chain);
+    }
+
+    /// Gives up the memory that a find left unused.
+    pub(crate) fn trim(&mut self, slots: &mut OwnSlots<'_>, ix: Ix) {
+        let own = &slots.items[ix.position()];
+        self.chunks.truncate(slots.chunks, own.chain, own.value_len.into());
+    }
+
+    /// Looks at what a node returned, and keeps it if it is the best so far and sought.
+    pub(crate) fn examine(slots: &mut OwnSlots<'_>, ix: Ix, response: &Response<'_>) -> Sighting {
+        let Some(value) = response.value else { return Sighting::Nothing };
+        if value.len() > MAX_VALUE_LEN {
+            return Sighting::Bad;
+        }
+        let own = &slots.items[ix.position()];
+        if !own.is_mutable {
+            if immutable_target(value) != own.target {
+                return Sighting::Bad;
+            }
+            let is_first = !own.has_value;
+            if is_first {
+                slots.items[ix.position()].fill(slots.chunks, value);
+            }
+            return if is_first { Sighting::Newer(None) } else { Sighting::Newest(None) };
+        }
+        // Neither key nor salt are taken from the answer.
+        let (Some(key), Some(seq), Some(signature)) = (response.key, response.seq, response.signature) else {
+            return Sighting::Bad;
+        };
+        let is_same = own.has_value
+            && (own.seq, own.signature) == (seq, *signature)
+            && own.read(slots.chunks).is_some_and(|item| item.value() == value);
+        let is_valid = *key == own.key
+            && seq >= 0
+            && (is_same || PublicKey::from_bytes(*key).verify(own.salt.as_bytes(), seq, value, signature));
+        if !is_valid {
+            return Sighting::Bad;
+        }
+        // Of two values with one number the first stays, as at the nodes.
+        let best = own.newest.max(own.seq().filter(|_| own.is_published));
+        match best {
+            Some(best) if seq < best => {
+                let own = &mut slots.items[ix.position()];
+                own.newest = own.newest.max(Some(seq));
+                return Sighting::Older(seq);
+            }
+            Some(best) if seq == best => {
+                slots.items[ix.position()].newest = Some(seq);
+                return Sighting::Newest(Some(seq));
+            }
+            _ => {}
+        }
+        let own = &mut slots.items[ix.position()];
+        own.newest = Some(seq);
+        if !own.is_published {
+            (own.seq, own.signature) = (seq, *signature);
+            own.fill(slots.chunks, value);
+        }
+        Sighting::Newer(Some(seq))
+    }
+
+    /// Whether every chunk is in one chain or free.
+    #[cfg(any(test, feature = "checkpoint", feature = "sim"))]
+    pub(crate) fn is_consistent(&self, items: &[OwnItem], chunks: &[Chunk]) -> bool {
+        let held = || items.iter().filter(|own| own.owner != Owner::Nobody);
+        let count = |own: &OwnItem| chunks::chain_len(chunks, own.chain);
+        held().all(|own| count(own) >= Chunks::needed(own.value_len.max(1).into()))
+            && self.chunks.is_consistent(chunks, held().map(|own| (own.chain, count(own))))
+    }
+
+    /// A free slot with chunks for so many bytes.
+    fn take(&mut self, slots: &mut OwnSlots<'_>, len: usize, is_live: &dyn Fn(Owner) -> bool) -> Option<Ix> {
+        for ix in (0..slots.items.len()).map(Ix::new) {
+            let owner = slots.items[ix.position()].owner;
+            if owner != Owner::Nobody && !is_live(owner) {
+                self.release(slots, ix);
+            }
+        }
+        let ix = slots.items.iter().position(|own| own.owner == Owner::Nobody).map(Ix::new)?;
+        let chain = self.chunks.take(slots.chunks, len)?;
+        slots.items[ix.position()] =
+            OwnItem { owner: Owner::Starting, chain, cas: None, newest: None, ..OwnItem::EMPTY };
+        Some(ix)
+    }
+}
+
+impl OwnItem {
+    /// What it holds.
+    pub(crate) fn read(&self, chunks: &[Chunk]) -> Option<Item> {
+        if !self.has_value {
+            return None;
+        }
+        let mut value = Vec::new();
+        value.resize_default(self.value_len.into()).ok()?;
+        chunks::read(chunks, self.chain, 0, &mut value);
+        let signed = self.is_mutable.then_some(Signed {
+            key: PublicKey::from_bytes(self.key),
+            salt: self.salt,
+            seq: self.seq,
+            signature: self.signature,
+        });
+        Some(Item::restored(self.target, value, signed))
+    }
+
+    fn fill(&mut self, chunks: &mut [Chunk], value: &[u8]) {
+        chunks::write(chunks, self.chain, &[value]);
+        (self.has_value, self.value_len) = (true, value.len() as u16);
+    }
+}

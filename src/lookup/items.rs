@@ -1,0 +1,74 @@
+//! What a walk for an item keeps beside its way: who holds which version (BEP 44).
+
+use super::candidates::{Candidate, Holding, Placing, State};
+use super::{Goal, Walk};
+use crate::addr::Endpoint;
+use crate::pool::Ix;
+
+/// With more copies than this, all of the K closest nodes among their holders, an item needs no
+/// republishing (BEP 44).
+const ENOUGH_COPIES: u16 = 8;
+
+impl Walk {
+    /// The node at `from` returned a version of the item.
+    pub(crate) fn on_item(&mut self, memory: &mut [Candidate], from: Endpoint, holding: Holding) {
+        let answered = |c: &&mut Candidate| c.endpoint == from && c.state == State::Answered;
+        if let Some(candidate) = memory[..self.len()].iter_mut().find(answered) {
+            candidate.holding = holding;
+        }
+        self.items.copies += u16::from(holding == Holding::Newest);
+    }
+
+    /// A newer version came up, here or in the other family.
+    pub(crate) fn on_newer_item(&mut self, memory: &mut [Candidate]) {
+        let holders = memory[..self.len()].iter_mut().filter(|c| c.holding == Holding::Newest);
+        holders.for_each(|c| c.holding = Holding::Older);
+        self.items.copies = 0;
+    }
+
+    /// Whether the node at `to` returned any version.
+    pub(crate) fn has_returned_item(&self, memory: &[Candidate], to: Endpoint) -> bool {
+        memory[..self.len()].iter().any(|c| c.endpoint == to && c.holding != Holding::Nothing)
+    }
+
+    /// Whether so many hold the newest version that it would be a waste to store it again: more
+    /// than eight, and among them all of the closest that could.
+    pub(crate) fn has_enough_copies(&self, memory: &[Candidate]) -> bool {
+        let answered = memory[..self.len()].iter().filter(|c| c.state == State::Answered);
+        let mut closest = answered.filter(|c| c.has_token()).take(self.k.into());
+        self.items.copies > ENOUGH_COPIES && closest.all(|c| c.holding == Holding::Newest)
+    }
+
+    /// The node at `to` refused a put for a reason that a stray `seq` may help against: it gets
+    /// another one. Returns whether it was not tried before.
+    pub(crate) fn retry_with_seq(&self, memory: &mut [Candidate], to: Endpoint) -> bool {
+        let fits = |c: &&mut Candidate| {
+            c.endpoint == to && c.state == State::Answered && c.placing == Placing::Sent && !c.wants_seq
+        };
+        let Some(candidate) = memory[..self.len()].iter_mut().find(fits) else { return false };
+        (candidate.wants_seq, candidate.placing, candidate.tries) = (true, Placing::Lost, 0);
+        true
+    }
+
+    /// Whether the put to the node at `to` is to carry a stray `seq`.
+    pub(crate) fn wants_seq(&self, memory: &[Candidate], to: Endpoint) -> bool {
+        memory[..self.len()].iter().any(|c| c.endpoint == to && c.wants_seq)
+    }
+}
+
+impl Goal {
+    /// The slot of the item that is sought or published; none once it was wanted for another.
+    pub(crate) const fn item(self) -> Option<Ix> {
+        match self {
+            Self::Get(item) | Self::Put(item) => item.some(),
+            _ => None,
+        }
+    }
+
+    /// The slot serves another item from now on.
+    pub(crate) const fn forget_item(&mut self) {
+        if let Self::Get(item) | Self::Put(item) = self {
+            *item = Ix::NONE;
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! Items (BEP 44) that others put to us.
+
+use super::Core;
+use crate::addr::{Endpoint, Family};
+use crate::event::{Notice, NoticeKind};
+use crate::id::NodeId;
+use crate::items::{Item, ItemSlots, ItemView, Meeting, PublicKey, Victims, immutable_target, read_stored};
+use crate::limit::RateLimit;
+use crate::pool::Ix;
+use crate::storage::sealed::{Memory, View};
+use crate::wire::{ErrorCode, PutItem};
+
+type Refusal = (ErrorCode, &'static str);
+
+const NO_ROOM: Refusal = (ErrorCode::SERVER, "no room for this item");
+
+impl Core {
+    /// Stores an item if everything about it is right. The order of the checks decides which error
+    /// a put with several faults gets (B44-23); of those that have no place in that order, the cheap
+    /// ones come before the signature.
+    pub(super) fn store_item(
+        &mut self,
+        m: &mut Memory<'_>,
+        from: Endpoint,
+        token: &[u8],
+        named: Option<NodeId>,
+        item: &PutItem<'_>,
+    ) -> Result<(), Refusal> {
+        let now = self.now;
+        let target = target_of(item);
+        if named.is_some_and(|named| named != target) {
+            return Err((ErrorCode::PROTOCOL, "target is not that of the item"));
+        }
+        if !self.tokens.is_valid(token, from, target.as_bytes()) {
+            return Err((ErrorCode::PROTOCOL, "bad token"));
+        }
+        self.sources.verify(m.sources, from, now);
+        let meeting = self.items.meet(item_slots(m).view(), &target, item, now);
+        let old = match meeting {
+            Meeting::OtherKind => {
+                return Err((ErrorCode::PROTOCOL, "the stored item is no such one"));
+            }
+            Meeting::Nothing => None,
+            Meeting::Same(ix) | Meeting::Other(ix, _) => Some(ix),
+        };
+        let mut victims = Victims::new();
+        if old.is_none() {
+            victims = self.room_for(m, &target, item, old, from)?;
+        }
+        if !matches!(meeting, Meeting::Same(_)) {
+            self.check_signature(m, from, item)?;
+        }
+        if let (PutItem::Mutable { cas: Some(cas), .. }, Some(ix)) = (*item, old)
+            && m.items[ix].seq() != Some(cas)
+        {
+            return Err((ErrorCode::CAS_MISMATCH, "cas is not the stored seq"));
+        }
+        match (meeting, item) {
+            (Meeting::Same(ix), _) => {
+                add(&mut self.stats.items.refreshed, 1);
+                self.items.refresh(m.items, ix, from, now);
+                self.schedule_sweep(m);
+                return Ok(());
+            }
+            // Of two values with one number the first stays.
+            (Meeting::Other(_, stored), PutItem::Mutable { seq, .. }) if *seq <= stored => {
+                return Err((ErrorCode::SEQ_TOO_LOW, "seq must be higher"));
+            }
+            _ => {}
+        }
+        if old.is_some() {
+            victims = self.room_for(m, &target, item, old, from)?;
+        }
+        add(&mut self.stats.items.evicted, victims.len());
+        if !self.items.store(&mut item_slots(m), target, item, (old, &victims), from, now) {
+            return Err(NO_ROOM);
+        }
+        add(&mut self.stats.items.stored, 1);
+        self.schedule_sweep(m);
+        let seq = if let PutItem::Mutable { seq, .. } = *item { Some(seq) } else { None };
+        let kind = NoticeKind::ItemStored;
+        self.notify(m, Notice { kind, id: target, endpoint: from, seq, ..Notice::EMPTY });
+        Ok(())
+    }
+
+    /// What a `get` is answered with, and whether the asker has an older one or none.
+    pub(super) fn item_for(
+        &self,
+        m: &Memory<'_>,
+        target: &NodeId,
+        newer_than: Option<i64>,
+    ) -> Option<(Item, bool)> {
+        let stored = &m.items[self.items.find(m.items, target, self.now)?];
+        // Whoever names a number wants no immutable item (B44-26).
+        let is_wanted = newer_than.is_none() || stored.seq().is_some();
+        let is_newer = newer_than.is_none_or(|known| stored.seq() > Some(known));
+        is_wanted.then(|| (read_stored(m.item_chunks, stored), is_newer))
+    }
+
+    pub(super) fn stored_items<'a>(&self, view: View<'a>) -> impl Iterator<Item = Item> + use<'a> {
+        self.items.iter(item_view(view), self.now)
+    }
+
+    pub(super) fn stored_item(&self, view: View<'_>, target: &NodeId) -> Option<Item> {
+        let ix = self.items.find(view.items, target, self.now)?;
+        Some(read_stored(view.item_chunks, &view.items[ix]))
+    }
+
+    /// The items that give way to another one.
+    fn room_for(
+        &mut self,
+        m: &mut Memory<'_>,
+        target: &NodeId,
+        item: &PutItem<'_>,
+        old: Option<Ix>,
+        from: Endpoint,
+    ) -> Result<Victims, Refusal> {
+        let ids = Family::ALL.map(|family| self.family(family).id);
+        let (slots, now) = (&mut item_slots(m), self.now);
+        let victims = self.items.find_room(slots, (target, item), old, from, &ids, now, &mut self.rng);
+        add(&mut self.stats.items.no_room, victims.is_none().into());
+        victims.ok_or(NO_ROOM)
+    }
+
+    /// The one dear check: no more often than is set, and a wrong signature silences its source for
+    /// a while, so that a flood of puts cannot take the processor.
+    fn check_signature(
+        &mut self,
+        m: &mut Memory<'_>,
+        from: Endpoint,
+        item: &PutItem<'_>,
+    ) -> Result<(), Refusal> {
+        let PutItem::Mutable { value, key, seq, signature, salt, .. } = *item else { return Ok(()) };
+        let per_sec = self.config.signature_checks;
+        let limit = RateLimit { per_sec, burst: per_sec.saturating_mul(2) };
+        if !self.signature_checks.try_take(limit, self.now) {
+            add(&mut self.stats.items.unchecked, 1);
+            return Err((ErrorCode::SERVER, "too many signatures to check"));
+        }
+        add(&mut self.stats.items.checked, 1);
+        if PublicKey::from_bytes(*key).verify(salt, seq, value, signature) {
+            return Ok(());
+        }
+        add(&mut self.stats.items.bad_signature, 1);
+        self.sources.penalize(m.sources, from, self.config.bad_signature_cost, self.now);
+        Err((ErrorCode::BAD_SIGNATURE, "signature does not fit"))
+    }
+}
+
+/// Counts in 32 bits, which start again at 0.
+pub(super) const fn add(count: &mut u32, by: usize) {
+    *count = count.wrapping_add(by as u32);
+}
+
+/// Where an item belongs.
+fn target_of(item: &PutItem<'_>) -> NodeId {
+    match *item {
+        PutItem::Immutable { value, .. } => immutable_target(value),
+        PutItem::Mutable { key, salt, .. } => PublicKey::from_bytes(*key).target(salt),
+    }
+}
+
+/// The item store's memory.
+pub(super) const fn item_slots<'a>(m: &'a mut Memory<'_>) -> ItemSlots<'a> {
+    ItemSlots { records: m.items, chunks: m.item_chunks }
+}
+
+pub(super) const fn item_view(view: View<'_>) -> ItemView<'_> {
+    ItemView { records: view.items, chunks: view.item_chunks }
+}

@@ -1,0 +1,327 @@
+//! Items (BEP 44) that our own lookups seek and publish.
+
+use core::time::Duration;
+
+use super::Core;
+use super::items::add;
+use super::keep::outside;
+use super::serve::MAX_DATAGRAM_V6;
+use crate::addr::{Endpoint, Family};
+use crate::config::MAX_DATAGRAM;
+use crate::event::{KeptId, KeptItem, KeptRound, LookupId, Notice, NoticeKind, StartError, Transmit};
+use crate::id::NodeId;
+use crate::inflight::Query;
+use crate::items::{Item, OwnItem, OwnItems, OwnSlots, Owner, PublicKey, Salt, Sighting};
+use crate::kept::{self, Kept, Subject};
+use crate::lookup::{Goal, Holding, LookupOptions, Phase, Token, Walk};
+use crate::pool::{Ix, Slot};
+use crate::storage::sealed::{Memory, View};
+use crate::time::Instant;
+use crate::wire::{ErrorCode, Method, Response};
+
+/// Commands.
+impl Core {
+    /// A slot for what a lookup seeks.
+    pub(super) fn seek_item(
+        &mut self,
+        m: &mut Memory<'_>,
+        target: NodeId,
+        signed: Option<(PublicKey, Salt)>,
+    ) -> Result<Ix, StartError> {
+        self.take_own(m, |own, slots, is_live| own.seek(slots, target, signed, is_live))
+    }
+
+    pub(super) fn put(
+        &mut self,
+        m: &mut Memory<'_>,
+        now: Instant,
+        item: &Item,
+        cas: Option<i64>,
+        options: &LookupOptions,
+    ) -> Result<LookupId, StartError> {
+        self.advance(now);
+        let ix = self.take_own(m, |own, slots, is_live| own.publish(slots, item, is_live))?;
+        m.own_items[ix.position()].cas = cas;
+        self.lookup_item(m, Goal::Put(ix), item.target(), options)
+    }
+
+    /// Starts a lookup whose item was taken just now.
+    pub(super) fn lookup_item(
+        &mut self,
+        m: &mut Memory<'_>,
+        goal: Goal,
+        target: NodeId,
+        options: &LookupOptions,
+    ) -> Result<LookupId, StartError> {
+        let lookup = self.start_for_user(m, goal, target, options);
+        if let Some(ix) = goal.item() {
+            match lookup {
+                Ok(LookupId { ix: lead, generation }) => {
+                    let walks = [lead, m.walks[lead].sibling];
+                    m.own_items[ix.position()].owner = Owner::Lookup(walks, generation);
+                }
+                Err(_) => self.own.release(&mut own_slots(m), ix),
+            }
+        }
+        if let (Ok(lookup), Goal::Get(_)) = (lookup, goal) {
+            self.take_stored(m, lookup);
+        }
+        lookup
+    }
+
+    pub(super) fn keep_stored(
+        &mut self,
+        m: &mut Memory<'_>,
+        now: Instant,
+        item: &Item,
+    ) -> Result<KeptId, StartError> {
+        let now = self.advance(now);
+        if m.walks.len() < self.families.iter().filter(|family| family.on).count() {
+            return Err(StartError::Full);
+        }
+        let target = item.target();
+        let old = self.keeper.find(m.kept, &target, true);
+        if let Some((ix, own)) = old.and_then(|ix| Some((ix, m.kept[ix].subject.item()?))) {
+            let kept = KeptId { ix, generation: m.kept[ix].generation };
+            let own = &m.own_items[own.position()];
+            if own.read(m.own_chunks).as_ref() == Some(item) {
+                return Ok(kept);
+            } else if own.seq() >= item.seq() {
+                return Err(StartError::StaleItem);
+            }
+        }
+        let own = self.take_own(m, |own, slots, is_live| own.publish(slots, item, is_live))?;
+        let subject = Subject::Item(own);
+        let ix = match old {
+            Some(ix) => {
+                self.drop_round(m, ix);
+                self.release_kept(m, ix);
+                self.keeper.change(m.kept, ix, subject, now);
+                Some(ix)
+            }
+            None => self.keeper.add(m.kept, target, subject, now),
+        };
+        let Some(ix) = ix else {
+            self.own.release(&mut own_slots(m), own);
+            return Err(StartError::TooManyKept);
+        };
+        m.own_items[own.position()].owner = Owner::Kept;
+        self.schedule_rounds(m);
+        Ok(KeptId { ix, generation: m.kept[ix].generation })
+    }
+
+    /// Gives up the item of what is kept up no longer, or changes.
+    pub(super) fn release_kept(&mut self, m: &mut Memory<'_>, kept: Ix) {
+        if let Some(own) = m.kept[kept].subject.item() {
+            self.own.release(&mut own_slots(m), own);
+        }
+    }
+
+    /// A round after the first looks who holds the item before it puts it, unless the last one found
+    /// enough of them: if everybody relied on the others, it would expire.
+    pub(super) fn check_first(m: &mut Memory<'_>, kept: Ix, round: LookupId) {
+        let Kept { subject, is_tried, is_spared, .. } = m.kept[kept];
+        for ix in both(m.walks, round.ix) {
+            m.walks[ix].items.is_checking = subject.is_item() && is_tried && !is_spared;
+        }
+    }
+
+    /// A slot for an item of our own. Where all are taken, lookups that were reported lose theirs,
+    /// the longest ago first.
+    fn take_own(
+        &mut self,
+        m: &mut Memory<'_>,
+        take: impl Fn(&mut OwnItems, &mut OwnSlots<'_>, &dyn Fn(Owner) -> bool) -> Option<Ix>,
+    ) -> Result<Ix, StartError> {
+        loop {
+            let walks = &*m.walks;
+            let is_live = |owner| match owner {
+                Owner::Nobody | Owner::Starting => false,
+                Owner::Kept => true,
+                Owner::Lookup(both, generation) => both.into_iter().filter_map(Ix::some).any(|ix| {
+                    let walk = &walks[ix];
+                    walk.generation == generation && walk.phase != Phase::Free && walk.goal.item().is_some()
+                }),
+            };
+            let mut slots = OwnSlots { items: m.own_items, chunks: m.own_chunks };
+            if let Some(ix) = take(&mut self.own, &mut slots, &is_live) {
+                return Ok(ix);
+            }
+            let oldest = self.searches.oldest_with_item(m.walks).ok_or(StartError::TooManyItems)?;
+            for ix in both(m.walks, oldest) {
+                m.walks[ix].goal.forget_item();
+            }
+        }
+    }
+}
+
+/// What lookups meet.
+impl Core {
+    /// Looks at the item in an answer.
+    pub(super) fn take_item(&mut self, m: &mut Memory<'_>, ix: Ix, from: Endpoint, response: &Response<'_>) {
+        let Some(own) = m.walks[ix].goal.item() else { return };
+        let sighting = OwnItems::examine(&mut own_slots(m), own, response);
+        let (holding, seq) = match sighting {
+            Sighting::Nothing => return,
+            Sighting::Bad => {
+                add(&mut self.stats.items.bad_find, 1);
+                return;
+            }
+            Sighting::Older(seq) => (Holding::Older, Some(seq)),
+            Sighting::Newest(seq) | Sighting::Newer(seq) => (Holding::Newest, seq),
+        };
+        if matches!(sighting, Sighting::Newer(_)) {
+            for ix in both(m.walks, ix) {
+                let (walk, memory) = self.searches.walk(m, ix);
+                walk.on_newer_item(memory.candidates);
+            }
+        }
+        let (walk, memory) = self.searches.walk(m, ix);
+        walk.on_item(memory.candidates, from, holding);
+        self.tell_found(m, ix, from, seq);
+    }
+
+    /// A node refused a put. Returns whether it gets another one, of another form.
+    pub(super) fn puts_again(&self, m: &mut Memory<'_>, ix: Ix, query: &Query, code: Option<i64>) -> bool {
+        let (walk, memory) = self.searches.walk(m, ix);
+        let Goal::Put(own) = walk.goal else { return false };
+        self.config.retry_with_seq
+            && code == Some(ErrorCode::PROTOCOL.0)
+            && walk.retry_with_seq(memory.candidates, query.to)
+            && m.own_items.get(own.position()).is_some_and(|own| !own.is_mutable())
+    }
+
+    /// All that could be asked who hold the item of a round have answered. Returns whether it is to
+    /// be put now.
+    pub(super) fn decide_put(&self, m: &mut Memory<'_>, ix: Ix) -> bool {
+        let (walk, memory) = self.searches.walk(m, ix);
+        if !core::mem::take(&mut walk.items.is_checking) {
+            return false;
+        }
+        let has_enough = walk.has_enough_copies(memory.candidates);
+        let own = walk.goal.item().map(|own| &m.own_items[own.position()]);
+        let is_superseded = own.is_some_and(|own| own.newest() > own.seq());
+        m.walks[ix].items.is_spared = has_enough || is_superseded;
+        !m.walks[ix].items.is_spared
+    }
+
+    /// The put of a lookup to one node.
+    pub(super) fn send_put(
+        &mut self,
+        m: &mut Memory<'_>,
+        query: Ix,
+        walk: Ix,
+        token: &Token,
+        (stall, timeout): (Duration, Duration),
+        buf: &mut [u8],
+    ) -> Option<Transmit> {
+        let to = m.queries[query].to;
+        let (walk, memory) = self.searches.walk(m, walk);
+        let target = walk.target;
+        let has_returned = walk.has_returned_item(memory.candidates, to);
+        let wants_seq = walk.wants_seq(memory.candidates, to);
+        let own = &m.own_items[walk.goal.item()?.position()];
+        // Who returned nothing has nothing to compare with (B44-30).
+        let cas = own.cas.filter(|_| has_returned);
+        let item = own.read(m.own_chunks)?;
+        let item = item.put(cas, wants_seq.then_some(1));
+        let most = if to.family() == Family::V4 { MAX_DATAGRAM } else { MAX_DATAGRAM_V6 };
+        let buf = &mut buf[..most];
+        let method = |target| Method::Put { token: token.bytes(), target, item };
+        // Redundant, but one family of nodes asks for it; left out where all fields are at their
+        // longest and it would not fit.
+        let is_long = self.query(to, &[0; 4], method(Some(target))).encoded_len() > buf.len();
+        self.send(m, query, method(Some(target).filter(|_| !is_long)), stall, timeout, buf)
+    }
+
+    /// A lookup has ended: what it found needs no more memory than it takes.
+    pub(super) fn trim_found(&mut self, m: &mut Memory<'_>, goal: Goal) {
+        if let Some(own) = goal.item() {
+            self.own.trim(&mut own_slots(m), own);
+        }
+    }
+
+    /// The item that a lookup found or publishes.
+    pub(super) fn found_item(&self, view: View<'_>, lookup: LookupId) -> Option<Item> {
+        let walk = &view.walks.get(lookup.ix.position())?.value;
+        let is_it = walk.generation == lookup.generation && walk.phase != Phase::Free;
+        let own = walk.goal.item().filter(|_| is_it)?;
+        view.own_items[own.position()].read(view.own_chunks)
+    }
+
+    pub(super) fn kept_items<'a>(&self, view: View<'a>) -> impl Iterator<Item = KeptItem> + use<'a> {
+        let slept = self.slept;
+        let slots =
+            (0..view.kept.len()).map(Ix::new).filter(move |&ix| view.kept[ix].phase != kept::Phase::Free);
+        slots.filter_map(move |ix| {
+            let kept = &view.kept[ix];
+            let own = &view.own_items[kept.subject.item()?.position()];
+            let last =
+                KeptRound { ended: outside(kept.ended, slept), acknowledged: kept.acknowledged.into() };
+            Some(KeptItem {
+                id: KeptId { ix, generation: kept.generation },
+                target: kept.target,
+                seq: own.seq(),
+                newest: own.newest(),
+                round: kept.round.some().map(|ix| LookupId { ix, generation: view.walks[ix].generation }),
+                last: kept.is_tried.then_some(last),
+                is_spared: kept.is_spared,
+                due: kept.round.is_none().then_some(outside(kept.due, slept)),
+            })
+        })
+    }
+
+    pub(super) fn kept_item(&self, view: View<'_>, kept: KeptId) -> Option<Item> {
+        let slot = &view.kept.get(kept.ix.position())?.value;
+        let is_it = slot.phase != kept::Phase::Free && slot.generation == kept.generation;
+        let own = slot.subject.item().filter(|_| is_it)?;
+        view.own_items[own.position()].read(view.own_chunks)
+    }
+
+    /// The highest number that nodes returned to a lookup.
+    pub(super) fn newest_seq(own_items: &[OwnItem], goal: Goal) -> Option<i64> {
+        own_items.get(goal.item()?.position())?.newest()
+    }
+
+    /// What others put to us is found at once.
+    fn take_stored(&mut self, m: &mut Memory<'_>, lookup: LookupId) {
+        let target = m.walks[lookup.ix].target;
+        let Some((item, _)) = self.item_for(m, &target, None) else { return };
+        let response = Response {
+            value: Some(item.value()),
+            key: item.signed_parts().map(|signed| signed.key.as_bytes()),
+            seq: item.seq(),
+            signature: item.signature(),
+            ..Response::default()
+        };
+        let Some(own) = m.walks[lookup.ix].goal.item() else { return };
+        if let Sighting::Newer(seq) = OwnItems::examine(&mut own_slots(m), own, &response) {
+            self.tell_found(m, lookup.ix, Endpoint::ZERO, seq);
+        }
+    }
+
+    /// Tells of an item that was found; one that cannot change ends its lookup.
+    fn tell_found(&mut self, m: &mut Memory<'_>, ix: Ix, from: Endpoint, seq: Option<i64>) {
+        let walk = &m.walks[ix];
+        if walk.phase.has_events() {
+            let lookup = LookupId { ix: walk.lead, generation: walk.generation };
+            let kind = NoticeKind::ItemFound;
+            self.notify(m, Notice { kind, endpoint: from, lookup, seq, ..Notice::EMPTY });
+        }
+        if seq.is_none() && matches!(m.walks[ix].goal, Goal::Get(_)) {
+            both(m.walks, ix).for_each(|ix| m.walks[ix].items.is_satisfied = true);
+            both(m.walks, ix).for_each(|ix| self.settle(m, ix));
+        }
+    }
+}
+
+/// A walk, and that of the same lookup in the other family: its slot may serve another one by now.
+fn both(walks: &[Slot<Walk>], ix: Ix) -> impl Iterator<Item = Ix> + use<> {
+    let is_same = |sibling: &Ix| walks[*sibling].generation == walks[ix].generation;
+    [Some(ix), walks[ix].sibling.some().filter(is_same)].into_iter().flatten()
+}
+
+/// The memory of our own items.
+pub(super) const fn own_slots<'a>(m: &'a mut Memory<'_>) -> OwnSlots<'a> {
+    OwnSlots { items: m.own_items, chunks: m.own_chunks }
+}
