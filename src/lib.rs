@@ -56,9 +56,9 @@
 //! | floor | files |
 //! |---|---|
 //! | 0 vocabulary | `time`, `id` (ids and the XOR metric), `addr` (packed endpoints, reserved ranges), `rng`, `keyed` (hashes that strangers cannot aim), `trace` |
-//! | 1 wire | [`wire`]: pure functions of bytes |
+//! | 1 wire | [`wire`]: pure functions of bytes; `bloom` (the filters of a scrape) |
 //! | 1 memory | `pool`: slots, free lists, lists, rings over slices |
-//! | 2 parts | `table` (routing), `peers` (what others announced to us), `token`, `inflight` (queries under way), `rtt`, `lookup` (the iterative walk), `kept` (when announces are due), `contacts` (what is remembered of endpoints), `limit` (rates, amplification), `timer`, `stats` (counters, and how they are gone through) |
+//! | 2 parts | `table` (routing), `peers` (what others announced to us), `token`, `inflight` (queries under way), `rtt`, `lookup` (the iterative walk), `kept` (when announces are due), `scrape` and `sampling` (what other nodes store), `contacts` (what is remembered of endpoints), `limit` (rates, amplification), `timer`, `stats` (counters, and how they are gone through) |
 //! | 3 node | `storage` ([`Heap`], [`Fixed`]), `config`, `event`, `state` (what outlives a restart, as bytes), `node` (`serve` answers, `search` asks, `walks` leads lookups, `keep` repeats announces, `upkeep` keeps house, `output` makes datagrams and events, `saved` saves and restores, `interrupt` stops and goes on, `checkpoint` writes all of it) |
 //! | 4 laboratory | `sim` (feature `sim`): worlds of nodes in virtual time |
 //! | 4 adapters | `net` (`desk` does what all loops do, `ports` has their sockets, `blocking` and `tokio` wait), the `dht` tool: the only sockets, clocks and name look-ups |
@@ -94,6 +94,7 @@ extern crate alloc;
 extern crate std;
 
 mod addr;
+mod bloom;
 mod config;
 mod contacts;
 mod event;
@@ -112,6 +113,8 @@ mod peers;
 mod pool;
 mod rng;
 mod rtt;
+mod sampling;
+mod scrape;
 #[cfg(feature = "sim")]
 pub mod sim;
 mod state;
@@ -125,10 +128,11 @@ mod trace;
 pub mod wire;
 
 pub use addr::{AddressPolicy, Family};
+pub use bloom::BloomFilter;
 pub use config::{Config, Limits, MAX_DATAGRAM};
 pub use event::{
     Event, KeptAnnounce, KeptId, KeptRound, LookupId, LookupKind, LookupReport, NodeInfo, Pong, QueryError,
-    QueryId, StartError, Transmit,
+    QueryId, Sample, StartError, SwarmSize, Transmit,
 };
 pub use id::{Distance, ID_LEN, InfoHash, K, NodeId, ParseIdError};
 pub use lookup::{Announce, Lookup, LookupOptions};

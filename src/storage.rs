@@ -211,6 +211,7 @@ mod slots {
     pub(super) use crate::addr::Endpoint;
     pub(super) use crate::contacts::Record;
     pub(super) use crate::event::Notice;
+    pub(super) use crate::id::InfoHash;
     pub(super) use crate::inflight::Query;
     pub(super) use crate::kept::Kept;
     pub(super) use crate::limit::{Site, Source};
@@ -218,6 +219,8 @@ mod slots {
     pub(super) use crate::node::Reply;
     pub(super) use crate::peers::{Chunk, Swarm};
     pub(super) use crate::pool::Slot;
+    pub(super) use crate::sampling::Sampling;
+    pub(super) use crate::scrape::Scrape;
     pub(super) use crate::table::{Bucket, Entry};
 }
 use slots::*;
@@ -241,6 +244,9 @@ memory! {
         EVENTS = 4,
         BOOTSTRAPS = 4,
         KEPT = 8,
+        SAMPLES = 0,
+        SCRAPES = 0,
+        SAMPLINGS = 0,
     }
     buckets_v4: Bucket = Bucket::EMPTY, heap(limits) bucket_count(limits.nodes_v4), fixed BUCKETS_V4 * 1;
     buckets_v6: Bucket = Bucket::EMPTY, heap(limits) bucket_count(limits.nodes_v6), fixed BUCKETS_V6 * 1;
@@ -264,6 +270,9 @@ memory! {
     notices: Notice = Notice::EMPTY, heap(limits) limits.events, fixed EVENTS * 1;
     bootstraps: Endpoint = Endpoint::ZERO, heap(limits) limits.bootstraps, fixed BOOTSTRAPS * 1;
     kept: Slot<Kept> = Slot::new(Kept::EMPTY), heap(limits) limits.kept, fixed KEPT * 1;
+    samples: InfoHash = InfoHash::ZERO, heap(limits) limits.samples, fixed SAMPLES * 1;
+    scrapes: Slot<Scrape> = Slot::new(Scrape::EMPTY), heap(limits) limits.scrapes, fixed SCRAPES * 1;
+    samplings: Slot<Sampling> = Slot::new(Sampling::EMPTY), heap(limits) limits.samplings, fixed SAMPLINGS * 1;
 }
 
 /// FNV-1a, over a name and a number.

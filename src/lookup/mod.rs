@@ -82,6 +82,8 @@ pub(crate) enum Goal {
     FindNode,
     GetPeers,
     Announce(Announce),
+    /// The filters of a torrent's peers.
+    Scrape,
     /// Our own neighbours.
     Bootstrap,
     /// Some nodes of a bucket that was quiet; nobody is told.
@@ -136,6 +138,8 @@ pub(crate) struct Walk {
     pub(crate) sibling: Ix,
     /// The announce that is kept up by this round, if it is one.
     pub(crate) kept: Ix,
+    /// What it has counted, if it is a scrape; both families count together.
+    pub(crate) scrape: Ix,
     pub(crate) alpha: u8,
     pub(crate) k: u8,
     /// Ask the first candidate alone.
@@ -184,6 +188,7 @@ impl Walk {
         lead: Ix::NONE,
         sibling: Ix::NONE,
         kept: Ix::NONE,
+        scrape: Ix::NONE,
         alpha: 0,
         k: 0,
         alone: false,

@@ -204,7 +204,9 @@ impl Core {
         let walk = m.walks[lead];
         let sibling = walk.sibling.some();
         let kept = kept_id(m.kept, walk.kept);
-        let report = LookupReport { kept, ..report(&walk, sibling.map(|ix| &m.walks[ix]), self.now) };
+        let swarm = Self::swarm_size(m.scrapes, m.walks, m.found, lead);
+        let report = LookupReport { kept, swarm, ..report(&walk, sibling.map(|ix| &m.walks[ix]), self.now) };
+        self.end_scrape(m, lead);
         for ix in [Some(lead), sibling].into_iter().flatten() {
             self.searches.set_phase(m, ix, Phase::Remembered);
             self.linger(m, ix);
@@ -219,7 +221,8 @@ impl Core {
         let lead = Self::current(view.walks, lookup)?;
         let walk = &view.walks[lead];
         let report = report(walk, walk.sibling.some().map(|ix| &view.walks[ix]), self.now);
-        Some(LookupReport { kept: kept_id(view.kept, walk.kept), ..report })
+        let swarm = Self::swarm_size(view.scrapes, view.walks, view.found, lead);
+        Some(LookupReport { kept: kept_id(view.kept, walk.kept), swarm, ..report })
     }
 
     pub(super) fn lookup_nodes<'a>(
@@ -374,7 +377,7 @@ impl Core {
             walk.target == target
                 && walk.family() == family
                 && !walk.alone
-                && matches!(walk.goal, Goal::GetPeers | Goal::Announce(_))
+                && matches!(walk.goal, Goal::GetPeers | Goal::Scrape | Goal::Announce(_))
                 && self.now - walk.asked < TOKEN_LIFE
         };
         let mut next = self.searches.remembered.back();
@@ -444,7 +447,7 @@ fn part<T>(all: &mut [T], at: usize, count: usize) -> &mut [T] {
     &mut all[at * len..(at + 1) * len]
 }
 
-fn share<T>(all: &[T], at: usize, count: usize) -> &[T] {
+pub(super) fn share<T>(all: &[T], at: usize, count: usize) -> &[T] {
     let len = all.len() / count;
     &all[at * len..(at + 1) * len]
 }
@@ -460,6 +463,7 @@ fn report(lead: &Walk, sibling: Option<&Walk>, now: Instant) -> LookupReport {
     let kind = match lead.goal {
         Goal::FindNode | Goal::Refresh => LookupKind::FindNode,
         Goal::GetPeers => LookupKind::GetPeers,
+        Goal::Scrape => LookupKind::Scrape,
         Goal::Announce(_) => LookupKind::Announce,
         Goal::Bootstrap => LookupKind::Bootstrap,
     };
@@ -475,5 +479,6 @@ fn report(lead: &Walk, sibling: Option<&Walk>, now: Instant) -> LookupReport {
         acknowledged: sum(|walk| walk.acknowledged),
         duration: walks().map(end).max().unwrap_or(now) - lead.started,
         kept: None,
+        swarm: None,
     }
 }

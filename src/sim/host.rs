@@ -110,12 +110,15 @@ pub fn limits(world: usize) -> Limits {
         swarms: 2,
         peers_v4: 4,
         peers_v6: 0,
+        samples: 0,
         sources: 4,
         contacts: 8,
         replies: 1,
         events: 2,
         bootstraps: 3,
         kept: 0,
+        scrapes: 0,
+        samplings: 0,
     }
 }
 
