@@ -42,7 +42,7 @@ impl Purpose {
     }
 
     /// Whether it is a single query of the user, whose end is told.
-    const fn is_users(self) -> bool {
+    pub(crate) const fn is_users(self) -> bool {
         matches!(self, Self::Ping | Self::Sample(_))
     }
 }

@@ -60,6 +60,7 @@
 //! | 1 memory | `pool`: slots, free lists, lists, rings over slices |
 //! | 2 parts | `table` (routing), `peers` (what others announced to us), `token`, `inflight` (queries under way), `rtt`, `lookup` (the iterative walk), `kept` (when announces are due), `scrape` and `sampling` (what other nodes store), `contacts` (what is remembered of endpoints), `limit` (rates, amplification), `timer`, `stats` (counters, and how they are gone through) |
 //! | 3 node | `storage` ([`Heap`], [`Fixed`]), `config`, `event`, `state` (what outlives a restart, as bytes), `node` (`serve` answers, `search` asks, `walks` leads lookups, `keep` repeats announces, `upkeep` keeps house, `output` makes datagrams and events, `saved` saves and restores, `interrupt` stops and goes on, `checkpoint` writes all of it) |
+//! | 3 node | `crawl` (which torrents there are, asked from node to node; feature `alloc`) |
 //! | 4 laboratory | `sim` (feature `sim`): worlds of nodes in virtual time |
 //! | 4 adapters | `net` (`desk` does what all loops do, `ports` has their sockets, `blocking` and `tokio` wait), the `dht` tool: the only sockets, clocks and name look-ups |
 //!
@@ -97,6 +98,8 @@ mod addr;
 mod bloom;
 mod config;
 mod contacts;
+#[cfg(feature = "alloc")]
+mod crawl;
 mod event;
 #[doc(hidden)]
 pub mod fuzzing;
@@ -130,6 +133,8 @@ pub mod wire;
 pub use addr::{AddressPolicy, Family};
 pub use bloom::BloomFilter;
 pub use config::{Config, Limits, MAX_DATAGRAM};
+#[cfg(feature = "alloc")]
+pub use crawl::{CrawlOptions, CrawlReport, Crawler, Found};
 pub use event::{
     Event, KeptAnnounce, KeptId, KeptRound, LookupId, LookupKind, LookupReport, NodeInfo, Pong, QueryError,
     QueryId, Sample, StartError, SwarmSize, Transmit,

@@ -240,12 +240,11 @@ fn b33_14_known_seeds_among_such_peers_count_as_seeds_whoever_answers_first() {
     let mut stage = Stage::joined(40);
     let closest = stage.closest_to(HASH);
     let (seeds, others) = (filter_of(hosts(500..510)), filter_of(hosts(520..530)));
-    // The nearest answers late, so the peers of the others come first.
-    let knowing = stage.at_addr(closest[0]);
-    knowing.filters = Some([seeds, others]);
-    knowing.rtt = stage::ms(300);
+    stage.at_addr(closest[0]).filters = Some([seeds, others]);
+    // These answer first.
     for at in 1..4 {
         stage.at_addr(closest[at]).peers = (505..510).chain(525..540).map(addr).collect();
+        stage.at_addr(closest[at]).rtt = stage::ms(10);
     }
     let lookup = stage.act(|node, now| node.scrape(now, HASH).unwrap());
     let report = stage.finish(lookup);

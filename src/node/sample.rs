@@ -21,7 +21,7 @@ impl<S: Storage> Node<S> {
     /// knows closest to `target` (BEP 51). It ends with [`Event::SampleDone`](crate::Event::SampleDone).
     ///
     /// A node that was asked tells the same again until its [`Sample::interval`](crate::Sample::interval)
-    /// is over, and wants not to be asked before. A `Crawler` sees to that.
+    /// is over, and wants not to be asked before. A `Crawler` (feature `alloc`) sees to that.
     ///
     /// # Errors
     ///
