@@ -411,12 +411,6 @@ impl<S: Storage> Node<S> {
         &self.core.stats
     }
 
-    /// Whether it tells sources apart by IP address: [`Config::source_limits`].
-    #[cfg(feature = "alloc")]
-    pub(crate) const fn limits_sources(&self) -> bool {
-        self.core.config.source_limits
-    }
-
     /// Whether the node has joined the DHT of this family, as [`Event::Ready`] told.
     pub fn is_ready(&self, family: Family) -> bool {
         self.core.family(family).ready

@@ -50,6 +50,12 @@ impl<S: Storage> Node<S> {
     pub fn sample_nodes(&self, query: QueryId) -> impl Iterator<Item = NodeInfo> {
         self.core.sample_nodes(self.storage.view(), query)
     }
+
+    /// Whether it tells sources apart by IP address: [`Config::source_limits`].
+    #[cfg(feature = "alloc")]
+    pub(crate) const fn limits_sources(&self) -> bool {
+        self.core.config.source_limits
+    }
 }
 
 impl Core {
