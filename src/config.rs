@@ -60,8 +60,13 @@ pub struct Config {
     pub unverified_bytes: u32,
     /// How long an announced peer is kept. Default: 45 minutes, three announce intervals.
     pub peer_ttl: Duration,
-    /// Peers that one torrent may have in one family. Default: 2000.
+    /// Peers that one torrent may have in one family; more than 3000 count as 3000, because the filters
+    /// of a scrape count no more than 6000 (BEP 33). A newcomer takes the place of the peer that announced
+    /// itself longest ago, so that no token needs to be withheld. Default: 2000.
     pub peers_per_swarm: u32,
+    /// How long the answers to `sample_infohashes` tell the same infohashes while not all fit; more than
+    /// six hours count as six (BEP 51). Default: 5 minutes, as mldht has it.
+    pub sample_interval: Duration,
     /// How often an announce that is [kept up](crate::Node::keep_announced) is repeated, give or
     /// take a tenth; less than a minute counts as a minute, more than a day as a day. Default: 15
     /// minutes, because most nodes keep a peer for 30 (BEP 5 names no time).
@@ -117,6 +122,7 @@ impl Default for Config {
             unverified_bytes: 16 * 1024,
             peer_ttl: Duration::from_secs(45 * 60),
             peers_per_swarm: 2000,
+            sample_interval: Duration::from_secs(5 * 60),
             announce_interval: Duration::from_secs(15 * 60),
             #[cfg(feature = "items")]
             item_ttl: Duration::from_secs(2 * 60 * 60),
@@ -171,6 +177,9 @@ pub struct Limits {
     pub peers_v4: usize,
     /// IPv6 peers that we store, in chunks of four. Default: 8192.
     pub peers_v6: usize,
+    /// Infohashes in the random subset of them that we tell to whoever asks for a sample (BEP 51). 45 fill
+    /// a datagram; with 0 none are told once they are more than fit into one. Default: 45.
+    pub samples: usize,
     /// Sources whose rates we keep, and half as many networks whose allowance we keep. With 0 no
     /// source is ever verified, and answers stay within three times the query: for nodes that
     /// answer nobody. Default: 2048.
@@ -200,6 +209,11 @@ pub struct Limits {
     /// has ended, a published item those of its own length. Default: 1024.
     #[cfg(feature = "items")]
     pub own_chunks: usize,
+    /// Scrapes under way. Default: 4, as many as BEP 33 would have at once.
+    pub scrapes: usize,
+    /// Queries of [`Node::sample_infohashes`](crate::Node::sample_infohashes) under way, or ended and kept
+    /// for their infohashes and nodes: 2 KB each. Default: 16.
+    pub samplings: usize,
 }
 
 impl Default for Limits {
@@ -216,6 +230,7 @@ impl Default for Limits {
             swarms: 4096,
             peers_v4: 32_768,
             peers_v6: 8192,
+            samples: 45,
             sources: 2048,
             contacts: 2048,
             replies: 64,
@@ -230,6 +245,8 @@ impl Default for Limits {
             own_items: 256,
             #[cfg(feature = "items")]
             own_chunks: 1024,
+            scrapes: 4,
+            samplings: 16,
         }
     }
 }

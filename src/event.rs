@@ -16,7 +16,7 @@ use crate::wire::ErrorCode;
 /// Something that happened, from [`Node::poll_event`](crate::Node::poll_event).
 ///
 /// Peers and completions ([`Peer`](Self::Peer), [`LookupDone`](Self::LookupDone),
-/// [`QueryDone`](Self::QueryDone)) are made from state and never lost, however late they are
+/// [`QueryDone`](Self::QueryDone), [`SampleDone`](Self::SampleDone)) are made from state and never lost, however late they are
 /// polled. The others wait in a ring and the oldest is dropped when it is full
 /// ([`Stats::events_lost`](crate::Stats::events_lost)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,6 +81,17 @@ pub enum Event {
         addr: SocketAddr,
         /// What came back.
         result: Result<Pong, QueryError>,
+    },
+    /// A query for a sample of infohashes has ended. [`Node::samples`](crate::Node::samples) and
+    /// [`Node::sample_nodes`](crate::Node::sample_nodes) have the rest of the answer, until the next input
+    /// or command.
+    SampleDone {
+        /// The query.
+        query: QueryId,
+        /// Whom it was sent to.
+        addr: SocketAddr,
+        /// What came back.
+        result: Result<Sample, QueryError>,
     },
     /// A peer announced itself to us and was stored, or renewed.
     PeerStored {
@@ -240,6 +251,8 @@ pub enum LookupKind {
     GetPeers,
     /// The peers of a torrent, and our own entry among them.
     Announce,
+    /// How many peers a torrent has.
+    Scrape,
     /// Our own neighbours, to join the DHT.
     Bootstrap,
     /// An item.
@@ -282,6 +295,47 @@ pub struct LookupReport {
     pub duration: Duration,
     /// The announce that is kept up of which this was a round; `None` for any other lookup.
     pub kept: Option<KeptId>,
+    /// How many peers the torrent has; `None` for any lookup but a scrape.
+    pub swarm: Option<SwarmSize>,
+}
+
+/// How many peers a torrent has, by the filters of the nodes that a scrape asked (BEP 33).
+///
+/// It is an estimate of how many announced themselves to those nodes within the last half hour or so, and
+/// every node can lie, within the bounds that [`BloomFilter::is_plausible`](crate::BloomFilter::is_plausible)
+/// sets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SwarmSize {
+    /// Peers that have the whole torrent.
+    pub seeds: u32,
+    /// All others, those among them of whom it is not known.
+    pub downloaders: u32,
+    /// Nodes that sent filters. With 0 nobody counted for us: the numbers are those of the peers that were
+    /// found.
+    pub sources: u32,
+    /// Nodes whose filters were not used: all ones, too full to be true, or without a peer of the same
+    /// answer.
+    pub refused: u32,
+}
+
+/// The answer to [`sample_infohashes`](crate::Node::sample_infohashes) (BEP 51).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Sample {
+    /// The id of the node that answered.
+    pub id: NodeId,
+    /// From query to answer.
+    pub rtt: Duration,
+    /// Whether the node knows the query. One that does not may list nodes all the same, as does one whose
+    /// sample was malformed.
+    pub is_supported: bool,
+    /// The infohashes that it told, at most 64.
+    pub count: u32,
+    /// The infohashes that it stores peers of, by its own account.
+    pub stored: u32,
+    /// For how long it wants not to be asked again, at most six hours: it would tell the same.
+    pub interval: Duration,
 }
 
 /// How nodes refused an announce or a put: with which errors.
@@ -334,8 +388,9 @@ pub enum QueryError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum StartError {
-    /// Every slot is taken: [`Limits::lookups`](crate::Limits::lookups) or
-    /// [`Limits::inflight`](crate::Limits::inflight).
+    /// Every slot is taken: [`Limits::lookups`](crate::Limits::lookups),
+    /// [`Limits::inflight`](crate::Limits::inflight), [`Limits::scrapes`](crate::Limits::scrapes) or
+    /// [`Limits::samplings`](crate::Limits::samplings).
     #[error("too many lookups or queries under way")]
     Full,
     /// [`Limits::kept`](crate::Limits::kept) announces and items are kept up already.

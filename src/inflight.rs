@@ -28,15 +28,22 @@ pub(crate) enum Purpose {
     Announce(WalkRef),
     /// To see who lives beyond the horizon of a lookup.
     Look(WalkRef, Window),
+    /// A single query of the user for a sample of infohashes, which lies in this slot.
+    Sample(Ix),
 }
 
 impl Purpose {
     /// The walk that it is a step of.
     pub(crate) const fn walk(self) -> Option<WalkRef> {
         match self {
-            Self::Ping | Self::Check => None,
+            Self::Ping | Self::Check | Self::Sample(_) => None,
             Self::Lookup(walk) | Self::Announce(walk) | Self::Look(walk, _) => Some(walk),
         }
+    }
+
+    /// Whether it is a single query of the user, whose end is told.
+    pub(crate) const fn is_users(self) -> bool {
+        matches!(self, Self::Ping | Self::Sample(_))
     }
 }
 
@@ -250,7 +257,7 @@ impl Inflight {
     pub(crate) fn finish(&mut self, slots: &mut [Slot<Query>], ix: Ix, outcome: Outcome) -> Query {
         let query = slots[ix];
         self.leave(slots, ix);
-        if query.purpose == Purpose::Ping {
+        if query.purpose.is_users() {
             slots[ix].stage = Stage::Done;
             slots[ix].outcome = outcome;
             self.done.push_back(slots, ix);
@@ -270,7 +277,7 @@ impl Inflight {
     pub(crate) fn is_current(&self, slots: &[Slot<Query>], ix: Ix, generation: u32) -> bool {
         slots.get(ix.position()).is_some_and(|slot| {
             let query = &slot.value;
-            query.generation == generation && query.purpose == Purpose::Ping && query.stage != Stage::Free
+            query.generation == generation && query.purpose.is_users() && query.stage != Stage::Free
         })
     }
 
@@ -302,7 +309,7 @@ impl Inflight {
 
     /// Ends the stalled query that is nearest to its timeout, to make room; not one of the user.
     pub(crate) fn give_up(&mut self, slots: &mut [Slot<Query>]) -> Option<Query> {
-        let ix = self.stalled.iter(slots).find(|&ix| slots[ix].purpose != Purpose::Ping)?;
+        let ix = self.stalled.iter(slots).find(|&ix| !slots[ix].purpose.is_users())?;
         Some(self.finish(slots, ix, Outcome::TimedOut))
     }
 

@@ -212,6 +212,7 @@ mod slots {
     pub(super) use crate::addr::Endpoint;
     pub(super) use crate::contacts::Record;
     pub(super) use crate::event::Notice;
+    pub(super) use crate::id::InfoHash;
     pub(super) use crate::inflight::Query;
     #[cfg(feature = "items")]
     pub(super) use crate::items;
@@ -221,6 +222,8 @@ mod slots {
     pub(super) use crate::node::Reply;
     pub(super) use crate::peers::{Chunk, Swarm};
     pub(super) use crate::pool::Slot;
+    pub(super) use crate::sampling::Sampling;
+    pub(super) use crate::scrape::Scrape;
     pub(super) use crate::table::{Bucket, Entry};
 }
 use slots::*;
@@ -248,6 +251,9 @@ memory! {
         ITEM_CHUNKS = 0,
         OWN_ITEMS = 0,
         OWN_CHUNKS = 0,
+        SAMPLES = 0,
+        SCRAPES = 0,
+        SAMPLINGS = 0,
     }
     buckets_v4: Bucket = Bucket::EMPTY, heap(limits) bucket_count(limits.nodes_v4), fixed BUCKETS_V4 * 1;
     buckets_v6: Bucket = Bucket::EMPTY, heap(limits) bucket_count(limits.nodes_v6), fixed BUCKETS_V6 * 1;
@@ -279,6 +285,9 @@ memory! {
     own_items: items::OwnItem = items::OwnItem::EMPTY, heap(limits) limits.own_items, fixed OWN_ITEMS * 1;
     #[cfg(feature = "items")]
     own_chunks: items::Chunk = items::Chunk::EMPTY, heap(limits) limits.own_chunks, fixed OWN_CHUNKS * 1;
+    samples: InfoHash = InfoHash::ZERO, heap(limits) limits.samples, fixed SAMPLES * 1;
+    scrapes: Slot<Scrape> = Slot::new(Scrape::EMPTY), heap(limits) limits.scrapes, fixed SCRAPES * 1;
+    samplings: Slot<Sampling> = Slot::new(Sampling::EMPTY), heap(limits) limits.samplings, fixed SAMPLINGS * 1;
 }
 
 /// FNV-1a, over a name and a number.

@@ -13,17 +13,17 @@ const FLOORS: [(&str, &[&str]); 5] = [
     // The words everything else is said in: plain values, no logic of the protocol.
     ("vocabulary", &["addr", "id", "keyed", "rng", "time", "trace"]),
     // Pure functions of bytes, and memory that knows nothing of what it holds.
-    ("wire and memory", &["pool", "wire"]),
+    ("wire and memory", &["bloom", "pool", "wire"]),
     // The parts of a node, each over slices that it is lent: none knows a node, none does IO.
     (
         "parts",
         &[
-            "contacts", "inflight", "items", "kept", "limit", "lookup", "peers", "rtt", "stats", "table",
-            "timer", "token",
+            "contacts", "inflight", "items", "kept", "limit", "lookup", "peers", "rtt", "sampling", "scrape",
+            "stats", "table", "timer", "token",
         ],
     ),
     // What puts the parts together, sizes them and tells of them. Still neither clock nor socket.
-    ("node", &["config", "event", "fuzzing", "node", "state", "storage"]),
+    ("node", &["config", "crawl", "event", "fuzzing", "node", "state", "storage"]),
     // The only floor with sockets, clocks, threads and files.
     ("adapters", &["bin", "net", "sim"]),
 ];

@@ -87,6 +87,8 @@ pub(crate) enum Goal {
     FindNode,
     GetPeers,
     Announce(Announce),
+    /// The filters of a torrent's peers.
+    Scrape,
     /// Our own neighbours.
     Bootstrap,
     /// Some nodes of a bucket that was quiet; nobody is told.
@@ -179,6 +181,8 @@ pub(crate) struct Walk {
     pub(crate) sibling: Ix,
     /// The announce that is kept up by this round, if it is one.
     pub(crate) kept: Ix,
+    /// What it has counted, if it is a scrape; both families count together.
+    pub(crate) scrape: Ix,
     pub(crate) alpha: u8,
     pub(crate) k: u8,
     /// Ask the first candidate alone.
@@ -230,6 +234,7 @@ impl Walk {
         lead: Ix::NONE,
         sibling: Ix::NONE,
         kept: Ix::NONE,
+        scrape: Ix::NONE,
         alpha: 0,
         k: 0,
         alone: false,
@@ -316,10 +321,11 @@ impl Walk {
         let state = if is_suspect { State::Suspect } else { State::Fresh };
         self.offer(memory, Candidate { id, endpoint, state, ..Candidate::EMPTY })
     }
+
     /// Whether what it has may serve a lookup with this goal.
     pub(crate) const fn serves(&self, goal: Goal) -> bool {
         match (self.goal, goal) {
-            (Goal::GetPeers | Goal::Announce(_), Goal::Announce(_)) => true,
+            (Goal::GetPeers | Goal::Scrape | Goal::Announce(_), Goal::Announce(_)) => true,
             // One that ended with its first find knows too few nodes.
             #[cfg(feature = "items")]
             (Goal::Get(_) | Goal::Put(_), Goal::Put(_)) => !self.items.is_satisfied,

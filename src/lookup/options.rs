@@ -15,6 +15,8 @@ pub enum Lookup {
     FindNode(NodeId),
     /// The peers of a torrent.
     GetPeers(InfoHash),
+    /// How many peers a torrent has (BEP 33).
+    Scrape(InfoHash),
     /// The peers of a torrent, adding ourselves to them.
     Announce(InfoHash, Announce),
     /// The immutable item at a target (BEP 44). It ends with the first copy found.

@@ -98,11 +98,18 @@ pub(super) enum Held {
     Lookup(LookupId),
     Query(QueryId),
     Kept(KeptId),
+    /// By its number.
+    Crawl(u64),
 }
 
 impl Lease {
     pub(super) fn new(board: &Arc<Board>, held: Held) -> Self {
         Self { board: Arc::clone(board), held }
+    }
+
+    /// Wakes the loop, which may have waited for its user.
+    pub(super) fn wake(&self) {
+        self.board.wake();
     }
 }
 

@@ -13,9 +13,10 @@ use std::io;
 
 use super::board::{Board, Held, Lease};
 use super::clock::{Clock, SleepWatch};
+use super::crawling::{Crawling, Finds};
 use super::error::CallError;
 use super::events::{Notice, Subscriber, publish};
-use super::progress::{Key, Progress};
+use super::progress::{Key, Progress, Sampled};
 use super::resolve::Attempt;
 use super::rounds::{Keeping, Rounds, Saved};
 use super::saver::Saver;
@@ -23,7 +24,10 @@ use super::socket::{Outbox, Sent};
 use super::state::StateFileError;
 use super::stats::count;
 use super::trace::{self, event};
-use crate::{Announce, Event, Family, InfoHash, Instant, KeptId, LookupId, Node, Pong, QueryId, StartError};
+use crate::{
+    Announce, CrawlOptions, Event, Family, InfoHash, Instant, KeptId, LookupId, Node, NodeId, Pong,
+    QueryError, QueryId, Sample, StartError,
+};
 
 /// Calls that may wait for the loop; past that, callers do.
 pub(super) const COMMANDS: usize = 256;
@@ -66,6 +70,17 @@ pub(super) enum Command {
         started: Option<Reply<Lease>>,
         reply: Reply<Result<Pong, CallError>>,
     },
+    Sample {
+        addr: SocketAddr,
+        target: NodeId,
+        /// As with a ping.
+        started: Option<Reply<Lease>>,
+        reply: Reply<Result<Sampled, CallError>>,
+    },
+    Crawl {
+        options: CrawlOptions,
+        reply: Reply<(Arc<Finds>, Lease)>,
+    },
     Subscribe(Subscriber),
     Save(Reply<Result<bool, StateFileError>>),
     Clear(Reply<Result<(), StateFileError>>),
@@ -99,6 +114,10 @@ pub(super) struct Desk {
     kept: BTreeMap<KeptId, Keeping>,
     saved: Saved,
     pings: BTreeMap<QueryId, Reply<Result<Pong, CallError>>>,
+    samples: BTreeMap<QueryId, Reply<Result<Sampled, CallError>>>,
+    crawls: BTreeMap<u64, Crawling>,
+    /// Crawls so far.
+    crawl_count: u64,
     subscribers: Vec<Subscriber>,
     /// Of the state file, if there is one.
     saver: Option<Saver>,
@@ -126,6 +145,9 @@ impl Desk {
             kept: BTreeMap::new(),
             saved: Saved::default(),
             pings: BTreeMap::new(),
+            samples: BTreeMap::new(),
+            crawls: BTreeMap::new(),
+            crawl_count: 0,
             subscribers,
             saver: None,
             busy: false,
@@ -183,6 +205,24 @@ impl Desk {
                 }
                 Err(error) => reply(Err(error.into())),
             },
+            Command::Sample { addr, target, started, reply } => {
+                match self.node.sample_infohashes(now, addr, target) {
+                    Ok(query) => {
+                        self.samples.insert(query, reply);
+                        if let Some(started) = started {
+                            started(Lease::new(&self.board, Held::Query(query)));
+                        }
+                    }
+                    Err(error) => reply(Err(error.into())),
+                }
+            }
+            Command::Crawl { options, reply } => {
+                let crawling = Crawling::new(options);
+                let finds = crawling.finds();
+                self.crawl_count += 1;
+                self.crawls.insert(self.crawl_count, crawling);
+                reply((finds, Lease::new(&self.board, Held::Crawl(self.crawl_count))));
+            }
             Command::Subscribe(subscriber) => self.subscribers.push(subscriber),
             Command::Save(reply) => {
                 reply(self.saver.as_mut().map_or(Ok(false), |saver| saver.save(&self.node)));
@@ -309,8 +349,13 @@ impl Desk {
                     }
                 }
                 Held::Query(query) => {
-                    if self.pings.remove(&query).is_some() {
+                    if self.pings.remove(&query).is_some() || self.samples.remove(&query).is_some() {
                         self.node.cancel_query(query);
+                    }
+                }
+                Held::Crawl(number) => {
+                    if let Some(crawling) = self.crawls.remove(&number) {
+                        crawling.stop(&mut self.node);
                     }
                 }
             }
@@ -400,7 +445,8 @@ impl Desk {
             (false, true) => now,
             (false, false) => now + Duration::from_millis(1),
         };
-        let next = self.node.poll_timeout().map(|at| at.max(not_before));
+        let crawls = self.crawls.values().filter_map(Crawling::due);
+        let next = self.node.poll_timeout().into_iter().chain(crawls).min().map(|at| at.max(not_before));
         next.into_iter().chain(self.saver.as_ref().map(Saver::due)).min()
     }
 
@@ -411,6 +457,8 @@ impl Desk {
                 self.publish(Notice::Node(event));
             }
         }
+        let now = self.clock.now();
+        self.crawls.values_mut().for_each(|crawling| crawling.go_on(now, &mut self.node));
     }
 
     /// Returns whether somebody was waiting for it.
@@ -442,8 +490,22 @@ impl Desk {
             Event::QueryDone { query, result, .. } => {
                 self.pings.remove(&query).map(|reply| reply(result.map_err(CallError::Query))).is_some()
             }
+            Event::SampleDone { query, result, .. } => {
+                if let Some(reply) = self.samples.remove(&query) {
+                    reply(self.sampled(query, result));
+                    return true;
+                }
+                let now = self.clock.now();
+                self.crawls.values_mut().any(|crawling| crawling.handle_event(now, &self.node, &event))
+            }
             _ => false,
         }
+    }
+
+    fn sampled(&self, query: QueryId, result: Result<Sample, QueryError>) -> Result<Sampled, CallError> {
+        let sample = result.map_err(CallError::Query)?;
+        let (infohashes, nodes) = (self.node.samples(query), self.node.sample_nodes(query));
+        Ok(Sampled { sample, infohashes: infohashes.collect(), nodes: nodes.collect() })
     }
 
     /// The announce of which a lookup is a round.
@@ -463,6 +525,7 @@ impl Drop for Desk {
     fn drop(&mut self) {
         self.searches.values().for_each(|running| running.progress.close());
         self.kept.values().for_each(Keeping::close);
+        self.crawls.values().for_each(Crawling::close);
         self.board.status.update(|status| status.closed = true);
     }
 }

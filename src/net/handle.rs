@@ -14,20 +14,21 @@ use std::time::Instant as StdInstant;
 
 use super::board::{Board, Status};
 use super::builder::Builder;
+use super::crawl::Crawl;
 use super::desk::{Change, Command, Reply};
 use super::error::CallError;
 use super::events::{Events, subscription};
 use super::keep::Announcement;
 use super::metrics::Metrics;
-use super::progress::Key;
+use super::progress::{Key, Sampled};
 use super::search::Search;
 #[cfg(doc)]
 use super::state::StateFile;
 use super::stats::LoopStats;
 use super::watched::lock;
 use crate::{
-    Announce, Family, InfoHash, Instant, KeptAnnounce, Lookup, LookupOptions, Node, NodeId, NodeInfo, Pong,
-    Stats,
+    Announce, CrawlOptions, Family, InfoHash, Instant, KeptAnnounce, Lookup, LookupOptions, Node, NodeId,
+    NodeInfo, Pong, Stats,
 };
 
 /// A running node. Clones are handles to the same one, and any thread may use them.
@@ -60,6 +61,17 @@ impl Dht {
     /// [`CallError::Start`] if too many lookups are under way, [`CallError::Closed`].
     pub fn get_peers(&self, infohash: InfoHash) -> Result<Search, CallError> {
         self.lookup(Lookup::GetPeers(infohash), self.board().lookup_options)
+    }
+
+    /// Counts the peers of a torrent without joining them, by the filters of the nodes that store them
+    /// (BEP 33). The numbers are in the report, as [`LookupReport::swarm`](crate::LookupReport::swarm); the
+    /// search yields no peers.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::Start`] if too many lookups or scrapes are under way, [`CallError::Closed`].
+    pub fn scrape(&self, infohash: InfoHash) -> Result<Search, CallError> {
+        self.lookup(Lookup::Scrape(infohash), self.board().lookup_options)
     }
 
     /// Adds this host to the peers of a torrent, once; they last on other nodes for half an hour
@@ -130,6 +142,27 @@ impl Dht {
     /// asked, [`CallError::Closed`].
     pub fn ping(&self, addr: SocketAddr) -> Result<Pong, CallError> {
         self.ask(|reply| Command::Ping { addr, started: None, reply })?
+    }
+
+    /// Asks the node at `addr` for a sample of the infohashes that it stores peers of, and for the nodes that
+    /// it knows closest to `target` (BEP 51).
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::Query`] if there is no good answer, [`CallError::Start`] if it may not be
+    /// asked, [`CallError::Closed`].
+    pub fn sample_infohashes(&self, addr: SocketAddr, target: NodeId) -> Result<Sampled, CallError> {
+        self.ask(|reply| Command::Sample { addr, target, started: None, reply })?
+    }
+
+    /// Asks node after node for samples of their infohashes (BEP 51), as a [`Crawler`](crate::Crawler) does,
+    /// for as long as the [`Crawl`] lives.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::Closed`].
+    pub fn crawl(&self, options: CrawlOptions) -> Result<Crawl, CallError> {
+        Ok(Crawl::new(self.clone(), self.ask(|reply| Command::Crawl { options, reply })?))
     }
 
     /// Tells of a node at `addr`, from a peer's PORT message or a file: it is pinged and kept if

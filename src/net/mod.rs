@@ -58,6 +58,9 @@ mod board;
 #[cfg(feature = "net")]
 mod builder;
 mod clock;
+#[cfg(feature = "net")]
+mod crawl;
+mod crawling;
 mod desk;
 mod error;
 mod events;
@@ -85,6 +88,8 @@ mod watched;
 #[cfg(feature = "net")]
 pub use builder::Builder;
 pub use clock::{Clock, SleepWatch};
+#[cfg(feature = "net")]
+pub use crawl::Crawl;
 pub use error::{CallError, SpawnError};
 #[cfg(feature = "net")]
 pub use events::Events;
@@ -94,7 +99,7 @@ pub use handle::Dht;
 #[cfg(feature = "net")]
 pub use keep::Announcement;
 pub use metrics::{FamilyLevels, FamilyMetrics, Levels, Metrics};
-pub use progress::Outcome;
+pub use progress::{Outcome, Sampled};
 pub use resolve::{BOOTSTRAP_HOSTS, resolve};
 pub use rounds::Round;
 #[cfg(feature = "net")]

@@ -5,7 +5,7 @@ use core::net::SocketAddr;
 
 use super::error::CallError;
 use super::watched::Watched;
-use crate::{Lookup, LookupOptions, LookupReport, NodeInfo};
+use crate::{InfoHash, Lookup, LookupOptions, LookupReport, NodeInfo, Sample};
 
 /// What a lookup came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,6 +17,19 @@ pub struct Outcome {
     pub nodes: Vec<NodeInfo>,
     /// The nodes that confirmed the announce, if it was one.
     pub acknowledged: Vec<SocketAddr>,
+}
+
+/// The answer of a single node to a query for a sample of infohashes (BEP 51).
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Sampled {
+    /// Whether it knows the query, how many infohashes it stores, and for how long it is not to be asked
+    /// again.
+    pub sample: Sample,
+    /// The infohashes that it told.
+    pub infohashes: Vec<InfoHash>,
+    /// The nodes that it knows closest to the target, at most 16.
+    pub nodes: Vec<NodeInfo>,
 }
 
 /// What makes two searches the same.

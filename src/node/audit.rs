@@ -14,6 +14,8 @@ impl<S: Storage> Node<S> {
             ("queries", core.inflight.is_consistent(view.queries)),
             ("lookups", core.searches.is_consistent(view.walks)),
             ("kept announces", core.keeper.is_consistent(view.kept)),
+            ("scrapes", core.scrapes_are_consistent(view)),
+            ("samples", core.samplings.is_consistent(view.samplings)),
             ("peers", core.peers.is_consistent(serve::peer_view(view))),
             ("datagrams received", core.has_counted_arrivals()),
             ("queries received", core.has_counted_answers()),

@@ -4,7 +4,7 @@ use core::time::Duration;
 
 use super::Core;
 use crate::addr::Family;
-use crate::inflight::{Outcome, Purpose};
+use crate::inflight::Outcome;
 use crate::lookup::Phase;
 use crate::pool::Ix;
 use crate::storage::sealed::Memory;
@@ -55,7 +55,7 @@ impl Core {
         (state.on, state.ready) = (false, false);
         while let Some(ix) = self.inflight.find_open(m.queries, family) {
             let query = m.queries[ix];
-            if query.purpose == Purpose::Ping {
+            if query.purpose.is_users() {
                 self.inflight.finish(m.queries, ix, Outcome::Disabled);
             } else {
                 self.inflight.cancel(m.queries, ix);
@@ -87,7 +87,7 @@ impl Core {
             if !query.is_sent() {
                 break;
             }
-            if query.purpose == Purpose::Ping {
+            if query.purpose.is_users() {
                 self.inflight.send_again(m.queries, ix);
             } else {
                 self.inflight.cancel(m.queries, ix);

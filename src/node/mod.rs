@@ -3,7 +3,8 @@
 //! [`Node`] is a thin shell: its methods hand the storage's slices to the non-generic [`Core`],
 //! whose work lies in the files beside this one: [`serve`] answers, [`search`] asks, [`walks`] leads
 //! lookups from step to step, [`keep`] repeats announces, [`upkeep`] keeps house, [`saved`] saves and
-//! restores, [`interrupt`] stops and goes on, [`output`] makes datagrams and events, `checkpoint`
+//! restores, [`interrupt`] stops and goes on, [`scrape`] and [`sample`] tell and learn which torrents
+//! there are and how many peers they have, [`output`] makes datagrams and events, `checkpoint`
 //! writes and reads the whole of it; with the feature `items` `items` stores what others put, and
 //! `publish` finds and puts items of our own.
 
@@ -18,7 +19,9 @@ mod keep;
 mod output;
 #[cfg(feature = "items")]
 mod publish;
+mod sample;
 mod saved;
+mod scrape;
 mod search;
 mod serve;
 mod upkeep;
@@ -52,9 +55,10 @@ use crate::kept::Keeper;
 use crate::limit::{Rate, RateLimit, SourceRules, Sources};
 use crate::lookup::{Announce, Lookup, LookupOptions};
 use crate::peers::{PeerRules, PeerStore};
-use crate::pool::{Ix, Ring};
+use crate::pool::{Ix, Pool, Ring};
 use crate::rng::Rng;
 use crate::rtt::RttHistogram;
+use crate::sampling::Samplings;
 use crate::state::{BufferTooShort, Restored, SavedAnnounce, State};
 use crate::stats::Stats;
 #[cfg(feature = "alloc")]
@@ -72,6 +76,9 @@ use crate::wire::{Body, Message, ParseError};
 
 /// For how long an address that answered us is known to be genuine.
 const VERIFIED_SECS: u32 = 15 * 60;
+
+/// Both families together then have no more peers than a filter counts (BEP 33).
+const MAX_PEERS_PER_SWARM: u32 = 3000;
 
 /// The pause after an errand of the node's own for which the lookups of the user left no slot.
 const PATROL: Duration = Duration::from_secs(10);
@@ -704,6 +711,9 @@ struct Core {
     keeper: Keeper,
     tokens: Tokens,
     peers: PeerStore,
+    /// Of the unions of filters.
+    scrapes: Pool,
+    samplings: Samplings,
     sources: Sources,
     #[cfg(feature = "items")]
     items: ItemStore,
@@ -768,7 +778,8 @@ impl Core {
             [family(Family::V4, config.ipv4, config.id), family(Family::V6, config.ipv6, config.id_v6)];
         let peer_rules = PeerRules {
             ttl_secs: whole_secs(config.peer_ttl),
-            per_swarm: u16::try_from(config.peers_per_swarm).unwrap_or(u16::MAX),
+            per_swarm: config.peers_per_swarm.min(MAX_PEERS_PER_SWARM) as u16,
+            sample_interval: config.sample_interval,
             by_endpoint: !limits,
             ..PeerRules::default()
         };
@@ -791,6 +802,8 @@ impl Core {
             keeper: Keeper::new(keep::pace(&config, m.walks.len())),
             tokens,
             peers: PeerStore::new(peer_rules, &mut rng),
+            scrapes: Pool::default(),
+            samplings: Samplings::default(),
             sources: Sources::new(source_rules, &mut rng),
             #[cfg(feature = "items")]
             items: ItemStore::new(whole_secs(config.item_ttl), !limits, &mut rng),

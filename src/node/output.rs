@@ -14,7 +14,7 @@ use crate::pool::{Ix, Slot};
 use crate::storage::sealed::Memory;
 use crate::table::{Contact, Entry, Filter};
 use crate::time::Instant;
-use crate::wire::{Body, Message, Method, Query};
+use crate::wire::{Body, Message, Method, Query, Want};
 
 /// How long a query that is no step of a lookup is waited for.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -51,6 +51,7 @@ impl Core {
         let (ix, query, outcome) = self.inflight.poll_done(m.queries)?;
         // Its slot is free now, and a lookup may have waited for one.
         self.blocked = None;
+        let (query_id, addr) = (QueryId { ix, generation: query.generation }, query.to.into());
         let result = match outcome {
             Outcome::Answered { id, rtt } => Ok(Pong { id, rtt }),
             Outcome::TimedOut => Err(QueryError::TimedOut),
@@ -59,8 +60,12 @@ impl Core {
             Outcome::Malformed => Err(QueryError::Malformed),
             Outcome::Disabled => Err(QueryError::Disabled),
         };
-        let query_id = QueryId { ix, generation: query.generation };
-        Some(Event::QueryDone { query: query_id, addr: query.to.into(), result })
+        Some(match query.purpose {
+            Purpose::Sample(slot) => {
+                Event::SampleDone { query: query_id, addr, result: self.tell_sample(m, slot, result) }
+            }
+            _ => Event::QueryDone { query: query_id, addr, result },
+        })
     }
 
     pub(super) fn poll_timeout(&self, queries: &[Slot<inflight::Query>]) -> Option<Instant> {
@@ -153,7 +158,13 @@ impl Core {
     fn send_waiting(&mut self, m: &mut Memory<'_>, ix: Ix, buf: &mut [u8]) -> Option<Transmit> {
         let (to, purpose) = (m.queries[ix].to, m.queries[ix].purpose);
         let Some(of) = purpose.walk() else {
-            return self.send(m, ix, Method::Ping, self.rtt.stall(), TIMEOUT, buf);
+            let method = match purpose {
+                Purpose::Sample(slot) => {
+                    Method::SampleInfohashes { target: m.samplings[slot].target, want: Want::NONE }
+                }
+                _ => Method::Ping,
+            };
+            return self.send(m, ix, method, self.rtt.stall(), TIMEOUT, buf);
         };
         let (walk, memory) = self.searches.walk(m, of.ix);
         let token = walk.token_of(memory.candidates, memory.tokens, to).unwrap_or(Token::EMPTY);
@@ -180,8 +191,9 @@ impl Core {
                 name: None,
             },
             (Purpose::Look(_, window), _) => Method::FindNode { target: walk.target_in(window), want },
-            (_, Goal::GetPeers | Goal::Announce(_)) => {
-                Method::GetPeers { infohash: walk.target.into(), want, noseed: false, scrape: false }
+            (_, goal @ (Goal::GetPeers | Goal::Scrape | Goal::Announce(_))) => {
+                let scrape = goal == Goal::Scrape;
+                Method::GetPeers { infohash: walk.target.into(), want, noseed: false, scrape }
             }
             _ => Method::FindNode { target: walk.target, want },
         };

@@ -32,6 +32,7 @@ impl Core {
         match lookup {
             Lookup::FindNode(target) => self.start_for_user(m, Goal::FindNode, target, options),
             Lookup::GetPeers(infohash) => self.start_for_user(m, Goal::GetPeers, infohash.into(), options),
+            Lookup::Scrape(infohash) => self.start_for_user(m, Goal::Scrape, infohash.into(), options),
             Lookup::Announce(_, announce) if announce.port == 0 => Err(StartError::PortZero),
             Lookup::Announce(infohash, announce) => {
                 self.start_for_user(m, Goal::Announce(announce), infohash.into(), options)
@@ -63,7 +64,10 @@ impl Core {
             self.check_contact(endpoint)?;
             families = Family::ALL.map(|family| family == endpoint.family());
         }
-        let lookup = self.start(m, goal, [target; 2], families, options, Ix::NONE);
+        let lookup = match goal {
+            Goal::Scrape => self.start_scrape(m, target, families, options),
+            _ => self.start(m, goal, [target; 2], families, options, Ix::NONE),
+        };
         self.make_room(m);
         lookup
     }
@@ -93,6 +97,7 @@ impl Core {
     pub(super) fn cancel(&mut self, m: &mut Memory<'_>, lookup: LookupId) -> bool {
         let Some(lead) = Self::current(m.walks, lookup) else { return false };
         let kept = m.walks[lead].kept.some();
+        self.end_scrape(m, lead);
         self.drop_walks(m, lead);
         if let Some(kept) = kept {
             self.on_round_cancelled(m, kept);
@@ -115,6 +120,9 @@ impl Core {
     pub(super) fn cancel_query(&mut self, m: &mut Memory<'_>, query: QueryId) -> bool {
         let is_current = self.inflight.is_current(m.queries, query.ix, query.generation);
         if is_current {
+            if let Purpose::Sample(slot) = m.queries[query.ix].purpose {
+                self.samplings.give(m.samplings, slot);
+            }
             self.inflight.cancel(m.queries, query.ix);
             self.blocked = None;
         }
@@ -219,6 +227,7 @@ impl Core {
         self.end_restoring(m, from);
         match query.purpose {
             Purpose::Ping | Purpose::Check => {}
+            Purpose::Sample(slot) => self.take_sample(m, slot, response),
             Purpose::Lookup(walk) => self.on_found(m, walk, from, response),
             Purpose::Announce(walk) => self.on_stored(m, walk, from),
             Purpose::Look(walk, window) => self.on_looked(m, walk, window, response),
@@ -319,12 +328,14 @@ impl Core {
     fn on_found(&mut self, m: &mut Memory<'_>, reference: WalkRef, from: Endpoint, response: &Response<'_>) {
         let Some(ix) = self.active(m, reference) else { return };
         let (walk, memory) = self.searches.walk(m, ix);
-        let wants_peers = matches!(walk.goal, Goal::GetPeers | Goal::Announce(_)) && walk.phase.has_events();
+        let wants_peers =
+            matches!(walk.goal, Goal::GetPeers | Goal::Scrape | Goal::Announce(_)) && walk.phase.has_events();
         let verdict = walk.on_answer(memory.candidates, memory.tokens, from, response.id, response.token);
         if verdict == Verdict::Accepted {
             for nodes in [response.nodes, response.nodes6].into_iter().flatten() {
                 self.take_nodes(m, ix, nodes, response.id);
             }
+            let wants_peers = wants_peers && self.take_filters(m, ix, response);
             if let Some(values) = response.values.filter(|_| wants_peers) {
                 for peer in values.iter().take(MAX_PEERS) {
                     let endpoint = Endpoint::from(peer);
@@ -432,7 +443,7 @@ impl Core {
     }
 
     /// Whether a node that others named may be asked.
-    fn is_candidate(&self, id: NodeId, endpoint: Endpoint) -> bool {
+    pub(super) fn is_candidate(&self, id: NodeId, endpoint: Endpoint) -> bool {
         let family = self.family(endpoint.family());
         self.may_contact(endpoint) && id != family.id && family.own != Some(endpoint)
     }
@@ -452,7 +463,12 @@ impl Core {
             Some(place) => {
                 *place = peer;
                 walk.found += 1;
-                self.searches.unreported += 1;
+                if walk.goal == Goal::Scrape {
+                    // It counts them and tells of none.
+                    walk.reported += 1;
+                } else {
+                    self.searches.unreported += 1;
+                }
             }
             None => self.stats.peers_lost += 1,
         }

@@ -11,7 +11,7 @@ use crate::config::MAX_DATAGRAM;
 use crate::event::{Notice, NoticeKind, Transmit};
 use crate::id::{ID_LEN, K, NodeId};
 use crate::limit::Admission;
-use crate::peers::{PeerSlots, PeerSlotsMut};
+use crate::peers::{MAX_SAMPLE_INTERVAL, PeerSlots, PeerSlotsMut};
 use crate::storage::sealed::{Memory, View};
 use crate::table::{Contact, Entry, Filter};
 use crate::trace::trace;
@@ -25,6 +25,11 @@ const MAX_REPLY: usize = 1024;
 
 /// The largest that carries one over IPv6, whose header is longer by 20 bytes.
 pub(super) const MAX_DATAGRAM_V6: usize = MAX_DATAGRAM - 20;
+/// Infohashes in an answer (BEP 51), more than fit.
+const MAX_SAMPLES: usize = MAX_REPLY / ID_LEN;
+
+/// IPv6 nodes beside the filters of a scrape: so that there is room for peers, as in mldht (BEP 33).
+const NODES6_IN_SCRAPE: usize = 5;
 
 /// An answer that waits to be polled.
 #[derive(Clone, Copy, Debug)]
@@ -39,6 +44,7 @@ pub(crate) struct Reply {
     verified: bool,
     want: Want,
     noseed: bool,
+    scrape: bool,
     query_len: u16,
     target: NodeId,
     /// A `get` is after newer items than this.
@@ -57,6 +63,8 @@ enum Kind {
     Peers,
     /// Nodes, a token and the item, if there is one.
     Item,
+    /// Nodes, and infohashes that have peers.
+    Samples,
     Error,
 }
 
@@ -70,6 +78,7 @@ impl Reply {
         verified: false,
         want: Want::NONE,
         noseed: false,
+        scrape: false,
         query_len: 0,
         target: NodeId::ZERO,
         // Of an option only the variant that holds data is all zero.
@@ -137,14 +146,15 @@ impl Core {
         }
         match query.method {
             Method::Ping => {}
-            Method::FindNode { target, want }
-            | Method::SampleInfohashes { target, want }
-            | Method::Unknown { target: Some(target), want, .. } => {
+            Method::FindNode { target, want } | Method::Unknown { target: Some(target), want, .. } => {
                 (reply.kind, reply.target, reply.want) = (Kind::Nodes, target, want);
             }
-            Method::GetPeers { infohash, want, noseed, .. } => {
+            Method::SampleInfohashes { target, want } => {
+                (reply.kind, reply.target, reply.want) = (Kind::Samples, target, want);
+            }
+            Method::GetPeers { infohash, want, noseed, scrape } => {
                 (reply.kind, reply.target) = (Kind::Peers, infohash.into());
-                (reply.want, reply.noseed) = (want, noseed);
+                (reply.want, reply.noseed, reply.scrape) = (want, noseed, scrape);
             }
             Method::AnnouncePeer { infohash, port, implied_port, seed, token, .. } => {
                 let port = if implied_port { from.port() } else { port };
@@ -241,7 +251,9 @@ impl Core {
                 let body = Body::Error(ErrorReply { code: reply.code, message });
                 self.envelope(reply, body).emit(&mut buf[..budget])
             }
-            Kind::Nodes | Kind::Peers | Kind::Item => self.emit_lists(m, reply, &mut buf[..budget]),
+            Kind::Nodes | Kind::Peers | Kind::Item | Kind::Samples => {
+                self.emit_lists(m, reply, &mut buf[..budget])
+            }
         };
         let Some(size) = size else {
             self.stats.dropped.budget += 1;
@@ -318,17 +330,20 @@ impl Core {
         Ok(())
     }
 
-    /// Makes an answer of lists: peers are left out first where there is no room, then nodes of
-    /// the other family, then nodes, then the item, never the id or the token.
-    fn emit_lists(&mut self, m: &Memory<'_>, reply: &Reply, buf: &mut [u8]) -> Option<usize> {
+    /// Makes an answer of lists: peers and infohashes are left out first where there is no room, then
+    /// filters, then nodes of the other family, then nodes, then the item, never the id or the token.
+    fn emit_lists(&mut self, m: &mut Memory<'_>, reply: &Reply, buf: &mut [u8]) -> Option<usize> {
         let family = reply.to.family();
+        let filters =
+            if reply.scrape { self.peers.scrape(shared(m), &reply.target.into(), self.now) } else { None };
+        // Beside filters there is no room for the other family.
         let want = match (reply.want, family) {
-            (Want::NONE, Family::V4) => Want { v4: true, v6: false },
-            (Want::NONE, Family::V6) => Want { v4: false, v6: true },
-            (want, _) => want,
+            (want, _) if want != Want::NONE && filters.is_none() => want,
+            (_, Family::V4) => Want { v4: true, v6: false },
+            (_, Family::V6) => Want { v4: false, v6: true },
         };
         let (mut nodes_v4, mut nodes_v6) = ([[0; NODE4_LEN]; K], [[0; NODE6_LEN]; K]);
-        let is_peers = matches!(reply.kind, Kind::Peers);
+        let (is_peers, is_samples) = (matches!(reply.kind, Kind::Peers), matches!(reply.kind, Kind::Samples));
         let has_token = matches!(reply.kind, Kind::Peers | Kind::Item);
         let token = has_token.then(|| self.tokens.issue(reply.to, reply.target.as_bytes()));
         let mut response = Response {
@@ -337,10 +352,13 @@ impl Core {
                 CompactNodes::new(Family::V4, pack(closest, Endpoint::compact_v4, &mut nodes_v4))
             }),
             nodes6: want.v6.then(|| {
-                let closest = self.closest(m, reply, Family::V6);
+                let most = if filters.is_some() { NODES6_IN_SCRAPE } else { K };
+                let closest = self.closest(m, reply, Family::V6).take(most);
                 CompactNodes::new(Family::V6, pack(closest, Endpoint::compact_v6, &mut nodes_v6))
             }),
             token: token.as_ref().map(|token| &token[..]),
+            seeds: filters.as_ref().map(|[seeds, _]| seeds.as_bytes()),
+            peers: filters.as_ref().map(|[_, others]| others.as_bytes()),
             ..Response::new(self.family(family).id)
         };
         #[cfg(feature = "items")]
@@ -357,7 +375,18 @@ impl Core {
                 response.signature = item.signature();
             }
         }
+        if is_samples {
+            // As long as they can become.
+            let (interval, num) = (MAX_SAMPLE_INTERVAL.as_secs() as i64, self.peers.infohash_count() as i64);
+            (response.interval, response.num) = (Some(interval), Some(num));
+            response.samples = Some(&[]);
+        }
         let mut len = self.envelope(reply, Body::Response(response)).encoded_len();
+        if len > buf.len() && filters.is_some() {
+            // Both or none.
+            (response.seeds, response.peers) = (None, None);
+            len = self.envelope(reply, Body::Response(response)).encoded_len();
+        }
         while len > buf.len() {
             let (own, other) = match family {
                 Family::V4 => (&mut response.nodes, &mut response.nodes6),
@@ -377,13 +406,22 @@ impl Core {
             let (peer_len, prefix_len) = if family == Family::V4 { (PEER4_LEN, 2) } else { (PEER6_LEN, 3) };
             let room = (buf.len() - len).saturating_sub("6:valuesle".len()) / (peer_len + prefix_len);
             let out = &mut peers[..room * peer_len];
-            let (slots, infohash) =
-                (PeerSlots { swarms: m.swarms, v4: m.peers_v4, v6: m.peers_v6 }, reply.target.into());
+            let (slots, infohash) = (shared(m), reply.target.into());
             let count =
                 self.peers.sample(slots, &infohash, family, reply.noseed, self.now, &mut self.rng, out);
             if count > 0 {
                 response.values = Some(Values::packed(family, &peers[..count * peer_len]));
             }
+        }
+        let mut samples;
+        if is_samples {
+            samples = [[0; ID_LEN]; MAX_SAMPLES];
+            // The length grows from one digit to three.
+            let room = (buf.len() - len).saturating_sub(2) / ID_LEN;
+            let told = self.tell_infohashes(m, &mut samples[..room.min(MAX_SAMPLES)]);
+            response.samples = Some(&samples[..told.count]);
+            response.interval = Some(told.interval.as_micros().div_ceil(1_000_000) as i64);
+            response.num = Some(told.stored as i64);
         }
         self.envelope(reply, Body::Response(response)).emit(buf)
     }
@@ -412,8 +450,9 @@ impl Core {
 }
 
 /// Writes nodes in their compact form, in arrays of known lengths.
-fn pack<'a, const NODE: usize, const PEER: usize>(
-    nodes: impl Iterator<Item = &'a Entry>,
+#[expect(single_use_lifetimes, reason = "an anonymous one is unstable in this place")]
+fn pack<'a, 'e, const NODE: usize, const PEER: usize>(
+    nodes: impl Iterator<Item = &'e Entry>,
     compact: fn(Endpoint) -> [u8; PEER],
     buf: &'a mut [[u8; NODE]; K],
 ) -> &'a [u8] {
@@ -429,6 +468,10 @@ fn pack<'a, const NODE: usize, const PEER: usize>(
 /// The peer store's memory.
 pub(super) const fn peer_slots<'a>(m: &'a mut Memory<'_>) -> PeerSlotsMut<'a> {
     PeerSlotsMut { swarms: m.swarms, v4: m.peers_v4, v6: m.peers_v6, counters: m.counters }
+}
+
+const fn shared<'a>(m: &'a Memory<'_>) -> PeerSlots<'a> {
+    PeerSlots { swarms: m.swarms, v4: m.peers_v4, v6: m.peers_v6 }
 }
 
 pub(super) const fn peer_view(view: View<'_>) -> PeerSlots<'_> {

@@ -212,12 +212,15 @@ impl Core {
         let walk = m.walks[lead];
         let sibling = walk.sibling.some();
         let kept = kept_id(m.kept, walk.kept);
+        let swarm = Self::swarm_size(m.scrapes, m.walks, m.found, lead);
         let report = LookupReport {
             kept,
+            swarm,
             #[cfg(feature = "items")]
             seq: Self::newest_seq(m.own_items, walk.goal),
             ..report(&walk, sibling.map(|ix| &m.walks[ix]), self.now)
         };
+        self.end_scrape(m, lead);
         for ix in [Some(lead), sibling].into_iter().flatten() {
             self.searches.set_phase(m, ix, Phase::Remembered);
             self.linger(m, ix);
@@ -238,8 +241,10 @@ impl Core {
         let lead = Self::current(view.walks, lookup)?;
         let walk = &view.walks[lead];
         let report = report(walk, walk.sibling.some().map(|ix| &view.walks[ix]), self.now);
+        let swarm = Self::swarm_size(view.scrapes, view.walks, view.found, lead);
         Some(LookupReport {
             kept: kept_id(view.kept, walk.kept),
+            swarm,
             #[cfg(feature = "items")]
             seq: Self::newest_seq(view.own_items, walk.goal),
             ..report
@@ -473,7 +478,7 @@ fn part<T>(all: &mut [T], at: usize, count: usize) -> &mut [T] {
     &mut all[at * len..(at + 1) * len]
 }
 
-fn share<T>(all: &[T], at: usize, count: usize) -> &[T] {
+pub(super) fn share<T>(all: &[T], at: usize, count: usize) -> &[T] {
     let len = all.len() / count;
     &all[at * len..(at + 1) * len]
 }
@@ -489,6 +494,7 @@ fn report(lead: &Walk, sibling: Option<&Walk>, now: Instant) -> LookupReport {
     let kind = match lead.goal {
         Goal::FindNode | Goal::Refresh => LookupKind::FindNode,
         Goal::GetPeers => LookupKind::GetPeers,
+        Goal::Scrape => LookupKind::Scrape,
         Goal::Announce(_) => LookupKind::Announce,
         Goal::Bootstrap => LookupKind::Bootstrap,
         #[cfg(feature = "items")]
@@ -520,5 +526,6 @@ fn report(lead: &Walk, sibling: Option<&Walk>, now: Instant) -> LookupReport {
         seq: None,
         duration: walks().map(end).max().unwrap_or(now) - lead.started,
         kept: None,
+        swarm: None,
     }
 }

@@ -1,9 +1,8 @@
 //! The peers of one swarm and family: a list of small chunks, packed without holes.
 
-use sha1_smol::Sha1;
-
 use super::StoredPeer;
 use crate::addr::Endpoint;
+use crate::bloom::filter_indices;
 use crate::pool::{Ix, List, Pool, Slot};
 use crate::rng::Rng;
 use crate::time::Instant;
@@ -95,12 +94,6 @@ pub(super) fn compact<const M: usize>(endpoint: Endpoint) -> [u8; M] {
     ip.copy_from_slice(&endpoint.ip_bytes()[18 - M..]);
     port.copy_from_slice(&endpoint.port().to_be_bytes());
     compact
-}
-
-/// Which two of the 2048 bits of a scrape's filter stand for an address (BEP 33).
-fn filter_indices(ip: &[u8]) -> [u16; 2] {
-    let [a, b, c, d, ..] = Sha1::from(ip).digest().bytes();
-    [u16::from_le_bytes([a, b]) % 2048, u16::from_le_bytes([c, d]) % 2048]
 }
 
 const TIME_BITS: u32 = 25;
@@ -376,8 +369,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn b33_01_filter_indices_are_those_of_the_bep() {
-        assert_eq!(filter_indices(&[192, 168, 1, 1]), [1711, 1831]);
+    fn b33_01_a_peer_keeps_its_filter_indices() {
         let peer = Peer::<6>::new([192, 168, 1, 1, 0x1a, 0xe1], true, Stamp(7));
         assert_eq!(peer.to_stored().filter_indices, [1711, 1831]);
     }

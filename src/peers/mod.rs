@@ -6,12 +6,14 @@
 mod caps;
 mod members;
 mod room;
+mod sampler;
 #[cfg(test)]
 mod tests;
 
 use core::time::Duration;
 
 use crate::addr::{Endpoint, Family};
+use crate::bloom::BloomFilter;
 use crate::id::InfoHash;
 use crate::keyed::{Key, reduce};
 use crate::pool::{Ix, List, Pool, Slot};
@@ -21,6 +23,8 @@ use caps::Caps;
 pub(crate) use members::Chunk;
 use members::{CHUNK, Members, Peer, Stamp, compact};
 use room::Room;
+use sampler::Sampler;
+pub(crate) use sampler::{MAX_INTERVAL as MAX_SAMPLE_INTERVAL, Told};
 
 /// The rules of a store.
 #[derive(Clone, Copy, Debug)]
@@ -37,11 +41,20 @@ pub(crate) struct PeerRules {
     /// Tell peers apart by full endpoint and apply no caps, where many nodes share one host. Else
     /// an IP address has one peer in a swarm (BEP 33).
     pub(crate) by_endpoint: bool,
+    /// How long a random subset of the infohashes stays the same (BEP 51).
+    pub(crate) sample_interval: Duration,
 }
 
 impl Default for PeerRules {
     fn default() -> Self {
-        Self { ttl_secs: 45 * 60, per_swarm: 2000, per_source: 128, per_network: 512, by_endpoint: false }
+        Self {
+            ttl_secs: 45 * 60,
+            per_swarm: 2000,
+            per_source: 128,
+            per_network: 512,
+            by_endpoint: false,
+            sample_interval: Duration::from_secs(5 * 60),
+        }
     }
 }
 
@@ -168,6 +181,7 @@ pub(crate) struct PeerStore {
     chunks: [Pool; 2],
     peers: [u32; 2],
     sweep_due: Instant,
+    sampler: Sampler,
 }
 
 /// A whole sweep takes this part of the peers' life.
@@ -186,6 +200,7 @@ impl PeerStore {
             chunks: [Pool::default(); 2],
             peers: [0; 2],
             sweep_due: Instant::ZERO,
+            sampler: Sampler::default(),
         }
     }
 
@@ -234,7 +249,6 @@ impl PeerStore {
     }
 
     /// Whether any peer of the swarm is known.
-    #[cfg(test)]
     pub(crate) fn has(&self, slots: PeerSlots<'_>, infohash: &InfoHash, now: Instant) -> bool {
         self.find(slots.swarms, infohash)
             .is_some_and(|ix| slots.swarms[ix].is_live(Stamp::at(now), self.rules.ttl_secs))
@@ -253,6 +267,22 @@ impl PeerStore {
         let v4 = v4.iter(slots.v4).filter(move |peer| peer.is_live(now, ttl)).map(|peer| peer.to_stored());
         let v6 = v6.iter(slots.v6).filter(move |peer| peer.is_live(now, ttl)).map(|peer| peer.to_stored());
         v4.chain(v6)
+    }
+
+    /// The filters of the seeds and of the other peers of a swarm, in both families (BEP 33); `None`
+    /// where nobody is known. It looks at every peer, of which [`PeerRules::per_swarm`] bounds the number.
+    pub(crate) fn scrape(
+        &self,
+        slots: PeerSlots<'_>,
+        infohash: &InfoHash,
+        now: Instant,
+    ) -> Option<[BloomFilter; 2]> {
+        let mut filters = None;
+        for peer in self.peers_of(slots, infohash, now) {
+            let [seeds, others] = filters.get_or_insert([BloomFilter::EMPTY; 2]);
+            (if peer.seed { seeds } else { others }).insert_indices(peer.filter_indices);
+        }
+        filters
     }
 
     /// The infohashes that have peers.
@@ -319,6 +349,7 @@ impl PeerStore {
         (self.swarms, self.used) = (Pool::default(), List::EMPTY);
         (self.singles, self.single_count, self.hand) = (Ix::NONE, 0, Ix::NONE);
         (self.chunks, self.peers) = ([Pool::default(); 2], [0; 2]);
+        self.sampler = Sampler::default();
     }
 
     fn announce_in<const M: usize>(

@@ -70,6 +70,7 @@ impl World {
         (at.being, at.wake_at) = (Being::Actor(Box::new(actor)), Instant::NEVER);
         (at.profile, at.leave_at) = (None, Instant::NEVER);
         self.searches.abandon(host);
+        self.crawls.remove(&host);
         self.drain(host.0);
     }
 

@@ -110,6 +110,7 @@ pub fn limits(world: usize) -> Limits {
         swarms: 2,
         peers_v4: 4,
         peers_v6: 0,
+        samples: 0,
         sources: 4,
         contacts: 8,
         replies: 1,
@@ -124,6 +125,8 @@ pub fn limits(world: usize) -> Limits {
         own_items: 0,
         #[cfg(feature = "items")]
         own_chunks: 0,
+        scrapes: 0,
+        samplings: 0,
     }
 }
 

@@ -91,6 +91,7 @@ mod actor;
 mod capture;
 pub mod cast;
 mod check;
+mod crawl;
 mod dice;
 mod fate;
 mod grow;

@@ -11,6 +11,7 @@ use core::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use core::time::Duration;
 
 use super::actor::{Actor, Outbox};
+use super::crawl::Crawl;
 use super::dice::Dice;
 use super::host::{Being, Host, HostId, Presence, Profile};
 use super::network::Network;
@@ -53,6 +54,7 @@ pub struct World {
     pub(super) hosts: Vec<Host>,
     pub(super) wire: Wire,
     pub(super) searches: Searches,
+    pub(super) crawls: BTreeMap<HostId, Crawl>,
     /// Kept events of the hosts that are watched.
     events: BTreeMap<HostId, Vec<(Instant, Event)>>,
     /// Addresses given away so far.
@@ -71,6 +73,7 @@ impl World {
             hosts: Vec::new(),
             wire: Wire::new(seed, network, BEGINNING),
             searches: Searches::default(),
+            crawls: BTreeMap::new(),
             events: BTreeMap::new(),
             places: 0,
             at_once: 0,
@@ -164,6 +167,7 @@ impl World {
         }
         host.wake_at = Instant::NEVER;
         let local = host.local(self.now);
+        let crawl_due = self.crawls.get(&HostId(index)).and_then(Crawl::due);
         match &mut host.being {
             Being::Node(node) if node.poll_timeout().is_some_and(|due| due <= local) => {
                 return self.wake_node(index);
@@ -173,6 +177,7 @@ impl World {
                 actor.on_wake(self.now, &mut Outbox { wire, link, now: self.now, addr });
                 self.expect_rest(addr);
             }
+            Being::Node(_) if crawl_due.is_some_and(|due| due <= local) => {}
             _ => return self.schedule(index),
         }
         self.drain(index);
@@ -223,11 +228,15 @@ impl World {
                 while let Some(event) = node.poll_event() {
                     is_quiet = false;
                     self.searches.note(self.now, id, &event);
+                    if let Some(crawl) = self.crawls.get_mut(&id) {
+                        crawl.note(local, node, &event);
+                    }
                     if host.is_watched {
                         self.events.entry(id).or_default().push((self.now, event));
                     }
                 }
-                if is_quiet {
+                let crawl = self.crawls.get_mut(&id);
+                if is_quiet && !crawl.is_some_and(|crawl| crawl.go_on(self.now, local, node)) {
                     break;
                 }
             }
@@ -241,7 +250,10 @@ impl World {
         let host = &mut self.hosts[index as usize];
         let due = match &host.being {
             _ if host.presence == Presence::Gone => None,
-            Being::Node(node) => node.poll_timeout().map(|due| host.global(due)),
+            Being::Node(node) => {
+                let crawl = self.crawls.get(&HostId(index)).and_then(Crawl::due);
+                node.poll_timeout().into_iter().chain(crawl).min().map(|due| host.global(due))
+            }
             Being::Actor(actor) => actor.next_wake(),
             Being::Nobody => None,
         };

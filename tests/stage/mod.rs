@@ -11,8 +11,8 @@ use dht_proto::wire::{
     Body, ErrorCode, ErrorReply, Message, Method, NodeWriter, PeerWriter, Query, Response, Want,
 };
 use dht_proto::{
-    Config, Event, Family, Heap, InfoHash, Instant, Limits, LookupId, LookupReport, MAX_DATAGRAM, Node,
-    NodeId, Storage,
+    BloomFilter, Config, Event, Family, Heap, InfoHash, Instant, Limits, LookupId, LookupReport,
+    MAX_DATAGRAM, Node, NodeId, Storage,
 };
 
 /// From a query to its answer, unless a host is given another one.
@@ -39,6 +39,10 @@ pub struct Host {
     pub is_listed: bool,
     pub token: Option<Vec<u8>>,
     pub peers: Vec<SocketAddr>,
+    /// The seeds and the others that it tells to whoever scrapes (BEP 33).
+    pub filters: Option<[BloomFilter; 2]>,
+    /// What it tells to whoever asks for a sample (BEP 51): interval, number and infohashes.
+    pub sample: Option<(i64, i64, Vec<[u8; 20]>)>,
     /// What it lists instead of the closest hosts.
     pub lists: Option<Vec<(NodeId, SocketAddr)>>,
     /// It answers announces with this error.
@@ -69,6 +73,8 @@ pub enum What {
     Ping,
     FindNode(NodeId),
     GetPeers(InfoHash),
+    Scrape(InfoHash),
+    Sample(NodeId),
     Announce { infohash: InfoHash, port: u16, implied: bool, token: Vec<u8> },
     Other,
 }
@@ -139,7 +145,11 @@ impl<S: Storage> Stage<S> {
     }
 
     pub fn at(&mut self, index: usize) -> &mut Host {
-        self.hosts.get_mut(&addr(index)).expect("a host lives here")
+        self.at_addr(addr(index))
+    }
+
+    pub fn at_addr(&mut self, addr: SocketAddr) -> &mut Host {
+        self.hosts.get_mut(&addr).expect("a host lives here")
     }
 
     /// Does something with the node, and sends what it has to say.
@@ -255,7 +265,9 @@ impl<S: Storage> Stage<S> {
         let what = match query.method {
             Method::Ping => What::Ping,
             Method::FindNode { target, .. } => What::FindNode(target),
+            Method::GetPeers { infohash, scrape: true, .. } => What::Scrape(infohash),
             Method::GetPeers { infohash, .. } => What::GetPeers(infohash),
+            Method::SampleInfohashes { target, .. } => What::Sample(target),
             Method::AnnouncePeer { infohash, port, implied_port: implied, token, .. } => {
                 What::Announce { infohash, port, implied, token: token.to_vec() }
             }
@@ -275,11 +287,11 @@ impl<S: Storage> Stage<S> {
 
     fn answer(&mut self, at: SocketAddr, transaction: &[u8], what: &What) -> Option<(Duration, Vec<u8>)> {
         let target = match what {
-            What::FindNode(target) => *target,
-            What::GetPeers(infohash) => NodeId::from_bytes(*infohash.as_bytes()),
+            What::FindNode(target) | What::Sample(target) => *target,
+            What::GetPeers(infohash) | What::Scrape(infohash) => NodeId::from_bytes(*infohash.as_bytes()),
             _ => NodeId::ZERO,
         };
-        let lists_hosts = matches!(what, What::FindNode(_) | What::GetPeers(_));
+        let lists_hosts = !matches!(what, What::Ping | What::Announce { .. } | What::Other);
         let closest = if lists_hosts { self.closest_hosts(target, at) } else { Vec::new() };
         let host = self.hosts.get_mut(&at).filter(|host| !host.is_dead)?;
         if host.loses > 0 {
@@ -296,7 +308,7 @@ impl<S: Storage> Stage<S> {
         let (mut nodes_buf, mut peers_buf) = ([0; 1024], [0; 1024]);
         let mut refused = host.refuses;
         match what {
-            What::FindNode(_) | What::GetPeers(_) => {
+            What::FindNode(_) | What::GetPeers(_) | What::Scrape(_) | What::Sample(_) => {
                 let mut nodes = NodeWriter::new(Family::V4, &mut nodes_buf);
                 for (id, addr) in host.lists.as_ref().unwrap_or(&closest) {
                     nodes.push(id, *addr);
@@ -313,7 +325,14 @@ impl<S: Storage> Stage<S> {
             }
             What::Ping | What::Other => {}
         }
-        if matches!(what, What::GetPeers(_)) {
+        if let (What::Scrape(_), Some([seeds, others])) = (what, &host.filters) {
+            (response.seeds, response.peers) = (Some(seeds.as_bytes()), Some(others.as_bytes()));
+        }
+        if let (What::Sample(_), Some((interval, num, samples))) = (what, &host.sample) {
+            (response.interval, response.num) = (Some(*interval), Some(*num));
+            response.samples = Some(samples);
+        }
+        if matches!(what, What::GetPeers(_) | What::Scrape(_)) {
             response.token = host.token.as_deref();
             if !host.peers.is_empty() {
                 let mut peers = PeerWriter::new(Family::V4, &mut peers_buf);
@@ -357,6 +376,8 @@ impl Host {
             is_listed: true,
             token: Some(b"token".to_vec()),
             peers: Vec::new(),
+            filters: None,
+            sample: None,
             lists: None,
             refuses_announces: None,
             refuses: None,

@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use super::builder::Builder;
+use super::crawl::Crawl;
 use super::events::{Events, subscription};
 use super::keep::Announcement;
 use super::search::Search;
@@ -19,11 +20,11 @@ use crate::net::board::{Board, Status};
 use crate::net::desk::{Change, Command, Reply};
 use crate::net::error::CallError;
 use crate::net::metrics::Metrics;
-use crate::net::progress::Key;
+use crate::net::progress::{Key, Sampled};
 use crate::net::stats::LoopStats;
 use crate::{
-    Announce, Family, InfoHash, Instant, KeptAnnounce, Lookup, LookupOptions, Node, NodeId, NodeInfo, Pong,
-    Stats,
+    Announce, CrawlOptions, Family, InfoHash, Instant, KeptAnnounce, Lookup, LookupOptions, Node, NodeId,
+    NodeInfo, Pong, Stats,
 };
 
 /// A node that runs in a task, and its one owner. It can do all that a [`Dht`] can.
@@ -108,6 +109,17 @@ impl Dht {
     /// [`CallError::Start`] if too many lookups are under way, [`CallError::Closed`].
     pub async fn get_peers(&self, infohash: InfoHash) -> Result<Search, CallError> {
         self.lookup(Lookup::GetPeers(infohash), self.board.lookup_options).await
+    }
+
+    /// Counts the peers of a torrent without joining them, by the filters of the nodes that store them
+    /// (BEP 33). The numbers are in the report, as [`LookupReport::swarm`](crate::LookupReport::swarm); the
+    /// search yields no peers.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::Start`] if too many lookups or scrapes are under way, [`CallError::Closed`].
+    pub async fn scrape(&self, infohash: InfoHash) -> Result<Search, CallError> {
+        self.lookup(Lookup::Scrape(infohash), self.board.lookup_options).await
     }
 
     /// Adds this host to the peers of a torrent, once; they last on other nodes for half an hour
@@ -207,6 +219,32 @@ impl Dht {
         // Held until the answer: dropped before it, it cancels the ping.
         let _lease = lease.await;
         answer.await.map_err(|_| CallError::Closed)?
+    }
+
+    /// Asks the node at `addr` for a sample of the infohashes that it stores peers of, and for the nodes that
+    /// it knows closest to `target` (BEP 51).
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::Query`] if there is no good answer, [`CallError::Start`] if it may not be
+    /// asked, [`CallError::Closed`].
+    pub async fn sample_infohashes(&self, addr: SocketAddr, target: NodeId) -> Result<Sampled, CallError> {
+        let (started, lease) = one_reply();
+        let (reply, answer) = one_reply();
+        self.send(Command::Sample { addr, target, started: Some(started), reply }).await?;
+        // As with a ping.
+        let _lease = lease.await;
+        answer.await.map_err(|_| CallError::Closed)?
+    }
+
+    /// Asks node after node for samples of their infohashes (BEP 51), as a [`Crawler`](crate::Crawler) does,
+    /// for as long as the [`Crawl`] lives.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::Closed`].
+    pub async fn crawl(&self, options: CrawlOptions) -> Result<Crawl, CallError> {
+        Ok(Crawl::new(self.ask(|reply| Command::Crawl { options, reply }).await?))
     }
 
     /// Tells of a node at `addr`, from a peer's PORT message or a file: it is pinged and kept if

@@ -58,6 +58,7 @@
 //! ```
 
 mod builder;
+mod crawl;
 mod driver;
 mod events;
 mod external;
@@ -66,6 +67,7 @@ mod keep;
 mod search;
 
 pub use builder::Builder;
+pub use crawl::Crawl;
 pub use events::Events;
 pub use external::External;
 pub use handle::{Dht, Owner};

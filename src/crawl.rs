@@ -1,0 +1,460 @@
+//! Crawls: which torrents there are in the DHT, asked from node to node (BEP 51).
+
+use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
+use core::net::SocketAddr;
+use core::ops::Bound;
+use core::time::Duration;
+
+use crate::addr::Family;
+use crate::event::{Event, NodeInfo, QueryError, QueryId, StartError};
+use crate::id::{InfoHash, NodeId};
+use crate::node::Node;
+use crate::storage::Storage;
+use crate::time::Instant;
+
+/// A node that does not know the query is asked again after this long: by then it may be another one.
+const UNSUPPORTED: Duration = Duration::from_secs(3600);
+
+/// A node that did not answer rests for this long, and twice as long each further time.
+const FAILED: Duration = Duration::from_secs(15 * 60);
+
+/// But no longer than this, which is also the longest interval of BEP 51.
+const MAX_REST: Duration = Duration::from_secs(6 * 3600);
+
+/// How often the routing table is looked at while nobody else is left to ask.
+const RESEED: Duration = Duration::from_secs(10);
+
+/// How a crawl goes about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CrawlOptions {
+    /// The time between two queries. Default: 100 ms. Crawled nodes are new endpoints, of which
+    /// [`Config::new_endpoints`](crate::Config::new_endpoints) bounds the number as well.
+    pub spacing: Duration,
+    /// Queries under way at once; no more than [`Limits::samplings`](crate::Limits::samplings) can be.
+    /// Default: 8.
+    pub concurrency: usize,
+    /// No node is asked again within this time, whatever interval it tells. Default: 1 minute.
+    pub revisit: Duration,
+    /// Nodes that are remembered, at about 200 bytes each, with the times at which they may be asked again.
+    /// Default: 65,536.
+    pub nodes: usize,
+    /// The last so many infohashes are told once only. Default: 262,144, at about 30 bytes each.
+    pub remembered: usize,
+    /// While so many infohashes are not taken, no node is asked. Default: 1024.
+    pub untaken: usize,
+}
+
+impl Default for CrawlOptions {
+    fn default() -> Self {
+        Self {
+            spacing: Duration::from_millis(100),
+            concurrency: 8,
+            revisit: Duration::from_secs(60),
+            nodes: 65_536,
+            remembered: 262_144,
+            untaken: 1024,
+        }
+    }
+}
+
+/// An infohash that a crawl found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Found {
+    /// The torrent.
+    pub infohash: InfoHash,
+    /// The node that stores peers of it.
+    pub node: SocketAddr,
+}
+
+/// How a crawl goes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct CrawlReport {
+    /// Queries sent.
+    pub asked: u64,
+    /// Queries answered, if only with an error.
+    pub answered: u64,
+    /// Queries that were not.
+    pub failed: u64,
+    /// Answers of nodes that do not know the query, or told a malformed sample.
+    pub unsupported: u64,
+    /// Infohashes found.
+    pub found: u64,
+    /// Infohashes told again, by the same node or by others.
+    pub repeated: u64,
+    /// Nodes remembered at present.
+    pub nodes: usize,
+    /// Of them those that may be asked now.
+    pub due: usize,
+    /// Nodes not remembered for want of [`CrawlOptions::nodes`].
+    pub crowded: u64,
+}
+
+/// Walks the keyspace and asks every node that it hears of for a sample of its infohashes (BEP 51).
+///
+/// It works a [`Node`] as its user would, and like it has neither clock nor socket:
+///
+/// ```
+/// # use dht_proto::{Config, CrawlOptions, Crawler, Instant, Limits, MAX_DATAGRAM, Node};
+/// # let now = Instant::from_micros(0);
+/// # let mut node = Node::new(Config::default(), &Limits::default(), [7; 32], now);
+/// let mut crawler = Crawler::new(CrawlOptions::default());
+/// // In every turn of the loop, before the node's datagrams are sent:
+/// crawler.poll(now, &mut node);
+/// while let Some(event) = node.poll_event() {
+///     crawler.handle_event(now, &node, &event);
+/// }
+/// while let Some(found) = crawler.next_found() {
+///     println!("{} at {}", found.infohash, found.node);
+/// }
+/// // The loop sleeps no longer than until the earlier of the two.
+/// let until = [node.poll_timeout(), crawler.poll_timeout()].into_iter().flatten().min();
+/// # assert!(until.is_some());
+/// ```
+///
+/// Nodes are asked in the order of their ids, round and round. Every other one is asked for its own
+/// neighbours, whom it knows best, the others for nodes elsewhere, so that no part of the keyspace stays
+/// unseen. A node is asked again once the interval is over that it told. One that does not answer is left
+/// alone for a quarter of an hour, then for half an hour and so on.
+///
+/// Memory is bounded by the [`CrawlOptions`]. Where there are more nodes than may be remembered, those are
+/// forgotten first that would be asked last, but none whose interval runs.
+#[derive(Debug)]
+pub struct Crawler {
+    options: CrawlOptions,
+    /// One node for each address, or for each endpoint where the node does not limit sources.
+    nodes: BTreeMap<SocketAddr, Known>,
+    by_endpoint: bool,
+    /// Those that may be asked.
+    ready: BTreeSet<(NodeId, SocketAddr)>,
+    /// Those that may be asked later.
+    resting: BTreeSet<(Instant, SocketAddr)>,
+    asked: BTreeMap<QueryId, SocketAddr>,
+    /// Whoever was asked last.
+    cursor: (NodeId, SocketAddr),
+    next_at: Instant,
+    reseed_at: Instant,
+    found: VecDeque<Found>,
+    seen: Seen,
+    report: CrawlReport,
+}
+
+/// What is known of a node.
+#[derive(Clone, Copy, Debug)]
+struct Known {
+    id: NodeId,
+    addr: SocketAddr,
+    /// How often in a row it has not answered.
+    failures: u32,
+}
+
+impl Crawler {
+    /// A crawl that has not begun.
+    pub fn new(options: CrawlOptions) -> Self {
+        Self {
+            options,
+            nodes: BTreeMap::new(),
+            by_endpoint: false,
+            ready: BTreeSet::new(),
+            resting: BTreeSet::new(),
+            asked: BTreeMap::new(),
+            cursor: (NodeId::ZERO, SocketAddr::from(([0; 4], 0))),
+            next_at: Instant::ZERO,
+            reseed_at: Instant::ZERO,
+            found: VecDeque::new(),
+            seen: Seen::new(options.remembered),
+            report: CrawlReport::default(),
+        }
+    }
+
+    /// Has the node ask whoever is due.
+    pub fn poll<S: Storage>(&mut self, now: Instant, node: &mut Node<S>) {
+        self.rouse(now);
+        if self.ready.is_empty() && now >= self.reseed_at {
+            self.reseed_at = now + RESEED;
+            self.by_endpoint = !node.limits_sources();
+            Family::ALL.into_iter().flat_map(|family| node.nodes(family)).for_each(|info| self.learn(info));
+        }
+        while now >= self.next_at && self.has_room() {
+            let Some(key) = self.next_ready() else { return };
+            let Some(known) = self.nodes.get(&key).copied() else { continue };
+            self.next_at = now + self.options.spacing;
+            match node.sample_infohashes(now, known.addr, self.target(&known.id)) {
+                Ok(query) => {
+                    self.report.asked += 1;
+                    self.asked.insert(query, key);
+                }
+                Err(StartError::AddressRefused) => {
+                    self.nodes.remove(&key);
+                }
+                // The node has no slot free: later.
+                Err(_) => {
+                    self.ready.insert((known.id, key));
+                    self.next_at = now + self.options.spacing.max(Duration::from_millis(10));
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Takes in an event of the node, right after it was polled. Returns whether it was of this crawl.
+    pub fn handle_event<S: Storage>(&mut self, now: Instant, node: &Node<S>, event: &Event) -> bool {
+        let Event::SampleDone { query, addr, result } = *event else { return false };
+        let Some(key) = self.asked.remove(&query) else { return false };
+        let (mut failures, mut pause) = (0, UNSUPPORTED);
+        match result {
+            Ok(sample) => {
+                self.report.answered += 1;
+                node.samples(query).for_each(|infohash| self.take(infohash, addr));
+                node.sample_nodes(query).for_each(|info| self.learn(info));
+                if let Some(known) = self.nodes.get_mut(&key) {
+                    known.id = sample.id;
+                }
+                if sample.is_supported {
+                    pause = sample.interval.clamp(self.options.revisit.min(MAX_REST), MAX_REST);
+                } else {
+                    self.report.unsupported += 1;
+                }
+            }
+            Err(QueryError::Refused(_)) => {
+                self.report.answered += 1;
+                self.report.unsupported += 1;
+            }
+            Err(_) => {
+                self.report.failed += 1;
+                let before = self.nodes.get(&key).map_or(0, |known| known.failures);
+                failures = before + 1;
+                pause = MAX_REST.min(FAILED * 2_u32.saturating_pow(before.min(8)));
+            }
+        }
+        if let Some(known) = self.nodes.get_mut(&key) {
+            known.failures = failures;
+            self.resting.insert((now + pause, key));
+        }
+        true
+    }
+
+    /// When to [`poll`](Self::poll) next, if nothing happens before; `None` while it waits for answers, or
+    /// for infohashes to be taken.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        if !self.has_room() {
+            return None;
+        }
+        if !self.ready.is_empty() {
+            return Some(self.next_at);
+        }
+        let rested = self.resting.first().map(|(at, _)| *at);
+        Some(self.reseed_at.min(rested.unwrap_or(Instant::NEVER)).max(self.next_at))
+    }
+
+    /// The next infohash that was found.
+    pub fn next_found(&mut self) -> Option<Found> {
+        self.found.pop_front()
+    }
+
+    /// How it goes.
+    pub fn report(&self) -> CrawlReport {
+        CrawlReport { nodes: self.nodes.len(), due: self.ready.len(), ..self.report }
+    }
+
+    /// Cancels the queries under way. It may go on afterwards.
+    pub fn stop<S: Storage>(&mut self, node: &mut Node<S>) {
+        while let Some((query, key)) = self.asked.pop_first() {
+            node.cancel_query(query);
+            if let Some(known) = self.nodes.get(&key) {
+                self.ready.insert((known.id, key));
+            }
+        }
+    }
+
+    fn has_room(&self) -> bool {
+        self.asked.len() < self.options.concurrency.max(1) && self.found.len() < self.options.untaken.max(1)
+    }
+
+    /// Those whose time has come may be asked again.
+    fn rouse(&mut self, now: Instant) {
+        while let Some((_, key)) = self.resting.first().copied().filter(|(at, _)| *at <= now) {
+            self.resting.pop_first();
+            if let Some(known) = self.nodes.get(&key) {
+                self.ready.insert((known.id, key));
+            }
+        }
+    }
+
+    /// The next in the order of ids, behind the last of which comes the first.
+    fn next_ready(&mut self) -> Option<SocketAddr> {
+        let ahead = (Bound::Excluded(self.cursor), Bound::Unbounded);
+        let next = self.ready.range(ahead).next().or_else(|| self.ready.first()).copied()?;
+        self.ready.remove(&next);
+        self.cursor = next;
+        Some(next.1)
+    }
+
+    /// What to ask a node for: its neighbours, or somewhere in a part of the keyspace that it is not in,
+    /// each of the parts as often.
+    fn target(&self, id: &NodeId) -> NodeId {
+        let turn = self.report.asked;
+        if turn.is_multiple_of(2) {
+            return *id;
+        }
+        let parts = u64::from(self.nodes.len().max(1).ilog2()) + 1;
+        // Anything will do, as long as it differs from time to time.
+        let mut filler = *id.as_bytes();
+        filler.rotate_left(1 + (turn / 2 % 19) as usize);
+        id.sibling((turn / 2 % parts) as u32, &NodeId::from_bytes(filler))
+    }
+
+    /// Remembers a node that it has not heard of.
+    fn learn(&mut self, info: NodeInfo) {
+        let key = if self.by_endpoint { info.addr } else { SocketAddr::new(info.addr.ip(), 0) };
+        if self.nodes.contains_key(&key) {
+            return;
+        }
+        if self.nodes.len() >= self.options.nodes && !self.make_room(info.id) {
+            self.report.crowded += 1;
+            return;
+        }
+        self.nodes.insert(key, Known { id: info.id, addr: info.addr, failures: 0 });
+        self.ready.insert((info.id, key));
+    }
+
+    /// Forgets whoever would be asked last, if that is later than `id`.
+    fn make_room(&mut self, id: NodeId) -> bool {
+        let last = self.ready.range(..=self.cursor).next_back().or_else(|| self.ready.last()).copied();
+        let turn = |id: NodeId| (id <= self.cursor.0, id);
+        let Some(last) = last.filter(|last| turn(id) < turn(last.0)) else { return false };
+        self.report.crowded += 1;
+        self.ready.remove(&last);
+        self.nodes.remove(&last.1);
+        true
+    }
+
+    fn take(&mut self, infohash: InfoHash, node: SocketAddr) {
+        if self.seen.insert(infohash) {
+            self.report.found += 1;
+            self.found.push_back(Found { infohash, node });
+        } else {
+            self.report.repeated += 1;
+        }
+    }
+}
+
+/// The last infohashes: of two generations the older one is forgotten when the younger one is full.
+#[derive(Debug)]
+struct Seen {
+    young: BTreeSet<InfoHash>,
+    old: BTreeSet<InfoHash>,
+    /// Infohashes in a generation.
+    most: usize,
+}
+
+impl Seen {
+    const fn new(remembered: usize) -> Self {
+        let most = if remembered < 2 { 1 } else { remembered / 2 };
+        Self { young: BTreeSet::new(), old: BTreeSet::new(), most }
+    }
+
+    /// Returns whether it is new.
+    fn insert(&mut self, infohash: InfoHash) -> bool {
+        if self.old.contains(&infohash) || !self.young.insert(infohash) {
+            return false;
+        }
+        if self.young.len() >= self.most {
+            self.old = core::mem::take(&mut self.young);
+        }
+        true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::vec::Vec;
+
+    use super::*;
+
+    fn info(id: u8, host: u8) -> NodeInfo {
+        NodeInfo {
+            id: NodeId::from_bytes([id; 20]),
+            addr: SocketAddr::from(([60, 0, host, 1], 6881)),
+            rtt: None,
+        }
+    }
+
+    fn crawler(nodes: usize) -> Crawler {
+        Crawler::new(CrawlOptions { nodes, ..CrawlOptions::default() })
+    }
+
+    fn ids(crawler: &Crawler) -> impl Iterator<Item = u8> {
+        crawler.ready.iter().map(|(id, _)| id.as_bytes()[0])
+    }
+
+    #[test]
+    fn nodes_are_asked_in_the_order_of_their_ids_round_and_round() {
+        let mut crawler = crawler(10);
+        [50, 10, 30].into_iter().for_each(|id| crawler.learn(info(id, id)));
+        crawler.cursor.0 = NodeId::from_bytes([20; 20]);
+        let mut order = Vec::new();
+        while let Some(key) = crawler.next_ready() {
+            order.push(crawler.nodes[&key].id.as_bytes()[0]);
+        }
+        assert_eq!(order, [30, 50, 10]);
+    }
+
+    #[test]
+    fn an_address_is_one_node_whatever_it_is_listed_as() {
+        let mut crawler = crawler(10);
+        crawler.learn(info(1, 9));
+        crawler.learn(info(2, 9));
+        let mut moved = info(1, 9);
+        moved.addr.set_port(7);
+        crawler.learn(moved);
+        assert!(ids(&crawler).eq([1]));
+        crawler.by_endpoint = true;
+        crawler.learn(moved);
+        assert_eq!(crawler.nodes.len(), 2);
+    }
+
+    #[test]
+    fn where_there_is_no_room_those_give_way_that_would_be_asked_last() {
+        let mut crawler = crawler(3);
+        crawler.cursor.0 = NodeId::from_bytes([20; 20]);
+        [10, 30, 60].into_iter().for_each(|id| crawler.learn(info(id, id)));
+        crawler.learn(info(50, 50));
+        assert!(ids(&crawler).eq([30, 50, 60]), "10 lies behind");
+        crawler.learn(info(15, 15));
+        crawler.learn(info(70, 70));
+        assert!(ids(&crawler).eq([30, 50, 60]));
+        // Whose interval runs is never forgotten.
+        while let Some(key) = crawler.next_ready() {
+            crawler.resting.insert((Instant::NEVER, key));
+        }
+        crawler.learn(info(21, 21));
+        assert_eq!((crawler.nodes.len(), ids(&crawler).count(), crawler.report.crowded), (3, 0, 4));
+    }
+
+    #[test]
+    fn an_infohash_is_told_once_as_long_as_it_is_remembered() {
+        let mut seen = Seen::new(10);
+        let hash = |byte| InfoHash::from_bytes([byte; 20]);
+        assert!((0..5).all(|byte| seen.insert(hash(byte))));
+        assert!(!(0..5).any(|byte| seen.insert(hash(byte))));
+        assert!((10..15).all(|byte| seen.insert(hash(byte))));
+        assert!(seen.insert(hash(0)), "ten others were seen since");
+        assert!(seen.young.len() + seen.old.len() <= 10);
+    }
+
+    #[test]
+    fn the_targets_lie_in_every_part_of_the_keyspace() {
+        let mut crawler = crawler(64);
+        (0..64).for_each(|id| crawler.learn(info(id * 4, id)));
+        let id = NodeId::from_bytes([0x5a; 20]);
+        let mut parts = BTreeSet::new();
+        for turn in 0..28 {
+            crawler.report.asked = turn;
+            parts.insert(crawler.target(&id).common_prefix_len(&id));
+        }
+        assert!(parts.into_iter().eq((0..7).chain([160])));
+    }
+}

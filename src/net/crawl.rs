@@ -1,0 +1,68 @@
+//! A crawl as its caller sees it.
+
+use alloc::sync::Arc;
+use core::fmt;
+use core::time::Duration;
+use std::time::Instant as StdInstant;
+
+use super::board::Lease;
+use super::crawling::{Crawled, Finds};
+use super::error::CallError;
+use super::handle::Dht;
+use crate::{CrawlReport, Found};
+
+/// A crawl that goes on as long as this lives, from [`Dht::crawl`].
+///
+/// As an iterator it yields the infohashes as they are found, blocking until there is one, and ends with the
+/// DHT thread. While nobody takes them no further nodes are asked.
+///
+/// Dropping it stops the crawl. While it is alive the DHT thread is too, as with a clone of the handle.
+#[must_use = "dropping a crawl stops it"]
+pub struct Crawl {
+    finds: Arc<Finds>,
+    lease: Lease,
+    _dht: Dht,
+}
+
+impl Crawl {
+    pub(super) fn new(dht: Dht, (finds, lease): (Arc<Finds>, Lease)) -> Self {
+        Self { finds, lease, _dht: dht }
+    }
+
+    /// The next infohash, waiting at most `timeout` for it; `Ok(None)` once the DHT thread has ended.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::TimedOut`].
+    pub fn recv_timeout(&mut self, timeout: Duration) -> Result<Option<Found>, CallError> {
+        self.recv(StdInstant::now().checked_add(timeout))
+    }
+
+    /// How it goes.
+    pub fn report(&self) -> CrawlReport {
+        self.finds.read(Crawled::report)
+    }
+
+    /// No `deadline`: wait for as long as it takes.
+    fn recv(&mut self, deadline: Option<StdInstant>) -> Result<Option<Found>, CallError> {
+        let next = self.finds.wait(deadline, Crawled::next).ok_or(CallError::TimedOut)?;
+        if next.is_some() && self.finds.take() {
+            self.lease.wake();
+        }
+        Ok(next)
+    }
+}
+
+impl Iterator for Crawl {
+    type Item = Found;
+
+    fn next(&mut self) -> Option<Found> {
+        self.recv(None).ok().flatten()
+    }
+}
+
+impl fmt::Debug for Crawl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Crawl").field("report", &self.report()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,132 @@
+//! Samples of infohashes (BEP 51): of ours for others, and of theirs for us.
+
+use core::net::SocketAddr;
+
+use super::{Core, Node};
+use crate::addr::Endpoint;
+use crate::event::{NodeInfo, Pong, QueryError, QueryId, Sample, StartError};
+use crate::id::{ID_LEN, InfoHash, NodeId};
+use crate::inflight::Purpose;
+use crate::peers::{PeerSlots, Told};
+use crate::pool::Ix;
+use crate::sampling;
+use crate::storage::Storage;
+use crate::storage::sealed::{Memory, View};
+use crate::time::Instant;
+use crate::wire::Response;
+
+/// Samples of the infohashes that others store (BEP 51).
+impl<S: Storage> Node<S> {
+    /// Asks a single node for a sample of the infohashes that it stores peers of, and for the nodes that it
+    /// knows closest to `target` (BEP 51). It ends with [`Event::SampleDone`](crate::Event::SampleDone).
+    ///
+    /// A node that was asked tells the same again until its [`Sample::interval`](crate::Sample::interval)
+    /// is over, and wants not to be asked before. A `Crawler` (feature `alloc`) sees to that.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError::AddressRefused`], or [`StartError::Full`], also past
+    /// [`Limits::samplings`](crate::Limits::samplings).
+    pub fn sample_infohashes(
+        &mut self,
+        now: Instant,
+        addr: SocketAddr,
+        target: NodeId,
+    ) -> Result<QueryId, StartError> {
+        self.core.sample_infohashes(&mut self.storage.memory(), now, addr.into(), target)
+    }
+
+    /// The infohashes in the answer to [`sample_infohashes`](Self::sample_infohashes).
+    ///
+    /// After [`Event::SampleDone`](crate::Event::SampleDone) it may be called until the next input or command.
+    pub fn samples(&self, query: QueryId) -> impl Iterator<Item = InfoHash> {
+        self.core.samples(self.storage.view(), query)
+    }
+
+    /// The nodes in the answer to [`sample_infohashes`](Self::sample_infohashes), at most 16. None of them
+    /// was asked whether it exists.
+    ///
+    /// After [`Event::SampleDone`](crate::Event::SampleDone) it may be called until the next input or command.
+    pub fn sample_nodes(&self, query: QueryId) -> impl Iterator<Item = NodeInfo> {
+        self.core.sample_nodes(self.storage.view(), query)
+    }
+
+    /// Whether it tells sources apart by IP address: [`Config::source_limits`].
+    #[cfg(feature = "alloc")]
+    pub(crate) const fn limits_sources(&self) -> bool {
+        self.core.config.source_limits
+    }
+}
+
+impl Core {
+    pub(super) fn sample_infohashes(
+        &mut self,
+        m: &mut Memory<'_>,
+        now: Instant,
+        to: Endpoint,
+        target: NodeId,
+    ) -> Result<QueryId, StartError> {
+        self.advance(now);
+        if !self.may_contact(to) {
+            return Err(StartError::AddressRefused);
+        }
+        let slot = self.samplings.take(m.samplings, target).ok_or(StartError::Full)?;
+        let query = self.start_ping(m, now, to, Purpose::Sample(slot));
+        match query {
+            Ok(query) => self.samplings.begin(m.samplings, slot, (query.ix, query.generation)),
+            Err(_) => self.samplings.give(m.samplings, slot),
+        }
+        query
+    }
+
+    /// Takes in the answer to a query of ours.
+    pub(super) fn take_sample(&self, m: &mut Memory<'_>, slot: Ix, response: &Response<'_>) {
+        m.samplings[slot].fill(response, |id, endpoint| self.is_candidate(id, endpoint));
+    }
+
+    /// What is reported of a query of ours that has ended.
+    pub(super) fn tell_sample(
+        &mut self,
+        m: &mut Memory<'_>,
+        slot: Ix,
+        result: Result<Pong, QueryError>,
+    ) -> Result<Sample, QueryError> {
+        let Pong { id, rtt } = match result {
+            Ok(pong) => pong,
+            Err(error) => {
+                self.samplings.give(m.samplings, slot);
+                return Err(error);
+            }
+        };
+        self.samplings.tell(m.samplings, slot);
+        let sampling = &m.samplings[slot];
+        let (count, stored) = (sampling.samples().len() as u32, sampling.stored);
+        let (is_supported, interval) = (sampling.is_supported, sampling.interval());
+        Ok(Sample { id, rtt, is_supported, count, stored, interval })
+    }
+
+    pub(super) fn samples<'a>(
+        &self,
+        view: View<'a>,
+        query: QueryId,
+    ) -> impl Iterator<Item = InfoHash> + use<'a> {
+        let sampling = sampling::find(view.samplings, (query.ix, query.generation));
+        sampling.into_iter().flat_map(|sampling| sampling.samples()).copied()
+    }
+
+    pub(super) fn sample_nodes<'a>(
+        &self,
+        view: View<'a>,
+        query: QueryId,
+    ) -> impl Iterator<Item = NodeInfo> + use<'a> {
+        let sampling = sampling::find(view.samplings, (query.ix, query.generation));
+        let nodes = sampling.into_iter().flat_map(|sampling| sampling.nodes());
+        nodes.map(|&(id, endpoint)| NodeInfo { id, addr: endpoint.into(), rtt: None })
+    }
+
+    /// Writes infohashes of ours for somebody who asked.
+    pub(super) fn tell_infohashes(&mut self, m: &mut Memory<'_>, out: &mut [[u8; ID_LEN]]) -> Told {
+        let slots = PeerSlots { swarms: m.swarms, v4: m.peers_v4, v6: m.peers_v6 };
+        self.peers.sample_infohashes(slots, m.samples, self.now, &mut self.rng, out)
+    }
+}

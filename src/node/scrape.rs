@@ -1,0 +1,113 @@
+//! Scrapes of our own: how many peers a torrent has (BEP 33). Those of others are served in `serve`.
+
+use core::net::SocketAddr;
+
+use super::serve::peer_slots;
+use super::walks::share;
+use super::{Core, Node};
+use crate::addr::Endpoint;
+use crate::event::{LookupId, StartError, SwarmSize};
+use crate::id::{InfoHash, NodeId};
+use crate::lookup::{Goal, Lookup, LookupOptions, Walk};
+use crate::pool::{Ix, Slot};
+use crate::scrape::Scrape;
+use crate::storage::Storage;
+use crate::storage::sealed::Memory;
+#[cfg(any(feature = "checkpoint", feature = "sim"))]
+use crate::storage::sealed::View;
+use crate::time::Instant;
+use crate::wire::Response;
+
+/// Scrapes (BEP 33).
+impl<S: Storage> Node<S> {
+    /// Counts the peers of a torrent, without joining them: [`LookupReport::swarm`](crate::LookupReport::swarm) tells, in the end and,
+    /// by [`lookup_report`](Self::lookup_report), before. It is a lookup of peers whose answers carry
+    /// filters (BEP 33) from which the number is estimated; nodes that send none are counted by the peers
+    /// that they name. The peers themselves are not told, and many nodes name none in such an answer.
+    ///
+    /// For scrapes of many torrents BEP 33 wants no more than four at once, and pauses of random length
+    /// between two of the same torrent.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError::Full`], also past [`Limits::scrapes`](crate::Limits::scrapes).
+    pub fn scrape(&mut self, now: Instant, infohash: InfoHash) -> Result<LookupId, StartError> {
+        let options = self.core.config.lookup;
+        self.lookup(now, Lookup::Scrape(infohash), &options)
+    }
+}
+
+impl Core {
+    pub(super) fn start_scrape(
+        &mut self,
+        m: &mut Memory<'_>,
+        target: NodeId,
+        families: [bool; 2],
+        options: &LookupOptions,
+    ) -> Result<LookupId, StartError> {
+        let scrape = self.scrapes.take(m.scrapes).ok_or(StartError::Full)?;
+        m.scrapes[scrape] = Scrape::EMPTY;
+        let lookup = match self.start(m, Goal::Scrape, [target; 2], families, options, Ix::NONE) {
+            Ok(lookup) => lookup,
+            Err(error) => {
+                self.scrapes.give(m.scrapes, scrape);
+                return Err(error);
+            }
+        };
+        for ix in walks_of(m.walks, lookup.ix) {
+            m.walks[ix].scrape = scrape;
+        }
+        let own = self.peers.scrape(peer_slots(m).shared(), &target.into(), self.now);
+        if let Some(own) = own.filter(|_| options.only.is_none()) {
+            m.scrapes[scrape].take_own(&own);
+        }
+        Ok(lookup)
+    }
+
+    /// Takes in the filters of an answer, if it is one to a scrape. Returns whether its peers are of use.
+    pub(super) fn take_filters(&self, m: &mut Memory<'_>, ix: Ix, response: &Response<'_>) -> bool {
+        let Some(scrape) = m.walks[ix].scrape.some() else { return true };
+        let peers = response.values.into_iter().flat_map(|values| values.iter());
+        m.scrapes[scrape].take([response.seeds, response.peers], peers.map(|peer| peer.ip()))
+    }
+
+    /// What a scrape counted so far.
+    pub(super) fn swarm_size(
+        scrapes: &[Slot<Scrape>],
+        walks: &[Slot<Walk>],
+        found: &[Endpoint],
+        lead: Ix,
+    ) -> Option<SwarmSize> {
+        let scrape = &scrapes[walks[lead].scrape.some()?];
+        let found = walks_of(walks, lead).flat_map(|ix| {
+            let found = share(found, ix.position(), walks.len());
+            found[..walks[ix].found.into()].iter().map(|peer| SocketAddr::from(*peer).ip())
+        });
+        let [seeds, downloaders] = scrape.estimate(found);
+        let (sources, refused) = (scrape.sources.into(), scrape.refused.into());
+        Some(SwarmSize { seeds, downloaders, sources, refused })
+    }
+
+    /// A lookup is reported or cancelled: if it was a scrape, nobody asks for its filters any more.
+    pub(super) fn end_scrape(&mut self, m: &mut Memory<'_>, lead: Ix) {
+        if let Some(scrape) = m.walks[lead].scrape.some() {
+            self.scrapes.give(m.scrapes, scrape);
+            for ix in walks_of(m.walks, lead) {
+                m.walks[ix].scrape = Ix::NONE;
+            }
+        }
+    }
+
+    /// Whether every slot is free, or counts for a lookup that is not reported.
+    #[cfg(any(feature = "checkpoint", feature = "sim"))]
+    pub(super) fn scrapes_are_consistent(&self, view: View<'_>) -> bool {
+        let counts = |ix: Ix| view.walks[ix].lead == ix && !view.walks[ix].scrape.is_none();
+        let scraping = (0..view.walks.len()).map(Ix::new).filter(|&ix| counts(ix)).count();
+        self.scrapes.is_consistent(view.scrapes) && self.scrapes.used() == scraping
+    }
+}
+
+/// The walks of a lookup, the leading one first.
+fn walks_of(walks: &[Slot<Walk>], lead: Ix) -> impl Iterator<Item = Ix> + Clone + use<> {
+    [Some(lead), walks[lead].sibling.some()].into_iter().flatten()
+}
