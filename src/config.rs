@@ -25,7 +25,8 @@ pub const MAX_DATAGRAM: usize = 1472;
 #[non_exhaustive]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub struct Config {
-    /// Our id in the IPv4 DHT; drawn at random where `None`.
+    /// Our id in the IPv4 DHT; drawn at random where `None`. To keep it whatever our address is,
+    /// switch off [`secure_ids`](Self::secure_ids).
     pub id: Option<NodeId>,
     /// Our id in the IPv6 DHT; drawn at random where `None`. BEP 32 wants the same id in both,
     /// BEP 42 and BEP 45 one per address: set both fields to have BEP 32's way.
@@ -65,6 +66,13 @@ pub struct Config {
     /// take a tenth; less than a minute counts as a minute, more than a day as a day. Default: 15
     /// minutes, because most nodes keep a peer for 30 (BEP 5 names no time).
     pub announce_interval: Duration,
+    /// Take an id that fits our external address once that is known, and another one when it has
+    /// changed so that the id fits no more (BEP 42). Off, ids stay as they are. Default: on.
+    pub secure_ids: bool,
+    /// Let nodes whose ids do not fit their addresses (BEP 42) count for nothing in lookups: they lead
+    /// on to others, but are neither results nor announced to. They are answered all the same, and
+    /// stand in the routing table. Default: off, because some clients know nothing of it.
+    pub enforce_secure_ids: bool,
     /// How lookups run that are started without options of their own.
     pub lookup: LookupOptions,
 }
@@ -88,6 +96,8 @@ impl Default for Config {
             peer_ttl: Duration::from_secs(45 * 60),
             peers_per_swarm: 2000,
             announce_interval: Duration::from_secs(15 * 60),
+            secure_ids: true,
+            enforce_secure_ids: false,
             lookup: LookupOptions::default(),
         }
     }
@@ -147,6 +157,10 @@ pub struct Limits {
     pub bootstraps: usize,
     /// Announces that are kept up. Default: 1024.
     pub kept: usize,
+    /// Networks of which we remember that they told us our external address, so that none is heard
+    /// twice, shared by the families that are on. With fewer than 16 for each, addresses are not
+    /// learned. Default: 128.
+    pub voters: usize,
 }
 
 impl Default for Limits {
@@ -169,6 +183,7 @@ impl Default for Limits {
             events: 64,
             bootstraps: 32,
             kept: 1024,
+            voters: 128,
         }
     }
 }

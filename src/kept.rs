@@ -277,6 +277,15 @@ impl Keeper {
         queued.chain(failed).chain(running).chain(fresh).map(|ix| &slots[ix])
     }
 
+    /// Everybody is due now: what stands may stand under an address that is no longer ours.
+    pub(crate) fn renew(&self, slots: &mut [Slot<Kept>], now: Instant) {
+        let mut next = self.queued.front();
+        while let Some(ix) = next {
+            slots[ix].due = now.min(slots[ix].due);
+            next = self.queued.next(slots, ix);
+        }
+    }
+
     /// Whether every slot is free or in the list of its phase.
     #[cfg(any(test, feature = "checkpoint", feature = "sim"))]
     pub(crate) fn is_consistent(&self, slots: &[Slot<Kept>]) -> bool {

@@ -55,8 +55,8 @@
 //! | 0 vocabulary | `time`, `id` (ids and the XOR metric), `addr` (packed endpoints, reserved ranges), `rng`, `keyed` (hashes that strangers cannot aim), `trace` |
 //! | 1 wire | [`wire`]: pure functions of bytes |
 //! | 1 memory | `pool`: slots, free lists, lists, rings over slices |
-//! | 2 parts | `table` (routing), `peers` (what others announced to us), `token`, `inflight` (queries under way), `rtt`, `lookup` (the iterative walk), `kept` (when announces are due), `contacts` (what is remembered of endpoints), `limit` (rates, amplification), `timer`, `stats` (counters, and how they are gone through) |
-//! | 3 node | `storage` ([`Heap`], [`Fixed`]), `config`, `event`, `state` (what outlives a restart, as bytes), `node` (`serve` answers, `search` asks, `walks` leads lookups, `keep` repeats announces, `upkeep` keeps house, `output` makes datagrams and events, `saved` saves and restores, `checkpoint` writes all of it) |
+//! | 2 parts | `table` (routing), `peers` (what others announced to us), `token`, `inflight` (queries under way), `rtt`, `lookup` (the iterative walk), `kept` (when announces are due), `contacts` (what is remembered of endpoints), `limit` (rates, amplification), `secure_id` and `external` (ids that fit an address, and which address is ours), `timer`, `stats` (counters, and how they are gone through) |
+//! | 3 node | `storage` ([`Heap`], [`Fixed`]), `config`, `event`, `state` (what outlives a restart, as bytes), `node` (`serve` answers, `search` asks, `walks` leads lookups, `keep` repeats announces, `upkeep` keeps house, `output` makes datagrams and events, `saved` saves and restores, `identity` goes by our address, `checkpoint` writes all of it) |
 //! | 4 laboratory | `sim` (feature `sim`): worlds of nodes in virtual time |
 //! | 4 adapters | `net` (`desk` does what all loops do, `blocking` and `tokio` wait), the `dht` tool: the only sockets, clocks and name look-ups |
 //!
@@ -94,6 +94,7 @@ mod addr;
 mod config;
 mod contacts;
 mod event;
+mod external;
 #[doc(hidden)]
 pub mod fuzzing;
 mod id;
@@ -109,6 +110,7 @@ mod peers;
 mod pool;
 mod rng;
 mod rtt;
+mod secure_id;
 #[cfg(feature = "sim")]
 pub mod sim;
 mod state;

@@ -211,6 +211,7 @@ mod slots {
     pub(super) use crate::addr::Endpoint;
     pub(super) use crate::contacts::Record;
     pub(super) use crate::event::Notice;
+    pub(super) use crate::external::Voter;
     pub(super) use crate::inflight::Query;
     pub(super) use crate::kept::Kept;
     pub(super) use crate::limit::{Site, Source};
@@ -241,6 +242,7 @@ memory! {
         EVENTS = 4,
         BOOTSTRAPS = 4,
         KEPT = 8,
+        VOTERS = 32,
     }
     buckets_v4: Bucket = Bucket::EMPTY, heap(limits) bucket_count(limits.nodes_v4), fixed BUCKETS_V4 * 1;
     buckets_v6: Bucket = Bucket::EMPTY, heap(limits) bucket_count(limits.nodes_v6), fixed BUCKETS_V6 * 1;
@@ -264,6 +266,7 @@ memory! {
     notices: Notice = Notice::EMPTY, heap(limits) limits.events, fixed EVENTS * 1;
     bootstraps: Endpoint = Endpoint::ZERO, heap(limits) limits.bootstraps, fixed BOOTSTRAPS * 1;
     kept: Slot<Kept> = Slot::new(Kept::EMPTY), heap(limits) limits.kept, fixed KEPT * 1;
+    voters: Voter = Voter::EMPTY, heap(limits) limits.voters, fixed VOTERS * 1;
 }
 
 /// FNV-1a, over a name and a number.

@@ -63,7 +63,9 @@ impl Walk {
             match candidate.state {
                 State::Answered => within += 2,
                 State::Fresh | State::Asked | State::Retried => within += 1,
-                State::Suspect | State::Stalled | State::Dead | State::Denied => is_thinned = true,
+                State::Suspect | State::Stalled | State::Shunned | State::Dead | State::Denied => {
+                    is_thinned = true;
+                }
             }
             match candidate.state {
                 State::Fresh if self.alone && self.queried > 0 => continue,
@@ -103,7 +105,7 @@ impl Walk {
                     }
                 }
                 State::Suspect if self.lingers() && retry.is_none() => retry = Some(position),
-                State::Suspect | State::Dead | State::Denied => {}
+                State::Suspect | State::Shunned | State::Dead | State::Denied => {}
             }
             if live >= k && (!self.announces() || placed >= k || live >= 2 * k) {
                 break;

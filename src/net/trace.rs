@@ -66,6 +66,8 @@ pub(super) fn instrument<F: Future>(
 pub(super) fn notice(notice: &Notice) {
     match notice {
         Notice::Node(Event::Ready { family }) => event!(INFO, "ready", family = format_args!("{family:?}")),
+        Notice::Node(Event::ExternalAddr { addr }) => event!(INFO, "external address", addr = addr),
+        Notice::Node(Event::IdChanged { old, new, .. }) => event!(INFO, "id changed", old = old, new = new),
         Notice::Node(Event::PeerStored { infohash, peer }) => {
             event!(DEBUG, "stored a peer", infohash = infohash, peer = peer);
         }

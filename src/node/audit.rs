@@ -2,6 +2,7 @@
 //! checkpoint is continued.
 
 use super::{Core, Node, serve};
+use crate::addr::Family;
 use crate::stats::Drops;
 use crate::storage::Storage;
 
@@ -15,11 +16,20 @@ impl<S: Storage> Node<S> {
             ("lookups", core.searches.is_consistent(view.walks)),
             ("kept announces", core.keeper.is_consistent(view.kept)),
             ("peers", core.peers.is_consistent(serve::peer_view(view))),
+            ("voters", core.has_room_for_voters(view.voters.len())),
             ("datagrams received", core.has_counted_arrivals()),
             ("queries received", core.has_counted_answers()),
             ("datagrams sent", core.has_counted_departures()),
         ];
         parts.into_iter().find(|(_, is_consistent)| !is_consistent).map(|(name, _)| name)
+    }
+}
+
+impl Core {
+    fn has_room_for_voters(&self, len: usize) -> bool {
+        Family::ALL
+            .iter()
+            .all(|&family| self.family(family).external.is_consistent(self.voters_of(family, len).len()))
     }
 }
 

@@ -3,13 +3,14 @@
 //! [`Node`] is a thin shell: its methods hand the storage's slices to the non-generic [`Core`],
 //! whose work lies in the files beside this one: [`serve`] answers, [`search`] asks, [`walks`] leads
 //! lookups from step to step, [`keep`] repeats announces, [`upkeep`] keeps house, [`saved`] saves and
-//! restores, [`output`] makes datagrams and events, `checkpoint` writes and
-//! reads the whole of it.
+//! restores, [`identity`] goes by our address, [`output`] makes datagrams and events, `checkpoint`
+//! writes and reads the whole of it.
 
 #[cfg(any(feature = "checkpoint", feature = "sim"))]
 mod audit;
 #[cfg(feature = "checkpoint")]
 mod checkpoint;
+mod identity;
 mod keep;
 mod output;
 mod saved;
@@ -36,6 +37,7 @@ use crate::event::{
     Event, KeptAnnounce, KeptId, LookupId, LookupReport, NodeInfo, Notice, NoticeKind, QueryId, StartError,
     Transmit,
 };
+use crate::external::External;
 use crate::id::{InfoHash, K, NodeId};
 use crate::inflight::{Inflight, Match};
 use crate::kept::Keeper;
@@ -363,7 +365,8 @@ impl<S: Storage> Node<S> {
 
 /// Getters.
 impl<S: Storage> Node<S> {
-    /// Our id in one family.
+    /// Our id in one family. It changes with our external address, unless
+    /// [`Config::secure_ids`] is off.
     pub fn id(&self, family: Family) -> NodeId {
         self.core.family(family).id
     }
@@ -550,6 +553,8 @@ struct FamilyState {
     ready: bool,
     /// Our own endpoint, once a query of ours came back to us.
     own: Option<Endpoint>,
+    /// Where others see us.
+    external: External,
     /// Bootstrap hosts of this family.
     bootstraps: u16,
     /// The table holds a bootstrap host, because nobody else is known.
@@ -571,6 +576,7 @@ impl Core {
                 table,
                 ready: false,
                 own: None,
+                external: External::default(),
                 bootstraps: 0,
                 holds_bootstrap: false,
                 bootstrap,
@@ -651,7 +657,7 @@ impl Core {
                 match message.body {
                     Body::Query(query) => self.on_query(m, from, &message, &query, datagram.len()),
                     Body::Response(response) => self.on_response(m, from, &message, &response),
-                    Body::Error(error) => self.on_error(m, from, message.transaction, error.code),
+                    Body::Error(error) => self.on_error(m, from, &message, error.code),
                 }
             }
             Err(ParseError::BadQuery { transaction, id, method, code, reason, .. }) => {
