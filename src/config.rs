@@ -25,7 +25,8 @@ pub const MAX_DATAGRAM: usize = 1472;
 #[non_exhaustive]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub struct Config {
-    /// Our id in the IPv4 DHT; drawn at random where `None`.
+    /// Our id in the IPv4 DHT; drawn at random where `None`. To keep it whatever our address is,
+    /// switch off [`secure_ids`](Self::secure_ids).
     pub id: Option<NodeId>,
     /// Our id in the IPv6 DHT; drawn at random where `None`. BEP 32 wants the same id in both,
     /// BEP 42 and BEP 45 one per address: set both fields to have BEP 32's way.
@@ -90,6 +91,13 @@ pub struct Config {
     /// with error 203: nodes of anacrolix/dht ask for one. Default: no.
     #[cfg(feature = "items")]
     pub retry_with_seq: bool,
+    /// Take an id that fits our external address once that is known, and another one when it has
+    /// changed so that the id fits no more (BEP 42). Off, ids stay as they are. Default: on.
+    pub secure_ids: bool,
+    /// Let nodes whose ids do not fit their addresses (BEP 42) count for nothing in lookups: they lead
+    /// on to others, but are neither results nor announced to. They are answered all the same, and
+    /// stand in the routing table. Default: off, because some clients know nothing of it.
+    pub enforce_secure_ids: bool,
     /// How lookups run that are started without options of their own.
     pub lookup: LookupOptions,
 }
@@ -132,6 +140,8 @@ impl Default for Config {
             bad_signature_cost: 25,
             #[cfg(feature = "items")]
             retry_with_seq: false,
+            secure_ids: true,
+            enforce_secure_ids: false,
             lookup: LookupOptions::default(),
         }
     }
@@ -214,6 +224,10 @@ pub struct Limits {
     /// Queries of [`Node::sample_infohashes`](crate::Node::sample_infohashes) under way, or ended and kept
     /// for their infohashes and nodes: 2 KB each. Default: 16.
     pub samplings: usize,
+    /// Networks of which we remember that they told us our external address, so that none is heard
+    /// twice, shared by the families that are on. With fewer than 16 for each, addresses are not
+    /// learned. Default: 128.
+    pub voters: usize,
 }
 
 impl Default for Limits {
@@ -247,6 +261,7 @@ impl Default for Limits {
             own_chunks: 1024,
             scrapes: 4,
             samplings: 16,
+            voters: 128,
         }
     }
 }

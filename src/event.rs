@@ -44,6 +44,22 @@ pub enum Event {
         /// Where it was.
         addr: SocketAddr,
     },
+    /// Enough nodes have told us our external address (BEP 42), or that it is another one now. Tokens
+    /// and announces of an old one are done with: announces that are kept up are repeated soon.
+    ExternalAddr {
+        /// Where others see us. The port is 0 where they disagree on it.
+        addr: SocketAddr,
+    },
+    /// Our id fitted our external address no more, and is another one now (BEP 42). The nodes of the
+    /// routing table have moved; some may have lost their place.
+    IdChanged {
+        /// The DHT in which it is.
+        family: Family,
+        /// What it was.
+        old: NodeId,
+        /// What it is when this is polled.
+        new: NodeId,
+    },
     /// A lookup found a peer of its torrent. A peer comes once for each lookup, as long as the
     /// lookup has found no more than [`Limits::found`](crate::Limits::found) peers.
     ///
@@ -460,6 +476,9 @@ pub(crate) enum NoticeKind {
     ItemFound,
     #[cfg(feature = "items")]
     ItemStored,
+    ExternalAddr,
+    IdChangedV4,
+    IdChangedV6,
 }
 
 impl Notice {
@@ -474,23 +493,28 @@ impl Notice {
     };
 }
 
-impl From<Notice> for Event {
-    fn from(notice: Notice) -> Self {
-        let (id, addr) = (notice.id, notice.endpoint.into());
-        match notice.kind {
-            NoticeKind::ReadyV4 => Self::Ready { family: Family::V4 },
-            NoticeKind::ReadyV6 => Self::Ready { family: Family::V6 },
-            NoticeKind::NodeAdded => Self::NodeAdded { id, addr },
-            NoticeKind::NodeRemoved => Self::NodeRemoved { id, addr },
-            NoticeKind::Acknowledged => Self::Acknowledged { lookup: notice.lookup, node: addr },
-            NoticeKind::PeerStored => Self::PeerStored { infohash: id.into(), peer: addr },
+impl Notice {
+    /// What it tells; `own` are our ids now.
+    pub(crate) fn event(self, own: [NodeId; 2]) -> Event {
+        let (id, addr) = (self.id, self.endpoint.into());
+        let id_changed = |family: Family| Event::IdChanged { family, old: id, new: own[family.index()] };
+        match self.kind {
+            NoticeKind::ReadyV4 => Event::Ready { family: Family::V4 },
+            NoticeKind::ReadyV6 => Event::Ready { family: Family::V6 },
+            NoticeKind::NodeAdded => Event::NodeAdded { id, addr },
+            NoticeKind::NodeRemoved => Event::NodeRemoved { id, addr },
+            NoticeKind::Acknowledged => Event::Acknowledged { lookup: self.lookup, node: addr },
+            NoticeKind::PeerStored => Event::PeerStored { infohash: id.into(), peer: addr },
             #[cfg(feature = "items")]
             NoticeKind::ItemFound => {
-                let node = Some(addr).filter(|_| notice.endpoint != Endpoint::ZERO);
-                Self::ItemFound { lookup: notice.lookup, node, seq: notice.seq }
+                let node = Some(addr).filter(|_| self.endpoint != Endpoint::ZERO);
+                Event::ItemFound { lookup: self.lookup, node, seq: self.seq }
             }
             #[cfg(feature = "items")]
-            NoticeKind::ItemStored => Self::ItemStored { target: id, node: addr, seq: notice.seq },
+            NoticeKind::ItemStored => Event::ItemStored { target: id, node: addr, seq: self.seq },
+            NoticeKind::ExternalAddr => Event::ExternalAddr { addr },
+            NoticeKind::IdChangedV4 => id_changed(Family::V4),
+            NoticeKind::IdChangedV6 => id_changed(Family::V6),
         }
     }
 }

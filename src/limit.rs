@@ -233,7 +233,8 @@ impl Sources {
         }
     }
 
-    fn site_tag(&self, to: Endpoint) -> u64 {
+    /// A hash of the network that an endpoint is in, or of itself where each is a source of its own.
+    pub(crate) fn site_tag(&self, to: Endpoint) -> u64 {
         match to.as_v4() {
             _ if self.rules.by_endpoint => self.endpoint_tag(to),
             Some(ip) => self.tag((u32::from_be_bytes(ip) >> 8).into(), 2),

@@ -212,6 +212,7 @@ mod slots {
     pub(super) use crate::addr::Endpoint;
     pub(super) use crate::contacts::Record;
     pub(super) use crate::event::Notice;
+    pub(super) use crate::external::Voter;
     pub(super) use crate::id::InfoHash;
     pub(super) use crate::inflight::Query;
     #[cfg(feature = "items")]
@@ -254,6 +255,7 @@ memory! {
         SAMPLES = 0,
         SCRAPES = 0,
         SAMPLINGS = 0,
+        VOTERS = 32,
     }
     buckets_v4: Bucket = Bucket::EMPTY, heap(limits) bucket_count(limits.nodes_v4), fixed BUCKETS_V4 * 1;
     buckets_v6: Bucket = Bucket::EMPTY, heap(limits) bucket_count(limits.nodes_v6), fixed BUCKETS_V6 * 1;
@@ -288,6 +290,7 @@ memory! {
     samples: InfoHash = InfoHash::ZERO, heap(limits) limits.samples, fixed SAMPLES * 1;
     scrapes: Slot<Scrape> = Slot::new(Scrape::EMPTY), heap(limits) limits.scrapes, fixed SCRAPES * 1;
     samplings: Slot<Sampling> = Slot::new(Sampling::EMPTY), heap(limits) limits.samplings, fixed SAMPLINGS * 1;
+    voters: Voter = Voter::EMPTY, heap(limits) limits.voters, fixed VOTERS * 1;
 }
 
 /// FNV-1a, over a name and a number.

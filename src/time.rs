@@ -84,6 +84,11 @@ impl Secs {
         if age > u32::MAX / 2 { 0 } else { age }
     }
 
+    /// Whole minutes, modulo 2^16 of them (45 days).
+    pub(crate) const fn minutes(self) -> u16 {
+        (self.0 / 60) as u16
+    }
+
     /// The instant `secs` seconds earlier.
     pub(crate) const fn before(self, secs: u32) -> Self {
         Self(self.0.wrapping_sub(secs))

@@ -70,6 +70,10 @@ impl Candidate {
         self.has_token() && !matches!(self.placing, Placing::Refused) && !is_lost
     }
 
+    pub(super) const fn has_answered(&self) -> bool {
+        matches!(self.state, State::Answered | State::Shunned)
+    }
+
     /// Whether an answer is still possible.
     pub(super) const fn is_open(&self) -> bool {
         matches!(self.state, State::Asked | State::Stalled | State::Retried)
@@ -90,6 +94,9 @@ pub(super) enum State {
     /// Asked once more.
     Retried,
     Answered,
+    /// It answered, but under an id that does not fit its address, where such are not to count (BEP
+    /// 42).
+    Shunned,
     /// Silent, unreachable, or listed a second time.
     Dead,
     /// It was listed under another id than it answered with, which is now its id here.

@@ -9,7 +9,7 @@ impl Walk {
     /// Answers that were awaited will not come, through nobody's fault: whoever was asked is to be
     /// asked again. An announce whose tokens serve no more begins anew with the same nodes.
     pub(crate) fn interrupt(&mut self, memory: &mut [Candidate], is_bound_anew: bool, now: Instant) {
-        let is_anew = self.announces() && (is_bound_anew || now - self.asked >= TOKEN_LIFE);
+        let is_anew = self.needs_tokens() && (is_bound_anew || now - self.asked >= TOKEN_LIFE);
         self.horizon.interrupt();
         if is_anew {
             (self.horizon, self.asked, self.resumed) = (Horizon::EMPTY, now, false);

@@ -400,7 +400,8 @@ impl Walk {
         self.horizon.on_list(distance(by), distance(farthest), count);
     }
 
-    /// The query to `from` was answered by a node that calls itself `id`.
+    /// The query to `from` was answered by a node that calls itself `id`; whether it `counts` is
+    /// BEP 42's affair: if not, it leads on to others and no more.
     pub(crate) fn on_answer(
         &mut self,
         memory: &mut [Candidate],
@@ -408,9 +409,10 @@ impl Walk {
         from: Endpoint,
         id: NodeId,
         token: Option<&[u8]>,
+        counts: bool,
     ) -> Verdict {
         let Some(mut position) = self.position(memory, from) else { return Verdict::Rejected };
-        if memory[position].state == State::Answered {
+        if memory[position].has_answered() {
             return Verdict::Rejected;
         }
         // Whoever was denied would otherwise get in by answering the second query as well.
@@ -450,8 +452,8 @@ impl Walk {
         let has_failed = candidate.state == State::Dead && candidate.tries > 0;
         self.failed = self.failed.saturating_sub(has_failed.into());
         self.answered += 1;
-        (candidate.state, candidate.tries) = (State::Answered, 0);
-        if let Some(token) = token.and_then(Token::new) {
+        (candidate.state, candidate.tries) = (if counts { State::Answered } else { State::Shunned }, 0);
+        if let Some(token) = token.filter(|_| counts).and_then(Token::new) {
             self.keep_token(memory, tokens, position, token);
         }
         Verdict::Accepted
@@ -476,7 +478,7 @@ impl Walk {
 
     /// The node at `to` cannot be reached, refused, or answered nonsense.
     pub(crate) fn on_failure(&mut self, memory: &mut [Candidate], to: Endpoint) {
-        if let Some(position) = self.position(memory, to).filter(|&at| memory[at].state != State::Answered) {
+        if let Some(position) = self.position(memory, to).filter(|&at| !memory[at].has_answered()) {
             self.fail(memory, position);
         }
     }
@@ -616,7 +618,7 @@ impl Walk {
         let mut tries = 0;
         for known in here {
             tries = tries.max(known.tries);
-            if known.id == id || known.state == State::Answered || id.is_none() {
+            if known.id == id || known.has_answered() || id.is_none() {
                 return false;
             } else if !matches!(known.state, State::Fresh | State::Suspect) {
                 // Asked under another id already (L-05); its answer will tell who it is.

@@ -67,7 +67,9 @@ impl Walk {
             match candidate.state {
                 State::Answered => within += 2,
                 State::Fresh | State::Asked | State::Retried => within += 1,
-                State::Suspect | State::Stalled | State::Dead | State::Denied => is_thinned = true,
+                State::Suspect | State::Stalled | State::Shunned | State::Dead | State::Denied => {
+                    is_thinned = true;
+                }
             }
             match candidate.state {
                 State::Fresh if self.alone && self.queried > 0 => continue,
@@ -107,7 +109,7 @@ impl Walk {
                     }
                 }
                 State::Suspect if self.lingers() && retry.is_none() => retry = Some(position),
-                State::Suspect | State::Dead | State::Denied => {}
+                State::Suspect | State::Shunned | State::Dead | State::Denied => {}
             }
             if live >= k && (!self.announces() || placed >= k || live >= 2 * k) {
                 break;
@@ -156,6 +158,16 @@ impl Walk {
 
     fn is_within(&self, candidate: &Candidate) -> bool {
         candidate.id.is_some_and(|id| self.horizon.includes(self.target.distance(&id)))
+    }
+
+    /// Whether tokens of its own answers are what it is for.
+    pub(crate) const fn needs_tokens(&self) -> bool {
+        match self.goal {
+            Goal::Announce(_) => true,
+            #[cfg(feature = "items")]
+            Goal::Put(_) => true,
+            _ => false,
+        }
     }
 
     /// Whether it places something at the nodes that it finds.

@@ -241,7 +241,18 @@ impl Dht {
         self.board().local_addrs()[family.index()]
     }
 
-    /// Our id in the DHT of this family.
+    /// Where the nodes of this family see us; `None` until enough of them have said so. The port is 0
+    /// where they disagree on it. [`Event::ExternalAddr`](crate::Event::ExternalAddr) tells of a change.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::Closed`].
+    pub fn external_addr(&self, family: Family) -> Result<Option<SocketAddr>, CallError> {
+        self.with_node(move |node, _| node.external_addr(family))
+    }
+
+    /// Our id in the DHT of this family, which changes with our external address
+    /// ([`Config::secure_ids`](crate::Config::secure_ids)).
     ///
     /// # Errors
     ///

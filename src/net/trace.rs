@@ -76,6 +76,8 @@ pub(super) fn notice(notice: &Notice) {
             );
         }
         Notice::Rebound { addr } => event!(INFO, "opened a socket", addr = addr),
+        Notice::Node(Event::ExternalAddr { addr }) => event!(INFO, "external address", addr = addr),
+        Notice::Node(Event::IdChanged { old, new, .. }) => event!(INFO, "id changed", old = old, new = new),
         Notice::Node(Event::PeerStored { infohash, peer }) => {
             event!(DEBUG, "stored a peer", infohash = infohash, peer = peer);
         }

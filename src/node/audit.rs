@@ -2,6 +2,7 @@
 //! checkpoint is continued.
 
 use super::{Core, Node, serve};
+use crate::addr::Family;
 use crate::stats::Drops;
 use crate::storage::Storage;
 
@@ -17,6 +18,7 @@ impl<S: Storage> Node<S> {
             ("scrapes", core.scrapes_are_consistent(view)),
             ("samples", core.samplings.is_consistent(view.samplings)),
             ("peers", core.peers.is_consistent(serve::peer_view(view))),
+            ("voters", core.has_room_for_voters(view.voters.len())),
             ("datagrams received", core.has_counted_arrivals()),
             ("queries received", core.has_counted_answers()),
             ("datagrams sent", core.has_counted_departures()),
@@ -29,6 +31,14 @@ impl<S: Storage> Node<S> {
         .into_iter()
         .chain(parts);
         parts.into_iter().find(|(_, is_consistent)| !is_consistent).map(|(name, _)| name)
+    }
+}
+
+impl Core {
+    fn has_room_for_voters(&self, len: usize) -> bool {
+        Family::ALL
+            .iter()
+            .all(|&family| self.family(family).external.is_consistent(self.voters_of(family, len).len()))
     }
 }
 

@@ -105,7 +105,7 @@ impl Core {
     }
 
     /// Tokens were given to our address, which may be another one by now (BEP 5).
-    fn forget_tokens(&self, m: &mut Memory<'_>, family: Family) {
+    pub(super) fn forget_tokens(&self, m: &mut Memory<'_>, family: Family) {
         for ix in (0..m.walks.len()).map(Ix::new) {
             if m.walks[ix].phase != Phase::Free && m.walks[ix].family() == family {
                 let (walk, memory) = self.searches.walk(m, ix);

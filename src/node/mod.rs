@@ -3,15 +3,16 @@
 //! [`Node`] is a thin shell: its methods hand the storage's slices to the non-generic [`Core`],
 //! whose work lies in the files beside this one: [`serve`] answers, [`search`] asks, [`walks`] leads
 //! lookups from step to step, [`keep`] repeats announces, [`upkeep`] keeps house, [`saved`] saves and
-//! restores, [`interrupt`] stops and goes on, [`scrape`] and [`sample`] tell and learn which torrents
-//! there are and how many peers they have, [`output`] makes datagrams and events, `checkpoint`
-//! writes and reads the whole of it; with the feature `items` `items` stores what others put, and
-//! `publish` finds and puts items of our own.
+//! restores, [`interrupt`] stops and goes on, [`identity`] goes by our address, [`scrape`] and
+//! [`sample`] tell and learn which torrents there are and how many peers they have, [`output`] makes
+//! datagrams and events, `checkpoint` writes and reads the whole of it; with the feature `items`
+//! `items` stores what others put, and `publish` finds and puts items of our own.
 
 #[cfg(any(feature = "checkpoint", feature = "sim"))]
 mod audit;
 #[cfg(feature = "checkpoint")]
 mod checkpoint;
+mod identity;
 mod interrupt;
 #[cfg(feature = "items")]
 mod items;
@@ -47,6 +48,7 @@ use crate::event::{
     Event, KeptAnnounce, KeptId, LookupId, LookupReport, NodeInfo, Notice, NoticeKind, QueryId, StartError,
     Transmit,
 };
+use crate::external::External;
 use crate::id::{InfoHash, K, NodeId};
 use crate::inflight::{Inflight, Match};
 #[cfg(feature = "items")]
@@ -505,7 +507,8 @@ impl<S: Storage> Node<S> {
 
 /// Getters.
 impl<S: Storage> Node<S> {
-    /// Our id in one family.
+    /// Our id in one family. It changes with our external address, unless
+    /// [`Config::secure_ids`] is off.
     pub fn id(&self, family: Family) -> NodeId {
         self.core.family(family).id
     }
@@ -748,6 +751,8 @@ struct FamilyState {
     ready: bool,
     /// Our own endpoint, once a query of ours came back to us.
     own: Option<Endpoint>,
+    /// Where others see us.
+    external: External,
     /// Bootstrap hosts of this family.
     bootstraps: u16,
     /// The table holds a bootstrap host, because nobody else is known.
@@ -769,6 +774,7 @@ impl Core {
                 table,
                 ready: false,
                 own: None,
+                external: External::default(),
                 bootstraps: 0,
                 holds_bootstrap: false,
                 bootstrap,
@@ -857,7 +863,7 @@ impl Core {
                 match message.body {
                     Body::Query(query) => self.on_query(m, from, &message, &query, datagram.len()),
                     Body::Response(response) => self.on_response(m, from, &message, &response),
-                    Body::Error(error) => self.on_error(m, from, message.transaction, error.code),
+                    Body::Error(error) => self.on_error(m, from, &message, error.code),
                 }
             }
             Err(ParseError::BadQuery { transaction, id, method, code, reason, .. }) => {

@@ -40,7 +40,7 @@ impl Core {
 
     pub(super) fn poll_event(&mut self, m: &mut Memory<'_>) -> Option<Event> {
         if let Some(notice) = self.notices.pop(m.notices) {
-            return Some(notice.into());
+            return Some(notice.event(Family::ALL.map(|family| self.family(family).id)));
         }
         if let Some((lookup, peer)) = self.next_found(m) {
             return Some(Event::Peer { lookup, peer: peer.into() });

@@ -8,6 +8,7 @@ use crate::id::{Distance, K, NodeId};
 use crate::inflight::{Match, Outcome, Purpose, Query, WalkRef};
 use crate::lookup::{Goal, Lookup, LookupOptions, Phase, Verdict, Walk, Window};
 use crate::pool::Ix;
+use crate::secure_id::is_secure;
 use crate::storage::sealed::Memory;
 use crate::table::Contact;
 use crate::time::Instant;
@@ -111,7 +112,7 @@ impl Core {
             let walk = m.walks[ix];
             self.searches.unreported -= usize::from(walk.found - walk.reported);
             if walk.goal == Goal::Bootstrap && walk.phase.is_under_way() {
-                self.on_upkeep_done(m, walk.family(), walk.goal, walk.answered);
+                self.on_upkeep_done(m, &walk);
             }
             self.searches.set_phase(m, ix, Phase::Free);
         }
@@ -232,6 +233,7 @@ impl Core {
             Purpose::Announce(walk) => self.on_stored(m, walk, from),
             Purpose::Look(walk, window) => self.on_looked(m, walk, window, response),
         }
+        self.on_seen(m, from, message.requester);
     }
 
     /// An error is an answer of a live node, but gives a lookup nothing.
@@ -239,10 +241,10 @@ impl Core {
         &mut self,
         m: &mut Memory<'_>,
         from: Endpoint,
-        transaction: &[u8],
+        message: &Message<'_>,
         code: ErrorCode,
     ) {
-        let Some(ix) = self.matching(m, from, transaction) else { return };
+        let Some(ix) = self.matching(m, from, message.transaction) else { return };
         let outcome = Outcome::Refused(code.0);
         let query = self.inflight.finish(m.queries, ix, outcome);
         self.stats.errors_in.count(query.method);
@@ -256,6 +258,7 @@ impl Core {
             self.family_mut(from.family()).table.ping_lost(slots, contact, now);
         }
         self.on_search_failed(m, &query, outcome);
+        self.on_seen(m, from, message.requester);
     }
 
     /// An answer that does not say whose it is ends the query (BEP 5).
@@ -330,7 +333,9 @@ impl Core {
         let (walk, memory) = self.searches.walk(m, ix);
         let wants_peers =
             matches!(walk.goal, Goal::GetPeers | Goal::Scrape | Goal::Announce(_)) && walk.phase.has_events();
-        let verdict = walk.on_answer(memory.candidates, memory.tokens, from, response.id, response.token);
+        let counts = !self.config.enforce_secure_ids || is_secure(&response.id, from);
+        let (id, token) = (response.id, response.token);
+        let verdict = walk.on_answer(memory.candidates, memory.tokens, from, id, token, counts);
         if verdict == Verdict::Accepted {
             for nodes in [response.nodes, response.nodes6].into_iter().flatten() {
                 self.take_nodes(m, ix, nodes, response.id);
@@ -445,7 +450,8 @@ impl Core {
     /// Whether a node that others named may be asked.
     pub(super) fn is_candidate(&self, id: NodeId, endpoint: Endpoint) -> bool {
         let family = self.family(endpoint.family());
-        self.may_contact(endpoint) && id != family.id && family.own != Some(endpoint)
+        let is_own = id == family.id || family.own == Some(endpoint) || family.external.is_known_as(endpoint);
+        self.may_contact(endpoint) && !is_own
     }
 
     /// Remembers a peer that was found, unless it was found before.

@@ -7,7 +7,7 @@ use crate::addr::{Endpoint, Family};
 use crate::event::{LookupId, Notice, NoticeKind, StartError};
 use crate::id::{K, NodeId};
 use crate::inflight::{Expiry, Outcome, Purpose, Query};
-use crate::lookup::Goal;
+use crate::lookup::{Goal, Walk};
 use crate::pool::Ix;
 use crate::storage::sealed::Memory;
 use crate::table::{Contact, Entry, Fate};
@@ -43,6 +43,8 @@ pub(super) struct Bootstrap {
     fill: Option<u8>,
     /// Not before this time.
     next: Instant,
+    /// Our id is another one since, and we know nobody around it yet.
+    is_owed: bool,
 }
 
 impl Core {
@@ -276,18 +278,23 @@ impl Core {
     }
 
     /// A lookup of the node's own has ended.
-    pub(super) fn on_upkeep_done(&mut self, m: &mut Memory<'_>, family: Family, goal: Goal, answered: u16) {
-        let now = self.now;
+    pub(super) fn on_upkeep_done(&mut self, m: &mut Memory<'_>, walk: &Walk) {
+        let (family, now) = (walk.family(), self.now);
         let depth = self.family(family).table.relevant_depth();
         let state = self.family_mut(family);
         state.bootstrap.busy = false;
-        if goal == Goal::Bootstrap {
-            if answered == 0 {
+        if walk.goal == Goal::Bootstrap {
+            if walk.answered == 0 {
                 let pause = FIRST_RETRY * (1 << state.bootstrap.failures.min(6));
                 state.bootstrap.failures = state.bootstrap.failures.saturating_add(1);
                 state.bootstrap.next = now + pause.min(RETRY);
             } else {
                 (state.bootstrap.failures, state.bootstrap.next) = (0, now + RETRY);
+                if walk.target == state.id {
+                    state.bootstrap.is_owed = false;
+                } else if state.bootstrap.is_owed {
+                    state.bootstrap.next = now;
+                }
                 state.bootstrap.fill = depth.checked_sub(1).map(|deepest| deepest as u8);
                 if !core::mem::replace(&mut state.ready, true) {
                     let kind = if family == Family::V4 { NoticeKind::ReadyV4 } else { NoticeKind::ReadyV6 };
@@ -314,6 +321,13 @@ impl Core {
         let bootstrap = &mut self.family_mut(family).bootstrap;
         (bootstrap.failures, bootstrap.next) = (0, now);
         self.schedule_upkeep(family);
+    }
+
+    /// Our id is another one: its neighbours are to be found.
+    pub(super) fn owe_bootstrap(&mut self, family: Family) {
+        let bootstrap = &mut self.family_mut(family).bootstrap;
+        (bootstrap.is_owed, bootstrap.fill) = (true, None);
+        self.wake_bootstrap(family, self.now);
     }
 
     /// Starts what is due in one family, one lookup at a time.
@@ -404,9 +418,10 @@ impl FamilyState {
     }
 
     /// When to look for our own neighbours: at first, however many nodes were remembered from before,
-    /// and while few are known.
+    /// while few are known, and after our id has changed.
     fn bootstrap_due(&self) -> Option<Instant> {
-        (!self.ready || self.table.len() < FEW_NODES).then_some(self.bootstrap.next)
+        let is_wanted = !self.ready || self.bootstrap.is_owed || self.table.len() < FEW_NODES;
+        is_wanted.then_some(self.bootstrap.next)
     }
 }
 

@@ -312,7 +312,7 @@ impl Core {
                 let is_refresh = |walk: &Walk| walk.goal == Goal::Refresh && walk.phase.is_under_way();
                 match m.walks.iter().position(|slot| is_refresh(&slot.value)).map(Ix::new) {
                     Some(ix) => {
-                        self.on_upkeep_done(m, m.walks[ix].family(), Goal::Refresh, 0);
+                        self.on_upkeep_done(m, &{ m.walks[ix] });
                         self.searches.list(m.walks[ix].phase)?.remove(m.walks, ix);
                         ix
                     }
@@ -433,7 +433,7 @@ impl Core {
     }
 
     /// Tokens that were thought to serve did not: the lookup is made after all.
-    fn restart(&mut self, m: &mut Memory<'_>, ix: Ix) {
+    pub(super) fn restart(&mut self, m: &mut Memory<'_>, ix: Ix) {
         let (walk, _) = self.searches.walk(m, ix);
         walk.restart(self.now);
         let options = self.config.lookup;
@@ -458,7 +458,7 @@ impl Core {
         self.searches.set_phase(m, ix, Phase::Ended);
         let walk = m.walks[ix];
         if matches!(walk.goal, Goal::Refresh | Goal::Bootstrap) {
-            self.on_upkeep_done(m, walk.family(), walk.goal, walk.answered);
+            self.on_upkeep_done(m, &walk);
         }
         let sibling = walk.sibling.some();
         if sibling.is_some_and(|sibling| m.walks[sibling].phase.is_under_way()) {

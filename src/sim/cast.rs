@@ -85,7 +85,7 @@ impl Actor for Honest {
             }
             _ => {}
         }
-        let answer = Answer { delay: self.delay, id: self.id, nodes: &nodes, peers };
+        let answer = Answer { delay: self.delay, nodes: &nodes, peers, ..Answer::plain(self.id) };
         answer.send(out, from, transaction);
     }
 }
@@ -112,6 +112,8 @@ pub enum Lie {
     Reserved,
     /// It hands out peers that do not exist.
     Peers,
+    /// It tells everybody that this is their address (BEP 42).
+    Address(SocketAddr),
 }
 
 impl Actor for Liar {
@@ -134,7 +136,11 @@ impl Actor for Liar {
             }
             _ => {}
         }
-        Answer { delay: Duration::ZERO, id, nodes: &nodes, peers: &peers }.send(out, from, transaction);
+        let mut answer = Answer { nodes: &nodes, peers: &peers, ..Answer::plain(id) };
+        if let Lie::Address(addr) = self.lie {
+            answer.requester = Some(addr);
+        }
+        answer.send(out, from, transaction);
     }
 }
 
@@ -152,11 +158,7 @@ impl Actor for IdChaser {
         let next_to = |addr: SocketAddr| near(target, likeness(addr), 144);
         let nodes: Vec<Contact> = self.accomplices.iter().map(|addr| (next_to(*addr), *addr)).collect();
         let nodes = &nodes[..nodes.len().min(K)];
-        Answer { delay: Duration::ZERO, id: next_to(out.addr()), nodes, peers: &[] }.send(
-            out,
-            from,
-            transaction,
-        );
+        Answer { nodes, ..Answer::plain(next_to(out.addr())) }.send(out, from, transaction);
     }
 }
 
@@ -347,11 +349,12 @@ struct Answer<'a> {
     id: NodeId,
     nodes: &'a [Contact],
     peers: &'a [SocketAddr],
+    requester: Option<SocketAddr>,
 }
 
 impl Answer<'_> {
     const fn plain(id: NodeId) -> Self {
-        Self { delay: Duration::ZERO, id, nodes: &[], peers: &[] }
+        Self { delay: Duration::ZERO, id, nodes: &[], peers: &[], requester: None }
     }
 
     fn send(&self, out: &mut Outbox<'_>, to: SocketAddr, transaction: &[u8]) {
@@ -368,7 +371,8 @@ impl Answer<'_> {
         response.nodes = Some(nodes.finish());
         response.token = Some(TOKEN);
         response.values = (!self.peers.is_empty()).then(|| peers.finish());
-        out.send_message_after(self.delay, to, &Message::new(transaction, Body::Response(response)));
+        let message = Message::new(transaction, Body::Response(response));
+        out.send_message_after(self.delay, to, &Message { requester: self.requester, ..message });
     }
 }
 

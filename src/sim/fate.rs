@@ -15,6 +15,7 @@ use super::world::World;
 use crate::Instant;
 use crate::addr::Family;
 use crate::config::Config;
+use crate::id::NodeId;
 use crate::node::Node;
 
 /// What befalls hosts.
@@ -56,6 +57,21 @@ impl World {
     /// nothing happens.
     pub fn reset_nat(&mut self, host: HostId) {
         self.wire.reset_device(&self.hosts[host.index()].link);
+    }
+
+    /// A host is at another address from now on, behind another translator of the same kind if it was
+    /// behind one, and nobody tells its node: a lease has run out. What is on its way to the old one
+    /// is lost.
+    ///
+    /// # Panics
+    ///
+    /// If it never had a node.
+    pub fn readdress(&mut self, host: HostId) {
+        let profile = self.hosts[host.index()].profile.clone().expect("only nodes move");
+        let mut link = Link::new(host.0);
+        self.move_in(&mut link, &profile);
+        let old = mem::replace(&mut self.hosts[host.index()].link, link);
+        self.wire.move_out(&old);
     }
 
     /// The node of a host gives way to a script, which goes on at its address and behind the same
@@ -158,8 +174,16 @@ impl World {
     }
 
     /// A host gets a new node.
-    pub(super) fn bear(&mut self, host: HostId, profile: &Profile, config: Config) {
+    pub(super) fn bear(&mut self, host: HostId, profile: &Profile, mut config: Config) {
         let seed = self.wire.dice.seed();
+        if config.secure_ids && !profile.is_new {
+            let fitting = |family: Family| {
+                let addr = self.addr_in(host, family)?;
+                seed.first_chunk().map(|random| NodeId::secure_for(addr.ip(), *random))
+            };
+            config.id = config.id.or_else(|| fitting(Family::V4));
+            config.id_v6 = config.id_v6.or_else(|| fitting(Family::V6));
+        }
         let at = &mut self.hosts[host.index()];
         let node = Node::new(config, &profile.limits, seed, at.local(self.now));
         at.being = Being::Node(Box::new(node));
@@ -219,10 +243,7 @@ impl World {
     fn be_reborn(&mut self, host: HostId) {
         let Some(profile) = self.hosts[host.index()].profile.clone() else { return };
         if profile.churn.is_some_and(|churn| churn.returns == Returns::Renewed) {
-            let mut link = Link::new(host.0);
-            self.move_in(&mut link, &profile);
-            let old = mem::replace(&mut self.hosts[host.index()].link, link);
-            self.wire.move_out(&old);
+            self.readdress(host);
         }
         self.bear(host, &profile, profile.config.clone());
         self.introduce(host);

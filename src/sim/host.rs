@@ -40,8 +40,13 @@ impl fmt::Debug for HostId {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Profile {
-    /// How its node behaves. The default is that of [`Config`], in IPv4 only.
+    /// How its node behaves. The default is that of [`Config`], in IPv4 only, and with an id at random
+    /// that stays ([`Config::secure_ids`] is off): the addresses of a world are too much alike for
+    /// ids that follow from them to be spread evenly over a large one.
     pub config: Config,
+    /// With [`Config::secure_ids`] on: it has never been there, so its id is drawn at random and does
+    /// not fit its address yet, which it has to learn. Default: no; it starts with one that fits.
+    pub is_new: bool,
     /// How much its node holds. Default: [`roomy_limits`].
     pub limits: Limits,
     /// The address translator before it, for IPv4. Default: none.
@@ -55,8 +60,8 @@ pub struct Profile {
 
 impl Default for Profile {
     fn default() -> Self {
-        let config = Config { ipv6: false, ..Config::default() };
-        Self { config, limits: roomy_limits(), nat: None, churn: None, entries: 3 }
+        let config = Config { ipv6: false, secure_ids: false, ..Config::default() };
+        Self { config, is_new: false, limits: roomy_limits(), nat: None, churn: None, entries: 3 }
     }
 }
 
@@ -127,6 +132,7 @@ pub fn limits(world: usize) -> Limits {
         own_chunks: 0,
         scrapes: 0,
         samplings: 0,
+        voters: 16,
     }
 }
 

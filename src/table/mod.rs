@@ -20,13 +20,15 @@
 //! A full bucket takes a verified newcomer in place of a bad entry. Otherwise one that fills an
 //! empty part of the bucket's range, or answers twice as fast as another in its part, replaces the
 //! slowest there, but never one known for an hour: nodes that stayed long stay longer, and a fast
-//! attacker must not drain the table.
+//! attacker must not drain the table. An id that fits its address (BEP 42) counts before speed.
 //!
 //! The table never waits or sends. [`Table::next_ping`] and [`Table::next_refresh`] say what is to
 //! be done, [`Table::ping_due`] and [`Table::refresh_due`] when to ask again.
 
 mod census;
 mod closest;
+mod merit;
+mod rehome;
 mod restored;
 mod upkeep;
 
@@ -39,6 +41,7 @@ use core::time::Duration;
 
 pub use census::BucketInfo;
 pub(crate) use closest::Filter;
+pub(crate) use rehome::Move;
 
 use crate::addr::{Endpoint, Family};
 use crate::id::{K, NodeId};
@@ -623,38 +626,6 @@ impl Table {
         Outcome { fate: Fate::Added, removal }
     }
 
-    /// The node of a full bucket that makes room for a newcomer.
-    fn leaver(&self, nodes: Nodes<'_>, bucket: usize, newcomer: &Entry, now: Secs) -> Option<usize> {
-        let Nodes { buckets, main } = nodes;
-        let range = nodes.range(bucket);
-        let worst = range.clone().max_by_key(|&index| main[index].failures)?;
-        if main[worst].is_bad() {
-            return Some(worst);
-        }
-        let part = |index: usize| self.part(buckets, bucket, &main[index].id);
-        let ours = self.part(buckets, bucket, &newcomer.id);
-        let is_occupied = range.clone().any(|index| part(index) == ours);
-        // Parts are runs of the sorted range.
-        let is_shared = |index: usize| {
-            (index > range.start && part(index - 1) == part(index))
-                || (index + 1 < range.end && part(index + 1) == part(index))
-        };
-        let candidates = range.clone().filter(|&index| {
-            let is_young = now.since(main[index].added) < ELDER;
-            is_young && if is_occupied { part(index) == ours } else { is_shared(index) }
-        });
-        let slowest = candidates.max_by_key(|&index| main[index].rtt)?;
-        (!is_occupied || main[slowest].rtt / 2 > newcomer.rtt).then_some(slowest)
-    }
-
-    /// Which of its bucket's equal parts an id falls into: as many parts as places, to the power of
-    /// two below.
-    fn part(&self, buckets: &[Bucket], bucket: usize, id: &NodeId) -> u64 {
-        let fixed = if bucket + 1 < self.depth() { bucket + 1 } else { bucket };
-        let bits = buckets[bucket].capacity.checked_ilog2().unwrap_or(0);
-        (id.head() << fixed).checked_shr(u64::BITS - bits).unwrap_or(0)
-    }
-
     fn insert(&mut self, slots: &mut Slots<'_>, bucket: usize, entry: Entry, now: Instant) {
         self.clear_place(slots, bucket);
         let (Ok(index) | Err(index)) = self.find_id(slots.nodes(), &entry.id);
@@ -733,12 +704,6 @@ impl Table {
         let worth = entry.worth(now);
         slots.buckets[bucket].spares < self.spares_each
             || slots.spares[self.spares(slots, bucket)].iter().any(|spare| spare.worth(now) < worth)
-    }
-
-    /// The replacement that is promoted next.
-    fn verified_spare(&self, slots: &Slots<'_>, bucket: usize, now: Secs) -> Option<usize> {
-        let verified = self.spares(slots, bucket).filter(|&index| slots.spares[index].is_ready());
-        verified.max_by_key(|&index| slots.spares[index].worth(now))
     }
 
     /// After a node turned out to be another: whoever stands in its bucket must prove itself again.

@@ -51,6 +51,8 @@ pub struct Host {
     pub refuses: Option<i64>,
     /// It answers with `ro` (BEP 43).
     pub read_only: bool,
+    /// Where it says that the node is (BEP 42).
+    pub sees: Option<SocketAddr>,
     /// The whole answer, in which `TTTT` stands for the transaction id.
     pub answers_with: Option<Vec<u8>>,
     /// Ports that were announced to it under a token of its own.
@@ -345,7 +347,8 @@ impl<S: Storage> Stage<S> {
             None => Body::Response(response),
         };
         let mut buf = [0; MAX_DATAGRAM];
-        let message = Message { read_only: host.read_only, ..Message::new(transaction, body) };
+        let (read_only, requester) = (host.read_only, host.sees);
+        let message = Message { read_only, requester, ..Message::new(transaction, body) };
         let size = message.emit(&mut buf).expect("answers are short");
         Some((host.rtt, buf[..size].to_vec()))
     }
@@ -382,6 +385,7 @@ impl Host {
             refuses_announces: None,
             refuses: None,
             read_only: false,
+            sees: None,
             answers_with: None,
             stored: Vec::new(),
         }

@@ -132,6 +132,8 @@ fn config(common: &Common) -> Config {
     let mut config = Config::default();
     config.id = common.id;
     config.id_v6 = common.id;
+    // An id that was asked for stays.
+    config.secure_ids = common.id.is_none();
     config.read_only = common.read_only;
     if common.allow_private {
         config.address_policy = AddressPolicy::Any;
@@ -182,6 +184,12 @@ impl Reporter {
             Notice::StateSaved if verbose > 1 => Some("saved the state".to_owned()),
             Notice::Node(Event::Ready { family }) if verbose > 0 => {
                 Some(format!("joined the {family:?} DHT"))
+            }
+            Notice::Node(Event::ExternalAddr { addr }) if verbose > 0 => {
+                Some(format!("others see this node at {addr}"))
+            }
+            Notice::Node(Event::IdChanged { family, new, .. }) if verbose > 0 => {
+                Some(format!("the {family:?} id is {new} now, to fit that address"))
             }
             Notice::Node(Event::PeerStored { infohash, peer }) if verbose > 0 => {
                 Some(format!("stored {peer} for {infohash}"))

@@ -105,7 +105,7 @@ fn l_05_an_id_and_an_ip_address_are_accepted_once() {
     assert_eq!(rig.answer_as(3, id(1), None), Verdict::Rejected, "a second node with the id");
     assert_eq!(rig.answer(2), Verdict::Accepted);
     assert_eq!(rig.answer(2), Verdict::Rejected, "the answer to a query sent twice");
-    let twin = rig.walk.on_answer(&mut rig.candidates, &mut rig.tokens, other_port, id(4), None);
+    let twin = rig.walk.on_answer(&mut rig.candidates, &mut rig.tokens, other_port, id(4), None, true);
     assert_eq!(twin, Verdict::Rejected, "a second node on the host");
     assert_eq!(rig.closest(), [1, 2]);
 }

@@ -1,6 +1,8 @@
 //! A table in a world of its own: time, memory, and hosts that answer or not.
 
+mod merit;
 mod model;
+mod rehome;
 mod rows;
 
 use core::net::Ipv4Addr;
@@ -108,6 +110,15 @@ impl World {
     fn lose_ping(&mut self, contact: Contact) {
         let (table, mut slots, now) = self.slots();
         table.ping_lost(&mut slots, contact, now);
+    }
+
+    /// Takes another id; returns who left and who came in.
+    fn rehome(&mut self, own: NodeId) -> Vec<Move> {
+        let mut moves = Vec::new();
+        self.own = own;
+        let (table, mut slots, now) = self.slots();
+        table.rehome(&mut slots, own, now, |change| moves.push(change));
+        moves
     }
 
     fn pass(&mut self, time: Duration) {

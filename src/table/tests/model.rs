@@ -17,7 +17,7 @@ struct Step {
 }
 
 fn steps() -> impl Strategy<Value = Vec<Step>> {
-    let step = (0..15_u8, 0..6_u32, 0..40_u8, 0..60_u8, 0..2000_u16, any::<bool>());
+    let step = (0..17_u8, 0..6_u32, 0..40_u8, 0..60_u8, 0..2000_u16, any::<bool>());
     let step = step.prop_map(|(kind, bucket, id, host, millis, known)| Step {
         kind,
         bucket,
@@ -66,6 +66,11 @@ proptest! {
                     table.next_restored(&mut slots, now);
                     table.restored_failed(&mut slots, contact.endpoint);
                     0
+                }
+                13 => {
+                    let own = world.own.sibling(bucket, &filler);
+                    let moves = world.rehome(own);
+                    moves.iter().map(|change| if matches!(change, Move::In(_)) { 1 } else { -1 }).sum()
                 }
                 _ => match in_flight.pop() {
                     Some(contact) if known => { world.lose_ping(contact); 0 }

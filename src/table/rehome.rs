@@ -1,0 +1,243 @@
+//! Moving in under another id of our own (BEP 42): every node finds the bucket that it belongs in now.
+//!
+//! It is done in place. The nodes of all buckets are gathered at the front of their memory and
+//! sorted by their new buckets. Where a bucket gets more than it has places for, those stay that
+//! cover its range best; the others become replacements, or go. Then the nodes are moved apart
+//! again, the last bucket first: what is to its left never takes more room than it has.
+
+use core::ops::Range;
+
+use super::{Contact, ELDER, Entry, MAX_SUBNET_PER_BUCKET, Slots, Table};
+use crate::id::NodeId;
+use crate::secure_id::is_secure;
+use crate::time::{Instant, Secs};
+
+/// What moving did to a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Move {
+    /// It has lost its place.
+    Out(Contact),
+    /// A replacement has found one.
+    In(Contact),
+}
+
+impl Table {
+    /// Our id is another one from now on. What happens to nodes is told to `tell`.
+    pub(crate) fn rehome(
+        &mut self,
+        slots: &mut Slots<'_>,
+        own: NodeId,
+        now: Instant,
+        mut tell: impl FnMut(Move),
+    ) {
+        let (live, lent) = self.gather(slots);
+        let spares = self.gather_spares(slots);
+        self.own = own;
+        for bucket in &mut *slots.buckets {
+            (bucket.pinging, bucket.changed, bucket.due) = (false, now.secs(), now.secs());
+        }
+        self.spread_spares(slots, spares, now);
+        let kept = self.choose(slots, live, now.secs());
+        for index in kept..live {
+            let entry = slots.main[index];
+            tell(Move::Out(entry.contact()));
+            if self.admits(&entry.contact()) {
+                self.cache(slots, self.bucket_of(&entry.id), entry, now);
+            }
+        }
+        slots.main.copy_within(live..live + lent, kept);
+        self.spread(slots, kept, lent);
+        for bucket in 0..self.depth() {
+            self.thin_spares(slots, bucket, now);
+            while !slots.buckets[bucket].is_full()
+                && let Some(index) = self.verified_spare(slots, bucket, now.secs())
+            {
+                let entry = self.take_spare(slots, bucket, index, now);
+                self.insert(slots, bucket, entry, now);
+                tell(Move::In(entry.contact()));
+            }
+        }
+        (self.ping_due, self.refresh_due) = (now, now);
+    }
+
+    /// Moves all nodes to the front, and restored ones behind them; returns how many of each.
+    fn gather(&mut self, slots: &mut Slots<'_>) -> (usize, usize) {
+        let (mut live, mut lent) = (0, 0);
+        for bucket in 0..self.depth() {
+            let Range { start, end } = slots.nodes().range(bucket);
+            let restored = slots.buckets[bucket].restored;
+            let count = end - start;
+            // Restored ones of the buckets before lie between: they change places with the nodes.
+            slots.main.copy_within(start..end + usize::from(restored), live + lent);
+            slots.main[live..live + lent + count].rotate_left(lent);
+            live += count;
+            lent += usize::from(restored);
+            (slots.buckets[bucket].len, slots.buckets[bucket].restored) = (0, 0);
+        }
+        for entry in &mut slots.main[..live] {
+            entry.pinging = false;
+        }
+        (self.len, self.restored, self.occupied) = (0, 0, 0);
+        (live, lent)
+    }
+
+    fn gather_spares(&self, slots: &mut Slots<'_>) -> usize {
+        let mut count = 0;
+        for bucket in 0..self.depth() {
+            let range = self.spares(slots, bucket);
+            slots.spares.copy_within(range.clone(), count);
+            count += range.len();
+            slots.buckets[bucket].spares = 0;
+        }
+        slots.spares[..count].iter_mut().for_each(|entry| entry.pinging = false);
+        count
+    }
+
+    /// Gives the first so many replacements to their buckets, the worthiest ones where there is no
+    /// room for all.
+    fn spread_spares(&self, slots: &mut Slots<'_>, count: usize, now: Instant) {
+        let each = usize::from(self.spares_each);
+        slots.spares[..count].sort_unstable_by(|a, b| {
+            let buckets = self.bucket_of(&a.id).cmp(&self.bucket_of(&b.id));
+            buckets.then_with(|| b.worth(now.secs()).cmp(&a.worth(now.secs()))).then_with(|| a.id.cmp(&b.id))
+        });
+        let kept = retain(&mut slots.spares[..count], |kept, entry| {
+            let bucket = self.bucket_of(&entry.id);
+            let same = kept.iter().rev().take_while(|other| self.bucket_of(&other.id) == bucket);
+            same.count() < each && self.admits(&entry.contact())
+        });
+        let mut end = kept;
+        for bucket in (0..self.depth()).rev() {
+            let start = slots.spares[..end].partition_point(|entry| self.bucket_of(&entry.id) < bucket);
+            slots.spares.copy_within(start..end, bucket * each);
+            slots.buckets[bucket].spares = (end - start) as u8;
+            end = start;
+        }
+    }
+
+    /// Chooses who of the first `live` nodes gets a place, and brings them to the front, sorted by
+    /// bucket and id; returns how many they are.
+    fn choose(&self, slots: &mut Slots<'_>, live: usize, now: Secs) -> usize {
+        let Slots { buckets, main, .. } = slots;
+        let place = |entry: &Entry| {
+            let bucket = self.bucket_of(&entry.id);
+            (bucket, self.part(buckets, bucket, &entry.id))
+        };
+        // The first of each part of a bucket is the best.
+        main[..live]
+            .sort_unstable_by(|a, b| place(a).cmp(&place(b)).then_with(|| rank(a, now).cmp(&rank(b, now))));
+        let mut admitted = retain(&mut main[..live], |kept, entry| {
+            let bucket = self.bucket_of(&entry.id);
+            let same = kept.iter().rev().take_while(|other| self.bucket_of(&other.id) == bucket);
+            let subnet = entry.endpoint.subnet();
+            let is_crowded =
+                same.filter(|other| other.endpoint.subnet() == subnet).count() >= MAX_SUBNET_PER_BUCKET;
+            self.admits(&entry.contact()) && !(self.source_limits && is_crowded)
+        });
+        let mut start = 0;
+        while start < admitted {
+            let bucket = self.bucket_of(&main[start].id);
+            let len = main[start..admitted].partition_point(|entry| self.bucket_of(&entry.id) == bucket);
+            let capacity = buckets[bucket].capacity.into();
+            let chosen = cover(&mut main[start..start + len], capacity, |entry| place(entry).1);
+            main[start..start + chosen].sort_unstable_by_key(|entry| entry.id);
+            // Who gets no place goes behind all that are still to be looked at.
+            main[start + chosen..admitted].rotate_left(len - chosen);
+            admitted -= len - chosen;
+            start += chosen;
+        }
+        admitted
+    }
+
+    /// Gives the first `live` nodes, which are sorted, to their buckets, and the places that are left
+    /// to the restored ones behind them.
+    fn spread(&mut self, slots: &mut Slots<'_>, live: usize, lent: usize) {
+        (self.len, self.restored) = (live as u16, lent as u16);
+        let (mut end, mut left) = (live, lent);
+        for bucket in (0..self.depth()).rev() {
+            let start = slots.main[..end].partition_point(|entry| self.bucket_of(&entry.id) < bucket);
+            let count = end - start;
+            let head = &mut slots.buckets[bucket];
+            let restored = left.min(usize::from(head.capacity) - count);
+            left -= restored;
+            (head.len, head.restored) = (count as u16, restored as u16);
+            // The other restored ones go before the nodes of this bucket.
+            let to = usize::from(head.start);
+            slots.main[start..end + left].rotate_left(count);
+            slots.main.copy_within(start + left..start + left + count + restored, to);
+            self.occupied |= u32::from(count > 0) << bucket;
+            end = start;
+        }
+    }
+
+    /// Lets replacements go of whose subnet there are too many in a bucket.
+    fn thin_spares(&mut self, slots: &mut Slots<'_>, bucket: usize, now: Instant) {
+        if !self.source_limits {
+            return;
+        }
+        for index in self.spares(slots, bucket).rev() {
+            let subnet = slots.spares[index].endpoint.subnet();
+            let is_same = |entry: &&Entry| entry.endpoint.subnet() == subnet;
+            let main = slots.main[slots.nodes().range(bucket)].iter().filter(is_same).count();
+            let spares = slots.spares[self.spares(slots, bucket)].iter().filter(is_same).count();
+            if main + spares > MAX_SUBNET_PER_BUCKET {
+                self.take_spare(slots, bucket, index, now);
+            }
+        }
+    }
+}
+
+/// The order in which nodes of one part of a bucket are kept: those that do not fail, whose ids fit
+/// their addresses, that have been known for long, that are near.
+fn rank(entry: &Entry, now: Secs) -> impl Ord + use<> {
+    let is_young = now.since(entry.added) < ELDER;
+    (entry.failures, !is_secure(&entry.id, entry.endpoint), is_young, entry.rtt, entry.id)
+}
+
+/// Brings those to the front that may stay, in order, and returns how many they are. Whether one may
+/// is asked with those that do before it.
+fn retain(entries: &mut [Entry], mut may_stay: impl FnMut(&[Entry], &Entry) -> bool) -> usize {
+    let mut kept = 0;
+    for index in 0..entries.len() {
+        if may_stay(&entries[..kept], &entries[index]) {
+            entries.swap(kept, index);
+            kept += 1;
+        }
+    }
+    kept
+}
+
+/// Brings at most `capacity` of the nodes of a bucket, which are sorted by part, to the front, in
+/// order, and returns how many: the first of each part, then the second of each, and so on.
+fn cover(entries: &mut [Entry], capacity: usize, part: impl Fn(&Entry) -> u64) -> usize {
+    if entries.len() <= capacity {
+        return entries.len();
+    }
+    let up_to = |round| {
+        let mut ranks = Ranks::default();
+        entries.iter().filter(|entry| ranks.next(part(entry)) < round).count()
+    };
+    let rounds = (0..).take_while(|&round| up_to(round + 1) <= capacity).count();
+    let (mut left, mut ranks) = (capacity - up_to(rounds), Ranks::default());
+    retain(entries, |_, entry| {
+        let rank = ranks.next(part(entry));
+        let is_in_last_round = rank == rounds && left > 0;
+        left -= usize::from(is_in_last_round);
+        rank < rounds || is_in_last_round
+    })
+}
+
+/// How many of the same part came before.
+#[derive(Default)]
+struct Ranks {
+    last: Option<u64>,
+    rank: usize,
+}
+
+impl Ranks {
+    fn next(&mut self, part: u64) -> usize {
+        self.rank = if self.last == Some(part) { self.rank + 1 } else { 0 };
+        self.last = Some(part);
+        self.rank
+    }
+}
