@@ -117,9 +117,19 @@ impl Walk {
         }
         match retry {
             Some(position) if in_flight < usize::from(self.alpha) => Step::Query(position),
-            _ if waiting || (late && self.answered == 0) => Step::Wait,
+            _ if waiting || (late && (self.answered == 0 || (live < k && self.lacks_item()))) => Step::Wait,
             _ => Step::Finish,
         }
+    }
+
+    /// Whether it seeks an item and has none: whoever is late may be the one who holds it, where so few
+    /// answer at all.
+    const fn lacks_item(&self) -> bool {
+        #[cfg(feature = "items")]
+        if matches!(self.goal, Goal::Get(_)) {
+            return self.items.copies == 0;
+        }
+        false
     }
 
     /// How often a node may be asked.
