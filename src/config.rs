@@ -81,12 +81,12 @@ pub struct Config {
     /// error 202, and their senders turn to the next node. Default: 100, under one hundredth of a
     /// processor.
     #[cfg(feature = "items")]
-    pub signature_checks: u32,
+    pub signature_checks: u16,
     /// As how many queries of its source a put with a wrong signature counts: no honest node sends
     /// one. Default: 25, so that two of them use up [`source_burst`](Self::source_burst), and from
     /// then on one is checked in five seconds.
     #[cfg(feature = "items")]
-    pub bad_signature_cost: u32,
+    pub bad_signature_cost: u8,
     /// Send an immutable put once more, with a `seq` that means nothing, to nodes that refused it
     /// with error 203: nodes of anacrolix/dht ask for one. Default: no.
     #[cfg(feature = "items")]

@@ -459,8 +459,9 @@ pub(crate) struct Notice {
     pub(crate) id: NodeId,
     pub(crate) endpoint: Endpoint,
     pub(crate) lookup: LookupId,
+    /// Negative for an item without a number.
     #[cfg(feature = "items")]
-    pub(crate) seq: Option<i64>,
+    pub(crate) seq: i64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -487,10 +488,16 @@ impl Notice {
         id: NodeId::ZERO,
         endpoint: Endpoint::ZERO,
         lookup: LookupId { ix: Ix::NONE, generation: 0 },
-        // Of an option only the variant that holds data is all zero.
         #[cfg(feature = "items")]
-        seq: Some(0),
+        seq: 0,
     };
+}
+
+#[cfg(feature = "items")]
+impl Notice {
+    fn seq(&self) -> Option<i64> {
+        Some(self.seq).filter(|seq| *seq >= 0)
+    }
 }
 
 impl Notice {
@@ -508,10 +515,10 @@ impl Notice {
             #[cfg(feature = "items")]
             NoticeKind::ItemFound => {
                 let node = Some(addr).filter(|_| self.endpoint != Endpoint::ZERO);
-                Event::ItemFound { lookup: self.lookup, node, seq: self.seq }
+                Event::ItemFound { lookup: self.lookup, node, seq: self.seq() }
             }
             #[cfg(feature = "items")]
-            NoticeKind::ItemStored => Event::ItemStored { target: id, node: addr, seq: self.seq },
+            NoticeKind::ItemStored => Event::ItemStored { target: id, node: addr, seq: self.seq() },
             NoticeKind::ExternalAddr => Event::ExternalAddr { addr },
             NoticeKind::IdChangedV4 => id_changed(Family::V4),
             NoticeKind::IdChangedV6 => id_changed(Family::V6),

@@ -62,6 +62,26 @@ impl Rate {
     }
 }
 
+/// So many a second, and twice as many at once: as the time at which the rate would be unused again.
+#[cfg(feature = "items")]
+#[derive(Clone, Copy, Debug, Default)]
+#[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
+pub(crate) struct Pacer(Instant);
+
+#[cfg(feature = "items")]
+impl Pacer {
+    /// Takes one if there is one.
+    pub(crate) fn try_take(&mut self, per_sec: u32, now: Instant) -> bool {
+        const BURST: Duration = Duration::from_secs(2);
+        let busy_until = self.0.max(now) + Duration::from_secs(1) / per_sec.max(1);
+        let taken = per_sec > 0 && busy_until - now <= BURST;
+        if taken {
+            self.0 = busy_until;
+        }
+        taken
+    }
+}
+
 /// What a source may do.
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]

@@ -359,6 +359,16 @@ fn q_22_an_unknown_method_with_a_target_is_answered_like_find_node() {
     assert_eq!((reply.at("r.nodes"), reply.string("r.nodes6")), (None, Some(&b""[..])));
 }
 
+/// Nodes of the `mainline` crate send a `get` before every announce.
+#[test]
+fn a_token_from_a_get_serves_an_announce() {
+    let mut lone = Lone::new(config());
+    let get = query("get", &join(&[b"6:target20:", &TARGET]));
+    let token = lone.accepted(stranger(1), &get).string("r.token").expect("a token").to_vec();
+    lone.accepted(stranger(1), &announce(&TARGET, 6881, &token));
+    assert_eq!(lone.stored(&TARGET).len(), 1);
+}
+
 #[test]
 fn q_21_a_put_is_never_answered_as_if_it_were_stored() {
     let mut lone = Lone::new(config());

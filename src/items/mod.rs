@@ -11,6 +11,8 @@ mod own;
 mod pointer;
 mod room;
 mod store;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use chunks::Chunk;
 pub use item::{Item, ItemError, Salt};

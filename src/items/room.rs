@@ -14,9 +14,16 @@ use crate::wire::PutItem;
 /// Records that are compared when room must be made; in a store of no more, all.
 const DRAWN: usize = 32;
 
-/// So many networks that put an item, or so many items of one network among those drawn, weigh as
-/// much as one bit of closeness. A network is a /24: no crowd of addresses in it counts.
+/// So many networks that put an item weigh as much as one bit of closeness. A network is a /24: no
+/// crowd of addresses within it counts.
 const NETWORKS_PER_BIT: i32 = 4;
+
+/// Whoever put more than this part of the records drawn gives way first, and to others only: targets
+/// are easily made so that they lie close to us.
+const FAIR_SHARE: usize = 4;
+
+/// More than any closeness and any number of networks weigh.
+const UNFAIR: i32 = 1000;
 
 /// The records that give way to an item: as many as the longest needs if all have a single chunk.
 pub(crate) type Victims = Vec<Ix, 10>;
@@ -44,20 +51,24 @@ impl ItemStore {
         if has_record && free >= needed {
             return Some(victims);
         }
+        let network = self.network(slots.key, from);
         let records = &*slots.records;
-        let drawn = draw(records, rng).filter(|&ix| Some(ix) != old && records[ix].chunks() > 0);
+        let drawn = draw(records, rng).filter(|&ix| Some(ix) != old && records[ix].is_taken());
         let drawn: Vec<Ix, DRAWN> = drawn.collect();
-        let crowd = |origin| drawn.iter().filter(|&&ix| records[ix].origin == origin).count();
-        let worth_of = |ix: Ix| {
+        let is_unfair = |origin, more| {
+            let crowd = drawn.iter().filter(|&&ix| records[ix].origin == origin).count() + more;
+            crowd * FAIR_SHARE > drawn.len() + more
+        };
+        let worth_of = |ix: Ix, more| {
             let Stored { target, origin, networks, .. } = &records[ix];
-            worth(target, networks.count_ones(), crowd(*origin), ids)
+            worth(target, networks.count_ones(), is_unfair(*origin, more), ids)
         };
         let own_worth = match old {
-            Some(ix) => worth_of(ix),
-            None => worth(target, 1, crowd(self.network(from)) + 1, ids),
+            Some(ix) => worth_of(ix, 1),
+            None => worth(target, 1, is_unfair(network, 1), ids),
         };
         // Of equal ones that which was not put again for longest.
-        let rank = |&ix: &Ix| (worth_of(ix), records[ix].put, ix);
+        let rank = |&ix: &Ix| (worth_of(ix, 0), records[ix].ends, ix);
         let mut ranked: Vec<_, DRAWN> = drawn.iter().map(rank).collect();
         ranked.sort_unstable();
         for (worth, _, ix) in ranked {
@@ -75,9 +86,9 @@ impl ItemStore {
 
 /// How much an item is worth to keep: nodes look for it where it is close, and many want what many
 /// put; but nobody may fill the store alone.
-fn worth(target: &NodeId, networks: u32, crowd: usize, ids: &[NodeId]) -> i32 {
+fn worth(target: &NodeId, networks: u32, is_unfair: bool, ids: &[NodeId]) -> i32 {
     let closeness = ids.iter().map(|id| id.common_prefix_len(target)).max().unwrap_or(0);
-    closeness as i32 * NETWORKS_PER_BIT + networks as i32 - crowd as i32
+    closeness as i32 * NETWORKS_PER_BIT + networks as i32 - if is_unfair { UNFAIR } else { 0 }
 }
 
 /// Neighbours in memory, from a random one on.

@@ -3,8 +3,6 @@
 //! Records lie in slots, what has a length of its own in [chunks](super::chunks). All live equally
 //! long, so the list of records in the order of their last put is also that of their ends.
 
-use core::time::Duration;
-
 use heapless::Vec;
 
 use super::chunks::{self, Chunk, Chunks};
@@ -15,7 +13,6 @@ use crate::addr::Endpoint;
 use crate::id::NodeId;
 use crate::keyed::{Key, reduce};
 use crate::pool::{Ix, List, Pool, Slot};
-use crate::rng::Rng;
 use crate::time::Instant;
 use crate::wire::{MAX_SALT_LEN, PutItem};
 
@@ -33,7 +30,8 @@ pub(crate) struct Stored {
     seq: i64,
     /// Key, signature and salt, where it is mutable, and the value.
     chain: Ix,
-    pub(super) put: Instant,
+    /// When it expires, unless it is put again.
+    pub(super) ends: Instant,
     /// Who put it first: a hash of the network.
     pub(super) origin: u32,
     /// Which networks put it: a bit for each, at a place that follows from a hash.
@@ -52,7 +50,7 @@ impl Stored {
         value_len: 0,
         seq: 0,
         chain: Ix::NONE,
-        put: Instant::ZERO,
+        ends: Instant::ZERO,
         origin: 0,
         networks: 0,
         next_in_chain: Ix::NONE,
@@ -62,6 +60,10 @@ impl Stored {
     /// The sequence number; `None` for an immutable one.
     pub(crate) const fn seq(&self) -> Option<i64> {
         if self.is_mutable { Some(self.seq) } else { None }
+    }
+
+    pub(super) const fn is_taken(&self) -> bool {
+        !self.chain.is_none()
     }
 
     pub(super) fn chunks(&self) -> usize {
@@ -79,6 +81,8 @@ impl Stored {
 pub(crate) struct ItemSlots<'a> {
     pub(crate) records: &'a mut [Slot<Stored>],
     pub(crate) chunks: &'a mut [Chunk],
+    /// Decides where targets and sources land.
+    pub(crate) key: Key,
 }
 
 /// The same, to read.
@@ -86,11 +90,12 @@ pub(crate) struct ItemSlots<'a> {
 pub(crate) struct ItemView<'a> {
     pub(crate) records: &'a [Slot<Stored>],
     pub(crate) chunks: &'a [Chunk],
+    pub(crate) key: Key,
 }
 
 impl ItemSlots<'_> {
     pub(crate) const fn view(&self) -> ItemView<'_> {
-        ItemView { records: self.records, chunks: self.chunks }
+        ItemView { records: self.records, chunks: self.chunks, key: self.key }
     }
 }
 
@@ -111,10 +116,8 @@ pub(crate) enum Meeting {
 #[derive(Debug)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct ItemStore {
-    ttl_secs: u32,
     /// Tell sources apart by full endpoint, where many nodes share one host.
     by_endpoint: bool,
-    key: Key,
     pool: Pool,
     pub(super) chunks: Chunks,
     /// The records in use; the put longest ago first.
@@ -122,34 +125,22 @@ pub(crate) struct ItemStore {
 }
 
 impl ItemStore {
-    pub(crate) fn new(ttl_secs: u32, by_endpoint: bool, rng: &mut Rng) -> Self {
-        Self {
-            ttl_secs,
-            by_endpoint,
-            key: Key::new(rng),
-            pool: Pool::default(),
-            chunks: Chunks::default(),
-            used: List::EMPTY,
-        }
+    pub(crate) fn new(by_endpoint: bool) -> Self {
+        Self { by_endpoint, pool: Pool::default(), chunks: Chunks::default(), used: List::EMPTY }
     }
 
     /// The item at a target, if it has not expired.
-    pub(crate) fn find(&self, records: &[Slot<Stored>], target: &NodeId, now: Instant) -> Option<Ix> {
-        let head = records.get(self.chain_of(records, target))?.value.first_in_chain;
+    pub(crate) fn find(view: ItemView<'_>, target: &NodeId, now: Instant) -> Option<Ix> {
+        let ItemView { records, key, .. } = view;
+        let head = records.get(chain_of(key, records, target))?.value.first_in_chain;
         core::iter::successors(head.some(), |&ix| records[ix].next_in_chain.some())
             .find(|&ix| records[ix].target == *target)
-            .filter(|&ix| now < self.end(&records[ix]))
+            .filter(|&ix| now < records[ix].ends)
     }
 
     /// What is stored at the target of an item.
-    pub(crate) fn meet(
-        &self,
-        view: ItemView<'_>,
-        target: &NodeId,
-        item: &PutItem<'_>,
-        now: Instant,
-    ) -> Meeting {
-        let Some(ix) = self.find(view.records, target, now) else { return Meeting::Nothing };
+    pub(crate) fn meet(view: ItemView<'_>, target: &NodeId, item: &PutItem<'_>, now: Instant) -> Meeting {
+        let Some(ix) = Self::find(view, target, now) else { return Meeting::Nothing };
         let stored = &view.records[ix];
         match *item {
             PutItem::Immutable { .. } if !stored.is_mutable => Meeting::Same(ix),
@@ -177,7 +168,7 @@ impl ItemStore {
         item: &PutItem<'_>,
         (old, victims): (Option<Ix>, &Victims),
         from: Endpoint,
-        now: Instant,
+        ends: Instant,
     ) -> bool {
         victims.iter().for_each(|&ix| self.remove(slots, ix));
         let (signed, salt, value): (_, &[u8], _) = match *item {
@@ -196,7 +187,7 @@ impl ItemStore {
             }
             return false;
         };
-        let Some(ix) = old.or_else(|| self.add(slots.records, target, from)) else {
+        let Some(ix) = old.or_else(|| self.add(slots, target, from)) else {
             self.chunks.give(slots.chunks, chain);
             return false;
         };
@@ -208,23 +199,25 @@ impl ItemStore {
         (stored.chain, stored.is_mutable) = (chain, signed.is_some());
         (stored.salt_len, stored.value_len) = (salt.len() as u8, value.len() as u16);
         stored.seq = signed.map_or(0, |(.., seq)| seq);
-        self.refresh(slots.records, ix, from, now);
+        self.refresh(slots, ix, from, ends);
         true
     }
 
-    /// The item was put again: it lives on from now.
-    pub(crate) fn refresh(&mut self, records: &mut [Slot<Stored>], ix: Ix, from: Endpoint, now: Instant) {
-        records[ix].networks |= 1 << (self.network(from) >> 26);
-        records[ix].put = now;
+    /// The item was put again: it lives on.
+    pub(crate) fn refresh(&mut self, slots: &mut ItemSlots<'_>, ix: Ix, from: Endpoint, ends: Instant) {
+        let network = self.network(slots.key, from);
+        let records = &mut *slots.records;
+        records[ix].networks |= 1 << (network >> 26);
+        records[ix].ends = ends;
         self.used.remove(records, ix);
         self.used.push_back(records, ix);
     }
 
     /// Everything that is stored, the put longest ago first.
     pub(crate) fn iter<'a>(&self, view: ItemView<'a>, now: Instant) -> impl Iterator<Item = Item> + use<'a> {
-        let (used, life) = (self.used, self.life());
+        let used = self.used;
         core::iter::successors(used.front(), move |&ix| used.next(view.records, ix))
-            .filter(move |&ix| now < view.records[ix].put + life)
+            .filter(move |&ix| now < view.records[ix].ends)
             .map(move |ix| read(view.chunks, &view.records[ix]))
     }
 
@@ -235,12 +228,12 @@ impl ItemStore {
 
     /// When `expire` has something to do.
     pub(crate) fn next_expiry(&self, records: &[Slot<Stored>]) -> Option<Instant> {
-        self.used.front().map(|ix| self.end(&records[ix]))
+        self.used.front().map(|ix| records[ix].ends)
     }
 
     /// Removes what nobody put again in time.
     pub(crate) fn expire(&mut self, slots: &mut ItemSlots<'_>, now: Instant) {
-        while let Some(ix) = self.used.front().filter(|&ix| self.end(&slots.records[ix]) <= now) {
+        while let Some(ix) = self.used.front().filter(|&ix| slots.records[ix].ends <= now) {
             self.remove(slots, ix);
         }
     }
@@ -269,61 +262,55 @@ impl ItemStore {
     pub(super) fn remove(&mut self, slots: &mut ItemSlots<'_>, ix: Ix) {
         let chain = core::mem::take(&mut slots.records[ix].chain);
         self.chunks.give(slots.chunks, chain);
-        self.unchain(slots.records, ix);
+        unchain(slots, ix);
         self.used.remove(slots.records, ix);
         self.pool.give(slots.records, ix);
     }
 
     /// A hash of who may have put something: an IPv4 /24, an IPv6 /56, or one endpoint.
-    pub(super) fn network(&self, from: Endpoint) -> u32 {
+    pub(super) fn network(&self, key: Key, from: Endpoint) -> u32 {
         let hash = match from.as_v4() {
-            _ if self.by_endpoint => self.key.hash_endpoint(from),
-            Some(ip) => self.key.hash((u32::from_be_bytes(ip) >> 8).into(), 0, 0),
-            None => self.key.hash(from.site(), 0, 1),
+            _ if self.by_endpoint => key.hash_endpoint(from),
+            Some(ip) => key.hash((u32::from_be_bytes(ip) >> 8).into(), 0, 0),
+            None => key.hash(from.site(), 0, 1),
         };
         hash as u32
     }
 
-    const fn life(&self) -> Duration {
-        Duration::from_secs(self.ttl_secs as u64)
-    }
-
-    fn end(&self, stored: &Stored) -> Instant {
-        stored.put + self.life()
-    }
-
-    fn add(&mut self, records: &mut [Slot<Stored>], target: NodeId, from: Endpoint) -> Option<Ix> {
+    fn add(&mut self, slots: &mut ItemSlots<'_>, target: NodeId, from: Endpoint) -> Option<Ix> {
+        let origin = self.network(slots.key, from);
+        let records = &mut *slots.records;
         let ix = self.pool.take(records)?;
-        let chain = self.chain_of(records, &target);
+        let chain = chain_of(slots.key, records, &target);
         let next_in_chain = core::mem::replace(&mut records[chain].value.first_in_chain, ix);
         let first_in_chain = records[ix].first_in_chain;
-        let origin = self.network(from);
         records[ix] = Stored { target, origin, next_in_chain, first_in_chain, ..Stored::EMPTY };
         self.used.push_back(records, ix);
         Some(ix)
     }
+}
 
-    /// Takes a record out of its hash chain.
-    fn unchain(&self, records: &mut [Slot<Stored>], ix: Ix) {
-        let head = self.chain_of(records, &records[ix].target);
-        let rest = records[ix].next_in_chain;
-        if records[head].value.first_in_chain == ix {
-            records[head].value.first_in_chain = rest;
+/// Takes a record out of its hash chain.
+fn unchain(slots: &mut ItemSlots<'_>, ix: Ix) {
+    let records = &mut *slots.records;
+    let head = chain_of(slots.key, records, &records[ix].target);
+    let rest = records[ix].next_in_chain;
+    if records[head].value.first_in_chain == ix {
+        records[head].value.first_in_chain = rest;
+        return;
+    }
+    let mut next = records[head].value.first_in_chain;
+    while let Some(before) = next.some() {
+        next = records[before].next_in_chain;
+        if next == ix {
+            records[before].next_in_chain = rest;
             return;
         }
-        let mut next = records[head].value.first_in_chain;
-        while let Some(before) = next.some() {
-            next = records[before].next_in_chain;
-            if next == ix {
-                records[before].next_in_chain = rest;
-                return;
-            }
-        }
     }
+}
 
-    fn chain_of(&self, records: &[Slot<Stored>], target: &NodeId) -> usize {
-        reduce(self.key.hash_id(target.as_bytes()) as u32, records.len())
-    }
+fn chain_of(key: Key, records: &[Slot<Stored>], target: &NodeId) -> usize {
+    reduce(key.hash_id(target.as_bytes()) as u32, records.len())
 }
 
 /// Bytes that an item takes in chunks.

@@ -7,7 +7,7 @@ use crate::pool::Ix;
 
 /// With more copies than this, all of the K closest nodes among their holders, an item needs no
 /// republishing (BEP 44).
-const ENOUGH_COPIES: u16 = 8;
+pub(super) const ENOUGH_COPIES: u16 = 8;
 
 impl Walk {
     /// The node at `from` returned a version of the item.

@@ -4,6 +4,8 @@ use core::cmp::Reverse;
 
 use super::candidates::{Candidate, LINGERING_TRIES, Placing, State, TRIES};
 use super::horizon::Window;
+#[cfg(feature = "items")]
+use super::items::ENOUGH_COPIES;
 use super::{Goal, Walk};
 
 /// What a walk wants to do next.
@@ -40,6 +42,9 @@ impl Walk {
         }
         let candidates = &memory[..self.len()];
         let k = usize::from(self.k);
+        // To know whether more than so many hold the item, it must ask more.
+        #[cfg(feature = "items")]
+        let k = if self.items.is_checking { k.max(usize::from(ENOUGH_COPIES) + 1) } else { k };
         let tries = self.tries();
         let in_flight =
             candidates.iter().filter(|c| matches!(c.state, State::Asked | State::Retried)).count();

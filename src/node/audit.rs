@@ -25,7 +25,7 @@ impl<S: Storage> Node<S> {
         ];
         #[cfg(feature = "items")]
         let parts = [
-            ("items", core.items.is_consistent(super::items::item_view(view))),
+            ("items", core.items.is_consistent(core.item_view(view))),
             ("own items", core.own.is_consistent(view.own_items, view.own_chunks)),
         ]
         .into_iter()

@@ -4,8 +4,9 @@ use super::Core;
 use crate::addr::{Endpoint, Family};
 use crate::event::{Notice, NoticeKind};
 use crate::id::NodeId;
-use crate::items::{Item, ItemSlots, ItemView, Meeting, PublicKey, Victims, immutable_target, read_stored};
-use crate::limit::RateLimit;
+use crate::items::{
+    Item, ItemSlots, ItemStore, ItemView, Meeting, PublicKey, Victims, immutable_target, read_stored,
+};
 use crate::pool::Ix;
 use crate::storage::sealed::{Memory, View};
 use crate::wire::{ErrorCode, PutItem};
@@ -35,7 +36,7 @@ impl Core {
             return Err((ErrorCode::PROTOCOL, "bad token"));
         }
         self.sources.verify(m.sources, from, now);
-        let meeting = self.items.meet(item_slots(m).view(), &target, item, now);
+        let meeting = ItemStore::meet(self.item_slots(m).view(), &target, item, now);
         let old = match meeting {
             Meeting::OtherKind => {
                 return Err((ErrorCode::PROTOCOL, "the stored item is no such one"));
@@ -58,7 +59,8 @@ impl Core {
         match (meeting, item) {
             (Meeting::Same(ix), _) => {
                 add(&mut self.stats.items.refreshed, 1);
-                self.items.refresh(m.items, ix, from, now);
+                let slots = &mut self.item_slots(m);
+                self.items.refresh(slots, ix, from, now + self.config.item_ttl);
                 self.schedule_sweep(m);
                 return Ok(());
             }
@@ -72,12 +74,13 @@ impl Core {
             victims = self.room_for(m, &target, item, old, from)?;
         }
         add(&mut self.stats.items.evicted, victims.len());
-        if !self.items.store(&mut item_slots(m), target, item, (old, &victims), from, now) {
+        let slots = &mut self.item_slots(m);
+        if !self.items.store(slots, target, item, (old, &victims), from, now + self.config.item_ttl) {
             return Err(NO_ROOM);
         }
         add(&mut self.stats.items.stored, 1);
         self.schedule_sweep(m);
-        let seq = if let PutItem::Mutable { seq, .. } = *item { Some(seq) } else { None };
+        let seq = if let PutItem::Mutable { seq, .. } = *item { seq } else { -1 };
         let kind = NoticeKind::ItemStored;
         self.notify(m, Notice { kind, id: target, endpoint: from, seq, ..Notice::EMPTY });
         Ok(())
@@ -90,7 +93,7 @@ impl Core {
         target: &NodeId,
         newer_than: Option<i64>,
     ) -> Option<(Item, bool)> {
-        let stored = &m.items[self.items.find(m.items, target, self.now)?];
+        let stored = &m.items[ItemStore::find(self.shared_items(m), target, self.now)?];
         // Whoever names a number wants no immutable item (B44-26).
         let is_wanted = newer_than.is_none() || stored.seq().is_some();
         let is_newer = newer_than.is_none_or(|known| stored.seq() > Some(known));
@@ -98,12 +101,26 @@ impl Core {
     }
 
     pub(super) fn stored_items<'a>(&self, view: View<'a>) -> impl Iterator<Item = Item> + use<'a> {
-        self.items.iter(item_view(view), self.now)
+        self.items.iter(self.item_view(view), self.now)
     }
 
     pub(super) fn stored_item(&self, view: View<'_>, target: &NodeId) -> Option<Item> {
-        let ix = self.items.find(view.items, target, self.now)?;
+        let ix = ItemStore::find(self.item_view(view), target, self.now)?;
         Some(read_stored(view.item_chunks, &view.items[ix]))
+    }
+
+    /// The item store's memory. One secret serves both stores: it decides where things lie, and
+    /// nothing else.
+    pub(super) const fn item_slots<'a>(&self, m: &'a mut Memory<'_>) -> ItemSlots<'a> {
+        ItemSlots { records: m.items, chunks: m.item_chunks, key: self.peers.key() }
+    }
+
+    pub(super) const fn item_view<'a>(&self, view: View<'a>) -> ItemView<'a> {
+        ItemView { records: view.items, chunks: view.item_chunks, key: self.peers.key() }
+    }
+
+    const fn shared_items<'a>(&self, m: &'a Memory<'_>) -> ItemView<'a> {
+        ItemView { records: m.items, chunks: m.item_chunks, key: self.peers.key() }
     }
 
     /// The items that give way to another one.
@@ -116,7 +133,7 @@ impl Core {
         from: Endpoint,
     ) -> Result<Victims, Refusal> {
         let ids = Family::ALL.map(|family| self.family(family).id);
-        let (slots, now) = (&mut item_slots(m), self.now);
+        let (slots, now) = (&mut self.item_slots(m), self.now);
         let victims = self.items.find_room(slots, (target, item), old, from, &ids, now, &mut self.rng);
         add(&mut self.stats.items.no_room, victims.is_none().into());
         victims.ok_or(NO_ROOM)
@@ -131,9 +148,7 @@ impl Core {
         item: &PutItem<'_>,
     ) -> Result<(), Refusal> {
         let PutItem::Mutable { value, key, seq, signature, salt, .. } = *item else { return Ok(()) };
-        let per_sec = self.config.signature_checks;
-        let limit = RateLimit { per_sec, burst: per_sec.saturating_mul(2) };
-        if !self.signature_checks.try_take(limit, self.now) {
+        if !self.signature_checks.try_take(self.config.signature_checks.into(), self.now) {
             add(&mut self.stats.items.unchecked, 1);
             return Err((ErrorCode::SERVER, "too many signatures to check"));
         }
@@ -142,7 +157,7 @@ impl Core {
             return Ok(());
         }
         add(&mut self.stats.items.bad_signature, 1);
-        self.sources.penalize(m.sources, from, self.config.bad_signature_cost, self.now);
+        self.sources.penalize(m.sources, from, self.config.bad_signature_cost.into(), self.now);
         Err((ErrorCode::BAD_SIGNATURE, "signature does not fit"))
     }
 }
@@ -158,13 +173,4 @@ fn target_of(item: &PutItem<'_>) -> NodeId {
         PutItem::Immutable { value, .. } => immutable_target(value),
         PutItem::Mutable { key, salt, .. } => PublicKey::from_bytes(*key).target(salt),
     }
-}
-
-/// The item store's memory.
-pub(super) const fn item_slots<'a>(m: &'a mut Memory<'_>) -> ItemSlots<'a> {
-    ItemSlots { records: m.items, chunks: m.item_chunks }
-}
-
-pub(super) const fn item_view(view: View<'_>) -> ItemView<'_> {
-    ItemView { records: view.items, chunks: view.item_chunks }
 }

@@ -54,6 +54,8 @@ use crate::inflight::{Inflight, Match};
 #[cfg(feature = "items")]
 use crate::items::{Item, ItemStore, OwnItems, PublicKey, Salt};
 use crate::kept::Keeper;
+#[cfg(feature = "items")]
+use crate::limit::Pacer;
 use crate::limit::{Rate, RateLimit, SourceRules, Sources};
 use crate::lookup::{Announce, Lookup, LookupOptions};
 use crate::peers::{PeerRules, PeerStore};
@@ -478,7 +480,9 @@ impl<S: Storage> Node<S> {
     /// Forgets all items that others put to us.
     #[cfg(feature = "items")]
     pub fn clear_items(&mut self) {
-        self.core.items.clear(&mut items::item_slots(&mut self.storage.memory()));
+        let mut memory = self.storage.memory();
+        let slots = &mut self.core.item_slots(&mut memory);
+        self.core.items.clear(slots);
     }
 }
 
@@ -724,7 +728,7 @@ struct Core {
     #[cfg(feature = "items")]
     own: OwnItems,
     #[cfg(feature = "items")]
-    signature_checks: Rate,
+    signature_checks: Pacer,
     contacts: Contacts,
     new_endpoints: Rate,
     replies: Ring,
@@ -783,7 +787,7 @@ impl Core {
         let families =
             [family(Family::V4, config.ipv4, config.id), family(Family::V6, config.ipv6, config.id_v6)];
         let peer_rules = PeerRules {
-            ttl_secs: whole_secs(config.peer_ttl),
+            ttl_secs: u32::try_from(config.peer_ttl.as_secs()).unwrap_or(u32::MAX),
             per_swarm: config.peers_per_swarm.min(MAX_PEERS_PER_SWARM) as u16,
             sample_interval: config.sample_interval,
             by_endpoint: !limits,
@@ -812,11 +816,11 @@ impl Core {
             samplings: Samplings::default(),
             sources: Sources::new(source_rules, &mut rng),
             #[cfg(feature = "items")]
-            items: ItemStore::new(whole_secs(config.item_ttl), !limits, &mut rng),
+            items: ItemStore::new(!limits),
             #[cfg(feature = "items")]
             own: OwnItems::default(),
             #[cfg(feature = "items")]
-            signature_checks: Rate::default(),
+            signature_checks: Pacer::default(),
             contacts: Contacts::new(&mut rng),
             new_endpoints: Rate::default(),
             replies: Ring::default(),
@@ -957,10 +961,6 @@ impl Core {
     fn peers_of<'a>(&self, view: View<'a>, infohash: InfoHash) -> impl Iterator<Item = SocketAddr> + use<'a> {
         self.peers.peers_of(serve::peer_view(view), &infohash, self.now).map(|peer| peer.endpoint.into())
     }
-}
-
-fn whole_secs(time: Duration) -> u32 {
-    u32::try_from(time.as_secs()).unwrap_or(u32::MAX)
 }
 
 /// The routing table's memory in one family.

@@ -306,7 +306,7 @@ impl Core {
         if walk.phase.has_events() {
             let lookup = LookupId { ix: walk.lead, generation: walk.generation };
             let kind = NoticeKind::ItemFound;
-            self.notify(m, Notice { kind, endpoint: from, lookup, seq, ..Notice::EMPTY });
+            self.notify(m, Notice { kind, endpoint: from, lookup, seq: seq.unwrap_or(-1), ..Notice::EMPTY });
         }
         if seq.is_none() && matches!(m.walks[ix].goal, Goal::Get(_)) {
             both(m.walks, ix).for_each(|ix| m.walks[ix].items.is_satisfied = true);

@@ -69,7 +69,7 @@ impl Core {
                 self.peers.sweep(&mut super::serve::peer_slots(m), now);
             }
             #[cfg(feature = "items")]
-            self.items.expire(&mut super::items::item_slots(m), now);
+            self.items.expire(&mut self.item_slots(m), now);
             self.schedule_sweep(m);
         }
         if self.timers.fired(Timer::Parked, now) {

@@ -204,6 +204,12 @@ impl PeerStore {
         }
     }
 
+    /// The secret that decides where things lie.
+    #[cfg(feature = "items")]
+    pub(crate) const fn key(&self) -> Key {
+        self.key
+    }
+
     /// Stores a peer, or refreshes it.
     pub(crate) fn announce(
         &mut self,

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use dht_proto::wire::{
-    Body, ErrorCode, ErrorReply, Message, Method, NodeWriter, PeerWriter, Query, Response, Want,
+    Body, ErrorCode, ErrorReply, Message, Method, NodeWriter, PeerWriter, PutItem, Query, Response, Want,
 };
 use dht_proto::{
     BloomFilter, Config, Event, Family, Heap, InfoHash, Instant, Limits, LookupId, LookupReport,
@@ -57,6 +57,10 @@ pub struct Host {
     pub answers_with: Option<Vec<u8>>,
     /// Ports that were announced to it under a token of its own.
     pub stored: Vec<u16>,
+    /// The item that was put to it, or that it returns in any case.
+    pub item: Option<Copied>,
+    /// It refuses immutable puts without `seq`, as nodes of anacrolix/dht do.
+    pub wants_seq: bool,
 }
 
 /// A query that the node sent.
@@ -78,7 +82,29 @@ pub enum What {
     Scrape(InfoHash),
     Sample(NodeId),
     Announce { infohash: InfoHash, port: u16, implied: bool, token: Vec<u8> },
+    Get(NodeId),
+    Put(Put),
     Other,
+}
+
+/// What a put of the node says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Put {
+    pub target: Option<NodeId>,
+    pub token: Vec<u8>,
+    pub copy: Copied,
+    pub salt: Vec<u8>,
+    pub cas: Option<i64>,
+    /// A number that an immutable item has no use for.
+    pub stray_seq: Option<i64>,
+}
+
+/// An item as a host holds it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Copied {
+    pub value: Vec<u8>,
+    /// Key, number and signature.
+    pub signed: Option<([u8; 32], i64, [u8; 64])>,
 }
 
 pub struct Stage<S: Storage = Heap> {
@@ -273,6 +299,8 @@ impl<S: Storage> Stage<S> {
             Method::AnnouncePeer { infohash, port, implied_port: implied, token, .. } => {
                 What::Announce { infohash, port, implied, token: token.to_vec() }
             }
+            Method::Get { target, .. } => What::Get(target),
+            Method::Put { token, target, item } => What::Put(Put::new(token, target, &item)),
             _ => What::Other,
         };
         let (at, id, read_only) = (self.now, query.id, message.read_only);
@@ -289,11 +317,11 @@ impl<S: Storage> Stage<S> {
 
     fn answer(&mut self, at: SocketAddr, transaction: &[u8], what: &What) -> Option<(Duration, Vec<u8>)> {
         let target = match what {
-            What::FindNode(target) | What::Sample(target) => *target,
+            What::FindNode(target) | What::Get(target) | What::Sample(target) => *target,
             What::GetPeers(infohash) | What::Scrape(infohash) => NodeId::from_bytes(*infohash.as_bytes()),
             _ => NodeId::ZERO,
         };
-        let lists_hosts = !matches!(what, What::Ping | What::Announce { .. } | What::Other);
+        let lists_hosts = !matches!(what, What::Ping | What::Announce { .. } | What::Put(_) | What::Other);
         let closest = if lists_hosts { self.closest_hosts(target, at) } else { Vec::new() };
         let host = self.hosts.get_mut(&at).filter(|host| !host.is_dead)?;
         if host.loses > 0 {
@@ -310,7 +338,7 @@ impl<S: Storage> Stage<S> {
         let (mut nodes_buf, mut peers_buf) = ([0; 1024], [0; 1024]);
         let mut refused = host.refuses;
         match what {
-            What::FindNode(_) | What::GetPeers(_) | What::Scrape(_) | What::Sample(_) => {
+            What::FindNode(_) | What::GetPeers(_) | What::Get(_) | What::Scrape(_) | What::Sample(_) => {
                 let mut nodes = NodeWriter::new(Family::V4, &mut nodes_buf);
                 for (id, addr) in host.lists.as_ref().unwrap_or(&closest) {
                     nodes.push(id, *addr);
@@ -325,6 +353,14 @@ impl<S: Storage> Stage<S> {
                     host.stored.push(*port);
                 }
             }
+            What::Put(put) => {
+                refused = refused.or(host.refuses_announces);
+                if host.token.as_ref() != Some(&put.token) || (host.wants_seq && put.stray_seq.is_none()) {
+                    refused = refused.or(Some(203));
+                } else if refused.is_none() {
+                    host.item = Some(put.copy.clone());
+                }
+            }
             What::Ping | What::Other => {}
         }
         if let (What::Scrape(_), Some([seeds, others])) = (what, &host.filters) {
@@ -334,13 +370,19 @@ impl<S: Storage> Stage<S> {
             (response.interval, response.num) = (Some(*interval), Some(*num));
             response.samples = Some(samples);
         }
-        if matches!(what, What::GetPeers(_) | What::Scrape(_)) {
-            response.token = host.token.as_deref();
-            if !host.peers.is_empty() {
-                let mut peers = PeerWriter::new(Family::V4, &mut peers_buf);
-                host.peers.iter().for_each(|peer| assert!(peers.push(*peer)));
-                response.values = Some(peers.finish());
+        if let (What::Get(_), Some(Copied { value, signed })) = (what, &host.item) {
+            response.value = Some(value);
+            if let Some((key, seq, signature)) = signed {
+                (response.key, response.seq, response.signature) = (Some(key), Some(*seq), Some(signature));
             }
+        }
+        if matches!(what, What::GetPeers(_) | What::Scrape(_) | What::Get(_)) {
+            response.token = host.token.as_deref();
+        }
+        if matches!(what, What::GetPeers(_) | What::Scrape(_)) && !host.peers.is_empty() {
+            let mut peers = PeerWriter::new(Family::V4, &mut peers_buf);
+            host.peers.iter().for_each(|peer| assert!(peers.push(*peer)));
+            response.values = Some(peers.finish());
         }
         let body = match refused {
             Some(code) => Body::Error(ErrorReply { code: ErrorCode(code), message: b"no" }),
@@ -388,11 +430,32 @@ impl Host {
             sees: None,
             answers_with: None,
             stored: Vec::new(),
+            item: None,
+            wants_seq: false,
         }
     }
 }
 
+impl Put {
+    fn new(token: &[u8], target: Option<NodeId>, item: &PutItem<'_>) -> Self {
+        let (copy, salt, cas, stray_seq) = match *item {
+            PutItem::Immutable { value, seq } => {
+                (Copied { value: value.to_vec(), signed: None }, Vec::new(), None, seq)
+            }
+            PutItem::Mutable { value, key, seq, signature, salt, cas } => {
+                let signed = Some((*key, seq, *signature));
+                (Copied { value: value.to_vec(), signed }, salt.to_vec(), cas, None)
+            }
+        };
+        Self { target, token: token.to_vec(), copy, salt, cas, stray_seq }
+    }
+}
+
 impl Sent {
+    pub const fn put(&self) -> Option<&Put> {
+        if let What::Put(put) = &self.what { Some(put) } else { None }
+    }
+
     pub fn is_ping(&self) -> bool {
         self.what == What::Ping
     }
@@ -450,6 +513,10 @@ pub fn limits() -> Limits {
     let mut limits = Limits::default();
     (limits.swarms, limits.peers_v4, limits.peers_v6, limits.nodes_v6) = (64, 256, 0, 0);
     (limits.lookups, limits.events) = (16, 512);
+    #[cfg(feature = "items")]
+    {
+        (limits.items, limits.item_chunks, limits.own_items, limits.own_chunks) = (8, 32, 16, 128);
+    }
     limits
 }
 

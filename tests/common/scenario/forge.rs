@@ -7,6 +7,8 @@ use dht_proto::wire::{
 };
 use dht_proto::{Family, InfoHash, NodeId};
 
+#[cfg(feature = "items")]
+use super::offer::Offer;
 use super::script::{Script, host};
 
 /// Whom and what messages are about.
@@ -25,6 +27,15 @@ pub fn query(names: &impl Names, from: SocketAddr, script: &mut Script<'_>) -> V
     let infohash = script.infohash();
     let token = names.token(from, infohash).filter(|_| kind & 0x40 == 0).unwrap_or_else(|| vec![kind; 8]);
     let want = script.want();
+    #[cfg(feature = "items")]
+    let (offer, token) = match kind & 0x2f {
+        0x2d | 0x2f => {
+            let offer = Offer::new(script);
+            let known = names.token(from, offer.item.target().into()).filter(|_| kind & 0x40 == 0);
+            (Some(offer), known.unwrap_or(token))
+        }
+        _ => (None, token),
+    };
     let method = match kind & 0xf {
         0 => Method::Ping,
         1..=3 => Method::FindNode { target: names.id(script), want },
@@ -37,6 +48,8 @@ pub fn query(names: &impl Names, from: SocketAddr, script: &mut Script<'_>) -> V
             token: &token,
             name: None,
         },
+        #[cfg(feature = "items")]
+        13 | 15 if offer.is_some() => offer.as_ref().expect("it is").method(&token, kind, want),
         13 => Method::Get { target: names.id(script), seq: None, want },
         14 => Method::SampleInfohashes { target: names.id(script), want },
         _ => Method::Unknown { name: b"vote", target: (kind & 0x10 != 0).then(|| names.id(script)), want },
@@ -72,7 +85,19 @@ pub fn answer(names: &impl Names, id: NodeId, transaction: &[u8], script: &mut S
     }
     let contents = script.byte();
     let has = |bit: u8| contents & (1 << bit) == 0;
+    #[cfg(feature = "items")]
+    let offer = (!has(6)).then(|| Offer::new(script));
+    #[cfg(feature = "items")]
+    let (found, signature) = (offer.as_ref().map(|offer| &offer.item), [contents; 64]);
     let response = Response {
+        #[cfg(feature = "items")]
+        value: found.map(|item| item.value()),
+        #[cfg(feature = "items")]
+        key: offer.as_ref().map(|offer| offer.key.as_bytes()),
+        #[cfg(feature = "items")]
+        seq: found.and_then(|item| item.seq()),
+        #[cfg(feature = "items")]
+        signature: found.and_then(|item| item.signature()).map(|good| if has(7) { good } else { &signature }),
         nodes: has(0).then(|| nodes4.finish()),
         nodes6: has(1).then(|| nodes6.finish()),
         token: has(2).then_some(&b"a token"[..]),

@@ -7,5 +7,7 @@
 
 pub mod forge;
 pub mod node;
+#[cfg(feature = "items")]
+pub mod offer;
 pub mod promises;
 pub mod script;

@@ -11,9 +11,13 @@ use dht_proto::{
     AddressPolicy, Announce, Config, Event, Family, Fixed, InfoHash, Instant, Limits, Lookup, LookupId,
     LookupKind, LookupOptions, MAX_DATAGRAM, Node, NodeId, QueryId, State, Storage,
 };
+#[cfg(feature = "items")]
+use dht_proto::{Item, Salt};
 
 use super::forge::{self, Names};
-use super::promises::{Allowances, MAX_LEN, Transcript, canonical, is_fit};
+#[cfg(feature = "items")]
+use super::offer::Offer;
+use super::promises::{Allowances, Transcript, canonical, is_fit, is_short};
 use super::script::{INFOHASHES, Script, infohash};
 
 /// A life longer than this repeats itself.
@@ -57,7 +61,7 @@ pub fn live_with(bytes: &[u8], interlude: &impl Interlude) -> u64 {
 }
 
 /// Small enough that everything is full all the time.
-pub type Chip = Fixed<3, 1, 8, 6, 2, 12, 3, 4, 2, 4, 2, 8, 8, 2, 4, 2>;
+pub type Chip = Fixed<3, 1, 8, 6, 2, 12, 3, 4, 2, 4, 2, 8, 8, 2, 4, 2, 8, 2, 5, 2, 10>;
 
 fn config(setup: u8) -> Config {
     let mut config = Config::default();
@@ -90,6 +94,11 @@ fn limits(size: u8) -> Limits {
     (limits.sources, limits.contacts) = (12 * scale, 9 * scale);
     (limits.replies, limits.events, limits.bootstraps) = (2 * scale, 3 * scale, scale);
     limits.kept = scale;
+    #[cfg(feature = "items")]
+    {
+        (limits.items, limits.item_chunks) = (2 * scale, 5 * scale);
+        (limits.own_items, limits.own_chunks) = (scale + scale / 2, 9 * scale);
+    }
     limits
 }
 
@@ -248,7 +257,12 @@ impl<S: Storage> Life<S> {
 
     /// What users do seldom.
     fn manage(&mut self, script: &mut Script<'_>) {
-        match script.byte() % 16 {
+        let what = script.byte();
+        #[cfg(feature = "items")]
+        if what >= 128 {
+            return self.manage_items(what, script);
+        }
+        match what % 16 {
             0..4 => {
                 let (infohash, announce) = (script.infohash(), Announce::port(script.byte().into()));
                 let kept = self.node.keep_announced(self.now, infohash, announce);
@@ -266,7 +280,7 @@ impl<S: Storage> Life<S> {
                 let mut saved = vec![0; 4096];
                 let len = self.node.snapshot_into(0, &mut saved).expect("it is small");
                 let state = State::parse(&saved[..len]).expect("it was just saved");
-                assert_eq!(state.announces().count(), self.node.kept_count());
+                assert_eq!(state.announces().count(), self.node.kept_announces().count());
                 let age = Duration::from_secs(script.u16().into());
                 let restored = self.node.restore(self.now, &state, age);
                 assert_eq!(restored.announces, 0, "all of them are kept up");
@@ -276,6 +290,42 @@ impl<S: Storage> Life<S> {
             11 => self.node.handle_rebind(self.now, script.family()),
             // Mostly on, or little else would happen.
             _ => self.node.set_enabled(self.now, script.family(), !script.byte().is_multiple_of(4)),
+        }
+    }
+
+    #[cfg(feature = "items")]
+    fn manage_items(&mut self, what: u8, script: &mut Script<'_>) {
+        let Offer { item, key } = Offer::new(script);
+        let lookup = match what % 8 {
+            0 => self.node.get_immutable(self.now, item.target()),
+            1 | 2 => self.node.get_mutable(self.now, key, Salt::new(item.salt()).expect("it is one")),
+            3 | 4 => self.node.put(self.now, &item, script.flag().then_some(i64::from(what) % 4)),
+            5 => {
+                let kept = self.node.keep_stored(self.now, &item);
+                assert!(kept.is_err() || self.node.kept_item(kept.unwrap()) == Some(item));
+                return;
+            }
+            6 => {
+                let kept = self.node.kept_items().next();
+                if let Some(kept) = kept {
+                    assert!(self.node.stop_storing(kept.id) && !self.node.stop_storing(kept.id));
+                }
+                return;
+            }
+            _ if what > 240 => return self.node.clear_items(),
+            _ => {
+                for item in self.node.stored_items() {
+                    assert!(item.is_mutable() || Item::immutable(item.value()) == Ok(item));
+                }
+                for lookup in self.lookups.iter().chain(&self.ended_lookups) {
+                    let _ = self.node.item(*lookup);
+                }
+                return;
+            }
+        };
+        if let Ok(lookup) = lookup {
+            assert!(!self.ended_lookups.contains(&lookup) && !self.lookups.contains(&lookup));
+            self.lookups.push(lookup);
         }
     }
 
@@ -396,8 +446,11 @@ impl<S: Storage> Life<S> {
             Ok((transaction, Body::Query(Query { method: Method::GetPeers { infohash, .. }, .. }))) => {
                 self.asked.insert((from, transaction.to_vec()), infohash);
             }
+            Ok((transaction, Body::Query(Query { method: Method::Get { target, .. }, .. }))) => {
+                self.asked.insert((from, transaction.to_vec()), target.into());
+            }
             // A token of ours, and an answer to a query of ours, prove the address.
-            Ok((_, Body::Query(Query { method: Method::AnnouncePeer { .. }, .. }))) => {
+            Ok((_, Body::Query(Query { method: Method::AnnouncePeer { .. } | Method::Put { .. }, .. }))) => {
                 if self.tokens.keys().any(|(ip, _)| *ip == from.ip()) {
                     self.allowances.proved(from);
                 }
@@ -445,7 +498,7 @@ impl<S: Storage> Life<S> {
     fn sent(&mut self, to: SocketAddr, datagram: &[u8]) {
         assert!(is_fit(self.config.address_policy, to), "{to} is sent to");
         assert!(self.node.is_enabled(Family::of(&to)), "{to} is of a family that is off");
-        assert!(datagram.len() <= MAX_LEN && is_krpc(datagram) && is_canonical(datagram));
+        assert!(is_short(to, datagram) && is_krpc(datagram) && is_canonical(datagram));
         self.transcript.record(to.to_string().as_bytes());
         self.transcript.record(datagram);
         let message = Message::parse(datagram).expect("it is a message");

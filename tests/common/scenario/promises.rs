@@ -4,11 +4,26 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use dht_proto::wire::{Body, Message, ParseError};
+use dht_proto::wire::{Body, Message, Method, ParseError};
 use dht_proto::{AddressPolicy, Config, Instant};
 
-/// BEP 32: no datagram without a stored value may be longer.
-pub const MAX_LEN: usize = 1024;
+/// Whether a datagram is no longer than it may be: 1024 bytes (BEP 32), or with a stored value as
+/// long as Ethernet takes.
+pub fn is_short(to: SocketAddr, datagram: &[u8]) -> bool {
+    let has_value = match Message::parse(datagram).map(|message| message.body) {
+        Ok(Body::Response(response)) => response.value.is_some(),
+        Ok(Body::Query(query)) => matches!(query.method, Method::Put { .. }),
+        _ => false,
+    };
+    datagram.len()
+        <= if !has_value {
+            1024
+        } else if to.is_ipv4() {
+            1472
+        } else {
+            1452
+        }
+}
 
 /// An answer of up to this many times the query's size goes to anyone.
 const FREE: usize = 3;

@@ -82,6 +82,11 @@ fn limits(size: u8) -> Limits {
     (limits.swarms, limits.peers_v4, limits.peers_v6) = (2 * scale, 12 * scale, 5 * scale);
     (limits.sources, limits.contacts) = (12 * scale, 9 * scale);
     (limits.replies, limits.events, limits.bootstraps) = (3 * scale, 4 * scale, 2 * scale);
+    #[cfg(feature = "items")]
+    {
+        (limits.items, limits.item_chunks) = (2 * scale, 5 * scale);
+        (limits.own_items, limits.own_chunks) = (scale, 9 * scale);
+    }
     limits
 }
 

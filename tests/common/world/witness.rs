@@ -8,10 +8,10 @@ use dht_proto::sim::{Captured, Direction};
 use dht_proto::wire::{Body, Message, Method, ParseError, Query, Response, is_canonical, is_krpc};
 use dht_proto::{
     BucketInfo, Config, Drops, Event, Family, InfoHash, Instant, LookupId, LookupKind, LookupReport,
-    MAX_DATAGRAM, MethodCounts, Node, NodeId, QueryId, Stats,
+    MethodCounts, Node, NodeId, QueryId, Stats,
 };
 
-use crate::scenario::promises::{Allowances, MAX_LEN, canonical, is_fit};
+use crate::scenario::promises::{Allowances, canonical, is_fit, is_short};
 use crate::scenario::script::{INFOHASHES, infohash};
 
 /// No lookup and no query takes longer, however many wait for their turn.
@@ -221,7 +221,7 @@ impl Witness {
         self.said.add(datagram);
         assert!(is_fit(self.config.address_policy, to), "{to} is sent to");
         assert!(node.is_enabled(Family::of(&to)), "{to} is of a family that is off");
-        assert!(datagram.len() <= MAX_LEN.min(MAX_DATAGRAM), "{} bytes to {to}", datagram.len());
+        assert!(is_short(to, datagram), "{} bytes to {to}", datagram.len());
         assert!(is_krpc(datagram) && is_canonical(datagram), "to {to}: {}", datagram.escape_ascii());
         let message = Message::parse(datagram).expect("it is a message");
         let is_query = matches!(message.body, Body::Query(_));

@@ -1,0 +1,433 @@
+//! Items that a node seeks and publishes (BEP 44), among scripted hosts.
+#![cfg(feature = "items")]
+#![allow(clippy::unwrap_used, reason = "a test")]
+
+mod stage;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use dht_proto::wire::{Body, Message, Method, PutItem, Want};
+use dht_proto::{
+    Config, Event, Item, Limits, LookupId, LookupKind, LookupOptions, LookupReport, NodeId, Salt, SecretKey,
+    StartError, TorrentPointer, UpdatableTorrent,
+};
+use stage::{Copied, Put, Stage, addr, config, limits, secs};
+
+const VALUE: &[u8] = b"12:Hello World!";
+
+fn secret() -> SecretKey {
+    SecretKey::from_bytes(&[7; 32])
+}
+
+fn signed(seq: i64, value: &[u8]) -> Item {
+    Item::sign(&secret(), b"salt", seq, value).unwrap()
+}
+
+/// The item as hosts hold it.
+fn copied(item: &Item) -> Copied {
+    let key = item.key().map(|key| *key.as_bytes());
+    let signed = key.map(|key| (key, item.seq().unwrap(), *item.signature().unwrap()));
+    Copied { value: item.value().to_vec(), signed }
+}
+
+/// The hosts closest to a target, closest first.
+fn closest(stage: &Stage, target: NodeId) -> Vec<SocketAddr> {
+    stage.closest_hosts(target, addr(0)).into_iter().map(|(_, addr)| addr).collect()
+}
+
+/// Gives copies to the hosts closest to their target, so many.
+fn give(stage: &mut Stage, item: &Item, count: usize) {
+    for at in closest(stage, item.target()).into_iter().take(count) {
+        stage.hosts.get_mut(&at).unwrap().item = Some(copied(item));
+    }
+}
+
+fn holders(stage: &Stage, item: &Item) -> Vec<SocketAddr> {
+    let copy = Some(copied(item));
+    stage.hosts.iter().filter(|(_, host)| host.item == copy).map(|(addr, _)| *addr).collect()
+}
+
+fn puts(stage: &Stage) -> Vec<(SocketAddr, Put)> {
+    stage.sent.iter().filter_map(|sent| Some((sent.to, sent.put()?.clone()))).collect()
+}
+
+fn get_mutable(stage: &mut Stage) -> (LookupId, LookupReport) {
+    let salt = Salt::new(b"salt").unwrap();
+    let lookup = stage.act(|node, now| node.get_mutable(now, secret().public(), salt)).unwrap();
+    (lookup, stage.finish(lookup))
+}
+
+fn joined_with(config: Config, limits: &Limits, hosts: usize) -> Stage {
+    let mut stage = Stage::with_limits(config, limits);
+    stage.join(hosts);
+    stage
+}
+
+/// A stranger puts an immutable item to the node.
+fn store(stage: &mut Stage, from: SocketAddr, item: &Item) {
+    let (id, target) = (stage::id(900), item.target());
+    let reply = stage.ask(from, id, Method::Get { target, seq: None, want: Want::NONE }).unwrap();
+    let Ok(Body::Response(response)) = Message::parse(&reply).map(|message| message.body) else {
+        panic!("an answer")
+    };
+    let item = PutItem::Immutable { value: item.value(), seq: None };
+    stage.ask(from, id, Method::Put { token: response.token.unwrap(), target: None, item }).unwrap();
+}
+
+fn put(stage: &mut Stage, item: &Item, cas: Option<i64>) -> LookupReport {
+    let lookup = stage.act(|node, now| node.put(now, item, cas)).unwrap();
+    stage.finish(lookup)
+}
+
+#[test]
+fn b44_02_b44_04_b44_30_an_immutable_item_is_put_to_the_closest_under_their_own_tokens() {
+    let mut stage = Stage::joined(60);
+    for (index, host) in stage.hosts.values_mut().enumerate() {
+        host.token = Some(format!("token {index}").into_bytes());
+    }
+    let item = Item::immutable(VALUE).unwrap();
+    let report = put(&mut stage, &item, None);
+    assert_eq!((report.kind, report.target), (LookupKind::Put, item.target()));
+    assert_eq!((report.announced, report.acknowledged, report.refused.total), (8, 8, 0));
+    let mut nearest = closest(&stage, item.target());
+    nearest.sort_unstable();
+    assert_eq!(holders(&stage, &item), nearest, "each took its own token");
+    let puts = puts(&stage);
+    assert!(puts.iter().all(|(_, put)| put.target == Some(item.target()) && put.stray_seq.is_none()));
+    assert_eq!(stage.node.stats().queries_out.put, 8);
+}
+
+#[test]
+fn b44_27_a_value_counts_only_under_its_own_hash_and_ends_the_lookup() {
+    let mut stage = Stage::joined(60);
+    let item = Item::immutable(VALUE).unwrap();
+    let nearest = closest(&stage, item.target());
+    let forged = Copied { value: b"12:Hello world?".to_vec(), signed: None };
+    stage.hosts.values_mut().for_each(|host| host.item = Some(forged.clone()));
+    stage.hosts.get_mut(&nearest[5]).unwrap().item = Some(copied(&item));
+    let lookup = stage.act(|node, now| node.get_immutable(now, item.target())).unwrap();
+    let report = stage.finish(lookup);
+    assert_eq!(stage.node.item(lookup), Some(item));
+    assert_eq!((report.kind, report.copies, report.seq), (LookupKind::Get, 1, None));
+    assert!(stage.node.stats().items.bad_find > 3);
+    let found = Event::ItemFound { lookup, node: Some(nearest[5]), seq: None };
+    assert!(stage.events.contains(&found));
+
+    stage.hosts.get_mut(&nearest[5]).unwrap().item = None;
+    let lookup = stage.act(|node, now| node.get_immutable(now, NodeId::from_bytes([9; 20]))).unwrap();
+    stage.finish(lookup);
+    assert_eq!(stage.node.item(lookup), None);
+}
+
+#[test]
+fn b44_29_the_highest_valid_seq_wins_and_every_version_is_told() {
+    for order in [[1, 5, 3], [5, 3, 1], [3, 1, 5]] {
+        let mut stage = Stage::joined(60);
+        let nearest = closest(&stage, signed(1, VALUE).target());
+        for (at, seq) in nearest.iter().zip(order) {
+            stage.hosts.get_mut(at).unwrap().item = Some(copied(&signed(seq, VALUE)));
+        }
+        let (lookup, report) = get_mutable(&mut stage);
+        assert_eq!(stage.node.item(lookup), Some(signed(5, VALUE)));
+        assert_eq!((report.seq, report.copies), (Some(5), 1));
+        for (at, seq) in nearest.iter().zip(order) {
+            let found = Event::ItemFound { lookup, node: Some(*at), seq: Some(seq) };
+            assert!(stage.events.contains(&found), "{order:?} {seq}");
+        }
+    }
+}
+
+#[test]
+fn b44_28_only_what_the_key_signed_with_our_own_salt_is_found() {
+    let good = signed(1, VALUE);
+    let Copied { value, signed: Some((key, seq, signature)) } = copied(&good) else { unreachable!() };
+    let other = Item::sign(&SecretKey::from_bytes(&[8; 32]), b"salt", 9, VALUE).unwrap();
+    let other_salt = Item::sign(&secret(), b"pepper", 9, VALUE).unwrap();
+    let mut broken = signature;
+    broken[9] ^= 1;
+    for bad in [
+        Copied { value: value.clone(), signed: Some((key, seq, broken)) },
+        Copied { value: value.clone(), signed: Some((key, seq + 1, signature)) },
+        Copied { value: b"12:Hello World?".to_vec(), signed: Some((key, seq, signature)) },
+        Copied { value: value.clone(), signed: Some((key, -1, signature)) },
+        Copied { value, signed: None },
+        copied(&other),
+        copied(&other_salt),
+    ] {
+        let mut stage = Stage::joined(60);
+        stage.hosts.values_mut().for_each(|host| host.item = Some(bad.clone()));
+        let (lookup, report) = get_mutable(&mut stage);
+        assert_eq!((stage.node.item(lookup), report.seq, report.copies), (None, None, 0), "{bad:?}");
+        assert!(stage.node.stats().items.bad_find >= 8);
+    }
+}
+
+#[test]
+fn b44_14_b44_30_cas_goes_to_nodes_that_returned_data_only() {
+    let mut stage = Stage::joined(60);
+    let (old, new) = (signed(0, VALUE), signed(1, b"3:new"));
+    give(&mut stage, &old, 3);
+    let before = holders(&stage, &old);
+    let report = put(&mut stage, &new, Some(0));
+    assert_eq!(report.acknowledged, 8);
+    for (to, put) in puts(&stage) {
+        let expected = before.contains(&to).then_some(0);
+        assert_eq!(put.cas, expected, "{to}: B44-16 zero is a number as any other");
+    }
+}
+
+#[test]
+fn b44_13_b44_14_b44_35_refusals_come_with_their_codes_and_spill_over() {
+    let mut stage = Stage::joined(60);
+    let item = signed(4, VALUE);
+    let nearest = closest(&stage, item.target());
+    for (at, code) in nearest.iter().zip([301, 302, 302, 400]) {
+        stage.hosts.get_mut(at).unwrap().refuses_announces = Some(code);
+    }
+    let report = put(&mut stage, &item, Some(3));
+    let refused = report.refused;
+    assert_eq!((refused.total, refused.cas_mismatch, refused.seq_too_low), (4, 1, 2));
+    assert!(refused.last.is_some());
+    assert_eq!(report.acknowledged, 8, "the next closest take it");
+}
+
+#[test]
+fn a_put_tells_of_a_newer_item_that_it_met() {
+    let mut stage = Stage::joined(60);
+    give(&mut stage, &signed(9, b"3:new"), 4);
+    let report = put(&mut stage, &signed(4, VALUE), None);
+    assert_eq!((report.seq, report.copies), (Some(9), 4));
+}
+
+#[test]
+fn a_put_within_five_minutes_of_a_get_uses_its_tokens() {
+    let mut stage = Stage::joined(60);
+    give(&mut stage, &signed(1, VALUE), 8);
+    let (_, report) = get_mutable(&mut stage);
+    let (since, next) = (stage.now, report.seq.unwrap() + 1);
+    let report = put(&mut stage, &signed(next, b"4:next"), report.seq);
+    assert_eq!((report.acknowledged, report.queried), (8, 0));
+    assert_eq!(stage.count(since, |sent| matches!(sent.what, stage::What::Get(_))), 0);
+    assert!(puts(&stage).iter().all(|(_, put)| put.cas == Some(1)));
+}
+
+#[test]
+fn b44_21_a_node_that_asks_for_a_seq_gets_one_if_that_is_wished() {
+    for wished in [false, true] {
+        let mut config = config();
+        config.retry_with_seq = wished;
+        let mut stage = joined_with(config, &limits(), 60);
+        stage.hosts.values_mut().for_each(|host| host.wants_seq = true);
+        let item = Item::immutable(VALUE).unwrap();
+        let report = put(&mut stage, &item, None);
+        if wished {
+            assert_eq!((report.acknowledged, report.refused.total), (8, 0));
+            assert_eq!(puts(&stage).len(), 16);
+        } else {
+            assert_eq!(report.acknowledged, 0);
+            assert!(puts(&stage).iter().all(|(_, put)| put.stray_seq.is_none()));
+        }
+        // A mutable item has a number of its own.
+        stage.hosts.values_mut().for_each(|host| host.refuses_announces = Some(203));
+        let sent = puts(&stage).len();
+        let refused = put(&mut stage, &signed(1, VALUE), None).refused.total;
+        assert_eq!(puts(&stage).len() - sent, refused as usize);
+    }
+}
+
+#[test]
+fn the_longest_item_is_put_whole_whatever_its_other_fields() {
+    let mut stage = Stage::joined(60);
+    stage.hosts.values_mut().for_each(|host| host.token = Some(vec![b't'; 128]));
+    let value = [&b"996:"[..], &[b'x'; 996]].concat();
+    let item = Item::sign(&secret(), &[b's'; 64], i64::MAX, &value).unwrap();
+    give(&mut stage, &Item::sign(&secret(), &[b's'; 64], i64::MAX - 1, &value).unwrap(), 8);
+    // There is no room for nodes beside it.
+    let holders_before = closest(&stage, item.target());
+    holders_before.iter().for_each(|at| stage.hosts.get_mut(at).unwrap().lists = Some(Vec::new()));
+    let report = put(&mut stage, &item, Some(i64::MAX - 1));
+    assert_eq!((report.acknowledged, holders(&stage, &item).len()), (8, 8));
+}
+
+#[test]
+fn b44_31_a_kept_item_is_put_again_every_hour_until_it_is_stopped() {
+    let mut stage = Stage::joined(60);
+    let item = signed(1, VALUE);
+    let kept = stage.act(|node, now| node.keep_stored(now, &item)).unwrap();
+    stage.run(secs(60));
+    assert_eq!(holders(&stage, &item).len(), 8);
+    let rounds = |stage: &Stage| {
+        let done = stage
+            .events
+            .iter()
+            .filter(|event| matches!(event, Event::LookupDone { report, .. } if report.kept == Some(kept)));
+        done.count()
+    };
+    assert_eq!(rounds(&stage), 1);
+    for hour in 2..6 {
+        stage.run(secs(3600));
+        stage.hosts.values_mut().for_each(|host| host.item = None);
+        assert!((hour - 1..=hour + 1).contains(&rounds(&stage)), "{} after {hour} hours", rounds(&stage));
+    }
+    stage.run(secs(4000));
+    assert!(holders(&stage, &item).len() >= 8, "what was lost is put again");
+    assert_eq!(stage.node.kept_item(kept), Some(item.clone()));
+    let info = stage.node.kept_items().next().unwrap();
+    assert_eq!((info.id, info.target, info.seq, info.is_spared), (kept, item.target(), Some(1), false));
+
+    assert!(stage.act(|node, _| node.stop_storing(kept)));
+    assert!(!stage.node.stop_storing(kept) && stage.node.kept_item(kept).is_none());
+    let sent = puts(&stage).len();
+    stage.run(secs(8000));
+    assert_eq!(puts(&stage).len(), sent);
+}
+
+#[test]
+fn b44_32_a_round_is_spared_where_more_than_eight_hold_the_item_and_all_of_the_closest() {
+    let item = signed(1, VALUE);
+    let all_but = |missing: usize| {
+        let mut stage = Stage::joined(60);
+        let kept = stage.act(|node, now| node.keep_stored(now, &item)).unwrap();
+        stage.run(secs(60));
+        stage.hosts.values_mut().for_each(|host| host.item = Some(copied(&item)));
+        for at in closest(&stage, item.target()).into_iter().take(missing) {
+            stage.hosts.get_mut(&at).unwrap().item = None;
+        }
+        let before = puts(&stage).len();
+        let ended = stage.node.kept_items().next().unwrap().last.unwrap().ended;
+        while stage.node.kept_items().next().unwrap().last.unwrap().ended == ended {
+            stage.run(secs(10));
+        }
+        assert_eq!(stage.node.kept_items().next().unwrap().id, kept);
+        let is_spared = stage.node.kept_items().next().unwrap().is_spared;
+        (puts(&stage).len() - before, is_spared, stage)
+    };
+    let (sent, is_spared, mut stage) = all_but(0);
+    assert_eq!((sent, is_spared), (0, true));
+    // If everybody relied on the others, it would expire: the next round puts it in any case.
+    stage.run(secs(45 * 60));
+    assert!(puts(&stage).len() >= 16);
+    assert!(!stage.node.kept_items().next().unwrap().is_spared);
+
+    let (sent, is_spared, _) = all_but(1);
+    assert!(sent > 0 && !is_spared, "one of the closest lacks it");
+}
+
+#[test]
+fn b44_32_eight_copies_are_not_enough() {
+    let mut stage = Stage::joined(60);
+    let item = signed(1, VALUE);
+    stage.act(|node, now| node.keep_stored(now, &item)).unwrap();
+    stage.run(secs(3600 + 600));
+    assert!(puts(&stage).len() >= 16, "the eight that we put ourselves");
+}
+
+#[test]
+fn b44_33_b46_03_what_was_found_can_be_kept_up_by_anybody_with_its_own_signature() {
+    let mut stage = Stage::joined(60);
+    let item = signed(6, VALUE);
+    give(&mut stage, &item, 2);
+    let (lookup, _) = get_mutable(&mut stage);
+    let found = stage.node.item(lookup).unwrap();
+    stage.act(|node, now| node.keep_stored(now, &found)).unwrap();
+    stage.run(secs(60));
+    assert!(holders(&stage, &item).len() >= 8);
+}
+
+#[test]
+fn a_kept_item_is_replaced_by_a_newer_one_and_never_by_an_older_one() {
+    let mut stage = Stage::joined(60);
+    let kept = stage.act(|node, now| node.keep_stored(now, &signed(5, VALUE))).unwrap();
+    assert_eq!(stage.act(|node, now| node.keep_stored(now, &signed(5, VALUE))), Ok(kept));
+    for stale in [signed(4, VALUE), signed(5, b"5:other")] {
+        assert_eq!(stage.act(|node, now| node.keep_stored(now, &stale)), Err(StartError::StaleItem));
+    }
+    stage.run(secs(60));
+    assert_eq!(stage.act(|node, now| node.keep_stored(now, &signed(6, b"3:new"))), Ok(kept));
+    stage.run(secs(60));
+    assert_eq!(holders(&stage, &signed(6, b"3:new")).len(), 8);
+    assert_eq!(stage.node.kept_items().count(), 1);
+}
+
+#[test]
+fn a_kept_item_that_somebody_replaced_is_put_no_more_and_says_so() {
+    let mut stage = Stage::joined(60);
+    stage.act(|node, now| node.keep_stored(now, &signed(5, VALUE))).unwrap();
+    stage.run(secs(60));
+    give(&mut stage, &signed(7, b"3:new"), 8);
+    let sent = puts(&stage).len();
+    stage.run(secs(3600 + 600));
+    let kept = stage.node.kept_items().next().unwrap();
+    assert_eq!((kept.seq, kept.newest, kept.is_spared), (Some(5), Some(7), true));
+    assert_eq!(puts(&stage).len(), sent);
+}
+
+#[test]
+fn the_memory_for_items_of_our_own_is_bounded_and_reported_lookups_make_room() {
+    let mut limits: Limits = limits();
+    (limits.own_items, limits.own_chunks, limits.kept) = (3, 24, 3);
+    let mut stage = joined_with(config(), &limits, 20);
+    for index in 0..9_u8 {
+        let target = NodeId::from_bytes([index; 20]);
+        let lookup = stage.act(|node, now| node.get_immutable(now, target)).unwrap();
+        stage.finish(lookup);
+    }
+    for index in 0..3_u8 {
+        let item = Item::immutable(format!("i{index}e").as_bytes()).unwrap();
+        stage.act(|node, now| node.keep_stored(now, &item)).unwrap();
+    }
+    let more = Item::immutable(b"i9e").unwrap();
+    assert_eq!(stage.act(|node, now| node.keep_stored(now, &more)), Err(StartError::TooManyItems));
+    assert_eq!(stage.act(|node, now| node.put(now, &more, None)), Err(StartError::TooManyItems));
+    let kept = stage.node.kept_items().next().unwrap().id;
+    assert!(stage.act(|node, _| node.stop_storing(kept)));
+    assert!(stage.act(|node, now| node.put(now, &more, None)).is_ok());
+    let big = Item::immutable(&[&b"900:"[..], &[b'x'; 900]].concat()).unwrap();
+    let kept = stage.node.kept_items().next().unwrap().id;
+    assert!(stage.act(|node, _| node.stop_storing(kept)));
+    assert!(stage.act(|node, now| node.keep_stored(now, &big)).is_ok(), "chunks come back as well");
+}
+
+#[test]
+fn what_others_put_to_us_is_found_at_once() {
+    let mut stage = Stage::joined(30);
+    let item = Item::immutable(VALUE).unwrap();
+    store(&mut stage, addr(900), &item);
+    let lookup = stage.act(|node, now| node.get_immutable(now, item.target())).unwrap();
+    assert!(stage.report(lookup).is_some(), "without asking anybody");
+    assert!(stage.events.contains(&Event::ItemFound { lookup, node: None, seq: None }));
+    assert_eq!(stage.node.item(lookup), Some(item));
+}
+
+#[test]
+fn a_single_node_is_asked_and_put_to() {
+    let mut stage = Stage::joined(30);
+    let item = signed(1, VALUE);
+    let mut options = LookupOptions::default();
+    options.only = Some(addr(3));
+    let lookup = stage.act(|node, now| node.put_with(now, &item, None, &options)).unwrap();
+    assert_eq!(stage.finish(lookup).acknowledged, 1);
+    assert_eq!(holders(&stage, &item), [addr(3)]);
+}
+
+#[test]
+fn b46_01_b46_02_a_link_is_followed_to_the_peers_of_its_torrent() {
+    let mut stage = Stage::joined(60);
+    let infohash = stage::infohash(0x42);
+    let link: UpdatableTorrent =
+        format!("magnet:?xs=urn:btpk:{}&s=73616c74", secret().public()).parse().unwrap();
+    let item = signed(3, &TorrentPointer::new(infohash).to_value());
+    assert_eq!(link.target(), item.target());
+    assert_eq!(put(&mut stage, &item, None).acknowledged, 8);
+    stage.at(5).peers = vec![SocketAddr::from(([90, 0, 0, 1], 51413))];
+    stage.run(Duration::from_secs(1000));
+
+    let lookup = stage.act(|node, now| node.get_mutable(now, link.key, link.salt)).unwrap();
+    stage.finish(lookup);
+    let pointer = TorrentPointer::from_value(stage.node.item(lookup).unwrap().value()).unwrap();
+    let lookup = stage.act(|node, now| node.get_peers(now, pointer.infohash())).unwrap();
+    stage.finish(lookup);
+    assert_eq!(pointer.infohash(), infohash);
+    assert_eq!(stage.peers_of(lookup).len(), 1);
+}
