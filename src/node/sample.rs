@@ -80,8 +80,14 @@ impl Core {
     }
 
     /// Takes in the answer to a query of ours.
-    pub(super) fn take_sample(&self, m: &mut Memory<'_>, slot: Ix, response: &Response<'_>) {
-        m.samplings[slot].fill(response, |id, endpoint| self.is_candidate(id, endpoint));
+    pub(super) fn take_sample(&mut self, m: &mut Memory<'_>, slot: Ix, response: &Response<'_>) {
+        let mut refused = 0;
+        m.samplings[slot].fill(response, |id, endpoint| {
+            let is_usable = self.is_candidate(id, endpoint);
+            refused += u64::from(!is_usable);
+            is_usable
+        });
+        self.stats.contacts_refused += refused;
     }
 
     /// What is reported of a query of ours that has ended.
