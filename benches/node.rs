@@ -104,6 +104,10 @@ fn get_peers(infohash: InfoHash) -> Method<'static> {
     Method::GetPeers { infohash, want: Want::NONE, noseed: false, scrape: false }
 }
 
+fn sample_infohashes(target: NodeId) -> Method<'static> {
+    Method::SampleInfohashes { target, want: Want::NONE }
+}
+
 /// A node whose memory is a server's, and whose rates let everything through.
 fn server() -> Node {
     let mut config = Config::default();
@@ -219,6 +223,10 @@ fn answers(criterion: &mut Criterion) {
         ("find_node, 8 nodes", bench.queries(|bench| find_node(bench.dice.id()))),
         ("get_peers, token and 8 nodes", bench.queries(|bench| get_peers(bench.dice.id().into()))),
         (
+            "sample_infohashes, 8 nodes and 31 of 256",
+            bench.queries(|bench| sample_infohashes(bench.dice.id())),
+        ),
+        (
             "get_peers, token, 8 nodes and 50 values",
             bench.queries(|bench| get_peers(bench.torrents[bench.dice.below(TORRENTS)])),
         ),
@@ -246,6 +254,28 @@ fn answers(criterion: &mut Criterion) {
     }
     let stats = bench.node.stats();
     assert_eq!(stats.dropped, dht_proto::Stats::default().dropped, "nothing is refused");
+}
+
+/// A scrape of torrents of several sizes: the filters are made of all peers each time (BEP 33).
+fn scrapes(criterion: &mut Criterion) {
+    let mut bench = Bench::new();
+    let mut group = criterion.benchmark_group("get_peers, both filters");
+    for peers in [50, 500, 3000] {
+        let infohash = bench.dice.id().into();
+        for peer in 0..peers {
+            let id = bench.dice.id();
+            bench.announce(infohash, (id, host(10_000 + peer)));
+        }
+        assert_eq!(bench.node.peers(infohash).count(), peers.min(2000));
+        let scrape = Method::GetPeers { infohash, want: Want::NONE, noseed: false, scrape: true };
+        let (id, from) = bench.askers[0];
+        let datagram = query(id, scrape);
+        assert!(bench.serve(from, &datagram) > 900);
+        group.bench_function(format!("of {} peers", peers.min(2000)), |bencher| {
+            bencher.iter(|| bench.serve(black_box(from), black_box(&datagram)));
+        });
+    }
+    group.finish();
 }
 
 /// A network of nodes that answer at once and truly, for lookups to walk through.
@@ -326,5 +356,5 @@ fn lookup(criterion: &mut Criterion) {
     println!("{:.1} queries in a lookup", queried as f64 / runs as f64);
 }
 
-criterion_group!(benches, answers, lookup);
+criterion_group!(benches, answers, scrapes, lookup);
 criterion_main!(benches);

@@ -12,12 +12,12 @@ use crate::wire::FILTER_LEN;
 const BITS: u32 = 8 * FILTER_LEN as u32;
 
 /// A filter with fewer zero bits than this says nothing: it counts more than 7000 addresses, where
-/// nodes keep to 6000 and the estimate errs by 500 (BEP 33).
+/// nodes keep to 6000 and the estimate errs by 400 (BEP 33).
 const LEAST_ZEROS: u32 = 3;
 
 /// A set of IP addresses in 256 bytes, whose size can be estimated (BEP 33).
 ///
-/// The standard error of the estimate is 2 % around 1000 addresses and 8 % around 6000; a union of filters
+/// The standard error of the estimate is 2 % around 1000 addresses and 7 % around 6000; a union of filters
 /// counts an address once that is in several.
 ///
 /// ```

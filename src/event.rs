@@ -16,8 +16,8 @@ use crate::wire::ErrorCode;
 /// Something that happened, from [`Node::poll_event`](crate::Node::poll_event).
 ///
 /// Peers and completions ([`Peer`](Self::Peer), [`LookupDone`](Self::LookupDone),
-/// [`QueryDone`](Self::QueryDone), [`SampleDone`](Self::SampleDone)) are made from state and never lost, however late they are
-/// polled. The others wait in a ring and the oldest is dropped when it is full
+/// [`QueryDone`](Self::QueryDone), [`SampleDone`](Self::SampleDone)) are made from state and never
+/// lost, however late they are polled. The others wait in a ring and the oldest is dropped when it is full
 /// ([`Stats::events_lost`](crate::Stats::events_lost)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]

@@ -39,6 +39,8 @@
 //! - Every [`Event::Peer`] of a [`Node::get_peers`] lookup is a peer to connect to. Torrents with
 //!   the private flag must not be looked up (BEP 27).
 //! - [`Node::announce`] every 15 minutes or so. A lookup of the last five minutes is not repeated.
+//! - [`Node::scrape`] tells how many peers a torrent has, without joining them (BEP 33): to decide
+//!   which torrent to seed next.
 //! - Over a restart: [`Node::snapshot`], [`State`] and [`Node::restore`]. Adapters keep it in a file.
 //!   With the feature `checkpoint` a node can also be moved to another process as it is, by
 //!   `Node::checkpoint`.

@@ -69,7 +69,7 @@ impl Sampling {
         }
         let most = MAX_SAMPLE_INTERVAL.as_secs() as i64;
         self.interval_secs = response.interval.unwrap_or(0).clamp(0, most) as u16;
-        let stored = response.num.unwrap_or(self.sample_count.into());
+        let stored = response.num.unwrap_or_else(|| self.sample_count.into());
         self.stored = u32::try_from(stored.max(0)).unwrap_or(u32::MAX);
         for nodes in [response.nodes, response.nodes6].into_iter().flatten() {
             let contacts = nodes.iter().map(|(id, addr)| (id, Endpoint::from(addr)));

@@ -163,7 +163,8 @@ impl<S: Storage> Crowd<S> {
         let methods = [
             Method::Ping,
             Method::FindNode { target, want: Want::BOTH },
-            Method::GetPeers { infohash, want: Want::NONE, noseed: false, scrape: false },
+            Method::GetPeers { infohash, want: Want::NONE, noseed: false, scrape: true },
+            Method::SampleInfohashes { target, want: Want::NONE },
         ];
         let mut buf = [0; MAX_DATAGRAM];
         for method in methods {
@@ -199,8 +200,10 @@ impl<S: Storage> Crowd<S> {
             let _ = self.node.add_bootstrap(self.now, host);
             let query = self.node.ping(self.now, host);
             let target = self.id();
-            let lookup = match round % 3 {
+            let sampled = self.node.sample_infohashes(self.now, host, target);
+            let lookup = match round % 4 {
                 0 => self.node.find_node(self.now, target),
+                3 => self.node.scrape(self.now, target.into()),
                 1 => self.node.get_peers(self.now, target.into()),
                 _ => self.node.announce(self.now, target.into(), Announce::port(6881)),
             };
@@ -213,6 +216,10 @@ impl<S: Storage> Crowd<S> {
                 self.tick(Duration::from_millis(50));
             }
             self.bustle();
+            if let (Ok(query), 0) = (sampled, round % 11) {
+                assert!(self.node.samples(query).count() <= 64);
+                self.node.cancel_query(query);
+            }
             if let (Ok(query), 0) = (query, round % 7) {
                 self.node.cancel_query(query);
             }

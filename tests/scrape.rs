@@ -242,9 +242,9 @@ fn b33_14_known_seeds_among_such_peers_count_as_seeds_whoever_answers_first() {
     let (seeds, others) = (filter_of(hosts(500..510)), filter_of(hosts(520..530)));
     stage.at_addr(closest[0]).filters = Some([seeds, others]);
     // These answer first.
-    for at in 1..4 {
-        stage.at_addr(closest[at]).peers = (505..510).chain(525..540).map(addr).collect();
-        stage.at_addr(closest[at]).rtt = stage::ms(10);
+    for node in &closest[1..4] {
+        stage.at_addr(*node).peers = (505..510).chain(525..540).map(addr).collect();
+        stage.at_addr(*node).rtt = stage::ms(10);
     }
     let lookup = stage.act(|node, now| node.scrape(now, HASH).unwrap());
     let report = stage.finish(lookup);

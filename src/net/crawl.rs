@@ -44,7 +44,7 @@ impl Crawl {
     }
 
     /// No `deadline`: wait for as long as it takes.
-    fn recv(&mut self, deadline: Option<StdInstant>) -> Result<Option<Found>, CallError> {
+    fn recv(&self, deadline: Option<StdInstant>) -> Result<Option<Found>, CallError> {
         let next = self.finds.wait(deadline, Crawled::next).ok_or(CallError::TimedOut)?;
         if next.is_some() && self.finds.take() {
             self.lease.wake();

@@ -22,7 +22,7 @@ pub(super) struct Crawled {
 impl Crawled {
     /// The next infohash; `None` if there will be no more. Nothing if that is not known yet.
     pub(super) fn next(&self) -> Option<Option<Found>> {
-        self.waiting.front().copied().map(Some).or(self.closed.then_some(None))
+        self.waiting.front().copied().map(Some).or_else(|| self.closed.then_some(None))
     }
 
     pub(super) const fn report(&self) -> CrawlReport {

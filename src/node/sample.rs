@@ -38,7 +38,8 @@ impl<S: Storage> Node<S> {
 
     /// The infohashes in the answer to [`sample_infohashes`](Self::sample_infohashes).
     ///
-    /// After [`Event::SampleDone`](crate::Event::SampleDone) it may be called until the next input or command.
+    /// After [`Event::SampleDone`](crate::Event::SampleDone) it may be called until the next input or
+    /// command.
     pub fn samples(&self, query: QueryId) -> impl Iterator<Item = InfoHash> {
         self.core.samples(self.storage.view(), query)
     }
@@ -46,12 +47,13 @@ impl<S: Storage> Node<S> {
     /// The nodes in the answer to [`sample_infohashes`](Self::sample_infohashes), at most 16. None of them
     /// was asked whether it exists.
     ///
-    /// After [`Event::SampleDone`](crate::Event::SampleDone) it may be called until the next input or command.
+    /// After [`Event::SampleDone`](crate::Event::SampleDone) it may be called until the next input or
+    /// command.
     pub fn sample_nodes(&self, query: QueryId) -> impl Iterator<Item = NodeInfo> {
         self.core.sample_nodes(self.storage.view(), query)
     }
 
-    /// Whether it tells sources apart by IP address: [`Config::source_limits`].
+    /// Whether it tells sources apart by IP address.
     #[cfg(feature = "alloc")]
     pub(crate) const fn limits_sources(&self) -> bool {
         self.core.config.source_limits
@@ -80,8 +82,14 @@ impl Core {
     }
 
     /// Takes in the answer to a query of ours.
-    pub(super) fn take_sample(&self, m: &mut Memory<'_>, slot: Ix, response: &Response<'_>) {
-        m.samplings[slot].fill(response, |id, endpoint| self.is_candidate(id, endpoint));
+    pub(super) fn take_sample(&mut self, m: &mut Memory<'_>, slot: Ix, response: &Response<'_>) {
+        let mut refused = 0;
+        m.samplings[slot].fill(response, |id, endpoint| {
+            let is_usable = self.is_candidate(id, endpoint);
+            refused += u64::from(!is_usable);
+            is_usable
+        });
+        self.stats.contacts_refused += refused;
     }
 
     /// What is reported of a query of ours that has ended.

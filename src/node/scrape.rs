@@ -20,9 +20,10 @@ use crate::wire::Response;
 
 /// Scrapes (BEP 33).
 impl<S: Storage> Node<S> {
-    /// Counts the peers of a torrent, without joining them: [`LookupReport::swarm`](crate::LookupReport::swarm) tells, in the end and,
-    /// by [`lookup_report`](Self::lookup_report), before. It is a lookup of peers whose answers carry
-    /// filters (BEP 33) from which the number is estimated; nodes that send none are counted by the peers
+    /// Counts the peers of a torrent, without joining them: the report at the end tells, as
+    /// [`LookupReport::swarm`](crate::LookupReport::swarm), and
+    /// [`lookup_report`](Self::lookup_report) before. It is a lookup of peers whose answers carry
+    /// filters (BEP 33), from which the number is estimated; of nodes that send none the peers count
     /// that they name. The peers themselves are not told, and many nodes name none in such an answer.
     ///
     /// For scrapes of many torrents BEP 33 wants no more than four at once, and pauses of random length

@@ -318,7 +318,7 @@ pub fn query_in(datagram: &[u8]) -> Option<(&[u8], Query<'_>)> {
 /// What a query aims at, if it wants nodes.
 pub const fn target_of(query: &Query<'_>) -> Option<NodeId> {
     match query.method {
-        Method::FindNode { target, .. } => Some(target),
+        Method::FindNode { target, .. } | Method::SampleInfohashes { target, .. } => Some(target),
         Method::GetPeers { infohash, .. } => Some(NodeId::from_bytes(*infohash.as_bytes())),
         _ => None,
     }

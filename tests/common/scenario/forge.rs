@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use dht_proto::wire::{
-    Body, ErrorCode, ErrorReply, Message, Method, NodeWriter, PeerWriter, Query, Response,
+    Body, ErrorCode, ErrorReply, FILTER_LEN, Message, Method, NodeWriter, PeerWriter, Query, Response,
 };
 use dht_proto::{Family, InfoHash, NodeId};
 
@@ -103,6 +103,15 @@ pub fn answer(names: &impl Names, id: NodeId, transaction: &[u8], script: &mut S
         token: has(2).then_some(&b"a token"[..]),
         values: has(3).then(|| if has(4) { values4.finish() } else { values6.finish() }),
         ..Response::new(id)
+    };
+    let (filter, samples) = ([contents & 0x55; FILTER_LEN], [[contents; 20]; 3]);
+    let response = Response {
+        seeds: has(7).then_some(&filter),
+        peers: has(7).then_some(&filter),
+        samples: has(6).then_some(&samples),
+        interval: has(6).then_some(i64::from(contents) - 9),
+        num: has(6).then_some(i64::from(contents) - 9),
+        ..response
     };
     let message = Message {
         read_only: contents == 0xff,

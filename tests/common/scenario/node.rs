@@ -237,7 +237,11 @@ impl<S: Storage> Life<S> {
             }
             22 => {
                 let at = script.host();
-                if let Ok(query) = self.node.ping(self.now, at) {
+                let query = match script.flag() {
+                    true => self.node.ping(self.now, at),
+                    false => self.node.sample_infohashes(self.now, at, id(script)),
+                };
+                if let Ok(query) = query {
                     assert!(!self.ended_queries.contains(&query) && !self.queries.contains(&query));
                     self.queries.push(query);
                 }
@@ -336,6 +340,7 @@ impl<S: Storage> Life<S> {
     fn lookup(&mut self, step: u8, script: &mut Script<'_>) {
         let what = match step {
             23 => Lookup::FindNode(id(script)),
+            24 if script.flag() => Lookup::Scrape(script.infohash()),
             24 => Lookup::GetPeers(script.infohash()),
             _ => Lookup::Announce(script.infohash(), Announce::port(script.byte().into())),
         };
@@ -548,7 +553,7 @@ impl<S: Storage> Life<S> {
                 assert!(self.ended_lookups.insert(lookup), "{lookup:?} ended before");
                 assert!(report.acknowledged <= report.announced && report.answered <= report.queried);
             }
-            Event::QueryDone { query, .. } => {
+            Event::QueryDone { query, .. } | Event::SampleDone { query, .. } => {
                 let at = self.queries.iter().position(|&other| other == query);
                 self.queries.swap_remove(at.expect("it was under way"));
                 assert!(self.ended_queries.insert(query), "{query:?} ended before");

@@ -86,6 +86,10 @@ impl Life {
                 let target = self.id(script);
                 (Lookup::FindNode(target), LookupKind::FindNode, target)
             }
+            1 if script.flag() => {
+                let infohash = script.infohash();
+                (Lookup::Scrape(infohash), LookupKind::Scrape, infohash.into())
+            }
             1 => {
                 let infohash = script.infohash();
                 (Lookup::GetPeers(infohash), LookupKind::GetPeers, infohash.into())
@@ -128,7 +132,12 @@ impl Life {
 
     fn ping(&mut self, script: &mut Script<'_>) {
         let (at, addr) = (script.byte(), self.host(script));
-        if let Some((at, Ok(query))) = self.command(at, |node, now| node.ping(now, addr))
+        let target = script.flag().then(|| self.id(script));
+        let ask = |node: &mut Node, now| match target {
+            Some(target) => node.sample_infohashes(now, addr, target),
+            None => node.ping(now, addr),
+        };
+        if let Some((at, Ok(query))) = self.command(at, ask)
             && let Some(witness) = &mut self.nodes[at].witness
         {
             witness.pinged(query);

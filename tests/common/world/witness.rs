@@ -276,7 +276,8 @@ impl Witness {
                 assert!(is_fit(self.config.address_policy, peer), "{peer} is found");
                 let under_way = self.lookups.get_mut(&lookup);
                 let under_way = under_way.unwrap_or_else(|| panic!("a peer of {lookup:?}"));
-                assert!(under_way.kind != LookupKind::FindNode, "a peer of {lookup:?}");
+                let tells_peers = !matches!(under_way.kind, LookupKind::FindNode | LookupKind::Scrape);
+                assert!(tells_peers, "a peer of {lookup:?}");
                 assert!(under_way.peers.insert(peer), "{peer} is found twice by {lookup:?}");
             }
             Event::Acknowledged { lookup, node } => {
@@ -286,7 +287,7 @@ impl Witness {
                 assert!(under_way.acknowledged.insert(node), "{node} acknowledges {lookup:?} twice");
             }
             Event::LookupDone { lookup, report } => self.ended(node, lookup, &report),
-            Event::QueryDone { query, .. } => {
+            Event::QueryDone { query, .. } | Event::SampleDone { query, .. } => {
                 assert!(self.queries.remove(&query).is_some(), "the end of {query:?}");
                 assert!(self.ended_queries.insert(query), "{query:?} ended before");
             }
@@ -307,7 +308,8 @@ impl Witness {
             return assert!(report.kind == LookupKind::Bootstrap, "the end of {lookup:?}");
         };
         assert_eq!((report.kind, report.target), (under_way.kind, under_way.target));
-        assert_eq!(report.peers as usize, under_way.peers.len(), "{lookup:?} found {:?}", under_way.peers);
+        let found = if report.kind == LookupKind::Scrape { 0 } else { report.peers as usize };
+        assert_eq!(found, under_way.peers.len(), "{lookup:?} found {:?}", under_way.peers);
         let acknowledged = under_way.acknowledged.len();
         let is_told = report.acknowledged as usize == acknowledged || node.stats().events_lost > 0;
         assert!(is_told, "{lookup:?} has {acknowledged} acknowledgements: {report:?}");
