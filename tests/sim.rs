@@ -576,6 +576,38 @@ fn b42_10_a_node_that_gets_another_address_goes_on_under_another_id() {
     world.check().unwrap();
 }
 
+/// Every other node has an id that does not fit its address.
+#[cfg(feature = "items")]
+#[test]
+fn b42_14_where_ids_are_enforced_items_are_put_to_nodes_that_fit() {
+    let mut world = World::new(14, Network::internet());
+    let (fitting, misfit) = (Arc::new(moving(None)), Arc::new(Profile::default()));
+    let hosts = world
+        .grow(80, &Growth::default(), |index, _| Arc::clone(if index % 2 == 0 { &fitting } else { &misfit }));
+    world.run_for(secs(60));
+    let holders = |world: &mut World, enforce: bool, value: &[u8]| -> Vec<bool> {
+        let mut profile = moving(None);
+        profile.config.enforce_secure_ids = enforce;
+        let publisher = world.add(profile);
+        world.run_for(secs(60));
+        hosts.iter().for_each(|host| world.watch(*host));
+        let item = dht_proto::Item::immutable(value).unwrap();
+        world.with_node(publisher, |node, now| node.put(now, &item, None).unwrap());
+        world.run_for(secs(60));
+        let is_stored =
+            |event: &Event| matches!(event, Event::ItemStored { target, .. } if *target == item.target());
+        let holds = |host: &&HostId| world.events(**host).iter().any(|(_, event)| is_stored(event));
+        let fits =
+            |host: &HostId| world.node(*host).unwrap().id(Family::V4).is_secure_for(world.addr(*host).ip());
+        hosts.iter().filter(holds).map(fits).collect()
+    };
+    let fit = holders(&mut world, true, b"5:hello");
+    assert!(fit.len() >= 8 && fit.iter().all(|fits| *fits), "{fit:?}");
+    let all = holders(&mut world, false, b"5:world");
+    assert!(all.len() >= 8 && !all.iter().all(|fits| *fits), "{all:?}");
+    world.check().unwrap();
+}
+
 /// Three in ten tell everybody the same false address, for three hours.
 #[test]
 fn b42_09_votes_by_thirty_percent_liars_move_no_id() {

@@ -7,7 +7,6 @@ use super::{Core, Node};
 use crate::addr::{Endpoint, Family};
 use crate::event::{Notice, NoticeKind, StartError};
 use crate::id::NodeId;
-use crate::pool::Ix;
 use crate::secure_id::is_secure;
 use crate::storage::Storage;
 use crate::storage::sealed::Memory;
@@ -91,11 +90,7 @@ impl Core {
         let old = self.family(family).id;
         let fits = !self.config.secure_ids || is_secure(&old, addr);
         if has_moved {
-            self.family_mut(family).own = None;
-            self.forget_tokens(m, family);
-            self.restart_announces(m, family);
-            self.keeper.renew(m.kept, self.now);
-            self.schedule_rounds(m);
+            self.leave_address(m, family);
         }
         if !fits {
             let new = NodeId::secure_for(addr.ip(), self.rng.bytes());
@@ -128,15 +123,5 @@ impl Core {
             self.stats.events_lost += self.notices.push(m.notices, notice);
         });
         self.owe_bootstrap(family);
-    }
-
-    /// An announce under way, whose tokens serve no more, begins anew.
-    fn restart_announces(&mut self, m: &mut Memory<'_>, family: Family) {
-        for ix in (0..m.walks.len()).map(Ix::new) {
-            let walk = &m.walks[ix];
-            if walk.needs_tokens() && walk.phase.is_under_way() && !walk.alone && walk.family() == family {
-                self.restart(m, ix);
-            }
-        }
     }
 }

@@ -4,6 +4,7 @@ use core::time::Duration;
 
 use super::Core;
 use crate::addr::Family;
+use crate::external::External;
 use crate::inflight::Outcome;
 use crate::lookup::Phase;
 use crate::pool::Ix;
@@ -24,8 +25,18 @@ impl Core {
         if self.family(family).on {
             self.ask_again(m, family, true);
             self.forget_tokens(m, family);
+            // The new address is as unknown as the first one was.
+            self.family_mut(family).external = External::default();
             self.join_anew(m, family);
         }
+    }
+
+    /// Others see us at another address, and the old one is no longer ours.
+    pub(super) fn leave_address(&mut self, m: &mut Memory<'_>, family: Family) {
+        self.family_mut(family).own = None;
+        self.ask_again(m, family, true);
+        self.forget_tokens(m, family);
+        self.announce_anew(m);
     }
 
     pub(super) fn set_enabled(&mut self, m: &mut Memory<'_>, now: Instant, family: Family, enabled: bool) {
@@ -105,7 +116,7 @@ impl Core {
     }
 
     /// Tokens were given to our address, which may be another one by now (BEP 5).
-    pub(super) fn forget_tokens(&self, m: &mut Memory<'_>, family: Family) {
+    fn forget_tokens(&self, m: &mut Memory<'_>, family: Family) {
         for ix in (0..m.walks.len()).map(Ix::new) {
             if m.walks[ix].phase != Phase::Free && m.walks[ix].family() == family {
                 let (walk, memory) = self.searches.walk(m, ix);
@@ -118,8 +129,12 @@ impl Core {
     fn join_anew(&mut self, m: &mut Memory<'_>, family: Family) {
         let state = self.family_mut(family);
         (state.ready, state.own) = (false, None);
+        self.announce_anew(m);
+        self.wake_bootstrap(family, self.now);
+    }
+
+    fn announce_anew(&mut self, m: &mut Memory<'_>) {
         self.keeper.renew(m.kept, self.now);
         self.schedule_rounds(m);
-        self.wake_bootstrap(family, self.now);
     }
 }

@@ -172,7 +172,8 @@ impl<S: Storage> Node<S> {
     /// The socket of this family is another one, or the host has moved to another network. What was
     /// asked before is asked again, from the new socket, and held against nobody; tokens are
     /// forgotten, because they were given to the old address (BEP 5). The DHT is joined anew from the
-    /// nodes known, and announces that are kept up are repeated soon. Id, table and stored peers stay.
+    /// nodes known, and announces that are kept up are repeated soon. Id, table and stored peers stay;
+    /// our external address is learned anew.
     pub fn handle_rebind(&mut self, now: Instant, family: Family) {
         self.core.handle_rebind(&mut self.storage.memory(), now, family);
     }

@@ -312,7 +312,8 @@ impl Core {
                 let is_refresh = |walk: &Walk| walk.goal == Goal::Refresh && walk.phase.is_under_way();
                 match m.walks.iter().position(|slot| is_refresh(&slot.value)).map(Ix::new) {
                     Some(ix) => {
-                        self.on_upkeep_done(m, &{ m.walks[ix] });
+                        let walk = m.walks[ix];
+                        self.on_upkeep_done(m, &walk);
                         self.searches.list(m.walks[ix].phase)?.remove(m.walks, ix);
                         ix
                     }
@@ -433,7 +434,7 @@ impl Core {
     }
 
     /// Tokens that were thought to serve did not: the lookup is made after all.
-    pub(super) fn restart(&mut self, m: &mut Memory<'_>, ix: Ix) {
+    fn restart(&mut self, m: &mut Memory<'_>, ix: Ix) {
         let (walk, _) = self.searches.walk(m, ix);
         walk.restart(self.now);
         let options = self.config.lookup;
