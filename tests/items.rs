@@ -60,7 +60,7 @@ fn put_bytes(item: &Item, token: &[u8], twist: &Twist) -> Vec<u8> {
         None => PutItem::Immutable { value, seq: None },
         Some(key) => {
             let (seq, salt, cas) = (item.seq().unwrap(), item.salt(), twist.cas);
-            let signature = twist.signature.as_ref().or(item.signature()).unwrap();
+            let signature = twist.signature.as_ref().or_else(|| item.signature()).unwrap();
             PutItem::Mutable { value, key, seq, signature, salt, cas }
         }
     };

@@ -299,17 +299,21 @@ impl<S: Storage> Life<S> {
 
     #[cfg(feature = "items")]
     fn manage_items(&mut self, what: u8, script: &mut Script<'_>) {
-        let Offer { item, key } = Offer::new(script);
-        let lookup = match what % 8 {
-            0 => self.node.get_immutable(self.now, item.target()),
-            1 | 2 => self.node.get_mutable(self.now, key, Salt::new(item.salt()).expect("it is one")),
-            3 | 4 => self.node.put(self.now, &item, script.flag().then_some(i64::from(what) % 4)),
-            5 => {
+        let offer = Offer::new(script);
+        if what % 8 >= 5 {
+            return self.store(&offer, script);
+        }
+        let Offer { item, key } = offer;
+        let lookup = match what % 16 {
+            0 | 8 => self.node.get_immutable(self.now, item.target()),
+            1 | 9 => self.node.get_mutable(self.now, key, Salt::new(item.salt()).expect("it is one")),
+            2 | 10 => self.node.put(self.now, &item, script.flag().then_some(i64::from(what) % 4)),
+            3 | 4 => {
                 let kept = self.node.keep_stored(self.now, &item);
                 assert!(kept.is_err() || self.node.kept_item(kept.unwrap()) == Some(item));
                 return;
             }
-            6 => {
+            11 => {
                 let kept = self.node.kept_items().next();
                 if let Some(kept) = kept {
                     assert!(self.node.stop_storing(kept.id) && !self.node.stop_storing(kept.id));
@@ -331,6 +335,24 @@ impl<S: Storage> Life<S> {
             assert!(!self.ended_lookups.contains(&lookup) && !self.lookups.contains(&lookup));
             self.lookups.push(lookup);
         }
+    }
+
+    /// A stranger gets and puts an item, most often by the book.
+    #[cfg(feature = "items")]
+    fn store(&mut self, offer: &Offer, script: &mut Script<'_>) {
+        let (from, kind) = (script.host(), script.byte());
+        let id = id(script);
+        let ask = |life: &mut Self, method| {
+            let mut buf = [0; 2000];
+            let query = Message::new(b"item", Body::Query(Query { id, method }));
+            let size = query.emit(&mut buf).expect("it is short enough");
+            life.deliver(from, &buf[..size]);
+            life.drain();
+        };
+        let want = script.want();
+        ask(self, offer.method(b"", 0, want));
+        let token = self.tokens.token(from, offer.item.target().into()).unwrap_or_else(|| vec![kind; 8]);
+        ask(self, offer.method(&token, kind | 2, want));
     }
 
     fn pass(&mut self, time: Duration) {
