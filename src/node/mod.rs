@@ -56,7 +56,7 @@ use crate::items::{Item, ItemStore, OwnItems, PublicKey, Salt};
 use crate::kept::Keeper;
 use crate::limit::{Rate, RateLimit, SourceRules, Sources};
 use crate::lookup::{Announce, Lookup, LookupOptions};
-use crate::peers::{PeerRules, PeerStore};
+use crate::peers::{MAX_SAMPLE_INTERVAL, PeerRules, PeerStore};
 use crate::pool::{Ix, Pool, Ring};
 use crate::rng::Rng;
 use crate::rtt::RttHistogram;
@@ -785,7 +785,7 @@ impl Core {
         let peer_rules = PeerRules {
             ttl_secs: whole_secs(config.peer_ttl),
             per_swarm: config.peers_per_swarm.min(MAX_PEERS_PER_SWARM) as u16,
-            sample_interval: config.sample_interval,
+            sample_secs: config.sample_interval.min(MAX_SAMPLE_INTERVAL).as_secs() as u16,
             by_endpoint: !limits,
             ..PeerRules::default()
         };
