@@ -58,7 +58,7 @@ use crate::kept::Keeper;
 use crate::limit::Pacer;
 use crate::limit::{Rate, RateLimit, SourceRules, Sources};
 use crate::lookup::{Announce, Lookup, LookupOptions};
-use crate::peers::{PeerRules, PeerStore};
+use crate::peers::{MAX_SAMPLE_INTERVAL, PeerRules, PeerStore};
 use crate::pool::{Ix, Pool, Ring};
 use crate::rng::Rng;
 use crate::rtt::RttHistogram;
@@ -790,7 +790,7 @@ impl Core {
         let peer_rules = PeerRules {
             ttl_secs: u32::try_from(config.peer_ttl.as_secs()).unwrap_or(u32::MAX),
             per_swarm: config.peers_per_swarm.min(MAX_PEERS_PER_SWARM) as u16,
-            sample_interval: config.sample_interval,
+            sample_secs: config.sample_interval.min(MAX_SAMPLE_INTERVAL).as_secs() as u16,
             by_endpoint: !limits,
             ..PeerRules::default()
         };

@@ -16,8 +16,8 @@ use crate::storage::sealed::{Memory, View};
 use crate::table::{Contact, Entry, Filter};
 use crate::trace::trace;
 use crate::wire::{
-    Body, CompactNodes, ErrorCode, ErrorReply, MAX_TRANSACTION_LEN, Message, Method, MethodKind, NODE4_LEN,
-    NODE6_LEN, PEER4_LEN, PEER6_LEN, Query, Response, Values, Want,
+    Body, CompactNodes, ErrorCode, ErrorReply, FILTER_LEN, MAX_TRANSACTION_LEN, Message, Method, MethodKind,
+    NODE4_LEN, NODE6_LEN, PEER4_LEN, PEER6_LEN, Query, Response, Values, Want,
 };
 
 /// The largest datagram that carries no stored value (BEP 32).
@@ -334,8 +334,10 @@ impl Core {
     /// filters, then nodes of the other family, then nodes, then the item, never the id or the token.
     fn emit_lists(&mut self, m: &mut Memory<'_>, reply: &Reply, buf: &mut [u8]) -> Option<usize> {
         let family = reply.to.family();
+        // Making them looks at every peer: not for an answer that they do not fit into.
+        let wants_filters = reply.scrape && buf.len() > 2 * FILTER_LEN;
         let filters =
-            if reply.scrape { self.peers.scrape(shared(m), &reply.target.into(), self.now) } else { None };
+            if wants_filters { self.peers.scrape(shared(m), &reply.target.into(), self.now) } else { None };
         // Beside filters there is no room for the other family.
         let want = match (reply.want, family) {
             (want, _) if want != Want::NONE && filters.is_none() => want,

@@ -42,7 +42,7 @@ pub(crate) struct PeerRules {
     /// an IP address has one peer in a swarm (BEP 33).
     pub(crate) by_endpoint: bool,
     /// How long a random subset of the infohashes stays the same (BEP 51).
-    pub(crate) sample_interval: Duration,
+    pub(crate) sample_secs: u16,
 }
 
 impl Default for PeerRules {
@@ -53,7 +53,7 @@ impl Default for PeerRules {
             per_source: 128,
             per_network: 512,
             by_endpoint: false,
-            sample_interval: Duration::from_secs(5 * 60),
+            sample_secs: 5 * 60,
         }
     }
 }

@@ -44,7 +44,7 @@ impl PeerStore {
         rng: &mut Rng,
         out: &mut [[u8; ID_LEN]],
     ) -> Told {
-        let full = self.rules.sample_interval.min(MAX_INTERVAL);
+        let full = Duration::from_secs(self.rules.sample_secs.into());
         if self.infohash_count() <= out.len() {
             let all = self.infohashes(slots, now);
             let count = out.iter_mut().zip(all).map(|(to, infohash)| *to = *infohash.as_bytes()).count();
