@@ -24,6 +24,8 @@ use super::socket::{Outbox, Sent};
 use super::state::StateFileError;
 use super::stats::count;
 use super::trace::{self, event};
+#[cfg(feature = "items")]
+use crate::Item;
 use crate::{
     Announce, CrawlOptions, Event, Family, InfoHash, Instant, KeptId, LookupId, Node, NodeId, Pong,
     QueryError, QueryId, Sample, StartError,
@@ -62,6 +64,11 @@ pub(super) enum Command {
     KeepAnnounced {
         infohash: InfoHash,
         announce: Announce,
+        reply: Reply<Result<(Arc<Rounds>, Lease), StartError>>,
+    },
+    #[cfg(feature = "items")]
+    KeepStored {
+        item: Box<Item>,
         reply: Reply<Result<(Arc<Rounds>, Lease), StartError>>,
     },
     Ping {
@@ -196,6 +203,10 @@ impl Desk {
             Command::KeepAnnounced { infohash, announce, reply } => {
                 reply(self.keep_announced(now, infohash, announce));
             }
+            #[cfg(feature = "items")]
+            Command::KeepStored { item, reply } => {
+                reply(self.node.keep_stored(now, &item).map(|kept| self.hold(kept)));
+            }
             Command::Ping { addr, started, reply } => match self.node.ping(now, addr) {
                 Ok(query) => {
                     self.pings.insert(query, reply);
@@ -301,6 +312,8 @@ impl Desk {
         }
         let lookup = match &key {
             Key::Lookup(lookup, options) => self.node.lookup(now, *lookup, options)?,
+            #[cfg(feature = "items")]
+            Key::Put(item, cas, options) => self.node.put_with(now, item, *cas, options)?,
             Key::Bootstrap => self.node.bootstrap(now)?,
         };
         event!(DEBUG, "lookup started", what = format_args!("{key:?}"));
@@ -316,10 +329,14 @@ impl Desk {
         announce: Announce,
     ) -> Result<(Arc<Rounds>, Lease), StartError> {
         self.saved.claim(&mut self.node, now, infohash);
-        let kept = self.node.keep_announced(now, infohash, announce)?;
+        self.node.keep_announced(now, infohash, announce).map(|kept| self.hold(kept))
+    }
+
+    /// A share of what is kept up.
+    fn hold(&mut self, kept: KeptId) -> (Arc<Rounds>, Lease) {
         let keeping = self.kept.entry(kept).or_default();
         keeping.users += 1;
-        Ok((Arc::clone(&keeping.rounds), Lease::new(&self.board, Held::Kept(kept))))
+        (Arc::clone(&keeping.rounds), Lease::new(&self.board, Held::Kept(kept)))
     }
 
     fn joined(&self, lookup: LookupId, progress: Arc<Progress>) -> Joined {
@@ -344,7 +361,10 @@ impl Desk {
                         keeping.users -= 1;
                         if keeping.users == 0 {
                             self.kept.remove(&kept);
+                            // One of both: an id is of an announce or of an item.
                             self.node.stop_announcing(kept);
+                            #[cfg(feature = "items")]
+                            self.node.stop_storing(kept);
                         }
                     }
                 }
@@ -478,8 +498,16 @@ impl Desk {
                 let round = || self.keeping(lookup).map(|keeping| keeping.acknowledged.push(node));
                 search.or_else(round).is_some()
             }
+            #[cfg(feature = "items")]
+            Event::ItemFound { lookup, .. } => {
+                self.take_version(lookup);
+                self.searches.contains_key(&lookup) || self.keeping(lookup).is_some()
+            }
             Event::LookupDone { lookup, report } => {
                 trace::lookup_done(&report);
+                // The event of its last version may have been lost.
+                #[cfg(feature = "items")]
+                self.take_version(lookup);
                 let Some(running) = self.searches.remove(&lookup) else {
                     let keeping = report.kept.and_then(|kept| self.kept.get_mut(&kept));
                     return keeping.map(|keeping| keeping.end(report)).is_some();
@@ -499,6 +527,14 @@ impl Desk {
                 self.crawls.values_mut().any(|crawling| crawling.handle_event(now, &self.node, &event))
             }
             _ => false,
+        }
+    }
+
+    /// Hands over the item of a lookup, if it has one: of those found the newest.
+    #[cfg(feature = "items")]
+    fn take_version(&self, lookup: LookupId) {
+        if let Some(running) = self.searches.get(&lookup) {
+            running.progress.push_version(self.node.item(lookup));
         }
     }
 

@@ -7,6 +7,8 @@ use std::io;
 use thiserror::Error;
 
 use super::state::StateFileError;
+#[cfg(feature = "items")]
+use crate::ItemError;
 use crate::{QueryError, StartError};
 
 /// Why a node cannot start. The caller can go on without one.
@@ -54,4 +56,16 @@ pub enum CallError {
     /// The query failed.
     #[error(transparent)]
     Query(#[from] QueryError),
+    /// What is to be stored is no item.
+    #[cfg(feature = "items")]
+    #[error(transparent)]
+    Item(#[from] ItemError),
+    /// No node returned the item to follow.
+    #[cfg(feature = "items")]
+    #[error("no item was found")]
+    NoItem,
+    /// The item to follow does not point to a torrent (BEP 46).
+    #[cfg(feature = "items")]
+    #[error("the item does not point to a torrent")]
+    NoPointer,
 }

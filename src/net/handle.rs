@@ -20,7 +20,7 @@ use super::error::CallError;
 use super::events::{Events, subscription};
 use super::keep::Announcement;
 use super::metrics::Metrics;
-use super::progress::{Key, Sampled};
+use super::progress::{Findings, Key, Look, Sampled};
 use super::search::Search;
 #[cfg(doc)]
 use super::state::StateFile;
@@ -122,7 +122,7 @@ impl Dht {
     ///
     /// [`CallError::Start`] if it cannot start, [`CallError::Closed`].
     pub fn lookup(&self, lookup: Lookup, options: LookupOptions) -> Result<Search, CallError> {
-        self.search(Key::Lookup(lookup, options))
+        self.search(Key::Lookup(lookup, options), Findings::next_peer)
     }
 
     /// Joins the DHT anew. It happens by itself at birth and after an outage.
@@ -131,7 +131,7 @@ impl Dht {
     ///
     /// [`CallError::Start`] if too many lookups are under way, [`CallError::Closed`].
     pub fn bootstrap(&self) -> Result<Search, CallError> {
-        self.search(Key::Bootstrap)
+        self.search(Key::Bootstrap, Findings::next_peer)
     }
 
     /// Asks the node at `addr` whether it is there, and waits for the answer or its failure.
@@ -397,7 +397,7 @@ impl Dht {
         self.handle.shutdown();
     }
 
-    fn board(&self) -> &Board {
+    pub(super) fn board(&self) -> &Board {
         &self.handle.shared.board
     }
 
@@ -405,8 +405,9 @@ impl Dht {
         self.ask(|reply| Command::Change(change, reply)).map_err(io::Error::other)?
     }
 
-    fn search(&self, key: Key) -> Result<Search, CallError> {
-        Ok(Search::new(self.clone(), self.ask(|reply| Command::Search { key, reply })??))
+    /// `look` tells what the search yields.
+    pub(super) fn search<T>(&self, key: Key, look: Look<T>) -> Result<Search<T>, CallError> {
+        Ok(Search::new(self.clone(), self.ask(|reply| Command::Search { key, reply })??, look))
     }
 
     pub(super) fn with_node<R: Send + 'static>(
@@ -417,7 +418,10 @@ impl Dht {
     }
 
     /// Sends a command that carries the way back for its one reply, and waits for that.
-    fn ask<R: Send + 'static>(&self, command: impl FnOnce(Reply<R>) -> Command) -> Result<R, CallError> {
+    pub(super) fn ask<R: Send + 'static>(
+        &self,
+        command: impl FnOnce(Reply<R>) -> Command,
+    ) -> Result<R, CallError> {
         let (reply, answer) = sync_channel(1);
         // It holds the one reply, so sending that never blocks.
         let reply = Box::new(move |value| drop(reply.send(value)));

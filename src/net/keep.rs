@@ -1,4 +1,4 @@
-//! An announce that is kept up, as its callers see it.
+//! What is kept up, as its callers see it.
 
 use alloc::sync::Arc;
 use core::fmt;
@@ -10,17 +10,25 @@ use super::error::CallError;
 use super::handle::Dht;
 use super::rounds::{Round, Rounds};
 use crate::InfoHash;
+#[cfg(feature = "items")]
+use crate::NodeId;
 
-/// An announce that is kept up as long as this lives, from [`Dht::keep_announced`].
+/// An announce that is kept up, from [`Dht::keep_announced`].
+pub type Announcement = Upkeep<InfoHash>;
+
+/// An item that is kept up, from [`Dht::keep_stored`].
+#[cfg(feature = "items")]
+pub type Publication = Upkeep<NodeId>;
+
+/// What is kept up as long as this lives: an announce or an item.
 ///
 /// As an iterator it yields the rounds as they end, blocking until the next one does; it ends with
 /// the DHT thread. A caller who comes for a round after the next one has ended misses it.
 ///
-/// Dropping it ends the announce, and a round under way, unless another caller keeps up the same
-/// torrent. While it is alive the DHT thread is too, as with a clone of the handle.
-#[must_use = "dropping it ends the announce"]
-pub struct Announcement {
-    infohash: InfoHash,
+/// Dropping it ends that, and a round under way, unless another caller keeps up the same. While it is alive the DHT thread is too, as with a clone of the handle.
+#[must_use = "dropping it ends what is kept up"]
+pub struct Upkeep<T> {
+    subject: T,
     rounds: Arc<Rounds>,
     /// How many rounds had ended when this caller last saw one.
     seen: u64,
@@ -29,13 +37,23 @@ pub struct Announcement {
 }
 
 impl Announcement {
-    pub(super) fn new(dht: Dht, infohash: InfoHash, (rounds, lease): (Arc<Rounds>, Lease)) -> Self {
-        Self { infohash, rounds, seen: 0, _lease: lease, _dht: dht }
-    }
-
     /// The torrent.
     pub const fn infohash(&self) -> InfoHash {
-        self.infohash
+        self.subject
+    }
+}
+
+#[cfg(feature = "items")]
+impl Publication {
+    /// Where the item is stored.
+    pub const fn target(&self) -> NodeId {
+        self.subject
+    }
+}
+
+impl<T> Upkeep<T> {
+    pub(super) fn new(dht: Dht, subject: T, (rounds, lease): (Arc<Rounds>, Lease)) -> Self {
+        Self { subject, rounds, seen: 0, _lease: lease, _dht: dht }
     }
 
     /// The last round, waiting at most `timeout` for one that this caller has not seen; `Ok(None)`
@@ -59,7 +77,7 @@ impl Announcement {
     }
 }
 
-impl Iterator for Announcement {
+impl<T> Iterator for Upkeep<T> {
     type Item = Round;
 
     fn next(&mut self) -> Option<Round> {
@@ -67,10 +85,10 @@ impl Iterator for Announcement {
     }
 }
 
-impl fmt::Debug for Announcement {
+impl<T: fmt::Debug> fmt::Debug for Upkeep<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Announcement")
-            .field("infohash", &self.infohash)
+        f.debug_struct("Upkeep")
+            .field("subject", &self.subject)
             .field("seen", &self.seen)
             .finish_non_exhaustive()
     }

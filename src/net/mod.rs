@@ -66,11 +66,15 @@ mod error;
 mod events;
 #[cfg(feature = "net")]
 mod handle;
+#[cfg(all(feature = "net", feature = "items"))]
+mod items;
 #[cfg(feature = "net")]
 mod keep;
 mod metrics;
 mod ports;
 mod progress;
+#[cfg(feature = "items")]
+mod publishing;
 mod resolve;
 mod rounds;
 mod saver;
@@ -96,8 +100,10 @@ pub use events::Events;
 pub use events::Notice;
 #[cfg(feature = "net")]
 pub use handle::Dht;
+#[cfg(all(feature = "net", feature = "items"))]
+pub use keep::Publication;
 #[cfg(feature = "net")]
-pub use keep::Announcement;
+pub use keep::{Announcement, Upkeep};
 pub use metrics::{FamilyLevels, FamilyMetrics, Levels, Metrics};
 pub use progress::{Outcome, Sampled};
 pub use resolve::{BOOTSTRAP_HOSTS, resolve};

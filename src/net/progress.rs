@@ -1,10 +1,14 @@
 //! The findings of one lookup, written by the loop and read by all who share the lookup.
 
+#[cfg(feature = "items")]
+use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 
 use super::error::CallError;
 use super::watched::Watched;
+#[cfg(feature = "items")]
+use crate::Item;
 use crate::{InfoHash, Lookup, LookupOptions, LookupReport, NodeInfo, Sample};
 
 /// What a lookup came to.
@@ -15,8 +19,11 @@ pub struct Outcome {
     pub report: LookupReport,
     /// The closest nodes that answered, closest first; up to 8.
     pub nodes: Vec<NodeInfo>,
-    /// The nodes that confirmed the announce, if it was one.
+    /// The nodes that confirmed the announce or the put, if it was one.
     pub acknowledged: Vec<SocketAddr>,
+    /// The item that was found, of a mutable one the newest version; or that was put.
+    #[cfg(feature = "items")]
+    pub item: Option<Item>,
 }
 
 /// The answer of a single node to a query for a sample of infohashes (BEP 51).
@@ -33,29 +40,50 @@ pub struct Sampled {
 }
 
 /// What makes two searches the same.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Key {
     Lookup(Lookup, LookupOptions),
+    #[cfg(feature = "items")]
+    Put(Box<Item>, Option<i64>, LookupOptions),
     Bootstrap,
 }
 
 pub(super) type Progress = Watched<Findings>;
 
+/// What a caller gets who has seen that many findings of a kind: how many it has seen then and the next of
+/// them, `None` at the end, or why there is no end. Nothing if that is not known yet.
+pub(super) type Look<T> = fn(&Findings, usize) -> Option<Result<Option<(usize, T)>, CallError>>;
+
 /// Bounded, because the core reports each peer and each acknowledgement of a lookup once, and
-/// peers no more than it can remember.
+/// peers no more than it can remember. Of an item only the newest version is kept.
 #[derive(Debug, Default)]
 pub(super) struct Findings {
     peers: Vec<SocketAddr>,
     acknowledged: Vec<SocketAddr>,
+    #[cfg(feature = "items")]
+    item: Option<Box<Item>>,
+    /// How many versions of the item were found, each newer than the one before.
+    #[cfg(feature = "items")]
+    versions: usize,
     end: Option<Result<Outcome, CallError>>,
 }
 
 impl Findings {
-    /// What a caller who has seen that many peers gets next: another one, `None` at the end, or
-    /// why there is no end. Nothing if that is not known yet.
-    pub(super) fn after(&self, seen: usize) -> Option<Result<Option<SocketAddr>, CallError>> {
-        match (self.peers.get(seen), &self.end) {
-            (Some(&peer), _) => Some(Ok(Some(peer))),
+    /// The peers, one by one.
+    pub(super) fn next_peer(&self, seen: usize) -> Option<Result<Option<(usize, SocketAddr)>, CallError>> {
+        self.next_or_end(self.peers.get(seen).map(|&peer| (seen + 1, peer)))
+    }
+
+    /// The newest version of the item.
+    #[cfg(feature = "items")]
+    pub(super) fn next_version(&self, seen: usize) -> Option<Result<Option<(usize, Item)>, CallError>> {
+        let item = self.item.as_deref().filter(|_| self.versions > seen);
+        self.next_or_end(item.map(|item| (self.versions, item.clone())))
+    }
+
+    fn next_or_end<T>(&self, next: Option<T>) -> Option<Result<Option<T>, CallError>> {
+        match (next, &self.end) {
+            (Some(next), _) => Some(Ok(Some(next))),
             (None, Some(Ok(_))) => Some(Ok(None)),
             (None, Some(Err(error))) => Some(Err(*error)),
             (None, None) => None,
@@ -76,10 +104,26 @@ impl Progress {
         self.update(|findings| findings.acknowledged.push(node));
     }
 
+    /// The best of the item's versions so far.
+    #[cfg(feature = "items")]
+    pub(super) fn push_version(&self, item: Option<Item>) {
+        self.update(|findings| {
+            if item.is_some() && item.as_ref() != findings.item.as_deref() {
+                findings.item = item.map(Box::new);
+                findings.versions += 1;
+            }
+        });
+    }
+
     pub(super) fn finish(&self, report: LookupReport, nodes: Vec<NodeInfo>) {
         self.update(|findings| {
-            let acknowledged = core::mem::take(&mut findings.acknowledged);
-            findings.end = Some(Ok(Outcome { report, nodes, acknowledged }));
+            findings.end = Some(Ok(Outcome {
+                report,
+                nodes,
+                acknowledged: core::mem::take(&mut findings.acknowledged),
+                #[cfg(feature = "items")]
+                item: findings.item.as_deref().cloned(),
+            }));
         });
     }
 

@@ -1,4 +1,4 @@
-//! The rounds of an announce that is kept up, written by the loop and read by all who share it.
+//! The rounds of what is kept up, written by the loop and read by all who share it.
 
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
@@ -9,7 +9,7 @@ use core::time::Duration;
 use super::watched::Watched;
 use crate::{InfoHash, Instant, LookupReport, Node, SavedAnnounce};
 
-/// One round of an announce that is kept up.
+/// One round of an announce or an item that is kept up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Round {
@@ -17,7 +17,8 @@ pub struct Round {
     pub report: LookupReport,
     /// The torrent's peers that it found.
     pub peers: Vec<SocketAddr>,
-    /// The nodes that confirmed the announce; none if the round has failed.
+    /// The nodes that confirmed it. None if the round has failed; or if it was spared, because nodes enough
+    /// hold the item ([`LookupReport::copies`]), or a newer one ([`LookupReport::seq`]).
     pub acknowledged: Vec<SocketAddr>,
 }
 
@@ -43,7 +44,7 @@ impl Ended {
     }
 }
 
-/// What the loop has of an announce that is kept up.
+/// What the loop has of what is kept up.
 #[derive(Debug, Default)]
 pub(super) struct Keeping {
     pub(super) users: usize,

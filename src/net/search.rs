@@ -11,44 +11,46 @@ use super::board::Lease;
 use super::desk::Joined;
 use super::error::CallError;
 use super::handle::Dht;
-use super::progress::{Findings, Outcome, Progress};
+use super::progress::{Findings, Look, Outcome, Progress};
 use crate::{LookupId, LookupReport};
 
-/// A lookup, announce or bootstrap under way, from the methods of [`Dht`].
+/// A lookup, announce, put or bootstrap under way, from the methods of [`Dht`].
 ///
-/// As an iterator it yields the peers found, each once, blocking until the next one arrives, and
-/// ends with the lookup; [`outcome`](Self::outcome) then tells how it went. Lookups of nodes yield
-/// none. What was found before a caller joined a lookup that was under way is replayed to it.
+/// As an iterator it yields what is found, blocking until the next arrives, and ends with the lookup;
+/// [`outcome`](Self::outcome) then tells how it went. It is peers that are found, each once; where an
+/// item is sought it is that, and of a mutable one versions, each newer than the one before. Other
+/// lookups yield nothing. What was found before a caller joined a lookup that was under way is replayed to it.
 ///
 /// Dropping it cancels the lookup unless another caller shares it. While it is alive the DHT
 /// thread is too, as with a clone of the handle.
 #[must_use = "dropping a search cancels it"]
-pub struct Search {
+pub struct Search<T = SocketAddr> {
     lookup: LookupId,
     progress: Arc<Progress>,
-    /// How many of the shared peers this caller has seen.
+    look: Look<T>,
+    /// How many of the shared findings this caller has seen.
     seen: usize,
     _lease: Lease,
     dht: Dht,
 }
 
-impl Search {
-    pub(super) fn new(dht: Dht, joined: Joined) -> Self {
+impl<T> Search<T> {
+    pub(super) fn new(dht: Dht, joined: Joined, look: Look<T>) -> Self {
         let Joined { lookup, progress, lease } = joined;
-        Self { lookup, progress, seen: 0, _lease: lease, dht }
+        Self { lookup, progress, look, seen: 0, _lease: lease, dht }
     }
 
-    /// The next peer, waiting at most `timeout` for it; `Ok(None)` once the lookup has ended.
+    /// What is found next, waiting at most `timeout` for it; `Ok(None)` once the lookup has ended.
     ///
     /// # Errors
     ///
     /// [`CallError::TimedOut`] while the lookup goes on, [`CallError::Closed`] if the DHT thread
     /// ended before the lookup.
-    pub fn recv_timeout(&mut self, timeout: Duration) -> Result<Option<SocketAddr>, CallError> {
+    pub fn recv_timeout(&mut self, timeout: Duration) -> Result<Option<T>, CallError> {
         self.recv(StdInstant::now().checked_add(timeout))
     }
 
-    /// Waits for the end. Peers found meanwhile can still be taken from the iterator.
+    /// Waits for the end. What is found meanwhile can still be taken from the iterator.
     ///
     /// # Errors
     ///
@@ -88,11 +90,12 @@ impl Search {
     }
 
     /// No `deadline`: wait for as long as it takes.
-    fn recv(&mut self, deadline: Option<StdInstant>) -> Result<Option<SocketAddr>, CallError> {
-        let next = self.progress.wait(deadline, |findings| findings.after(self.seen));
-        let peer = next.unwrap_or(Err(CallError::TimedOut))?;
-        self.seen += usize::from(peer.is_some());
-        Ok(peer)
+    fn recv(&mut self, deadline: Option<StdInstant>) -> Result<Option<T>, CallError> {
+        let next = self.progress.wait(deadline, |findings| (self.look)(findings, self.seen));
+        Ok(next.unwrap_or(Err(CallError::TimedOut))?.map(|(seen, found)| {
+            self.seen = seen;
+            found
+        }))
     }
 
     fn finish(&self, deadline: Option<StdInstant>) -> Result<Outcome, CallError> {
@@ -100,15 +103,15 @@ impl Search {
     }
 }
 
-impl Iterator for Search {
-    type Item = SocketAddr;
+impl<T> Iterator for Search<T> {
+    type Item = T;
 
-    fn next(&mut self) -> Option<SocketAddr> {
+    fn next(&mut self) -> Option<T> {
         self.recv(None).ok().flatten()
     }
 }
 
-impl fmt::Debug for Search {
+impl<T> fmt::Debug for Search<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Search")
             .field("lookup", &self.lookup)

@@ -81,6 +81,10 @@ pub(super) fn notice(notice: &Notice) {
         Notice::Node(Event::PeerStored { infohash, peer }) => {
             event!(DEBUG, "stored a peer", infohash = infohash, peer = peer);
         }
+        #[cfg(feature = "items")]
+        Notice::Node(Event::ItemStored { target, node, .. }) => {
+            event!(DEBUG, "stored an item", target = target, by = node);
+        }
         Notice::Node(_) => {}
         Notice::Resolved { host, addrs } => {
             event!(DEBUG, "resolved", host = host, addrs = format_args!("{addrs:?}"));

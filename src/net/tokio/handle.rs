@@ -20,7 +20,7 @@ use crate::net::board::{Board, Status};
 use crate::net::desk::{Change, Command, Reply};
 use crate::net::error::CallError;
 use crate::net::metrics::Metrics;
-use crate::net::progress::{Key, Sampled};
+use crate::net::progress::{Findings, Key, Look, Sampled};
 use crate::net::stats::LoopStats;
 use crate::{
     Announce, CrawlOptions, Family, InfoHash, Instant, KeptAnnounce, Lookup, LookupOptions, Node, NodeId,
@@ -89,7 +89,7 @@ impl fmt::Debug for Owner {
 #[derive(Clone)]
 pub struct Dht {
     commands: mpsc::Sender<Command>,
-    board: Arc<Board>,
+    pub(super) board: Arc<Board>,
 }
 
 impl Dht {
@@ -194,7 +194,7 @@ impl Dht {
     ///
     /// [`CallError::Start`] if it cannot start, [`CallError::Closed`].
     pub async fn lookup(&self, lookup: Lookup, options: LookupOptions) -> Result<Search, CallError> {
-        self.search(Key::Lookup(lookup, options)).await
+        self.search(Key::Lookup(lookup, options), Findings::next_peer).await
     }
 
     /// Joins the DHT anew. It happens by itself at birth and after an outage.
@@ -203,7 +203,7 @@ impl Dht {
     ///
     /// [`CallError::Start`] if too many lookups are under way, [`CallError::Closed`].
     pub async fn bootstrap(&self) -> Result<Search, CallError> {
-        self.search(Key::Bootstrap).await
+        self.search(Key::Bootstrap, Findings::next_peer).await
     }
 
     /// Asks the node at `addr` whether it is there, and waits for the answer or its failure.
@@ -445,9 +445,10 @@ impl Dht {
         self.ask(|reply| Command::Change(change, reply)).await.map_err(io::Error::other)?
     }
 
-    async fn search(&self, key: Key) -> Result<Search, CallError> {
+    /// `look` tells what the search yields.
+    pub(super) async fn search<T>(&self, key: Key, look: Look<T>) -> Result<Search<T>, CallError> {
         let joined = self.ask(|reply| Command::Search { key, reply }).await??;
-        Ok(Search::new(self.clone(), joined))
+        Ok(Search::new(self.clone(), joined, look))
     }
 
     pub(super) async fn with_node<R: Send + 'static>(
@@ -458,7 +459,7 @@ impl Dht {
     }
 
     /// Sends a command that carries the way back for its one reply, and waits for that.
-    async fn ask<R: Send + 'static>(
+    pub(super) async fn ask<R: Send + 'static>(
         &self,
         command: impl FnOnce(Reply<R>) -> Command,
     ) -> Result<R, CallError> {

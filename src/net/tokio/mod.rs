@@ -63,6 +63,8 @@ mod driver;
 mod events;
 mod external;
 mod handle;
+#[cfg(feature = "items")]
+mod items;
 mod keep;
 mod search;
 
@@ -71,5 +73,7 @@ pub use crawl::Crawl;
 pub use events::Events;
 pub use external::External;
 pub use handle::{Dht, Owner};
-pub use keep::Announcement;
+#[cfg(feature = "items")]
+pub use keep::Publication;
+pub use keep::{Announcement, Upkeep};
 pub use search::Search;

@@ -13,22 +13,24 @@ use super::handle::Dht;
 use crate::net::board::Lease;
 use crate::net::desk::Joined;
 use crate::net::error::CallError;
-use crate::net::progress::{Findings, Outcome, Progress};
+use crate::net::progress::{Findings, Look, Outcome, Progress};
 use crate::{LookupId, LookupReport};
 
-/// A lookup, announce or bootstrap under way, from the methods of [`Dht`].
+/// A lookup, announce, put or bootstrap under way, from the methods of [`Dht`].
 ///
-/// As a stream it yields the peers found, each once, and ends with the lookup;
-/// [`outcome`](Self::outcome) then tells how it went. Lookups of nodes yield none. What was found
+/// As a stream it yields what is found, and ends with the lookup; [`outcome`](Self::outcome) then tells
+/// how it went. It is peers that are found, each once; where an item is sought it is that, and of a
+/// mutable one versions, each newer than the one before. Other lookups yield nothing. What was found
 /// before a caller joined a lookup that was under way is replayed to it.
 ///
 /// Dropping it cancels the lookup unless another caller shares it. It does not keep the node
 /// running.
 #[must_use = "dropping a search cancels it"]
-pub struct Search {
+pub struct Search<T = SocketAddr> {
     lookup: LookupId,
     progress: Arc<Progress>,
-    /// How many of the shared peers this caller has seen.
+    look: Look<T>,
+    /// How many of the shared findings this caller has seen.
     seen: usize,
     /// This caller's place among those who wait for the progress.
     place: Option<u64>,
@@ -36,23 +38,23 @@ pub struct Search {
     _lease: Lease,
 }
 
-impl Search {
-    pub(super) fn new(dht: Dht, joined: Joined) -> Self {
+impl<T> Search<T> {
+    pub(super) fn new(dht: Dht, joined: Joined, look: Look<T>) -> Self {
         let Joined { lookup, progress, lease } = joined;
-        Self { lookup, progress, seen: 0, place: None, dht, _lease: lease }
+        Self { lookup, progress, look, seen: 0, place: None, dht, _lease: lease }
     }
 
-    /// The next peer, as the stream yields it; `Ok(None)` once the lookup has ended. No peer is
+    /// What is found next, as the stream yields it; `Ok(None)` once the lookup has ended. Nothing is
     /// lost if the future is dropped.
     ///
     /// # Errors
     ///
     /// [`CallError::Closed`] if the node ended before the lookup.
-    pub async fn recv(&mut self) -> Result<Option<SocketAddr>, CallError> {
+    pub async fn recv(&mut self) -> Result<Option<T>, CallError> {
         poll_fn(|cx| self.poll_recv(cx)).await
     }
 
-    /// Waits for the end. Peers found meanwhile can still be taken from the stream.
+    /// Waits for the end. What is found meanwhile can still be taken from the stream.
     ///
     /// # Errors
     ///
@@ -81,30 +83,33 @@ impl Search {
         self.progress.read(Findings::end)
     }
 
-    fn poll_recv(&mut self, cx: &Context<'_>) -> Poll<Result<Option<SocketAddr>, CallError>> {
-        let Self { progress, place, seen, .. } = self;
-        progress.poll(place, cx, |findings| findings.after(*seen)).map_ok(|peer| {
-            *seen += usize::from(peer.is_some());
-            peer
+    fn poll_recv(&mut self, cx: &Context<'_>) -> Poll<Result<Option<T>, CallError>> {
+        let Self { progress, place, look, seen, .. } = self;
+        let next = progress.poll(place, cx, |findings| look(findings, *seen));
+        next.map_ok(|next| {
+            next.map(|(count, found)| {
+                *seen = count;
+                found
+            })
         })
     }
 }
 
-impl Stream for Search {
-    type Item = SocketAddr;
+impl<T> Stream for Search<T> {
+    type Item = T;
 
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<SocketAddr>> {
-        self.poll_recv(cx).map(|peer| peer.ok().flatten())
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<T>> {
+        self.poll_recv(cx).map(|found| found.ok().flatten())
     }
 }
 
-impl Drop for Search {
+impl<T> Drop for Search<T> {
     fn drop(&mut self) {
         self.progress.forget(self.place);
     }
 }
 
-impl fmt::Debug for Search {
+impl<T> fmt::Debug for Search<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Search")
             .field("lookup", &self.lookup)
