@@ -5,16 +5,33 @@ use rand_core::{Rng as _, SeedableRng};
 
 use crate::id::{ID_LEN, NodeId};
 
+/// Words in a block of ChaCha.
+const BLOCK: usize = 16;
+
 /// A cryptographically secure generator: equal seeds give equal streams.
-pub(crate) struct Rng(ChaCha12Rng);
+///
+/// The one of `chacha20` takes 320 bytes, a sixth of what a node may be large, because it makes four
+/// blocks ahead. This one keeps a single block of the same stream, and the way to the next.
+#[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
+pub(crate) struct Rng {
+    seed: [u8; 32],
+    next_block: u64,
+    words: [u32; BLOCK],
+    used: u8,
+}
 
 impl Rng {
-    pub(crate) fn new(seed: [u8; 32]) -> Self {
-        Self(ChaCha12Rng::from_seed(seed))
+    pub(crate) const fn new(seed: [u8; 32]) -> Self {
+        Self { seed, next_block: 0, words: [0; BLOCK], used: BLOCK as u8 }
     }
 
     pub(crate) fn u32(&mut self) -> u32 {
-        self.0.next_u32()
+        if usize::from(self.used) == BLOCK {
+            self.refill();
+        }
+        let word = self.words[usize::from(self.used)];
+        self.used += 1;
+        word
     }
 
     /// Uniform in `0..bound`, to within 2^-32; 0 where `bound` is 0.
@@ -24,7 +41,9 @@ impl Rng {
 
     pub(crate) fn bytes<const N: usize>(&mut self) -> [u8; N] {
         let mut bytes = [0; N];
-        self.0.fill_bytes(&mut bytes);
+        for part in bytes.chunks_mut(4) {
+            part.copy_from_slice(&self.u32().to_le_bytes()[..part.len()]);
+        }
         bytes
     }
 
@@ -32,21 +51,12 @@ impl Rng {
     pub(crate) fn id(&mut self) -> NodeId {
         NodeId::from_bytes(self.bytes::<ID_LEN>())
     }
-}
 
-/// Its place in its stream, so that it goes on with the same numbers.
-#[cfg(feature = "checkpoint")]
-impl serde::Serialize for Rng {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serde_big_array::BigArray::serialize(&self.0.serialize_state(), serializer)
-    }
-}
-
-#[cfg(feature = "checkpoint")]
-impl<'de> serde::Deserialize<'de> for Rng {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let state = serde_big_array::BigArray::deserialize(deserializer)?;
-        Ok(Self(ChaCha12Rng::deserialize_state(&state)))
+    fn refill(&mut self) {
+        let mut stream = ChaCha12Rng::from_seed(self.seed);
+        stream.set_block_pos(self.next_block);
+        self.words = core::array::from_fn(|_| stream.next_u32());
+        (self.next_block, self.used) = (self.next_block + 1, 0);
     }
 }
 
@@ -59,6 +69,17 @@ mod tests {
         let (mut a, mut b, mut c) = (Rng::new([1; 32]), Rng::new([1; 32]), Rng::new([2; 32]));
         assert_eq!(a.id(), b.id());
         assert_ne!(a.id(), c.id());
+    }
+
+    #[test]
+    fn the_stream_is_that_of_chacha() {
+        let (mut ours, mut theirs) = (Rng::new([5; 32]), ChaCha12Rng::from_seed([5; 32]));
+        assert!((0..10 * BLOCK).all(|_| ours.u32() == theirs.next_u32()));
+        // Bytes that are no whole number of words leave the rest of the last one unused.
+        let mut bytes = [0; 7];
+        theirs.fill_bytes(&mut bytes);
+        assert_eq!(ours.bytes::<7>(), bytes);
+        assert_eq!(ours.u32(), theirs.next_u32());
     }
 
     #[test]

@@ -238,7 +238,7 @@ memory! {
         LOOKUPS = 1,
         CANDIDATES = 32,
         TOKENS = 16,
-        FOUND = 32,
+        FOUND = 24,
         SWARMS = 0,
         PEERS_V4 = 0,
         PEERS_V6 = 0,

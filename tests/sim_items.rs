@@ -86,7 +86,7 @@ fn world() -> (World, HostId) {
 /// Immutable and mutable ones in turn.
 fn item(index: u8) -> Item {
     let value = [b"9:manifest".as_slice(), &[index]].concat();
-    if index % 2 == 0 {
+    if index.is_multiple_of(2) {
         return Item::immutable(&value).unwrap();
     }
     Item::sign(&SecretKey::from_bytes(&[index; 32]), b"salt", i64::from(index), &value).unwrap()
