@@ -1,12 +1,13 @@
 //! The state machine: one DHT node, in one family or both.
 //!
 //! [`Node`] is a thin shell: its methods (inputs and outputs here, the others in [`commands`] and
-//! [`getters`]) hand the storage's slices to the non-generic [`Core`], whose work lies in the files beside this one: [`serve`] answers, [`search`] asks, [`walks`] leads
-//! lookups from step to step, [`keep`] repeats announces, [`upkeep`] keeps house, [`saved`] saves and
-//! restores, [`interrupt`] stops and goes on, [`identity`] goes by our address, [`scrape`] and
-//! [`sample`] tell and learn which torrents there are and how many peers they have, [`output`] makes
-//! datagrams and events, `checkpoint` writes and reads the whole of it; with the feature `items`
-//! `items` stores what others put, and `publish` finds and puts items of our own.
+//! [`getters`]) hand the storage's slices to the non-generic [`Core`], whose work lies in the files
+//! beside this one: [`serve`] answers, [`search`] asks, [`walks`] leads lookups from step to step,
+//! [`keep`] repeats announces, [`upkeep`] keeps house, [`saved`] saves and restores, [`interrupt`]
+//! stops and goes on, [`identity`] goes by our address, [`scrape`] and [`sample`] tell and learn which
+//! torrents there are and how many peers they have, [`output`] makes datagrams and events, `checkpoint`
+//! writes and reads the whole of it; with the feature `items` `items` stores what others put, and
+//! `publish` finds and puts items of our own.
 
 #[cfg(any(feature = "checkpoint", feature = "sim"))]
 mod audit;
