@@ -160,7 +160,7 @@ impl Core {
         let Some(of) = purpose.walk() else {
             let method = match purpose {
                 Purpose::Sample(slot) => {
-                    Method::SampleInfohashes { target: m.samplings[slot].target, want: Want::NONE }
+                    Method::SampleInfohashes { target: m.samplings[slot.position()].target, want: Want::NONE }
                 }
                 _ => Method::Ping,
             };
