@@ -62,7 +62,7 @@ impl Core {
         };
         Some(match query.purpose {
             Purpose::Sample(slot) => {
-                Event::SampleDone { query: query_id, addr, result: self.tell_sample(m, slot, result) }
+                Event::SampleDone { query: query_id, addr, result: Self::tell_sample(m, slot, result) }
             }
             _ => Event::QueryDone { query: query_id, addr, result },
         })

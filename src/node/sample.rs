@@ -94,7 +94,6 @@ impl Core {
 
     /// What is reported of a query of ours that has ended.
     pub(super) fn tell_sample(
-        &mut self,
         m: &mut Memory<'_>,
         slot: Ix,
         result: Result<Pong, QueryError>,
