@@ -5,7 +5,7 @@ use core::time::Duration;
 use crate::addr::Endpoint;
 use crate::id::{InfoHash, NodeId};
 use crate::peers::MAX_SAMPLE_INTERVAL;
-use crate::pool::{Ix, List, Pool, Slot};
+use crate::pool::Ix;
 use crate::wire::Response;
 
 /// Infohashes taken from one answer: 46 fit into 1024 bytes.
@@ -56,6 +56,21 @@ impl Sampling {
         nodes: [(NodeId::ZERO, Endpoint::ZERO); MAX_NODES],
     };
 
+    /// The query has started.
+    pub(crate) const fn begin(&mut self, query: (Ix, u32)) {
+        self.query = query;
+    }
+
+    /// The answer is reported: it can be looked at until the slot is wanted.
+    pub(crate) const fn tell(&mut self) {
+        self.stage = Stage::Told;
+    }
+
+    /// There is no answer, or nobody wants it.
+    pub(crate) const fn give(&mut self) {
+        self.stage = Stage::Free;
+    }
+
     /// Takes in an answer, and of its nodes those that `is_usable`.
     pub(crate) fn fill(
         &mut self,
@@ -95,55 +110,19 @@ impl Sampling {
     }
 }
 
-/// The head of all of them.
-#[derive(Clone, Copy, Debug, Default)]
-#[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
-pub(crate) struct Samplings {
-    pool: Pool,
-    /// The longest ago first.
-    told: List,
-}
-
-impl Samplings {
-    /// A slot for a query about to start: a free one, or that which was reported longest ago.
-    pub(crate) fn take(&mut self, slots: &mut [Slot<Sampling>], target: NodeId) -> Option<Ix> {
-        let ix = self.pool.take(slots).or_else(|| self.told.pop_front(slots))?;
-        slots[ix] = Sampling { stage: Stage::Asked, target, ..Sampling::EMPTY };
-        Some(ix)
-    }
-
-    /// The query has started.
-    pub(crate) fn begin(&self, slots: &mut [Slot<Sampling>], ix: Ix, query: (Ix, u32)) {
-        slots[ix].query = query;
-    }
-
-    /// The answer is reported: it can be looked at until the slot is wanted.
-    pub(crate) fn tell(&mut self, slots: &mut [Slot<Sampling>], ix: Ix) {
-        slots[ix].stage = Stage::Told;
-        self.told.push_back(slots, ix);
-    }
-
-    /// There is no answer, or nobody wants it.
-    pub(crate) fn give(&mut self, slots: &mut [Slot<Sampling>], ix: Ix) {
-        slots[ix].stage = Stage::Free;
-        self.pool.give(slots, ix);
-    }
-
-    /// Whether every slot is free, under way or told.
-    #[cfg(any(test, feature = "checkpoint", feature = "sim"))]
-    pub(crate) fn is_consistent(&self, slots: &[Slot<Sampling>]) -> bool {
-        let count = |stage| slots.iter().filter(|slot| slot.value.stage == stage).count();
-        self.pool.is_consistent(slots)
-            && self.told.is_consistent(slots)
-            && self.told.len() == count(Stage::Told)
-            && self.pool.used() == count(Stage::Told) + count(Stage::Asked)
-    }
+/// A slot for a query about to start: a free one, or that of the oldest query which was reported. There
+/// are few, so they are searched through.
+pub(crate) fn take(slots: &mut [Sampling], target: NodeId) -> Option<Ix> {
+    let free = slots.iter().position(|slot| slot.stage == Stage::Free);
+    let told = slots.iter().enumerate().filter(|(_, slot)| slot.stage == Stage::Told);
+    let at = free.or_else(|| told.min_by_key(|(_, slot)| slot.query.1).map(|(at, _)| at))?;
+    slots[at] = Sampling { stage: Stage::Asked, target, ..Sampling::EMPTY };
+    Some(Ix::new(at))
 }
 
 /// The answer to a query, if it is still kept.
-pub(crate) fn find(slots: &[Slot<Sampling>], query: (Ix, u32)) -> Option<&Sampling> {
-    let all = slots.iter().map(|slot| &slot.value);
-    all.filter(|sampling| sampling.stage != Stage::Free).find(|sampling| sampling.query == query)
+pub(crate) fn find(slots: &[Sampling], query: (Ix, u32)) -> Option<&Sampling> {
+    slots.iter().find(|sampling| sampling.stage != Stage::Free && sampling.query == query)
 }
 
 #[cfg(test)]
@@ -191,19 +170,19 @@ mod tests {
 
     #[test]
     fn what_was_told_gives_way_to_a_new_query_and_what_is_asked_does_not() {
-        let mut slots = [Slot::new(Sampling::EMPTY); 2];
-        let mut samplings = Samplings::default();
+        let mut slots = [Sampling::EMPTY; 2];
         let target = NodeId::ZERO;
-        let first = samplings.take(&mut slots, target).unwrap();
-        samplings.begin(&mut slots, first, (Ix::new(5), 1));
-        let second = samplings.take(&mut slots, target).unwrap();
-        samplings.begin(&mut slots, second, (Ix::new(6), 2));
-        assert!(samplings.take(&mut slots, target).is_none());
-        samplings.tell(&mut slots, first);
+        let first = take(&mut slots, target).unwrap().position();
+        slots[first].begin((Ix::new(5), 1));
+        let second = take(&mut slots, target).unwrap().position();
+        slots[second].begin((Ix::new(6), 2));
+        assert!(take(&mut slots, target).is_none());
+        slots[first].tell();
+        slots[second].tell();
         assert!(find(&slots, (Ix::new(5), 1)).is_some() && find(&slots, (Ix::new(5), 2)).is_none());
-        assert_eq!(samplings.take(&mut slots, target), Some(first));
+        assert_eq!(take(&mut slots, target), Some(Ix::new(first)), "the oldest");
         assert!(find(&slots, (Ix::new(5), 1)).is_none());
-        samplings.give(&mut slots, second);
-        assert!(find(&slots, (Ix::new(6), 2)).is_none() && samplings.is_consistent(&slots));
+        slots[second].give();
+        assert!(find(&slots, (Ix::new(6), 2)).is_none());
     }
 }

@@ -9,6 +9,8 @@ use crate::wire::FILTER_LEN;
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Scrape {
+    /// It is that of a lookup which is not reported.
+    pub(crate) is_taken: bool,
     seeds: BloomFilter,
     others: BloomFilter,
     /// Nodes whose filters are in it.
@@ -18,8 +20,18 @@ pub(crate) struct Scrape {
 }
 
 impl Scrape {
-    pub(crate) const EMPTY: Self =
-        Self { seeds: BloomFilter::EMPTY, others: BloomFilter::EMPTY, sources: 0, refused: 0 };
+    pub(crate) const EMPTY: Self = Self {
+        is_taken: false,
+        seeds: BloomFilter::EMPTY,
+        others: BloomFilter::EMPTY,
+        sources: 0,
+        refused: 0,
+    };
+
+    /// That of a lookup which begins.
+    pub(crate) const fn new() -> Self {
+        Self { is_taken: true, ..Self::EMPTY }
+    }
 
     /// Takes in what we store ourselves.
     pub(crate) fn take_own(&mut self, [seeds, others]: &[BloomFilter; 2]) {

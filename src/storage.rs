@@ -288,8 +288,8 @@ memory! {
     #[cfg(feature = "items")]
     own_chunks: items::Chunk = items::Chunk::EMPTY, heap(limits) limits.own_chunks, fixed OWN_CHUNKS * 1;
     samples: InfoHash = InfoHash::ZERO, heap(limits) limits.samples, fixed SAMPLES * 1;
-    scrapes: Slot<Scrape> = Slot::new(Scrape::EMPTY), heap(limits) limits.scrapes, fixed SCRAPES * 1;
-    samplings: Slot<Sampling> = Slot::new(Sampling::EMPTY), heap(limits) limits.samplings, fixed SAMPLINGS * 1;
+    scrapes: Scrape = Scrape::EMPTY, heap(limits) limits.scrapes, fixed SCRAPES * 1;
+    samplings: Sampling = Sampling::EMPTY, heap(limits) limits.samplings, fixed SAMPLINGS * 1;
     voters: Voter = Voter::EMPTY, heap(limits) limits.voters, fixed VOTERS * 1;
 }
 

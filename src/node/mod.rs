@@ -54,10 +54,9 @@ use crate::kept::Keeper;
 use crate::limit::Pacer;
 use crate::limit::{Rate, RateLimit, SourceRules, Sources};
 use crate::peers::{MAX_SAMPLE_INTERVAL, PeerRules, PeerStore};
-use crate::pool::{Ix, Pool, Ring};
+use crate::pool::{Ix, Ring};
 use crate::rng::Rng;
 use crate::rtt::RttHistogram;
-use crate::sampling::Samplings;
 use crate::stats::Stats;
 #[cfg(feature = "alloc")]
 use crate::storage::Heap;
@@ -213,9 +212,6 @@ struct Core {
     keeper: Keeper,
     tokens: Tokens,
     peers: PeerStore,
-    /// Of the unions of filters.
-    scrapes: Pool,
-    samplings: Samplings,
     sources: Sources,
     #[cfg(feature = "items")]
     items: ItemStore,
@@ -307,8 +303,6 @@ impl Core {
             keeper: Keeper::new(keep::pace(&config, m.walks.len())),
             tokens,
             peers: PeerStore::new(peer_rules, &mut rng),
-            scrapes: Pool::default(),
-            samplings: Samplings::default(),
             sources: Sources::new(source_rules, &mut rng),
             #[cfg(feature = "items")]
             items: ItemStore::new(!limits),

@@ -62,7 +62,7 @@ impl Core {
         };
         Some(match query.purpose {
             Purpose::Sample(slot) => {
-                Event::SampleDone { query: query_id, addr, result: self.tell_sample(m, slot, result) }
+                Event::SampleDone { query: query_id, addr, result: Self::tell_sample(m, slot, result) }
             }
             _ => Event::QueryDone { query: query_id, addr, result },
         })
@@ -160,7 +160,7 @@ impl Core {
         let Some(of) = purpose.walk() else {
             let method = match purpose {
                 Purpose::Sample(slot) => {
-                    Method::SampleInfohashes { target: m.samplings[slot].target, want: Want::NONE }
+                    Method::SampleInfohashes { target: m.samplings[slot.position()].target, want: Want::NONE }
                 }
                 _ => Method::Ping,
             };

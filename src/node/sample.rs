@@ -72,11 +72,11 @@ impl Core {
         if !self.may_contact(to) {
             return Err(StartError::AddressRefused);
         }
-        let slot = self.samplings.take(m.samplings, target).ok_or(StartError::Full)?;
+        let slot = sampling::take(m.samplings, target).ok_or(StartError::Full)?;
         let query = self.start_ping(m, now, to, Purpose::Sample(slot));
         match query {
-            Ok(query) => self.samplings.begin(m.samplings, slot, (query.ix, query.generation)),
-            Err(_) => self.samplings.give(m.samplings, slot),
+            Ok(query) => m.samplings[slot.position()].begin((query.ix, query.generation)),
+            Err(_) => m.samplings[slot.position()].give(),
         }
         query
     }
@@ -84,7 +84,7 @@ impl Core {
     /// Takes in the answer to a query of ours.
     pub(super) fn take_sample(&mut self, m: &mut Memory<'_>, slot: Ix, response: &Response<'_>) {
         let mut refused = 0;
-        m.samplings[slot].fill(response, |id, endpoint| {
+        m.samplings[slot.position()].fill(response, |id, endpoint| {
             let is_usable = self.is_candidate(id, endpoint);
             refused += u64::from(!is_usable);
             is_usable
@@ -94,7 +94,6 @@ impl Core {
 
     /// What is reported of a query of ours that has ended.
     pub(super) fn tell_sample(
-        &mut self,
         m: &mut Memory<'_>,
         slot: Ix,
         result: Result<Pong, QueryError>,
@@ -102,12 +101,12 @@ impl Core {
         let Pong { id, rtt } = match result {
             Ok(pong) => pong,
             Err(error) => {
-                self.samplings.give(m.samplings, slot);
+                m.samplings[slot.position()].give();
                 return Err(error);
             }
         };
-        self.samplings.tell(m.samplings, slot);
-        let sampling = &m.samplings[slot];
+        let sampling = &mut m.samplings[slot.position()];
+        sampling.tell();
         let (count, stored) = (sampling.samples().len() as u32, sampling.stored);
         let (is_supported, interval) = (sampling.is_supported, sampling.interval());
         Ok(Sample { id, rtt, is_supported, count, stored, interval })

@@ -46,40 +46,35 @@ impl Core {
         families: [bool; 2],
         options: &LookupOptions,
     ) -> Result<LookupId, StartError> {
-        let scrape = self.scrapes.take(m.scrapes).ok_or(StartError::Full)?;
-        m.scrapes[scrape] = Scrape::EMPTY;
-        let lookup = match self.start(m, Goal::Scrape, [target; 2], families, options, Ix::NONE) {
-            Ok(lookup) => lookup,
-            Err(error) => {
-                self.scrapes.give(m.scrapes, scrape);
-                return Err(error);
-            }
-        };
+        let at = m.scrapes.iter().position(|scrape| !scrape.is_taken).ok_or(StartError::Full)?;
+        let lookup = self.start(m, Goal::Scrape, [target; 2], families, options, Ix::NONE)?;
+        let scrape = Ix::new(at);
+        m.scrapes[at] = Scrape::new();
         for ix in walks_of(m.walks, lookup.ix) {
             m.walks[ix].scrape = scrape;
         }
         let own = self.peers.scrape(peer_slots(m).shared(), &target.into(), self.now);
         if let Some(own) = own.filter(|_| options.only.is_none()) {
-            m.scrapes[scrape].take_own(&own);
+            m.scrapes[at].take_own(&own);
         }
         Ok(lookup)
     }
 
     /// Takes in the filters of an answer, if it is one to a scrape. Returns whether its peers are of use.
-    pub(super) fn take_filters(&self, m: &mut Memory<'_>, ix: Ix, response: &Response<'_>) -> bool {
+    pub(super) fn take_filters(m: &mut Memory<'_>, ix: Ix, response: &Response<'_>) -> bool {
         let Some(scrape) = m.walks[ix].scrape.some() else { return true };
         let peers = response.values.into_iter().flat_map(|values| values.iter());
-        m.scrapes[scrape].take([response.seeds, response.peers], peers.map(|peer| peer.ip()))
+        m.scrapes[scrape.position()].take([response.seeds, response.peers], peers.map(|peer| peer.ip()))
     }
 
     /// What a scrape counted so far.
     pub(super) fn swarm_size(
-        scrapes: &[Slot<Scrape>],
+        scrapes: &[Scrape],
         walks: &[Slot<Walk>],
         found: &[Endpoint],
         lead: Ix,
     ) -> Option<SwarmSize> {
-        let scrape = &scrapes[walks[lead].scrape.some()?];
+        let scrape = &scrapes[walks[lead].scrape.some()?.position()];
         let found = walks_of(walks, lead).flat_map(|ix| {
             let found = share(found, ix.position(), walks.len());
             found[..walks[ix].found.into()].iter().map(|peer| SocketAddr::from(*peer).ip())
@@ -90,9 +85,9 @@ impl Core {
     }
 
     /// A lookup is reported or cancelled: if it was a scrape, nobody asks for its filters any more.
-    pub(super) fn end_scrape(&mut self, m: &mut Memory<'_>, lead: Ix) {
+    pub(super) fn end_scrape(m: &mut Memory<'_>, lead: Ix) {
         if let Some(scrape) = m.walks[lead].scrape.some() {
-            self.scrapes.give(m.scrapes, scrape);
+            m.scrapes[scrape.position()].is_taken = false;
             for ix in walks_of(m.walks, lead) {
                 m.walks[ix].scrape = Ix::NONE;
             }
@@ -101,10 +96,10 @@ impl Core {
 
     /// Whether every slot is free, or counts for a lookup that is not reported.
     #[cfg(any(feature = "checkpoint", feature = "sim"))]
-    pub(super) fn scrapes_are_consistent(&self, view: View<'_>) -> bool {
+    pub(super) fn scrapes_are_consistent(view: View<'_>) -> bool {
         let counts = |ix: Ix| view.walks[ix].lead == ix && !view.walks[ix].scrape.is_none();
         let scraping = (0..view.walks.len()).map(Ix::new).filter(|&ix| counts(ix)).count();
-        self.scrapes.is_consistent(view.scrapes) && self.scrapes.used() == scraping
+        view.scrapes.iter().filter(|scrape| scrape.is_taken).count() == scraping
     }
 }
 

@@ -98,7 +98,7 @@ impl Core {
     pub(super) fn cancel(&mut self, m: &mut Memory<'_>, lookup: LookupId) -> bool {
         let Some(lead) = Self::current(m.walks, lookup) else { return false };
         let kept = m.walks[lead].kept.some();
-        self.end_scrape(m, lead);
+        Self::end_scrape(m, lead);
         self.drop_walks(m, lead);
         if let Some(kept) = kept {
             self.on_round_cancelled(m, kept);
@@ -122,7 +122,7 @@ impl Core {
         let is_current = self.inflight.is_current(m.queries, query.ix, query.generation);
         if is_current {
             if let Purpose::Sample(slot) = m.queries[query.ix].purpose {
-                self.samplings.give(m.samplings, slot);
+                m.samplings[slot.position()].give();
             }
             self.inflight.cancel(m.queries, query.ix);
             self.blocked = None;
@@ -340,7 +340,7 @@ impl Core {
             for nodes in [response.nodes, response.nodes6].into_iter().flatten() {
                 self.take_nodes(m, ix, nodes, response.id);
             }
-            let wants_peers = wants_peers && self.take_filters(m, ix, response);
+            let wants_peers = wants_peers && Self::take_filters(m, ix, response);
             if let Some(values) = response.values.filter(|_| wants_peers) {
                 for peer in values.iter().take(MAX_PEERS) {
                     let endpoint = Endpoint::from(peer);

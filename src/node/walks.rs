@@ -220,7 +220,7 @@ impl Core {
             seq: Self::newest_seq(m.own_items, walk.goal),
             ..report(&walk, sibling.map(|ix| &m.walks[ix]), self.now)
         };
-        self.end_scrape(m, lead);
+        Self::end_scrape(m, lead);
         for ix in [Some(lead), sibling].into_iter().flatten() {
             self.searches.set_phase(m, ix, Phase::Remembered);
             self.linger(m, ix);
