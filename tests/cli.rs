@@ -2,79 +2,26 @@
 #![cfg(feature = "cli")]
 #![allow(clippy::std_instead_of_core, clippy::unwrap_used)]
 
+mod common;
+
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream, UdpSocket};
-use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use common::tool::{HASH, LOCAL, Node, code, command, events, find, run, stderr};
 use serde_json::Value;
 
-const HASH: &str = "5fbfbff10c5d6a4ec8a88e4c6ab4c28b95eee401";
 const BASE32: &str = "L67374IMLVVE5SFIRZGGVNGCROK65ZAB";
-const LOCAL: &str = "--no-default-bootstrap --allow-private --bind 127.0.0.1:0";
 
-fn command(words: &str) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_dht"));
-    command.args(words.split_whitespace());
-    command
-}
-
-fn run(words: &str) -> Output {
-    command(words).output().unwrap()
-}
-
-fn code(output: &Output) -> i32 {
-    output.status.code().unwrap_or_else(|| panic!("{output:?}"))
-}
-
-fn stderr(output: &Output) -> String {
-    String::from_utf8(output.stderr.clone()).unwrap()
-}
-
-fn events(output: &Output) -> Vec<Value> {
-    let text = String::from_utf8(output.stdout.clone()).unwrap();
-    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
-}
-
-fn find<'a>(events: &'a [Value], event: &str) -> Vec<&'a Value> {
-    events.iter().filter(|object| object["event"] == event).collect()
-}
-
-/// A `dht node` that others start from; ended when dropped.
-struct Node {
-    child: Child,
-    stdout: BufReader<ChildStdout>,
-    addr: String,
-    id: String,
-}
-
-impl Node {
-    fn start(words: &str) -> Self {
-        let mut child = command(&format!("node --json {words}"))
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut stdout = BufReader::new(child.stdout.take().unwrap());
-        let mut line = String::new();
-        stdout.read_line(&mut line).unwrap();
-        let listening: Value = serde_json::from_str(&line).unwrap();
-        assert_eq!(listening["event"], "listening");
-        let text = |key: &str| listening[key].as_str().unwrap().to_owned();
-        Self { addr: text("addr"), id: text("id"), child, stdout }
-    }
-}
-
-impl Node {
-    /// Where its metrics are, which it tells after it has told where it listens.
-    fn metrics_addr(&mut self) -> String {
-        let mut line = String::new();
-        self.stdout.read_line(&mut line).unwrap();
-        let metrics: Value = serde_json::from_str(&line).unwrap();
-        assert_eq!(metrics["event"], "metrics");
-        let url = metrics["url"].as_str().unwrap();
-        url.strip_prefix("http://").unwrap().strip_suffix("/metrics").unwrap().to_owned()
-    }
+/// Where its metrics are, which a node tells after it has told where it listens.
+fn metrics_addr(node: &mut Node) -> String {
+    let mut line = String::new();
+    node.stdout.read_line(&mut line).unwrap();
+    let metrics: Value = serde_json::from_str(&line).unwrap();
+    assert_eq!(metrics["event"], "metrics");
+    let url = metrics["url"].as_str().unwrap();
+    url.strip_prefix("http://").unwrap().strip_suffix("/metrics").unwrap().to_owned()
 }
 
 /// What an HTTP server answers, head and body.
@@ -91,13 +38,6 @@ fn http(addr: &str, request: &str) -> io::Result<(String, String)> {
 fn value(page: &str, name: &str) -> f64 {
     let line = page.lines().find(|line| line.strip_prefix(name).is_some_and(|rest| rest.starts_with(' ')));
     line.and_then(|line| line.rsplit(' ').next()?.parse().ok()).unwrap_or_else(|| panic!("{name} in {page}"))
-}
-
-impl Drop for Node {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
 }
 
 #[test]
@@ -176,7 +116,7 @@ fn ping_finds_a_node_and_times_out_on_a_hole() {
 #[test]
 fn metrics_are_served_to_many_and_to_the_slow() {
     let mut node = Node::start(&format!("{LOCAL} --metrics 127.0.0.1"));
-    let addr = node.metrics_addr();
+    let addr = metrics_addr(&mut node);
     let (head, page) = http(&addr, "GET /metrics").unwrap();
     assert!(head.starts_with("HTTP/1.1 200") && head.contains("application/openmetrics-text"), "{head}");
     assert!(page.ends_with("# EOF\n"));
@@ -209,7 +149,7 @@ fn metrics_are_served_to_many_and_to_the_slow() {
 #[test]
 fn a_client_that_stays_silent_loses_its_place() {
     let mut node = Node::start(&format!("{LOCAL} --metrics 127.0.0.1"));
-    let addr = node.metrics_addr();
+    let addr = metrics_addr(&mut node);
     // More than there are places, so that the last one has to wait for the end of the first ones.
     let idle: Vec<_> = (0..12).map(|_| TcpStream::connect(&addr).unwrap()).collect();
     assert!(http(&addr, "GET /metrics").unwrap().0.starts_with("HTTP/1.1 200"));

@@ -4,6 +4,8 @@
 
 pub mod net;
 pub mod raw;
+#[cfg(feature = "cli")]
+pub mod tool;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;

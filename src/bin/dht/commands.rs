@@ -1,4 +1,4 @@
-//! The commands but for the demo.
+//! The commands about peers and nodes, and what all commands that look something up have in common.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -6,16 +6,18 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use dht_proto::net::{CallError, Metrics, Outcome, Search, resolve};
+use dht_proto::net::{CallError, Dht, Metrics, Outcome, Search, resolve};
 use dht_proto::{Announce, Family, InfoHash, NodeId, StartError};
 
+use crate::items::pointed_to;
+use crate::magnet::Torrent;
 use crate::metrics::Exporter;
 use crate::options::{AnnounceOptions, Common, NodeOptions};
 use crate::output::{Done, Failure, Output, TICK};
 use crate::session::Session;
 use crate::status::{self, PERIOD};
 
-const FOREVER: Duration = Duration::from_secs(u32::MAX as u64);
+pub(crate) const FOREVER: Duration = Duration::from_secs(u32::MAX as u64);
 
 pub(crate) fn node(options: &NodeOptions, common: &Common, output: &Output) -> Result<(), Failure> {
     let exporter = options.metrics.map(Exporter::bind).transpose()?;
@@ -50,14 +52,24 @@ fn watch(session: &Session<'_>, end: Instant) {
     }
 }
 
-pub(crate) fn get_peers(infohash: InfoHash, common: &Common, output: &Output) -> Result<(), Failure> {
+pub(crate) fn get_peers(torrent: Torrent, common: &Common, output: &Output) -> Result<(), Failure> {
     let session = Session::start(common, output, false)?;
     session.settle();
+    let infohash = match torrent {
+        Torrent::Fixed(infohash) => Some(infohash),
+        Torrent::Updatable(link) => pointed_to(&session, link)?,
+    };
+    let Some(infohash) = infohash else { return Ok(()) };
     let Some(mut search) = unless_interrupted(session.dht.get_peers(infohash))? else {
         return Ok(());
     };
     let mut peers = BTreeSet::new();
-    follow(&session, &mut search, |peer| if peers.insert(peer) { output.peer(peer) } else { Ok(()) })?;
+    follow(
+        &session,
+        &mut search,
+        "peers",
+        |peer| if peers.insert(peer) { output.peer(peer) } else { Ok(()) },
+    )?;
     output.done(&done("peers", peers.len(), &search))
 }
 
@@ -67,7 +79,7 @@ pub(crate) fn find_node(target: NodeId, common: &Common, output: &Output) -> Res
     let Some(mut search) = unless_interrupted(session.dht.find_node(target))? else {
         return Ok(());
     };
-    let outcome = follow(&session, &mut search, |_| Ok(()))?;
+    let outcome = follow(&session, &mut search, "peers", |_| Ok(()))?;
     let nodes = outcome.as_ref().map_or(&[][..], |outcome| &outcome.nodes);
     nodes.iter().try_for_each(|node| output.node(node))?;
     output.done(&done("nodes", nodes.len(), &search))
@@ -85,7 +97,7 @@ pub(crate) fn announce(options: &AnnounceOptions, common: &Common, output: &Outp
     let Some(mut search) = unless_interrupted(session.dht.announce(options.infohash, announce))? else {
         return Ok(());
     };
-    follow(&session, &mut search, |_| Ok(()))?;
+    follow(&session, &mut search, "peers", |_| Ok(()))?;
     let (stored, tried) = search.report().map_or((0, 0), |report| (report.acknowledged, report.announced));
     output.announced(stored, tried)
 }
@@ -110,6 +122,17 @@ fn keep_announced(
 }
 
 pub(crate) fn ping(host: &str, common: &Common, output: &Output) -> Result<(), Failure> {
+    let pong = ask_host(host, common, output, |dht, addr| dht.ping(addr))?;
+    pong.map_or(Ok(()), |(_, pong)| output.pong(&pong))
+}
+
+/// Asks the addresses of a host one by one, and returns the first that answers and its answer.
+pub(crate) fn ask_host<T: Send + 'static>(
+    host: &str,
+    common: &Common,
+    output: &Output,
+    ask: fn(&Dht, SocketAddr) -> Result<T, CallError>,
+) -> Result<Option<(SocketAddr, T)>, Failure> {
     let addrs = resolve(host).map_err(|error| Failure::Start(format!("cannot resolve {host}: {error}")))?;
     let session = Session::start_alone(common, output)?;
     let usable: Vec<_> =
@@ -119,48 +142,52 @@ pub(crate) fn ping(host: &str, common: &Common, output: &Output) -> Result<(), F
     }
     for addr in usable {
         output.progress(format!("asking {addr}"));
-        match ping_one(&session, addr) {
-            Ok(pong) => return output.pong(&pong),
-            Err(CallError::Closed) => return Ok(()),
+        match in_time(&session, move |dht| ask(dht, addr)) {
+            Ok(answer) => return Ok(Some((addr, answer))),
+            Err(CallError::Closed) => return Ok(None),
             Err(CallError::Start(StartError::AddressRefused)) => {
                 return Err(Failure::Start(format!("{addr} is not a public address; see --allow-private")));
             }
             Err(error) => output.complain(&format!("{addr}: {error}")),
         }
     }
-    Ok(())
+    Ok(None)
 }
 
-/// [`Dht::ping`](dht_proto::net::Dht::ping) within the time of the session.
-fn ping_one(session: &Session<'_>, addr: SocketAddr) -> Result<dht_proto::Pong, CallError> {
+/// A call that blocks, within the time of the session.
+fn in_time<T: Send + 'static>(
+    session: &Session<'_>,
+    call: impl FnOnce(&Dht) -> Result<T, CallError> + Send + 'static,
+) -> Result<T, CallError> {
     let (sender, answer) = channel();
     let dht = session.dht.clone();
-    thread::spawn(move || sender.send(dht.ping(addr)));
+    thread::spawn(move || sender.send(call(&dht)));
     answer.recv_timeout(session.left()).unwrap_or_else(|error| match error {
         RecvTimeoutError::Timeout => Err(CallError::TimedOut),
         RecvTimeoutError::Disconnected => Err(CallError::Closed),
     })
 }
 
-/// Hands on the peers of a search until it ends, the time is over or a signal comes; `None` in the
+/// Hands on what a search finds until it ends, the time is over or a signal comes; `None` in the
 /// last two cases.
-fn follow(
+pub(crate) fn follow<T>(
     session: &Session<'_>,
-    search: &mut Search,
-    mut found: impl FnMut(SocketAddr) -> Result<(), Failure>,
+    search: &mut Search<T>,
+    what: &str,
+    mut hand_on: impl FnMut(T) -> Result<(), Failure>,
 ) -> Result<Option<Outcome>, Failure> {
-    let mut peers = 0;
+    let mut count = 0;
     loop {
         let left = session.left();
         match search.recv_timeout(if session.output.is_live() { left.min(TICK) } else { left }) {
-            Ok(Some(peer)) => {
-                peers += 1;
-                found(peer)?;
+            Ok(Some(found)) => {
+                count += 1;
+                hand_on(found)?;
             }
             Ok(None) => return Ok(search.outcome().and_then(Result::ok)),
             Err(CallError::TimedOut) if !left.is_zero() => {
                 let asked = search.report().map_or(0, |report| report.queried);
-                session.output.progress(format!("asked {asked} nodes, {peers} peers"));
+                session.output.progress(format!("asked {asked} nodes, {count} {what}"));
             }
             Err(_) => return Ok(None),
         }
@@ -168,7 +195,7 @@ fn follow(
 }
 
 /// `None` if a signal has closed the DHT.
-fn unless_interrupted<T>(started: Result<T, CallError>) -> Result<Option<T>, Failure> {
+pub(crate) fn unless_interrupted<T>(started: Result<T, CallError>) -> Result<Option<T>, Failure> {
     match started {
         Ok(started) => Ok(Some(started)),
         Err(CallError::Closed) => Ok(None),

@@ -1,10 +1,29 @@
-//! Infohashes as people pass them on: bare or in a magnet link (BEP 9), hexadecimal or base32.
+//! Torrents as people pass them on: bare or in a magnet link (BEP 9, BEP 46), hexadecimal or base32.
 
 use data_encoding::{BASE32, HEXLOWER_PERMISSIVE};
-use dht_proto::{ID_LEN, InfoHash};
+use dht_proto::{ID_LEN, InfoHash, ParseLinkError, UpdatableTorrent};
 
 /// The multihash prefix of a SHA-256 hash: its code and its length.
 const SHA256: [u8; 2] = [0x12, 32];
+
+/// What a lookup of peers starts from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Torrent {
+    Fixed(InfoHash),
+    Updatable(UpdatableTorrent),
+}
+
+/// Takes what [`parse_infohash`] does, or a magnet link with a public key. Of a link with both the
+/// infohash counts, which needs no lookup.
+pub(crate) fn parse_torrent(text: &str) -> Result<Torrent, String> {
+    parse_infohash(text).map(Torrent::Fixed).or_else(|complaint| {
+        let link = text.parse().map_err(|error| match error {
+            ParseLinkError::NoMagnet | ParseLinkError::NoKey => complaint,
+            error => error.to_string(),
+        });
+        link.map(Torrent::Updatable)
+    })
+}
 
 /// Takes 40 hexadecimal digits, 32 base32 digits or a magnet link. Of a link that names several
 /// hashes the first of version 1 counts; one of version 2 is cut to its first 20 bytes (BEP 52).
@@ -109,6 +128,17 @@ mod tests {
         assert_eq!(parse_infohash(&hybrid), Ok(InfoHash::ZERO));
         assert!(parse_infohash(&format!("magnet:?xt=urn:btmh:1220{HEX}")).is_err());
         assert!(parse_infohash(&format!("magnet:?xt=urn:btmh:1114{HEX}")).is_err());
+    }
+
+    #[test]
+    fn b46_links_with_a_key_lead_to_torrents_that_change() {
+        let key = "ab".repeat(32);
+        let link = format!("magnet:?xs=urn:btpk:{key}&s=6e");
+        assert_eq!(parse_torrent(&link), Ok(Torrent::Updatable(link.parse().unwrap())));
+        let both = format!("{link}&xt=urn:btih:{HEX}");
+        assert_eq!(parse_torrent(&both), Ok(Torrent::Fixed(hash())));
+        assert!(parse_torrent("magnet:?xs=urn:btpk:ab").unwrap_err().contains("64"));
+        assert!(parse_torrent("ab").unwrap_err().contains("magnet"));
     }
 
     #[test]

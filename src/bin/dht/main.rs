@@ -1,14 +1,18 @@
-//! `dht`: joins the BitTorrent DHT from the command line, finds peers and nodes, announces.
+//! `dht`: joins the BitTorrent DHT from the command line, finds peers, nodes and items, announces and
+//! stores.
 //!
 //! stdout carries results only, stderr progress and complaints. The exit code is 0 if something was
-//! found or acknowledged, 1 if not, 2 if the command could not start.
+//! found or stored, 1 if not, 2 if the command could not start.
 
 #![forbid(unsafe_code)]
 // An ordinary program: `core` and `alloc` would only be other names.
 #![allow(clippy::std_instead_of_core, clippy::std_instead_of_alloc)]
 
 mod commands;
+mod crawl;
 mod demo;
+mod items;
+mod keys;
 mod magnet;
 mod metrics;
 mod options;
@@ -29,10 +33,18 @@ fn main() -> ExitCode {
         Command::Demo(demo) => demo::run(demo, &options.common, &output),
         Command::Sim(sim) => sim::run(sim, &output),
         Command::Node(node) => commands::node(node, &options.common, &output),
-        Command::GetPeers { infohash } => commands::get_peers(*infohash, &options.common, &output),
+        Command::GetPeers { torrent } => commands::get_peers(*torrent, &options.common, &output),
         Command::Announce(announce) => commands::announce(announce, &options.common, &output),
         Command::FindNode { target } => commands::find_node(*target, &options.common, &output),
         Command::Ping { host } => commands::ping(host, &options.common, &output),
+        Command::Get(get) => items::get(get, &options.common, &output),
+        Command::GetMutable(get) => items::get_mutable(get, &options.common, &output),
+        Command::Put(put) => items::put(put, &options.common, &output),
+        Command::PutMutable(put) => items::put_mutable(put, &options.common, &output),
+        Command::Keygen { file } => keys::generate(file, &output),
+        Command::Scrape { infohash } => crawl::scrape(*infohash, &options.common, &output),
+        Command::Sample { host } => crawl::sample(host, &options.common, &output),
+        Command::Crawl(crawl) => crawl::crawl(crawl, &options.common, &output),
     };
     output.finish();
     match result {

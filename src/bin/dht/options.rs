@@ -6,12 +6,12 @@ use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
-use dht_proto::{Announce, Family, InfoHash, NodeId};
+use dht_proto::{Announce, Family, InfoHash, NodeId, ParseLinkError, PublicKey, Salt, UpdatableTorrent};
 
-use crate::magnet::parse_infohash;
+use crate::magnet::{Torrent, parse_infohash, parse_torrent};
 use crate::sim::{self, SimOptions};
 
-/// Joins the BitTorrent DHT, finds peers and nodes, and announces.
+/// Joins the BitTorrent DHT, finds peers, nodes and items, announces and stores.
 #[derive(Debug, Parser)]
 #[command(version)]
 pub(crate) struct Options {
@@ -32,9 +32,10 @@ pub(crate) enum Command {
     Node(NodeOptions),
     /// Print the peers of a torrent as they are found
     GetPeers {
-        /// 40 hexadecimal or 32 base32 digits, or a magnet link
-        #[arg(value_name = "INFOHASH|MAGNET", value_parser = parse_infohash)]
-        infohash: InfoHash,
+        /// 40 hexadecimal or 32 base32 digits, or a magnet link; one with a public key (BEP 46) is
+        /// followed to the torrent that it leads to at present
+        #[arg(value_name = "INFOHASH|MAGNET", value_parser = parse_torrent)]
+        torrent: Torrent,
     },
     /// Add this host to the peers of a torrent
     Announce(AnnounceOptions),
@@ -49,6 +50,33 @@ pub(crate) enum Command {
         #[arg(value_name = "HOST:PORT")]
         host: String,
     },
+    /// Write the immutable item at a target to stdout
+    Get(GetOptions),
+    /// Write the newest version of a mutable item to stdout
+    GetMutable(GetMutableOptions),
+    /// Store a file of up to 996 bytes under its hash, and print where: get finds it there
+    Put(PutOptions),
+    /// Store a file as the next version of a mutable item, and print where
+    PutMutable(PutMutableOptions),
+    /// Make a key that signs mutable items, and print its public part
+    Keygen {
+        /// Where to keep the secret part; must not exist
+        file: PathBuf,
+    },
+    /// Estimate how many peers a torrent has, without joining them
+    Scrape {
+        /// 40 hexadecimal or 32 base32 digits, or a magnet link
+        #[arg(value_name = "INFOHASH|MAGNET", value_parser = parse_infohash)]
+        infohash: InfoHash,
+    },
+    /// Print some infohashes of torrents that one node stores peers of
+    Sample {
+        /// Its name or address (IPv6 in brackets) and port
+        #[arg(value_name = "HOST:PORT")]
+        host: String,
+    },
+    /// Ask node after node for samples, and print the infohashes as they are found
+    Crawl(CrawlOptions),
 }
 
 #[derive(Debug, Args)]
@@ -96,6 +124,71 @@ impl AnnounceOptions {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct GetOptions {
+    /// 40 hexadecimal digits
+    pub(crate) target: NodeId,
+    /// Write the bencoded value as it is stored; otherwise the bytes of a byte string
+    #[arg(long)]
+    pub(crate) bencoded: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GetMutableOptions {
+    /// 64 hexadecimal digits, or a magnet link with a public key (BEP 46), which has its own salt
+    #[arg(value_name = "PUBKEY|MAGNET", value_parser = parse_key)]
+    key: UpdatableTorrent,
+    /// Tells the items of one key apart
+    #[arg(long, value_name = "TEXT", value_parser = parse_salt)]
+    salt: Option<Salt>,
+    /// Write the bencoded value as it is stored; otherwise the bytes of a byte string
+    #[arg(long)]
+    pub(crate) bencoded: bool,
+}
+
+impl GetMutableOptions {
+    pub(crate) fn key_and_salt(&self) -> (PublicKey, Salt) {
+        (self.key.key, self.salt.unwrap_or(self.key.salt))
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PutOptions {
+    /// The file; - for stdin
+    pub(crate) file: PathBuf,
+    /// It is a bencoded value already, of up to 1000 bytes; otherwise it is stored as a byte string
+    #[arg(long)]
+    pub(crate) bencoded: bool,
+    /// Stay and store it again every hour until ended
+    #[arg(long)]
+    pub(crate) keep: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PutMutableOptions {
+    /// The secret key, from keygen
+    #[arg(long, value_name = "FILE")]
+    pub(crate) key: PathBuf,
+    /// Tells the items of one key apart
+    #[arg(long, value_name = "TEXT", value_parser = parse_salt, default_value = "")]
+    pub(crate) salt: Salt,
+    /// The number of this version [default: the one after the newest that is found, in its place only]
+    #[arg(long, value_parser = clap::value_parser!(i64).range(0..))]
+    pub(crate) seq: Option<i64>,
+    /// Replace the version of this number only
+    #[arg(long, value_parser = clap::value_parser!(i64).range(0..), conflicts_with = "keep")]
+    pub(crate) cas: Option<i64>,
+    #[command(flatten)]
+    pub(crate) put: PutOptions,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CrawlOptions {
+    /// For this long [default: until ended]
+    #[arg(long = "for", value_name = "SECS", value_parser = parse_secs)]
+    pub(crate) duration: Option<Duration>,
+}
+
+#[derive(Debug, Args)]
 #[command(next_help_heading = "Common options")]
 pub(crate) struct Common {
     /// Bind this address (port 0 or none: a free one) instead of all of both families; at most one
@@ -117,11 +210,11 @@ pub(crate) struct Common {
     /// Our node id, 40 hexadecimal digits; drawn at random otherwise
     #[arg(long, global = true, value_name = "HEX")]
     pub(crate) id: Option<NodeId>,
-    /// Keep our id and the nodes we know in this file from one run to the next: not for ping, demo
-    /// and sim
+    /// Keep our id and the nodes we know in this file from one run to the next: not for ping, sample,
+    /// demo and sim
     #[arg(long, global = true, value_name = "FILE")]
     pub(crate) state: Option<PathBuf>,
-    /// Give up after this long [default: 60; node and --keep: never]
+    /// Give up after this long [default: 60; node, crawl and --keep: never]
     #[arg(long, global = true, value_name = "SECS", value_parser = parse_secs)]
     pub(crate) timeout: Option<Duration>,
     /// Fill the table this long before looking up, instead of until we have found our place
@@ -171,6 +264,19 @@ fn parse_secs(text: &str) -> Result<Duration, String> {
         .ok()
         .and_then(|secs| Duration::try_from_secs_f64(secs).ok())
         .ok_or_else(|| "expected a number of seconds".to_owned())
+}
+
+/// A bare key is a link without a salt.
+fn parse_key(text: &str) -> Result<UpdatableTorrent, String> {
+    match text.parse::<PublicKey>() {
+        Ok(key) => Ok(UpdatableTorrent { key, salt: Salt::NONE }),
+        Err(_) if text.contains(':') => text.parse().map_err(|error: ParseLinkError| error.to_string()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+fn parse_salt(text: &str) -> Result<Salt, String> {
+    Salt::new(text.as_bytes()).map_err(|error| error.to_string())
 }
 
 #[cfg(test)]
@@ -234,6 +340,16 @@ mod tests {
             "dht node --metrics localhost:1",
             "dht get-peers --metrics 127.0.0.1:1",
             "dht demo --nodes 2",
+            "dht get xyz",
+            "dht get-mutable xyz",
+            "dht get-mutable magnet:?xt=urn:btih:5fbfbff10c5d6a4ec8a88e4c6ab4c28b95eee401",
+            "dht put",
+            "dht put-mutable file",
+            "dht put-mutable file --key key --seq -1",
+            "dht put-mutable file --key key --cas 1 --keep",
+            "dht keygen",
+            "dht sample",
+            "dht crawl --for -1",
         ] {
             assert_eq!(parse(words).unwrap_err().exit_code(), 2, "{words}");
         }

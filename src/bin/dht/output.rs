@@ -4,10 +4,14 @@ use std::cell::Cell;
 use std::fmt::Display;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
+use data_encoding::HEXLOWER;
 use dht_proto::net::SpawnError;
-use dht_proto::{NodeId, NodeInfo, Pong};
+use dht_proto::{
+    InfoHash, Item, LookupReport, NodeId, NodeInfo, Pong, PublicKey, Sample, SwarmSize, TorrentPointer,
+};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Value, json};
 
@@ -79,7 +83,7 @@ impl Drop for Gauge {
 
 /// The last line of a lookup.
 pub(crate) struct Done {
-    /// What was looked for: `peers` or `nodes`.
+    /// What was looked for: `peers`, `nodes` or `infohashes`.
     pub(crate) what: &'static str,
     pub(crate) found: usize,
     pub(crate) queried: u64,
@@ -190,6 +194,102 @@ impl Output {
         }
         let object = json!({"event": "announced", "nodes": nodes, "tried": tried});
         self.print(Some(format_args!("announced to {nodes} of {tried} nodes")), object)
+    }
+
+    /// The bytes of the item alone, so that they are what was put.
+    pub(crate) fn item(&self, item: &Item, bencoded: bool) -> Result<(), Failure> {
+        self.set_found();
+        if self.json {
+            let mut object = json!({"event": "item", "target": item.target().to_string()});
+            if let (Some(key), Some(seq)) = (item.key(), item.seq()) {
+                object["seq"] = json!(seq);
+                object["key"] = json!(key.to_string());
+                object["salt_hex"] = json!(HEXLOWER.encode(item.salt()));
+            }
+            object["value_hex"] = json!(HEXLOWER.encode(item.value()));
+            if let Some(pointer) = TorrentPointer::from_value(item.value()) {
+                object["infohash"] = json!(pointer.infohash().to_string());
+            }
+            return self.print(None::<&str>, object);
+        }
+        let content = item.as_string().filter(|_| !bencoded);
+        if content.is_none() && !bencoded {
+            self.complain("the value is no byte string; it is written bencoded");
+        }
+        let write = || {
+            let mut stdout = io::stdout().lock();
+            stdout.write_all(content.unwrap_or(item.value())).and_then(|()| stdout.flush())
+        };
+        self.spinner.suspend(write).map_err(Failure::Stdout)
+    }
+
+    /// The target alone on stdout, once; how it went on stderr.
+    pub(crate) fn stored(&self, item: &Item, report: &LookupReport) -> Result<(), Failure> {
+        let LookupReport { acknowledged: nodes, announced: tried, refused, .. } = report;
+        let is_first = *nodes > 0 && !self.has_found();
+        if *nodes > 0 {
+            self.set_found();
+        }
+        if !self.json {
+            log(&self.spinner, &format!("stored at {nodes} of {tried} nodes"));
+        }
+        if refused.cas_mismatch > 0 {
+            self.complain("nodes hold another version than was to be replaced");
+        }
+        if let Some(newest) = report.seq.filter(|newest| Some(*newest) > item.seq()) {
+            self.complain(&format!("a newer version is stored, number {newest}"));
+        }
+        let mut object = json!({"event": "stored", "target": item.target().to_string()});
+        object["nodes"] = json!(nodes);
+        object["tried"] = json!(tried);
+        object["refused"] = json!({
+            "total": refused.total,
+            "cas_mismatch": refused.cas_mismatch,
+            "seq_too_low": refused.seq_too_low,
+        });
+        object["seq"] = json!(item.seq());
+        self.print(is_first.then(|| item.target()), object)
+    }
+
+    pub(crate) fn key(&self, key: PublicKey, file: &Path) -> Result<(), Failure> {
+        self.set_found();
+        let object = json!({"event": "key", "key": key.to_string(), "file": file.display().to_string()});
+        self.print(Some(key), object)
+    }
+
+    pub(crate) fn estimate(&self, infohash: InfoHash, size: SwarmSize) -> Result<(), Failure> {
+        let SwarmSize { seeds, downloaders, sources, refused, .. } = size;
+        let peers = seeds.saturating_add(downloaders);
+        if peers > 0 {
+            self.set_found();
+        }
+        let object = json!({
+            "event": "estimate", "infohash": infohash.to_string(), "seeds": seeds, "downloaders": downloaders,
+            "peers": peers, "sources": sources, "refused": refused,
+        });
+        self.print(Some(format_args!("{seeds} seeds among {peers} peers")), object)
+    }
+
+    pub(crate) fn sample(&self, addr: SocketAddr, sample: &Sample) -> Result<(), Failure> {
+        let Sample { id, rtt, is_supported, count, stored, interval, .. } = sample;
+        let (rtt, interval) = (millis(*rtt), interval.as_secs());
+        if !is_supported {
+            self.complain(&format!("{addr} tells no samples"));
+        } else if !self.json {
+            let text = format!("{count} of {stored} infohashes; the same for {interval} s");
+            log(&self.spinner, &text);
+        }
+        let object = json!({
+            "event": "sample", "addr": addr.to_string(), "id": id.to_string(), "rtt_ms": rtt,
+            "supported": is_supported, "count": count, "stored": stored, "interval": interval,
+        });
+        self.print(None::<&str>, object)
+    }
+
+    pub(crate) fn infohash(&self, infohash: InfoHash, node: SocketAddr) -> Result<(), Failure> {
+        self.set_found();
+        let object = json!({"event": "infohash", "infohash": infohash.to_string(), "node": node.to_string()});
+        self.print(Some(infohash), object)
     }
 
     pub(crate) fn done(&self, done: &Done) -> Result<(), Failure> {

@@ -194,6 +194,9 @@ impl Reporter {
             Notice::Node(Event::PeerStored { infohash, peer }) if verbose > 0 => {
                 Some(format!("stored {peer} for {infohash}"))
             }
+            Notice::Node(Event::ItemStored { target, node, .. }) if verbose > 0 => {
+                Some(format!("stored an item of {node} at {target}"))
+            }
             Notice::Node(Event::NodeAdded { id, addr }) if verbose > 1 => Some(format!("+ {id} {addr}")),
             Notice::Node(Event::NodeRemoved { id, addr }) if verbose > 1 => Some(format!("- {id} {addr}")),
             _ => None,

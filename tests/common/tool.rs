@@ -1,0 +1,68 @@
+//! The command line tool, run as a user runs it.
+
+use std::io::{BufRead as _, BufReader};
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
+
+use serde_json::Value;
+
+pub const HASH: &str = "5fbfbff10c5d6a4ec8a88e4c6ab4c28b95eee401";
+pub const LOCAL: &str = "--no-default-bootstrap --allow-private --bind 127.0.0.1:0";
+
+pub fn command(words: &str) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_dht"));
+    command.args(words.split_whitespace());
+    command
+}
+
+pub fn run(words: &str) -> Output {
+    command(words).output().unwrap()
+}
+
+pub fn code(output: &Output) -> i32 {
+    output.status.code().unwrap_or_else(|| panic!("{output:?}"))
+}
+
+pub fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+pub fn events(output: &Output) -> Vec<Value> {
+    let text = String::from_utf8(output.stdout.clone()).unwrap();
+    text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+}
+
+pub fn find<'a>(events: &'a [Value], event: &str) -> Vec<&'a Value> {
+    events.iter().filter(|object| object["event"] == event).collect()
+}
+
+/// A `dht node` that others start from; ended when dropped.
+pub struct Node {
+    pub child: Child,
+    pub stdout: BufReader<ChildStdout>,
+    pub addr: String,
+    pub id: String,
+}
+
+impl Node {
+    pub fn start(words: &str) -> Self {
+        let mut child = command(&format!("node --json {words}"))
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut stdout = BufReader::new(child.stdout.take().unwrap());
+        let mut line = String::new();
+        stdout.read_line(&mut line).unwrap();
+        let listening: Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(listening["event"], "listening");
+        let text = |key: &str| listening[key].as_str().unwrap().to_owned();
+        Self { addr: text("addr"), id: text("id"), child, stdout }
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
