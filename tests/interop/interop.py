@@ -4,8 +4,6 @@ Each check is a function named after the behaviour it shows. One line is printed
 each, what was said on both sides when it fails, and the counts at the end.
 """
 
-import contextlib
-import os
 import re
 import signal
 import socket
@@ -15,8 +13,18 @@ import time
 import traceback
 
 import dht_tool
+import items
 import krpc
 import transmission_peer
+from steps import (
+    Skip,
+    announce,
+    mainline_swarm,
+    need_ipv6,
+    poll_get_peers,
+    random_hash,
+    until,
+)
 
 try:
     import libtorrent_peer
@@ -24,10 +32,6 @@ except ImportError:
     libtorrent_peer = None
 
 NAMESPACE_FLAG = "--in-namespace"
-
-
-class Skip(Exception):
-    """Why a check cannot be run here."""
 
 
 # --- what the tool itself promises ---------------------------------------------------
@@ -296,21 +300,6 @@ TOKIO = [
 # --- the mainline crate --------------------------------------------------------------
 
 
-@contextlib.contextmanager
-def mainline_swarm():
-    """Four nodes; the first, from which the others started."""
-    with contextlib.ExitStack() as nodes:
-
-        def start(*bootstrap):
-            node = dht_tool.node("127.0.0.1:0", bootstrap=bootstrap, program=dht_tool.MAINLINE)
-            return nodes.enter_context(node)
-
-        first = start()
-        for _ in range(3):
-            start(first.addr)
-        yield first
-
-
 def what_mainline_announces_is_found_by(program):
     with mainline_swarm() as first:
         infohash = random_hash()
@@ -347,7 +336,8 @@ def a_node_is_the_only_bootstrap_of_mainline():
     for program in (dht_tool.DHT, dht_tool.TOKIO):
         with dht_tool.node("127.0.0.1:0", program=program) as node:
             infohash = random_hash()
-            announce(infohash, "7023", bootstrap=[node.addr], program=dht_tool.TOKIO)
+            # It asks by `get` for the token that it announces with.
+            announce(infohash, "7023", bootstrap=[node.addr], program=dht_tool.MAINLINE)
             poll_get_peers(
                 infohash, {"127.0.0.1:7023"}, bootstrap=[node.addr], program=dht_tool.MAINLINE
             )
@@ -452,6 +442,10 @@ def transmission_finds_what_announce_announced():
     assert f"{peer['address']}:{peer['port']}" == stage.peer.addr, torrent
 
 
+def need_transmission():
+    assert stage.transmission, "the swarm did not start"
+
+
 def ping_reaches_transmission():
     need_transmission()
     result = dht_tool.run("ping", stage.transmission.addr, bind=TOOL)
@@ -507,64 +501,6 @@ TRANSMISSION = [
     transmission_gives_the_nodes_it_learned_of,
     transmission_stores_what_announce_announced,
 ]
-
-
-# --- steps that several checks take --------------------------------------------------
-
-
-def random_hash():
-    return os.urandom(20).hex()
-
-
-def until(seconds, look, satisfied):
-    """Looks again and again, for at most so long; what was seen last."""
-    end = time.monotonic() + seconds
-    while True:
-        seen = look()
-        if satisfied(seen) or time.monotonic() >= end:
-            return seen
-        time.sleep(0.3)
-
-
-def announce(infohash, *port, bind="127.0.0.1:0", bootstrap, program=dht_tool.DHT):
-    result = dht_tool.run(
-        "announce", infohash, *port, bind=bind, bootstrap=bootstrap, program=program
-    )
-    assert result.code == 0, f"announce exits {result.code}"
-    [announced] = result.of("announced")
-    assert announced["nodes"] >= 1, announced
-    return result
-
-
-def poll_get_peers(
-    infohash, wanted, seconds=15, bind="127.0.0.1:0", bootstrap=(), program=dht_tool.DHT
-):
-    """Runs get-peers until it finds the wanted peers: the other side announces when it likes."""
-    # So that the nodes do not remember one gone node for each try.
-    read_only = ["--read-only"] if program is dht_tool.DHT else []
-    result = until(
-        seconds,
-        lambda: dht_tool.run(
-            "get-peers", infohash, *read_only, bind=bind, bootstrap=bootstrap, program=program
-        ),
-        lambda result: wanted <= result.peers(),
-    )
-    missing = sorted(wanted - result.peers())
-    assert not missing, f"get-peers does not find {missing}"
-    assert result.code == 0, f"get-peers exits {result.code}"
-    return result
-
-
-def need_ipv6():
-    try:
-        with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as sock:
-            sock.bind(("::1", 0))
-    except OSError as error:
-        raise Skip(f"no ::1 here: {error}") from None
-
-
-def need_transmission():
-    assert stage.transmission, "the swarm did not start"
 
 
 # --- running the checks --------------------------------------------------------------
@@ -699,9 +635,9 @@ def main(names):
     no_libtorrent = None if libtorrent_peer else "libtorrent is not installed"
     no_peer = None if dht_tool.PEER else "the nodes in `peer` are not built"
     for checks, lacking in (
-        (LIBTORRENT, no_libtorrent),
+        (LIBTORRENT + items.LIBTORRENT, no_libtorrent),
         (TOKIO, no_libtorrent or no_peer),
-        (MAINLINE, no_peer),
+        (MAINLINE + items.MAINLINE, no_peer),
     ):
         if go_on and lacking:
             skip_all(counts, chosen(checks), lacking)

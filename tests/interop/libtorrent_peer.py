@@ -1,6 +1,7 @@
 """A libtorrent session used as a DHT node."""
 
 import collections
+import hashlib
 import socket
 import time
 
@@ -31,6 +32,7 @@ SETTINGS = {
     | lt.alert.category_t.status_notification,
 }
 
+SEED = 1
 IMPLIED_PORT = 2
 
 # The sessions of the current check, whose last alerts are shown when it fails.
@@ -84,10 +86,9 @@ class Session:
             self.alerts()
         assert self.bootstrapped, "libtorrent did not bootstrap"
 
-    def announce(self, infohash, port, implied=False):
-        self.session.dht_announce(
-            lt.sha1_hash(bytes.fromhex(infohash)), port, IMPLIED_PORT if implied else 0
-        )
+    def announce(self, infohash, port, implied=False, seed=False):
+        flags = (IMPLIED_PORT if implied else 0) | (SEED if seed else 0)
+        self.session.dht_announce(lt.sha1_hash(bytes.fromhex(infohash)), port, flags)
 
     def get_peers(self, infohash, wanted, seconds=15):
         """Searches until all the wanted addresses were found; what was found by then."""
@@ -107,6 +108,46 @@ class Session:
                             for host, port in alert.peers()
                         }
         return found
+
+    def put_immutable(self, value):
+        target = str(self.session.dht_put_immutable_item(value))
+        self._wait_for(lt.dht_put_alert, lambda alert: alert.num_success > 0)
+        return target
+
+    def get_immutable(self, target):
+        self.session.dht_get_immutable_item(lt.sha1_hash(bytes.fromhex(target)))
+        return self._wait_for(lt.dht_immutable_item_alert, lambda alert: True).item
+
+    def put_mutable(self, secret, public, value, salt=b""):
+        """Replaces whatever version is found; the number of the new one."""
+        # libtorrent takes the two halves that RFC 8032 makes of a secret.
+        halves = bytearray(hashlib.sha512(secret).digest())
+        halves[0] &= 248
+        halves[31] = (halves[31] & 63) | 64
+        self.session.dht_put_mutable_item(bytes(halves), public, value, salt)
+        return self._wait_for(lt.dht_put_alert, lambda alert: alert.num_success > 0).seq
+
+    def get_mutable(self, public, salt=b"", seq=0):
+        """The first value that is found with this number or a higher one, and its number."""
+        self.session.dht_get_mutable_item(public, salt)
+        found = self._wait_for(lt.dht_mutable_item_alert, lambda alert: alert.item and alert.seq >= seq)
+        return found.item, found.seq
+
+    def sample(self, addr):
+        """The infohashes that the node at this address tells, and how many it stores."""
+        host, port = addr.rsplit(":", 1)
+        self.session.dht_sample_infohashes((host, int(port)), lt.sha1_hash(bytes(20)))
+        told = self._wait_for(lt.dht_sample_infohashes_alert, lambda alert: True)
+        return {str(infohash) for infohash in told.samples}, told.num_infohashes
+
+    def _wait_for(self, kind, fits, seconds=20):
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            for alert in self.alerts():
+                if isinstance(alert, kind) and fits(alert):
+                    return alert
+            time.sleep(0.02)
+        raise AssertionError(f"libtorrent: no {kind.__name__} after {seconds} s")
 
     def ids(self):
         """The node id of each socket's DHT node."""

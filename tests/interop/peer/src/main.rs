@@ -37,6 +37,33 @@ enum Command {
     GetPeers { infohash: String },
     /// Add this host to the peers of a torrent
     Announce { infohash: String, port: u16 },
+    #[command(flatten)]
+    Item(ItemCommand),
+}
+
+/// Values are byte strings; `mainline` knows no others.
+#[derive(Debug, Subcommand)]
+enum ItemCommand {
+    /// Print the value at a target
+    Get { target: String },
+    /// Store a value under its hash
+    Put { value: String },
+    /// Print the newest value under a public key
+    GetMutable {
+        key: String,
+        #[arg(long)]
+        salt: Option<String>,
+    },
+    /// Store a value under the key of this secret
+    PutMutable {
+        secret: String,
+        seq: i64,
+        value: String,
+        #[arg(long)]
+        salt: Option<String>,
+        #[arg(long)]
+        cas: Option<i64>,
+    },
 }
 
 #[tokio::main(flavor = "current_thread")]
@@ -59,6 +86,14 @@ fn peer(addr: impl ToString) {
 /// `nodes` is how many took it, as far as is known.
 fn announced(nodes: u32) {
     print(&json!({"event": "announced", "nodes": nodes}));
+}
+
+fn item(value: &[u8], seq: Option<i64>) {
+    print(&json!({"event": "item", "value": String::from_utf8_lossy(value), "seq": seq}));
+}
+
+fn stored(target: impl ToString) {
+    print(&json!({"event": "stored", "target": target.to_string()}));
 }
 
 fn print(event: &Value) {

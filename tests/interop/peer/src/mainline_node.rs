@@ -4,9 +4,10 @@ use std::error::Error;
 use std::future::pending;
 
 use futures_lite::StreamExt as _;
-use mainline::Dht;
+use mainline::async_dht::AsyncDht;
+use mainline::{Dht, MutableItem, SigningKey};
 
-use crate::{Command, Options, announced, listening, peer};
+use crate::{Command, ItemCommand, Options, announced, item, listening, peer, stored};
 
 pub(crate) async fn run(options: Options) -> Result<(), Box<dyn Error>> {
     let mut builder = Dht::builder();
@@ -32,6 +33,42 @@ pub(crate) async fn run(options: Options) -> Result<(), Box<dyn Error>> {
             node.announce_peer(infohash.parse()?, Some(port)).await?;
             announced(1); // at least, or it would have been an error
         }
+        Command::Item(command) => run_item(&node, command).await?,
     }
     Ok(())
+}
+
+async fn run_item(node: &AsyncDht, command: ItemCommand) -> Result<(), Box<dyn Error>> {
+    match command {
+        ItemCommand::Get { target } => {
+            if let Some(value) = node.get_immutable(target.parse()?).await {
+                item(&value, None);
+            }
+        }
+        ItemCommand::Put { value } => stored(node.put_immutable(value.as_bytes()).await?),
+        ItemCommand::GetMutable { key, salt } => {
+            let key = unhex(&key)?;
+            let salt = salt.as_deref().map(str::as_bytes);
+            if let Some(found) = node.get_mutable_most_recent(&key, salt).await {
+                item(found.value(), Some(found.seq()));
+            }
+        }
+        ItemCommand::PutMutable { secret, seq, value, salt, cas } => {
+            let signer = SigningKey::from_bytes(&unhex(&secret)?);
+            let salt = salt.as_deref().map(str::as_bytes);
+            let new = MutableItem::new(signer, value.as_bytes(), seq, salt);
+            let target = *new.target();
+            node.put_mutable(new, cas).await?;
+            stored(target);
+        }
+    }
+    Ok(())
+}
+
+fn unhex(text: &str) -> Result<[u8; 32], Box<dyn Error>> {
+    let mut bytes = [0; 32];
+    data_encoding::HEXLOWER_PERMISSIVE
+        .decode_mut(text.as_bytes(), &mut bytes)
+        .map_err(|error| error.error)?;
+    Ok(bytes)
 }

@@ -40,6 +40,7 @@ pub(crate) async fn run(options: Options) -> Result<(), Box<dyn Error>> {
             }
             announced(report.announced);
         }
+        Command::Item(_) => return Err("items of our own are put and got by the tool".into()),
     }
     node.shutdown().await;
     Ok(())

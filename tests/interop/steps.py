@@ -1,0 +1,78 @@
+"""Steps that several checks take."""
+
+import contextlib
+import os
+import socket
+import time
+
+import dht_tool
+
+
+class Skip(Exception):
+    """Why a check cannot be run here."""
+
+
+def random_hash():
+    return os.urandom(20).hex()
+
+
+def until(seconds, look, satisfied):
+    """Looks again and again, for at most so long; what was seen last."""
+    end = time.monotonic() + seconds
+    while True:
+        seen = look()
+        if satisfied(seen) or time.monotonic() >= end:
+            return seen
+        time.sleep(0.3)
+
+
+def announce(infohash, *port, bind="127.0.0.1:0", bootstrap, program=dht_tool.DHT):
+    result = dht_tool.run(
+        "announce", infohash, *port, bind=bind, bootstrap=bootstrap, program=program
+    )
+    assert result.code == 0, f"announce exits {result.code}"
+    [announced] = result.of("announced")
+    assert announced["nodes"] >= 1, announced
+    return result
+
+
+def poll_get_peers(
+    infohash, wanted, seconds=15, bind="127.0.0.1:0", bootstrap=(), program=dht_tool.DHT
+):
+    """Runs get-peers until it finds the wanted peers: the other side announces when it likes."""
+    # So that the nodes do not remember one gone node for each try.
+    read_only = ["--read-only"] if program is dht_tool.DHT else []
+    result = until(
+        seconds,
+        lambda: dht_tool.run(
+            "get-peers", infohash, *read_only, bind=bind, bootstrap=bootstrap, program=program
+        ),
+        lambda result: wanted <= result.peers(),
+    )
+    missing = sorted(wanted - result.peers())
+    assert not missing, f"get-peers does not find {missing}"
+    assert result.code == 0, f"get-peers exits {result.code}"
+    return result
+
+
+def need_ipv6():
+    try:
+        with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as sock:
+            sock.bind(("::1", 0))
+    except OSError as error:
+        raise Skip(f"no ::1 here: {error}") from None
+
+
+@contextlib.contextmanager
+def mainline_swarm():
+    """Four nodes; the first, from which the others started."""
+    with contextlib.ExitStack() as nodes:
+
+        def start(*bootstrap):
+            node = dht_tool.node("127.0.0.1:0", bootstrap=bootstrap, program=dht_tool.MAINLINE)
+            return nodes.enter_context(node)
+
+        first = start()
+        for _ in range(3):
+            start(first.addr)
+        yield first
