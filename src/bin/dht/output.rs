@@ -218,7 +218,7 @@ impl Output {
         }
         let write = || {
             let mut stdout = io::stdout().lock();
-            stdout.write_all(content.unwrap_or(item.value())).and_then(|()| stdout.flush())
+            stdout.write_all(content.unwrap_or_else(|| item.value())).and_then(|()| stdout.flush())
         };
         self.spinner.suspend(write).map_err(Failure::Stdout)
     }
