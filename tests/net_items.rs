@@ -5,6 +5,7 @@
 mod common;
 
 use std::net::{SocketAddr, UdpSocket};
+use std::thread;
 
 use common::local_config;
 use common::net::blocking::{addr, builder, wait_for};
@@ -57,6 +58,18 @@ impl Fake {
 
     fn addr(&self) -> SocketAddr {
         self.socket.local_addr().unwrap()
+    }
+
+    /// A node that knows this one only.
+    fn dht(&self) -> Dht {
+        let mut config = local_config();
+        // However slow the machine: nobody is given up.
+        (config.lookup.stall, config.lookup.timeout) = (Some(PATIENCE), PATIENCE);
+        let dht = builder().config(config).spawn().unwrap();
+        dht.add_node(self.addr()).unwrap();
+        let (ping, from) = self.until("ping");
+        self.socket.send_to(&ping.answer(&self.id, b""), from).unwrap();
+        dht
     }
 
     /// Answers everything until it is asked by this method, and returns that query.
@@ -133,16 +146,24 @@ fn each_version_of_a_mutable_item_replaces_the_one_before() {
 }
 
 #[test]
-fn versions_come_as_they_are_met_also_to_late_comers() {
-    let mut config = local_config();
-    // However slow the machine: nobody is given up.
-    (config.lookup.stall, config.lookup.timeout) = (Some(PATIENCE), PATIENCE);
-    let dht = builder().config(config).spawn().unwrap();
-    let (near, far) = (Fake::new(0x11), Fake::new(0x22));
-    dht.add_node(near.addr()).unwrap();
-    let (ping, from) = near.until("ping");
-    near.socket.send_to(&ping.answer(&near.id, b""), from).unwrap();
+fn b44_the_next_version_takes_the_place_of_that_very_one() {
+    let node = Fake::new(0x11);
+    let dht = node.dht();
+    thread::scope(|scope| {
+        let putting = scope.spawn(|| dht.put_mutable(&secret(), salt(), b"3:two").unwrap().wait());
+        node.answer(&node.until("get"), &version(7, b"3:one"), &[]);
+        let (put, from) = node.until("put");
+        assert_eq!((put.int("a.cas"), put.int("a.seq")), (Some(7), Some(8)));
+        assert_eq!(put.string("a.sig"), version(8, b"3:two").signature().map(|bytes| &bytes[..]));
+        node.socket.send_to(&put.answer(&node.id, b""), from).unwrap();
+        assert_eq!(putting.join().unwrap().unwrap().acknowledged, [node.addr()]);
+    });
+}
 
+#[test]
+fn versions_come_as_they_are_met_also_to_late_comers() {
+    let (near, far) = (Fake::new(0x11), Fake::new(0x22));
+    let dht = near.dht();
     let mut first = dht.get_mutable(secret().public(), salt()).unwrap();
     near.answer(&near.until("get"), &version(1, b"3:one"), &[&far]);
     let asked = far.until("get");

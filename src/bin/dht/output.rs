@@ -83,7 +83,7 @@ impl Drop for Gauge {
 
 /// The last line of a lookup.
 pub(crate) struct Done {
-    /// What was looked for: `peers`, `nodes` or `infohashes`.
+    /// What was looked for: `peers`, `nodes`, `items` or `infohashes`.
     pub(crate) what: &'static str,
     pub(crate) found: usize,
     pub(crate) queried: u64,
