@@ -153,9 +153,9 @@ fn b44_the_next_version_takes_the_place_of_that_very_one() {
         let putting = scope.spawn(|| dht.put_mutable(&secret(), salt(), b"3:two").unwrap().wait());
         node.answer(&node.until("get"), &version(7, b"3:one"), &[]);
         let (put, from) = node.until("put");
+        node.socket.send_to(&put.answer(&node.id, b""), from).unwrap();
         assert_eq!((put.int("a.cas"), put.int("a.seq")), (Some(7), Some(8)));
         assert_eq!(put.string("a.sig"), version(8, b"3:two").signature().map(|bytes| &bytes[..]));
-        node.socket.send_to(&put.answer(&node.id, b""), from).unwrap();
         assert_eq!(putting.join().unwrap().unwrap().acknowledged, [node.addr()]);
     });
 }
