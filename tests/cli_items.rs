@@ -29,7 +29,7 @@ impl Stage {
         nodes.extend((0..3).map(|_| Node::start(&words)));
         let folder = std::env::temp_dir().join(format!("dht-proto-{name}-{}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
-        Self { nodes: nodes, folder, start }
+        Self { nodes, folder, start }
     }
 
     fn file(&self, name: &str, content: &[u8]) -> String {
@@ -95,6 +95,8 @@ fn a_file_that_is_put_comes_back_the_same() {
 
     let nothing = stage.run(&format!("get {HASH}"));
     assert_eq!((code(&nothing), nothing.stdout.len()), (1, 0), "{nothing:?}");
+    let nothing = events(&stage.run(&format!("get {HASH} --json")));
+    assert_eq!(nothing.last().unwrap()["items"], 0);
 }
 
 #[test]

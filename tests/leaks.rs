@@ -109,9 +109,11 @@ async fn soon(what: &str, done: impl AsyncFn() -> bool) {
 fn any_lookup(dice: &mut Dice) -> Lookup {
     let mut hash = [0; 20];
     hash[0] = dice.below(100) as u8;
-    match dice.below(3) {
+    match dice.below(4) {
         0 => Lookup::FindNode(hash.into()),
         1 => Lookup::GetPeers(hash.into()),
+        #[cfg(feature = "items")]
+        2 => Lookup::GetImmutable(hash.into()),
         _ => Lookup::Announce(InfoHash::from(hash), Announce::port(4242)),
     }
 }

@@ -70,6 +70,8 @@ impl Dht {
     ///
     /// [`CallError::Item`] if the value cannot be stored, and those of [`put`](Self::put).
     pub fn put_mutable(&self, secret: &SecretKey, salt: Salt, value: &[u8]) -> Result<Search, CallError> {
+        // What cannot be stored needs no lookup.
+        Item::immutable(value)?;
         let found = self.get_mutable(secret.public(), salt)?.wait()?;
         let key = put_next(&found, secret, salt, value, self.board().lookup_options)?;
         self.search(key, Findings::next_peer)

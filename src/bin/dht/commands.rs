@@ -204,7 +204,7 @@ pub(crate) fn unless_interrupted<T>(started: Result<T, CallError>) -> Result<Opt
 }
 
 /// The last line of a lookup, ended or given up.
-fn done(what: &'static str, found: usize, search: &Search) -> Done {
+pub(crate) fn done<T>(what: &'static str, found: usize, search: &Search<T>) -> Done {
     let (queried, elapsed) =
         search.report().map_or((0, Duration::ZERO), |report| (report.queried, report.duration));
     Done { what, found, queried: queried.into(), elapsed }

@@ -8,13 +8,11 @@ use dht_proto::net::Search;
 use dht_proto::wire::MAX_VALUE_LEN;
 use dht_proto::{InfoHash, Item, ItemError, PublicKey, Salt, TorrentPointer, UpdatableTorrent};
 
-use crate::commands::{FOREVER, follow, unless_interrupted};
+use crate::commands::{FOREVER, done, follow, unless_interrupted};
 use crate::keys;
 use crate::options::{Common, GetMutableOptions, GetOptions, PutMutableOptions, PutOptions};
 use crate::output::{Failure, Output};
 use crate::session::Session;
-
-const NOTHING: &str = "no item was found";
 
 /// The number of an item that nobody stores yet.
 const FIRST: i64 = 1;
@@ -22,11 +20,8 @@ const FIRST: i64 = 1;
 pub(crate) fn get(options: &GetOptions, common: &Common, output: &Output) -> Result<(), Failure> {
     let session = Session::start(common, output, false)?;
     session.settle();
-    let Some(mut search) = unless_interrupted(session.dht.get_immutable(options.target))? else {
-        return Ok(());
-    };
-    let item = newest(&session, &mut search)?;
-    hand_out(item, options.bencoded, output)
+    let search = unless_interrupted(session.dht.get_immutable(options.target))?;
+    search.map_or(Ok(()), |search| hand_out(&session, search, options.bencoded))
 }
 
 pub(crate) fn get_mutable(
@@ -37,8 +32,8 @@ pub(crate) fn get_mutable(
     let session = Session::start(common, output, false)?;
     session.settle();
     let (key, salt) = options.key_and_salt();
-    let item = find(&session, key, salt)?;
-    hand_out(item, options.bencoded, output)
+    let search = unless_interrupted(session.dht.get_mutable(key, salt))?;
+    search.map_or(Ok(()), |search| hand_out(&session, search, options.bencoded))
 }
 
 /// The torrent that a link leads to at present (BEP 46).
@@ -46,7 +41,7 @@ pub(crate) fn pointed_to(session: &Session<'_>, link: UpdatableTorrent) -> Resul
     let item = find(session, link.key, link.salt)?;
     let pointer = item.as_ref().and_then(|item| TorrentPointer::from_value(item.value()));
     if pointer.is_none() {
-        let complaint = item.map_or(NOTHING, |_| "the item does not point to a torrent");
+        let complaint = item.map_or("no item was found", |_| "the item does not point to a torrent");
         session.output.complain(complaint);
     }
     Ok(pointer.map(|pointer| pointer.infohash()))
@@ -84,12 +79,12 @@ pub(crate) fn put_mutable(
     store(&session, &item, cas, options.put.keep, common)
 }
 
-fn hand_out(item: Option<Item>, bencoded: bool, output: &Output) -> Result<(), Failure> {
-    let Some(item) = item else {
-        output.complain(NOTHING);
-        return Ok(());
-    };
-    output.item(&item, bencoded)
+fn hand_out(session: &Session<'_>, mut search: Search<Item>, bencoded: bool) -> Result<(), Failure> {
+    let item = newest(session, &mut search)?;
+    if let Some(item) = &item {
+        session.output.item(item, bencoded)?;
+    }
+    session.output.done(&done("items", item.iter().len(), &search))
 }
 
 fn store(

@@ -83,7 +83,7 @@ impl Drop for Gauge {
 
 /// The last line of a lookup.
 pub(crate) struct Done {
-    /// What was looked for: `peers`, `nodes` or `infohashes`.
+    /// What was looked for: `peers`, `nodes`, `items` or `infohashes`.
     pub(crate) what: &'static str,
     pub(crate) found: usize,
     pub(crate) queried: u64,
@@ -218,7 +218,7 @@ impl Output {
         }
         let write = || {
             let mut stdout = io::stdout().lock();
-            stdout.write_all(content.unwrap_or(item.value())).and_then(|()| stdout.flush())
+            stdout.write_all(content.unwrap_or_else(|| item.value())).and_then(|()| stdout.flush())
         };
         self.spinner.suspend(write).map_err(Failure::Stdout)
     }

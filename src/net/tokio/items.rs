@@ -75,6 +75,8 @@ impl Dht {
         salt: Salt,
         value: &[u8],
     ) -> Result<Search, CallError> {
+        // What cannot be stored needs no lookup.
+        Item::immutable(value)?;
         let found = self.get_mutable(secret.public(), salt).await?.wait().await?;
         let key = put_next(&found, secret, salt, value, self.board.lookup_options)?;
         self.search(key, Findings::next_peer).await
