@@ -119,6 +119,22 @@ impl NodeId {
         self.distance(other).leading_zeros()
     }
 
+    /// The `index`-th of many ids that lie as far apart as they can, for the nodes of one process at
+    /// several addresses (BEP 45): they differ from `self`, which is the first one, in the first bits.
+    ///
+    /// ```
+    /// use dht_proto::NodeId;
+    ///
+    /// let base = NodeId::from_bytes([0; 20]);
+    /// let first_bytes: Vec<u8> = (0..4).map(|index| base.derived(index).as_bytes()[0]).collect();
+    /// assert_eq!(first_bytes, [0x00, 0x80, 0x40, 0xc0]);
+    /// ```
+    pub fn derived(&self, index: u32) -> Self {
+        let mut id = *self;
+        id.0.iter_mut().zip(index.reverse_bits().to_be_bytes()).for_each(|(byte, bits)| *byte ^= bits);
+        id
+    }
+
     /// The id at this distance.
     pub(crate) fn at(&self, distance: Distance) -> Self {
         Self(self.distance(&Self(distance.0)).0)
@@ -215,6 +231,7 @@ pub(crate) fn parse_hex(text: &str, bytes: &mut [u8]) -> Option<()> {
 #[cfg(test)]
 mod tests {
     use std::string::ToString;
+    use std::vec::Vec;
 
     use super::*;
 
@@ -223,6 +240,20 @@ mod tests {
         bytes[0] = first;
         bytes[19] = last;
         NodeId(bytes)
+    }
+
+    #[test]
+    fn b45_02_derived_ids_share_no_more_first_bits_than_they_must() {
+        let base = id(0x5a, 7);
+        assert_eq!(base.derived(0), base);
+        for bits in 1..=6 {
+            let derived: Vec<NodeId> = (0..1 << bits).map(|index| base.derived(index)).collect();
+            for (at, one) in derived.iter().enumerate() {
+                let shared = derived[..at].iter().map(|other| one.common_prefix_len(other)).max();
+                assert!(shared < Some(bits), "{at} of {} share {shared:?} bits", derived.len());
+                assert_eq!(one.as_bytes()[4..], base.as_bytes()[4..]);
+            }
+        }
     }
 
     #[test]

@@ -51,6 +51,18 @@
 //!   [`Node::handle_resume`]. Each leaves id, table and kept announces as they are.
 //! - A socket shared with uTP: [`wire::is_krpc`] tells which datagrams are for the node.
 //!
+//! # Several addresses
+//!
+//! A program with several addresses in one family runs a [`Node`] for each (BEP 45), on a socket that
+//! is bound to it: tables, tokens and stores are apart, so an answer always leaves from where it was
+//! asked for, and what one address suffers costs the others nothing. Their ids lie far apart of
+//! themselves where they follow from the addresses ([`Config::secure_ids`]); else
+//! [`NodeId::derived`] makes such ones. Over IPv6 no more than one address in each /64 is of use.
+//!
+//! A torrent is announced by each node on its own, since tokens are bound to addresses, best one
+//! after the other; the nodes that the first lookup found ([`Node::lookup_nodes`]) help the next with
+//! [`Node::add_node`]. To look something up or to put an item any one of them will do.
+//!
 //! # Architecture
 //!
 //! A file uses only files on lower floors; a test checks it.

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::Path;
 
 /// The sections of BEP 5 and its family that the table must have whole: rows 1 to the number.
-const WHOLE: [(&str, u32); 14] = [
+const WHOLE: [(&str, u32); 15] = [
     ("E", 32),
     ("B5", 10),
     ("Q", 27),
@@ -20,6 +20,7 @@ const WHOLE: [(&str, u32); 14] = [
     ("B42", 16),
     ("B43", 6),
     ("B44", 36),
+    ("B45", 13),
     ("B46", 4),
     ("B51", 11),
 ];
