@@ -166,6 +166,10 @@ pub(crate) struct Refused {
     pub(crate) code: i64,
 }
 
+impl Refused {
+    const NONE: Self = Self { count: 0, cas: 0, seq: 0, code: 0 };
+}
+
 /// The state of a walk; its candidates, tokens and found peers lie in memory of their own.
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
@@ -255,7 +259,7 @@ impl Walk {
         failed: 0,
         announced: 0,
         acknowledged: 0,
-        refused: Refused { count: 0, cas: 0, seq: 0, code: 0 },
+        refused: Refused::NONE,
         #[cfg(feature = "items")]
         items: ItemWalk::EMPTY,
     };
@@ -544,6 +548,12 @@ impl Walk {
     /// Forgets its candidates, to begin anew.
     pub(crate) fn restart(&mut self, now: Instant) {
         (self.len, self.asked, self.resumed, self.announced) = (0, now, false, 0);
+        // Whoever refused, or has a copy, is asked and counted again.
+        self.refused = Refused::NONE;
+        #[cfg(feature = "items")]
+        {
+            self.items.copies = 0;
+        }
     }
 
     /// The nodes that answered, closest first; of a single query the nodes it returned.
