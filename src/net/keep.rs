@@ -25,7 +25,8 @@ pub type Publication = Upkeep<NodeId>;
 /// As an iterator it yields the rounds as they end, blocking until the next one does; it ends with
 /// the DHT thread. A caller who comes for a round after the next one has ended misses it.
 ///
-/// Dropping it ends that, and a round under way, unless another caller keeps up the same. While it is alive the DHT thread is too, as with a clone of the handle.
+/// Dropping it ends that, and a round under way, unless another caller keeps up the same. While it is
+/// alive the DHT thread is too, as with a clone of the handle.
 #[must_use = "dropping it ends what is kept up"]
 pub struct Upkeep<T> {
     subject: T,

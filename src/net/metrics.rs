@@ -39,14 +39,16 @@ metrics! {
         pub infohashes: usize,
         /// Torrents that there is memory for.
         pub infohash_capacity: usize,
+        /// Items that others put to us; none without the feature `items`.
+        pub items: usize,
         /// Endpoints of which it is remembered when they were contacted and how often they failed.
         pub contacts: usize,
         /// Lookups under way, those of the node itself included.
         pub lookups_under_way: usize,
         /// Our queries that wait for an answer.
         pub queries_under_way: usize,
-        /// Announces that are kept up.
-        pub kept_announces: usize,
+        /// Announces and items that are kept up.
+        pub kept: usize,
     }
 }
 
@@ -88,10 +90,14 @@ impl Metrics {
             levels: Levels {
                 infohashes: node.infohash_count(),
                 infohash_capacity: node.infohash_capacity(),
+                #[cfg(feature = "items")]
+                items: node.item_count(),
+                #[cfg(not(feature = "items"))]
+                items: 0,
                 contacts: node.contact_count(),
                 lookups_under_way: node.lookup_count(),
                 queries_under_way: node.query_count(),
-                kept_announces: node.kept_count(),
+                kept: node.kept_count(),
             },
             families: Family::ALL.map(|family| FamilyMetrics {
                 family,

@@ -26,7 +26,8 @@ pub type Publication = Upkeep<NodeId>;
 /// As a stream it yields the rounds as they end; it ends with the node. A caller who comes for a
 /// round after the next one has ended misses it.
 ///
-/// Dropping it ends that, and a round under way, unless another caller keeps up the same. It does not keep the node running.
+/// Dropping it ends that, and a round under way, unless another caller keeps up the same. It does not
+/// keep the node running.
 #[must_use = "dropping it ends what is kept up"]
 pub struct Upkeep<T> {
     subject: T,
