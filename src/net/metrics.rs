@@ -40,7 +40,7 @@ metrics! {
         /// Torrents that there is memory for.
         pub infohash_capacity: usize,
         /// Items that others put to us; none without the feature `items`.
-        pub items: usize,
+        pub stored_items: usize,
         /// Endpoints of which it is remembered when they were contacted and how often they failed.
         pub contacts: usize,
         /// Lookups under way, those of the node itself included.
@@ -91,9 +91,9 @@ impl Metrics {
                 infohashes: node.infohash_count(),
                 infohash_capacity: node.infohash_capacity(),
                 #[cfg(feature = "items")]
-                items: node.item_count(),
+                stored_items: node.item_count(),
                 #[cfg(not(feature = "items"))]
-                items: 0,
+                stored_items: 0,
                 contacts: node.contact_count(),
                 lookups_under_way: node.lookup_count(),
                 queries_under_way: node.query_count(),
