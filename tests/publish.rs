@@ -178,6 +178,28 @@ fn b44_14_b44_30_cas_goes_to_nodes_that_returned_data_only() {
 }
 
 #[test]
+fn nodes_that_were_left_behind_take_what_replaces_the_newest_version() {
+    let mut stage = Stage::joined(60);
+    let nearest = closest(&stage, signed(1, VALUE).target());
+    give(&mut stage, &signed(1, b"3:old"), 8);
+    for at in &nearest[..3] {
+        stage.hosts.get_mut(at).unwrap().item = Some(copied(&signed(2, VALUE)));
+    }
+    let report = put(&mut stage, &signed(3, b"3:new"), Some(2));
+    assert_eq!((report.acknowledged, report.seq, report.copies), (8, Some(2), 3));
+    for (to, put) in puts(&stage) {
+        assert_eq!(put.cas, nearest[..3].contains(&to).then_some(2), "{to}");
+    }
+    // A number that is not the newest is for every node to judge.
+    let report = put(&mut stage, &signed(5, b"4:more"), Some(1));
+    assert_eq!((report.queried, report.seq), (0, Some(3)), "it remembers what it stored");
+    assert!(puts(&stage).iter().skip(8).all(|(_, put)| put.cas == Some(1)));
+    let report = put(&mut stage, &signed(6, b"4:last"), Some(5));
+    assert_eq!(report.seq, Some(5));
+    assert!(puts(&stage).iter().skip(16).all(|(_, put)| put.cas == Some(5)));
+}
+
+#[test]
 fn b44_13_b44_14_b44_35_refusals_come_with_their_codes_and_spill_over() {
     let mut stage = Stage::joined(60);
     let item = signed(4, VALUE);

@@ -33,7 +33,7 @@ pub(crate) struct OwnItem {
     /// What a put replaces at most.
     pub(crate) cas: Option<i64>,
     /// The highest number that a node returned, if any did.
-    newest: Option<i64>,
+    pub(crate) newest: Option<i64>,
 }
 
 /// Whom a slot belongs to.
@@ -89,11 +89,6 @@ impl OwnItem {
     /// The number of what it holds.
     pub(crate) const fn seq(&self) -> Option<i64> {
         if self.is_mutable && self.has_value { Some(self.seq) } else { None }
-    }
-
-    /// The highest number that a node returned.
-    pub(crate) const fn newest(&self) -> Option<i64> {
-        self.newest
     }
 }
 
@@ -192,17 +187,9 @@ impl OwnItems {
             return Sighting::Bad;
         }
         // Of two values with one number the first stays, as at the nodes.
-        let best = own.newest.max(own.seq().filter(|_| own.is_published));
-        match best {
-            Some(best) if seq < best => {
-                let own = &mut slots.items[ix.position()];
-                own.newest = own.newest.max(Some(seq));
-                return Sighting::Older(seq);
-            }
-            Some(best) if seq == best => {
-                slots.items[ix.position()].newest = Some(seq);
-                return Sighting::Newest(Some(seq));
-            }
+        match own.newest {
+            Some(newest) if seq < newest => return Sighting::Older(seq),
+            Some(newest) if seq == newest => return Sighting::Newest(Some(seq)),
             _ => {}
         }
         let own = &mut slots.items[ix.position()];

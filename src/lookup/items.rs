@@ -26,9 +26,21 @@ impl Walk {
         self.items.copies = 0;
     }
 
-    /// Whether the node at `to` returned any version.
-    pub(crate) fn has_returned_item(&self, memory: &[Candidate], to: Endpoint) -> bool {
-        memory[..self.len()].iter().any(|c| c.endpoint == to && c.holding != Holding::Nothing)
+    /// Whoever took the newest version holds it.
+    pub(crate) fn on_stored_item(&self, memory: &mut [Candidate]) {
+        let takers = memory[..self.len()].iter_mut().filter(|c| c.placing == Placing::Stored);
+        takers.for_each(|c| c.holding = Holding::Newest);
+    }
+
+    /// Whether any node confirmed a put.
+    pub(crate) fn has_stored(&self, memory: &[Candidate]) -> bool {
+        memory[..self.len()].iter().any(|c| c.placing == Placing::Stored)
+    }
+
+    /// What the node at `to` returned.
+    pub(crate) fn holding(&self, memory: &[Candidate], to: Endpoint) -> Holding {
+        let here = memory[..self.len()].iter().filter(|c| c.endpoint == to);
+        here.map(|c| c.holding).find(|holding| *holding != Holding::Nothing).unwrap_or(Holding::Nothing)
     }
 
     /// Whether so many hold the newest version that it would be a waste to store it again: more

@@ -196,7 +196,9 @@ impl<S: Storage> Node<S> {
     /// newer one that was met.
     ///
     /// With `cas` ("compare and swap") nodes that returned an item store this one only if theirs has
-    /// that sequence number; others, who hold nothing to compare with, store it as it is.
+    /// that sequence number. It is not sent to those who returned nothing to compare with, nor, if it
+    /// is the highest number found, to those who returned a lower one: they missed a version, and
+    /// would miss this one too.
     ///
     /// # Errors
     ///

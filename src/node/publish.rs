@@ -181,6 +181,24 @@ impl Core {
         self.tell_found(m, ix, from, seq);
     }
 
+    /// A put begins with the answers of an earlier lookup: it knows which versions that one met and
+    /// stored.
+    pub(super) fn recall_item(&self, m: &mut Memory<'_>, ix: Ix, goal: Goal) {
+        let (Some(old), Some(new)) = (m.walks[ix].goal.item(), goal.item()) else { return };
+        let old = &m.own_items[old.position()];
+        let (mut newest, stored) = (old.newest, old.seq().filter(|_| old.is_published));
+        let (walk, memory) = self.searches.walk(m, ix);
+        if stored >= newest && walk.has_stored(memory.candidates) {
+            if stored > newest {
+                walk.on_newer_item(memory.candidates);
+            }
+            walk.on_stored_item(memory.candidates);
+            newest = stored;
+        }
+        let new = &mut m.own_items[new.position()];
+        new.newest = new.newest.max(newest);
+    }
+
     /// A node refused a put. Returns whether it gets another one, of another form.
     pub(super) fn puts_again(&self, m: &mut Memory<'_>, ix: Ix, query: &Query, code: Option<i64>) -> bool {
         let (walk, memory) = self.searches.walk(m, ix);
@@ -194,13 +212,14 @@ impl Core {
     /// All that could be asked who hold the item of a round have answered. Returns whether it is to
     /// be put now.
     pub(super) fn decide_put(&self, m: &mut Memory<'_>, ix: Ix) -> bool {
-        let (walk, memory) = self.searches.walk(m, ix);
-        if !core::mem::take(&mut walk.items.is_checking) {
+        if !core::mem::take(&mut m.walks[ix].items.is_checking) {
             return false;
         }
-        let has_enough = walk.has_enough_copies(memory.candidates);
-        let own = walk.goal.item().map(|own| &m.own_items[own.position()]);
-        let is_superseded = own.is_some_and(|own| own.newest() > own.seq());
+        let own = m.walks[ix].goal.item().map(|own| &m.own_items[own.position()]);
+        let is_newest = own.is_some_and(|own| own.newest == own.seq());
+        let is_superseded = own.is_some_and(|own| own.newest > own.seq());
+        let (walk, memory) = self.searches.walk(m, ix);
+        let has_enough = is_newest && walk.has_enough_copies(memory.candidates);
         m.walks[ix].items.is_spared = has_enough || is_superseded;
         !m.walks[ix].items.is_spared
     }
@@ -218,11 +237,16 @@ impl Core {
         let to = m.queries[query].to;
         let (walk, memory) = self.searches.walk(m, walk);
         let target = walk.target;
-        let has_returned = walk.has_returned_item(memory.candidates, to);
+        let holding = walk.holding(memory.candidates, to);
         let wants_seq = walk.wants_seq(memory.candidates, to);
         let own = &m.own_items[walk.goal.item()?.position()];
-        // Who returned nothing has nothing to compare with (B44-30).
-        let cas = own.cas.filter(|_| has_returned);
+        let cas = match holding {
+            // There is nothing to compare with (B44-30).
+            Holding::Nothing => None,
+            // It would refuse what replaces the newest version, and stay behind for ever.
+            Holding::Older => own.cas.filter(|_| own.cas != own.newest),
+            Holding::Newest => own.cas,
+        };
         let item = own.read(m.own_chunks)?;
         let item = item.put(cas, wants_seq.then_some(1));
         let most = if to.family() == Family::V4 { MAX_DATAGRAM } else { MAX_DATAGRAM_V6 };
@@ -262,7 +286,7 @@ impl Core {
                 id: KeptId { ix, generation: kept.generation },
                 target: kept.target,
                 seq: own.seq(),
-                newest: own.newest(),
+                newest: own.newest,
                 round: kept.round.some().map(|ix| LookupId { ix, generation: view.walks[ix].generation }),
                 last: kept.is_tried.then_some(last),
                 is_spared: kept.is_spared,
@@ -280,7 +304,7 @@ impl Core {
 
     /// The highest number that nodes returned to a lookup.
     pub(super) fn newest_seq(own_items: &[OwnItem], goal: Goal) -> Option<i64> {
-        own_items.get(goal.item()?.position())?.newest()
+        own_items.get(goal.item()?.position())?.newest
     }
 
     /// What others put to us is found at once.

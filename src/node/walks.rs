@@ -428,6 +428,8 @@ impl Core {
 
     pub(super) fn resume(&mut self, m: &mut Memory<'_>, ix: Ix, goal: Goal, options: &LookupOptions) {
         let now = self.now;
+        #[cfg(feature = "items")]
+        self.recall_item(m, ix, goal);
         let (walk, memory) = self.searches.walk(m, ix);
         walk.resume(memory.candidates, goal, options, now);
         self.searches.unreported += usize::from(walk.found);
