@@ -301,18 +301,18 @@ TOKIO = [
 
 
 def what_mainline_announces_is_found_by(program):
-    with mainline_swarm() as first:
+    with mainline_swarm() as node:
         infohash = random_hash()
-        announce(infohash, "7021", bootstrap=[first.addr], program=dht_tool.MAINLINE)
-        poll_get_peers(infohash, {"127.0.0.1:7021"}, bootstrap=[first.addr], program=program)
+        announce(infohash, "7021", bootstrap=[node.addr], program=dht_tool.MAINLINE)
+        poll_get_peers(infohash, {"127.0.0.1:7021"}, bootstrap=[node.addr], program=program)
 
 
 def mainline_finds_what_was_announced_by(program, *port):
-    with mainline_swarm() as first:
+    with mainline_swarm() as node:
         infohash = random_hash()
-        announce(infohash, *port, bootstrap=[first.addr], program=program)
+        announce(infohash, *port, bootstrap=[node.addr], program=program)
         poll_get_peers(
-            infohash, {"127.0.0.1:7022"}, bootstrap=[first.addr], program=dht_tool.MAINLINE
+            infohash, {"127.0.0.1:7022"}, bootstrap=[node.addr], program=dht_tool.MAINLINE
         )
 
 

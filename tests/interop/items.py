@@ -129,40 +129,40 @@ LIBTORRENT = [
 
 
 def get_finds_what_mainline_put():
-    with mainline_swarm() as first:
-        [stored] = mainline("put", "a value of theirs", node=first).of("stored")
-        assert get(stored["target"], first.addr) == b"17:a value of theirs"
+    with mainline_swarm() as node:
+        [stored] = mainline("put", "a value of theirs", node=node).of("stored")
+        assert get(stored["target"], node.addr) == b"17:a value of theirs"
 
 
 def mainline_gets_what_put_put():
-    with mainline_swarm() as first:
-        target = put(b"a value of ours", first.addr)["target"]
-        [item] = mainline("get", target, node=first).of("item")
+    with mainline_swarm() as node:
+        target = put(b"a value of ours", node.addr)["target"]
+        [item] = mainline("get", target, node=node).of("item")
         assert item["value"] == "a value of ours", item
 
 
 def a_key_s_versions_go_back_and_forth_between_us_and_mainline():
-    with mainline_swarm() as first, new_key() as key:
+    with mainline_swarm() as node, new_key() as key:
         for salt in (b"", b"a salt"):
             salted = ["--salt", salt.decode()] if salt else []
-            put(b"ours", first.addr, key, salt, ["--seq", "3"])
-            [item] = mainline("get-mutable", key.hex, *salted, node=first).of("item")
+            put(b"ours", node.addr, key, salt, ["--seq", "3"])
+            [item] = mainline("get-mutable", key.hex, *salted, node=node).of("item")
             assert (item["value"], item["seq"]) == ("ours", 3), item
             theirs = ["put-mutable", key.secret.hex(), "4", "theirs", *salted]
-            mainline(*theirs, "--cas", "3", node=first)
-            found = get_mutable(key.hex, first.addr, salt)
+            mainline(*theirs, "--cas", "3", node=node)
+            found = get_mutable(key.hex, node.addr, salt)
             assert (found["value_hex"], found["seq"]) == (b"6:theirs".hex(), 4), found
-            assert put(b"ours again", first.addr, key, salt)["seq"] == 5
-            mainline(*theirs, node=first, code=1)
+            assert put(b"ours again", node.addr, key, salt)["seq"] == 5
+            mainline(*theirs, node=node, code=1)
 
 
 def mainline_heeds_our_cas():
-    with mainline_swarm() as first, new_key() as key:
-        put(b"one", first.addr, key, options=["--seq", "7"])
-        refused = put(b"two", first.addr, key, options=["--seq", "9", "--cas", "5"], code=1)
+    with mainline_swarm() as node, new_key() as key:
+        put(b"one", node.addr, key, options=["--seq", "7"])
+        refused = put(b"two", node.addr, key, options=["--seq", "9", "--cas", "5"], code=1)
         assert refused["nodes"] == 0 and refused["refused"]["cas_mismatch"] > 0, refused
-        put(b"two", first.addr, key, options=["--seq", "9", "--cas", "7"])
-        assert get_mutable(key.hex, first.addr)["seq"] == 9
+        put(b"two", node.addr, key, options=["--seq", "9", "--cas", "7"])
+        assert get_mutable(key.hex, node.addr)["seq"] == 9
 
 
 def a_node_stores_items_for_mainline():
