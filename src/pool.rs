@@ -234,8 +234,17 @@ impl Ring {
     /// Appends `value`. Returns how many values were lost: the oldest where the ring was full, or
     /// `value` itself where the slice is empty.
     pub(crate) fn push<T>(&mut self, values: &mut [T], value: T) -> u64 {
+        let (place, lost) = self.push_place(values);
+        if let Some(place) = place {
+            *place = value;
+        }
+        lost
+    }
+
+    /// The same, with the value to be written in its place: it holds an earlier one.
+    pub(crate) fn push_place<'a, T>(&mut self, values: &'a mut [T]) -> (Option<&'a mut T>, u64) {
         if values.is_empty() {
-            return 1;
+            return (None, 1);
         }
         let lost = u64::from(self.len() == values.len());
         if lost == 1 {
@@ -243,9 +252,8 @@ impl Ring {
             self.len -= 1;
         }
         let end = self.position(values, self.len());
-        values[end] = value;
         self.len += 1;
-        lost
+        (Some(&mut values[end]), lost)
     }
 
     /// Takes the oldest value.

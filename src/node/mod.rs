@@ -36,10 +36,11 @@ use core::time::Duration;
 
 #[cfg(feature = "checkpoint")]
 pub use checkpoint::CheckpointError;
+use serve::Asker;
 pub(crate) use serve::Reply;
 
 use crate::addr::{Endpoint, Family};
-use crate::config::Config;
+use crate::config::{Config, MAX_DATAGRAM};
 #[cfg(feature = "alloc")]
 use crate::config::Limits;
 use crate::contacts::Contacts;
@@ -178,9 +179,14 @@ impl<S: Storage> Node<S> {
     ///
     /// # Panics
     ///
-    /// If `buf` is shorter than [`MAX_DATAGRAM`](crate::MAX_DATAGRAM).
+    /// If `buf` is shorter than [`MAX_DATAGRAM`].
     pub fn poll_transmit(&mut self, now: Instant, buf: &mut [u8]) -> Option<Transmit> {
-        self.core.poll_transmit(&mut self.storage.memory(), now, buf)
+        let buf = &mut buf[..MAX_DATAGRAM];
+        // Most polls find nothing, and gathering the memory takes time.
+        if !self.core.may_transmit(now) {
+            return None;
+        }
+        self.core.poll_transmit(&mut self.storage.memory(), buf)
     }
 
     /// The next event; `None` when there is none for now.
@@ -350,18 +356,20 @@ impl Core {
             return;
         }
         match Message::parse_prefix(datagram) {
-            Ok((message, trailing)) => {
+            // By reference: a message is large to copy.
+            Ok((ref message, trailing)) => {
                 self.stats.trailing += u64::from(!trailing.is_empty());
                 self.note_traffic(m, now);
-                match message.body {
-                    Body::Query(query) => self.on_query(m, from, &message, &query, datagram.len()),
-                    Body::Response(response) => self.on_response(m, from, &message, &response),
-                    Body::Error(error) => self.on_error(m, from, &message, error.code),
+                match &message.body {
+                    Body::Query(query) => self.on_query(m, from, message, query, datagram.len()),
+                    Body::Response(response) => self.on_response(m, from, message, response),
+                    Body::Error(error) => self.on_error(m, from, message, error.code),
                 }
             }
             Err(ParseError::BadQuery { transaction, id, method, code, reason, .. }) => {
                 trace!("bad query from {}: {reason}", SocketAddr::from(from));
-                self.on_bad_query(m, from, transaction, id, method, code, reason, datagram.len());
+                let asker = Asker { from, transaction, method, len: datagram.len() };
+                self.on_bad_query(m, &asker, id, (code, reason));
             }
             Err(ParseError::BadReply { transaction }) => self.on_bad_reply(m, from, transaction),
             Err(error) => {

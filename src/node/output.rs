@@ -2,9 +2,8 @@
 
 use core::time::Duration;
 
-use super::{Core, table_nodes, table_slots};
+use super::{Core, FamilyState, table_nodes, table_slots};
 use crate::addr::{Endpoint, Family};
-use crate::config::MAX_DATAGRAM;
 use crate::event::{Event, Pong, QueryError, QueryId, Transmit};
 use crate::id::NodeId;
 use crate::inflight::{self, Outcome, Purpose, WalkRef};
@@ -20,14 +19,14 @@ use crate::wire::{Body, Message, Method, Query, Want};
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 impl Core {
-    pub(super) fn poll_transmit(
-        &mut self,
-        m: &mut Memory<'_>,
-        now: Instant,
-        buf: &mut [u8],
-    ) -> Option<Transmit> {
-        self.advance(now);
-        let buf = &mut buf[..MAX_DATAGRAM];
+    /// Whether there is anything that [`poll_transmit`](Self::poll_transmit) could send.
+    pub(super) fn may_transmit(&mut self, now: Instant) -> bool {
+        let now = self.advance(now);
+        let is_due = |family: &FamilyState| family.on && family.table_due().any(|due| due <= now);
+        !self.replies.is_empty() || self.has_queries() || self.families.iter().any(is_due)
+    }
+
+    pub(super) fn poll_transmit(&mut self, m: &mut Memory<'_>, buf: &mut [u8]) -> Option<Transmit> {
         let transmit = self.next_transmit(m, buf)?;
         self.stats.datagrams_out += 1;
         self.stats.bytes_out += transmit.size as u64;
@@ -73,12 +72,16 @@ impl Core {
             return Some(self.outside(self.now));
         }
         let upkeep = self.families.iter().filter(|family| family.on).flat_map(|family| family.table_due());
-        let ready = self.inflight.next_waiting().is_some() || self.searches.has_ready();
-        let sendable = upkeep.chain(ready.then_some(self.now)).min();
+        let sendable = upkeep.chain(self.has_queries().then_some(self.now)).min();
         let sendable =
             sendable.map(|at| at.max(self.blocked.unwrap_or(self.now))).filter(|&at| at != Instant::NEVER);
         let deadlines = [sendable, self.inflight.next_deadline(queries), self.timers.next()];
         deadlines.into_iter().flatten().min().map(|at| self.outside(at.max(self.now)))
+    }
+
+    /// Whether queries, or steps of lookups, could be sent now.
+    const fn has_queries(&self) -> bool {
+        self.inflight.next_waiting().is_some() || self.searches.has_ready()
     }
 
     /// Answers first, then what the user waits for, then upkeep.
@@ -89,7 +92,6 @@ impl Core {
                 return transmit;
             }
         }
-        self.blocked = None;
         while let Some(ix) = self.inflight.next_waiting() {
             if self.is_stale(m, ix) {
                 self.inflight.cancel(m.queries, ix);

@@ -35,61 +35,73 @@ const NODES6_IN_SCRAPE: usize = 5;
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Reply {
-    kind: Kind,
-    method: MethodKind,
     to: Endpoint,
     transaction: [u8; MAX_TRANSACTION_LEN],
     transaction_len: u8,
+    method: MethodKind,
     /// Whether the asker is known to receive what is sent to it.
     verified: bool,
-    want: Want,
-    noseed: bool,
-    scrape: bool,
     query_len: u16,
-    target: NodeId,
-    /// A `get` is after newer items than this.
-    #[cfg(feature = "items")]
-    newer_than: Option<i64>,
-    code: ErrorCode,
-    reason: Reason,
+    answer: Answer,
+}
+
+/// Who sent a query, and which.
+pub(super) struct Asker<'a> {
+    pub(super) from: Endpoint,
+    /// At most [`MAX_TRANSACTION_LEN`] bytes.
+    pub(super) transaction: &'a [u8],
+    pub(super) method: MethodKind,
+    /// The length of the datagram.
+    pub(super) len: usize,
+}
+
+/// A tag in front, so that the first variant can be all zero.
+#[repr(u8)]
+#[derive(Clone, Copy, Debug)]
+#[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
+enum Answer {
+    /// Nothing but our id.
+    Pong,
+    /// Nodes close to a target, and what is asked for beside them.
+    Nodes { target: NodeId, want: Want, beside: Beside },
+    Error { code: ErrorCode, reason: Reason },
 }
 
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
-enum Kind {
-    /// Nothing but our id.
-    Pong,
-    Nodes,
-    Peers,
-    /// Nodes, a token and the item, if there is one.
-    Item,
-    /// Nodes, and infohashes that have peers.
+enum Beside {
+    Nothing,
+    /// A token and the peers of a torrent.
+    Peers { noseed: bool, scrape: bool },
+    /// A token and the item, if there is one, whole if it is newer than this.
+    Item { newer_than: Option<i64> },
+    /// Infohashes that have peers.
     Samples,
-    Error,
 }
 
 impl Reply {
     pub(crate) const EMPTY: Self = Self {
-        kind: Kind::Pong,
-        method: MethodKind::Ping,
         to: Endpoint::ZERO,
         transaction: [0; MAX_TRANSACTION_LEN],
         transaction_len: 0,
+        method: MethodKind::Ping,
         verified: false,
-        want: Want::NONE,
-        noseed: false,
-        scrape: false,
         query_len: 0,
-        target: NodeId::ZERO,
-        // Of an option only the variant that holds data is all zero.
-        #[cfg(feature = "items")]
-        newer_than: Some(0),
-        code: ErrorCode::UNKNOWN,
-        reason: Reason::NONE,
+        answer: Answer::Pong,
     };
 
     fn transaction(&self) -> &[u8] {
         &self.transaction[..usize::from(self.transaction_len)]
+    }
+}
+
+impl Answer {
+    fn error((code, reason): (ErrorCode, &str)) -> Self {
+        Self::Error { code, reason: Reason::new(reason) }
+    }
+
+    const fn is_item(&self) -> bool {
+        matches!(self, Self::Nodes { beside: Beside::Item { .. }, .. })
     }
 }
 
@@ -130,83 +142,63 @@ impl Core {
         query: &Query<'_>,
         len: usize,
     ) {
-        self.stats.queries_in.count(query.method.kind());
+        let asker = Asker { from, transaction: message.transaction, method: query.method.kind(), len };
+        self.stats.queries_in.count(asker.method);
         if self.is_own_id(query.id) {
             self.stats.dropped.own_id += 1;
             return self.on_own_query(m, from, message.transaction);
         }
-        let Some(mut reply) = self.admit(m, from, message.transaction, query.method.kind(), len) else {
-            return;
-        };
+        let Some(verified) = self.admit(m, from) else { return };
         // Nodes that answer nobody belong into no table (BEP 43), nor do bootstrap hosts.
         if !message.read_only && !self.is_bootstrap(m, from) {
             let contact = Contact { id: query.id, endpoint: from };
             let now = self.now;
             self.family_mut(from.family()).table.on_query(&mut table_slots(m, from.family()), contact, now);
         }
-        match query.method {
-            Method::Ping => {}
+        let nodes = |target, want, beside| Answer::Nodes { target, want, beside };
+        let answer = match query.method {
+            Method::Ping => Answer::Pong,
             Method::FindNode { target, want } | Method::Unknown { target: Some(target), want, .. } => {
-                (reply.kind, reply.target, reply.want) = (Kind::Nodes, target, want);
+                nodes(target, want, Beside::Nothing)
             }
-            Method::SampleInfohashes { target, want } => {
-                (reply.kind, reply.target, reply.want) = (Kind::Samples, target, want);
-            }
+            Method::SampleInfohashes { target, want } => nodes(target, want, Beside::Samples),
             Method::GetPeers { infohash, want, noseed, scrape } => {
-                (reply.kind, reply.target) = (Kind::Peers, infohash.into());
-                (reply.want, reply.noseed, reply.scrape) = (want, noseed, scrape);
+                nodes(infohash.into(), want, Beside::Peers { noseed, scrape })
             }
             Method::AnnouncePeer { infohash, port, implied_port, seed, token, .. } => {
                 let port = if implied_port { from.port() } else { port };
-                let result = self.store(m, from, infohash.into(), port, seed, token);
-                if let Err((code, reason)) = result {
-                    (reply.kind, reply.code, reply.reason) = (Kind::Error, code, Reason::new(reason));
-                }
+                let stored = self.store(m, from, infohash.into(), port, seed, token);
+                stored.map_or_else(Answer::error, |()| Answer::Pong)
             }
-            Method::Get { target, want, .. } => {
-                (reply.kind, reply.target, reply.want) = (Kind::Item, target, want);
-                #[cfg(feature = "items")]
-                if let Method::Get { seq, .. } = query.method {
-                    reply.newer_than = seq;
-                }
-            }
+            Method::Get { target, seq, want } => nodes(target, want, Beside::Item { newer_than: seq }),
             #[cfg(feature = "items")]
             Method::Put { token, target, ref item } => {
-                if let Err((code, reason)) = self.store_item(m, from, token, target, item) {
-                    (reply.kind, reply.code, reply.reason) = (Kind::Error, code, Reason::new(reason));
-                }
+                let stored = self.store_item(m, from, token, target, item);
+                stored.map_or_else(Answer::error, |()| Answer::Pong)
             }
             // A put must not look stored, whatever target it names.
-            _ => {
-                let reason = Reason::new("unknown method");
-                (reply.kind, reply.code, reply.reason) = (Kind::Error, ErrorCode::METHOD_UNKNOWN, reason);
-            }
-        }
-        self.push_reply(m, reply);
+            _ => Answer::error((ErrorCode::METHOD_UNKNOWN, "unknown method")),
+        };
+        self.push_reply(m, &asker, verified, answer);
     }
 
     /// A query whose arguments are wrong is answered with an error under its own transaction id.
-    #[expect(clippy::too_many_arguments)]
     pub(super) fn on_bad_query(
         &mut self,
         m: &mut Memory<'_>,
-        from: Endpoint,
-        transaction: &[u8],
+        asker: &Asker<'_>,
         id: Option<NodeId>,
-        method: MethodKind,
-        code: ErrorCode,
-        reason: &'static str,
-        len: usize,
+        refusal: (ErrorCode, &str),
     ) {
         self.note_traffic(m, self.now);
-        self.stats.queries_in.count(method);
+        self.stats.queries_in.count(asker.method);
         self.stats.bad_queries += 1;
         if id.is_some_and(|id| self.is_own_id(id)) {
             self.stats.dropped.own_id += 1;
             return;
         }
-        if let Some(reply) = self.admit(m, from, transaction, method, len) {
-            self.push_reply(m, Reply { kind: Kind::Error, code, reason: Reason::new(reason), ..reply });
+        if let Some(verified) = self.admit(m, asker.from) {
+            self.push_reply(m, asker, verified, Answer::error(refusal));
         }
     }
 
@@ -237,22 +229,19 @@ impl Core {
         } else {
             self.sources.reply_budget(m.sites, reply.to, query_len, self.now)
         };
-        let most = match (reply.kind, reply.to.family()) {
-            (Kind::Item, Family::V4) => MAX_DATAGRAM,
-            (Kind::Item, Family::V6) => MAX_DATAGRAM_V6,
-            _ => MAX_REPLY,
+        let most = match reply.to.family() {
+            _ if !reply.answer.is_item() => MAX_REPLY,
+            Family::V4 => MAX_DATAGRAM,
+            Family::V6 => MAX_DATAGRAM_V6,
         };
         let budget = budget.min(most);
         let id = self.family(reply.to.family()).id;
-        let size = match reply.kind {
-            Kind::Pong => self.envelope(reply, Body::Response(Response::new(id))).emit(&mut buf[..budget]),
-            Kind::Error => {
-                let message = reply.reason.as_bytes();
-                let body = Body::Error(ErrorReply { code: reply.code, message });
-                self.envelope(reply, body).emit(&mut buf[..budget])
-            }
-            Kind::Nodes | Kind::Peers | Kind::Item | Kind::Samples => {
-                self.emit_lists(m, reply, &mut buf[..budget])
+        let buf = &mut buf[..budget];
+        let size = match reply.answer {
+            Answer::Pong => self.envelope(reply, Body::Response(Response::new(id))).emit(buf),
+            Answer::Nodes { ref target, want, beside } => self.emit_lists(m, reply, target, want, beside, buf),
+            Answer::Error { code, ref reason } => {
+                self.envelope(reply, Body::Error(ErrorReply { code, message: reason.as_bytes() })).emit(buf)
             }
         };
         let Some(size) = size else {
@@ -262,7 +251,7 @@ impl Core {
         if !reply.verified {
             self.sources.charge(m.sites, reply.to, query_len, size, self.now);
         }
-        let sent = if matches!(reply.kind, Kind::Error) {
+        let sent = if matches!(reply.answer, Answer::Error { .. }) {
             &mut self.stats.errors_out
         } else {
             &mut self.stats.responses_out
@@ -271,15 +260,9 @@ impl Core {
         Some(Transmit { destination: reply.to.into(), size })
     }
 
-    /// Whether a query is answered at all; if so, an answer to fill in.
-    fn admit(
-        &mut self,
-        m: &mut Memory<'_>,
-        from: Endpoint,
-        transaction: &[u8],
-        method: MethodKind,
-        len: usize,
-    ) -> Option<Reply> {
+    /// Whether a query is answered at all; if so, whether the asker is known to receive what is sent
+    /// to it.
+    fn admit(&mut self, m: &mut Memory<'_>, from: Endpoint) -> Option<bool> {
         if self.config.read_only {
             self.stats.dropped.read_only += 1;
             return None;
@@ -289,20 +272,19 @@ impl Core {
             self.stats.dropped.rate += 1;
             return None;
         }
-        let mut reply = Reply {
-            to: from,
-            method,
-            verified: admission == Admission::Verified,
-            transaction_len: transaction.len() as u8,
-            query_len: u16::try_from(len).unwrap_or(u16::MAX),
-            ..Reply::EMPTY
-        };
-        reply.transaction.get_mut(..transaction.len())?.copy_from_slice(transaction);
-        Some(reply)
+        Some(admission == Admission::Verified)
     }
 
-    fn push_reply(&mut self, m: &mut Memory<'_>, reply: Reply) {
-        self.stats.dropped.overflow += self.replies.push(m.replies, reply);
+    fn push_reply(&mut self, m: &mut Memory<'_>, asker: &Asker<'_>, verified: bool, answer: Answer) {
+        let &Asker { from, transaction, method, len } = asker;
+        let (place, lost) = self.replies.push_place(m.replies);
+        self.stats.dropped.overflow += lost;
+        if let Some(place) = place {
+            place.transaction[..transaction.len()].copy_from_slice(transaction);
+            place.transaction_len = transaction.len() as u8;
+            (place.to, place.method, place.verified, place.answer) = (from, method, verified, answer);
+            place.query_len = u16::try_from(len).unwrap_or(u16::MAX);
+        }
     }
 
     /// Stores a peer that announced itself, if it shows a token of ours.
@@ -332,30 +314,40 @@ impl Core {
 
     /// Makes an answer of lists: peers and infohashes are left out first where there is no room, then
     /// filters, then nodes of the other family, then nodes, then the item, never the id or the token.
-    fn emit_lists(&mut self, m: &mut Memory<'_>, reply: &Reply, buf: &mut [u8]) -> Option<usize> {
+    fn emit_lists(
+        &mut self,
+        m: &mut Memory<'_>,
+        reply: &Reply,
+        target: &NodeId,
+        want: Want,
+        beside: Beside,
+        buf: &mut [u8],
+    ) -> Option<usize> {
         let family = reply.to.family();
-        // Making them looks at every peer: not for an answer that they do not fit into.
-        let wants_filters = reply.scrape && buf.len() > 2 * FILTER_LEN;
-        let filters =
-            if wants_filters { self.peers.scrape(shared(m), &reply.target.into(), self.now) } else { None };
+        let filters = match beside {
+            // Making them looks at every peer: not for an answer that they do not fit into.
+            Beside::Peers { scrape: true, .. } if buf.len() > 2 * FILTER_LEN => {
+                self.peers.scrape(shared(m), &(*target).into(), self.now)
+            }
+            _ => None,
+        };
         // Beside filters there is no room for the other family.
-        let want = match (reply.want, family) {
+        let want = match (want, family) {
             (want, _) if want != Want::NONE && filters.is_none() => want,
             (_, Family::V4) => Want { v4: true, v6: false },
             (_, Family::V6) => Want { v4: false, v6: true },
         };
         let (mut nodes_v4, mut nodes_v6) = ([[0; NODE4_LEN]; K], [[0; NODE6_LEN]; K]);
-        let (is_peers, is_samples) = (matches!(reply.kind, Kind::Peers), matches!(reply.kind, Kind::Samples));
-        let has_token = matches!(reply.kind, Kind::Peers | Kind::Item);
-        let token = has_token.then(|| self.tokens.issue(reply.to, reply.target.as_bytes()));
+        let has_token = matches!(beside, Beside::Peers { .. } | Beside::Item { .. });
+        let token = has_token.then(|| self.tokens.issue(reply.to, target.as_bytes()));
         let mut response = Response {
             nodes: want.v4.then(|| {
-                let closest = self.closest(m, reply, Family::V4);
+                let closest = self.closest(m, target, Family::V4);
                 CompactNodes::new(Family::V4, pack(closest, Endpoint::compact_v4, &mut nodes_v4))
             }),
             nodes6: want.v6.then(|| {
                 let most = if filters.is_some() { NODES6_IN_SCRAPE } else { K };
-                let closest = self.closest(m, reply, Family::V6).take(most);
+                let closest = self.closest(m, target, Family::V6).take(most);
                 CompactNodes::new(Family::V6, pack(closest, Endpoint::compact_v6, &mut nodes_v6))
             }),
             token: token.as_ref().map(|token| &token[..]),
@@ -364,8 +356,8 @@ impl Core {
             ..Response::new(self.family(family).id)
         };
         #[cfg(feature = "items")]
-        let item = match reply.kind {
-            Kind::Item => self.item_for(m, &reply.target, reply.newer_than),
+        let item = match beside {
+            Beside::Item { newer_than } => self.item_for(m, target, newer_than),
             _ => None,
         };
         #[cfg(feature = "items")]
@@ -377,7 +369,7 @@ impl Core {
                 response.signature = item.signature();
             }
         }
-        if is_samples {
+        if matches!(beside, Beside::Samples) {
             // As long as they can become.
             let (interval, num) = (MAX_SAMPLE_INTERVAL.as_secs() as i64, self.peers.infohash_count() as i64);
             (response.interval, response.num) = (Some(interval), Some(num));
@@ -402,28 +394,29 @@ impl Core {
             }
             len = self.envelope(reply, Body::Response(response)).encoded_len();
         }
-        let mut peers;
-        if is_peers {
-            peers = [0; MAX_REPLY];
-            let (peer_len, prefix_len) = if family == Family::V4 { (PEER4_LEN, 2) } else { (PEER6_LEN, 3) };
-            let room = (buf.len() - len).saturating_sub("6:valuesle".len()) / (peer_len + prefix_len);
-            let out = &mut peers[..room * peer_len];
-            let (slots, infohash) = (shared(m), reply.target.into());
-            let count =
-                self.peers.sample(slots, &infohash, family, reply.noseed, self.now, &mut self.rng, out);
-            if count > 0 {
-                response.values = Some(Values::packed(family, &peers[..count * peer_len]));
+        let (mut peers, mut samples);
+        match beside {
+            Beside::Peers { noseed, .. } => {
+                peers = [0; MAX_REPLY];
+                let (peer_len, prefix_len) = if family == Family::V4 { (PEER4_LEN, 2) } else { (PEER6_LEN, 3) };
+                let room = (buf.len() - len).saturating_sub("6:valuesle".len()) / (peer_len + prefix_len);
+                let out = &mut peers[..room * peer_len];
+                let (slots, infohash) = (shared(m), (*target).into());
+                let count = self.peers.sample(slots, &infohash, family, noseed, self.now, &mut self.rng, out);
+                if count > 0 {
+                    response.values = Some(Values::packed(family, &peers[..count * peer_len]));
+                }
             }
-        }
-        let mut samples;
-        if is_samples {
-            samples = [[0; ID_LEN]; MAX_SAMPLES];
-            // The length grows from one digit to three.
-            let room = (buf.len() - len).saturating_sub(2) / ID_LEN;
-            let told = self.tell_infohashes(m, &mut samples[..room.min(MAX_SAMPLES)]);
-            response.samples = Some(&samples[..told.count]);
-            response.interval = Some(told.interval.as_micros().div_ceil(1_000_000) as i64);
-            response.num = Some(told.stored as i64);
+            Beside::Samples => {
+                samples = [[0; ID_LEN]; MAX_SAMPLES];
+                // The length grows from one digit to three.
+                let room = (buf.len() - len).saturating_sub(2) / ID_LEN;
+                let told = self.tell_infohashes(m, &mut samples[..room.min(MAX_SAMPLES)]);
+                response.samples = Some(&samples[..told.count]);
+                response.interval = Some(told.interval.as_micros().div_ceil(1_000_000) as i64);
+                response.num = Some(told.stored as i64);
+            }
+            Beside::Nothing | Beside::Item { .. } => {}
         }
         self.envelope(reply, Body::Response(response)).emit(buf)
     }
@@ -440,11 +433,11 @@ impl Core {
     fn closest<'e>(
         &self,
         m: &'e Memory<'_>,
-        reply: &Reply,
+        target: &NodeId,
         family: Family,
     ) -> impl Iterator<Item = &'e Entry> {
         let state = self.family(family);
-        let closest = state.table.closest::<K>(table_nodes(m, family), &reply.target, Filter::Good, self.now);
+        let closest = state.table.closest::<K>(table_nodes(m, family), target, Filter::Good, self.now);
         closest
             .into_iter()
             .filter(move |entry| !(state.holds_bootstrap && self.is_bootstrap(m, entry.endpoint())))
