@@ -314,6 +314,9 @@ impl Core {
 
     /// Makes an answer of lists: peers and infohashes are left out first where there is no room, then
     /// filters, then nodes of the other family, then nodes, then the item, never the id or the token.
+    ///
+    /// Out of line: it takes much stack, which an answer to a ping need not pay for.
+    #[inline(never)]
     fn emit_lists(
         &mut self,
         m: &mut Memory<'_>,
