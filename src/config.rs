@@ -230,6 +230,42 @@ pub struct Limits {
     pub voters: usize,
 }
 
+impl Limits {
+    /// A client of one family that answers nobody: it stores nothing for others and looks up one
+    /// torrent at a time, and no items. With the node itself it takes less than 16 KiB.
+    pub const CLIENT: Self = Self {
+        nodes_v4: 64,
+        nodes_v6: 0,
+        replacements: 16,
+        inflight: 24,
+        lookups: 1,
+        candidates: 32,
+        tokens: 16,
+        found: 24,
+        swarms: 0,
+        peers_v4: 0,
+        peers_v6: 0,
+        samples: 0,
+        sources: 0,
+        contacts: 32,
+        replies: 1,
+        events: 4,
+        bootstraps: 4,
+        kept: 8,
+        #[cfg(feature = "items")]
+        items: 0,
+        #[cfg(feature = "items")]
+        item_chunks: 0,
+        #[cfg(feature = "items")]
+        own_items: 0,
+        #[cfg(feature = "items")]
+        own_chunks: 0,
+        scrapes: 0,
+        samplings: 0,
+        voters: 32,
+    };
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {

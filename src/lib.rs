@@ -86,7 +86,7 @@
 //!
 //! # What is bounded
 //!
-//! All memory is reserved at birth ([`Limits`], or the parameters of [`Fixed`]) and never grows.
+//! All memory is reserved at birth, as much as [`Limits`] say, and never grows.
 //! Rates, budgets and lifetimes are in [`Config`], each default with its reason. What does not fit
 //! is refused with an error to the user, or dropped and counted in [`Stats`] where it came from
 //! the network.
@@ -175,6 +175,8 @@ pub use stats::ItemCounts;
 pub use stats::{Drops, MethodCounts, Metric, Stats};
 #[cfg(feature = "alloc")]
 pub use storage::Heap;
+#[doc(hidden)]
+pub use storage::Lengths;
 pub use storage::{Fixed, Storage};
 pub use table::BucketInfo;
 pub use time::Instant;

@@ -5,9 +5,7 @@
 #[cfg(feature = "alloc")]
 use alloc::boxed::Box;
 
-#[cfg(feature = "alloc")]
 use crate::config::Limits;
-#[cfg(feature = "alloc")]
 use crate::table::bucket_count;
 use sealed::{Memory, Sealed, View};
 
@@ -39,17 +37,16 @@ impl<S: Sealed> Sealed for &mut S {
     }
 }
 
-/// Everything that is sized by the user: a line for each slice. `heap` is its length under some
-/// [`Limits`], `fixed` the same as an array of arrays, because products of const parameters are
-/// no array lengths.
+/// Everything that is sized by the user: a line for each slice, with its slots, an empty one, and
+/// its length under some [`Limits`]. `$` is a dollar sign for the macro in the macro.
 macro_rules! memory {
-    (sizes { $($size:ident = $default:literal,)* } $($(#[$cfg:meta])* $name:ident: $slot:ty = $empty:expr, heap($limits:ident) $len:expr, fixed $outer:ident * $inner:tt;)*) => {
+    (($d:tt) $($(#[$cfg:meta])* $name:ident: $slot:ty = $empty:expr, |$limits:ident| $len:expr;)*) => {
         pub(crate) mod sealed {
             #![allow(unnameable_types, missing_docs)]
 
             use super::slots::*;
             #[cfg(feature = "checkpoint")]
-            use super::{Flavor, Input, Output, Sizes};
+            use super::{Flavor, Input, Lengths, Output};
 
             /// All slices, to change.
             pub struct Memory<'a> {
@@ -83,8 +80,10 @@ macro_rules! memory {
                     Ok(())
                 }
 
-                pub(crate) const fn sizes(self) -> Sizes {
-                    Sizes { $($(#[$cfg])* $name: self.$name.len(),)* }
+                pub(crate) const fn lengths(self) -> Lengths {
+                    let mut lengths = Lengths::NONE;
+                    $($(#[$cfg])* { lengths.$name = self.$name.len(); })*
+                    lengths
                 }
             }
 
@@ -101,28 +100,32 @@ macro_rules! memory {
             }
         }
 
-        /// The lengths of all slices.
-        #[cfg(any(feature = "alloc", feature = "checkpoint"))]
-        #[cfg_attr(feature = "checkpoint", derive(PartialEq, serde::Serialize, serde::Deserialize))]
-        pub(crate) struct Sizes {
-            $($(#[$cfg])* $name: usize,)*
+        /// The lengths of all slices. Public for [`fixed!`](crate::fixed), and no further.
+        #[doc(hidden)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
+        #[allow(missing_docs)]
+        pub struct Lengths {
+            $(pub $name: usize,)*
         }
 
-        #[cfg(feature = "alloc")]
-        impl Sizes {
-            fn of(limits: &Limits) -> Self {
-                Self {
-                    $($(#[$cfg])* $name: {
-                        let $limits = limits;
-                        $len
-                    },)*
-                }
+        impl Lengths {
+            const NONE: Self = Self { $($name: 0,)* };
+
+            #[allow(missing_docs)]
+            pub const fn of(limits: &Limits) -> Self {
+                let mut lengths = Self::NONE;
+                $($(#[$cfg])* {
+                    let $limits = limits;
+                    lengths.$name = $len;
+                })*
+                lengths
             }
 
             /// How many slots there are in all.
             #[cfg(feature = "checkpoint")]
             pub(crate) fn total(&self) -> usize {
-                [$($(#[$cfg])* self.$name),*].into_iter().fold(0, usize::saturating_add)
+                [$(self.$name),*].into_iter().fold(0, usize::saturating_add)
             }
         }
 
@@ -144,12 +147,12 @@ macro_rules! memory {
         impl Heap {
             /// Reserves all the memory that `limits` allow.
             pub fn new(limits: &Limits) -> Self {
-                Self::of(&Sizes::of(limits))
+                Self::of(&Lengths::of(limits))
             }
 
-            pub(crate) fn of(sizes: &Sizes) -> Self {
+            pub(crate) fn of(lengths: &Lengths) -> Self {
                 Self {
-                    $($(#[$cfg])* $name: core::iter::repeat_n($empty, sizes.$name).collect(),)*
+                    $($(#[$cfg])* $name: core::iter::repeat_n($empty, lengths.$name).collect(),)*
                 }
             }
         }
@@ -168,41 +171,65 @@ macro_rules! memory {
         /// Memory of compile-time size, for hosts without an allocator.
         ///
         /// [`new`](Self::new) is `const` and all zero, so a `static` of it lies in `.bss` and takes
-        /// no room in flash. Every parameter is the field of the same name in
-        /// [`Limits`](crate::Limits), but `BUCKETS_V4` and `BUCKETS_V6` count eight nodes each, and
-        /// `PEERS_V4` and `PEERS_V6` chunks of four peers. Without the feature `items` the last four
-        /// are of no effect. The defaults make a client of one family
-        /// that stores nothing for others and looks up no items.
+        /// no room in flash. As it stands it makes a client: [`Limits::CLIENT`](crate::Limits::CLIENT).
+        /// For any other limits [`fixed!`](crate::fixed) names the type; the parameters, a length for
+        /// each slice, are written by no one else.
         ///
         /// ```
         /// use dht_proto::{Config, Fixed, Instant, Node};
         ///
         /// let mut config = Config::default();
         /// (config.ipv6, config.read_only) = (false, true);
-        /// let mut memory = <Fixed>::new();
+        /// let mut memory: Fixed = Fixed::new();
         /// let node = Node::with_storage(config, &mut memory, [7; 32], Instant::ZERO);
         /// # drop(node);
         /// ```
-        pub struct Fixed<$(const $size: usize = $default,)*> {
-            $($(#[$cfg])* $name: [[$slot; $inner]; $outer],)*
+        #[allow(non_upper_case_globals, reason = "named after the slices")]
+        pub struct Fixed<$(const $name: usize = { Lengths::of(&Limits::CLIENT).$name },)*> {
+            $($(#[$cfg])* $name: [$slot; $name],)*
         }
 
-        impl<$(const $size: usize,)*> Fixed<$($size,)*> {
+        #[allow(non_upper_case_globals, reason = "named after the slices")]
+        impl<$(const $name: usize,)*> Fixed<$({ $name },)*> {
             /// Memory that is all zero.
             #[allow(clippy::new_without_default, reason = "a default would be built on the stack")]
             pub const fn new() -> Self {
-                Self { $($(#[$cfg])* $name: [[const { $empty }; $inner]; $outer],)* }
+                Self { $($(#[$cfg])* $name: [const { $empty }; $name],)* }
             }
         }
 
-        impl<$(const $size: usize,)*> Sealed for Fixed<$($size,)*> {
+        #[allow(non_upper_case_globals, reason = "named after the slices")]
+        impl<$(const $name: usize,)*> Sealed for Fixed<$({ $name },)*> {
             fn memory(&mut self) -> Memory<'_> {
-                Memory { $($(#[$cfg])* $name: self.$name.as_flattened_mut(),)* }
+                Memory { $($(#[$cfg])* $name: &mut self.$name,)* }
             }
 
             fn view(&self) -> View<'_> {
-                View { $($(#[$cfg])* $name: self.$name.as_flattened(),)* }
+                View { $($(#[$cfg])* $name: &self.$name,)* }
             }
+        }
+
+        /// The type of a [`Fixed`](crate::Fixed) memory under some [`Limits`](crate::Limits): a path to
+        /// a constant, or any other constant expression.
+        ///
+        /// ```
+        /// use dht_proto::{Config, Instant, Limits, Node, fixed};
+        ///
+        /// const LIMITS: Limits = {
+        ///     let mut limits = Limits::CLIENT;
+        ///     (limits.lookups, limits.swarms, limits.peers_v4, limits.sources) = (2, 16, 64, 16);
+        ///     limits
+        /// };
+        ///
+        /// let mut memory = <fixed!(LIMITS)>::new();
+        /// let node = Node::with_storage(Config::default(), &mut memory, [7; 32], Instant::ZERO);
+        /// # drop(node);
+        /// ```
+        #[macro_export]
+        macro_rules! fixed {
+            ($d limits:expr) => {
+                $d crate::Fixed<$({ $d crate::Lengths::of(&$d limits).$name },)*>
+            };
         }
     };
 }
@@ -230,67 +257,45 @@ mod slots {
 use slots::*;
 
 memory! {
-    sizes {
-        BUCKETS_V4 = 8,
-        BUCKETS_V6 = 0,
-        REPLACEMENTS = 16,
-        INFLIGHT = 24,
-        LOOKUPS = 1,
-        CANDIDATES = 32,
-        TOKENS = 16,
-        FOUND = 24,
-        SWARMS = 0,
-        PEERS_V4 = 0,
-        PEERS_V6 = 0,
-        SOURCES = 0,
-        CONTACTS = 32,
-        REPLIES = 1,
-        EVENTS = 4,
-        BOOTSTRAPS = 4,
-        KEPT = 8,
-        ITEMS = 0,
-        ITEM_CHUNKS = 0,
-        OWN_ITEMS = 0,
-        OWN_CHUNKS = 0,
-        SAMPLES = 0,
-        SCRAPES = 0,
-        SAMPLINGS = 0,
-        VOTERS = 32,
-    }
-    buckets_v4: Bucket = Bucket::EMPTY, heap(limits) bucket_count(limits.nodes_v4), fixed BUCKETS_V4 * 1;
-    buckets_v6: Bucket = Bucket::EMPTY, heap(limits) bucket_count(limits.nodes_v6), fixed BUCKETS_V6 * 1;
-    nodes_v4: Entry = Entry::EMPTY, heap(limits) limits.nodes_v4, fixed BUCKETS_V4 * 8;
-    nodes_v6: Entry = Entry::EMPTY, heap(limits) limits.nodes_v6, fixed BUCKETS_V6 * 8;
-    spares_v4: Entry = Entry::EMPTY, heap(limits) limits.replacements.min(limits.nodes_v4), fixed REPLACEMENTS * 1;
-    spares_v6: Entry = Entry::EMPTY, heap(limits) limits.replacements.min(limits.nodes_v6), fixed BUCKETS_V6 * 8;
-    queries: Slot<Query> = Slot::new(Query::EMPTY), heap(limits) limits.inflight, fixed INFLIGHT * 1;
-    walks: Slot<Walk> = Slot::new(Walk::EMPTY), heap(limits) limits.lookups, fixed LOOKUPS * 1;
-    candidates: Candidate = Candidate::EMPTY, heap(limits) limits.lookups * limits.candidates, fixed LOOKUPS * CANDIDATES;
-    tokens: Token = Token::EMPTY, heap(limits) limits.lookups * limits.tokens, fixed LOOKUPS * TOKENS;
-    found: Endpoint = Endpoint::ZERO, heap(limits) limits.lookups * limits.found, fixed LOOKUPS * FOUND;
-    swarms: Slot<Swarm> = Slot::new(Swarm::EMPTY), heap(limits) limits.swarms, fixed SWARMS * 1;
-    peers_v4: Slot<Chunk<6>> = Slot::new(Chunk::EMPTY), heap(limits) limits.peers_v4.div_ceil(4), fixed PEERS_V4 * 1;
-    peers_v6: Slot<Chunk<18>> = Slot::new(Chunk::EMPTY), heap(limits) limits.peers_v6.div_ceil(4), fixed PEERS_V6 * 1;
-    counters: u16 = 0, heap(limits) (limits.peers_v4 + limits.peers_v6) / 2, fixed PEERS_V4 * 2;
-    sources: Source = Source::EMPTY, heap(limits) limits.sources, fixed SOURCES * 1;
-    sites: Site = Site::EMPTY, heap(limits) limits.sources / 2, fixed SOURCES * 1;
-    contacts: Record = Record::EMPTY, heap(limits) limits.contacts, fixed CONTACTS * 1;
-    replies: Reply = Reply::EMPTY, heap(limits) limits.replies, fixed REPLIES * 1;
-    notices: Notice = Notice::EMPTY, heap(limits) limits.events, fixed EVENTS * 1;
-    bootstraps: Endpoint = Endpoint::ZERO, heap(limits) limits.bootstraps, fixed BOOTSTRAPS * 1;
-    kept: Slot<Kept> = Slot::new(Kept::EMPTY), heap(limits) limits.kept, fixed KEPT * 1;
+    ($)
+    buckets_v4: Bucket = Bucket::EMPTY, |limits| bucket_count(limits.nodes_v4);
+    buckets_v6: Bucket = Bucket::EMPTY, |limits| bucket_count(limits.nodes_v6);
+    nodes_v4: Entry = Entry::EMPTY, |limits| limits.nodes_v4;
+    nodes_v6: Entry = Entry::EMPTY, |limits| limits.nodes_v6;
+    spares_v4: Entry = Entry::EMPTY, |limits| least(limits.replacements, limits.nodes_v4);
+    spares_v6: Entry = Entry::EMPTY, |limits| least(limits.replacements, limits.nodes_v6);
+    queries: Slot<Query> = Slot::new(Query::EMPTY), |limits| limits.inflight;
+    walks: Slot<Walk> = Slot::new(Walk::EMPTY), |limits| limits.lookups;
+    candidates: Candidate = Candidate::EMPTY, |limits| limits.lookups * limits.candidates;
+    tokens: Token = Token::EMPTY, |limits| limits.lookups * limits.tokens;
+    found: Endpoint = Endpoint::ZERO, |limits| limits.lookups * limits.found;
+    swarms: Slot<Swarm> = Slot::new(Swarm::EMPTY), |limits| limits.swarms;
+    peers_v4: Slot<Chunk<6>> = Slot::new(Chunk::EMPTY), |limits| limits.peers_v4.div_ceil(4);
+    peers_v6: Slot<Chunk<18>> = Slot::new(Chunk::EMPTY), |limits| limits.peers_v6.div_ceil(4);
+    counters: u16 = 0, |limits| (limits.peers_v4 + limits.peers_v6) / 2;
+    sources: Source = Source::EMPTY, |limits| limits.sources;
+    sites: Site = Site::EMPTY, |limits| limits.sources / 2;
+    contacts: Record = Record::EMPTY, |limits| limits.contacts;
+    replies: Reply = Reply::EMPTY, |limits| limits.replies;
+    notices: Notice = Notice::EMPTY, |limits| limits.events;
+    bootstraps: Endpoint = Endpoint::ZERO, |limits| limits.bootstraps;
+    kept: Slot<Kept> = Slot::new(Kept::EMPTY), |limits| limits.kept;
     #[cfg(feature = "items")]
-    items: Slot<items::Stored> = Slot::new(items::Stored::EMPTY), heap(limits) limits.items, fixed ITEMS * 1;
+    items: Slot<items::Stored> = Slot::new(items::Stored::EMPTY), |limits| limits.items;
     #[cfg(feature = "items")]
-    item_chunks: items::Chunk = items::Chunk::EMPTY, heap(limits) limits.item_chunks, fixed ITEM_CHUNKS * 1;
+    item_chunks: items::Chunk = items::Chunk::EMPTY, |limits| limits.item_chunks;
     #[cfg(feature = "items")]
-    own_items: items::OwnItem = items::OwnItem::EMPTY, heap(limits) limits.own_items, fixed OWN_ITEMS * 1;
+    own_items: items::OwnItem = items::OwnItem::EMPTY, |limits| limits.own_items;
     #[cfg(feature = "items")]
-    own_chunks: items::Chunk = items::Chunk::EMPTY, heap(limits) limits.own_chunks, fixed OWN_CHUNKS * 1;
-    samples: InfoHash = InfoHash::ZERO, heap(limits) limits.samples, fixed SAMPLES * 1;
-    scrapes: Scrape = Scrape::EMPTY, heap(limits) limits.scrapes, fixed SCRAPES * 1;
-    samplings: Sampling = Sampling::EMPTY, heap(limits) limits.samplings, fixed SAMPLINGS * 1;
-    voters: Voter = Voter::EMPTY, heap(limits) limits.voters, fixed VOTERS * 1;
+    own_chunks: items::Chunk = items::Chunk::EMPTY, |limits| limits.own_chunks;
+    samples: InfoHash = InfoHash::ZERO, |limits| limits.samples;
+    scrapes: Scrape = Scrape::EMPTY, |limits| limits.scrapes;
+    samplings: Sampling = Sampling::EMPTY, |limits| limits.samplings;
+    voters: Voter = Voter::EMPTY, |limits| limits.voters;
+}
+
+const fn least(a: usize, b: usize) -> usize {
+    if a < b { a } else { b }
 }
 
 /// FNV-1a, over a name and a number.

@@ -4,7 +4,7 @@ mod common;
 mod stage;
 
 use common::World;
-use dht_proto::{Announce, Event, Family, Fixed, Heap, Instant, Limits, Node, NodeId, Storage};
+use dht_proto::{Announce, Event, Family, Heap, Instant, Limits, Node, NodeId, Storage, fixed};
 use stage::{Stage, addr, find_node, id, infohash, ms, secs};
 
 /// A day in the life of a node, condensed: join, serve, look up, announce, lose hosts, go offline.
@@ -32,19 +32,25 @@ fn live<S: Storage>(stage: &mut Stage<S>) {
     stage.run(secs(600));
 }
 
-type Sizes = Fixed<16, 0, 64, 64, 4, 32, 16, 64, 16, 16, 0, 64, 128, 16, 32, 4>;
-
-/// The same sizes as [`Sizes`], whose peers are counted in chunks of four.
-fn limits() -> Limits {
-    let mut limits = Limits::default();
-    (limits.nodes_v4, limits.nodes_v6, limits.replacements) = (128, 0, 64);
-    (limits.inflight, limits.lookups) = (64, 4);
-    (limits.candidates, limits.tokens, limits.found) = (32, 16, 64);
-    (limits.swarms, limits.peers_v4, limits.peers_v6) = (16, 64, 0);
+/// Small ones, in both kinds of memory.
+const LIMITS: Limits = {
+    let mut limits = Limits::CLIENT;
+    (limits.nodes_v4, limits.replacements) = (128, 64);
+    (limits.inflight, limits.lookups, limits.found) = (64, 4, 64);
+    (limits.swarms, limits.peers_v4) = (16, 64);
     (limits.sources, limits.contacts, limits.replies) = (64, 128, 16);
-    (limits.events, limits.bootstraps) = (32, 4);
+    limits.events = 32;
     limits
-}
+};
+
+const NOTHING: Limits = {
+    let mut limits = Limits::CLIENT;
+    (limits.nodes_v4, limits.replacements, limits.inflight, limits.lookups) = (0, 0, 0, 0);
+    (limits.candidates, limits.tokens, limits.found) = (0, 0, 0);
+    (limits.contacts, limits.replies, limits.events, limits.bootstraps) = (0, 0, 0, 0);
+    (limits.kept, limits.voters) = (0, 0);
+    limits
+};
 
 const BIRTH: Instant = Instant::from_micros(1_000_000);
 
@@ -58,7 +64,7 @@ fn life_in<S: Storage>(storage: S) -> (Vec<u8>, Vec<Event>) {
 }
 
 fn life_of(seed: u8) -> (Vec<u8>, Vec<Event>) {
-    let node = Node::new(stage::config(), &limits(), [seed; 32], BIRTH);
+    let node = Node::new(stage::config(), &LIMITS, [seed; 32], BIRTH);
     let mut stage = Stage::on(node, BIRTH);
     live(&mut stage);
     (stage.transcript, stage.events)
@@ -76,26 +82,32 @@ fn another_seed_gives_other_ids_and_transactions() {
     let (one, _) = life_of(1);
     let (other, _) = life_of(2);
     assert!(one != other);
-    let node = |seed| Node::new(stage::config(), &limits(), [seed; 32], BIRTH).id(Family::V4);
+    let node = |seed| Node::new(stage::config(), &LIMITS, [seed; 32], BIRTH).id(Family::V4);
     assert_ne!(node(1), node(2));
 }
 
 #[test]
 fn a_node_lives_alike_on_the_heap_in_fixed_memory_and_in_borrowed_memory() {
-    let heap = life_in(Heap::new(&limits()));
-    let mut fixed = Box::new(Sizes::new());
+    let heap = life_in(Heap::new(&LIMITS));
+    let mut fixed = Box::new(<fixed!(LIMITS)>::new());
     assert!(life_in(&mut *fixed) == heap, "a borrow of fixed memory");
     assert!(life_in(&mut *fixed) == heap, "the same memory, used before");
-    assert!(life_in(Sizes::new()) == heap, "fixed memory of its own");
-    let mut borrowed = Heap::new(&limits());
+    assert!(life_in(<fixed!(LIMITS)>::new()) == heap, "fixed memory of its own");
+    let mut borrowed = Heap::new(&LIMITS);
     assert!(life_in(&mut borrowed) == heap, "a borrow of the heap");
 }
 
 #[test]
 fn the_least_memory_is_enough_to_live() {
     // Nothing but a few slots: a lookup still works, and nothing panics.
-    type Least = Fixed<1, 0, 0, 2, 2, 8, 2, 4, 0, 0, 0, 0, 0, 1, 1, 1>;
-    let node = Node::with_storage(stage::config(), Least::new(), [7; 32], BIRTH);
+    const LEAST: Limits = {
+        let mut limits = NOTHING;
+        (limits.nodes_v4, limits.inflight, limits.lookups) = (8, 2, 2);
+        (limits.candidates, limits.tokens, limits.found) = (8, 2, 4);
+        (limits.replies, limits.events, limits.bootstraps) = (1, 1, 1);
+        limits
+    };
+    let node = Node::with_storage(stage::config(), <fixed!(LEAST)>::new(), [7; 32], BIRTH);
     let mut stage = Stage::on(node, BIRTH);
     (1..=60).for_each(|index| stage.host(index));
     stage.at(5).peers = vec![addr(99)];
@@ -112,8 +124,7 @@ fn the_least_memory_is_enough_to_live() {
 
 #[test]
 fn a_node_without_any_memory_does_nothing_and_survives() {
-    type Nothing = Fixed<0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0>;
-    let node = Node::with_storage(stage::config(), Nothing::new(), [7; 32], BIRTH);
+    let node = Node::with_storage(stage::config(), <fixed!(NOTHING)>::new(), [7; 32], BIRTH);
     let mut stage = Stage::on(node, BIRTH);
     (1..=9).for_each(|index| stage.host(index));
     assert!(stage.act(|node, now| node.add_bootstrap(now, addr(1))).is_err());

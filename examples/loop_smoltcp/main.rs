@@ -1,7 +1,6 @@
 //! The loop over `smoltcp`, as on a chip: nodes in `Fixed` memory, a network stack in fixed
-//! buffers, no allocator in either, and no clock but the one that the program is told.
-//!
-//! Three chips on one wire: the second announces a peer to the first, where the third finds it.
+//! buffers, no allocator in either, and no clock but the one that the program is told. Three chips
+//! on one wire: the second announces a peer to the first, where the third finds it.
 //!
 //! ```text
 //! cargo run --no-default-features --example loop_smoltcp
@@ -9,17 +8,21 @@
 
 mod wire;
 
-use std::error::Error;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use dht_proto::{AddressPolicy, Announce, Config, Event, Fixed, InfoHash, Instant, MAX_DATAGRAM, Node};
+use dht_proto::{AddressPolicy, Announce, Config, Event, InfoHash, Instant, Limits, MAX_DATAGRAM, Node};
 use smoltcp::iface::{self, Interface, SocketHandle, SocketSet, SocketStorage};
 use smoltcp::socket::udp::{self, PacketBuffer, PacketMetadata, SendError};
 use smoltcp::wire::{HardwareAddress, IpAddress, IpCidr};
 
-/// For a node that answers. One that only asks is content with `Fixed`, without parameters.
-type Memory = Fixed<8, 0, 16, 24, 4, 32, 16, 32, 16, 16, 0, 16>;
+/// For a node that answers. One that only asks is content with `Fixed` as it stands.
+const LIMITS: Limits = {
+    let mut limits = Limits::CLIENT;
+    (limits.swarms, limits.peers_v4, limits.sources, limits.replies) = (16, 64, 16, 4);
+    limits
+};
+type Memory = dht_proto::fixed!(LIMITS);
 
 /// All memory of a chip. In a firmware: a static, which lies in `.bss`.
 struct Buffers<'a> {
@@ -47,8 +50,7 @@ impl<'a> Chip<'a> {
     fn new(index: u8, buffers: &'a mut Buffers<'a>, port: &mut wire::Port) -> Self {
         let mut config = Config::default();
         (config.address_policy, config.ipv6) = (AddressPolicy::Any, false);
-        let seed = [index; 32]; // on a chip: from its generator of random numbers
-        let node = Node::with_storage(config, &mut buffers.node, seed, Instant::ZERO);
+        let node = Node::with_storage(config, &mut buffers.node, [index; 32], Instant::ZERO); // no seed for a real one
         let stack = iface::Config::new(HardwareAddress::Ip);
         let mut interface = Interface::new(stack, port, smoltcp::time::Instant::ZERO);
         let own = IpCidr::new(IpAddress::v4(10, 0, 0, index), 24);
@@ -86,15 +88,14 @@ impl<'a> Chip<'a> {
     }
 }
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> Result<(), Box<dyn std::error::Error>> {
     let infohash = InfoHash::from_bytes([7; 20]);
     let mut ports = [(); 3].map(|()| wire::Port::default());
     let [a, b, c] = &mut [EMPTY; 3];
     let mut chips =
         [Chip::new(1, a, &mut ports[0]), Chip::new(2, b, &mut ports[1]), Chip::new(3, c, &mut ports[2])];
     let (mut now, known) = (Instant::ZERO, (Ipv4Addr::new(10, 0, 0, 1), 6881).into());
-    chips[1].node.add_bootstrap(now, known)?;
-    chips[2].node.add_bootstrap(now, known)?;
+    chips[1..].iter_mut().try_for_each(|chip| chip.node.add_bootstrap(now, known))?;
     chips[1].node.announce(now, infohash, Announce::port(6881))?;
     while now - Instant::ZERO < Duration::from_secs(10) {
         for index in 0..3 {
@@ -109,8 +110,7 @@ fn main() -> Result<(), Box<dyn Error>> {
                 }
             }
         }
-        // Here a chip would sleep until the deadline or an interrupt; with other sockets beside,
-        // no longer than `Interface::poll_at`. In this program time jumps instead.
+        // Here a chip would sleep, no longer than `Interface::poll_at`; in this program time jumps.
         let deadline = chips.iter().filter_map(|chip| chip.node.poll_timeout()).min();
         let arrival = now + Duration::from_millis(1);
         now = if wire::carry(&mut ports) { arrival } else { deadline.unwrap_or(arrival).max(arrival) };

@@ -23,7 +23,7 @@ use super::{Core, Node};
 use crate::state::BufferTooShort;
 #[cfg(feature = "alloc")]
 use crate::storage::Heap;
-use crate::storage::{Input, LAYOUT, Output, Sizes, Storage, mix};
+use crate::storage::{Input, LAYOUT, Lengths, Output, Storage, mix};
 use crate::time::Instant;
 
 const MAGIC: &[u8; 20] = b"dht-proto checkpoint";
@@ -106,8 +106,8 @@ impl<S: Storage> Node<S> {
     ///
     /// [`CheckpointError`]; no truncated or damaged checkpoint is taken for a whole one.
     pub fn from_checkpoint_in(storage: S, bytes: &[u8]) -> Result<Self, CheckpointError> {
-        let (sizes, input) = open(bytes)?;
-        if storage.view().sizes() != sizes {
+        let (lengths, input) = open(bytes)?;
+        if storage.view().lengths() != lengths {
             return Err(CheckpointError::Storage);
         }
         Self::decode(storage, input)
@@ -120,7 +120,7 @@ impl<S: Storage> Node<S> {
         output.output.try_push(VERSION.len() as u8)?;
         output.output.try_extend(VERSION.as_bytes())?;
         output.output.try_extend(&layout().to_le_bytes())?;
-        view.sizes().serialize(&mut output)?;
+        view.lengths().serialize(&mut output)?;
         self.core.serialize(&mut output)?;
         view.write_slots(&mut output)?;
         output.output.finalize()
@@ -165,17 +165,17 @@ impl Node {
     ///
     /// [`CheckpointError`].
     pub fn from_checkpoint(bytes: &[u8]) -> Result<Self, CheckpointError> {
-        let (sizes, input) = open(bytes)?;
+        let (lengths, input) = open(bytes)?;
         // A slot takes a byte at least; nothing is reserved for what is not there.
-        if sizes.total() > bytes.len() {
+        if lengths.total() > bytes.len() {
             return Err(CheckpointError::Inconsistent);
         }
-        Self::decode(Heap::of(&sizes), input)
+        Self::decode(Heap::of(&lengths), input)
     }
 }
 
 /// Checks the envelope, and returns the lengths of the slices and what follows them.
-fn open(bytes: &[u8]) -> Result<(Sizes, Input<'_>), CheckpointError> {
+fn open(bytes: &[u8]) -> Result<(Lengths, Input<'_>), CheckpointError> {
     if !bytes.starts_with(MAGIC) {
         return Err(CheckpointError::NoCheckpoint);
     }
@@ -190,8 +190,8 @@ fn open(bytes: &[u8]) -> Result<(Sizes, Input<'_>), CheckpointError> {
         .and_then(|rest| rest.strip_prefix(&layout().to_le_bytes()))
         .ok_or(CheckpointError::Version)?;
     let mut input = Input::from_bytes(body);
-    let sizes = Sizes::deserialize(&mut input).map_err(|_| CheckpointError::Inconsistent)?;
-    Ok((sizes, input))
+    let lengths = Lengths::deserialize(&mut input).map_err(|_| CheckpointError::Inconsistent)?;
+    Ok((lengths, input))
 }
 
 /// Differs where the same version was built of other sources, or for a machine with other pointers.

@@ -40,9 +40,9 @@ use serve::Asker;
 pub(crate) use serve::Reply;
 
 use crate::addr::{Endpoint, Family};
-use crate::config::{Config, MAX_DATAGRAM};
 #[cfg(feature = "alloc")]
 use crate::config::Limits;
+use crate::config::{Config, MAX_DATAGRAM};
 use crate::contacts::Contacts;
 use crate::event::{Event, NodeInfo, Notice, NoticeKind, StartError, Transmit};
 use crate::external::External;

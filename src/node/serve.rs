@@ -63,8 +63,15 @@ enum Answer {
     /// Nothing but our id.
     Pong,
     /// Nodes close to a target, and what is asked for beside them.
-    Nodes { target: NodeId, want: Want, beside: Beside },
-    Error { code: ErrorCode, reason: Reason },
+    Nodes {
+        target: NodeId,
+        want: Want,
+        beside: Beside,
+    },
+    Error {
+        code: ErrorCode,
+        reason: Reason,
+    },
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -72,9 +79,15 @@ enum Answer {
 enum Beside {
     Nothing,
     /// A token and the peers of a torrent.
-    Peers { noseed: bool, scrape: bool },
+    Peers {
+        noseed: bool,
+        scrape: bool,
+    },
     /// A token and the item, if there is one, whole if it is newer than this.
-    Item { newer_than: Option<i64> },
+    Item {
+        #[cfg_attr(not(feature = "items"), expect(dead_code, reason = "there is never one"))]
+        newer_than: Option<i64>,
+    },
     /// Infohashes that have peers.
     Samples,
 }
@@ -239,7 +252,9 @@ impl Core {
         let buf = &mut buf[..budget];
         let size = match reply.answer {
             Answer::Pong => self.envelope(reply, Body::Response(Response::new(id))).emit(buf),
-            Answer::Nodes { ref target, want, beside } => self.emit_lists(m, reply, target, want, beside, buf),
+            Answer::Nodes { ref target, want, beside } => {
+                self.emit_lists(m, reply, target, want, beside, buf)
+            }
             Answer::Error { code, ref reason } => {
                 self.envelope(reply, Body::Error(ErrorReply { code, message: reason.as_bytes() })).emit(buf)
             }
@@ -401,7 +416,8 @@ impl Core {
         match beside {
             Beside::Peers { noseed, .. } => {
                 peers = [0; MAX_REPLY];
-                let (peer_len, prefix_len) = if family == Family::V4 { (PEER4_LEN, 2) } else { (PEER6_LEN, 3) };
+                let (peer_len, prefix_len) =
+                    if family == Family::V4 { (PEER4_LEN, 2) } else { (PEER6_LEN, 3) };
                 let room = (buf.len() - len).saturating_sub("6:valuesle".len()) / (peer_len + prefix_len);
                 let out = &mut peers[..room * peer_len];
                 let (slots, infohash) = (shared(m), (*target).into());

@@ -743,7 +743,6 @@ impl Outcome {
 }
 
 /// How many buckets a table of so many entries is divided into.
-#[cfg(any(feature = "alloc", test))]
 pub(crate) const fn bucket_count(entries: usize) -> usize {
     let buckets = entries.div_ceil(K);
     if buckets < MAX_DEPTH { buckets } else { MAX_DEPTH }

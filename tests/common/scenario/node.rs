@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use dht_proto::wire::{Body, Message, Method, Query, is_canonical, is_krpc};
 use dht_proto::{
-    AddressPolicy, Announce, Config, Event, Family, Fixed, InfoHash, Instant, Limits, Lookup, LookupId,
-    LookupKind, LookupOptions, MAX_DATAGRAM, Node, NodeId, QueryId, State, Storage,
+    AddressPolicy, Announce, Config, Event, Family, InfoHash, Instant, Limits, Lookup, LookupId, LookupKind,
+    LookupOptions, MAX_DATAGRAM, Node, NodeId, QueryId, State, Storage, fixed,
 };
 #[cfg(feature = "items")]
 use dht_proto::{Item, Salt};
@@ -61,7 +61,23 @@ pub fn live_with(bytes: &[u8], interlude: &impl Interlude) -> u64 {
 }
 
 /// Small enough that everything is full all the time.
-pub type Chip = Fixed<3, 1, 8, 6, 2, 12, 3, 4, 2, 4, 2, 8, 8, 2, 4, 2, 8, 2, 5, 2, 10>;
+const LIMITS: Limits = {
+    let mut limits = Limits::CLIENT;
+    (limits.nodes_v4, limits.nodes_v6, limits.replacements) = (24, 8, 8);
+    (limits.inflight, limits.lookups) = (6, 2);
+    (limits.candidates, limits.tokens, limits.found) = (12, 3, 4);
+    (limits.swarms, limits.peers_v4, limits.peers_v6) = (2, 16, 8);
+    (limits.sources, limits.contacts) = (8, 8);
+    (limits.replies, limits.events, limits.bootstraps) = (2, 4, 2);
+    (limits.samples, limits.scrapes, limits.samplings) = (2, 1, 1);
+    #[cfg(feature = "items")]
+    {
+        (limits.items, limits.item_chunks) = (2, 5);
+        (limits.own_items, limits.own_chunks) = (2, 10);
+    }
+    limits
+};
+pub type Chip = fixed!(LIMITS);
 
 fn config(setup: u8) -> Config {
     let mut config = Config::default();
