@@ -267,6 +267,11 @@ impl Ring {
         Some(value)
     }
 
+    #[cfg(any(test, feature = "checkpoint", feature = "sim"))]
+    pub(crate) const fn is_consistent<T>(self, values: &[T]) -> bool {
+        self.len() <= values.len() && (self.start as usize) < values.len() + values.is_empty() as usize
+    }
+
     fn position<T>(self, values: &[T], offset: usize) -> usize {
         let position = self.start as usize + offset;
         if position >= values.len() { position - values.len() } else { position }

@@ -26,12 +26,12 @@ impl Rng {
     }
 
     pub(crate) fn u32(&mut self) -> u32 {
-        if usize::from(self.used) == BLOCK {
-            self.refill();
-        }
-        let word = self.words[usize::from(self.used)];
-        self.used += 1;
-        word
+        let at = match usize::from(self.used) {
+            at @ ..BLOCK => at,
+            _ => self.refill(),
+        };
+        self.used = at as u8 + 1;
+        self.words[at]
     }
 
     /// Uniform in `0..bound`, to within 2^-32; 0 where `bound` is 0.
@@ -52,11 +52,13 @@ impl Rng {
         NodeId::from_bytes(self.bytes::<ID_LEN>())
     }
 
-    fn refill(&mut self) {
+    /// Makes the next block, and returns the place of its first word.
+    fn refill(&mut self) -> usize {
         let mut stream = ChaCha12Rng::from_seed(self.seed);
         stream.set_block_pos(self.next_block);
         self.words = core::array::from_fn(|_| stream.next_u32());
-        (self.next_block, self.used) = (self.next_block + 1, 0);
+        self.next_block += 1;
+        0
     }
 }
 

@@ -77,9 +77,8 @@ impl OwnItem {
         is_published: false,
         value_len: 0,
         chain: Ix::NONE,
-        // Of an option only the variant that holds data is all zero.
-        cas: Some(0),
-        newest: Some(0),
+        cas: None,
+        newest: None,
     };
 
     pub(crate) const fn is_mutable(&self) -> bool {
@@ -220,8 +219,7 @@ impl OwnItems {
         }
         let ix = slots.items.iter().position(|own| own.owner == Owner::Nobody).map(Ix::new)?;
         let chain = self.chunks.take(slots.chunks, len)?;
-        slots.items[ix.position()] =
-            OwnItem { owner: Owner::Starting, chain, cas: None, newest: None, ..OwnItem::EMPTY };
+        slots.items[ix.position()] = OwnItem { owner: Owner::Starting, chain, ..OwnItem::EMPTY };
         Some(ix)
     }
 }

@@ -80,7 +80,8 @@ const MAX_K: u8 = 2 * K as u8;
 /// Tokens serve an announce for this long: every deployed node accepts them for longer (BEP 5).
 pub(crate) const TOKEN_LIFE: Duration = Duration::from_secs(5 * 60);
 
-/// What a walk is for.
+/// What a walk is for. Of its variants the first has a tag of zero.
+#[repr(u8)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) enum Goal {
@@ -227,11 +228,10 @@ pub(crate) enum Verdict {
 }
 
 impl Walk {
-    /// All zero bytes, so that slots in a static lie in `.bss`: of a goal and of an option only
-    /// the variant that holds data can be so.
+    /// All zero bytes, so that slots in a static lie in `.bss`.
     pub(crate) const EMPTY: Self = Self {
         phase: Phase::Free,
-        goal: Goal::Announce(Announce { port: 0, implied_port: false, seed: false }),
+        goal: Goal::FindNode,
         target: NodeId::ZERO,
         v6: false,
         generation: 0,
@@ -243,6 +243,7 @@ impl Walk {
         k: 0,
         alone: false,
         by_ip: false,
+        // None is marked by nanoseconds that there cannot be.
         stall: Some(Duration::ZERO),
         timeout: Duration::ZERO,
         started: Instant::ZERO,

@@ -1,7 +1,7 @@
 //! What must be true inside of a node at any time, for the laboratory to look at, and before a
 //! checkpoint is continued.
 
-use super::{Core, Node, serve};
+use super::{Core, Node, Reply, serve};
 use crate::addr::Family;
 use crate::stats::Drops;
 use crate::storage::Storage;
@@ -14,6 +14,12 @@ impl<S: Storage> Node<S> {
         let parts = [
             ("queries", core.inflight.is_consistent(view.queries)),
             ("lookups", core.searches.is_consistent(view.walks)),
+            (
+                "answers",
+                core.replies.is_consistent(view.replies) && view.replies.iter().all(Reply::is_consistent),
+            ),
+            ("events", core.notices.is_consistent(view.notices)),
+            ("bootstrap hosts", usize::from(core.bootstraps) <= view.bootstraps.len()),
             ("kept announces", core.keeper.is_consistent(view.kept)),
             ("scrapes", Core::scrapes_are_consistent(view)),
             ("peers", core.peers.is_consistent(serve::peer_view(view))),

@@ -103,6 +103,12 @@ impl Reply {
         answer: Answer::Pong,
     };
 
+    #[cfg(any(feature = "checkpoint", feature = "sim"))]
+    pub(super) const fn is_consistent(&self) -> bool {
+        self.transaction_len as usize <= MAX_TRANSACTION_LEN
+            && !matches!(self.answer, Answer::Error { reason: Reason { len, .. }, .. } if len as usize > Reason::MAX)
+    }
+
     fn transaction(&self) -> &[u8] {
         &self.transaction[..usize::from(self.transaction_len)]
     }

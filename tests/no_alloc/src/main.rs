@@ -8,10 +8,23 @@ use core::mem::MaybeUninit;
 use core::net::SocketAddr;
 use core::panic::PanicInfo;
 
-use dht_proto::{Config, Event, Fixed, Instant, MAX_DATAGRAM, Node};
+use dht_proto::{Config, Event, Instant, MAX_DATAGRAM, Node};
 
 /// The memory of a client, in `.bss`.
-static mut MEMORY: Fixed = Fixed::new();
+#[cfg(not(feature = "everything"))]
+type Memory = dht_proto::Fixed;
+
+/// The same, with slots of every kind.
+#[cfg(feature = "everything")]
+type Memory = dht_proto::fixed!({
+    let mut limits = dht_proto::Limits::CLIENT;
+    (limits.nodes_v6, limits.swarms, limits.peers_v4, limits.peers_v6) = (64, 4, 8, 8);
+    (limits.sources, limits.samples, limits.scrapes, limits.samplings) = (4, 4, 1, 1);
+    (limits.items, limits.item_chunks, limits.own_items, limits.own_chunks) = (2, 16, 1, 8);
+    limits
+});
+
+static mut MEMORY: Memory = Memory::new();
 
 /// The loop of a node, with a network that says nothing. 0 if the node asked its bootstrap host
 /// and told that it got no answer.
