@@ -360,10 +360,12 @@ pub struct Sample {
 pub struct Refusals {
     /// All of them.
     pub total: u32,
-    /// With 301: the node holds an item of another sequence number than was to be replaced (BEP 44).
+    /// With 301: the node holds an item of another sequence number than was to be replaced (BEP 44). If
+    /// the newest item found has another number, the put is sent to nobody, and all who returned one
+    /// are counted here.
     pub cas_mismatch: u32,
     /// With 302: the node holds an item of a higher sequence number, or of the same with another
-    /// value (BEP 44). Some nodes say so also to the item that they hold.
+    /// value (BEP 44). Some nodes say so also to the item that they hold; they count as having taken it.
     pub seq_too_low: u32,
     /// The last code of any refusal.
     pub last: Option<ErrorCode>,

@@ -7,7 +7,7 @@ mod stage;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use dht_proto::wire::{Body, Message, Method, PutItem, Want};
+use dht_proto::wire::{Body, ErrorCode, Message, Method, PutItem, Want};
 use dht_proto::{
     Config, Event, Item, Limits, LookupId, LookupKind, LookupOptions, LookupReport, NodeId, Salt, SecretKey,
     StartError, TorrentPointer, UpdatableTorrent,
@@ -190,13 +190,40 @@ fn nodes_that_were_left_behind_take_what_replaces_the_newest_version() {
     for (to, put) in puts(&stage) {
         assert_eq!(put.cas, nearest[..3].contains(&to).then_some(2), "{to}");
     }
-    // A number that is not the newest is for every node to judge.
-    let report = put(&mut stage, &signed(5, b"4:more"), Some(1));
+    let report = put(&mut stage, &signed(4, b"4:more"), Some(3));
     assert_eq!((report.queried, report.seq), (0, Some(3)), "it remembers what it stored");
-    assert!(puts(&stage).iter().skip(8).all(|(_, put)| put.cas == Some(1)));
-    let report = put(&mut stage, &signed(6, b"4:last"), Some(5));
-    assert_eq!(report.seq, Some(5));
-    assert!(puts(&stage).iter().skip(16).all(|(_, put)| put.cas == Some(5)));
+    assert!(puts(&stage).iter().skip(8).all(|(_, put)| put.cas == Some(3)));
+}
+
+#[test]
+fn a_put_that_is_to_replace_another_version_than_the_newest_is_sent_to_nobody() {
+    let mut stage = Stage::joined(60);
+    give(&mut stage, &signed(7, b"3:new"), 3);
+    for cas in [6, 8] {
+        let report = put(&mut stage, &signed(9, VALUE), Some(cas));
+        assert_eq!((report.acknowledged, report.announced, report.seq), (0, 0, Some(7)));
+        assert_eq!((report.refused.total, report.refused.cas_mismatch), (3, 3), "who would refuse");
+        assert_eq!(report.refused.last, Some(ErrorCode::CAS_MISMATCH));
+        assert_eq!(puts(&stage), []);
+    }
+    assert_eq!(put(&mut stage, &signed(9, VALUE), Some(7)).acknowledged, 8);
+    // B44-15: where there is nothing to compare with, it is stored.
+    let mut stage = Stage::joined(60);
+    assert_eq!(put(&mut stage, &signed(9, VALUE), Some(7)).acknowledged, 8);
+}
+
+#[test]
+fn b44_13_a_node_that_refuses_the_very_item_it_holds_has_it_all_the_same() {
+    let mut stage = Stage::joined(60);
+    let item = signed(4, VALUE);
+    give(&mut stage, &item, 2);
+    give(&mut stage, &signed(4, b"5:other"), 1);
+    stage.hosts.values_mut().filter(|host| host.item.is_some()).for_each(|host| {
+        host.refuses_announces = Some(302);
+    });
+    let report = put(&mut stage, &item, None);
+    assert_eq!((report.acknowledged, report.refused.seq_too_low), (8, 1), "one holds another value");
+    assert_eq!(holders(&stage, &item).len(), 8);
 }
 
 #[test]
@@ -337,6 +364,17 @@ fn b44_32_a_round_is_spared_where_more_than_eight_hold_the_item_and_all_of_the_c
 }
 
 #[test]
+fn b44_32_copies_of_another_value_under_the_same_number_do_not_count() {
+    let mut stage = Stage::joined(60);
+    stage.act(|node, now| node.keep_stored(now, &signed(5, VALUE))).unwrap();
+    stage.run(secs(60));
+    stage.hosts.values_mut().for_each(|host| host.item = Some(copied(&signed(5, b"5:other"))));
+    stage.run(secs(3600 + 600));
+    assert!(!stage.node.kept_items().next().unwrap().is_spared);
+    assert!(holders(&stage, &signed(5, VALUE)).len() >= 8);
+}
+
+#[test]
 fn b44_32_eight_copies_are_not_enough() {
     let mut stage = Stage::joined(60);
     let item = signed(1, VALUE);
@@ -379,7 +417,7 @@ fn a_kept_item_that_somebody_replaced_is_put_no_more_and_says_so() {
     stage.run(secs(60));
     give(&mut stage, &signed(7, b"3:new"), 8);
     let sent = puts(&stage).len();
-    stage.run(secs(3600 + 600));
+    stage.run(secs(5 * 3600));
     let kept = stage.node.kept_items().next().unwrap();
     assert_eq!((kept.seq, kept.newest, kept.is_spared), (Some(5), Some(7), true));
     assert_eq!(puts(&stage).len(), sent);

@@ -58,6 +58,8 @@ pub(crate) enum Sighting {
     Bad,
     /// A valid one with a lower number.
     Older(i64),
+    /// A valid one with the number of what is published, and another value.
+    Conflicting(i64),
     /// That with the highest number so far.
     Newest(Option<i64>),
     /// A valid one with a higher number, or the first.
@@ -83,6 +85,16 @@ impl OwnItem {
 
     pub(crate) const fn is_mutable(&self) -> bool {
         self.is_mutable
+    }
+
+    /// Whether what is published is the newest version that any node returned.
+    pub(crate) fn is_newest(&self) -> bool {
+        self.newest == self.seq()
+    }
+
+    /// Whether a node returned a newer version than what is published.
+    pub(crate) fn is_superseded(&self) -> bool {
+        self.newest > self.seq()
     }
 
     /// The number of what it holds.
@@ -185,14 +197,17 @@ impl OwnItems {
         if !is_valid {
             return Sighting::Bad;
         }
+        let is_conflict = own.is_published && seq == own.seq && !is_same;
+        let own = &mut slots.items[ix.position()];
+        let newest = own.newest;
+        own.newest = newest.max(Some(seq));
         // Of two values with one number the first stays, as at the nodes.
-        match own.newest {
+        match newest {
             Some(newest) if seq < newest => return Sighting::Older(seq),
+            _ if is_conflict => return Sighting::Conflicting(seq),
             Some(newest) if seq == newest => return Sighting::Newest(Some(seq)),
             _ => {}
         }
-        let own = &mut slots.items[ix.position()];
-        own.newest = Some(seq);
         if !own.is_published {
             (own.seq, own.signature) = (seq, *signature);
             own.fill(slots.chunks, value);

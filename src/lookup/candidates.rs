@@ -122,7 +122,7 @@ pub(super) enum Placing {
 pub(crate) enum Holding {
     /// Nothing of use.
     Nothing,
-    /// A version that another node has a newer one of.
+    /// A version that another node has a newer one of, or one in conflict with what is published.
     Older,
     /// The newest version found.
     Newest,

@@ -4,6 +4,7 @@ use super::candidates::{Candidate, Holding, Placing, State};
 use super::{Goal, Walk};
 use crate::addr::Endpoint;
 use crate::pool::Ix;
+use crate::wire::ErrorCode;
 
 /// With more copies than this, all of the K closest nodes among their holders, an item needs no
 /// republishing (BEP 44).
@@ -37,10 +38,17 @@ impl Walk {
         memory[..self.len()].iter().any(|c| c.placing == Placing::Stored)
     }
 
-    /// What the node at `to` returned.
-    pub(crate) fn holding(&self, memory: &[Candidate], to: Endpoint) -> Holding {
-        let here = memory[..self.len()].iter().filter(|c| c.endpoint == to);
-        here.map(|c| c.holding).find(|holding| *holding != Holding::Nothing).unwrap_or(Holding::Nothing)
+    /// Whether the node at `to` returned the newest version.
+    pub(crate) fn holds_newest(&self, memory: &[Candidate], to: Endpoint) -> bool {
+        memory[..self.len()].iter().any(|c| c.endpoint == to && c.holding == Holding::Newest)
+    }
+
+    /// Nothing is put, because another version stands in the way: whoever returned any would refuse.
+    pub(crate) fn on_cas_mismatch(&mut self, memory: &[Candidate]) {
+        let holders = memory[..self.len()].iter().filter(|c| c.holding != Holding::Nothing);
+        let (count, refused) = (holders.count() as u16, &mut self.refused);
+        (refused.count, refused.cas) = (refused.count + count, refused.cas + count);
+        refused.code = ErrorCode::CAS_MISMATCH.0;
     }
 
     /// Whether so many hold the newest version that it would be a waste to store it again: more

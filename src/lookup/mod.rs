@@ -142,17 +142,30 @@ impl Phase {
 pub(crate) struct ItemWalk {
     /// Nothing more is to be found: what is sought cannot change.
     pub(crate) is_satisfied: bool,
-    /// It looks who holds the item before it puts it anywhere.
-    pub(crate) is_checking: bool,
-    /// It puts nothing, because the item stands well.
-    pub(crate) is_spared: bool,
+    /// Whether it looks who holds the item before it puts it anywhere.
+    pub(crate) check: Check,
     /// Nodes that returned the newest version.
     pub(crate) copies: u16,
 }
 
 #[cfg(feature = "items")]
 impl ItemWalk {
-    const EMPTY: Self = Self { is_satisfied: false, is_checking: false, is_spared: false, copies: 0 };
+    const EMPTY: Self = Self { is_satisfied: false, check: Check::None, copies: 0 };
+}
+
+/// How a put decides.
+#[cfg(feature = "items")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
+pub(crate) enum Check {
+    /// It goes to every node as soon as that is found.
+    None,
+    /// It waits until all who may hold the item were asked.
+    Due,
+    /// They were, and it is to be stored.
+    Passed,
+    /// They were, and it is not.
+    Spared,
 }
 
 /// Who refused what a walk placed.
@@ -554,6 +567,9 @@ impl Walk {
         #[cfg(feature = "items")]
         {
             self.items.copies = 0;
+            if self.items.check != Check::None {
+                self.items.check = Check::Due;
+            }
         }
     }
 

@@ -2,6 +2,8 @@
 
 use core::cmp::Reverse;
 
+#[cfg(feature = "items")]
+use super::Check;
 use super::candidates::{Candidate, LINGERING_TRIES, Placing, State, TRIES};
 use super::horizon::Window;
 #[cfg(feature = "items")]
@@ -44,7 +46,7 @@ impl Walk {
         let k = usize::from(self.k);
         // To know whether more than so many hold the item, it must ask more.
         #[cfg(feature = "items")]
-        let k = if self.items.is_checking { k.max(usize::from(ENOUGH_COPIES) + 1) } else { k };
+        let k = if self.items.check == Check::Due { k.max(usize::from(ENOUGH_COPIES) + 1) } else { k };
         let tries = self.tries();
         let in_flight =
             candidates.iter().filter(|c| matches!(c.state, State::Asked | State::Retried)).count();
@@ -190,7 +192,7 @@ impl Walk {
         match self.goal {
             Goal::Announce(_) => true,
             #[cfg(feature = "items")]
-            Goal::Put(item) => !item.is_none() && !self.items.is_checking && !self.items.is_spared,
+            Goal::Put(item) => !item.is_none() && matches!(self.items.check, Check::None | Check::Passed),
             _ => false,
         }
     }

@@ -195,10 +195,11 @@ impl<S: Storage> Node<S> {
     /// took it and how many refused is in the [`LookupReport`](crate::LookupReport), as is the number of a
     /// newer one that was met.
     ///
-    /// With `cas` ("compare and swap") nodes that returned an item store this one only if theirs has
-    /// that sequence number. It is not sent to those who returned nothing to compare with, nor, if it
-    /// is the highest number found, to those who returned a lower one: they missed a version, and
-    /// would miss this one too.
+    /// With `cas` ("compare and swap") it replaces the version of that sequence number and no other.
+    /// First all are asked who may hold one; if the newest that they return has another number, nothing
+    /// is stored, and they are counted in [`Refusals::cas_mismatch`](crate::Refusals::cas_mismatch). Nodes
+    /// that hold that version compare again when they store. Nodes that hold none store it as it is,
+    /// and so do those with an older one, which missed a version.
     ///
     /// # Errors
     ///

@@ -13,7 +13,7 @@ use crate::id::NodeId;
 use crate::inflight::Query;
 use crate::items::{Item, OwnItem, OwnItems, OwnSlots, Owner, PublicKey, Salt, Sighting};
 use crate::kept::{self, Kept, Subject};
-use crate::lookup::{Goal, Holding, LookupOptions, Phase, Token, Walk};
+use crate::lookup::{Check, Goal, Holding, LookupOptions, Phase, Token, Walk};
 use crate::pool::{Ix, Slot};
 use crate::storage::sealed::{Memory, View};
 use crate::time::Instant;
@@ -42,7 +42,11 @@ impl Core {
         self.advance(now);
         let ix = self.take_own(m, |own, slots, is_live| own.publish(slots, item, is_live))?;
         m.own_items[ix.position()].cas = cas;
-        self.lookup_item(m, Goal::Put(ix), item.target(), options)
+        let lookup = self.lookup_item(m, Goal::Put(ix), item.target(), options)?;
+        if cas.is_some() && item.seq().is_some() {
+            both(m.walks, lookup.ix).for_each(|ix| m.walks[ix].items.check = Check::Due);
+        }
+        Ok(lookup)
     }
 
     /// Starts a lookup whose item was taken just now.
@@ -121,8 +125,9 @@ impl Core {
     /// enough of them: if everybody relied on the others, it would expire.
     pub(super) fn check_first(m: &mut Memory<'_>, kept: Ix, round: LookupId) {
         let Kept { subject, is_tried, is_spared, .. } = m.kept[kept];
-        for ix in both(m.walks, round.ix) {
-            m.walks[ix].items.is_checking = subject.is_item() && is_tried && !is_spared;
+        let Some(own) = subject.item().map(|own| &m.own_items[own.position()]) else { return };
+        if is_tried && (!is_spared || own.is_superseded()) {
+            both(m.walks, round.ix).for_each(|ix| m.walks[ix].items.check = Check::Due);
         }
     }
 
@@ -167,7 +172,7 @@ impl Core {
                 add(&mut self.stats.items.bad_find, 1);
                 return;
             }
-            Sighting::Older(seq) => (Holding::Older, Some(seq)),
+            Sighting::Older(seq) | Sighting::Conflicting(seq) => (Holding::Older, Some(seq)),
             Sighting::Newest(seq) | Sighting::Newer(seq) => (Holding::Newest, seq),
         };
         if matches!(sighting, Sighting::Newer(_)) {
@@ -209,19 +214,32 @@ impl Core {
             && m.own_items.get(own.position()).is_some_and(|own| !own.is_mutable())
     }
 
-    /// All that could be asked who hold the item of a round have answered. Returns whether it is to
-    /// be put now.
-    pub(super) fn decide_put(&self, m: &mut Memory<'_>, ix: Ix) -> bool {
-        if !core::mem::take(&mut m.walks[ix].items.is_checking) {
-            return false;
-        }
-        let own = m.walks[ix].goal.item().map(|own| &m.own_items[own.position()]);
-        let is_newest = own.is_some_and(|own| own.newest == own.seq());
-        let is_superseded = own.is_some_and(|own| own.newest > own.seq());
+    /// Whether the refusal says only that the node holds what is put, as some do on every republish.
+    pub(super) fn is_held(&self, m: &mut Memory<'_>, ix: Ix, from: Endpoint, code: Option<i64>) -> bool {
         let (walk, memory) = self.searches.walk(m, ix);
-        let has_enough = is_newest && walk.has_enough_copies(memory.candidates);
-        m.walks[ix].items.is_spared = has_enough || is_superseded;
-        !m.walks[ix].items.is_spared
+        code == Some(ErrorCode::SEQ_TOO_LOW.0)
+            && walk.holds_newest(memory.candidates, from)
+            && m.walks[ix].goal.item().is_some_and(|own| m.own_items[own.position()].is_newest())
+    }
+
+    /// All that could be asked who hold the item have answered. Returns whether it is to be put now.
+    pub(super) fn decide_put(&self, m: &mut Memory<'_>, ix: Ix) -> bool {
+        let Walk { goal, kept, items, .. } = m.walks[ix];
+        let Some(own) = goal.item().filter(|_| items.check == Check::Due) else { return false };
+        let own = &m.own_items[own.position()];
+        let is_other = own.cas.is_some() && own.newest.is_some() && own.cas != own.newest;
+        let (is_newest, is_superseded) = (own.is_newest(), own.is_superseded());
+        let (walk, memory) = self.searches.walk(m, ix);
+        let is_spared = if kept.is_none() {
+            if is_other {
+                walk.on_cas_mismatch(memory.candidates);
+            }
+            is_other
+        } else {
+            is_superseded || is_newest && walk.has_enough_copies(memory.candidates)
+        };
+        walk.items.check = if is_spared { Check::Spared } else { Check::Passed };
+        !is_spared
     }
 
     /// The put of a lookup to one node.
@@ -237,16 +255,12 @@ impl Core {
         let to = m.queries[query].to;
         let (walk, memory) = self.searches.walk(m, walk);
         let target = walk.target;
-        let holding = walk.holding(memory.candidates, to);
+        let holds_newest = walk.holds_newest(memory.candidates, to);
         let wants_seq = walk.wants_seq(memory.candidates, to);
         let own = &m.own_items[walk.goal.item()?.position()];
-        let cas = match holding {
-            // There is nothing to compare with (B44-30).
-            Holding::Nothing => None,
-            // It would refuse what replaces the newest version, and stay behind for ever.
-            Holding::Older => own.cas.filter(|_| own.cas != own.newest),
-            Holding::Newest => own.cas,
-        };
+        // Who returned nothing has nothing to compare with (B44-30), and who missed a version would
+        // refuse the next one too.
+        let cas = own.cas.filter(|_| holds_newest);
         let item = own.read(m.own_chunks)?;
         let item = item.put(cas, wants_seq.then_some(1));
         let most = if to.family() == Family::V4 { MAX_DATAGRAM } else { MAX_DATAGRAM_V6 };

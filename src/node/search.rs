@@ -307,6 +307,10 @@ impl Core {
                 if self.puts_again(m, ix, query, code) {
                     return self.settle(m, ix);
                 }
+                #[cfg(feature = "items")]
+                if self.is_held(m, ix, query.to, code) {
+                    return self.on_stored(m, reference, query.to);
+                }
                 let (walk, memory) = self.searches.walk(m, ix);
                 walk.on_refused(memory.candidates, query.to, code);
             }

@@ -13,6 +13,8 @@ use crate::event::{KeptId, LookupId, LookupKind, LookupReport, NodeInfo, Refusal
 use crate::id::{K, NodeId};
 use crate::inflight::WalkRef;
 use crate::kept::Kept;
+#[cfg(feature = "items")]
+use crate::lookup::Check;
 use crate::lookup::{Candidate, Goal, LookupOptions, Phase, Refused, Step, TOKEN_LIFE, Token, Walk};
 use crate::pool::{Ix, List, Pool, Slot};
 use crate::storage::sealed::{Memory, View};
@@ -148,6 +150,8 @@ impl Core {
                 self.searches.set_phase(m, ix, Phase::Ready);
             }
             Step::Wait => self.searches.set_phase(m, ix, Phase::Waiting),
+            #[cfg(feature = "items")]
+            Step::Finish if resumed_in_vain && self.decide_put(m, ix) => self.settle(m, ix),
             Step::Finish if resumed_in_vain => self.restart(m, ix),
             Step::Finish if asked_saved_in_vain => self.ask_bootstraps_after_all(m, ix),
             Step::Finish if self.is_parked(m, ix) => {
@@ -229,7 +233,10 @@ impl Core {
         self.trim_found(m, walk.goal);
         if let Some(kept) = kept {
             #[cfg(feature = "items")]
-            let is_spared = [Some(lead), sibling].into_iter().flatten().any(|ix| m.walks[ix].items.is_spared);
+            let is_spared = [Some(lead), sibling]
+                .into_iter()
+                .flatten()
+                .any(|ix| m.walks[ix].items.check == Check::Spared);
             #[cfg(not(feature = "items"))]
             let is_spared = false;
             self.on_round_done(m, kept.ix, report.acknowledged, is_spared);

@@ -225,13 +225,18 @@ impl Output {
 
     /// The target alone on stdout, once; how it went on stderr.
     pub(crate) fn stored(&self, item: &Item, report: &LookupReport) -> Result<(), Failure> {
-        let LookupReport { acknowledged: nodes, announced: tried, refused, .. } = report;
+        let LookupReport { acknowledged: nodes, announced: tried, copies, refused, .. } = report;
         let is_first = *nodes > 0 && !self.has_found();
         if *nodes > 0 {
             self.set_found();
         }
         if !self.json {
-            log(&self.spinner, &format!("stored at {nodes} of {tried} nodes"));
+            // A round that is spared because so many hold the item.
+            let text = match (tried, copies) {
+                (0, 1..) if report.seq == item.seq() => format!("{copies} nodes hold it already"),
+                _ => format!("stored at {nodes} of {tried} nodes"),
+            };
+            log(&self.spinner, &text);
         }
         if refused.cas_mismatch > 0 {
             self.complain("nodes hold another version than was to be replaced");
@@ -242,6 +247,7 @@ impl Output {
         let mut object = json!({"event": "stored", "target": item.target().to_string()});
         object["nodes"] = json!(nodes);
         object["tried"] = json!(tried);
+        object["copies"] = json!(copies);
         object["refused"] = json!({
             "total": refused.total,
             "cas_mismatch": refused.cas_mismatch,
