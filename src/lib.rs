@@ -41,7 +41,7 @@
 //! - [`Node::announce`] every 15 minutes or so. A lookup of the last five minutes is not repeated.
 //! - [`Node::scrape`] tells how many peers a torrent has, without joining them (BEP 33): to decide
 //!   which torrent to seed next.
-//! - Over a restart: [`Node::snapshot`], [`State`] and [`Node::restore`]. Adapters keep it in a file.
+//! - Over a restart: `Node::snapshot`, [`State`] and [`Node::restore`]. Adapters keep it in a file.
 //!   With the feature `checkpoint` a node can also be moved to another process as it is, by
 //!   `Node::checkpoint`.
 //! - [`Node::keep_announced`] announces every 15 minutes until told otherwise, thousands of torrents
@@ -73,7 +73,7 @@
 //! | 1 wire | [`wire`]: pure functions of bytes; `bloom` (the filters of a scrape) |
 //! | 1 memory | `pool`: slots, free lists, lists, rings over slices |
 //! | 2 parts | `table` (routing), `peers` (what others announced to us), `token`, `inflight` (queries under way), `rtt`, `lookup` (the iterative walk), `items` (values stored for others, found and published; feature `items`), `kept` (when announces are due), `scrape` and `sampling` (what other nodes store), `contacts` (what is remembered of endpoints), `limit` (rates, amplification), `secure_id` and `external` (ids that fit an address, and which address is ours), `timer`, `stats` (counters, and how they are gone through) |
-//! | 3 node | `storage` ([`Heap`], [`Fixed`]), `config`, `event`, `state` (what outlives a restart, as bytes), `node` (`serve` answers, `search` asks, `walks` leads lookups, `keep` repeats announces, `upkeep` keeps house, `output` makes datagrams and events, `saved` saves and restores, `interrupt` stops and goes on, `identity` goes by our address, `checkpoint` writes all of it; `items` stores what others put, `publish` finds and puts items of our own; `scrape` and `sample` tell and learn which torrents there are) |
+//! | 3 node | `storage` (`Heap`, [`Fixed`]), `config`, `event`, `state` (what outlives a restart, as bytes), `node` (`serve` answers, `search` asks, `walks` leads lookups, `keep` repeats announces, `upkeep` keeps house, `output` makes datagrams and events, `saved` saves and restores, `interrupt` stops and goes on, `identity` goes by our address, `checkpoint` writes all of it; `items` stores what others put, `publish` finds and puts items of our own; `scrape` and `sample` tell and learn which torrents there are) |
 //! | 3 node | `crawl` (which torrents there are, asked from node to node; feature `alloc`) |
 //! | 4 laboratory | `sim` (feature `sim`): worlds of nodes in virtual time |
 //! | 4 adapters | `net` (`desk` does what all loops do, `ports` has their sockets, `blocking` and `tokio` wait), the `dht` tool: the only sockets, clocks and name look-ups |

@@ -20,7 +20,7 @@ pub(crate) type Input<'a> = postcard::Deserializer<'a, postcard::de_flavors::Sli
 #[cfg(feature = "checkpoint")]
 pub(crate) type Output<F> = postcard::Serializer<F>;
 
-/// Memory for a [`Node`](crate::Node): [`Heap`], [`Fixed`], or a mutable borrow of either.
+/// Memory for a [`Node`](crate::Node): `Heap`, [`Fixed`], or a mutable borrow of either.
 ///
 /// The trait is sealed; its methods are the crate's own affair.
 pub trait Storage: Sealed {}

@@ -2,7 +2,7 @@
 //! task.
 //!
 //! [`Dht`] is the handle to use from ordinary blocking code (feature `net`). It can be cloned and
-//! shared; the thread behind it owns the sockets and the node. [`tokio::Dht`] is its like for
+//! shared; the thread behind it owns the sockets and the node. `tokio::Dht` is its like for
 //! asynchronous code (feature `tokio`).
 //!
 #![cfg_attr(feature = "net", doc = "```no_run")]

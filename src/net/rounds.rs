@@ -18,7 +18,7 @@ pub struct Round {
     /// The torrent's peers that it found.
     pub peers: Vec<SocketAddr>,
     /// The nodes that confirmed it. None if the round has failed; or if it was spared, because nodes enough
-    /// hold the item ([`LookupReport::copies`]), or a newer one ([`LookupReport::seq`]).
+    /// hold the item (`LookupReport::copies`), or a newer one (`LookupReport::seq`).
     pub acknowledged: Vec<SocketAddr>,
 }
 

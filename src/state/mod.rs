@@ -23,7 +23,7 @@ use crate::wire::{Malformed, PEER4_LEN, PEER6_LEN, Reader, Value};
 /// tables of any client, and a bound on the work.
 const MAX_TOKENS: u32 = 200_000;
 
-/// A saved state, read: from [`Node::snapshot`](crate::Node::snapshot), or from a file of
+/// A saved state, read: from [`Node::snapshot_into`](crate::Node::snapshot_into), or from a file of
 /// libtorrent (its session parameters or DHT state) or Transmission (`dht.dat`).
 ///
 /// Our own format has a checksum, so damage is found. The others have none: of a damaged file what
@@ -152,7 +152,7 @@ impl<'a> State<'a> {
         self.ids[family.index()]
     }
 
-    /// What [`Node::snapshot`](crate::Node::snapshot) was told; `None` for the formats of others.
+    /// What [`Node::snapshot_into`](crate::Node::snapshot_into) was told; `None` for the formats of others.
     pub const fn saved_at(&self) -> Option<u64> {
         self.saved_at
     }
