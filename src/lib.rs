@@ -69,7 +69,7 @@
 //!
 //! | floor | files |
 //! |---|---|
-//! | 0 vocabulary | `time`, `id` (ids and the XOR metric), `addr` (packed endpoints, reserved ranges), `rng`, `keyed` (hashes that strangers cannot aim), `trace` |
+//! | 0 vocabulary | `time`, `id` (ids and the XOR metric), `addr` (packed endpoints, reserved ranges), `rng`, `keyed` (hashes that strangers cannot aim), `magnet` (links), `trace` |
 //! | 1 wire | [`wire`]: pure functions of bytes; `bloom` (the filters of a scrape) |
 //! | 1 memory | `pool`: slots, free lists, lists, rings over slices |
 //! | 2 parts | `table` (routing), `peers` (what others announced to us), `token`, `inflight` (queries under way), `rtt`, `lookup` (the iterative walk), `items` (values stored for others, found and published; feature `items`), `kept` (when announces are due), `scrape` and `sampling` (what other nodes store), `contacts` (what is remembered of endpoints), `limit` (rates, amplification), `secure_id` and `external` (ids that fit an address, and which address is ours), `timer`, `stats` (counters, and how they are gone through) |
@@ -126,6 +126,7 @@ mod kept;
 mod keyed;
 mod limit;
 mod lookup;
+mod magnet;
 #[cfg(any(feature = "net", feature = "tokio"))]
 pub mod net;
 mod node;
@@ -166,6 +167,7 @@ pub use items::{
     UpdatableTorrent,
 };
 pub use lookup::{Announce, Lookup, LookupOptions};
+pub use magnet::MagnetLink;
 #[cfg(feature = "checkpoint")]
 pub use node::CheckpointError;
 pub use node::Node;

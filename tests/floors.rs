@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 /// Which modules make a floor, from the ground up, and why they may not know what is above them.
 const FLOORS: [(&str, &[&str]); 5] = [
     // The words everything else is said in: plain values, no logic of the protocol.
-    ("vocabulary", &["addr", "id", "keyed", "rng", "time", "trace"]),
+    ("vocabulary", &["addr", "id", "keyed", "magnet", "rng", "time", "trace"]),
     // Pure functions of bytes, and memory that knows nothing of what it holds.
     ("wire and memory", &["bloom", "pool", "wire"]),
     // The parts of a node, each over slices that it is lent: none knows a node, none does IO.

@@ -8,6 +8,7 @@ use thiserror::Error;
 use super::item::Salt;
 use super::keys::PublicKey;
 use crate::id::{ID_LEN, InfoHash, NodeId, parse_hex};
+use crate::magnet::{MagnetLink, strip_prefix};
 use crate::wire::{MAX_SALT_LEN, Reader};
 
 /// Where the infohash stands in the value that we write.
@@ -118,14 +119,10 @@ impl FromStr for UpdatableTorrent {
     type Err = ParseLinkError;
 
     fn from_str(text: &str) -> Result<Self, ParseLinkError> {
-        let parameters = strip_prefix(text, "magnet:?").ok_or(ParseLinkError::NoMagnet)?;
-        let values = |name| {
-            let pairs = parameters.split('&').filter_map(|parameter| parameter.split_once('='));
-            pairs.filter(move |(key, _)| *key == name).map(|(_, value)| value)
-        };
-        let key = values("xs").find_map(|value| strip_prefix(value, "urn:btpk:"));
+        let link = MagnetLink::new(text).ok_or(ParseLinkError::NoMagnet)?;
+        let key = link.values("xs").find_map(|value| strip_prefix(value, "urn:btpk:"));
         let key = key.ok_or(ParseLinkError::NoKey)?.parse().map_err(|_| ParseLinkError::BadKey)?;
-        let (hex, mut salt) = (values("s").next().unwrap_or(""), [0; MAX_SALT_LEN]);
+        let (hex, mut salt) = (link.values("s").next().unwrap_or(""), [0; MAX_SALT_LEN]);
         let salt = salt.get_mut(..hex.len() / 2).ok_or(ParseLinkError::BadSalt)?;
         parse_hex(hex, salt).ok_or(ParseLinkError::BadSalt)?;
         Ok(Self { key, salt: Salt::new(salt).map_err(|_| ParseLinkError::BadSalt)? })
@@ -148,12 +145,6 @@ pub enum ParseLinkError {
     /// The salt is not hexadecimal, or longer than [`MAX_SALT_LEN`] bytes.
     #[error("the salt is not hexadecimal, or longer than {MAX_SALT_LEN} bytes")]
     BadSalt,
-}
-
-/// What follows a prefix, whose letters may be of either case.
-fn strip_prefix<'a>(text: &'a str, prefix: &str) -> Option<&'a str> {
-    let (head, rest) = text.split_at_checked(prefix.len())?;
-    head.eq_ignore_ascii_case(prefix).then_some(rest)
 }
 
 #[cfg(test)]
@@ -182,7 +173,7 @@ mod tests {
     fn b46_02_other_parameters_and_the_case_of_letters_do_not_matter() {
         let plain: UpdatableTorrent = format!("magnet:?xs=urn:btpk:{KEY}&s=0aff").parse().unwrap();
         let key = KEY.to_uppercase();
-        let odd = format!("MAGNET:?dn=x&s=0AFF&xs=http://a/b&xs=URN:BTPK:{key}&tr&x.pe=");
+        let odd = format!("MAGNET:?dn=x&S=0AFF&xs.1=http://a/b&xs.2=URN:BTPK:{key}&tr&x.pe=");
         assert_eq!(odd.parse(), Ok(plain));
     }
 

@@ -1,7 +1,7 @@
 //! Torrents as people pass them on: bare or in a magnet link (BEP 9, BEP 46), hexadecimal or base32.
 
 use data_encoding::{BASE32, HEXLOWER_PERMISSIVE};
-use dht_proto::{ID_LEN, InfoHash, ParseLinkError, UpdatableTorrent};
+use dht_proto::{ID_LEN, InfoHash, MagnetLink, ParseLinkError, UpdatableTorrent};
 
 /// The multihash prefix of a SHA-256 hash: its code and its length.
 const SHA256: [u8; 2] = [0x12, 32];
@@ -29,25 +29,19 @@ pub(crate) fn parse_torrent(text: &str) -> Result<Torrent, String> {
 /// hashes the first of version 1 counts; one of version 2 is cut to its first 20 bytes (BEP 52).
 pub(crate) fn parse_infohash(text: &str) -> Result<InfoHash, String> {
     let complaint = "expected 40 hexadecimal digits, 32 base32 digits or a magnet link with one of these";
-    match strip_prefix_ignore_case(text, "magnet:?") {
-        Some(query) => parse_magnet(query),
+    match MagnetLink::new(text) {
+        Some(link) => parse_magnet(link),
         None => parse_hash(text),
     }
     .ok_or_else(|| complaint.to_owned())
 }
 
-fn parse_magnet(query: &str) -> Option<InfoHash> {
-    let topics: Vec<String> = query
-        .split('&')
-        .filter_map(|parameter| parameter.split_once('='))
-        // Several topics are numbered: xt.1, xt.2.
-        .filter(|(key, _)| {
-            strip_prefix_ignore_case(key, "xt").is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
-        })
-        .filter_map(|(_, value)| percent_decode(value))
-        .collect();
+fn parse_magnet(link: MagnetLink<'_>) -> Option<InfoHash> {
+    let topics = link.values("xt").filter_map(percent_decode);
+    // Neither URNs nor the hashes in them care for the case of letters.
+    let topics: Vec<String> = topics.map(|topic| topic.to_ascii_lowercase()).collect();
     let find = |scheme, parse: fn(&str) -> Option<InfoHash>| {
-        topics.iter().filter_map(|topic| strip_prefix_ignore_case(topic, scheme)).find_map(parse)
+        topics.iter().filter_map(|topic| topic.strip_prefix(scheme)).find_map(parse)
     };
     find("urn:btih:", parse_hash).or_else(|| find("urn:btmh:", parse_multihash))
 }
@@ -80,11 +74,6 @@ fn percent_decode(text: &str) -> Option<String> {
         }
     }
     String::from_utf8(bytes).ok()
-}
-
-fn strip_prefix_ignore_case<'a>(text: &'a str, prefix: &str) -> Option<&'a str> {
-    let (head, tail) = text.split_at_checked(prefix.len())?;
-    head.eq_ignore_ascii_case(prefix).then_some(tail)
 }
 
 #[cfg(test)]

@@ -1,0 +1,68 @@
+//! Magnet links, as far as a DHT has a use for them.
+
+/// A magnet link, whose parameters name what it leads to: a torrent under `xt` (BEP 9), or the key of one
+/// that changes under `xs` (BEP 46).
+///
+/// ```
+/// use dht_proto::{InfoHash, MagnetLink};
+///
+/// let text = "magnet:?dn=a%20name&xt=urn:btih:5fbfbff10c5d6a4ec8a88e4c6ab4c28b95eee401";
+/// let link = MagnetLink::new(text).expect("it begins as one");
+/// let hex = link.values("xt").find_map(|topic| topic.strip_prefix("urn:btih:"));
+/// let infohash: InfoHash = hex.expect("it has one of version 1").parse()?;
+/// # Ok::<(), dht_proto::ParseIdError>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MagnetLink<'a> {
+    query: &'a str,
+}
+
+impl<'a> MagnetLink<'a> {
+    /// `None` if the text does not begin with `magnet:?`, in letters of either case. What follows is not
+    /// checked.
+    pub fn new(text: &'a str) -> Option<Self> {
+        strip_prefix(text, "magnet:?").map(|query| Self { query })
+    }
+
+    /// The values of a parameter, in the order of the link and as they are written there: not
+    /// percent-decoded. Its name may be in letters of either case, and numbered, as those of several topics
+    /// are: `xt.1`, `xt.2`.
+    pub fn values(self, name: &str) -> impl Iterator<Item = &'a str> {
+        let pairs = self.query.split('&').filter_map(|parameter| parameter.split_once('='));
+        pairs.filter(move |(key, _)| is_name(key, name)).map(|(_, value)| value)
+    }
+}
+
+/// What follows a prefix, whose letters may be of either case: as schemes of links and URNs may.
+pub(crate) fn strip_prefix<'a>(text: &'a str, prefix: &str) -> Option<&'a str> {
+    let (head, rest) = text.split_at_checked(prefix.len())?;
+    head.eq_ignore_ascii_case(prefix).then_some(rest)
+}
+
+fn is_name(key: &str, name: &str) -> bool {
+    let number = strip_prefix(key, name).map(|rest| rest.strip_prefix('.').unwrap_or(rest));
+    number.is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::vec::Vec;
+
+    use super::*;
+
+    #[test]
+    fn values_are_found_in_their_order_under_names_of_either_case_and_numbered() {
+        let link = MagnetLink::new("MAGNET:?xt=a&x.pe=b&xt.2=c=%20d&XT.1=&xt&xt.x=e&xtc=f&=g").unwrap();
+        assert_eq!(link.values("xt").collect::<Vec<_>>(), ["a", "c=%20d", ""]);
+        assert_eq!(link.values("x.PE").collect::<Vec<_>>(), ["b"]);
+        assert_eq!(link.values("x").count(), 0);
+    }
+
+    #[test]
+    fn other_links_are_none() {
+        for text in ["", "magnet:", "magnet", "http://a/?xt=b", " magnet:?xt=a", "magné:?xt=a"] {
+            assert_eq!(MagnetLink::new(text), None, "{text}");
+        }
+        assert_eq!(MagnetLink::new("magnet:?").unwrap().values("xt").count(), 0);
+    }
+}
