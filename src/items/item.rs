@@ -103,6 +103,16 @@ impl Item {
         Self { target, value, signed }
     }
 
+    /// The number of the version after the newest one found, which is
+    /// [`LookupReport::seq`](crate::LookupReport::seq): one more, or 1 where none was found, as other
+    /// clients have it. `None` after the last number.
+    pub const fn next_seq(newest: Option<i64>) -> Option<i64> {
+        match newest {
+            Some(newest) => newest.checked_add(1),
+            None => Some(1),
+        }
+    }
+
     /// Where it is stored.
     pub const fn target(&self) -> NodeId {
         self.target
@@ -274,6 +284,14 @@ mod tests {
         for (salt, seq, value) in [(&b"Salt"[..], 3, b"1:v"), (b"salt", 4, b"1:v"), (b"salt", 3, b"1:w")] {
             assert_eq!(Item::signed(key, salt, seq, value, signature), Err(ItemError::BadSignature));
         }
+    }
+
+    #[test]
+    fn the_first_number_is_1_and_none_follows_the_last() {
+        assert_eq!(Item::next_seq(None), Some(1));
+        assert_eq!(Item::next_seq(Some(0)), Some(1));
+        assert_eq!(Item::next_seq(Some(41)), Some(42));
+        assert_eq!(Item::next_seq(Some(i64::MAX)), None);
     }
 
     #[test]

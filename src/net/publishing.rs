@@ -6,9 +6,6 @@ use super::error::CallError;
 use super::progress::{Key, Outcome};
 use crate::{InfoHash, Item, LookupOptions, Salt, SecretKey, TorrentPointer};
 
-/// The first number of an item that nobody stores, as other clients have it.
-const FIRST: i64 = 1;
-
 /// The put of the version after the one that was found.
 pub(super) fn put_next(
     found: &Outcome,
@@ -19,7 +16,7 @@ pub(super) fn put_next(
 ) -> Result<Key, CallError> {
     let old = found.item.as_ref().and_then(Item::seq);
     // After the last number there is none: nodes will refuse it.
-    let seq = old.map_or(FIRST, |old| old.saturating_add(1));
+    let seq = Item::next_seq(old).unwrap_or(i64::MAX);
     let item = Item::sign(secret, salt.as_bytes(), seq, value)?;
     Ok(Key::Put(Box::new(item), old, options))
 }

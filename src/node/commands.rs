@@ -177,9 +177,9 @@ impl<S: Storage> Node<S> {
     /// a valid signature the newest is [`item`](Self::item); each one is an
     /// [`Event::ItemFound`](crate::Event::ItemFound).
     ///
-    /// To replace what is found: [`Item::sign`](crate::Item::sign) with the number of
-    /// [`LookupReport::seq`](crate::LookupReport::seq) and one more, then [`put`](Self::put) with that
-    /// number as `cas`. Within five minutes the put uses the tokens of this lookup, and no second one is
+    /// To replace what is found: [`Item::sign`](crate::Item::sign) with the
+    /// [next](crate::Item::next_seq) number after [`LookupReport::seq`](crate::LookupReport::seq), then
+    /// [`put`](Self::put) with that `seq` as `cas`. Within five minutes the put uses the tokens of this lookup, and no second one is
     /// made.
     ///
     /// # Errors

@@ -14,9 +14,6 @@ use crate::options::{Common, GetMutableOptions, GetOptions, PutMutableOptions, P
 use crate::output::{Failure, Output};
 use crate::session::Session;
 
-/// The number of an item that nobody stores yet.
-const FIRST: i64 = 1;
-
 pub(crate) fn get(options: &GetOptions, common: &Common, output: &Output) -> Result<(), Failure> {
     let session = Session::start(common, output, false)?;
     session.settle();
@@ -64,13 +61,13 @@ pub(crate) fn put_mutable(
     let value = read_value(&options.put.file, options.put.bencoded)?;
     let sign = |seq| Item::sign(&secret, options.salt.as_bytes(), seq, &value).map_err(no_item);
     // What cannot be stored at all needs no node.
-    let mut item = sign(options.seq.unwrap_or(FIRST))?;
+    let mut item = sign(options.seq.unwrap_or_default())?;
     let mut cas = options.cas;
     let session = Session::start(common, output, false)?;
     session.settle();
     if options.seq.is_none() {
         let old = find(&session, secret.public(), options.salt)?.and_then(|old| old.seq());
-        let Some(next) = old.map_or(Some(FIRST), |old| old.checked_add(1)) else {
+        let Some(next) = Item::next_seq(old) else {
             return Err(Failure::Start("there is no number after that of the newest version".to_owned()));
         };
         item = sign(next)?;
