@@ -73,6 +73,20 @@ impl Host {
         }
     }
 
+    /// What tells whether it is ready, also after its end.
+    fn readiness(&self) -> Box<dyn Fn() -> bool> {
+        match self {
+            Self::Thread(dht, _) => {
+                let dht = dht.clone();
+                Box::new(move || dht.is_ready(Family::V4))
+            }
+            Self::Task { owner, .. } => {
+                let dht = owner.dht();
+                Box::new(move || dht.is_ready(Family::V4))
+            }
+        }
+    }
+
     fn set_enabled(&self, enabled: bool) -> io::Result<()> {
         match self {
             Self::Thread(dht, _) => dht.set_enabled(enabled),
@@ -116,6 +130,37 @@ impl Host {
         }
     }
 
+    /// Forgets its nodes.
+    fn clear(&self) {
+        match self {
+            Self::Thread(dht, _) => dht.clear_state().unwrap(),
+            Self::Task { owner, runtime, .. } => block(runtime, owner.clear_state()).unwrap(),
+        }
+    }
+
+    fn add_node(&self, addr: SocketAddr) {
+        match self {
+            Self::Thread(dht, _) => dht.add_node(addr).unwrap(),
+            Self::Task { owner, runtime, .. } => block(runtime, owner.add_node(addr)).unwrap(),
+        }
+    }
+
+    /// Whether no lookup and no query is under way.
+    fn is_at_rest(&self) -> bool {
+        let under_way = match self {
+            Self::Thread(dht, _) => dht.under_way(),
+            Self::Task { owner, runtime, .. } => block(runtime, owner.under_way()),
+        };
+        under_way == Ok((0, 0))
+    }
+
+    fn shutdown(self) {
+        match self {
+            Self::Thread(dht, _) => dht.shutdown(),
+            Self::Task { owner, runtime, .. } => block(&runtime, owner.shutdown()),
+        }
+    }
+
     /// Returns what keeps it up.
     fn keep_announced(&self) -> Box<dyn Any> {
         let announce = Announce::port(7777);
@@ -150,7 +195,10 @@ impl Host {
     }
 
     fn wait_ready(&self) {
-        wait_for("it joins", || self.is_ready());
+        match self {
+            Self::Thread(dht, _) => assert_eq!(dht.wait_ready(PATIENCE), Ok(true)),
+            Self::Task { owner, runtime, .. } => block(runtime, owner.wait_ready()).unwrap(),
+        }
     }
 }
 
@@ -172,12 +220,17 @@ fn socket(at: SocketAddr) -> UdpSocket {
     socket
 }
 
+/// A node that knows nobody, and its address.
+fn lone() -> (net::Dht, SocketAddr) {
+    let builder = net::Dht::builder().config(config()).bind("127.0.0.1:0".parse().unwrap());
+    let dht = builder.bootstrap::<String>([]).spawn().unwrap();
+    let addr = dht.local_addr(Family::V4).unwrap();
+    (dht, addr)
+}
+
 /// A node that stays, and one under test that has joined it.
 fn pair(start: Start) -> (net::Dht, SocketAddr, Host) {
-    let stays =
-        net::Dht::builder().config(config()).bind("127.0.0.1:0".parse().unwrap()).bootstrap::<String>([]);
-    let stays = stays.spawn().unwrap();
-    let addr = stays.local_addr(Family::V4).unwrap();
+    let (stays, addr) = lone();
     let host = start("127.0.0.1:0", &[addr]);
     host.wait_ready();
     (stays, addr, host)
@@ -212,6 +265,36 @@ fn a_node_is_switched_off_and_on_at_the_same_port() {
         host.wait_ready();
         wait_for("it is announced again", || !stays.stored_peers(HASH).unwrap().is_empty());
         assert!(host.ping(stays_at).is_ok() && host.id() == id);
+    }
+}
+
+#[test]
+fn a_node_that_has_lost_the_dht_is_not_ready_until_it_has_joined_anew() {
+    for start in BOTH {
+        let (gone, gone_at) = lone();
+        let host = start("127.0.0.1:0", &[]);
+        host.add_node(gone_at);
+        host.wait_ready();
+        assert!(host.is_ready());
+        wait_for("it is at rest", || host.is_at_rest());
+        // Nobody is left whom it could join at once.
+        gone.shutdown();
+        host.clear();
+        assert!(!host.is_ready());
+        let (_other, other_at) = lone();
+        host.add_node(other_at);
+        host.wait_ready();
+        assert!(host.is_ready() && host.knows(other_at));
+    }
+}
+
+#[test]
+fn a_node_that_has_ended_is_not_ready() {
+    for start in BOTH {
+        let (_stays, _, host) = pair(start);
+        let is_ready = host.readiness();
+        host.shutdown();
+        assert!(!is_ready());
     }
 }
 
@@ -287,7 +370,10 @@ fn an_address_that_cannot_be_bound_changes_nothing() {
 #[test]
 fn b43_01_read_only_is_switched_on_and_off() {
     for start in BOTH {
-        let (_stays, _, host) = pair(start);
+        let (stays, _, host) = pair(start);
+        // What it asks on its own account would be counted as well.
+        assert_eq!(stays.wait_ready(PATIENCE), Ok(true));
+        wait_for("it is at rest", || stays.under_way() == Ok((0, 0)));
         let stranger = socket("127.0.0.1:0".parse().unwrap());
         for (count, read_only) in [true, true, false, false].into_iter().enumerate() {
             host.set_read_only(read_only);

@@ -240,6 +240,7 @@ impl Desk {
             }
             Command::Clear(reply) => {
                 self.node.clear_nodes(now);
+                self.note_ready();
                 self.saved = Saved::default();
                 reply(self.saver.as_mut().map_or(Ok(()), Saver::clear));
             }
@@ -289,19 +290,23 @@ impl Desk {
         if !enabled {
             self.outbox.drop_for(family);
         }
-        self.note_ready(family);
+        self.busy = true;
+        self.note_ready();
     }
 
     /// Our address in a family is not what it was.
     pub(super) fn on_network_changed(&mut self, family: Family) {
         self.node.handle_rebind(self.clock.now(), family);
-        self.note_ready(family);
+        self.busy = true;
+        self.note_ready();
     }
 
-    fn note_ready(&mut self, family: Family) {
-        self.busy = true;
-        let is_ready = self.node.is_ready(family);
-        self.board.status.update(|status| status.ready[family.index()] = is_ready);
+    /// Tells the handles which families are ready. An event tells only when one has become so.
+    fn note_ready(&self) {
+        let ready = Family::ALL.map(|family| self.node.is_ready(family));
+        if self.board.status.read(|status| status.ready != ready) {
+            self.board.status.update(|status| status.ready = ready);
+        }
     }
 
     fn search(&mut self, now: Instant, key: Key) -> Result<Joined, StartError> {
@@ -471,6 +476,7 @@ impl Desk {
     }
 
     pub(super) fn take_events(&mut self) {
+        self.note_ready();
         while let Some(event) = self.node.poll_event() {
             self.busy = true;
             if !self.deliver(event) {
@@ -484,10 +490,6 @@ impl Desk {
     /// Returns whether somebody was waiting for it.
     fn deliver(&mut self, event: Event) -> bool {
         match event {
-            Event::Ready { family } => {
-                self.board.status.update(|status| status.ready[family.index()] = true);
-                false
-            }
             Event::Peer { lookup, peer } => {
                 let search = self.searches.get(&lookup).map(|running| running.progress.push_peer(peer));
                 search.or_else(|| self.keeping(lookup).map(|keeping| keeping.peers.push(peer))).is_some()
@@ -562,6 +564,6 @@ impl Drop for Desk {
         self.searches.values().for_each(|running| running.progress.close());
         self.kept.values().for_each(Keeping::close);
         self.crawls.values().for_each(Crawling::close);
-        self.board.status.update(|status| status.closed = true);
+        self.board.status.update(|status| (status.closed, status.ready) = (true, [false; 2]));
     }
 }

@@ -175,8 +175,8 @@ impl Dht {
         Ok(self.with_node(move |node, now| node.add_node(now, addr))??)
     }
 
-    /// Waits until the node has found its place in the DHT of either family, at most for
-    /// `timeout`, and returns whether it has. Lookups work before, but find less.
+    /// Waits until the node [is ready](Self::is_ready) in either family, at most for `timeout`, and
+    /// returns whether it is. Lookups work before, but find less.
     ///
     /// # Errors
     ///
@@ -187,7 +187,8 @@ impl Dht {
         ready.unwrap_or(Ok(false))
     }
 
-    /// Whether the node has found its place in the DHT of this family.
+    /// Whether the node has found its place in the DHT of this family, and has not lost it since: after an
+    /// outage, at another address, or with its nodes forgotten, it has to join anew. Not once it has ended.
     pub fn is_ready(&self, family: Family) -> bool {
         self.board().status.read(|status| status.ready[family.index()])
     }

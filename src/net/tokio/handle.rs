@@ -257,8 +257,8 @@ impl Dht {
         Ok(self.with_node(move |node, now| node.add_node(now, addr)).await??)
     }
 
-    /// Waits until the node has found its place in the DHT of either family. Lookups work before,
-    /// but find less. Without a network it takes for ever.
+    /// Waits until the node [is ready](Self::is_ready) in either family. Lookups work before, but find
+    /// less. Without a network it takes for ever.
     ///
     /// # Errors
     ///
@@ -267,7 +267,8 @@ impl Dht {
         self.board.status.until(Status::is_ready).await.map(drop)
     }
 
-    /// Whether the node has found its place in the DHT of this family.
+    /// Whether the node has found its place in the DHT of this family, and has not lost it since: after an
+    /// outage, at another address, or with its nodes forgotten, it has to join anew. Not once it has ended.
     pub fn is_ready(&self, family: Family) -> bool {
         self.board.status.read(|status| status.ready[family.index()])
     }
