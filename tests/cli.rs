@@ -183,6 +183,27 @@ fn thrice_verbose_tells_of_every_lookup_and_datagram() {
 }
 
 #[test]
+fn what_became_of_the_state_is_told_within_the_span_of_the_node() {
+    let folder = std::env::temp_dir().join(format!("dht-proto-cli-span-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let file = folder.join("dht.state");
+    std::fs::write(&file, "d9:dht-protod").unwrap();
+    let first = Node::start(LOCAL);
+    // Those to start from are not saved.
+    let _other = Node::start(&format!("{LOCAL} --bootstrap {}", first.addr));
+    let start = format!("-vvv {LOCAL} --read-only --bootstrap {} --state {}", first.addr, file.display());
+    // The first run sets the file aside and leaves another, which the second begins with.
+    for told in ["state refused", "restored"] {
+        let output = run(&format!("find-node {HASH} {start}"));
+        assert_eq!(code(&output), 0, "{output:?}");
+        let stderr = stderr(&output);
+        let line = stderr.lines().find(|line| line.contains(told)).unwrap_or_else(|| panic!("{stderr}"));
+        assert!(line.contains(" dht{v4=127.0.0.1:"), "{line}");
+    }
+    std::fs::remove_dir_all(folder).unwrap();
+}
+
+#[test]
 fn what_is_announced_is_found_by_hash_base32_and_magnet() {
     let nodes: Vec<_> = {
         let first = Node::start(LOCAL);

@@ -539,7 +539,14 @@ async fn the_state_outlives_the_task() {
     assert!(node.save_state().await.unwrap());
     soon(node.shutdown()).await;
     // It joins by what it remembers: nobody tells it of a host to start from.
-    let again = builder().state(&file).spawn().unwrap();
+    let mut starting = builder().state(&file);
+    let mut events = starting.subscribe();
+    let again = starting.spawn().unwrap();
+    let restored = soon(events.recv()).await;
+    assert!(
+        matches!(restored, Some(Notice::Restored { nodes: 1.., announces: 0, skipped: 0 })),
+        "{restored:?}"
+    );
     soon(again.wait_ready()).await.unwrap();
     assert_eq!(again.id(Family::V4).await.unwrap(), id);
     again.clear_state().await.unwrap();

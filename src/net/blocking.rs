@@ -64,6 +64,7 @@ impl Driver {
     }
 
     pub(super) fn run(mut self) {
+        self.desk.start();
         while !self.desk.board.is_closing() {
             let timeout = self.turn();
             self.sleep(timeout);

@@ -128,6 +128,8 @@ pub(super) struct Desk {
     subscribers: Vec<Subscriber>,
     /// Of the state file, if there is one.
     saver: Option<Saver>,
+    /// What became of the state that the node was to begin with, until it is told.
+    restored: Option<Notice>,
     /// Something came in or went out in this turn.
     busy: bool,
 }
@@ -157,6 +159,7 @@ impl Desk {
             crawl_count: 0,
             subscribers,
             saver: None,
+            restored: None,
             busy: false,
         }
     }
@@ -166,11 +169,16 @@ impl Desk {
         self.saved = saved;
     }
 
-    /// Saves the node's state from now on, and tells what became of it before.
-    pub(super) fn keep_state(&mut self, saver: Option<Saver>, before: Option<Notice>) {
-        self.saver = saver;
-        if let Some(before) = before {
-            self.publish(before);
+    /// Saves the node's state from now on. What became of it before is told once the loop
+    /// [starts](Self::start).
+    pub(super) fn keep_state(&mut self, saver: Option<Saver>, restored: Option<Notice>) {
+        (self.saver, self.restored) = (saver, restored);
+    }
+
+    /// Begins the loop, within its span.
+    pub(super) fn start(&mut self) {
+        if let Some(restored) = self.restored.take() {
+            self.publish(restored);
         }
     }
 

@@ -96,6 +96,7 @@ impl Driver {
     }
 
     pub(super) async fn run(mut self) {
+        self.desk.start();
         while !self.desk.board.is_closing() {
             let until = self.turn();
             self.sleep(until).await;
