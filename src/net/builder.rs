@@ -14,30 +14,12 @@ use super::error::SpawnError;
 use super::events::{Events, subscription};
 use super::handle::{Dht, Shared};
 use super::resolve;
-use super::setup::{Setup, local_addrs, setters};
+use super::setup::{builder, local_addrs};
 use super::trace;
 
-/// Describes a node before it starts, from [`Dht::builder`].
-///
-/// By default it binds a free port of each family on all addresses, goes without IPv6 (or IPv4) if
-/// the host has none, and starts from
-/// [`BOOTSTRAP_HOSTS`](super::BOOTSTRAP_HOSTS).
-#[derive(Debug, Default)]
-#[must_use]
-pub struct Builder {
-    setup: Setup,
-}
+builder!();
 
 impl Builder {
-    setters!();
-
-    /// Subscribes to what the node does on its own account, from its birth on.
-    pub fn subscribe(&mut self) -> Events {
-        let (subscriber, events) = subscription();
-        self.setup.subscribers.push(subscriber);
-        events
-    }
-
     /// Binds the sockets and starts the thread. Joining the DHT goes on in the background
     /// ([`Dht::wait_ready`]).
     ///
@@ -45,13 +27,11 @@ impl Builder {
     ///
     /// See [`SpawnError`].
     pub fn spawn(mut self) -> Result<Dht, SpawnError> {
-        self.setup.check_hosts()?;
-        let loaded = self.setup.load()?;
         let sockets = self.setup.open()?;
         let local_addrs = local_addrs(&sockets);
         let poll = Poll::new()?;
         let waker = Arc::new(LoopWaker(mio::Waker::new(poll.registry(), WAKE)?));
-        let (desk, names) = self.setup.start(waker.into(), local_addrs, loaded)?;
+        let (desk, names) = self.setup.start(waker.into(), local_addrs)?;
 
         let (commands, queue) = sync_channel(COMMANDS);
         let shared = Arc::new(Shared { commands, board: Arc::clone(&desk.board) });

@@ -47,15 +47,6 @@ impl Default for Setup {
 }
 
 impl Setup {
-    /// Reads the state file, if there is one, and takes the ids from it.
-    pub(super) fn load(&mut self) -> Result<Loaded, SpawnError> {
-        let loaded = self.state.as_ref().map_or(Ok(Loaded::Nothing), StateFile::load)?;
-        if let Loaded::State(saved) = &loaded {
-            saved.set_ids(&mut self.config);
-        }
-        Ok(loaded)
-    }
-
     /// Binds the sockets, by family, and turns off the families without one.
     pub(super) fn open(&mut self) -> Result<[Option<Bound>; 2], SpawnError> {
         let by_choice = self.binds != [None; 2];
@@ -84,14 +75,15 @@ impl Setup {
         Ok(sockets)
     }
 
-    /// Makes the node, with the bootstrap addresses that need no resolver, and returns the names
-    /// that do.
+    /// Makes the node, from the saved state if there is one, with the bootstrap addresses that need no
+    /// resolver, and returns the names that do.
     pub(super) fn start(
-        self,
+        mut self,
         waker: Waker,
         local_addrs: [Option<SocketAddr>; 2],
-        loaded: Loaded,
     ) -> Result<(Desk, Vec<String>), SpawnError> {
+        self.check_hosts()?;
+        let loaded = self.load()?;
         let mut seed = [0; 32];
         getrandom::fill(&mut seed).map_err(|error| SpawnError::Random(error.into()))?;
         let board = Arc::new(Board::new(waker, local_addrs, self.config.lookup));
@@ -112,11 +104,20 @@ impl Setup {
         Ok((desk, names))
     }
 
-    pub(super) fn check_hosts(&self) -> Result<(), SpawnError> {
+    fn check_hosts(&self) -> Result<(), SpawnError> {
         match self.bootstrap.iter().find(|host| !resolve::is_host_and_port(host)) {
             Some(host) => Err(SpawnError::Host(host.clone())),
             None => Ok(()),
         }
+    }
+
+    /// Reads the state file, if there is one, and takes the ids from it.
+    fn load(&mut self) -> Result<Loaded, SpawnError> {
+        let loaded = self.state.as_ref().map_or(Ok(Loaded::Nothing), StateFile::load)?;
+        if let Loaded::State(saved) = &loaded {
+            saved.set_ids(&mut self.config);
+        }
+        Ok(loaded)
     }
 }
 
@@ -146,62 +147,81 @@ pub(super) fn local_addrs(sockets: &[Option<Bound>; 2]) -> [Option<SocketAddr>; 
     sockets.each_ref().map(|bound| bound.as_ref().map(|bound| bound.addr))
 }
 
-/// What both builders are told in the same words.
-macro_rules! setters {
+/// The builder, which is told the same in both adapters.
+macro_rules! builder {
     () => {
-        /// How the node behaves. A family that is off there is not bound.
-        pub fn config(mut self, config: $crate::Config) -> Self {
-            self.setup.config = config;
-            self
-        }
-
-        /// How much it holds.
-        pub fn limits(mut self, limits: $crate::Limits) -> Self {
-            self.setup.limits = limits;
-            self
-        }
-
-        /// Binds `addr` for its family, port 0 meaning a free one, and only those families that have
-        /// been bound in this way. If it cannot be bound the node does not start.
+        /// Describes a node before it starts, from [`Dht::builder`].
         ///
-        /// On a host with several IPv6 addresses it is best to bind a global unicast one and not
-        /// `[::]`, so that all nodes see us at the same address (BEP 32).
-        pub fn bind(mut self, addr: core::net::SocketAddr) -> Self {
-            self.setup.binds[$crate::Family::of(&addr).index()] = Some(addr);
-            self
+        /// By default it binds a free port of each family on all addresses, goes without IPv6 (or IPv4)
+        /// if the host has none, and starts from [`BOOTSTRAP_HOSTS`](crate::net::BOOTSTRAP_HOSTS).
+        #[derive(Debug, Default)]
+        #[must_use]
+        pub struct Builder {
+            setup: $crate::net::setup::Setup,
         }
 
-        /// The hosts to start from, as `host:port`, instead of
-        /// [`BOOTSTRAP_HOSTS`](crate::net::BOOTSTRAP_HOSTS). With none the node waits to be told of
-        /// others ([`Dht::add_node`]) or asked by them.
-        pub fn bootstrap<H: Into<alloc::string::String>>(
-            mut self,
-            hosts: impl IntoIterator<Item = H>,
-        ) -> Self {
-            self.setup.bootstrap = hosts.into_iter().map(Into::into).collect();
-            self
-        }
+        impl Builder {
+            /// How the node behaves. A family that is off there is not bound.
+            pub fn config(mut self, config: $crate::Config) -> Self {
+                self.setup.config = config;
+                self
+            }
 
-        /// Keeps the node's state in the file at `path`: its ids, unless the [`Config`](crate::Config)
-        /// names others, its nodes, which are tried before the bootstrap hosts, and when its announces
-        /// are due ([`Dht::keep_announced`]). It is saved every five minutes and when the node ends, but
-        /// never without a node in it. A file that is no state is set aside
-        /// ([`Notice::StateRefused`](crate::net::Notice::StateRefused)). States of libtorrent and
-        /// Transmission are read as well; a copy is kept, because the next save replaces them.
-        ///
-        /// The file is read where the node is started and saved for the last time where it runs, both
-        /// blocking for as long as the disk takes.
-        pub fn state(mut self, path: impl Into<std::path::PathBuf>) -> Self {
-            self.setup.state = Some($crate::net::StateFile::new(path));
-            self
-        }
+            /// How much it holds.
+            pub fn limits(mut self, limits: $crate::Limits) -> Self {
+                self.setup.limits = limits;
+                self
+            }
 
-        /// How often the state is saved, instead of every
-        /// [`SAVE_INTERVAL`](crate::net::SAVE_INTERVAL).
-        pub const fn save_every(mut self, interval: core::time::Duration) -> Self {
-            self.setup.save_every = interval;
-            self
+            /// Binds `addr` for its family, port 0 meaning a free one, and only those families that have
+            /// been bound in this way. If it cannot be bound the node does not start.
+            ///
+            /// On a host with several IPv6 addresses it is best to bind a global unicast one and not
+            /// `[::]`, so that all nodes see us at the same address (BEP 32).
+            pub fn bind(mut self, addr: core::net::SocketAddr) -> Self {
+                self.setup.binds[$crate::Family::of(&addr).index()] = Some(addr);
+                self
+            }
+
+            /// The hosts to start from, as `host:port`, instead of
+            /// [`BOOTSTRAP_HOSTS`](crate::net::BOOTSTRAP_HOSTS). With none the node waits to be told of
+            /// others ([`Dht::add_node`]) or asked by them.
+            pub fn bootstrap<H: Into<alloc::string::String>>(
+                mut self,
+                hosts: impl IntoIterator<Item = H>,
+            ) -> Self {
+                self.setup.bootstrap = hosts.into_iter().map(Into::into).collect();
+                self
+            }
+
+            /// Keeps the node's state in the file at `path`: its ids, unless the [`Config`](crate::Config)
+            /// names others, its nodes, which are tried before the bootstrap hosts, and when its announces
+            /// are due ([`Dht::keep_announced`]). It is saved every five minutes and when the node ends, but
+            /// never without a node in it. A file that is no state is set aside
+            /// ([`Notice::StateRefused`](crate::net::Notice::StateRefused)). States of libtorrent and
+            /// Transmission are read as well; a copy is kept, because the next save replaces them.
+            ///
+            /// The file is read where the node is started and saved for the last time where it runs, both
+            /// blocking for as long as the disk takes.
+            pub fn state(mut self, path: impl Into<std::path::PathBuf>) -> Self {
+                self.setup.state = Some($crate::net::StateFile::new(path));
+                self
+            }
+
+            /// How often the state is saved, instead of every
+            /// [`SAVE_INTERVAL`](crate::net::SAVE_INTERVAL).
+            pub const fn save_every(mut self, interval: core::time::Duration) -> Self {
+                self.setup.save_every = interval;
+                self
+            }
+
+            /// Subscribes to what the node does on its own account, from its birth on.
+            pub fn subscribe(&mut self) -> Events {
+                let (subscriber, events) = subscription();
+                self.setup.subscribers.push(subscriber);
+                events
+            }
         }
     };
 }
-pub(super) use setters;
+pub(super) use builder;

@@ -15,30 +15,12 @@ use super::handle::{Dht, Owner};
 use crate::net::desk::{COMMANDS, Command};
 use crate::net::error::SpawnError;
 use crate::net::resolve;
-use crate::net::setup::{Setup, local_addrs, setters};
-use crate::net::state::Loaded;
+use crate::net::setup::{builder, local_addrs};
 use crate::net::trace;
 
-/// Describes a node before it starts, from [`Dht::builder`].
-///
-/// By default it binds a free port of each family on all addresses, goes without IPv6 (or IPv4) if
-/// the host has none, and starts from [`BOOTSTRAP_HOSTS`](crate::net::BOOTSTRAP_HOSTS).
-#[derive(Debug, Default)]
-#[must_use]
-pub struct Builder {
-    setup: Setup,
-}
+builder!();
 
 impl Builder {
-    setters!();
-
-    /// Subscribes to what the node does on its own account, from its birth on.
-    pub fn subscribe(&mut self) -> Events {
-        let (subscriber, events) = subscription();
-        self.setup.subscribers.push(subscriber);
-        events
-    }
-
     /// Binds the sockets and starts the task. Joining the DHT goes on in the background
     /// ([`Dht::wait_ready`]).
     ///
@@ -50,12 +32,10 @@ impl Builder {
     ///
     /// If IO or time are not enabled in the runtime.
     pub fn spawn(mut self) -> Result<Owner, SpawnError> {
-        self.setup.check_hosts()?;
         let runtime = current_runtime()?;
-        let loaded = self.setup.load()?;
         let sockets = self.setup.open()?;
         let local_addrs = local_addrs(&sockets);
-        self.start(&runtime, Link::sockets(sockets)?, local_addrs, loaded)
+        self.start(&runtime, Link::sockets(sockets)?, local_addrs)
     }
 
     /// Starts the task without a socket: datagrams are handed in and out by the caller, of the
@@ -68,15 +48,13 @@ impl Builder {
     /// # Panics
     ///
     /// If time is not enabled in the runtime.
-    pub fn external(mut self) -> Result<(Owner, External), SpawnError> {
-        self.setup.check_hosts()?;
+    pub fn external(self) -> Result<(Owner, External), SpawnError> {
         if !self.setup.config.ipv4 && !self.setup.config.ipv6 {
             return Err(SpawnError::NoFamily);
         }
         let runtime = current_runtime()?;
-        let loaded = self.setup.load()?;
         let (link, ends) = connect();
-        let owner = self.start(&runtime, link, [None; 2], loaded)?;
+        let owner = self.start(&runtime, link, [None; 2])?;
         let external = External::new(ends, owner.board());
         Ok((owner, external))
     }
@@ -86,10 +64,9 @@ impl Builder {
         runtime: &runtime::Handle,
         link: Link,
         local_addrs: [Option<SocketAddr>; 2],
-        loaded: Loaded,
     ) -> Result<Owner, SpawnError> {
         let bell = Arc::new(Bell::default());
-        let (desk, names) = self.setup.start(Arc::clone(&bell).into(), local_addrs, loaded)?;
+        let (desk, names) = self.setup.start(Arc::clone(&bell).into(), local_addrs)?;
         let (commands, queue) = mpsc::channel(COMMANDS);
         let dht = Dht::new(commands.clone(), Arc::clone(&desk.board));
         // Nothing is ever sent: the resolver stops when the driver drops its end.
