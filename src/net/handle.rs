@@ -20,7 +20,8 @@ use super::error::CallError;
 use super::events::{Events, subscription};
 use super::keep::Announcement;
 use super::metrics::Metrics;
-use super::progress::{Findings, Key, Look, Sampled};
+use super::progress::{Findings, Key, Sampled};
+use super::reader::Look;
 use super::search::Search;
 #[cfg(doc)]
 use super::state::StateFile;
@@ -407,7 +408,7 @@ impl Dht {
     }
 
     /// `look` tells what the search yields.
-    pub(super) fn search<T>(&self, key: Key, look: Look<T>) -> Result<Search<T>, CallError> {
+    pub(super) fn search<T>(&self, key: Key, look: Look<Findings, T>) -> Result<Search<T>, CallError> {
         Ok(Search::new(self.clone(), self.ask(|reply| Command::Search { key, reply })??, look))
     }
 

@@ -1,24 +1,14 @@
 //! What is kept up, as its callers see it.
 
 use alloc::sync::Arc;
-use core::fmt;
 use core::time::Duration;
 use std::time::Instant as StdInstant;
 
 use super::board::Lease;
 use super::error::CallError;
 use super::handle::Dht;
-use super::rounds::{Round, Rounds};
-use crate::InfoHash;
-#[cfg(feature = "items")]
-use crate::NodeId;
-
-/// An announce that is kept up, from [`Dht::keep_announced`].
-pub type Announcement = Upkeep<InfoHash>;
-
-/// An item that is kept up, from [`Dht::keep_stored`].
-#[cfg(feature = "items")]
-pub type Publication = Upkeep<NodeId>;
+use super::reader::Reader;
+use super::rounds::{Ended, Round, Rounds, subjects};
 
 /// What is kept up as long as this lives: an announce or an item.
 ///
@@ -30,31 +20,16 @@ pub type Publication = Upkeep<NodeId>;
 #[must_use = "dropping it ends what is kept up"]
 pub struct Upkeep<T> {
     subject: T,
-    rounds: Arc<Rounds>,
-    /// How many rounds had ended when this caller last saw one.
-    seen: u64,
+    rounds: Reader<Ended, Round>,
     _lease: Lease,
     _dht: Dht,
 }
 
-impl Announcement {
-    /// The torrent.
-    pub const fn infohash(&self) -> InfoHash {
-        self.subject
-    }
-}
-
-#[cfg(feature = "items")]
-impl Publication {
-    /// Where the item is stored.
-    pub const fn target(&self) -> NodeId {
-        self.subject
-    }
-}
+subjects!();
 
 impl<T> Upkeep<T> {
     pub(super) fn new(dht: Dht, subject: T, (rounds, lease): (Arc<Rounds>, Lease)) -> Self {
-        Self { subject, rounds, seen: 0, _lease: lease, _dht: dht }
+        Self { subject, rounds: Reader::new(rounds, Ended::next_round), _lease: lease, _dht: dht }
     }
 
     /// The last round, waiting at most `timeout` for one that this caller has not seen; `Ok(None)`
@@ -64,17 +39,7 @@ impl<T> Upkeep<T> {
     ///
     /// [`CallError::TimedOut`].
     pub fn recv_timeout(&mut self, timeout: Duration) -> Result<Option<Round>, CallError> {
-        self.recv(StdInstant::now().checked_add(timeout))
-    }
-
-    /// No `deadline`: wait for as long as it takes.
-    fn recv(&mut self, deadline: Option<StdInstant>) -> Result<Option<Round>, CallError> {
-        let seen = self.seen;
-        let next = self.rounds.wait(deadline, |ended| ended.after(seen)).ok_or(CallError::TimedOut)?;
-        Ok(next.map(|(count, round)| {
-            self.seen = count;
-            round
-        }))
+        self.rounds.wait(StdInstant::now().checked_add(timeout))
     }
 }
 
@@ -82,15 +47,6 @@ impl<T> Iterator for Upkeep<T> {
     type Item = Round;
 
     fn next(&mut self) -> Option<Round> {
-        self.recv(None).ok().flatten()
-    }
-}
-
-impl<T: fmt::Debug> fmt::Debug for Upkeep<T> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Upkeep")
-            .field("subject", &self.subject)
-            .field("seen", &self.seen)
-            .finish_non_exhaustive()
+        self.rounds.wait(None).ok().flatten()
     }
 }

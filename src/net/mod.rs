@@ -75,6 +75,7 @@ mod ports;
 mod progress;
 #[cfg(feature = "items")]
 mod publishing;
+mod reader;
 mod resolve;
 mod rounds;
 mod saver;

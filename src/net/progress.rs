@@ -50,10 +50,6 @@ pub(super) enum Key {
 
 pub(super) type Progress = Watched<Findings>;
 
-/// What a caller gets who has seen that many findings of a kind: how many it has seen then and the next of
-/// them, `None` at the end, or why there is no end. Nothing if that is not known yet.
-pub(super) type Look<T> = fn(&Findings, usize) -> Option<Result<Option<(usize, T)>, CallError>>;
-
 /// Bounded, because the core reports each peer and each acknowledgement of a lookup once, and
 /// peers no more than it can remember. Of an item only the newest version is kept.
 #[derive(Debug, Default)]
@@ -96,6 +92,18 @@ impl Findings {
 }
 
 impl Progress {
+    /// How the lookup goes, which the node tells of one that is under way, or how it went.
+    pub(super) fn report(
+        &self,
+        under_way: Result<Option<LookupReport>, CallError>,
+    ) -> Result<LookupReport, CallError> {
+        match (self.read(Findings::end), under_way) {
+            (Some(outcome), _) => outcome.map(|outcome| outcome.report),
+            (None, Ok(Some(report))) => Ok(report),
+            (None, _) => Err(CallError::Closed),
+        }
+    }
+
     pub(super) fn push_peer(&self, peer: SocketAddr) {
         self.update(|findings| findings.peers.push(peer));
     }

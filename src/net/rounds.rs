@@ -6,6 +6,7 @@ use alloc::vec::Vec;
 use core::net::SocketAddr;
 use core::time::Duration;
 
+use super::error::CallError;
 use super::watched::Watched;
 use crate::{InfoHash, Instant, LookupReport, Node, SavedAnnounce};
 
@@ -28,19 +29,18 @@ pub(super) type Rounds = Watched<Ended>;
 #[derive(Debug, Default)]
 pub(super) struct Ended {
     /// How many.
-    count: u64,
+    count: usize,
     last: Option<Round>,
     closed: bool,
 }
 
 impl Ended {
-    /// What a caller gets who saw one when that many had ended: how many it is now, and the last of
-    /// them; `None` if there will be no more. Nothing if that is not known yet.
-    pub(super) fn after(&self, seen: u64) -> Option<Option<(u64, Round)>> {
+    /// For a [`Reader`](super::reader::Reader): the last one.
+    pub(super) fn next_round(&self, seen: usize) -> Option<Result<Option<(usize, Round)>, CallError>> {
         if self.count > seen {
-            return Some(self.last.clone().map(|round| (self.count, round)));
+            return Some(Ok(self.last.clone().map(|round| (self.count, round))));
         }
-        self.closed.then_some(None)
+        self.closed.then_some(Ok(None))
     }
 }
 
@@ -107,3 +107,40 @@ impl Saved {
         }
     }
 }
+
+/// The names of what is kept up, and what it is kept up for: the same in both adapters.
+macro_rules! subjects {
+    () => {
+        /// An announce that is kept up, from [`Dht::keep_announced`].
+        pub type Announcement = Upkeep<$crate::InfoHash>;
+
+        /// An item that is kept up, from [`Dht::keep_stored`].
+        #[cfg(feature = "items")]
+        pub type Publication = Upkeep<$crate::NodeId>;
+
+        impl Announcement {
+            /// The torrent.
+            pub const fn infohash(&self) -> $crate::InfoHash {
+                self.subject
+            }
+        }
+
+        #[cfg(feature = "items")]
+        impl Publication {
+            /// Where the item is stored.
+            pub const fn target(&self) -> $crate::NodeId {
+                self.subject
+            }
+        }
+
+        impl<T: core::fmt::Debug> core::fmt::Debug for Upkeep<T> {
+            fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+                f.debug_struct("Upkeep")
+                    .field("subject", &self.subject)
+                    .field("seen", &self.rounds.seen())
+                    .finish_non_exhaustive()
+            }
+        }
+    };
+}
+pub(super) use subjects;

@@ -1,7 +1,6 @@
 //! A lookup as its callers see it. Callers that want the same thing share one lookup: each reads
 //! the shared findings at its own pace.
 
-use alloc::sync::Arc;
 use core::fmt;
 use core::net::SocketAddr;
 use core::time::Duration;
@@ -11,7 +10,8 @@ use super::board::Lease;
 use super::desk::Joined;
 use super::error::CallError;
 use super::handle::Dht;
-use super::progress::{Findings, Look, Outcome, Progress};
+use super::progress::{Findings, Outcome};
+use super::reader::{Look, Reader};
 use crate::{LookupId, LookupReport};
 
 /// A lookup, announce, put or bootstrap under way, from the methods of [`Dht`].
@@ -26,18 +26,15 @@ use crate::{LookupId, LookupReport};
 #[must_use = "dropping a search cancels it"]
 pub struct Search<T = SocketAddr> {
     lookup: LookupId,
-    progress: Arc<Progress>,
-    look: Look<T>,
-    /// How many of the shared findings this caller has seen.
-    seen: usize,
+    findings: Reader<Findings, T>,
     _lease: Lease,
     dht: Dht,
 }
 
 impl<T> Search<T> {
-    pub(super) fn new(dht: Dht, joined: Joined, look: Look<T>) -> Self {
+    pub(super) fn new(dht: Dht, joined: Joined, look: Look<Findings, T>) -> Self {
         let Joined { lookup, progress, lease } = joined;
-        Self { lookup, progress, look, seen: 0, _lease: lease, dht }
+        Self { lookup, findings: Reader::new(progress, look), _lease: lease, dht }
     }
 
     /// What is found next, waiting at most `timeout` for it; `Ok(None)` once the lookup has ended.
@@ -47,7 +44,7 @@ impl<T> Search<T> {
     /// [`CallError::TimedOut`] while the lookup goes on, [`CallError::Closed`] if the DHT thread
     /// ended before the lookup.
     pub fn recv_timeout(&mut self, timeout: Duration) -> Result<Option<T>, CallError> {
-        self.recv(StdInstant::now().checked_add(timeout))
+        self.findings.wait(StdInstant::now().checked_add(timeout))
     }
 
     /// Waits for the end. What is found meanwhile can still be taken from the iterator.
@@ -77,29 +74,17 @@ impl<T> Search<T> {
     pub fn report(&self) -> Result<LookupReport, CallError> {
         let lookup = self.lookup;
         let under_way = self.dht.with_node(move |node, _| node.lookup_report(lookup));
-        match (self.outcome(), under_way) {
-            (Some(outcome), _) => outcome.map(|outcome| outcome.report),
-            (None, Ok(Some(report))) => Ok(report),
-            (None, _) => Err(CallError::Closed),
-        }
+        self.findings.watched.report(under_way)
     }
 
     /// How it went, once it has ended.
     pub fn outcome(&self) -> Option<Result<Outcome, CallError>> {
-        self.progress.read(Findings::end)
+        self.findings.watched.read(Findings::end)
     }
 
-    /// No `deadline`: wait for as long as it takes.
-    fn recv(&mut self, deadline: Option<StdInstant>) -> Result<Option<T>, CallError> {
-        let next = self.progress.wait(deadline, |findings| (self.look)(findings, self.seen));
-        Ok(next.unwrap_or(Err(CallError::TimedOut))?.map(|(seen, found)| {
-            self.seen = seen;
-            found
-        }))
-    }
-
+    /// No `deadline`: waits for as long as it takes.
     fn finish(&self, deadline: Option<StdInstant>) -> Result<Outcome, CallError> {
-        self.progress.wait(deadline, Findings::end).unwrap_or(Err(CallError::TimedOut))
+        self.findings.watched.wait(deadline, Findings::end).unwrap_or(Err(CallError::TimedOut))
     }
 }
 
@@ -107,7 +92,7 @@ impl<T> Iterator for Search<T> {
     type Item = T;
 
     fn next(&mut self) -> Option<T> {
-        self.recv(None).ok().flatten()
+        self.findings.wait(None).ok().flatten()
     }
 }
 
@@ -115,7 +100,7 @@ impl<T> fmt::Debug for Search<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Search")
             .field("lookup", &self.lookup)
-            .field("seen", &self.seen)
+            .field("seen", &self.findings.seen())
             .finish_non_exhaustive()
     }
 }

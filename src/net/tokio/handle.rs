@@ -20,7 +20,8 @@ use crate::net::board::{Board, Status};
 use crate::net::desk::{Change, Command, Reply};
 use crate::net::error::CallError;
 use crate::net::metrics::Metrics;
-use crate::net::progress::{Findings, Key, Look, Sampled};
+use crate::net::progress::{Findings, Key, Sampled};
+use crate::net::reader::Look;
 use crate::net::stats::LoopStats;
 use crate::{
     Announce, CrawlOptions, Family, InfoHash, Instant, KeptAnnounce, Lookup, LookupOptions, Node, NodeId,
@@ -447,7 +448,7 @@ impl Dht {
     }
 
     /// `look` tells what the search yields.
-    pub(super) async fn search<T>(&self, key: Key, look: Look<T>) -> Result<Search<T>, CallError> {
+    pub(super) async fn search<T>(&self, key: Key, look: Look<Findings, T>) -> Result<Search<T>, CallError> {
         let joined = self.ask(|reply| Command::Search { key, reply }).await??;
         Ok(Search::new(self.clone(), joined, look))
     }

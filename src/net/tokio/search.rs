@@ -1,6 +1,5 @@
 //! A lookup as the tasks that asked for it see it.
 
-use alloc::sync::Arc;
 use core::fmt;
 use core::future::poll_fn;
 use core::net::SocketAddr;
@@ -13,7 +12,8 @@ use super::handle::Dht;
 use crate::net::board::Lease;
 use crate::net::desk::Joined;
 use crate::net::error::CallError;
-use crate::net::progress::{Findings, Look, Outcome, Progress};
+use crate::net::progress::{Findings, Outcome};
+use crate::net::reader::{Look, Reader};
 use crate::{LookupId, LookupReport};
 
 /// A lookup, announce, put or bootstrap under way, from the methods of [`Dht`].
@@ -28,20 +28,15 @@ use crate::{LookupId, LookupReport};
 #[must_use = "dropping a search cancels it"]
 pub struct Search<T = SocketAddr> {
     lookup: LookupId,
-    progress: Arc<Progress>,
-    look: Look<T>,
-    /// How many of the shared findings this caller has seen.
-    seen: usize,
-    /// This caller's place among those who wait for the progress.
-    place: Option<u64>,
-    dht: Dht,
+    findings: Reader<Findings, T>,
     _lease: Lease,
+    dht: Dht,
 }
 
 impl<T> Search<T> {
-    pub(super) fn new(dht: Dht, joined: Joined, look: Look<T>) -> Self {
+    pub(super) fn new(dht: Dht, joined: Joined, look: Look<Findings, T>) -> Self {
         let Joined { lookup, progress, lease } = joined;
-        Self { lookup, progress, look, seen: 0, place: None, dht, _lease: lease }
+        Self { lookup, findings: Reader::new(progress, look), _lease: lease, dht }
     }
 
     /// What is found next, as the stream yields it; `Ok(None)` once the lookup has ended. Nothing is
@@ -51,7 +46,7 @@ impl<T> Search<T> {
     ///
     /// [`CallError::Closed`] if the node ended before the lookup.
     pub async fn recv(&mut self) -> Result<Option<T>, CallError> {
-        poll_fn(|cx| self.poll_recv(cx)).await
+        poll_fn(|cx| self.findings.poll(cx)).await
     }
 
     /// Waits for the end. What is found meanwhile can still be taken from the stream.
@@ -60,7 +55,7 @@ impl<T> Search<T> {
     ///
     /// [`CallError::Closed`] if the node ended before the lookup.
     pub async fn wait(&mut self) -> Result<Outcome, CallError> {
-        self.progress.until(Findings::end).await
+        self.findings.watched.until(Findings::end).await
     }
 
     /// How it goes, or went.
@@ -71,27 +66,12 @@ impl<T> Search<T> {
     pub async fn report(&self) -> Result<LookupReport, CallError> {
         let lookup = self.lookup;
         let under_way = self.dht.with_node(move |node, _| node.lookup_report(lookup)).await;
-        match (self.outcome(), under_way) {
-            (Some(outcome), _) => outcome.map(|outcome| outcome.report),
-            (None, Ok(Some(report))) => Ok(report),
-            (None, _) => Err(CallError::Closed),
-        }
+        self.findings.watched.report(under_way)
     }
 
     /// How it went, once it has ended.
     pub fn outcome(&self) -> Option<Result<Outcome, CallError>> {
-        self.progress.read(Findings::end)
-    }
-
-    fn poll_recv(&mut self, cx: &Context<'_>) -> Poll<Result<Option<T>, CallError>> {
-        let Self { progress, place, look, seen, .. } = self;
-        let next = progress.poll(place, cx, |findings| look(findings, *seen));
-        next.map_ok(|next| {
-            next.map(|(count, found)| {
-                *seen = count;
-                found
-            })
-        })
+        self.findings.watched.read(Findings::end)
     }
 }
 
@@ -99,13 +79,7 @@ impl<T> Stream for Search<T> {
     type Item = T;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<T>> {
-        self.poll_recv(cx).map(|found| found.ok().flatten())
-    }
-}
-
-impl<T> Drop for Search<T> {
-    fn drop(&mut self) {
-        self.progress.forget(self.place);
+        self.findings.poll(cx).map(|found| found.ok().flatten())
     }
 }
 
@@ -113,7 +87,7 @@ impl<T> fmt::Debug for Search<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Search")
             .field("lookup", &self.lookup)
-            .field("seen", &self.seen)
+            .field("seen", &self.findings.seen())
             .finish_non_exhaustive()
     }
 }
