@@ -61,7 +61,7 @@ impl Dht {
     ///
     /// [`CallError::Start`] if too many lookups are under way, [`CallError::Closed`].
     pub fn get_peers(&self, infohash: InfoHash) -> Result<Search, CallError> {
-        self.lookup(Lookup::GetPeers(infohash), self.board().lookup_options)
+        self.lookup(Lookup::GetPeers(infohash), self.lookup_options())
     }
 
     /// Counts the peers of a torrent without joining them, by the filters of the nodes that store them
@@ -72,7 +72,7 @@ impl Dht {
     ///
     /// [`CallError::Start`] if too many lookups or scrapes are under way, [`CallError::Closed`].
     pub fn scrape(&self, infohash: InfoHash) -> Result<Search, CallError> {
-        self.lookup(Lookup::Scrape(infohash), self.board().lookup_options)
+        self.lookup(Lookup::Scrape(infohash), self.lookup_options())
     }
 
     /// Adds this host to the peers of a torrent, once; they last on other nodes for half an hour
@@ -84,7 +84,7 @@ impl Dht {
     /// [`CallError::Start`] if too many lookups are under way or the port is 0,
     /// [`CallError::Closed`].
     pub fn announce(&self, infohash: InfoHash, announce: Announce) -> Result<Search, CallError> {
-        self.lookup(Lookup::Announce(infohash, announce), self.board().lookup_options)
+        self.lookup(Lookup::Announce(infohash, announce), self.lookup_options())
     }
 
     /// Adds this host to the peers of a torrent as long as the [`Announcement`] lives: soon, and
@@ -104,7 +104,7 @@ impl Dht {
     /// [`CallError::Start`] if too many are kept up or the port is 0, [`CallError::Closed`].
     pub fn keep_announced(&self, infohash: InfoHash, announce: Announce) -> Result<Announcement, CallError> {
         let kept = self.ask(|reply| Command::KeepAnnounced { infohash, announce, reply })??;
-        Ok(Announcement::new(self.clone(), infohash, kept))
+        Ok(Announcement::new(self, infohash, kept))
     }
 
     /// Finds the nodes closest to an id: they are in the [`Outcome`](super::Outcome).
@@ -113,7 +113,7 @@ impl Dht {
     ///
     /// [`CallError::Start`] if too many lookups are under way, [`CallError::Closed`].
     pub fn find_node(&self, target: NodeId) -> Result<Search, CallError> {
-        self.lookup(Lookup::FindNode(target), self.board().lookup_options)
+        self.lookup(Lookup::FindNode(target), self.lookup_options())
     }
 
     /// Any lookup, with options of its own. It is shared with callers who asked for the same with
@@ -401,6 +401,11 @@ impl Dht {
 
     pub(super) fn board(&self) -> &Board {
         &self.handle.shared.board
+    }
+
+    /// Of lookups that are not told any.
+    pub(super) fn lookup_options(&self) -> LookupOptions {
+        self.board().lookup_options
     }
 
     fn change(&self, change: Change) -> io::Result<()> {

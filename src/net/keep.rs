@@ -28,8 +28,8 @@ pub struct Upkeep<T> {
 subjects!();
 
 impl<T> Upkeep<T> {
-    pub(super) fn new(dht: Dht, subject: T, (rounds, lease): (Arc<Rounds>, Lease)) -> Self {
-        Self { subject, rounds: Reader::new(rounds, Ended::next_round), _lease: lease, _dht: dht }
+    pub(super) fn new(dht: &Dht, subject: T, (rounds, lease): (Arc<Rounds>, Lease)) -> Self {
+        Self { subject, rounds: Reader::new(rounds, Ended::next_round), _lease: lease, _dht: dht.clone() }
     }
 
     /// The last round, waiting at most `timeout` for one that this caller has not seen; `Ok(None)`

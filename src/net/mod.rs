@@ -66,6 +66,8 @@ mod error;
 mod events;
 #[cfg(feature = "net")]
 mod handle;
+#[cfg(feature = "items")]
+mod item_calls;
 #[cfg(all(feature = "net", feature = "items"))]
 mod items;
 #[cfg(feature = "net")]
@@ -73,8 +75,6 @@ mod keep;
 mod metrics;
 mod ports;
 mod progress;
-#[cfg(feature = "items")]
-mod publishing;
 mod reader;
 mod resolve;
 mod rounds;

@@ -109,7 +109,7 @@ impl Dht {
     ///
     /// [`CallError::Start`] if too many lookups are under way, [`CallError::Closed`].
     pub async fn get_peers(&self, infohash: InfoHash) -> Result<Search, CallError> {
-        self.lookup(Lookup::GetPeers(infohash), self.board.lookup_options).await
+        self.lookup(Lookup::GetPeers(infohash), self.lookup_options()).await
     }
 
     /// Counts the peers of a torrent without joining them, by the filters of the nodes that store them
@@ -120,7 +120,7 @@ impl Dht {
     ///
     /// [`CallError::Start`] if too many lookups or scrapes are under way, [`CallError::Closed`].
     pub async fn scrape(&self, infohash: InfoHash) -> Result<Search, CallError> {
-        self.lookup(Lookup::Scrape(infohash), self.board.lookup_options).await
+        self.lookup(Lookup::Scrape(infohash), self.lookup_options()).await
     }
 
     /// Adds this host to the peers of a torrent, once; they last on other nodes for half an hour
@@ -132,7 +132,7 @@ impl Dht {
     /// [`CallError::Start`] if too many lookups are under way or the port is 0,
     /// [`CallError::Closed`].
     pub async fn announce(&self, infohash: InfoHash, announce: Announce) -> Result<Search, CallError> {
-        self.lookup(Lookup::Announce(infohash, announce), self.board.lookup_options).await
+        self.lookup(Lookup::Announce(infohash, announce), self.lookup_options()).await
     }
 
     /// Adds this host to the peers of a torrent as long as the [`Announcement`] lives: soon, and
@@ -156,7 +156,7 @@ impl Dht {
         announce: Announce,
     ) -> Result<Announcement, CallError> {
         let kept = self.ask(|reply| Command::KeepAnnounced { infohash, announce, reply }).await??;
-        Ok(Announcement::new(infohash, kept))
+        Ok(Announcement::new(self, infohash, kept))
     }
 
     /// Saves the state now, beside the usual times, and returns whether it was saved: not without
@@ -185,7 +185,7 @@ impl Dht {
     ///
     /// [`CallError::Start`] if too many lookups are under way, [`CallError::Closed`].
     pub async fn find_node(&self, target: NodeId) -> Result<Search, CallError> {
-        self.lookup(Lookup::FindNode(target), self.board.lookup_options).await
+        self.lookup(Lookup::FindNode(target), self.lookup_options()).await
     }
 
     /// Any lookup, with options of its own. It is shared with callers who asked for the same with
@@ -441,6 +441,11 @@ impl Dht {
         let (subscriber, events) = subscription();
         self.send(Command::Subscribe(subscriber)).await?;
         Ok(events)
+    }
+
+    /// Of lookups that are not told any.
+    pub(super) fn lookup_options(&self) -> LookupOptions {
+        self.board.lookup_options
     }
 
     async fn change(&self, change: Change) -> io::Result<()> {

@@ -1,0 +1,181 @@
+//! Items (BEP 44): what callers of either adapter ask about them.
+
+use alloc::boxed::Box;
+
+use super::error::CallError;
+use super::progress::{Key, Outcome};
+use crate::{InfoHash, Item, LookupOptions, Salt, SecretKey, TorrentPointer};
+
+/// The calls of a handle about items. Both handles have the same; where one blocks the other is `async`, and
+/// has to `.await`.
+macro_rules! item_calls {
+    ([$($async:tt)?] [$($wait:tt)*]) => {
+        use alloc::boxed::Box;
+        use alloc::vec::Vec;
+
+        use $crate::net::desk::Command;
+        use $crate::net::error::CallError;
+        use $crate::net::item_calls::{put_next, torrent};
+        use $crate::net::progress::{Findings, Key};
+        use $crate::{InfoHash, Item, KeptItem, Lookup, NodeId, PublicKey, Salt, SecretKey, UpdatableTorrent};
+
+        /// Items (BEP 44). Those that others put to this node are kept without anybody's doing.
+        impl Dht {
+            /// Finds the immutable item at a target. The [`Search`] yields it, and ends with the first copy.
+            ///
+            /// # Errors
+            ///
+            /// [`CallError::Start`] if too many lookups are under way, [`CallError::Closed`].
+            pub $($async)? fn get_immutable(&self, target: NodeId) -> Result<Search<Item>, CallError> {
+                self.get(Lookup::GetImmutable(target))$($wait)*
+            }
+
+            /// Finds the mutable item of a key and a salt. The [`Search`] yields what valid versions it
+            /// meets, each newer than the one before; which is the newest is known at its end, and is in the
+            /// [`Outcome`](crate::net::Outcome).
+            ///
+            /// # Errors
+            ///
+            /// [`CallError::Start`] if too many lookups are under way, [`CallError::Closed`].
+            pub $($async)? fn get_mutable(
+                &self,
+                key: PublicKey,
+                salt: Salt,
+            ) -> Result<Search<Item>, CallError> {
+                self.get(Lookup::GetMutable(key, salt))$($wait)*
+            }
+
+            /// Stores an item, once; nodes keep it for two hours, and [`keep_stored`](Self::keep_stored)
+            /// repeats it. [`Search::wait`] tells who took it, and by [`LookupReport`](crate::LookupReport)
+            /// how many refused it and whether there is a newer one. A signature that was made elsewhere
+            /// comes in by [`Item::signed`].
+            ///
+            /// With `cas` ("compare and swap") nodes that hold another version than that number refuse it
+            /// ([`Refusals::cas_mismatch`](crate::Refusals::cas_mismatch)).
+            ///
+            /// # Errors
+            ///
+            /// [`CallError::Start`] if too many lookups are under way, [`CallError::Closed`].
+            pub $($async)? fn put(&self, item: &Item, cas: Option<i64>) -> Result<Search, CallError> {
+                let key = Key::Put(Box::new(item.clone()), cas, self.lookup_options());
+                self.search(key, Findings::next_peer)$($wait)*
+            }
+
+            /// Stores a bencoded value under its hash: [`Item::target`] of the item in the
+            /// [`Outcome`](crate::net::Outcome).
+            ///
+            /// # Errors
+            ///
+            /// [`CallError::Item`] if the value cannot be stored, and those of [`put`](Self::put).
+            pub $($async)? fn put_immutable(&self, value: &[u8]) -> Result<Search, CallError> {
+                self.put(&Item::immutable(value)?, None)$($wait)*
+            }
+
+            /// Stores a bencoded value as the next version of the mutable item of a key and a salt: looks up
+            /// the newest one and waits for it, then puts the value under the number that follows, in place
+            /// of that very version. To choose the number: [`Item::sign`] and [`put`](Self::put).
+            ///
+            /// If somebody else replaces it in the meantime, nodes refuse this one
+            /// ([`Refusals::cas_mismatch`](crate::Refusals::cas_mismatch)): look what it is now, and try
+            /// again.
+            ///
+            /// # Errors
+            ///
+            /// [`CallError::Item`] if the value cannot be stored, and those of [`put`](Self::put).
+            pub $($async)? fn put_mutable(
+                &self,
+                secret: &SecretKey,
+                salt: Salt,
+                value: &[u8],
+            ) -> Result<Search, CallError> {
+                // What cannot be stored needs no lookup.
+                Item::immutable(value)?;
+                let found = self.get_mutable(secret.public(), salt)$($wait)*?.wait()$($wait)*?;
+                let key = put_next(&found, secret, salt, value, self.lookup_options())?;
+                self.search(key, Findings::next_peer)$($wait)*
+            }
+
+            /// Stores an item as long as the [`Publication`] lives: soon, and again every hour, as
+            /// [`Node::keep_stored`](crate::Node::keep_stored) does. Thousands of them are spread evenly, and
+            /// rounds are spared where nodes enough hold the item.
+            ///
+            /// A target has one item: callers with the same target share it, and a newer version takes the
+            /// place of an older one. Unlike announces, items do not go on by themselves from a saved state:
+            /// give them again.
+            ///
+            /// # Errors
+            ///
+            /// [`CallError::Start`] if too many are kept up, or a newer version is; [`CallError::Closed`].
+            pub $($async)? fn keep_stored(&self, item: &Item) -> Result<Publication, CallError> {
+                let (target, item) = (item.target(), Box::new(item.clone()));
+                let kept = self.ask(|reply| Command::KeepStored { item, reply })$($wait)*??;
+                Ok(Publication::new(self, target, kept))
+            }
+
+            /// Finds what torrent a link leads to at present (BEP 46), waiting until that is known, and
+            /// starts to find its peers. The torrent may be another one later: ask again from time to time.
+            ///
+            /// # Errors
+            ///
+            /// [`CallError::NoItem`] or [`CallError::NoPointer`] if the link leads to no torrent,
+            /// [`CallError::Start`] if too many lookups are under way, [`CallError::Closed`].
+            pub $($async)? fn follow(&self, link: UpdatableTorrent) -> Result<(InfoHash, Search), CallError> {
+                let infohash = torrent(&self.get_mutable(link.key, link.salt)$($wait)*?.wait()$($wait)*?)?;
+                Ok((infohash, self.get_peers(infohash)$($wait)*?))
+            }
+
+            /// The items that are kept up, and how they fare.
+            ///
+            /// # Errors
+            ///
+            /// [`CallError::Closed`].
+            pub $($async)? fn kept_items(&self) -> Result<Vec<KeptItem>, CallError> {
+                self.with_node(|node, _| node.kept_items().collect())$($wait)*
+            }
+
+            /// What others put to us at a target.
+            ///
+            /// # Errors
+            ///
+            /// [`CallError::Closed`].
+            pub $($async)? fn stored_item(&self, target: NodeId) -> Result<Option<Item>, CallError> {
+                self.with_node(move |node, _| node.stored_item(target))$($wait)*
+            }
+
+            /// Forgets all items that others put to us.
+            ///
+            /// # Errors
+            ///
+            /// [`CallError::Closed`].
+            pub $($async)? fn clear_items(&self) -> Result<(), CallError> {
+                self.with_node(|node, _| node.clear_items())$($wait)*
+            }
+
+            $($async)? fn get(&self, lookup: Lookup) -> Result<Search<Item>, CallError> {
+                self.search(Key::Lookup(lookup, self.lookup_options()), Findings::next_version)$($wait)*
+            }
+        }
+    };
+}
+pub(super) use item_calls;
+
+/// The put of the version after the one that was found.
+pub(super) fn put_next(
+    found: &Outcome,
+    secret: &SecretKey,
+    salt: Salt,
+    value: &[u8],
+    options: LookupOptions,
+) -> Result<Key, CallError> {
+    let old = found.item.as_ref().and_then(Item::seq);
+    // After the last number there is none: nodes will refuse it.
+    let seq = Item::next_seq(old).unwrap_or(i64::MAX);
+    let item = Item::sign(secret, salt.as_bytes(), seq, value)?;
+    Ok(Key::Put(Box::new(item), old, options))
+}
+
+/// The torrent that the item points to.
+pub(super) fn torrent(found: &Outcome) -> Result<InfoHash, CallError> {
+    let item = found.item.as_ref().ok_or(CallError::NoItem)?;
+    TorrentPointer::from_value(item.value()).map(|pointer| pointer.infohash()).ok_or(CallError::NoPointer)
+}
