@@ -50,8 +50,10 @@ macro_rules! item_calls {
             /// how many refused it and whether there is a newer one. A signature that was made elsewhere
             /// comes in by [`Item::signed`].
             ///
-            /// With `cas` ("compare and swap") nodes that hold another version than that number refuse it
-            /// ([`Refusals::cas_mismatch`](crate::Refusals::cas_mismatch)).
+            /// With `cas` ("compare and swap") it replaces the version of that number and no other: nodes
+            /// that hold another refuse it ([`Refusals::cas_mismatch`](crate::Refusals::cas_mismatch)). It is
+            /// not sent to nodes that returned no version, nor, if that number is the highest found, to those
+            /// that returned a lower one ([`Node::put`](crate::Node::put)).
             ///
             /// # Errors
             ///
