@@ -50,10 +50,9 @@ macro_rules! item_calls {
             /// how many refused it and whether there is a newer one. A signature that was made elsewhere
             /// comes in by [`Item::signed`].
             ///
-            /// With `cas` ("compare and swap") it replaces the version of that number and no other: nodes
-            /// that hold another refuse it ([`Refusals::cas_mismatch`](crate::Refusals::cas_mismatch)). It is
-            /// not sent to nodes that returned no version, nor, if that number is the highest found, to those
-            /// that returned a lower one ([`Node::put`](crate::Node::put)).
+            /// With `cas` ("compare and swap") it replaces the version of that number and no other, as in
+            /// [`Node::put`](crate::Node::put): if the newest one found has another number, nothing is stored
+            /// ([`Refusals::cas_mismatch`](crate::Refusals::cas_mismatch)).
             ///
             /// # Errors
             ///
