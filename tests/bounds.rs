@@ -14,6 +14,11 @@ use dht_proto::wire::{Body, Message, Method, NodeWriter, PeerWriter, Query, Resp
 use dht_proto::{
     Announce, Config, Family, Fixed, InfoHash, Instant, Limits, MAX_DATAGRAM, Node, NodeId, Storage,
 };
+#[cfg(feature = "items")]
+use dht_proto::{
+    Item, Salt, SecretKey,
+    wire::{MAX_VALUE_LEN, PutItem},
+};
 
 /// Counts what each thread asks of the system's allocator.
 struct Counting;
@@ -65,16 +70,33 @@ struct Crowd<S: Storage> {
     now: Instant,
     dice: u64,
     /// Datagrams for the node that a query of its own caused.
-    mail: [(SocketAddr, usize, [u8; 400]); 64],
+    mail: [(SocketAddr, usize, [u8; MAX_DATAGRAM]); 64],
     len: usize,
     sent: u64,
     events: u64,
+    /// What both sides store and look for (BEP 44).
+    #[cfg(feature = "items")]
+    items: [Item; ITEMS],
+    /// Items that were found.
+    #[cfg(feature = "items")]
+    found: u64,
 }
 
 impl<S: Storage> Crowd<S> {
     fn new(node: Node<S>) -> Self {
-        let mail = [(addr(0), 0, [0; 400]); 64];
-        Self { node, now: Instant::from_micros(1), dice: 1, mail, len: 0, sent: 0, events: 0 }
+        Self {
+            node,
+            now: Instant::from_micros(1),
+            dice: 1,
+            mail: [(addr(0), 0, [0; MAX_DATAGRAM]); 64],
+            len: 0,
+            sent: 0,
+            events: 0,
+            #[cfg(feature = "items")]
+            items: items(),
+            #[cfg(feature = "items")]
+            found: 0,
+        }
     }
 
     fn roll(&mut self, bound: u64) -> u64 {
@@ -124,12 +146,28 @@ impl<S: Storage> Crowd<S> {
                 nodes.push(&Self::id_of(host), host);
             }
             peers.push(self.host());
+            #[cfg(feature = "items")]
+            let key;
             let mut response = Response::new(Self::id_of(transmit.destination));
             match query.method {
                 Method::FindNode { .. } => response.nodes = Some(nodes.finish()),
                 Method::GetPeers { .. } => {
                     (response.nodes, response.values) = (Some(nodes.finish()), Some(peers.finish()));
                     response.token = Some(b"a token");
+                }
+                #[cfg(feature = "items")]
+                Method::Get { target, .. } => {
+                    response.nodes = Some(nodes.finish());
+                    response.token = Some(b"a token");
+                    // Of two versions now this one, now that one, and seldom a forgery.
+                    let (first, is_forged) = (self.roll(ITEMS as u64) as usize, self.roll(16) == 0);
+                    let mut items = self.items.iter().cycle().skip(first).take(ITEMS);
+                    if let Some(item) = items.find(|item| item.target() == target) {
+                        (response.value, response.seq) = (Some(item.value()), item.seq());
+                        key = item.key().map(|key| *key.as_bytes());
+                        response.key = key.as_ref();
+                        response.signature = if is_forged { Some(&[9; 64]) } else { item.signature() };
+                    }
                 }
                 _ => {}
             }
@@ -155,36 +193,42 @@ impl<S: Storage> Crowd<S> {
         self.drain();
     }
 
-    /// Somebody asks for peers, announces itself with the token if it gets one, and floods.
+    /// A query of a host; returns the token in the answer, if there is one.
+    fn ask(&mut self, from: SocketAddr, method: Method<'_>) -> Option<[u8; 8]> {
+        let id = Self::id_of(from);
+        self.deliver(from, &Message::new(b"abcd", Body::Query(Query { id, method })));
+        let (mut buf, mut token) = ([0; MAX_DATAGRAM], None);
+        while let Some(transmit) = self.node.poll_transmit(self.now, &mut buf) {
+            self.sent += 1;
+            let message = Message::parse(&buf[..transmit.size]).expect("it parses");
+            if let Body::Response(response) = message.body {
+                token = response.token.and_then(|token| token.try_into().ok()).or(token);
+            }
+        }
+        token
+    }
+
+    /// Somebody asks for everything, announces itself and stores an item with the tokens that it
+    /// gets, and floods.
     fn bustle(&mut self) {
         let (from, target) = (self.host(), self.id());
         let infohash = InfoHash::from_bytes([self.roll(40) as u8; 20]);
-        let id = Self::id_of(from);
         let methods = [
             Method::Ping,
             Method::FindNode { target, want: Want::BOTH },
             Method::GetPeers { infohash, want: Want::NONE, noseed: false, scrape: true },
             Method::SampleInfohashes { target, want: Want::NONE },
         ];
-        let mut buf = [0; MAX_DATAGRAM];
         for method in methods {
-            self.deliver(from, &Message::new(b"abcd", Body::Query(Query { id, method })));
-            while let Some(transmit) = self.node.poll_transmit(self.now, &mut buf) {
-                self.sent += 1;
-                let message = Message::parse(&buf[..transmit.size]).expect("it parses");
-                if let Body::Response(Response { token: Some(token), .. }) = message.body {
-                    let method = Method::AnnouncePeer {
-                        infohash,
-                        port: 1 + self.roll(60_000) as u16,
-                        implied_port: false,
-                        seed: false,
-                        token,
-                        name: None,
-                    };
-                    self.deliver(from, &Message::new(b"efgh", Body::Query(Query { id, method })));
-                }
+            if let Some(token) = self.ask(from, method) {
+                let (port, name) = (1 + self.roll(60_000) as u16, None);
+                let (implied_port, seed, token) = (false, false, &token[..]);
+                self.ask(from, Method::AnnouncePeer { infohash, port, implied_port, seed, token, name });
             }
         }
+        #[cfg(feature = "items")]
+        self.store(from);
+        let id = Self::id_of(from);
         for n in 0..60 {
             self.node.handle_datagram(self.now, from, &[b'd', b'1', n, b':', 0xff, 0, 0, 0, 0, 0, 0, n]);
             self.deliver(from, &Message::new(b"pq", Body::Query(Query { id, method: Method::Ping })));
@@ -207,6 +251,8 @@ impl<S: Storage> Crowd<S> {
                 1 => self.node.get_peers(self.now, target.into()),
                 _ => self.node.announce(self.now, target.into(), Announce::port(6881)),
             };
+            #[cfg(feature = "items")]
+            self.publish(round);
             let kept = self.node.keep_announced(self.now, target.into(), Announce::port(6881));
             if round % 4 == 0 {
                 self.drain();
@@ -229,7 +275,10 @@ impl<S: Storage> Crowd<S> {
             if let (Ok(kept), 0) = (kept, round % 3) {
                 assert!(self.node.stop_announcing(kept));
             }
-            assert_eq!(self.node.kept_announces().count(), self.node.kept_count());
+            let listed = self.node.kept_announces().count();
+            #[cfg(feature = "items")]
+            let listed = listed + self.node.kept_items().count();
+            assert_eq!(listed, self.node.kept_count());
             let closest = self.node.closest_nodes(target, Family::V4).count();
             let known = self.node.nodes(Family::V4).count();
             assert!(closest <= known);
@@ -243,11 +292,87 @@ impl<S: Storage> Crowd<S> {
     }
 }
 
+#[cfg(feature = "items")]
+impl<S: Storage> Crowd<S> {
+    /// Somebody asks for an item and puts it, now and then with a wrong signature or for an older one.
+    fn store(&mut self, from: SocketAddr) {
+        let mut item = self.items[self.roll(ITEMS as u64) as usize].clone();
+        if self.roll(2) == 0 {
+            let mut value = *b"20:unlike all the rest.";
+            value[3..].copy_from_slice(self.id().as_bytes());
+            item = Item::immutable(&value).expect("it is sound");
+        }
+        let (target, seq) = (item.target(), (self.roll(4) == 0).then_some(2));
+        let Some(token) = self.ask(from, Method::Get { target, seq, want: Want::BOTH }) else { return };
+        let is_forged = self.roll(16) == 0;
+        let cas = (self.roll(4) == 0).then_some(1);
+        let (value, key) = (item.value(), item.key().map(|key| *key.as_bytes()));
+        let put = match (&key, item.seq(), item.signature()) {
+            (Some(key), Some(seq), Some(sound)) => {
+                let signature = if is_forged { &[9; 64] } else { sound };
+                PutItem::Mutable { value, key, seq, signature, salt: item.salt(), cas }
+            }
+            _ => PutItem::Immutable { value, seq: None },
+        };
+        self.ask(from, Method::Put { token: &token, target: None, item: put });
+    }
+
+    /// The node looks for an item, or publishes it, and keeps it up for a while.
+    fn publish(&mut self, round: u64) {
+        let item = self.items[round as usize % ITEMS].clone();
+        let lookup = match item.key() {
+            _ if round.is_multiple_of(3) => {
+                self.node.put(self.now, &item, item.seq().filter(|_| round.is_multiple_of(2)))
+            }
+            Some(key) => self.node.get_mutable(self.now, key, Salt::new(item.salt()).expect("it is short")),
+            None => self.node.get_immutable(self.now, item.target()),
+        };
+        let kept = self.node.keep_stored(self.now, &item);
+        for _ in 0..8 {
+            self.tick(Duration::from_millis(50));
+        }
+        if let Ok(lookup) = lookup {
+            self.found += u64::from(self.node.item(lookup).is_some());
+            self.node.cancel(lookup);
+        }
+        if let (Ok(kept), 0) = (kept, round % 7) {
+            assert!(self.node.kept_item(kept).is_some() && self.node.stop_storing(kept));
+        }
+        assert_eq!(self.node.stored_items().count(), self.node.item_count());
+        assert!(self.node.kept_items().count() < ITEMS, "two of them have one target");
+        if round % 500 == 250 {
+            self.node.clear_items();
+        }
+    }
+}
+
+#[cfg(feature = "items")]
+const ITEMS: usize = 4;
+
+/// Two versions of one, the longest that there is, and one that never changes.
+#[cfg(feature = "items")]
+fn items() -> [Item; ITEMS] {
+    let secret = SecretKey::from_bytes(&[9; 32]);
+    let mut longest = [b'x'; MAX_VALUE_LEN];
+    longest[..4].copy_from_slice(b"996:");
+    [
+        Item::sign(&secret, b"a salt", 1, b"5:first"),
+        Item::sign(&secret, b"a salt", 2, b"6:second"),
+        Item::sign(&secret, b"", 7, &longest),
+        Item::immutable(b"12:Hello World!"),
+    ]
+    .map(|item| item.expect("it is sound"))
+}
+
 #[test]
 fn nothing_allocates_after_birth() {
     let mut limits = Limits::default();
     (limits.inflight, limits.lookups, limits.swarms) = (64, 8, 16);
     (limits.nodes_v4, limits.sources, limits.peers_v4, limits.kept) = (120, 64, 200, 100);
+    #[cfg(feature = "items")]
+    {
+        (limits.items, limits.item_chunks, limits.own_items, limits.own_chunks) = (8, 12, 8, 40);
+    }
     let (birth, node) = calls(|| Node::new(config(), &limits, [7; 32], Instant::ZERO));
     assert!(birth > 10, "the allocator counts");
     let mut crowd = Box::new(Crowd::new(node));
@@ -264,6 +389,14 @@ fn nothing_allocates_after_birth() {
             && stats.queries_in.announce_peer > 1000
     );
     assert!(stats.queries_out.announce_peer > 1000 && stats.unreachable > 10);
+    assert!(stats.queries_in.sample_infohashes > 1000 && stats.queries_out.sample_infohashes > 1000);
+    #[cfg(feature = "items")]
+    {
+        let items = stats.items;
+        assert!(items.stored > 100 && items.refreshed > 100 && items.evicted > 100);
+        assert!(items.bad_signature > 10 && items.bad_find > 100);
+        assert!(stats.queries_out.put > 1000 && crowd.found > 500, "{} found", crowd.found);
+    }
     assert!(stats.dropped.malformed > 1000 && stats.dropped.rate > 1000 && stats.stalled > 1000);
 }
 
