@@ -46,6 +46,17 @@ def die_with_parent():
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
+def start_process(line):
+    return subprocess.Popen(
+        line,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=die_with_parent,
+    )
+
+
 class Result:
     def __init__(self, args, code, stdout, stderr):
         self.args, self.code, self.stdout, self.stderr = args, code, stdout, stderr
@@ -67,14 +78,7 @@ def run(
         line += ["--timeout", str(timeout)]
     entry = {"args": line, "code": "still running", "stdout": "", "stderr": ""}
     journal.append(entry)
-    process = subprocess.Popen(
-        line,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        preexec_fn=die_with_parent,
-    )
+    process = start_process(line)
     try:
         entry["stdout"], entry["stderr"] = process.communicate(timeout=deadline)
     except subprocess.TimeoutExpired:
@@ -96,14 +100,7 @@ class Running:
         line = program.line(command, args, binds, bootstrap)
         self.entry = {"args": line, "code": "still running", "stdout": "", "stderr": ""}
         journal.append(self.entry)
-        self.process = subprocess.Popen(
-            line,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            preexec_fn=die_with_parent,
-        )
+        self.process = start_process(line)
         self.events = queue.Queue()
         self.readers = [
             threading.Thread(target=self._read_stdout, daemon=True),

@@ -19,6 +19,7 @@ import transmission_peer
 from steps import (
     Skip,
     announce,
+    libtorrent_finds,
     mainline_swarm,
     need_ipv6,
     poll_get_peers,
@@ -133,8 +134,7 @@ def libtorrent_finds_what_announce_announced():
     first, *_, last = libtorrent_peer.swarm(4)
     infohash = random_hash()
     announce(infohash, "--port", "7201", bootstrap=[first.addr])
-    found = last.get_peers(infohash, {"127.0.0.1:7201"})
-    assert found == {"127.0.0.1:7201"}, f"libtorrent found {found}"
+    libtorrent_finds(last, infohash, {"127.0.0.1:7201"})
 
 
 def libtorrent_finds_what_announce_announced_with_the_implied_port():
@@ -142,8 +142,7 @@ def libtorrent_finds_what_announce_announced_with_the_implied_port():
     infohash = random_hash()
     result = announce(infohash, "--implied-port", bootstrap=[first.addr])
     [listening] = result.of("listening")
-    found = last.get_peers(infohash, {listening["addr"]})
-    assert found == {listening["addr"]}, f"libtorrent found {found}, not {listening['addr']}"
+    libtorrent_finds(last, infohash, {listening["addr"]})
 
 
 def announce_with_keep_stays_until_sigterm():
@@ -159,8 +158,7 @@ def announce_with_keep_stays_until_sigterm():
         bootstrap=[first.addr],
     ) as announcer:
         announcer.wait_for("announced", 30)
-        found = last.get_peers(infohash, {"127.0.0.1:7301"})
-        assert found == {"127.0.0.1:7301"}, f"libtorrent found {found}"
+        libtorrent_finds(last, infohash, {"127.0.0.1:7301"})
         assert announcer.process.poll() is None, "it ended by itself"
         code = announcer.stop()
         assert code in (0, -signal.SIGTERM), f"exits {code}"
@@ -168,14 +166,7 @@ def announce_with_keep_stays_until_sigterm():
 
 def a_node_is_the_only_bootstrap_of_two_libtorrent_sessions():
     with dht_tool.node("127.0.0.1:0") as node:
-        announcer = libtorrent_peer.Session(bootstrap=[node.addr])
-        announcer.wait_until_bootstrapped()
-        searcher = libtorrent_peer.Session(bootstrap=[node.addr])
-        searcher.wait_until_bootstrapped()
-        infohash = random_hash()
-        announcer.announce(infohash, 7401)
-        found = searcher.get_peers(infohash, {"127.0.0.1:7401"})
-        assert found == {"127.0.0.1:7401"}, f"libtorrent found {found}"
+        announcer, searcher, _ = two_sessions_meet_at(node, 7401)
         both = {announcer.id: announcer.addr, searcher.id: searcher.addr}
         known = until(
             15,
@@ -187,8 +178,7 @@ def a_node_is_the_only_bootstrap_of_two_libtorrent_sessions():
 
 def a_node_stores_what_libtorrent_announces():
     with dht_tool.node("127.0.0.1:0") as node:
-        announcer = libtorrent_peer.Session(bootstrap=[node.addr])
-        announcer.wait_until_bootstrapped()
+        announcer = libtorrent_peer.joined(node.addr)
         explicit, implied = random_hash(), random_hash()
         announcer.announce(explicit, 7501)
         announcer.announce(implied, 0, implied=True)
@@ -223,8 +213,7 @@ def libtorrent_over_ipv6():
     last.announce(theirs, 7601)
     poll_get_peers(theirs, {"[::1]:7601"}, bind="[::1]:0", bootstrap=[first.addr])
     announce(ours, "--port", "7602", bind="[::1]:0", bootstrap=[first.addr])
-    found = last.get_peers(ours, {"[::1]:7602"})
-    assert found == {"[::1]:7602"}, f"libtorrent found {found}"
+    libtorrent_finds(last, ours, {"[::1]:7602"})
 
 
 def a_dual_stack_node_bootstraps_libtorrent_on_both_families():
@@ -237,8 +226,16 @@ def a_dual_stack_node_bootstraps_libtorrent_on_both_families():
         infohash = random_hash()
         wanted = {"127.0.0.1:7701", "[::1]:7701"}
         announcer.announce(infohash, 7701)
-        found = searcher.get_peers(infohash, wanted)
-        assert found == wanted, f"libtorrent found {found}"
+        libtorrent_finds(searcher, infohash, wanted)
+
+
+def two_sessions_meet_at(node, port):
+    """One that announces a torrent and one that finds it there, and the torrent."""
+    announcer, searcher = (libtorrent_peer.joined(node.addr) for _ in range(2))
+    infohash = random_hash()
+    announcer.announce(infohash, port)
+    libtorrent_finds(searcher, infohash, {f"127.0.0.1:{port}"})
+    return announcer, searcher, infohash
 
 
 LIBTORRENT = [
@@ -272,20 +269,12 @@ def libtorrent_finds_what_a_tokio_node_announced():
     first, *_, last = libtorrent_peer.swarm(4)
     infohash = random_hash()
     announce(infohash, "7012", bootstrap=[first.addr], program=dht_tool.TOKIO)
-    found = last.get_peers(infohash, {"127.0.0.1:7012"})
-    assert found == {"127.0.0.1:7012"}, f"libtorrent found {found}"
+    libtorrent_finds(last, infohash, {"127.0.0.1:7012"})
 
 
 def a_tokio_node_is_the_only_bootstrap_of_two_libtorrent_sessions():
     with dht_tool.node("127.0.0.1:0", program=dht_tool.TOKIO) as node:
-        announcer = libtorrent_peer.Session(bootstrap=[node.addr])
-        announcer.wait_until_bootstrapped()
-        searcher = libtorrent_peer.Session(bootstrap=[node.addr])
-        searcher.wait_until_bootstrapped()
-        infohash = random_hash()
-        announcer.announce(infohash, 7013)
-        found = searcher.get_peers(infohash, {"127.0.0.1:7013"})
-        assert found == {"127.0.0.1:7013"}, f"libtorrent found {found}"
+        *_, infohash = two_sessions_meet_at(node, 7013)
         stored = krpc.peers_stored_at(node.addr, infohash, bind="127.0.0.1")
         assert stored == {"127.0.0.1:7013"}, f"the node stores {stored}"
 

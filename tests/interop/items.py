@@ -47,22 +47,15 @@ def a_key_s_versions_go_back_and_forth_between_us_and_libtorrent():
 
 def libtorrent_heeds_our_cas():
     first, *_ = libtorrent_peer.swarm(4)
-    with new_key() as key:
-        put(b"one", first.addr, key, options=["--seq", "7"])
-        refused = put(b"two", first.addr, key, options=["--seq", "9", "--cas", "5"], code=1)
-        assert refused["nodes"] == 0 and refused["refused"]["cas_mismatch"] > 0, refused
-        put(b"two", first.addr, key, options=["--seq", "9", "--cas", "7"])
-        assert get_mutable(key.hex, first.addr)["seq"] == 9
+    our_cas_is_heeded_at(first.addr)
 
 
 def a_node_stores_items_for_libtorrent():
     with dht_tool.node(BIND) as node, new_key() as key:
-        putter = libtorrent_peer.Session(bootstrap=[node.addr])
-        putter.wait_until_bootstrapped()
+        putter = libtorrent_peer.joined(node.addr)
         target = putter.put_immutable("to be kept")
         putter.put_mutable(key.secret, key.public, b"to be changed", b"salt")
-        getter = libtorrent_peer.Session(bootstrap=[node.addr])
-        getter.wait_until_bootstrapped()
+        getter = libtorrent_peer.joined(node.addr)
         assert getter.get_immutable(target) == b"to be kept"
         assert getter.get_mutable(key.public, b"salt")[0] == b"to be changed"
 
@@ -103,8 +96,7 @@ def sample_reads_what_libtorrent_stores():
 
 def libtorrent_samples_what_a_node_stores():
     with dht_tool.node(BIND) as node:
-        session = libtorrent_peer.Session(bootstrap=[node.addr])
-        session.wait_until_bootstrapped()
+        session = libtorrent_peer.joined(node.addr)
         wanted = {random_hash() for _ in range(5)}
         for infohash in wanted:
             announce(infohash, "--port", "7034", bootstrap=[node.addr])
@@ -157,12 +149,8 @@ def a_key_s_versions_go_back_and_forth_between_us_and_mainline():
 
 
 def mainline_heeds_our_cas():
-    with mainline_swarm() as node, new_key() as key:
-        put(b"one", node.addr, key, options=["--seq", "7"])
-        refused = put(b"two", node.addr, key, options=["--seq", "9", "--cas", "5"], code=1)
-        assert refused["nodes"] == 0 and refused["refused"]["cas_mismatch"] > 0, refused
-        put(b"two", node.addr, key, options=["--seq", "9", "--cas", "7"])
-        assert get_mutable(key.hex, node.addr)["seq"] == 9
+    with mainline_swarm() as node:
+        our_cas_is_heeded_at(node.addr)
 
 
 def a_node_stores_items_for_mainline():
@@ -207,6 +195,15 @@ class Key:
 def new_key():
     with tempfile.TemporaryDirectory() as folder:
         yield Key(os.path.join(folder, "key"))
+
+
+def our_cas_is_heeded_at(addr):
+    with new_key() as key:
+        put(b"one", addr, key, options=["--seq", "7"])
+        refused = put(b"two", addr, key, options=["--seq", "9", "--cas", "5"], code=1)
+        assert refused["nodes"] == 0 and refused["refused"]["cas_mismatch"] > 0, refused
+        put(b"two", addr, key, options=["--seq", "9", "--cas", "7"])
+        assert get_mutable(key.hex, addr)["seq"] == 9
 
 
 def put(value, bootstrap, key=None, salt=b"", options=(), code=0):

@@ -183,6 +183,13 @@ class Session:
         self.stop()
 
 
+def joined(bootstrap):
+    """A session that has joined through this node."""
+    session = Session(bootstrap=[bootstrap])
+    session.wait_until_bootstrapped()
+    return session
+
+
 def swarm(size, seconds=10):
     """Sessions that all have each other in their routing tables."""
     members = [Session() for _ in range(size)]

@@ -55,6 +55,12 @@ def poll_get_peers(
     return result
 
 
+def libtorrent_finds(session, infohash, wanted):
+    """It must find just these peers."""
+    found = session.get_peers(infohash, wanted)
+    assert found == wanted, f"libtorrent found {found}, not {wanted}"
+
+
 def need_ipv6():
     try:
         with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as sock:
