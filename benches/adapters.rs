@@ -12,11 +12,15 @@
 //!   the deadlines of their own upkeep and the datagrams of that of the others. Beside them a node that
 //!   knows nobody.
 
+#[path = "common/args.rs"]
+mod args;
+
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use args::args;
 use dht_proto::net::{Dht, LoopStats, tokio as task};
 use dht_proto::wire::{Body, Message, Response};
 use dht_proto::{AddressPolicy, Config, Family, NodeId};
@@ -26,9 +30,7 @@ use tokio::runtime::{Builder, Runtime};
 const BETWEEN: Duration = Duration::from_millis(3);
 
 fn main() {
-    let args: Vec<String> = std::env::args().skip(1).collect();
-    // `cargo test` runs it without `--bench`.
-    let is_test = args.iter().any(|arg| arg == "--test") || !args.iter().any(|arg| arg == "--bench");
+    let (args, is_test) = args();
     let name = args.iter().find(|arg| ["latency", "idle"].contains(&arg.as_str()));
     let numbers: Vec<u32> = args.iter().filter_map(|arg| arg.parse().ok()).collect();
     let number = |at: usize, default, tiny| {

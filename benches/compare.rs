@@ -11,20 +11,21 @@
 //! wait for the answers to its announces, the others do. `missed` counts those of the 8 closest
 //! living hosts that do not hold the announce, on average.
 
+#[path = "common/args.rs"]
+mod args;
 mod reference;
 #[path = "reference/toy.rs"]
 mod toy;
 
 use std::time::Duration;
 
+use args::args;
 use dht_proto::sim::Sample;
 use dht_proto::sim::toy::{Outcome, Toy};
 use toy::run;
 
 fn main() {
-    let args: Vec<String> = std::env::args().skip(1).collect();
-    // `cargo test` runs it without `--bench`.
-    let is_test = args.iter().any(|arg| arg == "--test") || !args.iter().any(|arg| arg == "--bench");
+    let (args, is_test) = args();
     let seeds = args.iter().find_map(|arg| arg.parse().ok()).unwrap_or(if is_test { 2 } else { 100 });
 
     let deep = Toy { depth: 22, ..Toy::hard() };

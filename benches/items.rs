@@ -5,12 +5,16 @@
 //! puts of the flood; `flood/second` is how long the node works for one second of the flood, which
 //! all other work has to do without.
 
+#[path = "common/datagrams.rs"]
+mod datagrams;
+
 use std::hint::black_box;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant as Clock};
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
-use dht_proto::wire::{Body, Message, Method, PutItem, Query, Response, Want};
+use datagrams::{encode, host};
+use dht_proto::wire::{Body, Message, Method, PutItem, Response, Want};
 use dht_proto::{Config, Instant, Item, Limits, MAX_DATAGRAM, Node, NodeId, SecretKey};
 
 /// Hosts that flood, each in a network of its own.
@@ -79,10 +83,6 @@ impl Bench {
     }
 }
 
-fn host(index: usize) -> SocketAddr {
-    SocketAddr::from(([60 + (index >> 16) as u8, (index >> 8) as u8, index as u8, 1], 6881))
-}
-
 fn id(host: SocketAddr) -> NodeId {
     let SocketAddr::V4(host) = host else { return NodeId::ZERO };
     let mut hash = u64::from(host.ip().to_bits());
@@ -92,15 +92,9 @@ fn id(host: SocketAddr) -> NodeId {
     }))
 }
 
-fn encode(message: &Message<'_>) -> Vec<u8> {
-    let mut bytes = vec![0; message.encoded_len()];
-    message.emit(&mut bytes).expect("it was measured");
-    bytes
-}
-
+/// Who asks does not matter here.
 fn query(method: Method<'_>) -> Vec<u8> {
-    let query = Query { id: NodeId::from_bytes([9; 20]), method };
-    encode(&Message { version: Some(b"LT\x02\x01"), ..Message::new(b"abcd", Body::Query(query)) })
+    datagrams::query(NodeId::from_bytes([9; 20]), method)
 }
 
 fn put(item: &Item, token: &[u8], signature: Option<&[u8; 64]>) -> Vec<u8> {

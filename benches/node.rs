@@ -12,6 +12,8 @@
 //!     target/release/deps/node-* --bench --profile-time 5 'find_node.*/answer'
 //! ```
 
+#[path = "common/datagrams.rs"]
+mod datagrams;
 #[path = "common/serde_krpc.rs"]
 mod serde_krpc;
 
@@ -20,6 +22,7 @@ use std::hint::black_box;
 use std::net::SocketAddr;
 
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use datagrams::{encode, host, query};
 use dht_proto::wire::{Body, Message, Method, NodeWriter, Query, Response, Want};
 use dht_proto::{Config, Event, Family, InfoHash, Instant, Limits, MAX_DATAGRAM, Node, NodeId};
 use serde_krpc::SerdeMessage;
@@ -77,23 +80,6 @@ impl Dice {
         bytes[bits / 8] = (bytes[bits / 8] & !bit) | (!id.as_bytes()[bits / 8] & bit);
         NodeId::from_bytes(bytes)
     }
-}
-
-/// The address of the `index`-th host, each in a network of its own.
-fn host(index: usize) -> SocketAddr {
-    SocketAddr::from(([60 + (index >> 16) as u8, (index >> 8) as u8, index as u8, 1], 6881))
-}
-
-fn query(id: NodeId, method: Method<'_>) -> Vec<u8> {
-    let message =
-        Message { version: Some(b"LT\x02\x01"), ..Message::new(b"abcd", Body::Query(Query { id, method })) };
-    encode(&message)
-}
-
-fn encode(message: &Message<'_>) -> Vec<u8> {
-    let mut bytes = vec![0; message.encoded_len()];
-    message.emit(&mut bytes).expect("it was measured");
-    bytes
 }
 
 fn find_node(target: NodeId) -> Method<'static> {

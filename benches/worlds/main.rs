@@ -19,6 +19,8 @@
 //!
 //! Without a name all three run, one seed each.
 
+#[path = "../common/args.rs"]
+mod args;
 mod day;
 mod internet;
 #[path = "../common/memory.rs"]
@@ -30,15 +32,14 @@ mod reference;
 
 use std::time::Duration;
 
+use args::args;
 use day::Day;
 use dht_proto::sim::{Sample, limits};
 use internet::{Finding, Setting};
 use memory::memory;
 
 fn main() {
-    let args: Vec<String> = std::env::args().skip(1).collect();
-    // `cargo test` runs it without `--bench`.
-    let is_test = args.iter().any(|arg| arg == "--test") || !args.iter().any(|arg| arg == "--bench");
+    let (args, is_test) = args();
     let name = args.iter().find(|arg| ["internet", "lossy", "day"].contains(&arg.as_str()));
     let numbers: Vec<usize> = args.iter().filter_map(|arg| arg.parse().ok()).collect();
     let number =
