@@ -8,19 +8,14 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bencode_rs::Value;
-use common::addr;
 use common::raw::{
     ID, Lone, MAX_SIZE, OWN, TARGET, addr6, announce, announce_with, compact, config, crowd, find_node,
-    get_peers, join, query, query_by, socket, spread, unhurried,
+    get_peers, join, query, query_by, socket, spread, stingy, unhurried,
 };
+use common::{addr, stranger};
 use dht_proto::{Config, Event, Family, InfoHash, MethodCounts, NodeId};
 
 const PING: &[u8] = b"d1:ad2:id20:abcdefghij0123456789e1:q4:ping1:t2:aa1:y1:qe";
-
-/// `index`-th of the hosts that are no nodes of ours.
-fn stranger(index: usize) -> SocketAddr {
-    addr(10_000 + index)
-}
 
 /// The `count` of `ids` that are closest to `target`, closest first.
 fn closest(ids: impl Iterator<Item = [u8; 20]>, target: &[u8; 20], count: usize) -> Vec<[u8; 20]> {
@@ -38,10 +33,8 @@ fn knowing_20(config: Config, families: &[Family]) -> Lone {
 }
 
 /// The same, with these peers, if no answer to a stranger may be longer than 3 queries.
-fn stingy(peers: impl Iterator<Item = SocketAddr>) -> Lone {
-    let mut config = unhurried();
-    config.unverified_bytes = 0;
-    let mut lone = knowing_20(config, &Family::ALL);
+fn stingy_with(peers: impl Iterator<Item = SocketAddr>) -> Lone {
+    let mut lone = knowing_20(stingy(), &Family::ALL);
     peers.for_each(|peer| lone.store(peer, &TARGET));
     lone
 }
@@ -452,7 +445,7 @@ fn e_30_q_25_a_full_reply_stays_within_1024_bytes_and_wastes_none() {
 
 #[test]
 fn q_25_peers_are_trimmed_first_then_nodes_of_the_other_family_then_nodes_but_never_the_token() {
-    let mut lone = stingy((0..20).map(stranger));
+    let mut lone = stingy_with((0..20).map(stranger));
     let (mut states, mut stages) = (Vec::new(), BTreeSet::new());
     for pad in 0..250 {
         let (nodes, nodes6, values) = padded_get_peers(&mut lone, stranger(500), pad);
@@ -471,7 +464,7 @@ fn q_25_peers_are_trimmed_first_then_nodes_of_the_other_family_then_nodes_but_ne
 
 #[test]
 fn q_25_over_ipv6_the_ipv4_nodes_go_before_the_ipv6_ones() {
-    let mut lone = stingy((1000..1020).map(addr6));
+    let mut lone = stingy_with((1000..1020).map(addr6));
     let (mut states, mut stages) = (Vec::new(), BTreeSet::new());
     for pad in 0..250 {
         let (nodes, nodes6, values) = padded_get_peers(&mut lone, addr6(2000), pad);

@@ -112,14 +112,20 @@ fn a_world_whose_nodes_are_stopped_and_continued_has_the_transcript_of_one_where
     assert_ne!(busy_world(0, Node::clear_peers).0, busy_world(0, |_| ()).0);
 }
 
-/// A client on a chip that looks up, announces and keeps up, while hosts refuse and the link fails.
-fn chip(is_stopped: bool) -> Vec<u8> {
+/// A client on a chip, which knows a few of the hosts around it.
+fn chip_among_hosts() -> Stage<Fixed> {
     let mut config = stage::config();
     config.read_only = true;
     let now = Instant::from_micros(1_000_000);
     let mut stage = Stage::on(Node::with_storage(config, <Fixed>::new(), [7; 32], now), now);
     (1..=60).for_each(|index| stage.host(index));
     (1..=4).for_each(|index| stage.node.add_node(stage.now, addr(index)).unwrap());
+    stage
+}
+
+/// A client on a chip that looks up, announces and keeps up, while hosts refuse and the link fails.
+fn chip(is_stopped: bool) -> Vec<u8> {
+    let mut stage = chip_among_hosts();
     let mut dice = Dice(3);
     for round in 0..2000 {
         stage.run(ms([20, 200, 2000, 20_000][dice.below(4) as usize]));
@@ -158,12 +164,7 @@ fn a_node_in_fixed_memory_continues_as_well() {
 
 /// A small node with a lookup, an announce and queries under way.
 fn busy_chip() -> Stage<Fixed> {
-    let mut config = stage::config();
-    config.read_only = true;
-    let now = Instant::from_micros(1_000_000);
-    let mut stage = Stage::on(Node::with_storage(config, <Fixed>::new(), [7; 32], now), now);
-    (1..=60).for_each(|index| stage.host(index));
-    (1..=4).for_each(|index| stage.node.add_node(stage.now, addr(index)).unwrap());
+    let mut stage = chip_among_hosts();
     stage.run(secs(60));
     stage.act(|node, now| node.keep_announced(now, infohash(1), Announce::port(6)).unwrap());
     stage.run(ms(100));

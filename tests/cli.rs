@@ -6,10 +6,10 @@ mod common;
 
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream, UdpSocket};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use common::tool::{HASH, LOCAL, Node, code, command, events, find, run, stderr};
+use common::tool::{HASH, LOCAL, Node, code, command, events, find, run, signal, stderr};
 use serde_json::Value;
 
 const BASE32: &str = "L67374IMLVVE5SFIRZGGVNGCROK65ZAB";
@@ -304,7 +304,7 @@ fn r_13_a_state_file_keeps_id_and_nodes_from_run_to_run() {
     assert_eq!(find(&events(&output), "listening")[0]["id"], id);
     let mut node = Node::start(&words(LOCAL));
     assert_eq!(id, node.id.as_str());
-    assert!(Command::new("kill").args(["-TERM", &node.child.id().to_string()]).status().unwrap().success());
+    signal(&node.child, "-TERM");
     assert_eq!(node.child.wait().unwrap().code(), Some(0));
 
     std::fs::write(&file, "d9:dht-protod").unwrap();
@@ -321,11 +321,10 @@ fn r_13_a_state_file_keeps_id_and_nodes_from_run_to_run() {
 #[cfg(unix)]
 #[test]
 fn signals_end_a_node_cleanly() {
-    for signal in ["-INT", "-TERM"] {
+    for name in ["-INT", "-TERM"] {
         let mut node = Node::start(LOCAL);
-        let sent = Command::new("kill").args([signal, &node.child.id().to_string()]).status().unwrap();
-        assert!(sent.success());
-        assert_eq!(node.child.wait().unwrap().code(), Some(0), "{signal}");
+        signal(&node.child, name);
+        assert_eq!(node.child.wait().unwrap().code(), Some(0), "{name}");
         let mut rest = String::new();
         node.stdout.read_to_string(&mut rest).unwrap();
         assert_eq!(rest, "");
@@ -342,7 +341,7 @@ fn a_kept_announce_stays_until_a_signal() {
     let announced = lines.map(Result::unwrap).find(|line| line.contains("announced")).unwrap();
     assert_eq!(announced, r#"{"event":"announced","nodes":1,"tried":1}"#);
     assert_eq!(child.try_wait().unwrap(), None);
-    assert!(Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap().success());
+    signal(&child, "-TERM");
     assert_eq!(child.wait().unwrap().code(), Some(0));
 }
 

@@ -9,7 +9,7 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::PathBuf;
 use std::process::{Output, Stdio};
 
-use common::tool::{HASH, LOCAL, Node, code, command, events, find, run, stderr};
+use common::tool::{HASH, LOCAL, Node, code, command, events, find, run, signal, stderr};
 use serde_json::Value;
 
 /// Nodes to store things at, a folder for files, and the words that lead to both.
@@ -242,8 +242,7 @@ fn a_kept_item_stays_until_a_signal() {
         let stored: Value = serde_json::from_str(&stored).unwrap();
         assert!(stored["nodes"].as_u64() >= Some(1), "{stored}");
         assert_eq!(child.try_wait().unwrap(), None);
-        let kill = std::process::Command::new("kill").args(["-TERM", &child.id().to_string()]).status();
-        assert!(kill.unwrap().success());
+        signal(&child, "-TERM");
         assert_eq!(child.wait().unwrap().code(), Some(0));
     }
 }

@@ -9,7 +9,7 @@ use std::time::Duration;
 use common::addr;
 use common::raw::{
     ID, Lone, OWN, OWN_V6, TARGET, addr6, announce, compact, config, crowd, find_node, get_peers, join,
-    node_list, query, query_by, socket, spread, unhurried, value_list,
+    node_list, query, query_by, socket, spread, stingy, unhurried, value_list,
 };
 use dht_proto::{AddressPolicy, Event, Family, InfoHash, Limits, Lookup, NodeId};
 
@@ -453,9 +453,7 @@ fn unhurried_but_bounded() -> dht_proto::Config {
 
 #[test]
 fn a_node_that_answered_us_is_no_forged_source() {
-    let mut stingy = config();
-    stingy.unverified_bytes = 0;
-    let mut lone = Lone::new(stingy);
+    let mut lone = Lone::new(stingy());
     lone.meet(crowd(Family::V4, 20));
     let asked = find_node(&TARGET, b"");
     assert!(lone.accepted(addr(500), &asked).nodes().len() < 8);

@@ -7,24 +7,11 @@ mod common;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use common::addr;
-use common::raw::{ID, Lone, Packet, TARGET, config, crowd, join, limits, query, unhurried};
+use common::items::{VALUE, secret, signed};
+use common::raw::{ID, Lone, Packet, TARGET, config, crowd, join, limits, query, stingy, unhurried};
+use common::stranger;
 use dht_proto::wire::{Body, Message, Method, PutItem, Query, Want};
-use dht_proto::{Event, Family, Item, NodeId, SecretKey};
-
-const VALUE: &[u8] = b"12:Hello World!";
-
-fn stranger(index: usize) -> SocketAddr {
-    addr(10_000 + index)
-}
-
-fn secret() -> SecretKey {
-    SecretKey::from_bytes(&[7; 32])
-}
-
-fn signed(seq: i64, value: &[u8]) -> Item {
-    Item::sign(&secret(), b"salt", seq, value).unwrap()
-}
+use dht_proto::{Event, Family, Item, NodeId};
 
 fn immutable(value: &[u8]) -> Item {
     Item::immutable(value).unwrap()
@@ -456,9 +443,7 @@ fn the_longest_item_is_returned_whole_and_nodes_are_left_out_for_it() {
 
 #[test]
 fn an_unverified_asker_gets_no_item_that_would_make_us_an_amplifier() {
-    let mut config = config();
-    config.unverified_bytes = 0;
-    let mut lone = Lone::new(config);
+    let mut lone = Lone::new(stingy());
     let item = immutable(&join(&[b"900:", &[b'x'; 900]]));
     put(&mut lone, stranger(1), &item).unwrap();
     let get = get(item.target(), None);

@@ -7,21 +7,17 @@ mod common;
 use std::net::{SocketAddr, UdpSocket};
 use std::thread;
 
+use common::items::secret;
 use common::local_config;
 use common::net::blocking::{addr, builder, wait_for};
 use common::net::{HASH, LOOPBACK, PATIENCE};
 use common::raw::{Packet, join, node_list};
 use dht_proto::net::{CallError, Dht};
 use dht_proto::{
-    Announce, Family, Item, ItemError, LookupKind, NodeId, Salt, SecretKey, StartError, TorrentPointer,
-    UpdatableTorrent,
+    Announce, Family, Item, ItemError, LookupKind, NodeId, Salt, StartError, TorrentPointer, UpdatableTorrent,
 };
 
 const SALT: &[u8] = b"manifests";
-
-fn secret() -> SecretKey {
-    SecretKey::from_bytes(&[7; 32])
-}
 
 fn salt() -> Salt {
     Salt::new(SALT).unwrap()

@@ -2,6 +2,8 @@
 #![cfg(feature = "items")]
 #![allow(clippy::unwrap_used, reason = "a test")]
 
+#[path = "common/items.rs"]
+mod items;
 mod stage;
 
 use std::net::SocketAddr;
@@ -12,17 +14,8 @@ use dht_proto::{
     Config, Event, Item, Limits, LookupId, LookupKind, LookupOptions, LookupReport, NodeId, Salt, SecretKey,
     StartError, TorrentPointer, UpdatableTorrent,
 };
+use items::{VALUE, secret, signed};
 use stage::{Copied, Put, Stage, addr, config, limits, secs};
-
-const VALUE: &[u8] = b"12:Hello World!";
-
-fn secret() -> SecretKey {
-    SecretKey::from_bytes(&[7; 32])
-}
-
-fn signed(seq: i64, value: &[u8]) -> Item {
-    Item::sign(&secret(), b"salt", seq, value).unwrap()
-}
 
 /// The item as hosts hold it.
 fn copied(item: &Item) -> Copied {

@@ -8,20 +8,15 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use common::addr;
 use common::raw::{
     ID, Lone, MAX_SIZE, Packet, TARGET, addr6, config, crowd, join, node_list, query, query_by, spread,
-    unhurried,
+    stingy, unhurried,
 };
+use common::{addr, stranger};
 use dht_proto::{
     CrawlOptions, Crawler, Event, Family, InfoHash, NodeId, QueryError, QueryId, Sample, StartError,
 };
 use stage::{Stage, secs};
-
-/// `index`-th of the hosts that are no nodes of ours.
-fn stranger(index: usize) -> SocketAddr {
-    addr(10_000 + index)
-}
 
 fn torrent(index: usize) -> [u8; 20] {
     let mut infohash = [0x77; 20];
@@ -177,9 +172,7 @@ fn b51_04_an_answer_fits_its_datagram_and_fills_it() {
 
 #[test]
 fn b51_02_an_unknown_address_gets_no_more_than_three_times_its_query_but_always_a_sample() {
-    let mut config = unhurried();
-    config.unverified_bytes = 0;
-    let mut lone = Lone::new(config);
+    let mut lone = Lone::new(stingy());
     lone.meet(crowd(Family::V4, 30));
     (0..40).for_each(|index| lone.store(stranger(index), &torrent(index)));
     let asked = sample_query(&TARGET, b"");

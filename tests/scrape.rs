@@ -6,22 +6,17 @@ mod stage;
 
 use std::net::{IpAddr, SocketAddr};
 
-use common::addr;
 use common::raw::{
     ID, Lone, MAX_SIZE, Packet, TARGET, addr6, announce_with, compact, config, crowd, get_peers, join,
-    node_list, query_by, unhurried, value_list,
+    node_list, query_by, stingy, unhurried, value_list,
 };
+use common::{addr, stranger};
 use dht_proto::{
     BloomFilter, Family, InfoHash, Lookup, LookupKind, LookupReport, NodeId, StartError, SwarmSize,
 };
 use stage::Stage;
 
 const HASH: InfoHash = InfoHash::from_bytes(TARGET);
-
-/// `index`-th of the hosts that are no nodes of ours.
-fn stranger(index: usize) -> SocketAddr {
-    addr(10_000 + index)
-}
 
 /// Announces a peer at its own port, as a seed or not.
 fn store(lone: &mut Lone, peer: SocketAddr, seed: bool) {
@@ -148,9 +143,7 @@ fn b33_11_filters_come_with_peers_nodes_and_a_token_within_1024_bytes() {
 
 #[test]
 fn b33_11_a_scrape_from_an_unknown_address_makes_no_amplifier() {
-    let mut config = unhurried();
-    config.unverified_bytes = 0;
-    let mut lone = Lone::new(config);
+    let mut lone = Lone::new(stingy());
     lone.meet(crowd(Family::V4, 30));
     store(&mut lone, stranger(1), true);
     let reply = lone.accepted(stranger(2), &scrape());

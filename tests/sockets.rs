@@ -1,21 +1,21 @@
 //! The sockets of both adapters while they run: closed, opened, moved, and broken.
 #![allow(clippy::std_instead_of_core, clippy::unwrap_used)]
 
+mod common;
+
 use std::any::Any;
 use std::future::Future;
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+use common::local_config;
+use common::net::blocking::{builder, wait_for};
+use common::net::{HASH, PATIENCE};
 use dht_proto::net::{self, CallError, Notice};
-use dht_proto::{AddressPolicy, Announce, Config, Family, InfoHash, NodeId, Pong, QueryError, StartError};
+use dht_proto::{Announce, Family, NodeId, Pong, QueryError, StartError};
 use tokio::runtime::{Builder as RuntimeBuilder, Runtime};
 
-/// Far more than any of it takes, for slow machines.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-const HASH: InfoHash = InfoHash::from_bytes([0x5a; 20]);
 const PING: &[u8] = b"d1:ad2:id20:abcdefghij0123456789e1:q4:ping1:t2:aa1:y1:qe";
 const DISABLED: CallError = CallError::Start(StartError::Disabled);
 
@@ -25,16 +25,9 @@ enum Host {
     Task { owner: net::tokio::Owner, events: net::tokio::Events, runtime: Runtime },
 }
 
-fn config() -> Config {
-    let mut config = Config::default();
-    config.address_policy = AddressPolicy::Any;
-    config.source_limits = false;
-    config
-}
-
 impl Host {
     fn thread(at: &str, start: &[SocketAddr]) -> Self {
-        let builder = net::Dht::builder().config(config()).bind(at.parse().unwrap());
+        let builder = net::Dht::builder().config(local_config()).bind(at.parse().unwrap());
         let mut builder = builder.bootstrap(start.iter().map(SocketAddr::to_string));
         let events = builder.subscribe();
         Self::Thread(builder.spawn().unwrap(), events)
@@ -42,7 +35,7 @@ impl Host {
 
     fn task(at: &str, start: &[SocketAddr]) -> Self {
         let runtime = RuntimeBuilder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let builder = net::tokio::Dht::builder().config(config()).bind(at.parse().unwrap());
+        let builder = net::tokio::Dht::builder().config(local_config()).bind(at.parse().unwrap());
         let mut builder = builder.bootstrap(start.iter().map(SocketAddr::to_string));
         let events = builder.subscribe();
         let owner = {
@@ -206,14 +199,6 @@ fn block<T>(runtime: &Runtime, future: impl Future<Output = T>) -> T {
     runtime.block_on(async { tokio::time::timeout(PATIENCE, future).await.expect("it takes too long") })
 }
 
-fn wait_for(what: &str, mut done: impl FnMut() -> bool) {
-    let until = Instant::now() + PATIENCE;
-    while !done() {
-        assert!(Instant::now() < until, "{what}");
-        thread::sleep(Duration::from_millis(5));
-    }
-}
-
 fn socket(at: SocketAddr) -> UdpSocket {
     let socket = UdpSocket::bind(at).unwrap();
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -222,8 +207,7 @@ fn socket(at: SocketAddr) -> UdpSocket {
 
 /// A node that knows nobody, and its address.
 fn lone() -> (net::Dht, SocketAddr) {
-    let builder = net::Dht::builder().config(config()).bind("127.0.0.1:0".parse().unwrap());
-    let dht = builder.bootstrap::<String>([]).spawn().unwrap();
+    let dht = builder().spawn().unwrap();
     let addr = dht.local_addr(Family::V4).unwrap();
     (dht, addr)
 }

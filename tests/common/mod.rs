@@ -2,6 +2,8 @@
 //! unless the test loses, delays or forges it.
 #![allow(dead_code, unreachable_pub, reason = "every test uses a part of it")]
 
+#[cfg(feature = "items")]
+pub mod items;
 pub mod net;
 pub mod raw;
 #[cfg(feature = "cli")]
@@ -178,6 +180,11 @@ impl World {
 /// The address of the `index`-th host: each in a network of its own.
 pub fn addr(index: usize) -> SocketAddr {
     SocketAddr::from(([60 + (index >> 16) as u8, (index >> 8) as u8, index as u8, 1], 6881))
+}
+
+/// `index`-th of the hosts that are no nodes of ours.
+pub fn stranger(index: usize) -> SocketAddr {
+    addr(10_000 + index)
 }
 
 pub fn config() -> Config {

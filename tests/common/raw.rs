@@ -52,6 +52,13 @@ pub fn unhurried() -> Config {
     config
 }
 
+/// No answer to a stranger is longer than three times its query.
+pub fn stingy() -> Config {
+    let mut config = unhurried();
+    config.unverified_bytes = 0;
+    config
+}
+
 pub fn limits() -> Limits {
     let mut limits = super::limits();
     limits.nodes_v6 = 400;

@@ -35,6 +35,12 @@ pub fn find<'a>(events: &'a [Value], event: &str) -> Vec<&'a Value> {
     events.iter().filter(|object| object["event"] == event).collect()
 }
 
+/// Sends a signal to a program, such as `-TERM`.
+pub fn signal(child: &Child, signal: &str) {
+    let sent = Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap();
+    assert!(sent.success(), "{signal}");
+}
+
 /// A `dht node` that others start from; ended when dropped.
 pub struct Node {
     pub child: Child,
