@@ -5,6 +5,8 @@
 mod day;
 #[path = "../benches/worlds/internet.rs"]
 mod internet;
+#[path = "common/lab.rs"]
+mod lab;
 #[path = "../benches/worlds/people.rs"]
 mod people;
 #[path = "../benches/reference/mod.rs"]
@@ -18,10 +20,7 @@ use day::Day;
 use dht_proto::sim::{Growth, HostId, Network, Presence, Profile, Sample, World, limits};
 use dht_proto::{Announce, Family, InfoHash, Lookup};
 use internet::{Finding, Setting};
-
-const fn secs(secs: u64) -> Duration {
-    Duration::from_secs(secs)
-}
+use lab::secs;
 
 fn found(findings: &[Finding]) -> usize {
     findings.iter().filter(|finding| finding.first_peer.is_some()).count()

@@ -1,5 +1,8 @@
 //! Scrapes and crawls in worlds of real nodes: what they tell against what there is.
 
+#[path = "common/lab.rs"]
+mod lab;
+
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -9,10 +12,7 @@ use dht_proto::sim::cast::{Liar, Lie};
 use dht_proto::sim::{Actor, Growth, HostId, Network, Outbox, Profile, World};
 use dht_proto::wire::{Body, Message, Method, Query, Response, Want};
 use dht_proto::{CrawlOptions, Family, InfoHash, Instant, Lookup, NodeId, SwarmSize};
-
-const fn secs(secs: u64) -> Duration {
-    Duration::from_secs(secs)
-}
+use lab::secs;
 
 fn infohash(index: usize) -> InfoHash {
     let mut bytes = [index as u8; 20];
