@@ -18,7 +18,7 @@ fn replay(target: &str, run: fn(&[u8])) {
 }
 
 #[test]
-fn e_32_messages() {
+fn e_32_no_message_of_the_corpus_does_harm() {
     replay("message", |bytes| {
         dht_proto::fuzzing::message(bytes);
         dht_proto::fuzzing::state(bytes);
@@ -26,7 +26,7 @@ fn e_32_messages() {
 }
 
 #[test]
-fn lives_of_a_node() {
+fn a_node_keeps_its_promises_in_every_life_of_the_corpus() {
     replay("node", |life| {
         assert_eq!(scenario::node::live(life), scenario::node::live(life), "one life, one transcript");
     });
@@ -34,7 +34,7 @@ fn lives_of_a_node() {
 
 /// Lives at random, the same in every run, on top of those worth keeping.
 #[test]
-fn random_lives_of_a_node() {
+fn a_node_keeps_its_promises_in_lives_at_random() {
     let mut dice = 1_u64;
     for round in 0..300 {
         let life: Vec<u8> = (0..round * 8)

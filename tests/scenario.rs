@@ -27,7 +27,7 @@ fn one_life_has_one_transcript() {
 
 /// What fuzzing once found stays found.
 #[test]
-fn lives_worth_keeping() {
+fn every_node_keeps_its_promises_in_every_life_of_the_corpus() {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus/world");
     let mut count = 0;
     for entry in fs::read_dir(directory).unwrap() {

@@ -43,21 +43,21 @@ fn refusal(name: &str, arguments: &str) -> ErrorCode {
 }
 
 #[test]
-fn q_01_q_02_ping_and_find_node() {
+fn q_01_q_02_a_ping_has_no_arguments_and_a_find_node_its_target() {
     assert_eq!(method("ping", ""), Ok(Method::Ping));
     let target = "6:target20:mnopqrstuvwxyz123456";
     assert_eq!(method("find_node", target), Ok(Method::FindNode { target: TARGET, want: Want::NONE }));
 }
 
 #[test]
-fn q_03_get_peers() {
+fn q_03_a_get_peers_has_its_infohash_and_wants_no_more_by_itself() {
     let expected =
         Method::GetPeers { infohash: InfoHash::from(TARGET), want: Want::NONE, noseed: false, scrape: false };
     assert_eq!(method("get_peers", "9:info_hash20:mnopqrstuvwxyz123456"), Ok(expected));
 }
 
 #[test]
-fn q_04_announce_peer() {
+fn q_04_an_announce_has_infohash_port_and_token() {
     let expected = Method::AnnouncePeer {
         infohash: InfoHash::from(TARGET),
         port: 6881,
@@ -222,7 +222,7 @@ fn b33_18_scrape_and_noseed_are_any_integer_but_0() {
 }
 
 #[test]
-fn b44_01_get_with_and_without_seq() {
+fn b44_01_the_seq_of_a_get_is_any_integer_or_none() {
     for (argument, seq) in [("", None), ("3:seqi0e", Some(0)), ("3:seqi-4e", Some(-4)), ("3:seq1:4", None)] {
         let arguments = format!("{argument}6:target20:mnopqrstuvwxyz123456");
         assert_eq!(method("get", &arguments), Ok(Method::Get { target: TARGET, seq, want: Want::NONE }));
@@ -230,7 +230,7 @@ fn b44_01_get_with_and_without_seq() {
 }
 
 #[test]
-fn b51_01_sample_infohashes() {
+fn b51_01_a_query_for_samples_has_a_target_and_the_families_it_wants() {
     let arguments = "6:target20:mnopqrstuvwxyz1234564:wantl2:n42:n6e";
     let expected = Method::SampleInfohashes { target: TARGET, want: Want::BOTH };
     assert_eq!(method("sample_infohashes", arguments), Ok(expected));
