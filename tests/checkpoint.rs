@@ -1,5 +1,7 @@
 //! A node that continues from a checkpoint is the one that was never stopped.
 
+#[path = "common/lives.rs"]
+mod lives;
 #[path = "common/reborn.rs"]
 mod reborn;
 #[path = "common/scenario/mod.rs"]
@@ -34,31 +36,20 @@ impl Dice {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) % bound
     }
-
-    fn bytes(&mut self, count: usize) -> Vec<u8> {
-        (0..count).map(|_| self.below(256) as u8).collect()
-    }
-}
-
-fn corpus(target: &str) -> Vec<Vec<u8>> {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);
-    fs::read_dir(directory).unwrap().map(|entry| fs::read(entry.unwrap().path()).unwrap()).collect()
 }
 
 #[test]
 fn in_any_life_of_a_node_nothing_shows_that_it_was_stopped_at_every_step() {
-    let mut dice = Dice(1);
-    let random = (0..200).map(|round| dice.bytes(round * 8));
-    for life in random.chain(corpus("node")) {
+    let random = (0..200).map(|round| lives::at_random(round, 8 * round as usize));
+    for life in random.chain(lives::corpus("node")) {
         assert_eq!(scenario::node::live_with(&life, &Reborn), scenario::node::live(&life));
     }
 }
 
 #[test]
 fn in_any_life_of_a_world_nothing_shows_that_its_nodes_were_stopped_in_turn() {
-    let mut dice = Dice(2);
-    let random = (0..40).map(|_| dice.bytes(300));
-    for life in random.chain(corpus("world")) {
+    let random = (0..40).map(|seed| lives::at_random(seed, 300));
+    for life in random.chain(lives::corpus("world")) {
         assert_eq!(world::live_with(&life, reborn), world::live(&life));
     }
 }
