@@ -402,7 +402,16 @@ fn nothing_allocates_after_birth() {
 
 #[test]
 fn a_node_in_a_static_never_allocates_at_all() {
-    let mut memory = Box::new(<Fixed>::new());
+    const LIMITS: Limits = {
+        let mut limits = Limits::CLIENT;
+        (limits.lookups, limits.scrapes, limits.samplings) = (4, 1, 1);
+        #[cfg(feature = "items")]
+        {
+            (limits.own_items, limits.own_chunks) = (8, 40);
+        }
+        limits
+    };
+    let mut memory = Box::new(<dht_proto::fixed!(LIMITS)>::new());
     let mut config = config();
     config.read_only = true;
     let mut crowd = Box::new(None);
@@ -415,6 +424,9 @@ fn a_node_in_a_static_never_allocates_at_all() {
     let crowd = crowd.unwrap();
     assert!(crowd.node.stats().responses_in.total() > 5000, "{:#?}", crowd.node.stats());
     assert!(crowd.node.node_count(Family::V4) > 30, "{}", crowd.node.node_count(Family::V4));
+    assert!(crowd.node.stats().queries_out.sample_infohashes > 1000);
+    #[cfg(feature = "items")]
+    assert!(crowd.node.stats().queries_out.put > 1000 && crowd.found > 500, "{} found", crowd.found);
 }
 
 #[test]
