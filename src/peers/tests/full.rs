@@ -34,11 +34,7 @@ fn the_number_of_infohashes_is_capped_and_the_least_valuable_goes() {
 #[test]
 fn a_flood_of_new_infohashes_cannot_empty_a_store_of_larger_swarms() {
     let mut world = World::new(PeerRules::default(), 64, 4000, 0);
-    for number in 0..64 {
-        for peer in 0..40 {
-            world.announce(number, host(number * 100 + peer), 0).unwrap();
-        }
-    }
+    world.fill(64, 40);
     for number in 0..5000 {
         world.announce(1000 + number, host(100_000 + number), 1).unwrap();
     }
@@ -117,11 +113,7 @@ fn honest_sources_are_not_refused_by_shared_counters() {
 #[test]
 fn a_flood_of_one_swarm_turns_over_its_own_peers_only() {
     let mut world = World::new(PeerRules::default(), 200, 1000, 0);
-    for number in 0..60 {
-        for peer in 0..4 {
-            world.announce(number, host(number * 10 + peer), 0).unwrap();
-        }
-    }
+    world.fill(60, 4);
     for number in 0..20_000 {
         assert_eq!(world.announce(999, host(100_000 + number), 1), Ok(Announced::Stored));
     }
@@ -136,11 +128,7 @@ fn a_flood_of_one_swarm_turns_over_its_own_peers_only() {
 #[test]
 fn a_flooded_swarm_takes_nothing_from_smaller_ones() {
     let mut world = World::new(PeerRules::default(), 200, 1000, 0);
-    for number in 0..60 {
-        for peer in 0..16 {
-            world.announce(number, host(number * 100 + peer), 0).unwrap();
-        }
-    }
+    world.fill(60, 16);
     for number in 0..5000 {
         world.announce(999, host(100_000 + number), 1).unwrap();
     }
@@ -154,11 +142,7 @@ fn a_flooded_swarm_takes_nothing_from_smaller_ones() {
 #[test]
 fn a_flood_of_new_infohashes_displaces_only_itself() {
     let mut world = World::new(PeerRules::default(), 64, 1000, 0);
-    for number in 0..16 {
-        for peer in 0..40 {
-            world.announce(number, host(number * 100 + peer), 0).unwrap();
-        }
-    }
+    world.fill(16, 40);
     for number in 0..5000 {
         assert_eq!(world.announce(1000 + number, host(100_000 + number), 1), Ok(Announced::Stored));
     }

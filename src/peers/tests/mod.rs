@@ -65,6 +65,15 @@ impl World {
         store.announce(slots, &infohash(hash), peer, seed, secs(at), rng)
     }
 
+    /// So many swarms, each of so many peers, up to 100.
+    fn fill(&mut self, swarms: u32, peers: u32) {
+        for number in 0..swarms {
+            for peer in 0..peers {
+                self.announce(number, host(number * 100 + peer), 0).unwrap();
+            }
+        }
+    }
+
     fn sweep(&mut self, at: u64) {
         let (store, slots, _) = parts!(self);
         store.sweep(slots, secs(at));
