@@ -214,8 +214,9 @@ fn flood(criterion: &mut Criterion) {
     group.bench_function("second", |b| {
         b.iter(|| (0..FLOOD).for_each(|_| _ = one(&mut bench)));
     });
-    let counts = bench.node.stats().items;
-    assert!(counts.checked > 0 && counts.stored == 0, "{counts:?}");
+    let (counts, puts) = (bench.node.stats().items, bench.node.stats().queries_in.put);
+    // A filter may leave the flood out.
+    assert!(counts.stored == 0 && (counts.checked > 0 || puts == 0), "{counts:?}");
     println!("signatures checked {}, puts sent on {}", counts.checked, counts.unchecked);
 }
 
