@@ -267,7 +267,7 @@ impl Ring {
         Some(value)
     }
 
-    #[cfg(any(test, feature = "checkpoint", feature = "sim"))]
+    #[cfg(any(feature = "checkpoint", feature = "sim"))]
     pub(crate) const fn is_consistent<T>(self, values: &[T]) -> bool {
         self.len() <= values.len() && (self.start as usize) < values.len() + values.is_empty() as usize
     }

@@ -216,7 +216,7 @@ impl OwnItems {
     }
 
     /// Whether every chunk is in one chain or free.
-    #[cfg(any(test, feature = "checkpoint", feature = "sim"))]
+    #[cfg(any(feature = "checkpoint", feature = "sim"))]
     pub(crate) fn is_consistent(&self, items: &[OwnItem], chunks: &[Chunk]) -> bool {
         let held = || items.iter().filter(|own| own.owner != Owner::Nobody);
         let count = |own: &OwnItem| chunks::chain_len(chunks, own.chain);
