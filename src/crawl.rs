@@ -193,7 +193,7 @@ impl Crawler {
                 Err(StartError::AddressRefused) => {
                     self.nodes.remove(&key);
                 }
-                // The node has no slot free: later.
+                // The node has no slot free, or is disabled: later.
                 Err(_) => {
                     self.ready.insert((known.id, key));
                     self.next_at = now + self.options.spacing.max(Duration::from_millis(10));
@@ -225,6 +225,10 @@ impl Crawler {
             Err(QueryError::Refused(_)) => {
                 self.report.answered += 1;
                 self.report.unsupported += 1;
+            }
+            Err(QueryError::Disabled) => {
+                self.report.failed += 1;
+                pause = Duration::ZERO;
             }
             Err(_) => {
                 self.report.failed += 1;

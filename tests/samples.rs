@@ -287,13 +287,17 @@ impl Crawl {
             if self.crawler.poll_timeout().is_some_and(|at| at <= now) {
                 self.crawler.poll(now, &mut self.stage.node);
             }
-            let mut events = self.stage.events.len();
-            self.stage.run(Duration::from_millis(10));
-            while let Some(event) = self.stage.events.get(events) {
-                self.crawler.handle_event(self.stage.now, &self.stage.node, event);
-                events += 1;
-            }
+            self.hear(|stage| stage.run(Duration::from_millis(10)));
             self.found.extend(std::iter::from_fn(|| self.crawler.next_found()).map(|found| found.infohash));
+        }
+    }
+
+    /// Tells the crawl what happens meanwhile.
+    fn hear(&mut self, act: impl FnOnce(&mut Stage)) {
+        let before = self.stage.events.len();
+        act(&mut self.stage);
+        for event in &self.stage.events[before..] {
+            self.crawler.handle_event(self.stage.now, &self.stage.node, event);
         }
     }
 
@@ -379,6 +383,26 @@ fn a_crawl_keeps_its_pace_and_waits_for_its_reader() {
     assert!(idle.crawler.report().asked <= 4 && idle.crawler.poll_timeout().is_none());
     while idle.crawler.next_found().is_some() {}
     assert!(idle.crawler.poll_timeout().is_some());
+}
+
+#[test]
+fn a_crawl_goes_on_with_the_nodes_it_had_once_a_disabled_family_is_enabled() {
+    let mut stage = Stage::joined(60);
+    stage.hosts.values_mut().for_each(|host| host.sample = Some((21_600, 0, Vec::new())));
+    let mut crawl = Crawl::new(stage, CrawlOptions::default());
+    crawl.run(Duration::from_millis(1450));
+    let before = crawl.crawler.report();
+    assert!((10..30).contains(&before.asked) && before.due >= 20, "{before:?}");
+    crawl.hear(|stage| stage.act(|node, now| node.set_enabled(now, Family::V4, false)));
+    let ask = |crawl: &mut Crawl| crawl.stage.node.sample_infohashes(crawl.stage.now, addr(1), NodeId::ZERO);
+    assert_eq!(ask(&mut crawl), Err(StartError::Disabled));
+    crawl.run(secs(60));
+    let disabled = crawl.crawler.report();
+    assert_eq!((disabled.asked, disabled.nodes), (before.asked, before.nodes), "{disabled:?}");
+    crawl.hear(|stage| stage.act(|node, now| node.set_enabled(now, Family::V4, true)));
+    crawl.run(secs(10));
+    let report = crawl.crawler.report();
+    assert_eq!((report.nodes, report.due), (60, 0), "whose query was cut short is asked again: {report:?}");
 }
 
 #[test]

@@ -25,7 +25,7 @@ impl<S: Storage> Node<S> {
     ///
     /// # Errors
     ///
-    /// [`StartError::AddressRefused`], or [`StartError::Full`], also past
+    /// [`StartError::AddressRefused`], [`StartError::Disabled`], or [`StartError::Full`], also past
     /// [`Limits::samplings`](crate::Limits::samplings).
     pub fn sample_infohashes(
         &mut self,
@@ -69,9 +69,7 @@ impl Core {
         target: NodeId,
     ) -> Result<QueryId, StartError> {
         self.advance(now);
-        if !self.may_contact(to) {
-            return Err(StartError::AddressRefused);
-        }
+        self.check_contact(to)?;
         let slot = sampling::take(m.samplings, target).ok_or(StartError::Full)?;
         let query = self.start_ping(m, now, to, Purpose::Sample(slot));
         match query {
