@@ -5,7 +5,7 @@ use core::net::SocketAddr;
 use core::ops::Bound;
 use core::time::Duration;
 
-use crate::addr::Family;
+use crate::addr::{Endpoint, Family};
 use crate::event::{Event, NodeInfo, QueryError, QueryId, StartError};
 use crate::id::{InfoHash, NodeId};
 use crate::node::Node;
@@ -36,8 +36,11 @@ pub struct CrawlOptions {
     pub concurrency: usize,
     /// No node is asked again within this time, whatever interval it tells. Default: 1 minute.
     pub revisit: Duration,
-    /// Nodes that are remembered, at about 200 bytes each, with the times at which they may be asked again.
-    /// Default: 65,536.
+    /// Nodes that are remembered, at about 180 bytes each, with the times at which they may be asked again.
+    /// None is forgotten while its interval runs, so that in the long run no more than these can be asked
+    /// in an interval: 3 a second of 65,536, and always the same ones, if all tell six hours, the longest
+    /// that BEP 51 allows. Default: 262,144, enough for the default [`spacing`](Self::spacing), at which
+    /// 216,000 are asked in six hours.
     pub nodes: usize,
     /// The last so many infohashes are told once only. Default: 262,144, at about 30 bytes each.
     pub remembered: usize,
@@ -51,7 +54,7 @@ impl Default for CrawlOptions {
             spacing: Duration::from_millis(100),
             concurrency: 8,
             revisit: Duration::from_secs(60),
-            nodes: 65_536,
+            nodes: 262_144,
             remembered: 262_144,
             untaken: 1024,
         }
@@ -124,20 +127,26 @@ pub struct CrawlReport {
 /// all nodes once, and 99.7 % within ten minutes, when they told further ones (`tests/sim_surveys.rs`).
 ///
 /// Memory is bounded by the [`CrawlOptions`]. Where there are more nodes than may be remembered, those are
-/// forgotten first that would be asked last, but none whose interval runs.
+/// forgotten first that are silent, then those that would be asked last, but none whose interval runs; and
+/// nodes that never answered, of which a liar can name any number, push out others only while they are
+/// fewer than half.
 #[derive(Debug)]
 pub struct Crawler {
     options: CrawlOptions,
     /// One node for each address, or for each endpoint where the node does not limit sources.
-    nodes: BTreeMap<SocketAddr, Known>,
+    nodes: BTreeMap<Endpoint, Known>,
     by_endpoint: bool,
+    /// Nodes that have never answered.
+    unproven: usize,
     /// Those that may be asked.
-    ready: BTreeSet<(NodeId, SocketAddr)>,
-    /// Those that may be asked later.
-    resting: BTreeSet<(Instant, SocketAddr)>,
-    asked: BTreeMap<QueryId, SocketAddr>,
+    ready: BTreeSet<(NodeId, Endpoint)>,
+    /// Those that answered, and may be asked later.
+    resting: BTreeSet<(Instant, Endpoint)>,
+    /// Those that did not answer when they were asked last, and may be asked later.
+    silent: BTreeSet<(Instant, Endpoint)>,
+    asked: BTreeMap<QueryId, Endpoint>,
     /// Whoever was asked last.
-    cursor: (NodeId, SocketAddr),
+    cursor: (NodeId, Endpoint),
     next_at: Instant,
     reseed_at: Instant,
     found: VecDeque<Found>,
@@ -149,9 +158,10 @@ pub struct Crawler {
 #[derive(Clone, Copy, Debug)]
 struct Known {
     id: NodeId,
-    addr: SocketAddr,
+    port: u16,
     /// How often in a row it has not answered.
-    failures: u32,
+    failures: u8,
+    has_answered: bool,
 }
 
 impl Crawler {
@@ -161,10 +171,12 @@ impl Crawler {
             options,
             nodes: BTreeMap::new(),
             by_endpoint: false,
+            unproven: 0,
             ready: BTreeSet::new(),
             resting: BTreeSet::new(),
+            silent: BTreeSet::new(),
             asked: BTreeMap::new(),
-            cursor: (NodeId::ZERO, SocketAddr::from(([0; 4], 0))),
+            cursor: (NodeId::ZERO, Endpoint::ZERO),
             next_at: Instant::ZERO,
             reseed_at: Instant::ZERO,
             found: VecDeque::new(),
@@ -185,14 +197,13 @@ impl Crawler {
             let Some(key) = self.next_ready() else { return };
             let Some(known) = self.nodes.get(&key).copied() else { continue };
             self.next_at = now + self.options.spacing;
-            match node.sample_infohashes(now, known.addr, self.target(&known.id)) {
+            let addr = key.with_port(known.port).into();
+            match node.sample_infohashes(now, addr, self.target(&known.id)) {
                 Ok(query) => {
                     self.report.asked += 1;
                     self.asked.insert(query, key);
                 }
-                Err(StartError::AddressRefused) => {
-                    self.nodes.remove(&key);
-                }
+                Err(StartError::AddressRefused) => self.forget(&key),
                 // The node has no slot free, or is disabled: later.
                 Err(_) => {
                     self.ready.insert((known.id, key));
@@ -207,39 +218,27 @@ impl Crawler {
     pub fn handle_event<S: Storage>(&mut self, now: Instant, node: &Node<S>, event: &Event) -> bool {
         let Event::SampleDone { query, addr, result } = *event else { return false };
         let Some(key) = self.asked.remove(&query) else { return false };
-        let (mut failures, mut pause) = (0, UNSUPPORTED);
         match result {
             Ok(sample) => {
-                self.report.answered += 1;
                 node.samples(query).for_each(|infohash| self.take(infohash, addr));
                 node.sample_nodes(query).for_each(|info| self.learn(info));
                 if let Some(known) = self.nodes.get_mut(&key) {
                     known.id = sample.id;
                 }
                 if sample.is_supported {
-                    pause = sample.interval.clamp(self.options.revisit.min(MAX_REST), MAX_REST);
+                    let interval = sample.interval.clamp(self.options.revisit.min(MAX_REST), MAX_REST);
+                    self.on_answer(now, key, interval);
                 } else {
-                    self.report.unsupported += 1;
+                    self.on_unsupported(now, key);
                 }
             }
-            Err(QueryError::Refused(_)) => {
-                self.report.answered += 1;
-                self.report.unsupported += 1;
-            }
+            Err(QueryError::Refused(_)) => self.on_unsupported(now, key),
+            // It says nothing about the node.
             Err(QueryError::Disabled) => {
                 self.report.failed += 1;
-                pause = Duration::ZERO;
+                self.make_ready(key);
             }
-            Err(_) => {
-                self.report.failed += 1;
-                let before = self.nodes.get(&key).map_or(0, |known| known.failures);
-                failures = before + 1;
-                pause = MAX_REST.min(FAILED * 2_u32.saturating_pow(before.min(8)));
-            }
-        }
-        if let Some(known) = self.nodes.get_mut(&key) {
-            known.failures = failures;
-            self.resting.insert((now + pause, key));
+            Err(_) => self.on_silence(now, key),
         }
         true
     }
@@ -253,7 +252,8 @@ impl Crawler {
         if !self.ready.is_empty() {
             return Some(self.next_at);
         }
-        let rested = self.resting.first().map(|(at, _)| *at);
+        let rested = [&self.resting, &self.silent].into_iter().filter_map(|later| later.first());
+        let rested = rested.map(|(at, _)| *at).min();
         Some(self.reseed_at.min(rested.unwrap_or(Instant::NEVER)).max(self.next_at))
     }
 
@@ -271,9 +271,7 @@ impl Crawler {
     pub fn stop<S: Storage>(&mut self, node: &mut Node<S>) {
         while let Some((query, key)) = self.asked.pop_first() {
             node.cancel_query(query);
-            if let Some(known) = self.nodes.get(&key) {
-                self.ready.insert((known.id, key));
-            }
+            self.make_ready(key);
         }
     }
 
@@ -283,16 +281,47 @@ impl Crawler {
 
     /// Those whose time has come may be asked again.
     fn rouse(&mut self, now: Instant) {
-        while let Some((_, key)) = self.resting.first().copied().filter(|(at, _)| *at <= now) {
-            self.resting.pop_first();
-            if let Some(known) = self.nodes.get(&key) {
-                self.ready.insert((known.id, key));
+        for later in [&mut self.resting, &mut self.silent] {
+            while let Some((_, key)) = later.first().copied().filter(|(at, _)| *at <= now) {
+                later.pop_first();
+                if let Some(known) = self.nodes.get(&key) {
+                    self.ready.insert((known.id, key));
+                }
             }
         }
     }
 
+    fn make_ready(&mut self, key: Endpoint) {
+        if let Some(known) = self.nodes.get(&key) {
+            self.ready.insert((known.id, key));
+        }
+    }
+
+    fn on_answer(&mut self, now: Instant, key: Endpoint, pause: Duration) {
+        self.report.answered += 1;
+        if let Some(known) = self.nodes.get_mut(&key) {
+            self.unproven -= usize::from(!known.has_answered);
+            (known.has_answered, known.failures) = (true, 0);
+            self.resting.insert((now + pause, key));
+        }
+    }
+
+    fn on_unsupported(&mut self, now: Instant, key: Endpoint) {
+        self.report.unsupported += 1;
+        self.on_answer(now, key, UNSUPPORTED);
+    }
+
+    fn on_silence(&mut self, now: Instant, key: Endpoint) {
+        self.report.failed += 1;
+        if let Some(known) = self.nodes.get_mut(&key) {
+            let pause = MAX_REST.min(FAILED * 2_u32.pow(known.failures.min(8).into()));
+            known.failures = known.failures.saturating_add(1);
+            self.silent.insert((now + pause, key));
+        }
+    }
+
     /// The next in the order of ids, behind the last of which comes the first.
-    fn next_ready(&mut self) -> Option<SocketAddr> {
+    fn next_ready(&mut self) -> Option<Endpoint> {
         let ahead = (Bound::Excluded(self.cursor), Bound::Unbounded);
         let next = self.ready.range(ahead).next().or_else(|| self.ready.first()).copied()?;
         self.ready.remove(&next);
@@ -316,27 +345,49 @@ impl Crawler {
 
     /// Remembers a node that it has not heard of.
     fn learn(&mut self, info: NodeInfo) {
-        let key = if self.by_endpoint { info.addr } else { SocketAddr::new(info.addr.ip(), 0) };
+        let endpoint = Endpoint::from(info.addr);
+        let key = if self.by_endpoint { endpoint } else { endpoint.with_port(0) };
         if self.nodes.contains_key(&key) {
             return;
         }
-        if self.nodes.len() >= self.options.nodes && !self.make_room(info.id) {
+        if self.nodes.len() >= self.options.nodes {
             self.report.crowded += 1;
-            return;
+            if !self.make_room(info.id) {
+                return;
+            }
         }
-        self.nodes.insert(key, Known { id: info.id, addr: info.addr, failures: 0 });
+        let known = Known { id: info.id, port: endpoint.port(), failures: 0, has_answered: false };
+        self.nodes.insert(key, known);
+        self.unproven += 1;
         self.ready.insert((info.id, key));
     }
 
-    /// Forgets whoever would be asked last, if that is later than `id`.
+    /// Forgets a node in favour of a newcomer with this id: the silent one that rests longest, else whoever
+    /// would be asked last, if that is later than the newcomer.
+    ///
+    /// Whose interval runs stays: it would soon be named again, and asked before it may be (BEP 51). And who
+    /// has ever answered gives way only while fewer than half of the nodes never did: a liar can name nodes
+    /// without end, and the half that it gets is asked, falls silent and gives way to the next.
     fn make_room(&mut self, id: NodeId) -> bool {
+        if let Some((_, key)) = self.silent.pop_last() {
+            self.forget(&key);
+            return true;
+        }
         let last = self.ready.range(..=self.cursor).next_back().or_else(|| self.ready.last()).copied();
         let turn = |id: NodeId| (id <= self.cursor.0, id);
         let Some(last) = last.filter(|last| turn(id) < turn(last.0)) else { return false };
-        self.report.crowded += 1;
+        let has_answered = self.nodes.get(&last.1).is_some_and(|known| known.has_answered);
+        if has_answered && 2 * self.unproven >= self.options.nodes {
+            return false;
+        }
         self.ready.remove(&last);
-        self.nodes.remove(&last.1);
+        self.forget(&last.1);
         true
+    }
+
+    fn forget(&mut self, key: &Endpoint) {
+        let known = self.nodes.remove(key);
+        self.unproven -= usize::from(known.is_some_and(|known| !known.has_answered));
     }
 
     fn take(&mut self, infohash: InfoHash, node: SocketAddr) {
@@ -434,12 +485,47 @@ mod tests {
         crawler.learn(info(15, 15));
         crawler.learn(info(70, 70));
         assert!(ids(&crawler).eq([30, 50, 60]));
-        // Whose interval runs is never forgotten.
-        while let Some(key) = crawler.next_ready() {
-            crawler.resting.insert((Instant::NEVER, key));
-        }
+    }
+
+    #[test]
+    fn where_there_is_no_room_the_silent_give_way_first_and_whose_interval_runs_never() {
+        let mut crawler = crawler(3);
+        let now = Instant::ZERO;
+        [10, 30, 60].into_iter().for_each(|id| crawler.learn(info(id, id)));
+        let [first, second, third] = [(); 3].map(|()| crawler.next_ready().unwrap());
+        crawler.on_answer(now, first, MAX_REST);
+        crawler.on_silence(now, second);
+        crawler.on_unsupported(now, third);
         crawler.learn(info(21, 21));
-        assert_eq!((crawler.nodes.len(), ids(&crawler).count(), crawler.report.crowded), (3, 0, 4));
+        assert!(ids(&crawler).eq([21]) && !crawler.nodes.contains_key(&second));
+        let newcomer = crawler.next_ready().unwrap();
+        crawler.on_answer(now, newcomer, FAILED);
+        crawler.learn(info(22, 22));
+        assert_eq!((crawler.nodes.len(), ids(&crawler).count(), crawler.report.crowded), (3, 0, 2));
+        crawler.rouse(now + FAILED);
+        assert!(ids(&crawler).eq([21]), "its interval is over");
+    }
+
+    #[test]
+    fn endless_newcomers_push_out_no_more_than_half_of_those_that_have_answered() {
+        let mut crawler = crawler(100);
+        (0..100).for_each(|id| crawler.learn(info(100 + id, id)));
+        while let Some(key) = crawler.next_ready() {
+            crawler.on_answer(Instant::ZERO, key, FAILED);
+        }
+        crawler.rouse(Instant::ZERO + FAILED);
+        crawler.cursor.0 = NodeId::ZERO;
+        let proven = |crawler: &Crawler| crawler.nodes.values().filter(|known| known.has_answered).count();
+        for round in 1..50_u8 {
+            (100..250).for_each(|host| crawler.learn(info(round, host)));
+            assert_eq!((proven(&crawler), crawler.unproven, crawler.nodes.len()), (50, 50, 100));
+            // They are all made up.
+            for _ in 0..20 {
+                let key = crawler.next_ready().unwrap();
+                crawler.on_silence(Instant::ZERO, key);
+            }
+        }
+        assert!(crawler.unproven == 50 && crawler.nodes.len() == 100);
     }
 
     #[test]
