@@ -287,7 +287,7 @@ pub struct LookupReport {
     pub kind: LookupKind,
     /// The id or infohash it aimed at.
     pub target: NodeId,
-    /// Peers found.
+    /// Peers found, no more than [`Limits::found`](crate::Limits::found) in each family.
     pub peers: u32,
     /// Nodes asked, both families together.
     pub queried: u32,
@@ -327,8 +327,7 @@ pub struct SwarmSize {
     pub seeds: u32,
     /// All others, those among them of whom it is not known.
     pub downloaders: u32,
-    /// Nodes that sent filters. With 0 nobody counted for us: the numbers are those of the peers that were
-    /// found.
+    /// Nodes that sent filters. With 0 nobody counted for us: `downloaders` are the peers that were named.
     pub sources: u32,
     /// Nodes whose filters were not used: all ones, too full to be true, or without a peer of the same
     /// answer.

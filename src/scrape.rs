@@ -5,7 +5,7 @@ use core::net::IpAddr;
 use crate::bloom::BloomFilter;
 use crate::wire::FILTER_LEN;
 
-/// The union of the filters that nodes have sent.
+/// The union of the filters that nodes have sent, and the peers that they have named.
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Scrape {
@@ -13,6 +13,8 @@ pub(crate) struct Scrape {
     pub(crate) is_taken: bool,
     seeds: BloomFilter,
     others: BloomFilter,
+    /// Peers that were named, by nodes with and without filters.
+    named: BloomFilter,
     /// Nodes whose filters are in it.
     pub(crate) sources: u16,
     /// Nodes whose filters were refused.
@@ -24,6 +26,7 @@ impl Scrape {
         is_taken: false,
         seeds: BloomFilter::EMPTY,
         others: BloomFilter::EMPTY,
+        named: BloomFilter::EMPTY,
         sources: 0,
         refused: 0,
     };
@@ -62,12 +65,21 @@ impl Scrape {
         is_true
     }
 
-    /// How many seeds and how many other peers there are. `found` are all peers in the answers: those of
-    /// nodes that know no filters count as no seeds, unless another node knows better.
-    pub(crate) fn estimate(&self, found: impl Iterator<Item = IpAddr>) -> [u32; 2] {
-        let mut others = self.others;
-        found.filter(|ip| !self.seeds.contains(*ip)).for_each(|ip| others.insert(ip));
-        [self.seeds, others].map(|filter| (filter.estimate() + 0.5) as u32)
+    /// Takes in a peer of an answer.
+    pub(crate) fn take_named(&mut self, peer: IpAddr) {
+        self.named.insert(peer);
+    }
+
+    /// How many seeds and how many other peers there are. Those of nodes that know no filters count as no
+    /// seeds, unless another node knows better, which may answer later: so they have a filter of their own,
+    /// and what it adds to the others is counted at the end.
+    pub(crate) fn estimate(&self) -> [u32; 2] {
+        let mut all = self.seeds;
+        all.unite(&self.others);
+        let counted = all.estimate();
+        all.unite(&self.named);
+        let more = all.estimate() - counted;
+        [self.seeds.estimate(), self.others.estimate() + more].map(|count| (count + 0.5) as u32)
     }
 }
 
@@ -91,7 +103,7 @@ mod tests {
         for (seeds, others) in [(0..10, 50..90), (5..15, 60..100), (0..0, 50..60)] {
             assert!(scrape.take([Some(&filter(seeds)), Some(&filter(others))], [].into_iter()));
         }
-        let [seeds, others] = scrape.estimate([].into_iter());
+        let [seeds, others] = scrape.estimate();
         assert!((14..=16).contains(&seeds) && (48..=52).contains(&others), "{seeds} {others}");
         assert_eq!((scrape.sources, scrape.refused), (3, 0));
     }
@@ -105,7 +117,7 @@ mod tests {
         assert!(!scrape.take([Some(&few), Some(&full)], [].into_iter()));
         assert!(!scrape.take([Some(&nearly_full), Some(&few)], [].into_iter()));
         assert!(!scrape.take([Some(&few), Some(&filter(20..30))], [ip(5), ip(200)].into_iter()));
-        assert_eq!(scrape.estimate([].into_iter()), [0, 0]);
+        assert_eq!(scrape.estimate(), [0, 0]);
         assert_eq!((scrape.sources, scrape.refused), (0, 3));
         assert!(scrape.take([Some(&few), Some(&filter(20..30))], [ip(5), ip(25)].into_iter()));
         assert!(scrape.take([None; 2], [ip(200)].into_iter()), "a node without filters is none that lies");
@@ -116,8 +128,8 @@ mod tests {
     fn b33_14_peers_of_nodes_without_filters_are_counted_unless_they_are_known_seeds() {
         let mut scrape = Scrape::EMPTY;
         scrape.take([Some(&filter(0..10)), Some(&filter(20..30))], [].into_iter());
-        let found = (5..10).chain(25..35).map(ip);
-        let [seeds, others] = scrape.estimate(found);
+        (5..10).chain(25..35).map(ip).for_each(|peer| scrape.take_named(peer));
+        let [seeds, others] = scrape.estimate();
         assert!((9..=11).contains(&seeds) && (14..=16).contains(&others), "{seeds} {others}");
     }
 }

@@ -229,6 +229,18 @@ fn b33_14_an_answer_with_peers_alone_counts_them() {
 }
 
 #[test]
+fn b33_14_such_peers_are_counted_beyond_those_that_a_lookup_remembers() {
+    let mut limits = common::raw::limits();
+    limits.found = 10;
+    let mut lone = Lone::with_limits(config(), &limits);
+    let peers: Vec<_> = (5..105).map(addr).collect();
+    let report = scrape_one(&mut lone, b"", &value_list(&peers));
+    let (seeds, downloaders, ..) = size_of(&report);
+    assert_eq!((report.peers, seeds, lone.stats().peers_lost), (10, 0, 0));
+    assert!((97..=103).contains(&downloaders), "{report:?}");
+}
+
+#[test]
 fn b33_14_known_seeds_among_such_peers_count_as_seeds_whoever_answers_first() {
     let mut stage = Stage::joined(40);
     let closest = stage.closest_to(HASH);

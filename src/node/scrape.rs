@@ -1,9 +1,6 @@
 //! Scrapes of our own: how many peers a torrent has (BEP 33). Those of others are served in `serve`.
 
-use core::net::SocketAddr;
-
 use super::serve::peer_slots;
-use super::walks::share;
 use super::{Core, Node};
 use crate::addr::Endpoint;
 use crate::event::{LookupId, StartError, SwarmSize};
@@ -67,19 +64,17 @@ impl Core {
         m.scrapes[scrape.position()].take([response.seeds, response.peers], peers.map(|peer| peer.ip()))
     }
 
+    /// Counts a peer of an answer, if it is one to a scrape.
+    pub(super) fn count_peer(m: &mut Memory<'_>, ix: Ix, peer: Endpoint) {
+        if let Some(scrape) = m.walks[ix].scrape.some() {
+            m.scrapes[scrape.position()].take_named(peer.ip());
+        }
+    }
+
     /// What a scrape counted so far.
-    pub(super) fn swarm_size(
-        scrapes: &[Scrape],
-        walks: &[Slot<Walk>],
-        found: &[Endpoint],
-        lead: Ix,
-    ) -> Option<SwarmSize> {
+    pub(super) fn swarm_size(scrapes: &[Scrape], walks: &[Slot<Walk>], lead: Ix) -> Option<SwarmSize> {
         let scrape = &scrapes[walks[lead].scrape.some()?.position()];
-        let found = walks_of(walks, lead).flat_map(|ix| {
-            let found = share(found, ix.position(), walks.len());
-            found[..walks[ix].found.into()].iter().map(|peer| SocketAddr::from(*peer).ip())
-        });
-        let [seeds, downloaders] = scrape.estimate(found);
+        let [seeds, downloaders] = scrape.estimate();
         let (sources, refused) = (scrape.sources.into(), scrape.refused.into());
         Some(SwarmSize { seeds, downloaders, sources, refused })
     }

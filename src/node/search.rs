@@ -464,6 +464,7 @@ impl Core {
             self.stats.contacts_refused += 1;
             return;
         }
+        Self::count_peer(m, ix, peer);
         let (walk, memory) = self.searches.walk(m, ix);
         let count = usize::from(walk.found);
         if memory.found[..count].contains(&peer) {
@@ -480,7 +481,8 @@ impl Core {
                     self.searches.unreported += 1;
                 }
             }
-            None => self.stats.peers_lost += 1,
+            // A scrape has counted it.
+            None => self.stats.peers_lost += u64::from(walk.goal != Goal::Scrape),
         }
     }
 }

@@ -216,7 +216,7 @@ impl Core {
         let walk = m.walks[lead];
         let sibling = walk.sibling.some();
         let kept = kept_id(m.kept, walk.kept);
-        let swarm = Self::swarm_size(m.scrapes, m.walks, m.found, lead);
+        let swarm = Self::swarm_size(m.scrapes, m.walks, lead);
         let report = LookupReport {
             kept,
             swarm,
@@ -248,7 +248,7 @@ impl Core {
         let lead = Self::current(view.walks, lookup)?;
         let walk = &view.walks[lead];
         let report = report(walk, walk.sibling.some().map(|ix| &view.walks[ix]), self.now);
-        let swarm = Self::swarm_size(view.scrapes, view.walks, view.found, lead);
+        let swarm = Self::swarm_size(view.scrapes, view.walks, lead);
         Some(LookupReport {
             kept: kept_id(view.kept, walk.kept),
             swarm,
@@ -488,7 +488,7 @@ fn part<T>(all: &mut [T], at: usize, count: usize) -> &mut [T] {
     &mut all[at * len..(at + 1) * len]
 }
 
-pub(super) fn share<T>(all: &[T], at: usize, count: usize) -> &[T] {
+fn share<T>(all: &[T], at: usize, count: usize) -> &[T] {
     let len = all.len() / count;
     &all[at * len..(at + 1) * len]
 }
