@@ -66,7 +66,8 @@ pub struct Config {
     /// itself longest ago, so that no token needs to be withheld. Default: 2000.
     pub peers_per_swarm: u32,
     /// How long the answers to `sample_infohashes` tell the same infohashes while not all fit; more than
-    /// six hours count as six (BEP 51). Default: 5 minutes, as mldht has it.
+    /// six hours count as six (BEP 51), and more than half of [`peer_ttl`](Self::peer_ttl) as half of it,
+    /// so that most of those told still have peers at its end. Default: 5 minutes, as mldht has it.
     pub sample_interval: Duration,
     /// How often an announce that is [kept up](crate::Node::keep_announced) is repeated, give or
     /// take a tenth; less than a minute counts as a minute, more than a day as a day. Default: 15

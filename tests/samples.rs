@@ -138,6 +138,28 @@ fn b51_03_b51_04_of_more_a_random_subset_is_told_that_stays_the_same_for_the_int
 }
 
 #[test]
+fn b51_04_no_interval_is_so_long_that_most_of_the_subset_expires_in_it() {
+    let mut config = unhurried();
+    (config.sample_interval, config.peer_ttl) = (secs(6 * 3600), secs(1200));
+    let mut limits = common::raw::limits();
+    (limits.swarms, limits.peers_v4) = (1000, 4000);
+    let mut lone = Lone::with_limits(config, &limits);
+    // One every six seconds, each announced once.
+    let mut told = Vec::new();
+    for index in 0..600 {
+        lone.store(stranger(index), &torrent(index));
+        lone.wait(secs(6));
+        if index % 10 == 9 && index >= 200 {
+            let (samples, num, left) = ask(&mut lone);
+            assert!((1..=600).contains(&left) && num >= 200, "{num} {left}");
+            told.push(samples.len());
+        }
+    }
+    let most = *told.iter().max().unwrap();
+    assert!(most >= 40 && told.iter().all(|&told| 3 * told >= most), "{told:?}");
+}
+
+#[test]
 fn b51_09_the_target_steers_the_nodes_and_never_the_sample() {
     let mut lone = storing(200);
     let answers = [TARGET, [0; 20], [0xff; 20]].map(|target| {

@@ -283,10 +283,11 @@ impl Core {
         };
         let families =
             [family(Family::V4, config.ipv4, config.id), family(Family::V6, config.ipv6, config.id_v6)];
+        let sample_interval = config.sample_interval.min(config.peer_ttl / 2).min(MAX_SAMPLE_INTERVAL);
         let peer_rules = PeerRules {
             ttl_secs: u32::try_from(config.peer_ttl.as_secs()).unwrap_or(u32::MAX),
             per_swarm: config.peers_per_swarm.min(MAX_PEERS_PER_SWARM) as u16,
-            sample_secs: config.sample_interval.min(MAX_SAMPLE_INTERVAL).as_secs() as u16,
+            sample_secs: sample_interval.as_secs() as u16,
             by_endpoint: !limits,
             ..PeerRules::default()
         };
