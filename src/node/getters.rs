@@ -190,7 +190,9 @@ impl<S: Storage> Node<S> {
         serve::peer_view(self.storage.view()).capacity(family)
     }
 
-    /// Torrents that peers announced to us.
+    /// Torrents that peers announced to us. One whose peers have expired counts until it is swept, about an
+    /// eighth of [`Config::peer_ttl`](crate::Config::peer_ttl) later at most; the number in our answers to
+    /// `sample_infohashes` (BEP 51) is this one while not all torrents fit.
     pub fn infohash_count(&self) -> usize {
         self.core.peers.infohash_count()
     }

@@ -27,7 +27,8 @@ pub(crate) struct Sampler {
 pub(crate) struct Told {
     /// Infohashes written.
     pub(crate) count: usize,
-    /// Infohashes stored.
+    /// Infohashes stored. While not all are told, those that expired count until they are swept, which is
+    /// within an eighth of a peer's life or so: to count them would be to look at every swarm in each answer.
     pub(crate) stored: usize,
     /// How long asking again brings nothing new, or little.
     pub(crate) interval: Duration,
