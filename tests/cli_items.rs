@@ -273,5 +273,10 @@ fn announced_torrents_are_counted_sampled_and_crawled() {
     assert_eq!(find(&events, "infohash")[0]["infohash"], HASH);
     let done = events.last().unwrap();
     assert_eq!((&done["event"], &done["infohashes"]), (&"done".into(), &1.into()), "{done}");
-    assert_eq!(line(&stage.found("crawl --for 2")), HASH);
+    let rate = 1000.0 / done["elapsed_ms"].as_f64().unwrap();
+    assert!((done["infohashes_per_s"].as_f64().unwrap() - rate).abs() <= 0.06, "{done}");
+    let output = stage.found("crawl --for 2");
+    assert_eq!(line(&output), HASH);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(errors.lines().last().unwrap().ends_with(" infohashes/s"), "{errors}");
 }

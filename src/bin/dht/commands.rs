@@ -207,5 +207,5 @@ pub(crate) fn unless_interrupted<T>(started: Result<T, CallError>) -> Result<Opt
 pub(crate) fn done<T>(what: &'static str, found: usize, search: &Search<T>) -> Done {
     let (queried, elapsed) =
         search.report().map_or((0, Duration::ZERO), |report| (report.queried, report.duration));
-    Done { what, found, queried: queried.into(), elapsed }
+    Done { what, found, queried: queried.into(), elapsed, has_rate: false }
 }

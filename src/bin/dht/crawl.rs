@@ -1,6 +1,6 @@
 //! The commands about which torrents there are, and how large their swarms (BEP 33, BEP 51).
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use dht_proto::net::CallError;
 use dht_proto::{Family, InfoHash};
@@ -55,13 +55,16 @@ pub(crate) fn crawl(options: &CrawlOptions, common: &Common, output: &Output) ->
             // A signal.
             Ok(None) | Err(_) => break,
         }
-        output.progress(progress(found, crawl.report().asked, start.elapsed()));
+        let so_far = done(found, crawl.report().asked, start);
+        output.progress(format!(
+            "asked {} nodes, {found} infohashes, {:.1}/s",
+            so_far.queried,
+            so_far.rate()
+        ));
     }
-    let queried = crawl.report().asked;
-    output.done(&Done { what: "infohashes", found, queried, elapsed: start.elapsed() })
+    output.done(&done(found, crawl.report().asked, start))
 }
 
-fn progress(found: usize, asked: u64, elapsed: Duration) -> String {
-    let rate = found as f64 / elapsed.as_secs_f64().max(0.001);
-    format!("asked {asked} nodes, {found} infohashes, {rate:.1}/s")
+fn done(found: usize, queried: u64, start: Instant) -> Done {
+    Done { what: "infohashes", found, queried, elapsed: start.elapsed(), has_rate: true }
 }

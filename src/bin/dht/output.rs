@@ -88,6 +88,15 @@ pub(crate) struct Done {
     pub(crate) found: usize,
     pub(crate) queried: u64,
     pub(crate) elapsed: Duration,
+    /// Whether to tell how many were found in a second: of what goes on for as long as one likes.
+    pub(crate) has_rate: bool,
+}
+
+impl Done {
+    /// What was found in a second, to a tenth.
+    pub(crate) fn rate(&self) -> f64 {
+        (10.0 * self.found as f64 / self.elapsed.as_secs_f64().max(0.001)).round() / 10.0
+    }
 }
 
 impl Output {
@@ -299,14 +308,19 @@ impl Output {
     }
 
     pub(crate) fn done(&self, done: &Done) -> Result<(), Failure> {
-        let Done { what, found, queried, elapsed } = done;
+        let Done { what, found, queried, elapsed, has_rate } = done;
         if !self.json {
-            log(&self.spinner, &format!("{found} {what} from {queried} nodes in {} ms", elapsed.as_millis()));
+            let rate = if *has_rate { format!(", {:.1} {what}/s", done.rate()) } else { String::new() };
+            let text = format!("{found} {what} from {queried} nodes in {} ms{rate}", elapsed.as_millis());
+            log(&self.spinner, &text);
         }
         let mut object = json!({"event": "done"});
         object[what] = json!(found);
         object["queried"] = json!(queried);
         object["elapsed_ms"] = json!(elapsed.as_millis() as u64);
+        if *has_rate {
+            object[format!("{what}_per_s")] = json!(done.rate());
+        }
         self.print(None::<&str>, object)
     }
 
