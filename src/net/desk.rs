@@ -500,12 +500,12 @@ impl Desk {
         match event {
             Event::Peer { lookup, peer } => {
                 let search = self.searches.get(&lookup).map(|running| running.progress.push_peer(peer));
-                search.or_else(|| self.keeping(lookup).map(|keeping| keeping.peers.push(peer))).is_some()
+                search.or_else(|| self.keeping(lookup).map(|keeping| keeping.push_peer(lookup, peer))).is_some()
             }
             Event::Acknowledged { lookup, node } => {
                 let search =
                     self.searches.get(&lookup).map(|running| running.progress.push_acknowledged(node));
-                let round = || self.keeping(lookup).map(|keeping| keeping.acknowledged.push(node));
+                let round = || self.keeping(lookup).map(|keeping| keeping.push_acknowledged(lookup, node));
                 search.or_else(round).is_some()
             }
             #[cfg(feature = "items")]
@@ -520,7 +520,7 @@ impl Desk {
                 self.take_version(lookup);
                 let Some(running) = self.searches.remove(&lookup) else {
                     let keeping = report.kept.and_then(|kept| self.kept.get_mut(&kept));
-                    return keeping.map(|keeping| keeping.end(report)).is_some();
+                    return keeping.map(|keeping| keeping.end(lookup, report)).is_some();
                 };
                 running.progress.finish(report, self.node.lookup_nodes(lookup).collect());
                 true

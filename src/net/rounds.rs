@@ -8,7 +8,7 @@ use core::time::Duration;
 
 use super::error::CallError;
 use super::watched::Watched;
-use crate::{InfoHash, Instant, LookupReport, Node, SavedAnnounce};
+use crate::{InfoHash, Instant, LookupId, LookupReport, Node, SavedAnnounce};
 
 /// One round of an announce or an item that is kept up.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,13 +49,26 @@ impl Ended {
 pub(super) struct Keeping {
     pub(super) users: usize,
     pub(super) rounds: Arc<Rounds>,
-    /// What the round under way has found; bounded as the findings of a lookup are.
-    pub(super) peers: Vec<SocketAddr>,
-    pub(super) acknowledged: Vec<SocketAddr>,
+    /// The last round that was heard of.
+    round: Option<LookupId>,
+    /// What it has found; bounded as the findings of a lookup are.
+    peers: Vec<SocketAddr>,
+    acknowledged: Vec<SocketAddr>,
 }
 
 impl Keeping {
-    pub(super) fn end(&mut self, report: LookupReport) {
+    pub(super) fn push_peer(&mut self, round: LookupId, peer: SocketAddr) {
+        self.turn_to(round);
+        self.peers.push(peer);
+    }
+
+    pub(super) fn push_acknowledged(&mut self, round: LookupId, node: SocketAddr) {
+        self.turn_to(round);
+        self.acknowledged.push(node);
+    }
+
+    pub(super) fn end(&mut self, round: LookupId, report: LookupReport) {
+        self.turn_to(round);
         let (peers, acknowledged) =
             (core::mem::take(&mut self.peers), core::mem::take(&mut self.acknowledged));
         self.rounds.update(|ended| {
@@ -67,6 +80,14 @@ impl Keeping {
     /// Tells the callers that there will be no more.
     pub(super) fn close(&self) {
         self.rounds.update(|ended| ended.closed = true);
+    }
+
+    /// Forgets what another round has found: one that was given up ends without being told.
+    fn turn_to(&mut self, round: LookupId) {
+        if self.round.replace(round) != Some(round) {
+            self.peers.clear();
+            self.acknowledged.clear();
+        }
     }
 }
 
