@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 
 use common::net::blocking::{addr, builder, network, wait_for};
 use common::net::{LOOPBACK, PATIENCE};
-use dht_proto::net::{Dht, Events, Loaded, Notice, SpawnError, StateFile};
-use dht_proto::{Announce, Config, Family, InfoHash, Limits, Node, State, StateError};
+use dht_proto::net::{CallError, Dht, Events, Loaded, Notice, SpawnError, StateFile};
+use dht_proto::{Announce, Config, Family, InfoHash, Limits, Node, StartError, State, StateError};
 
 /// A folder that goes with the test.
 struct Folder(PathBuf);
@@ -129,6 +129,27 @@ fn an_announce_goes_on_from_where_it_was_once_it_is_wanted_again() {
     wait_for("they are given up", || dht.kept_announces().unwrap().is_empty());
     dht.shutdown();
     assert_eq!(State::parse(&bytes_in(&folder.state())).unwrap().announces().count(), 0);
+}
+
+#[test]
+fn a_refused_announce_leaves_the_saved_one_for_later() {
+    let folder = Folder::new("refused");
+    let nodes = network(4);
+    let start = addr(&nodes[0]).to_string();
+    let infohash = InfoHash::from([1; 20]);
+    let dht = builder().bootstrap([&start]).state(folder.state()).spawn().unwrap();
+    let mut rounds = dht.keep_announced(infohash, Announce::port(4242)).unwrap();
+    assert!(rounds.next().unwrap().report.acknowledged > 0);
+    wait_for("it knows somebody to save", || dht.node_count(Family::V4).unwrap() >= 2);
+    dht.shutdown();
+
+    let dht = builder().bootstrap([&start]).state(folder.state()).spawn().unwrap();
+    let refused = dht.keep_announced(infohash, Announce::port(0)).unwrap_err();
+    assert_eq!(refused, CallError::Start(StartError::PortZero));
+    assert_eq!(dht.kept_announces(), Ok(vec![]), "nobody holds it");
+    let _rounds = dht.keep_announced(infohash, Announce::port(4242)).unwrap();
+    let kept = dht.kept_announces().unwrap();
+    assert!(kept[0].last.is_some_and(|last| last.acknowledged > 0), "it goes on: {kept:?}");
 }
 
 #[test]

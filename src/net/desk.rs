@@ -341,8 +341,7 @@ impl Desk {
         infohash: InfoHash,
         announce: Announce,
     ) -> Result<(Arc<Rounds>, Lease), StartError> {
-        self.saved.claim(&mut self.node, now, infohash);
-        self.node.keep_announced(now, infohash, announce).map(|kept| self.hold(kept))
+        self.saved.keep_announced(&mut self.node, now, infohash, announce).map(|kept| self.hold(kept))
     }
 
     /// A share of what is kept up.
@@ -500,7 +499,9 @@ impl Desk {
         match event {
             Event::Peer { lookup, peer } => {
                 let search = self.searches.get(&lookup).map(|running| running.progress.push_peer(peer));
-                search.or_else(|| self.keeping(lookup).map(|keeping| keeping.push_peer(lookup, peer))).is_some()
+                search
+                    .or_else(|| self.keeping(lookup).map(|keeping| keeping.push_peer(lookup, peer)))
+                    .is_some()
             }
             Event::Acknowledged { lookup, node } => {
                 let search =

@@ -8,7 +8,7 @@ use core::time::Duration;
 
 use super::error::CallError;
 use super::watched::Watched;
-use crate::{InfoHash, Instant, LookupId, LookupReport, Node, SavedAnnounce};
+use crate::{Announce, InfoHash, Instant, KeptId, LookupId, LookupReport, Node, SavedAnnounce, StartError};
 
 /// One round of an announce or an item that is kept up.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -120,12 +120,22 @@ impl Saved {
         self.elapsed = self.elapsed.saturating_add(slept);
     }
 
-    /// Somebody wants a torrent announced: if it was when the state was saved, it goes on from there.
-    pub(super) fn claim(&mut self, node: &mut Node, now: Instant, infohash: InfoHash) {
-        if let Some(saved) = self.announces.remove(&infohash) {
-            // An error comes again when the announce itself is to be kept up.
-            let _ = node.restore_announce(now, &saved, self.elapsed.saturating_add(now - self.at));
-        }
+    /// Keeps a torrent announced: if the same was announced when the state was saved, it goes on from
+    /// there. What cannot be kept stays saved.
+    pub(super) fn keep_announced(
+        &mut self,
+        node: &mut Node,
+        now: Instant,
+        infohash: InfoHash,
+        announce: Announce,
+    ) -> Result<KeptId, StartError> {
+        let elapsed = self.elapsed.saturating_add(now - self.at);
+        let kept = match self.announces.get(&infohash) {
+            Some(saved) if saved.announce == announce => node.restore_announce(now, saved, elapsed),
+            _ => node.keep_announced(now, infohash, announce),
+        }?;
+        self.announces.remove(&infohash);
+        Ok(kept)
     }
 }
 
