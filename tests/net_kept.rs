@@ -66,3 +66,18 @@ fn a_round_reports_nothing_of_one_that_was_given_up() {
     let round = rounds.recv_timeout(PATIENCE).unwrap().unwrap();
     assert_eq!((round.peers, round.acknowledged), (vec![peer], vec![neighbour.addr]));
 }
+
+#[test]
+fn a_caller_that_leaves_gives_way_to_the_announce_of_those_that_stay() {
+    let dht = builder().spawn().unwrap();
+    let keep = |port| dht.keep_announced(HASH, Announce::port(port)).unwrap();
+    let port = || dht.kept_announces().unwrap()[0].announce.port;
+    let (first, second, third) = (keep(1001), keep(1002), keep(1003));
+    assert_eq!(port(), 1003);
+    drop(second);
+    assert_eq!(port(), 1003, "the last to come is still there");
+    drop(third);
+    assert_eq!(port(), 1001);
+    drop(first);
+    assert_eq!(dht.kept_announces(), Ok(vec![]));
+}

@@ -97,7 +97,8 @@ pub(super) struct Lease {
 pub(super) enum Held {
     Lookup(LookupId),
     Query(QueryId),
-    Kept(KeptId),
+    /// With the number of the holder.
+    Kept(KeptId, u64),
     /// By its number.
     Crawl(u64),
 }

@@ -119,6 +119,8 @@ pub(super) struct Desk {
     blocked_since: Instant,
     searches: BTreeMap<LookupId, Running>,
     kept: BTreeMap<KeptId, Keeping>,
+    /// Holders of what is kept up so far.
+    holder_count: u64,
     saved: Saved,
     pings: BTreeMap<QueryId, Reply<Result<Pong, CallError>>>,
     samples: BTreeMap<QueryId, Reply<Result<Sampled, CallError>>>,
@@ -152,6 +154,7 @@ impl Desk {
             blocked_since: Instant::ZERO,
             searches: BTreeMap::new(),
             kept: BTreeMap::new(),
+            holder_count: 0,
             saved: Saved::default(),
             pings: BTreeMap::new(),
             samples: BTreeMap::new(),
@@ -213,7 +216,7 @@ impl Desk {
             }
             #[cfg(feature = "items")]
             Command::KeepStored { item, reply } => {
-                reply(self.node.keep_stored(now, &item).map(|kept| self.hold(kept)));
+                reply(self.node.keep_stored(now, &item).map(|kept| self.hold(kept, None)));
             }
             Command::Ping { addr, started, reply } => match self.node.ping(now, addr) {
                 Ok(query) => {
@@ -341,14 +344,16 @@ impl Desk {
         infohash: InfoHash,
         announce: Announce,
     ) -> Result<(Arc<Rounds>, Lease), StartError> {
-        self.saved.keep_announced(&mut self.node, now, infohash, announce).map(|kept| self.hold(kept))
+        let kept = self.saved.keep_announced(&mut self.node, now, infohash, announce)?;
+        Ok(self.hold(kept, Some((infohash, announce))))
     }
 
-    /// A share of what is kept up.
-    fn hold(&mut self, kept: KeptId) -> (Arc<Rounds>, Lease) {
+    /// A share of what is kept up, and the announce that this holder wants, if it is one.
+    fn hold(&mut self, kept: KeptId, announce: Option<(InfoHash, Announce)>) -> (Arc<Rounds>, Lease) {
+        self.holder_count += 1;
         let keeping = self.kept.entry(kept).or_default();
-        keeping.users += 1;
-        (Arc::clone(&keeping.rounds), Lease::new(&self.board, Held::Kept(kept)))
+        keeping.holders.insert(self.holder_count, announce);
+        (Arc::clone(&keeping.rounds), Lease::new(&self.board, Held::Kept(kept, self.holder_count)))
     }
 
     fn joined(&self, lookup: LookupId, progress: Arc<Progress>) -> Joined {
@@ -368,18 +373,7 @@ impl Desk {
                         }
                     }
                 }
-                Held::Kept(kept) => {
-                    if let Some(keeping) = self.kept.get_mut(&kept) {
-                        keeping.users -= 1;
-                        if keeping.users == 0 {
-                            self.kept.remove(&kept);
-                            // One of both: an id is of an announce or of an item.
-                            self.node.stop_announcing(kept);
-                            #[cfg(feature = "items")]
-                            self.node.stop_storing(kept);
-                        }
-                    }
-                }
+                Held::Kept(kept, holder) => self.release(kept, holder),
                 Held::Query(query) => {
                     if self.pings.remove(&query).is_some() || self.samples.remove(&query).is_some() {
                         self.node.cancel_query(query);
@@ -390,6 +384,27 @@ impl Desk {
                         crawling.stop(&mut self.node);
                     }
                 }
+            }
+        }
+    }
+
+    fn release(&mut self, kept: KeptId, holder: u64) {
+        let Some(keeping) = self.kept.get_mut(&kept) else { return };
+        keeping.holders.remove(&holder);
+        match keeping.holders.last_key_value() {
+            // Nothing changes unless whoever is gone had come last. An error there is none: it is
+            // kept, and this was accepted before.
+            Some((_, &Some((infohash, announce)))) => {
+                let _ = self.node.keep_announced(self.clock.now(), infohash, announce);
+            }
+            // Nodes would refuse an older version of an item: the newest stays.
+            Some((_, None)) => {}
+            None => {
+                self.kept.remove(&kept);
+                // One of both: an id is of an announce or of an item.
+                self.node.stop_announcing(kept);
+                #[cfg(feature = "items")]
+                self.node.stop_storing(kept);
             }
         }
     }

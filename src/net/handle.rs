@@ -91,8 +91,8 @@ impl Dht {
     /// again every [`Config::announce_interval`](crate::Config::announce_interval), as
     /// [`Node::keep_announced`] does. Thousands of them are spread evenly.
     ///
-    /// A torrent has one announce: callers with the same torrent share it, and the last one says
-    /// what is announced.
+    /// A torrent has one announce: callers with the same torrent share it, and of those that are left the last
+    /// one to come says what is announced.
     ///
     /// With a [`Builder::state`] file, an announce that was kept up when the state was saved goes on
     /// from where it was: if it is not due yet, its first round waits until it is. What nobody asks

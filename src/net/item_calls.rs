@@ -101,7 +101,7 @@ macro_rules! item_calls {
             /// rounds are spared where nodes enough hold the item.
             ///
             /// A target has one item: callers with the same target share it, and a newer version takes the
-            /// place of an older one. Unlike announces, items do not go on by themselves from a saved state:
+            /// place of an older one, also after whoever gave it has gone: nodes would refuse the older. Unlike announces, items do not go on by themselves from a saved state:
             /// give them again.
             ///
             /// # Errors

@@ -47,7 +47,9 @@ impl Ended {
 /// What the loop has of what is kept up.
 #[derive(Debug, Default)]
 pub(super) struct Keeping {
-    pub(super) users: usize,
+    /// Who keeps it up, in the order in which they came; and the announce that each of them wants, if it
+    /// is one.
+    pub(super) holders: BTreeMap<u64, Option<(InfoHash, Announce)>>,
     pub(super) rounds: Arc<Rounds>,
     /// The last round that was heard of.
     round: Option<LookupId>,
