@@ -346,6 +346,19 @@ fn a_kept_announce_stays_until_a_signal() {
 }
 
 #[test]
+fn a_kept_announce_is_saved_at_the_end_of_its_time() {
+    let first = Node::start(LOCAL);
+    let start = format!("{LOCAL} --bootstrap {}", first.addr);
+    // A state is saved only with a node in it, and of the host to start from none is made.
+    let _second = Node::start(&start);
+    let state = std::env::temp_dir().join(format!("dht-tool-kept-{}.state", std::process::id()));
+    run(&format!("announce {HASH} --implied-port --keep --timeout 5 --state {} {start}", state.display()));
+    let saved = std::fs::read(&state).unwrap();
+    std::fs::remove_file(state).unwrap();
+    assert_eq!(dht_proto::State::parse(&saved).unwrap().announces().count(), 1);
+}
+
+#[test]
 fn a_closed_stdout_ends_it_cleanly() {
     let node = Node::start(LOCAL);
     let mut child =

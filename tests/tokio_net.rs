@@ -15,7 +15,9 @@ use common::net::{HASH, LOOPBACK, PATIENCE, asking, assert_asleep, limits};
 use common::raw::{ID, Packet, join, node_list, value_list};
 use dht_proto::net::tokio::{Builder, Dht, Owner, Search};
 use dht_proto::net::{CallError, Notice, SpawnError};
-use dht_proto::{Announce, Config, Event, Family, InfoHash, Lookup, LookupOptions, QueryError, StartError};
+use dht_proto::{
+    Announce, Config, Event, Family, InfoHash, Lookup, LookupOptions, QueryError, StartError, State,
+};
 use futures_core::Stream;
 use tokio::net::UdpSocket;
 use tokio::task::JoinHandle;
@@ -552,5 +554,31 @@ async fn the_state_outlives_the_task() {
     again.clear_state().await.unwrap();
     assert!(!file.exists());
     soon(again.shutdown()).await;
+    let _ = std::fs::remove_file(&file);
+}
+
+#[tokio::test]
+async fn what_is_dropped_before_the_node_is_given_up_and_what_outlives_it_is_saved() {
+    let nodes = network(3).await;
+    let file = std::env::temp_dir().join(format!("dht-proto-given-up-{}.state", std::process::id()));
+    let start = addr(&nodes[0]).to_string();
+    for outlives in [false, true] {
+        let mut starting = builder().bootstrap([&start]).state(&file);
+        let mut events = starting.subscribe();
+        let node = starting.spawn().unwrap();
+        soon(node.wait_ready()).await.unwrap();
+        let kept = node.keep_announced(HASH, Announce::port(4242)).await.unwrap();
+        // The node's task has no turn in between.
+        if outlives {
+            drop(node);
+            drop(kept);
+        } else {
+            drop(kept);
+            drop(node);
+        }
+        while soon(events.recv()).await.is_some() {}
+        let saved = std::fs::read(&file).unwrap();
+        assert_eq!(State::parse(&saved).unwrap().announces().count(), usize::from(outlives));
+    }
     let _ = std::fs::remove_file(&file);
 }

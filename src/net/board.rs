@@ -70,9 +70,11 @@ impl Board {
         self.waker.wake_by_ref();
     }
 
-    /// Asks the loop to end.
+    /// Asks the loop to end. What is held now is held until then.
     pub(super) fn close(&self) {
+        let released = lock(&self.released);
         self.closing.store(true, Ordering::Release);
+        drop(released);
         self.wake();
     }
 
@@ -87,7 +89,8 @@ impl Board {
 }
 
 /// One user's share of something under way, given up by its drop: also if that is the drop of a
-/// reply which came too late for its caller. Giving up never blocks and is never lost.
+/// reply which came too late for its caller. Giving up never blocks and is never lost;
+/// once the loop is to end it means nothing any more.
 pub(super) struct Lease {
     board: Arc<Board>,
     held: Held,
@@ -116,7 +119,12 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        lock(&self.board.released).push(self.held);
+        let mut released = lock(&self.board.released);
+        if self.board.is_closing() {
+            return;
+        }
+        released.push(self.held);
+        drop(released);
         self.board.wake();
     }
 }

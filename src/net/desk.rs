@@ -187,6 +187,8 @@ impl Desk {
 
     /// Saves the node's state for the last time.
     pub(super) fn save_last(&mut self) {
+        // What was given up before the end is not to go on after it.
+        self.take_released();
         if let Some(Err(error)) = self.saver.as_mut().map(|saver| saver.save(&self.node)) {
             self.publish(Notice::StateUnsaved { error: error.to_string() });
         }

@@ -6,7 +6,7 @@ use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use dht_proto::net::{CallError, Dht, Metrics, Outcome, Search, resolve};
+use dht_proto::net::{Announcement, CallError, Dht, Metrics, Outcome, Search, resolve};
 use dht_proto::{Announce, Family, InfoHash, NodeId, StartError};
 
 use crate::items::pointed_to;
@@ -113,6 +113,17 @@ fn keep_announced(
         return Ok(());
     };
     session.output.progress("announcing".to_owned());
+    let told = tell_rounds(session, &mut rounds, timeout);
+    // An announce that is dropped before the node ends counts as given up, and is not saved.
+    session.dht.shutdown();
+    told
+}
+
+fn tell_rounds(
+    session: &Session<'_>,
+    rounds: &mut Announcement,
+    timeout: Option<Duration>,
+) -> Result<(), Failure> {
     while let Ok(Some(round)) = rounds.recv_timeout(timeout.map_or(FOREVER, |_| session.left())) {
         let (stored, tried) = (round.report.acknowledged, round.report.announced);
         session.output.announced(stored, tried)?;
