@@ -21,7 +21,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use args::args;
-use dht_proto::net::{Dht, LoopStats, tokio as task};
+use dht_proto::net::{Dht, LoopStats, Owner, tokio as task};
 use dht_proto::wire::{Body, Message, Response};
 use dht_proto::{AddressPolicy, Config, Family, NodeId};
 use tokio::runtime::{Builder, Runtime};
@@ -184,7 +184,7 @@ fn cpu_time() -> Duration {
     Duration::from_nanos(spent.sum())
 }
 
-fn blocking_node(known: Option<SocketAddr>) -> Dht {
+fn blocking_node(known: Option<SocketAddr>) -> Owner {
     let builder = Dht::builder().config(config()).bind((Ipv4Addr::LOCALHOST, 0).into());
     builder.bootstrap(known.map(|addr| addr.to_string())).spawn().expect("it starts")
 }

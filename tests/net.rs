@@ -77,7 +77,7 @@ fn what_one_announces_another_finds() {
 
 #[test]
 fn an_announce_is_kept_up_until_its_last_holder_drops_it() {
-    let nodes = network(5);
+    let mut nodes = network(5);
     let mut first = nodes[3].keep_announced(HASH, Announce::port(7777)).unwrap();
     let round = first.recv_timeout(PATIENCE).unwrap().expect("the thread runs");
     assert!(!round.acknowledged.is_empty());
@@ -102,7 +102,7 @@ fn an_announce_is_kept_up_until_its_last_holder_drops_it() {
     let refused = nodes[3].keep_announced(HASH, Announce::port(0)).unwrap_err();
     assert_eq!(refused, CallError::Start(StartError::PortZero));
     let rounds = nodes[3].keep_announced(HASH, Announce::port(7777)).unwrap();
-    nodes[3].shutdown();
+    nodes.remove(3).shutdown();
     assert!(rounds.count() <= 1, "it ends with the thread");
 }
 
@@ -205,14 +205,17 @@ fn ports_in_use_and_odd_hosts_are_errors_at_the_start() {
 }
 
 #[test]
-fn dropping_the_last_handle_frees_the_port() {
-    let dht = builder().spawn().unwrap();
-    let port = addr(&dht);
-    let clone = dht.clone();
-    drop(dht);
-    assert!(clone.stats().is_ok());
-    drop(clone);
+fn dropping_the_owner_ends_the_node_and_frees_the_port_whoever_borrows_it() {
+    let owner = builder().spawn().unwrap();
+    let (port, borrowed) = (addr(&owner), owner.dht());
+    let (mut rounds, crawl) =
+        (borrowed.keep_announced(HASH, Announce::port(1)).unwrap(), borrowed.crawl(Default::default()));
+    drop(borrowed.clone());
+    assert!(borrowed.stats().is_ok(), "a borrower that stops ends nothing");
+    drop(owner);
     UdpSocket::bind(port).unwrap();
+    assert_eq!(borrowed.stats(), Err(CallError::Closed));
+    assert!(rounds.next().is_none() && crawl.unwrap().next().is_none());
 }
 
 #[test]
@@ -238,20 +241,18 @@ fn a_destination_that_the_system_refuses_is_unreachable_at_once() {
 }
 
 #[test]
-fn a_search_keeps_the_thread_alive() {
-    let nodes = network(3);
-    let mut announcing = nodes[1].announce(HASH, Announce::port(1)).unwrap();
-    assert!(announcing.wait_timeout(PATIENCE).is_ok());
-    let lone = builder().bootstrap([addr(&nodes[0]).to_string()]).spawn().unwrap();
-    assert_eq!(lone.wait_ready(PATIENCE), Ok(true));
-    let search = lone.get_peers(HASH).unwrap();
-    drop(lone);
-    assert_eq!(search.count(), 1);
+fn a_search_does_not_keep_the_node_running() {
+    let dht = builder().spawn().unwrap();
+    let (_socket, hole) = silent();
+    let mut search = dht.lookup(Lookup::GetPeers(HASH), asking(hole)).unwrap();
+    drop(dht);
+    assert_eq!(search.wait(), Err(CallError::Closed));
 }
 
 #[test]
 fn after_the_end_every_call_says_so() {
-    let dht = builder().spawn().unwrap();
+    let owner = builder().spawn().unwrap();
+    let dht = owner.dht();
     let (_socket, hole) = silent();
     let mut options = LookupOptions::default();
     options.only = Some(hole);
@@ -262,8 +263,7 @@ fn after_the_end_every_call_says_so() {
         move || dht.ping(hole)
     });
     wait_for("the ping is sent", || dht.stats().unwrap().queries_out.ping == 1);
-    dht.shutdown();
-    dht.shutdown();
+    owner.shutdown();
     assert_eq!(pinging.join().unwrap(), Err(CallError::Closed));
     assert_eq!(search.next(), None);
     assert_eq!(search.wait(), Err(CallError::Closed));

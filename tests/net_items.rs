@@ -12,7 +12,7 @@ use common::local_config;
 use common::net::blocking::{addr, builder, wait_for};
 use common::net::{HASH, LOOPBACK, PATIENCE};
 use common::raw::{Packet, join, node_list};
-use dht_proto::net::{CallError, Dht};
+use dht_proto::net::{CallError, Owner};
 use dht_proto::{
     Announce, Family, Item, ItemError, LookupKind, NodeId, Salt, StartError, TorrentPointer, UpdatableTorrent,
 };
@@ -28,7 +28,7 @@ fn version(seq: i64, value: &[u8]) -> Item {
 }
 
 /// Nodes that all know each other, so that it is certain who stores what.
-fn network(count: usize) -> Vec<Dht> {
+fn network(count: usize) -> Vec<Owner> {
     let nodes: Vec<_> = (0..count).map(|_| builder().spawn().unwrap()).collect();
     for node in &nodes {
         nodes.iter().filter(|other| addr(other) != addr(node)).for_each(|other| {
@@ -57,7 +57,7 @@ impl Fake {
     }
 
     /// A node that knows this one only.
-    fn dht(&self) -> Dht {
+    fn dht(&self) -> Owner {
         let mut config = local_config();
         // However slow the machine: nobody is given up.
         (config.lookup.stall, config.lookup.timeout) = (Some(PATIENCE), PATIENCE);
@@ -252,8 +252,9 @@ fn what_is_no_item_is_refused_before_anybody_is_asked() {
     assert_eq!(dht.put_immutable(&long).map(drop), refused(ItemError::ValueTooLong));
     assert_eq!(dht.put_mutable(&secret(), salt(), b"").map(drop), refused(ItemError::NotCanonical));
     assert_eq!(dht.stats().unwrap().queries_out.get, 0);
+    let borrowed = dht.dht();
     dht.shutdown();
-    assert_eq!(dht.put_immutable(b"0:").map(drop), Err(CallError::Closed));
+    assert_eq!(borrowed.put_immutable(b"0:").map(drop), Err(CallError::Closed));
 }
 
 #[cfg(feature = "tokio")]

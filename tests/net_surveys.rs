@@ -13,7 +13,7 @@ use common::local_config;
 use common::net::blocking::{addr, builder, network};
 use common::net::{HASH, LOOPBACK, PATIENCE, limits};
 use common::raw::{ID, Packet, join};
-use dht_proto::net::{CallError, Dht, tokio as task};
+use dht_proto::net::{CallError, Dht, Owner, tokio as task};
 use dht_proto::{Announce, CrawlOptions, Family, InfoHash, LookupKind, NodeId, StartError};
 use futures_core::Stream as _;
 use tokio::time::timeout;
@@ -23,7 +23,7 @@ fn torrents() -> impl Iterator<Item = InfoHash> {
 }
 
 /// Nodes that all store a peer of each torrent.
-fn storing_network() -> Vec<Dht> {
+fn storing_network() -> Vec<Owner> {
     let nodes = network(6);
     for torrent in torrents() {
         let mut announcing = nodes[1].announce(torrent, Announce::port(7777)).unwrap();
@@ -98,14 +98,14 @@ fn a_node_tells_a_sample_of_its_infohashes() {
 
 #[test]
 fn a_crawl_yields_every_torrent_once_and_ends_with_the_thread() {
-    let nodes = storing_network();
+    let mut nodes = storing_network();
     let mut crawl = nodes[4].crawl(quick()).unwrap();
     let found: BTreeSet<_> = crawl.by_ref().take(5).map(|found| found.infohash).collect();
     assert_eq!(found, torrents().collect());
     assert_eq!(crawl.recv_timeout(Duration::from_millis(50)), Err(CallError::TimedOut));
     let report = crawl.report();
     assert!(report.asked > 0 && report.found == 5, "{report:?}");
-    nodes[4].shutdown();
+    nodes.remove(4).shutdown();
     assert_eq!(crawl.count(), 0);
 }
 

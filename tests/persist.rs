@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use common::net::blocking::{addr, builder, network, wait_for};
 use common::net::{LOOPBACK, PATIENCE};
-use dht_proto::net::{CallError, Dht, Events, Loaded, Notice, SpawnError, StateFile};
+use dht_proto::net::{CallError, Events, Loaded, Notice, Owner, SpawnError, StateFile};
 use dht_proto::{Announce, Config, Family, InfoHash, Limits, Node, StartError, State, StateError};
 
 /// A folder that goes with the test.
@@ -167,8 +167,9 @@ fn the_state_is_saved_at_intervals_and_on_demand() {
     wait_for("it is saved again", || folder.state().exists());
     assert!(dht.save_state().unwrap());
     assert!(!nodes[0].save_state().unwrap(), "without a file");
+    let borrowed = dht.dht();
     dht.shutdown();
-    assert!(dht.save_state().is_err());
+    assert!(borrowed.save_state().is_err());
 }
 
 #[test]
@@ -198,7 +199,7 @@ fn clearing_forgets_the_nodes_and_removes_the_file() {
     wait_for("it knows somebody", || dht.node_count(Family::V4).unwrap() > 0);
     assert!(dht.save_state().unwrap() && folder.state().exists());
     // Nobody is left whom it could hear of again.
-    nodes.iter().for_each(Dht::shutdown);
+    nodes.into_iter().for_each(Owner::shutdown);
     dht.clear_state().unwrap();
     dht.clear_state().unwrap();
     assert_eq!(dht.node_count(Family::V4), Ok(0));

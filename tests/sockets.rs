@@ -21,7 +21,7 @@ const DISABLED: CallError = CallError::Start(StartError::Disabled);
 
 /// A node in one of the adapters.
 enum Host {
-    Thread(net::Dht, net::Events),
+    Thread(net::Owner, net::Events),
     Task { owner: net::tokio::Owner, events: net::tokio::Events, runtime: Runtime },
 }
 
@@ -47,21 +47,21 @@ impl Host {
 
     fn addr(&self) -> Option<SocketAddr> {
         match self {
-            Self::Thread(dht, _) => dht.local_addr(Family::V4),
+            Self::Thread(owner, _) => owner.local_addr(Family::V4),
             Self::Task { owner, .. } => owner.local_addr(Family::V4),
         }
     }
 
     fn is_enabled(&self) -> bool {
         match self {
-            Self::Thread(dht, _) => dht.is_enabled(),
+            Self::Thread(owner, _) => owner.is_enabled(),
             Self::Task { owner, .. } => owner.is_enabled(),
         }
     }
 
     fn is_ready(&self) -> bool {
         match self {
-            Self::Thread(dht, _) => dht.is_ready(Family::V4),
+            Self::Thread(owner, _) => owner.is_ready(Family::V4),
             Self::Task { owner, .. } => owner.is_ready(Family::V4),
         }
     }
@@ -69,8 +69,8 @@ impl Host {
     /// What tells whether it is ready, also after its end.
     fn readiness(&self) -> Box<dyn Fn() -> bool> {
         match self {
-            Self::Thread(dht, _) => {
-                let dht = dht.clone();
+            Self::Thread(owner, _) => {
+                let dht = owner.dht();
                 Box::new(move || dht.is_ready(Family::V4))
             }
             Self::Task { owner, .. } => {
@@ -82,35 +82,35 @@ impl Host {
 
     fn set_enabled(&self, enabled: bool) -> io::Result<()> {
         match self {
-            Self::Thread(dht, _) => dht.set_enabled(enabled),
+            Self::Thread(owner, _) => owner.set_enabled(enabled),
             Self::Task { owner, runtime, .. } => block(runtime, owner.set_enabled(enabled)),
         }
     }
 
     fn set_read_only(&self, read_only: bool) {
         match self {
-            Self::Thread(dht, _) => dht.set_read_only(read_only).unwrap(),
+            Self::Thread(owner, _) => owner.set_read_only(read_only).unwrap(),
             Self::Task { owner, runtime, .. } => block(runtime, owner.set_read_only(read_only)).unwrap(),
         }
     }
 
     fn rebind(&self, addr: Option<SocketAddr>) -> io::Result<()> {
         match self {
-            Self::Thread(dht, _) => dht.rebind(addr),
+            Self::Thread(owner, _) => owner.rebind(addr),
             Self::Task { owner, runtime, .. } => block(runtime, owner.rebind(addr)),
         }
     }
 
     fn id(&self) -> NodeId {
         match self {
-            Self::Thread(dht, _) => dht.id(Family::V4).unwrap(),
+            Self::Thread(owner, _) => owner.id(Family::V4).unwrap(),
             Self::Task { owner, runtime, .. } => block(runtime, owner.id(Family::V4)).unwrap(),
         }
     }
 
     fn knows(&self, addr: SocketAddr) -> bool {
         let nodes = match self {
-            Self::Thread(dht, _) => dht.nodes(Family::V4).unwrap(),
+            Self::Thread(owner, _) => owner.nodes(Family::V4).unwrap(),
             Self::Task { owner, runtime, .. } => block(runtime, owner.nodes(Family::V4)).unwrap(),
         };
         nodes.iter().any(|node| node.addr == addr)
@@ -118,7 +118,7 @@ impl Host {
 
     fn ping(&self, addr: SocketAddr) -> Result<Pong, CallError> {
         match self {
-            Self::Thread(dht, _) => dht.ping(addr),
+            Self::Thread(owner, _) => owner.ping(addr),
             Self::Task { owner, runtime, .. } => block(runtime, owner.ping(addr)),
         }
     }
@@ -126,14 +126,14 @@ impl Host {
     /// Forgets its nodes.
     fn clear(&self) {
         match self {
-            Self::Thread(dht, _) => dht.clear_state().unwrap(),
+            Self::Thread(owner, _) => owner.clear_state().unwrap(),
             Self::Task { owner, runtime, .. } => block(runtime, owner.clear_state()).unwrap(),
         }
     }
 
     fn add_node(&self, addr: SocketAddr) {
         match self {
-            Self::Thread(dht, _) => dht.add_node(addr).unwrap(),
+            Self::Thread(owner, _) => owner.add_node(addr).unwrap(),
             Self::Task { owner, runtime, .. } => block(runtime, owner.add_node(addr)).unwrap(),
         }
     }
@@ -141,7 +141,7 @@ impl Host {
     /// Whether no lookup and no query is under way.
     fn is_at_rest(&self) -> bool {
         let under_way = match self {
-            Self::Thread(dht, _) => dht.under_way(),
+            Self::Thread(owner, _) => owner.under_way(),
             Self::Task { owner, runtime, .. } => block(runtime, owner.under_way()),
         };
         under_way == Ok((0, 0))
@@ -149,7 +149,7 @@ impl Host {
 
     fn shutdown(self) {
         match self {
-            Self::Thread(dht, _) => dht.shutdown(),
+            Self::Thread(owner, _) => owner.shutdown(),
             Self::Task { owner, runtime, .. } => block(&runtime, owner.shutdown()),
         }
     }
@@ -158,7 +158,7 @@ impl Host {
     fn keep_announced(&self) -> Box<dyn Any> {
         let announce = Announce::port(7777);
         match self {
-            Self::Thread(dht, _) => Box::new(dht.keep_announced(HASH, announce).unwrap()),
+            Self::Thread(owner, _) => Box::new(owner.keep_announced(HASH, announce).unwrap()),
             Self::Task { owner, runtime, .. } => {
                 Box::new(block(runtime, owner.keep_announced(HASH, announce)).unwrap())
             }
@@ -168,7 +168,7 @@ impl Host {
     /// The error of a lookup that cannot start.
     fn refusal(&self) -> CallError {
         match self {
-            Self::Thread(dht, _) => dht.get_peers(HASH).unwrap_err(),
+            Self::Thread(owner, _) => owner.get_peers(HASH).unwrap_err(),
             Self::Task { owner, runtime, .. } => block(runtime, owner.get_peers(HASH)).unwrap_err(),
         }
     }
@@ -189,7 +189,7 @@ impl Host {
 
     fn wait_ready(&self) {
         match self {
-            Self::Thread(dht, _) => assert_eq!(dht.wait_ready(PATIENCE), Ok(true)),
+            Self::Thread(owner, _) => assert_eq!(owner.wait_ready(PATIENCE), Ok(true)),
             Self::Task { owner, runtime, .. } => block(runtime, owner.wait_ready()).unwrap(),
         }
     }
@@ -206,14 +206,14 @@ fn socket(at: SocketAddr) -> UdpSocket {
 }
 
 /// A node that knows nobody, and its address.
-fn lone() -> (net::Dht, SocketAddr) {
-    let dht = builder().spawn().unwrap();
-    let addr = dht.local_addr(Family::V4).unwrap();
-    (dht, addr)
+fn lone() -> (net::Owner, SocketAddr) {
+    let owner = builder().spawn().unwrap();
+    let addr = owner.local_addr(Family::V4).unwrap();
+    (owner, addr)
 }
 
 /// A node that stays, and one under test that has joined it.
-fn pair(start: Start) -> (net::Dht, SocketAddr, Host) {
+fn pair(start: Start) -> (net::Owner, SocketAddr, Host) {
     let (stays, addr) = lone();
     let host = start("127.0.0.1:0", &[addr]);
     host.wait_ready();

@@ -12,7 +12,7 @@ use super::blocking::{Driver, WAKE};
 use super::desk::{COMMANDS, Command};
 use super::error::SpawnError;
 use super::events::{Events, subscription};
-use super::handle::{Dht, Shared};
+use super::handle::{Dht, Owner};
 use super::resolve;
 use super::setup::{builder, local_addrs};
 use super::trace;
@@ -26,7 +26,7 @@ impl Builder {
     /// # Errors
     ///
     /// See [`SpawnError`].
-    pub fn spawn(mut self) -> Result<Dht, SpawnError> {
+    pub fn spawn(mut self) -> Result<Owner, SpawnError> {
         let sockets = self.setup.open()?;
         let local_addrs = local_addrs(&sockets);
         let poll = Poll::new()?;
@@ -34,18 +34,18 @@ impl Builder {
         let (desk, names) = self.setup.start(waker.into(), local_addrs)?;
 
         let (commands, queue) = sync_channel(COMMANDS);
-        let shared = Arc::new(Shared { commands, board: Arc::clone(&desk.board) });
+        let dht = Dht::new(commands, Arc::clone(&desk.board));
         // Nothing is ever sent: the resolver stops when the driver drops its end.
         let (resolving, stop) = channel();
         let driver = Driver::new(desk, poll, sockets, queue, resolving)?;
         let thread = thread::Builder::new()
             .name("dht".to_owned())
             .spawn(move || trace::in_span(local_addrs, || driver.run()))?;
-        let dht = Dht::new(Arc::clone(&shared), thread);
+        let owner = Owner::new(dht.clone(), thread);
         if !names.is_empty() {
-            resolve::spawn(names, stop, move |attempt| shared.send(Command::Bootstrap(attempt)).is_ok())?;
+            resolve::spawn(names, stop, move |attempt| dht.send(Command::Bootstrap(attempt)).is_ok())?;
         }
-        Ok(dht)
+        Ok(owner)
     }
 }
 

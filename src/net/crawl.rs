@@ -8,25 +8,23 @@ use std::time::Instant as StdInstant;
 use super::board::Lease;
 use super::crawling::{Crawled, Finds};
 use super::error::CallError;
-use super::handle::Dht;
 use crate::{CrawlReport, Found};
 
-/// A crawl that goes on as long as this lives, from [`Dht::crawl`].
+/// A crawl that goes on as long as this lives, from [`Dht::crawl`](super::Dht::crawl).
 ///
 /// As an iterator it yields the infohashes as they are found, blocking until there is one, and ends with the
 /// DHT thread. While nobody takes them no further nodes are asked.
 ///
-/// Dropping it stops the crawl. While it is alive the DHT thread is too, as with a clone of the handle.
+/// Dropping it stops the crawl. It does not keep the node running.
 #[must_use = "dropping a crawl stops it"]
 pub struct Crawl {
     finds: Arc<Finds>,
     lease: Lease,
-    _dht: Dht,
 }
 
 impl Crawl {
-    pub(super) fn new(dht: Dht, (finds, lease): (Arc<Finds>, Lease)) -> Self {
-        Self { finds, lease, _dht: dht }
+    pub(super) fn new((finds, lease): (Arc<Finds>, Lease)) -> Self {
+        Self { finds, lease }
     }
 
     /// The next infohash, waiting at most `timeout` for it; `Ok(None)` once the DHT thread has ended.

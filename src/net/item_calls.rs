@@ -101,8 +101,8 @@ macro_rules! item_calls {
             /// rounds are spared where nodes enough hold the item.
             ///
             /// A target has one item: callers with the same target share it, and a newer version takes the
-            /// place of an older one, also after whoever gave it has gone: nodes would refuse the older. Unlike announces, items do not go on by themselves from a saved state:
-            /// give them again.
+            /// place of an older one, also after whoever gave it has gone: nodes would refuse the older.
+            /// Unlike announces, items do not go on by themselves from a saved state: give them again.
             ///
             /// # Errors
             ///
@@ -110,7 +110,7 @@ macro_rules! item_calls {
             pub $($async)? fn keep_stored(&self, item: &Item) -> Result<Publication, CallError> {
                 let (target, item) = (item.target(), Box::new(item.clone()));
                 let kept = self.ask(|reply| Command::KeepStored { item, reply })$($wait)*??;
-                Ok(Publication::new(self, target, kept))
+                Ok(Publication::new(target, kept))
             }
 
             /// Finds what torrent a link leads to at present (BEP 46), waiting until that is known, and

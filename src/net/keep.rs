@@ -6,7 +6,6 @@ use std::time::Instant as StdInstant;
 
 use super::board::Lease;
 use super::error::CallError;
-use super::handle::Dht;
 use super::reader::Reader;
 use super::rounds::{Ended, Round, Rounds, subjects};
 
@@ -15,21 +14,20 @@ use super::rounds::{Ended, Round, Rounds, subjects};
 /// As an iterator it yields the rounds as they end, blocking until the next one does; it ends with
 /// the DHT thread. A caller who comes for a round after the next one has ended misses it.
 ///
-/// Dropping it ends that, and a round under way, unless another caller keeps up the same. While it is
-/// alive the DHT thread is too, as with a clone of the handle.
+/// Dropping it ends that, and a round under way, unless another caller keeps up the same. It does not
+/// keep the node running.
 #[must_use = "dropping it ends what is kept up"]
 pub struct Upkeep<T> {
     subject: T,
     rounds: Reader<Ended, Round>,
     _lease: Lease,
-    _dht: Dht,
 }
 
 subjects!();
 
 impl<T> Upkeep<T> {
-    pub(super) fn new(dht: &Dht, subject: T, (rounds, lease): (Arc<Rounds>, Lease)) -> Self {
-        Self { subject, rounds: Reader::new(rounds, Ended::next_round), _lease: lease, _dht: dht.clone() }
+    pub(super) fn new(subject: T, (rounds, lease): (Arc<Rounds>, Lease)) -> Self {
+        Self { subject, rounds: Reader::new(rounds, Ended::next_round), _lease: lease }
     }
 
     /// The last round, waiting at most `timeout` for one that this caller has not seen; `Ok(None)`

@@ -2,20 +2,27 @@
 //! task.
 //!
 //! [`Dht`] is the handle to use from ordinary blocking code (feature `net`). It can be cloned and
-//! shared; the thread behind it owns the sockets and the node. `tokio::Dht` is its like for
+//! shared; the thread behind it has the sockets and the node. `tokio::Dht` is its like for
 //! asynchronous code (feature `tokio`).
 //!
 #![cfg_attr(feature = "net", doc = "```no_run")]
 #![cfg_attr(not(feature = "net"), doc = "```ignore")]
 //! use dht_proto::net::Dht;
 //!
-//! let dht = Dht::builder().spawn()?;
+//! let owner = Dht::builder().spawn()?;
+//! let dht = owner.dht(); // to be cloned and given to whoever needs it
 //! dht.wait_ready(core::time::Duration::from_secs(20))?;
 //! for peer in dht.get_peers("5fbfbff10c5d6a4ec8a88e4c6ab4c28b95eee401".parse()?)? {
 //!     println!("{peer}"); // as soon as it is found
 //! }
 //! # Ok::<(), Box<dyn core::error::Error>>(())
 //! ```
+//!
+//! # Owner and borrowers
+//!
+//! The [`Owner`] alone decides how long the node lives. A [`Dht`] is borrowed: it neither keeps the
+//! node running nor ends it. A borrower that stops ends its own announces, and its own share of
+//! lookups; its calls fail with [`CallError::Closed`] once the node is gone.
 //!
 //! # What there is to see
 //!
@@ -57,6 +64,7 @@ mod blocking;
 mod board;
 #[cfg(feature = "net")]
 mod builder;
+mod calls;
 mod clock;
 #[cfg(feature = "net")]
 mod crawl;
@@ -100,7 +108,7 @@ pub use error::{CallError, SpawnError};
 pub use events::Events;
 pub use events::Notice;
 #[cfg(feature = "net")]
-pub use handle::Dht;
+pub use handle::{Dht, Owner};
 #[cfg(all(feature = "net", feature = "items"))]
 pub use keep::Publication;
 #[cfg(feature = "net")]

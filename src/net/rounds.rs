@@ -144,10 +144,10 @@ impl Saved {
 /// The names of what is kept up, and what it is kept up for: the same in both adapters.
 macro_rules! subjects {
     () => {
-        /// An announce that is kept up, from [`Dht::keep_announced`].
+        /// An announce that is kept up, from [`Dht::keep_announced`](super::Dht::keep_announced).
         pub type Announcement = Upkeep<$crate::InfoHash>;
 
-        /// An item that is kept up, from [`Dht::keep_stored`].
+        /// An item that is kept up, from [`Dht::keep_stored`](super::Dht::keep_stored).
         #[cfg(feature = "items")]
         pub type Publication = Upkeep<$crate::NodeId>;
 

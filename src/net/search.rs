@@ -21,8 +21,8 @@ use crate::{LookupId, LookupReport};
 /// item is sought it is that, and of a mutable one versions, each newer than the one before. Other
 /// lookups yield nothing. What was found before a caller joined a lookup that was under way is replayed to it.
 ///
-/// Dropping it cancels the lookup unless another caller shares it. While it is alive the DHT
-/// thread is too, as with a clone of the handle.
+/// Dropping it cancels the lookup unless another caller shares it. It does not keep the node
+/// running.
 #[must_use = "dropping a search cancels it"]
 pub struct Search<T = SocketAddr> {
     lookup: LookupId,

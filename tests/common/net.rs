@@ -44,7 +44,7 @@ pub mod blocking {
     use std::time::Instant;
 
     use dht_proto::Family;
-    use dht_proto::net::{Builder, Dht};
+    use dht_proto::net::{Builder, Dht, Owner};
 
     use super::*;
     use crate::common::local_config;
@@ -58,7 +58,7 @@ pub mod blocking {
     }
 
     /// Nodes that start from the first of them, all joined.
-    pub fn network(count: usize) -> Vec<Dht> {
+    pub fn network(count: usize) -> Vec<Owner> {
         let first = builder().spawn().unwrap();
         let start = addr(&first).to_string();
         let mut nodes = vec![first];

@@ -115,7 +115,7 @@ fn keep_announced(
     session.output.progress("announcing".to_owned());
     let told = tell_rounds(session, &mut rounds, timeout);
     // An announce that is dropped before the node ends counts as given up, and is not saved.
-    session.dht.shutdown();
+    session.end();
     told
 }
 

@@ -7,7 +7,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use dht_proto::net::{BOOTSTRAP_HOSTS, Dht, Events, Notice};
+use dht_proto::net::{BOOTSTRAP_HOSTS, Dht, Events, Notice, Owner};
 use dht_proto::{AddressPolicy, Config, Event, Family};
 
 use crate::options::Common;
@@ -62,8 +62,9 @@ impl<'a> Session<'a> {
             builder = builder.bind(*addr);
         }
         let notices = builder.subscribe();
-        let dht = builder.spawn()?;
-        interrupt.closes(dht.clone());
+        let owner = builder.spawn()?;
+        let dht = owner.dht();
+        interrupt.guard(owner);
         let (log, verbose) = (output.logger(), if traces { 0 } else { common.verbose });
         let reporter = Reporter { verbose, told: BTreeSet::new() };
         let reporter = Some(thread::spawn(move || reporter.report(notices, log)));
@@ -108,6 +109,11 @@ impl<'a> Session<'a> {
         }
     }
 
+    /// Ends the node, unless a signal has, and returns when it has ended.
+    pub(crate) fn end(&self) {
+        self.interrupt.end();
+    }
+
     /// Sleeps, and returns whether that was cut short by a signal.
     pub(crate) fn sleep(&self, duration: Duration) -> bool {
         self.interrupt.wait(duration)
@@ -116,7 +122,7 @@ impl<'a> Session<'a> {
 
 impl Drop for Session<'_> {
     fn drop(&mut self) {
-        self.dht.shutdown();
+        self.end();
         // What it says last, of saving the state, is not to be cut off. It ends with the node.
         self.reporter.take().map(JoinHandle::join);
     }
@@ -210,12 +216,15 @@ impl Reporter {
 struct Interrupt {
     state: Mutex<State>,
     changed: Condvar,
+    /// The node, until it is to end.
+    owner: Mutex<Option<Owner>>,
 }
 
 #[derive(Default)]
 struct State {
     interrupted: bool,
-    closes: Option<Dht>,
+    /// There is a node.
+    started: bool,
 }
 
 impl Interrupt {
@@ -243,23 +252,31 @@ impl Interrupt {
         Ok(Arc::default())
     }
 
-    fn closes(&self, dht: Dht) {
-        self.lock().closes = Some(dht);
+    fn guard(&self, owner: Owner) {
+        *self.owner.lock().unwrap_or_else(PoisonError::into_inner) = Some(owner);
+        self.lock().started = true;
     }
 
-    /// Returns whether it is not the first time, or there is nothing to close yet.
+    /// Returns whether it is not the first time, or there is nothing to end yet.
     #[cfg_attr(not(unix), expect(dead_code))]
     fn interrupt(&self) -> bool {
         let mut state = self.lock();
-        let again = state.interrupted;
+        let again = state.interrupted || !state.started;
         state.interrupted = true;
-        let dht = state.closes.take();
         drop(state);
         self.changed.notify_all();
-        if let Some(dht) = &dht {
-            dht.shutdown();
+        if !again {
+            self.end();
         }
-        again || dht.is_none()
+        again
+    }
+
+    fn end(&self) {
+        // Whoever comes second waits for the lock, and so for the end as well.
+        let mut owner = self.owner.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(owner) = owner.take() {
+            owner.shutdown();
+        }
     }
 
     fn wait(&self, duration: Duration) -> bool {

@@ -7,7 +7,6 @@ use core::task::{Context, Poll};
 
 use futures_core::Stream;
 
-use super::handle::Dht;
 use crate::net::board::Lease;
 use crate::net::reader::Reader;
 use crate::net::rounds::{Ended, Round, Rounds, subjects};
@@ -29,8 +28,7 @@ pub struct Upkeep<T> {
 subjects!();
 
 impl<T> Upkeep<T> {
-    /// Does not hold the `_dht`, by which the node lives.
-    pub(super) fn new(_dht: &Dht, subject: T, (rounds, lease): (Arc<Rounds>, Lease)) -> Self {
+    pub(super) fn new(subject: T, (rounds, lease): (Arc<Rounds>, Lease)) -> Self {
         Self { subject, rounds: Reader::new(rounds, Ended::next_round), _lease: lease }
     }
 

@@ -23,8 +23,8 @@
 //! # Owner and borrowers
 //!
 //! The [`Owner`] alone decides how long the node lives. A [`Dht`] is borrowed: it neither keeps the
-//! node running nor ends it, its searches end only their own share of a lookup, and its calls fail
-//! with [`CallError::Closed`](super::CallError::Closed) once the node is gone.
+//! node running nor ends it. A borrower that stops ends its own announces, and its own share of
+//! lookups; its calls fail with [`CallError::Closed`](super::CallError::Closed) once the node is gone.
 //!
 //! # A socket of your own
 //!
