@@ -3,8 +3,8 @@
 /// The calls of a handle, and what its owner has in common with it. Both adapters have the same; where one
 /// blocks the other is `async`, and has to `.await`.
 ///
-/// They differ in how a handle sends a command (`send`), how it waits for the answer (`ask`), which a caller
-/// may not live to see (`query`), and in `wait_ready`, which ends a task's wait from outside.
+/// What differs each handle has of its own: how it sends a command (`send`) and waits for the answer (`ask`),
+/// who may leave before that (`query`), and whether `wait_ready` needs a time limit.
 macro_rules! calls {
     ([$($async:tt)?] [$($wait:tt)*]) => {
         use alloc::boxed::Box;
