@@ -225,6 +225,16 @@ fn an_item_is_kept_up_until_its_last_holder_drops_it() {
 }
 
 #[test]
+fn the_newest_version_stays_when_whoever_gave_it_leaves() {
+    let dht = builder().spawn().unwrap();
+    let older = dht.keep_stored(&version(1, b"3:one")).unwrap();
+    drop(dht.keep_stored(&version(2, b"3:two")).unwrap());
+    assert_eq!(dht.kept_items().unwrap()[0].seq, Some(2));
+    drop(older);
+    assert_eq!(dht.kept_items(), Ok(vec![]));
+}
+
+#[test]
 fn b46_a_link_is_followed_to_the_peers_of_the_torrent_of_the_day() {
     let nodes = network(6);
     let link = UpdatableTorrent { key: secret().public(), salt: salt() };
