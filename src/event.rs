@@ -110,11 +110,14 @@ pub enum Event {
         result: Result<Sample, QueryError>,
     },
     /// A peer announced itself to us and was stored, or renewed.
+    /// [`Node::store_peer`](crate::Node::store_peer) hands it to another node.
     PeerStored {
         /// Its torrent.
         infohash: InfoHash,
         /// The peer.
         peer: SocketAddr,
+        /// Whether it says that it has the whole torrent.
+        seed: bool,
     },
     /// A node returned a valid item to a lookup, of whatever version: the best so far is
     /// [`Node::item`](crate::Node::item). The ring may lose it; the item is not lost.
@@ -127,7 +130,9 @@ pub enum Event {
         /// Its sequence number; `None` for an immutable item.
         seq: Option<i64>,
     },
-    /// Somebody put an item to us that is new or newer, and it was stored.
+    /// Somebody put an item to us and it was stored, or renewed: it is
+    /// [`Node::stored_item`](crate::Node::stored_item), and [`Node::store_item`](crate::Node::store_item)
+    /// hands it to another node.
     #[cfg(feature = "items")]
     ItemStored {
         /// Where.
@@ -433,6 +438,23 @@ pub enum StartError {
     Disabled,
 }
 
+/// Why a peer or an item that another node was told of is not stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// The address is of a family that is off in the [`Config`](crate::Config), or refused by the
+    /// address policy, or its port is 0.
+    #[error("the address may not be passed on")]
+    AddressRefused,
+    /// There is no room and none could be made, or who announced or put it has its share.
+    #[error("no room for it")]
+    NoRoom,
+    /// A newer version is stored, or another one of the same number.
+    #[cfg(feature = "items")]
+    #[error("a newer item is stored")]
+    Stale,
+}
+
 impl fmt::Debug for LookupId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "LookupId({}.{})", self.ix.position(), self.generation)
@@ -474,6 +496,7 @@ pub(crate) enum NoticeKind {
     NodeRemoved,
     Acknowledged,
     PeerStored,
+    SeedStored,
     #[cfg(feature = "items")]
     ItemFound,
     #[cfg(feature = "items")]
@@ -512,7 +535,8 @@ impl Notice {
             NoticeKind::NodeAdded => Event::NodeAdded { id, addr },
             NoticeKind::NodeRemoved => Event::NodeRemoved { id, addr },
             NoticeKind::Acknowledged => Event::Acknowledged { lookup: self.lookup, node: addr },
-            NoticeKind::PeerStored => Event::PeerStored { infohash: id.into(), peer: addr },
+            NoticeKind::PeerStored => Event::PeerStored { infohash: id.into(), peer: addr, seed: false },
+            NoticeKind::SeedStored => Event::PeerStored { infohash: id.into(), peer: addr, seed: true },
             #[cfg(feature = "items")]
             NoticeKind::ItemFound => {
                 let node = Some(addr).filter(|_| self.endpoint != Endpoint::ZERO);

@@ -54,7 +54,7 @@
 //! # Several addresses
 //!
 //! A program with several addresses in one family runs a [`Node`] for each (BEP 45), on a socket that
-//! is bound to it: tables, tokens and stores are apart, so an answer always leaves from where it was
+//! is bound to it: tables and tokens are apart, so an answer always leaves from where it was
 //! asked for, and what one address suffers costs the others nothing. Their ids lie far apart of
 //! themselves where they follow from the addresses ([`Config::secure_ids`]); else
 //! [`NodeId::derived`] makes such ones. Over IPv6 no more than one address in each /64 is of use.
@@ -62,6 +62,42 @@
 //! A torrent is announced by each node on its own, since tokens are bound to addresses, best one
 //! after the other; the nodes that the first lookup found ([`Node::lookup_nodes`]) help the next with
 //! [`Node::add_node`]. To look something up or to put an item any one of them will do.
+//!
+//! What others store at one node may be stored at all of them, for whoever asks another one. No event
+//! tells of what [`Node::store_peer`] and `Node::store_item` store, so nothing goes round:
+//!
+//! ```
+//! # use dht_proto::{Config, Event, Instant, Limits, Node, NodeId};
+//! /// Hands on what the node of this number was told.
+//! fn share(nodes: &mut [Node], told: usize, event: Event, now: Instant) {
+//!     for other in (0..nodes.len()).filter(|other| *other != told) {
+//!         // An error says that this node has no room for it.
+//!         let _ = match event {
+//!             Event::PeerStored { infohash, peer, seed } => {
+//!                 nodes[other].store_peer(now, infohash, peer, seed)
+//!             }
+//! #           #[cfg(feature = "items")]
+//!             Event::ItemStored { target, node: from, .. } => match nodes[told].stored_item(target) {
+//!                 Some(item) => nodes[other].store_item(now, &item, from),
+//!                 None => Ok(()), // gone already
+//!             },
+//!             _ => Ok(()),
+//!         };
+//!     }
+//! }
+//! # let now = Instant::from_micros(0);
+//! # let base = NodeId::from_bytes([0x5a; 20]);
+//! # let mut nodes = Vec::from_iter((0..2).map(|index| {
+//! #     let mut config = Config::default();
+//! #     (config.id, config.secure_ids) = (Some(base.derived(index)), false);
+//! #     Node::new(config, &Limits::default(), [7; 32], now)
+//! # }));
+//! # let (infohash, peer) = ([7; 20].into(), "67.215.246.10:6881".parse()?);
+//! # share(&mut nodes, 0, Event::PeerStored { infohash, peer, seed: false }, now);
+//! # assert_eq!([0, 1].map(|at: usize| nodes[at].peers(infohash).count()), [0, 1]);
+//! # assert_eq!(nodes[1].poll_event(), None);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 //!
 //! # Architecture
 //!
@@ -74,6 +110,7 @@
 //! | 1 memory | `pool`: slots, free lists, lists, rings over slices |
 //! | 2 parts | `table` (routing), `peers` (what others announced to us), `token`, `inflight` (queries under way), `rtt`, `lookup` (the iterative walk), `items` (values stored for others, found and published; feature `items`), `kept` (when announces are due), `scrape` and `sampling` (what other nodes store), `contacts` (what is remembered of endpoints), `limit` (rates, amplification), `secure_id` and `external` (ids that fit an address, and which address is ours), `timer`, `stats` (counters, and how they are gone through) |
 //! | 3 node | `storage` (`Heap`, [`Fixed`]), `config`, `event`, `state` (what outlives a restart, as bytes), `node` (`serve` answers, `search` asks, `walks` leads lookups, `keep` repeats announces, `upkeep` keeps house, `output` makes datagrams and events, `saved` saves and restores, `interrupt` stops and goes on, `identity` goes by our address, `checkpoint` writes all of it; `items` stores what others put, `publish` finds and puts items of our own; `scrape` and `sample` tell and learn which torrents there are) |
+//! | 3 node | `storage` ([`Heap`], [`Fixed`]), `config`, `event`, `state` (what outlives a restart, as bytes), `node` (`serve` answers, `search` asks, `walks` leads lookups, `keep` repeats announces, `upkeep` keeps house, `output` makes datagrams and events, `saved` saves and restores, `interrupt` stops and goes on, `identity` goes by our address, `mirror` stores what another node of the program was told, `checkpoint` writes all of it; `items` stores what others put, `publish` finds and puts items of our own; `scrape` and `sample` tell and learn which torrents there are) |
 //! | 3 node | `crawl` (which torrents there are, asked from node to node; feature `alloc`) |
 //! | 4 laboratory | `sim` (feature `sim`): worlds of nodes in virtual time |
 //! | 4 adapters | `net` (`desk` does what all loops do, `ports` has their sockets, `blocking` and `tokio` wait), the `dht` tool: the only sockets, clocks and name look-ups |
@@ -158,7 +195,7 @@ pub use crawl::{CrawlOptions, CrawlReport, Crawler, Found};
 pub use event::KeptItem;
 pub use event::{
     Event, KeptAnnounce, KeptId, KeptRound, LookupId, LookupKind, LookupReport, NodeInfo, Pong, QueryError,
-    QueryId, Refusals, Sample, StartError, SwarmSize, Transmit,
+    QueryId, Refusals, Sample, StartError, StoreError, SwarmSize, Transmit,
 };
 pub use id::{Distance, ID_LEN, InfoHash, K, NodeId, ParseIdError};
 #[cfg(feature = "items")]

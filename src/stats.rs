@@ -149,7 +149,8 @@ metrics! {
     #[non_exhaustive]
     #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
     pub struct ItemCounts {
-        /// Puts of something new or newer, which was stored.
+        /// Puts of something new or newer, which was stored. As below, what
+        /// [`Node::store_item`](crate::Node::store_item) hands over counts as put.
         pub stored: u32,
         /// Puts of what was stored already, which lives on.
         pub refreshed: u32,

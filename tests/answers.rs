@@ -153,7 +153,7 @@ fn q_04_q_05_an_announced_peer_is_returned_beside_nodes() {
     assert_eq!(reply.at("r").map(|r| matches!(r, Value::Dictionary(r) if r.len() == 1)), Some(true));
     let peer = SocketAddr::new(stranger(1).ip(), 4242);
     assert_eq!(lone.stored(&TARGET), [peer]);
-    let event = Event::PeerStored { infohash: InfoHash::from_bytes(TARGET), peer };
+    let event = Event::PeerStored { infohash: InfoHash::from_bytes(TARGET), peer, seed: false };
     assert!(lone.events.contains(&event));
 
     let reply = lone.accepted(stranger(2), &get_peers(&TARGET, b""));

@@ -364,6 +364,22 @@ macro_rules! calls {
                 self.with_node(|node, _| (node.lookup_count(), node.query_count()))$($wait)*
             }
 
+            /// Stores a peer that the [`Dht`] of another address was told of
+            /// ([`Node::store_peer`](crate::Node::store_peer)).
+            ///
+            /// # Errors
+            ///
+            /// [`CallError::Store`] if it may not be stored or there is no room for it,
+            /// [`CallError::Closed`].
+            pub $($async)? fn store_peer(
+                &self,
+                infohash: InfoHash,
+                peer: SocketAddr,
+                seed: bool,
+            ) -> Result<(), CallError> {
+                Ok(self.with_node(move |node, now| node.store_peer(now, infohash, peer, seed))$($wait)*??)
+            }
+
             /// The peers of a torrent that announced themselves to us.
             ///
             /// # Errors

@@ -9,7 +9,7 @@ use thiserror::Error;
 use super::state::StateFileError;
 #[cfg(feature = "items")]
 use crate::ItemError;
-use crate::{QueryError, StartError};
+use crate::{QueryError, StartError, StoreError};
 
 /// Why a node cannot start. The caller can go on without one.
 #[derive(Debug, Error)]
@@ -53,6 +53,9 @@ pub enum CallError {
     /// The node could not start it.
     #[error(transparent)]
     Start(#[from] StartError),
+    /// The node does not store what another one was told.
+    #[error(transparent)]
+    Store(#[from] StoreError),
     /// The query failed.
     #[error(transparent)]
     Query(#[from] QueryError),

@@ -12,6 +12,7 @@ macro_rules! item_calls {
     ([$($async:tt)?] [$($wait:tt)*]) => {
         use alloc::boxed::Box;
         use alloc::vec::Vec;
+        use core::net::SocketAddr;
 
         use $crate::net::desk::Command;
         use $crate::net::error::CallError;
@@ -132,6 +133,18 @@ macro_rules! item_calls {
             /// [`CallError::Closed`].
             pub $($async)? fn kept_items(&self) -> Result<Vec<KeptItem>, CallError> {
                 self.with_node(|node, _| node.kept_items().collect())$($wait)*
+            }
+
+            /// Stores an item that the [`Dht`] of another address was told of
+            /// ([`Node::store_item`](crate::Node::store_item)).
+            ///
+            /// # Errors
+            ///
+            /// [`CallError::Store`] if there is no room for it or a newer one is stored,
+            /// [`CallError::Closed`].
+            pub $($async)? fn store_item(&self, item: &Item, from: SocketAddr) -> Result<(), CallError> {
+                let item = Box::new(item.clone());
+                Ok(self.with_node(move |node, now| node.store_item(now, &item, from))$($wait)*??)
             }
 
             /// What others put to us at a target.

@@ -32,6 +32,40 @@
 //! core speaks to the `log` crate instead, if its feature `log` is on; subscribers take that in by
 //! `tracing-log`.
 //!
+//! # Several addresses
+//!
+//! A program with several addresses in one family has a [`Dht`] for each (BEP 45), bound to it
+//! ([`Builder::bind`]): every one answers from its own socket, with tokens of its own. Ids that lie far
+//! apart come of themselves with [`Config::secure_ids`](crate::Config::secure_ids), else from
+//! [`NodeId::derived`](crate::NodeId::derived). What others store at one of them goes to another by
+//! [`Dht::subscribe`], in a thread of the program's:
+//!
+#![cfg_attr(all(feature = "net", feature = "items"), doc = "```no_run")]
+#![cfg_attr(not(all(feature = "net", feature = "items")), doc = "```ignore")]
+//! use dht_proto::Event;
+//! use dht_proto::net::{CallError, Dht, Notice};
+//!
+//! fn share(told: &Dht, other: &Dht) -> Result<(), CallError> {
+//!     for notice in told.subscribe()? {
+//!         let stored = match notice {
+//!             Notice::Node(Event::PeerStored { infohash, peer, seed }) => {
+//!                 other.store_peer(infohash, peer, seed)
+//!             }
+//!             Notice::Node(Event::ItemStored { target, node: from, .. }) => {
+//!                 let item = told.stored_item(target)?;
+//!                 item.map_or(Ok(()), |item| other.store_item(&item, from))
+//!             }
+//!             _ => Ok(()),
+//!         };
+//!         match stored {
+//!             Ok(()) | Err(CallError::Store(_)) => {} // stored, or no room for it
+//!             Err(error) => return Err(error),
+//!         }
+//!     }
+//!     Ok(())
+//! }
+//! ```
+//!
 //! # What an adapter must do
 //!
 //! The core decides everything about the protocol. Whoever brings its own event loop has these

@@ -176,6 +176,9 @@ macro_rules! builder {
             /// Binds `addr` for its family, port 0 meaning a free one, and only those families that have
             /// been bound in this way. If it cannot be bound the node does not start.
             ///
+            /// A host with several addresses in one family runs a [`Dht`] for each:
+            /// [several addresses](crate::net#several-addresses).
+            ///
             /// On a host with several IPv6 addresses it is best to bind a global unicast one and not
             /// `[::]`, so that all nodes see us at the same address (BEP 32).
             pub fn bind(mut self, addr: core::net::SocketAddr) -> Self {

@@ -78,7 +78,7 @@ pub(super) fn notice(notice: &Notice) {
         Notice::Rebound { addr } => event!(INFO, "opened a socket", addr = addr),
         Notice::Node(Event::ExternalAddr { addr }) => event!(INFO, "external address", addr = addr),
         Notice::Node(Event::IdChanged { old, new, .. }) => event!(INFO, "id changed", old = old, new = new),
-        Notice::Node(Event::PeerStored { infohash, peer }) => {
+        Notice::Node(Event::PeerStored { infohash, peer, .. }) => {
             event!(DEBUG, "stored a peer", infohash = infohash, peer = peer);
         }
         #[cfg(feature = "items")]

@@ -5,7 +5,7 @@ use core::time::Duration;
 
 use super::{Node, serve};
 use crate::addr::Family;
-use crate::event::{KeptId, LookupId, QueryId, StartError};
+use crate::event::{KeptId, LookupId, QueryId, StartError, StoreError};
 use crate::id::{InfoHash, NodeId};
 #[cfg(feature = "items")]
 use crate::items::{Item, PublicKey, Salt};
@@ -314,6 +314,37 @@ impl<S: Storage> Node<S> {
     /// Answers that wait to be polled are dropped. Nodes that know us find out when we ask them.
     pub fn set_read_only(&mut self, now: Instant, read_only: bool) {
         self.core.set_read_only(now, read_only);
+    }
+
+    /// Stores a peer that another node of this program was told of: what its
+    /// [`Event::PeerStored`](crate::Event::PeerStored) says. No token is needed; room, shares and
+    /// lifetime are those of an announce. No event tells of it, so two nodes may store for each
+    /// other whatever is announced to either.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::AddressRefused`] or [`StoreError::NoRoom`].
+    pub fn store_peer(
+        &mut self,
+        now: Instant,
+        infohash: InfoHash,
+        peer: SocketAddr,
+        seed: bool,
+    ) -> Result<(), StoreError> {
+        self.core.mirror_peer(&mut self.storage.memory(), now, infohash, peer.into(), seed)
+    }
+
+    /// Stores an item that another node of this program was told of: the
+    /// [`stored_item`](Self::stored_item) of its [`Event::ItemStored`](crate::Event::ItemStored), put by
+    /// the `from` of that event, which decides whose share of the room it takes. Else it is as a put
+    /// without `cas`, and as with [`store_peer`](Self::store_peer) no event tells of it.
+    ///
+    /// # Errors
+    ///
+    /// [`StoreError::NoRoom`] or [`StoreError::Stale`].
+    #[cfg(feature = "items")]
+    pub fn store_item(&mut self, now: Instant, item: &Item, from: SocketAddr) -> Result<(), StoreError> {
+        self.core.mirror_item(&mut self.storage.memory(), now, item, from.into())
     }
 
     /// Forgets all peers that announced themselves to us.

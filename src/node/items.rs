@@ -27,7 +27,6 @@ impl Core {
         named: Option<NodeId>,
         item: &PutItem<'_>,
     ) -> Result<(), Refusal> {
-        let now = self.now;
         let target = target_of(item);
         if named.is_some_and(|named| named != target) {
             return Err((ErrorCode::PROTOCOL, "target is not that of the item"));
@@ -35,7 +34,24 @@ impl Core {
         if !self.tokens.is_valid(token, from, target.as_bytes()) {
             return Err((ErrorCode::PROTOCOL, "bad token"));
         }
-        self.sources.verify(m.sources, from, now);
+        self.sources.verify(m.sources, from, self.now);
+        self.place_item(m, from, target, item, false)?;
+        let seq = if let PutItem::Mutable { seq, .. } = *item { seq } else { -1 };
+        let kind = NoticeKind::ItemStored;
+        self.notify(m, Notice { kind, id: target, endpoint: from, seq, ..Notice::EMPTY });
+        Ok(())
+    }
+
+    /// Stores an item of whoever may put it, or renews it; `is_sound` if its signature is known to fit.
+    pub(super) fn place_item(
+        &mut self,
+        m: &mut Memory<'_>,
+        from: Endpoint,
+        target: NodeId,
+        item: &PutItem<'_>,
+        is_sound: bool,
+    ) -> Result<(), Refusal> {
+        let now = self.now;
         let meeting = ItemStore::meet(self.item_slots(m).view(), &target, item, now);
         let old = match meeting {
             Meeting::OtherKind => {
@@ -48,7 +64,7 @@ impl Core {
         if old.is_none() {
             victims = self.room_for(m, &target, item, old, from)?;
         }
-        if !matches!(meeting, Meeting::Same(_)) {
+        if !is_sound && !matches!(meeting, Meeting::Same(_)) {
             self.check_signature(m, from, item)?;
         }
         if let (PutItem::Mutable { cas: Some(cas), .. }, Some(ix)) = (*item, old)
@@ -80,9 +96,6 @@ impl Core {
         }
         add(&mut self.stats.items.stored, 1);
         self.schedule_sweep(m);
-        let seq = if let PutItem::Mutable { seq, .. } = *item { seq } else { -1 };
-        let kind = NoticeKind::ItemStored;
-        self.notify(m, Notice { kind, id: target, endpoint: from, seq, ..Notice::EMPTY });
         Ok(())
     }
 

@@ -5,7 +5,8 @@
 //! beside this one: [`serve`] answers, [`search`] asks, [`walks`] leads lookups from step to step,
 //! [`keep`] repeats announces, [`upkeep`] keeps house, [`saved`] saves and restores, [`interrupt`]
 //! stops and goes on, [`identity`] goes by our address, [`scrape`] and [`sample`] tell and learn which
-//! torrents there are and how many peers they have, [`output`] makes datagrams and events, `checkpoint`
+//! torrents there are and how many peers they have, [`mirror`] stores what another node of the program
+//! was told, [`output`] makes datagrams and events, `checkpoint`
 //! writes and reads the whole of it; with the feature `items` `items` stores what others put, and
 //! `publish` finds and puts items of our own.
 
@@ -20,6 +21,7 @@ mod interrupt;
 #[cfg(feature = "items")]
 mod items;
 mod keep;
+mod mirror;
 mod output;
 #[cfg(feature = "items")]
 mod publish;
@@ -386,11 +388,15 @@ impl Core {
     }
 
     fn check_contact(&self, endpoint: Endpoint) -> Result<(), StartError> {
-        let family = endpoint.family();
-        if !self.config.has(family) || !self.config.address_policy.allows(endpoint) {
+        if !self.is_allowed(endpoint) {
             return Err(StartError::AddressRefused);
         }
-        if self.family(family).on { Ok(()) } else { Err(StartError::Disabled) }
+        if self.family(endpoint.family()).on { Ok(()) } else { Err(StartError::Disabled) }
+    }
+
+    /// Whether the configuration has nothing against an endpoint.
+    fn is_allowed(&self, endpoint: Endpoint) -> bool {
+        self.config.has(endpoint.family()) && self.config.address_policy.allows(endpoint)
     }
 
     /// The families that take part now.

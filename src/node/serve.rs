@@ -3,8 +3,6 @@
 //! A query changes state at once, but its answer waits as a small descriptor and is made from
 //! state when it is polled, into the caller's buffer.
 
-use core::net::SocketAddr;
-
 use super::{Core, table_nodes, table_slots};
 use crate::addr::{Endpoint, Family};
 use crate::config::MAX_DATAGRAM;
@@ -14,7 +12,6 @@ use crate::limit::Admission;
 use crate::peers::{MAX_SAMPLE_INTERVAL, PeerSlots, PeerSlotsMut};
 use crate::storage::sealed::{Memory, View};
 use crate::table::{Contact, Entry, Filter};
-use crate::trace::trace;
 use crate::wire::{
     Body, CompactNodes, ErrorCode, ErrorReply, FILTER_LEN, MAX_TRANSACTION_LEN, Message, Method, MethodKind,
     NODE4_LEN, NODE6_LEN, PEER4_LEN, PEER6_LEN, Query, Response, Values, Want,
@@ -322,14 +319,11 @@ impl Core {
             return Err((ErrorCode::PROTOCOL, "bad token"));
         }
         self.sources.verify(m.sources, from, self.now);
-        let (peer, infohash) = (from.with_port(port), target.into());
-        let stored = self.peers.announce(&mut peer_slots(m), &infohash, peer, seed, self.now, &mut self.rng);
-        if let Err(refusal) = stored {
-            trace!("refused to store {}: {refusal:?}", SocketAddr::from(peer));
-            return Err((ErrorCode::SERVER, "no room for this peer"));
-        }
-        self.schedule_sweep(m);
-        self.notify(m, Notice { kind: NoticeKind::PeerStored, id: target, endpoint: peer, ..Notice::EMPTY });
+        let peer = from.with_port(port);
+        self.keep_peer(m, target.into(), peer, seed)
+            .map_err(|_| (ErrorCode::SERVER, "no room for this peer"))?;
+        let kind = if seed { NoticeKind::SeedStored } else { NoticeKind::PeerStored };
+        self.notify(m, Notice { kind, id: target, endpoint: peer, ..Notice::EMPTY });
         Ok(())
     }
 

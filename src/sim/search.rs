@@ -234,7 +234,7 @@ impl Searches {
                     self.ended_twice = self.ended_twice.or(Some((host, lookup)));
                 }
             }
-            Event::PeerStored { infohash, peer } => {
+            Event::PeerStored { infohash, peer, .. } => {
                 let Some(list) = self.announces.get(&infohash) else { return };
                 let ids: Vec<_> = list.iter().filter(|(outside, _)| outside.ip() == peer.ip()).collect();
                 for (_, id) in ids {

@@ -197,7 +197,7 @@ impl Reporter {
             Notice::Node(Event::IdChanged { family, new, .. }) if verbose > 0 => {
                 Some(format!("the {family:?} id is {new} now, to fit that address"))
             }
-            Notice::Node(Event::PeerStored { infohash, peer }) if verbose > 0 => {
+            Notice::Node(Event::PeerStored { infohash, peer, .. }) if verbose > 0 => {
                 Some(format!("stored {peer} for {infohash}"))
             }
             Notice::Node(Event::ItemStored { target, node, .. }) if verbose > 0 => {

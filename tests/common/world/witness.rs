@@ -294,7 +294,7 @@ impl Witness {
             Event::NodeAdded { addr, id } => {
                 assert!(self.answered.contains(&(addr, id)), "{addr} never answered and is added");
             }
-            Event::PeerStored { infohash, peer } => {
+            Event::PeerStored { infohash, peer, .. } => {
                 assert!(self.entitled.contains(&(peer.ip(), infohash)), "{peer} is stored without a token");
             }
             _ => {}

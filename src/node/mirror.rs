@@ -1,0 +1,70 @@
+//! What another node of the same program was told: so several addresses share their stores (BEP 45).
+//!
+//! No event tells of it. The events of both nodes would else send it to and fro for ever.
+
+use core::net::SocketAddr;
+
+use super::Core;
+use super::serve::peer_slots;
+use crate::addr::Endpoint;
+use crate::event::StoreError;
+use crate::id::InfoHash;
+#[cfg(feature = "items")]
+use crate::items::Item;
+use crate::peers::Refusal;
+use crate::storage::sealed::Memory;
+use crate::time::Instant;
+use crate::trace::trace;
+#[cfg(feature = "items")]
+use crate::wire::ErrorCode;
+
+impl Core {
+    pub(super) fn mirror_peer(
+        &mut self,
+        m: &mut Memory<'_>,
+        now: Instant,
+        infohash: InfoHash,
+        peer: Endpoint,
+        seed: bool,
+    ) -> Result<(), StoreError> {
+        self.advance(now);
+        if !self.is_allowed(peer) {
+            return Err(StoreError::AddressRefused);
+        }
+        self.keep_peer(m, infohash, peer, seed).map_err(|_| StoreError::NoRoom)
+    }
+
+    #[cfg(feature = "items")]
+    pub(super) fn mirror_item(
+        &mut self,
+        m: &mut Memory<'_>,
+        now: Instant,
+        item: &Item,
+        from: Endpoint,
+    ) -> Result<(), StoreError> {
+        self.advance(now);
+        // That its signature fits was checked when it became an item.
+        let stored = self.place_item(m, from, item.target(), &item.put(None, None), true);
+        stored.map_err(|(code, _)| match code {
+            ErrorCode::SERVER => StoreError::NoRoom,
+            _ => StoreError::Stale,
+        })
+    }
+
+    /// Stores a peer, or renews it.
+    pub(super) fn keep_peer(
+        &mut self,
+        m: &mut Memory<'_>,
+        infohash: InfoHash,
+        peer: Endpoint,
+        seed: bool,
+    ) -> Result<(), Refusal> {
+        let stored = self.peers.announce(&mut peer_slots(m), &infohash, peer, seed, self.now, &mut self.rng);
+        if let Err(refusal) = stored {
+            trace!("refused to store {}: {refusal:?}", SocketAddr::from(peer));
+            return Err(refusal);
+        }
+        self.schedule_sweep(m);
+        Ok(())
+    }
+}
