@@ -58,6 +58,9 @@ def a_node_stores_items_for_libtorrent():
         getter = libtorrent_peer.joined(node.addr)
         assert getter.get_immutable(target) == b"to be kept"
         assert getter.get_mutable(key.public, b"salt")[0] == b"to be changed"
+        # libtorrent puts the next version in place of the one that it finds.
+        assert putter.put_mutable(key.secret, key.public, b"changed", b"salt") == 2
+        assert getter.get_mutable(key.public, b"salt", seq=2) == (b"changed", 2)
 
 
 def a_pointer_stored_at_libtorrent_is_followed_to_its_peers():
@@ -156,11 +159,18 @@ def mainline_heeds_our_cas():
 def a_node_stores_items_for_mainline():
     with dht_tool.node(BIND) as node, new_key() as key:
         [stored] = mainline("put", "to be kept", node=node).of("stored")
-        mainline("put-mutable", key.secret.hex(), "1", "to be changed", node=node)
         [item] = mainline("get", stored["target"], node=node).of("item")
         assert item["value"] == "to be kept", item
-        [item] = mainline("get-mutable", key.hex, node=node).of("item")
-        assert (item["value"], item["seq"]) == ("to be changed", 1), item
+        for salted in ([], ["--salt", "a salt"]):
+            put = lambda seq, value, *cas, code=0: mainline(
+                "put-mutable", key.secret.hex(), seq, value, *salted, *cas, node=node, code=code
+            )
+            put("1", "to be changed")
+            put("2", "changed", "--cas", "1")
+            put("3", "changed again", "--cas", "1", code=1)
+            [item] = mainline("get-mutable", key.hex, *salted, node=node).of("item")
+            assert (item["value"], item["seq"]) == ("changed", 2), item
+            put("3", "changed again", "--cas", "2")
 
 
 MAINLINE = [
