@@ -213,11 +213,14 @@ pub struct Limits {
     #[cfg(feature = "items")]
     pub item_chunks: usize,
     /// Items that our own lookups seek or publish, and those that are kept up. A lookup needs one,
-    /// until it is reported; past that, starting one fails. Default: 256.
+    /// until it is reported; past that, starting one fails. Those that are kept up take no more than
+    /// three quarters, and leave the rest to lookups. Default: 256, of which 192 may be kept up.
     #[cfg(feature = "items")]
     pub own_items: usize,
     /// Chunks of 128 bytes for them. A lookup takes the eight that the longest value needs until it
-    /// has ended, a published item those of its own length. Default: 1024.
+    /// has ended, a published item those of its own length. Those that are kept up take no more than
+    /// three quarters; with fewer than 32 chunks that does not leave a lookup its eight. Default: 1024,
+    /// or 96 of the longest items kept up beside 32 lookups.
     #[cfg(feature = "items")]
     pub own_chunks: usize,
     /// Scrapes under way. Default: 4, as many as BEP 33 would have at once.

@@ -418,8 +418,9 @@ pub enum StartError {
     /// [`Limits::kept`](crate::Limits::kept) announces and items are kept up already.
     #[error("too many announces kept up")]
     TooManyKept,
-    /// The memory for items of our own is used up: [`Limits::own_items`](crate::Limits::own_items)
-    /// or [`Limits::own_chunks`](crate::Limits::own_chunks).
+    /// The memory for items of our own is used up, or the three quarters of it that may be kept up:
+    /// [`Limits::own_items`](crate::Limits::own_items) or
+    /// [`Limits::own_chunks`](crate::Limits::own_chunks).
     #[cfg(feature = "items")]
     #[error("too many items sought, published or kept up")]
     TooManyItems,

@@ -443,6 +443,49 @@ fn the_memory_for_items_of_our_own_is_bounded_and_reported_lookups_make_room() {
 }
 
 #[test]
+fn items_that_are_kept_up_leave_a_quarter_of_the_memory_to_lookups() {
+    let item = |index: u8, len: usize| {
+        let value = vec![index; len];
+        Item::immutable(&[format!("{len}:").as_bytes(), &value].concat()).unwrap()
+    };
+    // So many that the one or the other runs short: slots of 16 and 128 chunks, or of 64 and 64.
+    for (slots, chunks, len, most) in [(16, 128, 100, 12), (64, 64, 996, 6), (64, 64, 300, 16)] {
+        let mut limits: Limits = limits();
+        (limits.own_items, limits.own_chunks, limits.kept) = (slots, chunks, 64);
+        let mut stage = joined_with(config(), &limits, 20);
+        let keep = |stage: &mut Stage, index| stage.act(|node, now| node.keep_stored(now, &item(index, len)));
+        for index in 0..most {
+            keep(&mut stage, index).unwrap();
+        }
+        assert_eq!(keep(&mut stage, most), Err(StartError::TooManyItems));
+        assert_eq!(stage.node.kept_items().count(), usize::from(most));
+        for _ in 0..3 {
+            let target = NodeId::from_bytes([7; 20]);
+            let lookup = stage.act(|node, now| node.get_immutable(now, target)).unwrap();
+            stage.finish(lookup);
+            put(&mut stage, &item(99, 996), None);
+        }
+        assert_eq!(keep(&mut stage, most), Err(StartError::TooManyItems), "the rest is for lookups");
+    }
+}
+
+#[test]
+fn an_item_that_is_kept_up_changes_within_its_own_share() {
+    let mut limits: Limits = limits();
+    (limits.own_items, limits.own_chunks, limits.kept) = (4, 32, 4);
+    let mut stage = joined_with(config(), &limits, 20);
+    for index in 0..2_u8 {
+        let other = Item::immutable(format!("i{index}e").as_bytes()).unwrap();
+        stage.act(|node, now| node.keep_stored(now, &other)).unwrap();
+    }
+    for seq in 1..5 {
+        stage.act(|node, now| node.keep_stored(now, &signed(seq, VALUE))).unwrap();
+    }
+    let more = Item::immutable(b"i9e").unwrap();
+    assert_eq!(stage.act(|node, now| node.keep_stored(now, &more)), Err(StartError::TooManyItems));
+}
+
+#[test]
 fn what_others_put_to_us_is_found_at_once() {
     let mut stage = Stage::joined(30);
     let item = Item::immutable(VALUE).unwrap();

@@ -13,6 +13,10 @@ use crate::id::NodeId;
 use crate::pool::Ix;
 use crate::wire::{MAX_VALUE_LEN, Response};
 
+/// What is kept up leaves this part of the memory to lookups, rounded down: where there is little of it,
+/// all may be kept.
+const KEPT_SPARES: usize = 4;
+
 /// An item that is sought or published. Zeroed memory is a free slot.
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
@@ -151,6 +155,19 @@ impl OwnItems {
         }
         own.fill(slots.chunks, item.value());
         Some(ix)
+    }
+
+    /// Whether an item may be kept up, in the place of another one if it changes: one part in four of the
+    /// slots and of the chunks stays for lookups.
+    pub(crate) fn may_keep(slots: &OwnSlots<'_>, item: &Item, old: Option<Ix>) -> bool {
+        let kept = slots.items.iter().enumerate();
+        let kept = kept.filter(|(at, own)| own.owner == Owner::Kept && Some(Ix::new(*at)) != old);
+        let (count, chunks) = kept
+            .fold((1, Chunks::needed(item.value().len())), |(count, chunks), (_, own)| {
+                (count + 1, chunks + Chunks::needed(own.value_len.into()))
+            });
+        let most = |all: usize| all - all / KEPT_SPARES;
+        count <= most(slots.items.len()) && chunks <= most(slots.chunks.len())
     }
 
     /// Gives up a slot.

@@ -235,14 +235,18 @@ impl<S: Storage> Node<S> {
     /// comes after half the time, which stores it in any case. If a newer one was found, nothing is
     /// stored either: [`KeptItem::newest`](crate::KeptItem::newest) tells.
     ///
+    /// They leave a quarter of [`Limits::own_items`](crate::Limits::own_items) and
+    /// [`Limits::own_chunks`](crate::Limits::own_chunks) to lookups: by default 192 may be kept up, or 96
+    /// of the longest.
+    ///
     /// Items that are kept up are not in a [`snapshot`](Self::snapshot_into): give them again after a
     /// restart. A target has one item: given again with a higher sequence number it is changed and keeps
     /// its id, and its next round comes soon.
     ///
     /// # Errors
     ///
-    /// [`StartError::TooManyKept`], [`StartError::TooManyItems`], [`StartError::StaleItem`] where a
-    /// newer one is kept up, or [`StartError::Full`] where [`Limits::lookups`](crate::Limits::lookups)
+    /// [`StartError::TooManyKept`], [`StartError::TooManyItems`] past those three quarters or where lookups
+    /// hold the memory, [`StartError::StaleItem`] where a newer one is kept up, or [`StartError::Full`] where [`Limits::lookups`](crate::Limits::lookups)
     /// are too few for any.
     #[cfg(feature = "items")]
     pub fn keep_stored(&mut self, now: Instant, item: &Item) -> Result<KeptId, StartError> {

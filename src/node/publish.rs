@@ -94,6 +94,10 @@ impl Core {
                 return Err(StartError::StaleItem);
             }
         }
+        let changes = old.and_then(|ix| m.kept[ix].subject.item());
+        if !OwnItems::may_keep(&own_slots(m), item, changes) {
+            return Err(StartError::TooManyItems);
+        }
         let own = self.take_own(m, |own, slots, is_live| own.publish(slots, item, is_live))?;
         let subject = Subject::Item(own);
         let ix = match old {
