@@ -34,9 +34,18 @@ impl<'a> MagnetLink<'a> {
 }
 
 /// What follows a prefix, whose letters may be of either case: as schemes of links and URNs may.
-pub(crate) fn strip_prefix<'a>(text: &'a str, prefix: &str) -> Option<&'a str> {
+fn strip_prefix<'a>(text: &'a str, prefix: &str) -> Option<&'a str> {
     let (head, rest) = text.split_at_checked(prefix.len())?;
     head.eq_ignore_ascii_case(prefix).then_some(rest)
+}
+
+/// What follows a namespace in a URN, whose colons may be percent-encoded.
+#[cfg(feature = "items")]
+pub(crate) fn strip_urn<'a>(urn: &'a str, namespace: &str) -> Option<&'a str> {
+    ["urn", namespace].into_iter().try_fold(urn, |rest, word| {
+        let rest = strip_prefix(rest, word)?;
+        rest.strip_prefix(':').or_else(|| strip_prefix(rest, "%3A"))
+    })
 }
 
 fn is_name(key: &str, name: &str) -> bool {

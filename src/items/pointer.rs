@@ -8,7 +8,7 @@ use thiserror::Error;
 use super::item::Salt;
 use super::keys::PublicKey;
 use crate::id::{ID_LEN, InfoHash, NodeId, parse_hex};
-use crate::magnet::{MagnetLink, strip_prefix};
+use crate::magnet::{MagnetLink, strip_urn};
 use crate::wire::{MAX_SALT_LEN, Reader};
 
 /// Where the infohash stands in the value that we write.
@@ -114,13 +114,14 @@ impl fmt::Display for UpdatableTorrent {
     }
 }
 
-/// Other parameters, before and behind, are ignored, and so are other `xs`.
+/// Other parameters, before and behind, are ignored, and so are other `xs`. The colons of the URN may be
+/// percent-encoded.
 impl FromStr for UpdatableTorrent {
     type Err = ParseLinkError;
 
     fn from_str(text: &str) -> Result<Self, ParseLinkError> {
         let link = MagnetLink::new(text).ok_or(ParseLinkError::NoMagnet)?;
-        let key = link.values("xs").find_map(|value| strip_prefix(value, "urn:btpk:"));
+        let key = link.values("xs").find_map(|value| strip_urn(value, "btpk"));
         let key = key.ok_or(ParseLinkError::NoKey)?.parse().map_err(|_| ParseLinkError::BadKey)?;
         let (hex, mut salt) = (link.values("s").next().unwrap_or(""), [0; MAX_SALT_LEN]);
         let salt = salt.get_mut(..hex.len() / 2).ok_or(ParseLinkError::BadSalt)?;
@@ -175,6 +176,18 @@ mod tests {
         let key = KEY.to_uppercase();
         let odd = format!("MAGNET:?dn=x&S=0AFF&xs.1=http://a/b&xs.2=URN:BTPK:{key}&tr&x.pe=");
         assert_eq!(odd.parse(), Ok(plain));
+    }
+
+    #[test]
+    fn b46_02_colons_may_be_percent_encoded() {
+        let plain: UpdatableTorrent = format!("magnet:?xs=urn:btpk:{KEY}").parse().unwrap();
+        for urn in ["urn%3Abtpk%3A", "URN%3aBTPK:", "urn:btpk%3A"] {
+            assert_eq!(format!("magnet:?xs={urn}{KEY}").parse(), Ok(plain), "{urn}");
+        }
+        for urn in ["urn%3btpk:", "urn%3Bbtpk:", "urn%3A%3Abtpk:", "urnbtpk:", "urn%253Abtpk:"] {
+            let parsed = format!("magnet:?xs={urn}{KEY}").parse::<UpdatableTorrent>();
+            assert_eq!(parsed, Err(ParseLinkError::NoKey), "{urn}");
+        }
     }
 
     #[test]
