@@ -287,6 +287,33 @@ fn a_partly_invalid_state_is_used_and_counted() {
 }
 
 #[test]
+fn a_state_of_another_client_is_copied_once_however_often_the_node_starts() {
+    let folder = Folder::new("foreign");
+    let old = b"d2:id20:abcdefghij01234567895:nodes6:\x3c\x01\x02\x03\x1a\xe1e";
+    fs::write(folder.state(), old).unwrap();
+    // The address does not answer from loopback, so there is nothing to save.
+    for _ in 0..3 {
+        builder().state(folder.state()).spawn().unwrap().shutdown();
+    }
+    assert_eq!(folder.names(), ["dht.state", "dht.state.foreign"]);
+    let other = b"d2:id20:abcdefghij98765432105:nodes6:\x3c\x01\x02\x03\x1a\xe1e";
+    for state in [other, old, other] {
+        fs::write(folder.state(), state).unwrap();
+        assert!(matches!(StateFile::new(folder.state()).load().unwrap(), Loaded::State(_)));
+    }
+    assert_eq!(folder.names(), ["dht.state", "dht.state.foreign", "dht.state.foreign.1"]);
+    assert_eq!(bytes_in(&folder.0.join("dht.state.foreign")), old);
+    assert_eq!(bytes_in(&folder.0.join("dht.state.foreign.1")), other);
+
+    // A node that cannot have its socket touches no file.
+    fs::write(folder.state(), b"something else").unwrap();
+    let taken = std::net::UdpSocket::bind(LOOPBACK).unwrap();
+    let error = builder().bind(taken.local_addr().unwrap()).state(folder.state()).spawn().unwrap_err();
+    assert!(matches!(error, SpawnError::Bind { .. }), "{error}");
+    assert_eq!(bytes_in(&folder.state()), b"something else");
+}
+
+#[test]
 fn a_chosen_id_goes_before_the_saved_one() {
     let folder = Folder::new("chosen");
     fs::write(folder.state(), snapshot(1, 3)).unwrap();

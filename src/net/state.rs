@@ -90,7 +90,8 @@ impl StateFile {
 
     /// Reads what was saved. A file that is no state is renamed to `….bad`, or `….bad.1` and so on
     /// where that exists, so that it is neither overwritten nor in the way. Of a state of another
-    /// client, which saving will replace, a copy is kept as `….foreign`.
+    /// client, which saving will replace, a copy is kept as `….foreign`, in the same way, unless there is
+    /// one already.
     ///
     /// # Errors
     ///
@@ -110,8 +111,7 @@ impl StateFile {
         match State::parse(&bytes) {
             Ok(state) if !is_long => {
                 if state.saved_at().is_none() {
-                    let copy = self.take_name(FOREIGN).and_then(|copy| fs::write(copy, &bytes));
-                    copy.map_err(|error| self.failed("copy", error))?;
+                    self.keep_foreign(&bytes).map_err(|error| self.failed("copy", error))?;
                 }
                 // A clock that was set back says nothing.
                 let elapsed = state.saved_at().map_or(0, |saved_at| unix_time().saturating_sub(saved_at));
@@ -208,12 +208,23 @@ impl StateFile {
         }
     }
 
+    /// Copies a state of another client, unless an earlier start has done so: a node that finds nobody
+    /// leaves the file as it is.
+    fn keep_foreign(&self, bytes: &[u8]) -> io::Result<()> {
+        let copies = self.names(FOREIGN).take_while(|copy| copy.exists());
+        for copy in copies {
+            let is_as_long = fs::metadata(&copy).is_ok_and(|copy| copy.len() == bytes.len() as u64);
+            if is_as_long && fs::read(&copy).is_ok_and(|copy| copy == bytes) {
+                return Ok(());
+            }
+        }
+        self.take_name(FOREIGN).and_then(|copy| fs::write(copy, bytes))
+    }
+
     /// Takes a name of the file with this suffix, or the suffix and a number, that nothing has yet:
     /// renaming and copying would overwrite it.
     fn take_name(&self, suffix: &str) -> io::Result<PathBuf> {
-        let numbered = (1_u32..).map(|at| format!("{suffix}.{at}"));
-        for suffix in core::iter::once(suffix.to_owned()).chain(numbered) {
-            let path = self.beside(&suffix);
+        for path in self.names(suffix) {
             match OpenOptions::new().write(true).create_new(true).open(&path) {
                 Ok(_) => return Ok(path),
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
@@ -221,6 +232,11 @@ impl StateFile {
             }
         }
         Err(ErrorKind::AlreadyExists.into())
+    }
+
+    fn names(&self, suffix: &str) -> impl Iterator<Item = PathBuf> {
+        let numbered = (1_u32..).map(move |at| format!("{suffix}.{at}"));
+        core::iter::once(suffix.to_owned()).chain(numbered).map(|suffix| self.beside(&suffix))
     }
 
     /// The path with something behind its name.
