@@ -12,12 +12,10 @@ use dht_proto::{Announce, Family, InfoHash, NodeId, StartError};
 use crate::items::pointed_to;
 use crate::magnet::Torrent;
 use crate::metrics::Exporter;
-use crate::options::{AnnounceOptions, Common, NodeOptions};
+use crate::options::{AnnounceOptions, Common, FOREVER, NodeOptions};
 use crate::output::{Done, Failure, Output, TICK};
 use crate::session::Session;
 use crate::status::{self, PERIOD};
-
-pub(crate) const FOREVER: Duration = Duration::from_secs(u32::MAX as u64);
 
 pub(crate) fn node(options: &NodeOptions, common: &Common, output: &Output) -> Result<(), Failure> {
     let exporter = options.metrics.map(Exporter::bind).transpose()?;

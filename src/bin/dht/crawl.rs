@@ -5,8 +5,8 @@ use std::time::Instant;
 use dht_proto::net::CallError;
 use dht_proto::{Family, InfoHash};
 
-use crate::commands::{FOREVER, ask_host, follow, unless_interrupted};
-use crate::options::{Common, CrawlOptions};
+use crate::commands::{ask_host, follow, unless_interrupted};
+use crate::options::{Common, CrawlOptions, FOREVER};
 use crate::output::{Done, Failure, Output, TICK};
 use crate::session::Session;
 

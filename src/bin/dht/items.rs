@@ -8,9 +8,9 @@ use dht_proto::net::Search;
 use dht_proto::wire::MAX_VALUE_LEN;
 use dht_proto::{InfoHash, Item, ItemError, PublicKey, Salt, TorrentPointer, UpdatableTorrent};
 
-use crate::commands::{FOREVER, done, follow, unless_interrupted};
+use crate::commands::{done, follow, unless_interrupted};
 use crate::keys;
-use crate::options::{Common, GetMutableOptions, GetOptions, PutMutableOptions, PutOptions};
+use crate::options::{Common, FOREVER, GetMutableOptions, GetOptions, PutMutableOptions, PutOptions};
 use crate::output::{Failure, Output};
 use crate::session::Session;
 

@@ -11,6 +11,9 @@ use dht_proto::{Announce, Family, InfoHash, NodeId, ParseLinkError, PublicKey, S
 use crate::magnet::{Torrent, parse_infohash, parse_torrent};
 use crate::sim::{self, SimOptions};
 
+/// What no command lasts: a time that any clock can express, and a longer one is cut to it.
+pub(crate) const FOREVER: Duration = Duration::from_secs(u32::MAX as u64);
+
 /// Joins the BitTorrent DHT, finds peers, nodes and items, announces and stores.
 #[derive(Debug, Parser)]
 #[command(version)]
@@ -262,7 +265,10 @@ fn parse_bind(text: &str) -> Result<SocketAddr, String> {
 fn parse_secs(text: &str) -> Result<Duration, String> {
     text.parse()
         .ok()
-        .and_then(|secs| Duration::try_from_secs_f64(secs).ok())
+        .and_then(|secs: f64| {
+            let is_longer = secs > FOREVER.as_secs_f64();
+            if is_longer { Some(FOREVER) } else { Duration::try_from_secs_f64(secs).ok() }
+        })
         .ok_or_else(|| "expected a number of seconds".to_owned())
 }
 
@@ -305,6 +311,17 @@ mod tests {
             assert_eq!(common.timeout, Some(Duration::from_millis(2500)), "{words}");
             assert_eq!(common.bind, ["127.0.0.1:0".parse().unwrap()], "{words}");
         }
+    }
+
+    #[test]
+    fn times_are_cut_to_what_a_clock_can_express() {
+        for secs in ["1e10", "1e19", "1e300", "inf"] {
+            let words = format!("dht crawl --for {secs} --timeout {secs} --settle {secs}");
+            let Options { command, common } = parse(&words).unwrap();
+            let Command::Crawl(crawl) = command else { panic!("{command:?}") };
+            assert_eq!([crawl.duration, common.timeout, common.settle], [Some(FOREVER); 3], "{secs}");
+        }
+        assert!(std::time::Instant::now().checked_add(FOREVER * 2).is_some());
     }
 
     #[test]
