@@ -6,7 +6,7 @@ mod common;
 
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream, UdpSocket};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use common::tool::{HASH, LOCAL, Node, code, command, events, find, run, signal, stderr};
@@ -329,6 +329,43 @@ fn signals_end_a_node_cleanly() {
         node.stdout.read_to_string(&mut rest).unwrap();
         assert_eq!(rest, "");
     }
+}
+
+#[cfg(unix)]
+#[test]
+fn a_second_signal_ends_a_node_whose_disk_does_not_answer() {
+    use std::os::unix::process::ExitStatusExt as _;
+
+    let first = Node::start(LOCAL);
+    let start = format!("{LOCAL} --bootstrap {}", first.addr);
+    // A node to start from is not saved, another one is.
+    let other = Node::start(&start);
+    let folder = std::env::temp_dir().join(format!("dht-proto-cli-signals-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let state = folder.join("dht.state");
+    let words = format!("node --json -vv {start} --state {}", state.display());
+    let mut child = command(&words).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
+    // Whoever opens it for writing waits for a reader, who never comes.
+    let pipe = folder.join(format!("dht.state.{}.new", child.id()));
+    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    assert!(lines.any(|line| line.starts_with("dht: + ") && line.ends_with(&other.addr)), "it knows it");
+    let end = Instant::now() + Duration::from_secs(30);
+    let status = loop {
+        // Two that come at once may count as one.
+        signal(&child, "-TERM");
+        std::thread::sleep(Duration::from_millis(100));
+        if let Some(status) = child.try_wait().unwrap() {
+            break Some(status);
+        }
+        if Instant::now() > end {
+            child.kill().unwrap();
+            child.wait().unwrap();
+            break None;
+        }
+    };
+    std::fs::remove_dir_all(folder).unwrap();
+    assert_eq!(status.and_then(|status| status.signal()), Some(15), "{status:?}");
 }
 
 #[cfg(unix)]

@@ -257,14 +257,17 @@ impl Interrupt {
 
     /// Returns whether it is not the first time, or there is nothing to end yet.
     #[cfg_attr(not(unix), expect(dead_code))]
-    fn interrupt(&self) -> bool {
+    fn interrupt(self: &Arc<Self>) -> bool {
         let mut state = self.lock();
         let again = state.interrupted || !state.started;
         state.interrupted = true;
         drop(state);
         self.changed.notify_all();
         if !again {
-            self.end();
+            // The disk may take its time, and the next signal is not to wait for it. Without a thread
+            // the command ends the node.
+            let this = Arc::clone(self);
+            let _ = thread::Builder::new().spawn(move || this.end());
         }
         again
     }
