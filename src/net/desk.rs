@@ -5,7 +5,6 @@ use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::string::ToString as _;
 use alloc::sync::Arc;
-use alloc::vec::Vec;
 use core::net::SocketAddr;
 use core::sync::atomic::Ordering;
 use core::time::Duration;
@@ -15,7 +14,7 @@ use super::board::{Board, Held, Lease};
 use super::clock::{Clock, SleepWatch};
 use super::crawling::{Crawling, Finds};
 use super::error::CallError;
-use super::events::{Notice, Subscriber, publish};
+use super::events::{Notice, Subscriber, Subscribers};
 use super::progress::{Key, Progress, Sampled};
 use super::resolve::Attempt;
 use super::rounds::{Keeping, Rounds, Saved};
@@ -127,7 +126,7 @@ pub(super) struct Desk {
     crawls: BTreeMap<u64, Crawling>,
     /// Crawls so far.
     crawl_count: u64,
-    subscribers: Vec<Subscriber>,
+    subscribers: Subscribers,
     /// Of the state file, if there is one.
     saver: Option<Saver>,
     /// What became of the state that the node was to begin with, until it is told.
@@ -144,7 +143,7 @@ struct Running {
 }
 
 impl Desk {
-    pub(super) fn new(node: Node, clock: Clock, board: Arc<Board>, subscribers: Vec<Subscriber>) -> Self {
+    pub(super) fn new(node: Node, clock: Clock, board: Arc<Board>, subscribers: Subscribers) -> Self {
         Self {
             node,
             clock,
@@ -247,7 +246,7 @@ impl Desk {
                 self.crawls.insert(self.crawl_count, crawling);
                 reply((finds, Lease::new(&self.board, Held::Crawl(self.crawl_count))));
             }
-            Command::Subscribe(subscriber) => self.subscribers.push(subscriber),
+            Command::Subscribe(subscriber) => self.subscribers.add(subscriber),
             Command::Save(reply) => {
                 reply(self.saver.as_mut().map_or(Ok(false), |saver| saver.save(&self.node)));
             }
@@ -579,7 +578,7 @@ impl Desk {
 
     pub(super) fn publish(&mut self, notice: Notice) {
         trace::notice(&notice);
-        let lost = publish(&mut self.subscribers, &notice);
+        let lost = self.subscribers.publish(&notice);
         self.board.counters.notices_lost.fetch_add(lost, Ordering::Relaxed);
     }
 }

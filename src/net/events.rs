@@ -1,13 +1,16 @@
 //! What a node does on its own account, told to whoever subscribes.
 
 use alloc::string::String;
+#[cfg(feature = "net")]
+use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
+#[cfg(feature = "net")]
+use core::sync::atomic::{AtomicUsize, Ordering};
 use core::time::Duration;
 use std::path::PathBuf;
-use std::sync::mpsc::TrySendError;
 #[cfg(feature = "net")]
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 
 #[cfg(feature = "tokio")]
 use tokio::sync::mpsc;
@@ -94,6 +97,8 @@ pub enum Notice {
 #[derive(Debug)]
 pub struct Events {
     notices: Receiver<Notice>,
+    /// How many are waiting. That it is shared tells the subscriber that somebody is there.
+    waiting: Arc<AtomicUsize>,
 }
 
 #[cfg(feature = "net")]
@@ -105,10 +110,15 @@ impl Events {
     /// [`CallError::TimedOut`].
     pub fn recv_timeout(&self, timeout: Duration) -> Result<Option<Notice>, CallError> {
         match self.notices.recv_timeout(timeout) {
-            Ok(notice) => Ok(Some(notice)),
+            Ok(notice) => Ok(Some(self.taken(notice))),
             Err(RecvTimeoutError::Disconnected) => Ok(None),
             Err(RecvTimeoutError::Timeout) => Err(CallError::TimedOut),
         }
+    }
+
+    fn taken(&self, notice: Notice) -> Notice {
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
+        notice
     }
 }
 
@@ -117,60 +127,82 @@ impl Iterator for Events {
     type Item = Notice;
 
     fn next(&mut self) -> Option<Notice> {
-        self.notices.recv().ok()
+        self.notices.recv().ok().map(|notice| self.taken(notice))
     }
 }
 
-/// The sending side of a subscription.
+/// The sending side of a subscription. Its queue takes memory only as it fills.
 #[derive(Debug)]
 pub(super) enum Subscriber {
     #[cfg(feature = "net")]
-    Thread(SyncSender<Notice>),
+    Thread { notices: Sender<Notice>, waiting: Arc<AtomicUsize> },
     #[cfg(feature = "tokio")]
     Task(mpsc::Sender<Notice>),
 }
 
 impl Subscriber {
-    fn try_send(&self, notice: Notice) -> Result<(), TrySendError<()>> {
+    fn is_gone(&self) -> bool {
         match self {
             #[cfg(feature = "net")]
-            Self::Thread(sender) => sender.try_send(notice).map_err(|error| match error {
-                TrySendError::Full(_) => TrySendError::Full(()),
-                TrySendError::Disconnected(_) => TrySendError::Disconnected(()),
-            }),
+            Self::Thread { waiting, .. } => Arc::strong_count(waiting) == 1,
             #[cfg(feature = "tokio")]
-            Self::Task(sender) => sender.try_send(notice).map_err(|error| match error {
-                mpsc::error::TrySendError::Full(_) => TrySendError::Full(()),
-                mpsc::error::TrySendError::Closed(_) => TrySendError::Disconnected(()),
-            }),
+            Self::Task(notices) => notices.is_closed(),
+        }
+    }
+
+    /// Returns whether there was room for it. One that is gone loses nothing.
+    fn send(&self, notice: Notice) -> bool {
+        match self {
+            #[cfg(feature = "net")]
+            Self::Thread { notices, waiting } => {
+                // Others only make room.
+                let has_room = waiting.load(Ordering::Relaxed) < WAITING;
+                if has_room {
+                    waiting.fetch_add(1, Ordering::Relaxed);
+                    let _ = notices.send(notice);
+                }
+                has_room
+            }
+            #[cfg(feature = "tokio")]
+            Self::Task(notices) => {
+                !matches!(notices.try_send(notice), Err(mpsc::error::TrySendError::Full(_)))
+            }
         }
     }
 }
 
 #[cfg(feature = "net")]
 pub(super) fn subscription() -> (Subscriber, Events) {
-    let (sender, notices) = sync_channel(WAITING);
-    (Subscriber::Thread(sender), Events { notices })
+    let (sender, notices) = channel();
+    let waiting = Arc::default();
+    let subscriber = Subscriber::Thread { notices: sender, waiting: Arc::clone(&waiting) };
+    (subscriber, Events { notices, waiting })
 }
 
-/// Hands `notice` to every subscriber, forgets those that are gone, and returns how many lost it.
-pub(super) fn publish(subscribers: &mut Vec<Subscriber>, notice: &Notice) -> u64 {
-    let mut lost = 0;
-    subscribers.retain(|subscriber| match subscriber.try_send(notice.clone()) {
-        Ok(()) => true,
-        Err(TrySendError::Full(_)) => {
-            lost += 1;
-            true
-        }
-        Err(TrySendError::Disconnected(_)) => false,
-    });
-    lost
+/// Those who are told.
+#[derive(Debug, Default)]
+pub(super) struct Subscribers(Vec<Subscriber>);
+
+impl Subscribers {
+    /// Adds one, and forgets those that are gone: where nothing happens, nothing is published for long.
+    pub(super) fn add(&mut self, subscriber: Subscriber) {
+        self.forget_gone();
+        self.0.push(subscriber);
+    }
+
+    /// Hands `notice` to everyone, forgets those that are gone, and returns how many lost it.
+    pub(super) fn publish(&mut self, notice: &Notice) -> u64 {
+        self.forget_gone();
+        self.0.iter().map(|subscriber| u64::from(!subscriber.send(notice.clone()))).sum()
+    }
+
+    fn forget_gone(&mut self) {
+        self.0.retain(|subscriber| !subscriber.is_gone());
+    }
 }
 
 #[cfg(all(test, feature = "net"))]
 mod tests {
-    use alloc::vec;
-
     use super::*;
     use crate::addr::Family;
 
@@ -178,15 +210,34 @@ mod tests {
 
     #[test]
     fn a_slow_subscriber_loses_notices_and_a_gone_one_is_forgotten() {
-        let (slow, slow_events) = subscription();
+        let (slow, mut slow_events) = subscription();
         let (gone, gone_events) = subscription();
         drop(gone_events);
-        let mut subscribers = vec![slow, gone];
-        let lost: u64 = (0..WAITING + 3).map(|_| publish(&mut subscribers, &READY)).sum();
+        let mut subscribers = Subscribers(Vec::from([slow, gone]));
+        let lost: u64 = (0..WAITING + 3).map(|_| subscribers.publish(&READY)).sum();
         assert_eq!(lost, 3);
-        assert_eq!(subscribers.len(), 1);
+        assert_eq!(subscribers.0.len(), 1);
+        assert_eq!(slow_events.by_ref().take(5).count(), 5);
+        let lost: u64 = (0..7).map(|_| subscribers.publish(&READY)).sum();
+        assert_eq!(lost, 2, "there is room again for those taken");
         drop(subscribers);
         assert_eq!(slow_events.count(), WAITING);
+    }
+
+    #[test]
+    fn gone_subscribers_are_forgotten_though_nothing_happens() {
+        let mut subscribers = Subscribers::default();
+        let (subscriber, kept) = subscription();
+        subscribers.add(subscriber);
+        for _ in 0..100 {
+            subscribers.add(subscription().0);
+            #[cfg(feature = "tokio")]
+            subscribers.add(crate::net::tokio::subscription().0);
+            assert!(subscribers.0.len() <= 2, "the last one is not looked after yet");
+        }
+        assert_eq!(subscribers.publish(&READY), 0);
+        assert_eq!(subscribers.0.len(), 1);
+        drop(kept);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use super::board::Board;
 use super::clock::Clock;
 use super::desk::Desk;
 use super::error::SpawnError;
-use super::events::{Notice, Subscriber};
+use super::events::{Notice, Subscribers};
 use super::ports::Bound;
 use super::resolve::{self, BOOTSTRAP_HOSTS};
 use super::rounds::Saved;
@@ -29,7 +29,7 @@ pub(super) struct Setup {
     pub(super) bootstrap: Vec<String>,
     pub(super) state: Option<StateFile>,
     pub(super) save_every: Duration,
-    pub(super) subscribers: Vec<Subscriber>,
+    pub(super) subscribers: Subscribers,
 }
 
 impl Default for Setup {
@@ -41,7 +41,7 @@ impl Default for Setup {
             bootstrap: BOOTSTRAP_HOSTS.map(str::to_owned).to_vec(),
             state: None,
             save_every: SAVE_INTERVAL,
-            subscribers: Vec::new(),
+            subscribers: Subscribers::default(),
         }
     }
 }
@@ -221,7 +221,7 @@ macro_rules! builder {
             /// Subscribes to what the node does on its own account, from its birth on.
             pub fn subscribe(&mut self) -> Events {
                 let (subscriber, events) = subscription();
-                self.setup.subscribers.push(subscriber);
+                self.setup.subscribers.add(subscriber);
                 events
             }
         }

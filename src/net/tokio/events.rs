@@ -18,7 +18,7 @@ pub struct Events {
     notices: mpsc::Receiver<Notice>,
 }
 
-pub(super) fn subscription() -> (Subscriber, Events) {
+pub(in crate::net) fn subscription() -> (Subscriber, Events) {
     let (sender, notices) = mpsc::channel(WAITING);
     (Subscriber::Task(sender), Events { notices })
 }

@@ -71,6 +71,8 @@ mod search;
 pub use builder::Builder;
 pub use crawl::Crawl;
 pub use events::Events;
+#[cfg(all(test, feature = "net"))]
+pub(super) use events::subscription;
 pub use external::External;
 pub use handle::{Dht, Owner};
 #[cfg(feature = "items")]
