@@ -171,13 +171,14 @@ impl Driver {
     /// Sends what is waiting, within reason.
     async fn leave(&mut self) {
         self.queue.close();
+        self.command = None;
+        self.link.stop_receiving();
         let end = self.desk.clock.now() + FAREWELL;
         loop {
             self.transmit();
             if !self.desk.is_blocked() || self.desk.clock.until(end).is_zero() {
                 return;
             }
-            self.command = None;
             self.sleep(Some(end)).await;
         }
     }
@@ -283,6 +284,13 @@ impl Link {
         match self {
             Self::Sockets(_) => None,
             Self::External { outgoing, .. } => Some(outgoing.clone()),
+        }
+    }
+
+    /// Has nothing wake the task any more that it is not going to read.
+    fn stop_receiving(&mut self) {
+        if let Self::External { incoming, arrival, .. } = self {
+            (*incoming, *arrival) = (None, None);
         }
     }
 
