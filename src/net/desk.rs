@@ -422,6 +422,8 @@ impl Desk {
         self.busy = true;
         event!(TRACE, "received", from = from, bytes = datagram.len());
         self.node.handle_datagram(now, from, datagram);
+        // At once, so that a burst of datagrams does not overflow the events' ring.
+        self.deliver_events();
     }
 
     /// Does what its time has come for.
@@ -500,14 +502,20 @@ impl Desk {
 
     pub(super) fn take_events(&mut self) {
         self.note_ready();
+        self.deliver_events();
+        let now = self.clock.now();
+        self.crawls.values_mut().for_each(|crawling| crawling.go_on(now, &mut self.node));
+    }
+
+    fn deliver_events(&mut self) {
         while let Some(event) = self.node.poll_event() {
             self.busy = true;
+            // Whoever is told that it is ready finds it so.
+            self.note_ready();
             if !self.deliver(event) {
                 self.publish(Notice::Node(event));
             }
         }
-        let now = self.clock.now();
-        self.crawls.values_mut().for_each(|crawling| crawling.go_on(now, &mut self.node));
     }
 
     /// Returns whether somebody was waiting for it.
@@ -592,3 +600,6 @@ impl Drop for Desk {
         self.board.status.update(|status| (status.closed, status.ready) = (true, [false; 2]));
     }
 }
+
+#[cfg(all(test, feature = "net"))]
+pub(super) mod tests;
