@@ -74,6 +74,13 @@ impl SleepWatch {
         Self { wall: SystemTime::now(), monotonic: StdInstant::now() }
     }
 
+    /// One that finds, when asked next, that the host has slept for so long.
+    #[cfg(all(test, feature = "net"))]
+    pub(super) fn after(slept: Duration) -> Self {
+        let watch = Self::new();
+        Self { wall: watch.wall - slept, ..watch }
+    }
+
     /// How long the host slept since the last call, if it did; a day at most.
     pub fn slept(&mut self) -> Option<Duration> {
         self.advance(SystemTime::now(), StdInstant::now())

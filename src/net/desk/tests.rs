@@ -4,7 +4,7 @@ use core::net::Ipv4Addr;
 use super::*;
 use crate::net::events::{Events, subscription};
 use crate::wire::Message;
-use crate::{Config, Limits, LookupOptions, MAX_DATAGRAM};
+use crate::{Config, Limits, LookupOptions, MAX_DATAGRAM, SavedAnnounce};
 
 /// A desk in no loop, and what it tells.
 fn desk() -> (Desk, Events) {
@@ -51,4 +51,25 @@ fn no_event_is_lost_in_a_burst_of_datagrams() {
     drop(desk);
     let added = events.by_ref().filter(|notice| matches!(notice, Notice::Node(Event::NodeAdded { .. })));
     assert_eq!(added.count(), known);
+}
+
+#[test]
+fn a_sleep_of_the_host_interrupts_queries_and_ages_what_was_saved() {
+    for (slept, interrupted) in [(0, 0), (3600, 1)] {
+        let (mut desk, _events) = desk();
+        let now = desk.clock.now();
+        let infohash = InfoHash::from([1; 20]);
+        let announce = Announce::port(4242);
+        let saved = SavedAnnounce { infohash, announce, acknowledged: 8, age: Duration::ZERO };
+        desk.keep_saved(Saved::new([saved].into_iter(), Duration::ZERO, now));
+        answers_of(&mut desk.node, now, 1);
+        desk.watch = SleepWatch::after(Duration::from_secs(slept));
+        desk.begin();
+        assert_eq!(desk.node.stats().interrupted, interrupted);
+        let now = desk.clock.now();
+        let _kept = desk.keep_announced(now, infohash, announce).unwrap();
+        let kept = desk.node.kept_announces().next().unwrap();
+        let is_due = kept.due.is_none_or(|due| due <= now);
+        assert_eq!(is_due, slept > 0, "{kept:?} at {now:?}");
+    }
 }
