@@ -3,11 +3,19 @@
 
 mod common;
 
+#[cfg(unix)]
+use std::fs::File;
 use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
+#[cfg(unix)]
+use std::path::Path;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+#[cfg(unix)]
+use std::sync::mpsc;
 use std::task::Poll;
+#[cfg(unix)]
+use std::thread;
 use std::time::{Duration, Instant};
 
 use common::local_config;
@@ -530,6 +538,82 @@ async fn an_announce_is_kept_up_as_long_as_somebody_holds_it() {
         soon(node.shutdown()).await;
     }
     while soon(last.recv()).await.is_some() {}
+}
+
+/// A file that whoever opens it for writing waits at, until it is released.
+#[cfg(unix)]
+struct Stuck {
+    release: mpsc::Sender<()>,
+    released: thread::JoinHandle<(bool, File)>,
+}
+
+#[cfg(unix)]
+impl Stuck {
+    fn new(path: &Path) -> Self {
+        assert!(std::process::Command::new("mkfifo").arg(path).status().unwrap().success());
+        let ((release, asked), path) = (mpsc::channel(), path.to_owned());
+        let released = thread::spawn(move || {
+            // Not by a task: there is none that runs if the runtime waits for the disk.
+            let in_time = asked.recv_timeout(PATIENCE).is_ok();
+            (in_time, File::options().read(true).write(true).open(path).unwrap())
+        });
+        Self { release, released }
+    }
+
+    /// Returns whether it had not had to be released before.
+    fn release(self) -> (bool, File) {
+        let _ = self.release.send(());
+        self.released.join().unwrap()
+    }
+}
+
+#[cfg(unix)]
+async fn is_waiting<F: Future>(mut call: Pin<&mut F>) -> bool {
+    poll_fn(|cx| Poll::Ready(call.as_mut().poll(cx).is_pending())).await
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn tasks_go_on_while_the_disk_does_not_answer() {
+    let nodes = network(3).await;
+    let folder = std::env::temp_dir().join(format!("dht-proto-tokio-stuck-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let start = addr(&nodes[0]).to_string();
+    let node = builder().bootstrap([&start]).state(folder.join("dht.state")).spawn().unwrap();
+    soon(node.wait_ready()).await.unwrap();
+    // What is written before it takes the place of the state.
+    let path = folder.join(format!("dht.state.{}.new", std::process::id()));
+
+    let stuck = Stuck::new(&path);
+    let dht = node.dht();
+    let mut saving = pin!(dht.save_state());
+    assert!(is_waiting(saving.as_mut()).await);
+    soon(node.ping(addr(&nodes[1]))).await.unwrap();
+    let mut clearing = pin!(dht.clear_state());
+    assert!(is_waiting(clearing.as_mut()).await);
+    assert_eq!(node.node_count(Family::V4).await, Ok(0), "that needs no disk");
+    assert!(is_waiting(clearing.as_mut()).await);
+    let (in_time, pipe) = stuck.release();
+    assert!(in_time, "the task has waited");
+    assert!(soon(saving).await.is_err(), "it was no file");
+    soon(clearing).await.unwrap();
+    drop(pipe);
+
+    for other in &nodes[1..] {
+        node.add_node(addr(other)).await.unwrap();
+    }
+    // The one to start from alone is not saved.
+    while node.node_count(Family::V4).await.unwrap() < 2 {
+        sleep(Duration::from_millis(5)).await;
+    }
+    let stuck = Stuck::new(&path);
+    let mut ending = pin!(node.shutdown());
+    // Time enough to come to the disk; with less it proves less.
+    assert!(timeout(Duration::from_millis(500), &mut ending).await.is_err(), "it waits for the disk");
+    let (in_time, _pipe) = stuck.release();
+    assert!(in_time, "the runtime has waited");
+    soon(ending).await;
+    std::fs::remove_dir_all(folder).unwrap();
 }
 
 #[tokio::test]

@@ -3,7 +3,6 @@
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
-use alloc::string::ToString as _;
 use alloc::sync::Arc;
 use core::net::SocketAddr;
 use core::sync::atomic::Ordering;
@@ -184,12 +183,35 @@ impl Desk {
         }
     }
 
-    /// Saves the node's state for the last time.
-    pub(super) fn save_last(&mut self) {
+    /// Begins to save the node's state for the last time.
+    pub(super) fn begin_last_save(&mut self) {
         // What was given up before the end is not to go on after it.
         self.take_released();
-        if let Some(Err(error)) = self.saver.as_mut().map(|saver| saver.save(&self.node)) {
-            self.publish(Notice::StateUnsaved { error: error.to_string() });
+        if let Some(saver) = &mut self.saver {
+            saver.end(&self.node);
+        }
+    }
+
+    /// Whether something waits for the disk.
+    pub(super) fn is_saving(&self) -> bool {
+        self.saver.as_ref().is_some_and(Saver::is_busy)
+    }
+
+    /// Tells what the disk has done. It wakes the loop for that.
+    pub(super) fn tend_saver(&mut self) {
+        let now = self.clock.now();
+        if let Some(notice) = self.saver.as_mut().and_then(|saver| saver.tend(&self.node, now)) {
+            self.publish(notice);
+        }
+    }
+
+    /// Saves the node's state for the last time, and blocks until that is done.
+    pub(super) fn save_last(&mut self) {
+        self.begin_last_save();
+        while self.is_saving() {
+            if let Some(notice) = self.saver.as_mut().and_then(|saver| saver.wait(&self.node)) {
+                self.publish(notice);
+            }
         }
     }
 
@@ -247,14 +269,18 @@ impl Desk {
                 reply((finds, Lease::new(&self.board, Held::Crawl(self.crawl_count))));
             }
             Command::Subscribe(subscriber) => self.subscribers.add(subscriber),
-            Command::Save(reply) => {
-                reply(self.saver.as_mut().map_or(Ok(false), |saver| saver.save(&self.node)));
-            }
+            Command::Save(reply) => match &mut self.saver {
+                Some(saver) => saver.save(&self.node, reply),
+                None => reply(Ok(false)),
+            },
             Command::Clear(reply) => {
                 self.node.clear_nodes(now);
                 self.note_ready();
                 self.saved = Saved::default();
-                reply(self.saver.as_mut().map_or(Ok(()), Saver::clear));
+                match &mut self.saver {
+                    Some(saver) => saver.clear(&self.node, reply),
+                    None => reply(Ok(())),
+                }
             }
             Command::Bootstrap(attempt) => {
                 if let Attempt::Resolved { addrs, .. } = &attempt {
@@ -435,9 +461,7 @@ impl Desk {
         if self.outbox.is_blocked() && now - self.blocked_since >= BLOCKED {
             self.outbox.unblock();
         }
-        if let Some(notice) = self.saver.as_mut().and_then(|saver| saver.tend(&self.node, now)) {
-            self.publish(notice);
-        }
+        self.tend_saver();
     }
 
     /// Sends what there is to send, within reason. If a socket is full, returns the destination

@@ -31,9 +31,9 @@ impl Owner {
         Self { dht, thread: Some(thread) }
     }
 
-    /// Ends the node and waits until its last datagrams have left, a quarter of a second at most, its state
-    /// is saved, if it has a file for that, and its ports are free. Calls and searches under way fail with
-    /// [`CallError::Closed`].
+    /// Ends the node and waits until its last datagrams have left, for a quarter of a second at most, its
+    /// state is saved, if it has a file for that, for as long as the disk takes, and its ports are free.
+    /// Calls and searches under way fail with [`CallError::Closed`].
     pub fn shutdown(self) {
         drop(self);
     }

@@ -1,66 +1,190 @@
-//! When the DHT thread saves the node's state: at intervals on a thread beside it, because a disk may
-//! take seconds, and at the end.
+//! When a loop saves the node's state: at intervals, on demand and at the end, always on a thread beside
+//! it, because a disk may take seconds.
 
 use alloc::borrow::ToOwned as _;
+use alloc::boxed::Box;
+use alloc::collections::VecDeque;
 use alloc::string::ToString as _;
+use core::task::Waker;
 use core::time::Duration;
-use std::thread::{self, JoinHandle};
+use std::io;
+use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
+use std::thread;
 
+use super::desk::Reply;
 use super::events::Notice;
 use super::state::{StateFile, StateFileError};
 use crate::{Instant, Node};
+
+/// Calls that may wait for the disk; a caller that has given up may come again and again.
+const WAITING: usize = 256;
 
 pub(super) struct Saver {
     file: StateFile,
     interval: Duration,
     next: Instant,
-    saving: Option<JoinHandle<Result<(), StateFileError>>>,
+    /// Wakes the loop when the disk has done something.
+    waker: Waker,
+    waiting: VecDeque<Task>,
+    under_way: Option<UnderWay>,
+    is_ending: bool,
+}
+
+/// What the disk is to do, one after the other: what is older must not come last.
+enum Task {
+    /// At an interval or the end, if nobody waits for it; then all subscribers are told.
+    Save(Option<Reply<Result<bool, StateFileError>>>),
+    Clear(Reply<Result<(), StateFileError>>),
+}
+
+struct UnderWay {
+    task: Task,
+    done: Receiver<Result<(), StateFileError>>,
 }
 
 impl Saver {
-    pub(super) fn new(file: StateFile, interval: Duration, now: Instant) -> Self {
-        Self { file, interval, next: now + interval, saving: None }
+    pub(super) fn new(file: StateFile, interval: Duration, now: Instant, waker: Waker) -> Self {
+        let next = now + interval;
+        Self { file, interval, next, waker, waiting: VecDeque::new(), under_way: None, is_ending: false }
     }
 
-    /// When to call [`Self::tend`] next.
+    /// When to call [`Self::tend`] next, if the waker does not say so before.
     pub(super) const fn due(&self) -> Instant {
         self.next
     }
 
-    /// Begins to save if it is time, and tells what became of the last time.
+    /// Tells what the disk has done, and begins what is next.
     pub(super) fn tend(&mut self, node: &Node, now: Instant) -> Option<Notice> {
-        if now < self.next {
-            return None;
+        let notice = self.take_done();
+        if now >= self.next && !self.is_ending {
+            self.next = now + self.interval;
+            if !self.is_busy() {
+                self.waiting.push_back(Task::Save(None));
+            }
         }
-        self.next = now + self.interval;
-        if self.saving.as_ref().is_some_and(|saving| !saving.is_finished()) {
-            return None;
-        }
-        let notice = self.wait();
-        if let Some(snapshot) = StateFile::snapshot(node) {
-            let file = self.file.clone();
-            let save = move || file.save(&snapshot);
-            // Without a thread it is tried again the next time.
-            self.saving = thread::Builder::new().name("dht-save".to_owned()).spawn(save).ok();
-        }
+        self.begin_next(node);
         notice
     }
 
-    /// Saves at once, and returns whether there was anything to save.
-    pub(super) fn save(&mut self, node: &Node) -> Result<bool, StateFileError> {
-        // What is being written is older, and must not come last.
-        self.wait();
-        StateFile::snapshot(node).map_or(Ok(false), |snapshot| self.file.save(&snapshot).map(|()| true))
+    /// Saves, and replies whether there was anything to save.
+    pub(super) fn save(&mut self, node: &Node, reply: Reply<Result<bool, StateFileError>>) {
+        if self.waiting.len() < WAITING {
+            self.waiting.push_back(Task::Save(Some(reply)));
+            self.begin_next(node);
+        } else {
+            reply(Err(self.file.failed("save", io::ErrorKind::ResourceBusy.into())));
+        }
     }
 
-    pub(super) fn clear(&mut self) -> Result<(), StateFileError> {
-        self.wait();
-        self.file.clear()
+    pub(super) fn clear(&mut self, node: &Node, reply: Reply<Result<(), StateFileError>>) {
+        if self.waiting.len() < WAITING {
+            self.waiting.push_back(Task::Clear(reply));
+            self.begin_next(node);
+        } else {
+            reply(Err(self.file.failed("remove", io::ErrorKind::ResourceBusy.into())));
+        }
     }
 
-    fn wait(&mut self) -> Option<Notice> {
-        // An error of the thread is a panic, which has been printed.
-        self.saving.take()?.join().ok().map(notice)
+    /// Begins to save for the last time. It is done once nothing is [under way](Self::is_busy).
+    pub(super) fn end(&mut self, node: &Node) {
+        if !self.is_ending {
+            self.is_ending = true;
+            self.waiting.push_back(Task::Save(None));
+            self.begin_next(node);
+        }
+    }
+
+    /// Whether something waits for the disk.
+    pub(super) fn is_busy(&self) -> bool {
+        self.under_way.is_some() || !self.waiting.is_empty()
+    }
+
+    /// Blocks until the disk has done what is under way, and goes on as [`Self::tend`] does.
+    pub(super) fn wait(&mut self, node: &Node) -> Option<Notice> {
+        let under_way = self.under_way.take();
+        let notice = under_way.and_then(|UnderWay { task, done }| self.finish(task, done.recv().ok()));
+        self.begin_next(node);
+        notice
+    }
+
+    fn take_done(&mut self) -> Option<Notice> {
+        let result = match self.under_way.as_ref()?.done.try_recv() {
+            Ok(result) => Some(result),
+            Err(TryRecvError::Disconnected) => None,
+            Err(TryRecvError::Empty) => return None,
+        };
+        let UnderWay { task, .. } = self.under_way.take()?;
+        self.finish(task, result)
+    }
+
+    /// There is no result if there was no thread, or it panicked.
+    fn finish(&self, task: Task, result: Option<Result<(), StateFileError>>) -> Option<Notice> {
+        let no_thread = |action| self.file.failed(action, io::Error::other("there was no thread for it"));
+        match task {
+            Task::Save(reply) => {
+                let result = result.unwrap_or_else(|| Err(no_thread("save")));
+                match reply {
+                    Some(reply) => reply(result.map(|()| true)),
+                    None => return Some(notice(result)),
+                }
+            }
+            Task::Clear(reply) => reply(result.unwrap_or_else(|| Err(no_thread("remove")))),
+        }
+        None
+    }
+
+    fn begin_next(&mut self, node: &Node) {
+        while self.under_way.is_none()
+            && let Some(task) = self.waiting.pop_front()
+        {
+            let file = self.file.clone();
+            let work: Box<dyn FnOnce() -> _ + Send> = match &task {
+                Task::Clear(_) => Box::new(move || file.clear()),
+                Task::Save(_) => match StateFile::snapshot(node) {
+                    Some(snapshot) => Box::new(move || file.save(&snapshot)),
+                    None => {
+                        if let Task::Save(Some(reply)) = task {
+                            reply(Ok(false));
+                        }
+                        continue;
+                    }
+                },
+            };
+            self.under_way = Some(UnderWay { task, done: self.spawn(work) });
+        }
+    }
+
+    /// If there is no thread to be had, the loop is woken all the same, and receives nothing.
+    fn spawn(
+        &self,
+        work: impl FnOnce() -> Result<(), StateFileError> + Send + 'static,
+    ) -> Receiver<Result<(), StateFileError>> {
+        let (sender, done) = sync_channel(1);
+        let teller = Teller { sender: Some(sender), waker: self.waker.clone() };
+        let thread = thread::Builder::new().name("dht-save".to_owned());
+        let _ = thread.spawn(move || teller.tell(work()));
+        done
+    }
+}
+
+/// Tells the loop what has been done, or by its drop that nothing will be.
+struct Teller {
+    sender: Option<SyncSender<Result<(), StateFileError>>>,
+    waker: Waker,
+}
+
+impl Teller {
+    fn tell(self, result: Result<(), StateFileError>) {
+        // It has room for the one.
+        let _ = self.sender.as_ref().map(|sender| sender.send(result));
+    }
+}
+
+impl Drop for Teller {
+    fn drop(&mut self) {
+        // Before the loop looks.
+        self.sender = None;
+        self.waker.wake_by_ref();
     }
 }
 
@@ -68,5 +192,89 @@ fn notice(result: Result<(), StateFileError>) -> Notice {
     match result {
         Ok(()) => Notice::StateSaved,
         Err(error) => Notice::StateUnsaved { error: error.to_string() },
+    }
+}
+
+#[cfg(all(test, feature = "net"))]
+mod tests {
+    use alloc::format;
+    use alloc::sync::Arc;
+    use alloc::task::Wake;
+    use alloc::vec::Vec;
+    use std::path::PathBuf;
+    use std::sync::mpsc::{Sender, channel};
+
+    use super::*;
+    use crate::net::desk::tests::answers_of;
+    use crate::{Config, Limits};
+
+    const INTERVAL: Duration = Duration::from_secs(300);
+
+    struct Bell(Sender<()>);
+
+    impl Wake for Bell {
+        fn wake(self: Arc<Self>) {
+            let _ = self.0.send(());
+        }
+    }
+
+    fn path(name: &str) -> PathBuf {
+        std::env::temp_dir().join(format!("dht-proto-{name}-{}.state", std::process::id()))
+    }
+
+    /// One that knows another.
+    fn node(now: Instant) -> Node {
+        let mut node = Node::new(Config::default(), &Limits::default(), [7; 32], now);
+        for (from, answer) in answers_of(&mut node, now, 1) {
+            node.handle_datagram(now, from, &answer);
+        }
+        node
+    }
+
+    #[test]
+    fn what_the_disk_has_done_is_told_as_soon_as_it_is_done() {
+        let path = path("saver-told");
+        let (sender, woken) = channel();
+        let (start, waker) = (Instant::ZERO, Arc::new(Bell(sender)).into());
+        let node = node(start);
+        let mut saver = Saver::new(StateFile::new(&path), INTERVAL, start, waker);
+        assert_eq!(saver.tend(&node, start), None);
+        assert!(!saver.is_busy());
+        let due = saver.due();
+        assert_eq!(due, start + INTERVAL);
+        assert_eq!(saver.tend(&node, due), None);
+        woken.recv_timeout(Duration::from_secs(30)).expect("the loop is woken");
+        assert_eq!(saver.tend(&node, due), Some(Notice::StateSaved));
+        assert!(!saver.is_busy());
+        assert_eq!(saver.due(), due + INTERVAL);
+        std::fs::remove_file(path).unwrap();
+    }
+
+    #[test]
+    fn what_waits_for_the_disk_is_bounded_and_done_in_order() {
+        let path = path("saver-order");
+        let node = node(Instant::ZERO);
+        let waker = Waker::noop().clone();
+        let mut saver = Saver::new(StateFile::new(&path), INTERVAL, Instant::ZERO, waker);
+        let (sender, replies) = channel();
+        // Nobody looks after the one under way.
+        for at in 0..WAITING + 2 {
+            let sender = sender.clone();
+            let reply = Box::new(move |result: Result<_, _>| sender.send((at, result.is_ok())).unwrap());
+            saver.clear(&node, reply);
+        }
+        assert_eq!(replies.try_iter().collect::<Vec<_>>(), [(WAITING + 1, false)]);
+        saver.end(&node);
+        let mut notices = Vec::new();
+        while saver.is_busy() {
+            notices.extend(saver.wait(&node));
+        }
+        assert_eq!(
+            replies.try_iter().collect::<Vec<_>>(),
+            Vec::from_iter((0..=WAITING).map(|at| (at, true)))
+        );
+        assert_eq!(notices, [Notice::StateSaved]);
+        assert!(path.exists(), "the last comes last");
+        std::fs::remove_file(path).unwrap();
     }
 }

@@ -86,13 +86,13 @@ impl Setup {
         let loaded = self.load()?;
         let mut seed = [0; 32];
         getrandom::fill(&mut seed).map_err(|error| SpawnError::Random(error.into()))?;
-        let board = Arc::new(Board::new(waker, local_addrs, self.config.lookup));
+        let board = Arc::new(Board::new(waker.clone(), local_addrs, self.config.lookup));
         let clock = Clock::new();
         let mut node = Node::new(self.config, &self.limits, seed, clock.now());
         let (saved, restored) = restore(&mut node, loaded, clock.now(), self.limits.kept);
         let mut desk = Desk::new(node, clock, board, self.subscribers);
         desk.keep_saved(saved);
-        let saver = self.state.map(|file| Saver::new(file, self.save_every, clock.now()));
+        let saver = self.state.map(|file| Saver::new(file, self.save_every, clock.now(), waker));
         desk.keep_state(saver, restored);
         let mut names = Vec::new();
         for host in self.bootstrap {
@@ -204,8 +204,8 @@ macro_rules! builder {
             /// ([`Notice::StateRefused`](crate::net::Notice::StateRefused)). States of libtorrent and
             /// Transmission are read as well; a copy is kept, because the next save replaces them.
             ///
-            /// The file is read where the node is started and saved for the last time where it runs, both
-            /// blocking for as long as the disk takes.
+            /// The file is read where the node is started, which blocks for as long as the disk takes. It is
+            /// written by a thread beside the node, for which the node waits at its end.
             pub fn state(mut self, path: impl Into<std::path::PathBuf>) -> Self {
                 self.setup.state = Some($crate::net::StateFile::new(path));
                 self

@@ -246,7 +246,7 @@ impl StateFile {
         name.into()
     }
 
-    fn failed(&self, action: &'static str, error: io::Error) -> StateFileError {
+    pub(super) fn failed(&self, action: &'static str, error: io::Error) -> StateFileError {
         StateFileError { action, path: self.path.display().to_string(), error }
     }
 }

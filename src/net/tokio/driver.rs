@@ -102,7 +102,7 @@ impl Driver {
             self.sleep(until).await;
         }
         self.leave().await;
-        self.desk.save_last();
+        self.save_last().await;
     }
 
     /// Does what there is to do and returns until when to sleep; `None` for ever.
@@ -180,6 +180,18 @@ impl Driver {
                 return;
             }
             self.sleep(Some(end)).await;
+        }
+    }
+
+    /// Saves the state for the last time. Other tasks go on meanwhile.
+    async fn save_last(&mut self) {
+        self.desk.begin_last_save();
+        loop {
+            self.desk.tend_saver();
+            if !self.desk.is_saving() {
+                return;
+            }
+            self.bell.0.notified().await;
         }
     }
 
