@@ -22,7 +22,7 @@ use common::local_config;
 use common::net::{HASH, LOOPBACK, PATIENCE, asking, assert_asleep, limits};
 use common::raw::{ID, Packet, join, node_list, value_list};
 use dht_proto::net::tokio::{Builder, Dht, Owner, Search};
-use dht_proto::net::{CallError, Notice, SpawnError};
+use dht_proto::net::{CallError, Loaded, Notice, SpawnError, StateFile};
 use dht_proto::{
     Announce, Config, Event, Family, InfoHash, Lookup, LookupOptions, QueryError, StartError, State,
 };
@@ -538,6 +538,23 @@ async fn an_announce_is_kept_up_as_long_as_somebody_holds_it() {
         soon(node.shutdown()).await;
     }
     while soon(last.recv()).await.is_some() {}
+}
+
+#[test]
+fn the_state_is_saved_though_the_runtime_ends_with_the_owner() {
+    let file = std::env::temp_dir().join(format!("dht-proto-tokio-runtime-{}.state", std::process::id()));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let nodes = runtime.block_on(async {
+        let mut nodes = network(3).await;
+        let start = addr(&nodes[0]).to_string();
+        nodes.push(builder().bootstrap([&start]).state(&file).spawn().unwrap());
+        soon(nodes[3].wait_ready()).await.unwrap();
+        nodes
+    });
+    drop(nodes);
+    drop(runtime);
+    assert!(matches!(StateFile::new(&file).load(), Ok(Loaded::State(_))));
+    std::fs::remove_file(&file).unwrap();
 }
 
 /// A file that whoever opens it for writing waits at, until it is released.

@@ -7,7 +7,7 @@ use alloc::sync::Arc;
 use core::net::SocketAddr;
 use core::sync::atomic::Ordering;
 use core::time::Duration;
-use std::io;
+use std::{io, thread};
 
 use super::board::{Board, Held, Lease};
 use super::clock::{Clock, SleepWatch};
@@ -618,6 +618,11 @@ impl Desk {
 impl Drop for Desk {
     /// Also on a panic: nobody waits for a loop that is gone.
     fn drop(&mut self) {
+        // A task does not get to its end if the runtime ends before. After a panic nobody knows what
+        // the node is worth.
+        if !thread::panicking() {
+            self.save_last();
+        }
         self.searches.values().for_each(|running| running.progress.close());
         self.kept.values().for_each(Keeping::close);
         self.crawls.values().for_each(Crawling::close);

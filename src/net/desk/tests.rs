@@ -1,3 +1,4 @@
+use alloc::format;
 use alloc::vec::Vec;
 use core::net::Ipv4Addr;
 
@@ -72,4 +73,20 @@ fn a_sleep_of_the_host_interrupts_queries_and_ages_what_was_saved() {
         let is_due = kept.due.is_none_or(|due| due <= now);
         assert_eq!(is_due, slept > 0, "{kept:?} at {now:?}");
     }
+}
+
+#[test]
+fn a_desk_that_ends_in_the_middle_saves_all_the_same() {
+    let path = std::env::temp_dir().join(format!("dht-proto-desk-{}.state", std::process::id()));
+    let file = super::super::state::StateFile::new(&path);
+    let (mut desk, _events) = desk();
+    let now = desk.clock.now();
+    for (from, answer) in answers_of(&mut desk.node, now, 1) {
+        desk.handle_datagram(now, from, &answer);
+    }
+    let waker = core::task::Waker::noop().clone();
+    desk.keep_state(Some(Saver::new(file, Duration::from_secs(300), now, waker)), None);
+    drop(desk);
+    assert!(path.exists());
+    std::fs::remove_file(path).unwrap();
 }

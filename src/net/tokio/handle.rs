@@ -18,7 +18,8 @@ use crate::net::error::CallError;
 /// A node that runs in a task, and its one owner. It can do all that a [`Dht`] can.
 ///
 /// Dropping it ends the node, whoever still borrows it: the task sends what is waiting to be sent
-/// and then frees the ports. [`shutdown`](Self::shutdown) waits for that.
+/// and then frees the ports. [`shutdown`](Self::shutdown) waits for that. The state, if it has a file, is
+/// saved also if the runtime ends first, which then waits for the disk.
 #[must_use = "dropping it ends the node"]
 pub struct Owner {
     dht: Dht,
