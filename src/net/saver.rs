@@ -16,6 +16,9 @@ use super::events::Notice;
 use super::state::{StateFile, StateFileError};
 use crate::{Instant, Node};
 
+/// More often the disk need not be troubled.
+const SHORTEST: Duration = Duration::from_secs(1);
+
 /// Calls that may wait for the disk; a caller that has given up may come again and again.
 const WAITING: usize = 256;
 
@@ -44,6 +47,7 @@ struct UnderWay {
 
 impl Saver {
     pub(super) fn new(file: StateFile, interval: Duration, now: Instant, waker: Waker) -> Self {
+        let interval = interval.max(SHORTEST);
         let next = now + interval;
         Self { file, interval, next, waker, waiting: VecDeque::new(), under_way: None, is_ending: false }
     }
@@ -276,5 +280,17 @@ mod tests {
         assert_eq!(notices, [Notice::StateSaved]);
         assert!(path.exists(), "the last comes last");
         std::fs::remove_file(path).unwrap();
+    }
+
+    #[test]
+    fn an_interval_of_nothing_is_a_second() {
+        let node = Node::new(Config::default(), &Limits::default(), [7; 32], Instant::ZERO);
+        let waker = Waker::noop().clone();
+        let mut saver =
+            Saver::new(StateFile::new(path("saver-second")), Duration::ZERO, Instant::ZERO, waker);
+        for at in 1..4 {
+            assert_eq!(saver.due(), Instant::ZERO + Duration::from_secs(at));
+            saver.tend(&node, saver.due());
+        }
     }
 }

@@ -212,7 +212,7 @@ macro_rules! builder {
             }
 
             /// How often the state is saved, instead of every
-            /// [`SAVE_INTERVAL`](crate::net::SAVE_INTERVAL).
+            /// [`SAVE_INTERVAL`](crate::net::SAVE_INTERVAL); every second at most.
             pub const fn save_every(mut self, interval: core::time::Duration) -> Self {
                 self.setup.save_every = interval;
                 self
