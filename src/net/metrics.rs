@@ -10,7 +10,7 @@ use crate::{BucketInfo, Family, Node, Stats};
 /// The shares of the answers in [`Metrics::rtt`].
 const SHARES: [f32; 3] = [0.5, 0.9, 0.99];
 
-/// Counters and levels of one moment, from [`Dht::metrics`](super::Dht::metrics).
+/// Counters and levels of one moment, from `Dht::metrics`.
 ///
 /// All but the round-trip times can be gone through by name: [`Stats::metrics`],
 /// [`LoopStats::metrics`], [`Levels::metrics`], [`FamilyLevels::metrics`], [`BucketInfo::metrics`].
