@@ -123,7 +123,7 @@ macro_rules! memory {
             }
 
             /// How many slots there are in all.
-            #[cfg(feature = "checkpoint")]
+            #[cfg(all(feature = "alloc", feature = "checkpoint"))]
             pub(crate) fn total(&self) -> usize {
                 [$(self.$name),*].into_iter().fold(0, usize::saturating_add)
             }

@@ -82,7 +82,7 @@ enum Beside {
     },
     /// A token and the item, if there is one, whole if it is newer than this.
     Item {
-        #[cfg_attr(not(feature = "items"), expect(dead_code, reason = "there is never one"))]
+        #[cfg_attr(not(feature = "items"), allow(dead_code, reason = "there is never one"))]
         newer_than: Option<i64>,
     },
     /// Infohashes that have peers.
