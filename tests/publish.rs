@@ -368,6 +368,25 @@ fn b44_32_copies_of_another_value_under_the_same_number_do_not_count() {
 }
 
 #[test]
+fn b44_32_copies_of_an_older_version_do_not_count_though_the_newest_is_another_than_ours() {
+    let item = signed(5, VALUE);
+    // All hold an older one, but for one that conflicts with ours. It says so first, in the midst, or last.
+    for (rank, delay) in (8..16).flat_map(|rank| (0..8).map(move |delay| (rank, delay))) {
+        let mut stage = Stage::joined(60);
+        stage.act(|node, now| node.keep_stored(now, &item)).unwrap();
+        stage.run(secs(60));
+        stage.hosts.values_mut().for_each(|host| host.item = Some(copied(&signed(4, b"3:old"))));
+        let mut hosts: Vec<_> = stage.hosts.values_mut().collect();
+        hosts.sort_by_key(|host| host.id.distance(&item.target()));
+        hosts[rank].item = Some(copied(&signed(5, b"5:other")));
+        hosts[rank].rtt = hosts[rank].rtt * (2 + delay) / 2;
+        stage.run(secs(3600 + 600));
+        assert!(!stage.node.kept_items().next().unwrap().is_spared, "{rank}, {delay}");
+        assert!(holders(&stage, &item).len() >= 8);
+    }
+}
+
+#[test]
 fn b44_32_eight_copies_are_not_enough() {
     let mut stage = Stage::joined(60);
     let item = signed(1, VALUE);

@@ -60,14 +60,11 @@ pub(crate) enum Sighting {
     Nothing,
     /// One that does not belong here, or whose signature does not fit.
     Bad,
-    /// A valid one with a lower number.
-    Older(i64),
-    /// A valid one with the number of what is published, and another value.
-    Conflicting(i64),
-    /// That with the highest number so far.
+    /// A valid one with a lower number than another, or with that of what is published and another
+    /// value.
+    Other(i64),
+    /// The one with the highest number so far.
     Newest(Option<i64>),
-    /// A valid one with a higher number, or the first.
-    Newer(Option<i64>),
 }
 
 impl OwnItem {
@@ -195,11 +192,10 @@ impl OwnItems {
             if immutable_target(value) != own.target {
                 return Sighting::Bad;
             }
-            let is_first = !own.has_value;
-            if is_first {
+            if !own.has_value {
                 slots.items[ix.position()].fill(slots.chunks, value);
             }
-            return if is_first { Sighting::Newer(None) } else { Sighting::Newest(None) };
+            return Sighting::Newest(None);
         }
         // Neither key nor salt are taken from the answer.
         let (Some(key), Some(seq), Some(signature)) = (response.key, response.seq, response.signature) else {
@@ -216,20 +212,14 @@ impl OwnItems {
         }
         let is_conflict = own.is_published && seq == own.seq && !is_same;
         let own = &mut slots.items[ix.position()];
-        let newest = own.newest;
-        own.newest = newest.max(Some(seq));
+        let before = own.newest;
+        own.newest = before.max(Some(seq));
         // Of two values with one number the first stays, as at the nodes.
-        match newest {
-            Some(newest) if seq < newest => return Sighting::Older(seq),
-            _ if is_conflict => return Sighting::Conflicting(seq),
-            Some(newest) if seq == newest => return Sighting::Newest(Some(seq)),
-            _ => {}
-        }
-        if !own.is_published {
+        if Some(seq) > before && !own.is_published {
             (own.seq, own.signature) = (seq, *signature);
             own.fill(slots.chunks, value);
         }
-        Sighting::Newer(Some(seq))
+        if Some(seq) < before || is_conflict { Sighting::Other(seq) } else { Sighting::Newest(Some(seq)) }
     }
 
     /// Whether every chunk is in one chain or free.

@@ -123,7 +123,7 @@ pub(crate) enum Holding {
     /// Nothing of use.
     Nothing,
     /// A version that another node has a newer one of, or one in conflict with what is published.
-    Older,
+    Other,
     /// The newest version found.
     Newest,
 }

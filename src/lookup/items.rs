@@ -23,7 +23,7 @@ impl Walk {
     /// A newer version came up, here or in the other family.
     pub(crate) fn on_newer_item(&mut self, memory: &mut [Candidate]) {
         let holders = memory[..self.len()].iter_mut().filter(|c| c.holding == Holding::Newest);
-        holders.for_each(|c| c.holding = Holding::Older);
+        holders.for_each(|c| c.holding = Holding::Other);
         self.items.copies = 0;
     }
 

@@ -169,17 +169,17 @@ impl Core {
     /// Looks at the item in an answer.
     pub(super) fn take_item(&mut self, m: &mut Memory<'_>, ix: Ix, from: Endpoint, response: &Response<'_>) {
         let Some(own) = m.walks[ix].goal.item() else { return };
-        let sighting = OwnItems::examine(&mut own_slots(m), own, response);
-        let (holding, seq) = match sighting {
+        let before = m.own_items[own.position()].newest;
+        let (holding, seq) = match OwnItems::examine(&mut own_slots(m), own, response) {
             Sighting::Nothing => return,
             Sighting::Bad => {
                 add(&mut self.stats.items.bad_find, 1);
                 return;
             }
-            Sighting::Older(seq) | Sighting::Conflicting(seq) => (Holding::Older, Some(seq)),
-            Sighting::Newest(seq) | Sighting::Newer(seq) => (Holding::Newest, seq),
+            Sighting::Other(seq) => (Holding::Other, Some(seq)),
+            Sighting::Newest(seq) => (Holding::Newest, seq),
         };
-        if matches!(sighting, Sighting::Newer(_)) {
+        if m.own_items[own.position()].newest > before {
             for ix in both(m.walks, ix) {
                 let (walk, memory) = self.searches.walk(m, ix);
                 walk.on_newer_item(memory.candidates);
@@ -337,7 +337,7 @@ impl Core {
             ..Response::default()
         };
         let Some(own) = m.walks[lookup.ix].goal.item() else { return };
-        if let Sighting::Newer(seq) = OwnItems::examine(&mut own_slots(m), own, &response) {
+        if let Sighting::Newest(seq) = OwnItems::examine(&mut own_slots(m), own, &response) {
             self.tell_found(m, lookup.ix, Endpoint::ZERO, seq);
         }
     }
