@@ -105,34 +105,20 @@ pub fn limits(world: usize) -> Limits {
     let depth = (world.max(1).ilog2() as usize).saturating_sub(3).clamp(4, 24);
     Limits {
         nodes_v4: 8 * depth,
-        nodes_v6: 0,
         replacements: depth,
         inflight: 4,
-        lookups: 1,
         candidates: 8,
         tokens: 8,
         found: 4,
         swarms: 2,
         peers_v4: 4,
-        peers_v6: 0,
-        samples: 0,
         sources: 4,
         contacts: 8,
-        replies: 1,
         events: 2,
         bootstraps: 3,
         kept: 0,
-        #[cfg(feature = "items")]
-        items: 0,
-        #[cfg(feature = "items")]
-        item_chunks: 0,
-        #[cfg(feature = "items")]
-        own_items: 0,
-        #[cfg(feature = "items")]
-        own_chunks: 0,
-        scrapes: 0,
-        samplings: 0,
         voters: 16,
+        ..Limits::CLIENT
     }
 }
 
