@@ -535,7 +535,9 @@ impl Desk {
         while let Some(event) = self.node.poll_event() {
             self.busy = true;
             // Whoever is told that it is ready finds it so.
-            self.note_ready();
+            if matches!(event, Event::Ready { .. }) {
+                self.note_ready();
+            }
             if !self.deliver(event) {
                 self.publish(Notice::Node(event));
             }
