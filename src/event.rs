@@ -518,13 +518,6 @@ impl Notice {
     };
 }
 
-#[cfg(feature = "items")]
-impl Notice {
-    fn seq(&self) -> Option<i64> {
-        Some(self.seq).filter(|seq| *seq >= 0)
-    }
-}
-
 impl Notice {
     /// What it tells; `own` are our ids now.
     pub(crate) fn event(self, own: [NodeId; 2]) -> Event {
@@ -549,5 +542,10 @@ impl Notice {
             NoticeKind::IdChangedV4 => id_changed(Family::V4),
             NoticeKind::IdChangedV6 => id_changed(Family::V6),
         }
+    }
+
+    #[cfg(feature = "items")]
+    fn seq(&self) -> Option<i64> {
+        Some(self.seq).filter(|seq| *seq >= 0)
     }
 }

@@ -72,7 +72,7 @@ impl<S: Storage> Node<S> {
         let needed = content_len + CHECKSUM_LEN;
         let Some(buf) = buf.get_mut(..needed) else { return Err(BufferTooShort { needed }) };
         let (content, checksum) = buf.split_at_mut(content_len);
-        let Ok(content) = self.encode(Slice::new(content)) else { unreachable!("it has been counted") };
+        let content = self.encode(Slice::new(content)).map_err(|_| BufferTooShort { needed })?;
         checksum.copy_from_slice(&Sha1::from(content).digest().bytes());
         Ok(needed)
     }
