@@ -185,7 +185,7 @@ macro_rules! calls {
             ///
             /// [`CallError::Start`] if it may not be asked, [`CallError::Closed`].
             pub $($async)? fn add_node(&self, addr: SocketAddr) -> Result<(), CallError> {
-                Ok(self.with_node(move |node, now| node.add_node(now, addr))$($wait)*??)
+                self.ask(|reply| Command::AddNode { addr, reply })$($wait)*?
             }
 
             /// Whether the node has found its place in the DHT of this family, and has not lost it since:

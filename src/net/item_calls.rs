@@ -99,8 +99,8 @@ macro_rules! item_calls {
 
             /// Stores an item as long as the [`Publication`] lives: soon, and again every hour, as
             /// [`Node::keep_stored`](crate::Node::keep_stored) does. Their rounds are spread evenly, and are
-            /// spared where nodes enough hold the item. By default up to 192 are kept up, or 96 of the
-            /// longest ([`Limits::own_items`](crate::Limits::own_items)).
+            /// spared where nodes enough hold the item. By default up to 192 are kept up
+            /// ([`Limits::own_items`](crate::Limits::own_items)).
             ///
             /// A target has one item: callers with the same target share it, and a newer version takes the
             /// place of an older one, also after whoever gave it has gone: nodes would refuse the older.

@@ -32,6 +32,14 @@
 //! core speaks to the `log` crate instead, if its feature `log` is on; subscribers take that in by
 //! `tracing-log`.
 //!
+//! # Many calls at once
+//!
+//! A node has so many slots for lookups, queries, scrapes and items ([`Limits`](crate::Limits)); by default a
+//! lookup in both families takes two of 64. Calls that find none wait for it in the order in which they came,
+//! up to 4096 of them ([`Builder::queue`]; past that they fail with [`CallError::QueueFull`]), and what is
+//! given up meanwhile never begins. So fifty torrents, a hundred keys or five hundred [`Dht::get_peers`] may be
+//! asked for at once: a search that waits reports zeros. What is kept up goes on beside them.
+//!
 //! # Several addresses
 //!
 //! A program with several addresses in one family has a [`Dht`] for each (BEP 45), bound to it
