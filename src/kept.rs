@@ -1,10 +1,10 @@
 //! What is kept up, announces and items: which is next, and when.
 //!
-//! The first round of each comes soon, newest first, and at once while few wait for theirs. From then on
-//! all of them stand in one queue, and rounds start as evenly as there is room: with N announces one every N-th part of the
-//! interval. So each comes round once in an interval, never in a crowd, and however many were added
-//! at once. An announce whose round nobody acknowledged waits apart, for a pause that doubles. Items
-//! stand in the same queue and have an interval of their own.
+//! The first round of each comes soon, newest first, and at once while few wait for theirs. From then
+//! on all of them stand in one queue, and rounds start as evenly as there is room: with N announces one
+//! every N-th part of the interval. So each comes round once in an interval, never in a crowd, and
+//! however many were added at once. An announce whose round nobody acknowledged waits apart, for a pause
+//! that doubles. Items stand in the same queue and have an interval of their own.
 
 use core::time::Duration;
 
@@ -329,11 +329,12 @@ impl Keeper {
         self.queue(slots, ix, now + patience);
     }
 
-    /// A round had to make room; it comes first when there is room again.
+    /// A round had to make room; it comes first when there is room again, and is a first one as before.
     pub(crate) fn put_back(&mut self, slots: &mut [Slot<Kept>], ix: Ix, now: Instant) {
         slots[ix].due = now;
         self.leave(slots, ix);
-        self.enter(slots, ix, Phase::Failed);
+        let phase = if slots[ix].is_tried { Phase::Failed } else { Phase::Fresh };
+        self.enter(slots, ix, phase);
     }
 
     /// No round starts before `until`.
@@ -609,9 +610,9 @@ mod tests {
         (63..100).for_each(|index| assert!(room.add(index).is_some()));
         let (before, begun) = (room.starts.len(), room.now);
         room.run(ROUND * 3);
-        let newcomers = room.starts[before..].iter().filter(|(at, target)| {
-            *target >= hash(63) && *at <= begun + ROUND * 2
-        });
+        let newcomers = room.starts[before..]
+            .iter()
+            .filter(|(at, target)| *target >= hash(63) && *at <= begun + ROUND * 2);
         assert_eq!(newcomers.count(), 37, "later ones as well");
     }
 

@@ -15,8 +15,8 @@ use common::net::{HASH, LOOPBACK, PATIENCE, asking, limits};
 use common::raw::{ID, Packet, join, spread, value_list};
 use dht_proto::net::{CallError, Dht, Owner, tokio as task};
 use dht_proto::{
-    Announce, Family, InfoHash, Limit, Limits, Lookup, LookupKind, LookupOptions, NodeId, QueryError, Salt, SecretKey,
-    StartError,
+    Announce, Family, InfoHash, Limit, Limits, Lookup, LookupKind, LookupOptions, NodeId, QueryError, Salt,
+    SecretKey, StartError,
 };
 use tokio::time::timeout;
 

@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use dht_proto::wire::{Body, ErrorCode, Message, Method, PutItem, Want};
 use dht_proto::{
-    Config, Event, Item, Limit, Limits, LookupId, LookupKind, LookupOptions, LookupReport, NodeId, Salt, SecretKey,
-    StartError, TorrentPointer, UpdatableTorrent,
+    Config, Event, Item, Limit, Limits, LookupId, LookupKind, LookupOptions, LookupReport, NodeId, Salt,
+    SecretKey, StartError, TorrentPointer, UpdatableTorrent,
 };
 use items::{VALUE, secret, signed};
 use stage::{Copied, Put, Stage, addr, config, limits, secs};

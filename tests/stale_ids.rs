@@ -224,7 +224,10 @@ fn too_many_queries_are_refused_until_one_has_ended() {
     for index in 1..=4 {
         stage.act(|node, now| node.ping(now, addr(index)).unwrap());
     }
-    assert_eq!(stage.act(|node, now| node.ping(now, addr(5))), Err(StartError::Full { limit: Limit::Queries, size: 4 }));
+    assert_eq!(
+        stage.act(|node, now| node.ping(now, addr(5))),
+        Err(StartError::Full { limit: Limit::Queries, size: 4 })
+    );
     settle(&mut stage);
     assert_eq!(stage.events.len(), 4);
     stage.act(|node, now| node.ping(now, addr(5)).unwrap());

@@ -40,6 +40,11 @@
 //! given up meanwhile never begins. So fifty torrents, a hundred keys or five hundred [`Dht::get_peers`] may be
 //! asked for at once: a search that waits reports zeros. What is kept up goes on beside them.
 //!
+//! A search yields no more peers than the node remembers for it, 512 in each family
+//! ([`LookupReport::more_peers`](crate::LookupReport::more_peers)). For a swarm of thousands raise
+//! [`Limits::found`](crate::Limits::found) by [`Builder::limits`]; a call that wants fewer says so by
+//! [`LookupOptions::max_peers`](crate::LookupOptions::max_peers) and [`Dht::lookup`].
+//!
 //! # Several addresses
 //!
 //! A program with several addresses in one family has a [`Dht`] for each (BEP 45), bound to it

@@ -9,9 +9,7 @@ use super::error::CallError;
 use super::watched::Watched;
 #[cfg(feature = "items")]
 use crate::Item;
-use crate::{
-    InfoHash, Lookup, LookupId, LookupKind, LookupOptions, LookupReport, NodeId, NodeInfo, Sample,
-};
+use crate::{InfoHash, Lookup, LookupId, LookupKind, LookupOptions, LookupReport, NodeId, NodeInfo, Sample};
 
 /// What a lookup came to.
 #[derive(Clone, Debug, PartialEq, Eq)]

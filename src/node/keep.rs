@@ -204,7 +204,8 @@ impl Core {
     /// The walks that are to stay free for a round, because others have taken all of them before: a user
     /// who always has another lookup to start must not keep rounds away for ever.
     pub(super) fn reserved_walks(&self, m: &Memory<'_>) -> usize {
-        let is_wanted = self.keeper.is_starved() && self.spares_a_round(m) && self.next_round(m.kept).is_some();
+        let is_wanted =
+            self.keeper.is_starved() && self.spares_a_round(m) && self.next_round(m.kept).is_some();
         if is_wanted { self.families.iter().filter(|family| family.on).count() } else { 0 }
     }
 

@@ -16,12 +16,12 @@ use crate::net::board::{Held, Lease};
 use crate::net::error::CallError;
 use crate::net::progress::{Key, Progress, Sampled};
 use crate::net::trace::event;
+use crate::{Family, Instant, Limit, Lookup, LookupId, NodeId, Pong, StartError};
 #[cfg(feature = "items")]
 use crate::{Item, net::rounds::Rounds};
-use crate::{Family, Instant, Limit, Lookup, LookupId, NodeId, Pong, StartError};
 
 /// Calls that wait at most, unless the builder says otherwise: enough for a client that looks up each of some
-/// thousand torrents or keys, and at a few hundred bytes each not much more than a megabyte.
+/// thousand torrents or keys; at less than a kilobyte each they take a few megabytes at most.
 pub(in crate::net) const QUEUE: usize = 4096;
 
 /// What the node is asked to begin.

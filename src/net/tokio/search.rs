@@ -9,12 +9,12 @@ use core::task::{Context, Poll};
 use futures_core::Stream;
 
 use super::handle::Dht;
+use crate::LookupReport;
 use crate::net::board::Lease;
 use crate::net::desk::Joined;
 use crate::net::error::CallError;
 use crate::net::progress::{Findings, Outcome};
 use crate::net::reader::{Look, Reader};
-use crate::LookupReport;
 
 /// A lookup, announce, put or bootstrap under way, from the methods of [`Dht`].
 ///
