@@ -7,6 +7,7 @@ use core::time::Duration;
 use thiserror::Error;
 
 use crate::addr::{Endpoint, Family};
+use crate::full::Limit;
 use crate::id::{InfoHash, NodeId};
 use crate::lookup::Announce;
 use crate::pool::Ix;
@@ -60,8 +61,10 @@ pub enum Event {
         /// What it is when this is polled.
         new: NodeId,
     },
-    /// A lookup found a peer of its torrent. A peer comes once for each lookup, as long as the
-    /// lookup has found no more than [`Limits::found`](crate::Limits::found) peers.
+    /// A lookup found a peer of its torrent. A peer comes once for each lookup, and no more come than
+    /// [`Limits::found`](crate::Limits::found) and
+    /// [`LookupOptions::max_peers`](crate::LookupOptions::max_peers) have room for;
+    /// [`LookupReport::more_peers`] tells whether there were more.
     ///
     /// Nobody listens on port 1: such peers come from old clients that announced a placeholder.
     /// They are passed on as they are, for the caller to leave out.
@@ -292,8 +295,11 @@ pub struct LookupReport {
     pub kind: LookupKind,
     /// The id or infohash it aimed at.
     pub target: NodeId,
-    /// Peers found, no more than [`Limits::found`](crate::Limits::found) in each family.
+    /// Peers found, no more than [`Limits::found`](crate::Limits::found) in each family, and than
+    /// [`LookupOptions::max_peers`](crate::LookupOptions::max_peers).
     pub peers: u32,
+    /// Whether more were found than those limits have room for.
+    pub more_peers: bool,
     /// Nodes asked, both families together.
     pub queried: u32,
     /// Nodes that answered.
@@ -318,6 +324,31 @@ pub struct LookupReport {
     pub kept: Option<KeptId>,
     /// How many peers the torrent has; `None` for any lookup but a scrape.
     pub swarm: Option<SwarmSize>,
+}
+
+impl LookupReport {
+    /// A lookup that has found nothing so far.
+    pub(crate) const fn unstarted(kind: LookupKind, target: NodeId) -> Self {
+        Self {
+            kind,
+            target,
+            peers: 0,
+            more_peers: false,
+            queried: 0,
+            answered: 0,
+            failed: 0,
+            announced: 0,
+            acknowledged: 0,
+            refused: Refusals { total: 0, cas_mismatch: 0, seq_too_low: 0, last: None },
+            #[cfg(feature = "items")]
+            copies: 0,
+            #[cfg(feature = "items")]
+            seq: None,
+            duration: Duration::ZERO,
+            kept: None,
+            swarm: None,
+        }
+    }
 }
 
 /// How many peers a torrent has, by the filters of the nodes that a scrape asked (BEP 33).
@@ -410,20 +441,23 @@ pub enum QueryError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum StartError {
-    /// Every slot is taken: [`Limits::lookups`](crate::Limits::lookups),
-    /// [`Limits::inflight`](crate::Limits::inflight), [`Limits::scrapes`](crate::Limits::scrapes) or
-    /// [`Limits::samplings`](crate::Limits::samplings).
-    #[error("too many lookups or queries under way")]
-    Full,
-    /// [`Limits::kept`](crate::Limits::kept) announces and items are kept up already.
-    #[error("too many announces kept up")]
-    TooManyKept,
-    /// The memory for items of our own is used up, or the three quarters of it that may be kept up:
-    /// [`Limits::own_items`](crate::Limits::own_items) or
-    /// [`Limits::own_chunks`](crate::Limits::own_chunks).
-    #[cfg(feature = "items")]
-    #[error("too many items sought, published or kept up")]
-    TooManyItems,
+    /// All slots of this kind are in use. [`Limit::is_passing`] says whether it is worth trying again
+    /// soon.
+    #[error("all {size} {} are in use ({})", .limit.slots(), .limit.setting())]
+    Full {
+        /// The limit.
+        limit: Limit,
+        /// How many slots there are.
+        size: usize,
+    },
+    /// There are fewer slots of this kind than the call takes, or than what is kept up leaves for it.
+    #[error("{size} {} are too few for this call ({})", .limit.slots(), .limit.setting())]
+    TooSmall {
+        /// The limit.
+        limit: Limit,
+        /// How many slots there are.
+        size: usize,
+    },
     /// The item that is kept up there has a sequence number that is as high or higher.
     #[cfg(feature = "items")]
     #[error("a newer item is kept up")]

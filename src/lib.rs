@@ -152,6 +152,7 @@ mod contacts;
 mod crawl;
 mod event;
 mod external;
+mod full;
 #[doc(hidden)]
 pub mod fuzzing;
 mod id;
@@ -196,6 +197,7 @@ pub use event::{
     Event, KeptAnnounce, KeptId, KeptRound, LookupId, LookupKind, LookupReport, NodeInfo, Pong, QueryError,
     QueryId, Refusals, Sample, StartError, StoreError, SwarmSize, Transmit,
 };
+pub use full::Limit;
 pub use id::{Distance, ID_LEN, InfoHash, K, NodeId, ParseIdError};
 #[cfg(feature = "items")]
 pub use items::{

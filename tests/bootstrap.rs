@@ -5,7 +5,7 @@ mod stage;
 
 use common::World;
 use dht_proto::wire::{Body, Message, Method};
-use dht_proto::{Announce, Event, Family, LookupKind, LookupReport, Node, NodeId, StartError};
+use dht_proto::{Announce, Event, Family, Limit, LookupKind, LookupReport, Node, NodeId, StartError};
 use stage::{Stage, What, addr, find_node, id, infohash, ms, secs};
 
 /// A node that knows hosts 1 and 2 as its bootstrap hosts.
@@ -236,7 +236,7 @@ fn bootstrap_addresses_are_checked_and_counted() {
         assert_eq!(add(&mut stage, addr(index)), Ok(()));
     }
     assert_eq!(add(&mut stage, addr(5)), Ok(()), "known");
-    assert_eq!(add(&mut stage, addr(33)), Err(StartError::Full));
+    assert_eq!(add(&mut stage, addr(33)), Err(StartError::Full { limit: Limit::Bootstraps, size: 32 }));
 }
 
 #[test]

@@ -245,6 +245,24 @@ fn what_is_announced_is_found_by_hash_base32_and_magnet() {
 }
 
 #[test]
+fn peers_past_the_limit_are_told_of() {
+    let node = Node::start(LOCAL);
+    let start = format!("{LOCAL} --read-only --bootstrap {} --timeout 30", node.addr);
+    for port in 4321..4324 {
+        assert_eq!(code(&run(&format!("announce {HASH} --port {port} {start}"))), 0);
+    }
+    let output = run(&format!("get-peers {HASH} --max-peers 2 {start}"));
+    assert_eq!(String::from_utf8(output.stdout.clone()).unwrap().lines().count(), 2, "{output:?}");
+    let told = "2 peers (more were found than the limit of 2; see --max-peers) from 1 nodes in ";
+    assert!(stderr(&output).contains(told), "{output:?}");
+    let output = run(&format!("get-peers {HASH} --max-peers 2 --json {start}"));
+    assert_eq!(events(&output).last().unwrap()["more"], true);
+    let output = run(&format!("get-peers {HASH} --max-peers 3 --json {start}"));
+    let done = events(&output).last().unwrap().clone();
+    assert_eq!((&done["peers"], done.get("more")), (&Value::from(3), None));
+}
+
+#[test]
 fn nothing_found_ends_with_1() {
     let node = Node::start(LOCAL);
     let output = run(&format!("get-peers {HASH} --json {LOCAL} --bootstrap {} --timeout 20", node.addr));

@@ -11,8 +11,8 @@ use std::time::Duration;
 
 use dht_proto::wire::{Body, ErrorCode, Message, Method, PutItem, Want};
 use dht_proto::{
-    Config, Event, Item, Limits, LookupId, LookupKind, LookupOptions, LookupReport, NodeId, Salt, SecretKey,
-    StartError, TorrentPointer, UpdatableTorrent,
+    Config, Event, Item, Limit, Limits, LookupId, LookupKind, LookupOptions, LookupReport, NodeId, Salt,
+    SecretKey, StartError, TorrentPointer, UpdatableTorrent,
 };
 use items::{VALUE, secret, signed};
 use stage::{Copied, Put, Stage, addr, config, limits, secs};
@@ -450,8 +450,11 @@ fn the_memory_for_items_of_our_own_is_bounded_and_reported_lookups_make_room() {
         stage.act(|node, now| node.keep_stored(now, &item)).unwrap();
     }
     let more = Item::immutable(b"i9e").unwrap();
-    assert_eq!(stage.act(|node, now| node.keep_stored(now, &more)), Err(StartError::TooManyItems));
-    assert_eq!(stage.act(|node, now| node.put(now, &more, None)), Err(StartError::TooManyItems));
+    let full = StartError::Full { limit: Limit::KeptItems, size: 3 };
+    assert_eq!(stage.act(|node, now| node.keep_stored(now, &more)), Err(full));
+    // What is kept up gives nothing back: to wait for a slot would be in vain.
+    let none = StartError::TooSmall { limit: Limit::OwnItems, size: 0 };
+    assert_eq!(stage.act(|node, now| node.put(now, &more, None)), Err(none));
     let kept = stage.node.kept_items().next().unwrap().id;
     assert!(stage.act(|node, _| node.stop_storing(kept)));
     assert!(stage.act(|node, now| node.put(now, &more, None)).is_ok());
@@ -468,7 +471,11 @@ fn items_that_are_kept_up_leave_a_quarter_of_the_memory_to_lookups() {
         Item::immutable(&[format!("{len}:").as_bytes(), &value].concat()).unwrap()
     };
     // So many that the one or the other runs short: slots of 16 and 128 chunks, or of 64 and 64.
-    for (slots, chunks, len, most) in [(16, 128, 100, 12), (64, 64, 996, 6), (64, 64, 300, 16)] {
+    let (of_slots, of_chunks) = ((Limit::KeptItems, 12), (Limit::KeptChunks, 48));
+    for (slots, chunks, len, most, (limit, size)) in
+        [(16, 128, 100, 12, of_slots), (64, 64, 996, 6, of_chunks), (64, 64, 300, 16, of_chunks)]
+    {
+        let full = StartError::Full { limit, size };
         let mut limits: Limits = limits();
         (limits.own_items, limits.own_chunks, limits.kept) = (slots, chunks, 64);
         let mut stage = joined_with(config(), &limits, 20);
@@ -476,7 +483,7 @@ fn items_that_are_kept_up_leave_a_quarter_of_the_memory_to_lookups() {
         for index in 0..most {
             keep(&mut stage, index).unwrap();
         }
-        assert_eq!(keep(&mut stage, most), Err(StartError::TooManyItems));
+        assert_eq!(keep(&mut stage, most), Err(full));
         assert_eq!(stage.node.kept_items().count(), usize::from(most));
         for _ in 0..3 {
             let target = NodeId::from_bytes([7; 20]);
@@ -484,8 +491,22 @@ fn items_that_are_kept_up_leave_a_quarter_of_the_memory_to_lookups() {
             stage.finish(lookup);
             put(&mut stage, &item(99, 996), None);
         }
-        assert_eq!(keep(&mut stage, most), Err(StartError::TooManyItems), "the rest is for lookups");
+        assert_eq!(keep(&mut stage, most), Err(full), "the rest is for lookups");
     }
+}
+
+#[test]
+fn a_hundred_items_of_a_thousand_bytes_are_kept_up_by_the_default_limits() {
+    let mut stage = joined_with(config(), &Limits::default(), 40);
+    for index in 0..100_u8 {
+        let item = Item::immutable(&[&b"996:"[..], &[index; 996]].concat()).unwrap();
+        assert_eq!(item.value().len(), 1000);
+        stage.act(|node, now| node.keep_stored(now, &item)).unwrap();
+    }
+    stage.run(secs(300));
+    let items: Vec<_> = stage.node.kept_items().collect();
+    assert_eq!(items.len(), 100);
+    assert!(items.iter().all(|item| item.last.is_some_and(|last| last.acknowledged == 8)));
 }
 
 #[test]
@@ -501,7 +522,8 @@ fn an_item_that_is_kept_up_changes_within_its_own_share() {
         stage.act(|node, now| node.keep_stored(now, &signed(seq, VALUE))).unwrap();
     }
     let more = Item::immutable(b"i9e").unwrap();
-    assert_eq!(stage.act(|node, now| node.keep_stored(now, &more)), Err(StartError::TooManyItems));
+    let full = StartError::Full { limit: Limit::KeptItems, size: 3 };
+    assert_eq!(stage.act(|node, now| node.keep_stored(now, &more)), Err(full));
 }
 
 #[test]

@@ -18,7 +18,7 @@ pub(crate) use chunks::Chunk;
 pub use item::{Item, ItemError, Salt};
 pub(crate) use keys::immutable_target;
 pub use keys::{ParseKeyError, PublicKey, SecretKey};
-pub(crate) use own::{OwnItem, OwnItems, OwnSlots, Owner, Sighting};
+pub(crate) use own::{OwnItem, OwnItems, OwnSlots, Owner, Shortage, Sighting};
 pub use pointer::{ParseLinkError, TorrentPointer, UpdatableTorrent};
 pub(crate) use room::Victims;
 pub(crate) use store::{ItemSlots, ItemStore, ItemView, Meeting, Stored, read as read_stored};

@@ -104,6 +104,18 @@ impl OwnItem {
     }
 }
 
+/// What there is too little of for an item.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Shortage {
+    /// Chunks; else slots.
+    pub(crate) is_of_chunks: bool,
+    /// How many there are, and how many the item needs.
+    pub(crate) total: usize,
+    pub(crate) needed: usize,
+    /// How many there are beside those that are taken for good.
+    pub(crate) usable: usize,
+}
+
 /// The memory of all of them.
 #[derive(Debug)]
 pub(crate) struct OwnSlots<'a> {
@@ -154,17 +166,31 @@ impl OwnItems {
         Some(ix)
     }
 
-    /// Whether an item may be kept up, in the place of another one if it changes: one part in four of the
+    /// Why an item may not be kept up, in the place of another one if it changes: one part in four of the
     /// slots and of the chunks stays for lookups.
-    pub(crate) fn may_keep(slots: &OwnSlots<'_>, item: &Item, old: Option<Ix>) -> bool {
-        let kept = slots.items.iter().enumerate();
-        let kept = kept.filter(|(at, own)| own.owner == Owner::Kept && Some(Ix::new(*at)) != old);
-        let (count, chunks) = kept
-            .fold((1, Chunks::needed(item.value().len())), |(count, chunks), (_, own)| {
-                (count + 1, chunks + Chunks::needed(own.value_len.into()))
-            });
+    pub(crate) fn kept_shortage(slots: &OwnSlots<'_>, item: &Item, old: Option<Ix>) -> Option<Shortage> {
+        let (count, chunks) = kept(slots, old);
+        let needed = Chunks::needed(item.value().len());
         let most = |all: usize| all - all / KEPT_SPARES;
-        count <= most(slots.items.len()) && chunks <= most(slots.chunks.len())
+        let (slots, all_chunks) = (most(slots.items.len()), most(slots.chunks.len()));
+        let shortage = |is_of_chunks, total, needed| Shortage { is_of_chunks, total, needed, usable: total };
+        if count + 1 > slots {
+            Some(shortage(false, slots, 1))
+        } else {
+            (chunks + needed > all_chunks).then(|| shortage(true, all_chunks, needed))
+        }
+    }
+
+    /// What there was too little of, where an item with a value of `len` bytes got no slot.
+    pub(crate) fn shortage(slots: &OwnSlots<'_>, len: usize) -> Shortage {
+        let (count, chunks) = kept(slots, None);
+        if slots.items.iter().all(|own| own.owner != Owner::Nobody) {
+            let total = slots.items.len();
+            return Shortage { is_of_chunks: false, total, needed: 1, usable: total - count };
+        }
+        let total = slots.chunks.len();
+        let needed = Chunks::needed(len);
+        Shortage { is_of_chunks: true, total, needed, usable: total.saturating_sub(chunks) }
     }
 
     /// Gives up a slot.
@@ -244,6 +270,13 @@ impl OwnItems {
         slots.items[ix.position()] = OwnItem { owner: Owner::Starting, chain, ..OwnItem::EMPTY };
         Some(ix)
     }
+}
+
+/// The slots and chunks of the items that are kept up, but for one of them.
+fn kept(slots: &OwnSlots<'_>, but: Option<Ix>) -> (usize, usize) {
+    let kept = slots.items.iter().enumerate();
+    let kept = kept.filter(|(at, own)| own.owner == Owner::Kept && Some(Ix::new(*at)) != but);
+    kept.fold((0, 0), |(count, chunks), (_, own)| (count + 1, chunks + Chunks::needed(own.value_len.into())))
 }
 
 impl OwnItem {

@@ -221,6 +221,10 @@ pub(crate) struct Walk {
     len: u16,
     pub(crate) found: u16,
     pub(crate) reported: u16,
+    /// Peers that the lookup may report, both families together.
+    pub(crate) max_peers: u16,
+    /// It met peers that it had no room for.
+    pub(crate) has_more: bool,
     pub(crate) queried: u16,
     pub(crate) answered: u16,
     pub(crate) failed: u16,
@@ -268,6 +272,8 @@ impl Walk {
         len: 0,
         found: 0,
         reported: 0,
+        max_peers: 0,
+        has_more: false,
         queried: 0,
         answered: 0,
         failed: 0,
@@ -297,6 +303,7 @@ impl Walk {
             by_ip,
             stall: options.stall,
             timeout: options.timeout,
+            max_peers: options.max_peers,
             started: now,
             asked: now,
             ..Self::EMPTY
@@ -554,6 +561,7 @@ impl Walk {
             asked: self.asked,
             len: self.len,
             found: self.found,
+            has_more: self.has_more,
             resumed: true,
             ..fresh
         };

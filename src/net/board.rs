@@ -11,7 +11,7 @@ use std::sync::Mutex;
 use super::error::CallError;
 use super::stats::Counters;
 use super::watched::{Watched, lock};
-use crate::{KeptId, LookupId, LookupOptions, QueryId};
+use crate::{KeptId, LookupOptions};
 
 pub(super) struct Board {
     pub(super) status: Watched<Status>,
@@ -98,8 +98,10 @@ pub(super) struct Lease {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Held {
-    Lookup(LookupId),
-    Query(QueryId),
+    /// By its number.
+    Search(u64),
+    /// A query to a single node, by its number.
+    Call(u64),
     /// With the number of the holder.
     Kept(KeptId, u64),
     /// By its number.

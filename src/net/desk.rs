@@ -9,6 +9,8 @@ use core::sync::atomic::Ordering;
 use core::time::Duration;
 use std::{io, thread};
 
+pub(super) use self::queue::QUEUE;
+use self::queue::{Call, Queue};
 use super::board::{Board, Held, Lease};
 use super::clock::{Clock, SleepWatch};
 use super::crawling::{Crawling, Finds};
@@ -28,6 +30,8 @@ use crate::{
     Announce, CrawlOptions, Event, Family, InfoHash, Instant, KeptId, LookupId, Node, NodeId, Pong,
     QueryError, QueryId, Sample, StartError,
 };
+
+mod queue;
 
 /// Calls that may wait for the loop; past that, callers do.
 pub(super) const COMMANDS: usize = 256;
@@ -57,7 +61,7 @@ pub(super) enum Command {
     Node(NodeCall),
     Search {
         key: Key,
-        reply: Reply<Result<Joined, StartError>>,
+        reply: Reply<Result<Joined, CallError>>,
     },
     KeepAnnounced {
         infohash: InfoHash,
@@ -67,7 +71,11 @@ pub(super) enum Command {
     #[cfg(feature = "items")]
     KeepStored {
         item: Box<Item>,
-        reply: Reply<Result<(Arc<Rounds>, Lease), StartError>>,
+        reply: Reply<Result<(Arc<Rounds>, Lease), CallError>>,
+    },
+    AddNode {
+        addr: SocketAddr,
+        reply: Reply<Result<(), CallError>>,
     },
     Ping {
         addr: SocketAddr,
@@ -103,7 +111,6 @@ pub(super) enum Change {
 
 /// A caller's part in a lookup that may have others.
 pub(super) struct Joined {
-    pub(super) lookup: LookupId,
     pub(super) progress: Arc<Progress>,
     pub(super) lease: Lease,
 }
@@ -120,8 +127,12 @@ pub(super) struct Desk {
     /// Holders of what is kept up so far.
     holder_count: u64,
     saved: Saved,
-    pings: BTreeMap<QueryId, Reply<Result<Pong, CallError>>>,
-    samples: BTreeMap<QueryId, Reply<Result<Sampled, CallError>>>,
+    /// With the numbers of the calls.
+    pings: BTreeMap<QueryId, (u64, Reply<Result<Pong, CallError>>)>,
+    samples: BTreeMap<QueryId, (u64, Reply<Result<Sampled, CallError>>)>,
+    queue: Queue,
+    /// Searches and queries so far.
+    call_count: u64,
     crawls: BTreeMap<u64, Crawling>,
     /// Crawls so far.
     crawl_count: u64,
@@ -137,6 +148,7 @@ pub(super) struct Desk {
 /// A lookup that somebody waits for.
 struct Running {
     key: Key,
+    number: u64,
     users: usize,
     progress: Arc<Progress>,
 }
@@ -156,6 +168,8 @@ impl Desk {
             saved: Saved::default(),
             pings: BTreeMap::new(),
             samples: BTreeMap::new(),
+            queue: Queue::new(),
+            call_count: 0,
             crawls: BTreeMap::new(),
             crawl_count: 0,
             subscribers,
@@ -168,6 +182,11 @@ impl Desk {
     /// Lets announces of an earlier node go on from where they were, once somebody wants them.
     pub(super) fn keep_saved(&mut self, saved: Saved) {
         self.saved = saved;
+    }
+
+    /// How many calls may wait for a slot of the node.
+    pub(super) const fn limit_queue(&mut self, most: usize) {
+        self.queue.set_most(most);
     }
 
     /// Saves the node's state from now on. What became of it before is told once the loop
@@ -233,33 +252,19 @@ impl Desk {
         let now = self.clock.now();
         match command {
             Command::Node(call) => call(&mut self.node, now),
-            Command::Search { key, reply } => reply(self.search(now, key)),
+            Command::Search { key, reply } => reply(self.search(key)),
             Command::KeepAnnounced { infohash, announce, reply } => {
                 reply(self.keep_announced(now, infohash, announce));
             }
             #[cfg(feature = "items")]
-            Command::KeepStored { item, reply } => {
-                reply(self.node.keep_stored(now, &item).map(|kept| self.hold(kept, None)));
+            Command::KeepStored { item, reply } => self.ask(Call::KeepStored { item, reply }, None),
+            Command::AddNode { addr, reply } => {
+                let number = self.next_call();
+                reply(self.call(number, Call::AddNode(addr)).map_err(|(_, error)| error));
             }
-            Command::Ping { addr, started, reply } => match self.node.ping(now, addr) {
-                Ok(query) => {
-                    self.pings.insert(query, reply);
-                    if let Some(started) = started {
-                        started(Lease::new(&self.board, Held::Query(query)));
-                    }
-                }
-                Err(error) => reply(Err(error.into())),
-            },
+            Command::Ping { addr, started, reply } => self.ask(Call::Ping { addr, reply }, started),
             Command::Sample { addr, target, started, reply } => {
-                match self.node.sample_infohashes(now, addr, target) {
-                    Ok(query) => {
-                        self.samples.insert(query, reply);
-                        if let Some(started) = started {
-                            started(Lease::new(&self.board, Held::Query(query)));
-                        }
-                    }
-                    Err(error) => reply(Err(error.into())),
-                }
+                self.ask(Call::Sample { addr, target, reply }, started);
             }
             Command::Crawl { options, reply } => {
                 let crawling = Crawling::new(options);
@@ -347,24 +352,6 @@ impl Desk {
         }
     }
 
-    fn search(&mut self, now: Instant, key: Key) -> Result<Joined, StartError> {
-        if let Some((&lookup, running)) = self.searches.iter_mut().find(|(_, running)| running.key == key) {
-            running.users += 1;
-            let progress = Arc::clone(&running.progress);
-            return Ok(self.joined(lookup, progress));
-        }
-        let lookup = match &key {
-            Key::Lookup(lookup, options) => self.node.lookup(now, *lookup, options)?,
-            #[cfg(feature = "items")]
-            Key::Put(item, cas, options) => self.node.put_with(now, item, *cas, options)?,
-            Key::Bootstrap => self.node.bootstrap(now)?,
-        };
-        event!(DEBUG, "lookup started", what = format_args!("{key:?}"));
-        let progress = Arc::new(Progress::default());
-        self.searches.insert(lookup, Running { key, users: 1, progress: Arc::clone(&progress) });
-        Ok(self.joined(lookup, progress))
-    }
-
     fn keep_announced(
         &mut self,
         now: Instant,
@@ -383,29 +370,13 @@ impl Desk {
         (Arc::clone(&keeping.rounds), Lease::new(&self.board, Held::Kept(kept, self.holder_count)))
     }
 
-    fn joined(&self, lookup: LookupId, progress: Arc<Progress>) -> Joined {
-        Joined { lookup, progress, lease: Lease::new(&self.board, Held::Lookup(lookup)) }
-    }
-
     /// Ends what nobody uses any more. What has ended by itself is not known any more.
     pub(super) fn take_released(&mut self) {
         for held in self.board.take_released() {
             match held {
-                Held::Lookup(lookup) => {
-                    if let Some(running) = self.searches.get_mut(&lookup) {
-                        running.users -= 1;
-                        if running.users == 0 {
-                            self.searches.remove(&lookup);
-                            self.node.cancel(lookup);
-                        }
-                    }
-                }
+                Held::Search(number) => self.leave_search(number),
                 Held::Kept(kept, holder) => self.release(kept, holder),
-                Held::Query(query) => {
-                    if self.pings.remove(&query).is_some() || self.samples.remove(&query).is_some() {
-                        self.node.cancel_query(query);
-                    }
-                }
+                Held::Call(number) => self.give_up(number),
                 Held::Crawl(number) => {
                     if let Some(crawling) = self.crawls.remove(&number) {
                         crawling.stop(&mut self.node);
@@ -527,6 +498,7 @@ impl Desk {
     pub(super) fn take_events(&mut self) {
         self.note_ready();
         self.deliver_events();
+        self.serve_queue();
         let now = self.clock.now();
         self.crawls.values_mut().for_each(|crawling| crawling.go_on(now, &mut self.node));
     }
@@ -577,10 +549,10 @@ impl Desk {
                 true
             }
             Event::QueryDone { query, result, .. } => {
-                self.pings.remove(&query).map(|reply| reply(result.map_err(CallError::Query))).is_some()
+                self.pings.remove(&query).map(|(_, reply)| reply(result.map_err(CallError::Query))).is_some()
             }
             Event::SampleDone { query, result, .. } => {
-                if let Some(reply) = self.samples.remove(&query) {
+                if let Some((_, reply)) = self.samples.remove(&query) {
                     reply(self.sampled(query, result));
                     return true;
                 }
@@ -625,7 +597,8 @@ impl Drop for Desk {
         if !thread::panicking() {
             self.save_last();
         }
-        self.searches.values().for_each(|running| running.progress.close());
+        let searches = self.searches.values_mut().chain(self.queue.searches());
+        searches.for_each(|running| running.progress.fail(CallError::Closed));
         self.kept.values().for_each(Keeping::close);
         self.crawls.values().for_each(Crawling::close);
         self.board.status.update(|status| (status.closed, status.ready) = (true, [false; 2]));

@@ -26,7 +26,7 @@ macro_rules! item_calls {
             ///
             /// # Errors
             ///
-            /// [`CallError::Start`] if too many lookups are under way, [`CallError::Closed`].
+            /// [`CallError::QueueFull`] if too many calls wait for a slot, [`CallError::Closed`].
             pub $($async)? fn get_immutable(&self, target: NodeId) -> Result<Search<Item>, CallError> {
                 self.get(Lookup::GetImmutable(target))$($wait)*
             }
@@ -37,7 +37,7 @@ macro_rules! item_calls {
             ///
             /// # Errors
             ///
-            /// [`CallError::Start`] if too many lookups are under way, [`CallError::Closed`].
+            /// [`CallError::QueueFull`] if too many calls wait for a slot, [`CallError::Closed`].
             pub $($async)? fn get_mutable(
                 &self,
                 key: PublicKey,
@@ -57,7 +57,7 @@ macro_rules! item_calls {
             ///
             /// # Errors
             ///
-            /// [`CallError::Start`] if too many lookups are under way, [`CallError::Closed`].
+            /// [`CallError::QueueFull`] if too many calls wait for a slot, [`CallError::Closed`].
             pub $($async)? fn put(&self, item: &Item, cas: Option<i64>) -> Result<Search, CallError> {
                 let key = Key::Put(Box::new(item.clone()), cas, self.lookup_options());
                 self.search(key, Findings::next_peer)$($wait)*
@@ -99,8 +99,8 @@ macro_rules! item_calls {
 
             /// Stores an item as long as the [`Publication`] lives: soon, and again every hour, as
             /// [`Node::keep_stored`](crate::Node::keep_stored) does. Their rounds are spread evenly, and are
-            /// spared where nodes enough hold the item. By default up to 192 are kept up, or 96 of the
-            /// longest ([`Limits::own_items`](crate::Limits::own_items)).
+            /// spared where nodes enough hold the item. By default up to 192 are kept up
+            /// ([`Limits::own_items`](crate::Limits::own_items)).
             ///
             /// A target has one item: callers with the same target share it, and a newer version takes the
             /// place of an older one, also after whoever gave it has gone: nodes would refuse the older.
@@ -108,7 +108,8 @@ macro_rules! item_calls {
             ///
             /// # Errors
             ///
-            /// [`CallError::Start`] if too many are kept up, or a newer version is; [`CallError::Closed`].
+            /// [`CallError::Start`] if too many are kept up, or a newer version is; [`CallError::QueueFull`] if
+            /// lookups hold the memory and too many calls wait for it; [`CallError::Closed`].
             pub $($async)? fn keep_stored(&self, item: &Item) -> Result<Publication, CallError> {
                 let (target, item) = (item.target(), Box::new(item.clone()));
                 let kept = self.ask(|reply| Command::KeepStored { item, reply })$($wait)*??;
@@ -121,7 +122,7 @@ macro_rules! item_calls {
             /// # Errors
             ///
             /// [`CallError::NoItem`] or [`CallError::NoPointer`] if the link leads to no torrent,
-            /// [`CallError::Start`] if too many lookups are under way, [`CallError::Closed`].
+            /// [`CallError::QueueFull`] if too many calls wait for a slot, [`CallError::Closed`].
             pub $($async)? fn follow(&self, link: UpdatableTorrent) -> Result<(InfoHash, Search), CallError> {
                 let infohash = torrent(&self.get_mutable(link.key, link.salt)$($wait)*?.wait()$($wait)*?)?;
                 Ok((infohash, self.get_peers(infohash)$($wait)*?))

@@ -32,6 +32,19 @@
 //! core speaks to the `log` crate instead, if its feature `log` is on; subscribers take that in by
 //! `tracing-log`.
 //!
+//! # Many calls at once
+//!
+//! A node has so many slots for lookups, queries, scrapes and items ([`Limits`](crate::Limits)); by default a
+//! lookup in both families takes two of 64. Calls that find none wait for it in the order in which they came,
+//! up to 4096 of them ([`Builder::queue`]; past that they fail with [`CallError::QueueFull`]), and what is
+//! given up meanwhile never begins. So fifty torrents, a hundred keys or five hundred [`Dht::get_peers`] may be
+//! asked for at once: a search that waits reports zeros. What is kept up goes on beside them.
+//!
+//! A search yields no more peers than the node remembers for it, 512 in each family
+//! ([`LookupReport::more_peers`](crate::LookupReport::more_peers)). For a swarm of thousands raise
+//! [`Limits::found`](crate::Limits::found) by [`Builder::limits`]; a call that wants fewer says so by
+//! [`LookupOptions::max_peers`](crate::LookupOptions::max_peers) and [`Dht::lookup`].
+//!
 //! # Several addresses
 //!
 //! A program with several addresses in one family has a [`Dht`] for each (BEP 45), bound to it

@@ -10,7 +10,7 @@ use core::time::Duration;
 
 use super::board::Board;
 use super::clock::Clock;
-use super::desk::Desk;
+use super::desk::{Desk, QUEUE};
 use super::error::SpawnError;
 use super::events::{Notice, Subscribers};
 use super::ports::Bound;
@@ -29,6 +29,7 @@ pub(super) struct Setup {
     pub(super) bootstrap: Vec<String>,
     pub(super) state: Option<StateFile>,
     pub(super) save_every: Duration,
+    pub(super) queue: usize,
     pub(super) subscribers: Subscribers,
 }
 
@@ -41,6 +42,7 @@ impl Default for Setup {
             bootstrap: BOOTSTRAP_HOSTS.map(str::to_owned).to_vec(),
             state: None,
             save_every: SAVE_INTERVAL,
+            queue: QUEUE,
             subscribers: Subscribers::default(),
         }
     }
@@ -92,6 +94,7 @@ impl Setup {
         let (saved, restored) = restore(&mut node, loaded, clock.now(), self.limits.kept);
         let mut desk = Desk::new(node, clock, board, self.subscribers);
         desk.keep_saved(saved);
+        desk.limit_queue(self.queue);
         let saver = self.state.map(|file| Saver::new(file, self.save_every, clock.now(), waker));
         desk.keep_state(saver, restored);
         let mut names = Vec::new();
@@ -215,6 +218,14 @@ macro_rules! builder {
             /// [`SAVE_INTERVAL`](crate::net::SAVE_INTERVAL); every second at most.
             pub const fn save_every(mut self, interval: core::time::Duration) -> Self {
                 self.setup.save_every = interval;
+                self
+            }
+
+            /// How many calls may wait for the node where all slots are in use that they need
+            /// ([`Limits`](crate::Limits)), instead of 4096: [many calls at once](crate::net#many-calls-at-once).
+            /// With 0 they fail at once, with [`StartError::Full`](crate::StartError::Full).
+            pub const fn queue(mut self, calls: usize) -> Self {
+                self.setup.queue = calls;
                 self
             }
 

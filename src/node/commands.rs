@@ -21,8 +21,8 @@ impl<S: Storage> Node<S> {
     ///
     /// # Errors
     ///
-    /// [`StartError::AddressRefused`], or [`StartError::Full`] where too many queries are under
-    /// way.
+    /// [`StartError::AddressRefused`], or [`StartError::Full`] where
+    /// [`Limits::inflight`](crate::Limits::inflight) queries are under way.
     pub fn add_node(&mut self, now: Instant, addr: SocketAddr) -> Result<(), StartError> {
         self.core.add_node(&mut self.storage.memory(), now, addr.into())
     }
@@ -129,11 +129,14 @@ impl<S: Storage> Node<S> {
     /// and, by [`lookup_report`](Self::lookup_report), before. [`cancel`](Self::cancel) ends that one
     /// round.
     ///
-    /// Rounds start once the node is [ready](Self::is_ready), the newest announce first, and are
-    /// spread evenly over the interval: a few are under way at once at most, as many as
+    /// Rounds start once the node is [ready](Self::is_ready), the newest announce first. While fewer than
+    /// 64 wait for their first round those start at once, in up to half of
+    /// [`Limits::lookups`](crate::Limits::lookups); all others are spread evenly over the interval: a few
+    /// are under way at once at most, as many as
     /// [`Config::new_endpoints`](crate::Config::new_endpoints) sustains. By default that is one in 1.3 s,
     /// or 700 announces in 15 minutes, in one family, and half as many in both; with more the interval
-    /// grows for all alike. A lookup of the user's takes the slot of a round if no other is free. A round
+    /// grows for all alike. A lookup of the user's takes the slot of a round if no other is free, but, where
+    /// there are four times as many as a lookup needs, not that of the last one. A round
     /// that nobody acknowledged is repeated after a minute, then after two, four and so on; while there is
     /// no network rounds wait, and go on when it is back.
     ///
@@ -143,9 +146,8 @@ impl<S: Storage> Node<S> {
     ///
     /// # Errors
     ///
-    /// [`StartError::TooManyKept`] past [`Limits::kept`](crate::Limits::kept),
-    /// [`StartError::PortZero`], or [`StartError::Full`] where
-    /// [`Limits::lookups`](crate::Limits::lookups) are too few for any.
+    /// [`StartError::Full`] past [`Limits::kept`](crate::Limits::kept), [`StartError::PortZero`], or
+    /// [`StartError::TooSmall`] where [`Limits::lookups`](crate::Limits::lookups) are too few for any.
     pub fn keep_announced(
         &mut self,
         now: Instant,
@@ -166,7 +168,7 @@ impl<S: Storage> Node<S> {
     ///
     /// # Errors
     ///
-    /// [`StartError::Full`], or [`StartError::TooManyItems`].
+    /// [`StartError::Full`] or [`StartError::TooSmall`].
     #[cfg(feature = "items")]
     pub fn get_immutable(&mut self, now: Instant, target: NodeId) -> Result<LookupId, StartError> {
         let options = self.core.config.lookup;
@@ -184,7 +186,7 @@ impl<S: Storage> Node<S> {
     ///
     /// # Errors
     ///
-    /// [`StartError::Full`], or [`StartError::TooManyItems`].
+    /// [`StartError::Full`] or [`StartError::TooSmall`].
     #[cfg(feature = "items")]
     pub fn get_mutable(&mut self, now: Instant, key: PublicKey, salt: Salt) -> Result<LookupId, StartError> {
         let options = self.core.config.lookup;
@@ -203,7 +205,7 @@ impl<S: Storage> Node<S> {
     ///
     /// # Errors
     ///
-    /// [`StartError::Full`], or [`StartError::TooManyItems`].
+    /// [`StartError::Full`] or [`StartError::TooSmall`].
     #[cfg(feature = "items")]
     pub fn put(&mut self, now: Instant, item: &Item, cas: Option<i64>) -> Result<LookupId, StartError> {
         let options = self.core.config.lookup;
@@ -236,8 +238,8 @@ impl<S: Storage> Node<S> {
     /// stored either: [`KeptItem::newest`](crate::KeptItem::newest) tells.
     ///
     /// They leave a quarter of [`Limits::own_items`](crate::Limits::own_items) and
-    /// [`Limits::own_chunks`](crate::Limits::own_chunks) to lookups: by default 192 may be kept up, or 96
-    /// of the longest.
+    /// [`Limits::own_chunks`](crate::Limits::own_chunks) to lookups: by default 192 may be kept up, however
+    /// long they are.
     ///
     /// Items that are kept up are not in a [`snapshot`](Self::snapshot_into): give them again after a
     /// restart. A target has one item: given again with a higher sequence number it is changed and keeps
@@ -245,9 +247,9 @@ impl<S: Storage> Node<S> {
     ///
     /// # Errors
     ///
-    /// [`StartError::TooManyKept`], [`StartError::TooManyItems`] past those three quarters or where lookups
-    /// hold the memory, [`StartError::StaleItem`] where a newer one is kept up, or [`StartError::Full`] where [`Limits::lookups`](crate::Limits::lookups)
-    /// are too few for any.
+    /// [`StartError::Full`] past [`Limits::kept`](crate::Limits::kept) or those three quarters, or where
+    /// lookups hold the memory, [`StartError::StaleItem`] where a newer one is kept up, or
+    /// [`StartError::TooSmall`] where [`Limits::lookups`](crate::Limits::lookups) are too few for any.
     #[cfg(feature = "items")]
     pub fn keep_stored(&mut self, now: Instant, item: &Item) -> Result<KeptId, StartError> {
         self.core.keep_stored(&mut self.storage.memory(), now, item)
@@ -278,8 +280,8 @@ impl<S: Storage> Node<S> {
     ///
     /// # Errors
     ///
-    /// [`StartError::AddressRefused`], or [`StartError::Full`] where too many queries are under
-    /// way.
+    /// [`StartError::AddressRefused`], or [`StartError::Full`] where
+    /// [`Limits::inflight`](crate::Limits::inflight) queries are under way.
     pub fn ping(&mut self, now: Instant, addr: SocketAddr) -> Result<QueryId, StartError> {
         self.core.ping(&mut self.storage.memory(), now, addr.into())
     }

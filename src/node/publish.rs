@@ -9,15 +9,16 @@ use super::serve::MAX_DATAGRAM_V6;
 use crate::addr::{Endpoint, Family};
 use crate::config::MAX_DATAGRAM;
 use crate::event::{KeptId, KeptItem, KeptRound, LookupId, Notice, NoticeKind, StartError, Transmit};
+use crate::full::Limit;
 use crate::id::NodeId;
 use crate::inflight::Query;
-use crate::items::{Item, OwnItem, OwnItems, OwnSlots, Owner, PublicKey, Salt, Sighting};
+use crate::items::{Item, OwnItem, OwnItems, OwnSlots, Owner, PublicKey, Salt, Shortage, Sighting};
 use crate::kept::{self, Kept, Subject};
 use crate::lookup::{Check, Goal, Holding, LookupOptions, Phase, Token, Walk};
 use crate::pool::{Ix, Slot};
 use crate::storage::sealed::{Memory, View};
 use crate::time::Instant;
-use crate::wire::{ErrorCode, Method, Response};
+use crate::wire::{ErrorCode, MAX_VALUE_LEN, Method, Response};
 
 /// Commands.
 impl Core {
@@ -28,7 +29,7 @@ impl Core {
         target: NodeId,
         signed: Option<(PublicKey, Salt)>,
     ) -> Result<Ix, StartError> {
-        self.take_own(m, |own, slots, is_live| own.seek(slots, target, signed, is_live))
+        self.take_own(m, MAX_VALUE_LEN, |own, slots, is_live| own.seek(slots, target, signed, is_live))
     }
 
     pub(super) fn put(
@@ -40,7 +41,8 @@ impl Core {
         options: &LookupOptions,
     ) -> Result<LookupId, StartError> {
         self.advance(now);
-        let ix = self.take_own(m, |own, slots, is_live| own.publish(slots, item, is_live))?;
+        let len = item.value().len();
+        let ix = self.take_own(m, len, |own, slots, is_live| own.publish(slots, item, is_live))?;
         m.own_items[ix.position()].cas = cas;
         let lookup = self.lookup_item(m, Goal::Put(ix), item.target(), options)?;
         if cas.is_some() && item.seq().is_some() {
@@ -80,9 +82,7 @@ impl Core {
         item: &Item,
     ) -> Result<KeptId, StartError> {
         let now = self.advance(now);
-        if m.walks.len() < self.families.iter().filter(|family| family.on).count() {
-            return Err(StartError::Full);
-        }
+        self.check_walks(m, self.families.iter().filter(|family| family.on).count())?;
         let target = item.target();
         let old = self.keeper.find(m.kept, &target, true);
         if let Some((ix, own)) = old.and_then(|ix| Some((ix, m.kept[ix].subject.item()?))) {
@@ -95,10 +95,11 @@ impl Core {
             }
         }
         let changes = old.and_then(|ix| m.kept[ix].subject.item());
-        if !OwnItems::may_keep(&own_slots(m), item, changes) {
-            return Err(StartError::TooManyItems);
+        if let Some(shortage) = OwnItems::kept_shortage(&own_slots(m), item, changes) {
+            return Err(refusal(shortage, [Limit::KeptItems, Limit::KeptChunks]));
         }
-        let own = self.take_own(m, |own, slots, is_live| own.publish(slots, item, is_live))?;
+        let len = item.value().len();
+        let own = self.take_own(m, len, |own, slots, is_live| own.publish(slots, item, is_live))?;
         let subject = Subject::Item(own);
         let ix = match old {
             Some(ix) => {
@@ -111,7 +112,7 @@ impl Core {
         };
         let Some(ix) = ix else {
             self.own.release(&mut own_slots(m), own);
-            return Err(StartError::TooManyKept);
+            return Err(Limit::Kept.refusal(m.kept.len(), 1));
         };
         m.own_items[own.position()].owner = Owner::Kept;
         self.schedule_rounds(m);
@@ -135,11 +136,12 @@ impl Core {
         }
     }
 
-    /// A slot for an item of our own. Where all are taken, lookups that were reported lose theirs,
-    /// the longest ago first.
+    /// A slot for an item of our own, with a value of `len` bytes. Where all are taken, lookups that were
+    /// reported lose theirs, the longest ago first.
     fn take_own(
         &mut self,
         m: &mut Memory<'_>,
+        len: usize,
         take: impl Fn(&mut OwnItems, &mut OwnSlots<'_>, &dyn Fn(Owner) -> bool) -> Option<Ix>,
     ) -> Result<Ix, StartError> {
         loop {
@@ -156,7 +158,10 @@ impl Core {
             if let Some(ix) = take(&mut self.own, &mut slots, &is_live) {
                 return Ok(ix);
             }
-            let oldest = self.searches.oldest_with_item(m.walks).ok_or(StartError::TooManyItems)?;
+            let Some(oldest) = self.searches.oldest_with_item(m.walks) else {
+                let shortage = OwnItems::shortage(&own_slots(m), len);
+                return Err(refusal(shortage, [Limit::OwnItems, Limit::OwnChunks]));
+            };
             for ix in both(m.walks, oldest) {
                 m.walks[ix].goal.forget_item();
             }
@@ -355,6 +360,13 @@ impl Core {
             both(m.walks, ix).for_each(|ix| self.settle(m, ix));
         }
     }
+}
+
+/// The error of a shortage of slots, or of chunks.
+fn refusal(shortage: Shortage, limits: [Limit; 2]) -> StartError {
+    let Shortage { is_of_chunks, total, needed, usable } = shortage;
+    let size = if usable < needed { usable } else { total };
+    limits[usize::from(is_of_chunks)].refusal(size, needed)
 }
 
 /// A walk, and that of the same lookup in the other family: its slot may serve another one by now.

@@ -4,6 +4,7 @@ use super::upkeep::FEW_NODES;
 use super::{Core, table_slots};
 use crate::addr::{Endpoint, Family};
 use crate::event::{LookupId, Notice, NoticeKind, QueryId, StartError};
+use crate::full::Limit;
 use crate::id::{Distance, K, NodeId};
 use crate::inflight::{Match, Outcome, Purpose, Query, WalkRef};
 use crate::lookup::{Goal, Lookup, LookupOptions, Phase, Verdict, Walk, Window};
@@ -91,7 +92,8 @@ impl Core {
     ) -> Result<QueryId, StartError> {
         self.advance(now);
         self.check_contact(to)?;
-        let ix = self.inflight.enqueue(m.queries, to, None, purpose).ok_or(StartError::Full)?;
+        let ix = self.inflight.enqueue(m.queries, to, None, purpose);
+        let ix = ix.ok_or(Limit::Queries.refusal(m.queries.len(), 1))?;
         Ok(QueryId { ix, generation: m.queries[ix].generation })
     }
 
@@ -148,6 +150,11 @@ impl Core {
                 walks[family.index()] = self.with_tokens(m, family, goal, targets[family.index()]);
             }
         }
+        let recalled = walks.iter().flatten().count();
+        if recalled + self.available_walks(m, goal, kept, recalled) < wanted().count() {
+            // Before any other lookup has made room in vain.
+            return Err(Limit::Lookups.refusal(m.walks.len(), wanted().count()));
+        }
         for family in wanted() {
             if walks[family.index()].is_none() {
                 walks[family.index()] = self.take_walk(m, goal, kept, walks);
@@ -161,15 +168,16 @@ impl Core {
                     self.searches.set_phase(m, ix, Phase::Free);
                 }
             }
-            return Err(StartError::Full);
+            return Err(Limit::Lookups.refusal(m.walks.len(), wanted().count()));
         };
         self.searches.generation = self.searches.generation.wrapping_add(1);
+        let mut peer_room = options.max_peers;
         for family in wanted() {
             let Some(ix) = walks[family.index()] else { continue };
             let sibling = taken().find(|&other| other != ix).unwrap_or(Ix::NONE);
             let resumed = m.walks[ix].phase == Phase::Remembered;
             if resumed {
-                self.resume(m, ix, goal, options);
+                peer_room -= self.resume(m, ix, goal, options, peer_room);
             } else {
                 let by_ip = self.config.source_limits;
                 m.walks[ix] = Walk::new(goal, targets[family.index()], family, options, by_ip, self.now);
@@ -465,16 +473,23 @@ impl Core {
             return;
         }
         Self::count_peer(m, ix, peer);
+        let sibling = m.walks[ix].sibling.some();
+        let elsewhere = sibling.map_or(0, |sibling| m.walks[sibling].found);
         let (walk, memory) = self.searches.walk(m, ix);
         let count = usize::from(walk.found);
         if memory.found[..count].contains(&peer) {
+            return;
+        }
+        let is_scrape = walk.goal == Goal::Scrape;
+        if !is_scrape && walk.found.saturating_add(elsewhere) >= walk.max_peers {
+            walk.has_more = true;
             return;
         }
         match memory.found.get_mut(count).filter(|_| walk.found < u16::MAX) {
             Some(place) => {
                 *place = peer;
                 walk.found += 1;
-                if walk.goal == Goal::Scrape {
+                if is_scrape {
                     // It counts them and tells of none.
                     walk.reported += 1;
                 } else {
@@ -482,7 +497,11 @@ impl Core {
                 }
             }
             // A scrape has counted it.
-            None => self.stats.peers_lost += u64::from(walk.goal != Goal::Scrape),
+            None if is_scrape => {}
+            None => {
+                walk.has_more = true;
+                self.stats.peers_lost += 1;
+            }
         }
     }
 }

@@ -5,6 +5,7 @@ use core::time::Duration;
 use super::{Core, FamilyState, PATROL, table_nodes, table_slots};
 use crate::addr::{Endpoint, Family};
 use crate::event::{LookupId, Notice, NoticeKind, StartError};
+use crate::full::Limit;
 use crate::id::{K, NodeId};
 use crate::inflight::{Expiry, Outcome, Purpose, Query};
 use crate::lookup::{Goal, Walk};
@@ -129,7 +130,9 @@ impl Core {
         if self.is_bootstrap(m, endpoint) {
             return Ok(());
         }
-        let slot = m.bootstraps.get_mut(usize::from(self.bootstraps)).ok_or(StartError::Full)?;
+        let size = m.bootstraps.len();
+        let slot = m.bootstraps.get_mut(usize::from(self.bootstraps));
+        let slot = slot.ok_or(Limit::Bootstraps.refusal(size, 1))?;
         *slot = endpoint;
         self.bootstraps += 1;
         let family = endpoint.family();

@@ -298,6 +298,18 @@ impl Core {
         (walk.generation == reference.generation && walk.is_active()).then_some(reference.ix)
     }
 
+    /// How many walks [`take_walk`](Self::take_walk) can give, where so many that are remembered are to
+    /// be used again.
+    pub(super) fn available_walks(&self, m: &Memory<'_>, goal: Goal, kept: Ix, recalled: usize) -> usize {
+        let free = m.walks.len() - self.searches.pool.used() + self.searches.remembered.len() - recalled;
+        if goal == Goal::Refresh || !kept.is_none() {
+            return free;
+        }
+        let is_refresh = |walk: &Walk| walk.goal == Goal::Refresh && walk.phase.is_under_way();
+        let refreshes = m.walks.iter().filter(|slot| is_refresh(&slot.value)).count();
+        (free + refreshes + self.displaceable_walks(m)).saturating_sub(self.reserved_walks(m))
+    }
+
     /// A free slot, or that of the lookup that was reported longest ago, unless it is one of
     /// `taken`, or for the user that of a refresh or a round of a kept announce, which can wait.
     pub(super) fn take_walk(
@@ -433,13 +445,25 @@ impl Core {
         None
     }
 
-    pub(super) fn resume(&mut self, m: &mut Memory<'_>, ix: Ix, goal: Goal, options: &LookupOptions) {
+    /// Goes on from the answers of an earlier lookup. Returns how many peers that one had found, of which
+    /// there is room for so many.
+    pub(super) fn resume(
+        &mut self,
+        m: &mut Memory<'_>,
+        ix: Ix,
+        goal: Goal,
+        options: &LookupOptions,
+        peer_room: u16,
+    ) -> u16 {
         let now = self.now;
         #[cfg(feature = "items")]
         self.recall_item(m, ix, goal);
         let (walk, memory) = self.searches.walk(m, ix);
         walk.resume(memory.candidates, goal, options, now);
+        walk.has_more |= walk.found > peer_room;
+        walk.found = walk.found.min(peer_room);
         self.searches.unreported += usize::from(walk.found);
+        walk.found
     }
 
     /// Tokens that were thought to serve did not: the lookup is made after all.
@@ -516,9 +540,8 @@ fn report(lead: &Walk, sibling: Option<&Walk>, now: Instant) -> LookupReport {
     let mut codes = walks().map(|walk| walk.refused.code).filter(|code| *code != 0);
     let end = |walk: &Walk| if walk.phase.is_under_way() { now } else { walk.ended };
     LookupReport {
-        kind,
-        target: lead.target,
         peers: sum(|walk| walk.found),
+        more_peers: walks().any(|walk| walk.has_more),
         queried: sum(|walk| walk.queried),
         answered: sum(|walk| walk.answered),
         failed: sum(|walk| walk.failed),
@@ -532,10 +555,7 @@ fn report(lead: &Walk, sibling: Option<&Walk>, now: Instant) -> LookupReport {
         },
         #[cfg(feature = "items")]
         copies: sum(|walk| walk.items.copies),
-        #[cfg(feature = "items")]
-        seq: None,
         duration: walks().map(end).max().unwrap_or(now) - lead.started,
-        kept: None,
-        swarm: None,
+        ..LookupReport::unstarted(kind, lead.target)
     }
 }

@@ -7,12 +7,12 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use dht_proto::net::{Announcement, CallError, Dht, Metrics, Outcome, Search, resolve};
-use dht_proto::{Announce, Family, InfoHash, NodeId, StartError};
+use dht_proto::{Announce, Family, InfoHash, Lookup, LookupOptions, NodeId, StartError};
 
 use crate::items::pointed_to;
 use crate::magnet::Torrent;
 use crate::metrics::Exporter;
-use crate::options::{AnnounceOptions, Common, FOREVER, NodeOptions};
+use crate::options::{AnnounceOptions, Common, FOREVER, NodeOptions, PeersOptions};
 use crate::output::{Done, Failure, Output, TICK};
 use crate::session::Session;
 use crate::status::{self, PERIOD};
@@ -50,15 +50,18 @@ fn watch(session: &Session<'_>, end: Instant) {
     }
 }
 
-pub(crate) fn get_peers(torrent: Torrent, common: &Common, output: &Output) -> Result<(), Failure> {
-    let session = Session::start(common, output, false)?;
+pub(crate) fn get_peers(options: &PeersOptions, common: &Common, output: &Output) -> Result<(), Failure> {
+    let session = Session::start_for(options.max_peers, common, output)?;
     session.settle();
-    let infohash = match torrent {
+    let infohash = match options.torrent {
         Torrent::Fixed(infohash) => Some(infohash),
         Torrent::Updatable(link) => pointed_to(&session, link)?,
     };
     let Some(infohash) = infohash else { return Ok(()) };
-    let Some(mut search) = unless_interrupted(session.dht.get_peers(infohash))? else {
+    let mut lookup = LookupOptions::default();
+    lookup.max_peers = options.max_peers;
+    let started = session.dht.lookup(Lookup::GetPeers(infohash), lookup);
+    let Some(mut search) = unless_interrupted(started)? else {
         return Ok(());
     };
     let mut peers = BTreeSet::new();
@@ -68,7 +71,9 @@ pub(crate) fn get_peers(torrent: Torrent, common: &Common, output: &Output) -> R
         "peers",
         |peer| if peers.insert(peer) { output.peer(peer) } else { Ok(()) },
     )?;
-    output.done(&done("peers", peers.len(), &search))
+    let has_more = search.report().is_ok_and(|report| report.more_peers);
+    let cut = has_more.then_some(options.max_peers);
+    output.done(&Done { cut, ..done("peers", peers.len(), &search) })
 }
 
 pub(crate) fn find_node(target: NodeId, common: &Common, output: &Output) -> Result<(), Failure> {
@@ -216,5 +221,5 @@ pub(crate) fn unless_interrupted<T>(started: Result<T, CallError>) -> Result<Opt
 pub(crate) fn done<T>(what: &'static str, found: usize, search: &Search<T>) -> Done {
     let (queried, elapsed) =
         search.report().map_or((0, Duration::ZERO), |report| (report.queried, report.duration));
-    Done { what, found, queried: queried.into(), elapsed, has_rate: false }
+    Done { what, found, queried: queried.into(), elapsed, has_rate: false, cut: None }
 }

@@ -66,5 +66,5 @@ pub(crate) fn crawl(options: &CrawlOptions, common: &Common, output: &Output) ->
 }
 
 fn done(found: usize, queried: u64, start: Instant) -> Done {
-    Done { what: "infohashes", found, queried, elapsed: start.elapsed(), has_rate: true }
+    Done { what: "infohashes", found, queried, elapsed: start.elapsed(), has_rate: true, cut: None }
 }

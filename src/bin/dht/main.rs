@@ -33,7 +33,7 @@ fn main() -> ExitCode {
         Command::Demo(demo) => demo::run(demo, &options.common, &output),
         Command::Sim(sim) => sim::run(sim, &output),
         Command::Node(node) => commands::node(node, &options.common, &output),
-        Command::GetPeers { torrent } => commands::get_peers(*torrent, &options.common, &output),
+        Command::GetPeers(peers) => commands::get_peers(peers, &options.common, &output),
         Command::Announce(announce) => commands::announce(announce, &options.common, &output),
         Command::FindNode { target } => commands::find_node(*target, &options.common, &output),
         Command::Ping { host } => commands::ping(host, &options.common, &output),

@@ -34,12 +34,7 @@ pub(crate) enum Command {
     /// Serve as a node until ended
     Node(NodeOptions),
     /// Print the peers of a torrent as they are found
-    GetPeers {
-        /// 40 hexadecimal or 32 base32 digits, or a magnet link; one with a public key (BEP 46) is
-        /// followed to the torrent that it leads to at present
-        #[arg(value_name = "INFOHASH|MAGNET", value_parser = parse_torrent)]
-        torrent: Torrent,
-    },
+    GetPeers(PeersOptions),
     /// Add this host to the peers of a torrent
     Announce(AnnounceOptions),
     /// Print the nodes closest to an id
@@ -94,6 +89,17 @@ pub(crate) struct NodeOptions {
     /// Serve metrics for Prometheus at http://ADDR/metrics (port 0 or none: a free one)
     #[arg(long, value_name = "ADDR", value_parser = parse_bind)]
     pub(crate) metrics: Option<SocketAddr>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PeersOptions {
+    /// 40 hexadecimal or 32 base32 digits, or a magnet link; one with a public key (BEP 46) is
+    /// followed to the torrent that it leads to at present
+    #[arg(value_name = "INFOHASH|MAGNET", value_parser = parse_torrent)]
+    pub(crate) torrent: Torrent,
+    /// Print no more than this many
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) max_peers: u16,
 }
 
 #[derive(Debug, Args)]

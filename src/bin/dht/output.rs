@@ -90,6 +90,8 @@ pub(crate) struct Done {
     pub(crate) elapsed: Duration,
     /// Whether to tell how many were found in a second: of what goes on for as long as one likes.
     pub(crate) has_rate: bool,
+    /// The limit past which more were found.
+    pub(crate) cut: Option<u16>,
 }
 
 impl Done {
@@ -308,14 +310,21 @@ impl Output {
     }
 
     pub(crate) fn done(&self, done: &Done) -> Result<(), Failure> {
-        let Done { what, found, queried, elapsed, has_rate } = done;
+        let Done { what, found, queried, elapsed, has_rate, cut } = done;
         if !self.json {
             let rate = if *has_rate { format!(", {:.1} {what}/s", done.rate()) } else { String::new() };
-            let text = format!("{found} {what} from {queried} nodes in {} ms{rate}", elapsed.as_millis());
+            let more = cut.map_or(String::new(), |limit| {
+                format!(" (more were found than the limit of {limit}; see --max-{what})")
+            });
+            let elapsed = elapsed.as_millis();
+            let text = format!("{found} {what}{more} from {queried} nodes in {elapsed} ms{rate}");
             log(&self.spinner, &text);
         }
         let mut object = json!({"event": "done"});
         object[what] = json!(found);
+        if cut.is_some() {
+            object["more"] = json!(true);
+        }
         object["queried"] = json!(queried);
         object["elapsed_ms"] = json!(elapsed.as_millis() as u64);
         if *has_rate {

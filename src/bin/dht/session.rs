@@ -8,7 +8,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use dht_proto::net::{BOOTSTRAP_HOSTS, Dht, Events, Notice, Owner};
-use dht_proto::{AddressPolicy, Config, Event, Family};
+use dht_proto::{AddressPolicy, Config, Event, Family, Limits};
 
 use crate::options::Common;
 use crate::output::{Failure, Output, TICK};
@@ -29,15 +29,31 @@ pub(crate) struct Session<'a> {
 impl<'a> Session<'a> {
     /// Starts a node that serves or looks up.
     pub(crate) fn start(common: &'a Common, output: &'a Output, serves: bool) -> Result<Self, Failure> {
+        Self::start_with(Limits::default(), common, output, serves)
+    }
+
+    /// Starts a node that looks up that many peers.
+    pub(crate) fn start_for(peers: u16, common: &'a Common, output: &'a Output) -> Result<Self, Failure> {
+        let mut limits = Limits::default();
+        limits.found = limits.found.max(peers.into());
+        Self::start_with(limits, common, output, false)
+    }
+
+    fn start_with(
+        limits: Limits,
+        common: &'a Common,
+        output: &'a Output,
+        serves: bool,
+    ) -> Result<Self, Failure> {
         let usual = if common.no_default_bootstrap { &[][..] } else { &BOOTSTRAP_HOSTS };
         let hosts =
             usual.iter().copied().map(str::to_owned).chain(common.bootstrap.iter().cloned()).collect();
-        Self::start_from(hosts, common, output, serves, common.state.as_deref())
+        Self::start_from(hosts, common, output, serves, common.state.as_deref(), limits)
     }
 
     /// Starts a node that contacts nobody by itself.
     pub(crate) fn start_alone(common: &'a Common, output: &'a Output) -> Result<Self, Failure> {
-        Self::start_from(Vec::new(), common, output, false, None)
+        Self::start_from(Vec::new(), common, output, false, None, Limits::default())
     }
 
     fn start_from(
@@ -46,6 +62,7 @@ impl<'a> Session<'a> {
         output: &'a Output,
         serves: bool,
         state: Option<&Path>,
+        limits: Limits,
     ) -> Result<Self, Failure> {
         let interrupt = Interrupt::listen()?;
         // It tells all that the reporter tells, and more.
@@ -54,7 +71,7 @@ impl<'a> Session<'a> {
             output.trace();
         }
         let has_hosts = !hosts.is_empty();
-        let mut builder = Dht::builder().config(config(common)).bootstrap(hosts);
+        let mut builder = Dht::builder().config(config(common)).limits(limits).bootstrap(hosts);
         if let Some(state) = state {
             builder = builder.state(state);
         }
