@@ -5,7 +5,8 @@
 //! beside this one: [`serve`] answers, [`search`] asks, [`walks`] leads lookups from step to step,
 //! [`keep`] repeats announces, [`upkeep`] keeps house, [`saved`] saves and restores, [`interrupt`]
 //! stops and goes on, [`identity`] goes by our address, [`scrape`] and [`sample`] tell and learn which
-//! torrents there are and how many peers they have, [`mirror`] stores what another node of the program
+//! torrents there are and how many peers they have, [`local`] remembers which of our addresses was
+//! asked, [`mirror`] stores what another node of the program
 //! was told, [`output`] makes datagrams and events, `checkpoint`
 //! writes and reads the whole of it; with the feature `items` `items` stores what others put, and
 //! `publish` finds and puts items of our own.
@@ -21,6 +22,7 @@ mod interrupt;
 #[cfg(feature = "items")]
 mod items;
 mod keep;
+mod local;
 mod mirror;
 mod output;
 #[cfg(feature = "items")]
@@ -33,12 +35,13 @@ mod serve;
 mod upkeep;
 mod walks;
 
-use core::net::SocketAddr;
+use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 
 #[cfg(feature = "checkpoint")]
 pub use checkpoint::CheckpointError;
 use serve::Asker;
+pub(crate) use local::Local;
 pub(crate) use serve::Reply;
 
 use crate::addr::{Endpoint, Family};
@@ -142,11 +145,25 @@ impl<S: Storage> Node<S> {
 impl<S: Storage> Node<S> {
     /// A datagram arrived from `from`.
     pub fn handle_datagram(&mut self, now: Instant, from: SocketAddr, datagram: &[u8]) {
-        self.core.handle_datagram(&mut self.storage.memory(), now, from.into(), datagram);
+        self.handle_datagram_at(now, from, None, datagram);
+    }
+
+    /// A datagram arrived from `from` at our address `local`, where the system reports that
+    /// (`IP_PKTINFO`): an answer to it leaves from there ([`Transmit::source`]). It matters on a host
+    /// with several addresses whose socket is bound to all of them.
+    pub fn handle_datagram_at(
+        &mut self,
+        now: Instant,
+        from: SocketAddr,
+        local: Option<IpAddr>,
+        datagram: &[u8],
+    ) {
+        self.core.handle_datagram(&mut self.storage.memory(), now, from.into(), local, datagram);
     }
 
     /// The time that [`poll_timeout`](Self::poll_timeout) asked for has come. Early calls are
-    /// harmless, late ones cost what lateness costs.
+    /// harmless, late ones cost what lateness costs. Datagrams that have arrived come first: an answer
+    /// that waits in the socket while its query expires is lost.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.core.handle_timeout(&mut self.storage.memory(), now);
     }
@@ -350,7 +367,14 @@ impl Core {
         self.now
     }
 
-    fn handle_datagram(&mut self, m: &mut Memory<'_>, now: Instant, from: Endpoint, datagram: &[u8]) {
+    fn handle_datagram(
+        &mut self,
+        m: &mut Memory<'_>,
+        now: Instant,
+        from: Endpoint,
+        local: Option<IpAddr>,
+        datagram: &[u8],
+    ) {
         let now = self.advance(now);
         self.stats.datagrams_in += 1;
         self.stats.bytes_in += datagram.len() as u64;
@@ -364,14 +388,14 @@ impl Core {
                 self.stats.trailing += u64::from(!trailing.is_empty());
                 self.note_traffic(m, now);
                 match &message.body {
-                    Body::Query(query) => self.on_query(m, from, message, query, datagram.len()),
+                    Body::Query(query) => self.on_query(m, from, local, message, query, datagram.len()),
                     Body::Response(response) => self.on_response(m, from, message, response),
                     Body::Error(error) => self.on_error(m, from, message, error.code),
                 }
             }
             Err(ParseError::BadQuery { transaction, id, method, code, reason, .. }) => {
                 trace!("bad query from {}: {reason}", SocketAddr::from(from));
-                let asker = Asker { from, transaction, method, len: datagram.len() };
+                let asker = Asker { from, local, transaction, method, len: datagram.len() };
                 self.on_bad_query(m, &asker, id, (code, reason));
             }
             Err(ParseError::BadReply { transaction }) => self.on_bad_reply(m, from, transaction),
