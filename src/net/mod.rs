@@ -103,6 +103,7 @@ mod clock;
 #[cfg(feature = "net")]
 mod crawl;
 mod crawling;
+mod datagrams;
 mod desk;
 mod error;
 mod events;

@@ -80,6 +80,7 @@ impl Setup {
     pub(super) fn start(
         mut self,
         waker: Waker,
+        clock: Clock,
         local_addrs: [Option<SocketAddr>; 2],
     ) -> Result<(Desk, Vec<String>), SpawnError> {
         self.check_hosts()?;
@@ -87,7 +88,6 @@ impl Setup {
         let mut seed = [0; 32];
         getrandom::fill(&mut seed).map_err(|error| SpawnError::Random(error.into()))?;
         let board = Arc::new(Board::new(waker.clone(), local_addrs, self.config.lookup));
-        let clock = Clock::new();
         let mut node = Node::new(self.config, &self.limits, seed, clock.now());
         let (saved, restored) = restore(&mut node, loaded, clock.now(), self.limits.kept);
         let mut desk = Desk::new(node, clock, board, self.subscribers);

@@ -41,6 +41,8 @@ pub(super) fn bind(addr: SocketAddr) -> io::Result<UdpSocket> {
 pub(super) struct Receiver {
     /// There may be something to read: readiness is told once, until reading finds nothing.
     readable: bool,
+    /// It is read though the system has not told of anything.
+    is_untold: bool,
     reports: u32,
     failures: u32,
     pause: Backoff,
@@ -50,10 +52,7 @@ pub(super) struct Receiver {
 /// What came of one attempt to receive.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Received {
-    Datagram {
-        len: usize,
-        from: SocketAddr,
-    },
+    Datagrams,
     /// An error took its place; there may be more.
     Nothing,
     /// No more for now.
@@ -65,7 +64,7 @@ pub(super) enum Received {
 impl Receiver {
     pub(super) const fn new() -> Self {
         let pause = Backoff::new(FIRST_PAUSE, LAST_PAUSE);
-        Self { readable: true, reports: 0, failures: 0, pause, paused_until: None }
+        Self { readable: true, is_untold: false, reports: 0, failures: 0, pause, paused_until: None }
     }
 
     /// Whether it has failed too often in a row.
@@ -75,6 +74,11 @@ impl Receiver {
 
     pub(super) fn set_readable(&mut self) {
         self.readable = true;
+    }
+
+    /// Has it read once more, whatever the system has told: a wait that was interrupted tells nothing.
+    pub(super) fn look(&mut self) {
+        (self.readable, self.is_untold) = (true, true);
     }
 
     /// Whether it needs no word from the socket to read again.
@@ -88,23 +92,24 @@ impl Receiver {
         self.readable.then(|| self.paused_until.unwrap_or(now))
     }
 
+    /// `recv` is told whether the system may have told of nothing.
     pub(super) fn receive(
         &mut self,
         now: Instant,
-        recv: impl FnOnce() -> io::Result<(usize, SocketAddr)>,
+        recv: impl FnOnce(bool) -> io::Result<()>,
     ) -> Received {
         if !self.readable || self.paused_until.is_some_and(|until| until > now) {
             return Received::Empty;
         }
         self.paused_until = None;
-        match recv() {
-            Ok((len, from)) => {
+        match recv(self.is_untold) {
+            Ok(()) => {
                 self.succeed();
-                Received::Datagram { len, from }
+                Received::Datagrams
             }
             Err(error) => match error.kind() {
                 ErrorKind::WouldBlock => {
-                    self.readable = false;
+                    (self.readable, self.is_untold) = (false, false);
                     self.succeed();
                     Received::Empty
                 }
@@ -178,19 +183,24 @@ impl Outbox {
     pub(super) fn send(
         &mut self,
         next: impl FnOnce(&mut [u8]) -> Option<Transmit>,
-        mut send: impl FnMut(&[u8], SocketAddr) -> io::Result<usize>,
+        mut send: impl FnMut(&[u8], Transmit) -> io::Result<()>,
     ) -> Sent {
         if self.blocked {
             return Sent::Idle;
         }
-        let Some(transmit) = self.in_hand.take().or_else(|| next(&mut self.buffer)) else {
+        let Some(mut transmit) = self.in_hand.take().or_else(|| next(&mut self.buffer)) else {
             return Sent::Idle;
         };
         let destination = transmit.destination;
         loop {
-            let Err(error) = send(&self.buffer[..transmit.size], destination) else {
+            let Err(error) = send(&self.buffer[..transmit.size], transmit) else {
                 return Sent::Gone;
             };
+            if transmit.source.is_some() && is_of_our_address(&error) {
+                // The address that was asked is ours no more, or never was one to send from.
+                transmit.source = None;
+                continue;
+            }
             return match error.kind() {
                 ErrorKind::Interrupted => continue,
                 ErrorKind::WouldBlock => {
@@ -215,11 +225,16 @@ pub(super) fn is_broken(error: &io::Error) -> bool {
 /// Whether sending failed because the host has lost the address that the socket is bound to. The
 /// error alone says little: Linux gives the same for a destination that this address cannot reach.
 pub(super) fn is_gone(addr: SocketAddr, error: &io::Error) -> bool {
+    is_of_our_address(error) && !addr.ip().is_unspecified()
+        && bind(SocketAddr::new(addr.ip(), 0)).is_err_and(|error| error.kind() == ErrorKind::AddrNotAvailable)
+}
+
+/// Whether an error may come from the address that a datagram was to be sent from.
+fn is_of_our_address(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         ErrorKind::AddrNotAvailable | ErrorKind::InvalidInput | ErrorKind::NetworkUnreachable
-    ) && !addr.ip().is_unspecified()
-        && bind(SocketAddr::new(addr.ip(), 0)).is_err_and(|error| error.kind() == ErrorKind::AddrNotAvailable)
+    )
 }
 
 /// Whether receiving failed only because of an ICMP error about some datagram sent earlier, or one
@@ -288,7 +303,7 @@ mod tests {
 
     fn transmit(buffer: &mut [u8], byte: u8) -> Option<Transmit> {
         buffer[0] = byte;
-        Some(Transmit { destination: FROM.into(), size: 1 })
+        Some(Transmit { destination: FROM.into(), source: None, size: 1 })
     }
 
     #[test]
@@ -302,8 +317,8 @@ mod tests {
         let sent = outbox.send(
             |_| panic!("one is in hand"),
             |bytes, to| {
-                assert_eq!((bytes, to), ([7].as_slice(), FROM.into()));
-                Ok(1)
+                assert_eq!((bytes, to.destination), ([7].as_slice(), FROM.into()));
+                Ok(())
             },
         );
         assert_eq!(sent, Sent::Gone);
@@ -317,7 +332,7 @@ mod tests {
             |buffer| transmit(buffer, 1),
             |_, _| {
                 tries += 1;
-                if tries < 3 { fail(ErrorKind::Interrupted) } else { Ok(1) }
+                if tries < 3 { fail(ErrorKind::Interrupted) } else { Ok(()) }
             },
         );
         assert_eq!((sent, tries), (Sent::Gone, 3));
@@ -348,15 +363,14 @@ mod tests {
     fn reading_goes_on_until_there_is_nothing() {
         let mut receiver = Receiver::new();
         let now = Instant::from_micros(5);
-        let datagram = Received::Datagram { len: 3, from: FROM.into() };
-        assert_eq!(receiver.receive(now, || Ok((3, FROM.into()))), datagram);
-        assert_eq!(receiver.receive(now, || fail(ErrorKind::ConnectionRefused)), Received::Nothing);
+        assert_eq!(receiver.receive(now, |_| Ok(())), Received::Datagrams);
+        assert_eq!(receiver.receive(now, |_| fail(ErrorKind::ConnectionRefused)), Received::Nothing);
         assert_eq!(receiver.deadline(now), Some(now));
-        assert_eq!(receiver.receive(now, || fail(ErrorKind::WouldBlock)), Received::Empty);
+        assert_eq!(receiver.receive(now, |_| fail(ErrorKind::WouldBlock)), Received::Empty);
         assert_eq!(receiver.deadline(now), None);
-        assert_eq!(receiver.receive(now, || panic!("nothing to read")), Received::Empty);
+        assert_eq!(receiver.receive(now, |_| panic!("nothing to read")), Received::Empty);
         receiver.set_readable();
-        assert_eq!(receiver.receive(now, || Ok((3, FROM.into()))), datagram);
+        assert_eq!(receiver.receive(now, |_| Ok(())), Received::Datagrams);
     }
 
     #[test]
@@ -365,16 +379,16 @@ mod tests {
         let mut now = Instant::ZERO;
         let mut pauses = [0; 8];
         for pause in &mut pauses {
-            assert_eq!(receiver.receive(now, || fail(ErrorKind::Other)), Received::Failed);
+            assert_eq!(receiver.receive(now, |_| fail(ErrorKind::Other)), Received::Failed);
             let until = receiver.deadline(now).unwrap();
             *pause = (until - now).as_millis();
-            assert_eq!(receiver.receive(now, || panic!("paused")), Received::Empty);
+            assert_eq!(receiver.receive(now, |_| panic!("paused")), Received::Empty);
             now = until;
         }
         assert_eq!(pauses, [100, 200, 400, 800, 1600, 3200, 5000, 5000]);
-        assert_eq!(receiver.receive(now, || fail(ErrorKind::WouldBlock)), Received::Empty);
+        assert_eq!(receiver.receive(now, |_| fail(ErrorKind::WouldBlock)), Received::Empty);
         receiver.set_readable();
-        assert_eq!(receiver.receive(now, || fail(ErrorKind::Other)), Received::Failed);
+        assert_eq!(receiver.receive(now, |_| fail(ErrorKind::Other)), Received::Failed);
         assert_eq!(receiver.deadline(now), Some(now + FIRST_PAUSE));
     }
 
@@ -386,13 +400,13 @@ mod tests {
             for _ in 0..count {
                 assert!(!receiver.is_hopeless());
                 now = receiver.deadline(now).unwrap();
-                assert_eq!(receiver.receive(now, || fail(ErrorKind::Other)), Received::Failed);
+                assert_eq!(receiver.receive(now, |_| fail(ErrorKind::Other)), Received::Failed);
             }
             now = receiver.deadline(now).unwrap();
             now
         };
         let now = fail_times(&mut receiver, 3);
-        assert!(matches!(receiver.receive(now, || Ok((1, FROM.into()))), Received::Datagram { .. }));
+        assert_eq!(receiver.receive(now, |_| Ok(())), Received::Datagrams);
         fail_times(&mut receiver, HOPELESS);
         assert!(receiver.is_hopeless());
     }
@@ -421,7 +435,7 @@ mod tests {
     fn endless_reports_are_a_failure() {
         let mut receiver = Receiver::new();
         let refused = || fail(ErrorKind::ConnectionRefused);
-        let taken = (0..1000).take_while(|_| receiver.receive(Instant::ZERO, refused) == Received::Nothing);
+        let taken = (0..1000).take_while(|_| receiver.receive(Instant::ZERO, |_| refused()) == Received::Nothing);
         assert_eq!(taken.count(), REPORTS as usize);
     }
 

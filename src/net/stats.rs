@@ -33,9 +33,10 @@ loop_stats! {
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
     #[non_exhaustive]
     LoopStats {
-        /// Times the loop woke up; on an idle node only for the node's own deadlines.
+        /// Times the loop woke up; on an idle node for the node's own deadlines, and every 15 seconds to see
+        /// whether the host slept.
         wakeups,
-        /// Times a socket could not take a datagram at once.
+        /// Times a socket could not take a datagram at once; only with a socket.
         sends_blocked,
         /// Datagrams that the system refused to send for want of a route or permission; the node was
         /// told that their destination is unreachable.

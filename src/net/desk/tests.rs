@@ -44,7 +44,7 @@ fn no_event_is_lost_in_a_burst_of_datagrams() {
     let now = desk.clock.now();
     let answers = answers_of(&mut desk.node, now, 80);
     for (from, answer) in &answers {
-        desk.handle_datagram(now, *from, answer);
+        desk.handle_datagram(now, *from, None, answer);
     }
     let known = desk.node.node_count(Family::V4);
     assert!(known > Limits::default().events, "{known}");
@@ -82,7 +82,7 @@ fn a_desk_that_ends_in_the_middle_saves_all_the_same() {
     let (mut desk, _events) = desk();
     let now = desk.clock.now();
     for (from, answer) in answers_of(&mut desk.node, now, 1) {
-        desk.handle_datagram(now, from, &answer);
+        desk.handle_datagram(now, from, None, &answer);
     }
     let waker = core::task::Waker::noop().clone();
     desk.keep_state(Some(Saver::new(file, Duration::from_secs(300), now, waker)), None);
