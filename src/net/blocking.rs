@@ -197,3 +197,38 @@ impl Driver {
         true
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use core::net::{Ipv4Addr, SocketAddr};
+    use std::sync::mpsc::{channel, sync_channel};
+
+    use super::super::desk::tests::{answer_ping, desk_by_hand, other, ping, wait};
+    use super::*;
+
+    /// As after a stop of the process, whose wait was interrupted and told nothing.
+    #[test]
+    fn what_has_arrived_is_read_before_deadlines_and_what_has_not_is_asked_again() {
+        let (commands, queue) = sync_channel(2);
+        let bound = Bound::new(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap();
+        let (poll, resolving) = (Poll::new().unwrap(), channel().0);
+        let mut driver =
+            Driver::new(desk_by_hand(), poll, [Some(bound), None], queue, resolving).unwrap();
+        let ((answering, answers), (silent, is_silent)) = (other(), other());
+        let ((first, pong), (second, none)) = (ping(answers), ping(is_silent));
+        commands.send(first).unwrap();
+        commands.send(second).unwrap();
+        driver.turn();
+        answer_ping(&answering);
+        let mut buffer = [0; 1500];
+        let asked = silent.recv(&mut buffer).unwrap();
+        wait(Duration::from_secs(60));
+        driver.turn();
+        let pong = pong.try_recv().expect("it was read").expect("it came in time");
+        assert!(pong.rtt < Duration::from_secs(5), "{:?} without the time that it stood still", pong.rtt);
+        assert!(none.try_recv().is_err(), "whoever has not answered may still");
+        assert_eq!(silent.recv(&mut buffer).unwrap(), asked, "and is asked again");
+        let stats = driver.desk.node.stats();
+        assert_eq!((stats.timed_out, stats.interrupted), (0, 1));
+    }
+}

@@ -3,7 +3,9 @@
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
+use alloc::string::ToString as _;
 use alloc::sync::Arc;
+use core::cell::Cell;
 use core::net::{IpAddr, SocketAddr};
 use core::sync::atomic::Ordering;
 use core::time::Duration;
@@ -51,6 +53,9 @@ const SENDS: usize = 256;
 
 /// How long a full socket is trusted to tell when it is not full any more.
 pub(super) const BLOCKED: Duration = Duration::from_millis(250);
+
+/// How often subscribers are told that the system does not send, at most.
+const UNSENT_NOTICES: Duration = Duration::from_secs(60);
 
 /// How long the loop tries to get rid of its last datagrams.
 pub(super) const FAREWELL: Duration = Duration::from_millis(250);
@@ -121,6 +126,8 @@ pub(super) struct Desk {
     pub(super) clock: Clock,
     pub(super) board: Arc<Board>,
     watch: SleepWatch,
+    /// When it was told last that the system does not send, by family.
+    unsent_told: [Option<Instant>; 2],
     /// The time that counts for what arrived while nobody could look.
     standing: Option<Instant>,
     outbox: Outbox,
@@ -162,6 +169,7 @@ impl Desk {
             clock,
             board,
             watch: SleepWatch::new(),
+            unsent_told: [None; 2],
             standing: None,
             outbox: Outbox::new(),
             blocked_since: Instant::ZERO,
@@ -524,24 +532,34 @@ impl Desk {
         &mut self,
         mut send: impl FnMut(&[u8], Transmit) -> io::Result<()>,
     ) -> Option<SocketAddr> {
+        let failure = Cell::new(None);
         let mut send = |datagram: &[u8], transmit: Transmit| {
             let sent = send(datagram, transmit);
             match &sent {
                 Ok(()) => event!(TRACE, "sent", to = transmit.destination, bytes = datagram.len()),
-                Err(error) => event!(DEBUG, "cannot send", to = transmit.destination, error = error),
+                Err(error) => {
+                    event!(DEBUG, "cannot send", to = transmit.destination, error = error);
+                    let kind = || io::Error::from(error.kind());
+                    failure.set(Some(error.raw_os_error().map_or_else(kind, io::Error::from_raw_os_error)));
+                }
             }
             sent
         };
-        let counters = &self.board.counters;
         for _ in 0..SENDS {
             let now = self.clock.now();
             let sent = self.outbox.send(|buffer| self.node.poll_transmit(now, buffer), &mut send);
             self.busy |= sent != Sent::Idle;
             match sent {
                 Sent::Gone => {}
-                Sent::Lost => count(&counters.sends_lost),
+                Sent::Unsent(destination) => {
+                    count(&self.board.counters.sends_lost);
+                    self.node.handle_unsent(now, destination);
+                    if let Some(error) = failure.take() {
+                        self.tell_unsent(now, destination, &error);
+                    }
+                }
                 Sent::Unreachable(destination) => {
-                    count(&counters.sends_unreachable);
+                    count(&self.board.counters.sends_unreachable);
                     self.node.handle_unreachable(now, destination);
                 }
                 Sent::Blocked(destination) => {
@@ -552,6 +570,14 @@ impl Desk {
             }
         }
         None
+    }
+
+    fn tell_unsent(&mut self, now: Instant, destination: SocketAddr, error: &io::Error) {
+        let told = &mut self.unsent_told[Family::of(&destination).index()];
+        if told.is_none_or(|told| now - told >= UNSENT_NOTICES) {
+            *told = Some(now);
+            self.publish(Notice::Unsent { destination, error: error.to_string() });
+        }
     }
 
     /// Whether a full socket holds up what there is to send.

@@ -179,6 +179,9 @@ macro_rules! builder {
             /// A host with several addresses in one family runs a [`Dht`] for each:
             /// [several addresses](crate::net#several-addresses).
             ///
+            /// Bound to all addresses of a host, as by default, it answers from the one that was asked, where
+            /// the system tells which (Linux, Android, Windows, macOS, iOS and the BSDs).
+            ///
             /// On a host with several IPv6 addresses it is best to bind a global unicast one and not
             /// `[::]`, so that all nodes see us at the same address (BEP 32).
             pub fn bind(mut self, addr: core::net::SocketAddr) -> Self {

@@ -24,6 +24,9 @@ const HOPELESS: u32 = 4;
 /// Reports about earlier datagrams taken in a row before the socket counts as failing.
 const REPORTS: u32 = 64;
 
+/// The same taken before one datagram counts as unsent.
+const EARLIER_ERRORS: u32 = 4;
+
 /// A bound socket that never blocks. The IPv6 one takes no IPv4 (BEP 32 keeps them apart).
 pub(super) fn bind(addr: SocketAddr) -> io::Result<UdpSocket> {
     let socket = RawSocket::new(Domain::for_address(addr), Type::DGRAM, Some(Protocol::UDP))?;
@@ -150,8 +153,8 @@ pub(super) enum Sent {
     Idle,
     /// A datagram is gone.
     Gone,
-    /// A datagram is gone for good, through no fault of its destination.
-    Lost,
+    /// The system has not sent a datagram to this destination, which is not to blame.
+    Unsent(SocketAddr),
     /// The system cannot send to this destination.
     Unreachable(SocketAddr),
     /// The socket to this destination is full: the datagram is kept until
@@ -191,7 +194,7 @@ impl Outbox {
         let Some(mut transmit) = self.in_hand.take().or_else(|| next(&mut self.buffer)) else {
             return Sent::Idle;
         };
-        let destination = transmit.destination;
+        let (destination, mut earlier) = (transmit.destination, EARLIER_ERRORS);
         loop {
             let Err(error) = send(&self.buffer[..transmit.size], transmit) else {
                 return Sent::Gone;
@@ -208,7 +211,12 @@ impl Outbox {
                     self.blocked = true;
                     Sent::Blocked(destination)
                 }
-                _ if is_loss(&error) => Sent::Lost,
+                // It was about another datagram, and has been told now.
+                ErrorKind::ConnectionRefused | ErrorKind::ConnectionReset if earlier > 0 => {
+                    earlier -= 1;
+                    continue;
+                }
+                _ if is_local(&error) => Sent::Unsent(destination),
                 _ => Sent::Unreachable(destination),
             };
         }
@@ -216,9 +224,9 @@ impl Outbox {
 }
 
 /// Whether an error says that the socket is of no use any more: systems take them from programs that
-/// were suspended, and from interfaces that went down.
+/// were suspended.
 pub(super) fn is_broken(error: &io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::NotConnected | ErrorKind::NetworkDown)
+    matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::NotConnected)
         || matches!(error.raw_os_error(), Some(BAD_DESCRIPTOR | NO_SOCKET))
 }
 
@@ -250,10 +258,22 @@ fn is_report(error: &io::Error) -> bool {
     ) || matches!(error.raw_os_error(), Some(MESSAGE_TOO_LONG | NET_RESET))
 }
 
-/// Whether sending failed for a reason that says nothing about the destination.
-fn is_loss(error: &io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::OutOfMemory | ErrorKind::ConnectionRefused | ErrorKind::ConnectionReset)
-        || matches!(error.raw_os_error(), Some(MESSAGE_TOO_LONG | NO_BUFFERS))
+/// Whether sending failed for a reason of this host that passes, and says nothing about the destination:
+/// there is no network or route, the network card's queue or the memory is full, the firewall refuses or
+/// has lost count, the datagram is too long for the interface.
+///
+/// About the destination are what is left: no host there (`EHOSTUNREACH`), a route that forbids it
+/// (`EACCES`), an address that this socket cannot send to (`EINVAL`).
+fn is_local(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::OutOfMemory
+            | ErrorKind::ConnectionRefused
+            | ErrorKind::ConnectionReset
+            | ErrorKind::NetworkUnreachable
+            | ErrorKind::NetworkDown
+            | ErrorKind::AddrNotAvailable
+    ) || matches!(error.raw_os_error(), Some(MESSAGE_TOO_LONG | NO_BUFFERS | NOT_PERMITTED))
 }
 
 // Errors that `ErrorKind` has no name for, by their numbers.
@@ -276,6 +296,13 @@ const NO_BUFFERS: i32 = if cfg!(windows) {
     55
 };
 
+/// A firewall says so, or a table of connections that is full.
+const NOT_PERMITTED: i32 = if cfg!(windows) {
+    10013 // WSAEACCES
+} else {
+    1 // EPERM
+};
+
 /// It is no descriptor of ours any more.
 const BAD_DESCRIPTOR: i32 = if cfg!(windows) { 10009 } else { 9 };
 
@@ -293,6 +320,10 @@ const NET_RESET: i32 = if cfg!(windows) { 10052 } else { 0 };
 
 #[cfg(test)]
 mod tests {
+    use alloc::vec;
+    use alloc::vec::Vec;
+    use core::net::IpAddr;
+
     use super::*;
 
     const FROM: ([u8; 4], u16) = ([127, 0, 0, 1], 9);
@@ -344,19 +375,48 @@ mod tests {
             let mut error = Some(error);
             Outbox::new().send(|buffer| transmit(buffer, 1), |_, _| Err(error.take().unwrap()))
         };
-        for kind in [
-            ErrorKind::NetworkUnreachable,
-            ErrorKind::HostUnreachable,
-            ErrorKind::PermissionDenied,
-            ErrorKind::AddrNotAvailable,
-            ErrorKind::InvalidInput,
-            ErrorKind::NetworkDown,
-        ] {
-            assert_eq!(send(kind.into()), Sent::Unreachable(FROM.into()), "{kind}");
+        // Refused by a route; the number is 13 wherever there is one.
+        let forbidden = io::Error::from_raw_os_error(13);
+        for error in [forbidden, ErrorKind::HostUnreachable.into(), ErrorKind::InvalidInput.into()] {
+            assert_eq!(send(error), Sent::Unreachable(FROM.into()));
         }
-        assert_eq!(send(io::Error::from_raw_os_error(MESSAGE_TOO_LONG)), Sent::Lost);
-        assert_eq!(send(io::Error::from_raw_os_error(NO_BUFFERS)), Sent::Lost);
-        assert_eq!(send(ErrorKind::ConnectionRefused.into()), Sent::Lost);
+        for kind in
+            [ErrorKind::NetworkUnreachable, ErrorKind::NetworkDown, ErrorKind::AddrNotAvailable, ErrorKind::OutOfMemory]
+        {
+            assert_eq!(send(kind.into()), Sent::Unsent(FROM.into()), "{kind}");
+        }
+        for number in [MESSAGE_TOO_LONG, NO_BUFFERS, NOT_PERMITTED] {
+            assert_eq!(send(io::Error::from_raw_os_error(number)), Sent::Unsent(FROM.into()), "{number}");
+        }
+    }
+
+    #[test]
+    fn what_an_earlier_datagram_met_with_holds_up_none() {
+        for (errors, expected) in [(1, Sent::Gone), (4, Sent::Gone), (5, Sent::Unsent(FROM.into()))] {
+            let mut left = errors;
+            let sent = Outbox::new().send(
+                |buffer| transmit(buffer, 1),
+                |_, _| {
+                    left -= 1;
+                    if left >= 0 { fail(ErrorKind::ConnectionRefused) } else { Ok(()) }
+                },
+            );
+            assert_eq!(sent, expected, "{errors}");
+        }
+    }
+
+    #[test]
+    fn an_answer_whose_source_is_gone_leaves_from_another() {
+        let mut sources = Vec::new();
+        let ours = Some(IpAddr::from([192, 0, 2, 1]));
+        let sent = Outbox::new().send(
+            |buffer| transmit(buffer, 1).map(|transmit| Transmit { source: ours, ..transmit }),
+            |_, transmit| {
+                sources.push(transmit.source);
+                if transmit.source.is_some() { fail(ErrorKind::InvalidInput) } else { Ok(()) }
+            },
+        );
+        assert_eq!((sent, sources), (Sent::Gone, vec![ours, None]));
     }
 
     #[test]
@@ -416,7 +476,6 @@ mod tests {
         for error in [
             ErrorKind::BrokenPipe.into(),
             ErrorKind::NotConnected.into(),
-            ErrorKind::NetworkDown.into(),
             io::Error::from_raw_os_error(BAD_DESCRIPTOR),
             io::Error::from_raw_os_error(NO_SOCKET),
         ] {

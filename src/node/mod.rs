@@ -174,7 +174,17 @@ impl<S: Storage> Node<S> {
         self.core.handle_unreachable(&mut self.storage.memory(), now, destination.into());
     }
 
-    /// The host was suspended for `slept`, and the clock behind `now` did not count that time.
+    /// The system did not send a datagram to `destination` for a reason of its own: no network, no route,
+    /// a firewall, no buffers. That is held against nobody. A query among them is sent again, after 50
+    /// milliseconds and ever later, and fails after four tries in a row. While a node that knows few others
+    /// cannot send at all, it tries every five seconds, later every 15, and what it keeps up is repeated at
+    /// once when somebody is heard again.
+    pub fn handle_unsent(&mut self, now: Instant, destination: SocketAddr) {
+        self.core.handle_unsent(&mut self.storage.memory(), now, destination.into());
+    }
+
+    /// The host was suspended for `slept`, and the clock behind `now` did not count that time; zero where
+    /// it did, or where the process stood still.
     /// Everything ages by it, stored peers and tokens included. Nodes that were not heard of meanwhile
     /// are pinged, and announces that fell due are repeated. What was asked before is asked again and
     /// held against nobody; an announce begins anew if its tokens are older than five minutes.
@@ -386,6 +396,7 @@ impl Core {
             // By reference: a message is large to copy.
             Ok((ref message, trailing)) => {
                 self.stats.trailing += u64::from(!trailing.is_empty());
+                self.note_network(m, from.family(), now);
                 self.note_traffic(m, now);
                 match &message.body {
                     Body::Query(query) => self.on_query(m, from, local, message, query, datagram.len()),

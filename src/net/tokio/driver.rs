@@ -216,6 +216,7 @@ impl Driver {
                     self.desk.handle_datagram(now, from, local, &datagram);
                     self.transmit_answers();
                 }
+                Arrival::Unsent(destination) => self.desk.node.handle_unsent(now, destination),
                 Arrival::Unreachable(destination) => self.desk.node.handle_unreachable(now, destination),
             }
         }
@@ -405,12 +406,57 @@ impl Link {
             Self::External { outgoing, .. } => {
                 let permit = outgoing.try_reserve().map_err(|error| match error {
                     mpsc::error::TrySendError::Full(()) => io::ErrorKind::WouldBlock,
-                    mpsc::error::TrySendError::Closed(()) => io::ErrorKind::NetworkUnreachable,
+                    mpsc::error::TrySendError::Closed(()) => io::ErrorKind::HostUnreachable,
                 })?;
                 let Transmit { destination, source, .. } = transmit;
                 permit.send(Outgoing { destination, source, datagram: datagram.into() });
                 Ok(())
             }
         }
+    }
+}
+
+#[cfg(all(test, feature = "net"))]
+mod tests {
+    use core::net::Ipv4Addr;
+    use core::time::Duration;
+    use std::sync::mpsc::channel;
+
+    use tokio::runtime::Builder;
+
+    use super::*;
+    use crate::net::desk::tests::{answer_ping, desk_by_hand, other, ping, wait};
+
+    /// As after a stop of the process: timers fire before the runtime has looked at its sockets.
+    #[test]
+    fn what_has_arrived_is_read_before_deadlines_and_what_has_not_is_asked_again() {
+        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let (commands, queue) = mpsc::channel(2);
+            let bound = Bound::new(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap();
+            let link = Link::sockets([Some(bound), None]).unwrap();
+            let mut driver = Driver::new(desk_by_hand(), link, queue, Arc::default(), channel().0);
+            let ((answering, answers), (silent, is_silent)) = (other(), other());
+            let ((first, pong), (second, none)) = (ping(answers), ping(is_silent));
+            assert!(commands.try_send(first).is_ok() && commands.try_send(second).is_ok());
+            driver.turn();
+            // The runtime tells only now that the socket is writable.
+            while driver.desk.is_blocked() {
+                driver.sleep(None).await;
+                driver.turn();
+            }
+            answer_ping(&answering);
+            let mut buffer = [0; 1500];
+            let asked = silent.recv(&mut buffer).unwrap();
+            wait(Duration::from_secs(60));
+            driver.turn();
+            let pong = pong.try_recv().expect("it was read").expect("it came in time");
+            assert!(pong.rtt < Duration::from_secs(5), "{:?} without the time that it stood still", pong.rtt);
+            assert!(none.try_recv().is_err(), "whoever has not answered may still");
+            driver.turn();
+            assert_eq!(silent.recv(&mut buffer).unwrap(), asked, "and is asked again");
+            let stats = driver.desk.node.stats();
+            assert_eq!((stats.timed_out, stats.interrupted), (0, 1));
+        });
     }
 }

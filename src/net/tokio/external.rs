@@ -52,6 +52,7 @@ pub struct Outgoing {
 /// What the node is handed.
 pub(super) enum Arrival {
     Datagram { from: SocketAddr, local: Option<IpAddr>, datagram: Vec<u8> },
+    Unsent(SocketAddr),
     Unreachable(SocketAddr),
 }
 
@@ -109,7 +110,14 @@ impl External {
         lock(&self.outgoing).poll_recv(cx)
     }
 
-    /// Tells that the system refused to send to `destination`, so that the node need not wait for
+    /// Tells that the system did not send to `destination` for a reason of its own: no network, a firewall,
+    /// no buffers. Queries are sent again ([`Node::handle_unsent`](crate::Node::handle_unsent)). It is a
+    /// hint, which may get lost like a datagram.
+    pub fn unsent(&self, destination: SocketAddr) {
+        let _ = self.incoming.try_send(Arrival::Unsent(destination));
+    }
+
+    /// Tells that the system cannot send to `destination`, so that the node need not wait for
     /// its answer. It is a hint, which may get lost like a datagram.
     pub fn unreachable(&self, destination: SocketAddr) {
         // Full or closed: the node finds out by waiting.
