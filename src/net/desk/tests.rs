@@ -41,7 +41,7 @@ pub(in crate::net) fn answers_of(node: &mut Node, now: Instant, count: u8) -> Ve
     answers
 }
 
-thread_local! {
+std::thread_local! {
     /// What the clock of [`desk_by_hand`] shows.
     static TIME: Cell<(StdInstant, Duration)> = Cell::new((StdInstant::now(), Duration::ZERO));
 }
