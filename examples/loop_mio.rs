@@ -109,7 +109,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         let deadline = hosts.iter().filter_map(|host| host.node.poll_timeout()).chain([END]).min();
         match poll.poll(&mut happened, deadline.map(|at| at - now())) {
             // It tells of nothing, and something may have arrived, which comes before the deadlines.
-            Err(error) if error.kind() == ErrorKind::Interrupted => hosts.iter_mut().try_for_each(Host::receive)?,
+            Err(error) if error.kind() == ErrorKind::Interrupted => {
+                hosts.iter_mut().try_for_each(Host::receive)?
+            }
             Err(error) => return Err(error.into()),
             Ok(()) => happened.iter().try_for_each(|event| hosts[event.token().0].receive())?,
         }

@@ -102,7 +102,8 @@ fn q_27_an_answer_leaves_from_the_address_that_was_asked_if_that_is_known() {
     let mut lone = Lone::new(config());
     let mut ask = |locals: &[Option<&str>]| {
         for (port, local) in (1..).zip(locals) {
-            let from = SocketAddr::new(if port % 2 == 0 { "2a00::9" } else { "60.0.0.1" }.parse().unwrap(), port);
+            let from =
+                SocketAddr::new(if port % 2 == 0 { "2a00::9" } else { "60.0.0.1" }.parse().unwrap(), port);
             let local = local.map(|local| local.parse().unwrap());
             lone.node.handle_datagram_at(lone.now, from, local, PING);
         }

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use common::local_config;
 use common::net::{HASH, LOOPBACK, PATIENCE, asking, assert_asleep, limits};
 use common::raw::{ID, Packet, join, node_list, value_list};
-use dht_proto::net::tokio::{Outgoing, Builder, Dht, Owner, Search};
+use dht_proto::net::tokio::{Builder, Dht, Outgoing, Owner, Search};
 use dht_proto::net::{CallError, Loaded, Notice, SpawnError, StateFile};
 use dht_proto::{
     Announce, Config, Event, Family, InfoHash, Lookup, LookupOptions, QueryError, StartError, State,

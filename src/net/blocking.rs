@@ -139,9 +139,8 @@ impl Driver {
         for _ in 0..most.div_ceil(BATCH) {
             let now = self.desk.arrival_time();
             let Self { ports, batch, .. } = self;
-            let received = ports.receive(now, family, |socket, passage, _| {
-                socket.try_io(|| batch.receive(passage, socket))
-            });
+            let received = ports
+                .receive(now, family, |socket, passage, _| socket.try_io(|| batch.receive(passage, socket)));
             let Some(received) = received else { return };
             match received {
                 Received::Datagrams => self.take_batch(now),
@@ -212,8 +211,7 @@ mod tests {
         let (commands, queue) = sync_channel(2);
         let bound = Bound::new(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap();
         let (poll, resolving) = (Poll::new().unwrap(), channel().0);
-        let mut driver =
-            Driver::new(desk_by_hand(), poll, [Some(bound), None], queue, resolving).unwrap();
+        let mut driver = Driver::new(desk_by_hand(), poll, [Some(bound), None], queue, resolving).unwrap();
         let ((answering, answers), (silent, is_silent)) = (other(), other());
         let ((first, pong), (second, none)) = (ping(answers), ping(is_silent));
         commands.send(first).unwrap();

@@ -96,11 +96,7 @@ impl Receiver {
     }
 
     /// `recv` is told whether the system may have told of nothing.
-    pub(super) fn receive(
-        &mut self,
-        now: Instant,
-        recv: impl FnOnce(bool) -> io::Result<()>,
-    ) -> Received {
+    pub(super) fn receive(&mut self, now: Instant, recv: impl FnOnce(bool) -> io::Result<()>) -> Received {
         if !self.readable || self.paused_until.is_some_and(|until| until > now) {
             return Received::Empty;
         }
@@ -233,7 +229,8 @@ pub(super) fn is_broken(error: &io::Error) -> bool {
 /// Whether sending failed because the host has lost the address that the socket is bound to. The
 /// error alone says little: Linux gives the same for a destination that this address cannot reach.
 pub(super) fn is_gone(addr: SocketAddr, error: &io::Error) -> bool {
-    is_of_our_address(error) && !addr.ip().is_unspecified()
+    is_of_our_address(error)
+        && !addr.ip().is_unspecified()
         && bind(SocketAddr::new(addr.ip(), 0)).is_err_and(|error| error.kind() == ErrorKind::AddrNotAvailable)
 }
 
@@ -380,9 +377,12 @@ mod tests {
         for error in [forbidden, ErrorKind::HostUnreachable.into(), ErrorKind::InvalidInput.into()] {
             assert_eq!(send(error), Sent::Unreachable(FROM.into()));
         }
-        for kind in
-            [ErrorKind::NetworkUnreachable, ErrorKind::NetworkDown, ErrorKind::AddrNotAvailable, ErrorKind::OutOfMemory]
-        {
+        for kind in [
+            ErrorKind::NetworkUnreachable,
+            ErrorKind::NetworkDown,
+            ErrorKind::AddrNotAvailable,
+            ErrorKind::OutOfMemory,
+        ] {
             assert_eq!(send(kind.into()), Sent::Unsent(FROM.into()), "{kind}");
         }
         for number in [MESSAGE_TOO_LONG, NO_BUFFERS, NOT_PERMITTED] {
@@ -494,7 +494,8 @@ mod tests {
     fn endless_reports_are_a_failure() {
         let mut receiver = Receiver::new();
         let refused = || fail(ErrorKind::ConnectionRefused);
-        let taken = (0..1000).take_while(|_| receiver.receive(Instant::ZERO, |_| refused()) == Received::Nothing);
+        let taken =
+            (0..1000).take_while(|_| receiver.receive(Instant::ZERO, |_| refused()) == Received::Nothing);
         assert_eq!(taken.count(), REPORTS as usize);
     }
 

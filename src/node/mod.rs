@@ -40,8 +40,8 @@ use core::time::Duration;
 
 #[cfg(feature = "checkpoint")]
 pub use checkpoint::CheckpointError;
-use serve::Asker;
 pub(crate) use local::Local;
+use serve::Asker;
 pub(crate) use serve::Reply;
 
 use crate::addr::{Endpoint, Family};
