@@ -29,11 +29,13 @@ impl Core {
         self.stats.unsent += 1;
         self.missed = true;
         let bootstrap = &mut self.family_mut(to.family()).bootstrap;
-        bootstrap.note_unsent(now);
+        let is_silent = bootstrap.note_unsent();
         let pause = PAUSES.get(usize::from(m.queries[ix].unsent));
         if let Some(&pause) = pause.filter(|_| !bootstrap.is_cut_off()) {
-            self.inflight.unsent(m.queries, ix, now + pause);
-            return self.schedule_upkeep(to.family());
+            return self.inflight.unsent(m.queries, ix, now + pause);
+        }
+        if is_silent {
+            bootstrap.note_cut_off(now);
         }
         let query = self.inflight.finish(m.queries, ix, Outcome::Unreachable);
         self.excuse(m, &query);

@@ -53,17 +53,22 @@ pub(super) struct Bootstrap {
     is_unsent: bool,
     /// The same of the bootstrap under way, or the last one.
     was_unsent: bool,
-    /// That one found nobody, and nothing came in since: there is no network.
+    /// One was not sent however often it was tried, and nothing came in meanwhile: there is no network.
     is_cut_off: bool,
 }
 
 impl Bootstrap {
-    /// Our own system did not send a query. If no answer tells otherwise, a bootstrap is to look soon.
-    pub(super) fn note_unsent(&mut self, now: Instant) {
-        if !core::mem::replace(&mut self.is_unsent, true) {
+    /// Our own system did not send a query. Returns whether nothing has come in since that happened before.
+    pub(super) const fn note_unsent(&mut self) -> bool {
+        self.was_unsent = true;
+        core::mem::replace(&mut self.is_unsent, true)
+    }
+
+    /// It did not however often it was tried. A bootstrap is to look soon whether there is a network.
+    pub(super) fn note_cut_off(&mut self, now: Instant) {
+        if !core::mem::replace(&mut self.is_cut_off, true) {
             (self.failures, self.next) = (0, now + FIRST_RETRY);
         }
-        self.was_unsent = true;
     }
 
     /// Something came in. Returns whether a query was not sent before.
@@ -80,7 +85,7 @@ impl Bootstrap {
     /// The pause after one that found nobody.
     fn pause(&mut self) -> Duration {
         let failures = self.failures;
-        (self.failures, self.is_cut_off) = (failures.saturating_add(1), self.was_unsent);
+        self.failures = failures.saturating_add(1);
         match (self.was_unsent, failures) {
             // A try costs nobody else anything.
             (true, ..UNSENT_TRIES) => FIRST_RETRY,
@@ -468,8 +473,8 @@ impl FamilyState {
     /// When to look for our own neighbours: at first, however many nodes were remembered from before,
     /// while few are known, after our id has changed, and while our own system does not send.
     fn bootstrap_due(&self) -> Option<Instant> {
-        let Bootstrap { is_owed, is_unsent, .. } = self.bootstrap;
-        let is_wanted = !self.ready || is_owed || is_unsent || self.table.len() < FEW_NODES;
+        let Bootstrap { is_owed, is_cut_off, .. } = self.bootstrap;
+        let is_wanted = !self.ready || is_owed || is_cut_off || self.table.len() < FEW_NODES;
         is_wanted.then_some(self.bootstrap.next)
     }
 }
