@@ -49,7 +49,7 @@ impl Host {
                 // The socket is full. UDP may lose datagrams, so this one is lost; a busy node
                 // would keep it, stop polling and wait for `Interest::WRITABLE`.
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
-                Err(_) => self.node.handle_unreachable(now(), transmit.destination),
+                Err(_) => self.node.handle_unsent(now(), transmit.destination), // it sends it again
                 Ok(_) => {}
             }
         }
@@ -108,8 +108,12 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
         let deadline = hosts.iter().filter_map(|host| host.node.poll_timeout()).chain([END]).min();
         match poll.poll(&mut happened, deadline.map(|at| at - now())) {
-            Err(error) if error.kind() != ErrorKind::Interrupted => return Err(error.into()),
-            _ => happened.iter().try_for_each(|event| hosts[event.token().0].receive())?,
+            // It tells of nothing, and something may have arrived, which comes before the deadlines.
+            Err(error) if error.kind() == ErrorKind::Interrupted => {
+                hosts.iter_mut().try_for_each(Host::receive)?
+            }
+            Err(error) => return Err(error.into()),
+            Ok(()) => happened.iter().try_for_each(|event| hosts[event.token().0].receive())?,
         }
     }
     Err("nobody was found in time".into())

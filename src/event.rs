@@ -1,7 +1,7 @@
 //! What a node tells its user: events, reports, ids of what is under way, errors.
 
 use core::fmt;
-use core::net::SocketAddr;
+use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 
 use thiserror::Error;
@@ -168,6 +168,10 @@ impl Event {
 pub struct Transmit {
     /// Where to send it; its family tells the socket.
     pub destination: SocketAddr,
+    /// The address of ours to send it from, if it answers a query that came to a known one
+    /// ([`Node::handle_datagram_at`](crate::Node::handle_datagram_at)): the asker drops an answer from
+    /// any other. `None`: whichever the system chooses.
+    pub source: Option<IpAddr>,
     /// Its length in bytes, at most [`MAX_DATAGRAM`](crate::MAX_DATAGRAM).
     pub size: usize,
 }

@@ -30,7 +30,8 @@
 //! ```
 //!
 //! A whole loop over a real socket is in the README, and the folder `examples` has one for each of many
-//! runtimes. It is simplest to call [`Node::handle_timeout`] in every turn: early calls are harmless.
+//! runtimes. It is simplest to call [`Node::handle_timeout`] whenever nothing more has arrived: early calls are
+//! harmless, but an answer that waits in the socket while its query expires counts as missing.
 //!
 //! # Use by a torrent engine
 //!
@@ -54,8 +55,7 @@
 //! # Several addresses
 //!
 //! A program with several addresses in one family runs a [`Node`] for each (BEP 45), on a socket that
-//! is bound to it: tables and tokens are apart, so an answer always leaves from where it was
-//! asked for, and what one address suffers costs the others nothing. Their ids lie far apart of
+//! is bound to it: tables and tokens are apart, and what one address suffers costs the others nothing. Their ids lie far apart of
 //! themselves where they follow from the addresses ([`Config::secure_ids`]); else
 //! [`NodeId::derived`] makes such ones. Over IPv6 no more than one address in each /64 is of use.
 //!

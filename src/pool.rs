@@ -267,6 +267,11 @@ impl Ring {
         Some(value)
     }
 
+    /// All values, the oldest first.
+    pub(crate) fn iter<T>(self, values: &[T]) -> impl Iterator<Item = &T> {
+        (0..self.len()).map(move |offset| &values[self.position(values, offset)])
+    }
+
     #[cfg(any(feature = "checkpoint", feature = "sim"))]
     pub(crate) const fn is_consistent<T>(self, values: &[T]) -> bool {
         self.len() <= values.len() && (self.start as usize) < values.len() + values.is_empty() as usize

@@ -97,6 +97,8 @@ metrics! {
         pub timed_out: u64,
         /// Our queries that the system reported as undeliverable.
         pub unreachable: u64,
+        /// Our queries that our own system did not send; most are sent again.
+        pub unsent: u64,
         /// Our queries that came back to us: they went to an address of our own.
         pub reflected: u64,
         /// Our queries that were given up before an answer came, because the host had slept, or the node was disabled or bound anew.

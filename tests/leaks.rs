@@ -60,7 +60,7 @@ async fn ten_thousand_searches_of_tasks_leave_nothing() {
     let start = nodes[0].local_addr(Family::V4).unwrap().to_string();
     let owner = task::Dht::builder().config(local_config()).limits(few()).bind(LOOPBACK);
     let owner = owner.bootstrap([start]).spawn().unwrap();
-    owner.wait_ready().await.unwrap();
+    assert_eq!(owner.wait_ready(PATIENCE).await, Ok(true));
     let users = (0..USERS).map(|user| {
         let dht = owner.dht();
         tokio::spawn(async move {

@@ -135,7 +135,7 @@ async fn tasks_scrape_sample_and_crawl_as_threads_do() {
     let start = addr(&nodes[0]).to_string();
     let owner = task::Dht::builder().config(local_config()).limits(limits()).bind(LOOPBACK);
     let owner = owner.bootstrap([&start]).spawn().unwrap();
-    timeout(PATIENCE, owner.wait_ready()).await.unwrap().unwrap();
+    assert_eq!(owner.wait_ready(PATIENCE).await, Ok(true));
 
     let torrent = torrents().next().unwrap();
     let mut scrape = owner.scrape(torrent).await.unwrap();

@@ -21,7 +21,7 @@ use std::time::{Duration, Instant};
 use common::local_config;
 use common::net::{HASH, LOOPBACK, PATIENCE, asking, assert_asleep, limits};
 use common::raw::{ID, Packet, join, node_list, value_list};
-use dht_proto::net::tokio::{Builder, Dht, Owner, Search};
+use dht_proto::net::tokio::{Builder, Dht, Outgoing, Owner, Search};
 use dht_proto::net::{CallError, Loaded, Notice, SpawnError, StateFile};
 use dht_proto::{
     Announce, Config, Event, Family, InfoHash, Lookup, LookupOptions, QueryError, StartError, State,
@@ -50,7 +50,7 @@ async fn network(count: usize) -> Vec<Owner> {
     let mut nodes = vec![first];
     nodes.extend((1..count).map(|_| builder().bootstrap([&start]).spawn().unwrap()));
     for node in &nodes[1..] {
-        soon(node.wait_ready()).await.unwrap();
+        assert_eq!(node.wait_ready(PATIENCE).await, Ok(true));
     }
     nodes
 }
@@ -160,8 +160,8 @@ async fn a_peer_comes_when_it_is_found_and_again_for_a_late_comer() {
     let (owner, external) = builder().external().unwrap();
     let [answering, hole, peer] = [1, 2, 6881].map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
     let network = tokio::spawn(async move {
-        while let Some((to, query)) = external.next_outgoing().await {
-            let query = Packet::checked(to, &query);
+        while let Some(Outgoing { destination: to, datagram, .. }) = external.next_outgoing().await {
+            let query = Packet::checked(to, &datagram);
             let mut fields = Vec::new();
             if query.method() == "get_peers" {
                 // The other node it knows never answers, and so the lookup goes on.
@@ -354,7 +354,7 @@ async fn a_node_without_a_socket_is_switched_off_and_on_as_well() {
     }
     owner.set_enabled(true).await.unwrap();
     owner.add_node(other).await.unwrap();
-    assert_eq!(soon(external.next_outgoing()).await.unwrap().0, other);
+    assert_eq!(soon(external.next_outgoing()).await.unwrap().destination, other);
     // The caller moves its own socket, and says so.
     owner.rebind(None).await.unwrap();
     assert_eq!(owner.stats().await.unwrap().interrupted, 1);
@@ -379,7 +379,7 @@ async fn after_the_end_every_call_says_so() {
     });
     let waiting = tokio::spawn({
         let dht = dht.clone();
-        async move { dht.wait_ready().await }
+        async move { dht.wait_ready(PATIENCE).await }
     });
     wait_for_under_way(&dht, "the ping is sent", |_, queries| queries == 2).await;
     drop(owner);
@@ -392,7 +392,7 @@ async fn after_the_end_every_call_says_so() {
     while next(&mut events).await.is_some() {}
     assert_eq!(dht.stats().await, Err(CallError::Closed));
     assert_eq!(dht.ping(hole).await, Err(CallError::Closed));
-    assert_eq!(dht.wait_ready().await, Err(CallError::Closed));
+    assert_eq!(dht.wait_ready(PATIENCE).await, Err(CallError::Closed));
     assert!(matches!(dht.get_peers(HASH).await, Err(CallError::Closed)));
     assert!(matches!(dht.subscribe().await, Err(CallError::Closed)));
 }
@@ -449,14 +449,14 @@ async fn a_node_without_a_socket_works_through_its_caller_s() {
         let (socket, external) = (Arc::clone(&socket), Arc::clone(&external));
         async move {
             let mut sent = 0;
-            while let Some((to, datagram)) = external.next_outgoing().await {
-                socket.send_to(&datagram, to).await.unwrap();
+            while let Some(next) = external.next_outgoing().await {
+                socket.send_to(&next.datagram, next.destination).await.unwrap();
                 sent += 1;
             }
             sent
         }
     });
-    soon(owner.wait_ready()).await.unwrap();
+    assert_eq!(owner.wait_ready(PATIENCE).await, Ok(true));
     assert_eq!(soon(inner.ping(own)).await.unwrap().id, owner.id(Family::V4).await.unwrap());
     let mut announcing = owner.announce(HASH, Announce::port(7777)).await.unwrap();
     assert_eq!(soon(announcing.wait()).await.unwrap().acknowledged, [addr(&inner)]);
@@ -489,6 +489,7 @@ async fn a_caller_who_sends_nothing_holds_up_the_node_and_not_its_end() {
     soon(owner.shutdown()).await;
     let wakeups = dht.loop_stats().wakeups - before;
     assert!(wakeups <= 10, "{wakeups}");
+    assert_eq!(dht.loop_stats().sends_blocked, 0, "no socket was full");
     let mut left = 0;
     while soon(external.next_outgoing()).await.is_some() {
         left += 1;
@@ -498,14 +499,59 @@ async fn a_caller_who_sends_nothing_holds_up_the_node_and_not_its_end() {
 }
 
 #[tokio::test]
+async fn what_the_node_sends_is_polled_tried_and_waited_for() {
+    let (owner, external) = builder().external().unwrap();
+    assert_eq!(external.try_next_outgoing(), None);
+    let nothing = poll_fn(|cx| Poll::Ready(external.poll_outgoing(cx).is_pending())).await;
+    assert!(nothing);
+    let holes = [1, 2, 3].map(|port| SocketAddr::from(([127, 0, 0, 9], port)));
+    for hole in holes {
+        owner.add_node(hole).await.unwrap();
+    }
+    let waited = soon(external.next_outgoing()).await.unwrap();
+    let polled = soon(poll_fn(|cx| external.poll_outgoing(cx))).await.unwrap();
+    let tried = loop {
+        match external.try_next_outgoing() {
+            Some(tried) => break tried,
+            None => sleep(Duration::from_millis(5)).await,
+        }
+    };
+    assert_eq!([waited, polled, tried].map(|next| next.destination), holes);
+    // An answer leaves from where it was asked.
+    let asked = "127.0.0.7".parse().unwrap();
+    let ping = b"d1:ad2:id20:abcdefghij0123456789e1:q4:ping1:t2:aa1:y1:qe";
+    assert!(external.feed_at(holes[0], Some(asked), ping));
+    let answer = soon(external.next_outgoing()).await.unwrap();
+    assert_eq!((answer.destination, answer.source), (holes[0], Some(asked)));
+    soon(owner.shutdown()).await;
+    while external.try_next_outgoing().is_some() {}
+    assert_eq!(soon(poll_fn(|cx| external.poll_outgoing(cx))).await, None);
+}
+
+/// Its own clock would stand still while timers go by the runtime's: it would wake for nothing, at once,
+/// again and again.
+#[tokio::test(start_paused = true)]
+async fn under_a_paused_clock_it_sleeps() {
+    let (owner, external) = builder().external().unwrap();
+    owner.add_node("127.0.0.9:1".parse().unwrap()).await.unwrap();
+    assert!(external.next_outgoing().await.is_some());
+    for _ in 0..10 {
+        sleep(Duration::from_secs(1)).await;
+    }
+    assert_eq!(owner.stats().await.unwrap().timed_out, 1, "time goes on for the node as well");
+    let wakeups = owner.loop_stats().wakeups;
+    assert!(wakeups < 50, "{wakeups}");
+}
+
+#[tokio::test]
 async fn what_the_caller_cannot_reach_fails_at_once() {
     let (owner, external) = builder().external().unwrap();
     let hole = "127.0.0.1:9".parse().unwrap();
     let pinged = async {
-        let (to, datagram) = soon(external.next_outgoing()).await.unwrap();
-        assert_eq!(to, hole);
-        assert!(datagram.starts_with(b"d1:a"));
-        external.unreachable(to);
+        let next = soon(external.next_outgoing()).await.unwrap();
+        assert_eq!(next.destination, hole);
+        assert!(next.datagram.starts_with(b"d1:a"));
+        external.unreachable(hole);
     };
     let (pong, ()) = tokio::join!(soon(owner.ping(hole)), pinged);
     assert_eq!(pong, Err(CallError::Query(QueryError::Unreachable)));
@@ -546,7 +592,7 @@ fn the_state_is_saved_though_the_runtime_ends_with_the_owner() {
         let mut nodes = network(3).await;
         let start = addr(&nodes[0]).to_string();
         nodes.push(builder().bootstrap([&start]).state(&file).spawn().unwrap());
-        soon(nodes[3].wait_ready()).await.unwrap();
+        assert_eq!(nodes[3].wait_ready(PATIENCE).await, Ok(true));
         nodes
     });
     drop(nodes);
@@ -595,7 +641,7 @@ async fn tasks_go_on_while_the_disk_does_not_answer() {
     std::fs::create_dir_all(&folder).unwrap();
     let start = addr(&nodes[0]).to_string();
     let node = builder().bootstrap([&start]).state(folder.join("dht.state")).spawn().unwrap();
-    soon(node.wait_ready()).await.unwrap();
+    assert_eq!(node.wait_ready(PATIENCE).await, Ok(true));
     // What is written before it takes the place of the state.
     let path = folder.join(format!("dht.state.{}.new", std::process::id()));
 
@@ -637,7 +683,7 @@ async fn the_state_outlives_the_task() {
     let file = std::env::temp_dir().join(format!("dht-proto-tokio-{}.state", std::process::id()));
     let start = addr(&nodes[0]).to_string();
     let node = builder().bootstrap([&start]).state(&file).spawn().unwrap();
-    soon(node.wait_ready()).await.unwrap();
+    assert_eq!(node.wait_ready(PATIENCE).await, Ok(true));
     let id = node.id(Family::V4).await.unwrap();
     assert!(node.save_state().await.unwrap());
     soon(node.shutdown()).await;
@@ -650,7 +696,7 @@ async fn the_state_outlives_the_task() {
         matches!(restored, Some(Notice::Restored { nodes: 1.., announces: 0, skipped: 0 })),
         "{restored:?}"
     );
-    soon(again.wait_ready()).await.unwrap();
+    assert_eq!(again.wait_ready(PATIENCE).await, Ok(true));
     assert_eq!(again.id(Family::V4).await.unwrap(), id);
     again.clear_state().await.unwrap();
     assert!(!file.exists());
@@ -667,7 +713,7 @@ async fn what_is_dropped_before_the_node_is_given_up_and_what_outlives_it_is_sav
         let mut starting = builder().bootstrap([&start]).state(&file);
         let mut events = starting.subscribe();
         let node = starting.spawn().unwrap();
-        soon(node.wait_ready()).await.unwrap();
+        assert_eq!(node.wait_ready(PATIENCE).await, Ok(true));
         let kept = node.keep_announced(HASH, Announce::port(4242)).await.unwrap();
         // The node's task has no turn in between.
         if outlives {

@@ -9,6 +9,7 @@ use std::thread;
 use mio::Poll;
 
 use super::blocking::{Driver, WAKE};
+use super::clock::Clock;
 use super::desk::{COMMANDS, Command};
 use super::error::SpawnError;
 use super::events::{Events, subscription};
@@ -31,7 +32,7 @@ impl Builder {
         let local_addrs = local_addrs(&sockets);
         let poll = Poll::new()?;
         let waker = Arc::new(LoopWaker(mio::Waker::new(poll.registry(), WAKE)?));
-        let (desk, names) = self.setup.start(waker.into(), local_addrs)?;
+        let (desk, names) = self.setup.start(waker.into(), Clock::new(), local_addrs)?;
 
         let (commands, queue) = sync_channel(COMMANDS);
         let dht = Dht::new(commands, Arc::clone(&desk.board));

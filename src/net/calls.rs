@@ -4,7 +4,7 @@
 /// blocks the other is `async`, and has to `.await`.
 ///
 /// What differs each handle has of its own: how it sends a command (`send`) and waits for the answer (`ask`),
-/// who may leave before that (`query`), and whether `wait_ready` needs a time limit.
+/// who may leave before that (`query`), and how `wait_ready` waits.
 macro_rules! calls {
     ([$($async:tt)?] [$($wait:tt)*]) => {
         use alloc::boxed::Box;

@@ -3,8 +3,10 @@
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
+use alloc::string::ToString as _;
 use alloc::sync::Arc;
-use core::net::SocketAddr;
+use core::cell::Cell;
+use core::net::{IpAddr, SocketAddr};
 use core::sync::atomic::Ordering;
 use core::time::Duration;
 use std::{io, thread};
@@ -28,7 +30,7 @@ use super::trace::{self, event};
 use crate::Item;
 use crate::{
     Announce, CrawlOptions, Event, Family, InfoHash, Instant, KeptId, LookupId, Node, NodeId, Pong,
-    QueryError, QueryId, Sample, StartError,
+    QueryError, QueryId, Sample, StartError, Transmit,
 };
 
 mod queue;
@@ -36,17 +38,28 @@ mod queue;
 /// Calls that may wait for the loop; past that, callers do.
 pub(super) const COMMANDS: usize = 256;
 
-/// The largest payload of a UDP datagram, and then some: nothing is cut short.
-pub(super) const RECEIVE_BUFFER: usize = 65_535;
-
 /// What one turn receives at most from one socket, so that none starves the others.
-pub(super) const RECEIVES: usize = 32;
+const RECEIVES: usize = 32;
+
+/// The same where a deadline has passed: more than fit into the buffer of a socket, so that no query is
+/// given up whose answer is there, and not for ever, so that a flood does not hold up what is due.
+const RECEIVES_WHEN_DUE: usize = 4096;
+
+/// A turn that comes so much later than it was due follows a sleep: the process was stopped, or the host
+/// was asleep and its clock went on.
+const LATE: Duration = Duration::from_secs(2);
+
+/// The longest wait of a node that has something to lose. A sleep of the host is noticed only at its end.
+const LONGEST_WAIT: Duration = Duration::from_secs(15);
 
 /// What one turn sends at most.
 const SENDS: usize = 256;
 
 /// How long a full socket is trusted to tell when it is not full any more.
 pub(super) const BLOCKED: Duration = Duration::from_millis(250);
+
+/// How often subscribers are told that the system does not send, at most.
+const UNSENT_NOTICES: Duration = Duration::from_secs(60);
 
 /// How long the loop tries to get rid of its last datagrams.
 pub(super) const FAREWELL: Duration = Duration::from_millis(250);
@@ -120,6 +133,10 @@ pub(super) struct Desk {
     pub(super) clock: Clock,
     pub(super) board: Arc<Board>,
     watch: SleepWatch,
+    /// When it was told last that the system does not send, by family.
+    unsent_told: [Option<Instant>; 2],
+    /// The time that counts for what arrived while nobody could look.
+    standing: Option<Instant>,
     outbox: Outbox,
     blocked_since: Instant,
     searches: BTreeMap<LookupId, Running>,
@@ -145,6 +162,10 @@ pub(super) struct Desk {
     busy: bool,
 }
 
+/// For how long the host has slept; not at all if its clock has counted that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Slept(Duration);
+
 /// A lookup that somebody waits for.
 struct Running {
     key: Key,
@@ -160,6 +181,8 @@ impl Desk {
             clock,
             board,
             watch: SleepWatch::new(),
+            unsent_told: [None; 2],
+            standing: None,
             outbox: Outbox::new(),
             blocked_since: Instant::ZERO,
             searches: BTreeMap::new(),
@@ -234,14 +257,46 @@ impl Desk {
         }
     }
 
-    /// Begins a turn.
-    pub(super) fn begin(&mut self) {
+    /// Begins a turn. Returns whether it follows a sleep: then what has arrived comes first, and
+    /// [`resume`](Self::resume) after it.
+    pub(super) fn begin(&mut self) -> Option<Slept> {
         self.busy = false;
+        let now = self.clock.now();
         if let Some(slept) = self.watch.slept() {
-            event!(INFO, "woke up", slept = format_args!("{slept:?}"));
-            self.node.handle_resume(self.clock.now(), slept);
-            self.saved.age(slept);
+            return Some(Slept(slept));
         }
+        let due = self.node.poll_timeout().filter(|&due| now - due > LATE)?;
+        // Whoever answered meanwhile was not slow.
+        self.standing = Some(due);
+        Some(Slept(Duration::ZERO))
+    }
+
+    /// Goes on after a sleep. What nobody has answered until now is held against nobody.
+    pub(super) fn resume(&mut self, Slept(slept): Slept) {
+        self.standing = None;
+        event!(INFO, "woke up", slept = format_args!("{slept:?}"));
+        self.node.handle_resume(self.clock.now(), slept);
+        self.saved.age(slept);
+    }
+
+    /// The time that counts for what arrives now.
+    pub(super) fn arrival_time(&self) -> Instant {
+        self.standing.unwrap_or_else(|| self.clock.now())
+    }
+
+    /// Whether what arrives counts for an earlier time; answers to it wait until that has passed.
+    pub(super) const fn is_standing(&self) -> bool {
+        self.standing.is_some()
+    }
+
+    /// Whether the node waits for a time that has come.
+    pub(super) fn is_due(&self) -> bool {
+        self.node.poll_timeout().is_some_and(|at| at <= self.clock.now())
+    }
+
+    /// How many datagrams are taken before anything else is done.
+    pub(super) fn receives(&self) -> usize {
+        if self.standing.is_some() || self.is_due() { RECEIVES_WHEN_DUE } else { RECEIVES }
     }
 
     /// Does what it is asked, apart from what is to be done with the sockets: that it returns.
@@ -415,10 +470,17 @@ impl Desk {
         }
     }
 
-    pub(super) fn handle_datagram(&mut self, now: Instant, from: SocketAddr, datagram: &[u8]) {
+    /// `local` is our address that it came to, if that is known.
+    pub(super) fn handle_datagram(
+        &mut self,
+        now: Instant,
+        from: SocketAddr,
+        local: Option<IpAddr>,
+        datagram: &[u8],
+    ) {
         self.busy = true;
         event!(TRACE, "received", from = from, bytes = datagram.len());
-        self.node.handle_datagram(now, from, datagram);
+        self.node.handle_datagram_at(now, from, local, datagram);
         // At once, so that a burst of datagrams does not overflow the events' ring.
         self.deliver_events();
     }
@@ -426,7 +488,7 @@ impl Desk {
     /// Does what its time has come for.
     pub(super) fn tick(&mut self) {
         let now = self.clock.now();
-        if self.node.poll_timeout().is_some_and(|at| at <= now) {
+        if self.is_due() {
             self.node.handle_timeout(now);
         }
         if self.outbox.is_blocked() && now - self.blocked_since >= BLOCKED {
@@ -439,30 +501,39 @@ impl Desk {
     /// that it could not send to.
     pub(super) fn transmit(
         &mut self,
-        mut send: impl FnMut(&[u8], SocketAddr) -> io::Result<usize>,
+        mut send: impl FnMut(&[u8], Transmit) -> io::Result<()>,
     ) -> Option<SocketAddr> {
-        let mut send = |datagram: &[u8], to: SocketAddr| {
-            let sent = send(datagram, to);
+        let failure = Cell::new(None);
+        let mut send = |datagram: &[u8], transmit: Transmit| {
+            let sent = send(datagram, transmit);
             match &sent {
-                Ok(_) => event!(TRACE, "sent", to = to, bytes = datagram.len()),
-                Err(error) => event!(DEBUG, "cannot send", to = to, error = error),
+                Ok(()) => event!(TRACE, "sent", to = transmit.destination, bytes = datagram.len()),
+                Err(error) => {
+                    event!(DEBUG, "cannot send", to = transmit.destination, error = error);
+                    let kind = || io::Error::from(error.kind());
+                    failure.set(Some(error.raw_os_error().map_or_else(kind, io::Error::from_raw_os_error)));
+                }
             }
             sent
         };
-        let counters = &self.board.counters;
         for _ in 0..SENDS {
             let now = self.clock.now();
             let sent = self.outbox.send(|buffer| self.node.poll_transmit(now, buffer), &mut send);
             self.busy |= sent != Sent::Idle;
             match sent {
                 Sent::Gone => {}
-                Sent::Lost => count(&counters.sends_lost),
+                Sent::Unsent(destination) => {
+                    count(&self.board.counters.sends_lost);
+                    self.node.handle_unsent(now, destination);
+                    if let Some(error) = failure.take() {
+                        self.tell_unsent(now, destination, &error);
+                    }
+                }
                 Sent::Unreachable(destination) => {
-                    count(&counters.sends_unreachable);
+                    count(&self.board.counters.sends_unreachable);
                     self.node.handle_unreachable(now, destination);
                 }
                 Sent::Blocked(destination) => {
-                    count(&counters.sends_blocked);
                     self.blocked_since = now;
                     return Some(destination);
                 }
@@ -470,6 +541,14 @@ impl Desk {
             }
         }
         None
+    }
+
+    fn tell_unsent(&mut self, now: Instant, destination: SocketAddr, error: &io::Error) {
+        let told = &mut self.unsent_told[Family::of(&destination).index()];
+        if told.is_none_or(|told| now - told >= UNSENT_NOTICES) {
+            *told = Some(now);
+            self.publish(Notice::Unsent { destination, error: error.to_string() });
+        }
     }
 
     /// Whether a full socket holds up what there is to send.
@@ -492,7 +571,16 @@ impl Desk {
         };
         let crawls = self.crawls.values().filter_map(Crawling::due);
         let next = self.node.poll_timeout().into_iter().chain(crawls).min().map(|at| at.max(not_before));
-        next.into_iter().chain(self.saver.as_ref().map(Saver::due)).min()
+        let watch = self.has_something().then(|| now + LONGEST_WAIT);
+        next.into_iter().chain(self.saver.as_ref().map(Saver::due)).chain(watch).min()
+    }
+
+    /// Whether the node holds anything that a sleep would make old.
+    fn has_something(&self) -> bool {
+        Family::ALL.into_iter().any(|family| self.node.node_count(family) > 0)
+            || self.node.infohash_count() > 0
+            || !self.searches.is_empty()
+            || !self.kept.is_empty()
     }
 
     pub(super) fn take_events(&mut self) {

@@ -55,6 +55,14 @@ pub enum Notice {
         /// When it will be opened again.
         retry_in: Duration,
     },
+    /// The system did not send a datagram, for a reason of its own: no network, a firewall, no buffers. It
+    /// is held against nobody, and tried again. Told once a minute for each family at most.
+    Unsent {
+        /// Where it was to go.
+        destination: SocketAddr,
+        /// What the system said.
+        error: String,
+    },
     /// A socket was opened again: after it was lost, because the node was enabled, or by `rebind`.
     Rebound {
         /// Where it is bound. The port has changed only if it was taken and none had been named, or

@@ -89,22 +89,29 @@
 //!    [`Config::ipv4`](crate::Config::ipv4) and [`Config::ipv6`](crate::Config::ipv6) set to what
 //!    there is.
 //! 3. **Whole datagrams in.** The receive buffer holds the largest UDP payload, because a datagram
-//!    cut short is a malformed one.
-//! 4. **Drain after every input**: send what `poll_transmit` gives, then take what `poll_event`
+//!    cut short is a malformed one. On a host with several addresses whose socket is bound to all of
+//!    them, `handle_datagram_at` says to which one each came, and an answer leaves from there
+//!    (`Transmit::source`).
+//! 4. **What has arrived comes before deadlines**: `handle_timeout` once reading finds nothing, or after
+//!    so many datagrams that a stream of them would hold it up. An answer that waits in the socket while
+//!    its query expires counts as missing.
+//! 5. **Drain after every input**: send what `poll_transmit` gives, then take what `poll_event`
 //!    gives, then sleep until `poll_timeout` or the next packet, whichever is first.
-//! 5. **Keep one datagram at most.** When the socket is full, hold the one in hand and stop
+//! 6. **Keep one datagram at most.** When the socket is full, hold the one in hand and stop
 //!    polling; the core keeps the rest as state, not as bytes.
-//! 6. **Report what the system says**: a destination that cannot be reached
-//!    (`handle_unreachable`), a sleep of the host (`handle_resume`, see [`SleepWatch`]). Here that
-//!    is a send that the system refuses; ICMP errors about datagrams under way reach an
-//!    unconnected socket on few systems, and never with the address they are about.
-//! 7. **Resolve bootstrap names** ([`BOOTSTRAP_HOSTS`], [`resolve`]), all their addresses, off the
+//! 7. **Report what the system says**: that it does not send, for a reason of its own
+//!    (`handle_unsent`: no network, no buffers, a firewall), that a destination cannot be reached
+//!    (`handle_unreachable`: no host there), that the host slept (`handle_resume`, see [`SleepWatch`]).
+//!    A turn that comes seconds after it was due follows a sleep as well, of no length. ICMP errors
+//!    about datagrams under way reach an unconnected socket on few systems, and never with the address
+//!    they are about.
+//! 8. **Resolve bootstrap names** ([`BOOTSTRAP_HOSTS`], [`resolve`]), all their addresses, off the
 //!    loop, and again when it fails.
-//! 8. **Save** the node's state every few minutes and at the end, off the loop, and give it back at
+//! 9. **Save** the node's state every few minutes and at the end, off the loop, and give it back at
 //!    the start ([`StateFile`]).
-//! 9. **Survive.** No socket error ends the loop. One that fails for good is opened again, at the
-//!    same port if possible, ever more seldom if that fails (`set_enabled` tells the node while there
-//!    is none), and `handle_rebind` tells it of another address or network.
+//! 10. **Survive.** No socket error ends the loop. One that fails for good is opened again, at the
+//!     same port if possible, ever more seldom if that fails (`set_enabled` tells the node while there
+//!     is none), and `handle_rebind` tells it of another address or network.
 
 #[cfg(feature = "net")]
 mod blocking;
@@ -116,6 +123,7 @@ mod clock;
 #[cfg(feature = "net")]
 mod crawl;
 mod crawling;
+mod datagrams;
 mod desk;
 mod error;
 mod events;

@@ -82,6 +82,7 @@ impl Setup {
     pub(super) fn start(
         mut self,
         waker: Waker,
+        clock: Clock,
         local_addrs: [Option<SocketAddr>; 2],
     ) -> Result<(Desk, Vec<String>), SpawnError> {
         self.check_hosts()?;
@@ -89,7 +90,6 @@ impl Setup {
         let mut seed = [0; 32];
         getrandom::fill(&mut seed).map_err(|error| SpawnError::Random(error.into()))?;
         let board = Arc::new(Board::new(waker.clone(), local_addrs, self.config.lookup));
-        let clock = Clock::new();
         let mut node = Node::new(self.config, &self.limits, seed, clock.now());
         let (saved, restored) = restore(&mut node, loaded, clock.now(), self.limits.kept);
         let mut desk = Desk::new(node, clock, board, self.subscribers);
@@ -181,6 +181,9 @@ macro_rules! builder {
             ///
             /// A host with several addresses in one family runs a [`Dht`] for each:
             /// [several addresses](crate::net#several-addresses).
+            ///
+            /// Bound to all addresses of a host, as by default, it answers from the one that was asked, where
+            /// the system tells which (Linux, Android, Windows, macOS, iOS and the BSDs).
             ///
             /// On a host with several IPv6 addresses it is best to bind a global unicast one and not
             /// `[::]`, so that all nodes see us at the same address (BEP 32).

@@ -75,6 +75,9 @@ pub(super) fn notice(notice: &Notice) {
                 again_in = format_args!("{retry_in:?}")
             );
         }
+        Notice::Unsent { destination, error } => {
+            event!(WARN, "the system does not send", to = destination, error = error);
+        }
         Notice::Rebound { addr } => event!(INFO, "opened a socket", addr = addr),
         Notice::Node(Event::ExternalAddr { addr }) => event!(INFO, "external address", addr = addr),
         Notice::Node(Event::IdChanged { old, new, .. }) => event!(INFO, "id changed", old = old, new = new),

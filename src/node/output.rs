@@ -318,7 +318,7 @@ impl Core {
         let message = self.query(to, &transaction, method);
         // Every query of ours fits: the longest part is a token, and of those few bytes are kept.
         let size = message.emit(buf)?;
-        Some(Transmit { destination: to.into(), size })
+        Some(Transmit { destination: to.into(), source: None, size })
     }
 
     /// A query of ours.

@@ -3,6 +3,9 @@
 //! A query changes state at once, but its answer waits as a small descriptor and is made from
 //! state when it is polled, into the caller's buffer.
 
+use core::net::IpAddr;
+
+use super::local::LocalIx;
 use super::{Core, table_nodes, table_slots};
 use crate::addr::{Endpoint, Family};
 use crate::config::MAX_DATAGRAM;
@@ -33,6 +36,8 @@ const NODES6_IN_SCRAPE: usize = 5;
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Reply {
     to: Endpoint,
+    /// Which of our addresses was asked.
+    local: LocalIx,
     transaction: [u8; MAX_TRANSACTION_LEN],
     transaction_len: u8,
     method: MethodKind,
@@ -45,6 +50,8 @@ pub(crate) struct Reply {
 /// Who sent a query, and which.
 pub(super) struct Asker<'a> {
     pub(super) from: Endpoint,
+    /// Our address that was asked, if it is known.
+    pub(super) local: Option<IpAddr>,
     /// At most [`MAX_TRANSACTION_LEN`] bytes.
     pub(super) transaction: &'a [u8],
     pub(super) method: MethodKind,
@@ -92,6 +99,7 @@ enum Beside {
 impl Reply {
     pub(crate) const EMPTY: Self = Self {
         to: Endpoint::ZERO,
+        local: LocalIx::NONE,
         transaction: [0; MAX_TRANSACTION_LEN],
         transaction_len: 0,
         method: MethodKind::Ping,
@@ -103,7 +111,12 @@ impl Reply {
     #[cfg(any(feature = "checkpoint", feature = "sim"))]
     pub(super) const fn is_consistent(&self) -> bool {
         self.transaction_len as usize <= MAX_TRANSACTION_LEN
+            && self.local.is_consistent()
             && !matches!(self.answer, Answer::Error { reason: Reason { len, .. }, .. } if len as usize > Reason::MAX)
+    }
+
+    pub(super) const fn local(&self) -> LocalIx {
+        self.local
     }
 
     fn transaction(&self) -> &[u8] {
@@ -154,11 +167,13 @@ impl Core {
         &mut self,
         m: &mut Memory<'_>,
         from: Endpoint,
+        local: Option<IpAddr>,
         message: &Message<'_>,
         query: &Query<'_>,
         len: usize,
     ) {
-        let asker = Asker { from, transaction: message.transaction, method: query.method.kind(), len };
+        let (transaction, method) = (message.transaction, query.method.kind());
+        let asker = Asker { from, local, transaction, method, len };
         self.stats.queries_in.count(asker.method);
         if self.is_own_id(query.id) {
             self.stats.dropped.own_id += 1;
@@ -275,7 +290,7 @@ impl Core {
             &mut self.stats.responses_out
         };
         sent.count(reply.method);
-        Some(Transmit { destination: reply.to.into(), size })
+        Some(Transmit { destination: reply.to.into(), source: reply.local.address(m.locals), size })
     }
 
     /// Whether a query is answered at all; if so, whether the asker is known to receive what is sent
@@ -294,13 +309,15 @@ impl Core {
     }
 
     fn push_reply(&mut self, m: &mut Memory<'_>, asker: &Asker<'_>, verified: bool, answer: Answer) {
-        let &Asker { from, transaction, method, len } = asker;
+        let &Asker { from, local, transaction, method, len } = asker;
+        let local = local.map_or(LocalIx::NONE, |local| self.intern(m, from.family(), local));
         let (place, lost) = self.replies.push_place(m.replies);
         self.stats.dropped.overflow += lost;
         if let Some(place) = place {
             place.transaction[..transaction.len()].copy_from_slice(transaction);
             place.transaction_len = transaction.len() as u8;
-            (place.to, place.method, place.verified, place.answer) = (from, method, verified, answer);
+            (place.to, place.local) = (from, local);
+            (place.method, place.verified, place.answer) = (method, verified, answer);
             place.query_len = u16::try_from(len).unwrap_or(u16::MAX);
         }
     }

@@ -25,6 +25,10 @@ const FIRST_RETRY: Duration = Duration::from_secs(5);
 /// The longest pause while nobody is known, and the pause while few are.
 const RETRY: Duration = Duration::from_secs(4 * 60);
 
+/// The pause while our own system does not send, after so many tries at the first one.
+const UNSENT_RETRY: Duration = Duration::from_secs(15);
+const UNSENT_TRIES: u8 = 12;
+
 /// After this long without any message, answers to our queries among them, our own link counts as
 /// down.
 const SILENCE: Duration = Duration::from_secs(60);
@@ -46,6 +50,50 @@ pub(super) struct Bootstrap {
     next: Instant,
     /// Our id is another one since, and we know nobody around it yet.
     is_owed: bool,
+    /// Our own system did not send a query since a datagram came in last.
+    is_unsent: bool,
+    /// The same of the bootstrap under way, or the last one.
+    was_unsent: bool,
+    /// One was not sent however often it was tried, and nothing came in meanwhile: there is no network.
+    is_cut_off: bool,
+}
+
+impl Bootstrap {
+    /// Our own system did not send a query. Returns whether nothing has come in since that happened before.
+    pub(super) const fn note_unsent(&mut self) -> bool {
+        self.was_unsent = true;
+        core::mem::replace(&mut self.is_unsent, true)
+    }
+
+    /// It did not however often it was tried. A bootstrap is to look soon whether there is a network.
+    pub(super) fn note_cut_off(&mut self, now: Instant) {
+        if !core::mem::replace(&mut self.is_cut_off, true) {
+            (self.failures, self.next) = (0, now + FIRST_RETRY);
+        }
+    }
+
+    /// Something came in. Returns whether a query was not sent before.
+    pub(super) const fn take_unsent(&mut self) -> bool {
+        self.is_cut_off = false;
+        core::mem::replace(&mut self.is_unsent, false)
+    }
+
+    /// Whether it is of no use to send a query again that was not sent.
+    pub(super) const fn is_cut_off(&self) -> bool {
+        self.is_cut_off
+    }
+
+    /// The pause after one that found nobody.
+    fn pause(&mut self) -> Duration {
+        let failures = self.failures;
+        self.failures = failures.saturating_add(1);
+        match (self.was_unsent, failures) {
+            // A try costs nobody else anything.
+            (true, ..UNSENT_TRIES) => FIRST_RETRY,
+            (true, _) => UNSENT_RETRY,
+            (false, _) => (FIRST_RETRY * (1 << failures.min(6))).min(RETRY),
+        }
+    }
 }
 
 impl Core {
@@ -204,7 +252,13 @@ impl Core {
 
     /// When the upkeep may send its next ping.
     pub(super) fn next_probe(&self) -> Instant {
-        if self.seems_down() { self.checked + PROBE } else { self.now }
+        if self.seems_down() {
+            self.checked + PROBE
+        } else if self.families.iter().any(|family| family.bootstrap.is_unsent) {
+            self.checked + FIRST_RETRY
+        } else {
+            self.now
+        }
     }
 
     /// A node answered, and is offered to the routing table.
@@ -288,9 +342,7 @@ impl Core {
         state.bootstrap.busy = false;
         if walk.goal == Goal::Bootstrap {
             if walk.answered == 0 {
-                let pause = FIRST_RETRY * (1 << state.bootstrap.failures.min(6));
-                state.bootstrap.failures = state.bootstrap.failures.saturating_add(1);
-                state.bootstrap.next = now + pause.min(RETRY);
+                state.bootstrap.next = now + state.bootstrap.pause();
             } else {
                 (state.bootstrap.failures, state.bootstrap.next) = (0, now + RETRY);
                 if walk.target == state.id {
@@ -342,7 +394,8 @@ impl Core {
         if let Some((goal, target)) = self.next_errand(m, family, now) {
             let only = Family::ALL.map(|other| other == family);
             let options = self.config.lookup;
-            self.family_mut(family).bootstrap.busy = true;
+            let bootstrap = &mut self.family_mut(family).bootstrap;
+            (bootstrap.busy, bootstrap.was_unsent) = (true, false);
             if self.start(m, goal, [target; 2], only, &options, Ix::NONE).is_err() {
                 // The user's lookups take all slots; they fill the table as well.
                 self.family_mut(family).bootstrap.busy = false;
@@ -373,7 +426,7 @@ impl Core {
         state.table.next_refresh(buckets, &mut self.rng, now).map(|target| (Goal::Refresh, target))
     }
 
-    fn schedule_upkeep(&mut self, family: Family) {
+    pub(super) fn schedule_upkeep(&mut self, family: Family) {
         let state = self.family(family);
         if !state.is_idle() {
             return;
@@ -421,9 +474,10 @@ impl FamilyState {
     }
 
     /// When to look for our own neighbours: at first, however many nodes were remembered from before,
-    /// while few are known, and after our id has changed.
+    /// while few are known, after our id has changed, and while our own system does not send.
     fn bootstrap_due(&self) -> Option<Instant> {
-        let is_wanted = !self.ready || self.bootstrap.is_owed || self.table.len() < FEW_NODES;
+        let Bootstrap { is_owed, is_cut_off, .. } = self.bootstrap;
+        let is_wanted = !self.ready || is_owed || is_cut_off || self.table.len() < FEW_NODES;
         is_wanted.then_some(self.bootstrap.next)
     }
 }

@@ -175,7 +175,8 @@ fn in_time<T: Send + 'static>(
 ) -> Result<T, CallError> {
     let (sender, answer) = channel();
     let dht = session.dht.clone();
-    thread::spawn(move || sender.send(call(&dht)));
+    // Without a thread there is nobody who sends.
+    let _ = thread::Builder::new().spawn(move || sender.send(call(&dht)));
     answer.recv_timeout(session.left()).unwrap_or_else(|error| match error {
         RecvTimeoutError::Timeout => Err(CallError::TimedOut),
         RecvTimeoutError::Disconnected => Err(CallError::Closed),

@@ -84,7 +84,7 @@ impl<'a> Session<'a> {
         interrupt.guard(owner);
         let (log, verbose) = (output.logger(), if traces { 0 } else { common.verbose });
         let reporter = Reporter { verbose, told: BTreeSet::new() };
-        let reporter = Some(thread::spawn(move || reporter.report(notices, log)));
+        let reporter = Some(start_thread(move || reporter.report(notices, log))?);
         let restored =
             Family::ALL.iter().any(|family| dht.restored_count(*family).is_ok_and(|count| count > 0));
         let knows_somebody = has_hosts || restored;
@@ -225,6 +225,12 @@ impl Reporter {
     }
 }
 
+/// A system has its limit of threads.
+fn start_thread(run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, Failure> {
+    let failed = |error| Failure::Start(format!("cannot start a thread: {error}"));
+    thread::Builder::new().spawn(run).map_err(failed)
+}
+
 /// Ctrl-C and SIGTERM. The first ends what is under way, and with it the command; the second ends
 /// the program on the spot.
 #[derive(Default)]
@@ -251,13 +257,13 @@ impl Interrupt {
         let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM])
             .map_err(|error| Failure::Start(format!("cannot listen to signals: {error}")))?;
         let listener = Arc::clone(&interrupt);
-        thread::spawn(move || {
+        start_thread(move || {
             for signal in signals.forever() {
                 if listener.interrupt() {
                     let _ = signal_hook::low_level::emulate_default_handler(signal);
                 }
             }
-        });
+        })?;
         Ok(interrupt)
     }
 

@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::future::pending;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use dht_proto::net::tokio::Dht;
 use dht_proto::{AddressPolicy, Announce, Config, Family, InfoHash};
@@ -22,7 +23,8 @@ pub(crate) async fn run(options: Options) -> Result<(), Box<dyn Error>> {
     let addr = node.local_addr(Family::V4).ok_or("no socket")?;
     listening(addr, node.id(Family::V4).await?);
     if !options.bootstrap.is_empty() {
-        node.wait_ready().await?;
+        // Whoever started it gives up before.
+        node.wait_ready(Duration::MAX).await?;
     }
     match options.command {
         Command::Node => pending().await,
