@@ -331,10 +331,13 @@ fn signals_end_a_node_cleanly() {
     }
 }
 
-#[cfg(unix)]
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
 #[test]
 fn a_second_signal_ends_a_node_whose_disk_does_not_answer() {
     use std::os::unix::process::ExitStatusExt as _;
+
+    /// Takes the place of the system's call that waits for the disk.
+    const HANGING: &str = "#include <unistd.h>\nint fsync(int fd) { for (;;) pause(); return fd; }";
 
     let first = Node::start(LOCAL);
     let start = format!("{LOCAL} --bootstrap {}", first.addr);
@@ -343,12 +346,18 @@ fn a_second_signal_ends_a_node_whose_disk_does_not_answer() {
     let folder = std::env::temp_dir().join(format!("dht-proto-cli-signals-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
     let state = folder.join("dht.state");
+    let (source, library) = (folder.join("hanging.c"), folder.join("hanging.so"));
+    std::fs::write(&source, HANGING).unwrap();
+    let built = Command::new("cc").args(["-shared", "-fPIC", "-o"]).args([&library, &source]).status();
+    assert!(built.unwrap().success());
     let words = format!("node --json -vv {start} --state {}", state.display());
-    let mut child = command(&words).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child = command(&words)
+        .env("LD_PRELOAD", &library)
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
-    // Whoever opens it for writing waits for a reader, who never comes.
-    let pipe = folder.join(format!("dht.state.{}.new", child.id()));
-    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
     assert!(lines.any(|line| line.starts_with("dht: + ") && line.ends_with(&other.addr)), "it knows it");
     let end = Instant::now() + Duration::from_secs(30);
     let status = loop {

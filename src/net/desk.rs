@@ -19,7 +19,7 @@ use super::resolve::Attempt;
 use super::rounds::{Keeping, Rounds, Saved};
 use super::saver::Saver;
 use super::socket::{Outbox, Sent};
-use super::state::StateFileError;
+use super::state::{StateFile, StateFileError};
 use super::stats::count;
 use super::trace::{self, event};
 #[cfg(feature = "items")]
@@ -187,8 +187,9 @@ impl Desk {
     pub(super) fn begin_last_save(&mut self) {
         // What was given up before the end is not to go on after it.
         self.take_released();
+        let now = self.clock.now();
         if let Some(saver) = &mut self.saver {
-            saver.end(&self.node);
+            saver.end(&|| StateFile::snapshot_with(&self.node, &self.saved, now));
         }
     }
 
@@ -200,7 +201,8 @@ impl Desk {
     /// Tells what the disk has done. It wakes the loop for that.
     pub(super) fn tend_saver(&mut self) {
         let now = self.clock.now();
-        if let Some(notice) = self.saver.as_mut().and_then(|saver| saver.tend(&self.node, now)) {
+        let snapshot = || StateFile::snapshot_with(&self.node, &self.saved, now);
+        if let Some(notice) = self.saver.as_mut().and_then(|saver| saver.tend(&snapshot, now)) {
             self.publish(notice);
         }
     }
@@ -209,7 +211,9 @@ impl Desk {
     pub(super) fn save_last(&mut self) {
         self.begin_last_save();
         while self.is_saving() {
-            if let Some(notice) = self.saver.as_mut().and_then(|saver| saver.wait(&self.node)) {
+            let now = self.clock.now();
+            let snapshot = || StateFile::snapshot_with(&self.node, &self.saved, now);
+            if let Some(notice) = self.saver.as_mut().and_then(|saver| saver.wait(&snapshot)) {
                 self.publish(notice);
             }
         }
@@ -270,7 +274,9 @@ impl Desk {
             }
             Command::Subscribe(subscriber) => self.subscribers.add(subscriber),
             Command::Save(reply) => match &mut self.saver {
-                Some(saver) => saver.save(&self.node, reply),
+                Some(saver) => {
+                    saver.save(&|| StateFile::snapshot_with(&self.node, &self.saved, now), reply);
+                }
                 None => reply(Ok(false)),
             },
             Command::Clear(reply) => {
@@ -278,7 +284,9 @@ impl Desk {
                 self.note_ready();
                 self.saved = Saved::default();
                 match &mut self.saver {
-                    Some(saver) => saver.clear(&self.node, reply),
+                    Some(saver) => {
+                        saver.clear(&|| StateFile::snapshot_with(&self.node, &self.saved, now), reply);
+                    }
                     None => reply(Ok(())),
                 }
             }

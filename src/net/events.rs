@@ -71,7 +71,7 @@ pub enum Notice {
         /// many.
         skipped: usize,
     },
-    /// The state file was none, or damaged. The node began afresh.
+    /// The state file was damaged. The node began afresh.
     StateRefused {
         /// What is wrong with it.
         error: StateError,

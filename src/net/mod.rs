@@ -104,6 +104,7 @@ mod clock;
 mod crawl;
 mod crawling;
 mod desk;
+mod disk;
 mod error;
 mod events;
 #[cfg(feature = "net")]
@@ -114,6 +115,7 @@ mod item_calls;
 mod items;
 #[cfg(feature = "net")]
 mod keep;
+mod lock;
 mod metrics;
 mod ports;
 mod progress;
@@ -147,6 +149,7 @@ pub use handle::{Dht, Owner};
 pub use keep::Publication;
 #[cfg(feature = "net")]
 pub use keep::{Announcement, Upkeep};
+pub use lock::StateLock;
 pub use metrics::{FamilyLevels, FamilyMetrics, Levels, Metrics};
 pub use progress::{Outcome, Sampled};
 pub use resolve::{BOOTSTRAP_HOSTS, resolve};

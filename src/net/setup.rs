@@ -13,6 +13,7 @@ use super::clock::Clock;
 use super::desk::Desk;
 use super::error::SpawnError;
 use super::events::{Notice, Subscribers};
+use super::lock::StateLock;
 use super::ports::Bound;
 use super::resolve::{self, BOOTSTRAP_HOSTS};
 use super::rounds::Saved;
@@ -83,7 +84,7 @@ impl Setup {
         local_addrs: [Option<SocketAddr>; 2],
     ) -> Result<(Desk, Vec<String>), SpawnError> {
         self.check_hosts()?;
-        let loaded = self.load()?;
+        let (lock, loaded) = self.load()?;
         let mut seed = [0; 32];
         getrandom::fill(&mut seed).map_err(|error| SpawnError::Random(error.into()))?;
         let board = Arc::new(Board::new(waker.clone(), local_addrs, self.config.lookup));
@@ -92,7 +93,7 @@ impl Setup {
         let (saved, restored) = restore(&mut node, loaded, clock.now(), self.limits.kept);
         let mut desk = Desk::new(node, clock, board, self.subscribers);
         desk.keep_saved(saved);
-        let saver = self.state.map(|file| Saver::new(file, self.save_every, clock.now(), waker));
+        let saver = self.state.map(|file| Saver::new(file, lock, self.save_every, clock.now(), waker));
         desk.keep_state(saver, restored);
         let mut names = Vec::new();
         for host in self.bootstrap {
@@ -111,13 +112,14 @@ impl Setup {
         }
     }
 
-    /// Reads the state file, if there is one, and takes the ids from it.
-    fn load(&mut self) -> Result<Loaded, SpawnError> {
-        let loaded = self.state.as_ref().map_or(Ok(Loaded::Nothing), StateFile::load)?;
+    /// Locks and reads the state file, if there is one, and takes the ids from it.
+    fn load(&mut self) -> Result<(Option<StateLock>, Loaded), SpawnError> {
+        let Some(file) = &self.state else { return Ok((None, Loaded::Nothing)) };
+        let (lock, loaded) = (file.lock()?, file.load()?);
         if let Loaded::State(saved) = &loaded {
             saved.set_ids(&mut self.config);
         }
-        Ok(loaded)
+        Ok((Some(lock), loaded))
     }
 }
 
@@ -129,7 +131,7 @@ fn restore(node: &mut Node, loaded: Loaded, now: Instant, kept: usize) -> (Saved
         Loaded::State(loaded) => {
             let (state, elapsed) = (loaded.state(), loaded.elapsed());
             let restored = node.restore(now, &state.without_announces(), elapsed);
-            let saved = Saved::new(state.announces().take(kept), elapsed, now);
+            let saved = Saved::new(state.announces(), elapsed, now, kept);
             let announces = saved.len();
             let skipped = state.nodes().count() + state.announces().count() + state.skipped()
                 - restored.nodes
@@ -199,10 +201,14 @@ macro_rules! builder {
 
             /// Keeps the node's state in the file at `path`: its ids, unless the [`Config`](crate::Config)
             /// names others, its nodes, which are tried before the bootstrap hosts, and when its announces
-            /// are due ([`Dht::keep_announced`]). It is saved every five minutes and when the node ends, but
-            /// never without a node in it. A file that is no state is set aside
-            /// ([`Notice::StateRefused`](crate::net::Notice::StateRefused)). States of libtorrent and
-            /// Transmission are read as well; a copy is kept, because the next save replaces them.
+            /// are due ([`Dht::keep_announced`]); announces that nobody asks for stay in it. It is saved every
+            /// five minutes and when the node ends, but never without a node in it. A damaged state is set
+            /// aside ([`Notice::StateRefused`](crate::net::Notice::StateRefused)), anything else is refused
+            /// and left as it is, and so is a state that another node uses ([`StateFile`]). States of
+            /// libtorrent and Transmission are read as well; a copy is kept, because the next save replaces
+            /// them.
+            ///
+            /// [`StateFile`]: crate::net::StateFile
             ///
             /// The file is read where the node is started, which blocks for as long as the disk takes. It is
             /// written by a thread beside the node, for which the node waits at its end.

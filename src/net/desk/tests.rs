@@ -62,7 +62,7 @@ fn a_sleep_of_the_host_interrupts_queries_and_ages_what_was_saved() {
         let infohash = InfoHash::from([1; 20]);
         let announce = Announce::port(4242);
         let saved = SavedAnnounce { infohash, announce, acknowledged: 8, age: Duration::ZERO };
-        desk.keep_saved(Saved::new([saved].into_iter(), Duration::ZERO, now));
+        desk.keep_saved(Saved::new([saved].into_iter(), Duration::ZERO, now, 9));
         answers_of(&mut desk.node, now, 1);
         desk.watch = SleepWatch::after(Duration::from_secs(slept));
         desk.begin();
@@ -85,7 +85,7 @@ fn a_desk_that_ends_in_the_middle_saves_all_the_same() {
         desk.handle_datagram(now, from, &answer);
     }
     let waker = core::task::Waker::noop().clone();
-    desk.keep_state(Some(Saver::new(file, Duration::from_secs(300), now, waker)), None);
+    desk.keep_state(Some(Saver::new(file, None, Duration::from_secs(300), now, waker)), None);
     drop(desk);
     assert!(path.exists());
     std::fs::remove_file(path).unwrap();
