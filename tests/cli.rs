@@ -27,6 +27,7 @@ fn metrics_addr(node: &mut Node) -> String {
 /// What an HTTP server answers, head and body.
 fn http(addr: &str, request: &str) -> io::Result<(String, String)> {
     let mut stream = TcpStream::connect(addr)?;
+    stream.set_read_timeout(Some(Duration::from_secs(30)))?;
     stream.write_all(format!("{request} HTTP/1.1\r\nHost: {addr}\r\n\r\n").as_bytes())?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
@@ -147,13 +148,24 @@ fn metrics_are_served_to_many_and_to_the_slow() {
 }
 
 #[test]
-fn a_client_that_stays_silent_loses_its_place() {
+fn clients_that_stay_silent_block_no_scrape_and_lose_their_places() {
     let mut node = Node::start(&format!("{LOCAL} --metrics 127.0.0.1"));
     let addr = metrics_addr(&mut node);
-    // More than there are places, so that the last one has to wait for the end of the first ones.
-    let idle: Vec<_> = (0..12).map(|_| TcpStream::connect(&addr).unwrap()).collect();
-    assert!(http(&addr, "GET /metrics").unwrap().0.starts_with("HTTP/1.1 200"));
-    drop(idle);
+    let mut idle: Vec<_> = (0..100).map(|_| TcpStream::connect(&addr).unwrap()).collect();
+    // Some have begun to ask.
+    idle.iter_mut()
+        .step_by(2)
+        .for_each(|stream| stream.write_all(b"GET /metrics HTTP/1.1\r\nHost:").unwrap());
+    for _ in 0..3 {
+        assert!(http(&addr, "GET /metrics").unwrap().0.starts_with("HTTP/1.1 200"));
+    }
+    for stream in &mut idle {
+        stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        match stream.read_to_end(&mut Vec::new()) {
+            Ok(_) => {}
+            Err(error) => assert_eq!(error.kind(), io::ErrorKind::ConnectionReset, "it is closed"),
+        }
+    }
 }
 
 #[test]

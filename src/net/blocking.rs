@@ -5,7 +5,7 @@ use alloc::vec;
 use core::time::Duration;
 use std::io;
 use std::net::UdpSocket as StdUdpSocket;
-use std::sync::mpsc::{Receiver as Queue, Sender};
+use std::sync::mpsc::Receiver as Queue;
 use std::thread;
 
 use mio::net::UdpSocket;
@@ -27,8 +27,6 @@ pub(super) struct Driver {
     ports: Ports<Register>,
     buffer: Box<[u8]>,
     queue: Queue<Command>,
-    /// Dropped, it stops the resolver.
-    _resolving: Sender<()>,
 }
 
 /// Has its sockets watched.
@@ -50,7 +48,6 @@ impl Driver {
         poll: Poll,
         sockets: [Option<Bound>; 2],
         queue: Queue<Command>,
-        resolving: Sender<()>,
     ) -> io::Result<Self> {
         Ok(Self {
             desk,
@@ -59,7 +56,6 @@ impl Driver {
             happened: mio::Events::with_capacity(4),
             buffer: vec![0; RECEIVE_BUFFER].into_boxed_slice(),
             queue,
-            _resolving: resolving,
         })
     }
 

@@ -14,8 +14,8 @@ use super::clock::{Clock, SleepWatch};
 use super::crawling::{Crawling, Finds};
 use super::error::CallError;
 use super::events::{Notice, Subscriber, Subscribers};
+use super::hosts::Hosts;
 use super::progress::{Key, Progress, Sampled};
-use super::resolve::Attempt;
 use super::rounds::{Keeping, Rounds, Saved};
 use super::saver::Saver;
 use super::socket::{Outbox, Sent};
@@ -89,7 +89,6 @@ pub(super) enum Command {
     Subscribe(Subscriber),
     Save(Reply<Result<bool, StateFileError>>),
     Clear(Reply<Result<(), StateFileError>>),
-    Bootstrap(Attempt),
     Change(Change, Reply<io::Result<()>>),
 }
 
@@ -112,6 +111,8 @@ pub(super) struct Desk {
     pub(super) node: Node,
     pub(super) clock: Clock,
     pub(super) board: Arc<Board>,
+    /// To start from.
+    hosts: Hosts,
     watch: SleepWatch,
     outbox: Outbox,
     blocked_since: Instant,
@@ -142,11 +143,18 @@ struct Running {
 }
 
 impl Desk {
-    pub(super) fn new(node: Node, clock: Clock, board: Arc<Board>, subscribers: Subscribers) -> Self {
+    pub(super) fn new(
+        node: Node,
+        clock: Clock,
+        board: Arc<Board>,
+        hosts: Hosts,
+        subscribers: Subscribers,
+    ) -> Self {
         Self {
             node,
             clock,
             board,
+            hosts,
             watch: SleepWatch::new(),
             outbox: Outbox::new(),
             blocked_since: Instant::ZERO,
@@ -181,6 +189,8 @@ impl Desk {
         if let Some(restored) = self.restored.take() {
             self.publish(restored);
         }
+        let Self { node, clock, board, hosts, subscribers, .. } = self;
+        hosts.start(node, clock.now(), |notice| publish(board, subscribers, &notice));
     }
 
     /// Begins to save the node's state for the last time.
@@ -226,6 +236,7 @@ impl Desk {
             event!(INFO, "woke up", slept = format_args!("{slept:?}"));
             self.node.handle_resume(self.clock.now(), slept);
             self.saved.age(slept);
+            self.hosts.look_again(self.clock.now());
         }
     }
 
@@ -290,15 +301,6 @@ impl Desk {
                     None => reply(Ok(())),
                 }
             }
-            Command::Bootstrap(attempt) => {
-                if let Attempt::Resolved { addrs, .. } = &attempt {
-                    self.start_from(addrs);
-                }
-                self.publish(match attempt {
-                    Attempt::Resolved { host, addrs } => Notice::Resolved { host, addrs },
-                    Attempt::Failed { host, error, retry_in } => Notice::Unresolved { host, error, retry_in },
-                });
-            }
             Command::Change(change, reply) => return Some((change, reply)),
         }
         None
@@ -333,7 +335,9 @@ impl Desk {
 
     pub(super) fn set_enabled(&mut self, family: Family, enabled: bool) {
         self.node.set_enabled(self.clock.now(), family, enabled);
-        if !enabled {
+        if enabled {
+            self.hosts.look_again(self.clock.now());
+        } else {
             self.outbox.drop_for(family);
         }
         self.busy = true;
@@ -343,6 +347,7 @@ impl Desk {
     /// Our address in a family is not what it was.
     pub(super) fn on_network_changed(&mut self, family: Family) {
         self.node.handle_rebind(self.clock.now(), family);
+        self.hosts.look_again(self.clock.now());
         self.busy = true;
         self.note_ready();
     }
@@ -444,14 +449,6 @@ impl Desk {
         }
     }
 
-    pub(super) fn start_from(&mut self, addrs: &[SocketAddr]) {
-        let now = self.clock.now();
-        for addr in addrs {
-            // Refused are addresses of a family that is off, and those past the limit.
-            let _ = self.node.add_bootstrap(now, *addr);
-        }
-    }
-
     pub(super) fn handle_datagram(&mut self, now: Instant, from: SocketAddr, datagram: &[u8]) {
         self.busy = true;
         event!(TRACE, "received", from = from, bytes = datagram.len());
@@ -529,7 +526,7 @@ impl Desk {
         };
         let crawls = self.crawls.values().filter_map(Crawling::due);
         let next = self.node.poll_timeout().into_iter().chain(crawls).min().map(|at| at.max(not_before));
-        next.into_iter().chain(self.saver.as_ref().map(Saver::due)).min()
+        next.into_iter().chain(self.saver.as_ref().map(Saver::due)).chain(self.hosts.due(now)).min()
     }
 
     pub(super) fn take_events(&mut self) {
@@ -537,6 +534,8 @@ impl Desk {
         self.deliver_events();
         let now = self.clock.now();
         self.crawls.values_mut().for_each(|crawling| crawling.go_on(now, &mut self.node));
+        let Self { node, board, hosts, subscribers, .. } = self;
+        hosts.tend(node, now, |notice| publish(board, subscribers, &notice));
     }
 
     fn deliver_events(&mut self) {
@@ -619,10 +618,14 @@ impl Desk {
     }
 
     pub(super) fn publish(&mut self, notice: Notice) {
-        trace::notice(&notice);
-        let lost = self.subscribers.publish(&notice);
-        self.board.counters.notices_lost.fetch_add(lost, Ordering::Relaxed);
+        publish(&self.board, &mut self.subscribers, &notice);
     }
+}
+
+fn publish(board: &Board, subscribers: &mut Subscribers, notice: &Notice) {
+    trace::notice(notice);
+    let lost = subscribers.publish(notice);
+    board.counters.notices_lost.fetch_add(lost, Ordering::Relaxed);
 }
 
 impl Drop for Desk {

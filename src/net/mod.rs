@@ -86,7 +86,8 @@
 //!    is a send that the system refuses; ICMP errors about datagrams under way reach an
 //!    unconnected socket on few systems, and never with the address they are about.
 //! 7. **Resolve bootstrap names** ([`BOOTSTRAP_HOSTS`], [`resolve`]), all their addresses, off the
-//!    loop, and again when it fails.
+//!    loop and side by side, and again while the DHT is not joined and on another network: the first answer
+//!    may be that of a captive portal.
 //! 8. **Save** the node's state every few minutes and at the end, off the loop, and give it back at
 //!    the start ([`StateFile`]).
 //! 9. **Survive.** No socket error ends the loop. One that fails for good is opened again, at the
@@ -109,6 +110,7 @@ mod error;
 mod events;
 #[cfg(feature = "net")]
 mod handle;
+mod hosts;
 #[cfg(feature = "items")]
 mod item_calls;
 #[cfg(all(feature = "net", feature = "items"))]
@@ -142,7 +144,7 @@ pub use crawl::Crawl;
 pub use error::{CallError, SpawnError};
 #[cfg(feature = "net")]
 pub use events::Events;
-pub use events::Notice;
+pub use events::{BootstrapRefusal, Notice};
 #[cfg(feature = "net")]
 pub use handle::{Dht, Owner};
 #[cfg(all(feature = "net", feature = "items"))]

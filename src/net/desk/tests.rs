@@ -4,6 +4,7 @@ use core::net::Ipv4Addr;
 
 use super::*;
 use crate::net::events::{Events, subscription};
+use crate::net::resolve::Resolver;
 use crate::wire::Message;
 use crate::{Config, Limits, LookupOptions, MAX_DATAGRAM, SavedAnnounce};
 
@@ -16,7 +17,8 @@ fn desk() -> (Desk, Events) {
     let (subscriber, events) = subscription();
     let mut subscribers = Subscribers::default();
     subscribers.add(subscriber);
-    (Desk::new(node, clock, board, subscribers), events)
+    let hosts = Hosts::new(Vec::new(), [true; 2], Resolver::default(), core::task::Waker::noop().clone());
+    (Desk::new(node, clock, board, hosts, subscribers), events)
 }
 
 /// Tells a node of others, and returns from where and how they answer its pings.
@@ -78,7 +80,7 @@ fn a_sleep_of_the_host_interrupts_queries_and_ages_what_was_saved() {
 #[test]
 fn a_desk_that_ends_in_the_middle_saves_all_the_same() {
     let path = std::env::temp_dir().join(format!("dht-proto-desk-{}.state", std::process::id()));
-    let file = super::super::state::StateFile::new(&path);
+    let file = StateFile::new(&path);
     let (mut desk, _events) = desk();
     let now = desk.clock.now();
     for (from, answer) in answers_of(&mut desk.node, now, 1) {

@@ -10,7 +10,6 @@ use core::pin::pin;
 use core::task::{Context, Poll};
 use std::io;
 use std::net::UdpSocket as StdUdpSocket;
-use std::sync::mpsc::Sender as StdSender;
 
 use tokio::net::UdpSocket;
 use tokio::sync::{Notify, mpsc};
@@ -34,8 +33,6 @@ pub(super) struct Driver {
     /// The command that ended a sleep.
     command: Option<Command>,
     bell: Arc<Bell>,
-    /// Dropped, it stops the resolver.
-    _resolving: StdSender<()>,
 }
 
 /// Wakes the task for what does not come through its queue.
@@ -76,13 +73,7 @@ impl Adopt for Register {
 }
 
 impl Driver {
-    pub(super) fn new(
-        desk: Desk,
-        link: Link,
-        queue: mpsc::Receiver<Command>,
-        bell: Arc<Bell>,
-        resolving: StdSender<()>,
-    ) -> Self {
+    pub(super) fn new(desk: Desk, link: Link, queue: mpsc::Receiver<Command>, bell: Arc<Bell>) -> Self {
         Self {
             desk,
             link,
@@ -91,7 +82,6 @@ impl Driver {
             queue,
             command: None,
             bell,
-            _resolving: resolving,
         }
     }
 
