@@ -169,6 +169,32 @@ fn clients_that_stay_silent_block_no_scrape_and_lose_their_places() {
 }
 
 #[test]
+fn bootstrap_hosts_that_may_not_be_asked_are_told_and_end_a_command_if_nobody_is_left() {
+    let words = |hosts: &[&str]| {
+        let hosts: String = hosts.iter().map(|host| format!(" --bootstrap {host}")).collect();
+        format!("get-peers {HASH} --no-default-bootstrap --bind 127.0.0.1:0 --timeout 60{hosts}")
+    };
+    for (host, reason) in [
+        ("127.0.0.1:1", "127.0.0.1:1 is not a public address; see --allow-private"),
+        ("localhost:1", "localhost:1 is not a public address; see --allow-private"),
+        ("[2001:4860::1]:1", "[2001:4860::1]:1 has no address of a family that is bound"),
+    ] {
+        let output = run(&words(&[host]));
+        assert_eq!(code(&output), 2, "{output:?}");
+        assert_eq!(stderr(&output), format!("dht: {reason}\n"));
+    }
+    let output = run(&words(&["10.0.0.1:1", "[2001:4860::1]:1"]));
+    assert_eq!(code(&output), 2, "{output:?}");
+    assert_eq!(stderr(&output).lines().count(), 3, "{output:?}");
+    assert!(stderr(&output).ends_with("no bootstrap host is left to ask\n"), "{output:?}");
+
+    // One that does not answer is left.
+    let output = run(&words(&["10.0.0.1:1", "45.66.77.88:1"]).replace("--timeout 60", "--timeout 0.5"));
+    let told = stderr(&output);
+    assert!(told.contains("10.0.0.1:1 is not a public address") && !told.contains("is left"), "{told}");
+}
+
+#[test]
 fn a_metrics_address_in_use_ends_with_2_and_one_line() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let addr = taken.local_addr().unwrap();
@@ -318,6 +344,13 @@ fn r_13_a_state_file_keeps_id_and_nodes_from_run_to_run() {
     assert_eq!(id, node.id.as_str());
     signal(&node.child, "-TERM");
     assert_eq!(node.child.wait().unwrap().code(), Some(0));
+
+    let node = Node::start(&words(LOCAL));
+    let output = run(&format!("get-peers {HASH} {}", words(&start)));
+    assert_eq!(code(&output), 2, "{output:?}");
+    let told = stderr(&output);
+    assert!(told.contains("another process uses it") && told.lines().count() == 1, "{told}");
+    drop(node);
 
     std::fs::write(&file, "d9:dht-protod").unwrap();
     let output = run(&format!("get-peers {HASH} --json {}", words(&start)));

@@ -273,6 +273,29 @@ fn an_empty_file_is_a_state_that_is_not_there_yet() {
     assert!(State::parse(&bytes_in(&folder.state())).is_ok());
 }
 
+#[test]
+fn a_state_that_was_overwritten_in_place_in_part_is_taken_from_the_copy_beside_it() {
+    let folder = Folder::new("rescue");
+    let (old, new, file) = (snapshot(1, 3), snapshot(2, 50), StateFile::new(folder.state()));
+    fs::write(folder.0.join("dht.state.rescue"), &new).unwrap();
+    for at in [0, 40, old.len(), new.len() - 1] {
+        let mut torn = new[..at].to_vec();
+        torn.extend(old.get(at..).unwrap_or_default());
+        fs::write(folder.state(), &torn).unwrap();
+        let Loaded::State(saved) = file.load().unwrap() else { panic!("{at}") };
+        let expected = if at == 0 { &old } else { &new };
+        assert!(saved.state() == State::parse(expected).unwrap(), "{at}");
+    }
+    fs::write(folder.state(), b"").unwrap();
+    assert!(matches!(file.load().unwrap(), Loaded::State(_)));
+    fs::write(folder.state(), b"dear diary,\n").unwrap();
+    assert!(file.load().is_err(), "that is another file");
+    assert_eq!(folder.names(), ["dht.state", "dht.state.rescue"]);
+    fs::remove_file(folder.state()).unwrap();
+    file.clear().unwrap();
+    assert!(folder.names().is_empty());
+}
+
 #[cfg(unix)]
 #[test]
 fn a_link_is_followed_to_the_file_that_it_leads_to() {

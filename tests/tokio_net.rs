@@ -414,7 +414,8 @@ fn a_node_whose_runtime_is_gone_is_closed() {
 #[tokio::test]
 async fn subscribers_hear_of_joining_and_names_are_resolved() {
     let first = builder().spawn().unwrap();
-    let mut builder = builder().bootstrap([format!("localhost:{}", addr(&first).port())]);
+    let known = addr(&first);
+    let mut builder = builder().bootstrap(["a.example:1"]).resolver(move |_| Ok(vec![known]));
     let mut events = builder.subscribe();
     let _second = builder.spawn().unwrap();
     let (mut resolved, mut ready) = (false, false);
