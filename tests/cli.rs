@@ -6,7 +6,7 @@ mod common;
 
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream, UdpSocket};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use common::tool::{HASH, LOCAL, Node, code, command, events, find, run, signal, stderr};
@@ -381,8 +381,7 @@ fn signals_end_a_node_cleanly() {
 fn a_second_signal_ends_a_node_whose_disk_does_not_answer() {
     use std::os::unix::process::ExitStatusExt as _;
 
-    /// Takes the place of the system's call that waits for the disk.
-    const HANGING: &str = "#include <unistd.h>\nint fsync(int fd) { for (;;) pause(); return fd; }";
+    use common::disk::stick;
 
     let first = Node::start(LOCAL);
     let start = format!("{LOCAL} --bootstrap {}", first.addr);
@@ -391,17 +390,10 @@ fn a_second_signal_ends_a_node_whose_disk_does_not_answer() {
     let folder = std::env::temp_dir().join(format!("dht-proto-cli-signals-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
     let state = folder.join("dht.state");
-    let (source, library) = (folder.join("hanging.c"), folder.join("hanging.so"));
-    std::fs::write(&source, HANGING).unwrap();
-    let built = Command::new("cc").args(["-shared", "-fPIC", "-o"]).args([&library, &source]).status();
-    assert!(built.unwrap().success());
     let words = format!("node --json -vv {start} --state {}", state.display());
-    let mut child = command(&words)
-        .env("LD_PRELOAD", &library)
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut program = command(&words);
+    std::fs::write(stick(&mut program, &folder), b"").unwrap();
+    let mut child = program.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
     assert!(lines.any(|line| line.starts_with("dht: + ") && line.ends_with(&other.addr)), "it knows it");
     let end = Instant::now() + Duration::from_secs(30);
