@@ -231,7 +231,7 @@ fn a_bad_file_is_set_aside_and_the_node_starts_afresh() {
 
     let file = StateFile::new(folder.state());
     for at in 1..15 {
-        bad[700] ^= 2 * at ^ 2 * (at - 1);
+        bad[700] ^= (2 * at) ^ (2 * (at - 1));
         fs::write(folder.state(), &bad).unwrap();
         let Loaded::Refused { error, kept_as } = file.load().unwrap() else { panic!("{at}") };
         assert_eq!(error, StateError::Checksum);
@@ -288,6 +288,10 @@ fn a_state_that_was_overwritten_in_place_in_part_is_taken_from_the_copy_beside_i
     }
     fs::write(folder.state(), b"").unwrap();
     assert!(matches!(file.load().unwrap(), Loaded::State(_)));
+    #[cfg(unix)]
+    if std::os::unix::fs::chown(folder.0.join("dht.state.rescue"), Some(1), None).is_ok() {
+        assert_eq!(file.load().unwrap(), Loaded::Nothing, "somebody else has planted it");
+    }
     fs::write(folder.state(), b"dear diary,\n").unwrap();
     assert!(file.load().is_err(), "that is another file");
     assert_eq!(folder.names(), ["dht.state", "dht.state.rescue"]);

@@ -103,7 +103,9 @@ pub(super) fn replace(target: &Path, bytes: &[u8]) -> io::Result<()> {
 
 /// Reads the copy that [`replace`] has left when it was interrupted while it overwrote a file in place.
 pub(super) fn rescue(target: &Path) -> Option<Vec<u8>> {
-    read(&beside(target, RESCUE)).ok()
+    let copy = beside(target, RESCUE);
+    let bytes = read(&copy).ok()?;
+    is_ours(&copy).then_some(bytes)
 }
 
 /// Removes a file, or empties it where it is a mount of its own.
@@ -214,6 +216,25 @@ fn create_new(target: &Path) -> io::Result<(PathBuf, File)> {
     Ok((path, file))
 }
 
+/// Whether a file has the owner that files have which we create in its folder.
+fn is_ours(path: &Path) -> bool {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt as _;
+        let own = create_new(path).and_then(|(new, file)| {
+            let metadata = file.metadata();
+            fs::remove_file(new).and(metadata)
+        });
+        let found = fs::symlink_metadata(path);
+        own.is_ok_and(|own| found.is_ok_and(|found| found.uid() == own.uid()))
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = path;
+        true
+    }
+}
+
 /// Creates, and so neither opens what is there nor follows a link, for the owner's eyes only.
 fn exclusive() -> OpenOptions {
     let mut options = OpenOptions::new();
@@ -258,17 +279,23 @@ fn too_many() -> io::Error {
 }
 
 fn no_file(kind: FileType) -> io::Error {
-    let mut what = if kind.is_dir() { "a folder" } else { "something else" };
+    let what = describe(kind);
+    io::Error::new(ErrorKind::InvalidInput, format!("it is {what}, not a regular file; name another one"))
+}
+
+fn describe(kind: FileType) -> &'static str {
     #[cfg(unix)]
     {
         use std::os::unix::fs::FileTypeExt as _;
         if kind.is_block_device() || kind.is_char_device() {
-            what = "a device";
-        } else if kind.is_fifo() {
-            what = "a pipe";
-        } else if kind.is_socket() {
-            what = "a socket";
+            return "a device";
+        }
+        if kind.is_fifo() {
+            return "a pipe";
+        }
+        if kind.is_socket() {
+            return "a socket";
         }
     }
-    io::Error::new(ErrorKind::InvalidInput, format!("it is {what}, not a regular file; name another one"))
+    if kind.is_dir() { "a folder" } else { "something else" }
 }

@@ -87,7 +87,8 @@ impl StateFile {
     /// as well: `Builder::state` does. It goes with the process,
     /// however that ends.
     ///
-    /// A file beside it, whose name ends in `.lock`, exists for as long. On a system or in a folder without
+    /// A file beside it, whose name ends in `.lock`, exists for as long; one that a killed process has left is
+    /// in nobody's way. On a system or in a folder without
     /// locks nothing is kept from anybody.
     ///
     /// # Errors

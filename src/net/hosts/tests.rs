@@ -30,10 +30,8 @@ impl Stage {
         places: usize,
         look_up: impl Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync + 'static,
     ) -> Self {
-        let mut limits = Limits::default();
-        limits.bootstraps = places;
-        let mut config = Config::default();
-        config.ipv6 = false;
+        let limits = Limits { bootstraps: places, ..Limits::default() };
+        let config = Config { ipv6: false, ..Config::default() };
         let node = Node::new(config, &limits, [7; 32], Instant::ZERO);
         let hosts = hosts.iter().copied().map(String::from).collect();
         let (sender, woken) = channel();
