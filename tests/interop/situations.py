@@ -37,10 +37,6 @@ DEADLINE = 100
 said = []
 
 
-class Skip(Exception):
-    """Why a check cannot be run here."""
-
-
 # --- name servers --------------------------------------------------------------------
 
 
@@ -315,8 +311,9 @@ def set_up(place):
     for name, text in files.items():
         (place / name).write_text(text)
         target = pathlib.Path("/etc", name)
-        if not target.exists():
-            raise Skip(f"there is no {target}")
+        # Without the last the C library goes by files and servers anyway.
+        if not target.exists() and name == "nsswitch.conf":
+            continue
         do("mount", "--bind", place / name, target.resolve())
 
 
@@ -328,7 +325,7 @@ def main(wanted):
             return 0
         return subprocess.run([*prefix, sys.executable, "-u", "-B", str(HERE), INSIDE, *wanted]).returncode
     wanted = [word for word in wanted if word != INSIDE]
-    counts = {"ok": 0, "FAIL": 0, "skipped": 0}
+    counts = {"ok": 0, "FAIL": 0}
     with folder() as place:
         set_up(place)
         for check in CHECKS:
@@ -338,15 +335,11 @@ def main(wanted):
             began, verdict, note = time.monotonic(), "ok", ""
             try:
                 check()
-            except Skip as reason:
-                verdict, note = "skipped", f": {reason}"
             except Exception:
                 verdict, note = "FAIL", "\n" + traceback.format_exc() + "\n".join(said)
             counts[verdict] += 1
             print(f"{verdict} {check.__name__} ({time.monotonic() - began:.0f} s){note}", flush=True)
-        for name in ("resolv.conf", "hosts", "nsswitch.conf"):
-            do("umount", pathlib.Path("/etc", name).resolve())
-    print(f"{counts['ok']} passed, {counts['FAIL']} failed, {counts['skipped']} skipped")
+    print(f"{counts['ok']} passed, {counts['FAIL']} failed")
     return 1 if counts["FAIL"] else 0
 
 
