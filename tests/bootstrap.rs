@@ -240,6 +240,26 @@ fn bootstrap_addresses_are_checked_and_counted() {
 }
 
 #[test]
+fn a_bootstrap_host_that_is_removed_makes_room_and_is_not_asked() {
+    let mut stage = Stage::new(stage::config());
+    for index in 1..=32 {
+        stage.act(|node, now| node.add_bootstrap(now, addr(index)).unwrap());
+    }
+    assert!(stage.node.remove_bootstrap(addr(7)) && !stage.node.remove_bootstrap(addr(7)));
+    stage.act(|node, now| node.add_bootstrap(now, addr(33)).unwrap());
+    assert_eq!(stage.act(|node, now| node.add_bootstrap(now, addr(34))), Err(StartError::Full));
+    stage.run(secs(30));
+    let is_asked = |index| stage.sent.iter().any(|sent| sent.to == addr(index));
+    assert!(is_asked(33) && is_asked(6) && is_asked(8) && !is_asked(7));
+
+    // The only node that is known is none among others.
+    let mut stage = newborn(1);
+    stage.run(secs(5));
+    assert!(holds(&stage, 1) && !stage.node.remove_bootstrap(addr(1)));
+    assert!(stage.node.remove_bootstrap(addr(2)));
+}
+
+#[test]
 fn a_lookup_before_any_contact_is_known_waits_for_one() {
     let mut stage = Stage::new(stage::config());
     (1..=40).for_each(|index| stage.host(index));

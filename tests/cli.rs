@@ -6,7 +6,7 @@ mod common;
 
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::net::{TcpListener, TcpStream, UdpSocket};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use common::tool::{HASH, LOCAL, Node, code, command, events, find, run, signal, stderr};
@@ -27,6 +27,7 @@ fn metrics_addr(node: &mut Node) -> String {
 /// What an HTTP server answers, head and body.
 fn http(addr: &str, request: &str) -> io::Result<(String, String)> {
     let mut stream = TcpStream::connect(addr)?;
+    stream.set_read_timeout(Some(Duration::from_secs(30)))?;
     stream.write_all(format!("{request} HTTP/1.1\r\nHost: {addr}\r\n\r\n").as_bytes())?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
@@ -147,13 +148,50 @@ fn metrics_are_served_to_many_and_to_the_slow() {
 }
 
 #[test]
-fn a_client_that_stays_silent_loses_its_place() {
+fn clients_that_stay_silent_block_no_scrape_and_lose_their_places() {
     let mut node = Node::start(&format!("{LOCAL} --metrics 127.0.0.1"));
     let addr = metrics_addr(&mut node);
-    // More than there are places, so that the last one has to wait for the end of the first ones.
-    let idle: Vec<_> = (0..12).map(|_| TcpStream::connect(&addr).unwrap()).collect();
-    assert!(http(&addr, "GET /metrics").unwrap().0.starts_with("HTTP/1.1 200"));
-    drop(idle);
+    let mut idle: Vec<_> = (0..100).map(|_| TcpStream::connect(&addr).unwrap()).collect();
+    // Some have begun to ask.
+    idle.iter_mut()
+        .step_by(2)
+        .for_each(|stream| stream.write_all(b"GET /metrics HTTP/1.1\r\nHost:").unwrap());
+    for _ in 0..3 {
+        assert!(http(&addr, "GET /metrics").unwrap().0.starts_with("HTTP/1.1 200"));
+    }
+    for stream in &mut idle {
+        stream.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+        match stream.read_to_end(&mut Vec::new()) {
+            Ok(_) => {}
+            Err(error) => assert_eq!(error.kind(), io::ErrorKind::ConnectionReset, "it is closed"),
+        }
+    }
+}
+
+#[test]
+fn bootstrap_hosts_that_may_not_be_asked_are_told_and_end_a_command_if_nobody_is_left() {
+    let words = |hosts: &[&str]| {
+        let hosts: String = hosts.iter().map(|host| format!(" --bootstrap {host}")).collect();
+        format!("get-peers {HASH} --no-default-bootstrap --bind 127.0.0.1:0 --timeout 60{hosts}")
+    };
+    for (host, reason) in [
+        ("127.0.0.1:1", "127.0.0.1:1 is not a public address; see --allow-private"),
+        ("localhost:1", "localhost:1 is not a public address; see --allow-private"),
+        ("[2001:4860::1]:1", "[2001:4860::1]:1 has no address of a family that is bound"),
+    ] {
+        let output = run(&words(&[host]));
+        assert_eq!(code(&output), 2, "{output:?}");
+        assert_eq!(stderr(&output), format!("dht: {reason}\n"));
+    }
+    let output = run(&words(&["10.0.0.1:1", "[2001:4860::1]:1"]));
+    assert_eq!(code(&output), 2, "{output:?}");
+    assert_eq!(stderr(&output).lines().count(), 3, "{output:?}");
+    assert!(stderr(&output).ends_with("no bootstrap host is left to ask\n"), "{output:?}");
+
+    // One that does not answer is left.
+    let output = run(&words(&["10.0.0.1:1", "45.66.77.88:1"]).replace("--timeout 60", "--timeout 0.5"));
+    let told = stderr(&output);
+    assert!(told.contains("10.0.0.1:1 is not a public address") && !told.contains("is left"), "{told}");
 }
 
 #[test]
@@ -325,6 +363,13 @@ fn r_13_a_state_file_keeps_id_and_nodes_from_run_to_run() {
     signal(&node.child, "-TERM");
     assert_eq!(node.child.wait().unwrap().code(), Some(0));
 
+    let node = Node::start(&words(LOCAL));
+    let output = run(&format!("get-peers {HASH} {}", words(&start)));
+    assert_eq!(code(&output), 2, "{output:?}");
+    let told = stderr(&output);
+    assert!(told.contains("another process uses it") && told.lines().count() == 1, "{told}");
+    drop(node);
+
     std::fs::write(&file, "d9:dht-protod").unwrap();
     let output = run(&format!("get-peers {HASH} --json {}", words(&start)));
     assert!(stderr(&output).contains("dht.state.bad, starting afresh"), "{output:?}");
@@ -349,10 +394,12 @@ fn signals_end_a_node_cleanly() {
     }
 }
 
-#[cfg(unix)]
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
 #[test]
 fn a_second_signal_ends_a_node_whose_disk_does_not_answer() {
     use std::os::unix::process::ExitStatusExt as _;
+
+    use common::disk::stick;
 
     let first = Node::start(LOCAL);
     let start = format!("{LOCAL} --bootstrap {}", first.addr);
@@ -362,11 +409,10 @@ fn a_second_signal_ends_a_node_whose_disk_does_not_answer() {
     std::fs::create_dir_all(&folder).unwrap();
     let state = folder.join("dht.state");
     let words = format!("node --json -vv {start} --state {}", state.display());
-    let mut child = command(&words).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut program = command(&words);
+    std::fs::write(stick(&mut program, &folder), b"").unwrap();
+    let mut child = program.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap);
-    // Whoever opens it for writing waits for a reader, who never comes.
-    let pipe = folder.join(format!("dht.state.{}.new", child.id()));
-    assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
     assert!(lines.any(|line| line.starts_with("dht: + ") && line.ends_with(&other.addr)), "it knows it");
     let end = Instant::now() + Duration::from_secs(30);
     let status = loop {

@@ -5,13 +5,15 @@
 mod common;
 
 use std::net::{SocketAddr, UdpSocket};
+use std::sync::Mutex;
+use std::sync::mpsc::channel;
 use std::thread;
 use std::time::{Duration, Instant};
 
 use common::net::blocking::{addr, builder, network, wait_for};
 use common::net::{HASH, LOOPBACK, PATIENCE, asking, assert_asleep};
 use common::raw::{ID, Packet, join, value_list};
-use dht_proto::net::{CallError, Notice, SpawnError};
+use dht_proto::net::{BootstrapRefusal, CallError, Notice, SpawnError};
 use dht_proto::{
     Announce, Config, Event, Family, InfoHash, Limits, Lookup, LookupKind, LookupOptions, NodeId, QueryError,
     StartError,
@@ -374,6 +376,66 @@ fn l_13_a_bootstrap_name_is_resolved_and_asked() {
     assert_eq!(name, host);
     assert!(addrs.contains(&addr(&first)));
     assert_eq!(second.wait_ready(PATIENCE), Ok(true));
+}
+
+#[test]
+fn a_name_whose_look_up_hangs_does_not_hold_up_another_one() {
+    let first = builder().spawn().unwrap();
+    let known = addr(&first);
+    let (_hold, held) = channel::<()>();
+    let held = Mutex::new(held);
+    let second = builder()
+        .bootstrap(["hangs.example:1", "good.example:1"])
+        .resolver(move |host| {
+            if host == "hangs.example:1" {
+                let _ = held.lock().unwrap().recv();
+            }
+            Ok(vec![known])
+        })
+        .spawn()
+        .unwrap();
+    assert_eq!(second.wait_ready(PATIENCE), Ok(true));
+    second.shutdown();
+}
+
+#[test]
+fn names_are_looked_up_again_after_a_change_of_the_network() {
+    let first = builder().spawn().unwrap();
+    let known = addr(&first);
+    let (sender, looked_up) = channel();
+    let sender = Mutex::new(sender);
+    let second = builder()
+        .bootstrap(["a.example:1"])
+        .resolver(move |_| {
+            sender.lock().unwrap().send(()).unwrap();
+            Ok(vec![known])
+        })
+        .spawn()
+        .unwrap();
+    assert_eq!(second.wait_ready(PATIENCE), Ok(true));
+    looked_up.recv_timeout(PATIENCE).unwrap();
+    for _ in 0..2 {
+        second.rebind(None).unwrap();
+        looked_up.recv_timeout(PATIENCE).expect("it is looked up again");
+    }
+}
+
+#[test]
+fn a_bootstrap_host_that_may_not_be_asked_is_told() {
+    let mut config = Config::default();
+    config.ipv6 = false;
+    let hosts = ["127.0.0.1:1", "[::1]:1"];
+    let mut builder = builder().config(config).bootstrap(hosts);
+    let mut events = builder.subscribe();
+    let _dht = builder.spawn().unwrap();
+    for (wanted, why) in hosts.into_iter().zip([BootstrapRefusal::Policy, BootstrapRefusal::Family]) {
+        match events.next() {
+            Some(Notice::BootstrapRefused { host, addr, reason, retry_in: None }) => {
+                assert_eq!((host.as_str(), addr.to_string().as_str(), reason), (wanted, wanted, why));
+            }
+            other => panic!("{other:?}"),
+        }
+    }
 }
 
 #[test]

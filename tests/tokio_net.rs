@@ -3,18 +3,16 @@
 
 mod common;
 
-#[cfg(unix)]
-use std::fs::File;
 use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
-#[cfg(unix)]
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
 use std::path::Path;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-#[cfg(unix)]
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
 use std::sync::mpsc;
 use std::task::Poll;
-#[cfg(unix)]
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -412,7 +410,8 @@ fn a_node_whose_runtime_is_gone_is_closed() {
 #[tokio::test]
 async fn subscribers_hear_of_joining_and_names_are_resolved() {
     let first = builder().spawn().unwrap();
-    let mut builder = builder().bootstrap([format!("localhost:{}", addr(&first).port())]);
+    let known = addr(&first);
+    let mut builder = builder().bootstrap(["a.example:1"]).resolver(move |_| Ok(vec![known]));
     let mut events = builder.subscribe();
     let _second = builder.spawn().unwrap();
     let (mut resolved, mut ready) = (false, false);
@@ -601,49 +600,66 @@ fn the_state_is_saved_though_the_runtime_ends_with_the_owner() {
     std::fs::remove_file(&file).unwrap();
 }
 
-/// A file that whoever opens it for writing waits at, until it is released.
-#[cfg(unix)]
+/// Tells the child of a test which folder is its own.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+const CHILD: &str = "DHT_PROTO_FOLDER";
+
+/// A disk that does not answer until it is released.
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
 struct Stuck {
     release: mpsc::Sender<()>,
-    released: thread::JoinHandle<(bool, File)>,
+    released: thread::JoinHandle<bool>,
 }
 
-#[cfg(unix)]
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
 impl Stuck {
-    fn new(path: &Path) -> Self {
-        assert!(std::process::Command::new("mkfifo").arg(path).status().unwrap().success());
-        let ((release, asked), path) = (mpsc::channel(), path.to_owned());
+    fn new(stuck: &Path) -> Self {
+        std::fs::write(stuck, b"").unwrap();
+        let ((release, asked), stuck) = (mpsc::channel(), stuck.to_owned());
         let released = thread::spawn(move || {
             // Not by a task: there is none that runs if the runtime waits for the disk.
             let in_time = asked.recv_timeout(PATIENCE).is_ok();
-            (in_time, File::options().read(true).write(true).open(path).unwrap())
+            std::fs::remove_file(stuck).unwrap();
+            in_time
         });
         Self { release, released }
     }
 
     /// Returns whether it had not had to be released before.
-    fn release(self) -> (bool, File) {
+    fn release(self) -> bool {
         let _ = self.release.send(());
         self.released.join().unwrap()
     }
 }
 
-#[cfg(unix)]
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+#[test]
+fn tasks_go_on_while_the_disk_does_not_answer() {
+    let folder = std::env::temp_dir().join(format!("dht-proto-tokio-stuck-{}", std::process::id()));
+    std::fs::create_dir_all(&folder).unwrap();
+    let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+    child.args(["--exact", "goes_on_while_the_disk_does_not_answer", "--ignored"]).env(CHILD, &folder);
+    common::disk::stick(&mut child, &folder);
+    let output = child.output().unwrap();
+    std::fs::remove_dir_all(folder).unwrap();
+    assert!(output.status.success(), "{output:?}");
+}
+
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
 async fn is_waiting<F: Future>(mut call: Pin<&mut F>) -> bool {
     poll_fn(|cx| Poll::Ready(call.as_mut().poll(cx).is_pending())).await
 }
 
-#[cfg(unix)]
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
 #[tokio::test]
-async fn tasks_go_on_while_the_disk_does_not_answer() {
+#[ignore = "no test of its own, but the child of another one"]
+async fn goes_on_while_the_disk_does_not_answer() {
+    let Some(folder) = std::env::var_os(CHILD).map(std::path::PathBuf::from) else { return };
     let nodes = network(3).await;
-    let folder = std::env::temp_dir().join(format!("dht-proto-tokio-stuck-{}", std::process::id()));
-    std::fs::create_dir_all(&folder).unwrap();
     let start = addr(&nodes[0]).to_string();
     let node = builder().bootstrap([&start]).state(folder.join("dht.state")).spawn().unwrap();
     assert_eq!(node.wait_ready(PATIENCE).await, Ok(true));
-    // What is written before it takes the place of the state.
-    let path = folder.join(format!("dht.state.{}.new", std::process::id()));
+    let path = folder.join("stuck");
 
     let stuck = Stuck::new(&path);
     let dht = node.dht();
@@ -654,11 +670,9 @@ async fn tasks_go_on_while_the_disk_does_not_answer() {
     assert!(is_waiting(clearing.as_mut()).await);
     assert_eq!(node.node_count(Family::V4).await, Ok(0), "that needs no disk");
     assert!(is_waiting(clearing.as_mut()).await);
-    let (in_time, pipe) = stuck.release();
-    assert!(in_time, "the task has waited");
-    assert!(soon(saving).await.is_err(), "it was no file");
+    assert!(stuck.release(), "the task has waited");
+    assert!(soon(saving).await.unwrap());
     soon(clearing).await.unwrap();
-    drop(pipe);
 
     for other in &nodes[1..] {
         node.add_node(addr(other)).await.unwrap();
@@ -671,10 +685,8 @@ async fn tasks_go_on_while_the_disk_does_not_answer() {
     let mut ending = pin!(node.shutdown());
     // Time enough to come to the disk; with less it proves less.
     assert!(timeout(Duration::from_millis(500), &mut ending).await.is_err(), "it waits for the disk");
-    let (in_time, _pipe) = stuck.release();
-    assert!(in_time, "the runtime has waited");
+    assert!(stuck.release(), "the runtime has waited");
     soon(ending).await;
-    std::fs::remove_dir_all(folder).unwrap();
 }
 
 #[tokio::test]

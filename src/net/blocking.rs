@@ -3,7 +3,7 @@
 use core::time::Duration;
 use std::io;
 use std::net::UdpSocket as StdUdpSocket;
-use std::sync::mpsc::{Receiver as Queue, Sender};
+use std::sync::mpsc::Receiver as Queue;
 use std::thread;
 
 use mio::net::UdpSocket;
@@ -26,8 +26,6 @@ pub(super) struct Driver {
     ports: Ports<Register>,
     batch: Batch,
     queue: Queue<Command>,
-    /// Dropped, it stops the resolver.
-    _resolving: Sender<()>,
 }
 
 /// Has its sockets watched.
@@ -49,7 +47,6 @@ impl Driver {
         poll: Poll,
         sockets: [Option<Bound>; 2],
         queue: Queue<Command>,
-        resolving: Sender<()>,
     ) -> io::Result<Self> {
         Ok(Self {
             desk,
@@ -58,7 +55,6 @@ impl Driver {
             happened: mio::Events::with_capacity(4),
             batch: Batch::new(),
             queue,
-            _resolving: resolving,
         })
     }
 
@@ -200,7 +196,7 @@ impl Driver {
 #[cfg(test)]
 mod tests {
     use core::net::{Ipv4Addr, SocketAddr};
-    use std::sync::mpsc::{channel, sync_channel};
+    use std::sync::mpsc::sync_channel;
 
     use super::super::desk::tests::{answer_ping, desk_by_hand, other, ping, wait};
     use super::*;
@@ -210,8 +206,8 @@ mod tests {
     fn what_has_arrived_is_read_before_deadlines_and_what_has_not_is_asked_again() {
         let (commands, queue) = sync_channel(2);
         let bound = Bound::new(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap();
-        let (poll, resolving) = (Poll::new().unwrap(), channel().0);
-        let mut driver = Driver::new(desk_by_hand(), poll, [Some(bound), None], queue, resolving).unwrap();
+        let poll = Poll::new().unwrap();
+        let mut driver = Driver::new(desk_by_hand(), poll, [Some(bound), None], queue).unwrap();
         let ((answering, answers), (silent, is_silent)) = (other(), other());
         let ((first, pong), (second, none)) = (ping(answers), ping(is_silent));
         commands.send(first).unwrap();

@@ -18,12 +18,12 @@ use super::clock::{Clock, SleepWatch};
 use super::crawling::{Crawling, Finds};
 use super::error::CallError;
 use super::events::{Notice, Subscriber, Subscribers};
+use super::hosts::Hosts;
 use super::progress::{Key, Progress, Sampled};
-use super::resolve::Attempt;
 use super::rounds::{Keeping, Rounds, Saved};
 use super::saver::Saver;
 use super::socket::{Outbox, Sent};
-use super::state::StateFileError;
+use super::state::{StateFile, StateFileError};
 use super::stats::count;
 use super::trace::{self, event};
 #[cfg(feature = "items")]
@@ -110,7 +110,6 @@ pub(super) enum Command {
     Subscribe(Subscriber),
     Save(Reply<Result<bool, StateFileError>>),
     Clear(Reply<Result<(), StateFileError>>),
-    Bootstrap(Attempt),
     Change(Change, Reply<io::Result<()>>),
 }
 
@@ -132,6 +131,8 @@ pub(super) struct Desk {
     pub(super) node: Node,
     pub(super) clock: Clock,
     pub(super) board: Arc<Board>,
+    /// To start from.
+    hosts: Hosts,
     watch: SleepWatch,
     /// When it was told last that the system does not send, by family.
     unsent_told: [Option<Instant>; 2],
@@ -175,11 +176,18 @@ struct Running {
 }
 
 impl Desk {
-    pub(super) fn new(node: Node, clock: Clock, board: Arc<Board>, subscribers: Subscribers) -> Self {
+    pub(super) fn new(
+        node: Node,
+        clock: Clock,
+        board: Arc<Board>,
+        hosts: Hosts,
+        subscribers: Subscribers,
+    ) -> Self {
         Self {
             node,
             clock,
             board,
+            hosts,
             watch: SleepWatch::new(),
             unsent_told: [None; 2],
             standing: None,
@@ -223,14 +231,17 @@ impl Desk {
         if let Some(restored) = self.restored.take() {
             self.publish(restored);
         }
+        let Self { node, clock, board, hosts, subscribers, .. } = self;
+        hosts.start(node, clock.now(), |notice| publish(board, subscribers, &notice));
     }
 
     /// Begins to save the node's state for the last time.
     pub(super) fn begin_last_save(&mut self) {
         // What was given up before the end is not to go on after it.
         self.take_released();
+        let now = self.clock.now();
         if let Some(saver) = &mut self.saver {
-            saver.end(&self.node);
+            saver.end(&|| StateFile::snapshot_with(&self.node, &self.saved, now));
         }
     }
 
@@ -242,7 +253,8 @@ impl Desk {
     /// Tells what the disk has done. It wakes the loop for that.
     pub(super) fn tend_saver(&mut self) {
         let now = self.clock.now();
-        if let Some(notice) = self.saver.as_mut().and_then(|saver| saver.tend(&self.node, now)) {
+        let snapshot = || StateFile::snapshot_with(&self.node, &self.saved, now);
+        if let Some(notice) = self.saver.as_mut().and_then(|saver| saver.tend(&snapshot, now)) {
             self.publish(notice);
         }
     }
@@ -251,7 +263,9 @@ impl Desk {
     pub(super) fn save_last(&mut self) {
         self.begin_last_save();
         while self.is_saving() {
-            if let Some(notice) = self.saver.as_mut().and_then(|saver| saver.wait(&self.node)) {
+            let now = self.clock.now();
+            let snapshot = || StateFile::snapshot_with(&self.node, &self.saved, now);
+            if let Some(notice) = self.saver.as_mut().and_then(|saver| saver.wait(&snapshot)) {
                 self.publish(notice);
             }
         }
@@ -277,6 +291,7 @@ impl Desk {
         event!(INFO, "woke up", slept = format_args!("{slept:?}"));
         self.node.handle_resume(self.clock.now(), slept);
         self.saved.age(slept);
+        self.hosts.look_again(self.clock.now());
     }
 
     /// The time that counts for what arrives now.
@@ -330,7 +345,9 @@ impl Desk {
             }
             Command::Subscribe(subscriber) => self.subscribers.add(subscriber),
             Command::Save(reply) => match &mut self.saver {
-                Some(saver) => saver.save(&self.node, reply),
+                Some(saver) => {
+                    saver.save(&|| StateFile::snapshot_with(&self.node, &self.saved, now), reply);
+                }
                 None => reply(Ok(false)),
             },
             Command::Clear(reply) => {
@@ -338,18 +355,11 @@ impl Desk {
                 self.note_ready();
                 self.saved = Saved::default();
                 match &mut self.saver {
-                    Some(saver) => saver.clear(&self.node, reply),
+                    Some(saver) => {
+                        saver.clear(&|| StateFile::snapshot_with(&self.node, &self.saved, now), reply);
+                    }
                     None => reply(Ok(())),
                 }
-            }
-            Command::Bootstrap(attempt) => {
-                if let Attempt::Resolved { addrs, .. } = &attempt {
-                    self.start_from(addrs);
-                }
-                self.publish(match attempt {
-                    Attempt::Resolved { host, addrs } => Notice::Resolved { host, addrs },
-                    Attempt::Failed { host, error, retry_in } => Notice::Unresolved { host, error, retry_in },
-                });
             }
             Command::Change(change, reply) => return Some((change, reply)),
         }
@@ -385,7 +395,9 @@ impl Desk {
 
     pub(super) fn set_enabled(&mut self, family: Family, enabled: bool) {
         self.node.set_enabled(self.clock.now(), family, enabled);
-        if !enabled {
+        if enabled {
+            self.hosts.look_again(self.clock.now());
+        } else {
             self.outbox.drop_for(family);
         }
         self.busy = true;
@@ -395,6 +407,7 @@ impl Desk {
     /// Our address in a family is not what it was.
     pub(super) fn on_network_changed(&mut self, family: Family) {
         self.node.handle_rebind(self.clock.now(), family);
+        self.hosts.look_again(self.clock.now());
         self.busy = true;
         self.note_ready();
     }
@@ -459,14 +472,6 @@ impl Desk {
                 #[cfg(feature = "items")]
                 self.node.stop_storing(kept);
             }
-        }
-    }
-
-    pub(super) fn start_from(&mut self, addrs: &[SocketAddr]) {
-        let now = self.clock.now();
-        for addr in addrs {
-            // Refused are addresses of a family that is off, and those past the limit.
-            let _ = self.node.add_bootstrap(now, *addr);
         }
     }
 
@@ -572,7 +577,8 @@ impl Desk {
         let crawls = self.crawls.values().filter_map(Crawling::due);
         let next = self.node.poll_timeout().into_iter().chain(crawls).min().map(|at| at.max(not_before));
         let watch = self.has_something().then(|| now + LONGEST_WAIT);
-        next.into_iter().chain(self.saver.as_ref().map(Saver::due)).chain(watch).min()
+        let others = self.saver.as_ref().map(Saver::due).into_iter().chain(self.hosts.due(now)).chain(watch);
+        next.into_iter().chain(others).min()
     }
 
     /// Whether the node holds anything that a sleep would make old.
@@ -589,6 +595,8 @@ impl Desk {
         self.serve_queue();
         let now = self.clock.now();
         self.crawls.values_mut().for_each(|crawling| crawling.go_on(now, &mut self.node));
+        let Self { node, board, hosts, subscribers, .. } = self;
+        hosts.tend(node, now, |notice| publish(board, subscribers, &notice));
     }
 
     fn deliver_events(&mut self) {
@@ -671,10 +679,14 @@ impl Desk {
     }
 
     pub(super) fn publish(&mut self, notice: Notice) {
-        trace::notice(&notice);
-        let lost = self.subscribers.publish(&notice);
-        self.board.counters.notices_lost.fetch_add(lost, Ordering::Relaxed);
+        publish(&self.board, &mut self.subscribers, &notice);
     }
+}
+
+fn publish(board: &Board, subscribers: &mut Subscribers, notice: &Notice) {
+    trace::notice(notice);
+    let lost = subscribers.publish(notice);
+    board.counters.notices_lost.fetch_add(lost, Ordering::Relaxed);
 }
 
 impl Drop for Desk {

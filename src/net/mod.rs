@@ -106,7 +106,8 @@
 //!    about datagrams under way reach an unconnected socket on few systems, and never with the address
 //!    they are about.
 //! 8. **Resolve bootstrap names** ([`BOOTSTRAP_HOSTS`], [`resolve`]), all their addresses, off the
-//!    loop, and again when it fails.
+//!    loop and side by side, and again while the DHT is not joined and on another network: the first answer
+//!    may be that of a captive portal.
 //! 9. **Save** the node's state every few minutes and at the end, off the loop, and give it back at
 //!    the start ([`StateFile`]).
 //! 10. **Survive.** No socket error ends the loop. One that fails for good is opened again, at the
@@ -125,16 +126,19 @@ mod crawl;
 mod crawling;
 mod datagrams;
 mod desk;
+mod disk;
 mod error;
 mod events;
 #[cfg(feature = "net")]
 mod handle;
+mod hosts;
 #[cfg(feature = "items")]
 mod item_calls;
 #[cfg(all(feature = "net", feature = "items"))]
 mod items;
 #[cfg(feature = "net")]
 mod keep;
+mod lock;
 mod metrics;
 mod ports;
 mod progress;
@@ -161,13 +165,14 @@ pub use crawl::Crawl;
 pub use error::{CallError, SpawnError};
 #[cfg(feature = "net")]
 pub use events::Events;
-pub use events::Notice;
+pub use events::{BootstrapRefusal, Notice};
 #[cfg(feature = "net")]
 pub use handle::{Dht, Owner};
 #[cfg(all(feature = "net", feature = "items"))]
 pub use keep::Publication;
 #[cfg(feature = "net")]
 pub use keep::{Announcement, Upkeep};
+pub use lock::StateLock;
 pub use metrics::{FamilyLevels, FamilyMetrics, Levels, Metrics};
 pub use progress::{Outcome, Sampled};
 pub use resolve::{BOOTSTRAP_HOSTS, resolve};

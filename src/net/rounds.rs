@@ -102,6 +102,8 @@ pub(super) struct Saved {
     elapsed: Duration,
     /// When it was read.
     at: Instant,
+    /// The most that a state holds ([`Limits::kept`](crate::Limits::kept)).
+    room: usize,
 }
 
 impl Saved {
@@ -109,12 +111,27 @@ impl Saved {
         announces: impl Iterator<Item = SavedAnnounce>,
         elapsed: Duration,
         at: Instant,
+        room: usize,
     ) -> Self {
-        Self { announces: announces.map(|saved| (saved.infohash, saved)).collect(), elapsed, at }
+        let announces = announces.take(room).map(|saved| (saved.infohash, saved)).collect();
+        Self { announces, elapsed, at, room }
     }
 
     pub(super) fn len(&self) -> usize {
         self.announces.len()
+    }
+
+    /// What nobody has asked for, to be saved again behind what the node keeps up itself: an owner who wants
+    /// it may come later, or be another process. If there is no room for all, those of the latest rounds.
+    pub(super) fn unclaimed(&self, own: usize, now: Instant) -> Vec<SavedAnnounce> {
+        let elapsed = self.elapsed.saturating_add(now - self.at);
+        let mut unclaimed: Vec<_> = self.announces.values().copied().collect();
+        unclaimed.sort_by_key(|saved| saved.age);
+        unclaimed.truncate(self.room.saturating_sub(own));
+        for saved in unclaimed.iter_mut().filter(|saved| saved.acknowledged > 0) {
+            saved.age = saved.age.saturating_add(elapsed);
+        }
+        unclaimed
     }
 
     /// The host slept, and the clock did not count that.

@@ -13,8 +13,10 @@ use super::clock::Clock;
 use super::desk::{Desk, QUEUE};
 use super::error::SpawnError;
 use super::events::{Notice, Subscribers};
+use super::hosts::Hosts;
+use super::lock::StateLock;
 use super::ports::Bound;
-use super::resolve::{self, BOOTSTRAP_HOSTS};
+use super::resolve::{self, BOOTSTRAP_HOSTS, Resolver};
 use super::rounds::Saved;
 use super::saver::Saver;
 use super::state::{Loaded, SAVE_INTERVAL, StateFile};
@@ -27,6 +29,7 @@ pub(super) struct Setup {
     /// By family.
     pub(super) binds: [Option<SocketAddr>; 2],
     pub(super) bootstrap: Vec<String>,
+    pub(super) resolver: Resolver,
     pub(super) state: Option<StateFile>,
     pub(super) save_every: Duration,
     pub(super) queue: usize,
@@ -40,6 +43,7 @@ impl Default for Setup {
             limits: Limits::default(),
             binds: [None; 2],
             bootstrap: BOOTSTRAP_HOSTS.map(str::to_owned).to_vec(),
+            resolver: Resolver::default(),
             state: None,
             save_every: SAVE_INTERVAL,
             queue: QUEUE,
@@ -77,34 +81,28 @@ impl Setup {
         Ok(sockets)
     }
 
-    /// Makes the node, from the saved state if there is one, with the bootstrap addresses that need no
-    /// resolver, and returns the names that do.
+    /// Makes the node, from the saved state if there is one.
     pub(super) fn start(
         mut self,
         waker: Waker,
         clock: Clock,
         local_addrs: [Option<SocketAddr>; 2],
-    ) -> Result<(Desk, Vec<String>), SpawnError> {
+    ) -> Result<Desk, SpawnError> {
         self.check_hosts()?;
-        let loaded = self.load()?;
+        let (lock, loaded) = self.load()?;
         let mut seed = [0; 32];
         getrandom::fill(&mut seed).map_err(|error| SpawnError::Random(error.into()))?;
         let board = Arc::new(Board::new(waker.clone(), local_addrs, self.config.lookup));
+        let families = [self.config.ipv4, self.config.ipv6];
         let mut node = Node::new(self.config, &self.limits, seed, clock.now());
         let (saved, restored) = restore(&mut node, loaded, clock.now(), self.limits.kept);
-        let mut desk = Desk::new(node, clock, board, self.subscribers);
+        let hosts = Hosts::new(self.bootstrap, families, self.resolver, waker.clone());
+        let mut desk = Desk::new(node, clock, board, hosts, self.subscribers);
         desk.keep_saved(saved);
         desk.limit_queue(self.queue);
-        let saver = self.state.map(|file| Saver::new(file, self.save_every, clock.now(), waker));
+        let saver = self.state.map(|file| Saver::new(file, lock, self.save_every, clock.now(), waker));
         desk.keep_state(saver, restored);
-        let mut names = Vec::new();
-        for host in self.bootstrap {
-            match host.parse() {
-                Ok(addr) => desk.start_from(&[addr]),
-                Err(_) => names.push(host),
-            }
-        }
-        Ok((desk, names))
+        Ok(desk)
     }
 
     fn check_hosts(&self) -> Result<(), SpawnError> {
@@ -114,13 +112,14 @@ impl Setup {
         }
     }
 
-    /// Reads the state file, if there is one, and takes the ids from it.
-    fn load(&mut self) -> Result<Loaded, SpawnError> {
-        let loaded = self.state.as_ref().map_or(Ok(Loaded::Nothing), StateFile::load)?;
+    /// Locks and reads the state file, if there is one, and takes the ids from it.
+    fn load(&mut self) -> Result<(Option<StateLock>, Loaded), SpawnError> {
+        let Some(file) = &self.state else { return Ok((None, Loaded::Nothing)) };
+        let (lock, loaded) = (file.lock()?, file.load()?);
         if let Loaded::State(saved) = &loaded {
             saved.set_ids(&mut self.config);
         }
-        Ok(loaded)
+        Ok((Some(lock), loaded))
     }
 }
 
@@ -132,7 +131,7 @@ fn restore(node: &mut Node, loaded: Loaded, now: Instant, kept: usize) -> (Saved
         Loaded::State(loaded) => {
             let (state, elapsed) = (loaded.state(), loaded.elapsed());
             let restored = node.restore(now, &state.without_announces(), elapsed);
-            let saved = Saved::new(state.announces().take(kept), elapsed, now);
+            let saved = Saved::new(state.announces(), elapsed, now, kept);
             let announces = saved.len();
             let skipped = state.nodes().count() + state.announces().count() + state.skipped()
                 - restored.nodes
@@ -195,6 +194,11 @@ macro_rules! builder {
             /// The hosts to start from, as `host:port`, instead of
             /// [`BOOTSTRAP_HOSTS`](crate::net::BOOTSTRAP_HOSTS). With none the node waits to be told of
             /// others ([`Dht::add_node`]) or asked by them.
+            ///
+            /// Names are looked up side by side, until the DHT is joined, and again when it has to be joined
+            /// anew, after a sleep of the host and a [`rebind`](Dht::rebind). Of more addresses than
+            /// [`Limits::bootstraps`](crate::Limits::bootstraps) some are asked at a time, in turns. A host that
+            /// may not be asked is reported ([`Notice::BootstrapRefused`](crate::net::Notice::BootstrapRefused)).
             pub fn bootstrap<H: Into<alloc::string::String>>(
                 mut self,
                 hosts: impl IntoIterator<Item = H>,
@@ -203,12 +207,31 @@ macro_rules! builder {
                 self
             }
 
+            /// Looks the names of bootstrap hosts up by `look_up` instead of [`resolve`](crate::net::resolve):
+            /// by another protocol, say, or in a test. It takes a `host:port` and may block: each call has a
+            /// thread of its own. There are eight calls at a time; one that takes longer than three seconds
+            /// gives way to others, up to 32, and holds up nobody until then.
+            pub fn resolver(
+                mut self,
+                look_up: impl Fn(&str) -> std::io::Result<alloc::vec::Vec<core::net::SocketAddr>>
+                + Send
+                + Sync
+                + 'static,
+            ) -> Self {
+                self.setup.resolver = $crate::net::resolve::Resolver::new(look_up);
+                self
+            }
+
             /// Keeps the node's state in the file at `path`: its ids, unless the [`Config`](crate::Config)
             /// names others, its nodes, which are tried before the bootstrap hosts, and when its announces
-            /// are due ([`Dht::keep_announced`]). It is saved every five minutes and when the node ends, but
-            /// never without a node in it. A file that is no state is set aside
-            /// ([`Notice::StateRefused`](crate::net::Notice::StateRefused)). States of libtorrent and
-            /// Transmission are read as well; a copy is kept, because the next save replaces them.
+            /// are due ([`Dht::keep_announced`]); announces that nobody asks for stay in it. It is saved every
+            /// five minutes and when the node ends, but never without a node in it. A damaged state is set
+            /// aside ([`Notice::StateRefused`](crate::net::Notice::StateRefused)), anything else is refused
+            /// and left as it is, and so is a state that another node uses ([`StateFile`]). States of
+            /// libtorrent and Transmission are read as well; a copy is kept, because the next save replaces
+            /// them.
+            ///
+            /// [`StateFile`]: crate::net::StateFile
             ///
             /// The file is read where the node is started, which blocks for as long as the disk takes. It is
             /// written by a thread beside the node, for which the node waits at its end.

@@ -101,6 +101,9 @@ pub(super) fn notice(notice: &Notice) {
                 retry_in = format_args!("{retry_in:?}")
             );
         }
+        Notice::BootstrapRefused { host, addr, reason, .. } => {
+            event!(WARN, "may not ask a bootstrap host", host = host, addr = addr, reason = reason);
+        }
         Notice::Restored { nodes, skipped, announces } => {
             event!(INFO, "restored", nodes = nodes, skipped = skipped, announces = announces);
         }

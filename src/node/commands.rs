@@ -73,6 +73,12 @@ impl<S: Storage> Node<S> {
         self.core.add_bootstrap(&mut self.storage.memory(), now, addr.into())
     }
 
+    /// Forgets a bootstrap host, to make room for another one, and returns whether that is done: not where it
+    /// was none, and not while it stands in the table because no other node is known.
+    pub fn remove_bootstrap(&mut self, addr: SocketAddr) -> bool {
+        self.core.remove_bootstrap(&mut self.storage.memory(), addr.into())
+    }
+
     /// Looks up our own neighbours now. A node does so by itself when it knows too few nodes.
     ///
     /// # Errors

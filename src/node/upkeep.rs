@@ -197,6 +197,19 @@ impl Core {
         Ok(())
     }
 
+    pub(super) fn remove_bootstrap(&mut self, m: &mut Memory<'_>, endpoint: Endpoint) -> bool {
+        let known = &m.bootstraps[..usize::from(self.bootstraps)];
+        let Some(at) = known.iter().position(|known| *known == endpoint) else { return false };
+        // As one node of the table among others it would be passed on.
+        if self.held_at(m, endpoint).is_some() {
+            return false;
+        }
+        m.bootstraps[at..usize::from(self.bootstraps)].rotate_left(1);
+        self.bootstraps -= 1;
+        self.family_mut(endpoint.family()).bootstraps -= 1;
+        true
+    }
+
     pub(super) fn bootstrap(&mut self, m: &mut Memory<'_>, now: Instant) -> Result<LookupId, StartError> {
         self.advance(now);
         let families = self.families_on()?;

@@ -4,6 +4,8 @@
 //! `own` is the format that [`Node::snapshot`](crate::Node::snapshot) writes, `foreign` reads those
 //! of libtorrent and Transmission. All are bencoded dictionaries whose unknown keys are ignored.
 
+#[cfg(any(feature = "net", feature = "tokio"))]
+mod carry;
 mod foreign;
 mod own;
 
@@ -12,6 +14,8 @@ use core::time::Duration;
 
 use thiserror::Error;
 
+#[cfg(any(feature = "net", feature = "tokio"))]
+pub(crate) use carry::{add_announces, resembles_state};
 pub(crate) use own::{Head, write};
 
 use crate::addr::{AddressPolicy, Endpoint, Family};

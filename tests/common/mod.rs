@@ -2,6 +2,7 @@
 //! unless the test loses, delays or forges it.
 #![allow(dead_code, unreachable_pub, reason = "every test uses a part of it")]
 
+pub mod disk;
 #[cfg(feature = "items")]
 pub mod items;
 pub mod net;

@@ -7,7 +7,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use dht_proto::net::{BOOTSTRAP_HOSTS, Dht, Events, Notice, Owner};
+use dht_proto::net::{BOOTSTRAP_HOSTS, BootstrapRefusal, Dht, Events, Notice, Owner};
 use dht_proto::{AddressPolicy, Config, Event, Family, Limits};
 
 use crate::options::Common;
@@ -47,7 +47,7 @@ impl<'a> Session<'a> {
     ) -> Result<Self, Failure> {
         let usual = if common.no_default_bootstrap { &[][..] } else { &BOOTSTRAP_HOSTS };
         let hosts =
-            usual.iter().copied().map(str::to_owned).chain(common.bootstrap.iter().cloned()).collect();
+            common.bootstrap.iter().cloned().chain(usual.iter().copied().map(str::to_owned)).collect();
         Self::start_from(hosts, common, output, serves, common.state.as_deref(), limits)
     }
 
@@ -70,7 +70,7 @@ impl<'a> Session<'a> {
         if traces {
             output.trace();
         }
-        let has_hosts = !hosts.is_empty();
+        let host_count = hosts.len();
         let mut builder = Dht::builder().config(config(common)).limits(limits).bootstrap(hosts);
         if let Some(state) = state {
             builder = builder.state(state);
@@ -83,11 +83,19 @@ impl<'a> Session<'a> {
         let dht = owner.dht();
         interrupt.guard(owner);
         let (log, verbose) = (output.logger(), if traces { 0 } else { common.verbose });
-        let reporter = Reporter { verbose, told: BTreeSet::new() };
-        let reporter = Some(start_thread(move || reporter.report(notices, log))?);
+        let mut reporter =
+            Reporter { verbose, private: common.allow_private, told: BTreeSet::new(), refused: 0 };
         let restored =
             Family::ALL.iter().any(|family| dht.restored_count(*family).is_ok_and(|count| count > 0));
-        let knows_somebody = has_hosts || restored;
+        // The node has answered, so it has told which hosts it may never ask.
+        let told = reporter.describe_waiting(&notices);
+        if host_count > 0 && reporter.refused == host_count && !restored {
+            interrupt.end();
+            return Err(nobody_to_ask(told, output));
+        }
+        told.iter().for_each(|line| log(&format!("dht: {line}")));
+        let reporter = Some(start_thread(move || reporter.report(notices, log))?);
+        let knows_somebody = host_count > 0 || restored;
         for family in Family::ALL {
             if let (Some(addr), Ok(id)) = (dht.local_addr(family), dht.id(family)) {
                 output.listening(addr, id, serves)?;
@@ -163,14 +171,34 @@ fn config(common: &Common) -> Config {
     config
 }
 
+/// All bootstrap hosts are refused: says why, and where there is more than one, what follows.
+fn nobody_to_ask(mut told: Vec<String>, output: &Output) -> Failure {
+    let last = told.pop().unwrap_or_default();
+    if told.is_empty() {
+        return Failure::Start(last);
+    }
+    told.iter().chain([&last]).for_each(|line| output.complain(line));
+    Failure::Start("no bootstrap host is left to ask".to_owned())
+}
+
 /// Tells on stderr what a node does on its own account.
 struct Reporter {
     verbose: u8,
+    /// Private addresses may be asked.
+    private: bool,
     /// Hosts that were reported as not resolving: once is enough.
     told: BTreeSet<String>,
+    /// Bootstrap hosts that will never be asked.
+    refused: usize,
 }
 
 impl Reporter {
+    /// What has been told already.
+    fn describe_waiting(&mut self, notices: &Events) -> Vec<String> {
+        let waiting = std::iter::from_fn(|| notices.recv_timeout(Duration::ZERO).ok().flatten());
+        waiting.filter_map(|notice| self.describe(notice)).collect()
+    }
+
     fn report(mut self, notices: Events, log: impl Fn(&str)) {
         for notice in notices {
             if let Some(line) = self.describe(notice) {
@@ -190,6 +218,15 @@ impl Reporter {
                 let again = self.told.remove(&host);
                 let addrs: Vec<_> = addrs.iter().map(SocketAddr::to_string).collect();
                 (again || verbose > 0).then(|| format!("{host} is {}", addrs.join(" ")))
+            }
+            Notice::BootstrapRefused { host, addr, reason, retry_in } => {
+                self.refused += usize::from(retry_in.is_none());
+                let host = if retry_in.is_some() { format!("{host} is {addr}, which") } else { host };
+                Some(match reason {
+                    BootstrapRefusal::Family => format!("{host} has no address of a family that is bound"),
+                    _ if self.private => format!("{host} is the address of no single host"),
+                    _ => format!("{host} is not a public address; see --allow-private"),
+                })
             }
             Notice::StateRefused { error, kept_as } => {
                 Some(format!("the state file is {error}; moved to {}, starting afresh", kept_as.display()))

@@ -7,6 +7,7 @@ use std::time::Instant as StdInstant;
 
 use super::*;
 use crate::net::events::{Events, subscription};
+use crate::net::resolve::Resolver;
 use crate::wire::Message;
 use crate::{AddressPolicy, Config, Limits, LookupOptions, MAX_DATAGRAM, SavedAnnounce};
 
@@ -19,7 +20,11 @@ fn desk() -> (Desk, Events) {
     let (subscriber, events) = subscription();
     let mut subscribers = Subscribers::default();
     subscribers.add(subscriber);
-    (Desk::new(node, clock, board, subscribers), events)
+    (Desk::new(node, clock, board, no_hosts(), subscribers), events)
+}
+
+fn no_hosts() -> Hosts {
+    Hosts::new(Vec::new(), [true; 2], Resolver::default(), core::task::Waker::noop().clone())
 }
 
 /// Tells a node of others, and returns from where and how they answer its pings.
@@ -61,7 +66,7 @@ pub(in crate::net) fn desk_by_hand() -> Desk {
     let config = Config { address_policy: AddressPolicy::Any, source_limits: false, ..Config::default() };
     let node = Node::new(config, &Limits::default(), [7; 32], clock.now());
     let board = Arc::new(Board::new(core::task::Waker::noop().clone(), [None; 2], LookupOptions::default()));
-    Desk::new(node, clock, board, Subscribers::default())
+    Desk::new(node, clock, board, no_hosts(), Subscribers::default())
 }
 
 /// A ping, and where its result comes.
@@ -147,7 +152,7 @@ fn a_sleep_of_the_host_interrupts_queries_and_ages_what_was_saved() {
         let infohash = InfoHash::from([1; 20]);
         let announce = Announce::port(4242);
         let saved = SavedAnnounce { infohash, announce, acknowledged: 8, age: Duration::ZERO };
-        desk.keep_saved(Saved::new([saved].into_iter(), Duration::ZERO, now));
+        desk.keep_saved(Saved::new([saved].into_iter(), Duration::ZERO, now, 9));
         answers_of(&mut desk.node, now, 1);
         desk.watch = SleepWatch::after(Duration::from_secs(slept));
         if let Some(slept) = desk.begin() {
@@ -165,14 +170,14 @@ fn a_sleep_of_the_host_interrupts_queries_and_ages_what_was_saved() {
 #[test]
 fn a_desk_that_ends_in_the_middle_saves_all_the_same() {
     let path = std::env::temp_dir().join(format!("dht-proto-desk-{}.state", std::process::id()));
-    let file = super::super::state::StateFile::new(&path);
+    let file = StateFile::new(&path);
     let (mut desk, _events) = desk();
     let now = desk.clock.now();
     for (from, answer) in answers_of(&mut desk.node, now, 1) {
         desk.handle_datagram(now, from, None, &answer);
     }
     let waker = core::task::Waker::noop().clone();
-    desk.keep_state(Some(Saver::new(file, Duration::from_secs(300), now, waker)), None);
+    desk.keep_state(Some(Saver::new(file, None, Duration::from_secs(300), now, waker)), None);
     drop(desk);
     assert!(path.exists());
     std::fs::remove_file(path).unwrap();

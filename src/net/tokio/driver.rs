@@ -9,7 +9,6 @@ use core::pin::pin;
 use core::task::{Context, Poll};
 use std::io;
 use std::net::UdpSocket as StdUdpSocket;
-use std::sync::mpsc::Sender as StdSender;
 
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
@@ -35,8 +34,6 @@ pub(super) struct Driver {
     /// The command that ended a sleep.
     command: Option<Command>,
     bell: Arc<Bell>,
-    /// Dropped, it stops the resolver.
-    _resolving: StdSender<()>,
 }
 
 /// Wakes the task for what does not come through its queue.
@@ -77,13 +74,7 @@ impl Adopt for Register {
 }
 
 impl Driver {
-    pub(super) fn new(
-        desk: Desk,
-        link: Link,
-        queue: mpsc::Receiver<Command>,
-        bell: Arc<Bell>,
-        resolving: StdSender<()>,
-    ) -> Self {
+    pub(super) fn new(desk: Desk, link: Link, queue: mpsc::Receiver<Command>, bell: Arc<Bell>) -> Self {
         Self {
             desk,
             link,
@@ -92,7 +83,6 @@ impl Driver {
             queue,
             command: None,
             bell,
-            _resolving: resolving,
         }
     }
 
@@ -420,7 +410,6 @@ impl Link {
 mod tests {
     use core::net::Ipv4Addr;
     use core::time::Duration;
-    use std::sync::mpsc::channel;
 
     use tokio::runtime::Builder;
 
@@ -435,7 +424,7 @@ mod tests {
             let (commands, queue) = mpsc::channel(2);
             let bound = Bound::new(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap();
             let link = Link::sockets([Some(bound), None]).unwrap();
-            let mut driver = Driver::new(desk_by_hand(), link, queue, Arc::default(), channel().0);
+            let mut driver = Driver::new(desk_by_hand(), link, queue, Arc::default());
             let ((answering, answers), (silent, is_silent)) = (other(), other());
             let ((first, pong), (second, none)) = (ping(answers), ping(is_silent));
             assert!(commands.try_send(first).is_ok() && commands.try_send(second).is_ok());
