@@ -247,7 +247,8 @@ fn a_bootstrap_host_that_is_removed_makes_room_and_is_not_asked() {
     }
     assert!(stage.node.remove_bootstrap(addr(7)) && !stage.node.remove_bootstrap(addr(7)));
     stage.act(|node, now| node.add_bootstrap(now, addr(33)).unwrap());
-    assert_eq!(stage.act(|node, now| node.add_bootstrap(now, addr(34))), Err(StartError::Full));
+    let full = StartError::Full { limit: Limit::Bootstraps, size: 32 };
+    assert_eq!(stage.act(|node, now| node.add_bootstrap(now, addr(34))), Err(full));
     stage.run(secs(30));
     let is_asked = |index| stage.sent.iter().any(|sent| sent.to == addr(index));
     assert!(is_asked(33) && is_asked(6) && is_asked(8) && !is_asked(7));
