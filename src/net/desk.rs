@@ -474,7 +474,10 @@ impl Desk {
             let sent = send(datagram, to);
             match &sent {
                 Ok(_) => event!(TRACE, "sent", to = to, bytes = datagram.len()),
-                Err(error) => event!(DEBUG, "cannot send", to = to, error = error),
+                Err(error) => {
+                    event!(DEBUG, "cannot send", to = to, error = error);
+                    self.board.note_send_error(error);
+                }
             }
             sent
         };
