@@ -8,7 +8,7 @@ use dht_proto::net::{Announcement, CallError, Dht, Metrics, Search};
 
 use crate::deadline::Deadline;
 use crate::items::pointed_to;
-use crate::lookups::{seek, unless_interrupted};
+use crate::lookups::{seek, unless_interrupted, was_heard};
 use crate::magnet::{Swarms, Torrent};
 use crate::metrics::Exporter;
 use crate::options::{AnnounceOptions, FindNodeOptions, GetPeersOptions, NodeOptions};
@@ -128,7 +128,7 @@ fn tell_rounds(session: &Session<'_>, kept: &mut [Announcement]) -> Result<(), F
             let left = session.left();
             let infohash = rounds.infohash();
             match rounds.recv_timeout(if is_one { left } else { left.min(TICK) }) {
-                Ok(Some(round)) if round.report.answered == 0 => session.tell_waiting(),
+                Ok(Some(round)) if !was_heard(&round.report) => session.tell_waiting(),
                 Ok(Some(round)) => {
                     round.peers.iter().try_for_each(|peer| output.met(infohash, *peer))?;
                     output.announced(infohash, &round.report)?;

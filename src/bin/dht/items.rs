@@ -10,7 +10,7 @@ use dht_proto::{InfoHash, Item, ItemError, PublicKey, Salt, TorrentPointer, Upda
 
 use crate::deadline::Deadline;
 use crate::keys;
-use crate::lookups::{Sought, seek, unless_interrupted};
+use crate::lookups::{Sought, seek, unless_interrupted, was_heard};
 use crate::options::{GetMutableOptions, GetOptions, PutMutableOptions, PutOptions};
 use crate::output::{Failure, Output};
 use crate::session::{Session, Setup};
@@ -119,7 +119,7 @@ fn keep_stored(session: &Session<'_>, item: &Item) -> Result<(), Failure> {
     };
     session.output.progress("storing".to_owned());
     while let Ok(Some(round)) = rounds.recv_timeout(session.left()) {
-        if round.report.answered == 0 {
+        if !was_heard(&round.report) {
             session.tell_waiting();
             continue;
         }

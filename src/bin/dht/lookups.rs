@@ -62,7 +62,7 @@ pub(crate) fn seek<T>(
         let mut sought = Sought { searches, cut_short: None };
         let ended = follow(session, &mut sought.searches, what, &mut hand_on)?;
         sought.cut_short = (!ended).then(|| session.cut_short());
-        if session.is_interrupted() || sought.reports().iter().any(|report| report.answered > 0) {
+        if session.is_interrupted() || sought.reports().iter().any(was_heard) {
             return Ok(Some(sought));
         }
         if session.deadline.is_over() {
@@ -72,6 +72,11 @@ pub(crate) fn seek<T>(
         session.output.progress("waiting for the network".to_owned());
         session.sleep(RETRY.min(session.left()));
     }
+}
+
+/// Whether any node has answered. A store may ask nobody, and use what a lookup before it has found.
+pub(crate) const fn was_heard(report: &LookupReport) -> bool {
+    report.answered > 0 || report.acknowledged > 0 || report.refused.total > 0 || report.copies > 0
 }
 
 /// Returns whether all have ended.

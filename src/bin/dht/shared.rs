@@ -89,6 +89,9 @@ pub(crate) struct AskOptions {
     pub(crate) own: Own,
     #[command(flatten)]
     pub(crate) role: Role,
+    /// There is nobody it would start from; for scripts that give all commands the same options
+    #[arg(long, hide = true)]
+    pub(crate) no_default_bootstrap: bool,
 }
 
 /// The options of commands that join the DHT to look something up.

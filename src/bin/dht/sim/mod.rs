@@ -47,7 +47,7 @@ pub(crate) fn run(options: &SimOptions, output: &Output) -> Result<(), Failure> 
     let runs = run_all(options, &algorithms, &gauge);
     drop(gauge);
     if let Some(path) = &options.plot {
-        write(path, &plot::draw(&runs))?;
+        write(path, &plot::draw(options, &runs))?;
     }
     if runs.iter().any(Run::has_found) {
         output.set_found();
