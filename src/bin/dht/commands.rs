@@ -110,7 +110,7 @@ pub(crate) fn announce(options: &AnnounceOptions, output: &Output) -> Result<(),
     )?;
     let Some(sought) = sought else { return Ok(()) };
     for (infohash, report) in swarms.iter().zip(sought.reports()) {
-        output.announced(*infohash, &report)?;
+        output.announced(*infohash, &report, swarms.len() > 1)?;
     }
     if let Some(reason) = &sought.cut_short {
         output.complain(&format!("the announce was {reason}"));
@@ -131,7 +131,7 @@ fn tell_rounds(session: &Session<'_>, kept: &mut [Announcement]) -> Result<(), F
                 Ok(Some(round)) if !was_heard(&round.report) => session.tell_waiting(),
                 Ok(Some(round)) => {
                     round.peers.iter().try_for_each(|peer| output.met(infohash, *peer))?;
-                    output.announced(infohash, &round.report)?;
+                    output.announced(infohash, &round.report, !is_one)?;
                     let nodes = count(round.report.acknowledged, "node");
                     output.progress(format!("announced to {nodes}"));
                 }

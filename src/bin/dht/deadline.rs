@@ -1,7 +1,7 @@
 //! The time that a command has, and work that is not worth more of it.
 
 use std::fmt;
-use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::sync::mpsc::channel;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -37,10 +37,7 @@ impl Deadline {
     pub(crate) fn bound<T: Send + 'static>(self, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
         let (sender, done) = channel();
         thread::Builder::new().spawn(move || sender.send(work())).ok()?;
-        match done.recv_timeout(self.left()) {
-            Ok(done) => Some(done),
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => None,
-        }
+        done.recv_timeout(self.left()).ok()
     }
 }
 

@@ -137,11 +137,14 @@ fn find(dht: &Dht, key: PublicKey, salt: Salt) -> Result<Vec<Search<Item>>, Call
     Ok(vec![dht.get_mutable(key, salt)?])
 }
 
-/// The newest version that is found in time, and how the search for it went.
+/// The newest version that was found in time, and how the search for it went.
+type Newest = (Option<Item>, Sought<Item>);
+
+/// `None` if a signal ended the node.
 fn newest(
     session: &Session<'_>,
     start: impl Fn(&Dht) -> Result<Vec<Search<Item>>, CallError>,
-) -> Result<Option<(Option<Item>, Sought<Item>)>, Failure> {
+) -> Result<Option<Newest>, Failure> {
     let mut item = None;
     let sought = seek(session, "version", start, |_, version| {
         item = Some(version);

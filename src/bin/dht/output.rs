@@ -222,18 +222,25 @@ impl Output {
         self.print(Some(format_args!("{id} {rtt} ms")), object)
     }
 
-    pub(crate) fn announced(&self, infohash: InfoHash, report: &LookupReport) -> Result<(), Failure> {
+    /// `named`: as text with the infohash, because there are several.
+    pub(crate) fn announced(
+        &self,
+        infohash: InfoHash,
+        report: &LookupReport,
+        named: bool,
+    ) -> Result<(), Failure> {
         let LookupReport { acknowledged: nodes, announced: tried, .. } = *report;
         if nodes > 0 {
             self.set_found();
         }
+        let name = name(infohash, named);
         if let Some(reason) = reasons::unannounced(report) {
-            self.complain(&reason);
+            self.complain(&format!("{name}{reason}"));
         }
         let object = json!({
             "event": "announced", "infohash": infohash.to_string(), "nodes": nodes, "tried": tried,
         });
-        self.print(Some(format_args!("announced to {}", share(nodes, tried, "node"))), object)
+        self.print(Some(format_args!("{name}announced to {}", share(nodes, tried, "node"))), object)
     }
 
     /// The bytes of the item alone, so that they are what was put.
@@ -320,7 +327,7 @@ impl Output {
             "event": "estimate", "infohash": infohash.to_string(), "seeds": seeds, "downloaders": downloaders,
             "peers": peers, "sources": sources, "refused": refused,
         });
-        let name = if named { format!("{infohash}: ") } else { String::new() };
+        let name = name(infohash, named);
         let text = format!("{name}{} among {}", count(seeds, "seed"), count(peers, "peer"));
         self.print(Some(text), object)
     }
@@ -385,6 +392,11 @@ impl Output {
         };
         self.spinner.suspend(|| writeln!(io::stdout().lock(), "{line}")).map_err(Failure::Stdout)
     }
+}
+
+/// What stands before a line about one infohash of several.
+fn name(infohash: InfoHash, named: bool) -> String {
+    if named { format!("{infohash}: ") } else { String::new() }
 }
 
 /// Milliseconds to a tenth.
