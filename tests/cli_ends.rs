@@ -264,6 +264,12 @@ fn values_that_mean_nothing_are_refused_with_one_line_and_its_reason() {
 }
 
 #[test]
+fn an_ipv4_address_in_the_form_of_an_ipv6_one_is_bound_as_what_it_is() {
+    let node = Node::start("--no-default-bootstrap --bind [::ffff:127.0.0.1]:0");
+    assert!(node.addr.starts_with("127.0.0.1:"), "{}", node.addr);
+}
+
+#[test]
 fn an_announce_tells_programs_whom_it_meets() {
     let node = Node::start(LOCAL);
     let start = format!("{LOCAL} --bootstrap {}", node.addr);

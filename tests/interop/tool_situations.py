@@ -16,6 +16,8 @@ import subprocess
 import sys
 import tempfile
 
+import krpc
+
 BIN = os.path.abspath(os.environ.get("DHT_BIN", "target/release/dht"))
 INSIDE = "DHT_SITUATIONS_INSIDE"
 HASH = "5fbfbff10c5d6a4ec8a88e4c6ab4c28b95eee401"
@@ -103,6 +105,17 @@ def a_node_whose_terminal_is_closed_saves_its_state():
         assert os.path.getsize(state) > 0
 
 
+def a_node_at_a_link_local_address_answers():
+    with network():
+        subprocess.run(["ip", "address", "add", "fe80::1/64", "dev", "lo", "nodad"], check=True)
+        with node("[fe80::1%lo]:7600"), socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as sock:
+            sock.settimeout(PATIENCE)
+            sock.bind(("fe80::1", 0, 0, socket.if_nametoindex("lo")))
+            query = {"t": b"ab", "y": "q", "q": "ping", "a": {"id": os.urandom(20)}}
+            sock.sendto(krpc.bencode(query), ("fe80::1", 7600, 0, socket.if_nametoindex("lo")))
+            assert b"1:t2:ab1:v4:" in sock.recv(2048)
+
+
 SITUATIONS = [
     without_a_network_a_lookup_ends_with_2_and_says_why,
     without_a_network_a_ping_ends_at_once_and_says_why,
@@ -110,6 +123,7 @@ SITUATIONS = [
     a_kept_announce_goes_on_once_the_network_is_there,
     a_name_server_that_never_answers_does_not_outlast_the_deadline,
     a_node_whose_terminal_is_closed_saves_its_state,
+    a_node_at_a_link_local_address_answers,
 ]
 
 

@@ -128,7 +128,9 @@ fn tell_rounds(session: &Session<'_>, kept: &mut [Announcement]) -> Result<(), F
             let left = session.left();
             let infohash = rounds.infohash();
             match rounds.recv_timeout(if is_one { left } else { left.min(TICK) }) {
-                Ok(Some(round)) if !was_heard(&round.report) => session.tell_waiting(),
+                Ok(Some(round)) if !was_heard(&round.report) && !session.has_joined() => {
+                    session.tell_waiting()
+                }
                 Ok(Some(round)) => {
                     round.peers.iter().try_for_each(|peer| output.met(infohash, *peer))?;
                     output.announced(infohash, &round.report, !is_one)?;

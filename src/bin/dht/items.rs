@@ -119,7 +119,7 @@ fn keep_stored(session: &Session<'_>, item: &Item) -> Result<(), Failure> {
     };
     session.output.progress("storing".to_owned());
     while let Ok(Some(round)) = rounds.recv_timeout(session.left()) {
-        if !was_heard(&round.report) {
+        if !was_heard(&round.report) && !session.has_joined() {
             session.tell_waiting();
             continue;
         }

@@ -22,7 +22,7 @@ use crate::text::{count, fit, plural, share};
 pub(crate) const TICK: Duration = Duration::from_millis(120);
 
 /// Columns of the spinner and the time beside it, and of a terminal of unknown width.
-const BESIDE: usize = 12;
+const BESIDE: usize = 8;
 const COLUMNS: u16 = 80;
 
 /// Work that takes less needs no bar.

@@ -53,12 +53,10 @@ fn refusal(report: &LookupReport) -> Option<String> {
 
 /// Nobody refused it, and nobody took it.
 fn silence(report: &LookupReport) -> String {
-    match report.announced {
-        0 => format!(
-            "no node could be asked to store it: {} answered, none with a token",
-            count(report.answered, "node")
-        ),
-        asked => format!("none of {} confirmed it", count(asked, "node")),
+    match (report.announced, report.answered) {
+        (0, 0) => "no node answered".to_owned(),
+        (0, answered) => format!("none of the {} that answered gave a token", count(answered, "node")),
+        (asked, _) => format!("none of {} confirmed it", count(asked, "node")),
     }
 }
 

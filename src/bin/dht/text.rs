@@ -18,15 +18,15 @@ pub(crate) fn plural(noun: &str) -> String {
     format!("{noun}{ending}")
 }
 
-/// As many of the line's fields, which `, ` and ` | ` separate, as there are columns for; the first in
-/// any case.
+/// As much of a line as there are columns for, less whole fields from its end: those that ` | ` separates,
+/// and of the first of them what `, ` does. Something is left in any case.
 pub(crate) fn fit(line: &str, columns: usize) -> &str {
     let mut line = line;
     while line.chars().count() > columns {
-        let Some(end) = [", ", " | "].iter().filter_map(|separator| line.rfind(separator)).max() else {
-            break;
-        };
-        line = &line[..end];
+        match line.rfind(" | ").or_else(|| line.rfind(", ")) {
+            Some(end) => line = &line[..end],
+            None => break,
+        }
     }
     line
 }
@@ -50,7 +50,7 @@ mod tests {
             (200, line),
             (line.len(), line),
             (line.len() - 1, "ready, IPv4 388 nodes | queries 12/s in, 3/s out"),
-            (47, "ready, IPv4 388 nodes | queries 12/s in"),
+            (47, "ready, IPv4 388 nodes"),
             (30, "ready, IPv4 388 nodes"),
             (6, "ready"),
             (0, "ready"),
