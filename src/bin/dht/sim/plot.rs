@@ -230,7 +230,7 @@ mod tests {
     #[test]
     fn captions_are_wrapped_between_words() {
         let word = "x".repeat(LETTERS - 1);
-        assert_eq!(wrapped(&format!("a {word} b c")), ["a".to_owned(), word.clone(), "b c".to_owned()]);
+        assert_eq!(wrapped(&format!("a {word} b c")), ["a".to_owned(), word, "b c".to_owned()]);
         assert_eq!(wrapped(&"y".repeat(2 * LETTERS)).len(), 1, "a word stays whole");
     }
 }
