@@ -289,6 +289,8 @@ impl Output {
         if tried == 0 && copies > 0 && report.seq == item.seq() {
             let hold = if copies == 1 { "holds" } else { "hold" };
             self.note(&format!("{} {hold}{version} already", count(copies, "node")));
+        } else if nodes == 0 {
+            self.note("nothing was stored");
         } else {
             self.note(&format!("stored{version} at {}", share(nodes, tried, "node")));
         }
