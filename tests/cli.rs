@@ -70,7 +70,9 @@ fn a_bad_infohash_is_one_line() {
 #[test]
 fn help_and_version_end_with_0() {
     assert_eq!(code(&run("--help")), 0);
-    assert_eq!(code(&run("--version")), 0);
+    let version = run("--version");
+    assert_eq!(code(&version), 0);
+    assert_eq!(version.stdout, format!("dht {}\n", env!("CARGO_PKG_VERSION")).into_bytes());
 }
 
 #[test]
@@ -229,7 +231,7 @@ fn what_became_of_the_state_is_told_within_the_span_of_the_node() {
     let first = Node::start(LOCAL);
     // Those to start from are not saved.
     let _other = Node::start(&format!("{LOCAL} --bootstrap {}", first.addr));
-    let start = format!("-vvv {LOCAL} --read-only --bootstrap {} --state {}", first.addr, file.display());
+    let start = format!("-vvv {LOCAL} --bootstrap {} --state {}", first.addr, file.display());
     // The first run sets the file aside and leaves another, which the second begins with.
     for told in ["state refused", "restored"] {
         let output = run(&format!("find-node {HASH} {start}"));
@@ -250,8 +252,7 @@ fn what_is_announced_is_found_by_hash_base32_and_magnet() {
         nodes.extend((0..3).map(|_| Node::start(&words)));
         nodes
     };
-    // Read-only, so that no node waits for those that have ended.
-    let start = format!("{LOCAL} --read-only --bootstrap {} --timeout 30", nodes[0].addr);
+    let start = format!("{LOCAL} --bootstrap {} --timeout 30", nodes[0].addr);
     let output = run(&format!("announce {HASH} --port 4321 --json {start}"));
     assert_eq!(code(&output), 0, "{output:?}");
     let announced = events(&output);
@@ -291,7 +292,7 @@ fn peers_past_the_limit_are_told_of() {
     }
     let output = run(&format!("get-peers {HASH} --max-peers 2 {start}"));
     assert_eq!(String::from_utf8(output.stdout.clone()).unwrap().lines().count(), 2, "{output:?}");
-    let told = "2 peers (more were found than the limit of 2; see --max-peers) from 1 nodes in ";
+    let told = "2 peers (more were found than the limit of 2; see --max-peers) from 1 node in ";
     assert!(stderr(&output).contains(told), "{output:?}");
     let output = run(&format!("get-peers {HASH} --max-peers 2 --json {start}"));
     assert_eq!(events(&output).last().unwrap()["more"], true);
@@ -314,19 +315,9 @@ fn nothing_found_ends_with_1() {
 fn names_that_do_not_resolve_are_reported_and_tried_again() {
     let output =
         run(&format!("get-peers {HASH} {LOCAL} --bootstrap name.invalid:1 --settle 0.5 --timeout 2"));
-    assert_eq!(code(&output), 1, "{output:?}");
+    assert_eq!(code(&output), 2, "{output:?}");
     let stderr = stderr(&output);
     assert!(stderr.contains("cannot resolve name.invalid:1") && stderr.contains("again in"), "{stderr}");
-}
-
-#[test]
-fn the_time_limit_holds() {
-    let start = Instant::now();
-    let hole = UdpSocket::bind("127.0.0.1:0").unwrap();
-    let addr = hole.local_addr().unwrap();
-    let output = run(&format!("get-peers {HASH} {LOCAL} --bootstrap {addr} --timeout 0.5"));
-    assert_eq!(code(&output), 1, "{output:?}");
-    assert!(start.elapsed() < Duration::from_secs(20));
 }
 
 #[test]
@@ -344,7 +335,7 @@ fn r_13_a_state_file_keeps_id_and_nodes_from_run_to_run() {
     let folder = std::env::temp_dir().join(format!("dht-proto-cli-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
     let file = folder.join("dht.state");
-    let words = |start: &str| format!("{start} --state {} --read-only --timeout 30", file.display());
+    let words = |start: &str| format!("{start} --state {} --timeout 30", file.display());
 
     let output = run(&format!("announce {HASH} --port 4321 --json {}", words(&start)));
     assert_eq!(code(&output), 0, "{output:?}");
@@ -384,7 +375,7 @@ fn r_13_a_state_file_keeps_id_and_nodes_from_run_to_run() {
 #[cfg(unix)]
 #[test]
 fn signals_end_a_node_cleanly() {
-    for name in ["-INT", "-TERM"] {
+    for name in ["-INT", "-TERM", "-HUP"] {
         let mut node = Node::start(LOCAL);
         signal(&node.child, name);
         assert_eq!(node.child.wait().unwrap().code(), Some(0), "{name}");
@@ -440,7 +431,8 @@ fn a_kept_announce_stays_until_a_signal() {
     let mut child = command(&words).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
     let lines = BufReader::new(child.stdout.take().unwrap()).lines();
     let announced = lines.map(Result::unwrap).find(|line| line.contains("announced")).unwrap();
-    assert_eq!(announced, r#"{"event":"announced","nodes":1,"tried":1}"#);
+    let expected = format!(r#"{{"event":"announced","infohash":"{HASH}","nodes":1,"tried":1}}"#);
+    assert_eq!(announced, expected);
     assert_eq!(child.try_wait().unwrap(), None);
     signal(&child, "-TERM");
     assert_eq!(child.wait().unwrap().code(), Some(0));

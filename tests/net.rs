@@ -58,6 +58,20 @@ fn all_that_can_be_measured_is_read_at_once() {
     assert!(median == 0.5 && rtt > Duration::ZERO);
 }
 
+#[cfg(target_os = "linux")]
+#[test]
+fn the_system_s_last_error_in_sending_can_be_read_also_after_the_end() {
+    let owner = builder().spawn().unwrap();
+    let dht = owner.dht();
+    let other = builder().spawn().unwrap();
+    dht.ping(addr(&other)).unwrap();
+    assert!(dht.last_send_error().is_none(), "that one did leave");
+    // No route leads from a socket of loopback to another host.
+    assert!(dht.ping("192.0.2.1:9".parse().unwrap()).is_err());
+    owner.shutdown();
+    assert!(dht.last_send_error().unwrap().raw_os_error().is_some());
+}
+
 #[test]
 fn what_one_announces_another_finds() {
     let nodes = network(10);

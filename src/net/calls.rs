@@ -283,6 +283,12 @@ macro_rules! calls {
                 self.board.counters.read()
             }
 
+            /// The last error with which the system did not send a datagram: no route, a firewall, no
+            /// buffers. `None` if all of them have left. It can be read after the end, too.
+            pub fn last_send_error(&self) -> Option<io::Error> {
+                self.board.last_send_error()
+            }
+
             /// Everything that can be measured, read at once.
             ///
             /// # Errors

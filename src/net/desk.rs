@@ -508,13 +508,14 @@ impl Desk {
         &mut self,
         mut send: impl FnMut(&[u8], Transmit) -> io::Result<()>,
     ) -> Option<SocketAddr> {
-        let failure = Cell::new(None);
+        let (failure, board) = (Cell::new(None), Arc::clone(&self.board));
         let mut send = |datagram: &[u8], transmit: Transmit| {
             let sent = send(datagram, transmit);
             match &sent {
                 Ok(()) => event!(TRACE, "sent", to = transmit.destination, bytes = datagram.len()),
                 Err(error) => {
                     event!(DEBUG, "cannot send", to = transmit.destination, error = error);
+                    board.note_send_error(error);
                     let kind = || io::Error::from(error.kind());
                     failure.set(Some(error.raw_os_error().map_or_else(kind, io::Error::from_raw_os_error)));
                 }

@@ -75,15 +75,7 @@ impl Adopt for Register {
 
 impl Driver {
     pub(super) fn new(desk: Desk, link: Link, queue: mpsc::Receiver<Command>, bell: Arc<Bell>) -> Self {
-        Self {
-            desk,
-            link,
-            blocked_on: None,
-            batch: Batch::new(),
-            queue,
-            command: None,
-            bell,
-        }
+        Self { desk, link, blocked_on: None, batch: Batch::new(), queue, command: None, bell }
     }
 
     pub(super) async fn run(mut self) {
