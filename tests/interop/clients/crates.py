@@ -1,0 +1,58 @@
+"""Nodes of Rust crates, built by run.sh: `mainline`, `librqbit-dht`, and our own."""
+
+import os
+
+import dht_tool
+
+from .client import OURS, PORT, DrivenNode, Torrent
+
+
+class CrateNode(DrivenNode):
+    IMPLEMENTATION = ""
+
+    @classmethod
+    def lacking(cls):
+        return None if dht_tool.PEER else "the nodes in `peer` are not built"
+
+    def line(self):
+        line = [dht_tool.PEER, self.IMPLEMENTATION, "drive", "--bind", f"{self.HOST}:{PORT}"]
+        for addr in self.bootstrap:
+            line += ["--bootstrap", addr]
+        return line
+
+
+class Ours(CrateNode):
+    """Our node in a tokio task, which tells its table."""
+
+    NAME, HOST, IMPLEMENTATION = "our node", OURS, "tokio"
+
+    def table(self):
+        """The nodes of its table, {id: address}."""
+        return self.ask("nodes", "nodes")["nodes"]
+
+
+class Mainline(CrateNode):
+    """It ignores `sample_infohashes`."""
+
+    NAME, HOST, IMPLEMENTATION, QUICK = "mainline", "10.64.0.1", "mainline", True
+
+    @classmethod
+    def version(cls):
+        return "mainline 8"
+
+
+class Librqbit(CrateNode):
+    """It ignores `get`, `put`, `sample_infohashes`, and announces without the key `implied_port`."""
+
+    NAME, HOST, IMPLEMENTATION, QUICK = "librqbit", "10.65.0.1", "rqbit", True
+
+    @classmethod
+    def version(cls):
+        return "librqbit-dht 9"
+
+    def new_torrent(self, near):
+        # It announces to nodes that share 16 bits with the infohash, which few do in a small swarm.
+        return Torrent(near[:16] + os.urandom(12).hex(), port=7100)
+
+    def take_part(self, torrent):
+        self.ask("peers", "announce", torrent.infohash, 7099)
