@@ -10,7 +10,7 @@ RPC = 6800
 
 
 class Aria2(TorrentClient):
-    NAME, HOST, QUICK = "aria2", "10.60.0.1", True
+    NAME, HOST, QUICK = "aria2", "10.60.1.1", True
 
     @classmethod
     def lacking(cls):
@@ -36,7 +36,7 @@ class Aria2(TorrentClient):
 
         self.wait_for(rpc_answers, "no RPC")
         # Without a torrent it is no node.
-        self.take_part(self.new_torrent(None))
+        self.take_part(self.new_torrent(""))
 
     def take_part(self, torrent):
         with open(torrent.file, "rb") as file:

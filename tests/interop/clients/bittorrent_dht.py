@@ -12,7 +12,7 @@ MODULE = os.path.join(FOLDER, "node_modules", "bittorrent-dht")
 
 
 class BittorrentDht(DrivenNode):
-    NAME, HOST, QUICK = "bittorrent-dht", "10.66.0.1", True
+    NAME, HOST, QUICK = "bittorrent-dht", "10.66.1.1", True
 
     @classmethod
     def lacking(cls):

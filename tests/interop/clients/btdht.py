@@ -10,7 +10,7 @@ PYTHON = os.environ.get("INTEROP_BTDHT", "")
 
 
 class Btdht(DrivenNode):
-    NAME, HOST = "btdht", "10.67.0.1"
+    NAME, HOST = "btdht", "10.67.1.1"
 
     @classmethod
     def lacking(cls):

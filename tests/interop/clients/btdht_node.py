@@ -4,7 +4,9 @@ Arguments: host, port, nodes to start from.
 """
 
 import json
+import queue
 import sys
+import threading
 import time
 
 # Its folder has a module of the package's name.
@@ -12,7 +14,8 @@ sys.path.pop(0)
 
 import btdht  # noqa: E402
 
-LOOKUP = 3
+# Between announces: at the first it has no tokens yet.
+AGAIN = 3
 
 
 class Node(btdht.DHT):
@@ -22,19 +25,23 @@ class Node(btdht.DHT):
 
 
 def announce(infohash, port):
-    node.announce_peer(bytes.fromhex(infohash), int(port), block=False)
+    def keep():
+        while True:
+            node.announce_peer(bytes.fromhex(infohash), int(port))
+            time.sleep(AGAIN)
+
+    threading.Thread(target=keep, daemon=True).start()
     return {"event": "announced"}
 
 
 def get_peers(infohash):
-    """It keeps what it found before, and looks again once a search is over."""
-    key = bytes.fromhex(infohash)
-    end = time.monotonic() + LOOKUP
-    peers = []
-    while not peers and time.monotonic() < end:
-        peers = node.get_peers(key, block=False, limit=1000) or []
-        time.sleep(0.1)
-    return {"event": "peers", "peers": ["%s:%d" % peer for peer in peers]}
+    found = queue.Queue()
+    node.get_peers(bytes.fromhex(infohash), block=False, callback=found.put, limit=1000)
+    try:
+        peers = found.get(timeout=30) or []
+    except queue.Empty:
+        peers = []
+    return {"event": "peers", "peers": ["%s:%d" % tuple(peer) for peer in peers]}
 
 
 COMMANDS = {"announce": announce, "get-peers": get_peers}
@@ -47,6 +54,8 @@ node = Node(bind_port=int(port), bind_ip=host, ignored_net=[])
 # The package prints what it does.
 answers, sys.stdout = sys.stdout, sys.stderr
 node.start()
+# By itself it starts after 15 s.
+node.bootstarp()
 event = {"event": "listening", "addr": f"{host}:{port}", "id": node.myid.value.hex()}
 print(json.dumps(event), file=answers)
 for line in sys.stdin:

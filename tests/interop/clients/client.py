@@ -16,11 +16,12 @@ import time
 
 import dht_tool
 import krpc
+from steps import random_hash
 from transmission_peer import BitTorrentPeer
 
 PORT = 6881
 # Where our own node of the swarm is, so where the peers are that it announces.
-OURS = "10.50.0.1"
+OURS = "10.50.1.1"
 
 
 class Client:
@@ -61,7 +62,8 @@ class Client:
     def new_torrent(self, near):
         """A torrent that only this client will take part in, and the peer of ours to be found.
 
-        `near` is the id of a node of ours, for those that announce to near nodes only.
+        Its infohash is close to `near`, the id of a node of ours, which so is among those that the
+        client announces it to.
         """
         raise NotImplementedError
 
@@ -145,12 +147,14 @@ class TorrentClient(Client):
 
     def new_torrent(self, near):
         name = f"torrent-{len(self.peers)}"
-        info = {"name": name, "piece length": 16384, "length": 16384, "pieces": os.urandom(20)}
+        infohash = ""
+        while not infohash.startswith(near[:3]):
+            info = {"name": name, "piece length": 16384, "length": 16384, "pieces": os.urandom(20)}
+            infohash = krpc.infohash(info)
         file = self.path(f"{name}.torrent")
         with open(file, "wb") as torrent:
             nodes = [list(krpc.split_addr(addr)) for addr in self.bootstrap]
             torrent.write(krpc.bencode({"info": info, "nodes": nodes}))
-        infohash = krpc.infohash(info)
         self.peers.append(BitTorrentPeer(OURS, infohash))
         return Torrent(infohash, file, self.peers[-1])
 
@@ -220,7 +224,7 @@ class DrivenNode(Client):
         return self.take_answer(event, seconds)
 
     def new_torrent(self, near):
-        return Torrent(os.urandom(20).hex(), port=7100)
+        return Torrent(hash_near(near), port=7100)
 
     def take_part(self, torrent):
         self.ask("announced", "announce", torrent.infohash, 7099)
@@ -238,6 +242,10 @@ class DrivenNode(Client):
 
     def stop(self):
         stop_process(self.process)
+
+
+def hash_near(near):
+    return near[:6] + random_hash()[6:]
 
 
 def stop_process(process):

@@ -1,10 +1,8 @@
 """Nodes of Rust crates, built by run.sh: `mainline`, `librqbit-dht`, and our own."""
 
-import os
-
 import dht_tool
 
-from .client import OURS, PORT, DrivenNode, Torrent
+from .client import OURS, PORT, DrivenNode
 
 
 class CrateNode(DrivenNode):
@@ -34,7 +32,7 @@ class Ours(CrateNode):
 class Mainline(CrateNode):
     """It ignores `sample_infohashes`."""
 
-    NAME, HOST, IMPLEMENTATION, QUICK = "mainline", "10.64.0.1", "mainline", True
+    NAME, HOST, IMPLEMENTATION, QUICK = "mainline", "10.64.1.1", "mainline", True
 
     @classmethod
     def version(cls):
@@ -42,17 +40,16 @@ class Mainline(CrateNode):
 
 
 class Librqbit(CrateNode):
-    """It ignores `get`, `put`, `sample_infohashes`, and announces without the key `implied_port`."""
+    """It ignores `get`, `put`, `sample_infohashes`, and announces without the key `implied_port`.
 
-    NAME, HOST, IMPLEMENTATION, QUICK = "librqbit", "10.65.0.1", "rqbit", True
+    It announces to nodes that share 16 bits with the infohash.
+    """
+
+    NAME, HOST, IMPLEMENTATION, QUICK = "librqbit", "10.65.1.1", "rqbit", True
 
     @classmethod
     def version(cls):
         return "librqbit-dht 9"
-
-    def new_torrent(self, near):
-        # It announces to nodes that share 16 bits with the infohash, which few do in a small swarm.
-        return Torrent(near[:16] + os.urandom(12).hex(), port=7100)
 
     def take_part(self, torrent):
         self.ask("peers", "announce", torrent.infohash, 7099)

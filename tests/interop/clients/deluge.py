@@ -28,7 +28,7 @@ SETTINGS = {
 
 
 class Deluge(TorrentClient):
-    NAME, HOST = "Deluge", "10.63.0.1"
+    NAME, HOST = "Deluge", "10.63.1.1"
 
     @classmethod
     def lacking(cls):
@@ -55,7 +55,7 @@ class Deluge(TorrentClient):
 
         self.wait_for(rpc_answers, "no RPC")
         # It knows no node but those of torrents.
-        self.take_part(self.new_torrent(None))
+        self.take_part(self.new_torrent(""))
 
     def take_part(self, torrent):
         said = subprocess.run(

@@ -34,7 +34,7 @@ WebUI\\UseUPnP=false
 
 
 class Qbittorrent(TorrentClient):
-    NAME, HOST = "qBittorrent", "10.62.0.1"
+    NAME, HOST = "qBittorrent", "10.62.1.1"
 
     @classmethod
     def lacking(cls):
@@ -50,7 +50,7 @@ class Qbittorrent(TorrentClient):
         self.run("qbittorrent-nox", f"--profile={self.folder}", f"--webui-port={WEB_UI}")
         self.wait_for(lambda: self.call("app/version"), "no web UI")
         # It knows no node but those of torrents.
-        self.take_part(self.new_torrent(None))
+        self.take_part(self.new_torrent(""))
 
     def call(self, path, data=None, headers={}):
         request = urllib.request.Request(f"http://127.0.0.1:{WEB_UI}/api/v2/{path}", data, headers)

@@ -1,14 +1,13 @@
 """Transmission. It ignores `get`, `put` and `sample_infohashes`."""
 
-import os
-
 import transmission_peer
+from steps import random_hash
 
-from .client import OURS, Client, Torrent
+from .client import OURS, Client, Torrent, hash_near
 
 
 class Transmission(Client):
-    NAME, HOST, QUICK = "Transmission", "10.69.0.1", True
+    NAME, HOST, QUICK = "Transmission", "10.69.1.1", True
     # It waits for some 8 to 22 s after each node that it starts from, and searches when it knows
     # more than 8 of which 4 answered.
     PATIENCE = 180
@@ -24,11 +23,11 @@ class Transmission(Client):
     def __init__(self, bootstrap):
         super().__init__(bootstrap)
         self.peers = []
-        self.daemon = transmission_peer.Transmission(self.HOST, bootstrap, os.urandom(20).hex())
+        self.daemon = transmission_peer.Transmission(self.HOST, bootstrap, random_hash())
         self.addr = self.daemon.addr
 
     def new_torrent(self, near):
-        infohash = os.urandom(20).hex()
+        infohash = hash_near(near)
         self.peers.append(transmission_peer.BitTorrentPeer(OURS, infohash))
         return Torrent(infohash, peer=self.peers[-1])
 

@@ -5,7 +5,7 @@ import xmlrpc.client
 
 
 def call_http(port, method, *arguments):
-    with xmlrpc.client.ServerProxy(f"http://127.0.0.1:{port}/RPC2") as server:
+    with xmlrpc.client.ServerProxy(f"http://127.0.0.1:{port}/rpc") as server:
         return getattr(server, method)(*map(wrapped, arguments))
 
 
