@@ -258,7 +258,7 @@ def the_table_comes_to_hold_all_who_are_there():
 
 def a_node_that_was_given_to_start_from_is_in_the_table():
     given = stage.bootstrap[0]
-    table = until(60, lambda: stage.us.table().values(), lambda table: given in table)
+    table = until(30, lambda: stage.us.table().values(), lambda table: given in table)
     assert given in table, f"{given} is not in {sorted(table)}"
 
 

@@ -63,7 +63,7 @@ class Client:
         """A torrent that only this client will take part in, and the peer of ours to be found.
 
         Its infohash is close to `near`, the id of a node of ours, which so is among those that the
-        client announces it to.
+        client announces it to; close to nothing if that is empty.
         """
         raise NotImplementedError
 
@@ -148,7 +148,7 @@ class TorrentClient(Client):
     def new_torrent(self, near):
         name = f"torrent-{len(self.peers)}"
         infohash = ""
-        while not infohash.startswith(near[:3]):
+        while not (infohash and infohash.startswith(near[:3])):
             info = {"name": name, "piece length": 16384, "length": 16384, "pieces": os.urandom(20)}
             infohash = krpc.infohash(info)
         file = self.path(f"{name}.torrent")
