@@ -5,6 +5,7 @@ A client runs on an address of its own, joins by the nodes that it is given, and
 may take as long as it likes to do. Whole BitTorrent clients get a torrent file made on the fly.
 """
 
+import itertools
 import json
 import os
 import queue
@@ -88,7 +89,7 @@ class Client:
 class Torrent:
     def __init__(self, infohash, file=None, peer=None, port=0):
         self.infohash, self.file, self.peer = infohash, file, peer
-        # What we announce: where `peer` listens, or just a number.
+        # What we announce: where `peer` listens, or just a number. Nodes announce the same.
         self.port = peer.port if peer else port
 
 
@@ -155,7 +156,7 @@ class TorrentClient(Client):
         with open(file, "wb") as torrent:
             nodes = [list(krpc.split_addr(addr)) for addr in self.bootstrap]
             torrent.write(krpc.bencode({"info": info, "nodes": nodes}))
-        self.peers.append(BitTorrentPeer(OURS, infohash))
+        self.peers.append(BitTorrentPeer(OURS, infohash, next_port()))
         return Torrent(infohash, file, self.peers[-1])
 
     def found(self, torrent):
@@ -224,13 +225,13 @@ class DrivenNode(Client):
         return self.take_answer(event, seconds)
 
     def new_torrent(self, near):
-        return Torrent(hash_near(near), port=7100)
+        return Torrent(hash_near(near), port=next_port())
 
     def take_part(self, torrent):
-        self.ask("announced", "announce", torrent.infohash, 7099)
+        self.ask("announced", "announce", torrent.infohash, torrent.port)
 
     def announced(self, torrent):
-        return f"{self.HOST}:7099"
+        return f"{self.HOST}:{torrent.port}"
 
     def found(self, torrent):
         found = self.found_peers.setdefault(torrent.infohash, set())
@@ -246,6 +247,18 @@ class DrivenNode(Client):
 
 def hash_near(near):
     return near[:6] + random_hash()[6:]
+
+
+def next_port():
+    """Another port whose two bytes are equal.
+
+    rtorrent hands them out swapped, and a client that was told of two ports of one host may stay with the
+    first.
+    """
+    return next(PORTS)
+
+
+PORTS = itertools.count(0x2121, 0x0101)
 
 
 def stop_process(process):

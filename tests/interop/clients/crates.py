@@ -52,4 +52,4 @@ class Librqbit(CrateNode):
         return "librqbit-dht 9"
 
     def take_part(self, torrent):
-        self.ask("peers", "announce", torrent.infohash, 7099)
+        self.ask("peers", "announce", torrent.infohash, torrent.port)

@@ -1,6 +1,6 @@
 """A libtorrent session of this process."""
 
-from .client import OURS, Client, Torrent, hash_near
+from .client import OURS, Client, Torrent, hash_near, next_port
 
 try:
     import libtorrent_peer
@@ -27,13 +27,13 @@ class Libtorrent(Client):
         self.addr = self.session.addr
 
     def new_torrent(self, near):
-        return Torrent(hash_near(near), port=7100)
+        return Torrent(hash_near(near), port=next_port())
 
     def take_part(self, torrent):
-        self.session.announce(torrent.infohash, 7099)
+        self.session.announce(torrent.infohash, torrent.port)
 
     def announced(self, torrent):
-        return f"{self.HOST}:7099"
+        return f"{self.HOST}:{torrent.port}"
 
     def found(self, torrent):
         wanted = {f"{OURS}:{torrent.port}"}

@@ -3,7 +3,7 @@
 import transmission_peer
 from steps import random_hash
 
-from .client import OURS, Client, Torrent, hash_near
+from .client import OURS, Client, Torrent, hash_near, next_port
 
 
 class Transmission(Client):
@@ -28,7 +28,7 @@ class Transmission(Client):
 
     def new_torrent(self, near):
         infohash = hash_near(near)
-        self.peers.append(transmission_peer.BitTorrentPeer(OURS, infohash))
+        self.peers.append(transmission_peer.BitTorrentPeer(OURS, infohash, next_port()))
         return Torrent(infohash, peer=self.peers[-1])
 
     def take_part(self, torrent):
