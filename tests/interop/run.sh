@@ -2,7 +2,7 @@
 # Runs the `dht` tool and the adapters against other implementations.
 #
 #   tests/interop/run.sh            libtorrent, Transmission and the `mainline` crate, then a swarm of these with
-#                                   aria2, librqbit, bittorrent-dht and ours; about 3 minutes
+#                                   aria2, librqbit, bittorrent-dht and ours; about 4 minutes
 #   tests/interop/run.sh --swarm    that swarm with rtorrent, qBittorrent, Deluge and btdht as well, all that
 #                                   they can do, and our table looked at again a minute later; about 5 minutes
 #
