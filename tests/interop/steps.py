@@ -13,7 +13,8 @@ class Skip(Exception):
 
 
 def random_hash():
-    return os.urandom(20).hex()
+    """20 bytes, none of which is NUL: `btdht` cuts ids there."""
+    return bytes(byte % 255 + 1 for byte in os.urandom(20)).hex()
 
 
 def until(seconds, look, satisfied):
