@@ -199,7 +199,7 @@ pub use event::{
 pub use id::{Distance, ID_LEN, InfoHash, K, NodeId, ParseIdError};
 #[cfg(feature = "items")]
 pub use items::{
-    Item, ItemError, ParseKeyError, ParseLinkError, PublicKey, Salt, SecretKey, TorrentPointer,
+    Item, ItemError, ParseKeyError, ParseLinkError, PublicKey, PutObstacle, Salt, SecretKey, TorrentPointer,
     UpdatableTorrent,
 };
 pub use lookup::{Announce, Lookup, LookupOptions};

@@ -167,12 +167,14 @@ impl Core {
         for family in wanted() {
             let Some(ix) = walks[family.index()] else { continue };
             let sibling = taken().find(|&other| other != ix).unwrap_or(Ix::NONE);
-            let resumed = m.walks[ix].phase == Phase::Remembered;
-            if resumed {
-                self.resume(m, ix, goal, options);
-            } else {
+            let resumed = m.walks[ix].phase == Phase::Remembered && self.resume(m, ix, goal, options, kept);
+            if m.walks[ix].phase == Phase::Free {
                 let by_ip = self.config.source_limits;
                 m.walks[ix] = Walk::new(goal, targets[family.index()], family, options, by_ip, self.now);
+            }
+            #[cfg(feature = "items")]
+            {
+                m.walks[ix].items.check = Self::check_of(m, goal, kept);
             }
             let walk = &mut m.walks[ix];
             (walk.lead, walk.sibling, walk.kept) = (lead, sibling, kept);

@@ -10,7 +10,8 @@ use std::time::Duration;
 use data_encoding::HEXLOWER;
 use dht_proto::net::SpawnError;
 use dht_proto::{
-    InfoHash, Item, LookupReport, NodeId, NodeInfo, Pong, PublicKey, Sample, SwarmSize, TorrentPointer,
+    InfoHash, Item, LookupReport, NodeId, NodeInfo, Pong, PublicKey, PutObstacle, Sample, SwarmSize,
+    TorrentPointer,
 };
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Value, json};
@@ -242,7 +243,9 @@ impl Output {
         if !self.json {
             // A round that is spared because so many hold the item.
             let text = match (tried, copies) {
-                (0, 1..) if report.seq == item.seq() => format!("{copies} nodes hold it already"),
+                (0, 1..) if report.seq == item.seq() && report.obstacle.is_none() => {
+                    format!("{copies} nodes hold it already")
+                }
                 _ => format!("stored at {nodes} of {tried} nodes"),
             };
             log(&self.spinner, &text);
@@ -252,6 +255,9 @@ impl Output {
         }
         if let Some(newest) = report.seq.filter(|newest| Some(*newest) > item.seq()) {
             self.complain(&format!("a newer version is stored, number {newest}"));
+        }
+        if let Some(PutObstacle::Conflict { seq }) = report.obstacle {
+            self.complain(&format!("another value is stored under number {seq}"));
         }
         let mut object = json!({"event": "stored", "target": item.target().to_string()});
         object["nodes"] = json!(nodes);
