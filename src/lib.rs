@@ -207,6 +207,8 @@ pub use magnet::MagnetLink;
 #[cfg(feature = "checkpoint")]
 pub use node::CheckpointError;
 pub use node::Node;
+#[cfg(feature = "items")]
+pub use state::SavedItem;
 pub use state::{BufferTooShort, Restored, SavedAnnounce, SavedNode, State, StateError};
 #[cfg(feature = "items")]
 pub use stats::ItemCounts;

@@ -649,7 +649,7 @@ async fn the_state_outlives_the_task() {
     let again = starting.spawn().unwrap();
     let restored = soon(events.recv()).await;
     assert!(
-        matches!(restored, Some(Notice::Restored { nodes: 1.., announces: 0, skipped: 0 })),
+        matches!(restored, Some(Notice::Restored { nodes: 1.., announces: 0, items: 0, skipped: 0 })),
         "{restored:?}"
     );
     soon(again.wait_ready()).await.unwrap();

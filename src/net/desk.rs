@@ -4,6 +4,8 @@
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
+#[cfg(feature = "items")]
+use alloc::vec::Vec;
 use core::net::SocketAddr;
 use core::sync::atomic::Ordering;
 use core::time::Duration;
@@ -69,6 +71,8 @@ pub(super) enum Command {
         item: Box<Item>,
         reply: Reply<Result<(Arc<Rounds>, Lease), StartError>>,
     },
+    #[cfg(feature = "items")]
+    SavedItems(Reply<Vec<Item>>),
     Ping {
         addr: SocketAddr,
         /// Gets what cancels the ping, if the caller may leave before the answer.
@@ -239,8 +243,11 @@ impl Desk {
             }
             #[cfg(feature = "items")]
             Command::KeepStored { item, reply } => {
-                reply(self.node.keep_stored(now, &item).map(|kept| self.hold(kept, None)));
+                let kept = self.saved.keep_stored(&mut self.node, now, &item);
+                reply(kept.map(|kept| self.hold(kept, None)));
             }
+            #[cfg(feature = "items")]
+            Command::SavedItems(reply) => reply(self.saved.items()),
             Command::Ping { addr, started, reply } => match self.node.ping(now, addr) {
                 Ok(query) => {
                     self.pings.insert(query, reply);

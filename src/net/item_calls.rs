@@ -106,7 +106,10 @@ macro_rules! item_calls {
             ///
             /// A target has one item: callers with the same target share it, and a newer version takes the
             /// place of an older one, also after whoever gave it has gone: nodes would refuse the older.
-            /// Unlike announces, items do not go on by themselves from a saved state: give them again.
+            ///
+            /// With a `Builder::state` file, an item that was kept up when the state was saved goes on from
+            /// where it was once it is given again, as [`keep_announced`](Self::keep_announced) has it;
+            /// [`saved_items`](Self::saved_items) still has those that were not.
             ///
             /// # Errors
             ///
@@ -115,6 +118,16 @@ macro_rules! item_calls {
                 let (target, item) = (item.target(), Box::new(item.clone()));
                 let kept = self.ask(|reply| Command::KeepStored { item, reply })$($wait)*??;
                 Ok(Publication::new(target, kept))
+            }
+
+            /// The items that were kept up when the state was saved that the node began with, and that
+            /// [`keep_stored`](Self::keep_stored) has not been given since. They are not saved again before.
+            ///
+            /// # Errors
+            ///
+            /// [`CallError::Closed`].
+            pub $($async)? fn saved_items(&self) -> Result<Vec<Item>, CallError> {
+                self.ask(Command::SavedItems)$($wait)*
             }
 
             /// Finds what torrent a link leads to at present (BEP 46), waiting until that is known, and

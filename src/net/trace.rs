@@ -98,8 +98,8 @@ pub(super) fn notice(notice: &Notice) {
                 retry_in = format_args!("{retry_in:?}")
             );
         }
-        Notice::Restored { nodes, skipped, announces } => {
-            event!(INFO, "restored", nodes = nodes, skipped = skipped, announces = announces);
+        Notice::Restored { nodes, skipped, announces, items } => {
+            event!(INFO, "restored", nodes = nodes, skipped = skipped, announces = announces, items = items);
         }
         Notice::StateRefused { error, kept_as } => {
             event!(WARN, "state refused", error = error, kept_as = kept_as.display());

@@ -72,11 +72,13 @@ impl Core {
         lookup
     }
 
+    /// `last`: how long ago the last round of a saved item ended, and how many nodes confirmed it.
     pub(super) fn keep_stored(
         &mut self,
         m: &mut Memory<'_>,
         now: Instant,
         item: &Item,
+        last: Option<(Duration, u16)>,
     ) -> Result<KeptId, StartError> {
         let now = self.advance(now);
         if m.walks.len() < self.families.iter().filter(|family| family.on).count() {
@@ -106,7 +108,7 @@ impl Core {
                 self.keeper.change(m.kept, ix, subject, now);
                 Some(ix)
             }
-            None => self.keeper.add(m.kept, target, subject, now),
+            None => self.keeper.restore(m.kept, target, subject, last, now),
         };
         let Some(ix) = ix else {
             self.own.release(&mut own_slots(m), own);
