@@ -9,6 +9,8 @@ use thiserror::Error;
 use crate::addr::{Endpoint, Family};
 use crate::full::Limit;
 use crate::id::{InfoHash, NodeId};
+#[cfg(feature = "items")]
+use crate::items::PutObstacle;
 use crate::lookup::Announce;
 use crate::pool::Ix;
 use crate::time::Instant;
@@ -253,7 +255,7 @@ pub struct KeptItem {
     /// The last round that ended; `None` before the end of the first.
     pub last: Option<KeptRound>,
     /// The last round stored nothing, because more than eight nodes held the item, all of the
-    /// closest among them (BEP 44), or because a newer one was found.
+    /// closest among them (BEP 44), or because something [stood in its way](LookupReport::obstacle).
     pub is_spared: bool,
     /// When the next round is due, as in [`KeptAnnounce::due`].
     pub due: Option<Instant>,
@@ -322,6 +324,10 @@ pub struct LookupReport {
     /// The highest sequence number that a node returned under a valid signature.
     #[cfg(feature = "items")]
     pub seq: Option<i64>,
+    /// Why a put was sent to nobody, or from some moment on to nobody else, whatever
+    /// [`acknowledged`](Self::acknowledged) says; `None` if nothing stood in its way.
+    #[cfg(feature = "items")]
+    pub obstacle: Option<PutObstacle>,
     /// From start to end.
     pub duration: Duration,
     /// The announce that is kept up of which this was a round; `None` for any other lookup.
@@ -348,6 +354,8 @@ impl LookupReport {
             copies: 0,
             #[cfg(feature = "items")]
             seq: None,
+            #[cfg(feature = "items")]
+            obstacle: None,
             duration: Duration::ZERO,
             kept: None,
             swarm: None,
@@ -404,7 +412,8 @@ pub struct Refusals {
     /// are counted here.
     pub cas_mismatch: u32,
     /// With 302: the node holds an item of a higher sequence number, or of the same with another
-    /// value (BEP 44). Some nodes say so also to the item that they hold; they count as having taken it.
+    /// value (BEP 44). Some nodes say so also to the item that they hold: those that returned this very
+    /// value before count as having taken it.
     pub seq_too_low: u32,
     /// The last code of any refusal.
     pub last: Option<ErrorCode>,

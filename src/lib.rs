@@ -201,7 +201,7 @@ pub use full::Limit;
 pub use id::{Distance, ID_LEN, InfoHash, K, NodeId, ParseIdError};
 #[cfg(feature = "items")]
 pub use items::{
-    Item, ItemError, ParseKeyError, ParseLinkError, PublicKey, Salt, SecretKey, TorrentPointer,
+    Item, ItemError, ParseKeyError, ParseLinkError, PublicKey, PutObstacle, Salt, SecretKey, TorrentPointer,
     UpdatableTorrent,
 };
 pub use lookup::{Announce, Lookup, LookupOptions};
@@ -209,6 +209,8 @@ pub use magnet::MagnetLink;
 #[cfg(feature = "checkpoint")]
 pub use node::CheckpointError;
 pub use node::Node;
+#[cfg(feature = "items")]
+pub use state::SavedItem;
 pub use state::{BufferTooShort, Restored, SavedAnnounce, SavedNode, State, StateError};
 #[cfg(feature = "items")]
 pub use stats::ItemCounts;

@@ -91,7 +91,7 @@ fn r_13_a_node_keeps_id_and_nodes_over_a_restart() {
     let mut events = builder.subscribe();
     let dht = builder.spawn().unwrap();
     assert_eq!(dht.id(Family::V4), Ok(id));
-    assert_eq!(events.next(), Some(Notice::Restored { nodes: saved, announces: 0, skipped: 0 }));
+    assert_eq!(events.next(), Some(Notice::Restored { nodes: saved, announces: 0, items: 0, skipped: 0 }));
     wait_for("all have answered", || dht.node_count(Family::V4).unwrap() >= saved);
     assert_eq!(dht.wait_ready(PATIENCE), Ok(true));
     assert_eq!(dht.restored_count(Family::V4), Ok(0));
@@ -129,6 +129,38 @@ fn an_announce_goes_on_from_where_it_was_once_it_is_wanted_again() {
     wait_for("they are given up", || dht.kept_announces().unwrap().is_empty());
     dht.shutdown();
     assert_eq!(State::parse(&bytes_in(&folder.state())).unwrap().announces().count(), 0);
+}
+
+#[cfg(feature = "items")]
+#[test]
+fn b44_31_an_item_goes_on_from_where_it_was_once_it_is_wanted_again() {
+    use common::items::{VALUE, signed};
+    use dht_proto::Item;
+
+    let folder = Folder::new("items");
+    let nodes = network(6);
+    let start = addr(&nodes[0]).to_string();
+    let [wanted, unwanted] = [signed(3, VALUE), Item::immutable(VALUE).unwrap()];
+    let dht = builder().bootstrap([&start]).state(folder.state()).spawn().unwrap();
+    let mut rounds = [&wanted, &unwanted].map(|item| dht.keep_stored(item).unwrap());
+    rounds.iter_mut().for_each(|rounds| assert!(rounds.next().unwrap().report.acknowledged > 0));
+    wait_for("it knows somebody to save", || dht.node_count(Family::V4).unwrap() >= 3);
+    assert_eq!(dht.saved_items(), Ok(vec![]));
+    dht.shutdown();
+    drop(rounds);
+
+    let mut builder = builder().bootstrap([&start]).state(folder.state());
+    let mut events = builder.subscribe();
+    let dht = builder.spawn().unwrap();
+    assert!(matches!(events.next(), Some(Notice::Restored { items: 2, skipped: 0, .. })));
+    assert_eq!(dht.kept_items(), Ok(vec![]), "none before somebody wants it");
+    let saved = dht.saved_items().unwrap();
+    assert!(saved.len() == 2 && saved.contains(&wanted) && saved.contains(&unwanted));
+    let _rounds = dht.keep_stored(&wanted).unwrap();
+    let kept = &dht.kept_items().unwrap()[0];
+    assert!(kept.last.is_some_and(|last| last.acknowledged > 0), "{kept:?}");
+    assert!(kept.due.is_some_and(|due| due > dht_proto::Instant::from_micros(3_000_000_000)), "{kept:?}");
+    assert_eq!(dht.saved_items(), Ok(vec![unwanted]));
 }
 
 #[test]
@@ -508,7 +540,7 @@ fn a_partly_invalid_state_is_used_and_counted() {
     let mut events = builder.subscribe();
     let dht = builder.spawn().unwrap();
     assert_eq!(dht.id(Family::V4).unwrap().as_bytes(), b"abcdefghij0123456789");
-    assert_eq!(events.next(), Some(Notice::Restored { nodes: 2, announces: 0, skipped: 3 }));
+    assert_eq!(events.next(), Some(Notice::Restored { nodes: 2, announces: 0, items: 0, skipped: 3 }));
     wait_for("both have answered", || dht.node_count(Family::V4) == Ok(2));
     dht.shutdown();
     assert_eq!(folder.names(), ["dht.state", "dht.state.foreign"]);

@@ -705,7 +705,7 @@ async fn the_state_outlives_the_task() {
     let again = starting.spawn().unwrap();
     let restored = soon(events.recv()).await;
     assert!(
-        matches!(restored, Some(Notice::Restored { nodes: 1.., announces: 0, skipped: 0 })),
+        matches!(restored, Some(Notice::Restored { nodes: 1.., announces: 0, items: 0, skipped: 0 })),
         "{restored:?}"
     );
     assert_eq!(again.wait_ready(PATIENCE).await, Ok(true));

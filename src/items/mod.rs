@@ -18,6 +18,7 @@ pub(crate) use chunks::Chunk;
 pub use item::{Item, ItemError, Salt};
 pub(crate) use keys::immutable_target;
 pub use keys::{ParseKeyError, PublicKey, SecretKey};
+pub use own::PutObstacle;
 pub(crate) use own::{OwnItem, OwnItems, OwnSlots, Owner, Shortage, Sighting};
 pub use pointer::{ParseLinkError, TorrentPointer, UpdatableTorrent};
 pub(crate) use room::Victims;

@@ -38,6 +38,8 @@ pub(crate) struct OwnItem {
     pub(crate) cas: Option<i64>,
     /// The highest number that a node returned, if any did.
     pub(crate) newest: Option<i64>,
+    /// A node returned another value under the number of the one that it holds.
+    pub(crate) in_conflict: bool,
 }
 
 /// Whom a slot belongs to.
@@ -53,6 +55,27 @@ pub(crate) enum Owner {
     Kept,
 }
 
+/// What stands in the way of a mutable item that is put, found out by the lookup under a valid signature.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PutObstacle {
+    /// A version with a higher sequence number.
+    Superseded {
+        /// The highest number found.
+        newest: i64,
+    },
+    /// Another value under the same sequence number: of two such values each node keeps its first.
+    Conflict {
+        /// That number.
+        seq: i64,
+    },
+    /// The newest version has another sequence number than was to be replaced (`cas`).
+    CasMismatch {
+        /// The number of the newest version.
+        found: i64,
+    },
+}
+
 /// What a node returned, beside what was known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Sighting {
@@ -60,8 +83,7 @@ pub(crate) enum Sighting {
     Nothing,
     /// One that does not belong here, or whose signature does not fit.
     Bad,
-    /// A valid one with a lower number than another, or with that of what is published and another
-    /// value.
+    /// A valid one with a lower number than another, or with that of what is held and another value.
     Other(i64),
     /// The one with the highest number so far.
     Newest(Option<i64>),
@@ -82,6 +104,7 @@ impl OwnItem {
         chain: Ix::NONE,
         cas: None,
         newest: None,
+        in_conflict: false,
     };
 
     pub(crate) const fn is_mutable(&self) -> bool {
@@ -93,9 +116,37 @@ impl OwnItem {
         self.newest == self.seq()
     }
 
-    /// Whether a node returned a newer version than what is published.
-    pub(crate) fn is_superseded(&self) -> bool {
-        self.newest > self.seq()
+    /// Whether it is the newest version that any node returned, and the only one of its number.
+    pub(crate) fn stands(&self) -> bool {
+        self.is_newest() && !self.in_conflict
+    }
+
+    /// What stands in the way of what is published, by what nodes returned. `cas` comes first, as at the
+    /// nodes (B44-14).
+    pub(crate) fn obstacle(&self) -> Option<PutObstacle> {
+        let (newest, seq) = (self.newest?, self.seq()?);
+        match self.cas {
+            Some(cas) if cas != newest => Some(PutObstacle::CasMismatch { found: newest }),
+            _ if newest > seq => Some(PutObstacle::Superseded { newest }),
+            _ if newest == seq && self.in_conflict => Some(PutObstacle::Conflict { seq }),
+            _ => None,
+        }
+    }
+
+    /// Takes over what an earlier lookup of the same target met, or stored at some node (`is_stored`).
+    pub(crate) fn recall(&mut self, old: &Self, is_stored: bool, chunks: &[Chunk]) {
+        if !self.is_mutable || old.target != self.target {
+            return;
+        }
+        // What was kept up and is no longer has lost its value.
+        let is_held = old.owner != Owner::Nobody && (!old.is_published || is_stored || old.is_newest());
+        let held = old.seq().filter(|_| is_held);
+        if held.is_some() && held == self.seq() {
+            let is_same =
+                old.read(chunks).zip(self.read(chunks)).is_some_and(|(a, b)| a.value() == b.value());
+            self.in_conflict |= old.in_conflict || !is_same;
+        }
+        self.newest = self.newest.max(old.newest).max(held);
     }
 
     /// The number of what it holds.
@@ -227,22 +278,23 @@ impl OwnItems {
         let (Some(key), Some(seq), Some(signature)) = (response.key, response.seq, response.signature) else {
             return Sighting::Bad;
         };
-        let is_same = own.has_value
-            && (own.seq, own.signature) == (seq, *signature)
-            && own.read(slots.chunks).is_some_and(|item| item.value() == value);
+        let is_ours = own.has_value && own.seq == seq;
+        let is_same = is_ours && own.read(slots.chunks).is_some_and(|item| item.value() == value);
+        let is_known = is_same && own.signature == *signature;
         let is_valid = *key == own.key
             && seq >= 0
-            && (is_same || PublicKey::from_bytes(*key).verify(own.salt.as_bytes(), seq, value, signature));
+            && (is_known || PublicKey::from_bytes(*key).verify(own.salt.as_bytes(), seq, value, signature));
         if !is_valid {
             return Sighting::Bad;
         }
-        let is_conflict = own.is_published && seq == own.seq && !is_same;
+        let is_conflict = is_ours && !is_same;
         let own = &mut slots.items[ix.position()];
         let before = own.newest;
         own.newest = before.max(Some(seq));
+        own.in_conflict |= is_conflict;
         // Of two values with one number the first stays, as at the nodes.
         if Some(seq) > before && !own.is_published {
-            (own.seq, own.signature) = (seq, *signature);
+            (own.seq, own.signature, own.in_conflict) = (seq, *signature, false);
             own.fill(slots.chunks, value);
         }
         if Some(seq) < before || is_conflict { Sighting::Other(seq) } else { Sighting::Newest(Some(seq)) }

@@ -5,6 +5,8 @@ use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::string::ToString as _;
 use alloc::sync::Arc;
+#[cfg(feature = "items")]
+use alloc::vec::Vec;
 use core::cell::Cell;
 use core::net::{IpAddr, SocketAddr};
 use core::sync::atomic::Ordering;
@@ -90,6 +92,8 @@ pub(super) enum Command {
         addr: SocketAddr,
         reply: Reply<Result<(), CallError>>,
     },
+    #[cfg(feature = "items")]
+    SavedItems(Reply<Vec<Item>>),
     Ping {
         addr: SocketAddr,
         /// Gets what cancels the ping, if the caller may leave before the answer.
@@ -328,6 +332,8 @@ impl Desk {
             }
             #[cfg(feature = "items")]
             Command::KeepStored { item, reply } => self.ask(Call::KeepStored { item, reply }, None),
+            #[cfg(feature = "items")]
+            Command::SavedItems(reply) => reply(self.saved.items()),
             Command::AddNode { addr, reply } => {
                 let number = self.next_call();
                 reply(self.call(number, Call::AddNode(addr)).map_err(|(_, error)| error));

@@ -88,8 +88,10 @@ pub enum Notice {
         nodes: usize,
         /// Announces that go on from where they were once somebody keeps them up again.
         announces: usize,
-        /// Nodes and announces that were left out: invalid, refused by the address policy, or too
-        /// many.
+        /// Items that do so, in the same way.
+        items: usize,
+        /// Nodes, announces and items that were left out: invalid, refused by the address policy, or
+        /// too many.
         skipped: usize,
     },
     /// The state file was damaged. The node began afresh.

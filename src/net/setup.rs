@@ -123,20 +123,23 @@ impl Setup {
     }
 }
 
-/// Gives a new node the nodes of an earlier one, and returns its announces, as many as may be kept,
-/// and what became of it all.
+/// Gives a new node the nodes of an earlier one, and returns its announces and items, as many as may be
+/// kept, and what became of it all.
 fn restore(node: &mut Node, loaded: Loaded, now: Instant, kept: usize) -> (Saved, Option<Notice>) {
     match loaded {
         Loaded::Nothing => (Saved::default(), None),
         Loaded::State(loaded) => {
             let (state, elapsed) = (loaded.state(), loaded.elapsed());
-            let restored = node.restore(now, &state.without_announces(), elapsed);
             let saved = Saved::new(state.announces(), elapsed, now, kept);
-            let announces = saved.len();
-            let skipped = state.nodes().count() + state.announces().count() + state.skipped()
-                - restored.nodes
-                - announces;
-            (saved, Some(Notice::Restored { nodes: restored.nodes, announces, skipped }))
+            #[cfg(feature = "items")]
+            let saved = saved.with_items(state.items());
+            let (announces, items) = (saved.announce_count(), saved.item_count());
+            let all = state.nodes().count() + state.announces().count() + state.skipped();
+            #[cfg(feature = "items")]
+            let (all, state) = (all + state.items().count(), state.without_items());
+            let nodes = node.restore(now, &state.without_announces(), elapsed).nodes;
+            let skipped = all - nodes - announces - items;
+            (saved, Some(Notice::Restored { nodes, announces, items, skipped }))
         }
         Loaded::Refused { error, kept_as } => {
             (Saved::default(), Some(Notice::StateRefused { error, kept_as }))
@@ -223,10 +226,11 @@ macro_rules! builder {
             }
 
             /// Keeps the node's state in the file at `path`: its ids, unless the [`Config`](crate::Config)
-            /// names others, its nodes, which are tried before the bootstrap hosts, and when its announces
-            /// are due ([`Dht::keep_announced`]); announces that nobody asks for stay in it. It is saved every
-            /// five minutes and when the node ends, but never without a node in it. A damaged state is set
-            /// aside ([`Notice::StateRefused`](crate::net::Notice::StateRefused)), anything else is refused
+            /// names others, its nodes, which are tried before the bootstrap hosts, when its announces
+            /// are due ([`Dht::keep_announced`]), and the items that it keeps stored, without any secret;
+            /// what nobody asks for stays in it. It is saved every five minutes and when the node ends, but
+            /// never without a node in it. A damaged state is set aside
+            /// ([`Notice::StateRefused`](crate::net::Notice::StateRefused)), anything else is refused
             /// and left as it is, and so is a state that another node uses ([`StateFile`]). States of
             /// libtorrent and Transmission are read as well; a copy is kept, because the next save replaces
             /// them.

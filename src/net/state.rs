@@ -14,7 +14,7 @@ use thiserror::Error;
 use super::disk;
 use super::lock::StateLock;
 use super::rounds::Saved;
-use crate::state::{add_announces, resembles_state};
+use crate::state::{add_unclaimed, resembles_state};
 use crate::{Config, Family, Instant, Node, Restored, State, StateError, Storage};
 
 /// How often a running node saves its state.
@@ -162,7 +162,7 @@ impl StateFile {
         let bytes = node.snapshot(unix_time());
         // Bootstrap hosts, of which alone a table may consist, are not saved.
         let has_nodes = State::parse(&bytes).is_ok_and(|state| state.nodes().next().is_some());
-        has_nodes.then(|| add_announces(bytes, |own| saved.unclaimed(own, now)))
+        has_nodes.then(|| add_unclaimed(bytes, |own| saved.unclaimed(own, now)))
     }
 
     /// Replaces the file by a [`snapshot`](Self::snapshot). It waits for the disk.

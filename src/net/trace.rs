@@ -104,8 +104,8 @@ pub(super) fn notice(notice: &Notice) {
         Notice::BootstrapRefused { host, addr, reason, .. } => {
             event!(WARN, "may not ask a bootstrap host", host = host, addr = addr, reason = reason);
         }
-        Notice::Restored { nodes, skipped, announces } => {
-            event!(INFO, "restored", nodes = nodes, skipped = skipped, announces = announces);
+        Notice::Restored { nodes, skipped, announces, items } => {
+            event!(INFO, "restored", nodes = nodes, skipped = skipped, announces = announces, items = items);
         }
         Notice::StateRefused { error, kept_as } => {
             event!(WARN, "state refused", error = error, kept_as = kept_as.display());

@@ -133,14 +133,12 @@ impl Core {
             let goal = match subject {
                 Subject::Announce(announce) => Goal::Announce(announce),
                 #[cfg(feature = "items")]
-                Subject::Item(item) => Goal::Put(item),
+                Subject::Item(item) => self.item_round(m, &target, item),
             };
             let families = Family::ALL.map(|family| self.family(family).on);
             let options = LookupOptions { only: None, ..self.config.lookup };
             match self.start(m, goal, [target; 2], families, &options, ix) {
                 Ok(lookup) => {
-                    #[cfg(feature = "items")]
-                    Self::check_first(m, ix, lookup);
                     self.keeper.begin(m.kept, ix, &mut self.rng, self.now);
                     m.kept[ix].round = lookup.ix;
                 }

@@ -175,12 +175,15 @@ impl Core {
         for family in wanted() {
             let Some(ix) = walks[family.index()] else { continue };
             let sibling = taken().find(|&other| other != ix).unwrap_or(Ix::NONE);
-            let resumed = m.walks[ix].phase == Phase::Remembered;
-            if resumed {
-                peer_room -= self.resume(m, ix, goal, options, peer_room);
-            } else {
+            let resumed = m.walks[ix].phase == Phase::Remembered
+                && self.resume(m, ix, goal, options, kept, &mut peer_room);
+            if m.walks[ix].phase == Phase::Free {
                 let by_ip = self.config.source_limits;
                 m.walks[ix] = Walk::new(goal, targets[family.index()], family, options, by_ip, self.now);
+            }
+            #[cfg(feature = "items")]
+            {
+                m.walks[ix].items.check = Self::check_of(m, goal, kept);
             }
             let walk = &mut m.walks[ix];
             (walk.lead, walk.sibling, walk.kept) = (lead, sibling, kept);

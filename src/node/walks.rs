@@ -150,8 +150,6 @@ impl Core {
                 self.searches.set_phase(m, ix, Phase::Ready);
             }
             Step::Wait => self.searches.set_phase(m, ix, Phase::Waiting),
-            #[cfg(feature = "items")]
-            Step::Finish if resumed_in_vain && self.decide_put(m, ix) => self.settle(m, ix),
             Step::Finish if resumed_in_vain => self.restart(m, ix),
             Step::Finish if asked_saved_in_vain => self.ask_bootstraps_after_all(m, ix),
             Step::Finish if self.is_parked(m, ix) => {
@@ -159,7 +157,7 @@ impl Core {
                 self.timers.set_earlier(Timer::Parked, m.walks[ix].started + PARKED);
             }
             #[cfg(feature = "items")]
-            Step::Finish if self.decide_put(m, ix) => self.settle(m, ix),
+            Step::Finish if self.decide_put(m, ix) => {}
             Step::Finish => self.end(m, ix),
         }
     }
@@ -222,6 +220,8 @@ impl Core {
             swarm,
             #[cfg(feature = "items")]
             seq: Self::newest_seq(m.own_items, walk.goal),
+            #[cfg(feature = "items")]
+            obstacle: Self::obstacle(m.walks, m.own_items, lead),
             ..report(&walk, sibling.map(|ix| &m.walks[ix]), self.now)
         };
         Self::end_scrape(m, lead);
@@ -254,6 +254,8 @@ impl Core {
             swarm,
             #[cfg(feature = "items")]
             seq: Self::newest_seq(view.own_items, walk.goal),
+            #[cfg(feature = "items")]
+            obstacle: Self::obstacle(view.walks, view.own_items, lead),
             ..report
         })
     }
@@ -445,25 +447,34 @@ impl Core {
         None
     }
 
-    /// Goes on from the answers of an earlier lookup. Returns how many peers that one had found, of which
-    /// there is room for so many.
+    /// Goes on from a remembered walk, for what `kept` is a round of. Returns whether its tokens serve: of an
+    /// item that can change its nodes are asked anew what they hold. What it has found counts against the
+    /// peers that there is room for.
     pub(super) fn resume(
         &mut self,
         m: &mut Memory<'_>,
         ix: Ix,
         goal: Goal,
         options: &LookupOptions,
-        peer_room: u16,
-    ) -> u16 {
+        kept: Ix,
+        peer_room: &mut u16,
+    ) -> bool {
         let now = self.now;
         #[cfg(feature = "items")]
-        self.recall_item(m, ix, goal);
+        if Self::check_of(m, goal, kept) != Check::None {
+            self.recall_item(m, ix, goal);
+            let (walk, memory) = self.searches.walk(m, ix);
+            walk.renew(memory.candidates, goal, options, now);
+            return false;
+        }
+        let _ = kept;
         let (walk, memory) = self.searches.walk(m, ix);
         walk.resume(memory.candidates, goal, options, now);
-        walk.has_more |= walk.found > peer_room;
-        walk.found = walk.found.min(peer_room);
+        walk.has_more |= walk.found > *peer_room;
+        walk.found = walk.found.min(*peer_room);
+        *peer_room -= walk.found;
         self.searches.unreported += usize::from(walk.found);
-        walk.found
+        true
     }
 
     /// Tokens that were thought to serve did not: the lookup is made after all.
@@ -495,7 +506,13 @@ impl Core {
             self.on_upkeep_done(m, &walk);
         }
         let sibling = walk.sibling.some();
-        if sibling.is_some_and(|sibling| m.walks[sibling].phase.is_under_way()) {
+        if let Some(sibling) = sibling.filter(|&sibling| m.walks[sibling].phase.is_under_way()) {
+            // It may have waited for this one, to decide.
+            #[cfg(feature = "items")]
+            if m.walks[sibling].items.is_thorough() {
+                self.settle(m, sibling);
+            }
+            let _ = sibling;
             return;
         }
         if walk.goal == Goal::Refresh {

@@ -2,7 +2,9 @@
 
 use alloc::vec::Vec;
 
-use super::{Family, Head, NodeId, SavedAnnounce, State, write};
+#[cfg(feature = "items")]
+use super::SavedItem;
+use super::{Family, Head, NodeId, SavedAnnounce, SavedNode, Source, State, write};
 
 /// Keys that stand near the beginning of every state: ours, our ids and those of Transmission, and those of
 /// libtorrent.
@@ -21,24 +23,80 @@ pub(crate) fn resembles_state(bytes: &[u8]) -> bool {
     !bytes.is_empty() && OPENING.starts_with(bytes) || MARKS.iter().any(has_mark)
 }
 
-/// Adds announces to a snapshot. `more` is told how many it has already.
-pub(crate) fn add_announces(snapshot: Vec<u8>, more: impl FnOnce(usize) -> Vec<SavedAnnounce>) -> Vec<u8> {
+/// What an earlier node kept up, and nobody has asked for since.
+pub(crate) struct Unclaimed {
+    pub(crate) announces: Vec<SavedAnnounce>,
+    #[cfg(feature = "items")]
+    pub(crate) items: Vec<SavedItem>,
+}
+
+impl Unclaimed {
+    fn is_empty(&self) -> bool {
+        #[cfg(feature = "items")]
+        if !self.items.is_empty() {
+            return false;
+        }
+        self.announces.is_empty()
+    }
+}
+
+/// Adds to a snapshot what is kept up beyond it. `more` is told how much it has already.
+pub(crate) fn add_unclaimed(snapshot: Vec<u8>, more: impl FnOnce(usize) -> Unclaimed) -> Vec<u8> {
     // A snapshot is a state.
     let Ok(state) = State::parse(&snapshot) else { return snapshot };
-    let more = more(state.announces().count());
+    // Once: each is checked when it is read.
+    #[cfg(feature = "items")]
+    let mut items: Vec<SavedItem> = state.items().collect();
+    let own = state.announces().count();
+    #[cfg(feature = "items")]
+    let own = own + items.len();
+    let more = more(own);
     if more.is_empty() {
         return snapshot;
     }
-    let ids = state.ids.map(|id| id.unwrap_or(NodeId::ZERO));
-    let head = Head { ids, saved_at: state.saved_at.unwrap_or_default() };
-    let announces = || state.announces().chain(more.iter().copied());
+    #[cfg(feature = "items")]
+    items.extend(more.items);
+    let carried = Carried {
+        state,
+        announces: more.announces,
+        #[cfg(feature = "items")]
+        items,
+    };
     let mut bytes = Vec::new();
-    while let Err(short) = write(&mut bytes, &head, announces, |family| {
-        state.nodes().filter(move |node| Family::of(&node.addr) == family)
-    }) {
+    while let Err(short) = write(&mut bytes, &carried) {
         bytes.resize(short.needed, 0);
     }
     bytes
+}
+
+/// A snapshot, and more behind it.
+struct Carried<'a> {
+    state: State<'a>,
+    /// Behind those of the snapshot.
+    announces: Vec<SavedAnnounce>,
+    /// Those of the snapshot included.
+    #[cfg(feature = "items")]
+    items: Vec<SavedItem>,
+}
+
+impl Source for Carried<'_> {
+    fn head(&self) -> Head {
+        let ids = self.state.ids.map(|id| id.unwrap_or(NodeId::ZERO));
+        Head { ids, saved_at: self.state.saved_at.unwrap_or_default() }
+    }
+
+    fn announces(&self) -> impl Iterator<Item = SavedAnnounce> {
+        self.state.announces().chain(self.announces.iter().copied())
+    }
+
+    #[cfg(feature = "items")]
+    fn items(&self) -> impl Iterator<Item = SavedItem> {
+        self.items.iter().cloned()
+    }
+
+    fn nodes(&self, family: Family) -> impl Iterator<Item = SavedNode> {
+        self.state.nodes().filter(move |node| Family::of(&node.addr) == family)
+    }
 }
 
 #[cfg(test)]

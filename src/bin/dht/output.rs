@@ -288,7 +288,7 @@ impl Output {
         }
         let version = item.seq().map_or_else(String::new, |seq| format!(" version {seq}"));
         // A round that is spared because so many hold the item.
-        if tried == 0 && copies > 0 && report.seq == item.seq() {
+        if tried == 0 && copies > 0 && report.seq == item.seq() && report.obstacle.is_none() {
             let hold = if copies == 1 { "holds" } else { "hold" };
             self.note(&format!("{} {hold}{version} already", count(copies, "node")));
         } else if nodes == 0 {

@@ -1,7 +1,7 @@
 //! Why a store came to nothing or to little, as far as the nodes said so.
 
 use dht_proto::wire::ErrorCode;
-use dht_proto::{Item, LookupReport};
+use dht_proto::{Item, LookupReport, PutObstacle};
 
 use crate::text::{count, share};
 
@@ -13,26 +13,31 @@ pub(crate) fn unannounced(report: &LookupReport) -> Option<String> {
 /// Why an item is not stored, or not for long: one line for each reason.
 pub(crate) fn unstored(item: &Item, cas: Option<i64>, report: &LookupReport) -> Vec<String> {
     let mut reasons = Vec::new();
-    let newest = report.seq;
-    if let Some(newest) = newest.filter(|newest| Some(*newest) > item.seq()) {
-        reasons.push(format!("a newer version is stored, number {newest}; put a higher one"));
-    }
-    if report.refused.cas_mismatch > 0 {
-        reasons.push(match (newest, cas) {
+    reasons.extend(report.obstacle.map(|obstacle| match obstacle {
+        PutObstacle::Superseded { newest } => {
+            format!("a newer version is stored, number {newest}; put a higher one")
+        }
+        PutObstacle::Conflict { seq } => {
+            format!("nodes hold another value as version {seq}; put a higher number")
+        }
+        PutObstacle::CasMismatch { found } => match cas {
+            Some(cas) => format!("nodes hold version {found}, not {cas}"),
+            None => format!("nodes hold version {found}, and another was to be replaced"),
+        },
+        _ => "something else stands in its way".to_owned(),
+    }));
+    if reasons.is_empty() && report.refused.cas_mismatch > 0 {
+        reasons.push(match (report.seq, cas) {
             (Some(newest), Some(cas)) => format!("nodes hold version {newest}, not {cas}"),
             (_, Some(cas)) => format!("nodes hold another version than {cas}"),
             (_, None) => "nodes hold another version than was to be replaced".to_owned(),
         });
     }
-    if report.refused.seq_too_low > 0 && newest.is_some() && newest == item.seq() {
-        let seq = newest.unwrap_or_default();
-        reasons.push(format!("nodes hold another value as version {seq}; put a higher number"));
-    }
     // A put that was sent to nobody, because of what was found, was refused by none of them.
     if report.announced > 0 {
         reasons.extend(refusal(report));
     }
-    let is_spared = report.copies > 0 && newest == item.seq();
+    let is_spared = report.copies > 0 && report.seq == item.seq();
     if reasons.is_empty() && report.acknowledged == 0 && !is_spared {
         reasons.push(silence(report));
     }

@@ -111,8 +111,9 @@ impl Reporter {
                 Some(format!("lost the socket at {addr}: {error}; opening it again in {retry_in:?}"))
             }
             Notice::Rebound { addr } => Some(format!("opened the socket at {addr}")),
-            Notice::Restored { nodes, announces, skipped } if verbose > 0 => Some(format!(
-                "trying {nodes} saved nodes; {announces} announces saved, {skipped} entries left out"
+            Notice::Restored { nodes, announces, items, skipped } if verbose > 0 => Some(format!(
+                "trying {nodes} saved nodes; {announces} announces and {items} items saved, {skipped} entries \
+                 left out"
             )),
             Notice::StateSaved if verbose > 1 => Some("saved the state".to_owned()),
             Notice::Node(Event::Ready { family }) if verbose > 0 => {

@@ -292,7 +292,7 @@ impl Desk {
             },
             Call::AddNode(addr) => self.node.add_node(now, addr).map_err(|error| (call, error))?,
             #[cfg(feature = "items")]
-            Call::KeepStored { item, reply } => match self.node.keep_stored(now, &item) {
+            Call::KeepStored { item, reply } => match self.saved.keep_stored(&mut self.node, now, &item) {
                 Ok(kept) => reply(Ok(self.hold(kept, None))),
                 Err(error) => return Err((Call::KeepStored { item, reply }, error)),
             },
