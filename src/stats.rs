@@ -109,8 +109,8 @@ metrics! {
         pub dropped: Drops,
         /// Contacts in answers that were not used: reserved addresses, our own, port 0.
         pub contacts_refused: u64,
-        /// Peers found by a lookup that already remembered
-        /// [`Limits::found`](crate::Limits::found); one that is met again counts again.
+        /// Peers found by a lookup that already remembered as many as it may; one that is met again counts
+        /// again.
         pub peers_lost: u64,
         /// Informational events that were overwritten before they were polled.
         pub events_lost: u64,

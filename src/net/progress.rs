@@ -76,7 +76,7 @@ pub(super) type Progress = Watched<Findings>;
 pub(super) struct Findings {
     /// Of a search that has begun.
     lookup: Option<LookupId>,
-    /// Of one that has not.
+    /// Of one that has not, or had not.
     unstarted: Option<LookupReport>,
     peers: Vec<SocketAddr>,
     acknowledged: Vec<SocketAddr>,
@@ -114,9 +114,14 @@ impl Findings {
         self.end.clone()
     }
 
-    /// The lookup, once it has begun; what to report before.
-    pub(super) fn lookup(&self) -> Result<LookupId, Option<LookupReport>> {
-        self.lookup.ok_or(self.unstarted)
+    /// The lookup, once it has begun.
+    pub(super) const fn lookup(&self) -> Option<LookupId> {
+        self.lookup
+    }
+
+    /// What to report before.
+    pub(super) const fn unstarted(&self) -> Option<LookupReport> {
+        self.unstarted
     }
 }
 

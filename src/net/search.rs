@@ -72,8 +72,8 @@ impl<T> Search<T> {
     /// [`CallError::Closed`] if the DHT thread ended before the lookup.
     pub fn report(&self) -> Result<LookupReport, CallError> {
         let under_way = match self.findings.watched.read(Findings::lookup) {
-            Ok(lookup) => self.dht.with_node(move |node, _| node.lookup_report(lookup)),
-            Err(unstarted) => Ok(unstarted),
+            Some(lookup) => self.dht.with_node(move |node, _| node.lookup_report(lookup)),
+            None => Ok(self.findings.watched.read(Findings::unstarted)),
         };
         self.findings.watched.report(under_way)
     }
@@ -100,7 +100,7 @@ impl<T> Iterator for Search<T> {
 impl<T> fmt::Debug for Search<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Search")
-            .field("lookup", &self.findings.watched.read(Findings::lookup).ok())
+            .field("lookup", &self.findings.watched.read(Findings::lookup))
             .field("seen", &self.findings.seen())
             .finish_non_exhaustive()
     }

@@ -77,7 +77,7 @@ impl Core {
             }
             None => {
                 let ix = self.keeper.restore(m.kept, target, subject, last, now);
-                ix.ok_or(Limit::Kept.refusal(m.kept.len(), 1))?
+                ix.ok_or_else(|| Limit::Kept.refusal(m.kept.len(), 1))?
             }
         };
         self.schedule_rounds(m);

@@ -72,7 +72,7 @@ impl Core {
         self.advance(now);
         self.check_contact(to)?;
         let slot = sampling::take(m.samplings, target);
-        let slot = slot.ok_or(Limit::Samplings.refusal(m.samplings.len(), 1))?;
+        let slot = slot.ok_or_else(|| Limit::Samplings.refusal(m.samplings.len(), 1))?;
         let query = self.start_ping(m, now, to, Purpose::Sample(slot));
         match query {
             Ok(query) => m.samplings[slot.position()].begin((query.ix, query.generation)),

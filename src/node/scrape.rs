@@ -45,7 +45,7 @@ impl Core {
         options: &LookupOptions,
     ) -> Result<LookupId, StartError> {
         let at = m.scrapes.iter().position(|scrape| !scrape.is_taken);
-        let at = at.ok_or(Limit::Scrapes.refusal(m.scrapes.len(), 1))?;
+        let at = at.ok_or_else(|| Limit::Scrapes.refusal(m.scrapes.len(), 1))?;
         let lookup = self.start(m, Goal::Scrape, [target; 2], families, options, Ix::NONE)?;
         let scrape = Ix::new(at);
         m.scrapes[at] = Scrape::new();

@@ -93,7 +93,7 @@ impl Core {
         self.advance(now);
         self.check_contact(to)?;
         let ix = self.inflight.enqueue(m.queries, to, None, purpose);
-        let ix = ix.ok_or(Limit::Queries.refusal(m.queries.len(), 1))?;
+        let ix = ix.ok_or_else(|| Limit::Queries.refusal(m.queries.len(), 1))?;
         Ok(QueryId { ix, generation: m.queries[ix].generation })
     }
 

@@ -180,7 +180,7 @@ impl Core {
         }
         let size = m.bootstraps.len();
         let slot = m.bootstraps.get_mut(usize::from(self.bootstraps));
-        let slot = slot.ok_or(Limit::Bootstraps.refusal(size, 1))?;
+        let slot = slot.ok_or_else(|| Limit::Bootstraps.refusal(size, 1))?;
         *slot = endpoint;
         self.bootstraps += 1;
         let family = endpoint.family();

@@ -4,7 +4,6 @@
 //! finds none waits here: in a line for each limit, oldest first. No call passes one that waits for a slot
 //! which it may need itself.
 
-#[cfg(feature = "items")]
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::sync::Arc;
@@ -26,7 +25,7 @@ pub(in crate::net) const QUEUE: usize = 4096;
 
 /// What the node is asked to begin.
 pub(super) enum Call {
-    Search(Running),
+    Search(Box<Running>),
     Ping {
         addr: SocketAddr,
         reply: Reply<Result<Pong, CallError>>,
@@ -77,17 +76,16 @@ impl Call {
     }
 
     /// The limits that it may run into.
-    const fn needs(&self) -> &'static [Limit] {
+    fn needs(&self) -> &'static [Limit] {
         match self {
-            Self::Search(Running { key: Key::Lookup(Lookup::Scrape(_), _), .. }) => {
-                &[Limit::Scrapes, Limit::Lookups]
-            }
-            #[cfg(feature = "items")]
-            Self::Search(Running {
-                key: Key::Put(..) | Key::Lookup(Lookup::GetImmutable(_) | Lookup::GetMutable(..), _),
-                ..
-            }) => &[Limit::OwnItems, Limit::OwnChunks, Limit::Lookups],
-            Self::Search(_) => &[Limit::Lookups],
+            Self::Search(running) => match running.key {
+                Key::Lookup(Lookup::Scrape(_), _) => &[Limit::Scrapes, Limit::Lookups],
+                #[cfg(feature = "items")]
+                Key::Put(..) | Key::Lookup(Lookup::GetImmutable(_) | Lookup::GetMutable(..), _) => {
+                    &[Limit::OwnItems, Limit::OwnChunks, Limit::Lookups]
+                }
+                _ => &[Limit::Lookups],
+            },
             Self::Ping { .. } | Self::AddNode(_) => &[Limit::Queries],
             Self::Sample { .. } => &[Limit::Samplings, Limit::Queries],
             #[cfg(feature = "items")]
@@ -119,7 +117,7 @@ impl Queue {
     /// The searches that wait.
     pub(super) fn searches(&mut self) -> impl Iterator<Item = &mut Running> {
         let calls = self.lines.values_mut().flat_map(|line| line.calls.values_mut());
-        calls.filter_map(|call| if let Call::Search(running) = call { Some(running) } else { None })
+        calls.filter_map(|call| if let Call::Search(running) = call { Some(&mut **running) } else { None })
     }
 
     /// Why a newcomer has to wait: for whoever waits already.
@@ -176,7 +174,7 @@ impl Desk {
         let number = self.next_call();
         let progress = Arc::new(Progress::waiting(key.unstarted(self.node.id(Family::V4))));
         let running = Running { key, number, users: 1, progress: Arc::clone(&progress) };
-        self.call(number, Call::Search(running)).map_err(|(_, error)| error)?;
+        self.call(number, Call::Search(Box::new(running))).map_err(|(_, error)| error)?;
         Ok(self.joined(number, progress))
     }
 
@@ -278,7 +276,7 @@ impl Desk {
                 Ok(lookup) => {
                     event!(DEBUG, "lookup started", what = format_args!("{:?}", running.key));
                     running.progress.start(lookup);
-                    self.searches.insert(lookup, running);
+                    self.searches.insert(lookup, *running);
                 }
                 Err(error) => return Err((Call::Search(running), error)),
             },
