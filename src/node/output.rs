@@ -311,7 +311,7 @@ impl Core {
     ) -> Option<Transmit> {
         self.stats.queries_out.count(method.kind());
         m.queries[ix].method = method.kind();
-        let transaction = self.rng.bytes();
+        let transaction = self.rng.transaction();
         let to = m.queries[ix].to;
         self.contacts.contacted(m.contacts, to, self.now.secs());
         self.inflight.sent(m.queries, ix, transaction, self.now, stall, timeout);
