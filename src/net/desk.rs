@@ -3,7 +3,9 @@
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
+use alloc::string::String;
 use alloc::sync::Arc;
+use alloc::vec::Vec;
 use core::net::SocketAddr;
 use core::sync::atomic::Ordering;
 use core::time::Duration;
@@ -15,7 +17,7 @@ use super::crawling::{Crawling, Finds};
 use super::error::CallError;
 use super::events::{Notice, Subscriber, Subscribers};
 use super::progress::{Key, Progress, Sampled};
-use super::resolve::Attempt;
+use super::resolve::{self, Attempt};
 use super::rounds::{Keeping, Rounds, Saved};
 use super::saver::Saver;
 use super::socket::{Outbox, Sent};
@@ -25,8 +27,8 @@ use super::trace::{self, event};
 #[cfg(feature = "items")]
 use crate::Item;
 use crate::{
-    Announce, CrawlOptions, Event, Family, InfoHash, Instant, KeptId, LookupId, Node, NodeId, Pong,
-    QueryError, QueryId, Sample, StartError,
+    Announce, BootstrapKind, CrawlOptions, Event, Family, InfoHash, Instant, KeptId, LookupId, Node, NodeId,
+    Pong, QueryError, QueryId, Sample, StartError,
 };
 
 /// Calls that may wait for the loop; past that, callers do.
@@ -130,6 +132,8 @@ pub(super) struct Desk {
     saver: Option<Saver>,
     /// What became of the state that the node was to begin with, until it is told.
     restored: Option<Notice>,
+    /// Names of bootstrap hosts that the user wants spared.
+    routers: Vec<String>,
     /// Something came in or went out in this turn.
     busy: bool,
 }
@@ -161,6 +165,7 @@ impl Desk {
             subscribers,
             saver: None,
             restored: None,
+            routers: Vec::new(),
             busy: false,
         }
     }
@@ -283,8 +288,8 @@ impl Desk {
                 }
             }
             Command::Bootstrap(attempt) => {
-                if let Attempt::Resolved { addrs, .. } = &attempt {
-                    self.start_from(addrs);
+                if let Attempt::Resolved { host, addrs } = &attempt {
+                    self.start_from(addrs, resolve::kind(host, &self.routers));
                 }
                 self.publish(match attempt {
                     Attempt::Resolved { host, addrs } => Notice::Resolved { host, addrs },
@@ -436,12 +441,17 @@ impl Desk {
         }
     }
 
-    pub(super) fn start_from(&mut self, addrs: &[SocketAddr]) {
+    pub(super) fn start_from(&mut self, addrs: &[SocketAddr], kind: BootstrapKind) {
         let now = self.clock.now();
         for addr in addrs {
             // Refused are addresses of a family that is off, and those past the limit.
-            let _ = self.node.add_bootstrap(now, *addr);
+            let _ = self.node.add_bootstrap(now, *addr, kind);
         }
+    }
+
+    /// Whoever resolves one of these names resolves a router.
+    pub(super) fn spare(&mut self, routers: Vec<String>) {
+        self.routers = routers;
     }
 
     pub(super) fn handle_datagram(&mut self, now: Instant, from: SocketAddr, datagram: &[u8]) {

@@ -86,7 +86,8 @@
 //!    is a send that the system refuses; ICMP errors about datagrams under way reach an
 //!    unconnected socket on few systems, and never with the address they are about.
 //! 7. **Resolve bootstrap names** ([`BOOTSTRAP_HOSTS`], [`resolve`]), all their addresses, off the
-//!    loop, and again when it fails.
+//!    loop, and again when it fails. Those of that list are routers
+//!    ([`BootstrapKind`](crate::BootstrapKind)), what the user names beside them are nodes.
 //! 8. **Save** the node's state every few minutes and at the end, off the loop, and give it back at
 //!    the start ([`StateFile`]).
 //! 9. **Survive.** No socket error ends the loop. One that fails for good is opened again, at the

@@ -9,6 +9,8 @@ use std::net::ToSocketAddrs as _;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::thread;
 
+use crate::BootstrapKind;
+
 /// Hosts that most clients start from, as `host:port`. Some of them are always down, so all are
 /// asked.
 pub const BOOTSTRAP_HOSTS: [&str; 6] = [
@@ -35,6 +37,12 @@ pub fn resolve(host: &str) -> io::Result<Vec<SocketAddr>> {
         return Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address"));
     }
     Ok(addrs)
+}
+
+/// What a host is: a router if it is well known for one, or the user says so.
+pub(super) fn kind(host: &String, routers: &[String]) -> BootstrapKind {
+    let is_router = routers.contains(host) || BOOTSTRAP_HOSTS.contains(&host.as_str());
+    if is_router { BootstrapKind::Router } else { BootstrapKind::Node }
 }
 
 /// Whether `host` has the form that [`resolve`] takes.

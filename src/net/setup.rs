@@ -27,6 +27,8 @@ pub(super) struct Setup {
     /// By family.
     pub(super) binds: [Option<SocketAddr>; 2],
     pub(super) bootstrap: Vec<String>,
+    /// Hosts to spare, beside those that are to be in any case.
+    pub(super) routers: Vec<String>,
     pub(super) state: Option<StateFile>,
     pub(super) save_every: Duration,
     pub(super) subscribers: Subscribers,
@@ -39,6 +41,7 @@ impl Default for Setup {
             limits: Limits::default(),
             binds: [None; 2],
             bootstrap: BOOTSTRAP_HOSTS.map(str::to_owned).to_vec(),
+            routers: Vec::new(),
             state: None,
             save_every: SAVE_INTERVAL,
             subscribers: Subscribers::default(),
@@ -95,17 +98,19 @@ impl Setup {
         let saver = self.state.map(|file| Saver::new(file, self.save_every, clock.now(), waker));
         desk.keep_state(saver, restored);
         let mut names = Vec::new();
-        for host in self.bootstrap {
+        for host in self.routers.iter().chain(&self.bootstrap) {
             match host.parse() {
-                Ok(addr) => desk.start_from(&[addr]),
-                Err(_) => names.push(host),
+                Ok(addr) => desk.start_from(&[addr], resolve::kind(host, &self.routers)),
+                Err(_) if names.contains(host) => {}
+                Err(_) => names.push(host.clone()),
             }
         }
+        desk.spare(self.routers);
         Ok((desk, names))
     }
 
     fn check_hosts(&self) -> Result<(), SpawnError> {
-        match self.bootstrap.iter().find(|host| !resolve::is_host_and_port(host)) {
+        match self.bootstrap.iter().chain(&self.routers).find(|host| !resolve::is_host_and_port(host)) {
             Some(host) => Err(SpawnError::Host(host.clone())),
             None => Ok(()),
         }
@@ -189,11 +194,26 @@ macro_rules! builder {
             /// The hosts to start from, as `host:port`, instead of
             /// [`BOOTSTRAP_HOSTS`](crate::net::BOOTSTRAP_HOSTS). With none the node waits to be told of
             /// others ([`Dht::add_node`]) or asked by them.
+            ///
+            /// They become nodes of the routing table like any other
+            /// ([`BootstrapKind::Node`](crate::BootstrapKind::Node)), so that the nodes of a private network
+            /// that are told of each other in this way know each other. Only hosts of that list are spared
+            /// ([`BootstrapKind::Router`](crate::BootstrapKind::Router)), and [routers](Self::routers).
             pub fn bootstrap<H: Into<alloc::string::String>>(
                 mut self,
                 hosts: impl IntoIterator<Item = H>,
             ) -> Self {
                 self.setup.bootstrap = hosts.into_iter().map(Into::into).collect();
+                self
+            }
+
+            /// Public hosts to start from as well, as `host:port`, which serve many and are to be spared
+            /// ([`BootstrapKind::Router`](crate::BootstrapKind::Router)). Default: none.
+            pub fn routers<H: Into<alloc::string::String>>(
+                mut self,
+                hosts: impl IntoIterator<Item = H>,
+            ) -> Self {
+                self.setup.routers = hosts.into_iter().map(Into::into).collect();
                 self
             }
 

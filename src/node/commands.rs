@@ -5,6 +5,7 @@ use core::time::Duration;
 
 use super::{Node, serve};
 use crate::addr::Family;
+use crate::config::BootstrapKind;
 use crate::event::{KeptId, LookupId, QueryId, StartError, StoreError};
 use crate::id::{InfoHash, NodeId};
 #[cfg(feature = "items")]
@@ -62,15 +63,21 @@ impl<S: Storage> Node<S> {
         self.core.restore_announce(&mut self.storage.memory(), now, saved, elapsed)
     }
 
-    /// Tells of a bootstrap host: it is asked while few nodes are known, kept only while no other
-    /// node is, and never passed on. A known address is not an error.
+    /// Tells of a bootstrap host, which is asked while fewer than 30 nodes are known. The `kind` decides
+    /// whether it is kept as a node once it has answered. A known address is not an error; a node that
+    /// is named as a router later is one from then on.
     ///
     /// # Errors
     ///
     /// [`StartError::AddressRefused`], or [`StartError::Full`] where there are
     /// [`Limits::bootstraps`](crate::Limits::bootstraps) already.
-    pub fn add_bootstrap(&mut self, now: Instant, addr: SocketAddr) -> Result<(), StartError> {
-        self.core.add_bootstrap(&mut self.storage.memory(), now, addr.into())
+    pub fn add_bootstrap(
+        &mut self,
+        now: Instant,
+        addr: SocketAddr,
+        kind: BootstrapKind,
+    ) -> Result<(), StartError> {
+        self.core.add_bootstrap(&mut self.storage.memory(), now, addr.into(), kind)
     }
 
     /// Looks up our own neighbours now. A node does so by itself when it knows too few nodes.

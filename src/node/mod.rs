@@ -233,6 +233,8 @@ struct Core {
     replies: Ring,
     notices: Ring,
     bootstraps: u16,
+    /// So many of them, the first, are routers.
+    routers: u16,
     timers: Timers,
     /// When the last message came, whatever it was, or the node was enabled.
     heard: Instant,
@@ -258,8 +260,8 @@ struct FamilyState {
     external: External,
     /// Bootstrap hosts of this family.
     bootstraps: u16,
-    /// The table holds a bootstrap host, because nobody else is known.
-    holds_bootstrap: bool,
+    /// The table holds a router, because nobody else is known.
+    holds_router: bool,
     bootstrap: upkeep::Bootstrap,
 }
 
@@ -279,7 +281,7 @@ impl Core {
                 own: None,
                 external: External::default(),
                 bootstraps: 0,
-                holds_bootstrap: false,
+                holds_router: false,
                 bootstrap,
             }
         };
@@ -324,6 +326,7 @@ impl Core {
             replies: Ring::default(),
             notices: Ring::default(),
             bootstraps: 0,
+            routers: 0,
             timers,
             heard: now,
             missed: false,

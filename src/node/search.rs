@@ -226,6 +226,7 @@ impl Core {
             self.offer_node(m, contact, rtt);
         }
         self.end_restoring(m, from);
+        self.take_named(m, from, response);
         match query.purpose {
             Purpose::Ping | Purpose::Check => {}
             Purpose::Sample(slot) => self.take_sample(m, slot, response),
@@ -418,6 +419,18 @@ impl Core {
         }
         if !is_own {
             self.settle(m, ix);
+        }
+    }
+
+    /// Pings the nodes that a bootstrap host names while few are known: if those are liars, they know
+    /// how to be closer to whatever is looked up.
+    fn take_named(&mut self, m: &mut Memory<'_>, from: Endpoint, response: &Response<'_>) {
+        let state = self.family(from.family());
+        // Who has not joined yet asks them anyway.
+        if state.ready && state.table.len() < FEW_NODES && self.bootstraps(m).contains(&from) {
+            for nodes in [response.nodes, response.nodes6].into_iter().flatten() {
+                self.take_foreign(m, nodes);
+            }
         }
     }
 

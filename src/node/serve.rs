@@ -165,8 +165,8 @@ impl Core {
             return self.on_own_query(m, from, message.transaction);
         }
         let Some(verified) = self.admit(m, from) else { return };
-        // Nodes that answer nobody belong into no table (BEP 43), nor do bootstrap hosts.
-        if !message.read_only && !self.is_bootstrap(m, from) {
+        // Nodes that answer nobody belong into no table (BEP 43), nor do routers.
+        if !message.read_only && !self.is_router(m, from) {
             let contact = Contact { id: query.id, endpoint: from };
             let now = self.now;
             self.family_mut(from.family()).table.on_query(&mut table_slots(m, from.family()), contact, now);
@@ -448,7 +448,7 @@ impl Core {
         }
     }
 
-    /// The nodes that an answer lists in one family: good ones only (BEP 5), no bootstrap hosts.
+    /// The nodes that an answer lists in one family: good ones only (BEP 5), no routers.
     fn closest<'e>(
         &self,
         m: &'e Memory<'_>,
@@ -457,9 +457,7 @@ impl Core {
     ) -> impl Iterator<Item = &'e Entry> {
         let state = self.family(family);
         let closest = state.table.closest::<K>(table_nodes(m, family), target, Filter::Good, self.now);
-        closest
-            .into_iter()
-            .filter(move |entry| !(state.holds_bootstrap && self.is_bootstrap(m, entry.endpoint())))
+        closest.into_iter().filter(move |entry| !(state.holds_router && self.is_router(m, entry.endpoint())))
     }
 }
 

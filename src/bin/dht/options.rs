@@ -198,7 +198,7 @@ pub(crate) struct Common {
     /// of each family
     #[arg(long, global = true, value_name = "ADDR", value_parser = parse_bind)]
     pub(crate) bind: Vec<SocketAddr>,
-    /// Start from this node as well; may be repeated
+    /// Start from this node as well, and know it as a node like any other; may be repeated
     #[arg(long, global = true, value_name = "HOST:PORT")]
     pub(crate) bootstrap: Vec<String>,
     /// Do not start from the usual public nodes
