@@ -3,7 +3,7 @@
 use core::net::SocketAddr;
 use core::time::Duration;
 
-use super::{Node, serve};
+use super::Node;
 use crate::addr::Family;
 use crate::config::BootstrapKind;
 use crate::event::{KeptId, LookupId, QueryId, StartError, StoreError};
@@ -358,9 +358,9 @@ impl<S: Storage> Node<S> {
         self.core.mirror_item(&mut self.storage.memory(), now, item, from.into())
     }
 
-    /// Forgets all peers that announced themselves to us.
+    /// Forgets all peers that announced themselves to us. What we announce ourselves stays.
     pub fn clear_peers(&mut self) {
-        self.core.peers.clear(&mut serve::peer_slots(&mut self.storage.memory()));
+        self.core.clear_peers(&mut self.storage.memory());
     }
 
     /// Forgets all items that others put to us.

@@ -6,7 +6,7 @@
 //! [`keep`] repeats announces, [`upkeep`] keeps house, [`saved`] saves and restores, [`interrupt`]
 //! stops and goes on, [`identity`] goes by our address, [`scrape`] and [`sample`] tell and learn which
 //! torrents there are and how many peers they have, [`mirror`] stores what another node of the program
-//! was told, [`output`] makes datagrams and events, `checkpoint`
+//! was told, [`own_peers`] what we announce ourselves, [`output`] makes datagrams and events, `checkpoint`
 //! writes and reads the whole of it; with the feature `items` `items` stores what others put, and
 //! `publish` finds and puts items of our own.
 
@@ -23,6 +23,7 @@ mod items;
 mod keep;
 mod mirror;
 mod output;
+mod own_peers;
 #[cfg(feature = "items")]
 mod publish;
 mod sample;

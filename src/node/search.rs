@@ -97,9 +97,15 @@ impl Core {
 
     pub(super) fn cancel(&mut self, m: &mut Memory<'_>, lookup: LookupId) -> bool {
         let Some(lead) = Self::current(m.walks, lookup) else { return false };
-        let kept = m.walks[lead].kept.some();
+        let (kept, goal, target) = (m.walks[lead].kept.some(), m.walks[lead].goal, m.walks[lead].target);
+        let sibling = m.walks[lead].sibling.some();
+        let is_placed = [Some(lead), sibling].into_iter().flatten().any(|ix| m.walks[ix].acknowledged > 0);
         Self::end_scrape(m, lead);
         self.drop_walks(m, lead);
+        let is_kept = self.keeper.find(m.kept, &target, false).is_some();
+        if matches!(goal, Goal::Announce(_)) && !is_placed && !is_kept {
+            self.release_own(m, target.into());
+        }
         if let Some(kept) = kept {
             self.on_round_cancelled(m, kept);
         }
@@ -163,6 +169,12 @@ impl Core {
             }
             return Err(StartError::Full);
         };
+        if let Goal::Announce(announce) = goal
+            && options.only.is_none()
+        {
+            let target = wanted().map(|family| targets[family.index()]).next();
+            target.into_iter().for_each(|target| self.hold_own(m, target.into(), announce));
+        }
         self.searches.generation = self.searches.generation.wrapping_add(1);
         for family in wanted() {
             let Some(ix) = walks[family.index()] else { continue };

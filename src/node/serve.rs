@@ -9,7 +9,7 @@ use crate::config::MAX_DATAGRAM;
 use crate::event::{Notice, NoticeKind, Transmit};
 use crate::id::{ID_LEN, K, NodeId};
 use crate::limit::Admission;
-use crate::peers::{MAX_SAMPLE_INTERVAL, PeerSlots, PeerSlotsMut};
+use crate::peers::{MAX_SAMPLE_INTERVAL, PeerSlots, PeerSlotsMut, PeerStore};
 use crate::storage::sealed::{Memory, View};
 use crate::table::{Contact, Entry, Filter};
 use crate::wire::{
@@ -342,13 +342,14 @@ impl Core {
         buf: &mut [u8],
     ) -> Option<usize> {
         let family = reply.to.family();
-        let filters = match beside {
-            // Making them looks at every peer: not for an answer that they do not fit into.
-            Beside::Peers { scrape: true, .. } if buf.len() > 2 * FILTER_LEN => {
-                self.peers.scrape(shared(m), &(*target).into(), self.now)
-            }
-            _ => None,
-        };
+        let mut filters = None;
+        // Making them looks at every peer: not for an answer that they do not fit into.
+        if matches!(beside, Beside::Peers { scrape: true, .. }) && buf.len() > 2 * FILTER_LEN {
+            let (infohash, own) =
+                ((*target).into(), Family::ALL.map(|family| self.family(family).external.presumed()));
+            filters = self.peers.scrape(shared(m), &infohash, self.now);
+            self.peers.add_own(shared(m), &infohash, own, &mut filters, self.now);
+        }
         // Beside filters there is no room for the other family.
         let want = match (want, family) {
             (want, _) if want != Want::NONE && filters.is_none() => want,
@@ -421,7 +422,12 @@ impl Core {
                 let room = (buf.len() - len).saturating_sub("6:valuesle".len()) / (peer_len + prefix_len);
                 let out = &mut peers[..room * peer_len];
                 let (slots, infohash) = (shared(m), (*target).into());
-                let count = self.peers.sample(slots, &infohash, family, noseed, self.now, &mut self.rng, out);
+                let mut count =
+                    self.peers.sample(slots, &infohash, family, noseed, self.now, &mut self.rng, out);
+                if self.peers.has_own(family) {
+                    let own = self.family(family).external.presumed();
+                    count = PeerStore::fill_in(family, own, &mut out[..count * peer_len]);
+                }
                 if count > 0 {
                     response.values = Some(Values::packed(family, &peers[..count * peer_len]));
                 }

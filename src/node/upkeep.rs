@@ -66,6 +66,7 @@ impl Core {
         if self.timers.fired(Timer::Rotation, now) {
             self.tokens.rotate(now, &mut self.rng);
             self.timers.set(Timer::Rotation, self.tokens.next_rotation());
+            self.renew_own(m);
         }
         if self.timers.fired(Timer::Sweep, now) {
             if self.peers.next_sweep().is_some_and(|at| at <= now) {
