@@ -11,7 +11,9 @@ use std::io::{self, ErrorKind};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::LazyLock;
 
-use dht_proto::{AddressPolicy, Announce, Config, Event, InfoHash, Instant, Limits, MAX_DATAGRAM, Node};
+use dht_proto::{
+    AddressPolicy, Announce, BootstrapKind, Config, Event, InfoHash, Instant, Limits, MAX_DATAGRAM, Node,
+};
 use mio::net::UdpSocket;
 use mio::{Events, Interest, Poll, Token};
 
@@ -79,8 +81,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     let known = hosts[0].socket.local_addr()?;
     let [_, announcer, seeker] = hosts.as_mut_slice() else { unreachable!("there are three") };
-    announcer.node.add_bootstrap(now(), known)?;
-    seeker.node.add_bootstrap(now(), known)?;
+    announcer.node.add_bootstrap(now(), known, BootstrapKind::Node)?;
+    seeker.node.add_bootstrap(now(), known, BootstrapKind::Node)?;
     announcer.node.announce(now(), infohash, Announce::port(6881))?;
 
     let mut happened = Events::with_capacity(16);

@@ -14,7 +14,9 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use async_io::{Async, Timer};
-use dht_proto::{AddressPolicy, Announce, Config, Event, InfoHash, Instant, Limits, MAX_DATAGRAM, Node};
+use dht_proto::{
+    AddressPolicy, Announce, BootstrapKind, Config, Event, InfoHash, Instant, Limits, MAX_DATAGRAM, Node,
+};
 use futures_lite::future;
 
 static START: LazyLock<std::time::Instant> = LazyLock::new(std::time::Instant::now);
@@ -39,7 +41,7 @@ impl Host {
         getrandom::fill(&mut seed)?;
         let mut node = Node::new(config, &Limits::default(), seed, now());
         if let Some(known) = known {
-            node.add_bootstrap(now(), known)?;
+            node.add_bootstrap(now(), known, BootstrapKind::Node)?;
         }
         Ok(Self { node, socket: Async::<UdpSocket>::bind((Ipv4Addr::LOCALHOST, 0))? })
     }

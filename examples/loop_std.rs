@@ -14,7 +14,9 @@ use std::sync::LazyLock;
 use std::thread;
 use std::time::Duration;
 
-use dht_proto::{AddressPolicy, Announce, Config, Event, InfoHash, Instant, Limits, MAX_DATAGRAM, Node};
+use dht_proto::{
+    AddressPolicy, Announce, BootstrapKind, Config, Event, InfoHash, Instant, Limits, MAX_DATAGRAM, Node,
+};
 
 /// The origin of the instants that the nodes see: any monotonic clock will do.
 static START: LazyLock<std::time::Instant> = LazyLock::new(std::time::Instant::now);
@@ -41,7 +43,7 @@ impl Host {
         getrandom::fill(&mut seed)?;
         let mut node = Node::new(config, &Limits::default(), seed, now());
         if let Some(known) = known {
-            node.add_bootstrap(now(), known)?;
+            node.add_bootstrap(now(), known, BootstrapKind::Node)?;
         }
         Ok(Self { node, socket: UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))? })
     }

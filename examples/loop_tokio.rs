@@ -13,7 +13,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use dht_proto::{AddressPolicy, Announce, Config, Event, InfoHash, Instant, Limits, MAX_DATAGRAM, Node};
+use dht_proto::{
+    AddressPolicy, Announce, BootstrapKind, Config, Event, InfoHash, Instant, Limits, MAX_DATAGRAM, Node,
+};
 use dht_proto::{Lookup, LookupOptions};
 use tokio::net::UdpSocket;
 use tokio::sync::mpsc::{self, Receiver, Sender, UnboundedReceiver, UnboundedSender};
@@ -87,7 +89,7 @@ async fn spawn(known: Option<SocketAddr>) -> Result<(SocketAddr, Sender<Command>
     (config.address_policy, config.source_limits, config.ipv6) = (AddressPolicy::Any, false, false);
     getrandom::fill(&mut seed)?;
     let mut node = Node::new(config, &Limits::default(), seed, now());
-    known.map_or(Ok(()), |known| node.add_bootstrap(now(), known))?;
+    known.map_or(Ok(()), |known| node.add_bootstrap(now(), known, BootstrapKind::Node))?;
     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     let (addr, (sender, receiver)) = (socket.local_addr()?, mpsc::channel(16));
     tokio::spawn(run(node, socket, receiver));

@@ -309,3 +309,14 @@ impl Default for Limits {
         }
     }
 }
+
+/// What a host is that the node is to start from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum BootstrapKind {
+    /// A well-known public host, which the whole DHT starts from and which is to be spared: it stands in
+    /// the routing table only while no other node is known, and is never passed on to others.
+    Router,
+    /// A node like any other: it enters the routing table once it answers. Nodes of a private network
+    /// that are to know each other by this are of this kind.
+    Node,
+}

@@ -16,11 +16,11 @@
 //! 4. Wait for a datagram, but no longer than until [`poll_timeout`](Node::poll_timeout).
 //!
 //! ```
-//! use dht_proto::{Config, Instant, Limits, MAX_DATAGRAM, Node};
+//! use dht_proto::{BootstrapKind, Config, Instant, Limits, MAX_DATAGRAM, Node};
 //!
 //! let now = Instant::from_micros(0); // from your clock
 //! let mut node = Node::new(Config::default(), &Limits::default(), [7; 32], now);
-//! node.add_bootstrap(now, "67.215.246.10:6881".parse()?)?;
+//! node.add_bootstrap(now, "67.215.246.10:6881".parse()?, BootstrapKind::Router)?;
 //! node.handle_timeout(now);
 //! let mut buf = [0; MAX_DATAGRAM];
 //! let transmit = node.poll_transmit(now, &mut buf).expect("it asks the bootstrap host");
@@ -188,7 +188,7 @@ pub mod wire;
 
 pub use addr::{AddressPolicy, Family};
 pub use bloom::BloomFilter;
-pub use config::{Config, Limits, MAX_DATAGRAM};
+pub use config::{BootstrapKind, Config, Limits, MAX_DATAGRAM};
 #[cfg(feature = "alloc")]
 pub use crawl::{CrawlOptions, CrawlReport, Crawler, Found};
 #[cfg(feature = "items")]

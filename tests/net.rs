@@ -92,6 +92,38 @@ fn what_one_announces_another_finds() {
 }
 
 #[test]
+fn nodes_that_are_each_told_of_the_others_know_and_find_each_other() {
+    // Free ports, which must be known before the nodes start.
+    let sockets: Vec<_> = (0..4).map(|_| UdpSocket::bind(LOOPBACK).unwrap()).collect();
+    let addrs: Vec<_> = sockets.iter().map(|socket| socket.local_addr().unwrap()).collect();
+    drop(sockets);
+    let start = |own: &SocketAddr| {
+        let others = addrs.iter().filter(|addr| *addr != own).map(SocketAddr::to_string);
+        builder().bind(*own).bootstrap(others).spawn().unwrap()
+    };
+    let nodes: Vec<_> = addrs.iter().map(start).collect();
+    wait_for("each knows all others", || nodes.iter().all(|node| node.node_count(Family::V4) == Ok(3)));
+    let mut announcing = nodes[2].announce(HASH, Announce::port(7777)).unwrap();
+    assert_eq!(announcing.wait_timeout(PATIENCE).unwrap().acknowledged.len(), 3);
+    for seeker in [0, 1, 3] {
+        let peers: Vec<_> = nodes[seeker].get_peers(HASH).unwrap().collect();
+        assert_eq!(peers, ["127.0.0.1:7777".parse().unwrap()]);
+    }
+}
+
+#[test]
+fn what_one_of_two_nodes_has_announced_the_other_finds() {
+    let mut nodes = network(2);
+    let mut announcing = nodes[0].announce(HASH, Announce::port(7777)).unwrap();
+    assert_eq!(announcing.wait_timeout(PATIENCE).unwrap().acknowledged, [addr(&nodes[1])]);
+    // Who stores it leaves, and another one comes.
+    nodes.remove(1).shutdown();
+    let other = builder().bootstrap([addr(&nodes[0]).to_string()]).spawn().unwrap();
+    assert_eq!(other.wait_ready(PATIENCE), Ok(true));
+    assert_eq!(other.get_peers(HASH).unwrap().collect::<Vec<_>>(), ["127.0.0.1:7777".parse().unwrap()]);
+}
+
+#[test]
 fn an_announce_is_kept_up_until_its_last_holder_drops_it() {
     let mut nodes = network(5);
     let mut first = nodes[3].keep_announced(HASH, Announce::port(7777)).unwrap();

@@ -8,7 +8,7 @@ mod stage;
 use std::time::Duration;
 
 use dht_proto::wire::{Body, Message};
-use dht_proto::{Announce, Event, Family, InfoHash, Limits, LookupKind, Node, NodeId, State};
+use dht_proto::{Announce, BootstrapKind, Event, Family, InfoHash, Limits, LookupKind, Node, NodeId, State};
 use stage::{Stage, What, addr, find_node, id, infohash, secs};
 
 /// A node of the same id that has been given the state of another, in a world of as many hosts.
@@ -71,7 +71,7 @@ fn r_13_bootstrap_hosts_are_spared_when_restored_nodes_answer() {
     for index in [901, 902] {
         stage.host(index);
         stage.at(index).is_listed = false;
-        stage.act(|node, now| node.add_bootstrap(now, addr(index)).unwrap());
+        stage.act(|node, now| node.add_bootstrap(now, addr(index), BootstrapKind::Router).unwrap());
     }
     let lookup = stage.act(|node, now| node.get_peers(now, infohash(1)).unwrap());
     assert!(stage.finish(lookup).answered >= 8, "a lookup starts from restored nodes at once");
@@ -89,7 +89,7 @@ fn r_13_bootstrap_hosts_help_when_no_restored_node_answers() {
         (host.is_dead, host.is_listed) = (true, false);
     }
     (901..=940).for_each(|index| stage.host(index));
-    stage.act(|node, now| node.add_bootstrap(now, addr(901)).unwrap());
+    stage.act(|node, now| node.add_bootstrap(now, addr(901), BootstrapKind::Router).unwrap());
     let lookup = stage.act(|node, now| node.get_peers(now, infohash(1)).unwrap());
     assert!(stage.finish(lookup).answered >= 8, "nor does a lookup of the user end in vain");
     let first = stage.sent.iter().position(|sent| sent.to == addr(901)).unwrap();

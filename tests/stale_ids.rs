@@ -4,7 +4,7 @@ mod stage;
 
 use std::collections::BTreeSet;
 
-use dht_proto::{Announce, Event, Family, Limit, Limits, LookupId, StartError};
+use dht_proto::{Announce, BootstrapKind, Event, Family, Limit, Limits, LookupId, StartError};
 use proptest::prelude::*;
 use stage::{Stage, addr, infohash, ms, secs};
 
@@ -176,7 +176,7 @@ fn completions_wait_for_whoever_polls_late() {
     let mut limits = stage::limits();
     limits.events = 1;
     let mut stage = Stage::with_limits(stage::config(), &limits);
-    stage.act(|node, now| node.add_bootstrap(now, addr(1)).unwrap());
+    stage.act(|node, now| node.add_bootstrap(now, addr(1), BootstrapKind::Router).unwrap());
     let begin = |byte| stage.node.get_peers(stage.now, infohash(byte)).unwrap();
     let lookups: Vec<_> = (0..10).map(begin).collect();
     let pings: Vec<_> = (2..12).map(|index| stage.node.ping(stage.now, addr(index)).unwrap()).collect();
@@ -332,7 +332,7 @@ proptest! {
             stage.host(index);
             stage.at(index).is_dead = index % 5 == 0;
         }
-        stage.act(|node, now| node.add_bootstrap(now, addr(1)).unwrap());
+        stage.act(|node, now| node.add_bootstrap(now, addr(1), BootstrapKind::Router).unwrap());
         let (mut lookups, mut queries) = (Vec::new(), Vec::new());
         let (mut cancelled, mut cancelled_queries) = (BTreeSet::new(), BTreeSet::new());
         for act in script {

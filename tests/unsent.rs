@@ -5,7 +5,7 @@ mod stage;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
-use dht_proto::{Announce, Event, Family, NodeId, QueryError};
+use dht_proto::{Announce, BootstrapKind, Event, Family, NodeId, QueryError};
 use stage::{Stage, What, addr, config, id, infohash, ms, secs};
 
 fn known(stage: &Stage) -> BTreeSet<SocketAddr> {
@@ -84,7 +84,7 @@ fn before_there_is_a_network_it_tries_every_few_seconds_and_then_joins() {
         let mut stage = Stage::new(config());
         (1..=60).for_each(|index| stage.host(index));
         stage.refuses = 100;
-        stage.act(|node, now| node.add_bootstrap(now, addr(1)).unwrap());
+        stage.act(|node, now| node.add_bootstrap(now, addr(1), BootstrapKind::Node).unwrap());
         stage.run(secs(outage));
         assert!(tries.contains(&stage.refused), "{} in {outage} s", stage.refused);
         stage.refuses = 0;

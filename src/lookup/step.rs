@@ -57,6 +57,13 @@ impl Walk {
         let in_flight =
             candidates.iter().filter(|c| matches!(c.state, State::Asked | State::Retried)).count();
         let may_ask = in_flight < usize::from(self.alpha) && !(self.alone && self.queried > 0);
+        // Those that are known may all be liars: who a bootstrap was to start from is asked first.
+        if self.goal == Goal::Bootstrap && self.answered == 0 && may_ask {
+            let is_host = |c: &Candidate| c.id.is_none() && c.state == State::Fresh;
+            if let Some(position) = candidates.iter().position(is_host) {
+                return Step::Query(position);
+            }
+        }
         // Nodes that have answered; and what the search may count on, in halves of a node: one that
         // was asked is as likely dead as not, so twice K of them may be under way.
         let (mut live, mut prospects) = (0, 0);

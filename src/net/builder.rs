@@ -64,6 +64,8 @@ mod tests {
     #[test]
     fn l_11_a_node_starts_from_the_usual_hosts_unless_told_otherwise() {
         assert_eq!(Builder::default().setup.bootstrap, BOOTSTRAP_HOSTS);
-        assert_eq!(Builder::default().bootstrap(["a.example:1"]).setup.bootstrap, ["a.example:1"]);
+        let other = Builder::default().bootstrap(["a.example:1"]).routers(["b.example:1"]);
+        assert_eq!(other.setup.bootstrap, ["a.example:1"]);
+        assert_eq!(other.setup.routers, ["b.example:1"]);
     }
 }

@@ -17,7 +17,7 @@ use std::{io, thread};
 use super::events::{BootstrapRefusal, Notice};
 use super::resolve::{BOOTSTRAP_HOSTS, Backoff, Resolver, literal};
 use super::watched::lock;
-use crate::{Family, Instant, Node, StartError};
+use crate::{BootstrapKind, Family, Instant, Node, StartError};
 
 /// Look-ups side by side.
 const SIDE_BY_SIDE: usize = 8;
@@ -66,6 +66,7 @@ pub(super) struct Hosts {
 struct Host {
     /// As it was given.
     host: String,
+    kind: BootstrapKind,
     addrs: Vec<SocketAddr>,
     /// Of a name.
     look_up: Option<LookUp>,
@@ -95,10 +96,22 @@ struct Answers {
 }
 
 impl Hosts {
-    /// The hosts that the user has named come before the usual ones.
-    pub(super) fn new(mut hosts: Vec<String>, families: [bool; 2], resolver: Resolver, waker: Waker) -> Self {
-        hosts.sort_by_key(|host| BOOTSTRAP_HOSTS.contains(&host.as_str()));
-        let hosts = hosts.into_iter().map(Host::new).collect();
+    /// The hosts that the user has named, and routers beside them, come before the usual ones.
+    pub(super) fn new(
+        (mut hosts, routers): (Vec<String>, Vec<String>),
+        families: [bool; 2],
+        resolver: Resolver,
+        waker: Waker,
+    ) -> Self {
+        hosts.retain(|host| !routers.contains(host));
+        let is_usual = |host: &String| BOOTSTRAP_HOSTS.contains(&host.as_str());
+        let own = hosts.into_iter().map(|host| {
+            let kind = if is_usual(&host) { BootstrapKind::Router } else { BootstrapKind::Node };
+            Host::new(host, kind)
+        });
+        let routers = routers.into_iter().map(|host| Host::new(host, BootstrapKind::Router));
+        let mut hosts: Vec<_> = own.chain(routers).collect();
+        hosts.sort_by_key(|host| is_usual(&host.host));
         let answers = Arc::new(Answers { found: Mutex::default(), waker });
         Self {
             hosts,
@@ -280,12 +293,18 @@ impl Hosts {
         if self.placed.contains(&addr) || self.waiting.contains(&addr) {
             return Ok(());
         }
-        match node.add_bootstrap(now, addr) {
+        match node.add_bootstrap(now, addr, self.kind_of(addr)) {
             Ok(()) => self.placed.push_back(addr),
             Err(StartError::Full { .. }) => self.wait_for_place(addr, now),
             Err(_) => return Err(BootstrapRefusal::Policy),
         }
         Ok(())
+    }
+
+    /// Whoever has the address of a router is one.
+    fn kind_of(&self, addr: SocketAddr) -> BootstrapKind {
+        let is_router = |host: &Host| host.kind == BootstrapKind::Router && host.addrs.contains(&addr);
+        if self.hosts.iter().any(is_router) { BootstrapKind::Router } else { BootstrapKind::Node }
     }
 
     fn wait_for_place(&mut self, addr: SocketAddr, now: Instant) {
@@ -322,7 +341,7 @@ impl Hosts {
             }
         }
         while let Some(addr) = self.waiting.pop_front() {
-            if node.add_bootstrap(now, addr).is_err() {
+            if node.add_bootstrap(now, addr, self.kind_of(addr)).is_err() {
                 self.waiting.push_front(addr);
                 break;
             }
@@ -332,7 +351,7 @@ impl Hosts {
 }
 
 impl Host {
-    fn new(host: String) -> Self {
+    fn new(host: String, kind: BootstrapKind) -> Self {
         let addrs = literal(&host);
         let look_up = addrs.is_none().then_some(LookUp {
             since: None,
@@ -342,7 +361,7 @@ impl Host {
             failed: FAILED,
             succeeded: SUCCEEDED,
         });
-        Self { host, addrs: addrs.unwrap_or_default(), look_up, refused: None }
+        Self { host, kind, addrs: addrs.unwrap_or_default(), look_up, refused: None }
     }
 }
 

@@ -107,7 +107,8 @@
 //!    they are about.
 //! 8. **Resolve bootstrap names** ([`BOOTSTRAP_HOSTS`], [`resolve`]), all their addresses, off the
 //!    loop and side by side, and again while the DHT is not joined and on another network: the first answer
-//!    may be that of a captive portal.
+//!    may be that of a captive portal. Those of that list are routers
+//!    ([`BootstrapKind`](crate::BootstrapKind)), what the user names beside them are nodes.
 //! 9. **Save** the node's state every few minutes and at the end, off the loop, and give it back at
 //!    the start ([`StateFile`]).
 //! 10. **Survive.** No socket error ends the loop. One that fails for good is opened again, at the

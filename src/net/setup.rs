@@ -30,6 +30,8 @@ pub(super) struct Setup {
     pub(super) binds: [Option<SocketAddr>; 2],
     pub(super) bootstrap: Vec<String>,
     pub(super) resolver: Resolver,
+    /// Hosts to spare, beside those that are to be in any case.
+    pub(super) routers: Vec<String>,
     pub(super) state: Option<StateFile>,
     pub(super) save_every: Duration,
     pub(super) queue: usize,
@@ -44,6 +46,7 @@ impl Default for Setup {
             binds: [None; 2],
             bootstrap: BOOTSTRAP_HOSTS.map(str::to_owned).to_vec(),
             resolver: Resolver::default(),
+            routers: Vec::new(),
             state: None,
             save_every: SAVE_INTERVAL,
             queue: QUEUE,
@@ -96,7 +99,7 @@ impl Setup {
         let families = [self.config.ipv4, self.config.ipv6];
         let mut node = Node::new(self.config, &self.limits, seed, clock.now());
         let (saved, restored) = restore(&mut node, loaded, clock.now(), self.limits.kept);
-        let hosts = Hosts::new(self.bootstrap, families, self.resolver, waker.clone());
+        let hosts = Hosts::new((self.bootstrap, self.routers), families, self.resolver, waker.clone());
         let mut desk = Desk::new(node, clock, board, hosts, self.subscribers);
         desk.keep_saved(saved);
         desk.limit_queue(self.queue);
@@ -106,7 +109,7 @@ impl Setup {
     }
 
     fn check_hosts(&self) -> Result<(), SpawnError> {
-        match self.bootstrap.iter().find(|host| !resolve::is_host_and_port(host)) {
+        match self.bootstrap.iter().chain(&self.routers).find(|host| !resolve::is_host_and_port(host)) {
             Some(host) => Err(SpawnError::Host(host.clone())),
             None => Ok(()),
         }
@@ -198,6 +201,11 @@ macro_rules! builder {
             /// [`BOOTSTRAP_HOSTS`](crate::net::BOOTSTRAP_HOSTS). With none the node waits to be told of
             /// others ([`Dht::add_node`]) or asked by them.
             ///
+            /// They become nodes of the routing table like any other
+            /// ([`BootstrapKind::Node`](crate::BootstrapKind::Node)), so that the nodes of a private network
+            /// that are told of each other in this way know each other. Only hosts of that list are spared
+            /// ([`BootstrapKind::Router`](crate::BootstrapKind::Router)), and [routers](Self::routers).
+            ///
             /// Names are looked up side by side, until the DHT is joined, and again when it has to be joined
             /// anew, after a sleep of the host and a [`rebind`](Dht::rebind). Of more addresses than
             /// [`Limits::bootstraps`](crate::Limits::bootstraps) some are asked at a time, in turns. A host that
@@ -207,6 +215,16 @@ macro_rules! builder {
                 hosts: impl IntoIterator<Item = H>,
             ) -> Self {
                 self.setup.bootstrap = hosts.into_iter().map(Into::into).collect();
+                self
+            }
+
+            /// Public hosts to start from as well, as `host:port`, which serve many and are to be spared
+            /// ([`BootstrapKind::Router`](crate::BootstrapKind::Router)). Default: none.
+            pub fn routers<H: Into<alloc::string::String>>(
+                mut self,
+                hosts: impl IntoIterator<Item = H>,
+            ) -> Self {
+                self.setup.routers = hosts.into_iter().map(Into::into).collect();
                 self
             }
 

@@ -3,8 +3,9 @@
 use core::net::SocketAddr;
 use core::time::Duration;
 
-use super::{Node, serve};
+use super::Node;
 use crate::addr::Family;
+use crate::config::BootstrapKind;
 use crate::event::{KeptId, LookupId, QueryId, StartError, StoreError};
 use crate::id::{InfoHash, NodeId};
 #[cfg(feature = "items")]
@@ -85,15 +86,21 @@ impl<S: Storage> Node<S> {
         self.core.restore_item(&mut self.storage.memory(), now, saved, elapsed)
     }
 
-    /// Tells of a bootstrap host: it is asked while few nodes are known, kept only while no other
-    /// node is, and never passed on. A known address is not an error.
+    /// Tells of a bootstrap host, which is asked while fewer than 30 nodes are known. The `kind` decides
+    /// whether it is kept as a node once it has answered. A known address is not an error; a node that
+    /// is named as a router later is one from then on.
     ///
     /// # Errors
     ///
     /// [`StartError::AddressRefused`], or [`StartError::Full`] where there are
     /// [`Limits::bootstraps`](crate::Limits::bootstraps) already.
-    pub fn add_bootstrap(&mut self, now: Instant, addr: SocketAddr) -> Result<(), StartError> {
-        self.core.add_bootstrap(&mut self.storage.memory(), now, addr.into())
+    pub fn add_bootstrap(
+        &mut self,
+        now: Instant,
+        addr: SocketAddr,
+        kind: BootstrapKind,
+    ) -> Result<(), StartError> {
+        self.core.add_bootstrap(&mut self.storage.memory(), now, addr.into(), kind)
     }
 
     /// Forgets a bootstrap host, to make room for another one, and returns whether that is done: not where it
@@ -394,9 +401,9 @@ impl<S: Storage> Node<S> {
         self.core.mirror_item(&mut self.storage.memory(), now, item, from.into())
     }
 
-    /// Forgets all peers that announced themselves to us.
+    /// Forgets all peers that announced themselves to us. What we announce ourselves stays.
     pub fn clear_peers(&mut self) {
-        self.core.peers.clear(&mut serve::peer_slots(&mut self.storage.memory()));
+        self.core.clear_peers(&mut self.storage.memory());
     }
 
     /// Forgets all items that others put to us.

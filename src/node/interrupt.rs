@@ -176,7 +176,7 @@ impl Core {
         let state = self.family_mut(family);
         (state.ready, state.own) = (false, None);
         self.announce_anew(m);
-        self.wake_bootstrap(family, self.now);
+        self.rejoin(family);
     }
 
     fn announce_anew(&mut self, m: &mut Memory<'_>) {

@@ -80,6 +80,7 @@ impl Core {
                 ix.ok_or_else(|| Limit::Kept.refusal(m.kept.len(), 1))?
             }
         };
+        self.hold_own(m, infohash, announce);
         self.schedule_rounds(m);
         Ok(KeptId { ix, generation: m.kept[ix].generation })
     }
@@ -98,6 +99,9 @@ impl Core {
         });
         if is_kept {
             self.drop_round(m, kept.ix);
+            if !is_item {
+                self.release_own(m, m.kept[kept.ix].target.into());
+            }
             #[cfg(feature = "items")]
             self.release_kept(m, kept.ix);
             self.keeper.remove(m.kept, kept.ix);

@@ -6,8 +6,8 @@
 //! [`keep`] repeats announces, [`upkeep`] keeps house, [`saved`] saves and restores, [`interrupt`]
 //! stops and goes on, [`identity`] goes by our address, [`scrape`] and [`sample`] tell and learn which
 //! torrents there are and how many peers they have, [`local`] remembers which of our addresses was
-//! asked, [`mirror`] stores what another node of the program
-//! was told, [`output`] makes datagrams and events, `checkpoint`
+//! asked, [`mirror`] stores what another node of the program was told, [`own_peers`] what we announce
+//! ourselves, [`output`] makes datagrams and events, `checkpoint`
 //! writes and reads the whole of it; with the feature `items` `items` stores what others put, and
 //! `publish` finds and puts items of our own.
 
@@ -25,6 +25,7 @@ mod keep;
 mod local;
 mod mirror;
 mod output;
+mod own_peers;
 #[cfg(feature = "items")]
 mod publish;
 mod sample;
@@ -260,6 +261,8 @@ struct Core {
     replies: Ring,
     notices: Ring,
     bootstraps: u16,
+    /// So many of them, the first, are routers.
+    routers: u16,
     timers: Timers,
     /// When the last message came, whatever it was, or the node was enabled.
     heard: Instant,
@@ -285,8 +288,8 @@ struct FamilyState {
     external: External,
     /// Bootstrap hosts of this family.
     bootstraps: u16,
-    /// The table holds a bootstrap host, because nobody else is known.
-    holds_bootstrap: bool,
+    /// The table holds a router, because nobody else is known.
+    holds_router: bool,
     bootstrap: upkeep::Bootstrap,
 }
 
@@ -306,7 +309,7 @@ impl Core {
                 own: None,
                 external: External::default(),
                 bootstraps: 0,
-                holds_bootstrap: false,
+                holds_router: false,
                 bootstrap,
             }
         };
@@ -351,6 +354,7 @@ impl Core {
             replies: Ring::default(),
             notices: Ring::default(),
             bootstraps: 0,
+            routers: 0,
             timers,
             heard: now,
             missed: false,

@@ -43,7 +43,7 @@ impl Core {
             let endpoint = Endpoint::from(node.addr);
             let family = endpoint.family();
             // Those of a family that is off are kept for the next start.
-            if !self.config.address_policy.allows(endpoint) || self.is_bootstrap(m, endpoint) {
+            if !self.config.address_policy.allows(endpoint) || self.is_router(m, endpoint) {
                 restored.skipped += 1;
                 continue;
             }
@@ -57,7 +57,7 @@ impl Core {
             }
         }
         if restored.nodes > 0 {
-            Family::ALL.into_iter().for_each(|family| self.wake_bootstrap(family, now));
+            Family::ALL.into_iter().for_each(|family| self.rejoin(family));
             self.unpark(m);
         }
         for saved in state.announces() {
@@ -135,15 +135,14 @@ impl Core {
         })
     }
 
-    /// The nodes worth saving, best first. Bootstrap hosts are not: whoever names them names them
-    /// again.
+    /// The nodes worth saving, best first. Routers are not: whoever names them names them again.
     fn saved_nodes<'a>(
         &'a self,
         view: View<'a>,
         family: Family,
     ) -> impl Iterator<Item = SavedNode> + use<'a> {
         let (table, nodes, now) = (&self.family(family).table, nodes(view, family), self.now);
-        let bootstraps = &view.bootstraps[..usize::from(self.bootstraps)];
+        let routers = &view.bootstraps[..usize::from(self.routers)];
         let rank = move |entry: &Entry| match (entry.is_good(now), entry.known(now) >= LONG_KNOWN) {
             (true, true) => 0,
             (true, false) => 1,
@@ -154,7 +153,7 @@ impl Core {
         (0..LIVE_RANKS)
             .flat_map(live)
             .chain(table.all_restored(nodes))
-            .filter(move |entry| !bootstraps.contains(&entry.endpoint()))
+            .filter(move |entry| !routers.contains(&entry.endpoint()))
             .map(move |entry| saved(entry, now))
     }
 }

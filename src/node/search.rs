@@ -99,9 +99,15 @@ impl Core {
 
     pub(super) fn cancel(&mut self, m: &mut Memory<'_>, lookup: LookupId) -> bool {
         let Some(lead) = Self::current(m.walks, lookup) else { return false };
-        let kept = m.walks[lead].kept.some();
+        let (kept, goal, target) = (m.walks[lead].kept.some(), m.walks[lead].goal, m.walks[lead].target);
+        let sibling = m.walks[lead].sibling.some();
+        let is_placed = [Some(lead), sibling].into_iter().flatten().any(|ix| m.walks[ix].acknowledged > 0);
         Self::end_scrape(m, lead);
         self.drop_walks(m, lead);
+        let is_kept = self.keeper.find(m.kept, &target, false).is_some();
+        if matches!(goal, Goal::Announce(_)) && !is_placed && !is_kept {
+            self.release_own(m, target.into());
+        }
         if let Some(kept) = kept {
             self.on_round_cancelled(m, kept);
         }
@@ -170,6 +176,12 @@ impl Core {
             }
             return Err(Limit::Lookups.refusal(m.walks.len(), wanted().count()));
         };
+        if let Goal::Announce(announce) = goal
+            && options.only.is_none()
+        {
+            let target = wanted().map(|family| targets[family.index()]).next();
+            target.into_iter().for_each(|target| self.hold_own(m, target.into(), announce));
+        }
         self.searches.generation = self.searches.generation.wrapping_add(1);
         let mut peer_room = options.max_peers;
         for family in wanted() {
@@ -237,6 +249,7 @@ impl Core {
             self.offer_node(m, contact, rtt);
         }
         self.end_restoring(m, from);
+        self.take_named(m, from, response);
         match query.purpose {
             Purpose::Ping | Purpose::Check => {}
             Purpose::Sample(slot) => self.take_sample(m, slot, response),
@@ -429,6 +442,18 @@ impl Core {
         }
         if !is_own {
             self.settle(m, ix);
+        }
+    }
+
+    /// Pings the nodes that a bootstrap host names while few are known: if those are liars, they know
+    /// how to be closer to whatever is looked up.
+    fn take_named(&mut self, m: &mut Memory<'_>, from: Endpoint, response: &Response<'_>) {
+        let state = self.family(from.family());
+        // Who has not joined yet asks them anyway.
+        if state.ready && state.table.len() < FEW_NODES && self.bootstraps(m).contains(&from) {
+            for nodes in [response.nodes, response.nodes6].into_iter().flatten() {
+                self.take_foreign(m, nodes);
+            }
         }
     }
 

@@ -12,7 +12,7 @@ use crate::config::MAX_DATAGRAM;
 use crate::event::{Notice, NoticeKind, Transmit};
 use crate::id::{ID_LEN, K, NodeId};
 use crate::limit::Admission;
-use crate::peers::{MAX_SAMPLE_INTERVAL, PeerSlots, PeerSlotsMut};
+use crate::peers::{MAX_SAMPLE_INTERVAL, PeerSlots, PeerSlotsMut, PeerStore};
 use crate::storage::sealed::{Memory, View};
 use crate::table::{Contact, Entry, Filter};
 use crate::wire::{
@@ -180,8 +180,8 @@ impl Core {
             return self.on_own_query(m, from, message.transaction);
         }
         let Some(verified) = self.admit(m, from) else { return };
-        // Nodes that answer nobody belong into no table (BEP 43), nor do bootstrap hosts.
-        if !message.read_only && !self.is_bootstrap(m, from) {
+        // Nodes that answer nobody belong into no table (BEP 43), nor do routers.
+        if !message.read_only && !self.is_router(m, from) {
             let contact = Contact { id: query.id, endpoint: from };
             let now = self.now;
             self.family_mut(from.family()).table.on_query(&mut table_slots(m, from.family()), contact, now);
@@ -359,13 +359,14 @@ impl Core {
         buf: &mut [u8],
     ) -> Option<usize> {
         let family = reply.to.family();
-        let filters = match beside {
-            // Making them looks at every peer: not for an answer that they do not fit into.
-            Beside::Peers { scrape: true, .. } if buf.len() > 2 * FILTER_LEN => {
-                self.peers.scrape(shared(m), &(*target).into(), self.now)
-            }
-            _ => None,
-        };
+        let mut filters = None;
+        // Making them looks at every peer: not for an answer that they do not fit into.
+        if matches!(beside, Beside::Peers { scrape: true, .. }) && buf.len() > 2 * FILTER_LEN {
+            let (infohash, own) =
+                ((*target).into(), Family::ALL.map(|family| self.family(family).external.presumed()));
+            filters = self.peers.scrape(shared(m), &infohash, self.now);
+            self.peers.add_own(shared(m), &infohash, own, &mut filters, self.now);
+        }
         // Beside filters there is no room for the other family.
         let want = match (want, family) {
             (want, _) if want != Want::NONE && filters.is_none() => want,
@@ -438,7 +439,12 @@ impl Core {
                 let room = (buf.len() - len).saturating_sub("6:valuesle".len()) / (peer_len + prefix_len);
                 let out = &mut peers[..room * peer_len];
                 let (slots, infohash) = (shared(m), (*target).into());
-                let count = self.peers.sample(slots, &infohash, family, noseed, self.now, &mut self.rng, out);
+                let mut count =
+                    self.peers.sample(slots, &infohash, family, noseed, self.now, &mut self.rng, out);
+                if self.peers.has_own(family) {
+                    let own = self.family(family).external.presumed();
+                    count = PeerStore::fill_in(family, own, &mut out[..count * peer_len]);
+                }
                 if count > 0 {
                     response.values = Some(Values::packed(family, &peers[..count * peer_len]));
                 }
@@ -465,7 +471,7 @@ impl Core {
         }
     }
 
-    /// The nodes that an answer lists in one family: good ones only (BEP 5), no bootstrap hosts.
+    /// The nodes that an answer lists in one family: good ones only (BEP 5), no routers.
     fn closest<'e>(
         &self,
         m: &'e Memory<'_>,
@@ -474,9 +480,7 @@ impl Core {
     ) -> impl Iterator<Item = &'e Entry> {
         let state = self.family(family);
         let closest = state.table.closest::<K>(table_nodes(m, family), target, Filter::Good, self.now);
-        closest
-            .into_iter()
-            .filter(move |entry| !(state.holds_bootstrap && self.is_bootstrap(m, entry.endpoint())))
+        closest.into_iter().filter(move |entry| !(state.holds_router && self.is_router(m, entry.endpoint())))
     }
 }
 

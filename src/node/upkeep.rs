@@ -4,6 +4,7 @@ use core::time::Duration;
 
 use super::{Core, FamilyState, PATROL, table_nodes, table_slots};
 use crate::addr::{Endpoint, Family};
+use crate::config::BootstrapKind;
 use crate::event::{LookupId, Notice, NoticeKind, StartError};
 use crate::full::Limit;
 use crate::id::{K, NodeId};
@@ -50,6 +51,8 @@ pub(super) struct Bootstrap {
     next: Instant,
     /// Our id is another one since, and we know nobody around it yet.
     is_owed: bool,
+    /// There was a reason to join anew since the bootstrap under way began.
+    again: bool,
     /// Our own system did not send a query since a datagram came in last.
     is_unsent: bool,
     /// The same of the bootstrap under way, or the last one.
@@ -83,6 +86,11 @@ impl Bootstrap {
         self.is_cut_off
     }
 
+    /// A lookup of the node's own begins.
+    const fn begin(&mut self) {
+        (self.busy, self.again, self.was_unsent) = (true, false, false);
+    }
+
     /// The pause after one that found nobody.
     fn pause(&mut self) -> Duration {
         let failures = self.failures;
@@ -112,6 +120,7 @@ impl Core {
         if self.timers.fired(Timer::Rotation, now) {
             self.tokens.rotate(now, &mut self.rng);
             self.timers.set(Timer::Rotation, self.tokens.next_rotation());
+            self.renew_own(m);
         }
         if self.timers.fired(Timer::Sweep, now) {
             if self.peers.next_sweep().is_some_and(|at| at <= now) {
@@ -170,30 +179,28 @@ impl Core {
         m: &mut Memory<'_>,
         now: Instant,
         endpoint: Endpoint,
+        kind: BootstrapKind,
     ) -> Result<(), StartError> {
         let now = self.advance(now);
         if self.check_contact(endpoint) == Err(StartError::AddressRefused) {
             return Err(StartError::AddressRefused);
         }
-        if self.is_bootstrap(m, endpoint) {
-            return Ok(());
-        }
-        let size = m.bootstraps.len();
-        let slot = m.bootstraps.get_mut(usize::from(self.bootstraps));
-        let slot = slot.ok_or_else(|| Limit::Bootstraps.refusal(size, 1))?;
-        *slot = endpoint;
-        self.bootstraps += 1;
         let family = endpoint.family();
-        self.family_mut(family).bootstraps += 1;
-        if self.held_at(m, endpoint).is_some() {
-            if self.family(family).table.len() > 1 {
-                self.drop_bootstraps(m, family);
-            } else {
-                self.family_mut(family).holds_bootstrap = true;
-            }
+        let known = self.bootstraps(m).iter().position(|other| *other == endpoint);
+        let at = known.unwrap_or(self.bootstraps.into());
+        if known.is_none() {
+            let full = Limit::Bootstraps.refusal(m.bootstraps.len(), 1);
+            *m.bootstraps.get_mut(at).ok_or(full)? = endpoint;
+            self.bootstraps += 1;
+            self.family_mut(family).bootstraps += 1;
         }
-        self.wake_bootstrap(endpoint.family(), now);
-        self.unpark(m);
+        if kind == BootstrapKind::Router {
+            self.spare_router(m, at);
+        }
+        if known.is_none() {
+            self.wake_bootstrap(family, now);
+            self.unpark(m);
+        }
         Ok(())
     }
 
@@ -206,6 +213,7 @@ impl Core {
         }
         m.bootstraps[at..usize::from(self.bootstraps)].rotate_left(1);
         self.bootstraps -= 1;
+        self.routers -= u16::from(at < usize::from(self.routers));
         self.family_mut(endpoint.family()).bootstraps -= 1;
         true
     }
@@ -218,7 +226,7 @@ impl Core {
         let was_busy = Family::ALL.map(|family| self.family(family).bootstrap.busy);
         // Before it starts: with nobody to ask it ends at once.
         for family in Family::ALL.into_iter().filter(|family| families[family.index()]) {
-            self.family_mut(family).bootstrap.busy = true;
+            self.family_mut(family).bootstrap.begin();
         }
         let lookup = self.start(m, Goal::Bootstrap, targets, families, &options, Ix::NONE);
         if lookup.is_err() {
@@ -233,14 +241,20 @@ impl Core {
         let now = self.advance(now);
         for family in Family::ALL {
             let state = self.family_mut(family);
-            (state.ready, state.holds_bootstrap) = (false, false);
+            (state.ready, state.holds_router) = (false, false);
             state.table.clear(table_slots(m, family).buckets, now);
-            self.wake_bootstrap(family, now);
+            self.rejoin(family);
         }
     }
 
-    pub(super) fn is_bootstrap(&self, m: &Memory<'_>, endpoint: Endpoint) -> bool {
-        m.bootstraps[..usize::from(self.bootstraps)].contains(&endpoint)
+    /// The bootstrap hosts, routers first.
+    pub(super) fn bootstraps<'a>(&self, m: &'a Memory<'_>) -> &'a [Endpoint] {
+        &m.bootstraps[..usize::from(self.bootstraps)]
+    }
+
+    /// Whether a host is a router, which is to be spared.
+    pub(super) fn is_router(&self, m: &Memory<'_>, endpoint: Endpoint) -> bool {
+        m.bootstraps[..usize::from(self.routers)].contains(&endpoint)
     }
 
     /// A message came in: our link is alive. After a long silence the DHT is joined anew.
@@ -251,7 +265,7 @@ impl Core {
             for family in Family::ALL {
                 if self.family(family).table.len() < FEW_NODES {
                     self.family_mut(family).ready = false;
-                    self.wake_bootstrap(family, now);
+                    self.rejoin(family);
                 }
             }
             self.resume_rounds(m);
@@ -277,22 +291,25 @@ impl Core {
     /// A node answered, and is offered to the routing table.
     pub(super) fn offer_node(&mut self, m: &mut Memory<'_>, contact: Contact, rtt: Duration) {
         let family = contact.endpoint.family();
-        let is_bootstrap = self.is_bootstrap(m, contact.endpoint);
+        let is_router = self.is_router(m, contact.endpoint);
         let now = self.now;
         let table = &mut self.family_mut(family).table;
-        if is_bootstrap && !table.is_empty() && !table.contains(table_nodes(m, family), contact) {
+        if is_router && !table.is_empty() && !table.contains(table_nodes(m, family), contact) {
             return table.ping_lost(&mut table_slots(m, family), contact, now);
         }
         let was_empty = table.is_empty();
         let outcome = table.on_reply(&mut table_slots(m, family), contact, rtt, now);
         self.notify_outcome(m, contact, outcome);
         let state = self.family_mut(family);
-        if outcome.fate == Fate::Added && is_bootstrap {
-            state.holds_bootstrap = true;
-        } else if outcome.fate == Fate::Added && core::mem::take(&mut state.holds_bootstrap) {
-            self.drop_bootstraps(m, family);
+        if outcome.fate == Fate::Added && is_router {
+            state.holds_router = true;
+        } else if outcome.fate == Fate::Added && core::mem::take(&mut state.holds_router) {
+            self.drop_routers(m, family);
         }
         if was_empty && !self.family(family).table.is_empty() {
+            if !self.family(family).bootstrap.busy {
+                self.wake_bootstrap(family, now);
+            }
             self.unpark(m);
         }
         self.schedule_upkeep(family);
@@ -354,10 +371,15 @@ impl Core {
         let state = self.family_mut(family);
         state.bootstrap.busy = false;
         if walk.goal == Goal::Bootstrap {
-            if walk.answered == 0 {
+            let again = core::mem::take(&mut state.bootstrap.again);
+            if again && (walk.answered == 0 || state.table.len() < K) {
+                (state.bootstrap.failures, state.bootstrap.next) = (0, now);
+            } else if walk.answered == 0 {
                 state.bootstrap.next = now + state.bootstrap.pause();
             } else {
                 (state.bootstrap.failures, state.bootstrap.next) = (0, now + RETRY);
+            }
+            if walk.answered > 0 {
                 if walk.target == state.id {
                     state.bootstrap.is_owed = false;
                 } else if state.bootstrap.is_owed {
@@ -391,6 +413,13 @@ impl Core {
         self.schedule_upkeep(family);
     }
 
+    /// Joins anew, now or after the bootstrap under way, unless that makes up for it.
+    pub(super) fn rejoin(&mut self, family: Family) {
+        let bootstrap = &mut self.family_mut(family).bootstrap;
+        bootstrap.again = bootstrap.busy;
+        self.wake_bootstrap(family, self.now);
+    }
+
     /// Our id is another one: its neighbours are to be found.
     pub(super) fn owe_bootstrap(&mut self, family: Family) {
         let bootstrap = &mut self.family_mut(family).bootstrap;
@@ -407,8 +436,7 @@ impl Core {
         if let Some((goal, target)) = self.next_errand(m, family, now) {
             let only = Family::ALL.map(|other| other == family);
             let options = self.config.lookup;
-            let bootstrap = &mut self.family_mut(family).bootstrap;
-            (bootstrap.busy, bootstrap.was_unsent) = (true, false);
+            self.family_mut(family).bootstrap.begin();
             if self.start(m, goal, [target; 2], only, &options, Ix::NONE).is_err() {
                 // The user's lookups take all slots; they fill the table as well.
                 self.family_mut(family).bootstrap.busy = false;
@@ -452,10 +480,28 @@ impl Core {
         }
     }
 
-    /// Bootstrap hosts leave the table once another node is known: they are not to be burdened.
-    fn drop_bootstraps(&mut self, m: &mut Memory<'_>, family: Family) {
+    /// The bootstrap host at this place is a router, and counts as one from now on.
+    fn spare_router(&mut self, m: &mut Memory<'_>, at: usize) {
+        let routers = usize::from(self.routers);
+        if at < routers {
+            return;
+        }
+        m.bootstraps.swap(at, routers);
+        self.routers += 1;
+        let endpoint = m.bootstraps[routers];
+        let family = endpoint.family();
+        if self.held_at(m, endpoint).is_some() {
+            self.family_mut(family).holds_router = self.family(family).table.len() == 1;
+            if !self.family(family).holds_router {
+                self.drop_routers(m, family);
+            }
+        }
+    }
+
+    /// Routers leave the table once another node is known: they are not to be burdened.
+    fn drop_routers(&mut self, m: &mut Memory<'_>, family: Family) {
         let now = self.now;
-        for at in 0..usize::from(self.bootstraps) {
+        for at in 0..usize::from(self.routers) {
             let endpoint = m.bootstraps[at];
             let Some(contact) = self.held_at(m, endpoint) else { continue };
             let table = &mut self.family_mut(family).table;

@@ -173,14 +173,25 @@ impl Core {
         }
     }
 
-    /// Contacts have become known: lookups that had none begin.
+    /// Contacts have become known: lookups that had none begin, and those that nobody has answered
+    /// so far ask them too.
     pub(super) fn unpark(&mut self, m: &mut Memory<'_>) {
         let options = self.config.lookup;
         for ix in (0..m.walks.len()).map(Ix::new) {
-            if m.walks[ix].phase == Phase::Waiting && m.walks[ix].len() == 0 {
-                self.seed(m, ix, &options);
-                self.settle(m, ix);
+            let walk = &m.walks[ix];
+            let is_in_need = walk.phase.is_under_way() && walk.answered == 0;
+            if !is_in_need || walk.alone || walk.resumed || walk.goal == Goal::Refresh {
+                continue;
             }
+            if walk.len() == 0 {
+                self.seed(m, ix, &options);
+            } else {
+                self.seed_known(m, ix);
+                if !m.walks[ix].holds_back && self.family(m.walks[ix].family()).table.len() < K {
+                    self.seed_bootstraps(m, ix);
+                }
+            }
+            self.settle(m, ix);
         }
     }
 
@@ -357,14 +368,15 @@ impl Core {
             return;
         }
         self.seed_known(m, ix);
-        if self.family(family).table.len() < K {
-            let table = &self.family(family).table;
+        let table = &self.family(family).table;
+        // The few that are known may all be liars: a bootstrap asks the hosts too until there are more.
+        let enough = if goal == Goal::Bootstrap { FEW_NODES } else { K };
+        if table.len() < enough && table.restored() == 0 {
+            self.seed_bootstraps(m, ix);
+        } else if table.len() < K {
             let restored = table.closest_restored::<SEEDS>(table_nodes(m, family), &target);
-            if restored.is_empty() {
-                self.seed_bootstraps(m, ix);
-            }
             let (walk, memory) = self.searches.walk(m, ix);
-            walk.holds_back = !restored.is_empty();
+            walk.holds_back = true;
             for Contact { id, endpoint } in restored {
                 let id = Some(id).filter(|id| *id != NodeId::ZERO);
                 walk.add(memory.candidates, id, endpoint, false);

@@ -1,6 +1,7 @@
 //! How the store makes room: from what expired, else from whoever has most.
 
 use super::members::{Chunk, Stamp};
+use super::own::is_own;
 use super::{PeerSlotsMut, PeerStore, Refusal, Shelf, Swarm, caps};
 use crate::id::InfoHash;
 use crate::pool::{Ix, Slot};
@@ -158,7 +159,9 @@ impl PeerStore {
         let before = members.count();
         let (chunks, counters) = Chunk::<M>::with_counters(slots);
         members.remove_expired(chunks, &mut self.chunks[family], life, |peer| {
-            if !self.rules.by_endpoint {
+            if is_own(peer.endpoint()) {
+                self.own[family] -= 1;
+            } else if !self.rules.by_endpoint {
                 caps::remove(self.key, counters, peer.endpoint());
             }
         });

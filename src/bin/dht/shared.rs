@@ -49,7 +49,7 @@ pub(crate) struct Own {
 /// The nodes to join the DHT through.
 #[derive(Debug, Args)]
 pub(crate) struct Start {
-    /// Start from this node as well; may be repeated
+    /// Start from this node as well, and know it as a node like any other; may be repeated
     #[arg(long, value_name = "HOST:PORT", help_heading = NODE)]
     pub(crate) bootstrap: Vec<String>,
     /// Do not start from the usual public nodes

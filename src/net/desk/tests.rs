@@ -24,7 +24,7 @@ fn desk() -> (Desk, Events) {
 }
 
 fn no_hosts() -> Hosts {
-    Hosts::new(Vec::new(), [true; 2], Resolver::default(), core::task::Waker::noop().clone())
+    Hosts::new(Default::default(), [true; 2], Resolver::default(), core::task::Waker::noop().clone())
 }
 
 /// Tells a node of others, and returns from where and how they answer its pings.

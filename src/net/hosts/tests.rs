@@ -36,7 +36,7 @@ impl Stage {
         let hosts = hosts.iter().copied().map(String::from).collect();
         let (sender, woken) = channel();
         let waker = Arc::new(Bell(sender)).into();
-        let hosts = Hosts::new(hosts, [true, false], Resolver::new(look_up), waker);
+        let hosts = Hosts::new((hosts, Vec::new()), [true, false], Resolver::new(look_up), waker);
         let mut stage = Self { node, hosts, now: Instant::ZERO, notices: Vec::new(), woken };
         let Self { node, hosts, now, notices, .. } = &mut stage;
         hosts.start(node, *now, |notice| notices.push(notice));
