@@ -98,7 +98,6 @@ impl Pool {
     }
 
     /// Slots taken now.
-    #[cfg(any(test, feature = "checkpoint", feature = "sim"))]
     pub(crate) const fn used(&self) -> usize {
         self.used as usize
     }

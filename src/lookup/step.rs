@@ -49,7 +49,7 @@ impl Walk {
         let k = if self.items.check == Check::Due { k.max(usize::from(ENOUGH_COPIES) + 1) } else { k };
         let tries = self.tries();
         let in_flight =
-            candidates.iter().filter(|c| matches!(c.state, State::Asked | State::Retried)).count();
+            candidates.iter().filter(|c| c.is_awaited()).count();
         let may_ask = in_flight < usize::from(self.alpha) && !(self.alone && self.queried > 0);
         // Nodes that have answered; and what the search may count on, in halves of a node: one that
         // was asked is as likely dead as not, so twice K of them may be under way.
@@ -61,6 +61,8 @@ impl Walk {
         // one was sent, so that the search has come close.
         let (mut placed, mut settled, mut is_close) = (0, true, false);
         let (mut waiting, mut late, mut retry) = (false, false, None);
+        // Whether anybody else is left to ask, or has time to answer.
+        let mut has_others = false;
         for (position, candidate) in candidates.iter().enumerate() {
             if is_within && !self.is_within(candidate) {
                 is_within = false;
@@ -73,7 +75,7 @@ impl Walk {
             }
             match candidate.state {
                 State::Answered => within += 2,
-                State::Fresh | State::Asked | State::Retried => within += 1,
+                State::Fresh | State::Asked | State::Retried | State::Reached | State::Pressed => within += 1,
                 State::Suspect | State::Stalled | State::Shunned | State::Dead | State::Denied => {
                     is_thinned = true;
                 }
@@ -83,12 +85,16 @@ impl Walk {
                 State::Fresh if may_ask && prospects < 2 * k => {
                     return Step::Query(self.fastest(candidates, position));
                 }
-                State::Fresh => (settled, waiting) = (false, true),
+                State::Fresh => (settled, waiting, has_others) = (false, true, true),
                 State::Asked => {
-                    (settled, waiting) = (false, true);
+                    (settled, waiting, has_others) = (false, true, true);
                     prospects += 1;
                 }
-                State::Retried => waiting = true,
+                State::Retried | State::Pressed => {
+                    // Suspects that were asked have more tries behind them, and may be several.
+                    (waiting, has_others) = (true, has_others || candidate.tries <= TRIES);
+                }
+                State::Reached => retry = retry.or(Some(position)),
                 State::Stalled => {
                     late = true;
                     if candidate.tries < tries && retry.is_none() {
@@ -121,6 +127,9 @@ impl Walk {
             if live >= k && (!self.announces() || placed >= k || live >= 2 * k) {
                 break;
             }
+        }
+        if retry.is_none() && self.answered == 0 && !has_others && !self.alone {
+            retry = candidates.iter().position(|c| c.state == State::Suspect);
         }
         match retry {
             Some(position) if in_flight < usize::from(self.alpha) => Step::Query(position),
@@ -185,6 +194,15 @@ impl Walk {
             Goal::Put(_) => true,
             _ => false,
         }
+    }
+
+    /// Whether it asks for an item, which not every node knows of.
+    pub(crate) const fn seeks_item(&self) -> bool {
+        #[cfg(feature = "items")]
+        if matches!(self.goal, Goal::Get(_) | Goal::Put(_)) {
+            return true;
+        }
+        false
     }
 
     /// Whether it places something at the nodes that it finds.

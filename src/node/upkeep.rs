@@ -4,15 +4,17 @@ use core::time::Duration;
 
 use super::{Core, FamilyState, PATROL, table_nodes, table_slots};
 use crate::addr::{Endpoint, Family};
+use crate::contacts::Blame;
 use crate::event::{LookupId, Notice, NoticeKind, StartError};
 use crate::id::{K, NodeId};
 use crate::inflight::{Expiry, Outcome, Purpose, Query};
-use crate::lookup::{Goal, Walk};
+use crate::lookup::Goal;
 use crate::pool::Ix;
 use crate::storage::sealed::Memory;
 use crate::table::{Contact, Entry, Fate};
 use crate::time::Instant;
 use crate::timer::Timer;
+use crate::wire::MethodKind;
 
 /// With fewer nodes than this in the table the node bootstraps again (mldht: 30), and answers in
 /// the other family are asked to name some (BEP 32).
@@ -31,6 +33,9 @@ const SILENCE: Duration = Duration::from_secs(60);
 /// How often the upkeep pings somebody while our link seems down.
 const PROBE: Duration = Duration::from_secs(10);
 
+/// A query that is given up earlier than so many stalls after it was sent tells nothing.
+const PATIENCE: u32 = 4;
+
 /// How far a family has come in joining its DHT.
 #[derive(Clone, Copy, Debug, Default)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
@@ -45,6 +50,9 @@ pub(super) struct Bootstrap {
     next: Instant,
     /// Our id is another one since, and we know nobody around it yet.
     is_owed: bool,
+    /// The most nodes that were in the table when a lookup of the upkeep ended: with no more, none were
+    /// found that could lead to others, and the buckets are not filled again.
+    filled: u16,
 }
 
 impl Core {
@@ -237,21 +245,47 @@ impl Core {
         }
     }
 
-    /// A query of ours went unanswered. That is held against the node only if somebody else was
-    /// heard since: otherwise it may be our own link that is down.
+    /// A query of ours went unanswered. That is held against the node only if somebody was heard
+    /// since: otherwise it may be our own link that is down; and not if the node itself was, in answer
+    /// to what was sent no earlier.
     pub(super) fn on_failed(&mut self, m: &mut Memory<'_>, query: &Query, outcome: Outcome) {
-        let family = query.to.family();
+        let (family, now) = (query.to.family(), self.now);
         if self.heard <= query.sent {
             self.stats.excused += 1;
             self.missed = true;
             self.excuse(m, query);
         } else {
-            self.contacts.failed(m.contacts, query.to);
-            self.family_mut(family).table.restored_failed(&mut table_slots(m, family), query.to);
-            self.fail_in_table(m, query);
+            let kind = (self.is_telling(query, outcome), query.method == MethodKind::Get);
+            let contact = query.id.map(|id| Contact { id, endpoint: query.to });
+            let blame = self.contacts.failed(m.contacts, query.to, query.sent, kind, now);
+            let table = &mut self.families[family.index()].table;
+            let slots = &mut table_slots(m, family);
+            match (blame, contact) {
+                (Blame::Failed, _) => {
+                    table.restored_failed(slots, query.to);
+                    self.fail_in_table(m, query);
+                }
+                (Blame::Doubt, Some(contact)) if !query.is_repeat => table.doubt(slots, contact, now),
+                (Blame::Nothing, Some(contact)) if query.purpose == Purpose::Check => {
+                    table.ping_lost(slots, contact, now);
+                }
+                (Blame::Doubt | Blame::Nothing, _) => {}
+            }
         }
         self.on_search_failed(m, query, outcome);
         self.schedule_upkeep(family);
+    }
+
+    /// Whether the end of a query tells that nobody is there who answers: a node need not know every
+    /// method, a lookup asks a node more than once, and a query may be given up before most answers
+    /// have come.
+    fn is_telling(&self, query: &Query, outcome: Outcome) -> bool {
+        let is_known_to_all =
+            matches!(query.method, MethodKind::Ping | MethodKind::FindNode | MethodKind::GetPeers);
+        let is_early = outcome == Outcome::TimedOut
+            && query.is_given_up(self.now)
+            && self.now - query.sent < self.rtt.stall() * PATIENCE;
+        !query.is_repeat && (is_known_to_all || outcome == Outcome::Unreachable) && !is_early
     }
 
     /// A query of ours went unanswered, which is held against nobody.
@@ -278,9 +312,11 @@ impl Core {
     }
 
     /// A lookup of the node's own has ended.
-    pub(super) fn on_upkeep_done(&mut self, m: &mut Memory<'_>, walk: &Walk) {
+    pub(super) fn on_upkeep_done(&mut self, m: &mut Memory<'_>, ix: Ix) {
+        let (walk, memory) = self.searches.walk(m, ix);
+        let farthest = walk.closest(memory.candidates).last().map(|(id, _)| id);
+        let walk = *walk;
         let (family, now) = (walk.family(), self.now);
-        let depth = self.family(family).table.relevant_depth();
         let state = self.family_mut(family);
         state.bootstrap.busy = false;
         if walk.goal == Goal::Bootstrap {
@@ -290,12 +326,18 @@ impl Core {
                 state.bootstrap.next = now + pause.min(RETRY);
             } else {
                 (state.bootstrap.failures, state.bootstrap.next) = (0, now + RETRY);
+                let was_owed = state.bootstrap.is_owed;
                 if walk.target == state.id {
                     state.bootstrap.is_owed = false;
                 } else if state.bootstrap.is_owed {
                     state.bootstrap.next = now;
                 }
-                state.bootstrap.fill = depth.checked_sub(1).map(|deepest| deepest as u8);
+                // Whoever is closer than the last of the closest has been found.
+                let known = state.table.len() as u16;
+                let is_news = !state.ready || was_owed || known > state.bootstrap.filled;
+                if let Some(id) = farthest.filter(|_| is_news) {
+                    state.bootstrap.fill = Some(state.table.bucket_of(&id) as u8);
+                }
                 if !core::mem::replace(&mut state.ready, true) {
                     let kind = if family == Family::V4 { NoticeKind::ReadyV4 } else { NoticeKind::ReadyV6 };
                     self.notify(m, Notice { kind, ..Notice::EMPTY });
@@ -303,6 +345,8 @@ impl Core {
                 }
             }
         }
+        let state = self.family_mut(family);
+        state.bootstrap.filled = state.bootstrap.filled.max(state.table.len() as u16);
         self.schedule_upkeep(family);
     }
 

@@ -480,6 +480,16 @@ impl Table {
         if is_over { self.evict(slots, place, now) } else { None }
     }
 
+    /// Something was not answered that a node need not know: it is asked what it must know.
+    pub(crate) fn doubt(&mut self, slots: &mut Slots<'_>, contact: Contact, now: Instant) {
+        if let Some(place @ Place::Main(_)) = self.find(slots, contact) {
+            let entry = slots.at(place);
+            entry.suspect = true;
+            let wait = upkeep::wait(entry, now.secs());
+            self.wake(slots, self.bucket_of(&contact.id), wait, now);
+        }
+    }
+
     /// Takes a node out, wherever it stands.
     pub(crate) fn remove(
         &mut self,
@@ -506,7 +516,8 @@ impl Table {
         self.depth as usize
     }
 
-    fn bucket_of(&self, id: &NodeId) -> usize {
+    /// The bucket that an id belongs to.
+    pub(crate) fn bucket_of(&self, id: &NodeId) -> usize {
         let shared = (self.own.head() ^ id.head()).leading_zeros() as usize;
         shared.min(self.depth().saturating_sub(1))
     }
