@@ -60,8 +60,15 @@ fn torrent(number: u16) -> InfoHash {
     InfoHash::from_bytes(bytes)
 }
 
-/// All nodes live; so many of a hundred torrents are found after a burst, of which others announced each.
-fn found_after_burst(seed: u64, nodes: usize, loss: f64) -> (usize, usize, usize) {
+/// How a node fares in a burst of a hundred lookups, while all nodes live.
+struct Fare {
+    before: BTreeSet<SocketAddr>,
+    after: BTreeSet<SocketAddr>,
+    /// Of a hundred torrents that others had announced, looked up one by one afterwards.
+    found: usize,
+}
+
+fn fare(seed: u64, nodes: usize, loss: f64) -> Fare {
     let mut crowd = Crowd::new(seed, nodes, loss);
     let mut peers = BTreeMap::new();
     for number in 0..100 {
@@ -70,41 +77,38 @@ fn found_after_burst(seed: u64, nodes: usize, loss: f64) -> (usize, usize, usize
         crowd.world.lookup(announcer, lookup);
         peers.insert(number, SocketAddr::new(crowd.world.addr(announcer).ip(), 1000 + number));
     }
-    // The burst is of lookups of the same node as those by which its table has become full.
+    // By then its table is full.
     (0..100).for_each(|number| _ = crowd.world.lookup(crowd.busy, Lookup::FindNode(torrent(number).into())));
     crowd.world.run_for(secs(300));
     let before = crowd.table();
-    let at = crowd.world.now();
     crowd.burst(100);
-    println!("{:?}", crowd.world.now() - at);
     let after = crowd.table();
-    let kept = before.intersection(&after).count();
     let found = peers.iter().filter(|(number, peer)| {
         let search = crowd.world.lookup(crowd.busy, Lookup::GetPeers(torrent(**number)));
         search.peers.iter().any(|(_, found)| found == *peer)
     });
     let found = found.count();
     crowd.world.check().unwrap();
-    println!(
-        "{nodes} nodes, loss {loss}: {kept} of {} stay, then {}; {found} of 100 are found",
-        before.len(),
-        after.len()
-    );
-    (before.len(), kept, found)
+    println!("{nodes} nodes, loss {loss}: {} before, {} after, {found} found", before.len(), after.len());
+    Fare { before, after, found }
 }
 
 #[test]
 fn a_burst_of_lookups_costs_no_living_node_its_place() {
     for (seed, loss) in [(1, 0.1), (2, 0.3), (3, 0.3)] {
-        let (before, kept, found) = found_after_burst(seed, 150, loss);
-        assert!(kept * 100 >= before * 95, "{kept} of {before} with a loss of {loss}");
+        let Fare { before, after, found } = fare(seed, 150, loss);
+        let (kept, before) = (before.intersection(&after).count(), before.len());
+        assert!(before > 100 && kept * 100 >= before * 95, "{kept} of {before} with a loss of {loss}");
         assert!(found >= 99, "{found} with a loss of {loss}");
     }
 }
 
 #[test]
 fn a_burst_in_a_larger_world_costs_no_living_node_its_place() {
-    let (before, kept, found) = found_after_burst(4, 1000, 0.3);
-    assert!(kept * 100 >= before * 95, "{kept} of {before}");
+    // In full buckets some give way to those that answer twice as fast; a place is never left empty.
+    let Fare { before, after, found } = fare(4, 1000, 0.3);
+    let (kept, after, before) = (before.intersection(&after).count(), after.len(), before.len());
+    assert!(before > 200 && after * 100 >= before * 95, "{after} instead of {before}");
+    assert!(kept * 100 >= before * 75, "{kept} of {before}");
     assert!(found >= 99, "{found}");
 }

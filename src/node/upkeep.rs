@@ -261,6 +261,9 @@ impl Core {
             let table = &mut self.families[family.index()].table;
             let slots = &mut table_slots(m, family);
             match (blame, contact) {
+                (Blame::Failed, Some(contact)) if table.is_alive_yet_failing(slots, contact, now) => {
+                    table.ping_lost(slots, contact, now);
+                }
                 (Blame::Failed, _) => {
                     table.restored_failed(slots, query.to);
                     self.fail_in_table(m, query);
