@@ -46,6 +46,8 @@ pub(super) struct Bootstrap {
     failures: u8,
     /// The next bucket to fill after a bootstrap, from our own neighbourhood outwards.
     fill: Option<u8>,
+    /// The bucket of the farthest of our closest neighbours that the last bootstrap found.
+    reach: u8,
     /// Not before this time.
     next: Instant,
     /// Our id is another one since, and we know nobody around it yet.
@@ -320,6 +322,7 @@ impl Core {
         let farthest = walk.closest(memory.candidates).last().map(|(id, _)| id);
         let walk = *walk;
         let (family, now) = (walk.family(), self.now);
+        let depth = self.family(family).table.relevant_depth();
         let state = self.family_mut(family);
         state.bootstrap.busy = false;
         if walk.goal == Goal::Bootstrap {
@@ -335,11 +338,10 @@ impl Core {
                 } else if state.bootstrap.is_owed {
                     state.bootstrap.next = now;
                 }
-                // Whoever is closer than the last of the closest has been found.
-                let known = state.table.len() as u16;
-                let is_news = !state.ready || was_owed || known > state.bootstrap.filled;
+                let is_news = !state.ready || was_owed || state.has_grown();
                 if let Some(id) = farthest.filter(|_| is_news) {
-                    state.bootstrap.fill = Some(state.table.bucket_of(&id) as u8);
+                    state.bootstrap.fill = depth.checked_sub(1).map(|deepest| deepest as u8);
+                    state.bootstrap.reach = state.table.bucket_of(&id) as u8;
                 }
                 if !core::mem::replace(&mut state.ready, true) {
                     let kind = if family == Family::V4 { NoticeKind::ReadyV4 } else { NoticeKind::ReadyV6 };
@@ -347,6 +349,10 @@ impl Core {
                     self.resume_rounds(m);
                 }
             }
+        } else if !state.has_grown() {
+            // Whoever is closer than the last of the closest seems to be known already.
+            let reach = state.bootstrap.reach;
+            state.bootstrap.fill = state.bootstrap.fill.map(|next| next.min(reach));
         }
         let state = self.family_mut(family);
         state.bootstrap.filled = state.bootstrap.filled.max(state.table.len() as u16);
@@ -462,6 +468,11 @@ impl FamilyState {
     /// When the table may want somebody pinged.
     pub(super) fn table_due(&self) -> impl Iterator<Item = Instant> + use<> {
         [self.table.ping_due(), self.table.restored_due()].into_iter().flatten()
+    }
+
+    /// Whether more nodes are known than ever before at the end of a lookup of the upkeep.
+    const fn has_grown(&self) -> bool {
+        self.table.len() > self.bootstrap.filled as usize
     }
 
     /// When to look for our own neighbours: at first, however many nodes were remembered from before,
