@@ -206,23 +206,19 @@ impl Contacts {
         contact.contacted = tick(now);
     }
 
-    /// A query of this time ended without an answer. `is_telling`: whoever is there would have
-    /// answered it; `is_get`: it was a `get`.
+    /// A query of this time ended without an answer, which `is_telling` if whoever is there would have
+    /// answered it.
     pub(crate) fn failed(
         &self,
         entries: &mut [Record],
         endpoint: Endpoint,
         sent: Instant,
-        (is_telling, is_get): (bool, bool),
-        now: Instant,
+        is_telling: bool,
     ) -> Blame {
         let Some(contact) = self.find_mut(entries, endpoint) else {
             return if is_telling { Blame::Failed } else { Blame::Doubt };
         };
         if contact.is_settled(sent) {
-            if is_get && contact.failures == 0 {
-                contact.ignore((contact.ignored & 3).saturating_add(1).min(DEAF), now);
-            }
             Blame::Nothing
         } else if is_telling {
             contact.failures = (contact.failures + 1).min(MAX_FAILURES);
@@ -238,6 +234,13 @@ impl Contacts {
         if let Some(contact) = self.find_mut(entries, endpoint) {
             contact.failures = 0;
             contact.settle(sent);
+        }
+    }
+
+    /// It answered something else, and not the `get` before it.
+    pub(crate) fn ignored_get(&self, entries: &mut [Record], endpoint: Endpoint, now: Instant) {
+        if let Some(contact) = self.find_mut(entries, endpoint) {
+            contact.ignore(((contact.ignored & 3) + 1).min(DEAF), now);
         }
     }
 
@@ -308,12 +311,12 @@ mod tests {
             self.contacts.contacted(&mut self.entries, self.endpoint, LIMIT, now);
         }
 
-        fn fail(&mut self, sent: Instant, now: Instant) -> Blame {
-            self.contacts.failed(&mut self.entries, self.endpoint, sent, (true, false), now)
+        fn fail(&mut self, sent: Instant) -> Blame {
+            self.contacts.failed(&mut self.entries, self.endpoint, sent, true)
         }
 
-        fn ignore_get(&mut self, sent: Instant, now: Instant) -> Blame {
-            self.contacts.failed(&mut self.entries, self.endpoint, sent, (false, true), now)
+        fn ignore_get(&mut self, now: Instant) {
+            self.contacts.ignored_get(&mut self.entries, self.endpoint, now);
         }
 
         fn answer(&mut self, sent: Instant) {
@@ -351,7 +354,7 @@ mod tests {
         let mut rig = Rig::new();
         let fail_at = |rig: &mut Rig, secs| {
             rig.send(at(secs));
-            assert_eq!(rig.fail(at(secs), at(secs + 5)), Blame::Failed);
+            assert_eq!(rig.fail(at(secs)), Blame::Failed);
         };
         fail_at(&mut rig, 0);
         assert!(!rig.is_suspect(at(5)));
@@ -368,12 +371,12 @@ mod tests {
     fn what_expires_together_is_one_failure() {
         let mut rig = Rig::new();
         (0..20).for_each(|i| rig.send(ms(i * 100)));
-        let verdicts: std::vec::Vec<_> = (0..20).map(|i| rig.fail(ms(i * 100), ms(i * 100 + 5000))).collect();
+        let verdicts: std::vec::Vec<_> = (0..20).map(|i| rig.fail(ms(i * 100))).collect();
         assert_eq!(verdicts[0], Blame::Failed);
         assert!(verdicts[1..].iter().all(|verdict| *verdict == Blame::Nothing), "{verdicts:?}");
         assert!(!rig.is_suspect(at(7)));
         rig.send(at(8));
-        assert_eq!(rig.fail(at(8), at(13)), Blame::Failed, "it was sent after the last was counted");
+        assert_eq!(rig.fail(at(8)), Blame::Failed, "it was sent after the last was counted");
     }
 
     #[test]
@@ -381,33 +384,34 @@ mod tests {
         let mut rig = Rig::new();
         (0..3).for_each(|i| rig.send(at(i)));
         rig.answer(at(1));
-        assert_eq!(rig.fail(at(0), at(5)), Blame::Nothing);
-        assert_eq!(rig.fail(at(1), at(6)), Blame::Nothing, "sent at the same time");
-        assert_eq!(rig.fail(at(2), at(7)), Blame::Failed);
+        assert_eq!(rig.fail(at(0)), Blame::Nothing);
+        assert_eq!(rig.fail(at(1)), Blame::Nothing, "sent at the same time");
+        assert_eq!(rig.fail(at(2)), Blame::Failed);
         // An answer to what was sent long before tells of that time only.
         rig.send(at(20));
         rig.answer(at(2));
-        assert_eq!(rig.fail(at(20), at(25)), Blame::Failed);
+        assert_eq!(rig.fail(at(20)), Blame::Failed);
     }
 
     #[test]
     fn a_query_that_need_not_be_known_is_no_failure_and_is_left_out_for_half_an_hour_once_ignored() {
         let mut rig = Rig::new();
         rig.send(at(0));
-        assert_eq!(rig.ignore_get(at(0), at(5)), Blame::Doubt, "is anybody there?");
+        let verdict = |rig: &mut Rig, sent| rig.contacts.failed(&mut rig.entries, rig.endpoint, sent, false);
+        assert_eq!(verdict(&mut rig, at(0)), Blame::Doubt, "is anybody there?");
+        rig.answer(at(0));
+        assert_eq!(verdict(&mut rig, at(0)), Blame::Nothing);
         for round in 1..=3 {
             assert!(!rig.is_deaf(at(round * 10)));
-            rig.send(at(round * 10));
-            rig.answer(at(round * 10));
-            assert_eq!(rig.ignore_get(at(round * 10), at(round * 10 + 5)), Blame::Nothing);
+            rig.ignore_get(at(round * 10 + 1));
         }
         assert!(rig.is_deaf(at(36)) && rig.is_deaf(at(29 * 60)));
         assert!(!rig.is_deaf(at(31 * 60)) && !rig.is_deaf(at(90 * 60)), "however long ago");
         assert!(!rig.is_suspect(at(36)));
         // It is asked once more, and that settles it.
         rig.send(at(31 * 60));
-        rig.answer(at(31 * 60));
-        assert_eq!(rig.ignore_get(at(31 * 60), at(31 * 60 + 5)), Blame::Nothing);
+        assert!(!rig.is_deaf(at(31 * 60)));
+        rig.ignore_get(at(31 * 60 + 1));
         assert!(rig.is_deaf(at(32 * 60)));
         rig.contacts.heard_of_get(&mut rig.entries, rig.endpoint, true, at(32 * 60));
         assert!(!rig.is_deaf(at(32 * 60)));

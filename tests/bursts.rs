@@ -8,8 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use dht_proto::sim::{Growth, HostId, Network, Profile, World};
-use dht_proto::{Announce, Family, InfoHash, Limits, Lookup};
+use dht_proto::sim::{Captured, Direction, Growth, HostId, Network, Profile, World};
+use dht_proto::wire::{Body, Message};
+use dht_proto::{Announce, Config, Family, InfoHash, Instant, Limits, Lookup};
 use lab::secs;
 
 /// A world with this loss, and the node in it that has room for a burst of lookups.
@@ -111,4 +112,69 @@ fn a_burst_in_a_larger_world_costs_no_living_node_its_place() {
     assert!(before > 200 && after * 100 >= before * 95, "{after} instead of {before}");
     assert!(kept * 100 >= before * 75, "{kept} of {before}");
     assert!(found >= 99, "{found}");
+}
+
+/// When queries left, by where they went.
+fn queries(captured: &[Captured]) -> BTreeMap<SocketAddr, Vec<Instant>> {
+    let mut queries = BTreeMap::<_, Vec<_>>::new();
+    for captured in captured.iter().filter(|captured| captured.direction == Direction::Sent) {
+        if let Ok(Message { body: Body::Query(_), .. }) = Message::parse(&captured.bytes) {
+            queries.entry(captured.remote).or_default().push(captured.at);
+        }
+    }
+    queries
+}
+
+/// The most by which a destination was sent more than its rate brings in the time.
+fn largest_burst(times: &[Instant]) -> f64 {
+    let rate = f64::from(Config::default().queries_per_node);
+    let mut debt = 0.0_f64;
+    let (mut largest, mut last) = (0.0_f64, times[0]);
+    for &at in times {
+        debt = (debt - (at - last).as_secs_f64() * rate).max(0.0) + 1.0;
+        (largest, last) = (largest.max(debt), at);
+    }
+    largest
+}
+
+#[test]
+fn no_node_is_asked_faster_than_its_rate_however_many_lookups_there_are() {
+    for nodes in [13, 60] {
+        let mut crowd = Crowd::new(5, nodes, 0.05);
+        crowd.world.capture(crowd.busy);
+        crowd.burst(60);
+        let sent = queries(crowd.world.captured(crowd.busy));
+        let busiest = sent.values().map(Vec::len).max().unwrap();
+        assert!(busiest > 12, "{busiest}: more than a burst");
+        for times in sent.values() {
+            let burst = largest_burst(times);
+            assert!(burst <= f64::from(Config::default().node_burst) + 0.2, "{burst} of {nodes}");
+        }
+        crowd.world.check().unwrap();
+    }
+}
+
+#[test]
+fn a_small_swarm_is_joined_with_few_queries_and_its_buckets_are_filled_once() {
+    let mut world = World::new(6, Network::internet());
+    let profile = Arc::new(Profile::default());
+    let hosts = world.grow(13, &Growth::default(), |_, _| Arc::clone(&profile));
+    world.run_for(secs(600));
+    let newcomer = world.add(Arc::clone(&profile));
+    world.capture(newcomer);
+    world.run_for(secs(30));
+    // Those that it was given as bootstrap hosts are not kept.
+    assert!(world.node(newcomer).unwrap().node_count(Family::V4) >= 10);
+    let joining = queries(&world.take_captured(newcomer));
+    let most = joining.values().map(Vec::len).max().unwrap();
+    println!("the newcomer asks each up to {most} times");
+    assert!(most <= 8, "{joining:?}");
+    // Twenty minutes, with a bootstrap every four of them.
+    world.run_for(secs(600));
+    world.capture(hosts[5]);
+    world.run_for(secs(1200));
+    let keeping = queries(world.captured(hosts[5]));
+    let most = keeping.values().map(Vec::len).max().unwrap();
+    println!("each is asked up to {most} times in twenty minutes");
+    assert!(most <= 20, "{keeping:?}");
 }

@@ -8,7 +8,7 @@ use crate::id::NodeId;
 /// Longest token that is kept; the longest seen is 32 bytes.
 const MAX_TOKEN: usize = 128;
 
-/// What is sent a third time follows after so long, a fourth time after twice as long, and so on.
+/// What is sent a third time, or more often, follows after so long.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// A datagram near the target is sent this often before the node is given up.
@@ -91,10 +91,7 @@ impl Candidate {
 
     /// How long to wait before something is sent to it again.
     pub(crate) fn pause(&self) -> Duration {
-        match self.tries.checked_sub(TRIES) {
-            Some(more) => PAUSE * (1 << more.min(4)),
-            None => Duration::ZERO,
-        }
+        if self.tries < TRIES { Duration::ZERO } else { PAUSE }
     }
 }
 

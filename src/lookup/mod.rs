@@ -512,16 +512,20 @@ impl Walk {
         Verdict::Accepted
     }
 
-    /// The query to `to` has stalled.
-    pub(crate) fn on_stall(&self, memory: &mut [Candidate], to: Endpoint) {
-        if let Some(position) = self.position(memory, to) {
-            let state = &mut memory[position].state;
-            match state {
-                State::Asked | State::Retried => *state = State::Stalled,
-                State::Pressed => *state = State::Shunned,
-                _ => {}
+    /// The query to `to` has stalled. Returns whether the node is given up for its silence to what it
+    /// was asked, though it has answered something else.
+    pub(crate) fn on_stall(&self, memory: &mut [Candidate], to: Endpoint) -> bool {
+        let Some(position) = self.position(memory, to) else { return false };
+        let state = &mut memory[position].state;
+        match state {
+            State::Asked | State::Retried => *state = State::Stalled,
+            State::Pressed => {
+                *state = State::Shunned;
+                return true;
             }
+            _ => {}
         }
+        false
     }
 
     /// The node at `to` says that it does not know the query: it may still lead on to others.

@@ -295,7 +295,11 @@ impl Core {
         match query.purpose {
             Purpose::Announce(_) => walk.on_announce_stall(memory.candidates, query.to),
             Purpose::Look(_, window) => walk.on_looked_in_vain(window),
-            _ => walk.on_stall(memory.candidates, query.to),
+            _ => {
+                if walk.on_stall(memory.candidates, query.to) {
+                    self.contacts.ignored_get(m.contacts, query.to, self.now);
+                }
+            }
         }
         self.settle(m, ix);
     }
@@ -376,15 +380,17 @@ impl Core {
     }
 
     /// What an answer makes of a node for a lookup.
-    fn worth(&self, m: &Memory<'_>, ix: Ix, query: &Query, response: &Response<'_>) -> Worth {
+    fn worth(&self, m: &mut Memory<'_>, ix: Ix, query: &Query, response: &Response<'_>) -> Worth {
+        let is_deaf = |m: &Memory<'_>| self.contacts.is_deaf(m.contacts, query.to, self.now);
         if self.config.enforce_secure_ids && !is_secure(&response.id, query.to) {
             Worth::Guide
         } else if !m.walks[ix].seeks_item() || query.method == MethodKind::Get {
             Worth::Full
-        } else if self.contacts.is_deaf(m.contacts, query.to, self.now) {
+        } else if is_deaf(m) {
             Worth::Guide
         } else {
-            Worth::Sign
+            self.contacts.ignored_get(m.contacts, query.to, self.now);
+            if is_deaf(m) { Worth::Guide } else { Worth::Sign }
         }
     }
 

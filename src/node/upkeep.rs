@@ -257,9 +257,9 @@ impl Core {
             self.missed = true;
             self.excuse(m, query);
         } else {
-            let kind = (self.is_telling(query, outcome), query.method == MethodKind::Get);
+            let is_telling = self.is_telling(query, outcome);
             let contact = query.id.map(|id| Contact { id, endpoint: query.to });
-            let blame = self.contacts.failed(m.contacts, query.to, query.sent, kind, now);
+            let blame = self.contacts.failed(m.contacts, query.to, query.sent, is_telling);
             let table = &mut self.families[family.index()].table;
             let slots = &mut table_slots(m, family);
             match (blame, contact) {
