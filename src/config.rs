@@ -51,6 +51,12 @@ pub struct Config {
     pub queries_per_source: u32,
     /// Queries that one source may ask at once. Default: 50.
     pub source_burst: u32,
+    /// Queries a second that we send to one endpoint for long, all lookups and the upkeep together; 0
+    /// counts as 1. What goes beyond waits while other destinations are served. Default: 2, as many as
+    /// mldht answers.
+    pub queries_per_node: u32,
+    /// Queries that we send to one endpoint at once, 1..=15. Default: 6; mldht answers 10.
+    pub node_burst: u32,
     /// Endpoints a second that we contact anew for long, so that the address translation tables of
     /// home routers survive. Default: 25.
     pub new_endpoints: u32,
@@ -126,6 +132,8 @@ impl Default for Config {
             version: *b"dp\x00\x01",
             queries_per_source: 5,
             source_burst: 50,
+            queries_per_node: 2,
+            node_burst: 6,
             new_endpoints: 25,
             new_endpoints_burst: 100,
             unverified_bytes: 16 * 1024,

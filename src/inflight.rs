@@ -1,6 +1,7 @@
 //! Queries under way: transaction ids, and two deadlines for each.
 //!
-//! A query waits until it may be sent, then is fresh until its stall deadline, then stalled until
+//! A query waits until it may be sent: in turn, or put off while its destination was asked much
+//! lately, so that it holds up no other. Then it is fresh until its stall deadline, then stalled until
 //! its timeout. A stalled query holds nothing up, but its answer still counts. A query of the user
 //! stays until its completion has been polled; every other one ends with its answer or timeout.
 
@@ -77,6 +78,8 @@ pub(crate) enum Outcome {
 enum Stage {
     Free,
     Waiting,
+    /// Until its deadline.
+    PutOff,
     Fresh,
     Stalled,
     Done,
@@ -96,6 +99,8 @@ pub(crate) struct Query {
     pub(crate) generation: u32,
     /// What was asked, once it is sent.
     pub(crate) method: MethodKind,
+    /// Its walk has asked the node before what every node would have answered.
+    pub(crate) is_repeat: bool,
     stage: Stage,
     /// How often in a row our own system has not sent it, and whether it waits to be tried again.
     pub(crate) unsent: u8,
@@ -121,6 +126,7 @@ impl Query {
         transaction: [0; 4],
         generation: 0,
         method: MethodKind::Ping,
+        is_repeat: false,
         stage: Stage::Free,
         unsent: 0,
         is_unsent: false,
@@ -134,6 +140,11 @@ impl Query {
     /// Whether an answer is awaited.
     pub(crate) const fn is_sent(&self) -> bool {
         matches!(self.stage, Stage::Fresh | Stage::Stalled)
+    }
+
+    /// Whether it was ended before its time.
+    pub(crate) fn is_given_up(&self, now: Instant) -> bool {
+        self.deadline > now
     }
 }
 
@@ -165,6 +176,8 @@ pub(crate) struct Inflight {
     /// Oldest first.
     waiting: List,
     /// By deadline.
+    put_off: List,
+    /// By deadline.
     fresh: List,
     /// By deadline.
     stalled: List,
@@ -191,9 +204,31 @@ impl Inflight {
         Some(ix)
     }
 
-    /// The query that has waited longest.
-    pub(crate) const fn next_waiting(&self) -> Option<Ix> {
-        self.waiting.front()
+    /// The query that may be sent next: those that were put off before those that wait.
+    pub(crate) fn next_waiting(&self, slots: &[Slot<Query>], now: Instant) -> Option<Ix> {
+        self.put_off.front().filter(|&ix| slots[ix].deadline <= now).or_else(|| self.waiting.front())
+    }
+
+    /// Whether a query waits, which may be one that was put off.
+    pub(crate) const fn may_have_waiting(&self) -> bool {
+        !self.waiting.is_empty() || !self.put_off.is_empty()
+    }
+
+    /// Whether a query waits that was not put off.
+    pub(crate) const fn has_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// When the next of those that were put off may be sent.
+    pub(crate) fn put_off_until(&self, slots: &[Slot<Query>]) -> Option<Instant> {
+        self.put_off.front().map(|ix| slots[ix].deadline)
+    }
+
+    /// Lets a query that waits do so until then, and others go first.
+    pub(crate) fn put_off(&mut self, slots: &mut [Slot<Query>], ix: Ix, until: Instant) {
+        self.leave(slots, ix);
+        (slots[ix].stage, slots[ix].deadline) = (Stage::PutOff, until);
+        insert_by_deadline(&mut self.put_off, slots, ix);
     }
 
     /// Marks a waiting query as sent, under the transaction id `transaction`.
@@ -206,7 +241,7 @@ impl Inflight {
         stall: Duration,
         timeout: Duration,
     ) {
-        self.waiting.remove(slots, ix);
+        self.leave(slots, ix);
         let head = chain(slots, transaction);
         let next = slots[head].chain_head;
         slots[head].chain_head = ix;
@@ -256,7 +291,7 @@ impl Inflight {
         match slots[ix].stage {
             Stage::Fresh => self.fresh.remove(slots, ix),
             Stage::Stalled => self.stalled.remove(slots, ix),
-            Stage::Free | Stage::Waiting | Stage::Done => return,
+            Stage::Free | Stage::Waiting | Stage::PutOff | Stage::Done => return,
         }
         let query = &mut slots[ix];
         (query.stage, query.deadline, query.is_unsent) = (Stage::Fresh, at, true);
@@ -266,7 +301,7 @@ impl Inflight {
 
     /// The first query in a family that has not ended; one that waits to be sent if none was.
     pub(crate) fn find_open(&self, slots: &[Slot<Query>], family: Family) -> Option<Ix> {
-        let mut open = self.awaited(slots).chain(self.waiting.iter(slots));
+        let mut open = self.awaited(slots).chain(self.waiting.iter(slots)).chain(self.put_off.iter(slots));
         open.find(|&ix| slots[ix].to.family() == family)
     }
 
@@ -353,6 +388,11 @@ impl Inflight {
         self.fresh.len() + self.stalled.len()
     }
 
+    /// Whether half of all queries that can be are under way or wait.
+    pub(crate) const fn is_half_full(&self, slots: &[Slot<Query>]) -> bool {
+        self.pool.used() * 2 >= slots.len()
+    }
+
     /// Whether no further query can start.
     pub(crate) const fn is_full(&self, slots: &[Slot<Query>]) -> bool {
         self.pool.is_full(slots)
@@ -363,6 +403,7 @@ impl Inflight {
     pub(crate) fn is_consistent(&self, slots: &[Slot<Query>]) -> bool {
         let lists = [
             (self.waiting, Stage::Waiting),
+            (self.put_off, Stage::PutOff),
             (self.fresh, Stage::Fresh),
             (self.stalled, Stage::Stalled),
             (self.done, Stage::Done),
@@ -389,6 +430,7 @@ impl Inflight {
         match slots[ix].stage {
             Stage::Free => return,
             Stage::Waiting => return self.waiting.remove(slots, ix),
+            Stage::PutOff => return self.put_off.remove(slots, ix),
             Stage::Done => return self.done.remove(slots, ix),
             Stage::Fresh => self.fresh.remove(slots, ix),
             Stage::Stalled => self.stalled.remove(slots, ix),
@@ -480,6 +522,27 @@ mod tests {
         assert_eq!(inflight.find(&slots, endpoint(1), &1_u32.to_be_bytes()), Match::Stray);
         assert_eq!(inflight.next_deadline(&slots), None);
         assert_eq!(inflight.outstanding(), 0);
+    }
+
+    #[test]
+    fn a_query_that_is_put_off_lets_others_go_first() {
+        let mut slots = [Slot::new(Query::EMPTY); 4];
+        let mut inflight = Inflight::default();
+        let [late, soon, now] =
+            [1, 2, 3].map(|last| inflight.enqueue(&mut slots, endpoint(last), None, Purpose::Check).unwrap());
+        inflight.put_off(&mut slots, late, ms(900));
+        inflight.put_off(&mut slots, soon, ms(500));
+        assert_eq!(inflight.next_waiting(&slots, ms(0)), Some(now));
+        assert_eq!(inflight.put_off_until(&slots), Some(ms(500)));
+        inflight.sent(&mut slots, now, [0; 4], ms(0), STALL, TIMEOUT);
+        assert!(!inflight.has_waiting());
+        assert_eq!(inflight.next_waiting(&slots, ms(499)), None);
+        assert_eq!(inflight.next_waiting(&slots, ms(500)), Some(soon));
+        inflight.put_off(&mut slots, soon, ms(1000));
+        assert_eq!(inflight.next_waiting(&slots, ms(900)), Some(late));
+        inflight.cancel(&mut slots, late);
+        assert_eq!(inflight.put_off_until(&slots), Some(ms(1000)));
+        assert!(inflight.is_consistent(&slots));
     }
 
     #[test]

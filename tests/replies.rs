@@ -453,6 +453,8 @@ fn a_node_that_a_lookup_found_silent_is_not_passed_on() {
     let mut lone = Lone::new(config());
     lone.meet([(spread(1), addr(1)), (spread(2), addr(2))]);
     assert_eq!(lone.node.closest_nodes(NodeId::from_bytes(TARGET), Family::V4).count(), 2);
+    // What they answered before says nothing of what comes after.
+    lone.now = lone.now + Duration::from_millis(100);
     lone.node.find_node(lone.now, NodeId::from_bytes(TARGET)).unwrap();
     lone.drain();
     let answered = lone.queries.iter().position(|query| query.to == addr(2)).unwrap();

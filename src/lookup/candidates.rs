@@ -1,10 +1,15 @@
 //! What a walk knows of each node in its sight.
 
+use core::time::Duration;
+
 use crate::addr::Endpoint;
 use crate::id::NodeId;
 
 /// Longest token that is kept; the longest seen is 32 bytes.
 const MAX_TOKEN: usize = 128;
+
+/// What is sent a third time, or more often, follows after so long.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// A datagram near the target is sent this often before the node is given up.
 pub(super) const TRIES: u8 = 2;
@@ -76,7 +81,17 @@ impl Candidate {
 
     /// Whether an answer is still possible.
     pub(super) const fn is_open(&self) -> bool {
-        matches!(self.state, State::Asked | State::Stalled | State::Retried)
+        matches!(self.state, State::Asked | State::Stalled | State::Retried | State::Pressed)
+    }
+
+    /// Whether the lookup waits for an answer.
+    pub(super) const fn is_awaited(&self) -> bool {
+        matches!(self.state, State::Asked | State::Retried | State::Pressed)
+    }
+
+    /// How long to wait before something is sent to it again.
+    pub(crate) fn pause(&self) -> Duration {
+        if self.tries < TRIES { Duration::ZERO } else { PAUSE }
     }
 }
 
@@ -93,9 +108,13 @@ pub(super) enum State {
     Stalled,
     /// Asked once more.
     Retried,
+    /// It was silent to the query for an item, and has answered one for its neighbours.
+    Reached,
+    /// Asked for the item once more after that.
+    Pressed,
     Answered,
-    /// It answered, but under an id that does not fit its address, where such are not to count (BEP
-    /// 42).
+    /// It answered, but leads on to others and no more: its id does not fit its address, where such are
+    /// not to count (BEP 42), or it does not know the query for an item.
     Shunned,
     /// Silent, unreachable, or listed a second time.
     Dead,

@@ -113,6 +113,8 @@ pub(crate) enum Phase {
     Free,
     /// It may have something to send.
     Ready,
+    /// It has something to send, but not yet: the node was asked much lately.
+    Held,
     /// For answers or deadlines.
     Waiting,
     /// Ended, but its lookup has not, or is led by the other walk.
@@ -125,7 +127,7 @@ pub(crate) enum Phase {
 
 impl Phase {
     pub(crate) const fn is_under_way(self) -> bool {
-        matches!(self, Self::Ready | Self::Waiting)
+        matches!(self, Self::Ready | Self::Held | Self::Waiting)
     }
 
     /// Whether its lookup has ended, while late answers may still come.
@@ -217,6 +219,8 @@ pub(crate) struct Walk {
     pub(crate) timeout: Duration,
     pub(crate) started: Instant,
     pub(crate) ended: Instant,
+    /// Until when it is held.
+    pub(crate) held_until: Instant,
     /// When its tokens were asked for.
     pub(crate) asked: Instant,
     /// It began with the tokens of an earlier lookup.
@@ -239,6 +243,18 @@ pub(crate) struct Walk {
     pub(crate) refused: Refused,
     #[cfg(feature = "items")]
     pub(crate) items: ItemWalk,
+}
+
+/// What an answer makes of a candidate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Worth {
+    /// One of the nodes that the lookup is for.
+    Full,
+    /// No more than one who leads on to others: its id does not fit its address, where such are not to
+    /// count (BEP 42), or it does not know what it would be asked.
+    Guide,
+    /// It lives, and may still answer what it was asked before.
+    Sign,
 }
 
 /// What became of an answer.
@@ -270,6 +286,7 @@ impl Walk {
         stall: Some(Duration::ZERO),
         timeout: Duration::ZERO,
         started: Instant::ZERO,
+        held_until: Instant::ZERO,
         asked: Instant::ZERO,
         resumed: false,
         holds_back: false,
@@ -337,8 +354,8 @@ impl Walk {
         self.offer(memory, candidate);
     }
 
-    /// Offers a contact; one that failed not long ago is a suspect, of use to announces only.
-    /// Returns whether it was taken in.
+    /// Offers a contact; one that failed not long ago is a suspect, the last resort. Returns whether it
+    /// was taken in.
     pub(crate) fn add(
         &mut self,
         memory: &mut [Candidate],
@@ -346,9 +363,6 @@ impl Walk {
         endpoint: Endpoint,
         is_suspect: bool,
     ) -> bool {
-        if is_suspect && !self.needs_tokens() {
-            return false;
-        }
         let state = if is_suspect { State::Suspect } else { State::Fresh };
         self.offer(memory, Candidate { id, endpoint, state, ..Candidate::EMPTY })
     }
@@ -383,7 +397,11 @@ impl Walk {
             // What it was asked before counts.
             candidate.tries = TRIES;
         }
-        candidate.state = if candidate.tries == 0 { State::Asked } else { State::Retried };
+        candidate.state = match candidate.state {
+            State::Reached => State::Pressed,
+            _ if candidate.tries == 0 => State::Asked,
+            _ => State::Retried,
+        };
         candidate.tries += 1;
         // Whoever else is listed at this address is asked by the same query (L-05).
         let endpoint = candidate.endpoint;
@@ -431,8 +449,19 @@ impl Walk {
         self.horizon.on_list(distance(by), distance(farthest), count);
     }
 
-    /// The query to `from` was answered by a node that calls itself `id`; whether it `counts` is
-    /// BEP 42's affair: if not, it leads on to others and no more.
+    /// Whether a query to the candidate that has been asked is one for its neighbours alone, though it
+    /// seeks an item: every other one is, since a node may not know `get` and still leads on to others.
+    pub(crate) fn asks_neighbours(&self, memory: &[Candidate], to: Endpoint) -> bool {
+        let candidate = self.position(memory, to).map(|position| &memory[position]);
+        candidate.is_some_and(|c| c.state == State::Retried && c.tries.is_multiple_of(2))
+    }
+
+    /// Whether the walk has asked this candidate before what every node knows, when it is asked again.
+    pub(crate) const fn repeats(&self, candidate: &Candidate) -> bool {
+        candidate.tries > if self.seeks_item() { 1 } else { 0 }
+    }
+
+    /// The query to `from` was answered by a node that calls itself `id`, which counts as `worth`.
     pub(crate) fn on_answer(
         &mut self,
         memory: &mut [Candidate],
@@ -440,10 +469,12 @@ impl Walk {
         from: Endpoint,
         id: NodeId,
         token: Option<&[u8]>,
-        counts: bool,
+        worth: Worth,
     ) -> Verdict {
         let Some(mut position) = self.position(memory, from) else { return Verdict::Rejected };
-        if memory[position].has_answered() {
+        let before = memory[position].state;
+        let was_reached = matches!(before, State::Reached | State::Pressed | State::Shunned);
+        if before == State::Answered || (was_reached && worth != Worth::Full) {
             return Verdict::Rejected;
         }
         // Whoever was denied would otherwise get in by answering the second query as well.
@@ -482,21 +513,40 @@ impl Walk {
         // Its first query may have timed out while the second was on its way.
         let has_failed = candidate.state == State::Dead && candidate.tries > 0;
         self.failed = self.failed.saturating_sub(has_failed.into());
-        self.answered += 1;
-        (candidate.state, candidate.tries) = (if counts { State::Answered } else { State::Shunned }, 0);
-        if let Some(token) = token.filter(|_| counts).and_then(Token::new) {
+        self.answered += u16::from(!was_reached);
+        (candidate.state, candidate.tries) = match worth {
+            Worth::Full => (State::Answered, 0),
+            Worth::Guide => (State::Shunned, 0),
+            Worth::Sign => (State::Reached, candidate.tries),
+        };
+        if let Some(token) = token.filter(|_| worth == Worth::Full).and_then(Token::new) {
             self.keep_token(memory, tokens, position, token);
         }
         Verdict::Accepted
     }
 
-    /// The query to `to` has stalled.
-    pub(crate) fn on_stall(&self, memory: &mut [Candidate], to: Endpoint) {
-        if let Some(position) = self.position(memory, to) {
-            let state = &mut memory[position].state;
-            if matches!(state, State::Asked | State::Retried) {
-                *state = State::Stalled;
+    /// The query to `to` has stalled. Returns whether the node is given up for its silence to what it
+    /// was asked, though it has answered something else.
+    pub(crate) fn on_stall(&self, memory: &mut [Candidate], to: Endpoint) -> bool {
+        let Some(position) = self.position(memory, to) else { return false };
+        let state = &mut memory[position].state;
+        match state {
+            State::Asked | State::Retried => *state = State::Stalled,
+            State::Pressed => {
+                *state = State::Shunned;
+                return true;
             }
+            _ => {}
+        }
+        false
+    }
+
+    /// The node at `to` says that it does not know the query: it may still lead on to others.
+    pub(crate) fn on_unknown(&mut self, memory: &mut [Candidate], to: Endpoint) {
+        match self.position(memory, to) {
+            Some(at) if memory[at].state == State::Asked => memory[at].state = State::Stalled,
+            Some(at) if memory[at].state == State::Pressed => memory[at].state = State::Shunned,
+            _ => self.on_failure(memory, to),
         }
     }
 
@@ -680,8 +730,19 @@ impl Walk {
         self.insert(memory, candidate)
     }
 
-    /// Inserts by distance. Where memory is full the farthest candidate gives way.
+    /// Inserts by distance. Where memory is full the farthest candidate gives way; before it a suspect,
+    /// if no announce may come to need that.
     fn insert(&mut self, memory: &mut [Candidate], candidate: Candidate) -> bool {
+        if self.len() == memory.len() && !self.announces() {
+            let is_suspect = |c: &Candidate| c.state == State::Suspect;
+            if is_suspect(&candidate) {
+                return false;
+            }
+            if let Some(suspect) = memory.iter().rposition(is_suspect) {
+                memory.copy_within(suspect + 1.., suspect);
+                self.len -= 1;
+            }
+        }
         let place = self.place(memory, &candidate);
         if place == memory.len() {
             return false;

@@ -54,8 +54,7 @@ impl Walk {
         #[cfg(feature = "items")]
         let k = if self.items.check == Check::Counting { k.max(usize::from(ENOUGH_COPIES) + 1) } else { k };
         let tries = self.tries();
-        let in_flight =
-            candidates.iter().filter(|c| matches!(c.state, State::Asked | State::Retried)).count();
+        let in_flight = candidates.iter().filter(|c| c.is_awaited()).count();
         let may_ask = in_flight < usize::from(self.alpha) && !(self.alone && self.queried > 0);
         // Those that are known may all be liars: who a bootstrap was to start from is asked first.
         if self.goal == Goal::Bootstrap && self.answered == 0 && may_ask {
@@ -74,6 +73,8 @@ impl Walk {
         // one was sent, so that the search has come close.
         let (mut placed, mut settled, mut is_close) = (0, true, false);
         let (mut waiting, mut late, mut retry) = (false, false, None);
+        // Whether anybody else is left to ask, or has time to answer.
+        let mut has_others = false;
         for (position, candidate) in candidates.iter().enumerate() {
             if is_within && !self.is_within(candidate) {
                 is_within = false;
@@ -86,7 +87,7 @@ impl Walk {
             }
             match candidate.state {
                 State::Answered => within += 2,
-                State::Fresh | State::Asked | State::Retried => within += 1,
+                State::Fresh | State::Asked | State::Retried | State::Reached | State::Pressed => within += 1,
                 State::Suspect | State::Stalled | State::Shunned | State::Dead | State::Denied => {
                     is_thinned = true;
                 }
@@ -96,12 +97,16 @@ impl Walk {
                 State::Fresh if may_ask && prospects < 2 * k => {
                     return Step::Query(self.fastest(candidates, position));
                 }
-                State::Fresh => (settled, waiting) = (false, true),
+                State::Fresh => (settled, waiting, has_others) = (false, true, true),
                 State::Asked => {
-                    (settled, waiting) = (false, true);
+                    (settled, waiting, has_others) = (false, true, true);
                     prospects += 1;
                 }
-                State::Retried => waiting = true,
+                State::Retried | State::Pressed => {
+                    // Suspects that were asked have more tries behind them, and may be several.
+                    (waiting, has_others) = (true, has_others || candidate.tries <= TRIES);
+                }
+                State::Reached => retry = retry.or(Some(position)),
                 State::Stalled => {
                     late = true;
                     waiting |= self.is_thorough();
@@ -135,6 +140,9 @@ impl Walk {
             if live >= k && (!self.announces() || placed >= k || live >= 2 * k) {
                 break;
             }
+        }
+        if retry.is_none() && self.answered == 0 && !has_others && !self.alone {
+            retry = candidates.iter().position(|c| c.state == State::Suspect);
         }
         match retry {
             Some(position) if in_flight < usize::from(self.alpha) => Step::Query(position),
@@ -208,6 +216,15 @@ impl Walk {
             Goal::Put(_) => true,
             _ => false,
         }
+    }
+
+    /// Whether it asks for an item, which not every node knows of.
+    pub(crate) const fn seeks_item(&self) -> bool {
+        #[cfg(feature = "items")]
+        if matches!(self.goal, Goal::Get(_) | Goal::Put(_)) {
+            return true;
+        }
+        false
     }
 
     /// Whether it places something at the nodes that it finds.

@@ -227,7 +227,8 @@ impl<S: Storage> Node<S> {
     /// When to call [`handle_timeout`](Self::handle_timeout): the last instant seen while there
     /// is anything to poll, `None` if nothing will ever happen by itself.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.core.poll_timeout(self.storage.view().queries)
+        let view = self.storage.view();
+        self.core.poll_timeout(view.queries, view.walks)
     }
 }
 

@@ -4,11 +4,12 @@ use core::time::Duration;
 
 use super::{Core, FamilyState, table_nodes, table_slots};
 use crate::addr::{Endpoint, Family};
+use crate::contacts::Leave;
 use crate::event::{Event, Pong, QueryError, QueryId, Transmit};
 use crate::id::NodeId;
 use crate::inflight::{self, Outcome, Purpose, WalkRef};
 use crate::limit::RateLimit;
-use crate::lookup::{Goal, Step, Token};
+use crate::lookup::{Goal, Step, Token, Walk};
 use crate::pool::{Ix, Slot};
 use crate::storage::sealed::Memory;
 use crate::table::{Contact, Entry, Filter};
@@ -18,12 +19,25 @@ use crate::wire::{Body, Message, Method, Query, Want};
 /// How long a query that is no step of a lookup is waited for.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Whether a query may be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Permit {
+    Granted,
+    /// Not before this time, since its destination was asked much lately. Others may go on.
+    Busy(Instant),
+    /// Not before this time, for want of a slot or of the allowance of new endpoints.
+    Short(Instant),
+}
+
 impl Core {
-    /// Whether there is anything that [`poll_transmit`](Self::poll_transmit) could send.
+    /// Whether there may be anything that [`poll_transmit`](Self::poll_transmit) could send.
     pub(super) fn may_transmit(&mut self, now: Instant) -> bool {
         let now = self.advance(now);
         let is_due = |family: &FamilyState| family.on && family.table_due().any(|due| due <= now);
-        !self.replies.is_empty() || self.has_queries() || self.families.iter().any(is_due)
+        !self.replies.is_empty()
+            || self.inflight.may_have_waiting()
+            || self.searches.may_have_ready()
+            || self.families.iter().any(is_due)
     }
 
     pub(super) fn poll_transmit(&mut self, m: &mut Memory<'_>, buf: &mut [u8]) -> Option<Transmit> {
@@ -67,21 +81,27 @@ impl Core {
         })
     }
 
-    pub(super) fn poll_timeout(&self, queries: &[Slot<inflight::Query>]) -> Option<Instant> {
+    pub(super) fn poll_timeout(
+        &self,
+        queries: &[Slot<inflight::Query>],
+        walks: &[Slot<Walk>],
+    ) -> Option<Instant> {
         if self.has_events() || !self.replies.is_empty() {
             return Some(self.outside(self.now));
         }
         let upkeep = self.families.iter().filter(|family| family.on).flat_map(|family| family.table_due());
-        let sendable = upkeep.chain(self.has_queries().then_some(self.now)).min();
-        let sendable =
-            sendable.map(|at| at.max(self.blocked.unwrap_or(self.now))).filter(|&at| at != Instant::NEVER);
-        let deadlines = [sendable, self.inflight.next_deadline(queries), self.timers.next()];
+        let is_ready = self.inflight.has_waiting() || self.searches.has_ready();
+        let sendable = upkeep.chain(is_ready.then_some(self.now)).min();
+        let sendable = sendable.map(|at| at.max(self.blocked.unwrap_or(self.now)));
+        let deadlines = [
+            sendable,
+            self.inflight.put_off_until(queries),
+            self.searches.held_until(walks),
+            self.inflight.next_deadline(queries),
+            self.timers.next(),
+        ];
+        let deadlines = deadlines.map(|at| at.filter(|&at| at != Instant::NEVER));
         deadlines.into_iter().flatten().min().map(|at| self.outside(at.max(self.now)))
-    }
-
-    /// Whether queries, or steps of lookups, could be sent now.
-    const fn has_queries(&self) -> bool {
-        self.inflight.next_waiting().is_some() || self.searches.has_ready()
     }
 
     /// Answers first, then what the user waits for, then upkeep.
@@ -92,13 +112,15 @@ impl Core {
                 return transmit;
             }
         }
-        while let Some(ix) = self.inflight.next_waiting() {
+        // Each waits for its own destination and holds up no other.
+        while let Some(ix) = self.inflight.next_waiting(m.queries, self.now) {
             if self.is_stale(m, ix) {
                 self.inflight.cancel(m.queries, ix);
-            } else if self.may_send(m, m.queries[ix].to) {
-                return self.send_waiting(m, ix, buf);
-            } else {
-                break;
+                continue;
+            }
+            match self.permit(m, m.queries[ix].to) {
+                Permit::Granted => return self.send_waiting(m, ix, buf),
+                Permit::Busy(until) | Permit::Short(until) => self.inflight.put_off(m.queries, ix, until),
             }
         }
         if let Some(transmit) = self.next_step(m, buf) {
@@ -112,6 +134,7 @@ impl Core {
 
     /// The next datagram of a lookup; each one that is ready is asked once.
     fn next_step(&mut self, m: &mut Memory<'_>, buf: &mut [u8]) -> Option<Transmit> {
+        self.searches.release(m, self.now);
         for _ in 0..self.searches.ready_count() {
             let ix = self.searches.next_ready(m.walks)?;
             let (walk, memory) = self.searches.walk(m, ix);
@@ -121,9 +144,13 @@ impl Core {
                 continue;
             };
             let to = memory.candidates[position].endpoint;
-            if self.may_query(m, to) {
-                let query = self.enqueue_step(m, ix, step)?;
-                return self.send_waiting(m, query, buf);
+            match self.permit_query(m, to) {
+                Permit::Granted => {
+                    let query = self.enqueue_step(m, ix, step)?;
+                    return self.send_waiting(m, query, buf);
+                }
+                Permit::Busy(until) => self.searches.hold(m, ix, until),
+                Permit::Short(_) => {}
             }
         }
         None
@@ -138,6 +165,7 @@ impl Core {
         let (walk, memory) = self.searches.walk(m, ix);
         let reference = WalkRef { ix, generation: walk.generation };
         let candidate = memory.candidates[step.position()?];
+        let is_repeat = matches!(step, Step::Query(_)) && walk.repeats(&candidate);
         let purpose = match step {
             Step::Query(position) => {
                 walk.asked(memory.candidates, position);
@@ -153,7 +181,9 @@ impl Core {
             }
             Step::Wait | Step::Finish => return None,
         };
-        self.inflight.enqueue(m.queries, candidate.endpoint, candidate.id, purpose)
+        let query = self.inflight.enqueue(m.queries, candidate.endpoint, candidate.id, purpose)?;
+        m.queries[query].is_repeat = is_repeat;
+        Some(query)
     }
 
     /// Sends a query that waits: a ping, or a step of a lookup.
@@ -170,7 +200,9 @@ impl Core {
         };
         let (walk, memory) = self.searches.walk(m, of.ix);
         let token = walk.token_of(memory.candidates, memory.tokens, to).unwrap_or(Token::EMPTY);
+        let asks_neighbours = walk.asks_neighbours(memory.candidates, to);
         let walk = *walk;
+        let asks_for_item = !asks_neighbours && !self.contacts.is_deaf(m.contacts, to, self.now);
         let want = self.want(&walk);
         // What is sent once nobody waits any more need not follow in the same burst of losses.
         let patience = if walk.lingers() { 4 } else { 1 };
@@ -181,7 +213,7 @@ impl Core {
                 return self.send_put(m, ix, of.ix, &token, (stall, walk.timeout), buf);
             }
             #[cfg(feature = "items")]
-            (Purpose::Lookup(_), Goal::Get(_) | Goal::Put(_)) => {
+            (Purpose::Lookup(_), Goal::Get(_) | Goal::Put(_)) if asks_for_item => {
                 Method::Get { target: walk.target, seq: None, want }
             }
             (Purpose::Announce(_), Goal::Announce(announce)) => Method::AnnouncePeer {
@@ -218,20 +250,7 @@ impl Core {
                 self.blocked = Some(probe);
                 return None;
             }
-            let strangers_at = self.strangers_at(m);
-            let strangers_wait = strangers_at > now;
-            let mut slots = table_slots(m, family);
-            let table = &mut self.family_mut(family).table;
-            let Some(contact) = table.next_ping(&mut slots, strangers_wait, now) else {
-                if strangers_wait && table.ping_due().is_some_and(|due| due <= now) {
-                    self.blocked = Some(self.blocked.map_or(strangers_at, |at| at.min(strangers_at)));
-                }
-                continue;
-            };
-            if !self.may_query(m, contact.endpoint) {
-                self.family_mut(family).table.ping_lost(&mut table_slots(m, family), contact, now);
-                return None;
-            }
+            let Some(contact) = self.next_to_check(m, family) else { continue };
             let ix = self.inflight.enqueue(m.queries, contact.endpoint, Some(contact.id), Purpose::Check)?;
             if now - self.heard > TIMEOUT {
                 self.ping_companion(m, contact);
@@ -240,6 +259,45 @@ impl Core {
             return self.send(m, ix, Method::Ping, self.rtt.stall(), TIMEOUT, buf);
         }
         None
+    }
+
+    /// Whom the table wants pinged; who was asked much lately is left out this time.
+    fn next_to_check(&mut self, m: &mut Memory<'_>, family: Family) -> Option<Contact> {
+        let (now, strangers_at) = (self.now, self.strangers_at(m));
+        let strangers_wait = strangers_at > now;
+        loop {
+            let table = &mut self.family_mut(family).table;
+            let Some(contact) = table.next_ping(&mut table_slots(m, family), strangers_wait, now) else {
+                if strangers_wait && table.ping_due().is_some_and(|due| due <= now) {
+                    self.blocked = Some(self.blocked.map_or(strangers_at, |at| at.min(strangers_at)));
+                }
+                return None;
+            };
+            let permit = self.permit_query(m, contact.endpoint);
+            if permit == Permit::Granted {
+                return Some(contact);
+            }
+            self.family_mut(family).table.ping_lost(&mut table_slots(m, family), contact, now);
+            if let Permit::Short(_) = permit {
+                return None;
+            }
+        }
+    }
+
+    fn next_restored_to_check(&mut self, m: &mut Memory<'_>, family: Family) -> Option<Contact> {
+        let now = self.now;
+        loop {
+            let contact = self.family_mut(family).table.next_restored(&mut table_slots(m, family), now)?;
+            match self.permit_query(m, contact.endpoint) {
+                Permit::Granted => return Some(contact),
+                Permit::Busy(_) => {}
+                Permit::Short(_) => {
+                    let table = &mut self.family_mut(family).table;
+                    table.restored_unsent(&mut table_slots(m, family), contact.endpoint, now);
+                    return None;
+                }
+            }
+        }
     }
 
     /// A ping to a node that was restored. Half of the slots and of the allowance is left to lookups.
@@ -254,15 +312,8 @@ impl Core {
                 self.blocked = Some(self.blocked.map_or(at, |blocked| blocked.min(at)));
                 return None;
             }
-            let mut slots = table_slots(m, family);
-            let Some(contact) = self.family_mut(family).table.next_restored(&mut slots, now) else {
-                continue;
-            };
+            let Some(contact) = self.next_restored_to_check(m, family) else { continue };
             let Contact { id, endpoint } = contact;
-            if !self.may_query(m, endpoint) {
-                self.family_mut(family).table.restored_unsent(&mut table_slots(m, family), endpoint, now);
-                return None;
-            }
             let id = Some(id).filter(|id| *id != NodeId::ZERO);
             let ix = self.inflight.enqueue(m.queries, endpoint, id, Purpose::Check)?;
             if now - self.heard > TIMEOUT {
@@ -315,7 +366,7 @@ impl Core {
         m.queries[ix].method = method.kind();
         let transaction = self.rng.transaction();
         let to = m.queries[ix].to;
-        self.contacts.contacted(m.contacts, to, self.now.secs());
+        self.contacts.contacted(m.contacts, to, self.node_rate(), self.now);
         self.inflight.sent(m.queries, ix, transaction, self.now, stall, timeout);
         let message = self.query(to, &transaction, method);
         // Every query of ours fits: the longest part is a token, and of those few bytes are kept.
@@ -339,25 +390,28 @@ impl Core {
     }
 
     /// Whether a new query may go to this endpoint now; if so it is counted as sent.
-    fn may_query(&mut self, m: &Memory<'_>, endpoint: Endpoint) -> bool {
+    fn permit_query(&mut self, m: &Memory<'_>, endpoint: Endpoint) -> Permit {
         if self.inflight.is_full(m.queries) {
             self.blocked = self.blocked.or(Some(Instant::NEVER));
-            return false;
+            return Permit::Short(Instant::NEVER);
         }
-        self.may_send(m, endpoint)
+        self.permit(m, endpoint)
     }
 
     /// Whether a datagram may go to this endpoint now; if so it is counted as sent.
-    fn may_send(&mut self, m: &Memory<'_>, endpoint: Endpoint) -> bool {
+    fn permit(&mut self, m: &Memory<'_>, endpoint: Endpoint) -> Permit {
+        match self.contacts.leave(m.contacts, endpoint, self.node_rate(), self.now) {
+            Leave::At(until) => return Permit::Busy(until),
+            Leave::Now { is_open: true } => return Permit::Granted,
+            Leave::Now { is_open: false } => {}
+        }
         let limit = self.endpoint_rate();
-        if self.contacts.is_open(m.contacts, endpoint, self.now.secs()) {
-            return true;
+        if self.new_endpoints.try_take(limit, self.now) {
+            return Permit::Granted;
         }
-        let taken = self.new_endpoints.try_take(limit, self.now);
-        if !taken {
-            self.blocked = Some(self.new_endpoints.available_at(limit, self.now).unwrap_or(Instant::NEVER));
-        }
-        taken
+        let at = self.new_endpoints.available_at(limit, self.now).unwrap_or(Instant::NEVER);
+        self.blocked = Some(at);
+        Permit::Short(at)
     }
 
     /// When somebody may be pinged who has not answered so far: half of the slots and of the allowance
@@ -382,6 +436,10 @@ impl Core {
             self.blocked = Some(at);
         }
         at <= self.now
+    }
+
+    const fn node_rate(&self) -> RateLimit {
+        RateLimit { per_sec: self.config.queries_per_node, burst: self.config.node_burst }
     }
 
     pub(super) const fn endpoint_rate(&self) -> RateLimit {

@@ -7,13 +7,13 @@ use crate::event::{LookupId, Notice, NoticeKind, QueryId, StartError};
 use crate::full::Limit;
 use crate::id::{Distance, K, NodeId};
 use crate::inflight::{Match, Outcome, Purpose, Query, WalkRef};
-use crate::lookup::{Goal, Lookup, LookupOptions, Phase, Verdict, Walk, Window};
+use crate::lookup::{Goal, Lookup, LookupOptions, Phase, Verdict, Walk, Window, Worth};
 use crate::pool::Ix;
 use crate::secure_id::is_secure;
 use crate::storage::sealed::Memory;
 use crate::table::Contact;
 use crate::time::Instant;
-use crate::wire::{CompactNodes, ErrorCode, Message, Response};
+use crate::wire::{CompactNodes, ErrorCode, Message, MethodKind, Response};
 
 /// Nodes that are taken from one answer; deployed nodes send up to 20.
 const MAX_NODES: usize = 32;
@@ -120,7 +120,7 @@ impl Core {
             let walk = m.walks[ix];
             self.searches.unreported -= usize::from(walk.found - walk.reported);
             if walk.goal == Goal::Bootstrap && walk.phase.is_under_way() {
-                self.on_upkeep_done(m, &walk);
+                self.on_upkeep_done(m, ix);
             }
             self.searches.set_phase(m, ix, Phase::Free);
         }
@@ -240,7 +240,10 @@ impl Core {
             self.family(family).table.holds(&mut table_slots(m, family), contact)
         });
         if expected.is_none() {
-            self.contacts.answered(m.contacts, from);
+            self.contacts.answered(m.contacts, from, query.sent);
+            if query.method == MethodKind::Get {
+                self.contacts.heard_of_get(m.contacts, from, true, self.now);
+            }
         }
         let contact = Contact { id: response.id, endpoint: from };
         if message.read_only {
@@ -253,7 +256,7 @@ impl Core {
         match query.purpose {
             Purpose::Ping | Purpose::Check => {}
             Purpose::Sample(slot) => self.take_sample(m, slot, response),
-            Purpose::Lookup(walk) => self.on_found(m, walk, from, response),
+            Purpose::Lookup(walk) => self.on_found(m, walk, &query, response),
             Purpose::Announce(walk) => self.on_stored(m, walk, from),
             Purpose::Look(walk, window) => self.on_looked(m, walk, window, response),
         }
@@ -274,7 +277,11 @@ impl Core {
         self.stats.errors_in.count(query.method);
         self.rtt.record(self.now - query.sent);
         self.sources.verify(m.sources, from, self.now);
-        self.contacts.answered(m.contacts, from);
+        self.contacts.answered(m.contacts, from, query.sent);
+        if query.method == MethodKind::Get {
+            let knows = code != ErrorCode::METHOD_UNKNOWN;
+            self.contacts.heard_of_get(m.contacts, from, knows, self.now);
+        }
         self.end_restoring(m, from);
         if let Some(id) = query.id {
             let (contact, now) = (Contact { id, endpoint: from }, self.now);
@@ -312,7 +319,11 @@ impl Core {
         match query.purpose {
             Purpose::Announce(_) => walk.on_announce_stall(memory.candidates, query.to),
             Purpose::Look(_, window) => walk.on_looked_in_vain(window),
-            _ => walk.on_stall(memory.candidates, query.to),
+            _ => {
+                if walk.on_stall(memory.candidates, query.to) {
+                    self.contacts.ignored_get(m.contacts, query.to, self.now);
+                }
+            }
         }
         self.settle(m, ix);
     }
@@ -339,6 +350,11 @@ impl Core {
                 walk.on_refused(memory.candidates, query.to, code);
             }
             Purpose::Look(_, window) => walk.on_looked_in_vain(window),
+            _ if query.method == MethodKind::Get
+                && outcome == Outcome::Refused(ErrorCode::METHOD_UNKNOWN.0) =>
+            {
+                walk.on_unknown(memory.candidates, query.to);
+            }
             _ if timed_out => walk.on_timeout(memory.candidates, query.to),
             _ => walk.on_failure(memory.candidates, query.to),
         }
@@ -356,14 +372,15 @@ impl Core {
     }
 
     /// A step of a lookup was answered: take in its nodes and peers.
-    fn on_found(&mut self, m: &mut Memory<'_>, reference: WalkRef, from: Endpoint, response: &Response<'_>) {
+    fn on_found(&mut self, m: &mut Memory<'_>, reference: WalkRef, query: &Query, response: &Response<'_>) {
         let Some(ix) = self.active(m, reference) else { return };
+        let from = query.to;
+        let worth = self.worth(m, ix, query, response);
         let (walk, memory) = self.searches.walk(m, ix);
         let wants_peers =
             matches!(walk.goal, Goal::GetPeers | Goal::Scrape | Goal::Announce(_)) && walk.phase.has_events();
-        let counts = !self.config.enforce_secure_ids || is_secure(&response.id, from);
         let (id, token) = (response.id, response.token);
-        let verdict = walk.on_answer(memory.candidates, memory.tokens, from, id, token, counts);
+        let verdict = walk.on_answer(memory.candidates, memory.tokens, from, id, token, worth);
         if verdict == Verdict::Accepted {
             for nodes in [response.nodes, response.nodes6].into_iter().flatten() {
                 self.take_nodes(m, ix, nodes, response.id);
@@ -384,6 +401,21 @@ impl Core {
             self.take_item(m, ix, from, response);
         }
         self.settle(m, ix);
+    }
+
+    /// What an answer makes of a node for a lookup.
+    fn worth(&self, m: &mut Memory<'_>, ix: Ix, query: &Query, response: &Response<'_>) -> Worth {
+        let is_deaf = |m: &Memory<'_>| self.contacts.is_deaf(m.contacts, query.to, self.now);
+        if self.config.enforce_secure_ids && !is_secure(&response.id, query.to) {
+            Worth::Guide
+        } else if !m.walks[ix].seeks_item() || query.method == MethodKind::Get {
+            Worth::Full
+        } else if is_deaf(m) {
+            Worth::Guide
+        } else {
+            self.contacts.ignored_get(m.contacts, query.to, self.now);
+            if is_deaf(m) { Worth::Guide } else { Worth::Sign }
+        }
     }
 
     /// A node told who lives beyond the horizon of a lookup.
@@ -426,7 +458,7 @@ impl Core {
             if endpoint.family() != family || !self.is_candidate(id, endpoint) {
                 self.stats.contacts_refused += 1;
             } else {
-                let is_suspect = self.contacts.is_suspect(m.contacts, endpoint, self.now.secs());
+                let is_suspect = self.contacts.is_suspect(m.contacts, endpoint, self.now);
                 usable.extend([(Contact { id, endpoint }, is_suspect)]);
             }
         }
@@ -460,10 +492,10 @@ impl Core {
     /// Pings nodes of a family that the lookup does not walk in, or not any more, while few are
     /// known there: over them a node comes from one DHT into the other (B32-18).
     fn take_foreign(&mut self, m: &mut Memory<'_>, nodes: CompactNodes<'_>) {
-        let (family, now) = (nodes.family(), self.now.secs());
+        let (family, now) = (nodes.family(), self.now);
         let state = self.family(family);
         // One answer at a time: the pings of the user and of upkeep must not wait behind them.
-        if !state.on || state.table.len() >= FEW_NODES || self.inflight.next_waiting().is_some() {
+        if !state.on || state.table.len() >= FEW_NODES || self.inflight.has_waiting() {
             return;
         }
         let by_ip = self.config.source_limits;

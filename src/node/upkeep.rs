@@ -5,16 +5,18 @@ use core::time::Duration;
 use super::{Core, FamilyState, PATROL, table_nodes, table_slots};
 use crate::addr::{Endpoint, Family};
 use crate::config::BootstrapKind;
+use crate::contacts::Blame;
 use crate::event::{LookupId, Notice, NoticeKind, StartError};
 use crate::full::Limit;
 use crate::id::{K, NodeId};
 use crate::inflight::{Expiry, Outcome, Purpose, Query};
-use crate::lookup::{Goal, Walk};
+use crate::lookup::Goal;
 use crate::pool::Ix;
 use crate::storage::sealed::Memory;
 use crate::table::{Contact, Entry, Fate};
 use crate::time::Instant;
 use crate::timer::Timer;
+use crate::wire::MethodKind;
 
 /// With fewer nodes than this in the table the node bootstraps again (mldht: 30), and answers in
 /// the other family are asked to name some (BEP 32).
@@ -37,6 +39,9 @@ const SILENCE: Duration = Duration::from_secs(60);
 /// How often the upkeep pings somebody while our link seems down.
 const PROBE: Duration = Duration::from_secs(10);
 
+/// A query that is given up earlier than so many stalls after it was sent tells nothing.
+const PATIENCE: u32 = 4;
+
 /// How far a family has come in joining its DHT.
 #[derive(Clone, Copy, Debug, Default)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
@@ -47,6 +52,8 @@ pub(super) struct Bootstrap {
     failures: u8,
     /// The next bucket to fill after a bootstrap, from our own neighbourhood outwards.
     fill: Option<u8>,
+    /// The bucket of the farthest of our closest neighbours that the last bootstrap found.
+    reach: u8,
     /// Not before this time.
     next: Instant,
     /// Our id is another one since, and we know nobody around it yet.
@@ -59,6 +66,9 @@ pub(super) struct Bootstrap {
     was_unsent: bool,
     /// One was not sent however often it was tried, and nothing came in meanwhile: there is no network.
     is_cut_off: bool,
+    /// The most nodes that were in the table when a lookup of the upkeep ended: with no more, none were
+    /// found that could lead to others, and the buckets are not filled again.
+    filled: u16,
 }
 
 impl Bootstrap {
@@ -324,21 +334,50 @@ impl Core {
         }
     }
 
-    /// A query of ours went unanswered. That is held against the node only if somebody else was
-    /// heard since: otherwise it may be our own link that is down.
+    /// A query of ours went unanswered. That is held against the node only if somebody was heard
+    /// since: otherwise it may be our own link that is down; and not if the node itself was, in answer
+    /// to what was sent no earlier.
     pub(super) fn on_failed(&mut self, m: &mut Memory<'_>, query: &Query, outcome: Outcome) {
-        let family = query.to.family();
+        let (family, now) = (query.to.family(), self.now);
         if self.heard <= query.sent {
             self.stats.excused += 1;
             self.missed = true;
             self.excuse(m, query);
         } else {
-            self.contacts.failed(m.contacts, query.to);
-            self.family_mut(family).table.restored_failed(&mut table_slots(m, family), query.to);
-            self.fail_in_table(m, query);
+            let is_telling = self.is_telling(query, outcome);
+            let contact = query.id.map(|id| Contact { id, endpoint: query.to });
+            let blame = self.contacts.failed(m.contacts, query.to, query.sent, is_telling);
+            let table = &mut self.families[family.index()].table;
+            let slots = &mut table_slots(m, family);
+            match (blame, contact) {
+                (Blame::Failed, Some(contact)) if table.is_alive_yet_failing(slots, contact, now) => {
+                    table.ping_lost(slots, contact, now);
+                }
+                (Blame::Failed, _) => {
+                    table.restored_failed(slots, query.to);
+                    self.fail_in_table(m, query);
+                }
+                (Blame::Doubt, Some(contact)) if !query.is_repeat => table.doubt(slots, contact, now),
+                (Blame::Nothing, Some(contact)) if query.purpose == Purpose::Check => {
+                    table.ping_lost(slots, contact, now);
+                }
+                (Blame::Doubt | Blame::Nothing, _) => {}
+            }
         }
         self.on_search_failed(m, query, outcome);
         self.schedule_upkeep(family);
+    }
+
+    /// Whether the end of a query tells that nobody is there who answers: a node need not know every
+    /// method, a lookup asks a node more than once, and a query may be given up before most answers
+    /// have come.
+    fn is_telling(&self, query: &Query, outcome: Outcome) -> bool {
+        let is_known_to_all =
+            matches!(query.method, MethodKind::Ping | MethodKind::FindNode | MethodKind::GetPeers);
+        let is_early = outcome == Outcome::TimedOut
+            && query.is_given_up(self.now)
+            && self.now - query.sent < self.rtt.stall() * PATIENCE;
+        !query.is_repeat && (is_known_to_all || outcome == Outcome::Unreachable) && !is_early
     }
 
     /// A query of ours went unanswered, which is held against nobody.
@@ -365,7 +404,10 @@ impl Core {
     }
 
     /// A lookup of the node's own has ended.
-    pub(super) fn on_upkeep_done(&mut self, m: &mut Memory<'_>, walk: &Walk) {
+    pub(super) fn on_upkeep_done(&mut self, m: &mut Memory<'_>, ix: Ix) {
+        let (walk, memory) = self.searches.walk(m, ix);
+        let farthest = walk.closest(memory.candidates).last().map(|(id, _)| id);
+        let walk = *walk;
         let (family, now) = (walk.family(), self.now);
         let depth = self.family(family).table.relevant_depth();
         let state = self.family_mut(family);
@@ -380,19 +422,30 @@ impl Core {
                 (state.bootstrap.failures, state.bootstrap.next) = (0, now + RETRY);
             }
             if walk.answered > 0 {
+                let was_owed = state.bootstrap.is_owed;
                 if walk.target == state.id {
                     state.bootstrap.is_owed = false;
                 } else if state.bootstrap.is_owed {
                     state.bootstrap.next = now;
                 }
-                state.bootstrap.fill = depth.checked_sub(1).map(|deepest| deepest as u8);
+                let is_news = !state.ready || was_owed || state.has_grown();
+                if let Some(id) = farthest.filter(|_| is_news) {
+                    state.bootstrap.fill = depth.checked_sub(1).map(|deepest| deepest as u8);
+                    state.bootstrap.reach = state.table.bucket_of(&id) as u8;
+                }
                 if !core::mem::replace(&mut state.ready, true) {
                     let kind = if family == Family::V4 { NoticeKind::ReadyV4 } else { NoticeKind::ReadyV6 };
                     self.notify(m, Notice { kind, ..Notice::EMPTY });
                     self.resume_rounds(m);
                 }
             }
+        } else if !state.has_grown() {
+            // Whoever is closer than the last of the closest seems to be known already.
+            let reach = state.bootstrap.reach;
+            state.bootstrap.fill = state.bootstrap.fill.map(|next| next.min(reach));
         }
+        let state = self.family_mut(family);
+        state.bootstrap.filled = state.bootstrap.filled.max(state.table.len() as u16);
         self.schedule_upkeep(family);
     }
 
@@ -530,6 +583,11 @@ impl FamilyState {
     /// When the table may want somebody pinged.
     pub(super) fn table_due(&self) -> impl Iterator<Item = Instant> + use<> {
         [self.table.ping_due(), self.table.restored_due()].into_iter().flatten()
+    }
+
+    /// Whether more nodes are known than ever before at the end of a lookup of the upkeep.
+    const fn has_grown(&self) -> bool {
+        self.table.len() > self.bootstrap.filled as usize
     }
 
     /// When to look for our own neighbours: at first, however many nodes were remembered from before,

@@ -35,6 +35,8 @@ const PARKED: Duration = Duration::from_secs(10);
 pub(super) struct Searches {
     pool: Pool,
     ready: List,
+    /// Those whose next destination was asked much lately, by when it may be asked again.
+    held: List,
     waiting: List,
     /// Ended, but the other family has not, or the completion is not polled.
     ended: List,
@@ -59,12 +61,35 @@ impl Searches {
         !self.ready.is_empty()
     }
 
+    /// The same, or one is held and may be ready by now.
+    pub(super) const fn may_have_ready(&self) -> bool {
+        !self.ready.is_empty() || !self.held.is_empty()
+    }
+
     pub(super) const fn ready_count(&self) -> usize {
         self.ready.len()
     }
 
     pub(super) const fn has_events(&self) -> bool {
         self.unreported > 0 || !self.completed.is_empty()
+    }
+
+    /// When the first of the walks that are held is ready again.
+    pub(super) fn held_until(&self, walks: &[Slot<Walk>]) -> Option<Instant> {
+        self.held.front().map(|ix| walks[ix].held_until)
+    }
+
+    /// Keeps a walk until then from those that are ready.
+    pub(super) fn hold(&mut self, m: &mut Memory<'_>, ix: Ix, until: Instant) {
+        m.walks[ix].held_until = until;
+        self.set_phase(m, ix, Phase::Held);
+    }
+
+    /// Makes those ready whose time has come.
+    pub(super) fn release(&mut self, m: &mut Memory<'_>, now: Instant) {
+        while let Some(ix) = self.held.front().filter(|&ix| m.walks[ix].held_until <= now) {
+            self.set_phase(m, ix, Phase::Ready);
+        }
     }
 
     /// The walk that was asked longest ago, which goes to the back.
@@ -91,6 +116,14 @@ impl Searches {
         }
         m.walks[ix].phase = phase;
         match self.list(phase) {
+            Some(list) if phase == Phase::Held => {
+                let until = m.walks[ix].held_until;
+                let mut after = list.back();
+                while let Some(at) = after.filter(|&at| m.walks[at].held_until > until) {
+                    after = list.prev(m.walks, at);
+                }
+                list.insert_after(m.walks, after.unwrap_or(Ix::NONE), ix);
+            }
             Some(list) => list.push_back(m.walks, ix),
             None => self.pool.give(m.walks, ix),
         }
@@ -107,6 +140,7 @@ impl Searches {
     pub(super) fn is_consistent(&self, walks: &[Slot<Walk>]) -> bool {
         let lists = [
             (self.ready, Phase::Ready),
+            (self.held, Phase::Held),
             (self.waiting, Phase::Waiting),
             (self.ended, Phase::Ended),
             (self.completed, Phase::Completed),
@@ -126,6 +160,7 @@ impl Searches {
         match phase {
             Phase::Free => None,
             Phase::Ready => Some(&mut self.ready),
+            Phase::Held => Some(&mut self.held),
             Phase::Waiting => Some(&mut self.waiting),
             Phase::Ended => Some(&mut self.ended),
             Phase::Completed => Some(&mut self.completed),
@@ -162,13 +197,20 @@ impl Core {
         }
     }
 
-    /// Queues what an announce still has to send after it was reported.
+    /// Queues what an announce still has to send after it was reported, and leaves half of all queries
+    /// to those who wait for something. What was sent twice follows in its own time: a node that
+    /// ignores it is not to get it three times more in the same second.
     fn linger(&mut self, m: &mut Memory<'_>, ix: Ix) {
-        while m.walks[ix].lingers() && self.family(m.walks[ix].family()).on {
+        while m.walks[ix].lingers()
+            && self.family(m.walks[ix].family()).on
+            && !self.inflight.is_half_full(m.queries)
+        {
             let (walk, memory) = self.searches.walk(m, ix);
             let step = walk.next(memory.candidates);
-            if self.enqueue_step(m, ix, step).is_none() {
-                return;
+            let pause = step.position().map_or(Duration::ZERO, |at| memory.candidates[at].pause());
+            let Some(query) = self.enqueue_step(m, ix, step) else { return };
+            if !pause.is_zero() {
+                self.inflight.put_off(m.queries, query, self.now + pause);
             }
         }
     }
@@ -288,7 +330,7 @@ impl Core {
     }
 
     pub(super) const fn lookup_count(&self) -> usize {
-        self.searches.ready.len() + self.searches.waiting.len()
+        self.searches.ready.len() + self.searches.held.len() + self.searches.waiting.len()
     }
 
     /// The families whose nodes a lookup asks for.
@@ -344,8 +386,7 @@ impl Core {
                 let is_refresh = |walk: &Walk| walk.goal == Goal::Refresh && walk.phase.is_under_way();
                 match m.walks.iter().position(|slot| is_refresh(&slot.value)).map(Ix::new) {
                     Some(ix) => {
-                        let walk = m.walks[ix];
-                        self.on_upkeep_done(m, &walk);
+                        self.on_upkeep_done(m, ix);
                         self.searches.list(m.walks[ix].phase)?.remove(m.walks, ix);
                         ix
                     }
@@ -387,17 +428,22 @@ impl Core {
         }
     }
 
+    /// Where few are taken to be alive, the others are there as the last resort.
     fn seed_known(&self, m: &mut Memory<'_>, ix: Ix) {
         let (family, target) = (m.walks[ix].family(), m.walks[ix].target);
         let table = &self.family(family).table;
-        let seeds: heapless::Vec<(Contact, Duration), SEEDS> = table
-            .closest::<SEEDS>(table_nodes(m, family), &target, Filter::Live, self.now)
-            .into_iter()
-            .map(|entry| (entry.contact(), entry.rtt()))
-            .collect();
+        let closest = |m: &Memory<'_>, filter| -> heapless::Vec<(Contact, Duration), SEEDS> {
+            let closest = table.closest::<SEEDS>(table_nodes(m, family), &target, filter, self.now);
+            closest.into_iter().map(|entry| (entry.contact(), entry.rtt())).collect()
+        };
+        let live = closest(m, Filter::Live);
+        let bad = if live.len() < K { closest(m, Filter::Bad) } else { heapless::Vec::new() };
         let (walk, memory) = self.searches.walk(m, ix);
-        for (contact, rtt) in seeds {
+        for (contact, rtt) in live {
             walk.add_known(memory.candidates, contact.id, contact.endpoint, rtt);
+        }
+        for (contact, _) in bad {
+            walk.add(memory.candidates, Some(contact.id), contact.endpoint, true);
         }
     }
 
@@ -515,7 +561,7 @@ impl Core {
         self.searches.set_phase(m, ix, Phase::Ended);
         let walk = m.walks[ix];
         if matches!(walk.goal, Goal::Refresh | Goal::Bootstrap) {
-            self.on_upkeep_done(m, &walk);
+            self.on_upkeep_done(m, ix);
         }
         let sibling = walk.sibling.some();
         if let Some(sibling) = sibling.filter(|&sibling| m.walks[sibling].phase.is_under_way()) {

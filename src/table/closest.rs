@@ -13,6 +13,8 @@ pub(crate) enum Filter {
     Good,
     /// All but bad ones: where our own lookups may start.
     Live,
+    /// Bad ones: the last resort of our own lookups.
+    Bad,
 }
 
 impl Table {
@@ -89,6 +91,7 @@ impl Filter {
         match self {
             Self::Good => entry.is_good(now),
             Self::Live => entry.is_live(),
+            Self::Bad => !entry.is_live(),
         }
     }
 }

@@ -33,6 +33,8 @@ pub struct Host {
     pub calls_itself: Option<NodeId>,
     pub rtt: Duration,
     pub is_dead: bool,
+    /// It knows nothing of items and ignores queries for them, as Transmission does.
+    pub ignores_items: bool,
     /// So many queries to it are lost before one arrives.
     pub loses: u32,
     /// Others list it.
@@ -348,6 +350,9 @@ impl<S: Storage> Stage<S> {
         let lists_hosts = !matches!(what, What::Ping | What::Announce { .. } | What::Put(_) | What::Other);
         let closest = if lists_hosts { self.closest_hosts(target, at) } else { Vec::new() };
         let host = self.hosts.get_mut(&at).filter(|host| !host.is_dead)?;
+        if host.ignores_items && matches!(what, What::Get(_) | What::Put(_)) {
+            return None;
+        }
         if host.loses > 0 {
             host.loses -= 1;
             return None;
@@ -441,6 +446,7 @@ impl Host {
             calls_itself: None,
             rtt: RTT,
             is_dead: false,
+            ignores_items: false,
             loses: 0,
             is_listed: true,
             token: Some(b"token".to_vec()),

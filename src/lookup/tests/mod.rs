@@ -83,7 +83,7 @@ impl Rig {
     }
 
     fn answer_as(&mut self, host: u16, id: NodeId, token: Option<&[u8]>) -> Verdict {
-        self.walk.on_answer(&mut self.candidates, &mut self.tokens, endpoint(host), id, token, true)
+        self.walk.on_answer(&mut self.candidates, &mut self.tokens, endpoint(host), id, token, Worth::Full)
     }
 
     fn stall(&mut self, host: u16) {

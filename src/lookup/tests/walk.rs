@@ -3,6 +3,62 @@
 use super::*;
 
 #[test]
+fn those_that_failed_not_long_ago_are_the_last_resort() {
+    let mut rig = Rig::knowing(Goal::GetPeers, 2, 1, [3]);
+    for host in [1, 2] {
+        assert!(rig.walk.add(&mut rig.candidates, Some(id(host)), endpoint(host), true));
+    }
+    assert_eq!(rig.ask_all(), [3], "while somebody else is left, they are spared");
+    rig.stall(3);
+    assert_eq!(rig.ask_all(), [3], "the other is asked again first");
+    assert_eq!(rig.ask_all(), []);
+    rig.stall(3);
+    assert_eq!(rig.ask_all(), [1, 2], "as many at once as any");
+    rig.answer(2);
+    rig.stall(1);
+    assert_eq!(rig.next(), Step::Finish);
+}
+
+#[test]
+fn suspects_give_way_where_memory_is_full() {
+    let mut rig = Rig::with_memory(Goal::GetPeers, 2, 1, 3);
+    for host in [1, 2] {
+        assert!(rig.walk.add(&mut rig.candidates, Some(id(host)), endpoint(host), true));
+    }
+    (3..=5).for_each(|host| assert!(rig.list(host), "{host}"));
+    assert!(!rig.walk.add(&mut rig.candidates, Some(id(1)), endpoint(1), true));
+    assert!(!rig.list(6), "the farthest");
+    assert_eq!(rig.ask_all(), [3, 4]);
+}
+
+/// A node that does not know the query for an item is asked for its neighbours in between, and for the
+/// item once more.
+#[cfg(feature = "items")]
+#[test]
+fn who_is_silent_to_a_get_may_lead_on_to_others() {
+    let mut rig = Rig::knowing(Goal::Get(Ix::new(0)), 1, 1, [1]);
+    let is_for_neighbours = |rig: &Rig| rig.walk.asks_neighbours(&rig.candidates, endpoint(1));
+    let sign = |rig: &mut Rig, worth| {
+        rig.walk.on_answer(&mut rig.candidates, &mut rig.tokens, endpoint(1), id(1), None, worth)
+    };
+    assert_eq!(rig.ask_all(), [1]);
+    assert!(!is_for_neighbours(&rig));
+    rig.stall(1);
+    assert_eq!(rig.ask_all(), [1]);
+    assert!(is_for_neighbours(&rig));
+    assert_eq!(sign(&mut rig, Worth::Sign), Verdict::Accepted);
+    assert_eq!(sign(&mut rig, Worth::Sign), Verdict::Rejected);
+    assert_eq!(rig.ask_all(), [1]);
+    assert!(!is_for_neighbours(&rig));
+    rig.stall(1);
+    assert_eq!((rig.ask_all(), rig.next()), (std::vec![], Step::Finish), "it is not asked a third time");
+    assert_eq!(rig.walk.closest(&rig.candidates).count(), 0, "nor is it one of the closest");
+    assert_eq!((rig.walk.answered, rig.walk.failed), (1, 0));
+    assert_eq!(sign(&mut rig, Worth::Full), Verdict::Accepted, "late");
+    assert_eq!((rig.walk.answered, rig.walk.closest(&rig.candidates).count()), (1, 1));
+}
+
+#[test]
 fn l_01_the_closest_are_asked_first_and_listed_ones_are_merged() {
     let mut rig = Rig::knowing(Goal::FindNode, 2, 8, [50, 10, 30, 20]);
     assert_eq!(rig.ask_all(), [10, 20]);
@@ -105,7 +161,7 @@ fn l_05_an_id_and_an_ip_address_are_accepted_once() {
     assert_eq!(rig.answer_as(3, id(1), None), Verdict::Rejected, "a second node with the id");
     assert_eq!(rig.answer(2), Verdict::Accepted);
     assert_eq!(rig.answer(2), Verdict::Rejected, "the answer to a query sent twice");
-    let twin = rig.walk.on_answer(&mut rig.candidates, &mut rig.tokens, other_port, id(4), None, true);
+    let twin = rig.walk.on_answer(&mut rig.candidates, &mut rig.tokens, other_port, id(4), None, Worth::Full);
     assert_eq!(twin, Verdict::Rejected, "a second node on the host");
     assert_eq!(rig.closest(), [1, 2]);
 }

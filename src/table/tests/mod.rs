@@ -248,6 +248,7 @@ impl World {
         let passing = nodes.filter(|entry| match filter {
             Filter::Good => entry.is_good(self.now),
             Filter::Live => entry.failures < BAD,
+            Filter::Bad => entry.failures >= BAD,
         });
         let mut ids: Vec<_> = passing.map(|entry| entry.id).collect();
         ids.sort_by_key(|id| id.distance(&target));
