@@ -170,12 +170,16 @@ fn a_crawl_finds_nearly_all_torrents_among_the_dead_and_liars_and_keeps_to_inter
     assert!(shares[0] > 0.3 && shares[1] > 0.9 && shares[4] > 0.99);
     assert!(world.crawled(crawler).iter().all(|(_, found)| (0..1500).any(|index| infohash(index) == *found)));
     // Intervals of five minutes, less what of them had passed when the node was asked first.
-    for (host, before) in hosts.iter().zip(before) {
+    // A node or two of 240 no other may list, whatever the seed.
+    let mut missed = 0;
+    for (host, before) in hosts.iter().zip(before).filter(|(host, _)| **host != crawler) {
         if let Some(node) = world.node(*host) {
             let asked = node.stats().queries_in.sample_infohashes - before;
-            assert!((1..=6).contains(&asked) || *host == crawler, "{host:?} {asked}");
+            assert!(asked <= 6, "{host:?} {asked}");
+            missed += usize::from(asked == 0);
         }
     }
+    assert!(missed <= 2, "{missed}");
     assert!(report.failed >= dead.len() as u64 && report.asked <= 1 + 1500 * 20);
     world.check().unwrap();
 }

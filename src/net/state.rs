@@ -160,7 +160,7 @@ impl StateFile {
             return None;
         }
         let bytes = node.snapshot(unix_time());
-        // Bootstrap hosts, of which alone a table may consist, are not saved.
+        // Routers, of which alone a table may consist, are not saved.
         let has_nodes = State::parse(&bytes).is_ok_and(|state| state.nodes().next().is_some());
         has_nodes.then(|| add_unclaimed(bytes, |own| saved.unclaimed(own, now)))
     }

@@ -197,7 +197,7 @@ impl Core {
         }
         let family = endpoint.family();
         let known = self.bootstraps(m).iter().position(|other| *other == endpoint);
-        let at = known.unwrap_or(self.bootstraps.into());
+        let at = known.unwrap_or_else(|| self.bootstraps.into());
         if known.is_none() {
             let full = Limit::Bootstraps.refusal(m.bootstraps.len(), 1);
             *m.bootstraps.get_mut(at).ok_or(full)? = endpoint;
