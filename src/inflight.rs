@@ -280,6 +280,11 @@ impl Inflight {
         self.awaited(slots).filter(|&ix| slots[ix].to == to).min_by_key(|&ix| slots[ix].sent)
     }
 
+    /// Whether a query for this is unanswered.
+    pub(crate) fn awaits(&self, slots: &[Slot<Query>], purpose: Purpose) -> bool {
+        self.awaited(slots).any(|ix| slots[ix].purpose == purpose)
+    }
+
     /// The query that was handed out last of those to `to`.
     pub(crate) fn find_last_sent_to(&self, slots: &[Slot<Query>], to: Endpoint) -> Option<Ix> {
         let sent = self.awaited(slots).filter(|&ix| slots[ix].to == to && !slots[ix].is_unsent);

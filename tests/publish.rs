@@ -363,6 +363,23 @@ fn a_get_and_the_look_before_a_put_wait_for_the_closest_until_they_time_out() {
     assert!(report.acknowledged == 8 && report.duration < secs(1), "nor again: {report:?}");
 }
 
+/// As those that check signatures slowly.
+#[test]
+fn a_put_is_not_reported_as_stored_nowhere_while_nodes_may_confirm_it() {
+    let mut stage = Stage::joined(60);
+    stage.hosts.values_mut().for_each(|host| host.storing = ms(1500));
+    let item = signed(1, VALUE);
+    let report = put(&mut stage, &item, None);
+    assert!(report.acknowledged >= 1 && report.refused.total == 0, "{report:?}");
+    // Nobody ever does: then the end is that nothing stands.
+    let mut stage = Stage::joined(60);
+    stage.hosts.values_mut().for_each(|host| host.storing = secs(3600));
+    let begun = stage.now;
+    let report = put(&mut stage, &signed(1, VALUE), None);
+    assert_eq!(report.acknowledged, 0);
+    assert!(stage.now - begun < secs(30), "{:?}", stage.now - begun);
+}
+
 #[test]
 fn a_put_of_what_cannot_change_uses_the_tokens_of_an_earlier_lookup() {
     let mut stage = Stage::joined(60);

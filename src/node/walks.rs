@@ -11,7 +11,7 @@ use super::{Core, table_nodes};
 use crate::addr::{Endpoint, Family};
 use crate::event::{KeptId, LookupId, LookupKind, LookupReport, NodeInfo, Refusals};
 use crate::id::{K, NodeId};
-use crate::inflight::WalkRef;
+use crate::inflight::{Purpose, WalkRef};
 use crate::kept::Kept;
 #[cfg(feature = "items")]
 use crate::lookup::Check;
@@ -185,6 +185,9 @@ impl Core {
                 self.searches.set_phase(m, ix, Phase::Ready);
             }
             Step::Wait => self.searches.set_phase(m, ix, Phase::Waiting),
+            Step::Finish if self.awaits_confirmation(m, ix) => {
+                self.searches.set_phase(m, ix, Phase::Waiting);
+            }
             Step::Finish if resumed_in_vain => self.restart(m, ix),
             Step::Finish if asked_saved_in_vain => self.ask_bootstraps_after_all(m, ix),
             Step::Finish if self.is_parked(m, ix) => {
@@ -195,6 +198,19 @@ impl Core {
             Step::Finish if self.decide_put(m, ix) => {}
             Step::Finish => self.end(m, ix),
         }
+    }
+
+    /// Whether what it has placed may stand somewhere though nobody has said so yet: nodes may take long
+    /// to check a signature, and to report that nothing was stored would be wrong. An announce that goes
+    /// on from earlier tokens begins anew instead, which harms nobody.
+    fn awaits_confirmation(&self, m: &Memory<'_>, ix: Ix) -> bool {
+        let walk = &m.walks[ix];
+        let begins_anew = walk.resumed && matches!(walk.goal, Goal::Announce(_));
+        let reference = WalkRef { ix, generation: walk.generation };
+        walk.announced > 0
+            && walk.acknowledged == 0
+            && !begins_anew
+            && self.inflight.awaits(m.queries, Purpose::Announce(reference))
     }
 
     /// Queues what an announce still has to send after it was reported, and leaves half of all queries

@@ -32,6 +32,8 @@ pub struct Host {
     /// It answers under another id than it is listed under.
     pub calls_itself: Option<NodeId>,
     pub rtt: Duration,
+    /// So long it takes to store something, beside that.
+    pub storing: Duration,
     pub is_dead: bool,
     /// It knows nothing of items and ignores queries for them, as Transmission does.
     pub ignores_items: bool,
@@ -421,7 +423,9 @@ impl<S: Storage> Stage<S> {
         let (read_only, requester) = (host.read_only, host.sees);
         let message = Message { read_only, requester, ..Message::new(transaction, body) };
         let size = message.emit(&mut buf).expect("answers are short");
-        Some((host.rtt, buf[..size].to_vec()))
+        let stores = matches!(what, What::Announce { .. } | What::Put(_));
+        let storing = if stores { host.storing } else { Duration::ZERO };
+        Some((host.rtt + storing, buf[..size].to_vec()))
     }
 
     /// The eight listed hosts that are closest to a target, without the one that is asked.
@@ -445,6 +449,7 @@ impl Host {
             id,
             calls_itself: None,
             rtt: RTT,
+            storing: Duration::ZERO,
             is_dead: false,
             ignores_items: false,
             loses: 0,
