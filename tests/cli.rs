@@ -345,7 +345,7 @@ fn r_13_a_state_file_keeps_id_and_nodes_from_run_to_run() {
     let output = run(&format!("get-peers {HASH} --json -v {}", words(LOCAL)));
     assert_eq!(code(&output), 0, "{output:?}");
     assert!(
-        stderr(&output).contains("trying 4 saved nodes; 0 announces saved, 0 entries left out"),
+        stderr(&output).contains("trying 4 saved nodes; 0 announces and 0 items saved, 0 entries left out"),
         "{output:?}"
     );
     assert_eq!(find(&events(&output), "listening")[0]["id"], id);
