@@ -96,9 +96,7 @@ impl Record {
     /// Whether it does not know `get`, as far as is known.
     const fn is_deaf(&self, now: Instant) -> bool {
         let age = (minute(now).wrapping_sub(self.ignored >> 2)) & 0x3f;
-        self.ignored & 3 == DEAF
-            && (age as u32) < DEAF_MINUTES
-            && self.age(now) < DEAF_MINUTES * 60 * TICKS
+        self.ignored & 3 == DEAF && (age as u32) < DEAF_MINUTES && self.age(now) < DEAF_MINUTES * 60 * TICKS
     }
 
     const fn ignore(&mut self, count: u8, now: Instant) {
@@ -202,7 +200,8 @@ impl Contacts {
             contact.ignore(DEAF - 1, now);
         }
         contact.debt = (contact.debt(limit, now) + QUERY).min(u8::MAX.into()) as u8;
-        contact.settled = u32::from(contact.settled).saturating_add(contact.age(now)).min(u8::MAX.into()) as u8;
+        contact.settled =
+            u32::from(contact.settled).saturating_add(contact.age(now)).min(u8::MAX.into()) as u8;
         contact.contacted = tick(now);
     }
 
@@ -334,7 +333,9 @@ mod tests {
         /// Sends as often as it may, and tells how often that was.
         fn exhaust(&mut self, now: Instant) -> usize {
             let may = |rig: &Self| rig.contacts.leave(&rig.entries, rig.endpoint, LIMIT, now);
-            (0..).take_while(|_| matches!(may(self), Leave::Now { .. }).then(|| self.send(now)).is_some()).count()
+            (0..)
+                .take_while(|_| matches!(may(self), Leave::Now { .. }).then(|| self.send(now)).is_some())
+                .count()
         }
     }
 
