@@ -451,6 +451,7 @@ impl Walk {
 
     /// Whether a query to the candidate that has been asked is one for its neighbours alone, though it
     /// seeks an item: every other one is, since a node may not know `get` and still leads on to others.
+    #[cfg(feature = "items")]
     pub(crate) fn asks_neighbours(&self, memory: &[Candidate], to: Endpoint) -> bool {
         let candidate = self.position(memory, to).map(|position| &memory[position]);
         candidate.is_some_and(|c| c.state == State::Retried && c.tries.is_multiple_of(2))

@@ -186,8 +186,13 @@ impl Walk {
         let shared = |c: &Candidate| c.id.map(|id| self.target.common_prefix_len(&id));
         let class = shared(&candidates[position]);
         let equals = (position..).zip(&candidates[position..]).take_while(|(_, c)| shared(c) == class);
-        let fresh = equals.filter(|(_, c)| c.state == State::Fresh);
-        fresh.min_by_key(|(_, c)| Reverse(c.speed)).map_or(position, |(fastest, _)| fastest)
+        let is_fresh = |c: &Candidate| c.state == State::Fresh;
+        let fastest = equals.filter(|(_, c)| is_fresh(c)).min_by_key(|(_, c)| Reverse(c.speed));
+        let Some((_, fastest)) = fastest else { return position };
+        // Of several listings of one host the closest: it would be in vain to wait for an answer of the
+        // others, which are dropped with the query.
+        let is_same = |c: &Candidate| is_fresh(c) && c.endpoint == fastest.endpoint;
+        candidates.iter().position(is_same).unwrap_or(position)
     }
 
     /// Asks a node within the horizon for those beyond, another one each time.

@@ -200,8 +200,10 @@ impl Core {
         };
         let (walk, memory) = self.searches.walk(m, of.ix);
         let token = walk.token_of(memory.candidates, memory.tokens, to).unwrap_or(Token::EMPTY);
+        #[cfg(feature = "items")]
         let asks_neighbours = walk.asks_neighbours(memory.candidates, to);
         let walk = *walk;
+        #[cfg(feature = "items")]
         let asks_for_item = !asks_neighbours && !self.contacts.is_deaf(m.contacts, to, self.now);
         let want = self.want(&walk);
         // What is sent once nobody waits any more need not follow in the same burst of losses.

@@ -120,7 +120,7 @@ impl Core {
             let walk = m.walks[ix];
             self.searches.unreported -= usize::from(walk.found - walk.reported);
             if walk.goal == Goal::Bootstrap && walk.phase.is_under_way() {
-                self.on_upkeep_done(m, ix);
+                self.on_upkeep_done(m, &walk);
             }
             self.searches.set_phase(m, ix, Phase::Free);
         }

@@ -10,7 +10,7 @@ use crate::event::{LookupId, Notice, NoticeKind, StartError};
 use crate::full::Limit;
 use crate::id::{K, NodeId};
 use crate::inflight::{Expiry, Outcome, Purpose, Query};
-use crate::lookup::Goal;
+use crate::lookup::{Goal, Walk};
 use crate::pool::Ix;
 use crate::storage::sealed::Memory;
 use crate::table::{Contact, Entry, Fate};
@@ -52,8 +52,6 @@ pub(super) struct Bootstrap {
     failures: u8,
     /// The next bucket to fill after a bootstrap, from our own neighbourhood outwards.
     fill: Option<u8>,
-    /// The bucket of the farthest of our closest neighbours that the last bootstrap found.
-    reach: u8,
     /// Not before this time.
     next: Instant,
     /// Our id is another one since, and we know nobody around it yet.
@@ -404,10 +402,7 @@ impl Core {
     }
 
     /// A lookup of the node's own has ended.
-    pub(super) fn on_upkeep_done(&mut self, m: &mut Memory<'_>, ix: Ix) {
-        let (walk, memory) = self.searches.walk(m, ix);
-        let farthest = walk.closest(memory.candidates).last().map(|(id, _)| id);
-        let walk = *walk;
+    pub(super) fn on_upkeep_done(&mut self, m: &mut Memory<'_>, walk: &Walk) {
         let (family, now) = (walk.family(), self.now);
         let depth = self.family(family).table.relevant_depth();
         let state = self.family_mut(family);
@@ -429,9 +424,8 @@ impl Core {
                     state.bootstrap.next = now;
                 }
                 let is_news = !state.ready || was_owed || state.has_grown();
-                if let Some(id) = farthest.filter(|_| is_news) {
+                if is_news {
                     state.bootstrap.fill = depth.checked_sub(1).map(|deepest| deepest as u8);
-                    state.bootstrap.reach = state.table.bucket_of(&id) as u8;
                 }
                 if !core::mem::replace(&mut state.ready, true) {
                     let kind = if family == Family::V4 { NoticeKind::ReadyV4 } else { NoticeKind::ReadyV6 };
@@ -439,10 +433,6 @@ impl Core {
                     self.resume_rounds(m);
                 }
             }
-        } else if !state.has_grown() {
-            // Whoever is closer than the last of the closest seems to be known already.
-            let reach = state.bootstrap.reach;
-            state.bootstrap.fill = state.bootstrap.fill.map(|next| next.min(reach));
         }
         let state = self.family_mut(family);
         state.bootstrap.filled = state.bootstrap.filled.max(state.table.len() as u16);

@@ -402,7 +402,8 @@ impl Core {
                 let is_refresh = |walk: &Walk| walk.goal == Goal::Refresh && walk.phase.is_under_way();
                 match m.walks.iter().position(|slot| is_refresh(&slot.value)).map(Ix::new) {
                     Some(ix) => {
-                        self.on_upkeep_done(m, ix);
+                        let walk = m.walks[ix];
+                        self.on_upkeep_done(m, &walk);
                         self.searches.list(m.walks[ix].phase)?.remove(m.walks, ix);
                         ix
                     }
@@ -577,7 +578,7 @@ impl Core {
         self.searches.set_phase(m, ix, Phase::Ended);
         let walk = m.walks[ix];
         if matches!(walk.goal, Goal::Refresh | Goal::Bootstrap) {
-            self.on_upkeep_done(m, ix);
+            self.on_upkeep_done(m, &walk);
         }
         let sibling = walk.sibling.some();
         if let Some(sibling) = sibling.filter(|&sibling| m.walks[sibling].phase.is_under_way()) {

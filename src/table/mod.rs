@@ -539,8 +539,7 @@ impl Table {
         self.depth as usize
     }
 
-    /// The bucket that an id belongs to.
-    pub(crate) fn bucket_of(&self, id: &NodeId) -> usize {
+    fn bucket_of(&self, id: &NodeId) -> usize {
         let shared = (self.own.head() ^ id.head()).leading_zeros() as usize;
         shared.min(self.depth().saturating_sub(1))
     }

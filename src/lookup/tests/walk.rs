@@ -19,6 +19,17 @@ fn those_that_failed_not_long_ago_are_the_last_resort() {
     assert_eq!(rig.next(), Step::Finish);
 }
 
+/// Otherwise the walk could end as soon as it has asked: the closer listing is dropped with the query.
+#[test]
+fn of_several_listings_of_one_host_the_closest_is_asked() {
+    let mut rig = Rig::new(Goal::GetPeers, 1, 1);
+    rig.walk.add_known(&mut rig.candidates, id(3), endpoint(1), Duration::from_millis(9));
+    assert!(rig.list_as(1, Some(id(2))));
+    assert_eq!(rig.next(), Step::Query(0));
+    rig.ask_all();
+    assert_eq!(rig.next(), Step::Wait);
+}
+
 #[test]
 fn suspects_give_way_where_memory_is_full() {
     let mut rig = Rig::with_memory(Goal::GetPeers, 2, 1, 3);
