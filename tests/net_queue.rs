@@ -15,8 +15,8 @@ use common::net::{HASH, LOOPBACK, PATIENCE, asking, limits};
 use common::raw::{ID, Packet, join, spread, value_list};
 use dht_proto::net::{CallError, Dht, Owner, tokio as task};
 use dht_proto::{
-    Announce, Family, InfoHash, Limit, Limits, Lookup, LookupKind, LookupOptions, NodeId, QueryError, Salt,
-    SecretKey, StartError,
+    Announce, Config, Family, InfoHash, Limit, Limits, Lookup, LookupKind, LookupOptions, NodeId, QueryError,
+    Salt, SecretKey, StartError,
 };
 use tokio::time::timeout;
 
@@ -36,10 +36,17 @@ fn v6() -> Option<SocketAddr> {
     UdpSocket::bind(any).is_ok().then_some(any)
 }
 
-/// Nodes that answer whatever one source asks: a real network is larger.
-fn patient_network() -> Vec<Owner> {
+/// As many queries as one likes between two nodes: a real network is larger.
+fn unhurried() -> Config {
     let mut config = local_config();
     (config.queries_per_source, config.source_burst) = (100_000, 100_000);
+    (config.queries_per_node, config.node_burst) = (100_000, 100_000);
+    config
+}
+
+/// Nodes that answer whatever one source asks.
+fn patient_network() -> Vec<Owner> {
+    let config = unhurried();
     let builder = || builder().config(config.clone());
     let first = builder().spawn().unwrap();
     let start = addr(&first).to_string();
@@ -106,7 +113,8 @@ fn ask(dht: &Dht, hole: &Hole, index: usize) -> Result<dht_proto::net::Search, C
 #[test]
 fn torrents_keys_and_lookups_by_the_hundred_all_succeed_in_threads() {
     let nodes = patient_network();
-    let mut builder = builder().limits(Limits::default()).bootstrap([addr(&nodes[0]).to_string()]);
+    let mut builder =
+        builder().config(unhurried()).limits(Limits::default()).bootstrap([addr(&nodes[0]).to_string()]);
     if let Some(v6) = v6() {
         builder = builder.bind(v6);
     }
@@ -135,7 +143,7 @@ fn torrents_keys_and_lookups_by_the_hundred_all_succeed_in_threads() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn torrents_keys_and_lookups_by_the_hundred_all_succeed_in_tasks() {
     let nodes = patient_network();
-    let mut builder = task::Dht::builder().config(local_config()).bind(LOOPBACK);
+    let mut builder = task::Dht::builder().config(unhurried()).bind(LOOPBACK);
     if let Some(v6) = v6() {
         builder = builder.bind(v6);
     }

@@ -318,13 +318,14 @@ fn a_put_of_another_value_under_a_number_that_is_taken_is_sent_to_nobody() {
 #[test]
 fn a_put_stops_at_the_first_node_that_holds_something_newer() {
     let mut stage = Stage::joined(60);
+    stage.hosts.values_mut().for_each(|host| host.storing = ms(1500));
     let item = signed(4, VALUE);
     let at = closest(&stage, item.target())[0];
     let slow = stage.hosts.get_mut(&at).unwrap();
-    // It is asked twice, and answers the second time when it is believed to be silent.
-    (slow.item, slow.rtt, slow.loses) = (Some(copied(&signed(9, b"3:new"))), ms(4980), 1);
+    // It is asked again once it has told whom it knows, and answers when it is believed to be silent.
+    (slow.item, slow.rtt, slow.loses) = (Some(copied(&signed(9, b"3:new"))), ms(1500), 1);
     let report = put(&mut stage, &item, None);
-    assert_eq!(report.acknowledged, 8);
+    assert!(report.acknowledged >= 8, "{report:?}");
     let sent = puts(&stage).len();
     stage.run(secs(60));
     assert!(stage.events.iter().any(|event| matches!(event, Event::ItemFound { seq: Some(9), .. })));
@@ -370,7 +371,7 @@ fn a_put_is_not_reported_as_stored_nowhere_while_nodes_may_confirm_it() {
     stage.hosts.values_mut().for_each(|host| host.storing = ms(1500));
     let item = signed(1, VALUE);
     let report = put(&mut stage, &item, None);
-    assert!(report.acknowledged >= 1 && report.refused.total == 0, "{report:?}");
+    assert!(report.acknowledged >= 8 && report.refused.total == 0, "{report:?}");
     // Nobody ever does: then the end is that nothing stands.
     let mut stage = Stage::joined(60);
     stage.hosts.values_mut().for_each(|host| host.storing = secs(3600));

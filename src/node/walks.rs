@@ -200,15 +200,14 @@ impl Core {
         }
     }
 
-    /// Whether what it has placed may stand somewhere though nobody has said so yet: nodes may take long
-    /// to check a signature, and to report that nothing was stored would be wrong. An announce that goes
+    /// Whether what it has placed may stand where few have said so yet: nodes may take long to check a
+    /// signature, and to report that hardly anything was stored would be wrong. An announce that goes
     /// on from earlier tokens begins anew instead, which harms nobody.
     fn awaits_confirmation(&self, m: &Memory<'_>, ix: Ix) -> bool {
         let walk = &m.walks[ix];
         let begins_anew = walk.resumed && matches!(walk.goal, Goal::Announce(_));
         let reference = WalkRef { ix, generation: walk.generation };
-        walk.announced > 0
-            && walk.acknowledged == 0
+        walk.acknowledged * 2 < walk.announced
             && !begins_anew
             && self.inflight.awaits(m.queries, Purpose::Announce(reference))
     }
