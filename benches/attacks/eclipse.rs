@@ -30,7 +30,9 @@ pub(crate) fn print(honest: usize, seeds: u64) {
 
 /// What a victim gets of a lookup whose answers name it.
 pub(crate) fn print_reflection(honest: usize, seeds: u64) {
-    println!("\n{honest} honest hosts, {seeds} seeds: datagrams to a victim for one lookup and announce, the most");
+    println!(
+        "\n{honest} honest hosts, {seeds} seeds: datagrams to a victim for one lookup and announce, the most"
+    );
     for is_network in [false, true] {
         for attackers in [1, 5, 20, 100] {
             let guile = Siege::victim(is_network);

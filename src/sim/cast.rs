@@ -206,8 +206,15 @@ impl Actor for Sybil {
             }
             (Guile::Victim { ip, is_network }, Some(target)) => {
                 let [a, b, c, _] = ip.octets();
-                let at = |n: u8| if is_network { ([a, b, c, n], 6881).into() } else { (ip, 1024 + u16::from(n)).into() };
-                (0..K).map(|_| { let n = 1 + dice.below(250) as u8; (near(target, dice.id(), 64), at(n)) }).collect()
+                let at = |n: u8| {
+                    if is_network { ([a, b, c, n], 6881).into() } else { (ip, 1024 + u16::from(n)).into() }
+                };
+                (0..K)
+                    .map(|_| {
+                        let n = 1 + dice.below(250) as u8;
+                        (near(target, dice.id(), 64), at(n))
+                    })
+                    .collect()
             }
         };
         Answer { nodes: &nodes, ..Answer::plain(self.id) }.send(out, from, transaction);

@@ -113,12 +113,7 @@ impl Siege {
         let sent = || world.captured(client).iter().filter(|it| it.direction == Direction::Sent);
         let v4 = |addr: SocketAddr| if let IpAddr::V4(ip) = addr.ip() { ip.to_bits() } else { 0 };
         let within = |mask: u32| sent().filter(|it| (v4(it.remote) ^ VICTIM.to_bits()) & mask == 0).count();
-        Outcome {
-            found,
-            honest_announces,
-            datagrams: sent().count(),
-            to_victim: [within(!0), within(!0xff)],
-        }
+        Outcome { found, honest_announces, datagrams: sent().count(), to_victim: [within(!0), within(!0xff)] }
     }
 
     /// The hosts, and a client whose table is filled, before anything is looked up.
