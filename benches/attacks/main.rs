@@ -16,7 +16,9 @@ mod args;
 mod datagrams;
 mod eclipse;
 mod floods;
+mod steps;
 mod stores;
+mod tables;
 mod target;
 
 use args::args;
@@ -32,6 +34,9 @@ fn main() {
     }
     if runs("reflection") {
         eclipse::print_reflection(honest, seeds);
+    }
+    if runs("tables") {
+        tables::print();
     }
     if runs("bytes") {
         floods::print_bytes();
@@ -50,5 +55,8 @@ fn main() {
     }
     if runs("items") {
         stores::print_items();
+    }
+    if runs("steps") {
+        steps::print(&[100_000, 1_000_000]);
     }
 }

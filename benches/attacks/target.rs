@@ -45,6 +45,11 @@ impl Target {
 
     /// Has a host answer a ping of the node.
     pub(crate) fn verify(&mut self, host: SocketAddr) {
+        self.verify_as(host, None);
+    }
+
+    /// Has a host answer a ping of the node, and say that the node is at `requester` (BEP 42).
+    pub(crate) fn verify_as(&mut self, host: SocketAddr, requester: Option<SocketAddr>) {
         let _ = self.node.add_node(self.now, host);
         let mut queries = Vec::new();
         while let Some(transmit) = self.node.poll_transmit(self.now, &mut self.buf) {
@@ -54,7 +59,7 @@ impl Target {
         for (to, query) in queries {
             if let Ok(query) = Message::parse(&query) {
                 let body = Body::Response(Response::new(id_of(to)));
-                let answer = encode(&Message::new(query.transaction, body));
+                let answer = encode(&Message { requester, ..Message::new(query.transaction, body) });
                 self.node.handle_datagram(self.now, to, &answer);
             }
         }
