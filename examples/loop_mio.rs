@@ -11,7 +11,9 @@ use std::io::{self, ErrorKind};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::LazyLock;
 
-use dht_proto::{AddressPolicy, Announce, Config, Event, InfoHash, Instant, Limits, MAX_DATAGRAM, Node};
+use dht_proto::{
+    AddressPolicy, Announce, BootstrapKind, Config, Event, InfoHash, Instant, Limits, MAX_DATAGRAM, Node,
+};
 use mio::net::UdpSocket;
 use mio::{Events, Interest, Poll, Token};
 
@@ -49,7 +51,7 @@ impl Host {
                 // The socket is full. UDP may lose datagrams, so this one is lost; a busy node
                 // would keep it, stop polling and wait for `Interest::WRITABLE`.
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
-                Err(_) => self.node.handle_unreachable(now(), transmit.destination),
+                Err(_) => self.node.handle_unsent(now(), transmit.destination), // it sends it again
                 Ok(_) => {}
             }
         }
@@ -79,8 +81,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     let known = hosts[0].socket.local_addr()?;
     let [_, announcer, seeker] = hosts.as_mut_slice() else { unreachable!("there are three") };
-    announcer.node.add_bootstrap(now(), known)?;
-    seeker.node.add_bootstrap(now(), known)?;
+    announcer.node.add_bootstrap(now(), known, BootstrapKind::Node)?;
+    seeker.node.add_bootstrap(now(), known, BootstrapKind::Node)?;
     announcer.node.announce(now(), infohash, Announce::port(6881))?;
 
     let mut happened = Events::with_capacity(16);
@@ -108,8 +110,12 @@ fn main() -> Result<(), Box<dyn Error>> {
         }
         let deadline = hosts.iter().filter_map(|host| host.node.poll_timeout()).chain([END]).min();
         match poll.poll(&mut happened, deadline.map(|at| at - now())) {
-            Err(error) if error.kind() != ErrorKind::Interrupted => return Err(error.into()),
-            _ => happened.iter().try_for_each(|event| hosts[event.token().0].receive())?,
+            // It tells of nothing, and something may have arrived, which comes before the deadlines.
+            Err(error) if error.kind() == ErrorKind::Interrupted => {
+                hosts.iter_mut().try_for_each(Host::receive)?
+            }
+            Err(error) => return Err(error.into()),
+            Ok(()) => happened.iter().try_for_each(|event| hosts[event.token().0].receive())?,
         }
     }
     Err("nobody was found in time".into())

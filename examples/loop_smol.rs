@@ -14,7 +14,9 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use async_io::{Async, Timer};
-use dht_proto::{AddressPolicy, Announce, Config, Event, InfoHash, Instant, Limits, MAX_DATAGRAM, Node};
+use dht_proto::{
+    AddressPolicy, Announce, BootstrapKind, Config, Event, InfoHash, Instant, Limits, MAX_DATAGRAM, Node,
+};
 use futures_lite::future;
 
 static START: LazyLock<std::time::Instant> = LazyLock::new(std::time::Instant::now);
@@ -39,7 +41,7 @@ impl Host {
         getrandom::fill(&mut seed)?;
         let mut node = Node::new(config, &Limits::default(), seed, now());
         if let Some(known) = known {
-            node.add_bootstrap(now(), known)?;
+            node.add_bootstrap(now(), known, BootstrapKind::Node)?;
         }
         Ok(Self { node, socket: Async::<UdpSocket>::bind((Ipv4Addr::LOCALHOST, 0))? })
     }
@@ -49,11 +51,12 @@ impl Host {
     async fn next_event(&mut self) -> io::Result<Event> {
         let Self { node, socket } = self;
         let mut buf = vec![0; 65_535]; // on the heap, or it would be part of the future
+        let mut streak = 0; // datagrams in a row
         loop {
             while let Some(transmit) = node.poll_transmit(now(), &mut buf[..MAX_DATAGRAM]) {
                 // Waits where the socket is full; what else there is to send waits in the node.
                 if socket.send_to(&buf[..transmit.size], transmit.destination).await.is_err() {
-                    node.handle_unreachable(now(), transmit.destination);
+                    node.handle_unsent(now(), transmit.destination); // it sends it again
                 }
             }
             if let Some(event) = node.poll_event() {
@@ -65,14 +68,20 @@ impl Host {
                 None
             };
             let received = async { Some(socket.recv_from(&mut buf).await) };
-            match future::or(received, due).await {
-                Some(Ok((len, from))) => node.handle_datagram(now(), from, &buf[..len]),
-                Some(Err(error)) if error.kind() == ErrorKind::ConnectionReset => {} // of an earlier datagram
+            streak = match future::or(received, due).await {
+                Some(Ok((len, from))) => {
+                    node.handle_datagram(now(), from, &buf[..len]);
+                    streak + 1
+                }
+                Some(Err(error)) if error.kind() == ErrorKind::ConnectionReset => 0, // of an earlier datagram
                 Some(Err(error)) => return Err(error),
-                None => {}
+                None => 0,
+            };
+            // What has arrived comes first, or answers that wait would count as missing; but a stream of
+            // datagrams must not hold it up. Early calls are harmless.
+            if streak % 64 == 0 {
+                node.handle_timeout(now());
             }
-            // In every turn, or a stream of datagrams would hold it up. Early calls are harmless.
-            node.handle_timeout(now());
         }
     }
 }

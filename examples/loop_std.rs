@@ -14,7 +14,9 @@ use std::sync::LazyLock;
 use std::thread;
 use std::time::Duration;
 
-use dht_proto::{AddressPolicy, Announce, Config, Event, InfoHash, Instant, Limits, MAX_DATAGRAM, Node};
+use dht_proto::{
+    AddressPolicy, Announce, BootstrapKind, Config, Event, InfoHash, Instant, Limits, MAX_DATAGRAM, Node,
+};
 
 /// The origin of the instants that the nodes see: any monotonic clock will do.
 static START: LazyLock<std::time::Instant> = LazyLock::new(std::time::Instant::now);
@@ -41,7 +43,7 @@ impl Host {
         getrandom::fill(&mut seed)?;
         let mut node = Node::new(config, &Limits::default(), seed, now());
         if let Some(known) = known {
-            node.add_bootstrap(now(), known)?;
+            node.add_bootstrap(now(), known, BootstrapKind::Node)?;
         }
         Ok(Self { node, socket: UdpSocket::bind((Ipv4Addr::LOCALHOST, 0))? })
     }
@@ -50,11 +52,12 @@ impl Host {
     fn run_until(&mut self, is_last: impl Fn(Event) -> bool) -> io::Result<()> {
         let Self { node, socket } = self;
         let mut buf = [0; 65_535]; // as large as datagrams get: one that is cut short is lost
+        let mut streak = 0; // datagrams in a row
         while now() < END {
             while let Some(transmit) = node.poll_transmit(now(), &mut buf[..MAX_DATAGRAM]) {
-                // That nobody is there is no reason to stop, but saves the node the wait.
+                // No network, a firewall: no reason to stop, and the node sends it again.
                 if socket.send_to(&buf[..transmit.size], transmit.destination).is_err() {
-                    node.handle_unreachable(now(), transmit.destination);
+                    node.handle_unsent(now(), transmit.destination);
                 }
             }
             while let Some(event) = node.poll_event() {
@@ -65,13 +68,19 @@ impl Host {
             // Only now, for sending sets deadlines. The socket refuses to wait for no time at all.
             let wait = node.poll_timeout().map_or(END, |at| at.min(END)) - now();
             socket.set_read_timeout(Some(wait.max(Duration::from_millis(1))))?;
-            match socket.recv_from(&mut buf) {
-                Ok((len, from)) => node.handle_datagram(now(), from, &buf[..len]),
-                Err(error) if is_passing(error.kind()) => {}
+            streak = match socket.recv_from(&mut buf) {
+                Ok((len, from)) => {
+                    node.handle_datagram(now(), from, &buf[..len]);
+                    streak + 1
+                }
+                Err(error) if is_passing(error.kind()) => 0,
                 Err(error) => return Err(error),
+            };
+            // What has arrived comes first, or answers that wait would count as missing; but a stream of
+            // datagrams must not hold it up. Early calls are harmless.
+            if streak % 64 == 0 {
+                node.handle_timeout(now());
             }
-            // In every turn, or a stream of datagrams would hold it up. Early calls are harmless.
-            node.handle_timeout(now());
         }
         Err(io::Error::other("nobody was found in time"))
     }

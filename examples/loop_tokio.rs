@@ -13,7 +13,9 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use dht_proto::{AddressPolicy, Announce, Config, Event, InfoHash, Instant, Limits, MAX_DATAGRAM, Node};
+use dht_proto::{
+    AddressPolicy, Announce, BootstrapKind, Config, Event, InfoHash, Instant, Limits, MAX_DATAGRAM, Node,
+};
 use dht_proto::{Lookup, LookupOptions};
 use tokio::net::UdpSocket;
 use tokio::sync::mpsc::{self, Receiver, Sender, UnboundedReceiver, UnboundedSender};
@@ -32,11 +34,12 @@ type Command = (Lookup, UnboundedSender<Event>);
 async fn run(mut node: Node, socket: UdpSocket, mut commands: Receiver<Command>) {
     let mut users = BTreeMap::new();
     let mut buf = vec![0; 65_535];
+    let mut streak = 0; // datagrams since it was time for something
     loop {
         while let Some(transmit) = node.poll_transmit(now(), &mut buf[..MAX_DATAGRAM]) {
             // Waits where the socket is full; what else there is to send waits in the node.
             if socket.send_to(&buf[..transmit.size], transmit.destination).await.is_err() {
-                node.handle_unreachable(now(), transmit.destination);
+                node.handle_unsent(now(), transmit.destination); // it sends it again
             }
         }
         while let Some(event) = node.poll_event() {
@@ -53,12 +56,16 @@ async fn run(mut node: Node, socket: UdpSocket, mut commands: Receiver<Command>)
         users.retain(|&lookup, _| node.lookup_report(lookup).is_some());
         let due = node.poll_timeout().map(|at| *START + (at - Instant::ZERO));
         tokio::select! {
+            biased;
             received = socket.recv_from(&mut buf) => match received {
-                Ok((len, from)) => node.handle_datagram(now(), from, &buf[..len]),
+                Ok((len, from)) => {
+                    node.handle_datagram(now(), from, &buf[..len]);
+                    streak += 1;
+                }
                 Err(error) if error.kind() == ErrorKind::ConnectionReset => {} // of an earlier datagram
                 Err(_) => return,
             },
-            () = sleep_until(due.unwrap_or(*START)), if due.is_some() => {}
+            () = sleep_until(due.unwrap_or(*START)), if due.is_some() => streak = 0,
             command = commands.recv() => {
                 let Some((lookup, user)) = command else { return };
                 // Where there is no room for it, the user's channel closes without an event.
@@ -67,8 +74,11 @@ async fn run(mut node: Node, socket: UdpSocket, mut commands: Receiver<Command>)
                 }
             }
         }
-        // In every turn, or a stream of datagrams would hold it up. Early calls are harmless.
-        node.handle_timeout(now());
+        // What has arrived comes first, or answers that wait would count as missing; but a stream of
+        // datagrams must not hold it up. Early calls are harmless.
+        if streak % 64 == 0 {
+            node.handle_timeout(now());
+        }
     }
 }
 
@@ -79,7 +89,7 @@ async fn spawn(known: Option<SocketAddr>) -> Result<(SocketAddr, Sender<Command>
     (config.address_policy, config.source_limits, config.ipv6) = (AddressPolicy::Any, false, false);
     getrandom::fill(&mut seed)?;
     let mut node = Node::new(config, &Limits::default(), seed, now());
-    known.map_or(Ok(()), |known| node.add_bootstrap(now(), known))?;
+    known.map_or(Ok(()), |known| node.add_bootstrap(now(), known, BootstrapKind::Node))?;
     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).await?;
     let (addr, (sender, receiver)) = (socket.local_addr()?, mpsc::channel(16));
     tokio::spawn(run(node, socket, receiver));

@@ -180,7 +180,11 @@ pub struct Limits {
     /// Write tokens of up to 128 bytes that a lookup keeps in one family, those of the closest nodes:
     /// an announce goes to no others. Default: 16, twice [`K`](crate::K), so that it can spill over.
     pub tokens: usize,
-    /// Peers that a lookup remembers in one family, to report each once. Default: 512.
+    /// Peers that a lookup remembers in one family, to report each once; past that it reports none
+    /// ([`LookupReport::more_peers`](crate::LookupReport::more_peers)). Up to 65,535, of 18 bytes for each
+    /// of [`lookups`](Self::lookups): with 3000, for the peers of large swarms, 64 lookups take 3.5 MB.
+    /// A single lookup may be content with fewer
+    /// ([`LookupOptions::max_peers`](crate::LookupOptions::max_peers)). Default: 512.
     pub found: usize,
     /// Torrents whose peers we store. Default: 4096.
     pub swarms: usize,
@@ -219,8 +223,8 @@ pub struct Limits {
     pub own_items: usize,
     /// Chunks of 128 bytes for them. A lookup takes the eight that the longest value needs until it
     /// has ended, a published item those of its own length. Those that are kept up take no more than
-    /// three quarters; with fewer than 32 chunks that does not leave a lookup its eight. Default: 1024,
-    /// or 96 of the longest items kept up beside 32 lookups.
+    /// three quarters; with fewer than 32 chunks that does not leave a lookup its eight. Default: 2048,
+    /// or 192 of the longest items kept up, as many as there are slots for, beside 64 lookups.
     #[cfg(feature = "items")]
     pub own_chunks: usize,
     /// Scrapes under way. Default: 4, as many as BEP 33 would have at once.
@@ -298,10 +302,21 @@ impl Default for Limits {
             #[cfg(feature = "items")]
             own_items: 256,
             #[cfg(feature = "items")]
-            own_chunks: 1024,
+            own_chunks: 2048,
             scrapes: 4,
             samplings: 16,
             voters: 128,
         }
     }
+}
+
+/// What a host is that the node is to start from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum BootstrapKind {
+    /// A well-known public host, which the whole DHT starts from and which is to be spared: it stands in
+    /// the routing table only while no other node is known, and is never passed on to others.
+    Router,
+    /// A node like any other: it enters the routing table once it answers. Nodes of a private network
+    /// that are to know each other by this are of this kind.
+    Node,
 }

@@ -1,13 +1,16 @@
 //! What a node tells its user: events, reports, ids of what is under way, errors.
 
 use core::fmt;
-use core::net::SocketAddr;
+use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 
 use thiserror::Error;
 
 use crate::addr::{Endpoint, Family};
+use crate::full::Limit;
 use crate::id::{InfoHash, NodeId};
+#[cfg(feature = "items")]
+use crate::items::PutObstacle;
 use crate::lookup::Announce;
 use crate::pool::Ix;
 use crate::time::Instant;
@@ -60,8 +63,10 @@ pub enum Event {
         /// What it is when this is polled.
         new: NodeId,
     },
-    /// A lookup found a peer of its torrent. A peer comes once for each lookup, as long as the
-    /// lookup has found no more than [`Limits::found`](crate::Limits::found) peers.
+    /// A lookup found a peer of its torrent. A peer comes once for each lookup, and no more come than
+    /// [`Limits::found`](crate::Limits::found) and
+    /// [`LookupOptions::max_peers`](crate::LookupOptions::max_peers) have room for;
+    /// [`LookupReport::more_peers`] tells whether there were more.
     ///
     /// Nobody listens on port 1: such peers come from old clients that announced a placeholder.
     /// They are passed on as they are, for the caller to leave out.
@@ -165,6 +170,10 @@ impl Event {
 pub struct Transmit {
     /// Where to send it; its family tells the socket.
     pub destination: SocketAddr,
+    /// The address of ours to send it from, if it answers a query that came to a known one
+    /// ([`Node::handle_datagram_at`](crate::Node::handle_datagram_at)): the asker drops an answer from
+    /// any other. `None`: whichever the system chooses.
+    pub source: Option<IpAddr>,
     /// Its length in bytes, at most [`MAX_DATAGRAM`](crate::MAX_DATAGRAM).
     pub size: usize,
 }
@@ -246,7 +255,7 @@ pub struct KeptItem {
     /// The last round that ended; `None` before the end of the first.
     pub last: Option<KeptRound>,
     /// The last round stored nothing, because more than eight nodes held the item, all of the
-    /// closest among them (BEP 44), or because a newer one was found.
+    /// closest among them (BEP 44), or because something [stood in its way](LookupReport::obstacle).
     pub is_spared: bool,
     /// When the next round is due, as in [`KeptAnnounce::due`].
     pub due: Option<Instant>,
@@ -292,8 +301,11 @@ pub struct LookupReport {
     pub kind: LookupKind,
     /// The id or infohash it aimed at.
     pub target: NodeId,
-    /// Peers found, no more than [`Limits::found`](crate::Limits::found) in each family.
+    /// Peers found, no more than [`Limits::found`](crate::Limits::found) in each family, and than
+    /// [`LookupOptions::max_peers`](crate::LookupOptions::max_peers).
     pub peers: u32,
+    /// Whether more were found than those limits have room for.
+    pub more_peers: bool,
     /// Nodes asked, both families together.
     pub queried: u32,
     /// Nodes that answered.
@@ -312,12 +324,43 @@ pub struct LookupReport {
     /// The highest sequence number that a node returned under a valid signature.
     #[cfg(feature = "items")]
     pub seq: Option<i64>,
+    /// Why a put was sent to nobody, or from some moment on to nobody else, whatever
+    /// [`acknowledged`](Self::acknowledged) says; `None` if nothing stood in its way.
+    #[cfg(feature = "items")]
+    pub obstacle: Option<PutObstacle>,
     /// From start to end.
     pub duration: Duration,
     /// The announce that is kept up of which this was a round; `None` for any other lookup.
     pub kept: Option<KeptId>,
     /// How many peers the torrent has; `None` for any lookup but a scrape.
     pub swarm: Option<SwarmSize>,
+}
+
+impl LookupReport {
+    /// A lookup that has found nothing so far.
+    pub(crate) const fn unstarted(kind: LookupKind, target: NodeId) -> Self {
+        Self {
+            kind,
+            target,
+            peers: 0,
+            more_peers: false,
+            queried: 0,
+            answered: 0,
+            failed: 0,
+            announced: 0,
+            acknowledged: 0,
+            refused: Refusals { total: 0, cas_mismatch: 0, seq_too_low: 0, last: None },
+            #[cfg(feature = "items")]
+            copies: 0,
+            #[cfg(feature = "items")]
+            seq: None,
+            #[cfg(feature = "items")]
+            obstacle: None,
+            duration: Duration::ZERO,
+            kept: None,
+            swarm: None,
+        }
+    }
 }
 
 /// How many peers a torrent has, by the filters of the nodes that a scrape asked (BEP 33).
@@ -369,7 +412,8 @@ pub struct Refusals {
     /// are counted here.
     pub cas_mismatch: u32,
     /// With 302: the node holds an item of a higher sequence number, or of the same with another
-    /// value (BEP 44). Some nodes say so also to the item that they hold; they count as having taken it.
+    /// value (BEP 44). Some nodes say so also to the item that they hold: those that returned this very
+    /// value before count as having taken it.
     pub seq_too_low: u32,
     /// The last code of any refusal.
     pub last: Option<ErrorCode>,
@@ -410,20 +454,23 @@ pub enum QueryError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum StartError {
-    /// Every slot is taken: [`Limits::lookups`](crate::Limits::lookups),
-    /// [`Limits::inflight`](crate::Limits::inflight), [`Limits::scrapes`](crate::Limits::scrapes) or
-    /// [`Limits::samplings`](crate::Limits::samplings).
-    #[error("too many lookups or queries under way")]
-    Full,
-    /// [`Limits::kept`](crate::Limits::kept) announces and items are kept up already.
-    #[error("too many announces kept up")]
-    TooManyKept,
-    /// The memory for items of our own is used up, or the three quarters of it that may be kept up:
-    /// [`Limits::own_items`](crate::Limits::own_items) or
-    /// [`Limits::own_chunks`](crate::Limits::own_chunks).
-    #[cfg(feature = "items")]
-    #[error("too many items sought, published or kept up")]
-    TooManyItems,
+    /// All slots of this kind are in use. [`Limit::is_passing`] says whether it is worth trying again
+    /// soon.
+    #[error("all {size} {} are in use ({})", .limit.slots(), .limit.setting())]
+    Full {
+        /// The limit.
+        limit: Limit,
+        /// How many slots there are.
+        size: usize,
+    },
+    /// There are fewer slots of this kind than the call takes, or than what is kept up leaves for it.
+    #[error("{size} {} are too few for this call ({})", .limit.slots(), .limit.setting())]
+    TooSmall {
+        /// The limit.
+        limit: Limit,
+        /// How many slots there are.
+        size: usize,
+    },
     /// The item that is kept up there has a sequence number that is as high or higher.
     #[cfg(feature = "items")]
     #[error("a newer item is kept up")]

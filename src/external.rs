@@ -77,6 +77,19 @@ impl External {
         self.known.exists().then(|| self.known.endpoint().into())
     }
 
+    /// Our address, or before that is known the one that leads, be it by a single vote; the port is 0
+    /// where voters disagree on it.
+    ///
+    /// It is for answers about what we announce. In a network of two there is no second voter. A liar
+    /// who answers first sends whoever seeks that to a wrong address, as its own answers could.
+    pub(crate) fn presumed(&self) -> Option<Endpoint> {
+        if self.known.exists() {
+            Some(self.known.endpoint())
+        } else {
+            self.rival.exists().then_some(self.rival.endpoint)
+        }
+    }
+
     /// Whether this is our very endpoint, as far as is known.
     pub(crate) fn is_known_as(&self, endpoint: Endpoint) -> bool {
         self.known.exists() && self.known.endpoint() == endpoint

@@ -97,6 +97,9 @@ pub(crate) struct Query {
     /// What was asked, once it is sent.
     pub(crate) method: MethodKind,
     stage: Stage,
+    /// How often in a row our own system has not sent it, and whether it waits to be tried again.
+    pub(crate) unsent: u8,
+    is_unsent: bool,
     /// Of the present stage.
     deadline: Instant,
     timeout: Duration,
@@ -119,6 +122,8 @@ impl Query {
         generation: 0,
         method: MethodKind::Ping,
         stage: Stage::Free,
+        unsent: 0,
+        is_unsent: false,
         deadline: Instant::ZERO,
         timeout: Duration::ZERO,
         outcome: Outcome::Answered { id: NodeId::ZERO, rtt: Duration::ZERO },
@@ -208,6 +213,7 @@ impl Inflight {
         let query = &mut slots[ix];
         (query.transaction, query.chain_next) = (transaction, next);
         (query.stage, query.sent, query.timeout) = (Stage::Fresh, now, timeout);
+        query.is_unsent = false;
         query.deadline = now + stall.min(timeout);
         insert_by_deadline(&mut self.fresh, slots, ix);
     }
@@ -237,6 +243,25 @@ impl Inflight {
     /// The oldest query to `to` that is unanswered.
     pub(crate) fn find_sent_to(&self, slots: &[Slot<Query>], to: Endpoint) -> Option<Ix> {
         self.awaited(slots).filter(|&ix| slots[ix].to == to).min_by_key(|&ix| slots[ix].sent)
+    }
+
+    /// The query that was handed out last of those to `to`.
+    pub(crate) fn find_last_sent_to(&self, slots: &[Slot<Query>], to: Endpoint) -> Option<Ix> {
+        let sent = self.awaited(slots).filter(|&ix| slots[ix].to == to && !slots[ix].is_unsent);
+        sent.max_by_key(|&ix| slots[ix].sent)
+    }
+
+    /// A query that was handed out has not left the host. It is sent again at this time.
+    pub(crate) fn unsent(&mut self, slots: &mut [Slot<Query>], ix: Ix, at: Instant) {
+        match slots[ix].stage {
+            Stage::Fresh => self.fresh.remove(slots, ix),
+            Stage::Stalled => self.stalled.remove(slots, ix),
+            Stage::Free | Stage::Waiting | Stage::Done => return,
+        }
+        let query = &mut slots[ix];
+        (query.stage, query.deadline, query.is_unsent) = (Stage::Fresh, at, true);
+        query.unsent = query.unsent.saturating_add(1);
+        insert_by_deadline(&mut self.fresh, slots, ix);
     }
 
     /// The first query in a family that has not ended; one that waits to be sent if none was.
@@ -296,7 +321,11 @@ impl Inflight {
 
     /// The next query whose deadline has passed.
     pub(crate) fn expire(&mut self, slots: &mut [Slot<Query>], now: Instant) -> Option<Expiry> {
-        if let Some(ix) = self.fresh.front().filter(|&ix| slots[ix].deadline <= now) {
+        while let Some(ix) = self.fresh.front().filter(|&ix| slots[ix].deadline <= now) {
+            if slots[ix].is_unsent {
+                self.send_again(slots, ix);
+                continue;
+            }
             self.fresh.remove(slots, ix);
             let query = &mut slots[ix];
             (query.stage, query.deadline) = (Stage::Stalled, query.sent + query.timeout);

@@ -1,10 +1,10 @@
 //! What is kept up, announces and items: which is next, and when.
 //!
-//! The first round of each comes soon, newest first. From then on all of them stand in one queue,
-//! and rounds start as evenly as there is room: with N announces one every N-th part of the
-//! interval. So each comes round once in an interval, never in a crowd, and however many were added
-//! at once. An announce whose round nobody acknowledged waits apart, for a pause that doubles. Items
-//! stand in the same queue and have an interval of their own.
+//! The first round of each comes soon, newest first, and at once while few wait for theirs. From then
+//! on all of them stand in one queue, and rounds start as evenly as there is room: with N announces one
+//! every N-th part of the interval. So each comes round once in an interval, never in a crowd, and
+//! however many were added at once. An announce whose round nobody acknowledged waits apart, for a pause
+//! that doubles. Items stand in the same queue and have an interval of their own.
 
 use core::time::Duration;
 
@@ -23,16 +23,23 @@ const JITTER: u32 = 10;
 /// Between two rounds of one item (BEP 44); nodes keep it twice as long.
 const ITEM_INTERVAL: Duration = Duration::from_secs(60 * 60);
 
+/// Fewer first rounds than this need not keep their distance: a client that starts with some torrents
+/// announces them at once, as it would by so many single announces.
+const CROWD: usize = 64;
+
 /// How fast rounds follow each other.
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Pace {
     /// Between two rounds of one announce.
     pub(crate) interval: Duration,
-    /// Between the starts of any two rounds at least, even if the interval cannot be held.
+    /// Between the starts of any two rounds at least, even if the interval cannot be held; not before
+    /// first ones that start at once.
     pub(crate) spacing: Duration,
     /// Rounds under way at most.
     pub(crate) rounds: usize,
+    /// Rounds under way at most while first ones start at once.
+    pub(crate) at_once: usize,
 }
 
 impl Pace {
@@ -154,6 +161,10 @@ pub(crate) struct Keeper {
     share: u8,
     /// The last round was a first one, while another announce was overdue.
     passed_over: bool,
+    /// So many have waited for their first rounds that those keep their distance, until all have had it.
+    crowded: bool,
+    /// A round had to make room, or found none, and none has started since.
+    starved: bool,
 }
 
 impl Keeper {
@@ -171,6 +182,8 @@ impl Keeper {
             soonest: Instant::ZERO,
             share: 100,
             passed_over: false,
+            crowded: false,
+            starved: false,
         }
     }
 
@@ -243,18 +256,31 @@ impl Keeper {
     /// When the next round is to start, if nobody else comes before; `None` where there is none to
     /// start, or as many as may be are under way.
     pub(crate) fn next_start(&self, slots: &[Slot<Kept>]) -> Option<Instant> {
+        // The oldest of them: how long the newcomers wait counts from there.
+        let fresh = self.fresh.back().map(|ix| slots[ix].due);
+        if self.is_at_once() {
+            return fresh.map(|at| at.max(self.soonest));
+        }
         if self.running.len() >= self.pace.rounds {
             return None;
         }
-        // The oldest of them: how long the newcomers wait counts from there.
-        let fresh = self.fresh.back().map(|ix| slots[ix].due);
         let failed = self.failed.front().map(|ix| slots[ix].due);
         let queued = self.queued.front().map(|ix| slots[ix].due.min(self.evenly()));
-        [fresh, failed, queued].into_iter().flatten().min().map(|at| at.max(self.soonest))
+        let next = [fresh, failed, queued].into_iter().flatten().min();
+        next.map(|at| at.max(self.soonest).max(self.spaced()))
+    }
+
+    /// Whether the next round is a first one that need not keep its distance.
+    pub(crate) const fn is_at_once(&self) -> bool {
+        !self.fresh.is_empty() && !self.crowded && self.running.len() < self.pace.at_once
     }
 
     /// The announce whose round is to start, where [`next_start`](Self::next_start) has come.
     pub(crate) fn next(&self, slots: &[Slot<Kept>], now: Instant) -> Option<Ix> {
+        let others_wait = now < self.spaced() || self.running.len() >= self.pace.rounds;
+        if self.is_at_once() && others_wait {
+            return self.fresh.front();
+        }
         match (self.fresh.front(), self.overdue(slots, now)) {
             (Some(_), Some(overdue)) if self.passed_over => Some(overdue),
             (Some(fresh), _) => Some(fresh),
@@ -268,8 +294,7 @@ impl Keeper {
         self.passed_over = slots[ix].phase == Phase::Fresh && self.overdue(slots, now).is_some();
         self.leave(slots, ix);
         self.enter(slots, ix, Phase::Running);
-        self.started = now;
-        self.soonest = now + self.pace.spacing;
+        (self.started, self.starved) = (now, false);
         self.share = 100 - JITTER as u8 + rng.below(2 * JITTER as usize + 1) as u8;
     }
 
@@ -304,16 +329,28 @@ impl Keeper {
         self.queue(slots, ix, now + patience);
     }
 
-    /// A round had to make room; it comes first when there is room again.
+    /// A round had to make room; it comes first when there is room again, and is a first one as before.
     pub(crate) fn put_back(&mut self, slots: &mut [Slot<Kept>], ix: Ix, now: Instant) {
         slots[ix].due = now;
         self.leave(slots, ix);
-        self.enter(slots, ix, Phase::Failed);
+        let phase = if slots[ix].is_tried { Phase::Failed } else { Phase::Fresh };
+        self.enter(slots, ix, phase);
     }
 
     /// No round starts before `until`.
     pub(crate) fn hold(&mut self, until: Instant) {
         self.soonest = self.soonest.max(until);
+    }
+
+    /// A round had to make room for others, or found none: none starts before `until`.
+    pub(crate) fn starve(&mut self, until: Instant) {
+        self.starved = true;
+        self.hold(until);
+    }
+
+    /// Whether rounds went without a slot, and no other is under way.
+    pub(crate) const fn is_starved(&self) -> bool {
+        self.starved && self.running.is_empty()
     }
 
     /// Whoever failed is due now: it was not their fault.
@@ -365,7 +402,13 @@ impl Keeper {
         self.pool.is_consistent(slots)
             && lists.into_iter().all(is_whole)
             && self.len() == self.pool.used()
-            && self.running.len() <= self.pace.rounds
+            && self.running.len() <= self.pace.rounds.max(self.pace.at_once)
+            && (self.crowded || self.fresh.len() < CROWD)
+    }
+
+    /// When a round may start that keeps its distance from the one before.
+    fn spaced(&self) -> Instant {
+        if self.started == Instant::ZERO { Instant::ZERO } else { self.started + self.pace.spacing }
     }
 
     /// Who should have been announced again by now, the longest ago first.
@@ -409,12 +452,14 @@ impl Keeper {
             after = list.prev(slots, before);
         }
         list.insert_after(slots, after.unwrap_or(Ix::NONE), ix);
+        self.crowded |= self.fresh.len() >= CROWD;
     }
 
     fn leave(&mut self, slots: &mut [Slot<Kept>], ix: Ix) {
         if let Some(list) = self.list(slots[ix].phase) {
             list.remove(slots, ix);
         }
+        self.crowded &= !self.fresh.is_empty();
     }
 
     const fn list(&mut self, phase: Phase) -> Option<&mut List> {
@@ -457,7 +502,7 @@ mod tests {
 
     impl Room {
         fn new(slots: usize, rounds: usize) -> Self {
-            let pace = Pace { interval: INTERVAL, spacing: SPACING, rounds };
+            let pace = Pace { interval: INTERVAL, spacing: SPACING, rounds, at_once: 4 * rounds };
             Self {
                 keeper: Keeper::new(pace),
                 slots: std::vec![Slot::new(Kept::EMPTY); slots].into_boxed_slice(),
@@ -497,6 +542,9 @@ mod tests {
                     self.keeper.end(&mut self.slots, ix, acknowledged, self.now);
                 } else {
                     let ix = self.keeper.next(&self.slots, self.now).expect("its time has come");
+                    let is_at_once = self.keeper.is_at_once() && self.slots[ix].phase == Phase::Fresh;
+                    let spaced = self.starts.last().is_none_or(|&(last, _)| last + SPACING <= at);
+                    assert!(is_at_once || spaced, "all others keep their distance");
                     self.keeper.begin(&mut self.slots, ix, &mut self.rng, self.now);
                     self.running.push((self.now + ROUND, ix));
                     self.starts.push((self.now, self.slots[ix].target));
@@ -547,7 +595,29 @@ mod tests {
     }
 
     #[test]
-    fn first_rounds_come_at_once_newest_first_and_then_all_are_spread_evenly() {
+    fn a_few_first_rounds_come_at_once_and_then_all_are_spread_evenly() {
+        let mut room = Room::new(100, 4);
+        (0..63).for_each(|index| assert!(room.add(index).is_some()));
+        let begun = room.now;
+        room.run(Duration::ZERO);
+        assert_eq!(room.starts.len(), 16, "as many as may be under way");
+        room.run(ROUND * 3);
+        assert_eq!(room.starts.len(), 63);
+        assert!(room.starts.iter().all(|&(at, _)| at <= begun + ROUND * 3));
+        room.run(secs(12 * 3600));
+        // One in 14 seconds on average, from then on.
+        assert!(room.most_within(begun + secs(10), secs(60)) <= 6);
+        (63..100).for_each(|index| assert!(room.add(index).is_some()));
+        let (before, begun) = (room.starts.len(), room.now);
+        room.run(ROUND * 3);
+        let newcomers = room.starts[before..]
+            .iter()
+            .filter(|(at, target)| *target >= hash(63) && *at <= begun + ROUND * 2);
+        assert_eq!(newcomers.count(), 37, "later ones as well");
+    }
+
+    #[test]
+    fn the_first_rounds_of_a_crowd_keep_their_distance_newest_first() {
         let mut room = Room::new(100, 4);
         (0..100).for_each(|index| assert!(room.add(index).is_some()));
         let begun = room.now;
@@ -579,11 +649,11 @@ mod tests {
 
     #[test]
     fn newcomers_and_the_overdue_take_turns() {
-        let mut room = Room::new(10, 4);
+        let mut room = Room::new(100, 4);
         (0..5).for_each(|index| assert!(room.add(index).is_some()));
         room.run(secs(20));
         room.now = room.now + secs(3600);
-        (5..10).for_each(|index| assert!(room.add(index).is_some()));
+        (5..5 + CROWD as u16).for_each(|index| assert!(room.add(index).is_some()));
         let from = room.starts.len();
         room.run(secs(20));
         let is_new: Vec<bool> = room.starts[from..].iter().map(|(_, target)| *target >= hash(5)).collect();
@@ -645,8 +715,7 @@ mod tests {
                 let patience = INTERVAL * 11 / 10 + (SPACING + ROUND) * 2 * most as u32;
                 prop_assert!(kept.values().all(|&last| room.now - last <= patience));
             }
-            prop_assert!(room.most_within(Instant::ZERO, SPACING) <= 1);
-            prop_assert!(room.most_within(Instant::ZERO, ROUND) <= rounds);
+            prop_assert!(room.most_within(Instant::ZERO, ROUND) <= 4 * rounds);
         }
     }
 }

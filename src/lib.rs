@@ -16,11 +16,11 @@
 //! 4. Wait for a datagram, but no longer than until [`poll_timeout`](Node::poll_timeout).
 //!
 //! ```
-//! use dht_proto::{Config, Instant, Limits, MAX_DATAGRAM, Node};
+//! use dht_proto::{BootstrapKind, Config, Instant, Limits, MAX_DATAGRAM, Node};
 //!
 //! let now = Instant::from_micros(0); // from your clock
 //! let mut node = Node::new(Config::default(), &Limits::default(), [7; 32], now);
-//! node.add_bootstrap(now, "67.215.246.10:6881".parse()?)?;
+//! node.add_bootstrap(now, "67.215.246.10:6881".parse()?, BootstrapKind::Router)?;
 //! node.handle_timeout(now);
 //! let mut buf = [0; MAX_DATAGRAM];
 //! let transmit = node.poll_transmit(now, &mut buf).expect("it asks the bootstrap host");
@@ -30,7 +30,8 @@
 //! ```
 //!
 //! A whole loop over a real socket is in the README, and the folder `examples` has one for each of many
-//! runtimes. It is simplest to call [`Node::handle_timeout`] in every turn: early calls are harmless.
+//! runtimes. It is simplest to call [`Node::handle_timeout`] whenever nothing more has arrived: early calls are
+//! harmless, but an answer that waits in the socket while its query expires counts as missing.
 //!
 //! # Use by a torrent engine
 //!
@@ -54,8 +55,7 @@
 //! # Several addresses
 //!
 //! A program with several addresses in one family runs a [`Node`] for each (BEP 45), on a socket that
-//! is bound to it: tables and tokens are apart, so an answer always leaves from where it was
-//! asked for, and what one address suffers costs the others nothing. Their ids lie far apart of
+//! is bound to it: tables and tokens are apart, and what one address suffers costs the others nothing. Their ids lie far apart of
 //! themselves where they follow from the addresses ([`Config::secure_ids`]); else
 //! [`NodeId::derived`] makes such ones. Over IPv6 no more than one address in each /64 is of use.
 //!
@@ -152,6 +152,7 @@ mod contacts;
 mod crawl;
 mod event;
 mod external;
+mod full;
 #[doc(hidden)]
 pub mod fuzzing;
 mod id;
@@ -187,7 +188,7 @@ pub mod wire;
 
 pub use addr::{AddressPolicy, Family};
 pub use bloom::BloomFilter;
-pub use config::{Config, Limits, MAX_DATAGRAM};
+pub use config::{BootstrapKind, Config, Limits, MAX_DATAGRAM};
 #[cfg(feature = "alloc")]
 pub use crawl::{CrawlOptions, CrawlReport, Crawler, Found};
 #[cfg(feature = "items")]
@@ -196,10 +197,11 @@ pub use event::{
     Event, KeptAnnounce, KeptId, KeptRound, LookupId, LookupKind, LookupReport, NodeInfo, Pong, QueryError,
     QueryId, Refusals, Sample, StartError, StoreError, SwarmSize, Transmit,
 };
+pub use full::Limit;
 pub use id::{Distance, ID_LEN, InfoHash, K, NodeId, ParseIdError};
 #[cfg(feature = "items")]
 pub use items::{
-    Item, ItemError, ParseKeyError, ParseLinkError, PublicKey, Salt, SecretKey, TorrentPointer,
+    Item, ItemError, ParseKeyError, ParseLinkError, PublicKey, PutObstacle, Salt, SecretKey, TorrentPointer,
     UpdatableTorrent,
 };
 pub use lookup::{Announce, Lookup, LookupOptions};
@@ -207,6 +209,8 @@ pub use magnet::MagnetLink;
 #[cfg(feature = "checkpoint")]
 pub use node::CheckpointError;
 pub use node::Node;
+#[cfg(feature = "items")]
+pub use state::SavedItem;
 pub use state::{BufferTooShort, Restored, SavedAnnounce, SavedNode, State, StateError};
 #[cfg(feature = "items")]
 pub use stats::ItemCounts;

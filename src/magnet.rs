@@ -19,16 +19,18 @@ pub struct MagnetLink<'a> {
 
 impl<'a> MagnetLink<'a> {
     /// `None` if the text does not begin with `magnet:?`, in letters of either case. What follows is not
-    /// checked.
+    /// checked; a fragment, from `#` on, is no part of the parameters.
     pub fn new(text: &'a str) -> Option<Self> {
-        strip_prefix(text, "magnet:?").map(|query| Self { query })
+        let query = strip_prefix(text, "magnet:?")?;
+        Some(Self { query: query.split_once('#').map_or(query, |(query, _)| query) })
     }
 
     /// The values of a parameter, in the order of the link and as they are written there: not
     /// percent-decoded. Its name may be in letters of either case, and numbered, as those of several topics
-    /// are: `xt.1`, `xt.2`.
+    /// are: `xt.1`, `xt.2`. Between parameters `&amp;` serves as `&` does: links are copied from HTML.
     pub fn values(self, name: &str) -> impl Iterator<Item = &'a str> {
-        let pairs = self.query.split('&').filter_map(|parameter| parameter.split_once('='));
+        let parameters = self.query.split('&').map(|parameter| parameter.trim_start_matches("amp;"));
+        let pairs = parameters.filter_map(|parameter| parameter.split_once('='));
         pairs.filter(move |(key, _)| is_name(key, name)).map(|(_, value)| value)
     }
 }
@@ -65,6 +67,14 @@ mod tests {
         assert_eq!(link.values("xt").collect::<Vec<_>>(), ["a", "c=%20d", ""]);
         assert_eq!(link.values("x.PE").collect::<Vec<_>>(), ["b"]);
         assert_eq!(link.values("x").count(), 0);
+    }
+
+    #[test]
+    fn links_copied_from_html_and_links_with_a_fragment_are_read() {
+        let link = MagnetLink::new("magnet:?dn=a&amp;xt=b&amp;amp;xt.2=c&amp=d&xt=e#f&xt=g").unwrap();
+        assert_eq!(link.values("xt").collect::<Vec<_>>(), ["b", "c", "e"]);
+        assert_eq!(link.values("dn").collect::<Vec<_>>(), ["a"]);
+        assert_eq!(MagnetLink::new("magnet:?#xt=a").unwrap().values("xt").count(), 0);
     }
 
     #[test]

@@ -103,7 +103,6 @@ impl Pool {
     }
 
     /// Slots taken now.
-    #[cfg(any(test, feature = "checkpoint", feature = "sim"))]
     pub(crate) const fn used(&self) -> usize {
         self.used as usize
     }
@@ -270,6 +269,11 @@ impl Ring {
         self.start = self.position(values, 1) as u32;
         self.len -= 1;
         Some(value)
+    }
+
+    /// All values, the oldest first.
+    pub(crate) fn iter<T>(self, values: &[T]) -> impl Iterator<Item = &T> {
+        (0..self.len()).map(move |offset| &values[self.position(values, offset)])
     }
 
     #[cfg(any(feature = "checkpoint", feature = "sim"))]

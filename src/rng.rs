@@ -47,6 +47,17 @@ impl Rng {
         bytes
     }
 
+    /// A transaction id without a NUL byte, at which some nodes cut ids off; of those that are left,
+    /// each is as likely as any other to within 2^-32.
+    pub(crate) fn transaction(&mut self) -> [u8; 4] {
+        let mut rest = self.below(255 * 255 * 255 * 255);
+        [(); 4].map(|()| {
+            let byte = 1 + (rest % 255) as u8;
+            rest /= 255;
+            byte
+        })
+    }
+
     /// A point of the id space, uniformly at random.
     pub(crate) fn id(&mut self) -> NodeId {
         NodeId::from_bytes(self.bytes::<ID_LEN>())
@@ -82,6 +93,19 @@ mod tests {
         theirs.fill_bytes(&mut bytes);
         assert_eq!(ours.bytes::<7>(), bytes);
         assert_eq!(ours.u32(), theirs.next_u32());
+    }
+
+    #[test]
+    fn transaction_ids_have_no_nul_byte_and_every_other_byte_in_every_place() {
+        let mut rng = Rng::new([3; 32]);
+        let mut seen = [[0_u32; 256]; 4];
+        for _ in 0..255 * 200 {
+            (0..4).zip(rng.transaction()).for_each(|(place, byte)| seen[place][usize::from(byte)] += 1);
+        }
+        for counts in seen {
+            assert_eq!(counts[0], 0);
+            assert!(counts[1..].iter().all(|count| (120..280).contains(count)), "{counts:?}");
+        }
     }
 
     #[test]

@@ -97,6 +97,8 @@ metrics! {
         pub timed_out: u64,
         /// Our queries that the system reported as undeliverable.
         pub unreachable: u64,
+        /// Our queries that our own system did not send; most are sent again.
+        pub unsent: u64,
         /// Our queries that came back to us: they went to an address of our own.
         pub reflected: u64,
         /// Our queries that were given up before an answer came, because the host had slept, or the node was disabled or bound anew.
@@ -107,7 +109,8 @@ metrics! {
         pub dropped: Drops,
         /// Contacts in answers that were not used: reserved addresses, our own, port 0.
         pub contacts_refused: u64,
-        /// Peers found by a lookup that already held as many as it may.
+        /// Peers found by a lookup that already remembered as many as it may; one that is met again counts
+        /// again.
         pub peers_lost: u64,
         /// Informational events that were overwritten before they were polled.
         pub events_lost: u64,

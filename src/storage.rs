@@ -247,7 +247,7 @@ mod slots {
     pub(super) use crate::kept::Kept;
     pub(super) use crate::limit::{Site, Source};
     pub(super) use crate::lookup::{Candidate, Token, Walk};
-    pub(super) use crate::node::Reply;
+    pub(super) use crate::node::{Local, Reply};
     pub(super) use crate::peers::{Chunk, Swarm};
     pub(super) use crate::pool::Slot;
     pub(super) use crate::sampling::Sampling;
@@ -277,6 +277,7 @@ memory! {
     sites: Site = Site::EMPTY, |limits| limits.sources / 2;
     contacts: Record = Record::EMPTY, |limits| limits.contacts;
     replies: Reply = Reply::EMPTY, |limits| limits.replies;
+    locals: Local = Local::EMPTY, |limits| least(limits.replies, MAX_LOCALS);
     notices: Notice = Notice::EMPTY, |limits| limits.events;
     bootstraps: Endpoint = Endpoint::ZERO, |limits| limits.bootstraps;
     kept: Slot<Kept> = Slot::new(Kept::EMPTY), |limits| limits.kept;
@@ -293,6 +294,9 @@ memory! {
     samplings: Sampling = Sampling::EMPTY, |limits| limits.samplings;
     voters: Voter = Voter::EMPTY, |limits| limits.voters;
 }
+
+/// Addresses of ours that waiting answers leave from; more than most hosts have.
+pub(crate) const MAX_LOCALS: usize = 8;
 
 const fn least(a: usize, b: usize) -> usize {
     if a < b { a } else { b }

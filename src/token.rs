@@ -13,6 +13,10 @@ use crate::time::Instant;
 /// Length of the tokens we issue. Deployed nodes use 4 to 32 bytes.
 pub(crate) const TOKEN_LEN: usize = 8;
 
+/// A token of ours may come back with NUL bytes behind it, up to this length: one family of nodes
+/// keeps tokens in 20 bytes.
+const MAX_PADDED: usize = 32;
+
 /// How long a secret issues tokens. It accepts them for as long again (BEP 5).
 pub(crate) const ROTATION: Duration = Duration::from_secs(300);
 
@@ -41,9 +45,13 @@ impl Tokens {
     }
 
     /// Whether `token` was issued to this IP address for this target by one of the last two
-    /// secrets. Takes the same time for every wrong token of the right length.
+    /// secrets, padded or not. Takes the same time for every wrong token of the right length.
     pub(crate) fn is_valid(&self, token: &[u8], asker: Endpoint, target: &[u8; ID_LEN]) -> bool {
-        let Ok(token) = token.try_into().map(u64::from_ne_bytes) else { return false };
+        let Some((&token, padding)) = token.split_first_chunk() else { return false };
+        if padding.len() > MAX_PADDED - TOKEN_LEN || padding.iter().any(|&byte| byte != 0) {
+            return false;
+        }
+        let token = u64::from_ne_bytes(token);
         // Two comparisons of whole words, joined without a branch: nothing to learn byte by byte.
         let [current, previous] = [&self.current, &self.previous]
             .map(|secret| token ^ u64::from_ne_bytes(digest(secret, asker, target)));
@@ -68,14 +76,15 @@ impl Tokens {
     }
 }
 
-/// 52 bytes, IPv4 in its mapped form: one block of SHA-1.
+/// 52 bytes, IPv4 in its mapped form: one block of SHA-1. Without NUL bytes, at which the nodes
+/// that pad tokens cut them off; that costs a twentieth of a bit.
 fn digest(secret: &[u8; 16], asker: Endpoint, target: &[u8; ID_LEN]) -> [u8; TOKEN_LEN] {
     let mut message = [0; 16 + 16 + ID_LEN];
     message[..16].copy_from_slice(secret);
     message[16..32].copy_from_slice(asker.ip_bytes());
     message[32..].copy_from_slice(target);
     let [a, b, c, d, e, f, g, h, ..] = Sha1::from(message).digest().bytes();
-    [a, b, c, d, e, f, g, h]
+    [a, b, c, d, e, f, g, h].map(|byte| byte.max(1))
 }
 
 #[cfg(test)]
@@ -168,14 +177,29 @@ mod tests {
     }
 
     #[test]
-    fn t_07_tokens_have_8_bytes_and_other_lengths_are_refused() {
+    fn t_07_tokens_have_8_bytes_and_may_be_padded_with_nul_up_to_32() {
         let (tokens, _) = tokens();
         let token = tokens.issue(ASKER, &TARGET);
         assert_eq!(token.len(), 8);
         assert!(!tokens.is_valid(b"", ASKER, &TARGET));
         assert!(!tokens.is_valid(&token[..7], ASKER, &TARGET));
-        assert!(!tokens.is_valid(&[&token[..], &[0]].concat(), ASKER, &TARGET));
         assert!(!tokens.is_valid(&[0; 200], ASKER, &TARGET));
+        for len in 8..=200 {
+            let mut padded = [0; 200];
+            padded[..8].copy_from_slice(&token);
+            assert_eq!(tokens.is_valid(&padded[..len], ASKER, &TARGET), len <= 32, "{len}");
+            padded[len - 1] ^= 1;
+            assert!(!tokens.is_valid(&padded[..len], ASKER, &TARGET), "{len}");
+        }
+    }
+
+    #[test]
+    fn t_07_tokens_have_no_nul_byte() {
+        let (mut tokens, mut rng) = tokens();
+        for round in 1..2000 {
+            assert!(!tokens.issue(ASKER, &TARGET).contains(&0));
+            tokens.rotate(at(round * 300), &mut rng);
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use common::raw::{Lone, Packet, TARGET, announce, announce_with, compact, get_peers, limits, socket};
 use common::{World, addr, config};
-use dht_proto::{Announce, Event, Family, InfoHash, MAX_DATAGRAM, NodeId, StoreError};
+use dht_proto::{Announce, BootstrapKind, Event, Family, InfoHash, MAX_DATAGRAM, NodeId, StoreError};
 
 const BASE: NodeId = NodeId::from_bytes([0x5a; 20]);
 
@@ -21,7 +21,7 @@ fn world() -> (World, [SocketAddr; 2]) {
         let mut config = config();
         (config.id, config.secure_ids) = (Some(BASE.derived(index)), false);
         world.add(home, config, 100 + index as u8, 7);
-        world.node(home, |node, now| node.add_bootstrap(now, addr(0)).unwrap());
+        world.node(home, |node, now| node.add_bootstrap(now, addr(0), BootstrapKind::Router).unwrap());
     }
     world.run(Duration::from_secs(30));
     (world, homes)

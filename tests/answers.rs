@@ -13,7 +13,7 @@ use common::raw::{
     get_peers, join, query, query_by, socket, spread, stingy, unhurried,
 };
 use common::{addr, stranger};
-use dht_proto::{Config, Event, Family, InfoHash, MethodCounts, NodeId};
+use dht_proto::{Config, Event, Family, InfoHash, MAX_DATAGRAM, MethodCounts, NodeId};
 
 const PING: &[u8] = b"d1:ad2:id20:abcdefghij0123456789e1:q4:ping1:t2:aa1:y1:qe";
 
@@ -95,6 +95,45 @@ fn q_27_an_answer_goes_to_the_very_endpoint_that_asked() {
     for from in ["60.0.0.1:1", "60.0.0.1:65535", "[2a00::9]:53"] {
         assert_eq!(lone.accepted(socket(from), PING).to, socket(from));
     }
+}
+
+#[test]
+fn q_27_an_answer_leaves_from_the_address_that_was_asked_if_that_is_known() {
+    let mut lone = Lone::new(config());
+    let mut ask = |locals: &[Option<&str>]| {
+        for (port, local) in (1..).zip(locals) {
+            let from =
+                SocketAddr::new(if port % 2 == 0 { "2a00::9" } else { "60.0.0.1" }.parse().unwrap(), port);
+            let local = local.map(|local| local.parse().unwrap());
+            lone.node.handle_datagram_at(lone.now, from, local, PING);
+        }
+        let (mut buf, mut sources) = ([0; MAX_DATAGRAM], Vec::new());
+        while let Some(transmit) = lone.node.poll_transmit(lone.now, &mut buf) {
+            if buf[..transmit.size].ends_with(b"1:y1:re") {
+                sources.push(transmit.source.map(|source| source.to_string()));
+            }
+        }
+        sources
+    };
+    let told = |sources: &[&str]| sources.iter().map(|source| Some(source.to_string())).collect::<Vec<_>>();
+    // Of both families, one after the other, all before the first is answered.
+    let ours = ["60.9.9.1", "2a00::1", "60.9.9.2", "2a00::2", "60.9.9.1", "2a00::2", "::ffff:60.9.9.2"];
+    let asked = ours.map(Some);
+    assert_eq!(ask(&asked), told(&[&ours[..6], &["60.9.9.2"]].concat()));
+    assert_eq!(ask(&[None, Some("2a00::3")]), [None, Some("2a00::3".to_owned())]);
+    // Nothing can leave from these.
+    let nowhere = ["255.255.255.255", "ff02::1", "224.0.0.1", "60.9.9.1", "0.0.0.0", "::"];
+    assert_eq!(ask(&nowhere.map(Some)), vec![None; nowhere.len()]);
+    // More at once than there is room for: the system chooses.
+    let many: Vec<String> = (0..10).map(|at| format!("2a00::{at:x}")).collect();
+    let mut asked = vec![None; 20];
+    for (at, local) in many.iter().enumerate() {
+        asked[2 * at + 1] = Some(local.as_str());
+    }
+    let sources = ask(&asked);
+    let known = sources.iter().flatten().count();
+    assert_eq!((sources.len(), known), (20, 8));
+    assert_eq!(ask(&[None, Some("2a00::ffff")])[1].as_deref(), Some("2a00::ffff"), "there is room again");
 }
 
 #[test]

@@ -5,15 +5,17 @@ mod stage;
 
 use common::World;
 use dht_proto::wire::{Body, Message, Method};
-use dht_proto::{Announce, Event, Family, LookupKind, LookupReport, Node, NodeId, StartError};
-use stage::{Stage, What, addr, find_node, id, infohash, ms, secs};
+use dht_proto::{
+    Announce, BootstrapKind, Event, Family, Limit, LookupKind, LookupReport, Node, NodeId, StartError,
+};
+use stage::{Stage, What, addr, find_node, id, infohash, ms, secs, sibling};
 
 /// A node that knows hosts 1 and 2 as its bootstrap hosts.
 fn newborn(hosts: usize) -> Stage {
     let mut stage = Stage::new(stage::config());
     (1..=hosts).for_each(|index| stage.host(index));
     for index in [1, 2] {
-        stage.act(|node, now| node.add_bootstrap(now, addr(index)).unwrap());
+        stage.act(|node, now| node.add_bootstrap(now, addr(index), BootstrapKind::Router).unwrap());
     }
     stage
 }
@@ -76,17 +78,148 @@ fn a_user_may_bootstrap_too() {
 
 #[test]
 fn r_19_bootstrap_hosts_are_not_kept_once_another_node_is_known() {
+    for (hosts, most) in [(100, 0), (20, 15)] {
+        let mut stage = newborn(hosts);
+        for index in [1, 2] {
+            stage.at(index).is_listed = false;
+        }
+        stage.run(secs(120));
+        assert!(stage.node.node_count(Family::V4) >= 8);
+        assert!(!holds(&stage, 1) && !holds(&stage, 2));
+        let begun = stage.now;
+        stage.run(secs(3600));
+        let asked = stage.count(begun, |sent| sent.to == addr(1));
+        assert!(asked <= most, "{asked}: every four minutes, while so few are known");
+    }
+}
+
+#[test]
+fn a_bootstrap_host_that_is_to_be_a_node_enters_the_table_like_any_other() {
+    let mut stage = Stage::new(stage::config());
+    (1..=3).for_each(|index| stage.host(index));
+    for (index, kind) in [(1, BootstrapKind::Router), (2, BootstrapKind::Node), (3, BootstrapKind::Node)] {
+        stage.at(index).is_listed = false;
+        stage.act(|node, now| node.add_bootstrap(now, addr(index), kind).unwrap());
+    }
+    stage.run(secs(30));
+    assert!(holds(&stage, 2) && holds(&stage, 3) && !holds(&stage, 1));
+    let answer = stage.ask(addr(99), id(99), find_node(NodeId::ZERO)).unwrap();
+    let Body::Response(response) = Message::parse(&answer).unwrap().body else { panic!() };
+    assert_eq!(response.nodes.map(|nodes| nodes.len()), Some(2), "and is passed on");
+    // Whoever says so spares it from now on, and nobody takes that back.
+    for kind in [BootstrapKind::Router, BootstrapKind::Node] {
+        stage.act(|node, now| node.add_bootstrap(now, addr(2), kind).unwrap());
+        stage.run(secs(600));
+        assert!(!holds(&stage, 2) && holds(&stage, 3));
+    }
+}
+
+#[test]
+fn four_nodes_that_are_each_told_of_the_others_know_and_find_each_other() {
+    let mut world = World::new();
+    (0..4).for_each(|index| world.add(addr(index), common::config(), 9, index as u64));
+    for index in 0..4 {
+        for other in (0..4).filter(|other| *other != index) {
+            world.node(addr(index), |node, now| {
+                node.add_bootstrap(now, addr(other), BootstrapKind::Node).unwrap();
+            });
+        }
+    }
+    world.run(secs(10));
+    for node in world.nodes.values() {
+        assert_eq!(node.node_count(Family::V4), 3);
+    }
+    for index in 0..4 {
+        let torrent = infohash(index as u8);
+        let announce = Announce::port(7000 + index as u16);
+        let lookup = world.node(addr(index), |node, now| node.announce(now, torrent, announce).unwrap());
+        assert_eq!(world.finish(addr(index), lookup).0.acknowledged, 3);
+        for other in (0..4).filter(|other| *other != index) {
+            let lookup = world.node(addr(other), |node, now| node.get_peers(now, torrent).unwrap());
+            let peer = std::net::SocketAddr::new(addr(index).ip(), 7000 + index as u16);
+            assert_eq!(world.finish(addr(other), lookup).1, [peer]);
+        }
+    }
+}
+
+#[test]
+fn a_bootstrap_host_that_is_added_while_a_bootstrap_fails_is_asked_at_once() {
+    for kind in [BootstrapKind::Router, BootstrapKind::Node] {
+        let mut stage = Stage::new(stage::config());
+        (1..=40).for_each(|index| stage.host(index));
+        stage.at(1).is_dead = true;
+        stage.act(|node, now| node.add_bootstrap(now, addr(1), kind).unwrap());
+        let search = stage.act(|node, now| node.get_peers(now, infohash(1)).unwrap());
+        // While it is waited for, and when it has stalled.
+        for (index, wait) in [(2, ms(1)), (3, secs(4))] {
+            stage.run(wait);
+            stage.at(index).is_dead = index == 2;
+            let begun = stage.now;
+            stage.act(|node, now| node.add_bootstrap(now, addr(index), kind).unwrap());
+            let asked = stage.sent.iter().filter(|sent| sent.at == begun && sent.to == addr(index));
+            assert!(asked.count() >= 2, "by the bootstrap, and by a lookup that nobody has answered");
+        }
+        stage.run(secs(1));
+        assert!(stage.node.is_ready(Family::V4));
+        stage.finish(search);
+    }
+}
+
+#[test]
+fn a_first_node_is_asked_at_once_whatever_failed_before() {
     let mut stage = newborn(30);
     for index in [1, 2] {
-        stage.at(index).is_listed = false;
+        stage.at(index).is_dead = true;
     }
-    stage.run(secs(120));
-    assert!(stage.node.node_count(Family::V4) >= 8);
-    assert!(!holds(&stage, 1) && !holds(&stage, 2));
-    let burden = stage.count(stage.now, |_| true);
-    stage.run(secs(3600));
-    let asked = stage.count(stage.now, |sent| sent.to == addr(1));
-    assert_eq!((burden, asked), (0, 0));
+    for round in 0..60 {
+        // Others are heard all the time, so the link was never down.
+        stage.run(secs(20));
+        stage.ask(addr(1000), id(1000), Method::Ping);
+        assert!(round > 0 || !stage.node.is_ready(Family::V4));
+    }
+    stage.act(|node, now| node.add_node(now, addr(3)).unwrap());
+    stage.run(secs(1));
+    assert!(stage.node.is_ready(Family::V4));
+}
+
+#[test]
+fn who_asks_to_join_anew_while_a_bootstrap_fails_does_not_wait_for_the_next_one() {
+    let mut stage = newborn(30);
+    for index in [1, 2] {
+        stage.at(index).is_dead = true;
+    }
+    stage.run(ms(100));
+    stage.act(|node, now| node.clear_nodes(now));
+    let mut since = stage.now;
+    while bootstraps(&stage).is_empty() {
+        since = stage.now;
+        stage.run(ms(10));
+    }
+    stage.run(ms(10));
+    assert_eq!(stage.count(since, |sent| sent.to == addr(1)), 1, "at once instead of after five seconds");
+}
+
+#[test]
+fn known_liars_do_not_end_bootstrap_for_ever() {
+    let mut stage = Stage::new(stage::config());
+    (1..=60).for_each(|index| stage.host(index));
+    let own = stage.node.id(Family::V4);
+    let liars: Vec<_> = (2..=9).map(|index| (sibling(own, 24 + index), addr(index))).collect();
+    for (index, (id, _)) in (2..=9).zip(&liars) {
+        (stage.at(index).id, stage.at(index).is_listed) = (*id, false);
+        stage.at(index).lists = Some(liars.clone());
+    }
+    stage.at(1).is_dead = true;
+    stage.at(1).rtt = secs(1);
+    stage.act(|node, now| node.add_bootstrap(now, addr(1), BootstrapKind::Router).unwrap());
+    for (_, addr) in &liars {
+        stage.act(|node, now| node.add_node(now, *addr).unwrap());
+    }
+    stage.run(secs(1200));
+    assert_eq!(stage.node.node_count(Family::V4), 8, "the host was given up, the liars are all we know");
+    stage.at(1).is_dead = false;
+    stage.run(secs(600));
+    assert!(stage.node.node_count(Family::V4) >= 20, "{}", stage.node.node_count(Family::V4));
 }
 
 #[test]
@@ -125,12 +258,12 @@ fn r_19_a_bootstrap_host_that_asks_us_does_not_enter_the_table() {
 fn r_19_a_node_that_is_named_a_bootstrap_host_later_leaves_the_table() {
     let mut stage = Stage::joined(40);
     let known = stage.node.nodes(Family::V4).next().unwrap().addr;
-    stage.act(|node, now| node.add_bootstrap(now, known).unwrap());
+    stage.act(|node, now| node.add_bootstrap(now, known, BootstrapKind::Router).unwrap());
     stage.run(secs(600));
     assert!(stage.node.nodes(Family::V4).all(|node| node.addr != known));
     // Unless it is all we know.
     let mut stage = Stage::joined(1);
-    stage.act(|node, now| node.add_bootstrap(now, addr(1)).unwrap());
+    stage.act(|node, now| node.add_bootstrap(now, addr(1), BootstrapKind::Router).unwrap());
     stage.run(secs(600));
     assert!(holds(&stage, 1));
     stage.host(5);
@@ -229,14 +362,36 @@ fn a_first_node_ends_the_pause_between_bootstraps() {
 #[test]
 fn bootstrap_addresses_are_checked_and_counted() {
     let mut stage = Stage::new(stage::config());
-    let add = |stage: &mut Stage, addr| stage.act(|node, now| node.add_bootstrap(now, addr));
+    let add =
+        |stage: &mut Stage, addr| stage.act(|node, now| node.add_bootstrap(now, addr, BootstrapKind::Router));
     assert_eq!(add(&mut stage, ([127, 0, 0, 1], 1).into()), Err(StartError::AddressRefused));
     assert_eq!(add(&mut stage, "[2a00::1]:1".parse().unwrap()), Err(StartError::AddressRefused));
     for index in 1..=32 {
         assert_eq!(add(&mut stage, addr(index)), Ok(()));
     }
     assert_eq!(add(&mut stage, addr(5)), Ok(()), "known");
-    assert_eq!(add(&mut stage, addr(33)), Err(StartError::Full));
+    assert_eq!(add(&mut stage, addr(33)), Err(StartError::Full { limit: Limit::Bootstraps, size: 32 }));
+}
+
+#[test]
+fn a_bootstrap_host_that_is_removed_makes_room_and_is_not_asked() {
+    let mut stage = Stage::new(stage::config());
+    for index in 1..=32 {
+        stage.act(|node, now| node.add_bootstrap(now, addr(index), BootstrapKind::Node).unwrap());
+    }
+    assert!(stage.node.remove_bootstrap(addr(7)) && !stage.node.remove_bootstrap(addr(7)));
+    stage.act(|node, now| node.add_bootstrap(now, addr(33), BootstrapKind::Node).unwrap());
+    let full = StartError::Full { limit: Limit::Bootstraps, size: 32 };
+    assert_eq!(stage.act(|node, now| node.add_bootstrap(now, addr(34), BootstrapKind::Node)), Err(full));
+    stage.run(secs(30));
+    let is_asked = |index| stage.sent.iter().any(|sent| sent.to == addr(index));
+    assert!(is_asked(33) && is_asked(6) && is_asked(8) && !is_asked(7));
+
+    // The only node that is known is none among others.
+    let mut stage = newborn(1);
+    stage.run(secs(5));
+    assert!(holds(&stage, 1) && !stage.node.remove_bootstrap(addr(1)));
+    assert!(stage.node.remove_bootstrap(addr(2)));
 }
 
 #[test]
@@ -249,7 +404,7 @@ fn a_lookup_before_any_contact_is_known_waits_for_one() {
     let announce = stage.act(|node, now| node.announce(now, infohash(2), Announce::port(1)).unwrap());
     stage.run(secs(5));
     assert_eq!(stage.node.lookup_count(), 2);
-    stage.act(|node, now| node.add_bootstrap(now, addr(1)).unwrap());
+    stage.act(|node, now| node.add_bootstrap(now, addr(1), BootstrapKind::Router).unwrap());
     assert_eq!(stage.finish(announce).acknowledged, 8);
     stage.finish(get);
     assert_eq!(stage.peers_of(get), [peer]);

@@ -12,7 +12,8 @@ use std::time::Duration;
 use common::{addr, config};
 use dht_proto::wire::{Body, Message, Method, NodeWriter, PeerWriter, Query, Response, Want};
 use dht_proto::{
-    Announce, Config, Family, Fixed, InfoHash, Instant, Limits, MAX_DATAGRAM, Node, NodeId, Storage,
+    Announce, BootstrapKind, Config, Family, Fixed, InfoHash, Instant, Limits, MAX_DATAGRAM, Node, NodeId,
+    Storage,
 };
 #[cfg(feature = "items")]
 use dht_proto::{
@@ -241,7 +242,7 @@ impl<S: Storage> Crowd<S> {
         for round in 0..2000_u64 {
             let host = self.host();
             let _ = self.node.add_node(self.now, host);
-            let _ = self.node.add_bootstrap(self.now, host);
+            let _ = self.node.add_bootstrap(self.now, host, BootstrapKind::Router);
             let query = self.node.ping(self.now, host);
             let target = self.id();
             let sampled = self.node.sample_infohashes(self.now, host, target);

@@ -23,8 +23,7 @@ impl Stage {
     fn new(name: &str) -> Self {
         let first = Node::start(LOCAL);
         let words = format!("{LOCAL} --bootstrap {}", first.addr);
-        // Read-only, so that no node waits for those that have ended.
-        let start = format!("{words} --read-only --timeout 30");
+        let start = format!("{words} --timeout 30");
         let mut nodes = vec![first];
         nodes.extend((0..3).map(|_| Node::start(&words)));
         let folder = std::env::temp_dir().join(format!("dht-proto-{name}-{}", std::process::id()));
@@ -136,13 +135,15 @@ fn what_cannot_be_put_ends_with_2_and_one_line() {
         (format!("put {long}"), "longer than 1000 bytes"),
         (format!("put {missing}"), "cannot read"),
         (format!("put-mutable {other} --key {missing}"), "cannot read"),
-        (format!("keygen {missing}/key"), "cannot create"),
     ] {
         let output = run(&format!("{words} {LOCAL}"));
         assert_eq!(code(&output), 2, "{words}: {output:?}");
         let stderr = stderr(&output);
         assert!(stderr.lines().count() == 1 && stderr.contains(complaint), "{words}: {stderr}");
     }
+    let output = run(&format!("keygen {missing}/key"));
+    assert_eq!(code(&output), 2, "{output:?}");
+    assert!(stderr(&output).lines().count() == 1 && stderr(&output).contains("cannot create"), "{output:?}");
     let output = run(&format!("put-mutable {other} --key {key} {LOCAL}"));
     assert_eq!(code(&output), 2, "{output:?}");
     assert!(stderr(&output).contains("64 hexadecimal digits"), "{output:?}");
@@ -176,10 +177,16 @@ fn each_version_that_is_put_follows_the_one_before() {
     assert_eq!(code(&output), 1, "{output:?}");
     let refused = find(&events(&output), "stored")[0].clone();
     assert!(refused["nodes"] == 0 && refused["refused"]["cas_mismatch"].as_u64() >= Some(1), "{refused}");
-    assert!(stderr(&output).contains("another version"), "{output:?}");
-    let output = stage.run(&format!("put-mutable {file} --key {key} --seq 2"));
-    assert_eq!((code(&output), output.stdout.len()), (1, 0), "{output:?}");
-    assert_eq!(put("--seq 3 --cas 2")["seq"], 3);
+    assert!(stderr(&output).contains("nodes hold version 2, not 1"), "{output:?}");
+    for (seq, reason) in
+        [(2, "nodes hold another value as version 2"), (1, "a newer version is stored, number 2")]
+    {
+        let output = stage.run(&format!("put-mutable {file} --key {key} --seq {seq}"));
+        assert_eq!((code(&output), output.stdout.len()), (1, 0), "{output:?}");
+        assert!(stderr(&output).contains(reason), "{reason}: {output:?}");
+    }
+    let output = stage.found(&format!("put-mutable {file} --key {key} --seq 3 --cas 2"));
+    assert!(stderr(&output).contains("stored version 3 at "), "{output:?}");
     assert_eq!(stage.found(&format!("get-mutable {public}")).stdout, b"three");
 }
 
@@ -268,14 +275,14 @@ fn announced_torrents_are_counted_sampled_and_crawled() {
     });
     assert_eq!(holder.unwrap()["infohash"], HASH);
 
-    let output = stage.found("crawl --for 2 --json");
+    let output = stage.found("crawl --for 5 --json");
     let events = events(&output);
     assert_eq!(find(&events, "infohash")[0]["infohash"], HASH);
     let done = events.last().unwrap();
     assert_eq!((&done["event"], &done["infohashes"]), (&"done".into(), &1.into()), "{done}");
     let rate = 1000.0 / done["elapsed_ms"].as_f64().unwrap();
     assert!((done["infohashes_per_s"].as_f64().unwrap() - rate).abs() <= 0.06, "{done}");
-    let output = stage.found("crawl --for 2");
+    let output = stage.found("crawl --for 5 --every 0.2");
     assert_eq!(line(&output), HASH);
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(errors.lines().last().unwrap().ends_with(" infohashes/s"), "{errors}");

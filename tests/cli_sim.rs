@@ -100,9 +100,18 @@ fn the_picture_names_its_axes_and_has_a_line_for_each_algorithm() {
         assert_eq!(count(name), 1, "{name}: {texts:?}");
     }
     // One in the legend, and one in each of three panels.
-    for colour in ["#0072B2", "#D55E00", "#009E73", "#CC79A7"] {
-        let lines = svg.lines().filter(|line| line.starts_with("<polyline") && line.contains(colour));
-        assert_eq!(lines.count(), 4, "{colour}");
+    let widths = ["#0072B2", "#D55E00", "#009E73", "#CC79A7"].map(|colour| {
+        let lines: Vec<_> =
+            svg.lines().filter(|line| line.starts_with("<polyline") && line.contains(colour)).collect();
+        assert_eq!(lines.len(), 4, "{colour}");
+        let width = |line: &str| line.split("stroke-width=\"").nth(1)?.split('"').next()?.parse::<u32>().ok();
+        lines.iter().map(|line| width(line).unwrap()).collect::<Vec<_>>()
+    });
+    assert!(widths[1..].iter().flatten().all(|width| *width < widths[0][0]), "ours is seen: {widths:?}");
+    // What it is that was measured, and who the others are.
+    let caption = texts.join(" ");
+    for part in ["100 nodes, 0 dead", "seed 1", "lookups: 6", "lock-step: ", "libtorrent: ", "jech: "] {
+        assert!(caption.contains(part), "{part}: {texts:?}");
     }
 }
 

@@ -4,13 +4,15 @@ mod common;
 mod stage;
 
 use common::World;
-use dht_proto::{Announce, Event, Family, Heap, Instant, Limits, Node, NodeId, Storage, fixed};
+use dht_proto::{
+    Announce, BootstrapKind, Event, Family, Heap, Instant, Limits, Node, NodeId, Storage, fixed,
+};
 use stage::{Stage, addr, find_node, id, infohash, ms, secs};
 
 /// A day in the life of a node, condensed: join, serve, look up, announce, lose hosts, go offline.
 fn live<S: Storage>(stage: &mut Stage<S>) {
     (1..=60).for_each(|index| stage.host(index));
-    stage.act(|node, now| node.add_bootstrap(now, addr(1)).unwrap());
+    stage.act(|node, now| node.add_bootstrap(now, addr(1), BootstrapKind::Router).unwrap());
     stage.run(secs(20));
     for index in 1000..1040 {
         stage.ask(addr(index), id(index), find_node(id(index + 1)));
@@ -112,7 +114,7 @@ fn the_least_memory_is_enough_to_live() {
     (1..=60).for_each(|index| stage.host(index));
     stage.at(5).peers = vec![addr(99)];
     stage.hosts.values_mut().for_each(|host| host.peers = vec![addr(99)]);
-    stage.act(|node, now| node.add_bootstrap(now, addr(1)).unwrap());
+    stage.act(|node, now| node.add_bootstrap(now, addr(1), BootstrapKind::Router).unwrap());
     stage.run(secs(60));
     assert!(stage.node.is_ready(Family::V4));
     let get = stage.act(|node, now| node.get_peers(now, infohash(1)).unwrap());
@@ -127,7 +129,7 @@ fn a_node_without_any_memory_does_nothing_and_survives() {
     let node = Node::with_storage(stage::config(), <fixed!(NOTHING)>::new(), [7; 32], BIRTH);
     let mut stage = Stage::on(node, BIRTH);
     (1..=9).for_each(|index| stage.host(index));
-    assert!(stage.act(|node, now| node.add_bootstrap(now, addr(1))).is_err());
+    assert!(stage.act(|node, now| node.add_bootstrap(now, addr(1), BootstrapKind::Router)).is_err());
     assert!(stage.act(|node, now| node.add_node(now, addr(1))).is_err());
     assert!(stage.act(|node, now| node.ping(now, addr(1))).is_err());
     assert!(stage.act(|node, now| node.get_peers(now, infohash(1))).is_err());

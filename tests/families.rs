@@ -11,7 +11,7 @@ use common::raw::{
     ID, Lone, OWN, OWN_V6, TARGET, addr6, announce, compact, config, crowd, find_node, get_peers, join,
     node_list, query, socket, spread, value_list,
 };
-use dht_proto::{Announce, Config, Event, Family, InfoHash, Lookup, NodeId};
+use dht_proto::{Announce, BootstrapKind, Config, Event, Family, InfoHash, Lookup, NodeId};
 
 const PING: &[u8] = b"d1:ad2:id20:abcdefghij0123456789e1:q4:ping1:t2:aa1:y1:qe";
 
@@ -153,7 +153,7 @@ fn a_family_that_is_off_is_neither_heard_nor_asked_nor_passed_on() {
     lone.ignored(v6(), PING);
     assert_eq!(lone.stats().dropped.address, 1);
     assert!(lone.node.ping(lone.now, addr6(1)).is_err());
-    assert!(lone.node.add_bootstrap(lone.now, addr6(1)).is_err());
+    assert!(lone.node.add_bootstrap(lone.now, addr6(1), BootstrapKind::Router).is_err());
     assert!(lone.accepted(v4(), &find_node(&TARGET, b"4:wantl2:n6e")).nodes6().is_empty());
     assert_eq!(lists(&mut lone, v4(), "4:wantl2:n4e"), (true, false));
 
@@ -262,7 +262,7 @@ fn b32_18_nodes_of_the_other_family_are_pinged_and_only_then_known() {
 #[test]
 fn b32_18_a_bootstrap_in_one_family_leads_into_the_other() {
     let mut lone = Lone::new(config());
-    lone.node.add_bootstrap(lone.now, addr(1)).unwrap();
+    lone.node.add_bootstrap(lone.now, addr(1), BootstrapKind::Router).unwrap();
     lone.wait(Duration::from_millis(1));
     let asked = lone.query();
     assert!(asked.at("a.want").is_some());
@@ -325,7 +325,7 @@ fn l_13_bootstrap_hosts_of_both_families_are_asked_each_in_its_own_dht() {
     // As a name with two addresses of each family resolves.
     let hosts = [addr(1), addr(2), addr6(1), addr6(2)];
     for host in hosts {
-        lone.node.add_bootstrap(lone.now, host).unwrap();
+        lone.node.add_bootstrap(lone.now, host, BootstrapKind::Router).unwrap();
     }
     lone.wait(Duration::from_millis(1));
     let asked: BTreeSet<_> = lone.queries.iter().map(|query| query.to).collect();

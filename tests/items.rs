@@ -8,8 +8,10 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use common::items::{VALUE, secret, signed};
-use common::raw::{ID, Lone, Packet, TARGET, config, crowd, join, limits, query, stingy, unhurried};
-use common::stranger;
+use common::raw::{
+    ID, Lone, Packet, TARGET, addr6, config, crowd, join, limits, query, spread, stingy, unhurried,
+};
+use common::{addr, stranger};
 use dht_proto::wire::{Body, Message, Method, PutItem, Query, Want};
 use dht_proto::{Event, Family, Item, NodeId};
 
@@ -460,4 +462,34 @@ fn puts_and_gets_are_counted_by_method() {
     put(&mut lone, stranger(1), &immutable(VALUE)).unwrap();
     let stats = lone.stats();
     assert_eq!((stats.queries_in.get, stats.queries_in.put, stats.responses_out.put), (1, 1, 1));
+}
+
+#[test]
+fn b44_17_a_put_is_decided_by_what_the_nodes_of_both_families_hold() {
+    for newest in [5, 9] {
+        let mut lone = Lone::new(config());
+        lone.meet([(spread(1), addr(1)), (spread(1), addr6(1))]);
+        lone.node.put(lone.now, &signed(5, VALUE), None).unwrap();
+        assert!(lone.drain().is_empty());
+        let sent = |lone: &mut Lone, method: &str| {
+            let (sent, others) = lone.queries.drain(..).partition(|query| query.method() == method);
+            lone.queries = others;
+            sent
+        };
+        let gets: Vec<Packet> = sent(&mut lone, "get");
+        let [v4, v6] = [addr(1), addr6(1)].map(|to| gets.iter().find(|get| get.to == to).unwrap());
+        lone.ignored(v4.to, &v4.answer(&spread(1), b"5:token1:x"));
+        assert_eq!(sent(&mut lone, "put").len(), 0, "the other may know of a newer one");
+        let held = signed(newest, VALUE);
+        let fields = join(&[
+            b"1:k32:",
+            held.key().unwrap().as_bytes(),
+            format!("3:seqi{newest}e3:sig64:").as_bytes(),
+            held.signature().unwrap(),
+            b"5:token1:x1:v",
+            VALUE,
+        ]);
+        lone.ignored(v6.to, &v6.answer(&spread(1), &fields));
+        assert_eq!(sent(&mut lone, "put").len(), if newest > 5 { 0 } else { 2 });
+    }
 }

@@ -8,7 +8,7 @@ use std::ops::Range;
 use std::time::Duration;
 
 use dht_proto::{
-    Announce, Event, Fixed, InfoHash, Instant, KeptId, Limits, LookupReport, Node, NodeId, StartError,
+    Announce, Event, Fixed, InfoHash, Instant, KeptId, Limit, Limits, LookupReport, Node, NodeId, StartError,
     Storage,
 };
 use stage::{Stage, What, addr, config, id, infohash, limits, ms, secs};
@@ -127,7 +127,7 @@ fn a_torrent_has_one_announce_and_limits_are_told() {
     let refused = |stage: &mut Stage, byte, port| {
         stage.act(|node, now| node.keep_announced(now, infohash(byte), Announce::port(port)).unwrap_err())
     };
-    assert_eq!(refused(&mut stage, 3, 4242), StartError::TooManyKept);
+    assert_eq!(refused(&mut stage, 3, 4242), StartError::Full { limit: Limit::Kept, size: 2 });
     assert_eq!(refused(&mut stage, 1, 0), StartError::PortZero);
     stage.run(secs(60));
     assert_eq!(rounds(&stage, None).len(), 2);
@@ -144,7 +144,7 @@ fn a_torrent_has_one_announce_and_limits_are_told() {
     let mut none = limits();
     none.kept = 0;
     let mut stage = Stage::with_limits(config(), &none);
-    assert_eq!(refused(&mut stage, 1, 1), StartError::TooManyKept);
+    assert_eq!(refused(&mut stage, 1, 1), StartError::TooSmall { limit: Limit::Kept, size: 0 });
 }
 
 #[test]
@@ -185,6 +185,54 @@ fn a_thousand_announces_are_spread_and_never_come_in_a_burst() {
     // The newest came first.
     let first = stage.sent.iter().find(|sent| sent.at >= begun && sent.is_get_peers()).unwrap();
     assert_eq!(first.what, What::GetPeers(hash(COUNT - 1)));
+}
+
+#[test]
+fn fifty_announces_have_their_first_rounds_at_once() {
+    let mut stage = Stage::with_limits(config(), &Limits::default());
+    stage.join(300);
+    let begun = stage.now;
+    keep_many(&mut stage, 0..50);
+    stage.run(ms(50));
+    let started = stage.sent.iter().filter_map(|sent| match sent.what {
+        What::GetPeers(infohash) if sent.at >= begun => Some(infohash),
+        _ => None,
+    });
+    assert_eq!(started.collect::<BTreeSet<_>>().len(), 32, "in half of the lookups");
+    let begun = stage.now;
+    while rounds(&stage, None).len() < 50 && stage.now < begun + HOUR {
+        stage.run(ms(100));
+    }
+    println!("the last has ended after {:?}", stage.now - begun + ms(50));
+    assert!(stage.now - begun < secs(10), "{:?}", stage.now - begun);
+    let targets: BTreeSet<NodeId> = rounds(&stage, None).iter().map(|report| report.target).collect();
+    assert_eq!(targets.len(), 50);
+    assert!(rounds(&stage, None).iter().all(|report| report.acknowledged == 8));
+}
+
+/// Whoever always has another lookup to start takes every slot as soon as it is free.
+#[test]
+fn a_user_who_takes_every_slot_leaves_one_to_the_rounds() {
+    const COUNT: usize = 40;
+    let mut stage = Stage::joined(300);
+    let mut lookups = 0_usize;
+    let mut fill = |stage: &mut Stage| {
+        while stage.act(|node, now| node.get_peers(now, hash(5000 + lookups))).is_ok() {
+            lookups += 1;
+        }
+        lookups
+    };
+    fill(&mut stage);
+    keep_many(&mut stage, 0..COUNT);
+    let end = stage.now + secs(120);
+    while stage.now < end {
+        fill(&mut stage);
+        stage.run(ms(20));
+    }
+    let targets: BTreeSet<NodeId> = rounds(&stage, None).iter().map(|report| report.target).collect();
+    println!("{} announces beside {} lookups in two minutes", targets.len(), fill(&mut stage));
+    assert_eq!(targets.len(), COUNT, "each has had its first round");
+    assert!(fill(&mut stage) > 1000, "and lookups went on");
 }
 
 #[test]
@@ -309,7 +357,8 @@ fn the_lookups_of_the_user_take_the_slot_of_a_round() {
     assert!(stage.node.kept_announces().next().unwrap().round.is_some());
     let lookup = stage.act(|node, now| node.get_peers(now, infohash(2)).unwrap());
     let refused = stage.act(|node, now| node.get_peers(now, infohash(3)));
-    assert_eq!(refused, Err(StartError::Full), "one round had one slot");
+    let full = StartError::Full { limit: Limit::Lookups, size: 1 };
+    assert_eq!(refused, Err(full), "one round had one slot");
     assert_eq!(stage.node.kept_announces().next().unwrap().round, None);
     assert!(stage.finish(lookup).answered >= 8);
     assert_eq!(rounds(&stage, Some(kept)).len(), 0);
@@ -327,7 +376,7 @@ fn a_read_only_node_in_fixed_memory_keeps_announces_up() {
     stage.join(60);
     keep_many(&mut stage, 0..8);
     let refused = stage.act(|node, now| node.keep_announced(now, hash(8), Announce::port(1)));
-    assert_eq!(refused, Err(StartError::TooManyKept));
+    assert_eq!(refused, Err(StartError::Full { limit: Limit::Kept, size: 8 }));
     stage.run(2 * HOUR);
     let count = rounds(&stage, None).len();
     assert!((60..=80).contains(&count), "{count}");

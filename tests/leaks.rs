@@ -9,9 +9,9 @@ use std::time::Duration;
 use common::local_config;
 use common::net::blocking::{builder, network, wait_for};
 use common::net::{LOOPBACK, PATIENCE, limits};
-use dht_proto::net::{CallError, tokio as task};
+use dht_proto::net::tokio as task;
 use dht_proto::sim::Dice;
-use dht_proto::{Announce, Family, InfoHash, Lookup, LookupOptions, StartError};
+use dht_proto::{Announce, Family, InfoHash, Limits, Lookup, LookupOptions};
 use tokio::runtime::Handle;
 use tokio::time::{sleep, timeout};
 
@@ -21,10 +21,17 @@ const LOOKUPS_EACH: usize = 2500;
 /// What a user holds at most; all of them together fill the node.
 const HELD: usize = 5;
 
+/// A node with slots for less than they hold: the rest waits.
+fn few() -> Limits {
+    let mut few = limits();
+    few.lookups = 12;
+    few
+}
+
 #[test]
 fn ten_thousand_searches_of_threads_leave_nothing() {
     let nodes = network(6);
-    let dht = builder().bootstrap([nodes[0].local_addr(Family::V4).unwrap().to_string()]);
+    let dht = builder().limits(few()).bootstrap([nodes[0].local_addr(Family::V4).unwrap().to_string()]);
     let dht = dht.spawn().unwrap();
     assert_eq!(dht.wait_ready(PATIENCE), Ok(true));
     thread::scope(|scope| {
@@ -34,14 +41,8 @@ fn ten_thousand_searches_of_threads_leave_nothing() {
                 let mut dice = Dice::new(user);
                 let (mut held, mut started) = (Vec::new(), 0);
                 while started < LOOKUPS_EACH {
-                    match dht.lookup(any_lookup(&mut dice), LookupOptions::default()) {
-                        Ok(search) => {
-                            started += 1;
-                            held.push(search);
-                        }
-                        Err(CallError::Start(StartError::Full)) => held.clear(),
-                        Err(error) => panic!("{error}"),
-                    }
+                    held.push(dht.lookup(any_lookup(&mut dice), LookupOptions::default()).unwrap());
+                    started += 1;
                     thread::sleep(any_moment(&mut dice));
                     if dice.below(HELD) == 0 || held.len() == HELD {
                         held.clear();
@@ -57,9 +58,9 @@ fn ten_thousand_searches_of_threads_leave_nothing() {
 async fn ten_thousand_searches_of_tasks_leave_nothing() {
     let nodes = network(6);
     let start = nodes[0].local_addr(Family::V4).unwrap().to_string();
-    let owner = task::Dht::builder().config(local_config()).limits(limits()).bind(LOOPBACK);
+    let owner = task::Dht::builder().config(local_config()).limits(few()).bind(LOOPBACK);
     let owner = owner.bootstrap([start]).spawn().unwrap();
-    owner.wait_ready().await.unwrap();
+    assert_eq!(owner.wait_ready(PATIENCE).await, Ok(true));
     let users = (0..USERS).map(|user| {
         let dht = owner.dht();
         tokio::spawn(async move {
@@ -73,7 +74,6 @@ async fn ten_thousand_searches_of_tasks_leave_nothing() {
                         started += 1;
                         held.push(search);
                     }
-                    Ok(Err(CallError::Start(StartError::Full))) => held.clear(),
                     Ok(Err(error)) => panic!("{error}"),
                     Err(_) => {}
                 }

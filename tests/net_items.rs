@@ -14,7 +14,8 @@ use common::net::{HASH, LOOPBACK, PATIENCE};
 use common::raw::{Packet, join, node_list};
 use dht_proto::net::{CallError, Owner};
 use dht_proto::{
-    Announce, Family, Item, ItemError, LookupKind, NodeId, Salt, StartError, TorrentPointer, UpdatableTorrent,
+    Announce, Family, Item, ItemError, LookupKind, NodeId, PutObstacle, Salt, StartError, TorrentPointer,
+    UpdatableTorrent,
 };
 
 const SALT: &[u8] = b"manifests";
@@ -135,8 +136,11 @@ fn each_version_of_a_mutable_item_replaces_the_one_before() {
     assert_eq!((report.acknowledged, report.seq), (0, Some(2)));
     // Once each, though the tokens of an earlier lookup were tried first.
     assert_eq!(report.refused.cas_mismatch, 5, "{report:?}");
+    assert_eq!(report.obstacle, Some(PutObstacle::CasMismatch { found: 2 }));
     let report = put(version(1, b"5:three"), None);
-    assert_eq!((report.acknowledged, report.refused.seq_too_low), (0, 5), "{report:?}");
+    assert_eq!((report.announced, report.obstacle), (0, Some(PutObstacle::Superseded { newest: 2 })));
+    let report = put(version(2, b"5:three"), None);
+    assert_eq!((report.announced, report.obstacle), (0, Some(PutObstacle::Conflict { seq: 2 })));
     assert_eq!(put(version(3, b"5:three"), Some(2)).acknowledged, 5);
     assert_eq!(get(salt()), Some(version(3, b"5:three")));
 }
@@ -147,13 +151,26 @@ fn b44_the_next_version_takes_the_place_of_that_very_one() {
     let dht = node.dht();
     thread::scope(|scope| {
         let putting = scope.spawn(|| dht.put_mutable(&secret(), salt(), b"3:two").unwrap().wait());
-        node.answer(&node.until("get"), &version(7, b"3:one"), &[]);
+        // Once to know the number, and once more for the put.
+        for _ in 0..2 {
+            node.answer(&node.until("get"), &version(7, b"3:one"), &[]);
+        }
         let (put, from) = node.until("put");
         node.socket.send_to(&put.answer(&node.id, b""), from).unwrap();
         assert_eq!((put.int("a.cas"), put.int("a.seq")), (Some(7), Some(8)));
         assert_eq!(put.string("a.sig"), version(8, b"3:two").signature().map(|bytes| &bytes[..]));
         assert_eq!(putting.join().unwrap().unwrap().acknowledged, [node.addr()]);
     });
+}
+
+#[test]
+fn nothing_follows_the_version_of_the_last_number() {
+    let nodes = network(3);
+    let last = version(i64::MAX, b"3:end");
+    assert_eq!(nodes[1].put(&last, None).unwrap().wait_timeout(PATIENCE).unwrap().report.acknowledged, 2);
+    let next = nodes[1].put_mutable(&secret(), salt(), b"4:more").map(|_| ());
+    assert_eq!(next, Err(CallError::Item(ItemError::NoNextSeq)));
+    assert_eq!(nodes[2].stored_item(last.target()).unwrap(), Some(last));
 }
 
 #[test]

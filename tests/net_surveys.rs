@@ -14,7 +14,7 @@ use common::net::blocking::{addr, builder, network};
 use common::net::{HASH, LOOPBACK, PATIENCE, limits};
 use common::raw::{ID, Packet, join};
 use dht_proto::net::{CallError, Dht, Owner, tokio as task};
-use dht_proto::{Announce, CrawlOptions, Family, InfoHash, LookupKind, NodeId, StartError};
+use dht_proto::{Announce, CrawlOptions, Family, InfoHash, Limit, LookupKind, NodeId, StartError};
 use futures_core::Stream as _;
 use tokio::time::timeout;
 
@@ -113,12 +113,13 @@ fn a_crawl_yields_every_torrent_once_and_ends_with_the_thread() {
 fn a_crawl_that_is_dropped_gives_up_what_it_asked() {
     let mut limits = limits();
     limits.samplings = 1;
-    let dht = builder().limits(limits).spawn().unwrap();
+    let dht = builder().limits(limits).queue(0).spawn().unwrap();
     let (socket, hole) = known_hole(&dht);
     let crawl = dht.crawl(quick()).unwrap();
     hear(&socket, "sample_infohashes");
     let ask = || dht.sample_infohashes(hole, NodeId::ZERO);
-    assert_eq!(ask(), Err(CallError::Start(StartError::Full)));
+    let full = StartError::Full { limit: Limit::Samplings, size: 1 };
+    assert_eq!(ask(), Err(CallError::Start(full)));
     drop(crawl);
     let sampled = thread::scope(|scope| {
         let asking = scope.spawn(ask);
@@ -134,7 +135,7 @@ async fn tasks_scrape_sample_and_crawl_as_threads_do() {
     let start = addr(&nodes[0]).to_string();
     let owner = task::Dht::builder().config(local_config()).limits(limits()).bind(LOOPBACK);
     let owner = owner.bootstrap([&start]).spawn().unwrap();
-    timeout(PATIENCE, owner.wait_ready()).await.unwrap().unwrap();
+    assert_eq!(owner.wait_ready(PATIENCE).await, Ok(true));
 
     let torrent = torrents().next().unwrap();
     let mut scrape = owner.scrape(torrent).await.unwrap();
@@ -160,7 +161,7 @@ async fn tasks_scrape_sample_and_crawl_as_threads_do() {
 async fn a_call_for_a_sample_that_is_dropped_is_cancelled() {
     let mut limits = limits();
     limits.samplings = 1;
-    let owner = task::Dht::builder().config(local_config()).limits(limits).bind(LOOPBACK);
+    let owner = task::Dht::builder().config(local_config()).limits(limits).bind(LOOPBACK).queue(0);
     let owner = owner.bootstrap::<String>([]).spawn().unwrap();
     let socket = UdpSocket::bind(LOOPBACK).unwrap();
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -174,7 +175,8 @@ async fn a_call_for_a_sample_that_is_dropped_is_cancelled() {
     .await
     .unwrap();
     let full = owner.sample_infohashes(hole, NodeId::ZERO).await;
-    assert_eq!(full, Err(CallError::Start(StartError::Full)));
+    let limit = Limit::Samplings;
+    assert_eq!(full, Err(CallError::Start(StartError::Full { limit, size: 1 })));
     asking.abort();
     assert!(asking.await.unwrap_err().is_cancelled());
     let answering = tokio::task::spawn_blocking(move || answer_sample(&socket));

@@ -11,11 +11,11 @@ use std::time::Duration;
 
 use dht_proto::wire::{Body, ErrorCode, Message, Method, PutItem, Want};
 use dht_proto::{
-    Config, Event, Item, Limits, LookupId, LookupKind, LookupOptions, LookupReport, NodeId, Salt, SecretKey,
-    StartError, TorrentPointer, UpdatableTorrent,
+    Config, Event, Item, Limit, Limits, LookupId, LookupKind, LookupOptions, LookupReport, NodeId,
+    PutObstacle, Salt, SecretKey, StartError, TorrentPointer, UpdatableTorrent,
 };
 use items::{VALUE, secret, signed};
-use stage::{Copied, Put, Stage, addr, config, limits, secs};
+use stage::{Copied, Put, Stage, addr, config, limits, ms, secs};
 
 /// The item as hosts hold it.
 fn copied(item: &Item) -> Copied {
@@ -66,6 +66,25 @@ fn store(stage: &mut Stage, from: SocketAddr, item: &Item) {
     };
     let item = PutItem::Immutable { value: item.value(), seq: None };
     stage.ask(from, id, Method::Put { token: response.token.unwrap(), target: None, item }).unwrap();
+}
+
+/// Keeps an item up for one round.
+fn keep(stage: &mut Stage, item: &Item) -> LookupReport {
+    let kept = stage.act(|node, now| node.keep_stored(now, item)).unwrap();
+    let before = rounds(stage).len();
+    stage.run(secs(60));
+    assert!(stage.act(|node, _| node.stop_storing(kept)));
+    assert_eq!(rounds(stage).len(), before + 1);
+    rounds(stage).pop().unwrap()
+}
+
+/// The rounds of items that are kept up.
+fn rounds(stage: &Stage) -> Vec<LookupReport> {
+    let done = stage.events.iter().filter_map(|event| match event {
+        Event::LookupDone { report, .. } if report.kept.is_some() => Some(*report),
+        _ => None,
+    });
+    done.collect()
 }
 
 fn put(stage: &mut Stage, item: &Item, cas: Option<i64>) -> LookupReport {
@@ -184,7 +203,7 @@ fn nodes_that_were_left_behind_take_what_replaces_the_newest_version() {
         assert_eq!(put.cas, nearest[..3].contains(&to).then_some(2), "{to}");
     }
     let report = put(&mut stage, &signed(4, b"4:more"), Some(3));
-    assert_eq!((report.queried, report.seq), (0, Some(3)), "it remembers what it stored");
+    assert_eq!((report.acknowledged, report.seq, report.copies), (8, Some(3), 8));
     assert!(puts(&stage).iter().skip(8).all(|(_, put)| put.cas == Some(3)));
 }
 
@@ -197,6 +216,7 @@ fn a_put_that_is_to_replace_another_version_than_the_newest_is_sent_to_nobody() 
         assert_eq!((report.acknowledged, report.announced, report.seq), (0, 0, Some(7)));
         assert_eq!((report.refused.total, report.refused.cas_mismatch), (3, 3), "who would refuse");
         assert_eq!(report.refused.last, Some(ErrorCode::CAS_MISMATCH));
+        assert_eq!(report.obstacle, Some(PutObstacle::CasMismatch { found: 7 }));
         assert_eq!(puts(&stage), []);
     }
     assert_eq!(put(&mut stage, &signed(9, VALUE), Some(7)).acknowledged, 8);
@@ -210,48 +230,179 @@ fn b44_13_a_node_that_refuses_the_very_item_it_holds_has_it_all_the_same() {
     let mut stage = Stage::joined(60);
     let item = signed(4, VALUE);
     give(&mut stage, &item, 2);
-    give(&mut stage, &signed(4, b"5:other"), 1);
-    stage.hosts.values_mut().filter(|host| host.item.is_some()).for_each(|host| {
-        host.refuses_announces = Some(302);
-    });
+    let nearest = closest(&stage, item.target());
+    // The third says so as well, but nobody knows what it holds.
+    for at in &nearest[..3] {
+        stage.hosts.get_mut(at).unwrap().refuses_announces = Some(302);
+    }
     let report = put(&mut stage, &item, None);
-    assert_eq!((report.acknowledged, report.refused.seq_too_low), (8, 1), "one holds another value");
-    assert_eq!(holders(&stage, &item).len(), 8);
+    assert_eq!((report.acknowledged, report.refused.seq_too_low), (7, 1));
+    assert_eq!((report.obstacle, holders(&stage, &item).len()), (None, 7));
 }
 
 #[test]
-fn b44_13_b44_14_b44_35_refusals_come_with_their_codes_and_spill_over() {
+fn b44_13_b44_14_b44_35_refusals_come_with_their_codes_and_those_of_no_version_spill_over() {
     let mut stage = Stage::joined(60);
     let item = signed(4, VALUE);
     let nearest = closest(&stage, item.target());
-    for (at, code) in nearest.iter().zip([301, 302, 302, 400]) {
+    for (at, code) in nearest.iter().zip([301, 302, 302, 400, 205]) {
         stage.hosts.get_mut(at).unwrap().refuses_announces = Some(code);
     }
     let report = put(&mut stage, &item, Some(3));
     let refused = report.refused;
-    assert_eq!((refused.total, refused.cas_mismatch, refused.seq_too_low), (4, 1, 2));
-    assert!(refused.last.is_some());
-    assert_eq!(report.acknowledged, 8, "the next closest take it");
+    assert_eq!((refused.total, refused.cas_mismatch, refused.seq_too_low), (5, 1, 2));
+    assert!(refused.last.is_some() && report.obstacle.is_none());
+    assert_eq!((report.announced, report.acknowledged), (10, 5), "two of the next closest take it");
 }
 
 #[test]
-fn a_put_tells_of_a_newer_item_that_it_met() {
-    let mut stage = Stage::joined(60);
-    give(&mut stage, &signed(9, b"3:new"), 4);
-    let report = put(&mut stage, &signed(4, VALUE), None);
-    assert_eq!((report.seq, report.copies), (Some(9), 4));
+fn b44_13_where_nodes_hold_another_version_nobody_farther_gets_the_put() {
+    for (code, cas) in [(302, None), (301, Some(3))] {
+        let mut stage = Stage::joined(60);
+        let item = signed(4, VALUE);
+        // They do not say what they hold.
+        for at in closest(&stage, item.target()) {
+            stage.hosts.get_mut(&at).unwrap().refuses_announces = Some(code);
+        }
+        let report = put(&mut stage, &item, cas);
+        assert_eq!((report.announced, report.acknowledged, report.refused.total), (8, 0, 8));
+        assert_eq!(report.refused.last, Some(ErrorCode(code)));
+        stage.run(secs(60));
+        assert_eq!((puts(&stage).len(), holders(&stage, &item)), (8, vec![]));
+    }
 }
 
 #[test]
-fn a_put_within_five_minutes_of_a_get_uses_its_tokens() {
+fn b44_17_a_put_that_is_older_than_what_one_node_holds_is_sent_to_nobody() {
     let mut stage = Stage::joined(60);
-    give(&mut stage, &signed(1, VALUE), 8);
-    let (_, report) = get_mutable(&mut stage);
-    let (since, next) = (stage.now, report.seq.unwrap() + 1);
-    let report = put(&mut stage, &signed(next, b"4:next"), report.seq);
-    assert_eq!((report.acknowledged, report.queried), (8, 0));
+    let stale = signed(4, VALUE);
+    let nearest = closest(&stage, stale.target());
+    stage.hosts.get_mut(&nearest[7]).unwrap().item = Some(copied(&signed(9, b"3:new")));
+    for is_kept in [false, true] {
+        let report = if is_kept { keep(&mut stage, &stale) } else { put(&mut stage, &stale, None) };
+        assert_eq!((report.seq, report.copies, report.acknowledged), (Some(9), 1, 0));
+        assert_eq!(report.obstacle, Some(PutObstacle::Superseded { newest: 9 }));
+        stage.run(secs(60));
+        assert_eq!(puts(&stage), []);
+    }
+}
+
+#[test]
+fn a_put_of_another_value_under_a_number_that_is_taken_is_sent_to_nobody() {
+    let (first, second) = (signed(5, b"1:A"), signed(5, b"1:B"));
+    let conflict = Some(PutObstacle::Conflict { seq: 5 });
+    // Put by this node before; by another one; found by this node before.
+    for case in 0..3 {
+        let mut stage = Stage::joined(60);
+        if case == 0 {
+            assert_eq!(put(&mut stage, &first, None).acknowledged, 8);
+            // Though nobody holds it any more: it was there.
+            stage.hosts.values_mut().for_each(|host| host.item = None);
+        } else {
+            give(&mut stage, &first, 8);
+        }
+        if case == 2 {
+            get_mutable(&mut stage);
+        }
+        let sent = puts(&stage).len();
+        for is_kept in [false, true] {
+            let report = if is_kept { keep(&mut stage, &second) } else { put(&mut stage, &second, None) };
+            assert_eq!((report.obstacle, report.seq, report.acknowledged), (conflict, Some(5), 0), "{case}");
+            assert_eq!((puts(&stage).len(), report.refused.total), (sent, 0));
+        }
+        let report = put(&mut stage, &first, None);
+        assert_eq!((report.obstacle, report.acknowledged), (None, 8), "{case}: the value that stands");
+    }
+}
+
+#[test]
+fn a_put_stops_at_the_first_node_that_holds_something_newer() {
+    let mut stage = Stage::joined(60);
+    let item = signed(4, VALUE);
+    let at = closest(&stage, item.target())[0];
+    let slow = stage.hosts.get_mut(&at).unwrap();
+    // It is asked twice, and answers the second time when it is believed to be silent.
+    (slow.item, slow.rtt, slow.loses) = (Some(copied(&signed(9, b"3:new"))), ms(4980), 1);
+    let report = put(&mut stage, &item, None);
+    assert_eq!(report.acknowledged, 8);
+    let sent = puts(&stage).len();
+    stage.run(secs(60));
+    assert!(stage.events.iter().any(|event| matches!(event, Event::ItemFound { seq: Some(9), .. })));
+    assert_eq!(puts(&stage).len(), sent);
+    assert!(puts(&stage).iter().all(|(to, _)| *to != at));
+}
+
+#[test]
+fn a_get_and_the_look_before_a_put_wait_for_the_closest_until_they_time_out() {
+    let (old, new) = (signed(3, b"3:old"), signed(9, b"3:new"));
+    let stage = || {
+        let mut stage = Stage::joined(60);
+        stage.hosts.values_mut().for_each(|host| (host.item, host.rtt) = (Some(copied(&old)), ms(100)));
+        let at = closest(&stage, old.target())[0];
+        let slow = stage.hosts.get_mut(&at).unwrap();
+        (slow.item, slow.rtt) = (Some(copied(&new)), ms(1200));
+        (stage, at)
+    };
+    let (mut slow, _) = stage();
+    let (lookup, report) = get_mutable(&mut slow);
+    assert_eq!((slow.node.item(lookup), report.seq), (Some(new.clone()), Some(9)));
+    let seqs = |event: &Event| if let Event::ItemFound { seq, .. } = event { *seq } else { None };
+    let seqs: Vec<i64> = slow.events.iter().filter_map(seqs).collect();
+    assert_eq!((seqs.first(), seqs.last()), (Some(&3), Some(&9)), "others are told before");
+    assert!(report.duration < ms(1500));
+    let (mut slow, _) = stage();
+    let report = put(&mut slow, &signed(4, VALUE), None);
+    assert_eq!((report.obstacle, puts(&slow).len()), (Some(PutObstacle::Superseded { newest: 9 }), 0));
+    // Nobody is waited for longer.
+    let (mut dead, at) = stage();
+    dead.hosts.get_mut(&at).unwrap().is_dead = true;
+    let (_, report) = get_mutable(&mut dead);
+    assert_eq!(report.seq, Some(3));
+    assert!((secs(5)..ms(5500)).contains(&report.duration), "{:?}", report.duration);
+    let report = put(&mut dead, &signed(4, VALUE), report.seq);
+    assert!(report.acknowledged == 8 && report.duration < secs(1), "nor again: {report:?}");
+}
+
+#[test]
+fn a_put_of_what_cannot_change_uses_the_tokens_of_an_earlier_lookup() {
+    let mut stage = Stage::joined(60);
+    let item = Item::immutable(VALUE).unwrap();
+    assert_eq!(put(&mut stage, &item, None).acknowledged, 8);
+    let since = stage.now;
+    let report = put(&mut stage, &item, Some(3));
+    assert_eq!((report.acknowledged, report.queried), (8, 0), "it has no number to compare");
     assert_eq!(stage.count(since, |sent| matches!(sent.what, stage::What::Get(_))), 0);
-    assert!(puts(&stage).iter().all(|(_, put)| put.cas == Some(1)));
+}
+
+#[test]
+fn a_put_of_what_can_change_asks_the_nodes_of_an_earlier_lookup_again() {
+    for cas in [None, Some(1)] {
+        let mut stage = Stage::joined(60);
+        give(&mut stage, &signed(1, VALUE), 8);
+        let (_, report) = get_mutable(&mut stage);
+        let next = signed(report.seq.unwrap() + 1, b"4:next");
+        let asked = report.queried;
+        let report = put(&mut stage, &next, cas);
+        assert_eq!((report.acknowledged, report.seq, report.copies), (8, Some(1), 8));
+        assert!(
+            (8..=14).contains(&report.queried) && report.queried <= asked,
+            "{} of {asked}",
+            report.queried
+        );
+        assert!(puts(&stage).iter().all(|(_, put)| put.cas == cas));
+    }
+}
+
+#[test]
+fn b44_14_a_put_with_cas_knows_what_was_stored_since_the_last_lookup() {
+    let mut stage = Stage::joined(60);
+    give(&mut stage, &signed(1, VALUE), 7);
+    let (_, report) = get_mutable(&mut stage);
+    // Somebody else was faster, but for the eighth.
+    give(&mut stage, &signed(2, b"5:other"), 7);
+    let report = put(&mut stage, &signed(2, b"4:next"), report.seq);
+    assert_eq!(report.obstacle, Some(PutObstacle::CasMismatch { found: 2 }));
+    assert_eq!((report.acknowledged, report.refused.cas_mismatch, puts(&stage).len()), (0, 7, 0));
 }
 
 #[test]
@@ -299,13 +450,7 @@ fn b44_31_a_kept_item_is_put_again_every_hour_until_it_is_stopped() {
     let kept = stage.act(|node, now| node.keep_stored(now, &item)).unwrap();
     stage.run(secs(60));
     assert_eq!(holders(&stage, &item).len(), 8);
-    let rounds = |stage: &Stage| {
-        let done = stage
-            .events
-            .iter()
-            .filter(|event| matches!(event, Event::LookupDone { report, .. } if report.kept == Some(kept)));
-        done.count()
-    };
+    let rounds = |stage: &Stage| rounds(stage).len();
     assert_eq!(rounds(&stage), 1);
     for hour in 2..6 {
         stage.run(secs(3600));
@@ -362,8 +507,14 @@ fn b44_32_copies_of_another_value_under_the_same_number_do_not_count() {
     stage.act(|node, now| node.keep_stored(now, &signed(5, VALUE))).unwrap();
     stage.run(secs(60));
     stage.hosts.values_mut().for_each(|host| host.item = Some(copied(&signed(5, b"5:other"))));
+    let sent = puts(&stage).len();
     stage.run(secs(3600 + 600));
-    assert!(!stage.node.kept_items().next().unwrap().is_spared);
+    let round = rounds(&stage).pop().unwrap();
+    assert_eq!((round.obstacle, round.copies), (Some(PutObstacle::Conflict { seq: 5 }), 0));
+    assert_eq!((puts(&stage).len(), stage.node.kept_items().next().unwrap().is_spared), (sent, true));
+    // They expire, and it comes back.
+    stage.hosts.values_mut().for_each(|host| host.item = None);
+    stage.run(secs(3600));
     assert!(holders(&stage, &signed(5, VALUE)).len() >= 8);
 }
 
@@ -381,8 +532,9 @@ fn b44_32_copies_of_an_older_version_do_not_count_though_the_newest_is_another_t
         hosts[rank].item = Some(copied(&signed(5, b"5:other")));
         hosts[rank].rtt = hosts[rank].rtt * (2 + delay) / 2;
         stage.run(secs(3600 + 600));
-        assert!(!stage.node.kept_items().next().unwrap().is_spared, "{rank}, {delay}");
-        assert!(holders(&stage, &item).len() >= 8);
+        let last = rounds(&stage).pop().unwrap();
+        let is_stopped = last.obstacle == Some(PutObstacle::Conflict { seq: 5 }) && last.acknowledged == 0;
+        assert!((is_stopped && last.copies == 0) || last.acknowledged >= 8, "{rank}, {delay}: {last:?}");
     }
 }
 
@@ -450,8 +602,11 @@ fn the_memory_for_items_of_our_own_is_bounded_and_reported_lookups_make_room() {
         stage.act(|node, now| node.keep_stored(now, &item)).unwrap();
     }
     let more = Item::immutable(b"i9e").unwrap();
-    assert_eq!(stage.act(|node, now| node.keep_stored(now, &more)), Err(StartError::TooManyItems));
-    assert_eq!(stage.act(|node, now| node.put(now, &more, None)), Err(StartError::TooManyItems));
+    let full = StartError::Full { limit: Limit::KeptItems, size: 3 };
+    assert_eq!(stage.act(|node, now| node.keep_stored(now, &more)), Err(full));
+    // What is kept up gives nothing back: to wait for a slot would be in vain.
+    let none = StartError::TooSmall { limit: Limit::OwnItems, size: 0 };
+    assert_eq!(stage.act(|node, now| node.put(now, &more, None)), Err(none));
     let kept = stage.node.kept_items().next().unwrap().id;
     assert!(stage.act(|node, _| node.stop_storing(kept)));
     assert!(stage.act(|node, now| node.put(now, &more, None)).is_ok());
@@ -468,7 +623,11 @@ fn items_that_are_kept_up_leave_a_quarter_of_the_memory_to_lookups() {
         Item::immutable(&[format!("{len}:").as_bytes(), &value].concat()).unwrap()
     };
     // So many that the one or the other runs short: slots of 16 and 128 chunks, or of 64 and 64.
-    for (slots, chunks, len, most) in [(16, 128, 100, 12), (64, 64, 996, 6), (64, 64, 300, 16)] {
+    let (of_slots, of_chunks) = ((Limit::KeptItems, 12), (Limit::KeptChunks, 48));
+    for (slots, chunks, len, most, (limit, size)) in
+        [(16, 128, 100, 12, of_slots), (64, 64, 996, 6, of_chunks), (64, 64, 300, 16, of_chunks)]
+    {
+        let full = StartError::Full { limit, size };
         let mut limits: Limits = limits();
         (limits.own_items, limits.own_chunks, limits.kept) = (slots, chunks, 64);
         let mut stage = joined_with(config(), &limits, 20);
@@ -476,7 +635,7 @@ fn items_that_are_kept_up_leave_a_quarter_of_the_memory_to_lookups() {
         for index in 0..most {
             keep(&mut stage, index).unwrap();
         }
-        assert_eq!(keep(&mut stage, most), Err(StartError::TooManyItems));
+        assert_eq!(keep(&mut stage, most), Err(full));
         assert_eq!(stage.node.kept_items().count(), usize::from(most));
         for _ in 0..3 {
             let target = NodeId::from_bytes([7; 20]);
@@ -484,8 +643,22 @@ fn items_that_are_kept_up_leave_a_quarter_of_the_memory_to_lookups() {
             stage.finish(lookup);
             put(&mut stage, &item(99, 996), None);
         }
-        assert_eq!(keep(&mut stage, most), Err(StartError::TooManyItems), "the rest is for lookups");
+        assert_eq!(keep(&mut stage, most), Err(full), "the rest is for lookups");
     }
+}
+
+#[test]
+fn a_hundred_items_of_a_thousand_bytes_are_kept_up_by_the_default_limits() {
+    let mut stage = joined_with(config(), &Limits::default(), 40);
+    for index in 0..100_u8 {
+        let item = Item::immutable(&[&b"996:"[..], &[index; 996]].concat()).unwrap();
+        assert_eq!(item.value().len(), 1000);
+        stage.act(|node, now| node.keep_stored(now, &item)).unwrap();
+    }
+    stage.run(secs(300));
+    let items: Vec<_> = stage.node.kept_items().collect();
+    assert_eq!(items.len(), 100);
+    assert!(items.iter().all(|item| item.last.is_some_and(|last| last.acknowledged == 8)));
 }
 
 #[test]
@@ -501,7 +674,8 @@ fn an_item_that_is_kept_up_changes_within_its_own_share() {
         stage.act(|node, now| node.keep_stored(now, &signed(seq, VALUE))).unwrap();
     }
     let more = Item::immutable(b"i9e").unwrap();
-    assert_eq!(stage.act(|node, now| node.keep_stored(now, &more)), Err(StartError::TooManyItems));
+    let full = StartError::Full { limit: Limit::KeptItems, size: 3 };
+    assert_eq!(stage.act(|node, now| node.keep_stored(now, &more)), Err(full));
 }
 
 #[test]

@@ -8,7 +8,7 @@ use common::addr;
 use common::raw::{
     ID, Lone, OWN, TARGET, addr6, announce, config, find_node, get_peers, join, query, spread, value_list,
 };
-use dht_proto::{Announce, Config, Event, Family, InfoHash, NodeId, QueryError};
+use dht_proto::{Announce, BootstrapKind, Config, Event, Family, InfoHash, NodeId, QueryError};
 
 const PING: &[u8] = b"d1:ad2:id20:abcdefghij0123456789e1:q4:ping1:t2:aa1:y1:qe";
 
@@ -80,7 +80,7 @@ fn b43_02_a_node_that_answers_never_sends_ro() {
 #[test]
 fn b43_01_a_read_only_node_still_looks_up_announces_and_learns() {
     let mut lone = Lone::new(read_only());
-    lone.node.add_bootstrap(lone.now, addr(1)).unwrap();
+    lone.node.add_bootstrap(lone.now, addr(1), BootstrapKind::Router).unwrap();
     let lookup = lone.node.announce(lone.now, InfoHash::from_bytes(TARGET), Announce::port(4242)).unwrap();
     lone.drain();
     for _ in 0..3 {

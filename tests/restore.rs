@@ -1,11 +1,14 @@
 //! A node that is born with a saved state.
 
+#[cfg(feature = "items")]
+#[path = "common/items.rs"]
+mod items;
 mod stage;
 
 use std::time::Duration;
 
 use dht_proto::wire::{Body, Message};
-use dht_proto::{Announce, Event, Family, InfoHash, Limits, LookupKind, Node, NodeId, State};
+use dht_proto::{Announce, BootstrapKind, Event, Family, InfoHash, Limits, LookupKind, Node, NodeId, State};
 use stage::{Stage, What, addr, find_node, id, infohash, secs};
 
 /// A node of the same id that has been given the state of another, in a world of as many hosts.
@@ -68,7 +71,7 @@ fn r_13_bootstrap_hosts_are_spared_when_restored_nodes_answer() {
     for index in [901, 902] {
         stage.host(index);
         stage.at(index).is_listed = false;
-        stage.act(|node, now| node.add_bootstrap(now, addr(index)).unwrap());
+        stage.act(|node, now| node.add_bootstrap(now, addr(index), BootstrapKind::Router).unwrap());
     }
     let lookup = stage.act(|node, now| node.get_peers(now, infohash(1)).unwrap());
     assert!(stage.finish(lookup).answered >= 8, "a lookup starts from restored nodes at once");
@@ -86,7 +89,7 @@ fn r_13_bootstrap_hosts_help_when_no_restored_node_answers() {
         (host.is_dead, host.is_listed) = (true, false);
     }
     (901..=940).for_each(|index| stage.host(index));
-    stage.act(|node, now| node.add_bootstrap(now, addr(901)).unwrap());
+    stage.act(|node, now| node.add_bootstrap(now, addr(901), BootstrapKind::Router).unwrap());
     let lookup = stage.act(|node, now| node.get_peers(now, infohash(1)).unwrap());
     assert!(stage.finish(lookup).answered >= 8, "nor does a lookup of the user end in vain");
     let first = stage.sent.iter().position(|sent| sent.to == addr(901)).unwrap();
@@ -307,4 +310,55 @@ fn restarts_in_quick_succession_do_not_put_announces_off() {
         bytes = stage.node.snapshot(0);
     }
     assert_eq!(announced, 1, "once in 24 minutes");
+}
+
+#[cfg(feature = "items")]
+#[test]
+fn b44_31_a_kept_item_goes_on_over_a_restart_when_it_is_due() {
+    use items::{VALUE, signed};
+
+    let mut stage = Stage::joined(100);
+    for item in [signed(5, VALUE), dht_proto::Item::immutable(VALUE).unwrap()] {
+        stage.act(|node, now| node.keep_stored(now, &item).unwrap());
+        stage.run(secs(5));
+    }
+    let bytes = stage.node.snapshot(0);
+    for (elapsed, expected) in [(0, 1500..=3800), (3000, 0..=800), (20_000, 0..=15)] {
+        let mut stage = reborn(&bytes, &stage::limits(), 100, secs(elapsed));
+        let begun = stage.now;
+        assert_eq!(stage.node.kept_items().count(), 2);
+        stage.run(secs(4000));
+        for target in [signed(5, VALUE).target(), dht_proto::Item::immutable(VALUE).unwrap().target()] {
+            let puts =
+                || stage.sent.iter().filter(|sent| sent.put().is_some_and(|put| put.target == Some(target)));
+            let first = (puts().next().unwrap().at - begun).as_secs();
+            assert!(expected.contains(&first), "{first} s after {elapsed} s");
+            assert!(puts().count() >= 8);
+        }
+        // What was put is what was signed.
+        let signature = signed(5, VALUE).signature().copied();
+        let held = stage.hosts.values().filter_map(|host| host.item.as_ref()?.signed);
+        assert!(
+            held.clone().count() >= 8 && held.map(|(_, _, held)| Some(held)).all(|held| held == signature)
+        );
+    }
+}
+
+#[cfg(feature = "items")]
+#[test]
+fn a_restored_item_that_was_replaced_meanwhile_is_not_put() {
+    use items::{VALUE, signed};
+
+    let mut stage = Stage::joined(100);
+    stage.act(|node, now| node.keep_stored(now, &signed(5, VALUE)).unwrap());
+    stage.run(secs(5));
+    let mut stage = reborn(&stage.node.snapshot(0), &stage::limits(), 100, secs(20_000));
+    let newer = signed(6, b"3:new");
+    let signed = (*newer.key().unwrap().as_bytes(), 6, *newer.signature().unwrap());
+    let newer = stage::Copied { value: newer.value().to_vec(), signed: Some(signed) };
+    stage.hosts.values_mut().for_each(|host| host.item = Some(newer.clone()));
+    stage.run(secs(600));
+    let kept = stage.node.kept_items().next().unwrap();
+    assert_eq!((kept.newest, kept.is_spared), (Some(6), true));
+    assert!(stage.sent.iter().all(|sent| sent.put().is_none()));
 }

@@ -7,7 +7,8 @@ use std::net::SocketAddr;
 
 use dht_proto::wire::Method;
 use dht_proto::{
-    Announce, Event, Family, Instant, KeptId, Lookup, LookupOptions, NodeId, QueryError, StartError,
+    Announce, BootstrapKind, Event, Family, Instant, KeptId, Lookup, LookupOptions, NodeId, QueryError,
+    StartError,
 };
 use stage::{RTT, Sent, Stage, What, addr, config, find_node, id, infohash, ms, secs};
 
@@ -141,7 +142,7 @@ fn commands_to_a_disabled_node_fail_and_what_it_is_told_to_keep_is_kept() {
     options.only = Some(addr(1));
     assert_eq!(node.lookup(now, Lookup::FindNode(id(1)), &options), Err(disabled));
     assert_eq!(node.ping(now, ([10, 0, 0, 1], 1).into()), Err(StartError::AddressRefused));
-    assert_eq!(node.add_bootstrap(now, addr(7)), Ok(()));
+    assert_eq!(node.add_bootstrap(now, addr(7), BootstrapKind::Router), Ok(()));
     keep(&mut stage, 1);
     stage.run(secs(60));
     let enabled = stage.now;

@@ -14,7 +14,7 @@ use common::raw::{
 };
 use common::{addr, stranger};
 use dht_proto::{
-    CrawlOptions, Crawler, Event, Family, InfoHash, NodeId, QueryError, QueryId, Sample, StartError,
+    CrawlOptions, Crawler, Event, Family, InfoHash, Limit, NodeId, QueryError, QueryId, Sample, StartError,
 };
 use stage::{Stage, secs};
 
@@ -268,7 +268,7 @@ fn queries_for_samples_have_their_own_room_and_end_each_once() {
     let mut lone = Lone::with_limits(config(), &limits);
     let ask = |lone: &mut Lone| lone.node.sample_infohashes(lone.now, addr(1), NodeId::ZERO);
     let (first, second) = (ask(&mut lone).unwrap(), ask(&mut lone).unwrap());
-    assert_eq!(ask(&mut lone), Err(StartError::Full));
+    assert_eq!(ask(&mut lone), Err(StartError::Full { limit: Limit::Samplings, size: 2 }));
     assert!(lone.node.ping(lone.now, addr(2)).is_ok(), "pings are not concerned");
     assert!(lone.node.cancel_query(first) && !lone.node.cancel_query(first));
     let third = ask(&mut lone).unwrap();

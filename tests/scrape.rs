@@ -12,7 +12,7 @@ use common::raw::{
 };
 use common::{addr, stranger};
 use dht_proto::{
-    BloomFilter, Family, InfoHash, Lookup, LookupKind, LookupReport, NodeId, StartError, SwarmSize,
+    BloomFilter, Family, InfoHash, Limit, Lookup, LookupKind, LookupReport, NodeId, StartError, SwarmSize,
 };
 use stage::Stage;
 
@@ -320,7 +320,8 @@ fn b33_17_no_more_scrapes_run_at_once_than_there_is_room_for() {
     let mut stage = Stage::joined(40);
     let scrapes: Vec<_> =
         (0..4).map(|byte| stage.node.scrape(stage.now, stage::infohash(byte)).unwrap()).collect();
-    assert_eq!(stage.node.scrape(stage.now, HASH), Err(StartError::Full));
+    let full = StartError::Full { limit: Limit::Scrapes, size: 4 };
+    assert_eq!(stage.node.scrape(stage.now, HASH), Err(full));
     assert!(stage.node.get_peers(stage.now, HASH).is_ok(), "other lookups are not concerned");
     assert!(stage.node.cancel(scrapes[0]));
     let again = stage.node.scrape(stage.now, HASH).unwrap();

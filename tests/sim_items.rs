@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dht_proto::sim::{Churn, Dice, Growth, HostId, Network, Profile, Returns, World};
-use dht_proto::{Item, Limits, Lookup, Salt, SecretKey};
+use dht_proto::{Event, Item, Limits, Lookup, PutObstacle, Salt, SecretKey};
 
 /// Half of the sessions are shorter than this, so that most of those who stored an item are gone when
 /// two hours, its lifetime, are over.
@@ -51,6 +51,43 @@ fn b44_31_an_item_that_is_kept_up_is_found_whoever_comes_and_goes() {
     }
     world.run_for(Duration::from_secs(130 * 60));
     assert!(items.iter().all(|item| !is_found(&mut world, item)));
+}
+
+#[test]
+fn b44_17_a_put_that_is_stale_or_in_conflict_reaches_no_node() {
+    let mut world = World::new(11, Network::internet());
+    let mut profile = Profile::default();
+    profile.limits = limits();
+    let profile = Arc::new(profile);
+    world.grow(30, &Growth::default(), move |_, _: &mut Dice| Arc::clone(&profile));
+    world.run_for(Duration::from_secs(120));
+    let hosts: Vec<HostId> = world.hosts().collect();
+    let version = |seq, value: &[u8]| Item::sign(&SecretKey::from_bytes(&[7; 32]), b"", seq, value).unwrap();
+    let mut put = |host: HostId, item: &Item| {
+        world.watch(host);
+        let put = world.with_node(host, |node, now| node.put(now, item, None)).unwrap();
+        world.run_for(PATIENCE);
+        let mut events = world.events(host).iter();
+        let report = events.find_map(|(_, event)| match event {
+            Event::LookupDone { lookup, report } if *lookup == put => Some(*report),
+            _ => None,
+        });
+        let stored = |host: &HostId| world.node(*host).unwrap().stored_item(item.target());
+        let holders = hosts.iter().filter(|host| stored(host).as_ref() == Some(item)).count();
+        let report = report.unwrap();
+        assert_eq!(holders == 0, report.acknowledged == 0, "{report:?}");
+        (holders >= 8, report.obstacle)
+    };
+    let (first, stands) = (version(5, b"1:A"), (true, None));
+    assert_eq!(put(hosts[3], &first), stands);
+    // By the same host, and by another one.
+    for host in [hosts[3], hosts[20]] {
+        let conflict = Some(PutObstacle::Conflict { seq: 5 });
+        assert_eq!(put(host, &version(5, b"1:B")), (false, conflict));
+        assert_eq!(put(host, &version(4, b"1:A")), (false, Some(PutObstacle::Superseded { newest: 5 })));
+    }
+    assert_eq!(put(hosts[20], &first), stands);
+    assert_eq!(put(hosts[20], &version(6, b"1:B")), stands);
 }
 
 /// Tables of the default size, and room for what happens here. (With the least tables of such a world

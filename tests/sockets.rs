@@ -6,6 +6,8 @@ mod common;
 use std::any::Any;
 use std::future::Future;
 use std::io;
+#[cfg(target_os = "linux")]
+use std::net::{IpAddr, Ipv6Addr};
 use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 
@@ -46,9 +48,13 @@ impl Host {
     }
 
     fn addr(&self) -> Option<SocketAddr> {
+        self.bound(Family::V4)
+    }
+
+    fn bound(&self, family: Family) -> Option<SocketAddr> {
         match self {
-            Self::Thread(owner, _) => owner.local_addr(Family::V4),
-            Self::Task { owner, .. } => owner.local_addr(Family::V4),
+            Self::Thread(owner, _) => owner.local_addr(family),
+            Self::Task { owner, .. } => owner.local_addr(family),
         }
     }
 
@@ -190,7 +196,9 @@ impl Host {
     fn wait_ready(&self) {
         match self {
             Self::Thread(owner, _) => assert_eq!(owner.wait_ready(PATIENCE), Ok(true)),
-            Self::Task { owner, runtime, .. } => block(runtime, owner.wait_ready()).unwrap(),
+            Self::Task { owner, runtime, .. } => {
+                assert_eq!(block(runtime, owner.wait_ready(PATIENCE)), Ok(true));
+            }
         }
     }
 }
@@ -372,14 +380,14 @@ fn b43_01_read_only_is_switched_on_and_off() {
     }
 }
 
-/// Waits for an answer to [`PING`].
-fn answer(stranger: &UdpSocket) {
+/// Waits for an answer to [`PING`], and returns where it came from.
+fn answer(stranger: &UdpSocket) -> SocketAddr {
     let mut buffer = [0; 1500];
     loop {
-        let (len, _) = stranger.recv_from(&mut buffer).unwrap();
+        let (len, from) = stranger.recv_from(&mut buffer).unwrap();
         // It may be pinged itself.
         if buffer[..len].ends_with(b"1:y1:re") {
-            return;
+            return from;
         }
     }
 }
@@ -390,6 +398,40 @@ fn dropped(host: &Host) -> u64 {
         Host::Thread(dht, _) => dht.stats().unwrap().dropped.read_only,
         Host::Task { owner, runtime, .. } => block(runtime, owner.stats()).unwrap().dropped.read_only,
     }
+}
+
+/// On loopback all of 127/8 is ours; of IPv6 what the host has.
+#[cfg(target_os = "linux")]
+#[test]
+fn q_27_b32_16_a_socket_bound_to_all_addresses_answers_from_the_one_that_was_asked() {
+    let v4 = ["127.0.0.1", "127.0.0.2", "127.5.6.7"].map(|ip| ip.parse().unwrap());
+    for start in BOTH {
+        for (all, ours) in [("0.0.0.0:0", v4.to_vec()), ("[::]:0", own_ipv6())] {
+            let Some(&first) = ours.first() else {
+                eprintln!("skipped: a host without IPv6");
+                continue;
+            };
+            let host = start(all, &[]);
+            let port = host.bound(Family::of(&all.parse().unwrap())).unwrap().port();
+            let stranger = socket(SocketAddr::new(first, 0));
+            for &asked in &ours {
+                let asked = SocketAddr::new(asked, port);
+                stranger.send_to(PING, asked).unwrap();
+                assert_eq!(answer(&stranger), asked);
+            }
+        }
+    }
+}
+
+/// The addresses of this host that can be asked without a scope: loopback first.
+#[cfg(target_os = "linux")]
+fn own_ipv6() -> Vec<IpAddr> {
+    let known = std::fs::read_to_string("/proc/net/if_inet6").unwrap_or_default();
+    let addresses = known.lines().filter_map(|line| u128::from_str_radix(line.get(..32)?, 16).ok());
+    let mut addresses: Vec<_> = addresses.map(Ipv6Addr::from).collect();
+    addresses.retain(|ip| !ip.is_unicast_link_local());
+    addresses.sort_by_key(|ip| !ip.is_loopback());
+    addresses.into_iter().map(IpAddr::V6).collect()
 }
 
 #[cfg(target_os = "linux")]

@@ -4,7 +4,7 @@ mod stage;
 
 use std::collections::BTreeSet;
 
-use dht_proto::{Announce, Event, Family, Limits, LookupId, StartError};
+use dht_proto::{Announce, BootstrapKind, Event, Family, Limit, Limits, LookupId, StartError};
 use proptest::prelude::*;
 use stage::{Stage, addr, infohash, ms, secs};
 
@@ -176,7 +176,7 @@ fn completions_wait_for_whoever_polls_late() {
     let mut limits = stage::limits();
     limits.events = 1;
     let mut stage = Stage::with_limits(stage::config(), &limits);
-    stage.act(|node, now| node.add_bootstrap(now, addr(1)).unwrap());
+    stage.act(|node, now| node.add_bootstrap(now, addr(1), BootstrapKind::Router).unwrap());
     let begin = |byte| stage.node.get_peers(stage.now, infohash(byte)).unwrap();
     let lookups: Vec<_> = (0..10).map(begin).collect();
     let pings: Vec<_> = (2..12).map(|index| stage.node.ping(stage.now, addr(index)).unwrap()).collect();
@@ -204,9 +204,10 @@ fn too_many_lookups_are_refused_until_one_has_ended() {
             Err(error) => break error,
         }
     };
-    assert_eq!((refused, lookups.len()), (StartError::Full, stage::limits().lookups));
+    let full = StartError::Full { limit: Limit::Lookups, size: stage::limits().lookups };
+    assert_eq!((refused, lookups.len()), (full, stage::limits().lookups));
     let refused = stage.act(|node, now| node.announce(now, infohash(99), Announce::port(1)));
-    assert_eq!(refused, Err(StartError::Full));
+    assert_eq!(refused, Err(full));
     assert!(stage.node.cancel(lookups[3]));
     let again = get_peers(&mut stage, 99);
     for lookup in lookups.into_iter().filter(|lookup| stage.report(*lookup).is_none()).collect::<Vec<_>>() {
@@ -223,7 +224,10 @@ fn too_many_queries_are_refused_until_one_has_ended() {
     for index in 1..=4 {
         stage.act(|node, now| node.ping(now, addr(index)).unwrap());
     }
-    assert_eq!(stage.act(|node, now| node.ping(now, addr(5))), Err(StartError::Full));
+    assert_eq!(
+        stage.act(|node, now| node.ping(now, addr(5))),
+        Err(StartError::Full { limit: Limit::Queries, size: 4 })
+    );
     settle(&mut stage);
     assert_eq!(stage.events.len(), 4);
     stage.act(|node, now| node.ping(now, addr(5)).unwrap());
@@ -267,7 +271,7 @@ fn a_thousand_lookups_cancelled_at_random_moments_leave_nothing_behind() {
                 cancelled.push((lookup, stage.events.len()));
             }
             Ok(lookup) => assert!(stage.report(lookup).is_some()),
-            Err(error) => refused += u32::from(error == StartError::Full),
+            Err(error) => refused += u32::from(matches!(error, StartError::Full { .. })),
         }
     }
     assert!(cancelled.len() > 300, "{}", cancelled.len());
@@ -328,7 +332,7 @@ proptest! {
             stage.host(index);
             stage.at(index).is_dead = index % 5 == 0;
         }
-        stage.act(|node, now| node.add_bootstrap(now, addr(1)).unwrap());
+        stage.act(|node, now| node.add_bootstrap(now, addr(1), BootstrapKind::Router).unwrap());
         let (mut lookups, mut queries) = (Vec::new(), Vec::new());
         let (mut cancelled, mut cancelled_queries) = (BTreeSet::new(), BTreeSet::new());
         for act in script {

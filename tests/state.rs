@@ -1,5 +1,8 @@
 //! Saved states: our own format, those of others, and what is neither.
 
+#[cfg(feature = "items")]
+#[path = "common/items.rs"]
+mod items;
 mod stage;
 
 use std::net::SocketAddr;
@@ -10,18 +13,26 @@ use dht_proto::{
 };
 use stage::{Stage, addr, infohash, secs};
 
-/// A small state, saved at 1000, with nodes and announces.
+/// A small state, saved at 1000, with nodes, announces and items.
 fn snapshot() -> Vec<u8> {
     let mut stage = Stage::joined(6);
     for byte in 1..=3 {
         stage.act(|node, now| node.keep_announced(now, infohash(byte), Announce::port(4242)).unwrap());
+    }
+    #[cfg(feature = "items")]
+    for item in [items::signed(7, items::VALUE), dht_proto::Item::immutable(items::VALUE).unwrap()] {
+        stage.act(|node, now| node.keep_stored(now, &item).unwrap());
     }
     stage.node.snapshot(1000)
 }
 
 /// A state with these records of announces.
 fn with_announces(records: &[u8]) -> Vec<u8> {
-    let content = [format!("d4:kept{}:", records.len()).as_bytes(), records, b"e"].concat();
+    with("4:kept", records)
+}
+
+fn with(key: &str, records: &[u8]) -> Vec<u8> {
+    let content = [format!("d{key}{}:", records.len()).as_bytes(), records, b"e"].concat();
     let checksum = sha1_smol::Sha1::from(&content).digest().bytes();
     [b"d9:dht-proto", &content[..], b"4:sha120:", &checksum, b"e"].concat()
 }
@@ -99,6 +110,89 @@ fn announces_that_are_none_are_skipped_and_counted() {
     let mut stage = Stage::with_limits(stage::config(), &limits);
     let restored = stage.act(|node, now| node.restore(now, &State::parse(&bytes).unwrap(), secs(0)));
     assert_eq!((restored.announces, restored.skipped), (2, 2), "the same torrent twice, and one too many");
+}
+
+#[cfg(feature = "items")]
+#[test]
+fn b44_31_items_that_are_kept_up_are_saved_without_their_secret() {
+    use dht_proto::{Item, SavedItem, SecretKey};
+
+    let mut stage = Stage::joined(40);
+    let (first, second) = (items::signed(i64::MAX, items::VALUE), Item::immutable(b"le").unwrap());
+    stage.act(|node, now| node.keep_stored(now, &first).unwrap());
+    stage.run(secs(300));
+    stage.hosts.values_mut().for_each(|host| host.refuses_announces = Some(202));
+    stage.act(|node, now| node.keep_stored(now, &second).unwrap());
+    stage.run(secs(30));
+    let longest = [&b"996:"[..], &[b'x'; 996]].concat();
+    let third = Item::sign(&SecretKey::from_bytes(&[7; 32]), &[9; 64], 0, &longest).unwrap();
+    let before = stage.node.snapshot(0).len();
+    stage.act(|node, now| node.keep_stored(now, &third).unwrap());
+    let bytes = stage.node.snapshot(0);
+    assert!(bytes.len() - before <= 1177 + 1, "and a digit more of the length");
+    assert!(!bytes.windows(32).any(|window| window == [7; 32]));
+    let state = State::parse(&bytes).unwrap();
+    let saved: Vec<SavedItem> = state.items().collect();
+    assert_eq!(saved.iter().map(|saved| &saved.item).collect::<Vec<_>>(), [&first, &second, &third]);
+    assert_eq!((saved[0].acknowledged, state.skipped()), (8, 0));
+    assert!((secs(325)..=secs(330)).contains(&saved[0].age), "{:?}", saved[0].age);
+    for saved in &saved[1..] {
+        assert_eq!((saved.acknowledged, saved.age), (0, Duration::ZERO), "failed, and not tried yet");
+    }
+    assert_eq!(state.without_items().items().count(), 0);
+    assert_ne!(state.without_items(), state);
+}
+
+#[cfg(feature = "items")]
+#[test]
+fn b44_12_items_that_are_none_are_skipped_and_counted() {
+    use dht_proto::Item;
+
+    let record = |item: &Item| {
+        let signed = item.key().map(|key| {
+            let seq = item.seq().unwrap().to_be_bytes();
+            let salt = [&[item.salt().len() as u8], item.salt()].concat();
+            [key.as_bytes(), &seq[..], item.signature().unwrap(), &salt].concat()
+        });
+        let flags = u8::from(signed.is_some());
+        let rest = [&[flags, 8, 0, 0, 1, 0], &signed.unwrap_or_default()[..], item.value()].concat();
+        [&(rest.len() as u16).to_be_bytes()[..], &rest].concat()
+    };
+    let (signed, plain) = (record(&items::signed(7, items::VALUE)), record(&Item::immutable(b"le").unwrap()));
+    let changed = |record: &[u8], at: usize, to: u8| {
+        let mut record = record.to_vec();
+        record[at] = to;
+        record
+    };
+    let end = signed.len() - 1;
+    let records = [
+        signed.clone(),
+        changed(&signed, end, b'?'),
+        changed(&signed, 2, 2),
+        changed(&signed, 8, signed[8] ^ 1),
+        changed(&signed, 2 + 6 + 32 + 8 + 64, 200),
+        changed(&plain, 2, 1),
+        changed(&plain, 8, b'x'),
+        vec![0, 0],
+        plain.clone(),
+        plain.clone(),
+        // It says that it is longer than what is left.
+        changed(&plain, 1, 9),
+    ];
+    let bytes = with("5:items", &records.concat());
+    let state = State::parse(&bytes).unwrap();
+    assert_eq!((state.items().count(), state.skipped()), (3, 8));
+    assert!(state.items().all(|saved| saved.age == secs(256) && saved.acknowledged == 8));
+    let mut stage = Stage::new(stage::config());
+    let restored = stage.act(|node, now| node.restore(now, &state, secs(0)));
+    assert_eq!((restored.items, restored.skipped), (2, 9), "the same item twice");
+    // The memory for them bounds how many are taken.
+    let many: Vec<u8> =
+        (0..200).flat_map(|at| record(&Item::immutable(format!("i{at}e").as_bytes()).unwrap())).collect();
+    let bytes = with("5:items", &many);
+    let restored = Stage::new(stage::config())
+        .act(|node, now| node.restore(now, &State::parse(&bytes).unwrap(), secs(0)));
+    assert_eq!((restored.items, restored.skipped), (12, 188));
 }
 
 #[test]

@@ -83,6 +83,21 @@ fn q_15_q_16_t_07_a_wrong_token_gets_203_and_nothing_is_stored() {
 }
 
 #[test]
+fn t_07_a_token_of_ours_with_nul_bytes_behind_it_is_accepted() {
+    let mut lone = Lone::new(unhurried());
+    for (index, padding) in [0, 1, 12, 24].into_iter().enumerate() {
+        let host = addr(1 + index);
+        let token = lone.token(host, &TARGET);
+        lone.accepted(host, &announce(&TARGET, 1, &[&token[..], &vec![0; padding]].concat()));
+    }
+    let token = lone.token(addr(9), &TARGET);
+    for wrong in [[&token[..], &[0; 25]].concat(), [&token[..], &[0, 0, 1]].concat()] {
+        assert_eq!(lone.refused(addr(9), &announce(&TARGET, 1, &wrong)), 203);
+    }
+    assert_eq!(lone.stored(&TARGET).len(), 4);
+}
+
+#[test]
 fn t_02_a_token_lives_for_five_minutes_at_least() {
     let mut lone = Lone::new(config());
     lone.wait(MINUTE * 5 - Duration::from_secs(2));
@@ -157,7 +172,7 @@ fn t_04_q_13_an_announce_repeats_token_id_and_infohash_to_the_socket_they_came_f
         assert_eq!(sent.string("a.info_hash"), Some(&TARGET[..]));
         assert_eq!(sent.string("a.id"), Some(&OWN[..]));
         assert_eq!(sent.int("a.port"), Some(4242), "also where it is implied");
-        assert_eq!(sent.int("a.implied_port"), announce.implied_port.then_some(1));
+        assert_eq!(sent.int("a.implied_port"), Some(i64::from(announce.implied_port)));
         assert_ne!(sent.string("t"), query.string("t"));
 
         lone.ignored(addr(1), &sent.answer(&ID, b""));

@@ -66,6 +66,40 @@ fn dead_nodes_leave_a_tiny_table_as_well() {
 }
 
 #[test]
+fn a_first_node_pings_whoever_can_be_reached_at_once_however_many_could_not() {
+    for (strangers, pause) in [(10, ms(0)), (20, ms(0)), (20, ms(200)), (20, secs(1)), (40, secs(3))] {
+        let mut stage = Stage::new(stage::config());
+        for index in 1..=strangers {
+            stage.ask(addr(index), id(index), Method::Ping).unwrap();
+            stage.run(pause);
+        }
+        stage.host(strangers + 1);
+        let begun = stage.now;
+        stage.ask(addr(strangers + 1), id(strangers + 1), Method::Ping).unwrap();
+        let pings = stage.count(begun, |sent| sent.is_ping() && sent.to == addr(strangers + 1));
+        assert_eq!(pings, 1, "after {strangers} strangers, one each {pause:?}");
+        stage.run(RTT);
+        assert!(holds(&stage, strangers + 1));
+    }
+}
+
+#[test]
+fn a_flood_of_strangers_leaves_half_of_the_allowance_to_lookups() {
+    let mut stage = Stage::new(stage::config());
+    stage.host(1);
+    for index in 2..=1000 {
+        stage.ask(addr(index), id(index), Method::Ping).unwrap();
+    }
+    let pinged = stage.count(stage.now, Sent::is_ping);
+    assert!((20..=50).contains(&pinged), "{pinged} of a burst of a hundred");
+    let begun = stage.now;
+    let mut options = LookupOptions::default();
+    options.only = Some(addr(1));
+    stage.act(|node, now| node.lookup(now, Lookup::FindNode(NodeId::ZERO), &options).unwrap());
+    assert_eq!(stage.count(begun, |sent| sent.to == addr(1)), 1);
+}
+
+#[test]
 fn silent_nodes_are_pinged_before_they_become_questionable() {
     let mut stage = Stage::joined(60);
     let begun = stage.now;

@@ -11,7 +11,9 @@ mod wire;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use dht_proto::{AddressPolicy, Announce, Config, Event, InfoHash, Instant, Limits, MAX_DATAGRAM, Node};
+use dht_proto::{
+    AddressPolicy, Announce, BootstrapKind, Config, Event, InfoHash, Instant, Limits, MAX_DATAGRAM, Node,
+};
 use smoltcp::iface::{self, Interface, SocketHandle, SocketSet, SocketStorage};
 use smoltcp::socket::udp::{self, PacketBuffer, PacketMetadata, SendError};
 use smoltcp::wire::{HardwareAddress, IpAddress, IpCidr};
@@ -95,7 +97,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut chips =
         [Chip::new(1, a, &mut ports[0]), Chip::new(2, b, &mut ports[1]), Chip::new(3, c, &mut ports[2])];
     let (mut now, known) = (Instant::ZERO, (Ipv4Addr::new(10, 0, 0, 1), 6881).into());
-    chips[1..].iter_mut().try_for_each(|chip| chip.node.add_bootstrap(now, known))?;
+    chips[1..].iter_mut().try_for_each(|chip| chip.node.add_bootstrap(now, known, BootstrapKind::Node))?;
     chips[1].node.announce(now, infohash, Announce::port(6881))?;
     while now - Instant::ZERO < Duration::from_secs(10) {
         for index in 0..3 {

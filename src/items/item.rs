@@ -58,7 +58,8 @@ impl Item {
     ///
     /// # Errors
     ///
-    /// Any of [`ItemError`] but [`BadSignature`](ItemError::BadSignature).
+    /// Any of [`ItemError`] but [`BadSignature`](ItemError::BadSignature) and
+    /// [`NoNextSeq`](ItemError::NoNextSeq).
     pub fn sign(secret: &SecretKey, salt: &[u8], seq: i64, value: &[u8]) -> Result<Self, ItemError> {
         let (salt, value) = (Salt::new(salt)?, checked(value)?);
         if seq < 0 {
@@ -75,7 +76,7 @@ impl Item {
     ///
     /// # Errors
     ///
-    /// Any of [`ItemError`].
+    /// Any of [`ItemError`] but [`NoNextSeq`](ItemError::NoNextSeq).
     pub fn signed(
         key: PublicKey,
         salt: &[u8],
@@ -243,6 +244,9 @@ pub enum ItemError {
     /// Sequence numbers start from 0.
     #[error("the sequence number is negative")]
     NegativeSeq,
+    /// The newest version has the last of all sequence numbers: none can follow.
+    #[error("there is no sequence number after that of the newest version")]
+    NoNextSeq,
     /// The key did not sign these parts.
     #[error("the signature does not fit")]
     BadSignature,

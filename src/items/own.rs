@@ -38,6 +38,8 @@ pub(crate) struct OwnItem {
     pub(crate) cas: Option<i64>,
     /// The highest number that a node returned, if any did.
     pub(crate) newest: Option<i64>,
+    /// A node returned another value under the number of the one that it holds.
+    pub(crate) in_conflict: bool,
 }
 
 /// Whom a slot belongs to.
@@ -53,6 +55,27 @@ pub(crate) enum Owner {
     Kept,
 }
 
+/// What stands in the way of a mutable item that is put, found out by the lookup under a valid signature.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PutObstacle {
+    /// A version with a higher sequence number.
+    Superseded {
+        /// The highest number found.
+        newest: i64,
+    },
+    /// Another value under the same sequence number: of two such values each node keeps its first.
+    Conflict {
+        /// That number.
+        seq: i64,
+    },
+    /// The newest version has another sequence number than was to be replaced (`cas`).
+    CasMismatch {
+        /// The number of the newest version.
+        found: i64,
+    },
+}
+
 /// What a node returned, beside what was known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Sighting {
@@ -60,8 +83,7 @@ pub(crate) enum Sighting {
     Nothing,
     /// One that does not belong here, or whose signature does not fit.
     Bad,
-    /// A valid one with a lower number than another, or with that of what is published and another
-    /// value.
+    /// A valid one with a lower number than another, or with that of what is held and another value.
     Other(i64),
     /// The one with the highest number so far.
     Newest(Option<i64>),
@@ -82,6 +104,7 @@ impl OwnItem {
         chain: Ix::NONE,
         cas: None,
         newest: None,
+        in_conflict: false,
     };
 
     pub(crate) const fn is_mutable(&self) -> bool {
@@ -93,15 +116,55 @@ impl OwnItem {
         self.newest == self.seq()
     }
 
-    /// Whether a node returned a newer version than what is published.
-    pub(crate) fn is_superseded(&self) -> bool {
-        self.newest > self.seq()
+    /// Whether it is the newest version that any node returned, and the only one of its number.
+    pub(crate) fn stands(&self) -> bool {
+        self.is_newest() && !self.in_conflict
+    }
+
+    /// What stands in the way of what is published, by what nodes returned. `cas` comes first, as at the
+    /// nodes (B44-14).
+    pub(crate) fn obstacle(&self) -> Option<PutObstacle> {
+        let (newest, seq) = (self.newest?, self.seq()?);
+        match self.cas {
+            Some(cas) if cas != newest => Some(PutObstacle::CasMismatch { found: newest }),
+            _ if newest > seq => Some(PutObstacle::Superseded { newest }),
+            _ if newest == seq && self.in_conflict => Some(PutObstacle::Conflict { seq }),
+            _ => None,
+        }
+    }
+
+    /// Takes over what an earlier lookup of the same target met, or stored at some node (`is_stored`).
+    pub(crate) fn recall(&mut self, old: &Self, is_stored: bool, chunks: &[Chunk]) {
+        if !self.is_mutable || old.target != self.target {
+            return;
+        }
+        // What was kept up and is no longer has lost its value.
+        let is_held = old.owner != Owner::Nobody && (!old.is_published || is_stored || old.is_newest());
+        let held = old.seq().filter(|_| is_held);
+        if held.is_some() && held == self.seq() {
+            let is_same =
+                old.read(chunks).zip(self.read(chunks)).is_some_and(|(a, b)| a.value() == b.value());
+            self.in_conflict |= old.in_conflict || !is_same;
+        }
+        self.newest = self.newest.max(old.newest).max(held);
     }
 
     /// The number of what it holds.
     pub(crate) const fn seq(&self) -> Option<i64> {
         if self.is_mutable && self.has_value { Some(self.seq) } else { None }
     }
+}
+
+/// What there is too little of for an item.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Shortage {
+    /// Chunks; else slots.
+    pub(crate) is_of_chunks: bool,
+    /// How many there are, and how many the item needs.
+    pub(crate) total: usize,
+    pub(crate) needed: usize,
+    /// How many there are beside those that are taken for good.
+    pub(crate) usable: usize,
 }
 
 /// The memory of all of them.
@@ -154,17 +217,31 @@ impl OwnItems {
         Some(ix)
     }
 
-    /// Whether an item may be kept up, in the place of another one if it changes: one part in four of the
+    /// Why an item may not be kept up, in the place of another one if it changes: one part in four of the
     /// slots and of the chunks stays for lookups.
-    pub(crate) fn may_keep(slots: &OwnSlots<'_>, item: &Item, old: Option<Ix>) -> bool {
-        let kept = slots.items.iter().enumerate();
-        let kept = kept.filter(|(at, own)| own.owner == Owner::Kept && Some(Ix::new(*at)) != old);
-        let (count, chunks) = kept
-            .fold((1, Chunks::needed(item.value().len())), |(count, chunks), (_, own)| {
-                (count + 1, chunks + Chunks::needed(own.value_len.into()))
-            });
+    pub(crate) fn kept_shortage(slots: &OwnSlots<'_>, item: &Item, old: Option<Ix>) -> Option<Shortage> {
+        let (count, chunks) = kept(slots, old);
+        let needed = Chunks::needed(item.value().len());
         let most = |all: usize| all - all / KEPT_SPARES;
-        count <= most(slots.items.len()) && chunks <= most(slots.chunks.len())
+        let (slots, all_chunks) = (most(slots.items.len()), most(slots.chunks.len()));
+        let shortage = |is_of_chunks, total, needed| Shortage { is_of_chunks, total, needed, usable: total };
+        if count + 1 > slots {
+            Some(shortage(false, slots, 1))
+        } else {
+            (chunks + needed > all_chunks).then(|| shortage(true, all_chunks, needed))
+        }
+    }
+
+    /// What there was too little of, where an item with a value of `len` bytes got no slot.
+    pub(crate) fn shortage(slots: &OwnSlots<'_>, len: usize) -> Shortage {
+        let (count, chunks) = kept(slots, None);
+        if slots.items.iter().all(|own| own.owner != Owner::Nobody) {
+            let total = slots.items.len();
+            return Shortage { is_of_chunks: false, total, needed: 1, usable: total - count };
+        }
+        let total = slots.chunks.len();
+        let needed = Chunks::needed(len);
+        Shortage { is_of_chunks: true, total, needed, usable: total.saturating_sub(chunks) }
     }
 
     /// Gives up a slot.
@@ -201,22 +278,23 @@ impl OwnItems {
         let (Some(key), Some(seq), Some(signature)) = (response.key, response.seq, response.signature) else {
             return Sighting::Bad;
         };
-        let is_same = own.has_value
-            && (own.seq, own.signature) == (seq, *signature)
-            && own.read(slots.chunks).is_some_and(|item| item.value() == value);
+        let is_ours = own.has_value && own.seq == seq;
+        let is_same = is_ours && own.read(slots.chunks).is_some_and(|item| item.value() == value);
+        let is_known = is_same && own.signature == *signature;
         let is_valid = *key == own.key
             && seq >= 0
-            && (is_same || PublicKey::from_bytes(*key).verify(own.salt.as_bytes(), seq, value, signature));
+            && (is_known || PublicKey::from_bytes(*key).verify(own.salt.as_bytes(), seq, value, signature));
         if !is_valid {
             return Sighting::Bad;
         }
-        let is_conflict = own.is_published && seq == own.seq && !is_same;
+        let is_conflict = is_ours && !is_same;
         let own = &mut slots.items[ix.position()];
         let before = own.newest;
         own.newest = before.max(Some(seq));
+        own.in_conflict |= is_conflict;
         // Of two values with one number the first stays, as at the nodes.
         if Some(seq) > before && !own.is_published {
-            (own.seq, own.signature) = (seq, *signature);
+            (own.seq, own.signature, own.in_conflict) = (seq, *signature, false);
             own.fill(slots.chunks, value);
         }
         if Some(seq) < before || is_conflict { Sighting::Other(seq) } else { Sighting::Newest(Some(seq)) }
@@ -244,6 +322,13 @@ impl OwnItems {
         slots.items[ix.position()] = OwnItem { owner: Owner::Starting, chain, ..OwnItem::EMPTY };
         Some(ix)
     }
+}
+
+/// The slots and chunks of the items that are kept up, but for one of them.
+fn kept(slots: &OwnSlots<'_>, but: Option<Ix>) -> (usize, usize) {
+    let kept = slots.items.iter().enumerate();
+    let kept = kept.filter(|(at, own)| own.owner == Owner::Kept && Some(Ix::new(*at)) != but);
+    kept.fold((0, 0), |(count, chunks), (_, own)| (count + 1, chunks + Chunks::needed(own.value_len.into())))
 }
 
 impl OwnItem {

@@ -114,6 +114,8 @@ pub(crate) enum Meeting {
     Nothing,
     /// The same item, byte for byte: its signature needs no second check.
     Same(Ix),
+    /// The same value under the same number, with another signature.
+    SignedAgain(Ix),
     /// A mutable one, with this sequence number, under the same key and salt.
     Other(Ix, i64),
     /// An immutable one where the new one is mutable, or the other way round.
@@ -153,14 +155,11 @@ impl ItemStore {
         match *item {
             PutItem::Immutable { .. } if !stored.is_mutable => Meeting::Same(ix),
             PutItem::Mutable { value, seq, signature, .. } if stored.is_mutable => {
-                let is_same = || {
-                    let old = read(view.chunks, stored);
-                    old.value() == value && old.signature() == Some(signature)
-                };
-                if stored.seq == seq && is_same() {
-                    Meeting::Same(ix)
-                } else {
-                    Meeting::Other(ix, stored.seq)
+                let old = (stored.seq == seq).then(|| read(view.chunks, stored));
+                match old.filter(|old| old.value() == value) {
+                    Some(old) if old.signature() == Some(signature) => Meeting::Same(ix),
+                    Some(_) => Meeting::SignedAgain(ix),
+                    None => Meeting::Other(ix, stored.seq),
                 }
             }
             _ => Meeting::OtherKind,

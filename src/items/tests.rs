@@ -52,7 +52,7 @@ impl Room {
         let old = match ItemStore::meet(slots.view(), &target, item, now) {
             Meeting::OtherKind => return false,
             Meeting::Nothing => None,
-            Meeting::Same(ix) => {
+            Meeting::Same(ix) | Meeting::SignedAgain(ix) => {
                 self.store.refresh(slots, ix, from, ends);
                 return true;
             }

@@ -113,6 +113,8 @@ pub(super) enum Placing {
     Lost,
     Stored,
     Refused,
+    /// Refused because it holds another version: nobody farther gets it instead.
+    Declined,
 }
 
 /// What a node that answered stores at the target.

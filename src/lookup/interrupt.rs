@@ -13,6 +13,8 @@ impl Walk {
         self.horizon.interrupt();
         if is_anew {
             (self.horizon, self.asked, self.resumed) = (Horizon::EMPTY, now, false);
+            #[cfg(feature = "items")]
+            self.items.look_again();
         }
         for candidate in &mut memory[..usize::from(self.len)] {
             let was_answered = candidate.state == State::Answered;

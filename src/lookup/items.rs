@@ -1,9 +1,10 @@
 //! What a walk for an item keeps beside its way: who holds which version (BEP 44).
 
 use super::candidates::{Candidate, Holding, Placing, State};
-use super::{Goal, Walk};
+use super::{Check, Goal, ItemWalk, LookupOptions, Walk};
 use crate::addr::Endpoint;
 use crate::pool::Ix;
+use crate::time::Instant;
 use crate::wire::ErrorCode;
 
 /// With more copies than this, all of the K closest nodes among their holders, an item needs no
@@ -27,12 +28,6 @@ impl Walk {
         self.items.copies = 0;
     }
 
-    /// Whoever took the newest version holds it.
-    pub(crate) fn on_stored_item(&self, memory: &mut [Candidate]) {
-        let takers = memory[..self.len()].iter_mut().filter(|c| c.placing == Placing::Stored);
-        takers.for_each(|c| c.holding = Holding::Newest);
-    }
-
     /// Whether any node confirmed a put.
     pub(crate) fn has_stored(&self, memory: &[Candidate]) -> bool {
         memory[..self.len()].iter().any(|c| c.placing == Placing::Stored)
@@ -41,6 +36,30 @@ impl Walk {
     /// Whether the node at `to` returned the newest version.
     pub(crate) fn holds_newest(&self, memory: &[Candidate], to: Endpoint) -> bool {
         memory[..self.len()].iter().any(|c| c.endpoint == to && c.holding == Holding::Newest)
+    }
+
+    /// Starts anew from the nodes of an ended walk: those that answered are asked again. Those that were waited
+    /// for in vain are not waited for again.
+    pub(crate) fn renew(
+        &mut self,
+        memory: &mut [Candidate],
+        goal: Goal,
+        options: &LookupOptions,
+        now: Instant,
+    ) {
+        let mut len = 0;
+        for at in 0..self.len() {
+            let Candidate { id, endpoint, state, speed, tries, .. } = memory[at];
+            let state = match state {
+                State::Answered => State::Fresh,
+                State::Dead if tries > 0 => State::Suspect,
+                _ => continue,
+            };
+            memory[len] = Candidate { id, endpoint, state, speed, ..Candidate::EMPTY };
+            len += 1;
+        }
+        let fresh = Self::new(goal, self.target, self.family(), options, self.by_ip, now);
+        *self = Self { phase: self.phase, len: len as u16, ..fresh };
     }
 
     /// Nothing is put, because another version stands in the way: whoever returned any would refuse.
@@ -73,6 +92,20 @@ impl Walk {
     /// Whether the put to the node at `to` is to carry a stray `seq`.
     pub(crate) fn wants_seq(&self, memory: &[Candidate], to: Endpoint) -> bool {
         memory[..self.len()].iter().any(|c| c.endpoint == to && c.wants_seq)
+    }
+}
+
+impl ItemWalk {
+    /// Whether it waits for whoever is late.
+    pub(crate) const fn is_thorough(self) -> bool {
+        matches!(self.check, Check::Due | Check::Counting)
+    }
+
+    /// Tokens that served to put it do not any more; what nodes hold may have changed as well.
+    pub(super) fn look_again(&mut self) {
+        if self.check == Check::Passed {
+            self.check = Check::Due;
+        }
     }
 }
 

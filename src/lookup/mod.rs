@@ -8,6 +8,10 @@
 //! them, it looks beyond the [horizon]. After an announce has ended and was reported, it lingers: a
 //! closer node that answers late, or is named late, still gets it.
 //!
+//! An item that can change is another matter: whoever is late may be the only one that has the newest
+//! version. A search for it, and the look before one is put, waits for each of the K closest until that
+//! answers or times out; what is found on the way is told at once.
+//!
 //! # Why these figures
 //!
 //! Each row changes one of them, in two thousand seeds of the toy network of the laboratory: log-
@@ -142,7 +146,7 @@ impl Phase {
 pub(crate) struct ItemWalk {
     /// Nothing more is to be found: what is sought cannot change.
     pub(crate) is_satisfied: bool,
-    /// Whether it looks who holds the item before it puts it anywhere.
+    /// Whether it asks all who may hold the item.
     pub(crate) check: Check,
     /// Nodes that returned the newest version.
     pub(crate) copies: u16,
@@ -153,18 +157,20 @@ impl ItemWalk {
     const EMPTY: Self = Self { is_satisfied: false, check: Check::None, copies: 0 };
 }
 
-/// How a put decides.
+/// How a walk decides what is the newest version, and whether it puts its own.
 #[cfg(feature = "items")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) enum Check {
-    /// It goes to every node as soon as that is found.
+    /// There is one version: a put goes to every node as soon as that is found.
     None,
-    /// It waits until all who may hold the item were asked.
+    /// All of the closest who may hold a version are asked, and waited for until they answer or time out.
     Due,
-    /// They were, and it is to be stored.
+    /// The same, and more of them, so as to know whether enough hold it.
+    Counting,
+    /// They were asked, and it is to be stored.
     Passed,
-    /// They were, and it is not.
+    /// It is not to be stored, or nowhere else.
     Spared,
 }
 
@@ -221,6 +227,10 @@ pub(crate) struct Walk {
     len: u16,
     pub(crate) found: u16,
     pub(crate) reported: u16,
+    /// Peers that the lookup may report, both families together.
+    pub(crate) max_peers: u16,
+    /// It met peers that it had no room for.
+    pub(crate) has_more: bool,
     pub(crate) queried: u16,
     pub(crate) answered: u16,
     pub(crate) failed: u16,
@@ -268,6 +278,8 @@ impl Walk {
         len: 0,
         found: 0,
         reported: 0,
+        max_peers: 0,
+        has_more: false,
         queried: 0,
         answered: 0,
         failed: 0,
@@ -297,6 +309,7 @@ impl Walk {
             by_ip,
             stall: options.stall,
             timeout: options.timeout,
+            max_peers: options.max_peers,
             started: now,
             asked: now,
             ..Self::EMPTY
@@ -333,7 +346,7 @@ impl Walk {
         endpoint: Endpoint,
         is_suspect: bool,
     ) -> bool {
-        if is_suspect && !self.announces() {
+        if is_suspect && !self.needs_tokens() {
             return false;
         }
         let state = if is_suspect { State::Suspect } else { State::Fresh };
@@ -521,11 +534,12 @@ impl Walk {
     /// The node at `to` refused the announce with an error of this code, or cannot be reached any
     /// more.
     pub(crate) fn on_refused(&mut self, memory: &mut [Candidate], to: Endpoint, code: Option<i64>) {
+        let is_declined = self.is_declined_by(code);
         let Some(placing) = self.placing(memory, to) else { return };
-        if matches!(placing, Placing::Stored | Placing::Refused) {
+        if matches!(placing, Placing::Stored | Placing::Refused | Placing::Declined) {
             return;
         }
-        *placing = Placing::Refused;
+        *placing = if is_declined { Placing::Declined } else { Placing::Refused };
         if let Some(code) = code {
             let refused = &mut self.refused;
             (refused.count, refused.code) = (refused.count.saturating_add(1), code);
@@ -554,6 +568,7 @@ impl Walk {
             asked: self.asked,
             len: self.len,
             found: self.found,
+            has_more: self.has_more,
             resumed: true,
             ..fresh
         };
@@ -567,9 +582,6 @@ impl Walk {
         #[cfg(feature = "items")]
         {
             self.items.copies = 0;
-            if self.items.check != Check::None {
-                self.items.check = Check::Due;
-            }
         }
     }
 
@@ -597,6 +609,16 @@ impl Walk {
     /// Whether an announce could use this walk's tokens.
     pub(crate) fn has_tokens(&self, memory: &[Candidate]) -> bool {
         memory[..self.len()].iter().any(Candidate::has_token)
+    }
+
+    /// Whether an error of this code says that the node holds another version of what is put.
+    const fn is_declined_by(&self, code: Option<i64>) -> bool {
+        #[cfg(feature = "items")]
+        if let (Goal::Put(_), Some(code)) = (self.goal, code) {
+            return code == ErrorCode::CAS_MISMATCH.0 || code == ErrorCode::SEQ_TOO_LOW.0;
+        }
+        let _ = code;
+        false
     }
 
     /// The candidate at an endpoint: the one that was asked, where several are listed there.

@@ -69,6 +69,11 @@ pub struct LookupOptions {
     pub stall: Option<Duration>,
     /// After this long a query has failed. Default: 5 s.
     pub timeout: Duration,
+    /// Peers that are reported at most, both families together. A lookup remembers those that it has
+    /// reported, so it reports no more than [`Limits::found`](crate::Limits::found) in each family in any
+    /// case: for the peers of larger swarms raise that first. Default: 65,535, so that
+    /// [`Limits::found`](crate::Limits::found) decides.
+    pub max_peers: u16,
     /// Ask this node alone instead of walking through the DHT: a single `find_node`, `get_peers`
     /// or announce.
     pub only: Option<SocketAddr>,
@@ -76,6 +81,13 @@ pub struct LookupOptions {
 
 impl Default for LookupOptions {
     fn default() -> Self {
-        Self { alpha: 8, k: K as u8, stall: None, timeout: Duration::from_secs(5), only: None }
+        Self {
+            alpha: 8,
+            k: K as u8,
+            stall: None,
+            timeout: Duration::from_secs(5),
+            max_peers: u16::MAX,
+            only: None,
+        }
     }
 }

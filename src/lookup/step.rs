@@ -42,15 +42,28 @@ impl Walk {
         if self.items.is_satisfied {
             return Step::Finish;
         }
+        #[cfg(feature = "items")]
+        if self.items.check == Check::Spared {
+            // What was sent before another version came up may still be confirmed.
+            let is_awaited = memory[..self.len()].iter().any(|c| c.placing == Placing::Sent);
+            return if is_awaited { Step::Wait } else { Step::Finish };
+        }
         let candidates = &memory[..self.len()];
         let k = usize::from(self.k);
         // To know whether more than so many hold the item, it must ask more.
         #[cfg(feature = "items")]
-        let k = if self.items.check == Check::Due { k.max(usize::from(ENOUGH_COPIES) + 1) } else { k };
+        let k = if self.items.check == Check::Counting { k.max(usize::from(ENOUGH_COPIES) + 1) } else { k };
         let tries = self.tries();
         let in_flight =
             candidates.iter().filter(|c| matches!(c.state, State::Asked | State::Retried)).count();
         let may_ask = in_flight < usize::from(self.alpha) && !(self.alone && self.queried > 0);
+        // Those that are known may all be liars: who a bootstrap was to start from is asked first.
+        if self.goal == Goal::Bootstrap && self.answered == 0 && may_ask {
+            let is_host = |c: &Candidate| c.id.is_none() && c.state == State::Fresh;
+            if let Some(position) = candidates.iter().position(is_host) {
+                return Step::Query(position);
+            }
+        }
         // Nodes that have answered; and what the search may count on, in halves of a node: one that
         // was asked is as likely dead as not, so twice K of them may be under way.
         let (mut live, mut prospects) = (0, 0);
@@ -91,6 +104,7 @@ impl Walk {
                 State::Retried => waiting = true,
                 State::Stalled => {
                     late = true;
+                    waiting |= self.is_thorough();
                     if candidate.tries < tries && retry.is_none() {
                         retry = Some(position);
                     }
@@ -101,7 +115,7 @@ impl Walk {
                     prospects += 2 * usize::from(!self.announces() || candidate.can_hold(tries));
                     match candidate.placing {
                         _ if !self.announces() => {}
-                        Placing::Stored => placed += 1,
+                        Placing::Stored | Placing::Declined => placed += 1,
                         // One that was lost before may be lost again: the next node gets one too.
                         Placing::Sent => {
                             (placed, waiting) = (placed + usize::from(candidate.tries < TRIES), true)
@@ -127,6 +141,15 @@ impl Walk {
             _ if waiting || (late && (self.answered == 0 || (live < k && self.lacks_item()))) => Step::Wait,
             _ => Step::Finish,
         }
+    }
+
+    /// Whether somebody among the closest who is late may change everything: the one who holds the newest
+    /// version of an item.
+    const fn is_thorough(&self) -> bool {
+        #[cfg(feature = "items")]
+        return self.items.is_thorough();
+        #[cfg(not(feature = "items"))]
+        false
     }
 
     /// Whether it seeks an item and has none: whoever is late may be the one who holds it, where so few

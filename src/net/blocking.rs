@@ -1,21 +1,20 @@
 //! The loop of the DHT thread: packets, calls and deadlines in, packets and findings out.
 
-use alloc::boxed::Box;
-use alloc::vec;
 use core::time::Duration;
 use std::io;
 use std::net::UdpSocket as StdUdpSocket;
-use std::sync::mpsc::{Receiver as Queue, Sender};
+use std::sync::mpsc::Receiver as Queue;
 use std::thread;
 
 use mio::net::UdpSocket;
 use mio::{Interest, Poll, Registry, Token};
 
-use super::desk::{BLOCKED, COMMANDS, Command, Desk, FAREWELL, RECEIVE_BUFFER, RECEIVES};
+use super::datagrams::{BATCH, Batch};
+use super::desk::{BLOCKED, COMMANDS, Command, Desk, FAREWELL};
 use super::ports::{Adopt, Bound, Ports};
 use super::socket::Received;
 use super::stats::count;
-use crate::Family;
+use crate::{Family, Instant, Transmit};
 
 /// The token of the waker. The sockets' are their families' indices.
 pub(super) const WAKE: Token = Token(2);
@@ -25,10 +24,8 @@ pub(super) struct Driver {
     poll: Poll,
     happened: mio::Events,
     ports: Ports<Register>,
-    buffer: Box<[u8]>,
+    batch: Batch,
     queue: Queue<Command>,
-    /// Dropped, it stops the resolver.
-    _resolving: Sender<()>,
 }
 
 /// Has its sockets watched.
@@ -50,16 +47,14 @@ impl Driver {
         poll: Poll,
         sockets: [Option<Bound>; 2],
         queue: Queue<Command>,
-        resolving: Sender<()>,
     ) -> io::Result<Self> {
         Ok(Self {
             desk,
             ports: Ports::new(Register(poll.registry().try_clone()?), sockets)?,
             poll,
             happened: mio::Events::with_capacity(4),
-            buffer: vec![0; RECEIVE_BUFFER].into_boxed_slice(),
+            batch: Batch::new(),
             queue,
-            _resolving: resolving,
         })
     }
 
@@ -75,13 +70,14 @@ impl Driver {
 
     /// Does what there is to do and returns how long to sleep; `None` for ever.
     fn turn(&mut self) -> Option<Duration> {
-        self.desk.begin();
+        if let Some(slept) = self.desk.begin() {
+            self.receive_all();
+            self.desk.resume(slept);
+        }
         let more_commands = self.take_commands();
         self.desk.take_released();
         self.ports.tend(&mut self.desk);
-        for family in Family::ALL {
-            self.receive(family);
-        }
+        self.receive_all();
         self.desk.tick();
         self.transmit();
         self.desk.take_events();
@@ -126,17 +122,24 @@ impl Driver {
         }
     }
 
-    fn receive(&mut self, family: Family) {
-        for _ in 0..RECEIVES {
-            let now = self.desk.clock.now();
-            let received = self.ports.receive(now, family, |socket| socket.recv_from(&mut self.buffer));
+    /// Before the deadlines: a wait that a signal has cut short tells of no datagram.
+    fn receive_all(&mut self) {
+        if self.desk.is_due() {
+            self.ports.look();
+        }
+        let most = self.desk.receives();
+        Family::ALL.into_iter().for_each(|family| self.receive(family, most));
+    }
+
+    fn receive(&mut self, family: Family, most: usize) {
+        for _ in 0..most.div_ceil(BATCH) {
+            let now = self.desk.arrival_time();
+            let Self { ports, batch, .. } = self;
+            let received = ports
+                .receive(now, family, |socket, passage, _| socket.try_io(|| batch.receive(passage, socket)));
             let Some(received) = received else { return };
             match received {
-                Received::Datagram { len, from } => {
-                    self.desk.handle_datagram(now, from, &self.buffer[..len]);
-                    // At once, so that a burst of queries does not overflow the answers' ring.
-                    self.transmit();
-                }
+                Received::Datagrams => self.take_batch(now),
                 Received::Nothing => count(&self.desk.board.counters.receive_errors),
                 Received::Failed => return count(&self.desk.board.counters.receive_errors),
                 Received::Empty => return,
@@ -144,16 +147,29 @@ impl Driver {
         }
     }
 
+    fn take_batch(&mut self, now: Instant) {
+        while let Some(arrived) = self.batch.next() {
+            self.desk.handle_datagram(now, arrived.from, arrived.local, self.batch.bytes(arrived));
+            // At once, so that a burst of queries does not overflow the answers' ring.
+            if !self.desk.is_standing() {
+                self.transmit();
+            }
+        }
+    }
+
     fn transmit(&mut self) {
         let Self { desk, ports, .. } = self;
-        let send = |ports: &mut Ports<_>, datagram: &[u8], to| {
-            ports.send(to, |socket: &UdpSocket| socket.send_to(datagram, to))
+        let send = |ports: &mut Ports<_>, datagram: &[u8], transmit: Transmit| {
+            ports.send(transmit.destination, |socket: &UdpSocket, passage| {
+                socket.try_io(|| passage.send(socket, datagram, transmit))
+            })
         };
-        while let Some(destination) = desk.transmit(|datagram, to| send(ports, datagram, to)) {
+        while let Some(destination) = desk.transmit(|datagram, transmit| send(ports, datagram, transmit)) {
             if ports.tend(desk) {
                 desk.unblock();
                 continue;
             }
+            count(&desk.board.counters.sends_blocked);
             let family = Family::of(&destination);
             if let Some(port) = ports.of(family) {
                 let interest = Interest::READABLE | Interest::WRITABLE;
@@ -174,5 +190,39 @@ impl Driver {
             }
         }
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use core::net::{Ipv4Addr, SocketAddr};
+    use std::sync::mpsc::sync_channel;
+
+    use super::super::desk::tests::{answer_ping, desk_by_hand, other, ping, wait};
+    use super::*;
+
+    /// As after a stop of the process, whose wait was interrupted and told nothing.
+    #[test]
+    fn what_has_arrived_is_read_before_deadlines_and_what_has_not_is_asked_again() {
+        let (commands, queue) = sync_channel(2);
+        let bound = Bound::new(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap();
+        let poll = Poll::new().unwrap();
+        let mut driver = Driver::new(desk_by_hand(), poll, [Some(bound), None], queue).unwrap();
+        let ((answering, answers), (silent, is_silent)) = (other(), other());
+        let ((first, pong), (second, none)) = (ping(answers), ping(is_silent));
+        commands.send(first).unwrap();
+        commands.send(second).unwrap();
+        driver.turn();
+        answer_ping(&answering);
+        let mut buffer = [0; 1500];
+        let asked = silent.recv(&mut buffer).unwrap();
+        wait(Duration::from_secs(60));
+        driver.turn();
+        let pong = pong.try_recv().expect("it was read").expect("it came in time");
+        assert!(pong.rtt < Duration::from_secs(5), "{:?} without the time that it stood still", pong.rtt);
+        assert!(none.try_recv().is_err(), "whoever has not answered may still");
+        assert_eq!(silent.recv(&mut buffer).unwrap(), asked, "and is asked again");
+        let stats = driver.desk.node.stats();
+        assert_eq!((stats.timed_out, stats.interrupted), (0, 1));
     }
 }

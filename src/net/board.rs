@@ -4,19 +4,22 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 use core::net::SocketAddr;
-use core::sync::atomic::{AtomicBool, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 use core::task::Waker;
+use std::io;
 use std::sync::Mutex;
 
 use super::error::CallError;
 use super::stats::Counters;
 use super::watched::{Watched, lock};
-use crate::{KeptId, LookupId, LookupOptions, QueryId};
+use crate::{KeptId, LookupOptions};
 
 pub(super) struct Board {
     pub(super) status: Watched<Status>,
     pub(super) counters: Counters,
     pub(super) lookup_options: LookupOptions,
+    /// The system's code of the last error in sending; 0: there was none.
+    send_error: AtomicI32,
     /// Wakes the loop.
     waker: Waker,
     closing: AtomicBool,
@@ -56,6 +59,7 @@ impl Board {
             status,
             counters: Counters::default(),
             lookup_options,
+            send_error: AtomicI32::new(0),
             waker,
             closing: AtomicBool::new(false),
             released: Mutex::default(),
@@ -64,6 +68,18 @@ impl Board {
 
     pub(super) fn local_addrs(&self) -> [Option<SocketAddr>; 2] {
         self.status.read(|status| status.local_addrs)
+    }
+
+    /// The system has not sent a datagram. A full socket is no error: it is sent later.
+    pub(super) fn note_send_error(&self, error: &io::Error) {
+        if let Some(code) = error.raw_os_error().filter(|_| error.kind() != io::ErrorKind::WouldBlock) {
+            self.send_error.store(code, Ordering::Relaxed);
+        }
+    }
+
+    pub(super) fn last_send_error(&self) -> Option<io::Error> {
+        let code = self.send_error.load(Ordering::Relaxed);
+        (code != 0).then(|| io::Error::from_raw_os_error(code))
     }
 
     pub(super) fn wake(&self) {
@@ -98,8 +114,10 @@ pub(super) struct Lease {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Held {
-    Lookup(LookupId),
-    Query(QueryId),
+    /// By its number.
+    Search(u64),
+    /// A query to a single node, by its number.
+    Call(u64),
     /// With the number of the holder.
     Kept(KeptId, u64),
     /// By its number.

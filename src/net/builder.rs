@@ -3,17 +3,17 @@
 use alloc::borrow::ToOwned as _;
 use alloc::sync::Arc;
 use alloc::task::Wake;
-use std::sync::mpsc::{channel, sync_channel};
+use std::sync::mpsc::sync_channel;
 use std::thread;
 
 use mio::Poll;
 
 use super::blocking::{Driver, WAKE};
-use super::desk::{COMMANDS, Command};
+use super::clock::Clock;
+use super::desk::COMMANDS;
 use super::error::SpawnError;
 use super::events::{Events, subscription};
 use super::handle::{Dht, Owner};
-use super::resolve;
 use super::setup::{builder, local_addrs};
 use super::trace;
 
@@ -31,21 +31,15 @@ impl Builder {
         let local_addrs = local_addrs(&sockets);
         let poll = Poll::new()?;
         let waker = Arc::new(LoopWaker(mio::Waker::new(poll.registry(), WAKE)?));
-        let (desk, names) = self.setup.start(waker.into(), local_addrs)?;
+        let desk = self.setup.start(waker.into(), Clock::new(), local_addrs)?;
 
         let (commands, queue) = sync_channel(COMMANDS);
         let dht = Dht::new(commands, Arc::clone(&desk.board));
-        // Nothing is ever sent: the resolver stops when the driver drops its end.
-        let (resolving, stop) = channel();
-        let driver = Driver::new(desk, poll, sockets, queue, resolving)?;
+        let driver = Driver::new(desk, poll, sockets, queue)?;
         let thread = thread::Builder::new()
             .name("dht".to_owned())
             .spawn(move || trace::in_span(local_addrs, || driver.run()))?;
-        let owner = Owner::new(dht.clone(), thread);
-        if !names.is_empty() {
-            resolve::spawn(names, stop, move |attempt| dht.send(Command::Bootstrap(attempt)).is_ok())?;
-        }
-        Ok(owner)
+        Ok(Owner::new(dht, thread))
     }
 }
 
@@ -70,6 +64,8 @@ mod tests {
     #[test]
     fn l_11_a_node_starts_from_the_usual_hosts_unless_told_otherwise() {
         assert_eq!(Builder::default().setup.bootstrap, BOOTSTRAP_HOSTS);
-        assert_eq!(Builder::default().bootstrap(["a.example:1"]).setup.bootstrap, ["a.example:1"]);
+        let other = Builder::default().bootstrap(["a.example:1"]).routers(["b.example:1"]);
+        assert_eq!(other.setup.bootstrap, ["a.example:1"]);
+        assert_eq!(other.setup.routers, ["b.example:1"]);
     }
 }

@@ -4,7 +4,7 @@
 /// blocks the other is `async`, and has to `.await`.
 ///
 /// What differs each handle has of its own: how it sends a command (`send`) and waits for the answer (`ask`),
-/// who may leave before that (`query`), and whether `wait_ready` needs a time limit.
+/// who may leave before that (`query`), and how `wait_ready` waits.
 macro_rules! calls {
     ([$($async:tt)?] [$($wait:tt)*]) => {
         use alloc::boxed::Box;
@@ -55,7 +55,7 @@ macro_rules! calls {
             ///
             /// # Errors
             ///
-            /// [`CallError::Start`] if too many lookups are under way, [`CallError::Closed`].
+            /// [`CallError::QueueFull`] if too many calls wait for a slot, [`CallError::Closed`].
             pub $($async)? fn get_peers(&self, infohash: InfoHash) -> Result<Search, CallError> {
                 self.lookup(Lookup::GetPeers(infohash), self.lookup_options())$($wait)*
             }
@@ -66,7 +66,7 @@ macro_rules! calls {
             ///
             /// # Errors
             ///
-            /// [`CallError::Start`] if too many lookups or scrapes are under way, [`CallError::Closed`].
+            /// [`CallError::QueueFull`] if too many calls wait for a slot, [`CallError::Closed`].
             pub $($async)? fn scrape(&self, infohash: InfoHash) -> Result<Search, CallError> {
                 self.lookup(Lookup::Scrape(infohash), self.lookup_options())$($wait)*
             }
@@ -77,8 +77,8 @@ macro_rules! calls {
             ///
             /// # Errors
             ///
-            /// [`CallError::Start`] if too many lookups are under way or the port is 0,
-            /// [`CallError::Closed`].
+            /// [`CallError::Start`] if the port is 0, [`CallError::QueueFull`] if too many calls wait for a
+            /// slot, [`CallError::Closed`].
             pub $($async)? fn announce(
                 &self,
                 infohash: InfoHash,
@@ -115,7 +115,7 @@ macro_rules! calls {
             ///
             /// # Errors
             ///
-            /// [`CallError::Start`] if too many lookups are under way, [`CallError::Closed`].
+            /// [`CallError::QueueFull`] if too many calls wait for a slot, [`CallError::Closed`].
             pub $($async)? fn find_node(&self, target: NodeId) -> Result<Search, CallError> {
                 self.lookup(Lookup::FindNode(target), self.lookup_options())$($wait)*
             }
@@ -125,7 +125,8 @@ macro_rules! calls {
             ///
             /// # Errors
             ///
-            /// [`CallError::Start`] if it cannot start, [`CallError::Closed`].
+            /// [`CallError::Start`] if it cannot start, [`CallError::QueueFull`] if too many calls wait for a
+            /// slot, [`CallError::Closed`].
             pub $($async)? fn lookup(
                 &self,
                 lookup: Lookup,
@@ -138,7 +139,7 @@ macro_rules! calls {
             ///
             /// # Errors
             ///
-            /// [`CallError::Start`] if too many lookups are under way, [`CallError::Closed`].
+            /// [`CallError::QueueFull`] if too many calls wait for a slot, [`CallError::Closed`].
             pub $($async)? fn bootstrap(&self) -> Result<Search, CallError> {
                 self.search(Key::Bootstrap, Findings::next_peer)$($wait)*
             }
@@ -148,7 +149,7 @@ macro_rules! calls {
             /// # Errors
             ///
             /// [`CallError::Query`] if there is no good answer, [`CallError::Start`] if it may not be
-            /// asked, [`CallError::Closed`].
+            /// asked, [`CallError::QueueFull`] if too many calls wait for a slot, [`CallError::Closed`].
             pub $($async)? fn ping(&self, addr: SocketAddr) -> Result<Pong, CallError> {
                 self.query(|started, reply| Command::Ping { addr, started, reply })$($wait)*
             }
@@ -159,7 +160,7 @@ macro_rules! calls {
             /// # Errors
             ///
             /// [`CallError::Query`] if there is no good answer, [`CallError::Start`] if it may not be
-            /// asked, [`CallError::Closed`].
+            /// asked, [`CallError::QueueFull`] if too many calls wait for a slot, [`CallError::Closed`].
             pub $($async)? fn sample_infohashes(
                 &self,
                 addr: SocketAddr,
@@ -183,9 +184,10 @@ macro_rules! calls {
             ///
             /// # Errors
             ///
-            /// [`CallError::Start`] if it may not be asked, [`CallError::Closed`].
+            /// [`CallError::Start`] if it may not be asked, [`CallError::QueueFull`] if too many calls wait for
+            /// a slot, [`CallError::Closed`].
             pub $($async)? fn add_node(&self, addr: SocketAddr) -> Result<(), CallError> {
-                Ok(self.with_node(move |node, now| node.add_node(now, addr))$($wait)*??)
+                self.ask(|reply| Command::AddNode { addr, reply })$($wait)*?
             }
 
             /// Whether the node has found its place in the DHT of this family, and has not lost it since:
@@ -279,6 +281,12 @@ macro_rules! calls {
             /// What the loop around the node has counted. It can be read after the end, too.
             pub fn loop_stats(&self) -> LoopStats {
                 self.board.counters.read()
+            }
+
+            /// The last error with which the system did not send a datagram: no route, a firewall, no
+            /// buffers. `None` if all of them have left. It can be read after the end, too.
+            pub fn last_send_error(&self) -> Option<io::Error> {
+                self.board.last_send_error()
             }
 
             /// Everything that can be measured, read at once.

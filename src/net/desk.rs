@@ -3,46 +3,65 @@
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
+use alloc::string::ToString as _;
 use alloc::sync::Arc;
-use core::net::SocketAddr;
+#[cfg(feature = "items")]
+use alloc::vec::Vec;
+use core::cell::Cell;
+use core::net::{IpAddr, SocketAddr};
 use core::sync::atomic::Ordering;
 use core::time::Duration;
 use std::{io, thread};
 
+pub(super) use self::queue::QUEUE;
+use self::queue::{Call, Queue};
 use super::board::{Board, Held, Lease};
 use super::clock::{Clock, SleepWatch};
 use super::crawling::{Crawling, Finds};
 use super::error::CallError;
 use super::events::{Notice, Subscriber, Subscribers};
+use super::hosts::Hosts;
 use super::progress::{Key, Progress, Sampled};
-use super::resolve::Attempt;
 use super::rounds::{Keeping, Rounds, Saved};
 use super::saver::Saver;
 use super::socket::{Outbox, Sent};
-use super::state::StateFileError;
+use super::state::{StateFile, StateFileError};
 use super::stats::count;
 use super::trace::{self, event};
 #[cfg(feature = "items")]
 use crate::Item;
 use crate::{
     Announce, CrawlOptions, Event, Family, InfoHash, Instant, KeptId, LookupId, Node, NodeId, Pong,
-    QueryError, QueryId, Sample, StartError,
+    QueryError, QueryId, Sample, StartError, Transmit,
 };
+
+mod queue;
 
 /// Calls that may wait for the loop; past that, callers do.
 pub(super) const COMMANDS: usize = 256;
 
-/// The largest payload of a UDP datagram, and then some: nothing is cut short.
-pub(super) const RECEIVE_BUFFER: usize = 65_535;
-
 /// What one turn receives at most from one socket, so that none starves the others.
-pub(super) const RECEIVES: usize = 32;
+const RECEIVES: usize = 32;
+
+/// The same where a deadline has passed: more than fit into the buffer of a socket, so that no query is
+/// given up whose answer is there, and not for ever, so that a flood does not hold up what is due.
+const RECEIVES_WHEN_DUE: usize = 4096;
+
+/// A turn that comes so much later than it was due follows a sleep: the process was stopped, or the host
+/// was asleep and its clock went on.
+const LATE: Duration = Duration::from_secs(2);
+
+/// The longest wait of a node that has something to lose. A sleep of the host is noticed only at its end.
+const LONGEST_WAIT: Duration = Duration::from_secs(15);
 
 /// What one turn sends at most.
 const SENDS: usize = 256;
 
 /// How long a full socket is trusted to tell when it is not full any more.
 pub(super) const BLOCKED: Duration = Duration::from_millis(250);
+
+/// How often subscribers are told that the system does not send, at most.
+const UNSENT_NOTICES: Duration = Duration::from_secs(60);
 
 /// How long the loop tries to get rid of its last datagrams.
 pub(super) const FAREWELL: Duration = Duration::from_millis(250);
@@ -57,7 +76,7 @@ pub(super) enum Command {
     Node(NodeCall),
     Search {
         key: Key,
-        reply: Reply<Result<Joined, StartError>>,
+        reply: Reply<Result<Joined, CallError>>,
     },
     KeepAnnounced {
         infohash: InfoHash,
@@ -67,8 +86,14 @@ pub(super) enum Command {
     #[cfg(feature = "items")]
     KeepStored {
         item: Box<Item>,
-        reply: Reply<Result<(Arc<Rounds>, Lease), StartError>>,
+        reply: Reply<Result<(Arc<Rounds>, Lease), CallError>>,
     },
+    AddNode {
+        addr: SocketAddr,
+        reply: Reply<Result<(), CallError>>,
+    },
+    #[cfg(feature = "items")]
+    SavedItems(Reply<Vec<Item>>),
     Ping {
         addr: SocketAddr,
         /// Gets what cancels the ping, if the caller may leave before the answer.
@@ -89,7 +114,6 @@ pub(super) enum Command {
     Subscribe(Subscriber),
     Save(Reply<Result<bool, StateFileError>>),
     Clear(Reply<Result<(), StateFileError>>),
-    Bootstrap(Attempt),
     Change(Change, Reply<io::Result<()>>),
 }
 
@@ -103,7 +127,6 @@ pub(super) enum Change {
 
 /// A caller's part in a lookup that may have others.
 pub(super) struct Joined {
-    pub(super) lookup: LookupId,
     pub(super) progress: Arc<Progress>,
     pub(super) lease: Lease,
 }
@@ -112,7 +135,13 @@ pub(super) struct Desk {
     pub(super) node: Node,
     pub(super) clock: Clock,
     pub(super) board: Arc<Board>,
+    /// To start from.
+    hosts: Hosts,
     watch: SleepWatch,
+    /// When it was told last that the system does not send, by family.
+    unsent_told: [Option<Instant>; 2],
+    /// The time that counts for what arrived while nobody could look.
+    standing: Option<Instant>,
     outbox: Outbox,
     blocked_since: Instant,
     searches: BTreeMap<LookupId, Running>,
@@ -120,8 +149,12 @@ pub(super) struct Desk {
     /// Holders of what is kept up so far.
     holder_count: u64,
     saved: Saved,
-    pings: BTreeMap<QueryId, Reply<Result<Pong, CallError>>>,
-    samples: BTreeMap<QueryId, Reply<Result<Sampled, CallError>>>,
+    /// With the numbers of the calls.
+    pings: BTreeMap<QueryId, (u64, Reply<Result<Pong, CallError>>)>,
+    samples: BTreeMap<QueryId, (u64, Reply<Result<Sampled, CallError>>)>,
+    queue: Queue,
+    /// Searches and queries so far.
+    call_count: u64,
     crawls: BTreeMap<u64, Crawling>,
     /// Crawls so far.
     crawl_count: u64,
@@ -134,20 +167,34 @@ pub(super) struct Desk {
     busy: bool,
 }
 
+/// For how long the host has slept; not at all if its clock has counted that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Slept(Duration);
+
 /// A lookup that somebody waits for.
 struct Running {
     key: Key,
+    number: u64,
     users: usize,
     progress: Arc<Progress>,
 }
 
 impl Desk {
-    pub(super) fn new(node: Node, clock: Clock, board: Arc<Board>, subscribers: Subscribers) -> Self {
+    pub(super) fn new(
+        node: Node,
+        clock: Clock,
+        board: Arc<Board>,
+        hosts: Hosts,
+        subscribers: Subscribers,
+    ) -> Self {
         Self {
             node,
             clock,
             board,
+            hosts,
             watch: SleepWatch::new(),
+            unsent_told: [None; 2],
+            standing: None,
             outbox: Outbox::new(),
             blocked_since: Instant::ZERO,
             searches: BTreeMap::new(),
@@ -156,6 +203,8 @@ impl Desk {
             saved: Saved::default(),
             pings: BTreeMap::new(),
             samples: BTreeMap::new(),
+            queue: Queue::new(),
+            call_count: 0,
             crawls: BTreeMap::new(),
             crawl_count: 0,
             subscribers,
@@ -170,6 +219,11 @@ impl Desk {
         self.saved = saved;
     }
 
+    /// How many calls may wait for a slot of the node.
+    pub(super) const fn limit_queue(&mut self, most: usize) {
+        self.queue.set_most(most);
+    }
+
     /// Saves the node's state from now on. What became of it before is told once the loop
     /// [starts](Self::start).
     pub(super) fn keep_state(&mut self, saver: Option<Saver>, restored: Option<Notice>) {
@@ -181,14 +235,17 @@ impl Desk {
         if let Some(restored) = self.restored.take() {
             self.publish(restored);
         }
+        let Self { node, clock, board, hosts, subscribers, .. } = self;
+        hosts.start(node, clock.now(), |notice| publish(board, subscribers, &notice));
     }
 
     /// Begins to save the node's state for the last time.
     pub(super) fn begin_last_save(&mut self) {
         // What was given up before the end is not to go on after it.
         self.take_released();
+        let now = self.clock.now();
         if let Some(saver) = &mut self.saver {
-            saver.end(&self.node);
+            saver.end(&|| StateFile::snapshot_with(&self.node, &self.saved, now));
         }
     }
 
@@ -200,7 +257,8 @@ impl Desk {
     /// Tells what the disk has done. It wakes the loop for that.
     pub(super) fn tend_saver(&mut self) {
         let now = self.clock.now();
-        if let Some(notice) = self.saver.as_mut().and_then(|saver| saver.tend(&self.node, now)) {
+        let snapshot = || StateFile::snapshot_with(&self.node, &self.saved, now);
+        if let Some(notice) = self.saver.as_mut().and_then(|saver| saver.tend(&snapshot, now)) {
             self.publish(notice);
         }
     }
@@ -209,20 +267,55 @@ impl Desk {
     pub(super) fn save_last(&mut self) {
         self.begin_last_save();
         while self.is_saving() {
-            if let Some(notice) = self.saver.as_mut().and_then(|saver| saver.wait(&self.node)) {
+            let now = self.clock.now();
+            let snapshot = || StateFile::snapshot_with(&self.node, &self.saved, now);
+            if let Some(notice) = self.saver.as_mut().and_then(|saver| saver.wait(&snapshot)) {
                 self.publish(notice);
             }
         }
     }
 
-    /// Begins a turn.
-    pub(super) fn begin(&mut self) {
+    /// Begins a turn. Returns whether it follows a sleep: then what has arrived comes first, and
+    /// [`resume`](Self::resume) after it.
+    pub(super) fn begin(&mut self) -> Option<Slept> {
         self.busy = false;
+        let now = self.clock.now();
         if let Some(slept) = self.watch.slept() {
-            event!(INFO, "woke up", slept = format_args!("{slept:?}"));
-            self.node.handle_resume(self.clock.now(), slept);
-            self.saved.age(slept);
+            return Some(Slept(slept));
         }
+        let due = self.node.poll_timeout().filter(|&due| now - due > LATE)?;
+        // Whoever answered meanwhile was not slow.
+        self.standing = Some(due);
+        Some(Slept(Duration::ZERO))
+    }
+
+    /// Goes on after a sleep. What nobody has answered until now is held against nobody.
+    pub(super) fn resume(&mut self, Slept(slept): Slept) {
+        self.standing = None;
+        event!(INFO, "woke up", slept = format_args!("{slept:?}"));
+        self.node.handle_resume(self.clock.now(), slept);
+        self.saved.age(slept);
+        self.hosts.look_again(self.clock.now());
+    }
+
+    /// The time that counts for what arrives now.
+    pub(super) fn arrival_time(&self) -> Instant {
+        self.standing.unwrap_or_else(|| self.clock.now())
+    }
+
+    /// Whether what arrives counts for an earlier time; answers to it wait until that has passed.
+    pub(super) const fn is_standing(&self) -> bool {
+        self.standing.is_some()
+    }
+
+    /// Whether the node waits for a time that has come.
+    pub(super) fn is_due(&self) -> bool {
+        self.node.poll_timeout().is_some_and(|at| at <= self.clock.now())
+    }
+
+    /// How many datagrams are taken before anything else is done.
+    pub(super) fn receives(&self) -> usize {
+        if self.standing.is_some() || self.is_due() { RECEIVES_WHEN_DUE } else { RECEIVES }
     }
 
     /// Does what it is asked, apart from what is to be done with the sockets: that it returns.
@@ -233,33 +326,21 @@ impl Desk {
         let now = self.clock.now();
         match command {
             Command::Node(call) => call(&mut self.node, now),
-            Command::Search { key, reply } => reply(self.search(now, key)),
+            Command::Search { key, reply } => reply(self.search(key)),
             Command::KeepAnnounced { infohash, announce, reply } => {
                 reply(self.keep_announced(now, infohash, announce));
             }
             #[cfg(feature = "items")]
-            Command::KeepStored { item, reply } => {
-                reply(self.node.keep_stored(now, &item).map(|kept| self.hold(kept, None)));
+            Command::KeepStored { item, reply } => self.ask(Call::KeepStored { item, reply }, None),
+            #[cfg(feature = "items")]
+            Command::SavedItems(reply) => reply(self.saved.items()),
+            Command::AddNode { addr, reply } => {
+                let number = self.next_call();
+                reply(self.call(number, Call::AddNode(addr)).map_err(|(_, error)| error));
             }
-            Command::Ping { addr, started, reply } => match self.node.ping(now, addr) {
-                Ok(query) => {
-                    self.pings.insert(query, reply);
-                    if let Some(started) = started {
-                        started(Lease::new(&self.board, Held::Query(query)));
-                    }
-                }
-                Err(error) => reply(Err(error.into())),
-            },
+            Command::Ping { addr, started, reply } => self.ask(Call::Ping { addr, reply }, started),
             Command::Sample { addr, target, started, reply } => {
-                match self.node.sample_infohashes(now, addr, target) {
-                    Ok(query) => {
-                        self.samples.insert(query, reply);
-                        if let Some(started) = started {
-                            started(Lease::new(&self.board, Held::Query(query)));
-                        }
-                    }
-                    Err(error) => reply(Err(error.into())),
-                }
+                self.ask(Call::Sample { addr, target, reply }, started);
             }
             Command::Crawl { options, reply } => {
                 let crawling = Crawling::new(options);
@@ -270,7 +351,9 @@ impl Desk {
             }
             Command::Subscribe(subscriber) => self.subscribers.add(subscriber),
             Command::Save(reply) => match &mut self.saver {
-                Some(saver) => saver.save(&self.node, reply),
+                Some(saver) => {
+                    saver.save(&|| StateFile::snapshot_with(&self.node, &self.saved, now), reply);
+                }
                 None => reply(Ok(false)),
             },
             Command::Clear(reply) => {
@@ -278,18 +361,11 @@ impl Desk {
                 self.note_ready();
                 self.saved = Saved::default();
                 match &mut self.saver {
-                    Some(saver) => saver.clear(&self.node, reply),
+                    Some(saver) => {
+                        saver.clear(&|| StateFile::snapshot_with(&self.node, &self.saved, now), reply);
+                    }
                     None => reply(Ok(())),
                 }
-            }
-            Command::Bootstrap(attempt) => {
-                if let Attempt::Resolved { addrs, .. } = &attempt {
-                    self.start_from(addrs);
-                }
-                self.publish(match attempt {
-                    Attempt::Resolved { host, addrs } => Notice::Resolved { host, addrs },
-                    Attempt::Failed { host, error, retry_in } => Notice::Unresolved { host, error, retry_in },
-                });
             }
             Command::Change(change, reply) => return Some((change, reply)),
         }
@@ -325,7 +401,9 @@ impl Desk {
 
     pub(super) fn set_enabled(&mut self, family: Family, enabled: bool) {
         self.node.set_enabled(self.clock.now(), family, enabled);
-        if !enabled {
+        if enabled {
+            self.hosts.look_again(self.clock.now());
+        } else {
             self.outbox.drop_for(family);
         }
         self.busy = true;
@@ -335,6 +413,7 @@ impl Desk {
     /// Our address in a family is not what it was.
     pub(super) fn on_network_changed(&mut self, family: Family) {
         self.node.handle_rebind(self.clock.now(), family);
+        self.hosts.look_again(self.clock.now());
         self.busy = true;
         self.note_ready();
     }
@@ -345,24 +424,6 @@ impl Desk {
         if self.board.status.read(|status| status.ready != ready) {
             self.board.status.update(|status| status.ready = ready);
         }
-    }
-
-    fn search(&mut self, now: Instant, key: Key) -> Result<Joined, StartError> {
-        if let Some((&lookup, running)) = self.searches.iter_mut().find(|(_, running)| running.key == key) {
-            running.users += 1;
-            let progress = Arc::clone(&running.progress);
-            return Ok(self.joined(lookup, progress));
-        }
-        let lookup = match &key {
-            Key::Lookup(lookup, options) => self.node.lookup(now, *lookup, options)?,
-            #[cfg(feature = "items")]
-            Key::Put(item, cas, options) => self.node.put_with(now, item, *cas, options)?,
-            Key::Bootstrap => self.node.bootstrap(now)?,
-        };
-        event!(DEBUG, "lookup started", what = format_args!("{key:?}"));
-        let progress = Arc::new(Progress::default());
-        self.searches.insert(lookup, Running { key, users: 1, progress: Arc::clone(&progress) });
-        Ok(self.joined(lookup, progress))
     }
 
     fn keep_announced(
@@ -383,29 +444,13 @@ impl Desk {
         (Arc::clone(&keeping.rounds), Lease::new(&self.board, Held::Kept(kept, self.holder_count)))
     }
 
-    fn joined(&self, lookup: LookupId, progress: Arc<Progress>) -> Joined {
-        Joined { lookup, progress, lease: Lease::new(&self.board, Held::Lookup(lookup)) }
-    }
-
     /// Ends what nobody uses any more. What has ended by itself is not known any more.
     pub(super) fn take_released(&mut self) {
         for held in self.board.take_released() {
             match held {
-                Held::Lookup(lookup) => {
-                    if let Some(running) = self.searches.get_mut(&lookup) {
-                        running.users -= 1;
-                        if running.users == 0 {
-                            self.searches.remove(&lookup);
-                            self.node.cancel(lookup);
-                        }
-                    }
-                }
+                Held::Search(number) => self.leave_search(number),
                 Held::Kept(kept, holder) => self.release(kept, holder),
-                Held::Query(query) => {
-                    if self.pings.remove(&query).is_some() || self.samples.remove(&query).is_some() {
-                        self.node.cancel_query(query);
-                    }
-                }
+                Held::Call(number) => self.give_up(number),
                 Held::Crawl(number) => {
                     if let Some(crawling) = self.crawls.remove(&number) {
                         crawling.stop(&mut self.node);
@@ -436,18 +481,17 @@ impl Desk {
         }
     }
 
-    pub(super) fn start_from(&mut self, addrs: &[SocketAddr]) {
-        let now = self.clock.now();
-        for addr in addrs {
-            // Refused are addresses of a family that is off, and those past the limit.
-            let _ = self.node.add_bootstrap(now, *addr);
-        }
-    }
-
-    pub(super) fn handle_datagram(&mut self, now: Instant, from: SocketAddr, datagram: &[u8]) {
+    /// `local` is our address that it came to, if that is known.
+    pub(super) fn handle_datagram(
+        &mut self,
+        now: Instant,
+        from: SocketAddr,
+        local: Option<IpAddr>,
+        datagram: &[u8],
+    ) {
         self.busy = true;
         event!(TRACE, "received", from = from, bytes = datagram.len());
-        self.node.handle_datagram(now, from, datagram);
+        self.node.handle_datagram_at(now, from, local, datagram);
         // At once, so that a burst of datagrams does not overflow the events' ring.
         self.deliver_events();
     }
@@ -455,7 +499,7 @@ impl Desk {
     /// Does what its time has come for.
     pub(super) fn tick(&mut self) {
         let now = self.clock.now();
-        if self.node.poll_timeout().is_some_and(|at| at <= now) {
+        if self.is_due() {
             self.node.handle_timeout(now);
         }
         if self.outbox.is_blocked() && now - self.blocked_since >= BLOCKED {
@@ -468,30 +512,40 @@ impl Desk {
     /// that it could not send to.
     pub(super) fn transmit(
         &mut self,
-        mut send: impl FnMut(&[u8], SocketAddr) -> io::Result<usize>,
+        mut send: impl FnMut(&[u8], Transmit) -> io::Result<()>,
     ) -> Option<SocketAddr> {
-        let mut send = |datagram: &[u8], to: SocketAddr| {
-            let sent = send(datagram, to);
+        let (failure, board) = (Cell::new(None), Arc::clone(&self.board));
+        let mut send = |datagram: &[u8], transmit: Transmit| {
+            let sent = send(datagram, transmit);
             match &sent {
-                Ok(_) => event!(TRACE, "sent", to = to, bytes = datagram.len()),
-                Err(error) => event!(DEBUG, "cannot send", to = to, error = error),
+                Ok(()) => event!(TRACE, "sent", to = transmit.destination, bytes = datagram.len()),
+                Err(error) => {
+                    event!(DEBUG, "cannot send", to = transmit.destination, error = error);
+                    board.note_send_error(error);
+                    let kind = || io::Error::from(error.kind());
+                    failure.set(Some(error.raw_os_error().map_or_else(kind, io::Error::from_raw_os_error)));
+                }
             }
             sent
         };
-        let counters = &self.board.counters;
         for _ in 0..SENDS {
             let now = self.clock.now();
             let sent = self.outbox.send(|buffer| self.node.poll_transmit(now, buffer), &mut send);
             self.busy |= sent != Sent::Idle;
             match sent {
                 Sent::Gone => {}
-                Sent::Lost => count(&counters.sends_lost),
+                Sent::Unsent(destination) => {
+                    count(&self.board.counters.sends_lost);
+                    self.node.handle_unsent(now, destination);
+                    if let Some(error) = failure.take() {
+                        self.tell_unsent(now, destination, &error);
+                    }
+                }
                 Sent::Unreachable(destination) => {
-                    count(&counters.sends_unreachable);
+                    count(&self.board.counters.sends_unreachable);
                     self.node.handle_unreachable(now, destination);
                 }
                 Sent::Blocked(destination) => {
-                    count(&counters.sends_blocked);
                     self.blocked_since = now;
                     return Some(destination);
                 }
@@ -499,6 +553,14 @@ impl Desk {
             }
         }
         None
+    }
+
+    fn tell_unsent(&mut self, now: Instant, destination: SocketAddr, error: &io::Error) {
+        let told = &mut self.unsent_told[Family::of(&destination).index()];
+        if told.is_none_or(|told| now - told >= UNSENT_NOTICES) {
+            *told = Some(now);
+            self.publish(Notice::Unsent { destination, error: error.to_string() });
+        }
     }
 
     /// Whether a full socket holds up what there is to send.
@@ -521,14 +583,27 @@ impl Desk {
         };
         let crawls = self.crawls.values().filter_map(Crawling::due);
         let next = self.node.poll_timeout().into_iter().chain(crawls).min().map(|at| at.max(not_before));
-        next.into_iter().chain(self.saver.as_ref().map(Saver::due)).min()
+        let watch = self.has_something().then(|| now + LONGEST_WAIT);
+        let others = self.saver.as_ref().map(Saver::due).into_iter().chain(self.hosts.due(now)).chain(watch);
+        next.into_iter().chain(others).min()
+    }
+
+    /// Whether the node holds anything that a sleep would make old.
+    fn has_something(&self) -> bool {
+        Family::ALL.into_iter().any(|family| self.node.node_count(family) > 0)
+            || self.node.infohash_count() > 0
+            || !self.searches.is_empty()
+            || !self.kept.is_empty()
     }
 
     pub(super) fn take_events(&mut self) {
         self.note_ready();
         self.deliver_events();
+        self.serve_queue();
         let now = self.clock.now();
         self.crawls.values_mut().for_each(|crawling| crawling.go_on(now, &mut self.node));
+        let Self { node, board, hosts, subscribers, .. } = self;
+        hosts.tend(node, now, |notice| publish(board, subscribers, &notice));
     }
 
     fn deliver_events(&mut self) {
@@ -577,10 +652,10 @@ impl Desk {
                 true
             }
             Event::QueryDone { query, result, .. } => {
-                self.pings.remove(&query).map(|reply| reply(result.map_err(CallError::Query))).is_some()
+                self.pings.remove(&query).map(|(_, reply)| reply(result.map_err(CallError::Query))).is_some()
             }
             Event::SampleDone { query, result, .. } => {
-                if let Some(reply) = self.samples.remove(&query) {
+                if let Some((_, reply)) = self.samples.remove(&query) {
                     reply(self.sampled(query, result));
                     return true;
                 }
@@ -611,10 +686,14 @@ impl Desk {
     }
 
     pub(super) fn publish(&mut self, notice: Notice) {
-        trace::notice(&notice);
-        let lost = self.subscribers.publish(&notice);
-        self.board.counters.notices_lost.fetch_add(lost, Ordering::Relaxed);
+        publish(&self.board, &mut self.subscribers, &notice);
     }
+}
+
+fn publish(board: &Board, subscribers: &mut Subscribers, notice: &Notice) {
+    trace::notice(notice);
+    let lost = subscribers.publish(notice);
+    board.counters.notices_lost.fetch_add(lost, Ordering::Relaxed);
 }
 
 impl Drop for Desk {
@@ -625,7 +704,8 @@ impl Drop for Desk {
         if !thread::panicking() {
             self.save_last();
         }
-        self.searches.values().for_each(|running| running.progress.close());
+        let searches = self.searches.values_mut().chain(self.queue.searches());
+        searches.for_each(|running| running.progress.fail(CallError::Closed));
         self.kept.values().for_each(Keeping::close);
         self.crawls.values().for_each(Crawling::close);
         self.board.status.update(|status| (status.closed, status.ready) = (true, [false; 2]));

@@ -53,6 +53,14 @@ pub enum CallError {
     /// The node could not start it.
     #[error(transparent)]
     Start(#[from] StartError),
+    /// All slots that the call needs are in use, and so many calls wait for some already.
+    #[error("{error}, and {most} calls wait for them already (Builder::queue)")]
+    QueueFull {
+        /// What the node said.
+        error: StartError,
+        /// How many calls may wait.
+        most: usize,
+    },
     /// The node does not store what another one was told.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -12,6 +12,7 @@ use std::path::PathBuf;
 #[cfg(feature = "net")]
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 
+use thiserror::Error;
 #[cfg(feature = "tokio")]
 use tokio::sync::mpsc;
 
@@ -29,14 +30,14 @@ pub enum Notice {
     /// The node's own: ready, nodes entering and leaving the table, peers stored, and the ends of
     /// lookups that it started itself.
     Node(Event),
-    /// A bootstrap name was resolved.
+    /// A bootstrap name was resolved, for the first time or after a failure, or to other addresses than before.
     Resolved {
         /// The host, as it was given.
         host: String,
         /// All its addresses.
         addrs: Vec<SocketAddr>,
     },
-    /// A bootstrap name could not be resolved. It will be tried again.
+    /// A bootstrap name could not be resolved. It will be tried again, unless the DHT is joined by then.
     Unresolved {
         /// The host, as it was given.
         host: String,
@@ -44,6 +45,18 @@ pub enum Notice {
         error: String,
         /// When it will be tried again.
         retry_in: Duration,
+    },
+    /// A bootstrap host has no address that may be asked. It is told again only if that changes.
+    BootstrapRefused {
+        /// The host, as it was given.
+        host: String,
+        /// The address, or one of them.
+        addr: SocketAddr,
+        /// Why it may not be asked.
+        reason: BootstrapRefusal,
+        /// When the name will be resolved again, unless the DHT is joined by then; `None` if the host is no
+        /// name.
+        retry_in: Option<Duration>,
     },
     /// A socket failed for good, or could not be opened again. While there is none, the node is
     /// [disabled](crate::Node::set_enabled) in this family, unless the first try succeeds.
@@ -54,6 +67,14 @@ pub enum Notice {
         error: String,
         /// When it will be opened again.
         retry_in: Duration,
+    },
+    /// The system did not send a datagram, for a reason of its own: no network, a firewall, no buffers. It
+    /// is held against nobody, and tried again. Told once a minute for each family at most.
+    Unsent {
+        /// Where it was to go.
+        destination: SocketAddr,
+        /// What the system said.
+        error: String,
     },
     /// A socket was opened again: after it was lost, because the node was enabled, or by `rebind`.
     Rebound {
@@ -67,11 +88,13 @@ pub enum Notice {
         nodes: usize,
         /// Announces that go on from where they were once somebody keeps them up again.
         announces: usize,
-        /// Nodes and announces that were left out: invalid, refused by the address policy, or too
-        /// many.
+        /// Items that do so, in the same way.
+        items: usize,
+        /// Nodes, announces and items that were left out: invalid, refused by the address policy, or
+        /// too many.
         skipped: usize,
     },
-    /// The state file was none, or damaged. The node began afresh.
+    /// The state file was damaged. The node began afresh.
     StateRefused {
         /// What is wrong with it.
         error: StateError,
@@ -85,6 +108,18 @@ pub enum Notice {
         /// What the system said.
         error: String,
     },
+}
+
+/// Why a node may not ask a bootstrap host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Error)]
+#[non_exhaustive]
+pub enum BootstrapRefusal {
+    /// The address is of a family that is off, or has no socket.
+    #[error("its address family is off")]
+    Family,
+    /// The [address policy](crate::Config::address_policy) refuses it.
+    #[error("the address policy refuses it")]
+    Policy,
 }
 
 /// A subscription to [`Notice`]s, from [`Dht::subscribe`](super::Dht::subscribe) or

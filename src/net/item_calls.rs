@@ -4,7 +4,7 @@ use alloc::boxed::Box;
 
 use super::error::CallError;
 use super::progress::{Key, Outcome};
-use crate::{InfoHash, Item, LookupOptions, Salt, SecretKey, TorrentPointer};
+use crate::{InfoHash, Item, ItemError, LookupOptions, Salt, SecretKey, TorrentPointer};
 
 /// The calls of a handle about items. Both handles have the same; where one blocks the other is `async`, and
 /// has to `.await`.
@@ -26,7 +26,7 @@ macro_rules! item_calls {
             ///
             /// # Errors
             ///
-            /// [`CallError::Start`] if too many lookups are under way, [`CallError::Closed`].
+            /// [`CallError::QueueFull`] if too many calls wait for a slot, [`CallError::Closed`].
             pub $($async)? fn get_immutable(&self, target: NodeId) -> Result<Search<Item>, CallError> {
                 self.get(Lookup::GetImmutable(target))$($wait)*
             }
@@ -37,7 +37,7 @@ macro_rules! item_calls {
             ///
             /// # Errors
             ///
-            /// [`CallError::Start`] if too many lookups are under way, [`CallError::Closed`].
+            /// [`CallError::QueueFull`] if too many calls wait for a slot, [`CallError::Closed`].
             pub $($async)? fn get_mutable(
                 &self,
                 key: PublicKey,
@@ -48,16 +48,17 @@ macro_rules! item_calls {
 
             /// Stores an item, once; nodes keep it for two hours, and [`keep_stored`](Self::keep_stored)
             /// repeats it. [`Search::wait`] tells who took it, and by [`LookupReport`](crate::LookupReport)
-            /// how many refused it and whether there is a newer one. A signature that was made elsewhere
-            /// comes in by [`Item::signed`].
+            /// how many refused it and [what stood in its way](crate::LookupReport::obstacle): a newer
+            /// version, or another one of the same number; then nobody got it. A signature that was made
+            /// elsewhere comes in by [`Item::signed`].
             ///
             /// With `cas` ("compare and swap") it replaces the version of that number and no other, as in
             /// [`Node::put`](crate::Node::put): if the newest one found has another number, nothing is stored
-            /// ([`Refusals::cas_mismatch`](crate::Refusals::cas_mismatch)).
+            /// ([`PutObstacle::CasMismatch`](crate::PutObstacle::CasMismatch)).
             ///
             /// # Errors
             ///
-            /// [`CallError::Start`] if too many lookups are under way, [`CallError::Closed`].
+            /// [`CallError::QueueFull`] if too many calls wait for a slot, [`CallError::Closed`].
             pub $($async)? fn put(&self, item: &Item, cas: Option<i64>) -> Result<Search, CallError> {
                 let key = Key::Put(Box::new(item.clone()), cas, self.lookup_options());
                 self.search(key, Findings::next_peer)$($wait)*
@@ -77,13 +78,14 @@ macro_rules! item_calls {
             /// the newest one and waits for it, then puts the value under the number that follows, in place
             /// of that very version. To choose the number: [`Item::sign`] and [`put`](Self::put).
             ///
-            /// If somebody else replaces it in the meantime, nodes refuse this one
-            /// ([`Refusals::cas_mismatch`](crate::Refusals::cas_mismatch)): look what it is now, and try
-            /// again.
+            /// If somebody else replaces it in the meantime, nothing is stored
+            /// ([`LookupReport::obstacle`](crate::LookupReport::obstacle)), or nodes refuse this one
+            /// ([`Refusals`](crate::Refusals)): look what it is now, and try again.
             ///
             /// # Errors
             ///
-            /// [`CallError::Item`] if the value cannot be stored, and those of [`put`](Self::put).
+            /// [`CallError::Item`] if the value cannot be stored or the newest version has the last of all
+            /// numbers, and those of [`put`](Self::put).
             pub $($async)? fn put_mutable(
                 &self,
                 secret: &SecretKey,
@@ -99,20 +101,34 @@ macro_rules! item_calls {
 
             /// Stores an item as long as the [`Publication`] lives: soon, and again every hour, as
             /// [`Node::keep_stored`](crate::Node::keep_stored) does. Their rounds are spread evenly, and are
-            /// spared where nodes enough hold the item. By default up to 192 are kept up, or 96 of the
-            /// longest ([`Limits::own_items`](crate::Limits::own_items)).
+            /// spared where nodes enough hold the item. By default up to 192 are kept up
+            /// ([`Limits::own_items`](crate::Limits::own_items)).
             ///
             /// A target has one item: callers with the same target share it, and a newer version takes the
             /// place of an older one, also after whoever gave it has gone: nodes would refuse the older.
-            /// Unlike announces, items do not go on by themselves from a saved state: give them again.
+            ///
+            /// With a `Builder::state` file, an item that was kept up when the state was saved goes on from
+            /// where it was once it is given again, as [`keep_announced`](Self::keep_announced) has it;
+            /// [`saved_items`](Self::saved_items) still has those that were not.
             ///
             /// # Errors
             ///
-            /// [`CallError::Start`] if too many are kept up, or a newer version is; [`CallError::Closed`].
+            /// [`CallError::Start`] if too many are kept up, or a newer version is; [`CallError::QueueFull`] if
+            /// lookups hold the memory and too many calls wait for it; [`CallError::Closed`].
             pub $($async)? fn keep_stored(&self, item: &Item) -> Result<Publication, CallError> {
                 let (target, item) = (item.target(), Box::new(item.clone()));
                 let kept = self.ask(|reply| Command::KeepStored { item, reply })$($wait)*??;
                 Ok(Publication::new(target, kept))
+            }
+
+            /// The items that were kept up when the state was saved that the node began with, and that
+            /// [`keep_stored`](Self::keep_stored) has not been given since. They stay saved.
+            ///
+            /// # Errors
+            ///
+            /// [`CallError::Closed`].
+            pub $($async)? fn saved_items(&self) -> Result<Vec<Item>, CallError> {
+                self.ask(Command::SavedItems)$($wait)*
             }
 
             /// Finds what torrent a link leads to at present (BEP 46), waiting until that is known, and
@@ -121,7 +137,7 @@ macro_rules! item_calls {
             /// # Errors
             ///
             /// [`CallError::NoItem`] or [`CallError::NoPointer`] if the link leads to no torrent,
-            /// [`CallError::Start`] if too many lookups are under way, [`CallError::Closed`].
+            /// [`CallError::QueueFull`] if too many calls wait for a slot, [`CallError::Closed`].
             pub $($async)? fn follow(&self, link: UpdatableTorrent) -> Result<(InfoHash, Search), CallError> {
                 let infohash = torrent(&self.get_mutable(link.key, link.salt)$($wait)*?.wait()$($wait)*?)?;
                 Ok((infohash, self.get_peers(infohash)$($wait)*?))
@@ -183,8 +199,7 @@ pub(super) fn put_next(
     options: LookupOptions,
 ) -> Result<Key, CallError> {
     let old = found.item.as_ref().and_then(Item::seq);
-    // After the last number there is none: nodes will refuse it.
-    let seq = Item::next_seq(old).unwrap_or(i64::MAX);
+    let seq = Item::next_seq(old).ok_or(ItemError::NoNextSeq)?;
     let item = Item::sign(secret, salt.as_bytes(), seq, value)?;
     Ok(Key::Put(Box::new(item), old, options))
 }

@@ -32,6 +32,19 @@
 //! core speaks to the `log` crate instead, if its feature `log` is on; subscribers take that in by
 //! `tracing-log`.
 //!
+//! # Many calls at once
+//!
+//! A node has so many slots for lookups, queries, scrapes and items ([`Limits`](crate::Limits)); by default a
+//! lookup in both families takes two of 64. Calls that find none wait for it in the order in which they came,
+//! up to 4096 of them ([`Builder::queue`]; past that they fail with [`CallError::QueueFull`]), and what is
+//! given up meanwhile never begins. So fifty torrents, a hundred keys or five hundred [`Dht::get_peers`] may be
+//! asked for at once: a search that waits reports zeros. What is kept up goes on beside them.
+//!
+//! A search yields no more peers than the node remembers for it, 512 in each family
+//! ([`LookupReport::more_peers`](crate::LookupReport::more_peers)). For a swarm of thousands raise
+//! [`Limits::found`](crate::Limits::found) by [`Builder::limits`]; a call that wants fewer says so by
+//! [`LookupOptions::max_peers`](crate::LookupOptions::max_peers) and [`Dht::lookup`].
+//!
 //! # Several addresses
 //!
 //! A program with several addresses in one family has a [`Dht`] for each (BEP 45), bound to it
@@ -76,22 +89,31 @@
 //!    [`Config::ipv4`](crate::Config::ipv4) and [`Config::ipv6`](crate::Config::ipv6) set to what
 //!    there is.
 //! 3. **Whole datagrams in.** The receive buffer holds the largest UDP payload, because a datagram
-//!    cut short is a malformed one.
-//! 4. **Drain after every input**: send what `poll_transmit` gives, then take what `poll_event`
+//!    cut short is a malformed one. On a host with several addresses whose socket is bound to all of
+//!    them, `handle_datagram_at` says to which one each came, and an answer leaves from there
+//!    (`Transmit::source`).
+//! 4. **What has arrived comes before deadlines**: `handle_timeout` once reading finds nothing, or after
+//!    so many datagrams that a stream of them would hold it up. An answer that waits in the socket while
+//!    its query expires counts as missing.
+//! 5. **Drain after every input**: send what `poll_transmit` gives, then take what `poll_event`
 //!    gives, then sleep until `poll_timeout` or the next packet, whichever is first.
-//! 5. **Keep one datagram at most.** When the socket is full, hold the one in hand and stop
+//! 6. **Keep one datagram at most.** When the socket is full, hold the one in hand and stop
 //!    polling; the core keeps the rest as state, not as bytes.
-//! 6. **Report what the system says**: a destination that cannot be reached
-//!    (`handle_unreachable`), a sleep of the host (`handle_resume`, see [`SleepWatch`]). Here that
-//!    is a send that the system refuses; ICMP errors about datagrams under way reach an
-//!    unconnected socket on few systems, and never with the address they are about.
-//! 7. **Resolve bootstrap names** ([`BOOTSTRAP_HOSTS`], [`resolve`]), all their addresses, off the
-//!    loop, and again when it fails.
-//! 8. **Save** the node's state every few minutes and at the end, off the loop, and give it back at
+//! 7. **Report what the system says**: that it does not send, for a reason of its own
+//!    (`handle_unsent`: no network, no buffers, a firewall), that a destination cannot be reached
+//!    (`handle_unreachable`: no host there), that the host slept (`handle_resume`, see [`SleepWatch`]).
+//!    A turn that comes seconds after it was due follows a sleep as well, of no length. ICMP errors
+//!    about datagrams under way reach an unconnected socket on few systems, and never with the address
+//!    they are about.
+//! 8. **Resolve bootstrap names** ([`BOOTSTRAP_HOSTS`], [`resolve`]), all their addresses, off the
+//!    loop and side by side, and again while the DHT is not joined and on another network: the first answer
+//!    may be that of a captive portal. Those of that list are routers
+//!    ([`BootstrapKind`](crate::BootstrapKind)), what the user names beside them are nodes.
+//! 9. **Save** the node's state every few minutes and at the end, off the loop, and give it back at
 //!    the start ([`StateFile`]).
-//! 9. **Survive.** No socket error ends the loop. One that fails for good is opened again, at the
-//!    same port if possible, ever more seldom if that fails (`set_enabled` tells the node while there
-//!    is none), and `handle_rebind` tells it of another address or network.
+//! 10. **Survive.** No socket error ends the loop. One that fails for good is opened again, at the
+//!     same port if possible, ever more seldom if that fails (`set_enabled` tells the node while there
+//!     is none), and `handle_rebind` tells it of another address or network.
 
 #[cfg(feature = "net")]
 mod blocking;
@@ -103,17 +125,21 @@ mod clock;
 #[cfg(feature = "net")]
 mod crawl;
 mod crawling;
+mod datagrams;
 mod desk;
+mod disk;
 mod error;
 mod events;
 #[cfg(feature = "net")]
 mod handle;
+mod hosts;
 #[cfg(feature = "items")]
 mod item_calls;
 #[cfg(all(feature = "net", feature = "items"))]
 mod items;
 #[cfg(feature = "net")]
 mod keep;
+mod lock;
 mod metrics;
 mod ports;
 mod progress;
@@ -140,13 +166,14 @@ pub use crawl::Crawl;
 pub use error::{CallError, SpawnError};
 #[cfg(feature = "net")]
 pub use events::Events;
-pub use events::Notice;
+pub use events::{BootstrapRefusal, Notice};
 #[cfg(feature = "net")]
 pub use handle::{Dht, Owner};
 #[cfg(all(feature = "net", feature = "items"))]
 pub use keep::Publication;
 #[cfg(feature = "net")]
 pub use keep::{Announcement, Upkeep};
+pub use lock::StateLock;
 pub use metrics::{FamilyLevels, FamilyMetrics, Levels, Metrics};
 pub use progress::{Outcome, Sampled};
 pub use resolve::{BOOTSTRAP_HOSTS, resolve};

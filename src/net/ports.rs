@@ -7,6 +7,7 @@ use core::time::Duration;
 use std::io::{self, ErrorKind};
 use std::net::UdpSocket;
 
+use super::datagrams::Passage;
 use super::desk::{Change, Desk};
 use super::events::Notice;
 use super::resolve::Backoff;
@@ -31,6 +32,7 @@ pub(super) trait Adopt {
 #[derive(Debug)]
 pub(super) struct Bound {
     pub(super) socket: UdpSocket,
+    passage: Passage,
     pub(super) addr: SocketAddr,
     /// The user left the port to the system.
     pub(super) any_port: bool,
@@ -39,7 +41,8 @@ pub(super) struct Bound {
 impl Bound {
     pub(super) fn new(to: SocketAddr) -> io::Result<Self> {
         let socket = socket::bind(to)?;
-        Ok(Self { addr: socket.local_addr()?, socket, any_port: to.port() == 0 })
+        let passage = Passage::new(&socket)?;
+        Ok(Self { addr: socket.local_addr()?, socket, passage, any_port: to.port() == 0 })
     }
 }
 
@@ -66,14 +69,21 @@ struct Line<S> {
 pub(super) struct Port<S> {
     pub(super) socket: S,
     pub(super) receiver: Receiver,
+    passage: Passage,
+}
+
+impl<S> Port<S> {
+    const fn new(socket: S, passage: Passage) -> Self {
+        Self { socket, receiver: Receiver::new(), passage }
+    }
 }
 
 impl<A: Adopt> Ports<A> {
     pub(super) fn new(mut adopt: A, bound: [Option<Bound>; 2]) -> io::Result<Self> {
         let mut lines = [None, None];
-        for Bound { socket, addr, any_port } in bound.into_iter().flatten() {
+        for Bound { socket, passage, addr, any_port } in bound.into_iter().flatten() {
             let family = Family::of(&addr);
-            let port = Port { socket: adopt.adopt(family, socket)?, receiver: Receiver::new() };
+            let port = Port::new(adopt.adopt(family, socket)?, passage);
             lines[family.index()] = Some(Line::new(addr, any_port, port));
         }
         Ok(Self { adopt, lines })
@@ -98,18 +108,25 @@ impl<A: Adopt> Ports<A> {
         receives.chain(retries).min()
     }
 
-    /// Receives from the socket of this family, if it has one.
+    /// Has all sockets read once more, whatever the system has told.
+    pub(super) fn look(&mut self) {
+        let ports = self.lines.iter_mut().flatten().filter_map(|line| line.port.as_mut());
+        ports.for_each(|port| port.receiver.look());
+    }
+
+    /// Receives from the socket of this family, if it has one. `recv` is told whether the system may have
+    /// told of nothing.
     pub(super) fn receive(
         &mut self,
         now: Instant,
         family: Family,
-        recv: impl FnOnce(&A::Socket) -> io::Result<(usize, SocketAddr)>,
+        recv: impl FnOnce(&A::Socket, &Passage, bool) -> io::Result<()>,
     ) -> Option<Received> {
         let Line { port, failure, .. } = self.lines[family.index()].as_mut()?;
-        let Port { socket, receiver } = port.as_mut()?;
+        let Port { socket, receiver, passage } = port.as_mut()?;
         let mut last = None;
-        let received = receiver.receive(now, || {
-            recv(socket).inspect_err(|error| {
+        let received = receiver.receive(now, |is_untold| {
+            recv(socket, passage, is_untold).inspect_err(|error| {
                 if error.kind() != ErrorKind::WouldBlock {
                     last = Some((socket::is_broken(error), error.to_string()));
                 }
@@ -129,13 +146,13 @@ impl<A: Adopt> Ports<A> {
     pub(super) fn send(
         &mut self,
         to: SocketAddr,
-        send: impl FnOnce(&A::Socket) -> io::Result<usize>,
-    ) -> io::Result<usize> {
+        send: impl FnOnce(&A::Socket, &Passage) -> io::Result<()>,
+    ) -> io::Result<()> {
         let line = self.lines[Family::of(&to).index()].as_mut();
         let Some(Line { addr, failure, port: Some(port), .. }) = line else {
             return Err(ErrorKind::NetworkUnreachable.into());
         };
-        send(&port.socket).map_err(|error| {
+        send(&port.socket, &port.passage).map_err(|error| {
             if !socket::is_broken(&error) && !socket::is_gone(*addr, &error) {
                 return error;
             }
@@ -225,7 +242,7 @@ impl<A: Adopt> Ports<A> {
         }
         let opened = bound.and_then(|bound| {
             let socket = self.adopt.adopt(family, bound.socket)?;
-            Ok((bound.addr, Port { socket, receiver: Receiver::new() }))
+            Ok((bound.addr, Port::new(socket, bound.passage)))
         });
         match opened {
             Ok((addr, port)) => {
@@ -256,12 +273,14 @@ impl<A: Adopt> Ports<A> {
             line.close();
             bound = Bound::new(to);
         }
-        let opened = bound.and_then(|bound| Ok((bound.addr, self.adopt.adopt(family, bound.socket)?)));
+        let opened = bound.and_then(|bound| {
+            Ok((bound.addr, Port::new(self.adopt.adopt(family, bound.socket)?, bound.passage)))
+        });
         match opened {
-            Ok((addr, socket)) => {
+            Ok((addr, port)) => {
                 line.close();
                 line.any_port = to.port() == 0;
-                line.fill(desk, addr, Port { socket, receiver: Receiver::new() });
+                line.fill(desk, addr, port);
                 desk.on_network_changed(family);
                 Ok(())
             }

@@ -9,7 +9,7 @@ use super::error::CallError;
 use super::watched::Watched;
 #[cfg(feature = "items")]
 use crate::Item;
-use crate::{InfoHash, Lookup, LookupOptions, LookupReport, NodeInfo, Sample};
+use crate::{InfoHash, Lookup, LookupId, LookupKind, LookupOptions, LookupReport, NodeId, NodeInfo, Sample};
 
 /// What a lookup came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -48,12 +48,36 @@ pub(super) enum Key {
     Bootstrap,
 }
 
+impl Key {
+    /// What is reported before the lookup has begun; `own` is our id.
+    pub(super) fn unstarted(&self, own: NodeId) -> LookupReport {
+        let (kind, target) = match self {
+            Self::Lookup(Lookup::FindNode(target), _) => (LookupKind::FindNode, *target),
+            Self::Lookup(Lookup::GetPeers(infohash), _) => (LookupKind::GetPeers, (*infohash).into()),
+            Self::Lookup(Lookup::Scrape(infohash), _) => (LookupKind::Scrape, (*infohash).into()),
+            Self::Lookup(Lookup::Announce(infohash, _), _) => (LookupKind::Announce, (*infohash).into()),
+            #[cfg(feature = "items")]
+            Self::Lookup(Lookup::GetImmutable(target), _) => (LookupKind::Get, *target),
+            #[cfg(feature = "items")]
+            Self::Lookup(Lookup::GetMutable(key, salt), _) => (LookupKind::Get, key.target(salt.as_bytes())),
+            #[cfg(feature = "items")]
+            Self::Put(item, ..) => (LookupKind::Put, item.target()),
+            Self::Bootstrap => (LookupKind::Bootstrap, own),
+        };
+        LookupReport::unstarted(kind, target)
+    }
+}
+
 pub(super) type Progress = Watched<Findings>;
 
 /// Bounded, because the core reports each peer and each acknowledgement of a lookup once, and
 /// peers no more than it can remember. Of an item only the newest version is kept.
 #[derive(Debug, Default)]
 pub(super) struct Findings {
+    /// Of a search that has begun.
+    lookup: Option<LookupId>,
+    /// Of one that has not, or had not.
+    unstarted: Option<LookupReport>,
     peers: Vec<SocketAddr>,
     acknowledged: Vec<SocketAddr>,
     #[cfg(feature = "items")]
@@ -89,9 +113,30 @@ impl Findings {
     pub(super) fn end(&self) -> Option<Result<Outcome, CallError>> {
         self.end.clone()
     }
+
+    /// The lookup, once it has begun.
+    pub(super) const fn lookup(&self) -> Option<LookupId> {
+        self.lookup
+    }
+
+    /// What to report before.
+    pub(super) const fn unstarted(&self) -> Option<LookupReport> {
+        self.unstarted
+    }
 }
 
 impl Progress {
+    /// A search that has not begun.
+    pub(super) fn waiting(unstarted: LookupReport) -> Self {
+        let progress = Self::default();
+        progress.update(|findings| findings.unstarted = Some(unstarted));
+        progress
+    }
+
+    pub(super) fn start(&self, lookup: LookupId) {
+        self.update(|findings| findings.lookup = Some(lookup));
+    }
+
     /// How the lookup goes, which the node tells of one that is under way, or how it went.
     pub(super) fn report(
         &self,
@@ -136,9 +181,9 @@ impl Progress {
     }
 
     /// Tells the callers that there will be no end.
-    pub(super) fn close(&self) {
+    pub(super) fn fail(&self, error: CallError) {
         self.update(|findings| {
-            findings.end.get_or_insert(Err(CallError::Closed));
+            findings.end.get_or_insert(Err(error));
         });
     }
 }

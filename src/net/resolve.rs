@@ -1,13 +1,13 @@
-//! Bootstrap names: the usual ones, and a helper thread that resolves them until it succeeds.
+//! Bootstrap names: the usual ones, and how names are looked up.
 
-use alloc::string::{String, ToString as _};
+use alloc::sync::Arc;
+use alloc::vec;
 use alloc::vec::Vec;
-use core::net::SocketAddr;
+use core::fmt;
+use core::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use core::time::Duration;
 use std::io;
 use std::net::ToSocketAddrs as _;
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::thread;
 
 /// Hosts that most clients start from, as `host:port`. Some of them are always down, so all are
 /// asked.
@@ -19,9 +19,6 @@ pub const BOOTSTRAP_HOSTS: [&str; 6] = [
     "router.silotis.us:6881",
     "dht.aelitis.com:6881",
 ];
-
-const FIRST_RETRY: Duration = Duration::from_secs(1);
-const LAST_RETRY: Duration = Duration::from_secs(10 * 60);
 
 /// All addresses, of both families, of a `host:port`, where host is a name, an IPv4 address or an
 /// IPv6 address in brackets. Blocks for as long as the system's resolver does.
@@ -47,54 +44,41 @@ pub(super) fn is_host_and_port(host: &str) -> bool {
         })
 }
 
-/// What came of one attempt at one host.
-pub(super) enum Attempt {
-    Resolved { host: String, addrs: Vec<SocketAddr> },
-    Failed { host: String, error: String, retry_in: Duration },
+/// The addresses of a host that is no name, or one whose addresses are laid down (RFC 6761).
+pub(super) fn literal(host: &str) -> Option<Vec<SocketAddr>> {
+    if let Ok(addr) = host.parse() {
+        return Some(vec![addr]);
+    }
+    let (name, port) = host.rsplit_once(':')?;
+    let port = port.parse().ok().filter(|_| name.eq_ignore_ascii_case("localhost"))?;
+    Some(vec![SocketAddr::from((Ipv4Addr::LOCALHOST, port)), SocketAddr::from((Ipv6Addr::LOCALHOST, port))])
 }
 
-/// Resolves `hosts` on a thread of its own, each until it succeeds, until `report` returns false
-/// or the other end of `stop` is gone.
-///
-/// The thread is not joined: nothing can interrupt the system's resolver.
-pub(super) fn spawn(
-    hosts: Vec<String>,
-    stop: Receiver<()>,
-    report: impl FnMut(Attempt) -> bool + Send + 'static,
-) -> io::Result<()> {
-    let wait = move |delay| stop.recv_timeout(delay) == Err(RecvTimeoutError::Timeout);
-    thread::Builder::new()
-        .name("dht-resolve".to_string())
-        .spawn(move || run(hosts, resolve, wait, report))
-        .map(drop)
+type LookUp = dyn Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync;
+
+/// How the names of bootstrap hosts are looked up, on threads of their own.
+#[derive(Clone)]
+pub(super) struct Resolver(Arc<LookUp>);
+
+impl Resolver {
+    pub(super) fn new(look_up: impl Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync + 'static) -> Self {
+        Self(Arc::new(look_up))
+    }
+
+    pub(super) fn look_up(&self, host: &str) -> io::Result<Vec<SocketAddr>> {
+        (self.0)(host)
+    }
 }
 
-/// `wait` returns false to stop.
-fn run(
-    mut hosts: Vec<String>,
-    mut resolve: impl FnMut(&str) -> io::Result<Vec<SocketAddr>>,
-    mut wait: impl FnMut(Duration) -> bool,
-    mut report: impl FnMut(Attempt) -> bool,
-) {
-    let mut backoff = Backoff::new(FIRST_RETRY, LAST_RETRY);
-    loop {
-        let retry_in = backoff.next();
-        let mut going = true;
-        hosts.retain(|host| {
-            if !going {
-                return true;
-            }
-            let host = host.clone();
-            let (attempt, keep) = match resolve(&host) {
-                Ok(addrs) => (Attempt::Resolved { host, addrs }, false),
-                Err(error) => (Attempt::Failed { host, error: error.to_string(), retry_in }, true),
-            };
-            going = report(attempt);
-            keep
-        });
-        if hosts.is_empty() || !going || !wait(retry_in) {
-            return;
-        }
+impl Default for Resolver {
+    fn default() -> Self {
+        Self::new(resolve)
+    }
+}
+
+impl fmt::Debug for Resolver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Resolver").finish_non_exhaustive()
     }
 }
 
@@ -124,14 +108,7 @@ impl Backoff {
 
 #[cfg(test)]
 mod tests {
-    use alloc::vec;
-    use core::cell::RefCell;
-
     use super::*;
-
-    fn hosts(names: &[&str]) -> Vec<String> {
-        names.iter().copied().map(String::from).collect()
-    }
 
     #[test]
     fn delays_double_up_to_the_last_and_start_over() {
@@ -141,66 +118,6 @@ mod tests {
         assert_eq!(delays, [secs(1), secs(2), secs(4), secs(5), secs(5)]);
         backoff.reset();
         assert_eq!(backoff.next(), secs(1));
-    }
-
-    #[test]
-    fn l_13_all_addresses_of_a_name_are_reported() {
-        let both: Vec<SocketAddr> = vec!["192.0.2.1:5".parse().unwrap(), "[2001:db8::1]:5".parse().unwrap()];
-        let mut seen = Vec::new();
-        run(
-            hosts(&["a:5"]),
-            |_| Ok(both.clone()),
-            |_| panic!("nothing to retry"),
-            |attempt| match attempt {
-                Attempt::Resolved { addrs, .. } => {
-                    seen.extend(addrs);
-                    true
-                }
-                Attempt::Failed { .. } => panic!("resolved"),
-            },
-        );
-        assert_eq!(seen, both);
-    }
-
-    #[test]
-    fn only_what_failed_is_tried_again_and_ever_later() {
-        let asked = RefCell::new(Vec::new());
-        let waited = RefCell::new(Vec::new());
-        run(
-            hosts(&["good:1", "late:1"]),
-            |host| {
-                asked.borrow_mut().push(host.to_string());
-                if host == "late:1" && waited.borrow().len() < 3 {
-                    Err(io::ErrorKind::NotFound.into())
-                } else {
-                    Ok(vec!["192.0.2.1:1".parse().unwrap()])
-                }
-            },
-            |delay| {
-                waited.borrow_mut().push(delay.as_secs());
-                true
-            },
-            |_| true,
-        );
-        assert_eq!(asked.into_inner(), ["good:1", "late:1", "late:1", "late:1", "late:1"]);
-        assert_eq!(waited.into_inner(), [1, 2, 4]);
-    }
-
-    #[test]
-    fn it_stops_when_nobody_listens_or_the_wait_is_cut_short() {
-        let mut asked = 0;
-        let fail = |_: &str| -> io::Result<Vec<SocketAddr>> { Err(io::ErrorKind::NotFound.into()) };
-        run(
-            hosts(&["a:1", "b:1"]),
-            fail,
-            |_| true,
-            |_| {
-                asked += 1;
-                false
-            },
-        );
-        assert_eq!(asked, 1);
-        run(hosts(&["a:1"]), fail, |_| false, |_| true);
     }
 
     #[test]
@@ -228,5 +145,14 @@ mod tests {
     fn literal_addresses_resolve_without_a_resolver() {
         assert_eq!(resolve("127.0.0.1:9").unwrap(), ["127.0.0.1:9".parse().unwrap()]);
         assert_eq!(resolve("[::1]:9").unwrap(), ["[::1]:9".parse().unwrap()]);
+    }
+
+    #[test]
+    fn what_needs_no_look_up_is_known_at_once() {
+        let addrs = |texts: &[&str]| Some(texts.iter().map(|text| text.parse().unwrap()).collect());
+        assert_eq!(literal("192.0.2.1:9"), addrs(&["192.0.2.1:9"]));
+        assert_eq!(literal("[2001:db8::1]:9"), addrs(&["[2001:db8::1]:9"]));
+        assert_eq!(literal("LocalHost:9"), addrs(&["127.0.0.1:9", "[::1]:9"]));
+        assert_eq!(literal("localhost.example:9"), None);
     }
 }

@@ -5,6 +5,7 @@ use alloc::borrow::ToOwned as _;
 use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::string::ToString as _;
+use alloc::vec::Vec;
 use core::task::Waker;
 use core::time::Duration;
 use std::io;
@@ -13,8 +14,9 @@ use std::thread;
 
 use super::desk::Reply;
 use super::events::Notice;
+use super::lock::StateLock;
 use super::state::{StateFile, StateFileError};
-use crate::{Instant, Node};
+use crate::Instant;
 
 /// More often the disk need not be troubled.
 const SHORTEST: Duration = Duration::from_secs(1);
@@ -22,8 +24,13 @@ const SHORTEST: Duration = Duration::from_secs(1);
 /// Calls that may wait for the disk; a caller that has given up may come again and again.
 const WAITING: usize = 256;
 
+/// What to save now, if anything.
+pub(super) type Snapshot<'a> = &'a dyn Fn() -> Option<Vec<u8>>;
+
 pub(super) struct Saver {
     file: StateFile,
+    /// For as long as it saves.
+    _lock: Option<StateLock>,
     interval: Duration,
     next: Instant,
     /// Wakes the loop when the disk has done something.
@@ -46,10 +53,17 @@ struct UnderWay {
 }
 
 impl Saver {
-    pub(super) fn new(file: StateFile, interval: Duration, now: Instant, waker: Waker) -> Self {
+    pub(super) fn new(
+        file: StateFile,
+        lock: Option<StateLock>,
+        interval: Duration,
+        now: Instant,
+        waker: Waker,
+    ) -> Self {
         let interval = interval.max(SHORTEST);
         let next = now + interval;
-        Self { file, interval, next, waker, waiting: VecDeque::new(), under_way: None, is_ending: false }
+        let waiting = VecDeque::new();
+        Self { file, _lock: lock, interval, next, waker, waiting, under_way: None, is_ending: false }
     }
 
     /// When to call [`Self::tend`] next, if the waker does not say so before.
@@ -58,7 +72,7 @@ impl Saver {
     }
 
     /// Tells what the disk has done, and begins what is next.
-    pub(super) fn tend(&mut self, node: &Node, now: Instant) -> Option<Notice> {
+    pub(super) fn tend(&mut self, snapshot: Snapshot<'_>, now: Instant) -> Option<Notice> {
         let notice = self.take_done();
         if now >= self.next && !self.is_ending {
             self.next = now + self.interval;
@@ -66,35 +80,35 @@ impl Saver {
                 self.waiting.push_back(Task::Save(None));
             }
         }
-        self.begin_next(node);
+        self.begin_next(snapshot);
         notice
     }
 
     /// Saves, and replies whether there was anything to save.
-    pub(super) fn save(&mut self, node: &Node, reply: Reply<Result<bool, StateFileError>>) {
+    pub(super) fn save(&mut self, snapshot: Snapshot<'_>, reply: Reply<Result<bool, StateFileError>>) {
         if self.waiting.len() < WAITING {
             self.waiting.push_back(Task::Save(Some(reply)));
-            self.begin_next(node);
+            self.begin_next(snapshot);
         } else {
             reply(Err(self.file.failed("save", io::ErrorKind::ResourceBusy.into())));
         }
     }
 
-    pub(super) fn clear(&mut self, node: &Node, reply: Reply<Result<(), StateFileError>>) {
+    pub(super) fn clear(&mut self, snapshot: Snapshot<'_>, reply: Reply<Result<(), StateFileError>>) {
         if self.waiting.len() < WAITING {
             self.waiting.push_back(Task::Clear(reply));
-            self.begin_next(node);
+            self.begin_next(snapshot);
         } else {
             reply(Err(self.file.failed("remove", io::ErrorKind::ResourceBusy.into())));
         }
     }
 
     /// Begins to save for the last time. It is done once nothing is [under way](Self::is_busy).
-    pub(super) fn end(&mut self, node: &Node) {
+    pub(super) fn end(&mut self, snapshot: Snapshot<'_>) {
         if !self.is_ending {
             self.is_ending = true;
             self.waiting.push_back(Task::Save(None));
-            self.begin_next(node);
+            self.begin_next(snapshot);
         }
     }
 
@@ -104,10 +118,10 @@ impl Saver {
     }
 
     /// Blocks until the disk has done what is under way, and goes on as [`Self::tend`] does.
-    pub(super) fn wait(&mut self, node: &Node) -> Option<Notice> {
+    pub(super) fn wait(&mut self, snapshot: Snapshot<'_>) -> Option<Notice> {
         let under_way = self.under_way.take();
         let notice = under_way.and_then(|UnderWay { task, done }| self.finish(task, done.recv().ok()));
-        self.begin_next(node);
+        self.begin_next(snapshot);
         notice
     }
 
@@ -137,14 +151,14 @@ impl Saver {
         None
     }
 
-    fn begin_next(&mut self, node: &Node) {
+    fn begin_next(&mut self, snapshot: Snapshot<'_>) {
         while self.under_way.is_none()
             && let Some(task) = self.waiting.pop_front()
         {
             let file = self.file.clone();
             let work: Box<dyn FnOnce() -> _ + Send> = match &task {
                 Task::Clear(_) => Box::new(move || file.clear()),
-                Task::Save(_) => match StateFile::snapshot(node) {
+                Task::Save(_) => match snapshot() {
                     Some(snapshot) => Box::new(move || file.save(&snapshot)),
                     None => {
                         if let Task::Save(Some(reply)) = task {
@@ -204,13 +218,12 @@ mod tests {
     use alloc::format;
     use alloc::sync::Arc;
     use alloc::task::Wake;
-    use alloc::vec::Vec;
     use std::path::PathBuf;
     use std::sync::mpsc::{Sender, channel};
 
     use super::*;
     use crate::net::desk::tests::answers_of;
-    use crate::{Config, Limits};
+    use crate::{Config, Limits, Node};
 
     const INTERVAL: Duration = Duration::from_secs(300);
 
@@ -241,14 +254,15 @@ mod tests {
         let (sender, woken) = channel();
         let (start, waker) = (Instant::ZERO, Arc::new(Bell(sender)).into());
         let node = node(start);
-        let mut saver = Saver::new(StateFile::new(&path), INTERVAL, start, waker);
-        assert_eq!(saver.tend(&node, start), None);
+        let snapshot = || StateFile::snapshot(&node);
+        let mut saver = Saver::new(StateFile::new(&path), None, INTERVAL, start, waker);
+        assert_eq!(saver.tend(&snapshot, start), None);
         assert!(!saver.is_busy());
         let due = saver.due();
         assert_eq!(due, start + INTERVAL);
-        assert_eq!(saver.tend(&node, due), None);
+        assert_eq!(saver.tend(&snapshot, due), None);
         woken.recv_timeout(Duration::from_secs(30)).expect("the loop is woken");
-        assert_eq!(saver.tend(&node, due), Some(Notice::StateSaved));
+        assert_eq!(saver.tend(&snapshot, due), Some(Notice::StateSaved));
         assert!(!saver.is_busy());
         assert_eq!(saver.due(), due + INTERVAL);
         std::fs::remove_file(path).unwrap();
@@ -258,20 +272,21 @@ mod tests {
     fn what_waits_for_the_disk_is_bounded_and_done_in_order() {
         let path = path("saver-order");
         let node = node(Instant::ZERO);
+        let snapshot = || StateFile::snapshot(&node);
         let waker = Waker::noop().clone();
-        let mut saver = Saver::new(StateFile::new(&path), INTERVAL, Instant::ZERO, waker);
+        let mut saver = Saver::new(StateFile::new(&path), None, INTERVAL, Instant::ZERO, waker);
         let (sender, replies) = channel();
         // Nobody looks after the one under way.
         for at in 0..WAITING + 2 {
             let sender = sender.clone();
             let reply = Box::new(move |result: Result<_, _>| sender.send((at, result.is_ok())).unwrap());
-            saver.clear(&node, reply);
+            saver.clear(&snapshot, reply);
         }
         assert_eq!(replies.try_iter().collect::<Vec<_>>(), [(WAITING + 1, false)]);
-        saver.end(&node);
+        saver.end(&snapshot);
         let mut notices = Vec::new();
         while saver.is_busy() {
-            notices.extend(saver.wait(&node));
+            notices.extend(saver.wait(&snapshot));
         }
         assert_eq!(
             replies.try_iter().collect::<Vec<_>>(),
@@ -284,13 +299,13 @@ mod tests {
 
     #[test]
     fn an_interval_of_nothing_is_a_second() {
-        let node = Node::new(Config::default(), &Limits::default(), [7; 32], Instant::ZERO);
+        let snapshot = || None;
         let waker = Waker::noop().clone();
         let mut saver =
-            Saver::new(StateFile::new(path("saver-second")), Duration::ZERO, Instant::ZERO, waker);
+            Saver::new(StateFile::new(path("saver-second")), None, Duration::ZERO, Instant::ZERO, waker);
         for at in 1..4 {
             assert_eq!(saver.due(), Instant::ZERO + Duration::from_secs(at));
-            saver.tend(&node, saver.due());
+            saver.tend(&snapshot, saver.due());
         }
     }
 }

@@ -12,7 +12,7 @@ use super::error::CallError;
 use super::handle::Dht;
 use super::progress::{Findings, Outcome};
 use super::reader::{Look, Reader};
-use crate::{LookupId, LookupReport};
+use crate::LookupReport;
 
 /// A lookup, announce, put or bootstrap under way, from the methods of [`Dht`].
 ///
@@ -25,7 +25,6 @@ use crate::{LookupId, LookupReport};
 /// running.
 #[must_use = "dropping a search cancels it"]
 pub struct Search<T = SocketAddr> {
-    lookup: LookupId,
     findings: Reader<Findings, T>,
     _lease: Lease,
     dht: Dht,
@@ -33,8 +32,8 @@ pub struct Search<T = SocketAddr> {
 
 impl<T> Search<T> {
     pub(super) fn new(dht: Dht, joined: Joined, look: Look<Findings, T>) -> Self {
-        let Joined { lookup, progress, lease } = joined;
-        Self { lookup, findings: Reader::new(progress, look), _lease: lease, dht }
+        let Joined { progress, lease } = joined;
+        Self { findings: Reader::new(progress, look), _lease: lease, dht }
     }
 
     /// What is found next, waiting at most `timeout` for it; `Ok(None)` once the lookup has ended.
@@ -72,8 +71,10 @@ impl<T> Search<T> {
     ///
     /// [`CallError::Closed`] if the DHT thread ended before the lookup.
     pub fn report(&self) -> Result<LookupReport, CallError> {
-        let lookup = self.lookup;
-        let under_way = self.dht.with_node(move |node, _| node.lookup_report(lookup));
+        let under_way = match self.findings.watched.read(Findings::lookup) {
+            Some(lookup) => self.dht.with_node(move |node, _| node.lookup_report(lookup)),
+            None => Ok(self.findings.watched.read(Findings::unstarted)),
+        };
         self.findings.watched.report(under_way)
     }
 
@@ -99,7 +100,7 @@ impl<T> Iterator for Search<T> {
 impl<T> fmt::Debug for Search<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Search")
-            .field("lookup", &self.lookup)
+            .field("lookup", &self.findings.watched.read(Findings::lookup))
             .field("seen", &self.findings.seen())
             .finish_non_exhaustive()
     }

@@ -10,11 +10,13 @@ use core::time::Duration;
 
 use super::board::Board;
 use super::clock::Clock;
-use super::desk::Desk;
+use super::desk::{Desk, QUEUE};
 use super::error::SpawnError;
 use super::events::{Notice, Subscribers};
+use super::hosts::Hosts;
+use super::lock::StateLock;
 use super::ports::Bound;
-use super::resolve::{self, BOOTSTRAP_HOSTS};
+use super::resolve::{self, BOOTSTRAP_HOSTS, Resolver};
 use super::rounds::Saved;
 use super::saver::Saver;
 use super::state::{Loaded, SAVE_INTERVAL, StateFile};
@@ -27,8 +29,12 @@ pub(super) struct Setup {
     /// By family.
     pub(super) binds: [Option<SocketAddr>; 2],
     pub(super) bootstrap: Vec<String>,
+    pub(super) resolver: Resolver,
+    /// Hosts to spare, beside those that are to be in any case.
+    pub(super) routers: Vec<String>,
     pub(super) state: Option<StateFile>,
     pub(super) save_every: Duration,
+    pub(super) queue: usize,
     pub(super) subscribers: Subscribers,
 }
 
@@ -39,8 +45,11 @@ impl Default for Setup {
             limits: Limits::default(),
             binds: [None; 2],
             bootstrap: BOOTSTRAP_HOSTS.map(str::to_owned).to_vec(),
+            resolver: Resolver::default(),
+            routers: Vec::new(),
             state: None,
             save_every: SAVE_INTERVAL,
+            queue: QUEUE,
             subscribers: Subscribers::default(),
         }
     }
@@ -75,66 +84,65 @@ impl Setup {
         Ok(sockets)
     }
 
-    /// Makes the node, from the saved state if there is one, with the bootstrap addresses that need no
-    /// resolver, and returns the names that do.
+    /// Makes the node, from the saved state if there is one.
     pub(super) fn start(
         mut self,
         waker: Waker,
+        clock: Clock,
         local_addrs: [Option<SocketAddr>; 2],
-    ) -> Result<(Desk, Vec<String>), SpawnError> {
+    ) -> Result<Desk, SpawnError> {
         self.check_hosts()?;
-        let loaded = self.load()?;
+        let (lock, loaded) = self.load()?;
         let mut seed = [0; 32];
         getrandom::fill(&mut seed).map_err(|error| SpawnError::Random(error.into()))?;
         let board = Arc::new(Board::new(waker.clone(), local_addrs, self.config.lookup));
-        let clock = Clock::new();
+        let families = [self.config.ipv4, self.config.ipv6];
         let mut node = Node::new(self.config, &self.limits, seed, clock.now());
         let (saved, restored) = restore(&mut node, loaded, clock.now(), self.limits.kept);
-        let mut desk = Desk::new(node, clock, board, self.subscribers);
+        let hosts = Hosts::new((self.bootstrap, self.routers), families, self.resolver, waker.clone());
+        let mut desk = Desk::new(node, clock, board, hosts, self.subscribers);
         desk.keep_saved(saved);
-        let saver = self.state.map(|file| Saver::new(file, self.save_every, clock.now(), waker));
+        desk.limit_queue(self.queue);
+        let saver = self.state.map(|file| Saver::new(file, lock, self.save_every, clock.now(), waker));
         desk.keep_state(saver, restored);
-        let mut names = Vec::new();
-        for host in self.bootstrap {
-            match host.parse() {
-                Ok(addr) => desk.start_from(&[addr]),
-                Err(_) => names.push(host),
-            }
-        }
-        Ok((desk, names))
+        Ok(desk)
     }
 
     fn check_hosts(&self) -> Result<(), SpawnError> {
-        match self.bootstrap.iter().find(|host| !resolve::is_host_and_port(host)) {
+        match self.bootstrap.iter().chain(&self.routers).find(|host| !resolve::is_host_and_port(host)) {
             Some(host) => Err(SpawnError::Host(host.clone())),
             None => Ok(()),
         }
     }
 
-    /// Reads the state file, if there is one, and takes the ids from it.
-    fn load(&mut self) -> Result<Loaded, SpawnError> {
-        let loaded = self.state.as_ref().map_or(Ok(Loaded::Nothing), StateFile::load)?;
+    /// Locks and reads the state file, if there is one, and takes the ids from it.
+    fn load(&mut self) -> Result<(Option<StateLock>, Loaded), SpawnError> {
+        let Some(file) = &self.state else { return Ok((None, Loaded::Nothing)) };
+        let (lock, loaded) = (file.lock()?, file.load()?);
         if let Loaded::State(saved) = &loaded {
             saved.set_ids(&mut self.config);
         }
-        Ok(loaded)
+        Ok((Some(lock), loaded))
     }
 }
 
-/// Gives a new node the nodes of an earlier one, and returns its announces, as many as may be kept,
-/// and what became of it all.
+/// Gives a new node the nodes of an earlier one, and returns its announces and items, as many as may be
+/// kept, and what became of it all.
 fn restore(node: &mut Node, loaded: Loaded, now: Instant, kept: usize) -> (Saved, Option<Notice>) {
     match loaded {
         Loaded::Nothing => (Saved::default(), None),
         Loaded::State(loaded) => {
             let (state, elapsed) = (loaded.state(), loaded.elapsed());
-            let restored = node.restore(now, &state.without_announces(), elapsed);
-            let saved = Saved::new(state.announces().take(kept), elapsed, now);
-            let announces = saved.len();
-            let skipped = state.nodes().count() + state.announces().count() + state.skipped()
-                - restored.nodes
-                - announces;
-            (saved, Some(Notice::Restored { nodes: restored.nodes, announces, skipped }))
+            let saved = Saved::new(state.announces(), elapsed, now, kept);
+            #[cfg(feature = "items")]
+            let saved = saved.with_items(state.items());
+            let (announces, items) = (saved.announce_count(), saved.item_count());
+            let all = state.nodes().count() + state.announces().count() + state.skipped();
+            #[cfg(feature = "items")]
+            let (all, state) = (all + state.items().count(), state.without_items());
+            let nodes = node.restore(now, &state.without_announces(), elapsed).nodes;
+            let skipped = all - nodes - announces - items;
+            (saved, Some(Notice::Restored { nodes, announces, items, skipped }))
         }
         Loaded::Refused { error, kept_as } => {
             (Saved::default(), Some(Notice::StateRefused { error, kept_as }))
@@ -179,6 +187,9 @@ macro_rules! builder {
             /// A host with several addresses in one family runs a [`Dht`] for each:
             /// [several addresses](crate::net#several-addresses).
             ///
+            /// Bound to all addresses of a host, as by default, it answers from the one that was asked, where
+            /// the system tells which (Linux, Android, Windows, macOS, iOS and the BSDs).
+            ///
             /// On a host with several IPv6 addresses it is best to bind a global unicast one and not
             /// `[::]`, so that all nodes see us at the same address (BEP 32).
             pub fn bind(mut self, addr: core::net::SocketAddr) -> Self {
@@ -189,6 +200,16 @@ macro_rules! builder {
             /// The hosts to start from, as `host:port`, instead of
             /// [`BOOTSTRAP_HOSTS`](crate::net::BOOTSTRAP_HOSTS). With none the node waits to be told of
             /// others ([`Dht::add_node`]) or asked by them.
+            ///
+            /// They become nodes of the routing table like any other
+            /// ([`BootstrapKind::Node`](crate::BootstrapKind::Node)), so that the nodes of a private network
+            /// that are told of each other in this way know each other. Only hosts of that list are spared
+            /// ([`BootstrapKind::Router`](crate::BootstrapKind::Router)), and [routers](Self::routers).
+            ///
+            /// Names are looked up side by side, until the DHT is joined, and again when it has to be joined
+            /// anew, after a sleep of the host and a [`rebind`](Dht::rebind). Of more addresses than
+            /// [`Limits::bootstraps`](crate::Limits::bootstraps) some are asked at a time, in turns. A host that
+            /// may not be asked is reported ([`Notice::BootstrapRefused`](crate::net::Notice::BootstrapRefused)).
             pub fn bootstrap<H: Into<alloc::string::String>>(
                 mut self,
                 hosts: impl IntoIterator<Item = H>,
@@ -197,12 +218,42 @@ macro_rules! builder {
                 self
             }
 
+            /// Public hosts to start from as well, as `host:port`, which serve many and are to be spared
+            /// ([`BootstrapKind::Router`](crate::BootstrapKind::Router)). Default: none.
+            pub fn routers<H: Into<alloc::string::String>>(
+                mut self,
+                hosts: impl IntoIterator<Item = H>,
+            ) -> Self {
+                self.setup.routers = hosts.into_iter().map(Into::into).collect();
+                self
+            }
+
+            /// Looks the names of bootstrap hosts up by `look_up` instead of [`resolve`](crate::net::resolve):
+            /// by another protocol, say, or in a test. It takes a `host:port` and may block: each call has a
+            /// thread of its own. There are eight calls at a time; one that takes longer than three seconds
+            /// gives way to others, up to 32, and holds up nobody until then.
+            pub fn resolver(
+                mut self,
+                look_up: impl Fn(&str) -> std::io::Result<alloc::vec::Vec<core::net::SocketAddr>>
+                + Send
+                + Sync
+                + 'static,
+            ) -> Self {
+                self.setup.resolver = $crate::net::resolve::Resolver::new(look_up);
+                self
+            }
+
             /// Keeps the node's state in the file at `path`: its ids, unless the [`Config`](crate::Config)
-            /// names others, its nodes, which are tried before the bootstrap hosts, and when its announces
-            /// are due ([`Dht::keep_announced`]). It is saved every five minutes and when the node ends, but
-            /// never without a node in it. A file that is no state is set aside
-            /// ([`Notice::StateRefused`](crate::net::Notice::StateRefused)). States of libtorrent and
-            /// Transmission are read as well; a copy is kept, because the next save replaces them.
+            /// names others, its nodes, which are tried before the bootstrap hosts, when its announces
+            /// are due ([`Dht::keep_announced`]), and the items that it keeps stored, without any secret;
+            /// what nobody asks for stays in it. It is saved every five minutes and when the node ends, but
+            /// never without a node in it. A damaged state is set aside
+            /// ([`Notice::StateRefused`](crate::net::Notice::StateRefused)), anything else is refused
+            /// and left as it is, and so is a state that another node uses ([`StateFile`]). States of
+            /// libtorrent and Transmission are read as well; a copy is kept, because the next save replaces
+            /// them.
+            ///
+            /// [`StateFile`]: crate::net::StateFile
             ///
             /// The file is read where the node is started, which blocks for as long as the disk takes. It is
             /// written by a thread beside the node, for which the node waits at its end.
@@ -215,6 +266,14 @@ macro_rules! builder {
             /// [`SAVE_INTERVAL`](crate::net::SAVE_INTERVAL); every second at most.
             pub const fn save_every(mut self, interval: core::time::Duration) -> Self {
                 self.setup.save_every = interval;
+                self
+            }
+
+            /// How many calls may wait for the node where all slots are in use that they need
+            /// ([`Limits`](crate::Limits)), instead of 4096: [many calls at once](crate::net#many-calls-at-once).
+            /// With 0 they fail at once, with [`StartError::Full`](crate::StartError::Full).
+            pub const fn queue(mut self, calls: usize) -> Self {
+                self.setup.queue = calls;
                 self
             }
 

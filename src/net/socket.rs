@@ -24,6 +24,9 @@ const HOPELESS: u32 = 4;
 /// Reports about earlier datagrams taken in a row before the socket counts as failing.
 const REPORTS: u32 = 64;
 
+/// The same taken before one datagram counts as unsent.
+const EARLIER_ERRORS: u32 = 4;
+
 /// A bound socket that never blocks. The IPv6 one takes no IPv4 (BEP 32 keeps them apart).
 pub(super) fn bind(addr: SocketAddr) -> io::Result<UdpSocket> {
     let socket = RawSocket::new(Domain::for_address(addr), Type::DGRAM, Some(Protocol::UDP))?;
@@ -41,6 +44,8 @@ pub(super) fn bind(addr: SocketAddr) -> io::Result<UdpSocket> {
 pub(super) struct Receiver {
     /// There may be something to read: readiness is told once, until reading finds nothing.
     readable: bool,
+    /// It is read though the system has not told of anything.
+    is_untold: bool,
     reports: u32,
     failures: u32,
     pause: Backoff,
@@ -50,10 +55,7 @@ pub(super) struct Receiver {
 /// What came of one attempt to receive.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Received {
-    Datagram {
-        len: usize,
-        from: SocketAddr,
-    },
+    Datagrams,
     /// An error took its place; there may be more.
     Nothing,
     /// No more for now.
@@ -65,7 +67,7 @@ pub(super) enum Received {
 impl Receiver {
     pub(super) const fn new() -> Self {
         let pause = Backoff::new(FIRST_PAUSE, LAST_PAUSE);
-        Self { readable: true, reports: 0, failures: 0, pause, paused_until: None }
+        Self { readable: true, is_untold: false, reports: 0, failures: 0, pause, paused_until: None }
     }
 
     /// Whether it has failed too often in a row.
@@ -75,6 +77,11 @@ impl Receiver {
 
     pub(super) fn set_readable(&mut self) {
         self.readable = true;
+    }
+
+    /// Has it read once more, whatever the system has told: a wait that was interrupted tells nothing.
+    pub(super) fn look(&mut self) {
+        (self.readable, self.is_untold) = (true, true);
     }
 
     /// Whether it needs no word from the socket to read again.
@@ -88,23 +95,20 @@ impl Receiver {
         self.readable.then(|| self.paused_until.unwrap_or(now))
     }
 
-    pub(super) fn receive(
-        &mut self,
-        now: Instant,
-        recv: impl FnOnce() -> io::Result<(usize, SocketAddr)>,
-    ) -> Received {
+    /// `recv` is told whether the system may have told of nothing.
+    pub(super) fn receive(&mut self, now: Instant, recv: impl FnOnce(bool) -> io::Result<()>) -> Received {
         if !self.readable || self.paused_until.is_some_and(|until| until > now) {
             return Received::Empty;
         }
         self.paused_until = None;
-        match recv() {
-            Ok((len, from)) => {
+        match recv(self.is_untold) {
+            Ok(()) => {
                 self.succeed();
-                Received::Datagram { len, from }
+                Received::Datagrams
             }
             Err(error) => match error.kind() {
                 ErrorKind::WouldBlock => {
-                    self.readable = false;
+                    (self.readable, self.is_untold) = (false, false);
                     self.succeed();
                     Received::Empty
                 }
@@ -145,8 +149,8 @@ pub(super) enum Sent {
     Idle,
     /// A datagram is gone.
     Gone,
-    /// A datagram is gone for good, through no fault of its destination.
-    Lost,
+    /// The system has not sent a datagram to this destination, which is not to blame.
+    Unsent(SocketAddr),
     /// The system cannot send to this destination.
     Unreachable(SocketAddr),
     /// The socket to this destination is full: the datagram is kept until
@@ -178,19 +182,24 @@ impl Outbox {
     pub(super) fn send(
         &mut self,
         next: impl FnOnce(&mut [u8]) -> Option<Transmit>,
-        mut send: impl FnMut(&[u8], SocketAddr) -> io::Result<usize>,
+        mut send: impl FnMut(&[u8], Transmit) -> io::Result<()>,
     ) -> Sent {
         if self.blocked {
             return Sent::Idle;
         }
-        let Some(transmit) = self.in_hand.take().or_else(|| next(&mut self.buffer)) else {
+        let Some(mut transmit) = self.in_hand.take().or_else(|| next(&mut self.buffer)) else {
             return Sent::Idle;
         };
-        let destination = transmit.destination;
+        let (destination, mut earlier) = (transmit.destination, EARLIER_ERRORS);
         loop {
-            let Err(error) = send(&self.buffer[..transmit.size], destination) else {
+            let Err(error) = send(&self.buffer[..transmit.size], transmit) else {
                 return Sent::Gone;
             };
+            if transmit.source.is_some() && is_of_our_address(&error) {
+                // The address that was asked is ours no more, or never was one to send from.
+                transmit.source = None;
+                continue;
+            }
             return match error.kind() {
                 ErrorKind::Interrupted => continue,
                 ErrorKind::WouldBlock => {
@@ -198,7 +207,12 @@ impl Outbox {
                     self.blocked = true;
                     Sent::Blocked(destination)
                 }
-                _ if is_loss(&error) => Sent::Lost,
+                // It was about another datagram, and has been told now.
+                ErrorKind::ConnectionRefused | ErrorKind::ConnectionReset if earlier > 0 => {
+                    earlier -= 1;
+                    continue;
+                }
+                _ if is_local(&error) => Sent::Unsent(destination),
                 _ => Sent::Unreachable(destination),
             };
         }
@@ -206,20 +220,26 @@ impl Outbox {
 }
 
 /// Whether an error says that the socket is of no use any more: systems take them from programs that
-/// were suspended, and from interfaces that went down.
+/// were suspended.
 pub(super) fn is_broken(error: &io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::NotConnected | ErrorKind::NetworkDown)
+    matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::NotConnected)
         || matches!(error.raw_os_error(), Some(BAD_DESCRIPTOR | NO_SOCKET))
 }
 
 /// Whether sending failed because the host has lost the address that the socket is bound to. The
 /// error alone says little: Linux gives the same for a destination that this address cannot reach.
 pub(super) fn is_gone(addr: SocketAddr, error: &io::Error) -> bool {
+    is_of_our_address(error)
+        && !addr.ip().is_unspecified()
+        && bind(SocketAddr::new(addr.ip(), 0)).is_err_and(|error| error.kind() == ErrorKind::AddrNotAvailable)
+}
+
+/// Whether an error may come from the address that a datagram was to be sent from.
+fn is_of_our_address(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         ErrorKind::AddrNotAvailable | ErrorKind::InvalidInput | ErrorKind::NetworkUnreachable
-    ) && !addr.ip().is_unspecified()
-        && bind(SocketAddr::new(addr.ip(), 0)).is_err_and(|error| error.kind() == ErrorKind::AddrNotAvailable)
+    )
 }
 
 /// Whether receiving failed only because of an ICMP error about some datagram sent earlier, or one
@@ -235,10 +255,22 @@ fn is_report(error: &io::Error) -> bool {
     ) || matches!(error.raw_os_error(), Some(MESSAGE_TOO_LONG | NET_RESET))
 }
 
-/// Whether sending failed for a reason that says nothing about the destination.
-fn is_loss(error: &io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::OutOfMemory | ErrorKind::ConnectionRefused | ErrorKind::ConnectionReset)
-        || matches!(error.raw_os_error(), Some(MESSAGE_TOO_LONG | NO_BUFFERS))
+/// Whether sending failed for a reason of this host that passes, and says nothing about the destination:
+/// there is no network or route, the network card's queue or the memory is full, the firewall refuses or
+/// has lost count, the datagram is too long for the interface.
+///
+/// About the destination are what is left: no host there (`EHOSTUNREACH`), a route that forbids it
+/// (`EACCES`), an address that this socket cannot send to (`EINVAL`).
+fn is_local(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::OutOfMemory
+            | ErrorKind::ConnectionRefused
+            | ErrorKind::ConnectionReset
+            | ErrorKind::NetworkUnreachable
+            | ErrorKind::NetworkDown
+            | ErrorKind::AddrNotAvailable
+    ) || matches!(error.raw_os_error(), Some(MESSAGE_TOO_LONG | NO_BUFFERS | NOT_PERMITTED))
 }
 
 // Errors that `ErrorKind` has no name for, by their numbers.
@@ -261,6 +293,13 @@ const NO_BUFFERS: i32 = if cfg!(windows) {
     55
 };
 
+/// A firewall says so, or a table of connections that is full.
+const NOT_PERMITTED: i32 = if cfg!(windows) {
+    10013 // WSAEACCES
+} else {
+    1 // EPERM
+};
+
 /// It is no descriptor of ours any more.
 const BAD_DESCRIPTOR: i32 = if cfg!(windows) { 10009 } else { 9 };
 
@@ -278,6 +317,10 @@ const NET_RESET: i32 = if cfg!(windows) { 10052 } else { 0 };
 
 #[cfg(test)]
 mod tests {
+    use alloc::vec;
+    use alloc::vec::Vec;
+    use core::net::IpAddr;
+
     use super::*;
 
     const FROM: ([u8; 4], u16) = ([127, 0, 0, 1], 9);
@@ -288,7 +331,7 @@ mod tests {
 
     fn transmit(buffer: &mut [u8], byte: u8) -> Option<Transmit> {
         buffer[0] = byte;
-        Some(Transmit { destination: FROM.into(), size: 1 })
+        Some(Transmit { destination: FROM.into(), source: None, size: 1 })
     }
 
     #[test]
@@ -302,8 +345,8 @@ mod tests {
         let sent = outbox.send(
             |_| panic!("one is in hand"),
             |bytes, to| {
-                assert_eq!((bytes, to), ([7].as_slice(), FROM.into()));
-                Ok(1)
+                assert_eq!((bytes, to.destination), ([7].as_slice(), FROM.into()));
+                Ok(())
             },
         );
         assert_eq!(sent, Sent::Gone);
@@ -317,7 +360,7 @@ mod tests {
             |buffer| transmit(buffer, 1),
             |_, _| {
                 tries += 1;
-                if tries < 3 { fail(ErrorKind::Interrupted) } else { Ok(1) }
+                if tries < 3 { fail(ErrorKind::Interrupted) } else { Ok(()) }
             },
         );
         assert_eq!((sent, tries), (Sent::Gone, 3));
@@ -329,34 +372,65 @@ mod tests {
             let mut error = Some(error);
             Outbox::new().send(|buffer| transmit(buffer, 1), |_, _| Err(error.take().unwrap()))
         };
+        // Refused by a route; the number is 13 wherever there is one.
+        let forbidden = io::Error::from_raw_os_error(13);
+        for error in [forbidden, ErrorKind::HostUnreachable.into(), ErrorKind::InvalidInput.into()] {
+            assert_eq!(send(error), Sent::Unreachable(FROM.into()));
+        }
         for kind in [
             ErrorKind::NetworkUnreachable,
-            ErrorKind::HostUnreachable,
-            ErrorKind::PermissionDenied,
-            ErrorKind::AddrNotAvailable,
-            ErrorKind::InvalidInput,
             ErrorKind::NetworkDown,
+            ErrorKind::AddrNotAvailable,
+            ErrorKind::OutOfMemory,
         ] {
-            assert_eq!(send(kind.into()), Sent::Unreachable(FROM.into()), "{kind}");
+            assert_eq!(send(kind.into()), Sent::Unsent(FROM.into()), "{kind}");
         }
-        assert_eq!(send(io::Error::from_raw_os_error(MESSAGE_TOO_LONG)), Sent::Lost);
-        assert_eq!(send(io::Error::from_raw_os_error(NO_BUFFERS)), Sent::Lost);
-        assert_eq!(send(ErrorKind::ConnectionRefused.into()), Sent::Lost);
+        for number in [MESSAGE_TOO_LONG, NO_BUFFERS, NOT_PERMITTED] {
+            assert_eq!(send(io::Error::from_raw_os_error(number)), Sent::Unsent(FROM.into()), "{number}");
+        }
+    }
+
+    #[test]
+    fn what_an_earlier_datagram_met_with_holds_up_none() {
+        for (errors, expected) in [(1, Sent::Gone), (4, Sent::Gone), (5, Sent::Unsent(FROM.into()))] {
+            let mut left = errors;
+            let sent = Outbox::new().send(
+                |buffer| transmit(buffer, 1),
+                |_, _| {
+                    left -= 1;
+                    if left >= 0 { fail(ErrorKind::ConnectionRefused) } else { Ok(()) }
+                },
+            );
+            assert_eq!(sent, expected, "{errors}");
+        }
+    }
+
+    #[test]
+    fn an_answer_whose_source_is_gone_leaves_from_another() {
+        let mut sources = Vec::new();
+        let ours = Some(IpAddr::from([192, 0, 2, 1]));
+        let sent = Outbox::new().send(
+            |buffer| transmit(buffer, 1).map(|transmit| Transmit { source: ours, ..transmit }),
+            |_, transmit| {
+                sources.push(transmit.source);
+                if transmit.source.is_some() { fail(ErrorKind::InvalidInput) } else { Ok(()) }
+            },
+        );
+        assert_eq!((sent, sources), (Sent::Gone, vec![ours, None]));
     }
 
     #[test]
     fn reading_goes_on_until_there_is_nothing() {
         let mut receiver = Receiver::new();
         let now = Instant::from_micros(5);
-        let datagram = Received::Datagram { len: 3, from: FROM.into() };
-        assert_eq!(receiver.receive(now, || Ok((3, FROM.into()))), datagram);
-        assert_eq!(receiver.receive(now, || fail(ErrorKind::ConnectionRefused)), Received::Nothing);
+        assert_eq!(receiver.receive(now, |_| Ok(())), Received::Datagrams);
+        assert_eq!(receiver.receive(now, |_| fail(ErrorKind::ConnectionRefused)), Received::Nothing);
         assert_eq!(receiver.deadline(now), Some(now));
-        assert_eq!(receiver.receive(now, || fail(ErrorKind::WouldBlock)), Received::Empty);
+        assert_eq!(receiver.receive(now, |_| fail(ErrorKind::WouldBlock)), Received::Empty);
         assert_eq!(receiver.deadline(now), None);
-        assert_eq!(receiver.receive(now, || panic!("nothing to read")), Received::Empty);
+        assert_eq!(receiver.receive(now, |_| panic!("nothing to read")), Received::Empty);
         receiver.set_readable();
-        assert_eq!(receiver.receive(now, || Ok((3, FROM.into()))), datagram);
+        assert_eq!(receiver.receive(now, |_| Ok(())), Received::Datagrams);
     }
 
     #[test]
@@ -365,16 +439,16 @@ mod tests {
         let mut now = Instant::ZERO;
         let mut pauses = [0; 8];
         for pause in &mut pauses {
-            assert_eq!(receiver.receive(now, || fail(ErrorKind::Other)), Received::Failed);
+            assert_eq!(receiver.receive(now, |_| fail(ErrorKind::Other)), Received::Failed);
             let until = receiver.deadline(now).unwrap();
             *pause = (until - now).as_millis();
-            assert_eq!(receiver.receive(now, || panic!("paused")), Received::Empty);
+            assert_eq!(receiver.receive(now, |_| panic!("paused")), Received::Empty);
             now = until;
         }
         assert_eq!(pauses, [100, 200, 400, 800, 1600, 3200, 5000, 5000]);
-        assert_eq!(receiver.receive(now, || fail(ErrorKind::WouldBlock)), Received::Empty);
+        assert_eq!(receiver.receive(now, |_| fail(ErrorKind::WouldBlock)), Received::Empty);
         receiver.set_readable();
-        assert_eq!(receiver.receive(now, || fail(ErrorKind::Other)), Received::Failed);
+        assert_eq!(receiver.receive(now, |_| fail(ErrorKind::Other)), Received::Failed);
         assert_eq!(receiver.deadline(now), Some(now + FIRST_PAUSE));
     }
 
@@ -386,13 +460,13 @@ mod tests {
             for _ in 0..count {
                 assert!(!receiver.is_hopeless());
                 now = receiver.deadline(now).unwrap();
-                assert_eq!(receiver.receive(now, || fail(ErrorKind::Other)), Received::Failed);
+                assert_eq!(receiver.receive(now, |_| fail(ErrorKind::Other)), Received::Failed);
             }
             now = receiver.deadline(now).unwrap();
             now
         };
         let now = fail_times(&mut receiver, 3);
-        assert!(matches!(receiver.receive(now, || Ok((1, FROM.into()))), Received::Datagram { .. }));
+        assert_eq!(receiver.receive(now, |_| Ok(())), Received::Datagrams);
         fail_times(&mut receiver, HOPELESS);
         assert!(receiver.is_hopeless());
     }
@@ -402,7 +476,6 @@ mod tests {
         for error in [
             ErrorKind::BrokenPipe.into(),
             ErrorKind::NotConnected.into(),
-            ErrorKind::NetworkDown.into(),
             io::Error::from_raw_os_error(BAD_DESCRIPTOR),
             io::Error::from_raw_os_error(NO_SOCKET),
         ] {
@@ -421,7 +494,8 @@ mod tests {
     fn endless_reports_are_a_failure() {
         let mut receiver = Receiver::new();
         let refused = || fail(ErrorKind::ConnectionRefused);
-        let taken = (0..1000).take_while(|_| receiver.receive(Instant::ZERO, refused) == Received::Nothing);
+        let taken =
+            (0..1000).take_while(|_| receiver.receive(Instant::ZERO, |_| refused()) == Received::Nothing);
         assert_eq!(taken.count(), REPORTS as usize);
     }
 

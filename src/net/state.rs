@@ -2,42 +2,37 @@
 //!
 //! Nothing here knows of threads or event loops; every adapter uses it in the same way.
 
-use alloc::borrow::ToOwned as _;
-use alloc::format;
 use alloc::string::{String, ToString as _};
 use alloc::vec::Vec;
 use core::time::Duration;
-use std::ffi::{OsStr, OsString};
-use std::fs::{self, DirEntry, File, OpenOptions};
-use std::io::{self, ErrorKind, Read as _, Write as _};
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use thiserror::Error;
 
+use super::disk;
+use super::lock::StateLock;
+use super::rounds::Saved;
+use crate::state::{add_unclaimed, resembles_state};
 use crate::{Config, Family, Instant, Node, Restored, State, StateError, Storage};
 
 /// How often a running node saves its state.
 pub const SAVE_INTERVAL: Duration = Duration::from_secs(5 * 60);
 
-/// No state is longer; what is longer need not be read into memory to know that it is none.
-const MAX_LEN: u64 = 16 << 20;
-
-/// The end of the name of a file that is being written.
-const NEW: &str = ".new";
-
-/// The end of the name of a file that was no state.
+/// The end of the name of a file that was a damaged state.
 const BAD: &str = ".bad";
 
 /// The end of the name of a copy of a state of another client.
 const FOREIGN: &str = ".foreign";
 
-/// Nobody takes this long to write a file.
-const LEFT: Duration = Duration::from_secs(60);
-
 /// Where a node keeps its state between runs.
 ///
-/// Two nodes that run at the same time must not share one: they would have the same id.
+/// Two nodes that run at the same time must not share one, because they would have the same id:
+/// [`lock`](Self::lock) keeps them apart.
+///
+/// Symbolic links are followed: the file that they lead to is the one that is replaced. Nothing but a
+/// regular file is opened, and only one that looks like a state is moved or replaced.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StateFile {
     path: PathBuf,
@@ -47,11 +42,11 @@ pub struct StateFile {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Loaded {
-    /// There is no such file: this is the first run.
+    /// There is no such file, or it is empty: this is the first run.
     Nothing,
     /// A state.
     State(SavedState),
-    /// The file is no state. It has been moved to `kept_as`, and the node starts afresh.
+    /// The file is a damaged state. It has been moved to `kept_as`, and the node starts afresh.
     Refused {
         /// What is wrong with it.
         error: StateError,
@@ -88,162 +83,118 @@ impl StateFile {
         &self.path
     }
 
-    /// Reads what was saved. A file that is no state is renamed to `….bad`, or `….bad.1` and so on
-    /// where that exists, so that it is neither overwritten nor in the way. Of a state of another
-    /// client, which saving will replace, a copy is kept as `….foreign`, in the same way, unless there is
-    /// one already.
+    /// Keeps other processes, and other nodes of this one, from the file, as long as they ask for this lock
+    /// as well: `Builder::state` does. It goes with the process,
+    /// however that ends.
+    ///
+    /// A file beside it, whose name ends in `.lock`, exists for as long; one that a killed process has left is
+    /// in nobody's way. On a system or in a folder without
+    /// locks nothing is kept from anybody.
     ///
     /// # Errors
     ///
-    /// The file cannot be read, not be set aside or copied, or its folder does not exist.
+    /// Somebody else has it.
+    pub fn lock(&self) -> Result<StateLock, StateFileError> {
+        self.locate().and_then(|target| StateLock::take(&target).map_err(|error| self.failed("use", error)))
+    }
+
+    /// Reads what was saved. A damaged state is renamed to `….bad`, or `….bad.1` and so on where that
+    /// exists, so that it is neither overwritten nor in the way; of these there are ten at most, and then the
+    /// oldest goes. Of a state of another client, which saving will replace, a copy is kept as `….foreign`,
+    /// in the same way, unless there is one already.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be read, not be set aside or copied, its folder does not exist, or it is something
+    /// else: not a regular file, or one that does not look like a state. Then it is left as it is.
     pub fn load(&self) -> Result<Loaded, StateFileError> {
-        self.sweep();
-        let mut bytes = Vec::new();
-        match File::open(&self.path).and_then(|file| file.take(MAX_LEN + 1).read_to_end(&mut bytes)) {
-            Ok(_) => {}
+        let target = self.locate()?;
+        disk::sweep(&target);
+        let bytes = match disk::read(&target) {
+            Ok(bytes) => bytes,
             // A folder that is missing is a mistake, and better told now than when saving.
-            Err(error) if error.kind() == ErrorKind::NotFound && self.folder().is_dir() => {
+            Err(error) if error.kind() == ErrorKind::NotFound && disk::folder(&target).is_dir() => {
                 return Ok(Loaded::Nothing);
             }
             Err(error) => return Err(self.failed("read", error)),
-        }
-        let is_long = bytes.len() as u64 > MAX_LEN;
+        };
         match State::parse(&bytes) {
-            Ok(state) if !is_long => {
+            Ok(state) => {
                 if state.saved_at().is_none() {
-                    self.keep_foreign(&bytes).map_err(|error| self.failed("copy", error))?;
+                    disk::copy(&target, FOREIGN, &bytes).map_err(|error| self.failed("copy", error))?;
                 }
-                // A clock that was set back says nothing.
-                let elapsed = state.saved_at().map_or(0, |saved_at| unix_time().saturating_sub(saved_at));
-                Ok(Loaded::State(SavedState { bytes, elapsed: Duration::from_secs(elapsed) }))
+                let elapsed = elapsed(&state);
+                Ok(Loaded::State(SavedState { bytes, elapsed }))
             }
-            other => {
-                let error = other.err().unwrap_or(StateError::Unknown);
-                let kept_as = self
-                    .take_name(BAD)
-                    .and_then(|kept_as| fs::rename(&self.path, &kept_as).map(|()| kept_as))
-                    .map_err(|error| self.failed("set aside", error))?;
-                Ok(Loaded::Refused { error, kept_as })
-            }
+            Err(error) => self.load_damaged(&target, &bytes, error),
         }
+    }
+
+    fn load_damaged(&self, target: &Path, bytes: &[u8], error: StateError) -> Result<Loaded, StateFileError> {
+        if !bytes.is_empty() && !resembles_state(bytes) {
+            let advice = "it holds something else, and is left as it is; name another file";
+            return Err(self.failed("keep the state in", io::Error::new(ErrorKind::InvalidData, advice)));
+        }
+        // Overwriting it in place was interrupted.
+        if let Some(bytes) = disk::rescue(target)
+            && let Some(elapsed) = State::parse(&bytes).ok().map(|state| elapsed(&state))
+        {
+            return Ok(Loaded::State(SavedState { bytes, elapsed }));
+        }
+        if bytes.is_empty() {
+            return Ok(Loaded::Nothing);
+        }
+        let kept_as = disk::set_aside(target, BAD, bytes).map_err(|error| self.failed("set aside", error))?;
+        Ok(Loaded::Refused { error, kept_as })
     }
 
     /// What to save of a node; `None` if it knows no other node: then the network was down, and what
     /// was saved before is worth more.
     pub fn snapshot<S: Storage>(node: &Node<S>) -> Option<Vec<u8>> {
+        Self::snapshot_with(node, &Saved::default(), Instant::ZERO)
+    }
+
+    /// What to save of a node, with what an earlier one kept up and nobody has asked for since.
+    pub(super) fn snapshot_with<S: Storage>(node: &Node<S>, saved: &Saved, now: Instant) -> Option<Vec<u8>> {
         if Family::ALL.iter().all(|family| node.node_count(*family) == 0) {
             return None;
         }
         let bytes = node.snapshot(unix_time());
         // Bootstrap hosts, of which alone a table may consist, are not saved.
         let has_nodes = State::parse(&bytes).is_ok_and(|state| state.nodes().next().is_some());
-        has_nodes.then_some(bytes)
+        has_nodes.then(|| add_unclaimed(bytes, |own| saved.unclaimed(own, now)))
     }
 
     /// Replaces the file by a [`snapshot`](Self::snapshot). It waits for the disk.
     ///
-    /// Whenever the program or the system ends, the file is whole, the old or the new one.
+    /// Whenever the program or the system ends, the file is whole, the old or the new one. A file that is a
+    /// mount of its own, as in a container, is overwritten in place, with a copy beside it, `….rescue`, which
+    /// [`load`](Self::load) takes if that was interrupted.
     ///
     /// # Errors
     ///
     /// The file cannot be written; the old one is unharmed.
     pub fn save(&self, snapshot: &[u8]) -> Result<(), StateFileError> {
-        self.replace(snapshot).map_err(|error| self.failed("save", error))
+        let target = self.locate()?;
+        disk::replace(&target, snapshot).map_err(|error| self.failed("save", error))
     }
 
     /// Removes the file, if there is one: the next node starts with a new id, and from its bootstrap
-    /// hosts.
+    /// hosts. Where it is a mount of its own it is emptied.
     ///
     /// # Errors
     ///
     /// The file cannot be removed.
     pub fn clear(&self) -> Result<(), StateFileError> {
-        match fs::remove_file(&self.path) {
+        match self.locate().map(|target| disk::remove(&target))? {
             Err(error) if error.kind() != ErrorKind::NotFound => Err(self.failed("remove", error)),
             _ => Ok(()),
         }
     }
 
-    /// Writes beside the file and renames: on one file system that is a change in one step.
-    fn replace(&self, bytes: &[u8]) -> io::Result<()> {
-        // Another process that shares the file against our advice must not write into ours.
-        let new = self.beside(&format!(".{}{NEW}", std::process::id()));
-        let mut options = OpenOptions::new();
-        options.write(true).create(true).truncate(true);
-        #[cfg(unix)]
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        let written = options.open(&new).and_then(|mut file| {
-            file.write_all(bytes)?;
-            file.sync_all()
-        });
-        let done = written.and_then(|()| fs::rename(&new, &self.path));
-        if done.is_err() {
-            let _ = fs::remove_file(&new);
-            return done;
-        }
-        // The rename itself lasts once the folder is written. Not every system can do that.
-        #[cfg(unix)]
-        let _ = File::open(self.folder()).and_then(|folder| folder.sync_all());
-        Ok(())
-    }
-
-    fn folder(&self) -> &Path {
-        self.path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."))
-    }
-
-    /// Removes what programs left that were killed while saving, and nobody can be writing any more.
-    fn sweep(&self) {
-        let own = self.beside(".");
-        let Some(own) = own.file_name().map(OsStr::as_encoded_bytes) else { return };
-        let is_left = |entry: &DirEntry| {
-            let name = entry.file_name();
-            let number =
-                name.as_encoded_bytes().strip_prefix(own).and_then(|name| name.strip_suffix(NEW.as_bytes()));
-            let age = entry.metadata().and_then(|metadata| metadata.modified()).ok()?.elapsed().ok()?;
-            Some(number?.iter().all(u8::is_ascii_digit) && age > LEFT)
-        };
-        let entries = fs::read_dir(self.folder()).into_iter().flatten().flatten();
-        for entry in entries.filter(|entry| is_left(entry) == Some(true)) {
-            let _ = fs::remove_file(entry.path());
-        }
-    }
-
-    /// Copies a state of another client, unless an earlier start has done so: a node that finds nobody
-    /// leaves the file as it is.
-    fn keep_foreign(&self, bytes: &[u8]) -> io::Result<()> {
-        let copies = self.names(FOREIGN).take_while(|copy| copy.exists());
-        for copy in copies {
-            let is_as_long = fs::metadata(&copy).is_ok_and(|copy| copy.len() == bytes.len() as u64);
-            if is_as_long && fs::read(&copy).is_ok_and(|copy| copy == bytes) {
-                return Ok(());
-            }
-        }
-        self.take_name(FOREIGN).and_then(|copy| fs::write(copy, bytes))
-    }
-
-    /// Takes a name of the file with this suffix, or the suffix and a number, that nothing has yet:
-    /// renaming and copying would overwrite it.
-    fn take_name(&self, suffix: &str) -> io::Result<PathBuf> {
-        for path in self.names(suffix) {
-            match OpenOptions::new().write(true).create_new(true).open(&path) {
-                Ok(_) => return Ok(path),
-                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Err(ErrorKind::AlreadyExists.into())
-    }
-
-    fn names(&self, suffix: &str) -> impl Iterator<Item = PathBuf> {
-        let numbered = (1_u32..).map(move |at| format!("{suffix}.{at}"));
-        core::iter::once(suffix.to_owned()).chain(numbered).map(|suffix| self.beside(&suffix))
-    }
-
-    /// The path with something behind its name.
-    fn beside(&self, suffix: &str) -> PathBuf {
-        let mut name = OsString::from(&self.path);
-        name.push(suffix);
-        name.into()
+    /// The file that links lead to.
+    fn locate(&self) -> Result<PathBuf, StateFileError> {
+        disk::locate(&self.path).map_err(|error| self.failed("keep the state in", error))
     }
 
     pub(super) fn failed(&self, action: &'static str, error: io::Error) -> StateFileError {
@@ -274,6 +225,11 @@ impl SavedState {
     pub fn restore<S: Storage>(&self, node: &mut Node<S>, now: Instant) -> Restored {
         node.restore(now, &self.state(), self.elapsed)
     }
+}
+
+/// A clock that was set back says nothing.
+fn elapsed(state: &State<'_>) -> Duration {
+    Duration::from_secs(state.saved_at().map_or(0, |saved_at| unix_time().saturating_sub(saved_at)))
 }
 
 fn unix_time() -> u64 {

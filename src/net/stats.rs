@@ -33,14 +33,16 @@ loop_stats! {
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
     #[non_exhaustive]
     LoopStats {
-        /// Times the loop woke up; on an idle node only for the node's own deadlines.
+        /// Times the loop woke up; on an idle node for the node's own deadlines, and every 15 seconds to see
+        /// whether the host slept.
         wakeups,
-        /// Times a socket could not take a datagram at once.
+        /// Times a socket could not take a datagram at once; only with a socket.
         sends_blocked,
-        /// Datagrams that the system refused to send for want of a route or permission; the node was
-        /// told that their destination is unreachable.
+        /// Datagrams that the system cannot send to their destination: no host there, or a route that forbids
+        /// it. The node was told that it is unreachable.
         sends_unreachable,
-        /// Datagrams that were lost on the way out: no buffers, or longer than the path allows.
+        /// Datagrams that the system did not send for a reason of its own: no network, no buffers, a firewall,
+        /// longer than the interface allows. Queries among them are sent again.
         sends_lost,
         /// Errors in receiving, ICMP errors about unknown destinations among them.
         receive_errors,

@@ -75,6 +75,9 @@ pub(super) fn notice(notice: &Notice) {
                 again_in = format_args!("{retry_in:?}")
             );
         }
+        Notice::Unsent { destination, error } => {
+            event!(WARN, "the system does not send", to = destination, error = error);
+        }
         Notice::Rebound { addr } => event!(INFO, "opened a socket", addr = addr),
         Notice::Node(Event::ExternalAddr { addr }) => event!(INFO, "external address", addr = addr),
         Notice::Node(Event::IdChanged { old, new, .. }) => event!(INFO, "id changed", old = old, new = new),
@@ -98,8 +101,11 @@ pub(super) fn notice(notice: &Notice) {
                 retry_in = format_args!("{retry_in:?}")
             );
         }
-        Notice::Restored { nodes, skipped, announces } => {
-            event!(INFO, "restored", nodes = nodes, skipped = skipped, announces = announces);
+        Notice::BootstrapRefused { host, addr, reason, .. } => {
+            event!(WARN, "may not ask a bootstrap host", host = host, addr = addr, reason = reason);
+        }
+        Notice::Restored { nodes, skipped, announces, items } => {
+            event!(INFO, "restored", nodes = nodes, skipped = skipped, announces = announces, items = items);
         }
         Notice::StateRefused { error, kept_as } => {
             event!(WARN, "state refused", error = error, kept_as = kept_as.display());

@@ -19,7 +19,10 @@ impl<S: Storage> Node<S> {
                 core.replies.is_consistent(view.replies) && view.replies.iter().all(Reply::is_consistent),
             ),
             ("events", core.notices.is_consistent(view.notices)),
-            ("bootstrap hosts", usize::from(core.bootstraps) <= view.bootstraps.len()),
+            (
+                "bootstrap hosts",
+                core.routers <= core.bootstraps && usize::from(core.bootstraps) <= view.bootstraps.len(),
+            ),
             ("kept announces", core.keeper.is_consistent(view.kept)),
             ("scrapes", Core::scrapes_are_consistent(view)),
             ("peers", core.peers.is_consistent(serve::peer_view(view))),

@@ -3,13 +3,16 @@
 use core::net::SocketAddr;
 use core::time::Duration;
 
-use super::{Node, serve};
+use super::Node;
 use crate::addr::Family;
+use crate::config::BootstrapKind;
 use crate::event::{KeptId, LookupId, QueryId, StartError, StoreError};
 use crate::id::{InfoHash, NodeId};
 #[cfg(feature = "items")]
 use crate::items::{Item, PublicKey, Salt};
 use crate::lookup::{Announce, Lookup, LookupOptions};
+#[cfg(feature = "items")]
+use crate::state::SavedItem;
 use crate::state::{Restored, SavedAnnounce, State};
 use crate::storage::Storage;
 use crate::time::Instant;
@@ -21,8 +24,8 @@ impl<S: Storage> Node<S> {
     ///
     /// # Errors
     ///
-    /// [`StartError::AddressRefused`], or [`StartError::Full`] where too many queries are under
-    /// way.
+    /// [`StartError::AddressRefused`], or [`StartError::Full`] where
+    /// [`Limits::inflight`](crate::Limits::inflight) queries are under way.
     pub fn add_node(&mut self, now: Instant, addr: SocketAddr) -> Result<(), StartError> {
         self.core.add_node(&mut self.storage.memory(), now, addr.into())
     }
@@ -43,6 +46,11 @@ impl<S: Storage> Node<S> {
     /// up already, and those past [`Limits::kept`](crate::Limits::kept). Who would rather choose
     /// which of them go on hands in the state [without](State::without_announces) them and has
     /// [`restore_announce`](Self::restore_announce).
+    ///
+    /// With its items it is the same, by the feature `items`: [`keep_stored`](Self::keep_stored),
+    /// [`kept_items`](Self::kept_items), [`stop_storing`](Self::stop_storing),
+    /// [`without_items`](State::without_items) and [`restore_item`](Self::restore_item). Skipped are also
+    /// those that there is no memory for.
     pub fn restore(&mut self, now: Instant, state: &State<'_>, elapsed: Duration) -> Restored {
         self.core.restore(&mut self.storage.memory(), now, state, elapsed)
     }
@@ -62,15 +70,43 @@ impl<S: Storage> Node<S> {
         self.core.restore_announce(&mut self.storage.memory(), now, saved, elapsed)
     }
 
-    /// Tells of a bootstrap host: it is asked while few nodes are known, kept only while no other
-    /// node is, and never passed on. A known address is not an error.
+    /// Keeps up a single item of a saved state, which was saved `elapsed` ago, from where it was. If an item
+    /// is kept up there already, this is [`keep_stored`](Self::keep_stored).
+    ///
+    /// # Errors
+    ///
+    /// Those of [`keep_stored`](Self::keep_stored).
+    #[cfg(feature = "items")]
+    pub fn restore_item(
+        &mut self,
+        now: Instant,
+        saved: &SavedItem,
+        elapsed: Duration,
+    ) -> Result<KeptId, StartError> {
+        self.core.restore_item(&mut self.storage.memory(), now, saved, elapsed)
+    }
+
+    /// Tells of a bootstrap host, which is asked while fewer than 30 nodes are known. The `kind` decides
+    /// whether it is kept as a node once it has answered. A known address is not an error; a node that
+    /// is named as a router later is one from then on.
     ///
     /// # Errors
     ///
     /// [`StartError::AddressRefused`], or [`StartError::Full`] where there are
     /// [`Limits::bootstraps`](crate::Limits::bootstraps) already.
-    pub fn add_bootstrap(&mut self, now: Instant, addr: SocketAddr) -> Result<(), StartError> {
-        self.core.add_bootstrap(&mut self.storage.memory(), now, addr.into())
+    pub fn add_bootstrap(
+        &mut self,
+        now: Instant,
+        addr: SocketAddr,
+        kind: BootstrapKind,
+    ) -> Result<(), StartError> {
+        self.core.add_bootstrap(&mut self.storage.memory(), now, addr.into(), kind)
+    }
+
+    /// Forgets a bootstrap host, to make room for another one, and returns whether that is done: not where it
+    /// was none, and not while it stands in the table because no other node is known.
+    pub fn remove_bootstrap(&mut self, addr: SocketAddr) -> bool {
+        self.core.remove_bootstrap(&mut self.storage.memory(), addr.into())
     }
 
     /// Looks up our own neighbours now. A node does so by itself when it knows too few nodes.
@@ -129,11 +165,14 @@ impl<S: Storage> Node<S> {
     /// and, by [`lookup_report`](Self::lookup_report), before. [`cancel`](Self::cancel) ends that one
     /// round.
     ///
-    /// Rounds start once the node is [ready](Self::is_ready), the newest announce first, and are
-    /// spread evenly over the interval: a few are under way at once at most, as many as
+    /// Rounds start once the node is [ready](Self::is_ready), the newest announce first. While fewer than
+    /// 64 wait for their first round those start at once, in up to half of
+    /// [`Limits::lookups`](crate::Limits::lookups); all others are spread evenly over the interval: a few
+    /// are under way at once at most, as many as
     /// [`Config::new_endpoints`](crate::Config::new_endpoints) sustains. By default that is one in 1.3 s,
     /// or 700 announces in 15 minutes, in one family, and half as many in both; with more the interval
-    /// grows for all alike. A lookup of the user's takes the slot of a round if no other is free. A round
+    /// grows for all alike. A lookup of the user's takes the slot of a round if no other is free, but, where
+    /// there are four times as many as a lookup needs, not that of the last one. A round
     /// that nobody acknowledged is repeated after a minute, then after two, four and so on; while there is
     /// no network rounds wait, and go on when it is back.
     ///
@@ -143,9 +182,8 @@ impl<S: Storage> Node<S> {
     ///
     /// # Errors
     ///
-    /// [`StartError::TooManyKept`] past [`Limits::kept`](crate::Limits::kept),
-    /// [`StartError::PortZero`], or [`StartError::Full`] where
-    /// [`Limits::lookups`](crate::Limits::lookups) are too few for any.
+    /// [`StartError::Full`] past [`Limits::kept`](crate::Limits::kept), [`StartError::PortZero`], or
+    /// [`StartError::TooSmall`] where [`Limits::lookups`](crate::Limits::lookups) are too few for any.
     pub fn keep_announced(
         &mut self,
         now: Instant,
@@ -166,7 +204,7 @@ impl<S: Storage> Node<S> {
     ///
     /// # Errors
     ///
-    /// [`StartError::Full`], or [`StartError::TooManyItems`].
+    /// [`StartError::Full`] or [`StartError::TooSmall`].
     #[cfg(feature = "items")]
     pub fn get_immutable(&mut self, now: Instant, target: NodeId) -> Result<LookupId, StartError> {
         let options = self.core.config.lookup;
@@ -177,14 +215,17 @@ impl<S: Storage> Node<S> {
     /// a valid signature the newest is [`item`](Self::item); each one is an
     /// [`Event::ItemFound`](crate::Event::ItemFound).
     ///
+    /// The lookup waits for the closest nodes until they answer or
+    /// [time out](crate::LookupOptions::timeout): the slowest may be the one that has the newest.
+    ///
     /// To replace what is found: [`Item::sign`](crate::Item::sign) with the
     /// [next](crate::Item::next_seq) number after [`LookupReport::seq`](crate::LookupReport::seq), then
-    /// [`put`](Self::put) with that `seq` as `cas`. Within five minutes the put uses the tokens of this lookup, and no second one is
-    /// made.
+    /// [`put`](Self::put) with that `seq` as `cas`. The put asks again, at once those nodes that answered
+    /// this lookup.
     ///
     /// # Errors
     ///
-    /// [`StartError::Full`], or [`StartError::TooManyItems`].
+    /// [`StartError::Full`] or [`StartError::TooSmall`].
     #[cfg(feature = "items")]
     pub fn get_mutable(&mut self, now: Instant, key: PublicKey, salt: Salt) -> Result<LookupId, StartError> {
         let options = self.core.config.lookup;
@@ -192,18 +233,25 @@ impl<S: Storage> Node<S> {
     }
 
     /// Stores an item at the nodes closest to its target (BEP 44), who keep it for two hours. How many
-    /// took it and how many refused is in the [`LookupReport`](crate::LookupReport), as is the number of a
-    /// newer one that was met.
+    /// took it and how many refused is in the [`LookupReport`](crate::LookupReport).
     ///
-    /// With `cas` ("compare and swap") it replaces the version of that sequence number and no other.
-    /// First all are asked who may hold one; if the newest that they return has another number, nothing
-    /// is stored, and they are counted in [`Refusals::cas_mismatch`](crate::Refusals::cas_mismatch). Nodes
+    /// An immutable item goes to each node as soon as it is known to be among the closest; within five
+    /// minutes of an earlier put of it the tokens of that one are used, and no second lookup is made. Before
+    /// a mutable item is put, all are asked who may hold a version, as in
+    /// [`get_mutable`](Self::get_mutable), whatever is known from before. If they return a newer one, or
+    /// another value under the same number, nobody gets it, and
+    /// [`LookupReport::obstacle`](crate::LookupReport::obstacle) tells. A node that refuses it because of
+    /// what it holds is not replaced by one that is farther.
+    ///
+    /// With `cas` ("compare and swap") it replaces the version of that sequence number and no other: if the
+    /// newest that was found has another number, nothing is stored, that is the obstacle, and whoever
+    /// returned a version is counted in [`Refusals::cas_mismatch`](crate::Refusals::cas_mismatch). Nodes
     /// that hold that version compare again when they store. Nodes that hold none store it as it is,
-    /// and so do those with an older one, which missed a version.
+    /// and so do those with an older one, which missed a version. An immutable item has no use for it.
     ///
     /// # Errors
     ///
-    /// [`StartError::Full`], or [`StartError::TooManyItems`].
+    /// [`StartError::Full`] or [`StartError::TooSmall`].
     #[cfg(feature = "items")]
     pub fn put(&mut self, now: Instant, item: &Item, cas: Option<i64>) -> Result<LookupId, StartError> {
         let options = self.core.config.lookup;
@@ -232,25 +280,27 @@ impl<S: Storage> Node<S> {
     /// It is done as [`keep_announced`](Self::keep_announced) does it, and shares its rounds, slots and
     /// limits. After the first, a round looks who holds the item before it puts it: where more than
     /// eight nodes do, all of the closest among them, nothing is stored (BEP 44), and the next round
-    /// comes after half the time, which stores it in any case. If a newer one was found, nothing is
-    /// stored either: [`KeptItem::newest`](crate::KeptItem::newest) tells.
+    /// comes after half the time, which stores it in any case. If a newer version or another value of the
+    /// same number is found, in the first round or later, nothing is stored either:
+    /// [`KeptItem::newest`](crate::KeptItem::newest) and
+    /// [`LookupReport::obstacle`](crate::LookupReport::obstacle) tell.
     ///
     /// They leave a quarter of [`Limits::own_items`](crate::Limits::own_items) and
-    /// [`Limits::own_chunks`](crate::Limits::own_chunks) to lookups: by default 192 may be kept up, or 96
-    /// of the longest.
+    /// [`Limits::own_chunks`](crate::Limits::own_chunks) to lookups: by default 192 may be kept up, however
+    /// long they are.
     ///
-    /// Items that are kept up are not in a [`snapshot`](Self::snapshot_into): give them again after a
-    /// restart. A target has one item: given again with a higher sequence number it is changed and keeps
+    /// Items that are kept up are in a [`snapshot`](Self::snapshot_into), without any secret. A target has
+    /// one item: given again with a higher sequence number it is changed and keeps
     /// its id, and its next round comes soon.
     ///
     /// # Errors
     ///
-    /// [`StartError::TooManyKept`], [`StartError::TooManyItems`] past those three quarters or where lookups
-    /// hold the memory, [`StartError::StaleItem`] where a newer one is kept up, or [`StartError::Full`] where [`Limits::lookups`](crate::Limits::lookups)
-    /// are too few for any.
+    /// [`StartError::Full`] past [`Limits::kept`](crate::Limits::kept) or those three quarters, or where
+    /// lookups hold the memory, [`StartError::StaleItem`] where a newer one is kept up, or
+    /// [`StartError::TooSmall`] where [`Limits::lookups`](crate::Limits::lookups) are too few for any.
     #[cfg(feature = "items")]
     pub fn keep_stored(&mut self, now: Instant, item: &Item) -> Result<KeptId, StartError> {
-        self.core.keep_stored(&mut self.storage.memory(), now, item)
+        self.core.keep_stored(&mut self.storage.memory(), now, item, None)
     }
 
     /// Keeps an item up no longer. A round under way ends without further events; nodes forget the item
@@ -278,8 +328,8 @@ impl<S: Storage> Node<S> {
     ///
     /// # Errors
     ///
-    /// [`StartError::AddressRefused`], or [`StartError::Full`] where too many queries are under
-    /// way.
+    /// [`StartError::AddressRefused`], or [`StartError::Full`] where
+    /// [`Limits::inflight`](crate::Limits::inflight) queries are under way.
     pub fn ping(&mut self, now: Instant, addr: SocketAddr) -> Result<QueryId, StartError> {
         self.core.ping(&mut self.storage.memory(), now, addr.into())
     }
@@ -351,9 +401,9 @@ impl<S: Storage> Node<S> {
         self.core.mirror_item(&mut self.storage.memory(), now, item, from.into())
     }
 
-    /// Forgets all peers that announced themselves to us.
+    /// Forgets all peers that announced themselves to us. What we announce ourselves stays.
     pub fn clear_peers(&mut self) {
-        self.core.peers.clear(&mut serve::peer_slots(&mut self.storage.memory()));
+        self.core.clear_peers(&mut self.storage.memory());
     }
 
     /// Forgets all items that others put to us.

@@ -49,14 +49,14 @@ impl<S: Storage> Node<S> {
     }
 
     /// Writes what is worth keeping over a restart to the front of `buf` and returns its length: our
-    /// ids, the nodes of both tables, best first, and the announces that are kept up, for
+    /// ids, the nodes of both tables, best first, and the announces and items that are kept up, for
     /// [`State::parse`](crate::State::parse) and [`restore`](Self::restore). `saved_at` is for
     /// [`State::saved_at`](crate::State::saved_at): the wall clock in seconds, or 0 where there is none.
     ///
     /// # Errors
     ///
     /// [`BufferTooShort`], which says how long it is; at most 36 bytes for each IPv4 node, 48 for
-    /// each IPv6 node, 28 for each announce, and 200 more.
+    /// each IPv6 node, 28 for each announce, 1177 for each item, and 200 more.
     pub fn snapshot_into(&self, saved_at: u64, buf: &mut [u8]) -> Result<usize, BufferTooShort> {
         self.core.snapshot(self.storage.view(), saved_at, buf)
     }

@@ -3,7 +3,8 @@
 use core::time::Duration;
 
 use super::Core;
-use crate::addr::Family;
+use super::upkeep::FEW_NODES;
+use crate::addr::{Endpoint, Family};
 use crate::external::External;
 use crate::inflight::Outcome;
 use crate::lookup::Phase;
@@ -11,7 +12,52 @@ use crate::pool::Ix;
 use crate::storage::sealed::Memory;
 use crate::time::Instant;
 
+/// The pauses after which a query is sent again that our own system did not send. A full buffer is empty
+/// by then; for a network that is gone, the next errand of the upkeep looks.
+const PAUSES: [Duration; 3] =
+    [Duration::from_millis(50), Duration::from_millis(150), Duration::from_millis(450)];
+
+/// A network that was gone for less has cost nobody anything.
+const OUTAGE: Duration = Duration::from_secs(2);
+
 impl Core {
+    /// Our own system did not send a datagram to `to`. That says nothing about whoever is there.
+    pub(super) fn handle_unsent(&mut self, m: &mut Memory<'_>, now: Instant, to: Endpoint) {
+        let now = self.advance(now);
+        // There is none where it was an answer: whoever asked asks again.
+        let Some(ix) = self.inflight.find_last_sent_to(m.queries, to) else { return };
+        self.stats.unsent += 1;
+        self.missed = true;
+        let bootstrap = &mut self.family_mut(to.family()).bootstrap;
+        let is_silent = bootstrap.note_unsent();
+        let pause = PAUSES.get(usize::from(m.queries[ix].unsent));
+        if let Some(&pause) = pause.filter(|_| !bootstrap.is_cut_off()) {
+            return self.inflight.unsent(m.queries, ix, now + pause);
+        }
+        if is_silent {
+            bootstrap.note_cut_off(now);
+        }
+        let query = self.inflight.finish(m.queries, ix, Outcome::Unreachable);
+        self.excuse(m, &query);
+        self.on_search_failed(m, &query, Outcome::Unreachable);
+        self.schedule_upkeep(to.family());
+    }
+
+    /// A datagram came in: if our own system could not send before, it can now.
+    pub(super) fn note_network(&mut self, m: &mut Memory<'_>, family: Family, now: Instant) {
+        let bootstrap = &mut self.family_mut(family).bootstrap;
+        let was_cut_off = bootstrap.is_cut_off();
+        if !bootstrap.take_unsent() || now - self.heard < OUTAGE {
+            return;
+        }
+        let state = self.family(family);
+        // Where it is only one destination that has no route, there is nothing to join again.
+        if !state.ready || (was_cut_off && state.table.len() < FEW_NODES) {
+            self.wake_bootstrap(family, now);
+        }
+        self.resume_rounds(m);
+    }
+
     pub(super) fn handle_resume(&mut self, m: &mut Memory<'_>, now: Instant, slept: Duration) {
         self.slept += slept;
         self.advance(now);
@@ -130,7 +176,7 @@ impl Core {
         let state = self.family_mut(family);
         (state.ready, state.own) = (false, None);
         self.announce_anew(m);
-        self.wake_bootstrap(family, self.now);
+        self.rejoin(family);
     }
 
     fn announce_anew(&mut self, m: &mut Memory<'_>) {

@@ -58,7 +58,7 @@ impl Core {
                 return Err((ErrorCode::PROTOCOL, "the stored item is no such one"));
             }
             Meeting::Nothing => None,
-            Meeting::Same(ix) | Meeting::Other(ix, _) => Some(ix),
+            Meeting::Same(ix) | Meeting::SignedAgain(ix) | Meeting::Other(ix, _) => Some(ix),
         };
         let mut victims = Victims::new();
         if old.is_none() {
@@ -73,7 +73,7 @@ impl Core {
             return Err((ErrorCode::CAS_MISMATCH, "cas is not the stored seq"));
         }
         match (meeting, item) {
-            (Meeting::Same(ix), _) => {
+            (Meeting::Same(ix) | Meeting::SignedAgain(ix), _) => {
                 add(&mut self.stats.items.refreshed, 1);
                 let slots = &mut self.item_slots(m);
                 self.items.refresh(slots, ix, from, now + self.config.item_ttl);

@@ -2,10 +2,11 @@
 
 use core::time::Duration;
 
-use super::{Core, PATROL};
+use super::Core;
 use crate::addr::Family;
 use crate::config::Config;
 use crate::event::{KeptAnnounce, KeptId, KeptRound, LookupId, StartError};
+use crate::full::Limit;
 use crate::id::InfoHash;
 use crate::kept::{Kept, Pace, Phase, Subject};
 use crate::lookup::{self, Announce, Goal, LookupOptions};
@@ -23,6 +24,12 @@ const ROUNDS: usize = 4;
 /// Rounds leave this share of the lookups to others.
 const RESERVE: usize = 4;
 
+/// First rounds that need not wait for each other leave this share of the lookups to others.
+const AT_ONCE_RESERVE: usize = 2;
+
+/// A round that found no slot tries again after so long: every lookup that ends may leave one.
+const SLOT_PAUSE: Duration = Duration::from_secs(1);
+
 /// A round waits at most this long for others to use fewer new endpoints.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -34,10 +41,13 @@ const INTERVALS: [Duration; 2] = [Duration::from_secs(60), Duration::from_secs(2
 /// How fast rounds follow each other, so that they alone stay within what may be contacted anew.
 pub(super) fn pace(config: &Config, lookups: usize) -> Pace {
     let families = Family::ALL.into_iter().filter(|&family| config.has(family)).count() as u32;
+    let lookups = lookups / families.max(1) as usize;
+    let rounds = (lookups / RESERVE).clamp(1, ROUNDS);
     Pace {
         interval: config.announce_interval.clamp(INTERVALS[0], INTERVALS[1]),
         spacing: Duration::from_secs(u64::from(ROUND_ENDPOINTS * families)) / config.new_endpoints.max(1),
-        rounds: (lookups / RESERVE / families.max(1) as usize).clamp(1, ROUNDS),
+        rounds,
+        at_once: (lookups / AT_ONCE_RESERVE).max(rounds),
     }
 }
 
@@ -55,9 +65,7 @@ impl Core {
         if announce.port == 0 {
             return Err(StartError::PortZero);
         }
-        if m.walks.len() < Family::ALL.into_iter().filter(|&family| self.config.has(family)).count() {
-            return Err(StartError::Full);
-        }
+        self.check_walks(m, Family::ALL.into_iter().filter(|&family| self.config.has(family)).count())?;
         let (target, subject) = (infohash.into(), Subject::Announce(announce));
         let ix = match self.keeper.find(m.kept, &target, false) {
             Some(ix) => {
@@ -69,11 +77,18 @@ impl Core {
             }
             None => {
                 let ix = self.keeper.restore(m.kept, target, subject, last, now);
-                ix.ok_or(StartError::TooManyKept)?
+                ix.ok_or_else(|| Limit::Kept.refusal(m.kept.len(), 1))?
             }
         };
+        self.hold_own(m, infohash, announce);
         self.schedule_rounds(m);
         Ok(KeptId { ix, generation: m.kept[ix].generation })
+    }
+
+    /// Whether a round finds the slots it needs at all.
+    pub(super) fn check_walks(&self, m: &Memory<'_>, needed: usize) -> Result<(), StartError> {
+        let size = m.walks.len();
+        if size < needed { Err(Limit::Lookups.refusal(size, needed)) } else { Ok(()) }
     }
 
     /// Ends what is kept up, an announce or an item as is said.
@@ -84,6 +99,9 @@ impl Core {
         });
         if is_kept {
             self.drop_round(m, kept.ix);
+            if !is_item {
+                self.release_own(m, m.kept[kept.ix].target.into());
+            }
             #[cfg(feature = "items")]
             self.release_kept(m, kept.ix);
             self.keeper.remove(m.kept, kept.ix);
@@ -119,19 +137,17 @@ impl Core {
             let goal = match subject {
                 Subject::Announce(announce) => Goal::Announce(announce),
                 #[cfg(feature = "items")]
-                Subject::Item(item) => Goal::Put(item),
+                Subject::Item(item) => self.item_round(m, &target, item),
             };
             let families = Family::ALL.map(|family| self.family(family).on);
             let options = LookupOptions { only: None, ..self.config.lookup };
             match self.start(m, goal, [target; 2], families, &options, ix) {
                 Ok(lookup) => {
-                    #[cfg(feature = "items")]
-                    Self::check_first(m, ix, lookup);
                     self.keeper.begin(m.kept, ix, &mut self.rng, self.now);
                     m.kept[ix].round = lookup.ix;
                 }
                 // The user's lookups take all slots.
-                Err(_) => self.keeper.hold(self.now + PATROL),
+                Err(_) => self.keeper.starve(self.now + SLOT_PAUSE),
             }
         }
         self.schedule_rounds(m);
@@ -171,14 +187,45 @@ impl Core {
         self.schedule_rounds(m);
     }
 
-    /// A round makes room for a lookup that cannot wait. Returns whether one was under way.
+    /// A round makes room for a lookup that cannot wait: the one that started last. Returns whether one
+    /// could.
     pub(super) fn displace_round(&mut self, m: &mut Memory<'_>) -> bool {
-        let is_round = |walk: &lookup::Walk| !walk.kept.is_none() && walk.phase.is_under_way();
-        let Some(at) = m.walks.iter().position(|slot| is_round(&slot.value)) else { return false };
-        self.put_back_round(m, m.walks[Ix::new(at)].lead);
-        self.keeper.hold(self.now + PATROL);
+        let lead = self.displaceable(m).max_by_key(|&lead| m.walks[lead].started);
+        let Some(lead) = lead else { return false };
+        self.put_back_round(m, lead);
+        self.keeper.starve(self.now + SLOT_PAUSE);
         self.schedule_rounds(m);
         true
+    }
+
+    /// The walks that rounds would free for others.
+    pub(super) fn displaceable_walks(&self, m: &Memory<'_>) -> usize {
+        self.displaceable(m).map(|lead| 1 + usize::from(!m.walks[lead].sibling.is_none())).sum()
+    }
+
+    /// The walks that are to stay free for a round, because others have taken all of them before: a user
+    /// who always has another lookup to start must not keep rounds away for ever.
+    pub(super) fn reserved_walks(&self, m: &Memory<'_>) -> usize {
+        let is_wanted =
+            self.keeper.is_starved() && self.spares_a_round(m) && self.next_round(m.kept).is_some();
+        if is_wanted { self.families.iter().filter(|family| family.on).count() } else { 0 }
+    }
+
+    /// The rounds under way that may be displaced, by the walks that lead them: all but the first.
+    fn displaceable<'a>(&self, m: &'a Memory<'_>) -> impl Iterator<Item = Ix> + use<'a> {
+        let walks = &*m.walks;
+        let is_under_way = move |ix: Ix| walks[ix].phase.is_under_way();
+        let leads = (0..walks.len()).map(Ix::new).filter(move |&ix| {
+            let walk = &walks[ix];
+            let is_round = !walk.kept.is_none() && walk.lead == ix && walk.phase.has_events();
+            is_round && (is_under_way(ix) || walk.sibling.some().is_some_and(is_under_way))
+        });
+        leads.skip(self.spares_a_round(m).into())
+    }
+
+    /// Whether there are lookups enough for one round to go on whatever the user wants.
+    fn spares_a_round(&self, m: &Memory<'_>) -> bool {
+        m.walks.len() >= RESERVE * self.families.iter().filter(|family| family.on).count()
     }
 
     /// Ends the round that this walk leads; it comes first when there is room again.
@@ -196,6 +243,9 @@ impl Core {
             return None;
         }
         let wanted = self.keeper.next_start(slots)?;
+        if self.keeper.is_at_once() {
+            return Some(wanted.max(self.now));
+        }
         // The user's own lookups are to find half of what may be contacted at once.
         let limit = self.endpoint_rate();
         let half = limit.burst.div_ceil(2).max(1);

@@ -5,8 +5,9 @@
 //! beside this one: [`serve`] answers, [`search`] asks, [`walks`] leads lookups from step to step,
 //! [`keep`] repeats announces, [`upkeep`] keeps house, [`saved`] saves and restores, [`interrupt`]
 //! stops and goes on, [`identity`] goes by our address, [`scrape`] and [`sample`] tell and learn which
-//! torrents there are and how many peers they have, [`mirror`] stores what another node of the program
-//! was told, [`output`] makes datagrams and events, `checkpoint`
+//! torrents there are and how many peers they have, [`local`] remembers which of our addresses was
+//! asked, [`mirror`] stores what another node of the program was told, [`own_peers`] what we announce
+//! ourselves, [`output`] makes datagrams and events, `checkpoint`
 //! writes and reads the whole of it; with the feature `items` `items` stores what others put, and
 //! `publish` finds and puts items of our own.
 
@@ -21,8 +22,10 @@ mod interrupt;
 #[cfg(feature = "items")]
 mod items;
 mod keep;
+mod local;
 mod mirror;
 mod output;
+mod own_peers;
 #[cfg(feature = "items")]
 mod publish;
 mod sample;
@@ -33,11 +36,12 @@ mod serve;
 mod upkeep;
 mod walks;
 
-use core::net::SocketAddr;
+use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 
 #[cfg(feature = "checkpoint")]
 pub use checkpoint::CheckpointError;
+pub(crate) use local::Local;
 use serve::Asker;
 pub(crate) use serve::Reply;
 
@@ -142,11 +146,25 @@ impl<S: Storage> Node<S> {
 impl<S: Storage> Node<S> {
     /// A datagram arrived from `from`.
     pub fn handle_datagram(&mut self, now: Instant, from: SocketAddr, datagram: &[u8]) {
-        self.core.handle_datagram(&mut self.storage.memory(), now, from.into(), datagram);
+        self.handle_datagram_at(now, from, None, datagram);
+    }
+
+    /// A datagram arrived from `from` at our address `local`, where the system reports that
+    /// (`IP_PKTINFO`): an answer to it leaves from there ([`Transmit::source`]). It matters on a host
+    /// with several addresses whose socket is bound to all of them.
+    pub fn handle_datagram_at(
+        &mut self,
+        now: Instant,
+        from: SocketAddr,
+        local: Option<IpAddr>,
+        datagram: &[u8],
+    ) {
+        self.core.handle_datagram(&mut self.storage.memory(), now, from.into(), local, datagram);
     }
 
     /// The time that [`poll_timeout`](Self::poll_timeout) asked for has come. Early calls are
-    /// harmless, late ones cost what lateness costs.
+    /// harmless, late ones cost what lateness costs. Datagrams that have arrived come first: an answer
+    /// that waits in the socket while its query expires is lost.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.core.handle_timeout(&mut self.storage.memory(), now);
     }
@@ -157,7 +175,17 @@ impl<S: Storage> Node<S> {
         self.core.handle_unreachable(&mut self.storage.memory(), now, destination.into());
     }
 
-    /// The host was suspended for `slept`, and the clock behind `now` did not count that time.
+    /// The system did not send a datagram to `destination` for a reason of its own: no network, no route,
+    /// a firewall, no buffers. That is held against nobody. A query among them is sent again, after 50
+    /// milliseconds and ever later, and fails after four tries in a row. While a node that knows few others
+    /// cannot send at all, it tries every five seconds, later every 15, and what it keeps up is repeated at
+    /// once when somebody is heard again.
+    pub fn handle_unsent(&mut self, now: Instant, destination: SocketAddr) {
+        self.core.handle_unsent(&mut self.storage.memory(), now, destination.into());
+    }
+
+    /// The host was suspended for `slept`, and the clock behind `now` did not count that time; zero where
+    /// it did, or where the process stood still.
     /// Everything ages by it, stored peers and tokens included. Nodes that were not heard of meanwhile
     /// are pinged, and announces that fell due are repeated. What was asked before is asked again and
     /// held against nobody; an announce begins anew if its tokens are older than five minutes.
@@ -233,6 +261,8 @@ struct Core {
     replies: Ring,
     notices: Ring,
     bootstraps: u16,
+    /// So many of them, the first, are routers.
+    routers: u16,
     timers: Timers,
     /// When the last message came, whatever it was, or the node was enabled.
     heard: Instant,
@@ -258,8 +288,8 @@ struct FamilyState {
     external: External,
     /// Bootstrap hosts of this family.
     bootstraps: u16,
-    /// The table holds a bootstrap host, because nobody else is known.
-    holds_bootstrap: bool,
+    /// The table holds a router, because nobody else is known.
+    holds_router: bool,
     bootstrap: upkeep::Bootstrap,
 }
 
@@ -279,7 +309,7 @@ impl Core {
                 own: None,
                 external: External::default(),
                 bootstraps: 0,
-                holds_bootstrap: false,
+                holds_router: false,
                 bootstrap,
             }
         };
@@ -324,6 +354,7 @@ impl Core {
             replies: Ring::default(),
             notices: Ring::default(),
             bootstraps: 0,
+            routers: 0,
             timers,
             heard: now,
             missed: false,
@@ -350,7 +381,14 @@ impl Core {
         self.now
     }
 
-    fn handle_datagram(&mut self, m: &mut Memory<'_>, now: Instant, from: Endpoint, datagram: &[u8]) {
+    fn handle_datagram(
+        &mut self,
+        m: &mut Memory<'_>,
+        now: Instant,
+        from: Endpoint,
+        local: Option<IpAddr>,
+        datagram: &[u8],
+    ) {
         let now = self.advance(now);
         self.stats.datagrams_in += 1;
         self.stats.bytes_in += datagram.len() as u64;
@@ -362,16 +400,17 @@ impl Core {
             // By reference: a message is large to copy.
             Ok((ref message, trailing)) => {
                 self.stats.trailing += u64::from(!trailing.is_empty());
+                self.note_network(m, from.family(), now);
                 self.note_traffic(m, now);
                 match &message.body {
-                    Body::Query(query) => self.on_query(m, from, message, query, datagram.len()),
+                    Body::Query(query) => self.on_query(m, from, local, message, query, datagram.len()),
                     Body::Response(response) => self.on_response(m, from, message, response),
                     Body::Error(error) => self.on_error(m, from, message, error.code),
                 }
             }
             Err(ParseError::BadQuery { transaction, id, method, code, reason, .. }) => {
                 trace!("bad query from {}: {reason}", SocketAddr::from(from));
-                let asker = Asker { from, transaction, method, len: datagram.len() };
+                let asker = Asker { from, local, transaction, method, len: datagram.len() };
                 self.on_bad_query(m, &asker, id, (code, reason));
             }
             Err(ParseError::BadReply { transaction }) => self.on_bad_reply(m, from, transaction),

@@ -218,8 +218,16 @@ impl Core {
                 self.blocked = Some(probe);
                 return None;
             }
+            let strangers_at = self.strangers_at(m);
+            let strangers_wait = strangers_at > now;
             let mut slots = table_slots(m, family);
-            let Some(contact) = self.family_mut(family).table.next_ping(&mut slots, now) else { continue };
+            let table = &mut self.family_mut(family).table;
+            let Some(contact) = table.next_ping(&mut slots, strangers_wait, now) else {
+                if strangers_wait && table.ping_due().is_some_and(|due| due <= now) {
+                    self.blocked = Some(self.blocked.map_or(strangers_at, |at| at.min(strangers_at)));
+                }
+                continue;
+            };
             if !self.may_query(m, contact.endpoint) {
                 self.family_mut(family).table.ping_lost(&mut table_slots(m, family), contact, now);
                 return None;
@@ -241,13 +249,7 @@ impl Core {
             if !state.on || state.table.restored_due().is_none_or(|due| due > now) {
                 continue;
             }
-            let RateLimit { per_sec, burst } = self.endpoint_rate();
-            let half = RateLimit { per_sec, burst: burst.div_ceil(2) };
-            let at = if self.inflight.outstanding() * 2 >= m.queries.len() {
-                Instant::NEVER
-            } else {
-                self.new_endpoints.available_at(half, now).unwrap_or(Instant::NEVER).max(self.next_probe())
-            };
+            let at = self.strangers_at(m).max(self.next_probe());
             if at > now {
                 self.blocked = Some(self.blocked.map_or(at, |blocked| blocked.min(at)));
                 return None;
@@ -311,14 +313,14 @@ impl Core {
     ) -> Option<Transmit> {
         self.stats.queries_out.count(method.kind());
         m.queries[ix].method = method.kind();
-        let transaction = self.rng.bytes();
+        let transaction = self.rng.transaction();
         let to = m.queries[ix].to;
         self.contacts.contacted(m.contacts, to, self.now.secs());
         self.inflight.sent(m.queries, ix, transaction, self.now, stall, timeout);
         let message = self.query(to, &transaction, method);
         // Every query of ours fits: the longest part is a token, and of those few bytes are kept.
         let size = message.emit(buf)?;
-        Some(Transmit { destination: to.into(), size })
+        Some(Transmit { destination: to.into(), source: None, size })
     }
 
     /// A query of ours.
@@ -356,6 +358,17 @@ impl Core {
             self.blocked = Some(self.new_endpoints.available_at(limit, self.now).unwrap_or(Instant::NEVER));
         }
         taken
+    }
+
+    /// When somebody may be pinged who has not answered so far: half of the slots and of the allowance
+    /// is left to lookups.
+    fn strangers_at(&self, m: &Memory<'_>) -> Instant {
+        if self.inflight.outstanding() * 2 >= m.queries.len() {
+            return Instant::NEVER;
+        }
+        let RateLimit { per_sec, burst } = self.endpoint_rate();
+        let half = RateLimit { per_sec, burst: burst.div_ceil(2) };
+        self.new_endpoints.available_at(half, self.now).unwrap_or(Instant::NEVER)
     }
 
     /// Whether upkeep may contact somebody, or has to wait.

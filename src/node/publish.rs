@@ -9,15 +9,18 @@ use super::serve::MAX_DATAGRAM_V6;
 use crate::addr::{Endpoint, Family};
 use crate::config::MAX_DATAGRAM;
 use crate::event::{KeptId, KeptItem, KeptRound, LookupId, Notice, NoticeKind, StartError, Transmit};
+use crate::full::Limit;
 use crate::id::NodeId;
 use crate::inflight::Query;
-use crate::items::{Item, OwnItem, OwnItems, OwnSlots, Owner, PublicKey, Salt, Sighting};
-use crate::kept::{self, Kept, Subject};
-use crate::lookup::{Check, Goal, Holding, LookupOptions, Phase, Token, Walk};
+use crate::items::{
+    Item, OwnItem, OwnItems, OwnSlots, Owner, PublicKey, PutObstacle, Salt, Shortage, Sighting,
+};
+use crate::kept::{self, Subject};
+use crate::lookup::{Check, Goal, Holding, LookupOptions, Phase, Step, Token, Walk};
 use crate::pool::{Ix, Slot};
 use crate::storage::sealed::{Memory, View};
 use crate::time::Instant;
-use crate::wire::{ErrorCode, Method, Response};
+use crate::wire::{ErrorCode, MAX_VALUE_LEN, Method, Response};
 
 /// Commands.
 impl Core {
@@ -28,7 +31,7 @@ impl Core {
         target: NodeId,
         signed: Option<(PublicKey, Salt)>,
     ) -> Result<Ix, StartError> {
-        self.take_own(m, |own, slots, is_live| own.seek(slots, target, signed, is_live))
+        self.take_own(m, MAX_VALUE_LEN, |own, slots, is_live| own.seek(slots, target, signed, is_live))
     }
 
     pub(super) fn put(
@@ -40,13 +43,10 @@ impl Core {
         options: &LookupOptions,
     ) -> Result<LookupId, StartError> {
         self.advance(now);
-        let ix = self.take_own(m, |own, slots, is_live| own.publish(slots, item, is_live))?;
+        let len = item.value().len();
+        let ix = self.take_own(m, len, |own, slots, is_live| own.publish(slots, item, is_live))?;
         m.own_items[ix.position()].cas = cas;
-        let lookup = self.lookup_item(m, Goal::Put(ix), item.target(), options)?;
-        if cas.is_some() && item.seq().is_some() {
-            both(m.walks, lookup.ix).for_each(|ix| m.walks[ix].items.check = Check::Due);
-        }
-        Ok(lookup)
+        self.lookup_item(m, Goal::Put(ix), item.target(), options)
     }
 
     /// Starts a lookup whose item was taken just now.
@@ -67,22 +67,25 @@ impl Core {
                 Err(_) => self.own.release(&mut own_slots(m), ix),
             }
         }
-        if let (Ok(lookup), Goal::Get(_)) = (lookup, goal) {
-            self.take_stored(m, lookup);
+        if let (Ok(lookup), Some(own)) = (lookup, goal.item())
+            && let Some(Sighting::Newest(seq)) = self.examine_stored(m, &target, own)
+            && let Goal::Get(_) = goal
+        {
+            self.tell_found(m, lookup.ix, Endpoint::ZERO, seq);
         }
         lookup
     }
 
+    /// `last`: how long ago the last round of a saved item ended, and how many nodes confirmed it.
     pub(super) fn keep_stored(
         &mut self,
         m: &mut Memory<'_>,
         now: Instant,
         item: &Item,
+        last: Option<(Duration, u16)>,
     ) -> Result<KeptId, StartError> {
         let now = self.advance(now);
-        if m.walks.len() < self.families.iter().filter(|family| family.on).count() {
-            return Err(StartError::Full);
-        }
+        self.check_walks(m, self.families.iter().filter(|family| family.on).count())?;
         let target = item.target();
         let old = self.keeper.find(m.kept, &target, true);
         if let Some((ix, own)) = old.and_then(|ix| Some((ix, m.kept[ix].subject.item()?))) {
@@ -95,10 +98,11 @@ impl Core {
             }
         }
         let changes = old.and_then(|ix| m.kept[ix].subject.item());
-        if !OwnItems::may_keep(&own_slots(m), item, changes) {
-            return Err(StartError::TooManyItems);
+        if let Some(shortage) = OwnItems::kept_shortage(&own_slots(m), item, changes) {
+            return Err(refusal(shortage, [Limit::KeptItems, Limit::KeptChunks]));
         }
-        let own = self.take_own(m, |own, slots, is_live| own.publish(slots, item, is_live))?;
+        let len = item.value().len();
+        let own = self.take_own(m, len, |own, slots, is_live| own.publish(slots, item, is_live))?;
         let subject = Subject::Item(own);
         let ix = match old {
             Some(ix) => {
@@ -107,11 +111,11 @@ impl Core {
                 self.keeper.change(m.kept, ix, subject, now);
                 Some(ix)
             }
-            None => self.keeper.add(m.kept, target, subject, now),
+            None => self.keeper.restore(m.kept, target, subject, last, now),
         };
         let Some(ix) = ix else {
             self.own.release(&mut own_slots(m), own);
-            return Err(StartError::TooManyKept);
+            return Err(Limit::Kept.refusal(m.kept.len(), 1));
         };
         m.own_items[own.position()].owner = Owner::Kept;
         self.schedule_rounds(m);
@@ -125,21 +129,33 @@ impl Core {
         }
     }
 
-    /// A round after the first looks who holds the item before it puts it, unless the last one found
-    /// enough of them: if everybody relied on the others, it would expire.
-    pub(super) fn check_first(m: &mut Memory<'_>, kept: Ix, round: LookupId) {
-        let Kept { subject, is_tried, is_spared, .. } = m.kept[kept];
-        let Some(own) = subject.item().map(|own| &m.own_items[own.position()]) else { return };
-        if is_tried && (!is_spared || own.is_superseded()) {
-            both(m.walks, round.ix).for_each(|ix| m.walks[ix].items.check = Check::Due);
+    /// Whom a lookup asks: of an item that can change, all who may hold a version. A round of an item that
+    /// is kept up counts those who hold it, but not in the first round, nor after one that found enough of
+    /// them: if everybody relied on the others, it would expire.
+    pub(super) fn check_of(m: &Memory<'_>, goal: Goal, kept: Ix) -> Check {
+        let Some(own) = goal.item().map(|own| &m.own_items[own.position()]) else { return Check::None };
+        let counts = kept.some().is_some_and(|ix| m.kept[ix].is_tried && !m.kept[ix].is_spared);
+        match own.is_mutable() {
+            _ if counts => Check::Counting,
+            true => Check::Due,
+            false => Check::None,
         }
     }
 
-    /// A slot for an item of our own. Where all are taken, lookups that were reported lose theirs,
-    /// the longest ago first.
+    /// A round of an item that is kept up begins.
+    pub(super) fn item_round(&self, m: &mut Memory<'_>, target: &NodeId, own: Ix) -> Goal {
+        // Another value under its number may be gone by now. That there was a newer version is remembered.
+        m.own_items[own.position()].in_conflict = false;
+        self.examine_stored(m, target, own);
+        Goal::Put(own)
+    }
+
+    /// A slot for an item of our own, with a value of `len` bytes. Where all are taken, lookups that were
+    /// reported lose theirs, the longest ago first.
     fn take_own(
         &mut self,
         m: &mut Memory<'_>,
+        len: usize,
         take: impl Fn(&mut OwnItems, &mut OwnSlots<'_>, &dyn Fn(Owner) -> bool) -> Option<Ix>,
     ) -> Result<Ix, StartError> {
         loop {
@@ -156,7 +172,10 @@ impl Core {
             if let Some(ix) = take(&mut self.own, &mut slots, &is_live) {
                 return Ok(ix);
             }
-            let oldest = self.searches.oldest_with_item(m.walks).ok_or(StartError::TooManyItems)?;
+            let Some(oldest) = self.searches.oldest_with_item(m.walks) else {
+                let shortage = OwnItems::shortage(&own_slots(m), len);
+                return Err(refusal(shortage, [Limit::OwnItems, Limit::OwnChunks]));
+            };
             for ix in both(m.walks, oldest) {
                 m.walks[ix].goal.forget_item();
             }
@@ -188,24 +207,19 @@ impl Core {
         let (walk, memory) = self.searches.walk(m, ix);
         walk.on_item(memory.candidates, from, holding);
         self.tell_found(m, ix, from, seq);
+        self.stop_put(m, ix, own);
     }
 
-    /// A put begins with the answers of an earlier lookup: it knows which versions that one met and
-    /// stored.
+    /// A put begins with the nodes of an earlier lookup: it knows which versions that one met and stored.
     pub(super) fn recall_item(&self, m: &mut Memory<'_>, ix: Ix, goal: Goal) {
         let (Some(old), Some(new)) = (m.walks[ix].goal.item(), goal.item()) else { return };
-        let old = &m.own_items[old.position()];
-        let (mut newest, stored) = (old.newest, old.seq().filter(|_| old.is_published));
-        let (walk, memory) = self.searches.walk(m, ix);
-        if stored >= newest && walk.has_stored(memory.candidates) {
-            if stored > newest {
-                walk.on_newer_item(memory.candidates);
-            }
-            walk.on_stored_item(memory.candidates);
-            newest = stored;
+        // The rounds of an item that is kept up share its slot.
+        if old != new {
+            let old = m.own_items[old.position()];
+            let (walk, memory) = self.searches.walk(m, ix);
+            let is_stored = walk.has_stored(memory.candidates);
+            m.own_items[new.position()].recall(&old, is_stored, m.own_chunks);
         }
-        let new = &mut m.own_items[new.position()];
-        new.newest = new.newest.max(newest);
     }
 
     /// A node refused a put. Returns whether it gets another one, of another form.
@@ -226,24 +240,60 @@ impl Core {
             && m.walks[ix].goal.item().is_some_and(|own| m.own_items[own.position()].is_newest())
     }
 
-    /// All that could be asked who hold the item have answered. Returns whether it is to be put now.
-    pub(super) fn decide_put(&self, m: &mut Memory<'_>, ix: Ix) -> bool {
-        let Walk { goal, kept, items, .. } = m.walks[ix];
-        let Some(own) = goal.item().filter(|_| items.check == Check::Due) else { return false };
+    /// A walk has asked all who may hold the item that it puts. Once the one in the other family has, too, it
+    /// is decided whether it is put. Returns whether that was still to be done.
+    pub(super) fn decide_put(&mut self, m: &mut Memory<'_>, ix: Ix) -> bool {
+        let Goal::Put(own) = m.walks[ix].goal else { return false };
+        if !m.walks[ix].items.is_thorough() {
+            return false;
+        }
+        let looks = |walk: &Walk| walk.phase.is_under_way() && walk.items.is_thorough();
+        for other in both(m.walks, ix).skip(1) {
+            let (walk, memory) = self.searches.walk(m, other);
+            if looks(walk) && walk.next(memory.candidates) != Step::Finish {
+                self.searches.set_phase(m, ix, Phase::Waiting);
+                return true;
+            }
+        }
         let own = &m.own_items[own.position()];
-        let is_other = own.cas.is_some() && own.newest.is_some() && own.cas != own.newest;
-        let (is_newest, is_superseded) = (own.is_newest(), own.is_superseded());
-        let (walk, memory) = self.searches.walk(m, ix);
-        let is_spared = if kept.is_none() {
-            if is_other {
+        let (obstacle, stands) = (own.obstacle(), own.stands());
+        for ix in both(m.walks, ix) {
+            let (walk, memory) = self.searches.walk(m, ix);
+            if !looks(walk) {
+                continue;
+            }
+            if let Some(PutObstacle::CasMismatch { .. }) = obstacle {
                 walk.on_cas_mismatch(memory.candidates);
             }
-            is_other
-        } else {
-            is_superseded || is_newest && walk.has_enough_copies(memory.candidates)
-        };
-        walk.items.check = if is_spared { Check::Spared } else { Check::Passed };
-        !is_spared
+            let counts = walk.items.check == Check::Counting;
+            let is_spared =
+                obstacle.is_some() || counts && stands && walk.has_enough_copies(memory.candidates);
+            walk.items.check = if is_spared { Check::Spared } else { Check::Passed };
+        }
+        both(m.walks, ix).for_each(|ix| self.settle(m, ix));
+        true
+    }
+
+    /// A node that answers late holds what stands in the way of a put: nobody gets it any more.
+    fn stop_put(&mut self, m: &mut Memory<'_>, ix: Ix, own: Ix) {
+        let own = &m.own_items[own.position()];
+        if own.obstacle().is_none() || own.stands() {
+            return;
+        }
+        for ix in both(m.walks, ix) {
+            let walk = &mut m.walks[ix];
+            if matches!(walk.goal, Goal::Put(_)) && walk.items.check == Check::Passed {
+                walk.items.check = Check::Spared;
+                self.settle(m, ix);
+            }
+        }
+    }
+
+    /// What stood in the way of the put of a lookup.
+    pub(super) fn obstacle(walks: &[Slot<Walk>], own_items: &[OwnItem], lead: Ix) -> Option<PutObstacle> {
+        let Goal::Put(own) = walks[lead].goal else { return None };
+        let is_stopped = both(walks, lead).any(|ix| walks[ix].items.check == Check::Spared);
+        own_items.get(own.position())?.obstacle().filter(|_| is_stopped)
     }
 
     /// The put of a lookup to one node.
@@ -326,9 +376,8 @@ impl Core {
     }
 
     /// What others put to us is found at once.
-    fn take_stored(&mut self, m: &mut Memory<'_>, lookup: LookupId) {
-        let target = m.walks[lookup.ix].target;
-        let Some((item, _)) = self.item_for(m, &target, None) else { return };
+    fn examine_stored(&self, m: &mut Memory<'_>, target: &NodeId, own: Ix) -> Option<Sighting> {
+        let (item, _) = self.item_for(m, target, None)?;
         let response = Response {
             value: Some(item.value()),
             key: item.signed_parts().map(|signed| signed.key.as_bytes()),
@@ -336,10 +385,7 @@ impl Core {
             signature: item.signature(),
             ..Response::default()
         };
-        let Some(own) = m.walks[lookup.ix].goal.item() else { return };
-        if let Sighting::Newest(seq) = OwnItems::examine(&mut own_slots(m), own, &response) {
-            self.tell_found(m, lookup.ix, Endpoint::ZERO, seq);
-        }
+        Some(OwnItems::examine(&mut own_slots(m), own, &response))
     }
 
     /// Tells of an item that was found; one that cannot change ends its lookup.
@@ -355,6 +401,13 @@ impl Core {
             both(m.walks, ix).for_each(|ix| self.settle(m, ix));
         }
     }
+}
+
+/// The error of a shortage of slots, or of chunks.
+fn refusal(shortage: Shortage, limits: [Limit; 2]) -> StartError {
+    let Shortage { is_of_chunks, total, needed, usable } = shortage;
+    let size = if usable < needed { usable } else { total };
+    limits[usize::from(is_of_chunks)].refusal(size, needed)
 }
 
 /// A walk, and that of the same lookup in the other family: its slot may serve another one by now.

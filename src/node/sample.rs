@@ -5,6 +5,7 @@ use core::net::SocketAddr;
 use super::{Core, Node};
 use crate::addr::Endpoint;
 use crate::event::{NodeInfo, Pong, QueryError, QueryId, Sample, StartError};
+use crate::full::Limit;
 use crate::id::{ID_LEN, InfoHash, NodeId};
 use crate::inflight::Purpose;
 use crate::peers::{PeerSlots, Told};
@@ -70,7 +71,8 @@ impl Core {
     ) -> Result<QueryId, StartError> {
         self.advance(now);
         self.check_contact(to)?;
-        let slot = sampling::take(m.samplings, target).ok_or(StartError::Full)?;
+        let slot = sampling::take(m.samplings, target);
+        let slot = slot.ok_or_else(|| Limit::Samplings.refusal(m.samplings.len(), 1))?;
         let query = self.start_ping(m, now, to, Purpose::Sample(slot));
         match query {
             Ok(query) => m.samplings[slot.position()].begin((query.ix, query.generation)),

@@ -6,7 +6,9 @@ use super::{Core, nodes, table_slots};
 use crate::addr::{Endpoint, Family};
 use crate::event::{KeptId, StartError};
 use crate::id::NodeId;
-use crate::state::{BufferTooShort, Head, Restored, SavedAnnounce, SavedNode, State, write};
+#[cfg(feature = "items")]
+use crate::state::SavedItem;
+use crate::state::{BufferTooShort, Head, Restored, SavedAnnounce, SavedNode, Source, State, write};
 use crate::storage::sealed::{Memory, View};
 use crate::table::{Contact, Entry};
 use crate::time::Instant;
@@ -25,9 +27,7 @@ impl Core {
         saved_at: u64,
         buf: &mut [u8],
     ) -> Result<usize, BufferTooShort> {
-        let ids = Family::ALL.map(|family| self.family(family).id);
-        let nodes = |family| self.saved_nodes(view, family);
-        write(buf, &Head { ids, saved_at }, || self.saved_announces(view), nodes)
+        write(buf, &Saved { core: self, view, saved_at })
     }
 
     pub(super) fn restore(
@@ -38,12 +38,12 @@ impl Core {
         elapsed: Duration,
     ) -> Restored {
         let now = self.advance(now);
-        let mut restored = Restored { skipped: state.skipped(), ..Restored::default() };
+        let mut restored = Restored { skipped: state.skipped_contacts(), ..Restored::default() };
         for node in state.nodes() {
             let endpoint = Endpoint::from(node.addr);
             let family = endpoint.family();
             // Those of a family that is off are kept for the next start.
-            if !self.config.address_policy.allows(endpoint) || self.is_bootstrap(m, endpoint) {
+            if !self.config.address_policy.allows(endpoint) || self.is_router(m, endpoint) {
                 restored.skipped += 1;
                 continue;
             }
@@ -57,7 +57,7 @@ impl Core {
             }
         }
         if restored.nodes > 0 {
-            Family::ALL.into_iter().for_each(|family| self.wake_bootstrap(family, now));
+            Family::ALL.into_iter().for_each(|family| self.rejoin(family));
             self.unpark(m);
         }
         for saved in state.announces() {
@@ -66,6 +66,14 @@ impl Core {
                 restored.announces += 1;
             } else {
                 restored.skipped += 1;
+            }
+        }
+        #[cfg(feature = "items")]
+        for saved in state.item_entries() {
+            let is_new = |saved: &SavedItem| self.keeper.find(m.kept, &saved.item.target(), true).is_none();
+            match saved.filter(is_new).map(|saved| self.restore_item(m, now, &saved, elapsed)) {
+                Some(Ok(_)) => restored.items += 1,
+                _ => restored.skipped += 1,
             }
         }
         restored
@@ -78,10 +86,19 @@ impl Core {
         saved: &SavedAnnounce,
         elapsed: Duration,
     ) -> Result<KeptId, StartError> {
-        let last = (saved.acknowledged > 0).then(|| {
-            (saved.age.saturating_add(elapsed), u16::try_from(saved.acknowledged).unwrap_or(u16::MAX))
-        });
+        let last = last_round(saved.acknowledged, saved.age, elapsed);
         self.keep_announced(m, now, saved.infohash, saved.announce, last)
+    }
+
+    #[cfg(feature = "items")]
+    pub(super) fn restore_item(
+        &mut self,
+        m: &mut Memory<'_>,
+        now: Instant,
+        saved: &SavedItem,
+        elapsed: Duration,
+    ) -> Result<KeptId, StartError> {
+        self.keep_stored(m, now, &saved.item, last_round(saved.acknowledged, saved.age, elapsed))
     }
 
     /// A restored node has answered, and has found its place or not.
@@ -104,15 +121,28 @@ impl Core {
         })
     }
 
-    /// The nodes worth saving, best first. Bootstrap hosts are not: whoever names them names them
-    /// again.
+    /// The items that are kept up. One whose last round stored nothing is saved as new, as an announce is:
+    /// the first round looks who holds it if it can change.
+    #[cfg(feature = "items")]
+    fn saved_items<'a>(&'a self, view: View<'a>) -> impl Iterator<Item = SavedItem> + use<'a> {
+        let now = self.now;
+        self.keeper.iter(view.kept).filter_map(move |kept| {
+            Some(SavedItem {
+                item: view.own_items[kept.subject.item()?.position()].read(view.own_chunks)?,
+                acknowledged: kept.acknowledged.into(),
+                age: if kept.acknowledged > 0 { self.keeper.age(kept, now) } else { Duration::ZERO },
+            })
+        })
+    }
+
+    /// The nodes worth saving, best first. Routers are not: whoever names them names them again.
     fn saved_nodes<'a>(
         &'a self,
         view: View<'a>,
         family: Family,
     ) -> impl Iterator<Item = SavedNode> + use<'a> {
         let (table, nodes, now) = (&self.family(family).table, nodes(view, family), self.now);
-        let bootstraps = &view.bootstraps[..usize::from(self.bootstraps)];
+        let routers = &view.bootstraps[..usize::from(self.routers)];
         let rank = move |entry: &Entry| match (entry.is_good(now), entry.known(now) >= LONG_KNOWN) {
             (true, true) => 0,
             (true, false) => 1,
@@ -123,9 +153,42 @@ impl Core {
         (0..LIVE_RANKS)
             .flat_map(live)
             .chain(table.all_restored(nodes))
-            .filter(move |entry| !bootstraps.contains(&entry.endpoint()))
+            .filter(move |entry| !routers.contains(&entry.endpoint()))
             .map(move |entry| saved(entry, now))
     }
+}
+
+/// What a snapshot is written of.
+struct Saved<'a> {
+    core: &'a Core,
+    view: View<'a>,
+    saved_at: u64,
+}
+
+impl Source for Saved<'_> {
+    fn head(&self) -> Head {
+        Head { ids: Family::ALL.map(|family| self.core.family(family).id), saved_at: self.saved_at }
+    }
+
+    fn announces(&self) -> impl Iterator<Item = SavedAnnounce> {
+        self.core.saved_announces(self.view)
+    }
+
+    #[cfg(feature = "items")]
+    fn items(&self) -> impl Iterator<Item = SavedItem> {
+        self.core.saved_items(self.view)
+    }
+
+    fn nodes(&self, family: Family) -> impl Iterator<Item = SavedNode> {
+        self.core.saved_nodes(self.view, family)
+    }
+}
+
+/// How long ago the last round ended of what was kept up, and how many nodes confirmed it; `None` where none
+/// did.
+fn last_round(acknowledged: u32, age: Duration, elapsed: Duration) -> Option<(Duration, u16)> {
+    let last = || (age.saturating_add(elapsed), u16::try_from(acknowledged).unwrap_or(u16::MAX));
+    (acknowledged > 0).then(last)
 }
 
 fn saved(entry: &Entry, now: Instant) -> SavedNode {

@@ -4,6 +4,7 @@ use super::serve::peer_slots;
 use super::{Core, Node};
 use crate::addr::Endpoint;
 use crate::event::{LookupId, StartError, SwarmSize};
+use crate::full::Limit;
 use crate::id::{InfoHash, NodeId};
 use crate::lookup::{Goal, Lookup, LookupOptions, Walk};
 use crate::pool::{Ix, Slot};
@@ -43,7 +44,8 @@ impl Core {
         families: [bool; 2],
         options: &LookupOptions,
     ) -> Result<LookupId, StartError> {
-        let at = m.scrapes.iter().position(|scrape| !scrape.is_taken).ok_or(StartError::Full)?;
+        let at = m.scrapes.iter().position(|scrape| !scrape.is_taken);
+        let at = at.ok_or_else(|| Limit::Scrapes.refusal(m.scrapes.len(), 1))?;
         let lookup = self.start(m, Goal::Scrape, [target; 2], families, options, Ix::NONE)?;
         let scrape = Ix::new(at);
         m.scrapes[at] = Scrape::new();

@@ -4,6 +4,7 @@ use super::upkeep::FEW_NODES;
 use super::{Core, table_slots};
 use crate::addr::{Endpoint, Family};
 use crate::event::{LookupId, Notice, NoticeKind, QueryId, StartError};
+use crate::full::Limit;
 use crate::id::{Distance, K, NodeId};
 use crate::inflight::{Match, Outcome, Purpose, Query, WalkRef};
 use crate::lookup::{Goal, Lookup, LookupOptions, Phase, Verdict, Walk, Window};
@@ -91,15 +92,22 @@ impl Core {
     ) -> Result<QueryId, StartError> {
         self.advance(now);
         self.check_contact(to)?;
-        let ix = self.inflight.enqueue(m.queries, to, None, purpose).ok_or(StartError::Full)?;
+        let ix = self.inflight.enqueue(m.queries, to, None, purpose);
+        let ix = ix.ok_or_else(|| Limit::Queries.refusal(m.queries.len(), 1))?;
         Ok(QueryId { ix, generation: m.queries[ix].generation })
     }
 
     pub(super) fn cancel(&mut self, m: &mut Memory<'_>, lookup: LookupId) -> bool {
         let Some(lead) = Self::current(m.walks, lookup) else { return false };
-        let kept = m.walks[lead].kept.some();
+        let (kept, goal, target) = (m.walks[lead].kept.some(), m.walks[lead].goal, m.walks[lead].target);
+        let sibling = m.walks[lead].sibling.some();
+        let is_placed = [Some(lead), sibling].into_iter().flatten().any(|ix| m.walks[ix].acknowledged > 0);
         Self::end_scrape(m, lead);
         self.drop_walks(m, lead);
+        let is_kept = self.keeper.find(m.kept, &target, false).is_some();
+        if matches!(goal, Goal::Announce(_)) && !is_placed && !is_kept {
+            self.release_own(m, target.into());
+        }
         if let Some(kept) = kept {
             self.on_round_cancelled(m, kept);
         }
@@ -148,6 +156,11 @@ impl Core {
                 walks[family.index()] = self.with_tokens(m, family, goal, targets[family.index()]);
             }
         }
+        let recalled = walks.iter().flatten().count();
+        if recalled + self.available_walks(m, goal, kept, recalled) < wanted().count() {
+            // Before any other lookup has made room in vain.
+            return Err(Limit::Lookups.refusal(m.walks.len(), wanted().count()));
+        }
         for family in wanted() {
             if walks[family.index()].is_none() {
                 walks[family.index()] = self.take_walk(m, goal, kept, walks);
@@ -161,18 +174,28 @@ impl Core {
                     self.searches.set_phase(m, ix, Phase::Free);
                 }
             }
-            return Err(StartError::Full);
+            return Err(Limit::Lookups.refusal(m.walks.len(), wanted().count()));
         };
+        if let Goal::Announce(announce) = goal
+            && options.only.is_none()
+        {
+            let target = wanted().map(|family| targets[family.index()]).next();
+            target.into_iter().for_each(|target| self.hold_own(m, target.into(), announce));
+        }
         self.searches.generation = self.searches.generation.wrapping_add(1);
+        let mut peer_room = options.max_peers;
         for family in wanted() {
             let Some(ix) = walks[family.index()] else { continue };
             let sibling = taken().find(|&other| other != ix).unwrap_or(Ix::NONE);
-            let resumed = m.walks[ix].phase == Phase::Remembered;
-            if resumed {
-                self.resume(m, ix, goal, options);
-            } else {
+            let resumed = m.walks[ix].phase == Phase::Remembered
+                && self.resume(m, ix, goal, options, kept, &mut peer_room);
+            if m.walks[ix].phase == Phase::Free {
                 let by_ip = self.config.source_limits;
                 m.walks[ix] = Walk::new(goal, targets[family.index()], family, options, by_ip, self.now);
+            }
+            #[cfg(feature = "items")]
+            {
+                m.walks[ix].items.check = Self::check_of(m, goal, kept);
             }
             let walk = &mut m.walks[ix];
             (walk.lead, walk.sibling, walk.kept) = (lead, sibling, kept);
@@ -226,6 +249,7 @@ impl Core {
             self.offer_node(m, contact, rtt);
         }
         self.end_restoring(m, from);
+        self.take_named(m, from, response);
         match query.purpose {
             Purpose::Ping | Purpose::Check => {}
             Purpose::Sample(slot) => self.take_sample(m, slot, response),
@@ -421,6 +445,18 @@ impl Core {
         }
     }
 
+    /// Pings the nodes that a bootstrap host names while few are known: if those are liars, they know
+    /// how to be closer to whatever is looked up.
+    fn take_named(&mut self, m: &mut Memory<'_>, from: Endpoint, response: &Response<'_>) {
+        let state = self.family(from.family());
+        // Who has not joined yet asks them anyway.
+        if state.ready && state.table.len() < FEW_NODES && self.bootstraps(m).contains(&from) {
+            for nodes in [response.nodes, response.nodes6].into_iter().flatten() {
+                self.take_foreign(m, nodes);
+            }
+        }
+    }
+
     /// Pings nodes of a family that the lookup does not walk in, or not any more, while few are
     /// known there: over them a node comes from one DHT into the other (B32-18).
     fn take_foreign(&mut self, m: &mut Memory<'_>, nodes: CompactNodes<'_>) {
@@ -465,16 +501,23 @@ impl Core {
             return;
         }
         Self::count_peer(m, ix, peer);
+        let sibling = m.walks[ix].sibling.some();
+        let elsewhere = sibling.map_or(0, |sibling| m.walks[sibling].found);
         let (walk, memory) = self.searches.walk(m, ix);
         let count = usize::from(walk.found);
         if memory.found[..count].contains(&peer) {
+            return;
+        }
+        let is_scrape = walk.goal == Goal::Scrape;
+        if !is_scrape && walk.found.saturating_add(elsewhere) >= walk.max_peers {
+            walk.has_more = true;
             return;
         }
         match memory.found.get_mut(count).filter(|_| walk.found < u16::MAX) {
             Some(place) => {
                 *place = peer;
                 walk.found += 1;
-                if walk.goal == Goal::Scrape {
+                if is_scrape {
                     // It counts them and tells of none.
                     walk.reported += 1;
                 } else {
@@ -482,7 +525,11 @@ impl Core {
                 }
             }
             // A scrape has counted it.
-            None => self.stats.peers_lost += u64::from(walk.goal != Goal::Scrape),
+            None if is_scrape => {}
+            None => {
+                walk.has_more = true;
+                self.stats.peers_lost += 1;
+            }
         }
     }
 }

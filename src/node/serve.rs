@@ -3,13 +3,16 @@
 //! A query changes state at once, but its answer waits as a small descriptor and is made from
 //! state when it is polled, into the caller's buffer.
 
+use core::net::IpAddr;
+
+use super::local::LocalIx;
 use super::{Core, table_nodes, table_slots};
 use crate::addr::{Endpoint, Family};
 use crate::config::MAX_DATAGRAM;
 use crate::event::{Notice, NoticeKind, Transmit};
 use crate::id::{ID_LEN, K, NodeId};
 use crate::limit::Admission;
-use crate::peers::{MAX_SAMPLE_INTERVAL, PeerSlots, PeerSlotsMut};
+use crate::peers::{MAX_SAMPLE_INTERVAL, PeerSlots, PeerSlotsMut, PeerStore};
 use crate::storage::sealed::{Memory, View};
 use crate::table::{Contact, Entry, Filter};
 use crate::wire::{
@@ -33,6 +36,8 @@ const NODES6_IN_SCRAPE: usize = 5;
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Reply {
     to: Endpoint,
+    /// Which of our addresses was asked.
+    local: LocalIx,
     transaction: [u8; MAX_TRANSACTION_LEN],
     transaction_len: u8,
     method: MethodKind,
@@ -45,6 +50,8 @@ pub(crate) struct Reply {
 /// Who sent a query, and which.
 pub(super) struct Asker<'a> {
     pub(super) from: Endpoint,
+    /// Our address that was asked, if it is known.
+    pub(super) local: Option<IpAddr>,
     /// At most [`MAX_TRANSACTION_LEN`] bytes.
     pub(super) transaction: &'a [u8],
     pub(super) method: MethodKind,
@@ -92,6 +99,7 @@ enum Beside {
 impl Reply {
     pub(crate) const EMPTY: Self = Self {
         to: Endpoint::ZERO,
+        local: LocalIx::NONE,
         transaction: [0; MAX_TRANSACTION_LEN],
         transaction_len: 0,
         method: MethodKind::Ping,
@@ -103,7 +111,12 @@ impl Reply {
     #[cfg(any(feature = "checkpoint", feature = "sim"))]
     pub(super) const fn is_consistent(&self) -> bool {
         self.transaction_len as usize <= MAX_TRANSACTION_LEN
+            && self.local.is_consistent()
             && !matches!(self.answer, Answer::Error { reason: Reason { len, .. }, .. } if len as usize > Reason::MAX)
+    }
+
+    pub(super) const fn local(&self) -> LocalIx {
+        self.local
     }
 
     fn transaction(&self) -> &[u8] {
@@ -154,19 +167,21 @@ impl Core {
         &mut self,
         m: &mut Memory<'_>,
         from: Endpoint,
+        local: Option<IpAddr>,
         message: &Message<'_>,
         query: &Query<'_>,
         len: usize,
     ) {
-        let asker = Asker { from, transaction: message.transaction, method: query.method.kind(), len };
+        let (transaction, method) = (message.transaction, query.method.kind());
+        let asker = Asker { from, local, transaction, method, len };
         self.stats.queries_in.count(asker.method);
         if self.is_own_id(query.id) {
             self.stats.dropped.own_id += 1;
             return self.on_own_query(m, from, message.transaction);
         }
         let Some(verified) = self.admit(m, from) else { return };
-        // Nodes that answer nobody belong into no table (BEP 43), nor do bootstrap hosts.
-        if !message.read_only && !self.is_bootstrap(m, from) {
+        // Nodes that answer nobody belong into no table (BEP 43), nor do routers.
+        if !message.read_only && !self.is_router(m, from) {
             let contact = Contact { id: query.id, endpoint: from };
             let now = self.now;
             self.family_mut(from.family()).table.on_query(&mut table_slots(m, from.family()), contact, now);
@@ -275,7 +290,7 @@ impl Core {
             &mut self.stats.responses_out
         };
         sent.count(reply.method);
-        Some(Transmit { destination: reply.to.into(), size })
+        Some(Transmit { destination: reply.to.into(), source: reply.local.address(m.locals), size })
     }
 
     /// Whether a query is answered at all; if so, whether the asker is known to receive what is sent
@@ -294,13 +309,15 @@ impl Core {
     }
 
     fn push_reply(&mut self, m: &mut Memory<'_>, asker: &Asker<'_>, verified: bool, answer: Answer) {
-        let &Asker { from, transaction, method, len } = asker;
+        let &Asker { from, local, transaction, method, len } = asker;
+        let local = local.map_or(LocalIx::NONE, |local| self.intern(m, from.family(), local));
         let (place, lost) = self.replies.push_place(m.replies);
         self.stats.dropped.overflow += lost;
         if let Some(place) = place {
             place.transaction[..transaction.len()].copy_from_slice(transaction);
             place.transaction_len = transaction.len() as u8;
-            (place.to, place.method, place.verified, place.answer) = (from, method, verified, answer);
+            (place.to, place.local) = (from, local);
+            (place.method, place.verified, place.answer) = (method, verified, answer);
             place.query_len = u16::try_from(len).unwrap_or(u16::MAX);
         }
     }
@@ -342,13 +359,14 @@ impl Core {
         buf: &mut [u8],
     ) -> Option<usize> {
         let family = reply.to.family();
-        let filters = match beside {
-            // Making them looks at every peer: not for an answer that they do not fit into.
-            Beside::Peers { scrape: true, .. } if buf.len() > 2 * FILTER_LEN => {
-                self.peers.scrape(shared(m), &(*target).into(), self.now)
-            }
-            _ => None,
-        };
+        let mut filters = None;
+        // Making them looks at every peer: not for an answer that they do not fit into.
+        if matches!(beside, Beside::Peers { scrape: true, .. }) && buf.len() > 2 * FILTER_LEN {
+            let (infohash, own) =
+                ((*target).into(), Family::ALL.map(|family| self.family(family).external.presumed()));
+            filters = self.peers.scrape(shared(m), &infohash, self.now);
+            self.peers.add_own(shared(m), &infohash, own, &mut filters, self.now);
+        }
         // Beside filters there is no room for the other family.
         let want = match (want, family) {
             (want, _) if want != Want::NONE && filters.is_none() => want,
@@ -421,7 +439,12 @@ impl Core {
                 let room = (buf.len() - len).saturating_sub("6:valuesle".len()) / (peer_len + prefix_len);
                 let out = &mut peers[..room * peer_len];
                 let (slots, infohash) = (shared(m), (*target).into());
-                let count = self.peers.sample(slots, &infohash, family, noseed, self.now, &mut self.rng, out);
+                let mut count =
+                    self.peers.sample(slots, &infohash, family, noseed, self.now, &mut self.rng, out);
+                if self.peers.has_own(family) {
+                    let own = self.family(family).external.presumed();
+                    count = PeerStore::fill_in(family, own, &mut out[..count * peer_len]);
+                }
                 if count > 0 {
                     response.values = Some(Values::packed(family, &peers[..count * peer_len]));
                 }
@@ -448,7 +471,7 @@ impl Core {
         }
     }
 
-    /// The nodes that an answer lists in one family: good ones only (BEP 5), no bootstrap hosts.
+    /// The nodes that an answer lists in one family: good ones only (BEP 5), no routers.
     fn closest<'e>(
         &self,
         m: &'e Memory<'_>,
@@ -457,9 +480,7 @@ impl Core {
     ) -> impl Iterator<Item = &'e Entry> {
         let state = self.family(family);
         let closest = state.table.closest::<K>(table_nodes(m, family), target, Filter::Good, self.now);
-        closest
-            .into_iter()
-            .filter(move |entry| !(state.holds_bootstrap && self.is_bootstrap(m, entry.endpoint())))
+        closest.into_iter().filter(move |entry| !(state.holds_router && self.is_router(m, entry.endpoint())))
     }
 }
 

@@ -4,7 +4,9 @@ use core::time::Duration;
 
 use super::{Core, FamilyState, PATROL, table_nodes, table_slots};
 use crate::addr::{Endpoint, Family};
+use crate::config::BootstrapKind;
 use crate::event::{LookupId, Notice, NoticeKind, StartError};
+use crate::full::Limit;
 use crate::id::{K, NodeId};
 use crate::inflight::{Expiry, Outcome, Purpose, Query};
 use crate::lookup::{Goal, Walk};
@@ -23,6 +25,10 @@ const FIRST_RETRY: Duration = Duration::from_secs(5);
 
 /// The longest pause while nobody is known, and the pause while few are.
 const RETRY: Duration = Duration::from_secs(4 * 60);
+
+/// The pause while our own system does not send, after so many tries at the first one.
+const UNSENT_RETRY: Duration = Duration::from_secs(15);
+const UNSENT_TRIES: u8 = 12;
 
 /// After this long without any message, answers to our queries among them, our own link counts as
 /// down.
@@ -45,6 +51,57 @@ pub(super) struct Bootstrap {
     next: Instant,
     /// Our id is another one since, and we know nobody around it yet.
     is_owed: bool,
+    /// There was a reason to join anew since the bootstrap under way began.
+    again: bool,
+    /// Our own system did not send a query since a datagram came in last.
+    is_unsent: bool,
+    /// The same of the bootstrap under way, or the last one.
+    was_unsent: bool,
+    /// One was not sent however often it was tried, and nothing came in meanwhile: there is no network.
+    is_cut_off: bool,
+}
+
+impl Bootstrap {
+    /// Our own system did not send a query. Returns whether nothing has come in since that happened before.
+    pub(super) const fn note_unsent(&mut self) -> bool {
+        self.was_unsent = true;
+        core::mem::replace(&mut self.is_unsent, true)
+    }
+
+    /// It did not however often it was tried. A bootstrap is to look soon whether there is a network.
+    pub(super) fn note_cut_off(&mut self, now: Instant) {
+        if !core::mem::replace(&mut self.is_cut_off, true) {
+            (self.failures, self.next) = (0, now + FIRST_RETRY);
+        }
+    }
+
+    /// Something came in. Returns whether a query was not sent before.
+    pub(super) const fn take_unsent(&mut self) -> bool {
+        self.is_cut_off = false;
+        core::mem::replace(&mut self.is_unsent, false)
+    }
+
+    /// Whether it is of no use to send a query again that was not sent.
+    pub(super) const fn is_cut_off(&self) -> bool {
+        self.is_cut_off
+    }
+
+    /// A lookup of the node's own begins.
+    const fn begin(&mut self) {
+        (self.busy, self.again, self.was_unsent) = (true, false, false);
+    }
+
+    /// The pause after one that found nobody.
+    fn pause(&mut self) -> Duration {
+        let failures = self.failures;
+        self.failures = failures.saturating_add(1);
+        match (self.was_unsent, failures) {
+            // A try costs nobody else anything.
+            (true, ..UNSENT_TRIES) => FIRST_RETRY,
+            (true, _) => UNSENT_RETRY,
+            (false, _) => (FIRST_RETRY * (1 << failures.min(6))).min(RETRY),
+        }
+    }
 }
 
 impl Core {
@@ -63,6 +120,7 @@ impl Core {
         if self.timers.fired(Timer::Rotation, now) {
             self.tokens.rotate(now, &mut self.rng);
             self.timers.set(Timer::Rotation, self.tokens.next_rotation());
+            self.renew_own(m);
         }
         if self.timers.fired(Timer::Sweep, now) {
             if self.peers.next_sweep().is_some_and(|at| at <= now) {
@@ -121,29 +179,43 @@ impl Core {
         m: &mut Memory<'_>,
         now: Instant,
         endpoint: Endpoint,
+        kind: BootstrapKind,
     ) -> Result<(), StartError> {
         let now = self.advance(now);
         if self.check_contact(endpoint) == Err(StartError::AddressRefused) {
             return Err(StartError::AddressRefused);
         }
-        if self.is_bootstrap(m, endpoint) {
-            return Ok(());
-        }
-        let slot = m.bootstraps.get_mut(usize::from(self.bootstraps)).ok_or(StartError::Full)?;
-        *slot = endpoint;
-        self.bootstraps += 1;
         let family = endpoint.family();
-        self.family_mut(family).bootstraps += 1;
-        if self.held_at(m, endpoint).is_some() {
-            if self.family(family).table.len() > 1 {
-                self.drop_bootstraps(m, family);
-            } else {
-                self.family_mut(family).holds_bootstrap = true;
-            }
+        let known = self.bootstraps(m).iter().position(|other| *other == endpoint);
+        let at = known.unwrap_or(self.bootstraps.into());
+        if known.is_none() {
+            let full = Limit::Bootstraps.refusal(m.bootstraps.len(), 1);
+            *m.bootstraps.get_mut(at).ok_or(full)? = endpoint;
+            self.bootstraps += 1;
+            self.family_mut(family).bootstraps += 1;
         }
-        self.wake_bootstrap(endpoint.family(), now);
-        self.unpark(m);
+        if kind == BootstrapKind::Router {
+            self.spare_router(m, at);
+        }
+        if known.is_none() {
+            self.wake_bootstrap(family, now);
+            self.unpark(m);
+        }
         Ok(())
+    }
+
+    pub(super) fn remove_bootstrap(&mut self, m: &mut Memory<'_>, endpoint: Endpoint) -> bool {
+        let known = &m.bootstraps[..usize::from(self.bootstraps)];
+        let Some(at) = known.iter().position(|known| *known == endpoint) else { return false };
+        // As one node of the table among others it would be passed on.
+        if self.held_at(m, endpoint).is_some() {
+            return false;
+        }
+        m.bootstraps[at..usize::from(self.bootstraps)].rotate_left(1);
+        self.bootstraps -= 1;
+        self.routers -= u16::from(at < usize::from(self.routers));
+        self.family_mut(endpoint.family()).bootstraps -= 1;
+        true
     }
 
     pub(super) fn bootstrap(&mut self, m: &mut Memory<'_>, now: Instant) -> Result<LookupId, StartError> {
@@ -154,7 +226,7 @@ impl Core {
         let was_busy = Family::ALL.map(|family| self.family(family).bootstrap.busy);
         // Before it starts: with nobody to ask it ends at once.
         for family in Family::ALL.into_iter().filter(|family| families[family.index()]) {
-            self.family_mut(family).bootstrap.busy = true;
+            self.family_mut(family).bootstrap.begin();
         }
         let lookup = self.start(m, Goal::Bootstrap, targets, families, &options, Ix::NONE);
         if lookup.is_err() {
@@ -169,14 +241,20 @@ impl Core {
         let now = self.advance(now);
         for family in Family::ALL {
             let state = self.family_mut(family);
-            (state.ready, state.holds_bootstrap) = (false, false);
+            (state.ready, state.holds_router) = (false, false);
             state.table.clear(table_slots(m, family).buckets, now);
-            self.wake_bootstrap(family, now);
+            self.rejoin(family);
         }
     }
 
-    pub(super) fn is_bootstrap(&self, m: &Memory<'_>, endpoint: Endpoint) -> bool {
-        m.bootstraps[..usize::from(self.bootstraps)].contains(&endpoint)
+    /// The bootstrap hosts, routers first.
+    pub(super) fn bootstraps<'a>(&self, m: &'a Memory<'_>) -> &'a [Endpoint] {
+        &m.bootstraps[..usize::from(self.bootstraps)]
+    }
+
+    /// Whether a host is a router, which is to be spared.
+    pub(super) fn is_router(&self, m: &Memory<'_>, endpoint: Endpoint) -> bool {
+        m.bootstraps[..usize::from(self.routers)].contains(&endpoint)
     }
 
     /// A message came in: our link is alive. After a long silence the DHT is joined anew.
@@ -187,7 +265,7 @@ impl Core {
             for family in Family::ALL {
                 if self.family(family).table.len() < FEW_NODES {
                     self.family_mut(family).ready = false;
-                    self.wake_bootstrap(family, now);
+                    self.rejoin(family);
                 }
             }
             self.resume_rounds(m);
@@ -201,28 +279,37 @@ impl Core {
 
     /// When the upkeep may send its next ping.
     pub(super) fn next_probe(&self) -> Instant {
-        if self.seems_down() { self.checked + PROBE } else { self.now }
+        if self.seems_down() {
+            self.checked + PROBE
+        } else if self.families.iter().any(|family| family.bootstrap.is_unsent) {
+            self.checked + FIRST_RETRY
+        } else {
+            self.now
+        }
     }
 
     /// A node answered, and is offered to the routing table.
     pub(super) fn offer_node(&mut self, m: &mut Memory<'_>, contact: Contact, rtt: Duration) {
         let family = contact.endpoint.family();
-        let is_bootstrap = self.is_bootstrap(m, contact.endpoint);
+        let is_router = self.is_router(m, contact.endpoint);
         let now = self.now;
         let table = &mut self.family_mut(family).table;
-        if is_bootstrap && !table.is_empty() && !table.contains(table_nodes(m, family), contact) {
+        if is_router && !table.is_empty() && !table.contains(table_nodes(m, family), contact) {
             return table.ping_lost(&mut table_slots(m, family), contact, now);
         }
         let was_empty = table.is_empty();
         let outcome = table.on_reply(&mut table_slots(m, family), contact, rtt, now);
         self.notify_outcome(m, contact, outcome);
         let state = self.family_mut(family);
-        if outcome.fate == Fate::Added && is_bootstrap {
-            state.holds_bootstrap = true;
-        } else if outcome.fate == Fate::Added && core::mem::take(&mut state.holds_bootstrap) {
-            self.drop_bootstraps(m, family);
+        if outcome.fate == Fate::Added && is_router {
+            state.holds_router = true;
+        } else if outcome.fate == Fate::Added && core::mem::take(&mut state.holds_router) {
+            self.drop_routers(m, family);
         }
         if was_empty && !self.family(family).table.is_empty() {
+            if !self.family(family).bootstrap.busy {
+                self.wake_bootstrap(family, now);
+            }
             self.unpark(m);
         }
         self.schedule_upkeep(family);
@@ -284,12 +371,15 @@ impl Core {
         let state = self.family_mut(family);
         state.bootstrap.busy = false;
         if walk.goal == Goal::Bootstrap {
-            if walk.answered == 0 {
-                let pause = FIRST_RETRY * (1 << state.bootstrap.failures.min(6));
-                state.bootstrap.failures = state.bootstrap.failures.saturating_add(1);
-                state.bootstrap.next = now + pause.min(RETRY);
+            let again = core::mem::take(&mut state.bootstrap.again);
+            if again && (walk.answered == 0 || state.table.len() < K) {
+                (state.bootstrap.failures, state.bootstrap.next) = (0, now);
+            } else if walk.answered == 0 {
+                state.bootstrap.next = now + state.bootstrap.pause();
             } else {
                 (state.bootstrap.failures, state.bootstrap.next) = (0, now + RETRY);
+            }
+            if walk.answered > 0 {
                 if walk.target == state.id {
                     state.bootstrap.is_owed = false;
                 } else if state.bootstrap.is_owed {
@@ -323,6 +413,13 @@ impl Core {
         self.schedule_upkeep(family);
     }
 
+    /// Joins anew, now or after the bootstrap under way, unless that makes up for it.
+    pub(super) fn rejoin(&mut self, family: Family) {
+        let bootstrap = &mut self.family_mut(family).bootstrap;
+        bootstrap.again = bootstrap.busy;
+        self.wake_bootstrap(family, self.now);
+    }
+
     /// Our id is another one: its neighbours are to be found.
     pub(super) fn owe_bootstrap(&mut self, family: Family) {
         let bootstrap = &mut self.family_mut(family).bootstrap;
@@ -339,7 +436,7 @@ impl Core {
         if let Some((goal, target)) = self.next_errand(m, family, now) {
             let only = Family::ALL.map(|other| other == family);
             let options = self.config.lookup;
-            self.family_mut(family).bootstrap.busy = true;
+            self.family_mut(family).bootstrap.begin();
             if self.start(m, goal, [target; 2], only, &options, Ix::NONE).is_err() {
                 // The user's lookups take all slots; they fill the table as well.
                 self.family_mut(family).bootstrap.busy = false;
@@ -370,7 +467,7 @@ impl Core {
         state.table.next_refresh(buckets, &mut self.rng, now).map(|target| (Goal::Refresh, target))
     }
 
-    fn schedule_upkeep(&mut self, family: Family) {
+    pub(super) fn schedule_upkeep(&mut self, family: Family) {
         let state = self.family(family);
         if !state.is_idle() {
             return;
@@ -383,10 +480,28 @@ impl Core {
         }
     }
 
-    /// Bootstrap hosts leave the table once another node is known: they are not to be burdened.
-    fn drop_bootstraps(&mut self, m: &mut Memory<'_>, family: Family) {
+    /// The bootstrap host at this place is a router, and counts as one from now on.
+    fn spare_router(&mut self, m: &mut Memory<'_>, at: usize) {
+        let routers = usize::from(self.routers);
+        if at < routers {
+            return;
+        }
+        m.bootstraps.swap(at, routers);
+        self.routers += 1;
+        let endpoint = m.bootstraps[routers];
+        let family = endpoint.family();
+        if self.held_at(m, endpoint).is_some() {
+            self.family_mut(family).holds_router = self.family(family).table.len() == 1;
+            if !self.family(family).holds_router {
+                self.drop_routers(m, family);
+            }
+        }
+    }
+
+    /// Routers leave the table once another node is known: they are not to be burdened.
+    fn drop_routers(&mut self, m: &mut Memory<'_>, family: Family) {
         let now = self.now;
-        for at in 0..usize::from(self.bootstraps) {
+        for at in 0..usize::from(self.routers) {
             let endpoint = m.bootstraps[at];
             let Some(contact) = self.held_at(m, endpoint) else { continue };
             let table = &mut self.family_mut(family).table;
@@ -418,9 +533,10 @@ impl FamilyState {
     }
 
     /// When to look for our own neighbours: at first, however many nodes were remembered from before,
-    /// while few are known, and after our id has changed.
+    /// while few are known, after our id has changed, and while our own system does not send.
     fn bootstrap_due(&self) -> Option<Instant> {
-        let is_wanted = !self.ready || self.bootstrap.is_owed || self.table.len() < FEW_NODES;
+        let Bootstrap { is_owed, is_cut_off, .. } = self.bootstrap;
+        let is_wanted = !self.ready || is_owed || is_cut_off || self.table.len() < FEW_NODES;
         is_wanted.then_some(self.bootstrap.next)
     }
 }

@@ -150,8 +150,6 @@ impl Core {
                 self.searches.set_phase(m, ix, Phase::Ready);
             }
             Step::Wait => self.searches.set_phase(m, ix, Phase::Waiting),
-            #[cfg(feature = "items")]
-            Step::Finish if resumed_in_vain && self.decide_put(m, ix) => self.settle(m, ix),
             Step::Finish if resumed_in_vain => self.restart(m, ix),
             Step::Finish if asked_saved_in_vain => self.ask_bootstraps_after_all(m, ix),
             Step::Finish if self.is_parked(m, ix) => {
@@ -159,7 +157,7 @@ impl Core {
                 self.timers.set_earlier(Timer::Parked, m.walks[ix].started + PARKED);
             }
             #[cfg(feature = "items")]
-            Step::Finish if self.decide_put(m, ix) => self.settle(m, ix),
+            Step::Finish if self.decide_put(m, ix) => {}
             Step::Finish => self.end(m, ix),
         }
     }
@@ -175,14 +173,25 @@ impl Core {
         }
     }
 
-    /// Contacts have become known: lookups that had none begin.
+    /// Contacts have become known: lookups that had none begin, and those that nobody has answered
+    /// so far ask them too.
     pub(super) fn unpark(&mut self, m: &mut Memory<'_>) {
         let options = self.config.lookup;
         for ix in (0..m.walks.len()).map(Ix::new) {
-            if m.walks[ix].phase == Phase::Waiting && m.walks[ix].len() == 0 {
-                self.seed(m, ix, &options);
-                self.settle(m, ix);
+            let walk = &m.walks[ix];
+            let is_in_need = walk.phase.is_under_way() && walk.answered == 0;
+            if !is_in_need || walk.alone || walk.resumed || walk.goal == Goal::Refresh {
+                continue;
             }
+            if walk.len() == 0 {
+                self.seed(m, ix, &options);
+            } else {
+                self.seed_known(m, ix);
+                if !m.walks[ix].holds_back && self.family(m.walks[ix].family()).table.len() < K {
+                    self.seed_bootstraps(m, ix);
+                }
+            }
+            self.settle(m, ix);
         }
     }
 
@@ -222,6 +231,8 @@ impl Core {
             swarm,
             #[cfg(feature = "items")]
             seq: Self::newest_seq(m.own_items, walk.goal),
+            #[cfg(feature = "items")]
+            obstacle: Self::obstacle(m.walks, m.own_items, lead),
             ..report(&walk, sibling.map(|ix| &m.walks[ix]), self.now)
         };
         Self::end_scrape(m, lead);
@@ -254,6 +265,8 @@ impl Core {
             swarm,
             #[cfg(feature = "items")]
             seq: Self::newest_seq(view.own_items, walk.goal),
+            #[cfg(feature = "items")]
+            obstacle: Self::obstacle(view.walks, view.own_items, lead),
             ..report
         })
     }
@@ -296,6 +309,18 @@ impl Core {
     pub(super) fn active(&self, m: &Memory<'_>, reference: WalkRef) -> Option<Ix> {
         let walk = &m.walks[reference.ix];
         (walk.generation == reference.generation && walk.is_active()).then_some(reference.ix)
+    }
+
+    /// How many walks [`take_walk`](Self::take_walk) can give, where so many that are remembered are to
+    /// be used again.
+    pub(super) fn available_walks(&self, m: &Memory<'_>, goal: Goal, kept: Ix, recalled: usize) -> usize {
+        let free = m.walks.len() - self.searches.pool.used() + self.searches.remembered.len() - recalled;
+        if goal == Goal::Refresh || !kept.is_none() {
+            return free;
+        }
+        let is_refresh = |walk: &Walk| walk.goal == Goal::Refresh && walk.phase.is_under_way();
+        let refreshes = m.walks.iter().filter(|slot| is_refresh(&slot.value)).count();
+        (free + refreshes + self.displaceable_walks(m)).saturating_sub(self.reserved_walks(m))
     }
 
     /// A free slot, or that of the lookup that was reported longest ago, unless it is one of
@@ -343,14 +368,15 @@ impl Core {
             return;
         }
         self.seed_known(m, ix);
-        if self.family(family).table.len() < K {
-            let table = &self.family(family).table;
+        let table = &self.family(family).table;
+        // The few that are known may all be liars: a bootstrap asks the hosts too until there are more.
+        let enough = if goal == Goal::Bootstrap { FEW_NODES } else { K };
+        if table.len() < enough && table.restored() == 0 {
+            self.seed_bootstraps(m, ix);
+        } else if table.len() < K {
             let restored = table.closest_restored::<SEEDS>(table_nodes(m, family), &target);
-            if restored.is_empty() {
-                self.seed_bootstraps(m, ix);
-            }
             let (walk, memory) = self.searches.walk(m, ix);
-            walk.holds_back = !restored.is_empty();
+            walk.holds_back = true;
             for Contact { id, endpoint } in restored {
                 let id = Some(id).filter(|id| *id != NodeId::ZERO);
                 walk.add(memory.candidates, id, endpoint, false);
@@ -433,13 +459,34 @@ impl Core {
         None
     }
 
-    pub(super) fn resume(&mut self, m: &mut Memory<'_>, ix: Ix, goal: Goal, options: &LookupOptions) {
+    /// Goes on from a remembered walk, for what `kept` is a round of. Returns whether its tokens serve: of an
+    /// item that can change its nodes are asked anew what they hold. What it has found counts against the
+    /// peers that there is room for.
+    pub(super) fn resume(
+        &mut self,
+        m: &mut Memory<'_>,
+        ix: Ix,
+        goal: Goal,
+        options: &LookupOptions,
+        kept: Ix,
+        peer_room: &mut u16,
+    ) -> bool {
         let now = self.now;
         #[cfg(feature = "items")]
-        self.recall_item(m, ix, goal);
+        if Self::check_of(m, goal, kept) != Check::None {
+            self.recall_item(m, ix, goal);
+            let (walk, memory) = self.searches.walk(m, ix);
+            walk.renew(memory.candidates, goal, options, now);
+            return false;
+        }
+        let _ = kept;
         let (walk, memory) = self.searches.walk(m, ix);
         walk.resume(memory.candidates, goal, options, now);
+        walk.has_more |= walk.found > *peer_room;
+        walk.found = walk.found.min(*peer_room);
+        *peer_room -= walk.found;
         self.searches.unreported += usize::from(walk.found);
+        true
     }
 
     /// Tokens that were thought to serve did not: the lookup is made after all.
@@ -471,7 +518,13 @@ impl Core {
             self.on_upkeep_done(m, &walk);
         }
         let sibling = walk.sibling.some();
-        if sibling.is_some_and(|sibling| m.walks[sibling].phase.is_under_way()) {
+        if let Some(sibling) = sibling.filter(|&sibling| m.walks[sibling].phase.is_under_way()) {
+            // It may have waited for this one, to decide.
+            #[cfg(feature = "items")]
+            if m.walks[sibling].items.is_thorough() {
+                self.settle(m, sibling);
+            }
+            let _ = sibling;
             return;
         }
         if walk.goal == Goal::Refresh {
@@ -516,9 +569,8 @@ fn report(lead: &Walk, sibling: Option<&Walk>, now: Instant) -> LookupReport {
     let mut codes = walks().map(|walk| walk.refused.code).filter(|code| *code != 0);
     let end = |walk: &Walk| if walk.phase.is_under_way() { now } else { walk.ended };
     LookupReport {
-        kind,
-        target: lead.target,
         peers: sum(|walk| walk.found),
+        more_peers: walks().any(|walk| walk.has_more),
         queried: sum(|walk| walk.queried),
         answered: sum(|walk| walk.answered),
         failed: sum(|walk| walk.failed),
@@ -532,10 +584,7 @@ fn report(lead: &Walk, sibling: Option<&Walk>, now: Instant) -> LookupReport {
         },
         #[cfg(feature = "items")]
         copies: sum(|walk| walk.items.copies),
-        #[cfg(feature = "items")]
-        seq: None,
         duration: walks().map(end).max().unwrap_or(now) - lead.started,
-        kept: None,
-        swarm: None,
+        ..LookupReport::unstarted(kind, lead.target)
     }
 }

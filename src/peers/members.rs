@@ -205,6 +205,18 @@ impl Members {
         None
     }
 
+    /// The seed flag of the live peer with this address, if there is one.
+    pub(super) fn seed_flag<const M: usize>(
+        &self,
+        chunks: &[Slot<Chunk<M>>],
+        compact: &[u8; M],
+        (now, ttl): (Stamp, u32),
+    ) -> Option<bool> {
+        let At { chunk, index } = self.find(chunks, compact, false)?;
+        let peer = &chunks[chunk].peers[index];
+        peer.is_live(now, ttl).then(|| peer.is_seed())
+    }
+
     pub(super) fn oldest<const M: usize>(&self, chunks: &[Slot<Chunk<M>>], now: Stamp) -> Option<At> {
         let (mut oldest, mut left) = (None, self.count());
         for chunk in self.chunks.iter(chunks) {

@@ -6,6 +6,7 @@
 mod caps;
 mod crowd;
 mod members;
+mod own;
 mod room;
 mod sampler;
 #[cfg(test)]
@@ -23,6 +24,7 @@ use crate::time::Instant;
 use caps::Caps;
 pub(crate) use members::Chunk;
 use members::{CHUNK, Members, Peer, Stamp, compact};
+use own::is_own;
 use room::Room;
 use sampler::Sampler;
 pub(crate) use sampler::{MAX_INTERVAL as MAX_SAMPLE_INTERVAL, Told};
@@ -182,6 +184,8 @@ pub(crate) struct PeerStore {
     hand: Ix,
     chunks: [Pool; 2],
     peers: [u32; 2],
+    /// Of them announces of our own.
+    own: [u32; 2],
     sweep_due: Instant,
     sampler: Sampler,
 }
@@ -201,6 +205,7 @@ impl PeerStore {
             hand: Ix::NONE,
             chunks: [Pool::default(); 2],
             peers: [0; 2],
+            own: [0; 2],
             sweep_due: Instant::ZERO,
             sampler: Sampler::default(),
         }
@@ -227,9 +232,7 @@ impl PeerStore {
         if peer.port() == 0 {
             return Err(Refusal::Port);
         }
-        if self.used.is_empty() {
-            self.sweep_due = now + Duration::from_secs(self.rules.ttl_secs.into());
-        }
+        self.start_sweeping(now);
         match peer.family() {
             Family::V4 => self.announce_in::<6>(slots, infohash, peer, (seed, ids), Stamp::at(now), rng),
             Family::V6 => self.announce_in::<18>(slots, infohash, peer, (seed, ids), Stamp::at(now), rng),
@@ -264,7 +267,7 @@ impl PeerStore {
             .is_some_and(|ix| slots.swarms[ix].is_live(Stamp::at(now), self.rules.ttl_secs))
     }
 
-    /// The peers of a swarm in both families.
+    /// The peers of a swarm in both families, but for ourselves.
     pub(crate) fn peers_of<'a>(
         &self,
         slots: PeerSlots<'a>,
@@ -276,11 +279,11 @@ impl PeerStore {
         let (now, ttl) = (Stamp::at(now), self.rules.ttl_secs);
         let v4 = v4.iter(slots.v4).filter(move |peer| peer.is_live(now, ttl)).map(|peer| peer.to_stored());
         let v6 = v6.iter(slots.v6).filter(move |peer| peer.is_live(now, ttl)).map(|peer| peer.to_stored());
-        v4.chain(v6)
+        v4.chain(v6).filter(|peer| !is_own(peer.endpoint))
     }
 
-    /// The filters of the seeds and of the other peers of a swarm, in both families (BEP 33); `None`
-    /// where nobody is known. It looks at every peer, of which [`PeerRules::per_swarm`] bounds the number.
+    /// The filters of the seeds and of the other peers of a swarm, in both families and without
+    /// ourselves (BEP 33); `None` where nobody is known. It looks at every peer, of which [`PeerRules::per_swarm`] bounds the number.
     pub(crate) fn scrape(
         &self,
         slots: PeerSlots<'_>,
@@ -312,20 +315,23 @@ impl PeerStore {
         self.used.len()
     }
 
-    /// Peers in the store, over all infohashes.
+    /// Peers of others in the store, over all infohashes.
     pub(crate) const fn peer_count(&self, family: Family) -> usize {
-        self.peers[family.index()] as usize
+        (self.peers[family.index()] - self.own[family.index()]) as usize
     }
 
     /// Whether every swarm, chunk and peer is counted once.
     #[cfg(any(test, feature = "checkpoint", feature = "sim"))]
     pub(crate) fn is_consistent(&self, slots: PeerSlots<'_>) -> bool {
-        let (mut peers, mut chunks) = ([0; 2], [0; 2]);
+        let (mut peers, mut chunks, mut own) = ([0; 2], [0; 2], [0; 2]);
         for ix in self.used.iter(slots.swarms).take(slots.swarms.len()) {
             for (family, members) in slots.swarms[ix].members.iter().enumerate() {
                 peers[family] += members.count() as u32;
                 chunks[family] += members.chunks();
             }
+            let [v4, v6] = slots.swarms[ix].members;
+            own[0] += v4.iter(slots.v4).filter(|peer| is_own(peer.endpoint())).count() as u32;
+            own[1] += v6.iter(slots.v6).filter(|peer| is_own(peer.endpoint())).count() as u32;
         }
         self.swarms.is_consistent(slots.swarms)
             && self.chunks[0].is_consistent(slots.v4)
@@ -333,6 +339,7 @@ impl PeerStore {
             && self.used.is_consistent(slots.swarms)
             && self.used.len() == self.swarms.used()
             && peers == self.peers
+            && own == self.own
             && chunks == [self.chunks[0].used(), self.chunks[1].used()]
     }
 
@@ -358,8 +365,14 @@ impl PeerStore {
         slots.counters.fill(0);
         (self.swarms, self.used) = (Pool::default(), List::EMPTY);
         (self.singles, self.single_count, self.hand) = (Ix::NONE, 0, Ix::NONE);
-        (self.chunks, self.peers) = ([Pool::default(); 2], [0; 2]);
+        (self.chunks, self.peers, self.own) = ([Pool::default(); 2], [0; 2], [0; 2]);
         self.sampler = Sampler::default();
+    }
+
+    fn start_sweeping(&mut self, now: Instant) {
+        if self.used.is_empty() {
+            self.sweep_due = now + Duration::from_secs(self.rules.ttl_secs.into());
+        }
     }
 
     fn announce_in<const M: usize>(
@@ -376,9 +389,10 @@ impl PeerStore {
     {
         let family = Chunk::<M>::FAMILY.index();
         let compact = compact::<M>(endpoint);
+        let by_port = self.rules.by_endpoint && !is_own(endpoint);
         if let Some(ix) = self.find(slots.swarms, infohash) {
             let mut members = slots.swarms[ix].members[family];
-            if let Some(at) = members.find(Chunk::<M>::of(slots), &compact, self.rules.by_endpoint) {
+            if let Some(at) = members.find(Chunk::<M>::of(slots), &compact, by_port) {
                 members.refresh(Chunk::<M>::of(slots), at, compact, seed, now);
                 slots.swarms[ix].members[family] = members;
                 let peers = slots.swarms[ix].peers();
@@ -412,24 +426,30 @@ impl PeerStore {
         }
         if !self.rules.by_endpoint {
             members.watch(Chunk::<M>::of(slots), now, rng);
-            caps::add(self.key, slots.counters, endpoint);
         }
         let before = slots.swarms[ix].peers();
         slots.swarms[ix].members[family] = members;
         self.settle(slots.swarms, ix, before);
+        if is_own(endpoint) {
+            self.own[family] += 1;
+        } else if !self.rules.by_endpoint {
+            caps::add(self.key, slots.counters, endpoint);
+        }
         Ok(Announced::Stored)
     }
 
     fn refusal(&self, slots: &PeerSlotsMut<'_>, endpoint: Endpoint) -> Option<Refusal> {
-        if self.rules.by_endpoint {
+        if self.rules.by_endpoint || is_own(endpoint) {
             return None;
         }
         let caps = Caps { per_source: self.rules.per_source, per_network: self.rules.per_network };
         caps::refusal(self.key, slots.counters, caps, endpoint)
     }
 
-    fn uncount(&self, slots: &mut PeerSlotsMut<'_>, endpoint: Endpoint) {
-        if !self.rules.by_endpoint {
+    fn uncount(&mut self, slots: &mut PeerSlotsMut<'_>, endpoint: Endpoint) {
+        if is_own(endpoint) {
+            self.own[endpoint.family().index()] -= 1;
+        } else if !self.rules.by_endpoint {
             caps::remove(self.key, slots.counters, endpoint);
         }
     }

@@ -3,6 +3,7 @@
 use core::cmp::Reverse;
 
 use super::members::{At, CHUNK, Chunk, Members, Peer, Stamp};
+use super::own::is_own;
 use super::{PeerSlotsMut, PeerStore, Refusal, Shelf, Swarm, caps};
 use crate::id::{InfoHash, NodeId};
 use crate::pool::{Ix, Slot};
@@ -196,7 +197,9 @@ impl PeerStore {
         let before = members.count();
         let (chunks, counters) = Chunk::<M>::with_counters(slots);
         members.remove_expired(chunks, &mut self.chunks[family], life, |peer| {
-            if !self.rules.by_endpoint {
+            if is_own(peer.endpoint()) {
+                self.own[family] -= 1;
+            } else if !self.rules.by_endpoint {
                 caps::remove(self.key, counters, peer.endpoint());
             }
         });

@@ -149,7 +149,7 @@ impl World {
                 let local = at.local(self.now);
                 if let (Some(entry), Being::Node(node)) = (entry, &mut at.being) {
                     // Where there is no room for more, it knows enough.
-                    let _ = node.add_bootstrap(local, entry);
+                    let _ = node.add_bootstrap(local, entry, crate::BootstrapKind::Router);
                 }
             }
         }

@@ -28,6 +28,8 @@ pub(super) fn read(bytes: &[u8]) -> Result<State<'_>, StateError> {
             b"node-id6" => state.ids[Family::V6.index()] = id(raw),
             b"nodes" => state.lists[Family::V4.index()] = list(raw),
             b"nodes6" => state.lists[Family::V6.index()] = list(raw),
+            // A torrent may name nodes as well (BEP 5).
+            b"info" => return Err(StateError::Unknown),
             _ => continue,
         }
         is_state = true;

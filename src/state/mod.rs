@@ -1,10 +1,14 @@
-//! What outlives a restart, as bytes: our ids, the nodes of both tables, and the announces that are
-//! kept up.
+//! What outlives a restart, as bytes: our ids, the nodes of both tables, and the announces and items that
+//! are kept up.
 //!
 //! `own` is the format that [`Node::snapshot`](crate::Node::snapshot) writes, `foreign` reads those
 //! of libtorrent and Transmission. All are bencoded dictionaries whose unknown keys are ignored.
 
+#[cfg(any(feature = "net", feature = "tokio"))]
+mod carry;
 mod foreign;
+#[cfg(feature = "items")]
+mod item;
 mod own;
 
 use core::net::SocketAddr;
@@ -12,10 +16,14 @@ use core::time::Duration;
 
 use thiserror::Error;
 
-pub(crate) use own::{Head, write};
+#[cfg(any(feature = "net", feature = "tokio"))]
+pub(crate) use carry::{Unclaimed, add_unclaimed, resembles_state};
+pub(crate) use own::{Head, Source, write};
 
 use crate::addr::{AddressPolicy, Endpoint, Family};
 use crate::id::{InfoHash, NodeId};
+#[cfg(feature = "items")]
+use crate::items::Item;
 use crate::lookup::Announce;
 use crate::wire::{Malformed, PEER4_LEN, PEER6_LEN, Reader, Value};
 
@@ -55,6 +63,8 @@ pub struct State<'a> {
     lists: [List<'a>; 2],
     /// Records of our own format.
     announces: &'a [u8],
+    #[cfg(feature = "items")]
+    items: &'a [u8],
 }
 
 /// A node of a [`State`]: it was alive once.
@@ -87,6 +97,20 @@ pub struct SavedAnnounce {
     pub age: Duration,
 }
 
+/// An item of a [`State`] that was [kept up](crate::Node::keep_stored).
+#[cfg(feature = "items")]
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SavedItem {
+    /// The item. Its signature has been checked, as that of any other.
+    pub item: Item,
+    /// Nodes that confirmed its last round, 255 at most; 0 where there was none, or it failed or stored
+    /// nothing.
+    pub acknowledged: u32,
+    /// How long ago that round had ended when it was saved, to the second; zero where there was none.
+    pub age: Duration,
+}
+
 /// What [`Node::restore`](crate::Node::restore) took in.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -95,6 +119,8 @@ pub struct Restored {
     pub nodes: usize,
     /// Announces that are kept up again.
     pub announces: usize,
+    /// Items that are kept up again; 0 without the feature `items`.
+    pub items: usize,
     /// Entries of the state that were left out: invalid, known already, refused by the address
     /// policy, or too many.
     pub skipped: usize,
@@ -176,11 +202,39 @@ impl<'a> State<'a> {
         self
     }
 
-    /// Entries that are no nodes and no announces and were left out: of the wrong length, with port 0,
-    /// or with an address that belongs to no single host.
+    /// The items that were kept up; none in the formats of others. Their signatures are checked on the way.
+    #[cfg(feature = "items")]
+    pub fn items(&self) -> impl Iterator<Item = SavedItem> + use<'a> {
+        self.item_entries().flatten()
+    }
+
+    /// The same without its items, for an owner who takes them up one by one: see
+    /// [`Node::restore_item`](crate::Node::restore_item).
+    #[cfg(feature = "items")]
+    #[must_use]
+    pub const fn without_items(mut self) -> Self {
+        self.items = &[];
+        self
+    }
+
+    /// Entries that are no nodes, announces or items and were left out: of the wrong length, with port 0,
+    /// with an address that belongs to no single host, or with a signature that does not fit.
     pub fn skipped(&self) -> usize {
+        let skipped = self.skipped_contacts();
+        #[cfg(feature = "items")]
+        let skipped = skipped + self.item_entries().filter(Option::is_none).count();
+        skipped
+    }
+
+    /// Those of them that are no items, which take longer to tell.
+    pub(crate) fn skipped_contacts(&self) -> usize {
         self.entries().filter(Option::is_none).count()
             + self.announce_entries().filter(Option::is_none).count()
+    }
+
+    #[cfg(feature = "items")]
+    pub(crate) fn item_entries(&self) -> impl Iterator<Item = Option<SavedItem>> + use<'a> {
+        item::Records::new(self.items)
     }
 
     fn announce_entries(&self) -> impl Iterator<Item = Option<SavedAnnounce>> + use<'a> {
@@ -195,6 +249,10 @@ impl<'a> State<'a> {
 
 impl PartialEq for State<'_> {
     fn eq(&self, other: &Self) -> bool {
+        #[cfg(feature = "items")]
+        if self.items != other.items {
+            return false;
+        }
         (self.ids, self.saved_at) == (other.ids, other.saved_at)
             && self.entries().eq(other.entries())
             && self.announce_entries().eq(other.announce_entries())

@@ -5,6 +5,7 @@
 //!   9:dht-proto  d
 //!     2:id      20 bytes    in the IPv4 DHT
 //!     3:id6     20 bytes    in the IPv6 DHT
+//!     5:items   records of items that were kept up; only if there are any
 //!     4:kept    records of 28 bytes: announces that were kept up
 //!     5:nodes   records of 36 bytes, best first
 //!     6:nodes6  records of 48 bytes, best first
@@ -22,6 +23,12 @@
 //! `seed`, a byte with the number of nodes that confirmed its last round, and four bytes with the
 //! seconds since that. Records with other bits, and with port 0, are skipped.
 //!
+//! The record of an item begins with the length of the rest in two bytes, a byte with 1 for a mutable item,
+//! a byte with the number of nodes that confirmed its last round, and four bytes with the seconds since that.
+//! If it is mutable its public key follows, its number in eight bytes, its signature, a byte with the length
+//! of its salt, and the salt; then the bencoded value. Secret keys are never written. Records with other
+//! bits, and those that are no sound items, are skipped.
+//!
 //! Further keys may follow; whoever does not know them ignores them.
 
 use core::time::Duration;
@@ -29,6 +36,8 @@ use core::time::Duration;
 use sha1_smol::Sha1;
 
 use super::{Dictionary, List, SavedAnnounce, SavedNode, State, StateError, compact, id, value};
+#[cfg(feature = "items")]
+use super::{SavedItem, item};
 use crate::addr::{Endpoint, Family};
 use crate::id::{ID_LEN, InfoHash, NodeId};
 use crate::lookup::Announce;
@@ -49,22 +58,27 @@ pub(super) const ANNOUNCE_LEN: usize = ID_LEN + 8;
 const IMPLIED_PORT: u8 = 1;
 const SEED: u8 = 2;
 
-/// Everything but the nodes and the announces.
+/// Everything but the nodes and what is kept up.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Head {
     pub(crate) ids: [NodeId; 2],
     pub(crate) saved_at: u64,
 }
 
+/// What a state is written of, gone through more than once.
+pub(crate) trait Source {
+    fn head(&self) -> Head;
+    fn announces(&self) -> impl Iterator<Item = SavedAnnounce>;
+    #[cfg(feature = "items")]
+    fn items(&self) -> impl Iterator<Item = SavedItem>;
+    /// Best first.
+    fn nodes(&self, family: Family) -> impl Iterator<Item = SavedNode>;
+}
+
 /// Writes a state to the front of `buf` and returns its length.
-pub(crate) fn write<A: Iterator<Item = SavedAnnounce>, N: Iterator<Item = SavedNode>>(
-    buf: &mut [u8],
-    head: &Head,
-    announces: impl Fn() -> A,
-    nodes: impl Fn(Family) -> N,
-) -> Result<usize, BufferTooShort> {
+pub(crate) fn write(buf: &mut [u8], source: &impl Source) -> Result<usize, BufferTooShort> {
     let mut content = Counter(0);
-    put_content(&mut content, head, &announces, &nodes);
+    put_content(&mut content, source);
     let mut whole = Counter(content.0);
     put_opening(&mut whole);
     let start = whole.0 - content.0;
@@ -73,7 +87,7 @@ pub(crate) fn write<A: Iterator<Item = SavedAnnounce>, N: Iterator<Item = SavedN
     let Some(buf) = buf.get_mut(..needed) else { return Err(BufferTooShort { needed }) };
     put_opening(&mut Writer::new(buf));
     let (content, closing) = buf[start..].split_at_mut(content.0);
-    put_content(&mut Writer::new(content), head, &announces, &nodes);
+    put_content(&mut Writer::new(content), source);
     put_closing(&mut Writer::new(closing), &Sha1::from(content).digest().bytes());
     Ok(needed)
 }
@@ -102,6 +116,8 @@ pub(super) fn read(bytes: &[u8]) -> Result<State<'_>, StateError> {
         match key {
             b"id" => state.ids[Family::V4.index()] = id(raw),
             b"id6" => state.ids[Family::V6.index()] = id(raw),
+            #[cfg(feature = "items")]
+            b"items" => state.items = value(raw).bytes().unwrap_or_default(),
             b"kept" => state.announces = value(raw).bytes().unwrap_or_default(),
             b"nodes" => state.lists[Family::V4.index()] = records(),
             b"nodes6" => state.lists[Family::V6.index()] = records(),
@@ -160,28 +176,29 @@ fn put_closing(out: &mut impl Sink, checksum: &[u8; 20]) {
     out.put(b"e");
 }
 
-fn put_content<A: Iterator<Item = SavedAnnounce>, N: Iterator<Item = SavedNode>>(
-    out: &mut impl Sink,
-    head: &Head,
-    announces: &impl Fn() -> A,
-    nodes: &impl Fn(Family) -> N,
-) {
-    let [id, id_v6] = &head.ids;
+fn put_content(out: &mut impl Sink, source: &impl Source) {
+    let Head { ids: [id, id_v6], saved_at } = source.head();
     out.put(b"d");
     out.string(b"id");
     out.string(id.as_bytes());
     out.string(b"id6");
     out.string(id_v6.as_bytes());
+    #[cfg(feature = "items")]
+    if source.items().next().is_some() {
+        out.string(b"items");
+        out.length(source.items().map(|saved| item::record_len(&saved.item)).sum());
+        source.items().for_each(|saved| item::put_record(out, &saved));
+    }
     out.string(b"kept");
-    out.length(announces().count() * ANNOUNCE_LEN);
-    announces().for_each(|announce| put_announce(out, &announce));
+    out.length(source.announces().count() * ANNOUNCE_LEN);
+    source.announces().for_each(|announce| put_announce(out, &announce));
     for (family, key) in [(Family::V4, &b"nodes"[..]), (Family::V6, b"nodes6")] {
         out.string(key);
-        out.length(nodes(family).count() * record_len(family));
-        nodes(family).for_each(|node| put_record(out, family, &node));
+        out.length(source.nodes(family).count() * record_len(family));
+        source.nodes(family).for_each(|node| put_record(out, family, &node));
     }
     out.string(b"time");
-    out.int(i64::try_from(head.saved_at).unwrap_or(i64::MAX));
+    out.int(i64::try_from(saved_at).unwrap_or(i64::MAX));
     out.put(b"e");
 }
 
@@ -208,6 +225,6 @@ fn put_record(out: &mut impl Sink, family: Family, node: &SavedNode) {
     out.put(&rtt.unwrap_or(NO_RTT).to_be_bytes());
 }
 
-fn put_secs(out: &mut impl Sink, time: Duration) {
+pub(super) fn put_secs(out: &mut impl Sink, time: Duration) {
     out.put(&u32::try_from(time.as_secs()).unwrap_or(u32::MAX).to_be_bytes());
 }

@@ -8,7 +8,8 @@
 //! Trust is earned: only a node that answered us stands in a bucket (`main`); one that merely
 //! queried us waits among the bucket's replacements (`spares`) until a ping proves it, as does one
 //! that answered while the bucket was full. Who asked us is pinged only when a NAT before it would
-//! have closed the way again: nodes that others do not reach are not worth passing on. Conflicts go
+//! have closed the way again: nodes that others do not reach are not worth passing on. While
+//! fewer than 8 are known, all who ask are pinged at once, the newest first. Conflicts go
 //! to the older entry: a known id does not move to a new address and a known IP does not get a
 //! second id or port, while the entry that holds it is not bad. But an address that *answers* with
 //! another id loses its entry at once.
@@ -190,11 +191,19 @@ impl Entry {
     fn worth(&self, now: Secs) -> (u8, Reverse<u16>) {
         let class = match (self.is_verified(), self.failures, self.is_questionable(now)) {
             (_, 1.., _) | (false, 0, true) => 0,
+            // The answer of one that was pinged counts, whether it still has its place or not; but a
+            // bucket waits for the end of its own ping.
+            (false, 0, false) if self.pinging || self.is_untried() => 2,
             (false, 0, false) => 1,
-            (true, 0, true) => 2,
-            (true, 0, false) => 3,
+            (true, 0, true) => 3,
+            (true, 0, false) => 4,
         };
         (class, Reverse(self.rtt))
+    }
+
+    /// Whether it merely asked us, and nothing was sent to it so far.
+    const fn is_untried(&self) -> bool {
+        !self.is_verified() && self.failures == 0 && self.added.since(self.tried) >= upkeep::MIN_INTERVAL
     }
 }
 
@@ -456,6 +465,9 @@ impl Table {
         }
         self.cache(slots, bucket, entry, now);
         self.wake(slots, bucket, self.verification_delay(), now);
+        if self.has_few() {
+            self.ping_due = self.ping_due.min(now);
+        }
         Fate::Cached
     }
 

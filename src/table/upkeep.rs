@@ -1,13 +1,14 @@
 //! What keeps the table true: pings of silent nodes and newcomers, refreshes of silent buckets.
 //!
-//! A bucket has at most one ping in flight, so a flood of newcomers costs no more than that. Nodes
+//! A bucket has at most one ping in flight, so a flood of newcomers costs no more than that; only while
+//! few nodes are known is everybody who asks us pinged, as fast as the caller lets them. Nodes
 //! are pinged up to four minutes before they would become questionable, each at an age that
 //! depends on its id: those that came together do not all fall due together.
 
 use core::time::Duration;
 
 use super::{Bucket, Contact, Entry, HOPELESS, Place, QUESTIONABLE, Slots, Table, Trust};
-use crate::id::NodeId;
+use crate::id::{K, NodeId};
 use crate::rng::Rng;
 use crate::time::{Instant, Secs};
 
@@ -22,35 +23,60 @@ const RETRY: u32 = 10;
 pub(super) const MAPPING: u32 = 200;
 /// Seconds that are doubled with each failure.
 const BACKOFF: u32 = 60;
-/// With fewer nodes than this, one that asks us is pinged at once.
+/// With fewer nodes than this, one that asks us is pinged without waiting for its NAT to close.
 const FEW: usize = 32;
+/// With fewer than this, it does not wait for other pings either. Not with more: it would let in
+/// everybody behind a NAT, whom nobody else reaches.
+const FIRST: usize = K;
 
 impl Table {
     /// The next node to ping, which then counts as pinged: the caller owes [`Table::on_reply`],
     /// [`Table::on_failure`] or [`Table::ping_lost`].
-    pub(crate) fn next_ping(&mut self, slots: &mut Slots<'_>, now: Instant) -> Option<Contact> {
+    ///
+    /// While few are known, those that asked us are pinged without regard to other pings in their
+    /// buckets, if these have room, and once each before any of them is pinged again; but not while strangers have to
+    /// `wait`.
+    pub(crate) fn next_ping(
+        &mut self,
+        slots: &mut Slots<'_>,
+        strangers_wait: bool,
+        now: Instant,
+    ) -> Option<Contact> {
         if self.ping_due > now {
             return None;
         }
         let secs = now.secs();
         let mut soonest = None;
+        let stranger = self.newest_stranger(slots, secs);
         for bucket in (0..self.depth()).rev() {
             if slots.nodes().range(bucket).is_empty() && self.spares(slots, bucket).is_empty() {
                 continue;
             }
             if slots.buckets[bucket].due.since(secs) == 0 {
                 self.forget_lost_ping(slots, bucket);
-                let (slack, place) = self.most_overdue(slots, bucket, secs).unzip();
+                let (slack, place) = self.most_overdue(slots, bucket, stranger.is_none(), secs).unzip();
                 if let Some(place) = place
                     && slack <= Some(0)
                 {
                     return Some(Self::start_ping(slots, bucket, place, secs));
+                }
+                if stranger.is_some() {
+                    continue;
                 }
                 let wait = slack.map_or(QUESTIONABLE, |slack| slack as u32);
                 slots.buckets[bucket].due = secs.after(wait);
             }
             let wait = slots.buckets[bucket].due.since(secs);
             soonest = Some(soonest.map_or(wait, |soonest: u32| soonest.min(wait)));
+        }
+        if let Some(index) = stranger {
+            // It stays due: there may be more of them.
+            if strangers_wait {
+                return None;
+            }
+            let entry = &mut slots.spares[index];
+            entry.tried = secs;
+            return Some(entry.contact());
         }
         self.ping_due = soonest.map_or(Instant::NEVER, |wait| second_after(now, wait));
         None
@@ -118,9 +144,24 @@ impl Table {
         }
     }
 
+    /// Whether so few nodes are known that everybody who asks us is of use.
+    pub(super) const fn has_few(&self) -> bool {
+        self.len() < FIRST
+    }
+
     /// Seconds for which a node that queried us is left alone.
     pub(super) const fn verification_delay(&self) -> u32 {
         if self.len() < FEW { 0 } else { MAPPING }
+    }
+
+    /// Of the nodes that asked us, were not pinged yet and have room in their buckets, the one heard last,
+    /// while few are known.
+    fn newest_stranger(&self, slots: &Slots<'_>, now: Secs) -> Option<usize> {
+        let buckets = 0..if self.has_few() { self.depth() } else { 0 };
+        let with_room = buckets.filter(|&bucket| !slots.buckets[bucket].is_full());
+        let spares = with_room.flat_map(|bucket| self.spares(slots, bucket));
+        let untried = spares.filter(|&index| slots.spares[index].is_untried());
+        untried.min_by_key(|&index| now.since(slots.spares[index].heard))
     }
 
     fn start_ping(slots: &mut Slots<'_>, bucket: usize, place: Place, now: Secs) -> Contact {
@@ -140,11 +181,18 @@ impl Table {
     }
 
     /// The entry of a bucket whose ping has been due for longest, or will be first, and in how many
-    /// seconds. Replacements count where the bucket needs one.
-    pub(super) fn most_overdue(&self, slots: &Slots<'_>, bucket: usize, now: Secs) -> Option<(i64, Place)> {
+    /// seconds. Replacements count where the bucket needs one, if they count at all.
+    pub(super) fn most_overdue(
+        &self,
+        slots: &Slots<'_>,
+        bucket: usize,
+        with_spares: bool,
+        now: Secs,
+    ) -> Option<(i64, Place)> {
         let main = &slots.main[slots.nodes().range(bucket)];
         let is_wanted = self.verified_spare(slots, bucket, now).is_some();
-        let needs_spare = !slots.buckets[bucket].is_full() || main.iter().any(|entry| entry.failures > 0);
+        let is_short = !slots.buckets[bucket].is_full() || main.iter().any(|entry| entry.failures > 0);
+        let needs_spare = with_spares && is_short;
         let main = slots.nodes().range(bucket).map(|index| {
             let entry = &slots.main[index];
             let slack = if is_wanted && entry.failures > 0 {

@@ -80,9 +80,8 @@ fn arguments<'a>(query: &Query<'a>, out: &mut impl Sink) -> &'a [u8] {
             b"get_peers"
         }
         Method::AnnouncePeer { infohash, port, implied_port, seed, token, name } => {
-            if implied_port {
-                out.put(b"12:implied_porti1e");
-            }
+            // Always said: one family of nodes ignores an announce without the key.
+            out.put(if implied_port { b"12:implied_porti1e" } else { b"12:implied_porti0e" });
             out.put(b"9:info_hash20:");
             out.put(infohash.as_bytes());
             if let Some(name) = name {

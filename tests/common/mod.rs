@@ -2,6 +2,7 @@
 //! unless the test loses, delays or forges it.
 #![allow(dead_code, unreachable_pub, reason = "every test uses a part of it")]
 
+pub mod disk;
 #[cfg(feature = "items")]
 pub mod items;
 pub mod net;
@@ -13,7 +14,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use dht_proto::{AddressPolicy, Config, Event, Instant, Limits, LookupId, LookupReport, MAX_DATAGRAM, Node};
+use dht_proto::{
+    AddressPolicy, BootstrapKind, Config, Event, Instant, Limits, LookupId, LookupReport, MAX_DATAGRAM, Node,
+};
 
 /// One way through the network.
 pub const LATENCY: Duration = Duration::from_millis(40);
@@ -58,7 +61,9 @@ impl World {
         for index in 0..count {
             world.add(addr(index), config(), index as u8, index as u64);
             if index > 0 {
-                world.node(addr(index), |node, now| node.add_bootstrap(now, addr(0)).unwrap());
+                world.node(addr(index), |node, now| {
+                    node.add_bootstrap(now, addr(0), BootstrapKind::Router).unwrap()
+                });
             }
         }
         world
@@ -156,10 +161,12 @@ impl World {
         let mut buf = [0; MAX_DATAGRAM];
         let mut outgoing = Vec::new();
         let node = self.nodes.get_mut(&at).expect("a node lives here");
-        while let Some(transmit) = node.poll_transmit(self.now, &mut buf) {
-            outgoing.push((transmit.destination, buf[..transmit.size].to_vec()));
-        }
-        while let Some(event) = node.poll_event() {
+        loop {
+            while let Some(transmit) = node.poll_transmit(self.now, &mut buf) {
+                outgoing.push((transmit.destination, buf[..transmit.size].to_vec()));
+            }
+            // An announce goes on once its report is read.
+            let Some(event) = node.poll_event() else { break };
             self.events.get_mut(&at).expect("a node lives here").push(event);
         }
         for (to, datagram) in outgoing {

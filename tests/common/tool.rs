@@ -35,6 +35,11 @@ pub fn find<'a>(events: &'a [Value], event: &str) -> Vec<&'a Value> {
     events.iter().filter(|object| object["event"] == event).collect()
 }
 
+/// What a program says on stderr while it runs, line by line.
+pub fn complaints(child: &mut Child) -> impl Iterator<Item = String> + use<> {
+    BufReader::new(child.stderr.take().unwrap()).lines().map(Result::unwrap)
+}
+
 /// Sends a signal to a program, such as `-TERM`.
 pub fn signal(child: &Child, signal: &str) {
     let sent = Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap();
@@ -51,11 +56,12 @@ pub struct Node {
 
 impl Node {
     pub fn start(words: &str) -> Self {
-        let mut child = command(&format!("node --json {words}"))
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
+        Self::spawn(&mut command(&format!("node --json {words}")))
+    }
+
+    /// By a command that runs it with `--json`.
+    pub fn spawn(command: &mut Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());
         let mut line = String::new();
         stdout.read_line(&mut line).unwrap();

@@ -1,4 +1,5 @@
-"""The checks: the `dht` tool and the tokio adapter against libtorrent, Transmission and `mainline`.
+"""The checks: the `dht` tool and the tokio adapter against libtorrent, Transmission and `mainline`,
+and in a swarm of many (`swarm.py`).
 
 Each check is a function named after the behaviour it shows. One line is printed for
 each, what was said on both sides when it fails, and the counts at the end.
@@ -15,6 +16,7 @@ import traceback
 import dht_tool
 import items
 import krpc
+import swarm
 import transmission_peer
 from steps import (
     Skip,
@@ -32,6 +34,9 @@ try:
 except ImportError:
     libtorrent_peer = None
 
+# Runs all clients of the swarm, and nothing else.
+SWARM_FLAG = "--swarm"
+# Said to the process within a namespace, and what it runs there.
 NAMESPACE_FLAG = "--in-namespace"
 
 
@@ -554,18 +559,18 @@ def show_what_was_said():
         print(f"    Transmission at {stage.transmission.addr}")
         for line in stage.transmission.log_tail():
             print(f"      {line}")
+    for line in swarm.stage.log_tail():
+        print(f"    {line[:400]}")
     sys.stdout.flush()
 
 
-def run_in_namespace(counts, names):
-    """Runs the Transmission checks in a process of their own and counts its lines."""
+def run_in_namespace(counts, names, staged):
+    """Runs checks that share a stage in a process of their own and counts its lines."""
     prefix = transmission_peer.namespace_command()
     if not prefix:
-        return skip_all(counts, TRANSMISSION, "no network namespace can be made here")
-    if not transmission_peer.version():
-        return skip_all(counts, TRANSMISSION, "transmission-daemon is not installed")
+        return skip_all(counts, staged.checks, "no network namespace can be made here")
     child = subprocess.Popen(
-        [*prefix, sys.executable, "-u", "-B", __file__, NAMESPACE_FLAG, *names],
+        [*prefix, sys.executable, "-u", "-B", __file__, NAMESPACE_FLAG, staged.name, *names],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         text=True,
@@ -582,7 +587,7 @@ def run_in_namespace(counts, names):
         child.kill()
         code = child.wait()
     if code != 0:
-        print(f"FAIL the Transmission checks ended with exit code {code}", flush=True)
+        print(f"FAIL the checks of {staged.name} ended with exit code {code}", flush=True)
         counts["FAIL"] += 1
 
 
@@ -600,29 +605,60 @@ def skip_all(counts, checks, reason):
         counts["skipped"] += 1
 
 
+class Staged:
+    """Checks that share a stage, which the first of them sets up, in a namespace."""
+
+    def __init__(self, name, stage, checks):
+        self.name, self.stage, self.checks = name, stage, checks
+
+    def run(self, counts, chosen):
+        transmission_peer.set_up_namespace()
+        try:
+            run_checks([*self.checks[:1], *chosen(self.checks[1:])], counts)
+        finally:
+            self.stage.stop()
+
+
+STAGED = {
+    "transmission": lambda: Staged("transmission", stage, TRANSMISSION),
+    "swarm": lambda: Staged("swarm", swarm.stage, swarm.checks(quick=True)),
+    "whole-swarm": lambda: Staged("whole-swarm", swarm.stage, swarm.checks(quick=False)),
+}
+
+
 def main(names):
-    in_namespace = NAMESPACE_FLAG in names
-    names = [name for name in names if name != NAMESPACE_FLAG]
     signal.signal(signal.SIGTERM, out_of_time)
     counts = {"ok": 0, "FAIL": 0, "skipped": 0}
+    within = None
+    if NAMESPACE_FLAG in names[:1]:
+        within, names = STAGED[names[1]](), names[2:]
+    whole_swarm = SWARM_FLAG in names
+    names = [name for name in names if name != SWARM_FLAG]
 
     def chosen(checks):
         return [c for c in checks if not names or any(name in c.__name__ for name in names)]
 
-    if in_namespace:
-        transmission_peer.set_up_namespace()
-        try:
-            run_checks([a_swarm_of_nodes_starts_with_transmission, *chosen(TRANSMISSION[1:])], counts)
-        finally:
-            stage.stop()
+    if within:
+        within.run(counts, chosen)
         return 0
 
     started = time.monotonic()
-    libtorrent = libtorrent_peer and libtorrent_peer.VERSION
-    print(f"# libtorrent {libtorrent}, {transmission_peer.version() or 'no Transmission'}")
+    if whole_swarm:
+        print(f"# {swarm.versions(quick=False)}")
+        run_in_namespace(counts, names, STAGED["whole-swarm"]())
+    else:
+        run_all(chosen, counts, names)
+    print(f"# {time.monotonic() - started:.0f} s in all")
+    print(f"{counts['ok']} passed, {counts['FAIL']} failed, {counts['skipped']} skipped")
+    return 1 if counts["FAIL"] else 0
+
+
+def run_all(chosen, counts, names):
+    print(f"# {swarm.versions(quick=True)}")
     go_on = run_checks(chosen(ALONE), counts)
     no_libtorrent = None if libtorrent_peer else "libtorrent is not installed"
     no_peer = None if dht_tool.PEER else "the nodes in `peer` are not built"
+    no_transmission = None if transmission_peer.version() else "transmission-daemon is not installed"
     for checks, lacking in (
         (LIBTORRENT + items.LIBTORRENT, no_libtorrent),
         (TOKIO, no_libtorrent or no_peer),
@@ -632,11 +668,12 @@ def main(names):
             skip_all(counts, chosen(checks), lacking)
         elif go_on:
             go_on = run_checks(chosen(checks), counts)
-    if go_on and chosen(TRANSMISSION):
-        run_in_namespace(counts, names)
-    print(f"# {time.monotonic() - started:.0f} s in all")
-    print(f"{counts['ok']} passed, {counts['FAIL']} failed, {counts['skipped']} skipped")
-    return 1 if counts["FAIL"] else 0
+    for name, lacking in (("transmission", no_transmission), ("swarm", no_peer)):
+        staged = STAGED[name]()
+        if go_on and chosen(staged.checks) and lacking:
+            skip_all(counts, chosen(staged.checks), lacking)
+        elif go_on and chosen(staged.checks):
+            run_in_namespace(counts, names, staged)
 
 
 if __name__ == "__main__":

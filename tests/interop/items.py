@@ -184,10 +184,6 @@ MAINLINE = [
 
 # --- steps ---------------------------------------------------------------------------
 
-# So that the nodes do not remember, and wait for, one gone node for each run of the tool.
-READ_ONLY = "--read-only"
-
-
 class Key:
     """A key that `dht keygen` made."""
 
@@ -225,14 +221,14 @@ def put(value, bootstrap, key=None, salt=b"", options=(), code=0):
             words = ["put-mutable", file.name, "--key", key.file, "--salt", salt.decode()]
         else:
             words = ["put", file.name]
-        result = dht_tool.run(*words, *options, READ_ONLY, bind=BIND, bootstrap=[bootstrap])
+        result = dht_tool.run(*words, *options, bind=BIND, bootstrap=[bootstrap])
     assert result.code == code, f"{words[0]} exits {result.code}"
     [stored] = result.of("stored")
     return stored
 
 
 def get(target, bootstrap):
-    result = dht_tool.run("get", target, READ_ONLY, bind=BIND, bootstrap=[bootstrap])
+    result = dht_tool.run("get", target, bind=BIND, bootstrap=[bootstrap])
     assert result.code == 0, f"get exits {result.code}"
     [item] = result.of("item")
     return bytes.fromhex(item["value_hex"])
@@ -240,9 +236,7 @@ def get(target, bootstrap):
 
 def get_mutable(key, bootstrap, salt=b""):
     salted = ["--salt", salt.decode()] if salt else []
-    result = dht_tool.run(
-        "get-mutable", key, *salted, READ_ONLY, bind=BIND, bootstrap=[bootstrap]
-    )
+    result = dht_tool.run("get-mutable", key, *salted, bind=BIND, bootstrap=[bootstrap])
     assert result.code == 0, f"get-mutable exits {result.code}"
     return result.of("item")[-1]
 

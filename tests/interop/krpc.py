@@ -1,5 +1,6 @@
 """Just enough of the DHT's wire format to look into a node without the tool."""
 
+import hashlib
 import os
 import socket
 
@@ -42,6 +43,11 @@ def _decode(data, at):
     return data[colon + 1 : end], end
 
 
+def infohash(info):
+    """The infohash of a torrent, from what its file says under `info`."""
+    return hashlib.sha1(bencode(info)).hexdigest()
+
+
 def split_addr(text):
     """'127.0.0.1:80' or '[::1]:80' as (host, port)."""
     host, port = text.rsplit(":", 1)
@@ -62,7 +68,7 @@ def query(to, method, arguments=None, bind="0.0.0.0", tries=3):
         sock.bind((bind, 0))
         sock.settimeout(1)
         for _ in range(tries):
-            transaction = os.urandom(2)
+            transaction = os.urandom(4)  # `mainline` drops all others
             sock.sendto(
                 bencode({"t": transaction, "y": "q", "q": method, "a": arguments, "ro": 1}),
                 split_addr(to),

@@ -161,9 +161,9 @@ class Transmission:
 class BitTorrentPeer:
     """Accepts BitTorrent connections for one infohash and stays connected."""
 
-    def __init__(self, host, infohash):
+    def __init__(self, host, infohash, port=0):
         self.infohash = bytes.fromhex(infohash)
-        self.socket = socket.create_server((host, 0))
+        self.socket = socket.create_server((host, port))
         self.addr = "%s:%d" % self.socket.getsockname()
         self.port = self.socket.getsockname()[1]
         self.handshakes = []

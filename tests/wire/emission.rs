@@ -72,10 +72,10 @@ fn q_07_an_empty_list_of_values_is_written() {
 
 #[test]
 fn e_28_fields_stand_where_a_search_for_substrings_finds_them() {
-    let announce = Method::AnnouncePeer {
+    let announce = |implied_port| Method::AnnouncePeer {
         infohash: InfoHash::ZERO,
         port: 6881,
-        implied_port: true,
+        implied_port,
         seed: true,
         token: b"aoeusnth",
         name: None,
@@ -83,7 +83,7 @@ fn e_28_fields_stand_where_a_search_for_substrings_finds_them() {
     let want = Method::FindNode { target: NodeId::ZERO, want: Want::BOTH };
     for (method, tokens) in [
         (
-            announce,
+            announce(true),
             &[
                 "2:id20:",
                 "9:info_hash20:",
@@ -93,6 +93,8 @@ fn e_28_fields_stand_where_a_search_for_substrings_finds_them() {
                 "1:q13:announce_peer",
             ][..],
         ),
+        // Also where it is not set: there are nodes that ignore an announce without the key.
+        (announce(false), &["12:implied_porti0e9:info_hash20:", "4:porti6881e"]),
         (want, &["6:target20:", "4:wantl2:n42:n6e", "1:q9:find_node", "1:y1:q"]),
     ] {
         let written = encode(&Message::new(b"aa", Body::Query(Query { id: NodeId::ZERO, method })));
@@ -227,7 +229,7 @@ impl Material {
                 vec![
                     at_infohash,
                     ("port", Some(int(self.port.into()))),
-                    ("implied_port", flag(4)),
+                    ("implied_port", Some(int(self.flag(4).into()))),
                     ("seed", flag(5)),
                     ("n", self.some(6, string(&self.text))),
                     token.clone(),

@@ -1,42 +1,47 @@
-//! The commands about peers and nodes, and what all commands that look something up have in common.
+//! The commands about peers and nodes.
 
 use std::collections::BTreeSet;
-use std::net::SocketAddr;
-use std::sync::mpsc::{RecvTimeoutError, channel};
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use dht_proto::net::{Announcement, CallError, Dht, Metrics, Outcome, Search, resolve};
-use dht_proto::{Announce, Family, InfoHash, NodeId, StartError};
+use dht_proto::net::{Announcement, CallError, Dht, Metrics, Search};
+use dht_proto::{InfoHash, Lookup, LookupOptions};
 
+use crate::deadline::Deadline;
 use crate::items::pointed_to;
-use crate::magnet::Torrent;
+use crate::lookups::{seek, unless_interrupted, was_heard};
+use crate::magnet::{Swarms, Torrent};
 use crate::metrics::Exporter;
-use crate::options::{AnnounceOptions, Common, FOREVER, NodeOptions};
+use crate::options::{AnnounceOptions, FindNodeOptions, GetPeersOptions, NodeOptions};
 use crate::output::{Done, Failure, Output, TICK};
-use crate::session::Session;
+use crate::session::{QUIET, Session, Setup};
 use crate::status::{self, PERIOD};
+use crate::text::count;
 
-pub(crate) fn node(options: &NodeOptions, common: &Common, output: &Output) -> Result<(), Failure> {
+pub(crate) fn node(options: &NodeOptions, output: &Output) -> Result<(), Failure> {
     let exporter = options.metrics.map(Exporter::bind).transpose()?;
-    let session = Session::start(common, output, true)?;
+    let mut setup = Setup::new(&options.own, Deadline::new(options.limit.timeout, true));
+    setup.start = Some(&options.start);
+    setup.read_only = options.read_only;
+    (setup.stays, setup.tells_addr) = (true, true);
+    let session = Session::start(&setup, output)?;
     if let Some(exporter) = exporter {
         output.metrics(&exporter.url())?;
         exporter.serve(session.dht.clone())?;
     }
     // To serve is to succeed.
     output.set_found();
-    let end = Instant::now() + common.timeout.unwrap_or(FOREVER);
     if output.is_live() {
-        watch(&session, end);
-    } else {
-        session.sleep(end.saturating_duration_since(Instant::now()));
+        watch(&session);
+    } else if !session.sleep(QUIET.min(session.left())) {
+        session.tell_waiting();
+        session.sleep(session.left());
     }
     Ok(())
 }
 
 /// Shows how the node fares until a signal comes or the time is over.
-fn watch(session: &Session<'_>, end: Instant) {
+fn watch(session: &Session<'_>) {
+    let begun = Instant::now();
     let mut before: Option<(Metrics, Instant)> = None;
     while let Ok(metrics) = session.dht.metrics() {
         let now = Instant::now();
@@ -44,177 +49,115 @@ fn watch(session: &Session<'_>, end: Instant) {
             before.as_ref().map_or((&metrics, PERIOD), |(earlier, at)| (earlier, now - *at));
         session.output.progress(status::line(&metrics, earlier, passed));
         before = Some((metrics, now));
-        if now >= end || session.sleep(PERIOD.min(end - now)) {
+        if begun.elapsed() >= QUIET {
+            session.tell_waiting();
+        }
+        if session.deadline.is_over() || session.sleep(PERIOD.min(session.left())) {
             return;
         }
     }
 }
 
-pub(crate) fn get_peers(torrent: Torrent, common: &Common, output: &Output) -> Result<(), Failure> {
-    let session = Session::start(common, output, false)?;
+pub(crate) fn get_peers(options: &GetPeersOptions, output: &Output) -> Result<(), Failure> {
+    let deadline = Deadline::new(options.lookup.limit.timeout, false);
+    let mut setup = Setup::of(&options.lookup, false, deadline);
+    setup.peers = options.max_peers;
+    let session = Session::start(&setup, output)?;
     session.settle();
-    let infohash = match torrent {
-        Torrent::Fixed(infohash) => Some(infohash),
-        Torrent::Updatable(link) => pointed_to(&session, link)?,
+    let swarms = match options.torrent {
+        Torrent::Fixed(swarms) => Some(swarms),
+        Torrent::Updatable(link) => pointed_to(&session, link)?.map(Swarms::from),
     };
-    let Some(infohash) = infohash else { return Ok(()) };
-    let Some(mut search) = unless_interrupted(session.dht.get_peers(infohash))? else {
-        return Ok(());
-    };
+    let Some(swarms) = swarms else { return Ok(()) };
     let mut peers = BTreeSet::new();
-    follow(
+    let mut lookup = LookupOptions::default();
+    lookup.max_peers = options.max_peers;
+    let sought = seek(
         &session,
-        &mut search,
-        "peers",
-        |peer| if peers.insert(peer) { output.peer(peer) } else { Ok(()) },
+        "peer",
+        |dht| each(swarms, |infohash| dht.lookup(Lookup::GetPeers(infohash), lookup)),
+        |_, peer| if peers.insert(peer) { output.peer(peer) } else { Ok(()) },
     )?;
-    output.done(&done("peers", peers.len(), &search))
+    let Some(sought) = sought else { return Ok(()) };
+    let has_more = sought.reports().iter().any(|report| report.more_peers);
+    let limit = has_more.then_some(options.max_peers);
+    output.done(&Done { limit, ..sought.done("peer", peers.len()) })
 }
 
-pub(crate) fn find_node(target: NodeId, common: &Common, output: &Output) -> Result<(), Failure> {
-    let session = Session::start(common, output, false)?;
+pub(crate) fn find_node(options: &FindNodeOptions, output: &Output) -> Result<(), Failure> {
+    let deadline = Deadline::new(options.lookup.limit.timeout, false);
+    let session = Session::start(&Setup::of(&options.lookup, false, deadline), output)?;
     session.settle();
-    let Some(mut search) = unless_interrupted(session.dht.find_node(target))? else {
-        return Ok(());
-    };
-    let outcome = follow(&session, &mut search, "peers", |_| Ok(()))?;
-    let nodes = outcome.as_ref().map_or(&[][..], |outcome| &outcome.nodes);
+    let start = |dht: &Dht| Ok(vec![dht.find_node(options.target)?]);
+    let Some(sought) = seek(&session, "peer", start, |_, _| Ok(()))? else { return Ok(()) };
+    let nodes: Vec<_> = sought.outcomes().flat_map(|outcome| outcome.nodes).collect();
     nodes.iter().try_for_each(|node| output.node(node))?;
-    output.done(&done("nodes", nodes.len(), &search))
+    output.done(&sought.done("node", nodes.len()))
 }
 
-pub(crate) fn announce(options: &AnnounceOptions, common: &Common, output: &Output) -> Result<(), Failure> {
-    let session = Session::start(common, output, false)?;
+pub(crate) fn announce(options: &AnnounceOptions, output: &Output) -> Result<(), Failure> {
+    let deadline = Deadline::new(options.lookup.limit.timeout, options.keep);
+    let session = Session::start(&Setup::of(&options.lookup, options.keep, deadline), output)?;
     session.settle();
-    let own =
-        Family::ALL.iter().find_map(|family| session.dht.local_addr(*family)).map_or(0, |addr| addr.port());
-    let announce = options.announce(own);
+    let announce = options.announce(session.port());
+    let swarms: Vec<InfoHash> = options.torrent.iter().collect();
     if options.keep {
-        return keep_announced(&session, options.infohash, announce, common.timeout);
+        let start = |dht: &Dht| each(options.torrent, |infohash| dht.keep_announced(infohash, announce));
+        let Some(mut rounds) = unless_interrupted(start(&session.dht))? else { return Ok(()) };
+        let told = tell_rounds(&session, &mut rounds);
+        // An announce that is dropped before the node ends counts as given up, and is not saved.
+        session.end();
+        return told;
     }
-    let Some(mut search) = unless_interrupted(session.dht.announce(options.infohash, announce))? else {
-        return Ok(());
-    };
-    follow(&session, &mut search, "peers", |_| Ok(()))?;
-    let (stored, tried) = search.report().map_or((0, 0), |report| (report.acknowledged, report.announced));
-    output.announced(stored, tried)
-}
-
-/// Announces again and again, until a signal comes or the time is over that was asked for.
-fn keep_announced(
-    session: &Session<'_>,
-    infohash: InfoHash,
-    announce: Announce,
-    timeout: Option<Duration>,
-) -> Result<(), Failure> {
-    let Some(mut rounds) = unless_interrupted(session.dht.keep_announced(infohash, announce))? else {
-        return Ok(());
-    };
-    session.output.progress("announcing".to_owned());
-    let told = tell_rounds(session, &mut rounds, timeout);
-    // An announce that is dropped before the node ends counts as given up, and is not saved.
-    session.end();
-    told
-}
-
-fn tell_rounds(
-    session: &Session<'_>,
-    rounds: &mut Announcement,
-    timeout: Option<Duration>,
-) -> Result<(), Failure> {
-    while let Ok(Some(round)) = rounds.recv_timeout(timeout.map_or(FOREVER, |_| session.left())) {
-        let (stored, tried) = (round.report.acknowledged, round.report.announced);
-        session.output.announced(stored, tried)?;
-        session.output.progress(format!("announced to {stored} nodes"));
+    let sought = seek(
+        &session,
+        "peer",
+        |dht| each(options.torrent, |infohash| dht.announce(infohash, announce)),
+        |at, peer| output.met(swarms[at], peer),
+    )?;
+    let Some(sought) = sought else { return Ok(()) };
+    for (infohash, report) in swarms.iter().zip(sought.reports()) {
+        output.announced(*infohash, &report, swarms.len() > 1)?;
+    }
+    if let Some(reason) = &sought.cut_short {
+        output.complain(&format!("the announce was {reason}"));
     }
     Ok(())
 }
 
-pub(crate) fn ping(host: &str, common: &Common, output: &Output) -> Result<(), Failure> {
-    let pong = ask_host(host, common, output, |dht, addr| dht.ping(addr))?;
-    pong.map_or(Ok(()), |(_, pong)| output.pong(&pong))
-}
-
-/// Asks the addresses of a host one by one, and returns the first that answers and its answer.
-pub(crate) fn ask_host<T: Send + 'static>(
-    host: &str,
-    common: &Common,
-    output: &Output,
-    ask: fn(&Dht, SocketAddr) -> Result<T, CallError>,
-) -> Result<Option<(SocketAddr, T)>, Failure> {
-    let addrs = resolve(host).map_err(|error| Failure::Start(format!("cannot resolve {host}: {error}")))?;
-    let session = Session::start_alone(common, output)?;
-    let usable: Vec<_> =
-        addrs.iter().filter(|addr| session.dht.local_addr(Family::of(addr)).is_some()).copied().collect();
-    if usable.is_empty() {
-        return Err(Failure::Start(format!("{host} has no address of a family that is bound")));
-    }
-    for addr in usable {
-        output.progress(format!("asking {addr}"));
-        match in_time(&session, move |dht| ask(dht, addr)) {
-            Ok(answer) => return Ok(Some((addr, answer))),
-            Err(CallError::Closed) => return Ok(None),
-            Err(CallError::Start(StartError::AddressRefused)) => {
-                return Err(Failure::Start(format!("{addr} is not a public address; see --allow-private")));
-            }
-            Err(error) => output.complain(&format!("{addr}: {error}")),
-        }
-    }
-    Ok(None)
-}
-
-/// A call that blocks, within the time of the session.
-fn in_time<T: Send + 'static>(
-    session: &Session<'_>,
-    call: impl FnOnce(&Dht) -> Result<T, CallError> + Send + 'static,
-) -> Result<T, CallError> {
-    let (sender, answer) = channel();
-    let dht = session.dht.clone();
-    thread::spawn(move || sender.send(call(&dht)));
-    answer.recv_timeout(session.left()).unwrap_or_else(|error| match error {
-        RecvTimeoutError::Timeout => Err(CallError::TimedOut),
-        RecvTimeoutError::Disconnected => Err(CallError::Closed),
-    })
-}
-
-/// Hands on what a search finds until it ends, the time is over or a signal comes; `None` in the
-/// last two cases.
-pub(crate) fn follow<T>(
-    session: &Session<'_>,
-    search: &mut Search<T>,
-    what: &str,
-    mut hand_on: impl FnMut(T) -> Result<(), Failure>,
-) -> Result<Option<Outcome>, Failure> {
-    let mut count = 0;
+/// Announces again and again, until a signal comes or the time is over that was asked for.
+fn tell_rounds(session: &Session<'_>, kept: &mut [Announcement]) -> Result<(), Failure> {
+    let output = session.output;
+    output.progress("announcing".to_owned());
+    let is_one = kept.len() == 1;
     loop {
-        let left = session.left();
-        match search.recv_timeout(if session.output.is_live() { left.min(TICK) } else { left }) {
-            Ok(Some(found)) => {
-                count += 1;
-                hand_on(found)?;
+        for rounds in &mut *kept {
+            let left = session.left();
+            let infohash = rounds.infohash();
+            match rounds.recv_timeout(if is_one { left } else { left.min(TICK) }) {
+                Ok(Some(round)) if !was_heard(&round.report) && !session.has_joined() => {
+                    session.tell_waiting()
+                }
+                Ok(Some(round)) => {
+                    round.peers.iter().try_for_each(|peer| output.met(infohash, *peer))?;
+                    output.announced(infohash, &round.report, !is_one)?;
+                    let nodes = count(round.report.acknowledged, "node");
+                    output.progress(format!("announced to {nodes}"));
+                }
+                Err(CallError::TimedOut) if !left.is_zero() => {}
+                _ if session.is_interrupted() || output.has_found() => return Ok(()),
+                _ => return Err(session.unanswered()),
             }
-            Ok(None) => return Ok(search.outcome().and_then(Result::ok)),
-            Err(CallError::TimedOut) if !left.is_zero() => {
-                let asked = search.report().map_or(0, |report| report.queried);
-                session.output.progress(format!("asked {asked} nodes, {count} {what}"));
-            }
-            Err(_) => return Ok(None),
         }
     }
 }
 
-/// `None` if a signal has closed the DHT.
-pub(crate) fn unless_interrupted<T>(started: Result<T, CallError>) -> Result<Option<T>, Failure> {
-    match started {
-        Ok(started) => Ok(Some(started)),
-        Err(CallError::Closed) => Ok(None),
-        Err(error) => Err(Failure::Start(error.to_string())),
-    }
+/// One call for each swarm of a torrent.
+fn each<T>(swarms: Swarms, call: impl FnMut(InfoHash) -> Result<T, CallError>) -> Result<Vec<T>, CallError> {
+    swarms.iter().map(call).collect()
 }
 
-/// The last line of a lookup, ended or given up.
-pub(crate) fn done<T>(what: &'static str, found: usize, search: &Search<T>) -> Done {
-    let (queried, elapsed) =
-        search.report().map_or((0, Duration::ZERO), |report| (report.queried, report.duration));
-    Done { what, found, queried: queried.into(), elapsed, has_rate: false }
+/// The scrapes of a torrent's swarms.
+pub(crate) fn scrapes(dht: &Dht, swarms: Swarms) -> Result<Vec<Search>, CallError> {
+    each(swarms, |infohash| dht.scrape(infohash))
 }

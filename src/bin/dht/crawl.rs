@@ -3,68 +3,82 @@
 use std::time::Instant;
 
 use dht_proto::net::CallError;
-use dht_proto::{Family, InfoHash};
 
-use crate::commands::{ask_host, follow, unless_interrupted};
-use crate::options::{Common, CrawlOptions, FOREVER};
+use crate::commands::scrapes;
+use crate::deadline::Deadline;
+use crate::lookups::{seek, unless_interrupted};
+use crate::options::{CrawlOptions, ScrapeOptions};
 use crate::output::{Done, Failure, Output, TICK};
-use crate::session::Session;
+use crate::session::{QUIET, Session, Setup};
+use crate::text::count;
 
-pub(crate) fn scrape(infohash: InfoHash, common: &Common, output: &Output) -> Result<(), Failure> {
-    let session = Session::start(common, output, false)?;
+pub(crate) fn scrape(options: &ScrapeOptions, output: &Output) -> Result<(), Failure> {
+    let deadline = Deadline::new(options.lookup.limit.timeout, false);
+    let session = Session::start(&Setup::of(&options.lookup, false, deadline), output)?;
     session.settle();
-    let Some(mut search) = unless_interrupted(session.dht.scrape(infohash))? else {
-        return Ok(());
-    };
-    follow(&session, &mut search, "peers", |_| Ok(()))?;
-    let swarm = search.report().ok().and_then(|report| report.swarm);
-    swarm.map_or(Ok(()), |size| output.estimate(infohash, size))
+    let sought = seek(&session, "peer", |dht| scrapes(dht, options.torrent), |_, _| Ok(()))?;
+    let Some(sought) = sought else { return Ok(()) };
+    let reports = sought.reports();
+    for (infohash, report) in options.torrent.iter().zip(&reports) {
+        let size = report.swarm.filter(|_| report.answered > 0);
+        match size {
+            Some(size) => output.estimate(infohash, size, reports.len() > 1)?,
+            None => output.complain(&format!("no node answered for {infohash}: its peers are not counted")),
+        }
+    }
+    if let Some(reason) = &sought.cut_short {
+        output.complain(&format!("the scrape was {reason}: there may be more peers"));
+    }
+    Ok(())
 }
 
-pub(crate) fn sample(host: &str, common: &Common, output: &Output) -> Result<(), Failure> {
-    let sampled = ask_host(host, common, output, |dht, addr| {
-        // Any target will do: it is the infohashes that are wanted.
-        dht.sample_infohashes(addr, dht.id(Family::of(&addr))?)
-    })?;
-    let Some((addr, sampled)) = sampled else { return Ok(()) };
-    output.sample(addr, &sampled.sample)?;
-    sampled.infohashes.iter().try_for_each(|infohash| output.infohash(*infohash, addr))
-}
-
-pub(crate) fn crawl(options: &CrawlOptions, common: &Common, output: &Output) -> Result<(), Failure> {
-    let session = Session::start(common, output, false)?;
+pub(crate) fn crawl(options: &CrawlOptions, output: &Output) -> Result<(), Failure> {
+    let limit = options.lookup.limit.timeout;
+    let deadline = Deadline::new(options.duration.into_iter().chain(limit).min(), true);
+    // However long it lasts, it asks far more nodes than it could ever be of use to.
+    let mut setup = Setup::of(&options.lookup, false, deadline);
+    setup.new_endpoints = (1.0 / options.every.as_secs_f64()).ceil() as u32;
+    let session = Session::start(&setup, output)?;
     session.settle();
     let start = Instant::now();
-    let most = common.timeout.map_or(FOREVER, |_| session.left());
-    let end = start + options.duration.unwrap_or(FOREVER).min(most);
-    let Some(mut crawl) = unless_interrupted(session.dht.crawl(dht_proto::CrawlOptions::default()))? else {
-        return Ok(());
-    };
+    let mut pace = dht_proto::CrawlOptions::default();
+    pace.spacing = options.every;
+    let Some(mut crawl) = unless_interrupted(session.dht.crawl(pace))? else { return Ok(()) };
     let mut found = 0;
     loop {
-        let left = end.saturating_duration_since(Instant::now());
+        let left = session.left();
         if left.is_zero() {
             break;
         }
-        match crawl.recv_timeout(if output.is_live() { left.min(TICK) } else { left }) {
+        let pause = if output.is_live() { TICK } else { QUIET };
+        match crawl.recv_timeout(left.min(pause)) {
             Ok(Some(one)) => {
                 found += 1;
                 output.infohash(one.infohash, one.node)?;
             }
-            Err(CallError::TimedOut) => {}
+            Err(CallError::TimedOut) => {
+                if start.elapsed() >= QUIET {
+                    session.tell_waiting();
+                }
+            }
             // A signal.
             Ok(None) | Err(_) => break,
         }
         let so_far = done(found, crawl.report().asked, start);
         output.progress(format!(
-            "asked {} nodes, {found} infohashes, {:.1}/s",
-            so_far.queried,
+            "asked {}, {}, {:.1}/s",
+            count(so_far.queried, "node"),
+            count(found as u64, "infohash"),
             so_far.rate()
         ));
+    }
+    if !session.is_interrupted() && !session.has_joined() {
+        return Err(session.unanswered());
     }
     output.done(&done(found, crawl.report().asked, start))
 }
 
 fn done(found: usize, queried: u64, start: Instant) -> Done {
-    Done { what: "infohashes", found, queried, elapsed: start.elapsed(), has_rate: true }
+    let elapsed = start.elapsed();
+    Done { what: "infohash", found, queried, elapsed, cut_short: None, has_rate: true, limit: None }
 }

@@ -6,9 +6,10 @@ use std::time::{Duration, Instant};
 use dht_proto::net::{Dht, Owner};
 use dht_proto::{AddressPolicy, Announce, Config, Family, InfoHash, Limits};
 
-use crate::options::{Common, DemoOptions};
+use crate::deadline::Deadline;
+use crate::options::DemoOptions;
 use crate::output::{Failure, Output};
-use crate::session;
+use crate::text::count;
 
 const INFOHASH: InfoHash = InfoHash::from_bytes(*b"dht-proto demo swarm");
 const PORT: u16 = 6881;
@@ -16,16 +17,15 @@ const PORT: u16 = 6881;
 /// How long the nodes have to find their places.
 const JOIN: Duration = Duration::from_secs(8);
 
-pub(crate) fn run(options: &DemoOptions, common: &Common, output: &Output) -> Result<(), Failure> {
+pub(crate) fn run(options: &DemoOptions, output: &Output) -> Result<(), Failure> {
     let start = Instant::now();
-    let deadline = session::deadline(common);
-    let left = || deadline.saturating_duration_since(Instant::now());
+    let deadline = Deadline::new(options.limit.timeout, false);
     let say = |text: String| output.step(start.elapsed(), &text);
 
     let nodes = start_nodes(options.nodes.into())?;
-    say(format!("{} nodes started, each with a UDP socket on 127.0.0.1", nodes.len()))?;
+    say(format!("{} started, each with a UDP socket on 127.0.0.1", count(nodes.len() as u64, "node")))?;
 
-    let until = (Instant::now() + JOIN).min(deadline);
+    let until = Instant::now() + JOIN.min(deadline.left());
     let joined = nodes
         .iter()
         .filter(|node| node.wait_ready(until.saturating_duration_since(Instant::now())) == Ok(true))
@@ -35,10 +35,10 @@ pub(crate) fn run(options: &DemoOptions, common: &Common, output: &Output) -> Re
 
     let (announcer, seeker) = (&nodes[nodes.len() / 3], &nodes[nodes.len() * 2 / 3]);
     let mut announcing = announcer.announce(INFOHASH, Announce::port(PORT)).map_err(failure)?;
-    match announcing.wait_timeout(left()) {
+    match announcing.wait_timeout(deadline.left()) {
         Ok(outcome) => say(format!(
-            "one announced port {PORT} for {INFOHASH}: {} nodes asked, {} of {} confirmed, {:.1} ms",
-            outcome.report.queried,
+            "one announced port {PORT} for {INFOHASH}: {} asked, {} of {} confirmed, {:.1} ms",
+            count(outcome.report.queried, "node"),
             outcome.report.acknowledged,
             outcome.report.announced,
             millis(outcome.report.duration),
@@ -49,7 +49,7 @@ pub(crate) fn run(options: &DemoOptions, common: &Common, output: &Output) -> Re
     let sought = Instant::now();
     let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, PORT));
     let mut search = seeker.get_peers(INFOHASH).map_err(failure)?;
-    while let Ok(Some(found)) = search.recv_timeout(left()) {
+    while let Ok(Some(found)) = search.recv_timeout(deadline.left()) {
         if found == peer {
             output.set_found();
             say(format!("another found the peer {found} after {:.1} ms", millis(sought.elapsed())))?;
@@ -58,8 +58,8 @@ pub(crate) fn run(options: &DemoOptions, common: &Common, output: &Output) -> Re
     if let Some(Ok(outcome)) = search.outcome() {
         let report = outcome.report;
         say(format!(
-            "the lookup is done: {} nodes asked, {} answered, {:.1} ms",
-            report.queried,
+            "the lookup is done: {} asked, {} answered, {:.1} ms",
+            count(report.queried, "node"),
             report.answered,
             millis(report.duration)
         ))?;

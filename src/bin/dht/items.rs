@@ -4,157 +4,191 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-use dht_proto::net::Search;
+use dht_proto::net::{CallError, Dht, Search};
 use dht_proto::wire::MAX_VALUE_LEN;
 use dht_proto::{InfoHash, Item, ItemError, PublicKey, Salt, TorrentPointer, UpdatableTorrent};
 
-use crate::commands::{done, follow, unless_interrupted};
+use crate::deadline::Deadline;
 use crate::keys;
-use crate::options::{Common, FOREVER, GetMutableOptions, GetOptions, PutMutableOptions, PutOptions};
+use crate::lookups::{Sought, seek, unless_interrupted, was_heard};
+use crate::options::{GetMutableOptions, GetOptions, PutMutableOptions, PutOptions};
 use crate::output::{Failure, Output};
-use crate::session::Session;
+use crate::session::{Session, Setup};
+use crate::text::count;
 
-pub(crate) fn get(options: &GetOptions, common: &Common, output: &Output) -> Result<(), Failure> {
-    let session = Session::start(common, output, false)?;
+pub(crate) fn get(options: &GetOptions, output: &Output) -> Result<(), Failure> {
+    let deadline = Deadline::new(options.lookup.limit.timeout, false);
+    let session = Session::start(&Setup::of(&options.lookup, false, deadline), output)?;
     session.settle();
-    let search = unless_interrupted(session.dht.get_immutable(options.target))?;
-    search.map_or(Ok(()), |search| hand_out(&session, search, options.bencoded))
+    hand_out(&session, |dht| Ok(vec![dht.get_immutable(options.target)?]), options.bencoded)
 }
 
-pub(crate) fn get_mutable(
-    options: &GetMutableOptions,
-    common: &Common,
-    output: &Output,
-) -> Result<(), Failure> {
-    let session = Session::start(common, output, false)?;
+pub(crate) fn get_mutable(options: &GetMutableOptions, output: &Output) -> Result<(), Failure> {
+    let deadline = Deadline::new(options.lookup.limit.timeout, false);
+    let session = Session::start(&Setup::of(&options.lookup, false, deadline), output)?;
     session.settle();
     let (key, salt) = options.key_and_salt();
-    let search = unless_interrupted(session.dht.get_mutable(key, salt))?;
-    search.map_or(Ok(()), |search| hand_out(&session, search, options.bencoded))
+    hand_out(&session, |dht| Ok(vec![dht.get_mutable(key, salt)?]), options.bencoded)
 }
 
 /// The torrent that a link leads to at present (BEP 46).
 pub(crate) fn pointed_to(session: &Session<'_>, link: UpdatableTorrent) -> Result<Option<InfoHash>, Failure> {
-    let item = find(session, link.key, link.salt)?;
+    let Some((item, sought)) = newest(session, |dht| find(dht, link.key, link.salt))? else {
+        return Ok(None);
+    };
     let pointer = item.as_ref().and_then(|item| TorrentPointer::from_value(item.value()));
     if pointer.is_none() {
-        let complaint = item.map_or("no item was found", |_| "the item does not point to a torrent");
-        session.output.complain(complaint);
+        let complaint = item.map_or(
+            "no item was found for the key of the link",
+            |_| "the item of the key does not point to a torrent",
+        );
+        let cut = sought.cut_short.map_or_else(String::new, |reason| format!("; the search was {reason}"));
+        session.output.complain(&format!("{complaint}{cut}"));
     }
     Ok(pointer.map(|pointer| pointer.infohash()))
 }
 
-pub(crate) fn put(options: &PutOptions, common: &Common, output: &Output) -> Result<(), Failure> {
-    let value = read_value(&options.file, options.bencoded)?;
+pub(crate) fn put(options: &PutOptions, output: &Output) -> Result<(), Failure> {
+    let deadline = Deadline::new(options.lookup.limit.timeout, options.keep);
+    let value = read_value(&options.file, options.bencoded, deadline)?;
     let item = Item::immutable(&value).map_err(no_item)?;
-    let session = Session::start(common, output, false)?;
+    let session = Session::start(&Setup::of(&options.lookup, options.keep, deadline), output)?;
     session.settle();
-    store(&session, &item, None, options.keep, common)
+    store(&session, &item, None, options.keep)
 }
 
-pub(crate) fn put_mutable(
-    options: &PutMutableOptions,
-    common: &Common,
-    output: &Output,
-) -> Result<(), Failure> {
-    let secret = keys::read(&options.key, output)?;
-    let value = read_value(&options.put.file, options.put.bencoded)?;
+pub(crate) fn put_mutable(options: &PutMutableOptions, output: &Output) -> Result<(), Failure> {
+    let PutOptions { file, bencoded, keep, lookup } = &options.put;
+    let deadline = Deadline::new(lookup.limit.timeout, *keep);
+    let secret = keys::read(&options.key, deadline, output)?;
+    let value = read_value(file, *bencoded, deadline)?;
     let sign = |seq| Item::sign(&secret, options.salt.as_bytes(), seq, &value).map_err(no_item);
     // What cannot be stored at all needs no node.
     let mut item = sign(options.seq.unwrap_or_default())?;
     let mut cas = options.cas;
-    let session = Session::start(common, output, false)?;
+    let session = Session::start(&Setup::of(lookup, *keep, deadline), output)?;
     session.settle();
     if options.seq.is_none() {
-        let old = find(&session, secret.public(), options.salt)?.and_then(|old| old.seq());
+        let found = newest(&session, |dht| find(dht, secret.public(), options.salt))?;
+        let Some((old, sought)) = found else { return Ok(()) };
+        if let Some(reason) = sought.cut_short {
+            let complaint = format!("the search for the newest version was {reason}; nothing was stored");
+            return Err(Failure::Nothing(complaint));
+        }
+        let old = old.and_then(|old| old.seq());
         let Some(next) = Item::next_seq(old) else {
             return Err(Failure::Start("there is no number after that of the newest version".to_owned()));
         };
         item = sign(next)?;
         cas = cas.or(old);
     }
-    store(&session, &item, cas, options.put.keep, common)
+    store(&session, &item, cas, *keep)
 }
 
-fn hand_out(session: &Session<'_>, mut search: Search<Item>, bencoded: bool) -> Result<(), Failure> {
-    let item = newest(session, &mut search)?;
+fn hand_out(
+    session: &Session<'_>,
+    start: impl Fn(&Dht) -> Result<Vec<Search<Item>>, CallError>,
+    bencoded: bool,
+) -> Result<(), Failure> {
+    let Some((item, sought)) = newest(session, start)? else { return Ok(()) };
     if let Some(item) = &item {
         session.output.item(item, bencoded)?;
     }
-    session.output.done(&done("items", item.iter().len(), &search))
+    session.output.done(&sought.done("item", item.iter().len()))
 }
 
-fn store(
-    session: &Session<'_>,
-    item: &Item,
-    cas: Option<i64>,
-    keep: bool,
-    common: &Common,
-) -> Result<(), Failure> {
+fn store(session: &Session<'_>, item: &Item, cas: Option<i64>, keep: bool) -> Result<(), Failure> {
     if keep {
-        return keep_stored(session, item, common);
+        return keep_stored(session, item);
     }
-    let Some(mut search) = unless_interrupted(session.dht.put(item, cas))? else {
-        return Ok(());
-    };
-    follow(session, &mut search, "peers", |_| Ok(()))?;
+    let sought = seek(session, "peer", |dht| Ok(vec![dht.put(item, cas)?]), |_, _| Ok(()))?;
+    let Some(sought) = sought else { return Ok(()) };
     // None after a signal.
-    search.report().map_or(Ok(()), |report| session.output.stored(item, &report))
-}
-
-/// Stores it again and again, until a signal comes, the time is over that was asked for, or somebody
-/// with the same key has stored a newer version.
-fn keep_stored(session: &Session<'_>, item: &Item, common: &Common) -> Result<(), Failure> {
-    let Some(mut rounds) = unless_interrupted(session.dht.keep_stored(item))? else {
-        return Ok(());
-    };
-    session.output.progress("storing".to_owned());
-    while let Ok(Some(round)) = rounds.recv_timeout(common.timeout.map_or(FOREVER, |_| session.left())) {
-        session.output.stored(item, &round.report)?;
-        if round.report.seq > item.seq() {
-            return Ok(());
-        }
-        let held = round.report.acknowledged.max(round.report.copies);
-        session.output.progress(format!("stored at {held} nodes"));
+    sought.reports().iter().try_for_each(|report| session.output.stored(item, cas, report))?;
+    if let Some(reason) = sought.cut_short {
+        session.output.complain(&format!("the put was {reason}"));
     }
     Ok(())
 }
 
-fn find(session: &Session<'_>, key: PublicKey, salt: Salt) -> Result<Option<Item>, Failure> {
-    match unless_interrupted(session.dht.get_mutable(key, salt))? {
-        Some(mut search) => newest(session, &mut search),
-        None => Ok(None),
+/// Stores it again and again, until a signal comes, the time is over that was asked for, or somebody
+/// with the same key has stored a newer version.
+fn keep_stored(session: &Session<'_>, item: &Item) -> Result<(), Failure> {
+    let Some(mut rounds) = unless_interrupted(session.dht.keep_stored(item))? else {
+        return Ok(());
+    };
+    session.output.progress("storing".to_owned());
+    while let Ok(Some(round)) = rounds.recv_timeout(session.left()) {
+        if !was_heard(&round.report) && !session.has_joined() {
+            session.tell_waiting();
+            continue;
+        }
+        session.output.stored(item, None, &round.report)?;
+        if round.report.seq > item.seq() {
+            return Ok(());
+        }
+        let held = round.report.acknowledged.max(round.report.copies);
+        session.output.progress(format!("stored at {}", count(held, "node")));
     }
+    if session.is_interrupted() || session.has_joined() { Ok(()) } else { Err(session.unanswered()) }
 }
 
-/// The newest version that is found in time.
-fn newest(session: &Session<'_>, search: &mut Search<Item>) -> Result<Option<Item>, Failure> {
+fn find(dht: &Dht, key: PublicKey, salt: Salt) -> Result<Vec<Search<Item>>, CallError> {
+    Ok(vec![dht.get_mutable(key, salt)?])
+}
+
+/// The newest version that was found in time, and how the search for it went.
+type Newest = (Option<Item>, Sought<Item>);
+
+/// `None` if a signal ended the node.
+fn newest(
+    session: &Session<'_>,
+    start: impl Fn(&Dht) -> Result<Vec<Search<Item>>, CallError>,
+) -> Result<Option<Newest>, Failure> {
     let mut item = None;
-    follow(session, search, "versions", |version| {
+    let sought = seek(session, "version", start, |_, version| {
         item = Some(version);
         Ok(())
     })?;
-    Ok(item)
+    Ok(sought.map(|sought| (item, sought)))
 }
 
 /// The bencoded value in a file, or its bytes as a byte string.
-fn read_value(file: &Path, bencoded: bool) -> Result<Vec<u8>, Failure> {
-    let failed = |error: io::Error| Failure::Start(format!("cannot read {}: {error}", file.display()));
-    let mut content = Vec::new();
+fn read_value(file: &Path, bencoded: bool, deadline: Deadline) -> Result<Vec<u8>, Failure> {
     // One more than there may be, so that too much is noticed.
     let most = MAX_VALUE_LEN as u64 + 1;
-    if file == Path::new("-") {
-        io::stdin().lock().take(most).read_to_end(&mut content)
+    let mut content = if file == Path::new("-") {
+        read_in_time("stdin", deadline, move || {
+            let mut content = Vec::new();
+            io::stdin().lock().take(most).read_to_end(&mut content).map(|_| content)
+        })
     } else {
-        File::open(file).and_then(|file| file.take(most).read_to_end(&mut content))
-    }
-    .map_err(failed)?;
+        let path = file.to_owned();
+        read_in_time(&file.display().to_string(), deadline, move || {
+            let mut content = Vec::new();
+            File::open(path)?.take(most).read_to_end(&mut content).map(|_| content)
+        })
+    }?;
     if bencoded {
         return Ok(content);
     }
     let mut value = format!("{}:", content.len()).into_bytes();
     value.append(&mut content);
     Ok(value)
+}
+
+/// What is read from a file, which may be a pipe that nobody writes to.
+pub(crate) fn read_in_time<T: Send + 'static>(
+    name: &str,
+    deadline: Deadline,
+    read: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> Result<T, Failure> {
+    match deadline.bound(read) {
+        Some(read) => read.map_err(|error| Failure::Start(format!("cannot read {name}: {error}"))),
+        None => {
+            Err(Failure::Start(format!("cannot read {name}: it has not come to its end within {deadline}")))
+        }
+    }
 }
 
 fn no_item(error: ItemError) -> Failure {

@@ -8,6 +8,8 @@ use std::path::Path;
 use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use dht_proto::SecretKey;
 
+use crate::deadline::Deadline;
+use crate::items::read_in_time;
 use crate::output::{Failure, Output};
 
 /// Far more than the digits and white space around them.
@@ -23,15 +25,19 @@ pub(crate) fn generate(file: &Path, output: &Output) -> Result<(), Failure> {
 }
 
 /// Reads a key, and warns if it is no secret.
-pub(crate) fn read(file: &Path, output: &Output) -> Result<SecretKey, Failure> {
+pub(crate) fn read(file: &Path, deadline: Deadline, output: &Output) -> Result<SecretKey, Failure> {
     let name = file.display();
-    let failed = |error: io::Error| Failure::Start(format!("cannot read {name}: {error}"));
-    let open = File::open(file).map_err(failed)?;
-    if is_open_to_others(&open).map_err(failed)? {
-        output.complain(&format!("others can read or change the secret key in {name}"));
+    let path = file.to_owned();
+    let (text, is_open) = read_in_time(&name.to_string(), deadline, move || {
+        let open = File::open(path)?;
+        let is_open = is_open_to_others(&open)?;
+        let mut text = String::new();
+        open.take(MAX_LEN).read_to_string(&mut text)?;
+        Ok((text, is_open))
+    })?;
+    if is_open {
+        output.complain(&format!("others can read or change the secret key in {name}; chmod 600 {name}"));
     }
-    let mut text = String::new();
-    open.take(MAX_LEN).read_to_string(&mut text).map_err(failed)?;
     let bytes = HEXLOWER_PERMISSIVE.decode(text.trim().as_bytes()).ok();
     let bytes = bytes.and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
     let complaint = || Failure::Start(format!("{name} holds no secret key of 64 hexadecimal digits"));

@@ -2,7 +2,7 @@
 //! stores.
 //!
 //! stdout carries results only, stderr progress and complaints. The exit code is 0 if something was
-//! found or stored, 1 if not, 2 if the command could not start.
+//! found or stored, 1 if not, 2 if the command could not start or the DHT could not be joined.
 
 #![forbid(unsafe_code)]
 // An ordinary program: `core` and `alloc` would only be other names.
@@ -10,16 +10,27 @@
 
 mod commands;
 mod crawl;
+mod deadline;
 mod demo;
+mod hosts;
+mod interrupt;
 mod items;
 mod keys;
+mod lookups;
 mod magnet;
+mod manual;
 mod metrics;
 mod options;
 mod output;
+mod reasons;
+mod reporter;
 mod session;
+mod shared;
 mod sim;
 mod status;
+mod text;
+mod usage;
+mod values;
 
 use std::process::ExitCode;
 
@@ -27,24 +38,26 @@ use options::{Command, Options};
 use output::{Failure, Output};
 
 fn main() -> ExitCode {
-    let options = Options::read();
-    let output = Output::new(options.common.json);
-    let result = match &options.command {
-        Command::Demo(demo) => demo::run(demo, &options.common, &output),
-        Command::Sim(sim) => sim::run(sim, &output),
-        Command::Node(node) => commands::node(node, &options.common, &output),
-        Command::GetPeers { torrent } => commands::get_peers(*torrent, &options.common, &output),
-        Command::Announce(announce) => commands::announce(announce, &options.common, &output),
-        Command::FindNode { target } => commands::find_node(*target, &options.common, &output),
-        Command::Ping { host } => commands::ping(host, &options.common, &output),
-        Command::Get(get) => items::get(get, &options.common, &output),
-        Command::GetMutable(get) => items::get_mutable(get, &options.common, &output),
-        Command::Put(put) => items::put(put, &options.common, &output),
-        Command::PutMutable(put) => items::put_mutable(put, &options.common, &output),
-        Command::Keygen { file } => keys::generate(file, &output),
-        Command::Scrape { infohash } => crawl::scrape(*infohash, &options.common, &output),
-        Command::Sample { host } => crawl::sample(host, &options.common, &output),
-        Command::Crawl(crawl) => crawl::crawl(crawl, &options.common, &output),
+    let command = Options::read().command;
+    let output = Output::new(command.is_json());
+    let result = match &command {
+        Command::Demo(options) => demo::run(options, &output),
+        Command::Sim(options) => sim::run(options, &output),
+        Command::Node(options) => commands::node(options, &output),
+        Command::GetPeers(options) => commands::get_peers(options, &output),
+        Command::Announce(options) => commands::announce(options, &output),
+        Command::FindNode(options) => commands::find_node(options, &output),
+        Command::Ping(options) => hosts::ping(options, &output),
+        Command::Sample(options) => hosts::sample(options, &output),
+        Command::Get(options) => items::get(options, &output),
+        Command::GetMutable(options) => items::get_mutable(options, &output),
+        Command::Put(options) => items::put(options, &output),
+        Command::PutMutable(options) => items::put_mutable(options, &output),
+        Command::Keygen(options) => keys::generate(&options.file, &output),
+        Command::Scrape(options) => crawl::scrape(options, &output),
+        Command::Crawl(options) => crawl::crawl(options, &output),
+        Command::Completions { shell } => manual::completions(*shell, &output),
+        Command::Man { folder } => manual::pages(folder.as_deref(), &output),
     };
     output.finish();
     match result {
@@ -56,6 +69,10 @@ fn main() -> ExitCode {
         Err(Failure::Start(reason)) => {
             output.complain(&reason);
             ExitCode::from(2)
+        }
+        Err(Failure::Nothing(reason)) => {
+            output.complain(&reason);
+            ExitCode::FAILURE
         }
         _ if output.has_found() => ExitCode::SUCCESS,
         _ => ExitCode::FAILURE,

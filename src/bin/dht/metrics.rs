@@ -1,10 +1,11 @@
 //! What a node measures, for Prometheus to fetch over HTTP, in the OpenMetrics text format.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -17,21 +18,24 @@ use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
 
 use crate::output::Failure;
 
 const PATH: &str = "/metrics";
 
-/// Connections at a time; others wait in the system's queue.
-const CLIENTS: usize = 8;
+/// Connections at a time. For one more the oldest that has asked for nothing yet is closed, or else the oldest.
+const CLIENTS: usize = 32;
+
+/// How long a client may take to ask.
+const HEADER: Duration = Duration::from_secs(3);
 
 /// How long one connection may last, however slow it is.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -81,28 +85,49 @@ impl Exporter {
 }
 
 async fn serve(listener: TcpListener, page: Arc<Page>) {
-    let clients = Arc::new(Semaphore::new(CLIENTS));
-    // It is never closed.
-    while let Ok(client) = Arc::clone(&clients).acquire_owned().await {
+    let mut clients = VecDeque::new();
+    loop {
         let Ok((stream, _)) = listener.accept().await else {
             // Out of descriptors, most likely: no reason to spin.
             tokio::time::sleep(Duration::from_millis(100)).await;
             continue;
         };
-        let page = Arc::clone(&page);
-        tokio::spawn(async move {
+        make_room(&mut clients);
+        let (page, has_asked) = (Arc::clone(&page), Arc::new(AtomicBool::new(false)));
+        let asking = Arc::clone(&has_asked);
+        let task = tokio::spawn(async move {
             let service = service_fn(|request| {
+                asking.store(true, Ordering::Relaxed);
                 let response = respond(&request, &page);
                 async { Ok::<_, Infallible>(response) }
             });
+            // Every connection is for one request, so that none is idle after its answer.
             let connection = http1::Builder::new()
                 .keep_alive(false)
+                .timer(TokioTimer::new())
+                .header_read_timeout(HEADER)
                 .max_buf_size(MAX_REQUEST)
                 .serve_connection(TokioIo::new(stream), service);
             // Neither an error nor the end of patience is anybody's business but the client's.
             let _ = tokio::time::timeout(PATIENCE, connection).await;
-            drop(client);
         });
+        clients.push_back(Client { has_asked, task });
+    }
+}
+
+struct Client {
+    has_asked: Arc<AtomicBool>,
+    task: JoinHandle<()>,
+}
+
+/// Lets go of those that have ended, and if need be of one that has not.
+fn make_room(clients: &mut VecDeque<Client>) {
+    clients.retain(|client| !client.task.is_finished());
+    if clients.len() >= CLIENTS {
+        let idle = clients.iter().position(|client| !client.has_asked.load(Ordering::Relaxed));
+        if let Some(client) = clients.remove(idle.unwrap_or(0)) {
+            client.task.abort();
+        }
     }
 }
 

@@ -1,27 +1,30 @@
 //! The command line.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::error::ErrorKind;
 use clap::{Args, CommandFactory as _, Parser, Subcommand};
-use dht_proto::{Announce, Family, InfoHash, NodeId, ParseLinkError, PublicKey, Salt, UpdatableTorrent};
+use clap_complete::Shell;
+use dht_proto::{Announce, Family, NodeId, PublicKey, Salt, UpdatableTorrent};
 
-use crate::magnet::{Torrent, parse_infohash, parse_torrent};
+use crate::magnet::{Swarms, Torrent, parse_swarms, parse_torrent};
+use crate::shared::{AskOptions, Format, Limit, LookupOptions, Own, Start};
 use crate::sim::{self, SimOptions};
+use crate::usage;
+use crate::values::{parse_bind, parse_id, parse_key, parse_salt, parse_secs, parse_spacing};
 
-/// What no command lasts: a time that any clock can express, and a longer one is cut to it.
-pub(crate) const FOREVER: Duration = Duration::from_secs(u32::MAX as u64);
+/// What of the defaults and the role differs in a command that may stay.
+const STAYS: &str = "End after this long, whatever is under way [default: 60; with --keep: never]";
+const SERVES: &str = "Answer the queries of others too, as --keep does anyway";
+const ASKS: &str = "Ask but do not answer (BEP 43), as without --keep anyway";
 
-/// Joins the BitTorrent DHT, finds peers, nodes and items, announces and stores.
+/// Joins the BitTorrent DHT: finds peers, nodes and items, announces and stores.
 #[derive(Debug, Parser)]
-#[command(version)]
+#[command(name = "dht", version, max_term_width = 100)]
 pub(crate) struct Options {
     #[command(subcommand)]
     pub(crate) command: Command,
-    #[command(flatten)]
-    pub(crate) common: Common,
 }
 
 #[derive(Debug, Subcommand)]
@@ -32,54 +35,94 @@ pub(crate) enum Command {
     #[command(after_help = sim::LEGEND)]
     Sim(SimOptions),
     /// Serve as a node until ended
+    #[command(mut_arg("timeout", |arg| arg.help("End after this long [default: never]")))]
     Node(NodeOptions),
     /// Print the peers of a torrent as they are found
-    GetPeers {
-        /// 40 hexadecimal or 32 base32 digits, or a magnet link; one with a public key (BEP 46) is
-        /// followed to the torrent that it leads to at present
-        #[arg(value_name = "INFOHASH|MAGNET", value_parser = parse_torrent)]
-        torrent: Torrent,
-    },
+    GetPeers(GetPeersOptions),
     /// Add this host to the peers of a torrent
+    #[command(mut_args(of_what_may_stay))]
     Announce(AnnounceOptions),
     /// Print the nodes closest to an id
-    FindNode {
-        /// 40 hexadecimal digits
-        target: NodeId,
-    },
+    FindNode(FindNodeOptions),
     /// Ask one node whether it is there
-    Ping {
-        /// Its name or address (IPv6 in brackets) and port
-        #[arg(value_name = "HOST:PORT")]
-        host: String,
-    },
+    Ping(HostOptions),
     /// Write the immutable item at a target to stdout
     Get(GetOptions),
     /// Write the newest version of a mutable item to stdout
     GetMutable(GetMutableOptions),
     /// Store a file of up to 996 bytes under its hash, and print where: get finds it there
+    #[command(mut_args(of_what_may_stay))]
     Put(PutOptions),
     /// Store a file as the next version of a mutable item, and print where
+    #[command(mut_args(of_what_may_stay))]
     PutMutable(PutMutableOptions),
     /// Make a key that signs mutable items, and print its public part
-    Keygen {
-        /// Where to keep the secret part; must not exist
-        file: PathBuf,
-    },
+    Keygen(KeygenOptions),
     /// Estimate how many peers a torrent has, without joining them
-    Scrape {
-        /// 40 hexadecimal or 32 base32 digits, or a magnet link
-        #[arg(value_name = "INFOHASH|MAGNET", value_parser = parse_infohash)]
-        infohash: InfoHash,
-    },
+    Scrape(ScrapeOptions),
     /// Print some infohashes of torrents that one node stores peers of
-    Sample {
-        /// Its name or address (IPv6 in brackets) and port
-        #[arg(value_name = "HOST:PORT")]
-        host: String,
-    },
+    Sample(HostOptions),
     /// Ask node after node for samples, and print the infohashes as they are found
+    #[command(mut_arg("timeout", |arg| arg.hide(true)))]
     Crawl(CrawlOptions),
+    /// Print a script that completes commands and options in a shell
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+    /// Print the manual page, or write the pages of all commands to a folder
+    Man {
+        /// The folder, such as /usr/local/share/man/man1
+        folder: Option<PathBuf>,
+    },
+}
+
+fn of_what_may_stay(arg: clap::Arg) -> clap::Arg {
+    match arg.get_id().as_str() {
+        "timeout" => arg.help(STAYS),
+        "serve" => arg.help(SERVES),
+        "read_only" => arg.help(ASKS).hide(false),
+        _ => arg,
+    }
+}
+
+impl Command {
+    /// Whether results are printed as JSON.
+    pub(crate) fn is_json(&self) -> bool {
+        let format = match self {
+            Self::Demo(options) => options.format,
+            Self::Sim(options) => options.format,
+            Self::Node(options) => options.format,
+            Self::Keygen(options) => options.format,
+            Self::Ping(options) | Self::Sample(options) => options.ask.format,
+            Self::Completions { .. } | Self::Man { .. } => return false,
+            _ => return self.lookup().is_some_and(|lookup| lookup.format.json),
+        };
+        format.json
+    }
+
+    fn own(&self) -> Option<&Own> {
+        match self {
+            Self::Node(options) => Some(&options.own),
+            Self::Ping(options) | Self::Sample(options) => Some(&options.ask.own),
+            _ => self.lookup().map(|lookup| &lookup.own),
+        }
+    }
+
+    fn lookup(&self) -> Option<&LookupOptions> {
+        match self {
+            Self::GetPeers(options) => Some(&options.lookup),
+            Self::Announce(options) => Some(&options.lookup),
+            Self::FindNode(options) => Some(&options.lookup),
+            Self::Get(options) => Some(&options.lookup),
+            Self::GetMutable(options) => Some(&options.lookup),
+            Self::Put(options) => Some(&options.lookup),
+            Self::PutMutable(options) => Some(&options.put.lookup),
+            Self::Scrape(options) => Some(&options.lookup),
+            Self::Crawl(options) => Some(&options.lookup),
+            _ => None,
+        }
+    }
 }
 
 #[derive(Debug, Args)]
@@ -87,6 +130,10 @@ pub(crate) struct DemoOptions {
     /// How many nodes
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u16).range(3..=1000))]
     pub(crate) nodes: u16,
+    #[command(flatten)]
+    pub(crate) format: Format,
+    #[command(flatten)]
+    pub(crate) limit: Limit,
 }
 
 #[derive(Debug, Args)]
@@ -94,18 +141,44 @@ pub(crate) struct NodeOptions {
     /// Serve metrics for Prometheus at http://ADDR/metrics (port 0 or none: a free one)
     #[arg(long, value_name = "ADDR", value_parser = parse_bind)]
     pub(crate) metrics: Option<SocketAddr>,
+    #[command(flatten)]
+    pub(crate) format: Format,
+    #[command(flatten)]
+    pub(crate) limit: Limit,
+    #[command(flatten)]
+    pub(crate) own: Own,
+    #[command(flatten)]
+    pub(crate) start: Start,
+    /// Ask but do not answer (BEP 43)
+    #[arg(long, help_heading = "Node options")]
+    pub(crate) read_only: bool,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GetPeersOptions {
+    /// 40 or 64 hexadecimal or 32 base32 digits, or a magnet link; one with a public key (BEP 46) is
+    /// followed to the torrent that it leads to at present
+    #[arg(value_name = "INFOHASH|MAGNET", value_parser = parse_torrent)]
+    pub(crate) torrent: Torrent,
+    /// Print no more than this many
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = clap::value_parser!(u16).range(1..))]
+    pub(crate) max_peers: u16,
+    #[command(flatten)]
+    pub(crate) lookup: LookupOptions,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct AnnounceOptions {
-    /// 40 hexadecimal or 32 base32 digits, or a magnet link
-    #[arg(value_name = "INFOHASH|MAGNET", value_parser = parse_infohash)]
-    pub(crate) infohash: InfoHash,
+    /// 40 or 64 hexadecimal or 32 base32 digits, or a magnet link
+    #[arg(value_name = "INFOHASH|MAGNET", value_parser = parse_swarms)]
+    pub(crate) torrent: Swarms,
     #[command(flatten)]
     port: PortOptions,
     /// Stay and announce again every 15 minutes until ended
     #[arg(long)]
     pub(crate) keep: bool,
+    #[command(flatten)]
+    pub(crate) lookup: LookupOptions,
 }
 
 #[derive(Debug, Args)]
@@ -114,7 +187,7 @@ struct PortOptions {
     /// The port that peers connect to
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
     port: Option<u16>,
-    /// Peers connect to the port our datagrams come from
+    /// Peers connect to the port that the datagrams of this node come from
     #[arg(long)]
     implied_port: bool,
 }
@@ -127,12 +200,33 @@ impl AnnounceOptions {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct FindNodeOptions {
+    /// 40 hexadecimal digits
+    #[arg(value_parser = parse_id)]
+    pub(crate) target: NodeId,
+    #[command(flatten)]
+    pub(crate) lookup: LookupOptions,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct HostOptions {
+    /// Its name or address (IPv6 in brackets) and port
+    #[arg(value_name = "HOST:PORT")]
+    pub(crate) host: String,
+    #[command(flatten)]
+    pub(crate) ask: AskOptions,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct GetOptions {
     /// 40 hexadecimal digits
+    #[arg(value_parser = parse_id)]
     pub(crate) target: NodeId,
     /// Write the bencoded value as it is stored; otherwise the bytes of a byte string
     #[arg(long)]
     pub(crate) bencoded: bool,
+    #[command(flatten)]
+    pub(crate) lookup: LookupOptions,
 }
 
 #[derive(Debug, Args)]
@@ -146,6 +240,8 @@ pub(crate) struct GetMutableOptions {
     /// Write the bencoded value as it is stored; otherwise the bytes of a byte string
     #[arg(long)]
     pub(crate) bencoded: bool,
+    #[command(flatten)]
+    pub(crate) lookup: LookupOptions,
 }
 
 impl GetMutableOptions {
@@ -164,6 +260,8 @@ pub(crate) struct PutOptions {
     /// Stay and store it again every hour until ended
     #[arg(long)]
     pub(crate) keep: bool,
+    #[command(flatten)]
+    pub(crate) lookup: LookupOptions,
 }
 
 #[derive(Debug, Args)]
@@ -185,104 +283,50 @@ pub(crate) struct PutMutableOptions {
 }
 
 #[derive(Debug, Args)]
-pub(crate) struct CrawlOptions {
-    /// For this long [default: until ended]
-    #[arg(long = "for", value_name = "SECS", value_parser = parse_secs)]
-    pub(crate) duration: Option<Duration>,
+pub(crate) struct KeygenOptions {
+    /// Where to keep the secret part; must not exist
+    pub(crate) file: PathBuf,
+    #[command(flatten)]
+    pub(crate) format: Format,
 }
 
 #[derive(Debug, Args)]
-#[command(next_help_heading = "Common options")]
-pub(crate) struct Common {
-    /// Bind this address (port 0 or none: a free one) instead of all of both families; at most one
-    /// of each family
-    #[arg(long, global = true, value_name = "ADDR", value_parser = parse_bind)]
-    pub(crate) bind: Vec<SocketAddr>,
-    /// Start from this node as well; may be repeated
-    #[arg(long, global = true, value_name = "HOST:PORT")]
-    pub(crate) bootstrap: Vec<String>,
-    /// Do not start from the usual public nodes
-    #[arg(long, global = true)]
-    pub(crate) no_default_bootstrap: bool,
-    /// Talk to private and loopback addresses too, and take each port for a host of its own
-    #[arg(long, global = true)]
-    pub(crate) allow_private: bool,
-    /// Ask but do not answer
-    #[arg(long, global = true)]
-    pub(crate) read_only: bool,
-    /// Our node id, 40 hexadecimal digits; drawn at random otherwise
-    #[arg(long, global = true, value_name = "HEX")]
-    pub(crate) id: Option<NodeId>,
-    /// Keep our id and the nodes we know in this file from one run to the next: not for ping, sample,
-    /// demo and sim
-    #[arg(long, global = true, value_name = "FILE")]
-    pub(crate) state: Option<PathBuf>,
-    /// Give up after this long [default: 60; node, crawl and --keep: never]
-    #[arg(long, global = true, value_name = "SECS", value_parser = parse_secs)]
-    pub(crate) timeout: Option<Duration>,
-    /// Fill the table this long before looking up, instead of until we have found our place
-    #[arg(long, global = true, value_name = "SECS", value_parser = parse_secs)]
-    pub(crate) settle: Option<Duration>,
-    /// Print one JSON object per line
-    #[arg(long, global = true)]
-    pub(crate) json: bool,
-    /// Say on stderr what happens; twice: every node that comes and goes; three times: every lookup
-    /// and every datagram
-    #[arg(short, long, global = true, action = clap::ArgAction::Count)]
-    pub(crate) verbose: u8,
+pub(crate) struct ScrapeOptions {
+    /// 40 or 64 hexadecimal or 32 base32 digits, or a magnet link
+    #[arg(value_name = "INFOHASH|MAGNET", value_parser = parse_swarms)]
+    pub(crate) torrent: Swarms,
+    #[command(flatten)]
+    pub(crate) lookup: LookupOptions,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct CrawlOptions {
+    /// End after this long, joining included [default: never]
+    #[arg(long = "for", value_name = "SECS", value_parser = parse_secs)]
+    pub(crate) duration: Option<Duration>,
+    /// Ask a node every so often
+    #[arg(long, value_name = "SECS", value_parser = parse_spacing, default_value = "0.1")]
+    pub(crate) every: Duration,
+    #[command(flatten)]
+    pub(crate) lookup: LookupOptions,
 }
 
 impl Options {
     /// Reads the command line, or ends the program with a complaint (exit code 2), help or version.
     pub(crate) fn read() -> Self {
-        Self::try_parse().and_then(Self::check).unwrap_or_else(|error| {
-            if error.kind() == ErrorKind::ValueValidation {
-                // Its first line says it all; the others advertise --help.
-                eprintln!("{}", error.to_string().lines().next().unwrap_or_default());
-                std::process::exit(error.exit_code());
-            }
-            error.exit()
-        })
+        Self::try_parse().and_then(Self::check).unwrap_or_else(|error| usage::exit(&error))
     }
 
     fn check(self) -> Result<Self, clap::Error> {
+        let bind = self.command.own().map_or(&[][..], |own| &own.bind);
         for family in Family::ALL {
-            if self.common.bind.iter().filter(|addr| Family::of(addr) == family).count() > 1 {
+            if bind.iter().filter(|addr| Family::of(addr) == family).count() > 1 {
                 let complaint = "--bind may be given once for each address family";
-                return Err(Self::command().error(ErrorKind::ArgumentConflict, complaint));
+                return Err(Self::command().error(clap::error::ErrorKind::ArgumentConflict, complaint));
             }
         }
         Ok(self)
     }
-}
-
-fn parse_bind(text: &str) -> Result<SocketAddr, String> {
-    text.parse()
-        .or_else(|_| text.parse::<IpAddr>().map(|ip| SocketAddr::new(ip, 0)))
-        .map_err(|_| "expected an address, with or without a port".to_owned())
-}
-
-fn parse_secs(text: &str) -> Result<Duration, String> {
-    text.parse()
-        .ok()
-        .and_then(|secs: f64| {
-            let is_longer = secs > FOREVER.as_secs_f64();
-            if is_longer { Some(FOREVER) } else { Duration::try_from_secs_f64(secs).ok() }
-        })
-        .ok_or_else(|| "expected a number of seconds".to_owned())
-}
-
-/// A bare key is a link without a salt.
-fn parse_key(text: &str) -> Result<UpdatableTorrent, String> {
-    match text.parse::<PublicKey>() {
-        Ok(key) => Ok(UpdatableTorrent { key, salt: Salt::NONE }),
-        Err(_) if text.contains(':') => text.parse().map_err(|error: ParseLinkError| error.to_string()),
-        Err(error) => Err(error.to_string()),
-    }
-}
-
-fn parse_salt(text: &str) -> Result<Salt, String> {
-    Salt::new(text.as_bytes()).map_err(|error| error.to_string())
 }
 
 #[cfg(test)]
@@ -295,40 +339,84 @@ mod tests {
         Options::try_parse_from(words.split_whitespace()).and_then(Options::check)
     }
 
+    /// The help of a command.
+    fn help(command: &str) -> String {
+        parse(&format!("dht {command} --help")).unwrap_err().to_string()
+    }
+
     #[test]
     fn the_definition_is_sound() {
         Options::command().debug_assert();
     }
 
     #[test]
-    fn common_options_go_before_or_after_the_command() {
-        for words in [
-            "dht --json --timeout 2.5 --bind 127.0.0.1 node",
-            "dht node --bind 127.0.0.1 --json --timeout 2.5",
+    fn each_command_has_the_options_that_do_something_there() {
+        for (command, without) in [
+            ("keygen", "--timeout --verbose --bind --state --settle"),
+            ("sim", "--timeout --verbose --bind --state --settle"),
+            ("demo", "--verbose --bind --bootstrap --state --settle"),
+            ("ping", "--bootstrap --no-default-bootstrap --state --settle --keep"),
+            ("sample", "--bootstrap --no-default-bootstrap --state --settle --keep"),
+            ("node", "--settle --serve --keep"),
+            ("crawl", "--timeout --keep --read-only"),
+            ("get-peers", "--keep --read-only --metrics"),
+            ("completions", "--json --timeout --bind"),
+            ("man", "--json --timeout --bind"),
         ] {
-            let common = parse(words).unwrap().common;
-            assert!(common.json, "{words}");
-            assert_eq!(common.timeout, Some(Duration::from_millis(2500)), "{words}");
-            assert_eq!(common.bind, ["127.0.0.1:0".parse().unwrap()], "{words}");
+            let text = help(command);
+            for option in without.split(' ') {
+                assert!(!text.contains(option), "{command}: {option}");
+            }
+        }
+        for (command, with) in [
+            ("ping", "--timeout --bind --allow-private --id --serve --json --verbose"),
+            ("node", "--timeout --bind --bootstrap --state --read-only --metrics --json"),
+            ("announce", "--timeout --bootstrap --state --settle --serve --read-only --keep"),
+            ("put-mutable", "--timeout --bootstrap --state --settle --serve --read-only --keep"),
+            ("crawl", "--for --every --bootstrap --state --settle --serve --json"),
+        ] {
+            let text = help(command);
+            for option in with.split(' ') {
+                assert!(text.contains(option), "{command}: {option}");
+            }
         }
     }
 
     #[test]
     fn times_are_cut_to_what_a_clock_can_express() {
-        for secs in ["1e10", "1e19", "1e300", "inf"] {
-            let words = format!("dht crawl --for {secs} --timeout {secs} --settle {secs}");
-            let Options { command, common } = parse(&words).unwrap();
-            let Command::Crawl(crawl) = command else { panic!("{command:?}") };
-            assert_eq!([crawl.duration, common.timeout, common.settle], [Some(FOREVER); 3], "{secs}");
-        }
-        assert!(std::time::Instant::now().checked_add(FOREVER * 2).is_some());
+        let Options { command } = parse("dht crawl --for 1e300 --settle inf").unwrap();
+        let Command::Crawl(crawl) = command else { panic!("{command:?}") };
+        assert_eq!([crawl.duration, crawl.lookup.settle], [Some(crate::values::FOREVER); 2]);
     }
 
     #[test]
     fn each_family_is_bound_at_most_once() {
         assert!(parse("dht node --bind 127.0.0.1:1 --bind [::1]:1").is_ok());
-        assert!(parse("dht node --bind 127.0.0.1:1 --bind 127.0.0.2:1").is_err());
-        assert!(parse("dht node --bind ::1 --bind [::1]:1").is_err());
+        for words in [
+            "dht node --bind 127.0.0.1:1 --bind 127.0.0.2:1",
+            "dht node --bind ::1 --bind [::1]:1",
+            "dht node --bind 127.0.0.1:1 --bind [::ffff:127.0.0.1]:2",
+            "dht ping a:1 --bind 127.0.0.1:1 --bind 127.0.0.2:1",
+            "dht crawl --bind 127.0.0.1:1 --bind 127.0.0.2:1",
+        ] {
+            assert!(parse(words).is_err(), "{words}");
+        }
+    }
+
+    #[test]
+    fn commands_that_do_not_stay_ask_only() {
+        for (words, stays, read_only) in [
+            ("", false, true),
+            ("--serve", false, false),
+            ("--read-only", false, true),
+            ("", true, false),
+            ("--read-only", true, true),
+        ] {
+            let options = parse(&format!("dht announce {HASH} --port 1 {words}")).unwrap();
+            let role = options.command.lookup().unwrap().role;
+            assert_eq!(role.is_read_only(stays), read_only, "{words} {stays}");
+        }
+        assert!(parse(&format!("dht find-node {HASH} --serve --read-only")).is_err());
     }
 
     #[test]
@@ -354,6 +442,7 @@ mod tests {
             "dht node --timeout nan",
             "dht node --id 00",
             "dht node --bind localhost",
+            "dht node --bind 224.0.0.1",
             "dht node --metrics localhost:1",
             "dht get-peers --metrics 127.0.0.1:1",
             "dht demo --nodes 2",
@@ -367,6 +456,9 @@ mod tests {
             "dht keygen",
             "dht sample",
             "dht crawl --for -1",
+            "dht crawl --every 0",
+            "dht sim --plot picture.png",
+            "dht completions dos",
         ] {
             assert_eq!(parse(words).unwrap_err().exit_code(), 2, "{words}");
         }

@@ -15,8 +15,15 @@ use dht_proto::{
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::{Value, json};
 
+use crate::reasons;
+use crate::text::{count, fit, plural, share};
+
 /// How often the spinner turns.
 pub(crate) const TICK: Duration = Duration::from_millis(120);
+
+/// Columns of the spinner and the time beside it, and of a terminal of unknown width.
+const BESIDE: usize = 8;
+const COLUMNS: u16 = 80;
 
 /// Work that takes less needs no bar.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -24,8 +31,10 @@ const PATIENCE: Duration = Duration::from_secs(1);
 /// Why a command ends early.
 #[derive(Debug)]
 pub(crate) enum Failure {
-    /// It cannot start, for this reason.
+    /// It cannot start, or cannot join the DHT, for this reason.
     Start(String),
+    /// It had no result, for this reason.
+    Nothing(String),
     /// stdout takes no more.
     Stdout(io::Error),
 }
@@ -83,13 +92,17 @@ impl Drop for Gauge {
 
 /// The last line of a lookup.
 pub(crate) struct Done {
-    /// What was looked for: `peers`, `nodes`, `items` or `infohashes`.
+    /// What was looked for: `peer`, `node`, `item` or `infohash`.
     pub(crate) what: &'static str,
     pub(crate) found: usize,
     pub(crate) queried: u64,
     pub(crate) elapsed: Duration,
+    /// Why it did not get to its end.
+    pub(crate) cut_short: Option<String>,
     /// Whether to tell how many were found in a second: of what goes on for as long as one likes.
     pub(crate) has_rate: bool,
+    /// The limit past which more were found.
+    pub(crate) limit: Option<u16>,
 }
 
 impl Done {
@@ -120,7 +133,8 @@ impl Output {
             if self.spinner.is_hidden() {
                 self.spinner.set_draw_target(ProgressDrawTarget::stderr());
             }
-            self.spinner.set_message(text);
+            let (_, columns) = console::Term::stderr().size_checked().unwrap_or((0, COLUMNS));
+            self.spinner.set_message(fit(&text, usize::from(columns).saturating_sub(BESIDE)).to_owned());
             self.spinner.tick();
         }
     }
@@ -149,6 +163,13 @@ impl Output {
             .with_writer(move || TraceWriter(spinner.clone()));
         // There is no other one.
         let _ = subscriber.try_init();
+    }
+
+    /// What of a result is for people only, on stderr beside it.
+    pub(crate) fn note(&self, text: &str) {
+        if !self.json {
+            log(&self.spinner, text);
+        }
     }
 
     pub(crate) fn complain(&self, text: &str) {
@@ -183,6 +204,12 @@ impl Output {
         self.print(Some(peer), json!({"event": "peer", "addr": peer.to_string()}))
     }
 
+    /// A peer that an announce met by the way: for programs, and no result of its own.
+    pub(crate) fn met(&self, infohash: InfoHash, peer: SocketAddr) -> Result<(), Failure> {
+        let object = json!({"event": "peer", "addr": peer.to_string(), "infohash": infohash.to_string()});
+        self.print(None::<&str>, object)
+    }
+
     pub(crate) fn node(&self, node: &NodeInfo) -> Result<(), Failure> {
         self.set_found();
         let NodeInfo { id, addr, .. } = node;
@@ -197,12 +224,25 @@ impl Output {
         self.print(Some(format_args!("{id} {rtt} ms")), object)
     }
 
-    pub(crate) fn announced(&self, nodes: u32, tried: u32) -> Result<(), Failure> {
+    /// `named`: as text with the infohash, because there are several.
+    pub(crate) fn announced(
+        &self,
+        infohash: InfoHash,
+        report: &LookupReport,
+        named: bool,
+    ) -> Result<(), Failure> {
+        let LookupReport { acknowledged: nodes, announced: tried, .. } = *report;
         if nodes > 0 {
             self.set_found();
         }
-        let object = json!({"event": "announced", "nodes": nodes, "tried": tried});
-        self.print(Some(format_args!("announced to {nodes} of {tried} nodes")), object)
+        let name = name(infohash, named);
+        if let Some(reason) = reasons::unannounced(report) {
+            self.complain(&format!("{name}{reason}"));
+        }
+        let object = json!({
+            "event": "announced", "infohash": infohash.to_string(), "nodes": nodes, "tried": tried,
+        });
+        self.print(Some(format_args!("{name}announced to {}", share(nodes, tried, "node"))), object)
     }
 
     /// The bytes of the item alone, so that they are what was put.
@@ -225,33 +265,39 @@ impl Output {
         if content.is_none() && !bencoded {
             self.complain("the value is no byte string; it is written bencoded");
         }
+        self.raw(content.unwrap_or_else(|| item.value()))
+    }
+
+    /// Bytes for stdout as they are.
+    pub(crate) fn raw(&self, bytes: &[u8]) -> Result<(), Failure> {
+        self.set_found();
         let write = || {
             let mut stdout = io::stdout().lock();
-            stdout.write_all(content.unwrap_or_else(|| item.value())).and_then(|()| stdout.flush())
+            stdout.write_all(bytes).and_then(|()| stdout.flush())
         };
         self.spinner.suspend(write).map_err(Failure::Stdout)
     }
 
-    /// The target alone on stdout, once; how it went on stderr.
-    pub(crate) fn stored(&self, item: &Item, report: &LookupReport) -> Result<(), Failure> {
-        let LookupReport { acknowledged: nodes, announced: tried, copies, refused, .. } = report;
-        let is_first = *nodes > 0 && !self.has_found();
-        if *nodes > 0 {
+    /// The target alone on stdout, once; how it went on stderr. With `cas` only the version of that
+    /// number was to be replaced.
+    pub(crate) fn stored(&self, item: &Item, cas: Option<i64>, report: &LookupReport) -> Result<(), Failure> {
+        let LookupReport { acknowledged: nodes, announced: tried, copies, refused, .. } = *report;
+        let is_first = nodes > 0 && !self.has_found();
+        if nodes > 0 {
             self.set_found();
         }
-        if !self.json {
-            // A round that is spared because so many hold the item.
-            let text = match (tried, copies) {
-                (0, 1..) if report.seq == item.seq() => format!("{copies} nodes hold it already"),
-                _ => format!("stored at {nodes} of {tried} nodes"),
-            };
-            log(&self.spinner, &text);
+        let version = item.seq().map_or_else(String::new, |seq| format!(" version {seq}"));
+        // A round that is spared because so many hold the item.
+        if tried == 0 && copies > 0 && report.seq == item.seq() && report.obstacle.is_none() {
+            let hold = if copies == 1 { "holds" } else { "hold" };
+            self.note(&format!("{} {hold}{version} already", count(copies, "node")));
+        } else if nodes == 0 {
+            self.note("nothing was stored");
+        } else {
+            self.note(&format!("stored{version} at {}", share(nodes, tried, "node")));
         }
-        if refused.cas_mismatch > 0 {
-            self.complain("nodes hold another version than was to be replaced");
-        }
-        if let Some(newest) = report.seq.filter(|newest| Some(*newest) > item.seq()) {
-            self.complain(&format!("a newer version is stored, number {newest}"));
+        for reason in reasons::unstored(item, cas, report) {
+            self.complain(&reason);
         }
         let mut object = json!({"event": "stored", "target": item.target().to_string()});
         object["nodes"] = json!(nodes);
@@ -261,8 +307,10 @@ impl Output {
             "total": refused.total,
             "cas_mismatch": refused.cas_mismatch,
             "seq_too_low": refused.seq_too_low,
+            "last": refused.last.map(|code| code.0),
         });
         object["seq"] = json!(item.seq());
+        object["found_seq"] = json!(report.seq);
         self.print(is_first.then(|| item.target()), object)
     }
 
@@ -272,7 +320,8 @@ impl Output {
         self.print(Some(key), object)
     }
 
-    pub(crate) fn estimate(&self, infohash: InfoHash, size: SwarmSize) -> Result<(), Failure> {
+    /// `named`: as text with the infohash, because there are several.
+    pub(crate) fn estimate(&self, infohash: InfoHash, size: SwarmSize, named: bool) -> Result<(), Failure> {
         let SwarmSize { seeds, downloaders, sources, refused, .. } = size;
         let peers = seeds.saturating_add(downloaders);
         if peers > 0 {
@@ -282,21 +331,22 @@ impl Output {
             "event": "estimate", "infohash": infohash.to_string(), "seeds": seeds, "downloaders": downloaders,
             "peers": peers, "sources": sources, "refused": refused,
         });
-        self.print(Some(format_args!("{seeds} seeds among {peers} peers")), object)
+        let name = name(infohash, named);
+        let text = format!("{name}{} among {}", count(seeds, "seed"), count(peers, "peer"));
+        self.print(Some(text), object)
     }
 
     pub(crate) fn sample(&self, addr: SocketAddr, sample: &Sample) -> Result<(), Failure> {
-        let Sample { id, rtt, is_supported, count, stored, interval, .. } = sample;
+        let Sample { id, rtt, is_supported, count: told, stored, interval, .. } = sample;
         let (rtt, interval) = (millis(*rtt), interval.as_secs());
         if !is_supported {
-            self.complain(&format!("{addr} tells no samples"));
-        } else if !self.json {
-            let text = format!("{count} of {stored} infohashes; the same for {interval} s");
-            log(&self.spinner, &text);
+            self.complain(&format!("{addr} does not support samples (BEP 51)"));
+        } else {
+            self.note(&format!("{}; the same for {interval} s", share(*told, *stored, "infohash")));
         }
         let object = json!({
             "event": "sample", "addr": addr.to_string(), "id": id.to_string(), "rtt_ms": rtt,
-            "supported": is_supported, "count": count, "stored": stored, "interval": interval,
+            "supported": is_supported, "count": told, "stored": stored, "interval": interval,
         });
         self.print(None::<&str>, object)
     }
@@ -308,18 +358,29 @@ impl Output {
     }
 
     pub(crate) fn done(&self, done: &Done) -> Result<(), Failure> {
-        let Done { what, found, queried, elapsed, has_rate } = done;
-        if !self.json {
-            let rate = if *has_rate { format!(", {:.1} {what}/s", done.rate()) } else { String::new() };
-            let text = format!("{found} {what} from {queried} nodes in {} ms{rate}", elapsed.as_millis());
-            log(&self.spinner, &text);
-        }
+        let Done { what, found, queried, elapsed, cut_short, has_rate, limit } = done;
+        let plural = plural(what);
+        let rate = if *has_rate { format!(", {:.1} {plural}/s", done.rate()) } else { String::new() };
+        let cut = cut_short.as_ref().map_or_else(String::new, |reason| format!("; {reason}"));
+        let more = limit.map_or_else(String::new, |limit| {
+            format!(" (more were found than the limit of {limit}; see --max-{plural})")
+        });
+        self.note(&format!(
+            "{}{more} from {} in {} ms{rate}{cut}",
+            count(*found as u64, what),
+            count(*queried, "node"),
+            elapsed.as_millis(),
+        ));
         let mut object = json!({"event": "done"});
-        object[what] = json!(found);
+        object[&plural] = json!(found);
         object["queried"] = json!(queried);
         object["elapsed_ms"] = json!(elapsed.as_millis() as u64);
         if *has_rate {
-            object[format!("{what}_per_s")] = json!(done.rate());
+            object[format!("{plural}_per_s")] = json!(done.rate());
+        }
+        object["complete"] = json!(cut_short.is_none());
+        if limit.is_some() {
+            object["more"] = json!(true);
         }
         self.print(None::<&str>, object)
     }
@@ -341,6 +402,11 @@ impl Output {
         };
         self.spinner.suspend(|| writeln!(io::stdout().lock(), "{line}")).map_err(Failure::Stdout)
     }
+}
+
+/// What stands before a line about one infohash of several.
+fn name(infohash: InfoHash, named: bool) -> String {
+    if named { format!("{infohash}: ") } else { String::new() }
 }
 
 /// Milliseconds to a tenth.

@@ -1,112 +1,247 @@
-//! A node made from the common options, what it says on stderr, and how it is interrupted.
+//! A running node, and the time there is for what it is to do.
 
-use std::collections::BTreeSet;
+use std::cell::Cell;
 use std::net::SocketAddr;
-use std::path::Path;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use dht_proto::net::{BOOTSTRAP_HOSTS, Dht, Events, Notice, Owner};
-use dht_proto::{AddressPolicy, Config, Event, Family};
+use dht_proto::net::{BOOTSTRAP_HOSTS, Dht};
+use dht_proto::{AddressPolicy, Config, Family, Limits};
 
-use crate::options::Common;
+use crate::deadline::{Deadline, TIMEOUT};
+use crate::interrupt::Interrupt;
 use crate::output::{Failure, Output, TICK};
+use crate::reporter::{Names, Reporter};
+use crate::shared::{LookupOptions, Own, Start};
 
-const TIMEOUT: Duration = Duration::from_secs(60);
+/// A node that has heard of nobody after this long says what it waits for.
+pub(crate) const QUIET: Duration = Duration::from_secs(5);
+
+/// What a session is started from.
+pub(crate) struct Setup<'a> {
+    pub(crate) own: &'a Own,
+    /// `None` for a node that contacts nobody by itself.
+    pub(crate) start: Option<&'a Start>,
+    pub(crate) settle: Option<Duration>,
+    pub(crate) read_only: bool,
+    /// It waits for others, who may come later.
+    pub(crate) stays: bool,
+    /// Where it listens is told as text too.
+    pub(crate) tells_addr: bool,
+    /// Endpoints a second that it contacts anew, if it is more than usual.
+    pub(crate) new_endpoints: u32,
+    /// Peers that a lookup is to find, if it is more than usual.
+    pub(crate) peers: u16,
+    pub(crate) deadline: Deadline,
+}
+
+impl<'a> Setup<'a> {
+    pub(crate) fn new(own: &'a Own, deadline: Deadline) -> Self {
+        Self {
+            own,
+            start: None,
+            settle: None,
+            read_only: true,
+            stays: false,
+            tells_addr: false,
+            new_endpoints: 0,
+            peers: 0,
+            deadline,
+        }
+    }
+
+    /// Of a command that looks something up and may stay.
+    pub(crate) fn of(options: &'a LookupOptions, stays: bool, deadline: Deadline) -> Self {
+        Self {
+            start: Some(&options.start),
+            settle: options.settle,
+            read_only: options.role.is_read_only(stays),
+            stays,
+            ..Self::new(&options.own, deadline)
+        }
+    }
+
+    fn config(&self) -> Config {
+        let mut config = Config::default();
+        config.id = self.own.id;
+        config.id_v6 = self.own.id;
+        // An id that was asked for stays.
+        config.secure_ids = self.own.id.is_none();
+        config.read_only = self.read_only;
+        config.new_endpoints = config.new_endpoints.max(self.new_endpoints);
+        if self.own.allow_private {
+            config.address_policy = AddressPolicy::Any;
+            config.source_limits = false;
+        }
+        config
+    }
+
+    fn limits(&self) -> Limits {
+        let mut limits = Limits::default();
+        limits.found = limits.found.max(self.peers.into());
+        limits
+    }
+
+    fn hosts(&self) -> Vec<String> {
+        let Some(start) = self.start else { return Vec::new() };
+        let usual = if start.no_default_bootstrap { &[][..] } else { &BOOTSTRAP_HOSTS };
+        let own = start.bootstrap.iter().map(|host| host.trim().to_owned());
+        own.chain(usual.iter().copied().map(str::to_owned)).collect()
+    }
+}
 
 /// A running node and the time that is left.
 pub(crate) struct Session<'a> {
     pub(crate) dht: Dht,
     pub(crate) output: &'a Output,
-    pub(crate) deadline: Instant,
-    common: &'a Common,
+    pub(crate) deadline: Deadline,
+    settle: Option<Duration>,
+    /// Of the hosts to start from.
+    names: Names,
     knows_somebody: bool,
+    /// Whoever waits has been told for what.
+    told: Cell<bool>,
     interrupt: Arc<Interrupt>,
     reporter: Option<JoinHandle<()>>,
 }
 
 impl<'a> Session<'a> {
-    /// Starts a node that serves or looks up.
-    pub(crate) fn start(common: &'a Common, output: &'a Output, serves: bool) -> Result<Self, Failure> {
-        let usual = if common.no_default_bootstrap { &[][..] } else { &BOOTSTRAP_HOSTS };
-        let hosts =
-            usual.iter().copied().map(str::to_owned).chain(common.bootstrap.iter().cloned()).collect();
-        Self::start_from(hosts, common, output, serves, common.state.as_deref())
-    }
-
-    /// Starts a node that contacts nobody by itself.
-    pub(crate) fn start_alone(common: &'a Common, output: &'a Output) -> Result<Self, Failure> {
-        Self::start_from(Vec::new(), common, output, false, None)
-    }
-
-    fn start_from(
-        hosts: Vec<String>,
-        common: &'a Common,
-        output: &'a Output,
-        serves: bool,
-        state: Option<&Path>,
-    ) -> Result<Self, Failure> {
+    pub(crate) fn start(setup: &Setup<'_>, output: &'a Output) -> Result<Self, Failure> {
         let interrupt = Interrupt::listen()?;
         // It tells all that the reporter tells, and more.
-        let traces = common.verbose > 2;
+        let traces = setup.own.verbose > 2;
         if traces {
             output.trace();
         }
-        let has_hosts = !hosts.is_empty();
-        let mut builder = Dht::builder().config(config(common)).bootstrap(hosts);
-        if let Some(state) = state {
+        let hosts = setup.hosts();
+        let (names, host_count) = (Names::new(&hosts), hosts.len());
+        let mut builder = Dht::builder().config(setup.config()).limits(setup.limits()).bootstrap(hosts);
+        if let Some(state) = setup.start.and_then(|start| start.state.as_deref()) {
             builder = builder.state(state);
         }
-        for addr in &common.bind {
+        for addr in &setup.own.bind {
             builder = builder.bind(*addr);
         }
         let notices = builder.subscribe();
         let owner = builder.spawn()?;
         let dht = owner.dht();
         interrupt.guard(owner);
-        let (log, verbose) = (output.logger(), if traces { 0 } else { common.verbose });
-        let reporter = Reporter { verbose, told: BTreeSet::new() };
-        let reporter = Some(thread::spawn(move || reporter.report(notices, log)));
+        let log = output.logger();
+        let verbose = if traces { 0 } else { setup.own.verbose };
+        let mut reporter = Reporter::new(verbose, setup.own.allow_private, names.clone());
         let restored =
             Family::ALL.iter().any(|family| dht.restored_count(*family).is_ok_and(|count| count > 0));
-        let knows_somebody = has_hosts || restored;
+        // The node has answered, so it has told which hosts it may never ask.
+        let told = reporter.describe_waiting(&notices);
+        if host_count > 0 && reporter.refused() == host_count && !restored {
+            interrupt.end();
+            return Err(nobody_to_ask(told, output));
+        }
+        told.iter().for_each(|line| output.complain(line));
+        let reporter = Some(start_thread("reporter", move || reporter.report(notices, log))?);
+        let session = Session {
+            dht,
+            output,
+            deadline: setup.deadline,
+            settle: setup.settle,
+            names,
+            knows_somebody: host_count > 0 || restored,
+            told: Cell::new(false),
+            interrupt,
+            reporter,
+        };
         for family in Family::ALL {
-            if let (Some(addr), Ok(id)) = (dht.local_addr(family), dht.id(family)) {
-                output.listening(addr, id, serves)?;
+            if let (Some(addr), Ok(id)) = (session.dht.local_addr(family), session.dht.id(family)) {
+                output.listening(addr, id, setup.tells_addr)?;
             }
         }
-        let deadline = deadline(common);
-        Ok(Self { dht, output, deadline, common, knows_somebody, interrupt, reporter })
+        let waits = setup.stays || setup.settle.is_some() || !setup.read_only;
+        if setup.start.is_some() && !session.knows_somebody && !waits {
+            return Err(Failure::Start(
+                "there is no node to start from: name one with --bootstrap HOST:PORT, or a file of known \
+                 nodes with --state FILE"
+                    .to_owned(),
+            ));
+        }
+        Ok(session)
     }
 
     pub(crate) fn left(&self) -> Duration {
-        self.deadline.saturating_duration_since(Instant::now())
+        self.deadline.left()
     }
 
     /// Waits until lookups are likely to succeed: for the time asked for, or until the node has
     /// found its place, but then no longer than half of the time there is.
     pub(crate) fn settle(&self) {
-        let patience = match self.common.settle {
+        let patience = match self.settle {
             Some(settle) => settle.min(self.left()),
-            None if self.knows_somebody => self.left() / 2,
+            None if self.knows_somebody => self.left().min(TIMEOUT) / 2,
             None => return,
         };
-        let until = Instant::now() + patience;
+        let (begun, quiet) = (Instant::now(), QUIET.min(patience));
         loop {
-            let left = until.saturating_duration_since(Instant::now());
+            let passed = begun.elapsed();
+            let left = patience.saturating_sub(passed);
             let nodes: usize =
                 Family::ALL.iter().filter_map(|family| self.dht.node_count(*family).ok()).sum();
-            self.output.progress(format!("joining, {nodes} nodes"));
-            let pause = if self.output.is_live() { left.min(TICK) } else { left };
-            let over = match self.common.settle {
+            self.output.progress(format!("joining, {}", crate::text::count(nodes as u64, "node")));
+            let until_told = if self.told.get() { left } else { quiet.saturating_sub(passed) };
+            let pause = if self.output.is_live() { left.min(TICK) } else { left.min(until_told) };
+            let over = match self.settle {
                 Some(_) => self.interrupt.wait(pause),
                 None => self.dht.wait_ready(pause) != Ok(false),
             };
             if over || left.is_zero() {
                 return;
             }
+            if begun.elapsed() >= quiet {
+                self.tell_waiting();
+            }
         }
+    }
+
+    /// Whether any node has ever answered.
+    pub(crate) fn has_joined(&self) -> bool {
+        self.dht.stats().is_ok_and(|stats| stats.responses_in.total() > 0)
+    }
+
+    /// Tells once, unless there is none, what the node waits for.
+    pub(crate) fn tell_waiting(&self) {
+        if self.knows_somebody && !self.has_joined() && !self.is_interrupted() && !self.told.replace(true) {
+            self.output
+                .complain(&format!("waiting for the network: no node has answered yet{}", self.trouble()));
+        }
+    }
+
+    /// Why nothing came of it, at the end of the time.
+    pub(crate) fn unanswered(&self) -> Failure {
+        if self.has_joined() {
+            return Failure::Nothing(format!(
+                "no node answered any more within {}{}",
+                self.deadline,
+                self.trouble()
+            ));
+        }
+        Failure::Start(format!(
+            "could not join the DHT within {}: no bootstrap host answered{}; check the network and the \
+             firewall, or name a node that is up with --bootstrap HOST:PORT",
+            self.deadline,
+            self.trouble(),
+        ))
+    }
+
+    /// Why a search did not get to its end.
+    pub(crate) fn cut_short(&self) -> String {
+        if self.is_interrupted() {
+            "cut short by a signal".to_owned()
+        } else {
+            format!("cut short by the time limit of {} (--timeout)", self.deadline)
+        }
+    }
+
+    pub(crate) fn is_interrupted(&self) -> bool {
+        self.interrupt.is_interrupted()
     }
 
     /// Ends the node, unless a signal has, and returns when it has ended.
@@ -118,6 +253,22 @@ impl<'a> Session<'a> {
     pub(crate) fn sleep(&self, duration: Duration) -> bool {
         self.interrupt.wait(duration)
     }
+
+    /// The port of our socket.
+    pub(crate) fn port(&self) -> u16 {
+        Family::ALL
+            .iter()
+            .find_map(|family| self.dht.local_addr(*family))
+            .as_ref()
+            .map_or(0, SocketAddr::port)
+    }
+
+    /// What went wrong on this host, in brackets.
+    fn trouble(&self) -> String {
+        let sending = self.dht.last_send_error().map(|error| format!("the last local error: {error}"));
+        let troubles: Vec<String> = self.names.trouble().into_iter().chain(sending).collect();
+        if troubles.is_empty() { String::new() } else { format!(" ({})", troubles.join("; ")) }
+    }
 }
 
 impl Drop for Session<'_> {
@@ -128,165 +279,21 @@ impl Drop for Session<'_> {
     }
 }
 
-pub(crate) fn deadline(common: &Common) -> Instant {
-    Instant::now() + common.timeout.unwrap_or(TIMEOUT)
+/// All bootstrap hosts are refused: says why, and where there is more than one, what follows.
+fn nobody_to_ask(mut told: Vec<String>, output: &Output) -> Failure {
+    let last = told.pop().unwrap_or_default();
+    if told.is_empty() {
+        return Failure::Start(last);
+    }
+    told.iter().chain([&last]).for_each(|line| output.complain(line));
+    Failure::Start("no bootstrap host is left to ask".to_owned())
 }
 
-fn config(common: &Common) -> Config {
-    let mut config = Config::default();
-    config.id = common.id;
-    config.id_v6 = common.id;
-    // An id that was asked for stays.
-    config.secure_ids = common.id.is_none();
-    config.read_only = common.read_only;
-    if common.allow_private {
-        config.address_policy = AddressPolicy::Any;
-        config.source_limits = false;
-    }
-    config
-}
-
-/// Tells on stderr what a node does on its own account.
-struct Reporter {
-    verbose: u8,
-    /// Hosts that were reported as not resolving: once is enough.
-    told: BTreeSet<String>,
-}
-
-impl Reporter {
-    fn report(mut self, notices: Events, log: impl Fn(&str)) {
-        for notice in notices {
-            if let Some(line) = self.describe(notice) {
-                log(&format!("dht: {line}"));
-            }
-        }
-    }
-
-    fn describe(&mut self, notice: Notice) -> Option<String> {
-        let verbose = self.verbose;
-        match notice {
-            Notice::Unresolved { host, error, retry_in } => {
-                let line = format!("cannot resolve {host}: {error}; again in {} s", retry_in.as_secs());
-                (self.told.insert(host) || verbose > 0).then_some(line)
-            }
-            Notice::Resolved { host, addrs } => {
-                let again = self.told.remove(&host);
-                let addrs: Vec<_> = addrs.iter().map(SocketAddr::to_string).collect();
-                (again || verbose > 0).then(|| format!("{host} is {}", addrs.join(" ")))
-            }
-            Notice::StateRefused { error, kept_as } => {
-                Some(format!("the state file is {error}; moved to {}, starting afresh", kept_as.display()))
-            }
-            Notice::StateUnsaved { error } => Some(error),
-            Notice::SocketLost { addr, error, retry_in } => {
-                Some(format!("lost the socket at {addr}: {error}; opening it again in {retry_in:?}"))
-            }
-            Notice::Rebound { addr } => Some(format!("opened the socket at {addr}")),
-            Notice::Restored { nodes, announces, skipped } if verbose > 0 => Some(format!(
-                "trying {nodes} saved nodes; {announces} announces saved, {skipped} entries left out"
-            )),
-            Notice::StateSaved if verbose > 1 => Some("saved the state".to_owned()),
-            Notice::Node(Event::Ready { family }) if verbose > 0 => {
-                Some(format!("joined the {family:?} DHT"))
-            }
-            Notice::Node(Event::ExternalAddr { addr }) if verbose > 0 => {
-                Some(format!("others see this node at {addr}"))
-            }
-            Notice::Node(Event::IdChanged { family, new, .. }) if verbose > 0 => {
-                Some(format!("the {family:?} id is {new} now, to fit that address"))
-            }
-            Notice::Node(Event::PeerStored { infohash, peer, .. }) if verbose > 0 => {
-                Some(format!("stored {peer} for {infohash}"))
-            }
-            Notice::Node(Event::ItemStored { target, node, .. }) if verbose > 0 => {
-                Some(format!("stored an item of {node} at {target}"))
-            }
-            Notice::Node(Event::NodeAdded { id, addr }) if verbose > 1 => Some(format!("+ {id} {addr}")),
-            Notice::Node(Event::NodeRemoved { id, addr }) if verbose > 1 => Some(format!("- {id} {addr}")),
-            _ => None,
-        }
-    }
-}
-
-/// Ctrl-C and SIGTERM. The first ends what is under way, and with it the command; the second ends
-/// the program on the spot.
-#[derive(Default)]
-struct Interrupt {
-    state: Mutex<State>,
-    changed: Condvar,
-    /// The node, until it is to end.
-    owner: Mutex<Option<Owner>>,
-}
-
-#[derive(Default)]
-struct State {
-    interrupted: bool,
-    /// There is a node.
-    started: bool,
-}
-
-impl Interrupt {
-    #[cfg(unix)]
-    fn listen() -> Result<Arc<Self>, Failure> {
-        use signal_hook::consts::{SIGINT, SIGTERM};
-
-        let interrupt = Arc::new(Self::default());
-        let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM])
-            .map_err(|error| Failure::Start(format!("cannot listen to signals: {error}")))?;
-        let listener = Arc::clone(&interrupt);
-        thread::spawn(move || {
-            for signal in signals.forever() {
-                if listener.interrupt() {
-                    let _ = signal_hook::low_level::emulate_default_handler(signal);
-                }
-            }
-        });
-        Ok(interrupt)
-    }
-
-    /// Elsewhere the system ends the program.
-    #[cfg(not(unix))]
-    fn listen() -> Result<Arc<Self>, Failure> {
-        Ok(Arc::default())
-    }
-
-    fn guard(&self, owner: Owner) {
-        *self.owner.lock().unwrap_or_else(PoisonError::into_inner) = Some(owner);
-        self.lock().started = true;
-    }
-
-    /// Returns whether it is not the first time, or there is nothing to end yet.
-    #[cfg_attr(not(unix), expect(dead_code))]
-    fn interrupt(self: &Arc<Self>) -> bool {
-        let mut state = self.lock();
-        let again = state.interrupted || !state.started;
-        state.interrupted = true;
-        drop(state);
-        self.changed.notify_all();
-        if !again {
-            // The disk may take its time, and the next signal is not to wait for it. Without a thread
-            // the command ends the node.
-            let this = Arc::clone(self);
-            let _ = thread::Builder::new().spawn(move || this.end());
-        }
-        again
-    }
-
-    fn end(&self) {
-        // Whoever comes second waits for the lock, and so for the end as well.
-        let mut owner = self.owner.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(owner) = owner.take() {
-            owner.shutdown();
-        }
-    }
-
-    fn wait(&self, duration: Duration) -> bool {
-        let state = self.lock();
-        let waited = self.changed.wait_timeout_while(state, duration, |state| !state.interrupted);
-        waited.unwrap_or_else(PoisonError::into_inner).0.interrupted
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+/// A system has its limit of threads.
+pub(crate) fn start_thread(
+    name: &str,
+    run: impl FnOnce() + Send + 'static,
+) -> Result<JoinHandle<()>, Failure> {
+    let failed = |error| Failure::Start(format!("cannot start a thread: {error}"));
+    thread::Builder::new().name(name.to_owned()).spawn(run).map_err(failed)
 }

@@ -6,6 +6,8 @@ use dht_proto::Family;
 use dht_proto::net::Metrics;
 use indicatif::HumanBytes;
 
+use crate::text::count;
+
 /// How often the line is made anew.
 pub(crate) const PERIOD: Duration = Duration::from_secs(1);
 
@@ -16,7 +18,8 @@ pub(crate) fn line(now: &Metrics, before: &Metrics, passed: Duration) -> String 
         .iter()
         .filter(|of| of.levels.ready > 0 || of.levels.nodes > 0)
         .map(|of| {
-            format!("{} {} nodes", if of.family == Family::V4 { "IPv4" } else { "IPv6" }, of.levels.nodes)
+            let family = if of.family == Family::V4 { "IPv4" } else { "IPv6" };
+            format!("{family} {}", count(of.levels.nodes as u64, "node"))
         })
         .collect();
     let is_ready = now.families.iter().any(|of| of.levels.ready > 0);
@@ -27,12 +30,13 @@ pub(crate) fn line(now: &Metrics, before: &Metrics, passed: Duration) -> String 
         now.saturating_sub(before) as f64 / passed.max(Duration::from_millis(1)).as_secs_f64()
     };
     format!(
-        "{}{} | queries {:.0}/s in, {:.0}/s out | {peers} peers of {} torrents | RTT {rtt} | {} in, {} out",
+        "{}{} | queries {:.0}/s in, {:.0}/s out | {} of {} | RTT {rtt} | {} in, {} out",
         if is_ready { "ready" } else { "joining" },
         tables.iter().map(|table| format!(", {table}")).collect::<String>(),
         per_second(now.stats.queries_in.total(), before.stats.queries_in.total()),
         per_second(now.stats.queries_out.total(), before.stats.queries_out.total()),
-        now.levels.infohashes,
+        count(peers as u64, "peer"),
+        count(now.levels.infohashes as u64, "torrent"),
         HumanBytes(now.stats.bytes_in),
         HumanBytes(now.stats.bytes_out),
     )

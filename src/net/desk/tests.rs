@@ -1,11 +1,15 @@
 use alloc::format;
 use alloc::vec::Vec;
 use core::net::Ipv4Addr;
+use std::net::UdpSocket;
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::time::Instant as StdInstant;
 
 use super::*;
 use crate::net::events::{Events, subscription};
+use crate::net::resolve::Resolver;
 use crate::wire::Message;
-use crate::{Config, Limits, LookupOptions, MAX_DATAGRAM, SavedAnnounce};
+use crate::{AddressPolicy, Config, Limits, LookupOptions, MAX_DATAGRAM, SavedAnnounce};
 
 /// A desk in no loop, and what it tells.
 fn desk() -> (Desk, Events) {
@@ -16,7 +20,11 @@ fn desk() -> (Desk, Events) {
     let (subscriber, events) = subscription();
     let mut subscribers = Subscribers::default();
     subscribers.add(subscriber);
-    (Desk::new(node, clock, board, subscribers), events)
+    (Desk::new(node, clock, board, no_hosts(), subscribers), events)
+}
+
+fn no_hosts() -> Hosts {
+    Hosts::new(Default::default(), [true; 2], Resolver::default(), core::task::Waker::noop().clone())
 }
 
 /// Tells a node of others, and returns from where and how they answer its pings.
@@ -38,13 +46,95 @@ pub(in crate::net) fn answers_of(node: &mut Node, now: Instant, count: u8) -> Ve
     answers
 }
 
+std::thread_local! {
+    /// What the clock of [`desk_by_hand`] shows.
+    static TIME: Cell<(StdInstant, Duration)> = Cell::new((StdInstant::now(), Duration::ZERO));
+}
+
+/// Lets time pass on the clock of [`desk_by_hand`].
+pub(in crate::net) fn wait(time: Duration) {
+    let (start, passed) = TIME.get();
+    TIME.set((start, passed + time));
+}
+
+/// A desk for loopback, in no loop, whose time passes on demand only.
+pub(in crate::net) fn desk_by_hand() -> Desk {
+    let clock = Clock::reading(|| {
+        let (start, passed) = TIME.get();
+        start + passed
+    });
+    let config = Config { address_policy: AddressPolicy::Any, source_limits: false, ..Config::default() };
+    let node = Node::new(config, &Limits::default(), [7; 32], clock.now());
+    let board = Arc::new(Board::new(core::task::Waker::noop().clone(), [None; 2], LookupOptions::default()));
+    Desk::new(node, clock, board, no_hosts(), Subscribers::default())
+}
+
+/// A ping, and where its result comes.
+pub(in crate::net) fn ping(addr: SocketAddr) -> (Command, Receiver<Result<Pong, CallError>>) {
+    let (sender, result) = sync_channel(1);
+    (Command::Ping { addr, started: None, reply: Box::new(move |pong| sender.send(pong).unwrap()) }, result)
+}
+
+/// Another node, which does as it is told.
+pub(in crate::net) fn other() -> (UdpSocket, SocketAddr) {
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    socket.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    let addr = socket.local_addr().unwrap();
+    (socket, addr)
+}
+
+/// Answers the ping that has come to `other`, behind a crowd of datagrams that are nothing.
+pub(in crate::net) fn answer_ping(other: &UdpSocket) {
+    let mut buffer = [0; MAX_DATAGRAM];
+    let (len, from) = other.recv_from(&mut buffer).unwrap();
+    let ping = Message::parse(&buffer[..len]).unwrap();
+    (0..100).for_each(|_| assert!(other.send_to(b"nothing", from).is_ok()));
+    let answer = [b"d1:rd2:id20:", &[9; 20][..], b"e1:t4:", ping.transaction, b"1:y1:re"].concat();
+    other.send_to(&answer, from).unwrap();
+}
+
+#[test]
+fn a_node_with_something_to_lose_looks_for_a_sleep_every_quarter_of_a_minute() {
+    let mut desk = desk_by_hand();
+    assert_eq!(desk.next_turn(desk.clock.now()), desk.node.poll_timeout());
+    let now = desk.clock.now();
+    for (from, answer) in answers_of(&mut desk.node, now, 8) {
+        desk.handle_datagram(now, from, None, &answer);
+    }
+    for _ in 0..100 {
+        let now = desk.clock.now();
+        desk.begin();
+        desk.tick();
+        desk.transmit(|_, _| Ok(()));
+        desk.take_events();
+        desk.begin();
+        let next = desk.next_turn(now).unwrap();
+        assert!(next > now && next - now <= Duration::from_secs(15));
+        wait(next - now);
+    }
+}
+
+#[test]
+fn what_the_system_does_not_send_is_told_once_a_minute_and_blamed_on_nobody() {
+    let (mut desk, mut events) = desk();
+    let now = desk.clock.now();
+    (1..=8).for_each(|at| desk.node.add_node(now, ([60, at, 1, 1], 6881).into()).unwrap());
+    desk.transmit(|_, _| Err(io::ErrorKind::NetworkUnreachable.into()));
+    assert_eq!((desk.node.stats().unsent, desk.node.stats().unreachable), (8, 0));
+    let counted = desk.board.counters.read();
+    assert_eq!((counted.sends_lost, counted.sends_unreachable), (8, 0));
+    drop(desk);
+    let told = events.by_ref().filter(|notice| matches!(notice, Notice::Unsent { .. }));
+    assert_eq!(told.count(), 1);
+}
+
 #[test]
 fn no_event_is_lost_in_a_burst_of_datagrams() {
     let (mut desk, mut events) = desk();
     let now = desk.clock.now();
     let answers = answers_of(&mut desk.node, now, 80);
     for (from, answer) in &answers {
-        desk.handle_datagram(now, *from, answer);
+        desk.handle_datagram(now, *from, None, answer);
     }
     let known = desk.node.node_count(Family::V4);
     assert!(known > Limits::default().events, "{known}");
@@ -62,10 +152,12 @@ fn a_sleep_of_the_host_interrupts_queries_and_ages_what_was_saved() {
         let infohash = InfoHash::from([1; 20]);
         let announce = Announce::port(4242);
         let saved = SavedAnnounce { infohash, announce, acknowledged: 8, age: Duration::ZERO };
-        desk.keep_saved(Saved::new([saved].into_iter(), Duration::ZERO, now));
+        desk.keep_saved(Saved::new([saved].into_iter(), Duration::ZERO, now, 9));
         answers_of(&mut desk.node, now, 1);
         desk.watch = SleepWatch::after(Duration::from_secs(slept));
-        desk.begin();
+        if let Some(slept) = desk.begin() {
+            desk.resume(slept);
+        }
         assert_eq!(desk.node.stats().interrupted, interrupted);
         let now = desk.clock.now();
         let _kept = desk.keep_announced(now, infohash, announce).unwrap();
@@ -78,14 +170,14 @@ fn a_sleep_of_the_host_interrupts_queries_and_ages_what_was_saved() {
 #[test]
 fn a_desk_that_ends_in_the_middle_saves_all_the_same() {
     let path = std::env::temp_dir().join(format!("dht-proto-desk-{}.state", std::process::id()));
-    let file = super::super::state::StateFile::new(&path);
+    let file = StateFile::new(&path);
     let (mut desk, _events) = desk();
     let now = desk.clock.now();
     for (from, answer) in answers_of(&mut desk.node, now, 1) {
-        desk.handle_datagram(now, from, &answer);
+        desk.handle_datagram(now, from, None, &answer);
     }
     let waker = core::task::Waker::noop().clone();
-    desk.keep_state(Some(Saver::new(file, Duration::from_secs(300), now, waker)), None);
+    desk.keep_state(Some(Saver::new(file, None, Duration::from_secs(300), now, waker)), None);
     drop(desk);
     assert!(path.exists());
     std::fs::remove_file(path).unwrap();

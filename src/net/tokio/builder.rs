@@ -3,18 +3,18 @@
 use alloc::sync::Arc;
 use core::net::SocketAddr;
 use std::io;
-use std::sync::mpsc::channel;
 
 use tokio::runtime;
 use tokio::sync::mpsc;
+use tokio::time::Instant as TokioInstant;
 
 use super::driver::{Bell, Driver, Link};
 use super::events::{Events, subscription};
 use super::external::{External, connect};
 use super::handle::{Dht, Owner};
-use crate::net::desk::{COMMANDS, Command};
+use crate::net::clock::Clock;
+use crate::net::desk::COMMANDS;
 use crate::net::error::SpawnError;
-use crate::net::resolve;
 use crate::net::setup::{builder, local_addrs};
 use crate::net::trace;
 
@@ -66,17 +66,12 @@ impl Builder {
         local_addrs: [Option<SocketAddr>; 2],
     ) -> Result<Owner, SpawnError> {
         let bell = Arc::new(Bell::default());
-        let (desk, names) = self.setup.start(Arc::clone(&bell).into(), local_addrs)?;
+        // The runtime's: a test may hold that still, and timers go by it.
+        let clock = Clock::reading(|| TokioInstant::now().into_std());
+        let desk = self.setup.start(Arc::clone(&bell).into(), clock, local_addrs)?;
         let (commands, queue) = mpsc::channel(COMMANDS);
-        let dht = Dht::new(commands.clone(), Arc::clone(&desk.board));
-        // Nothing is ever sent: the resolver stops when the driver drops its end.
-        let (resolving, stop) = channel();
-        if !names.is_empty() {
-            resolve::spawn(names, stop, move |attempt| {
-                commands.blocking_send(Command::Bootstrap(attempt)).is_ok()
-            })?;
-        }
-        let driver = Driver::new(desk, link, queue, bell, resolving);
+        let dht = Dht::new(commands, Arc::clone(&desk.board));
+        let driver = Driver::new(desk, link, queue, bell);
         let task = runtime.spawn(trace::instrument(local_addrs, driver.run()));
         Ok(Owner::new(dht, task))
     }

@@ -3,39 +3,37 @@
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use alloc::task::Wake;
-use alloc::vec;
 use core::future::{Future as _, pending, poll_fn};
 use core::net::SocketAddr;
 use core::pin::pin;
 use core::task::{Context, Poll};
 use std::io;
 use std::net::UdpSocket as StdUdpSocket;
-use std::sync::mpsc::Sender as StdSender;
 
+use tokio::io::Interest;
 use tokio::net::UdpSocket;
 use tokio::sync::{Notify, mpsc};
 use tokio::task::yield_now;
 use tokio::time::sleep_until;
 
 use super::external::{Arrival, Outgoing};
-use crate::net::desk::{COMMANDS, Change, Command, Desk, FAREWELL, RECEIVE_BUFFER, RECEIVES};
+use crate::net::datagrams::{BATCH, Batch};
+use crate::net::desk::{COMMANDS, Change, Command, Desk, FAREWELL};
 use crate::net::ports::{Adopt, Bound, Ports};
 use crate::net::socket::Received;
 use crate::net::stats::count;
-use crate::{Family, Instant};
+use crate::{Family, Instant, Transmit};
 
 pub(super) struct Driver {
     desk: Desk,
     link: Link,
     /// The destination whose socket was full.
     blocked_on: Option<SocketAddr>,
-    buffer: Box<[u8]>,
+    batch: Batch,
     queue: mpsc::Receiver<Command>,
     /// The command that ended a sleep.
     command: Option<Command>,
     bell: Arc<Bell>,
-    /// Dropped, it stops the resolver.
-    _resolving: StdSender<()>,
 }
 
 /// Wakes the task for what does not come through its queue.
@@ -76,23 +74,8 @@ impl Adopt for Register {
 }
 
 impl Driver {
-    pub(super) fn new(
-        desk: Desk,
-        link: Link,
-        queue: mpsc::Receiver<Command>,
-        bell: Arc<Bell>,
-        resolving: StdSender<()>,
-    ) -> Self {
-        Self {
-            desk,
-            link,
-            blocked_on: None,
-            buffer: vec![0; RECEIVE_BUFFER].into_boxed_slice(),
-            queue,
-            command: None,
-            bell,
-            _resolving: resolving,
-        }
+    pub(super) fn new(desk: Desk, link: Link, queue: mpsc::Receiver<Command>, bell: Arc<Bell>) -> Self {
+        Self { desk, link, blocked_on: None, batch: Batch::new(), queue, command: None, bell }
     }
 
     pub(super) async fn run(mut self) {
@@ -107,11 +90,14 @@ impl Driver {
 
     /// Does what there is to do and returns until when to sleep; `None` for ever.
     fn turn(&mut self) -> Option<Instant> {
-        self.desk.begin();
+        if let Some(slept) = self.desk.begin() {
+            self.receive_all();
+            self.desk.resume(slept);
+        }
         let more_commands = self.take_commands();
         self.desk.take_released();
         self.link.tend(&mut self.desk);
-        self.receive();
+        self.receive_all();
         self.desk.tick();
         self.transmit();
         self.desk.take_events();
@@ -195,44 +181,62 @@ impl Driver {
         }
     }
 
-    fn receive(&mut self) {
-        for family in Family::ALL {
-            for _ in 0..RECEIVES {
-                let now = self.desk.clock.now();
-                match self.link.receive(now, family, &mut self.buffer) {
-                    Some(Received::Datagram { len, from }) => {
-                        self.desk.handle_datagram(now, from, &self.buffer[..len]);
-                        // At once, so that a burst of queries does not overflow the answers' ring.
-                        self.transmit();
-                    }
-                    Some(Received::Nothing) => count(&self.desk.board.counters.receive_errors),
-                    Some(Received::Failed) => {
-                        count(&self.desk.board.counters.receive_errors);
-                        break;
-                    }
-                    Some(Received::Empty) | None => break,
-                }
-            }
+    /// Before the deadlines: the runtime may have fired a timer before it has looked at the sockets.
+    fn receive_all(&mut self) {
+        if self.desk.is_due() {
+            self.link.look();
         }
-        for _ in 0..RECEIVES {
+        let most = self.desk.receives();
+        Family::ALL.into_iter().for_each(|family| self.receive(family, most));
+        for _ in 0..most {
             let Some(arrival) = self.link.take_arrival() else {
                 return;
             };
-            let now = self.desk.clock.now();
+            let now = self.desk.arrival_time();
             match arrival {
-                Arrival::Datagram { from, datagram } => {
-                    self.desk.handle_datagram(now, from, &datagram);
-                    self.transmit();
+                Arrival::Datagram { from, local, datagram } => {
+                    self.desk.handle_datagram(now, from, local, &datagram);
+                    self.transmit_answers();
                 }
+                Arrival::Unsent(destination) => self.desk.node.handle_unsent(now, destination),
                 Arrival::Unreachable(destination) => self.desk.node.handle_unreachable(now, destination),
             }
         }
     }
 
+    fn receive(&mut self, family: Family, most: usize) {
+        for _ in 0..most.div_ceil(BATCH) {
+            let now = self.desk.arrival_time();
+            match self.link.receive(now, family, &mut self.batch) {
+                Some(Received::Datagrams) => {
+                    while let Some(arrived) = self.batch.next() {
+                        let bytes = self.batch.bytes(arrived);
+                        self.desk.handle_datagram(now, arrived.from, arrived.local, bytes);
+                        self.transmit_answers();
+                    }
+                }
+                Some(Received::Nothing) => count(&self.desk.board.counters.receive_errors),
+                Some(Received::Failed) => return count(&self.desk.board.counters.receive_errors),
+                Some(Received::Empty) | None => return,
+            }
+        }
+    }
+
+    /// At once, so that a burst of queries does not overflow the answers' ring.
+    fn transmit_answers(&mut self) {
+        if !self.desk.is_standing() {
+            self.transmit();
+        }
+    }
+
     fn transmit(&mut self) {
         let Self { desk, link, .. } = self;
-        while let Some(destination) = desk.transmit(|datagram, to| link.send(datagram, to)) {
+        while let Some(destination) = desk.transmit(|datagram, transmit| link.send(datagram, transmit)) {
             if !link.tend(desk) {
+                // A caller who has not asked yet is no full socket.
+                if matches!(link, Link::Sockets(_)) {
+                    count(&desk.board.counters.sends_blocked);
+                }
                 self.blocked_on = Some(destination);
                 return;
             }
@@ -344,10 +348,25 @@ impl Link {
         }
     }
 
+    /// Has the sockets read once more, whatever the runtime knows of them.
+    fn look(&mut self) {
+        if let Self::Sockets(ports) = self {
+            ports.look();
+        }
+    }
+
     /// From the socket of this family, if there is one.
-    fn receive(&mut self, now: Instant, family: Family, buffer: &mut [u8]) -> Option<Received> {
+    fn receive(&mut self, now: Instant, family: Family, batch: &mut Batch) -> Option<Received> {
         match self {
-            Self::Sockets(ports) => ports.receive(now, family, |socket| socket.try_recv_from(buffer)),
+            Self::Sockets(ports) => ports.receive(now, family, |socket, passage, is_untold| {
+                let told = socket.try_io(Interest::READABLE, || batch.receive(passage, socket));
+                match told {
+                    Err(error) if is_untold && error.kind() == io::ErrorKind::WouldBlock => {
+                        batch.receive(passage, socket)
+                    }
+                    told => told,
+                }
+            }),
             Self::External { .. } => None,
         }
     }
@@ -361,17 +380,64 @@ impl Link {
         }
     }
 
-    fn send(&mut self, datagram: &[u8], to: SocketAddr) -> io::Result<usize> {
+    fn send(&mut self, datagram: &[u8], transmit: Transmit) -> io::Result<()> {
         match self {
-            Self::Sockets(ports) => ports.send(to, |socket| socket.try_send_to(datagram, to)),
+            Self::Sockets(ports) => ports.send(transmit.destination, |socket, passage| {
+                socket.try_io(Interest::WRITABLE, || passage.send(socket, datagram, transmit))
+            }),
             Self::External { outgoing, .. } => {
                 let permit = outgoing.try_reserve().map_err(|error| match error {
                     mpsc::error::TrySendError::Full(()) => io::ErrorKind::WouldBlock,
-                    mpsc::error::TrySendError::Closed(()) => io::ErrorKind::NetworkUnreachable,
+                    mpsc::error::TrySendError::Closed(()) => io::ErrorKind::HostUnreachable,
                 })?;
-                permit.send((to, datagram.into()));
-                Ok(datagram.len())
+                let Transmit { destination, source, .. } = transmit;
+                permit.send(Outgoing { destination, source, datagram: datagram.into() });
+                Ok(())
             }
         }
+    }
+}
+
+#[cfg(all(test, feature = "net"))]
+mod tests {
+    use core::net::Ipv4Addr;
+    use core::time::Duration;
+
+    use tokio::runtime::Builder;
+
+    use super::*;
+    use crate::net::desk::tests::{answer_ping, desk_by_hand, other, ping, wait};
+
+    /// As after a stop of the process: timers fire before the runtime has looked at its sockets.
+    #[test]
+    fn what_has_arrived_is_read_before_deadlines_and_what_has_not_is_asked_again() {
+        let runtime = Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let (commands, queue) = mpsc::channel(2);
+            let bound = Bound::new(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap();
+            let link = Link::sockets([Some(bound), None]).unwrap();
+            let mut driver = Driver::new(desk_by_hand(), link, queue, Arc::default());
+            let ((answering, answers), (silent, is_silent)) = (other(), other());
+            let ((first, pong), (second, none)) = (ping(answers), ping(is_silent));
+            assert!(commands.try_send(first).is_ok() && commands.try_send(second).is_ok());
+            driver.turn();
+            // The runtime tells only now that the socket is writable.
+            while driver.desk.is_blocked() {
+                driver.sleep(None).await;
+                driver.turn();
+            }
+            answer_ping(&answering);
+            let mut buffer = [0; 1500];
+            let asked = silent.recv(&mut buffer).unwrap();
+            wait(Duration::from_secs(60));
+            driver.turn();
+            let pong = pong.try_recv().expect("it was read").expect("it came in time");
+            assert!(pong.rtt < Duration::from_secs(5), "{:?} without the time that it stood still", pong.rtt);
+            assert!(none.try_recv().is_err(), "whoever has not answered may still");
+            driver.turn();
+            assert_eq!(silent.recv(&mut buffer).unwrap(), asked, "and is asked again");
+            let stats = driver.desk.node.stats();
+            assert_eq!((stats.timed_out, stats.interrupted), (0, 1));
+        });
     }
 }

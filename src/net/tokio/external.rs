@@ -3,13 +3,17 @@
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
-use core::net::SocketAddr;
+use core::future::poll_fn;
+use core::net::{IpAddr, SocketAddr};
+use core::task::{Context, Poll};
+use std::sync::Mutex;
 
-use tokio::sync::{Mutex, mpsc};
+use tokio::sync::{Mutex as AsyncMutex, mpsc};
 
 use super::driver::Link;
 use crate::net::board::Board;
 use crate::net::stats::count;
+use crate::net::watched::lock;
 use crate::wire::is_krpc;
 
 /// Datagrams that may wait for the node; what comes on top is lost, as in a socket's buffer.
@@ -27,15 +31,28 @@ const OUTGOING: usize = 16;
 pub struct External {
     incoming: mpsc::Sender<Arrival>,
     outgoing: Mutex<mpsc::Receiver<Outgoing>>,
+    /// Held by the one of several tasks that waits for the next datagram.
+    turn: AsyncMutex<()>,
     board: Arc<Board>,
 }
 
-/// A destination, and what is for it.
-pub(super) type Outgoing = (SocketAddr, Vec<u8>);
+/// A datagram to send, from [`External::next_outgoing`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Outgoing {
+    /// Where to send it.
+    pub destination: SocketAddr,
+    /// The address of ours to send it from, if it answers a datagram that was handed in with one
+    /// ([`External::feed_at`]).
+    pub source: Option<IpAddr>,
+    /// What to send.
+    pub datagram: Vec<u8>,
+}
 
 /// What the node is handed.
 pub(super) enum Arrival {
-    Datagram { from: SocketAddr, datagram: Vec<u8> },
+    Datagram { from: SocketAddr, local: Option<IpAddr>, datagram: Vec<u8> },
+    Unsent(SocketAddr),
     Unreachable(SocketAddr),
 }
 
@@ -49,7 +66,7 @@ pub(super) fn connect() -> (Link, Ends) {
 
 impl External {
     pub(super) fn new((incoming, outgoing): Ends, board: Arc<Board>) -> Self {
-        Self { incoming, outgoing: Mutex::new(outgoing), board }
+        Self { incoming, outgoing: Mutex::new(outgoing), turn: AsyncMutex::new(()), board }
     }
 
     /// Hands in a datagram that arrived, and returns whether it is one of the DHT
@@ -58,23 +75,49 @@ impl External {
     /// It never waits: while 256 are waiting already, the datagram is lost
     /// ([`LoopStats::receives_lost`](crate::net::LoopStats::receives_lost)).
     pub fn feed(&self, from: SocketAddr, datagram: &[u8]) -> bool {
+        self.feed_at(from, None, datagram)
+    }
+
+    /// Hands in a datagram as [`feed`](Self::feed) does, which arrived at our address `local`: an answer
+    /// to it is to leave from there ([`Outgoing::source`]).
+    pub fn feed_at(&self, from: SocketAddr, local: Option<IpAddr>, datagram: &[u8]) -> bool {
         if !is_krpc(datagram) {
             return false;
         }
         match self.incoming.try_reserve() {
-            Ok(permit) => permit.send(Arrival::Datagram { from, datagram: datagram.into() }),
+            Ok(permit) => permit.send(Arrival::Datagram { from, local, datagram: datagram.into() }),
             Err(_) => count(&self.board.counters.receives_lost),
         }
         true
     }
 
-    /// The next datagram to send, and its destination; `None` once the node has ended and all it
-    /// had to send has been taken. Nothing is lost if the future is dropped.
-    pub async fn next_outgoing(&self) -> Option<(SocketAddr, Vec<u8>)> {
-        self.outgoing.lock().await.recv().await
+    /// The next datagram to send; `None` once the node has ended and all it had to send has been taken.
+    /// Nothing is lost if the future is dropped.
+    pub async fn next_outgoing(&self) -> Option<Outgoing> {
+        let _turn = self.turn.lock().await;
+        poll_fn(|cx| self.poll_outgoing(cx)).await
     }
 
-    /// Tells that the system refused to send to `destination`, so that the node need not wait for
+    /// The next datagram to send, if there is one now.
+    pub fn try_next_outgoing(&self) -> Option<Outgoing> {
+        lock(&self.outgoing).try_recv().ok()
+    }
+
+    /// Polls for the next datagram to send, for a loop that polls a socket as well; `None` once the node
+    /// has ended and all it had to send has been taken. Only the last task that has polled is woken: either
+    /// one task polls, or tasks wait with [`next_outgoing`](Self::next_outgoing).
+    pub fn poll_outgoing(&self, cx: &mut Context<'_>) -> Poll<Option<Outgoing>> {
+        lock(&self.outgoing).poll_recv(cx)
+    }
+
+    /// Tells that the system did not send to `destination` for a reason of its own: no network, a firewall,
+    /// no buffers. Queries are sent again ([`Node::handle_unsent`](crate::Node::handle_unsent)). It is a
+    /// hint, which may get lost like a datagram.
+    pub fn unsent(&self, destination: SocketAddr) {
+        let _ = self.incoming.try_send(Arrival::Unsent(destination));
+    }
+
+    /// Tells that the system cannot send to `destination`, so that the node need not wait for
     /// its answer. It is a hint, which may get lost like a datagram.
     pub fn unreachable(&self, destination: SocketAddr) {
         // Full or closed: the node finds out by waiting.

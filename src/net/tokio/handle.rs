@@ -1,6 +1,7 @@
 //! The handles: what tasks ask of the node's task.
 
 use alloc::sync::Arc;
+use core::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
@@ -70,14 +71,15 @@ impl Dht {
         Self { commands, board }
     }
 
-    /// Waits until the node [is ready](Self::is_ready) in either family. Lookups work before, but find
-    /// less. Without a network it takes for ever.
+    /// Waits until the node [is ready](Self::is_ready) in either family, at most for `timeout`, and
+    /// returns whether it is. Lookups work before, but find less.
     ///
     /// # Errors
     ///
     /// [`CallError::Closed`].
-    pub async fn wait_ready(&self) -> Result<(), CallError> {
-        self.board.status.until(Status::is_ready).await.map(drop)
+    pub async fn wait_ready(&self, timeout: Duration) -> Result<bool, CallError> {
+        let ready = tokio::time::timeout(timeout, self.board.status.until(Status::is_ready)).await;
+        ready.unwrap_or(Ok(false))
     }
 
     async fn send(&self, command: Command) -> Result<(), CallError> {

@@ -10,7 +10,7 @@
 //!
 //! let owner = Dht::builder().spawn()?;
 //! let dht = owner.dht(); // to be cloned and given to whoever needs it
-//! dht.wait_ready().await?;
+//! dht.wait_ready(core::time::Duration::from_secs(20)).await?;
 //! let mut search = dht.get_peers("5fbfbff10c5d6a4ec8a88e4c6ab4c28b95eee401".parse()?).await?;
 //! while let Some(peer) = search.recv().await? {
 //!     println!("{peer}"); // as soon as it is found
@@ -46,9 +46,9 @@
 //!     }
 //! };
 //! let sending = async {
-//!     while let Some((destination, datagram)) = external.next_outgoing().await {
-//!         if socket.send_to(&datagram, destination).await.is_err() {
-//!             external.unreachable(destination);
+//!     while let Some(next) = external.next_outgoing().await {
+//!         if socket.send_to(&next.datagram, next.destination).await.is_err() {
+//!             external.unreachable(next.destination);
 //!         }
 //!     }
 //! };
@@ -73,7 +73,7 @@ pub use crawl::Crawl;
 pub use events::Events;
 #[cfg(all(test, feature = "net"))]
 pub(super) use events::subscription;
-pub use external::External;
+pub use external::{External, Outgoing};
 pub use handle::{Dht, Owner};
 #[cfg(feature = "items")]
 pub use keep::Publication;

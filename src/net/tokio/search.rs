@@ -9,12 +9,12 @@ use core::task::{Context, Poll};
 use futures_core::Stream;
 
 use super::handle::Dht;
+use crate::LookupReport;
 use crate::net::board::Lease;
 use crate::net::desk::Joined;
 use crate::net::error::CallError;
 use crate::net::progress::{Findings, Outcome};
 use crate::net::reader::{Look, Reader};
-use crate::{LookupId, LookupReport};
 
 /// A lookup, announce, put or bootstrap under way, from the methods of [`Dht`].
 ///
@@ -27,7 +27,6 @@ use crate::{LookupId, LookupReport};
 /// running.
 #[must_use = "dropping a search cancels it"]
 pub struct Search<T = SocketAddr> {
-    lookup: LookupId,
     findings: Reader<Findings, T>,
     _lease: Lease,
     dht: Dht,
@@ -35,8 +34,8 @@ pub struct Search<T = SocketAddr> {
 
 impl<T> Search<T> {
     pub(super) fn new(dht: Dht, joined: Joined, look: Look<Findings, T>) -> Self {
-        let Joined { lookup, progress, lease } = joined;
-        Self { lookup, findings: Reader::new(progress, look), _lease: lease, dht }
+        let Joined { progress, lease } = joined;
+        Self { findings: Reader::new(progress, look), _lease: lease, dht }
     }
 
     /// What is found next, as the stream yields it; `Ok(None)` once the lookup has ended. Nothing is
@@ -64,8 +63,10 @@ impl<T> Search<T> {
     ///
     /// [`CallError::Closed`] if the node ended before the lookup.
     pub async fn report(&self) -> Result<LookupReport, CallError> {
-        let lookup = self.lookup;
-        let under_way = self.dht.with_node(move |node, _| node.lookup_report(lookup)).await;
+        let under_way = match self.findings.watched.read(Findings::lookup) {
+            Some(lookup) => self.dht.with_node(move |node, _| node.lookup_report(lookup)).await,
+            None => Ok(self.findings.watched.read(Findings::unstarted)),
+        };
         self.findings.watched.report(under_way)
     }
 
@@ -86,7 +87,7 @@ impl<T> Stream for Search<T> {
 impl<T> fmt::Debug for Search<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Search")
-            .field("lookup", &self.lookup)
+            .field("lookup", &self.findings.watched.read(Findings::lookup))
             .field("seen", &self.findings.seen())
             .finish_non_exhaustive()
     }

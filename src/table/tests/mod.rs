@@ -100,7 +100,7 @@ impl World {
 
     fn next_ping(&mut self) -> Option<Contact> {
         let (table, mut slots, now) = self.slots();
-        table.next_ping(&mut slots, now)
+        table.next_ping(&mut slots, false, now)
     }
 
     fn next_refresh(&mut self) -> Option<NodeId> {
@@ -191,7 +191,7 @@ impl World {
         for bucket in 0..table.depth() {
             let head = slots.buckets[bucket];
             // A delay that ends because nodes were lost may be noticed later.
-            match table.most_overdue(&slots, bucket, self.now.secs()) {
+            match table.most_overdue(&slots, bucket, true, self.now.secs()) {
                 Some((..=0, Place::Main(_))) if !head.pinging => {
                     assert!(head.due.since(self.now.secs()) == 0 && table.ping_due <= self.now);
                 }

@@ -210,6 +210,34 @@ fn r_09_a_flood_of_newcomers_causes_one_ping_in_flight_per_bucket() {
 }
 
 #[test]
+fn r_21_while_few_are_known_strangers_are_pinged_at_a_time_newest_first_and_once_before_any_twice() {
+    let mut world = World::new(192, 192);
+    let strangers: Vec<_> = (0..8).map(|_| world.node(0)).collect();
+    for &stranger in &strangers {
+        world.query(stranger);
+        world.pass(Duration::from_secs(1));
+    }
+    let (table, mut slots, now) = world.slots();
+    assert_eq!(table.next_ping(&mut slots, true, now), None, "they wait where the caller has to");
+    assert!(table.ping_due().unwrap() <= now);
+    let newest: Vec<_> = strangers.iter().rev().copied().collect();
+    let pinged: Vec<_> = core::iter::from_fn(|| world.next_ping()).take(20).collect();
+    assert_eq!(pinged, newest);
+    // All places are taken by those that were pinged, of which none has answered.
+    let reachable = world.node(0);
+    assert_eq!(world.query(reachable), Fate::Cached);
+    assert_eq!(world.next_ping(), Some(reachable));
+    strangers.iter().for_each(|&stranger| assert_eq!(world.fail(stranger), None));
+    world.pass(2 * MINUTE);
+    let late = world.node(0);
+    world.query(late);
+    assert_eq!(world.next_ping(), Some(late), "before the others' second turn");
+    world.reply(reachable);
+    assert_eq!(world.nodes(), [reachable]);
+    world.check();
+}
+
+#[test]
 fn r_10_a_bucket_is_fresh_after_an_answer_an_entry_or_a_replacement() {
     let (mut world, nodes) = World::with_full_bucket();
     world.answering_node(0);

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use dht_proto::wire::{Body, Message, Method, Query, is_canonical, is_krpc};
 use dht_proto::{
-    AddressPolicy, Announce, Config, Event, Family, InfoHash, Instant, Limits, Lookup, LookupId, LookupKind,
-    LookupOptions, MAX_DATAGRAM, Node, NodeId, QueryId, State, Storage, fixed,
+    AddressPolicy, Announce, BootstrapKind, Config, Event, Family, InfoHash, Instant, Limits, Lookup,
+    LookupId, LookupKind, LookupOptions, MAX_DATAGRAM, Node, NodeId, QueryId, State, Storage, fixed,
 };
 #[cfg(feature = "items")]
 use dht_proto::{Item, Salt};
@@ -244,7 +244,11 @@ impl<S: Storage> Life<S> {
             }
             20 => {
                 let at = script.host();
-                let _ = self.node.add_bootstrap(self.now, at);
+                let _ = self.node.add_bootstrap(
+                    self.now,
+                    at,
+                    [BootstrapKind::Router, BootstrapKind::Node][usize::from(at.port() & 1)],
+                );
             }
             21 => {
                 if let Ok(lookup) = self.node.bootstrap(self.now) {

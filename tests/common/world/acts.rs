@@ -4,7 +4,9 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use dht_proto::sim::{Churn, HostId, Presence, Returns};
-use dht_proto::{Announce, Family, InfoHash, Instant, Lookup, LookupKind, LookupOptions, Node, NodeId};
+use dht_proto::{
+    Announce, BootstrapKind, Family, InfoHash, Instant, Lookup, LookupKind, LookupOptions, Node, NodeId,
+};
 
 use super::people::{self, network, profile};
 use super::{Life, MAX_NODES, MAX_SEEN, Watched};
@@ -39,7 +41,8 @@ impl Life {
             }
             13 => {
                 let (at, addr) = (script.byte(), self.host(script));
-                self.command(at, |node, now| node.add_bootstrap(now, addr).is_ok());
+                let kind = [BootstrapKind::Router, BootstrapKind::Node][usize::from(addr.port() & 1)];
+                self.command(at, |node, now| node.add_bootstrap(now, addr, kind).is_ok());
             }
             14 => self.bootstrap(script),
             15 | 16 => self.replay(script),
@@ -307,12 +310,12 @@ impl Life {
         self.nodes.push(Watched { host, config, clock: 0, told: 0, is_asleep: false, witness: None });
         self.look();
         // Most know somebody; where addresses are private nobody else tells them.
-        for _ in 0..2 {
+        for kind in [BootstrapKind::Router, BootstrapKind::Node] {
             let other = self.nodes[script.below(self.nodes.len())].host;
             let addrs = Family::ALL.map(|family| self.world.addr_in(other, family));
             for addr in addrs.into_iter().flatten() {
                 let at = self.nodes.len() - 1;
-                self.command(at as u8, |node, now| node.add_bootstrap(now, addr).is_ok());
+                self.command(at as u8, |node, now| node.add_bootstrap(now, addr, kind).is_ok());
             }
         }
     }

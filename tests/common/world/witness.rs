@@ -373,7 +373,7 @@ impl Witness {
         check_methods(stats.queries_in, stats.responses_out, stats.errors_out);
         check_methods(stats.queries_out, stats.responses_in, stats.errors_in);
         // Each query ends once.
-        let unheard = stats.timed_out + stats.unreachable + stats.interrupted + self.cancelled;
+        let unheard = stats.timed_out + stats.unreachable + stats.unsent + stats.interrupted + self.cancelled;
         let malformed = stats.dropped.bad_reply + stats.reflected;
         let heard = stats.responses_in.total() + stats.errors_in.total() + malformed;
         assert!(heard <= self.matched, "{stats:?}, {} matched", self.matched);

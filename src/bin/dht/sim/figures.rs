@@ -52,6 +52,11 @@ enum Measure {
 /// The world and the figures, for people.
 pub(super) fn table(options: &SimOptions, runs: &[Run]) -> String {
     let mut text = heading(options, runs);
+    let _ = write!(text, "\n\n{:<33}", "");
+    for (name, _) in SHARES {
+        let _ = write!(text, "{name:>9}");
+    }
+    let _ = writeln!(text, "{:>9}", "failed");
     for (operation, figures, outcomes) in operations() {
         for figure in figures {
             let title = match figure.value {
@@ -70,16 +75,15 @@ pub(super) fn table(options: &SimOptions, runs: &[Run]) -> String {
     text
 }
 
-fn heading(options: &SimOptions, runs: &[Run]) -> String {
-    let mut text = String::new();
+/// What was measured, in what world: three lines.
+pub(super) fn heading(options: &SimOptions, runs: &[Run]) -> String {
     let churn = options.churn.map_or_else(String::new, |session| {
         format!("; half of the sessions are shorter than {} min", session.as_secs_f64() / 60.0)
     });
     let (dead, behind_nat, joined) =
         runs.first().map_or((0, 0, 0), |it| (it.site.dead, it.site.behind_nat, it.site.joined.as_secs()));
     let pairs = options.lookups as usize;
-    let _ = writeln!(
-        text,
+    format!(
         "{} nodes, {dead} dead, {behind_nat} behind NAT; joined after {joined} s; seed {}\n\
          round trips: {} ms (median, log-normal); datagrams lost: {:.1} %{churn}\n\
          announces: {pairs}, lookups: {pairs}, each by a client of its own; torrents: {}, of up to {PEERS} peers",
@@ -88,13 +92,7 @@ fn heading(options: &SimOptions, runs: &[Run]) -> String {
         options.rtt_median.as_secs_f64() * 1000.0,
         options.loss * 100.0,
         pairs.div_ceil(PEERS),
-    );
-    let _ = write!(text, "\n{:<33}", "");
-    for (name, _) in SHARES {
-        let _ = write!(text, "{name:>9}");
-    }
-    let _ = writeln!(text, "{:>9}", "failed");
-    text
+    )
 }
 
 fn row(text: &mut String, title: &str, figure: &Figure, outcomes: &[Outcome]) {

@@ -29,8 +29,7 @@ The table tells how long it took, or how many, in so many percent of the lookups
   done                   the algorithm was through
   queries                sent, with repetitions and announces
   hops                   to who named the first peer: 1 for a node of the routing table
-  failed                 how often it never came
-Of the common options only --json has a meaning here.";
+  failed                 how often it never came";
 
 /// Larger worlds are built one after the other, as each takes some 14 KB for each node.
 const SIDE_BY_SIDE: u32 = 100_000;
@@ -48,7 +47,7 @@ pub(crate) fn run(options: &SimOptions, output: &Output) -> Result<(), Failure> 
     let runs = run_all(options, &algorithms, &gauge);
     drop(gauge);
     if let Some(path) = &options.plot {
-        write(path, &plot::draw(&runs))?;
+        write(path, &plot::draw(options, &runs))?;
     }
     if runs.iter().any(Run::has_found) {
         output.set_found();

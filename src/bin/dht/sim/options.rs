@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use clap::Args;
 
+use crate::shared::Format;
+use crate::values::parse_svg;
+
 /// An announce is for eight nodes, and among fewer than twice as many there is nothing to look for.
 const LEAST_NODES: i64 = 16;
 const MOST_NODES: i64 = 1_000_000;
@@ -43,8 +46,10 @@ pub(crate) struct SimOptions {
     #[arg(long)]
     pub(crate) compare: bool,
     /// Draw how long they took, as cumulative distributions
-    #[arg(long, value_name = "FILE.svg")]
+    #[arg(long, value_name = "FILE.svg", value_parser = parse_svg)]
     pub(crate) plot: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) format: Format,
 }
 
 fn parse_rtt(text: &str) -> Result<Duration, String> {

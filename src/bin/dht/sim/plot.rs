@@ -6,16 +6,38 @@ use dht_proto::sim::Sample;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
+use super::figures::heading;
 use super::lab::{Outcome, Run};
+use super::options::SimOptions;
 
-const SIZE: (u32, u32) = (1000, 420);
+const WIDTH: u32 = 1000;
 
-/// Pixels above the panels, above a chart, and to its sides.
+/// Pixels of the legend, of the panels, of a title above each, and to its sides.
 const LEGEND: i32 = 48;
-const CAPTION: i32 = 26;
+const PANEL: i32 = 372;
+const TITLE: i32 = 26;
 const MARGIN: i32 = 10;
 const LEFT: i32 = 56;
 const RIGHT: i32 = 24;
+
+/// Pixels above the caption and of a line of it, and letters that fit into one.
+const GAP: i32 = 8;
+const LINE: i32 = 19;
+const LETTERS: usize = 140;
+
+/// What the names stand for.
+const MEANINGS: [(&str, &str); 3] = [
+    (
+        "lock-step",
+        "the search of textbooks: 3 nodes are asked together, and no other before all of these have answered or 5 s are over.",
+    ),
+    ("libtorrent", "the library libtorrent-rasterbar 2.1, of qBittorrent and Deluge."),
+    ("jech", "the library jech/dht by Juliusz Chroboczek, of Transmission."),
+];
+
+/// Ours is drawn first and is the widest, so that it is seen beside what is drawn over it.
+const OURS: u32 = 5;
+const OTHERS: u32 = 2;
 
 /// Where the time axis may begin and end, in seconds.
 const ROUND: [f64; 19] = [
@@ -36,36 +58,77 @@ const PANELS: [Panel; 3] = [
     ("Announce acknowledged by 8", |run| &run.announces, |it| it.acknowledged_at_8),
 ];
 
-/// An SVG picture. Its background is white, so it can be read wherever it is shown.
-pub(super) fn draw(runs: &[Run]) -> String {
+/// An SVG picture, and in its caption what the run was. Its background is white, so it can be read
+/// wherever it is shown.
+pub(super) fn draw(options: &SimOptions, runs: &[Run]) -> String {
+    let caption = caption(options, runs);
+    let height = LEGEND + PANEL + GAP + LINE * caption.len() as i32 + MARGIN;
     let mut picture = String::new();
-    draw_on(&SVGBackend::with_string(&mut picture, SIZE).into_drawing_area(), runs)
-        .expect("a string takes all that is drawn");
+    draw_on(
+        &SVGBackend::with_string(&mut picture, (WIDTH, height as u32)).into_drawing_area(),
+        runs,
+        &caption,
+    )
+    .expect("a string takes all that is drawn");
     picture
 }
 
 type Area<'a> = DrawingArea<SVGBackend<'a>, plotters::coord::Shift>;
 type Drawn = Result<(), Box<dyn std::error::Error>>;
 
-fn draw_on(area: &Area<'_>, runs: &[Run]) -> Drawn {
+fn draw_on(area: &Area<'_>, runs: &[Run], caption: &[String]) -> Drawn {
     area.fill(&WHITE)?;
-    let (legend, panels) = area.split_vertically(LEGEND);
+    let (legend, rest) = area.split_vertically(LEGEND);
+    let (panels, below) = rest.split_vertically(PANEL);
     draw_legend(&legend, runs)?;
     let range = range(runs);
     for (at, (area, panel)) in panels.split_evenly((1, PANELS.len())).iter().zip(PANELS).enumerate() {
         draw_panel(area, runs, panel, range, at == 0)?;
     }
+    for (at, line) in caption.iter().enumerate() {
+        below.draw(&Text::new(line.as_str(), (MARGIN + 4, GAP + LINE * at as i32), font(13)))?;
+    }
     area.present()?;
     Ok(())
+}
+
+/// The parameters of the run, and what the names stand for, in lines.
+fn caption(options: &SimOptions, runs: &[Run]) -> Vec<String> {
+    let parameters = heading(options, runs).replace('\n', "; ");
+    let named = |name: &str| runs.iter().any(|run| run.name == name);
+    let meanings = MEANINGS.iter().filter(|(name, _)| named(name));
+    let meanings: Vec<String> = meanings.map(|(name, meaning)| format!("{name}: {meaning}")).collect();
+    [vec![parameters], meanings].concat().iter().flat_map(|text| wrapped(text)).collect()
+}
+
+/// A text in lines, between its words.
+fn wrapped(text: &str) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split(' ') {
+        match lines.last_mut() {
+            Some(line) if line.is_empty() => line.push_str(word),
+            Some(line) if line.len() + 1 + word.len() <= LETTERS => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.to_owned()),
+        }
+    }
+    lines
+}
+
+/// In the legend and in the panels alike.
+const fn width(at: usize) -> u32 {
+    if at == 0 { OURS } else { OTHERS }
 }
 
 fn draw_legend(area: &Area<'_>, runs: &[Run]) -> Drawn {
     let style = font(16).pos(Pos::new(HPos::Left, VPos::Center));
     let (slot, middle) = (160, LEGEND / 2 + 4);
-    let left = (SIZE.0 as i32 - slot * runs.len() as i32) / 2 + 20;
+    let left = (WIDTH as i32 - slot * runs.len() as i32) / 2 + 20;
     for (at, (run, colour)) in runs.iter().zip(&COLOURS).enumerate() {
         let x = left + slot * at as i32;
-        area.draw(&PathElement::new([(x, middle), (x + 28, middle)], colour.stroke_width(4)))?;
+        area.draw(&PathElement::new([(x, middle), (x + 28, middle)], colour.stroke_width(width(at))))?;
         area.draw(&Text::new(run.name, (x + 36, middle), style.clone()))?;
     }
     Ok(())
@@ -73,10 +136,10 @@ fn draw_legend(area: &Area<'_>, runs: &[Run]) -> Drawn {
 
 fn draw_panel(area: &Area<'_>, runs: &[Run], panel: Panel, (from, to): (f64, f64), is_first: bool) -> Drawn {
     let (title, outcomes, time) = panel;
-    let (caption, area) = area.split_vertically(CAPTION);
+    let (caption, area) = area.split_vertically(TITLE);
     let middle = (MARGIN + LEFT + caption.dim_in_pixel().0 as i32 - RIGHT) / 2;
     let style = font(17).pos(Pos::new(HPos::Center, VPos::Center));
-    caption.draw(&Text::new(title, (middle, CAPTION / 2), style))?;
+    caption.draw(&Text::new(title, (middle, TITLE / 2), style))?;
 
     let mut chart = ChartBuilder::on(&area)
         .margin_left(MARGIN)
@@ -100,11 +163,9 @@ fn draw_panel(area: &Area<'_>, runs: &[Run], panel: Panel, (from, to): (f64, f64
         mesh.y_desc("share of all (%)");
     }
     mesh.draw()?;
-    // Ours comes last and is thinner, so that neither it nor what it follows is hidden.
-    for (at, (run, colour)) in runs.iter().zip(&COLOURS).enumerate().rev() {
+    for (at, (run, colour)) in runs.iter().zip(&COLOURS).enumerate() {
         let sample = Sample::of(outcomes(run).iter().map(time));
-        let width = if at == 0 { 2 } else { 4 };
-        chart.draw_series(LineSeries::new(steps(&sample, from, to), colour.stroke_width(width)))?;
+        chart.draw_series(LineSeries::new(steps(&sample, from, to), colour.stroke_width(width(at))))?;
     }
     Ok(())
 }
@@ -146,7 +207,10 @@ fn steps(sample: &Sample<Duration>, from: f64, to: f64) -> Vec<(f64, f64)> {
 
 #[cfg(test)]
 mod tests {
+    use clap::Parser as _;
+
     use super::*;
+    use crate::options::{Command, Options};
 
     #[test]
     fn a_line_rises_with_each_time_and_stays_below_where_some_never_came() {
@@ -158,6 +222,15 @@ mod tests {
     #[test]
     fn an_empty_picture_is_a_picture() {
         assert_eq!(range(&[]), (0.1, 10.0));
-        assert!(draw(&[]).trim_end().ends_with("</svg>"));
+        let options = Options::try_parse_from(["dht", "sim"]).unwrap();
+        let Command::Sim(options) = options.command else { panic!("{options:?}") };
+        assert!(draw(&options, &[]).trim_end().ends_with("</svg>"));
+    }
+
+    #[test]
+    fn captions_are_wrapped_between_words() {
+        let word = "x".repeat(LETTERS - 1);
+        assert_eq!(wrapped(&format!("a {word} b c")), ["a".to_owned(), word, "b c".to_owned()]);
+        assert_eq!(wrapped(&"y".repeat(2 * LETTERS)).len(), 1, "a word stays whole");
     }
 }

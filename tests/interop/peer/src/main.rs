@@ -1,5 +1,5 @@
-//! Nodes that the interoperability checks run beside the `dht` tool: our own in a tokio task, and one
-//! of the `mainline` crate. Both take the same commands and print the tool's JSON lines.
+//! Nodes that the interoperability checks run beside the `dht` tool: our own in a tokio task, one of the
+//! `mainline` crate and one of `librqbit-dht`. All print the tool's JSON lines.
 
 use std::error::Error;
 use std::net::{SocketAddr, SocketAddrV4};
@@ -7,7 +7,9 @@ use std::net::{SocketAddr, SocketAddrV4};
 use clap::{Parser, Subcommand, ValueEnum};
 use serde_json::{Value, json};
 
+mod drive;
 mod mainline_node;
+mod rqbit_node;
 mod tokio_node;
 
 #[derive(Debug, Parser)]
@@ -27,12 +29,16 @@ struct Options {
 enum Implementation {
     Tokio,
     Mainline,
+    /// Knows the commands `node` and `drive` only
+    Rqbit,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Serve as a node until ended
     Node,
+    /// Serve as a node and do what lines on stdin say until it ends
+    Drive,
     /// Print the peers of a torrent
     GetPeers { infohash: String },
     /// Add this host to the peers of a torrent
@@ -72,6 +78,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     match options.implementation {
         Implementation::Tokio => tokio_node::run(options).await,
         Implementation::Mainline => mainline_node::run(options).await,
+        Implementation::Rqbit => rqbit_node::run(options).await,
     }
 }
 

@@ -6,13 +6,15 @@ use std::future::pending;
 use futures_lite::StreamExt as _;
 use mainline::async_dht::AsyncDht;
 use mainline::{Dht, MutableItem, SigningKey};
+use serde_json::json;
 
+use crate::drive::{self, Answer};
 use crate::{Command, ItemCommand, Options, announced, item, listening, peer, stored};
 
 pub(crate) async fn run(options: Options) -> Result<(), Box<dyn Error>> {
     let mut builder = Dht::builder();
     builder.bind_address(*options.bind.ip()).port(options.bind.port()).bootstrap(&options.bootstrap);
-    if matches!(options.command, Command::Node) {
+    if matches!(options.command, Command::Node | Command::Drive) {
         builder.server_mode();
     }
     let node = builder.build()?.as_async();
@@ -23,6 +25,7 @@ pub(crate) async fn run(options: Options) -> Result<(), Box<dyn Error>> {
     }
     match options.command {
         Command::Node => pending().await,
+        Command::Drive => drive::serve(async |words| answer(&node, words).await).await,
         Command::GetPeers { infohash } => {
             let mut answers = node.get_peers(infohash.parse()?);
             while let Some(peers) = answers.next().await {
@@ -36,6 +39,24 @@ pub(crate) async fn run(options: Options) -> Result<(), Box<dyn Error>> {
         Command::Item(command) => run_item(&node, command).await?,
     }
     Ok(())
+}
+
+async fn answer(node: &AsyncDht, words: &[&str]) -> Option<Answer> {
+    Some(match words {
+        ["get-peers", infohash] => get_peers(node, infohash).await,
+        ["announce", infohash, port] => announce(node, infohash, port).await,
+        _ => return None,
+    })
+}
+
+async fn get_peers(node: &AsyncDht, infohash: &str) -> Answer {
+    let found: Vec<_> = node.get_peers(infohash.parse()?).collect().await;
+    Ok(drive::peers(found.into_iter().flatten()))
+}
+
+async fn announce(node: &AsyncDht, infohash: &str, port: &str) -> Answer {
+    node.announce_peer(infohash.parse()?, Some(port.parse()?)).await?;
+    Ok(json!({"event": "announced"}))
 }
 
 async fn run_item(node: &AsyncDht, command: ItemCommand) -> Result<(), Box<dyn Error>> {

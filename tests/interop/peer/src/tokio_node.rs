@@ -3,12 +3,19 @@
 use std::error::Error;
 use std::future::pending;
 use std::net::SocketAddr;
+use std::time::Duration;
 
-use dht_proto::net::tokio::Dht;
-use dht_proto::{AddressPolicy, Announce, Config, Family, InfoHash};
+use dht_proto::net::tokio::{Dht, Search};
+use dht_proto::{AddressPolicy, Announce, Config, CrawlOptions, Family, InfoHash, NodeId};
 use futures_lite::StreamExt as _;
+use serde_json::json;
+use tokio::time::timeout;
 
+use crate::drive::{self, Answer};
 use crate::{Command, Options, announced, listening, peer};
+
+/// How long a crawl waits for somebody new to ask.
+const CRAWL_PAUSE: Duration = Duration::from_secs(2);
 
 pub(crate) async fn run(options: Options) -> Result<(), Box<dyn Error>> {
     let mut config = Config::default();
@@ -22,10 +29,12 @@ pub(crate) async fn run(options: Options) -> Result<(), Box<dyn Error>> {
     let addr = node.local_addr(Family::V4).ok_or("no socket")?;
     listening(addr, node.id(Family::V4).await?);
     if !options.bootstrap.is_empty() {
-        node.wait_ready().await?;
+        // Whoever started it gives up before.
+        node.wait_ready(Duration::MAX).await?;
     }
     match options.command {
         Command::Node => pending().await,
+        Command::Drive => drive::serve(async |words| answer(&node, words).await).await,
         Command::GetPeers { infohash } => {
             let mut search = node.get_peers(infohash.parse::<InfoHash>()?).await?;
             while let Some(found) = search.next().await {
@@ -44,4 +53,84 @@ pub(crate) async fn run(options: Options) -> Result<(), Box<dyn Error>> {
     }
     node.shutdown().await;
     Ok(())
+}
+
+async fn answer(node: &Dht, words: &[&str]) -> Option<Answer> {
+    Some(match words {
+        ["nodes"] => nodes(node).await,
+        ["add-node", addr] => add_node(node, addr).await,
+        ["ping", addr] => ping(node, addr).await,
+        ["get-peers", infohash] => get_peers(node, infohash).await,
+        ["announce", infohash, port] => announce(node, infohash, port).await,
+        ["put", value] => put(node, value).await,
+        ["get", target] => get(node, target).await,
+        ["crawl"] => crawl(node).await,
+        _ => return None,
+    })
+}
+
+/// The table.
+async fn nodes(node: &Dht) -> Answer {
+    let nodes = node.nodes(Family::V4).await?;
+    let nodes = nodes.iter().map(|node| (node.id.to_string(), json!(node.addr.to_string())));
+    Ok(json!({"event": "nodes", "nodes": serde_json::Map::from_iter(nodes)}))
+}
+
+async fn add_node(node: &Dht, addr: &str) -> Answer {
+    node.add_node(addr.parse()?).await?;
+    Ok(json!({"event": "added"}))
+}
+
+async fn ping(node: &Dht, addr: &str) -> Answer {
+    let pong = node.ping(addr.parse()?).await?;
+    Ok(json!({"event": "pong", "id": pong.id.to_string()}))
+}
+
+async fn get_peers(node: &Dht, infohash: &str) -> Answer {
+    let search = node.get_peers(infohash.parse::<InfoHash>()?).await?;
+    let found: Vec<_> = search.collect().await;
+    Ok(drive::peers(found))
+}
+
+async fn announce(node: &Dht, infohash: &str, port: &str) -> Answer {
+    let announce = Announce::port(port.parse()?);
+    acknowledged("announced", node.announce(infohash.parse()?, announce).await?).await
+}
+
+async fn put(node: &Dht, value: &str) -> Answer {
+    let value = format!("{}:{value}", value.len());
+    acknowledged("stored", node.put_immutable(value.as_bytes()).await?).await
+}
+
+async fn acknowledged(event: &str, mut search: Search) -> Answer {
+    let outcome = search.wait().await?;
+    let report = outcome.report;
+    Ok(json!({
+        "event": event,
+        "target": report.target.to_string(),
+        "nodes": outcome.acknowledged.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "queried": report.queried,
+        "failed": report.failed,
+    }))
+}
+
+async fn get(node: &Dht, target: &str) -> Answer {
+    let outcome = node.get_immutable(target.parse::<NodeId>()?).await?.wait().await?;
+    let value = outcome.item.as_ref().and_then(|item| item.as_string());
+    let value = value.map(String::from_utf8_lossy);
+    Ok(json!({"event": "item", "value": value, "queried": outcome.report.queried}))
+}
+
+/// Asks node after node for samples until there is nobody new to ask.
+async fn crawl(node: &Dht) -> Answer {
+    let mut crawl = node.crawl(CrawlOptions::default()).await?;
+    let mut infohashes = Vec::new();
+    let mut asked = u64::MAX;
+    while asked != crawl.report().asked {
+        asked = crawl.report().asked;
+        while let Ok(Some(found)) = timeout(CRAWL_PAUSE, crawl.recv()).await {
+            infohashes.push(found.infohash.to_string());
+        }
+    }
+    Ok(json!({"event": "crawled", "infohashes": infohashes, "asked": asked}))
 }

@@ -1,0 +1,180 @@
+//! What a node does on its own account, as the tool tells it on stderr.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use dht_proto::Event;
+use dht_proto::net::{BOOTSTRAP_HOSTS, BootstrapRefusal, Events, Notice};
+
+/// What became of the names of bootstrap hosts, for whoever could not join.
+#[derive(Clone, Default)]
+pub(crate) struct Names(Arc<Mutex<Looked>>);
+
+#[derive(Default)]
+struct Looked {
+    /// Not answered yet, well or badly.
+    pending: BTreeSet<String>,
+    /// Of the last that failed: its name and the reason.
+    failed: Option<String>,
+}
+
+impl Names {
+    pub(crate) fn new(hosts: &[String]) -> Self {
+        let names = hosts.iter().filter(|host| host.parse::<SocketAddr>().is_err());
+        let looked = Looked { pending: names.cloned().collect(), failed: None };
+        Self(Arc::new(Mutex::new(looked)))
+    }
+
+    /// Why there may be nobody to ask.
+    pub(crate) fn trouble(&self) -> Option<String> {
+        let looked = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let first = looked.pending.first();
+        looked.failed.clone().or_else(|| first.map(|host| format!("no address of {host} is known yet")))
+    }
+
+    fn note(&self, host: &str, failed: Option<String>) {
+        let mut looked = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        looked.pending.remove(host);
+        looked.failed = failed;
+    }
+}
+
+pub(crate) struct Reporter {
+    verbose: u8,
+    /// Private addresses may be asked.
+    private: bool,
+    /// Bootstrap hosts that will never be asked.
+    refused: usize,
+    names: Names,
+    /// Hosts that were reported as not resolving: once is enough.
+    told: BTreeSet<String>,
+}
+
+impl Reporter {
+    pub(crate) fn new(verbose: u8, private: bool, names: Names) -> Self {
+        Self { verbose, private, refused: 0, names, told: BTreeSet::new() }
+    }
+
+    /// Bootstrap hosts that will never be asked, as far as was told.
+    pub(crate) const fn refused(&self) -> usize {
+        self.refused
+    }
+
+    /// What has been told already.
+    pub(crate) fn describe_waiting(&mut self, notices: &Events) -> Vec<String> {
+        let waiting = std::iter::from_fn(|| notices.recv_timeout(Duration::ZERO).ok().flatten());
+        waiting.filter_map(|notice| self.describe(notice)).collect()
+    }
+
+    pub(crate) fn report(mut self, notices: Events, log: impl Fn(&str)) {
+        for notice in notices {
+            if let Some(line) = self.describe(notice) {
+                log(&format!("dht: {line}"));
+            }
+        }
+    }
+
+    fn describe(&mut self, notice: Notice) -> Option<String> {
+        let verbose = self.verbose;
+        match notice {
+            Notice::Unresolved { host, error, retry_in } => {
+                let line = format!("cannot resolve {host}: {error}");
+                self.names.note(&host, Some(line.clone()));
+                let is_new = self.is_new(host);
+                (is_new || verbose > 0).then(|| format!("{line}; again in {} s", retry_in.as_secs()))
+            }
+            Notice::Resolved { host, addrs } => {
+                self.names.note(&host, None);
+                let again = self.told.remove(&host);
+                let addrs: Vec<_> = addrs.iter().map(SocketAddr::to_string).collect();
+                (again || verbose > 0).then(|| format!("{host} is {}", addrs.join(" ")))
+            }
+            Notice::BootstrapRefused { host, addr, reason, retry_in } => {
+                self.refused += usize::from(retry_in.is_none());
+                let host = if retry_in.is_some() { format!("{host} is {addr}, which") } else { host };
+                Some(match reason {
+                    BootstrapRefusal::Family => format!("{host} has no address of a family that is bound"),
+                    _ if self.private => format!("{host} is the address of no single host"),
+                    _ => format!("{host} is not a public address; see --allow-private"),
+                })
+            }
+            Notice::Unsent { destination, error } if verbose > 0 => {
+                Some(format!("cannot send to {destination}: {error}; trying again"))
+            }
+            Notice::StateRefused { error, kept_as } => {
+                Some(format!("the state file is {error}; moved to {}, starting afresh", kept_as.display()))
+            }
+            Notice::StateUnsaved { error } => Some(error),
+            Notice::SocketLost { addr, error, retry_in } => {
+                Some(format!("lost the socket at {addr}: {error}; opening it again in {retry_in:?}"))
+            }
+            Notice::Rebound { addr } => Some(format!("opened the socket at {addr}")),
+            Notice::Restored { nodes, announces, items, skipped } if verbose > 0 => Some(format!(
+                "trying {nodes} saved nodes; {announces} announces and {items} items saved, {skipped} entries \
+                 left out"
+            )),
+            Notice::StateSaved if verbose > 1 => Some("saved the state".to_owned()),
+            Notice::Node(Event::Ready { family }) if verbose > 0 => {
+                Some(format!("joined the {family:?} DHT"))
+            }
+            Notice::Node(Event::ExternalAddr { addr }) if verbose > 0 => {
+                Some(format!("others see this node at {addr}"))
+            }
+            Notice::Node(Event::IdChanged { family, new, .. }) if verbose > 0 => {
+                Some(format!("the {family:?} id is {new} now, to fit that address"))
+            }
+            Notice::Node(Event::PeerStored { infohash, peer, .. }) if verbose > 0 => {
+                Some(format!("stored {peer} for {infohash}"))
+            }
+            Notice::Node(Event::ItemStored { target, node, .. }) if verbose > 0 => {
+                Some(format!("stored an item of {node} at {target}"))
+            }
+            Notice::Node(Event::NodeAdded { id, addr }) if verbose > 1 => Some(format!("+ {id} {addr}")),
+            Notice::Node(Event::NodeRemoved { id, addr }) if verbose > 1 => Some(format!("- {id} {addr}")),
+            _ => None,
+        }
+    }
+
+    /// Of the usual hosts the first stands for all: without a network none resolves.
+    fn is_new(&mut self, host: String) -> bool {
+        let is_usual = |host: &str| BOOTSTRAP_HOSTS.contains(&host);
+        let is_more = is_usual(&host) && self.told.iter().any(|told| is_usual(told));
+        !is_more && self.told.insert(host)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn unresolved(host: &str) -> Notice {
+        let error = "no such name".to_owned();
+        Notice::Unresolved { host: host.to_owned(), error, retry_in: Duration::from_secs(1) }
+    }
+
+    #[test]
+    fn names_that_do_not_resolve_are_told_once_and_of_the_usual_ones_the_first() {
+        let mut reporter = Reporter::new(0, false, Names::default());
+        let hosts =
+            ["own.example:1", BOOTSTRAP_HOSTS[0], BOOTSTRAP_HOSTS[1], "own.example:1", "other.example:1"];
+        let told = hosts.map(|host| reporter.describe(unresolved(host)).is_some());
+        assert_eq!(told, [true, true, false, false, true]);
+        let mut reporter = Reporter::new(1, false, Names::default());
+        assert!(hosts.iter().all(|host| reporter.describe(unresolved(host)).is_some()), "verbose tells all");
+    }
+
+    #[test]
+    fn what_became_of_the_names_is_known_afterwards() {
+        let names = Names::new(&["192.0.2.1:1".to_owned(), "a.example:1".to_owned()]);
+        let mut reporter = Reporter::new(0, false, names.clone());
+        assert_eq!(names.trouble().unwrap(), "no address of a.example:1 is known yet");
+        reporter.describe(unresolved("a.example:1"));
+        assert_eq!(names.trouble().unwrap(), "cannot resolve a.example:1: no such name");
+        let addrs = vec!["192.0.2.2:1".parse().unwrap()];
+        reporter.describe(Notice::Resolved { host: "a.example:1".to_owned(), addrs });
+        assert_eq!(names.trouble(), None);
+        assert_eq!(Names::new(&["192.0.2.1:1".to_owned()]).trouble(), None);
+    }
+}

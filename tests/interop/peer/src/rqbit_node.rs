@@ -1,0 +1,58 @@
+//! A node of the `librqbit-dht` crate, which rqbit is built on.
+
+use std::collections::BTreeSet;
+use std::error::Error;
+use std::future::pending;
+use std::net::SocketAddr;
+use std::str::FromStr as _;
+use std::time::Duration;
+
+use futures_lite::{StreamExt as _, future};
+use librqbit_dht::{Dht, DhtBuilder, DhtConfig, Id20};
+use tokio::time::sleep;
+
+use crate::drive::{self, Answer};
+use crate::{Command, Options, listening};
+
+/// Its search for peers never ends: it asks again every minute.
+const LOOKUP: Duration = Duration::from_secs(3);
+
+pub(crate) async fn run(options: Options) -> Result<(), Box<dyn Error>> {
+    let node = DhtBuilder::with_config(DhtConfig {
+        listen_addr: Some(options.bind.into()),
+        bootstrap_addrs: Some(options.bootstrap.iter().map(SocketAddr::to_string).collect()),
+        ..DhtConfig::default()
+    })
+    .await?;
+    listening(node.listen_addr(), ""); // it does not tell its id
+    match options.command {
+        Command::Node => pending().await,
+        Command::Drive => drive::serve(async |words| answer(&node, words).await).await,
+        _ => return Err("a node of librqbit is driven by lines".into()),
+    }
+    Ok(())
+}
+
+async fn answer(node: &Dht, words: &[&str]) -> Option<Answer> {
+    Some(match words {
+        ["get-peers", infohash] => search(node, infohash, None).await,
+        ["announce", infohash, port] => match port.parse() {
+            Ok(port) => search(node, infohash, Some(port)).await,
+            Err(error) => Err(error.into()),
+        },
+        _ => return None,
+    })
+}
+
+/// Announces while it searches, if there is a port, to nodes that share 16 bits with the infohash.
+async fn search(node: &Dht, infohash: &str, port: Option<u16>) -> Answer {
+    let mut answers = node.get_peers(Id20::from_str(infohash)?, port);
+    let mut found = BTreeSet::new();
+    let collect = async {
+        while let Some(peer) = answers.next().await {
+            found.insert(peer);
+        }
+    };
+    future::or(collect, sleep(LOOKUP)).await;
+    Ok(drive::peers(found))
+}
