@@ -133,6 +133,12 @@ impl Endpoint {
         if self.as_v4().is_some() { self.subnet() } else { self.halves().0 & !0xff }
     }
 
+    /// The network that is heard once where networks are to be told apart: /24 of IPv4, /48 of IPv6,
+    /// the most that one customer is given (RFC 6177).
+    pub(crate) fn wide_subnet(self) -> u64 {
+        if self.as_v4().is_some() { self.subnet() } else { self.halves().0 & !0xffff }
+    }
+
     /// The two halves of the address bytes.
     pub(crate) const fn halves(self) -> (u64, u64) {
         let bits = u128::from_be_bytes(self.ip);
@@ -304,5 +310,10 @@ mod tests {
         assert_eq!(endpoint("[2a00:1:2:3::1]:1").subnet(), endpoint("[2a00:1:2:3:ffff::]:1").subnet());
         assert_ne!(endpoint("[2a00:1:2:3::1]:1").subnet(), endpoint("[2a00:1:2:4::1]:1").subnet());
         assert_eq!(endpoint("[2a00:1:2:3::1]:1").site(), endpoint("[2a00:1:2:4::1]:1").site());
+        assert_ne!(endpoint("[2a00:1:2:3::1]:1").site(), endpoint("[2a00:1:2:103::1]:1").site());
+        let wide = |addr| endpoint(addr).wide_subnet();
+        assert_eq!(wide("[2a00:1:2:3::1]:1"), wide("[2a00:1:2:ff03::1]:1"));
+        assert_ne!(wide("[2a00:1:2:3::1]:1"), wide("[2a00:1:3:3::1]:1"));
+        assert_eq!(wide("1.2.3.4:1"), endpoint("1.2.3.4:1").subnet());
     }
 }

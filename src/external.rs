@@ -4,7 +4,7 @@
 //! a vote on it: whoever answers from then on and names the same counts for it, whoever names another
 //! one against it. An address that leads by [`FIRST`] votes is ours where none was known; one that
 //! leads by [`CHANGE`] displaces the one that was. The vote is over when the lead is used up. In it
-//! each network (/24, /56) is heard once, and again only after ten minutes or as many others as are
+//! each network (/24, /48) is heard once, and again only after ten minutes or as many others as are
 //! remembered. Nobody can save up votes, because none counts before it is called for.
 //!
 //! A lead is the surest way to tell which of two answers the majority gives (it is Wald's sequential

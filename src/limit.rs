@@ -70,11 +70,12 @@ pub(crate) struct Pacer(Instant);
 
 #[cfg(feature = "items")]
 impl Pacer {
-    /// Takes one if there is one.
-    pub(crate) fn try_take(&mut self, per_sec: u32, now: Instant) -> bool {
+    /// Takes one if there is one. Whoever `is_heavy` leaves half of the burst to others.
+    pub(crate) fn try_take(&mut self, per_sec: u32, is_heavy: bool, now: Instant) -> bool {
         const BURST: Duration = Duration::from_secs(2);
+        let burst = if is_heavy { BURST / 2 } else { BURST };
         let busy_until = self.0.max(now) + Duration::from_secs(1) / per_sec.max(1);
-        let taken = per_sec > 0 && busy_until - now <= BURST;
+        let taken = per_sec > 0 && busy_until - now <= burst;
         if taken {
             self.0 = busy_until;
         }
@@ -111,6 +112,10 @@ impl Default for SourceRules {
 
 /// Replies up to this multiple of the query's size go to anyone.
 pub(crate) const ALWAYS_ALLOWED: usize = 3;
+
+/// Checks of signatures in a minute up to which a network may use all that are left.
+#[cfg(feature = "items")]
+const FEW_CHECKS: u32 = 4;
 
 /// Whether a query is answered, and what is known of where it came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -182,12 +187,10 @@ impl Sources {
         else {
             return;
         };
-        // No more than the whole of its rate, so that it is heard again.
+        // It is heard again: whoever was admitted is in debt for no more than this beyond its burst.
         let cost = self.query_cost.saturating_mul(queries.into());
-        let most =
-            now.as_micros().saturating_add(self.query_cost.saturating_mul(self.rules.queries.burst.into()));
         let busy_until = source.busy_until.as_micros().max(now.as_micros()).saturating_add(cost);
-        source.busy_until = Instant::from_micros(busy_until.min(most));
+        source.busy_until = Instant::from_micros(busy_until);
     }
 
     /// Notes proof that packets sent to this endpoint arrive: it answered a query of ours, or
@@ -245,6 +248,18 @@ impl Sources {
         }
     }
 
+    /// Counts a check of a signature against its network. Returns whether that has had more than
+    /// [`FEW_CHECKS`] within the last minute.
+    #[cfg(feature = "items")]
+    pub(crate) fn count_check(&self, sites: &mut [Site], from: Endpoint, now: Instant) -> bool {
+        let tag = self.voter_tag(from);
+        let Some(site) = claim(sites, tag, |site| site.drawn(now)) else { return false };
+        site.tag = tag;
+        site.turn(now);
+        site.checks[0] = site.checks[0].saturating_add(1);
+        site.checks.iter().map(|&checks| u32::from(checks)).sum::<u32>() > FEW_CHECKS
+    }
+
     fn source_tag(&self, from: Endpoint) -> u64 {
         match from.as_v4() {
             _ if self.rules.by_endpoint => self.endpoint_tag(from),
@@ -259,6 +274,14 @@ impl Sources {
             _ if self.rules.by_endpoint => self.endpoint_tag(to),
             Some(ip) => self.tag((u32::from_be_bytes(ip) >> 8).into(), 2),
             None => self.tag(to.site(), 3),
+        }
+    }
+
+    /// A hash of who has one vote: the widest network that one customer is given.
+    pub(crate) fn voter_tag(&self, by: Endpoint) -> u64 {
+        match by.as_v4() {
+            None if !self.rules.by_endpoint => self.tag(by.wide_subnet(), 4),
+            _ => self.site_tag(by),
         }
     }
 
@@ -302,13 +325,22 @@ pub(crate) struct Site {
     /// Bytes of this interval and of those before: together they cover more than any minute that
     /// ends now.
     bytes: [u32; TICKS],
+    /// Checks of signatures, likewise.
+    #[cfg(feature = "items")]
+    checks: [u8; TICKS],
 }
 
 const TICK_SECS: u64 = 20;
 const TICKS: usize = 4;
 
 impl Site {
-    pub(crate) const EMPTY: Self = Self { tag: 0, tick: 0, bytes: [0; TICKS] };
+    pub(crate) const EMPTY: Self = Self {
+        tag: 0,
+        tick: 0,
+        bytes: [0; TICKS],
+        #[cfg(feature = "items")]
+        checks: [0; TICKS],
+    };
 
     fn drawn(&self, now: Instant) -> u64 {
         let past = tick(now).wrapping_sub(self.tick) as usize;
@@ -318,14 +350,24 @@ impl Site {
         self.bytes[..TICKS - past].iter().map(|&bytes| u64::from(bytes)).sum()
     }
 
-    fn draw(&mut self, bytes: usize, now: Instant) {
+    /// Goes on to the interval of now.
+    fn turn(&mut self, now: Instant) {
         let past = tick(now).wrapping_sub(self.tick) as usize;
         if past > 0 {
             let kept = TICKS.saturating_sub(past);
             self.bytes.copy_within(..kept, TICKS - kept);
             self.bytes[..TICKS - kept].fill(0);
+            #[cfg(feature = "items")]
+            {
+                self.checks.copy_within(..kept, TICKS - kept);
+                self.checks[..TICKS - kept].fill(0);
+            }
             self.tick = tick(now);
         }
+    }
+
+    fn draw(&mut self, bytes: usize, now: Instant) {
+        self.turn(now);
         self.bytes[0] = self.bytes[0].saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));
     }
 }

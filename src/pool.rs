@@ -97,6 +97,11 @@ impl Pool {
         self.used -= 1;
     }
 
+    /// Slots that were ever taken: those from here on are unused.
+    pub(crate) const fn touched(&self) -> usize {
+        self.untouched as usize
+    }
+
     /// Slots taken now.
     pub(crate) const fn used(&self) -> usize {
         self.used as usize

@@ -20,7 +20,7 @@ const NETWORKS_PER_BIT: i32 = 4;
 
 /// Whoever put more than this part of the records drawn gives way first, and to others only: targets
 /// are easily made so that they lie close to us.
-const FAIR_SHARE: usize = 4;
+const FAIR_SHARE: usize = 16;
 
 /// More than any closeness and any number of networks weigh.
 const UNFAIR: i32 = 1000;
@@ -91,9 +91,9 @@ fn worth(target: &NodeId, networks: u32, is_unfair: bool, ids: &[NodeId]) -> i32
     closeness as i32 * NETWORKS_PER_BIT + networks as i32 - if is_unfair { UNFAIR } else { 0 }
 }
 
-/// Neighbours in memory, from a random one on.
+/// Records all over the memory, from a random one on: neighbours came at one time, and often from one source.
 fn draw(records: &[Slot<Stored>], rng: &mut Rng) -> impl Iterator<Item = Ix> {
-    let start = rng.below(records.len());
     let len = records.len();
-    (0..len.min(DRAWN)).map(move |offset| Ix::new((start + offset) % len))
+    let (start, stride) = (rng.below(len), (len / DRAWN).max(1));
+    (0..len.min(DRAWN)).map(move |at| Ix::new((start + at * stride) % len))
 }

@@ -3,6 +3,8 @@
 //! Records lie in slots, what has a length of its own in [chunks](super::chunks). All live equally
 //! long, so the list of records in the order of their last put is also that of their ends.
 
+use core::time::Duration;
+
 use heapless::Vec;
 
 use super::chunks::{self, Chunk, Chunks};
@@ -18,6 +20,12 @@ use crate::wire::{MAX_SALT_LEN, PutItem};
 
 /// What stands before the value of a mutable item, apart from its salt.
 const SIGNED_LEN: usize = KEY_LEN + SIGNATURE_LEN;
+
+/// Records that one call removes, so that it takes less than a tenth of a millisecond.
+const EXPIRY_STEP: usize = 64;
+
+/// The time between two such calls while more has expired.
+const EXPIRY_PAUSE: Duration = Duration::from_millis(1);
 
 /// A stored item. Zeroed memory is a free record.
 #[derive(Clone, Copy, Debug)]
@@ -225,14 +233,16 @@ impl ItemStore {
         self.used.len()
     }
 
-    /// When `expire` has something to do.
-    pub(crate) fn next_expiry(&self, records: &[Slot<Stored>]) -> Option<Instant> {
-        self.used.front().map(|ix| records[ix].ends)
+    /// When `expire` has something to do: soon, if it has not removed all that has expired.
+    pub(crate) fn next_expiry(&self, records: &[Slot<Stored>], now: Instant) -> Option<Instant> {
+        self.used.front().map(|ix| records[ix].ends.max(now + EXPIRY_PAUSE))
     }
 
-    /// Removes what nobody put again in time.
+    /// Removes the next of what nobody put again in time. Nothing depends on it but memory: what has
+    /// expired is never returned.
     pub(crate) fn expire(&mut self, slots: &mut ItemSlots<'_>, now: Instant) {
-        while let Some(ix) = self.used.front().filter(|&ix| slots.records[ix].ends <= now) {
+        for _ in 0..EXPIRY_STEP {
+            let Some(ix) = self.used.front().filter(|&ix| slots.records[ix].ends <= now) else { return };
             self.remove(slots, ix);
         }
     }

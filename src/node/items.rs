@@ -152,8 +152,8 @@ impl Core {
         victims.ok_or(NO_ROOM)
     }
 
-    /// The one dear check: no more often than is set, and a wrong signature silences its source for
-    /// a while, so that a flood of puts cannot take the processor.
+    /// The one dear check: no more often than is set, with some left for networks that had few, and a
+    /// wrong signature silences its source for a while, so that a flood of puts cannot take the processor.
     fn check_signature(
         &mut self,
         m: &mut Memory<'_>,
@@ -161,7 +161,8 @@ impl Core {
         item: &PutItem<'_>,
     ) -> Result<(), Refusal> {
         let PutItem::Mutable { value, key, seq, signature, salt, .. } = *item else { return Ok(()) };
-        if !self.signature_checks.try_take(self.config.signature_checks.into(), self.now) {
+        let is_heavy = self.sources.count_check(m.sites, from, self.now);
+        if !self.signature_checks.try_take(self.config.signature_checks.into(), is_heavy, self.now) {
             add(&mut self.stats.items.unchecked, 1);
             return Err((ErrorCode::SERVER, "too many signatures to check"));
         }

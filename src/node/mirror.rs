@@ -6,7 +6,7 @@ use core::net::SocketAddr;
 
 use super::Core;
 use super::serve::peer_slots;
-use crate::addr::Endpoint;
+use crate::addr::{Endpoint, Family};
 use crate::event::StoreError;
 use crate::id::InfoHash;
 #[cfg(feature = "items")]
@@ -59,7 +59,9 @@ impl Core {
         peer: Endpoint,
         seed: bool,
     ) -> Result<(), Refusal> {
-        let stored = self.peers.announce(&mut peer_slots(m), &infohash, peer, seed, self.now, &mut self.rng);
+        let ids = Family::ALL.map(|family| self.family(family).id);
+        let (slots, now) = (&mut peer_slots(m), self.now);
+        let stored = self.peers.announce(slots, &infohash, peer, seed, &ids, now, &mut self.rng);
         if let Err(refusal) = stored {
             trace!("refused to store {}: {refusal:?}", SocketAddr::from(peer));
             return Err(refusal);

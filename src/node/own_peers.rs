@@ -15,9 +15,10 @@ impl Core {
         let Announce { port, implied_port, seed } = announce;
         // What is implied is the port that others see.
         let port = if implied_port { 0 } else { port };
+        let ids = Family::ALL.map(|family| self.family(family).id);
         for family in Family::ALL.into_iter().filter(|&family| self.config.has(family)) {
-            let slots = &mut peer_slots(m);
-            let _ = self.peers.announce_own(slots, &infohash, family, port, seed, self.now, &mut self.rng);
+            let (slots, now) = (&mut peer_slots(m), self.now);
+            let _ = self.peers.announce_own(slots, &infohash, family, port, (seed, &ids), now, &mut self.rng);
         }
         self.schedule_sweep(m);
     }

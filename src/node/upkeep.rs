@@ -442,7 +442,7 @@ impl Core {
     pub(super) fn schedule_sweep(&mut self, m: &Memory<'_>) {
         let peers = self.peers.next_sweep();
         #[cfg(feature = "items")]
-        let items = self.items.next_expiry(m.items);
+        let items = self.items.next_expiry(m.items, self.now);
         #[cfg(not(feature = "items"))]
         let (items, _) = (None, m);
         if let Some(at) = [peers, items].into_iter().flatten().min() {

@@ -32,6 +32,11 @@ pub(super) fn refusal(key: Key, counters: &[u16], caps: Caps, endpoint: Endpoint
     }
 }
 
+/// How many peers of a network are stored, over all swarms; never fewer than there are.
+pub(super) fn of_network(key: Key, counters: &[u16], endpoint: Endpoint) -> u16 {
+    places(key, counters.len(), endpoint).map_or(0, |[_, [a, b]]| counters[a].min(counters[b]))
+}
+
 /// Counts a stored peer.
 pub(super) fn add(key: Key, counters: &mut [u16], endpoint: Endpoint) {
     for place in places(key, counters.len(), endpoint).into_iter().flatten().flatten() {

@@ -51,6 +51,10 @@ impl<const M: usize> Peer<M> {
         peer
     }
 
+    pub(super) const fn compact(&self) -> &[u8; M] {
+        &self.compact
+    }
+
     pub(super) fn to_stored(self) -> StoredPeer {
         StoredPeer { endpoint: self.endpoint(), seed: self.is_seed(), filter_indices: self.filter_indices() }
     }
@@ -78,7 +82,7 @@ impl<const M: usize> Peer<M> {
         self.rest & SEED != 0
     }
 
-    fn time(&self) -> Stamp {
+    pub(super) fn time(&self) -> Stamp {
         Stamp(self.rest >> 23 << 16 | u32::from(self.time_low))
     }
 
@@ -138,12 +142,20 @@ pub(super) struct At {
 pub(super) struct Members {
     chunks: List,
     count: u16,
+    /// One network holds a large part of it, as far as was seen when the last peer came.
+    is_crowd: bool,
     /// When a peer last came or was refreshed.
     newest: Stamp,
 }
 
+impl At {
+    pub(super) fn of<const M: usize>(self, chunks: &[Slot<Chunk<M>>]) -> &Peer<M> {
+        &chunks[self.chunk].peers[self.index]
+    }
+}
+
 impl Members {
-    pub(super) const EMPTY: Self = Self { chunks: List::EMPTY, count: 0, newest: Stamp(0) };
+    pub(super) const EMPTY: Self = Self { chunks: List::EMPTY, count: 0, is_crowd: false, newest: Stamp(0) };
 
     pub(super) const fn count(&self) -> usize {
         self.count as usize
@@ -156,6 +168,11 @@ impl Members {
     /// Whether one more peer would need one more chunk.
     pub(super) const fn is_packed(&self) -> bool {
         self.count().is_multiple_of(CHUNK)
+    }
+
+    /// Looks whether one network holds a large part of it.
+    pub(super) fn watch<const M: usize>(&mut self, chunks: &[Slot<Chunk<M>>], now: Stamp, rng: &mut Rng) {
+        self.is_crowd = self.has_crowd(chunks, now, rng);
     }
 
     /// Whether any peer is younger than `ttl` seconds.
@@ -333,9 +350,13 @@ impl Members {
             return 0;
         }
         let unwanted = if noseed { SEED } else { 0 };
-        let mut entries = out.as_chunks_mut::<M>().0.iter_mut();
         // Where all fit, any start will do.
         let start = if left > room { rng.below(left) } else { 0 };
+        if self.is_crowd && left > room {
+            let is_wanted = |peer: &Peer<M>| peer.is_live(now, ttl) && peer.rest & unwanted == 0;
+            return self.sample_evenly(chunks, start, is_wanted, out.as_chunks_mut::<M>().0);
+        }
+        let mut entries = out.as_chunks_mut::<M>().0.iter_mut();
         let At { mut chunk, mut index } = self.nth(chunks, start);
         while left > 0 {
             let peers = &chunks[chunk].peers[index..self.len_of(chunk)];
@@ -362,8 +383,17 @@ impl Members {
         if is_last { (self.count() - 1) % CHUNK + 1 } else { CHUNK }
     }
 
+    /// The place behind one, or the first behind the last.
+    pub(super) fn after<const M: usize>(&self, chunks: &[Slot<Chunk<M>>], at: At) -> At {
+        if at.index + 1 < self.len_of(at.chunk) {
+            return At { index: at.index + 1, ..at };
+        }
+        let next = self.chunks.next(chunks, at.chunk).or_else(|| self.chunks.front());
+        At { chunk: next.unwrap_or(at.chunk), index: 0 }
+    }
+
     /// The place of the `n`-th peer, which must exist.
-    fn nth<const M: usize>(&self, chunks: &[Slot<Chunk<M>>], n: usize) -> At {
+    pub(super) fn nth<const M: usize>(&self, chunks: &[Slot<Chunk<M>>], n: usize) -> At {
         let (hops, index) = (n / CHUNK, n % CHUNK);
         let (front, back) = (self.chunks.front(), self.chunks.back());
         let back_hops = self.chunks.len() - 1 - hops;

@@ -4,6 +4,7 @@
 //! that hold each source to its share. When they are full, room is made where there is most.
 
 mod caps;
+mod crowd;
 mod members;
 mod own;
 mod room;
@@ -15,7 +16,7 @@ use core::time::Duration;
 
 use crate::addr::{Endpoint, Family};
 use crate::bloom::BloomFilter;
-use crate::id::InfoHash;
+use crate::id::{InfoHash, NodeId};
 use crate::keyed::{Key, reduce};
 use crate::pool::{Ix, List, Pool, Slot};
 use crate::rng::Rng;
@@ -161,11 +162,12 @@ impl Swarm {
 /// The peer store.
 ///
 /// Caps bound what one source and one network can store. Against many sources there is fairness
-/// between swarms. When chunks run out, a few are drawn at random and the largest of their swarms
-/// gives up its oldest peers, unless the announced swarm is as large: a flooded swarm turns over
-/// its own peers. When swarms run out, the one with a single peer that was silent longest goes, so
-/// new infohashes displace each other; only where few have a single peer does the smallest of
-/// some others go.
+/// between networks, and between swarms. When a swarm is full, a peer of its most crowded network goes, or
+/// its oldest. When chunks run out, a few are drawn at random and the largest of their swarms gives up
+/// such peers, unless the announced swarm is as large: a flooded swarm turns over its own peers. When
+/// swarms run out, some are drawn, and of these goes first whose peers are all of crowded networks, then
+/// which is far from our id and small; while few have a single peer, only larger ones, so that new ones
+/// can grow.
 #[derive(Debug)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct PeerStore {
@@ -215,13 +217,15 @@ impl PeerStore {
         self.key
     }
 
-    /// Stores a peer, or refreshes it.
+    /// Stores a peer, or refreshes it. `ids` are our own, near which swarms are worth more.
+    #[expect(clippy::too_many_arguments)]
     pub(crate) fn announce(
         &mut self,
         slots: &mut PeerSlotsMut<'_>,
         infohash: &InfoHash,
         peer: Endpoint,
         seed: bool,
+        ids: &[NodeId],
         now: Instant,
         rng: &mut Rng,
     ) -> Result<Announced, Refusal> {
@@ -230,8 +234,8 @@ impl PeerStore {
         }
         self.start_sweeping(now);
         match peer.family() {
-            Family::V4 => self.announce_in::<6>(slots, infohash, peer, seed, Stamp::at(now), rng),
-            Family::V6 => self.announce_in::<18>(slots, infohash, peer, seed, Stamp::at(now), rng),
+            Family::V4 => self.announce_in::<6>(slots, infohash, peer, (seed, ids), Stamp::at(now), rng),
+            Family::V6 => self.announce_in::<18>(slots, infohash, peer, (seed, ids), Stamp::at(now), rng),
         }
     }
 
@@ -376,7 +380,7 @@ impl PeerStore {
         slots: &mut PeerSlotsMut<'_>,
         infohash: &InfoHash,
         endpoint: Endpoint,
-        seed: bool,
+        (seed, ids): (bool, &[NodeId]),
         now: Stamp,
         rng: &mut Rng,
     ) -> Result<Announced, Refusal>
@@ -399,7 +403,7 @@ impl PeerStore {
         if let Some(refusal) = self.refusal(slots, endpoint) {
             return Err(refusal);
         }
-        let room = self.make_room::<M>(slots, infohash, now, rng)?;
+        let room = self.make_room::<M>(slots, infohash, now, ids, rng)?;
         let peer = Peer::<M>::new(compact, seed, now);
         let ix = match self.find(slots.swarms, infohash) {
             Some(ix) => ix,
@@ -413,12 +417,15 @@ impl PeerStore {
                 debug_assert!(is_in);
                 self.peers[family] += 1;
             }
-            Room::OwnOldest => {
-                if let Some(at) = members.oldest(Chunk::<M>::of(slots), now) {
+            Room::OwnPlace => {
+                if let Some(at) = self.leaver(&members, Chunk::<M>::of(slots), now, rng) {
                     let gone = members.replace(Chunk::<M>::of(slots), at, peer, now);
                     self.uncount(slots, gone.endpoint());
                 }
             }
+        }
+        if !self.rules.by_endpoint {
+            members.watch(Chunk::<M>::of(slots), now, rng);
         }
         let before = slots.swarms[ix].peers();
         slots.swarms[ix].members[family] = members;

@@ -8,7 +8,7 @@ use super::members::{Chunk, Stamp, compact};
 use super::{Announced, PeerSlots, PeerSlotsMut, PeerStore, Refusal, Shelf};
 use crate::addr::{Endpoint, Family};
 use crate::bloom::{BloomFilter, filter_indices};
-use crate::id::InfoHash;
+use crate::id::{InfoHash, NodeId};
 use crate::rng::Rng;
 use crate::time::Instant;
 
@@ -34,15 +34,15 @@ impl PeerStore {
         infohash: &InfoHash,
         family: Family,
         port: u16,
-        seed: bool,
+        (seed, ids): (bool, &[NodeId]),
         now: Instant,
         rng: &mut Rng,
     ) -> Result<Announced, Refusal> {
         self.start_sweeping(now);
         let endpoint = stand_in(family, port);
         match family {
-            Family::V4 => self.announce_in::<6>(slots, infohash, endpoint, seed, Stamp::at(now), rng),
-            Family::V6 => self.announce_in::<18>(slots, infohash, endpoint, seed, Stamp::at(now), rng),
+            Family::V4 => self.announce_in::<6>(slots, infohash, endpoint, (seed, ids), Stamp::at(now), rng),
+            Family::V6 => self.announce_in::<18>(slots, infohash, endpoint, (seed, ids), Stamp::at(now), rng),
         }
     }
 

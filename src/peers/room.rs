@@ -1,9 +1,11 @@
 //! How the store makes room: from what expired, else from whoever has most.
 
-use super::members::{Chunk, Stamp};
+use core::cmp::Reverse;
+
+use super::members::{At, CHUNK, Chunk, Members, Peer, Stamp};
 use super::own::is_own;
 use super::{PeerSlotsMut, PeerStore, Refusal, Shelf, Swarm, caps};
-use crate::id::InfoHash;
+use crate::id::{InfoHash, NodeId};
 use crate::pool::{Ix, Slot};
 use crate::rng::Rng;
 
@@ -12,6 +14,10 @@ const CANDIDATES: usize = 16;
 /// Swarms with a single peer are sure of this part of all swarms, so that new ones can grow even
 /// if somebody holds all others with two peers each.
 const SINGLES_RESERVE: usize = 8;
+/// A network with more peers in the store than this part of its swarms is a crowd, whose swarms go first.
+const CROWD_SHARE: usize = 64;
+/// No network is a crowd with fewer: some of others share its counters.
+const LEAST_CROWD: usize = 16;
 /// Swarms looked at in one step of a sweep.
 pub(super) const STEP_SWARMS: usize = 16;
 /// A sweep looks no further once it has seen so many peers.
@@ -21,8 +27,8 @@ const STEP_PEERS: usize = 1000;
 pub(super) enum Room {
     /// A place in one of its chunks, or in a free one.
     Chunk,
-    /// The place of its oldest peer.
-    OwnOldest,
+    /// The place of one of its peers.
+    OwnPlace,
 }
 
 impl PeerStore {
@@ -32,6 +38,7 @@ impl PeerStore {
         slots: &mut PeerSlotsMut<'_>,
         infohash: &InfoHash,
         now: Stamp,
+        ids: &[NodeId],
         rng: &mut Rng,
     ) -> Result<Room, Refusal>
     where
@@ -43,11 +50,11 @@ impl PeerStore {
         }
         let is_new = self.find(slots.swarms, infohash).is_none();
         if is_new && self.swarms.is_full(slots.swarms) {
-            self.evict_swarm(slots, now, rng);
+            self.evict_swarm(slots, ids, now, rng);
         }
         let own = self.members_of(slots.swarms, infohash, family);
         if own.count() >= usize::from(self.rules.per_swarm) {
-            return Ok(Room::OwnOldest);
+            return Ok(Room::OwnPlace);
         }
         if self.lacks_chunk::<M>(slots, infohash) {
             self.sweep_step(slots, now);
@@ -64,9 +71,9 @@ impl PeerStore {
                 .max_by_key(|&(chunks, _)| chunks);
             let Some((chunks, largest)) = largest else { return Err(Refusal::Full) };
             if own.chunks() >= chunks {
-                return Ok(Room::OwnOldest);
+                return Ok(Room::OwnPlace);
             }
-            self.evict_chunk::<M>(slots, largest, now);
+            self.evict_chunk::<M>(slots, largest, now, rng);
         }
         Ok(Room::Chunk)
     }
@@ -81,32 +88,63 @@ impl PeerStore {
             && self.members_of(slots.swarms, infohash, family).is_packed()
     }
 
-    fn evict_swarm(&mut self, slots: &mut PeerSlotsMut<'_>, now: Stamp, rng: &mut Rng) {
+    fn evict_swarm(&mut self, slots: &mut PeerSlotsMut<'_>, ids: &[NodeId], now: Stamp, rng: &mut Rng) {
         self.sweep_step(slots, now);
         if !self.swarms.is_full(slots.swarms) {
             return;
         }
         let swarms = &*slots.swarms;
         let is_reserve_used = self.single_count as usize > swarms.len() / SINGLES_RESERVE;
-        let drawn = (0..CANDIDATES).map(|_| Ix::new(rng.below(swarms.len())));
+        let (start, stride) = (rng.below(swarms.len()), (swarms.len() / CANDIDATES).max(1));
+        let drawn = (0..swarms.len().min(CANDIDATES)).map(|at| Ix::new((start + at * stride) % swarms.len()));
         let least = drawn
-            .filter(|&ix| !is_reserve_used && swarms[ix].peers() > 1)
-            .min_by_key(|&ix| (swarms[ix].peers(), u32::MAX - swarms[ix].idle_secs(now)))
+            .map(|ix| (Reverse(self.crowding(slots, ix)), ix))
+            .filter(|&(Reverse(crowding), ix)| crowding > 0 || is_reserve_used || swarms[ix].peers() > 1)
+            .min_by_key(|&(crowding, ix)| {
+                (crowding, worth(&swarms[ix], ids), Reverse(swarms[ix].idle_secs(now)))
+            })
+            .map(|(_, ix)| ix)
             .or_else(|| self.singles.some());
         if let Some(ix) = least {
             self.purge(slots, ix, (now, 0));
         }
     }
 
-    /// Removes the oldest peers of a swarm until that frees a chunk.
-    fn evict_chunk<const M: usize>(&mut self, slots: &mut PeerSlotsMut<'_>, ix: Ix, now: Stamp)
+    /// How crowded the networks are that a swarm's peers come from: 0 where one of those looked at is not.
+    fn crowding(&self, slots: &PeerSlotsMut<'_>, ix: Ix) -> usize {
+        if self.rules.by_endpoint {
+            return 0;
+        }
+        let [v4, v6] = slots.swarms[ix].members;
+        let v4 = v4.iter(slots.v4).take(CHUNK).map(Peer::endpoint);
+        let peers = v4.chain(v6.iter(slots.v6).take(CHUNK).map(Peer::endpoint));
+        let crowd = (slots.swarms.len() / CROWD_SHARE).max(LEAST_CROWD);
+        peers
+            .map(|peer| usize::from(caps::of_network(self.key, slots.counters, peer)) / crowd)
+            .min()
+            .unwrap_or(0)
+    }
+
+    /// Who of a swarm gives way to another.
+    pub(super) fn leaver<const M: usize>(
+        &self,
+        members: &Members,
+        chunks: &[Slot<Chunk<M>>],
+        now: Stamp,
+        rng: &mut Rng,
+    ) -> Option<At> {
+        if self.rules.by_endpoint { members.oldest(chunks, now) } else { members.leaver(chunks, now, rng) }
+    }
+
+    /// Removes peers of a swarm until that frees a chunk.
+    fn evict_chunk<const M: usize>(&mut self, slots: &mut PeerSlotsMut<'_>, ix: Ix, now: Stamp, rng: &mut Rng)
     where
         Chunk<M>: Shelf,
     {
         let family = Chunk::<M>::FAMILY.index();
         let mut members = slots.swarms[ix].members[family];
         while self.chunks[family].is_full(Chunk::<M>::of(slots))
-            && let Some(at) = members.oldest(Chunk::<M>::of(slots), now)
+            && let Some(at) = self.leaver(&members, Chunk::<M>::of(slots), now, rng)
         {
             let gone = members.remove(Chunk::<M>::of(slots), &mut self.chunks[family], at);
             self.peers[family] -= 1;
@@ -168,4 +206,12 @@ impl PeerStore {
         self.peers[family] -= (before - members.count()) as u32;
         slots.swarms[ix].members[family] = members;
     }
+}
+
+/// How much a swarm is worth to keep: others look for it here where it is close to our id, and the more
+/// of them the more peers it has. Each bit of closeness weighs as much as twice the peers.
+fn worth(swarm: &Swarm, ids: &[NodeId]) -> u32 {
+    let target = NodeId::from(swarm.infohash);
+    let closeness = ids.iter().map(|id| id.common_prefix_len(&target)).max().unwrap_or(0);
+    closeness + swarm.peers().checked_ilog2().unwrap_or(0)
 }

@@ -3,13 +3,21 @@
 use core::time::Duration;
 
 use super::members::Stamp;
-use super::{PeerSlots, PeerStore};
+use super::{PeerSlots, PeerStore, Swarm};
 use crate::id::{ID_LEN, InfoHash};
+use crate::pool::Slot;
 use crate::rng::Rng;
 use crate::time::Instant;
 
 /// The longest time for which a sample may stay the same (BEP 51).
 pub(crate) const MAX_INTERVAL: Duration = Duration::from_secs(6 * 3600);
+
+/// Up to this many swarms are all looked at for a subset; among more, some are drawn, so that no answer
+/// takes a tenth of a millisecond.
+const SURVEYED: usize = 1024;
+
+/// Most swarms that are looked at then.
+const PROBES: usize = 1024;
 
 /// The random subset that is told while not all infohashes fit into an answer.
 ///
@@ -60,22 +68,55 @@ impl PeerStore {
         Told { count, stored: self.infohash_count(), interval: self.sampler.until - now }
     }
 
-    /// Fills a subset, each infohash with equal chance and at a random place. It looks at every swarm.
+    /// Fills a subset, each infohash with equal chance and at a random place.
     fn draw(&self, slots: PeerSlots<'_>, subset: &mut [InfoHash], now: Instant, rng: &mut Rng) -> u16 {
         let (now, ttl) = (Stamp::at(now), self.rules.ttl_secs);
-        let live = slots.swarms.iter().map(|slot| &slot.value).filter(|swarm| swarm.is_live(now, ttl));
-        let mut seen = 0;
-        for swarm in live {
-            seen += 1;
-            let at = if seen <= subset.len() { seen - 1 } else { rng.below(seen) };
-            if let Some(place) = subset.get_mut(at) {
-                *place = swarm.infohash;
-            }
-        }
-        let count = seen.min(subset.len());
+        let slots = &slots.swarms[..self.swarms.touched()];
+        let is_live = |swarm: &Swarm| swarm.is_live(now, ttl);
+        let draw = if slots.len() <= SURVEYED { draw_from_all } else { draw_at_random };
+        let count = draw(slots, &is_live, subset, rng);
         for at in (1..count).rev() {
             subset.swap(at, rng.below(at + 1));
         }
         count as u16
     }
+}
+
+/// Looks at every swarm (Vitter's reservoir).
+fn draw_from_all(
+    slots: &[Slot<Swarm>],
+    is_live: &dyn Fn(&Swarm) -> bool,
+    subset: &mut [InfoHash],
+    rng: &mut Rng,
+) -> usize {
+    let mut seen = 0;
+    for swarm in slots.iter().map(|slot| &slot.value).filter(|swarm| is_live(swarm)) {
+        seen += 1;
+        let at = if seen <= subset.len() { seen - 1 } else { rng.below(seen) };
+        if let Some(place) = subset.get_mut(at) {
+            *place = swarm.infohash;
+        }
+    }
+    seen.min(subset.len())
+}
+
+/// Looks at no more than [`PROBES`] places: where many of them are empty, it finds fewer than asked for.
+fn draw_at_random(
+    slots: &[Slot<Swarm>],
+    is_live: &dyn Fn(&Swarm) -> bool,
+    subset: &mut [InfoHash],
+    rng: &mut Rng,
+) -> usize {
+    let mut count = 0;
+    for _ in 0..PROBES {
+        if count == subset.len() {
+            break;
+        }
+        let swarm = &slots[rng.below(slots.len())].value;
+        if is_live(swarm) && !subset[..count].contains(&swarm.infohash) {
+            subset[count] = swarm.infohash;
+            count += 1;
+        }
+    }
+    count
 }

@@ -162,6 +162,65 @@ impl Actor for IdChaser {
     }
 }
 
+/// One of many next to a target, who hide what others store there: it confirms every announce and
+/// names no peer.
+pub struct Sybil {
+    /// Its id.
+    pub id: NodeId,
+    /// All of its kind.
+    pub accomplices: Rc<[Contact]>,
+    /// Whom it names.
+    pub guile: Guile,
+}
+
+/// Whom a [`Sybil`] names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Guile {
+    /// Its accomplices, and nobody else.
+    Mutual,
+    /// Eight nodes that do not exist, closer to the target than any that does.
+    Junk,
+    /// Nobody: it never answers.
+    Silent,
+    /// Eight times a victim, under ids close to the target.
+    Victim {
+        /// The address of the victim.
+        ip: Ipv4Addr,
+        /// Addresses of its /24, instead of ports of this one.
+        is_network: bool,
+    },
+}
+
+impl Actor for Sybil {
+    fn on_datagram(&mut self, _: Instant, from: SocketAddr, datagram: &[u8], out: &mut Outbox<'_>) {
+        let Some((transaction, query)) = query_in(datagram) else { return };
+        let target = target_of(&query);
+        let dice = out.dice();
+        let nodes: Vec<Contact> = match (self.guile, target) {
+            (Guile::Silent, _) => return,
+            (_, None) => Vec::new(),
+            (Guile::Mutual, Some(target)) => closest(&self.accomplices, target),
+            (Guile::Junk, Some(target)) => {
+                (0..K).map(|_| (near(target, dice.id(), 64), anywhere(dice.bits()))).collect()
+            }
+            (Guile::Victim { ip, is_network }, Some(target)) => {
+                let [a, b, c, _] = ip.octets();
+                let at = |n: u8| {
+                    if is_network { ([a, b, c, n], 6881).into() } else { (ip, 1024 + u16::from(n)).into() }
+                };
+                (0..K)
+                    .map(|_| {
+                        let n = 1 + dice.below(250) as u8;
+                        (near(target, dice.id(), 64), at(n))
+                    })
+                    .collect()
+            }
+        };
+        Answer { nodes: &nodes, ..Answer::plain(self.id) }.send(out, from, transaction);
+    }
+}
+
 /// One that wants to fill a node's store: it announces one port after the other.
 pub struct PortFiller {
     /// Its id.

@@ -101,6 +101,7 @@ mod network;
 mod queue;
 mod sample;
 mod search;
+pub mod siege;
 pub mod toy;
 mod wire;
 mod world;

@@ -37,7 +37,7 @@ mod upkeep;
 mod tests;
 
 use core::cmp::Reverse;
-use core::ops::Range;
+use core::ops::{Range, RangeInclusive};
 use core::time::Duration;
 
 pub use census::BucketInfo;
@@ -62,9 +62,13 @@ const ALIVE: u32 = 60;
 const ELDER: u32 = 60 * 60;
 /// A node that answered less than this many seconds ago need not prove itself again.
 const PROVEN: u32 = 5 * 60;
-/// Most entries of one /24 or /64, replacements included.
+/// Most entries of one /24 or IPv6 /48 in a bucket, replacements included.
 const MAX_SUBNET_PER_BUCKET: usize = 2;
-const MAX_SUBNET_PER_TABLE: usize = 8;
+/// Most entries of one /24 or IPv6 /56 in a table, replacements included: this many while few others
+/// are known, up to twice as many as a tenth of the table.
+const SUBNET_PER_TABLE: RangeInclusive<usize> = 4..=8;
+/// Most entries of one IPv6 /48 in a table, as this part of its places.
+const WIDE_SHARE: usize = 20;
 
 /// A node's id and where it is reached.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -606,20 +610,26 @@ impl Table {
         if !self.source_limits {
             return false;
         }
-        let subnet = contact.endpoint.subnet();
+        let (site, wide) = (contact.endpoint.site(), contact.endpoint.wide_subnet());
         let own_bucket = self.bucket_of(&contact.id);
-        let mut in_table = 0;
+        // Of the /24 or /56, of the /48, and all.
+        let (mut near, mut far, mut all) = (0, 0, 0);
         for bucket in 0..self.depth() {
             let entries = slots.main[slots.nodes().range(bucket)]
                 .iter()
                 .chain(&slots.spares[self.spares(slots, bucket)]);
-            let in_bucket = entries.filter(|entry| entry.endpoint.subnet() == subnet).count();
-            in_table += in_bucket;
-            if bucket == own_bucket && in_bucket >= MAX_SUBNET_PER_BUCKET {
+            let before = far;
+            for entry in entries {
+                all += 1;
+                far += usize::from(entry.endpoint.wide_subnet() == wide);
+                near += usize::from(entry.endpoint.site() == site);
+            }
+            if bucket == own_bucket && far - before >= MAX_SUBNET_PER_BUCKET {
                 return true;
             }
         }
-        in_table >= MAX_SUBNET_PER_TABLE
+        let (least, most) = SUBNET_PER_TABLE.into_inner();
+        near >= ((all - near) / 9).clamp(least, most) || far >= (slots.main.len() / WIDE_SHARE).max(most)
     }
 
     /// Settles a conflict with an older entry. `None` means that it is out of the way.

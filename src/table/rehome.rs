@@ -129,9 +129,9 @@ impl Table {
         let mut admitted = retain(&mut main[..live], |kept, entry| {
             let bucket = self.bucket_of(&entry.id);
             let same = kept.iter().rev().take_while(|other| self.bucket_of(&other.id) == bucket);
-            let subnet = entry.endpoint.subnet();
+            let subnet = entry.endpoint.wide_subnet();
             let is_crowded =
-                same.filter(|other| other.endpoint.subnet() == subnet).count() >= MAX_SUBNET_PER_BUCKET;
+                same.filter(|other| other.endpoint.wide_subnet() == subnet).count() >= MAX_SUBNET_PER_BUCKET;
             self.admits(&entry.contact()) && !(self.source_limits && is_crowded)
         });
         let mut start = 0;
@@ -176,8 +176,8 @@ impl Table {
             return;
         }
         for index in self.spares(slots, bucket).rev() {
-            let subnet = slots.spares[index].endpoint.subnet();
-            let is_same = |entry: &&Entry| entry.endpoint.subnet() == subnet;
+            let subnet = slots.spares[index].endpoint.wide_subnet();
+            let is_same = |entry: &&Entry| entry.endpoint.wide_subnet() == subnet;
             let main = slots.main[slots.nodes().range(bucket)].iter().filter(is_same).count();
             let spares = slots.spares[self.spares(slots, bucket)].iter().filter(is_same).count();
             if main + spares > MAX_SUBNET_PER_BUCKET {

@@ -221,3 +221,75 @@ fn without_memory_nothing_is_stored() {
         world.check();
     }
 }
+
+/// Of a swarm with a hundred honest peers and as many false ones as fit, who is left, and what share of
+/// the peers in replies is honest.
+fn besieged(attacker: impl Fn(u32) -> Endpoint) -> (usize, f64) {
+    let mut world = World::new(PeerRules::default(), 4096, 40_000, 20_000);
+    for number in 0..100 {
+        world.announce(1, host(number), 0).unwrap();
+    }
+    let honest: BTreeSet<_> = (0..100).map(host).collect();
+    for number in 0..10_000 {
+        let _ = world.announce(1, attacker(number), 1);
+    }
+    world.check();
+    let kept = world.values(1, 1).intersection(&honest).count();
+    let named: Vec<_> = (0..100).flat_map(|_| world.sample(1, Family::V4, false, 50, 1)).collect();
+    let share = named.iter().filter(|peer| honest.contains(peer)).count() as f64 / named.len() as f64;
+    (kept, share)
+}
+
+#[test]
+fn peers_of_one_network_push_nobody_out_and_are_named_seldom() {
+    let (kept, share) = besieged(|number| Endpoint::v4([99, 1, 2, number as u8], 1));
+    assert!(kept >= 95 && share >= 0.9, "{kept} {share}");
+    let (kept, share) = besieged(|number| Endpoint::v4([99, 1, (number >> 8) as u8 & 15, number as u8], 1));
+    assert!(kept >= 80 && share >= 0.7, "{kept} {share}");
+    // A thousand /24s that a provider or two have.
+    let (kept, share) = besieged(|number| {
+        Endpoint::v4([98, (number % 1000 >> 8) as u8, number as u8, (number / 1000) as u8], 1)
+    });
+    assert!(kept >= 50 && share >= 0.5, "{kept} {share}");
+}
+
+#[test]
+fn a_reply_names_enough_peers_where_all_are_of_one_network() {
+    let mut world = World::new(PeerRules::default(), 64, 4000, 4000);
+    for number in 0..200 {
+        world.announce(1, Endpoint::v4([99, 1, 2, number], 1), 0).unwrap();
+    }
+    let named: BTreeSet<_> = world.sample(1, Family::V4, false, 50, 1).into_iter().collect();
+    assert_eq!(named.len(), 16);
+}
+
+#[test]
+fn swarms_of_crowded_networks_go_first() {
+    let mut world = World::new(PeerRules::default(), 256, 8000, 4000);
+    for number in 0..32 {
+        world.announce(number, host(number), 0).unwrap();
+    }
+    for number in 0..4000 {
+        let attacker = Endpoint::v4([99, 1, (number % 4) as u8, (number / 4 % 200) as u8], 1);
+        let _ = world.announce(1000 + number, attacker, 1);
+    }
+    world.check();
+    assert!((0..32).filter(|&number| world.has(number, 1)).count() >= 31);
+}
+
+#[test]
+fn swarms_near_our_id_outlast_others() {
+    let mut world = World::new(PeerRules::default(), 256, 8000, 4000);
+    let own = NodeId::from(infohash(5));
+    let near = |number: u32| InfoHash::from(own.sibling(12 + number % 8, &NodeId::from(infohash(number))));
+    for number in 0..128 {
+        world.announce_at(own, near(number / 2), host(number), 0);
+    }
+    for number in 0..4000 {
+        let far = infohash((9000_u32 + number / 8).reverse_bits());
+        world.announce_at(own, far, host(1000 + number), 1);
+    }
+    let slots = world.shared();
+    let kept = (0..64).filter(|&number| world.store.has(slots, &near(number), secs(1))).count();
+    assert!(kept >= 60, "{kept}");
+}

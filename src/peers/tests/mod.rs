@@ -62,7 +62,13 @@ impl World {
 
     fn announce_as(&mut self, hash: u32, peer: Endpoint, seed: bool, at: u64) -> Result<Announced, Refusal> {
         let (store, slots, rng) = parts!(self);
-        store.announce(slots, &infohash(hash), peer, seed, secs(at), rng)
+        store.announce(slots, &infohash(hash), peer, seed, &[], secs(at), rng)
+    }
+
+    /// As a node with this id.
+    fn announce_at(&mut self, own: NodeId, infohash: InfoHash, peer: Endpoint, at: u64) {
+        let (store, slots, rng) = parts!(self);
+        let _ = store.announce(slots, &infohash, peer, false, &[own], secs(at), rng);
     }
 
     /// So many swarms, each of so many peers, up to 100.
@@ -166,14 +172,15 @@ fn infohash(number: u32) -> InfoHash {
 }
 
 /// A host in a network of its own.
+/// Neighbours in number are far apart.
 fn host(number: u32) -> Endpoint {
-    let [_, a, b, c] = number.to_be_bytes();
-    Endpoint::v4([a + 1, b, c, 9], 6881)
+    let [a, b, c, _] = number.reverse_bits().to_be_bytes();
+    Endpoint::v4([a, b, c, 9], 6881)
 }
 
 fn host6(number: u32) -> Endpoint {
     let mut ip = [0x2a; 16];
-    ip[1..5].copy_from_slice(&number.to_be_bytes());
+    ip[1..5].copy_from_slice(&number.reverse_bits().to_be_bytes());
     Endpoint::v6(ip, 6881)
 }
 

@@ -342,7 +342,7 @@ fn r_15_an_address_holds_one_entry_and_the_older_stays() {
 }
 
 #[test]
-fn r_15_a_subnet_gets_two_places_of_a_bucket_and_eight_of_the_table() {
+fn r_15_a_subnet_gets_two_places_of_a_bucket_and_four_of_a_small_table() {
     let mut world = World::new(192, 192);
     let mut fates = Vec::new();
     for host in 0..15 {
@@ -350,10 +350,52 @@ fn r_15_a_subnet_gets_two_places_of_a_bucket_and_eight_of_the_table() {
         let contact = Contact { id, endpoint: Endpoint::v4([9, 9, 9, host], 6881) };
         fates.push(if host % 2 == 0 { world.reply(contact).fate } else { world.query(contact) });
     }
-    assert_eq!(fates.iter().filter(|&&fate| fate == Fate::Ignored).count(), 15 - 8);
+    assert_eq!(fates.iter().filter(|&&fate| fate == Fate::Ignored).count(), 15 - 4);
     assert_eq!(fates[2], Fate::Ignored);
-    assert_eq!(fates[12..], [Fate::Ignored; 3]);
+    assert_eq!(fates[5..], [Fate::Ignored; 10]);
     world.check();
+}
+
+#[test]
+fn r_15_a_subnet_gets_a_tenth_of_the_table_and_eight_places_at_most() {
+    let mut world = World::new(400, 0);
+    let places = |world: &mut World| {
+        for host in 0..=255 {
+            let id = world.node(u32::from(host) % 12).id;
+            world.reply(Contact { id, endpoint: Endpoint::v4([9, 9, 9, host], 6881) });
+        }
+        let nodes = world.table.iter(world.memory());
+        nodes.filter(|entry| entry.endpoint.as_v4().is_some_and(|ip| ip[0] == 9)).count()
+    };
+    (0..45).for_each(|at| _ = world.answering_node(at % 3));
+    assert_eq!(places(&mut world), 5);
+    (0..45).for_each(|at| _ = world.answering_node(at % 3));
+    assert_eq!(places(&mut world), 8);
+    world.check();
+}
+
+#[test]
+fn r_15_an_ipv6_48_gets_a_twentieth_of_the_table_and_a_56_of_it_eight_places() {
+    for (wide, most) in [(true, 20), (false, 8)] {
+        let mut world = World::new(400, 192);
+        let own = world.own;
+        let (table, mut slots, now) = world.slots();
+        *table = Table::new(Family::V6, own, &mut slots, true, now);
+        let reply = |world: &mut World, bucket: u8, network: [u8; 8]| {
+            let id = world.node(u32::from(bucket % 20)).id;
+            let mut ip = [1; 16];
+            ip[..8].copy_from_slice(&network);
+            world.reply(Contact { id, endpoint: Endpoint::v6(ip, 6881) }).fate
+        };
+        (0..100).for_each(|at| _ = reply(&mut world, at, [0x26, at, 0, 0, 0, 0, 0, 7]));
+        let mut places = 0;
+        for at in 0..=255 {
+            let network = if wide { [0x2a, 1, 2, 3, 4, 5, at, at] } else { [0x2a, 1, 2, 3, 4, 5, 6, at] };
+            places += usize::from(reply(&mut world, at, network) == Fate::Added);
+        }
+        assert_eq!(places, most);
+        world.check();
+    }
 }
 
 #[test]

@@ -1,0 +1,61 @@
+//! Sybils that surround an infohash, and liars who name a victim.
+
+use dht_proto::sim::cast::Guile;
+use dht_proto::sim::siege::{Outcome, Siege};
+
+/// What becomes of a lookup and an announce among Sybils.
+pub(crate) fn print(honest: usize, seeds: u64) {
+    println!("\n{honest} honest hosts, {seeds} seeds: lookups that find the peer, announces at honest hosts");
+    println!("{:<54}{:>9}{:>11}{:>11}", "", "found", "announces", "datagrams");
+    let calm = Siege { honest, ..Siege::default() };
+    row("nobody attacks", &calm, seeds);
+    let one = Siege { attackers: 8, is_one_network: true, ..calm.clone() };
+    row("8 of one /24, naming each other", &one, seeds);
+    for is_secure in [false, true] {
+        let mut calm = calm.clone();
+        calm.config.enforce_secure_ids = is_secure;
+        let suffix = if is_secure { ", ids that fit" } else { "" };
+        for (guile, name, counts) in [
+            (Guile::Mutual, "naming each other", &[8, 20, 100][..]),
+            (Guile::Junk, "naming nodes that do not exist", &[8, 20, 100]),
+            (Guile::Silent, "silent", &[8, 20, 100, 300]),
+        ] {
+            for &attackers in counts {
+                let siege = Siege { attackers, guile, ..calm.clone() };
+                row(&format!("{attackers} of separate /24s, {name}{suffix}"), &siege, seeds);
+            }
+        }
+    }
+}
+
+/// What a victim gets of a lookup whose answers name it.
+pub(crate) fn print_reflection(honest: usize, seeds: u64) {
+    println!(
+        "\n{honest} honest hosts, {seeds} seeds: datagrams to a victim for one lookup and announce, the most"
+    );
+    for is_network in [false, true] {
+        for attackers in [1, 5, 20, 100] {
+            let guile = Siege::victim(is_network);
+            let siege = Siege { honest, attackers, guile, ..Siege::default() };
+            let most = outcomes(&siege, seeds).map(|it| it.to_victim[usize::from(is_network)]).max();
+            let of = if is_network { "addresses of one /24" } else { "ports of one address" };
+            println!("{:<54}{:>9}", format!("{attackers} liars, {of}"), most.unwrap_or(0));
+        }
+    }
+}
+
+fn row(name: &str, siege: &Siege, seeds: u64) {
+    let all: Vec<Outcome> = outcomes(siege, seeds).collect();
+    let mean = |of: fn(&Outcome) -> usize| all.iter().map(of).sum::<usize>() as f64 / all.len() as f64;
+    let found = all.iter().filter(|it| it.found).count();
+    println!(
+        "{name:<54}{:>9}{:>11.1}{:>11.1}",
+        format!("{found}/{}", all.len()),
+        mean(|it| it.honest_announces),
+        mean(|it| it.datagrams),
+    );
+}
+
+fn outcomes(siege: &Siege, seeds: u64) -> impl Iterator<Item = Outcome> {
+    (1..=seeds).map(|seed| siege.run(seed))
+}

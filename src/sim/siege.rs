@@ -1,0 +1,266 @@
+//! A torrent under siege: Sybils next to an infohash, before a client that looks for its peers.
+//!
+//! Honest hosts, each in a network of its own, hold tables as Kademlia fills them: eight of the
+//! others in each bucket, and every attacker. The eight honest hosts closest to the infohash hold a
+//! peer. The attackers are closer than any honest host, so every honest answer for the infohash
+//! names eight of them. A node with a table of honest hosts then looks for the peer and announces
+//! itself.
+//!
+//! The bench `attacks` prints the figures over many seeds.
+//!
+//! ```
+//! use dht_proto::sim::siege::Siege;
+//!
+//! let outcome = Siege { honest: 300, ..Siege::default() }.run(1);
+//! assert!(outcome.found && outcome.honest_announces >= 8);
+//! ```
+
+use alloc::collections::BTreeSet;
+use alloc::rc::Rc;
+use alloc::vec::Vec;
+use core::net::{IpAddr, Ipv4Addr, SocketAddr};
+use core::time::Duration;
+
+use super::capture::Direction;
+use super::cast::{Contact, Guile, Honest, Sybil, near};
+use super::dice::Dice;
+use super::host::{HostId, Profile};
+use super::network::Network;
+use super::world::World;
+use crate::config::Config;
+use crate::id::{InfoHash, K, NodeId};
+use crate::lookup::{Announce, Lookup};
+
+/// What the siege is like. [`run`](Self::run) makes it.
+#[derive(Clone, Debug)]
+pub struct Siege {
+    /// Honest hosts, each in a /24 of its own. Default: 3000.
+    pub honest: usize,
+    /// Attackers next to the infohash. Default: none.
+    pub attackers: usize,
+    /// What the attackers do. Default: name each other and nobody else.
+    pub guile: Guile,
+    /// All attackers are in one /24. Default: each in a /24 of its own.
+    pub is_one_network: bool,
+    /// What lies between. Default: [`Network::perfect`], 80 ms there and back.
+    pub network: Network,
+    /// How the client behaves. Default: IPv4 only. With [`Config::enforce_secure_ids`] all hosts have
+    /// ids that fit their addresses (BEP 42), for which attackers choose their addresses.
+    pub config: Config,
+}
+
+impl Default for Siege {
+    fn default() -> Self {
+        Self {
+            honest: 3000,
+            attackers: 0,
+            guile: Guile::Mutual,
+            is_one_network: false,
+            network: Network::perfect(),
+            config: Config { ipv6: false, ..Config::default() },
+        }
+    }
+}
+
+/// How a siege ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Outcome {
+    /// The lookup found the peer.
+    pub found: bool,
+    /// Honest hosts that hold the announce afterwards.
+    pub honest_announces: usize,
+    /// Datagrams that the client sent for the lookup, and for the announce after it.
+    pub datagrams: usize,
+    /// Datagrams that went to [the victim](Guile::Victim)'s address, and to its /24.
+    pub to_victim: [usize; 2],
+}
+
+/// The victim that attackers name.
+const VICTIM: Ipv4Addr = Ipv4Addr::new(150, 7, 7, 7);
+
+/// Attackers share at least this many bits with the infohash: no honest host of some thousands is
+/// as close, and BEP 42 lets an id follow its owner's choice no further.
+const CLOSENESS: u32 = 20;
+
+/// The time in which lookup and announce end, and what was lost is sent again.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+impl Siege {
+    /// Guile that names a victim at many ports of one address, or at many addresses of its /24.
+    pub fn victim(is_network: bool) -> Guile {
+        Guile::Victim { ip: VICTIM, is_network }
+    }
+
+    /// Builds the hosts, fills the client's table, looks for the peer and announces.
+    ///
+    /// # Panics
+    ///
+    /// If the lookup or the announce does not end within two minutes.
+    pub fn run(&self, seed: u64) -> Outcome {
+        let mut stage = self.build(seed);
+        let (world, client) = (&mut stage.world, stage.client);
+        world.capture(client);
+        let search = world.lookup(client, Lookup::GetPeers(stage.infohash));
+        let found = search.peers.iter().any(|(_, peer)| *peer == stage.peer);
+        let announce = world.start(client, Lookup::Announce(stage.infohash, Announce::port(999)));
+        let announce = announce.expect("it starts");
+        assert!(world.settle(PATIENCE), "the announce ends");
+        world.take_search(announce);
+        world.run_for(Duration::from_secs(30));
+        let holds = |host: &&HostId| world.actor::<Honest>(**host).is_some_and(|it| !it.stored.is_empty());
+        let honest_announces = stage.honest.iter().filter(holds).count();
+        let sent = || world.captured(client).iter().filter(|it| it.direction == Direction::Sent);
+        let v4 = |addr: SocketAddr| if let IpAddr::V4(ip) = addr.ip() { ip.to_bits() } else { 0 };
+        let within = |mask: u32| sent().filter(|it| (v4(it.remote) ^ VICTIM.to_bits()) & mask == 0).count();
+        Outcome { found, honest_announces, datagrams: sent().count(), to_victim: [within(!0), within(!0xff)] }
+    }
+
+    /// The hosts, and a client whose table is filled, before anything is looked up.
+    pub fn build(&self, seed: u64) -> Stage {
+        let mut dice = Dice::new(seed);
+        let mut world = World::new(dice.bits(), self.network.clone());
+        let infohash = InfoHash::from(dice.id());
+        let target = NodeId::from(infohash);
+        let is_secure = self.config.enforce_secure_ids;
+
+        let mut networks = BTreeSet::from([network_of(VICTIM)]);
+        let mut honest: Vec<Contact> = (0..self.honest)
+            .map(|_| {
+                let ip = fresh_address(&mut dice, &mut networks);
+                let id = dice.id();
+                let id = if is_secure { NodeId::secure_for(ip.into(), *id.as_bytes()) } else { id };
+                (id, SocketAddr::new(ip.into(), 6881))
+            })
+            .collect();
+        honest.sort_by_key(|(id, _)| *id);
+        let base = fresh_address(&mut dice, &mut networks);
+        let attackers: Rc<[Contact]> = (0..self.attackers)
+            .map(|at| {
+                let in_one = || Ipv4Addr::from_bits(network_of(base) << 8 | (1 + at as u32 % 254));
+                let (id, ip) = if is_secure {
+                    secure_neighbour(&mut dice, target, &mut networks)
+                } else if self.is_one_network {
+                    (near(target, dice.id(), CLOSENESS + dice.below(8) as u32), in_one())
+                } else {
+                    let ip = fresh_address(&mut dice, &mut networks);
+                    (near(target, dice.id(), CLOSENESS + dice.below(8) as u32), ip)
+                };
+                (id, SocketAddr::new(ip.into(), 6881 + (at / 254) as u16))
+            })
+            .collect();
+
+        let mut order: Vec<usize> = (0..honest.len()).collect();
+        order.sort_by_key(|&at| honest[at].0.distance(&target));
+        order.truncate(K);
+        let peer = SocketAddr::new(fresh_address(&mut dice, &mut networks).into(), 999);
+        let hosts: Vec<HostId> = (0..honest.len())
+            .map(|at| {
+                let mut contacts = table_of(&honest, at, &mut dice);
+                contacts.extend(attackers.iter());
+                let mut actor = Honest::new(honest[at].0, contacts);
+                if order.contains(&at) {
+                    actor.peers.push(peer);
+                }
+                world.add_actor_at(honest[at].1, actor)
+            })
+            .collect();
+        if self.guile != Guile::Silent {
+            for &(id, addr) in attackers.iter() {
+                let accomplices = Rc::clone(&attackers);
+                world.add_actor_at(addr, Sybil { id, accomplices, guile: self.guile });
+            }
+        }
+
+        let mut profile = Profile { config: self.config.clone(), ..Profile::default() };
+        profile.limits = crate::Limits::default();
+        let client = world.add_alone(profile);
+        // A table as a node has it that has been there for a while: from all over the network.
+        for _ in 0..300.min(honest.len()) {
+            let (_, addr) = honest[dice.below(honest.len())];
+            let _ = world.with_node(client, |node, now| node.add_node(now, addr));
+            world.run_for(Duration::from_millis(50));
+        }
+        world.run_for(Duration::from_secs(60));
+        Stage { world, client, honest: hosts, infohash, peer }
+    }
+}
+
+/// A [`Siege`] that is ready.
+#[non_exhaustive]
+pub struct Stage {
+    /// The world.
+    pub world: World,
+    /// The node that looks.
+    pub client: HostId,
+    /// The honest hosts, all of them [`Honest`].
+    pub honest: Vec<HostId>,
+    /// What is looked for.
+    pub infohash: InfoHash,
+    /// The peer that the closest honest hosts hold.
+    pub peer: SocketAddr,
+}
+
+/// Eight others of each bucket, of `honest` sorted by id.
+fn table_of(honest: &[Contact], at: usize, dice: &mut Dice) -> Vec<Contact> {
+    let own = honest[at].0;
+    let mut table = Vec::new();
+    let (mut start, mut end) = (0, honest.len());
+    // Each step leaves those that share one bit more with it.
+    for bits in 0..160 {
+        let run = &honest[start..end];
+        if run.len() <= 1 {
+            break;
+        }
+        let shares = |(id, _): &Contact| id.common_prefix_len(&own) > bits;
+        let first = run.iter().position(shares).unwrap_or(run.len());
+        let last = run.iter().rposition(shares).map_or(first, |last| last + 1);
+        let bucket: Vec<Contact> = run[..first].iter().chain(&run[last..]).copied().collect();
+        if bucket.len() <= K {
+            table.extend(bucket);
+        } else {
+            let mut drawn = BTreeSet::new();
+            while drawn.len() < K {
+                drawn.insert(dice.below(bucket.len()));
+            }
+            table.extend(drawn.into_iter().map(|at| bucket[at]));
+        }
+        (start, end) = (start + first, start + last);
+    }
+    table
+}
+
+/// An address in a /24 that nobody is in.
+fn fresh_address(dice: &mut Dice, networks: &mut BTreeSet<u32>) -> Ipv4Addr {
+    loop {
+        let ip = public_address(dice);
+        if networks.insert(network_of(ip)) {
+            return ip;
+        }
+    }
+}
+
+fn public_address(dice: &mut Dice) -> Ipv4Addr {
+    // First bytes without a reserved range among them.
+    let first = 20 + dice.below(70) as u8;
+    let [b, c, d, ..] = dice.bits().to_le_bytes();
+    Ipv4Addr::new(first, b, c, 1 + d % 254)
+}
+
+const fn network_of(ip: Ipv4Addr) -> u32 {
+    ip.to_bits() >> 8
+}
+
+/// An address for which some id next to the target is fit, and that id: an attacker has enough
+/// addresses to choose from.
+fn secure_neighbour(dice: &mut Dice, target: NodeId, networks: &mut BTreeSet<u32>) -> (NodeId, Ipv4Addr) {
+    loop {
+        let ip = public_address(dice);
+        // Bits that BEP 42 leaves free are those of the target.
+        let filler = near(target, dice.id(), 60);
+        let id = NodeId::secure_for(ip.into(), *filler.as_bytes());
+        if id.common_prefix_len(&target) >= 15 && networks.insert(network_of(ip)) {
+            return (id, ip);
+        }
+    }
+}
