@@ -422,7 +422,8 @@ fn a_forged_source_cannot_make_us_amplify() {
     let mut lone = Lone::new(unhurried_but_bounded());
     lone.meet(crowd(Family::V4, 20));
     for index in 0..100 {
-        lone.store(addr(1000 + index), &TARGET);
+        // Each in a network of its own, however wide: all are named.
+        lone.store(addr(256 * (8 + index)), &TARGET);
     }
     let asked = get_peers(&TARGET, b"");
     let (mut bytes_in, mut bytes_out) = (0, 0);

@@ -8,7 +8,7 @@ use dht_proto::wire::{Body, Message, Method, PutItem, Want};
 use dht_proto::{InfoHash, Item, Limits, SecretKey};
 
 use crate::datagrams::host;
-use crate::target::{Target, in_delegation, in_network, query, token_in};
+use crate::target::{Crowd, Target, in_delegation, in_network, query, token_in};
 
 /// What those get who are asked for in their name.
 pub(crate) fn print_bytes() {
@@ -93,7 +93,7 @@ pub(crate) fn print_signatures() {
     let checked = target.node.stats().items.checked;
     println!("{:<54}{checked:>9}", "wrong ones from one address, checked in a minute");
 
-    let networks: [(&str, fn(u32) -> SocketAddr); 2] = [
+    let networks: [Crowd; 2] = [
         ("60 IPv4 addresses", |at| in_network(Ipv4Addr::new(97, 1, at as u8, 0), 24, 1)),
         ("one IPv6 /56", |at| {
             in_delegation(Ipv6Addr::new(0x2a01, 0x100, 1, 0x100, 0, 0, 0, 0), (at % 256).into())

@@ -8,18 +8,18 @@ use dht_proto::wire::{Body, Message, Method, PutItem, Want};
 use dht_proto::{InfoHash, Item, Limits, NodeId};
 
 use crate::datagrams::host;
-use crate::target::{Target, in_network, query, token_in};
+use crate::target::{Crowd, Target, in_network, query, token_in};
 
 /// A swarm that attackers announce to.
 pub(crate) fn print_swarm() {
     const HONEST: usize = 100;
     println!("\n10,000 false peers in a swarm of {HONEST}: honest among those named, and kept");
-    let networks: [(&str, fn(usize) -> SocketAddr); 3] = [
-        ("of one /24", |at| in_network(Ipv4Addr::new(99, 1, 2, 0), 24, at as u32)),
-        ("of one /20", |at| in_network(Ipv4Addr::new(99, 1, 0, 0), 20, at as u32)),
+    let networks: [Crowd; 3] = [
+        ("of one /24", |at| in_network(Ipv4Addr::new(99, 1, 2, 0), 24, at)),
+        ("of one /20", |at| in_network(Ipv4Addr::new(99, 1, 0, 0), 20, at)),
         ("of 1,000 /24s", |at| {
-            let [_, _, b, c] = ((at % 1000) as u32).to_be_bytes();
-            in_network(Ipv4Addr::new(98, b, c, 0), 24, (at / 1000) as u32)
+            let [_, _, b, c] = (at % 1000).to_be_bytes();
+            in_network(Ipv4Addr::new(98, b, c, 0), 24, at / 1000)
         }),
     ];
     for (name, attacker) in networks {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use dht_proto::sim::cast::{Contact, Guile, Honest, Sybil};
 use dht_proto::sim::{Dice, Network, Profile, World};
-use dht_proto::{Event, Family, Limits};
+use dht_proto::{BootstrapKind, Event, Family, Limits};
 
 use crate::target::{Target, id_of, in_delegation, in_network};
 
@@ -62,7 +62,9 @@ fn fresh_node() -> (usize, usize) {
         world.add_actor_at(*addr, Sybil { id: *id, accomplices, guile: Guile::Mutual });
     }
     let node = world.add_alone(Profile::default());
-    world.with_node(node, |node, now| node.add_bootstrap(now, honest[0].1)).expect("there is room");
+    world
+        .with_node(node, |node, now| node.add_bootstrap(now, honest[0].1, BootstrapKind::Node))
+        .expect("there is room");
     world.run_for(Duration::from_secs(2 * 60 * 60));
     let table = world.node(node).expect("it stays").nodes(Family::V4);
     let table: Vec<_> = table.map(|info| info.addr).collect();

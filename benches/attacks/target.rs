@@ -9,6 +9,9 @@ use dht_proto::{Config, Event, InfoHash, Instant, Limits, MAX_DATAGRAM, Node, No
 
 use crate::datagrams::{self, encode};
 
+/// Attackers by name, and the address of each.
+pub(crate) type Crowd = (&'static str, fn(u32) -> SocketAddr);
+
 /// The node, the time, and the bytes that went to and fro.
 pub(crate) struct Target {
     pub(crate) node: Node,

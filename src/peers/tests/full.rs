@@ -248,7 +248,7 @@ fn peers_of_one_network_push_nobody_out_and_are_named_seldom() {
     assert!(kept >= 80 && share >= 0.7, "{kept} {share}");
     // A thousand /24s that a provider or two have.
     let (kept, share) = besieged(|number| {
-        Endpoint::v4([98, (number % 1000 >> 8) as u8, number as u8, (number / 1000) as u8], 1)
+        Endpoint::v4([98, ((number % 1000) >> 8) as u8, number as u8, (number / 1000) as u8], 1)
     });
     assert!(kept >= 50 && share >= 0.5, "{kept} {share}");
 }
