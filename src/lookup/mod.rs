@@ -4,7 +4,9 @@
 //! [`Step`]. A query that has stalled holds nothing up, so a dead node costs a stall, not a
 //! timeout; only nodes that answered count towards the K closest; and an announce goes to each
 //! node as soon as it is among the K closest that are alive and everything closer has answered or
-//! stalled. What was lost near the target is sent once more. Where the dead hide the living behind
+//! stalled. What was lost near the target is sent once more; a query for an item (BEP 44), which not
+//! every node knows, is followed by one for neighbours alone, and only if that is answered by another
+//! one for the item. Who failed lately is asked when nobody else is left. Where the dead hide the living behind
 //! them, it looks beyond the [horizon]. After an announce has ended and was reported, it lingers: a
 //! closer node that answers late, or is named late, still gets it.
 //!
