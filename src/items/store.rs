@@ -114,7 +114,7 @@ pub(crate) enum Meeting {
     Nothing,
     /// The same item, byte for byte: its signature needs no second check.
     Same(Ix),
-    /// The same value under the same number, with another signature.
+    /// An equal value under the same number, with another signature.
     SignedAgain(Ix),
     /// A mutable one, with this sequence number, under the same key and salt.
     Other(Ix, i64),

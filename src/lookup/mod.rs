@@ -170,7 +170,7 @@ pub(crate) enum Check {
     None,
     /// All of the closest who may hold a version are asked, and waited for until they answer or time out.
     Due,
-    /// The same, and more of them, so as to know whether enough hold it.
+    /// It waits as well, and asks more of them, so as to know whether enough hold it.
     Counting,
     /// They were asked, and it is to be stored.
     Passed,

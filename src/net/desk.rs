@@ -43,7 +43,7 @@ pub(super) const COMMANDS: usize = 256;
 /// What one turn receives at most from one socket, so that none starves the others.
 const RECEIVES: usize = 32;
 
-/// The same where a deadline has passed: more than fit into the buffer of a socket, so that no query is
+/// Datagrams that are taken where a deadline has passed: more than fit into the buffer of a socket, so that no query is
 /// given up whose answer is there, and not for ever, so that a flood does not hold up what is due.
 const RECEIVES_WHEN_DUE: usize = 4096;
 
@@ -149,7 +149,7 @@ pub(super) struct Desk {
     /// Holders of what is kept up so far.
     holder_count: u64,
     saved: Saved,
-    /// With the numbers of the calls.
+    /// Single queries, with the numbers of their calls.
     pings: BTreeMap<QueryId, (u64, Reply<Result<Pong, CallError>>)>,
     samples: BTreeMap<QueryId, (u64, Reply<Result<Sampled, CallError>>)>,
     queue: Queue,

@@ -68,7 +68,7 @@ struct Host {
     host: String,
     kind: BootstrapKind,
     addrs: Vec<SocketAddr>,
-    /// Of a name.
+    /// How a name is looked up; `None` for an address.
     look_up: Option<LookUp>,
     /// Whether what became of its addresses was told.
     refused: Option<(SocketAddr, BootstrapRefusal)>,

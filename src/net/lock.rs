@@ -19,7 +19,7 @@ const TRIES: u32 = 16;
 pub struct StateLock {
     path: PathBuf,
     beside: Option<File>,
-    /// Of a state that cannot be replaced: a mount of its own, whose folder others do not share.
+    /// The state itself, where it cannot be replaced: a mount of its own, whose folder others do not share.
     itself: Option<File>,
 }
 

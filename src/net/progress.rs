@@ -74,9 +74,9 @@ pub(super) type Progress = Watched<Findings>;
 /// peers no more than it can remember. Of an item only the newest version is kept.
 #[derive(Debug, Default)]
 pub(super) struct Findings {
-    /// Of a search that has begun.
+    /// The lookup of a search that has begun.
     lookup: Option<LookupId>,
-    /// Of one that has not, or had not.
+    /// The report of a search that has not, or had not.
     unstarted: Option<LookupReport>,
     peers: Vec<SocketAddr>,
     acknowledged: Vec<SocketAddr>,

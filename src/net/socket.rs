@@ -24,7 +24,7 @@ const HOPELESS: u32 = 4;
 /// Reports about earlier datagrams taken in a row before the socket counts as failing.
 const REPORTS: u32 = 64;
 
-/// The same taken before one datagram counts as unsent.
+/// Reports about earlier datagrams taken before a single one counts as unsent.
 const EARLIER_ERRORS: u32 = 4;
 
 /// A bound socket that never blocks. The IPv6 one takes no IPv4 (BEP 32 keeps them apart).

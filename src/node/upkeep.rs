@@ -60,7 +60,7 @@ pub(super) struct Bootstrap {
     again: bool,
     /// Our own system did not send a query since a datagram came in last.
     is_unsent: bool,
-    /// The same of the bootstrap under way, or the last one.
+    /// Our own system did not send a query of the bootstrap under way, or of the last one.
     was_unsent: bool,
     /// One was not sent however often it was tried, and nothing came in meanwhile: there is no network.
     is_cut_off: bool,

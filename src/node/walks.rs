@@ -61,7 +61,7 @@ impl Searches {
         !self.ready.is_empty()
     }
 
-    /// The same, or one is held and may be ready by now.
+    /// Whether a walk is ready, or one is held that may be by now.
     pub(super) const fn may_have_ready(&self) -> bool {
         !self.ready.is_empty() || !self.held.is_empty()
     }

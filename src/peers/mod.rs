@@ -184,7 +184,7 @@ pub(crate) struct PeerStore {
     hand: Ix,
     chunks: [Pool; 2],
     peers: [u32; 2],
-    /// Of them announces of our own.
+    /// Announces of our own among them.
     own: [u32; 2],
     sweep_due: Instant,
     sampler: Sampler,

@@ -10,7 +10,8 @@ use crate::wire::Sink;
 /// Records that are read of one state, a bound on the work: more items than rounds can keep up.
 const MAX_ITEMS: u16 = 8192;
 
-/// Of every record: a byte of flags, one with the nodes that confirmed the last round, and its age.
+/// Length of what every record begins with: a byte of flags, one with the nodes that confirmed the last
+/// round, and its age.
 const HEAD_LEN: usize = 6;
 
 const MUTABLE: u8 = 1;

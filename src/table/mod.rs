@@ -31,13 +31,14 @@ mod closest;
 mod merit;
 mod rehome;
 mod restored;
+mod shares;
 mod upkeep;
 
 #[cfg(test)]
 mod tests;
 
 use core::cmp::Reverse;
-use core::ops::{Range, RangeInclusive};
+use core::ops::Range;
 use core::time::Duration;
 
 pub use census::BucketInfo;
@@ -62,14 +63,6 @@ const ALIVE: u32 = 60;
 const ELDER: u32 = 60 * 60;
 /// A node that answered less than this many seconds ago need not prove itself again.
 const PROVEN: u32 = 5 * 60;
-/// Most entries of one /24 or IPv6 /48 in a bucket, replacements included.
-const MAX_SUBNET_PER_BUCKET: usize = 2;
-/// Most entries of one /24 or IPv6 /56 in a table, replacements included: this many while few others
-/// are known, up to twice as many as a tenth of the table.
-const SUBNET_PER_TABLE: RangeInclusive<usize> = 4..=8;
-/// Most entries of one IPv6 /48 in a table, as this part of its places.
-const WIDE_SHARE: usize = 20;
-
 /// A node's id and where it is reached.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
@@ -603,33 +596,6 @@ impl Table {
         } else {
             entry.endpoint == endpoint
         }
-    }
-
-    /// Whether the node's subnet has its share of the bucket or of the table.
-    fn is_crowded(&self, slots: &Slots<'_>, contact: Contact) -> bool {
-        if !self.source_limits {
-            return false;
-        }
-        let (site, wide) = (contact.endpoint.site(), contact.endpoint.wide_subnet());
-        let own_bucket = self.bucket_of(&contact.id);
-        // Of the /24 or /56, of the /48, and all.
-        let (mut near, mut far, mut all) = (0, 0, 0);
-        for bucket in 0..self.depth() {
-            let entries = slots.main[slots.nodes().range(bucket)]
-                .iter()
-                .chain(&slots.spares[self.spares(slots, bucket)]);
-            let before = far;
-            for entry in entries {
-                all += 1;
-                far += usize::from(entry.endpoint.wide_subnet() == wide);
-                near += usize::from(entry.endpoint.site() == site);
-            }
-            if bucket == own_bucket && far - before >= MAX_SUBNET_PER_BUCKET {
-                return true;
-            }
-        }
-        let (least, most) = SUBNET_PER_TABLE.into_inner();
-        near >= ((all - near) / 9).clamp(least, most) || far >= (slots.main.len() / WIDE_SHARE).max(most)
     }
 
     /// Settles a conflict with an older entry. `None` means that it is out of the way.

@@ -7,7 +7,8 @@
 
 use core::ops::Range;
 
-use super::{Contact, ELDER, Entry, MAX_SUBNET_PER_BUCKET, Slots, Table};
+use super::shares::MAX_SUBNET_PER_BUCKET;
+use super::{Contact, ELDER, Entry, Slots, Table};
 use crate::id::NodeId;
 use crate::secure_id::is_secure;
 use crate::time::{Instant, Secs};

@@ -16,7 +16,7 @@ pub(crate) struct Names(Arc<Mutex<Looked>>);
 struct Looked {
     /// Not answered yet, well or badly.
     pending: BTreeSet<String>,
-    /// Of the last that failed: its name and the reason.
+    /// Name of the last that failed, and the reason.
     failed: Option<String>,
 }
 
@@ -137,7 +137,8 @@ impl Reporter {
         }
     }
 
-    /// Of the usual hosts the first stands for all: without a network none resolves.
+    /// Whether a host that does not resolve is news; the first of the usual ones stands for all of them,
+    /// since without a network none resolves.
     fn is_new(&mut self, host: String) -> bool {
         let is_usual = |host: &str| BOOTSTRAP_HOSTS.contains(&host);
         let is_more = is_usual(&host) && self.told.iter().any(|told| is_usual(told));

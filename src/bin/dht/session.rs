@@ -51,7 +51,7 @@ impl<'a> Setup<'a> {
         }
     }
 
-    /// Of a command that looks something up and may stay.
+    /// The setup of a command that looks something up and may stay.
     pub(crate) fn of(options: &'a LookupOptions, stays: bool, deadline: Deadline) -> Self {
         Self {
             start: Some(&options.start),
@@ -97,7 +97,7 @@ pub(crate) struct Session<'a> {
     pub(crate) output: &'a Output,
     pub(crate) deadline: Deadline,
     settle: Option<Duration>,
-    /// Of the hosts to start from.
+    /// Names of the hosts to start from.
     names: Names,
     knows_somebody: bool,
     /// Whoever waits has been told for what.

@@ -222,8 +222,8 @@ fn without_memory_nothing_is_stored() {
     }
 }
 
-/// Of a swarm with a hundred honest peers and as many false ones as fit, who is left, and what share of
-/// the peers in replies is honest.
+/// Honest peers left in a swarm of a hundred of them and as many false ones as fit, and their share in
+/// replies.
 fn besieged(attacker: impl Fn(u32) -> Endpoint) -> (usize, f64) {
     let mut world = World::new(PeerRules::default(), 4096, 40_000, 20_000);
     for number in 0..100 {

@@ -10,6 +10,7 @@ use std::collections::BTreeSet;
 use std::vec;
 use std::vec::Vec;
 
+use super::shares::MAX_SUBNET_PER_BUCKET;
 use super::*;
 use crate::rng::Rng;
 
