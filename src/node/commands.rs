@@ -47,16 +47,14 @@ impl<S: Storage> Node<S> {
     /// which of them go on hands in the state [without](State::without_announces) them and has
     /// [`restore_announce`](Self::restore_announce).
     ///
-    /// With its items it is the same, by the feature `items`: [`keep_stored`](Self::keep_stored),
-    /// [`kept_items`](Self::kept_items), [`stop_storing`](Self::stop_storing),
-    /// [`without_items`](State::without_items) and [`restore_item`](Self::restore_item). Skipped are also
-    /// those that there is no memory for.
+    /// With its items it is the same, by the feature `items`: `keep_stored`, `kept_items`, `stop_storing`,
+    /// `without_items` and `restore_item`. Skipped are also those that there is no memory for.
     pub fn restore(&mut self, now: Instant, state: &State<'_>, elapsed: Duration) -> Restored {
         self.core.restore(&mut self.storage.memory(), now, state, elapsed)
     }
 
     /// Keeps up a single announce of a saved state, which was saved `elapsed` ago, from where it was.
-    /// If the torrent is kept up already, this is [`keep_announced`](Self::keep_announced).
+    /// If the torrent is kept up already, this is `keep_announced`.
     ///
     /// # Errors
     ///
