@@ -38,7 +38,8 @@ fn l_01_a_lookup_finds_the_closest_hosts_of_a_hundred_in_few_queries() {
     let report = stage.finish(lookup);
     let found: Vec<_> = stage.node.lookup_nodes(lookup).map(|node| node.addr).collect();
     assert_eq!(found, stage.closest_to(infohash(3)));
-    assert!(report.queried <= 24 && report.answered == report.queried && report.failed == 0, "{report:?}");
+    // It ends with the answer of the last of the closest, while those of others may be under way.
+    assert!(report.queried <= 24 && report.answered >= 8 && report.failed == 0, "{report:?}");
     assert!(report.duration >= RTT && report.duration <= RTT * 4, "{report:?}");
     assert_eq!(report.kind, LookupKind::FindNode);
     assert_eq!(stage.count(begun, |sent| sent.is_find_node()), report.queried as usize);
