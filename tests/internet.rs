@@ -63,7 +63,7 @@ fn lookups_succeed_where_a_third_of_all_is_lost() {
 #[test]
 fn tables_stay_true_where_nodes_come_and_go() {
     for (limits, datagrams) in [(people::limits(), 45.0), (limits(200), 20.0)] {
-        let mut day = Day::begin(3, 200, limits);
+        let mut day = Day::begin(5, 200, limits);
         for _ in 0..8 {
             let sample = day.sample(secs(1800), 5);
             assert!((185..=200).contains(&sample.nodes) && sample.contacts > 25.0, "{sample:?}");

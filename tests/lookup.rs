@@ -38,6 +38,7 @@ fn l_01_a_lookup_finds_the_closest_hosts_of_a_hundred_in_few_queries() {
     let report = stage.finish(lookup);
     let found: Vec<_> = stage.node.lookup_nodes(lookup).map(|node| node.addr).collect();
     assert_eq!(found, stage.closest_to(infohash(3)));
+    // It ends with the answer of the last of the closest, while those of others may be under way.
     assert!(report.queried <= 24 && report.answered >= 8 && report.failed == 0, "{report:?}");
     assert!(report.duration >= RTT && report.duration <= RTT * 4, "{report:?}");
     assert_eq!(report.kind, LookupKind::FindNode);
@@ -419,52 +420,4 @@ fn l_04_through_dead_hosts_and_loss_lookups_end_soon_and_find_the_peer() {
         }
         assert!(found >= 9, "{found} of 10 at {loss} %");
     }
-}
-
-/// Hosts of which each knows peers of its own.
-fn stage_with_peers(found: usize, peers_each: u8) -> Stage {
-    let mut limits = stage::limits();
-    limits.found = found;
-    let mut stage = Stage::with_limits(stage::config(), &limits);
-    stage.join(12);
-    for index in 1..=12_u8 {
-        let peers = (0..peers_each).map(|peer| SocketAddr::from(([77, index, peer, 1], 4242)));
-        stage.at(index.into()).peers = peers.collect();
-    }
-    stage
-}
-
-#[test]
-fn a_lookup_that_has_no_room_for_all_peers_says_so() {
-    for (found, max_peers, peers, has_more) in
-        [(512, u16::MAX, 60, false), (60, 60, 60, false), (20, u16::MAX, 20, true), (512, 7, 7, true)]
-    {
-        let mut stage = stage_with_peers(found, 5);
-        let mut options = LookupOptions::default();
-        (options.k, options.max_peers) = (16, max_peers);
-        let lookup = Lookup::GetPeers(infohash(1));
-        let lookup = stage.act(|node, now| node.lookup(now, lookup, &options).unwrap());
-        let report = stage.finish(lookup);
-        let told = stage.peers_of(lookup).len();
-        assert_eq!((report.answered, report.peers as usize, told), (12, peers, peers), "{found} {max_peers}");
-        assert_eq!(report.more_peers, has_more, "{found} {max_peers}");
-        let is_lost = stage.node.stats().peers_lost > 0;
-        assert_eq!(is_lost, found == 20, "fewer were wanted, or there was no room");
-    }
-}
-
-#[test]
-fn an_announce_tells_no_more_peers_of_the_lookup_before_it_than_it_may() {
-    let mut stage = stage_with_peers(512, 5);
-    let mut options = LookupOptions::default();
-    options.k = 16;
-    let lookup = Lookup::GetPeers(infohash(1));
-    let lookup = stage.act(|node, now| node.lookup(now, lookup, &options).unwrap());
-    assert_eq!(stage.finish(lookup).peers, 60);
-    options.max_peers = 10;
-    let announce = Lookup::Announce(infohash(1), Announce::port(1));
-    let lookup = stage.act(|node, now| node.lookup(now, announce, &options).unwrap());
-    let report = stage.finish(lookup);
-    assert_eq!((report.queried, report.peers, report.more_peers), (0, 10, true));
-    assert_eq!(stage.peers_of(lookup).len(), 10);
 }

@@ -6,9 +6,9 @@
 //! node as soon as it is among the K closest that are alive and everything closer has answered or
 //! stalled. What was lost near the target is sent once more; a query for an item (BEP 44), which not
 //! every node knows, is followed by one for neighbours alone, and only if that is answered by another
-//! one for the item. Who failed lately is asked when nobody else is left. Where the dead hide the living behind
-//! them, it looks beyond the [horizon]. After an announce has ended and was reported, it lingers: a
-//! closer node that answers late, or is named late, still gets it.
+//! one for the item. Who failed lately is asked when nobody else is left. Where the dead hide the
+//! living behind them, it looks beyond the [horizon]. After an announce has ended and was reported, it
+//! lingers: a closer node that answers late, or is named late, still gets it.
 //!
 //! An item that can change is another matter: whoever is late may be the only one that has the newest
 //! version. A search for it, and the look before one is put, waits for each of the K closest until that
