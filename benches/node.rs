@@ -100,6 +100,7 @@ fn server() -> Node {
     (config.id, config.ipv6) = (Some(OWN), false);
     (config.queries_per_source, config.source_burst) = (1_000_000, u32::MAX);
     (config.new_endpoints, config.new_endpoints_burst) = (1_000_000, u32::MAX);
+    config.queries_per_node = u32::MAX;
     config.unverified_bytes = u32::MAX;
     let mut limits = Limits::default();
     limits.sources = 16_384;

@@ -52,8 +52,8 @@ pub struct Config {
     /// Queries that one source may ask at once. Default: 50.
     pub source_burst: u32,
     /// Queries a second that we send to one endpoint for long, all lookups and the upkeep together; 0
-    /// counts as 1. What goes beyond waits while other destinations are served. Default: 2, as many as
-    /// mldht answers.
+    /// counts as 1, [`u32::MAX`] as no limit. What goes beyond waits while other destinations are served.
+    /// Default: 2, as many as mldht answers.
     pub queries_per_node: u32,
     /// Queries that we send to one endpoint at once, 1..=15. Default: 6; mldht answers 10.
     pub node_burst: u32,

@@ -172,7 +172,7 @@ impl Contacts {
         let Some(contact) = self.find(entries, endpoint) else { return Leave::Now { is_open: false } };
         let room = limit.burst.clamp(1, MAX_BURST) * QUERY;
         let excess = (contact.debt(limit, now) + QUERY).saturating_sub(room);
-        if excess == 0 {
+        if excess == 0 || limit.per_sec == u32::MAX {
             return Leave::Now { is_open: contact.age(now) < MAPPING };
         }
         let wait = u64::from(excess.div_ceil(limit.per_sec.max(1)));
@@ -433,6 +433,14 @@ mod tests {
             assert!((29..=31).contains(&sent), "{sent} in ten seconds");
             assert_eq!(rig.exhaust(next + Duration::from_secs(60)), 4);
         }
+        let rig = Rig::new();
+        let unlimited = RateLimit { per_sec: u32::MAX, burst: 1 };
+        let mut entries = rig.entries;
+        (0..99).for_each(|_| rig.contacts.contacted(&mut entries, rig.endpoint, unlimited, at(5)));
+        assert_eq!(
+            rig.contacts.leave(&entries, rig.endpoint, unlimited, at(5)),
+            Leave::Now { is_open: true }
+        );
         let mut other = Rig::new();
         assert_eq!(other.exhaust(at(5)), 4);
         other.endpoint = Endpoint::v4([1, 2, 3, 4], 6);
