@@ -198,7 +198,8 @@ fn fifty_announces_have_their_first_rounds_at_once() {
         What::GetPeers(infohash) if sent.at >= begun => Some(infohash),
         _ => None,
     });
-    assert_eq!(started.collect::<BTreeSet<_>>().len(), 32, "in half of the lookups");
+    let started = started.collect::<BTreeSet<_>>().len();
+    assert!((28..=32).contains(&started), "{started} in half of the 64 lookups, less what else goes on");
     let begun = stage.now;
     while rounds(&stage, None).len() < 50 && stage.now < begun + HOUR {
         stage.run(ms(100));

@@ -18,8 +18,8 @@ const DRAWN: usize = 32;
 /// crowd of addresses within it counts.
 const NETWORKS_PER_BIT: i32 = 4;
 
-/// Whoever put more than this part of the records drawn gives way first, and to others only: targets
-/// are easily made so that they lie close to us.
+/// Whoever put more than this part of the records drawn, and more than one, gives way first, and to
+/// others only: targets are easily made so that they lie close to us.
 const FAIR_SHARE: usize = 16;
 
 /// More than any closeness and any number of networks weigh.
@@ -55,9 +55,9 @@ impl ItemStore {
         let records = &*slots.records;
         let drawn = draw(records, rng).filter(|&ix| Some(ix) != old && records[ix].is_taken());
         let drawn: Vec<Ix, DRAWN> = drawn.collect();
-        let is_unfair = |origin, more| {
+        let is_unfair = |origin, more: usize| {
             let crowd = drawn.iter().filter(|&&ix| records[ix].origin == origin).count() + more;
-            crowd * FAIR_SHARE > drawn.len() + more
+            crowd > ((drawn.len() + more) / FAIR_SHARE).max(1)
         };
         let worth_of = |ix: Ix, more| {
             let Stored { target, origin, networks, .. } = &records[ix];

@@ -8,6 +8,7 @@
 use heapless::Vec;
 
 use super::members::{At, Chunk, Members, Peer, Stamp};
+use crate::addr::AddressPolicy;
 use crate::pool::Slot;
 use crate::rng::Rng;
 
@@ -29,8 +30,14 @@ const SCANNED: usize = 512;
 const ENOUGH: usize = 16;
 
 impl<const M: usize> Peer<M> {
-    /// Its wide and its narrow network.
+    /// Its wide and its narrow network; each host of a private one is a network of its own, since all
+    /// that is there belongs to one owner.
     fn networks(&self) -> [u64; 2] {
+        let endpoint = self.endpoint();
+        if !AddressPolicy::Public.allows(endpoint) {
+            let (high, low) = endpoint.halves();
+            return [high ^ low; 2];
+        }
         let [a, b, c, d, e, f] = core::array::from_fn(|at| u64::from(self.compact()[at]));
         if M == 6 {
             [a << 8 | b, a << 16 | b << 8 | c]
