@@ -106,12 +106,14 @@ fn a_burst_of_lookups_costs_no_living_node_its_place() {
 
 #[test]
 fn a_burst_in_a_larger_world_costs_no_living_node_its_place() {
-    // In full buckets some give way to those that answer twice as fast; a place is never left empty.
-    let Fare { before, after, found } = fare(4, 1000, 0.3);
-    let (kept, after, before) = (before.intersection(&after).count(), after.len(), before.len());
+    let [calm, lossy] = [0.0, 0.3].map(|loss| fare(4, 1000, loss));
+    let (after, before) = (lossy.after.len(), lossy.before.len());
     assert!(before > 200 && after * 100 >= before * 95, "{after} instead of {before}");
-    assert!(kept * 100 >= before * 75, "{kept} of {before}");
-    assert!(found >= 99, "{found}");
+    // In full buckets some give way to those that answer twice as fast, with loss or without.
+    let kept = |fare: &Fare| fare.before.intersection(&fare.after).count() as f64 / fare.before.len() as f64;
+    println!("of the same nodes {:.3} are left, {:.3} without loss", kept(&lossy), kept(&calm));
+    assert!(kept(&lossy) >= kept(&calm) * 0.95, "{} of {}", kept(&lossy), kept(&calm));
+    assert!(lossy.found >= 99, "{}", lossy.found);
 }
 
 /// When queries left, by where they went.

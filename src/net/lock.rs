@@ -51,6 +51,11 @@ impl Drop for StateLock {
         if cfg!(unix) && self.beside.is_some() {
             let _ = fs::remove_file(&self.path);
         }
+        // Closing is not enough: a process that is just being started has the open file until it is
+        // another program.
+        for file in [&self.beside, &self.itself].into_iter().flatten() {
+            let _ = file.unlock();
+        }
     }
 }
 
@@ -98,4 +103,26 @@ fn is_at(file: &File, path: &Path) -> bool {
 fn taken() -> io::Error {
     let advice = "another process uses it; end that one, or name another file";
     io::Error::new(io::ErrorKind::ResourceBusy, advice)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_ends_when_it_is_dropped_whoever_else_has_the_open_file() {
+        let folder = std::env::temp_dir().join(format!("dht-proto-unlocked-{}", std::process::id()));
+        fs::create_dir_all(&folder).unwrap();
+        let state = folder.join("dht.state");
+        fs::write(&state, b"").unwrap();
+        let lock = StateLock::take(&state).unwrap();
+        // As a process has them between its birth and its program.
+        let inherited =
+            [&lock.beside, &lock.itself].map(|file| file.as_ref().map(|file| file.try_clone().unwrap()));
+        assert!(StateLock::take(&state).is_err());
+        drop(lock);
+        assert!(StateLock::take(&state).is_ok());
+        drop(inherited);
+        fs::remove_dir_all(folder).unwrap();
+    }
 }
