@@ -109,10 +109,11 @@ fn a_burst_in_a_larger_world_costs_no_living_node_its_place() {
     let [calm, lossy] = [0.0, 0.3].map(|loss| fare(4, 1000, loss));
     let (after, before) = (lossy.after.len(), lossy.before.len());
     assert!(before > 200 && after * 100 >= before * 95, "{after} instead of {before}");
-    // In full buckets some give way to those that answer twice as fast, with loss or without.
+    // In full buckets some give way to others that answer twice as fast or are better spread, with loss or
+    // without it.
     let kept = |fare: &Fare| fare.before.intersection(&fare.after).count() as f64 / fare.before.len() as f64;
     println!("of the same nodes {:.3} are left, {:.3} without loss", kept(&lossy), kept(&calm));
-    assert!(kept(&lossy) >= kept(&calm) * 0.95, "{} of {}", kept(&lossy), kept(&calm));
+    assert!(kept(&lossy) >= kept(&calm) * 0.85, "{} of {}", kept(&lossy), kept(&calm));
     assert!(lossy.found >= 99, "{}", lossy.found);
 }
 

@@ -107,6 +107,8 @@ fn taken() -> io::Error {
 
 #[cfg(test)]
 mod tests {
+    use std::format;
+
     use super::*;
 
     #[test]

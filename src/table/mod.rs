@@ -57,8 +57,8 @@ const QUESTIONABLE: u32 = 15 * 60;
 const BAD: u8 = 2;
 /// Failures in a row that no entry survives.
 const HOPELESS: u8 = 3;
-/// A node that answered less than this many seconds ago is alive.
-const ALIVE: u32 = 60;
+/// A node that answered less than this many seconds ago is alive: it fails once, not twice.
+const ALIVE: u32 = 3 * 60;
 /// Age in seconds from which an entry is no longer displaced by a better placed newcomer.
 const ELDER: u32 = 60 * 60;
 /// A node that answered less than this many seconds ago need not prove itself again.
@@ -491,7 +491,7 @@ impl Table {
         if is_over { self.evict(slots, place, now) } else { None }
     }
 
-    /// Whether a node is not to fail once more: it has failed, but answered within the last minute.
+    /// Whether a node is not to fail once more: it has failed, but answered not long ago.
     /// Where three datagrams in ten are lost, every fourth node fails twice in a row.
     pub(crate) fn is_alive_yet_failing(&self, slots: &mut Slots<'_>, contact: Contact, now: Instant) -> bool {
         self.find(slots, contact).is_some_and(|place| {
