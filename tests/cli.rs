@@ -9,7 +9,7 @@ use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::process::Stdio;
 use std::time::{Duration, Instant};
 
-use common::tool::{HASH, LOCAL, Node, code, command, events, find, run, signal, stderr};
+use common::tool::{HASH, LOCAL, Node, code, command, events, find, heeding, run, signal, stderr};
 use serde_json::Value;
 
 const BASE32: &str = "L67374IMLVVE5SFIRZGGVNGCROK65ZAB";
@@ -376,7 +376,7 @@ fn r_13_a_state_file_keeps_id_and_nodes_from_run_to_run() {
 #[test]
 fn signals_end_a_node_cleanly() {
     for name in ["-INT", "-TERM", "-HUP"] {
-        let mut node = Node::start(LOCAL);
+        let mut node = Node::spawn(&mut heeding(&format!("node --json {LOCAL}")));
         signal(&node.child, name);
         assert_eq!(node.child.wait().unwrap().code(), Some(0), "{name}");
         let mut rest = String::new();

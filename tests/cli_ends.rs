@@ -10,7 +10,9 @@ use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::thread;
 
-use common::tool::{HASH, LOCAL, Node, code, command, complaints, events, find, run, signal, stderr};
+use common::tool::{
+    HASH, LOCAL, Node, code, command, complaints, events, find, heeding, run, signal, stderr,
+};
 
 /// A socket that nothing comes from.
 fn hole() -> (UdpSocket, SocketAddr) {
@@ -226,7 +228,7 @@ fn a_closed_terminal_ends_a_node_whose_state_is_saved() {
     let folder = Folder::new("hangup");
     let state = folder.0.join("dht.state");
     let words = format!("node -vv {start} --state {}", state.display());
-    let mut child = command(&words).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut child = heeding(&words).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
     let mut lines = complaints(&mut child);
     assert!(lines.any(|line| line.starts_with("dht: + ") && line.ends_with(&other.addr)), "it knows it");
     signal(&child, "-HUP");

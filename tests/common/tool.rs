@@ -14,6 +14,18 @@ pub fn command(words: &str) -> Command {
     command
 }
 
+/// The tool in its place, which heeds signals though the program that runs the tests may ignore them
+/// (`nohup`).
+pub fn heeding(words: &str) -> Command {
+    if cfg!(not(target_os = "linux")) {
+        return command(words);
+    }
+    let mut command = Command::new("env");
+    command.args(["--default-signal=HUP,INT,TERM", env!("CARGO_BIN_EXE_dht")]);
+    command.args(words.split_whitespace());
+    command
+}
+
 pub fn run(words: &str) -> Output {
     command(words).output().unwrap()
 }

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """The `dht` tool in situations that no unit test can make: without a network, with a name server that
-never answers, in a terminal that is closed.
+never answers, in a terminal that is closed, stopped for a while.
 
     DHT_BIN=target/release/dht python3 tests/interop/tool_situations.py [PART OF A NAME]
 
@@ -15,6 +15,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 
 import krpc
 
@@ -116,6 +117,29 @@ def a_node_at_a_link_local_address_answers():
             assert b"1:t2:ab1:v4:" in sock.recv(2048)
 
 
+def a_process_that_was_stopped_takes_the_answers_that_came_meanwhile():
+    with network(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        sock.settimeout(PATIENCE)
+        sock.bind(krpc.split_addr(NODE))
+        lookup = start("get-peers", HASH, "--bind", "127.0.0.1:0", "--bootstrap", NODE, *LOCAL, "--json")
+        own, peer, was_stopped = os.urandom(20), socket.inet_aton("9.9.9.9") + b"\1\2", False
+        while not was_stopped:
+            packet, sender = sock.recvfrom(2048)
+            query = krpc.bdecode(packet)
+            if query[b"y"] != b"q":
+                continue
+            reply = {"id": own, "nodes": b""}
+            if was_stopped := query[b"q"] == b"get_peers":
+                lookup.send_signal(signal.SIGSTOP)
+                reply |= {"values": [peer], "token": b"t"}
+            sock.sendto(krpc.bencode({"t": query[b"t"], "y": "r", "r": reply}), sender)
+        # Every query times out after 5 s.
+        time.sleep(7)
+        lookup.send_signal(signal.SIGCONT)
+        stdout, stderr = lookup.communicate(timeout=PATIENCE)
+        assert lookup.returncode == 0 and "9.9.9.9:258" in stdout, (lookup.returncode, stdout, stderr)
+
+
 SITUATIONS = [
     without_a_network_a_lookup_ends_with_2_and_says_why,
     without_a_network_a_ping_ends_at_once_and_says_why,
@@ -124,6 +148,7 @@ SITUATIONS = [
     a_name_server_that_never_answers_does_not_outlast_the_deadline,
     a_node_whose_terminal_is_closed_saves_its_state,
     a_node_at_a_link_local_address_answers,
+    a_process_that_was_stopped_takes_the_answers_that_came_meanwhile,
 ]
 
 

@@ -23,13 +23,13 @@ pub(crate) fn node(options: &NodeOptions, output: &Output) -> Result<(), Failure
     setup.start = Some(&options.start);
     setup.read_only = options.read_only;
     (setup.stays, setup.tells_addr) = (true, true);
+    // To serve is to succeed, whether or not anybody reads where.
+    output.set_found();
     let session = Session::start(&setup, output)?;
     if let Some(exporter) = exporter {
         output.metrics(&exporter.url())?;
         exporter.serve(session.dht.clone())?;
     }
-    // To serve is to succeed.
-    output.set_found();
     if output.is_live() {
         watch(&session);
     } else if !session.sleep(QUIET.min(session.left())) {

@@ -50,6 +50,8 @@ pub(crate) struct Output {
     json: bool,
     /// stderr is a terminal, so somebody may see the progress.
     live: bool,
+    /// stdout is a terminal, which may be closed.
+    on_terminal: bool,
     /// Invisible until there is progress to show.
     spinner: ProgressBar,
     found: Cell<bool>,
@@ -119,7 +121,8 @@ impl Output {
         if let Ok(style) = ProgressStyle::with_template("{spinner} {elapsed} {wide_msg}") {
             spinner.set_style(style);
         }
-        Self { json, live: io::stderr().is_terminal(), spinner, found: Cell::new(false) }
+        let (live, on_terminal) = (io::stderr().is_terminal(), io::stdout().is_terminal());
+        Self { json, live, on_terminal, spinner, found: Cell::new(false) }
     }
 
     /// Whether anybody sees the progress.
@@ -275,7 +278,7 @@ impl Output {
             let mut stdout = io::stdout().lock();
             stdout.write_all(bytes).and_then(|()| stdout.flush())
         };
-        self.spinner.suspend(write).map_err(Failure::Stdout)
+        self.spinner.suspend(write).map_err(|error| self.unwritten(error))
     }
 
     /// The target alone on stdout, once; how it went on stderr. With `cas` only the version of that
@@ -400,7 +403,14 @@ impl Output {
             Some(text) => text.to_string(),
             None => return Ok(()),
         };
-        self.spinner.suspend(|| writeln!(io::stdout().lock(), "{line}")).map_err(Failure::Stdout)
+        let write = || writeln!(io::stdout().lock(), "{line}");
+        self.spinner.suspend(write).map_err(|error| self.unwritten(error))
+    }
+
+    /// A terminal that has been closed is a reader that has left; the signal may come a moment later.
+    fn unwritten(&self, error: io::Error) -> Failure {
+        let is_gone = self.on_terminal && error.kind() != io::ErrorKind::WouldBlock;
+        Failure::Stdout(if is_gone { io::ErrorKind::BrokenPipe.into() } else { error })
     }
 }
 
