@@ -130,8 +130,11 @@ impl<'a> Session<'a> {
         let log = output.logger();
         let verbose = if traces { 0 } else { setup.own.verbose };
         let mut reporter = Reporter::new(verbose, setup.own.allow_private, names.clone());
-        let restored =
-            Family::ALL.iter().any(|family| dht.restored_count(*family).is_ok_and(|count| count > 0));
+        // In this order: those that have answered by now stand in the table.
+        let restored = Family::ALL.iter().any(|family| {
+            let is_some = |count: Result<usize, _>| count.is_ok_and(|count| count > 0);
+            is_some(dht.restored_count(*family)) || is_some(dht.node_count(*family))
+        });
         // The node has answered, so it has told which hosts it may never ask.
         let told = reporter.describe_waiting(&notices);
         if host_count > 0 && reporter.refused() == host_count && !restored {
