@@ -124,7 +124,7 @@ pub struct CrawlReport {
 ///
 /// In a world of 300 nodes with 40 torrents each, a fifth of them dead, and of 30 liars beside them, a crawl
 /// with a query every 50 ms found 71 % of all torrents within 15 s, 97 % within a minute, when it had asked
-/// all nodes once, and 99 % within ten minutes, when they told further ones (`tests/sim_surveys.rs`).
+/// all nodes once, and 99 % within ten minutes, when they told further ones (`tests/sim/surveys.rs`).
 ///
 /// Memory is bounded by the [`CrawlOptions`]. Where there are more nodes than may be remembered, those are
 /// forgotten first that are silent, then those that would be asked last, but none whose interval runs; and

@@ -1,0 +1,80 @@
+//! What is kept up, over real sockets on loopback: rounds that are given up, and callers that share it.
+
+use std::net::{SocketAddr, UdpSocket};
+
+use dht_proto::Announce;
+
+use crate::common::net::blocking::builder;
+use crate::common::net::{HASH, LOOPBACK, PATIENCE};
+use crate::common::raw::{ID, Packet, join, value_list};
+
+/// A node whose answers are written by hand.
+struct Neighbour {
+    socket: UdpSocket,
+    addr: SocketAddr,
+}
+
+impl Neighbour {
+    fn new() -> Self {
+        let socket = UdpSocket::bind(LOOPBACK).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        let addr = socket.local_addr().unwrap();
+        Self { socket, addr }
+    }
+
+    /// The next query of this method. It answers others in the meantime.
+    fn asked(&self, method: &str) -> (Packet, SocketAddr) {
+        let mut buffer = [0; 1500];
+        loop {
+            let (len, from) = self.socket.recv_from(&mut buffer).expect("it is asked");
+            let query = Packet::checked(self.addr, &buffer[..len]);
+            if query.method() == method {
+                return (query, from);
+            }
+            self.answer(&(query, from), b"");
+        }
+    }
+
+    fn answer(&self, (query, from): &(Packet, SocketAddr), fields: &[u8]) {
+        self.socket.send_to(&query.answer(&ID, fields), from).unwrap();
+    }
+
+    /// Tells of a peer, and returns the announce that follows.
+    fn announced(&self, peer: SocketAddr) -> (Packet, SocketAddr) {
+        let query = self.asked("get_peers");
+        self.answer(&query, &join(&[b"5:token1:x", &value_list(&[peer])]));
+        self.asked("announce_peer")
+    }
+}
+
+#[test]
+fn a_round_reports_nothing_of_one_that_was_given_up() {
+    let (neighbour, peer) = (Neighbour::new(), "127.0.0.1:4321".parse().unwrap());
+    let dht = builder().spawn().unwrap();
+    dht.add_node(neighbour.addr).unwrap();
+    let _first = dht.keep_announced(HASH, Announce::port(1001)).unwrap();
+    assert_eq!(neighbour.announced(peer).0.int("a.port"), Some(1001));
+
+    // The round is under way and has found the peer, when another takes its place.
+    let mut rounds = dht.keep_announced(HASH, Announce::port(1002)).unwrap();
+    let announced = neighbour.announced(peer);
+    assert_eq!(announced.0.int("a.port"), Some(1002));
+    neighbour.answer(&announced, b"");
+    let round = rounds.recv_timeout(PATIENCE).unwrap().unwrap();
+    assert_eq!((round.peers, round.acknowledged), (vec![peer], vec![neighbour.addr]));
+}
+
+#[test]
+fn a_caller_that_leaves_gives_way_to_the_announce_of_those_that_stay() {
+    let dht = builder().spawn().unwrap();
+    let keep = |port| dht.keep_announced(HASH, Announce::port(port)).unwrap();
+    let port = || dht.kept_announces().unwrap()[0].announce.port;
+    let (first, second, third) = (keep(1001), keep(1002), keep(1003));
+    assert_eq!(port(), 1003);
+    drop(second);
+    assert_eq!(port(), 1003, "the last to come is still there");
+    drop(third);
+    assert_eq!(port(), 1001);
+    drop(first);
+    assert_eq!(dht.kept_announces(), Ok(vec![]));
+}

@@ -1,0 +1,20 @@
+//! The adapters, over real sockets on loopback.
+#![cfg(feature = "net")]
+#![allow(clippy::std_instead_of_core, clippy::unwrap_used, reason = "tests")]
+
+#[path = "../common/mod.rs"]
+mod common;
+
+#[cfg(feature = "items")]
+mod items;
+mod kept;
+mod persist;
+#[cfg(all(feature = "tokio", feature = "items"))]
+mod queue;
+#[cfg(feature = "tokio")]
+mod sockets;
+#[cfg(feature = "tokio")]
+mod surveys;
+#[cfg(feature = "tokio")]
+mod task;
+mod thread;

@@ -1,0 +1,679 @@
+//! The state file of a node on real sockets, and what becomes of it when things go wrong.
+
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use dht_proto::net::{CallError, Events, Loaded, Notice, Owner, SpawnError, StateFile};
+use dht_proto::{Announce, Config, Family, InfoHash, Limits, Node, StartError, State, StateError};
+
+use crate::common;
+use crate::common::net::blocking::{addr, builder, network, wait_for};
+use crate::common::net::{LOOPBACK, PATIENCE};
+
+/// A folder that goes with the test.
+struct Folder(PathBuf);
+
+impl Folder {
+    fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("dht-proto-{name}-{}", std::process::id()));
+        fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+
+    fn state(&self) -> PathBuf {
+        self.0.join("dht.state")
+    }
+
+    fn names(&self) -> Vec<String> {
+        let entries = fs::read_dir(&self.0).unwrap();
+        let mut names: Vec<_> =
+            entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+fn first(events: &mut Events, is_wanted: impl Fn(&Notice) -> bool) -> Notice {
+    events.find(is_wanted).expect("it is told")
+}
+
+/// A state of nodes that nobody ever was, as long as a full table's, and of two announces.
+fn snapshot(seed: u8, count: u16) -> Vec<u8> {
+    let mut text = format!("d5:nodes{}:", usize::from(count) * 6).into_bytes();
+    for index in 0..count {
+        let [high, low] = index.to_be_bytes();
+        text.extend([60, high, low, 1, 0x1a, 0xe1]);
+    }
+    text.extend(b"e");
+    let now = dht_proto::Instant::ZERO;
+    let mut node = Node::new(Config::default(), &Limits::default(), [seed; 32], now);
+    node.restore(now, &State::parse(&text).unwrap(), Duration::ZERO);
+    for byte in 1..=2 {
+        node.keep_announced(now, [byte; 20].into(), Announce::port(4242)).unwrap();
+    }
+    node.snapshot(1_700_000_000)
+}
+
+fn bytes_in(path: &Path) -> Vec<u8> {
+    fs::read(path).unwrap()
+}
+
+#[test]
+fn r_13_a_node_keeps_id_and_nodes_over_a_restart() {
+    let folder = Folder::new("restart");
+    let nodes = network(14);
+    // Node 0 is its bootstrap host, and kept and saved like the others.
+    let start = addr(&nodes[0]).to_string();
+    let dht = builder().bootstrap([&start]).state(folder.state()).spawn().unwrap();
+    wait_for("it knows the others", || dht.node_count(Family::V4).unwrap() >= 10);
+    let id = dht.id(Family::V4).unwrap();
+    dht.shutdown();
+    assert_eq!(folder.names(), ["dht.state"], "nothing else is left");
+    let saved = State::parse(&bytes_in(&folder.state())).unwrap().nodes().count();
+    assert!((10..=14).contains(&saved), "{saved}");
+
+    let silent = std::net::UdpSocket::bind(LOOPBACK).unwrap();
+    silent.set_nonblocking(true).unwrap();
+    let host = silent.local_addr().unwrap().to_string();
+    let mut builder = builder().bootstrap([host]).state(folder.state());
+    let mut events = builder.subscribe();
+    let dht = builder.spawn().unwrap();
+    assert_eq!(dht.id(Family::V4), Ok(id));
+    assert_eq!(events.next(), Some(Notice::Restored { nodes: saved, announces: 0, items: 0, skipped: 0 }));
+    wait_for("all have answered", || dht.node_count(Family::V4).unwrap() >= saved);
+    assert_eq!(dht.wait_ready(PATIENCE), Ok(true));
+    assert_eq!(dht.restored_count(Family::V4), Ok(0));
+    assert!(silent.recv(&mut [0; 2000]).is_err(), "the bootstrap host was not asked");
+}
+
+#[test]
+fn an_announce_goes_on_from_where_it_was_once_it_is_wanted_again() {
+    let folder = Folder::new("announces");
+    let nodes = network(6);
+    let start = addr(&nodes[0]).to_string();
+    let [wanted, unwanted] = [InfoHash::from([1; 20]), InfoHash::from([2; 20])];
+    let dht = builder().bootstrap([&start]).state(folder.state()).spawn().unwrap();
+    let mut rounds =
+        [wanted, unwanted].map(|infohash| dht.keep_announced(infohash, Announce::port(4242)).unwrap());
+    rounds.iter_mut().for_each(|rounds| assert!(rounds.next().unwrap().report.acknowledged > 0));
+    wait_for("it knows somebody to save", || dht.node_count(Family::V4).unwrap() >= 3);
+    dht.shutdown();
+    drop(rounds);
+    assert_eq!(State::parse(&bytes_in(&folder.state())).unwrap().announces().count(), 2);
+
+    let mut builder = builder().bootstrap([&start]).state(folder.state());
+    let mut events = builder.subscribe();
+    let dht = builder.spawn().unwrap();
+    assert!(matches!(events.next(), Some(Notice::Restored { announces: 2, skipped: 0, .. })));
+    assert_eq!(dht.kept_announces(), Ok(vec![]), "none before somebody wants it");
+    let rounds = dht.keep_announced(wanted, Announce::port(4242)).unwrap();
+    let mut changed = dht.keep_announced(unwanted, Announce::port(4343)).unwrap();
+    assert!(changed.next().unwrap().report.acknowledged > 0, "another port is announced at once");
+    let kept = dht.kept_announces().unwrap();
+    let kept = kept.iter().find(|kept| kept.infohash == wanted).unwrap();
+    assert!(kept.last.is_some_and(|last| last.acknowledged > 0), "{kept:?}");
+    assert!(kept.due.is_some_and(|due| due > dht_proto::Instant::from_micros(600_000_000)), "{kept:?}");
+    drop((rounds, changed));
+    wait_for("they are given up", || dht.kept_announces().unwrap().is_empty());
+    dht.shutdown();
+    assert_eq!(State::parse(&bytes_in(&folder.state())).unwrap().announces().count(), 0);
+}
+
+#[cfg(feature = "items")]
+#[test]
+fn b44_31_an_item_goes_on_from_where_it_was_once_it_is_wanted_again() {
+    use common::items::{VALUE, signed};
+    use dht_proto::Item;
+
+    let folder = Folder::new("items");
+    let nodes = network(6);
+    let start = addr(&nodes[0]).to_string();
+    let [wanted, unwanted] = [signed(3, VALUE), Item::immutable(VALUE).unwrap()];
+    let dht = builder().bootstrap([&start]).state(folder.state()).spawn().unwrap();
+    let mut rounds = [&wanted, &unwanted].map(|item| dht.keep_stored(item).unwrap());
+    rounds.iter_mut().for_each(|rounds| assert!(rounds.next().unwrap().report.acknowledged > 0));
+    wait_for("it knows somebody to save", || dht.node_count(Family::V4).unwrap() >= 3);
+    assert_eq!(dht.saved_items(), Ok(vec![]));
+    dht.shutdown();
+    drop(rounds);
+
+    let mut builder = builder().bootstrap([&start]).state(folder.state());
+    let mut events = builder.subscribe();
+    let dht = builder.spawn().unwrap();
+    assert!(matches!(events.next(), Some(Notice::Restored { items: 2, skipped: 0, .. })));
+    assert_eq!(dht.kept_items(), Ok(vec![]), "none before somebody wants it");
+    let saved = dht.saved_items().unwrap();
+    assert!(saved.len() == 2 && saved.contains(&wanted) && saved.contains(&unwanted));
+    let _rounds = dht.keep_stored(&wanted).unwrap();
+    let kept = &dht.kept_items().unwrap()[0];
+    assert!(kept.last.is_some_and(|last| last.acknowledged > 0), "{kept:?}");
+    assert!(kept.due.is_some_and(|due| due > dht_proto::Instant::from_micros(3_000_000_000)), "{kept:?}");
+    assert_eq!(dht.saved_items(), Ok(vec![unwanted]));
+}
+
+#[test]
+fn a_refused_announce_leaves_the_saved_one_for_later() {
+    let folder = Folder::new("refused");
+    let nodes = network(4);
+    let start = addr(&nodes[0]).to_string();
+    let infohash = InfoHash::from([1; 20]);
+    let dht = builder().bootstrap([&start]).state(folder.state()).spawn().unwrap();
+    let mut rounds = dht.keep_announced(infohash, Announce::port(4242)).unwrap();
+    assert!(rounds.next().unwrap().report.acknowledged > 0);
+    wait_for("it knows somebody to save", || dht.node_count(Family::V4).unwrap() >= 2);
+    dht.shutdown();
+
+    let dht = builder().bootstrap([&start]).state(folder.state()).spawn().unwrap();
+    let refused = dht.keep_announced(infohash, Announce::port(0)).unwrap_err();
+    assert_eq!(refused, CallError::Start(StartError::PortZero));
+    assert_eq!(dht.kept_announces(), Ok(vec![]), "nobody holds it");
+    let _rounds = dht.keep_announced(infohash, Announce::port(4242)).unwrap();
+    let kept = dht.kept_announces().unwrap();
+    assert!(kept[0].last.is_some_and(|last| last.acknowledged > 0), "it goes on: {kept:?}");
+}
+
+#[test]
+fn the_state_is_saved_at_intervals_and_on_demand() {
+    let folder = Folder::new("interval");
+    let nodes = network(3);
+    let start = addr(&nodes[0]).to_string();
+    let mut builder =
+        builder().bootstrap([&start]).state(folder.state()).save_every(Duration::from_millis(50));
+    let mut events = builder.subscribe();
+    let dht = builder.spawn().unwrap();
+    first(&mut events, |notice| *notice == Notice::StateSaved);
+    assert!(State::parse(&bytes_in(&folder.state())).is_ok());
+    fs::remove_file(folder.state()).unwrap();
+    wait_for("it is saved again", || folder.state().exists());
+    assert!(dht.save_state().unwrap());
+    assert!(!nodes[0].save_state().unwrap(), "without a file");
+    let borrowed = dht.dht();
+    dht.shutdown();
+    assert!(borrowed.save_state().is_err());
+}
+
+#[test]
+fn a_node_that_knows_nobody_leaves_the_file_alone() {
+    let folder = Folder::new("alone");
+    let old = snapshot(1, 50);
+    fs::write(folder.state(), &old).unwrap();
+    // Its address policy refuses nobody, but 60.x.x.x does not answer from loopback.
+    let dht = builder().state(folder.state()).save_every(Duration::from_millis(1)).spawn().unwrap();
+    assert!(!dht.save_state().unwrap());
+    thread::sleep(Duration::from_millis(50));
+    dht.shutdown();
+    assert_eq!(bytes_in(&folder.state()), old);
+
+    let folder = Folder::new("nothing");
+    let dht = builder().state(folder.state()).spawn().unwrap();
+    dht.shutdown();
+    assert!(folder.names().is_empty());
+}
+
+#[test]
+fn clearing_forgets_the_nodes_and_removes_the_file() {
+    let folder = Folder::new("clear");
+    let nodes = network(3);
+    let dht = builder().state(folder.state()).spawn().unwrap();
+    dht.add_node(addr(&nodes[1])).unwrap();
+    wait_for("it knows somebody", || dht.node_count(Family::V4).unwrap() > 0);
+    assert!(dht.save_state().unwrap() && folder.state().exists());
+    // Nobody is left whom it could hear of again.
+    nodes.into_iter().for_each(Owner::shutdown);
+    dht.clear_state().unwrap();
+    dht.clear_state().unwrap();
+    assert_eq!(dht.node_count(Family::V4), Ok(0));
+    dht.shutdown();
+    assert!(folder.names().is_empty());
+
+    let file = StateFile::new(folder.state());
+    file.save(&snapshot(1, 1)).unwrap();
+    file.clear().unwrap();
+    assert_eq!(file.load().unwrap(), Loaded::Nothing);
+    file.clear().unwrap();
+}
+
+#[test]
+fn a_bad_file_is_set_aside_and_the_node_starts_afresh() {
+    let folder = Folder::new("bad");
+    let mut bad = snapshot(1, 50);
+    bad[700] ^= 1;
+    fs::write(folder.state(), &bad).unwrap();
+    let mut builder = builder().state(folder.state());
+    let mut events = builder.subscribe();
+    let dht = builder.spawn().unwrap();
+    let kept_as = folder.0.join("dht.state.bad");
+    let refused = Notice::StateRefused { error: StateError::Checksum, kept_as: kept_as.clone() };
+    assert_eq!(events.next(), Some(refused));
+    assert_eq!(dht.restored_count(Family::V4), Ok(0));
+    dht.shutdown();
+    assert_eq!(bytes_in(&kept_as), bad);
+
+    let file = StateFile::new(folder.state());
+    for at in 1..15 {
+        bad[700] ^= (2 * at) ^ (2 * (at - 1));
+        fs::write(folder.state(), &bad).unwrap();
+        let Loaded::Refused { error, kept_as } = file.load().unwrap() else { panic!("{at}") };
+        assert_eq!(error, StateError::Checksum);
+        assert_eq!(bytes_in(&kept_as), bad);
+        fs::write(folder.state(), &bad).unwrap();
+        assert_eq!(file.load().unwrap(), Loaded::Refused { error, kept_as }, "one copy is enough");
+        let number = usize::from(at).min(9);
+        assert_eq!(folder.names().len(), number + 1, "as many as there may be: {:?}", folder.names());
+    }
+    assert!(folder.names().iter().all(|name| name.starts_with("dht.state.bad")));
+}
+
+#[test]
+fn what_is_no_state_is_refused_and_left_as_it_is() {
+    let folder = Folder::new("other");
+    let torrent =
+        b"d8:announce19:udp://192.0.2.1:69/4:infod6:lengthi1e4:name1:a6:pieces0:e5:nodesl12:192.0.2.1:69ee";
+    let long = vec![b'd'; (16 << 20) + 1];
+    for other in [&b"dear diary,\n"[..], b"127.0.0.1 localhost", b"d3:fooi1ee", torrent, &long] {
+        fs::write(folder.state(), other).unwrap();
+        let error = builder().state(folder.state()).spawn().unwrap_err().to_string();
+        assert!(error.contains("dht.state: ") && error.lines().count() == 1, "{error}");
+        assert_eq!(folder.names(), ["dht.state"]);
+        assert!(bytes_in(&folder.state()) == other);
+    }
+}
+
+#[test]
+fn an_empty_file_is_a_state_that_is_not_there_yet() {
+    let folder = Folder::new("empty");
+    fs::write(folder.state(), b"").unwrap();
+    assert_eq!(StateFile::new(folder.state()).load().unwrap(), Loaded::Nothing);
+    let nodes = network(3);
+    let start = addr(&nodes[0]).to_string();
+    let dht = builder().bootstrap([&start]).state(folder.state()).spawn().unwrap();
+    wait_for("it knows somebody to save", || dht.save_state().unwrap());
+    dht.shutdown();
+    assert_eq!(folder.names(), ["dht.state"]);
+    assert!(State::parse(&bytes_in(&folder.state())).is_ok());
+}
+
+#[test]
+fn a_state_that_was_overwritten_in_place_in_part_is_taken_from_the_copy_beside_it() {
+    let folder = Folder::new("rescue");
+    let (old, new, file) = (snapshot(1, 3), snapshot(2, 50), StateFile::new(folder.state()));
+    fs::write(folder.0.join("dht.state.rescue"), &new).unwrap();
+    for at in [0, 40, old.len(), new.len() - 1] {
+        let mut torn = new[..at].to_vec();
+        torn.extend(old.get(at..).unwrap_or_default());
+        fs::write(folder.state(), &torn).unwrap();
+        let Loaded::State(saved) = file.load().unwrap() else { panic!("{at}") };
+        let expected = if at == 0 { &old } else { &new };
+        assert!(saved.state() == State::parse(expected).unwrap(), "{at}");
+    }
+    fs::write(folder.state(), b"").unwrap();
+    assert!(matches!(file.load().unwrap(), Loaded::State(_)));
+    #[cfg(unix)]
+    if std::os::unix::fs::chown(folder.0.join("dht.state.rescue"), Some(1), None).is_ok() {
+        assert_eq!(file.load().unwrap(), Loaded::Nothing, "somebody else has planted it");
+    }
+    fs::write(folder.state(), b"dear diary,\n").unwrap();
+    assert!(file.load().is_err(), "that is another file");
+    assert_eq!(folder.names(), ["dht.state", "dht.state.rescue"]);
+    fs::remove_file(folder.state()).unwrap();
+    file.clear().unwrap();
+    assert!(folder.names().is_empty());
+}
+
+#[cfg(unix)]
+#[test]
+fn a_link_is_followed_to_the_file_that_it_leads_to() {
+    use std::os::unix::fs::symlink;
+
+    let folder = Folder::new("link");
+    let (inner, states) = (folder.0.join("inner"), [snapshot(1, 3), snapshot(2, 3), snapshot(3, 3)]);
+    fs::create_dir(&inner).unwrap();
+    symlink("second", folder.state()).unwrap();
+    symlink("inner/state", folder.0.join("second")).unwrap();
+    let (file, target) = (StateFile::new(folder.state()), inner.join("state"));
+    assert_eq!(file.load().unwrap(), Loaded::Nothing, "it leads to nothing yet");
+    for state in &states {
+        let lock = file.lock().unwrap();
+        assert!(StateFile::new(&target).lock().is_err(), "it is one file");
+        file.save(state).unwrap();
+        drop(lock);
+        assert_eq!(&bytes_in(&target), state);
+        assert!(matches!(file.load().unwrap(), Loaded::State(_)));
+    }
+    let mut bad = states[0].clone();
+    bad[100] ^= 1;
+    fs::write(&target, bad).unwrap();
+    assert!(matches!(file.load().unwrap(), Loaded::Refused { .. }));
+    assert!(inner.join("state.bad").exists());
+    file.save(&states[0]).unwrap();
+    file.clear().unwrap();
+    assert!(!target.exists() && folder.state().is_symlink(), "the link is the user's");
+
+    symlink("round", folder.0.join("round")).unwrap();
+    assert!(StateFile::new(folder.0.join("round")).load().is_err());
+}
+
+#[cfg(unix)]
+#[test]
+fn a_pipe_a_device_and_a_folder_are_refused_and_never_opened_or_moved() {
+    let folder = Folder::new("devices");
+    // The device is one like /dev/null.
+    for (what, program, rest) in
+        [("pipe", "mkfifo", &[][..]), ("folder", "mkdir", &[]), ("device", "mknod", &["c", "1", "3"])]
+    {
+        let made = Command::new(program).arg(folder.state()).args(rest).status();
+        if !made.is_ok_and(|status| status.success()) {
+            eprintln!("skipped: no {what} can be made here");
+            continue;
+        }
+        let file = StateFile::new(folder.state());
+        let kind = fs::symlink_metadata(folder.state()).unwrap().file_type();
+        let save = || file.save(&snapshot(1, 3)).map(|()| Loaded::Nothing);
+        for done in [file.load(), save(), file.clear().map(|()| Loaded::Nothing)] {
+            let error = done.unwrap_err().to_string();
+            assert!(error.contains(what) && error.lines().count() == 1, "{error}");
+        }
+        let error = builder().state(folder.state()).spawn().unwrap_err();
+        assert!(matches!(error, SpawnError::State(_)), "{error}");
+        assert_eq!(fs::symlink_metadata(folder.state()).unwrap().file_type(), kind);
+        assert_eq!(folder.names(), ["dht.state"]);
+        fs::remove_file(folder.state()).or_else(|_| fs::remove_dir(folder.state())).unwrap();
+    }
+}
+
+#[cfg(unix)]
+#[test]
+fn nothing_is_written_through_a_link_that_somebody_has_planted() {
+    use std::os::unix::fs::symlink;
+
+    let folder = Folder::new("planted");
+    let victim = folder.0.join("victim");
+    fs::write(&victim, b"of great value").unwrap();
+    let names = [format!("dht.state.{}.new", std::process::id()), "dht.state.lock".to_owned()];
+    let others = ["dht.state.bad", "dht.state.foreign", "dht.state.rescue", "dht.state.new"];
+    for name in names.iter().map(String::as_str).chain(others) {
+        symlink(&victim, folder.0.join(name)).unwrap();
+    }
+    let file = StateFile::new(folder.state());
+    let lock = file.lock().unwrap();
+    file.save(&snapshot(1, 3)).unwrap();
+    let mut bad = snapshot(1, 3);
+    bad[100] ^= 1;
+    fs::write(folder.state(), bad).unwrap();
+    assert!(matches!(file.load().unwrap(), Loaded::Refused { .. }));
+    fs::write(folder.state(), b"d2:id20:abcdefghij01234567895:nodes6:\x3c\x01\x02\x03\x1a\xe1e").unwrap();
+    assert!(matches!(file.load().unwrap(), Loaded::State(_)));
+    drop(lock);
+    assert_eq!(bytes_in(&victim), b"of great value");
+    let names = folder.names();
+    assert!(names.iter().any(|name| name == "dht.state.bad.1"), "{names:?}");
+    assert!(names.iter().any(|name| name == "dht.state.foreign.1"), "{names:?}");
+}
+
+#[test]
+fn a_state_is_used_by_one_node_at_a_time() {
+    let folder = Folder::new("shared");
+    let first = builder().state(folder.state()).spawn().unwrap();
+    let error = builder().state(folder.state()).spawn().unwrap_err().to_string();
+    assert!(error.contains("dht.state: another process uses it") && error.lines().count() == 1, "{error}");
+    first.shutdown();
+    builder().state(folder.state()).spawn().unwrap().shutdown();
+    assert!(folder.names().is_empty(), "{:?}", folder.names());
+}
+
+#[test]
+#[ignore = "no test of its own, but the child of the next one"]
+fn locks_until_it_is_killed() {
+    let Some(path) = std::env::var_os(CHILD) else { return };
+    let _lock = StateFile::new(path).lock().unwrap();
+    println!("locked");
+    thread::sleep(PATIENCE);
+}
+
+#[test]
+fn a_lock_ends_with_the_process_however_that_ends() {
+    let folder = Folder::new("lock");
+    let file = StateFile::new(folder.state());
+    for _ in 0..3 {
+        let mut child = child("persist::locks_until_it_is_killed", &folder.state());
+        let lines = BufReader::new(child.stdout.as_mut().unwrap()).lines();
+        assert!(lines.map(Result::unwrap).any(|line| line.contains("locked")));
+        assert!(file.lock().is_err());
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert_eq!(folder.names(), ["dht.state.lock"], "it could not tidy up");
+        drop(file.lock().unwrap());
+        assert!(!cfg!(unix) || folder.names().is_empty());
+    }
+}
+
+#[test]
+fn announces_that_nobody_asks_for_stay_saved_with_their_age() {
+    let folder = Folder::new("unclaimed");
+    let nodes = network(6);
+    let start = addr(&nodes[0]).to_string();
+    let infohashes = [1, 2].map(|byte| InfoHash::from([byte; 20]));
+    let spawn = || builder().bootstrap([&start]).state(folder.state()).spawn().unwrap();
+    let dht = spawn();
+    let mut rounds = infohashes.map(|infohash| dht.keep_announced(infohash, Announce::port(4242)).unwrap());
+    rounds.iter_mut().for_each(|rounds| assert!(rounds.next().unwrap().report.acknowledged > 0));
+    wait_for("it knows somebody to save", || dht.node_count(Family::V4).unwrap() >= 3);
+    dht.shutdown();
+    drop(rounds);
+
+    // One that has other things to do, and another one that takes up only the first.
+    let dht = spawn();
+    wait_for("it knows somebody to save", || dht.save_state().unwrap());
+    dht.shutdown();
+    let dht = spawn();
+    let rounds = dht.keep_announced(infohashes[0], Announce::port(4242)).unwrap();
+    wait_for("it knows somebody to save", || dht.save_state().unwrap());
+    let saved = |infohash| {
+        let bytes = bytes_in(&folder.state());
+        let state = State::parse(&bytes).unwrap();
+        assert_eq!(state.skipped(), 0);
+        state.announces().find(|saved| saved.infohash == infohash)
+    };
+    assert!(infohashes.iter().all(|infohash| saved(*infohash).unwrap().acknowledged > 0));
+    drop(rounds);
+    wait_for("it is given up", || dht.kept_announces().unwrap().is_empty());
+    dht.shutdown();
+    assert_eq!(saved(infohashes[0]), None, "whoever gives it up does not want it saved");
+    assert_eq!(saved(infohashes[1]).unwrap().announce, Announce::port(4242));
+
+    let dht = spawn();
+    wait_for("it knows somebody", || dht.node_count(Family::V4).unwrap() > 0);
+    dht.clear_state().unwrap();
+    wait_for("it knows somebody again", || dht.save_state().unwrap());
+    assert_eq!(saved(infohashes[1]), None, "a state that was cleared does not come back");
+}
+
+#[test]
+fn every_damaged_file_is_refused_and_kept() {
+    let folder = Folder::new("damage");
+    let whole = snapshot(1, 2);
+    let file = StateFile::new(folder.state());
+    for at in 0..whole.len() {
+        let mut flipped = whole.clone();
+        flipped[at] ^= 1 << (at % 8);
+        for bad in [&whole[..at], &flipped] {
+            fs::write(folder.state(), bad).unwrap();
+            match file.load().unwrap() {
+                Loaded::Nothing if bad.is_empty() => fs::remove_file(folder.state()).unwrap(),
+                Loaded::Refused { kept_as, .. } => {
+                    assert_eq!(bytes_in(&kept_as), bad);
+                    fs::remove_file(kept_as).unwrap();
+                }
+                other => panic!("{at}: {other:?}"),
+            }
+        }
+    }
+    assert!(folder.names().is_empty());
+}
+
+#[test]
+fn a_partly_invalid_state_is_used_and_counted() {
+    let folder = Folder::new("partly");
+    let nodes = network(2);
+    let [a, b] = [&nodes[0], &nodes[1]].map(|node| addr(node).port().to_be_bytes());
+    let text = [
+        &b"d2:id20:abcdefghij01234567895:nodes25:\x7f\0\0\x01"[..],
+        &a,
+        b"\xe0\0\0\x01\0\x01\x7f\0\0\x01",
+        &b,
+    ];
+    let text = [&text.concat()[..], b"\x7f\0\0\x01\0\0?e"].concat();
+    fs::write(folder.state(), &text).unwrap();
+    let mut builder = builder().state(folder.state());
+    let mut events = builder.subscribe();
+    let dht = builder.spawn().unwrap();
+    assert_eq!(dht.id(Family::V4).unwrap().as_bytes(), b"abcdefghij0123456789");
+    assert_eq!(events.next(), Some(Notice::Restored { nodes: 2, announces: 0, items: 0, skipped: 3 }));
+    wait_for("both have answered", || dht.node_count(Family::V4) == Ok(2));
+    dht.shutdown();
+    assert_eq!(folder.names(), ["dht.state", "dht.state.foreign"]);
+    assert_eq!(bytes_in(&folder.0.join("dht.state.foreign")), text, "it is not lost");
+    assert!(State::parse(&bytes_in(&folder.state())).unwrap().saved_at().is_some());
+}
+
+#[test]
+fn a_state_of_another_client_is_copied_once_however_often_the_node_starts() {
+    let folder = Folder::new("foreign");
+    let old = b"d2:id20:abcdefghij01234567895:nodes6:\x3c\x01\x02\x03\x1a\xe1e";
+    fs::write(folder.state(), old).unwrap();
+    // The address does not answer from loopback, so there is nothing to save.
+    for _ in 0..3 {
+        builder().state(folder.state()).spawn().unwrap().shutdown();
+    }
+    assert_eq!(folder.names(), ["dht.state", "dht.state.foreign"]);
+    let other = b"d2:id20:abcdefghij98765432105:nodes6:\x3c\x01\x02\x03\x1a\xe1e";
+    for state in [other, old, other] {
+        fs::write(folder.state(), state).unwrap();
+        assert!(matches!(StateFile::new(folder.state()).load().unwrap(), Loaded::State(_)));
+    }
+    assert_eq!(folder.names(), ["dht.state", "dht.state.foreign", "dht.state.foreign.1"]);
+    assert_eq!(bytes_in(&folder.0.join("dht.state.foreign")), old);
+    assert_eq!(bytes_in(&folder.0.join("dht.state.foreign.1")), other);
+
+    // A node that cannot have its socket touches no file.
+    fs::write(folder.state(), b"something else").unwrap();
+    let taken = std::net::UdpSocket::bind(LOOPBACK).unwrap();
+    let error = builder().bind(taken.local_addr().unwrap()).state(folder.state()).spawn().unwrap_err();
+    assert!(matches!(error, SpawnError::Bind { .. }), "{error}");
+    assert_eq!(bytes_in(&folder.state()), b"something else");
+}
+
+#[test]
+fn a_chosen_id_goes_before_the_saved_one() {
+    let folder = Folder::new("chosen");
+    fs::write(folder.state(), snapshot(1, 3)).unwrap();
+    let mut config = Config::default();
+    (config.id, config.ipv6) = (Some([9; 20].into()), false);
+    let dht = builder().config(config).state(folder.state()).spawn().unwrap();
+    assert_eq!(dht.id(Family::V4), Ok([9; 20].into()));
+}
+
+#[test]
+fn a_file_that_cannot_be_read_or_written_is_told() {
+    let folder = Folder::new("errors");
+    fs::create_dir(folder.state()).unwrap();
+    let error = builder().state(folder.state()).spawn().unwrap_err();
+    assert!(matches!(error, SpawnError::State(_)), "{error}");
+    assert!(error.to_string().contains("dht.state"), "{error}");
+
+    let nodes = network(3);
+    let start = addr(&nodes[0]).to_string();
+    let missing = folder.0.join("missing");
+    assert!(builder().state(missing.join("state")).spawn().is_err());
+    fs::create_dir(&missing).unwrap();
+    let mut builder =
+        builder().bootstrap([&start]).state(missing.join("state")).save_every(Duration::from_millis(20));
+    let mut events = builder.subscribe();
+    let dht = builder.spawn().unwrap();
+    fs::remove_dir_all(missing).unwrap();
+    first(&mut events, |notice| matches!(notice, Notice::StateUnsaved { .. }));
+    assert!(dht.save_state().is_err());
+}
+
+#[test]
+fn what_a_killed_program_left_is_removed_once_it_is_old() {
+    let folder = Folder::new("left");
+    let file = StateFile::new(folder.state());
+    file.save(&snapshot(1, 3)).unwrap();
+    for name in ["123", "0123456789abcdef", "x", "abcdef"] {
+        let old = fs::File::create(folder.0.join(format!("dht.state.{name}.new"))).unwrap();
+        old.set_modified(std::time::SystemTime::now() - Duration::from_secs(3600)).unwrap();
+    }
+    fs::write(folder.0.join("dht.state.124.new"), b"being written").unwrap();
+    assert!(matches!(file.load().unwrap(), Loaded::State(_)));
+    let left = ["dht.state", "dht.state.124.new", "dht.state.abcdef.new", "dht.state.x.new"];
+    assert_eq!(folder.names(), left);
+}
+
+/// Tells a child of a test which file it is about.
+const CHILD: &str = "DHT_PROTO_STATE";
+
+/// Runs a test of this program as a program of its own.
+fn child(test: &str, state: &Path) -> Child {
+    Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", test, "--ignored", "--nocapture"])
+        .env(CHILD, state)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap()
+}
+
+#[test]
+#[ignore = "no test of its own, but the child of the next one"]
+fn saves_until_it_is_killed() {
+    let Some(path) = std::env::var_os(CHILD) else { return };
+    let file = StateFile::new(path);
+    let states = [snapshot(1, 10), snapshot(2, 400)];
+    println!("saving");
+    let end = Instant::now() + Duration::from_secs(10);
+    while Instant::now() < end {
+        states.iter().for_each(|state| file.save(state).unwrap());
+    }
+}
+
+#[test]
+fn a_kill_at_any_moment_of_saving_leaves_the_old_state_or_the_new() {
+    let folder = Folder::new("kill");
+    let states = [snapshot(1, 10), snapshot(2, 400)];
+    let file = StateFile::new(folder.state());
+    file.save(&states[0]).unwrap();
+    let (mut random, mut seen, mut left) = (0x2545_f491_4f6c_dd1d_u64, [0; 2], 0);
+    for round in 0..200 {
+        let mut child = child("persist::saves_until_it_is_killed", &folder.state());
+        let lines = BufReader::new(child.stdout.as_mut().unwrap()).lines();
+        assert!(lines.map(Result::unwrap).any(|line| line.contains("saving")));
+        // Xorshift: anywhere in the first few saves.
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        thread::sleep(Duration::from_micros(random % 15_000));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        let bytes = bytes_in(&folder.state());
+        let which = states.iter().position(|state| *state == bytes);
+        seen[which.unwrap_or_else(|| panic!("round {round}: {} bytes", bytes.len()))] += 1;
+        assert!(matches!(file.load().unwrap(), Loaded::State(_)));
+        for name in folder.names().iter().filter(|name| name.ends_with(".new")) {
+            left += 1;
+            fs::remove_file(folder.0.join(name)).unwrap();
+        }
+    }
+    println!("states found {seen:?}, saves cut short {left}");
+    assert_eq!(folder.names(), ["dht.state"]);
+}

@@ -1,0 +1,346 @@
+//! Calls past the limits of a node wait for a slot, over real sockets on loopback, in both adapters.
+
+use std::collections::BTreeSet;
+use std::net::{SocketAddr, UdpSocket};
+use std::pin::pin;
+use std::thread;
+
+use dht_proto::net::{CallError, Dht, Owner, tokio as task};
+use dht_proto::{
+    Announce, Config, Family, InfoHash, Limit, Limits, Lookup, LookupKind, LookupOptions, NodeId, QueryError,
+    Salt, SecretKey, StartError,
+};
+use tokio::time::timeout;
+
+use crate::common::local_config;
+use crate::common::net::blocking::{addr, builder, wait_for};
+use crate::common::net::{HASH, LOOPBACK, PATIENCE, asking, limits};
+use crate::common::raw::{ID, Packet, join, spread, value_list};
+
+const TORRENTS: usize = 50;
+const KEYS: usize = 100;
+const LOOKUPS: usize = 500;
+
+fn hash(index: usize) -> InfoHash {
+    let mut bytes = spread(index);
+    bytes[19] = 1;
+    InfoHash::from_bytes(bytes)
+}
+
+/// The host is dual-stack, if it has IPv6: the default limits are good for 32 lookups then.
+fn v6() -> Option<SocketAddr> {
+    let any = "[::1]:0".parse().unwrap();
+    UdpSocket::bind(any).is_ok().then_some(any)
+}
+
+/// As many queries as one likes between two nodes: a real network is larger.
+fn unhurried() -> Config {
+    let mut config = local_config();
+    (config.queries_per_source, config.source_burst) = (100_000, 100_000);
+    (config.queries_per_node, config.node_burst) = (100_000, 100_000);
+    config
+}
+
+/// Nodes that answer whatever one source asks.
+fn patient_network() -> Vec<Owner> {
+    let config = unhurried();
+    let builder = || builder().config(config.clone());
+    let first = builder().spawn().unwrap();
+    let start = addr(&first).to_string();
+    let mut nodes = vec![first];
+    nodes.extend((0..5).map(|_| builder().bootstrap([&start]).spawn().unwrap()));
+    nodes.iter().skip(1).for_each(|node| assert_eq!(node.wait_ready(PATIENCE), Ok(true)));
+    nodes
+}
+
+/// A host that hears what it is asked, and answers when it is told.
+struct Hole(UdpSocket);
+
+impl Hole {
+    fn new() -> Self {
+        let socket = UdpSocket::bind(LOOPBACK).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        Self(socket)
+    }
+
+    fn addr(&self) -> SocketAddr {
+        self.0.local_addr().unwrap()
+    }
+
+    fn hear(&self) -> (Packet, SocketAddr) {
+        self.heard().expect("it is asked")
+    }
+
+    fn heard(&self) -> Option<(Packet, SocketAddr)> {
+        let mut buffer = [0; 1500];
+        let (len, from) = self.0.recv_from(&mut buffer).ok()?;
+        Some((Packet::checked(self.addr(), &buffer[..len]), from))
+    }
+
+    /// The torrent of the next `get_peers`. One that is sent again after a stall counts once.
+    fn asked_for(&self, before: &[InfoHash]) -> InfoHash {
+        loop {
+            let (query, _) = self.hear();
+            let infohash = <[u8; 20]>::try_from(query.string("a.info_hash").unwrap()).unwrap();
+            let infohash = InfoHash::from_bytes(infohash);
+            if !before.contains(&infohash) {
+                return infohash;
+            }
+        }
+    }
+
+    fn answer(&self, (query, from): &(Packet, SocketAddr), fields: &[u8]) {
+        self.0.send_to(&query.answer(&ID, fields), from).unwrap();
+    }
+}
+
+/// A node for two lookups at a time.
+fn for_two() -> Limits {
+    let mut two = limits();
+    two.lookups = 2;
+    two
+}
+
+const FULL: StartError = StartError::Full { limit: Limit::Lookups, size: 2 };
+
+fn ask(dht: &Dht, hole: &Hole, index: usize) -> Result<dht_proto::net::Search, CallError> {
+    dht.lookup(Lookup::GetPeers(hash(index)), asking(hole.addr()))
+}
+
+#[test]
+fn torrents_keys_and_lookups_by_the_hundred_all_succeed_in_threads() {
+    let nodes = patient_network();
+    let mut builder =
+        builder().config(unhurried()).limits(Limits::default()).bootstrap([addr(&nodes[0]).to_string()]);
+    if let Some(v6) = v6() {
+        builder = builder.bind(v6);
+    }
+    let dht = builder.spawn().unwrap();
+    assert_eq!(dht.wait_ready(PATIENCE), Ok(true));
+    let announce = Announce::port(4242);
+    let mut kept: Vec<_> =
+        (0..TORRENTS).map(|index| dht.keep_announced(hash(index), announce).unwrap()).collect();
+    let keys = (0..KEYS).map(|index| SecretKey::from_bytes(&[index as u8; 32]).public());
+    let mut keys: Vec<_> = keys.map(|key| dht.get_mutable(key, Salt::NONE).unwrap()).collect();
+    let mut lookups: Vec<_> = (0..LOOKUPS).map(|index| dht.get_peers(hash(1000 + index)).unwrap()).collect();
+    let scrapes: Vec<_> = (0..10).map(|index| dht.scrape(hash(2000 + index)).unwrap()).collect();
+    for mut search in lookups.drain(..).chain(scrapes) {
+        assert!(search.wait_timeout(PATIENCE).unwrap().report.answered > 0);
+    }
+    for key in &mut keys {
+        assert!(key.wait_timeout(PATIENCE).unwrap().report.answered > 0);
+    }
+    for announcement in &mut kept {
+        let round = announcement.recv_timeout(PATIENCE).unwrap().unwrap();
+        assert!(!round.acknowledged.is_empty(), "{round:?}");
+    }
+    assert_eq!(dht.stats().unwrap().events_lost, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn torrents_keys_and_lookups_by_the_hundred_all_succeed_in_tasks() {
+    let nodes = patient_network();
+    let mut builder = task::Dht::builder().config(unhurried()).bind(LOOPBACK);
+    if let Some(v6) = v6() {
+        builder = builder.bind(v6);
+    }
+    let dht = builder.bootstrap([addr(&nodes[0]).to_string()]).spawn().unwrap();
+    assert_eq!(dht.wait_ready(PATIENCE).await, Ok(true));
+    let (mut kept, mut keys, mut lookups) = (Vec::new(), Vec::new(), Vec::new());
+    for index in 0..TORRENTS {
+        kept.push(dht.keep_announced(hash(index), Announce::port(4242)).await.unwrap());
+    }
+    for index in 0..KEYS {
+        let key = SecretKey::from_bytes(&[index as u8; 32]).public();
+        keys.push(dht.get_mutable(key, Salt::NONE).await.unwrap());
+    }
+    for index in 0..LOOKUPS {
+        lookups.push(dht.get_peers(hash(1000 + index)).await.unwrap());
+    }
+    for search in &mut lookups {
+        assert!(timeout(PATIENCE, search.wait()).await.unwrap().unwrap().report.answered > 0);
+    }
+    for key in &mut keys {
+        assert!(timeout(PATIENCE, key.wait()).await.unwrap().unwrap().report.answered > 0);
+    }
+    for announcement in &mut kept {
+        let round = timeout(PATIENCE, announcement.recv()).await.unwrap().unwrap();
+        assert!(!round.acknowledged.is_empty(), "{round:?}");
+    }
+}
+
+#[test]
+fn what_waits_begins_in_its_turn_and_never_if_it_is_dropped() {
+    let hole = Hole::new();
+    let dht = builder().limits(for_two()).spawn().unwrap();
+    let mut first = ask(&dht, &hole, 1).unwrap();
+    let _second = ask(&dht, &hole, 2).unwrap();
+    assert_eq!([hole.asked_for(&[]), hole.asked_for(&[hash(1)])], [hash(1), hash(2)]);
+    let [third, fourth, fifth] = [3, 4, 5].map(|index| ask(&dht, &hole, index).unwrap());
+    let report = fourth.report().unwrap();
+    assert_eq!((report.kind, report.target), (LookupKind::GetPeers, hash(4).into()));
+    assert_eq!((report.queried, fourth.outcome()), (0, None));
+    // Whoever joins a search that waits, shares it.
+    let shared = ask(&dht, &hole, 4).unwrap();
+    assert_eq!(dht.under_way().unwrap().0, 2);
+    drop((third, fourth));
+    assert_eq!(first.recv_timeout(std::time::Duration::ZERO), Err(CallError::TimedOut));
+    drop(first);
+    assert_eq!(hole.asked_for(&[hash(1), hash(2)]), hash(4), "of those that are left the oldest");
+    drop(shared);
+    assert_eq!(hole.asked_for(&[hash(1), hash(2), hash(4)]), hash(5));
+    assert!(fifth.report().unwrap().queried > 0);
+}
+
+#[test]
+fn the_queue_has_an_end_that_the_error_names() {
+    let hole = Hole::new();
+    let dht = builder().limits(for_two()).queue(1).spawn().unwrap();
+    let held = [1, 2, 3].map(|index| ask(&dht, &hole, index).unwrap());
+    let error = ask(&dht, &hole, 4).unwrap_err();
+    assert_eq!(error, CallError::QueueFull { error: FULL, most: 1 });
+    assert_eq!(
+        error.to_string(),
+        "all 2 lookup slots are in use (Limits::lookups), and 1 calls wait for them already (Builder::queue)"
+    );
+    drop(held);
+    assert!(ask(&dht, &hole, 4).is_ok());
+
+    let dht = builder().limits(for_two()).queue(0).spawn().unwrap();
+    let _held = [1, 2].map(|index| ask(&dht, &hole, index).unwrap());
+    assert_eq!(ask(&dht, &hole, 3).unwrap_err(), CallError::Start(FULL));
+
+    // What would never have a slot does not wait for one.
+    let mut none = limits();
+    none.scrapes = 0;
+    let dht = builder().limits(none).spawn().unwrap();
+    let never = StartError::TooSmall { limit: Limit::Scrapes, size: 0 };
+    assert_eq!(dht.scrape(HASH).unwrap_err(), CallError::Start(never));
+}
+
+#[test]
+fn queries_of_single_nodes_wait_as_well() {
+    let [host, hole] = [Hole::new(), Hole::new()];
+    let mut limits = limits();
+    (limits.inflight, limits.samplings) = (1, 1);
+    let dht = builder().limits(limits).spawn().unwrap();
+    let (host_addr, hole_addr) = (host.addr(), hole.addr());
+    thread::scope(|scope| {
+        // It takes the one slot until it times out.
+        let unanswered = scope.spawn(|| dht.ping(hole_addr));
+        hole.hear();
+        let pings = [1, 2, 3].map(|_| scope.spawn(|| dht.ping(host_addr)));
+        let samples = [1, 2].map(|_| scope.spawn(|| dht.sample_infohashes(host_addr, NodeId::ZERO)));
+        dht.add_node(host_addr).unwrap();
+        // Nobody joins it: it ends when it is not asked for long.
+        thread::spawn(move || {
+            while let Some(heard) = host.heard() {
+                host.answer(&heard, b"");
+            }
+        });
+        assert_eq!(unanswered.join().unwrap(), Err(CallError::Query(QueryError::TimedOut)));
+        for ping in pings {
+            assert_eq!(ping.join().unwrap().unwrap().id.as_bytes(), &ID);
+        }
+        samples.into_iter().for_each(|sample| assert!(sample.join().unwrap().is_ok()));
+        wait_for("it is kept", || dht.node_count(Family::V4) == Ok(1));
+    });
+}
+
+#[test]
+fn what_waits_ends_with_the_node_and_fails_when_it_is_switched_off() {
+    let hole = Hole::new();
+    let mut one = for_two();
+    one.inflight = 2;
+    let dht = builder().limits(one).spawn().unwrap();
+    let mut searches = [1, 2, 3].map(|index| ask(&dht, &hole, index).unwrap());
+    dht.set_enabled(false).unwrap();
+    let disabled = CallError::Start(StartError::Disabled);
+    assert_eq!(searches[2].wait_timeout(PATIENCE), Err(disabled));
+    dht.set_enabled(true).unwrap();
+
+    let mut searches = [1, 2, 3].map(|index| ask(&dht, &hole, index).unwrap());
+    let heard = [hole.hear(), hole.hear()];
+    assert_ne!(heard[0].0.string("t"), heard[1].0.string("t"));
+    let borrowed = dht.dht();
+    let pinging = thread::spawn(move || borrowed.ping("127.0.0.1:9".parse().unwrap()));
+    dht.shutdown();
+    assert_eq!(pinging.join().unwrap(), Err(CallError::Closed));
+    assert_eq!(searches[2].wait_timeout(PATIENCE), Err(CallError::Closed));
+    assert_eq!(searches[2].report(), Err(CallError::Closed));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_task_that_leaves_takes_its_call_from_the_queue() {
+    let hole = Hole::new();
+    let mut limits = for_two();
+    limits.inflight = 2;
+    let builder = task::Dht::builder().config(local_config()).limits(limits).bind(LOOPBACK);
+    let dht = builder.bootstrap::<String>([]).queue(2).spawn().unwrap();
+    let ask = async |index| dht.lookup(Lookup::GetPeers(hash(index)), asking(hole.addr())).await;
+    let _held = (ask(1).await.unwrap(), ask(2).await.unwrap());
+    assert_eq!([hole.asked_for(&[]), hole.asked_for(&[hash(1)])], [hash(1), hash(2)]);
+    for _ in 0..10 {
+        // Two places in the queue: one is taken by a search, and one by a ping, for a moment.
+        let waiting = ask(3).await.unwrap();
+        let mut ping = pin!(dht.ping(hole.addr()));
+        assert!(futures_poll(ping.as_mut()).await, "it waits");
+        assert_eq!(dht.under_way().await.unwrap(), (2, 2));
+        assert_eq!(waiting.report().await.unwrap().queried, 0);
+    }
+    let full = [ask(3).await, ask(4).await, ask(5).await].map(Result::err);
+    assert_eq!(full, [None, None, Some(CallError::QueueFull { error: FULL, most: 2 })]);
+}
+
+/// Polls a future once, and returns whether it waits.
+async fn futures_poll<F: Future>(mut future: std::pin::Pin<&mut F>) -> bool {
+    std::future::poll_fn(|cx| std::task::Poll::Ready(future.as_mut().poll(cx).is_pending())).await
+}
+
+/// A swarm of which each of twelve nodes knows another part.
+fn swarm() -> Vec<(UdpSocket, [u8; 20], Vec<SocketAddr>)> {
+    (0..12_u16)
+        .map(|node| {
+            let peers = (0..250).map(|peer| SocketAddr::from(([10, 0, node as u8, peer], 1000 + node)));
+            (UdpSocket::bind(LOOPBACK).unwrap(), spread(node.into()), peers.collect())
+        })
+        .collect()
+}
+
+/// Looks for the peers of the swarm, and returns how many were found, and whether there were more.
+fn swarm_as_seen(found: usize, max_peers: u16) -> (usize, bool) {
+    let swarm = swarm();
+    let mut limits = limits();
+    limits.found = found;
+    let dht: Owner = builder().limits(limits).spawn().unwrap();
+    let addrs: Vec<SocketAddr> = swarm.iter().map(|(socket, ..)| socket.local_addr().unwrap()).collect();
+    for (socket, id, peers) in swarm {
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        thread::spawn(move || {
+            let mut buffer = [0; 1500];
+            // It ends when nobody has asked for long, or with the test.
+            while let Ok((len, from)) = socket.recv_from(&mut buffer) {
+                let query = Packet::checked(socket.local_addr().unwrap(), &buffer[..len]);
+                let is_asked = query.method() == "get_peers";
+                let fields = if is_asked { join(&[b"5:token1:x", &value_list(&peers)]) } else { Vec::new() };
+                socket.send_to(&query.answer(&id, &fields), from).unwrap();
+            }
+        });
+    }
+    addrs.iter().for_each(|addr| dht.add_node(*addr).unwrap());
+    wait_for("all of them are known", || dht.node_count(Family::V4) == Ok(addrs.len()));
+    let mut options = LookupOptions::default();
+    (options.k, options.max_peers) = (16, max_peers);
+    let mut search = dht.lookup(Lookup::GetPeers(HASH), options).unwrap();
+    let report = search.wait_timeout(PATIENCE).unwrap().report;
+    let peers: BTreeSet<SocketAddr> = search.collect();
+    assert_eq!((report.answered as usize, report.peers as usize), (addrs.len(), peers.len()));
+    (peers.len(), report.more_peers)
+}
+
+#[test]
+fn a_swarm_of_three_thousand_is_found_up_to_the_limit_that_is_set() {
+    assert_eq!(swarm_as_seen(Limits::default().found, u16::MAX), (512, true));
+    assert_eq!(swarm_as_seen(3000, u16::MAX), (3000, false));
+    assert_eq!(swarm_as_seen(3000, 100), (100, true));
+}

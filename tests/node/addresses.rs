@@ -1,0 +1,376 @@
+//! Several addresses in one process (BEP 45): a node for each.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use dht_proto::{Announce, BootstrapKind, Event, Family, InfoHash, MAX_DATAGRAM, NodeId, StoreError};
+
+use crate::common;
+use crate::common::raw::{Lone, Packet, TARGET, announce, announce_with, compact, get_peers, limits, socket};
+use crate::common::{World, addr, config};
+
+const BASE: NodeId = NodeId::from_bytes([0x5a; 20]);
+
+/// Thirty nodes, and two more that one process has, one at each of its addresses.
+fn world() -> (World, [SocketAddr; 2]) {
+    let mut world = World::with_nodes(30);
+    let homes = [addr(40), addr(41)];
+    for (index, home) in (0..).zip(homes) {
+        let mut config = config();
+        (config.id, config.secure_ids) = (Some(BASE.derived(index)), false);
+        world.add(home, config, 100 + index as u8, 7);
+        world.node(home, |node, now| node.add_bootstrap(now, addr(0), BootstrapKind::Router).unwrap());
+    }
+    world.run(Duration::from_secs(30));
+    (world, homes)
+}
+
+/// What the node at `home` answers to a stranger.
+fn ask(world: &mut World, home: SocketAddr, from: SocketAddr, query: &[u8]) -> Packet {
+    let mut buf = [0; MAX_DATAGRAM];
+    let now = world.now;
+    let node = world.nodes.get_mut(&home).unwrap();
+    node.handle_datagram(now, from, query);
+    let transmit = node.poll_transmit(now, &mut buf).unwrap();
+    Packet::checked(transmit.destination, &buf[..transmit.size])
+}
+
+#[test]
+fn b45_01_b45_02_each_address_has_an_id_of_its_own_far_from_the_others() {
+    let (world, homes) = world();
+    let ids = homes.map(|home| world.nodes[&home].id(Family::V4));
+    assert_eq!(ids[0].common_prefix_len(&ids[1]), 0);
+    for (home, id) in homes.into_iter().zip(ids) {
+        assert!(world.nodes[&home].is_ready(Family::V4));
+        let knows = |at: &SocketAddr| world.nodes[at].nodes(Family::V4).any(|node| node.addr == home);
+        assert!(world.nodes.keys().any(knows), "{home} is known to somebody");
+        let known = world.nodes.values().flat_map(|node| node.nodes(Family::V4));
+        assert!(known.filter(|node| node.addr == home).all(|node| node.id == id), "by its own id alone");
+    }
+}
+
+#[test]
+fn b45_03_a_token_serves_only_at_the_address_that_gave_it() {
+    let (mut world, homes) = world();
+    let stranger = socket("99.0.0.1:6881");
+    let answer = ask(&mut world, homes[0], stranger, &get_peers(&TARGET, b""));
+    let token = answer.string("r.token").unwrap().to_vec();
+    let refused = ask(&mut world, homes[1], stranger, &announce(&TARGET, 1, &token));
+    assert_eq!(refused.int("e.0"), Some(203));
+    let accepted = ask(&mut world, homes[0], stranger, &announce(&TARGET, 1, &token));
+    assert_eq!(accepted.int("e.0"), None);
+    let stored = homes.map(|home| world.nodes[&home].peers(TARGET.into()).count());
+    assert_eq!(stored, [1, 0]);
+}
+
+#[test]
+fn b45_12_a_torrent_is_announced_from_each_address_by_a_lookup_of_its_own() {
+    let (mut world, homes) = world();
+    let infohash = InfoHash::from_bytes([0x77; 20]);
+    for home in homes {
+        let lookup = world.node(home, |node, now| node.announce(now, infohash, Announce::port(4242)));
+        let (report, _) = world.finish(home, lookup.unwrap());
+        assert!(report.acknowledged >= 8, "{report:?}");
+    }
+    let lookup = world.node(addr(20), |node, now| node.get_peers(now, infohash)).unwrap();
+    let (_, peers) = world.finish(addr(20), lookup);
+    let wanted = homes.map(|home| SocketAddr::new(home.ip(), 4242));
+    assert_eq!(BTreeSet::from_iter(peers), BTreeSet::from(wanted));
+}
+
+/// Two nodes of one process that hand on what they are told.
+fn two_that_share() -> [Lone; 2] {
+    [0, 1].map(|index| {
+        let mut config = common::raw::unhurried();
+        (config.id, config.secure_ids) = (Some(BASE.derived(index)), false);
+        Lone::new(config)
+    })
+}
+
+/// Hands on what each was told until nobody has anything to hand on any more; how much that was.
+fn share(lones: &mut [Lone; 2]) -> usize {
+    let mut handed = 0;
+    loop {
+        let before = handed;
+        for (told, other) in [(0, 1), (1, 0)] {
+            lones[told].drain();
+            for event in std::mem::take(&mut lones[told].events) {
+                let now = lones[other].now;
+                let stored = match event {
+                    Event::PeerStored { infohash, peer, seed } => {
+                        lones[other].node.store_peer(now, infohash, peer, seed)
+                    }
+                    #[cfg(feature = "items")]
+                    Event::ItemStored { target, node, .. } => {
+                        let item = lones[told].node.stored_item(target).unwrap();
+                        lones[other].node.store_item(now, &item, node)
+                    }
+                    _ => continue,
+                };
+                assert_eq!(stored, Ok(()));
+                handed += 1;
+                assert!(handed < 100, "it goes to and fro");
+            }
+        }
+        if handed == before {
+            return handed;
+        }
+    }
+}
+
+#[test]
+fn b45_11_what_was_announced_to_one_address_is_told_at_the_others_as_long_as_it_is_renewed() {
+    let mut lones = two_that_share();
+    let (leech, seed) = (socket("99.0.0.1:6881"), socket("99.0.1.1:6881"));
+    for _ in 0..3 {
+        lones[0].store(leech, &TARGET);
+        let token = lones[1].token(seed, &TARGET);
+        lones[1].accepted(seed, &announce_with(b"", &TARGET, b"4:porti6881e4:seedi1e", &token));
+        assert_eq!(share(&mut lones), 2, "once each, and not back");
+        lones.iter_mut().for_each(|lone| lone.wait(Duration::from_secs(30 * 60)));
+        for lone in &mut lones {
+            let told = lone.accepted(addr(900), &get_peers(&TARGET, b"")).values();
+            assert_eq!(BTreeSet::from_iter(told), BTreeSet::from([compact(leech), compact(seed)]));
+            let told = lone.accepted(addr(900), &get_peers(&TARGET, b"6:noseedi1e")).values();
+            assert_eq!(told, [compact(leech)], "a seed is handed on as one");
+        }
+    }
+    lones.iter_mut().for_each(|lone| lone.wait(Duration::from_secs(30 * 60)));
+    assert_eq!(lones.each_ref().map(|lone| lone.stored(&TARGET).len()), [0, 0]);
+}
+
+#[test]
+fn b45_11_a_handed_peer_meets_the_same_limits_as_an_announced_one() {
+    let infohash = InfoHash::from_bytes(TARGET);
+    let mut config = common::raw::config();
+    config.ipv6 = false;
+    let mut lone = Lone::new(config.clone());
+    let mut store = |peer: &str| {
+        let now = lone.now;
+        lone.node.store_peer(now, infohash, socket(peer), false)
+    };
+    assert_eq!(store("99.0.0.1:0"), Err(StoreError::AddressRefused));
+    assert_eq!(store("10.0.0.1:6881"), Err(StoreError::AddressRefused));
+    assert_eq!(store("[2a00::1]:6881"), Err(StoreError::AddressRefused), "no family of this node");
+    assert_eq!(store("99.0.0.1:1"), Ok(()));
+    assert_eq!(store("99.0.0.1:2"), Ok(()));
+    assert_eq!(lone.stored(&TARGET), [socket("99.0.0.1:2")], "one for each address");
+    let mut limits = limits();
+    (limits.swarms, limits.peers_v4) = (4096, 4096);
+    let mut lone = Lone::with_limits(config, &limits);
+    let now = lone.now;
+    let stored = (0..=255).map(|byte| {
+        lone.node.store_peer(now, InfoHash::from_bytes([byte; 20]), socket("99.0.0.2:6881"), false)
+    });
+    let stored: Vec<_> = stored.collect();
+    assert!(stored[..100].iter().all(Result::is_ok));
+    assert!(stored[128..].iter().all(|stored| *stored == Err(StoreError::NoRoom)), "a share each");
+    assert!(lone.events.is_empty());
+}
+
+#[cfg(feature = "items")]
+mod items {
+    use dht_proto::wire::{Body, Message, Method, PutItem, Query, Want};
+    use dht_proto::{Item, SecretKey};
+
+    use super::*;
+
+    fn signed(seq: i64, value: &[u8]) -> Item {
+        Item::sign(&SecretKey::from_bytes(&[7; 32]), b"salt", seq, value).unwrap()
+    }
+
+    fn bytes(method: Method<'_>) -> Vec<u8> {
+        let query = Query { id: NodeId::from_bytes(common::raw::ID), method };
+        let mut buf = [0; 2000];
+        let size = Message::new(b"aa", Body::Query(query)).emit(&mut buf).unwrap();
+        buf[..size].to_vec()
+    }
+
+    fn get(lone: &mut Lone, from: SocketAddr, target: NodeId) -> Packet {
+        lone.accepted(from, &bytes(Method::Get { target, seq: None, want: Want::NONE }))
+    }
+
+    fn put(lone: &mut Lone, from: SocketAddr, item: &Item) {
+        let answer = get(lone, from, item.target());
+        let (value, key) = (item.value(), item.key().map(|key| *key.as_bytes()));
+        let put = match &key {
+            None => PutItem::Immutable { value, seq: None },
+            Some(key) => {
+                let (seq, salt) = (item.seq().unwrap(), item.salt());
+                PutItem::Mutable { value, key, seq, signature: item.signature().unwrap(), salt, cas: None }
+            }
+        };
+        let token = answer.string("r.token").unwrap();
+        lone.accepted(from, &bytes(Method::Put { token, target: None, item: put }));
+    }
+
+    #[test]
+    fn b45_11_what_was_put_to_one_address_is_found_at_the_others_as_long_as_it_is_renewed() {
+        let mut lones = two_that_share();
+        let (first, second) = (signed(1, b"3:one"), signed(2, b"3:two"));
+        let fixed = Item::immutable(b"5:fixed").unwrap();
+        put(&mut lones[0], addr(900), &first);
+        assert_eq!(share(&mut lones), 1);
+        for _ in 0..3 {
+            put(&mut lones[1], addr(901), &second);
+            put(&mut lones[0], addr(902), &fixed);
+            assert_eq!(share(&mut lones), 2, "once each, and not back");
+            lones.iter_mut().for_each(|lone| lone.wait(Duration::from_secs(90 * 60)));
+            for lone in &mut lones {
+                let found = get(lone, addr(903), second.target());
+                assert_eq!((found.int("r.seq"), found.string("r.v")), (Some(2), Some(&b"two"[..])));
+                assert_eq!(get(lone, addr(903), fixed.target()).string("r.v"), Some(&b"fixed"[..]));
+            }
+        }
+        lones.iter_mut().for_each(|lone| lone.wait(Duration::from_secs(31 * 60)));
+        assert_eq!(lones.each_ref().map(|lone| lone.node.stored_items().count()), [0, 0]);
+    }
+
+    #[test]
+    fn b45_11_a_handed_item_never_replaces_a_newer_one() {
+        let mut lone = Lone::new(common::raw::unhurried());
+        let now = lone.now;
+        let mut store = |item: &Item| lone.node.store_item(now, item, addr(900));
+        assert_eq!(store(&signed(3, b"3:new")), Ok(()));
+        assert_eq!(store(&signed(3, b"3:new")), Ok(()), "renewed");
+        assert_eq!(store(&signed(2, b"3:old")), Err(StoreError::Stale));
+        assert_eq!(store(&signed(3, b"5:other")), Err(StoreError::Stale));
+        assert_eq!(lone.node.stored_item(signed(3, b"0:").target()), Some(signed(3, b"3:new")));
+        assert_eq!(lone.node.store_item(now, &signed(4, b"5:newer"), addr(900)), Ok(()));
+        let counts = lone.stats().items;
+        assert_eq!((counts.stored, counts.refreshed, counts.checked), (2, 1, 0));
+        lone.drain();
+        assert!(lone.events.is_empty(), "{:?}", lone.events);
+        let mut limits = limits();
+        limits.items = 0;
+        let mut full = Lone::with_limits(config(), &limits);
+        assert_eq!(full.node.store_item(now, &signed(1, b"0:"), addr(900)), Err(StoreError::NoRoom));
+    }
+
+    #[test]
+    fn b45_11_whoever_fills_one_address_gives_way_first_at_the_others_too() {
+        let mut limits = limits();
+        (limits.items, limits.item_chunks) = (8, 64);
+        let mut lone = Lone::with_limits(common::raw::unhurried(), &limits);
+        let now = lone.now;
+        // Bytes are tried out, so that one network's items lie closest to us.
+        let own = lone.node.id(Family::V4);
+        let mut all: Vec<Item> =
+            (0..64).map(|index| Item::immutable(format!("i{index}e").as_bytes()).unwrap()).collect();
+        all.sort_by_key(|item| own.distance(&item.target()));
+        let (close, far) = (&all[..6], &all[62..]);
+        far.iter().zip(900..).for_each(|(item, from)| {
+            lone.node.store_item(now, item, addr(from)).unwrap();
+        });
+        close.iter().for_each(|item| lone.node.store_item(now, item, addr(910)).unwrap());
+        lone.node.store_item(now, &all[30], addr(920)).unwrap();
+        let is_stored = |item: &&Item| lone.node.stored_item(item.target()).is_some();
+        assert_eq!(far.iter().filter(is_stored).count(), 2);
+        assert_eq!(close.iter().filter(is_stored).count(), 5);
+    }
+}
+
+/// Two nodes of the blocking adapter, one at each of two addresses of this host; `None` where it lacks
+/// the second.
+#[cfg(feature = "net")]
+fn two_adapters() -> Option<[dht_proto::net::Owner; 2]> {
+    let spawn = |index, home: &str| {
+        let mut config = common::local_config();
+        (config.id, config.secure_ids) = (Some(BASE.derived(index)), false);
+        common::net::blocking::builder().config(config).bind(home.parse().unwrap()).spawn()
+    };
+    match (spawn(0, "127.0.0.1:0"), spawn(1, "127.0.0.2:0")) {
+        (Ok(first), Ok(second)) => Some([first, second]),
+        _ => {
+            eprintln!("skipped: a host without 127.0.0.2");
+            None
+        }
+    }
+}
+
+#[cfg(feature = "net")]
+#[test]
+fn b45_03_b45_05_two_adapters_answer_each_from_its_own_socket_under_its_own_id_and_tokens() {
+    let Some(dhts) = two_adapters() else { return };
+    let stranger = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    stranger.set_read_timeout(Some(common::net::PATIENCE)).unwrap();
+    let own = stranger.local_addr().unwrap();
+    let homes = dhts.each_ref().map(|dht| common::net::blocking::addr(dht));
+    // Nodes ask the newcomer, too.
+    let ask = |home: SocketAddr, query: &[u8]| {
+        stranger.send_to(query, home).unwrap();
+        let mut buf = [0; MAX_DATAGRAM];
+        loop {
+            let (size, from) = stranger.recv_from(&mut buf).unwrap();
+            let packet = Packet::checked(own, &buf[..size]);
+            if packet.kind() != b'q' {
+                assert_eq!(from, home);
+                return packet;
+            }
+        }
+    };
+    let tokens = [0, 1].map(|at: usize| {
+        let answer = ask(homes[at], &get_peers(&TARGET, b""));
+        assert_eq!(answer.string("r.id"), Some(&BASE.derived(at as u32).as_bytes()[..]));
+        answer.string("r.token").unwrap().to_vec()
+    });
+    assert_eq!(ask(homes[1], &announce(&TARGET, 1, &tokens[0])).int("e.0"), Some(203));
+    assert_eq!(ask(homes[0], &announce(&TARGET, 1, &tokens[1])).int("e.0"), Some(203));
+    assert_eq!(ask(homes[1], &announce(&TARGET, 1, &tokens[1])).kind(), b'r');
+    let stored = dhts.each_ref().map(|dht| dht.stored_peers(TARGET.into()).unwrap().len());
+    assert_eq!(stored, [0, 1]);
+}
+
+#[cfg(feature = "net")]
+#[test]
+fn b45_11_a_program_hands_what_one_adapter_was_told_to_another() {
+    use dht_proto::net::{CallError, Notice};
+
+    let Some([told, other]) = two_adapters() else { return };
+    let events = told.subscribe().unwrap();
+    let asker = common::net::blocking::builder().spawn().unwrap();
+    asker.add_node(common::net::blocking::addr(&told)).unwrap();
+    common::net::blocking::wait_for("it is known", || asker.node_count(Family::V4) == Ok(1));
+    let mut seeding = Announce::port(4242);
+    seeding.seed = true;
+    let mut announcing = asker.announce(TARGET.into(), seeding).unwrap();
+    assert_eq!(announcing.wait_timeout(common::net::PATIENCE).unwrap().report.acknowledged, 1);
+    let handed = loop {
+        match events.recv_timeout(common::net::PATIENCE).unwrap() {
+            Some(Notice::Node(Event::PeerStored { infohash, peer, seed })) => break (infohash, peer, seed),
+            Some(_) => {}
+            None => panic!("ended"),
+        }
+    };
+    assert_eq!(handed, (TARGET.into(), socket("127.0.0.1:4242"), true));
+    other.store_peer(handed.0, handed.1, handed.2).unwrap();
+    assert_eq!(other.stored_peers(TARGET.into()).unwrap(), [handed.1]);
+    let refused = other.store_peer(handed.0, socket("127.0.0.1:0"), false);
+    assert_eq!(refused, Err(CallError::Store(StoreError::AddressRefused)));
+    #[cfg(feature = "items")]
+    {
+        let item = dht_proto::Item::immutable(b"5:value").unwrap();
+        other.store_item(&item, handed.1).unwrap();
+        assert_eq!(other.stored_item(item.target()).unwrap(), Some(item));
+    }
+}
+
+#[cfg(feature = "tokio")]
+#[tokio::test]
+async fn b45_11_a_task_hands_over_what_another_adapter_was_told() {
+    use dht_proto::net::tokio::Dht;
+
+    let builder = Dht::builder().config(common::local_config()).limits(common::net::limits());
+    let other = builder.bind(common::net::LOOPBACK).bootstrap::<String>([]).spawn().unwrap();
+    let peer = socket("127.0.0.1:4242");
+    other.store_peer(TARGET.into(), peer, true).await.unwrap();
+    assert_eq!(other.stored_peers(TARGET.into()).await.unwrap(), [peer]);
+    #[cfg(feature = "items")]
+    {
+        let item = dht_proto::Item::immutable(b"5:value").unwrap();
+        other.store_item(&item, peer).await.unwrap();
+        assert_eq!(other.stored_item(item.target()).await.unwrap(), Some(item));
+    }
+    other.shutdown().await;
+}

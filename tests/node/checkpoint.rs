@@ -1,0 +1,345 @@
+//! A node that continues from a checkpoint is the one that was never stopped.
+
+use std::env;
+use std::fs;
+use std::io::{BufRead as _, BufReader};
+use std::net::UdpSocket;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+
+use dht_proto::sim::{Growth, HostId, Network, Profile, World};
+use dht_proto::wire::{Body, Message, Response};
+use dht_proto::{
+    AddressPolicy, Announce, CheckpointError, Config, Event, Fixed, Instant, KeptAnnounce, Limits,
+    MAX_DATAGRAM, Node, NodeId,
+};
+
+use crate::lives;
+use crate::reborn::{Reborn, reborn};
+use crate::scenario;
+use crate::scenario::node::Chip;
+use crate::stage;
+use crate::stage::{Stage, addr, infohash, ms, secs};
+use crate::world;
+
+/// Numbers at random, the same in every run.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % bound
+    }
+}
+
+#[test]
+fn in_any_life_of_a_node_nothing_shows_that_it_was_stopped_at_every_step() {
+    let random = (0..200).map(|round| lives::at_random(round, 8 * round as usize));
+    for life in random.chain(lives::corpus("node")) {
+        assert_eq!(scenario::node::live_with(&life, &Reborn), scenario::node::live(&life));
+    }
+}
+
+#[test]
+fn in_any_life_of_a_world_nothing_shows_that_its_nodes_were_stopped_in_turn() {
+    let random = (0..40).map(|seed| lives::at_random(seed, 300));
+    for life in random.chain(lives::corpus("world")) {
+        assert_eq!(world::live_with(&life, reborn), world::live(&life));
+    }
+}
+
+/// A world in which nodes look up, announce once and keep up all the time, and some of them are
+/// stopped and continued at random moments if `interlude` does so. Its transcript, and how often
+/// something was under way at such a moment: queries, lookups, rounds of announces.
+fn busy_world(seed: u64, interlude: fn(&mut Node)) -> (u64, [usize; 3]) {
+    let mut network = Network::internet();
+    (network.loss, network.duplication, network.reordering) = (0.03, 0.01, 0.02);
+    let mut world = World::new(seed, network);
+    let profile = Arc::new(Profile::default());
+    let hosts = world.grow(60, &Growth::default(), |_, _| Arc::clone(&profile));
+    let (mut dice, mut busy) = (Dice(seed), [0; 3]);
+    for _ in 0..100 {
+        let at = |dice: &mut Dice| -> HostId { hosts[dice.below(60) as usize] };
+        let (host, what) = (at(&mut dice), infohash(dice.below(6) as u8));
+        let kind = dice.below(4);
+        world.with_node(host, |node, now| {
+            // Where there is no room, nothing happens.
+            let _ = match kind {
+                0 => node.get_peers(now, what).map(|_| ()),
+                1 => node.announce(now, what, Announce::port(7)).map(|_| ()),
+                2 => node.keep_announced(now, what, Announce::port(8)).map(|_| ()),
+                _ => node.find_node(now, what.into()).map(|_| ()),
+            };
+        });
+        for moment in [dice.below(30), dice.below(300), dice.below(3000)] {
+            world.run_for(ms(moment));
+            world.with_node(host, |node, _| {
+                let rounds = node.kept_announces().filter(|kept| kept.round.is_some()).count();
+                let under_way = [node.query_count(), node.lookup_count(), rounds];
+                busy.iter_mut().zip(under_way).for_each(|(busy, count)| *busy += usize::from(count > 0));
+                interlude(node);
+            });
+        }
+    }
+    world.run_for(secs(1200));
+    world.check().unwrap();
+    (world.transcript(), busy)
+}
+
+#[test]
+fn a_world_whose_nodes_are_stopped_and_continued_has_the_transcript_of_one_where_none_is() {
+    for seed in 0..4 {
+        let (transcript, busy) = busy_world(seed, reborn);
+        assert_eq!(busy_world(seed, |_| ()).0, transcript, "seed {seed}");
+        assert!(busy.iter().all(|count| *count >= 10), "{busy:?}");
+    }
+    // What does change something is seen.
+    assert_ne!(busy_world(0, Node::clear_peers).0, busy_world(0, |_| ()).0);
+}
+
+/// A client on a chip, which knows a few of the hosts around it.
+fn chip_among_hosts() -> Stage<Fixed> {
+    let mut config = stage::config();
+    config.read_only = true;
+    let now = Instant::from_micros(1_000_000);
+    let mut stage = Stage::on(Node::with_storage(config, <Fixed>::new(), [7; 32], now), now);
+    (1..=60).for_each(|index| stage.host(index));
+    (1..=4).for_each(|index| stage.node.add_node(stage.now, addr(index)).unwrap());
+    stage
+}
+
+/// A client on a chip that looks up, announces and keeps up, while hosts refuse and the link fails.
+fn chip(is_stopped: bool) -> Vec<u8> {
+    let mut stage = chip_among_hosts();
+    let mut dice = Dice(3);
+    for round in 0..2000 {
+        stage.run(ms([20, 200, 2000, 20_000][dice.below(4) as usize]));
+        let target = infohash(dice.below(8) as u8);
+        let _ = match dice.below(40) {
+            0 => stage.act(|node, now| node.get_peers(now, target)).map(|_| ()),
+            1 => stage.act(|node, now| node.announce(now, target, Announce::port(5))).map(|_| ()),
+            2 | 3 => stage.act(|node, now| node.keep_announced(now, target, Announce::port(6))).map(|_| ()),
+            4 => stage.act(|node, now| node.ping(now, addr(7))).map(|_| ()),
+            5 => {
+                let kept = stage.node.kept_announces().find(|kept| kept.infohash == target);
+                let is_stopped = |kept: KeptAnnounce| stage.act(|node, _| node.stop_announcing(kept.id));
+                assert!(kept.is_none_or(is_stopped));
+                Ok(())
+            }
+            _ => Ok(()),
+        };
+        let refuses = (round / 100 % 2 == 1).then_some(202);
+        stage.hosts.values_mut().for_each(|host| host.refuses_announces = refuses);
+        stage.is_offline = round % 500 > 450;
+        if is_stopped {
+            let bytes = stage.node.checkpoint();
+            stage.node = Node::from_checkpoint_in(<Fixed>::new(), &bytes).unwrap();
+        }
+    }
+    stage.run(secs(3600));
+    format!("{:?}", stage.events).into_bytes().into_iter().chain(stage.transcript).collect()
+}
+
+#[test]
+fn a_node_in_fixed_memory_continues_as_well() {
+    let never_stopped = chip(false);
+    assert!(never_stopped.len() > 100_000);
+    assert!(chip(true) == never_stopped, "one byte differs, or more");
+}
+
+/// A small node with a lookup, an announce and queries under way.
+fn busy_chip() -> Stage<Fixed> {
+    let mut stage = chip_among_hosts();
+    stage.run(secs(60));
+    stage.act(|node, now| node.keep_announced(now, infohash(1), Announce::port(6)).unwrap());
+    stage.run(ms(100));
+    assert!(stage.node.query_count() > 0 && stage.node.lookup_count() > 0);
+    stage
+}
+
+fn refused(bytes: &[u8]) -> CheckpointError {
+    Node::from_checkpoint_in(<Fixed>::new(), bytes).err().expect("it is refused")
+}
+
+/// Gives changed bytes a checksum that fits.
+fn sealed(mut bytes: Vec<u8>) -> Vec<u8> {
+    bytes.truncate(bytes.len() - 20);
+    let checksum = sha1_smol::Sha1::from(&bytes).digest().bytes();
+    bytes.extend(checksum);
+    bytes
+}
+
+#[test]
+fn every_truncation_and_flipped_bits_are_refused() {
+    let whole = busy_chip().node.checkpoint();
+    for len in 0..whole.len() {
+        let expected = if len < 20 { CheckpointError::NoCheckpoint } else { CheckpointError::Damaged };
+        assert_eq!(refused(&whole[..len]), expected, "{len} bytes");
+    }
+    for at in 0..whole.len() {
+        let mut flipped = whole.clone();
+        flipped[at] ^= 1 << (at % 8);
+        let expected = if at < 20 { CheckpointError::NoCheckpoint } else { CheckpointError::Damaged };
+        assert_eq!(refused(&flipped), expected, "byte {at}");
+    }
+    assert_eq!(refused(&[&whole[..], b"\0"].concat()), CheckpointError::Damaged);
+    let mut snapshot = [0; 2000];
+    let len = busy_chip().node.snapshot_into(0, &mut snapshot).unwrap();
+    assert_eq!(refused(&snapshot[..len]), CheckpointError::NoCheckpoint);
+}
+
+#[test]
+fn checkpoints_of_others_are_refused() {
+    let whole = busy_chip().node.checkpoint();
+    assert!(Node::from_checkpoint_in(<Fixed>::new(), &sealed(whole.clone())).is_ok());
+    for at in [20, 21, 25, 26, 33] {
+        let mut other = whole.clone();
+        other[at] ^= 1;
+        assert_eq!(refused(&sealed(other)), CheckpointError::Version, "byte {at}");
+    }
+    let mut longer = whole.clone();
+    longer.insert(whole.len() - 20, 0);
+    assert_eq!(refused(&sealed(longer)), CheckpointError::Inconsistent);
+    let mut shorter = whole.clone();
+    shorter.remove(whole.len() - 21);
+    assert_eq!(refused(&sealed(shorter)), CheckpointError::Inconsistent);
+    let smaller = Node::from_checkpoint_in(Chip::new(), &whole).err();
+    assert_eq!(smaller, Some(CheckpointError::Storage));
+    // A length of more slots than there are bytes reserves nothing.
+    let mut vast = whole[..34].to_vec();
+    vast.extend([0xff, 0xff, 0xff, 0xff, 0xff, 0x7f].repeat(40));
+    vast.extend([0; 100]);
+    assert_eq!(Node::from_checkpoint(&sealed(vast)).err(), Some(CheckpointError::Inconsistent));
+}
+
+#[test]
+fn a_checkpoint_needs_no_allocator_and_fits_either_storage() {
+    let stage = busy_chip();
+    let whole = stage.node.checkpoint();
+    let needed = stage.node.checkpoint_into(&mut []).unwrap_err().needed;
+    let mut buf = vec![0; needed + 7];
+    assert!(stage.node.checkpoint_into(&mut buf[..needed - 1]).is_err());
+    assert_eq!(stage.node.checkpoint_into(&mut buf), Ok(needed));
+    assert!(buf[..needed] == whole);
+    // From a chip to a heap and back.
+    let node = Node::from_checkpoint(&whole).unwrap();
+    assert!(node.checkpoint() == whole);
+    let node = Node::from_checkpoint_in(<Fixed>::new(), &node.checkpoint()).unwrap();
+    assert!(node.checkpoint() == whole);
+    println!("{needed} bytes for {} of memory", size_of::<Fixed>());
+}
+
+#[test]
+fn limits_come_with_the_checkpoint() {
+    let mut limits = stage::limits();
+    limits.kept = 1;
+    let now = Instant::ZERO;
+    let node = Node::new(Config::default(), &limits, [7; 32], now);
+    let bytes = node.checkpoint();
+    let mut node = Node::from_checkpoint(&bytes).unwrap();
+    assert!(node.keep_announced(now, infohash(1), Announce::port(1)).is_ok());
+    assert!(node.keep_announced(now, infohash(2), Announce::port(1)).is_err());
+    let bytes = Node::new(Config::default(), &Limits::default(), [7; 32], now).checkpoint();
+    println!("{} bytes for a newborn node of the default limits", bytes.len());
+}
+
+#[test]
+fn a_clock_that_starts_anew_goes_on_from_now() {
+    let mut stage = busy_chip();
+    stage.act(|node, now| node.handle_resume(now, secs(100)));
+    let bytes = stage.node.checkpoint();
+    let mut node = Node::from_checkpoint_in(<Fixed>::new(), &bytes).unwrap();
+    assert_eq!(node.now(), stage.now, "sleep is none of the caller's clock");
+    let due = node.poll_timeout();
+    node.handle_timeout(Instant::ZERO);
+    assert_eq!((node.now(), node.poll_timeout()), (stage.now, due), "time does not go back");
+}
+
+/// Tells the child of the test below where the checkpoint lies, and which address was the node's.
+const CHILD: [&str; 2] = ["DHT_PROTO_CHECKPOINT", "DHT_PROTO_ADDRESS"];
+
+#[test]
+#[ignore = "no test of its own, but the child of the next one"]
+fn continues_in_another_process() {
+    let (Some(path), Ok(own)) = (env::var_os(CHILD[0]), env::var(CHILD[1])) else { return };
+    let mut node = Node::from_checkpoint(&fs::read(path).unwrap()).unwrap();
+    let socket = UdpSocket::bind(own).unwrap();
+    socket.set_read_timeout(Some(secs(30))).unwrap();
+    println!("listening");
+    let mut buf = [0; MAX_DATAGRAM];
+    let (len, from) = socket.recv_from(&mut buf).unwrap();
+    node.handle_datagram(node.now() + ms(5), from, &buf[..len]);
+    while let Some(event) = node.poll_event() {
+        if let Event::QueryDone { addr, result: Ok(_), .. } = event {
+            println!("answered by {addr}");
+        }
+    }
+}
+
+#[test]
+fn another_process_takes_the_answer_to_a_query_that_was_sent_before() {
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let peer = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let [own, other] = [&socket, &peer].map(|socket| socket.local_addr().unwrap());
+    let mut config = Config::default();
+    (config.address_policy, config.ipv6) = (AddressPolicy::Any, false);
+    let now = Instant::from_micros(3_000_000);
+    let mut node = Node::new(config, &stage::limits(), [7; 32], now);
+    node.ping(now, other).unwrap();
+    let mut buf = [0; MAX_DATAGRAM];
+    let transmit = node.poll_transmit(now, &mut buf).unwrap();
+    socket.send_to(&buf[..transmit.size], transmit.destination).unwrap();
+    let path = env::temp_dir().join(format!("dht-proto-checkpoint-{}", std::process::id()));
+    fs::write(&path, node.checkpoint()).unwrap();
+    drop((node, socket));
+
+    let mut child = Command::new(env::current_exe().unwrap())
+        .args(["--exact", "checkpoint::continues_in_another_process", "--ignored", "--nocapture"])
+        .env(CHILD[0], &path)
+        .env(CHILD[1], own.to_string())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines().map(Result::unwrap);
+    assert!(lines.any(|line| line.ends_with("listening")));
+    peer.set_read_timeout(Some(secs(30))).unwrap();
+    let (len, from) = peer.recv_from(&mut buf).unwrap();
+    assert_eq!(from, own);
+    peer.send_to(&answer(&buf[..len]), from).unwrap();
+    assert!(lines.any(|line| line == format!("answered by {other}")));
+    assert!(child.wait().unwrap().success());
+    fs::remove_file(path).unwrap();
+}
+
+/// The answer to a ping.
+fn answer(query: &[u8]) -> Vec<u8> {
+    let transaction = Message::parse(query).unwrap().transaction;
+    let response = Response::new(NodeId::from_bytes([5; 20]));
+    let mut buf = [0; MAX_DATAGRAM];
+    let len = Message::new(transaction, Body::Response(response)).emit(&mut buf).unwrap();
+    buf[..len].to_vec()
+}
+
+/// Whatever is added to a node is in its checkpoint, or does not compile: unless it is taken out.
+#[test]
+fn no_field_is_left_out() {
+    fn look(folder: &Path) -> usize {
+        let mut count = 0;
+        for entry in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+            if entry.is_dir() {
+                count += look(&entry);
+            } else {
+                let text = fs::read_to_string(&entry).unwrap();
+                assert!(
+                    !["skip", "default"].iter().any(|word| text.contains(&format!("serde({word}"))),
+                    "{entry:?}"
+                );
+                count += text.matches("feature = \"checkpoint\", derive(").count();
+            }
+        }
+        count
+    }
+    let count = look(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"));
+    assert!(count > 50, "{count} types are derived");
+}

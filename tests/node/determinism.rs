@@ -1,0 +1,173 @@
+//! The same seed and the same inputs give the same bytes, whatever memory a node lives in.
+
+use dht_proto::{
+    Announce, BootstrapKind, Event, Family, Heap, Instant, Limits, Node, NodeId, Storage, fixed,
+};
+
+use crate::common;
+use crate::common::World;
+use crate::stage;
+use crate::stage::{Stage, addr, find_node, id, infohash, ms, secs};
+
+/// A day in the life of a node, condensed: join, serve, look up, announce, lose hosts, go offline.
+fn live<S: Storage>(stage: &mut Stage<S>) {
+    (1..=60).for_each(|index| stage.host(index));
+    stage.act(|node, now| node.add_bootstrap(now, addr(1), BootstrapKind::Router).unwrap());
+    stage.run(secs(20));
+    for index in 1000..1040 {
+        stage.ask(addr(index), id(index), find_node(id(index + 1)));
+        stage.run(ms(130));
+    }
+    let get = stage.act(|node, now| node.get_peers(now, infohash(1)).unwrap());
+    stage.finish(get);
+    (2..=20).for_each(|index| stage.at(index).is_dead = true);
+    let announce = stage.act(|node, now| node.announce(now, infohash(2), Announce::port(7)).unwrap());
+    stage.finish(announce);
+    stage.act(|node, now| node.ping(now, addr(30)).unwrap());
+    stage.hear(addr(31), b"d1:rd2:id3:abce1:t4:aaaa1:y1:re");
+    stage.hear(addr(31), b"garbage that is no message");
+    stage.run(secs(1200));
+    stage.is_offline = true;
+    stage.run(secs(600));
+    stage.is_offline = false;
+    stage.node.handle_resume(stage.now, secs(100));
+    stage.run(secs(600));
+}
+
+/// Small ones, in both kinds of memory.
+const LIMITS: Limits = {
+    let mut limits = Limits::CLIENT;
+    (limits.nodes_v4, limits.replacements) = (128, 64);
+    (limits.inflight, limits.lookups, limits.found) = (64, 4, 64);
+    (limits.swarms, limits.peers_v4) = (16, 64);
+    (limits.sources, limits.contacts, limits.replies) = (64, 128, 16);
+    limits.events = 32;
+    limits
+};
+
+const NOTHING: Limits = {
+    let mut limits = Limits::CLIENT;
+    (limits.nodes_v4, limits.replacements, limits.inflight, limits.lookups) = (0, 0, 0, 0);
+    (limits.candidates, limits.tokens, limits.found) = (0, 0, 0);
+    (limits.contacts, limits.replies, limits.events, limits.bootstraps) = (0, 0, 0, 0);
+    (limits.kept, limits.voters) = (0, 0);
+    limits
+};
+
+const BIRTH: Instant = Instant::from_micros(1_000_000);
+
+/// What a node in this memory said and told.
+fn life_in<S: Storage>(storage: S) -> (Vec<u8>, Vec<Event>) {
+    let node = Node::with_storage(stage::config(), storage, [7; 32], BIRTH);
+    let mut stage = Stage::on(node, BIRTH);
+    live(&mut stage);
+    assert!(stage.transcript.len() > 10_000, "it said something");
+    (stage.transcript, stage.events)
+}
+
+fn life_of(seed: u8) -> (Vec<u8>, Vec<Event>) {
+    let node = Node::new(stage::config(), &LIMITS, [seed; 32], BIRTH);
+    let mut stage = Stage::on(node, BIRTH);
+    live(&mut stage);
+    (stage.transcript, stage.events)
+}
+
+#[test]
+fn the_same_seed_and_inputs_give_the_same_bytes_and_events() {
+    let (bytes, events) = life_of(1);
+    let (again, events_again) = life_of(1);
+    assert!(bytes == again && events == events_again);
+}
+
+#[test]
+fn another_seed_gives_other_ids_and_transactions() {
+    let (one, _) = life_of(1);
+    let (other, _) = life_of(2);
+    assert!(one != other);
+    let node = |seed| Node::new(stage::config(), &LIMITS, [seed; 32], BIRTH).id(Family::V4);
+    assert_ne!(node(1), node(2));
+}
+
+#[test]
+fn a_node_lives_alike_on_the_heap_in_fixed_memory_and_in_borrowed_memory() {
+    let heap = life_in(Heap::new(&LIMITS));
+    let mut fixed = Box::new(<fixed!(LIMITS)>::new());
+    assert!(life_in(&mut *fixed) == heap, "a borrow of fixed memory");
+    assert!(life_in(&mut *fixed) == heap, "the same memory, used before");
+    assert!(life_in(<fixed!(LIMITS)>::new()) == heap, "fixed memory of its own");
+    let mut borrowed = Heap::new(&LIMITS);
+    assert!(life_in(&mut borrowed) == heap, "a borrow of the heap");
+}
+
+#[test]
+fn the_least_memory_is_enough_to_live() {
+    // Nothing but a few slots: a lookup still works, and nothing panics.
+    const LEAST: Limits = {
+        let mut limits = NOTHING;
+        (limits.nodes_v4, limits.inflight, limits.lookups) = (8, 2, 2);
+        (limits.candidates, limits.tokens, limits.found) = (8, 2, 4);
+        (limits.replies, limits.events, limits.bootstraps) = (1, 1, 1);
+        limits
+    };
+    let node = Node::with_storage(stage::config(), <fixed!(LEAST)>::new(), [7; 32], BIRTH);
+    let mut stage = Stage::on(node, BIRTH);
+    (1..=60).for_each(|index| stage.host(index));
+    stage.at(5).peers = vec![addr(99)];
+    stage.hosts.values_mut().for_each(|host| host.peers = vec![addr(99)]);
+    stage.act(|node, now| node.add_bootstrap(now, addr(1), BootstrapKind::Router).unwrap());
+    stage.run(secs(60));
+    assert!(stage.node.is_ready(Family::V4));
+    let get = stage.act(|node, now| node.get_peers(now, infohash(1)).unwrap());
+    let report = stage.finish(get);
+    assert_eq!(stage.peers_of(get), [addr(99)]);
+    assert!(report.answered >= 8, "{report:?}");
+    assert!(stage.ask(addr(900), id(900), find_node(NodeId::ZERO)).is_some());
+}
+
+#[test]
+fn a_node_without_any_memory_does_nothing_and_survives() {
+    let node = Node::with_storage(stage::config(), <fixed!(NOTHING)>::new(), [7; 32], BIRTH);
+    let mut stage = Stage::on(node, BIRTH);
+    (1..=9).for_each(|index| stage.host(index));
+    assert!(stage.act(|node, now| node.add_bootstrap(now, addr(1), BootstrapKind::Router)).is_err());
+    assert!(stage.act(|node, now| node.add_node(now, addr(1))).is_err());
+    assert!(stage.act(|node, now| node.ping(now, addr(1))).is_err());
+    assert!(stage.act(|node, now| node.get_peers(now, infohash(1))).is_err());
+    assert!(stage.act(|node, now| node.announce(now, infohash(1), Announce::port(1))).is_err());
+    assert!(stage.act(|node, now| node.bootstrap(now)).is_err());
+    assert_eq!(stage.ask(addr(900), id(900), find_node(NodeId::ZERO)), None);
+    stage.act(|node, now| node.handle_unreachable(now, addr(1)));
+    stage.run(secs(3600));
+    assert_eq!(stage.sent.len(), 0);
+}
+
+#[test]
+fn time_that_goes_back_is_taken_for_the_last_seen() {
+    let mut stage = Stage::joined(40);
+    let later = stage.now;
+    stage.node.handle_timeout(Instant::ZERO);
+    stage.node.handle_datagram(
+        Instant::ZERO,
+        addr(900),
+        b"d1:ad2:id20:abcdefghij0123456789e1:q4:ping1:t2:aa1:y1:qe",
+    );
+    stage.drain();
+    assert_eq!(stage.replies.len(), 1);
+    let lookup = stage.node.get_peers(Instant::ZERO, infohash(1)).unwrap();
+    let report = stage.finish(lookup);
+    assert!(report.duration < secs(1) && stage.now > later, "{report:?}");
+}
+
+#[test]
+fn a_world_runs_the_same_twice() {
+    let run = || {
+        let mut world = World::with_nodes(30);
+        world.loss = 10;
+        world.run(secs(300));
+        let lookup = world
+            .node(common::addr(3), |node, now| node.announce(now, infohash(1), Announce::port(1)).unwrap());
+        let report = world.finish(common::addr(3), lookup);
+        (world.sent, world.transcript, report)
+    };
+    assert_eq!(run(), run());
+}

@@ -1,0 +1,160 @@
+//! Stored items in worlds that lose datagrams, and whose nodes come and go.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use dht_proto::sim::{Churn, Dice, Growth, HostId, Network, Profile, Returns, World};
+use dht_proto::{Event, Item, Limits, Lookup, PutObstacle, Salt, SecretKey};
+
+/// Half of the sessions are shorter than this, so that most of those who stored an item are gone when
+/// two hours, its lifetime, are over.
+const SESSION: Duration = Duration::from_secs(100 * 60);
+
+const ABSENCE: Duration = Duration::from_secs(60);
+
+/// No lookup takes longer.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+const NODES: usize = 150;
+
+const ITEMS: u8 = 10;
+
+const HOURS: u32 = 12;
+
+const LOOKUPS_AN_HOUR: u32 = 60;
+
+#[test]
+fn b44_31_an_item_that_is_kept_up_is_found_whoever_comes_and_goes() {
+    let (mut world, seeder) = world();
+    let items: Vec<Item> = (0..ITEMS).map(item).collect();
+    for item in &items {
+        world.with_node(seeder, |node, now| node.keep_stored(now, item)).unwrap();
+    }
+    world.run_for(Duration::from_secs(15 * 60));
+    let mut missed = Vec::new();
+    for lookup in 0..HOURS * LOOKUPS_AN_HOUR {
+        world.run_for(Duration::from_secs(3600) / LOOKUPS_AN_HOUR);
+        let index = world.dice().below(items.len());
+        if !is_found(&mut world, &items[index]) {
+            missed.push((lookup, index));
+        }
+    }
+    world.check().unwrap();
+    let most = (HOURS * LOOKUPS_AN_HOUR / 100) as usize;
+    assert!(missed.len() <= most, "{} lookups found nothing, at most {most} may: {missed:?}", missed.len());
+
+    // The opposite: what nobody keeps up is gone with those who stored it, or expires.
+    for item in &items {
+        let kept = world.with_node(seeder, |node, _| node.kept_items().next()).unwrap();
+        assert!(world.with_node(seeder, |node, _| node.stop_storing(kept.id)), "{:?}", item.target());
+    }
+    world.run_for(Duration::from_secs(130 * 60));
+    assert!(items.iter().all(|item| !is_found(&mut world, item)));
+}
+
+#[test]
+fn b44_17_a_put_that_is_stale_or_in_conflict_reaches_no_node() {
+    let mut world = World::new(11, Network::internet());
+    let mut profile = Profile::default();
+    profile.limits = limits();
+    let profile = Arc::new(profile);
+    world.grow(30, &Growth::default(), move |_, _: &mut Dice| Arc::clone(&profile));
+    world.run_for(Duration::from_secs(120));
+    let hosts: Vec<HostId> = world.hosts().collect();
+    let version = |seq, value: &[u8]| Item::sign(&SecretKey::from_bytes(&[7; 32]), b"", seq, value).unwrap();
+    let mut put = |host: HostId, item: &Item| {
+        world.watch(host);
+        let put = world.with_node(host, |node, now| node.put(now, item, None)).unwrap();
+        world.run_for(PATIENCE);
+        let mut events = world.events(host).iter();
+        let report = events.find_map(|(_, event)| match event {
+            Event::LookupDone { lookup, report } if *lookup == put => Some(*report),
+            _ => None,
+        });
+        let stored = |host: &HostId| world.node(*host).unwrap().stored_item(item.target());
+        let holders = hosts.iter().filter(|host| stored(host).as_ref() == Some(item)).count();
+        let report = report.unwrap();
+        assert_eq!(holders == 0, report.acknowledged == 0, "{report:?}");
+        (holders >= 8, report.obstacle)
+    };
+    let (first, stands) = (version(5, b"1:A"), (true, None));
+    assert_eq!(put(hosts[3], &first), stands);
+    // By the same host, and by another one.
+    for host in [hosts[3], hosts[20]] {
+        let conflict = Some(PutObstacle::Conflict { seq: 5 });
+        assert_eq!(put(host, &version(5, b"1:B")), (false, conflict));
+        assert_eq!(put(host, &version(4, b"1:A")), (false, Some(PutObstacle::Superseded { newest: 5 })));
+    }
+    assert_eq!(put(hosts[20], &first), stands);
+    assert_eq!(put(hosts[20], &version(6, b"1:B")), stands);
+}
+
+/// Tables of the default size, and room for what happens here. (With the least tables of such a world
+/// an item stands at five nodes on average instead of nine, and one lookup in a hundred misses it.)
+fn limits() -> Limits {
+    let (tables, mut limits) = (Limits::default(), dht_proto::sim::limits(NODES));
+    (limits.nodes_v4, limits.replacements) = (tables.nodes_v4, tables.replacements);
+    (limits.candidates, limits.tokens) = (tables.candidates, tables.tokens);
+    (limits.lookups, limits.inflight, limits.contacts) = (3, 64, 512);
+    (limits.items, limits.item_chunks) = (32, 64);
+    (limits.own_items, limits.own_chunks, limits.kept) = (32, 64, 32);
+    limits
+}
+
+/// A world whose nodes stay for an hour or two, on a network that loses a tenth of all datagrams; and
+/// a host that stays.
+fn world() -> (World, HostId) {
+    let mut network = Network::internet();
+    network.loss = 0.1;
+    let mut world = World::new(7, network);
+    let mut mortal = Profile::default();
+    mortal.limits = limits();
+    let mut seeder = mortal.clone();
+    mortal.churn = Some(Churn { session: SESSION, absence: ABSENCE, returns: Returns::Renewed });
+    let mortal = Arc::new(mortal);
+    world.grow(NODES, &Growth::default(), move |_, _: &mut Dice| Arc::clone(&mortal));
+    seeder.churn = None;
+    let seeder = world.add(seeder);
+    world.run_for(Duration::from_secs(120));
+    (world, seeder)
+}
+
+/// Immutable and mutable ones in turn.
+fn item(index: u8) -> Item {
+    let value = [b"9:manifest".as_slice(), &[index]].concat();
+    if index.is_multiple_of(2) {
+        return Item::immutable(&value).unwrap();
+    }
+    Item::sign(&SecretKey::from_bytes(&[index; 32]), b"salt", i64::from(index), &value).unwrap()
+}
+
+/// Whether some node that is there, and does not store it itself, finds it in the version that was
+/// put last.
+fn is_found(world: &mut World, item: &Item) -> bool {
+    let stores = |world: &World, host| world.node(host).unwrap().stored_item(item.target()).is_some();
+    let mut host = draw(world);
+    while stores(world, host) {
+        host = draw(world);
+    }
+    let lookup = match item.key() {
+        Some(key) => Lookup::GetMutable(key, Salt::new(item.salt()).unwrap()),
+        None => Lookup::GetImmutable(item.target()),
+    };
+    let search = world.start(host, lookup).unwrap();
+    world.settle(PATIENCE);
+    // Who leaves meanwhile finds nothing, and says so to nobody.
+    let report = world.take_search(search).unwrap().report();
+    report.is_none_or(|report| report.copies > 0 && report.seq == item.seq())
+}
+
+/// A node that is there.
+fn draw(world: &mut World) -> HostId {
+    loop {
+        let count = world.hosts().len();
+        let at = world.dice().below(count);
+        let host = world.hosts().nth(at).unwrap();
+        if world.node(host).is_some() {
+            return host;
+        }
+    }
+}

@@ -1,0 +1,27 @@
+//! Worlds of many nodes in virtual time.
+#![cfg(feature = "sim")]
+#![allow(clippy::std_instead_of_core, clippy::unwrap_used, reason = "tests")]
+
+#[path = "../../benches/worlds/day.rs"]
+mod day;
+#[path = "../../benches/worlds/internet.rs"]
+mod internet;
+#[path = "../common/lab.rs"]
+mod lab;
+#[path = "../../benches/worlds/people.rs"]
+mod people;
+#[path = "../../benches/reference/mod.rs"]
+mod reference;
+#[path = "../../benches/reference/toy.rs"]
+mod toy;
+
+mod bursts;
+mod ids;
+mod internet_like;
+#[cfg(feature = "items")]
+mod items;
+mod lookups;
+mod maintenance;
+mod other_clients;
+mod surveys;
+mod worlds;

@@ -1,0 +1,136 @@
+//! The lookups that ours is compared with show the traits for which their models are known, so that
+//! the comparison can be believed.
+
+use std::time::Duration;
+
+use dht_proto::sim::Sample;
+use dht_proto::sim::cast::Honest;
+use dht_proto::sim::toy::{Outcome, Toy};
+
+use crate::reference;
+use crate::reference::Algorithm;
+use crate::toy::{run, run_from};
+
+fn lockstep() -> Box<dyn Algorithm> {
+    named("lock-step")
+}
+
+fn libtorrent() -> Box<dyn Algorithm> {
+    named("libtorrent")
+}
+
+fn jech() -> Box<dyn Algorithm> {
+    named("jech")
+}
+
+fn named(name: &str) -> Box<dyn Algorithm> {
+    let mut all = reference::ALL.into_iter();
+    all.find_map(|(other, new)| (other == name).then(new)).expect("it is listed")
+}
+
+fn alive() -> Toy {
+    Toy::default()
+}
+
+fn partly_dead() -> Toy {
+    Toy { dead: 0.4, ..Toy::default() }
+}
+
+fn outcomes(look_up: impl Fn(u64) -> Outcome) -> Vec<Outcome> {
+    (1..=15).map(look_up).collect()
+}
+
+/// Milliseconds, of which there are more than enough where something never came.
+fn median(outcomes: &[Outcome], figure: fn(&Outcome) -> Option<Duration>) -> u128 {
+    Sample::of(outcomes.iter().map(figure)).quantile(0.5).map_or(u128::MAX, |time| time.as_millis())
+}
+
+#[test]
+fn libtorrent_is_quick_where_all_live() {
+    let all = outcomes(|seed| run(&alive(), seed, libtorrent()));
+    assert!(median(&all, |it| it.first_value) <= 240, "{all:#?}");
+    assert!((160..=500).contains(&median(&all, |it| it.done)), "{all:#?}");
+    for outcome in &all {
+        assert_eq!(outcome.missed, 0);
+        // It does not wait for the answers to its announces.
+        let confirmed = outcome.acknowledged_at_8.zip(outcome.done).map(|(all, done)| all - done);
+        assert_eq!(confirmed, Some(Duration::from_millis(80)), "{outcome:?}");
+        assert!(outcome.datagrams <= 40, "{outcome:?}");
+    }
+}
+
+/// One dead node among the closest, and it waits for the full timeout.
+#[test]
+fn libtorrent_is_done_after_15_seconds_where_some_are_dead() {
+    let all = outcomes(|seed| run(&partly_dead(), seed, libtorrent()));
+    assert!(median(&all, |it| it.first_value) <= 400, "{all:#?}");
+    assert!((15_000..=18_000).contains(&median(&all, |it| it.done)), "{all:#?}");
+    assert!((15_000..=18_000).contains(&median(&all, |it| it.stands_at_8)), "{all:#?}");
+}
+
+/// It has found the 8 closest long before, but looks at its list only every 10 to 19 s.
+#[test]
+fn jech_announces_in_its_second_step() {
+    let all = outcomes(|seed| run(&alive(), seed, jech()));
+    assert!(median(&all, |it| it.first_value) <= 1000, "{all:#?}");
+    for outcome in &all {
+        let announced = outcome.stands_at_8.expect("all live").as_millis();
+        assert!((9000..=20_500).contains(&announced), "{outcome:#?}");
+        let done = outcome.done.expect("it ends").as_millis();
+        assert!((18_000..=40_500).contains(&done), "{outcome:#?}");
+    }
+}
+
+/// Each dead candidate is asked three times, a step apart: 42 to 90 s until the announce, and 57 to
+/// 109 s until the end, from a table that knows the living near the target.
+#[test]
+fn jech_takes_most_of_a_minute_where_some_are_dead() {
+    let all = outcomes(|seed| {
+        let stage = partly_dead().build(seed);
+        let hosts = stage.hosts.iter().zip(&stage.is_dead).filter(|(_, is_dead)| !**is_dead);
+        let table = hosts.filter_map(|(host, _)| {
+            let actor = stage.world.actor::<Honest>(*host)?;
+            Some((actor.id, stage.world.addr(*host)))
+        });
+        let table = table.collect();
+        run_from(stage, table, jech())
+    });
+    assert_eq!(median(&all, |it| it.first_value), 80);
+    assert!((30_000..=90_000).contains(&median(&all, |it| it.stands_at_8)), "{all:#?}");
+    assert!((50_000..=110_000).contains(&median(&all, |it| it.done)), "{all:#?}");
+    // From further away it takes longer.
+    let all = outcomes(|seed| run(&partly_dead(), seed, jech()));
+    assert!((60_000..=150_000).contains(&median(&all, |it| it.done)), "{all:#?}");
+}
+
+/// Nearly every step has a dead node among its three, and costs 5 s.
+#[test]
+fn the_lock_step_waits_for_its_dead() {
+    let all = outcomes(|seed| run(&alive(), seed, lockstep()));
+    // Steps of 80 ms, the announce among them.
+    assert!(all.iter().all(|it| it.done.is_some_and(|time| time.as_millis() % 80 == 0)), "{all:#?}");
+    assert!((320..=1200).contains(&median(&all, |it| it.done)), "{all:#?}");
+    let all = outcomes(|seed| run(&partly_dead(), seed, lockstep()));
+    assert!((15_000..=60_000).contains(&median(&all, |it| it.done)), "{all:#?}");
+    assert!(all.iter().all(|it| it.done.is_some_and(|time| time.as_millis() > 5000)), "{all:#?}");
+}
+
+#[test]
+fn ours_is_through_before_any_of_them_announces() {
+    let ours = outcomes(|seed| partly_dead().run(seed));
+    assert!(median(&ours, |it| it.done) <= 2000, "{ours:#?}");
+    let others = [
+        outcomes(|seed| run(&partly_dead(), seed, lockstep())),
+        outcomes(|seed| run(&partly_dead(), seed, libtorrent())),
+        outcomes(|seed| run(&partly_dead(), seed, jech())),
+    ];
+    for other in &others {
+        assert!(median(other, |it| it.stands_at_8) > 4 * median(&ours, |it| it.done), "{other:#?}");
+    }
+}
+
+#[test]
+fn a_seed_decides_all() {
+    let [one, two] = [(); 2].map(|()| run(&Toy::hard(), 5, jech()));
+    assert_eq!(format!("{one:?}"), format!("{two:?}"));
+}
