@@ -354,7 +354,7 @@ impl Members {
         let start = if left > room { rng.below(left) } else { 0 };
         if self.is_crowd && left > room {
             let is_wanted = |peer: &Peer<M>| peer.is_live(now, ttl) && peer.rest & unwanted == 0;
-            return self.sample_evenly(chunks, start, is_wanted, out.as_chunks_mut::<M>().0);
+            return self.sample_evenly(chunks, start, is_wanted, rng, out.as_chunks_mut::<M>().0);
         }
         let mut entries = out.as_chunks_mut::<M>().0.iter_mut();
         let At { mut chunk, mut index } = self.nth(chunks, start);

@@ -267,6 +267,11 @@ impl PeerStore {
             .is_some_and(|ix| slots.swarms[ix].is_live(Stamp::at(now), self.rules.ttl_secs))
     }
 
+    /// Peers of a swarm in one family, what has expired included.
+    pub(crate) fn count_of(&self, slots: PeerSlots<'_>, infohash: &InfoHash, family: Family) -> usize {
+        self.members_of(slots.swarms, infohash, family.index()).count()
+    }
+
     /// The peers of a swarm in both families, but for ourselves.
     pub(crate) fn peers_of<'a>(
         &self,
