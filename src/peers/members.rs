@@ -309,16 +309,19 @@ impl Members {
         peer
     }
 
-    /// Takes out the peers that are `ttl` seconds old or older, and shows them to `gone`.
+    /// Takes out the peers that are `ttl` seconds old or older, `most` of them, and shows them to `gone`.
     pub(super) fn remove_expired<const M: usize>(
         &mut self,
         chunks: &mut [Slot<Chunk<M>>],
         pool: &mut Pool,
         (now, ttl): (Stamp, u32),
+        most: usize,
         mut gone: impl FnMut(Peer<M>),
     ) {
+        let least = self.count().saturating_sub(most);
         let (mut chunk, mut kept) = (self.chunks.front(), 0);
         while kept < self.count()
+            && self.count() > least
             && let Some(ix) = chunk
         {
             let index = kept % CHUNK;

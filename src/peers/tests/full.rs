@@ -210,6 +210,51 @@ fn room_is_made_from_expired_peers_first() {
 }
 
 #[test]
+fn h_25_a_large_swarm_expires_in_pieces() {
+    let mut world = World::new(PeerRules::default(), 4, 8000, 8000);
+    for number in 0..2000 {
+        world.announce(1, host(number), 0).unwrap();
+        world.announce(1, host6(number), 0).unwrap();
+    }
+    world.announce(2, host(2000), 0).unwrap();
+    while let Some(due) = world.store.next_sweep() {
+        assert!(due < secs(TTL + 1), "the rest follows soon");
+        let before = world.count();
+        world.sweep_at(due);
+        assert!((1..=PIECE).contains(&(before - world.count())));
+        world.check();
+    }
+    assert_eq!(world.count(), 0);
+}
+
+#[test]
+fn h_25_no_newcomer_costs_more_peers_at_once_than_a_piece() {
+    let mut world = World::new(PeerRules::default(), 2, 8000, 8000);
+    for number in 0..2000 {
+        for family in [host, host6] {
+            world.announce(number % 2, family(number), 0).unwrap();
+        }
+    }
+    // Where all are large, one of them goes bit by bit.
+    let mut refused = 0;
+    while world.announce(7, host(5000), 0).is_err() {
+        refused += 1;
+        assert!(world.count() >= 4000 - refused * PIECE);
+        world.check();
+    }
+    assert!((5..=8).contains(&refused), "{refused}");
+
+    // Where there are others, it stays.
+    let mut world = World::new(PeerRules::default(), 20, 8000, 0);
+    (0..1000).for_each(|number| _ = world.announce(1, host(number), 0));
+    for number in 2..500 {
+        world.announce(number, host(1000 + number), 1).unwrap();
+    }
+    assert_eq!(world.values(1, 1).len(), 1000);
+    world.check();
+}
+
+#[test]
 fn without_memory_nothing_is_stored() {
     for (swarms, v4) in [(0, 0), (0, 8), (8, 0)] {
         let mut world = World::new(PeerRules::default(), swarms, v4, 0);
