@@ -58,6 +58,7 @@ pub(crate) fn print_swarms() {
     let honest: Vec<InfoHash> = (0..500).map(|_| InfoHash::from(target.dice.id())).collect();
     for (at, infohash) in honest.iter().enumerate() {
         target.announce(host(at), *infohash, 7000);
+        target.pass(Duration::from_millis(20));
     }
     for _ in 0..60 * 5 {
         for attacker in 0..32 {
@@ -83,6 +84,7 @@ pub(crate) fn print_swarms() {
         for _ in 0..*peers {
             next += 1;
             target.announce(host(next), *infohash, 7000);
+            target.pass(Duration::from_millis(20));
         }
     }
     for peer in 0..8 {
