@@ -386,6 +386,7 @@ impl Sources {
     pub(crate) fn site_tag(&self, to: Endpoint) -> u64 {
         match to.as_v4() {
             _ if self.rules.by_endpoint => self.endpoint_tag(to),
+            _ if to.is_private() => self.endpoint_tag(to.with_port(0)),
             Some(ip) => self.tag((u32::from_be_bytes(ip) >> 8).into(), 2),
             None => self.tag(to.site(), 3),
         }
@@ -394,7 +395,7 @@ impl Sources {
     /// A hash of who has one vote: the widest network that one customer is given.
     pub(crate) fn voter_tag(&self, by: Endpoint) -> u64 {
         match by.as_v4() {
-            None if !self.rules.by_endpoint => self.tag(by.wide_subnet(), 4),
+            None if !self.rules.by_endpoint && !by.is_private() => self.tag(by.wide_subnet(), 4),
             _ => self.site_tag(by),
         }
     }
@@ -716,6 +717,17 @@ mod tests {
         sources.charge(&mut sites, in_subnet(1), 1, 16 * 1024, ms(0));
         assert_eq!(sources.reply_budget(&sites, in_subnet(2), 100, ms(0)), 300);
         assert_eq!(sources.reply_budget(&sites, host(1), 100, ms(0)), 16 * 1024);
+    }
+
+    #[test]
+    fn h_30_an_ipv6_48_is_one_voter_and_a_private_network_as_many_as_it_has_hosts() {
+        let sources = sources(SourceRules::default());
+        let of = |text: &str| sources.voter_tag(text.parse::<core::net::SocketAddr>().unwrap().into());
+        assert_eq!(of("[2a01:100:1:1::1]:1"), of("[2a01:100:1:ff00::7]:9"));
+        assert_ne!(of("[2a01:100:1:1::1]:1"), of("[2a01:100:2:1::1]:1"));
+        assert_eq!(of("99.1.2.3:1"), of("99.1.2.200:2"));
+        assert_ne!(of("192.168.1.1:1"), of("192.168.1.2:1"));
+        assert_eq!(of("192.168.1.1:1"), of("192.168.1.1:2"));
     }
 
     /// No minute, wherever it begins, sees more than the allowance.

@@ -151,6 +151,18 @@ fn h_23_strangers_get_a_token_nodes_and_peers_during_a_flood_and_after_it() {
     }
 }
 
+#[test]
+fn h_32_hosts_of_a_private_network_have_an_allowance_each() {
+    let mut private = config();
+    private.address_policy = AddressPolicy::Any;
+    let mut lone = stocked(private);
+    let asked = get_peers(&TARGET, b"");
+    for host in 1..60 {
+        let len = len_of_answers(&mut lone, SocketAddr::from(([192, 168, 1, host], 6881)), &asked);
+        assert!(len > 900, "{host}: {len}");
+    }
+}
+
 #[cfg(feature = "items")]
 mod items {
     use dht_proto::wire::{Body, Message, Method, PutItem, Query, Want};

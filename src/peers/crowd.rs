@@ -8,7 +8,6 @@
 use heapless::Vec;
 
 use super::members::{At, Chunk, Members, Peer, Stamp};
-use crate::addr::AddressPolicy;
 use crate::pool::Slot;
 use crate::rng::Rng;
 
@@ -34,7 +33,7 @@ impl<const M: usize> Peer<M> {
     /// that is there belongs to one owner.
     fn networks(&self) -> [u64; 2] {
         let endpoint = self.endpoint();
-        if !AddressPolicy::Public.allows(endpoint) {
+        if endpoint.is_private() {
             let (high, low) = endpoint.halves();
             return [high ^ low; 2];
         }

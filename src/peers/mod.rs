@@ -39,7 +39,7 @@ pub(crate) struct PeerRules {
     pub(crate) per_swarm: u16,
     /// Peers from one IPv4 address or one IPv6 /64, over all swarms.
     pub(crate) per_source: u16,
-    /// Peers from one IPv4 /24 or one IPv6 /56, over all swarms.
+    /// Peers from one IPv4 /24 or one IPv6 /56, over all swarms; twice as many from an IPv6 /48.
     pub(crate) per_network: u16,
     /// Tell peers apart by full endpoint and apply no caps, where many nodes share one host. Else
     /// an IP address has one peer in a swarm (BEP 33).

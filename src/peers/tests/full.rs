@@ -98,6 +98,35 @@ fn one_network_has_its_share_of_all_swarms_and_no_more() {
     world.check();
 }
 
+#[test]
+fn h_30_an_ipv6_48_has_a_share_of_all_swarms_whatever_it_is_divided_into() {
+    let mut world = World::new(PeerRules::default(), 3000, 4000, 20_000);
+    let mut stored = 0;
+    for number in 0..2500_u32 {
+        let [.., high, low] = number.to_be_bytes();
+        let peer = Endpoint::v6([0x2a, 1, 1, 0, 0, 1, low, high, 0, 0, 0, 0, 0, 0, 0, 1], 1);
+        stored += u32::from(world.announce(number, peer, 0).is_ok());
+    }
+    assert!((1000..=1024).contains(&stored), "{stored}");
+    world.check();
+}
+
+#[test]
+fn h_32_hosts_of_a_private_network_have_no_common_share() {
+    let mut world = World::new(PeerRules::default(), 1000, 8000, 4000);
+    for number in 0..1000_u32 {
+        let peer = Endpoint::v4([192, 168, 1, (number % 50) as u8], 1);
+        assert_eq!(world.announce(number, peer, 0), Ok(Announced::Stored));
+    }
+    // Nor do their swarms go before those of others.
+    for number in 1000..1100 {
+        world.announce(number, host(number), 1).unwrap();
+    }
+    let left = (0..1000).filter(|&number| world.has(number, 1)).count();
+    assert!(left >= 900, "{left}");
+    world.check();
+}
+
 /// The estimate errs towards refusing: at the array size in use not one source in a thousand
 /// comes near its cap by accident.
 #[test]
