@@ -7,9 +7,9 @@ use crate::addr::Endpoint;
 use crate::keyed::{Key, reduce};
 use crate::rng::Rng;
 use crate::time::Instant;
+use crate::volume::{Minute, Volume};
 #[cfg(feature = "items")]
 use crate::volume::{TICKS, shift};
-use crate::volume::{Minute, Volume};
 
 /// A rate and how much of it may be used at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -309,14 +309,7 @@ impl Sources {
 
     /// Counts a reply that went to an unverified source. One of at most [`ALWAYS_ALLOWED`] times
     /// the query is free: pings of a whole site must not use up what its lookups need.
-    fn charge(
-        &self,
-        sites: &mut [Site],
-        to: Endpoint,
-        query_len: usize,
-        reply_len: usize,
-        now: Instant,
-    ) {
+    fn charge(&self, sites: &mut [Site], to: Endpoint, query_len: usize, reply_len: usize, now: Instant) {
         if reply_len <= ALWAYS_ALLOWED * query_len {
             return;
         }

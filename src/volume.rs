@@ -12,7 +12,6 @@ use crate::time::Instant;
 const SHORT: usize = 300;
 /// The share of a network where half of the bucket is left, as this part of all answers of a minute.
 const LARGEST_SHARE: u64 = 64;
-/// What is counted in a day would not wrap.
 const NANOS_PER_SEC: u64 = 1_000_000_000;
 /// What may be sent at once, in time at the full rate.
 const BURST: u64 = 2 * NANOS_PER_SEC;
@@ -54,7 +53,7 @@ impl Volume {
         let free = (left / nanos) as usize;
         // The square keeps some of the bucket for newcomers before it is known who draws most.
         let part = (left << 10) / (BURST / 2);
-        let share = 60 * NANOS_PER_SEC / nanos / LARGEST_SHARE * part * part >> 20;
+        let share = (60 * NANOS_PER_SEC / nanos / LARGEST_SHARE * part * part) >> 20;
         match drawn() {
             drawn if drawn <= share => free,
             drawn if drawn <= 2 * share => free.min(SHORT),
@@ -219,7 +218,8 @@ mod tests {
     fn a_short_answer_comes_before_none() {
         let mut volume = Volume::new(PER_SEC);
         volume.take(180 * 1024, START);
-        let share = (0..1 << 30).step_by(100).take_while(|&drawn| volume.most(START, || drawn) > SHORT).count();
+        let share =
+            (0..1 << 30).step_by(100).take_while(|&drawn| volume.most(START, || drawn) > SHORT).count();
         let short = (0..1 << 30).step_by(100).take_while(|&drawn| volume.most(START, || drawn) > 0).count();
         assert!(share > 10 && (2 * share).abs_diff(short) <= 2, "{share} {short}");
         assert_eq!(volume.most(START, || 1 << 40), 0);

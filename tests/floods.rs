@@ -6,9 +6,7 @@ mod common;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use common::raw::{
-    ID, Lone, TARGET, addr6, config, crowd, find_node, get_peers, join, query_by, unhurried,
-};
+use common::raw::{ID, Lone, TARGET, addr6, config, crowd, find_node, get_peers, join, query_by, unhurried};
 use common::{addr, stranger};
 use dht_proto::{AddressPolicy, Config, Family, Limits};
 

@@ -44,7 +44,8 @@ fn show(name: &str, run: impl Fn() -> Times) {
 /// A node with so many peers and torrents, as many peers in each.
 fn full(count: usize, per_swarm: usize) -> Target {
     let mut limits = Limits::default();
-    (limits.swarms, limits.peers_v4, limits.peers_v6) = (count.div_ceil(per_swarm), count.next_multiple_of(4 * per_swarm), 16_384);
+    (limits.swarms, limits.peers_v4, limits.peers_v6) =
+        (count.div_ceil(per_swarm), count.next_multiple_of(4 * per_swarm), 16_384);
     if per_swarm == 1 {
         (limits.peers_v4, limits.items, limits.item_chunks) = (4 * count, count, count);
     }

@@ -144,7 +144,9 @@ pub(crate) fn token_in(answer: &[u8]) -> Option<Vec<u8>> {
 pub(crate) fn id_of(host: SocketAddr) -> NodeId {
     let bits = match host {
         SocketAddr::V4(host) => u64::from(host.ip().to_bits()),
-        SocketAddr::V6(host) => (host.ip().to_bits() >> 64) as u64 ^ (host.ip().to_bits() as u64).rotate_left(32),
+        SocketAddr::V6(host) => {
+            (host.ip().to_bits() >> 64) as u64 ^ (host.ip().to_bits() as u64).rotate_left(32)
+        }
     };
     Dice::new(bits ^ u64::from(host.port()) << 48).id()
 }

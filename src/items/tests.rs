@@ -137,9 +137,11 @@ fn b44_36_what_many_networks_put_stays_before_what_lies_closer() {
 /// Honest items of 400 that are left after many next to our id, each from one of so many networks.
 fn besieged(networks: u32, attacker: impl Fn(u32) -> Endpoint) -> usize {
     let mut room = Room::new(512, 4096);
-    let target = |number: u32| NodeId::from_bytes(core::array::from_fn(|at| {
-        (number + 1).wrapping_mul(0x9e37_79b1).rotate_left(7 * at as u32) as u8
-    }));
+    let target = |number: u32| {
+        NodeId::from_bytes(core::array::from_fn(|at| {
+            (number + 1).wrapping_mul(0x9e37_79b1).rotate_left(7 * at as u32) as u8
+        }))
+    };
     for number in 0..400 {
         let from = Endpoint::v4([60, (number >> 8) as u8, number as u8, 1], 6881);
         assert!(room.put_from(from, target(number), &plain(b"5:value"), 0));
