@@ -245,7 +245,16 @@ impl Sources {
 
     /// How long an answer may be; 0 if there is to be none. Ask when it is made, not when it is put in a
     /// queue: only [`count`](Self::count) uses up what is allowed.
+    #[inline]
     pub(crate) fn most(&self, sites: &[Site], shares: &[Share], asked: &Asked, now: Instant) -> usize {
+        if asked.is_verified && !self.volume.is_busy(now) {
+            return usize::MAX;
+        }
+        self.most_of_what_is_left(sites, shares, asked, now)
+    }
+
+    #[inline(never)]
+    fn most_of_what_is_left(&self, sites: &[Site], shares: &[Share], asked: &Asked, now: Instant) -> usize {
         let most = self.volume.most(now, || {
             let tag = self.site_tag(asked.by);
             let set = &shares[set_of(shares.len(), tag)];
@@ -265,7 +274,24 @@ impl Sources {
     }
 
     /// Counts an answer; `has_item` if it carries a stored value.
+    #[inline]
     pub(crate) fn count(
+        &mut self,
+        sites: &mut [Site],
+        shares: &mut [Share],
+        asked: &Asked,
+        sent: (usize, bool),
+        now: Instant,
+    ) {
+        self.volume.take(sent.0, now);
+        if !asked.is_verified || self.volume.is_busy(now) {
+            self.count_apart(sites, shares, asked, sent, now);
+        }
+    }
+
+    /// Counts an answer for its network.
+    #[inline(never)]
+    fn count_apart(
         &mut self,
         sites: &mut [Site],
         shares: &mut [Share],
@@ -273,7 +299,6 @@ impl Sources {
         (len, has_item): (usize, bool),
         now: Instant,
     ) {
-        self.volume.take(len, now);
         if self.volume.is_busy(now) {
             let tag = self.site_tag(asked.by);
             if let Some(share) = claim(shares, tag, |share| share.bytes.sum(now)) {

@@ -63,8 +63,10 @@ impl Volume {
 
     /// Counts an answer.
     pub(crate) fn take(&mut self, bytes: usize, now: Instant) {
+        // A datagram has no more.
+        let bytes = bytes.min(u16::MAX.into()) as u64;
         let full_at = self.full_at.max(nanos(now));
-        self.full_at = full_at.saturating_add(u64::from(self.nanos_per_byte).saturating_mul(bytes as u64));
+        self.full_at = full_at.saturating_add(u64::from(self.nanos_per_byte) * bytes);
     }
 
     fn debt(&self, now: Instant) -> u64 {
@@ -217,7 +219,7 @@ mod tests {
     #[test]
     fn a_short_answer_comes_before_none() {
         let mut volume = Volume::new(PER_SEC);
-        volume.take(180 * 1024, START);
+        (0..180).for_each(|_| volume.take(1024, START));
         let share =
             (0..1 << 30).step_by(100).take_while(|&drawn| volume.most(START, || drawn) > SHORT).count();
         let short = (0..1 << 30).step_by(100).take_while(|&drawn| volume.most(START, || drawn) > 0).count();
