@@ -101,7 +101,7 @@ fn server() -> Node {
     (config.queries_per_source, config.source_burst) = (1_000_000, u32::MAX);
     (config.new_endpoints, config.new_endpoints_burst) = (1_000_000, u32::MAX);
     config.queries_per_node = u32::MAX;
-    config.unverified_bytes = u32::MAX;
+    (config.unverified_bytes, config.answer_bytes) = (u32::MAX, u32::MAX);
     let mut limits = Limits::default();
     limits.sources = 16_384;
     Node::new(config, &limits, [7; 32], NOW)

@@ -139,6 +139,14 @@ impl Endpoint {
         if self.as_v4().is_some() { self.subnet() } else { self.halves().0 & !0xffff }
     }
 
+    /// Whether it lies in a private network, whose hosts are no crowd: all of them belong to one owner.
+    pub(crate) fn is_private(self) -> bool {
+        match self.ip() {
+            IpAddr::V4(ip) => !is_global_v4(ip),
+            IpAddr::V6(ip) => !is_global_v6(ip),
+        }
+    }
+
     /// The two halves of the address bytes.
     pub(crate) const fn halves(self) -> (u64, u64) {
         let bits = u128::from_be_bytes(self.ip);

@@ -63,8 +63,16 @@ pub struct Config {
     /// Endpoints that we contact anew at once. Default: 100, two lookups.
     pub new_endpoints_burst: u32,
     /// Bytes a minute that a network (/24, /56) is sent before one of its addresses has proved
-    /// that it receives them; past that, three times what it sends. Default: 16 KiB.
+    /// that it receives them; past that, three times what it sends. All such networks together have
+    /// ten times as much a minute, and a quarter of what they send, beyond three times what they send. An
+    /// item goes to one of them once a minute, if it is longer than three times the query. Default:
+    /// 16 KiB.
     pub unverified_bytes: u32,
+    /// Bytes a second of all answers together, on average over any minute, with [`source_limits`](Self::source_limits).
+    /// When half of what two seconds allow is used up, answers to those networks (/24, /56) get shorter and
+    /// then fail that drew most in the last minute, verified ones too; whoever asks little is still
+    /// answered. Less than 2 KiB counts as 2 KiB, [`u32::MAX`] as no limit. Default: 128 KiB.
+    pub answer_bytes: u32,
     /// How long an announced peer is kept. Default: 45 minutes, three announce intervals.
     pub peer_ttl: Duration,
     /// Peers that one torrent may have in one family; more than 3000 count as 3000, because the filters
@@ -137,6 +145,7 @@ impl Default for Config {
             new_endpoints: 25,
             new_endpoints_burst: 100,
             unverified_bytes: 16 * 1024,
+            answer_bytes: 128 * 1024,
             peer_ttl: Duration::from_secs(45 * 60),
             peers_per_swarm: 2000,
             sample_interval: Duration::from_secs(5 * 60),
@@ -203,7 +212,7 @@ pub struct Limits {
     /// Infohashes in the random subset of them that we tell to whoever asks for a sample (BEP 51). 45 fill
     /// a datagram; with 0 none are told once they are more than fit into one. Default: 45.
     pub samples: usize,
-    /// Sources whose rates we keep, and half as many networks whose allowance we keep. With 0 no
+    /// Sources whose rates we keep, and half as many networks whose allowance and share we keep. With 0 no
     /// source is ever verified, and answers stay within three times the query: for nodes that
     /// answer nobody. Default: 2048.
     pub sources: usize,

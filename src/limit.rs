@@ -7,6 +7,9 @@ use crate::addr::Endpoint;
 use crate::keyed::{Key, reduce};
 use crate::rng::Rng;
 use crate::time::Instant;
+use crate::volume::{Minute, Volume};
+#[cfg(feature = "items")]
+use crate::volume::{TICKS, shift};
 
 /// A rate and how much of it may be used at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,7 +96,7 @@ pub(crate) struct SourceRules {
     /// [`ALWAYS_ALLOWED`] times the query's size.
     pub(crate) site_bytes: u32,
     /// For how long an address counts as genuine after proof.
-    pub(crate) verified_secs: u32,
+    pub(crate) verified_secs: u16,
     /// Tell sources apart by full endpoint, where many nodes share one host. Else by IPv4 address
     /// or IPv6 /64: the holder of a /64 has more addresses than any table.
     pub(crate) by_endpoint: bool,
@@ -112,6 +115,24 @@ impl Default for SourceRules {
 
 /// Replies up to this multiple of the query's size go to anyone.
 pub(crate) const ALWAYS_ALLOWED: usize = 3;
+
+/// What all unverified sources together draw beyond that in a minute, in allowances of one site, and
+/// what they draw of it at once.
+const ALL_SITES: u64 = 10;
+const ALL_SITES_BURST: u64 = 4;
+/// This part of what they sent they draw beyond that at any rate, so that the more who ask the less is left
+/// for forgers to gain.
+const EARNED: u64 = 4;
+
+/// Whom an answer goes to, and what was asked.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Asked {
+    pub(crate) by: Endpoint,
+    /// The length of the query.
+    pub(crate) len: usize,
+    pub(crate) is_verified: bool,
+    pub(crate) for_item: bool,
+}
 
 /// Checks of signatures in a minute up to which a network may use all that are left.
 #[cfg(feature = "items")]
@@ -141,8 +162,10 @@ pub(crate) enum Admission {
 /// - Among sites the one that drew the fewest bytes goes first, and the newcomer takes over its
 ///   count. No site is ever counted short, however many others wash through, and the number of
 ///   slots bounds what the node sends to unverified sources in all.
+/// - Forged addresses of ever new sites draw little more together than [`ALWAYS_ALLOWED`] times what
+///   they send: what goes beyond comes out of one allowance of all.
 /// - An address that we verified can be forged too. Its replies are in full, and bounded by its
-///   own rate of queries.
+///   own rate of queries and by the share of its site in the [`Volume`] of all answers.
 ///
 /// Without slots for sources every query is admitted as unverified; without slots for sites the
 /// replies to the unverified never pass [`ALWAYS_ALLOWED`] times the query.
@@ -151,14 +174,19 @@ pub(crate) enum Admission {
 pub(crate) struct Sources {
     rules: SourceRules,
     /// Microseconds of a source's rate that one query uses up.
-    query_cost: u64,
+    query_cost: u32,
     key: Key,
+    volume: Volume,
+    /// When what all unverified sources drew beyond what is always allowed is forgotten.
+    excess_until: Instant,
 }
 
 impl Sources {
-    pub(crate) fn new(rules: SourceRules, rng: &mut Rng) -> Self {
-        let query_cost = TOKEN / u64::from(rules.queries.per_sec.max(1));
-        Self { rules, query_cost, key: Key::new(rng) }
+    /// `answer_bytes`: of all answers in a second, as [`Volume::new`] takes them.
+    pub(crate) fn new(rules: SourceRules, answer_bytes: u32, rng: &mut Rng) -> Self {
+        let query_cost = TOKEN as u32 / rules.queries.per_sec.max(1);
+        let volume = Volume::new(answer_bytes);
+        Self { rules, query_cost, key: Key::new(rng), volume, excess_until: Instant::ZERO }
     }
 
     /// Counts a query against its source.
@@ -171,8 +199,9 @@ impl Sources {
             *source = Source { tag, ..Source::EMPTY };
         }
         let now_micros = now.as_micros();
-        let busy_until = source.busy_until.as_micros().max(now_micros).saturating_add(self.query_cost);
-        if busy_until - now_micros > self.query_cost.saturating_mul(self.rules.queries.burst.into()) {
+        let busy_until = source.busy_until.as_micros().max(now_micros).saturating_add(self.query_cost.into());
+        let burst = u64::from(self.query_cost) * u64::from(self.rules.queries.burst);
+        if busy_until - now_micros > burst {
             return Admission::Limited;
         }
         source.busy_until = Instant::from_micros(busy_until);
@@ -188,7 +217,7 @@ impl Sources {
             return;
         };
         // It is heard again: whoever was admitted is in debt for no more than this beyond its burst.
-        let cost = self.query_cost.saturating_mul(queries.into());
+        let cost = u64::from(self.query_cost) * u64::from(queries);
         let busy_until = source.busy_until.as_micros().max(now.as_micros()).saturating_add(cost);
         source.busy_until = Instant::from_micros(busy_until);
     }
@@ -214,9 +243,84 @@ impl Sources {
         sources[set].iter().any(|source| source.tag == tag && now < source.verified_until)
     }
 
-    /// How long a reply to an unverified source may be. Ask when the reply is made, not when it
-    /// is put in a queue: only `charge` uses up the allowance.
-    pub(crate) fn reply_budget(&self, sites: &[Site], to: Endpoint, query_len: usize, now: Instant) -> usize {
+    /// How long an answer may be; 0 if there is to be none. Ask when it is made, not when it is put in a
+    /// queue: only [`count`](Self::count) uses up what is allowed.
+    #[inline]
+    pub(crate) fn most(&self, sites: &[Site], shares: &[Share], asked: &Asked, now: Instant) -> usize {
+        if asked.is_verified && !self.volume.is_busy(now) {
+            return usize::MAX;
+        }
+        self.most_of_what_is_left(sites, shares, asked, now)
+    }
+
+    #[inline(never)]
+    fn most_of_what_is_left(&self, sites: &[Site], shares: &[Share], asked: &Asked, now: Instant) -> usize {
+        let most = self.volume.most(now, || {
+            let tag = self.site_tag(asked.by);
+            let set = &shares[set_of(shares.len(), tag)];
+            let own = set.iter().find(|share| share.tag == tag);
+            let drawn = |share: &Share| share.bytes.sum(now);
+            own.map_or_else(|| set.iter().map(drawn).min().unwrap_or(0), drawn)
+        });
+        if asked.is_verified {
+            return most;
+        }
+        let always = ALWAYS_ALLOWED * asked.len;
+        if most <= always || asked.for_item && self.had_item(sites, asked.by, now) {
+            return most.min(always);
+        }
+        let excess = usize::try_from(self.excess_left(now)).unwrap_or(usize::MAX);
+        most.min(self.reply_budget(sites, asked.by, asked.len, now)).min(always.saturating_add(excess))
+    }
+
+    /// Counts an answer; `has_item` if it carries a stored value.
+    #[inline]
+    pub(crate) fn count(
+        &mut self,
+        sites: &mut [Site],
+        shares: &mut [Share],
+        asked: &Asked,
+        sent: (usize, bool),
+        now: Instant,
+    ) {
+        self.volume.take(sent.0, now);
+        if !asked.is_verified || self.volume.is_busy(now) {
+            self.count_apart(sites, shares, asked, sent, now);
+        }
+    }
+
+    /// Counts an answer for its network.
+    #[inline(never)]
+    fn count_apart(
+        &mut self,
+        sites: &mut [Site],
+        shares: &mut [Share],
+        asked: &Asked,
+        (len, has_item): (usize, bool),
+        now: Instant,
+    ) {
+        if self.volume.is_busy(now) {
+            let tag = self.site_tag(asked.by);
+            if let Some(share) = claim(shares, tag, |share| share.bytes.sum(now)) {
+                share.tag = tag;
+                share.bytes.add(len, now);
+            }
+        }
+        if asked.is_verified {
+            return;
+        }
+        self.charge(sites, asked.by, asked.len, len, now);
+        self.count_excess(asked.len, len, now);
+        #[cfg(feature = "items")]
+        if has_item && len > ALWAYS_ALLOWED * asked.len {
+            self.note_item(sites, asked.by, now);
+        }
+        #[cfg(not(feature = "items"))]
+        let _ = has_item;
+    }
+
+    /// How long a reply to an unverified source may be, as far as its site is concerned.
+    fn reply_budget(&self, sites: &[Site], to: Endpoint, query_len: usize, now: Instant) -> usize {
         let tag = self.site_tag(to);
         let set = set_of(sites.len(), tag);
         let set = &sites[set];
@@ -230,14 +334,7 @@ impl Sources {
 
     /// Counts a reply that went to an unverified source. One of at most [`ALWAYS_ALLOWED`] times
     /// the query is free: pings of a whole site must not use up what its lookups need.
-    pub(crate) fn charge(
-        &self,
-        sites: &mut [Site],
-        to: Endpoint,
-        query_len: usize,
-        reply_len: usize,
-        now: Instant,
-    ) {
+    fn charge(&self, sites: &mut [Site], to: Endpoint, query_len: usize, reply_len: usize, now: Instant) {
         if reply_len <= ALWAYS_ALLOWED * query_len {
             return;
         }
@@ -245,6 +342,41 @@ impl Sources {
         if let Some(site) = claim(sites, tag, |site| site.drawn(now)) {
             site.tag = tag;
             site.draw(reply_len, now);
+        }
+    }
+
+    /// What all unverified sources may draw beyond [`ALWAYS_ALLOWED`] times their queries now.
+    fn excess_left(&self, now: Instant) -> u64 {
+        let debt = self.excess_until.as_micros().saturating_sub(now.as_micros());
+        let burst = 60_000_000 / ALL_SITES * ALL_SITES_BURST;
+        let bytes_per_burst = u64::from(self.rules.site_bytes) * ALL_SITES_BURST;
+        bytes_per_burst * burst.saturating_sub(debt) / burst
+    }
+
+    fn count_excess(&mut self, query_len: usize, reply_len: usize, now: Instant) {
+        let excess = reply_len.saturating_sub(ALWAYS_ALLOWED * query_len) as u64;
+        if (excess == 0 && self.excess_until <= now) || self.rules.site_bytes == 0 {
+            return;
+        }
+        let micros = |bytes: u64| bytes * (60_000_000 / ALL_SITES) / u64::from(self.rules.site_bytes);
+        let until = self.excess_until.max(now).as_micros().saturating_add(micros(excess));
+        self.excess_until = Instant::from_micros(until.saturating_sub(micros(query_len as u64 / EARNED)));
+    }
+
+    /// Whether a site that proved nothing was sent an item within the last minute.
+    fn had_item(&self, sites: &[Site], by: Endpoint, now: Instant) -> bool {
+        let tag = self.site_tag(by);
+        let set = &sites[set_of(sites.len(), tag)];
+        set.iter().any(|site| site.tag == tag && site.had_item(now))
+    }
+
+    #[cfg(feature = "items")]
+    fn note_item(&self, sites: &mut [Site], by: Endpoint, now: Instant) {
+        let tag = self.site_tag(by);
+        let set = set_of(sites.len(), tag);
+        if let Some(site) = sites[set].iter_mut().find(|site| site.tag == tag) {
+            site.turn(now);
+            site.marks[0] |= HAD_ITEM;
         }
     }
 
@@ -256,8 +388,8 @@ impl Sources {
         let Some(site) = claim(sites, tag, |site| site.drawn(now)) else { return false };
         site.tag = tag;
         site.turn(now);
-        site.checks[0] = site.checks[0].saturating_add(1);
-        site.checks.iter().map(|&checks| u32::from(checks)).sum::<u32>() > FEW_CHECKS
+        site.marks[0] += u8::from(site.marks[0] & CHECKS < CHECKS);
+        site.marks.iter().map(|&marks| u32::from(marks & CHECKS)).sum::<u32>() > FEW_CHECKS
     }
 
     fn source_tag(&self, from: Endpoint) -> u64 {
@@ -272,6 +404,7 @@ impl Sources {
     pub(crate) fn site_tag(&self, to: Endpoint) -> u64 {
         match to.as_v4() {
             _ if self.rules.by_endpoint => self.endpoint_tag(to),
+            _ if to.is_private() => self.endpoint_tag(to.with_port(0)),
             Some(ip) => self.tag((u32::from_be_bytes(ip) >> 8).into(), 2),
             None => self.tag(to.site(), 3),
         }
@@ -280,7 +413,7 @@ impl Sources {
     /// A hash of who has one vote: the widest network that one customer is given.
     pub(crate) fn voter_tag(&self, by: Endpoint) -> u64 {
         match by.as_v4() {
-            None if !self.rules.by_endpoint => self.tag(by.wide_subnet(), 4),
+            None if !self.rules.by_endpoint && !by.is_private() => self.tag(by.wide_subnet(), 4),
             _ => self.site_tag(by),
         }
     }
@@ -320,60 +453,64 @@ impl Source {
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Site {
     tag: u64,
-    /// The interval of `TICK_SECS` that the first number belongs to.
-    tick: u32,
-    /// Bytes of this interval and of those before: together they cover more than any minute that
-    /// ends now.
-    bytes: [u32; TICKS],
-    /// Checks of signatures, likewise.
+    bytes: Minute,
+    /// Checks of signatures in the same intervals, and whether an item was sent in them.
     #[cfg(feature = "items")]
-    checks: [u8; TICKS],
+    marks: [u8; TICKS],
 }
 
-const TICK_SECS: u64 = 20;
-const TICKS: usize = 4;
+/// What marks say of an interval.
+#[cfg(feature = "items")]
+const HAD_ITEM: u8 = 0x80;
+#[cfg(feature = "items")]
+const CHECKS: u8 = 0x7f;
 
 impl Site {
     pub(crate) const EMPTY: Self = Self {
         tag: 0,
-        tick: 0,
-        bytes: [0; TICKS],
+        bytes: Minute::EMPTY,
         #[cfg(feature = "items")]
-        checks: [0; TICKS],
+        marks: [0; TICKS],
     };
 
     fn drawn(&self, now: Instant) -> u64 {
-        let past = tick(now).wrapping_sub(self.tick) as usize;
-        if past >= TICKS {
-            return 0;
-        }
-        self.bytes[..TICKS - past].iter().map(|&bytes| u64::from(bytes)).sum()
-    }
-
-    /// Goes on to the interval of now.
-    fn turn(&mut self, now: Instant) {
-        let past = tick(now).wrapping_sub(self.tick) as usize;
-        if past > 0 {
-            let kept = TICKS.saturating_sub(past);
-            self.bytes.copy_within(..kept, TICKS - kept);
-            self.bytes[..TICKS - kept].fill(0);
-            #[cfg(feature = "items")]
-            {
-                self.checks.copy_within(..kept, TICKS - kept);
-                self.checks[..TICKS - kept].fill(0);
-            }
-            self.tick = tick(now);
-        }
+        self.bytes.sum(now)
     }
 
     fn draw(&mut self, bytes: usize, now: Instant) {
         self.turn(now);
-        self.bytes[0] = self.bytes[0].saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));
+        self.bytes.add(bytes, now);
+    }
+
+    /// Goes on to the interval of now.
+    fn turn(&mut self, now: Instant) {
+        #[cfg(feature = "items")]
+        shift(&mut self.marks, self.bytes.past(now));
+        self.bytes.turn(now);
+    }
+
+    #[cfg(feature = "items")]
+    fn had_item(&self, now: Instant) -> bool {
+        let current = TICKS.saturating_sub(self.bytes.past(now));
+        self.marks[..current].iter().any(|marks| marks & HAD_ITEM != 0)
+    }
+
+    #[cfg(not(feature = "items"))]
+    const fn had_item(&self, _: Instant) -> bool {
+        false
     }
 }
 
-const fn tick(now: Instant) -> u32 {
-    (now.as_micros() / (TICK_SECS * 1_000_000)) as u32
+/// The bytes of all answers to one site while answers are short. Zeroed memory is a free slot.
+#[derive(Clone, Copy, Debug)]
+#[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
+pub(crate) struct Share {
+    tag: u64,
+    bytes: Minute,
+}
+
+impl Share {
+    pub(crate) const EMPTY: Self = Self { tag: 0, bytes: Minute::EMPTY };
 }
 
 trait Tagged {
@@ -387,6 +524,12 @@ impl Tagged for Source {
 }
 
 impl Tagged for Site {
+    fn tag(&self) -> u64 {
+        self.tag
+    }
+}
+
+impl Tagged for Share {
     fn tag(&self) -> u64 {
         self.tag
     }
@@ -424,7 +567,7 @@ mod tests {
     const CONTACTS: RateLimit = RateLimit { per_sec: 25, burst: 100 };
 
     fn sources(rules: SourceRules) -> Sources {
-        Sources::new(rules, &mut Rng::new([5; 32]))
+        Sources::new(rules, u32::MAX, &mut Rng::new([5; 32]))
     }
 
     fn host(number: u32) -> Endpoint {
@@ -594,6 +737,17 @@ mod tests {
         assert_eq!(sources.reply_budget(&sites, host(1), 100, ms(0)), 16 * 1024);
     }
 
+    #[test]
+    fn h_30_an_ipv6_48_is_one_voter_and_a_private_network_as_many_as_it_has_hosts() {
+        let sources = sources(SourceRules::default());
+        let of = |text: &str| sources.voter_tag(text.parse::<core::net::SocketAddr>().unwrap().into());
+        assert_eq!(of("[2a01:100:1:1::1]:1"), of("[2a01:100:1:ff00::7]:9"));
+        assert_ne!(of("[2a01:100:1:1::1]:1"), of("[2a01:100:2:1::1]:1"));
+        assert_eq!(of("99.1.2.3:1"), of("99.1.2.200:2"));
+        assert_ne!(of("192.168.1.1:1"), of("192.168.1.2:1"));
+        assert_eq!(of("192.168.1.1:1"), of("192.168.1.1:2"));
+    }
+
     /// No minute, wherever it begins, sees more than the allowance.
     #[test]
     fn the_minute_has_no_seams() {
@@ -683,7 +837,7 @@ mod tests {
 
     #[test]
     fn slots_and_metadata_are_small() {
-        assert!(size_of::<Source>() <= 32 && size_of::<Site>() <= 32);
-        assert!(size_of::<Sources>() + size_of::<Rate>() <= 96, "{}", size_of::<Sources>());
+        assert!(size_of::<Source>() <= 32 && size_of::<Site>() <= 32 && size_of::<Share>() <= 32);
+        assert!(size_of::<Sources>() + size_of::<Rate>() <= 112, "{}", size_of::<Sources>());
     }
 }

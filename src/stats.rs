@@ -198,7 +198,7 @@ metrics! {
         pub rate: u64,
         /// Queries whose answer was overwritten before it was polled, or was not sent any more because the node was disabled.
         pub overflow: u64,
-        /// Queries whose answer would have made us an amplifier.
+        /// Queries whose answer would have made us an amplifier, or more than its network may have of all answers.
         pub budget: u64,
     }
 }

@@ -245,7 +245,7 @@ mod slots {
     #[cfg(feature = "items")]
     pub(super) use crate::items;
     pub(super) use crate::kept::Kept;
-    pub(super) use crate::limit::{Site, Source};
+    pub(super) use crate::limit::{Share, Site, Source};
     pub(super) use crate::lookup::{Candidate, Token, Walk};
     pub(super) use crate::node::{Local, Reply};
     pub(super) use crate::peers::{Chunk, Swarm};
@@ -275,6 +275,7 @@ memory! {
     counters: u16 = 0, |limits| (limits.peers_v4 + limits.peers_v6) / 2;
     sources: Source = Source::EMPTY, |limits| limits.sources;
     sites: Site = Site::EMPTY, |limits| limits.sources / 2;
+    shares: Share = Share::EMPTY, |limits| limits.sources / 2;
     contacts: Record = Record::EMPTY, |limits| limits.contacts;
     replies: Reply = Reply::EMPTY, |limits| limits.replies;
     locals: Local = Local::EMPTY, |limits| least(limits.replies, MAX_LOCALS);

@@ -8,7 +8,7 @@ use dht_proto::wire::{Body, Message, Method, PutItem, Want};
 use dht_proto::{InfoHash, Item, Limits, SecretKey};
 
 use crate::datagrams::host;
-use crate::target::{Crowd, Target, in_delegation, in_network, query, token_in};
+use crate::target::{Crowd, Target, in_delegation, in_network, query, spread, token_in};
 
 /// What those get who are asked for in their name.
 pub(crate) fn print_bytes() {
@@ -36,6 +36,19 @@ pub(crate) fn print_bytes() {
     }
     let ratio = target.bytes_out as f64 / target.bytes_in as f64;
     println!("{:<54}{ratio:>9.1}", "forged from random /24s, 50 a second, 6 minutes");
+
+    for (index, (name, _)) in methods(infohash, &item).into_iter().enumerate() {
+        let (mut target, ..) = stocked();
+        target.forget();
+        for _ in 0..50 * 360 {
+            let bits = target.dice.bits();
+            let from = in_network(Ipv4Addr::from_bits(0x1e00_0000 + (bits as u32 >> 3)), 24, 0);
+            target.ask(from, &forged[index]);
+            target.pass(Duration::from_millis(20));
+        }
+        let ratio = target.bytes_out as f64 / target.bytes_in as f64;
+        println!("{:<54}{ratio:>9.1}", format!("the same, of one kind: {name}"));
+    }
 
     let (mut target, infohash, item) = stocked();
     let forged: Vec<Vec<u8>> =
@@ -132,7 +145,7 @@ fn stocked() -> (Target, InfoHash, Item) {
     let mut target = Target::new(200, &Limits::default(), |_| ());
     let infohash = InfoHash::from(target.dice.id());
     for at in 0..100 {
-        target.announce(host(at), infohash, 7000);
+        target.announce(spread(at), infohash, 7000);
         target.pass(Duration::from_millis(500));
     }
     let value = [&b"996:"[..], &[b'x'; 996]].concat();

@@ -8,7 +8,7 @@ use dht_proto::wire::{Body, Message, Method, PutItem, Want};
 use dht_proto::{InfoHash, Item, Limits, NodeId};
 
 use crate::datagrams::host;
-use crate::target::{Crowd, Target, in_network, query, token_in};
+use crate::target::{Crowd, Target, in_network, query, spread, token_in};
 
 /// A swarm that attackers announce to.
 pub(crate) fn print_swarm() {
@@ -26,7 +26,7 @@ pub(crate) fn print_swarm() {
         let mut target = Target::new(50, &Limits::default(), |_| ());
         let infohash = InfoHash::from(target.dice.id());
         for at in 0..HONEST {
-            target.announce(host(at), infohash, 7000);
+            target.announce(spread(at), infohash, 7000);
             target.pass(Duration::from_millis(200));
         }
         for at in 0..10_000 {
@@ -35,6 +35,7 @@ pub(crate) fn print_swarm() {
         }
         let (mut named, mut honest) = (0, 0);
         for asker in 0..200 {
+            target.pass(Duration::from_millis(200));
             let method = Method::GetPeers { infohash, want: Want::NONE, noseed: false, scrape: false };
             let Some(answer) = target.ask(host(2000 + asker), &query(method)) else { continue };
             let Ok(Message { body: Body::Response(response), .. }) = Message::parse(&answer) else {
@@ -57,6 +58,7 @@ pub(crate) fn print_swarms() {
     let honest: Vec<InfoHash> = (0..500).map(|_| InfoHash::from(target.dice.id())).collect();
     for (at, infohash) in honest.iter().enumerate() {
         target.announce(host(at), *infohash, 7000);
+        target.pass(Duration::from_millis(20));
     }
     for _ in 0..60 * 5 {
         for attacker in 0..32 {
@@ -82,6 +84,7 @@ pub(crate) fn print_swarms() {
         for _ in 0..*peers {
             next += 1;
             target.announce(host(next), *infohash, 7000);
+            target.pass(Duration::from_millis(20));
         }
     }
     for peer in 0..8 {

@@ -144,9 +144,16 @@ pub(crate) fn token_in(answer: &[u8]) -> Option<Vec<u8>> {
 pub(crate) fn id_of(host: SocketAddr) -> NodeId {
     let bits = match host {
         SocketAddr::V4(host) => u64::from(host.ip().to_bits()),
-        SocketAddr::V6(host) => (host.ip().to_bits() >> 32) as u64 ^ host.ip().to_bits() as u64,
+        SocketAddr::V6(host) => {
+            (host.ip().to_bits() >> 64) as u64 ^ (host.ip().to_bits() as u64).rotate_left(32)
+        }
     };
     Dice::new(bits ^ u64::from(host.port()) << 48).id()
+}
+
+/// The `index`-th honest host: each of the first 256 in a /16 of its own.
+pub(crate) fn spread(index: usize) -> SocketAddr {
+    datagrams::host(index * 257)
 }
 
 /// The `index`-th address of a network with this many leading bits.

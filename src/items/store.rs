@@ -276,12 +276,14 @@ impl ItemStore {
         self.pool.give(slots.records, ix);
     }
 
-    /// A hash of who may have put something: an IPv4 /24, an IPv6 /56, or one endpoint.
+    /// A hash of who may have put something: an IPv4 /24, an IPv6 /48, a host of a private network, or one
+    /// endpoint.
     pub(super) fn network(&self, key: Key, from: Endpoint) -> u32 {
         let hash = match from.as_v4() {
             _ if self.by_endpoint => key.hash_endpoint(from),
+            _ if from.is_private() => key.hash_endpoint(from.with_port(0)),
             Some(ip) => key.hash((u32::from_be_bytes(ip) >> 8).into(), 0, 0),
-            None => key.hash(from.site(), 0, 1),
+            None => key.hash(from.wide_subnet(), 0, 1),
         };
         hash as u32
     }

@@ -46,7 +46,11 @@ impl Room {
 
     /// Puts a value at a target, as one node from one network; whether it was stored.
     fn put(&mut self, target: NodeId, item: &PutItem<'_>, network: u8, now: u64) -> bool {
-        let (from, now) = (Endpoint::v4([60, network, 1, 1], 6881), at(now));
+        self.put_from(Endpoint::v4([60, network, 1, 1], 6881), target, item, now)
+    }
+
+    fn put_from(&mut self, from: Endpoint, target: NodeId, item: &PutItem<'_>, now: u64) -> bool {
+        let now = at(now);
         let slots = &mut ItemSlots { records: &mut self.records, chunks: &mut self.chunks, key: self.key };
         let ends = now + core::time::Duration::from_secs(LIFE);
         let old = match ItemStore::meet(slots.view(), &target, item, now) {
@@ -128,6 +132,49 @@ fn b44_36_what_many_networks_put_stays_before_what_lies_closer() {
     }
     assert!(room.put(near(9, 1), &plain(b"i1e"), 97, 1));
     assert!(room.get(near(5, 1), 1).is_some() && room.get(near(6, 1), 1).is_none());
+}
+
+/// Honest items of 400 that are left after many next to our id, each from one of so many networks.
+fn besieged(networks: u32, attacker: impl Fn(u32) -> Endpoint) -> usize {
+    let mut room = Room::new(512, 4096);
+    let target = |number: u32| {
+        NodeId::from_bytes(core::array::from_fn(|at| {
+            (number + 1).wrapping_mul(0x9e37_79b1).rotate_left(7 * at as u32) as u8
+        }))
+    };
+    for number in 0..400 {
+        let from = Endpoint::v4([60, (number >> 8) as u8, number as u8, 1], 6881);
+        assert!(room.put_from(from, target(number), &plain(b"5:value"), 0));
+    }
+    for number in 0..3000 {
+        let near = OWN.sibling(6 + number % 20, &target(1000 + number));
+        room.put_from(attacker(number % networks), near, &plain(b"5:false"), 1);
+    }
+    (0..400).filter(|&number| room.get(target(number), 1).is_some()).count()
+}
+
+#[test]
+fn h_28_items_next_to_our_id_from_a_few_networks_push_out_few_others() {
+    for (networks, least) in [(1, 390), (4, 350), (5, 300)] {
+        let kept = besieged(networks, |network| Endpoint::v4([99, 7, network as u8, 1], 6881));
+        assert!(kept >= least, "{networks} /24s: {kept}");
+    }
+    let kept = besieged(256, |site| {
+        Endpoint::v6([0x2a, 1, 1, 0, 0, 1, site as u8, 0, 0, 0, 0, 0, 0, 0, 0, 1], 6881)
+    });
+    assert!(kept >= 390, "all /56s of one /48: {kept}");
+}
+
+#[test]
+fn h_32_hosts_of_a_private_network_may_fill_the_store_together() {
+    let mut room = Room::new(64, 512);
+    let host = |number: u8| Endpoint::v4([192, 168, 1, number], 6881);
+    for number in 0..64 {
+        assert!(room.put_from(host(number), near(3, number), &plain(b"5:value"), 0));
+    }
+    for number in 64..128 {
+        assert!(room.put_from(host(number), near(5, number), &plain(b"5:value"), 1));
+    }
 }
 
 #[test]

@@ -79,7 +79,7 @@ use crate::trace::{debug, trace};
 use crate::wire::{Body, Message, ParseError};
 
 /// For how long an address that answered us is known to be genuine.
-const VERIFIED_SECS: u32 = 15 * 60;
+const VERIFIED_SECS: u16 = 15 * 60;
 
 /// Both families together then have no more peers than a filter counts (BEP 33).
 const MAX_PEERS_PER_SWARM: u32 = 3000;
@@ -330,6 +330,7 @@ impl Core {
             verified_secs: VERIFIED_SECS,
             by_endpoint: !limits,
         };
+        let answer_bytes = if limits { config.answer_bytes } else { u32::MAX };
         let tokens = Tokens::new(now, &mut rng);
         let mut timers = Timers::new();
         timers.set(Timer::Rotation, tokens.next_rotation());
@@ -343,7 +344,7 @@ impl Core {
             keeper: Keeper::new(keep::pace(&config, m.walks.len())),
             tokens,
             peers: PeerStore::new(peer_rules, &mut rng),
-            sources: Sources::new(source_rules, &mut rng),
+            sources: Sources::new(source_rules, answer_bytes, &mut rng),
             #[cfg(feature = "items")]
             items: ItemStore::new(!limits),
             #[cfg(feature = "items")]

@@ -11,7 +11,7 @@ use crate::addr::{Endpoint, Family};
 use crate::config::MAX_DATAGRAM;
 use crate::event::{Notice, NoticeKind, Transmit};
 use crate::id::{ID_LEN, K, NodeId};
-use crate::limit::Admission;
+use crate::limit::{Admission, Asked};
 use crate::peers::{MAX_SAMPLE_INTERVAL, PeerSlots, PeerSlotsMut, PeerStore};
 use crate::storage::sealed::{Memory, View};
 use crate::table::{Contact, Entry, Filter};
@@ -30,6 +30,17 @@ const MAX_SAMPLES: usize = MAX_REPLY / ID_LEN;
 
 /// IPv6 nodes beside the filters of a scrape: so that there is room for peers, as in mldht (BEP 33).
 const NODES6_IN_SCRAPE: usize = 5;
+
+/// Bytes of a list of peers beside the peers.
+const VALUES_LEN: usize = "6:valuesle".len();
+
+/// Peers, or infohashes, that nodes make room for in a short answer, and what the longer of them take.
+const SOME_PEERS: usize = 4;
+const SOME_SAMPLES: usize = 2;
+const SOME_BESIDE: usize = VALUES_LEN + SOME_PEERS * (PEER6_LEN + 3);
+
+/// Nodes that stay beside them.
+const FEWEST_NODES: usize = 2;
 
 /// An answer that waits to be polled.
 #[derive(Clone, Copy, Debug)]
@@ -254,24 +265,27 @@ impl Core {
             self.stats.dropped.overflow += 1;
             return None;
         }
-        let query_len = usize::from(reply.query_len);
-        let budget = if reply.verified {
-            usize::MAX
-        } else {
-            self.sources.reply_budget(m.sites, reply.to, query_len, self.now)
+        let asked = Asked {
+            by: reply.to,
+            len: usize::from(reply.query_len),
+            is_verified: reply.verified,
+            for_item: reply.answer.is_item(),
         };
         let most = match reply.to.family() {
             _ if !reply.answer.is_item() => MAX_REPLY,
             Family::V4 => MAX_DATAGRAM,
             Family::V6 => MAX_DATAGRAM_V6,
         };
-        let budget = budget.min(most);
+        let budget = self.sources.most(m.sites, m.shares, &asked, self.now).min(most);
         let id = self.family(reply.to.family()).id;
         let buf = &mut buf[..budget];
+        let mut has_item = false;
         let size = match reply.answer {
             Answer::Pong => self.envelope(reply, Body::Response(Response::new(id))).emit(buf),
             Answer::Nodes { ref target, want, beside } => {
-                self.emit_lists(m, reply, target, want, beside, buf)
+                let sent = self.emit_lists(m, reply, target, want, beside, buf);
+                has_item = sent.is_some_and(|(_, has_item)| has_item);
+                sent.map(|(size, _)| size)
             }
             Answer::Error { code, ref reason } => {
                 self.envelope(reply, Body::Error(ErrorReply { code, message: reason.as_bytes() })).emit(buf)
@@ -281,9 +295,7 @@ impl Core {
             self.stats.dropped.budget += 1;
             return None;
         };
-        if !reply.verified {
-            self.sources.charge(m.sites, reply.to, query_len, size, self.now);
-        }
+        self.sources.count(m.sites, m.shares, &asked, (size, has_item), self.now);
         let sent = if matches!(reply.answer, Answer::Error { .. }) {
             &mut self.stats.errors_out
         } else {
@@ -344,8 +356,10 @@ impl Core {
         Ok(())
     }
 
-    /// Makes an answer of lists: peers and infohashes are left out first where there is no room, then
-    /// filters, then nodes of the other family, then nodes, then the item, never the id or the token.
+    /// Makes an answer of lists: where there is no room, peers and infohashes but for a few are left out
+    /// first, then filters, then nodes of the other family, then nodes; an item for which there is no room
+    /// without nodes before any of them; the id and the token never. Returns its length, and whether it
+    /// has the item.
     ///
     /// Out of line: it takes much stack, which an answer to a ping need not pay for.
     #[inline(never)]
@@ -357,7 +371,7 @@ impl Core {
         want: Want,
         beside: Beside,
         buf: &mut [u8],
-    ) -> Option<usize> {
+    ) -> Option<(usize, bool)> {
         let family = reply.to.family();
         let mut filters = None;
         // Making them looks at every peer: not for an answer that they do not fit into.
@@ -417,18 +431,23 @@ impl Core {
             (response.seeds, response.peers) = (None, None);
             len = self.envelope(reply, Body::Response(response)).encoded_len();
         }
+        // An item that does not fit even without nodes costs none of them.
+        if response.value.is_some() && len - nodes_len(&response) > buf.len() {
+            (response.value, response.key, response.signature) = (None, None, None);
+            len = self.envelope(reply, Body::Response(response)).encoded_len();
+        }
         while len > buf.len() {
-            let (own, other) = match family {
-                Family::V4 => (&mut response.nodes, &mut response.nodes6),
-                Family::V6 => (&mut response.nodes6, &mut response.nodes),
-            };
-            let list = if other.is_some() { other } else { own };
-            match list {
-                Some(nodes) => *list = nodes.without_last(),
-                None if response.value.is_none() => return None,
-                None => (response.value, response.key, response.signature) = (None, None, None),
+            if !drop_node(&mut response, family) {
+                return None;
             }
             len = self.envelope(reply, Body::Response(response)).encoded_len();
+        }
+        if buf.len() - len < SOME_BESIDE {
+            let wanted = self.some_beside(m, target, family, beside);
+            while buf.len() - len < wanted && nodes_len(&response) > FEWEST_NODES * NODE6_LEN {
+                drop_node(&mut response, family);
+                len = self.envelope(reply, Body::Response(response)).encoded_len();
+            }
         }
         let (mut peers, mut samples);
         match beside {
@@ -436,7 +455,7 @@ impl Core {
                 peers = [0; MAX_REPLY];
                 let (peer_len, prefix_len) =
                     if family == Family::V4 { (PEER4_LEN, 2) } else { (PEER6_LEN, 3) };
-                let room = (buf.len() - len).saturating_sub("6:valuesle".len()) / (peer_len + prefix_len);
+                let room = (buf.len() - len).saturating_sub(VALUES_LEN) / (peer_len + prefix_len);
                 let out = &mut peers[..room * peer_len];
                 let (slots, infohash) = (shared(m), (*target).into());
                 let mut count =
@@ -460,7 +479,21 @@ impl Core {
             }
             Beside::Nothing | Beside::Item { .. } => {}
         }
-        self.envelope(reply, Body::Response(response)).emit(buf)
+        let size = self.envelope(reply, Body::Response(response)).emit(buf)?;
+        Some((size, response.value.is_some()))
+    }
+
+    /// Bytes that a few peers or infohashes take, if any are known.
+    fn some_beside(&self, m: &Memory<'_>, target: &NodeId, family: Family, beside: Beside) -> usize {
+        match beside {
+            Beside::Peers { .. } => {
+                let count = self.peers.count_of(shared(m), &(*target).into(), family).min(SOME_PEERS);
+                let each = if family == Family::V4 { PEER4_LEN + 2 } else { PEER6_LEN + 3 };
+                if count > 0 { VALUES_LEN + count * each } else { 0 }
+            }
+            Beside::Samples => self.peers.infohash_count().min(SOME_SAMPLES) * ID_LEN + 2,
+            Beside::Nothing | Beside::Item { .. } => 0,
+        }
     }
 
     fn envelope<'a>(&'a self, reply: &'a Reply, body: Body<'a>) -> Message<'a> {
@@ -482,6 +515,24 @@ impl Core {
         let closest = state.table.closest::<K>(table_nodes(m, family), target, Filter::Good, self.now);
         closest.into_iter().filter(move |entry| !(state.holds_router && self.is_router(m, entry.endpoint())))
     }
+}
+
+/// Bytes of all nodes in an answer.
+fn nodes_len(response: &Response<'_>) -> usize {
+    [response.nodes, response.nodes6].iter().flatten().map(|nodes| nodes.as_bytes().len()).sum()
+}
+
+/// Takes the last node out of an answer, one of the other family if there are any. Returns whether there
+/// was something to take out.
+fn drop_node(response: &mut Response<'_>, family: Family) -> bool {
+    let (own, other) = match family {
+        Family::V4 => (&mut response.nodes, &mut response.nodes6),
+        Family::V6 => (&mut response.nodes6, &mut response.nodes),
+    };
+    let list = if other.is_some() { other } else { own };
+    let Some(nodes) = *list else { return false };
+    *list = nodes.without_last();
+    true
 }
 
 /// Writes nodes in their compact form, in arrays of known lengths.

@@ -19,48 +19,61 @@ pub(super) struct Caps {
 
 /// Why another peer of this source is refused, if it is. An empty array refuses nothing.
 pub(super) fn refusal(key: Key, counters: &[u16], caps: Caps, endpoint: Endpoint) -> Option<Refusal> {
-    let [source, network] = places(key, counters.len(), endpoint)?;
     let estimate = |[a, b]: [usize; 2]| counters[a].min(counters[b]);
     // A counter must never overflow, or it would fall short afterwards.
     let is_spent = |[a, b]: [usize; 2]| counters[a].max(counters[b]) > u16::MAX - 4;
-    if estimate(source) >= caps.per_source || is_spent(source) {
-        Some(Refusal::Source)
-    } else if estimate(network) >= caps.per_network || is_spent(network) {
-        Some(Refusal::Network)
-    } else {
-        None
-    }
+    places(key, counters.len(), endpoint).find_map(|(unit, place)| {
+        let (cap, refusal) = match unit {
+            Unit::Host => (caps.per_source, Refusal::Source),
+            Unit::Site => (caps.per_network, Refusal::Network),
+            Unit::Network => (caps.per_network.saturating_mul(2), Refusal::Network),
+        };
+        (estimate(place) >= cap || is_spent(place)).then_some(refusal)
+    })
 }
 
-/// How many peers of a network are stored, over all swarms; never fewer than there are.
+/// How many peers of the widest network of one owner are stored, over all swarms; never fewer than there
+/// are, but none for a private network.
 pub(super) fn of_network(key: Key, counters: &[u16], endpoint: Endpoint) -> u16 {
-    places(key, counters.len(), endpoint).map_or(0, |[_, [a, b]]| counters[a].min(counters[b]))
+    let wide = places(key, counters.len(), endpoint).filter(|(unit, _)| !matches!(unit, Unit::Host)).last();
+    wide.map_or(0, |(_, [a, b])| counters[a].min(counters[b]))
 }
 
 /// Counts a stored peer.
 pub(super) fn add(key: Key, counters: &mut [u16], endpoint: Endpoint) {
-    for place in places(key, counters.len(), endpoint).into_iter().flatten().flatten() {
+    for place in places(key, counters.len(), endpoint).flat_map(|(_, place)| place) {
         counters[place] = counters[place].saturating_add(1);
     }
 }
 
 /// Takes back what `add` did.
 pub(super) fn remove(key: Key, counters: &mut [u16], endpoint: Endpoint) {
-    for place in places(key, counters.len(), endpoint).into_iter().flatten().flatten() {
+    for place in places(key, counters.len(), endpoint).flat_map(|(_, place)| place) {
         counters[place] = counters[place].saturating_sub(1);
     }
 }
 
-/// Two counters for the source, an IPv4 address or an IPv6 /64, and two for its network, a /24 or
-/// a /56: whoever holds one IPv6 address holds its whole /64.
-fn places(key: Key, len: usize, endpoint: Endpoint) -> Option<[[usize; 2]; 2]> {
-    if len == 0 {
-        return None;
-    }
-    let (source, family) = match endpoint.as_v4() {
-        Some(ip) => (u32::from_be_bytes(ip).into(), 0),
-        None => (endpoint.subnet(), 1),
-    };
-    let place = |hash: u64| [reduce(hash as u32, len), reduce((hash >> 32) as u32, len)];
-    Some([place(key.hash(source, 0, family)), place(key.hash(endpoint.site(), 1, family))])
+/// What one owner may have.
+#[derive(Clone, Copy, Debug)]
+enum Unit {
+    /// An IPv4 address or an IPv6 /64: whoever holds one IPv6 address holds its whole /64.
+    Host,
+    /// An IPv4 /24 or an IPv6 /56.
+    Site,
+    /// An IPv6 /48.
+    Network,
+}
+
+/// Two counters for each unit that an address belongs to; a private one belongs to no network.
+fn places(key: Key, len: usize, endpoint: Endpoint) -> impl Iterator<Item = (Unit, [usize; 2])> {
+    let (is_v6, is_public) = (endpoint.as_v4().is_none(), !endpoint.is_private());
+    let family = u32::from(is_v6);
+    let host = endpoint.as_v4().map_or_else(|| endpoint.subnet(), |ip| u32::from_be_bytes(ip).into());
+    let site = is_public.then(|| (Unit::Site, endpoint.site(), 1));
+    let network = (is_public && is_v6).then(|| (Unit::Network, endpoint.wide_subnet(), 2));
+    let units = [Some((Unit::Host, host, 0)), site, network].into_iter().flatten().filter(move |_| len > 0);
+    units.map(move |(unit, number, level)| {
+        let hash = key.hash(number, level, family);
+        (unit, [reduce(hash as u32, len), reduce((hash >> 32) as u32, len)])
+    })
 }

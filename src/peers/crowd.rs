@@ -8,7 +8,6 @@
 use heapless::Vec;
 
 use super::members::{At, Chunk, Members, Peer, Stamp};
-use crate::addr::AddressPolicy;
 use crate::pool::Slot;
 use crate::rng::Rng;
 
@@ -34,7 +33,7 @@ impl<const M: usize> Peer<M> {
     /// that is there belongs to one owner.
     fn networks(&self) -> [u64; 2] {
         let endpoint = self.endpoint();
-        if !AddressPolicy::Public.allows(endpoint) {
+        if endpoint.is_private() {
             let (high, low) = endpoint.halves();
             return [high ^ low; 2];
         }
@@ -95,28 +94,33 @@ impl Members {
         })
     }
 
-    /// Writes the compact forms of peers that `is_wanted`, few of each network, until `out` is full;
-    /// returns how many.
+    /// Writes the compact forms of peers that `is_wanted`, few of each network and each with equal chance
+    /// among those, until `out` is full; returns how many.
     pub(super) fn sample_evenly<const M: usize>(
         &self,
         chunks: &[Slot<Chunk<M>>],
         start: usize,
         is_wanted: impl Fn(&Peer<M>) -> bool,
+        rng: &mut Rng,
         out: &mut [[u8; M]],
     ) -> usize {
+        let most = if out.len() > ENOUGH { NAMED } else { [1; 2] };
         // By a part of a hash: who shares a place with others waits for another reply.
         let mut named = [[0_u8; 256]; 2];
-        let mut written = 0;
+        let mut seen = 0;
         for (_, peer) in self.run(chunks, start).take(SCANNED).filter(|(_, peer)| is_wanted(peer)) {
-            let Some(entry) = out.get_mut(written) else { return written };
             let [wide, narrow] = peer.networks().map(|network| (network.wrapping_mul(SPREAD) >> 56) as usize);
-            if named[0][wide] < NAMED[0] && named[1][narrow] < NAMED[1] {
+            if named[0][wide] < most[0] && named[1][narrow] < most[1] {
                 (named[0][wide], named[1][narrow]) = (named[0][wide] + 1, named[1][narrow] + 1);
-                *entry = *peer.compact();
-                written += 1;
+                seen += 1;
+                // A place for each while there are any, then that of a random one (Vitter's reservoir).
+                let at = if seen <= out.len() { seen - 1 } else { rng.below(seen) };
+                if let Some(entry) = out.get_mut(at) {
+                    *entry = *peer.compact();
+                }
             }
         }
-        let enough = out.len().min(ENOUGH);
+        let (mut written, enough) = (seen.min(out.len()), out.len().min(ENOUGH));
         for (_, peer) in self.run(chunks, start).take(SCANNED).filter(|(_, peer)| is_wanted(peer)) {
             if written >= enough {
                 break;

@@ -309,16 +309,19 @@ impl Members {
         peer
     }
 
-    /// Takes out the peers that are `ttl` seconds old or older, and shows them to `gone`.
+    /// Takes out the peers that are `ttl` seconds old or older, `most` of them, and shows them to `gone`.
     pub(super) fn remove_expired<const M: usize>(
         &mut self,
         chunks: &mut [Slot<Chunk<M>>],
         pool: &mut Pool,
         (now, ttl): (Stamp, u32),
+        most: usize,
         mut gone: impl FnMut(Peer<M>),
     ) {
+        let least = self.count().saturating_sub(most);
         let (mut chunk, mut kept) = (self.chunks.front(), 0);
         while kept < self.count()
+            && self.count() > least
             && let Some(ix) = chunk
         {
             let index = kept % CHUNK;
@@ -354,7 +357,7 @@ impl Members {
         let start = if left > room { rng.below(left) } else { 0 };
         if self.is_crowd && left > room {
             let is_wanted = |peer: &Peer<M>| peer.is_live(now, ttl) && peer.rest & unwanted == 0;
-            return self.sample_evenly(chunks, start, is_wanted, out.as_chunks_mut::<M>().0);
+            return self.sample_evenly(chunks, start, is_wanted, rng, out.as_chunks_mut::<M>().0);
         }
         let mut entries = out.as_chunks_mut::<M>().0.iter_mut();
         let At { mut chunk, mut index } = self.nth(chunks, start);

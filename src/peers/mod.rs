@@ -39,7 +39,7 @@ pub(crate) struct PeerRules {
     pub(crate) per_swarm: u16,
     /// Peers from one IPv4 address or one IPv6 /64, over all swarms.
     pub(crate) per_source: u16,
-    /// Peers from one IPv4 /24 or one IPv6 /56, over all swarms.
+    /// Peers from one IPv4 /24 or one IPv6 /56, over all swarms; twice as many from an IPv6 /48.
     pub(crate) per_network: u16,
     /// Tell peers apart by full endpoint and apply no caps, where many nodes share one host. Else
     /// an IP address has one peer in a swarm (BEP 33).
@@ -265,6 +265,11 @@ impl PeerStore {
     pub(crate) fn has(&self, slots: PeerSlots<'_>, infohash: &InfoHash, now: Instant) -> bool {
         self.find(slots.swarms, infohash)
             .is_some_and(|ix| slots.swarms[ix].is_live(Stamp::at(now), self.rules.ttl_secs))
+    }
+
+    /// Peers of a swarm in one family, what has expired included.
+    pub(crate) fn count_of(&self, slots: PeerSlots<'_>, infohash: &InfoHash, family: Family) -> usize {
+        self.members_of(slots.swarms, infohash, family.index()).count()
     }
 
     /// The peers of a swarm in both families, but for ourselves.

@@ -2,6 +2,8 @@
 
 use core::cmp::Reverse;
 
+use heapless::Vec;
+
 use super::members::{At, CHUNK, Chunk, Members, Peer, Stamp};
 use super::own::is_own;
 use super::{PeerSlotsMut, PeerStore, Refusal, Shelf, Swarm, caps};
@@ -22,6 +24,8 @@ const LEAST_CROWD: usize = 16;
 pub(super) const STEP_SWARMS: usize = 16;
 /// A sweep looks no further once it has seen so many peers.
 const STEP_PEERS: usize = 1000;
+/// Peers that are removed at once, so that no call takes a tenth of a millisecond.
+pub(super) const PIECE: usize = 256;
 
 /// What takes in the next peer of a swarm.
 pub(super) enum Room {
@@ -97,16 +101,22 @@ impl PeerStore {
         let is_reserve_used = self.single_count as usize > swarms.len() / SINGLES_RESERVE;
         let (start, stride) = (rng.below(swarms.len()), (swarms.len() / CANDIDATES).max(1));
         let drawn = (0..swarms.len().min(CANDIDATES)).map(|at| Ix::new((start + at * stride) % swarms.len()));
-        let least = drawn
-            .map(|ix| (Reverse(self.crowding(slots, ix)), ix))
-            .filter(|&(Reverse(crowding), ix)| crowding > 0 || is_reserve_used || swarms[ix].peers() > 1)
-            .min_by_key(|&(crowding, ix)| {
-                (crowding, worth(&swarms[ix], ids), Reverse(swarms[ix].idle_secs(now)))
-            })
-            .map(|(_, ix)| ix)
-            .or_else(|| self.singles.some());
+        let drawn: Vec<_, CANDIDATES> = drawn.map(|ix| (self.crowding(slots, ix), ix)).collect();
+        let least = |most_peers: usize| {
+            let swarms = &*slots.swarms;
+            let may_go = |&&(crowding, ix): &&(usize, Ix)| {
+                swarms[ix].peers() <= most_peers
+                    && (crowding > 0 || is_reserve_used || swarms[ix].peers() > 1)
+            };
+            let worth_of = |&&(crowding, ix): &&(usize, Ix)| {
+                (Reverse(crowding), worth(&swarms[ix], ids), Reverse(swarms[ix].idle_secs(now)))
+            };
+            drawn.iter().filter(may_go).min_by_key(worth_of).map(|&(_, ix)| ix)
+        };
+        // One that is too large to go at once goes only where there is no other, and in pieces.
+        let least = least(PIECE).or_else(|| self.singles.some()).or_else(|| least(usize::MAX));
         if let Some(ix) = least {
-            self.purge(slots, ix, (now, 0));
+            self.purge(slots, ix, (now, 0), PIECE);
         }
     }
 
@@ -155,13 +165,21 @@ impl PeerStore {
         self.settle(slots.swarms, ix, before);
     }
 
-    /// Removes what expired from the next few swarms. Returns how many of them are left.
+    /// Removes what expired from the next few swarms. Returns how many of them are left, none while one has
+    /// more to lose.
     pub(super) fn sweep_step(&mut self, slots: &mut PeerSlotsMut<'_>, now: Stamp) -> u64 {
-        let (mut kept, mut peers) = (0, 0);
+        let (mut kept, mut peers, mut left) = (0, 0, PIECE);
         for _ in 0..self.used.len().min(STEP_SWARMS) {
             let Some(ix) = self.turn_hand(slots.swarms) else { break };
-            peers += slots.swarms[ix].peers();
-            kept += u64::from(self.purge(slots, ix, (now, self.rules.ttl_secs)));
+            let before = slots.swarms[ix].peers();
+            let is_left = self.purge(slots, ix, (now, self.rules.ttl_secs), left);
+            let after = if is_left { slots.swarms[ix].peers() } else { 0 };
+            left -= before - after;
+            if left == 0 {
+                self.hand = if is_left { ix } else { self.hand };
+                return 0;
+            }
+            (kept, peers) = (kept + u64::from(is_left), peers + before);
             if peers >= STEP_PEERS {
                 break;
             }
@@ -176,11 +194,13 @@ impl PeerStore {
         Some(ix)
     }
 
-    /// Removes the peers of a swarm that are `ttl` old or older. Returns whether it still exists.
-    fn purge(&mut self, slots: &mut PeerSlotsMut<'_>, ix: Ix, life: (Stamp, u32)) -> bool {
+    /// Removes the peers of a swarm that are `ttl` old or older, `most` of them. Returns whether it still
+    /// exists.
+    fn purge(&mut self, slots: &mut PeerSlotsMut<'_>, ix: Ix, life: (Stamp, u32), most: usize) -> bool {
         let before = slots.swarms[ix].peers();
-        self.purge_in::<6>(slots, ix, life);
-        self.purge_in::<18>(slots, ix, life);
+        self.purge_in::<6>(slots, ix, life, most);
+        let gone = before - slots.swarms[ix].peers();
+        self.purge_in::<18>(slots, ix, life, most - gone);
         let after = slots.swarms[ix].peers();
         if after < before {
             self.settle(slots.swarms, ix, before);
@@ -188,15 +208,20 @@ impl PeerStore {
         after > 0
     }
 
-    fn purge_in<const M: usize>(&mut self, slots: &mut PeerSlotsMut<'_>, ix: Ix, life: (Stamp, u32))
-    where
+    fn purge_in<const M: usize>(
+        &mut self,
+        slots: &mut PeerSlotsMut<'_>,
+        ix: Ix,
+        life: (Stamp, u32),
+        most: usize,
+    ) where
         Chunk<M>: Shelf,
     {
         let family = Chunk::<M>::FAMILY.index();
         let mut members = slots.swarms[ix].members[family];
         let before = members.count();
         let (chunks, counters) = Chunk::<M>::with_counters(slots);
-        members.remove_expired(chunks, &mut self.chunks[family], life, |peer| {
+        members.remove_expired(chunks, &mut self.chunks[family], life, most, |peer| {
             if is_own(peer.endpoint()) {
                 self.own[family] -= 1;
             } else if !self.rules.by_endpoint {

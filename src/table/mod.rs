@@ -434,7 +434,12 @@ impl Table {
             return Outcome::of(Fate::Ignored);
         }
         entry.take_answer(rtt, now.secs());
-        self.place(slots, bucket, entry, now)
+        let mut outcome = self.place(slots, bucket, entry, now);
+        if outcome.fate == Fate::Added && outcome.removal.is_none() {
+            let surplus = self.surplus(slots, now.secs());
+            outcome.removal = surplus.and_then(|index| self.evict(slots, Place::Main(index), now));
+        }
+        outcome
     }
 
     /// A node sent us a query.

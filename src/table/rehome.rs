@@ -133,7 +133,7 @@ impl Table {
             let subnet = entry.endpoint.wide_subnet();
             let is_crowded =
                 same.filter(|other| other.endpoint.wide_subnet() == subnet).count() >= MAX_SUBNET_PER_BUCKET;
-            self.admits(&entry.contact()) && !(self.source_limits && is_crowded)
+            self.admits(&entry.contact()) && !(self.is_limited(entry.endpoint) && is_crowded)
         });
         let mut start = 0;
         while start < admitted {
@@ -181,7 +181,7 @@ impl Table {
             let is_same = |entry: &&Entry| entry.endpoint.wide_subnet() == subnet;
             let main = slots.main[slots.nodes().range(bucket)].iter().filter(is_same).count();
             let spares = slots.spares[self.spares(slots, bucket)].iter().filter(is_same).count();
-            if main + spares > MAX_SUBNET_PER_BUCKET {
+            if main + spares > MAX_SUBNET_PER_BUCKET && self.is_limited(slots.spares[index].endpoint) {
                 self.take_spare(slots, bucket, index, now);
             }
         }

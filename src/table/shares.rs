@@ -3,19 +3,28 @@
 use core::ops::RangeInclusive;
 
 use super::{Contact, Slots, Table};
+use crate::addr::Endpoint;
+use crate::time::Secs;
 
 /// Most entries of one /24 or IPv6 /48 in a bucket, replacements included.
 pub(super) const MAX_SUBNET_PER_BUCKET: usize = 2;
-/// Most entries of one /24 or IPv6 /56 in a table, replacements included: this many while few others
-/// are known, up to twice as many as a tenth of the table.
-const SUBNET_PER_TABLE: RangeInclusive<usize> = 4..=8;
+/// Most entries of one /24 or IPv6 /56 in a table, replacements included, as a tenth of it: no fewer and no
+/// more than these.
+const SUBNET_PER_TABLE: RangeInclusive<usize> = 1..=8;
+/// As many are welcome while there are fewer others.
+const FEW: usize = 4;
 /// Most entries of one IPv6 /48 in a table, as this part of its places.
 const WIDE_SHARE: usize = 20;
 
 impl Table {
+    /// Whether networks have shares at all: hosts of a private one are no crowd.
+    pub(super) fn is_limited(&self, endpoint: Endpoint) -> bool {
+        self.source_limits && !endpoint.is_private()
+    }
+
     /// Whether the node's subnet has its share of the bucket or of the table.
     pub(super) fn is_crowded(&self, slots: &Slots<'_>, contact: Contact) -> bool {
-        if !self.source_limits {
+        if !self.is_limited(contact.endpoint) {
             return false;
         }
         let (site, wide) = (contact.endpoint.site(), contact.endpoint.wide_subnet());
@@ -36,7 +45,29 @@ impl Table {
                 return true;
             }
         }
-        let (least, most) = SUBNET_PER_TABLE.into_inner();
-        near >= ((all - near) / 9).clamp(least, most) || far >= (slots.main.len() / WIDE_SHARE).max(most)
+        let most = (slots.main.len() / WIDE_SHARE).max(*SUBNET_PER_TABLE.end());
+        near >= share(all - near) || far >= most
     }
+
+    /// A node of a network that has more than its share now that another one has come, the one known for
+    /// the shortest time; as an index into `main`.
+    pub(super) fn surplus(&self, slots: &Slots<'_>, now: Secs) -> Option<usize> {
+        // In a larger table nobody gets in beyond a share that does not shrink any more.
+        if !self.source_limits || self.len() > 10 * FEW {
+            return None;
+        }
+        let all = || (0..self.depth()).flat_map(|bucket| slots.nodes().range(bucket));
+        let is_surplus = |&index: &usize| {
+            let endpoint = slots.main[index].endpoint;
+            let near = all().filter(|&other| slots.main[other].endpoint.site() == endpoint.site()).count();
+            self.is_limited(endpoint) && near > share(self.len() - near)
+        };
+        all().filter(is_surplus).min_by_key(|&index| now.since(slots.main[index].added))
+    }
+}
+
+/// What one network may have beside so many entries of others.
+fn share(others: usize) -> usize {
+    let (least, most) = SUBNET_PER_TABLE.into_inner();
+    if others < FEW { FEW } else { (others / 9).clamp(least, most) }
 }

@@ -48,7 +48,7 @@ pub fn config() -> Config {
 pub fn unhurried() -> Config {
     let mut config = config();
     (config.queries_per_source, config.source_burst) = (1_000_000, 1_000_000);
-    config.unverified_bytes = u32::MAX;
+    (config.unverified_bytes, config.answer_bytes) = (u32::MAX, u32::MAX);
     config
 }
 

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use dht_proto::wire::{Body, Message, Method, PutItem, Query, Want};
-use dht_proto::{Event, Family, Item, NodeId};
+use dht_proto::{Event, Family, Item, Limits, NodeId, SecretKey};
 
 use crate::common::items::{VALUE, secret, signed};
 use crate::common::raw::{
@@ -420,6 +420,48 @@ fn whoever_sends_wrong_signatures_is_soon_not_heard() {
     put(&mut lone, stranger(2), &item).unwrap();
     lone.wait(Duration::from_secs(30));
     assert_eq!(lone.refused(stranger(1), &bad), 206, "it is heard again");
+}
+
+#[test]
+fn h_27_wrong_signatures_of_one_address_are_checked_no_more_than_14_times_a_minute() {
+    let mut lone = Lone::new(config());
+    let item = signed(1, VALUE);
+    let token = token(&mut lone, stranger(1), item.target());
+    let bad = put_bytes(&item, &token, &Twist { signature: Some([9; 64]), ..Twist::default() });
+    for _ in 0..60 * 100 {
+        lone.receive(stranger(1), &bad);
+        lone.wait(Duration::from_millis(10));
+    }
+    let checked = lone.stats().items.checked;
+    assert!((2..=14).contains(&checked), "{checked}");
+}
+
+#[test]
+fn h_27_puts_of_many_addresses_or_of_one_ipv6_56_leave_signature_checks_to_others() {
+    let crowds: [fn(u16) -> SocketAddr; 2] = [
+        |at| SocketAddr::from(([97, 1, at as u8, 1], 6881)),
+        |at| SocketAddr::from(([0x2a01, 0x100, 1, 0x100 + at, 0, 0, 0, 1], 6881)),
+    ];
+    for (attacker, is_good) in crowds.into_iter().flat_map(|crowd| [(crowd, true), (crowd, false)]) {
+        let mut lone = Lone::with_limits(config(), &Limits::default());
+        let keys: Vec<_> = (0..60).map(|at| SecretKey::from_bytes(&[100 + at; 32])).collect();
+        let item = |at: usize, seq| Item::sign(&keys[at], b"", seq, b"4:text").unwrap();
+        let twist = Twist { signature: (!is_good).then_some([9; 64]), ..Twist::default() };
+        let tokens: Vec<_> =
+            (0..60).map(|at| token(&mut lone, attacker(at as u16), item(at, 1).target())).collect();
+        let mut stored = 0;
+        for honest in 0..20_usize {
+            for number in 0..500 {
+                let at = number % 60;
+                let put = put_bytes(&item(at, (500 * honest + number) as i64), &tokens[at], &twist);
+                lone.receive(attacker(at as u16), &put);
+                lone.wait(Duration::from_millis(2));
+            }
+            let item = Item::sign(&secret(), &[honest as u8], 1, VALUE).unwrap();
+            stored += usize::from(put(&mut lone, stranger(50_000 + honest), &item).is_ok());
+        }
+        assert!(stored >= 19, "{stored} of 20, {is_good}");
+    }
 }
 
 #[test]

@@ -26,6 +26,7 @@ mod checkpoint;
 mod determinism;
 mod external;
 mod families;
+mod floods;
 mod fuzz_corpus;
 mod hostile;
 #[cfg(feature = "items")]

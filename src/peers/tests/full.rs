@@ -98,6 +98,35 @@ fn one_network_has_its_share_of_all_swarms_and_no_more() {
     world.check();
 }
 
+#[test]
+fn h_30_an_ipv6_48_has_a_share_of_all_swarms_whatever_it_is_divided_into() {
+    let mut world = World::new(PeerRules::default(), 3000, 4000, 20_000);
+    let mut stored = 0;
+    for number in 0..2500_u32 {
+        let [.., high, low] = number.to_be_bytes();
+        let peer = Endpoint::v6([0x2a, 1, 1, 0, 0, 1, low, high, 0, 0, 0, 0, 0, 0, 0, 1], 1);
+        stored += u32::from(world.announce(number, peer, 0).is_ok());
+    }
+    assert!((1000..=1024).contains(&stored), "{stored}");
+    world.check();
+}
+
+#[test]
+fn h_32_hosts_of_a_private_network_have_no_common_share() {
+    let mut world = World::new(PeerRules::default(), 1000, 8000, 4000);
+    for number in 0..1000_u32 {
+        let peer = Endpoint::v4([192, 168, 1, (number % 50) as u8], 1);
+        assert_eq!(world.announce(number, peer, 0), Ok(Announced::Stored));
+    }
+    // Nor do their swarms go before those of others.
+    for number in 1000..1100 {
+        world.announce(number, host(number), 1).unwrap();
+    }
+    let left = (0..1000).filter(|&number| world.has(number, 1)).count();
+    assert!(left >= 900, "{left}");
+    world.check();
+}
+
 /// The estimate errs towards refusing: at the array size in use not one source in a thousand
 /// comes near its cap by accident.
 #[test]
@@ -206,6 +235,51 @@ fn room_is_made_from_expired_peers_first() {
     }
     assert_eq!(world.announce(1, host(9), TTL), Ok(Announced::Stored));
     assert_eq!(world.values(1, TTL), [host(9)].into());
+    world.check();
+}
+
+#[test]
+fn h_25_a_large_swarm_expires_in_pieces() {
+    let mut world = World::new(PeerRules::default(), 4, 8000, 8000);
+    for number in 0..2000 {
+        world.announce(1, host(number), 0).unwrap();
+        world.announce(1, host6(number), 0).unwrap();
+    }
+    world.announce(2, host(2000), 0).unwrap();
+    while let Some(due) = world.store.next_sweep() {
+        assert!(due < secs(TTL + 1), "the rest follows soon");
+        let before = world.count();
+        world.sweep_at(due);
+        assert!((1..=PIECE).contains(&(before - world.count())));
+        world.check();
+    }
+    assert_eq!(world.count(), 0);
+}
+
+#[test]
+fn h_25_no_newcomer_costs_more_peers_at_once_than_a_piece() {
+    let mut world = World::new(PeerRules::default(), 2, 8000, 8000);
+    for number in 0..2000 {
+        for family in [host, host6] {
+            world.announce(number % 2, family(number), 0).unwrap();
+        }
+    }
+    // Where all are large, one of them goes bit by bit.
+    let mut refused = 0;
+    while world.announce(7, host(5000), 0).is_err() {
+        refused += 1;
+        assert!(world.count() >= 4000 - refused * PIECE);
+        world.check();
+    }
+    assert!((5..=8).contains(&refused), "{refused}");
+
+    // Where there are others, it stays.
+    let mut world = World::new(PeerRules::default(), 20, 8000, 0);
+    (0..1000).for_each(|number| _ = world.announce(1, host(number), 0));
+    for number in 2..500 {
+        world.announce(number, host(1000 + number), 1).unwrap();
+    }
+    assert_eq!(world.values(1, 1).len(), 1000);
     world.check();
 }
 

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::vec;
 use std::vec::Vec;
 
-use super::room::STEP_SWARMS;
+use super::room::{PIECE, STEP_SWARMS};
 use super::*;
 use crate::rng::Rng;
 
@@ -81,8 +81,12 @@ impl World {
     }
 
     fn sweep(&mut self, at: u64) {
+        self.sweep_at(secs(at));
+    }
+
+    fn sweep_at(&mut self, now: Instant) {
         let (store, slots, _) = parts!(self);
-        store.sweep(slots, secs(at));
+        store.sweep(slots, now);
     }
 
     fn clear(&mut self) {

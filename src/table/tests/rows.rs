@@ -375,6 +375,38 @@ fn r_15_a_subnet_gets_a_tenth_of_the_table_and_eight_places_at_most() {
 }
 
 #[test]
+fn h_31_the_first_nodes_of_a_subnet_give_way_when_others_come() {
+    let mut world = World::new(192, 192);
+    for host in 0..10 {
+        let id = world.node(u32::from(host) % 10).id;
+        world.reply(Contact { id, endpoint: Endpoint::v4([9, 9, 9, host], 6881) });
+    }
+    let is_theirs = |entry: &&Entry| entry.endpoint.as_v4().is_some_and(|ip| ip[0] == 9);
+    let count = |world: &World| world.table.iter(world.memory()).filter(is_theirs).count();
+    assert_eq!(count(&world), 4, "as long as nobody else is known");
+    let mut removed = 0;
+    for at in 0..9 {
+        let contact = world.node(at);
+        let outcome = world.reply(contact);
+        assert!(outcome.fate == Fate::Added);
+        removed += usize::from(outcome.removal.is_some());
+        world.check();
+    }
+    assert_eq!((count(&world), removed), (1, 3), "a tenth of the table");
+}
+
+#[test]
+fn h_32_hosts_of_a_private_network_are_no_crowd() {
+    let mut world = World::new(400, 192);
+    for host in 0..40 {
+        let id = world.node(u32::from(host) % 20).id;
+        let outcome = world.reply(Contact { id, endpoint: Endpoint::v4([192, 168, 1, host], 6881) });
+        assert_eq!(outcome.fate, Fate::Added);
+    }
+    world.check();
+}
+
+#[test]
 fn r_15_an_ipv6_48_gets_a_twentieth_of_the_table_and_a_56_of_it_eight_places() {
     for (wide, most) in [(true, 20), (false, 8)] {
         let mut world = World::new(400, 192);
