@@ -19,6 +19,7 @@ const FLOORS: [(&str, &[&str]); 5] = [
         "parts",
         &[
             "contacts",
+            "density",
             "external",
             "inflight",
             "items",

@@ -57,6 +57,7 @@ mod interrupt;
 #[cfg(feature = "items")]
 mod items;
 mod options;
+mod region;
 mod step;
 
 #[cfg(test)]

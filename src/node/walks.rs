@@ -9,6 +9,7 @@ use super::serve::peer_slots;
 use super::upkeep::FEW_NODES;
 use super::{Core, table_nodes};
 use crate::addr::{Endpoint, Family};
+use crate::density::NetworkSize;
 use crate::event::{KeptId, LookupId, LookupKind, LookupReport, NodeInfo, Refusals};
 use crate::id::{K, NodeId};
 use crate::inflight::{Purpose, WalkRef};
@@ -290,6 +291,7 @@ impl Core {
             seq: Self::newest_seq(m.own_items, walk.goal),
             #[cfg(feature = "items")]
             obstacle: Self::obstacle(m.walks, m.own_items, lead),
+            network_size: self.network_sizes(),
             ..report(&walk, sibling.map(|ix| &m.walks[ix]), self.now)
         };
         Self::end_scrape(m, lead);
@@ -320,6 +322,7 @@ impl Core {
         Some(LookupReport {
             kept: kept_id(view.kept, walk.kept),
             swarm,
+            network_size: self.network_sizes(),
             #[cfg(feature = "items")]
             seq: Self::newest_seq(view.own_items, walk.goal),
             #[cfg(feature = "items")]
@@ -573,6 +576,7 @@ impl Core {
     }
 
     pub(super) fn end(&mut self, m: &mut Memory<'_>, ix: Ix) {
+        self.learn_density(m, ix);
         m.walks[ix].ended = self.now;
         self.searches.set_phase(m, ix, Phase::Ended);
         let walk = m.walks[ix];
@@ -594,6 +598,26 @@ impl Core {
         } else {
             self.searches.set_phase(m, walk.lead, Phase::Completed);
         }
+    }
+}
+
+/// How many nodes there are.
+impl Core {
+    /// A walk has ended: how close it came tells how many nodes there are.
+    fn learn_density(&mut self, m: &mut Memory<'_>, ix: Ix) {
+        let (walk, memory) = self.searches.walk(m, ix);
+        let Some(reach) = walk.reach(memory.candidates) else { return };
+        let (family, goal) = (walk.family(), walk.goal);
+        // Our own id is one target, however often it is looked up while few are known.
+        let is_known = goal == Goal::Bootstrap && self.family(family).ready;
+        if !is_known {
+            let is_own = matches!(goal, Goal::Bootstrap | Goal::Refresh);
+            self.family_mut(family).density.learn(reach, is_own);
+        }
+    }
+
+    fn network_sizes(&self) -> [Option<NetworkSize>; 2] {
+        Family::ALL.map(|family| self.family(family).density.size())
     }
 }
 
