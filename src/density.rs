@@ -21,7 +21,7 @@ const TRUSTED_LOOKUPS: f32 = 4.0;
 /// sits around our own id must not move the estimate far.
 const OWN_RANGE: (f32, f32) = (1.97, 19.6);
 
-/// A lookup of the user counts if it is within what 98 of 100 are.
+/// A lookup of the user counts if it is as 98 of 100 are.
 const USER_RANGE: (f32, f32) = (2.91, 16.0);
 
 /// How many nodes a DHT has, with what is known of the error.
@@ -214,7 +214,7 @@ mod tests {
         let restored = density.size().unwrap();
         assert!(restored.nodes.abs_diff(size.nodes) < 1000, "{restored:?} {size:?}");
         assert!(restored.standard_error * 5 > restored.nodes * 4 / 5);
-        (0..40).for_each(|_| density.learn(dice.distance(1e4), true));
+        (0..80).for_each(|_| density.learn(dice.distance(1e4), true));
         assert!(density.size().unwrap().nodes < 20_000, "another network");
         let nonsense = NetworkSize { nodes: 5, standard_error: 500 };
         assert!(Density::restored(nonsense).size().is_none());

@@ -11,8 +11,10 @@ impl Walk {
     pub(crate) fn interrupt(&mut self, memory: &mut [Candidate], is_bound_anew: bool, now: Instant) {
         let is_anew = self.needs_tokens() && (is_bound_anew || now - self.asked >= TOKEN_LIFE);
         self.horizon.interrupt();
+        self.region.interrupt();
         if is_anew {
             (self.horizon, self.asked, self.resumed) = (Horizon::EMPTY, now, false);
+            self.region = self.region.renewed();
             #[cfg(feature = "items")]
             self.items.look_again();
         }

@@ -59,7 +59,8 @@ impl Walk {
             len += 1;
         }
         let fresh = Self::new(goal, self.target, self.family(), options, self.by_ip, now);
-        *self = Self { phase: self.phase, len: len as u16, ..fresh };
+        let (by_network, by_fitness, region) = (self.by_network, self.by_fitness, self.region.renewed());
+        *self = Self { phase: self.phase, len: len as u16, by_network, by_fitness, region, ..fresh };
     }
 
     /// Nothing is put, because another version stands in the way: whoever returned any would refuse.

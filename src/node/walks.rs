@@ -9,7 +9,7 @@ use super::serve::peer_slots;
 use super::upkeep::FEW_NODES;
 use super::{Core, table_nodes};
 use crate::addr::{Endpoint, Family};
-use crate::density::NetworkSize;
+use crate::density::{NetworkSize, chance};
 use crate::event::{KeptId, LookupId, LookupKind, LookupReport, NodeInfo, Refusals};
 use crate::id::{K, NodeId};
 use crate::inflight::{Purpose, WalkRef};
@@ -195,6 +195,7 @@ impl Core {
                 self.searches.set_phase(m, ix, Phase::Waiting);
                 self.timers.set_earlier(Timer::Parked, m.walks[ix].started + PARKED);
             }
+            Step::Finish if self.widen(m, ix) => self.settle(m, ix),
             #[cfg(feature = "items")]
             Step::Finish if self.decide_put(m, ix) => {}
             Step::Finish => self.end(m, ix),
@@ -616,6 +617,12 @@ impl Core {
         }
     }
 
+    /// A walk that would end goes on through the region around its target, because something is odd.
+    fn widen(&self, m: &mut Memory<'_>, ix: Ix) -> bool {
+        let (walk, memory) = self.searches.walk(m, ix);
+        walk.widen(memory.candidates)
+    }
+
     fn network_sizes(&self) -> [Option<NetworkSize>; 2] {
         Family::ALL.map(|family| self.family(family).density.size())
     }
@@ -671,6 +678,7 @@ fn report(lead: &Walk, sibling: Option<&Walk>, now: Instant) -> LookupReport {
         #[cfg(feature = "items")]
         copies: sum(|walk| walk.items.copies),
         duration: walks().map(end).max().unwrap_or(now) - lead.started,
+        crowding: walks().filter_map(Walk::expected_within).map(chance).min(),
         ..LookupReport::unstarted(kind, lead.target)
     }
 }

@@ -123,7 +123,7 @@ fn where_the_dead_hide_the_living_nodes_beyond_the_horizon_are_asked_for() {
             Step::Announce(position) => rig.walk.announced(&mut rig.candidates, position),
             Step::Query(position) => rig.walk.asked(&mut rig.candidates, position),
             Step::Look(position, window) => {
-                rig.walk.looked(window);
+                rig.walk.looked(&mut rig.candidates, position, window);
                 looks.push((host(rig.candidates[position].endpoint), rig.walk.target_in(window)));
             }
             Step::Wait | Step::Finish => break,

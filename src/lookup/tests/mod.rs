@@ -72,7 +72,9 @@ impl Rig {
                     self.walk.announced(&mut self.candidates, position);
                     announced.push(host(self.candidates[position].endpoint));
                 }
-                Step::Look(_, window) => self.walk.looked(window),
+                Step::Look(position, window) => {
+                    self.walk.looked(&mut self.candidates, position, window);
+                }
                 Step::Wait | Step::Finish => return announced,
             }
         }
