@@ -5,8 +5,10 @@
 //! estimate of that number, with a relative standard deviation of `1 / √(mK − 2)`: 18 % after four
 //! lookups, 9 % after 16.
 //!
-//! Targets of our own choice count, bootstraps and refreshes of buckets: nobody can prepare for those.
-//! What the user looks up may be besieged, so it counts only as far as it is like the rest.
+//! Targets of our own choice count, refreshes of buckets: nobody can prepare for those. Around our own id
+//! all lookups find the same nodes, which are one sample however often they are found, and may be
+//! besieged: they count while hardly anything else is known. What the user looks up may be besieged as
+//! well, so it counts only as far as it is like the rest.
 
 use crate::id::K;
 
@@ -14,12 +16,21 @@ use crate::id::K;
 /// is known after as many.
 const LOOKUPS: f32 = 32.0;
 
-/// An estimate of so many lookups is used to judge others.
-const TRUSTED_LOOKUPS: f32 = 4.0;
+/// An estimate of so many lookups is used to judge others: it is off by a quarter, while those that are
+/// besieged are off by orders of magnitude.
+const TRUSTED_LOOKUPS: f32 = 2.0;
 
-/// A lookup of our own counts no nearer and no farther than by a chance of one in a thousand: whoever
-/// sits around our own id must not move the estimate far.
-const OWN_RANGE: (f32, f32) = (1.97, 19.6);
+/// An estimate of an earlier run counts for so many lookups.
+const RESTORED_LOOKUPS: f32 = 4.0;
+
+/// Of our own neighbourhood no more lookups count than these.
+const FEW_LOOKUPS: f32 = 4.0;
+
+/// From so many lookups on the user's are held to a narrower range.
+const SHARP_LOOKUPS: f32 = 16.0;
+
+/// A lookup of the user counts if it is no surprise for an estimate that may be off by half.
+const ROUGH_RANGE: (f32, f32) = (1.0, 32.0);
 
 /// A lookup of the user counts if it is as 98 of 100 are.
 const USER_RANGE: (f32, f32) = (2.91, 16.0);
@@ -35,6 +46,17 @@ pub struct NetworkSize {
     pub standard_error: u64,
 }
 
+/// What a lookup aimed at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Aim {
+    /// Our own id, or so near it that the nodes that are closest are the same.
+    Neighbours,
+    /// A random target of our own choice.
+    Elsewhere,
+    /// What the user looked up.
+    Users,
+}
+
 /// A fold over the lookups of one family. All zero at first.
 #[derive(Clone, Copy, Debug, Default)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
@@ -46,30 +68,26 @@ pub(crate) struct Density {
 }
 
 impl Density {
-    /// A lookup has ended whose K-th closest node is at this distance. `is_own`: its target was of our
-    /// own choice.
-    pub(crate) fn learn(&mut self, distance: f32, is_own: bool) {
-        let mut distance = distance;
-        match self.trusted() {
-            Some(nodes) if is_own => {
-                let (least, most) = OWN_RANGE;
-                distance = distance.clamp(least / nodes, most / nodes);
-            }
-            Some(nodes) => {
-                let (least, most) = USER_RANGE;
-                if !(least..=most).contains(&(distance * nodes)) {
-                    return;
-                }
-            }
-            None if is_own => {}
-            None => return,
+    /// A lookup has ended whose K-th closest node is at this distance.
+    pub(crate) fn learn(&mut self, distance: f32, aim: Aim) {
+        let is_known = self.shape >= K as f32;
+        let within = |range: (f32, f32)| (range.0..=range.1).contains(&(distance * self.nodes()));
+        let counts = match aim {
+            Aim::Neighbours => self.shape < FEW_LOOKUPS * K as f32,
+            Aim::Elsewhere => true,
+            Aim::Users if self.shape >= SHARP_LOOKUPS * K as f32 => within(USER_RANGE),
+            Aim::Users => is_known && within(ROUGH_RANGE),
+        };
+        if counts {
+            self.shorten(LOOKUPS - 1.0);
+            (self.shape, self.sum) = (self.shape + K as f32, self.sum + distance);
         }
-        let most = (LOOKUPS - 1.0) * K as f32;
-        if self.shape > most {
-            let rest = most / self.shape;
-            (self.shape, self.sum) = (most, self.sum * rest);
-        }
-        (self.shape, self.sum) = (self.shape + K as f32, self.sum + distance);
+    }
+
+    /// Many more nodes are known than before: either the network has grown, or earlier lookups may not have
+    /// found those that were closest.
+    pub(crate) fn doubt(&mut self) {
+        self.shorten(1.0);
     }
 
     /// How many nodes there are, if that is known well enough to judge a lookup by it.
@@ -93,9 +111,19 @@ impl Density {
     pub(crate) fn restored(size: NetworkSize) -> Self {
         let NetworkSize { nodes, standard_error } = size;
         let relative = nodes as f32 / standard_error.max(1) as f32;
-        let shape = (relative * relative + 2.0).min(TRUSTED_LOOKUPS * K as f32);
+        let shape = (relative * relative + 2.0).min(RESTORED_LOOKUPS * K as f32);
         let is_sound = nodes > 0 && shape >= K as f32;
         if is_sound { Self { shape, sum: (shape - 1.0) / nodes as f32 } } else { Self::default() }
+    }
+
+    /// Has what was learned count for no more than so many lookups.
+    fn shorten(&mut self, lookups: f32) {
+        let most = lookups * K as f32;
+        if self.shape > most {
+            // So that the estimate stays.
+            let nodes = self.nodes();
+            (self.shape, self.sum) = (most, (most - 1.0) / nodes);
+        }
     }
 
     fn nodes(&self) -> f32 {
@@ -163,7 +191,7 @@ mod tests {
             let (runs, nodes) = (4000, 2e6);
             for _ in 0..runs {
                 let mut density = Density::default();
-                (0..lookups).for_each(|_| density.learn(dice.distance(nodes), true));
+                (0..lookups).for_each(|_| density.learn(dice.distance(nodes), Aim::Elsewhere));
                 let size = density.size().unwrap();
                 let ratio = size.nodes as f64 / nodes;
                 (sum, squares) = (sum + ratio, squares + ratio * ratio);
@@ -180,8 +208,8 @@ mod tests {
     #[test]
     fn a_network_that_grows_is_followed() {
         let (mut dice, mut density) = (Dice(2), Density::default());
-        (0..100).for_each(|_| density.learn(dice.distance(1e5), true));
-        (0..150).for_each(|_| density.learn(dice.distance(2e6), true));
+        (0..100).for_each(|_| density.learn(dice.distance(1e5), Aim::Elsewhere));
+        (0..150).for_each(|_| density.learn(dice.distance(2e6), Aim::Elsewhere));
         let nodes = density.size().unwrap().nodes as f64;
         assert!((1.5e6..2.5e6).contains(&nodes), "{nodes}");
     }
@@ -189,16 +217,17 @@ mod tests {
     #[test]
     fn neither_besieged_targets_nor_neighbours_of_our_id_move_the_estimate() {
         let (mut dice, mut density) = (Dice(3), Density::default());
-        density.learn(1e-12, false);
+        density.learn(1e-12, Aim::Users);
         assert_eq!(density.size(), None, "the user's targets do not count before our own");
-        (0..8).for_each(|_| density.learn(dice.distance(1e6), true));
+        (0..8).for_each(|_| density.learn(dice.distance(1e6), Aim::Elsewhere));
         let before = density.size().unwrap();
-        (0..1000).for_each(|_| density.learn(1e-12, false));
-        (0..1000).for_each(|_| density.learn(0.1, false));
+        (0..1000).for_each(|_| density.learn(1e-12, Aim::Users));
+        (0..1000).for_each(|_| density.learn(0.1, Aim::Users));
         assert_eq!(density.size(), Some(before));
         // One of four targets of our own is our id, around which somebody sits.
         for round in 0..100 {
-            density.learn(if round % 4 == 0 { 1e-12 } else { dice.distance(1e6) }, true);
+            density.learn(1e-12, Aim::Neighbours);
+            density.learn(if round % 4 == 0 { 1e-12 } else { dice.distance(1e6) }, Aim::Elsewhere);
         }
         let nodes = density.size().unwrap().nodes as f64;
         assert!((0.9e6..1.7e6).contains(&nodes), "{nodes}");
@@ -207,14 +236,14 @@ mod tests {
     #[test]
     fn what_was_saved_counts_no_more_than_four_lookups() {
         let (mut dice, mut density) = (Dice(4), Density::default());
-        (0..30).for_each(|_| density.learn(dice.distance(1e6), true));
+        (0..30).for_each(|_| density.learn(dice.distance(1e6), Aim::Elsewhere));
         let size = density.size().unwrap();
         let mut density = Density::restored(size);
         assert!(density.trusted().is_some());
         let restored = density.size().unwrap();
         assert!(restored.nodes.abs_diff(size.nodes) < 1000, "{restored:?} {size:?}");
         assert!(restored.standard_error * 5 > restored.nodes * 4 / 5);
-        (0..80).for_each(|_| density.learn(dice.distance(1e4), true));
+        (0..80).for_each(|_| density.learn(dice.distance(1e4), Aim::Elsewhere));
         assert!(density.size().unwrap().nodes < 20_000, "another network");
         let nonsense = NetworkSize { nodes: 5, standard_error: 500 };
         assert!(Density::restored(nonsense).size().is_none());

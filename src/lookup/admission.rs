@@ -120,7 +120,7 @@ impl Walk {
         {
             return false;
         }
-        if self.core_is_full(memory, candidate) {
+        if self.is_one_too_many(memory, candidate) {
             return false;
         }
         self.network_admits(memory, candidate)
@@ -222,11 +222,12 @@ impl Walk {
         let place = self.place(memory, candidate);
         let edge = self.region_edge();
         let is_fit = !self.prefers_fit() || candidate.is_fit();
+        let kept = (2 * K).min(memory.len() / 2);
         let mut answered = memory.iter().filter(|c| c.has_answered()).count();
         for (position, other) in memory.iter().enumerate().skip(place).rev() {
             let is_kept = other.has_answered() && {
                 answered -= 1;
-                answered < 2 * K || self.is_nearer(other, edge)
+                answered < kept || self.is_nearer(other, edge)
             };
             if !is_kept && (is_fit || !other.is_fit()) {
                 return Some(position);

@@ -131,7 +131,8 @@ impl Walk {
         }
         let within = self.reach(memory).map(|distance| distance * self.region.nodes);
         self.region.reach = within.unwrap_or(0.0);
-        let is_odd = !within.is_some_and(|within| (CROWDED..SPARSE).contains(&within));
+        let is_odd = !within.is_some_and(|within| (CROWDED..SPARSE).contains(&within))
+            || self.core_is_full(memory);
         self.region.is_searched = is_odd && self.answered > 0;
         self.region.is_searched
     }
@@ -175,12 +176,14 @@ impl Walk {
         candidates.iter().position(is_sent).or_else(crowd).or_else(farthest)
     }
 
-    /// Whether so near the target there are more nodes than there can be.
-    pub(super) fn core_is_full(&self, memory: &[Candidate], candidate: &Candidate) -> bool {
+    /// Whether a candidate is so near the target that there is no room for one more, who answer or not.
+    pub(super) fn is_one_too_many(&self, memory: &[Candidate], candidate: &Candidate) -> bool {
+        self.is_nearer(candidate, self.region.edge(CORE)) && self.core_is_full(memory)
+    }
+
+    /// Whether more nodes were listed next to the target than there can be.
+    fn core_is_full(&self, memory: &[Candidate]) -> bool {
         let edge = self.region.edge(CORE);
-        if !self.is_nearer(candidate, edge) {
-            return false;
-        }
         let near = memory[..self.len()].iter().filter(|c| !c.is_twin() && self.is_nearer(c, edge));
         near.count() >= (memory.len() / 4).max(K + K / 2)
     }

@@ -9,7 +9,7 @@ use super::serve::peer_slots;
 use super::upkeep::FEW_NODES;
 use super::{Core, table_nodes};
 use crate::addr::{Endpoint, Family};
-use crate::density::{NetworkSize, chance};
+use crate::density::{Aim, NetworkSize, chance};
 use crate::event::{KeptId, LookupId, LookupKind, LookupReport, NodeInfo, Refusals};
 use crate::id::{K, NodeId};
 use crate::inflight::{Purpose, WalkRef};
@@ -26,6 +26,9 @@ use crate::wire::{ErrorCode, Want};
 
 /// A lookup starts from this many nodes of the table.
 const SEEDS: usize = 2 * K;
+
+/// A target that shares more than all but so many bits of our neighbourhood with our id lies within it.
+const NEIGHBOUR_BITS: u32 = 3;
 
 /// A lookup that begins before any node is known waits this long for one.
 const PARKED: Duration = Duration::from_secs(10);
@@ -609,12 +612,21 @@ impl Core {
         let (walk, memory) = self.searches.walk(m, ix);
         let Some(reach) = walk.reach(memory.candidates) else { return };
         let (family, goal) = (walk.family(), walk.goal);
-        // Our own id is one target, however often it is looked up while few are known.
-        let is_known = goal == Goal::Bootstrap && self.family(family).ready;
-        if !is_known {
-            let is_own = matches!(goal, Goal::Bootstrap | Goal::Refresh);
-            self.family_mut(family).density.learn(reach, is_own);
+        let target = walk.target;
+        let state = self.family_mut(family);
+        let aim = match goal {
+            Goal::Bootstrap => Aim::Neighbours,
+            Goal::Refresh => {
+                // That many buckets from our own neighbourhood outwards it may be the same nodes.
+                let is_near = target.common_prefix_len(&state.id) + NEIGHBOUR_BITS > state.table.relevant_depth() as u32;
+                if is_near { Aim::Neighbours } else { Aim::Elsewhere }
+            }
+            _ => Aim::Users,
+        };
+        if aim != Aim::Users && state.has_grown_much() {
+            state.density.doubt();
         }
+        state.density.learn(reach, aim);
     }
 
     /// A walk that would end goes on through the region around its target, because something is odd.

@@ -1,6 +1,7 @@
 //! The rules of a walk, one by one, without a network.
 
 mod announce;
+mod region;
 mod walk;
 
 use std::vec::Vec;
@@ -211,8 +212,8 @@ proptest! {
                 }
                 Step::Finish => break,
                 Step::Wait => {}
-                Step::Look(_, window) => {
-                    rig.walk.looked(window);
+                Step::Look(position, window) => {
+                    rig.walk.looked(&mut rig.candidates, position, window);
                     windows.push_back(window);
                     looked += 1;
                     prop_assert!(looked <= 6, "each window is asked for twice at most");
