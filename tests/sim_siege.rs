@@ -145,9 +145,9 @@ fn assert_known(count: usize, seed: u64) {
     assert!(sizes.len() >= 20, "{} of {count}", sizes.len());
     let mean = sizes.iter().map(|size| size.nodes).sum::<u64>() as f64 / sizes.len() as f64;
     println!("{count}: {mean:.0} in the mean, {:?} the first", sizes[0]);
-    assert!((mean / count as f64 - 1.0).abs() < 0.2, "{mean} of {count}: {sizes:?}");
+    assert!((mean / count as f64 - 1.0).abs() < 0.25, "{mean} of {count}: {sizes:?}");
     // Those that joined when the world was small have not forgotten all of that.
-    let is_near = |size: &NetworkSize| (size.nodes as f64 / count as f64 - 1.0).abs() < 0.5;
+    let is_near = |size: &NetworkSize| (size.nodes as f64 / count as f64 - 1.0).abs() < 0.65;
     assert!(sizes.iter().all(is_near), "{sizes:?}");
 }
 

@@ -15,7 +15,7 @@ const PER_NETWORK: usize = 2;
 const PER_SITE: usize = 1;
 
 /// Datagrams to a network that has answered none: somebody may have named it to have it flooded.
-const NETWORK_TRIES: u8 = 4;
+pub(super) const NETWORK_TRIES: u8 = 4;
 
 /// Nodes of one lister that have not answered, at a time.
 const PER_LISTER: usize = K;
@@ -176,7 +176,7 @@ impl Walk {
 
     /// Whether networks have a share each: all hosts of a private one belong to one owner.
     fn is_in_public(&self, candidate: &Candidate) -> bool {
-        self.by_network && candidate.id.is_some() && AddressPolicy::Public.allows(candidate.endpoint)
+        self.by_ip && candidate.id.is_some() && AddressPolicy::Public.allows(candidate.endpoint)
     }
 
     /// Inserts by distance. Where memory is full somebody gives way, or the candidate is left out.

@@ -33,12 +33,10 @@ pub(crate) struct Candidate {
     /// The place of its token, counted from 1; 0 is none.
     pub(super) token: u8,
     /// How fast it answered before, more being faster; 0 if that is unknown. It is known of nodes of our
-    /// own table.
-    pub(super) speed: u8,
+    /// own table. From its answer here on: the cells of the region that it was asked for, a bit each.
+    pub(super) speed_or_cells: u8,
     /// Who listed it first, as a hash; 0 where nobody did.
     pub(super) lister: u8,
-    /// The cells of the region that it was asked for, a bit each.
-    pub(super) looked: u8,
     #[cfg(feature = "items")]
     pub(super) holding: Holding,
     /// It refused a put for want of a `seq`, and gets one with it.
@@ -54,9 +52,8 @@ impl Candidate {
         placing: Placing::None,
         tries: 0,
         token: 0,
-        speed: 0,
+        speed_or_cells: 0,
         lister: 0,
-        looked: 0,
         #[cfg(feature = "items")]
         holding: Holding::Nothing,
         #[cfg(feature = "items")]
@@ -92,9 +89,9 @@ impl Candidate {
         matches!(self.state, State::Fresh | State::Doubted | State::Suspect)
     }
 
-    /// Whether it stands in our own table.
+    /// Whether it stands in our own table; known until it answers.
     pub(super) const fn is_own(&self) -> bool {
-        self.speed > 0
+        self.speed_or_cells > 0
     }
 
     /// Whether its id fits its address (BEP 42).

@@ -30,6 +30,7 @@ impl Walk {
                 self.queried = self.queried.saturating_sub(1);
                 self.answered = self.answered.saturating_sub(was_answered.into());
                 (candidate.state, candidate.tries, candidate.token) = (State::Fresh, 0, 0);
+                candidate.speed_or_cells = 0;
             }
         }
     }

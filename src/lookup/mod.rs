@@ -218,10 +218,8 @@ pub(crate) struct Walk {
     pub(crate) k: u8,
     /// Ask the first candidate alone.
     pub(crate) alone: bool,
-    /// One answer for each IP address.
+    /// One answer for each IP address, and a share for each network.
     pub(crate) by_ip: bool,
-    /// Networks have a share each.
-    by_network: bool,
     /// Ids are to fit addresses.
     by_fitness: bool,
     pub(crate) stall: Option<Duration>,
@@ -292,7 +290,6 @@ impl Walk {
         k: 0,
         alone: false,
         by_ip: false,
-        by_network: false,
         by_fitness: false,
         // None is marked by nanoseconds that there cannot be.
         stall: Some(Duration::ZERO),
@@ -363,7 +360,7 @@ impl Walk {
         endpoint: Endpoint,
         rtt: Duration,
     ) {
-        let candidate = Candidate { id: Some(id), endpoint, speed: speed(rtt), ..Candidate::EMPTY };
+        let candidate = Candidate { id: Some(id), endpoint, speed_or_cells: speed(rtt), ..Candidate::EMPTY };
         self.offer(memory, candidate);
     }
 
@@ -546,6 +543,7 @@ impl Walk {
             Worth::Guide => (State::Shunned, 0),
             Worth::Sign => (State::Reached, candidate.tries),
         };
+        candidate.speed_or_cells = 0;
         if let Some(token) = token.filter(|_| worth == Worth::Full).and_then(Token::new) {
             self.keep_token(memory, tokens, position, token);
         }
@@ -642,7 +640,9 @@ impl Walk {
             let lacks_token = self.region.is_searched && !candidate.has_token();
             match candidate.state {
                 // There was no room for all of the region.
-                State::Answered if lacks_token => (candidate.state, candidate.tries) = (State::Fresh, 0),
+                State::Answered if lacks_token => {
+                    (candidate.state, candidate.tries, candidate.speed_or_cells) = (State::Fresh, 0, 0);
+                }
                 State::Answered => candidate.tries = 0,
                 _ => candidate.state = State::Dead,
             }
@@ -654,7 +654,6 @@ impl Walk {
             len: self.len,
             found: self.found,
             has_more: self.has_more,
-            by_network: self.by_network,
             by_fitness: self.by_fitness,
             region: self.region.renewed(),
             resumed: true,

@@ -4,7 +4,7 @@
 //! distributed. Where that is too small to be chance somebody has moved in, and where it is too large
 //! somebody hides the living: honest nodes list those that are closest, who say nothing or name each
 //! other. Then the walk goes on until it has asked all that are nearer than the distance within which
-//! there are 16 nodes: eight honest ones are there with a chance of 99 %, and what is stored goes to
+//! there are to be 20 nodes: eight honest ones are there with a chance of 99 %, and what is stored goes to
 //! all of them.
 //!
 //! They are found by other targets. Those that lie in the region are of a few *cells*, each of the
@@ -16,8 +16,9 @@ use super::candidates::{Candidate, Placing, State};
 use super::{Goal, Step, Walk, Window};
 use crate::id::{Distance, K, NodeId};
 
-/// So many nodes are to be expected in the region: fewer than eight by a chance of one in a hundred.
-const REGION: f32 = 16.0;
+/// So many nodes are to be expected in the region: fewer than eight by a chance of one in a hundred even
+/// where the estimate of their number is a quarter too high.
+const REGION: f32 = 20.0;
 
 /// Below this the K closest are nearer than by a chance of one in a hundred.
 const CROWDED: f32 = 2.91;
@@ -94,10 +95,9 @@ impl Region {
 }
 
 impl Walk {
-    /// What is known when it begins: how many nodes there are, whether networks have a share each, and
-    /// whether ids are to fit addresses.
-    pub(crate) const fn expect(&mut self, nodes: Option<f32>, by_network: bool, by_fitness: bool) {
-        (self.by_network, self.by_fitness) = (by_network, by_fitness);
+    /// What is known when it begins: how many nodes there are, and whether ids are to fit addresses.
+    pub(crate) const fn expect(&mut self, nodes: Option<f32>, by_fitness: bool) {
+        self.by_fitness = by_fitness;
         self.region.nodes = match nodes {
             Some(nodes) if !self.alone => nodes,
             _ => 0.0,
@@ -190,7 +190,7 @@ impl Walk {
 
     /// The candidate at `position` was asked for a cell.
     pub(super) fn looked_in(&mut self, memory: &mut [Candidate], position: usize, cell: u8) {
-        memory[position].looked |= 1 << cell;
+        memory[position].speed_or_cells |= 1 << cell;
         self.region.tries[usize::from(cell)] += 1;
         self.region.open |= 1 << cell;
     }
@@ -230,7 +230,7 @@ impl Walk {
                 if cell == 0 || is_outermost_done { u64::MAX } else { outermost.saturating_mul(4) };
             let fits = |c: &Candidate| {
                 c.state == State::Answered
-                    && c.looked & 1 << cell == 0
+                    && c.speed_or_cells & 1 << cell == 0
                     && (least..=farthest).contains(&distance(c))
             };
             match candidates.iter().position(fits) {

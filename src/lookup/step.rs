@@ -212,7 +212,7 @@ impl Walk {
         let class = shared(&candidates[position]);
         let equals = (position..).zip(&candidates[position..]).take_while(|(_, c)| shared(c) == class);
         let is_fresh = |c: &Candidate| c.state == State::Fresh;
-        let fastest = equals.filter(|(_, c)| is_fresh(c)).min_by_key(|(_, c)| Reverse(c.speed));
+        let fastest = equals.filter(|(_, c)| is_fresh(c)).min_by_key(|(_, c)| Reverse(c.speed_or_cells));
         let Some((_, fastest)) = fastest else { return position };
         // Of several listings of one host the closest: it would be in vain to wait for an answer of the
         // others, which are dropped with the query.

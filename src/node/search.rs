@@ -3,7 +3,6 @@
 use super::upkeep::FEW_NODES;
 use super::{Core, table_slots};
 use crate::addr::{Endpoint, Family};
-use crate::config::Config;
 use crate::event::{LookupId, Notice, NoticeKind, QueryId, StartError};
 use crate::full::Limit;
 use crate::id::{Distance, K, NodeId};
@@ -199,9 +198,9 @@ impl Core {
                 m.walks[ix].items.check = Self::check_of(m, goal, kept);
             }
             let expected = self.family(family).density.trusted();
-            let Config { source_limits, enforce_secure_ids, .. } = self.config;
+            let by_fitness = self.config.enforce_secure_ids;
             let walk = &mut m.walks[ix];
-            walk.expect(expected, source_limits, enforce_secure_ids);
+            walk.expect(expected, by_fitness);
             (walk.lead, walk.sibling, walk.kept) = (lead, sibling, kept);
             walk.generation = self.searches.generation;
             self.searches.set_phase(m, ix, Phase::Waiting);

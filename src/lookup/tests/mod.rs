@@ -8,7 +8,7 @@ use std::vec::Vec;
 
 use proptest::prelude::*;
 
-use super::candidates::LINGERING_TRIES;
+use super::admission::NETWORK_TRIES;
 use super::*;
 
 const TARGET: NodeId = NodeId::ZERO;
@@ -144,11 +144,12 @@ fn id(host: u16) -> NodeId {
 
 fn endpoint(host: u16) -> Endpoint {
     let [high, low] = host.to_be_bytes();
-    Endpoint::v4([9, 9, high, low], 6881)
+    // Each in a network of its own.
+    Endpoint::v4([9, high, low, 9], 6881)
 }
 
 fn host(endpoint: Endpoint) -> u16 {
-    let [.., high, low] = endpoint.as_v4().unwrap();
+    let [_, high, low, _] = endpoint.as_v4().unwrap();
     u16::from_be_bytes([high, low])
 }
 
