@@ -266,7 +266,7 @@ impl Limits {
         lookups: 1,
         candidates: 32,
         tokens: 16,
-        found: 24,
+        found: 23,
         swarms: 0,
         peers_v4: 0,
         peers_v6: 0,

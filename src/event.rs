@@ -7,6 +7,7 @@ use core::time::Duration;
 use thiserror::Error;
 
 use crate::addr::{Endpoint, Family};
+use crate::density::NetworkSize;
 use crate::full::Limit;
 use crate::id::{InfoHash, NodeId};
 #[cfg(feature = "items")]
@@ -334,6 +335,14 @@ pub struct LookupReport {
     pub kept: Option<KeptId>,
     /// How many peers the torrent has; `None` for any lookup but a scrape.
     pub swarm: Option<SwarmSize>,
+    /// How many nodes the DHT of each family has, in the order of [`Family::ALL`]: what
+    /// [`Node::network_size`](crate::Node::network_size) told when this was made.
+    pub network_size: [Option<NetworkSize>; 2],
+    /// How likely it is that the [`K`](crate::K) closest nodes are by chance as close to the target as those
+    /// that answered here, in millionths, of both families the less likely. Below 1,000, one in a thousand,
+    /// somebody has probably moved close to the target. `None` where it cannot be told: too few nodes
+    /// answered, the network's size is not known well enough yet, or a single node was asked.
+    pub crowding: Option<u32>,
 }
 
 impl LookupReport {
@@ -359,6 +368,8 @@ impl LookupReport {
             duration: Duration::ZERO,
             kept: None,
             swarm: None,
+            network_size: [None; 2],
+            crowding: None,
         }
     }
 }

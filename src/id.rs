@@ -176,6 +176,17 @@ impl Distance {
         zeros
     }
 
+    /// Its first 64 bits, which decide nearly every comparison.
+    pub(crate) fn head(&self) -> u64 {
+        let [a, b, c, d, e, f, g, h, ..] = self.0;
+        u64::from_be_bytes([a, b, c, d, e, f, g, h])
+    }
+
+    /// The part of the key space that is no farther.
+    pub(crate) fn fraction(&self) -> f32 {
+        self.head() as f32 / (1_u128 << 64) as f32
+    }
+
     /// Whether the bit at `index` is set, counted from the highest; there are 160.
     pub(crate) const fn has_bit(&self, index: u32) -> bool {
         index < 160 && self.0[index as usize / 8] & (0x80 >> (index % 8)) != 0

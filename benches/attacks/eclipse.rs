@@ -11,6 +11,10 @@ pub(crate) fn print(honest: usize, seeds: u64) {
     row("nobody attacks", &calm, seeds);
     let one = Siege { attackers: 8, is_one_network: true, ..calm.clone() };
     row("8 of one /24, naming each other", &one, seeds);
+    for reach in [2.0, 3.0, 4.0, 6.0] {
+        let wary = Siege { wary: Some(reach), ..calm.clone() };
+        row(&format!("up to 8 that are careful: the 8th of all at {reach}/N"), &wary, seeds);
+    }
     for is_secure in [false, true] {
         let mut calm = calm.clone();
         calm.config.enforce_secure_ids = is_secure;

@@ -4,6 +4,7 @@ use core::time::Duration;
 
 use crate::addr::Endpoint;
 use crate::id::NodeId;
+use crate::secure_id::is_secure;
 
 /// Longest token that is kept; the longest seen is 32 bytes.
 const MAX_TOKEN: usize = 128;
@@ -31,8 +32,11 @@ pub(crate) struct Candidate {
     pub(super) tries: u8,
     /// The place of its token, counted from 1; 0 is none.
     pub(super) token: u8,
-    /// How fast it answered before, more being faster; 0 if that is unknown.
-    pub(super) speed: u8,
+    /// How fast it answered before, more being faster; 0 if that is unknown. It is known of nodes of our
+    /// own table. From its answer here on: the cells of the region that it was asked for, a bit each.
+    pub(super) speed_or_cells: u8,
+    /// Who listed it first, as a hash; 0 where nobody did.
+    pub(super) lister: u8,
     #[cfg(feature = "items")]
     pub(super) holding: Holding,
     /// It refused a put for want of a `seq`, and gets one with it.
@@ -48,7 +52,8 @@ impl Candidate {
         placing: Placing::None,
         tries: 0,
         token: 0,
-        speed: 0,
+        speed_or_cells: 0,
+        lister: 0,
         #[cfg(feature = "items")]
         holding: Holding::Nothing,
         #[cfg(feature = "items")]
@@ -79,6 +84,26 @@ impl Candidate {
         matches!(self.state, State::Answered | State::Shunned)
     }
 
+    /// Whether nothing was sent to it so far.
+    pub(super) const fn is_unasked(&self) -> bool {
+        matches!(self.state, State::Fresh | State::Doubted | State::Suspect)
+    }
+
+    /// Whether it stands in our own table; known until it answers.
+    pub(super) const fn is_own(&self) -> bool {
+        self.speed_or_cells > 0
+    }
+
+    /// Whether its id fits its address (BEP 42).
+    pub(super) fn is_fit(&self) -> bool {
+        self.id.is_some_and(|id| is_secure(&id, self.endpoint))
+    }
+
+    /// Whether it is only another listing of somebody else, and was never asked.
+    pub(super) const fn is_twin(&self) -> bool {
+        matches!(self.state, State::Dead) && self.tries == 0
+    }
+
     /// Whether an answer is still possible.
     pub(super) const fn is_open(&self) -> bool {
         matches!(self.state, State::Asked | State::Stalled | State::Retried | State::Pressed)
@@ -100,6 +125,8 @@ impl Candidate {
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(super) enum State {
     Fresh,
+    /// Not asked, and listed by one of whose other nodes none seems to exist: asked after everybody else.
+    Doubted,
     /// It failed not long ago: asked only when nobody waits any more.
     Suspect,
     /// Asked, and in time.

@@ -24,6 +24,19 @@ pub(crate) enum Window {
     Next,
     /// From the horizon to where `Rest` begins: asked for if the answer to that did not reach back.
     Gap,
+    /// A cell of the region around the target, by its number from the outside.
+    Cell(u8),
+}
+
+impl Window {
+    /// Its place among the searches beyond the horizon, which those for cells are not.
+    const fn index(self) -> usize {
+        match self {
+            Self::Rest | Self::Cell(_) => 0,
+            Self::Next => 1,
+            Self::Gap => 2,
+        }
+    }
 }
 
 /// What a walk knows of its horizon, and how far the search beyond it has come. All zero at first.
@@ -72,7 +85,7 @@ impl Horizon {
     /// The window to ask for next.
     pub(super) fn wanted(&self) -> Option<Window> {
         let is_wanted = |window: &Window| {
-            let search = &self.searches[*window as usize];
+            let search = &self.searches[window.index()];
             !search.is_open && !search.is_answered && search.tries < TRIES
         };
         [Window::Rest, Window::Next].into_iter().chain(self.has_gap.then_some(Window::Gap)).find(is_wanted)
@@ -93,7 +106,7 @@ impl Horizon {
         if self.tries() == 0 {
             self.start = self.edge;
         }
-        let search = &mut self.searches[window as usize];
+        let search = &mut self.searches[window.index()];
         search.tries += 1;
         search.is_open = true;
     }
@@ -104,6 +117,7 @@ impl Horizon {
         match window {
             // The bits that matter; the others stay those of the target.
             Window::Gap => self.start.truncated(block + 16),
+            Window::Cell(_) => Distance::ZERO,
             Window::Next => Distance::ZERO.with_bit(block.saturating_sub(1)),
             Window::Rest => {
                 let at = Distance::ZERO.with_bit(block);
@@ -123,7 +137,7 @@ impl Horizon {
 
     /// A window was answered, with nodes up to `reach` from the id that was asked for.
     pub(super) fn on_answer(&mut self, window: Window, reach: Distance) {
-        let search = &mut self.searches[window as usize];
+        let search = &mut self.searches[window.index()];
         (search.is_open, search.is_answered) = (false, true);
         if window == Window::Rest {
             // The quarter with the horizon in it is listed whole only by what reaches beyond it.
@@ -134,7 +148,7 @@ impl Horizon {
 
     /// The query for a window is probably lost.
     pub(super) const fn on_stall(&mut self, window: Window) {
-        self.searches[window as usize].is_open = false;
+        self.searches[window.index()].is_open = false;
     }
 }
 

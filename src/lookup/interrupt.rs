@@ -11,8 +11,10 @@ impl Walk {
     pub(crate) fn interrupt(&mut self, memory: &mut [Candidate], is_bound_anew: bool, now: Instant) {
         let is_anew = self.needs_tokens() && (is_bound_anew || now - self.asked >= TOKEN_LIFE);
         self.horizon.interrupt();
+        self.region.interrupt();
         if is_anew {
             (self.horizon, self.asked, self.resumed) = (Horizon::EMPTY, now, false);
+            self.region = self.region.renewed();
             #[cfg(feature = "items")]
             self.items.look_again();
         }
@@ -28,6 +30,7 @@ impl Walk {
                 self.queried = self.queried.saturating_sub(1);
                 self.answered = self.answered.saturating_sub(was_answered.into());
                 (candidate.state, candidate.tries, candidate.token) = (State::Fresh, 0, 0);
+                candidate.speed_or_cells = 0;
             }
         }
     }

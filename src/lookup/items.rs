@@ -49,17 +49,18 @@ impl Walk {
     ) {
         let mut len = 0;
         for at in 0..self.len() {
-            let Candidate { id, endpoint, state, speed, tries, .. } = memory[at];
+            let Candidate { id, endpoint, state, tries, .. } = memory[at];
             let state = match state {
                 State::Answered => State::Fresh,
                 State::Dead if tries > 0 => State::Suspect,
                 _ => continue,
             };
-            memory[len] = Candidate { id, endpoint, state, speed, ..Candidate::EMPTY };
+            memory[len] = Candidate { id, endpoint, state, ..Candidate::EMPTY };
             len += 1;
         }
         let fresh = Self::new(goal, self.target, self.family(), options, self.by_ip, now);
-        *self = Self { phase: self.phase, len: len as u16, ..fresh };
+        let (by_fitness, region) = (self.by_fitness, self.region.renewed());
+        *self = Self { phase: self.phase, len: len as u16, by_fitness, region, ..fresh };
     }
 
     /// Nothing is put, because another version stands in the way: whoever returned any would refuse.

@@ -51,12 +51,14 @@
 //! More haste costs more queries, here and elsewhere in the network; these are the figures at which
 //! the announce takes less than 50 of them until its end.
 
+mod admission;
 mod candidates;
 mod horizon;
 mod interrupt;
 #[cfg(feature = "items")]
 mod items;
 mod options;
+mod region;
 mod step;
 
 #[cfg(test)]
@@ -71,6 +73,7 @@ use candidates::{Placing, State, TRIES};
 use horizon::Horizon;
 pub(crate) use horizon::Window;
 pub use options::{Announce, Lookup, LookupOptions};
+use region::Region;
 pub(crate) use step::Step;
 
 use crate::addr::{Endpoint, Family};
@@ -215,8 +218,10 @@ pub(crate) struct Walk {
     pub(crate) k: u8,
     /// Ask the first candidate alone.
     pub(crate) alone: bool,
-    /// One answer for each IP address.
+    /// One answer for each IP address, and a share for each network.
     pub(crate) by_ip: bool,
+    /// Ids are to fit addresses.
+    by_fitness: bool,
     pub(crate) stall: Option<Duration>,
     pub(crate) timeout: Duration,
     pub(crate) started: Instant,
@@ -230,6 +235,7 @@ pub(crate) struct Walk {
     /// It started from restored nodes, and has not asked the bootstrap hosts.
     pub(crate) holds_back: bool,
     horizon: Horizon,
+    region: Region,
     len: u16,
     pub(crate) found: u16,
     pub(crate) reported: u16,
@@ -284,6 +290,7 @@ impl Walk {
         k: 0,
         alone: false,
         by_ip: false,
+        by_fitness: false,
         // None is marked by nanoseconds that there cannot be.
         stall: Some(Duration::ZERO),
         timeout: Duration::ZERO,
@@ -294,6 +301,7 @@ impl Walk {
         holds_back: false,
         ended: Instant::ZERO,
         horizon: Horizon::EMPTY,
+        region: Region::EMPTY,
         len: 0,
         found: 0,
         reported: 0,
@@ -352,7 +360,7 @@ impl Walk {
         endpoint: Endpoint,
         rtt: Duration,
     ) {
-        let candidate = Candidate { id: Some(id), endpoint, speed: speed(rtt), ..Candidate::EMPTY };
+        let candidate = Candidate { id: Some(id), endpoint, speed_or_cells: speed(rtt), ..Candidate::EMPTY };
         self.offer(memory, candidate);
     }
 
@@ -408,10 +416,11 @@ impl Walk {
         // Whoever else is listed at this address is asked by the same query (L-05).
         let endpoint = candidate.endpoint;
         for other in &mut memory[..self.len()] {
-            if other.endpoint == endpoint && matches!(other.state, State::Fresh | State::Suspect) {
+            if other.endpoint == endpoint && other.is_unasked() {
                 other.drop_twin();
             }
         }
+        self.spare_network(memory, position);
     }
 
     /// The candidate at `position` was sent the announce.
@@ -425,24 +434,36 @@ impl Walk {
         candidate.tries += 1;
     }
 
-    /// A node was asked for those in a window beyond the horizon.
-    pub(crate) fn looked(&mut self, window: Window) {
-        self.horizon.asked(window);
+    /// The candidate at `position` was asked for those in a window.
+    pub(crate) fn looked(&mut self, memory: &mut [Candidate], position: usize, window: Window) {
+        match window {
+            Window::Cell(cell) => self.looked_in(memory, position, cell),
+            _ => self.horizon.asked(window),
+        }
     }
 
     /// The target that nodes in a window are asked for by.
     pub(crate) fn target_in(&self, window: Window) -> NodeId {
-        self.target.at(self.horizon.at(window))
+        match window {
+            Window::Cell(cell) => self.target_of_cell(cell),
+            _ => self.target.at(self.horizon.at(window)),
+        }
     }
 
     /// The query for a window was answered, with nodes up to this far from the target in it.
     pub(crate) fn on_looked(&mut self, window: Window, reach: Distance) {
-        self.horizon.on_answer(window, reach);
+        match window {
+            Window::Cell(cell) => self.on_looked_in(cell),
+            _ => self.horizon.on_answer(window, reach),
+        }
     }
 
     /// The query for a window has stalled or failed.
     pub(crate) const fn on_looked_in_vain(&mut self, window: Window) {
-        self.horizon.on_stall(window);
+        match window {
+            Window::Cell(cell) => self.on_looked_in(cell),
+            _ => self.horizon.on_stall(window),
+        }
     }
 
     /// The node `by` listed so many others, the farthest of them this one.
@@ -522,9 +543,11 @@ impl Walk {
             Worth::Guide => (State::Shunned, 0),
             Worth::Sign => (State::Reached, candidate.tries),
         };
+        candidate.speed_or_cells = 0;
         if let Some(token) = token.filter(|_| worth == Worth::Full).and_then(Token::new) {
             self.keep_token(memory, tokens, position, token);
         }
+        self.judge(memory, memory[position].lister);
         Verdict::Accepted
     }
 
@@ -532,11 +555,14 @@ impl Walk {
     /// was asked, though it has answered something else.
     pub(crate) fn on_stall(&self, memory: &mut [Candidate], to: Endpoint) -> bool {
         let Some(position) = self.position(memory, to) else { return false };
-        let state = &mut memory[position].state;
-        match state {
-            State::Asked | State::Retried => *state = State::Stalled,
+        let candidate = &mut memory[position];
+        match candidate.state {
+            State::Asked | State::Retried => {
+                candidate.state = State::Stalled;
+                self.judge(memory, memory[position].lister);
+            }
             State::Pressed => {
-                *state = State::Shunned;
+                candidate.state = State::Shunned;
                 return true;
             }
             _ => {}
@@ -610,9 +636,15 @@ impl Walk {
         now: Instant,
     ) {
         for candidate in &mut memory[..self.len()] {
-            (candidate.placing, candidate.tries) = (Placing::None, 0);
-            if candidate.state != State::Answered {
-                candidate.state = State::Dead;
+            candidate.placing = Placing::None;
+            let lacks_token = self.region.is_searched && !candidate.has_token();
+            match candidate.state {
+                // There was no room for all of the region.
+                State::Answered if lacks_token => {
+                    (candidate.state, candidate.tries, candidate.speed_or_cells) = (State::Fresh, 0, 0);
+                }
+                State::Answered => candidate.tries = 0,
+                _ => candidate.state = State::Dead,
             }
         }
         let fresh = Self::new(goal, self.target, self.family(), options, self.by_ip, now);
@@ -622,6 +654,8 @@ impl Walk {
             len: self.len,
             found: self.found,
             has_more: self.has_more,
+            by_fitness: self.by_fitness,
+            region: self.region.renewed(),
             resumed: true,
             ..fresh
         };
@@ -691,6 +725,7 @@ impl Walk {
         if !matches!(memory[position].state, State::Dead | State::Denied) {
             memory[position].state = State::Dead;
             self.failed += 1;
+            self.judge(memory, memory[position].lister);
         }
     }
 
@@ -698,70 +733,10 @@ impl Walk {
     fn identify(&mut self, memory: &mut [Candidate], position: usize, id: NodeId) -> usize {
         let mut candidate = memory[position];
         candidate.id = Some(id);
-        memory.copy_within(position + 1..self.len(), position);
-        self.len -= 1;
+        self.remove(memory, position);
         let place = self.place(memory, &candidate);
         self.insert(memory, candidate);
         place
-    }
-
-    fn offer(&mut self, memory: &mut [Candidate], mut candidate: Candidate) -> bool {
-        let Candidate { id, endpoint, .. } = candidate;
-        let denied = |c: &Candidate| {
-            c.endpoint == endpoint && c.id == id && c.state == State::Denied && c.tries < TRIES
-        };
-        if let Some(position) = memory[..self.len()].iter().position(denied) {
-            // A liar's false listing must not hide the host from those who list it rightly.
-            memory[position].state = State::Fresh;
-            self.failed = self.failed.saturating_sub(1);
-            return true;
-        }
-        let here = memory[..self.len()].iter().filter(|c| c.endpoint == endpoint);
-        let mut tries = 0;
-        for known in here {
-            tries = tries.max(known.tries);
-            if known.id == id || known.has_answered() || id.is_none() {
-                return false;
-            } else if !matches!(known.state, State::Fresh | State::Suspect) {
-                // Asked under another id already (L-05); its answer will tell who it is.
-                candidate.state = State::Dead;
-            }
-        }
-        if candidate.state != State::Dead {
-            candidate.tries = tries;
-        }
-        self.insert(memory, candidate)
-    }
-
-    /// Inserts by distance. Where memory is full the farthest candidate gives way; before it a suspect,
-    /// if no announce may come to need that.
-    fn insert(&mut self, memory: &mut [Candidate], candidate: Candidate) -> bool {
-        if self.len() == memory.len() && !self.announces() {
-            let is_suspect = |c: &Candidate| c.state == State::Suspect;
-            if is_suspect(&candidate) {
-                return false;
-            }
-            if let Some(suspect) = memory.iter().rposition(is_suspect) {
-                memory.copy_within(suspect + 1.., suspect);
-                self.len -= 1;
-            }
-        }
-        let place = self.place(memory, &candidate);
-        if place == memory.len() {
-            return false;
-        }
-        let end = self.len().min(memory.len() - 1);
-        memory.copy_within(place..end, place + 1);
-        memory[place] = candidate;
-        self.len = (end + 1) as u16;
-        true
-    }
-
-    /// Where a candidate belongs: closer ones first, unknown ids behind all known ones (L-06).
-    fn place(&self, memory: &[Candidate], candidate: &Candidate) -> usize {
-        let Some(id) = candidate.id else { return self.len() };
-        let distance = self.target.distance(&id);
-        memory[..self.len()].partition_point(|c| c.id.is_some_and(|id| self.target.distance(&id) <= distance))
     }
 
     /// Keeps a token in a free place, or in that of the farthest node that has one.
@@ -770,9 +745,8 @@ impl Walk {
         let place = match (0..tokens.len()).find(|&place| !taken(place)) {
             Some(place) => place,
             None => {
-                let farthest = memory[..self.len()].iter().rposition(Candidate::has_token);
-                let Some(farthest) = farthest.filter(|&farthest| farthest > position) else { return };
-                usize::from(core::mem::take(&mut memory[farthest].token)) - 1
+                let Some(giver) = self.token_giver(memory, position) else { return };
+                usize::from(core::mem::take(&mut memory[giver].token)) - 1
             }
         };
         tokens[place] = token;

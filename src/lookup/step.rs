@@ -49,6 +49,12 @@ impl Walk {
             return if is_awaited { Step::Wait } else { Step::Finish };
         }
         let candidates = &memory[..self.len()];
+        if self.region.is_searched
+            && !self.lingers()
+            && let Some(step) = self.look_in_region(candidates)
+        {
+            return step;
+        }
         let k = usize::from(self.k);
         // To know whether more than so many hold the item, it must ask more.
         #[cfg(feature = "items")]
@@ -68,14 +74,21 @@ impl Walk {
         let (mut live, mut prospects) = (0, 0);
         // The same up to the horizon, and whether some there are silent.
         let (mut within, mut is_thinned) = (0, false);
-        let mut is_within = self.announces() && !self.alone && self.horizon.is_known();
+        let is_searched = self.region.is_searched;
+        let mut is_within = self.announces() && !self.alone && !is_searched && self.horizon.is_known();
         // Nodes that hold the announce or may soon; whether all closer ones are settled; and whether
         // one was sent, so that the search has come close.
         let (mut placed, mut settled, mut is_close) = (0, true, false);
-        let (mut waiting, mut late, mut retry) = (false, false, None);
+        let (mut waiting, mut late, mut retry) = (self.region.is_open(), false, None);
+        // Whether only those in the region are left to look at, and who is asked after everybody else.
+        let (edge, mut is_done, mut doubted) = (self.region_edge(), false, None);
         // Whether anybody else is left to ask, or has time to answer.
-        let mut has_others = false;
+        let (mut has_others, mut has_fresh) = (false, false);
         for (position, candidate) in candidates.iter().enumerate() {
+            let is_near = is_searched && self.is_nearer(candidate, edge);
+            if is_done && !is_near {
+                break;
+            }
             if is_within && !self.is_within(candidate) {
                 is_within = false;
                 if is_close && is_thinned && within < 2 * k {
@@ -88,16 +101,24 @@ impl Walk {
             match candidate.state {
                 State::Answered => within += 2,
                 State::Fresh | State::Asked | State::Retried | State::Reached | State::Pressed => within += 1,
-                State::Suspect | State::Stalled | State::Shunned | State::Dead | State::Denied => {
+                State::Doubted
+                | State::Suspect
+                | State::Stalled
+                | State::Shunned
+                | State::Dead
+                | State::Denied => {
                     is_thinned = true;
                 }
             }
             match candidate.state {
                 State::Fresh if self.alone && self.queried > 0 => continue,
+                State::Fresh if may_ask && is_near => {
+                    return Step::Query(self.fittest(candidates, position, edge));
+                }
                 State::Fresh if may_ask && prospects < 2 * k => {
                     return Step::Query(self.fastest(candidates, position));
                 }
-                State::Fresh => (settled, waiting, has_others) = (false, true, true),
+                State::Fresh => (settled, waiting, has_others, has_fresh) = (false, true, true, true),
                 State::Asked => {
                     (settled, waiting, has_others) = (false, true, true);
                     prospects += 1;
@@ -110,7 +131,7 @@ impl Walk {
                 State::Stalled => {
                     late = true;
                     waiting |= self.is_thorough();
-                    if candidate.tries < tries && retry.is_none() {
+                    if candidate.tries < tries && retry.is_none() && self.may_repeat(candidates, position) {
                         retry = Some(position);
                     }
                 }
@@ -126,25 +147,31 @@ impl Walk {
                             (placed, waiting) = (placed + usize::from(candidate.tries < TRIES), true)
                         }
                         Placing::None | Placing::Lost if !candidate.has_token() => {}
-                        Placing::None if settled && placed < k => return Step::Announce(position),
-                        Placing::Lost if candidate.tries < tries && placed < k => {
+                        Placing::None if settled && (placed < k || is_near) => {
                             return Step::Announce(position);
                         }
-                        Placing::None if placed < k => (placed, waiting) = (placed + 1, true),
+                        Placing::Lost if candidate.tries < tries && (placed < k || is_near) => {
+                            return Step::Announce(position);
+                        }
+                        Placing::None if placed < k || is_near => (placed, waiting) = (placed + 1, true),
                         Placing::None | Placing::Lost | Placing::Refused => {}
                     }
                 }
-                State::Suspect if self.lingers() && retry.is_none() => retry = Some(position),
+                State::Suspect
+                    if self.lingers() && retry.is_none() && self.may_repeat(candidates, position) =>
+                {
+                    retry = Some(position);
+                }
+                State::Doubted => doubted = doubted.or(Some(position)),
                 State::Suspect | State::Shunned | State::Dead | State::Denied => {}
             }
-            if live >= k && (!self.announces() || placed >= k || live >= 2 * k) {
-                break;
-            }
+            is_done = live >= k && (!self.announces() || placed >= k || live >= 2 * k);
         }
         if retry.is_none() && self.answered == 0 && !has_others && !self.alone {
             retry = candidates.iter().position(|c| c.state == State::Suspect);
         }
-        match retry {
+        let doubted = doubted.filter(|_| !has_fresh && prospects < 2 * k);
+        match retry.or(doubted) {
             Some(position) if in_flight < usize::from(self.alpha) => Step::Query(position),
             _ if waiting || (late && (self.answered == 0 || (live < k && self.lacks_item()))) => Step::Wait,
             _ => Step::Finish,
@@ -187,7 +214,7 @@ impl Walk {
         let class = shared(&candidates[position]);
         let equals = (position..).zip(&candidates[position..]).take_while(|(_, c)| shared(c) == class);
         let is_fresh = |c: &Candidate| c.state == State::Fresh;
-        let fastest = equals.filter(|(_, c)| is_fresh(c)).min_by_key(|(_, c)| Reverse(c.speed));
+        let fastest = equals.filter(|(_, c)| is_fresh(c)).min_by_key(|(_, c)| Reverse(c.speed_or_cells));
         let Some((_, fastest)) = fastest else { return position };
         // Of several listings of one host the closest: it would be in vain to wait for an answer of the
         // others, which are dropped with the query.

@@ -308,6 +308,16 @@ macro_rules! calls {
                 self.with_node(move |node, _| node.node_count(family))$($wait)*
             }
 
+            /// How many nodes the DHT of this family has, estimated from how close lookups came to their
+            /// targets; `None` before the first.
+            ///
+            /// # Errors
+            ///
+            /// [`CallError::Closed`].
+            pub $($async)? fn network_size(&self, family: Family) -> Result<Option<$crate::NetworkSize>, CallError> {
+                self.with_node(move |node, _| node.network_size(family))$($wait)*
+            }
+
             /// The nodes in the table of this family. To have them again after the next start there is
             /// [`Builder::state`].
             ///

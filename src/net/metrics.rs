@@ -79,6 +79,10 @@ metrics! {
         pub peers: usize,
         /// Peers that there is memory for, if they are of few torrents.
         pub peer_capacity: usize,
+        /// Nodes of the DHT, as estimated; 0 before the first lookup.
+        pub network_size: u64,
+        /// The standard error of that estimate.
+        pub network_size_error: u64,
     }
 }
 
@@ -102,6 +106,8 @@ impl Metrics {
             families: Family::ALL.map(|family| FamilyMetrics {
                 family,
                 levels: FamilyLevels {
+                    network_size: node.network_size(family).map_or(0, |size| size.nodes),
+                    network_size_error: node.network_size(family).map_or(0, |size| size.standard_error),
                     ready: node.is_ready(family).into(),
                     nodes: node.node_count(family),
                     restored: node.restored_count(family),

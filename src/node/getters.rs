@@ -8,6 +8,7 @@ use core::time::Duration;
 use super::{Node, nodes, serve};
 use crate::addr::Family;
 use crate::contacts::Contacts;
+use crate::density::NetworkSize;
 use crate::event::{KeptAnnounce, LookupId, LookupReport, NodeInfo};
 #[cfg(feature = "items")]
 use crate::event::{KeptId, KeptItem};
@@ -56,7 +57,7 @@ impl<S: Storage> Node<S> {
     /// # Errors
     ///
     /// [`BufferTooShort`], which says how long it is; at most 36 bytes for each IPv4 node, 48 for
-    /// each IPv6 node, 28 for each announce, 1177 for each item, and 200 more.
+    /// each IPv6 node, 28 for each announce, 1177 for each item, and 250 more.
     pub fn snapshot_into(&self, saved_at: u64, buf: &mut [u8]) -> Result<usize, BufferTooShort> {
         self.core.snapshot(self.storage.view(), saved_at, buf)
     }
@@ -74,6 +75,13 @@ impl<S: Storage> Node<S> {
     /// Nodes that were [restored](Self::restore) and have not answered yet, nor failed twice.
     pub fn restored_count(&self, family: Family) -> usize {
         self.core.family(family).table.restored()
+    }
+
+    /// How many nodes the DHT of this family has, estimated from how close lookups came to their targets,
+    /// those of the node itself above all: after four lookups to within 18 %, at last to within 6 %. `None`
+    /// before the first. In a DHT of fewer than some dozen nodes it tells little.
+    pub fn network_size(&self, family: Family) -> Option<NetworkSize> {
+        self.core.family(family).density.size()
     }
 
     /// Nodes in the routing table; all of them have answered us.

@@ -50,6 +50,7 @@ use crate::addr::{Endpoint, Family};
 use crate::config::Limits;
 use crate::config::{Config, MAX_DATAGRAM};
 use crate::contacts::Contacts;
+use crate::density::Density;
 use crate::event::{Event, NodeInfo, Notice, NoticeKind, StartError, Transmit};
 use crate::external::External;
 use crate::id::{InfoHash, K, NodeId};
@@ -287,6 +288,8 @@ struct FamilyState {
     own: Option<Endpoint>,
     /// Where others see us.
     external: External,
+    /// How many nodes it has.
+    density: Density,
     /// Bootstrap hosts of this family.
     bootstraps: u16,
     /// The table holds a router, because nobody else is known.
@@ -309,6 +312,7 @@ impl Core {
                 ready: false,
                 own: None,
                 external: External::default(),
+                density: Density::default(),
                 bootstraps: 0,
                 holds_router: false,
                 bootstrap,

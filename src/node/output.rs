@@ -175,8 +175,8 @@ impl Core {
                 walk.announced(memory.candidates, position);
                 Purpose::Announce(reference)
             }
-            Step::Look(_, window) => {
-                walk.looked(window);
+            Step::Look(position, window) => {
+                walk.looked(memory.candidates, position, window);
                 Purpose::Look(reference, window)
             }
             Step::Wait | Step::Finish => return None,

@@ -4,6 +4,7 @@ use core::time::Duration;
 
 use super::{Core, nodes, table_slots};
 use crate::addr::{Endpoint, Family};
+use crate::density::Density;
 use crate::event::{KeptId, StartError};
 use crate::id::NodeId;
 #[cfg(feature = "items")]
@@ -38,6 +39,13 @@ impl Core {
         elapsed: Duration,
     ) -> Restored {
         let now = self.advance(now);
+        for family in Family::ALL {
+            let density = &mut self.family_mut(family).density;
+            // What this node has learned itself is worth more.
+            if let Some(size) = state.network_size(family).filter(|_| density.size().is_none()) {
+                *density = Density::restored(size);
+            }
+        }
         let mut restored = Restored { skipped: state.skipped_contacts(), ..Restored::default() };
         for node in state.nodes() {
             let endpoint = Endpoint::from(node.addr);
@@ -167,7 +175,11 @@ struct Saved<'a> {
 
 impl Source for Saved<'_> {
     fn head(&self) -> Head {
-        Head { ids: Family::ALL.map(|family| self.core.family(family).id), saved_at: self.saved_at }
+        Head {
+            ids: Family::ALL.map(|family| self.core.family(family).id),
+            sizes: Family::ALL.map(|family| self.core.family(family).density.size()),
+            saved_at: self.saved_at,
+        }
     }
 
     fn announces(&self) -> impl Iterator<Item = SavedAnnounce> {

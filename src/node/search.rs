@@ -197,7 +197,10 @@ impl Core {
             {
                 m.walks[ix].items.check = Self::check_of(m, goal, kept);
             }
+            let expected = self.family(family).density.trusted();
+            let by_fitness = self.config.enforce_secure_ids;
             let walk = &mut m.walks[ix];
+            walk.expect(expected, by_fitness);
             (walk.lead, walk.sibling, walk.kept) = (lead, sibling, kept);
             walk.generation = self.searches.generation;
             self.searches.set_phase(m, ix, Phase::Waiting);
@@ -258,7 +261,7 @@ impl Core {
             Purpose::Sample(slot) => self.take_sample(m, slot, response),
             Purpose::Lookup(walk) => self.on_found(m, walk, &query, response),
             Purpose::Announce(walk) => self.on_stored(m, walk, from),
-            Purpose::Look(walk, window) => self.on_looked(m, walk, window, response),
+            Purpose::Look(walk, window) => self.on_looked(m, walk, window, from, response),
         }
         self.on_seen(m, from, message.requester);
     }
@@ -383,7 +386,7 @@ impl Core {
         let verdict = walk.on_answer(memory.candidates, memory.tokens, from, id, token, worth);
         if verdict == Verdict::Accepted {
             for nodes in [response.nodes, response.nodes6].into_iter().flatten() {
-                self.take_nodes(m, ix, nodes, response.id);
+                self.take_nodes(m, ix, nodes, (response.id, from));
             }
             let wants_peers = wants_peers && Self::take_filters(m, ix, response);
             if let Some(values) = response.values.filter(|_| wants_peers) {
@@ -419,7 +422,14 @@ impl Core {
     }
 
     /// A node told who lives beyond the horizon of a lookup.
-    fn on_looked(&mut self, m: &mut Memory<'_>, reference: WalkRef, window: Window, response: &Response<'_>) {
+    fn on_looked(
+        &mut self,
+        m: &mut Memory<'_>,
+        reference: WalkRef,
+        window: Window,
+        from: Endpoint,
+        response: &Response<'_>,
+    ) {
         let Some(ix) = self.active(m, reference) else { return };
         let all = [response.nodes, response.nodes6].into_iter().flatten();
         let walk = &mut m.walks[ix];
@@ -427,7 +437,7 @@ impl Core {
         let own = all.clone().filter(|nodes| nodes.family() == family);
         let reach = own.flat_map(|nodes| nodes.iter().map(|(id, _)| at.distance(&id))).max();
         walk.on_looked(window, reach.unwrap_or(Distance::ZERO));
-        all.for_each(|nodes| self.take_nodes(m, ix, nodes, response.id));
+        all.for_each(|nodes| self.take_nodes(m, ix, nodes, (response.id, from)));
         self.settle(m, ix);
     }
 
@@ -445,7 +455,13 @@ impl Core {
     }
 
     /// Offers the nodes of an answer of the node `by` to the walk of their family in the same lookup.
-    fn take_nodes(&mut self, m: &mut Memory<'_>, ix: Ix, nodes: CompactNodes<'_>, by: NodeId) {
+    fn take_nodes(
+        &mut self,
+        m: &mut Memory<'_>,
+        ix: Ix,
+        nodes: CompactNodes<'_>,
+        (by, from): (NodeId, Endpoint),
+    ) {
         let family = nodes.family();
         let is_own = m.walks[ix].family() == family;
         let ix = if is_own { Some(ix) } else { m.walks[ix].sibling.some() };
@@ -470,7 +486,7 @@ impl Core {
         }
         // No more than an answer is to list (BEP 5): a few liars must not crowd out everybody else.
         for (contact, is_suspect) in usable.iter().take(K.max(walk.k.into())) {
-            walk.add(memory.candidates, Some(contact.id), contact.endpoint, *is_suspect);
+            walk.add_listed(memory.candidates, contact.id, contact.endpoint, *is_suspect, from);
         }
         if !is_own {
             self.settle(m, ix);

@@ -580,6 +580,11 @@ impl FamilyState {
         self.table.len() > self.bootstrap.filled as usize
     }
 
+    /// Whether a quarter more are known than at the end of any such lookup before.
+    pub(super) const fn has_grown_much(&self) -> bool {
+        self.table.len() * 4 > self.bootstrap.filled as usize * 5
+    }
+
     /// When to look for our own neighbours: at first, however many nodes were remembered from before,
     /// while few are known, after our id has changed, and while our own system does not send.
     fn bootstrap_due(&self) -> Option<Instant> {

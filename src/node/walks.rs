@@ -9,6 +9,7 @@ use super::serve::peer_slots;
 use super::upkeep::FEW_NODES;
 use super::{Core, table_nodes};
 use crate::addr::{Endpoint, Family};
+use crate::density::{Aim, NetworkSize, chance};
 use crate::event::{KeptId, LookupId, LookupKind, LookupReport, NodeInfo, Refusals};
 use crate::id::{K, NodeId};
 use crate::inflight::{Purpose, WalkRef};
@@ -25,6 +26,9 @@ use crate::wire::{ErrorCode, Want};
 
 /// A lookup starts from this many nodes of the table.
 const SEEDS: usize = 2 * K;
+
+/// A target that shares more than all but so many bits of our neighbourhood with our id lies within it.
+const NEIGHBOUR_BITS: u32 = 3;
 
 /// A lookup that begins before any node is known waits this long for one.
 const PARKED: Duration = Duration::from_secs(10);
@@ -194,6 +198,7 @@ impl Core {
                 self.searches.set_phase(m, ix, Phase::Waiting);
                 self.timers.set_earlier(Timer::Parked, m.walks[ix].started + PARKED);
             }
+            Step::Finish if self.widen(m, ix) => self.settle(m, ix),
             #[cfg(feature = "items")]
             Step::Finish if self.decide_put(m, ix) => {}
             Step::Finish => self.end(m, ix),
@@ -290,6 +295,7 @@ impl Core {
             seq: Self::newest_seq(m.own_items, walk.goal),
             #[cfg(feature = "items")]
             obstacle: Self::obstacle(m.walks, m.own_items, lead),
+            network_size: self.network_sizes(),
             ..report(&walk, sibling.map(|ix| &m.walks[ix]), self.now)
         };
         Self::end_scrape(m, lead);
@@ -320,6 +326,7 @@ impl Core {
         Some(LookupReport {
             kept: kept_id(view.kept, walk.kept),
             swarm,
+            network_size: self.network_sizes(),
             #[cfg(feature = "items")]
             seq: Self::newest_seq(view.own_items, walk.goal),
             #[cfg(feature = "items")]
@@ -573,6 +580,7 @@ impl Core {
     }
 
     pub(super) fn end(&mut self, m: &mut Memory<'_>, ix: Ix) {
+        self.learn_density(m, ix);
         m.walks[ix].ended = self.now;
         self.searches.set_phase(m, ix, Phase::Ended);
         let walk = m.walks[ix];
@@ -594,6 +602,42 @@ impl Core {
         } else {
             self.searches.set_phase(m, walk.lead, Phase::Completed);
         }
+    }
+}
+
+/// How many nodes there are.
+impl Core {
+    /// A walk has ended: how close it came tells how many nodes there are.
+    fn learn_density(&mut self, m: &mut Memory<'_>, ix: Ix) {
+        let (walk, memory) = self.searches.walk(m, ix);
+        let Some(reach) = walk.reach(memory.candidates) else { return };
+        let (family, goal) = (walk.family(), walk.goal);
+        let target = walk.target;
+        let state = self.family_mut(family);
+        let aim = match goal {
+            Goal::Bootstrap => Aim::Neighbours,
+            Goal::Refresh => {
+                // That many buckets from our own neighbourhood outwards it may be the same nodes.
+                let is_near = target.common_prefix_len(&state.id) + NEIGHBOUR_BITS
+                    > state.table.relevant_depth() as u32;
+                if is_near { Aim::Neighbours } else { Aim::Elsewhere }
+            }
+            _ => Aim::Users,
+        };
+        if aim != Aim::Users && state.has_grown_much() {
+            state.density.doubt();
+        }
+        state.density.learn(reach, aim);
+    }
+
+    /// A walk that would end goes on through the region around its target, because something is odd.
+    fn widen(&self, m: &mut Memory<'_>, ix: Ix) -> bool {
+        let (walk, memory) = self.searches.walk(m, ix);
+        walk.widen(memory.candidates)
+    }
+
+    fn network_sizes(&self) -> [Option<NetworkSize>; 2] {
+        Family::ALL.map(|family| self.family(family).density.size())
     }
 }
 
@@ -647,6 +691,7 @@ fn report(lead: &Walk, sibling: Option<&Walk>, now: Instant) -> LookupReport {
         #[cfg(feature = "items")]
         copies: sum(|walk| walk.items.copies),
         duration: walks().map(end).max().unwrap_or(now) - lead.started,
+        crowding: walks().filter_map(Walk::expected_within).map(chance).min(),
         ..LookupReport::unstarted(kind, lead.target)
     }
 }

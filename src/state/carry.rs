@@ -82,7 +82,7 @@ struct Carried<'a> {
 impl Source for Carried<'_> {
     fn head(&self) -> Head {
         let ids = self.state.ids.map(|id| id.unwrap_or(NodeId::ZERO));
-        Head { ids, saved_at: self.state.saved_at.unwrap_or_default() }
+        Head { ids, sizes: self.state.sizes, saved_at: self.state.saved_at.unwrap_or_default() }
     }
 
     fn announces(&self) -> impl Iterator<Item = SavedAnnounce> {

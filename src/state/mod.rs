@@ -21,6 +21,7 @@ pub(crate) use carry::{Unclaimed, add_unclaimed, resembles_state};
 pub(crate) use own::{Head, Source, write};
 
 use crate::addr::{AddressPolicy, Endpoint, Family};
+use crate::density::NetworkSize;
 use crate::id::{InfoHash, NodeId};
 #[cfg(feature = "items")]
 use crate::items::Item;
@@ -58,6 +59,7 @@ const MAX_TOKENS: u32 = 200_000;
 #[derive(Clone, Copy, Debug, Default)]
 pub struct State<'a> {
     ids: [Option<NodeId>; 2],
+    sizes: [Option<NetworkSize>; 2],
     saved_at: Option<u64>,
     /// By family.
     lists: [List<'a>; 2],
@@ -176,6 +178,11 @@ impl<'a> State<'a> {
     /// Our id in the DHT of this family, if it was saved; never the zero id.
     pub const fn id(&self, family: Family) -> Option<NodeId> {
         self.ids[family.index()]
+    }
+
+    /// How many nodes the DHT of this family had, if that was known; not in the formats of others.
+    pub const fn network_size(&self, family: Family) -> Option<NetworkSize> {
+        self.sizes[family.index()]
     }
 
     /// What [`Node::snapshot_into`](crate::Node::snapshot_into) was told; `None` for the formats of others.

@@ -9,6 +9,7 @@
 //!     4:kept    records of 28 bytes: announces that were kept up
 //!     5:nodes   records of 36 bytes, best first
 //!     6:nodes6  records of 48 bytes, best first
+//!     4:size    32 bytes    how many nodes either DHT has; only if one is known
 //!     4:time    i…e         the caller's clock at the time of saving, in seconds
 //!   e
 //!   4:sha1   20 bytes: the SHA-1 of the value of `dht-proto`, from its `d` to its `e`
@@ -29,6 +30,9 @@
 //! of its salt, and the salt; then the bencoded value. Secret keys are never written. Records with other
 //! bits, and those that are no sound items, are skipped.
 //!
+//! The size of a DHT is a number of nodes and its standard error, eight bytes each, zero where it is not known;
+//! IPv4 comes first.
+//!
 //! Further keys may follow; whoever does not know them ignores them.
 
 use core::time::Duration;
@@ -39,6 +43,7 @@ use super::{Dictionary, List, SavedAnnounce, SavedNode, State, StateError, compa
 #[cfg(feature = "items")]
 use super::{SavedItem, item};
 use crate::addr::{Endpoint, Family};
+use crate::density::NetworkSize;
 use crate::id::{ID_LEN, InfoHash, NodeId};
 use crate::lookup::Announce;
 use crate::state::BufferTooShort;
@@ -58,10 +63,14 @@ pub(super) const ANNOUNCE_LEN: usize = ID_LEN + 8;
 const IMPLIED_PORT: u8 = 1;
 const SEED: u8 = 2;
 
+/// The sizes of both DHTs.
+const SIZES_LEN: usize = 32;
+
 /// Everything but the nodes and what is kept up.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Head {
     pub(crate) ids: [NodeId; 2],
+    pub(crate) sizes: [Option<NetworkSize>; 2],
     pub(crate) saved_at: u64,
 }
 
@@ -121,11 +130,21 @@ pub(super) fn read(bytes: &[u8]) -> Result<State<'_>, StateError> {
             b"kept" => state.announces = value(raw).bytes().unwrap_or_default(),
             b"nodes" => state.lists[Family::V4.index()] = records(),
             b"nodes6" => state.lists[Family::V6.index()] = records(),
+            b"size" => state.sizes = value(raw).array::<SIZES_LEN>().map(read_sizes).unwrap_or_default(),
             b"time" => state.saved_at = value(raw).int().and_then(|time| time.try_into().ok()),
             _ => {}
         }
     }
     Ok(state)
+}
+
+fn read_sizes(bytes: &[u8; SIZES_LEN]) -> [Option<NetworkSize>; 2] {
+    let (numbers, _) = bytes.as_chunks::<8>();
+    let number = |at: usize| numbers.get(at).map_or(0, |number| u64::from_be_bytes(*number));
+    [0, 2].map(|at| {
+        let size = NetworkSize { nodes: number(at), standard_error: number(at + 1) };
+        (size.nodes > 0).then_some(size)
+    })
 }
 
 pub(super) const fn record_len(family: Family) -> usize {
@@ -177,7 +196,7 @@ fn put_closing(out: &mut impl Sink, checksum: &[u8; 20]) {
 }
 
 fn put_content(out: &mut impl Sink, source: &impl Source) {
-    let Head { ids: [id, id_v6], saved_at } = source.head();
+    let Head { ids: [id, id_v6], sizes, saved_at } = source.head();
     out.put(b"d");
     out.string(b"id");
     out.string(id.as_bytes());
@@ -196,6 +215,14 @@ fn put_content(out: &mut impl Sink, source: &impl Source) {
         out.string(key);
         out.length(source.nodes(family).count() * record_len(family));
         source.nodes(family).for_each(|node| put_record(out, family, &node));
+    }
+    if sizes != [None; 2] {
+        out.string(b"size");
+        out.length(SIZES_LEN);
+        for size in sizes {
+            let numbers = size.map_or([0; 2], |size| [size.nodes, size.standard_error]);
+            numbers.into_iter().for_each(|number| out.put(&number.to_be_bytes()));
+        }
     }
     out.string(b"time");
     out.int(i64::try_from(saved_at).unwrap_or(i64::MAX));

@@ -18,6 +18,7 @@ const FLOORS: [(&str, &[&str]); 5] = [
         "parts",
         &[
             "contacts",
+            "density",
             "external",
             "inflight",
             "items",

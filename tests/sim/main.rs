@@ -23,5 +23,6 @@ mod items;
 mod lookups;
 mod maintenance;
 mod other_clients;
+mod siege;
 mod surveys;
 mod worlds;

@@ -6,7 +6,7 @@ use dht_proto::Family;
 use dht_proto::net::Metrics;
 use indicatif::HumanBytes;
 
-use crate::text::count;
+use crate::text::{count, rough};
 
 /// How often the line is made anew.
 pub(crate) const PERIOD: Duration = Duration::from_secs(1);
@@ -19,7 +19,9 @@ pub(crate) fn line(now: &Metrics, before: &Metrics, passed: Duration) -> String 
         .filter(|of| of.levels.ready > 0 || of.levels.nodes > 0)
         .map(|of| {
             let family = if of.family == Family::V4 { "IPv4" } else { "IPv6" };
-            format!("{family} {}", count(of.levels.nodes as u64, "node"))
+            let size = of.levels.network_size;
+            let of_all = if size > 0 { format!(" of about {}", rough(size)) } else { String::new() };
+            format!("{family} {}{of_all}", count(of.levels.nodes as u64, "node"))
         })
         .collect();
     let is_ready = now.families.iter().any(|of| of.levels.ready > 0);
@@ -67,6 +69,8 @@ mod tests {
         let expected = "ready, IPv4 250 nodes | queries 15/s in, 7/s out | 7 peers of 3 torrents \
             | RTT 80 ms | 2.00 KiB in, 512 B out";
         assert_eq!(line(&now, &before, 2 * PERIOD), expected);
+        now.families[0].levels.network_size = 9_830_000;
+        assert!(line(&now, &before, PERIOD).starts_with("ready, IPv4 250 nodes of about 9.8 million |"));
         assert!(line(&now, &before, Duration::ZERO).starts_with("ready"), "no time has passed");
     }
 }

@@ -13,6 +13,15 @@ pub(crate) fn share(part: u32, of: u32, noun: &str) -> String {
     format!("{part} of {}", count(of, noun))
 }
 
+/// A number of which only the first digits are known: `140`, `15 thousand`, `9.8 million`.
+pub(crate) fn rough(number: u64) -> String {
+    match number {
+        ..10_000 => number.to_string(),
+        10_000..1_000_000 => format!("{} thousand", (number + 500) / 1000),
+        1_000_000.. => format!("{:.1} million", number as f64 / 1e6),
+    }
+}
+
 pub(crate) fn plural(noun: &str) -> String {
     let ending = if noun.ends_with('h') { "es" } else { "s" };
     format!("{noun}{ending}")

@@ -123,7 +123,7 @@ fn where_the_dead_hide_the_living_nodes_beyond_the_horizon_are_asked_for() {
             Step::Announce(position) => rig.walk.announced(&mut rig.candidates, position),
             Step::Query(position) => rig.walk.asked(&mut rig.candidates, position),
             Step::Look(position, window) => {
-                rig.walk.looked(window);
+                rig.walk.looked(&mut rig.candidates, position, window);
                 looks.push((host(rig.candidates[position].endpoint), rig.walk.target_in(window)));
             }
             Step::Wait | Step::Finish => break,
@@ -167,7 +167,7 @@ fn a_reported_announce_still_goes_to_closer_nodes_that_answer_late_or_are_named_
     rig.stall(2);
     assert_eq!(rig.next(), Step::Finish);
     rig.walk.phase = Phase::Remembered;
-    for _ in TRIES..LINGERING_TRIES {
+    for _ in TRIES..NETWORK_TRIES {
         assert_eq!(rig.ask_all(), [2], "it is asked a few times more");
         rig.stall(2);
     }
@@ -196,7 +196,7 @@ fn a_node_that_failed_not_long_ago_is_asked_only_when_nobody_waits() {
     rig.store(2);
     assert_eq!(rig.next(), Step::Finish);
     rig.walk.phase = Phase::Remembered;
-    for _ in TRIES..LINGERING_TRIES {
+    for _ in TRIES..NETWORK_TRIES {
         assert_eq!(rig.ask_all(), [1]);
         rig.stall(1);
     }

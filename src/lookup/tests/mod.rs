@@ -1,13 +1,14 @@
 //! The rules of a walk, one by one, without a network.
 
 mod announce;
+mod region;
 mod walk;
 
 use std::vec::Vec;
 
 use proptest::prelude::*;
 
-use super::candidates::LINGERING_TRIES;
+use super::admission::NETWORK_TRIES;
 use super::*;
 
 const TARGET: NodeId = NodeId::ZERO;
@@ -72,7 +73,9 @@ impl Rig {
                     self.walk.announced(&mut self.candidates, position);
                     announced.push(host(self.candidates[position].endpoint));
                 }
-                Step::Look(_, window) => self.walk.looked(window),
+                Step::Look(position, window) => {
+                    self.walk.looked(&mut self.candidates, position, window);
+                }
                 Step::Wait | Step::Finish => return announced,
             }
         }
@@ -141,11 +144,12 @@ fn id(host: u16) -> NodeId {
 
 fn endpoint(host: u16) -> Endpoint {
     let [high, low] = host.to_be_bytes();
-    Endpoint::v4([9, 9, high, low], 6881)
+    // Each in a network of its own.
+    Endpoint::v4([9, high, low, 9], 6881)
 }
 
 fn host(endpoint: Endpoint) -> u16 {
-    let [.., high, low] = endpoint.as_v4().unwrap();
+    let [_, high, low, _] = endpoint.as_v4().unwrap();
     u16::from_be_bytes([high, low])
 }
 
@@ -209,8 +213,8 @@ proptest! {
                 }
                 Step::Finish => break,
                 Step::Wait => {}
-                Step::Look(_, window) => {
-                    rig.walk.looked(window);
+                Step::Look(position, window) => {
+                    rig.walk.looked(&mut rig.candidates, position, window);
                     windows.push_back(window);
                     looked += 1;
                     prop_assert!(looked <= 6, "each window is asked for twice at most");

@@ -1,0 +1,205 @@
+//! Lookups under siege, and the estimate of the network's size by which they notice. The bench `attacks`
+//! prints the same at length.
+
+use std::sync::Arc;
+
+use dht_proto::sim::cast::Guile;
+use dht_proto::sim::siege::{Outcome, Siege};
+use dht_proto::sim::{Growth, Network, Profile, World};
+use dht_proto::{Config, Family, InfoHash, Instant, Limits, Lookup, NetworkSize, Node, NodeId, State};
+
+use crate::lab::secs;
+
+const SEEDS: u64 = 3;
+
+/// A smaller siege than that of the bench.
+fn siege(attackers: usize, guile: Guile) -> Siege {
+    Siege { honest: 1000, attackers, guile, ..Siege::default() }
+}
+
+fn outcomes(siege: &Siege) -> Vec<Outcome> {
+    (1..=SEEDS).map(|seed| siege.run(seed)).collect()
+}
+
+/// Every lookup finds the peer, and announces stand at `least` honest hosts.
+fn assert_held(siege: &Siege, least: usize) {
+    for outcome in outcomes(siege) {
+        assert!(outcome.found && outcome.honest_announces >= least, "{outcome:?} of {siege:?}");
+    }
+}
+
+fn secure(mut siege: Siege) -> Siege {
+    siege.config.enforce_secure_ids = true;
+    siege
+}
+
+fn is_near(size: NetworkSize, nodes: u64) -> bool {
+    size.nodes.abs_diff(nodes) <= 3 * size.standard_error
+}
+
+#[test]
+fn h_01_eight_sybils_of_one_network_hide_nothing() {
+    assert_held(&Siege { is_one_network: true, ..siege(8, Guile::Mutual) }, 8);
+}
+
+#[test]
+fn h_02_sybils_that_name_each_other_hide_nothing() {
+    for attackers in [8, 20] {
+        assert_held(&siege(attackers, Guile::Mutual), 8);
+    }
+}
+
+#[test]
+fn h_02_sybils_that_name_nodes_that_do_not_exist_hide_nothing() {
+    for attackers in [8, 20] {
+        let siege = siege(attackers, Guile::Junk);
+        assert_held(&siege, 8);
+        // Nor do they have much sent.
+        assert!(outcomes(&siege).iter().all(|outcome| outcome.datagrams < 150));
+    }
+}
+
+#[test]
+fn h_02_silent_sybils_hide_nothing() {
+    for attackers in [8, 20] {
+        assert_held(&siege(attackers, Guile::Silent), 8);
+    }
+}
+
+#[test]
+fn h_02_sybils_with_ids_that_fit_hide_nothing_where_ids_must_fit() {
+    for guile in [Guile::Mutual, Guile::Junk, Guile::Silent] {
+        assert_held(&secure(siege(8, guile)), 8);
+    }
+}
+
+/// Whoever stays below what is suspicious leaves room for honest nodes.
+#[test]
+fn h_03_sybils_too_few_to_be_noticed_do_not_hide_a_torrent() {
+    let careful = Siege { wary: Some(4.0), ..siege(0, Guile::Mutual) };
+    for outcome in outcomes(&careful) {
+        assert!(outcome.found && outcome.honest_announces >= 2, "{outcome:?}");
+    }
+}
+
+#[test]
+fn h_04_liars_that_name_a_victim_have_four_datagrams_sent_to_it() {
+    for is_network in [false, true] {
+        for attackers in [1, 20] {
+            for outcome in outcomes(&siege(attackers, Siege::victim(is_network))) {
+                let sent = outcome.to_victim[usize::from(is_network)];
+                assert!(sent <= 4, "{sent} of {attackers} liars");
+            }
+        }
+    }
+}
+
+#[test]
+fn h_05_a_lookup_tells_how_unlikely_it_is_that_its_closest_nodes_are_so_close() {
+    let crowding = |siege: &Siege, seed| {
+        let mut stage = siege.build(seed);
+        let search = stage.world.lookup(stage.client, Lookup::GetPeers(stage.infohash));
+        let report = search.report().expect("it has ended");
+        let [size, _] = report.network_size;
+        assert!(size.is_some_and(|size| is_near(size, 1000)), "{size:?}");
+        report.crowding.expect("the size of the network is known")
+    };
+    for seed in 1..=SEEDS {
+        assert!(crowding(&siege(8, Guile::Mutual), seed) < 1000);
+        assert!(crowding(&siege(0, Guile::Mutual), seed) > 10_000);
+    }
+}
+
+/// Nothing odd, nothing spent.
+#[test]
+fn h_05_where_nobody_attacks_no_region_is_searched() {
+    for outcome in outcomes(&siege(0, Guile::Mutual)) {
+        assert!(outcome.found && outcome.honest_announces == 8 && outcome.datagrams <= 32, "{outcome:?}");
+    }
+}
+
+/// What nodes of a world think how many there are.
+fn sizes(count: usize, seed: u64) -> Vec<NetworkSize> {
+    let mut world = World::new(seed, Network::internet());
+    let (small, whole) = (Arc::new(Profile::of_world(count)), Arc::new(Profile::default()));
+    let is_whole = |index: usize| index % (count / 25) == 0;
+    let hosts = world.grow(count, &Growth::default(), |index, _| {
+        Arc::clone(if is_whole(index) { &whole } else { &small })
+    });
+    world.run_for(secs(1800));
+    let asked: Vec<_> = hosts.iter().copied().filter(|host| is_whole(host.index())).collect();
+    for round in 0..12 {
+        for (at, host) in asked.iter().enumerate() {
+            let target =
+                InfoHash::from_bytes(std::array::from_fn(|byte| (at * 97 + round * 41 + byte * 7) as u8));
+            world.start(*host, Lookup::GetPeers(target)).expect("it starts");
+        }
+        world.settle(secs(60));
+    }
+    let size = |host: &_| world.node(*host).and_then(|node| node.network_size(Family::V4));
+    asked.iter().filter_map(size).collect()
+}
+
+fn assert_known(count: usize, seed: u64) {
+    let sizes = sizes(count, seed);
+    assert!(sizes.len() >= 20, "{} of {count}", sizes.len());
+    let mean = sizes.iter().map(|size| size.nodes).sum::<u64>() as f64 / sizes.len() as f64;
+    println!("{count}: {mean:.0} in the mean, {:?} the first", sizes[0]);
+    assert!((mean / count as f64 - 1.0).abs() < 0.25, "{mean} of {count}: {sizes:?}");
+    // Those that joined when the world was small have not forgotten all of that.
+    let is_near = |size: &NetworkSize| (size.nodes as f64 / count as f64 - 1.0).abs() < 0.65;
+    assert!(sizes.iter().all(is_near), "{sizes:?}");
+}
+
+#[test]
+fn h_06_nodes_know_about_how_many_there_are() {
+    assert_known(100, 1);
+    assert_known(400, 2);
+}
+
+#[test]
+#[ignore = "takes minutes and 1.2 GB; to be run by hand, with --release"]
+fn h_06_nodes_of_a_large_world_know_about_how_many_there_are() {
+    assert_known(1000, 3);
+    assert_known(10_000, 4);
+    assert_known(100_000, 5);
+}
+
+#[test]
+fn h_06_besieged_targets_do_not_move_the_estimate() {
+    let siege = siege(100, Guile::Mutual);
+    let mut stage = siege.build(1);
+    let size = |world: &World| world.node(stage.client).and_then(|node| node.network_size(Family::V4));
+    let before = size(&stage.world).expect("it has joined");
+    for _ in 0..20 {
+        stage.world.lookup(stage.client, Lookup::GetPeers(stage.infohash));
+    }
+    assert_eq!(size(&stage.world), Some(before));
+    // Other targets sharpen it.
+    for target in 1..=20 {
+        stage.world.lookup(stage.client, Lookup::FindNode(NodeId::from_bytes([target * 11; 20])));
+    }
+    let after = size(&stage.world).expect("it was known");
+    assert!(is_near(after, 1000) && after.standard_error < before.standard_error, "{before:?} {after:?}");
+}
+
+#[test]
+fn h_06_the_estimate_outlives_a_restart() {
+    let stage = siege(0, Guile::Mutual).build(1);
+    let node = stage.world.node(stage.client).expect("it is there");
+    let size = node.network_size(Family::V4).expect("it has joined");
+    let bytes = node.snapshot(0);
+    let state = State::parse(&bytes).expect("it was written just now");
+    assert_eq!((state.network_size(Family::V4), state.network_size(Family::V6)), (Some(size), None));
+    let now = Instant::ZERO;
+    let mut heir = Node::new(Config::default(), &Limits::default(), [7; 32], now);
+    assert_eq!(heir.network_size(Family::V4), None);
+    heir.restore(now, &state, secs(60));
+    let restored = heir.network_size(Family::V4).expect("it is restored");
+    assert!(restored.nodes.abs_diff(size.nodes) <= 2, "{restored:?} {size:?}");
+    assert!(restored.standard_error >= size.standard_error, "{restored:?} {size:?}");
+    assert_eq!(heir.network_size(Family::V6), None);
+    // States of before have none.
+    let old = State::parse(b"d2:id20:aaaaaaaaaaaaaaaaaaaa5:nodes0:e").expect("of another client");
+    assert_eq!(old.network_size(Family::V4), None);
+}
