@@ -176,9 +176,10 @@ impl Walk {
         candidates.iter().position(is_sent).or_else(crowd).or_else(farthest)
     }
 
-    /// Whether a candidate is so near the target that there is no room for one more, who answer or not.
+    /// Whether a candidate is so near the target that there is no room for one more. Only where the region
+    /// is searched: an estimate that is far too low must not keep a walk from its target.
     pub(super) fn is_one_too_many(&self, memory: &[Candidate], candidate: &Candidate) -> bool {
-        self.is_nearer(candidate, self.region.edge(CORE)) && self.core_is_full(memory)
+        self.region.is_searched && self.is_nearer(candidate, self.region.edge(CORE)) && self.core_is_full(memory)
     }
 
     /// Whether more nodes were listed next to the target than there can be.
