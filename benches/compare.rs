@@ -28,7 +28,7 @@ fn main() {
     let (args, is_test) = args();
     let seeds = args.iter().find_map(|arg| arg.parse().ok()).unwrap_or(if is_test { 2 } else { 100 });
 
-    let deep = Toy { depth: 22, ..Toy::hard() };
+    let deep = Toy::deep();
     let networks = [
         ("80 ms there and back, all alive", Toy::default()),
         ("80 ms there and back, 40 % dead", Toy { dead: 0.4, ..Toy::default() }),

@@ -91,12 +91,20 @@ impl Density {
     }
 
     /// How many nodes there are, if that is known well enough to judge a lookup by it.
-    pub(crate) fn trusted(&self) -> Option<f32> {
+    pub(crate) fn trusted(self) -> Option<f32> {
         (self.shape >= TRUSTED_LOOKUPS * K as f32).then(|| self.nodes())
     }
 
+    /// How many times more there may be: three standard errors, so that a network that has grown is not
+    /// taken for a crowd.
+    pub(crate) fn margin(self) -> f32 {
+        // Whole numbers, because `core` has no square root of others.
+        let variance = 9_000_000 / (self.shape as u64).saturating_sub(2).max(1);
+        1.0 + variance.isqrt() as f32 / 1000.0
+    }
+
     /// `None` before the first lookup.
-    pub(crate) fn size(&self) -> Option<NetworkSize> {
+    pub(crate) fn size(self) -> Option<NetworkSize> {
         if self.shape < K as f32 {
             return None;
         }
@@ -126,7 +134,7 @@ impl Density {
         }
     }
 
-    fn nodes(&self) -> f32 {
+    fn nodes(self) -> f32 {
         // Nobody is at no distance at all.
         (self.shape - 1.0) / self.sum.max(f32::MIN_POSITIVE)
     }

@@ -125,7 +125,7 @@
 //! All memory is reserved at birth, as much as [`Limits`] say, and never grows.
 //! Rates, budgets and lifetimes are in [`Config`], each default with its reason. What does not fit
 //! is refused with an error to the user, or dropped and counted in [`Stats`] where it came from
-//! the network.
+//! the network. [`guide::security`] has what attackers do, and what is left of it.
 
 #![no_std]
 #![forbid(unsafe_code, unused_must_use)]
@@ -156,6 +156,7 @@ mod external;
 mod full;
 #[doc(hidden)]
 pub mod fuzzing;
+pub mod guide;
 mod id;
 mod inflight;
 #[cfg(feature = "items")]

@@ -172,9 +172,13 @@ pub(crate) enum Admission {
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Sources {
-    rules: SourceRules,
     /// Microseconds of a source's rate that one query uses up.
     query_cost: u32,
+    /// As in [`SourceRules`], like the next three.
+    burst: u32,
+    site_bytes: u32,
+    verified_secs: u16,
+    by_endpoint: bool,
     key: Key,
     volume: Volume,
     /// When what all unverified sources drew beyond what is always allowed is forgotten.
@@ -186,7 +190,17 @@ impl Sources {
     pub(crate) fn new(rules: SourceRules, answer_bytes: u32, rng: &mut Rng) -> Self {
         let query_cost = TOKEN as u32 / rules.queries.per_sec.max(1);
         let volume = Volume::new(answer_bytes);
-        Self { rules, query_cost, key: Key::new(rng), volume, excess_until: Instant::ZERO }
+        let SourceRules { queries, site_bytes, verified_secs, by_endpoint } = rules;
+        Self {
+            query_cost,
+            burst: queries.burst,
+            site_bytes,
+            verified_secs,
+            by_endpoint,
+            key: Key::new(rng),
+            volume,
+            excess_until: Instant::ZERO,
+        }
     }
 
     /// Counts a query against its source.
@@ -200,7 +214,7 @@ impl Sources {
         }
         let now_micros = now.as_micros();
         let busy_until = source.busy_until.as_micros().max(now_micros).saturating_add(self.query_cost.into());
-        let burst = u64::from(self.query_cost) * u64::from(self.rules.queries.burst);
+        let burst = u64::from(self.query_cost) * u64::from(self.burst);
         if busy_until - now_micros > burst {
             return Admission::Limited;
         }
@@ -231,7 +245,7 @@ impl Sources {
                 *source = Source { tag, ..Source::EMPTY };
             }
             source.busy_until = source.busy_until.max(now);
-            source.verified_until = now + Duration::from_secs(self.rules.verified_secs.into());
+            source.verified_until = now + Duration::from_secs(self.verified_secs.into());
         }
     }
 
@@ -328,7 +342,7 @@ impl Sources {
             Some(site) => site.drawn(now),
             None => set.iter().map(|site| site.drawn(now)).min().unwrap_or(u64::MAX),
         };
-        let rest = u64::from(self.rules.site_bytes).saturating_sub(drawn) as usize;
+        let rest = u64::from(self.site_bytes).saturating_sub(drawn) as usize;
         rest.max(ALWAYS_ALLOWED * query_len)
     }
 
@@ -349,16 +363,16 @@ impl Sources {
     fn excess_left(&self, now: Instant) -> u64 {
         let debt = self.excess_until.as_micros().saturating_sub(now.as_micros());
         let burst = 60_000_000 / ALL_SITES * ALL_SITES_BURST;
-        let bytes_per_burst = u64::from(self.rules.site_bytes) * ALL_SITES_BURST;
+        let bytes_per_burst = u64::from(self.site_bytes) * ALL_SITES_BURST;
         bytes_per_burst * burst.saturating_sub(debt) / burst
     }
 
     fn count_excess(&mut self, query_len: usize, reply_len: usize, now: Instant) {
         let excess = reply_len.saturating_sub(ALWAYS_ALLOWED * query_len) as u64;
-        if (excess == 0 && self.excess_until <= now) || self.rules.site_bytes == 0 {
+        if (excess == 0 && self.excess_until <= now) || self.site_bytes == 0 {
             return;
         }
-        let micros = |bytes: u64| bytes * (60_000_000 / ALL_SITES) / u64::from(self.rules.site_bytes);
+        let micros = |bytes: u64| bytes * (60_000_000 / ALL_SITES) / u64::from(self.site_bytes);
         let until = self.excess_until.max(now).as_micros().saturating_add(micros(excess));
         self.excess_until = Instant::from_micros(until.saturating_sub(micros(query_len as u64 / EARNED)));
     }
@@ -394,7 +408,7 @@ impl Sources {
 
     fn source_tag(&self, from: Endpoint) -> u64 {
         match from.as_v4() {
-            _ if self.rules.by_endpoint => self.endpoint_tag(from),
+            _ if self.by_endpoint => self.endpoint_tag(from),
             Some(ip) => self.tag(u32::from_be_bytes(ip).into(), 0),
             None => self.tag(from.subnet(), 1),
         }
@@ -403,7 +417,7 @@ impl Sources {
     /// A hash of the network that an endpoint is in, or of itself where each is a source of its own.
     pub(crate) fn site_tag(&self, to: Endpoint) -> u64 {
         match to.as_v4() {
-            _ if self.rules.by_endpoint => self.endpoint_tag(to),
+            _ if self.by_endpoint => self.endpoint_tag(to),
             _ if to.is_private() => self.endpoint_tag(to.with_port(0)),
             Some(ip) => self.tag((u32::from_be_bytes(ip) >> 8).into(), 2),
             None => self.tag(to.site(), 3),
@@ -413,7 +427,7 @@ impl Sources {
     /// A hash of who has one vote: the widest network that one customer is given.
     pub(crate) fn voter_tag(&self, by: Endpoint) -> u64 {
         match by.as_v4() {
-            None if !self.rules.by_endpoint && !by.is_private() => self.tag(by.wide_subnet(), 4),
+            None if !self.by_endpoint && !by.is_private() => self.tag(by.wide_subnet(), 4),
             _ => self.site_tag(by),
         }
     }

@@ -175,7 +175,7 @@ impl Walk {
     }
 
     /// Whether networks have a share each: all hosts of a private one belong to one owner.
-    fn is_in_public(&self, candidate: &Candidate) -> bool {
+    pub(super) fn is_in_public(&self, candidate: &Candidate) -> bool {
         self.by_ip && candidate.id.is_some() && AddressPolicy::Public.allows(candidate.endpoint)
     }
 

@@ -20,12 +20,12 @@ use crate::id::{Distance, K, NodeId};
 /// where the estimate of their number is a quarter too high.
 const REGION: f32 = 20.0;
 
-/// Below this the K closest are nearer than by a chance of one in a hundred.
-const CROWDED: f32 = 2.91;
+/// Below this the K closest are nearer than by a chance of one in 20,000. A network that grows is known
+/// late, and whoever attacks with less leaves honest nodes among the closest.
+const CROWDED: f32 = 1.2;
 
-/// Above this they are farther than by a chance of one in a thousand: where many are dead, an honest
-/// walk misses one now and then.
-const SPARSE: f32 = 19.6;
+/// Above this they are farther than by any chance, however many have died since.
+const SPARSE: f32 = 36.0;
 
 /// A network of fewer nodes has no region to speak of.
 const FEW: f32 = 32.0;
@@ -124,17 +124,26 @@ impl Walk {
     }
 
     /// The walk is about to end. Returns whether it goes on through the region instead, because something
-    /// is odd.
-    pub(crate) fn widen(&mut self, memory: &[Candidate]) -> bool {
+    /// is odd. There may be `margin` times more nodes than is estimated.
+    pub(crate) fn widen(&mut self, memory: &[Candidate], margin: f32) -> bool {
         if self.region.is_searched || self.region.nodes < FEW || !self.is_for_closest() {
             return false;
         }
         let within = self.reach(memory).map(|distance| distance * self.region.nodes);
         self.region.reach = within.unwrap_or(0.0);
-        let is_odd =
-            !within.is_some_and(|within| (CROWDED..SPARSE).contains(&within)) || self.core_is_full(memory);
+        let is_plausible = within.is_some_and(|within| (CROWDED..SPARSE).contains(&(within * margin)));
+        let is_odd = !is_plausible || self.core_is_full(memory) || self.closest_share_a_network(memory);
         self.region.is_searched = is_odd && self.answered > 0;
         self.region.is_searched
+    }
+
+    /// Whether two of the K closest that answered are of one network, of which there are millions.
+    fn closest_share_a_network(&self, memory: &[Candidate]) -> bool {
+        let answered = || memory[..self.len()].iter().filter(|c| c.state == State::Answered).take(K);
+        answered().enumerate().any(|(at, one)| {
+            let is_same = |other: &Candidate| other.endpoint.wide_subnet() == one.endpoint.wide_subnet();
+            self.is_in_public(one) && answered().take(at).any(is_same)
+        })
     }
 
     /// Whether it looks for the K closest nodes, whoever they are.
@@ -179,7 +188,9 @@ impl Walk {
     /// Whether a candidate is so near the target that there is no room for one more. Only where the region
     /// is searched: an estimate that is far too low must not keep a walk from its target.
     pub(super) fn is_one_too_many(&self, memory: &[Candidate], candidate: &Candidate) -> bool {
-        self.region.is_searched && self.is_nearer(candidate, self.region.edge(CORE)) && self.core_is_full(memory)
+        self.region.is_searched
+            && self.is_nearer(candidate, self.region.edge(CORE))
+            && self.core_is_full(memory)
     }
 
     /// Whether more nodes were listed next to the target than there can be.

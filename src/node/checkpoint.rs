@@ -91,7 +91,7 @@ impl<S: Storage> Node<S> {
     /// checkpoint goes on, by the time that has passed meanwhile; while it is behind, time stands
     /// still for the node.
     pub fn now(&self) -> Instant {
-        Instant::ZERO + (self.core.now - (Instant::ZERO + self.core.slept))
+        Instant::ZERO + (self.core.now - Instant::from_micros(self.core.slept))
     }
 
     /// A node that continues from a checkpoint, in the given memory, which must be of the same size.

@@ -59,7 +59,7 @@ impl Core {
     }
 
     pub(super) fn handle_resume(&mut self, m: &mut Memory<'_>, now: Instant, slept: Duration) {
-        self.slept += slept;
+        self.slept = self.slept.saturating_add(u64::try_from(slept.as_micros()).unwrap_or(u64::MAX));
         self.advance(now);
         self.missed = true;
         Family::ALL.into_iter().for_each(|family| self.ask_again(m, family, false));

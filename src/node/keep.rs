@@ -111,7 +111,7 @@ impl Core {
     }
 
     pub(super) fn kept_announces<'a>(&self, view: View<'a>) -> impl Iterator<Item = KeptAnnounce> + use<'a> {
-        let slept = self.slept;
+        let slept = Duration::from_micros(self.slept);
         let kept = (0..view.kept.len()).map(Ix::new).filter(move |&ix| view.kept[ix].phase != Phase::Free);
         kept.filter_map(move |ix| {
             let kept = &view.kept[ix];

@@ -240,8 +240,8 @@ struct Core {
     config: Config,
     /// The last instant seen, sleep included.
     now: Instant,
-    /// Time that the caller's clock did not count.
-    slept: Duration,
+    /// Microseconds that the caller's clock did not count.
+    slept: u64,
     rng: Rng,
     families: [FamilyState; 2],
     inflight: Inflight,
@@ -340,7 +340,7 @@ impl Core {
         timers.set(Timer::Rotation, tokens.next_rotation());
         Self {
             now,
-            slept: Duration::ZERO,
+            slept: 0,
             families,
             inflight: Inflight::default(),
             rtt: RttHistogram::new(),
@@ -382,7 +382,7 @@ impl Core {
 
     /// Moves time forward and makes output worth another try. Returns the time inside.
     fn advance(&mut self, now: Instant) -> Instant {
-        self.now = self.now.max(now + self.slept);
+        self.now = self.now.max(Instant::from_micros(now.as_micros().saturating_add(self.slept)));
         self.blocked = None;
         self.now
     }

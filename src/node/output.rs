@@ -450,6 +450,6 @@ impl Core {
 
     /// An instant on the caller's clock.
     fn outside(&self, at: Instant) -> Instant {
-        Instant::from_micros(at.as_micros().saturating_sub(self.slept.as_micros() as u64))
+        Instant::from_micros(at.as_micros().saturating_sub(self.slept))
     }
 }

@@ -342,7 +342,7 @@ impl Core {
     }
 
     pub(super) fn kept_items<'a>(&self, view: View<'a>) -> impl Iterator<Item = KeptItem> + use<'a> {
-        let slept = self.slept;
+        let slept = Duration::from_micros(self.slept);
         let slots =
             (0..view.kept.len()).map(Ix::new).filter(move |&ix| view.kept[ix].phase != kept::Phase::Free);
         slots.filter_map(move |ix| {

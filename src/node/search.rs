@@ -197,7 +197,9 @@ impl Core {
             {
                 m.walks[ix].items.check = Self::check_of(m, goal, kept);
             }
-            let expected = self.family(family).density.trusted();
+            // Where hosts share networks ids need not be uniform either.
+            let density = &self.family(family).density;
+            let expected = if self.config.source_limits { density.trusted() } else { None };
             let by_fitness = self.config.enforce_secure_ids;
             let walk = &mut m.walks[ix];
             walk.expect(expected, by_fitness);

@@ -633,7 +633,8 @@ impl Core {
     /// A walk that would end goes on through the region around its target, because something is odd.
     fn widen(&self, m: &mut Memory<'_>, ix: Ix) -> bool {
         let (walk, memory) = self.searches.walk(m, ix);
-        walk.widen(memory.candidates)
+        let margin = self.family(walk.family()).density.margin();
+        walk.widen(memory.candidates, margin)
     }
 
     fn network_sizes(&self) -> [Option<NetworkSize>; 2] {

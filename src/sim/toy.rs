@@ -112,6 +112,15 @@ impl Toy {
         Self { dead: 0.4, network, ..Self::default() }
     }
 
+    /// [`hard`](Self::hard), and as deep as a network of millions. All that is around the target lies
+    /// closer than elsewhere, which the node under test would take for an attack: so it has no
+    /// [`Config::source_limits`].
+    pub fn deep() -> Self {
+        let mut deep = Self { depth: 22, ..Self::hard() };
+        deep.config.source_limits = false;
+        deep
+    }
+
     /// Builds the network, fills the table, announces, and measures until the lookup ends.
     ///
     /// # Panics

@@ -176,7 +176,8 @@ fn l_07_several_liars_do_not_crowd_out_everybody_else() {
         let lookup = stage.act(|node, now| node.announce(now, infohash(4), Announce::port(1)).unwrap());
         let report = stage.finish(lookup);
         assert_eq!(stage.peers_of(lookup), [PEER.into()], "{liars} liars");
-        assert_eq!(report.acknowledged, 8, "{report:?}");
+        // More than the 8 closest where so many nodes next to the target look like a crowd.
+        assert!(report.acknowledged >= 8, "{report:?}");
     }
 }
 

