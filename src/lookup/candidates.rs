@@ -84,6 +84,11 @@ impl Candidate {
         matches!(self.state, State::Answered | State::Shunned)
     }
 
+    /// Whether it counts as one that answered, though not what it is asked for.
+    pub(super) const fn was_reached(&self) -> bool {
+        matches!(self.state, State::Reached | State::Pressed | State::Shunned)
+    }
+
     /// Whether nothing was sent to it so far.
     pub(super) const fn is_unasked(&self) -> bool {
         matches!(self.state, State::Fresh | State::Doubted | State::Suspect)

@@ -28,7 +28,8 @@ impl Walk {
             }
             if candidate.is_open() || (is_anew && was_answered) {
                 self.queried = self.queried.saturating_sub(1);
-                self.answered = self.answered.saturating_sub(was_answered.into());
+                let has_counted = was_answered || candidate.was_reached();
+                self.answered = self.answered.saturating_sub(has_counted.into());
                 (candidate.state, candidate.tries, candidate.token) = (State::Fresh, 0, 0);
                 candidate.speed_or_cells = 0;
             }

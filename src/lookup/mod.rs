@@ -497,7 +497,7 @@ impl Walk {
     ) -> Verdict {
         let Some(mut position) = self.position(memory, from) else { return Verdict::Rejected };
         let before = memory[position].state;
-        let was_reached = matches!(before, State::Reached | State::Pressed | State::Shunned);
+        let was_reached = memory[position].was_reached();
         if before == State::Answered || (was_reached && worth != Worth::Full) {
             return Verdict::Rejected;
         }
@@ -708,11 +708,14 @@ impl Walk {
         false
     }
 
-    /// The candidate at an endpoint: the one that was asked, where several are listed there.
+    /// The candidate at an endpoint: where several are listed there the one that was asked, or has
+    /// answered.
     fn position(&self, memory: &[Candidate], endpoint: Endpoint) -> Option<usize> {
         let candidates = &memory[..self.len()];
         let at = |c: &Candidate| c.endpoint == endpoint;
-        candidates.iter().position(|c| at(c) && c.is_open()).or_else(|| candidates.iter().position(at))
+        let has_answered = |c: &Candidate| at(c) && (c.was_reached() || c.has_answered());
+        let asked = candidates.iter().position(|c| at(c) && c.is_open());
+        asked.or_else(|| candidates.iter().position(has_answered)).or_else(|| candidates.iter().position(at))
     }
 
     fn placing<'a>(&self, memory: &'a mut [Candidate], endpoint: Endpoint) -> Option<&'a mut Placing> {
@@ -723,6 +726,8 @@ impl Walk {
 
     fn fail(&mut self, memory: &mut [Candidate], position: usize) {
         if !matches!(memory[position].state, State::Dead | State::Denied) {
+            // What it has answered before counts no more, lest a late answer counts twice.
+            self.answered = self.answered.saturating_sub(memory[position].was_reached().into());
             memory[position].state = State::Dead;
             self.failed += 1;
             self.judge(memory, memory[position].lister);

@@ -593,7 +593,10 @@ impl<S: Storage> Life<S> {
                 assert!(at.is_some() || is_own, "the end of {lookup:?}");
                 at.map(|at| self.lookups.swap_remove(at));
                 assert!(self.ended_lookups.insert(lookup), "{lookup:?} ended before");
-                assert!(report.acknowledged <= report.announced && report.answered <= report.queried);
+                assert!(
+                    report.acknowledged <= report.announced && report.answered <= report.queried,
+                    "{report:?}"
+                );
             }
             Event::QueryDone { query, .. } | Event::SampleDone { query, .. } => {
                 let at = self.queries.iter().position(|&other| other == query);
