@@ -108,7 +108,7 @@
 //! | 0 vocabulary | `time`, `id` (ids and the XOR metric), `addr` (packed endpoints, reserved ranges), `rng`, `keyed` (hashes that strangers cannot aim), `magnet` (links), `trace` |
 //! | 1 wire | [`wire`]: pure functions of bytes; `bloom` (the filters of a scrape) |
 //! | 1 memory | `pool`: slots, free lists, lists, rings over slices |
-//! | 2 parts | `table` (routing), `peers` (what others announced to us), `token`, `inflight` (queries under way), `rtt`, `lookup` (the iterative walk), `items` (values stored for others, found and published; feature `items`), `kept` (when announces are due), `scrape` and `sampling` (what other nodes store), `contacts` (what is remembered of endpoints), `density` (how many nodes there are), `limit` (rates, amplification), `volume` (bytes of all answers), `secure_id` and `external` (ids that fit an address, and which address is ours), `timer`, `stats` (counters, and how they are gone through) |
+//! | 2 parts | `table` (routing), `peers` (what others announced to us), `token`, `inflight` (queries under way), `rtt`, `lookup` (the iterative walk), `items` (values stored for others, found and published; feature `items`), `kept` (when announces are due), `scrape` and `sampling` (what other nodes store), `contacts` (what is remembered of endpoints), `density` (how many nodes there are), `limit` (rates), `sources` (who asks us, amplification), `volume` (bytes of all answers), `secure_id` and `external` (ids that fit an address, and which address is ours), `timer`, `stats` (counters, and how they are gone through) |
 //! | 3 node | `storage` (`Heap`, [`Fixed`]), `config`, `event`, `state` (what outlives a restart, as bytes), `node` (`serve` answers, `search` asks, `walks` leads lookups, `keep` repeats announces, `upkeep` keeps house, `output` makes datagrams and events, `saved` saves and restores, `interrupt` stops and goes on, `identity` goes by our address, `mirror` stores what another node of the program was told, `checkpoint` writes all of it; `items` stores what others put, `publish` finds and puts items of our own; `scrape` and `sample` tell and learn which torrents there are) |
 //! | 3 node | `crawl` (which torrents there are, asked from node to node; feature `alloc`) |
 //! | 4 laboratory | `sim` (feature `sim`): worlds of nodes in virtual time |
@@ -178,6 +178,7 @@ mod scrape;
 mod secure_id;
 #[cfg(feature = "sim")]
 pub mod sim;
+mod sources;
 mod state;
 mod stats;
 mod storage;

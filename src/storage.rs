@@ -245,13 +245,13 @@ mod slots {
     #[cfg(feature = "items")]
     pub(super) use crate::items;
     pub(super) use crate::kept::Kept;
-    pub(super) use crate::limit::{Share, Site, Source};
     pub(super) use crate::lookup::{Candidate, Token, Walk};
     pub(super) use crate::node::{Local, Reply};
     pub(super) use crate::peers::{Chunk, Swarm};
     pub(super) use crate::pool::Slot;
     pub(super) use crate::sampling::Sampling;
     pub(super) use crate::scrape::Scrape;
+    pub(super) use crate::sources::{Share, Site, Source};
     pub(super) use crate::table::{Bucket, Entry};
 }
 use slots::*;

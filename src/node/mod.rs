@@ -60,11 +60,12 @@ use crate::items::{ItemStore, OwnItems};
 use crate::kept::Keeper;
 #[cfg(feature = "items")]
 use crate::limit::Pacer;
-use crate::limit::{Rate, RateLimit, SourceRules, Sources};
+use crate::limit::{Rate, RateLimit};
 use crate::peers::{MAX_SAMPLE_INTERVAL, PeerRules, PeerStore};
 use crate::pool::{Ix, Ring};
 use crate::rng::Rng;
 use crate::rtt::RttHistogram;
+use crate::sources::{SourceRules, Sources};
 use crate::stats::Stats;
 #[cfg(feature = "alloc")]
 use crate::storage::Heap;

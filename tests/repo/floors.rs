@@ -30,6 +30,7 @@ const FLOORS: [(&str, &[&str]); 5] = [
             "sampling",
             "scrape",
             "secure_id",
+            "sources",
             "stats",
             "table",
             "timer",
