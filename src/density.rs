@@ -23,7 +23,7 @@ const TRUSTED_LOOKUPS: f32 = 2.0;
 /// An estimate of an earlier run counts for so many lookups.
 const RESTORED_LOOKUPS: f32 = 4.0;
 
-/// Of our own neighbourhood no more lookups count than these.
+/// Lookups of our own neighbourhood that count, at most.
 const FEW_LOOKUPS: f32 = 4.0;
 
 /// From so many lookups on the user's are held to a narrower range.

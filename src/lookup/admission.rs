@@ -5,13 +5,13 @@
 
 use super::Walk;
 use super::candidates::{Candidate, State, TRIES};
-use crate::addr::{AddressPolicy, Endpoint};
+use crate::addr::Endpoint;
 use crate::id::K;
 
 /// Candidates of one network: /24 of IPv4, /48 of IPv6.
 const PER_NETWORK: usize = 2;
 
-/// Of one household of IPv6, a /56.
+/// Candidates of one household of IPv6, a /56.
 const PER_SITE: usize = 1;
 
 /// Datagrams to a network that has answered none: somebody may have named it to have it flooded.
@@ -22,6 +22,9 @@ const PER_LISTER: usize = K;
 
 /// Nodes of one lister that are silent, before the others are doubted.
 const DOUBT: usize = 4;
+
+/// An odd number whose product spreads bits.
+const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
 
 impl Walk {
     /// Offers a node of the answer of the one at `by`.
@@ -34,7 +37,7 @@ impl Walk {
         by: Endpoint,
     ) -> bool {
         let state = if is_suspect { State::Suspect } else { State::Fresh };
-        let lister = lister(by);
+        let lister = self.lister(by);
         let added =
             self.offer(memory, Candidate { id: Some(id), endpoint, state, lister, ..Candidate::EMPTY });
         if added {
@@ -176,7 +179,7 @@ impl Walk {
 
     /// Whether networks have a share each: all hosts of a private one belong to one owner.
     pub(super) fn is_in_public(&self, candidate: &Candidate) -> bool {
-        self.by_ip && candidate.id.is_some() && AddressPolicy::Public.allows(candidate.endpoint)
+        self.by_ip && candidate.id.is_some() && !candidate.endpoint.is_private()
     }
 
     /// Inserts by distance. Where memory is full somebody gives way, or the candidate is left out.
@@ -241,16 +244,18 @@ impl Walk {
         })
     }
 
+    /// Tells nodes that list others apart, as far as a byte can; never 0. When the walk began is nobody
+    /// else's business, so nobody can choose an address that is taken for another.
+    fn lister(&self, endpoint: Endpoint) -> u8 {
+        let (high, low) = endpoint.halves();
+        let word = high ^ low ^ u64::from(endpoint.port()) << 48;
+        let stirred = (word ^ self.started.as_micros().wrapping_mul(SPREAD)).wrapping_mul(SPREAD);
+        ((stirred >> 56) as u8).max(1)
+    }
+
     /// Whether ids that fit their addresses count more than others (BEP 42): where they are to, and where
     /// somebody may have moved in.
     fn prefers_fit(&self) -> bool {
         self.by_fitness || self.region.is_searched
     }
-}
-
-/// Tells nodes that list others apart, as far as a byte can; never 0.
-fn lister(endpoint: Endpoint) -> u8 {
-    let (high, low) = endpoint.halves();
-    let word = (high ^ low ^ u64::from(endpoint.port()) << 48).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    ((word >> 56) as u8).max(1)
 }

@@ -57,7 +57,7 @@ impl Region {
     pub(super) const EMPTY: Self =
         Self { nodes: 0.0, reach: 0.0, is_searched: false, tries: [0; CELLS as usize], open: 0 };
 
-    /// The same for a walk that begins anew.
+    /// What stays known to a walk that begins anew.
     pub(super) const fn renewed(&self) -> Self {
         Self { nodes: self.nodes, is_searched: self.is_searched, ..Self::EMPTY }
     }

@@ -8,6 +8,7 @@
 use heapless::Vec;
 
 use super::members::{At, Chunk, Members, Peer, Stamp};
+use crate::keyed::Key;
 use crate::pool::Slot;
 use crate::rng::Rng;
 
@@ -37,12 +38,8 @@ impl<const M: usize> Peer<M> {
             let (high, low) = endpoint.halves();
             return [high ^ low; 2];
         }
-        let [a, b, c, d, e, f] = core::array::from_fn(|at| u64::from(self.compact()[at]));
-        if M == 6 {
-            [a << 8 | b, a << 16 | b << 8 | c]
-        } else {
-            [a << 24 | b << 16 | c << 8 | d, a << 40 | b << 32 | c << 24 | d << 16 | e << 8 | f]
-        }
+        let narrow = endpoint.wide_subnet();
+        [if M == 6 { narrow >> 8 } else { narrow >> 32 }, narrow]
     }
 }
 
@@ -105,11 +102,13 @@ impl Members {
         out: &mut [[u8; M]],
     ) -> usize {
         let most = if out.len() > ENOUGH { NAMED } else { [1; 2] };
-        // By a part of a hash: who shares a place with others waits for another reply.
+        // By a part of a hash: who shares a place with others waits for another reply, and nobody can choose
+        // whom to share it with.
+        let key = Key::new(rng);
         let mut named = [[0_u8; 256]; 2];
         let mut seen = 0;
         for (_, peer) in self.run(chunks, start).take(SCANNED).filter(|(_, peer)| is_wanted(peer)) {
-            let [wide, narrow] = peer.networks().map(|network| (network.wrapping_mul(SPREAD) >> 56) as usize);
+            let [wide, narrow] = peer.networks().map(|network| (key.hash(network, 0, 0) >> 56) as usize);
             if named[0][wide] < most[0] && named[1][narrow] < most[1] {
                 (named[0][wide], named[1][narrow]) = (named[0][wide] + 1, named[1][narrow] + 1);
                 seen += 1;
@@ -157,6 +156,3 @@ impl Members {
         core::iter::successors(first, next).take(self.count()).map(|at| (at, at.of(chunks)))
     }
 }
-
-/// An odd number whose product spreads the bits of a network.
-const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
