@@ -402,7 +402,8 @@ impl Table {
             entry.take_answer(rtt, now.secs());
             slots.buckets[bucket].changed = now.secs();
             self.end_ping(slots, bucket, was_pinging, now);
-            return Outcome::of(Fate::Refreshed);
+            let removal = self.remove_surplus(slots, now);
+            return Outcome { fate: Fate::Refreshed, removal };
         }
 
         let mut entry = Entry::unverified(contact, now.secs());
@@ -436,8 +437,7 @@ impl Table {
         entry.take_answer(rtt, now.secs());
         let mut outcome = self.place(slots, bucket, entry, now);
         if outcome.fate == Fate::Added && outcome.removal.is_none() {
-            let surplus = self.surplus(slots, now.secs());
-            outcome.removal = surplus.and_then(|index| self.evict(slots, Place::Main(index), now));
+            outcome.removal = self.remove_surplus(slots, now);
         }
         outcome
     }

@@ -2,9 +2,9 @@
 
 use core::ops::RangeInclusive;
 
-use super::{Contact, Slots, Table};
+use super::{Contact, Place, Removal, Slots, Table};
 use crate::addr::Endpoint;
-use crate::time::Secs;
+use crate::time::{Instant, Secs};
 
 /// Most entries of one /24 or IPv6 /48 in a bucket, replacements included.
 pub(super) const MAX_SUBNET_PER_BUCKET: usize = 2;
@@ -49,9 +49,14 @@ impl Table {
         near >= share(all - near) || far >= most
     }
 
-    /// A node of a network that has more than its share now that another one has come, the one known for
-    /// the shortest time; as an index into `main`.
-    pub(super) fn surplus(&self, slots: &Slots<'_>, now: Secs) -> Option<usize> {
+    /// Takes out a node of a network that has more than its share now that others have come, the one known
+    /// for the shortest time.
+    pub(super) fn remove_surplus(&mut self, slots: &mut Slots<'_>, now: Instant) -> Option<Removal> {
+        self.surplus(slots, now.secs()).and_then(|index| self.evict(slots, Place::Main(index), now))
+    }
+
+    /// The node that goes next, as an index into `main`.
+    fn surplus(&self, slots: &Slots<'_>, now: Secs) -> Option<usize> {
         // In a larger table nobody gets in beyond a share that does not shrink any more.
         if !self.source_limits || self.len() > 10 * FEW {
             return None;

@@ -396,6 +396,21 @@ fn h_31_the_first_nodes_of_a_subnet_give_way_when_others_come() {
 }
 
 #[test]
+fn h_31_what_a_subnet_has_too_many_goes_as_others_answer_again() {
+    let mut world = World::new(192, 192);
+    for host in 0..4 {
+        let id = world.node(u32::from(host)).id;
+        world.reply(Contact { id, endpoint: Endpoint::v4([9, 9, 9, host], 6881) });
+    }
+    let others: Vec<Contact> = (0..4).map(|at| world.node(at)).collect();
+    let removed = |world: &mut World, contact| usize::from(world.reply(contact).removal.is_some());
+    let at_first: usize = others.iter().map(|other| removed(&mut world, *other)).sum();
+    let later: usize = others.iter().map(|other| removed(&mut world, *other)).sum();
+    assert_eq!((at_first, later), (1, 2));
+    world.check();
+}
+
+#[test]
 fn h_32_hosts_of_a_private_network_are_no_crowd() {
     let mut world = World::new(400, 192);
     for host in 0..40 {
