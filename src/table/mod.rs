@@ -44,6 +44,7 @@ use core::time::Duration;
 pub use census::BucketInfo;
 pub(crate) use closest::Filter;
 pub(crate) use rehome::Move;
+use shares::Shares;
 
 use crate::addr::{Endpoint, Family};
 use crate::id::{K, NodeId};
@@ -274,7 +275,7 @@ pub(crate) struct Table {
     depth: u8,
     spares_each: u8,
     family: Family,
-    source_limits: bool,
+    shares: Shares,
 }
 
 /// Entries `start..start + len` of `main` are the bucket's nodes, sorted by id. All zero is valid
@@ -351,7 +352,7 @@ impl Table {
             depth: depth as u8,
             spares_each,
             family,
-            source_limits,
+            shares: if source_limits { Shares::Kept } else { Shares::Off },
         }
     }
 
@@ -431,7 +432,11 @@ impl Table {
         {
             return outcome;
         }
-        if !self.admits(&contact) || self.is_crowded(slots, contact) {
+        if !self.admits(&contact) {
+            return Outcome::of(Fate::Ignored);
+        }
+        if self.is_crowded(slots, contact) {
+            self.note_excess(now);
             return Outcome::of(Fate::Ignored);
         }
         entry.take_answer(rtt, now.secs());
@@ -596,7 +601,7 @@ impl Table {
     }
 
     fn is_same_source(&self, entry: &Entry, endpoint: Endpoint) -> bool {
-        if self.source_limits {
+        if self.has_shares() {
             entry.endpoint.ip_bytes() == endpoint.ip_bytes()
         } else {
             entry.endpoint == endpoint

@@ -173,7 +173,7 @@ impl Table {
 
     /// Lets replacements go of whose subnet there are too many in a bucket.
     fn thin_spares(&mut self, slots: &mut Slots<'_>, bucket: usize, now: Instant) {
-        if !self.source_limits {
+        if !self.has_shares() {
             return;
         }
         for index in self.spares(slots, bucket).rev() {

@@ -2,7 +2,7 @@
 
 use core::ops::RangeInclusive;
 
-use super::{Contact, Place, Removal, Slots, Table};
+use super::{Contact, Place, Removal, Slots, Table, upkeep};
 use crate::addr::Endpoint;
 use crate::time::{Instant, Secs};
 
@@ -13,13 +13,32 @@ pub(super) const MAX_SUBNET_PER_BUCKET: usize = 2;
 const SUBNET_PER_TABLE: RangeInclusive<usize> = 1..=8;
 /// As many are welcome while there are fewer others.
 const FEW: usize = 4;
+/// Up to so many entries a table is small: shares shrink as others come.
+const SMALL: usize = 10 * FEW;
+/// Seconds between two lookups of random targets while one network swamps those of a small table.
+const EXPLORATION_INTERVAL: u32 = 20;
 /// Most entries of one IPv6 /48 in a table, as this part of its places.
 const WIDE_SHARE: usize = 20;
 
+/// Whether networks have shares of a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
+pub(super) enum Shares {
+    Off,
+    Kept,
+    /// A network wanted more of a small table since the last exploration.
+    Exceeded,
+}
+
 impl Table {
-    /// Whether networks have shares at all: hosts of a private one are no crowd.
+    /// Whether networks have shares at all.
+    pub(super) fn has_shares(&self) -> bool {
+        self.shares != Shares::Off
+    }
+
+    /// Whether the endpoint's network has a share: hosts of a private one are no crowd.
     pub(super) fn is_limited(&self, endpoint: Endpoint) -> bool {
-        self.source_limits && !endpoint.is_private()
+        self.has_shares() && !endpoint.is_private()
     }
 
     /// Whether the node's subnet has its share of the bucket or of the table.
@@ -49,6 +68,25 @@ impl Table {
         near >= share(all - near) || far >= most
     }
 
+    /// A node was refused because its network has its share.
+    pub(super) fn note_excess(&mut self, now: Instant) {
+        if !self.is_empty() && self.len() <= SMALL {
+            self.shares = Shares::Exceeded;
+            self.refresh_due = self.refresh_due.min(upkeep::second_after(now, EXPLORATION_INTERVAL));
+        }
+    }
+
+    /// Whether to look up a random target: while one network swamps the lookups of a small table, each of
+    /// them finds few others, and the buckets whose few nodes answer them are never stale.
+    pub(super) fn takes_exploration(&mut self, now: Instant) -> bool {
+        let is_due = self.shares == Shares::Exceeded && !self.is_empty();
+        if is_due {
+            self.shares = Shares::Kept;
+            self.refresh_due = upkeep::second_after(now, EXPLORATION_INTERVAL);
+        }
+        is_due
+    }
+
     /// Takes out a node of a network that has more than its share now that others have come, the one known
     /// for the shortest time.
     pub(super) fn remove_surplus(&mut self, slots: &mut Slots<'_>, now: Instant) -> Option<Removal> {
@@ -58,7 +96,7 @@ impl Table {
     /// The node that goes next, as an index into `main`.
     fn surplus(&self, slots: &Slots<'_>, now: Secs) -> Option<usize> {
         // In a larger table nobody gets in beyond a share that does not shrink any more.
-        if !self.source_limits || self.len() > 10 * FEW {
+        if !self.has_shares() || self.len() > SMALL {
             return None;
         }
         let all = || (0..self.depth()).flat_map(|bucket| slots.nodes().range(bucket));

@@ -96,7 +96,7 @@ impl Table {
     }
 
     /// A target to look up, in the range of a bucket where nothing changed for 15 minutes: one of
-    /// those down to the first empty one behind the last node.
+    /// those down to the first empty one behind the last node. Anywhere, while one network swamps the table.
     pub(crate) fn next_refresh(
         &mut self,
         buckets: &mut [Bucket],
@@ -105,6 +105,9 @@ impl Table {
     ) -> Option<NodeId> {
         if self.refresh_due > now {
             return None;
+        }
+        if self.takes_exploration(now) {
+            return Some(rng.id());
         }
         let mut soonest = QUESTIONABLE;
         for (bucket, head) in buckets.iter_mut().enumerate().take(self.relevant_depth()) {

@@ -411,6 +411,40 @@ fn h_31_what_a_subnet_has_too_many_goes_as_others_answer_again() {
 }
 
 #[test]
+fn h_33_a_small_table_that_one_network_swamps_explores_three_times_a_minute() {
+    let mut world = World::new(400, 192);
+    world.answering_node(0);
+    let mut swamp = |world: &mut World, host| {
+        let id = world.node(u32::from(host) % 20).id;
+        world.reply(Contact { id, endpoint: Endpoint::v4([9, 9, 9, host], 6881) }).fate
+    };
+    (0..4).for_each(|host| assert_eq!(swamp(&mut world, host), Fate::Added));
+    assert_eq!(world.next_refresh(), None, "nobody was refused");
+    assert_eq!(swamp(&mut world, 4), Fate::Ignored);
+    let mut targets = Vec::new();
+    for _ in 0..300 {
+        world.pass(Duration::from_secs(1));
+        for node in world.nodes() {
+            world.reply(node);
+        }
+        assert_eq!(swamp(&mut world, 4), Fate::Ignored);
+        targets.extend(core::iter::from_fn(|| world.next_refresh()));
+        assert!(world.table.refresh_due().is_some_and(|due| due > world.now));
+    }
+    assert_eq!(targets.len(), 15);
+    let far = targets.iter().filter(|target| world.own.common_prefix_len(target) == 0).count();
+    assert!((1..15).contains(&far), "anywhere: {far} of 15 in the farthest bucket");
+
+    // Its share of a larger table is no reason to look further.
+    (0..40).for_each(|at| _ = world.answering_node(at % 3));
+    let fates: Vec<_> = (5..20).map(|host| swamp(&mut world, host)).collect();
+    assert!(fates.contains(&Fate::Ignored));
+    world.pass(MINUTE);
+    assert_eq!(world.next_refresh(), None);
+    world.check();
+}
+
+#[test]
 fn h_32_hosts_of_a_private_network_are_no_crowd() {
     let mut world = World::new(400, 192);
     for host in 0..40 {
