@@ -5,12 +5,12 @@ use core::net::SocketAddr;
 use core::ops::Bound;
 use core::time::Duration;
 
-use crate::addr::{Endpoint, Family};
-use crate::event::{Event, NodeInfo, QueryError, QueryId, StartError};
-use crate::id::{InfoHash, NodeId};
+use crate::base::addr::{Endpoint, Family};
+use crate::base::id::{InfoHash, NodeId};
+use crate::base::time::Instant;
 use crate::node::Node;
-use crate::storage::Storage;
-use crate::time::Instant;
+use crate::node::api::event::{Event, NodeInfo, QueryError, QueryId, StartError};
+use crate::node::storage::Storage;
 
 /// A node that does not know the query is asked again after this long: by then it may be another one.
 const UNSUPPORTED: Duration = Duration::from_secs(3600);

@@ -144,89 +144,62 @@ extern crate alloc;
 #[cfg(any(feature = "std", test))]
 extern crate std;
 
-mod addr;
-mod bloom;
-mod config;
-mod contacts;
+mod base;
 #[cfg(feature = "alloc")]
 mod crawl;
-mod density;
-mod event;
-mod external;
-mod full;
 #[doc(hidden)]
 pub mod fuzzing;
+mod guard;
 pub mod guide;
-mod id;
-mod inflight;
-#[cfg(feature = "items")]
-mod items;
-mod kept;
-mod keyed;
-mod limit;
 mod lookup;
-mod magnet;
 #[cfg(any(feature = "net", feature = "tokio"))]
 pub mod net;
 mod node;
-mod peers;
-mod pool;
-mod rng;
-mod rtt;
-mod sampling;
-mod scrape;
-mod secure_id;
+mod rpc;
 #[cfg(feature = "sim")]
 pub mod sim;
-mod sources;
-mod state;
-mod stats;
-mod storage;
+mod store;
 mod table;
-mod time;
-mod timer;
-mod token;
-mod trace;
-mod volume;
 pub mod wire;
 
-pub use addr::{AddressPolicy, Family};
-pub use bloom::BloomFilter;
-pub use config::{BootstrapKind, Config, Limits, MAX_DATAGRAM};
+pub use base::addr::{AddressPolicy, Family};
+pub use base::bloom::BloomFilter;
+pub use base::id::{Distance, ID_LEN, InfoHash, K, NodeId, ParseIdError};
+pub use base::magnet::MagnetLink;
+pub use base::metrics::Metric;
+pub use base::time::Instant;
 #[cfg(feature = "alloc")]
 pub use crawl::{CrawlOptions, CrawlReport, Crawler, Found};
-pub use density::NetworkSize;
-#[cfg(feature = "items")]
-pub use event::KeptItem;
-pub use event::{
-    Event, KeptAnnounce, KeptId, KeptRound, LookupId, LookupKind, LookupReport, NodeInfo, Pong, QueryError,
-    QueryId, Refusals, Sample, StartError, StoreError, SwarmSize, Transmit,
-};
-pub use full::Limit;
-pub use id::{Distance, ID_LEN, InfoHash, K, NodeId, ParseIdError};
-#[cfg(feature = "items")]
-pub use items::{
-    Item, ItemError, ParseKeyError, ParseLinkError, PublicKey, PutObstacle, Salt, SecretKey, TorrentPointer,
-    UpdatableTorrent,
-};
+pub use lookup::density::NetworkSize;
 pub use lookup::{Announce, Lookup, LookupOptions};
-pub use magnet::MagnetLink;
 #[cfg(feature = "checkpoint")]
 pub use node::CheckpointError;
 pub use node::Node;
+pub use node::api::config::{BootstrapKind, Config, Limits, MAX_DATAGRAM};
 #[cfg(feature = "items")]
-pub use state::SavedItem;
-pub use state::{BufferTooShort, Restored, SavedAnnounce, SavedNode, State, StateError};
+pub use node::api::event::KeptItem;
+pub use node::api::event::{
+    Event, KeptAnnounce, KeptId, KeptRound, LookupId, LookupKind, LookupReport, NodeInfo, Pong, QueryError,
+    QueryId, Refusals, Sample, StartError, StoreError, SwarmSize, Transmit,
+};
+pub use node::api::limits::Limit;
 #[cfg(feature = "items")]
-pub use stats::ItemCounts;
-pub use stats::{Drops, MethodCounts, Metric, Stats};
+pub use node::api::stats::ItemCounts;
+pub use node::api::stats::{Drops, MethodCounts, Stats};
+#[cfg(feature = "items")]
+pub use node::persist::format::SavedItem;
+pub use node::persist::format::{BufferTooShort, Restored, SavedAnnounce, SavedNode, State, StateError};
 #[cfg(feature = "alloc")]
-pub use storage::Heap;
+pub use node::storage::Heap;
 #[doc(hidden)]
-pub use storage::Lengths;
-pub use storage::{Fixed, Storage};
+pub use node::storage::Lengths;
+pub use node::storage::{Fixed, Storage};
+#[cfg(feature = "items")]
+pub use store::items::{
+    Item, ItemError, ParseKeyError, ParseLinkError, PublicKey, PutObstacle, Salt, SecretKey, TorrentPointer,
+    UpdatableTorrent,
+};
 pub use table::BucketInfo;
-pub use time::Instant;
 
 /// The code in the README compiles.
 #[cfg(all(doctest, feature = "net", feature = "tokio"))]

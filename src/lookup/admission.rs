@@ -5,8 +5,8 @@
 
 use super::Walk;
 use super::candidates::{Candidate, State, TRIES};
-use crate::addr::Endpoint;
-use crate::id::K;
+use crate::base::addr::Endpoint;
+use crate::base::id::K;
 
 /// Candidates of one network: /24 of IPv4, /48 of IPv6.
 const PER_NETWORK: usize = 2;
@@ -31,7 +31,7 @@ impl Walk {
     pub(crate) fn add_listed(
         &mut self,
         memory: &mut [Candidate],
-        id: crate::id::NodeId,
+        id: crate::base::id::NodeId,
         endpoint: Endpoint,
         is_suspect: bool,
         by: Endpoint,

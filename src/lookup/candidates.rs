@@ -2,9 +2,9 @@
 
 use core::time::Duration;
 
-use crate::addr::Endpoint;
-use crate::id::NodeId;
-use crate::secure_id::is_secure;
+use crate::base::addr::Endpoint;
+use crate::base::id::NodeId;
+use crate::guard::secure_id::is_secure;
 
 /// Longest token that is kept; the longest seen is 32 bytes.
 const MAX_TOKEN: usize = 128;

@@ -9,7 +9,7 @@
 //! In the block of distances that share their highest bit with the horizon, and in the one behind
 //! it, nodes are as dense as within it, so two or three answers of K nodes cover what is needed.
 
-use crate::id::{Distance, K, NodeId};
+use crate::base::id::{Distance, K, NodeId};
 
 /// A lost query for a window is sent this often.
 const TRIES: u8 = 2;

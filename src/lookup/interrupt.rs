@@ -3,7 +3,7 @@
 use super::candidates::{Candidate, Placing, State};
 use super::horizon::Horizon;
 use super::{TOKEN_LIFE, Walk};
-use crate::time::Instant;
+use crate::base::time::Instant;
 
 impl Walk {
     /// Answers that were awaited will not come, through nobody's fault: whoever was asked is to be

@@ -2,9 +2,9 @@
 
 use super::candidates::{Candidate, Holding, Placing, State};
 use super::{Check, Goal, ItemWalk, LookupOptions, Walk};
-use crate::addr::Endpoint;
-use crate::pool::Ix;
-use crate::time::Instant;
+use crate::base::addr::Endpoint;
+use crate::base::pool::Ix;
+use crate::base::time::Instant;
 use crate::wire::ErrorCode;
 
 /// With more copies than this, all of the K closest nodes among their holders, an item needs no

@@ -53,12 +53,16 @@
 
 mod admission;
 mod candidates;
+pub(crate) mod density;
 mod horizon;
 mod interrupt;
 #[cfg(feature = "items")]
 mod items;
 mod options;
 mod region;
+pub(crate) mod republisher;
+pub(crate) mod sampling;
+pub(crate) mod scrape;
 mod step;
 
 #[cfg(test)]
@@ -76,11 +80,11 @@ pub use options::{Announce, Lookup, LookupOptions};
 use region::Region;
 pub(crate) use step::Step;
 
-use crate::addr::{Endpoint, Family};
-use crate::id::{Distance, K, NodeId};
-use crate::pool::Ix;
-use crate::rtt::speed;
-use crate::time::Instant;
+use crate::base::addr::{Endpoint, Family};
+use crate::base::id::{Distance, K, NodeId};
+use crate::base::pool::Ix;
+use crate::base::rtt::speed;
+use crate::base::time::Instant;
 use crate::wire::ErrorCode;
 
 /// The largest [`LookupOptions::k`].

@@ -3,9 +3,9 @@
 use core::net::SocketAddr;
 use core::time::Duration;
 
-use crate::id::{InfoHash, K, NodeId};
+use crate::base::id::{InfoHash, K, NodeId};
 #[cfg(feature = "items")]
-use crate::items::{PublicKey, Salt};
+use crate::store::items::{PublicKey, Salt};
 
 /// What to look up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

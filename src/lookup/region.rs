@@ -14,7 +14,7 @@
 
 use super::candidates::{Candidate, Placing, State};
 use super::{Goal, Step, Walk, Window};
-use crate::id::{Distance, K, NodeId};
+use crate::base::id::{Distance, K, NodeId};
 
 /// So many nodes are to be expected in the region: fewer than eight by a chance of one in a hundred even
 /// where the estimate of their number is a quarter too high.

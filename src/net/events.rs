@@ -239,7 +239,7 @@ impl Subscribers {
 #[cfg(all(test, feature = "net"))]
 mod tests {
     use super::*;
-    use crate::addr::Family;
+    use crate::base::addr::Family;
 
     const READY: Notice = Notice::Node(Event::Ready { family: Family::V4 });
 

@@ -4,7 +4,7 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use super::stats::LoopStats;
-use crate::stats::metrics;
+use crate::base::metrics::metrics;
 use crate::{BucketInfo, Family, Node, Stats};
 
 /// The shares of the answers in [`Metrics::rtt`].

@@ -8,7 +8,7 @@ use core::time::Duration;
 
 use super::error::CallError;
 use super::watched::Watched;
-use crate::state::Unclaimed;
+use crate::node::persist::format::Unclaimed;
 use crate::{Announce, InfoHash, Instant, KeptId, LookupId, LookupReport, Node, SavedAnnounce, StartError};
 #[cfg(feature = "items")]
 use crate::{Item, NodeId, SavedItem};

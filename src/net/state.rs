@@ -14,7 +14,7 @@ use thiserror::Error;
 use super::disk;
 use super::lock::StateLock;
 use super::rounds::Saved;
-use crate::state::{add_unclaimed, resembles_state};
+use crate::node::persist::format::{add_unclaimed, resembles_state};
 use crate::{Config, Family, Instant, Node, Restored, State, StateError, Storage};
 
 /// How often a running node saves its state.

@@ -2,7 +2,7 @@
 
 use core::sync::atomic::{AtomicU64, Ordering};
 
-use crate::stats::metrics;
+use crate::base::metrics::metrics;
 
 /// Makes [`LoopStats`] and, of the same list, the counters behind it.
 macro_rules! loop_stats {

@@ -5,11 +5,11 @@
 
 use core::net::IpAddr;
 
-use super::Core;
-use crate::addr::{Endpoint, Family};
+use crate::base::addr::{Endpoint, Family};
+use crate::node::Core;
 #[cfg(any(feature = "checkpoint", feature = "sim"))]
-use crate::storage::MAX_LOCALS;
-use crate::storage::sealed::Memory;
+use crate::node::storage::MAX_LOCALS;
+use crate::node::storage::sealed::Memory;
 
 /// One of our addresses, IPv4 in its mapped form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,17 +23,17 @@ impl Local {
 /// The place of one of our addresses, counted from 1; 0 for none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
-pub(super) struct LocalIx(u8);
+pub(in crate::node) struct LocalIx(u8);
 
 impl LocalIx {
-    pub(super) const NONE: Self = Self(0);
+    pub(in crate::node) const NONE: Self = Self(0);
 
     #[cfg(any(feature = "checkpoint", feature = "sim"))]
-    pub(super) const fn is_consistent(self) -> bool {
+    pub(in crate::node) const fn is_consistent(self) -> bool {
         self.0 as usize <= MAX_LOCALS
     }
 
-    pub(super) fn address(self, locals: &[Local]) -> Option<IpAddr> {
+    pub(in crate::node) fn address(self, locals: &[Local]) -> Option<IpAddr> {
         let Local(ip) = locals.get(usize::from(self.0).checked_sub(1)?)?;
         Some(Endpoint::v6(*ip, 0).ip())
     }
@@ -42,7 +42,7 @@ impl LocalIx {
 impl Core {
     /// The place of an address of ours from now until no answer that waits refers to it. There is none
     /// for one that datagrams cannot leave from, and where answers that wait refer to all places.
-    pub(super) fn intern(&self, m: &mut Memory<'_>, family: Family, local: IpAddr) -> LocalIx {
+    pub(in crate::node) fn intern(&self, m: &mut Memory<'_>, family: Family, local: IpAddr) -> LocalIx {
         let endpoint = match local.to_canonical() {
             IpAddr::V4(ip) if ip.is_broadcast() => return LocalIx::NONE,
             ip if ip.is_multicast() || ip.is_unspecified() => return LocalIx::NONE,

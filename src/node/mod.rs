@@ -1,83 +1,66 @@
 //! The state machine: one DHT node, in one family or both.
 //!
-//! [`Node`] is a thin shell: its methods (inputs and outputs here, the others in [`commands`] and
-//! [`getters`]) hand the storage's slices to the non-generic [`Core`], whose work lies in the files
-//! beside this one: [`serve`] answers, [`search`] asks, [`walks`] leads lookups from step to step,
-//! [`keep`] repeats announces, [`upkeep`] keeps house, [`saved`] saves and restores, [`interrupt`]
-//! stops and goes on, [`identity`] goes by our address, [`scrape`] and [`sample`] tell and learn which
-//! torrents there are and how many peers they have, [`local`] remembers which of our addresses was
-//! asked, [`mirror`] stores what another node of the program was told, [`own_peers`] what we announce
-//! ourselves, [`output`] makes datagrams and events, `checkpoint`
-//! writes and reads the whole of it; with the feature `items` `items` stores what others put, and
-//! `publish` finds and puts items of our own.
+//! [`Node`] is a thin shell: its methods hand the storage's slices to the non-generic [`Core`], whose work
+//! lies in the folders beside this file.
+//!
+//! - `api`: the public surface besides the loop: commands, getters, settings, events
+//! - `client`: the way of a lookup
+//! - `local`: which of our addresses a query came to
+//! - `maintenance`: what a node does by itself, by the clock
+//! - `persist`: what outlives a process
+//! - `server`: the way of a query
+//! - `storage`: the memory of a node, reserved when it is made
 
-#[cfg(any(feature = "checkpoint", feature = "sim"))]
-mod audit;
-#[cfg(feature = "checkpoint")]
-mod checkpoint;
-mod commands;
-mod getters;
-mod identity;
-mod interrupt;
-#[cfg(feature = "items")]
-mod items;
-mod keep;
+pub(crate) mod api;
+mod client;
 mod local;
-mod mirror;
-mod output;
-mod own_peers;
-#[cfg(feature = "items")]
-mod publish;
-mod sample;
-mod saved;
-mod scrape;
-mod search;
-mod serve;
-mod upkeep;
-mod walks;
+mod maintenance;
+pub(crate) mod persist;
+mod server;
+pub(crate) mod storage;
 
 use core::net::{IpAddr, SocketAddr};
 use core::time::Duration;
 
-#[cfg(feature = "checkpoint")]
-pub use checkpoint::CheckpointError;
 pub(crate) use local::Local;
-use serve::Asker;
-pub(crate) use serve::Reply;
+#[cfg(feature = "checkpoint")]
+pub use persist::checkpoint::CheckpointError;
+use server::query::Asker;
+pub(crate) use server::query::Reply;
 
-use crate::addr::{Endpoint, Family};
-#[cfg(feature = "alloc")]
-use crate::config::Limits;
-use crate::config::{Config, MAX_DATAGRAM};
-use crate::contacts::Contacts;
-use crate::density::Density;
-use crate::event::{Event, NodeInfo, Notice, NoticeKind, StartError, Transmit};
-use crate::external::External;
-use crate::id::{InfoHash, K, NodeId};
-use crate::inflight::{Inflight, Match};
+use crate::base::addr::{Endpoint, Family};
+use crate::base::id::{InfoHash, K, NodeId};
+use crate::base::pool::{Ix, Ring};
+use crate::base::rng::Rng;
+use crate::base::rtt::RttHistogram;
+use crate::base::time::Instant;
+use crate::base::trace::{debug, trace};
+use crate::guard::external::External;
 #[cfg(feature = "items")]
-use crate::items::{ItemStore, OwnItems};
-use crate::kept::Keeper;
+use crate::guard::rate::Pacer;
+use crate::guard::rate::{Rate, RateLimit};
+use crate::guard::sources::{SourceRules, Sources};
+use crate::lookup::density::Density;
+use crate::lookup::republisher::Keeper;
+#[cfg(feature = "alloc")]
+use crate::node::api::config::Limits;
+use crate::node::api::config::{Config, MAX_DATAGRAM};
+use crate::node::api::event::{Event, NodeInfo, Notice, NoticeKind, StartError, Transmit};
+use crate::node::api::stats::Stats;
+use crate::node::maintenance::timers::{Timer, Timers};
+#[cfg(feature = "alloc")]
+use crate::node::storage::Heap;
+use crate::node::storage::Storage;
+#[cfg(feature = "alloc")]
+use crate::node::storage::sealed::Sealed;
+use crate::node::storage::sealed::{Memory, View};
+use crate::rpc::inflight::{Inflight, Match};
+use crate::rpc::reputation::Contacts;
 #[cfg(feature = "items")]
-use crate::limit::Pacer;
-use crate::limit::{Rate, RateLimit};
-use crate::peers::{MAX_SAMPLE_INTERVAL, PeerRules, PeerStore};
-use crate::pool::{Ix, Ring};
-use crate::rng::Rng;
-use crate::rtt::RttHistogram;
-use crate::sources::{SourceRules, Sources};
-use crate::stats::Stats;
-#[cfg(feature = "alloc")]
-use crate::storage::Heap;
-use crate::storage::Storage;
-#[cfg(feature = "alloc")]
-use crate::storage::sealed::Sealed;
-use crate::storage::sealed::{Memory, View};
+use crate::store::items::{ItemStore, OwnItems};
+use crate::store::peers::{MAX_SAMPLE_INTERVAL, PeerRules, PeerStore};
+use crate::store::token::Tokens;
 use crate::table::{Contact, Entry, Fate, Filter, Nodes, Outcome, Removal, Slots, Table};
-use crate::time::Instant;
-use crate::timer::{Timer, Timers};
-use crate::token::Tokens;
-use crate::trace::{debug, trace};
 use crate::wire::{Body, Message, ParseError};
 
 /// For how long an address that answered us is known to be genuine.
@@ -247,7 +230,7 @@ struct Core {
     families: [FamilyState; 2],
     inflight: Inflight,
     rtt: RttHistogram,
-    searches: walks::Searches,
+    searches: client::traversals::Searches,
     keeper: Keeper,
     tokens: Tokens,
     peers: PeerStore,
@@ -295,7 +278,7 @@ struct FamilyState {
     bootstraps: u16,
     /// The table holds a router, because nobody else is known.
     holds_router: bool,
-    bootstrap: upkeep::Bootstrap,
+    bootstrap: maintenance::bootstrap::Bootstrap,
 }
 
 impl Core {
@@ -305,7 +288,7 @@ impl Core {
         let mut family = |family, on, id: Option<NodeId>| {
             let id = id.unwrap_or_else(|| rng.id());
             let table = Table::new(family, id, &mut table_slots(m, family), limits, now);
-            let bootstrap = upkeep::Bootstrap::default();
+            let bootstrap = maintenance::bootstrap::Bootstrap::default();
             FamilyState {
                 on,
                 id,
@@ -345,8 +328,8 @@ impl Core {
             families,
             inflight: Inflight::default(),
             rtt: RttHistogram::new(),
-            searches: walks::Searches::default(),
-            keeper: Keeper::new(keep::pace(&config, m.walks.len())),
+            searches: client::traversals::Searches::default(),
+            keeper: Keeper::new(maintenance::announcer::pace(&config, m.walks.len())),
             tokens,
             peers: PeerStore::new(peer_rules, &mut rng),
             sources: Sources::new(source_rules, answer_bytes, &mut rng),
@@ -505,11 +488,13 @@ impl Core {
     }
 
     fn infohashes<'a>(&self, view: View<'a>) -> impl Iterator<Item = InfoHash> + use<'a> {
-        self.peers.infohashes(serve::peer_view(view), self.now)
+        self.peers.infohashes(server::query::peer_view(view), self.now)
     }
 
     fn peers_of<'a>(&self, view: View<'a>, infohash: InfoHash) -> impl Iterator<Item = SocketAddr> + use<'a> {
-        self.peers.peers_of(serve::peer_view(view), &infohash, self.now).map(|peer| peer.endpoint.into())
+        self.peers
+            .peers_of(server::query::peer_view(view), &infohash, self.now)
+            .map(|peer| peer.endpoint.into())
     }
 }
 

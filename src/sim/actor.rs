@@ -6,8 +6,8 @@ use core::time::Duration;
 
 use super::dice::Dice;
 use super::wire::{Link, Wire};
-use crate::config::MAX_DATAGRAM;
-use crate::time::Instant;
+use crate::base::time::Instant;
+use crate::node::api::config::MAX_DATAGRAM;
 use crate::wire::Message;
 
 /// A host that follows a script: a liar, a flooder, or a plain answering machine. Some are in

@@ -9,8 +9,8 @@ use core::net::SocketAddr;
 use super::cast::target_of;
 use super::host::HostId;
 use super::world::World;
-use crate::id::{InfoHash, NodeId};
-use crate::time::Instant;
+use crate::base::id::{InfoHash, NodeId};
+use crate::base::time::Instant;
 use crate::wire::{Body, Message, Method, Query, Response};
 
 /// A datagram that a captured host sent or got.
@@ -201,7 +201,7 @@ mod tests {
     use std::vec;
 
     use super::*;
-    use crate::addr::Family;
+    use crate::base::addr::Family;
     use crate::wire::{NODE4_LEN, NodeWriter, PEER4_LEN, PeerWriter, Want};
 
     const TORRENT: InfoHash = InfoHash::from_bytes([7; 20]);

@@ -11,9 +11,9 @@ use core::time::Duration;
 
 use super::actor::{Actor, Outbox};
 use super::dice::mix;
-use crate::addr::{Endpoint, Family};
-use crate::id::{InfoHash, K, NodeId};
-use crate::time::Instant;
+use crate::base::addr::{Endpoint, Family};
+use crate::base::id::{InfoHash, K, NodeId};
+use crate::base::time::Instant;
 use crate::wire::{
     Body, Message, Method, NODE4_LEN, NodeWriter, PEER4_LEN, PeerWriter, Query, Response, Want,
 };

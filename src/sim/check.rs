@@ -7,8 +7,8 @@ use thiserror::Error;
 
 use super::host::{HostId, Presence};
 use super::world::World;
-use crate::addr::{Endpoint, Family};
-use crate::id::K;
+use crate::base::addr::{Endpoint, Family};
+use crate::base::id::K;
 use crate::node::Node;
 
 /// Something that must never be, found by [`World::check`].

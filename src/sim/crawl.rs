@@ -5,11 +5,11 @@ use core::time::Duration;
 
 use super::host::{Being, HostId};
 use super::world::World;
+use crate::base::id::InfoHash;
+use crate::base::time::Instant;
 use crate::crawl::{CrawlOptions, CrawlReport, Crawler};
-use crate::event::Event;
-use crate::id::InfoHash;
 use crate::node::Node;
-use crate::time::Instant;
+use crate::node::api::event::Event;
 
 /// A crawl, from its start.
 #[derive(Debug)]

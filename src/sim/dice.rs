@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use crate::id::{ID_LEN, NodeId};
+use crate::base::id::{ID_LEN, NodeId};
 
 /// A generator of chance (SplitMix64): equal seeds give equal streams, on every platform. It is
 /// fast and predictable; nodes have a better one of their own.

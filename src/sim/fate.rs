@@ -13,10 +13,10 @@ use super::queue::Happening;
 use super::wire::Link;
 use super::world::World;
 use crate::Instant;
-use crate::addr::Family;
-use crate::config::Config;
-use crate::id::NodeId;
+use crate::base::addr::Family;
+use crate::base::id::NodeId;
 use crate::node::Node;
+use crate::node::api::config::Config;
 
 /// What befalls hosts.
 impl World {

@@ -8,9 +8,9 @@ use core::time::Duration;
 use super::actor::Actor;
 use super::nat::Nat;
 use super::wire::Link;
-use crate::config::{Config, Limits};
+use crate::base::time::Instant;
 use crate::node::Node;
-use crate::time::Instant;
+use crate::node::api::config::{Config, Limits};
 
 /// A host of a world; they are numbered in the order in which they came.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]

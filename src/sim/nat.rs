@@ -3,8 +3,8 @@
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use crate::addr::Endpoint;
-use crate::time::Instant;
+use crate::base::addr::Endpoint;
+use crate::base::time::Instant;
 
 /// An address translator (NAT) before a host, for IPv4.
 ///

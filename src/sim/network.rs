@@ -3,7 +3,7 @@
 use core::time::Duration;
 
 use super::dice::{Dice, mix, normal};
-use crate::addr::Endpoint;
+use crate::base::addr::Endpoint;
 
 /// The network between all hosts. Shares and probabilities lie in `0.0..=1.0`.
 ///

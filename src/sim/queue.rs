@@ -3,8 +3,8 @@
 use alloc::vec::Vec;
 use core::mem;
 
-use crate::addr::Endpoint;
-use crate::time::Instant;
+use crate::base::addr::Endpoint;
+use crate::base::time::Instant;
 
 /// Something that is to happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,10 +7,10 @@ use core::time::Duration;
 
 use super::host::{Being, HostId};
 use super::world::World;
-use crate::event::{Event, LookupId, LookupReport, StartError};
-use crate::id::InfoHash;
+use crate::base::id::InfoHash;
+use crate::base::time::Instant;
 use crate::lookup::{Lookup, LookupOptions};
-use crate::time::Instant;
+use crate::node::api::event::{Event, LookupId, LookupReport, StartError};
 
 /// A lookup that a [`World`](super::World) follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

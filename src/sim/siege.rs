@@ -27,9 +27,9 @@ use super::dice::Dice;
 use super::host::{HostId, Profile};
 use super::network::Network;
 use super::world::World;
-use crate::config::Config;
-use crate::id::{InfoHash, K, NodeId};
+use crate::base::id::{InfoHash, K, NodeId};
 use crate::lookup::{Announce, Lookup};
+use crate::node::api::config::Config;
 
 /// What the siege is like. [`run`](Self::run) makes it.
 #[derive(Clone, Debug)]

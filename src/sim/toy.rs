@@ -25,10 +25,10 @@ use super::dice::Dice;
 use super::host::{HostId, Profile};
 use super::network::{Latency, Network};
 use super::world::World;
-use crate::config::{Config, Limits};
-use crate::id::{InfoHash, K, NodeId};
+use crate::base::id::{InfoHash, K, NodeId};
+use crate::base::time::Instant;
 use crate::lookup::{Announce, Lookup, LookupOptions};
-use crate::time::Instant;
+use crate::node::api::config::{Config, Limits};
 
 /// What the network is like. [`run`](Self::run) makes it.
 #[derive(Clone, Debug)]

@@ -10,8 +10,8 @@ use super::dice::{Dice, mix};
 use super::nat::{Device, Nat};
 use super::network::{self, Network};
 use super::queue::{Happening, Post, Queue};
-use crate::addr::{Endpoint, Family};
-use crate::time::Instant;
+use crate::base::addr::{Endpoint, Family};
+use crate::base::time::Instant;
 
 /// What happened to datagrams since the world began. Each that is sent counts once in `sent`, and
 /// in at most one of `lost`, `blocked`, `cut` and `unclaimed`.

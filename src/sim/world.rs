@@ -18,11 +18,11 @@ use super::network::Network;
 use super::queue::Happening;
 use super::search::Searches;
 use super::wire::{Counters, Link, Wire};
-use crate::addr::{AddressPolicy, Endpoint, Family};
-use crate::config::MAX_DATAGRAM;
-use crate::event::Event;
+use crate::base::addr::{AddressPolicy, Endpoint, Family};
+use crate::base::time::Instant;
 use crate::node::Node;
-use crate::time::Instant;
+use crate::node::api::config::MAX_DATAGRAM;
+use crate::node::api::event::Event;
 
 /// When a world begins: late enough that clocks may go back.
 const BEGINNING: Instant = Instant::from_micros(1_000_000_000);

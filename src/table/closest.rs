@@ -3,8 +3,8 @@
 use heapless::Vec;
 
 use super::{Entry, Nodes, Table};
-use crate::id::NodeId;
-use crate::time::Instant;
+use crate::base::id::NodeId;
+use crate::base::time::Instant;
 
 /// Which nodes an answer is made of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -26,13 +26,13 @@
 //! The table never waits or sends. [`Table::next_ping`] and [`Table::next_refresh`] say what is to
 //! be done, [`Table::ping_due`] and [`Table::refresh_due`] when to ask again.
 
-mod census;
 mod closest;
-mod merit;
+mod eviction;
+mod maintenance;
+mod occupancy;
 mod rehome;
 mod restored;
 mod shares;
-mod upkeep;
 
 #[cfg(test)]
 mod tests;
@@ -41,14 +41,14 @@ use core::cmp::Reverse;
 use core::ops::Range;
 use core::time::Duration;
 
-pub use census::BucketInfo;
 pub(crate) use closest::Filter;
+pub use occupancy::BucketInfo;
 pub(crate) use rehome::Move;
 use shares::Shares;
 
-use crate::addr::{Endpoint, Family};
-use crate::id::{K, NodeId};
-use crate::time::{Instant, Secs};
+use crate::base::addr::{Endpoint, Family};
+use crate::base::id::{K, NodeId};
+use crate::base::time::{Instant, Secs};
 
 const MAX_DEPTH: usize = 24;
 const MAX_SPARES: usize = 8;
@@ -169,13 +169,13 @@ impl Entry {
 
     fn unverified(contact: Contact, now: Secs) -> Self {
         let Contact { id, endpoint } = contact;
-        let tried = now.before(upkeep::MIN_INTERVAL);
+        let tried = now.before(maintenance::MIN_INTERVAL);
         Self { id, endpoint, rtt: u16::MAX, added: now, answered: now, heard: now, tried, ..Self::EMPTY }
     }
 
     fn take_answer(&mut self, rtt: Duration, now: Secs) {
         let asked = now.before(rtt.as_secs() as u32);
-        let is_reachable = asked.since(self.heard) >= upkeep::MAPPING;
+        let is_reachable = asked.since(self.heard) >= maintenance::MAPPING;
         let rtt = rtt.as_millis().min(u128::from(u16::MAX)) as u32;
         self.rtt = if self.is_verified() { (u32::from(self.rtt) * 3 + rtt) / 4 } else { rtt } as u16;
         (self.pinging, self.suspect, self.failures) = (false, false, 0);
@@ -199,7 +199,7 @@ impl Entry {
 
     /// Whether it merely asked us, and nothing was sent to it so far.
     const fn is_untried(&self) -> bool {
-        !self.is_verified() && self.failures == 0 && self.added.since(self.tried) >= upkeep::MIN_INTERVAL
+        !self.is_verified() && self.failures == 0 && self.added.since(self.tried) >= maintenance::MIN_INTERVAL
     }
 }
 
@@ -515,7 +515,7 @@ impl Table {
         if let Some(place @ Place::Main(_)) = self.find(slots, contact) {
             let entry = slots.at(place);
             entry.suspect = true;
-            let wait = upkeep::wait(entry, now.secs());
+            let wait = maintenance::wait(entry, now.secs());
             self.wake(slots, self.bucket_of(&contact.id), wait, now);
         }
     }
@@ -656,7 +656,7 @@ impl Table {
         slots.buckets[bucket].changed = now.secs();
         self.len += 1;
         self.occupied |= 1 << bucket;
-        self.wake(slots, bucket, upkeep::wait(&entry, now.secs()), now);
+        self.wake(slots, bucket, maintenance::wait(&entry, now.secs()), now);
         if was_empty {
             self.refresh_due = now;
         }

@@ -9,9 +9,9 @@ use core::ops::Range;
 
 use super::shares::MAX_SUBNET_PER_BUCKET;
 use super::{Contact, ELDER, Entry, Slots, Table};
-use crate::id::NodeId;
-use crate::secure_id::is_secure;
-use crate::time::{Instant, Secs};
+use crate::base::id::NodeId;
+use crate::base::time::{Instant, Secs};
+use crate::guard::secure_id::is_secure;
 
 /// What moving did to a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,11 +11,11 @@ use core::time::Duration;
 
 use heapless::Vec;
 
-use super::upkeep::{MIN_INTERVAL, second_after};
+use super::maintenance::{MIN_INTERVAL, second_after};
 use super::{BAD, Contact, Entry, Nodes, Slots, Table};
-use crate::addr::Endpoint;
-use crate::id::NodeId;
-use crate::time::Instant;
+use crate::base::addr::Endpoint;
+use crate::base::id::NodeId;
+use crate::base::time::Instant;
 
 /// Ages in seconds beyond this are taken for this: they must stay far from where seconds wrap.
 const OLDEST: u32 = 10 * 365 * 24 * 60 * 60;

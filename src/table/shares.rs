@@ -2,9 +2,9 @@
 
 use core::ops::RangeInclusive;
 
-use super::{Contact, Place, Removal, Slots, Table, upkeep};
-use crate::addr::Endpoint;
-use crate::time::{Instant, Secs};
+use super::{Contact, Place, Removal, Slots, Table, maintenance};
+use crate::base::addr::Endpoint;
+use crate::base::time::{Instant, Secs};
 
 /// Most entries of one /24 or IPv6 /48 in a bucket, replacements included.
 pub(super) const MAX_SUBNET_PER_BUCKET: usize = 2;
@@ -72,7 +72,7 @@ impl Table {
     pub(super) fn note_excess(&mut self, now: Instant) {
         if !self.is_empty() && self.len() <= SMALL {
             self.shares = Shares::Exceeded;
-            self.refresh_due = self.refresh_due.min(upkeep::second_after(now, EXPLORATION_INTERVAL));
+            self.refresh_due = self.refresh_due.min(maintenance::second_after(now, EXPLORATION_INTERVAL));
         }
     }
 
@@ -82,7 +82,7 @@ impl Table {
         let is_due = self.shares == Shares::Exceeded && !self.is_empty();
         if is_due {
             self.shares = Shares::Kept;
-            self.refresh_due = upkeep::second_after(now, EXPLORATION_INTERVAL);
+            self.refresh_due = maintenance::second_after(now, EXPLORATION_INTERVAL);
         }
         is_due
     }

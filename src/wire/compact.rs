@@ -3,8 +3,8 @@
 use core::net::SocketAddr;
 
 use super::bencode::{Reader, Value};
-use crate::addr::Family;
-use crate::id::{ID_LEN, NodeId};
+use crate::base::addr::Family;
+use crate::base::id::{ID_LEN, NodeId};
 
 /// Bytes of an IPv4 peer: address and port.
 pub const PEER4_LEN: usize = 6;

@@ -8,7 +8,7 @@ use super::error::ErrorReply;
 use super::krpc::{Body, Message};
 use super::query::{Method, PutItem, Query, Want};
 use super::response::Response;
-use crate::addr::Family;
+use crate::base::addr::Family;
 
 /// Writes a whole datagram.
 pub(super) fn message(message: &Message<'_>, out: &mut impl Sink) {

@@ -6,7 +6,7 @@ use thiserror::Error;
 
 use super::bencode::{Reader, Value};
 use super::query::MethodKind;
-use crate::id::NodeId;
+use crate::base::id::NodeId;
 
 /// The number in an error reply. Codes of no known meaning are passed on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

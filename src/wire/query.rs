@@ -2,7 +2,7 @@
 
 use super::bencode::{Reader, Seen, Value, is_canonical};
 use super::error::{ErrorCode, Malformed};
-use crate::id::{ID_LEN, InfoHash, NodeId};
+use crate::base::id::{ID_LEN, InfoHash, NodeId};
 
 /// The longest bencoded value that may be stored (BEP 44).
 pub const MAX_VALUE_LEN: usize = 1000;

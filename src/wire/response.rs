@@ -3,11 +3,9 @@
 use super::bencode::{Reader, Seen, Value};
 use super::compact::{CompactNodes, Values};
 use super::error::Malformed;
-use crate::addr::Family;
-use crate::id::{ID_LEN, NodeId};
-
-/// Bytes of a Bloom filter (BEP 33).
-pub const FILTER_LEN: usize = 256;
+use crate::base::addr::Family;
+pub use crate::base::bloom::FILTER_LEN;
+use crate::base::id::{ID_LEN, NodeId};
 
 /// The answer to a query: which of the fields there are depends on the method, and on the node.
 ///

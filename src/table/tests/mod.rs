@@ -1,6 +1,6 @@
 //! A table in a world of its own: time, memory, and hosts that answer or not.
 
-mod merit;
+mod eviction;
 mod model;
 mod rehome;
 mod rows;
@@ -12,7 +12,7 @@ use std::vec::Vec;
 
 use super::shares::MAX_SUBNET_PER_BUCKET;
 use super::*;
-use crate::rng::Rng;
+use crate::base::rng::Rng;
 
 const RTT: Duration = Duration::from_millis(100);
 const MINUTE: Duration = Duration::from_secs(60);
@@ -197,7 +197,7 @@ impl World {
                     assert!(head.due.since(self.now.secs()) == 0 && table.ping_due <= self.now);
                 }
                 Some((..=0, _)) => {
-                    assert!(table.ping_due <= self.now + Duration::from_secs(upkeep::MAPPING.into()))
+                    assert!(table.ping_due <= self.now + Duration::from_secs(maintenance::MAPPING.into()))
                 }
                 _ => {}
             }

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::rng::Rng;
+use crate::base::rng::Rng;
 
 /// One call of the table, with small numbers so that ids and addresses collide often.
 #[derive(Clone, Debug)]

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::rng::Rng;
+use crate::base::rng::Rng;
 
 /// A table with nodes everywhere, some of them failing or silent, replacements and restored ones.
 fn filled(seed: [u8; 32], main: usize, spares: usize, nodes: usize) -> World {

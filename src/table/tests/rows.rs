@@ -414,7 +414,7 @@ fn h_31_what_a_subnet_has_too_many_goes_as_others_answer_again() {
 fn h_33_a_small_table_that_one_network_swamps_explores_three_times_a_minute() {
     let mut world = World::new(400, 192);
     world.answering_node(0);
-    let mut swamp = |world: &mut World, host| {
+    let swamp = |world: &mut World, host| {
         let id = world.node(u32::from(host) % 20).id;
         world.reply(Contact { id, endpoint: Endpoint::v4([9, 9, 9, host], 6881) }).fate
     };

@@ -1,0 +1,245 @@
+//! The bytes of all answers together, and what each network has of them when they are short.
+//!
+//! What may still be sent is a bucket of two seconds. While more than half of it is left nobody is
+//! held back. From there on the share of a network shrinks with what is left: one that drew more in
+//! the last minute gets short answers, and one that drew twice as much gets none. So the bucket
+//! settles where the heaviest networks draw no more than is free, however many they are, and whoever
+//! asked little finds room at all times.
+
+use crate::base::time::Instant;
+
+/// The length of an answer to a network that has had its share: it holds a token, some nodes and some peers.
+const SHORT: usize = 300;
+/// The share of a network where half of the bucket is left, as this part of all answers of a minute.
+const LARGEST_SHARE: u64 = 64;
+const NANOS_PER_SEC: u64 = 1_000_000_000;
+/// What may be sent at once, in time at the full rate.
+const BURST: u64 = 2 * NANOS_PER_SEC;
+/// Below this rate an answer would not fit the bucket.
+const LEAST_PER_SEC: u32 = 2048;
+
+/// A token bucket for the bytes of all answers, stored as the time at which it is full again (GCRA).
+#[derive(Clone, Copy, Debug)]
+#[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
+pub(crate) struct Volume {
+    /// In nanoseconds.
+    full_at: u64,
+    /// The time that one byte takes; 0 where there is no limit.
+    nanos_per_byte: u32,
+}
+
+impl Volume {
+    /// No minute has more than 60 times `per_sec` bytes; less than 2 KiB counts as that, [`u32::MAX`]
+    /// as no limit.
+    pub(crate) fn new(per_sec: u32) -> Self {
+        // A minute and the burst before it are as many bytes as a minute is to have.
+        let nanos = (NANOS_PER_SEC * 62).div_ceil(60 * u64::from(per_sec.max(LEAST_PER_SEC)));
+        Self { full_at: 0, nanos_per_byte: if per_sec == u32::MAX { 0 } else { nanos as u32 } }
+    }
+
+    /// Whether so much has been sent that shares must be known soon.
+    pub(crate) fn is_busy(&self, now: Instant) -> bool {
+        self.debt(now) > BURST / 4
+    }
+
+    /// How long an answer to a network may be; `drawn`: its bytes of the last minute.
+    pub(crate) fn most(&self, now: Instant, drawn: impl FnOnce() -> u64) -> usize {
+        let debt = self.debt(now);
+        if debt <= BURST / 2 {
+            return usize::MAX;
+        }
+        let nanos = u64::from(self.nanos_per_byte);
+        let left = BURST.saturating_sub(debt);
+        let free = (left / nanos) as usize;
+        // The square keeps some of the bucket for newcomers before it is known who draws most.
+        let part = (left << 10) / (BURST / 2);
+        let share = (60 * NANOS_PER_SEC / nanos / LARGEST_SHARE * part * part) >> 20;
+        match drawn() {
+            drawn if drawn <= share => free,
+            drawn if drawn <= 2 * share => free.min(SHORT),
+            _ => 0,
+        }
+    }
+
+    /// Counts an answer.
+    pub(crate) fn take(&mut self, bytes: usize, now: Instant) {
+        // A datagram has no more.
+        let bytes = bytes.min(u16::MAX.into()) as u64;
+        let full_at = self.full_at.max(nanos(now));
+        self.full_at = full_at.saturating_add(u64::from(self.nanos_per_byte) * bytes);
+    }
+
+    fn debt(&self, now: Instant) -> u64 {
+        self.full_at.saturating_sub(nanos(now))
+    }
+}
+
+const fn nanos(now: Instant) -> u64 {
+    now.as_micros().saturating_mul(1000)
+}
+
+const TICK_SECS: u64 = 20;
+/// Intervals that together cover more than any minute that ends now.
+pub(crate) const TICKS: usize = 4;
+
+/// Bytes of the last minute. Zeroed memory is none.
+#[derive(Clone, Copy, Debug)]
+#[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
+pub(crate) struct Minute {
+    /// The interval that the first number belongs to.
+    tick: u32,
+    /// Bytes of this interval and of those before.
+    bytes: [u32; TICKS],
+}
+
+impl Minute {
+    pub(crate) const EMPTY: Self = Self { tick: 0, bytes: [0; TICKS] };
+
+    pub(crate) fn sum(&self, now: Instant) -> u64 {
+        let past = self.past(now);
+        if past >= TICKS {
+            return 0;
+        }
+        self.bytes[..TICKS - past].iter().map(|&bytes| u64::from(bytes)).sum()
+    }
+
+    /// Intervals that have passed since the last bytes were added.
+    pub(crate) fn past(&self, now: Instant) -> usize {
+        tick(now).wrapping_sub(self.tick) as usize
+    }
+
+    /// Goes on to the interval of now.
+    pub(crate) fn turn(&mut self, now: Instant) {
+        let past = self.past(now);
+        shift(&mut self.bytes, past);
+        self.tick = tick(now);
+    }
+
+    pub(crate) fn add(&mut self, bytes: usize, now: Instant) {
+        self.turn(now);
+        self.bytes[0] = self.bytes[0].saturating_add(u32::try_from(bytes).unwrap_or(u32::MAX));
+    }
+}
+
+/// Moves what was counted by so many intervals.
+pub(crate) fn shift<T: Copy + Default>(counts: &mut [T; TICKS], past: usize) {
+    if past > 0 {
+        let kept = TICKS.saturating_sub(past);
+        counts.copy_within(..kept, TICKS - kept);
+        counts[..TICKS - kept].fill(T::default());
+    }
+}
+
+const fn tick(now: Instant) -> u32 {
+    (now.as_micros() / (TICK_SECS * 1_000_000)) as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use core::time::Duration;
+    use std::vec;
+    use std::vec::Vec;
+
+    use super::*;
+
+    const START: Instant = Instant::from_micros(1_000_000_000);
+    const PER_SEC: u32 = 128 * 1024;
+
+    /// Networks that want 1 KB each `every` microseconds in turn for two minutes; the bytes of each, and
+    /// the most of all in one minute.
+    fn draw(networks: usize, every: u64) -> (Vec<u64>, usize) {
+        let mut volume = Volume::new(PER_SEC);
+        let mut drawn = vec![(Minute::EMPTY, 0); networks];
+        let mut sent: Vec<(Instant, usize)> = Vec::new();
+        for at in 0..120_000_000 / every {
+            let now = START + Duration::from_micros(at * every);
+            let (minute, total) = &mut drawn[at as usize % networks];
+            let most = volume.most(now, || minute.sum(now)).min(1000);
+            if most >= 100 {
+                if volume.is_busy(now) {
+                    minute.add(most, now);
+                }
+                volume.take(most, now);
+                *total += most as u64;
+                sent.push((now, most));
+            }
+        }
+        let (mut first, mut sum, mut largest) = (0, 0, 0);
+        for (at, bytes) in &sent {
+            sum += bytes;
+            while *at - sent[first].0 >= Duration::from_secs(60) {
+                sum -= sent[first].1;
+                first += 1;
+            }
+            largest = largest.max(sum);
+        }
+        (drawn.into_iter().map(|(_, total)| total).collect(), largest)
+    }
+
+    #[test]
+    fn no_minute_has_more_than_sixty_times_the_rate() {
+        for networks in [1, 5, 100, 1000] {
+            let (_, largest) = draw(networks, 333);
+            assert!(largest <= 60 * PER_SEC as usize, "{networks}: {largest}");
+        }
+        let (_, largest) = draw(1000, 333);
+        assert!(largest > 50 * PER_SEC as usize, "and most of it is used: {largest}");
+    }
+
+    #[test]
+    fn below_the_rate_nobody_is_held_back() {
+        let (drawn, _) = draw(5, 8_000);
+        assert_eq!(drawn.iter().sum::<u64>(), 15_000 * 1000);
+    }
+
+    #[test]
+    fn networks_that_want_too_much_have_equal_shares() {
+        let (drawn, _) = draw(600, 333);
+        let (least, most) = (drawn.iter().min(), drawn.iter().max());
+        assert!(most < least.map(|least| least * 2).as_ref(), "{least:?} {most:?}");
+    }
+
+    #[test]
+    fn a_newcomer_finds_room_whoever_draws_all() {
+        let mut volume = Volume::new(PER_SEC);
+        let mut drawn = [Minute::EMPTY; 600];
+        for at in 0..400_000 {
+            let now = START + Duration::from_micros(at * 300);
+            let minute = &mut drawn[at as usize % 600];
+            let most = volume.most(now, || minute.sum(now)).min(1000);
+            if most >= 100 {
+                minute.add(most, now);
+                volume.take(most, now);
+            }
+            // At first all are newcomers.
+            assert!(at < 3000 || volume.most(now, || 0) >= 1024, "after {at}");
+        }
+    }
+
+    #[test]
+    fn a_short_answer_comes_before_none() {
+        let mut volume = Volume::new(PER_SEC);
+        (0..180).for_each(|_| volume.take(1024, START));
+        let share =
+            (0..1 << 30).step_by(100).take_while(|&drawn| volume.most(START, || drawn) > SHORT).count();
+        let short = (0..1 << 30).step_by(100).take_while(|&drawn| volume.most(START, || drawn) > 0).count();
+        assert!(share > 10 && (2 * share).abs_diff(short) <= 2, "{share} {short}");
+        assert_eq!(volume.most(START, || 1 << 40), 0);
+    }
+
+    #[test]
+    fn odd_rates_and_odd_times_do_no_harm() {
+        let last = Instant::from_micros(u64::MAX);
+        for per_sec in [0, 1, 2047, 2048, 1_000_000_000, u32::MAX - 1] {
+            let mut volume = Volume::new(per_sec);
+            assert!(volume.most(START, || u64::MAX) >= 1472);
+            volume.take(usize::MAX, START);
+            let _ = (volume.most(START, || 0), volume.most(last, || 0));
+            volume.take(1472, last);
+            let _ = volume.most(last, || 1);
+        }
+        let mut none = Volume::new(u32::MAX);
+        none.take(usize::MAX, START);
+        assert!(!none.is_busy(START) && none.most(START, || u64::MAX) == usize::MAX);
+    }
+}

@@ -1,0 +1,188 @@
+//! The answers to our own queries for samples of infohashes (BEP 51), kept for whoever asked.
+
+use core::time::Duration;
+
+use crate::base::addr::Endpoint;
+use crate::base::id::{InfoHash, NodeId};
+use crate::base::pool::Ix;
+use crate::store::peers::MAX_SAMPLE_INTERVAL;
+use crate::wire::Response;
+
+/// Infohashes taken from one answer: 46 fit into 1024 bytes.
+const MAX_SAMPLES: usize = 64;
+
+/// Nodes taken from one answer: 8 of each family, or up to 40 where all of a table is sent.
+const MAX_NODES: usize = 16;
+
+/// A query for a sample, and what came back.
+#[derive(Clone, Copy, Debug)]
+#[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
+pub(crate) struct Sampling {
+    stage: Stage,
+    pub(crate) target: NodeId,
+    /// The query, by its place and generation.
+    query: (Ix, u32),
+    pub(crate) is_supported: bool,
+    pub(crate) stored: u32,
+    interval_secs: u16,
+    sample_count: u8,
+    node_count: u8,
+    #[cfg_attr(feature = "checkpoint", serde(with = "serde_big_array::BigArray"))]
+    samples: [InfoHash; MAX_SAMPLES],
+    nodes: [(NodeId, Endpoint); MAX_NODES],
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
+enum Stage {
+    Free,
+    Asked,
+    /// Reported; kept until the slot is wanted.
+    Told,
+}
+
+impl Sampling {
+    /// All zero bytes, so that slots in a static lie in `.bss`.
+    pub(crate) const EMPTY: Self = Self {
+        stage: Stage::Free,
+        target: NodeId::ZERO,
+        query: (Ix::NONE, 0),
+        is_supported: false,
+        stored: 0,
+        interval_secs: 0,
+        sample_count: 0,
+        node_count: 0,
+        samples: [InfoHash::ZERO; MAX_SAMPLES],
+        nodes: [(NodeId::ZERO, Endpoint::ZERO); MAX_NODES],
+    };
+
+    /// The query has started.
+    pub(crate) const fn begin(&mut self, query: (Ix, u32)) {
+        self.query = query;
+    }
+
+    /// The answer is reported: it can be looked at until the slot is wanted.
+    pub(crate) const fn tell(&mut self) {
+        self.stage = Stage::Told;
+    }
+
+    /// There is no answer, or nobody wants it.
+    pub(crate) const fn give(&mut self) {
+        self.stage = Stage::Free;
+    }
+
+    /// Takes in an answer, and of its nodes those that `is_usable`.
+    pub(crate) fn fill(
+        &mut self,
+        response: &Response<'_>,
+        mut is_usable: impl FnMut(NodeId, Endpoint) -> bool,
+    ) {
+        self.is_supported = response.samples.is_some();
+        for (to, from) in self.samples.iter_mut().zip(response.samples.unwrap_or_default()) {
+            *to = InfoHash::from_bytes(*from);
+            self.sample_count += 1;
+        }
+        let most = MAX_SAMPLE_INTERVAL.as_secs() as i64;
+        self.interval_secs = response.interval.unwrap_or(0).clamp(0, most) as u16;
+        let stored = response.num.unwrap_or_else(|| self.sample_count.into());
+        self.stored = u32::try_from(stored.max(0)).unwrap_or(u32::MAX);
+        for nodes in [response.nodes, response.nodes6].into_iter().flatten() {
+            let contacts = nodes.iter().map(|(id, addr)| (id, Endpoint::from(addr)));
+            let own = contacts.filter(|(_, endpoint)| endpoint.family() == nodes.family());
+            let usable = own.filter(|(id, endpoint)| is_usable(*id, *endpoint));
+            for (to, from) in self.nodes[self.node_count.into()..].iter_mut().zip(usable) {
+                *to = from;
+                self.node_count += 1;
+            }
+        }
+    }
+
+    pub(crate) const fn interval(&self) -> Duration {
+        Duration::from_secs(self.interval_secs as u64)
+    }
+
+    pub(crate) fn samples(&self) -> &[InfoHash] {
+        &self.samples[..self.sample_count.into()]
+    }
+
+    pub(crate) fn nodes(&self) -> &[(NodeId, Endpoint)] {
+        &self.nodes[..self.node_count.into()]
+    }
+}
+
+/// A slot for a query about to start: a free one, or that of the oldest query which was reported. There
+/// are few, so they are searched through.
+pub(crate) fn take(slots: &mut [Sampling], target: NodeId) -> Option<Ix> {
+    let free = slots.iter().position(|slot| slot.stage == Stage::Free);
+    let told = slots.iter().enumerate().filter(|(_, slot)| slot.stage == Stage::Told);
+    let at = free.or_else(|| told.min_by_key(|(_, slot)| slot.query.1).map(|(at, _)| at))?;
+    slots[at] = Sampling { stage: Stage::Asked, target, ..Sampling::EMPTY };
+    Some(Ix::new(at))
+}
+
+/// The answer to a query, if it is still kept.
+pub(crate) fn find(slots: &[Sampling], query: (Ix, u32)) -> Option<&Sampling> {
+    slots.iter().find(|sampling| sampling.stage != Stage::Free && sampling.query == query)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::addr::Family;
+    use crate::wire::CompactNodes;
+
+    fn filled(response: &Response<'_>) -> Sampling {
+        let mut sampling = Sampling::EMPTY;
+        sampling.fill(response, |_, _| true);
+        sampling
+    }
+
+    #[test]
+    fn b51_03_the_interval_and_the_number_are_held_to_their_range() {
+        let response = |interval, num| Response { interval, num, samples: Some(&[]), ..Response::default() };
+        for (interval, num, secs, stored) in [
+            (Some(0), Some(0), 0, 0),
+            (Some(21600), Some(7), 21600, 7),
+            (Some(21601), Some(-1), 21600, 0),
+            (Some(-1), Some(i64::MAX), 0, u32::MAX),
+            (None, None, 0, 0),
+        ] {
+            let sampling = filled(&response(interval, num));
+            assert_eq!((sampling.interval().as_secs(), sampling.stored), (secs, stored));
+        }
+    }
+
+    #[test]
+    fn no_answer_is_longer_than_what_is_kept_of_it() {
+        let nodes = [7; 30 * 26];
+        let response = Response {
+            samples: Some(&[[3; 20]; 70]),
+            nodes: Some(CompactNodes::new(Family::V4, &nodes)),
+            nodes6: Some(CompactNodes::new(Family::V6, &nodes[..38])),
+            ..Response::default()
+        };
+        let sampling = filled(&response);
+        assert_eq!((sampling.samples().len(), sampling.nodes().len()), (MAX_SAMPLES, MAX_NODES));
+        let mut picky = Sampling::EMPTY;
+        picky.fill(&response, |_, endpoint| endpoint.family() == Family::V6);
+        assert_eq!(picky.nodes().len(), 1);
+    }
+
+    #[test]
+    fn what_was_told_gives_way_to_a_new_query_and_what_is_asked_does_not() {
+        let mut slots = [Sampling::EMPTY; 2];
+        let target = NodeId::ZERO;
+        let first = take(&mut slots, target).unwrap().position();
+        slots[first].begin((Ix::new(5), 1));
+        let second = take(&mut slots, target).unwrap().position();
+        slots[second].begin((Ix::new(6), 2));
+        assert!(take(&mut slots, target).is_none());
+        slots[first].tell();
+        slots[second].tell();
+        assert!(find(&slots, (Ix::new(5), 1)).is_some() && find(&slots, (Ix::new(5), 2)).is_none());
+        assert_eq!(take(&mut slots, target), Some(Ix::new(first)), "the oldest");
+        assert!(find(&slots, (Ix::new(5), 1)).is_none());
+        slots[second].give();
+        assert!(find(&slots, (Ix::new(6), 2)).is_none());
+    }
+}

@@ -1,0 +1,135 @@
+//! What a scrape has counted so far (BEP 33).
+
+use core::net::IpAddr;
+
+use crate::base::bloom::BloomFilter;
+use crate::wire::FILTER_LEN;
+
+/// The union of the filters that nodes have sent, and the peers that they have named.
+#[derive(Clone, Copy, Debug)]
+#[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
+pub(crate) struct Scrape {
+    /// It is that of a lookup which is not reported.
+    pub(crate) is_taken: bool,
+    seeds: BloomFilter,
+    others: BloomFilter,
+    /// Peers that were named, by nodes with and without filters.
+    named: BloomFilter,
+    /// Nodes whose filters are in it.
+    pub(crate) sources: u16,
+    /// Nodes whose filters were refused.
+    pub(crate) refused: u16,
+}
+
+impl Scrape {
+    pub(crate) const EMPTY: Self = Self {
+        is_taken: false,
+        seeds: BloomFilter::EMPTY,
+        others: BloomFilter::EMPTY,
+        named: BloomFilter::EMPTY,
+        sources: 0,
+        refused: 0,
+    };
+
+    /// That of a lookup which begins.
+    pub(crate) const fn new() -> Self {
+        Self { is_taken: true, ..Self::EMPTY }
+    }
+
+    /// Takes in what we store ourselves.
+    pub(crate) fn take_own(&mut self, [seeds, others]: &[BloomFilter; 2]) {
+        self.seeds.unite(seeds);
+        self.others.unite(others);
+    }
+
+    /// Takes in the filters of an answer; one that is missing counts as empty. Returns whether the peers
+    /// in the same answer are to be believed: not if the filters cannot be true, or do not hold them.
+    pub(crate) fn take(
+        &mut self,
+        filters: [Option<&[u8; FILTER_LEN]>; 2],
+        mut peers: impl Iterator<Item = IpAddr>,
+    ) -> bool {
+        if filters == [None; 2] {
+            return true;
+        }
+        let [seeds, others] =
+            filters.map(|filter| filter.map_or(BloomFilter::EMPTY, |bytes| BloomFilter::from_bytes(*bytes)));
+        let is_true = seeds.is_plausible()
+            && others.is_plausible()
+            && peers.all(|ip| seeds.contains(ip) || others.contains(ip));
+        if is_true {
+            self.take_own(&[seeds, others]);
+        }
+        let count = if is_true { &mut self.sources } else { &mut self.refused };
+        *count = count.saturating_add(1);
+        is_true
+    }
+
+    /// Takes in a peer of an answer.
+    pub(crate) fn take_named(&mut self, peer: IpAddr) {
+        self.named.insert(peer);
+    }
+
+    /// How many seeds and how many other peers there are. Those of nodes that know no filters count as no
+    /// seeds, unless another node knows better, which may answer later: so they have a filter of their own,
+    /// and what it adds to the others is counted at the end.
+    pub(crate) fn estimate(&self) -> [u32; 2] {
+        let mut all = self.seeds;
+        all.unite(&self.others);
+        let counted = all.estimate();
+        all.unite(&self.named);
+        let more = all.estimate() - counted;
+        [self.seeds.estimate(), self.others.estimate() + more].map(|count| (count + 0.5) as u32)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ip(last: u8) -> IpAddr {
+        IpAddr::from([192, 0, 2, last])
+    }
+
+    fn filter(ips: core::ops::Range<u8>) -> [u8; FILTER_LEN] {
+        let mut filter = BloomFilter::EMPTY;
+        ips.for_each(|last| filter.insert(ip(last)));
+        *filter.as_bytes()
+    }
+
+    #[test]
+    fn b33_04_the_filters_of_all_nodes_are_united() {
+        let mut scrape = Scrape::EMPTY;
+        for (seeds, others) in [(0..10, 50..90), (5..15, 60..100), (0..0, 50..60)] {
+            assert!(scrape.take([Some(&filter(seeds)), Some(&filter(others))], [].into_iter()));
+        }
+        let [seeds, others] = scrape.estimate();
+        assert!((14..=16).contains(&seeds) && (48..=52).contains(&others), "{seeds} {others}");
+        assert_eq!((scrape.sources, scrape.refused), (3, 0));
+    }
+
+    #[test]
+    fn b33_13_filters_that_are_full_or_lack_a_peer_of_the_same_answer_are_refused() {
+        let mut scrape = Scrape::EMPTY;
+        let (few, full) = (filter(0..10), [0xff; FILTER_LEN]);
+        let mut nearly_full = full;
+        nearly_full[9] = 0xfc;
+        assert!(!scrape.take([Some(&few), Some(&full)], [].into_iter()));
+        assert!(!scrape.take([Some(&nearly_full), Some(&few)], [].into_iter()));
+        assert!(!scrape.take([Some(&few), Some(&filter(20..30))], [ip(5), ip(200)].into_iter()));
+        assert_eq!(scrape.estimate(), [0, 0]);
+        assert_eq!((scrape.sources, scrape.refused), (0, 3));
+        assert!(scrape.take([Some(&few), Some(&filter(20..30))], [ip(5), ip(25)].into_iter()));
+        assert!(scrape.take([None; 2], [ip(200)].into_iter()), "a node without filters is none that lies");
+        assert_eq!((scrape.sources, scrape.refused), (1, 3));
+    }
+
+    #[test]
+    fn b33_14_peers_of_nodes_without_filters_are_counted_unless_they_are_known_seeds() {
+        let mut scrape = Scrape::EMPTY;
+        scrape.take([Some(&filter(0..10)), Some(&filter(20..30))], [].into_iter());
+        (5..10).chain(25..35).map(ip).for_each(|peer| scrape.take_named(peer));
+        let [seeds, others] = scrape.estimate();
+        assert!((9..=11).contains(&seeds) && (14..=16).contains(&others), "{seeds} {others}");
+    }
+}

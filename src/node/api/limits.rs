@@ -1,0 +1,121 @@
+//! Which of its limits a node has reached.
+
+use crate::node::api::event::StartError;
+
+/// A limit of a node that a call has run into, in [`StartError::Full`] and [`StartError::TooSmall`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[non_exhaustive]
+pub enum Limit {
+    /// [`Limits::lookups`](crate::Limits::lookups). A lookup in both families takes two slots.
+    Lookups,
+    /// [`Limits::inflight`](crate::Limits::inflight).
+    Queries,
+    /// [`Limits::scrapes`](crate::Limits::scrapes).
+    Scrapes,
+    /// [`Limits::samplings`](crate::Limits::samplings).
+    Samplings,
+    /// [`Limits::own_items`](crate::Limits::own_items).
+    #[cfg(feature = "items")]
+    OwnItems,
+    /// [`Limits::own_chunks`](crate::Limits::own_chunks). A lookup takes eight until it has ended.
+    #[cfg(feature = "items")]
+    OwnChunks,
+    /// The three quarters of [`Limits::own_items`](crate::Limits::own_items) that items which are kept
+    /// up may take.
+    #[cfg(feature = "items")]
+    KeptItems,
+    /// The three quarters of [`Limits::own_chunks`](crate::Limits::own_chunks) that items which are kept
+    /// up may take.
+    #[cfg(feature = "items")]
+    KeptChunks,
+    /// [`Limits::kept`](crate::Limits::kept).
+    Kept,
+    /// [`Limits::bootstraps`](crate::Limits::bootstraps).
+    Bootstraps,
+}
+
+impl Limit {
+    /// Whether what takes the slots ends by itself, within seconds as a rule: then it is worth waiting
+    /// for. What is kept up, and bootstrap hosts, stay until the user gives them up.
+    pub const fn is_passing(self) -> bool {
+        match self {
+            Self::Lookups | Self::Queries | Self::Scrapes | Self::Samplings => true,
+            #[cfg(feature = "items")]
+            Self::OwnItems | Self::OwnChunks => true,
+            _ => false,
+        }
+    }
+
+    /// The error of whoever needs `needed` slots, where there are `size` and too few of them are free.
+    pub(crate) const fn refusal(self, size: usize, needed: usize) -> StartError {
+        if size < needed {
+            StartError::TooSmall { limit: self, size }
+        } else {
+            StartError::Full { limit: self, size }
+        }
+    }
+
+    /// What it limits.
+    pub(crate) const fn slots(self) -> &'static str {
+        match self {
+            Self::Lookups => "lookup slots",
+            Self::Queries => "query slots",
+            Self::Scrapes => "scrape slots",
+            Self::Samplings => "slots for samples of infohashes",
+            #[cfg(feature = "items")]
+            Self::OwnItems => "slots for items of our own",
+            #[cfg(feature = "items")]
+            Self::OwnChunks => "chunks for items of our own",
+            #[cfg(feature = "items")]
+            Self::KeptItems => "slots for items that are kept up",
+            #[cfg(feature = "items")]
+            Self::KeptChunks => "chunks for items that are kept up",
+            Self::Kept => "slots for announces and items that are kept up",
+            Self::Bootstraps => "slots for bootstrap addresses",
+        }
+    }
+
+    /// Where it is set.
+    pub(crate) const fn setting(self) -> &'static str {
+        match self {
+            Self::Lookups => "Limits::lookups",
+            Self::Queries => "Limits::inflight",
+            Self::Scrapes => "Limits::scrapes",
+            Self::Samplings => "Limits::samplings",
+            #[cfg(feature = "items")]
+            Self::OwnItems => "Limits::own_items",
+            #[cfg(feature = "items")]
+            Self::OwnChunks => "Limits::own_chunks",
+            #[cfg(feature = "items")]
+            Self::KeptItems => "three quarters of Limits::own_items",
+            #[cfg(feature = "items")]
+            Self::KeptChunks => "three quarters of Limits::own_chunks",
+            Self::Kept => "Limits::kept",
+            Self::Bootstraps => "Limits::bootstraps",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::string::ToString as _;
+
+    use super::*;
+
+    #[test]
+    fn an_error_names_the_limit_and_its_size() {
+        assert_eq!(
+            Limit::Lookups.refusal(64, 2).to_string(),
+            "all 64 lookup slots are in use (Limits::lookups)"
+        );
+        assert_eq!(
+            Limit::Lookups.refusal(1, 2).to_string(),
+            "1 lookup slots are too few for this call (Limits::lookups)"
+        );
+        #[cfg(feature = "items")]
+        assert_eq!(
+            Limit::KeptItems.refusal(192, 1).to_string(),
+            "all 192 slots for items that are kept up are in use (three quarters of Limits::own_items)"
+        );
+    }
+}

@@ -1,0 +1,447 @@
+//! Items (BEP 44) that our own lookups seek and publish.
+
+use core::time::Duration;
+
+use crate::base::addr::{Endpoint, Family};
+use crate::base::id::NodeId;
+use crate::base::pool::{Ix, Slot};
+use crate::base::time::Instant;
+use crate::lookup::republisher::{self, Subject};
+use crate::lookup::{Check, Goal, Holding, LookupOptions, Phase, Step, Token, Walk};
+use crate::node::Core;
+use crate::node::api::config::MAX_DATAGRAM;
+use crate::node::api::event::{
+    KeptId, KeptItem, KeptRound, LookupId, Notice, NoticeKind, StartError, Transmit,
+};
+use crate::node::api::limits::Limit;
+use crate::node::maintenance::announcer::outside;
+use crate::node::server::put::add;
+use crate::node::server::query::MAX_DATAGRAM_V6;
+use crate::node::storage::sealed::{Memory, View};
+use crate::rpc::inflight::Query;
+use crate::store::items::{
+    Item, OwnItem, OwnItems, OwnSlots, Owner, PublicKey, PutObstacle, Salt, Shortage, Sighting,
+};
+use crate::wire::{ErrorCode, MAX_VALUE_LEN, Method, Response};
+
+/// Commands.
+impl Core {
+    /// A slot for what a lookup seeks.
+    pub(in crate::node) fn seek_item(
+        &mut self,
+        m: &mut Memory<'_>,
+        target: NodeId,
+        signed: Option<(PublicKey, Salt)>,
+    ) -> Result<Ix, StartError> {
+        self.take_own(m, MAX_VALUE_LEN, |own, slots, is_live| own.seek(slots, target, signed, is_live))
+    }
+
+    pub(in crate::node) fn put(
+        &mut self,
+        m: &mut Memory<'_>,
+        now: Instant,
+        item: &Item,
+        cas: Option<i64>,
+        options: &LookupOptions,
+    ) -> Result<LookupId, StartError> {
+        self.advance(now);
+        let len = item.value().len();
+        let ix = self.take_own(m, len, |own, slots, is_live| own.publish(slots, item, is_live))?;
+        m.own_items[ix.position()].cas = cas;
+        self.lookup_item(m, Goal::Put(ix), item.target(), options)
+    }
+
+    /// Starts a lookup whose item was taken just now.
+    pub(in crate::node) fn lookup_item(
+        &mut self,
+        m: &mut Memory<'_>,
+        goal: Goal,
+        target: NodeId,
+        options: &LookupOptions,
+    ) -> Result<LookupId, StartError> {
+        let lookup = self.start_for_user(m, goal, target, options);
+        if let Some(ix) = goal.item() {
+            match lookup {
+                Ok(LookupId { ix: lead, generation }) => {
+                    let walks = [lead, m.walks[lead].sibling];
+                    m.own_items[ix.position()].owner = Owner::Lookup(walks, generation);
+                }
+                Err(_) => self.own.release(&mut own_slots(m), ix),
+            }
+        }
+        if let (Ok(lookup), Some(own)) = (lookup, goal.item())
+            && let Some(Sighting::Newest(seq)) = self.examine_stored(m, &target, own)
+            && let Goal::Get(_) = goal
+        {
+            self.tell_found(m, lookup.ix, Endpoint::ZERO, seq);
+        }
+        lookup
+    }
+
+    /// `last`: how long ago the last round of a saved item ended, and how many nodes confirmed it.
+    pub(in crate::node) fn keep_stored(
+        &mut self,
+        m: &mut Memory<'_>,
+        now: Instant,
+        item: &Item,
+        last: Option<(Duration, u16)>,
+    ) -> Result<KeptId, StartError> {
+        let now = self.advance(now);
+        self.check_walks(m, self.families.iter().filter(|family| family.on).count())?;
+        let target = item.target();
+        let old = self.keeper.find(m.kept, &target, true);
+        if let Some((ix, own)) = old.and_then(|ix| Some((ix, m.kept[ix].subject.item()?))) {
+            let kept = KeptId { ix, generation: m.kept[ix].generation };
+            let own = &m.own_items[own.position()];
+            if own.read(m.own_chunks).as_ref() == Some(item) {
+                return Ok(kept);
+            } else if own.seq() >= item.seq() {
+                return Err(StartError::StaleItem);
+            }
+        }
+        let changes = old.and_then(|ix| m.kept[ix].subject.item());
+        if let Some(shortage) = OwnItems::kept_shortage(&own_slots(m), item, changes) {
+            return Err(refusal(shortage, [Limit::KeptItems, Limit::KeptChunks]));
+        }
+        let len = item.value().len();
+        let own = self.take_own(m, len, |own, slots, is_live| own.publish(slots, item, is_live))?;
+        let subject = Subject::Item(own);
+        let ix = match old {
+            Some(ix) => {
+                self.drop_round(m, ix);
+                self.release_kept(m, ix);
+                self.keeper.change(m.kept, ix, subject, now);
+                Some(ix)
+            }
+            None => self.keeper.restore(m.kept, target, subject, last, now),
+        };
+        let Some(ix) = ix else {
+            self.own.release(&mut own_slots(m), own);
+            return Err(Limit::Kept.refusal(m.kept.len(), 1));
+        };
+        m.own_items[own.position()].owner = Owner::Kept;
+        self.schedule_rounds(m);
+        Ok(KeptId { ix, generation: m.kept[ix].generation })
+    }
+
+    /// Gives up the item of what is kept up no longer, or changes.
+    pub(in crate::node) fn release_kept(&mut self, m: &mut Memory<'_>, kept: Ix) {
+        if let Some(own) = m.kept[kept].subject.item() {
+            self.own.release(&mut own_slots(m), own);
+        }
+    }
+
+    /// Whom a lookup asks: of an item that can change, all who may hold a version. A round of an item that
+    /// is kept up counts those who hold it, but not in the first round, nor after one that found enough of
+    /// them: if everybody relied on the others, it would expire.
+    pub(in crate::node) fn check_of(m: &Memory<'_>, goal: Goal, kept: Ix) -> Check {
+        let Some(own) = goal.item().map(|own| &m.own_items[own.position()]) else { return Check::None };
+        let counts = kept.some().is_some_and(|ix| m.kept[ix].is_tried && !m.kept[ix].is_spared);
+        match own.is_mutable() {
+            _ if counts => Check::Counting,
+            true => Check::Due,
+            false => Check::None,
+        }
+    }
+
+    /// A round of an item that is kept up begins.
+    pub(in crate::node) fn item_round(&self, m: &mut Memory<'_>, target: &NodeId, own: Ix) -> Goal {
+        // Another value under its number may be gone by now. That there was a newer version is remembered.
+        m.own_items[own.position()].in_conflict = false;
+        self.examine_stored(m, target, own);
+        Goal::Put(own)
+    }
+
+    /// A slot for an item of our own, with a value of `len` bytes. Where all are taken, lookups that were
+    /// reported lose theirs, the longest ago first.
+    fn take_own(
+        &mut self,
+        m: &mut Memory<'_>,
+        len: usize,
+        take: impl Fn(&mut OwnItems, &mut OwnSlots<'_>, &dyn Fn(Owner) -> bool) -> Option<Ix>,
+    ) -> Result<Ix, StartError> {
+        loop {
+            let walks = &*m.walks;
+            let is_live = |owner| match owner {
+                Owner::Nobody | Owner::Starting => false,
+                Owner::Kept => true,
+                Owner::Lookup(both, generation) => both.into_iter().filter_map(Ix::some).any(|ix| {
+                    let walk = &walks[ix];
+                    walk.generation == generation && walk.phase != Phase::Free && walk.goal.item().is_some()
+                }),
+            };
+            let mut slots = OwnSlots { items: m.own_items, chunks: m.own_chunks };
+            if let Some(ix) = take(&mut self.own, &mut slots, &is_live) {
+                return Ok(ix);
+            }
+            let Some(oldest) = self.searches.oldest_with_item(m.walks) else {
+                let shortage = OwnItems::shortage(&own_slots(m), len);
+                return Err(refusal(shortage, [Limit::OwnItems, Limit::OwnChunks]));
+            };
+            for ix in both(m.walks, oldest) {
+                m.walks[ix].goal.forget_item();
+            }
+        }
+    }
+}
+
+/// What lookups meet.
+impl Core {
+    /// Looks at the item in an answer.
+    pub(in crate::node) fn take_item(
+        &mut self,
+        m: &mut Memory<'_>,
+        ix: Ix,
+        from: Endpoint,
+        response: &Response<'_>,
+    ) {
+        let Some(own) = m.walks[ix].goal.item() else { return };
+        let before = m.own_items[own.position()].newest;
+        let (holding, seq) = match OwnItems::examine(&mut own_slots(m), own, response) {
+            Sighting::Nothing => return,
+            Sighting::Bad => {
+                add(&mut self.stats.items.bad_find, 1);
+                return;
+            }
+            Sighting::Other(seq) => (Holding::Other, Some(seq)),
+            Sighting::Newest(seq) => (Holding::Newest, seq),
+        };
+        if m.own_items[own.position()].newest > before {
+            for ix in both(m.walks, ix) {
+                let (walk, memory) = self.searches.walk(m, ix);
+                walk.on_newer_item(memory.candidates);
+            }
+        }
+        let (walk, memory) = self.searches.walk(m, ix);
+        walk.on_item(memory.candidates, from, holding);
+        self.tell_found(m, ix, from, seq);
+        self.stop_put(m, ix, own);
+    }
+
+    /// A put begins with the nodes of an earlier lookup: it knows which versions that one met and stored.
+    pub(in crate::node) fn recall_item(&self, m: &mut Memory<'_>, ix: Ix, goal: Goal) {
+        let (Some(old), Some(new)) = (m.walks[ix].goal.item(), goal.item()) else { return };
+        // The rounds of an item that is kept up share its slot.
+        if old != new {
+            let old = m.own_items[old.position()];
+            let (walk, memory) = self.searches.walk(m, ix);
+            let is_stored = walk.has_stored(memory.candidates);
+            m.own_items[new.position()].recall(&old, is_stored, m.own_chunks);
+        }
+    }
+
+    /// A node refused a put. Returns whether it gets another one, of another form.
+    pub(in crate::node) fn puts_again(
+        &self,
+        m: &mut Memory<'_>,
+        ix: Ix,
+        query: &Query,
+        code: Option<i64>,
+    ) -> bool {
+        let (walk, memory) = self.searches.walk(m, ix);
+        let Goal::Put(own) = walk.goal else { return false };
+        self.config.retry_with_seq
+            && code == Some(ErrorCode::PROTOCOL.0)
+            && walk.retry_with_seq(memory.candidates, query.to)
+            && m.own_items.get(own.position()).is_some_and(|own| !own.is_mutable())
+    }
+
+    /// Whether the refusal says only that the node holds what is put, as some do on every republish.
+    pub(in crate::node) fn is_held(
+        &self,
+        m: &mut Memory<'_>,
+        ix: Ix,
+        from: Endpoint,
+        code: Option<i64>,
+    ) -> bool {
+        let (walk, memory) = self.searches.walk(m, ix);
+        code == Some(ErrorCode::SEQ_TOO_LOW.0)
+            && walk.holds_newest(memory.candidates, from)
+            && m.walks[ix].goal.item().is_some_and(|own| m.own_items[own.position()].is_newest())
+    }
+
+    /// A walk has asked all who may hold the item that it puts. Once the one in the other family has, too, it
+    /// is decided whether it is put. Returns whether that was still to be done.
+    pub(in crate::node) fn decide_put(&mut self, m: &mut Memory<'_>, ix: Ix) -> bool {
+        let Goal::Put(own) = m.walks[ix].goal else { return false };
+        if !m.walks[ix].items.is_thorough() {
+            return false;
+        }
+        let looks = |walk: &Walk| walk.phase.is_under_way() && walk.items.is_thorough();
+        for other in both(m.walks, ix).skip(1) {
+            let (walk, memory) = self.searches.walk(m, other);
+            if looks(walk) && walk.next(memory.candidates) != Step::Finish {
+                self.searches.set_phase(m, ix, Phase::Waiting);
+                return true;
+            }
+        }
+        let own = &m.own_items[own.position()];
+        let (obstacle, stands) = (own.obstacle(), own.stands());
+        for ix in both(m.walks, ix) {
+            let (walk, memory) = self.searches.walk(m, ix);
+            if !looks(walk) {
+                continue;
+            }
+            if let Some(PutObstacle::CasMismatch { .. }) = obstacle {
+                walk.on_cas_mismatch(memory.candidates);
+            }
+            let counts = walk.items.check == Check::Counting;
+            let is_spared =
+                obstacle.is_some() || counts && stands && walk.has_enough_copies(memory.candidates);
+            walk.items.check = if is_spared { Check::Spared } else { Check::Passed };
+        }
+        both(m.walks, ix).for_each(|ix| self.settle(m, ix));
+        true
+    }
+
+    /// A node that answers late holds what stands in the way of a put: nobody gets it any more.
+    fn stop_put(&mut self, m: &mut Memory<'_>, ix: Ix, own: Ix) {
+        let own = &m.own_items[own.position()];
+        if own.obstacle().is_none() || own.stands() {
+            return;
+        }
+        for ix in both(m.walks, ix) {
+            let walk = &mut m.walks[ix];
+            if matches!(walk.goal, Goal::Put(_)) && walk.items.check == Check::Passed {
+                walk.items.check = Check::Spared;
+                self.settle(m, ix);
+            }
+        }
+    }
+
+    /// What stood in the way of the put of a lookup.
+    pub(in crate::node) fn obstacle(
+        walks: &[Slot<Walk>],
+        own_items: &[OwnItem],
+        lead: Ix,
+    ) -> Option<PutObstacle> {
+        let Goal::Put(own) = walks[lead].goal else { return None };
+        let is_stopped = both(walks, lead).any(|ix| walks[ix].items.check == Check::Spared);
+        own_items.get(own.position())?.obstacle().filter(|_| is_stopped)
+    }
+
+    /// The put of a lookup to one node.
+    pub(in crate::node) fn send_put(
+        &mut self,
+        m: &mut Memory<'_>,
+        query: Ix,
+        walk: Ix,
+        token: &Token,
+        (stall, timeout): (Duration, Duration),
+        buf: &mut [u8],
+    ) -> Option<Transmit> {
+        let to = m.queries[query].to;
+        let (walk, memory) = self.searches.walk(m, walk);
+        let target = walk.target;
+        let holds_newest = walk.holds_newest(memory.candidates, to);
+        let wants_seq = walk.wants_seq(memory.candidates, to);
+        let own = &m.own_items[walk.goal.item()?.position()];
+        // Who returned nothing has nothing to compare with (B44-30), and who missed a version would
+        // refuse the next one too.
+        let cas = own.cas.filter(|_| holds_newest);
+        let item = own.read(m.own_chunks)?;
+        let item = item.put(cas, wants_seq.then_some(1));
+        let most = if to.family() == Family::V4 { MAX_DATAGRAM } else { MAX_DATAGRAM_V6 };
+        let buf = &mut buf[..most];
+        let method = |target| Method::Put { token: token.bytes(), target, item };
+        // Redundant, but one family of nodes asks for it; left out where all fields are at their
+        // longest and it would not fit.
+        let is_long = self.query(to, &[0; 4], method(Some(target))).encoded_len() > buf.len();
+        self.send(m, query, method(Some(target).filter(|_| !is_long)), stall, timeout, buf)
+    }
+
+    /// A lookup has ended: what it found needs no more memory than it takes.
+    pub(in crate::node) fn trim_found(&mut self, m: &mut Memory<'_>, goal: Goal) {
+        if let Some(own) = goal.item() {
+            self.own.trim(&mut own_slots(m), own);
+        }
+    }
+
+    /// The item that a lookup found or publishes.
+    pub(in crate::node) fn found_item(&self, view: View<'_>, lookup: LookupId) -> Option<Item> {
+        let walk = &view.walks.get(lookup.ix.position())?.value;
+        let is_it = walk.generation == lookup.generation && walk.phase != Phase::Free;
+        let own = walk.goal.item().filter(|_| is_it)?;
+        view.own_items[own.position()].read(view.own_chunks)
+    }
+
+    pub(in crate::node) fn kept_items<'a>(&self, view: View<'a>) -> impl Iterator<Item = KeptItem> + use<'a> {
+        let slept = Duration::from_micros(self.slept);
+        let slots = (0..view.kept.len())
+            .map(Ix::new)
+            .filter(move |&ix| view.kept[ix].phase != republisher::Phase::Free);
+        slots.filter_map(move |ix| {
+            let kept = &view.kept[ix];
+            let own = &view.own_items[kept.subject.item()?.position()];
+            let last =
+                KeptRound { ended: outside(kept.ended, slept), acknowledged: kept.acknowledged.into() };
+            Some(KeptItem {
+                id: KeptId { ix, generation: kept.generation },
+                target: kept.target,
+                seq: own.seq(),
+                newest: own.newest,
+                round: kept.round.some().map(|ix| LookupId { ix, generation: view.walks[ix].generation }),
+                last: kept.is_tried.then_some(last),
+                is_spared: kept.is_spared,
+                due: kept.round.is_none().then_some(outside(kept.due, slept)),
+            })
+        })
+    }
+
+    pub(in crate::node) fn kept_item(&self, view: View<'_>, kept: KeptId) -> Option<Item> {
+        let slot = &view.kept.get(kept.ix.position())?.value;
+        let is_it = slot.phase != republisher::Phase::Free && slot.generation == kept.generation;
+        let own = slot.subject.item().filter(|_| is_it)?;
+        view.own_items[own.position()].read(view.own_chunks)
+    }
+
+    /// The highest number that nodes returned to a lookup.
+    pub(in crate::node) fn newest_seq(own_items: &[OwnItem], goal: Goal) -> Option<i64> {
+        own_items.get(goal.item()?.position())?.newest
+    }
+
+    /// What others put to us is found at once.
+    fn examine_stored(&self, m: &mut Memory<'_>, target: &NodeId, own: Ix) -> Option<Sighting> {
+        let (item, _) = self.item_for(m, target, None)?;
+        let response = Response {
+            value: Some(item.value()),
+            key: item.signed_parts().map(|signed| signed.key.as_bytes()),
+            seq: item.seq(),
+            signature: item.signature(),
+            ..Response::default()
+        };
+        Some(OwnItems::examine(&mut own_slots(m), own, &response))
+    }
+
+    /// Tells of an item that was found; one that cannot change ends its lookup.
+    fn tell_found(&mut self, m: &mut Memory<'_>, ix: Ix, from: Endpoint, seq: Option<i64>) {
+        let walk = &m.walks[ix];
+        if walk.phase.has_events() {
+            let lookup = LookupId { ix: walk.lead, generation: walk.generation };
+            let kind = NoticeKind::ItemFound;
+            self.notify(m, Notice { kind, endpoint: from, lookup, seq: seq.unwrap_or(-1), ..Notice::EMPTY });
+        }
+        if seq.is_none() && matches!(m.walks[ix].goal, Goal::Get(_)) {
+            both(m.walks, ix).for_each(|ix| m.walks[ix].items.is_satisfied = true);
+            both(m.walks, ix).for_each(|ix| self.settle(m, ix));
+        }
+    }
+}
+
+/// The error of a shortage of slots, or of chunks.
+fn refusal(shortage: Shortage, limits: [Limit; 2]) -> StartError {
+    let Shortage { is_of_chunks, total, needed, usable } = shortage;
+    let size = if usable < needed { usable } else { total };
+    limits[usize::from(is_of_chunks)].refusal(size, needed)
+}
+
+/// A walk, and that of the same lookup in the other family: its slot may serve another one by now.
+fn both(walks: &[Slot<Walk>], ix: Ix) -> impl Iterator<Item = Ix> + use<> {
+    let is_same = |sibling: &Ix| walks[*sibling].generation == walks[ix].generation;
+    [Some(ix), walks[ix].sibling.some().filter(is_same)].into_iter().flatten()
+}
+
+/// The memory of our own items.
+pub(in crate::node) const fn own_slots<'a>(m: &'a mut Memory<'_>) -> OwnSlots<'a> {
+    OwnSlots { items: m.own_items, chunks: m.own_chunks }
+}

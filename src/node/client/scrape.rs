@@ -1,0 +1,110 @@
+//! Scrapes of our own: how many peers a torrent has (BEP 33). Those of others are served in `serve`.
+
+use crate::base::addr::Endpoint;
+use crate::base::id::{InfoHash, NodeId};
+use crate::base::pool::{Ix, Slot};
+use crate::base::time::Instant;
+use crate::lookup::scrape::Scrape;
+use crate::lookup::{Goal, Lookup, LookupOptions, Walk};
+use crate::node::api::event::{LookupId, StartError, SwarmSize};
+use crate::node::api::limits::Limit;
+use crate::node::server::query::peer_slots;
+use crate::node::storage::Storage;
+use crate::node::storage::sealed::Memory;
+#[cfg(any(feature = "checkpoint", feature = "sim"))]
+use crate::node::storage::sealed::View;
+use crate::node::{Core, Node};
+use crate::wire::Response;
+
+/// Scrapes (BEP 33).
+impl<S: Storage> Node<S> {
+    /// Counts the peers of a torrent, without joining them: the report at the end tells, as
+    /// [`LookupReport::swarm`](crate::LookupReport::swarm), and
+    /// [`lookup_report`](Self::lookup_report) before. It is a lookup of peers whose answers carry
+    /// filters (BEP 33), from which the number is estimated; of nodes that send none the peers count
+    /// that they name. The peers themselves are not told, and many nodes name none in such an answer.
+    ///
+    /// For scrapes of many torrents BEP 33 wants no more than four at once, and pauses of random length
+    /// between two of the same torrent.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError::Full`], also past [`Limits::scrapes`](crate::Limits::scrapes).
+    pub fn scrape(&mut self, now: Instant, infohash: InfoHash) -> Result<LookupId, StartError> {
+        let options = self.core.config.lookup;
+        self.lookup(now, Lookup::Scrape(infohash), &options)
+    }
+}
+
+impl Core {
+    pub(in crate::node) fn start_scrape(
+        &mut self,
+        m: &mut Memory<'_>,
+        target: NodeId,
+        families: [bool; 2],
+        options: &LookupOptions,
+    ) -> Result<LookupId, StartError> {
+        let at = m.scrapes.iter().position(|scrape| !scrape.is_taken);
+        let at = at.ok_or_else(|| Limit::Scrapes.refusal(m.scrapes.len(), 1))?;
+        let lookup = self.start(m, Goal::Scrape, [target; 2], families, options, Ix::NONE)?;
+        let scrape = Ix::new(at);
+        m.scrapes[at] = Scrape::new();
+        for ix in walks_of(m.walks, lookup.ix) {
+            m.walks[ix].scrape = scrape;
+        }
+        let own = self.peers.scrape(peer_slots(m).shared(), &target.into(), self.now);
+        if let Some(own) = own.filter(|_| options.only.is_none()) {
+            m.scrapes[at].take_own(&own);
+        }
+        Ok(lookup)
+    }
+
+    /// Takes in the filters of an answer, if it is one to a scrape. Returns whether its peers are of use.
+    pub(in crate::node) fn take_filters(m: &mut Memory<'_>, ix: Ix, response: &Response<'_>) -> bool {
+        let Some(scrape) = m.walks[ix].scrape.some() else { return true };
+        let peers = response.values.into_iter().flat_map(|values| values.iter());
+        m.scrapes[scrape.position()].take([response.seeds, response.peers], peers.map(|peer| peer.ip()))
+    }
+
+    /// Counts a peer of an answer, if it is one to a scrape.
+    pub(in crate::node) fn count_peer(m: &mut Memory<'_>, ix: Ix, peer: Endpoint) {
+        if let Some(scrape) = m.walks[ix].scrape.some() {
+            m.scrapes[scrape.position()].take_named(peer.ip());
+        }
+    }
+
+    /// What a scrape counted so far.
+    pub(in crate::node) fn swarm_size(
+        scrapes: &[Scrape],
+        walks: &[Slot<Walk>],
+        lead: Ix,
+    ) -> Option<SwarmSize> {
+        let scrape = &scrapes[walks[lead].scrape.some()?.position()];
+        let [seeds, downloaders] = scrape.estimate();
+        let (sources, refused) = (scrape.sources.into(), scrape.refused.into());
+        Some(SwarmSize { seeds, downloaders, sources, refused })
+    }
+
+    /// A lookup is reported or cancelled: if it was a scrape, nobody asks for its filters any more.
+    pub(in crate::node) fn end_scrape(m: &mut Memory<'_>, lead: Ix) {
+        if let Some(scrape) = m.walks[lead].scrape.some() {
+            m.scrapes[scrape.position()].is_taken = false;
+            for ix in walks_of(m.walks, lead) {
+                m.walks[ix].scrape = Ix::NONE;
+            }
+        }
+    }
+
+    /// Whether every slot is free, or counts for a lookup that is not reported.
+    #[cfg(any(feature = "checkpoint", feature = "sim"))]
+    pub(in crate::node) fn scrapes_are_consistent(view: View<'_>) -> bool {
+        let counts = |ix: Ix| view.walks[ix].lead == ix && !view.walks[ix].scrape.is_none();
+        let scraping = (0..view.walks.len()).map(Ix::new).filter(|&ix| counts(ix)).count();
+        view.scrapes.iter().filter(|scrape| scrape.is_taken).count() == scraping
+    }
+}
+
+/// The walks of a lookup, the leading one first.
+fn walks_of(walks: &[Slot<Walk>], lead: Ix) -> impl Iterator<Item = Ix> + Clone + use<> {
+    [Some(lead), walks[lead].sibling.some()].into_iter().flatten()
+}

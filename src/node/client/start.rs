@@ -1,0 +1,585 @@
+//! Asking: what the user commands, and what is made of the answers.
+
+use crate::base::addr::{Endpoint, Family};
+use crate::base::id::{Distance, K, NodeId};
+use crate::base::pool::Ix;
+use crate::base::time::Instant;
+use crate::guard::secure_id::is_secure;
+use crate::lookup::{Goal, Lookup, LookupOptions, Phase, Verdict, Walk, Window, Worth};
+use crate::node::api::event::{LookupId, Notice, NoticeKind, QueryId, StartError};
+use crate::node::api::limits::Limit;
+use crate::node::maintenance::bootstrap::FEW_NODES;
+use crate::node::storage::sealed::Memory;
+use crate::node::{Core, table_slots};
+use crate::rpc::inflight::{Match, Outcome, Purpose, Query, WalkRef};
+use crate::table::Contact;
+use crate::wire::{CompactNodes, ErrorCode, Message, MethodKind, Response};
+
+/// Nodes that are taken from one answer; deployed nodes send up to 20.
+const MAX_NODES: usize = 32;
+
+/// Peers that are taken from one answer, more than fit into a datagram on Ethernet.
+const MAX_PEERS: usize = 256;
+
+/// Commands.
+impl Core {
+    pub(in crate::node) fn lookup(
+        &mut self,
+        m: &mut Memory<'_>,
+        now: Instant,
+        lookup: Lookup,
+        options: &LookupOptions,
+    ) -> Result<LookupId, StartError> {
+        self.advance(now);
+        match lookup {
+            Lookup::FindNode(target) => self.start_for_user(m, Goal::FindNode, target, options),
+            Lookup::GetPeers(infohash) => self.start_for_user(m, Goal::GetPeers, infohash.into(), options),
+            Lookup::Scrape(infohash) => self.start_for_user(m, Goal::Scrape, infohash.into(), options),
+            Lookup::Announce(_, announce) if announce.port == 0 => Err(StartError::PortZero),
+            Lookup::Announce(infohash, announce) => {
+                self.start_for_user(m, Goal::Announce(announce), infohash.into(), options)
+            }
+            #[cfg(feature = "items")]
+            Lookup::GetImmutable(target) => {
+                let item = self.seek_item(m, target, None)?;
+                self.lookup_item(m, Goal::Get(item), target, options)
+            }
+            #[cfg(feature = "items")]
+            Lookup::GetMutable(key, salt) => {
+                let target = key.target(salt.as_bytes());
+                let item = self.seek_item(m, target, Some((key, salt)))?;
+                self.lookup_item(m, Goal::Get(item), target, options)
+            }
+        }
+    }
+
+    pub(in crate::node) fn start_for_user(
+        &mut self,
+        m: &mut Memory<'_>,
+        goal: Goal,
+        target: NodeId,
+        options: &LookupOptions,
+    ) -> Result<LookupId, StartError> {
+        let mut families = self.families_on()?;
+        if let Some(only) = options.only {
+            let endpoint = Endpoint::from(only);
+            self.check_contact(endpoint)?;
+            families = Family::ALL.map(|family| family == endpoint.family());
+        }
+        let lookup = match goal {
+            Goal::Scrape => self.start_scrape(m, target, families, options),
+            _ => self.start(m, goal, [target; 2], families, options, Ix::NONE),
+        };
+        self.make_room(m);
+        lookup
+    }
+
+    pub(in crate::node) fn ping(
+        &mut self,
+        m: &mut Memory<'_>,
+        now: Instant,
+        to: Endpoint,
+    ) -> Result<QueryId, StartError> {
+        self.start_ping(m, now, to, Purpose::Ping)
+    }
+
+    pub(in crate::node) fn start_ping(
+        &mut self,
+        m: &mut Memory<'_>,
+        now: Instant,
+        to: Endpoint,
+        purpose: Purpose,
+    ) -> Result<QueryId, StartError> {
+        self.advance(now);
+        self.check_contact(to)?;
+        let ix = self.inflight.enqueue(m.queries, to, None, purpose);
+        let ix = ix.ok_or_else(|| Limit::Queries.refusal(m.queries.len(), 1))?;
+        Ok(QueryId { ix, generation: m.queries[ix].generation })
+    }
+
+    pub(in crate::node) fn cancel(&mut self, m: &mut Memory<'_>, lookup: LookupId) -> bool {
+        let Some(lead) = Self::current(m.walks, lookup) else { return false };
+        let (kept, goal, target) = (m.walks[lead].kept.some(), m.walks[lead].goal, m.walks[lead].target);
+        let sibling = m.walks[lead].sibling.some();
+        let is_placed = [Some(lead), sibling].into_iter().flatten().any(|ix| m.walks[ix].acknowledged > 0);
+        Self::end_scrape(m, lead);
+        self.drop_walks(m, lead);
+        let is_kept = self.keeper.find(m.kept, &target, false).is_some();
+        if matches!(goal, Goal::Announce(_)) && !is_placed && !is_kept {
+            self.release_own(m, target.into());
+        }
+        if let Some(kept) = kept {
+            self.on_round_cancelled(m, kept);
+        }
+        true
+    }
+
+    /// Ends the walks of a lookup that was not reported.
+    pub(in crate::node) fn drop_walks(&mut self, m: &mut Memory<'_>, lead: Ix) {
+        for ix in [Some(lead), m.walks[lead].sibling.some()].into_iter().flatten() {
+            let walk = m.walks[ix];
+            self.searches.unreported -= usize::from(walk.found - walk.reported);
+            if walk.goal == Goal::Bootstrap && walk.phase.is_under_way() {
+                self.on_upkeep_done(m, &walk);
+            }
+            self.searches.set_phase(m, ix, Phase::Free);
+        }
+    }
+
+    pub(in crate::node) fn cancel_query(&mut self, m: &mut Memory<'_>, query: QueryId) -> bool {
+        let is_current = self.inflight.is_current(m.queries, query.ix, query.generation);
+        if is_current {
+            if let Purpose::Sample(slot) = m.queries[query.ix].purpose {
+                m.samplings[slot.position()].give();
+            }
+            self.inflight.cancel(m.queries, query.ix);
+            self.blocked = None;
+        }
+        is_current
+    }
+
+    /// Starts a walk in each of `families`, or goes on from one whose tokens still serve; `kept` is
+    /// the announce that it is a round of, if it is one.
+    pub(in crate::node) fn start(
+        &mut self,
+        m: &mut Memory<'_>,
+        goal: Goal,
+        targets: [NodeId; 2],
+        families: [bool; 2],
+        options: &LookupOptions,
+        kept: Ix,
+    ) -> Result<LookupId, StartError> {
+        let wanted = || Family::ALL.into_iter().filter(|family| families[family.index()]);
+        let mut walks = [None; 2];
+        if options.only.is_none() {
+            for family in wanted() {
+                walks[family.index()] = self.with_tokens(m, family, goal, targets[family.index()]);
+            }
+        }
+        let recalled = walks.iter().flatten().count();
+        if recalled + self.available_walks(m, goal, kept, recalled) < wanted().count() {
+            // Before any other lookup has made room in vain.
+            return Err(Limit::Lookups.refusal(m.walks.len(), wanted().count()));
+        }
+        for family in wanted() {
+            if walks[family.index()].is_none() {
+                walks[family.index()] = self.take_walk(m, goal, kept, walks);
+            }
+        }
+        let taken = || walks.into_iter().flatten();
+        let lead = taken().next().filter(|_| taken().count() == wanted().count());
+        let Some(lead) = lead else {
+            for ix in taken() {
+                if m.walks[ix].phase == Phase::Free {
+                    self.searches.set_phase(m, ix, Phase::Free);
+                }
+            }
+            return Err(Limit::Lookups.refusal(m.walks.len(), wanted().count()));
+        };
+        if let Goal::Announce(announce) = goal
+            && options.only.is_none()
+        {
+            let target = wanted().map(|family| targets[family.index()]).next();
+            target.into_iter().for_each(|target| self.hold_own(m, target.into(), announce));
+        }
+        self.searches.generation = self.searches.generation.wrapping_add(1);
+        let mut peer_room = options.max_peers;
+        for family in wanted() {
+            let Some(ix) = walks[family.index()] else { continue };
+            let sibling = taken().find(|&other| other != ix).unwrap_or(Ix::NONE);
+            let resumed = m.walks[ix].phase == Phase::Remembered
+                && self.resume(m, ix, goal, options, kept, &mut peer_room);
+            if m.walks[ix].phase == Phase::Free {
+                let by_ip = self.config.source_limits;
+                m.walks[ix] = Walk::new(goal, targets[family.index()], family, options, by_ip, self.now);
+            }
+            #[cfg(feature = "items")]
+            {
+                m.walks[ix].items.check = Self::check_of(m, goal, kept);
+            }
+            // Where hosts share networks ids need not be uniform either.
+            let density = &self.family(family).density;
+            let expected = if self.config.source_limits { density.trusted() } else { None };
+            let by_fitness = self.config.enforce_secure_ids;
+            let walk = &mut m.walks[ix];
+            walk.expect(expected, by_fitness);
+            (walk.lead, walk.sibling, walk.kept) = (lead, sibling, kept);
+            walk.generation = self.searches.generation;
+            self.searches.set_phase(m, ix, Phase::Waiting);
+            if !resumed {
+                self.seed(m, ix, options);
+            }
+        }
+        let generation = self.searches.generation;
+        taken().for_each(|ix| self.settle(m, ix));
+        Ok(LookupId { ix: lead, generation })
+    }
+}
+
+/// Answers.
+impl Core {
+    pub(in crate::node) fn on_response(
+        &mut self,
+        m: &mut Memory<'_>,
+        from: Endpoint,
+        message: &Message<'_>,
+        response: &Response<'_>,
+    ) {
+        let Some(ix) = self.matching(m, from, message.transaction) else { return };
+        let family = from.family();
+        if response.id == self.family(family).id {
+            return self.on_bad_answer(m, ix);
+        }
+        let rtt = self.now - m.queries[ix].sent;
+        let outcome = Outcome::Answered { id: response.id, rtt };
+        let query = self.inflight.finish(m.queries, ix, outcome);
+        self.stats.responses_in.count(query.method);
+        self.rtt.record(rtt);
+        self.sources.verify(m.sources, from, self.now);
+        let expected = query.id.filter(|&expected| expected != response.id);
+        // Who is not the one that others named gets no place in the table (L-07), but whoever held
+        // one there loses it. It is not held against the host: whoever listed it may have
+        // lied.
+        let is_known = expected.is_none_or(|id| {
+            let contact = Contact { id, endpoint: from };
+            self.family(family).table.holds(&mut table_slots(m, family), contact)
+        });
+        if expected.is_none() {
+            self.contacts.answered(m.contacts, from, query.sent);
+            if query.method == MethodKind::Get {
+                self.contacts.heard_of_get(m.contacts, from, true, self.now);
+            }
+        }
+        let contact = Contact { id: response.id, endpoint: from };
+        if message.read_only {
+            self.drop_node(m, Contact { id: query.id.unwrap_or(response.id), ..contact });
+        } else if is_known {
+            self.offer_node(m, contact, rtt);
+        }
+        self.end_restoring(m, from);
+        self.take_named(m, from, response);
+        match query.purpose {
+            Purpose::Ping | Purpose::Check => {}
+            Purpose::Sample(slot) => self.take_sample(m, slot, response),
+            Purpose::Lookup(walk) => self.on_found(m, walk, &query, response),
+            Purpose::Announce(walk) => self.on_stored(m, walk, from),
+            Purpose::Look(walk, window) => self.on_looked(m, walk, window, from, response),
+        }
+        self.on_seen(m, from, message.requester);
+    }
+
+    /// An error is an answer of a live node, but gives a lookup nothing.
+    pub(in crate::node) fn on_error(
+        &mut self,
+        m: &mut Memory<'_>,
+        from: Endpoint,
+        message: &Message<'_>,
+        code: ErrorCode,
+    ) {
+        let Some(ix) = self.matching(m, from, message.transaction) else { return };
+        let outcome = Outcome::Refused(code.0);
+        let query = self.inflight.finish(m.queries, ix, outcome);
+        self.stats.errors_in.count(query.method);
+        self.rtt.record(self.now - query.sent);
+        self.sources.verify(m.sources, from, self.now);
+        self.contacts.answered(m.contacts, from, query.sent);
+        if query.method == MethodKind::Get {
+            let knows = code != ErrorCode::METHOD_UNKNOWN;
+            self.contacts.heard_of_get(m.contacts, from, knows, self.now);
+        }
+        self.end_restoring(m, from);
+        if let Some(id) = query.id {
+            let (contact, now) = (Contact { id, endpoint: from }, self.now);
+            let slots = &mut table_slots(m, from.family());
+            self.family_mut(from.family()).table.ping_lost(slots, contact, now);
+        }
+        self.on_search_failed(m, &query, outcome);
+        self.on_seen(m, from, message.requester);
+    }
+
+    /// An answer that does not say whose it is ends the query (BEP 5).
+    pub(in crate::node) fn on_bad_reply(&mut self, m: &mut Memory<'_>, from: Endpoint, transaction: &[u8]) {
+        self.note_traffic(m, self.now);
+        if let Some(ix) = self.matching(m, from, transaction) {
+            self.on_bad_answer(m, ix);
+        }
+    }
+
+    /// A query of ours came back to us: the address it went to is our own.
+    pub(in crate::node) fn on_own_query(&mut self, m: &mut Memory<'_>, from: Endpoint, transaction: &[u8]) {
+        // Our transaction id proves it; anybody can write our id into a query.
+        let Match::Query(ix) = self.inflight.find(m.queries, from, transaction) else {
+            return;
+        };
+        self.family_mut(from.family()).own = Some(from);
+        self.stats.reflected += 1;
+        self.on_malformed(m, ix);
+    }
+
+    pub(in crate::node) fn on_stalled(&mut self, m: &mut Memory<'_>, query: &Query) {
+        self.stats.stalled += 1;
+        let Some(reference) = query.purpose.walk() else { return };
+        let Some(ix) = self.active(m, reference) else { return };
+        let (walk, memory) = self.searches.walk(m, ix);
+        match query.purpose {
+            Purpose::Announce(_) => walk.on_announce_stall(memory.candidates, query.to),
+            Purpose::Look(_, window) => walk.on_looked_in_vain(window),
+            _ => {
+                if walk.on_stall(memory.candidates, query.to) {
+                    self.contacts.ignored_get(m.contacts, query.to, self.now);
+                }
+            }
+        }
+        self.settle(m, ix);
+    }
+
+    /// A query ended without an answer that is of use.
+    pub(in crate::node) fn on_search_failed(&mut self, m: &mut Memory<'_>, query: &Query, outcome: Outcome) {
+        let Some(reference) = query.purpose.walk() else { return };
+        let Some(ix) = self.active(m, reference) else { return };
+        let timed_out = outcome == Outcome::TimedOut;
+        let (walk, memory) = self.searches.walk(m, ix);
+        match query.purpose {
+            Purpose::Announce(_) if timed_out => walk.on_announce_stall(memory.candidates, query.to),
+            Purpose::Announce(_) => {
+                let code = if let Outcome::Refused(code) = outcome { Some(code) } else { None };
+                #[cfg(feature = "items")]
+                if self.puts_again(m, ix, query, code) {
+                    return self.settle(m, ix);
+                }
+                #[cfg(feature = "items")]
+                if self.is_held(m, ix, query.to, code) {
+                    return self.on_stored(m, reference, query.to);
+                }
+                let (walk, memory) = self.searches.walk(m, ix);
+                walk.on_refused(memory.candidates, query.to, code);
+            }
+            Purpose::Look(_, window) => walk.on_looked_in_vain(window),
+            _ if query.method == MethodKind::Get
+                && outcome == Outcome::Refused(ErrorCode::METHOD_UNKNOWN.0) =>
+            {
+                walk.on_unknown(memory.candidates, query.to);
+            }
+            _ if timed_out => walk.on_timeout(memory.candidates, query.to),
+            _ => walk.on_failure(memory.candidates, query.to),
+        }
+        self.settle(m, ix);
+    }
+
+    fn on_bad_answer(&mut self, m: &mut Memory<'_>, ix: Ix) {
+        self.stats.dropped.bad_reply += 1;
+        self.on_malformed(m, ix);
+    }
+
+    fn on_malformed(&mut self, m: &mut Memory<'_>, ix: Ix) {
+        let query = self.inflight.finish(m.queries, ix, Outcome::Malformed);
+        self.on_failed(m, &query, Outcome::Malformed);
+    }
+
+    /// A step of a lookup was answered: take in its nodes and peers.
+    fn on_found(&mut self, m: &mut Memory<'_>, reference: WalkRef, query: &Query, response: &Response<'_>) {
+        let Some(ix) = self.active(m, reference) else { return };
+        let from = query.to;
+        let worth = self.worth(m, ix, query, response);
+        let (walk, memory) = self.searches.walk(m, ix);
+        let wants_peers =
+            matches!(walk.goal, Goal::GetPeers | Goal::Scrape | Goal::Announce(_)) && walk.phase.has_events();
+        let (id, token) = (response.id, response.token);
+        let verdict = walk.on_answer(memory.candidates, memory.tokens, from, id, token, worth);
+        if verdict == Verdict::Accepted {
+            for nodes in [response.nodes, response.nodes6].into_iter().flatten() {
+                self.take_nodes(m, ix, nodes, (response.id, from));
+            }
+            let wants_peers = wants_peers && Self::take_filters(m, ix, response);
+            if let Some(values) = response.values.filter(|_| wants_peers) {
+                for peer in values.iter().take(MAX_PEERS) {
+                    let endpoint = Endpoint::from(peer);
+                    // An IPv4 address in 18 bytes is no peer of either family (BEP 32).
+                    if peer.is_ipv4() == (endpoint.family() == Family::V4) {
+                        self.take_peer(m, ix, endpoint);
+                    } else {
+                        self.stats.contacts_refused += 1;
+                    }
+                }
+            }
+            #[cfg(feature = "items")]
+            self.take_item(m, ix, from, response);
+        }
+        self.settle(m, ix);
+    }
+
+    /// What an answer makes of a node for a lookup.
+    fn worth(&self, m: &mut Memory<'_>, ix: Ix, query: &Query, response: &Response<'_>) -> Worth {
+        let is_deaf = |m: &Memory<'_>| self.contacts.is_deaf(m.contacts, query.to, self.now);
+        if self.config.enforce_secure_ids && !is_secure(&response.id, query.to) {
+            Worth::Guide
+        } else if !m.walks[ix].seeks_item() || query.method == MethodKind::Get {
+            Worth::Full
+        } else if is_deaf(m) {
+            Worth::Guide
+        } else {
+            self.contacts.ignored_get(m.contacts, query.to, self.now);
+            if is_deaf(m) { Worth::Guide } else { Worth::Sign }
+        }
+    }
+
+    /// A node told who lives beyond the horizon of a lookup.
+    fn on_looked(
+        &mut self,
+        m: &mut Memory<'_>,
+        reference: WalkRef,
+        window: Window,
+        from: Endpoint,
+        response: &Response<'_>,
+    ) {
+        let Some(ix) = self.active(m, reference) else { return };
+        let all = [response.nodes, response.nodes6].into_iter().flatten();
+        let walk = &mut m.walks[ix];
+        let (family, at) = (walk.family(), walk.target_in(window));
+        let own = all.clone().filter(|nodes| nodes.family() == family);
+        let reach = own.flat_map(|nodes| nodes.iter().map(|(id, _)| at.distance(&id))).max();
+        walk.on_looked(window, reach.unwrap_or(Distance::ZERO));
+        all.for_each(|nodes| self.take_nodes(m, ix, nodes, (response.id, from)));
+        self.settle(m, ix);
+    }
+
+    fn on_stored(&mut self, m: &mut Memory<'_>, reference: WalkRef, from: Endpoint) {
+        let Some(ix) = self.active(m, reference) else { return };
+        let (walk, memory) = self.searches.walk(m, ix);
+        if walk.on_stored(memory.candidates, from) && walk.phase.has_events() {
+            let lookup = LookupId { ix: walk.lead, generation: walk.generation };
+            self.notify(
+                m,
+                Notice { kind: NoticeKind::Acknowledged, endpoint: from, lookup, ..Notice::EMPTY },
+            );
+        }
+        self.settle(m, ix);
+    }
+
+    /// Offers the nodes of an answer of the node `by` to the walk of their family in the same lookup.
+    fn take_nodes(
+        &mut self,
+        m: &mut Memory<'_>,
+        ix: Ix,
+        nodes: CompactNodes<'_>,
+        (by, from): (NodeId, Endpoint),
+    ) {
+        let family = nodes.family();
+        let is_own = m.walks[ix].family() == family;
+        let ix = if is_own { Some(ix) } else { m.walks[ix].sibling.some() };
+        let Some(ix) = ix.filter(|&ix| m.walks[ix].is_active()) else {
+            return self.take_foreign(m, nodes);
+        };
+        let mut usable = heapless::Vec::<(Contact, bool), MAX_NODES>::new();
+        for (id, addr) in nodes.iter().take(MAX_NODES) {
+            let endpoint = Endpoint::from(addr);
+            if endpoint.family() != family || !self.is_candidate(id, endpoint) {
+                self.stats.contacts_refused += 1;
+            } else {
+                let is_suspect = self.contacts.is_suspect(m.contacts, endpoint, self.now);
+                usable.extend([(Contact { id, endpoint }, is_suspect)]);
+            }
+        }
+        let (walk, memory) = self.searches.walk(m, ix);
+        let target = walk.target;
+        usable.sort_unstable_by_key(|(contact, _)| target.distance(&contact.id));
+        if let Some((farthest, _)) = usable.last().filter(|_| is_own) {
+            walk.on_list(&by, &farthest.id, usable.len());
+        }
+        // No more than an answer is to list (BEP 5): a few liars must not crowd out everybody else.
+        for (contact, is_suspect) in usable.iter().take(K.max(walk.k.into())) {
+            walk.add_listed(memory.candidates, contact.id, contact.endpoint, *is_suspect, from);
+        }
+        if !is_own {
+            self.settle(m, ix);
+        }
+    }
+
+    /// Pings the nodes that a bootstrap host names while few are known: if those are liars, they know
+    /// how to be closer to whatever is looked up.
+    fn take_named(&mut self, m: &mut Memory<'_>, from: Endpoint, response: &Response<'_>) {
+        let state = self.family(from.family());
+        // Who has not joined yet asks them anyway.
+        if state.ready && state.table.len() < FEW_NODES && self.bootstraps(m).contains(&from) {
+            for nodes in [response.nodes, response.nodes6].into_iter().flatten() {
+                self.take_foreign(m, nodes);
+            }
+        }
+    }
+
+    /// Pings nodes of a family that the lookup does not walk in, or not any more, while few are
+    /// known there: over them a node comes from one DHT into the other (B32-18).
+    fn take_foreign(&mut self, m: &mut Memory<'_>, nodes: CompactNodes<'_>) {
+        let (family, now) = (nodes.family(), self.now);
+        let state = self.family(family);
+        // One answer at a time: the pings of the user and of upkeep must not wait behind them.
+        if !state.on || state.table.len() >= FEW_NODES || self.inflight.has_waiting() {
+            return;
+        }
+        let by_ip = self.config.source_limits;
+        let mut hosts = heapless::Vec::<Endpoint, K>::new();
+        for (id, addr) in nodes.iter().take(MAX_NODES) {
+            let endpoint = Endpoint::from(addr);
+            if endpoint.family() != family || !self.is_candidate(id, endpoint) {
+                self.stats.contacts_refused += 1;
+                continue;
+            }
+            let contact = Contact { id, endpoint };
+            let is_tried = self.contacts.is_open(m.contacts, endpoint, now)
+                || self.contacts.is_suspect(m.contacts, endpoint, now)
+                || self.family(family).table.holds(&mut table_slots(m, family), contact)
+                || hosts
+                    .iter()
+                    .any(|host| *host == endpoint || (by_ip && host.ip_bytes() == endpoint.ip_bytes()));
+            if !is_tried && hosts.push(endpoint).is_ok() {
+                self.inflight.enqueue(m.queries, endpoint, Some(id), Purpose::Check);
+            }
+        }
+    }
+
+    /// Whether a node that others named may be asked.
+    pub(in crate::node) fn is_candidate(&self, id: NodeId, endpoint: Endpoint) -> bool {
+        let family = self.family(endpoint.family());
+        let is_own = id == family.id || family.own == Some(endpoint) || family.external.is_known_as(endpoint);
+        self.may_contact(endpoint) && !is_own
+    }
+
+    /// Remembers a peer that was found, unless it was found before.
+    pub(in crate::node) fn take_peer(&mut self, m: &mut Memory<'_>, ix: Ix, peer: Endpoint) {
+        if !self.may_contact(peer) {
+            self.stats.contacts_refused += 1;
+            return;
+        }
+        Self::count_peer(m, ix, peer);
+        let sibling = m.walks[ix].sibling.some();
+        let elsewhere = sibling.map_or(0, |sibling| m.walks[sibling].found);
+        let (walk, memory) = self.searches.walk(m, ix);
+        let count = usize::from(walk.found);
+        if memory.found[..count].contains(&peer) {
+            return;
+        }
+        let is_scrape = walk.goal == Goal::Scrape;
+        if !is_scrape && walk.found.saturating_add(elsewhere) >= walk.max_peers {
+            walk.has_more = true;
+            return;
+        }
+        match memory.found.get_mut(count).filter(|_| walk.found < u16::MAX) {
+            Some(place) => {
+                *place = peer;
+                walk.found += 1;
+                if is_scrape {
+                    // It counts them and tells of none.
+                    walk.reported += 1;
+                } else {
+                    self.searches.unreported += 1;
+                }
+            }
+            // A scrape has counted it.
+            None if is_scrape => {}
+            None => {
+                walk.has_more = true;
+                self.stats.peers_lost += 1;
+            }
+        }
+    }
+}

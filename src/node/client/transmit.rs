@@ -1,0 +1,455 @@
+//! What comes out of a node: datagrams made from state, events, and the next deadline.
+
+use core::time::Duration;
+
+use crate::base::addr::{Endpoint, Family};
+use crate::base::id::NodeId;
+use crate::base::pool::{Ix, Slot};
+use crate::base::time::Instant;
+use crate::guard::rate::RateLimit;
+use crate::lookup::{Goal, Step, Token, Walk};
+use crate::node::api::event::{Event, Pong, QueryError, QueryId, Transmit};
+use crate::node::storage::sealed::Memory;
+use crate::node::{Core, FamilyState, table_nodes, table_slots};
+use crate::rpc::inflight::{self, Outcome, Purpose, WalkRef};
+use crate::rpc::reputation::Leave;
+use crate::table::{Contact, Entry, Filter};
+use crate::wire::{Body, Message, Method, Query, Want};
+
+/// How long a query that is no step of a lookup is waited for.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Whether a query may be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Permit {
+    Granted,
+    /// Not before this time, since its destination was asked much lately. Others may go on.
+    Busy(Instant),
+    /// Not before this time, for want of a slot or of the allowance of new endpoints.
+    Short(Instant),
+}
+
+impl Core {
+    /// Whether there may be anything that [`poll_transmit`](Self::poll_transmit) could send.
+    pub(in crate::node) fn may_transmit(&mut self, now: Instant) -> bool {
+        let now = self.advance(now);
+        let is_due = |family: &FamilyState| family.on && family.table_due().any(|due| due <= now);
+        !self.replies.is_empty()
+            || self.inflight.may_have_waiting()
+            || self.searches.may_have_ready()
+            || self.families.iter().any(is_due)
+    }
+
+    pub(in crate::node) fn poll_transmit(&mut self, m: &mut Memory<'_>, buf: &mut [u8]) -> Option<Transmit> {
+        let transmit = self.next_transmit(m, buf)?;
+        self.stats.datagrams_out += 1;
+        self.stats.bytes_out += transmit.size as u64;
+        Some(transmit)
+    }
+
+    pub(in crate::node) const fn has_events(&self) -> bool {
+        !self.notices.is_empty() || self.inflight.has_done() || self.searches.has_events()
+    }
+
+    pub(in crate::node) fn poll_event(&mut self, m: &mut Memory<'_>) -> Option<Event> {
+        if let Some(notice) = self.notices.pop(m.notices) {
+            return Some(notice.event(Family::ALL.map(|family| self.family(family).id)));
+        }
+        if let Some((lookup, peer)) = self.next_found(m) {
+            return Some(Event::Peer { lookup, peer: peer.into() });
+        }
+        if let Some((lookup, report)) = self.next_completed(m) {
+            return Some(Event::LookupDone { lookup, report });
+        }
+        let (ix, query, outcome) = self.inflight.poll_done(m.queries)?;
+        // Its slot is free now, and a lookup may have waited for one.
+        self.blocked = None;
+        let (query_id, addr) = (QueryId { ix, generation: query.generation }, query.to.into());
+        let result = match outcome {
+            Outcome::Answered { id, rtt } => Ok(Pong { id, rtt }),
+            Outcome::TimedOut => Err(QueryError::TimedOut),
+            Outcome::Unreachable => Err(QueryError::Unreachable),
+            Outcome::Refused(code) => Err(QueryError::Refused(code)),
+            Outcome::Malformed => Err(QueryError::Malformed),
+            Outcome::Disabled => Err(QueryError::Disabled),
+        };
+        Some(match query.purpose {
+            Purpose::Sample(slot) => {
+                Event::SampleDone { query: query_id, addr, result: Self::tell_sample(m, slot, result) }
+            }
+            _ => Event::QueryDone { query: query_id, addr, result },
+        })
+    }
+
+    pub(in crate::node) fn poll_timeout(
+        &self,
+        queries: &[Slot<inflight::Query>],
+        walks: &[Slot<Walk>],
+    ) -> Option<Instant> {
+        if self.has_events() || !self.replies.is_empty() {
+            return Some(self.outside(self.now));
+        }
+        let upkeep = self.families.iter().filter(|family| family.on).flat_map(|family| family.table_due());
+        let is_ready = self.inflight.has_waiting() || self.searches.has_ready();
+        let sendable = upkeep.chain(is_ready.then_some(self.now)).min();
+        let sendable = sendable.map(|at| at.max(self.blocked.unwrap_or(self.now)));
+        let deadlines = [
+            sendable,
+            self.inflight.put_off_until(queries),
+            self.searches.held_until(walks),
+            self.inflight.next_deadline(queries),
+            self.timers.next(),
+        ];
+        let deadlines = deadlines.map(|at| at.filter(|&at| at != Instant::NEVER));
+        deadlines.into_iter().flatten().min().map(|at| self.outside(at.max(self.now)))
+    }
+
+    /// Answers first, then what the user waits for, then upkeep.
+    fn next_transmit(&mut self, m: &mut Memory<'_>, buf: &mut [u8]) -> Option<Transmit> {
+        while let Some(reply) = self.replies.pop(m.replies) {
+            let transmit = self.emit_reply(m, &reply, buf);
+            if transmit.is_some() {
+                return transmit;
+            }
+        }
+        // Each waits for its own destination and holds up no other.
+        while let Some(ix) = self.inflight.next_waiting(m.queries, self.now) {
+            if self.is_stale(m, ix) {
+                self.inflight.cancel(m.queries, ix);
+                continue;
+            }
+            match self.permit(m, m.queries[ix].to) {
+                Permit::Granted => return self.send_waiting(m, ix, buf),
+                Permit::Busy(until) | Permit::Short(until) => self.inflight.put_off(m.queries, ix, until),
+            }
+        }
+        if let Some(transmit) = self.next_step(m, buf) {
+            return Some(transmit);
+        }
+        if self.blocked.is_some() {
+            return None;
+        }
+        self.next_check(m, buf).or_else(|| self.next_restored(m, buf))
+    }
+
+    /// The next datagram of a lookup; each one that is ready is asked once.
+    fn next_step(&mut self, m: &mut Memory<'_>, buf: &mut [u8]) -> Option<Transmit> {
+        self.searches.release(m, self.now);
+        for _ in 0..self.searches.ready_count() {
+            let ix = self.searches.next_ready(m.walks)?;
+            let (walk, memory) = self.searches.walk(m, ix);
+            let step = walk.next(memory.candidates);
+            let Some(position) = step.position() else {
+                self.settle(m, ix);
+                continue;
+            };
+            let to = memory.candidates[position].endpoint;
+            match self.permit_query(m, to) {
+                Permit::Granted => {
+                    let query = self.enqueue_step(m, ix, step)?;
+                    return self.send_waiting(m, query, buf);
+                }
+                Permit::Busy(until) => self.searches.hold(m, ix, until),
+                Permit::Short(_) => {}
+            }
+        }
+        None
+    }
+
+    /// Notes that a step of a walk is done, and queues its query. `None` where it sends nothing, or
+    /// all slots are taken.
+    pub(in crate::node) fn enqueue_step(&mut self, m: &mut Memory<'_>, ix: Ix, step: Step) -> Option<Ix> {
+        if self.inflight.is_full(m.queries) {
+            return None;
+        }
+        let (walk, memory) = self.searches.walk(m, ix);
+        let reference = WalkRef { ix, generation: walk.generation };
+        let candidate = memory.candidates[step.position()?];
+        let is_repeat = matches!(step, Step::Query(_)) && walk.repeats(&candidate);
+        let purpose = match step {
+            Step::Query(position) => {
+                walk.asked(memory.candidates, position);
+                Purpose::Lookup(reference)
+            }
+            Step::Announce(position) => {
+                walk.announced(memory.candidates, position);
+                Purpose::Announce(reference)
+            }
+            Step::Look(position, window) => {
+                walk.looked(memory.candidates, position, window);
+                Purpose::Look(reference, window)
+            }
+            Step::Wait | Step::Finish => return None,
+        };
+        let query = self.inflight.enqueue(m.queries, candidate.endpoint, candidate.id, purpose)?;
+        m.queries[query].is_repeat = is_repeat;
+        Some(query)
+    }
+
+    /// Sends a query that waits: a ping, or a step of a lookup.
+    fn send_waiting(&mut self, m: &mut Memory<'_>, ix: Ix, buf: &mut [u8]) -> Option<Transmit> {
+        let (to, purpose) = (m.queries[ix].to, m.queries[ix].purpose);
+        let Some(of) = purpose.walk() else {
+            let method = match purpose {
+                Purpose::Sample(slot) => {
+                    Method::SampleInfohashes { target: m.samplings[slot.position()].target, want: Want::NONE }
+                }
+                _ => Method::Ping,
+            };
+            return self.send(m, ix, method, self.rtt.stall(), TIMEOUT, buf);
+        };
+        let (walk, memory) = self.searches.walk(m, of.ix);
+        let token = walk.token_of(memory.candidates, memory.tokens, to).unwrap_or(Token::EMPTY);
+        #[cfg(feature = "items")]
+        let asks_neighbours = walk.asks_neighbours(memory.candidates, to);
+        let walk = *walk;
+        #[cfg(feature = "items")]
+        let asks_for_item = !asks_neighbours && !self.contacts.is_deaf(m.contacts, to, self.now);
+        let want = self.want(&walk);
+        // What is sent once nobody waits any more need not follow in the same burst of losses.
+        let patience = if walk.lingers() { 4 } else { 1 };
+        let stall = walk.stall.unwrap_or_else(|| self.rtt.stall()) * patience;
+        let method = match (purpose, walk.goal) {
+            #[cfg(feature = "items")]
+            (Purpose::Announce(_), Goal::Put(_)) => {
+                return self.send_put(m, ix, of.ix, &token, (stall, walk.timeout), buf);
+            }
+            #[cfg(feature = "items")]
+            (Purpose::Lookup(_), Goal::Get(_) | Goal::Put(_)) if asks_for_item => {
+                Method::Get { target: walk.target, seq: None, want }
+            }
+            (Purpose::Announce(_), Goal::Announce(announce)) => Method::AnnouncePeer {
+                infohash: walk.target.into(),
+                port: announce.port,
+                implied_port: announce.implied_port,
+                seed: announce.seed,
+                token: token.bytes(),
+                name: None,
+            },
+            (Purpose::Look(_, window), _) => Method::FindNode { target: walk.target_in(window), want },
+            (_, goal @ (Goal::GetPeers | Goal::Scrape | Goal::Announce(_))) => {
+                let scrape = goal == Goal::Scrape;
+                Method::GetPeers { infohash: walk.target.into(), want, noseed: false, scrape }
+            }
+            _ => Method::FindNode { target: walk.target, want },
+        };
+        self.send(m, ix, method, stall, walk.timeout, buf)
+    }
+
+    /// A ping that the routing table wants.
+    fn next_check(&mut self, m: &mut Memory<'_>, buf: &mut [u8]) -> Option<Transmit> {
+        for family in Family::ALL {
+            if !self.family(family).on {
+                continue;
+            }
+            let now = self.now;
+            let due = self.family(family).table.ping_due().is_some_and(|due| due <= now);
+            if !due || !self.has_allowance(m) {
+                continue;
+            }
+            let probe = self.next_probe();
+            if probe > now {
+                self.blocked = Some(probe);
+                return None;
+            }
+            let Some(contact) = self.next_to_check(m, family) else { continue };
+            let ix = self.inflight.enqueue(m.queries, contact.endpoint, Some(contact.id), Purpose::Check)?;
+            if now - self.heard > TIMEOUT {
+                self.ping_companion(m, contact);
+            }
+            self.checked = now;
+            return self.send(m, ix, Method::Ping, self.rtt.stall(), TIMEOUT, buf);
+        }
+        None
+    }
+
+    /// Whom the table wants pinged; who was asked much lately is left out this time.
+    fn next_to_check(&mut self, m: &mut Memory<'_>, family: Family) -> Option<Contact> {
+        let (now, strangers_at) = (self.now, self.strangers_at(m));
+        let strangers_wait = strangers_at > now;
+        loop {
+            let table = &mut self.family_mut(family).table;
+            let Some(contact) = table.next_ping(&mut table_slots(m, family), strangers_wait, now) else {
+                if strangers_wait && table.ping_due().is_some_and(|due| due <= now) {
+                    self.blocked = Some(self.blocked.map_or(strangers_at, |at| at.min(strangers_at)));
+                }
+                return None;
+            };
+            let permit = self.permit_query(m, contact.endpoint);
+            if permit == Permit::Granted {
+                return Some(contact);
+            }
+            self.family_mut(family).table.ping_lost(&mut table_slots(m, family), contact, now);
+            if let Permit::Short(_) = permit {
+                return None;
+            }
+        }
+    }
+
+    fn next_restored_to_check(&mut self, m: &mut Memory<'_>, family: Family) -> Option<Contact> {
+        let now = self.now;
+        loop {
+            let contact = self.family_mut(family).table.next_restored(&mut table_slots(m, family), now)?;
+            match self.permit_query(m, contact.endpoint) {
+                Permit::Granted => return Some(contact),
+                Permit::Busy(_) => {}
+                Permit::Short(_) => {
+                    let table = &mut self.family_mut(family).table;
+                    table.restored_unsent(&mut table_slots(m, family), contact.endpoint, now);
+                    return None;
+                }
+            }
+        }
+    }
+
+    /// A ping to a node that was restored. Half of the slots and of the allowance is left to lookups.
+    fn next_restored(&mut self, m: &mut Memory<'_>, buf: &mut [u8]) -> Option<Transmit> {
+        for family in Family::ALL {
+            let (now, state) = (self.now, self.family(family));
+            if !state.on || state.table.restored_due().is_none_or(|due| due > now) {
+                continue;
+            }
+            let at = self.strangers_at(m).max(self.next_probe());
+            if at > now {
+                self.blocked = Some(self.blocked.map_or(at, |blocked| blocked.min(at)));
+                return None;
+            }
+            let Some(contact) = self.next_restored_to_check(m, family) else { continue };
+            let Contact { id, endpoint } = contact;
+            let id = Some(id).filter(|id| *id != NodeId::ZERO);
+            let ix = self.inflight.enqueue(m.queries, endpoint, id, Purpose::Check)?;
+            if now - self.heard > TIMEOUT {
+                self.ping_companion(m, contact);
+            }
+            self.checked = now;
+            return self.send(m, ix, Method::Ping, self.rtt.stall(), TIMEOUT, buf);
+        }
+        None
+    }
+
+    /// On a quiet link the silence of one node says nothing, so another one is pinged beside it:
+    /// if that answers, our link is alive and the silence counts.
+    fn ping_companion(&mut self, m: &mut Memory<'_>, contact: Contact) {
+        let family = contact.endpoint.family();
+        let target = self.rng.id();
+        let good =
+            self.family(family).table.closest::<2>(table_nodes(m, family), &target, Filter::Good, self.now);
+        let companion = good.into_iter().map(Entry::contact).find(|other| *other != contact);
+        if let Some(Contact { id, endpoint }) = companion {
+            self.inflight.enqueue(m.queries, endpoint, Some(id), Purpose::Check);
+        }
+    }
+
+    /// Whether a query waits for a walk that is no more, or an announce for a token that is not.
+    fn is_stale(&self, m: &mut Memory<'_>, ix: Ix) -> bool {
+        let (to, purpose) = (m.queries[ix].to, m.queries[ix].purpose);
+        let Some(reference) = purpose.walk() else { return false };
+        let Some(walk) = self.active(m, reference) else { return true };
+        let (walk, memory) = self.searches.walk(m, walk);
+        #[cfg(feature = "items")]
+        if matches!(walk.goal, Goal::Put(item) if item.is_none()) {
+            return true;
+        }
+        matches!(purpose, Purpose::Announce(_))
+            && walk.token_of(memory.candidates, memory.tokens, to).is_none()
+    }
+
+    /// Makes the datagram of a query that waits, and starts its deadlines.
+    pub(in crate::node) fn send(
+        &mut self,
+        m: &mut Memory<'_>,
+        ix: Ix,
+        method: Method<'_>,
+        stall: Duration,
+        timeout: Duration,
+        buf: &mut [u8],
+    ) -> Option<Transmit> {
+        self.stats.queries_out.count(method.kind());
+        m.queries[ix].method = method.kind();
+        let transaction = self.rng.transaction();
+        let to = m.queries[ix].to;
+        self.contacts.contacted(m.contacts, to, self.node_rate(), self.now);
+        self.inflight.sent(m.queries, ix, transaction, self.now, stall, timeout);
+        let message = self.query(to, &transaction, method);
+        // Every query of ours fits: the longest part is a token, and of those few bytes are kept.
+        let size = message.emit(buf)?;
+        Some(Transmit { destination: to.into(), source: None, size })
+    }
+
+    /// A query of ours.
+    pub(in crate::node) fn query<'a>(
+        &'a self,
+        to: Endpoint,
+        transaction: &'a [u8; 4],
+        method: Method<'a>,
+    ) -> Message<'a> {
+        let query = Query { id: self.family(to.family()).id, method };
+        Message {
+            version: Some(&self.config.version),
+            read_only: self.config.read_only,
+            ..Message::new(transaction, Body::Query(query))
+        }
+    }
+
+    /// Whether a new query may go to this endpoint now; if so it is counted as sent.
+    fn permit_query(&mut self, m: &Memory<'_>, endpoint: Endpoint) -> Permit {
+        if self.inflight.is_full(m.queries) {
+            self.blocked = self.blocked.or(Some(Instant::NEVER));
+            return Permit::Short(Instant::NEVER);
+        }
+        self.permit(m, endpoint)
+    }
+
+    /// Whether a datagram may go to this endpoint now; if so it is counted as sent.
+    fn permit(&mut self, m: &Memory<'_>, endpoint: Endpoint) -> Permit {
+        match self.contacts.leave(m.contacts, endpoint, self.node_rate(), self.now) {
+            Leave::At(until) => return Permit::Busy(until),
+            Leave::Now { is_open: true } => return Permit::Granted,
+            Leave::Now { is_open: false } => {}
+        }
+        let limit = self.endpoint_rate();
+        if self.new_endpoints.try_take(limit, self.now) {
+            return Permit::Granted;
+        }
+        let at = self.new_endpoints.available_at(limit, self.now).unwrap_or(Instant::NEVER);
+        self.blocked = Some(at);
+        Permit::Short(at)
+    }
+
+    /// When somebody may be pinged who has not answered so far: half of the slots and of the allowance
+    /// is left to lookups.
+    fn strangers_at(&self, m: &Memory<'_>) -> Instant {
+        if self.inflight.outstanding() * 2 >= m.queries.len() {
+            return Instant::NEVER;
+        }
+        let RateLimit { per_sec, burst } = self.endpoint_rate();
+        let half = RateLimit { per_sec, burst: burst.div_ceil(2) };
+        self.new_endpoints.available_at(half, self.now).unwrap_or(Instant::NEVER)
+    }
+
+    /// Whether upkeep may contact somebody, or has to wait.
+    fn has_allowance(&mut self, m: &Memory<'_>) -> bool {
+        let at = if self.inflight.is_full(m.queries) {
+            Instant::NEVER
+        } else {
+            self.new_endpoints.available_at(self.endpoint_rate(), self.now).unwrap_or(Instant::NEVER)
+        };
+        if at > self.now {
+            self.blocked = Some(at);
+        }
+        at <= self.now
+    }
+
+    const fn node_rate(&self) -> RateLimit {
+        RateLimit { per_sec: self.config.queries_per_node, burst: self.config.node_burst }
+    }
+
+    pub(in crate::node) const fn endpoint_rate(&self) -> RateLimit {
+        RateLimit { per_sec: self.config.new_endpoints, burst: self.config.new_endpoints_burst }
+    }
+
+    /// An instant on the caller's clock.
+    fn outside(&self, at: Instant) -> Instant {
+        Instant::from_micros(at.as_micros().saturating_sub(self.slept))
+    }
+}

@@ -1,0 +1,127 @@
+//! Where others see us, and the id that follows from it (BEP 42).
+
+use core::net::SocketAddr;
+use core::ops::Range;
+
+use crate::base::addr::{Endpoint, Family};
+use crate::base::id::NodeId;
+use crate::base::time::Instant;
+use crate::base::trace::debug;
+use crate::guard::secure_id::is_secure;
+use crate::node::api::event::{Notice, NoticeKind, StartError};
+use crate::node::storage::Storage;
+use crate::node::storage::sealed::Memory;
+use crate::node::{Core, Node};
+use crate::table::{Contact, Move, Slots};
+
+/// Our external address (BEP 42).
+impl<S: Storage> Node<S> {
+    /// Where the nodes of this family see us (BEP 42), as most of them say; `None` until enough have
+    /// answered. The port is 0 where they disagree on it, as behind a symmetric NAT.
+    pub fn external_addr(&self, family: Family) -> Option<SocketAddr> {
+        self.core.family(family).external.known()
+    }
+
+    /// Tells the node where others see it, from a port mapping, a tracker's `external ip` or `yourip`
+    /// of peers (BEP 24, BEP 10). It is believed until 32 more nodes say something else than say the
+    /// same. The port may be 0.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError::AddressRefused`] where nobody can have this address, or its family is off.
+    pub fn set_external_addr(&mut self, now: Instant, addr: SocketAddr) -> Result<(), StartError> {
+        self.core.set_external_addr(&mut self.storage.memory(), now, addr.into())
+    }
+}
+
+impl Core {
+    /// A node that answered a query of ours says where it sees us.
+    pub(in crate::node) fn on_seen(&mut self, m: &mut Memory<'_>, by: Endpoint, seen: Option<SocketAddr>) {
+        let Some(seen) = seen.map(Endpoint::from) else { return };
+        let family = by.family();
+        if family != seen.family() || !self.may_be_ours(seen) {
+            return;
+        }
+        let (tag, now) = (self.sources.voter_tag(by), self.now.secs());
+        let part = self.voters_of(family, m.voters.len());
+        let voters = &mut m.voters[part];
+        let external = &mut self.family_mut(family).external;
+        let before = external.known();
+        if external.vote(voters, tag, seen, now) {
+            self.move_to(m, seen, before.is_some());
+        }
+    }
+
+    pub(in crate::node) fn set_external_addr(
+        &mut self,
+        m: &mut Memory<'_>,
+        now: Instant,
+        addr: Endpoint,
+    ) -> Result<(), StartError> {
+        self.advance(now);
+        if !self.may_be_ours(addr) {
+            return Err(StartError::AddressRefused);
+        }
+        let external = &mut self.family_mut(addr.family()).external;
+        let before = external.known();
+        if external.set(addr) {
+            self.move_to(m, addr, before.is_some());
+        }
+        Ok(())
+    }
+
+    /// The part of the memory for voters that a family has: all of it, or its half.
+    pub(in crate::node) const fn voters_of(&self, family: Family, len: usize) -> Range<usize> {
+        match (self.config.ipv4 && self.config.ipv6, family) {
+            (false, _) => 0..len,
+            (true, Family::V4) => 0..len / 2,
+            (true, Family::V6) => len / 2..len,
+        }
+    }
+
+    fn may_be_ours(&self, addr: Endpoint) -> bool {
+        // The port may be missing.
+        self.may_contact(addr.with_port(1))
+    }
+
+    /// We are seen at this address from now on, and before perhaps at another one.
+    fn move_to(&mut self, m: &mut Memory<'_>, addr: Endpoint, has_moved: bool) {
+        let family = addr.family();
+        let old = self.family(family).id;
+        let fits = !self.config.secure_ids || is_secure(&old, addr);
+        if has_moved {
+            self.leave_address(m, family);
+        }
+        if !fits {
+            let new = NodeId::secure_for(addr.ip(), self.rng.bytes());
+            self.take_id(m, family, new);
+        }
+        // Last, because nodes that moved in the table may be too many to be told.
+        let endpoint = self.family(family).external.known().map_or(addr, Endpoint::from);
+        debug!("our external address is {}", SocketAddr::from(endpoint));
+        self.notify(m, Notice { kind: NoticeKind::ExternalAddr, endpoint, ..Notice::EMPTY });
+        if !fits {
+            let kind = if family == Family::V4 { NoticeKind::IdChangedV4 } else { NoticeKind::IdChangedV6 };
+            self.notify(m, Notice { kind, id: old, ..Notice::EMPTY });
+        }
+    }
+
+    /// Takes another id, and goes on with everything that is under way.
+    fn take_id(&mut self, m: &mut Memory<'_>, family: Family, id: NodeId) {
+        let mut slots = match family {
+            Family::V4 => Slots { buckets: m.buckets_v4, main: m.nodes_v4, spares: m.spares_v4 },
+            Family::V6 => Slots { buckets: m.buckets_v6, main: m.nodes_v6, spares: m.spares_v6 },
+        };
+        let state = &mut self.families[family.index()];
+        state.id = id;
+        state.table.rehome(&mut slots, id, self.now, |change| {
+            let (kind, Contact { id, endpoint }) = match change {
+                Move::Out(contact) => (NoticeKind::NodeRemoved, contact),
+                Move::In(contact) => (NoticeKind::NodeAdded, contact),
+            };
+            let notice = Notice { kind, id, endpoint, ..Notice::EMPTY };
+            self.stats.events_lost += self.notices.push(m.notices, notice);
+        });
+        self.owe_bootstrap(family);
+    }
+}

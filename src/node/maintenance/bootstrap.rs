@@ -1,0 +1,606 @@
+//! House-keeping by the clock: deadlines, token rotation, expiry, bootstrap and bucket refresh.
+
+use core::time::Duration;
+
+use crate::base::addr::{Endpoint, Family};
+use crate::base::id::{K, NodeId};
+use crate::base::pool::Ix;
+use crate::base::time::Instant;
+use crate::lookup::{Goal, Walk};
+use crate::node::api::config::BootstrapKind;
+use crate::node::api::event::{LookupId, Notice, NoticeKind, StartError};
+use crate::node::api::limits::Limit;
+use crate::node::maintenance::timers::Timer;
+use crate::node::storage::sealed::Memory;
+use crate::node::{Core, FamilyState, PATROL, table_nodes, table_slots};
+use crate::rpc::inflight::{Expiry, Outcome, Purpose, Query};
+use crate::rpc::reputation::Blame;
+use crate::table::{Contact, Entry, Fate};
+use crate::wire::MethodKind;
+
+/// With fewer nodes than this in the table the node bootstraps again (mldht: 30), and answers in
+/// the other family are asked to name some (BEP 32).
+pub(in crate::node) const FEW_NODES: usize = 30;
+
+/// The first pause after a bootstrap that found nobody; it doubles each time.
+const FIRST_RETRY: Duration = Duration::from_secs(5);
+
+/// The longest pause while nobody is known, and the pause while few are.
+const RETRY: Duration = Duration::from_secs(4 * 60);
+
+/// The pause while our own system does not send, after so many tries at the first one.
+const UNSENT_RETRY: Duration = Duration::from_secs(15);
+const UNSENT_TRIES: u8 = 12;
+
+/// After this long without any message, answers to our queries among them, our own link counts as
+/// down.
+const SILENCE: Duration = Duration::from_secs(60);
+
+/// How often the upkeep pings somebody while our link seems down.
+const PROBE: Duration = Duration::from_secs(10);
+
+/// A query that is given up earlier than so many stalls after it was sent tells nothing.
+const PATIENCE: u32 = 4;
+
+/// How far a family has come in joining its DHT.
+#[derive(Clone, Copy, Debug, Default)]
+#[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
+pub(in crate::node) struct Bootstrap {
+    /// A bootstrap or refresh lookup is under way.
+    busy: bool,
+    /// Bootstraps in a row that found nobody.
+    failures: u8,
+    /// The next bucket to fill after a bootstrap, from our own neighbourhood outwards.
+    fill: Option<u8>,
+    /// Not before this time.
+    next: Instant,
+    /// Our id is another one since, and we know nobody around it yet.
+    is_owed: bool,
+    /// There was a reason to join anew since the bootstrap under way began.
+    again: bool,
+    /// Our own system did not send a query since a datagram came in last.
+    is_unsent: bool,
+    /// Our own system did not send a query of the bootstrap under way, or of the last one.
+    was_unsent: bool,
+    /// One was not sent however often it was tried, and nothing came in meanwhile: there is no network.
+    is_cut_off: bool,
+    /// The most nodes that were in the table when a lookup of the upkeep ended: with no more, none were
+    /// found that could lead to others, and the buckets are not filled again.
+    filled: u16,
+}
+
+impl Bootstrap {
+    /// Our own system did not send a query. Returns whether nothing has come in since that happened before.
+    pub(in crate::node) const fn note_unsent(&mut self) -> bool {
+        self.was_unsent = true;
+        core::mem::replace(&mut self.is_unsent, true)
+    }
+
+    /// It did not however often it was tried. A bootstrap is to look soon whether there is a network.
+    pub(in crate::node) fn note_cut_off(&mut self, now: Instant) {
+        if !core::mem::replace(&mut self.is_cut_off, true) {
+            (self.failures, self.next) = (0, now + FIRST_RETRY);
+        }
+    }
+
+    /// Something came in. Returns whether a query was not sent before.
+    pub(in crate::node) const fn take_unsent(&mut self) -> bool {
+        self.is_cut_off = false;
+        core::mem::replace(&mut self.is_unsent, false)
+    }
+
+    /// Whether it is of no use to send a query again that was not sent.
+    pub(in crate::node) const fn is_cut_off(&self) -> bool {
+        self.is_cut_off
+    }
+
+    /// A lookup of the node's own begins.
+    const fn begin(&mut self) {
+        (self.busy, self.again, self.was_unsent) = (true, false, false);
+    }
+
+    /// The pause after one that found nobody.
+    fn pause(&mut self) -> Duration {
+        let failures = self.failures;
+        self.failures = failures.saturating_add(1);
+        match (self.was_unsent, failures) {
+            // A try costs nobody else anything.
+            (true, ..UNSENT_TRIES) => FIRST_RETRY,
+            (true, _) => UNSENT_RETRY,
+            (false, _) => (FIRST_RETRY * (1 << failures.min(6))).min(RETRY),
+        }
+    }
+}
+
+impl Core {
+    pub(in crate::node) fn handle_timeout(&mut self, m: &mut Memory<'_>, now: Instant) {
+        let now = self.advance(now);
+        while let Some(expiry) = self.inflight.expire(m.queries, now) {
+            match expiry {
+                Expiry::Stalled(query) => self.on_stalled(m, &query),
+                Expiry::TimedOut(query) => {
+                    self.stats.timed_out += 1;
+                    self.on_failed(m, &query, Outcome::TimedOut);
+                }
+            }
+        }
+        self.make_room(m);
+        if self.timers.fired(Timer::Rotation, now) {
+            self.tokens.rotate(now, &mut self.rng);
+            self.timers.set(Timer::Rotation, self.tokens.next_rotation());
+            self.renew_own(m);
+        }
+        if self.timers.fired(Timer::Sweep, now) {
+            if self.peers.next_sweep().is_some_and(|at| at <= now) {
+                self.peers.sweep(&mut crate::node::server::query::peer_slots(m), now);
+            }
+            #[cfg(feature = "items")]
+            self.items.expire(&mut self.item_slots(m), now);
+            self.schedule_sweep(m);
+        }
+        if self.timers.fired(Timer::Parked, now) {
+            self.end_parked(m);
+        }
+        for (family, timer) in Family::ALL.into_iter().zip([Timer::UpkeepV4, Timer::UpkeepV6]) {
+            // An errand that ends at once leaves time for the next one.
+            while self.timers.fired(timer, now) {
+                self.keep_house(m, family);
+            }
+        }
+        if self.timers.fired(Timer::Kept, now) {
+            self.start_rounds(m);
+        }
+    }
+
+    /// Where every slot is taken, dead nodes must not hold up the lookups: the query that has
+    /// stalled and is nearest to its timeout is given up.
+    pub(in crate::node) fn make_room(&mut self, m: &mut Memory<'_>) {
+        if self.searches.has_ready()
+            && self.inflight.is_full(m.queries)
+            && let Some(query) = self.inflight.give_up(m.queries)
+        {
+            self.stats.timed_out += 1;
+            self.on_failed(m, &query, Outcome::TimedOut);
+        }
+    }
+
+    pub(in crate::node) fn handle_unreachable(&mut self, m: &mut Memory<'_>, now: Instant, to: Endpoint) {
+        self.advance(now);
+        while let Some(ix) = self.inflight.find_sent_to(m.queries, to) {
+            let query = self.inflight.finish(m.queries, ix, Outcome::Unreachable);
+            self.stats.unreachable += 1;
+            self.on_failed(m, &query, Outcome::Unreachable);
+        }
+    }
+
+    pub(in crate::node) fn add_node(
+        &mut self,
+        m: &mut Memory<'_>,
+        now: Instant,
+        to: Endpoint,
+    ) -> Result<(), StartError> {
+        self.start_ping(m, now, to, Purpose::Check).map(|_| ())
+    }
+
+    pub(in crate::node) fn add_bootstrap(
+        &mut self,
+        m: &mut Memory<'_>,
+        now: Instant,
+        endpoint: Endpoint,
+        kind: BootstrapKind,
+    ) -> Result<(), StartError> {
+        let now = self.advance(now);
+        if self.check_contact(endpoint) == Err(StartError::AddressRefused) {
+            return Err(StartError::AddressRefused);
+        }
+        let family = endpoint.family();
+        let known = self.bootstraps(m).iter().position(|other| *other == endpoint);
+        let at = known.unwrap_or_else(|| self.bootstraps.into());
+        if known.is_none() {
+            let full = Limit::Bootstraps.refusal(m.bootstraps.len(), 1);
+            *m.bootstraps.get_mut(at).ok_or(full)? = endpoint;
+            self.bootstraps += 1;
+            self.family_mut(family).bootstraps += 1;
+        }
+        if kind == BootstrapKind::Router {
+            self.spare_router(m, at);
+        }
+        if known.is_none() {
+            self.wake_bootstrap(family, now);
+            self.unpark(m);
+        }
+        Ok(())
+    }
+
+    pub(in crate::node) fn remove_bootstrap(&mut self, m: &mut Memory<'_>, endpoint: Endpoint) -> bool {
+        let known = &m.bootstraps[..usize::from(self.bootstraps)];
+        let Some(at) = known.iter().position(|known| *known == endpoint) else { return false };
+        // As one node of the table among others it would be passed on.
+        if self.held_at(m, endpoint).is_some() {
+            return false;
+        }
+        m.bootstraps[at..usize::from(self.bootstraps)].rotate_left(1);
+        self.bootstraps -= 1;
+        self.routers -= u16::from(at < usize::from(self.routers));
+        self.family_mut(endpoint.family()).bootstraps -= 1;
+        true
+    }
+
+    pub(in crate::node) fn bootstrap(
+        &mut self,
+        m: &mut Memory<'_>,
+        now: Instant,
+    ) -> Result<LookupId, StartError> {
+        self.advance(now);
+        let families = self.families_on()?;
+        let targets = Family::ALL.map(|family| self.family(family).id);
+        let options = self.config.lookup;
+        let was_busy = Family::ALL.map(|family| self.family(family).bootstrap.busy);
+        // Before it starts: with nobody to ask it ends at once.
+        for family in Family::ALL.into_iter().filter(|family| families[family.index()]) {
+            self.family_mut(family).bootstrap.begin();
+        }
+        let lookup = self.start(m, Goal::Bootstrap, targets, families, &options, Ix::NONE);
+        if lookup.is_err() {
+            for family in Family::ALL {
+                self.family_mut(family).bootstrap.busy = was_busy[family.index()];
+            }
+        }
+        lookup
+    }
+
+    pub(in crate::node) fn clear_nodes(&mut self, m: &mut Memory<'_>, now: Instant) {
+        let now = self.advance(now);
+        for family in Family::ALL {
+            let state = self.family_mut(family);
+            (state.ready, state.holds_router) = (false, false);
+            state.table.clear(table_slots(m, family).buckets, now);
+            self.rejoin(family);
+        }
+    }
+
+    /// The bootstrap hosts, routers first.
+    pub(in crate::node) fn bootstraps<'a>(&self, m: &'a Memory<'_>) -> &'a [Endpoint] {
+        &m.bootstraps[..usize::from(self.bootstraps)]
+    }
+
+    /// Whether a host is a router, which is to be spared.
+    pub(in crate::node) fn is_router(&self, m: &Memory<'_>, endpoint: Endpoint) -> bool {
+        m.bootstraps[..usize::from(self.routers)].contains(&endpoint)
+    }
+
+    /// A message came in: our link is alive. After a long silence the DHT is joined anew.
+    pub(in crate::node) fn note_traffic(&mut self, m: &mut Memory<'_>, now: Instant) {
+        let was_down = core::mem::take(&mut self.missed) && now - self.heard > SILENCE;
+        self.heard = now;
+        if was_down {
+            for family in Family::ALL {
+                if self.family(family).table.len() < FEW_NODES {
+                    self.family_mut(family).ready = false;
+                    self.rejoin(family);
+                }
+            }
+            self.resume_rounds(m);
+        }
+    }
+
+    /// Whether it looks as if our own link were down.
+    pub(in crate::node) fn seems_down(&self) -> bool {
+        self.missed && self.now - self.heard > SILENCE
+    }
+
+    /// When the upkeep may send its next ping.
+    pub(in crate::node) fn next_probe(&self) -> Instant {
+        if self.seems_down() {
+            self.checked + PROBE
+        } else if self.families.iter().any(|family| family.bootstrap.is_unsent) {
+            self.checked + FIRST_RETRY
+        } else {
+            self.now
+        }
+    }
+
+    /// A node answered, and is offered to the routing table.
+    pub(in crate::node) fn offer_node(&mut self, m: &mut Memory<'_>, contact: Contact, rtt: Duration) {
+        let family = contact.endpoint.family();
+        let is_router = self.is_router(m, contact.endpoint);
+        let now = self.now;
+        let table = &mut self.family_mut(family).table;
+        if is_router && !table.is_empty() && !table.contains(table_nodes(m, family), contact) {
+            return table.ping_lost(&mut table_slots(m, family), contact, now);
+        }
+        let was_empty = table.is_empty();
+        let outcome = table.on_reply(&mut table_slots(m, family), contact, rtt, now);
+        self.notify_outcome(m, contact, outcome);
+        let state = self.family_mut(family);
+        if outcome.fate == Fate::Added && is_router {
+            state.holds_router = true;
+        } else if outcome.fate == Fate::Added && core::mem::take(&mut state.holds_router) {
+            self.drop_routers(m, family);
+        }
+        if was_empty && !self.family(family).table.is_empty() {
+            if !self.family(family).bootstrap.busy {
+                self.wake_bootstrap(family, now);
+            }
+            self.unpark(m);
+        }
+        self.schedule_upkeep(family);
+    }
+
+    /// A node of the table says that it belongs in none (BEP 43).
+    pub(in crate::node) fn drop_node(&mut self, m: &mut Memory<'_>, contact: Contact) {
+        let (family, now) = (contact.endpoint.family(), self.now);
+        let table = &mut self.family_mut(family).table;
+        if let Some(removal) = table.remove(&mut table_slots(m, family), contact, now) {
+            self.notify_removal(m, removal);
+        }
+    }
+
+    /// A query of ours went unanswered. That is held against the node only if somebody was heard
+    /// since: otherwise it may be our own link that is down; and not if the node itself was, in answer
+    /// to what was sent no earlier.
+    pub(in crate::node) fn on_failed(&mut self, m: &mut Memory<'_>, query: &Query, outcome: Outcome) {
+        let (family, now) = (query.to.family(), self.now);
+        if self.heard <= query.sent {
+            self.stats.excused += 1;
+            self.missed = true;
+            self.excuse(m, query);
+        } else {
+            let is_telling = self.is_telling(query, outcome);
+            let contact = query.id.map(|id| Contact { id, endpoint: query.to });
+            let blame = self.contacts.failed(m.contacts, query.to, query.sent, is_telling);
+            let table = &mut self.families[family.index()].table;
+            let slots = &mut table_slots(m, family);
+            match (blame, contact) {
+                (Blame::Failed, Some(contact)) if table.is_alive_yet_failing(slots, contact, now) => {
+                    table.ping_lost(slots, contact, now);
+                }
+                (Blame::Failed, _) => {
+                    table.restored_failed(slots, query.to);
+                    self.fail_in_table(m, query);
+                }
+                (Blame::Doubt, Some(contact)) if !query.is_repeat => table.doubt(slots, contact, now),
+                (Blame::Nothing, Some(contact)) if query.purpose == Purpose::Check => {
+                    table.ping_lost(slots, contact, now);
+                }
+                (Blame::Doubt | Blame::Nothing, _) => {}
+            }
+        }
+        self.on_search_failed(m, query, outcome);
+        self.schedule_upkeep(family);
+    }
+
+    /// Whether the end of a query tells that nobody is there who answers: a node need not know every
+    /// method, a lookup asks a node more than once, and a query may be given up before most answers
+    /// have come.
+    fn is_telling(&self, query: &Query, outcome: Outcome) -> bool {
+        let is_known_to_all =
+            matches!(query.method, MethodKind::Ping | MethodKind::FindNode | MethodKind::GetPeers);
+        let is_early = outcome == Outcome::TimedOut
+            && query.is_given_up(self.now)
+            && self.now - query.sent < self.rtt.stall() * PATIENCE;
+        !query.is_repeat && (is_known_to_all || outcome == Outcome::Unreachable) && !is_early
+    }
+
+    /// A query of ours went unanswered, which is held against nobody.
+    pub(in crate::node) fn excuse(&mut self, m: &mut Memory<'_>, query: &Query) {
+        let (family, now) = (query.to.family(), self.now);
+        let Some(contact) = query.id.map(|id| Contact { id, endpoint: query.to }) else { return };
+        let slots = &mut table_slots(m, family);
+        let table = &mut self.family_mut(family).table;
+        // A stranger that never answered is owed no excuse: it would be pinged for ever.
+        if table.contains(slots.nodes(), contact) {
+            table.ping_lost(slots, contact, now);
+        } else {
+            self.fail_in_table(m, query);
+        }
+    }
+
+    fn fail_in_table(&mut self, m: &mut Memory<'_>, query: &Query) {
+        let (family, now) = (query.to.family(), self.now);
+        let Some(contact) = query.id.map(|id| Contact { id, endpoint: query.to }) else { return };
+        let table = &mut self.family_mut(family).table;
+        if let Some(removal) = table.on_failure(&mut table_slots(m, family), contact, now) {
+            self.notify_removal(m, removal);
+        }
+    }
+
+    /// A lookup of the node's own has ended.
+    pub(in crate::node) fn on_upkeep_done(&mut self, m: &mut Memory<'_>, walk: &Walk) {
+        let (family, now) = (walk.family(), self.now);
+        let depth = self.family(family).table.relevant_depth();
+        let state = self.family_mut(family);
+        state.bootstrap.busy = false;
+        if walk.goal == Goal::Bootstrap {
+            let again = core::mem::take(&mut state.bootstrap.again);
+            if again && (walk.answered == 0 || state.table.len() < K) {
+                (state.bootstrap.failures, state.bootstrap.next) = (0, now);
+            } else if walk.answered == 0 {
+                state.bootstrap.next = now + state.bootstrap.pause();
+            } else {
+                (state.bootstrap.failures, state.bootstrap.next) = (0, now + RETRY);
+            }
+            if walk.answered > 0 {
+                let was_owed = state.bootstrap.is_owed;
+                if walk.target == state.id {
+                    state.bootstrap.is_owed = false;
+                } else if state.bootstrap.is_owed {
+                    state.bootstrap.next = now;
+                }
+                let is_news = !state.ready || was_owed || state.has_grown();
+                if is_news {
+                    state.bootstrap.fill = depth.checked_sub(1).map(|deepest| deepest as u8);
+                }
+                if !core::mem::replace(&mut state.ready, true) {
+                    let kind = if family == Family::V4 { NoticeKind::ReadyV4 } else { NoticeKind::ReadyV6 };
+                    self.notify(m, Notice { kind, ..Notice::EMPTY });
+                    self.resume_rounds(m);
+                }
+            }
+        }
+        let state = self.family_mut(family);
+        state.bootstrap.filled = state.bootstrap.filled.max(state.table.len() as u16);
+        self.schedule_upkeep(family);
+    }
+
+    pub(in crate::node) fn schedule_sweep(&mut self, m: &Memory<'_>) {
+        let peers = self.peers.next_sweep();
+        #[cfg(feature = "items")]
+        let items = self.items.next_expiry(m.items, self.now);
+        #[cfg(not(feature = "items"))]
+        let (items, _) = (None, m);
+        if let Some(at) = [peers, items].into_iter().flatten().min() {
+            self.timers.set(Timer::Sweep, at);
+        }
+    }
+
+    pub(in crate::node) fn wake_bootstrap(&mut self, family: Family, now: Instant) {
+        let bootstrap = &mut self.family_mut(family).bootstrap;
+        (bootstrap.failures, bootstrap.next) = (0, now);
+        self.schedule_upkeep(family);
+    }
+
+    /// Joins anew, now or after the bootstrap under way, unless that makes up for it.
+    pub(in crate::node) fn rejoin(&mut self, family: Family) {
+        let bootstrap = &mut self.family_mut(family).bootstrap;
+        bootstrap.again = bootstrap.busy;
+        self.wake_bootstrap(family, self.now);
+    }
+
+    /// Our id is another one: its neighbours are to be found.
+    pub(in crate::node) fn owe_bootstrap(&mut self, family: Family) {
+        let bootstrap = &mut self.family_mut(family).bootstrap;
+        (bootstrap.is_owed, bootstrap.fill) = (true, None);
+        self.wake_bootstrap(family, self.now);
+    }
+
+    /// Starts what is due in one family, one lookup at a time.
+    fn keep_house(&mut self, m: &mut Memory<'_>, family: Family) {
+        let now = self.now;
+        if !self.family(family).is_idle() {
+            return;
+        }
+        if let Some((goal, target)) = self.next_errand(m, family, now) {
+            let only = Family::ALL.map(|other| other == family);
+            let options = self.config.lookup;
+            self.family_mut(family).bootstrap.begin();
+            if self.start(m, goal, [target; 2], only, &options, Ix::NONE).is_err() {
+                // The user's lookups take all slots; they fill the table as well.
+                self.family_mut(family).bootstrap.busy = false;
+                return self.timers.set(upkeep_timer(family), now + PATROL);
+            }
+        }
+        self.schedule_upkeep(family);
+    }
+
+    /// A bootstrap, the filling of a bucket after it, or the refresh of a quiet one.
+    fn next_errand(&mut self, m: &mut Memory<'_>, family: Family, now: Instant) -> Option<(Goal, NodeId)> {
+        let state = &mut self.families[family.index()];
+        if state.bootstrap_due().is_some_and(|due| due <= now) {
+            return Some((Goal::Bootstrap, state.id));
+        }
+        let buckets = table_slots(m, family).buckets;
+        while let Some(bucket) = state.bootstrap.fill {
+            state.bootstrap.fill = bucket.checked_sub(1);
+            let is_full = state
+                .table
+                .buckets(buckets)
+                .nth(bucket.into())
+                .is_none_or(|(len, capacity)| len >= K.min(capacity));
+            if !is_full {
+                return Some((Goal::Refresh, state.id.sibling(bucket.into(), &self.rng.id())));
+            }
+        }
+        state.table.next_refresh(buckets, &mut self.rng, now).map(|target| (Goal::Refresh, target))
+    }
+
+    pub(in crate::node) fn schedule_upkeep(&mut self, family: Family) {
+        let state = self.family(family);
+        if !state.is_idle() {
+            return;
+        }
+        let now = self.now;
+        let fill = state.bootstrap.fill.map(|_| now);
+        let due = [state.bootstrap_due(), fill, state.table.refresh_due()].into_iter().flatten().min();
+        if let Some(due) = due {
+            self.timers.set(upkeep_timer(family), due.max(now));
+        }
+    }
+
+    /// The bootstrap host at this place is a router, and counts as one from now on.
+    fn spare_router(&mut self, m: &mut Memory<'_>, at: usize) {
+        let routers = usize::from(self.routers);
+        if at < routers {
+            return;
+        }
+        m.bootstraps.swap(at, routers);
+        self.routers += 1;
+        let endpoint = m.bootstraps[routers];
+        let family = endpoint.family();
+        if self.held_at(m, endpoint).is_some() {
+            self.family_mut(family).holds_router = self.family(family).table.len() == 1;
+            if !self.family(family).holds_router {
+                self.drop_routers(m, family);
+            }
+        }
+    }
+
+    /// Routers leave the table once another node is known: they are not to be burdened.
+    fn drop_routers(&mut self, m: &mut Memory<'_>, family: Family) {
+        let now = self.now;
+        for at in 0..usize::from(self.routers) {
+            let endpoint = m.bootstraps[at];
+            let Some(contact) = self.held_at(m, endpoint) else { continue };
+            let table = &mut self.family_mut(family).table;
+            if let Some(removal) = table.remove(&mut table_slots(m, family), contact, now) {
+                self.notify_removal(m, removal);
+            }
+        }
+    }
+
+    /// Who stands in the table under an address.
+    fn held_at(&self, m: &Memory<'_>, endpoint: Endpoint) -> Option<Contact> {
+        let family = endpoint.family();
+        let table = &self.family(family).table;
+        table.iter(table_nodes(m, family)).find(|entry| entry.endpoint() == endpoint).map(Entry::contact)
+    }
+}
+
+impl FamilyState {
+    /// Whether there is somebody to ask, and no errand under way.
+    const fn is_idle(&self) -> bool {
+        self.on
+            && !self.bootstrap.busy
+            && (self.bootstraps > 0 || !self.table.is_empty() || self.table.restored() > 0)
+    }
+
+    /// When the table may want somebody pinged.
+    pub(in crate::node) fn table_due(&self) -> impl Iterator<Item = Instant> + use<> {
+        [self.table.ping_due(), self.table.restored_due()].into_iter().flatten()
+    }
+
+    /// Whether more nodes are known than ever before at the end of a lookup of the upkeep.
+    const fn has_grown(&self) -> bool {
+        self.table.len() > self.bootstrap.filled as usize
+    }
+
+    /// Whether a quarter more are known than at the end of any such lookup before.
+    pub(in crate::node) const fn has_grown_much(&self) -> bool {
+        self.table.len() * 4 > self.bootstrap.filled as usize * 5
+    }
+
+    /// When to look for our own neighbours: at first, however many nodes were remembered from before,
+    /// while few are known, after our id has changed, and while our own system does not send.
+    fn bootstrap_due(&self) -> Option<Instant> {
+        let Bootstrap { is_owed, is_cut_off, .. } = self.bootstrap;
+        let is_wanted = !self.ready || is_owed || is_cut_off || self.table.len() < FEW_NODES;
+        is_wanted.then_some(self.bootstrap.next)
+    }
+}
+
+const fn upkeep_timer(family: Family) -> Timer {
+    match family {
+        Family::V4 => Timer::UpkeepV4,
+        Family::V6 => Timer::UpkeepV6,
+    }
+}

@@ -1,0 +1,192 @@
+//! Interruptions: sleep, another socket, and families that are switched off and on.
+
+use core::time::Duration;
+
+use crate::base::addr::{Endpoint, Family};
+use crate::base::pool::Ix;
+use crate::base::time::Instant;
+use crate::guard::external::External;
+use crate::lookup::Phase;
+use crate::node::Core;
+use crate::node::maintenance::bootstrap::FEW_NODES;
+use crate::node::storage::sealed::Memory;
+use crate::rpc::inflight::Outcome;
+
+/// The pauses after which a query is sent again that our own system did not send. A full buffer is empty
+/// by then; for a network that is gone, the next errand of the upkeep looks.
+const PAUSES: [Duration; 3] =
+    [Duration::from_millis(50), Duration::from_millis(150), Duration::from_millis(450)];
+
+/// A network that was gone for less has cost nobody anything.
+const OUTAGE: Duration = Duration::from_secs(2);
+
+impl Core {
+    /// Our own system did not send a datagram to `to`. That says nothing about whoever is there.
+    pub(in crate::node) fn handle_unsent(&mut self, m: &mut Memory<'_>, now: Instant, to: Endpoint) {
+        let now = self.advance(now);
+        // There is none where it was an answer: whoever asked asks again.
+        let Some(ix) = self.inflight.find_last_sent_to(m.queries, to) else { return };
+        self.stats.unsent += 1;
+        self.missed = true;
+        let bootstrap = &mut self.family_mut(to.family()).bootstrap;
+        let is_silent = bootstrap.note_unsent();
+        let pause = PAUSES.get(usize::from(m.queries[ix].unsent));
+        if let Some(&pause) = pause.filter(|_| !bootstrap.is_cut_off()) {
+            return self.inflight.unsent(m.queries, ix, now + pause);
+        }
+        if is_silent {
+            bootstrap.note_cut_off(now);
+        }
+        let query = self.inflight.finish(m.queries, ix, Outcome::Unreachable);
+        self.excuse(m, &query);
+        self.on_search_failed(m, &query, Outcome::Unreachable);
+        self.schedule_upkeep(to.family());
+    }
+
+    /// A datagram came in: if our own system could not send before, it can now.
+    pub(in crate::node) fn note_network(&mut self, m: &mut Memory<'_>, family: Family, now: Instant) {
+        let bootstrap = &mut self.family_mut(family).bootstrap;
+        let was_cut_off = bootstrap.is_cut_off();
+        if !bootstrap.take_unsent() || now - self.heard < OUTAGE {
+            return;
+        }
+        let state = self.family(family);
+        // Where it is only one destination that has no route, there is nothing to join again.
+        if !state.ready || (was_cut_off && state.table.len() < FEW_NODES) {
+            self.wake_bootstrap(family, now);
+        }
+        self.resume_rounds(m);
+    }
+
+    pub(in crate::node) fn handle_resume(&mut self, m: &mut Memory<'_>, now: Instant, slept: Duration) {
+        self.slept = self.slept.saturating_add(u64::try_from(slept.as_micros()).unwrap_or(u64::MAX));
+        self.advance(now);
+        self.missed = true;
+        Family::ALL.into_iter().for_each(|family| self.ask_again(m, family, false));
+        self.handle_timeout(m, now);
+    }
+
+    pub(in crate::node) fn handle_rebind(&mut self, m: &mut Memory<'_>, now: Instant, family: Family) {
+        self.advance(now);
+        if self.family(family).on {
+            self.ask_again(m, family, true);
+            self.forget_tokens(m, family);
+            // The new address is as unknown as the first one was.
+            self.family_mut(family).external = External::default();
+            self.join_anew(m, family);
+        }
+    }
+
+    /// Others see us at another address, and the old one is no longer ours.
+    pub(in crate::node) fn leave_address(&mut self, m: &mut Memory<'_>, family: Family) {
+        self.family_mut(family).own = None;
+        self.ask_again(m, family, true);
+        self.forget_tokens(m, family);
+        self.announce_anew(m);
+    }
+
+    pub(in crate::node) fn set_enabled(
+        &mut self,
+        m: &mut Memory<'_>,
+        now: Instant,
+        family: Family,
+        enabled: bool,
+    ) {
+        let now = self.advance(now);
+        if !self.config.has(family) || self.family(family).on == enabled {
+            return;
+        }
+        if !enabled {
+            return self.disable(m, family);
+        }
+        if self.families_on().is_err() {
+            // That nobody was heard says nothing about our link.
+            (self.heard, self.missed) = (now, false);
+        }
+        self.family_mut(family).on = true;
+        self.join_anew(m, family);
+    }
+
+    pub(in crate::node) fn set_read_only(&mut self, now: Instant, read_only: bool) {
+        self.advance(now);
+        self.config.read_only = read_only;
+    }
+
+    /// Ends what is under way in a family, as well as it went.
+    fn disable(&mut self, m: &mut Memory<'_>, family: Family) {
+        let state = self.family_mut(family);
+        (state.on, state.ready) = (false, false);
+        while let Some(ix) = self.inflight.find_open(m.queries, family) {
+            let query = m.queries[ix];
+            if query.purpose.is_users() {
+                self.inflight.finish(m.queries, ix, Outcome::Disabled);
+            } else {
+                self.inflight.cancel(m.queries, ix);
+            }
+            if query.is_sent() {
+                self.stats.interrupted += 1;
+                self.excuse(m, &query);
+            }
+        }
+        self.forget_tokens(m, family);
+        for ix in (0..m.walks.len()).map(Ix::new) {
+            let walk = m.walks[ix];
+            if !walk.phase.is_under_way() || walk.family() != family {
+                continue;
+            }
+            if !walk.kept.is_none() && self.families_on().is_err() {
+                self.put_back_round(m, walk.lead);
+            } else {
+                self.end(m, ix);
+            }
+        }
+        self.schedule_rounds(m);
+    }
+
+    /// What awaits an answer in a family is sent again.
+    fn ask_again(&mut self, m: &mut Memory<'_>, family: Family, is_bound_anew: bool) {
+        while let Some(ix) = self.inflight.find_open(m.queries, family) {
+            let query = m.queries[ix];
+            if !query.is_sent() {
+                break;
+            }
+            if query.purpose.is_users() {
+                self.inflight.send_again(m.queries, ix);
+            } else {
+                self.inflight.cancel(m.queries, ix);
+            }
+            self.stats.interrupted += 1;
+            self.excuse(m, &query);
+        }
+        for ix in (0..m.walks.len()).map(Ix::new) {
+            if m.walks[ix].phase.is_under_way() && m.walks[ix].family() == family {
+                let (walk, memory) = self.searches.walk(m, ix);
+                walk.interrupt(memory.candidates, is_bound_anew, self.now);
+                self.settle(m, ix);
+            }
+        }
+    }
+
+    /// Tokens were given to our address, which may be another one by now (BEP 5).
+    fn forget_tokens(&self, m: &mut Memory<'_>, family: Family) {
+        for ix in (0..m.walks.len()).map(Ix::new) {
+            if m.walks[ix].phase != Phase::Free && m.walks[ix].family() == family {
+                let (walk, memory) = self.searches.walk(m, ix);
+                walk.forget_tokens(memory.candidates);
+            }
+        }
+    }
+
+    /// The nodes that we know may not know us any more, at least not at our address.
+    fn join_anew(&mut self, m: &mut Memory<'_>, family: Family) {
+        let state = self.family_mut(family);
+        (state.ready, state.own) = (false, None);
+        self.announce_anew(m);
+        self.rejoin(family);
+    }
+
+    fn announce_anew(&mut self, m: &mut Memory<'_>) {
+        self.keeper.renew(m.kept, self.now);
+        self.schedule_rounds(m);
+    }
+}

@@ -1,0 +1,13 @@
+//! What a node does by itself, by the clock.
+//!
+//! - `address`: our address and the id that follows from it
+//! - `announcer`: announces and items that are republished until they are stopped
+//! - `bootstrap`: joining, bucket refresh, token rotation, expiry
+//! - `lifecycle`: sleep, other networks, switching off and on
+//! - `timers`: the deadlines of all that
+
+mod address;
+pub(in crate::node) mod announcer;
+pub(in crate::node) mod bootstrap;
+mod lifecycle;
+pub(in crate::node) mod timers;

@@ -1,0 +1,69 @@
+//! The formats of other clients, as far as their sources document them. None has a checksum, and
+//! none keeps the ids of nodes.
+//!
+//! - libtorrent: `node-id` is a list of our ids, each followed by the address it was drawn for, or,
+//!   in old versions, a single id; `nodes` and `nodes6` are lists of compact endpoints. It stands
+//!   alone, or under `dht state` in the session parameters.
+//! - Transmission, and whatever else uses the same library: `id`, and `nodes` and `nodes6` as
+//!   strings of compact endpoints, end to end.
+
+use super::{Dictionary, List, MAX_TOKENS, State, StateError, id, value};
+use crate::base::addr::Family;
+use crate::base::id::{ID_LEN, NodeId};
+use crate::wire::{Reader, Value};
+
+/// The key of libtorrent's session parameters whose value is a state.
+pub(super) const LIBTORRENT: &[u8] = b"dht state";
+
+/// Reads a dictionary of either kind.
+pub(super) fn read(bytes: &[u8]) -> Result<State<'_>, StateError> {
+    let mut reader = Reader::with_tokens(bytes, MAX_TOKENS);
+    let mut keys = Dictionary::enter(&mut reader)?.ok_or(StateError::Unknown)?;
+    let mut state = State::default();
+    let mut is_state = false;
+    while let Some((key, raw)) = keys.next()? {
+        match key {
+            b"id" => state.ids = [id(raw); 2],
+            b"node-id" => read_ids(&mut state.ids, raw),
+            b"node-id6" => state.ids[Family::V6.index()] = id(raw),
+            b"nodes" => state.lists[Family::V4.index()] = list(raw),
+            b"nodes6" => state.lists[Family::V6.index()] = list(raw),
+            // A torrent may name nodes as well (BEP 5).
+            b"info" => return Err(StateError::Unknown),
+            _ => continue,
+        }
+        is_state = true;
+    }
+    if is_state { Ok(state) } else { Err(StateError::Unknown) }
+}
+
+/// Our ids of libtorrent, the first of each family.
+fn read_ids(ids: &mut [Option<NodeId>; 2], raw: &[u8]) {
+    let Value::List(mut members) = value(raw) else {
+        ids[Family::V4.index()] = id(raw);
+        return;
+    };
+    while !members.is_empty() {
+        let mut reader = Reader::with_tokens(members, MAX_TOKENS);
+        let Ok(member) = reader.value() else { return };
+        members = reader.rest();
+        let Some((own, address)) = member.bytes().and_then(|bytes| bytes.split_first_chunk::<ID_LEN>())
+        else {
+            continue;
+        };
+        let family = match address.len() {
+            4 => Family::V4,
+            16 => Family::V6,
+            _ => continue,
+        };
+        let own = Some(NodeId::from_bytes(*own)).filter(|own| *own != NodeId::ZERO);
+        ids[family.index()] = ids[family.index()].or(own);
+    }
+}
+
+fn list(raw: &[u8]) -> List<'_> {
+    match value(raw) {
+        Value::List(members) => List::Members(members),
+        other => List::Packed(other.bytes().unwrap_or_default()),
+    }
+}

@@ -1,0 +1,91 @@
+//! The records of items that were kept up, in the format of this crate.
+
+use core::time::Duration;
+
+use super::SavedItem;
+use super::own::put_secs;
+use crate::store::items::{Item, PublicKey};
+use crate::wire::Sink;
+
+/// Records that are read of one state, a bound on the work: more items than rounds can keep up.
+const MAX_ITEMS: u16 = 8192;
+
+/// Length of what every record begins with: a byte of flags, one with the nodes that confirmed the last
+/// round, and its age.
+const HEAD_LEN: usize = 6;
+
+const MUTABLE: u8 = 1;
+
+/// The records of a state; `None` for one that is no item, or is one too many.
+#[derive(Clone, Copy)]
+pub(super) struct Records<'a> {
+    rest: &'a [u8],
+    count: u16,
+}
+
+impl<'a> Records<'a> {
+    pub(super) const fn new(records: &'a [u8]) -> Self {
+        Self { rest: records, count: 0 }
+    }
+}
+
+impl Iterator for Records<'_> {
+    type Item = Option<SavedItem>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.rest.is_empty() {
+            return None;
+        }
+        let record = self.rest.split_first_chunk().and_then(|(len, rest)| {
+            let len = usize::from(u16::from_be_bytes(*len));
+            rest.split_at_checked(len)
+        });
+        // Where one ends too late, nobody knows where others begin.
+        let (record, rest) = record.unwrap_or_default();
+        self.rest = rest;
+        self.count = self.count.saturating_add(1);
+        Some(Some(record).filter(|_| self.count <= MAX_ITEMS).and_then(read))
+    }
+}
+
+/// How long the record of an item is.
+pub(super) fn record_len(item: &Item) -> usize {
+    let signed_len = item.signed_parts().map_or(0, |_| 32 + 8 + 64 + 1 + item.salt().len());
+    2 + HEAD_LEN + signed_len + item.value().len()
+}
+
+pub(super) fn put_record(out: &mut impl Sink, saved: &SavedItem) {
+    let item = &saved.item;
+    out.put(&((record_len(item) - 2) as u16).to_be_bytes());
+    let flags = if item.is_mutable() { MUTABLE } else { 0 };
+    out.put(&[flags, u8::try_from(saved.acknowledged).unwrap_or(u8::MAX)]);
+    put_secs(out, saved.age);
+    if let Some(signed) = item.signed_parts() {
+        out.put(signed.key.as_bytes());
+        out.put(&signed.seq.to_be_bytes());
+        out.put(&signed.signature);
+        out.put(&[item.salt().len() as u8]);
+        out.put(item.salt());
+    }
+    out.put(item.value());
+}
+
+/// The checksum of a state finds damage, not forgery; and an [`Item`] is promised to be sound. So its
+/// signature is checked, once at a start.
+fn read(record: &[u8]) -> Option<SavedItem> {
+    let (&[flags, acknowledged, a, b, c, d], rest) = record.split_first_chunk::<HEAD_LEN>()?;
+    let item = match flags {
+        0 => Item::immutable(rest),
+        MUTABLE => {
+            let (key, rest) = rest.split_first_chunk()?;
+            let (seq, rest) = rest.split_first_chunk()?;
+            let (signature, rest) = rest.split_first_chunk()?;
+            let (salt_len, rest) = rest.split_first()?;
+            let (salt, value) = rest.split_at_checked(usize::from(*salt_len))?;
+            Item::signed(PublicKey::from_bytes(*key), salt, i64::from_be_bytes(*seq), value, *signature)
+        }
+        _ => return None,
+    };
+    let age = Duration::from_secs(u32::from_be_bytes([a, b, c, d]).into());
+    Some(SavedItem { item: item.ok()?, acknowledged: acknowledged.into(), age })
+}

@@ -1,0 +1,82 @@
+//! What must be true inside of a node at any time, for the laboratory to look at, and before a
+//! checkpoint is continued.
+
+use crate::base::addr::Family;
+use crate::node::api::stats::Drops;
+use crate::node::server::query;
+use crate::node::storage::Storage;
+use crate::node::{Core, Node, Reply};
+
+impl<S: Storage> Node<S> {
+    /// What does not add up: slots that are neither free nor in use, or counts that are not those
+    /// of what they count.
+    pub(crate) fn imbalance(&self) -> Option<&'static str> {
+        let (core, view) = (&self.core, self.storage.view());
+        let parts = [
+            ("queries", core.inflight.is_consistent(view.queries)),
+            ("lookups", core.searches.is_consistent(view.walks)),
+            (
+                "answers",
+                core.replies.is_consistent(view.replies) && view.replies.iter().all(Reply::is_consistent),
+            ),
+            ("events", core.notices.is_consistent(view.notices)),
+            (
+                "bootstrap hosts",
+                core.routers <= core.bootstraps && usize::from(core.bootstraps) <= view.bootstraps.len(),
+            ),
+            ("kept announces", core.keeper.is_consistent(view.kept)),
+            ("scrapes", Core::scrapes_are_consistent(view)),
+            ("peers", core.peers.is_consistent(query::peer_view(view))),
+            ("voters", core.has_room_for_voters(view.voters.len())),
+            ("datagrams received", core.has_counted_arrivals()),
+            ("queries received", core.has_counted_answers()),
+            ("datagrams sent", core.has_counted_departures()),
+        ];
+        #[cfg(feature = "items")]
+        let parts = [
+            ("items", core.items.is_consistent(core.item_view(view))),
+            ("own items", core.own.is_consistent(view.own_items, view.own_chunks)),
+        ]
+        .into_iter()
+        .chain(parts);
+        parts.into_iter().find(|(_, is_consistent)| !is_consistent).map(|(name, _)| name)
+    }
+}
+
+impl Core {
+    fn has_room_for_voters(&self, len: usize) -> bool {
+        Family::ALL
+            .iter()
+            .all(|&family| self.family(family).external.is_consistent(self.voters_of(family, len).len()))
+    }
+}
+
+/// Every datagram is counted once, whatever became of it.
+impl Core {
+    fn has_counted_arrivals(&self) -> bool {
+        let stats = &self.stats;
+        let Drops { malformed, address, stray, wrong_port, bad_reply, .. } = stats.dropped;
+        let taken = [stats.queries_in, stats.responses_in, stats.errors_in].map(|counts| counts.total());
+        let dropped = [malformed, address, stray, wrong_port, bad_reply];
+        stats.datagrams_in as u32 == sum(taken).wrapping_add(sum(dropped))
+    }
+
+    fn has_counted_answers(&self) -> bool {
+        let stats = &self.stats;
+        let Drops { own_id, read_only, rate, overflow, budget, .. } = stats.dropped;
+        let answered = [stats.responses_out.total(), stats.errors_out.total(), self.replies.len() as u64];
+        let dropped = [own_id, read_only, rate, overflow, budget];
+        stats.queries_in.total() as u32 == sum(answered).wrapping_add(sum(dropped))
+    }
+
+    fn has_counted_departures(&self) -> bool {
+        let stats = &self.stats;
+        let sent = [stats.queries_out, stats.responses_out, stats.errors_out].map(|counts| counts.total());
+        stats.datagrams_out as u32 == sum(sent)
+    }
+}
+
+/// In the 32 bits of a counter by method, so that it holds after one has started again.
+fn sum<const N: usize>(counts: [u64; N]) -> u32 {
+    counts.into_iter().fold(0, |sum, count| sum.wrapping_add(count as u32))
+}

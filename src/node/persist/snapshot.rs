@@ -1,0 +1,216 @@
+//! Saving what outlives a restart, and taking it in again.
+
+use core::time::Duration;
+
+use crate::base::addr::{Endpoint, Family};
+use crate::base::id::NodeId;
+use crate::base::time::Instant;
+use crate::lookup::density::Density;
+use crate::node::api::event::{KeptId, StartError};
+#[cfg(feature = "items")]
+use crate::node::persist::format::SavedItem;
+use crate::node::persist::format::{
+    BufferTooShort, Head, Restored, SavedAnnounce, SavedNode, Source, State, write,
+};
+use crate::node::storage::sealed::{Memory, View};
+use crate::node::{Core, nodes, table_slots};
+use crate::table::{Contact, Entry};
+
+/// How good a node is to start from, the best first: good now and known for long, good now, alive
+/// as far as is known. Behind them come those that were restored and have not answered yet.
+const LIVE_RANKS: u8 = 3;
+
+/// A node known for this many seconds is likely to stay.
+const LONG_KNOWN: Duration = Duration::from_secs(60 * 60);
+
+impl Core {
+    pub(in crate::node) fn snapshot(
+        &self,
+        view: View<'_>,
+        saved_at: u64,
+        buf: &mut [u8],
+    ) -> Result<usize, BufferTooShort> {
+        write(buf, &Saved { core: self, view, saved_at })
+    }
+
+    pub(in crate::node) fn restore(
+        &mut self,
+        m: &mut Memory<'_>,
+        now: Instant,
+        state: &State<'_>,
+        elapsed: Duration,
+    ) -> Restored {
+        let now = self.advance(now);
+        for family in Family::ALL {
+            let density = &mut self.family_mut(family).density;
+            // What this node has learned itself is worth more.
+            if let Some(size) = state.network_size(family).filter(|_| density.size().is_none()) {
+                *density = Density::restored(size);
+            }
+        }
+        let mut restored = Restored { skipped: state.skipped_contacts(), ..Restored::default() };
+        for node in state.nodes() {
+            let endpoint = Endpoint::from(node.addr);
+            let family = endpoint.family();
+            // Those of a family that is off are kept for the next start.
+            if !self.config.address_policy.allows(endpoint) || self.is_router(m, endpoint) {
+                restored.skipped += 1;
+                continue;
+            }
+            let contact = Contact { id: node.id.unwrap_or(NodeId::ZERO), endpoint };
+            let ages = [node.silent, node.known].map(|age| age.saturating_add(elapsed));
+            let table = &mut self.family_mut(family).table;
+            if table.restore(&mut table_slots(m, family), contact, node.rtt, ages, now) {
+                restored.nodes += 1;
+            } else {
+                restored.skipped += 1;
+            }
+        }
+        if restored.nodes > 0 {
+            Family::ALL.into_iter().for_each(|family| self.rejoin(family));
+            self.unpark(m);
+        }
+        for saved in state.announces() {
+            let is_known = self.keeper.find(m.kept, &saved.infohash.into(), false).is_some();
+            if !is_known && self.restore_announce(m, now, &saved, elapsed).is_ok() {
+                restored.announces += 1;
+            } else {
+                restored.skipped += 1;
+            }
+        }
+        #[cfg(feature = "items")]
+        for saved in state.item_entries() {
+            let is_new = |saved: &SavedItem| self.keeper.find(m.kept, &saved.item.target(), true).is_none();
+            match saved.filter(is_new).map(|saved| self.restore_item(m, now, &saved, elapsed)) {
+                Some(Ok(_)) => restored.items += 1,
+                _ => restored.skipped += 1,
+            }
+        }
+        restored
+    }
+
+    pub(in crate::node) fn restore_announce(
+        &mut self,
+        m: &mut Memory<'_>,
+        now: Instant,
+        saved: &SavedAnnounce,
+        elapsed: Duration,
+    ) -> Result<KeptId, StartError> {
+        let last = last_round(saved.acknowledged, saved.age, elapsed);
+        self.keep_announced(m, now, saved.infohash, saved.announce, last)
+    }
+
+    #[cfg(feature = "items")]
+    pub(in crate::node) fn restore_item(
+        &mut self,
+        m: &mut Memory<'_>,
+        now: Instant,
+        saved: &SavedItem,
+        elapsed: Duration,
+    ) -> Result<KeptId, StartError> {
+        self.keep_stored(m, now, &saved.item, last_round(saved.acknowledged, saved.age, elapsed))
+    }
+
+    /// A restored node has answered, and has found its place or not.
+    pub(in crate::node) fn end_restoring(&mut self, m: &mut Memory<'_>, endpoint: Endpoint) {
+        let table = &mut self.family_mut(endpoint.family()).table;
+        table.take_restored(&mut table_slots(m, endpoint.family()), endpoint);
+    }
+
+    /// The announces that are kept up. One whose last round failed is saved as new: after a restart
+    /// the network may be another.
+    fn saved_announces<'a>(&'a self, view: View<'a>) -> impl Iterator<Item = SavedAnnounce> + use<'a> {
+        let now = self.now;
+        self.keeper.iter(view.kept).filter_map(move |kept| {
+            Some(SavedAnnounce {
+                infohash: kept.target.into(),
+                announce: kept.subject.announce()?,
+                acknowledged: kept.acknowledged.into(),
+                age: if kept.acknowledged > 0 { self.keeper.age(kept, now) } else { Duration::ZERO },
+            })
+        })
+    }
+
+    /// The items that are kept up. One whose last round stored nothing is saved as new, as an announce is:
+    /// the first round looks who holds it if it can change.
+    #[cfg(feature = "items")]
+    fn saved_items<'a>(&'a self, view: View<'a>) -> impl Iterator<Item = SavedItem> + use<'a> {
+        let now = self.now;
+        self.keeper.iter(view.kept).filter_map(move |kept| {
+            Some(SavedItem {
+                item: view.own_items[kept.subject.item()?.position()].read(view.own_chunks)?,
+                acknowledged: kept.acknowledged.into(),
+                age: if kept.acknowledged > 0 { self.keeper.age(kept, now) } else { Duration::ZERO },
+            })
+        })
+    }
+
+    /// The nodes worth saving, best first. Routers are not: whoever names them names them again.
+    fn saved_nodes<'a>(
+        &'a self,
+        view: View<'a>,
+        family: Family,
+    ) -> impl Iterator<Item = SavedNode> + use<'a> {
+        let (table, nodes, now) = (&self.family(family).table, nodes(view, family), self.now);
+        let routers = &view.bootstraps[..usize::from(self.routers)];
+        let rank = move |entry: &Entry| match (entry.is_good(now), entry.known(now) >= LONG_KNOWN) {
+            (true, true) => 0,
+            (true, false) => 1,
+            (false, _) => 2,
+        };
+        let live =
+            move |wanted| table.iter(nodes).filter(move |entry| entry.is_live() && rank(entry) == wanted);
+        (0..LIVE_RANKS)
+            .flat_map(live)
+            .chain(table.all_restored(nodes))
+            .filter(move |entry| !routers.contains(&entry.endpoint()))
+            .map(move |entry| saved(entry, now))
+    }
+}
+
+/// What a snapshot is written of.
+struct Saved<'a> {
+    core: &'a Core,
+    view: View<'a>,
+    saved_at: u64,
+}
+
+impl Source for Saved<'_> {
+    fn head(&self) -> Head {
+        Head {
+            ids: Family::ALL.map(|family| self.core.family(family).id),
+            sizes: Family::ALL.map(|family| self.core.family(family).density.size()),
+            saved_at: self.saved_at,
+        }
+    }
+
+    fn announces(&self) -> impl Iterator<Item = SavedAnnounce> {
+        self.core.saved_announces(self.view)
+    }
+
+    #[cfg(feature = "items")]
+    fn items(&self) -> impl Iterator<Item = SavedItem> {
+        self.core.saved_items(self.view)
+    }
+
+    fn nodes(&self, family: Family) -> impl Iterator<Item = SavedNode> {
+        self.core.saved_nodes(self.view, family)
+    }
+}
+
+/// How long ago the last round ended of what was kept up, and how many nodes confirmed it; `None` where none
+/// did.
+fn last_round(acknowledged: u32, age: Duration, elapsed: Duration) -> Option<(Duration, u16)> {
+    let last = || (age.saturating_add(elapsed), u16::try_from(acknowledged).unwrap_or(u16::MAX));
+    (acknowledged > 0).then(last)
+}
+
+fn saved(entry: &Entry, now: Instant) -> SavedNode {
+    SavedNode {
+        id: Some(entry.id()).filter(|id| *id != NodeId::ZERO),
+        addr: entry.endpoint().into(),
+        silent: entry.silent(now),
+        known: entry.known(now),
+        rtt: entry.has_rtt().then(|| entry.rtt()),
+    }
+}

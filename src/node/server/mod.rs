@@ -1,0 +1,12 @@
+//! The way of a query: what a node answers, and what it stores for others.
+//!
+//! - `own_peers`: our own announces in our own store
+//! - `put`: items that others put (BEP 44)
+//! - `query`: queries checked, admitted, and answered
+//! - `store`: peers and items handed over by another node of the program
+
+mod own_peers;
+#[cfg(feature = "items")]
+pub(in crate::node) mod put;
+pub(in crate::node) mod query;
+mod store;

@@ -1,0 +1,190 @@
+//! Items (BEP 44) that others put to us.
+
+use crate::base::addr::{Endpoint, Family};
+use crate::base::id::NodeId;
+use crate::base::pool::Ix;
+use crate::node::Core;
+use crate::node::api::event::{Notice, NoticeKind};
+use crate::node::storage::sealed::{Memory, View};
+use crate::store::items::{
+    Item, ItemSlots, ItemStore, ItemView, Meeting, PublicKey, Victims, immutable_target, read_stored,
+};
+use crate::wire::{ErrorCode, PutItem};
+
+type Refusal = (ErrorCode, &'static str);
+
+const NO_ROOM: Refusal = (ErrorCode::SERVER, "no room for this item");
+
+impl Core {
+    /// Stores an item if everything about it is right. The order of the checks decides which error
+    /// a put with several faults gets (B44-23); of those that have no place in that order, the cheap
+    /// ones come before the signature.
+    pub(in crate::node) fn store_item(
+        &mut self,
+        m: &mut Memory<'_>,
+        from: Endpoint,
+        token: &[u8],
+        named: Option<NodeId>,
+        item: &PutItem<'_>,
+    ) -> Result<(), Refusal> {
+        let target = target_of(item);
+        if named.is_some_and(|named| named != target) {
+            return Err((ErrorCode::PROTOCOL, "target is not that of the item"));
+        }
+        if !self.tokens.is_valid(token, from, target.as_bytes()) {
+            return Err((ErrorCode::PROTOCOL, "bad token"));
+        }
+        self.sources.verify(m.sources, from, self.now);
+        self.place_item(m, from, target, item, false)?;
+        let seq = if let PutItem::Mutable { seq, .. } = *item { seq } else { -1 };
+        let kind = NoticeKind::ItemStored;
+        self.notify(m, Notice { kind, id: target, endpoint: from, seq, ..Notice::EMPTY });
+        Ok(())
+    }
+
+    /// Stores an item of whoever may put it, or renews it; `is_sound` if its signature is known to fit.
+    pub(in crate::node) fn place_item(
+        &mut self,
+        m: &mut Memory<'_>,
+        from: Endpoint,
+        target: NodeId,
+        item: &PutItem<'_>,
+        is_sound: bool,
+    ) -> Result<(), Refusal> {
+        let now = self.now;
+        let meeting = ItemStore::meet(self.item_slots(m).view(), &target, item, now);
+        let old = match meeting {
+            Meeting::OtherKind => {
+                return Err((ErrorCode::PROTOCOL, "the stored item is no such one"));
+            }
+            Meeting::Nothing => None,
+            Meeting::Same(ix) | Meeting::SignedAgain(ix) | Meeting::Other(ix, _) => Some(ix),
+        };
+        let mut victims = Victims::new();
+        if old.is_none() {
+            victims = self.room_for(m, &target, item, old, from)?;
+        }
+        if !is_sound && !matches!(meeting, Meeting::Same(_)) {
+            self.check_signature(m, from, item)?;
+        }
+        if let (PutItem::Mutable { cas: Some(cas), .. }, Some(ix)) = (*item, old)
+            && m.items[ix].seq() != Some(cas)
+        {
+            return Err((ErrorCode::CAS_MISMATCH, "cas is not the stored seq"));
+        }
+        match (meeting, item) {
+            (Meeting::Same(ix) | Meeting::SignedAgain(ix), _) => {
+                add(&mut self.stats.items.refreshed, 1);
+                let slots = &mut self.item_slots(m);
+                self.items.refresh(slots, ix, from, now + self.config.item_ttl);
+                self.schedule_sweep(m);
+                return Ok(());
+            }
+            // Of two values with one number the first stays.
+            (Meeting::Other(_, stored), PutItem::Mutable { seq, .. }) if *seq <= stored => {
+                return Err((ErrorCode::SEQ_TOO_LOW, "seq must be higher"));
+            }
+            _ => {}
+        }
+        if old.is_some() {
+            victims = self.room_for(m, &target, item, old, from)?;
+        }
+        add(&mut self.stats.items.evicted, victims.len());
+        let slots = &mut self.item_slots(m);
+        if !self.items.store(slots, target, item, (old, &victims), from, now + self.config.item_ttl) {
+            return Err(NO_ROOM);
+        }
+        add(&mut self.stats.items.stored, 1);
+        self.schedule_sweep(m);
+        Ok(())
+    }
+
+    /// What a `get` is answered with, and whether the asker has an older one or none.
+    pub(in crate::node) fn item_for(
+        &self,
+        m: &Memory<'_>,
+        target: &NodeId,
+        newer_than: Option<i64>,
+    ) -> Option<(Item, bool)> {
+        let stored = &m.items[ItemStore::find(self.shared_items(m), target, self.now)?];
+        // Whoever names a number wants no immutable item (B44-26).
+        let is_wanted = newer_than.is_none() || stored.seq().is_some();
+        let is_newer = newer_than.is_none_or(|known| stored.seq() > Some(known));
+        is_wanted.then(|| (read_stored(m.item_chunks, stored), is_newer))
+    }
+
+    pub(in crate::node) fn stored_items<'a>(&self, view: View<'a>) -> impl Iterator<Item = Item> + use<'a> {
+        self.items.iter(self.item_view(view), self.now)
+    }
+
+    pub(in crate::node) fn stored_item(&self, view: View<'_>, target: &NodeId) -> Option<Item> {
+        let ix = ItemStore::find(self.item_view(view), target, self.now)?;
+        Some(read_stored(view.item_chunks, &view.items[ix]))
+    }
+
+    /// The item store's memory. One secret serves both stores: it decides where things lie, and
+    /// nothing else.
+    pub(in crate::node) const fn item_slots<'a>(&self, m: &'a mut Memory<'_>) -> ItemSlots<'a> {
+        ItemSlots { records: m.items, chunks: m.item_chunks, key: self.peers.key() }
+    }
+
+    pub(in crate::node) const fn item_view<'a>(&self, view: View<'a>) -> ItemView<'a> {
+        ItemView { records: view.items, chunks: view.item_chunks, key: self.peers.key() }
+    }
+
+    const fn shared_items<'a>(&self, m: &'a Memory<'_>) -> ItemView<'a> {
+        ItemView { records: m.items, chunks: m.item_chunks, key: self.peers.key() }
+    }
+
+    /// The items that give way to another one.
+    fn room_for(
+        &mut self,
+        m: &mut Memory<'_>,
+        target: &NodeId,
+        item: &PutItem<'_>,
+        old: Option<Ix>,
+        from: Endpoint,
+    ) -> Result<Victims, Refusal> {
+        let ids = Family::ALL.map(|family| self.family(family).id);
+        let (slots, now) = (&mut self.item_slots(m), self.now);
+        let victims = self.items.find_room(slots, (target, item), old, from, &ids, now, &mut self.rng);
+        add(&mut self.stats.items.no_room, victims.is_none().into());
+        victims.ok_or(NO_ROOM)
+    }
+
+    /// The one dear check: no more often than is set, with some left for networks that had few, and a
+    /// wrong signature silences its source for a while, so that a flood of puts cannot take the processor.
+    fn check_signature(
+        &mut self,
+        m: &mut Memory<'_>,
+        from: Endpoint,
+        item: &PutItem<'_>,
+    ) -> Result<(), Refusal> {
+        let PutItem::Mutable { value, key, seq, signature, salt, .. } = *item else { return Ok(()) };
+        let is_heavy = self.sources.count_check(m.sites, from, self.now);
+        if !self.signature_checks.try_take(self.config.signature_checks.into(), is_heavy, self.now) {
+            add(&mut self.stats.items.unchecked, 1);
+            return Err((ErrorCode::SERVER, "too many signatures to check"));
+        }
+        add(&mut self.stats.items.checked, 1);
+        if PublicKey::from_bytes(*key).verify(salt, seq, value, signature) {
+            return Ok(());
+        }
+        add(&mut self.stats.items.bad_signature, 1);
+        self.sources.penalize(m.sources, from, self.config.bad_signature_cost.into(), self.now);
+        Err((ErrorCode::BAD_SIGNATURE, "signature does not fit"))
+    }
+}
+
+/// Counts in 32 bits, which start again at 0.
+pub(in crate::node) const fn add(count: &mut u32, by: usize) {
+    *count = count.wrapping_add(by as u32);
+}
+
+/// Where an item belongs.
+fn target_of(item: &PutItem<'_>) -> NodeId {
+    match *item {
+        PutItem::Immutable { value, .. } => immutable_target(value),
+        PutItem::Mutable { key, salt, .. } => PublicKey::from_bytes(*key).target(salt),
+    }
+}

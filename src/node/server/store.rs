@@ -1,0 +1,72 @@
+//! What another node of the same program was told: so several addresses share their stores (BEP 45).
+//!
+//! No event tells of it. The events of both nodes would else send it to and fro for ever.
+
+use core::net::SocketAddr;
+
+use crate::base::addr::{Endpoint, Family};
+use crate::base::id::InfoHash;
+use crate::base::time::Instant;
+use crate::base::trace::trace;
+use crate::node::Core;
+use crate::node::api::event::StoreError;
+use crate::node::server::query::peer_slots;
+use crate::node::storage::sealed::Memory;
+#[cfg(feature = "items")]
+use crate::store::items::Item;
+use crate::store::peers::Refusal;
+#[cfg(feature = "items")]
+use crate::wire::ErrorCode;
+
+impl Core {
+    pub(in crate::node) fn mirror_peer(
+        &mut self,
+        m: &mut Memory<'_>,
+        now: Instant,
+        infohash: InfoHash,
+        peer: Endpoint,
+        seed: bool,
+    ) -> Result<(), StoreError> {
+        self.advance(now);
+        if !self.is_allowed(peer) {
+            return Err(StoreError::AddressRefused);
+        }
+        self.keep_peer(m, infohash, peer, seed).map_err(|_| StoreError::NoRoom)
+    }
+
+    #[cfg(feature = "items")]
+    pub(in crate::node) fn mirror_item(
+        &mut self,
+        m: &mut Memory<'_>,
+        now: Instant,
+        item: &Item,
+        from: Endpoint,
+    ) -> Result<(), StoreError> {
+        self.advance(now);
+        // That its signature fits was checked when it became an item.
+        let stored = self.place_item(m, from, item.target(), &item.put(None, None), true);
+        stored.map_err(|(code, _)| match code {
+            ErrorCode::SERVER => StoreError::NoRoom,
+            _ => StoreError::Stale,
+        })
+    }
+
+    /// Stores a peer, or renews it.
+    pub(in crate::node) fn keep_peer(
+        &mut self,
+        m: &mut Memory<'_>,
+        infohash: InfoHash,
+        peer: Endpoint,
+        seed: bool,
+    ) -> Result<(), Refusal> {
+        let ids = Family::ALL.map(|family| self.family(family).id);
+        let (slots, now) = (&mut peer_slots(m), self.now);
+        let stored = self.peers.announce(slots, &infohash, peer, seed, &ids, now, &mut self.rng);
+        if let Err(refusal) = stored {
+            trace!("refused to store {}: {refusal:?}", SocketAddr::from(peer));
+            return Err(refusal);
+        }
+        self.schedule_sweep(m);
+        Ok(())
+    }
+}

@@ -1,0 +1,316 @@
+//! Where the memory of a node lies: on the heap, in a static, or borrowed.
+//!
+//! [`Storage`] only lends slices of private slots; all logic is written once, over slices.
+
+#[cfg(feature = "alloc")]
+use alloc::boxed::Box;
+
+use crate::node::api::config::Limits;
+use crate::table::bucket_count;
+use sealed::{Memory, Sealed, View};
+
+#[cfg(feature = "checkpoint")]
+use postcard::ser_flavors::Flavor;
+
+/// Where a checkpoint is read from.
+#[cfg(feature = "checkpoint")]
+pub(crate) type Input<'a> = postcard::Deserializer<'a, postcard::de_flavors::Slice<'a>>;
+
+/// Where a checkpoint is written to.
+#[cfg(feature = "checkpoint")]
+pub(crate) type Output<F> = postcard::Serializer<F>;
+
+/// Memory for a [`Node`](crate::Node): `Heap`, [`Fixed`], or a mutable borrow of either.
+///
+/// The trait is sealed; its methods are the crate's own affair.
+pub trait Storage: Sealed {}
+
+impl<S: Sealed> Storage for S {}
+
+impl<S: Sealed> Sealed for &mut S {
+    fn memory(&mut self) -> Memory<'_> {
+        (**self).memory()
+    }
+
+    fn view(&self) -> View<'_> {
+        (**self).view()
+    }
+}
+
+/// Everything that is sized by the user: a line for each slice, with its slots, an empty one, and
+/// its length under some [`Limits`]. `$` is a dollar sign for the macro in the macro.
+macro_rules! memory {
+    (($d:tt) $($(#[$cfg:meta])* $name:ident: $slot:ty = $empty:expr, |$limits:ident| $len:expr;)*) => {
+        pub(crate) mod sealed {
+            #![allow(unnameable_types, missing_docs)]
+
+            use super::slots::*;
+            #[cfg(feature = "checkpoint")]
+            use super::{Flavor, Input, Lengths, Output};
+
+            /// All slices, to change.
+            pub struct Memory<'a> {
+                $($(#[$cfg])* pub(crate) $name: &'a mut [$slot],)*
+            }
+
+            impl Memory<'_> {
+                /// Forgets what an earlier node left.
+                pub(crate) fn clear(&mut self) {
+                    $($(#[$cfg])* self.$name.fill($empty);)*
+                }
+            }
+
+            /// What a checkpoint holds of the memory: every slot of every slice, one behind the other.
+            #[cfg(feature = "checkpoint")]
+            impl Memory<'_> {
+                pub(crate) fn read_slots(&mut self, input: &mut Input<'_>) -> postcard::Result<()> {
+                    $($(#[$cfg])* for slot in &mut *self.$name {
+                        *slot = serde::Deserialize::deserialize(&mut *input)?;
+                    })*
+                    Ok(())
+                }
+            }
+
+            #[cfg(feature = "checkpoint")]
+            impl View<'_> {
+                pub(crate) fn write_slots<F: Flavor>(self, output: &mut Output<F>) -> postcard::Result<()> {
+                    $($(#[$cfg])* for slot in self.$name {
+                        serde::Serialize::serialize(slot, &mut *output)?;
+                    })*
+                    Ok(())
+                }
+
+                pub(crate) const fn lengths(self) -> Lengths {
+                    let mut lengths = Lengths::NONE;
+                    $($(#[$cfg])* { lengths.$name = self.$name.len(); })*
+                    lengths
+                }
+            }
+
+            /// All slices, to read.
+            #[allow(dead_code, reason = "not every part can be looked at yet")]
+            #[derive(Clone, Copy)]
+            pub struct View<'a> {
+                $($(#[$cfg])* pub(crate) $name: &'a [$slot],)*
+            }
+
+            pub trait Sealed {
+                fn memory(&mut self) -> Memory<'_>;
+                fn view(&self) -> View<'_>;
+            }
+        }
+
+        /// The lengths of all slices. Public for [`fixed!`](crate::fixed), and no further.
+        #[doc(hidden)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
+        #[allow(missing_docs)]
+        pub struct Lengths {
+            $(pub $name: usize,)*
+        }
+
+        impl Lengths {
+            const NONE: Self = Self { $($name: 0,)* };
+
+            #[allow(missing_docs)]
+            pub const fn of(limits: &Limits) -> Self {
+                let mut lengths = Self::NONE;
+                $($(#[$cfg])* {
+                    let $limits = limits;
+                    lengths.$name = $len;
+                })*
+                lengths
+            }
+
+            /// How many slots there are in all.
+            #[cfg(all(feature = "alloc", feature = "checkpoint"))]
+            pub(crate) fn total(&self) -> usize {
+                [$(self.$name),*].into_iter().fold(0, usize::saturating_add)
+            }
+        }
+
+        /// A number that changes with the slices, their order and their slots.
+        #[cfg(feature = "checkpoint")]
+        pub(crate) const LAYOUT: u64 = {
+            let mut hash = 0;
+            $($(#[$cfg])* { hash = mix(hash, stringify!($name: $slot), size_of::<$slot>()); })*
+            hash
+        };
+
+        /// Memory of run-time size, allocated once at birth and never again.
+        #[cfg(feature = "alloc")]
+        pub struct Heap {
+            $($(#[$cfg])* $name: Box<[$slot]>,)*
+        }
+
+        #[cfg(feature = "alloc")]
+        impl Heap {
+            /// Reserves all the memory that `limits` allow.
+            pub fn new(limits: &Limits) -> Self {
+                Self::of(&Lengths::of(limits))
+            }
+
+            pub(crate) fn of(lengths: &Lengths) -> Self {
+                Self {
+                    $($(#[$cfg])* $name: core::iter::repeat_n($empty, lengths.$name).collect(),)*
+                }
+            }
+        }
+
+        #[cfg(feature = "alloc")]
+        impl Sealed for Heap {
+            fn memory(&mut self) -> Memory<'_> {
+                Memory { $($(#[$cfg])* $name: &mut self.$name,)* }
+            }
+
+            fn view(&self) -> View<'_> {
+                View { $($(#[$cfg])* $name: &self.$name,)* }
+            }
+        }
+
+        /// Memory of compile-time size, for hosts without an allocator.
+        ///
+        /// [`new`](Self::new) is `const` and all zero, so a `static` of it lies in `.bss` and takes
+        /// no room in flash. As it stands it makes a client: [`Limits::CLIENT`](crate::Limits::CLIENT).
+        /// For any other limits [`fixed!`](crate::fixed) names the type; the parameters, a length for
+        /// each slice, are written by no one else.
+        ///
+        /// ```
+        /// use dht_proto::{Config, Fixed, Instant, Node};
+        ///
+        /// let mut config = Config::default();
+        /// (config.ipv6, config.read_only) = (false, true);
+        /// let mut memory: Fixed = Fixed::new();
+        /// let node = Node::with_storage(config, &mut memory, [7; 32], Instant::ZERO);
+        /// # drop(node);
+        /// ```
+        #[allow(non_upper_case_globals, reason = "named after the slices")]
+        pub struct Fixed<$(const $name: usize = { Lengths::of(&Limits::CLIENT).$name },)*> {
+            $($(#[$cfg])* $name: [$slot; $name],)*
+        }
+
+        #[allow(non_upper_case_globals, reason = "named after the slices")]
+        impl<$(const $name: usize,)*> Fixed<$({ $name },)*> {
+            /// Memory that is all zero.
+            #[allow(clippy::new_without_default, reason = "a default would be built on the stack")]
+            pub const fn new() -> Self {
+                Self { $($(#[$cfg])* $name: [const { $empty }; $name],)* }
+            }
+        }
+
+        #[allow(non_upper_case_globals, reason = "named after the slices")]
+        impl<$(const $name: usize,)*> Sealed for Fixed<$({ $name },)*> {
+            fn memory(&mut self) -> Memory<'_> {
+                Memory { $($(#[$cfg])* $name: &mut self.$name,)* }
+            }
+
+            fn view(&self) -> View<'_> {
+                View { $($(#[$cfg])* $name: &self.$name,)* }
+            }
+        }
+
+        /// The type of a [`Fixed`](crate::Fixed) memory under some [`Limits`](crate::Limits): a path to
+        /// a constant, or any other constant expression.
+        ///
+        /// ```
+        /// use dht_proto::{Config, Instant, Limits, Node, fixed};
+        ///
+        /// const LIMITS: Limits = {
+        ///     let mut limits = Limits::CLIENT;
+        ///     (limits.lookups, limits.swarms, limits.peers_v4, limits.sources) = (2, 16, 64, 16);
+        ///     limits
+        /// };
+        ///
+        /// let mut memory = <fixed!(LIMITS)>::new();
+        /// let node = Node::with_storage(Config::default(), &mut memory, [7; 32], Instant::ZERO);
+        /// # drop(node);
+        /// ```
+        #[macro_export]
+        macro_rules! fixed {
+            ($d limits:expr) => {
+                $d crate::Fixed<$({ $d crate::Lengths::of(&$d limits).$name },)*>
+            };
+        }
+    };
+}
+
+/// The types that lie in slots.
+mod slots {
+    pub(super) use crate::base::addr::Endpoint;
+    pub(super) use crate::base::id::InfoHash;
+    pub(super) use crate::base::pool::Slot;
+    pub(super) use crate::guard::external::Voter;
+    pub(super) use crate::guard::sources::{Share, Site, Source};
+    pub(super) use crate::lookup::republisher::Kept;
+    pub(super) use crate::lookup::sampling::Sampling;
+    pub(super) use crate::lookup::scrape::Scrape;
+    pub(super) use crate::lookup::{Candidate, Token, Walk};
+    pub(super) use crate::node::api::event::Notice;
+    pub(super) use crate::node::{Local, Reply};
+    pub(super) use crate::rpc::inflight::Query;
+    pub(super) use crate::rpc::reputation::Record;
+    #[cfg(feature = "items")]
+    pub(super) use crate::store::items;
+    pub(super) use crate::store::peers::{Chunk, Swarm};
+    pub(super) use crate::table::{Bucket, Entry};
+}
+use slots::*;
+
+memory! {
+    ($)
+    buckets_v4: Bucket = Bucket::EMPTY, |limits| bucket_count(limits.nodes_v4);
+    buckets_v6: Bucket = Bucket::EMPTY, |limits| bucket_count(limits.nodes_v6);
+    nodes_v4: Entry = Entry::EMPTY, |limits| limits.nodes_v4;
+    nodes_v6: Entry = Entry::EMPTY, |limits| limits.nodes_v6;
+    spares_v4: Entry = Entry::EMPTY, |limits| least(limits.replacements, limits.nodes_v4);
+    spares_v6: Entry = Entry::EMPTY, |limits| least(limits.replacements, limits.nodes_v6);
+    queries: Slot<Query> = Slot::new(Query::EMPTY), |limits| limits.inflight;
+    walks: Slot<Walk> = Slot::new(Walk::EMPTY), |limits| limits.lookups;
+    candidates: Candidate = Candidate::EMPTY, |limits| limits.lookups * limits.candidates;
+    tokens: Token = Token::EMPTY, |limits| limits.lookups * limits.tokens;
+    found: Endpoint = Endpoint::ZERO, |limits| limits.lookups * limits.found;
+    swarms: Slot<Swarm> = Slot::new(Swarm::EMPTY), |limits| limits.swarms;
+    peers_v4: Slot<Chunk<6>> = Slot::new(Chunk::EMPTY), |limits| limits.peers_v4.div_ceil(4);
+    peers_v6: Slot<Chunk<18>> = Slot::new(Chunk::EMPTY), |limits| limits.peers_v6.div_ceil(4);
+    counters: u16 = 0, |limits| (limits.peers_v4 + limits.peers_v6) / 2;
+    sources: Source = Source::EMPTY, |limits| limits.sources;
+    sites: Site = Site::EMPTY, |limits| limits.sources / 2;
+    shares: Share = Share::EMPTY, |limits| limits.sources / 2;
+    contacts: Record = Record::EMPTY, |limits| limits.contacts;
+    replies: Reply = Reply::EMPTY, |limits| limits.replies;
+    locals: Local = Local::EMPTY, |limits| least(limits.replies, MAX_LOCALS);
+    notices: Notice = Notice::EMPTY, |limits| limits.events;
+    bootstraps: Endpoint = Endpoint::ZERO, |limits| limits.bootstraps;
+    kept: Slot<Kept> = Slot::new(Kept::EMPTY), |limits| limits.kept;
+    #[cfg(feature = "items")]
+    items: Slot<items::Stored> = Slot::new(items::Stored::EMPTY), |limits| limits.items;
+    #[cfg(feature = "items")]
+    item_chunks: items::Chunk = items::Chunk::EMPTY, |limits| limits.item_chunks;
+    #[cfg(feature = "items")]
+    own_items: items::OwnItem = items::OwnItem::EMPTY, |limits| limits.own_items;
+    #[cfg(feature = "items")]
+    own_chunks: items::Chunk = items::Chunk::EMPTY, |limits| limits.own_chunks;
+    samples: InfoHash = InfoHash::ZERO, |limits| limits.samples;
+    scrapes: Scrape = Scrape::EMPTY, |limits| limits.scrapes;
+    samplings: Sampling = Sampling::EMPTY, |limits| limits.samplings;
+    voters: Voter = Voter::EMPTY, |limits| limits.voters;
+}
+
+/// Addresses of ours that waiting answers leave from; more than most hosts have.
+pub(crate) const MAX_LOCALS: usize = 8;
+
+const fn least(a: usize, b: usize) -> usize {
+    if a < b { a } else { b }
+}
+
+/// FNV-1a, over a name and a number.
+#[cfg(feature = "checkpoint")]
+pub(crate) const fn mix(hash: u64, name: &str, number: usize) -> u64 {
+    const PRIME: u64 = 0x0100_0000_01b3;
+    let (mut hash, mut at) = (hash, 0);
+    while at < name.len() {
+        hash = (hash ^ name.as_bytes()[at] as u64).wrapping_mul(PRIME);
+        at += 1;
+    }
+    (hash ^ number as u64).wrapping_mul(PRIME)
+}

@@ -1,0 +1,316 @@
+//! Items: values with all that belongs to them, checked when they are made.
+
+use core::fmt;
+
+use heapless::Vec;
+use thiserror::Error;
+
+use super::keys::{PublicKey, SIGNATURE_LEN, SecretKey, immutable_target};
+use crate::base::id::NodeId;
+use crate::wire::{MAX_SALT_LEN, MAX_VALUE_LEN, PutItem, is_canonical};
+
+/// A value that the DHT can store (BEP 44): under its own hash, or signed under a public key.
+///
+/// An item that exists is sound: its size is legal and its signature fits. A value is bencoded, and
+/// kept as the very bytes that were signed or hashed. Some nodes store nothing but byte strings;
+/// some drop what is nested deeper than seven levels.
+///
+/// ```
+/// use dht_proto::{Item, SecretKey};
+///
+/// let item = Item::immutable(b"12:Hello World!")?;
+/// assert_eq!(item.target().to_string(), "e5f96f6f38320f0f33959cb4d3d656452117aadb");
+///
+/// let secret = SecretKey::from_bytes(&[7; 32]); // from a generator of random numbers
+/// let item = Item::sign(&secret, b"my salt", 1, b"12:Hello World!")?;
+/// assert_eq!(item.target(), secret.public().target(b"my salt"));
+/// # Ok::<(), dht_proto::ItemError>(())
+/// ```
+#[derive(Clone, PartialEq, Eq)]
+pub struct Item {
+    target: NodeId,
+    value: Vec<u8, MAX_VALUE_LEN>,
+    signed: Option<Signed>,
+}
+
+/// What an item has beside its value if it is mutable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Signed {
+    pub(crate) key: PublicKey,
+    pub(crate) salt: Salt,
+    pub(crate) seq: i64,
+    pub(crate) signature: [u8; SIGNATURE_LEN],
+}
+
+impl Item {
+    /// A value under its own hash, which can never change.
+    ///
+    /// # Errors
+    ///
+    /// [`ItemError::NotCanonical`] or [`ItemError::ValueTooLong`].
+    pub fn immutable(value: &[u8]) -> Result<Self, ItemError> {
+        let value = checked(value)?;
+        Ok(Self { target: immutable_target(&value), value, signed: None })
+    }
+
+    /// A value under a key and a salt (empty for none), signed here. It replaces one with a lower
+    /// `seq`, which must not be negative.
+    ///
+    /// # Errors
+    ///
+    /// Any of [`ItemError`] but [`BadSignature`](ItemError::BadSignature) and
+    /// [`NoNextSeq`](ItemError::NoNextSeq).
+    pub fn sign(secret: &SecretKey, salt: &[u8], seq: i64, value: &[u8]) -> Result<Self, ItemError> {
+        let (salt, value) = (Salt::new(salt)?, checked(value)?);
+        if seq < 0 {
+            return Err(ItemError::NegativeSeq);
+        }
+        let key = secret.public();
+        let signature = secret.sign(salt.as_bytes(), seq, &value).ok_or(ItemError::ValueTooLong)?;
+        let target = key.target(salt.as_bytes());
+        Ok(Self { target, value, signed: Some(Signed { key, salt, seq, signature }) })
+    }
+
+    /// The same with a signature that was made elsewhere: over `4:salt`, the bencoded salt (both
+    /// only if there is one), `3:seqi`, the number, `e1:v` and the value.
+    ///
+    /// # Errors
+    ///
+    /// Any of [`ItemError`] but [`NoNextSeq`](ItemError::NoNextSeq).
+    pub fn signed(
+        key: PublicKey,
+        salt: &[u8],
+        seq: i64,
+        value: &[u8],
+        signature: [u8; 64],
+    ) -> Result<Self, ItemError> {
+        let (salt, value) = (Salt::new(salt)?, checked(value)?);
+        if seq < 0 {
+            return Err(ItemError::NegativeSeq);
+        }
+        if !key.verify(salt.as_bytes(), seq, &value, &signature) {
+            return Err(ItemError::BadSignature);
+        }
+        let target = key.target(salt.as_bytes());
+        Ok(Self { target, value, signed: Some(Signed { key, salt, seq, signature }) })
+    }
+
+    /// One that was checked when it was stored.
+    pub(crate) const fn restored(
+        target: NodeId,
+        value: Vec<u8, MAX_VALUE_LEN>,
+        signed: Option<Signed>,
+    ) -> Self {
+        Self { target, value, signed }
+    }
+
+    /// The number of the version after the newest one found, which is
+    /// [`LookupReport::seq`](crate::LookupReport::seq): one more, or 1 where none was found, as other
+    /// clients have it. `None` after the last number.
+    pub const fn next_seq(newest: Option<i64>) -> Option<i64> {
+        match newest {
+            Some(newest) => newest.checked_add(1),
+            None => Some(1),
+        }
+    }
+
+    /// Where it is stored.
+    pub const fn target(&self) -> NodeId {
+        self.target
+    }
+
+    /// The bencoded value, at most [`MAX_VALUE_LEN`] bytes.
+    pub fn value(&self) -> &[u8] {
+        &self.value
+    }
+
+    /// The bytes of the value, if it is a byte string.
+    pub fn as_string(&self) -> Option<&[u8]> {
+        let colon = self.value.iter().position(|byte| *byte == b':')?;
+        self.value.first().filter(|first| first.is_ascii_digit())?;
+        self.value.get(colon + 1..)
+    }
+
+    /// Whether another value can take its place.
+    pub const fn is_mutable(&self) -> bool {
+        self.signed.is_some()
+    }
+
+    /// The key that signed it; `None` if it is immutable.
+    pub fn key(&self) -> Option<PublicKey> {
+        self.signed.map(|signed| signed.key)
+    }
+
+    /// The salt, empty if there is none.
+    pub fn salt(&self) -> &[u8] {
+        self.signed.as_ref().map_or(&[], |signed| signed.salt.as_bytes())
+    }
+
+    /// The sequence number; `None` if it is immutable.
+    pub fn seq(&self) -> Option<i64> {
+        self.signed.map(|signed| signed.seq)
+    }
+
+    /// The signature; `None` if it is immutable.
+    pub fn signature(&self) -> Option<&[u8; 64]> {
+        self.signed.as_ref().map(|signed| &signed.signature)
+    }
+
+    pub(crate) const fn signed_parts(&self) -> Option<&Signed> {
+        self.signed.as_ref()
+    }
+
+    /// The arguments of the `put` that stores it.
+    pub(crate) fn put(&self, cas: Option<i64>, seq: Option<i64>) -> PutItem<'_> {
+        let value = &self.value;
+        match &self.signed {
+            None => PutItem::Immutable { value, seq },
+            Some(Signed { key, salt, seq, signature }) => {
+                let (key, salt) = (key.as_bytes(), salt.as_bytes());
+                PutItem::Mutable { value, key, seq: *seq, signature, salt, cas }
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Item {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut debug = f.debug_struct("Item");
+        debug.field("target", &self.target);
+        if let Some(Signed { key, salt, seq, .. }) = &self.signed {
+            debug.field("key", key).field("salt", salt).field("seq", seq);
+        }
+        debug.field("value", &format_args!("\"{}\"", self.value.escape_ascii())).finish_non_exhaustive()
+    }
+}
+
+/// The salt of a mutable item: up to [`MAX_SALT_LEN`] bytes that tell the items of one key apart.
+/// An empty one is none.
+#[derive(Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
+pub struct Salt {
+    #[cfg_attr(feature = "checkpoint", serde(with = "serde_big_array::BigArray"))]
+    bytes: [u8; MAX_SALT_LEN],
+    len: u8,
+}
+
+impl Salt {
+    /// No salt.
+    pub const NONE: Self = Self { bytes: [0; MAX_SALT_LEN], len: 0 };
+
+    /// From its bytes.
+    ///
+    /// # Errors
+    ///
+    /// [`ItemError::SaltTooLong`].
+    pub fn new(salt: &[u8]) -> Result<Self, ItemError> {
+        let mut bytes = [0; MAX_SALT_LEN];
+        bytes.get_mut(..salt.len()).ok_or(ItemError::SaltTooLong)?.copy_from_slice(salt);
+        Ok(Self { bytes, len: salt.len() as u8 })
+    }
+
+    /// Its bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..usize::from(self.len)]
+    }
+}
+
+impl Default for Salt {
+    fn default() -> Self {
+        Self::NONE
+    }
+}
+
+impl fmt::Debug for Salt {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "\"{}\"", self.as_bytes().escape_ascii())
+    }
+}
+
+/// Why something is no [`Item`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum ItemError {
+    /// The value is not one bencoded value in canonical form
+    /// ([`is_canonical`](crate::wire::is_canonical)).
+    #[error("the value is not canonical bencode")]
+    NotCanonical,
+    /// The bencoded value is longer than [`MAX_VALUE_LEN`].
+    #[error("the bencoded value is longer than {MAX_VALUE_LEN} bytes")]
+    ValueTooLong,
+    /// The salt is longer than [`MAX_SALT_LEN`].
+    #[error("the salt is longer than {MAX_SALT_LEN} bytes")]
+    SaltTooLong,
+    /// Sequence numbers start from 0.
+    #[error("the sequence number is negative")]
+    NegativeSeq,
+    /// The newest version has the last of all sequence numbers: none can follow.
+    #[error("there is no sequence number after that of the newest version")]
+    NoNextSeq,
+    /// The key did not sign these parts.
+    #[error("the signature does not fit")]
+    BadSignature,
+}
+
+fn checked(value: &[u8]) -> Result<Vec<u8, MAX_VALUE_LEN>, ItemError> {
+    let value = Vec::from_slice(value).map_err(|_| ItemError::ValueTooLong)?;
+    if is_canonical(&value) { Ok(value) } else { Err(ItemError::NotCanonical) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::format;
+    use std::vec;
+
+    use super::*;
+
+    fn secret() -> SecretKey {
+        SecretKey::from_bytes(&[7; 32])
+    }
+
+    #[test]
+    fn b44_07_b44_09_b44_10_b44_18_what_no_node_would_store_is_no_item() {
+        let longest = [&b"996:"[..], &[b'x'; 996]].concat();
+        assert!(Item::immutable(&longest).is_ok());
+        let too_long = [&b"997:"[..], &[b'x'; 997]].concat();
+        assert_eq!(Item::immutable(&too_long), Err(ItemError::ValueTooLong));
+        assert_eq!(Item::immutable(b"d1:b0:1:a0:e"), Err(ItemError::NotCanonical));
+        assert_eq!(Item::sign(&secret(), &[0; 65], 1, b"0:"), Err(ItemError::SaltTooLong));
+        assert_eq!(Item::sign(&secret(), &[0; 64], -1, b"0:"), Err(ItemError::NegativeSeq));
+        assert!(Item::sign(&secret(), &[0; 64], i64::MAX, &longest).is_ok());
+    }
+
+    #[test]
+    fn b44_12_a_finished_signature_must_fit() {
+        let item = Item::sign(&secret(), b"salt", 3, b"1:v").unwrap();
+        let (key, signature) = (secret().public(), *item.signature().unwrap());
+        assert_eq!(Item::signed(key, b"salt", 3, b"1:v", signature), Ok(item));
+        for (salt, seq, value) in [(&b"Salt"[..], 3, b"1:v"), (b"salt", 4, b"1:v"), (b"salt", 3, b"1:w")] {
+            assert_eq!(Item::signed(key, salt, seq, value, signature), Err(ItemError::BadSignature));
+        }
+    }
+
+    #[test]
+    fn the_first_number_is_1_and_none_follows_the_last() {
+        assert_eq!(Item::next_seq(None), Some(1));
+        assert_eq!(Item::next_seq(Some(0)), Some(1));
+        assert_eq!(Item::next_seq(Some(41)), Some(42));
+        assert_eq!(Item::next_seq(Some(i64::MAX)), None);
+    }
+
+    #[test]
+    fn a_byte_string_is_told_from_other_values() {
+        let of = |value: &[u8]| Item::immutable(value).unwrap().as_string().map(<[u8]>::to_vec);
+        assert_eq!(of(b"2:hi"), Some(b"hi".to_vec()));
+        assert_eq!(of(b"0:"), Some(vec![]));
+        assert_eq!(of(b"d1:a0:e"), None);
+        assert_eq!(of(b"i3e"), None);
+    }
+
+    #[test]
+    fn an_item_prints_readably() {
+        let item = Item::sign(&secret(), b"a\xff", 3, b"2:\x00v").unwrap();
+        let text = format!("{item:?}");
+        assert!(text.contains(r#"salt: "a\xff", seq: 3, value: "2:\x00v""#), "{text}");
+    }
+}

@@ -1,0 +1,356 @@
+//! Items of our own lookups: what they found so far, or what they publish.
+//!
+//! A slot belongs to a lookup, for as long as that is remembered, or to an item that is kept up.
+//! Nobody gives slots back: those whose owner is gone are swept when one is wanted. The chunks for
+//! the longest value are taken when a lookup begins, so that what it finds always has room.
+
+use heapless::Vec;
+
+use super::chunks::{self, Chunk, Chunks};
+use super::item::{Item, Salt, Signed};
+use super::keys::{PublicKey, SIGNATURE_LEN, immutable_target};
+use crate::base::id::NodeId;
+use crate::base::pool::Ix;
+use crate::wire::{MAX_VALUE_LEN, Response};
+
+/// What is kept up leaves this part of the memory to lookups, rounded down: where there is little of it,
+/// all may be kept.
+const KEPT_SPARES: usize = 4;
+
+/// An item that is sought or published. Zeroed memory is a free slot.
+#[derive(Clone, Copy, Debug)]
+#[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
+pub(crate) struct OwnItem {
+    pub(crate) owner: Owner,
+    target: NodeId,
+    is_mutable: bool,
+    key: [u8; 32],
+    salt: Salt,
+    seq: i64,
+    #[cfg_attr(feature = "checkpoint", serde(with = "serde_big_array::BigArray"))]
+    signature: [u8; SIGNATURE_LEN],
+    /// Found, or to be published.
+    has_value: bool,
+    pub(crate) is_published: bool,
+    value_len: u16,
+    chain: Ix,
+    /// What a put replaces at most.
+    pub(crate) cas: Option<i64>,
+    /// The highest number that a node returned, if any did.
+    pub(crate) newest: Option<i64>,
+    /// A node returned another value under the number of the one that it holds.
+    pub(crate) in_conflict: bool,
+}
+
+/// Whom a slot belongs to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
+pub(crate) enum Owner {
+    Nobody,
+    /// Taken just now.
+    Starting,
+    /// The lookup of this generation, which these walks make.
+    Lookup([Ix; 2], u32),
+    /// An item that is kept up.
+    Kept,
+}
+
+/// What stands in the way of a mutable item that is put, found out by the lookup under a valid signature.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PutObstacle {
+    /// A version with a higher sequence number.
+    Superseded {
+        /// The highest number found.
+        newest: i64,
+    },
+    /// Another value under the same sequence number: of two such values each node keeps its first.
+    Conflict {
+        /// That number.
+        seq: i64,
+    },
+    /// The newest version has another sequence number than was to be replaced (`cas`).
+    CasMismatch {
+        /// The number of the newest version.
+        found: i64,
+    },
+}
+
+/// What a node returned, beside what was known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sighting {
+    /// No item.
+    Nothing,
+    /// One that does not belong here, or whose signature does not fit.
+    Bad,
+    /// A valid one with a lower number than another, or with that of what is held and another value.
+    Other(i64),
+    /// The one with the highest number so far.
+    Newest(Option<i64>),
+}
+
+impl OwnItem {
+    pub(crate) const EMPTY: Self = Self {
+        owner: Owner::Nobody,
+        target: NodeId::ZERO,
+        is_mutable: false,
+        key: [0; 32],
+        salt: Salt::NONE,
+        seq: 0,
+        signature: [0; SIGNATURE_LEN],
+        has_value: false,
+        is_published: false,
+        value_len: 0,
+        chain: Ix::NONE,
+        cas: None,
+        newest: None,
+        in_conflict: false,
+    };
+
+    pub(crate) const fn is_mutable(&self) -> bool {
+        self.is_mutable
+    }
+
+    /// Whether what is published is the newest version that any node returned.
+    pub(crate) fn is_newest(&self) -> bool {
+        self.newest == self.seq()
+    }
+
+    /// Whether it is the newest version that any node returned, and the only one of its number.
+    pub(crate) fn stands(&self) -> bool {
+        self.is_newest() && !self.in_conflict
+    }
+
+    /// What stands in the way of what is published, by what nodes returned. `cas` comes first, as at the
+    /// nodes (B44-14).
+    pub(crate) fn obstacle(&self) -> Option<PutObstacle> {
+        let (newest, seq) = (self.newest?, self.seq()?);
+        match self.cas {
+            Some(cas) if cas != newest => Some(PutObstacle::CasMismatch { found: newest }),
+            _ if newest > seq => Some(PutObstacle::Superseded { newest }),
+            _ if newest == seq && self.in_conflict => Some(PutObstacle::Conflict { seq }),
+            _ => None,
+        }
+    }
+
+    /// Takes over what an earlier lookup of the same target met, or stored at some node (`is_stored`).
+    pub(crate) fn recall(&mut self, old: &Self, is_stored: bool, chunks: &[Chunk]) {
+        if !self.is_mutable || old.target != self.target {
+            return;
+        }
+        // What was kept up and is no longer has lost its value.
+        let is_held = old.owner != Owner::Nobody && (!old.is_published || is_stored || old.is_newest());
+        let held = old.seq().filter(|_| is_held);
+        if held.is_some() && held == self.seq() {
+            let is_same =
+                old.read(chunks).zip(self.read(chunks)).is_some_and(|(a, b)| a.value() == b.value());
+            self.in_conflict |= old.in_conflict || !is_same;
+        }
+        self.newest = self.newest.max(old.newest).max(held);
+    }
+
+    /// The number of what it holds.
+    pub(crate) const fn seq(&self) -> Option<i64> {
+        if self.is_mutable && self.has_value { Some(self.seq) } else { None }
+    }
+}
+
+/// What there is too little of for an item.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Shortage {
+    /// Chunks; else slots.
+    pub(crate) is_of_chunks: bool,
+    /// How many there are, and how many the item needs.
+    pub(crate) total: usize,
+    pub(crate) needed: usize,
+    /// How many there are beside those that are taken for good.
+    pub(crate) usable: usize,
+}
+
+/// The memory of all of them.
+#[derive(Debug)]
+pub(crate) struct OwnSlots<'a> {
+    pub(crate) items: &'a mut [OwnItem],
+    pub(crate) chunks: &'a mut [Chunk],
+}
+
+/// Their head.
+#[derive(Clone, Copy, Debug, Default)]
+#[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
+pub(crate) struct OwnItems {
+    chunks: Chunks,
+}
+
+impl OwnItems {
+    /// A slot for what a lookup is to find: at a target, or under a key and a salt.
+    pub(crate) fn seek(
+        &mut self,
+        slots: &mut OwnSlots<'_>,
+        target: NodeId,
+        signed: Option<(PublicKey, Salt)>,
+        is_live: &dyn Fn(Owner) -> bool,
+    ) -> Option<Ix> {
+        let ix = self.take(slots, MAX_VALUE_LEN, is_live)?;
+        let own = &mut slots.items[ix.position()];
+        (own.target, own.is_mutable) = (target, signed.is_some());
+        if let Some((key, salt)) = signed {
+            (own.key, own.salt) = (*key.as_bytes(), salt);
+        }
+        Some(ix)
+    }
+
+    /// A slot that holds an item to be published.
+    pub(crate) fn publish(
+        &mut self,
+        slots: &mut OwnSlots<'_>,
+        item: &Item,
+        is_live: &dyn Fn(Owner) -> bool,
+    ) -> Option<Ix> {
+        let ix = self.take(slots, item.value().len(), is_live)?;
+        let own = &mut slots.items[ix.position()];
+        (own.target, own.is_mutable, own.is_published) = (item.target(), item.is_mutable(), true);
+        if let Some(signed) = item.signed_parts() {
+            (own.key, own.salt) = (*signed.key.as_bytes(), signed.salt);
+            (own.seq, own.signature) = (signed.seq, signed.signature);
+        }
+        own.fill(slots.chunks, item.value());
+        Some(ix)
+    }
+
+    /// Why an item may not be kept up, in the place of another one if it changes: one part in four of the
+    /// slots and of the chunks stays for lookups.
+    pub(crate) fn kept_shortage(slots: &OwnSlots<'_>, item: &Item, old: Option<Ix>) -> Option<Shortage> {
+        let (count, chunks) = kept(slots, old);
+        let needed = Chunks::needed(item.value().len());
+        let most = |all: usize| all - all / KEPT_SPARES;
+        let (slots, all_chunks) = (most(slots.items.len()), most(slots.chunks.len()));
+        let shortage = |is_of_chunks, total, needed| Shortage { is_of_chunks, total, needed, usable: total };
+        if count + 1 > slots {
+            Some(shortage(false, slots, 1))
+        } else {
+            (chunks + needed > all_chunks).then(|| shortage(true, all_chunks, needed))
+        }
+    }
+
+    /// What there was too little of, where an item with a value of `len` bytes got no slot.
+    pub(crate) fn shortage(slots: &OwnSlots<'_>, len: usize) -> Shortage {
+        let (count, chunks) = kept(slots, None);
+        if slots.items.iter().all(|own| own.owner != Owner::Nobody) {
+            let total = slots.items.len();
+            return Shortage { is_of_chunks: false, total, needed: 1, usable: total - count };
+        }
+        let total = slots.chunks.len();
+        let needed = Chunks::needed(len);
+        Shortage { is_of_chunks: true, total, needed, usable: total.saturating_sub(chunks) }
+    }
+
+    /// Gives up a slot.
+    pub(crate) fn release(&mut self, slots: &mut OwnSlots<'_>, ix: Ix) {
+        let own = &mut slots.items[ix.position()];
+        let chain = core::mem::take(&mut own.chain);
+        own.owner = Owner::Nobody;
+        self.chunks.give(slots.chunks, chain);
+    }
+
+    /// Gives up the memory that a find left unused.
+    pub(crate) fn trim(&mut self, slots: &mut OwnSlots<'_>, ix: Ix) {
+        let own = &slots.items[ix.position()];
+        self.chunks.truncate(slots.chunks, own.chain, own.value_len.into());
+    }
+
+    /// Looks at what a node returned, and keeps it if it is the best so far and sought.
+    pub(crate) fn examine(slots: &mut OwnSlots<'_>, ix: Ix, response: &Response<'_>) -> Sighting {
+        let Some(value) = response.value else { return Sighting::Nothing };
+        if value.len() > MAX_VALUE_LEN {
+            return Sighting::Bad;
+        }
+        let own = &slots.items[ix.position()];
+        if !own.is_mutable {
+            if immutable_target(value) != own.target {
+                return Sighting::Bad;
+            }
+            if !own.has_value {
+                slots.items[ix.position()].fill(slots.chunks, value);
+            }
+            return Sighting::Newest(None);
+        }
+        // Neither key nor salt are taken from the answer.
+        let (Some(key), Some(seq), Some(signature)) = (response.key, response.seq, response.signature) else {
+            return Sighting::Bad;
+        };
+        let is_ours = own.has_value && own.seq == seq;
+        let is_same = is_ours && own.read(slots.chunks).is_some_and(|item| item.value() == value);
+        let is_known = is_same && own.signature == *signature;
+        let is_valid = *key == own.key
+            && seq >= 0
+            && (is_known || PublicKey::from_bytes(*key).verify(own.salt.as_bytes(), seq, value, signature));
+        if !is_valid {
+            return Sighting::Bad;
+        }
+        let is_conflict = is_ours && !is_same;
+        let own = &mut slots.items[ix.position()];
+        let before = own.newest;
+        own.newest = before.max(Some(seq));
+        own.in_conflict |= is_conflict;
+        // Of two values with one number the first stays, as at the nodes.
+        if Some(seq) > before && !own.is_published {
+            (own.seq, own.signature, own.in_conflict) = (seq, *signature, false);
+            own.fill(slots.chunks, value);
+        }
+        if Some(seq) < before || is_conflict { Sighting::Other(seq) } else { Sighting::Newest(Some(seq)) }
+    }
+
+    /// Whether every chunk is in one chain or free.
+    #[cfg(any(feature = "checkpoint", feature = "sim"))]
+    pub(crate) fn is_consistent(&self, items: &[OwnItem], chunks: &[Chunk]) -> bool {
+        let held = || items.iter().filter(|own| own.owner != Owner::Nobody);
+        let count = |own: &OwnItem| chunks::chain_len(chunks, own.chain);
+        held().all(|own| count(own) >= Chunks::needed(own.value_len.max(1).into()))
+            && self.chunks.is_consistent(chunks, held().map(|own| (own.chain, count(own))))
+    }
+
+    /// A free slot with chunks for so many bytes.
+    fn take(&mut self, slots: &mut OwnSlots<'_>, len: usize, is_live: &dyn Fn(Owner) -> bool) -> Option<Ix> {
+        for ix in (0..slots.items.len()).map(Ix::new) {
+            let owner = slots.items[ix.position()].owner;
+            if owner != Owner::Nobody && !is_live(owner) {
+                self.release(slots, ix);
+            }
+        }
+        let ix = slots.items.iter().position(|own| own.owner == Owner::Nobody).map(Ix::new)?;
+        let chain = self.chunks.take(slots.chunks, len)?;
+        slots.items[ix.position()] = OwnItem { owner: Owner::Starting, chain, ..OwnItem::EMPTY };
+        Some(ix)
+    }
+}
+
+/// The slots and chunks of the items that are kept up, but for one of them.
+fn kept(slots: &OwnSlots<'_>, but: Option<Ix>) -> (usize, usize) {
+    let kept = slots.items.iter().enumerate();
+    let kept = kept.filter(|(at, own)| own.owner == Owner::Kept && Some(Ix::new(*at)) != but);
+    kept.fold((0, 0), |(count, chunks), (_, own)| (count + 1, chunks + Chunks::needed(own.value_len.into())))
+}
+
+impl OwnItem {
+    /// What it holds.
+    pub(crate) fn read(&self, chunks: &[Chunk]) -> Option<Item> {
+        if !self.has_value {
+            return None;
+        }
+        let mut value = Vec::new();
+        value.resize_default(self.value_len.into()).ok()?;
+        chunks::read(chunks, self.chain, 0, &mut value);
+        let signed = self.is_mutable.then_some(Signed {
+            key: PublicKey::from_bytes(self.key),
+            salt: self.salt,
+            seq: self.seq,
+            signature: self.signature,
+        });
+        Some(Item::restored(self.target, value, signed))
+    }
+
+    fn fill(&mut self, chunks: &mut [Chunk], value: &[u8]) {
+        chunks::write(chunks, self.chain, &[value]);
+        (self.has_value, self.value_len) = (true, value.len() as u16);
+    }
+}

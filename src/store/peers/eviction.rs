@@ -1,0 +1,242 @@
+//! How the store makes room: from what expired, else from whoever has most.
+
+use core::cmp::Reverse;
+
+use heapless::Vec;
+
+use super::members::{At, CHUNK, Chunk, Members, Peer, Stamp};
+use super::own::is_own;
+use super::{PeerSlotsMut, PeerStore, Refusal, Shelf, Swarm, caps};
+use crate::base::id::{InfoHash, NodeId};
+use crate::base::pool::{Ix, Slot};
+use crate::base::rng::Rng;
+
+/// Swarms compared when room must be made.
+const CANDIDATES: usize = 16;
+/// Swarms with a single peer are sure of this part of all swarms, so that new ones can grow even
+/// if somebody holds all others with two peers each.
+const SINGLES_RESERVE: usize = 8;
+/// A network with more peers in the store than this part of its swarms is a crowd, whose swarms go first.
+const CROWD_SHARE: usize = 64;
+/// No network is a crowd with fewer: some of others share its counters.
+const LEAST_CROWD: usize = 16;
+/// Swarms looked at in one step of a sweep.
+pub(super) const STEP_SWARMS: usize = 16;
+/// A sweep looks no further once it has seen so many peers.
+const STEP_PEERS: usize = 1000;
+/// Peers that are removed at once, so that no call takes a tenth of a millisecond.
+pub(super) const PIECE: usize = 256;
+
+/// What takes in the next peer of a swarm.
+pub(super) enum Room {
+    /// A place in one of its chunks, or in a free one.
+    Chunk,
+    /// The place of one of its peers.
+    OwnPlace,
+}
+
+impl PeerStore {
+    /// Sees to it that one more peer fits this swarm, at the cost of whoever has most.
+    pub(super) fn make_room<const M: usize>(
+        &mut self,
+        slots: &mut PeerSlotsMut<'_>,
+        infohash: &InfoHash,
+        now: Stamp,
+        ids: &[NodeId],
+        rng: &mut Rng,
+    ) -> Result<Room, Refusal>
+    where
+        Chunk<M>: Shelf,
+    {
+        let family = Chunk::<M>::FAMILY.index();
+        if slots.swarms.is_empty() || Chunk::<M>::of(slots).is_empty() || self.rules.per_swarm == 0 {
+            return Err(Refusal::Full);
+        }
+        let is_new = self.find(slots.swarms, infohash).is_none();
+        if is_new && self.swarms.is_full(slots.swarms) {
+            self.evict_swarm(slots, ids, now, rng);
+        }
+        let own = self.members_of(slots.swarms, infohash, family);
+        if own.count() >= usize::from(self.rules.per_swarm) {
+            return Ok(Room::OwnPlace);
+        }
+        if self.lacks_chunk::<M>(slots, infohash) {
+            self.sweep_step(slots, now);
+        }
+        // The sweep may have removed what expired of this very swarm.
+        let own = self.members_of(slots.swarms, infohash, family);
+        if self.lacks_chunk::<M>(slots, infohash) {
+            let largest = (0..CANDIDATES)
+                .map(|_| {
+                    let chunks = Chunk::<M>::of(slots);
+                    let owner = chunks[Ix::new(rng.below(chunks.len()))].owner();
+                    (slots.swarms[owner].members[family].chunks(), owner)
+                })
+                .max_by_key(|&(chunks, _)| chunks);
+            let Some((chunks, largest)) = largest else { return Err(Refusal::Full) };
+            if own.chunks() >= chunks {
+                return Ok(Room::OwnPlace);
+            }
+            self.evict_chunk::<M>(slots, largest, now, rng);
+        }
+        Ok(Room::Chunk)
+    }
+
+    /// Whether one more peer needs one more chunk than there is.
+    fn lacks_chunk<const M: usize>(&self, slots: &mut PeerSlotsMut<'_>, infohash: &InfoHash) -> bool
+    where
+        Chunk<M>: Shelf,
+    {
+        let family = Chunk::<M>::FAMILY.index();
+        self.chunks[family].is_full(Chunk::<M>::of(slots))
+            && self.members_of(slots.swarms, infohash, family).is_packed()
+    }
+
+    fn evict_swarm(&mut self, slots: &mut PeerSlotsMut<'_>, ids: &[NodeId], now: Stamp, rng: &mut Rng) {
+        self.sweep_step(slots, now);
+        if !self.swarms.is_full(slots.swarms) {
+            return;
+        }
+        let swarms = &*slots.swarms;
+        let is_reserve_used = self.single_count as usize > swarms.len() / SINGLES_RESERVE;
+        let (start, stride) = (rng.below(swarms.len()), (swarms.len() / CANDIDATES).max(1));
+        let drawn = (0..swarms.len().min(CANDIDATES)).map(|at| Ix::new((start + at * stride) % swarms.len()));
+        let drawn: Vec<_, CANDIDATES> = drawn.map(|ix| (self.crowding(slots, ix), ix)).collect();
+        let least = |most_peers: usize| {
+            let swarms = &*slots.swarms;
+            let may_go = |&&(crowding, ix): &&(usize, Ix)| {
+                swarms[ix].peers() <= most_peers
+                    && (crowding > 0 || is_reserve_used || swarms[ix].peers() > 1)
+            };
+            let worth_of = |&&(crowding, ix): &&(usize, Ix)| {
+                (Reverse(crowding), worth(&swarms[ix], ids), Reverse(swarms[ix].idle_secs(now)))
+            };
+            drawn.iter().filter(may_go).min_by_key(worth_of).map(|&(_, ix)| ix)
+        };
+        // One that is too large to go at once goes only where there is no other, and in pieces.
+        let least = least(PIECE).or_else(|| self.singles.some()).or_else(|| least(usize::MAX));
+        if let Some(ix) = least {
+            self.purge(slots, ix, (now, 0), PIECE);
+        }
+    }
+
+    /// How crowded the networks are that a swarm's peers come from: 0 where one of those looked at is not.
+    fn crowding(&self, slots: &PeerSlotsMut<'_>, ix: Ix) -> usize {
+        if self.rules.by_endpoint {
+            return 0;
+        }
+        let [v4, v6] = slots.swarms[ix].members;
+        let v4 = v4.iter(slots.v4).take(CHUNK).map(Peer::endpoint);
+        let peers = v4.chain(v6.iter(slots.v6).take(CHUNK).map(Peer::endpoint));
+        let crowd = (slots.swarms.len() / CROWD_SHARE).max(LEAST_CROWD);
+        peers
+            .map(|peer| usize::from(caps::of_network(self.key, slots.counters, peer)) / crowd)
+            .min()
+            .unwrap_or(0)
+    }
+
+    /// Who of a swarm gives way to another.
+    pub(super) fn leaver<const M: usize>(
+        &self,
+        members: &Members,
+        chunks: &[Slot<Chunk<M>>],
+        now: Stamp,
+        rng: &mut Rng,
+    ) -> Option<At> {
+        if self.rules.by_endpoint { members.oldest(chunks, now) } else { members.leaver(chunks, now, rng) }
+    }
+
+    /// Removes peers of a swarm until that frees a chunk.
+    fn evict_chunk<const M: usize>(&mut self, slots: &mut PeerSlotsMut<'_>, ix: Ix, now: Stamp, rng: &mut Rng)
+    where
+        Chunk<M>: Shelf,
+    {
+        let family = Chunk::<M>::FAMILY.index();
+        let mut members = slots.swarms[ix].members[family];
+        while self.chunks[family].is_full(Chunk::<M>::of(slots))
+            && let Some(at) = self.leaver(&members, Chunk::<M>::of(slots), now, rng)
+        {
+            let gone = members.remove(Chunk::<M>::of(slots), &mut self.chunks[family], at);
+            self.peers[family] -= 1;
+            self.uncount(slots, gone.endpoint());
+        }
+        let before = slots.swarms[ix].peers();
+        slots.swarms[ix].members[family] = members;
+        self.settle(slots.swarms, ix, before);
+    }
+
+    /// Removes what expired from the next few swarms. Returns how many of them are left, none while one has
+    /// more to lose.
+    pub(super) fn sweep_step(&mut self, slots: &mut PeerSlotsMut<'_>, now: Stamp) -> u64 {
+        let (mut kept, mut peers, mut left) = (0, 0, PIECE);
+        for _ in 0..self.used.len().min(STEP_SWARMS) {
+            let Some(ix) = self.turn_hand(slots.swarms) else { break };
+            let before = slots.swarms[ix].peers();
+            let is_left = self.purge(slots, ix, (now, self.rules.ttl_secs), left);
+            let after = if is_left { slots.swarms[ix].peers() } else { 0 };
+            left -= before - after;
+            if left == 0 {
+                self.hand = if is_left { ix } else { self.hand };
+                return 0;
+            }
+            (kept, peers) = (kept + u64::from(is_left), peers + before);
+            if peers >= STEP_PEERS {
+                break;
+            }
+        }
+        kept
+    }
+
+    /// The swarm to look at next.
+    pub(super) fn turn_hand(&mut self, swarms: &[Slot<Swarm>]) -> Option<Ix> {
+        let ix = self.hand.some().or_else(|| self.used.front())?;
+        self.hand = self.used.next(swarms, ix).unwrap_or(Ix::NONE);
+        Some(ix)
+    }
+
+    /// Removes the peers of a swarm that are `ttl` old or older, `most` of them. Returns whether it still
+    /// exists.
+    fn purge(&mut self, slots: &mut PeerSlotsMut<'_>, ix: Ix, life: (Stamp, u32), most: usize) -> bool {
+        let before = slots.swarms[ix].peers();
+        self.purge_in::<6>(slots, ix, life, most);
+        let gone = before - slots.swarms[ix].peers();
+        self.purge_in::<18>(slots, ix, life, most - gone);
+        let after = slots.swarms[ix].peers();
+        if after < before {
+            self.settle(slots.swarms, ix, before);
+        }
+        after > 0
+    }
+
+    fn purge_in<const M: usize>(
+        &mut self,
+        slots: &mut PeerSlotsMut<'_>,
+        ix: Ix,
+        life: (Stamp, u32),
+        most: usize,
+    ) where
+        Chunk<M>: Shelf,
+    {
+        let family = Chunk::<M>::FAMILY.index();
+        let mut members = slots.swarms[ix].members[family];
+        let before = members.count();
+        let (chunks, counters) = Chunk::<M>::with_counters(slots);
+        members.remove_expired(chunks, &mut self.chunks[family], life, most, |peer| {
+            if is_own(peer.endpoint()) {
+                self.own[family] -= 1;
+            } else if !self.rules.by_endpoint {
+                caps::remove(self.key, counters, peer.endpoint());
+            }
+        });
+        self.peers[family] -= (before - members.count()) as u32;
+        slots.swarms[ix].members[family] = members;
+    }
+}
+
+/// How much a swarm is worth to keep: others look for it here where it is close to our id, and the more
+/// of them the more peers it has. Each bit of closeness weighs as much as twice the peers.
+fn worth(swarm: &Swarm, ids: &[NodeId]) -> u32 {
+    let target = NodeId::from(swarm.infohash);
+    let closeness = ids.iter().map(|id| id.common_prefix_len(&target)).max().unwrap_or(0);
+    closeness + swarm.peers().checked_ilog2().unwrap_or(0)
+}

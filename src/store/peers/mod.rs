@@ -1,0 +1,553 @@
+//! The peers that others announced to us, by infohash (BEP 5, BEP 32, BEP 33).
+//!
+//! Everything lies in slices of fixed size: swarms, chunks of peers for each family, and counters
+//! that hold each source to its share. When they are full, room is made where there is most.
+
+mod caps;
+mod crowd;
+mod eviction;
+mod members;
+mod own;
+mod sampler;
+#[cfg(test)]
+mod tests;
+
+use core::time::Duration;
+
+use crate::base::addr::{Endpoint, Family};
+use crate::base::bloom::BloomFilter;
+use crate::base::hash::{Key, reduce};
+use crate::base::id::{InfoHash, NodeId};
+use crate::base::pool::{Ix, List, Pool, Slot};
+use crate::base::rng::Rng;
+use crate::base::time::Instant;
+use caps::Caps;
+use eviction::Room;
+pub(crate) use members::Chunk;
+use members::{CHUNK, Members, Peer, Stamp, compact};
+use own::is_own;
+use sampler::Sampler;
+pub(crate) use sampler::{MAX_INTERVAL as MAX_SAMPLE_INTERVAL, Told};
+
+/// The rules of a store.
+#[derive(Clone, Copy, Debug)]
+#[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
+pub(crate) struct PeerRules {
+    /// How long a peer is kept after its last announce.
+    pub(crate) ttl_secs: u32,
+    /// Peers of one family in one swarm.
+    pub(crate) per_swarm: u16,
+    /// Peers from one IPv4 address or one IPv6 /64, over all swarms.
+    pub(crate) per_source: u16,
+    /// Peers from one IPv4 /24 or one IPv6 /56, over all swarms; twice as many from an IPv6 /48.
+    pub(crate) per_network: u16,
+    /// Tell peers apart by full endpoint and apply no caps, where many nodes share one host. Else
+    /// an IP address has one peer in a swarm (BEP 33).
+    pub(crate) by_endpoint: bool,
+    /// How long a random subset of the infohashes stays the same (BEP 51).
+    pub(crate) sample_secs: u16,
+}
+
+impl Default for PeerRules {
+    fn default() -> Self {
+        Self {
+            ttl_secs: 45 * 60,
+            per_swarm: 2000,
+            per_source: 128,
+            per_network: 512,
+            by_endpoint: false,
+            sample_secs: 5 * 60,
+        }
+    }
+}
+
+/// What became of an announced peer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Announced {
+    /// It is new.
+    Stored,
+    /// It was known; port, seed flag and time are now those of this announce.
+    Refreshed,
+}
+
+/// Why an announced peer is not stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// Nobody can be reached at port 0.
+    Port,
+    /// Its address has its share of the store.
+    Source,
+    /// Its network has its share of the store.
+    Network,
+    /// No room, and none could be made.
+    Full,
+}
+
+/// A peer as the getters and a scrape see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct StoredPeer {
+    pub(crate) endpoint: Endpoint,
+    pub(crate) seed: bool,
+    /// The two bits that stand for its address in a filter of 2048 (BEP 33).
+    pub(crate) filter_indices: [u16; 2],
+}
+
+/// The memory of a store, to read. Zeroed memory is an empty store.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PeerSlots<'a> {
+    pub(crate) swarms: &'a [Slot<Swarm>],
+    pub(crate) v4: &'a [Slot<Chunk<6>>],
+    pub(crate) v6: &'a [Slot<Chunk<18>>],
+}
+
+impl PeerSlots<'_> {
+    /// Peers of one family that there is room for.
+    pub(crate) const fn capacity(&self, family: Family) -> usize {
+        match family {
+            Family::V4 => self.v4.len() * CHUNK,
+            Family::V6 => self.v6.len() * CHUNK,
+        }
+    }
+}
+
+/// The memory of a store.
+#[derive(Debug)]
+pub(crate) struct PeerSlotsMut<'a> {
+    pub(crate) swarms: &'a mut [Slot<Swarm>],
+    pub(crate) v4: &'a mut [Slot<Chunk<6>>],
+    pub(crate) v6: &'a mut [Slot<Chunk<18>>],
+    /// Counters behind the caps per source and network. Half as many as peers find a source about
+    /// eight too high, which is far from any cap. Without any there are no caps.
+    pub(crate) counters: &'a mut [u16],
+}
+
+impl PeerSlotsMut<'_> {
+    pub(crate) const fn shared(&self) -> PeerSlots<'_> {
+        PeerSlots { swarms: self.swarms, v4: self.v4, v6: self.v6 }
+    }
+}
+
+/// A swarm, and beside it the head of the hash chain that has this slot's number.
+#[derive(Clone, Copy, Debug)]
+#[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
+pub(crate) struct Swarm {
+    infohash: InfoHash,
+    members: [Members; 2],
+    next_in_chain: Ix,
+    chain: Ix,
+}
+
+impl Swarm {
+    pub(crate) const EMPTY: Self = Self {
+        infohash: InfoHash::ZERO,
+        members: [Members::EMPTY; 2],
+        next_in_chain: Ix::NONE,
+        chain: Ix::NONE,
+    };
+
+    fn peers(&self) -> usize {
+        self.members.iter().map(Members::count).sum()
+    }
+
+    fn is_live(&self, now: Stamp, ttl: u32) -> bool {
+        self.members.iter().any(|members| members.is_live(now, ttl))
+    }
+
+    fn idle_secs(&self, now: Stamp) -> u32 {
+        let live = self.members.iter().filter(|members| members.count() > 0);
+        live.map(|members| now.since(members.newest())).min().unwrap_or(u32::MAX)
+    }
+}
+
+/// The peer store.
+///
+/// Caps bound what one source and one network can store. Against many sources there is fairness
+/// between networks, and between swarms. When a swarm is full, a peer of its most crowded network goes, or
+/// its oldest. When chunks run out, a few are drawn at random and the largest of their swarms gives up
+/// such peers, unless the announced swarm is as large: a flooded swarm turns over its own peers. When
+/// swarms run out, some are drawn, and of these goes first whose peers are all of crowded networks, then
+/// which is far from our id and small; while few have a single peer, only larger ones, so that new ones
+/// can grow.
+#[derive(Debug)]
+#[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
+pub(crate) struct PeerStore {
+    rules: PeerRules,
+    key: Key,
+    swarms: Pool,
+    /// The swarms in use, none of them empty. Those with a single peer come last, in the order of
+    /// their announces.
+    used: List,
+    /// The first swarm with a single peer.
+    singles: Ix,
+    single_count: u32,
+    /// The swarm to sweep next.
+    hand: Ix,
+    chunks: [Pool; 2],
+    peers: [u32; 2],
+    /// Announces of our own among them.
+    own: [u32; 2],
+    sweep_due: Instant,
+    sampler: Sampler,
+}
+
+/// A whole sweep takes this part of the peers' life.
+const SWEEPS_PER_LIFE: u64 = 8;
+
+impl PeerStore {
+    pub(crate) fn new(rules: PeerRules, rng: &mut Rng) -> Self {
+        Self {
+            rules,
+            key: Key::new(rng),
+            swarms: Pool::default(),
+            used: List::EMPTY,
+            singles: Ix::NONE,
+            single_count: 0,
+            hand: Ix::NONE,
+            chunks: [Pool::default(); 2],
+            peers: [0; 2],
+            own: [0; 2],
+            sweep_due: Instant::ZERO,
+            sampler: Sampler::default(),
+        }
+    }
+
+    /// The secret that decides where things lie.
+    #[cfg(feature = "items")]
+    pub(crate) const fn key(&self) -> Key {
+        self.key
+    }
+
+    /// Stores a peer, or refreshes it. `ids` are our own, near which swarms are worth more.
+    #[expect(clippy::too_many_arguments)]
+    pub(crate) fn announce(
+        &mut self,
+        slots: &mut PeerSlotsMut<'_>,
+        infohash: &InfoHash,
+        peer: Endpoint,
+        seed: bool,
+        ids: &[NodeId],
+        now: Instant,
+        rng: &mut Rng,
+    ) -> Result<Announced, Refusal> {
+        if peer.port() == 0 {
+            return Err(Refusal::Port);
+        }
+        self.start_sweeping(now);
+        match peer.family() {
+            Family::V4 => self.announce_in::<6>(slots, infohash, peer, (seed, ids), Stamp::at(now), rng),
+            Family::V6 => self.announce_in::<18>(slots, infohash, peer, (seed, ids), Stamp::at(now), rng),
+        }
+    }
+
+    /// Writes the compact forms (6 or 18 bytes each) of peers of a swarm, a fair random sample
+    /// where more are known than fit `out`, without seeds if `noseed` (BEP 33). Returns how many.
+    #[expect(clippy::too_many_arguments)]
+    pub(crate) fn sample(
+        &self,
+        slots: PeerSlots<'_>,
+        infohash: &InfoHash,
+        family: Family,
+        noseed: bool,
+        now: Instant,
+        rng: &mut Rng,
+        out: &mut [u8],
+    ) -> usize {
+        let Some(ix) = self.find(slots.swarms, infohash) else { return 0 };
+        let members = &slots.swarms[ix].members[family.index()];
+        let life = (Stamp::at(now), self.rules.ttl_secs);
+        match family {
+            Family::V4 => members.sample(slots.v4, noseed, life, rng, out),
+            Family::V6 => members.sample(slots.v6, noseed, life, rng, out),
+        }
+    }
+
+    /// Whether any peer of the swarm is known.
+    pub(crate) fn has(&self, slots: PeerSlots<'_>, infohash: &InfoHash, now: Instant) -> bool {
+        self.find(slots.swarms, infohash)
+            .is_some_and(|ix| slots.swarms[ix].is_live(Stamp::at(now), self.rules.ttl_secs))
+    }
+
+    /// Peers of a swarm in one family, what has expired included.
+    pub(crate) fn count_of(&self, slots: PeerSlots<'_>, infohash: &InfoHash, family: Family) -> usize {
+        self.members_of(slots.swarms, infohash, family.index()).count()
+    }
+
+    /// The peers of a swarm in both families, but for ourselves.
+    pub(crate) fn peers_of<'a>(
+        &self,
+        slots: PeerSlots<'a>,
+        infohash: &InfoHash,
+        now: Instant,
+    ) -> impl Iterator<Item = StoredPeer> + use<'a> {
+        let [v4, v6] =
+            self.find(slots.swarms, infohash).map_or([Members::EMPTY; 2], |ix| slots.swarms[ix].members);
+        let (now, ttl) = (Stamp::at(now), self.rules.ttl_secs);
+        let v4 = v4.iter(slots.v4).filter(move |peer| peer.is_live(now, ttl)).map(|peer| peer.to_stored());
+        let v6 = v6.iter(slots.v6).filter(move |peer| peer.is_live(now, ttl)).map(|peer| peer.to_stored());
+        v4.chain(v6).filter(|peer| !is_own(peer.endpoint))
+    }
+
+    /// The filters of the seeds and of the other peers of a swarm, in both families and without
+    /// ourselves (BEP 33); `None` where nobody is known. It looks at every peer, of which [`PeerRules::per_swarm`] bounds the number.
+    pub(crate) fn scrape(
+        &self,
+        slots: PeerSlots<'_>,
+        infohash: &InfoHash,
+        now: Instant,
+    ) -> Option<[BloomFilter; 2]> {
+        let mut filters = None;
+        for peer in self.peers_of(slots, infohash, now) {
+            let [seeds, others] = filters.get_or_insert([BloomFilter::EMPTY; 2]);
+            (if peer.seed { seeds } else { others }).insert_indices(peer.filter_indices);
+        }
+        filters
+    }
+
+    /// The infohashes that have peers.
+    pub(crate) fn infohashes<'a>(
+        &self,
+        slots: PeerSlots<'a>,
+        now: Instant,
+    ) -> impl Iterator<Item = InfoHash> + use<'a> {
+        let (used, now, ttl) = (self.used, Stamp::at(now), self.rules.ttl_secs);
+        core::iter::successors(used.front(), move |&ix| used.next(slots.swarms, ix))
+            .filter(move |&ix| slots.swarms[ix].is_live(now, ttl))
+            .map(|ix| slots.swarms[ix].infohash)
+    }
+
+    /// Infohashes in the store. Like `peer_count`, it counts what expired until it is swept.
+    pub(crate) const fn infohash_count(&self) -> usize {
+        self.used.len()
+    }
+
+    /// Peers of others in the store, over all infohashes.
+    pub(crate) const fn peer_count(&self, family: Family) -> usize {
+        (self.peers[family.index()] - self.own[family.index()]) as usize
+    }
+
+    /// Whether every swarm, chunk and peer is counted once.
+    #[cfg(any(test, feature = "checkpoint", feature = "sim"))]
+    pub(crate) fn is_consistent(&self, slots: PeerSlots<'_>) -> bool {
+        let (mut peers, mut chunks, mut own) = ([0; 2], [0; 2], [0; 2]);
+        for ix in self.used.iter(slots.swarms).take(slots.swarms.len()) {
+            for (family, members) in slots.swarms[ix].members.iter().enumerate() {
+                peers[family] += members.count() as u32;
+                chunks[family] += members.chunks();
+            }
+            let [v4, v6] = slots.swarms[ix].members;
+            own[0] += v4.iter(slots.v4).filter(|peer| is_own(peer.endpoint())).count() as u32;
+            own[1] += v6.iter(slots.v6).filter(|peer| is_own(peer.endpoint())).count() as u32;
+        }
+        self.swarms.is_consistent(slots.swarms)
+            && self.chunks[0].is_consistent(slots.v4)
+            && self.chunks[1].is_consistent(slots.v6)
+            && self.used.is_consistent(slots.swarms)
+            && self.used.len() == self.swarms.used()
+            && peers == self.peers
+            && own == self.own
+            && chunks == [self.chunks[0].used(), self.chunks[1].used()]
+    }
+
+    /// When `sweep` should run next. `None` while the store is empty.
+    pub(crate) fn next_sweep(&self) -> Option<Instant> {
+        (!self.used.is_empty()).then_some(self.sweep_due)
+    }
+
+    /// Removes expired peers from the next few swarms. Nothing depends on it but memory: expired
+    /// peers are never returned.
+    pub(crate) fn sweep(&mut self, slots: &mut PeerSlotsMut<'_>, now: Instant) {
+        let swarms = self.used.len() as u64;
+        let kept = self.sweep_step(slots, Stamp::at(now));
+        // Where everything is gone already there is more to find, so the next step comes soon.
+        let round = u64::from(self.rules.ttl_secs) * 1_000_000 / SWEEPS_PER_LIFE;
+        let pause = round.saturating_mul(kept) / swarms.max(1);
+        self.sweep_due = now + Duration::from_micros(pause.max(1000));
+    }
+
+    /// Forgets everything.
+    pub(crate) fn clear(&mut self, slots: &mut PeerSlotsMut<'_>) {
+        slots.swarms.iter_mut().for_each(|slot| *slot = Slot::new(Swarm::EMPTY));
+        slots.counters.fill(0);
+        (self.swarms, self.used) = (Pool::default(), List::EMPTY);
+        (self.singles, self.single_count, self.hand) = (Ix::NONE, 0, Ix::NONE);
+        (self.chunks, self.peers, self.own) = ([Pool::default(); 2], [0; 2], [0; 2]);
+        self.sampler = Sampler::default();
+    }
+
+    fn start_sweeping(&mut self, now: Instant) {
+        if self.used.is_empty() {
+            self.sweep_due = now + Duration::from_secs(self.rules.ttl_secs.into());
+        }
+    }
+
+    fn announce_in<const M: usize>(
+        &mut self,
+        slots: &mut PeerSlotsMut<'_>,
+        infohash: &InfoHash,
+        endpoint: Endpoint,
+        (seed, ids): (bool, &[NodeId]),
+        now: Stamp,
+        rng: &mut Rng,
+    ) -> Result<Announced, Refusal>
+    where
+        Chunk<M>: Shelf,
+    {
+        let family = Chunk::<M>::FAMILY.index();
+        let compact = compact::<M>(endpoint);
+        let by_port = self.rules.by_endpoint && !is_own(endpoint);
+        if let Some(ix) = self.find(slots.swarms, infohash) {
+            let mut members = slots.swarms[ix].members[family];
+            if let Some(at) = members.find(Chunk::<M>::of(slots), &compact, by_port) {
+                members.refresh(Chunk::<M>::of(slots), at, compact, seed, now);
+                slots.swarms[ix].members[family] = members;
+                let peers = slots.swarms[ix].peers();
+                self.settle(slots.swarms, ix, peers);
+                return Ok(Announced::Refreshed);
+            }
+        }
+        if let Some(refusal) = self.refusal(slots, endpoint) {
+            return Err(refusal);
+        }
+        let room = self.make_room::<M>(slots, infohash, now, ids, rng)?;
+        let peer = Peer::<M>::new(compact, seed, now);
+        let ix = match self.find(slots.swarms, infohash) {
+            Some(ix) => ix,
+            None => self.add_swarm(slots.swarms, infohash).ok_or(Refusal::Full)?,
+        };
+        let mut members = slots.swarms[ix].members[family];
+        match room {
+            Room::Chunk => {
+                let (chunks, pool) = (Chunk::<M>::of(slots), &mut self.chunks[family]);
+                let is_in = members.insert(chunks, pool, ix, peer, now, rng);
+                debug_assert!(is_in);
+                self.peers[family] += 1;
+            }
+            Room::OwnPlace => {
+                if let Some(at) = self.leaver(&members, Chunk::<M>::of(slots), now, rng) {
+                    let gone = members.replace(Chunk::<M>::of(slots), at, peer, now);
+                    self.uncount(slots, gone.endpoint());
+                }
+            }
+        }
+        if !self.rules.by_endpoint {
+            members.watch(Chunk::<M>::of(slots), now, rng);
+        }
+        let before = slots.swarms[ix].peers();
+        slots.swarms[ix].members[family] = members;
+        self.settle(slots.swarms, ix, before);
+        if is_own(endpoint) {
+            self.own[family] += 1;
+        } else if !self.rules.by_endpoint {
+            caps::add(self.key, slots.counters, endpoint);
+        }
+        Ok(Announced::Stored)
+    }
+
+    fn refusal(&self, slots: &PeerSlotsMut<'_>, endpoint: Endpoint) -> Option<Refusal> {
+        if self.rules.by_endpoint || is_own(endpoint) {
+            return None;
+        }
+        let caps = Caps { per_source: self.rules.per_source, per_network: self.rules.per_network };
+        caps::refusal(self.key, slots.counters, caps, endpoint)
+    }
+
+    fn uncount(&mut self, slots: &mut PeerSlotsMut<'_>, endpoint: Endpoint) {
+        if is_own(endpoint) {
+            self.own[endpoint.family().index()] -= 1;
+        } else if !self.rules.by_endpoint {
+            caps::remove(self.key, slots.counters, endpoint);
+        }
+    }
+
+    fn members_of(&self, swarms: &[Slot<Swarm>], infohash: &InfoHash, family: usize) -> Members {
+        self.find(swarms, infohash).map_or(Members::EMPTY, |ix| swarms[ix].members[family])
+    }
+
+    fn find(&self, swarms: &[Slot<Swarm>], infohash: &InfoHash) -> Option<Ix> {
+        let head = swarms.get(self.chain_of(swarms, infohash))?.value.chain;
+        core::iter::successors(head.some(), |&ix| swarms[ix].next_in_chain.some())
+            .find(|&ix| swarms[ix].infohash == *infohash)
+    }
+
+    fn chain_of(&self, swarms: &[Slot<Swarm>], infohash: &InfoHash) -> usize {
+        reduce(self.key.hash_id(infohash.as_bytes()) as u32, swarms.len())
+    }
+
+    fn add_swarm(&mut self, swarms: &mut [Slot<Swarm>], infohash: &InfoHash) -> Option<Ix> {
+        let ix = self.swarms.take(swarms)?;
+        let chain = self.chain_of(swarms, infohash);
+        let next_in_chain = core::mem::replace(&mut swarms[chain].value.chain, ix);
+        let swarm = &mut swarms[ix];
+        *swarm = Swarm { infohash: *infohash, next_in_chain, chain: swarm.chain, ..Swarm::EMPTY };
+        self.link(swarms, ix);
+        Some(ix)
+    }
+
+    /// Gives a swarm whose peers changed its place among the others, or frees it where none are left.
+    fn settle(&mut self, swarms: &mut [Slot<Swarm>], ix: Ix, peers_before: usize) {
+        if peers_before > 1 && swarms[ix].peers() > 1 {
+            return;
+        }
+        if self.hand == ix {
+            self.turn_hand(swarms);
+        }
+        if self.singles == ix {
+            self.singles = self.used.next(swarms, ix).unwrap_or(Ix::NONE);
+        }
+        self.single_count -= u32::from(peers_before <= 1);
+        self.used.remove(swarms, ix);
+        if swarms[ix].peers() > 0 {
+            self.link(swarms, ix);
+        } else {
+            self.unchain(swarms, ix);
+            self.swarms.give(swarms, ix);
+        }
+    }
+
+    fn link(&mut self, swarms: &mut [Slot<Swarm>], ix: Ix) {
+        if swarms[ix].peers() > 1 {
+            self.used.push_front(swarms, ix);
+        } else {
+            self.used.push_back(swarms, ix);
+            self.singles = self.singles.some().unwrap_or(ix);
+            self.single_count += 1;
+        }
+    }
+
+    fn unchain(&self, swarms: &mut [Slot<Swarm>], ix: Ix) {
+        let (chain, next) = (self.chain_of(swarms, &swarms[ix].infohash), swarms[ix].next_in_chain);
+        let mut link = &mut swarms[chain].value.chain;
+        while *link != ix {
+            let before = *link;
+            link = &mut swarms[before].next_in_chain;
+        }
+        *link = next;
+    }
+}
+
+/// The chunks of one family among the memory of a store.
+trait Shelf: Sized {
+    const FAMILY: Family;
+
+    fn with_counters<'a>(slots: &'a mut PeerSlotsMut<'_>) -> (&'a mut [Slot<Self>], &'a mut [u16]);
+
+    fn of<'a>(slots: &'a mut PeerSlotsMut<'_>) -> &'a mut [Slot<Self>] {
+        Self::with_counters(slots).0
+    }
+}
+
+impl Shelf for Chunk<6> {
+    const FAMILY: Family = Family::V4;
+
+    fn with_counters<'a>(slots: &'a mut PeerSlotsMut<'_>) -> (&'a mut [Slot<Self>], &'a mut [u16]) {
+        (slots.v4, slots.counters)
+    }
+}
+
+impl Shelf for Chunk<18> {
+    const FAMILY: Family = Family::V6;
+
+    fn with_counters<'a>(slots: &'a mut PeerSlotsMut<'_>) -> (&'a mut [Slot<Self>], &'a mut [u16]) {
+        (slots.v6, slots.counters)
+    }
+}

@@ -1,0 +1,136 @@
+//! Our own announces, stored beside those of others.
+//!
+//! They stand under the unspecified address, which nobody else can have: where others see us is known
+//! later than what we announce, and may change. It is filled in wherever they are returned. They
+//! count for no cap, and are no peers that announced themselves to us.
+
+use super::members::{Chunk, Stamp, compact};
+use super::{Announced, PeerSlots, PeerSlotsMut, PeerStore, Refusal, Shelf};
+use crate::base::addr::{Endpoint, Family};
+use crate::base::bloom::{BloomFilter, filter_indices};
+use crate::base::id::{InfoHash, NodeId};
+use crate::base::rng::Rng;
+use crate::base::time::Instant;
+
+/// The endpoint that our own announce is stored under.
+const fn stand_in(family: Family, port: u16) -> Endpoint {
+    match family {
+        Family::V4 => Endpoint::v4([0; 4], port),
+        Family::V6 => Endpoint::v6([0; 16], port),
+    }
+}
+
+/// Whether a stored endpoint stands for our own.
+pub(super) fn is_own(endpoint: Endpoint) -> bool {
+    endpoint.ip().is_unspecified()
+}
+
+impl PeerStore {
+    /// Stores or renews our own announce; port 0 stands for the port that others see.
+    #[expect(clippy::too_many_arguments)]
+    pub(crate) fn announce_own(
+        &mut self,
+        slots: &mut PeerSlotsMut<'_>,
+        infohash: &InfoHash,
+        family: Family,
+        port: u16,
+        (seed, ids): (bool, &[NodeId]),
+        now: Instant,
+        rng: &mut Rng,
+    ) -> Result<Announced, Refusal> {
+        self.start_sweeping(now);
+        let endpoint = stand_in(family, port);
+        match family {
+            Family::V4 => self.announce_in::<6>(slots, infohash, endpoint, (seed, ids), Stamp::at(now), rng),
+            Family::V6 => self.announce_in::<18>(slots, infohash, endpoint, (seed, ids), Stamp::at(now), rng),
+        }
+    }
+
+    /// Forgets our own announce.
+    pub(crate) fn forget_own(&mut self, slots: &mut PeerSlotsMut<'_>, infohash: &InfoHash) {
+        self.forget_own_in::<6>(slots, infohash);
+        self.forget_own_in::<18>(slots, infohash);
+    }
+
+    /// Whether there are announces of our own.
+    pub(crate) const fn has_own(&self, family: Family) -> bool {
+        self.own[family.index()] > 0
+    }
+
+    /// Fills our endpoint in where the compact forms of sampled peers stand for it, and leaves out what
+    /// is not known of it. Returns how many are left.
+    pub(crate) fn fill_in(family: Family, own: Option<Endpoint>, peers: &mut [u8]) -> usize {
+        match family {
+            Family::V4 => fill_in::<6>(own, peers),
+            Family::V6 => fill_in::<18>(own, peers),
+        }
+    }
+
+    /// Adds us to the filters of a swarm (BEP 33).
+    pub(crate) fn add_own(
+        &self,
+        slots: PeerSlots<'_>,
+        infohash: &InfoHash,
+        own: [Option<Endpoint>; 2],
+        filters: &mut Option<[BloomFilter; 2]>,
+        now: Instant,
+    ) {
+        let Some(ix) = self.find(slots.swarms, infohash) else { return };
+        let life = (Stamp::at(now), self.rules.ttl_secs);
+        for (family, own) in Family::ALL.into_iter().zip(own) {
+            let Some(own) = own.filter(|_| self.has_own(family)) else { continue };
+            let members = slots.swarms[ix].members[family.index()];
+            let stand_in = stand_in(family, 0);
+            let seed = match family {
+                Family::V4 => members.seed_flag(slots.v4, &compact::<6>(stand_in), life),
+                Family::V6 => members.seed_flag(slots.v6, &compact::<18>(stand_in), life),
+            };
+            if let Some(seed) = seed {
+                let indices =
+                    own.as_v4().map_or_else(|| filter_indices(own.ip_bytes()), |ip| filter_indices(&ip));
+                let [seeds, others] = filters.get_or_insert([BloomFilter::EMPTY; 2]);
+                (if seed { seeds } else { others }).insert_indices(indices);
+            }
+        }
+    }
+
+    fn forget_own_in<const M: usize>(&mut self, slots: &mut PeerSlotsMut<'_>, infohash: &InfoHash)
+    where
+        Chunk<M>: Shelf,
+    {
+        let family = Chunk::<M>::FAMILY;
+        let Some(ix) = self.find(slots.swarms, infohash) else { return };
+        let mut members = slots.swarms[ix].members[family.index()];
+        let stand_in = compact::<M>(stand_in(family, 0));
+        let Some(at) = members.find(Chunk::<M>::of(slots), &stand_in, false) else { return };
+        let before = slots.swarms[ix].peers();
+        let gone = members.remove(Chunk::<M>::of(slots), &mut self.chunks[family.index()], at);
+        slots.swarms[ix].members[family.index()] = members;
+        self.peers[family.index()] -= 1;
+        self.uncount(slots, gone.endpoint());
+        self.settle(slots.swarms, ix, before);
+    }
+}
+
+fn fill_in<const M: usize>(own: Option<Endpoint>, peers: &mut [u8]) -> usize {
+    let peers = peers.as_chunks_mut::<M>().0;
+    let mut count = peers.len();
+    let mut at = 0;
+    while at < count {
+        let (ip, port) = peers[at].split_at(M - 2);
+        if ip.iter().any(|&byte| byte != 0) {
+            at += 1;
+            continue;
+        }
+        let port = u16::from_be_bytes([port[0], port[1]]);
+        let ours = own.map(|own| if port == 0 { own } else { own.with_port(port) });
+        if let Some(ours) = ours.filter(|ours| ours.port() != 0) {
+            peers[at] = compact(ours);
+            at += 1;
+        } else {
+            count -= 1;
+            peers[at] = peers[count];
+        }
+    }
+    count
+}

@@ -1,0 +1,221 @@
+//! Write tokens: proof that whoever stores something here can receive at the address it sends
+//! from (BEP 5).
+
+use core::time::Duration;
+
+use sha1_smol::Sha1;
+
+use crate::base::addr::Endpoint;
+use crate::base::id::ID_LEN;
+use crate::base::rng::Rng;
+use crate::base::time::Instant;
+
+/// Length of the tokens we issue. Deployed nodes use 4 to 32 bytes.
+pub(crate) const TOKEN_LEN: usize = 8;
+
+/// A token of ours may come back with NUL bytes behind it, up to this length: one family of nodes
+/// keeps tokens in 20 bytes.
+const MAX_PADDED: usize = 32;
+
+/// How long a secret issues tokens. It accepts them for as long again (BEP 5).
+pub(crate) const ROTATION: Duration = Duration::from_secs(300);
+
+/// Issues tokens and recognises its own without remembering any.
+///
+/// A token is the head of SHA-1 over a 128-bit secret, the asker's IP address and the target, so
+/// it is worth nothing from another address or for another target. All parts have fixed lengths
+/// and the tail of the hash stays unknown, so no token can be extended to another.
+#[derive(Clone, Copy, Debug)]
+#[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
+pub(crate) struct Tokens {
+    current: [u8; 16],
+    previous: [u8; 16],
+    due: Instant,
+}
+
+impl Tokens {
+    pub(crate) fn new(now: Instant, rng: &mut Rng) -> Self {
+        Self { current: rng.bytes(), previous: rng.bytes(), due: now + ROTATION }
+    }
+
+    /// The token for an asker at this IP address (the port does not matter) and this infohash or
+    /// target.
+    pub(crate) fn issue(&self, asker: Endpoint, target: &[u8; ID_LEN]) -> [u8; TOKEN_LEN] {
+        digest(&self.current, asker, target)
+    }
+
+    /// Whether `token` was issued to this IP address for this target by one of the last two
+    /// secrets, padded or not. Takes the same time for every wrong token of the right length.
+    pub(crate) fn is_valid(&self, token: &[u8], asker: Endpoint, target: &[u8; ID_LEN]) -> bool {
+        let Some((&token, padding)) = token.split_first_chunk() else { return false };
+        if padding.len() > MAX_PADDED - TOKEN_LEN || padding.iter().any(|&byte| byte != 0) {
+            return false;
+        }
+        let token = u64::from_ne_bytes(token);
+        // Two comparisons of whole words, joined without a branch: nothing to learn byte by byte.
+        let [current, previous] = [&self.current, &self.previous]
+            .map(|secret| token ^ u64::from_ne_bytes(digest(secret, asker, target)));
+        (current == 0) | (previous == 0)
+    }
+
+    /// When `rotate` has work to do.
+    pub(crate) const fn next_rotation(&self) -> Instant {
+        self.due
+    }
+
+    /// Retires secrets whose time is over. Early calls are harmless; after a long pause both go.
+    pub(crate) fn rotate(&mut self, now: Instant, rng: &mut Rng) {
+        if now < self.due {
+            return;
+        }
+        let late = now - self.due;
+        self.previous = if late < ROTATION { self.current } else { rng.bytes() };
+        self.current = rng.bytes();
+        let into_interval = late.as_micros() % ROTATION.as_micros();
+        self.due = now + (ROTATION - Duration::from_micros(into_interval as u64));
+    }
+}
+
+/// 52 bytes, IPv4 in its mapped form: one block of SHA-1. Without NUL bytes, at which the nodes
+/// that pad tokens cut them off; that costs a twentieth of a bit.
+fn digest(secret: &[u8; 16], asker: Endpoint, target: &[u8; ID_LEN]) -> [u8; TOKEN_LEN] {
+    let mut message = [0; 16 + 16 + ID_LEN];
+    message[..16].copy_from_slice(secret);
+    message[16..32].copy_from_slice(asker.ip_bytes());
+    message[32..].copy_from_slice(target);
+    let [a, b, c, d, e, f, g, h, ..] = Sha1::from(message).digest().bytes();
+    [a, b, c, d, e, f, g, h].map(|byte| byte.max(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ASKER: Endpoint = Endpoint::v4([1, 2, 3, 4], 6881);
+    const TARGET: [u8; ID_LEN] = [7; ID_LEN];
+
+    fn tokens() -> (Tokens, Rng) {
+        let mut rng = Rng::new([1; 32]);
+        (Tokens::new(at(0), &mut rng), rng)
+    }
+
+    fn at(secs: u64) -> Instant {
+        Instant::from_micros(secs * 1_000_000)
+    }
+
+    #[test]
+    fn t_03_one_ip_and_infohash_always_get_the_same_token() {
+        let (tokens, _) = tokens();
+        assert_eq!(tokens.issue(ASKER, &TARGET), tokens.issue(ASKER, &TARGET));
+        let other_port = Endpoint::v4([1, 2, 3, 4], 1);
+        assert_eq!(tokens.issue(ASKER, &TARGET), tokens.issue(other_port, &TARGET));
+        assert!(tokens.is_valid(&tokens.issue(ASKER, &TARGET), other_port, &TARGET));
+    }
+
+    #[test]
+    fn t_01_a_token_serves_no_other_ip_and_no_other_infohash() {
+        let (tokens, _) = tokens();
+        let token = tokens.issue(ASKER, &TARGET);
+        let other = Endpoint::v4([1, 2, 3, 5], 6881);
+        assert_ne!(token, tokens.issue(other, &TARGET));
+        assert!(!tokens.is_valid(&token, other, &TARGET));
+        assert!(!tokens.is_valid(&token, ASKER, &[8; ID_LEN]));
+    }
+
+    #[test]
+    fn t_01_ipv6_tokens_depend_on_every_byte_of_the_address() {
+        let (tokens, _) = tokens();
+        let mut ip = [0x20; 16];
+        let token = tokens.issue(Endpoint::v6(ip, 1), &TARGET);
+        assert!(tokens.is_valid(&token, Endpoint::v6(ip, 1), &TARGET));
+        for byte in 0..16 {
+            ip[byte] ^= 1;
+            assert!(!tokens.is_valid(&token, Endpoint::v6(ip, 1), &TARGET), "{byte}");
+            ip[byte] ^= 1;
+        }
+    }
+
+    #[test]
+    fn t_02_a_token_lives_through_one_rotation_but_not_two() {
+        let (mut tokens, mut rng) = tokens();
+        let token = tokens.issue(ASKER, &TARGET);
+        tokens.rotate(at(299), &mut rng);
+        assert_eq!(tokens.issue(ASKER, &TARGET), token);
+        tokens.rotate(at(300), &mut rng);
+        assert_ne!(tokens.issue(ASKER, &TARGET), token);
+        assert!(tokens.is_valid(&token, ASKER, &TARGET));
+        assert!(tokens.is_valid(&tokens.issue(ASKER, &TARGET), ASKER, &TARGET));
+        tokens.rotate(at(599), &mut rng);
+        assert!(tokens.is_valid(&token, ASKER, &TARGET));
+        tokens.rotate(at(600), &mut rng);
+        assert!(!tokens.is_valid(&token, ASKER, &TARGET));
+    }
+
+    #[test]
+    fn t_02_rotation_is_due_every_five_minutes_and_late_calls_do_not_shift_it() {
+        let (mut tokens, mut rng) = tokens();
+        assert_eq!(tokens.next_rotation(), at(300));
+        tokens.rotate(at(310), &mut rng);
+        assert_eq!(tokens.next_rotation(), at(600));
+        tokens.rotate(at(600), &mut rng);
+        assert_eq!(tokens.next_rotation(), at(900));
+    }
+
+    #[test]
+    fn t_02_after_a_pause_of_two_intervals_both_secrets_are_gone() {
+        let (mut tokens, mut rng) = tokens();
+        let token = tokens.issue(ASKER, &TARGET);
+        tokens.rotate(at(599), &mut rng);
+        assert!(tokens.is_valid(&token, ASKER, &TARGET));
+
+        let (mut tokens, mut rng) = self::tokens();
+        tokens.rotate(at(600), &mut rng);
+        assert!(!tokens.is_valid(&token, ASKER, &TARGET));
+        tokens.rotate(at(86_400 + 17), &mut rng);
+        assert_eq!(tokens.next_rotation(), at(86_400 + 300));
+        tokens.rotate(Instant::from_micros(u64::MAX), &mut rng);
+    }
+
+    #[test]
+    fn t_07_tokens_have_8_bytes_and_may_be_padded_with_nul_up_to_32() {
+        let (tokens, _) = tokens();
+        let token = tokens.issue(ASKER, &TARGET);
+        assert_eq!(token.len(), 8);
+        assert!(!tokens.is_valid(b"", ASKER, &TARGET));
+        assert!(!tokens.is_valid(&token[..7], ASKER, &TARGET));
+        assert!(!tokens.is_valid(&[0; 200], ASKER, &TARGET));
+        for len in 8..=200 {
+            let mut padded = [0; 200];
+            padded[..8].copy_from_slice(&token);
+            assert_eq!(tokens.is_valid(&padded[..len], ASKER, &TARGET), len <= 32, "{len}");
+            padded[len - 1] ^= 1;
+            assert!(!tokens.is_valid(&padded[..len], ASKER, &TARGET), "{len}");
+        }
+    }
+
+    #[test]
+    fn t_07_tokens_have_no_nul_byte() {
+        let (mut tokens, mut rng) = tokens();
+        for round in 1..2000 {
+            assert!(!tokens.issue(ASKER, &TARGET).contains(&0));
+            tokens.rotate(at(round * 300), &mut rng);
+        }
+    }
+
+    #[test]
+    fn t_09_garbage_and_every_flipped_bit_are_refused() {
+        let (tokens, _) = tokens();
+        assert!(!tokens.is_valid(&[0; 8], ASKER, &TARGET));
+        let token = u64::from_be_bytes(tokens.issue(ASKER, &TARGET));
+        for bit in 0..64 {
+            assert!(!tokens.is_valid(&(token ^ 1 << bit).to_be_bytes(), ASKER, &TARGET), "{bit}");
+        }
+    }
+
+    #[test]
+    fn t_09_another_seed_gives_other_tokens() {
+        let other = Tokens::new(at(0), &mut Rng::new([2; 32]));
+        assert_ne!(tokens().0.issue(ASKER, &TARGET), other.issue(ASKER, &TARGET));
+        assert!(size_of::<Tokens>() <= 48);
+    }
+}
