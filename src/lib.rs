@@ -45,7 +45,7 @@
 //! - Over a restart: `Node::snapshot`, [`State`] and [`Node::restore`]. Adapters keep it in a file.
 //!   With the feature `checkpoint` a node can also be moved to another process as it is, by
 //!   `Node::checkpoint`.
-//! - [`Node::keep_announced`] announces every 15 minutes until told otherwise, thousands of torrents
+//! - [`Node::start_announcing`] announces every 15 minutes until told otherwise, thousands of torrents
 //!   evenly spread; [`Node::announce`] does it once. A lookup of the last five minutes is not repeated.
 //! - "DHT off" in the settings is [`Node::set_enabled`]; a user behind a firewall may want
 //!   [`Node::set_read_only`]; another network is [`Node::handle_rebind`], a wake-up
@@ -177,10 +177,10 @@ pub use node::CheckpointError;
 pub use node::Node;
 pub use node::api::config::{BootstrapKind, Config, Limits, MAX_DATAGRAM};
 #[cfg(feature = "items")]
-pub use node::api::event::KeptItem;
+pub use node::api::event::PublicationInfo;
 pub use node::api::event::{
-    Event, KeptAnnounce, KeptId, KeptRound, LookupId, LookupKind, LookupReport, NodeInfo, Pong, QueryError,
-    QueryId, Refusals, Sample, StartError, StoreError, SwarmSize, Transmit,
+    AnnouncementInfo, Event, LookupId, LookupKind, LookupReport, NodeInfo, Pong, PublicationId, QueryError,
+    QueryId, Refusals, RepublishInfo, Sample, StartError, StoreError, SwarmSize, Transmit,
 };
 pub use node::api::limits::Limit;
 #[cfg(feature = "items")]

@@ -254,7 +254,7 @@ impl<S: Storage> Crowd<S> {
             };
             #[cfg(feature = "items")]
             self.publish(round);
-            let kept = self.node.keep_announced(self.now, target.into(), Announce::port(6881));
+            let kept = self.node.start_announcing(self.now, target.into(), Announce::port(6881));
             if round % 4 == 0 {
                 self.drain();
                 self.node.handle_unreachable(self.now, host);
@@ -276,9 +276,9 @@ impl<S: Storage> Crowd<S> {
             if let (Ok(kept), 0) = (kept, round % 3) {
                 assert!(self.node.stop_announcing(kept));
             }
-            let listed = self.node.kept_announces().count();
+            let listed = self.node.announcements().count();
             #[cfg(feature = "items")]
-            let listed = listed + self.node.kept_items().count();
+            let listed = listed + self.node.publications().count();
             assert_eq!(listed, self.node.kept_count());
             let closest = self.node.closest_nodes(target, Family::V4).count();
             let known = self.node.nodes(Family::V4).count();
@@ -328,7 +328,7 @@ impl<S: Storage> Crowd<S> {
             Some(key) => self.node.get_mutable(self.now, key, Salt::new(item.salt()).expect("it is short")),
             None => self.node.get_immutable(self.now, item.target()),
         };
-        let kept = self.node.keep_stored(self.now, &item);
+        let kept = self.node.start_publishing(self.now, &item);
         for _ in 0..8 {
             self.tick(Duration::from_millis(50));
         }
@@ -337,10 +337,10 @@ impl<S: Storage> Crowd<S> {
             self.node.cancel(lookup);
         }
         if let (Ok(kept), 0) = (kept, round % 7) {
-            assert!(self.node.kept_item(kept).is_some() && self.node.stop_storing(kept));
+            assert!(self.node.kept_item(kept).is_some() && self.node.stop_publishing(kept));
         }
         assert_eq!(self.node.stored_items().count(), self.node.item_count());
-        assert!(self.node.kept_items().count() < ITEMS, "two of them have one target");
+        assert!(self.node.publications().count() < ITEMS, "two of them have one target");
         if round % 500 == 250 {
             self.node.clear_items();
         }
@@ -369,7 +369,7 @@ fn items() -> [Item; ITEMS] {
 fn nothing_allocates_after_birth() {
     let mut limits = Limits::default();
     (limits.inflight, limits.lookups, limits.swarms) = (64, 8, 16);
-    (limits.nodes_v4, limits.sources, limits.peers_v4, limits.kept) = (120, 64, 200, 100);
+    (limits.nodes_v4, limits.sources, limits.peers_v4, limits.publications) = (120, 64, 200, 100);
     #[cfg(feature = "items")]
     {
         (limits.items, limits.item_chunks, limits.own_items, limits.own_chunks) = (8, 12, 8, 40);

@@ -121,7 +121,7 @@ impl Endpoint {
     }
 
     /// The network that one operator is likely to hold: /24 of IPv4, /64 of IPv6.
-    pub(crate) fn subnet(self) -> u64 {
+    pub(crate) fn lan(self) -> u64 {
         match self.as_v4() {
             Some([a, b, c, _]) => u64::from_be_bytes([0, 0, 0, 0, 0, a, b, c]),
             None => self.halves().0,
@@ -129,14 +129,14 @@ impl Endpoint {
     }
 
     /// The network that shares one allowance of reply bytes: /24 of IPv4, /56 of IPv6.
-    pub(crate) fn site(self) -> u64 {
-        if self.as_v4().is_some() { self.subnet() } else { self.halves().0 & !0xff }
+    pub(crate) fn subnet(self) -> u64 {
+        if self.as_v4().is_some() { self.lan() } else { self.halves().0 & !0xff }
     }
 
     /// The network that is heard once where networks are to be told apart: /24 of IPv4, /48 of IPv6,
     /// the most that one customer is given (RFC 6177).
     pub(crate) fn wide_subnet(self) -> u64 {
-        if self.as_v4().is_some() { self.subnet() } else { self.halves().0 & !0xffff }
+        if self.as_v4().is_some() { self.lan() } else { self.halves().0 & !0xffff }
     }
 
     /// Whether it lies in a private network, whose hosts are no crowd: all of them belong to one owner.
@@ -313,15 +313,15 @@ mod tests {
 
     #[test]
     fn networks_group_addresses() {
-        assert_eq!(endpoint("1.2.3.4:1").subnet(), endpoint("1.2.3.250:2").subnet());
-        assert_ne!(endpoint("1.2.3.4:1").subnet(), endpoint("1.2.4.4:1").subnet());
-        assert_eq!(endpoint("[2a00:1:2:3::1]:1").subnet(), endpoint("[2a00:1:2:3:ffff::]:1").subnet());
-        assert_ne!(endpoint("[2a00:1:2:3::1]:1").subnet(), endpoint("[2a00:1:2:4::1]:1").subnet());
-        assert_eq!(endpoint("[2a00:1:2:3::1]:1").site(), endpoint("[2a00:1:2:4::1]:1").site());
-        assert_ne!(endpoint("[2a00:1:2:3::1]:1").site(), endpoint("[2a00:1:2:103::1]:1").site());
+        assert_eq!(endpoint("1.2.3.4:1").lan(), endpoint("1.2.3.250:2").lan());
+        assert_ne!(endpoint("1.2.3.4:1").lan(), endpoint("1.2.4.4:1").lan());
+        assert_eq!(endpoint("[2a00:1:2:3::1]:1").lan(), endpoint("[2a00:1:2:3:ffff::]:1").lan());
+        assert_ne!(endpoint("[2a00:1:2:3::1]:1").lan(), endpoint("[2a00:1:2:4::1]:1").lan());
+        assert_eq!(endpoint("[2a00:1:2:3::1]:1").subnet(), endpoint("[2a00:1:2:4::1]:1").subnet());
+        assert_ne!(endpoint("[2a00:1:2:3::1]:1").subnet(), endpoint("[2a00:1:2:103::1]:1").subnet());
         let wide = |addr| endpoint(addr).wide_subnet();
         assert_eq!(wide("[2a00:1:2:3::1]:1"), wide("[2a00:1:2:ff03::1]:1"));
         assert_ne!(wide("[2a00:1:2:3::1]:1"), wide("[2a00:1:3:3::1]:1"));
-        assert_eq!(wide("1.2.3.4:1"), endpoint("1.2.3.4:1").subnet());
+        assert_eq!(wide("1.2.3.4:1"), endpoint("1.2.3.4:1").lan());
     }
 }

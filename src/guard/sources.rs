@@ -189,7 +189,7 @@ impl Sources {
     /// How long an answer may be; 0 if there is to be none. Ask when it is made, not when it is put in a
     /// queue: only [`count`](Self::count) uses up what is allowed.
     #[inline]
-    pub(crate) fn most(&self, sites: &[Site], shares: &[Share], asked: &Asked, now: Instant) -> usize {
+    pub(crate) fn most(&self, sites: &[Subnet], shares: &[Share], asked: &Asked, now: Instant) -> usize {
         if asked.is_verified && !self.volume.is_busy(now) {
             return usize::MAX;
         }
@@ -197,7 +197,7 @@ impl Sources {
     }
 
     #[inline(never)]
-    fn most_of_what_is_left(&self, sites: &[Site], shares: &[Share], asked: &Asked, now: Instant) -> usize {
+    fn most_of_what_is_left(&self, sites: &[Subnet], shares: &[Share], asked: &Asked, now: Instant) -> usize {
         let most = self.volume.most(now, || {
             let tag = self.site_tag(asked.by);
             let set = &shares[set_of(shares.len(), tag)];
@@ -220,7 +220,7 @@ impl Sources {
     #[inline]
     pub(crate) fn count(
         &mut self,
-        sites: &mut [Site],
+        sites: &mut [Subnet],
         shares: &mut [Share],
         asked: &Asked,
         sent: (usize, bool),
@@ -236,7 +236,7 @@ impl Sources {
     #[inline(never)]
     fn count_apart(
         &mut self,
-        sites: &mut [Site],
+        sites: &mut [Subnet],
         shares: &mut [Share],
         asked: &Asked,
         (len, has_item): (usize, bool),
@@ -263,13 +263,13 @@ impl Sources {
     }
 
     /// How long a reply to an unverified source may be, as far as its site is concerned.
-    fn reply_budget(&self, sites: &[Site], to: Endpoint, query_len: usize, now: Instant) -> usize {
+    fn reply_budget(&self, sites: &[Subnet], to: Endpoint, query_len: usize, now: Instant) -> usize {
         let tag = self.site_tag(to);
         let set = set_of(sites.len(), tag);
         let set = &sites[set];
-        let drawn = match set.iter().find(|site| site.tag == tag) {
-            Some(site) => site.drawn(now),
-            None => set.iter().map(|site| site.drawn(now)).min().unwrap_or(u64::MAX),
+        let drawn = match set.iter().find(|subnet| subnet.tag == tag) {
+            Some(subnet) => subnet.drawn(now),
+            None => set.iter().map(|subnet| subnet.drawn(now)).min().unwrap_or(u64::MAX),
         };
         let rest = u64::from(self.site_bytes).saturating_sub(drawn) as usize;
         rest.max(ALWAYS_ALLOWED * query_len)
@@ -277,14 +277,14 @@ impl Sources {
 
     /// Counts a reply that went to an unverified source. One of at most [`ALWAYS_ALLOWED`] times
     /// the query is free: pings of a whole site must not use up what its lookups need.
-    fn charge(&self, sites: &mut [Site], to: Endpoint, query_len: usize, reply_len: usize, now: Instant) {
+    fn charge(&self, sites: &mut [Subnet], to: Endpoint, query_len: usize, reply_len: usize, now: Instant) {
         if reply_len <= ALWAYS_ALLOWED * query_len {
             return;
         }
         let tag = self.site_tag(to);
-        if let Some(site) = claim(sites, tag, |site| site.drawn(now)) {
-            site.tag = tag;
-            site.draw(reply_len, now);
+        if let Some(subnet) = claim(sites, tag, |subnet| subnet.drawn(now)) {
+            subnet.tag = tag;
+            subnet.draw(reply_len, now);
         }
     }
 
@@ -307,39 +307,39 @@ impl Sources {
     }
 
     /// Whether a site that proved nothing was sent an item within the last minute.
-    fn had_item(&self, sites: &[Site], by: Endpoint, now: Instant) -> bool {
+    fn had_item(&self, sites: &[Subnet], by: Endpoint, now: Instant) -> bool {
         let tag = self.site_tag(by);
         let set = &sites[set_of(sites.len(), tag)];
-        set.iter().any(|site| site.tag == tag && site.had_item(now))
+        set.iter().any(|subnet| subnet.tag == tag && subnet.had_item(now))
     }
 
     #[cfg(feature = "items")]
-    fn note_item(&self, sites: &mut [Site], by: Endpoint, now: Instant) {
+    fn note_item(&self, sites: &mut [Subnet], by: Endpoint, now: Instant) {
         let tag = self.site_tag(by);
         let set = set_of(sites.len(), tag);
-        if let Some(site) = sites[set].iter_mut().find(|site| site.tag == tag) {
-            site.turn(now);
-            site.marks[0] |= HAD_ITEM;
+        if let Some(subnet) = sites[set].iter_mut().find(|subnet| subnet.tag == tag) {
+            subnet.turn(now);
+            subnet.marks[0] |= HAD_ITEM;
         }
     }
 
     /// Counts a check of a signature against its network. Returns whether that has had more than
     /// [`FEW_CHECKS`] within the last minute.
     #[cfg(feature = "items")]
-    pub(crate) fn count_check(&self, sites: &mut [Site], from: Endpoint, now: Instant) -> bool {
+    pub(crate) fn count_check(&self, sites: &mut [Subnet], from: Endpoint, now: Instant) -> bool {
         let tag = self.voter_tag(from);
-        let Some(site) = claim(sites, tag, |site| site.drawn(now)) else { return false };
-        site.tag = tag;
-        site.turn(now);
-        site.marks[0] += u8::from(site.marks[0] & CHECKS < CHECKS);
-        site.marks.iter().map(|&marks| u32::from(marks & CHECKS)).sum::<u32>() > FEW_CHECKS
+        let Some(subnet) = claim(sites, tag, |subnet| subnet.drawn(now)) else { return false };
+        subnet.tag = tag;
+        subnet.turn(now);
+        subnet.marks[0] += u8::from(subnet.marks[0] & CHECKS < CHECKS);
+        subnet.marks.iter().map(|&marks| u32::from(marks & CHECKS)).sum::<u32>() > FEW_CHECKS
     }
 
     fn source_tag(&self, from: Endpoint) -> u64 {
         match from.as_v4() {
             _ if self.by_endpoint => self.endpoint_tag(from),
             Some(ip) => self.tag(u32::from_be_bytes(ip).into(), 0),
-            None => self.tag(from.subnet(), 1),
+            None => self.tag(from.lan(), 1),
         }
     }
 
@@ -349,7 +349,7 @@ impl Sources {
             _ if self.by_endpoint => self.endpoint_tag(to),
             _ if to.is_private() => self.endpoint_tag(to.with_port(0)),
             Some(ip) => self.tag((u32::from_be_bytes(ip) >> 8).into(), 2),
-            None => self.tag(to.site(), 3),
+            None => self.tag(to.subnet(), 3),
         }
     }
 
@@ -394,7 +394,7 @@ impl Source {
 /// The bytes that one site drew lately. Zeroed memory is a free slot.
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
-pub(crate) struct Site {
+pub(crate) struct Subnet {
     tag: u64,
     bytes: Minute,
     /// Checks of signatures in the same intervals, and whether an item was sent in them.
@@ -408,7 +408,7 @@ const HAD_ITEM: u8 = 0x80;
 #[cfg(feature = "items")]
 const CHECKS: u8 = 0x7f;
 
-impl Site {
+impl Subnet {
     pub(crate) const EMPTY: Self = Self {
         tag: 0,
         bytes: Minute::EMPTY,
@@ -466,7 +466,7 @@ impl Tagged for Source {
     }
 }
 
-impl Tagged for Site {
+impl Tagged for Subnet {
     fn tag(&self) -> u64 {
         self.tag
     }
@@ -545,7 +545,7 @@ mod tests {
     fn without_source_limits_the_endpoint_is_the_source() {
         let rules = SourceRules { by_endpoint: true, ..SourceRules::default() };
         let (sources, mut slots) = (sources(rules), [Source::EMPTY; 1024]);
-        let mut sites = [Site::EMPTY; 1024];
+        let mut sites = [Subnet::EMPTY; 1024];
         for port in 1..100 {
             let from = Endpoint::v4([127, 0, 0, 1], port);
             assert_eq!(sources.admit(&mut slots, from, ms(0)), Admission::Unverified);
@@ -571,7 +571,7 @@ mod tests {
 
     #[test]
     fn a_site_draws_16_kib_a_minute_and_then_three_times_what_it_sends() {
-        let (sources, mut sites) = (sources(SourceRules::default()), [Site::EMPTY; 64]);
+        let (sources, mut sites) = (sources(SourceRules::default()), [Subnet::EMPTY; 64]);
         assert_eq!(sources.reply_budget(&sites, host(1), 100, ms(0)), 16 * 1024);
         for number in 0..16 {
             // All of one /24.
@@ -587,7 +587,7 @@ mod tests {
 
     #[test]
     fn short_replies_use_up_no_allowance() {
-        let (sources, mut sites) = (sources(SourceRules::default()), [Site::EMPTY; 64]);
+        let (sources, mut sites) = (sources(SourceRules::default()), [Subnet::EMPTY; 64]);
         for _ in 0..1000 {
             sources.charge(&mut sites, host(1), 100, 300, ms(0));
         }
@@ -598,10 +598,10 @@ mod tests {
 
     #[test]
     fn an_ipv6_56_is_one_site() {
-        let (sources, mut sites) = (sources(SourceRules::default()), [Site::EMPTY; 64]);
-        let in_subnet = |subnet| {
+        let (sources, mut sites) = (sources(SourceRules::default()), [Subnet::EMPTY; 64]);
+        let in_subnet = |lan| {
             let mut ip = [0x2a; 16];
-            ip[7] = subnet;
+            ip[7] = lan;
             Endpoint::v6(ip, 1)
         };
         sources.charge(&mut sites, in_subnet(1), 1, 16 * 1024, ms(0));
@@ -623,7 +623,7 @@ mod tests {
     /// No minute, wherever it begins, sees more than the allowance.
     #[test]
     fn the_minute_has_no_seams() {
-        let (sources, mut sites) = (sources(SourceRules::default()), [Site::EMPTY; 4]);
+        let (sources, mut sites) = (sources(SourceRules::default()), [Subnet::EMPTY; 4]);
         let mut sent = Vec::new();
         for at in (0..600_000).step_by(250) {
             let budget = sources.reply_budget(&sites, host(1), 50, ms(at));
@@ -641,12 +641,12 @@ mod tests {
 
     #[test]
     fn washing_the_table_with_forged_sites_frees_no_allowance() {
-        let (sources, mut sites) = (sources(SourceRules::default()), [Site::EMPTY; 16]);
+        let (sources, mut sites) = (sources(SourceRules::default()), [Subnet::EMPTY; 16]);
         let mut drawn = vec![0; 400];
         let mut all = 0;
         for round in 0..200 {
-            for (site, drawn) in drawn.iter_mut().enumerate() {
-                let victim = host(site as u32 * 256 + round);
+            for (subnet, drawn) in drawn.iter_mut().enumerate() {
+                let victim = host(subnet as u32 * 256 + round);
                 let reply = sources.reply_budget(&sites, victim, 100, ms(0)).min(1000);
                 sources.charge(&mut sites, victim, 100, reply, ms(0));
                 if reply > 300 {
@@ -702,14 +702,14 @@ mod tests {
         let mut one = [Source::EMPTY];
         sources.verify(&mut one, host(1), ms(0));
         assert_eq!(sources.admit(&mut one, host(1), ms(0)), Admission::Verified);
-        let mut three = [Site::EMPTY; 3];
+        let mut three = [Subnet::EMPTY; 3];
         sources.charge(&mut three, host(1), 100, 1000, ms(0));
         assert_eq!(sources.reply_budget(&three, host(1), 100, ms(0)), 16 * 1024 - 1000);
     }
 
     #[test]
     fn slots_and_metadata_are_small() {
-        assert!(size_of::<Source>() <= 32 && size_of::<Site>() <= 32 && size_of::<Share>() <= 32);
+        assert!(size_of::<Source>() <= 32 && size_of::<Subnet>() <= 32 && size_of::<Share>() <= 32);
         assert!(size_of::<Sources>() <= 64, "{}", size_of::<Sources>());
     }
 }

@@ -3,7 +3,7 @@
 //! Whoever answers may list whom he likes, so what one can bring in is bounded: by the listing node, by
 //! the network of those that are listed, and by how many nodes there can be close to the target.
 
-use super::Walk;
+use super::Traversal;
 use super::candidates::{Candidate, State, TRIES};
 use crate::base::addr::Endpoint;
 use crate::base::id::K;
@@ -26,7 +26,7 @@ const DOUBT: usize = 4;
 /// An odd number whose product spreads bits.
 const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
 
-impl Walk {
+impl Traversal {
     /// Offers a node of the answer of the one at `by`.
     pub(crate) fn add_listed(
         &mut self,
@@ -133,7 +133,7 @@ impl Walk {
         if !self.is_in_public(candidate) {
             return true;
         }
-        let (site, wide) = (candidate.endpoint.site(), candidate.endpoint.wide_subnet());
+        let (subnet, wide) = (candidate.endpoint.subnet(), candidate.endpoint.wide_subnet());
         let (mut near, mut far, mut stranger) = (0, 0, None);
         for (position, other) in memory[..self.len()].iter().enumerate() {
             let counts = !matches!(other.state, State::Dead | State::Denied)
@@ -142,13 +142,13 @@ impl Walk {
                 && other.endpoint != candidate.endpoint;
             if counts {
                 far += 1;
-                near += usize::from(other.endpoint.site() == site);
+                near += usize::from(other.endpoint.subnet() == subnet);
                 if other.is_unasked() && !other.is_own() {
                     stranger = Some(position);
                 }
             }
         }
-        let per_site = if site == wide { PER_NETWORK } else { PER_SITE };
+        let per_site = if subnet == wide { PER_NETWORK } else { PER_SITE };
         if far < PER_NETWORK && near < per_site {
             return candidate.is_own()
                 || self.unanswered(&memory[..self.len()], candidate.endpoint) < NETWORK_TRIES;
@@ -225,12 +225,12 @@ impl Walk {
         let place = self.place(memory, candidate);
         let edge = self.region_edge();
         let is_fit = !self.prefers_fit() || candidate.is_fit();
-        let kept = (2 * K).min(memory.len() / 2);
+        let publication = (2 * K).min(memory.len() / 2);
         let mut answered = memory.iter().filter(|c| c.has_answered()).count();
         for (position, other) in memory.iter().enumerate().skip(place).rev() {
             let is_kept = other.has_answered() && {
                 answered -= 1;
-                answered < kept || self.is_nearer(other, edge)
+                answered < publication || self.is_nearer(other, edge)
             };
             if !is_kept && (is_fit || !other.is_fit()) {
                 return Some(position);

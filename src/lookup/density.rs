@@ -251,7 +251,7 @@ mod tests {
     #[test]
     fn the_estimate_is_unbiased_and_its_error_is_known() {
         let mut dice = Dice(1);
-        // Beside the best there is: 0.183, 0.089, 0.065. After few lookups chance looks like a surprise.
+        // Payload the best there is: 0.183, 0.089, 0.065. After few lookups chance looks like a surprise.
         for (lookups, error) in [(4, 0.2), (16, 0.095), (30, 0.07)] {
             let (mut sum, mut squares, mut claims) = (0.0, 0.0, 0.0);
             let (runs, nodes) = (4000, 2e6);

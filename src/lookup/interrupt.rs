@@ -2,10 +2,10 @@
 
 use super::candidates::{Candidate, Placing, State};
 use super::horizon::Horizon;
-use super::{TOKEN_LIFE, Walk};
+use super::{TOKEN_LIFE, Traversal};
 use crate::base::time::Instant;
 
-impl Walk {
+impl Traversal {
     /// Answers that were awaited will not come, through nobody's fault: whoever was asked is to be
     /// asked again. An announce whose tokens serve no more begins anew with the same nodes.
     pub(crate) fn interrupt(&mut self, memory: &mut [Candidate], is_bound_anew: bool, now: Instant) {

@@ -1,7 +1,7 @@
 //! What a walk for an item keeps beside its way: who holds which version (BEP 44).
 
 use super::candidates::{Candidate, Holding, Placing, State};
-use super::{Check, Goal, ItemWalk, LookupOptions, Walk};
+use super::{Check, Goal, ItemTraversal, LookupOptions, Traversal};
 use crate::base::addr::Endpoint;
 use crate::base::pool::Ix;
 use crate::base::time::Instant;
@@ -11,7 +11,7 @@ use crate::wire::ErrorCode;
 /// republishing (BEP 44).
 pub(super) const ENOUGH_COPIES: u16 = 8;
 
-impl Walk {
+impl Traversal {
     /// The node at `from` returned a version of the item.
     pub(crate) fn on_item(&mut self, memory: &mut [Candidate], from: Endpoint, holding: Holding) {
         let answered = |c: &&mut Candidate| c.endpoint == from && c.state == State::Answered;
@@ -96,7 +96,7 @@ impl Walk {
     }
 }
 
-impl ItemWalk {
+impl ItemTraversal {
     /// Whether it waits for whoever is late.
     pub(crate) const fn is_thorough(self) -> bool {
         matches!(self.check, Check::Due | Check::Counting)

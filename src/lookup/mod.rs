@@ -154,7 +154,7 @@ impl Phase {
 #[cfg(feature = "items")]
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
-pub(crate) struct ItemWalk {
+pub(crate) struct ItemTraversal {
     /// Nothing more is to be found: what is sought cannot change.
     pub(crate) is_satisfied: bool,
     /// Whether it asks all who may hold the item.
@@ -164,7 +164,7 @@ pub(crate) struct ItemWalk {
 }
 
 #[cfg(feature = "items")]
-impl ItemWalk {
+impl ItemTraversal {
     const EMPTY: Self = Self { is_satisfied: false, check: Check::None, copies: 0 };
 }
 
@@ -204,7 +204,7 @@ impl Refused {
 /// The state of a walk; its candidates, tokens and found peers lie in memory of their own.
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
-pub(crate) struct Walk {
+pub(crate) struct Traversal {
     pub(crate) phase: Phase,
     pub(crate) goal: Goal,
     pub(crate) target: NodeId,
@@ -215,7 +215,7 @@ pub(crate) struct Walk {
     /// The walk of the same lookup in the other family.
     pub(crate) sibling: Ix,
     /// The announce that is kept up by this round, if it is one.
-    pub(crate) kept: Ix,
+    pub(crate) publication: Ix,
     /// What it has counted, if it is a scrape; both families count together.
     pub(crate) scrape: Ix,
     pub(crate) alpha: u8,
@@ -254,7 +254,7 @@ pub(crate) struct Walk {
     pub(crate) acknowledged: u16,
     pub(crate) refused: Refused,
     #[cfg(feature = "items")]
-    pub(crate) items: ItemWalk,
+    pub(crate) items: ItemTraversal,
 }
 
 /// What an answer makes of a candidate.
@@ -278,7 +278,7 @@ pub(crate) enum Verdict {
     Rejected,
 }
 
-impl Walk {
+impl Traversal {
     /// All zero bytes, so that slots in a static lie in `.bss`.
     pub(crate) const EMPTY: Self = Self {
         phase: Phase::Free,
@@ -288,7 +288,7 @@ impl Walk {
         generation: 0,
         lead: Ix::NONE,
         sibling: Ix::NONE,
-        kept: Ix::NONE,
+        publication: Ix::NONE,
         scrape: Ix::NONE,
         alpha: 0,
         k: 0,
@@ -318,7 +318,7 @@ impl Walk {
         acknowledged: 0,
         refused: Refused::NONE,
         #[cfg(feature = "items")]
-        items: ItemWalk::EMPTY,
+        items: ItemTraversal::EMPTY,
     };
 
     /// A walk without candidates.

@@ -13,7 +13,7 @@
 //! in it or farther out, the nearest first, until there are as many nodes as are to be expected.
 
 use super::candidates::{Candidate, Placing, State};
-use super::{Goal, Step, Walk, Window};
+use super::{Goal, Step, Traversal, Window};
 use crate::base::id::{Distance, K, NodeId};
 
 /// So many nodes are to be expected in the region: fewer than eight by a chance of one in a hundred even
@@ -94,7 +94,7 @@ impl Region {
     }
 }
 
-impl Walk {
+impl Traversal {
     /// What is known when it begins: how many nodes there are, and whether ids are to fit addresses.
     pub(crate) const fn expect(&mut self, nodes: Option<f32>, by_fitness: bool) {
         self.by_fitness = by_fitness;
@@ -246,7 +246,7 @@ impl Walk {
                     && (least..=farthest).contains(&distance(c))
             };
             match candidates.iter().position(fits) {
-                Some(position) => return Some(Step::Look(position, Window::Cell(cell))),
+                Some(position) => return Some(Step::Probe(position, Window::Cell(cell))),
                 None => is_outermost_done |= cell == 0,
             }
         }

@@ -140,7 +140,7 @@ impl Kept {
 /// The head of all kept announces, over the storage's slots.
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
-pub(crate) struct Keeper {
+pub(crate) struct Republisher {
     pace: Pace,
     pool: Pool,
     /// The newest first.
@@ -167,7 +167,7 @@ pub(crate) struct Keeper {
     starved: bool,
 }
 
-impl Keeper {
+impl Republisher {
     pub(crate) fn new(pace: Pace) -> Self {
         Self {
             pace,
@@ -193,8 +193,10 @@ impl Keeper {
 
     /// The announce, or the item, that is kept up at a target.
     pub(crate) fn find(&self, slots: &[Slot<Kept>], target: &NodeId, is_item: bool) -> Option<Ix> {
-        let found = |Slot { value: kept, .. }: &Slot<Kept>| {
-            kept.phase != Phase::Free && kept.target == *target && kept.subject.is_item() == is_item
+        let found = |Slot { value: publication, .. }: &Slot<Kept>| {
+            publication.phase != Phase::Free
+                && publication.target == *target
+                && publication.subject.is_item() == is_item
         };
         slots.iter().position(found).map(Ix::new)
     }
@@ -228,10 +230,11 @@ impl Keeper {
         let ix = self.add(slots, target, subject, now)?;
         if let Some((age, acknowledged)) = last {
             self.leave(slots, ix);
-            let kept = &mut slots[ix];
-            (kept.is_tried, kept.acknowledged, kept.ended) = (true, acknowledged, now.before(age));
-            kept.due = now + self.patience(subject).saturating_sub(age);
-            self.started = self.started.max(kept.ended);
+            let publication = &mut slots[ix];
+            (publication.is_tried, publication.acknowledged, publication.ended) =
+                (true, acknowledged, now.before(age));
+            publication.due = now + self.patience(subject).saturating_sub(age);
+            self.started = self.started.max(publication.ended);
             self.enter(slots, ix, Phase::Queued);
         }
         Some(ix)
@@ -241,8 +244,9 @@ impl Keeper {
     /// under way.
     pub(crate) fn change(&mut self, slots: &mut [Slot<Kept>], ix: Ix, subject: Subject, now: Instant) {
         self.leave(slots, ix);
-        let kept = &mut slots[ix];
-        (kept.subject, kept.failures, kept.due, kept.is_spared) = (subject, 0, now, false);
+        let publication = &mut slots[ix];
+        (publication.subject, publication.failures, publication.due, publication.is_spared) =
+            (subject, 0, now, false);
         self.enter(slots, ix, Phase::Fresh);
     }
 
@@ -300,15 +304,16 @@ impl Keeper {
 
     /// A round has ended, with so many nodes that confirmed it.
     pub(crate) fn end(&mut self, slots: &mut [Slot<Kept>], ix: Ix, acknowledged: u16, now: Instant) {
-        let kept = &mut slots[ix];
-        (kept.is_tried, kept.acknowledged, kept.ended, kept.is_spared) = (true, acknowledged, now, false);
+        let publication = &mut slots[ix];
+        (publication.is_tried, publication.acknowledged, publication.ended, publication.is_spared) =
+            (true, acknowledged, now, false);
         if acknowledged > 0 {
-            kept.failures = 0;
+            publication.failures = 0;
             return self.skip(slots, ix, now);
         }
-        let pause = FIRST_RETRY * (1 << kept.failures.min(16));
-        kept.failures = kept.failures.saturating_add(1);
-        kept.due = now + pause.min(self.pace.interval_of(kept.subject));
+        let pause = FIRST_RETRY * (1 << publication.failures.min(16));
+        publication.failures = publication.failures.saturating_add(1);
+        publication.due = now + pause.min(self.pace.interval_of(publication.subject));
         self.leave(slots, ix);
         self.enter(slots, ix, Phase::Failed);
     }
@@ -322,10 +327,11 @@ impl Keeper {
     /// A round stored nothing, because so many nodes hold the item already. The next one comes after
     /// half of the time: if all of its publishers relied on each other, it would expire.
     pub(crate) fn spare(&mut self, slots: &mut [Slot<Kept>], ix: Ix, now: Instant) {
-        let kept = &mut slots[ix];
-        (kept.is_tried, kept.is_spared, kept.failures, kept.ended) = (true, true, 0, now);
-        kept.acknowledged = 0;
-        let patience = self.patience(kept.subject) / 2;
+        let publication = &mut slots[ix];
+        (publication.is_tried, publication.is_spared, publication.failures, publication.ended) =
+            (true, true, 0, now);
+        publication.acknowledged = 0;
+        let patience = self.patience(publication.subject) / 2;
         self.queue(slots, ix, now + patience);
     }
 
@@ -364,8 +370,8 @@ impl Keeper {
 
     /// How long ago the round ended after which the next is due when it is. Not counted from its end,
     /// which for one that was restored may lie before the origin of the clock.
-    pub(crate) fn age(&self, kept: &Kept, now: Instant) -> Duration {
-        (self.patience(kept.subject) + (now - kept.due)).saturating_sub(kept.due - now)
+    pub(crate) fn age(&self, publication: &Kept, now: Instant) -> Duration {
+        (self.patience(publication.subject) + (now - publication.due)).saturating_sub(publication.due - now)
     }
 
     /// All announces, those first that are restored first: in the order of their lists, but of those
@@ -488,9 +494,9 @@ mod tests {
     const SPACING: Duration = Duration::from_millis(1200);
     const ROUND: Duration = Duration::from_secs(3);
 
-    /// A keeper and its slots, in a world where every round takes three seconds.
+    /// A republisher and its slots, in a world where every round takes three seconds.
     struct Room {
-        keeper: Keeper,
+        republisher: Republisher,
         slots: Box<[Slot<Kept>]>,
         rng: Rng,
         now: Instant,
@@ -504,7 +510,7 @@ mod tests {
         fn new(slots: usize, rounds: usize) -> Self {
             let pace = Pace { interval: INTERVAL, spacing: SPACING, rounds, at_once: 4 * rounds };
             Self {
-                keeper: Keeper::new(pace),
+                republisher: Republisher::new(pace),
                 slots: std::vec![Slot::new(Kept::EMPTY); slots].into_boxed_slice(),
                 rng: Rng::new([3; 32]),
                 now: Instant::from_micros(1),
@@ -515,7 +521,7 @@ mod tests {
         }
 
         fn add(&mut self, index: u16) -> Option<Ix> {
-            self.keeper.add(&mut self.slots, hash(index), Subject::Announce(Announce::port(1)), self.now)
+            self.republisher.add(&mut self.slots, hash(index), Subject::Announce(Announce::port(1)), self.now)
         }
 
         /// A round that is cut short makes room for another, and is taken for none.
@@ -526,30 +532,30 @@ mod tests {
                 let last = self.starts.iter().rposition(|&(_, of)| of == target);
                 self.starts.remove(last.expect("it has started"));
             }
-            self.keeper.remove(&mut self.slots, ix);
+            self.republisher.remove(&mut self.slots, ix);
         }
 
         fn run(&mut self, time: Duration) {
             let end = self.now + time;
             loop {
                 let ended = self.running.first().map(|(at, _)| *at);
-                let next = self.keeper.next_start(&self.slots);
+                let next = self.republisher.next_start(&self.slots);
                 let Some(at) = ended.into_iter().chain(next).min().filter(|&at| at <= end) else { break };
                 self.now = self.now.max(at);
                 if ended == Some(at) {
                     let (_, ix) = self.running.remove(0);
                     let acknowledged = if self.fails { 0 } else { 8 };
-                    self.keeper.end(&mut self.slots, ix, acknowledged, self.now);
+                    self.republisher.end(&mut self.slots, ix, acknowledged, self.now);
                 } else {
-                    let ix = self.keeper.next(&self.slots, self.now).expect("its time has come");
-                    let is_at_once = self.keeper.is_at_once() && self.slots[ix].phase == Phase::Fresh;
+                    let ix = self.republisher.next(&self.slots, self.now).expect("its time has come");
+                    let is_at_once = self.republisher.is_at_once() && self.slots[ix].phase == Phase::Fresh;
                     let spaced = self.starts.last().is_none_or(|&(last, _)| last + SPACING <= at);
                     assert!(is_at_once || spaced, "all others keep their distance");
-                    self.keeper.begin(&mut self.slots, ix, &mut self.rng, self.now);
+                    self.republisher.begin(&mut self.slots, ix, &mut self.rng, self.now);
                     self.running.push((self.now + ROUND, ix));
                     self.starts.push((self.now, self.slots[ix].target));
                 }
-                assert!(self.keeper.is_consistent(&self.slots));
+                assert!(self.republisher.is_consistent(&self.slots));
             }
             self.now = end;
         }
@@ -669,8 +675,8 @@ mod tests {
         let pauses: Vec<u64> = room.pauses().iter().map(|pause| (*pause - ROUND).as_secs()).collect();
         assert_eq!(pauses[..6], [60, 120, 240, 480, 900, 900]);
         (room.fails, room.now) = (false, room.now + secs(1));
-        room.keeper.forgive(&mut room.slots, room.now);
-        assert_eq!(room.keeper.next_start(&room.slots), Some(room.now.min(room.slots[Ix::new(0)].due)));
+        room.republisher.forgive(&mut room.slots, room.now);
+        assert_eq!(room.republisher.next_start(&room.slots), Some(room.now.min(room.slots[Ix::new(0)].due)));
         room.run(secs(100));
         assert_eq!(room.slots[Ix::new(0)].acknowledged, 8);
     }
@@ -679,12 +685,12 @@ mod tests {
     fn what_had_to_make_room_waits_and_is_first_again() {
         let mut room = Room::new(3, 1);
         let ix = room.add(0).unwrap();
-        room.keeper.begin(&mut room.slots, ix, &mut room.rng, room.now);
-        assert_eq!(room.keeper.next_start(&room.slots), None, "no second round beside it");
-        room.keeper.put_back(&mut room.slots, ix, room.now);
-        room.keeper.hold(room.now + secs(10));
-        assert_eq!(room.keeper.next_start(&room.slots), Some(room.now + secs(10)));
-        assert_eq!(room.keeper.next(&room.slots, room.now + secs(10)), Some(ix));
+        room.republisher.begin(&mut room.slots, ix, &mut room.rng, room.now);
+        assert_eq!(room.republisher.next_start(&room.slots), None, "no second round beside it");
+        room.republisher.put_back(&mut room.slots, ix, room.now);
+        room.republisher.hold(room.now + secs(10));
+        assert_eq!(room.republisher.next_start(&room.slots), Some(room.now + secs(10)));
+        assert_eq!(room.republisher.next(&room.slots, room.now + secs(10)), Some(ix));
     }
 
     proptest! {
@@ -695,25 +701,25 @@ mod tests {
             rounds in 2_usize..5,
         ) {
             let mut room = Room::new(100, rounds);
-            let (mut most, mut kept) = (0, BTreeMap::new());
+            let (mut most, mut publication) = (0, BTreeMap::new());
             for (step, index, time) in steps {
-                let found = room.keeper.find(&room.slots, &hash(index), false);
+                let found = room.republisher.find(&room.slots, &hash(index), false);
                 match (step, found) {
                     (0, Some(ix)) => {
                         room.remove(ix);
-                        kept.remove(&hash(index));
+                        publication.remove(&hash(index));
                     }
                     (0, None) => {}
                     (_, Some(_)) => room.run(secs(time)),
-                    (_, None) => if room.add(index).is_some() { kept.insert(hash(index), room.now); },
+                    (_, None) => if room.add(index).is_some() { publication.insert(hash(index), room.now); },
                 }
-                most = most.max(room.keeper.len());
+                most = most.max(room.republisher.len());
                 for &(at, target) in &room.starts {
-                    if let Some(last) = kept.get_mut(&target) { *last = at.max(*last); }
+                    if let Some(last) = publication.get_mut(&target) { *last = at.max(*last); }
                 }
                 // Twice, where newcomers take every other turn.
                 let patience = INTERVAL * 11 / 10 + (SPACING + ROUND) * 2 * most as u32;
-                prop_assert!(kept.values().all(|&last| room.now - last <= patience));
+                prop_assert!(publication.values().all(|&last| room.now - last <= patience));
             }
             prop_assert!(room.most_within(Instant::ZERO, ROUND) <= 4 * rounds);
         }

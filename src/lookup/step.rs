@@ -8,7 +8,7 @@ use super::candidates::{Candidate, LINGERING_TRIES, Placing, State, TRIES};
 use super::horizon::Window;
 #[cfg(feature = "items")]
 use super::items::ENOUGH_COPIES;
-use super::{Goal, Walk};
+use super::{Goal, Traversal};
 
 /// What a walk wants to do next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,7 +18,7 @@ pub(crate) enum Step {
     /// Announce to the candidate at this position.
     Announce(usize),
     /// Ask the candidate at this position for nodes beyond the horizon.
-    Look(usize, Window),
+    Probe(usize, Window),
     /// Wait for answers or deadlines.
     Wait,
     /// Nothing more can be gained.
@@ -29,13 +29,13 @@ impl Step {
     /// The position of the candidate that a datagram is to be sent to.
     pub(crate) const fn position(self) -> Option<usize> {
         match self {
-            Self::Query(position) | Self::Announce(position) | Self::Look(position, _) => Some(position),
+            Self::Query(position) | Self::Announce(position) | Self::Probe(position, _) => Some(position),
             Self::Wait | Self::Finish => None,
         }
     }
 }
 
-impl Walk {
+impl Traversal {
     /// What to do next.
     pub(crate) fn next(&self, memory: &[Candidate]) -> Step {
         #[cfg(feature = "items")]
@@ -233,7 +233,7 @@ impl Walk {
             0 => closest,
             tries => near.nth(tries - 1).unwrap_or(closest),
         };
-        Some(Step::Look(position, window))
+        Some(Step::Probe(position, window))
     }
 
     fn is_within(&self, candidate: &Candidate) -> bool {

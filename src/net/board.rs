@@ -12,7 +12,7 @@ use std::sync::Mutex;
 use super::error::CallError;
 use super::stats::Counters;
 use super::watched::{Watched, lock};
-use crate::{KeptId, LookupOptions};
+use crate::{LookupOptions, PublicationId};
 
 pub(super) struct Board {
     pub(super) status: Watched<Status>,
@@ -119,7 +119,7 @@ pub(super) enum Held {
     /// A query to a single node, by its number.
     Call(u64),
     /// With the number of the holder.
-    Kept(KeptId, u64),
+    Kept(PublicationId, u64),
     /// By its number.
     Crawl(u64),
 }

@@ -20,7 +20,7 @@ macro_rules! calls {
         use $crate::net::reader::Look;
         use $crate::net::stats::LoopStats;
         use $crate::{
-            Announce, CrawlOptions, Family, InfoHash, Instant, KeptAnnounce, Lookup, LookupOptions, Node,
+            Announce, CrawlOptions, Family, InfoHash, Instant, AnnouncementInfo, Lookup, LookupOptions, Node,
             NodeId, NodeInfo, Pong, Stats,
         };
 
@@ -72,7 +72,7 @@ macro_rules! calls {
             }
 
             /// Adds this host to the peers of a torrent, once; they last on other nodes for half an hour
-            /// or so, and [`keep_announced`](Self::keep_announced) repeats it. [`Search::wait`] tells who
+            /// or so, and [`start_announcing`](Self::start_announcing) repeats it. [`Search::wait`] tells who
             /// acknowledged; the search yields the torrent's other peers by the way.
             ///
             /// # Errors
@@ -89,7 +89,7 @@ macro_rules! calls {
 
             /// Adds this host to the peers of a torrent as long as the [`Announcement`] lives: soon, and
             /// again every [`Config::announce_interval`](crate::Config::announce_interval), as
-            /// [`Node::keep_announced`] does. Thousands of them are spread evenly.
+            /// [`Node::start_announcing`] does. Thousands of them are spread evenly.
             ///
             /// A torrent has one announce: callers with the same torrent share it, and of those that are left
             /// the last one to come says what is announced.
@@ -102,7 +102,7 @@ macro_rules! calls {
             /// # Errors
             ///
             /// [`CallError::Start`] if too many are kept up or the port is 0, [`CallError::Closed`].
-            pub $($async)? fn keep_announced(
+            pub $($async)? fn start_announcing(
                 &self,
                 infohash: InfoHash,
                 announce: Announce,
@@ -412,8 +412,8 @@ macro_rules! calls {
             /// # Errors
             ///
             /// [`CallError::Closed`].
-            pub $($async)? fn kept_announces(&self) -> Result<Vec<KeptAnnounce>, CallError> {
-                self.with_node(|node, _| node.kept_announces().collect())$($wait)*
+            pub $($async)? fn announcements(&self) -> Result<Vec<AnnouncementInfo>, CallError> {
+                self.with_node(|node, _| node.announcements().collect())$($wait)*
             }
 
             /// Forgets all peers that announced themselves to us.

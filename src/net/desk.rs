@@ -31,7 +31,7 @@ use super::trace::{self, event};
 #[cfg(feature = "items")]
 use crate::Item;
 use crate::{
-    Announce, CrawlOptions, Event, Family, InfoHash, Instant, KeptId, LookupId, Node, NodeId, Pong,
+    Announce, CrawlOptions, Event, Family, InfoHash, Instant, LookupId, Node, NodeId, Pong, PublicationId,
     QueryError, QueryId, Sample, StartError, Transmit,
 };
 
@@ -145,7 +145,7 @@ pub(super) struct Desk {
     outbox: Outbox,
     blocked_since: Instant,
     searches: BTreeMap<LookupId, Running>,
-    kept: BTreeMap<KeptId, Keeping>,
+    kept: BTreeMap<PublicationId, Keeping>,
     /// Holders of what is kept up so far.
     holder_count: u64,
     saved: Saved,
@@ -328,7 +328,7 @@ impl Desk {
             Command::Node(call) => call(&mut self.node, now),
             Command::Search { key, reply } => reply(self.search(key)),
             Command::KeepAnnounced { infohash, announce, reply } => {
-                reply(self.keep_announced(now, infohash, announce));
+                reply(self.start_announcing(now, infohash, announce));
             }
             #[cfg(feature = "items")]
             Command::KeepStored { item, reply } => self.ask(Call::KeepStored { item, reply }, None),
@@ -426,18 +426,18 @@ impl Desk {
         }
     }
 
-    fn keep_announced(
+    fn start_announcing(
         &mut self,
         now: Instant,
         infohash: InfoHash,
         announce: Announce,
     ) -> Result<(Arc<Rounds>, Lease), StartError> {
-        let kept = self.saved.keep_announced(&mut self.node, now, infohash, announce)?;
+        let kept = self.saved.start_announcing(&mut self.node, now, infohash, announce)?;
         Ok(self.hold(kept, Some((infohash, announce))))
     }
 
     /// A share of what is kept up, and the announce that this holder wants, if it is one.
-    fn hold(&mut self, kept: KeptId, announce: Option<(InfoHash, Announce)>) -> (Arc<Rounds>, Lease) {
+    fn hold(&mut self, kept: PublicationId, announce: Option<(InfoHash, Announce)>) -> (Arc<Rounds>, Lease) {
         self.holder_count += 1;
         let keeping = self.kept.entry(kept).or_default();
         keeping.holders.insert(self.holder_count, announce);
@@ -460,14 +460,14 @@ impl Desk {
         }
     }
 
-    fn release(&mut self, kept: KeptId, holder: u64) {
+    fn release(&mut self, kept: PublicationId, holder: u64) {
         let Some(keeping) = self.kept.get_mut(&kept) else { return };
         keeping.holders.remove(&holder);
         match keeping.holders.last_key_value() {
             // Nothing changes unless whoever is gone had come last. An error there is none: it is
             // kept, and this was accepted before.
             Some((_, &Some((infohash, announce)))) => {
-                let _ = self.node.keep_announced(self.clock.now(), infohash, announce);
+                let _ = self.node.start_announcing(self.clock.now(), infohash, announce);
             }
             // Nodes would refuse an older version of an item: the newest stays.
             Some((_, None)) => {}
@@ -476,7 +476,7 @@ impl Desk {
                 // One of both: an id is of an announce or of an item.
                 self.node.stop_announcing(kept);
                 #[cfg(feature = "items")]
-                self.node.stop_storing(kept);
+                self.node.stop_publishing(kept);
             }
         }
     }
@@ -645,7 +645,7 @@ impl Desk {
                 #[cfg(feature = "items")]
                 self.take_version(lookup);
                 let Some(running) = self.searches.remove(&lookup) else {
-                    let keeping = report.kept.and_then(|kept| self.kept.get_mut(&kept));
+                    let keeping = report.publication.and_then(|kept| self.kept.get_mut(&kept));
                     return keeping.map(|keeping| keeping.end(lookup, report)).is_some();
                 };
                 running.progress.finish(report, self.node.lookup_nodes(lookup).collect());
@@ -682,7 +682,7 @@ impl Desk {
 
     /// The announce of which a lookup is a round.
     fn keeping(&mut self, lookup: LookupId) -> Option<&mut Keeping> {
-        self.kept.get_mut(&self.node.lookup_report(lookup)?.kept?)
+        self.kept.get_mut(&self.node.lookup_report(lookup)?.publication?)
     }
 
     pub(super) fn publish(&mut self, notice: Notice) {

@@ -18,7 +18,7 @@ macro_rules! item_calls {
         use $crate::net::error::CallError;
         use $crate::net::item_calls::{put_next, torrent};
         use $crate::net::progress::{Findings, Key};
-        use $crate::{InfoHash, Item, KeptItem, Lookup, NodeId, PublicKey, Salt, SecretKey, UpdatableTorrent};
+        use $crate::{InfoHash, Item, PublicationInfo, Lookup, NodeId, PublicKey, Salt, SecretKey, UpdatableTorrent};
 
         /// Items (BEP 44). Those that others put to this node are kept without anybody's doing.
         impl Dht {
@@ -46,7 +46,7 @@ macro_rules! item_calls {
                 self.get(Lookup::GetMutable(key, salt))$($wait)*
             }
 
-            /// Stores an item, once; nodes keep it for two hours, and [`keep_stored`](Self::keep_stored)
+            /// Stores an item, once; nodes keep it for two hours, and [`start_publishing`](Self::start_publishing)
             /// repeats it. [`Search::wait`] tells who took it, and by [`LookupReport`](crate::LookupReport)
             /// how many refused it and [what stood in its way](crate::LookupReport::obstacle): a newer
             /// version, or another one of the same number; then nobody got it. A signature that was made
@@ -100,7 +100,7 @@ macro_rules! item_calls {
             }
 
             /// Stores an item as long as the [`Publication`] lives: soon, and again every hour, as
-            /// [`Node::keep_stored`](crate::Node::keep_stored) does. Their rounds are spread evenly, and are
+            /// [`Node::start_publishing`](crate::Node::start_publishing) does. Their rounds are spread evenly, and are
             /// spared where nodes enough hold the item. By default up to 192 are kept up
             /// ([`Limits::own_items`](crate::Limits::own_items)).
             ///
@@ -108,21 +108,21 @@ macro_rules! item_calls {
             /// place of an older one, also after whoever gave it has gone: nodes would refuse the older.
             ///
             /// With a `Builder::state` file, an item that was kept up when the state was saved goes on from
-            /// where it was once it is given again, as [`keep_announced`](Self::keep_announced) has it;
+            /// where it was once it is given again, as [`start_announcing`](Self::start_announcing) has it;
             /// [`saved_items`](Self::saved_items) still has those that were not.
             ///
             /// # Errors
             ///
             /// [`CallError::Start`] if too many are kept up, or a newer version is; [`CallError::QueueFull`] if
             /// lookups hold the memory and too many calls wait for it; [`CallError::Closed`].
-            pub $($async)? fn keep_stored(&self, item: &Item) -> Result<Publication, CallError> {
+            pub $($async)? fn start_publishing(&self, item: &Item) -> Result<Publication, CallError> {
                 let (target, item) = (item.target(), Box::new(item.clone()));
                 let kept = self.ask(|reply| Command::KeepStored { item, reply })$($wait)*??;
                 Ok(Publication::new(target, kept))
             }
 
             /// The items that were kept up when the state was saved that the node began with, and that
-            /// [`keep_stored`](Self::keep_stored) has not been given since. They stay saved.
+            /// [`start_publishing`](Self::start_publishing) has not been given since. They stay saved.
             ///
             /// # Errors
             ///
@@ -148,8 +148,8 @@ macro_rules! item_calls {
             /// # Errors
             ///
             /// [`CallError::Closed`].
-            pub $($async)? fn kept_items(&self) -> Result<Vec<KeptItem>, CallError> {
-                self.with_node(|node, _| node.kept_items().collect())$($wait)*
+            pub $($async)? fn publications(&self) -> Result<Vec<PublicationInfo>, CallError> {
+                self.with_node(|node, _| node.publications().collect())$($wait)*
             }
 
             /// Stores an item that the [`Dht`] of another address was told of

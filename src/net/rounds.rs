@@ -9,7 +9,9 @@ use core::time::Duration;
 use super::error::CallError;
 use super::watched::Watched;
 use crate::node::persist::format::Unclaimed;
-use crate::{Announce, InfoHash, Instant, KeptId, LookupId, LookupReport, Node, SavedAnnounce, StartError};
+use crate::{
+    Announce, InfoHash, Instant, LookupId, LookupReport, Node, PublicationId, SavedAnnounce, StartError,
+};
 #[cfg(feature = "items")]
 use crate::{Item, NodeId, SavedItem};
 
@@ -107,7 +109,7 @@ pub(super) struct Saved {
     elapsed: Duration,
     /// When it was read.
     at: Instant,
-    /// The most that a state holds ([`Limits::kept`](crate::Limits::kept)).
+    /// The most that a state holds ([`Limits::publications`](crate::Limits::publications)).
     room: usize,
 }
 
@@ -189,17 +191,17 @@ impl Saved {
 
     /// Keeps a torrent announced: if the same was announced when the state was saved, it goes on from
     /// there. What cannot be kept stays saved.
-    pub(super) fn keep_announced(
+    pub(super) fn start_announcing(
         &mut self,
         node: &mut Node,
         now: Instant,
         infohash: InfoHash,
         announce: Announce,
-    ) -> Result<KeptId, StartError> {
+    ) -> Result<PublicationId, StartError> {
         let elapsed = self.elapsed.saturating_add(now - self.at);
         let kept = match self.announces.get(&infohash) {
             Some(saved) if saved.announce == announce => node.restore_announce(now, saved, elapsed),
-            _ => node.keep_announced(now, infohash, announce),
+            _ => node.start_announcing(now, infohash, announce),
         }?;
         self.announces.remove(&infohash);
         Ok(kept)
@@ -207,16 +209,16 @@ impl Saved {
 
     /// Keeps an item stored: if this one was when the state was saved, it goes on from there.
     #[cfg(feature = "items")]
-    pub(super) fn keep_stored(
+    pub(super) fn start_publishing(
         &mut self,
         node: &mut Node,
         now: Instant,
         item: &Item,
-    ) -> Result<KeptId, StartError> {
+    ) -> Result<PublicationId, StartError> {
         let elapsed = self.elapsed.saturating_add(now - self.at);
         let kept = match self.items.get(&item.target()) {
             Some(saved) if saved.item == *item => node.restore_item(now, saved, elapsed),
-            _ => node.keep_stored(now, item),
+            _ => node.start_publishing(now, item),
         }?;
         self.items.remove(&item.target());
         Ok(kept)
@@ -226,10 +228,10 @@ impl Saved {
 /// The names of what is kept up, and what it is kept up for: the same in both adapters.
 macro_rules! subjects {
     () => {
-        /// An announce that is kept up, from [`Dht::keep_announced`](super::Dht::keep_announced).
+        /// An announce that is kept up, from [`Dht::start_announcing`](super::Dht::start_announcing).
         pub type Announcement = Upkeep<$crate::InfoHash>;
 
-        /// An item that is kept up, from [`Dht::keep_stored`](super::Dht::keep_stored).
+        /// An item that is kept up, from [`Dht::start_publishing`](super::Dht::start_publishing).
         #[cfg(feature = "items")]
         pub type Publication = Upkeep<$crate::NodeId>;
 

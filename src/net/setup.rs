@@ -98,7 +98,7 @@ impl Setup {
         let board = Arc::new(Board::new(waker.clone(), local_addrs, self.config.lookup));
         let families = [self.config.ipv4, self.config.ipv6];
         let mut node = Node::new(self.config, &self.limits, seed, clock.now());
-        let (saved, restored) = restore(&mut node, loaded, clock.now(), self.limits.kept);
+        let (saved, restored) = restore(&mut node, loaded, clock.now(), self.limits.publications);
         let hosts = Hosts::new((self.bootstrap, self.routers), families, self.resolver, waker.clone());
         let mut desk = Desk::new(node, clock, board, hosts, self.subscribers);
         desk.keep_saved(saved);
@@ -245,7 +245,7 @@ macro_rules! builder {
 
             /// Keeps the node's state in the file at `path`: its ids, unless the [`Config`](crate::Config)
             /// names others, its nodes, which are tried before the bootstrap hosts, when its announces
-            /// are due ([`Dht::keep_announced`]), and the items that it keeps stored, without any secret;
+            /// are due ([`Dht::start_announcing`]), and the items that it keeps stored, without any secret;
             /// what nobody asks for stays in it. It is saved every five minutes and when the node ends, but
             /// never without a node in it. A damaged state is set aside
             /// ([`Notice::StateRefused`](crate::net::Notice::StateRefused)), anything else is refused

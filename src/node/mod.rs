@@ -41,11 +41,11 @@ use crate::guard::rate::Pacer;
 use crate::guard::rate::{Rate, RateLimit};
 use crate::guard::sources::{SourceRules, Sources};
 use crate::lookup::density::Density;
-use crate::lookup::republisher::Keeper;
+use crate::lookup::republisher::Republisher;
 #[cfg(feature = "alloc")]
 use crate::node::api::config::Limits;
 use crate::node::api::config::{Config, MAX_DATAGRAM};
-use crate::node::api::event::{Event, NodeInfo, Notice, NoticeKind, StartError, Transmit};
+use crate::node::api::event::{Event, NodeInfo, PackedEvent, PackedKind, StartError, Transmit};
 use crate::node::api::stats::Stats;
 use crate::node::maintenance::timers::{Timer, Timers};
 #[cfg(feature = "alloc")]
@@ -55,12 +55,12 @@ use crate::node::storage::Storage;
 use crate::node::storage::sealed::Sealed;
 use crate::node::storage::sealed::{Memory, View};
 use crate::rpc::inflight::{Inflight, Match};
-use crate::rpc::reputation::Contacts;
+use crate::rpc::reputation::Reputations;
 #[cfg(feature = "items")]
 use crate::store::items::{ItemStore, OwnItems};
 use crate::store::peers::{MAX_SAMPLE_INTERVAL, PeerRules, PeerStore};
 use crate::store::token::Tokens;
-use crate::table::{Contact, Entry, Fate, Filter, Nodes, Outcome, Removal, Slots, Table};
+use crate::table::{Contact, Entry, Filter, InsertKind, InsertResult, Nodes, Removal, Slots, Table};
 use crate::wire::{Body, Message, ParseError};
 
 /// For how long an address that answered us is known to be genuine.
@@ -70,7 +70,7 @@ const VERIFIED_SECS: u16 = 15 * 60;
 const MAX_PEERS_PER_SWARM: u32 = 3000;
 
 /// The pause after an errand of the node's own for which the lookups of the user left no slot.
-const PATROL: Duration = Duration::from_secs(10);
+const SLOT_RETRY: Duration = Duration::from_secs(10);
 
 macro_rules! node {
     ($($storage:tt)*) => {
@@ -213,7 +213,7 @@ impl<S: Storage> Node<S> {
     /// is anything to poll, `None` if nothing will ever happen by itself.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let view = self.storage.view();
-        self.core.poll_timeout(view.queries, view.walks)
+        self.core.poll_timeout(view.queries, view.traversals)
     }
 }
 
@@ -230,8 +230,8 @@ struct Core {
     families: [FamilyState; 2],
     inflight: Inflight,
     rtt: RttHistogram,
-    searches: client::traversals::Searches,
-    keeper: Keeper,
+    traversals: client::traversals::Traversals,
+    republisher: Republisher,
     tokens: Tokens,
     peers: PeerStore,
     sources: Sources,
@@ -242,7 +242,7 @@ struct Core {
     own: OwnItems,
     #[cfg(feature = "items")]
     signature_checks: Pacer,
-    contacts: Contacts,
+    contacts: Reputations,
     new_endpoints: Rate,
     replies: Ring,
     notices: Ring,
@@ -328,8 +328,8 @@ impl Core {
             families,
             inflight: Inflight::default(),
             rtt: RttHistogram::new(),
-            searches: client::traversals::Searches::default(),
-            keeper: Keeper::new(maintenance::announcer::pace(&config, m.walks.len())),
+            traversals: client::traversals::Traversals::default(),
+            republisher: Republisher::new(maintenance::announcer::pace(&config, m.traversals.len())),
             tokens,
             peers: PeerStore::new(peer_rules, &mut rng),
             sources: Sources::new(source_rules, answer_bytes, &mut rng),
@@ -339,7 +339,7 @@ impl Core {
             own: OwnItems::default(),
             #[cfg(feature = "items")]
             signature_checks: Pacer::default(),
-            contacts: Contacts::new(&mut rng),
+            contacts: Reputations::new(&mut rng),
             new_endpoints: Rate::default(),
             replies: Ring::default(),
             notices: Ring::default(),
@@ -444,30 +444,30 @@ impl Core {
         None
     }
 
-    fn notify(&mut self, m: &mut Memory<'_>, notice: Notice) {
+    fn notify(&mut self, m: &mut Memory<'_>, notice: PackedEvent) {
         self.stats.events_lost += self.notices.push(m.notices, notice);
     }
 
-    fn notify_node(&mut self, m: &mut Memory<'_>, kind: NoticeKind, contact: Contact) {
+    fn notify_node(&mut self, m: &mut Memory<'_>, kind: PackedKind, contact: Contact) {
         let Contact { id, endpoint } = contact;
         debug!("{kind:?} {id} {}", SocketAddr::from(endpoint));
-        self.notify(m, Notice { kind, id, endpoint, ..Notice::EMPTY });
+        self.notify(m, PackedEvent { kind, id, endpoint, ..PackedEvent::EMPTY });
     }
 
     /// Tells of a node that came, and one that went.
-    fn notify_outcome(&mut self, m: &mut Memory<'_>, contact: Contact, outcome: Outcome) {
+    fn notify_outcome(&mut self, m: &mut Memory<'_>, contact: Contact, outcome: InsertResult) {
         if let Some(removal) = outcome.removal {
             self.notify_removal(m, removal);
         }
-        if outcome.fate == Fate::Added {
-            self.notify_node(m, NoticeKind::NodeAdded, contact);
+        if outcome.kind == InsertKind::Added {
+            self.notify_node(m, PackedKind::NodeAdded, contact);
         }
     }
 
     fn notify_removal(&mut self, m: &mut Memory<'_>, removal: Removal) {
-        self.notify_node(m, NoticeKind::NodeRemoved, removal.removed);
+        self.notify_node(m, PackedKind::NodeRemoved, removal.removed);
         if let Some(promoted) = removal.promoted {
-            self.notify_node(m, NoticeKind::NodeAdded, promoted);
+            self.notify_node(m, PackedKind::NodeAdded, promoted);
         }
     }
 
@@ -501,23 +501,23 @@ impl Core {
 /// The routing table's memory in one family.
 fn table_slots<'a>(m: &'a mut Memory<'_>, family: Family) -> Slots<'a> {
     match family {
-        Family::V4 => Slots { buckets: m.buckets_v4, main: m.nodes_v4, spares: m.spares_v4 },
-        Family::V6 => Slots { buckets: m.buckets_v6, main: m.nodes_v6, spares: m.spares_v6 },
+        Family::V4 => Slots { buckets: m.buckets_v4, entries: m.nodes_v4, replacements: m.replacements_v4 },
+        Family::V6 => Slots { buckets: m.buckets_v6, entries: m.nodes_v6, replacements: m.replacements_v6 },
     }
 }
 
 /// The nodes in it, to read.
 const fn table_nodes<'a>(m: &'a Memory<'_>, family: Family) -> Nodes<'a> {
     match family {
-        Family::V4 => Nodes { buckets: m.buckets_v4, main: m.nodes_v4 },
-        Family::V6 => Nodes { buckets: m.buckets_v6, main: m.nodes_v6 },
+        Family::V4 => Nodes { buckets: m.buckets_v4, entries: m.nodes_v4 },
+        Family::V6 => Nodes { buckets: m.buckets_v6, entries: m.nodes_v6 },
     }
 }
 
 const fn nodes(view: View<'_>, family: Family) -> Nodes<'_> {
     match family {
-        Family::V4 => Nodes { buckets: view.buckets_v4, main: view.nodes_v4 },
-        Family::V6 => Nodes { buckets: view.buckets_v6, main: view.nodes_v6 },
+        Family::V4 => Nodes { buckets: view.buckets_v4, entries: view.nodes_v4 },
+        Family::V6 => Nodes { buckets: view.buckets_v6, entries: view.nodes_v6 },
     }
 }
 

@@ -240,15 +240,15 @@ mod slots {
     pub(super) use crate::base::id::InfoHash;
     pub(super) use crate::base::pool::Slot;
     pub(super) use crate::guard::external::Voter;
-    pub(super) use crate::guard::sources::{Share, Site, Source};
+    pub(super) use crate::guard::sources::{Share, Source, Subnet};
     pub(super) use crate::lookup::republisher::Kept;
     pub(super) use crate::lookup::sampling::Sampling;
     pub(super) use crate::lookup::scrape::Scrape;
-    pub(super) use crate::lookup::{Candidate, Token, Walk};
-    pub(super) use crate::node::api::event::Notice;
+    pub(super) use crate::lookup::{Candidate, Token, Traversal};
+    pub(super) use crate::node::api::event::PackedEvent;
     pub(super) use crate::node::{Local, Reply};
     pub(super) use crate::rpc::inflight::Query;
-    pub(super) use crate::rpc::reputation::Record;
+    pub(super) use crate::rpc::reputation::Reputation;
     #[cfg(feature = "items")]
     pub(super) use crate::store::items;
     pub(super) use crate::store::peers::{Chunk, Swarm};
@@ -262,10 +262,10 @@ memory! {
     buckets_v6: Bucket = Bucket::EMPTY, |limits| bucket_count(limits.nodes_v6);
     nodes_v4: Entry = Entry::EMPTY, |limits| limits.nodes_v4;
     nodes_v6: Entry = Entry::EMPTY, |limits| limits.nodes_v6;
-    spares_v4: Entry = Entry::EMPTY, |limits| least(limits.replacements, limits.nodes_v4);
-    spares_v6: Entry = Entry::EMPTY, |limits| least(limits.replacements, limits.nodes_v6);
+    replacements_v4: Entry = Entry::EMPTY, |limits| least(limits.replacements, limits.nodes_v4);
+    replacements_v6: Entry = Entry::EMPTY, |limits| least(limits.replacements, limits.nodes_v6);
     queries: Slot<Query> = Slot::new(Query::EMPTY), |limits| limits.inflight;
-    walks: Slot<Walk> = Slot::new(Walk::EMPTY), |limits| limits.lookups;
+    traversals: Slot<Traversal> = Slot::new(Traversal::EMPTY), |limits| limits.lookups;
     candidates: Candidate = Candidate::EMPTY, |limits| limits.lookups * limits.candidates;
     tokens: Token = Token::EMPTY, |limits| limits.lookups * limits.tokens;
     found: Endpoint = Endpoint::ZERO, |limits| limits.lookups * limits.found;
@@ -274,14 +274,14 @@ memory! {
     peers_v6: Slot<Chunk<18>> = Slot::new(Chunk::EMPTY), |limits| limits.peers_v6.div_ceil(4);
     counters: u16 = 0, |limits| (limits.peers_v4 + limits.peers_v6) / 2;
     sources: Source = Source::EMPTY, |limits| limits.sources;
-    sites: Site = Site::EMPTY, |limits| limits.sources / 2;
+    sites: Subnet = Subnet::EMPTY, |limits| limits.sources / 2;
     shares: Share = Share::EMPTY, |limits| limits.sources / 2;
-    contacts: Record = Record::EMPTY, |limits| limits.contacts;
+    contacts: Reputation = Reputation::EMPTY, |limits| limits.contacts;
     replies: Reply = Reply::EMPTY, |limits| limits.replies;
     locals: Local = Local::EMPTY, |limits| least(limits.replies, MAX_LOCALS);
-    notices: Notice = Notice::EMPTY, |limits| limits.events;
+    notices: PackedEvent = PackedEvent::EMPTY, |limits| limits.events;
     bootstraps: Endpoint = Endpoint::ZERO, |limits| limits.bootstraps;
-    kept: Slot<Kept> = Slot::new(Kept::EMPTY), |limits| limits.kept;
+    publications: Slot<Kept> = Slot::new(Kept::EMPTY), |limits| limits.publications;
     #[cfg(feature = "items")]
     items: Slot<items::Stored> = Slot::new(items::Stored::EMPTY), |limits| limits.items;
     #[cfg(feature = "items")]

@@ -24,21 +24,23 @@ pub(crate) enum Purpose {
     /// To see whether a node of the table, or one that wants to enter it, is alive.
     Check,
     /// A step of a lookup.
-    Lookup(WalkRef),
+    Lookup(TraversalRef),
     /// The announce at the end of a lookup.
-    Announce(WalkRef),
+    Announce(TraversalRef),
     /// To see who lives beyond the horizon of a lookup.
-    Look(WalkRef, Window),
+    Probe(TraversalRef, Window),
     /// A single query of the user for a sample of infohashes, which lies in this slot.
     Sample(Ix),
 }
 
 impl Purpose {
     /// The walk that it is a step of.
-    pub(crate) const fn walk(self) -> Option<WalkRef> {
+    pub(crate) const fn traversal(self) -> Option<TraversalRef> {
         match self {
             Self::Ping | Self::Check | Self::Sample(_) => None,
-            Self::Lookup(walk) | Self::Announce(walk) | Self::Look(walk, _) => Some(walk),
+            Self::Lookup(traversal) | Self::Announce(traversal) | Self::Probe(traversal, _) => {
+                Some(traversal)
+            }
         }
     }
 
@@ -51,7 +53,7 @@ impl Purpose {
 /// One walk, as long as it has not ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
-pub(crate) struct WalkRef {
+pub(crate) struct TraversalRef {
     pub(crate) ix: Ix,
     pub(crate) generation: u32,
 }
@@ -59,7 +61,7 @@ pub(crate) struct WalkRef {
 /// How a query ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
-pub(crate) enum Outcome {
+pub(crate) enum QueryResult {
     TimedOut,
     Unreachable,
     Malformed,
@@ -108,7 +110,7 @@ pub(crate) struct Query {
     /// Of the present stage.
     deadline: Instant,
     timeout: Duration,
-    outcome: Outcome,
+    outcome: QueryResult,
     /// The first query in the chain that belongs to this slot's position, and the next one in the
     /// chain that this query is in: a hash table by transaction id, kept within the slots.
     chain_head: Ix,
@@ -132,7 +134,7 @@ impl Query {
         is_unsent: false,
         deadline: Instant::ZERO,
         timeout: Duration::ZERO,
-        outcome: Outcome::Answered { id: NodeId::ZERO, rtt: Duration::ZERO },
+        outcome: QueryResult::Answered { id: NodeId::ZERO, rtt: Duration::ZERO },
         chain_head: Ix::NONE,
         chain_next: Ix::NONE,
     };
@@ -319,7 +321,7 @@ impl Inflight {
 
     /// Ends a query, and returns it. One of the user stays as a completion with
     /// `outcome`.
-    pub(crate) fn finish(&mut self, slots: &mut [Slot<Query>], ix: Ix, outcome: Outcome) -> Query {
+    pub(crate) fn finish(&mut self, slots: &mut [Slot<Query>], ix: Ix, outcome: QueryResult) -> Query {
         let query = slots[ix];
         self.leave(slots, ix);
         if query.purpose.is_users() {
@@ -347,7 +349,7 @@ impl Inflight {
     }
 
     /// The next completion of a query of the user.
-    pub(crate) fn poll_done(&mut self, slots: &mut [Slot<Query>]) -> Option<(Ix, Query, Outcome)> {
+    pub(crate) fn poll_done(&mut self, slots: &mut [Slot<Query>]) -> Option<(Ix, Query, QueryResult)> {
         let ix = self.done.pop_front(slots)?;
         let query = slots[ix];
         self.free(slots, ix);
@@ -373,13 +375,13 @@ impl Inflight {
             return Some(Expiry::Stalled(slots[ix]));
         }
         let ix = self.stalled.front().filter(|&ix| slots[ix].deadline <= now)?;
-        Some(Expiry::TimedOut(self.finish(slots, ix, Outcome::TimedOut)))
+        Some(Expiry::TimedOut(self.finish(slots, ix, QueryResult::TimedOut)))
     }
 
     /// Ends the stalled query that is nearest to its timeout, to make room; not one of the user.
     pub(crate) fn give_up(&mut self, slots: &mut [Slot<Query>]) -> Option<Query> {
         let ix = self.stalled.iter(slots).find(|&ix| !slots[ix].purpose.is_users())?;
-        Some(self.finish(slots, ix, Outcome::TimedOut))
+        Some(self.finish(slots, ix, QueryResult::TimedOut))
     }
 
     /// The earliest deadline.
@@ -569,11 +571,11 @@ mod tests {
         let mut inflight = Inflight::default();
         let ix = send(&mut inflight, &mut slots, endpoint(1), Purpose::Ping, 1);
         let generation = slots[ix].generation;
-        inflight.finish(&mut slots, ix, Outcome::Unreachable);
+        inflight.finish(&mut slots, ix, QueryResult::Unreachable);
         assert!(inflight.is_full(&slots));
         assert!(inflight.is_current(&slots, ix, generation));
         let (_, query, outcome) = inflight.poll_done(&mut slots).unwrap();
-        assert_eq!((query.to, outcome), (endpoint(1), Outcome::Unreachable));
+        assert_eq!((query.to, outcome), (endpoint(1), QueryResult::Unreachable));
         assert!(!inflight.is_current(&slots, ix, generation));
         let again = inflight.enqueue(&mut slots, endpoint(1), None, Purpose::Ping).unwrap();
         assert!(!inflight.is_current(&slots, again, generation), "an id is never used twice");
@@ -601,7 +603,7 @@ mod tests {
                     2 if !open.is_empty() => {
                         let (ix, tid) = open.remove(usize::from(value) % open.len());
                         prop_assert_eq!(inflight.find(&slots, endpoint(3), &tid.to_be_bytes()), Match::Query(ix));
-                        inflight.finish(&mut slots, ix, Outcome::Malformed);
+                        inflight.finish(&mut slots, ix, QueryResult::Malformed);
                         prop_assert_eq!(inflight.find(&slots, endpoint(3), &tid.to_be_bytes()), Match::Stray);
                     }
                     _ => {

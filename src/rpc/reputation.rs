@@ -54,7 +54,7 @@ const DEAF_MINUTES: u32 = 30;
 /// What is remembered of one endpoint, in 12 bytes. All zero: nothing.
 #[derive(Clone, Copy, Debug, Default)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
-pub(crate) struct Record {
+pub(crate) struct Reputation {
     /// 0: unused.
     key: u32,
     /// When the last datagram went to it, in ticks.
@@ -69,7 +69,7 @@ pub(crate) struct Record {
     ignored: u8,
 }
 
-impl Record {
+impl Reputation {
     pub(crate) const EMPTY: Self =
         Self { key: 0, contacted: 0, failures: 0, settled: 0, debt: 0, ignored: 0 };
 
@@ -129,22 +129,22 @@ pub(crate) enum Leave {
 /// costs a lookup one candidate for some minutes.
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
-pub(crate) struct Contacts {
+pub(crate) struct Reputations {
     key: Key,
 }
 
-impl Contacts {
+impl Reputations {
     pub(crate) fn new(rng: &mut Rng) -> Self {
         Self { key: Key::new(rng) }
     }
 
     /// Whether a datagram went to this endpoint within the last minute.
-    pub(crate) fn is_open(&self, entries: &[Record], endpoint: Endpoint, now: Instant) -> bool {
+    pub(crate) fn is_open(&self, entries: &[Reputation], endpoint: Endpoint, now: Instant) -> bool {
         self.find(entries, endpoint).is_some_and(|contact| contact.age(now) < MAPPING)
     }
 
     /// Whether lookups should leave this endpoint alone for now.
-    pub(crate) fn is_suspect(&self, entries: &[Record], endpoint: Endpoint, now: Instant) -> bool {
+    pub(crate) fn is_suspect(&self, entries: &[Reputation], endpoint: Endpoint, now: Instant) -> bool {
         self.find(entries, endpoint).is_some_and(|contact| {
             contact.failures > TOLERATED
                 && contact.age(now) < u32::from(contact.failures - TOLERATED) * PENALTY
@@ -152,19 +152,19 @@ impl Contacts {
     }
 
     /// Whether the node there does not know `get`, as far as is known.
-    pub(crate) fn is_deaf(&self, entries: &[Record], endpoint: Endpoint, now: Instant) -> bool {
+    pub(crate) fn is_deaf(&self, entries: &[Reputation], endpoint: Endpoint, now: Instant) -> bool {
         self.find(entries, endpoint).is_some_and(|contact| contact.is_deaf(now))
     }
 
     /// Endpoints of which anything is remembered.
-    pub(crate) fn count(entries: &[Record]) -> usize {
+    pub(crate) fn count(entries: &[Reputation]) -> usize {
         entries.iter().filter(|entry| entry.key != 0).count()
     }
 
     /// Whether a datagram may go to this endpoint under its rate, which is `limit` for each.
     pub(crate) fn leave(
         &self,
-        entries: &[Record],
+        entries: &[Reputation],
         endpoint: Endpoint,
         limit: RateLimit,
         now: Instant,
@@ -182,7 +182,7 @@ impl Contacts {
     /// A datagram went out.
     pub(crate) fn contacted(
         &self,
-        entries: &mut [Record],
+        entries: &mut [Reputation],
         endpoint: Endpoint,
         limit: RateLimit,
         now: Instant,
@@ -194,7 +194,7 @@ impl Contacts {
         });
         let Some(contact) = at.map(|way| &mut set[way]) else { return };
         if contact.key != key {
-            *contact = Record { key, settled: u8::MAX, ..Record::EMPTY };
+            *contact = Reputation { key, settled: u8::MAX, ..Reputation::EMPTY };
         } else if contact.ignored & 3 == DEAF && !contact.is_deaf(now) {
             // One more is enough to see that it still does not know it.
             contact.ignore(DEAF - 1, now);
@@ -209,7 +209,7 @@ impl Contacts {
     /// answered it.
     pub(crate) fn failed(
         &self,
-        entries: &mut [Record],
+        entries: &mut [Reputation],
         endpoint: Endpoint,
         sent: Instant,
         is_telling: bool,
@@ -229,7 +229,7 @@ impl Contacts {
     }
 
     /// It answered a query of this time.
-    pub(crate) fn answered(&self, entries: &mut [Record], endpoint: Endpoint, sent: Instant) {
+    pub(crate) fn answered(&self, entries: &mut [Reputation], endpoint: Endpoint, sent: Instant) {
         if let Some(contact) = self.find_mut(entries, endpoint) {
             contact.failures = 0;
             contact.settle(sent);
@@ -237,31 +237,37 @@ impl Contacts {
     }
 
     /// It answered something else, and not the `get` before it.
-    pub(crate) fn ignored_get(&self, entries: &mut [Record], endpoint: Endpoint, now: Instant) {
+    pub(crate) fn ignored_get(&self, entries: &mut [Reputation], endpoint: Endpoint, now: Instant) {
         if let Some(contact) = self.find_mut(entries, endpoint) {
             contact.ignore(((contact.ignored & 3) + 1).min(DEAF), now);
         }
     }
 
     /// It answered a `get`, as one who knows it or with the error of one who does not.
-    pub(crate) fn heard_of_get(&self, entries: &mut [Record], endpoint: Endpoint, knows: bool, now: Instant) {
+    pub(crate) fn heard_of_get(
+        &self,
+        entries: &mut [Reputation],
+        endpoint: Endpoint,
+        knows: bool,
+        now: Instant,
+    ) {
         if let Some(contact) = self.find_mut(entries, endpoint) {
             contact.ignore(if knows { 0 } else { DEAF }, now);
         }
     }
 
-    fn find<'a>(&self, entries: &'a [Record], endpoint: Endpoint) -> Option<&'a Record> {
+    fn find<'a>(&self, entries: &'a [Reputation], endpoint: Endpoint) -> Option<&'a Reputation> {
         let (set, key) = self.place(entries, endpoint);
         entries[set].iter().find(|contact| contact.key == key)
     }
 
-    fn find_mut<'a>(&self, entries: &'a mut [Record], endpoint: Endpoint) -> Option<&'a mut Record> {
+    fn find_mut<'a>(&self, entries: &'a mut [Reputation], endpoint: Endpoint) -> Option<&'a mut Reputation> {
         let (set, key) = self.place(entries, endpoint);
         entries[set].iter_mut().find(|contact| contact.key == key)
     }
 
     /// The set that an endpoint belongs to, and its key in it. Empty memory has one empty set.
-    fn place(&self, entries: &[Record], endpoint: Endpoint) -> (core::ops::Range<usize>, u32) {
+    fn place(&self, entries: &[Reputation], endpoint: Endpoint) -> (core::ops::Range<usize>, u32) {
         let hash = self.key.hash_endpoint(endpoint);
         let start = reduce(hash as u32, entries.len().div_ceil(WAYS)) * WAYS;
         (start..entries.len().min(start + WAYS), (hash >> 32) as u32 | 1)
@@ -295,14 +301,14 @@ mod tests {
 
     /// The memory of one node, and one endpoint.
     struct Rig {
-        contacts: Contacts,
-        entries: [Record; 16],
+        contacts: Reputations,
+        entries: [Reputation; 16],
         endpoint: Endpoint,
     }
 
     impl Rig {
         fn new() -> Self {
-            let (contacts, entries) = (Contacts::new(&mut Rng::new([7; 32])), [Record::default(); 16]);
+            let (contacts, entries) = (Reputations::new(&mut Rng::new([7; 32])), [Reputation::default(); 16]);
             Self { contacts, entries, endpoint: Endpoint::v4([1, 2, 3, 4], 5) }
         }
 
@@ -449,14 +455,14 @@ mod tests {
 
     #[test]
     fn the_memory_is_bounded_and_forgets_the_oldest() {
-        let contacts = Contacts::new(&mut Rng::new([7; 32]));
-        let mut entries = [Record::default(); 4];
+        let contacts = Reputations::new(&mut Rng::new([7; 32]));
+        let mut entries = [Reputation::default(); 4];
         let endpoint = |i: u8| Endpoint::v4([1, 1, 1, i], 1);
         (0..5).for_each(|i| contacts.contacted(&mut entries, endpoint(i), LIMIT, at(u64::from(i))));
         assert!(!contacts.is_open(&entries, endpoint(0), at(5)));
         assert!((1..5).all(|i| contacts.is_open(&entries, endpoint(i), at(5))));
         contacts.contacted(&mut [], endpoint(0), LIMIT, at(0));
         assert!(!contacts.is_suspect(&[], endpoint(0), at(0)));
-        assert_eq!(size_of::<Record>(), 12);
+        assert_eq!(size_of::<Reputation>(), 12);
     }
 }

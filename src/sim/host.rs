@@ -116,7 +116,7 @@ pub fn limits(world: usize) -> Limits {
         contacts: 8,
         events: 2,
         bootstraps: 3,
-        kept: 0,
+        publications: 0,
         voters: 16,
         ..Limits::CLIENT
     }
@@ -133,7 +133,7 @@ pub fn roomy_limits() -> Limits {
         contacts: 512,
         nodes_v6: 64,
         events: 256,
-        kept: 64,
+        publications: 64,
         #[cfg(feature = "items")]
         items: 64,
         #[cfg(feature = "items")]

@@ -54,12 +54,17 @@ impl Table {
         if nearest.has_tie() {
             return self.closest_exactly(nodes, target, filter, now);
         }
-        nearest.keys.iter().take(nearest.passed).map(|&key| &nodes.main[Nearest::<N>::index(key)]).collect()
+        nearest
+            .keys
+            .iter()
+            .take(nearest.passed)
+            .map(|&key| &nodes.entries[Nearest::<N>::index(key)])
+            .collect()
     }
 
     fn take_bucket<const N: usize>(&self, nearest: &mut Nearest<N>, nodes: Nodes<'_>, bucket: u32) {
         let range = nodes.range(bucket as usize);
-        nearest.take(&nodes.main[range.clone()], range.start, (bucket + 1).min(self.depth() as u32 - 1));
+        nearest.take(&nodes.entries[range.clone()], range.start, (bucket + 1).min(self.depth() as u32 - 1));
     }
 
     /// The same by looking at every node, for ids so alike that the fast way cannot tell them apart.

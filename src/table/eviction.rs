@@ -18,13 +18,13 @@ impl Table {
         newcomer: &Entry,
         now: Secs,
     ) -> Option<usize> {
-        let Nodes { buckets, main } = nodes;
+        let Nodes { buckets, entries } = nodes;
         let range = nodes.range(bucket);
-        let worst = range.clone().max_by_key(|&index| main[index].failures)?;
-        if main[worst].is_bad() {
+        let worst = range.clone().max_by_key(|&index| entries[index].failures)?;
+        if entries[worst].is_bad() {
             return Some(worst);
         }
-        let part = |index: usize| self.part(buckets, bucket, &main[index].id);
+        let part = |index: usize| self.part(buckets, bucket, &entries[index].id);
         let ours = self.part(buckets, bucket, &newcomer.id);
         let is_occupied = range.clone().any(|index| part(index) == ours);
         // Parts are runs of the sorted range.
@@ -33,15 +33,15 @@ impl Table {
                 || (index + 1 < range.end && part(index + 1) == part(index))
         };
         let candidates = range.clone().filter(|&index| {
-            let is_young = now.since(main[index].added) < ELDER;
+            let is_young = now.since(entries[index].added) < ELDER;
             is_young && if is_occupied { part(index) == ours } else { is_shared(index) }
         });
         let fits = |entry: &Entry| is_secure(&entry.id, entry.endpoint);
-        let leaver = candidates.max_by_key(|&index| (!fits(&main[index]), main[index].rtt))?;
-        let is_better = match (fits(newcomer), fits(&main[leaver])) {
+        let leaver = candidates.max_by_key(|&index| (!fits(&entries[index]), entries[index].rtt))?;
+        let is_better = match (fits(newcomer), fits(&entries[leaver])) {
             (true, false) => true,
             (false, true) => false,
-            _ => main[leaver].rtt / 2 > newcomer.rtt,
+            _ => entries[leaver].rtt / 2 > newcomer.rtt,
         };
         (!is_occupied || is_better).then_some(leaver)
     }
@@ -55,10 +55,10 @@ impl Table {
     }
 
     /// The replacement that is promoted next.
-    pub(super) fn verified_spare(&self, slots: &Slots<'_>, bucket: usize, now: Secs) -> Option<usize> {
-        let verified = self.spares(slots, bucket).filter(|&index| slots.spares[index].is_ready());
+    pub(super) fn verified_replacement(&self, slots: &Slots<'_>, bucket: usize, now: Secs) -> Option<usize> {
+        let verified = self.replacements(slots, bucket).filter(|&index| slots.replacements[index].is_ready());
         verified.max_by_key(|&index| {
-            let entry = &slots.spares[index];
+            let entry = &slots.replacements[index];
             let (class, speed) = entry.worth(now);
             (class, is_secure(&entry.id, entry.endpoint), speed)
         })

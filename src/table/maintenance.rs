@@ -49,7 +49,7 @@ impl Table {
         let mut soonest = None;
         let stranger = self.newest_stranger(slots, secs);
         for bucket in (0..self.depth()).rev() {
-            if slots.nodes().range(bucket).is_empty() && self.spares(slots, bucket).is_empty() {
+            if slots.nodes().range(bucket).is_empty() && self.replacements(slots, bucket).is_empty() {
                 continue;
             }
             if slots.buckets[bucket].due.since(secs) == 0 {
@@ -74,7 +74,7 @@ impl Table {
             if strangers_wait {
                 return None;
             }
-            let entry = &mut slots.spares[index];
+            let entry = &mut slots.replacements[index];
             entry.tried = secs;
             return Some(entry.contact());
         }
@@ -162,9 +162,9 @@ impl Table {
     fn newest_stranger(&self, slots: &Slots<'_>, now: Secs) -> Option<usize> {
         let buckets = 0..if self.has_few() { self.depth() } else { 0 };
         let with_room = buckets.filter(|&bucket| !slots.buckets[bucket].is_full());
-        let spares = with_room.flat_map(|bucket| self.spares(slots, bucket));
-        let untried = spares.filter(|&index| slots.spares[index].is_untried());
-        untried.min_by_key(|&index| now.since(slots.spares[index].heard))
+        let replacements = with_room.flat_map(|bucket| self.replacements(slots, bucket));
+        let untried = replacements.filter(|&index| slots.replacements[index].is_untried());
+        untried.min_by_key(|&index| now.since(slots.replacements[index].heard))
     }
 
     fn start_ping(slots: &mut Slots<'_>, bucket: usize, place: Place, now: Secs) -> Contact {
@@ -177,8 +177,8 @@ impl Table {
 
     fn forget_lost_ping(&self, slots: &mut Slots<'_>, bucket: usize) {
         if core::mem::take(&mut slots.buckets[bucket].pinging) {
-            let (main, spares) = (slots.nodes().range(bucket), self.spares(slots, bucket));
-            let entries = slots.main[main].iter_mut().chain(&mut slots.spares[spares]);
+            let (entries, replacements) = (slots.nodes().range(bucket), self.replacements(slots, bucket));
+            let entries = slots.entries[entries].iter_mut().chain(&mut slots.replacements[replacements]);
             entries.for_each(|entry| entry.pinging = false);
         }
     }
@@ -189,30 +189,31 @@ impl Table {
         &self,
         slots: &Slots<'_>,
         bucket: usize,
-        with_spares: bool,
+        with_replacements: bool,
         now: Secs,
     ) -> Option<(i64, Place)> {
-        let main = &slots.main[slots.nodes().range(bucket)];
-        let is_wanted = self.verified_spare(slots, bucket, now).is_some();
-        let is_short = !slots.buckets[bucket].is_full() || main.iter().any(|entry| entry.failures > 0);
-        let needs_spare = with_spares && is_short;
-        let main = slots.nodes().range(bucket).map(|index| {
-            let entry = &slots.main[index];
+        let entries = &slots.entries[slots.nodes().range(bucket)];
+        let is_wanted = self.verified_replacement(slots, bucket, now).is_some();
+        let is_short = !slots.buckets[bucket].is_full() || entries.iter().any(|entry| entry.failures > 0);
+        let needs_replacement = with_replacements && is_short;
+        let entries = slots.nodes().range(bucket).map(|index| {
+            let entry = &slots.entries[index];
             let slack = if is_wanted && entry.failures > 0 {
                 remaining(RETRY, entry.tried, now)
             } else {
                 slack(entry, now)
             };
-            (slack, Place::Main(index))
+            (slack, Place::Entry(index))
         });
-        let spares =
-            self.spares(slots, bucket).filter(|&index| needs_spare && !slots.spares[index].is_ready());
-        let spares = spares.map(|index| {
-            let entry = &slots.spares[index];
+        let replacements = self
+            .replacements(slots, bucket)
+            .filter(|&index| needs_replacement && !slots.replacements[index].is_ready());
+        let replacements = replacements.map(|index| {
+            let entry = &slots.replacements[index];
             let delay = remaining(self.verification_delay(), entry.heard, now);
-            (delay.max(remaining(backoff(entry), entry.tried, now)), Place::Spare(index))
+            (delay.max(remaining(backoff(entry), entry.tried, now)), Place::Replacement(index))
         });
-        main.chain(spares).min_by_key(|&(slack, _)| slack)
+        entries.chain(replacements).min_by_key(|&(slack, _)| slack)
     }
 
     /// How many buckets are kept fresh.

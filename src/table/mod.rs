@@ -51,7 +51,7 @@ use crate::base::id::{K, NodeId};
 use crate::base::time::{Instant, Secs};
 
 const MAX_DEPTH: usize = 24;
-const MAX_SPARES: usize = 8;
+const MAX_REPLACEMENTS: usize = 8;
 /// Age in seconds after which a silent node is questionable and a bucket stale (BEP 5).
 const QUESTIONABLE: u32 = 15 * 60;
 /// Failures in a row from which an entry is bad.
@@ -218,20 +218,20 @@ enum Trust {
 /// The memory of a table, of the sizes it was born with.
 pub(crate) struct Slots<'a> {
     pub(crate) buckets: &'a mut [Bucket],
-    pub(crate) main: &'a mut [Entry],
-    pub(crate) spares: &'a mut [Entry],
+    pub(crate) entries: &'a mut [Entry],
+    pub(crate) replacements: &'a mut [Entry],
 }
 
 /// The part of it that holds the nodes in the buckets, to read.
 #[derive(Clone, Copy)]
 pub(crate) struct Nodes<'a> {
     pub(crate) buckets: &'a [Bucket],
-    pub(crate) main: &'a [Entry],
+    pub(crate) entries: &'a [Entry],
 }
 
 /// What became of a node that was heard from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Fate {
+pub(crate) enum InsertKind {
     /// It was known already.
     Refreshed,
     /// It entered a bucket.
@@ -246,8 +246,8 @@ pub(crate) enum Fate {
 
 /// What hearing from a node did to the table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Outcome {
-    pub(crate) fate: Fate,
+pub(crate) struct InsertResult {
+    pub(crate) kind: InsertKind,
     /// Who made room for it, or lost its place to the truth about it.
     pub(crate) removal: Option<Removal>,
 }
@@ -273,7 +273,7 @@ pub(crate) struct Table {
     len: u16,
     restored: u16,
     depth: u8,
-    spares_each: u8,
+    replacements_each: u8,
     family: Family,
     shares: Shares,
 }
@@ -286,7 +286,7 @@ pub(crate) struct Bucket {
     start: u16,
     capacity: u16,
     len: u16,
-    spares: u8,
+    replacements: u8,
     pinging: bool,
     /// Places behind the nodes that are lent to restored ones.
     restored: u16,
@@ -301,7 +301,7 @@ impl Bucket {
         start: 0,
         capacity: 0,
         len: 0,
-        spares: 0,
+        replacements: 0,
         pinging: false,
         restored: 0,
         changed: Secs::ZERO,
@@ -316,8 +316,8 @@ impl Bucket {
 /// Where an entry lies, as an index into `main` or `spares`.
 #[derive(Clone, Copy, Debug)]
 enum Place {
-    Main(usize),
-    Spare(usize),
+    Entry(usize),
+    Replacement(usize),
 }
 
 impl Table {
@@ -331,16 +331,17 @@ impl Table {
         source_limits: bool,
         now: Instant,
     ) -> Self {
-        let main = slots.main.len().min(usize::from(u16::MAX));
-        let depth = slots.buckets.len().min((main / K).clamp(1, MAX_DEPTH));
-        let first = first_capacity(main, depth);
+        let entries = slots.entries.len().min(usize::from(u16::MAX));
+        let depth = slots.buckets.len().min((entries / K).clamp(1, MAX_DEPTH));
+        let first = first_capacity(entries, depth);
         let mut start = 0;
         for (index, bucket) in slots.buckets.iter_mut().enumerate().take(depth) {
-            let capacity = capacity(first, index).min(main) as u16;
+            let capacity = capacity(first, index).min(entries) as u16;
             *bucket = Bucket { start, capacity, changed: now.secs(), due: now.secs(), ..Bucket::EMPTY };
             start += capacity;
         }
-        let spares_each = slots.spares.len().checked_div(depth).unwrap_or(0).min(MAX_SPARES) as u8;
+        let replacements_each =
+            slots.replacements.len().checked_div(depth).unwrap_or(0).min(MAX_REPLACEMENTS) as u8;
         Self {
             own,
             occupied: 0,
@@ -350,7 +351,7 @@ impl Table {
             len: 0,
             restored: 0,
             depth: depth as u8,
-            spares_each,
+            replacements_each,
             family,
             shares: if source_limits { Shares::Kept } else { Shares::Off },
         }
@@ -372,12 +373,12 @@ impl Table {
 
     /// The nodes of all buckets, from the one furthest from our id; sorted by id within each.
     pub(crate) fn iter<'e>(&self, nodes: Nodes<'e>) -> impl Iterator<Item = &'e Entry> + use<'e> {
-        (0..self.depth()).flat_map(move |bucket| &nodes.main[nodes.range(bucket)])
+        (0..self.depth()).flat_map(move |bucket| &nodes.entries[nodes.range(bucket)])
     }
 
     /// Whether exactly this node, id and address, stands in a bucket.
     pub(crate) fn contains(&self, nodes: Nodes<'_>, contact: Contact) -> bool {
-        self.find_id(nodes, &contact.id).is_ok_and(|index| nodes.main[index].endpoint == contact.endpoint)
+        self.find_id(nodes, &contact.id).is_ok_and(|index| nodes.entries[index].endpoint == contact.endpoint)
     }
 
     /// Whether exactly this node stands in a bucket or waits among the replacements.
@@ -392,19 +393,19 @@ impl Table {
         contact: Contact,
         rtt: Duration,
         now: Instant,
-    ) -> Outcome {
+    ) -> InsertResult {
         let bucket = self.bucket_of(&contact.id);
         let same_id = self.find_id(slots.nodes(), &contact.id).ok();
         if let Some(index) = same_id
-            && slots.main[index].endpoint == contact.endpoint
+            && slots.entries[index].endpoint == contact.endpoint
         {
-            let entry = &mut slots.main[index];
+            let entry = &mut slots.entries[index];
             let was_pinging = entry.pinging;
             entry.take_answer(rtt, now.secs());
             slots.buckets[bucket].changed = now.secs();
             self.end_ping(slots, bucket, was_pinging, now);
             let removal = self.remove_surplus(slots, now);
-            return Outcome { fate: Fate::Refreshed, removal };
+            return InsertResult { kind: InsertKind::Refreshed, removal };
         }
 
         let mut entry = Entry::unverified(contact, now.secs());
@@ -417,63 +418,63 @@ impl Table {
             if old.contact() == contact {
                 entry = old;
             } else if old.endpoint == contact.endpoint {
-                if let Place::Main(_) = place {
+                if let Place::Entry(_) = place {
                     self.suspect_neighbours(slots, &old, now.secs());
                 }
-                return Outcome { fate: Fate::IdChanged, removal: self.evict(slots, place, now) };
+                return InsertResult { kind: InsertKind::IdChanged, removal: self.evict(slots, place, now) };
             }
             if let Some(outcome) = self.yield_place(slots, place, contact, now) {
                 return outcome;
             }
         }
-        let same_id = same_id.map(Place::Main).or_else(|| self.find_spare(slots, &contact.id));
+        let same_id = same_id.map(Place::Entry).or_else(|| self.find_replacement(slots, &contact.id));
         if let Some(place) = same_id
             && let Some(outcome) = self.yield_place(slots, place, contact, now)
         {
             return outcome;
         }
         if !self.admits(&contact) {
-            return Outcome::of(Fate::Ignored);
+            return InsertResult::of(InsertKind::Ignored);
         }
         if self.is_crowded(slots, contact) {
             self.note_excess(now);
-            return Outcome::of(Fate::Ignored);
+            return InsertResult::of(InsertKind::Ignored);
         }
         entry.take_answer(rtt, now.secs());
         let mut outcome = self.place(slots, bucket, entry, now);
-        if outcome.fate == Fate::Added && outcome.removal.is_none() {
+        if outcome.kind == InsertKind::Added && outcome.removal.is_none() {
             outcome.removal = self.remove_surplus(slots, now);
         }
         outcome
     }
 
     /// A node sent us a query.
-    pub(crate) fn on_query(&mut self, slots: &mut Slots<'_>, contact: Contact, now: Instant) -> Fate {
+    pub(crate) fn on_query(&mut self, slots: &mut Slots<'_>, contact: Contact, now: Instant) -> InsertKind {
         let bucket = self.bucket_of(&contact.id);
-        let same_id = self.find_id(slots.nodes(), &contact.id).ok().map(Place::Main);
-        if let Some(place) = same_id.or_else(|| self.find_spare(slots, &contact.id)) {
+        let same_id = self.find_id(slots.nodes(), &contact.id).ok().map(Place::Entry);
+        if let Some(place) = same_id.or_else(|| self.find_replacement(slots, &contact.id)) {
             let entry = slots.at(place);
             if entry.endpoint != contact.endpoint {
-                return Fate::Ignored;
+                return InsertKind::Ignored;
             }
             entry.heard = now.secs();
-            return Fate::Refreshed;
+            return InsertKind::Refreshed;
         }
         // The cheap questions first: most queries come from nodes that will not be kept.
         let entry = Entry::unverified(contact, now.secs());
         if !self.admits(&contact)
-            || !self.has_spare_place(slots, bucket, &entry, now.secs())
+            || !self.has_replacement_place(slots, bucket, &entry, now.secs())
             || self.holder(slots, contact.endpoint).is_some()
             || self.is_crowded(slots, contact)
         {
-            return Fate::Ignored;
+            return InsertKind::Ignored;
         }
         self.cache(slots, bucket, entry, now);
         self.wake(slots, bucket, self.verification_delay(), now);
         if self.has_few() {
             self.ping_due = self.ping_due.min(now);
         }
-        Fate::Cached
+        InsertKind::Cached
     }
 
     /// A query to a node got no answer. To be called once for each query, and not while it may be
@@ -486,13 +487,13 @@ impl Table {
     ) -> Option<Removal> {
         let place = self.find(slots, contact)?;
         let bucket = self.bucket_of(&contact.id);
-        let can_replace = self.verified_spare(slots, bucket, now.secs()).is_some();
+        let can_replace = self.verified_replacement(slots, bucket, now.secs()).is_some();
         let entry = slots.at(place);
         let was_pinging = entry.pinging;
         entry.failures = entry.failures.saturating_add(1);
         (entry.pinging, entry.suspect, entry.tried) = (false, false, now.secs());
         let limit = match place {
-            Place::Main(_) if !can_replace => HOPELESS,
+            Place::Entry(_) if !can_replace => HOPELESS,
             _ => BAD,
         };
         let is_over = entry.failures >= limit;
@@ -512,7 +513,7 @@ impl Table {
 
     /// Something was not answered that a node need not know: it is asked what it must know.
     pub(crate) fn doubt(&mut self, slots: &mut Slots<'_>, contact: Contact, now: Instant) {
-        if let Some(place @ Place::Main(_)) = self.find(slots, contact) {
+        if let Some(place @ Place::Entry(_)) = self.find(slots, contact) {
             let entry = slots.at(place);
             entry.suspect = true;
             let wait = maintenance::wait(entry, now.secs());
@@ -534,7 +535,7 @@ impl Table {
     /// Forgets every node.
     pub(crate) fn clear(&mut self, buckets: &mut [Bucket], now: Instant) {
         for bucket in buckets {
-            (bucket.len, bucket.spares, bucket.restored) = (0, 0, 0);
+            (bucket.len, bucket.replacements, bucket.restored) = (0, 0, 0);
             (bucket.pinging, bucket.changed) = (false, now.secs());
         }
         (self.len, self.restored, self.occupied) = (0, 0, 0);
@@ -552,9 +553,9 @@ impl Table {
     }
 
     /// The bucket's replacements, as indices into `spares`.
-    fn spares(&self, slots: &Slots<'_>, bucket: usize) -> Range<usize> {
-        let start = bucket * usize::from(self.spares_each);
-        start..start + slots.buckets.get(bucket).map_or(0, |bucket| bucket.spares.into())
+    fn replacements(&self, slots: &Slots<'_>, bucket: usize) -> Range<usize> {
+        let start = bucket * usize::from(self.replacements_each);
+        start..start + slots.buckets.get(bucket).map_or(0, |bucket| bucket.replacements.into())
     }
 
     /// Whether a node may stand in this table at all.
@@ -570,21 +571,22 @@ impl Table {
         let range = nodes.range(self.bucket_of(id));
         let start = range.start;
         let head = id.head();
-        nodes.main[range]
+        nodes.entries[range]
             .binary_search_by(|entry| entry.id.head().cmp(&head).then_with(|| entry.id.cmp(id)))
             .map(|offset| start + offset)
             .map_err(|offset| start + offset)
     }
 
-    fn find_spare(&self, slots: &Slots<'_>, id: &NodeId) -> Option<Place> {
-        let mut spares = self.spares(slots, self.bucket_of(id));
-        spares.find(|&index| slots.spares[index].id == *id).map(Place::Spare)
+    fn find_replacement(&self, slots: &Slots<'_>, id: &NodeId) -> Option<Place> {
+        let mut replacements = self.replacements(slots, self.bucket_of(id));
+        replacements.find(|&index| slots.replacements[index].id == *id).map(Place::Replacement)
     }
 
     /// Exactly this node, in its bucket or among the replacements.
     fn find(&self, slots: &mut Slots<'_>, contact: Contact) -> Option<Place> {
-        let main = self.find_id(slots.nodes(), &contact.id).ok().map(Place::Main);
-        main.or_else(|| self.find_spare(slots, &contact.id))
+        let entries = self.find_id(slots.nodes(), &contact.id).ok().map(Place::Entry);
+        entries
+            .or_else(|| self.find_replacement(slots, &contact.id))
             .filter(|&place| slots.at(place).endpoint == contact.endpoint)
     }
 
@@ -592,10 +594,12 @@ impl Table {
     fn holder(&self, slots: &Slots<'_>, endpoint: Endpoint) -> Option<Place> {
         let is_same = |entry: &Entry| self.is_same_source(entry, endpoint);
         (0..self.depth()).find_map(|bucket| {
-            let main =
-                slots.nodes().range(bucket).find(|&index| is_same(&slots.main[index])).map(Place::Main);
-            main.or_else(|| {
-                self.spares(slots, bucket).find(|&index| is_same(&slots.spares[index])).map(Place::Spare)
+            let entries =
+                slots.nodes().range(bucket).find(|&index| is_same(&slots.entries[index])).map(Place::Entry);
+            entries.or_else(|| {
+                self.replacements(slots, bucket)
+                    .find(|&index| is_same(&slots.replacements[index]))
+                    .map(Place::Replacement)
             })
         })
     }
@@ -615,25 +619,25 @@ impl Table {
         place: Place,
         newcomer: Contact,
         now: Instant,
-    ) -> Option<Outcome> {
+    ) -> Option<InsertResult> {
         let old = *slots.at(place);
         if old.contact() != newcomer && old.is_verified() && !old.is_bad() {
-            return Some(Outcome::of(Fate::Ignored));
+            return Some(InsertResult::of(InsertKind::Ignored));
         }
         // One change at a time: after a removal the newcomer may enter with its next answer.
         let removal = self.evict(slots, place, now)?;
-        Some(Outcome { fate: Fate::Ignored, removal: Some(removal) })
+        Some(InsertResult { kind: InsertKind::Ignored, removal: Some(removal) })
     }
 
     /// Puts a node that just answered, and is known nowhere, into its bucket or its replacements.
-    fn place(&mut self, slots: &mut Slots<'_>, bucket: usize, entry: Entry, now: Instant) -> Outcome {
+    fn place(&mut self, slots: &mut Slots<'_>, bucket: usize, entry: Entry, now: Instant) -> InsertResult {
         let leaver = if slots.buckets[bucket].is_full() {
             let Some(leaver) = self.leaver(slots.nodes(), bucket, &entry, now.secs()) else {
                 let kept = self.cache(slots, bucket, entry, now);
                 self.wake(slots, bucket, 0, now);
-                return Outcome::of(if kept { Fate::Cached } else { Fate::Ignored });
+                return InsertResult::of(if kept { InsertKind::Cached } else { InsertKind::Ignored });
             };
-            Some(self.take_main(slots, bucket, leaver, now))
+            Some(self.take_entry(slots, bucket, leaver, now))
         } else {
             None
         };
@@ -642,15 +646,15 @@ impl Table {
             self.cache(slots, bucket, leaver, now);
         }
         let removal = leaver.map(|leaver| Removal { removed: leaver.contact(), promoted: None });
-        Outcome { fate: Fate::Added, removal }
+        InsertResult { kind: InsertKind::Added, removal }
     }
 
     fn insert(&mut self, slots: &mut Slots<'_>, bucket: usize, entry: Entry, now: Instant) {
         self.clear_place(slots, bucket);
         let (Ok(index) | Err(index)) = self.find_id(slots.nodes(), &entry.id);
         let end = slots.nodes().range(bucket).end;
-        slots.main.copy_within(index..end, index + 1);
-        slots.main[index] = entry;
+        slots.entries.copy_within(index..end, index + 1);
+        slots.entries[index] = entry;
         let was_empty = slots.buckets[bucket].len == 0;
         slots.buckets[bucket].len += 1;
         slots.buckets[bucket].changed = now.secs();
@@ -662,10 +666,10 @@ impl Table {
         }
     }
 
-    fn take_main(&mut self, slots: &mut Slots<'_>, bucket: usize, index: usize, now: Instant) -> Entry {
-        let entry = slots.main[index];
+    fn take_entry(&mut self, slots: &mut Slots<'_>, bucket: usize, index: usize, now: Instant) -> Entry {
+        let entry = slots.entries[index];
         let end = slots.nodes().range(bucket).end;
-        slots.main.copy_within(index + 1..end, index);
+        slots.entries.copy_within(index + 1..end, index);
         slots.buckets[bucket].len -= 1;
         Self::close_gap(slots, bucket);
         self.len -= 1;
@@ -676,10 +680,16 @@ impl Table {
         Entry { pinging: false, ..entry }
     }
 
-    fn take_spare(&mut self, slots: &mut Slots<'_>, bucket: usize, index: usize, now: Instant) -> Entry {
-        let entry = slots.spares[index];
-        slots.spares[index] = slots.spares[self.spares(slots, bucket).end - 1];
-        slots.buckets[bucket].spares -= 1;
+    fn take_replacement(
+        &mut self,
+        slots: &mut Slots<'_>,
+        bucket: usize,
+        index: usize,
+        now: Instant,
+    ) -> Entry {
+        let entry = slots.replacements[index];
+        slots.replacements[index] = slots.replacements[self.replacements(slots, bucket).end - 1];
+        slots.buckets[bucket].replacements -= 1;
         self.end_ping(slots, bucket, entry.pinging, now);
         Entry { pinging: false, ..entry }
     }
@@ -688,14 +698,14 @@ impl Table {
     fn evict(&mut self, slots: &mut Slots<'_>, place: Place, now: Instant) -> Option<Removal> {
         let bucket = self.bucket_of(&slots.at(place).id);
         match place {
-            Place::Spare(index) => {
-                self.take_spare(slots, bucket, index, now);
+            Place::Replacement(index) => {
+                self.take_replacement(slots, bucket, index, now);
                 None
             }
-            Place::Main(index) => {
-                let removed = self.take_main(slots, bucket, index, now).contact();
-                let best = self.verified_spare(slots, bucket, now.secs());
-                let promoted = best.map(|index| self.take_spare(slots, bucket, index, now));
+            Place::Entry(index) => {
+                let removed = self.take_entry(slots, bucket, index, now).contact();
+                let best = self.verified_replacement(slots, bucket, now.secs());
+                let promoted = best.map(|index| self.take_replacement(slots, bucket, index, now));
                 if let Some(entry) = promoted {
                     self.insert(slots, bucket, entry, now);
                 }
@@ -707,28 +717,32 @@ impl Table {
 
     /// Keeps a node as a replacement, if there is a free place or a less worthy one.
     fn cache(&mut self, slots: &mut Slots<'_>, bucket: usize, entry: Entry, now: Instant) -> bool {
-        if !self.has_spare_place(slots, bucket, &entry, now.secs()) {
+        if !self.has_replacement_place(slots, bucket, &entry, now.secs()) {
             return false;
         }
-        if slots.buckets[bucket].spares == self.spares_each {
-            let worst = self.spares(slots, bucket).min_by_key(|&index| slots.spares[index].worth(now.secs()));
-            worst.map(|index| self.take_spare(slots, bucket, index, now));
+        if slots.buckets[bucket].replacements == self.replacements_each {
+            let worst = self
+                .replacements(slots, bucket)
+                .min_by_key(|&index| slots.replacements[index].worth(now.secs()));
+            worst.map(|index| self.take_replacement(slots, bucket, index, now));
         }
-        slots.spares[self.spares(slots, bucket).end] = entry;
-        slots.buckets[bucket].spares += 1;
+        slots.replacements[self.replacements(slots, bucket).end] = entry;
+        slots.buckets[bucket].replacements += 1;
         true
     }
 
-    fn has_spare_place(&self, slots: &Slots<'_>, bucket: usize, entry: &Entry, now: Secs) -> bool {
+    fn has_replacement_place(&self, slots: &Slots<'_>, bucket: usize, entry: &Entry, now: Secs) -> bool {
         let worth = entry.worth(now);
-        slots.buckets[bucket].spares < self.spares_each
-            || slots.spares[self.spares(slots, bucket)].iter().any(|spare| spare.worth(now) < worth)
+        slots.buckets[bucket].replacements < self.replacements_each
+            || slots.replacements[self.replacements(slots, bucket)]
+                .iter()
+                .any(|replacement| replacement.worth(now) < worth)
     }
 
     /// After a node turned out to be another: whoever stands in its bucket must prove itself again.
     fn suspect_neighbours(&self, slots: &mut Slots<'_>, liar: &Entry, now: Secs) {
         let bucket = slots.nodes().range(self.bucket_of(&liar.id));
-        for entry in &mut slots.main[bucket] {
+        for entry in &mut slots.entries[bucket] {
             entry.suspect = now.since(entry.answered) >= PROVEN;
         }
     }
@@ -744,20 +758,20 @@ impl Nodes<'_> {
 
 impl Slots<'_> {
     pub(crate) const fn nodes(&self) -> Nodes<'_> {
-        Nodes { buckets: self.buckets, main: self.main }
+        Nodes { buckets: self.buckets, entries: self.entries }
     }
 
     fn at(&mut self, place: Place) -> &mut Entry {
         match place {
-            Place::Main(index) => &mut self.main[index],
-            Place::Spare(index) => &mut self.spares[index],
+            Place::Entry(index) => &mut self.entries[index],
+            Place::Replacement(index) => &mut self.replacements[index],
         }
     }
 }
 
-impl Outcome {
-    const fn of(fate: Fate) -> Self {
-        Self { fate, removal: None }
+impl InsertResult {
+    const fn of(kind: InsertKind) -> Self {
+        Self { kind, removal: None }
     }
 }
 

@@ -24,16 +24,16 @@ metrics! {
 
 impl Table {
     /// From the bucket furthest from our id.
-    pub(crate) fn census<'a>(
+    pub(crate) fn occupancy<'a>(
         &self,
         nodes: Nodes<'a>,
         now: Instant,
     ) -> impl Iterator<Item = BucketInfo> + use<'a> {
         (0..self.depth()).map(move |index| {
-            let Bucket { capacity, spares, .. } = nodes.buckets[index];
-            let (capacity, replacements) = (capacity.into(), spares.into());
+            let Bucket { capacity, replacements, .. } = nodes.buckets[index];
+            let (capacity, replacements) = (capacity.into(), replacements.into());
             let mut info = BucketInfo { capacity, replacements, ..BucketInfo::default() };
-            for entry in &nodes.main[nodes.range(index)] {
+            for entry in &nodes.entries[nodes.range(index)] {
                 let count = match (entry.is_good(now), entry.is_live()) {
                     (true, _) => &mut info.good,
                     (_, true) => &mut info.questionable,

@@ -32,28 +32,28 @@ impl Table {
         mut tell: impl FnMut(Move),
     ) {
         let (live, lent) = self.gather(slots);
-        let spares = self.gather_spares(slots);
+        let replacements = self.gather_replacements(slots);
         self.own = own;
         for bucket in &mut *slots.buckets {
             (bucket.pinging, bucket.changed, bucket.due) = (false, now.secs(), now.secs());
         }
-        self.spread_spares(slots, spares, now);
+        self.spread_replacements(slots, replacements, now);
         let kept = self.choose(slots, live, now.secs());
         for index in kept..live {
-            let entry = slots.main[index];
+            let entry = slots.entries[index];
             tell(Move::Out(entry.contact()));
             if self.admits(&entry.contact()) {
                 self.cache(slots, self.bucket_of(&entry.id), entry, now);
             }
         }
-        slots.main.copy_within(live..live + lent, kept);
+        slots.entries.copy_within(live..live + lent, kept);
         self.spread(slots, kept, lent);
         for bucket in 0..self.depth() {
-            self.thin_spares(slots, bucket, now);
+            self.thin_replacements(slots, bucket, now);
             while !slots.buckets[bucket].is_full()
-                && let Some(index) = self.verified_spare(slots, bucket, now.secs())
+                && let Some(index) = self.verified_replacement(slots, bucket, now.secs())
             {
-                let entry = self.take_spare(slots, bucket, index, now);
+                let entry = self.take_replacement(slots, bucket, index, now);
                 self.insert(slots, bucket, entry, now);
                 tell(Move::In(entry.contact()));
             }
@@ -69,49 +69,49 @@ impl Table {
             let restored = slots.buckets[bucket].restored;
             let count = end - start;
             // Restored ones of the buckets before lie between: they change places with the nodes.
-            slots.main.copy_within(start..end + usize::from(restored), live + lent);
-            slots.main[live..live + lent + count].rotate_left(lent);
+            slots.entries.copy_within(start..end + usize::from(restored), live + lent);
+            slots.entries[live..live + lent + count].rotate_left(lent);
             live += count;
             lent += usize::from(restored);
             (slots.buckets[bucket].len, slots.buckets[bucket].restored) = (0, 0);
         }
-        for entry in &mut slots.main[..live] {
+        for entry in &mut slots.entries[..live] {
             entry.pinging = false;
         }
         (self.len, self.restored, self.occupied) = (0, 0, 0);
         (live, lent)
     }
 
-    fn gather_spares(&self, slots: &mut Slots<'_>) -> usize {
+    fn gather_replacements(&self, slots: &mut Slots<'_>) -> usize {
         let mut count = 0;
         for bucket in 0..self.depth() {
-            let range = self.spares(slots, bucket);
-            slots.spares.copy_within(range.clone(), count);
+            let range = self.replacements(slots, bucket);
+            slots.replacements.copy_within(range.clone(), count);
             count += range.len();
-            slots.buckets[bucket].spares = 0;
+            slots.buckets[bucket].replacements = 0;
         }
-        slots.spares[..count].iter_mut().for_each(|entry| entry.pinging = false);
+        slots.replacements[..count].iter_mut().for_each(|entry| entry.pinging = false);
         count
     }
 
     /// Gives the first so many replacements to their buckets, the worthiest ones where there is no
     /// room for all.
-    fn spread_spares(&self, slots: &mut Slots<'_>, count: usize, now: Instant) {
-        let each = usize::from(self.spares_each);
-        slots.spares[..count].sort_unstable_by(|a, b| {
+    fn spread_replacements(&self, slots: &mut Slots<'_>, count: usize, now: Instant) {
+        let each = usize::from(self.replacements_each);
+        slots.replacements[..count].sort_unstable_by(|a, b| {
             let buckets = self.bucket_of(&a.id).cmp(&self.bucket_of(&b.id));
             buckets.then_with(|| b.worth(now.secs()).cmp(&a.worth(now.secs()))).then_with(|| a.id.cmp(&b.id))
         });
-        let kept = retain(&mut slots.spares[..count], |kept, entry| {
+        let kept = retain(&mut slots.replacements[..count], |kept, entry| {
             let bucket = self.bucket_of(&entry.id);
             let same = kept.iter().rev().take_while(|other| self.bucket_of(&other.id) == bucket);
             same.count() < each && self.admits(&entry.contact())
         });
         let mut end = kept;
         for bucket in (0..self.depth()).rev() {
-            let start = slots.spares[..end].partition_point(|entry| self.bucket_of(&entry.id) < bucket);
-            slots.spares.copy_within(start..end, bucket * each);
-            slots.buckets[bucket].spares = (end - start) as u8;
+            let start = slots.replacements[..end].partition_point(|entry| self.bucket_of(&entry.id) < bucket);
+            slots.replacements.copy_within(start..end, bucket * each);
+            slots.buckets[bucket].replacements = (end - start) as u8;
             end = start;
         }
     }
@@ -119,31 +119,31 @@ impl Table {
     /// Chooses who of the first `live` nodes gets a place, and brings them to the front, sorted by
     /// bucket and id; returns how many they are.
     fn choose(&self, slots: &mut Slots<'_>, live: usize, now: Secs) -> usize {
-        let Slots { buckets, main, .. } = slots;
+        let Slots { buckets, entries, .. } = slots;
         let place = |entry: &Entry| {
             let bucket = self.bucket_of(&entry.id);
             (bucket, self.part(buckets, bucket, &entry.id))
         };
         // The first of each part of a bucket is the best.
-        main[..live]
+        entries[..live]
             .sort_unstable_by(|a, b| place(a).cmp(&place(b)).then_with(|| rank(a, now).cmp(&rank(b, now))));
-        let mut admitted = retain(&mut main[..live], |kept, entry| {
+        let mut admitted = retain(&mut entries[..live], |kept, entry| {
             let bucket = self.bucket_of(&entry.id);
             let same = kept.iter().rev().take_while(|other| self.bucket_of(&other.id) == bucket);
-            let subnet = entry.endpoint.wide_subnet();
+            let lan = entry.endpoint.wide_subnet();
             let is_crowded =
-                same.filter(|other| other.endpoint.wide_subnet() == subnet).count() >= MAX_SUBNET_PER_BUCKET;
+                same.filter(|other| other.endpoint.wide_subnet() == lan).count() >= MAX_SUBNET_PER_BUCKET;
             self.admits(&entry.contact()) && !(self.is_limited(entry.endpoint) && is_crowded)
         });
         let mut start = 0;
         while start < admitted {
-            let bucket = self.bucket_of(&main[start].id);
-            let len = main[start..admitted].partition_point(|entry| self.bucket_of(&entry.id) == bucket);
+            let bucket = self.bucket_of(&entries[start].id);
+            let len = entries[start..admitted].partition_point(|entry| self.bucket_of(&entry.id) == bucket);
             let capacity = buckets[bucket].capacity.into();
-            let chosen = cover(&mut main[start..start + len], capacity, |entry| place(entry).1);
-            main[start..start + chosen].sort_unstable_by_key(|entry| entry.id);
+            let chosen = cover(&mut entries[start..start + len], capacity, |entry| place(entry).1);
+            entries[start..start + chosen].sort_unstable_by_key(|entry| entry.id);
             // Who gets no place goes behind all that are still to be looked at.
-            main[start + chosen..admitted].rotate_left(len - chosen);
+            entries[start + chosen..admitted].rotate_left(len - chosen);
             admitted -= len - chosen;
             start += chosen;
         }
@@ -156,7 +156,7 @@ impl Table {
         (self.len, self.restored) = (live as u16, lent as u16);
         let (mut end, mut left) = (live, lent);
         for bucket in (0..self.depth()).rev() {
-            let start = slots.main[..end].partition_point(|entry| self.bucket_of(&entry.id) < bucket);
+            let start = slots.entries[..end].partition_point(|entry| self.bucket_of(&entry.id) < bucket);
             let count = end - start;
             let head = &mut slots.buckets[bucket];
             let restored = left.min(usize::from(head.capacity) - count);
@@ -164,25 +164,28 @@ impl Table {
             (head.len, head.restored) = (count as u16, restored as u16);
             // The other restored ones go before the nodes of this bucket.
             let to = usize::from(head.start);
-            slots.main[start..end + left].rotate_left(count);
-            slots.main.copy_within(start + left..start + left + count + restored, to);
+            slots.entries[start..end + left].rotate_left(count);
+            slots.entries.copy_within(start + left..start + left + count + restored, to);
             self.occupied |= u32::from(count > 0) << bucket;
             end = start;
         }
     }
 
     /// Lets replacements go of whose subnet there are too many in a bucket.
-    fn thin_spares(&mut self, slots: &mut Slots<'_>, bucket: usize, now: Instant) {
+    fn thin_replacements(&mut self, slots: &mut Slots<'_>, bucket: usize, now: Instant) {
         if !self.has_shares() {
             return;
         }
-        for index in self.spares(slots, bucket).rev() {
-            let subnet = slots.spares[index].endpoint.wide_subnet();
-            let is_same = |entry: &&Entry| entry.endpoint.wide_subnet() == subnet;
-            let main = slots.main[slots.nodes().range(bucket)].iter().filter(is_same).count();
-            let spares = slots.spares[self.spares(slots, bucket)].iter().filter(is_same).count();
-            if main + spares > MAX_SUBNET_PER_BUCKET && self.is_limited(slots.spares[index].endpoint) {
-                self.take_spare(slots, bucket, index, now);
+        for index in self.replacements(slots, bucket).rev() {
+            let lan = slots.replacements[index].endpoint.wide_subnet();
+            let is_same = |entry: &&Entry| entry.endpoint.wide_subnet() == lan;
+            let entries = slots.entries[slots.nodes().range(bucket)].iter().filter(is_same).count();
+            let replacements =
+                slots.replacements[self.replacements(slots, bucket)].iter().filter(is_same).count();
+            if entries + replacements > MAX_SUBNET_PER_BUCKET
+                && self.is_limited(slots.replacements[index].endpoint)
+            {
+                self.take_replacement(slots, bucket, index, now);
             }
         }
     }

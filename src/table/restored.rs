@@ -48,7 +48,7 @@ impl Table {
             entry.rtt = rtt.as_millis().min(u128::from(u16::MAX)) as u16;
         }
         let end = slots.nodes().restored(bucket).end;
-        slots.main[end] = entry;
+        slots.entries[end] = entry;
         slots.buckets[bucket].restored += 1;
         self.restored += 1;
         self.restored_due = now;
@@ -62,7 +62,7 @@ impl Table {
 
     pub(crate) fn all_restored<'e>(&self, nodes: Nodes<'e>) -> impl Iterator<Item = &'e Entry> + use<'e> {
         let depth = if self.restored == 0 { 0 } else { self.depth() };
-        (0..depth).flat_map(move |bucket| &nodes.main[nodes.restored(bucket)])
+        (0..depth).flat_map(move |bucket| &nodes.entries[nodes.restored(bucket)])
     }
 
     /// The next one to ping, our own neighbourhood first, which then counts as pinged. The zero id
@@ -75,7 +75,7 @@ impl Table {
         let depth = if self.restored == 0 { 0 } else { self.depth() };
         for bucket in (0..depth).rev() {
             for index in slots.nodes().restored(bucket) {
-                let entry = &mut slots.main[index];
+                let entry = &mut slots.entries[index];
                 let wait = MIN_INTERVAL.saturating_sub(now.secs().since(entry.tried));
                 if wait == 0 {
                     entry.tried = now.secs();
@@ -96,7 +96,7 @@ impl Table {
     /// The ping was not sent.
     pub(crate) fn restored_unsent(&mut self, slots: &mut Slots<'_>, endpoint: Endpoint, now: Instant) {
         if let Some((_, index)) = self.find_restored(slots.nodes(), endpoint) {
-            slots.main[index].tried = now.secs().before(MIN_INTERVAL);
+            slots.entries[index].tried = now.secs().before(MIN_INTERVAL);
             self.restored_due = now;
         }
     }
@@ -104,7 +104,7 @@ impl Table {
     /// A query to this endpoint went unanswered, and that is held against it.
     pub(crate) fn restored_failed(&mut self, slots: &mut Slots<'_>, endpoint: Endpoint) {
         if let Some((bucket, index)) = self.find_restored(slots.nodes(), endpoint) {
-            let entry = &mut slots.main[index];
+            let entry = &mut slots.entries[index];
             entry.failures += 1;
             if entry.failures >= BAD {
                 self.remove_restored(slots, bucket, index);
@@ -115,7 +115,7 @@ impl Table {
     /// Takes out the node at this endpoint: it has answered, and is judged like any other.
     pub(crate) fn take_restored(&mut self, slots: &mut Slots<'_>, endpoint: Endpoint) -> Option<Entry> {
         let (bucket, index) = self.find_restored(slots.nodes(), endpoint)?;
-        let entry = slots.main[index];
+        let entry = slots.entries[index];
         self.remove_restored(slots, bucket, index);
         Some(entry)
     }
@@ -147,9 +147,9 @@ impl Table {
             return;
         }
         if slots.buckets[bucket].room() > 0 {
-            slots.main.copy_within(start..end, start + 1);
+            slots.entries.copy_within(start..end, start + 1);
         } else {
-            slots.main.copy_within(start..end - 1, start + 1);
+            slots.entries.copy_within(start..end - 1, start + 1);
             slots.buckets[bucket].restored -= 1;
             self.restored -= 1;
         }
@@ -158,20 +158,20 @@ impl Table {
     /// A node has left a bucket: what is lent out moves up behind the others.
     pub(super) fn close_gap(slots: &mut Slots<'_>, bucket: usize) {
         let Range { start, end } = slots.nodes().restored(bucket);
-        slots.main.copy_within(start + 1..end + 1, start);
+        slots.entries.copy_within(start + 1..end + 1, start);
     }
 
     fn find_restored(&self, nodes: Nodes<'_>, endpoint: Endpoint) -> Option<(usize, usize)> {
         let depth = if self.restored == 0 { 0 } else { self.depth() };
         (0..depth).find_map(|bucket| {
             let mut places = nodes.restored(bucket);
-            places.find(|&index| nodes.main[index].endpoint == endpoint).map(|index| (bucket, index))
+            places.find(|&index| nodes.entries[index].endpoint == endpoint).map(|index| (bucket, index))
         })
     }
 
     fn remove_restored(&mut self, slots: &mut Slots<'_>, bucket: usize, index: usize) {
         let end = slots.nodes().restored(bucket).end;
-        slots.main.copy_within(index + 1..end, index);
+        slots.entries.copy_within(index + 1..end, index);
         slots.buckets[bucket].restored -= 1;
         self.restored -= 1;
     }

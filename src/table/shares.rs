@@ -46,25 +46,25 @@ impl Table {
         if !self.is_limited(contact.endpoint) {
             return false;
         }
-        let (site, wide) = (contact.endpoint.site(), contact.endpoint.wide_subnet());
+        let (subnet, wide) = (contact.endpoint.subnet(), contact.endpoint.wide_subnet());
         let own_bucket = self.bucket_of(&contact.id);
         // Of the /24 or /56, of the /48, and all.
         let (mut near, mut far, mut all) = (0, 0, 0);
         for bucket in 0..self.depth() {
-            let entries = slots.main[slots.nodes().range(bucket)]
+            let entries = slots.entries[slots.nodes().range(bucket)]
                 .iter()
-                .chain(&slots.spares[self.spares(slots, bucket)]);
+                .chain(&slots.replacements[self.replacements(slots, bucket)]);
             let before = far;
             for entry in entries {
                 all += 1;
                 far += usize::from(entry.endpoint.wide_subnet() == wide);
-                near += usize::from(entry.endpoint.site() == site);
+                near += usize::from(entry.endpoint.subnet() == subnet);
             }
             if bucket == own_bucket && far - before >= MAX_SUBNET_PER_BUCKET {
                 return true;
             }
         }
-        let most = (slots.main.len() / WIDE_SHARE).max(*SUBNET_PER_TABLE.end());
+        let most = (slots.entries.len() / WIDE_SHARE).max(*SUBNET_PER_TABLE.end());
         near >= share(all - near) || far >= most
     }
 
@@ -90,7 +90,7 @@ impl Table {
     /// Takes out a node of a network that has more than its share now that others have come, the one known
     /// for the shortest time.
     pub(super) fn remove_surplus(&mut self, slots: &mut Slots<'_>, now: Instant) -> Option<Removal> {
-        self.surplus(slots, now.secs()).and_then(|index| self.evict(slots, Place::Main(index), now))
+        self.surplus(slots, now.secs()).and_then(|index| self.evict(slots, Place::Entry(index), now))
     }
 
     /// The node that goes next, as an index into `main`.
@@ -101,11 +101,12 @@ impl Table {
         }
         let all = || (0..self.depth()).flat_map(|bucket| slots.nodes().range(bucket));
         let is_surplus = |&index: &usize| {
-            let endpoint = slots.main[index].endpoint;
-            let near = all().filter(|&other| slots.main[other].endpoint.site() == endpoint.site()).count();
+            let endpoint = slots.entries[index].endpoint;
+            let near =
+                all().filter(|&other| slots.entries[other].endpoint.subnet() == endpoint.subnet()).count();
             self.is_limited(endpoint) && near > share(self.len() - near)
         };
-        all().filter(is_surplus).min_by_key(|&index| now.since(slots.main[index].added))
+        all().filter(is_surplus).min_by_key(|&index| now.since(slots.entries[index].added))
     }
 }
 

@@ -32,7 +32,7 @@ pub const MAX_TOKENS: u32 = 2000;
 /// ```
 pub fn is_canonical(bytes: &[u8]) -> bool {
     let mut reader = Reader::new(bytes);
-    reader.walk::<STRICT>().is_ok() && reader.rest.is_empty()
+    reader.traversal::<STRICT>().is_ok() && reader.rest.is_empty()
 }
 
 /// Levels whose keys are compared: level 0 is outside of any dictionary.
@@ -167,14 +167,14 @@ impl<'a> Reader<'a> {
                 [_, members @ .., _] => Ok(Value::List(members)),
                 _ => Err(Malformed::Syntax),
             },
-            _ => self.walk::<LENIENT>().map(|()| Value::Other),
+            _ => self.traversal::<LENIENT>().map(|()| Value::Other),
         }
     }
 
     /// Reads one value and returns its bytes as they are.
     pub(crate) fn raw(&mut self) -> Result<&'a [u8], Malformed> {
         let before = self.rest;
-        self.walk::<LENIENT>()?;
+        self.traversal::<LENIENT>()?;
         Ok(self.since(before))
     }
 
@@ -185,7 +185,7 @@ impl<'a> Reader<'a> {
 
     /// Reads one value of any kind to its end. The last keys of `LEVELS` levels are compared: with
     /// [`STRICT`] only the canonical form passes, with [`LENIENT`] any order does.
-    fn walk<const LEVELS: usize>(&mut self) -> Result<(), Malformed> {
+    fn traversal<const LEVELS: usize>(&mut self) -> Result<(), Malformed> {
         let strict = LEVELS == STRICT;
         // One bit per open container, the innermost in bit 0.
         let mut is_dictionary = 0_u32;

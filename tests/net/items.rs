@@ -216,37 +216,37 @@ fn a_search_for_an_item_is_cancelled_by_its_last_holder() {
 #[test]
 fn an_item_is_kept_up_until_its_last_holder_drops_it() {
     let nodes = network(5);
-    let mut first = nodes[3].keep_stored(&version(1, b"3:one")).unwrap();
+    let mut first = nodes[3].start_publishing(&version(1, b"3:one")).unwrap();
     assert_eq!(first.target(), version(1, b"3:one").target());
     let round = first.recv_timeout(PATIENCE).unwrap().expect("the thread runs");
     assert_eq!((round.report.kind, round.acknowledged.len()), (LookupKind::Put, 4));
 
-    let mut newer = nodes[3].keep_stored(&version(2, b"3:two")).unwrap();
+    let mut newer = nodes[3].start_publishing(&version(2, b"3:two")).unwrap();
     drop(first);
     wait_for("the newer version is stored", || {
         nodes[1].stored_item(newer.target()).unwrap() == Some(version(2, b"3:two"))
     });
-    let stale = nodes[3].keep_stored(&version(1, b"3:one")).unwrap_err();
+    let stale = nodes[3].start_publishing(&version(1, b"3:one")).unwrap_err();
     assert_eq!(stale, CallError::Start(StartError::StaleItem));
-    let kept = nodes[3].kept_items().unwrap();
+    let kept = nodes[3].publications().unwrap();
     assert_eq!((kept.len(), kept[0].target, kept[0].seq), (1, newer.target(), Some(2)));
     assert!(newer.recv_timeout(PATIENCE).unwrap().is_some());
 
-    let announce = nodes[3].keep_announced(HASH, Announce::port(7777)).unwrap();
+    let announce = nodes[3].start_announcing(HASH, Announce::port(7777)).unwrap();
     drop(newer);
-    wait_for("no item is kept up", || nodes[3].kept_items().unwrap().is_empty());
-    assert_eq!(nodes[3].kept_announces().unwrap().len(), 1, "announces are none of its affairs");
+    wait_for("no item is kept up", || nodes[3].publications().unwrap().is_empty());
+    assert_eq!(nodes[3].announcements().unwrap().len(), 1, "announces are none of its affairs");
     drop(announce);
 }
 
 #[test]
 fn the_newest_version_stays_when_whoever_gave_it_leaves() {
     let dht = builder().spawn().unwrap();
-    let older = dht.keep_stored(&version(1, b"3:one")).unwrap();
-    drop(dht.keep_stored(&version(2, b"3:two")).unwrap());
-    assert_eq!(dht.kept_items().unwrap()[0].seq, Some(2));
+    let older = dht.start_publishing(&version(1, b"3:one")).unwrap();
+    drop(dht.start_publishing(&version(2, b"3:two")).unwrap());
+    assert_eq!(dht.publications().unwrap()[0].seq, Some(2));
     drop(older);
-    assert_eq!(dht.kept_items(), Ok(vec![]));
+    assert_eq!(dht.publications(), Ok(vec![]));
 }
 
 #[test]
@@ -341,12 +341,12 @@ mod task {
     #[tokio::test]
     async fn an_item_is_kept_up_as_long_as_its_handle_lives() {
         let nodes = network(4).await;
-        let mut kept = nodes[3].keep_stored(&version(1, b"3:one")).await.unwrap();
+        let mut kept = nodes[3].start_publishing(&version(1, b"3:one")).await.unwrap();
         assert_eq!(soon(kept.recv()).await.unwrap().acknowledged.len(), 3);
-        assert_eq!(nodes[3].kept_items().await.unwrap().len(), 1);
+        assert_eq!(nodes[3].publications().await.unwrap().len(), 1);
         drop(kept);
         // Whatever was given up before a call is given up when it is answered.
-        assert_eq!(nodes[3].kept_items().await.unwrap(), []);
+        assert_eq!(nodes[3].publications().await.unwrap(), []);
     }
 
     #[tokio::test]

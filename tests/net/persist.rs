@@ -59,7 +59,7 @@ fn snapshot(seed: u8, count: u16) -> Vec<u8> {
     let mut node = Node::new(Config::default(), &Limits::default(), [seed; 32], now);
     node.restore(now, &State::parse(&text).unwrap(), Duration::ZERO);
     for byte in 1..=2 {
-        node.keep_announced(now, [byte; 20].into(), Announce::port(4242)).unwrap();
+        node.start_announcing(now, [byte; 20].into(), Announce::port(4242)).unwrap();
     }
     node.snapshot(1_700_000_000)
 }
@@ -104,7 +104,7 @@ fn an_announce_goes_on_from_where_it_was_once_it_is_wanted_again() {
     let [wanted, unwanted] = [InfoHash::from([1; 20]), InfoHash::from([2; 20])];
     let dht = builder().bootstrap([&start]).state(folder.state()).spawn().unwrap();
     let mut rounds =
-        [wanted, unwanted].map(|infohash| dht.keep_announced(infohash, Announce::port(4242)).unwrap());
+        [wanted, unwanted].map(|infohash| dht.start_announcing(infohash, Announce::port(4242)).unwrap());
     rounds.iter_mut().for_each(|rounds| assert!(rounds.next().unwrap().report.acknowledged > 0));
     wait_for("it knows somebody to save", || dht.node_count(Family::V4).unwrap() >= 3);
     dht.shutdown();
@@ -115,16 +115,16 @@ fn an_announce_goes_on_from_where_it_was_once_it_is_wanted_again() {
     let mut events = builder.subscribe();
     let dht = builder.spawn().unwrap();
     assert!(matches!(events.next(), Some(Notice::Restored { announces: 2, skipped: 0, .. })));
-    assert_eq!(dht.kept_announces(), Ok(vec![]), "none before somebody wants it");
-    let rounds = dht.keep_announced(wanted, Announce::port(4242)).unwrap();
-    let mut changed = dht.keep_announced(unwanted, Announce::port(4343)).unwrap();
+    assert_eq!(dht.announcements(), Ok(vec![]), "none before somebody wants it");
+    let rounds = dht.start_announcing(wanted, Announce::port(4242)).unwrap();
+    let mut changed = dht.start_announcing(unwanted, Announce::port(4343)).unwrap();
     assert!(changed.next().unwrap().report.acknowledged > 0, "another port is announced at once");
-    let kept = dht.kept_announces().unwrap();
+    let kept = dht.announcements().unwrap();
     let kept = kept.iter().find(|kept| kept.infohash == wanted).unwrap();
     assert!(kept.last.is_some_and(|last| last.acknowledged > 0), "{kept:?}");
     assert!(kept.due.is_some_and(|due| due > dht_proto::Instant::from_micros(600_000_000)), "{kept:?}");
     drop((rounds, changed));
-    wait_for("they are given up", || dht.kept_announces().unwrap().is_empty());
+    wait_for("they are given up", || dht.announcements().unwrap().is_empty());
     dht.shutdown();
     assert_eq!(State::parse(&bytes_in(&folder.state())).unwrap().announces().count(), 0);
 }
@@ -140,7 +140,7 @@ fn b44_31_an_item_goes_on_from_where_it_was_once_it_is_wanted_again() {
     let start = addr(&nodes[0]).to_string();
     let [wanted, unwanted] = [signed(3, VALUE), Item::immutable(VALUE).unwrap()];
     let dht = builder().bootstrap([&start]).state(folder.state()).spawn().unwrap();
-    let mut rounds = [&wanted, &unwanted].map(|item| dht.keep_stored(item).unwrap());
+    let mut rounds = [&wanted, &unwanted].map(|item| dht.start_publishing(item).unwrap());
     rounds.iter_mut().for_each(|rounds| assert!(rounds.next().unwrap().report.acknowledged > 0));
     wait_for("it knows somebody to save", || dht.node_count(Family::V4).unwrap() >= 3);
     assert_eq!(dht.saved_items(), Ok(vec![]));
@@ -151,11 +151,11 @@ fn b44_31_an_item_goes_on_from_where_it_was_once_it_is_wanted_again() {
     let mut events = builder.subscribe();
     let dht = builder.spawn().unwrap();
     assert!(matches!(events.next(), Some(Notice::Restored { items: 2, skipped: 0, .. })));
-    assert_eq!(dht.kept_items(), Ok(vec![]), "none before somebody wants it");
+    assert_eq!(dht.publications(), Ok(vec![]), "none before somebody wants it");
     let saved = dht.saved_items().unwrap();
     assert!(saved.len() == 2 && saved.contains(&wanted) && saved.contains(&unwanted));
-    let _rounds = dht.keep_stored(&wanted).unwrap();
-    let kept = &dht.kept_items().unwrap()[0];
+    let _rounds = dht.start_publishing(&wanted).unwrap();
+    let kept = &dht.publications().unwrap()[0];
     assert!(kept.last.is_some_and(|last| last.acknowledged > 0), "{kept:?}");
     assert!(kept.due.is_some_and(|due| due > dht_proto::Instant::from_micros(3_000_000_000)), "{kept:?}");
     assert_eq!(dht.saved_items(), Ok(vec![unwanted]));
@@ -168,17 +168,17 @@ fn a_refused_announce_leaves_the_saved_one_for_later() {
     let start = addr(&nodes[0]).to_string();
     let infohash = InfoHash::from([1; 20]);
     let dht = builder().bootstrap([&start]).state(folder.state()).spawn().unwrap();
-    let mut rounds = dht.keep_announced(infohash, Announce::port(4242)).unwrap();
+    let mut rounds = dht.start_announcing(infohash, Announce::port(4242)).unwrap();
     assert!(rounds.next().unwrap().report.acknowledged > 0);
     wait_for("it knows somebody to save", || dht.node_count(Family::V4).unwrap() >= 2);
     dht.shutdown();
 
     let dht = builder().bootstrap([&start]).state(folder.state()).spawn().unwrap();
-    let refused = dht.keep_announced(infohash, Announce::port(0)).unwrap_err();
+    let refused = dht.start_announcing(infohash, Announce::port(0)).unwrap_err();
     assert_eq!(refused, CallError::Start(StartError::PortZero));
-    assert_eq!(dht.kept_announces(), Ok(vec![]), "nobody holds it");
-    let _rounds = dht.keep_announced(infohash, Announce::port(4242)).unwrap();
-    let kept = dht.kept_announces().unwrap();
+    assert_eq!(dht.announcements(), Ok(vec![]), "nobody holds it");
+    let _rounds = dht.start_announcing(infohash, Announce::port(4242)).unwrap();
+    let kept = dht.announcements().unwrap();
     assert!(kept[0].last.is_some_and(|last| last.acknowledged > 0), "it goes on: {kept:?}");
 }
 
@@ -465,7 +465,7 @@ fn announces_that_nobody_asks_for_stay_saved_with_their_age() {
     let infohashes = [1, 2].map(|byte| InfoHash::from([byte; 20]));
     let spawn = || builder().bootstrap([&start]).state(folder.state()).spawn().unwrap();
     let dht = spawn();
-    let mut rounds = infohashes.map(|infohash| dht.keep_announced(infohash, Announce::port(4242)).unwrap());
+    let mut rounds = infohashes.map(|infohash| dht.start_announcing(infohash, Announce::port(4242)).unwrap());
     rounds.iter_mut().for_each(|rounds| assert!(rounds.next().unwrap().report.acknowledged > 0));
     wait_for("it knows somebody to save", || dht.node_count(Family::V4).unwrap() >= 3);
     dht.shutdown();
@@ -476,7 +476,7 @@ fn announces_that_nobody_asks_for_stay_saved_with_their_age() {
     wait_for("it knows somebody to save", || dht.save_state().unwrap());
     dht.shutdown();
     let dht = spawn();
-    let rounds = dht.keep_announced(infohashes[0], Announce::port(4242)).unwrap();
+    let rounds = dht.start_announcing(infohashes[0], Announce::port(4242)).unwrap();
     wait_for("it knows somebody to save", || dht.save_state().unwrap());
     let saved = |infohash| {
         let bytes = bytes_in(&folder.state());
@@ -486,7 +486,7 @@ fn announces_that_nobody_asks_for_stay_saved_with_their_age() {
     };
     assert!(infohashes.iter().all(|infohash| saved(*infohash).unwrap().acknowledged > 0));
     drop(rounds);
-    wait_for("it is given up", || dht.kept_announces().unwrap().is_empty());
+    wait_for("it is given up", || dht.announcements().unwrap().is_empty());
     dht.shutdown();
     assert_eq!(saved(infohashes[0]), None, "whoever gives it up does not want it saved");
     assert_eq!(saved(infohashes[1]).unwrap().announce, Announce::port(4242));

@@ -119,7 +119,7 @@ fn torrents_keys_and_lookups_by_the_hundred_all_succeed_in_threads() {
     assert_eq!(dht.wait_ready(PATIENCE), Ok(true));
     let announce = Announce::port(4242);
     let mut kept: Vec<_> =
-        (0..TORRENTS).map(|index| dht.keep_announced(hash(index), announce).unwrap()).collect();
+        (0..TORRENTS).map(|index| dht.start_announcing(hash(index), announce).unwrap()).collect();
     let keys = (0..KEYS).map(|index| SecretKey::from_bytes(&[index as u8; 32]).public());
     let mut keys: Vec<_> = keys.map(|key| dht.get_mutable(key, Salt::NONE).unwrap()).collect();
     let mut lookups: Vec<_> = (0..LOOKUPS).map(|index| dht.get_peers(hash(1000 + index)).unwrap()).collect();
@@ -148,7 +148,7 @@ async fn torrents_keys_and_lookups_by_the_hundred_all_succeed_in_tasks() {
     assert_eq!(dht.wait_ready(PATIENCE).await, Ok(true));
     let (mut kept, mut keys, mut lookups) = (Vec::new(), Vec::new(), Vec::new());
     for index in 0..TORRENTS {
-        kept.push(dht.keep_announced(hash(index), Announce::port(4242)).await.unwrap());
+        kept.push(dht.start_announcing(hash(index), Announce::port(4242)).await.unwrap());
     }
     for index in 0..KEYS {
         let key = SecretKey::from_bytes(&[index as u8; 32]).public();

@@ -159,12 +159,12 @@ impl Host {
     }
 
     /// Returns what keeps it up.
-    fn keep_announced(&self) -> Box<dyn Any> {
+    fn start_announcing(&self) -> Box<dyn Any> {
         let announce = Announce::port(7777);
         match self {
-            Self::Thread(owner, _) => Box::new(owner.keep_announced(HASH, announce).unwrap()),
+            Self::Thread(owner, _) => Box::new(owner.start_announcing(HASH, announce).unwrap()),
             Self::Task { owner, runtime, .. } => {
-                Box::new(block(runtime, owner.keep_announced(HASH, announce)).unwrap())
+                Box::new(block(runtime, owner.start_announcing(HASH, announce)).unwrap())
             }
         }
     }
@@ -236,7 +236,7 @@ fn a_node_is_switched_off_and_on_at_the_same_port() {
     for start in BOTH {
         let (stays, stays_at, mut host) = pair(start);
         let (addr, id) = (host.addr().unwrap(), host.id());
-        let _held = host.keep_announced();
+        let _held = host.start_announcing();
         wait_for("it is announced", || !stays.stored_peers(HASH).unwrap().is_empty());
         for _ in 0..2 {
             host.set_enabled(false).unwrap();
@@ -471,7 +471,7 @@ fn is_opened_again(start: Start) -> bool {
 fn a_socket_that_breaks_again_and_again_is_opened_ever_more_seldom() {
     for start in BOTH {
         let (_stays, stays_at, mut host) = pair(start);
-        let _held = host.keep_announced();
+        let _held = host.start_announcing();
         let mut pauses = Vec::new();
         for _ in 0..4 {
             let addr = host.addr().unwrap();

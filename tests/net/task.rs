@@ -561,21 +561,21 @@ async fn what_the_caller_cannot_reach_fails_at_once() {
 async fn an_announce_is_kept_up_as_long_as_somebody_holds_it() {
     let nodes = network(12).await;
     let (announcer, other) = (&nodes[3], &nodes[7]);
-    let mut kept = announcer.keep_announced(HASH, Announce::port(4242)).await.unwrap();
-    let shared = announcer.keep_announced(HASH, Announce::port(4242)).await.unwrap();
+    let mut kept = announcer.start_announcing(HASH, Announce::port(4242)).await.unwrap();
+    let shared = announcer.start_announcing(HASH, Announce::port(4242)).await.unwrap();
     let round = next(&mut kept).await.unwrap();
     assert!(round.report.acknowledged > 0 && !round.acknowledged.is_empty(), "{round:?}");
     let mut search = other.get_peers(HASH).await.unwrap();
     assert_eq!(next(&mut search).await.map(|peer| peer.port()), Some(4242));
     let count = |node: &Dht| {
         let node = node.clone();
-        async move { node.kept_announces().await.unwrap().len() }
+        async move { node.announcements().await.unwrap().len() }
     };
     drop(kept);
     assert_eq!(count(announcer).await, 1, "the other holder keeps it");
     drop(shared);
     assert_eq!(count(announcer).await, 0);
-    let mut last = announcer.keep_announced(HASH, Announce::port(4242)).await.unwrap();
+    let mut last = announcer.start_announcing(HASH, Announce::port(4242)).await.unwrap();
     for node in nodes {
         soon(node.shutdown()).await;
     }
@@ -725,7 +725,7 @@ async fn what_is_dropped_before_the_node_is_given_up_and_what_outlives_it_is_sav
         let mut events = starting.subscribe();
         let node = starting.spawn().unwrap();
         assert_eq!(node.wait_ready(PATIENCE).await, Ok(true));
-        let kept = node.keep_announced(HASH, Announce::port(4242)).await.unwrap();
+        let kept = node.start_announcing(HASH, Announce::port(4242)).await.unwrap();
         // The node's task has no turn in between.
         if outlives {
             drop(node);

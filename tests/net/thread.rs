@@ -123,17 +123,17 @@ fn what_one_of_two_nodes_has_announced_the_other_finds() {
 #[test]
 fn an_announce_is_kept_up_until_its_last_holder_drops_it() {
     let mut nodes = network(5);
-    let mut first = nodes[3].keep_announced(HASH, Announce::port(7777)).unwrap();
+    let mut first = nodes[3].start_announcing(HASH, Announce::port(7777)).unwrap();
     let round = first.recv_timeout(PATIENCE).unwrap().expect("the thread runs");
     assert!(!round.acknowledged.is_empty());
     assert_eq!(round.report.acknowledged as usize, round.acknowledged.len());
     assert_eq!(first.recv_timeout(Duration::ZERO), Err(CallError::TimedOut), "a round is seen once");
 
     // Whoever comes second sees the last round, and with another port the next one comes soon.
-    let mut second = nodes[3].keep_announced(HASH, Announce::port(7777)).unwrap();
+    let mut second = nodes[3].start_announcing(HASH, Announce::port(7777)).unwrap();
     assert_eq!(second.recv_timeout(PATIENCE).unwrap().unwrap().report, round.report);
     drop(first);
-    let mut third = nodes[3].keep_announced(HASH, Announce::port(8888)).unwrap();
+    let mut third = nodes[3].start_announcing(HASH, Announce::port(8888)).unwrap();
     drop(second);
     let mut changed = third.recv_timeout(PATIENCE).unwrap().unwrap();
     if changed.report == round.report {
@@ -143,13 +143,13 @@ fn an_announce_is_kept_up_until_its_last_holder_drops_it() {
     assert_eq!(changed.acknowledged.len(), changed.report.announced as usize);
     let peers: Vec<SocketAddr> = nodes[1].get_peers(HASH).unwrap().collect();
     assert!(peers.iter().any(|peer| peer.port() == 8888), "{peers:?}");
-    assert_eq!(nodes[3].kept_announces().unwrap().len(), 1);
+    assert_eq!(nodes[3].announcements().unwrap().len(), 1);
     drop(third);
-    wait_for("nothing is kept up", || nodes[3].kept_announces().unwrap().is_empty());
+    wait_for("nothing is kept up", || nodes[3].announcements().unwrap().is_empty());
 
-    let refused = nodes[3].keep_announced(HASH, Announce::port(0)).unwrap_err();
+    let refused = nodes[3].start_announcing(HASH, Announce::port(0)).unwrap_err();
     assert_eq!(refused, CallError::Start(StartError::PortZero));
-    let rounds = nodes[3].keep_announced(HASH, Announce::port(7777)).unwrap();
+    let rounds = nodes[3].start_announcing(HASH, Announce::port(7777)).unwrap();
     nodes.remove(3).shutdown();
     assert!(rounds.count() <= 1, "it ends with the thread");
 }
@@ -257,7 +257,7 @@ fn dropping_the_owner_ends_the_node_and_frees_the_port_whoever_borrows_it() {
     let owner = builder().spawn().unwrap();
     let (port, borrowed) = (addr(&owner), owner.dht());
     let (mut rounds, crawl) =
-        (borrowed.keep_announced(HASH, Announce::port(1)).unwrap(), borrowed.crawl(Default::default()));
+        (borrowed.start_announcing(HASH, Announce::port(1)).unwrap(), borrowed.crawl(Default::default()));
     drop(borrowed.clone());
     assert!(borrowed.stats().is_ok(), "a borrower that stops ends nothing");
     drop(owner);

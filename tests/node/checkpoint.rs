@@ -11,7 +11,7 @@ use std::sync::Arc;
 use dht_proto::sim::{Growth, HostId, Network, Profile, World};
 use dht_proto::wire::{Body, Message, Response};
 use dht_proto::{
-    AddressPolicy, Announce, CheckpointError, Config, Event, Fixed, Instant, KeptAnnounce, Limits,
+    AddressPolicy, Announce, AnnouncementInfo, CheckpointError, Config, Event, Fixed, Instant, Limits,
     MAX_DATAGRAM, Node, NodeId,
 };
 
@@ -68,14 +68,14 @@ fn busy_world(seed: u64, interlude: fn(&mut Node)) -> (u64, [usize; 3]) {
             let _ = match kind {
                 0 => node.get_peers(now, what).map(|_| ()),
                 1 => node.announce(now, what, Announce::port(7)).map(|_| ()),
-                2 => node.keep_announced(now, what, Announce::port(8)).map(|_| ()),
+                2 => node.start_announcing(now, what, Announce::port(8)).map(|_| ()),
                 _ => node.find_node(now, what.into()).map(|_| ()),
             };
         });
         for moment in [dice.below(30), dice.below(300), dice.below(3000)] {
             world.run_for(ms(moment));
             world.with_node(host, |node, _| {
-                let rounds = node.kept_announces().filter(|kept| kept.round.is_some()).count();
+                let rounds = node.announcements().filter(|kept| kept.round.is_some()).count();
                 let under_way = [node.query_count(), node.lookup_count(), rounds];
                 busy.iter_mut().zip(under_way).for_each(|(busy, count)| *busy += usize::from(count > 0));
                 interlude(node);
@@ -119,11 +119,11 @@ fn chip(is_stopped: bool) -> Vec<u8> {
         let _ = match dice.below(40) {
             0 => stage.act(|node, now| node.get_peers(now, target)).map(|_| ()),
             1 => stage.act(|node, now| node.announce(now, target, Announce::port(5))).map(|_| ()),
-            2 | 3 => stage.act(|node, now| node.keep_announced(now, target, Announce::port(6))).map(|_| ()),
+            2 | 3 => stage.act(|node, now| node.start_announcing(now, target, Announce::port(6))).map(|_| ()),
             4 => stage.act(|node, now| node.ping(now, addr(7))).map(|_| ()),
             5 => {
-                let kept = stage.node.kept_announces().find(|kept| kept.infohash == target);
-                let is_stopped = |kept: KeptAnnounce| stage.act(|node, _| node.stop_announcing(kept.id));
+                let kept = stage.node.announcements().find(|kept| kept.infohash == target);
+                let is_stopped = |kept: AnnouncementInfo| stage.act(|node, _| node.stop_announcing(kept.id));
                 assert!(kept.is_none_or(is_stopped));
                 Ok(())
             }
@@ -152,7 +152,7 @@ fn a_node_in_fixed_memory_continues_as_well() {
 fn busy_chip() -> Stage<Fixed> {
     let mut stage = chip_among_hosts();
     stage.run(secs(60));
-    stage.act(|node, now| node.keep_announced(now, infohash(1), Announce::port(6)).unwrap());
+    stage.act(|node, now| node.start_announcing(now, infohash(1), Announce::port(6)).unwrap());
     stage.run(ms(100));
     assert!(stage.node.query_count() > 0 && stage.node.lookup_count() > 0);
     stage
@@ -233,13 +233,13 @@ fn a_checkpoint_needs_no_allocator_and_fits_either_storage() {
 #[test]
 fn limits_come_with_the_checkpoint() {
     let mut limits = stage::limits();
-    limits.kept = 1;
+    limits.publications = 1;
     let now = Instant::ZERO;
     let node = Node::new(Config::default(), &limits, [7; 32], now);
     let bytes = node.checkpoint();
     let mut node = Node::from_checkpoint(&bytes).unwrap();
-    assert!(node.keep_announced(now, infohash(1), Announce::port(1)).is_ok());
-    assert!(node.keep_announced(now, infohash(2), Announce::port(1)).is_err());
+    assert!(node.start_announcing(now, infohash(1), Announce::port(1)).is_ok());
+    assert!(node.start_announcing(now, infohash(2), Announce::port(1)).is_err());
     let bytes = Node::new(Config::default(), &Limits::default(), [7; 32], now).checkpoint();
     println!("{} bytes for a newborn node of the default limits", bytes.len());
 }

@@ -50,7 +50,7 @@ const NOTHING: Limits = {
     (limits.nodes_v4, limits.replacements, limits.inflight, limits.lookups) = (0, 0, 0, 0);
     (limits.candidates, limits.tokens, limits.found) = (0, 0, 0);
     (limits.contacts, limits.replies, limits.events, limits.bootstraps) = (0, 0, 0, 0);
-    (limits.kept, limits.voters) = (0, 0);
+    (limits.publications, limits.voters) = (0, 0);
     limits
 };
 

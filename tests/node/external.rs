@@ -213,7 +213,7 @@ fn b42_10_what_is_under_way_outlives_a_change_of_address() {
     ping_all(&mut stage, 1..=31);
     assert_eq!(external(&stage), Some(at(OURS)));
     let stranger = addr(900);
-    let kept = stage.act(|node, now| node.keep_announced(now, infohash(3), Announce::port(9)).unwrap());
+    let kept = stage.act(|node, now| node.start_announcing(now, infohash(3), Announce::port(9)).unwrap());
     let (peer, port) = (stage.ask(stranger, id(900), get_peers(2)).unwrap(), 4242);
     let token = token_in(&peer);
     stage.ask(stranger, id(900), announce_peer(2, port, &token));
@@ -229,14 +229,14 @@ fn b42_10_what_is_under_way_outlives_a_change_of_address() {
     assert_eq!(reports[1].acknowledged, 8, "{:?}", reports[1]);
     assert!(stage.node.peers(infohash(2)).eq([SocketAddr::new(stranger.ip(), port)]), "peers stay");
     assert!(stage.node.node_count(Family::V4) > 50, "so do nodes");
-    let known: Vec<_> = stage.node.kept_announces().map(|kept| kept.id).collect();
+    let known: Vec<_> = stage.node.announcements().map(|kept| kept.id).collect();
     assert_eq!(known, [kept]);
 }
 
 #[test]
 fn b42_10_announces_that_are_kept_up_are_repeated_from_the_new_address() {
     let mut stage = told(config(), 60, OURS);
-    stage.act(|node, now| node.keep_announced(now, infohash(3), Announce::port(9)).unwrap());
+    stage.act(|node, now| node.start_announcing(now, infohash(3), Announce::port(9)).unwrap());
     stage.run(secs(30));
     let stored = stage.now;
     let announced = |stage: &Stage, since| stage.count(since, |sent| sent.is_announce());

@@ -6,31 +6,31 @@ use std::ops::Range;
 use std::time::Duration;
 
 use dht_proto::{
-    Announce, Event, Fixed, InfoHash, Instant, KeptId, Limit, Limits, LookupReport, Node, NodeId, StartError,
-    Storage,
+    Announce, Event, Fixed, InfoHash, Instant, Limit, Limits, LookupReport, Node, NodeId, PublicationId,
+    StartError, Storage,
 };
 
 use crate::stage::{Stage, What, addr, config, id, infohash, limits, ms, secs};
 
 const HOUR: Duration = secs(3600);
 
-fn keep<S: Storage>(stage: &mut Stage<S>, infohash: InfoHash, port: u16) -> KeptId {
-    stage.act(|node, now| node.keep_announced(now, infohash, Announce::port(port)).unwrap())
+fn keep<S: Storage>(stage: &mut Stage<S>, infohash: InfoHash, port: u16) -> PublicationId {
+    stage.act(|node, now| node.start_announcing(now, infohash, Announce::port(port)).unwrap())
 }
 
 fn keep_many<S: Storage>(stage: &mut Stage<S>, indices: Range<usize>) {
     for index in indices {
-        stage.node.keep_announced(stage.now, hash(index), Announce::port(4242)).unwrap();
+        stage.node.start_announcing(stage.now, hash(index), Announce::port(4242)).unwrap();
     }
 }
 
 /// The rounds that were reported, of one announce or all.
-fn rounds<S: Storage>(stage: &Stage<S>, of: Option<KeptId>) -> Vec<LookupReport> {
+fn rounds<S: Storage>(stage: &Stage<S>, of: Option<PublicationId>) -> Vec<LookupReport> {
     let done = stage.events.iter().filter_map(|event| match event {
-        Event::LookupDone { report, .. } if report.kept.is_some() => Some(*report),
+        Event::LookupDone { report, .. } if report.publication.is_some() => Some(*report),
         _ => None,
     });
-    done.filter(|report| of.is_none() || report.kept == of).collect()
+    done.filter(|report| of.is_none() || report.publication == of).collect()
 }
 
 /// When the first `get_peers` of each round was sent.
@@ -72,7 +72,7 @@ fn l_10_a_kept_announce_is_repeated_every_15_minutes_until_it_is_stopped() {
     let closest = stage.closest_hosts(NodeId::from_bytes([1; 20]), addr(0));
     assert_eq!(holders.collect::<BTreeSet<_>>(), closest.into_iter().map(|(_, addr)| addr).collect());
 
-    let state = stage.node.kept_announces().next().unwrap();
+    let state = stage.node.announcements().next().unwrap();
     assert_eq!((state.id, state.infohash, state.announce), (kept, infohash(1), Announce::port(4242)));
     assert_eq!((state.round, state.last.unwrap().acknowledged), (None, 8));
     assert!(state.due.unwrap() > stage.now && state.last.unwrap().ended < stage.now);
@@ -90,8 +90,8 @@ fn a_round_tells_whose_it_is_and_ends_silently_with_its_announce() {
     let mut stage = Stage::joined(100);
     let kept = keep(&mut stage, infohash(1), 4242);
     stage.run(ms(200));
-    let lookup = stage.node.kept_announces().next().unwrap().round.expect("it is under way");
-    assert_eq!(stage.node.lookup_report(lookup).unwrap().kept, Some(kept));
+    let lookup = stage.node.announcements().next().unwrap().round.expect("it is under way");
+    assert_eq!(stage.node.lookup_report(lookup).unwrap().publication, Some(kept));
     let (events, stopped) = (stage.events.len(), stage.now);
     assert!(stage.act(|node, _| node.stop_announcing(kept)));
     stage.run(HOUR);
@@ -103,11 +103,11 @@ fn a_round_tells_whose_it_is_and_ends_silently_with_its_announce() {
 
     // Another lookup of the user's is nobody's round; to cancel one round leaves the next.
     let lookup = stage.act(|node, now| node.get_peers(now, infohash(1)).unwrap());
-    assert_eq!(stage.finish(lookup).kept, None);
+    assert_eq!(stage.finish(lookup).publication, None);
     stage.run(secs(10));
     let kept = keep(&mut stage, infohash(2), 4242);
     stage.run(ms(100));
-    let lookup = stage.node.kept_announces().next().unwrap().round.unwrap();
+    let lookup = stage.node.announcements().next().unwrap().round.unwrap();
     assert!(stage.act(|node, _| node.cancel(lookup)));
     stage.run(secs(800));
     assert_eq!(rounds(&stage, Some(kept)).len(), 0);
@@ -118,15 +118,15 @@ fn a_round_tells_whose_it_is_and_ends_silently_with_its_announce() {
 #[test]
 fn a_torrent_has_one_announce_and_limits_are_told() {
     let mut short = limits();
-    short.kept = 2;
+    short.publications = 2;
     let mut stage = Stage::with_limits(config(), &short);
     stage.join(60);
     let first = keep(&mut stage, infohash(1), 4242);
     keep(&mut stage, infohash(2), 4242);
     let refused = |stage: &mut Stage, byte, port| {
-        stage.act(|node, now| node.keep_announced(now, infohash(byte), Announce::port(port)).unwrap_err())
+        stage.act(|node, now| node.start_announcing(now, infohash(byte), Announce::port(port)).unwrap_err())
     };
-    assert_eq!(refused(&mut stage, 3, 4242), StartError::Full { limit: Limit::Kept, size: 2 });
+    assert_eq!(refused(&mut stage, 3, 4242), StartError::Full { limit: Limit::Publications, size: 2 });
     assert_eq!(refused(&mut stage, 1, 0), StartError::PortZero);
     stage.run(secs(60));
     assert_eq!(rounds(&stage, None).len(), 2);
@@ -141,9 +141,9 @@ fn a_torrent_has_one_announce_and_limits_are_told() {
     keep(&mut stage, infohash(3), 4242);
 
     let mut none = limits();
-    none.kept = 0;
+    none.publications = 0;
     let mut stage = Stage::with_limits(config(), &none);
-    assert_eq!(refused(&mut stage, 1, 1), StartError::TooSmall { limit: Limit::Kept, size: 0 });
+    assert_eq!(refused(&mut stage, 1, 1), StartError::TooSmall { limit: Limit::Publications, size: 0 });
 }
 
 #[test]
@@ -293,7 +293,7 @@ fn rounds_wait_while_the_link_is_down_and_go_on_when_it_is_back() {
         .iter()
         .filter_map(|event| match event {
             Event::LookupDone { report, .. } if report.acknowledged == 8 => {
-                report.kept.map(|_| report.target)
+                report.publication.map(|_| report.target)
             }
             _ => None,
         })
@@ -313,7 +313,7 @@ fn after_sleep_rounds_go_on_as_well() {
     stage.act(|node, now| node.handle_resume(now, 2 * HOUR));
     stage.run(secs(60));
     assert_eq!(rounds(&stage, Some(kept)).len(), 2);
-    let state = stage.node.kept_announces().next().unwrap();
+    let state = stage.node.announcements().next().unwrap();
     let due = state.due.unwrap();
     assert!(due > stage.now + secs(900) && due < stage.now + secs(1000), "on the clock of the caller");
 }
@@ -327,7 +327,7 @@ fn a_round_that_nobody_confirms_is_repeated_ever_more_seldom() {
     let failed = rounds(&stage, Some(kept));
     assert!(failed.iter().all(|report| report.acknowledged == 0));
     assert_eq!(failed.len(), 4, "at once, after one minute, two, and four");
-    assert_eq!(stage.node.kept_announces().next().unwrap().last.unwrap().acknowledged, 0);
+    assert_eq!(stage.node.announcements().next().unwrap().last.unwrap().acknowledged, 0);
     stage.hosts.values_mut().for_each(|host| host.refuses_announces = None);
     stage.run(secs(480));
     assert_eq!(rounds(&stage, Some(kept))[4].acknowledged, 8);
@@ -354,12 +354,12 @@ fn the_lookups_of_the_user_take_the_slot_of_a_round() {
     stage.run(secs(600));
     let kept = keep(&mut stage, infohash(1), 4242);
     stage.run(ms(100));
-    assert!(stage.node.kept_announces().next().unwrap().round.is_some());
+    assert!(stage.node.announcements().next().unwrap().round.is_some());
     let lookup = stage.act(|node, now| node.get_peers(now, infohash(2)).unwrap());
     let refused = stage.act(|node, now| node.get_peers(now, infohash(3)));
     let full = StartError::Full { limit: Limit::Lookups, size: 1 };
     assert_eq!(refused, Err(full), "one round had one slot");
-    assert_eq!(stage.node.kept_announces().next().unwrap().round, None);
+    assert_eq!(stage.node.announcements().next().unwrap().round, None);
     assert!(stage.finish(lookup).answered >= 8);
     assert_eq!(rounds(&stage, Some(kept)).len(), 0);
     stage.run(secs(30));
@@ -375,8 +375,8 @@ fn a_read_only_node_in_fixed_memory_keeps_announces_up() {
     let mut stage = Stage::on(Node::with_storage(config, &mut memory, [7; 32], now), now);
     stage.join(60);
     keep_many(&mut stage, 0..8);
-    let refused = stage.act(|node, now| node.keep_announced(now, hash(8), Announce::port(1)));
-    assert_eq!(refused, Err(StartError::Full { limit: Limit::Kept, size: 8 }));
+    let refused = stage.act(|node, now| node.start_announcing(now, hash(8), Announce::port(1)));
+    assert_eq!(refused, Err(StartError::Full { limit: Limit::Publications, size: 8 }));
     stage.run(2 * HOUR);
     let count = rounds(&stage, None).len();
     assert!((60..=80).contains(&count), "{count}");

@@ -72,10 +72,10 @@ fn an_announce_of_ours_is_returned_for_as_long_as_one_of_others() {
 #[test]
 fn what_is_kept_up_is_returned_until_it_is_stopped() {
     let mut world = alone();
-    let kept = world.node(addr(0), |node, now| node.keep_announced(now, HASH, Announce::port(1)).unwrap());
+    let kept = world.node(addr(0), |node, now| node.start_announcing(now, HASH, Announce::port(1)).unwrap());
     world.run(HOUR);
     assert_eq!(found_by(&mut world, 1), [port_of(0, 1)]);
-    let again = world.node(addr(0), |node, now| node.keep_announced(now, HASH, Announce::port(2)).unwrap());
+    let again = world.node(addr(0), |node, now| node.start_announcing(now, HASH, Announce::port(2)).unwrap());
     assert_eq!(again, kept);
     assert_eq!(found_by(&mut world, 2), [port_of(0, 2)], "under the port it has now");
     world.node(addr(0), |node, _| node.clear_peers());
@@ -90,7 +90,7 @@ fn a_cancelled_announce_that_nobody_has_is_not_returned() {
         let mut world = alone();
         world.node(addr(0), |node, now| {
             if is_kept {
-                node.keep_announced(now, HASH, Announce::port(4242)).unwrap();
+                node.start_announcing(now, HASH, Announce::port(4242)).unwrap();
             }
             let lookup = node.announce(now, HASH, Announce::port(4242)).unwrap();
             assert!(node.cancel(lookup));
@@ -119,7 +119,7 @@ fn b33_a_scrape_counts_us_among_seeds_or_downloaders() {
     seed.seed = true;
     for (announce, counted) in [(Announce::port(1), (0, 1)), (seed, (1, 0))] {
         let mut world = alone();
-        world.node(addr(0), |node, now| node.keep_announced(now, HASH, announce).unwrap());
+        world.node(addr(0), |node, now| node.start_announcing(now, HASH, announce).unwrap());
         world.add(addr(1), config(), 2, 1);
         world.node(addr(1), |node, now| node.add_bootstrap(now, addr(0), BootstrapKind::Node).unwrap());
         world.run(SECOND);
@@ -136,7 +136,7 @@ fn b33_a_scrape_counts_us_among_seeds_or_downloaders() {
 #[test]
 fn who_does_not_know_its_address_names_none() {
     let mut lone = Lone::new(common::raw::config());
-    lone.node.keep_announced(lone.now, HASH, Announce::port(4242)).unwrap();
+    lone.node.start_announcing(lone.now, HASH, Announce::port(4242)).unwrap();
     let values = |lone: &mut Lone| {
         let reply = lone.ask(addr(1), &get_peers(&TARGET, b""));
         (0..).map_while(|at| reply.string(&format!("r.values.{at}")).map(<[u8]>::to_vec)).collect::<Vec<_>>()
@@ -145,7 +145,7 @@ fn who_does_not_know_its_address_names_none() {
     lone.node.set_external_addr(lone.now, "81.2.3.4:0".parse().unwrap()).unwrap();
     assert_eq!(values(&mut lone), [b"\x51\x02\x03\x04\x10\x92".to_vec()]);
     // Where the port is implied and voters disagree on it, there is none to name.
-    lone.node.keep_announced(lone.now, HASH, Announce::implied(4242)).unwrap();
+    lone.node.start_announcing(lone.now, HASH, Announce::implied(4242)).unwrap();
     assert_eq!(values(&mut lone), Vec::<Vec<u8>>::new());
 }
 
@@ -158,7 +158,7 @@ fn a_thousand_announces_of_ours_are_all_returned() {
     world.node(addr(0), |node, now| {
         node.set_external_addr(now, addr(0)).unwrap();
         for index in 0..1000 {
-            node.keep_announced(now, InfoHash::from_bytes(spread(index)), Announce::port(1)).unwrap();
+            node.start_announcing(now, InfoHash::from_bytes(spread(index)), Announce::port(1)).unwrap();
         }
     });
     world.add(addr(1), config(), 2, 1);

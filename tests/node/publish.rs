@@ -66,10 +66,10 @@ fn store(stage: &mut Stage, from: SocketAddr, item: &Item) {
 
 /// Keeps an item up for one round.
 fn keep(stage: &mut Stage, item: &Item) -> LookupReport {
-    let kept = stage.act(|node, now| node.keep_stored(now, item)).unwrap();
+    let kept = stage.act(|node, now| node.start_publishing(now, item)).unwrap();
     let before = rounds(stage).len();
     stage.run(secs(60));
-    assert!(stage.act(|node, _| node.stop_storing(kept)));
+    assert!(stage.act(|node, _| node.stop_publishing(kept)));
     assert_eq!(rounds(stage).len(), before + 1);
     rounds(stage).pop().unwrap()
 }
@@ -77,7 +77,7 @@ fn keep(stage: &mut Stage, item: &Item) -> LookupReport {
 /// The rounds of items that are kept up.
 fn rounds(stage: &Stage) -> Vec<LookupReport> {
     let done = stage.events.iter().filter_map(|event| match event {
-        Event::LookupDone { report, .. } if report.kept.is_some() => Some(*report),
+        Event::LookupDone { report, .. } if report.publication.is_some() => Some(*report),
         _ => None,
     });
     done.collect()
@@ -461,7 +461,7 @@ fn the_longest_item_is_put_whole_whatever_its_other_fields() {
 fn b44_31_a_kept_item_is_put_again_every_hour_until_it_is_stopped() {
     let mut stage = Stage::joined(60);
     let item = signed(1, VALUE);
-    let kept = stage.act(|node, now| node.keep_stored(now, &item)).unwrap();
+    let kept = stage.act(|node, now| node.start_publishing(now, &item)).unwrap();
     stage.run(secs(60));
     assert_eq!(holders(&stage, &item).len(), 8);
     let rounds = |stage: &Stage| rounds(stage).len();
@@ -474,11 +474,11 @@ fn b44_31_a_kept_item_is_put_again_every_hour_until_it_is_stopped() {
     stage.run(secs(4000));
     assert!(holders(&stage, &item).len() >= 8, "what was lost is put again");
     assert_eq!(stage.node.kept_item(kept), Some(item.clone()));
-    let info = stage.node.kept_items().next().unwrap();
+    let info = stage.node.publications().next().unwrap();
     assert_eq!((info.id, info.target, info.seq, info.is_spared), (kept, item.target(), Some(1), false));
 
-    assert!(stage.act(|node, _| node.stop_storing(kept)));
-    assert!(!stage.node.stop_storing(kept) && stage.node.kept_item(kept).is_none());
+    assert!(stage.act(|node, _| node.stop_publishing(kept)));
+    assert!(!stage.node.stop_publishing(kept) && stage.node.kept_item(kept).is_none());
     let sent = puts(&stage).len();
     stage.run(secs(8000));
     assert_eq!(puts(&stage).len(), sent);
@@ -489,19 +489,19 @@ fn b44_32_a_round_is_spared_where_more_than_eight_hold_the_item_and_all_of_the_c
     let item = signed(1, VALUE);
     let all_but = |missing: usize| {
         let mut stage = Stage::joined(60);
-        let kept = stage.act(|node, now| node.keep_stored(now, &item)).unwrap();
+        let kept = stage.act(|node, now| node.start_publishing(now, &item)).unwrap();
         stage.run(secs(60));
         stage.hosts.values_mut().for_each(|host| host.item = Some(copied(&item)));
         for at in closest(&stage, item.target()).into_iter().take(missing) {
             stage.hosts.get_mut(&at).unwrap().item = None;
         }
         let before = puts(&stage).len();
-        let ended = stage.node.kept_items().next().unwrap().last.unwrap().ended;
-        while stage.node.kept_items().next().unwrap().last.unwrap().ended == ended {
+        let ended = stage.node.publications().next().unwrap().last.unwrap().ended;
+        while stage.node.publications().next().unwrap().last.unwrap().ended == ended {
             stage.run(secs(10));
         }
-        assert_eq!(stage.node.kept_items().next().unwrap().id, kept);
-        let is_spared = stage.node.kept_items().next().unwrap().is_spared;
+        assert_eq!(stage.node.publications().next().unwrap().id, kept);
+        let is_spared = stage.node.publications().next().unwrap().is_spared;
         (puts(&stage).len() - before, is_spared, stage)
     };
     let (sent, is_spared, mut stage) = all_but(0);
@@ -509,7 +509,7 @@ fn b44_32_a_round_is_spared_where_more_than_eight_hold_the_item_and_all_of_the_c
     // If everybody relied on the others, it would expire: the next round puts it in any case.
     stage.run(secs(45 * 60));
     assert!(puts(&stage).len() >= 16);
-    assert!(!stage.node.kept_items().next().unwrap().is_spared);
+    assert!(!stage.node.publications().next().unwrap().is_spared);
 
     let (sent, is_spared, _) = all_but(1);
     assert!(sent > 0 && !is_spared, "one of the closest lacks it");
@@ -518,14 +518,14 @@ fn b44_32_a_round_is_spared_where_more_than_eight_hold_the_item_and_all_of_the_c
 #[test]
 fn b44_32_copies_of_another_value_under_the_same_number_do_not_count() {
     let mut stage = Stage::joined(60);
-    stage.act(|node, now| node.keep_stored(now, &signed(5, VALUE))).unwrap();
+    stage.act(|node, now| node.start_publishing(now, &signed(5, VALUE))).unwrap();
     stage.run(secs(60));
     stage.hosts.values_mut().for_each(|host| host.item = Some(copied(&signed(5, b"5:other"))));
     let sent = puts(&stage).len();
     stage.run(secs(3600 + 600));
     let round = rounds(&stage).pop().unwrap();
     assert_eq!((round.obstacle, round.copies), (Some(PutObstacle::Conflict { seq: 5 }), 0));
-    assert_eq!((puts(&stage).len(), stage.node.kept_items().next().unwrap().is_spared), (sent, true));
+    assert_eq!((puts(&stage).len(), stage.node.publications().next().unwrap().is_spared), (sent, true));
     // They expire, and it comes back.
     stage.hosts.values_mut().for_each(|host| host.item = None);
     stage.run(secs(3600));
@@ -538,7 +538,7 @@ fn b44_32_copies_of_an_older_version_do_not_count_though_the_newest_is_another_t
     // All hold an older one, but for one that conflicts with ours. It says so first, in the midst, or last.
     for (rank, delay) in (8..16).flat_map(|rank| (0..8).map(move |delay| (rank, delay))) {
         let mut stage = Stage::joined(60);
-        stage.act(|node, now| node.keep_stored(now, &item)).unwrap();
+        stage.act(|node, now| node.start_publishing(now, &item)).unwrap();
         stage.run(secs(60));
         stage.hosts.values_mut().for_each(|host| host.item = Some(copied(&signed(4, b"3:old"))));
         let mut hosts: Vec<_> = stage.hosts.values_mut().collect();
@@ -556,7 +556,7 @@ fn b44_32_copies_of_an_older_version_do_not_count_though_the_newest_is_another_t
 fn b44_32_eight_copies_are_not_enough() {
     let mut stage = Stage::joined(60);
     let item = signed(1, VALUE);
-    stage.act(|node, now| node.keep_stored(now, &item)).unwrap();
+    stage.act(|node, now| node.start_publishing(now, &item)).unwrap();
     stage.run(secs(3600 + 600));
     assert!(puts(&stage).len() >= 16, "the eight that we put ourselves");
 }
@@ -568,7 +568,7 @@ fn b44_33_b46_03_what_was_found_can_be_kept_up_by_anybody_with_its_own_signature
     give(&mut stage, &item, 2);
     let (lookup, _) = get_mutable(&mut stage);
     let found = stage.node.item(lookup).unwrap();
-    stage.act(|node, now| node.keep_stored(now, &found)).unwrap();
+    stage.act(|node, now| node.start_publishing(now, &found)).unwrap();
     stage.run(secs(60));
     assert!(holders(&stage, &item).len() >= 8);
 }
@@ -576,27 +576,27 @@ fn b44_33_b46_03_what_was_found_can_be_kept_up_by_anybody_with_its_own_signature
 #[test]
 fn a_kept_item_is_replaced_by_a_newer_one_and_never_by_an_older_one() {
     let mut stage = Stage::joined(60);
-    let kept = stage.act(|node, now| node.keep_stored(now, &signed(5, VALUE))).unwrap();
-    assert_eq!(stage.act(|node, now| node.keep_stored(now, &signed(5, VALUE))), Ok(kept));
+    let kept = stage.act(|node, now| node.start_publishing(now, &signed(5, VALUE))).unwrap();
+    assert_eq!(stage.act(|node, now| node.start_publishing(now, &signed(5, VALUE))), Ok(kept));
     for stale in [signed(4, VALUE), signed(5, b"5:other")] {
-        assert_eq!(stage.act(|node, now| node.keep_stored(now, &stale)), Err(StartError::StaleItem));
+        assert_eq!(stage.act(|node, now| node.start_publishing(now, &stale)), Err(StartError::StaleItem));
     }
     stage.run(secs(60));
-    assert_eq!(stage.act(|node, now| node.keep_stored(now, &signed(6, b"3:new"))), Ok(kept));
+    assert_eq!(stage.act(|node, now| node.start_publishing(now, &signed(6, b"3:new"))), Ok(kept));
     stage.run(secs(60));
     assert_eq!(holders(&stage, &signed(6, b"3:new")).len(), 8);
-    assert_eq!(stage.node.kept_items().count(), 1);
+    assert_eq!(stage.node.publications().count(), 1);
 }
 
 #[test]
 fn a_kept_item_that_somebody_replaced_is_put_no_more_and_says_so() {
     let mut stage = Stage::joined(60);
-    stage.act(|node, now| node.keep_stored(now, &signed(5, VALUE))).unwrap();
+    stage.act(|node, now| node.start_publishing(now, &signed(5, VALUE))).unwrap();
     stage.run(secs(60));
     give(&mut stage, &signed(7, b"3:new"), 8);
     let sent = puts(&stage).len();
     stage.run(secs(5 * 3600));
-    let kept = stage.node.kept_items().next().unwrap();
+    let kept = stage.node.publications().next().unwrap();
     assert_eq!((kept.seq, kept.newest, kept.is_spared), (Some(5), Some(7), true));
     assert_eq!(puts(&stage).len(), sent);
 }
@@ -604,7 +604,7 @@ fn a_kept_item_that_somebody_replaced_is_put_no_more_and_says_so() {
 #[test]
 fn the_memory_for_items_of_our_own_is_bounded_and_reported_lookups_make_room() {
     let mut limits: Limits = limits();
-    (limits.own_items, limits.own_chunks, limits.kept) = (3, 24, 3);
+    (limits.own_items, limits.own_chunks, limits.publications) = (3, 24, 3);
     let mut stage = joined_with(config(), &limits, 20);
     for index in 0..9_u8 {
         let target = NodeId::from_bytes([index; 20]);
@@ -613,21 +613,21 @@ fn the_memory_for_items_of_our_own_is_bounded_and_reported_lookups_make_room() {
     }
     for index in 0..3_u8 {
         let item = Item::immutable(format!("i{index}e").as_bytes()).unwrap();
-        stage.act(|node, now| node.keep_stored(now, &item)).unwrap();
+        stage.act(|node, now| node.start_publishing(now, &item)).unwrap();
     }
     let more = Item::immutable(b"i9e").unwrap();
-    let full = StartError::Full { limit: Limit::KeptItems, size: 3 };
-    assert_eq!(stage.act(|node, now| node.keep_stored(now, &more)), Err(full));
+    let full = StartError::Full { limit: Limit::PublishedItems, size: 3 };
+    assert_eq!(stage.act(|node, now| node.start_publishing(now, &more)), Err(full));
     // What is kept up gives nothing back: to wait for a slot would be in vain.
     let none = StartError::TooSmall { limit: Limit::OwnItems, size: 0 };
     assert_eq!(stage.act(|node, now| node.put(now, &more, None)), Err(none));
-    let kept = stage.node.kept_items().next().unwrap().id;
-    assert!(stage.act(|node, _| node.stop_storing(kept)));
+    let kept = stage.node.publications().next().unwrap().id;
+    assert!(stage.act(|node, _| node.stop_publishing(kept)));
     assert!(stage.act(|node, now| node.put(now, &more, None)).is_ok());
     let big = Item::immutable(&[&b"900:"[..], &[b'x'; 900]].concat()).unwrap();
-    let kept = stage.node.kept_items().next().unwrap().id;
-    assert!(stage.act(|node, _| node.stop_storing(kept)));
-    assert!(stage.act(|node, now| node.keep_stored(now, &big)).is_ok(), "chunks come back as well");
+    let kept = stage.node.publications().next().unwrap().id;
+    assert!(stage.act(|node, _| node.stop_publishing(kept)));
+    assert!(stage.act(|node, now| node.start_publishing(now, &big)).is_ok(), "chunks come back as well");
 }
 
 #[test]
@@ -637,20 +637,21 @@ fn items_that_are_kept_up_leave_a_quarter_of_the_memory_to_lookups() {
         Item::immutable(&[format!("{len}:").as_bytes(), &value].concat()).unwrap()
     };
     // So many that the one or the other runs short: slots of 16 and 128 chunks, or of 64 and 64.
-    let (of_slots, of_chunks) = ((Limit::KeptItems, 12), (Limit::KeptChunks, 48));
+    let (of_slots, of_chunks) = ((Limit::PublishedItems, 12), (Limit::PublishedChunks, 48));
     for (slots, chunks, len, most, (limit, size)) in
         [(16, 128, 100, 12, of_slots), (64, 64, 996, 6, of_chunks), (64, 64, 300, 16, of_chunks)]
     {
         let full = StartError::Full { limit, size };
         let mut limits: Limits = limits();
-        (limits.own_items, limits.own_chunks, limits.kept) = (slots, chunks, 64);
+        (limits.own_items, limits.own_chunks, limits.publications) = (slots, chunks, 64);
         let mut stage = joined_with(config(), &limits, 20);
-        let keep = |stage: &mut Stage, index| stage.act(|node, now| node.keep_stored(now, &item(index, len)));
+        let keep =
+            |stage: &mut Stage, index| stage.act(|node, now| node.start_publishing(now, &item(index, len)));
         for index in 0..most {
             keep(&mut stage, index).unwrap();
         }
         assert_eq!(keep(&mut stage, most), Err(full));
-        assert_eq!(stage.node.kept_items().count(), usize::from(most));
+        assert_eq!(stage.node.publications().count(), usize::from(most));
         for _ in 0..3 {
             let target = NodeId::from_bytes([7; 20]);
             let lookup = stage.act(|node, now| node.get_immutable(now, target)).unwrap();
@@ -667,10 +668,10 @@ fn a_hundred_items_of_a_thousand_bytes_are_kept_up_by_the_default_limits() {
     for index in 0..100_u8 {
         let item = Item::immutable(&[&b"996:"[..], &[index; 996]].concat()).unwrap();
         assert_eq!(item.value().len(), 1000);
-        stage.act(|node, now| node.keep_stored(now, &item)).unwrap();
+        stage.act(|node, now| node.start_publishing(now, &item)).unwrap();
     }
     stage.run(secs(300));
-    let items: Vec<_> = stage.node.kept_items().collect();
+    let items: Vec<_> = stage.node.publications().collect();
     assert_eq!(items.len(), 100);
     assert!(items.iter().all(|item| item.last.is_some_and(|last| last.acknowledged == 8)));
 }
@@ -678,18 +679,18 @@ fn a_hundred_items_of_a_thousand_bytes_are_kept_up_by_the_default_limits() {
 #[test]
 fn an_item_that_is_kept_up_changes_within_its_own_share() {
     let mut limits: Limits = limits();
-    (limits.own_items, limits.own_chunks, limits.kept) = (4, 32, 4);
+    (limits.own_items, limits.own_chunks, limits.publications) = (4, 32, 4);
     let mut stage = joined_with(config(), &limits, 20);
     for index in 0..2_u8 {
         let other = Item::immutable(format!("i{index}e").as_bytes()).unwrap();
-        stage.act(|node, now| node.keep_stored(now, &other)).unwrap();
+        stage.act(|node, now| node.start_publishing(now, &other)).unwrap();
     }
     for seq in 1..5 {
-        stage.act(|node, now| node.keep_stored(now, &signed(seq, VALUE))).unwrap();
+        stage.act(|node, now| node.start_publishing(now, &signed(seq, VALUE))).unwrap();
     }
     let more = Item::immutable(b"i9e").unwrap();
-    let full = StartError::Full { limit: Limit::KeptItems, size: 3 };
-    assert_eq!(stage.act(|node, now| node.keep_stored(now, &more)), Err(full));
+    let full = StartError::Full { limit: Limit::PublishedItems, size: 3 };
+    assert_eq!(stage.act(|node, now| node.start_publishing(now, &more)), Err(full));
 }
 
 #[test]

@@ -211,7 +211,7 @@ fn ages_of_any_size_are_taken() {
 fn saved_announces(count: u8) -> Vec<u8> {
     let mut stage = Stage::joined(100);
     for byte in 1..=count {
-        stage.act(|node, now| node.keep_announced(now, infohash(byte), Announce::port(4242)).unwrap());
+        stage.act(|node, now| node.start_announcing(now, infohash(byte), Announce::port(4242)).unwrap());
         stage.run(secs(5));
     }
     stage.node.snapshot(0)
@@ -240,9 +240,9 @@ fn l_10_a_kept_announce_goes_on_over_a_restart_when_it_is_due() {
 fn what_was_not_announced_before_a_restart_is_announced_soon() {
     let mut stage = Stage::joined(100);
     stage.hosts.values_mut().for_each(|host| host.refuses_announces = Some(202));
-    stage.act(|node, now| node.keep_announced(now, infohash(1), Announce::port(4242)).unwrap());
+    stage.act(|node, now| node.start_announcing(now, infohash(1), Announce::port(4242)).unwrap());
     stage.run(secs(300));
-    stage.act(|node, now| node.keep_announced(now, infohash(2), Announce::port(4242)).unwrap());
+    stage.act(|node, now| node.start_announcing(now, infohash(2), Announce::port(4242)).unwrap());
     let mut stage = reborn(&stage.node.snapshot(0), &stage::limits(), 100, secs(20));
     let begun = stage.now;
     stage.run(secs(60));
@@ -271,9 +271,9 @@ fn a_restart_announces_neither_all_at_once_nor_any_too_late() {
 fn the_owner_finds_restored_announces_and_stops_them() {
     let bytes = saved_announces(3);
     let mut stage = reborn(&bytes, &stage::limits(), 100, secs(5000));
-    let again = stage.act(|node, now| node.keep_announced(now, infohash(2), Announce::port(4242)).unwrap());
+    let again = stage.act(|node, now| node.start_announcing(now, infohash(2), Announce::port(4242)).unwrap());
     let unwanted: Vec<_> =
-        stage.node.kept_announces().map(|kept| kept.id).filter(|kept| *kept != again).collect();
+        stage.node.announcements().map(|kept| kept.id).filter(|kept| *kept != again).collect();
     assert_eq!(unwanted.len(), 2);
     for kept in unwanted {
         assert!(stage.act(|node, _| node.stop_announcing(kept)));
@@ -293,7 +293,7 @@ fn an_owner_who_chooses_restores_single_announces() {
     assert_eq!((restored.announces, stage.node.kept_count()), (0, 0));
     let wanted = state.announces().find(|saved| saved.infohash == infohash(2)).unwrap();
     let kept = stage.act(|node, now| node.restore_announce(now, &wanted, secs(300)).unwrap());
-    let due = stage.node.kept_announces().find(|other| other.id == kept).unwrap().due.unwrap();
+    let due = stage.node.announcements().find(|other| other.id == kept).unwrap().due.unwrap();
     assert!((secs(670)..=secs(690)).contains(&(due - stage.now)), "{:?}", due - stage.now);
 }
 
@@ -318,14 +318,14 @@ fn b44_31_a_kept_item_goes_on_over_a_restart_when_it_is_due() {
 
     let mut stage = Stage::joined(100);
     for item in [signed(5, VALUE), dht_proto::Item::immutable(VALUE).unwrap()] {
-        stage.act(|node, now| node.keep_stored(now, &item).unwrap());
+        stage.act(|node, now| node.start_publishing(now, &item).unwrap());
         stage.run(secs(5));
     }
     let bytes = stage.node.snapshot(0);
     for (elapsed, expected) in [(0, 1500..=3800), (3000, 0..=800), (20_000, 0..=15)] {
         let mut stage = reborn(&bytes, &stage::limits(), 100, secs(elapsed));
         let begun = stage.now;
-        assert_eq!(stage.node.kept_items().count(), 2);
+        assert_eq!(stage.node.publications().count(), 2);
         stage.run(secs(4000));
         for target in [signed(5, VALUE).target(), dht_proto::Item::immutable(VALUE).unwrap().target()] {
             let puts =
@@ -349,7 +349,7 @@ fn a_restored_item_that_was_replaced_meanwhile_is_not_put() {
     use items::{VALUE, signed};
 
     let mut stage = Stage::joined(100);
-    stage.act(|node, now| node.keep_stored(now, &signed(5, VALUE)).unwrap());
+    stage.act(|node, now| node.start_publishing(now, &signed(5, VALUE)).unwrap());
     stage.run(secs(5));
     let mut stage = reborn(&stage.node.snapshot(0), &stage::limits(), 100, secs(20_000));
     let newer = signed(6, b"3:new");
@@ -357,7 +357,7 @@ fn a_restored_item_that_was_replaced_meanwhile_is_not_put() {
     let newer = stage::Copied { value: newer.value().to_vec(), signed: Some(signed) };
     stage.hosts.values_mut().for_each(|host| host.item = Some(newer.clone()));
     stage.run(secs(600));
-    let kept = stage.node.kept_items().next().unwrap();
+    let kept = stage.node.publications().next().unwrap();
     assert_eq!((kept.newest, kept.is_spared), (Some(6), true));
     assert!(stage.sent.iter().all(|sent| sent.put().is_none()));
 }

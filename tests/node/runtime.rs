@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 
 use dht_proto::wire::Method;
 use dht_proto::{
-    Announce, BootstrapKind, Event, Family, Instant, KeptId, Lookup, LookupOptions, NodeId, QueryError,
-    StartError,
+    Announce, BootstrapKind, Event, Family, Instant, Lookup, LookupOptions, NodeId, PublicationId,
+    QueryError, StartError,
 };
 
 use crate::stage::{RTT, Sent, Stage, What, addr, config, find_node, id, infohash, ms, secs};
@@ -42,8 +42,8 @@ fn pong(stage: &Stage) -> Option<Result<NodeId, QueryError>> {
     })
 }
 
-fn keep(stage: &mut Stage, byte: u8) -> KeptId {
-    stage.act(|node, now| node.keep_announced(now, infohash(byte), Announce::port(4242)).unwrap())
+fn keep(stage: &mut Stage, byte: u8) -> PublicationId {
+    stage.act(|node, now| node.start_announcing(now, infohash(byte), Announce::port(4242)).unwrap())
 }
 
 /// Hosts to which a torrent was announced from `since` on.
@@ -178,15 +178,14 @@ fn a_round_that_is_interrupted_comes_first_when_the_node_is_enabled() {
     let mut stage = Stage::joined(100);
     let kept = keep(&mut stage, 1);
     stage.run(ms(100));
-    assert!(stage.node.kept_announces().next().unwrap().round.is_some());
+    assert!(stage.node.announcements().next().unwrap().round.is_some());
     set_enabled(&mut stage, false);
-    let state = stage.node.kept_announces().next().unwrap();
+    let state = stage.node.announcements().next().unwrap();
     assert_eq!((state.id, state.round, state.last), (kept, None, None), "it has not failed");
     assert!(
-        !stage
-            .events
-            .iter()
-            .any(|event| { matches!(event, Event::LookupDone { report, .. } if report.kept.is_some()) })
+        !stage.events.iter().any(|event| {
+            matches!(event, Event::LookupDone { report, .. } if report.publication.is_some())
+        })
     );
     let enabled = stage.now;
     set_enabled(&mut stage, true);
@@ -232,7 +231,7 @@ fn one_family_is_switched_off_and_the_lookup_goes_on_in_the_other() {
     assert!(stage.report(lookup).is_none() && stage.node.is_enabled(Family::V4));
     assert!(stage.finish(lookup).answered >= 8);
     stage.run(secs(30));
-    let round = stage.node.kept_announces().find(|state| state.id == kept).unwrap().last.unwrap();
+    let round = stage.node.announcements().find(|state| state.id == kept).unwrap().last.unwrap();
     assert_eq!(round.acknowledged, 8);
 }
 
@@ -299,7 +298,7 @@ fn a_rebound_node_asks_again_and_repeats_its_announces() {
     let mut stage = Stage::joined(100);
     let kept = keep(&mut stage, 1);
     stage.run(secs(120));
-    let due = stage.node.kept_announces().next().unwrap().due.unwrap();
+    let due = stage.node.announcements().next().unwrap().due.unwrap();
     assert!(due > stage.now + secs(600));
     stage.at(50).rtt = secs(3);
     stage.act(|node, now| node.ping(now, addr(50)).unwrap());
@@ -311,7 +310,7 @@ fn a_rebound_node_asks_again_and_repeats_its_announces() {
     assert_eq!(pong(&stage), Some(Ok(id(50))));
     assert_eq!(stage.count(rebound, |sent| sent.to == addr(50) && sent.is_ping()), 1);
     assert_eq!(holders(&stage, 1, rebound), 8);
-    assert_eq!(stage.node.kept_announces().next().unwrap().id, kept);
+    assert_eq!(stage.node.announcements().next().unwrap().id, kept);
 }
 
 #[test]

@@ -16,11 +16,11 @@ use dht_proto::{
 fn snapshot() -> Vec<u8> {
     let mut stage = Stage::joined(6);
     for byte in 1..=3 {
-        stage.act(|node, now| node.keep_announced(now, infohash(byte), Announce::port(4242)).unwrap());
+        stage.act(|node, now| node.start_announcing(now, infohash(byte), Announce::port(4242)).unwrap());
     }
     #[cfg(feature = "items")]
     for item in [items::signed(7, items::VALUE), dht_proto::Item::immutable(items::VALUE).unwrap()] {
-        stage.act(|node, now| node.keep_stored(now, &item).unwrap());
+        stage.act(|node, now| node.start_publishing(now, &item).unwrap());
     }
     stage.node.snapshot(1000)
 }
@@ -69,12 +69,12 @@ fn announces_that_are_kept_up_are_saved() {
     let mut stage = Stage::joined(40);
     let mut seed = Announce::implied(4242);
     seed.seed = true;
-    stage.act(|node, now| node.keep_announced(now, infohash(1), seed).unwrap());
+    stage.act(|node, now| node.start_announcing(now, infohash(1), seed).unwrap());
     stage.run(secs(300));
     stage.hosts.values_mut().for_each(|host| host.refuses_announces = Some(202));
-    stage.act(|node, now| node.keep_announced(now, infohash(2), Announce::port(65_535)).unwrap());
+    stage.act(|node, now| node.start_announcing(now, infohash(2), Announce::port(65_535)).unwrap());
     stage.run(secs(30));
-    stage.act(|node, now| node.keep_announced(now, infohash(3), Announce::port(1)).unwrap());
+    stage.act(|node, now| node.start_announcing(now, infohash(3), Announce::port(1)).unwrap());
     let bytes = stage.node.snapshot(0);
     let state = State::parse(&bytes).unwrap();
     let announces: Vec<SavedAnnounce> = state.announces().collect();
@@ -105,7 +105,7 @@ fn announces_that_are_none_are_skipped_and_counted() {
     assert!(state.announces().all(|saved| saved.age == secs(256)));
     let bytes = with_announces(&[record(1, 0), record(1, 1), record(2, 0), record(3, 0)].concat());
     let mut limits = stage::limits();
-    limits.kept = 2;
+    limits.publications = 2;
     let mut stage = Stage::with_limits(stage::config(), &limits);
     let restored = stage.act(|node, now| node.restore(now, &State::parse(&bytes).unwrap(), secs(0)));
     assert_eq!((restored.announces, restored.skipped), (2, 2), "the same torrent twice, and one too many");
@@ -118,15 +118,15 @@ fn b44_31_items_that_are_kept_up_are_saved_without_their_secret() {
 
     let mut stage = Stage::joined(40);
     let (first, second) = (items::signed(i64::MAX, items::VALUE), Item::immutable(b"le").unwrap());
-    stage.act(|node, now| node.keep_stored(now, &first).unwrap());
+    stage.act(|node, now| node.start_publishing(now, &first).unwrap());
     stage.run(secs(300));
     stage.hosts.values_mut().for_each(|host| host.refuses_announces = Some(202));
-    stage.act(|node, now| node.keep_stored(now, &second).unwrap());
+    stage.act(|node, now| node.start_publishing(now, &second).unwrap());
     stage.run(secs(30));
     let longest = [&b"996:"[..], &[b'x'; 996]].concat();
     let third = Item::sign(&SecretKey::from_bytes(&[7; 32]), &[9; 64], 0, &longest).unwrap();
     let before = stage.node.snapshot(0).len();
-    stage.act(|node, now| node.keep_stored(now, &third).unwrap());
+    stage.act(|node, now| node.start_publishing(now, &third).unwrap());
     let bytes = stage.node.snapshot(0);
     assert!(bytes.len() - before <= 1177 + 1, "and a digit more of the length");
     assert!(!bytes.windows(32).any(|window| window == [7; 32]));

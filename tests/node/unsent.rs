@@ -112,7 +112,7 @@ fn a_kept_announce_that_could_not_be_sent_is_repeated_at_once_when_there_is_a_ne
     for outage in [30, 300] {
         let mut stage = Stage::joined(100);
         stage.refuses = 100;
-        stage.act(|node, now| node.keep_announced(now, infohash(1), Announce::port(1)).unwrap());
+        stage.act(|node, now| node.start_announcing(now, infohash(1), Announce::port(1)).unwrap());
         stage.run(secs(outage));
         assert!(holders(&stage, 1).is_empty());
         stage.refuses = 0;

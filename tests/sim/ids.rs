@@ -67,7 +67,7 @@ fn b42_10_a_node_that_gets_another_address_goes_on_under_another_id() {
     world.run_for(secs(600));
     for (mover, byte) in movers.into_iter().zip(50..) {
         world.with_node(mover, |node, now| {
-            node.keep_announced(now, infohash(byte), Announce::port(4242)).unwrap()
+            node.start_announcing(now, infohash(byte), Announce::port(4242)).unwrap()
         });
         world.run_for(secs(60));
         assert!(knows_its_place(&world, mover));
@@ -148,8 +148,9 @@ fn b42_09_votes_by_thirty_percent_liars_move_no_id() {
         world.watch(*host);
         for torrent in [byte, byte.wrapping_add(50), byte.wrapping_add(100)] {
             let announce = Announce::port(4242);
-            world
-                .with_node(*host, |node, now| node.keep_announced(now, infohash(torrent), announce).unwrap());
+            world.with_node(*host, |node, now| {
+                node.start_announcing(now, infohash(torrent), announce).unwrap()
+            });
         }
     }
     let answers = |world: &World| -> u64 {

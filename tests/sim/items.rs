@@ -28,7 +28,7 @@ fn b44_31_an_item_that_is_kept_up_is_found_whoever_comes_and_goes() {
     let (mut world, seeder) = world();
     let items: Vec<Item> = (0..ITEMS).map(item).collect();
     for item in &items {
-        world.with_node(seeder, |node, now| node.keep_stored(now, item)).unwrap();
+        world.with_node(seeder, |node, now| node.start_publishing(now, item)).unwrap();
     }
     world.run_for(Duration::from_secs(15 * 60));
     let mut missed = Vec::new();
@@ -45,8 +45,8 @@ fn b44_31_an_item_that_is_kept_up_is_found_whoever_comes_and_goes() {
 
     // The opposite: what nobody keeps up is gone with those who stored it, or expires.
     for item in &items {
-        let kept = world.with_node(seeder, |node, _| node.kept_items().next()).unwrap();
-        assert!(world.with_node(seeder, |node, _| node.stop_storing(kept.id)), "{:?}", item.target());
+        let kept = world.with_node(seeder, |node, _| node.publications().next()).unwrap();
+        assert!(world.with_node(seeder, |node, _| node.stop_publishing(kept.id)), "{:?}", item.target());
     }
     world.run_for(Duration::from_secs(130 * 60));
     assert!(items.iter().all(|item| !is_found(&mut world, item)));
@@ -97,7 +97,7 @@ fn limits() -> Limits {
     (limits.candidates, limits.tokens) = (tables.candidates, tables.tokens);
     (limits.lookups, limits.inflight, limits.contacts) = (3, 64, 512);
     (limits.items, limits.item_chunks) = (32, 64);
-    (limits.own_items, limits.own_chunks, limits.kept) = (32, 64, 32);
+    (limits.own_items, limits.own_chunks, limits.publications) = (32, 64, 32);
     limits
 }
 

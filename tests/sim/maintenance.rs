@@ -23,7 +23,7 @@ fn l_10_a_kept_announce_stays_with_the_closest_while_nodes_come_and_go() {
     let announcer = hosts[50];
     let peer = SocketAddr::new(world.addr(announcer).ip(), 4242);
     world.with_node(announcer, |node, now| {
-        node.keep_announced(now, infohash(1), Announce::port(4242)).unwrap()
+        node.start_announcing(now, infohash(1), Announce::port(4242)).unwrap()
     });
     let target = NodeId::from(infohash(1));
     let mut counts = Vec::new();
@@ -52,7 +52,7 @@ fn announces_are_kept_up_in_both_families() {
     world.watch(hosts[7]);
     for byte in 0..20 {
         world.with_node(hosts[7], |node, now| {
-            node.keep_announced(now, infohash(byte), Announce::port(4242)).unwrap();
+            node.start_announcing(now, infohash(byte), Announce::port(4242)).unwrap();
         });
     }
     world.run_for(secs(3600));
@@ -64,7 +64,8 @@ fn announces_are_kept_up_in_both_families() {
             assert!(holders.count() >= 8, "{byte} {family:?}");
         }
     }
-    let is_round = |event: &Event| matches!(event, Event::LookupDone { report, .. } if report.kept.is_some());
+    let is_round =
+        |event: &Event| matches!(event, Event::LookupDone { report, .. } if report.publication.is_some());
     let rounds = world.events(hosts[7]).iter().filter(|(_, event)| is_round(event)).count();
     assert!((90..=110).contains(&rounds), "{rounds}");
     world.check().unwrap();
@@ -77,7 +78,7 @@ fn sleep_ages_what_a_node_holds_and_its_work_goes_on_afterwards() {
     let sleeper = hosts[30];
     world.watch(sleeper);
     world.with_node(sleeper, |node, now| {
-        node.keep_announced(now, infohash(1), Announce::port(4242)).unwrap();
+        node.start_announcing(now, infohash(1), Announce::port(4242)).unwrap();
     });
     // Somebody announces to the sleeper itself, with a token of its own.
     let stranger = world.add_actor(Recorder::default());
@@ -161,7 +162,7 @@ fn a_node_that_was_switched_off_for_hours_is_announced_and_found_again() {
     let host = hosts[30];
     for byte in 0..10 {
         world.with_node(host, |node, now| {
-            node.keep_announced(now, infohash(byte), Announce::port(4242)).unwrap();
+            node.start_announcing(now, infohash(byte), Announce::port(4242)).unwrap();
         });
     }
     world.run_for(secs(300));

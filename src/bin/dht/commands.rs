@@ -102,7 +102,7 @@ pub(crate) fn announce(options: &AnnounceOptions, output: &Output) -> Result<(),
     let announce = options.announce(session.port());
     let swarms: Vec<InfoHash> = options.torrent.iter().collect();
     if options.keep {
-        let start = |dht: &Dht| each(options.torrent, |infohash| dht.keep_announced(infohash, announce));
+        let start = |dht: &Dht| each(options.torrent, |infohash| dht.start_announcing(infohash, announce));
         let Some(mut rounds) = unless_interrupted(start(&session.dht))? else { return Ok(()) };
         let told = tell_rounds(&session, &mut rounds);
         // An announce that is dropped before the node ends counts as given up, and is not saved.

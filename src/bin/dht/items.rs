@@ -99,7 +99,7 @@ fn hand_out(
 
 fn store(session: &Session<'_>, item: &Item, cas: Option<i64>, keep: bool) -> Result<(), Failure> {
     if keep {
-        return keep_stored(session, item);
+        return start_publishing(session, item);
     }
     let sought = seek(session, "peer", |dht| Ok(vec![dht.put(item, cas)?]), |_, _| Ok(()))?;
     let Some(sought) = sought else { return Ok(()) };
@@ -113,8 +113,8 @@ fn store(session: &Session<'_>, item: &Item, cas: Option<i64>, keep: bool) -> Re
 
 /// Stores it again and again, until a signal comes, the time is over that was asked for, or somebody
 /// with the same key has stored a newer version.
-fn keep_stored(session: &Session<'_>, item: &Item) -> Result<(), Failure> {
-    let Some(mut rounds) = unless_interrupted(session.dht.keep_stored(item))? else {
+fn start_publishing(session: &Session<'_>, item: &Item) -> Result<(), Failure> {
+    let Some(mut rounds) = unless_interrupted(session.dht.start_publishing(item))? else {
         return Ok(());
     };
     session.output.progress("storing".to_owned());

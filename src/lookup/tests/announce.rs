@@ -19,7 +19,7 @@ fn l_02_announces_go_to_the_k_closest_as_soon_as_all_closer_ones_have_settled() 
         assert!(rig.store(host));
     }
     assert_eq!(rig.next(), Step::Finish);
-    assert_eq!((rig.walk.announced, rig.walk.acknowledged), (3, 3));
+    assert_eq!((rig.traversal.announced, rig.traversal.acknowledged), (3, 3));
 }
 
 #[test]
@@ -33,7 +33,7 @@ fn l_02_a_late_closer_answer_adds_one_announce() {
     assert_eq!(rig.announce_all(), [2, 3]);
     rig.answer(1);
     assert_eq!(rig.announce_all(), [1]);
-    assert_eq!(rig.walk.announced, 3);
+    assert_eq!(rig.traversal.announced, 3);
 }
 
 #[test]
@@ -63,7 +63,7 @@ fn a_refused_announce_spills_over_to_the_next() {
     assert_eq!(rig.announce_all(), [3]);
     rig.store(2);
     rig.store(3);
-    assert_eq!((rig.next(), rig.walk.acknowledged), (Step::Finish, 2));
+    assert_eq!((rig.next(), rig.traversal.acknowledged), (Step::Finish, 2));
 }
 
 #[test]
@@ -73,17 +73,17 @@ fn refusals_do_not_spill_over_without_end() {
     loop {
         match rig.next() {
             Step::Query(position) => {
-                rig.walk.asked(&mut rig.candidates, position);
+                rig.traversal.asked(&mut rig.candidates, position);
                 let host = host(rig.candidates[position].endpoint);
                 rig.answer(host);
             }
             Step::Announce(position) => {
                 announced += 1;
-                rig.walk.announced(&mut rig.candidates, position);
+                rig.traversal.announced(&mut rig.candidates, position);
                 let host = host(rig.candidates[position].endpoint);
                 rig.refuse(host);
             }
-            Step::Look(..) | Step::Wait | Step::Finish => break,
+            Step::Probe(..) | Step::Wait | Step::Finish => break,
         }
     }
     assert_eq!((rig.next(), announced), (Step::Finish, 4), "2 K nodes are tried");
@@ -104,7 +104,7 @@ fn a_lost_announce_is_sent_once_more_and_then_goes_to_the_next() {
     assert!(rig.store(1), "a late confirmation counts");
     assert!(!rig.store(1), "once");
     rig.store(2);
-    assert_eq!((rig.walk.announced, rig.walk.acknowledged), (2, 2));
+    assert_eq!((rig.traversal.announced, rig.traversal.acknowledged), (2, 2));
 }
 
 #[test]
@@ -120,11 +120,11 @@ fn where_the_dead_hide_the_living_nodes_beyond_the_horizon_are_asked_for() {
     let mut looks = Vec::new();
     loop {
         match rig.next() {
-            Step::Announce(position) => rig.walk.announced(&mut rig.candidates, position),
-            Step::Query(position) => rig.walk.asked(&mut rig.candidates, position),
-            Step::Look(position, window) => {
-                rig.walk.looked(&mut rig.candidates, position, window);
-                looks.push((host(rig.candidates[position].endpoint), rig.walk.target_in(window)));
+            Step::Announce(position) => rig.traversal.announced(&mut rig.candidates, position),
+            Step::Query(position) => rig.traversal.asked(&mut rig.candidates, position),
+            Step::Probe(position, window) => {
+                rig.traversal.looked(&mut rig.candidates, position, window);
+                looks.push((host(rig.candidates[position].endpoint), rig.traversal.target_in(window)));
             }
             Step::Wait | Step::Finish => break,
         }
@@ -145,7 +145,7 @@ fn who_knows_its_neighbours_is_not_asked_beyond_them() {
     (1..=8).for_each(|host| rig.answer_listing(host, &[1, 2, 3, 4, 5, 6, 7, 8]));
     rig.list(300);
     assert_eq!(rig.announce_all(), (1..=8).collect::<Vec<_>>());
-    assert_eq!(rig.walk.horizon.tries(), 0);
+    assert_eq!(rig.traversal.horizon.tries(), 0);
     let mut rig = Rig::knowing(Goal::GetPeers, 16, 8, 1..=8);
     rig.ask_all();
     rig.answer_listing(1, &[1, 2, 3, 4, 5, 6, 7, 8]);
@@ -166,7 +166,7 @@ fn a_reported_announce_still_goes_to_closer_nodes_that_answer_late_or_are_named_
     rig.announce_all();
     rig.stall(2);
     assert_eq!(rig.next(), Step::Finish);
-    rig.walk.phase = Phase::Remembered;
+    rig.traversal.phase = Phase::Remembered;
     for _ in TRIES..NETWORK_TRIES {
         assert_eq!(rig.ask_all(), [2], "it is asked a few times more");
         rig.stall(2);
@@ -189,13 +189,13 @@ fn a_reported_announce_still_goes_to_closer_nodes_that_answer_late_or_are_named_
 #[test]
 fn a_node_that_failed_not_long_ago_is_asked_only_when_nobody_waits() {
     let mut rig = Rig::knowing(ANNOUNCE, 16, 1, [2]);
-    assert!(rig.walk.add(&mut rig.candidates, Some(id(1)), endpoint(1), true));
+    assert!(rig.traversal.add(&mut rig.candidates, Some(id(1)), endpoint(1), true));
     assert_eq!(rig.ask_all(), [2]);
     rig.answer(2);
     assert_eq!(rig.announce_all(), [2], "it holds up nothing");
     rig.store(2);
     assert_eq!(rig.next(), Step::Finish);
-    rig.walk.phase = Phase::Remembered;
+    rig.traversal.phase = Phase::Remembered;
     for _ in TRIES..NETWORK_TRIES {
         assert_eq!(rig.ask_all(), [1]);
         rig.stall(1);
@@ -210,21 +210,21 @@ fn tokens_of_the_closest_are_kept_and_the_farthest_gives_way() {
     let mut rig = Rig::knowing(ANNOUNCE, 64, 16, 11..=30);
     (11..=30).rev().for_each(|host| {
         rig.ask_all();
-        rig.walk.asked(&mut rig.candidates, usize::from(host) - 11);
+        rig.traversal.asked(&mut rig.candidates, usize::from(host) - 11);
         rig.answer(host);
     });
     assert_eq!(rig.token_holders(), (11..=26).collect::<Vec<_>>());
     rig.list(40);
-    rig.walk.asked(&mut rig.candidates, 20);
+    rig.traversal.asked(&mut rig.candidates, 20);
     rig.answer(40);
     assert!(!rig.token_holders().contains(&40), "a farther one takes no place");
     rig.list(1);
-    rig.walk.asked(&mut rig.candidates, 0);
+    rig.traversal.asked(&mut rig.candidates, 0);
     rig.answer_as(1, id(1), Some(b"new"));
     assert!(rig.token_holders().contains(&1) && !rig.token_holders().contains(&26));
-    let token = |host| rig.walk.token_of(&rig.candidates, &rig.tokens, endpoint(host)).unwrap();
+    let token = |host| rig.traversal.token_of(&rig.candidates, &rig.tokens, endpoint(host)).unwrap();
     assert_eq!((token(1).bytes(), token(11).bytes()), (&b"new"[..], &b"token"[..]));
-    assert!(rig.walk.token_of(&rig.candidates, &rig.tokens, endpoint(40)).is_none());
+    assert!(rig.traversal.token_of(&rig.candidates, &rig.tokens, endpoint(40)).is_none());
 }
 
 #[test]
@@ -239,7 +239,7 @@ fn an_announce_goes_to_no_more_nodes_than_tokens_are_kept() {
         }
         assert_eq!(rig.announce_all(), [1, 2][..tokens]);
         [1, 2][..tokens].iter().for_each(|&host| assert!(rig.store(host)));
-        assert_eq!((rig.next(), usize::from(rig.walk.acknowledged)), (Step::Finish, tokens));
+        assert_eq!((rig.next(), usize::from(rig.traversal.acknowledged)), (Step::Finish, tokens));
     }
 }
 
@@ -249,7 +249,7 @@ fn the_token_of_a_host_is_found_whatever_else_is_listed_there() {
     rig.list_as(9, Some(id(1)));
     rig.ask_all();
     assert_eq!(rig.answer(9), Verdict::Accepted);
-    let token = rig.walk.token_of(&rig.candidates, &rig.tokens, endpoint(9));
+    let token = rig.traversal.token_of(&rig.candidates, &rig.tokens, endpoint(9));
     assert_eq!(token.unwrap().bytes(), b"token");
 }
 
@@ -257,7 +257,7 @@ fn the_token_of_a_host_is_found_whatever_else_is_listed_there() {
 fn a_query_to_a_single_node_asks_nobody_else() {
     let options = LookupOptions { only: Some(([1, 1, 1, 1], 1).into()), ..LookupOptions::default() };
     let mut rig = Rig::new(ANNOUNCE, 16, 8);
-    rig.walk = Walk::new(ANNOUNCE, TARGET, Family::V4, &options, true, Instant::ZERO);
+    rig.traversal = Traversal::new(ANNOUNCE, TARGET, Family::V4, &options, true, Instant::ZERO);
     rig.list_as(7, None);
     assert_eq!(rig.ask_all(), [7]);
     rig.answer(7);
@@ -273,11 +273,11 @@ fn a_confirmation_from_before_the_walk_began_anew_counts_as_announced() {
     rig.ask_all();
     rig.answer(1);
     assert_eq!(rig.announce_all(), [1]);
-    rig.walk.restart(Instant::ZERO);
+    rig.traversal.restart(Instant::ZERO);
     rig.list(1);
     rig.ask_all();
     rig.answer(1);
     assert!(rig.store(1));
-    assert_eq!((rig.walk.announced, rig.walk.acknowledged), (1, 1));
+    assert_eq!((rig.traversal.announced, rig.traversal.acknowledged), (1, 1));
     assert_eq!(rig.next(), Step::Finish);
 }

@@ -2,7 +2,7 @@
 
 mod announce;
 mod region;
-mod walk;
+mod traversal;
 
 use std::vec::Vec;
 
@@ -17,7 +17,7 @@ const ANNOUNCE: Goal = Goal::Announce(Announce::port(1));
 /// A walk towards zero and its memory. Hosts are numbered; a host's id is its number, so a lower
 /// number is closer.
 struct Rig {
-    walk: Walk,
+    traversal: Traversal,
     candidates: Vec<Candidate>,
     tokens: Vec<Token>,
 }
@@ -29,9 +29,9 @@ impl Rig {
 
     fn with_memory(goal: Goal, alpha: u8, k: u8, candidates: usize) -> Self {
         let options = LookupOptions { alpha, k, ..LookupOptions::default() };
-        let walk = Walk::new(goal, TARGET, Family::V4, &options, true, Instant::ZERO);
+        let traversal = Traversal::new(goal, TARGET, Family::V4, &options, true, Instant::ZERO);
         let candidates = std::vec![Candidate::EMPTY; candidates];
-        Self { walk, candidates, tokens: std::vec![Token::EMPTY; MAX_K.into()] }
+        Self { traversal, candidates, tokens: std::vec![Token::EMPTY; MAX_K.into()] }
     }
 
     /// A walk that knows these hosts.
@@ -46,18 +46,18 @@ impl Rig {
     }
 
     fn list_as(&mut self, host: u16, id: Option<NodeId>) -> bool {
-        self.walk.add(&mut self.candidates, id, endpoint(host), false)
+        self.traversal.add(&mut self.candidates, id, endpoint(host), false)
     }
 
     fn next(&self) -> Step {
-        self.walk.next(&self.candidates)
+        self.traversal.next(&self.candidates)
     }
 
     /// Sends every query that the walk wants to send now.
     fn ask_all(&mut self) -> Vec<u16> {
         let mut asked = Vec::new();
         while let Step::Query(position) = self.next() {
-            self.walk.asked(&mut self.candidates, position);
+            self.traversal.asked(&mut self.candidates, position);
             asked.push(host(self.candidates[position].endpoint));
         }
         asked
@@ -68,13 +68,13 @@ impl Rig {
         let mut announced = Vec::new();
         loop {
             match self.next() {
-                Step::Query(position) => self.walk.asked(&mut self.candidates, position),
+                Step::Query(position) => self.traversal.asked(&mut self.candidates, position),
                 Step::Announce(position) => {
-                    self.walk.announced(&mut self.candidates, position);
+                    self.traversal.announced(&mut self.candidates, position);
                     announced.push(host(self.candidates[position].endpoint));
                 }
-                Step::Look(position, window) => {
-                    self.walk.looked(&mut self.candidates, position, window);
+                Step::Probe(position, window) => {
+                    self.traversal.looked(&mut self.candidates, position, window);
                 }
                 Step::Wait | Step::Finish => return announced,
             }
@@ -86,52 +86,59 @@ impl Rig {
     }
 
     fn answer_as(&mut self, host: u16, id: NodeId, token: Option<&[u8]>) -> Verdict {
-        self.walk.on_answer(&mut self.candidates, &mut self.tokens, endpoint(host), id, token, Worth::Full)
+        self.traversal.on_answer(
+            &mut self.candidates,
+            &mut self.tokens,
+            endpoint(host),
+            id,
+            token,
+            Worth::Full,
+        )
     }
 
     fn stall(&mut self, host: u16) {
-        self.walk.on_stall(&mut self.candidates, endpoint(host));
+        self.traversal.on_stall(&mut self.candidates, endpoint(host));
     }
 
     fn time_out(&mut self, host: u16) {
-        self.walk.on_timeout(&mut self.candidates, endpoint(host));
+        self.traversal.on_timeout(&mut self.candidates, endpoint(host));
     }
 
     fn lose_announce(&mut self, host: u16) {
-        self.walk.on_announce_stall(&mut self.candidates, endpoint(host));
+        self.traversal.on_announce_stall(&mut self.candidates, endpoint(host));
     }
 
     fn store(&mut self, host: u16) -> bool {
-        self.walk.on_stored(&mut self.candidates, endpoint(host))
+        self.traversal.on_stored(&mut self.candidates, endpoint(host))
     }
 
     /// The answer of a host near the target, which lists these.
     fn answer_listing(&mut self, host: u16, listed: &[u16]) {
         self.answer(host);
         let farthest = listed.iter().max().unwrap();
-        self.walk.on_list(&id(host), &id(*farthest), listed.len());
+        self.traversal.on_list(&id(host), &id(*farthest), listed.len());
         listed.iter().for_each(|other| _ = self.list(*other));
     }
 
     fn look_answered(&mut self, window: Window, listed: impl Iterator<Item = u16>) {
         let mut reach = Distance::ZERO;
         for host in listed {
-            reach = reach.max(self.walk.target_in(window).distance(&id(host)));
+            reach = reach.max(self.traversal.target_in(window).distance(&id(host)));
             self.list(host);
         }
-        self.walk.on_looked(window, reach);
+        self.traversal.on_looked(window, reach);
     }
 
     fn refuse(&mut self, host: u16) {
-        self.walk.on_refused(&mut self.candidates, endpoint(host), None);
+        self.traversal.on_refused(&mut self.candidates, endpoint(host), None);
     }
 
     fn closest(&self) -> Vec<u16> {
-        self.walk.closest(&self.candidates).map(|(_, endpoint)| host(endpoint)).collect()
+        self.traversal.closest(&self.candidates).map(|(_, endpoint)| host(endpoint)).collect()
     }
 
     fn token_holders(&self) -> Vec<u16> {
-        let holders = self.candidates[..self.walk.len()].iter().filter(|c| c.has_token());
+        let holders = self.candidates[..self.traversal.len()].iter().filter(|c| c.has_token());
         holders.map(|c| host(c.endpoint)).collect()
     }
 }
@@ -158,19 +165,19 @@ const ENOUGH: usize = 60 * 60;
 
 /// What the world does to one datagram of a walk.
 #[derive(Clone, Copy, Debug)]
-enum Fate {
+enum InsertKind {
     Answer,
     AnswerAs(u16),
     Lose,
     Fail,
 }
 
-fn fates() -> impl Strategy<Value = Fate> {
+fn fates() -> impl Strategy<Value = InsertKind> {
     prop_oneof![
-        4 => Just(Fate::Answer),
-        1 => (0_u16..60).prop_map(Fate::AnswerAs),
-        2 => Just(Fate::Lose),
-        1 => Just(Fate::Fail),
+        4 => Just(InsertKind::Answer),
+        1 => (0_u16..60).prop_map(InsertKind::AnswerAs),
+        2 => Just(InsertKind::Lose),
+        1 => Just(InsertKind::Fail),
     ]
 }
 
@@ -196,25 +203,25 @@ proptest! {
         let mut steps = 0;
         loop {
             steps += 1;
-            prop_assert!(steps < 5000, "the walk does not end");
+            prop_assert!(steps < 5000, "the traversal does not end");
             match rig.next() {
                 Step::Query(position) => {
                     let host = host(rig.candidates[position].endpoint);
                     *asked.entry(host).or_default() += 1;
-                    rig.walk.asked(&mut rig.candidates, position);
+                    rig.traversal.asked(&mut rig.candidates, position);
                     open.push_back((host, false));
                     continue;
                 }
                 Step::Announce(position) => {
                     let host = host(rig.candidates[position].endpoint);
-                    rig.walk.announced(&mut rig.candidates, position);
+                    rig.traversal.announced(&mut rig.candidates, position);
                     open.push_back((host, true));
                     continue;
                 }
                 Step::Finish => break,
                 Step::Wait => {}
-                Step::Look(position, window) => {
-                    rig.walk.looked(&mut rig.candidates, position, window);
+                Step::Probe(position, window) => {
+                    rig.traversal.looked(&mut rig.candidates, position, window);
                     windows.push_back(window);
                     looked += 1;
                     prop_assert!(looked <= 6, "each window is asked for twice at most");
@@ -224,38 +231,38 @@ proptest! {
             let (fate, listed) = script.next().unwrap();
             if let Some(window) = windows.pop_front() {
                 match fate {
-                    Fate::Answer => rig.look_answered(window, listed.into_iter().map(|(host, _)| host)),
-                    _ => rig.walk.on_looked_in_vain(window),
+                    InsertKind::Answer => rig.look_answered(window, listed.into_iter().map(|(host, _)| host)),
+                    _ => rig.traversal.on_looked_in_vain(window),
                 }
                 continue;
             }
             let Some((host, is_announce)) = open.pop_front() else {
                 let host = lost.pop_front();
-                prop_assert!(host.is_some(), "the walk waits for nothing");
+                prop_assert!(host.is_some(), "the traversal waits for nothing");
                 rig.time_out(host.unwrap());
                 continue;
             };
             match fate {
-                Fate::Answer if is_announce => _ = rig.store(host),
-                Fate::AnswerAs(_) | Fate::Fail if is_announce => rig.refuse(host),
-                Fate::Lose if is_announce => rig.lose_announce(host),
-                Fate::Answer | Fate::AnswerAs(_) => {
-                    let name = if let Fate::AnswerAs(name) = fate { name } else { host };
+                InsertKind::Answer if is_announce => _ = rig.store(host),
+                InsertKind::AnswerAs(_) | InsertKind::Fail if is_announce => rig.refuse(host),
+                InsertKind::Lose if is_announce => rig.lose_announce(host),
+                InsertKind::Answer | InsertKind::AnswerAs(_) => {
+                    let name = if let InsertKind::AnswerAs(name) = fate { name } else { host };
                     if rig.answer_as(host, id(name), Some(b"token")) == Verdict::Accepted {
                         let farthest = listed.iter().map(|(_, name)| *name).max();
                         if let Some(farthest) = farthest.filter(|_| announce) {
-                            rig.walk.on_list(&id(name), &id(farthest), listed.len());
+                            rig.traversal.on_list(&id(name), &id(farthest), listed.len());
                         }
                         for (host, name) in listed {
                             rig.list_as(host, Some(id(name)));
                         }
                     }
                 }
-                Fate::Lose => {
+                InsertKind::Lose => {
                     rig.stall(host);
                     lost.push_back(host);
                 }
-                Fate::Fail => rig.walk.on_failure(&mut rig.candidates, endpoint(host)),
+                InsertKind::Fail => rig.traversal.on_failure(&mut rig.candidates, endpoint(host)),
             }
         }
         // Where memory is short a host may be forgotten, and listed again under another id.

@@ -6,7 +6,7 @@ use crate::lookup::region::Region;
 /// A walk in a network of 65,536 nodes, where one is to be expected at each number.
 fn known(goal: Goal) -> Rig {
     let mut rig = Rig::new(goal, 16, 8);
-    rig.walk.expect(Some(65_536.0), false);
+    rig.traversal.expect(Some(65_536.0), false);
     rig
 }
 
@@ -18,15 +18,15 @@ fn v4(network: u8, host: u8) -> Endpoint {
     Endpoint::v4([9, 9, network, host], 6881)
 }
 
-fn v6(site: u16, host: u8) -> Endpoint {
+fn v6(subnet: u16, host: u8) -> Endpoint {
     let mut ip = [0; 16];
     ip[..6].copy_from_slice(&[0x2a, 0, 0, 1, 0, 2]);
-    ip[6..8].copy_from_slice(&site.to_be_bytes());
+    ip[6..8].copy_from_slice(&subnet.to_be_bytes());
     ip[15] = host;
     Endpoint::v6(ip, 6881)
 }
 
-impl Walk {
+impl Traversal {
     const fn search_region(&mut self) {
         self.region.is_searched = true;
     }
@@ -36,7 +36,7 @@ const BY: Endpoint = Endpoint::v4([7, 7, 7, 7], 6881);
 
 impl Rig {
     fn listed_at(&mut self, host: u16, endpoint: Endpoint, by: Endpoint) -> bool {
-        self.walk.add_listed(&mut self.candidates, id(host), endpoint, false, by)
+        self.traversal.add_listed(&mut self.candidates, id(host), endpoint, false, by)
     }
 }
 
@@ -49,9 +49,9 @@ fn no_more_than_two_nodes_of_a_network_are_in_sight() {
     assert!(!rig.listed_at(3, v4(1, 1).with_port(7), BY), "nor another port");
     assert!(rig.listed_at(3, v4(2, 1), BY), "another network");
     let rtt = Duration::from_millis(9);
-    rig.walk.add_known(&mut rig.candidates, id(4), v4(1, 4), rtt);
-    let here = rig.candidates[..rig.walk.len()].iter().filter(|c| c.endpoint == v4(1, 4));
-    assert_eq!((here.count(), rig.walk.len()), (1, 3), "a stranger gives way to one of our own table");
+    rig.traversal.add_known(&mut rig.candidates, id(4), v4(1, 4), rtt);
+    let here = rig.candidates[..rig.traversal.len()].iter().filter(|c| c.endpoint == v4(1, 4));
+    assert_eq!((here.count(), rig.traversal.len()), (1, 3), "a stranger gives way to one of our own table");
     let mut rig = strict();
     assert!(rig.listed_at(1, v6(0x100, 1), BY));
     assert!(!rig.listed_at(2, v6(0x1ff, 2), BY), "one of each household, a /56");
@@ -61,7 +61,7 @@ fn no_more_than_two_nodes_of_a_network_are_in_sight() {
     let private = |host| Endpoint::v4([10, 0, 0, host], 6881);
     assert!((1..=8).all(|host| rig.listed_at(host.into(), private(host), BY)), "a private one has one owner");
     let mut rig = Rig::new(Goal::GetPeers, 16, 8);
-    rig.walk.by_ip = false;
+    rig.traversal.by_ip = false;
     assert!((1..=8_u8).all(|host| rig.listed_at(host.into(), v4(1, host), BY)), "without limits");
 }
 
@@ -78,14 +78,14 @@ fn a_network_that_never_answers_gets_four_datagrams() {
                 rig.listed_at(host, victim, v4(100 + round, n));
             }
             while let Step::Query(position) = rig.next() {
-                rig.walk.asked(&mut rig.candidates, position);
+                rig.traversal.asked(&mut rig.candidates, position);
                 sent += 1;
             }
-            for position in 0..rig.walk.len() {
+            for position in 0..rig.traversal.len() {
                 let victim = rig.candidates[position].endpoint;
-                rig.walk.on_stall(&mut rig.candidates, victim);
+                rig.traversal.on_stall(&mut rig.candidates, victim);
                 if round % 3 == 2 {
-                    rig.walk.on_timeout(&mut rig.candidates, victim);
+                    rig.traversal.on_timeout(&mut rig.candidates, victim);
                 }
             }
         }
@@ -95,8 +95,8 @@ fn a_network_that_never_answers_gets_four_datagrams() {
     let mut rig = strict();
     assert!(rig.listed_at(1, v4(1, 1), BY) && rig.listed_at(2, v4(1, 2), BY));
     assert_eq!(rig.ask_all().len(), 2);
-    rig.walk.on_stall(&mut rig.candidates, v4(1, 2));
-    rig.walk.on_answer(&mut rig.candidates, &mut rig.tokens, v4(1, 1), id(1), None, Worth::Full);
+    rig.traversal.on_stall(&mut rig.candidates, v4(1, 2));
+    rig.traversal.on_answer(&mut rig.candidates, &mut rig.tokens, v4(1, 1), id(1), None, Worth::Full);
     assert_eq!(rig.ask_all().len(), 1, "once more");
 }
 
@@ -123,16 +123,16 @@ fn where_ids_are_to_fit_addresses_none_that_does_gives_way_to_one_that_does_not(
         (NodeId::secure_for(at.ip(), [host; 20]), at)
     };
     let mut rig = Rig::with_memory(Goal::GetPeers, 16, 8, 4);
-    rig.walk.expect(None, true);
+    rig.traversal.expect(None, true);
     for host in 1..=4 {
         let (id, at) = fit(host);
-        assert!(rig.walk.add_listed(&mut rig.candidates, id, at, false, BY));
+        assert!(rig.traversal.add_listed(&mut rig.candidates, id, at, false, BY));
     }
     assert!(!rig.listed_at(0, v4(200, 1), BY), "however close");
     let mut rig = Rig::with_memory(Goal::GetPeers, 16, 8, 4);
     for host in 1..=4 {
         let (id, at) = fit(host);
-        assert!(rig.walk.add_listed(&mut rig.candidates, id, at, false, BY));
+        assert!(rig.traversal.add_listed(&mut rig.candidates, id, at, false, BY));
     }
     assert!(rig.listed_at(0, v4(200, 1), BY), "elsewhere the closest comes first");
 }
@@ -148,7 +148,7 @@ fn one_lister_fills_no_more_than_its_share_and_is_doubted_if_none_of_its_nodes_e
     (1..=4).for_each(|host| rig.stall(host));
     assert_eq!(rig.ask_all(), [31, 32, 33, 34], "those of others go first");
     rig.answer(31);
-    rig.walk.on_failure(&mut rig.candidates, endpoint(32));
+    rig.traversal.on_failure(&mut rig.candidates, endpoint(32));
     rig.answer(33);
     rig.answer(34);
     assert_eq!(rig.ask_all()[..2], [35, 36]);
@@ -171,8 +171,8 @@ fn walks_that_end_as_expected_go_no_further() {
             rig.answer_as(host, id, None);
         }
         assert_eq!(rig.next(), Step::Finish);
-        assert!(!rig.walk.widen(&rig.candidates, 1.0), "{farthest}");
-        let within = rig.walk.expected_within().unwrap();
+        assert!(!rig.traversal.widen(&rig.candidates, 1.0), "{farthest}");
+        let within = rig.traversal.expected_within().unwrap();
         assert!((within - f32::from(farthest)).abs() < 0.01, "{within}");
     }
 }
@@ -202,31 +202,31 @@ fn a_crowded_target_is_searched_for_those_behind_the_crowd() {
     assert_eq!(rig.announce_all().len(), 8, "so far nothing is odd");
     (1000..1008).for_each(|host| _ = rig.store(host));
     assert_eq!(rig.next(), Step::Finish);
-    assert!(rig.walk.widen(&rig.candidates, 1.0) && rig.walk.expected_within().unwrap() < 0.1);
+    assert!(rig.traversal.widen(&rig.candidates, 1.0) && rig.traversal.expected_within().unwrap() < 0.1);
     let mut asked = Vec::new();
     let mut announced = Vec::new();
     for _ in 0..200 {
         match rig.next() {
-            Step::Look(position, window) => {
+            Step::Probe(position, window) => {
                 let from = host(rig.candidates[position].endpoint);
                 assert!(from < 1000, "none of the crowd is asked who else is there");
                 asked.push(from);
-                rig.walk.looked(&mut rig.candidates, position, window);
-                let at = rig.walk.target_in(window);
+                rig.traversal.looked(&mut rig.candidates, position, window);
+                let at = rig.traversal.target_in(window);
                 // It names the eight honest ones that are closest to what was asked for.
                 let mut honest: Vec<u16> = (1..=60).collect();
                 honest.sort_by_key(|host| id(*host).distance(&at));
                 honest.iter().take(8).for_each(|host| _ = rig.list(*host));
-                rig.walk.on_looked(window, Distance::ZERO);
+                rig.traversal.on_looked(window, Distance::ZERO);
             }
             Step::Query(position) => {
                 let host = host(rig.candidates[position].endpoint);
-                rig.walk.asked(&mut rig.candidates, position);
+                rig.traversal.asked(&mut rig.candidates, position);
                 rig.answer(host);
             }
             Step::Announce(position) => {
                 let host = host(rig.candidates[position].endpoint);
-                rig.walk.announced(&mut rig.candidates, position);
+                rig.traversal.announced(&mut rig.candidates, position);
                 announced.push(host);
                 rig.store(host);
             }
@@ -246,7 +246,7 @@ fn too_many_next_to_the_target_do_not_all_come_into_sight() {
         bytes[2..4].copy_from_slice(&nth.to_be_bytes());
         NodeId::from_bytes(bytes)
     };
-    rig.walk.search_region();
+    rig.traversal.search_region();
     let added = (1..=300).filter(|&nth| rig.list_as(1000 + nth, Some(near(nth)))).count();
     assert_eq!(added, 16, "a quarter");
     assert!(rig.list(3), "behind them there is room");
@@ -259,10 +259,10 @@ fn too_many_next_to_the_target_do_not_all_come_into_sight() {
 fn a_walk_of_unknown_surroundings_is_never_odd() {
     for nodes in [None, Some(20.0)] {
         let mut rig = Rig::knowing(Goal::GetPeers, 16, 8, 1..=8);
-        rig.walk.expect(nodes, false);
+        rig.traversal.expect(nodes, false);
         rig.ask_all().into_iter().for_each(|host| _ = rig.answer(host));
         assert_eq!(rig.next(), Step::Finish);
-        assert!(!rig.walk.widen(&rig.candidates, 1.0));
+        assert!(!rig.traversal.widen(&rig.candidates, 1.0));
     }
     assert_eq!(size_of::<Region>(), 16);
 }

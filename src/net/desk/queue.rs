@@ -290,7 +290,8 @@ impl Desk {
             },
             Call::AddNode(addr) => self.node.add_node(now, addr).map_err(|error| (call, error))?,
             #[cfg(feature = "items")]
-            Call::KeepStored { item, reply } => match self.saved.keep_stored(&mut self.node, now, &item) {
+            Call::KeepStored { item, reply } => match self.saved.start_publishing(&mut self.node, now, &item)
+            {
                 Ok(kept) => reply(Ok(self.hold(kept, None))),
                 Err(error) => return Err((Call::KeepStored { item, reply }, error)),
             },

@@ -160,8 +160,8 @@ fn a_sleep_of_the_host_interrupts_queries_and_ages_what_was_saved() {
         }
         assert_eq!(desk.node.stats().interrupted, interrupted);
         let now = desk.clock.now();
-        let _kept = desk.keep_announced(now, infohash, announce).unwrap();
-        let kept = desk.node.kept_announces().next().unwrap();
+        let _kept = desk.start_announcing(now, infohash, announce).unwrap();
+        let kept = desk.node.announcements().next().unwrap();
         let is_due = kept.due.is_none_or(|due| due <= now);
         assert_eq!(is_due, slept > 0, "{kept:?} at {now:?}");
     }

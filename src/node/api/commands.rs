@@ -9,7 +9,7 @@ use crate::base::time::Instant;
 use crate::lookup::{Announce, Lookup, LookupOptions};
 use crate::node::Node;
 use crate::node::api::config::BootstrapKind;
-use crate::node::api::event::{KeptId, LookupId, QueryId, StartError, StoreError};
+use crate::node::api::event::{LookupId, PublicationId, QueryId, StartError, StoreError};
 #[cfg(feature = "items")]
 use crate::node::persist::format::SavedItem;
 use crate::node::persist::format::{Restored, SavedAnnounce, State};
@@ -40,47 +40,47 @@ impl<S: Storage> Node<S> {
     ///
     /// Its announces are kept up again, each from where it was: what was announced ten minutes ago,
     /// `elapsed` included, is due in five, and what was due is due. They have new ids;
-    /// [`keep_announced`](Self::keep_announced) of the same torrent returns the id and changes
-    /// nothing else, and [`kept_announces`](Self::kept_announces) lists all, so that those no longer
+    /// [`start_announcing`](Self::start_announcing) of the same torrent returns the id and changes
+    /// nothing else, and [`announcements`](Self::announcements) lists all, so that those no longer
     /// wanted can be [stopped](Self::stop_announcing). Skipped are those of torrents that are kept
-    /// up already, and those past [`Limits::kept`](crate::Limits::kept). Who would rather choose
+    /// up already, and those past [`Limits::publications`](crate::Limits::publications). Who would rather choose
     /// which of them go on hands in the state [without](State::without_announces) them and has
     /// [`restore_announce`](Self::restore_announce).
     ///
-    /// With its items it is the same, by the feature `items`: `keep_stored`, `kept_items`, `stop_storing`,
+    /// With its items it is the same, by the feature `items`: `start_publishing`, `publications`, `stop_publishing`,
     /// `without_items` and `restore_item`. Skipped are also those that there is no memory for.
     pub fn restore(&mut self, now: Instant, state: &State<'_>, elapsed: Duration) -> Restored {
         self.core.restore(&mut self.storage.memory(), now, state, elapsed)
     }
 
     /// Keeps up a single announce of a saved state, which was saved `elapsed` ago, from where it was.
-    /// If the torrent is kept up already, this is `keep_announced`.
+    /// If the torrent is kept up already, this is `start_announcing`.
     ///
     /// # Errors
     ///
-    /// Those of [`keep_announced`](Self::keep_announced).
+    /// Those of [`start_announcing`](Self::start_announcing).
     pub fn restore_announce(
         &mut self,
         now: Instant,
         saved: &SavedAnnounce,
         elapsed: Duration,
-    ) -> Result<KeptId, StartError> {
+    ) -> Result<PublicationId, StartError> {
         self.core.restore_announce(&mut self.storage.memory(), now, saved, elapsed)
     }
 
     /// Keeps up a single item of a saved state, which was saved `elapsed` ago, from where it was. If an item
-    /// is kept up there already, this is [`keep_stored`](Self::keep_stored).
+    /// is kept up there already, this is [`start_publishing`](Self::start_publishing).
     ///
     /// # Errors
     ///
-    /// Those of [`keep_stored`](Self::keep_stored).
+    /// Those of [`start_publishing`](Self::start_publishing).
     #[cfg(feature = "items")]
     pub fn restore_item(
         &mut self,
         now: Instant,
         saved: &SavedItem,
         elapsed: Duration,
-    ) -> Result<KeptId, StartError> {
+    ) -> Result<PublicationId, StartError> {
         self.core.restore_item(&mut self.storage.memory(), now, saved, elapsed)
     }
 
@@ -180,21 +180,21 @@ impl<S: Storage> Node<S> {
     ///
     /// # Errors
     ///
-    /// [`StartError::Full`] past [`Limits::kept`](crate::Limits::kept), [`StartError::PortZero`], or
+    /// [`StartError::Full`] past [`Limits::publications`](crate::Limits::publications), [`StartError::PortZero`], or
     /// [`StartError::TooSmall`] where [`Limits::lookups`](crate::Limits::lookups) are too few for any.
-    pub fn keep_announced(
+    pub fn start_announcing(
         &mut self,
         now: Instant,
         infohash: InfoHash,
         announce: Announce,
-    ) -> Result<KeptId, StartError> {
-        self.core.keep_announced(&mut self.storage.memory(), now, infohash, announce, None)
+    ) -> Result<PublicationId, StartError> {
+        self.core.start_announcing(&mut self.storage.memory(), now, infohash, announce, None)
     }
 
     /// Keeps an announce up no longer. A round under way ends without further events; nodes forget
     /// us in their own time. Returns whether it was kept up.
-    pub fn stop_announcing(&mut self, kept: KeptId) -> bool {
-        self.core.stop_keeping(&mut self.storage.memory(), kept, false)
+    pub fn stop_announcing(&mut self, publication: PublicationId) -> bool {
+        self.core.stop_keeping(&mut self.storage.memory(), publication, false)
     }
 
     /// Looks up the immutable item at `target` (BEP 44). The lookup ends with the first copy, which is
@@ -272,15 +272,15 @@ impl<S: Storage> Node<S> {
         self.core.put(&mut self.storage.memory(), now, item, cas, options)
     }
 
-    /// Stores an item, soon and again every hour (BEP 44), until [`stop_storing`](Self::stop_storing).
+    /// Stores an item, soon and again every hour (BEP 44), until [`stop_publishing`](Self::stop_publishing).
     /// Anybody may keep up what others signed.
     ///
-    /// It is done as [`keep_announced`](Self::keep_announced) does it, and shares its rounds, slots and
+    /// It is done as [`start_announcing`](Self::start_announcing) does it, and shares its rounds, slots and
     /// limits. After the first, a round looks who holds the item before it puts it: where more than
     /// eight nodes do, all of the closest among them, nothing is stored (BEP 44), and the next round
     /// comes after half the time, which stores it in any case. If a newer version or another value of the
     /// same number is found, in the first round or later, nothing is stored either:
-    /// [`KeptItem::newest`](crate::KeptItem::newest) and
+    /// [`PublicationInfo::newest`](crate::PublicationInfo::newest) and
     /// [`LookupReport::obstacle`](crate::LookupReport::obstacle) tell.
     ///
     /// They leave a quarter of [`Limits::own_items`](crate::Limits::own_items) and
@@ -293,19 +293,19 @@ impl<S: Storage> Node<S> {
     ///
     /// # Errors
     ///
-    /// [`StartError::Full`] past [`Limits::kept`](crate::Limits::kept) or those three quarters, or where
+    /// [`StartError::Full`] past [`Limits::publications`](crate::Limits::publications) or those three quarters, or where
     /// lookups hold the memory, [`StartError::StaleItem`] where a newer one is kept up, or
     /// [`StartError::TooSmall`] where [`Limits::lookups`](crate::Limits::lookups) are too few for any.
     #[cfg(feature = "items")]
-    pub fn keep_stored(&mut self, now: Instant, item: &Item) -> Result<KeptId, StartError> {
-        self.core.keep_stored(&mut self.storage.memory(), now, item, None)
+    pub fn start_publishing(&mut self, now: Instant, item: &Item) -> Result<PublicationId, StartError> {
+        self.core.start_publishing(&mut self.storage.memory(), now, item, None)
     }
 
     /// Keeps an item up no longer. A round under way ends without further events; nodes forget the item
     /// in their own time. Returns whether it was kept up.
     #[cfg(feature = "items")]
-    pub fn stop_storing(&mut self, kept: KeptId) -> bool {
-        self.core.stop_keeping(&mut self.storage.memory(), kept, true)
+    pub fn stop_publishing(&mut self, publication: PublicationId) -> bool {
+        self.core.stop_keeping(&mut self.storage.memory(), publication, true)
     }
 
     /// Starts a lookup with options of its own.

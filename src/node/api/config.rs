@@ -83,7 +83,7 @@ pub struct Config {
     /// six hours count as six (BEP 51), and more than half of [`peer_ttl`](Self::peer_ttl) as half of it,
     /// so that most of those told still have peers at its end. Default: 5 minutes, as mldht has it.
     pub sample_interval: Duration,
-    /// How often an announce that is [kept up](crate::Node::keep_announced) is repeated, give or
+    /// How often an announce that is [kept up](crate::Node::start_announcing) is repeated, give or
     /// take a tenth; less than a minute counts as a minute, more than a day as a day. Default: 15
     /// minutes, because most nodes keep a peer for 30 (BEP 5 names no time).
     pub announce_interval: Duration,
@@ -225,7 +225,7 @@ pub struct Limits {
     /// Bootstrap addresses. Default: 32.
     pub bootstraps: usize,
     /// Announces and items that are kept up. Default: 1024.
-    pub kept: usize,
+    pub publications: usize,
     /// Items that we store for others. Default: 2048, three times what libtorrent stores.
     #[cfg(feature = "items")]
     pub items: usize,
@@ -276,7 +276,7 @@ impl Limits {
         replies: 1,
         events: 4,
         bootstraps: 4,
-        kept: 8,
+        publications: 8,
         #[cfg(feature = "items")]
         items: 0,
         #[cfg(feature = "items")]
@@ -311,7 +311,7 @@ impl Default for Limits {
             replies: 64,
             events: 64,
             bootstraps: 32,
-            kept: 1024,
+            publications: 1024,
             #[cfg(feature = "items")]
             items: 2048,
             #[cfg(feature = "items")]

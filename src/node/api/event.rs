@@ -191,7 +191,7 @@ pub struct LookupId {
 /// An announce that is kept up. Ids are never used twice.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
-pub struct KeptId {
+pub struct PublicationId {
     pub(crate) ix: Ix,
     pub(crate) generation: u32,
 }
@@ -217,12 +217,12 @@ pub struct NodeInfo {
 }
 
 /// How an announce that is kept up fares, from
-/// [`Node::kept_announces`](crate::Node::kept_announces).
+/// [`Node::announcements`](crate::Node::announcements).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct KeptAnnounce {
+pub struct AnnouncementInfo {
     /// Its id.
-    pub id: KeptId,
+    pub id: PublicationId,
     /// The torrent.
     pub infohash: InfoHash,
     /// The peer that is announced.
@@ -230,20 +230,20 @@ pub struct KeptAnnounce {
     /// The round under way, or ended and not yet polled.
     pub round: Option<LookupId>,
     /// The last round that ended; `None` before the end of the first.
-    pub last: Option<KeptRound>,
+    pub last: Option<RepublishInfo>,
     /// When the next round is due at the latest; `None` while one is under way. It may start
     /// earlier, because rounds are spread evenly, and later while there is no network or more
     /// announces are kept up than [`Config::new_endpoints`](crate::Config::new_endpoints) allows.
     pub due: Option<Instant>,
 }
 
-/// How an item that is kept up fares, from [`Node::kept_items`](crate::Node::kept_items).
+/// How an item that is kept up fares, from [`Node::publications`](crate::Node::publications).
 #[cfg(feature = "items")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct KeptItem {
+pub struct PublicationInfo {
     /// Its id.
-    pub id: KeptId,
+    pub id: PublicationId,
     /// Where it is stored.
     pub target: NodeId,
     /// Its sequence number; `None` for an immutable item.
@@ -254,18 +254,18 @@ pub struct KeptItem {
     /// The round under way, or ended and not yet polled.
     pub round: Option<LookupId>,
     /// The last round that ended; `None` before the end of the first.
-    pub last: Option<KeptRound>,
+    pub last: Option<RepublishInfo>,
     /// The last round stored nothing, because more than eight nodes held the item, all of the
     /// closest among them (BEP 44), or because something [stood in its way](LookupReport::obstacle).
     pub is_spared: bool,
-    /// When the next round is due, as in [`KeptAnnounce::due`].
+    /// When the next round is due, as in [`AnnouncementInfo::due`].
     pub due: Option<Instant>,
 }
 
 /// How a round of an announce that is kept up went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct KeptRound {
+pub struct RepublishInfo {
     /// When it ended; the origin of the clock where that was before, in the life of an earlier node.
     pub ended: Instant,
     /// Nodes that confirmed it; with 0 it has failed.
@@ -332,7 +332,7 @@ pub struct LookupReport {
     /// From start to end.
     pub duration: Duration,
     /// The announce that is kept up of which this was a round; `None` for any other lookup.
-    pub kept: Option<KeptId>,
+    pub publication: Option<PublicationId>,
     /// How many peers the torrent has; `None` for any lookup but a scrape.
     pub swarm: Option<SwarmSize>,
     /// How many nodes the DHT of each family has, in the order of [`Family::ALL`]: what
@@ -366,7 +366,7 @@ impl LookupReport {
             #[cfg(feature = "items")]
             obstacle: None,
             duration: Duration::ZERO,
-            kept: None,
+            publication: None,
             swarm: None,
             network_size: [None; 2],
             crowding: None,
@@ -484,7 +484,7 @@ pub enum StartError {
     },
     /// The item that is kept up there has a sequence number that is as high or higher.
     #[cfg(feature = "items")]
-    #[error("a newer item is kept up")]
+    #[error("a newer item is already published")]
     StaleItem,
     /// The port to announce is 0.
     #[error("port 0 cannot be announced")]
@@ -520,9 +520,9 @@ impl fmt::Debug for LookupId {
     }
 }
 
-impl fmt::Debug for KeptId {
+impl fmt::Debug for PublicationId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "KeptId({}.{})", self.ix.position(), self.generation)
+        write!(f, "PublicationId({}.{})", self.ix.position(), self.generation)
     }
 }
 
@@ -535,8 +535,8 @@ impl fmt::Debug for QueryId {
 /// An informational event, packed to wait in a ring.
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
-pub(crate) struct Notice {
-    pub(crate) kind: NoticeKind,
+pub(crate) struct PackedEvent {
+    pub(crate) kind: PackedKind,
     /// A node's id or a torrent's infohash.
     pub(crate) id: NodeId,
     pub(crate) endpoint: Endpoint,
@@ -548,7 +548,7 @@ pub(crate) struct Notice {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
-pub(crate) enum NoticeKind {
+pub(crate) enum PackedKind {
     ReadyV4,
     ReadyV6,
     NodeAdded,
@@ -565,9 +565,9 @@ pub(crate) enum NoticeKind {
     IdChangedV6,
 }
 
-impl Notice {
+impl PackedEvent {
     pub(crate) const EMPTY: Self = Self {
-        kind: NoticeKind::ReadyV4,
+        kind: PackedKind::ReadyV4,
         id: NodeId::ZERO,
         endpoint: Endpoint::ZERO,
         lookup: LookupId { ix: Ix::NONE, generation: 0 },
@@ -576,29 +576,29 @@ impl Notice {
     };
 }
 
-impl Notice {
+impl PackedEvent {
     /// What it tells; `own` are our ids now.
     pub(crate) fn event(self, own: [NodeId; 2]) -> Event {
         let (id, addr) = (self.id, self.endpoint.into());
         let id_changed = |family: Family| Event::IdChanged { family, old: id, new: own[family.index()] };
         match self.kind {
-            NoticeKind::ReadyV4 => Event::Ready { family: Family::V4 },
-            NoticeKind::ReadyV6 => Event::Ready { family: Family::V6 },
-            NoticeKind::NodeAdded => Event::NodeAdded { id, addr },
-            NoticeKind::NodeRemoved => Event::NodeRemoved { id, addr },
-            NoticeKind::Acknowledged => Event::Acknowledged { lookup: self.lookup, node: addr },
-            NoticeKind::PeerStored => Event::PeerStored { infohash: id.into(), peer: addr, seed: false },
-            NoticeKind::SeedStored => Event::PeerStored { infohash: id.into(), peer: addr, seed: true },
+            PackedKind::ReadyV4 => Event::Ready { family: Family::V4 },
+            PackedKind::ReadyV6 => Event::Ready { family: Family::V6 },
+            PackedKind::NodeAdded => Event::NodeAdded { id, addr },
+            PackedKind::NodeRemoved => Event::NodeRemoved { id, addr },
+            PackedKind::Acknowledged => Event::Acknowledged { lookup: self.lookup, node: addr },
+            PackedKind::PeerStored => Event::PeerStored { infohash: id.into(), peer: addr, seed: false },
+            PackedKind::SeedStored => Event::PeerStored { infohash: id.into(), peer: addr, seed: true },
             #[cfg(feature = "items")]
-            NoticeKind::ItemFound => {
+            PackedKind::ItemFound => {
                 let node = Some(addr).filter(|_| self.endpoint != Endpoint::ZERO);
                 Event::ItemFound { lookup: self.lookup, node, seq: self.seq() }
             }
             #[cfg(feature = "items")]
-            NoticeKind::ItemStored => Event::ItemStored { target: id, node: addr, seq: self.seq() },
-            NoticeKind::ExternalAddr => Event::ExternalAddr { addr },
-            NoticeKind::IdChangedV4 => id_changed(Family::V4),
-            NoticeKind::IdChangedV6 => id_changed(Family::V6),
+            PackedKind::ItemStored => Event::ItemStored { target: id, node: addr, seq: self.seq() },
+            PackedKind::ExternalAddr => Event::ExternalAddr { addr },
+            PackedKind::IdChangedV4 => id_changed(Family::V4),
+            PackedKind::IdChangedV6 => id_changed(Family::V6),
         }
     }
 

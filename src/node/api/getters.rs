@@ -8,15 +8,15 @@ use core::time::Duration;
 use crate::base::addr::Family;
 use crate::base::id::{InfoHash, NodeId};
 use crate::lookup::density::NetworkSize;
-use crate::node::api::event::{KeptAnnounce, LookupId, LookupReport, NodeInfo};
+use crate::node::api::event::{AnnouncementInfo, LookupId, LookupReport, NodeInfo};
 #[cfg(feature = "items")]
-use crate::node::api::event::{KeptId, KeptItem};
+use crate::node::api::event::{PublicationId, PublicationInfo};
 use crate::node::api::stats::Stats;
 use crate::node::persist::format::BufferTooShort;
 use crate::node::server::query;
 use crate::node::storage::Storage;
 use crate::node::{Node, nodes};
-use crate::rpc::reputation::Contacts;
+use crate::rpc::reputation::Reputations;
 #[cfg(feature = "items")]
 use crate::store::items::Item;
 use crate::table::BucketInfo;
@@ -93,7 +93,7 @@ impl<S: Storage> Node<S> {
     /// How full each bucket of the routing table is. The first holds the nodes that share no leading
     /// bit of their ids with ours, each next one those that share one more, the last all nearer ones.
     pub fn buckets(&self, family: Family) -> impl Iterator<Item = BucketInfo> {
-        self.core.family(family).table.census(nodes(self.storage.view(), family), self.core.now)
+        self.core.family(family).table.occupancy(nodes(self.storage.view(), family), self.core.now)
     }
 
     /// The nodes of the routing table.
@@ -128,20 +128,20 @@ impl<S: Storage> Node<S> {
     }
 
     /// The announces that are kept up, in no particular order.
-    pub fn kept_announces(&self) -> impl Iterator<Item = KeptAnnounce> {
-        self.core.kept_announces(self.storage.view())
+    pub fn announcements(&self) -> impl Iterator<Item = AnnouncementInfo> {
+        self.core.announcements(self.storage.view())
     }
 
     /// The items that are kept up, in no particular order.
     #[cfg(feature = "items")]
-    pub fn kept_items(&self) -> impl Iterator<Item = KeptItem> {
-        self.core.kept_items(self.storage.view())
+    pub fn publications(&self) -> impl Iterator<Item = PublicationInfo> {
+        self.core.publications(self.storage.view())
     }
 
     /// An item that is kept up.
     #[cfg(feature = "items")]
-    pub fn kept_item(&self, kept: KeptId) -> Option<Item> {
-        self.core.kept_item(self.storage.view(), kept)
+    pub fn kept_item(&self, publication: PublicationId) -> Option<Item> {
+        self.core.kept_item(self.storage.view(), publication)
     }
 
     /// What a lookup found so far, or publishes: of the versions of a mutable item the newest. After
@@ -171,7 +171,7 @@ impl<S: Storage> Node<S> {
 
     /// How many announces and items are kept up.
     pub fn kept_count(&self) -> usize {
-        self.core.keeper.len()
+        self.core.republisher.len()
     }
 
     /// Queries that wait for an answer.
@@ -213,7 +213,7 @@ impl<S: Storage> Node<S> {
 
     /// Endpoints of which it is remembered when they were contacted and how often they failed.
     pub fn contact_count(&self) -> usize {
-        Contacts::count(self.storage.view().contacts)
+        Reputations::count(self.storage.view().contacts)
     }
 
     /// How long answers take: the time within which this share of them came (`0.5` the median),

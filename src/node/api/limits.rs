@@ -23,13 +23,13 @@ pub enum Limit {
     /// The three quarters of [`Limits::own_items`](crate::Limits::own_items) that items which are kept
     /// up may take.
     #[cfg(feature = "items")]
-    KeptItems,
+    PublishedItems,
     /// The three quarters of [`Limits::own_chunks`](crate::Limits::own_chunks) that items which are kept
     /// up may take.
     #[cfg(feature = "items")]
-    KeptChunks,
-    /// [`Limits::kept`](crate::Limits::kept).
-    Kept,
+    PublishedChunks,
+    /// [`Limits::publications`](crate::Limits::publications).
+    Publications,
     /// [`Limits::bootstraps`](crate::Limits::bootstraps).
     Bootstraps,
 }
@@ -67,10 +67,10 @@ impl Limit {
             #[cfg(feature = "items")]
             Self::OwnChunks => "chunks for items of our own",
             #[cfg(feature = "items")]
-            Self::KeptItems => "slots for items that are kept up",
+            Self::PublishedItems => "slots for published items",
             #[cfg(feature = "items")]
-            Self::KeptChunks => "chunks for items that are kept up",
-            Self::Kept => "slots for announces and items that are kept up",
+            Self::PublishedChunks => "chunks for published items",
+            Self::Publications => "slots for publications",
             Self::Bootstraps => "slots for bootstrap addresses",
         }
     }
@@ -87,10 +87,10 @@ impl Limit {
             #[cfg(feature = "items")]
             Self::OwnChunks => "Limits::own_chunks",
             #[cfg(feature = "items")]
-            Self::KeptItems => "three quarters of Limits::own_items",
+            Self::PublishedItems => "three quarters of Limits::own_items",
             #[cfg(feature = "items")]
-            Self::KeptChunks => "three quarters of Limits::own_chunks",
-            Self::Kept => "Limits::kept",
+            Self::PublishedChunks => "three quarters of Limits::own_chunks",
+            Self::Publications => "Limits::publications",
             Self::Bootstraps => "Limits::bootstraps",
         }
     }
@@ -114,8 +114,8 @@ mod tests {
         );
         #[cfg(feature = "items")]
         assert_eq!(
-            Limit::KeptItems.refusal(192, 1).to_string(),
-            "all 192 slots for items that are kept up are in use (three quarters of Limits::own_items)"
+            Limit::PublishedItems.refusal(192, 1).to_string(),
+            "all 192 slots for published items are in use (three quarters of Limits::own_items)"
         );
     }
 }

@@ -54,7 +54,7 @@ metrics! {
         pub excused: u64,
         /// Datagrams dropped, by reason.
         pub dropped: Drops,
-        /// Contacts in answers that were not used: reserved addresses, our own, port 0.
+        /// Reputations in answers that were not used: reserved addresses, our own, port 0.
         pub contacts_refused: u64,
         /// Peers found by a lookup that already remembered as many as it may; one that is met again counts
         /// again.

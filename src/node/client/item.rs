@@ -7,11 +7,11 @@ use crate::base::id::NodeId;
 use crate::base::pool::{Ix, Slot};
 use crate::base::time::Instant;
 use crate::lookup::republisher::{self, Subject};
-use crate::lookup::{Check, Goal, Holding, LookupOptions, Phase, Step, Token, Walk};
+use crate::lookup::{Check, Goal, Holding, LookupOptions, Phase, Step, Token, Traversal};
 use crate::node::Core;
 use crate::node::api::config::MAX_DATAGRAM;
 use crate::node::api::event::{
-    KeptId, KeptItem, KeptRound, LookupId, Notice, NoticeKind, StartError, Transmit,
+    LookupId, PackedEvent, PackedKind, PublicationId, PublicationInfo, RepublishInfo, StartError, Transmit,
 };
 use crate::node::api::limits::Limit;
 use crate::node::maintenance::announcer::outside;
@@ -63,8 +63,8 @@ impl Core {
         if let Some(ix) = goal.item() {
             match lookup {
                 Ok(LookupId { ix: lead, generation }) => {
-                    let walks = [lead, m.walks[lead].sibling];
-                    m.own_items[ix.position()].owner = Owner::Lookup(walks, generation);
+                    let traversals = [lead, m.traversals[lead].sibling];
+                    m.own_items[ix.position()].owner = Owner::Lookup(traversals, generation);
                 }
                 Err(_) => self.own.release(&mut own_slots(m), ix),
             }
@@ -73,35 +73,35 @@ impl Core {
             && let Some(Sighting::Newest(seq)) = self.examine_stored(m, &target, own)
             && let Goal::Get(_) = goal
         {
-            self.tell_found(m, lookup.ix, Endpoint::ZERO, seq);
+            self.report_found(m, lookup.ix, Endpoint::ZERO, seq);
         }
         lookup
     }
 
     /// `last`: how long ago the last round of a saved item ended, and how many nodes confirmed it.
-    pub(in crate::node) fn keep_stored(
+    pub(in crate::node) fn start_publishing(
         &mut self,
         m: &mut Memory<'_>,
         now: Instant,
         item: &Item,
         last: Option<(Duration, u16)>,
-    ) -> Result<KeptId, StartError> {
+    ) -> Result<PublicationId, StartError> {
         let now = self.advance(now);
         self.check_walks(m, self.families.iter().filter(|family| family.on).count())?;
         let target = item.target();
-        let old = self.keeper.find(m.kept, &target, true);
-        if let Some((ix, own)) = old.and_then(|ix| Some((ix, m.kept[ix].subject.item()?))) {
-            let kept = KeptId { ix, generation: m.kept[ix].generation };
+        let old = self.republisher.find(m.publications, &target, true);
+        if let Some((ix, own)) = old.and_then(|ix| Some((ix, m.publications[ix].subject.item()?))) {
+            let publication = PublicationId { ix, generation: m.publications[ix].generation };
             let own = &m.own_items[own.position()];
             if own.read(m.own_chunks).as_ref() == Some(item) {
-                return Ok(kept);
+                return Ok(publication);
             } else if own.seq() >= item.seq() {
                 return Err(StartError::StaleItem);
             }
         }
-        let changes = old.and_then(|ix| m.kept[ix].subject.item());
+        let changes = old.and_then(|ix| m.publications[ix].subject.item());
         if let Some(shortage) = OwnItems::kept_shortage(&own_slots(m), item, changes) {
-            return Err(refusal(shortage, [Limit::KeptItems, Limit::KeptChunks]));
+            return Err(refusal(shortage, [Limit::PublishedItems, Limit::PublishedChunks]));
         }
         let len = item.value().len();
         let own = self.take_own(m, len, |own, slots, is_live| own.publish(slots, item, is_live))?;
@@ -110,23 +110,23 @@ impl Core {
             Some(ix) => {
                 self.drop_round(m, ix);
                 self.release_kept(m, ix);
-                self.keeper.change(m.kept, ix, subject, now);
+                self.republisher.change(m.publications, ix, subject, now);
                 Some(ix)
             }
-            None => self.keeper.restore(m.kept, target, subject, last, now),
+            None => self.republisher.restore(m.publications, target, subject, last, now),
         };
         let Some(ix) = ix else {
             self.own.release(&mut own_slots(m), own);
-            return Err(Limit::Kept.refusal(m.kept.len(), 1));
+            return Err(Limit::Publications.refusal(m.publications.len(), 1));
         };
         m.own_items[own.position()].owner = Owner::Kept;
         self.schedule_rounds(m);
-        Ok(KeptId { ix, generation: m.kept[ix].generation })
+        Ok(PublicationId { ix, generation: m.publications[ix].generation })
     }
 
     /// Gives up the item of what is kept up no longer, or changes.
-    pub(in crate::node) fn release_kept(&mut self, m: &mut Memory<'_>, kept: Ix) {
-        if let Some(own) = m.kept[kept].subject.item() {
+    pub(in crate::node) fn release_kept(&mut self, m: &mut Memory<'_>, publication: Ix) {
+        if let Some(own) = m.publications[publication].subject.item() {
             self.own.release(&mut own_slots(m), own);
         }
     }
@@ -134,9 +134,10 @@ impl Core {
     /// Whom a lookup asks: of an item that can change, all who may hold a version. A round of an item that
     /// is kept up counts those who hold it, but not in the first round, nor after one that found enough of
     /// them: if everybody relied on the others, it would expire.
-    pub(in crate::node) fn check_of(m: &Memory<'_>, goal: Goal, kept: Ix) -> Check {
+    pub(in crate::node) fn check_of(m: &Memory<'_>, goal: Goal, publication: Ix) -> Check {
         let Some(own) = goal.item().map(|own| &m.own_items[own.position()]) else { return Check::None };
-        let counts = kept.some().is_some_and(|ix| m.kept[ix].is_tried && !m.kept[ix].is_spared);
+        let counts =
+            publication.some().is_some_and(|ix| m.publications[ix].is_tried && !m.publications[ix].is_spared);
         match own.is_mutable() {
             _ if counts => Check::Counting,
             true => Check::Due,
@@ -161,25 +162,27 @@ impl Core {
         take: impl Fn(&mut OwnItems, &mut OwnSlots<'_>, &dyn Fn(Owner) -> bool) -> Option<Ix>,
     ) -> Result<Ix, StartError> {
         loop {
-            let walks = &*m.walks;
+            let traversals = &*m.traversals;
             let is_live = |owner| match owner {
                 Owner::Nobody | Owner::Starting => false,
                 Owner::Kept => true,
                 Owner::Lookup(both, generation) => both.into_iter().filter_map(Ix::some).any(|ix| {
-                    let walk = &walks[ix];
-                    walk.generation == generation && walk.phase != Phase::Free && walk.goal.item().is_some()
+                    let traversal = &traversals[ix];
+                    traversal.generation == generation
+                        && traversal.phase != Phase::Free
+                        && traversal.goal.item().is_some()
                 }),
             };
             let mut slots = OwnSlots { items: m.own_items, chunks: m.own_chunks };
             if let Some(ix) = take(&mut self.own, &mut slots, &is_live) {
                 return Ok(ix);
             }
-            let Some(oldest) = self.searches.oldest_with_item(m.walks) else {
+            let Some(oldest) = self.traversals.oldest_with_item(m.traversals) else {
                 let shortage = OwnItems::shortage(&own_slots(m), len);
                 return Err(refusal(shortage, [Limit::OwnItems, Limit::OwnChunks]));
             };
-            for ix in both(m.walks, oldest) {
-                m.walks[ix].goal.forget_item();
+            for ix in both(m.traversals, oldest) {
+                m.traversals[ix].goal.forget_item();
             }
         }
     }
@@ -188,14 +191,14 @@ impl Core {
 /// What lookups meet.
 impl Core {
     /// Looks at the item in an answer.
-    pub(in crate::node) fn take_item(
+    pub(in crate::node) fn accept_item(
         &mut self,
         m: &mut Memory<'_>,
         ix: Ix,
         from: Endpoint,
         response: &Response<'_>,
     ) {
-        let Some(own) = m.walks[ix].goal.item() else { return };
+        let Some(own) = m.traversals[ix].goal.item() else { return };
         let before = m.own_items[own.position()].newest;
         let (holding, seq) = match OwnItems::examine(&mut own_slots(m), own, response) {
             Sighting::Nothing => return,
@@ -207,25 +210,25 @@ impl Core {
             Sighting::Newest(seq) => (Holding::Newest, seq),
         };
         if m.own_items[own.position()].newest > before {
-            for ix in both(m.walks, ix) {
-                let (walk, memory) = self.searches.walk(m, ix);
-                walk.on_newer_item(memory.candidates);
+            for ix in both(m.traversals, ix) {
+                let (traversal, memory) = self.traversals.traversal(m, ix);
+                traversal.on_newer_item(memory.candidates);
             }
         }
-        let (walk, memory) = self.searches.walk(m, ix);
-        walk.on_item(memory.candidates, from, holding);
-        self.tell_found(m, ix, from, seq);
+        let (traversal, memory) = self.traversals.traversal(m, ix);
+        traversal.on_item(memory.candidates, from, holding);
+        self.report_found(m, ix, from, seq);
         self.stop_put(m, ix, own);
     }
 
     /// A put begins with the nodes of an earlier lookup: it knows which versions that one met and stored.
     pub(in crate::node) fn recall_item(&self, m: &mut Memory<'_>, ix: Ix, goal: Goal) {
-        let (Some(old), Some(new)) = (m.walks[ix].goal.item(), goal.item()) else { return };
+        let (Some(old), Some(new)) = (m.traversals[ix].goal.item(), goal.item()) else { return };
         // The rounds of an item that is kept up share its slot.
         if old != new {
             let old = m.own_items[old.position()];
-            let (walk, memory) = self.searches.walk(m, ix);
-            let is_stored = walk.has_stored(memory.candidates);
+            let (traversal, memory) = self.traversals.traversal(m, ix);
+            let is_stored = traversal.has_stored(memory.candidates);
             m.own_items[new.position()].recall(&old, is_stored, m.own_chunks);
         }
     }
@@ -238,11 +241,11 @@ impl Core {
         query: &Query,
         code: Option<i64>,
     ) -> bool {
-        let (walk, memory) = self.searches.walk(m, ix);
-        let Goal::Put(own) = walk.goal else { return false };
+        let (traversal, memory) = self.traversals.traversal(m, ix);
+        let Goal::Put(own) = traversal.goal else { return false };
         self.config.retry_with_seq
             && code == Some(ErrorCode::PROTOCOL.0)
-            && walk.retry_with_seq(memory.candidates, query.to)
+            && traversal.retry_with_seq(memory.candidates, query.to)
             && m.own_items.get(own.position()).is_some_and(|own| !own.is_mutable())
     }
 
@@ -254,43 +257,43 @@ impl Core {
         from: Endpoint,
         code: Option<i64>,
     ) -> bool {
-        let (walk, memory) = self.searches.walk(m, ix);
+        let (traversal, memory) = self.traversals.traversal(m, ix);
         code == Some(ErrorCode::SEQ_TOO_LOW.0)
-            && walk.holds_newest(memory.candidates, from)
-            && m.walks[ix].goal.item().is_some_and(|own| m.own_items[own.position()].is_newest())
+            && traversal.holds_newest(memory.candidates, from)
+            && m.traversals[ix].goal.item().is_some_and(|own| m.own_items[own.position()].is_newest())
     }
 
     /// A walk has asked all who may hold the item that it puts. Once the one in the other family has, too, it
     /// is decided whether it is put. Returns whether that was still to be done.
     pub(in crate::node) fn decide_put(&mut self, m: &mut Memory<'_>, ix: Ix) -> bool {
-        let Goal::Put(own) = m.walks[ix].goal else { return false };
-        if !m.walks[ix].items.is_thorough() {
+        let Goal::Put(own) = m.traversals[ix].goal else { return false };
+        if !m.traversals[ix].items.is_thorough() {
             return false;
         }
-        let looks = |walk: &Walk| walk.phase.is_under_way() && walk.items.is_thorough();
-        for other in both(m.walks, ix).skip(1) {
-            let (walk, memory) = self.searches.walk(m, other);
-            if looks(walk) && walk.next(memory.candidates) != Step::Finish {
-                self.searches.set_phase(m, ix, Phase::Waiting);
+        let looks = |traversal: &Traversal| traversal.phase.is_under_way() && traversal.items.is_thorough();
+        for other in both(m.traversals, ix).skip(1) {
+            let (traversal, memory) = self.traversals.traversal(m, other);
+            if looks(traversal) && traversal.next(memory.candidates) != Step::Finish {
+                self.traversals.set_phase(m, ix, Phase::Waiting);
                 return true;
             }
         }
         let own = &m.own_items[own.position()];
         let (obstacle, stands) = (own.obstacle(), own.stands());
-        for ix in both(m.walks, ix) {
-            let (walk, memory) = self.searches.walk(m, ix);
-            if !looks(walk) {
+        for ix in both(m.traversals, ix) {
+            let (traversal, memory) = self.traversals.traversal(m, ix);
+            if !looks(traversal) {
                 continue;
             }
             if let Some(PutObstacle::CasMismatch { .. }) = obstacle {
-                walk.on_cas_mismatch(memory.candidates);
+                traversal.on_cas_mismatch(memory.candidates);
             }
-            let counts = walk.items.check == Check::Counting;
+            let counts = traversal.items.check == Check::Counting;
             let is_spared =
-                obstacle.is_some() || counts && stands && walk.has_enough_copies(memory.candidates);
-            walk.items.check = if is_spared { Check::Spared } else { Check::Passed };
+                obstacle.is_some() || counts && stands && traversal.has_enough_copies(memory.candidates);
+            traversal.items.check = if is_spared { Check::Spared } else { Check::Passed };
         }
-        both(m.walks, ix).for_each(|ix| self.settle(m, ix));
+        both(m.traversals, ix).for_each(|ix| self.settle(m, ix));
         true
     }
 
@@ -300,10 +303,10 @@ impl Core {
         if own.obstacle().is_none() || own.stands() {
             return;
         }
-        for ix in both(m.walks, ix) {
-            let walk = &mut m.walks[ix];
-            if matches!(walk.goal, Goal::Put(_)) && walk.items.check == Check::Passed {
-                walk.items.check = Check::Spared;
+        for ix in both(m.traversals, ix) {
+            let traversal = &mut m.traversals[ix];
+            if matches!(traversal.goal, Goal::Put(_)) && traversal.items.check == Check::Passed {
+                traversal.items.check = Check::Spared;
                 self.settle(m, ix);
             }
         }
@@ -311,12 +314,12 @@ impl Core {
 
     /// What stood in the way of the put of a lookup.
     pub(in crate::node) fn obstacle(
-        walks: &[Slot<Walk>],
+        traversals: &[Slot<Traversal>],
         own_items: &[OwnItem],
         lead: Ix,
     ) -> Option<PutObstacle> {
-        let Goal::Put(own) = walks[lead].goal else { return None };
-        let is_stopped = both(walks, lead).any(|ix| walks[ix].items.check == Check::Spared);
+        let Goal::Put(own) = traversals[lead].goal else { return None };
+        let is_stopped = both(traversals, lead).any(|ix| traversals[ix].items.check == Check::Spared);
         own_items.get(own.position())?.obstacle().filter(|_| is_stopped)
     }
 
@@ -325,17 +328,17 @@ impl Core {
         &mut self,
         m: &mut Memory<'_>,
         query: Ix,
-        walk: Ix,
+        traversal: Ix,
         token: &Token,
         (stall, timeout): (Duration, Duration),
         buf: &mut [u8],
     ) -> Option<Transmit> {
         let to = m.queries[query].to;
-        let (walk, memory) = self.searches.walk(m, walk);
-        let target = walk.target;
-        let holds_newest = walk.holds_newest(memory.candidates, to);
-        let wants_seq = walk.wants_seq(memory.candidates, to);
-        let own = &m.own_items[walk.goal.item()?.position()];
+        let (traversal, memory) = self.traversals.traversal(m, traversal);
+        let target = traversal.target;
+        let holds_newest = traversal.holds_newest(memory.candidates, to);
+        let wants_seq = traversal.wants_seq(memory.candidates, to);
+        let own = &m.own_items[traversal.goal.item()?.position()];
         // Who returned nothing has nothing to compare with (B44-30), and who missed a version would
         // refuse the next one too.
         let cas = own.cas.filter(|_| holds_newest);
@@ -359,38 +362,46 @@ impl Core {
 
     /// The item that a lookup found or publishes.
     pub(in crate::node) fn found_item(&self, view: View<'_>, lookup: LookupId) -> Option<Item> {
-        let walk = &view.walks.get(lookup.ix.position())?.value;
-        let is_it = walk.generation == lookup.generation && walk.phase != Phase::Free;
-        let own = walk.goal.item().filter(|_| is_it)?;
+        let traversal = &view.traversals.get(lookup.ix.position())?.value;
+        let is_it = traversal.generation == lookup.generation && traversal.phase != Phase::Free;
+        let own = traversal.goal.item().filter(|_| is_it)?;
         view.own_items[own.position()].read(view.own_chunks)
     }
 
-    pub(in crate::node) fn kept_items<'a>(&self, view: View<'a>) -> impl Iterator<Item = KeptItem> + use<'a> {
+    pub(in crate::node) fn publications<'a>(
+        &self,
+        view: View<'a>,
+    ) -> impl Iterator<Item = PublicationInfo> + use<'a> {
         let slept = Duration::from_micros(self.slept);
-        let slots = (0..view.kept.len())
+        let slots = (0..view.publications.len())
             .map(Ix::new)
-            .filter(move |&ix| view.kept[ix].phase != republisher::Phase::Free);
+            .filter(move |&ix| view.publications[ix].phase != republisher::Phase::Free);
         slots.filter_map(move |ix| {
-            let kept = &view.kept[ix];
-            let own = &view.own_items[kept.subject.item()?.position()];
-            let last =
-                KeptRound { ended: outside(kept.ended, slept), acknowledged: kept.acknowledged.into() };
-            Some(KeptItem {
-                id: KeptId { ix, generation: kept.generation },
-                target: kept.target,
+            let publication = &view.publications[ix];
+            let own = &view.own_items[publication.subject.item()?.position()];
+            let last = RepublishInfo {
+                ended: outside(publication.ended, slept),
+                acknowledged: publication.acknowledged.into(),
+            };
+            Some(PublicationInfo {
+                id: PublicationId { ix, generation: publication.generation },
+                target: publication.target,
                 seq: own.seq(),
                 newest: own.newest,
-                round: kept.round.some().map(|ix| LookupId { ix, generation: view.walks[ix].generation }),
-                last: kept.is_tried.then_some(last),
-                is_spared: kept.is_spared,
-                due: kept.round.is_none().then_some(outside(kept.due, slept)),
+                round: publication
+                    .round
+                    .some()
+                    .map(|ix| LookupId { ix, generation: view.traversals[ix].generation }),
+                last: publication.is_tried.then_some(last),
+                is_spared: publication.is_spared,
+                due: publication.round.is_none().then_some(outside(publication.due, slept)),
             })
         })
     }
 
-    pub(in crate::node) fn kept_item(&self, view: View<'_>, kept: KeptId) -> Option<Item> {
-        let slot = &view.kept.get(kept.ix.position())?.value;
-        let is_it = slot.phase != republisher::Phase::Free && slot.generation == kept.generation;
+    pub(in crate::node) fn kept_item(&self, view: View<'_>, publication: PublicationId) -> Option<Item> {
+        let slot = &view.publications.get(publication.ix.position())?.value;
+        let is_it = slot.phase != republisher::Phase::Free && slot.generation == publication.generation;
         let own = slot.subject.item().filter(|_| is_it)?;
         view.own_items[own.position()].read(view.own_chunks)
     }
@@ -414,16 +425,19 @@ impl Core {
     }
 
     /// Tells of an item that was found; one that cannot change ends its lookup.
-    fn tell_found(&mut self, m: &mut Memory<'_>, ix: Ix, from: Endpoint, seq: Option<i64>) {
-        let walk = &m.walks[ix];
-        if walk.phase.has_events() {
-            let lookup = LookupId { ix: walk.lead, generation: walk.generation };
-            let kind = NoticeKind::ItemFound;
-            self.notify(m, Notice { kind, endpoint: from, lookup, seq: seq.unwrap_or(-1), ..Notice::EMPTY });
+    fn report_found(&mut self, m: &mut Memory<'_>, ix: Ix, from: Endpoint, seq: Option<i64>) {
+        let traversal = &m.traversals[ix];
+        if traversal.phase.has_events() {
+            let lookup = LookupId { ix: traversal.lead, generation: traversal.generation };
+            let kind = PackedKind::ItemFound;
+            self.notify(
+                m,
+                PackedEvent { kind, endpoint: from, lookup, seq: seq.unwrap_or(-1), ..PackedEvent::EMPTY },
+            );
         }
-        if seq.is_none() && matches!(m.walks[ix].goal, Goal::Get(_)) {
-            both(m.walks, ix).for_each(|ix| m.walks[ix].items.is_satisfied = true);
-            both(m.walks, ix).for_each(|ix| self.settle(m, ix));
+        if seq.is_none() && matches!(m.traversals[ix].goal, Goal::Get(_)) {
+            both(m.traversals, ix).for_each(|ix| m.traversals[ix].items.is_satisfied = true);
+            both(m.traversals, ix).for_each(|ix| self.settle(m, ix));
         }
     }
 }
@@ -436,9 +450,9 @@ fn refusal(shortage: Shortage, limits: [Limit; 2]) -> StartError {
 }
 
 /// A walk, and that of the same lookup in the other family: its slot may serve another one by now.
-fn both(walks: &[Slot<Walk>], ix: Ix) -> impl Iterator<Item = Ix> + use<> {
-    let is_same = |sibling: &Ix| walks[*sibling].generation == walks[ix].generation;
-    [Some(ix), walks[ix].sibling.some().filter(is_same)].into_iter().flatten()
+fn both(traversals: &[Slot<Traversal>], ix: Ix) -> impl Iterator<Item = Ix> + use<> {
+    let is_same = |sibling: &Ix| traversals[*sibling].generation == traversals[ix].generation;
+    [Some(ix), traversals[ix].sibling.some().filter(is_same)].into_iter().flatten()
 }
 
 /// The memory of our own items.

@@ -82,7 +82,7 @@ impl Core {
     }
 
     /// Takes in the answer to a query of ours.
-    pub(in crate::node) fn take_sample(&mut self, m: &mut Memory<'_>, slot: Ix, response: &Response<'_>) {
+    pub(in crate::node) fn accept_sample(&mut self, m: &mut Memory<'_>, slot: Ix, response: &Response<'_>) {
         let mut refused = 0;
         m.samplings[slot.position()].fill(response, |id, endpoint| {
             let is_usable = self.is_candidate(id, endpoint);
@@ -93,7 +93,7 @@ impl Core {
     }
 
     /// What is reported of a query of ours that has ended.
-    pub(in crate::node) fn tell_sample(
+    pub(in crate::node) fn report_sample(
         m: &mut Memory<'_>,
         slot: Ix,
         result: Result<Pong, QueryError>,
@@ -132,7 +132,11 @@ impl Core {
     }
 
     /// Writes infohashes of ours for somebody who asked.
-    pub(in crate::node) fn tell_infohashes(&mut self, m: &mut Memory<'_>, out: &mut [[u8; ID_LEN]]) -> Told {
+    pub(in crate::node) fn report_infohashes(
+        &mut self,
+        m: &mut Memory<'_>,
+        out: &mut [[u8; ID_LEN]],
+    ) -> Told {
         let slots = PeerSlots { swarms: m.swarms, v4: m.peers_v4, v6: m.peers_v6 };
         self.peers.sample_infohashes(slots, m.samples, self.now, &mut self.rng, out)
     }

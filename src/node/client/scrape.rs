@@ -5,7 +5,7 @@ use crate::base::id::{InfoHash, NodeId};
 use crate::base::pool::{Ix, Slot};
 use crate::base::time::Instant;
 use crate::lookup::scrape::Scrape;
-use crate::lookup::{Goal, Lookup, LookupOptions, Walk};
+use crate::lookup::{Goal, Lookup, LookupOptions, Traversal};
 use crate::node::api::event::{LookupId, StartError, SwarmSize};
 use crate::node::api::limits::Limit;
 use crate::node::server::query::peer_slots;
@@ -49,8 +49,8 @@ impl Core {
         let lookup = self.start(m, Goal::Scrape, [target; 2], families, options, Ix::NONE)?;
         let scrape = Ix::new(at);
         m.scrapes[at] = Scrape::new();
-        for ix in walks_of(m.walks, lookup.ix) {
-            m.walks[ix].scrape = scrape;
+        for ix in walks_of(m.traversals, lookup.ix) {
+            m.traversals[ix].scrape = scrape;
         }
         let own = self.peers.scrape(peer_slots(m).shared(), &target.into(), self.now);
         if let Some(own) = own.filter(|_| options.only.is_none()) {
@@ -60,15 +60,15 @@ impl Core {
     }
 
     /// Takes in the filters of an answer, if it is one to a scrape. Returns whether its peers are of use.
-    pub(in crate::node) fn take_filters(m: &mut Memory<'_>, ix: Ix, response: &Response<'_>) -> bool {
-        let Some(scrape) = m.walks[ix].scrape.some() else { return true };
+    pub(in crate::node) fn accept_filters(m: &mut Memory<'_>, ix: Ix, response: &Response<'_>) -> bool {
+        let Some(scrape) = m.traversals[ix].scrape.some() else { return true };
         let peers = response.values.into_iter().flat_map(|values| values.iter());
         m.scrapes[scrape.position()].take([response.seeds, response.peers], peers.map(|peer| peer.ip()))
     }
 
     /// Counts a peer of an answer, if it is one to a scrape.
     pub(in crate::node) fn count_peer(m: &mut Memory<'_>, ix: Ix, peer: Endpoint) {
-        if let Some(scrape) = m.walks[ix].scrape.some() {
+        if let Some(scrape) = m.traversals[ix].scrape.some() {
             m.scrapes[scrape.position()].take_named(peer.ip());
         }
     }
@@ -76,10 +76,10 @@ impl Core {
     /// What a scrape counted so far.
     pub(in crate::node) fn swarm_size(
         scrapes: &[Scrape],
-        walks: &[Slot<Walk>],
+        traversals: &[Slot<Traversal>],
         lead: Ix,
     ) -> Option<SwarmSize> {
-        let scrape = &scrapes[walks[lead].scrape.some()?.position()];
+        let scrape = &scrapes[traversals[lead].scrape.some()?.position()];
         let [seeds, downloaders] = scrape.estimate();
         let (sources, refused) = (scrape.sources.into(), scrape.refused.into());
         Some(SwarmSize { seeds, downloaders, sources, refused })
@@ -87,10 +87,10 @@ impl Core {
 
     /// A lookup is reported or cancelled: if it was a scrape, nobody asks for its filters any more.
     pub(in crate::node) fn end_scrape(m: &mut Memory<'_>, lead: Ix) {
-        if let Some(scrape) = m.walks[lead].scrape.some() {
+        if let Some(scrape) = m.traversals[lead].scrape.some() {
             m.scrapes[scrape.position()].is_taken = false;
-            for ix in walks_of(m.walks, lead) {
-                m.walks[ix].scrape = Ix::NONE;
+            for ix in walks_of(m.traversals, lead) {
+                m.traversals[ix].scrape = Ix::NONE;
             }
         }
     }
@@ -98,13 +98,13 @@ impl Core {
     /// Whether every slot is free, or counts for a lookup that is not reported.
     #[cfg(any(feature = "checkpoint", feature = "sim"))]
     pub(in crate::node) fn scrapes_are_consistent(view: View<'_>) -> bool {
-        let counts = |ix: Ix| view.walks[ix].lead == ix && !view.walks[ix].scrape.is_none();
-        let scraping = (0..view.walks.len()).map(Ix::new).filter(|&ix| counts(ix)).count();
+        let counts = |ix: Ix| view.traversals[ix].lead == ix && !view.traversals[ix].scrape.is_none();
+        let scraping = (0..view.traversals.len()).map(Ix::new).filter(|&ix| counts(ix)).count();
         view.scrapes.iter().filter(|scrape| scrape.is_taken).count() == scraping
     }
 }
 
 /// The walks of a lookup, the leading one first.
-fn walks_of(walks: &[Slot<Walk>], lead: Ix) -> impl Iterator<Item = Ix> + Clone + use<> {
-    [Some(lead), walks[lead].sibling.some()].into_iter().flatten()
+fn walks_of(traversals: &[Slot<Traversal>], lead: Ix) -> impl Iterator<Item = Ix> + Clone + use<> {
+    [Some(lead), traversals[lead].sibling.some()].into_iter().flatten()
 }

@@ -5,13 +5,13 @@ use crate::base::id::{Distance, K, NodeId};
 use crate::base::pool::Ix;
 use crate::base::time::Instant;
 use crate::guard::secure_id::is_secure;
-use crate::lookup::{Goal, Lookup, LookupOptions, Phase, Verdict, Walk, Window, Worth};
-use crate::node::api::event::{LookupId, Notice, NoticeKind, QueryId, StartError};
+use crate::lookup::{Goal, Lookup, LookupOptions, Phase, Traversal, Verdict, Window, Worth};
+use crate::node::api::event::{LookupId, PackedEvent, PackedKind, QueryId, StartError};
 use crate::node::api::limits::Limit;
 use crate::node::maintenance::bootstrap::FEW_NODES;
 use crate::node::storage::sealed::Memory;
 use crate::node::{Core, table_slots};
-use crate::rpc::inflight::{Match, Outcome, Purpose, Query, WalkRef};
+use crate::rpc::inflight::{Match, Purpose, Query, QueryResult, TraversalRef};
 use crate::table::Contact;
 use crate::wire::{CompactNodes, ErrorCode, Message, MethodKind, Response};
 
@@ -98,31 +98,33 @@ impl Core {
     }
 
     pub(in crate::node) fn cancel(&mut self, m: &mut Memory<'_>, lookup: LookupId) -> bool {
-        let Some(lead) = Self::current(m.walks, lookup) else { return false };
-        let (kept, goal, target) = (m.walks[lead].kept.some(), m.walks[lead].goal, m.walks[lead].target);
-        let sibling = m.walks[lead].sibling.some();
-        let is_placed = [Some(lead), sibling].into_iter().flatten().any(|ix| m.walks[ix].acknowledged > 0);
+        let Some(lead) = Self::current(m.traversals, lookup) else { return false };
+        let (publication, goal, target) =
+            (m.traversals[lead].publication.some(), m.traversals[lead].goal, m.traversals[lead].target);
+        let sibling = m.traversals[lead].sibling.some();
+        let is_placed =
+            [Some(lead), sibling].into_iter().flatten().any(|ix| m.traversals[ix].acknowledged > 0);
         Self::end_scrape(m, lead);
         self.drop_walks(m, lead);
-        let is_kept = self.keeper.find(m.kept, &target, false).is_some();
+        let is_kept = self.republisher.find(m.publications, &target, false).is_some();
         if matches!(goal, Goal::Announce(_)) && !is_placed && !is_kept {
             self.release_own(m, target.into());
         }
-        if let Some(kept) = kept {
-            self.on_round_cancelled(m, kept);
+        if let Some(publication) = publication {
+            self.on_round_cancelled(m, publication);
         }
         true
     }
 
     /// Ends the walks of a lookup that was not reported.
     pub(in crate::node) fn drop_walks(&mut self, m: &mut Memory<'_>, lead: Ix) {
-        for ix in [Some(lead), m.walks[lead].sibling.some()].into_iter().flatten() {
-            let walk = m.walks[ix];
-            self.searches.unreported -= usize::from(walk.found - walk.reported);
-            if walk.goal == Goal::Bootstrap && walk.phase.is_under_way() {
-                self.on_upkeep_done(m, &walk);
+        for ix in [Some(lead), m.traversals[lead].sibling.some()].into_iter().flatten() {
+            let traversal = m.traversals[ix];
+            self.traversals.unreported -= usize::from(traversal.found - traversal.reported);
+            if traversal.goal == Goal::Bootstrap && traversal.phase.is_under_way() {
+                self.on_upkeep_done(m, &traversal);
             }
-            self.searches.set_phase(m, ix, Phase::Free);
+            self.traversals.set_phase(m, ix, Phase::Free);
         }
     }
 
@@ -147,34 +149,34 @@ impl Core {
         targets: [NodeId; 2],
         families: [bool; 2],
         options: &LookupOptions,
-        kept: Ix,
+        publication: Ix,
     ) -> Result<LookupId, StartError> {
         let wanted = || Family::ALL.into_iter().filter(|family| families[family.index()]);
-        let mut walks = [None; 2];
+        let mut traversals = [None; 2];
         if options.only.is_none() {
             for family in wanted() {
-                walks[family.index()] = self.with_tokens(m, family, goal, targets[family.index()]);
+                traversals[family.index()] = self.with_tokens(m, family, goal, targets[family.index()]);
             }
         }
-        let recalled = walks.iter().flatten().count();
-        if recalled + self.available_walks(m, goal, kept, recalled) < wanted().count() {
+        let recalled = traversals.iter().flatten().count();
+        if recalled + self.available_walks(m, goal, publication, recalled) < wanted().count() {
             // Before any other lookup has made room in vain.
-            return Err(Limit::Lookups.refusal(m.walks.len(), wanted().count()));
+            return Err(Limit::Lookups.refusal(m.traversals.len(), wanted().count()));
         }
         for family in wanted() {
-            if walks[family.index()].is_none() {
-                walks[family.index()] = self.take_walk(m, goal, kept, walks);
+            if traversals[family.index()].is_none() {
+                traversals[family.index()] = self.alloc_traversal(m, goal, publication, traversals);
             }
         }
-        let taken = || walks.into_iter().flatten();
+        let taken = || traversals.into_iter().flatten();
         let lead = taken().next().filter(|_| taken().count() == wanted().count());
         let Some(lead) = lead else {
             for ix in taken() {
-                if m.walks[ix].phase == Phase::Free {
-                    self.searches.set_phase(m, ix, Phase::Free);
+                if m.traversals[ix].phase == Phase::Free {
+                    self.traversals.set_phase(m, ix, Phase::Free);
                 }
             }
-            return Err(Limit::Lookups.refusal(m.walks.len(), wanted().count()));
+            return Err(Limit::Lookups.refusal(m.traversals.len(), wanted().count()));
         };
         if let Goal::Announce(announce) = goal
             && options.only.is_none()
@@ -182,35 +184,36 @@ impl Core {
             let target = wanted().map(|family| targets[family.index()]).next();
             target.into_iter().for_each(|target| self.hold_own(m, target.into(), announce));
         }
-        self.searches.generation = self.searches.generation.wrapping_add(1);
+        self.traversals.generation = self.traversals.generation.wrapping_add(1);
         let mut peer_room = options.max_peers;
         for family in wanted() {
-            let Some(ix) = walks[family.index()] else { continue };
+            let Some(ix) = traversals[family.index()] else { continue };
             let sibling = taken().find(|&other| other != ix).unwrap_or(Ix::NONE);
-            let resumed = m.walks[ix].phase == Phase::Remembered
-                && self.resume(m, ix, goal, options, kept, &mut peer_room);
-            if m.walks[ix].phase == Phase::Free {
+            let resumed = m.traversals[ix].phase == Phase::Remembered
+                && self.resume(m, ix, goal, options, publication, &mut peer_room);
+            if m.traversals[ix].phase == Phase::Free {
                 let by_ip = self.config.source_limits;
-                m.walks[ix] = Walk::new(goal, targets[family.index()], family, options, by_ip, self.now);
+                m.traversals[ix] =
+                    Traversal::new(goal, targets[family.index()], family, options, by_ip, self.now);
             }
             #[cfg(feature = "items")]
             {
-                m.walks[ix].items.check = Self::check_of(m, goal, kept);
+                m.traversals[ix].items.check = Self::check_of(m, goal, publication);
             }
             // Where hosts share networks ids need not be uniform either.
             let density = &self.family(family).density;
             let expected = if self.config.source_limits { density.trusted() } else { None };
             let by_fitness = self.config.enforce_secure_ids;
-            let walk = &mut m.walks[ix];
-            walk.expect(expected, by_fitness);
-            (walk.lead, walk.sibling, walk.kept) = (lead, sibling, kept);
-            walk.generation = self.searches.generation;
-            self.searches.set_phase(m, ix, Phase::Waiting);
+            let traversal = &mut m.traversals[ix];
+            traversal.expect(expected, by_fitness);
+            (traversal.lead, traversal.sibling, traversal.publication) = (lead, sibling, publication);
+            traversal.generation = self.traversals.generation;
+            self.traversals.set_phase(m, ix, Phase::Waiting);
             if !resumed {
                 self.seed(m, ix, options);
             }
         }
-        let generation = self.searches.generation;
+        let generation = self.traversals.generation;
         taken().for_each(|ix| self.settle(m, ix));
         Ok(LookupId { ix: lead, generation })
     }
@@ -231,7 +234,7 @@ impl Core {
             return self.on_bad_answer(m, ix);
         }
         let rtt = self.now - m.queries[ix].sent;
-        let outcome = Outcome::Answered { id: response.id, rtt };
+        let outcome = QueryResult::Answered { id: response.id, rtt };
         let query = self.inflight.finish(m.queries, ix, outcome);
         self.stats.responses_in.count(query.method);
         self.rtt.record(rtt);
@@ -260,10 +263,10 @@ impl Core {
         self.take_named(m, from, response);
         match query.purpose {
             Purpose::Ping | Purpose::Check => {}
-            Purpose::Sample(slot) => self.take_sample(m, slot, response),
-            Purpose::Lookup(walk) => self.on_found(m, walk, &query, response),
-            Purpose::Announce(walk) => self.on_stored(m, walk, from),
-            Purpose::Look(walk, window) => self.on_looked(m, walk, window, from, response),
+            Purpose::Sample(slot) => self.accept_sample(m, slot, response),
+            Purpose::Lookup(traversal) => self.on_found(m, traversal, &query, response),
+            Purpose::Announce(traversal) => self.on_stored(m, traversal, from),
+            Purpose::Probe(traversal, window) => self.on_looked(m, traversal, window, from, response),
         }
         self.on_seen(m, from, message.requester);
     }
@@ -277,7 +280,7 @@ impl Core {
         code: ErrorCode,
     ) {
         let Some(ix) = self.matching(m, from, message.transaction) else { return };
-        let outcome = Outcome::Refused(code.0);
+        let outcome = QueryResult::Refused(code.0);
         let query = self.inflight.finish(m.queries, ix, outcome);
         self.stats.errors_in.count(query.method);
         self.rtt.record(self.now - query.sent);
@@ -318,14 +321,14 @@ impl Core {
 
     pub(in crate::node) fn on_stalled(&mut self, m: &mut Memory<'_>, query: &Query) {
         self.stats.stalled += 1;
-        let Some(reference) = query.purpose.walk() else { return };
+        let Some(reference) = query.purpose.traversal() else { return };
         let Some(ix) = self.active(m, reference) else { return };
-        let (walk, memory) = self.searches.walk(m, ix);
+        let (traversal, memory) = self.traversals.traversal(m, ix);
         match query.purpose {
-            Purpose::Announce(_) => walk.on_announce_stall(memory.candidates, query.to),
-            Purpose::Look(_, window) => walk.on_looked_in_vain(window),
+            Purpose::Announce(_) => traversal.on_announce_stall(memory.candidates, query.to),
+            Purpose::Probe(_, window) => traversal.on_looked_in_vain(window),
             _ => {
-                if walk.on_stall(memory.candidates, query.to) {
+                if traversal.on_stall(memory.candidates, query.to) {
                     self.contacts.ignored_get(m.contacts, query.to, self.now);
                 }
             }
@@ -334,15 +337,20 @@ impl Core {
     }
 
     /// A query ended without an answer that is of use.
-    pub(in crate::node) fn on_search_failed(&mut self, m: &mut Memory<'_>, query: &Query, outcome: Outcome) {
-        let Some(reference) = query.purpose.walk() else { return };
+    pub(in crate::node) fn on_search_failed(
+        &mut self,
+        m: &mut Memory<'_>,
+        query: &Query,
+        outcome: QueryResult,
+    ) {
+        let Some(reference) = query.purpose.traversal() else { return };
         let Some(ix) = self.active(m, reference) else { return };
-        let timed_out = outcome == Outcome::TimedOut;
-        let (walk, memory) = self.searches.walk(m, ix);
+        let timed_out = outcome == QueryResult::TimedOut;
+        let (traversal, memory) = self.traversals.traversal(m, ix);
         match query.purpose {
-            Purpose::Announce(_) if timed_out => walk.on_announce_stall(memory.candidates, query.to),
+            Purpose::Announce(_) if timed_out => traversal.on_announce_stall(memory.candidates, query.to),
             Purpose::Announce(_) => {
-                let code = if let Outcome::Refused(code) = outcome { Some(code) } else { None };
+                let code = if let QueryResult::Refused(code) = outcome { Some(code) } else { None };
                 #[cfg(feature = "items")]
                 if self.puts_again(m, ix, query, code) {
                     return self.settle(m, ix);
@@ -351,17 +359,17 @@ impl Core {
                 if self.is_held(m, ix, query.to, code) {
                     return self.on_stored(m, reference, query.to);
                 }
-                let (walk, memory) = self.searches.walk(m, ix);
-                walk.on_refused(memory.candidates, query.to, code);
+                let (traversal, memory) = self.traversals.traversal(m, ix);
+                traversal.on_refused(memory.candidates, query.to, code);
             }
-            Purpose::Look(_, window) => walk.on_looked_in_vain(window),
+            Purpose::Probe(_, window) => traversal.on_looked_in_vain(window),
             _ if query.method == MethodKind::Get
-                && outcome == Outcome::Refused(ErrorCode::METHOD_UNKNOWN.0) =>
+                && outcome == QueryResult::Refused(ErrorCode::METHOD_UNKNOWN.0) =>
             {
-                walk.on_unknown(memory.candidates, query.to);
+                traversal.on_unknown(memory.candidates, query.to);
             }
-            _ if timed_out => walk.on_timeout(memory.candidates, query.to),
-            _ => walk.on_failure(memory.candidates, query.to),
+            _ if timed_out => traversal.on_timeout(memory.candidates, query.to),
+            _ => traversal.on_failure(memory.candidates, query.to),
         }
         self.settle(m, ix);
     }
@@ -372,38 +380,44 @@ impl Core {
     }
 
     fn on_malformed(&mut self, m: &mut Memory<'_>, ix: Ix) {
-        let query = self.inflight.finish(m.queries, ix, Outcome::Malformed);
-        self.on_failed(m, &query, Outcome::Malformed);
+        let query = self.inflight.finish(m.queries, ix, QueryResult::Malformed);
+        self.on_failed(m, &query, QueryResult::Malformed);
     }
 
     /// A step of a lookup was answered: take in its nodes and peers.
-    fn on_found(&mut self, m: &mut Memory<'_>, reference: WalkRef, query: &Query, response: &Response<'_>) {
+    fn on_found(
+        &mut self,
+        m: &mut Memory<'_>,
+        reference: TraversalRef,
+        query: &Query,
+        response: &Response<'_>,
+    ) {
         let Some(ix) = self.active(m, reference) else { return };
         let from = query.to;
         let worth = self.worth(m, ix, query, response);
-        let (walk, memory) = self.searches.walk(m, ix);
-        let wants_peers =
-            matches!(walk.goal, Goal::GetPeers | Goal::Scrape | Goal::Announce(_)) && walk.phase.has_events();
+        let (traversal, memory) = self.traversals.traversal(m, ix);
+        let wants_peers = matches!(traversal.goal, Goal::GetPeers | Goal::Scrape | Goal::Announce(_))
+            && traversal.phase.has_events();
         let (id, token) = (response.id, response.token);
-        let verdict = walk.on_answer(memory.candidates, memory.tokens, from, id, token, worth);
+        let verdict = traversal.on_answer(memory.candidates, memory.tokens, from, id, token, worth);
         if verdict == Verdict::Accepted {
             for nodes in [response.nodes, response.nodes6].into_iter().flatten() {
-                self.take_nodes(m, ix, nodes, (response.id, from));
+                self.accept_nodes(m, ix, nodes, (response.id, from));
             }
-            let wants_peers = wants_peers && Self::take_filters(m, ix, response);
+            let wants_peers = wants_peers && Self::accept_filters(m, ix, response);
             if let Some(values) = response.values.filter(|_| wants_peers) {
                 for peer in values.iter().take(MAX_PEERS) {
                     let endpoint = Endpoint::from(peer);
                     // An IPv4 address in 18 bytes is no peer of either family (BEP 32).
                     if peer.is_ipv4() == (endpoint.family() == Family::V4) {
-                        self.take_peer(m, ix, endpoint);
+                        self.accept_peer(m, ix, endpoint);
                     } else {
                         self.stats.contacts_refused += 1;
                     }
                 }
             }
             #[cfg(feature = "items")]
-            self.take_item(m, ix, from, response);
+            self.accept_item(m, ix, from, response);
         }
         self.settle(m, ix);
     }
@@ -413,7 +427,7 @@ impl Core {
         let is_deaf = |m: &Memory<'_>| self.contacts.is_deaf(m.contacts, query.to, self.now);
         if self.config.enforce_secure_ids && !is_secure(&response.id, query.to) {
             Worth::Guide
-        } else if !m.walks[ix].seeks_item() || query.method == MethodKind::Get {
+        } else if !m.traversals[ix].seeks_item() || query.method == MethodKind::Get {
             Worth::Full
         } else if is_deaf(m) {
             Worth::Guide
@@ -427,37 +441,37 @@ impl Core {
     fn on_looked(
         &mut self,
         m: &mut Memory<'_>,
-        reference: WalkRef,
+        reference: TraversalRef,
         window: Window,
         from: Endpoint,
         response: &Response<'_>,
     ) {
         let Some(ix) = self.active(m, reference) else { return };
         let all = [response.nodes, response.nodes6].into_iter().flatten();
-        let walk = &mut m.walks[ix];
-        let (family, at) = (walk.family(), walk.target_in(window));
+        let traversal = &mut m.traversals[ix];
+        let (family, at) = (traversal.family(), traversal.target_in(window));
         let own = all.clone().filter(|nodes| nodes.family() == family);
         let reach = own.flat_map(|nodes| nodes.iter().map(|(id, _)| at.distance(&id))).max();
-        walk.on_looked(window, reach.unwrap_or(Distance::ZERO));
-        all.for_each(|nodes| self.take_nodes(m, ix, nodes, (response.id, from)));
+        traversal.on_looked(window, reach.unwrap_or(Distance::ZERO));
+        all.for_each(|nodes| self.accept_nodes(m, ix, nodes, (response.id, from)));
         self.settle(m, ix);
     }
 
-    fn on_stored(&mut self, m: &mut Memory<'_>, reference: WalkRef, from: Endpoint) {
+    fn on_stored(&mut self, m: &mut Memory<'_>, reference: TraversalRef, from: Endpoint) {
         let Some(ix) = self.active(m, reference) else { return };
-        let (walk, memory) = self.searches.walk(m, ix);
-        if walk.on_stored(memory.candidates, from) && walk.phase.has_events() {
-            let lookup = LookupId { ix: walk.lead, generation: walk.generation };
+        let (traversal, memory) = self.traversals.traversal(m, ix);
+        if traversal.on_stored(memory.candidates, from) && traversal.phase.has_events() {
+            let lookup = LookupId { ix: traversal.lead, generation: traversal.generation };
             self.notify(
                 m,
-                Notice { kind: NoticeKind::Acknowledged, endpoint: from, lookup, ..Notice::EMPTY },
+                PackedEvent { kind: PackedKind::Acknowledged, endpoint: from, lookup, ..PackedEvent::EMPTY },
             );
         }
         self.settle(m, ix);
     }
 
     /// Offers the nodes of an answer of the node `by` to the walk of their family in the same lookup.
-    fn take_nodes(
+    fn accept_nodes(
         &mut self,
         m: &mut Memory<'_>,
         ix: Ix,
@@ -465,9 +479,9 @@ impl Core {
         (by, from): (NodeId, Endpoint),
     ) {
         let family = nodes.family();
-        let is_own = m.walks[ix].family() == family;
-        let ix = if is_own { Some(ix) } else { m.walks[ix].sibling.some() };
-        let Some(ix) = ix.filter(|&ix| m.walks[ix].is_active()) else {
+        let is_own = m.traversals[ix].family() == family;
+        let ix = if is_own { Some(ix) } else { m.traversals[ix].sibling.some() };
+        let Some(ix) = ix.filter(|&ix| m.traversals[ix].is_active()) else {
             return self.take_foreign(m, nodes);
         };
         let mut usable = heapless::Vec::<(Contact, bool), MAX_NODES>::new();
@@ -480,15 +494,15 @@ impl Core {
                 usable.extend([(Contact { id, endpoint }, is_suspect)]);
             }
         }
-        let (walk, memory) = self.searches.walk(m, ix);
-        let target = walk.target;
+        let (traversal, memory) = self.traversals.traversal(m, ix);
+        let target = traversal.target;
         usable.sort_unstable_by_key(|(contact, _)| target.distance(&contact.id));
         if let Some((farthest, _)) = usable.last().filter(|_| is_own) {
-            walk.on_list(&by, &farthest.id, usable.len());
+            traversal.on_list(&by, &farthest.id, usable.len());
         }
         // No more than an answer is to list (BEP 5): a few liars must not crowd out everybody else.
-        for (contact, is_suspect) in usable.iter().take(K.max(walk.k.into())) {
-            walk.add_listed(memory.candidates, contact.id, contact.endpoint, *is_suspect, from);
+        for (contact, is_suspect) in usable.iter().take(K.max(traversal.k.into())) {
+            traversal.add_listed(memory.candidates, contact.id, contact.endpoint, *is_suspect, from);
         }
         if !is_own {
             self.settle(m, ix);
@@ -545,39 +559,39 @@ impl Core {
     }
 
     /// Remembers a peer that was found, unless it was found before.
-    pub(in crate::node) fn take_peer(&mut self, m: &mut Memory<'_>, ix: Ix, peer: Endpoint) {
+    pub(in crate::node) fn accept_peer(&mut self, m: &mut Memory<'_>, ix: Ix, peer: Endpoint) {
         if !self.may_contact(peer) {
             self.stats.contacts_refused += 1;
             return;
         }
         Self::count_peer(m, ix, peer);
-        let sibling = m.walks[ix].sibling.some();
-        let elsewhere = sibling.map_or(0, |sibling| m.walks[sibling].found);
-        let (walk, memory) = self.searches.walk(m, ix);
-        let count = usize::from(walk.found);
+        let sibling = m.traversals[ix].sibling.some();
+        let elsewhere = sibling.map_or(0, |sibling| m.traversals[sibling].found);
+        let (traversal, memory) = self.traversals.traversal(m, ix);
+        let count = usize::from(traversal.found);
         if memory.found[..count].contains(&peer) {
             return;
         }
-        let is_scrape = walk.goal == Goal::Scrape;
-        if !is_scrape && walk.found.saturating_add(elsewhere) >= walk.max_peers {
-            walk.has_more = true;
+        let is_scrape = traversal.goal == Goal::Scrape;
+        if !is_scrape && traversal.found.saturating_add(elsewhere) >= traversal.max_peers {
+            traversal.has_more = true;
             return;
         }
-        match memory.found.get_mut(count).filter(|_| walk.found < u16::MAX) {
+        match memory.found.get_mut(count).filter(|_| traversal.found < u16::MAX) {
             Some(place) => {
                 *place = peer;
-                walk.found += 1;
+                traversal.found += 1;
                 if is_scrape {
                     // It counts them and tells of none.
-                    walk.reported += 1;
+                    traversal.reported += 1;
                 } else {
-                    self.searches.unreported += 1;
+                    self.traversals.unreported += 1;
                 }
             }
             // A scrape has counted it.
             None if is_scrape => {}
             None => {
-                walk.has_more = true;
+                traversal.has_more = true;
                 self.stats.peers_lost += 1;
             }
         }

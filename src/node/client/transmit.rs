@@ -7,11 +7,11 @@ use crate::base::id::NodeId;
 use crate::base::pool::{Ix, Slot};
 use crate::base::time::Instant;
 use crate::guard::rate::RateLimit;
-use crate::lookup::{Goal, Step, Token, Walk};
+use crate::lookup::{Goal, Step, Token, Traversal};
 use crate::node::api::event::{Event, Pong, QueryError, QueryId, Transmit};
 use crate::node::storage::sealed::Memory;
 use crate::node::{Core, FamilyState, table_nodes, table_slots};
-use crate::rpc::inflight::{self, Outcome, Purpose, WalkRef};
+use crate::rpc::inflight::{self, Purpose, QueryResult, TraversalRef};
 use crate::rpc::reputation::Leave;
 use crate::table::{Contact, Entry, Filter};
 use crate::wire::{Body, Message, Method, Query, Want};
@@ -36,7 +36,7 @@ impl Core {
         let is_due = |family: &FamilyState| family.on && family.table_due().any(|due| due <= now);
         !self.replies.is_empty()
             || self.inflight.may_have_waiting()
-            || self.searches.may_have_ready()
+            || self.traversals.may_have_ready()
             || self.families.iter().any(is_due)
     }
 
@@ -48,7 +48,7 @@ impl Core {
     }
 
     pub(in crate::node) const fn has_events(&self) -> bool {
-        !self.notices.is_empty() || self.inflight.has_done() || self.searches.has_events()
+        !self.notices.is_empty() || self.inflight.has_done() || self.traversals.has_events()
     }
 
     pub(in crate::node) fn poll_event(&mut self, m: &mut Memory<'_>) -> Option<Event> {
@@ -66,16 +66,16 @@ impl Core {
         self.blocked = None;
         let (query_id, addr) = (QueryId { ix, generation: query.generation }, query.to.into());
         let result = match outcome {
-            Outcome::Answered { id, rtt } => Ok(Pong { id, rtt }),
-            Outcome::TimedOut => Err(QueryError::TimedOut),
-            Outcome::Unreachable => Err(QueryError::Unreachable),
-            Outcome::Refused(code) => Err(QueryError::Refused(code)),
-            Outcome::Malformed => Err(QueryError::Malformed),
-            Outcome::Disabled => Err(QueryError::Disabled),
+            QueryResult::Answered { id, rtt } => Ok(Pong { id, rtt }),
+            QueryResult::TimedOut => Err(QueryError::TimedOut),
+            QueryResult::Unreachable => Err(QueryError::Unreachable),
+            QueryResult::Refused(code) => Err(QueryError::Refused(code)),
+            QueryResult::Malformed => Err(QueryError::Malformed),
+            QueryResult::Disabled => Err(QueryError::Disabled),
         };
         Some(match query.purpose {
             Purpose::Sample(slot) => {
-                Event::SampleDone { query: query_id, addr, result: Self::tell_sample(m, slot, result) }
+                Event::SampleDone { query: query_id, addr, result: Self::report_sample(m, slot, result) }
             }
             _ => Event::QueryDone { query: query_id, addr, result },
         })
@@ -84,19 +84,19 @@ impl Core {
     pub(in crate::node) fn poll_timeout(
         &self,
         queries: &[Slot<inflight::Query>],
-        walks: &[Slot<Walk>],
+        traversals: &[Slot<Traversal>],
     ) -> Option<Instant> {
         if self.has_events() || !self.replies.is_empty() {
             return Some(self.outside(self.now));
         }
         let upkeep = self.families.iter().filter(|family| family.on).flat_map(|family| family.table_due());
-        let is_ready = self.inflight.has_waiting() || self.searches.has_ready();
+        let is_ready = self.inflight.has_waiting() || self.traversals.has_ready();
         let sendable = upkeep.chain(is_ready.then_some(self.now)).min();
         let sendable = sendable.map(|at| at.max(self.blocked.unwrap_or(self.now)));
         let deadlines = [
             sendable,
             self.inflight.put_off_until(queries),
-            self.searches.held_until(walks),
+            self.traversals.held_until(traversals),
             self.inflight.next_deadline(queries),
             self.timers.next(),
         ];
@@ -134,11 +134,11 @@ impl Core {
 
     /// The next datagram of a lookup; each one that is ready is asked once.
     fn next_step(&mut self, m: &mut Memory<'_>, buf: &mut [u8]) -> Option<Transmit> {
-        self.searches.release(m, self.now);
-        for _ in 0..self.searches.ready_count() {
-            let ix = self.searches.next_ready(m.walks)?;
-            let (walk, memory) = self.searches.walk(m, ix);
-            let step = walk.next(memory.candidates);
+        self.traversals.release(m, self.now);
+        for _ in 0..self.traversals.ready_count() {
+            let ix = self.traversals.next_ready(m.traversals)?;
+            let (traversal, memory) = self.traversals.traversal(m, ix);
+            let step = traversal.next(memory.candidates);
             let Some(position) = step.position() else {
                 self.settle(m, ix);
                 continue;
@@ -149,7 +149,7 @@ impl Core {
                     let query = self.enqueue_step(m, ix, step)?;
                     return self.send_waiting(m, query, buf);
                 }
-                Permit::Busy(until) => self.searches.hold(m, ix, until),
+                Permit::Busy(until) => self.traversals.hold(m, ix, until),
                 Permit::Short(_) => {}
             }
         }
@@ -162,22 +162,22 @@ impl Core {
         if self.inflight.is_full(m.queries) {
             return None;
         }
-        let (walk, memory) = self.searches.walk(m, ix);
-        let reference = WalkRef { ix, generation: walk.generation };
+        let (traversal, memory) = self.traversals.traversal(m, ix);
+        let reference = TraversalRef { ix, generation: traversal.generation };
         let candidate = memory.candidates[step.position()?];
-        let is_repeat = matches!(step, Step::Query(_)) && walk.repeats(&candidate);
+        let is_repeat = matches!(step, Step::Query(_)) && traversal.repeats(&candidate);
         let purpose = match step {
             Step::Query(position) => {
-                walk.asked(memory.candidates, position);
+                traversal.asked(memory.candidates, position);
                 Purpose::Lookup(reference)
             }
             Step::Announce(position) => {
-                walk.announced(memory.candidates, position);
+                traversal.announced(memory.candidates, position);
                 Purpose::Announce(reference)
             }
-            Step::Look(position, window) => {
-                walk.looked(memory.candidates, position, window);
-                Purpose::Look(reference, window)
+            Step::Probe(position, window) => {
+                traversal.looked(memory.candidates, position, window);
+                Purpose::Probe(reference, window)
             }
             Step::Wait | Step::Finish => return None,
         };
@@ -189,7 +189,7 @@ impl Core {
     /// Sends a query that waits: a ping, or a step of a lookup.
     fn send_waiting(&mut self, m: &mut Memory<'_>, ix: Ix, buf: &mut [u8]) -> Option<Transmit> {
         let (to, purpose) = (m.queries[ix].to, m.queries[ix].purpose);
-        let Some(of) = purpose.walk() else {
+        let Some(of) = purpose.traversal() else {
             let method = match purpose {
                 Purpose::Sample(slot) => {
                     Method::SampleInfohashes { target: m.samplings[slot.position()].target, want: Want::NONE }
@@ -198,42 +198,42 @@ impl Core {
             };
             return self.send(m, ix, method, self.rtt.stall(), TIMEOUT, buf);
         };
-        let (walk, memory) = self.searches.walk(m, of.ix);
-        let token = walk.token_of(memory.candidates, memory.tokens, to).unwrap_or(Token::EMPTY);
+        let (traversal, memory) = self.traversals.traversal(m, of.ix);
+        let token = traversal.token_of(memory.candidates, memory.tokens, to).unwrap_or(Token::EMPTY);
         #[cfg(feature = "items")]
-        let asks_neighbours = walk.asks_neighbours(memory.candidates, to);
-        let walk = *walk;
+        let asks_neighbours = traversal.asks_neighbours(memory.candidates, to);
+        let traversal = *traversal;
         #[cfg(feature = "items")]
         let asks_for_item = !asks_neighbours && !self.contacts.is_deaf(m.contacts, to, self.now);
-        let want = self.want(&walk);
+        let want = self.want(&traversal);
         // What is sent once nobody waits any more need not follow in the same burst of losses.
-        let patience = if walk.lingers() { 4 } else { 1 };
-        let stall = walk.stall.unwrap_or_else(|| self.rtt.stall()) * patience;
-        let method = match (purpose, walk.goal) {
+        let patience = if traversal.lingers() { 4 } else { 1 };
+        let stall = traversal.stall.unwrap_or_else(|| self.rtt.stall()) * patience;
+        let method = match (purpose, traversal.goal) {
             #[cfg(feature = "items")]
             (Purpose::Announce(_), Goal::Put(_)) => {
-                return self.send_put(m, ix, of.ix, &token, (stall, walk.timeout), buf);
+                return self.send_put(m, ix, of.ix, &token, (stall, traversal.timeout), buf);
             }
             #[cfg(feature = "items")]
             (Purpose::Lookup(_), Goal::Get(_) | Goal::Put(_)) if asks_for_item => {
-                Method::Get { target: walk.target, seq: None, want }
+                Method::Get { target: traversal.target, seq: None, want }
             }
             (Purpose::Announce(_), Goal::Announce(announce)) => Method::AnnouncePeer {
-                infohash: walk.target.into(),
+                infohash: traversal.target.into(),
                 port: announce.port,
                 implied_port: announce.implied_port,
                 seed: announce.seed,
                 token: token.bytes(),
                 name: None,
             },
-            (Purpose::Look(_, window), _) => Method::FindNode { target: walk.target_in(window), want },
+            (Purpose::Probe(_, window), _) => Method::FindNode { target: traversal.target_in(window), want },
             (_, goal @ (Goal::GetPeers | Goal::Scrape | Goal::Announce(_))) => {
                 let scrape = goal == Goal::Scrape;
-                Method::GetPeers { infohash: walk.target.into(), want, noseed: false, scrape }
+                Method::GetPeers { infohash: traversal.target.into(), want, noseed: false, scrape }
             }
-            _ => Method::FindNode { target: walk.target, want },
+            _ => Method::FindNode { target: traversal.target, want },
         };
-        self.send(m, ix, method, stall, walk.timeout, buf)
+        self.send(m, ix, method, stall, traversal.timeout, buf)
     }
 
     /// A ping that the routing table wants.
@@ -343,15 +343,15 @@ impl Core {
     /// Whether a query waits for a walk that is no more, or an announce for a token that is not.
     fn is_stale(&self, m: &mut Memory<'_>, ix: Ix) -> bool {
         let (to, purpose) = (m.queries[ix].to, m.queries[ix].purpose);
-        let Some(reference) = purpose.walk() else { return false };
-        let Some(walk) = self.active(m, reference) else { return true };
-        let (walk, memory) = self.searches.walk(m, walk);
+        let Some(reference) = purpose.traversal() else { return false };
+        let Some(traversal) = self.active(m, reference) else { return true };
+        let (traversal, memory) = self.traversals.traversal(m, traversal);
         #[cfg(feature = "items")]
-        if matches!(walk.goal, Goal::Put(item) if item.is_none()) {
+        if matches!(traversal.goal, Goal::Put(item) if item.is_none()) {
             return true;
         }
         matches!(purpose, Purpose::Announce(_))
-            && walk.token_of(memory.candidates, memory.tokens, to).is_none()
+            && traversal.token_of(memory.candidates, memory.tokens, to).is_none()
     }
 
     /// Makes the datagram of a query that waits, and starts its deadlines.

@@ -13,14 +13,14 @@ use crate::base::time::Instant;
 use crate::lookup::Check;
 use crate::lookup::density::{Aim, NetworkSize, chance};
 use crate::lookup::republisher::Kept;
-use crate::lookup::{Candidate, Goal, LookupOptions, Phase, Refused, Step, TOKEN_LIFE, Token, Walk};
-use crate::node::api::event::{KeptId, LookupId, LookupKind, LookupReport, NodeInfo, Refusals};
+use crate::lookup::{Candidate, Goal, LookupOptions, Phase, Refused, Step, TOKEN_LIFE, Token, Traversal};
+use crate::node::api::event::{LookupId, LookupKind, LookupReport, NodeInfo, PublicationId, Refusals};
 use crate::node::maintenance::bootstrap::FEW_NODES;
 use crate::node::maintenance::timers::Timer;
 use crate::node::server::query::peer_slots;
 use crate::node::storage::sealed::{Memory, View};
 use crate::node::{Core, table_nodes};
-use crate::rpc::inflight::{Purpose, WalkRef};
+use crate::rpc::inflight::{Purpose, TraversalRef};
 use crate::table::{Contact, Filter};
 use crate::wire::{ErrorCode, Want};
 
@@ -36,7 +36,7 @@ const PARKED: Duration = Duration::from_secs(10);
 /// The head of all lookups.
 #[derive(Clone, Copy, Debug, Default)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
-pub(in crate::node) struct Searches {
+pub(in crate::node) struct Traversals {
     pool: Pool,
     ready: List,
     /// Those whose next destination was asked much lately, by when it may be asked again.
@@ -60,7 +60,7 @@ pub(in crate::node) struct WalkMemory<'a> {
     pub(in crate::node) found: &'a mut [Endpoint],
 }
 
-impl Searches {
+impl Traversals {
     pub(in crate::node) const fn has_ready(&self) -> bool {
         !self.ready.is_empty()
     }
@@ -79,69 +79,73 @@ impl Searches {
     }
 
     /// When the first of the walks that are held is ready again.
-    pub(in crate::node) fn held_until(&self, walks: &[Slot<Walk>]) -> Option<Instant> {
-        self.held.front().map(|ix| walks[ix].held_until)
+    pub(in crate::node) fn held_until(&self, traversals: &[Slot<Traversal>]) -> Option<Instant> {
+        self.held.front().map(|ix| traversals[ix].held_until)
     }
 
     /// Keeps a walk until then from those that are ready.
     pub(in crate::node) fn hold(&mut self, m: &mut Memory<'_>, ix: Ix, until: Instant) {
-        m.walks[ix].held_until = until;
+        m.traversals[ix].held_until = until;
         self.set_phase(m, ix, Phase::Held);
     }
 
     /// Makes those ready whose time has come.
     pub(in crate::node) fn release(&mut self, m: &mut Memory<'_>, now: Instant) {
-        while let Some(ix) = self.held.front().filter(|&ix| m.walks[ix].held_until <= now) {
+        while let Some(ix) = self.held.front().filter(|&ix| m.traversals[ix].held_until <= now) {
             self.set_phase(m, ix, Phase::Ready);
         }
     }
 
     /// The walk that was asked longest ago, which goes to the back.
-    pub(in crate::node) fn next_ready(&mut self, walks: &mut [Slot<Walk>]) -> Option<Ix> {
-        let ix = self.ready.pop_front(walks)?;
-        self.ready.push_back(walks, ix);
+    pub(in crate::node) fn next_ready(&mut self, traversals: &mut [Slot<Traversal>]) -> Option<Ix> {
+        let ix = self.ready.pop_front(traversals)?;
+        self.ready.push_back(traversals, ix);
         Some(ix)
     }
 
-    pub(in crate::node) fn walk<'a>(&self, m: &'a mut Memory<'_>, ix: Ix) -> (&'a mut Walk, WalkMemory<'a>) {
-        let (at, count) = (ix.position(), m.walks.len());
+    pub(in crate::node) fn traversal<'a>(
+        &self,
+        m: &'a mut Memory<'_>,
+        ix: Ix,
+    ) -> (&'a mut Traversal, WalkMemory<'a>) {
+        let (at, count) = (ix.position(), m.traversals.len());
         let memory = WalkMemory {
             candidates: part(m.candidates, at, count),
             tokens: part(m.tokens, at, count),
             found: part(m.found, at, count),
         };
-        (&mut m.walks[ix], memory)
+        (&mut m.traversals[ix], memory)
     }
 
     /// Moves a walk to the list of its new phase.
     pub(in crate::node) fn set_phase(&mut self, m: &mut Memory<'_>, ix: Ix, phase: Phase) {
-        if let Some(list) = self.list(m.walks[ix].phase) {
-            list.remove(m.walks, ix);
+        if let Some(list) = self.list(m.traversals[ix].phase) {
+            list.remove(m.traversals, ix);
         }
-        m.walks[ix].phase = phase;
+        m.traversals[ix].phase = phase;
         match self.list(phase) {
             Some(list) if phase == Phase::Held => {
-                let until = m.walks[ix].held_until;
+                let until = m.traversals[ix].held_until;
                 let mut after = list.back();
-                while let Some(at) = after.filter(|&at| m.walks[at].held_until > until) {
-                    after = list.prev(m.walks, at);
+                while let Some(at) = after.filter(|&at| m.traversals[at].held_until > until) {
+                    after = list.prev(m.traversals, at);
                 }
-                list.insert_after(m.walks, after.unwrap_or(Ix::NONE), ix);
+                list.insert_after(m.traversals, after.unwrap_or(Ix::NONE), ix);
             }
-            Some(list) => list.push_back(m.walks, ix),
-            None => self.pool.give(m.walks, ix),
+            Some(list) => list.push_back(m.traversals, ix),
+            None => self.pool.give(m.traversals, ix),
         }
     }
 
     /// Of the lookups that were reported and hold an item the one reported longest ago.
     #[cfg(feature = "items")]
-    pub(in crate::node) fn oldest_with_item(&self, walks: &[Slot<Walk>]) -> Option<Ix> {
-        self.remembered.iter(walks).find(|&ix| walks[ix].goal.item().is_some())
+    pub(in crate::node) fn oldest_with_item(&self, traversals: &[Slot<Traversal>]) -> Option<Ix> {
+        self.remembered.iter(traversals).find(|&ix| traversals[ix].goal.item().is_some())
     }
 
     /// Whether every slot is free or in the list of its phase, and no find is forgotten.
     #[cfg(any(feature = "checkpoint", feature = "sim"))]
-    pub(in crate::node) fn is_consistent(&self, walks: &[Slot<Walk>]) -> bool {
+    pub(in crate::node) fn is_consistent(&self, traversals: &[Slot<Traversal>]) -> bool {
         let lists = [
             (self.ready, Phase::Ready),
             (self.held, Phase::Held),
@@ -151,13 +155,14 @@ impl Searches {
             (self.remembered, Phase::Remembered),
         ];
         let is_whole = |(list, phase): (List, Phase)| {
-            list.is_consistent(walks) && list.iter(walks).all(|ix| walks[ix].phase == phase)
+            list.is_consistent(traversals) && list.iter(traversals).all(|ix| traversals[ix].phase == phase)
         };
-        let news = walks.iter().map(|slot| &slot.value).filter(|walk| walk.phase.has_events());
-        self.pool.is_consistent(walks)
+        let news = traversals.iter().map(|slot| &slot.value).filter(|traversal| traversal.phase.has_events());
+        self.pool.is_consistent(traversals)
             && lists.into_iter().all(is_whole)
             && lists.into_iter().map(|(list, _)| list.len()).sum::<usize>() == self.pool.used()
-            && news.map(|walk| usize::from(walk.found - walk.reported)).sum::<usize>() == self.unreported
+            && news.map(|traversal| usize::from(traversal.found - traversal.reported)).sum::<usize>()
+                == self.unreported
     }
 
     const fn list(&mut self, phase: Phase) -> Option<&mut List> {
@@ -177,26 +182,26 @@ impl Searches {
 impl Core {
     /// Looks at what a walk wants now: puts it among those that are ready, lets it wait, or ends it.
     pub(in crate::node) fn settle(&mut self, m: &mut Memory<'_>, ix: Ix) {
-        if !m.walks[ix].phase.is_under_way() {
-            return self.linger(m, ix);
+        if !m.traversals[ix].phase.is_under_way() {
+            return self.place_late(m, ix);
         }
-        let (walk, memory) = self.searches.walk(m, ix);
-        let step = walk.next(memory.candidates);
-        let resumed_in_vain = walk.resumed && walk.acknowledged == 0;
-        let asked_saved_in_vain = walk.holds_back && walk.answered == 0;
+        let (traversal, memory) = self.traversals.traversal(m, ix);
+        let step = traversal.next(memory.candidates);
+        let resumed_in_vain = traversal.resumed && traversal.acknowledged == 0;
+        let asked_saved_in_vain = traversal.holds_back && traversal.answered == 0;
         match step {
-            Step::Query(_) | Step::Announce(_) | Step::Look(..) => {
-                self.searches.set_phase(m, ix, Phase::Ready);
+            Step::Query(_) | Step::Announce(_) | Step::Probe(..) => {
+                self.traversals.set_phase(m, ix, Phase::Ready);
             }
-            Step::Wait => self.searches.set_phase(m, ix, Phase::Waiting),
+            Step::Wait => self.traversals.set_phase(m, ix, Phase::Waiting),
             Step::Finish if self.awaits_confirmation(m, ix) => {
-                self.searches.set_phase(m, ix, Phase::Waiting);
+                self.traversals.set_phase(m, ix, Phase::Waiting);
             }
             Step::Finish if resumed_in_vain => self.restart(m, ix),
             Step::Finish if asked_saved_in_vain => self.ask_bootstraps_after_all(m, ix),
             Step::Finish if self.is_parked(m, ix) => {
-                self.searches.set_phase(m, ix, Phase::Waiting);
-                self.timers.set_earlier(Timer::Parked, m.walks[ix].started + PARKED);
+                self.traversals.set_phase(m, ix, Phase::Waiting);
+                self.timers.set_earlier(Timer::Parked, m.traversals[ix].started + PARKED);
             }
             Step::Finish if self.widen(m, ix) => self.settle(m, ix),
             #[cfg(feature = "items")]
@@ -209,10 +214,10 @@ impl Core {
     /// signature, and to report that hardly anything was stored would be wrong. An announce that goes
     /// on from earlier tokens begins anew instead, which harms nobody.
     fn awaits_confirmation(&self, m: &Memory<'_>, ix: Ix) -> bool {
-        let walk = &m.walks[ix];
-        let begins_anew = walk.resumed && matches!(walk.goal, Goal::Announce(_));
-        let reference = WalkRef { ix, generation: walk.generation };
-        walk.acknowledged * 2 < walk.announced
+        let traversal = &m.traversals[ix];
+        let begins_anew = traversal.resumed && matches!(traversal.goal, Goal::Announce(_));
+        let reference = TraversalRef { ix, generation: traversal.generation };
+        traversal.acknowledged * 2 < traversal.announced
             && !begins_anew
             && self.inflight.awaits(m.queries, Purpose::Announce(reference))
     }
@@ -220,13 +225,13 @@ impl Core {
     /// Queues what an announce still has to send after it was reported, and leaves half of all queries
     /// to those who wait for something. What was sent twice follows in its own time: a node that
     /// ignores it is not to get it three times more in the same second.
-    fn linger(&mut self, m: &mut Memory<'_>, ix: Ix) {
-        while m.walks[ix].lingers()
-            && self.family(m.walks[ix].family()).on
+    fn place_late(&mut self, m: &mut Memory<'_>, ix: Ix) {
+        while m.traversals[ix].lingers()
+            && self.family(m.traversals[ix].family()).on
             && !self.inflight.is_half_full(m.queries)
         {
-            let (walk, memory) = self.searches.walk(m, ix);
-            let step = walk.next(memory.candidates);
+            let (traversal, memory) = self.traversals.traversal(m, ix);
+            let step = traversal.next(memory.candidates);
             let pause = step.position().map_or(Duration::ZERO, |at| memory.candidates[at].pause());
             let Some(query) = self.enqueue_step(m, ix, step) else { return };
             if !pause.is_zero() {
@@ -235,21 +240,21 @@ impl Core {
         }
     }
 
-    /// Contacts have become known: lookups that had none begin, and those that nobody has answered
+    /// Reputations have become known: lookups that had none begin, and those that nobody has answered
     /// so far ask them too.
     pub(in crate::node) fn unpark(&mut self, m: &mut Memory<'_>) {
         let options = self.config.lookup;
-        for ix in (0..m.walks.len()).map(Ix::new) {
-            let walk = &m.walks[ix];
-            let is_in_need = walk.phase.is_under_way() && walk.answered == 0;
-            if !is_in_need || walk.alone || walk.resumed || walk.goal == Goal::Refresh {
+        for ix in (0..m.traversals.len()).map(Ix::new) {
+            let traversal = &m.traversals[ix];
+            let is_in_need = traversal.phase.is_under_way() && traversal.answered == 0;
+            if !is_in_need || traversal.alone || traversal.resumed || traversal.goal == Goal::Refresh {
                 continue;
             }
-            if walk.len() == 0 {
+            if traversal.len() == 0 {
                 self.seed(m, ix, &options);
             } else {
                 self.seed_known(m, ix);
-                if !m.walks[ix].holds_back && self.family(m.walks[ix].family()).table.len() < K {
+                if !m.traversals[ix].holds_back && self.family(m.traversals[ix].family()).table.len() < K {
                     self.seed_bootstraps(m, ix);
                 }
             }
@@ -259,9 +264,9 @@ impl Core {
 
     /// Ends lookups that found nobody to ask for too long.
     pub(in crate::node) fn end_parked(&mut self, m: &mut Memory<'_>) {
-        for at in 0..m.walks.len() {
+        for at in 0..m.traversals.len() {
             let ix = Ix::new(at);
-            if m.walks[ix].phase == Phase::Waiting {
+            if m.traversals[ix].phase == Phase::Waiting {
                 self.settle(m, ix);
             }
         }
@@ -269,68 +274,69 @@ impl Core {
 
     /// The next peer that a lookup found.
     pub(in crate::node) fn next_found(&mut self, m: &mut Memory<'_>) -> Option<(LookupId, Endpoint)> {
-        if self.searches.unreported == 0 {
+        if self.traversals.unreported == 0 {
             return None;
         }
-        let has_news = |walk: &Walk| walk.phase.has_events() && walk.reported < walk.found;
-        let at = m.walks.iter().position(|slot| has_news(&slot.value))?;
-        let (walk, memory) = self.searches.walk(m, Ix::new(at));
-        let peer = memory.found[usize::from(walk.reported)];
-        walk.reported += 1;
-        self.searches.unreported -= 1;
-        Some((LookupId { ix: walk.lead, generation: walk.generation }, peer))
+        let has_news =
+            |traversal: &Traversal| traversal.phase.has_events() && traversal.reported < traversal.found;
+        let at = m.traversals.iter().position(|slot| has_news(&slot.value))?;
+        let (traversal, memory) = self.traversals.traversal(m, Ix::new(at));
+        let peer = memory.found[usize::from(traversal.reported)];
+        traversal.reported += 1;
+        self.traversals.unreported -= 1;
+        Some((LookupId { ix: traversal.lead, generation: traversal.generation }, peer))
     }
 
     /// The next lookup that has ended, whose walks are from now on only remembered.
     pub(in crate::node) fn next_completed(&mut self, m: &mut Memory<'_>) -> Option<(LookupId, LookupReport)> {
-        let lead = self.searches.completed.front()?;
-        let walk = m.walks[lead];
-        let sibling = walk.sibling.some();
-        let kept = kept_id(m.kept, walk.kept);
-        let swarm = Self::swarm_size(m.scrapes, m.walks, lead);
+        let lead = self.traversals.completed.front()?;
+        let traversal = m.traversals[lead];
+        let sibling = traversal.sibling.some();
+        let publication = publication_id(m.publications, traversal.publication);
+        let swarm = Self::swarm_size(m.scrapes, m.traversals, lead);
         let report = LookupReport {
-            kept,
+            publication,
             swarm,
             #[cfg(feature = "items")]
-            seq: Self::newest_seq(m.own_items, walk.goal),
+            seq: Self::newest_seq(m.own_items, traversal.goal),
             #[cfg(feature = "items")]
-            obstacle: Self::obstacle(m.walks, m.own_items, lead),
+            obstacle: Self::obstacle(m.traversals, m.own_items, lead),
             network_size: self.network_sizes(),
-            ..report(&walk, sibling.map(|ix| &m.walks[ix]), self.now)
+            ..report(&traversal, sibling.map(|ix| &m.traversals[ix]), self.now)
         };
         Self::end_scrape(m, lead);
         for ix in [Some(lead), sibling].into_iter().flatten() {
-            self.searches.set_phase(m, ix, Phase::Remembered);
-            self.linger(m, ix);
+            self.traversals.set_phase(m, ix, Phase::Remembered);
+            self.place_late(m, ix);
         }
         #[cfg(feature = "items")]
-        self.trim_found(m, walk.goal);
-        if let Some(kept) = kept {
+        self.trim_found(m, traversal.goal);
+        if let Some(publication) = publication {
             #[cfg(feature = "items")]
             let is_spared = [Some(lead), sibling]
                 .into_iter()
                 .flatten()
-                .any(|ix| m.walks[ix].items.check == Check::Spared);
+                .any(|ix| m.traversals[ix].items.check == Check::Spared);
             #[cfg(not(feature = "items"))]
             let is_spared = false;
-            self.on_round_done(m, kept.ix, report.acknowledged, is_spared);
+            self.on_round_done(m, publication.ix, report.acknowledged, is_spared);
         }
-        Some((LookupId { ix: lead, generation: walk.generation }, report))
+        Some((LookupId { ix: lead, generation: traversal.generation }, report))
     }
 
     pub(in crate::node) fn lookup_report(&self, view: View<'_>, lookup: LookupId) -> Option<LookupReport> {
-        let lead = Self::current(view.walks, lookup)?;
-        let walk = &view.walks[lead];
-        let report = report(walk, walk.sibling.some().map(|ix| &view.walks[ix]), self.now);
-        let swarm = Self::swarm_size(view.scrapes, view.walks, lead);
+        let lead = Self::current(view.traversals, lookup)?;
+        let traversal = &view.traversals[lead];
+        let report = report(traversal, traversal.sibling.some().map(|ix| &view.traversals[ix]), self.now);
+        let swarm = Self::swarm_size(view.scrapes, view.traversals, lead);
         Some(LookupReport {
-            kept: kept_id(view.kept, walk.kept),
+            publication: publication_id(view.publications, traversal.publication),
             swarm,
             network_size: self.network_sizes(),
             #[cfg(feature = "items")]
-            seq: Self::newest_seq(view.own_items, walk.goal),
+            seq: Self::newest_seq(view.own_items, traversal.goal),
             #[cfg(feature = "items")]
-            obstacle: Self::obstacle(view.walks, view.own_items, lead),
+            obstacle: Self::obstacle(view.traversals, view.own_items, lead),
             ..report
         })
     }
@@ -340,101 +346,107 @@ impl Core {
         view: View<'a>,
         lookup: LookupId,
     ) -> impl Iterator<Item = NodeInfo> + use<'a> {
-        let lead = view.walks.get(lookup.ix.position()).map(|slot| &slot.value);
-        let lead = lead.filter(|walk| walk.generation == lookup.generation && walk.phase != Phase::Free);
-        let sibling = lead.and_then(|walk| walk.sibling.some());
-        let walks = [lead.map(|_| lookup.ix), sibling].into_iter().flatten();
-        walks.flat_map(move |ix| {
-            let candidates = share(view.candidates, ix.position(), view.walks.len());
-            let nodes = view.walks[ix].closest(candidates);
+        let lead = view.traversals.get(lookup.ix.position()).map(|slot| &slot.value);
+        let lead = lead
+            .filter(|traversal| traversal.generation == lookup.generation && traversal.phase != Phase::Free);
+        let sibling = lead.and_then(|traversal| traversal.sibling.some());
+        let traversals = [lead.map(|_| lookup.ix), sibling].into_iter().flatten();
+        traversals.flat_map(move |ix| {
+            let candidates = share(view.candidates, ix.position(), view.traversals.len());
+            let nodes = view.traversals[ix].closest(candidates);
             nodes.map(|(id, endpoint)| NodeInfo { id, addr: endpoint.into(), rtt: None })
         })
     }
 
     pub(in crate::node) const fn lookup_count(&self) -> usize {
-        self.searches.ready.len() + self.searches.held.len() + self.searches.waiting.len()
+        self.traversals.ready.len() + self.traversals.held.len() + self.traversals.waiting.len()
     }
 
     /// The families whose nodes a lookup asks for.
-    pub(in crate::node) const fn want(&self, walk: &Walk) -> Want {
-        let sibling = &self.families[1 - walk.family().index()];
+    pub(in crate::node) const fn want(&self, traversal: &Traversal) -> Want {
+        let sibling = &self.families[1 - traversal.family().index()];
         if sibling.on && sibling.table.len() < FEW_NODES { Want::BOTH } else { Want::NONE }
     }
 
     /// The walk that leads a lookup which has not been reported.
-    pub(in crate::node) fn current(walks: &[Slot<Walk>], lookup: LookupId) -> Option<Ix> {
-        let walk = &walks.get(lookup.ix.position())?.value;
-        let is_current =
-            walk.generation == lookup.generation && walk.lead == lookup.ix && walk.phase.has_events();
+    pub(in crate::node) fn current(traversals: &[Slot<Traversal>], lookup: LookupId) -> Option<Ix> {
+        let traversal = &traversals.get(lookup.ix.position())?.value;
+        let is_current = traversal.generation == lookup.generation
+            && traversal.lead == lookup.ix
+            && traversal.phase.has_events();
         is_current.then_some(lookup.ix)
     }
 
     /// A walk that answers are still of use to.
-    pub(in crate::node) fn active(&self, m: &Memory<'_>, reference: WalkRef) -> Option<Ix> {
-        let walk = &m.walks[reference.ix];
-        (walk.generation == reference.generation && walk.is_active()).then_some(reference.ix)
+    pub(in crate::node) fn active(&self, m: &Memory<'_>, reference: TraversalRef) -> Option<Ix> {
+        let traversal = &m.traversals[reference.ix];
+        (traversal.generation == reference.generation && traversal.is_active()).then_some(reference.ix)
     }
 
-    /// How many walks [`take_walk`](Self::take_walk) can give, where so many that are remembered are to
+    /// How many walks [`alloc_traversal`](Self::alloc_traversal) can give, where so many that are remembered are to
     /// be used again.
     pub(in crate::node) fn available_walks(
         &self,
         m: &Memory<'_>,
         goal: Goal,
-        kept: Ix,
+        publication: Ix,
         recalled: usize,
     ) -> usize {
-        let free = m.walks.len() - self.searches.pool.used() + self.searches.remembered.len() - recalled;
-        if goal == Goal::Refresh || !kept.is_none() {
+        let free =
+            m.traversals.len() - self.traversals.pool.used() + self.traversals.remembered.len() - recalled;
+        if goal == Goal::Refresh || !publication.is_none() {
             return free;
         }
-        let is_refresh = |walk: &Walk| walk.goal == Goal::Refresh && walk.phase.is_under_way();
-        let refreshes = m.walks.iter().filter(|slot| is_refresh(&slot.value)).count();
+        let is_refresh =
+            |traversal: &Traversal| traversal.goal == Goal::Refresh && traversal.phase.is_under_way();
+        let refreshes = m.traversals.iter().filter(|slot| is_refresh(&slot.value)).count();
         (free + refreshes + self.displaceable_walks(m)).saturating_sub(self.reserved_walks(m))
     }
 
     /// A free slot, or that of the lookup that was reported longest ago, unless it is one of
     /// `taken`, or for the user that of a refresh or a round of a kept announce, which can wait.
-    pub(in crate::node) fn take_walk(
+    pub(in crate::node) fn alloc_traversal(
         &mut self,
         m: &mut Memory<'_>,
         goal: Goal,
-        kept: Ix,
+        publication: Ix,
         taken: [Option<Ix>; 2],
     ) -> Option<Ix> {
-        let ix = self.searches.pool.take(m.walks).or_else(|| {
-            let ix = self.searches.remembered.iter(m.walks).find(|&ix| !taken.contains(&Some(ix)))?;
-            self.searches.remembered.remove(m.walks, ix);
+        let ix = self.traversals.pool.take(m.traversals).or_else(|| {
+            let ix = self.traversals.remembered.iter(m.traversals).find(|&ix| !taken.contains(&Some(ix)))?;
+            self.traversals.remembered.remove(m.traversals, ix);
             Some(ix)
         });
         let ix = match ix {
             Some(ix) => ix,
-            None if goal == Goal::Refresh || !kept.is_none() => return None,
+            None if goal == Goal::Refresh || !publication.is_none() => return None,
             None => {
-                let is_refresh = |walk: &Walk| walk.goal == Goal::Refresh && walk.phase.is_under_way();
-                match m.walks.iter().position(|slot| is_refresh(&slot.value)).map(Ix::new) {
+                let is_refresh =
+                    |traversal: &Traversal| traversal.goal == Goal::Refresh && traversal.phase.is_under_way();
+                match m.traversals.iter().position(|slot| is_refresh(&slot.value)).map(Ix::new) {
                     Some(ix) => {
-                        let walk = m.walks[ix];
-                        self.on_upkeep_done(m, &walk);
-                        self.searches.list(m.walks[ix].phase)?.remove(m.walks, ix);
+                        let traversal = m.traversals[ix];
+                        self.on_upkeep_done(m, &traversal);
+                        self.traversals.list(m.traversals[ix].phase)?.remove(m.traversals, ix);
                         ix
                     }
-                    None if self.displace_round(m) => self.searches.pool.take(m.walks)?,
+                    None if self.displace_round(m) => self.traversals.pool.take(m.traversals)?,
                     None => return None,
                 }
             }
         };
-        m.walks[ix].phase = Phase::Free;
+        m.traversals[ix].phase = Phase::Free;
         Some(ix)
     }
 
     /// Gives a walk its first candidates: nodes of the table, while there are few restored ones or, for
     /// want of them, bootstrap hosts (L-06), and our own stored peers as its first finds.
     pub(in crate::node) fn seed(&mut self, m: &mut Memory<'_>, ix: Ix, options: &LookupOptions) {
-        let (family, target, goal) = (m.walks[ix].family(), m.walks[ix].target, m.walks[ix].goal);
+        let (family, target, goal) =
+            (m.traversals[ix].family(), m.traversals[ix].target, m.traversals[ix].goal);
         if let Some(only) = options.only {
-            let (walk, memory) = self.searches.walk(m, ix);
-            walk.add(memory.candidates, None, only.into(), false);
+            let (traversal, memory) = self.traversals.traversal(m, ix);
+            traversal.add(memory.candidates, None, only.into(), false);
             return;
         }
         self.seed_known(m, ix);
@@ -445,11 +457,11 @@ impl Core {
             self.seed_bootstraps(m, ix);
         } else if table.len() < K {
             let restored = table.closest_restored::<SEEDS>(table_nodes(m, family), &target);
-            let (walk, memory) = self.searches.walk(m, ix);
-            walk.holds_back = true;
+            let (traversal, memory) = self.traversals.traversal(m, ix);
+            traversal.holds_back = true;
             for Contact { id, endpoint } in restored {
                 let id = Some(id).filter(|id| *id != NodeId::ZERO);
-                walk.add(memory.candidates, id, endpoint, false);
+                traversal.add(memory.candidates, id, endpoint, false);
             }
         }
         if matches!(goal, Goal::GetPeers | Goal::Announce(_)) {
@@ -459,7 +471,7 @@ impl Core {
 
     /// Where few are taken to be alive, the others are there as the last resort.
     fn seed_known(&self, m: &mut Memory<'_>, ix: Ix) {
-        let (family, target) = (m.walks[ix].family(), m.walks[ix].target);
+        let (family, target) = (m.traversals[ix].family(), m.traversals[ix].target);
         let table = &self.family(family).table;
         let closest = |m: &Memory<'_>, filter| -> heapless::Vec<(Contact, Duration), SEEDS> {
             let closest = table.closest::<SEEDS>(table_nodes(m, family), &target, filter, self.now);
@@ -467,28 +479,28 @@ impl Core {
         };
         let live = closest(m, Filter::Live);
         let bad = if live.len() < K { closest(m, Filter::Bad) } else { heapless::Vec::new() };
-        let (walk, memory) = self.searches.walk(m, ix);
+        let (traversal, memory) = self.traversals.traversal(m, ix);
         for (contact, rtt) in live {
-            walk.add_known(memory.candidates, contact.id, contact.endpoint, rtt);
+            traversal.add_known(memory.candidates, contact.id, contact.endpoint, rtt);
         }
         for (contact, _) in bad {
-            walk.add(memory.candidates, Some(contact.id), contact.endpoint, true);
+            traversal.add(memory.candidates, Some(contact.id), contact.endpoint, true);
         }
     }
 
     fn seed_bootstraps(&self, m: &mut Memory<'_>, ix: Ix) {
         for at in 0..usize::from(self.bootstraps) {
             let endpoint = m.bootstraps[at];
-            let (walk, memory) = self.searches.walk(m, ix);
-            if endpoint.family() == walk.family() {
-                walk.add(memory.candidates, None, endpoint, false);
+            let (traversal, memory) = self.traversals.traversal(m, ix);
+            if endpoint.family() == traversal.family() {
+                traversal.add(memory.candidates, None, endpoint, false);
             }
         }
     }
 
     /// None of the restored nodes that a lookup started from has answered.
     fn ask_bootstraps_after_all(&mut self, m: &mut Memory<'_>, ix: Ix) {
-        m.walks[ix].holds_back = false;
+        m.traversals[ix].holds_back = false;
         self.seed_known(m, ix);
         self.seed_bootstraps(m, ix);
         self.settle(m, ix);
@@ -496,13 +508,13 @@ impl Core {
 
     /// Peers that announced themselves to us are found at once.
     fn take_own_peers(&mut self, m: &mut Memory<'_>, ix: Ix) {
-        let (family, target) = (m.walks[ix].family(), m.walks[ix].target);
+        let (family, target) = (m.traversals[ix].family(), m.traversals[ix].target);
         let mut peers = heapless::Vec::<Endpoint, 64>::new();
         let slots = peer_slots(m);
         let stored = self.peers.peers_of(slots.shared(), &target.into(), self.now).map(|peer| peer.endpoint);
         peers.extend(stored.filter(|peer| peer.family() == family).take(64));
         for peer in peers {
-            self.take_peer(m, ix, peer);
+            self.accept_peer(m, ix, peer);
         }
     }
 
@@ -514,22 +526,22 @@ impl Core {
         goal: Goal,
         target: NodeId,
     ) -> Option<Ix> {
-        let fits = |walk: &Walk| {
-            walk.target == target
-                && walk.family() == family
-                && !walk.alone
-                && walk.serves(goal)
-                && self.now - walk.asked < TOKEN_LIFE
+        let fits = |traversal: &Traversal| {
+            traversal.target == target
+                && traversal.family() == family
+                && !traversal.alone
+                && traversal.serves(goal)
+                && self.now - traversal.asked < TOKEN_LIFE
         };
-        let mut next = self.searches.remembered.back();
+        let mut next = self.traversals.remembered.back();
         while let Some(ix) = next {
-            if fits(&m.walks[ix]) {
-                let (walk, memory) = self.searches.walk(m, ix);
-                if walk.has_tokens(memory.candidates) {
+            if fits(&m.traversals[ix]) {
+                let (traversal, memory) = self.traversals.traversal(m, ix);
+                if traversal.has_tokens(memory.candidates) {
                     return Some(ix);
                 }
             }
-            next = self.searches.remembered.prev(m.walks, ix);
+            next = self.traversals.remembered.prev(m.traversals, ix);
         }
         None
     }
@@ -543,31 +555,31 @@ impl Core {
         ix: Ix,
         goal: Goal,
         options: &LookupOptions,
-        kept: Ix,
+        publication: Ix,
         peer_room: &mut u16,
     ) -> bool {
         let now = self.now;
         #[cfg(feature = "items")]
-        if Self::check_of(m, goal, kept) != Check::None {
+        if Self::check_of(m, goal, publication) != Check::None {
             self.recall_item(m, ix, goal);
-            let (walk, memory) = self.searches.walk(m, ix);
-            walk.renew(memory.candidates, goal, options, now);
+            let (traversal, memory) = self.traversals.traversal(m, ix);
+            traversal.renew(memory.candidates, goal, options, now);
             return false;
         }
-        let _ = kept;
-        let (walk, memory) = self.searches.walk(m, ix);
-        walk.resume(memory.candidates, goal, options, now);
-        walk.has_more |= walk.found > *peer_room;
-        walk.found = walk.found.min(*peer_room);
-        *peer_room -= walk.found;
-        self.searches.unreported += usize::from(walk.found);
+        let _ = publication;
+        let (traversal, memory) = self.traversals.traversal(m, ix);
+        traversal.resume(memory.candidates, goal, options, now);
+        traversal.has_more |= traversal.found > *peer_room;
+        traversal.found = traversal.found.min(*peer_room);
+        *peer_room -= traversal.found;
+        self.traversals.unreported += usize::from(traversal.found);
         true
     }
 
     /// Tokens that were thought to serve did not: the lookup is made after all.
     fn restart(&mut self, m: &mut Memory<'_>, ix: Ix) {
-        let (walk, _) = self.searches.walk(m, ix);
-        walk.restart(self.now);
+        let (traversal, _) = self.traversals.traversal(m, ix);
+        traversal.restart(self.now);
         let options = self.config.lookup;
         self.seed(m, ix, &options);
         self.settle(m, ix);
@@ -575,38 +587,38 @@ impl Core {
 
     /// Whether a lookup has nobody to ask in any family, and still waits for somebody.
     fn is_parked(&self, m: &Memory<'_>, ix: Ix) -> bool {
-        let walk = &m.walks[ix];
-        let empty = |walk: &Walk| walk.len() == 0;
-        walk.phase.is_under_way()
-            && !walk.alone
-            && !matches!(walk.goal, Goal::Refresh | Goal::Bootstrap)
-            && self.now < walk.started + PARKED
-            && empty(walk)
-            && walk.sibling.some().is_none_or(|sibling| empty(&m.walks[sibling]))
+        let traversal = &m.traversals[ix];
+        let empty = |traversal: &Traversal| traversal.len() == 0;
+        traversal.phase.is_under_way()
+            && !traversal.alone
+            && !matches!(traversal.goal, Goal::Refresh | Goal::Bootstrap)
+            && self.now < traversal.started + PARKED
+            && empty(traversal)
+            && traversal.sibling.some().is_none_or(|sibling| empty(&m.traversals[sibling]))
     }
 
     pub(in crate::node) fn end(&mut self, m: &mut Memory<'_>, ix: Ix) {
         self.learn_density(m, ix);
-        m.walks[ix].ended = self.now;
-        self.searches.set_phase(m, ix, Phase::Ended);
-        let walk = m.walks[ix];
-        if matches!(walk.goal, Goal::Refresh | Goal::Bootstrap) {
-            self.on_upkeep_done(m, &walk);
+        m.traversals[ix].ended = self.now;
+        self.traversals.set_phase(m, ix, Phase::Ended);
+        let traversal = m.traversals[ix];
+        if matches!(traversal.goal, Goal::Refresh | Goal::Bootstrap) {
+            self.on_upkeep_done(m, &traversal);
         }
-        let sibling = walk.sibling.some();
-        if let Some(sibling) = sibling.filter(|&sibling| m.walks[sibling].phase.is_under_way()) {
+        let sibling = traversal.sibling.some();
+        if let Some(sibling) = sibling.filter(|&sibling| m.traversals[sibling].phase.is_under_way()) {
             // It may have waited for this one, to decide.
             #[cfg(feature = "items")]
-            if m.walks[sibling].items.is_thorough() {
+            if m.traversals[sibling].items.is_thorough() {
                 self.settle(m, sibling);
             }
             let _ = sibling;
             return;
         }
-        if walk.goal == Goal::Refresh {
-            self.searches.set_phase(m, ix, Phase::Remembered);
+        if traversal.goal == Goal::Refresh {
+            self.traversals.set_phase(m, ix, Phase::Remembered);
         } else {
-            self.searches.set_phase(m, walk.lead, Phase::Completed);
+            self.traversals.set_phase(m, traversal.lead, Phase::Completed);
         }
     }
 }
@@ -615,10 +627,10 @@ impl Core {
 impl Core {
     /// A walk has ended: how close it came tells how many nodes there are.
     fn learn_density(&mut self, m: &mut Memory<'_>, ix: Ix) {
-        let (walk, memory) = self.searches.walk(m, ix);
-        let Some(reach) = walk.reach(memory.candidates) else { return };
-        let (family, goal) = (walk.family(), walk.goal);
-        let target = walk.target;
+        let (traversal, memory) = self.traversals.traversal(m, ix);
+        let Some(reach) = traversal.reach(memory.candidates) else { return };
+        let (family, goal) = (traversal.family(), traversal.goal);
+        let target = traversal.target;
         let state = self.family_mut(family);
         let aim = match goal {
             Goal::Bootstrap => Aim::Neighbours,
@@ -638,9 +650,9 @@ impl Core {
 
     /// A walk that would end goes on through the region around its target, because something is odd.
     fn widen(&self, m: &mut Memory<'_>, ix: Ix) -> bool {
-        let (walk, memory) = self.searches.walk(m, ix);
-        let margin = self.family(walk.family()).density.margin();
-        walk.widen(memory.candidates, margin)
+        let (traversal, memory) = self.traversals.traversal(m, ix);
+        let margin = self.family(traversal.family()).density.margin();
+        traversal.widen(memory.candidates, margin)
     }
 
     fn network_sizes(&self) -> [Option<NetworkSize>; 2] {
@@ -659,14 +671,14 @@ fn share<T>(all: &[T], at: usize, count: usize) -> &[T] {
     &all[at * len..(at + 1) * len]
 }
 
-fn kept_id(slots: &[Slot<Kept>], kept: Ix) -> Option<KeptId> {
-    kept.some().map(|ix| KeptId { ix, generation: slots[ix].generation })
+fn publication_id(slots: &[Slot<Kept>], publication: Ix) -> Option<PublicationId> {
+    publication.some().map(|ix| PublicationId { ix, generation: slots[ix].generation })
 }
 
 /// How a lookup goes or went, both families together.
-fn report(lead: &Walk, sibling: Option<&Walk>, now: Instant) -> LookupReport {
-    let walks = || core::iter::once(lead).chain(sibling);
-    let sum = |field: fn(&Walk) -> u16| walks().map(|walk| u32::from(field(walk))).sum();
+fn report(lead: &Traversal, sibling: Option<&Traversal>, now: Instant) -> LookupReport {
+    let traversals = || core::iter::once(lead).chain(sibling);
+    let sum = |field: fn(&Traversal) -> u16| traversals().map(|traversal| u32::from(field(traversal))).sum();
     let kind = match lead.goal {
         Goal::FindNode | Goal::Refresh => LookupKind::FindNode,
         Goal::GetPeers => LookupKind::GetPeers,
@@ -678,17 +690,18 @@ fn report(lead: &Walk, sibling: Option<&Walk>, now: Instant) -> LookupReport {
         #[cfg(feature = "items")]
         Goal::Put(_) => LookupKind::Put,
     };
-    let refused = |field: fn(&Refused) -> u16| walks().map(|walk| u32::from(field(&walk.refused))).sum();
-    let mut codes = walks().map(|walk| walk.refused.code).filter(|code| *code != 0);
-    let end = |walk: &Walk| if walk.phase.is_under_way() { now } else { walk.ended };
+    let refused =
+        |field: fn(&Refused) -> u16| traversals().map(|traversal| u32::from(field(&traversal.refused))).sum();
+    let mut codes = traversals().map(|traversal| traversal.refused.code).filter(|code| *code != 0);
+    let end = |traversal: &Traversal| if traversal.phase.is_under_way() { now } else { traversal.ended };
     LookupReport {
-        peers: sum(|walk| walk.found),
-        more_peers: walks().any(|walk| walk.has_more),
-        queried: sum(|walk| walk.queried),
-        answered: sum(|walk| walk.answered),
-        failed: sum(|walk| walk.failed),
-        announced: sum(|walk| walk.announced),
-        acknowledged: sum(|walk| walk.acknowledged),
+        peers: sum(|traversal| traversal.found),
+        more_peers: traversals().any(|traversal| traversal.has_more),
+        queried: sum(|traversal| traversal.queried),
+        answered: sum(|traversal| traversal.answered),
+        failed: sum(|traversal| traversal.failed),
+        announced: sum(|traversal| traversal.announced),
+        acknowledged: sum(|traversal| traversal.acknowledged),
         refused: Refusals {
             total: refused(|refused| refused.count),
             cas_mismatch: refused(|refused| refused.cas),
@@ -696,9 +709,9 @@ fn report(lead: &Walk, sibling: Option<&Walk>, now: Instant) -> LookupReport {
             last: codes.next_back().map(ErrorCode),
         },
         #[cfg(feature = "items")]
-        copies: sum(|walk| walk.items.copies),
-        duration: walks().map(end).max().unwrap_or(now) - lead.started,
-        crowding: walks().filter_map(Walk::expected_within).map(chance).min(),
+        copies: sum(|traversal| traversal.items.copies),
+        duration: traversals().map(end).max().unwrap_or(now) - lead.started,
+        crowding: traversals().filter_map(Traversal::expected_within).map(chance).min(),
         ..LookupReport::unstarted(kind, lead.target)
     }
 }

@@ -8,7 +8,7 @@ use crate::base::id::NodeId;
 use crate::base::time::Instant;
 use crate::base::trace::debug;
 use crate::guard::secure_id::is_secure;
-use crate::node::api::event::{Notice, NoticeKind, StartError};
+use crate::node::api::event::{PackedEvent, PackedKind, StartError};
 use crate::node::storage::Storage;
 use crate::node::storage::sealed::Memory;
 use crate::node::{Core, Node};
@@ -99,27 +99,31 @@ impl Core {
         // Last, because nodes that moved in the table may be too many to be told.
         let endpoint = self.family(family).external.known().map_or(addr, Endpoint::from);
         debug!("our external address is {}", SocketAddr::from(endpoint));
-        self.notify(m, Notice { kind: NoticeKind::ExternalAddr, endpoint, ..Notice::EMPTY });
+        self.notify(m, PackedEvent { kind: PackedKind::ExternalAddr, endpoint, ..PackedEvent::EMPTY });
         if !fits {
-            let kind = if family == Family::V4 { NoticeKind::IdChangedV4 } else { NoticeKind::IdChangedV6 };
-            self.notify(m, Notice { kind, id: old, ..Notice::EMPTY });
+            let kind = if family == Family::V4 { PackedKind::IdChangedV4 } else { PackedKind::IdChangedV6 };
+            self.notify(m, PackedEvent { kind, id: old, ..PackedEvent::EMPTY });
         }
     }
 
     /// Takes another id, and goes on with everything that is under way.
     fn take_id(&mut self, m: &mut Memory<'_>, family: Family, id: NodeId) {
         let mut slots = match family {
-            Family::V4 => Slots { buckets: m.buckets_v4, main: m.nodes_v4, spares: m.spares_v4 },
-            Family::V6 => Slots { buckets: m.buckets_v6, main: m.nodes_v6, spares: m.spares_v6 },
+            Family::V4 => {
+                Slots { buckets: m.buckets_v4, entries: m.nodes_v4, replacements: m.replacements_v4 }
+            }
+            Family::V6 => {
+                Slots { buckets: m.buckets_v6, entries: m.nodes_v6, replacements: m.replacements_v6 }
+            }
         };
         let state = &mut self.families[family.index()];
         state.id = id;
         state.table.rehome(&mut slots, id, self.now, |change| {
             let (kind, Contact { id, endpoint }) = match change {
-                Move::Out(contact) => (NoticeKind::NodeRemoved, contact),
-                Move::In(contact) => (NoticeKind::NodeAdded, contact),
+                Move::Out(contact) => (PackedKind::NodeRemoved, contact),
+                Move::In(contact) => (PackedKind::NodeAdded, contact),
             };
-            let notice = Notice { kind, id, endpoint, ..Notice::EMPTY };
+            let notice = PackedEvent { kind, id, endpoint, ..PackedEvent::EMPTY };
             self.stats.events_lost += self.notices.push(m.notices, notice);
         });
         self.owe_bootstrap(family);

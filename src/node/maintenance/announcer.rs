@@ -10,7 +10,7 @@ use crate::lookup::republisher::{Kept, Pace, Phase, Subject};
 use crate::lookup::{self, Announce, Goal, LookupOptions};
 use crate::node::Core;
 use crate::node::api::config::Config;
-use crate::node::api::event::{KeptAnnounce, KeptId, KeptRound, LookupId, StartError};
+use crate::node::api::event::{AnnouncementInfo, LookupId, PublicationId, RepublishInfo, StartError};
 use crate::node::api::limits::Limit;
 use crate::node::maintenance::timers::Timer;
 use crate::node::storage::sealed::{Memory, View};
@@ -53,90 +53,99 @@ pub(in crate::node) fn pace(config: &Config, lookups: usize) -> Pace {
 
 impl Core {
     /// `last`: how long ago the last round of a saved announce ended, and how many nodes confirmed it.
-    pub(in crate::node) fn keep_announced(
+    pub(in crate::node) fn start_announcing(
         &mut self,
         m: &mut Memory<'_>,
         now: Instant,
         infohash: InfoHash,
         announce: Announce,
         last: Option<(Duration, u16)>,
-    ) -> Result<KeptId, StartError> {
+    ) -> Result<PublicationId, StartError> {
         let now = self.advance(now);
         if announce.port == 0 {
             return Err(StartError::PortZero);
         }
         self.check_walks(m, Family::ALL.into_iter().filter(|&family| self.config.has(family)).count())?;
         let (target, subject) = (infohash.into(), Subject::Announce(announce));
-        let ix = match self.keeper.find(m.kept, &target, false) {
+        let ix = match self.republisher.find(m.publications, &target, false) {
             Some(ix) => {
-                if m.kept[ix].subject != subject {
+                if m.publications[ix].subject != subject {
                     self.drop_round(m, ix);
-                    self.keeper.change(m.kept, ix, subject, now);
+                    self.republisher.change(m.publications, ix, subject, now);
                 }
                 ix
             }
             None => {
-                let ix = self.keeper.restore(m.kept, target, subject, last, now);
-                ix.ok_or_else(|| Limit::Kept.refusal(m.kept.len(), 1))?
+                let ix = self.republisher.restore(m.publications, target, subject, last, now);
+                ix.ok_or_else(|| Limit::Publications.refusal(m.publications.len(), 1))?
             }
         };
         self.hold_own(m, infohash, announce);
         self.schedule_rounds(m);
-        Ok(KeptId { ix, generation: m.kept[ix].generation })
+        Ok(PublicationId { ix, generation: m.publications[ix].generation })
     }
 
     /// Whether a round finds the slots it needs at all.
     pub(in crate::node) fn check_walks(&self, m: &Memory<'_>, needed: usize) -> Result<(), StartError> {
-        let size = m.walks.len();
+        let size = m.traversals.len();
         if size < needed { Err(Limit::Lookups.refusal(size, needed)) } else { Ok(()) }
     }
 
     /// Ends what is kept up, an announce or an item as is said.
-    pub(in crate::node) fn stop_keeping(&mut self, m: &mut Memory<'_>, kept: KeptId, is_item: bool) -> bool {
-        let is_kept = m.kept.get(kept.ix.position()).is_some_and(|Slot { value, .. }| {
-            let is_current = value.phase != Phase::Free && value.generation == kept.generation;
+    pub(in crate::node) fn stop_keeping(
+        &mut self,
+        m: &mut Memory<'_>,
+        publication: PublicationId,
+        is_item: bool,
+    ) -> bool {
+        let is_kept = m.publications.get(publication.ix.position()).is_some_and(|Slot { value, .. }| {
+            let is_current = value.phase != Phase::Free && value.generation == publication.generation;
             is_current && value.subject.is_item() == is_item
         });
         if is_kept {
-            self.drop_round(m, kept.ix);
+            self.drop_round(m, publication.ix);
             if !is_item {
-                self.release_own(m, m.kept[kept.ix].target.into());
+                self.release_own(m, m.publications[publication.ix].target.into());
             }
             #[cfg(feature = "items")]
-            self.release_kept(m, kept.ix);
-            self.keeper.remove(m.kept, kept.ix);
+            self.release_kept(m, publication.ix);
+            self.republisher.remove(m.publications, publication.ix);
             self.schedule_rounds(m);
         }
         is_kept
     }
 
-    pub(in crate::node) fn kept_announces<'a>(
+    pub(in crate::node) fn announcements<'a>(
         &self,
         view: View<'a>,
-    ) -> impl Iterator<Item = KeptAnnounce> + use<'a> {
+    ) -> impl Iterator<Item = AnnouncementInfo> + use<'a> {
         let slept = Duration::from_micros(self.slept);
-        let kept = (0..view.kept.len()).map(Ix::new).filter(move |&ix| view.kept[ix].phase != Phase::Free);
-        kept.filter_map(move |ix| {
-            let kept = &view.kept[ix];
-            let round = kept.round.some();
-            let last =
-                KeptRound { ended: outside(kept.ended, slept), acknowledged: kept.acknowledged.into() };
-            Some(KeptAnnounce {
-                id: KeptId { ix, generation: kept.generation },
-                infohash: kept.target.into(),
-                announce: kept.subject.announce()?,
-                round: round.map(|ix| LookupId { ix, generation: view.walks[ix].generation }),
-                last: kept.is_tried.then_some(last),
-                due: round.is_none().then_some(outside(kept.due, slept)),
+        let publication = (0..view.publications.len())
+            .map(Ix::new)
+            .filter(move |&ix| view.publications[ix].phase != Phase::Free);
+        publication.filter_map(move |ix| {
+            let publication = &view.publications[ix];
+            let round = publication.round.some();
+            let last = RepublishInfo {
+                ended: outside(publication.ended, slept),
+                acknowledged: publication.acknowledged.into(),
+            };
+            Some(AnnouncementInfo {
+                id: PublicationId { ix, generation: publication.generation },
+                infohash: publication.target.into(),
+                announce: publication.subject.announce()?,
+                round: round.map(|ix| LookupId { ix, generation: view.traversals[ix].generation }),
+                last: publication.is_tried.then_some(last),
+                due: round.is_none().then_some(outside(publication.due, slept)),
             })
         })
     }
 
     /// Starts what rounds are due.
     pub(in crate::node) fn start_rounds(&mut self, m: &mut Memory<'_>) {
-        while self.next_round(m.kept).is_some_and(|at| at <= self.now) {
-            let Some(ix) = self.keeper.next(m.kept, self.now) else { break };
-            let Kept { target, subject, .. } = m.kept[ix];
+        while self.next_round(m.publications).is_some_and(|at| at <= self.now) {
+            let Some(ix) = self.republisher.next(m.publications, self.now) else { break };
+            let Kept { target, subject, .. } = m.publications[ix];
             let goal = match subject {
                 Subject::Announce(announce) => Goal::Announce(announce),
                 #[cfg(feature = "items")]
@@ -146,19 +155,19 @@ impl Core {
             let options = LookupOptions { only: None, ..self.config.lookup };
             match self.start(m, goal, [target; 2], families, &options, ix) {
                 Ok(lookup) => {
-                    self.keeper.begin(m.kept, ix, &mut self.rng, self.now);
-                    m.kept[ix].round = lookup.ix;
+                    self.republisher.begin(m.publications, ix, &mut self.rng, self.now);
+                    m.publications[ix].round = lookup.ix;
                 }
                 // The user's lookups take all slots.
-                Err(_) => self.keeper.starve(self.now + SLOT_PAUSE),
+                Err(_) => self.republisher.starve(self.now + SLOT_PAUSE),
             }
         }
         self.schedule_rounds(m);
     }
 
     pub(in crate::node) fn schedule_rounds(&mut self, m: &Memory<'_>) {
-        if self.keeper.len() > 0 {
-            self.timers.set(Timer::Kept, self.next_round(m.kept).unwrap_or(Instant::NEVER));
+        if self.republisher.len() > 0 {
+            self.timers.set(Timer::Kept, self.next_round(m.publications).unwrap_or(Instant::NEVER));
         } else {
             self.timers.set(Timer::Kept, Instant::NEVER);
         }
@@ -166,7 +175,7 @@ impl Core {
 
     /// The network is there, again or at last: whatever failed before is repeated.
     pub(in crate::node) fn resume_rounds(&mut self, m: &mut Memory<'_>) {
-        self.keeper.forgive(m.kept, self.now);
+        self.republisher.forgive(m.publications, self.now);
         self.schedule_rounds(m);
     }
 
@@ -178,71 +187,73 @@ impl Core {
         acknowledged: u32,
         is_spared: bool,
     ) {
-        m.kept[ix].round = Ix::NONE;
+        m.publications[ix].round = Ix::NONE;
         if is_spared && acknowledged == 0 {
-            self.keeper.spare(m.kept, ix, self.now);
+            self.republisher.spare(m.publications, ix, self.now);
         } else {
-            self.keeper.end(m.kept, ix, acknowledged as u16, self.now);
+            self.republisher.end(m.publications, ix, acknowledged as u16, self.now);
         }
         // Until the next input the user may ask for the nodes of what has ended.
-        self.keeper.hold(self.now + MOMENT);
+        self.republisher.hold(self.now + MOMENT);
         self.schedule_rounds(m);
     }
 
     /// The user wants no more of a round.
     pub(in crate::node) fn on_round_cancelled(&mut self, m: &mut Memory<'_>, ix: Ix) {
-        m.kept[ix].round = Ix::NONE;
-        self.keeper.skip(m.kept, ix, self.now);
+        m.publications[ix].round = Ix::NONE;
+        self.republisher.skip(m.publications, ix, self.now);
         self.schedule_rounds(m);
     }
 
     /// A round makes room for a lookup that cannot wait: the one that started last. Returns whether one
     /// could.
     pub(in crate::node) fn displace_round(&mut self, m: &mut Memory<'_>) -> bool {
-        let lead = self.displaceable(m).max_by_key(|&lead| m.walks[lead].started);
+        let lead = self.displaceable(m).max_by_key(|&lead| m.traversals[lead].started);
         let Some(lead) = lead else { return false };
         self.put_back_round(m, lead);
-        self.keeper.starve(self.now + SLOT_PAUSE);
+        self.republisher.starve(self.now + SLOT_PAUSE);
         self.schedule_rounds(m);
         true
     }
 
     /// The walks that rounds would free for others.
     pub(in crate::node) fn displaceable_walks(&self, m: &Memory<'_>) -> usize {
-        self.displaceable(m).map(|lead| 1 + usize::from(!m.walks[lead].sibling.is_none())).sum()
+        self.displaceable(m).map(|lead| 1 + usize::from(!m.traversals[lead].sibling.is_none())).sum()
     }
 
     /// The walks that are to stay free for a round, because others have taken all of them before: a user
     /// who always has another lookup to start must not keep rounds away for ever.
     pub(in crate::node) fn reserved_walks(&self, m: &Memory<'_>) -> usize {
-        let is_wanted =
-            self.keeper.is_starved() && self.spares_a_round(m) && self.next_round(m.kept).is_some();
+        let is_wanted = self.republisher.is_starved()
+            && self.replacements_a_round(m)
+            && self.next_round(m.publications).is_some();
         if is_wanted { self.families.iter().filter(|family| family.on).count() } else { 0 }
     }
 
     /// The rounds under way that may be displaced, by the walks that lead them: all but the first.
     fn displaceable<'a>(&self, m: &'a Memory<'_>) -> impl Iterator<Item = Ix> + use<'a> {
-        let walks = &*m.walks;
-        let is_under_way = move |ix: Ix| walks[ix].phase.is_under_way();
-        let leads = (0..walks.len()).map(Ix::new).filter(move |&ix| {
-            let walk = &walks[ix];
-            let is_round = !walk.kept.is_none() && walk.lead == ix && walk.phase.has_events();
-            is_round && (is_under_way(ix) || walk.sibling.some().is_some_and(is_under_way))
+        let traversals = &*m.traversals;
+        let is_under_way = move |ix: Ix| traversals[ix].phase.is_under_way();
+        let leads = (0..traversals.len()).map(Ix::new).filter(move |&ix| {
+            let traversal = &traversals[ix];
+            let is_round =
+                !traversal.publication.is_none() && traversal.lead == ix && traversal.phase.has_events();
+            is_round && (is_under_way(ix) || traversal.sibling.some().is_some_and(is_under_way))
         });
-        leads.skip(self.spares_a_round(m).into())
+        leads.skip(self.replacements_a_round(m).into())
     }
 
     /// Whether there are lookups enough for one round to go on whatever the user wants.
-    fn spares_a_round(&self, m: &Memory<'_>) -> bool {
-        m.walks.len() >= RESERVE * self.families.iter().filter(|family| family.on).count()
+    fn replacements_a_round(&self, m: &Memory<'_>) -> bool {
+        m.traversals.len() >= RESERVE * self.families.iter().filter(|family| family.on).count()
     }
 
     /// Ends the round that this walk leads; it comes first when there is room again.
     pub(in crate::node) fn put_back_round(&mut self, m: &mut Memory<'_>, lead: Ix) {
-        let kept = m.walks[lead].kept;
+        let publication = m.traversals[lead].publication;
         self.drop_walks(m, lead);
-        m.kept[kept].round = Ix::NONE;
-        self.keeper.put_back(m.kept, kept, self.now);
+        m.publications[publication].round = Ix::NONE;
+        self.republisher.put_back(m.publications, publication, self.now);
     }
 
     /// When the next round starts; `None` while there is no network, or nothing to start.
@@ -251,8 +262,8 @@ impl Core {
         if !is_ready || self.seems_down() {
             return None;
         }
-        let wanted = self.keeper.next_start(slots)?;
-        if self.keeper.is_at_once() {
+        let wanted = self.republisher.next_start(slots)?;
+        if self.republisher.is_at_once() {
             return Some(wanted.max(self.now));
         }
         // The user's own lookups are to find half of what may be contacted at once.
@@ -263,14 +274,17 @@ impl Core {
     }
 
     /// Ends the round of an announce that is under way, and what an earlier one would still place.
-    pub(in crate::node) fn drop_round(&mut self, m: &mut Memory<'_>, kept: Ix) {
-        if let Some(lead) = core::mem::take(&mut m.kept[kept].round).some() {
+    pub(in crate::node) fn drop_round(&mut self, m: &mut Memory<'_>, publication: Ix) {
+        if let Some(lead) = core::mem::take(&mut m.publications[publication].round).some() {
             self.drop_walks(m, lead);
         }
-        for ix in (0..m.walks.len()).map(Ix::new) {
-            let walk = &m.walks[ix];
-            if walk.lingers() && walk.kept == kept && walk.target == m.kept[kept].target {
-                self.searches.set_phase(m, ix, lookup::Phase::Free);
+        for ix in (0..m.traversals.len()).map(Ix::new) {
+            let traversal = &m.traversals[ix];
+            if traversal.lingers()
+                && traversal.publication == publication
+                && traversal.target == m.publications[publication].target
+            {
+                self.traversals.set_phase(m, ix, lookup::Phase::Free);
             }
         }
     }

@@ -6,16 +6,16 @@ use crate::base::addr::{Endpoint, Family};
 use crate::base::id::{K, NodeId};
 use crate::base::pool::Ix;
 use crate::base::time::Instant;
-use crate::lookup::{Goal, Walk};
+use crate::lookup::{Goal, Traversal};
 use crate::node::api::config::BootstrapKind;
-use crate::node::api::event::{LookupId, Notice, NoticeKind, StartError};
+use crate::node::api::event::{LookupId, PackedEvent, PackedKind, StartError};
 use crate::node::api::limits::Limit;
 use crate::node::maintenance::timers::Timer;
 use crate::node::storage::sealed::Memory;
-use crate::node::{Core, FamilyState, PATROL, table_nodes, table_slots};
-use crate::rpc::inflight::{Expiry, Outcome, Purpose, Query};
+use crate::node::{Core, FamilyState, SLOT_RETRY, table_nodes, table_slots};
+use crate::rpc::inflight::{Expiry, Purpose, Query, QueryResult};
 use crate::rpc::reputation::Blame;
-use crate::table::{Contact, Entry, Fate};
+use crate::table::{Contact, Entry, InsertKind};
 use crate::wire::MethodKind;
 
 /// With fewer nodes than this in the table the node bootstraps again (mldht: 30), and answers in
@@ -120,7 +120,7 @@ impl Core {
                 Expiry::Stalled(query) => self.on_stalled(m, &query),
                 Expiry::TimedOut(query) => {
                     self.stats.timed_out += 1;
-                    self.on_failed(m, &query, Outcome::TimedOut);
+                    self.on_failed(m, &query, QueryResult::TimedOut);
                 }
             }
         }
@@ -141,10 +141,10 @@ impl Core {
         if self.timers.fired(Timer::Parked, now) {
             self.end_parked(m);
         }
-        for (family, timer) in Family::ALL.into_iter().zip([Timer::UpkeepV4, Timer::UpkeepV6]) {
+        for (family, timer) in Family::ALL.into_iter().zip([Timer::MaintenanceV4, Timer::MaintenanceV6]) {
             // An errand that ends at once leaves time for the next one.
             while self.timers.fired(timer, now) {
-                self.keep_house(m, family);
+                self.run_maintenance(m, family);
             }
         }
         if self.timers.fired(Timer::Kept, now) {
@@ -155,21 +155,21 @@ impl Core {
     /// Where every slot is taken, dead nodes must not hold up the lookups: the query that has
     /// stalled and is nearest to its timeout is given up.
     pub(in crate::node) fn make_room(&mut self, m: &mut Memory<'_>) {
-        if self.searches.has_ready()
+        if self.traversals.has_ready()
             && self.inflight.is_full(m.queries)
             && let Some(query) = self.inflight.give_up(m.queries)
         {
             self.stats.timed_out += 1;
-            self.on_failed(m, &query, Outcome::TimedOut);
+            self.on_failed(m, &query, QueryResult::TimedOut);
         }
     }
 
     pub(in crate::node) fn handle_unreachable(&mut self, m: &mut Memory<'_>, now: Instant, to: Endpoint) {
         self.advance(now);
         while let Some(ix) = self.inflight.find_sent_to(m.queries, to) {
-            let query = self.inflight.finish(m.queries, ix, Outcome::Unreachable);
+            let query = self.inflight.finish(m.queries, ix, QueryResult::Unreachable);
             self.stats.unreachable += 1;
-            self.on_failed(m, &query, Outcome::Unreachable);
+            self.on_failed(m, &query, QueryResult::Unreachable);
         }
     }
 
@@ -313,9 +313,9 @@ impl Core {
         let outcome = table.on_reply(&mut table_slots(m, family), contact, rtt, now);
         self.notify_outcome(m, contact, outcome);
         let state = self.family_mut(family);
-        if outcome.fate == Fate::Added && is_router {
+        if outcome.kind == InsertKind::Added && is_router {
             state.holds_router = true;
-        } else if outcome.fate == Fate::Added && core::mem::take(&mut state.holds_router) {
+        } else if outcome.kind == InsertKind::Added && core::mem::take(&mut state.holds_router) {
             self.drop_routers(m, family);
         }
         if was_empty && !self.family(family).table.is_empty() {
@@ -324,7 +324,7 @@ impl Core {
             }
             self.unpark(m);
         }
-        self.schedule_upkeep(family);
+        self.schedule_maintenance(family);
     }
 
     /// A node of the table says that it belongs in none (BEP 43).
@@ -339,7 +339,7 @@ impl Core {
     /// A query of ours went unanswered. That is held against the node only if somebody was heard
     /// since: otherwise it may be our own link that is down; and not if the node itself was, in answer
     /// to what was sent no earlier.
-    pub(in crate::node) fn on_failed(&mut self, m: &mut Memory<'_>, query: &Query, outcome: Outcome) {
+    pub(in crate::node) fn on_failed(&mut self, m: &mut Memory<'_>, query: &Query, outcome: QueryResult) {
         let (family, now) = (query.to.family(), self.now);
         if self.heard <= query.sent {
             self.stats.excused += 1;
@@ -367,19 +367,19 @@ impl Core {
             }
         }
         self.on_search_failed(m, query, outcome);
-        self.schedule_upkeep(family);
+        self.schedule_maintenance(family);
     }
 
     /// Whether the end of a query tells that nobody is there who answers: a node need not know every
     /// method, a lookup asks a node more than once, and a query may be given up before most answers
     /// have come.
-    fn is_telling(&self, query: &Query, outcome: Outcome) -> bool {
+    fn is_telling(&self, query: &Query, outcome: QueryResult) -> bool {
         let is_known_to_all =
             matches!(query.method, MethodKind::Ping | MethodKind::FindNode | MethodKind::GetPeers);
-        let is_early = outcome == Outcome::TimedOut
+        let is_early = outcome == QueryResult::TimedOut
             && query.is_given_up(self.now)
             && self.now - query.sent < self.rtt.stall() * PATIENCE;
-        !query.is_repeat && (is_known_to_all || outcome == Outcome::Unreachable) && !is_early
+        !query.is_repeat && (is_known_to_all || outcome == QueryResult::Unreachable) && !is_early
     }
 
     /// A query of ours went unanswered, which is held against nobody.
@@ -406,23 +406,23 @@ impl Core {
     }
 
     /// A lookup of the node's own has ended.
-    pub(in crate::node) fn on_upkeep_done(&mut self, m: &mut Memory<'_>, walk: &Walk) {
-        let (family, now) = (walk.family(), self.now);
+    pub(in crate::node) fn on_upkeep_done(&mut self, m: &mut Memory<'_>, traversal: &Traversal) {
+        let (family, now) = (traversal.family(), self.now);
         let depth = self.family(family).table.relevant_depth();
         let state = self.family_mut(family);
         state.bootstrap.busy = false;
-        if walk.goal == Goal::Bootstrap {
+        if traversal.goal == Goal::Bootstrap {
             let again = core::mem::take(&mut state.bootstrap.again);
-            if again && (walk.answered == 0 || state.table.len() < K) {
+            if again && (traversal.answered == 0 || state.table.len() < K) {
                 (state.bootstrap.failures, state.bootstrap.next) = (0, now);
-            } else if walk.answered == 0 {
+            } else if traversal.answered == 0 {
                 state.bootstrap.next = now + state.bootstrap.pause();
             } else {
                 (state.bootstrap.failures, state.bootstrap.next) = (0, now + RETRY);
             }
-            if walk.answered > 0 {
+            if traversal.answered > 0 {
                 let was_owed = state.bootstrap.is_owed;
-                if walk.target == state.id {
+                if traversal.target == state.id {
                     state.bootstrap.is_owed = false;
                 } else if state.bootstrap.is_owed {
                     state.bootstrap.next = now;
@@ -432,15 +432,15 @@ impl Core {
                     state.bootstrap.fill = depth.checked_sub(1).map(|deepest| deepest as u8);
                 }
                 if !core::mem::replace(&mut state.ready, true) {
-                    let kind = if family == Family::V4 { NoticeKind::ReadyV4 } else { NoticeKind::ReadyV6 };
-                    self.notify(m, Notice { kind, ..Notice::EMPTY });
+                    let kind = if family == Family::V4 { PackedKind::ReadyV4 } else { PackedKind::ReadyV6 };
+                    self.notify(m, PackedEvent { kind, ..PackedEvent::EMPTY });
                     self.resume_rounds(m);
                 }
             }
         }
         let state = self.family_mut(family);
         state.bootstrap.filled = state.bootstrap.filled.max(state.table.len() as u16);
-        self.schedule_upkeep(family);
+        self.schedule_maintenance(family);
     }
 
     pub(in crate::node) fn schedule_sweep(&mut self, m: &Memory<'_>) {
@@ -457,7 +457,7 @@ impl Core {
     pub(in crate::node) fn wake_bootstrap(&mut self, family: Family, now: Instant) {
         let bootstrap = &mut self.family_mut(family).bootstrap;
         (bootstrap.failures, bootstrap.next) = (0, now);
-        self.schedule_upkeep(family);
+        self.schedule_maintenance(family);
     }
 
     /// Joins anew, now or after the bootstrap under way, unless that makes up for it.
@@ -475,26 +475,26 @@ impl Core {
     }
 
     /// Starts what is due in one family, one lookup at a time.
-    fn keep_house(&mut self, m: &mut Memory<'_>, family: Family) {
+    fn run_maintenance(&mut self, m: &mut Memory<'_>, family: Family) {
         let now = self.now;
         if !self.family(family).is_idle() {
             return;
         }
-        if let Some((goal, target)) = self.next_errand(m, family, now) {
+        if let Some((goal, target)) = self.next_task(m, family, now) {
             let only = Family::ALL.map(|other| other == family);
             let options = self.config.lookup;
             self.family_mut(family).bootstrap.begin();
             if self.start(m, goal, [target; 2], only, &options, Ix::NONE).is_err() {
                 // The user's lookups take all slots; they fill the table as well.
                 self.family_mut(family).bootstrap.busy = false;
-                return self.timers.set(upkeep_timer(family), now + PATROL);
+                return self.timers.set(maintenance_timer(family), now + SLOT_RETRY);
             }
         }
-        self.schedule_upkeep(family);
+        self.schedule_maintenance(family);
     }
 
     /// A bootstrap, the filling of a bucket after it, or the refresh of a quiet one.
-    fn next_errand(&mut self, m: &mut Memory<'_>, family: Family, now: Instant) -> Option<(Goal, NodeId)> {
+    fn next_task(&mut self, m: &mut Memory<'_>, family: Family, now: Instant) -> Option<(Goal, NodeId)> {
         let state = &mut self.families[family.index()];
         if state.bootstrap_due().is_some_and(|due| due <= now) {
             return Some((Goal::Bootstrap, state.id));
@@ -514,7 +514,7 @@ impl Core {
         state.table.next_refresh(buckets, &mut self.rng, now).map(|target| (Goal::Refresh, target))
     }
 
-    pub(in crate::node) fn schedule_upkeep(&mut self, family: Family) {
+    pub(in crate::node) fn schedule_maintenance(&mut self, family: Family) {
         let state = self.family(family);
         if !state.is_idle() {
             return;
@@ -523,7 +523,7 @@ impl Core {
         let fill = state.bootstrap.fill.map(|_| now);
         let due = [state.bootstrap_due(), fill, state.table.refresh_due()].into_iter().flatten().min();
         if let Some(due) = due {
-            self.timers.set(upkeep_timer(family), due.max(now));
+            self.timers.set(maintenance_timer(family), due.max(now));
         }
     }
 
@@ -598,9 +598,9 @@ impl FamilyState {
     }
 }
 
-const fn upkeep_timer(family: Family) -> Timer {
+const fn maintenance_timer(family: Family) -> Timer {
     match family {
-        Family::V4 => Timer::UpkeepV4,
-        Family::V6 => Timer::UpkeepV6,
+        Family::V4 => Timer::MaintenanceV4,
+        Family::V6 => Timer::MaintenanceV6,
     }
 }

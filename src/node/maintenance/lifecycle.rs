@@ -10,7 +10,7 @@ use crate::lookup::Phase;
 use crate::node::Core;
 use crate::node::maintenance::bootstrap::FEW_NODES;
 use crate::node::storage::sealed::Memory;
-use crate::rpc::inflight::Outcome;
+use crate::rpc::inflight::QueryResult;
 
 /// The pauses after which a query is sent again that our own system did not send. A full buffer is empty
 /// by then; for a network that is gone, the next errand of the upkeep looks.
@@ -37,10 +37,10 @@ impl Core {
         if is_silent {
             bootstrap.note_cut_off(now);
         }
-        let query = self.inflight.finish(m.queries, ix, Outcome::Unreachable);
+        let query = self.inflight.finish(m.queries, ix, QueryResult::Unreachable);
         self.excuse(m, &query);
-        self.on_search_failed(m, &query, Outcome::Unreachable);
-        self.schedule_upkeep(to.family());
+        self.on_search_failed(m, &query, QueryResult::Unreachable);
+        self.schedule_maintenance(to.family());
     }
 
     /// A datagram came in: if our own system could not send before, it can now.
@@ -119,7 +119,7 @@ impl Core {
         while let Some(ix) = self.inflight.find_open(m.queries, family) {
             let query = m.queries[ix];
             if query.purpose.is_users() {
-                self.inflight.finish(m.queries, ix, Outcome::Disabled);
+                self.inflight.finish(m.queries, ix, QueryResult::Disabled);
             } else {
                 self.inflight.cancel(m.queries, ix);
             }
@@ -129,13 +129,13 @@ impl Core {
             }
         }
         self.forget_tokens(m, family);
-        for ix in (0..m.walks.len()).map(Ix::new) {
-            let walk = m.walks[ix];
-            if !walk.phase.is_under_way() || walk.family() != family {
+        for ix in (0..m.traversals.len()).map(Ix::new) {
+            let traversal = m.traversals[ix];
+            if !traversal.phase.is_under_way() || traversal.family() != family {
                 continue;
             }
-            if !walk.kept.is_none() && self.families_on().is_err() {
-                self.put_back_round(m, walk.lead);
+            if !traversal.publication.is_none() && self.families_on().is_err() {
+                self.put_back_round(m, traversal.lead);
             } else {
                 self.end(m, ix);
             }
@@ -158,10 +158,10 @@ impl Core {
             self.stats.interrupted += 1;
             self.excuse(m, &query);
         }
-        for ix in (0..m.walks.len()).map(Ix::new) {
-            if m.walks[ix].phase.is_under_way() && m.walks[ix].family() == family {
-                let (walk, memory) = self.searches.walk(m, ix);
-                walk.interrupt(memory.candidates, is_bound_anew, self.now);
+        for ix in (0..m.traversals.len()).map(Ix::new) {
+            if m.traversals[ix].phase.is_under_way() && m.traversals[ix].family() == family {
+                let (traversal, memory) = self.traversals.traversal(m, ix);
+                traversal.interrupt(memory.candidates, is_bound_anew, self.now);
                 self.settle(m, ix);
             }
         }
@@ -169,10 +169,10 @@ impl Core {
 
     /// Tokens were given to our address, which may be another one by now (BEP 5).
     fn forget_tokens(&self, m: &mut Memory<'_>, family: Family) {
-        for ix in (0..m.walks.len()).map(Ix::new) {
-            if m.walks[ix].phase != Phase::Free && m.walks[ix].family() == family {
-                let (walk, memory) = self.searches.walk(m, ix);
-                walk.forget_tokens(memory.candidates);
+        for ix in (0..m.traversals.len()).map(Ix::new) {
+            if m.traversals[ix].phase != Phase::Free && m.traversals[ix].family() == family {
+                let (traversal, memory) = self.traversals.traversal(m, ix);
+                traversal.forget_tokens(memory.candidates);
             }
         }
     }
@@ -186,7 +186,7 @@ impl Core {
     }
 
     fn announce_anew(&mut self, m: &mut Memory<'_>) {
-        self.keeper.renew(m.kept, self.now);
+        self.republisher.renew(m.publications, self.now);
         self.schedule_rounds(m);
     }
 }

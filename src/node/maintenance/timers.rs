@@ -14,9 +14,9 @@ pub(crate) enum Timer {
     /// Start rounds of announces that are kept up.
     Kept,
     /// Look for buckets to refresh, and whether to bootstrap again, in the IPv4 DHT.
-    UpkeepV4,
+    MaintenanceV4,
     /// The same in the IPv6 DHT.
-    UpkeepV6,
+    MaintenanceV6,
 }
 
 const COUNT: usize = 6;

@@ -14,7 +14,7 @@ impl<S: Storage> Node<S> {
         let (core, view) = (&self.core, self.storage.view());
         let parts = [
             ("queries", core.inflight.is_consistent(view.queries)),
-            ("lookups", core.searches.is_consistent(view.walks)),
+            ("lookups", core.traversals.is_consistent(view.traversals)),
             (
                 "answers",
                 core.replies.is_consistent(view.replies) && view.replies.iter().all(Reply::is_consistent),
@@ -24,7 +24,7 @@ impl<S: Storage> Node<S> {
                 "bootstrap hosts",
                 core.routers <= core.bootstraps && usize::from(core.bootstraps) <= view.bootstraps.len(),
             ),
-            ("kept announces", core.keeper.is_consistent(view.kept)),
+            ("publications", core.republisher.is_consistent(view.publications)),
             ("scrapes", Core::scrapes_are_consistent(view)),
             ("peers", core.peers.is_consistent(query::peer_view(view))),
             ("voters", core.has_room_for_voters(view.voters.len())),

@@ -6,7 +6,7 @@ use crate::base::addr::{Endpoint, Family};
 use crate::base::id::NodeId;
 use crate::base::time::Instant;
 use crate::lookup::density::Density;
-use crate::node::api::event::{KeptId, StartError};
+use crate::node::api::event::{PublicationId, StartError};
 #[cfg(feature = "items")]
 use crate::node::persist::format::SavedItem;
 use crate::node::persist::format::{
@@ -71,7 +71,7 @@ impl Core {
             self.unpark(m);
         }
         for saved in state.announces() {
-            let is_known = self.keeper.find(m.kept, &saved.infohash.into(), false).is_some();
+            let is_known = self.republisher.find(m.publications, &saved.infohash.into(), false).is_some();
             if !is_known && self.restore_announce(m, now, &saved, elapsed).is_ok() {
                 restored.announces += 1;
             } else {
@@ -80,7 +80,9 @@ impl Core {
         }
         #[cfg(feature = "items")]
         for saved in state.item_entries() {
-            let is_new = |saved: &SavedItem| self.keeper.find(m.kept, &saved.item.target(), true).is_none();
+            let is_new = |saved: &SavedItem| {
+                self.republisher.find(m.publications, &saved.item.target(), true).is_none()
+            };
             match saved.filter(is_new).map(|saved| self.restore_item(m, now, &saved, elapsed)) {
                 Some(Ok(_)) => restored.items += 1,
                 _ => restored.skipped += 1,
@@ -95,9 +97,9 @@ impl Core {
         now: Instant,
         saved: &SavedAnnounce,
         elapsed: Duration,
-    ) -> Result<KeptId, StartError> {
+    ) -> Result<PublicationId, StartError> {
         let last = last_round(saved.acknowledged, saved.age, elapsed);
-        self.keep_announced(m, now, saved.infohash, saved.announce, last)
+        self.start_announcing(m, now, saved.infohash, saved.announce, last)
     }
 
     #[cfg(feature = "items")]
@@ -107,8 +109,8 @@ impl Core {
         now: Instant,
         saved: &SavedItem,
         elapsed: Duration,
-    ) -> Result<KeptId, StartError> {
-        self.keep_stored(m, now, &saved.item, last_round(saved.acknowledged, saved.age, elapsed))
+    ) -> Result<PublicationId, StartError> {
+        self.start_publishing(m, now, &saved.item, last_round(saved.acknowledged, saved.age, elapsed))
     }
 
     /// A restored node has answered, and has found its place or not.
@@ -121,12 +123,16 @@ impl Core {
     /// the network may be another.
     fn saved_announces<'a>(&'a self, view: View<'a>) -> impl Iterator<Item = SavedAnnounce> + use<'a> {
         let now = self.now;
-        self.keeper.iter(view.kept).filter_map(move |kept| {
+        self.republisher.iter(view.publications).filter_map(move |publication| {
             Some(SavedAnnounce {
-                infohash: kept.target.into(),
-                announce: kept.subject.announce()?,
-                acknowledged: kept.acknowledged.into(),
-                age: if kept.acknowledged > 0 { self.keeper.age(kept, now) } else { Duration::ZERO },
+                infohash: publication.target.into(),
+                announce: publication.subject.announce()?,
+                acknowledged: publication.acknowledged.into(),
+                age: if publication.acknowledged > 0 {
+                    self.republisher.age(publication, now)
+                } else {
+                    Duration::ZERO
+                },
             })
         })
     }
@@ -136,11 +142,15 @@ impl Core {
     #[cfg(feature = "items")]
     fn saved_items<'a>(&'a self, view: View<'a>) -> impl Iterator<Item = SavedItem> + use<'a> {
         let now = self.now;
-        self.keeper.iter(view.kept).filter_map(move |kept| {
+        self.republisher.iter(view.publications).filter_map(move |publication| {
             Some(SavedItem {
-                item: view.own_items[kept.subject.item()?.position()].read(view.own_chunks)?,
-                acknowledged: kept.acknowledged.into(),
-                age: if kept.acknowledged > 0 { self.keeper.age(kept, now) } else { Duration::ZERO },
+                item: view.own_items[publication.subject.item()?.position()].read(view.own_chunks)?,
+                acknowledged: publication.acknowledged.into(),
+                age: if publication.acknowledged > 0 {
+                    self.republisher.age(publication, now)
+                } else {
+                    Duration::ZERO
+                },
             })
         })
     }

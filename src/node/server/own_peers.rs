@@ -30,12 +30,12 @@ impl Core {
 
     /// What is kept up stays, however seldom its rounds come.
     pub(in crate::node) fn renew_own(&mut self, m: &mut Memory<'_>) {
-        for at in 0..m.kept.len() {
-            let kept = &m.kept[at].value;
-            if kept.phase != crate::lookup::republisher::Phase::Free
-                && let Some(announce) = kept.subject.announce()
+        for at in 0..m.publications.len() {
+            let publication = &m.publications[at].value;
+            if publication.phase != crate::lookup::republisher::Phase::Free
+                && let Some(announce) = publication.subject.announce()
             {
-                self.hold_own(m, kept.target.into(), announce);
+                self.hold_own(m, publication.target.into(), announce);
             }
         }
     }

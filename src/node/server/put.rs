@@ -4,7 +4,7 @@ use crate::base::addr::{Endpoint, Family};
 use crate::base::id::NodeId;
 use crate::base::pool::Ix;
 use crate::node::Core;
-use crate::node::api::event::{Notice, NoticeKind};
+use crate::node::api::event::{PackedEvent, PackedKind};
 use crate::node::storage::sealed::{Memory, View};
 use crate::store::items::{
     Item, ItemSlots, ItemStore, ItemView, Meeting, PublicKey, Victims, immutable_target, read_stored,
@@ -37,8 +37,8 @@ impl Core {
         self.sources.verify(m.sources, from, self.now);
         self.place_item(m, from, target, item, false)?;
         let seq = if let PutItem::Mutable { seq, .. } = *item { seq } else { -1 };
-        let kind = NoticeKind::ItemStored;
-        self.notify(m, Notice { kind, id: target, endpoint: from, seq, ..Notice::EMPTY });
+        let kind = PackedKind::ItemStored;
+        self.notify(m, PackedEvent { kind, id: target, endpoint: from, seq, ..PackedEvent::EMPTY });
         Ok(())
     }
 

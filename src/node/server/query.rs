@@ -9,7 +9,7 @@ use crate::base::addr::{Endpoint, Family};
 use crate::base::id::{ID_LEN, K, NodeId};
 use crate::guard::sources::{Admission, Asked};
 use crate::node::api::config::MAX_DATAGRAM;
-use crate::node::api::event::{Notice, NoticeKind, Transmit};
+use crate::node::api::event::{PackedEvent, PackedKind, Transmit};
 use crate::node::local::LocalIx;
 use crate::node::storage::sealed::{Memory, View};
 use crate::node::{Core, table_nodes, table_slots};
@@ -81,7 +81,7 @@ enum Answer {
     Nodes {
         target: NodeId,
         want: Want,
-        beside: Beside,
+        beside: Payload,
     },
     Error {
         code: ErrorCode,
@@ -91,7 +91,7 @@ enum Answer {
 
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
-enum Beside {
+enum Payload {
     Nothing,
     /// A token and the peers of a torrent.
     Peers {
@@ -141,7 +141,7 @@ impl Answer {
     }
 
     const fn is_item(&self) -> bool {
-        matches!(self, Self::Nodes { beside: Beside::Item { .. }, .. })
+        matches!(self, Self::Nodes { beside: Payload::Item { .. }, .. })
     }
 }
 
@@ -201,18 +201,18 @@ impl Core {
         let answer = match query.method {
             Method::Ping => Answer::Pong,
             Method::FindNode { target, want } | Method::Unknown { target: Some(target), want, .. } => {
-                nodes(target, want, Beside::Nothing)
+                nodes(target, want, Payload::Nothing)
             }
-            Method::SampleInfohashes { target, want } => nodes(target, want, Beside::Samples),
+            Method::SampleInfohashes { target, want } => nodes(target, want, Payload::Samples),
             Method::GetPeers { infohash, want, noseed, scrape } => {
-                nodes(infohash.into(), want, Beside::Peers { noseed, scrape })
+                nodes(infohash.into(), want, Payload::Peers { noseed, scrape })
             }
             Method::AnnouncePeer { infohash, port, implied_port, seed, token, .. } => {
                 let port = if implied_port { from.port() } else { port };
                 let stored = self.store(m, from, infohash.into(), port, seed, token);
                 stored.map_or_else(Answer::error, |()| Answer::Pong)
             }
-            Method::Get { target, seq, want } => nodes(target, want, Beside::Item { newer_than: seq }),
+            Method::Get { target, seq, want } => nodes(target, want, Payload::Item { newer_than: seq }),
             #[cfg(feature = "items")]
             Method::Put { token, target, ref item } => {
                 let stored = self.store_item(m, from, token, target, item);
@@ -351,8 +351,8 @@ impl Core {
         let peer = from.with_port(port);
         self.keep_peer(m, target.into(), peer, seed)
             .map_err(|_| (ErrorCode::SERVER, "no room for this peer"))?;
-        let kind = if seed { NoticeKind::SeedStored } else { NoticeKind::PeerStored };
-        self.notify(m, Notice { kind, id: target, endpoint: peer, ..Notice::EMPTY });
+        let kind = if seed { PackedKind::SeedStored } else { PackedKind::PeerStored };
+        self.notify(m, PackedEvent { kind, id: target, endpoint: peer, ..PackedEvent::EMPTY });
         Ok(())
     }
 
@@ -369,26 +369,26 @@ impl Core {
         reply: &Reply,
         target: &NodeId,
         want: Want,
-        beside: Beside,
+        beside: Payload,
         buf: &mut [u8],
     ) -> Option<(usize, bool)> {
         let family = reply.to.family();
         let mut filters = None;
         // Making them looks at every peer: not for an answer that they do not fit into.
-        if matches!(beside, Beside::Peers { scrape: true, .. }) && buf.len() > 2 * FILTER_LEN {
+        if matches!(beside, Payload::Peers { scrape: true, .. }) && buf.len() > 2 * FILTER_LEN {
             let (infohash, own) =
                 ((*target).into(), Family::ALL.map(|family| self.family(family).external.presumed()));
             filters = self.peers.scrape(shared(m), &infohash, self.now);
             self.peers.add_own(shared(m), &infohash, own, &mut filters, self.now);
         }
-        // Beside filters there is no room for the other family.
+        // Payload filters there is no room for the other family.
         let want = match (want, family) {
             (want, _) if want != Want::NONE && filters.is_none() => want,
             (_, Family::V4) => Want { v4: true, v6: false },
             (_, Family::V6) => Want { v4: false, v6: true },
         };
         let (mut nodes_v4, mut nodes_v6) = ([[0; NODE4_LEN]; K], [[0; NODE6_LEN]; K]);
-        let has_token = matches!(beside, Beside::Peers { .. } | Beside::Item { .. });
+        let has_token = matches!(beside, Payload::Peers { .. } | Payload::Item { .. });
         let token = has_token.then(|| self.tokens.issue(reply.to, target.as_bytes()));
         let mut response = Response {
             nodes: want.v4.then(|| {
@@ -407,7 +407,7 @@ impl Core {
         };
         #[cfg(feature = "items")]
         let item = match beside {
-            Beside::Item { newer_than } => self.item_for(m, target, newer_than),
+            Payload::Item { newer_than } => self.item_for(m, target, newer_than),
             _ => None,
         };
         #[cfg(feature = "items")]
@@ -419,7 +419,7 @@ impl Core {
                 response.signature = item.signature();
             }
         }
-        if matches!(beside, Beside::Samples) {
+        if matches!(beside, Payload::Samples) {
             // As long as they can become.
             let (interval, num) = (MAX_SAMPLE_INTERVAL.as_secs() as i64, self.peers.infohash_count() as i64);
             (response.interval, response.num) = (Some(interval), Some(num));
@@ -451,7 +451,7 @@ impl Core {
         }
         let (mut peers, mut samples);
         match beside {
-            Beside::Peers { noseed, .. } => {
+            Payload::Peers { noseed, .. } => {
                 peers = [0; MAX_REPLY];
                 let (peer_len, prefix_len) =
                     if family == Family::V4 { (PEER4_LEN, 2) } else { (PEER6_LEN, 3) };
@@ -468,31 +468,31 @@ impl Core {
                     response.values = Some(Values::packed(family, &peers[..count * peer_len]));
                 }
             }
-            Beside::Samples => {
+            Payload::Samples => {
                 samples = [[0; ID_LEN]; MAX_SAMPLES];
                 // The length grows from one digit to three.
                 let room = (buf.len() - len).saturating_sub(2) / ID_LEN;
-                let told = self.tell_infohashes(m, &mut samples[..room.min(MAX_SAMPLES)]);
+                let told = self.report_infohashes(m, &mut samples[..room.min(MAX_SAMPLES)]);
                 response.samples = Some(&samples[..told.count]);
                 response.interval = Some(told.interval.as_micros().div_ceil(1_000_000) as i64);
                 response.num = Some(told.stored as i64);
             }
-            Beside::Nothing | Beside::Item { .. } => {}
+            Payload::Nothing | Payload::Item { .. } => {}
         }
         let size = self.envelope(reply, Body::Response(response)).emit(buf)?;
         Some((size, response.value.is_some()))
     }
 
     /// Bytes that a few peers or infohashes take, if any are known.
-    fn some_beside(&self, m: &Memory<'_>, target: &NodeId, family: Family, beside: Beside) -> usize {
+    fn some_beside(&self, m: &Memory<'_>, target: &NodeId, family: Family, beside: Payload) -> usize {
         match beside {
-            Beside::Peers { .. } => {
+            Payload::Peers { .. } => {
                 let count = self.peers.count_of(shared(m), &(*target).into(), family).min(SOME_PEERS);
                 let each = if family == Family::V4 { PEER4_LEN + 2 } else { PEER6_LEN + 3 };
                 if count > 0 { VALUES_LEN + count * each } else { 0 }
             }
-            Beside::Samples => self.peers.infohash_count().min(SOME_SAMPLES) * ID_LEN + 2,
-            Beside::Nothing | Beside::Item { .. } => 0,
+            Payload::Samples => self.peers.infohash_count().min(SOME_SAMPLES) * ID_LEN + 2,
+            Payload::Nothing | Payload::Item { .. } => 0,
         }
     }
 

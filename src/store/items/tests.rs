@@ -159,8 +159,8 @@ fn h_28_items_next_to_our_id_from_a_few_networks_push_out_few_others() {
         let kept = besieged(networks, |network| Endpoint::v4([99, 7, network as u8, 1], 6881));
         assert!(kept >= least, "{networks} /24s: {kept}");
     }
-    let kept = besieged(256, |site| {
-        Endpoint::v6([0x2a, 1, 1, 0, 0, 1, site as u8, 0, 0, 0, 0, 0, 0, 0, 0, 1], 6881)
+    let kept = besieged(256, |subnet| {
+        Endpoint::v6([0x2a, 1, 1, 0, 0, 1, subnet as u8, 0, 0, 0, 0, 0, 0, 0, 0, 1], 6881)
     });
     assert!(kept >= 390, "all /56s of one /48: {kept}");
 }

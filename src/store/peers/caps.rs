@@ -25,7 +25,7 @@ pub(super) fn refusal(key: Key, counters: &[u16], caps: Caps, endpoint: Endpoint
     places(key, counters.len(), endpoint).find_map(|(unit, place)| {
         let (cap, refusal) = match unit {
             Unit::Host => (caps.per_source, Refusal::Source),
-            Unit::Site => (caps.per_network, Refusal::Network),
+            Unit::Subnet => (caps.per_network, Refusal::Network),
             Unit::Network => (caps.per_network.saturating_mul(2), Refusal::Network),
         };
         (estimate(place) >= cap || is_spent(place)).then_some(refusal)
@@ -59,7 +59,7 @@ enum Unit {
     /// An IPv4 address or an IPv6 /64: whoever holds one IPv6 address holds its whole /64.
     Host,
     /// An IPv4 /24 or an IPv6 /56.
-    Site,
+    Subnet,
     /// An IPv6 /48.
     Network,
 }
@@ -68,10 +68,10 @@ enum Unit {
 fn places(key: Key, len: usize, endpoint: Endpoint) -> impl Iterator<Item = (Unit, [usize; 2])> {
     let (is_v6, is_public) = (endpoint.as_v4().is_none(), !endpoint.is_private());
     let family = u32::from(is_v6);
-    let host = endpoint.as_v4().map_or_else(|| endpoint.subnet(), |ip| u32::from_be_bytes(ip).into());
-    let site = is_public.then(|| (Unit::Site, endpoint.site(), 1));
+    let host = endpoint.as_v4().map_or_else(|| endpoint.lan(), |ip| u32::from_be_bytes(ip).into());
+    let subnet = is_public.then(|| (Unit::Subnet, endpoint.subnet(), 1));
     let network = (is_public && is_v6).then(|| (Unit::Network, endpoint.wide_subnet(), 2));
-    let units = [Some((Unit::Host, host, 0)), site, network].into_iter().flatten().filter(move |_| len > 0);
+    let units = [Some((Unit::Host, host, 0)), subnet, network].into_iter().flatten().filter(move |_| len > 0);
     units.map(move |(unit, number, level)| {
         let hash = key.hash(number, level, family);
         (unit, [reduce(hash as u32, len), reduce((hash >> 32) as u32, len)])

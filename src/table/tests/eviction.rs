@@ -21,16 +21,16 @@ fn b42_15_an_id_that_fits_its_address_counts_before_speed() {
     let misfits = world.fill(0);
     let slow = fitting(&mut world, 3);
     let removal = Some(Removal { removed: misfits[3], promoted: None });
-    assert_eq!(world.reply_after(slow, RTT * 5), Outcome { fate: Fate::Added, removal });
+    assert_eq!(world.reply_after(slow, RTT * 5), InsertResult { kind: InsertKind::Added, removal });
     // Whatever comes without an id that fits, it makes no room.
     let fast = world.node_in_part(0, 3);
-    assert_eq!(world.reply_after(fast, Duration::ZERO), Outcome::of(Fate::Cached));
+    assert_eq!(world.reply_after(fast, Duration::ZERO), InsertResult::of(InsertKind::Cached));
     // Between those that fit speed decides, as it does between the others.
     let same = fitting(&mut world, 3);
-    assert_eq!(world.reply_after(same, RTT * 4), Outcome::of(Fate::Cached));
+    assert_eq!(world.reply_after(same, RTT * 4), InsertResult::of(InsertKind::Cached));
     let faster = fitting(&mut world, 3);
     let removal = Some(Removal { removed: slow, promoted: None });
-    assert_eq!(world.reply_after(faster, RTT), Outcome { fate: Fate::Added, removal });
+    assert_eq!(world.reply_after(faster, RTT), InsertResult { kind: InsertKind::Added, removal });
     world.check();
 }
 
@@ -52,7 +52,7 @@ fn b42_15_an_id_that_fits_displaces_nobody_who_is_known_for_long_nor_before_it_h
     }
     for part in 0..8 {
         let newcomer = fitting(&mut world, part);
-        assert_ne!(world.reply(newcomer).fate, Fate::Added);
+        assert_ne!(world.reply(newcomer).kind, InsertKind::Added);
     }
     assert!(misfits.iter().all(|node| world.table.contains(world.memory(), *node)));
     world.check();

@@ -21,8 +21,8 @@ const MINUTE: Duration = Duration::from_secs(60);
 struct World {
     table: Table,
     buckets: Vec<Bucket>,
-    main: Vec<Entry>,
-    spares: Vec<Entry>,
+    entries: Vec<Entry>,
+    replacements: Vec<Entry>,
     now: Instant,
     rng: Rng,
     own: NodeId,
@@ -30,16 +30,17 @@ struct World {
 }
 
 impl World {
-    fn new(main: usize, spares: usize) -> Self {
+    fn new(entries: usize, replacements: usize) -> Self {
         let mut rng = Rng::new([3; 32]);
         let own = rng.id();
         // Seconds wrap around soon after the start.
         let now = Instant::ZERO + Duration::from_secs(u64::from(u32::MAX) - 1000);
-        let mut buckets = vec![Bucket::EMPTY; bucket_count(main)];
-        let (mut main, mut spares) = (vec![Entry::EMPTY; main], vec![Entry::EMPTY; spares]);
-        let mut slots = Slots { buckets: &mut buckets, main: &mut main, spares: &mut spares };
+        let mut buckets = vec![Bucket::EMPTY; bucket_count(entries)];
+        let (mut entries, mut replacements) = (vec![Entry::EMPTY; entries], vec![Entry::EMPTY; replacements]);
+        let mut slots =
+            Slots { buckets: &mut buckets, entries: &mut entries, replacements: &mut replacements };
         let table = Table::new(Family::V4, own, &mut slots, true, now);
-        Self { table, buckets, main, spares, now, rng, own, hosts: 0 }
+        Self { table, buckets, entries, replacements, now, rng, own, hosts: 0 }
     }
 
     /// One that knows a single node, in the bucket farthest from us.
@@ -65,24 +66,24 @@ impl World {
     }
 
     fn slots(&mut self) -> (&mut Table, Slots<'_>, Instant) {
-        let Self { table, buckets, main, spares, now, .. } = self;
-        (table, Slots { buckets, main, spares }, *now)
+        let Self { table, buckets, entries, replacements, now, .. } = self;
+        (table, Slots { buckets, entries, replacements }, *now)
     }
 
     fn memory(&self) -> Nodes<'_> {
-        Nodes { buckets: &self.buckets, main: &self.main }
+        Nodes { buckets: &self.buckets, entries: &self.entries }
     }
 
-    fn reply_after(&mut self, contact: Contact, rtt: Duration) -> Outcome {
+    fn reply_after(&mut self, contact: Contact, rtt: Duration) -> InsertResult {
         let (table, mut slots, now) = self.slots();
         table.on_reply(&mut slots, contact, rtt, now)
     }
 
-    fn reply(&mut self, contact: Contact) -> Outcome {
+    fn reply(&mut self, contact: Contact) -> InsertResult {
         self.reply_after(contact, RTT)
     }
 
-    fn query(&mut self, contact: Contact) -> Fate {
+    fn query(&mut self, contact: Contact) -> InsertKind {
         let (table, mut slots, now) = self.slots();
         table.on_query(&mut slots, contact, now)
     }
@@ -163,7 +164,7 @@ impl World {
     fn fill(&mut self, bucket: u32) -> Vec<Contact> {
         let nodes: Vec<_> = (0..8).map(|part| self.node_in_part(bucket, part)).collect();
         for &node in &nodes {
-            assert_eq!(self.reply(node), Outcome::of(Fate::Added));
+            assert_eq!(self.reply(node), InsertResult::of(InsertKind::Added));
         }
         nodes
     }
@@ -187,13 +188,17 @@ impl World {
     }
 
     fn check(&mut self) {
-        let slots = Slots { buckets: &mut self.buckets, main: &mut self.main, spares: &mut self.spares };
+        let slots = Slots {
+            buckets: &mut self.buckets,
+            entries: &mut self.entries,
+            replacements: &mut self.replacements,
+        };
         let table = &self.table;
         for bucket in 0..table.depth() {
             let head = slots.buckets[bucket];
             // A delay that ends because nodes were lost may be noticed later.
             match table.most_overdue(&slots, bucket, true, self.now.secs()) {
-                Some((..=0, Place::Main(_))) if !head.pinging => {
+                Some((..=0, Place::Entry(_))) if !head.pinging => {
                     assert!(head.due.since(self.now.secs()) == 0 && table.ping_due <= self.now);
                 }
                 Some((..=0, _)) => {
@@ -205,18 +210,18 @@ impl World {
         let (mut ids, mut ips, mut len) = (BTreeSet::new(), BTreeSet::new(), 0);
         for bucket in 0..table.depth() {
             let head = slots.buckets[bucket];
-            let main = &slots.main[slots.nodes().range(bucket)];
-            let spares = &slots.spares[table.spares(&slots, bucket)];
-            assert!(head.len <= head.capacity && usize::from(head.spares) <= MAX_SPARES);
-            assert!(main.is_sorted_by(|a, b| a.id < b.id));
-            assert!(main.iter().all(Entry::is_verified));
-            assert!(head.is_full() || spares.iter().all(|entry| !entry.is_ready()));
-            assert_eq!(table.occupied >> bucket & 1 == 1, !main.is_empty());
-            len += main.len();
+            let entries = &slots.entries[slots.nodes().range(bucket)];
+            let replacements = &slots.replacements[table.replacements(&slots, bucket)];
+            assert!(head.len <= head.capacity && usize::from(head.replacements) <= MAX_REPLACEMENTS);
+            assert!(entries.is_sorted_by(|a, b| a.id < b.id));
+            assert!(entries.iter().all(Entry::is_verified));
+            assert!(head.is_full() || replacements.iter().all(|entry| !entry.is_ready()));
+            assert_eq!(table.occupied >> bucket & 1 == 1, !entries.is_empty());
+            len += entries.len();
             assert!(head.len + head.restored <= head.capacity);
             let mut pinging = 0;
             let mut subnets = Vec::new();
-            for entry in main.iter().chain(spares) {
+            for entry in entries.iter().chain(replacements) {
                 assert_eq!(table.bucket_of(&entry.id), bucket);
                 assert_eq!(
                     bucket,
@@ -226,11 +231,11 @@ impl World {
                 assert!(entry.id != self.own && entry.id != NodeId::ZERO && entry.failures < HOPELESS);
                 assert!(ids.insert(entry.id) && ips.insert(entry.endpoint.ip()));
                 pinging += u32::from(entry.pinging);
-                subnets.push(entry.endpoint.subnet());
+                subnets.push(entry.endpoint.lan());
             }
             assert_eq!(pinging, u32::from(head.pinging), "at most one ping in flight");
-            for subnet in &subnets {
-                assert!(subnets.iter().filter(|other| *other == subnet).count() <= MAX_SUBNET_PER_BUCKET);
+            for lan in &subnets {
+                assert!(subnets.iter().filter(|other| *other == lan).count() <= MAX_SUBNET_PER_BUCKET);
             }
         }
         assert_eq!(table.len(), len);
@@ -259,8 +264,8 @@ impl World {
 }
 
 /// A node was added in place of another.
-fn added_for(removed: Contact) -> Outcome {
-    Outcome { fate: Fate::Added, removal: Some(Removal { removed, promoted: None }) }
+fn added_for(removed: Contact) -> InsertResult {
+    InsertResult { kind: InsertKind::Added, removal: Some(Removal { removed, promoted: None }) }
 }
 
 fn with_port(endpoint: Endpoint, port: u16) -> Endpoint {

@@ -31,8 +31,8 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 
 proptest! {
     #[test]
-    fn a_table_keeps_its_promises_whatever_happens(steps in steps(), main in 0_usize..120, spares in 0_usize..60) {
-        let mut world = World::new(main, spares);
+    fn a_table_keeps_its_promises_whatever_happens(steps in steps(), entries in 0_usize..120, replacements in 0_usize..60) {
+        let mut world = World::new(entries, replacements);
         let mut in_flight = Vec::new();
         for Step { kind, bucket, id, host, millis, known } in steps {
             let filler = NodeId::from_bytes([id.wrapping_mul(67); 20]);
@@ -45,8 +45,8 @@ proptest! {
             let before = nodes.len();
             let changes = match kind {
                 0..=3 => {
-                    let Outcome { fate, removal } = world.reply_after(contact, Duration::from_millis(millis.into()));
-                    usize::from(fate == Fate::Added) as i64 - removal.map_or(0, |removal| 1 - i64::from(removal.promoted.is_some()))
+                    let InsertResult { kind, removal } = world.reply_after(contact, Duration::from_millis(millis.into()));
+                    usize::from(kind == InsertKind::Added) as i64 - removal.map_or(0, |removal| 1 - i64::from(removal.promoted.is_some()))
                 }
                 4 | 5 => { world.query(contact); 0 }
                 6 | 7 => world.fail(contact).map_or(0, |removal| i64::from(removal.promoted.is_some()) - 1),
@@ -94,9 +94,9 @@ proptest! {
     /// minutes, at each such bucket once, down to one behind the deepest that holds a node.
     #[test]
     fn r_11_refreshes_aim_at_the_buckets_that_are_stale(
-        steps in steps(), main in 1_usize..200, pauses in proptest::collection::vec(0_u64..1000, 1..6),
+        steps in steps(), entries in 1_usize..200, pauses in proptest::collection::vec(0_u64..1000, 1..6),
     ) {
-        let mut world = World::new(main, 40);
+        let mut world = World::new(entries, 40);
         let mut steps = steps.into_iter();
         for pause in pauses {
             for Step { kind, bucket, id, host, .. } in steps.by_ref().take(50) {
@@ -149,10 +149,10 @@ proptest! {
 
     #[test]
     fn closest_is_exact(
-        seed in any::<[u8; 32]>(), main in 1_usize..450, nodes in 0_usize..400, clusters in 1_u32..24,
+        seed in any::<[u8; 32]>(), entries in 1_usize..450, nodes in 0_usize..400, clusters in 1_u32..24,
         twin_bits in 20_u32..150,
     ) {
-        let mut world = World::new(main, 0);
+        let mut world = World::new(entries, 0);
         world.rng = Rng::new(seed);
         for index in 0..nodes {
             let bucket = (world.rng.u32() | 1 << (clusters - 1)).trailing_zeros();

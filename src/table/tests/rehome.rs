@@ -6,8 +6,8 @@ use super::*;
 use crate::base::rng::Rng;
 
 /// A table with nodes everywhere, some of them failing or silent, replacements and restored ones.
-fn filled(seed: [u8; 32], main: usize, spares: usize, nodes: usize) -> World {
-    let mut world = World::new(main, spares);
+fn filled(seed: [u8; 32], entries: usize, replacements: usize, nodes: usize) -> World {
+    let mut world = World::new(entries, replacements);
     world.rng = Rng::new(seed);
     for index in 0..nodes {
         let bucket = world.rng.u32().trailing_zeros().min(20);
@@ -38,9 +38,9 @@ fn restored(world: &World) -> BTreeSet<Endpoint> {
 proptest! {
     #[test]
     fn b42_10_whoever_fits_keeps_its_place_and_its_quality(
-        seed in any::<[u8; 32]>(), main in 1_usize..450, spares in 0_usize..200, nodes in 0_usize..500, shared in 0_u32..30,
+        seed in any::<[u8; 32]>(), entries in 1_usize..450, replacements in 0_usize..200, nodes in 0_usize..500, shared in 0_u32..30,
     ) {
-        let mut world = filled(seed, main, spares, nodes);
+        let mut world = filled(seed, entries, replacements, nodes);
         let quality = |world: &World| -> Vec<_> {
             let nodes = world.table.iter(world.memory());
             let mut all: Vec<_> = nodes.map(|entry| (entry.contact(), entry.rtt, entry.failures, entry.added, entry.heard)).collect();

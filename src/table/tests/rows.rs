@@ -10,8 +10,8 @@ fn an_entry_takes_at_most_64_bytes_and_a_head_at_most_480() {
 
 #[test]
 fn r_01_the_memory_is_dealt_to_the_buckets_nearest_first() {
-    let capacities = |main| {
-        let World { table, buckets, .. } = World::new(main, 0);
+    let capacities = |entries| {
+        let World { table, buckets, .. } = World::new(entries, 0);
         table.buckets(&buckets).map(|(_, capacity)| capacity).collect::<Vec<_>>()
     };
     assert_eq!(capacities(400), [&[128, 64, 32, 16][..], &[8; 20]].concat());
@@ -38,7 +38,7 @@ fn r_03_a_node_is_good_for_15_minutes_after_it_was_heard() {
     let (mut world, node) = World::with_node();
     world.pass(14 * MINUTE);
     assert_eq!(world.good(node.id), [node]);
-    assert_eq!(world.query(node), Fate::Refreshed);
+    assert_eq!(world.query(node), InsertKind::Refreshed);
     world.pass(14 * MINUTE);
     assert_eq!(world.good(node.id), [node], "it once answered and queried us since");
     world.pass(MINUTE);
@@ -53,15 +53,15 @@ fn the_census_tells_nodes_by_how_they_fare() {
     let mut world = World::new(192, 192);
     let nodes = world.fill(3);
     let newcomer = world.node(3);
-    assert_eq!(world.query(newcomer), Fate::Cached);
+    assert_eq!(world.query(newcomer), InsertKind::Cached);
     world.fail(nodes[0]);
     (0..2).for_each(|_| assert_eq!(world.fail(nodes[1]), None));
-    let census = |world: &World| world.table.census(world.memory(), world.now).collect::<Vec<_>>();
+    let occupancy = |world: &World| world.table.occupancy(world.memory(), world.now).collect::<Vec<_>>();
     let expected = BucketInfo { good: 6, questionable: 1, bad: 1, replacements: 1, capacity: 8 };
-    assert_eq!((census(&world).len(), census(&world)[3]), (24, expected));
-    assert_eq!(census(&world)[2], BucketInfo { capacity: 8, ..BucketInfo::default() });
+    assert_eq!((occupancy(&world).len(), occupancy(&world)[3]), (24, expected));
+    assert_eq!(occupancy(&world)[2], BucketInfo { capacity: 8, ..BucketInfo::default() });
     world.pass(15 * MINUTE);
-    assert_eq!(census(&world)[3], BucketInfo { good: 0, questionable: 7, ..expected });
+    assert_eq!(occupancy(&world)[3], BucketInfo { good: 0, questionable: 7, ..expected });
 }
 
 #[test]
@@ -78,7 +78,7 @@ fn r_04_a_node_is_bad_after_two_failures_and_goes_after_three() {
 fn r_05_only_good_nodes_are_handed_out() {
     let (mut world, nodes) = World::with_full_bucket();
     let (failed, unverified) = (nodes[0], world.node(1));
-    assert_eq!(world.query(unverified), Fate::Cached);
+    assert_eq!(world.query(unverified), InsertKind::Cached);
     world.fail(failed);
     let good = world.good(failed.id);
     assert_eq!(good.len(), 7);
@@ -91,7 +91,7 @@ fn r_05_only_good_nodes_are_handed_out() {
 fn r_06_a_newcomer_to_a_bucket_of_good_nodes_waits_as_a_replacement() {
     let (mut world, nodes) = World::with_full_bucket();
     let newcomer = world.node(0);
-    assert_eq!(world.reply(newcomer), Outcome::of(Fate::Cached));
+    assert_eq!(world.reply(newcomer), InsertResult::of(InsertKind::Cached));
     assert!(!world.table.contains(world.memory(), newcomer));
     assert!(nodes.iter().all(|&node| world.table.contains(world.memory(), node)));
     world.check();
@@ -102,8 +102,8 @@ fn r_06_without_memory_for_replacements_a_newcomer_is_discarded() {
     let mut world = World::new(192, 0);
     world.fill(0);
     let (newcomer, stranger) = (world.node(0), world.node(1));
-    assert_eq!(world.reply(newcomer), Outcome::of(Fate::Ignored));
-    assert_eq!(world.query(stranger), Fate::Ignored);
+    assert_eq!(world.reply(newcomer), InsertResult::of(InsertKind::Ignored));
+    assert_eq!(world.query(stranger), InsertKind::Ignored);
     world.check();
 }
 
@@ -114,7 +114,7 @@ fn r_07_a_bad_node_in_a_full_bucket_is_replaced() {
     assert_eq!(world.fail(nodes[3]), None);
     assert_eq!(world.fail(nodes[3]), None, "nobody could take its place");
     assert_eq!(world.reply(newcomer), added_for(nodes[3]));
-    assert_eq!(world.buckets[0].spares, 0, "and forgotten");
+    assert_eq!(world.buckets[0].replacements, 0, "and forgotten");
     world.check();
 }
 
@@ -134,7 +134,7 @@ fn r_07_a_node_that_turns_bad_makes_room_for_the_fastest_verified_replacement() 
 fn r_07_an_unproven_replacement_evicts_nobody_before_it_has_answered() {
     let (mut world, nodes) = World::with_full_bucket();
     let stranger = world.node(0);
-    assert_eq!(world.query(stranger), Fate::Cached);
+    assert_eq!(world.query(stranger), InsertKind::Cached);
     assert_eq!(world.next_ping(), None, "no replacement is needed yet");
     world.fail_twice(nodes[3]);
     assert_eq!(world.next_ping(), Some(stranger), "now one is");
@@ -225,7 +225,7 @@ fn r_21_while_few_are_known_strangers_are_pinged_at_a_time_newest_first_and_once
     assert_eq!(pinged, newest);
     // All places are taken by those that were pinged, of which none has answered.
     let reachable = world.node(0);
-    assert_eq!(world.query(reachable), Fate::Cached);
+    assert_eq!(world.query(reachable), InsertKind::Cached);
     assert_eq!(world.next_ping(), Some(reachable));
     strangers.iter().for_each(|&stranger| assert_eq!(world.fail(stranger), None));
     world.pass(2 * MINUTE);
@@ -256,8 +256,8 @@ fn r_10_a_bucket_is_fresh_after_an_answer_an_entry_or_a_replacement() {
 
 #[test]
 fn r_11_a_stale_bucket_is_refreshed_by_a_target_in_its_own_range() {
-    for main in [8, 64, 192, 400] {
-        let mut world = World::new(main, 192);
+    for entries in [8, 64, 192, 400] {
+        let mut world = World::new(entries, 192);
         let depth = world.table.depth();
         let deepest = depth.min(5) - 1;
         for bucket in [0, deepest as u32] {
@@ -300,7 +300,7 @@ fn r_13_restored_nodes_are_told_to_nobody_until_they_answer() {
     world.table.clear(&mut world.buckets, now);
     assert!(world.table.is_empty() && world.next_ping().is_none());
     for &contact in &exported {
-        assert_eq!(world.query(contact), Fate::Cached);
+        assert_eq!(world.query(contact), InsertKind::Cached);
     }
     assert_eq!(world.good(exported[0].id), []);
     assert_eq!(world.answer_pings().len(), 8);
@@ -312,8 +312,8 @@ fn r_14_our_own_id_and_the_zero_id_are_never_kept() {
     let mut world = World::new(192, 192);
     for id in [world.own, NodeId::ZERO] {
         let contact = world.host(id);
-        assert_eq!(world.reply(contact), Outcome::of(Fate::Ignored));
-        assert_eq!(world.query(contact), Fate::Ignored);
+        assert_eq!(world.reply(contact), InsertResult::of(InsertKind::Ignored));
+        assert_eq!(world.query(contact), InsertKind::Ignored);
     }
     world.check();
 }
@@ -323,21 +323,25 @@ fn b32_01_a_table_takes_nodes_of_its_own_family_only() {
     let mut world = World::new(192, 192);
     let id = world.node(0).id;
     let contact = Contact { id, endpoint: Endpoint::v6([0x20; 16], 6881) };
-    assert_eq!(world.reply(contact), Outcome::of(Fate::Ignored));
-    assert_eq!(world.query(contact), Fate::Ignored);
+    assert_eq!(world.reply(contact), InsertResult::of(InsertKind::Ignored));
+    assert_eq!(world.query(contact), InsertKind::Ignored);
 }
 
 #[test]
 fn r_15_an_address_holds_one_entry_and_the_older_stays() {
     let (mut world, node) = World::with_node();
     let other_port = Contact { id: world.node(1).id, endpoint: with_port(node.endpoint, 7000) };
-    assert_eq!(world.reply(other_port), Outcome::of(Fate::Ignored));
-    assert_eq!(world.query(other_port), Fate::Ignored);
+    assert_eq!(world.reply(other_port), InsertResult::of(InsertKind::Ignored));
+    assert_eq!(world.query(other_port), InsertKind::Ignored);
     assert_eq!(world.nodes(), [node]);
     world.fail_twice(node);
     let removal = Some(Removal { removed: node, promoted: None });
-    assert_eq!(world.reply(other_port), Outcome { fate: Fate::Ignored, removal }, "a bad one yields");
-    assert_eq!(world.reply(other_port), Outcome::of(Fate::Added));
+    assert_eq!(
+        world.reply(other_port),
+        InsertResult { kind: InsertKind::Ignored, removal },
+        "a bad one yields"
+    );
+    assert_eq!(world.reply(other_port), InsertResult::of(InsertKind::Added));
     world.check();
 }
 
@@ -348,11 +352,11 @@ fn r_15_a_subnet_gets_two_places_of_a_bucket_and_four_of_a_small_table() {
     for host in 0..15 {
         let id = world.node(u32::from(host) / 3).id;
         let contact = Contact { id, endpoint: Endpoint::v4([9, 9, 9, host], 6881) };
-        fates.push(if host % 2 == 0 { world.reply(contact).fate } else { world.query(contact) });
+        fates.push(if host % 2 == 0 { world.reply(contact).kind } else { world.query(contact) });
     }
-    assert_eq!(fates.iter().filter(|&&fate| fate == Fate::Ignored).count(), 15 - 4);
-    assert_eq!(fates[2], Fate::Ignored);
-    assert_eq!(fates[5..], [Fate::Ignored; 10]);
+    assert_eq!(fates.iter().filter(|&&kind| kind == InsertKind::Ignored).count(), 15 - 4);
+    assert_eq!(fates[2], InsertKind::Ignored);
+    assert_eq!(fates[5..], [InsertKind::Ignored; 10]);
     world.check();
 }
 
@@ -388,7 +392,7 @@ fn h_31_the_first_nodes_of_a_subnet_give_way_when_others_come() {
     for at in 0..9 {
         let contact = world.node(at);
         let outcome = world.reply(contact);
-        assert!(outcome.fate == Fate::Added);
+        assert!(outcome.kind == InsertKind::Added);
         removed += usize::from(outcome.removal.is_some());
         world.check();
     }
@@ -416,18 +420,18 @@ fn h_33_a_small_table_that_one_network_swamps_explores_three_times_a_minute() {
     world.answering_node(0);
     let swamp = |world: &mut World, host| {
         let id = world.node(u32::from(host) % 20).id;
-        world.reply(Contact { id, endpoint: Endpoint::v4([9, 9, 9, host], 6881) }).fate
+        world.reply(Contact { id, endpoint: Endpoint::v4([9, 9, 9, host], 6881) }).kind
     };
-    (0..4).for_each(|host| assert_eq!(swamp(&mut world, host), Fate::Added));
+    (0..4).for_each(|host| assert_eq!(swamp(&mut world, host), InsertKind::Added));
     assert_eq!(world.next_refresh(), None, "nobody was refused");
-    assert_eq!(swamp(&mut world, 4), Fate::Ignored);
+    assert_eq!(swamp(&mut world, 4), InsertKind::Ignored);
     let mut targets = Vec::new();
     for _ in 0..300 {
         world.pass(Duration::from_secs(1));
         for node in world.nodes() {
             world.reply(node);
         }
-        assert_eq!(swamp(&mut world, 4), Fate::Ignored);
+        assert_eq!(swamp(&mut world, 4), InsertKind::Ignored);
         targets.extend(core::iter::from_fn(|| world.next_refresh()));
         assert!(world.table.refresh_due().is_some_and(|due| due > world.now));
     }
@@ -438,7 +442,7 @@ fn h_33_a_small_table_that_one_network_swamps_explores_three_times_a_minute() {
     // Its share of a larger table is no reason to look further.
     (0..40).for_each(|at| _ = world.answering_node(at % 3));
     let fates: Vec<_> = (5..20).map(|host| swamp(&mut world, host)).collect();
-    assert!(fates.contains(&Fate::Ignored));
+    assert!(fates.contains(&InsertKind::Ignored));
     world.pass(MINUTE);
     assert_eq!(world.next_refresh(), None);
     world.check();
@@ -450,7 +454,7 @@ fn h_32_hosts_of_a_private_network_are_no_crowd() {
     for host in 0..40 {
         let id = world.node(u32::from(host) % 20).id;
         let outcome = world.reply(Contact { id, endpoint: Endpoint::v4([192, 168, 1, host], 6881) });
-        assert_eq!(outcome.fate, Fate::Added);
+        assert_eq!(outcome.kind, InsertKind::Added);
     }
     world.check();
 }
@@ -466,13 +470,13 @@ fn r_15_an_ipv6_48_gets_a_twentieth_of_the_table_and_a_56_of_it_eight_places() {
             let id = world.node(u32::from(bucket % 20)).id;
             let mut ip = [1; 16];
             ip[..8].copy_from_slice(&network);
-            world.reply(Contact { id, endpoint: Endpoint::v6(ip, 6881) }).fate
+            world.reply(Contact { id, endpoint: Endpoint::v6(ip, 6881) }).kind
         };
         (0..100).for_each(|at| _ = reply(&mut world, at, [0x26, at, 0, 0, 0, 0, 0, 7]));
         let mut places = 0;
         for at in 0..=255 {
             let network = if wide { [0x2a, 1, 2, 3, 4, 5, at, at] } else { [0x2a, 1, 2, 3, 4, 5, 6, at] };
-            places += usize::from(reply(&mut world, at, network) == Fate::Added);
+            places += usize::from(reply(&mut world, at, network) == InsertKind::Added);
         }
         assert_eq!(places, most);
         world.check();
@@ -487,10 +491,10 @@ fn r_15_without_source_limits_one_host_may_run_many_nodes() {
     *table = Table::new(Family::V4, own, &mut slots, false, now);
     for port in 1..=100 {
         let contact = Contact { id: world.node(0).id, endpoint: Endpoint::v4([127, 0, 0, 1], port) };
-        assert_eq!(world.reply(contact), Outcome::of(Fate::Added));
+        assert_eq!(world.reply(contact), InsertResult::of(InsertKind::Added));
     }
     let moved = Contact { id: world.node(0).id, endpoint: Endpoint::v4([127, 0, 0, 1], 5) };
-    assert_eq!(world.reply(moved).fate, Fate::IdChanged, "an endpoint still holds one entry");
+    assert_eq!(world.reply(moved).kind, InsertKind::IdChanged, "an endpoint still holds one entry");
 }
 
 #[test]
@@ -498,10 +502,10 @@ fn r_15_an_unproven_node_does_not_keep_the_true_holder_of_its_id_or_address_out(
     let mut world = World::new(192, 192);
     let (first, second) = (world.node(0), world.node(0));
     world.query(Contact { id: first.id, endpoint: second.endpoint });
-    assert_eq!(world.reply(first), Outcome::of(Fate::Added));
+    assert_eq!(world.reply(first), InsertResult::of(InsertKind::Added));
     let id = world.node(1).id;
     world.query(Contact { id, endpoint: with_port(second.endpoint, 9) });
-    assert_eq!(world.reply(second), Outcome::of(Fate::Added));
+    assert_eq!(world.reply(second), InsertResult::of(InsertKind::Added));
     world.check();
 }
 
@@ -514,7 +518,7 @@ fn r_16_an_address_that_answers_with_another_id_loses_its_entry_and_casts_doubt_
     assert_eq!(world.next_ping(), None);
     let changed = Contact { id: world.node(3).id, endpoint: nodes[0].endpoint };
     let removal = Some(Removal { removed: nodes[0], promoted: None });
-    assert_eq!(world.reply(changed), Outcome { fate: Fate::IdChanged, removal });
+    assert_eq!(world.reply(changed), InsertResult { kind: InsertKind::IdChanged, removal });
     assert_eq!(world.table.len(), 7);
     let mut doubted = world.answer_pings();
     doubted.sort();
@@ -523,15 +527,15 @@ fn r_16_an_address_that_answers_with_another_id_loses_its_entry_and_casts_doubt_
     assert_eq!(doubted, expected, "all but the one that answered a moment ago, even who asks");
     world.pass(2 * MINUTE);
     assert_eq!(world.next_ping(), None, "they are cleared of it");
-    assert_eq!(world.reply(changed), Outcome::of(Fate::Added));
+    assert_eq!(world.reply(changed), InsertResult::of(InsertKind::Added));
     world.check();
 }
 
 #[test]
 fn r_16_an_address_that_answers_with_our_own_id_loses_its_entry() {
     let (mut world, node) = World::with_node();
-    let fate = world.reply(Contact { id: world.own, endpoint: node.endpoint }).fate;
-    assert_eq!((fate, world.table.len()), (Fate::IdChanged, 0));
+    let kind = world.reply(Contact { id: world.own, endpoint: node.endpoint }).kind;
+    assert_eq!((kind, world.table.len()), (InsertKind::IdChanged, 0));
 }
 
 #[test]
@@ -539,8 +543,8 @@ fn r_17_a_query_puts_nobody_into_a_bucket() {
     let mut world = World::new(192, 192);
     for bucket in 0..20 {
         let node = world.node(bucket);
-        assert_eq!(world.query(node), Fate::Cached);
-        assert_eq!(world.query(node), Fate::Refreshed);
+        assert_eq!(world.query(node), InsertKind::Cached);
+        assert_eq!(world.query(node), InsertKind::Refreshed);
     }
     assert!(world.table.is_empty());
     assert_eq!(world.answer_pings().len(), 20);
@@ -553,9 +557,9 @@ fn r_18_neither_a_query_nor_an_answer_moves_a_known_id_to_a_new_address() {
     let (mut world, node) = World::with_node();
     world.pass(10 * MINUTE);
     let moved = Contact { endpoint: world.node(0).endpoint, ..node };
-    assert_eq!(world.query(moved), Fate::Ignored);
-    assert_eq!(world.reply(moved), Outcome::of(Fate::Ignored));
-    assert_eq!(world.query(Contact { endpoint: with_port(node.endpoint, 1), ..node }), Fate::Ignored);
+    assert_eq!(world.query(moved), InsertKind::Ignored);
+    assert_eq!(world.reply(moved), InsertResult::of(InsertKind::Ignored));
+    assert_eq!(world.query(Contact { endpoint: with_port(node.endpoint, 1), ..node }), InsertKind::Ignored);
     world.pass(10 * MINUTE);
     assert_eq!(world.nodes(), [node]);
     assert_eq!(world.good(node.id), [], "and none of it counts as hearing from the node");
@@ -660,10 +664,10 @@ fn a_full_bucket_prefers_nodes_spread_over_its_range_and_fast_ones() {
     }
     let elsewhere = world.node_in_part(0, 5);
     assert_eq!(world.reply_after(elsewhere, RTT * 9), added_for(crowd[7]));
-    assert_eq!(world.buckets[0].spares, 1, "a good node that gave way is a replacement");
+    assert_eq!(world.buckets[0].replacements, 1, "a good node that gave way is a replacement");
 
     let hardly_faster = world.node_in_part(0, 2);
-    assert_eq!(world.reply_after(hardly_faster, RTT * 4).fate, Fate::Cached);
+    assert_eq!(world.reply_after(hardly_faster, RTT * 4).kind, InsertKind::Cached);
     let much_faster = world.node_in_part(0, 2);
     assert_eq!(world.reply_after(much_faster, RTT * 3), added_for(crowd[6]));
     world.check();
@@ -680,7 +684,7 @@ fn a_node_known_for_an_hour_is_not_pushed_out_by_a_faster_newcomer() {
     }
     for part in 0..8 {
         let newcomer = world.node_in_part(0, part);
-        assert_eq!(world.reply_after(newcomer, Duration::ZERO), Outcome::of(Fate::Cached));
+        assert_eq!(world.reply_after(newcomer, Duration::ZERO), InsertResult::of(InsertKind::Cached));
     }
     world.check();
 }
@@ -717,10 +721,10 @@ fn round_trip_times_are_smoothed_and_ages_told() {
 #[test]
 fn a_removed_node_is_gone_and_a_replacement_steps_in() {
     let (mut world, nodes) = World::with_full_bucket();
-    let spare = world.answering_node(0);
+    let replacement = world.answering_node(0);
     let (table, mut slots, now) = world.slots();
     let removal = table.remove(&mut slots, nodes[0], now);
-    assert_eq!(removal, Some(Removal { removed: nodes[0], promoted: Some(spare) }));
+    assert_eq!(removal, Some(Removal { removed: nodes[0], promoted: Some(replacement) }));
     assert_eq!(table.remove(&mut slots, nodes[0], now), None);
     world.check();
 }

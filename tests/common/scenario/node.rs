@@ -109,7 +109,7 @@ fn limits(size: u8) -> Limits {
     (limits.swarms, limits.peers_v4, limits.peers_v6) = (2 * scale, 12 * scale, 5 * scale);
     (limits.sources, limits.contacts) = (12 * scale, 9 * scale);
     (limits.replies, limits.events, limits.bootstraps) = (2 * scale, 3 * scale, scale);
-    limits.kept = scale;
+    limits.publications = scale;
     #[cfg(feature = "items")]
     {
         (limits.items, limits.item_chunks) = (2 * scale, 5 * scale);
@@ -289,12 +289,12 @@ impl<S: Storage> Life<S> {
         match what % 16 {
             0..4 => {
                 let (infohash, announce) = (script.infohash(), Announce::port(script.byte().into()));
-                let kept = self.node.keep_announced(self.now, infohash, announce);
-                assert!(kept.is_err() || self.node.kept_announces().any(|kept| kept.infohash == infohash));
+                let kept = self.node.start_announcing(self.now, infohash, announce);
+                assert!(kept.is_err() || self.node.announcements().any(|kept| kept.infohash == infohash));
             }
             4 => {
                 let at = usize::from(script.byte());
-                let kept = self.node.kept_announces().nth(at % self.node.kept_count().max(1));
+                let kept = self.node.announcements().nth(at % self.node.kept_count().max(1));
                 if let Some(kept) = kept {
                     assert!(self.node.stop_announcing(kept.id) && !self.node.stop_announcing(kept.id));
                 }
@@ -304,7 +304,7 @@ impl<S: Storage> Life<S> {
                 let mut saved = vec![0; 4096];
                 let len = self.node.snapshot_into(0, &mut saved).expect("it is small");
                 let state = State::parse(&saved[..len]).expect("it was just saved");
-                assert_eq!(state.announces().count(), self.node.kept_announces().count());
+                assert_eq!(state.announces().count(), self.node.announcements().count());
                 let age = Duration::from_secs(script.u16().into());
                 let restored = self.node.restore(self.now, &state, age);
                 assert_eq!(restored.announces, 0, "all of them are kept up");
@@ -329,14 +329,14 @@ impl<S: Storage> Life<S> {
             1 | 9 => self.node.get_mutable(self.now, key, Salt::new(item.salt()).expect("it is one")),
             2 | 10 => self.node.put(self.now, &item, script.flag().then_some(i64::from(what) % 4)),
             3 | 4 => {
-                let kept = self.node.keep_stored(self.now, &item);
+                let kept = self.node.start_publishing(self.now, &item);
                 assert!(kept.is_err() || self.node.kept_item(kept.unwrap()) == Some(item));
                 return;
             }
             11 => {
-                let kept = self.node.kept_items().next();
+                let kept = self.node.publications().next();
                 if let Some(kept) = kept {
-                    assert!(self.node.stop_storing(kept.id) && !self.node.stop_storing(kept.id));
+                    assert!(self.node.stop_publishing(kept.id) && !self.node.stop_publishing(kept.id));
                 }
                 return;
             }
@@ -589,7 +589,7 @@ impl<S: Storage> Life<S> {
             Event::LookupDone { lookup, report } => {
                 let at = self.lookups.iter().position(|&other| other == lookup);
                 // The node bootstraps by itself too, and starts rounds of what it keeps up.
-                let is_own = report.kind == LookupKind::Bootstrap || report.kept.is_some();
+                let is_own = report.kind == LookupKind::Bootstrap || report.publication.is_some();
                 assert!(at.is_some() || is_own, "the end of {lookup:?}");
                 at.map(|at| self.lookups.swap_remove(at));
                 assert!(self.ended_lookups.insert(lookup), "{lookup:?} ended before");
@@ -610,7 +610,7 @@ impl<S: Storage> Life<S> {
 
     /// Whether it is a lookup of the user's that is under way, or a round of a kept announce.
     fn is_known(&self, lookup: LookupId) -> bool {
-        let is_round = || self.node.lookup_report(lookup).is_some_and(|report| report.kept.is_some());
+        let is_round = || self.node.lookup_report(lookup).is_some_and(|report| report.publication.is_some());
         self.lookups.contains(&lookup) || is_round()
     }
 

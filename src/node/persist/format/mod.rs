@@ -85,7 +85,7 @@ pub struct SavedNode {
     pub rtt: Option<Duration>,
 }
 
-/// An announce of a [`State`] that was [kept up](crate::Node::keep_announced).
+/// An announce of a [`State`] that was [kept up](crate::Node::start_announcing).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SavedAnnounce {
@@ -99,7 +99,7 @@ pub struct SavedAnnounce {
     pub age: Duration,
 }
 
-/// An item of a [`State`] that was [kept up](crate::Node::keep_stored).
+/// An item of a [`State`] that was [kept up](crate::Node::start_publishing).
 #[cfg(feature = "items")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]

@@ -6,7 +6,7 @@ use super::*;
 fn those_that_failed_not_long_ago_are_the_last_resort() {
     let mut rig = Rig::knowing(Goal::GetPeers, 2, 1, [3]);
     for host in [1, 2] {
-        assert!(rig.walk.add(&mut rig.candidates, Some(id(host)), endpoint(host), true));
+        assert!(rig.traversal.add(&mut rig.candidates, Some(id(host)), endpoint(host), true));
     }
     assert_eq!(rig.ask_all(), [3], "while somebody else is left, they are spared");
     rig.stall(3);
@@ -23,7 +23,7 @@ fn those_that_failed_not_long_ago_are_the_last_resort() {
 #[test]
 fn of_several_listings_of_one_host_the_closest_is_asked() {
     let mut rig = Rig::new(Goal::GetPeers, 1, 1);
-    rig.walk.add_known(&mut rig.candidates, id(3), endpoint(1), Duration::from_millis(9));
+    rig.traversal.add_known(&mut rig.candidates, id(3), endpoint(1), Duration::from_millis(9));
     assert!(rig.list_as(1, Some(id(2))));
     assert_eq!(rig.next(), Step::Query(0));
     rig.ask_all();
@@ -34,10 +34,10 @@ fn of_several_listings_of_one_host_the_closest_is_asked() {
 fn suspects_give_way_where_memory_is_full() {
     let mut rig = Rig::with_memory(Goal::GetPeers, 2, 1, 3);
     for host in [1, 2] {
-        assert!(rig.walk.add(&mut rig.candidates, Some(id(host)), endpoint(host), true));
+        assert!(rig.traversal.add(&mut rig.candidates, Some(id(host)), endpoint(host), true));
     }
     (3..=5).for_each(|host| assert!(rig.list(host), "{host}"));
-    assert!(!rig.walk.add(&mut rig.candidates, Some(id(1)), endpoint(1), true));
+    assert!(!rig.traversal.add(&mut rig.candidates, Some(id(1)), endpoint(1), true));
     assert!(!rig.list(6), "the farthest");
     assert_eq!(rig.ask_all(), [3, 4]);
 }
@@ -48,9 +48,9 @@ fn suspects_give_way_where_memory_is_full() {
 #[test]
 fn who_is_silent_to_a_get_may_lead_on_to_others() {
     let mut rig = Rig::knowing(Goal::Get(Ix::new(0)), 1, 1, [1]);
-    let is_for_neighbours = |rig: &Rig| rig.walk.asks_neighbours(&rig.candidates, endpoint(1));
+    let is_for_neighbours = |rig: &Rig| rig.traversal.asks_neighbours(&rig.candidates, endpoint(1));
     let sign = |rig: &mut Rig, worth| {
-        rig.walk.on_answer(&mut rig.candidates, &mut rig.tokens, endpoint(1), id(1), None, worth)
+        rig.traversal.on_answer(&mut rig.candidates, &mut rig.tokens, endpoint(1), id(1), None, worth)
     };
     assert_eq!(rig.ask_all(), [1]);
     assert!(!is_for_neighbours(&rig));
@@ -63,10 +63,10 @@ fn who_is_silent_to_a_get_may_lead_on_to_others() {
     assert!(!is_for_neighbours(&rig));
     rig.stall(1);
     assert_eq!((rig.ask_all(), rig.next()), (std::vec![], Step::Finish), "it is not asked a third time");
-    assert_eq!(rig.walk.closest(&rig.candidates).count(), 0, "nor is it one of the closest");
-    assert_eq!((rig.walk.answered, rig.walk.failed), (1, 0));
+    assert_eq!(rig.traversal.closest(&rig.candidates).count(), 0, "nor is it one of the closest");
+    assert_eq!((rig.traversal.answered, rig.traversal.failed), (1, 0));
     assert_eq!(sign(&mut rig, Worth::Full), Verdict::Accepted, "late");
-    assert_eq!((rig.walk.answered, rig.walk.closest(&rig.candidates).count()), (1, 1));
+    assert_eq!((rig.traversal.answered, rig.traversal.closest(&rig.candidates).count()), (1, 1));
 }
 
 #[test]
@@ -92,7 +92,7 @@ fn l_03_no_more_than_alpha_queries_are_open() {
     assert_eq!(rig.ask_all(), [1, 2, 3]);
     rig.answer(2);
     assert_eq!(rig.ask_all(), [4], "an answer frees one slot");
-    rig.walk.on_failure(&mut rig.candidates, endpoint(1));
+    rig.traversal.on_failure(&mut rig.candidates, endpoint(1));
     assert_eq!(rig.ask_all(), [5], "so does a failure");
 }
 
@@ -131,7 +131,7 @@ fn l_04_the_walk_ends_when_the_k_closest_that_live_have_answered() {
     rig.answer(5);
     assert_eq!(rig.next(), Step::Finish);
     assert_eq!(rig.closest(), [1, 3, 4, 5]);
-    assert_eq!((rig.walk.queried, rig.walk.answered, rig.walk.failed), (8, 4, 1));
+    assert_eq!((rig.traversal.queried, rig.traversal.answered, rig.traversal.failed), (8, 4, 1));
 }
 
 #[test]
@@ -144,7 +144,7 @@ fn l_04_a_walk_that_nobody_answers_ends_with_the_last_failure() {
     assert_eq!(rig.next(), Step::Wait, "a late answer is better than none");
     (1..=3).for_each(|host| rig.time_out(host));
     assert_eq!(rig.next(), Step::Finish);
-    assert_eq!((rig.walk.queried, rig.walk.failed), (3, 3));
+    assert_eq!((rig.traversal.queried, rig.traversal.failed), (3, 3));
 }
 
 #[test]
@@ -158,7 +158,7 @@ fn l_05_an_address_is_asked_once_under_whatever_id() {
     rig.answer(1);
     assert_eq!(rig.ask_all(), []);
     assert!(!rig.list_as(1, Some(id(55))), "it is known who it is");
-    assert_eq!((rig.next(), rig.walk.queried, rig.closest()), (Step::Finish, 1, std::vec![1]));
+    assert_eq!((rig.next(), rig.traversal.queried, rig.closest()), (Step::Finish, 1, std::vec![1]));
 }
 
 #[test]
@@ -166,13 +166,14 @@ fn l_05_an_id_and_an_ip_address_are_accepted_once() {
     let mut rig = Rig::knowing(Goal::GetPeers, 16, 8, [1, 2]);
     rig.list_as(3, Some(id(1)));
     let other_port = endpoint(2).with_port(1);
-    assert!(rig.walk.add(&mut rig.candidates, Some(id(4)), other_port, false));
+    assert!(rig.traversal.add(&mut rig.candidates, Some(id(4)), other_port, false));
     rig.ask_all();
     assert_eq!(rig.answer(1), Verdict::Accepted);
     assert_eq!(rig.answer_as(3, id(1), None), Verdict::Rejected, "a second node with the id");
     assert_eq!(rig.answer(2), Verdict::Accepted);
     assert_eq!(rig.answer(2), Verdict::Rejected, "the answer to a query sent twice");
-    let twin = rig.walk.on_answer(&mut rig.candidates, &mut rig.tokens, other_port, id(4), None, Worth::Full);
+    let twin =
+        rig.traversal.on_answer(&mut rig.candidates, &mut rig.tokens, other_port, id(4), None, Worth::Full);
     assert_eq!(twin, Verdict::Rejected, "a second node on the host");
     assert_eq!(rig.closest(), [1, 2]);
 }
@@ -197,7 +198,7 @@ fn l_07_an_answer_under_another_id_counts_as_a_failure() {
     assert_eq!(rig.answer_as(1, id(2), Some(b"token")), Verdict::Rejected);
     assert_eq!(rig.answer(2), Verdict::Accepted, "the id is not taken by the liar");
     assert_eq!((rig.closest(), rig.token_holders()), (std::vec![2], std::vec![2]));
-    assert_eq!((rig.walk.answered, rig.walk.failed), (1, 1));
+    assert_eq!((rig.traversal.answered, rig.traversal.failed), (1, 1));
 }
 
 #[test]
@@ -210,13 +211,13 @@ fn l_07_a_false_listing_does_not_shadow_the_host_behind_it() {
     assert_eq!(rig.ask_all(), [], "it is asked already");
     assert_eq!(rig.answer(9), Verdict::Accepted);
     assert_eq!(rig.closest(), [9]);
-    assert_eq!((rig.walk.queried, rig.walk.failed), (1, 0));
+    assert_eq!((rig.traversal.queried, rig.traversal.failed), (1, 0));
     // It answers the liar's listing before anybody names it rightly.
     let mut rig = Rig::new(Goal::GetPeers, 16, 8);
     rig.list_as(9, Some(id(1)));
     rig.ask_all();
     assert_eq!(rig.answer(9), Verdict::Rejected);
-    assert_eq!((rig.next(), rig.walk.failed), (Step::Finish, 1));
+    assert_eq!((rig.next(), rig.traversal.failed), (Step::Finish, 1));
     rig.list_as(9, Some(id(2)));
     assert_eq!(rig.ask_all(), [], "not under a third name");
     assert!(rig.list(9));
@@ -243,7 +244,7 @@ fn l_07_a_second_answer_under_another_id_counts_no_more_than_the_first() {
         for _ in 0..2 {
             assert_eq!(rig.answer_as(5, id(1), Some(b"token")), Verdict::Rejected);
         }
-        assert_eq!((rig.walk.queried, rig.walk.answered, rig.walk.failed), (1, 0, 1));
+        assert_eq!((rig.traversal.queried, rig.traversal.answered, rig.traversal.failed), (1, 0, 1));
         assert!(rig.closest().is_empty() && rig.token_holders().is_empty());
     }
 }
@@ -272,14 +273,14 @@ fn l_08_a_lost_query_near_the_target_is_sent_once_more() {
     assert_eq!(rig.next(), Step::Wait, "for the second try");
     rig.stall(1);
     assert_eq!(rig.next(), Step::Finish, "and for no third");
-    assert_eq!(rig.walk.queried, 3, "nodes, not datagrams");
+    assert_eq!(rig.traversal.queried, 3, "nodes, not datagrams");
 }
 
 #[test]
 fn once_peers_are_found_nothing_is_sent_again_for_more() {
     let mut rig = Rig::knowing(Goal::GetPeers, 4, 2, [1, 2, 3]);
     rig.ask_all();
-    rig.walk.found = 1;
+    rig.traversal.found = 1;
     [1, 2, 3].into_iter().for_each(|host| rig.stall(host));
     assert_eq!(rig.next(), Step::Wait, "while nobody has answered");
     rig.answer(2);
@@ -291,7 +292,7 @@ fn of_equally_close_nodes_the_fastest_is_asked_first() {
     let mut rig = Rig::new(Goal::GetPeers, 3, 8);
     assert!(rig.list(0b101));
     for (host, ms) in [(0b1000, 90), (0b1001, 20), (0b1010, 40), (0b10000, 1)] {
-        rig.walk.add_known(&mut rig.candidates, id(host), endpoint(host), Duration::from_millis(ms));
+        rig.traversal.add_known(&mut rig.candidates, id(host), endpoint(host), Duration::from_millis(ms));
     }
     assert!(rig.list(0b1011));
     assert_eq!(rig.ask_all(), [0b101, 0b1001, 0b1010], "the closest, and of four at the next distance two");
@@ -308,7 +309,7 @@ fn l_08_the_timeout_of_the_first_try_does_not_end_the_second() {
     assert_eq!(rig.ask_all(), [1]);
     rig.time_out(1);
     assert_eq!(rig.answer(1), Verdict::Accepted);
-    assert_eq!((rig.walk.answered, rig.walk.failed), (1, 0));
+    assert_eq!((rig.traversal.answered, rig.traversal.failed), (1, 0));
 }
 
 #[test]
@@ -330,7 +331,7 @@ fn full_memory_keeps_the_closest_candidates() {
     assert!(!rig.list(60), "farther than all");
     assert!(rig.list(10));
     assert!(!rig.list_as(70, None), "an unknown id does not displace a known one");
-    assert_eq!((rig.ask_all(), rig.walk.len()), (std::vec![10, 20, 30, 40], 4));
+    assert_eq!((rig.ask_all(), rig.traversal.len()), (std::vec![10, 20, 30, 40], 4));
     let mut rig = Rig::with_memory(Goal::GetPeers, 16, 8, 0);
     assert!(!rig.list(1));
     assert_eq!(rig.next(), Step::Finish);
