@@ -77,7 +77,7 @@ pub(crate) struct Pool {
 
 impl Pool {
     /// Takes a free slot, whose old value is left for the caller to overwrite.
-    pub(crate) fn take<T>(&mut self, slots: &mut [Slot<T>]) -> Option<Ix> {
+    pub(crate) fn alloc<T>(&mut self, slots: &mut [Slot<T>]) -> Option<Ix> {
         let ix = match self.free.pop_front(slots) {
             Some(ix) => ix,
             None if (self.untouched as usize) < slots.len() => {
@@ -91,7 +91,7 @@ impl Pool {
     }
 
     /// Gives a slot back. It must be taken and in no list.
-    pub(crate) fn give<T>(&mut self, slots: &mut [Slot<T>], ix: Ix) {
+    pub(crate) fn free<T>(&mut self, slots: &mut [Slot<T>], ix: Ix) {
         debug_assert!(self.used > 0);
         self.free.push_front(slots, ix);
         self.used -= 1;
@@ -300,12 +300,12 @@ mod tests {
     fn zeroed_memory_is_an_empty_pool() {
         let mut slots = [Slot::new(0_u8); 2];
         let mut pool = Pool::default();
-        let (a, b) = (pool.take(&mut slots).unwrap(), pool.take(&mut slots).unwrap());
+        let (a, b) = (pool.alloc(&mut slots).unwrap(), pool.alloc(&mut slots).unwrap());
         assert_ne!(a, b);
         assert!(pool.is_full(&slots));
-        assert_eq!(pool.take(&mut slots), None);
-        pool.give(&mut slots, a);
-        assert_eq!(pool.take(&mut slots), Some(a));
+        assert_eq!(pool.alloc(&mut slots), None);
+        pool.free(&mut slots, a);
+        assert_eq!(pool.alloc(&mut slots), Some(a));
         assert!(pool.is_consistent(&slots));
     }
 
@@ -328,20 +328,20 @@ mod tests {
             for (step, value) in steps {
                 let at = usize::from(value) % model.len().max(1);
                 match step {
-                    0 | 1 => match pool.take(&mut slots) {
+                    0 | 1 => match pool.alloc(&mut slots) {
                         Some(ix) if step == 0 => { slots[ix] = value; list.push_back(&mut slots, ix); model.push_back((ix, value)); }
                         Some(ix) => { slots[ix] = value; list.push_front(&mut slots, ix); model.push_front((ix, value)); }
                         None => prop_assert_eq!(model.len(), slots.len()),
                     },
                     2 => if let Some(ix) = list.pop_front(&mut slots) {
                         prop_assert_eq!(model.pop_front().map(|(ix, _)| ix), Some(ix));
-                        pool.give(&mut slots, ix);
+                        pool.free(&mut slots, ix);
                     },
                     3 => if let Some((ix, _)) = model.remove(at) {
                         list.remove(&mut slots, ix);
-                        pool.give(&mut slots, ix);
+                        pool.free(&mut slots, ix);
                     },
-                    _ => if let Some(&(after, _)) = model.get(at) && let Some(ix) = pool.take(&mut slots) {
+                    _ => if let Some(&(after, _)) = model.get(at) && let Some(ix) = pool.alloc(&mut slots) {
                         slots[ix] = value;
                         list.insert_after(&mut slots, after, ix);
                         model.insert(at + 1, (ix, value));

@@ -209,7 +209,7 @@ impl Republisher {
         subject: Subject,
         now: Instant,
     ) -> Option<Ix> {
-        let ix = self.pool.take(slots)?;
+        let ix = self.pool.alloc(slots)?;
         self.generation = self.generation.wrapping_add(1);
         slots[ix] = Kept { target, subject, generation: self.generation, due: now, ..Kept::EMPTY };
         self.items += u32::from(subject.is_item());
@@ -254,7 +254,7 @@ impl Republisher {
         self.leave(slots, ix);
         self.items -= u32::from(slots[ix].subject.is_item());
         slots[ix].phase = Phase::Free;
-        self.pool.give(slots, ix);
+        self.pool.free(slots, ix);
     }
 
     /// When the next round is to start, if nobody else comes before; `None` where there is none to

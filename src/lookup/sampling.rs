@@ -67,7 +67,7 @@ impl Sampling {
     }
 
     /// There is no answer, or nobody wants it.
-    pub(crate) const fn give(&mut self) {
+    pub(crate) const fn free(&mut self) {
         self.stage = Stage::Free;
     }
 
@@ -112,7 +112,7 @@ impl Sampling {
 
 /// A slot for a query about to start: a free one, or that of the oldest query which was reported. There
 /// are few, so they are searched through.
-pub(crate) fn take(slots: &mut [Sampling], target: NodeId) -> Option<Ix> {
+pub(crate) fn alloc(slots: &mut [Sampling], target: NodeId) -> Option<Ix> {
     let free = slots.iter().position(|slot| slot.stage == Stage::Free);
     let told = slots.iter().enumerate().filter(|(_, slot)| slot.stage == Stage::Told);
     let at = free.or_else(|| told.min_by_key(|(_, slot)| slot.query.1).map(|(at, _)| at))?;
@@ -172,17 +172,17 @@ mod tests {
     fn what_was_told_gives_way_to_a_new_query_and_what_is_asked_does_not() {
         let mut slots = [Sampling::EMPTY; 2];
         let target = NodeId::ZERO;
-        let first = take(&mut slots, target).unwrap().position();
+        let first = alloc(&mut slots, target).unwrap().position();
         slots[first].begin((Ix::new(5), 1));
-        let second = take(&mut slots, target).unwrap().position();
+        let second = alloc(&mut slots, target).unwrap().position();
         slots[second].begin((Ix::new(6), 2));
-        assert!(take(&mut slots, target).is_none());
+        assert!(alloc(&mut slots, target).is_none());
         slots[first].tell();
         slots[second].tell();
         assert!(find(&slots, (Ix::new(5), 1)).is_some() && find(&slots, (Ix::new(5), 2)).is_none());
-        assert_eq!(take(&mut slots, target), Some(Ix::new(first)), "the oldest");
+        assert_eq!(alloc(&mut slots, target), Some(Ix::new(first)), "the oldest");
         assert!(find(&slots, (Ix::new(5), 1)).is_none());
-        slots[second].give();
+        slots[second].free();
         assert!(find(&slots, (Ix::new(6), 2)).is_none());
     }
 }

@@ -197,7 +197,7 @@ impl Inflight {
         id: Option<NodeId>,
         purpose: Purpose,
     ) -> Option<Ix> {
-        let ix = self.pool.take(slots)?;
+        let ix = self.pool.alloc(slots)?;
         self.generation = self.generation.wrapping_add(1);
         let chain_head = slots[ix].chain_head;
         let (stage, generation) = (Stage::Waiting, self.generation);
@@ -429,7 +429,7 @@ impl Inflight {
 
     fn free(&mut self, slots: &mut [Slot<Query>], ix: Ix) {
         slots[ix].stage = Stage::Free;
-        self.pool.give(slots, ix);
+        self.pool.free(slots, ix);
     }
 
     /// Takes a query out of its list and its chain.

@@ -293,7 +293,7 @@ impl Core {
                 obstacle.is_some() || counts && stands && traversal.has_enough_copies(memory.candidates);
             traversal.items.check = if is_spared { Check::Spared } else { Check::Passed };
         }
-        both(m.traversals, ix).for_each(|ix| self.settle(m, ix));
+        both(m.traversals, ix).for_each(|ix| self.reschedule(m, ix));
         true
     }
 
@@ -307,7 +307,7 @@ impl Core {
             let traversal = &mut m.traversals[ix];
             if matches!(traversal.goal, Goal::Put(_)) && traversal.items.check == Check::Passed {
                 traversal.items.check = Check::Spared;
-                self.settle(m, ix);
+                self.reschedule(m, ix);
             }
         }
     }
@@ -437,7 +437,7 @@ impl Core {
         }
         if seq.is_none() && matches!(m.traversals[ix].goal, Goal::Get(_)) {
             both(m.traversals, ix).for_each(|ix| m.traversals[ix].items.is_satisfied = true);
-            both(m.traversals, ix).for_each(|ix| self.settle(m, ix));
+            both(m.traversals, ix).for_each(|ix| self.reschedule(m, ix));
         }
     }
 }

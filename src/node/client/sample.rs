@@ -71,12 +71,12 @@ impl Core {
     ) -> Result<QueryId, StartError> {
         self.advance(now);
         self.check_contact(to)?;
-        let slot = sampling::take(m.samplings, target);
+        let slot = sampling::alloc(m.samplings, target);
         let slot = slot.ok_or_else(|| Limit::Samplings.refusal(m.samplings.len(), 1))?;
         let query = self.start_ping(m, now, to, Purpose::Sample(slot));
         match query {
             Ok(query) => m.samplings[slot.position()].begin((query.ix, query.generation)),
-            Err(_) => m.samplings[slot.position()].give(),
+            Err(_) => m.samplings[slot.position()].free(),
         }
         query
     }
@@ -101,7 +101,7 @@ impl Core {
         let Pong { id, rtt } = match result {
             Ok(pong) => pong,
             Err(error) => {
-                m.samplings[slot.position()].give();
+                m.samplings[slot.position()].free();
                 return Err(error);
             }
         };

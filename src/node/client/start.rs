@@ -132,7 +132,7 @@ impl Core {
         let is_current = self.inflight.is_current(m.queries, query.ix, query.generation);
         if is_current {
             if let Purpose::Sample(slot) = m.queries[query.ix].purpose {
-                m.samplings[slot.position()].give();
+                m.samplings[slot.position()].free();
             }
             self.inflight.cancel(m.queries, query.ix);
             self.blocked = None;
@@ -214,7 +214,7 @@ impl Core {
             }
         }
         let generation = self.traversals.generation;
-        taken().for_each(|ix| self.settle(m, ix));
+        taken().for_each(|ix| self.reschedule(m, ix));
         Ok(LookupId { ix: lead, generation })
     }
 }
@@ -333,7 +333,7 @@ impl Core {
                 }
             }
         }
-        self.settle(m, ix);
+        self.reschedule(m, ix);
     }
 
     /// A query ended without an answer that is of use.
@@ -353,7 +353,7 @@ impl Core {
                 let code = if let QueryResult::Refused(code) = outcome { Some(code) } else { None };
                 #[cfg(feature = "items")]
                 if self.puts_again(m, ix, query, code) {
-                    return self.settle(m, ix);
+                    return self.reschedule(m, ix);
                 }
                 #[cfg(feature = "items")]
                 if self.is_held(m, ix, query.to, code) {
@@ -371,7 +371,7 @@ impl Core {
             _ if timed_out => traversal.on_timeout(memory.candidates, query.to),
             _ => traversal.on_failure(memory.candidates, query.to),
         }
-        self.settle(m, ix);
+        self.reschedule(m, ix);
     }
 
     fn on_bad_answer(&mut self, m: &mut Memory<'_>, ix: Ix) {
@@ -419,7 +419,7 @@ impl Core {
             #[cfg(feature = "items")]
             self.accept_item(m, ix, from, response);
         }
-        self.settle(m, ix);
+        self.reschedule(m, ix);
     }
 
     /// What an answer makes of a node for a lookup.
@@ -454,7 +454,7 @@ impl Core {
         let reach = own.flat_map(|nodes| nodes.iter().map(|(id, _)| at.distance(&id))).max();
         traversal.on_looked(window, reach.unwrap_or(Distance::ZERO));
         all.for_each(|nodes| self.accept_nodes(m, ix, nodes, (response.id, from)));
-        self.settle(m, ix);
+        self.reschedule(m, ix);
     }
 
     fn on_stored(&mut self, m: &mut Memory<'_>, reference: TraversalRef, from: Endpoint) {
@@ -467,7 +467,7 @@ impl Core {
                 PackedEvent { kind: PackedKind::Acknowledged, endpoint: from, lookup, ..PackedEvent::EMPTY },
             );
         }
-        self.settle(m, ix);
+        self.reschedule(m, ix);
     }
 
     /// Offers the nodes of an answer of the node `by` to the walk of their family in the same lookup.
@@ -505,7 +505,7 @@ impl Core {
             traversal.add_listed(memory.candidates, contact.id, contact.endpoint, *is_suspect, from);
         }
         if !is_own {
-            self.settle(m, ix);
+            self.reschedule(m, ix);
         }
     }
 

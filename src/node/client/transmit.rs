@@ -140,7 +140,7 @@ impl Core {
             let (traversal, memory) = self.traversals.traversal(m, ix);
             let step = traversal.next(memory.candidates);
             let Some(position) = step.position() else {
-                self.settle(m, ix);
+                self.reschedule(m, ix);
                 continue;
             };
             let to = memory.candidates[position].endpoint;

@@ -133,7 +133,7 @@ impl Traversals {
                 list.insert_after(m.traversals, after.unwrap_or(Ix::NONE), ix);
             }
             Some(list) => list.push_back(m.traversals, ix),
-            None => self.pool.give(m.traversals, ix),
+            None => self.pool.free(m.traversals, ix),
         }
     }
 
@@ -181,7 +181,7 @@ impl Traversals {
 /// The life of a walk.
 impl Core {
     /// Looks at what a walk wants now: puts it among those that are ready, lets it wait, or ends it.
-    pub(in crate::node) fn settle(&mut self, m: &mut Memory<'_>, ix: Ix) {
+    pub(in crate::node) fn reschedule(&mut self, m: &mut Memory<'_>, ix: Ix) {
         if !m.traversals[ix].phase.is_under_way() {
             return self.place_late(m, ix);
         }
@@ -203,7 +203,7 @@ impl Core {
                 self.traversals.set_phase(m, ix, Phase::Waiting);
                 self.timers.set_earlier(Timer::Parked, m.traversals[ix].started + PARKED);
             }
-            Step::Finish if self.widen(m, ix) => self.settle(m, ix),
+            Step::Finish if self.widen(m, ix) => self.reschedule(m, ix),
             #[cfg(feature = "items")]
             Step::Finish if self.decide_put(m, ix) => {}
             Step::Finish => self.end(m, ix),
@@ -258,7 +258,7 @@ impl Core {
                     self.seed_bootstraps(m, ix);
                 }
             }
-            self.settle(m, ix);
+            self.reschedule(m, ix);
         }
     }
 
@@ -267,7 +267,7 @@ impl Core {
         for at in 0..m.traversals.len() {
             let ix = Ix::new(at);
             if m.traversals[ix].phase == Phase::Waiting {
-                self.settle(m, ix);
+                self.reschedule(m, ix);
             }
         }
     }
@@ -412,7 +412,7 @@ impl Core {
         publication: Ix,
         taken: [Option<Ix>; 2],
     ) -> Option<Ix> {
-        let ix = self.traversals.pool.take(m.traversals).or_else(|| {
+        let ix = self.traversals.pool.alloc(m.traversals).or_else(|| {
             let ix = self.traversals.remembered.iter(m.traversals).find(|&ix| !taken.contains(&Some(ix)))?;
             self.traversals.remembered.remove(m.traversals, ix);
             Some(ix)
@@ -430,7 +430,7 @@ impl Core {
                         self.traversals.list(m.traversals[ix].phase)?.remove(m.traversals, ix);
                         ix
                     }
-                    None if self.displace_round(m) => self.traversals.pool.take(m.traversals)?,
+                    None if self.displace_round(m) => self.traversals.pool.alloc(m.traversals)?,
                     None => return None,
                 }
             }
@@ -503,7 +503,7 @@ impl Core {
         m.traversals[ix].holds_back = false;
         self.seed_known(m, ix);
         self.seed_bootstraps(m, ix);
-        self.settle(m, ix);
+        self.reschedule(m, ix);
     }
 
     /// Peers that announced themselves to us are found at once.
@@ -582,7 +582,7 @@ impl Core {
         traversal.restart(self.now);
         let options = self.config.lookup;
         self.seed(m, ix, &options);
-        self.settle(m, ix);
+        self.reschedule(m, ix);
     }
 
     /// Whether a lookup has nobody to ask in any family, and still waits for somebody.
@@ -610,7 +610,7 @@ impl Core {
             // It may have waited for this one, to decide.
             #[cfg(feature = "items")]
             if m.traversals[sibling].items.is_thorough() {
-                self.settle(m, sibling);
+                self.reschedule(m, sibling);
             }
             let _ = sibling;
             return;

@@ -162,7 +162,7 @@ impl Core {
             if m.traversals[ix].phase.is_under_way() && m.traversals[ix].family() == family {
                 let (traversal, memory) = self.traversals.traversal(m, ix);
                 traversal.interrupt(memory.candidates, is_bound_anew, self.now);
-                self.settle(m, ix);
+                self.reschedule(m, ix);
             }
         }
     }

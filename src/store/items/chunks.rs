@@ -41,7 +41,7 @@ impl Chunks {
     }
 
     /// Takes a chain for so many bytes, at least one; `None` where there are too few chunks.
-    pub(crate) fn take(&mut self, chunks: &mut [Chunk], len: usize) -> Option<Ix> {
+    pub(crate) fn alloc(&mut self, chunks: &mut [Chunk], len: usize) -> Option<Ix> {
         let count = Self::needed(len.max(1));
         if count > self.available(chunks) {
             return None;
@@ -66,7 +66,7 @@ impl Chunks {
     }
 
     /// Gives a chain back.
-    pub(crate) fn give(&mut self, chunks: &mut [Chunk], head: Ix) {
+    pub(crate) fn free(&mut self, chunks: &mut [Chunk], head: Ix) {
         let mut next = head;
         while let Some(ix) = next.some() {
             next = core::mem::replace(&mut chunks[ix.position()].next, self.free);
@@ -80,7 +80,7 @@ impl Chunks {
         let last = Self::needed(len.max(1)) - 1;
         let Some(last) = chain(chunks, head).nth(last) else { return };
         let rest = core::mem::take(&mut chunks[last.position()].next);
-        self.give(chunks, rest);
+        self.free(chunks, rest);
     }
 
     /// Whether as many chunks are used as hang in chains of so many bytes each.
@@ -145,12 +145,12 @@ mod tests {
     #[test]
     fn what_does_not_fit_takes_nothing() {
         let (mut head, mut chunks) = (Chunks::default(), [Chunk::EMPTY; 3]);
-        assert_eq!(head.take(&mut chunks, 4 * CHUNK_LEN), None);
-        let chain = head.take(&mut chunks, 3 * CHUNK_LEN).unwrap();
-        assert_eq!((head.available(&chunks), head.take(&mut chunks, 0)), (0, None));
+        assert_eq!(head.alloc(&mut chunks, 4 * CHUNK_LEN), None);
+        let chain = head.alloc(&mut chunks, 3 * CHUNK_LEN).unwrap();
+        assert_eq!((head.available(&chunks), head.alloc(&mut chunks, 0)), (0, None));
         head.truncate(&mut chunks, chain, CHUNK_LEN + 1);
         assert_eq!(head.available(&chunks), 1);
-        head.give(&mut chunks, chain);
+        head.free(&mut chunks, chain);
         assert_eq!(head.available(&chunks), 3);
     }
 
@@ -165,7 +165,7 @@ mod tests {
                 match step {
                     0 if !model.is_empty() => {
                         let (chain, _): (Ix, Vec<u8>) = model.swap_remove(len % model.len());
-                        head.give(&mut chunks, chain);
+                        head.free(&mut chunks, chain);
                     }
                     1 if !model.is_empty() => {
                         let at = len % model.len();
@@ -175,7 +175,7 @@ mod tests {
                     }
                     _ => {
                         let value: Vec<u8> = (0..len).map(|at| byte.wrapping_add(at as u8)).collect();
-                        if let Some(chain) = head.take(&mut chunks, len) {
+                        if let Some(chain) = head.alloc(&mut chunks, len) {
                             let (a, b) = value.split_at(len / 3);
                             write(&mut chunks, chain, &[a, b]);
                             model.push((chain, value));

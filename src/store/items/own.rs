@@ -190,7 +190,7 @@ impl OwnItems {
         signed: Option<(PublicKey, Salt)>,
         is_live: &dyn Fn(Owner) -> bool,
     ) -> Option<Ix> {
-        let ix = self.take(slots, MAX_VALUE_LEN, is_live)?;
+        let ix = self.alloc(slots, MAX_VALUE_LEN, is_live)?;
         let own = &mut slots.items[ix.position()];
         (own.target, own.is_mutable) = (target, signed.is_some());
         if let Some((key, salt)) = signed {
@@ -206,7 +206,7 @@ impl OwnItems {
         item: &Item,
         is_live: &dyn Fn(Owner) -> bool,
     ) -> Option<Ix> {
-        let ix = self.take(slots, item.value().len(), is_live)?;
+        let ix = self.alloc(slots, item.value().len(), is_live)?;
         let own = &mut slots.items[ix.position()];
         (own.target, own.is_mutable, own.is_published) = (item.target(), item.is_mutable(), true);
         if let Some(signed) = item.signed_parts() {
@@ -249,7 +249,7 @@ impl OwnItems {
         let own = &mut slots.items[ix.position()];
         let chain = core::mem::take(&mut own.chain);
         own.owner = Owner::Nobody;
-        self.chunks.give(slots.chunks, chain);
+        self.chunks.free(slots.chunks, chain);
     }
 
     /// Gives up the memory that a find left unused.
@@ -310,7 +310,7 @@ impl OwnItems {
     }
 
     /// A free slot with chunks for so many bytes.
-    fn take(&mut self, slots: &mut OwnSlots<'_>, len: usize, is_live: &dyn Fn(Owner) -> bool) -> Option<Ix> {
+    fn alloc(&mut self, slots: &mut OwnSlots<'_>, len: usize, is_live: &dyn Fn(Owner) -> bool) -> Option<Ix> {
         for ix in (0..slots.items.len()).map(Ix::new) {
             let owner = slots.items[ix.position()].owner;
             if owner != Owner::Nobody && !is_live(owner) {
@@ -318,7 +318,7 @@ impl OwnItems {
             }
         }
         let ix = slots.items.iter().position(|own| own.owner == Owner::Nobody).map(Ix::new)?;
-        let chain = self.chunks.take(slots.chunks, len)?;
+        let chain = self.chunks.alloc(slots.chunks, len)?;
         slots.items[ix.position()] = OwnItem { owner: Owner::Starting, chain, ..OwnItem::EMPTY };
         Some(ix)
     }

@@ -186,16 +186,16 @@ impl ItemStore {
         };
         if let Some(old) = old {
             let chain = core::mem::take(&mut slots.records[old].chain);
-            self.chunks.give(slots.chunks, chain);
+            self.chunks.free(slots.chunks, chain);
         }
-        let Some(chain) = self.chunks.take(slots.chunks, chain_len(item)) else {
+        let Some(chain) = self.chunks.alloc(slots.chunks, chain_len(item)) else {
             if let Some(old) = old {
                 self.remove(slots, old);
             }
             return false;
         };
         let Some(ix) = old.or_else(|| self.add(slots, target, from)) else {
-            self.chunks.give(slots.chunks, chain);
+            self.chunks.free(slots.chunks, chain);
             return false;
         };
         match signed {
@@ -270,10 +270,10 @@ impl ItemStore {
 
     pub(super) fn remove(&mut self, slots: &mut ItemSlots<'_>, ix: Ix) {
         let chain = core::mem::take(&mut slots.records[ix].chain);
-        self.chunks.give(slots.chunks, chain);
+        self.chunks.free(slots.chunks, chain);
         unchain(slots, ix);
         self.used.remove(slots.records, ix);
-        self.pool.give(slots.records, ix);
+        self.pool.free(slots.records, ix);
     }
 
     /// A hash of who may have put something: an IPv4 /24, an IPv6 /48, a host of a private network, or one
@@ -291,7 +291,7 @@ impl ItemStore {
     fn add(&mut self, slots: &mut ItemSlots<'_>, target: NodeId, from: Endpoint) -> Option<Ix> {
         let origin = self.network(slots.key, from);
         let records = &mut *slots.records;
-        let ix = self.pool.take(records)?;
+        let ix = self.pool.alloc(records)?;
         let chain = chain_of(slots.key, records, &target);
         let next_in_chain = core::mem::replace(&mut records[chain].value.first_in_chain, ix);
         let first_in_chain = records[ix].first_in_chain;

@@ -253,7 +253,7 @@ impl Members {
         rng: &mut Rng,
     ) -> bool {
         if self.is_packed() {
-            let Some(ix) = pool.take(chunks) else { return false };
+            let Some(ix) = pool.alloc(chunks) else { return false };
             chunks[ix].owner = owner;
             self.chunks.push_back(chunks, ix);
         }
@@ -304,7 +304,7 @@ impl Members {
         self.count -= 1;
         if self.is_packed() {
             self.chunks.remove(chunks, last.chunk);
-            pool.give(chunks, last.chunk);
+            pool.free(chunks, last.chunk);
         }
         peer
     }

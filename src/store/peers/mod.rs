@@ -474,7 +474,7 @@ impl PeerStore {
     }
 
     fn add_swarm(&mut self, swarms: &mut [Slot<Swarm>], infohash: &InfoHash) -> Option<Ix> {
-        let ix = self.swarms.take(swarms)?;
+        let ix = self.swarms.alloc(swarms)?;
         let chain = self.chain_of(swarms, infohash);
         let next_in_chain = core::mem::replace(&mut swarms[chain].value.chain, ix);
         let swarm = &mut swarms[ix];
@@ -500,7 +500,7 @@ impl PeerStore {
             self.link(swarms, ix);
         } else {
             self.unchain(swarms, ix);
-            self.swarms.give(swarms, ix);
+            self.swarms.free(swarms, ix);
         }
     }
 
