@@ -9,7 +9,8 @@ use crate::base::addr::{Endpoint, Family};
 use crate::base::id::{InfoHash, NodeId};
 use crate::base::time::Instant;
 use crate::node::Node;
-use crate::node::api::event::{Event, NodeInfo, QueryError, QueryId, StartError};
+use crate::node::api::error::{QueryError, StartError};
+use crate::node::api::event::{Event, NodeInfo, QueryId};
 use crate::node::storage::Storage;
 
 /// A node that does not know the query is asked again after this long: by then it may be another one.

@@ -176,13 +176,14 @@ pub use lookup::{Announce, Lookup, LookupOptions};
 pub use node::CheckpointError;
 pub use node::Node;
 pub use node::api::config::{BootstrapKind, Config, Limits, MAX_DATAGRAM};
+pub use node::api::error::Limit;
+pub use node::api::error::{QueryError, StartError, StoreError};
 #[cfg(feature = "items")]
 pub use node::api::event::PublicationInfo;
 pub use node::api::event::{
-    AnnouncementInfo, Event, LookupId, LookupKind, LookupReport, NodeInfo, Pong, PublicationId, QueryError,
-    QueryId, Refusals, RepublishInfo, Sample, StartError, StoreError, SwarmSize, Transmit,
+    AnnouncementInfo, Event, LookupId, LookupKind, LookupReport, NodeInfo, Pong, PublicationId, QueryId,
+    Refusals, RepublishInfo, Sample, SwarmSize, Transmit,
 };
-pub use node::api::limits::Limit;
 #[cfg(feature = "items")]
 pub use node::api::stats::ItemCounts;
 pub use node::api::stats::{Drops, MethodCounts, Stats};

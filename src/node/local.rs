@@ -6,7 +6,7 @@
 use core::net::IpAddr;
 
 use crate::base::addr::{Endpoint, Family};
-use crate::node::Core;
+use crate::node::core::Core;
 #[cfg(any(feature = "checkpoint", feature = "sim"))]
 use crate::node::storage::MAX_LOCALS;
 use crate::node::storage::sealed::Memory;

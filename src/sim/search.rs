@@ -10,7 +10,8 @@ use super::world::World;
 use crate::base::id::InfoHash;
 use crate::base::time::Instant;
 use crate::lookup::{Lookup, LookupOptions};
-use crate::node::api::event::{Event, LookupId, LookupReport, StartError};
+use crate::node::api::error::StartError;
+use crate::node::api::event::{Event, LookupId, LookupReport};
 
 /// A lookup that a [`World`](super::World) follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

@@ -9,7 +9,8 @@ use crate::base::time::Instant;
 use crate::lookup::{Announce, Lookup, LookupOptions};
 use crate::node::Node;
 use crate::node::api::config::BootstrapKind;
-use crate::node::api::event::{LookupId, PublicationId, QueryId, StartError, StoreError};
+use crate::node::api::error::{StartError, StoreError};
+use crate::node::api::event::{LookupId, PublicationId, QueryId};
 #[cfg(feature = "items")]
 use crate::node::persist::format::SavedItem;
 use crate::node::persist::format::{Restored, SavedAnnounce, State};

@@ -8,14 +8,15 @@ use core::time::Duration;
 use crate::base::addr::Family;
 use crate::base::id::{InfoHash, NodeId};
 use crate::lookup::density::NetworkSize;
+use crate::node::Node;
 use crate::node::api::event::{AnnouncementInfo, LookupId, LookupReport, NodeInfo};
 #[cfg(feature = "items")]
 use crate::node::api::event::{PublicationId, PublicationInfo};
 use crate::node::api::stats::Stats;
+use crate::node::core::nodes;
 use crate::node::persist::format::BufferTooShort;
 use crate::node::server::query;
 use crate::node::storage::Storage;
-use crate::node::{Node, nodes};
 use crate::rpc::reputation::Reputations;
 #[cfg(feature = "items")]
 use crate::store::items::Item;

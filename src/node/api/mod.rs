@@ -2,14 +2,14 @@
 //!
 //! - `commands`: what a user has the node do
 //! - `config`: settings and their defaults, sizes
-//! - `event`: what a node reports, and the errors of commands
+//! - `error`: errors of commands, and which limit a call has run into
+//! - `event`: what a node reports
 //! - `getters`: what can be asked of it at any time
-//! - `limits`: which limit a call has run into
 //! - `stats`: what a node counts
 
 mod commands;
 pub(crate) mod config;
+pub(crate) mod error;
 pub(crate) mod event;
 mod getters;
-pub(crate) mod limits;
 pub(crate) mod stats;

@@ -8,12 +8,13 @@ use crate::base::pool::{Ix, Slot};
 use crate::base::time::Instant;
 use crate::lookup::republisher::{self, Subject};
 use crate::lookup::{Check, Goal, Holding, LookupOptions, Phase, Step, Token, Traversal};
-use crate::node::Core;
 use crate::node::api::config::MAX_DATAGRAM;
+use crate::node::api::error::Limit;
+use crate::node::api::error::StartError;
 use crate::node::api::event::{
-    LookupId, PackedEvent, PackedKind, PublicationId, PublicationInfo, RepublishInfo, StartError, Transmit,
+    LookupId, PackedEvent, PackedKind, PublicationId, PublicationInfo, RepublishInfo, Transmit,
 };
-use crate::node::api::limits::Limit;
+use crate::node::core::Core;
 use crate::node::maintenance::announcer::outside;
 use crate::node::server::put::add;
 use crate::node::server::query::MAX_DATAGRAM_V6;

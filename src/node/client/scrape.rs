@@ -6,14 +6,16 @@ use crate::base::pool::{Ix, Slot};
 use crate::base::time::Instant;
 use crate::lookup::scrape::Scrape;
 use crate::lookup::{Goal, Lookup, LookupOptions, Traversal};
-use crate::node::api::event::{LookupId, StartError, SwarmSize};
-use crate::node::api::limits::Limit;
+use crate::node::Node;
+use crate::node::api::error::Limit;
+use crate::node::api::error::StartError;
+use crate::node::api::event::{LookupId, SwarmSize};
+use crate::node::core::Core;
 use crate::node::server::query::peer_slots;
 use crate::node::storage::Storage;
 use crate::node::storage::sealed::Memory;
 #[cfg(any(feature = "checkpoint", feature = "sim"))]
 use crate::node::storage::sealed::View;
-use crate::node::{Core, Node};
 use crate::wire::Response;
 
 /// Scrapes (BEP 33).

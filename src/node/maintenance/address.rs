@@ -8,10 +8,12 @@ use crate::base::id::NodeId;
 use crate::base::time::Instant;
 use crate::base::trace::debug;
 use crate::guard::secure_id::is_secure;
-use crate::node::api::event::{PackedEvent, PackedKind, StartError};
+use crate::node::Node;
+use crate::node::api::error::StartError;
+use crate::node::api::event::{PackedEvent, PackedKind};
+use crate::node::core::Core;
 use crate::node::storage::Storage;
 use crate::node::storage::sealed::Memory;
-use crate::node::{Core, Node};
 use crate::table::{Contact, Move, Slots};
 
 /// Our external address (BEP 42).

@@ -8,10 +8,11 @@ use crate::base::pool::{Ix, Slot};
 use crate::base::time::Instant;
 use crate::lookup::republisher::{Kept, Pace, Phase, Subject};
 use crate::lookup::{self, Announce, Goal, LookupOptions};
-use crate::node::Core;
 use crate::node::api::config::Config;
-use crate::node::api::event::{AnnouncementInfo, LookupId, PublicationId, RepublishInfo, StartError};
-use crate::node::api::limits::Limit;
+use crate::node::api::error::Limit;
+use crate::node::api::error::StartError;
+use crate::node::api::event::{AnnouncementInfo, LookupId, PublicationId, RepublishInfo};
+use crate::node::core::Core;
 use crate::node::maintenance::timers::Timer;
 use crate::node::storage::sealed::{Memory, View};
 

@@ -7,7 +7,7 @@ use crate::base::pool::Ix;
 use crate::base::time::Instant;
 use crate::guard::external::External;
 use crate::lookup::Phase;
-use crate::node::Core;
+use crate::node::core::Core;
 use crate::node::maintenance::bootstrap::FEW_NODES;
 use crate::node::storage::sealed::Memory;
 use crate::rpc::inflight::QueryResult;

@@ -20,11 +20,12 @@ use sha1_smol::Sha1;
 use thiserror::Error;
 
 use crate::base::time::Instant;
+use crate::node::Node;
+use crate::node::core::Core;
 use crate::node::persist::format::BufferTooShort;
 #[cfg(feature = "alloc")]
 use crate::node::storage::Heap;
 use crate::node::storage::{Input, LAYOUT, Lengths, Output, Storage, mix};
-use crate::node::{Core, Node};
 
 const MAGIC: &[u8; 20] = b"dht-proto checkpoint";
 const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -3,9 +3,10 @@
 
 use crate::base::addr::Family;
 use crate::node::api::stats::Drops;
+use crate::node::core::Core;
 use crate::node::server::query;
 use crate::node::storage::Storage;
-use crate::node::{Core, Node, Reply};
+use crate::node::{Node, Reply};
 
 impl<S: Storage> Node<S> {
     /// What does not add up: slots that are neither free nor in use, or counts that are not those

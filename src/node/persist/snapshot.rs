@@ -6,14 +6,15 @@ use crate::base::addr::{Endpoint, Family};
 use crate::base::id::NodeId;
 use crate::base::time::Instant;
 use crate::lookup::density::Density;
-use crate::node::api::event::{PublicationId, StartError};
+use crate::node::api::error::StartError;
+use crate::node::api::event::PublicationId;
+use crate::node::core::{Core, nodes, table_slots};
 #[cfg(feature = "items")]
 use crate::node::persist::format::SavedItem;
 use crate::node::persist::format::{
     BufferTooShort, Head, Restored, SavedAnnounce, SavedNode, Source, State, write,
 };
 use crate::node::storage::sealed::{Memory, View};
-use crate::node::{Core, nodes, table_slots};
 use crate::table::{Contact, Entry};
 
 /// How good a node is to start from, the best first: good now and known for long, good now, alive

@@ -4,7 +4,7 @@
 use crate::base::addr::Family;
 use crate::base::id::InfoHash;
 use crate::lookup::Announce;
-use crate::node::Core;
+use crate::node::core::Core;
 use crate::node::server::query::peer_slots;
 use crate::node::storage::sealed::Memory;
 

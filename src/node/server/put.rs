@@ -3,8 +3,8 @@
 use crate::base::addr::{Endpoint, Family};
 use crate::base::id::NodeId;
 use crate::base::pool::Ix;
-use crate::node::Core;
 use crate::node::api::event::{PackedEvent, PackedKind};
+use crate::node::core::Core;
 use crate::node::storage::sealed::{Memory, View};
 use crate::store::items::{
     Item, ItemSlots, ItemStore, ItemView, Meeting, PublicKey, Victims, immutable_target, read_stored,

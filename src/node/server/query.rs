@@ -10,9 +10,9 @@ use crate::base::id::{ID_LEN, K, NodeId};
 use crate::guard::sources::{Admission, Asked};
 use crate::node::api::config::MAX_DATAGRAM;
 use crate::node::api::event::{PackedEvent, PackedKind, Transmit};
+use crate::node::core::{Core, table_nodes, table_slots};
 use crate::node::local::LocalIx;
 use crate::node::storage::sealed::{Memory, View};
-use crate::node::{Core, table_nodes, table_slots};
 use crate::store::peers::{MAX_SAMPLE_INTERVAL, PeerSlots, PeerSlotsMut, PeerStore};
 use crate::table::{Contact, Entry, Filter};
 use crate::wire::{

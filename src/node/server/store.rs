@@ -8,8 +8,8 @@ use crate::base::addr::{Endpoint, Family};
 use crate::base::id::InfoHash;
 use crate::base::time::Instant;
 use crate::base::trace::trace;
-use crate::node::Core;
-use crate::node::api::event::StoreError;
+use crate::node::api::error::StoreError;
+use crate::node::core::Core;
 use crate::node::server::query::peer_slots;
 use crate::node::storage::sealed::Memory;
 #[cfg(feature = "items")]

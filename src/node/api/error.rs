@@ -1,6 +1,80 @@
-//! Which of its limits a node has reached.
+//! Errors of commands, and which limit a call has run into.
 
-use crate::node::api::event::StartError;
+use thiserror::Error;
+
+/// Why a query to a single node failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum QueryError {
+    /// No answer came in time.
+    #[error("no answer in time")]
+    TimedOut,
+    /// The system reported that the destination cannot be reached.
+    #[error("destination unreachable")]
+    Unreachable,
+    /// The node answered with an error of this code (BEP 5).
+    #[error("the node answered with error {0}")]
+    Refused(i64),
+    /// The answer had no valid id.
+    #[error("the answer was malformed")]
+    Malformed,
+    /// The node was [disabled](crate::Node::set_enabled) before an answer came.
+    #[error("the node was disabled")]
+    Disabled,
+}
+
+/// Why a lookup or a query cannot start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// All slots of this kind are in use. [`Limit::is_passing`] says whether it is worth trying again
+    /// soon.
+    #[error("all {size} {} are in use ({})", .limit.slots(), .limit.setting())]
+    Full {
+        /// The limit.
+        limit: Limit,
+        /// How many slots there are.
+        size: usize,
+    },
+    /// There are fewer slots of this kind than the call takes, or than what is kept up leaves for it.
+    #[error("{size} {} are too few for this call ({})", .limit.slots(), .limit.setting())]
+    TooSmall {
+        /// The limit.
+        limit: Limit,
+        /// How many slots there are.
+        size: usize,
+    },
+    /// The item that is kept up there has a sequence number that is as high or higher.
+    #[cfg(feature = "items")]
+    #[error("a newer item is already published")]
+    StaleItem,
+    /// The port to announce is 0.
+    #[error("port 0 cannot be announced")]
+    PortZero,
+    /// The address is of a family that is off, or refused by the address policy.
+    #[error("the address may not be contacted")]
+    AddressRefused,
+    /// The node is [disabled](crate::Node::set_enabled), or the family of the address is.
+    #[error("the node is disabled")]
+    Disabled,
+}
+
+/// Why a peer or an item that another node was told of is not stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum StoreError {
+    /// The address is of a family that is off in the [`Config`](crate::Config), or refused by the
+    /// address policy, or its port is 0.
+    #[error("the address may not be passed on")]
+    AddressRefused,
+    /// There is no room and none could be made, or who announced or put it has its share.
+    #[error("no room for it")]
+    NoRoom,
+    /// A newer version is stored, or another one of the same number.
+    #[cfg(feature = "items")]
+    #[error("a newer item is stored")]
+    Stale,
+}
 
 /// A limit of a node that a call has run into, in [`StartError::Full`] and [`StartError::TooSmall`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -1,0 +1,356 @@
+//! The state of a node without its memory, and what all parts of it need.
+
+use core::net::{IpAddr, SocketAddr};
+use core::time::Duration;
+
+use crate::base::addr::{Endpoint, Family};
+use crate::base::id::{InfoHash, K, NodeId};
+use crate::base::pool::{Ix, Ring};
+use crate::base::rng::Rng;
+use crate::base::rtt::RttHistogram;
+use crate::base::time::Instant;
+use crate::base::trace::{debug, trace};
+use crate::guard::external::External;
+#[cfg(feature = "items")]
+use crate::guard::rate::Pacer;
+use crate::guard::rate::{Rate, RateLimit};
+use crate::guard::sources::{SourceRules, Sources};
+use crate::lookup::density::Density;
+use crate::lookup::republisher::Republisher;
+use crate::node::api::config::Config;
+use crate::node::api::error::StartError;
+use crate::node::api::event::{NodeInfo, PackedEvent, PackedKind};
+use crate::node::api::stats::Stats;
+use crate::node::client::traversals::Traversals;
+use crate::node::maintenance::announcer;
+use crate::node::maintenance::bootstrap::Bootstrap;
+use crate::node::maintenance::timers::{Timer, Timers};
+use crate::node::server::query::{self, Asker};
+use crate::node::storage::sealed::{Memory, View};
+use crate::rpc::inflight::{Inflight, Match};
+use crate::rpc::reputation::Reputations;
+#[cfg(feature = "items")]
+use crate::store::items::{ItemStore, OwnItems};
+use crate::store::peers::{MAX_SAMPLE_INTERVAL, PeerRules, PeerStore};
+use crate::store::token::Tokens;
+use crate::table::{Contact, Entry, Filter, InsertKind, InsertResult, Nodes, Removal, Slots, Table};
+use crate::wire::{Body, Message, ParseError};
+
+/// For how long an address that answered us is known to be genuine.
+pub(super) const VERIFIED_SECS: u16 = 15 * 60;
+
+/// Both families together then have no more peers than a filter counts (BEP 33).
+pub(super) const MAX_PEERS_PER_SWARM: u32 = 3000;
+
+/// The pause after an errand of the node's own for which the lookups of the user left no slot.
+pub(super) const SLOT_RETRY: Duration = Duration::from_secs(10);
+
+/// Everything but the slices. Not generic, so its code exists once however many kinds of storage
+/// a program uses.
+#[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
+pub(super) struct Core {
+    pub(super) config: Config,
+    /// The last instant seen, sleep included.
+    pub(super) now: Instant,
+    /// Microseconds that the caller's clock did not count.
+    pub(super) slept: u64,
+    pub(super) rng: Rng,
+    pub(super) families: [FamilyState; 2],
+    pub(super) inflight: Inflight,
+    pub(super) rtt: RttHistogram,
+    pub(super) traversals: Traversals,
+    pub(super) republisher: Republisher,
+    pub(super) tokens: Tokens,
+    pub(super) peers: PeerStore,
+    pub(super) sources: Sources,
+    #[cfg(feature = "items")]
+    pub(super) items: ItemStore,
+    /// Items of our own lookups.
+    #[cfg(feature = "items")]
+    pub(super) own: OwnItems,
+    #[cfg(feature = "items")]
+    pub(super) signature_checks: Pacer,
+    pub(super) contacts: Reputations,
+    pub(super) new_endpoints: Rate,
+    pub(super) replies: Ring,
+    pub(super) notices: Ring,
+    pub(super) bootstraps: u16,
+    /// So many of them, the first, are routers.
+    pub(super) routers: u16,
+    pub(super) timers: Timers,
+    /// When the last message came, whatever it was, or the node was enabled.
+    pub(super) heard: Instant,
+    /// A query went unanswered since, or the host slept: the silence is no mere quiet.
+    pub(super) missed: bool,
+    /// When the upkeep last sent a ping.
+    pub(super) checked: Instant,
+    /// Until then what is ready cannot be sent; `None` where it was not tried yet.
+    pub(super) blocked: Option<Instant>,
+    pub(super) stats: Stats,
+}
+
+/// The DHT of one family.
+#[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
+pub(super) struct FamilyState {
+    pub(super) on: bool,
+    pub(super) id: NodeId,
+    pub(super) table: Table,
+    pub(super) ready: bool,
+    /// Our own endpoint, once a query of ours came back to us.
+    pub(super) own: Option<Endpoint>,
+    /// Where others see us.
+    pub(super) external: External,
+    /// How many nodes it has.
+    pub(super) density: Density,
+    /// Bootstrap hosts of this family.
+    pub(super) bootstraps: u16,
+    /// The table holds a router, because nobody else is known.
+    pub(super) holds_router: bool,
+    pub(super) bootstrap: Bootstrap,
+}
+
+impl Core {
+    pub(super) fn new(config: Config, m: &mut Memory<'_>, seed: [u8; 32], now: Instant) -> Self {
+        let mut rng = Rng::new(seed);
+        let limits = config.source_limits;
+        let mut family = |family, on, id: Option<NodeId>| {
+            let id = id.unwrap_or_else(|| rng.id());
+            let table = Table::new(family, id, &mut table_slots(m, family), limits, now);
+            let bootstrap = Bootstrap::default();
+            FamilyState {
+                on,
+                id,
+                table,
+                ready: false,
+                own: None,
+                external: External::default(),
+                density: Density::default(),
+                bootstraps: 0,
+                holds_router: false,
+                bootstrap,
+            }
+        };
+        let families =
+            [family(Family::V4, config.ipv4, config.id), family(Family::V6, config.ipv6, config.id_v6)];
+        let sample_interval = config.sample_interval.min(config.peer_ttl / 2).min(MAX_SAMPLE_INTERVAL);
+        let peer_rules = PeerRules {
+            ttl_secs: u32::try_from(config.peer_ttl.as_secs()).unwrap_or(u32::MAX),
+            per_swarm: config.peers_per_swarm.min(MAX_PEERS_PER_SWARM) as u16,
+            sample_secs: sample_interval.as_secs() as u16,
+            by_endpoint: !limits,
+            ..PeerRules::default()
+        };
+        let source_rules = SourceRules {
+            queries: RateLimit { per_sec: config.queries_per_source, burst: config.source_burst },
+            site_bytes: config.unverified_bytes,
+            verified_secs: VERIFIED_SECS,
+            by_endpoint: !limits,
+        };
+        let answer_bytes = if limits { config.answer_bytes } else { u32::MAX };
+        let tokens = Tokens::new(now, &mut rng);
+        let mut timers = Timers::new();
+        timers.set(Timer::Rotation, tokens.next_rotation());
+        Self {
+            now,
+            slept: 0,
+            families,
+            inflight: Inflight::default(),
+            rtt: RttHistogram::new(),
+            traversals: Traversals::default(),
+            republisher: Republisher::new(announcer::pace(&config, m.traversals.len())),
+            tokens,
+            peers: PeerStore::new(peer_rules, &mut rng),
+            sources: Sources::new(source_rules, answer_bytes, &mut rng),
+            #[cfg(feature = "items")]
+            items: ItemStore::new(!limits),
+            #[cfg(feature = "items")]
+            own: OwnItems::default(),
+            #[cfg(feature = "items")]
+            signature_checks: Pacer::default(),
+            contacts: Reputations::new(&mut rng),
+            new_endpoints: Rate::default(),
+            replies: Ring::default(),
+            notices: Ring::default(),
+            bootstraps: 0,
+            routers: 0,
+            timers,
+            heard: now,
+            missed: false,
+            checked: now,
+            blocked: None,
+            stats: Stats::default(),
+            rng,
+            config,
+        }
+    }
+
+    pub(super) const fn family(&self, family: Family) -> &FamilyState {
+        &self.families[family.index()]
+    }
+
+    pub(super) const fn family_mut(&mut self, family: Family) -> &mut FamilyState {
+        &mut self.families[family.index()]
+    }
+
+    /// Moves time forward and makes output worth another try. Returns the time inside.
+    pub(super) fn advance(&mut self, now: Instant) -> Instant {
+        self.now = self.now.max(Instant::from_micros(now.as_micros().saturating_add(self.slept)));
+        self.blocked = None;
+        self.now
+    }
+
+    pub(super) fn handle_datagram(
+        &mut self,
+        m: &mut Memory<'_>,
+        now: Instant,
+        from: Endpoint,
+        local: Option<IpAddr>,
+        datagram: &[u8],
+    ) {
+        let now = self.advance(now);
+        self.stats.datagrams_in += 1;
+        self.stats.bytes_in += datagram.len() as u64;
+        if !self.may_contact(from) {
+            self.stats.dropped.address += 1;
+            return;
+        }
+        match Message::parse_prefix(datagram) {
+            // By reference: a message is large to copy.
+            Ok((ref message, trailing)) => {
+                self.stats.trailing += u64::from(!trailing.is_empty());
+                self.note_network(m, from.family(), now);
+                self.note_traffic(m, now);
+                match &message.body {
+                    Body::Query(query) => self.on_query(m, from, local, message, query, datagram.len()),
+                    Body::Response(response) => self.on_response(m, from, message, response),
+                    Body::Error(error) => self.on_error(m, from, message, error.code),
+                }
+            }
+            Err(ParseError::BadQuery { transaction, id, method, code, reason, .. }) => {
+                trace!("bad query from {}: {reason}", SocketAddr::from(from));
+                let asker = Asker { from, local, transaction, method, len: datagram.len() };
+                self.on_bad_query(m, &asker, id, (code, reason));
+            }
+            Err(ParseError::BadReply { transaction }) => self.on_bad_reply(m, from, transaction),
+            Err(error) => {
+                trace!("dropped a datagram from {}: {error}", SocketAddr::from(from));
+                self.stats.dropped.malformed += 1;
+            }
+        }
+    }
+
+    /// Whether datagrams may come from and go to this endpoint.
+    pub(super) fn may_contact(&self, endpoint: Endpoint) -> bool {
+        self.check_contact(endpoint).is_ok()
+    }
+
+    pub(super) fn check_contact(&self, endpoint: Endpoint) -> Result<(), StartError> {
+        if !self.is_allowed(endpoint) {
+            return Err(StartError::AddressRefused);
+        }
+        if self.family(endpoint.family()).on { Ok(()) } else { Err(StartError::Disabled) }
+    }
+
+    /// Whether the configuration has nothing against an endpoint.
+    pub(super) fn is_allowed(&self, endpoint: Endpoint) -> bool {
+        self.config.has(endpoint.family()) && self.config.address_policy.allows(endpoint)
+    }
+
+    /// The families that take part now.
+    pub(super) fn families_on(&self) -> Result<[bool; 2], StartError> {
+        let on = Family::ALL.map(|family| self.family(family).on);
+        if on == [false; 2] { Err(StartError::Disabled) } else { Ok(on) }
+    }
+
+    /// The query that an answer belongs to; `None`, and counted, where there is none.
+    pub(super) fn matching(&mut self, m: &Memory<'_>, from: Endpoint, transaction: &[u8]) -> Option<Ix> {
+        match self.inflight.find(m.queries, from, transaction) {
+            Match::Query(ix) => return Some(ix),
+            Match::WrongPort => self.stats.dropped.wrong_port += 1,
+            Match::Stray => self.stats.dropped.stray += 1,
+        }
+        None
+    }
+
+    pub(super) fn notify(&mut self, m: &mut Memory<'_>, notice: PackedEvent) {
+        self.stats.events_lost += self.notices.push(m.notices, notice);
+    }
+
+    pub(super) fn notify_node(&mut self, m: &mut Memory<'_>, kind: PackedKind, contact: Contact) {
+        let Contact { id, endpoint } = contact;
+        debug!("{kind:?} {id} {}", SocketAddr::from(endpoint));
+        self.notify(m, PackedEvent { kind, id, endpoint, ..PackedEvent::EMPTY });
+    }
+
+    /// Tells of a node that came, and one that went.
+    pub(super) fn notify_outcome(&mut self, m: &mut Memory<'_>, contact: Contact, outcome: InsertResult) {
+        if let Some(removal) = outcome.removal {
+            self.notify_removal(m, removal);
+        }
+        if outcome.kind == InsertKind::Added {
+            self.notify_node(m, PackedKind::NodeAdded, contact);
+        }
+    }
+
+    pub(super) fn notify_removal(&mut self, m: &mut Memory<'_>, removal: Removal) {
+        self.notify_node(m, PackedKind::NodeRemoved, removal.removed);
+        if let Some(promoted) = removal.promoted {
+            self.notify_node(m, PackedKind::NodeAdded, promoted);
+        }
+    }
+
+    pub(super) fn nodes<'a>(&'a self, view: View<'a>, family: Family) -> impl Iterator<Item = NodeInfo> + 'a {
+        self.family(family).table.iter(nodes(view, family)).map(info)
+    }
+
+    pub(super) fn closest_nodes(
+        &self,
+        view: View<'_>,
+        target: NodeId,
+        family: Family,
+    ) -> impl Iterator<Item = NodeInfo> + use<> {
+        let nodes = nodes(view, family);
+        let closest = self.family(family).table.closest::<K>(nodes, &target, Filter::Good, self.now);
+        let closest: heapless::Vec<NodeInfo, K> = closest.into_iter().map(info).collect();
+        closest.into_iter()
+    }
+
+    pub(super) fn infohashes<'a>(&self, view: View<'a>) -> impl Iterator<Item = InfoHash> + use<'a> {
+        self.peers.infohashes(query::peer_view(view), self.now)
+    }
+
+    pub(super) fn peers_of<'a>(
+        &self,
+        view: View<'a>,
+        infohash: InfoHash,
+    ) -> impl Iterator<Item = SocketAddr> + use<'a> {
+        self.peers.peers_of(query::peer_view(view), &infohash, self.now).map(|peer| peer.endpoint.into())
+    }
+}
+
+/// The routing table's memory in one family.
+pub(super) fn table_slots<'a>(m: &'a mut Memory<'_>, family: Family) -> Slots<'a> {
+    match family {
+        Family::V4 => Slots { buckets: m.buckets_v4, entries: m.nodes_v4, replacements: m.replacements_v4 },
+        Family::V6 => Slots { buckets: m.buckets_v6, entries: m.nodes_v6, replacements: m.replacements_v6 },
+    }
+}
+
+/// The nodes in it, to read.
+pub(super) const fn table_nodes<'a>(m: &'a Memory<'_>, family: Family) -> Nodes<'a> {
+    match family {
+        Family::V4 => Nodes { buckets: m.buckets_v4, entries: m.nodes_v4 },
+        Family::V6 => Nodes { buckets: m.buckets_v6, entries: m.nodes_v6 },
+    }
+}
+
+pub(super) const fn nodes(view: View<'_>, family: Family) -> Nodes<'_> {
+    match family {
+        Family::V4 => Nodes { buckets: view.buckets_v4, entries: view.nodes_v4 },
+        Family::V6 => Nodes { buckets: view.buckets_v6, entries: view.nodes_v6 },
+    }
+}
+
+pub(super) fn info(entry: &Entry) -> NodeInfo {
+    NodeInfo { id: entry.id(), addr: entry.endpoint().into(), rtt: Some(entry.rtt()) }
+}
