@@ -210,7 +210,7 @@ pub use items::{
     UpdatableTorrent,
 };
 pub use lookup::{Announce, Lookup, LookupOptions};
-pub use magnet::MagnetLink;
+pub use magnet::{InfoHashes, MagnetLink, ParseInfoHashesError};
 #[cfg(feature = "checkpoint")]
 pub use node::CheckpointError;
 pub use node::Node;
