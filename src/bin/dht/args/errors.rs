@@ -1,30 +1,30 @@
-//! How the tool complains of its command line.
+//! Complaints about a command line: one line each, under the prefix of all complaints.
 
 use std::error::Error as _;
 use std::io::{self, Write as _};
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 
-/// Letters of a bad value that are shown: enough to find it by.
+/// How many characters of a bad value are shown: enough to find it by.
 const SHOWN: usize = 60;
 
 /// Prints a complaint, help or version, and ends the program.
 pub(crate) fn exit(error: &clap::Error) -> ! {
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => error.exit(),
-        // Nobody is left to hear that stderr is closed.
+        // If stderr is closed, there is nowhere left to report it.
         _ => drop(io::stderr().lock().write_all(complaint(error).as_bytes())),
     }
     std::process::exit(error.exit_code())
 }
 
-/// What is wrong, under the prefix of all complaints.
+/// Says what is wrong, under the prefix of all complaints.
 fn complaint(error: &clap::Error) -> String {
     let of = |kind| match error.get(kind) {
         Some(ContextValue::String(text)) => Some(text.as_str()),
         _ => None,
     };
-    // One line says it all; clap's own would be cut by a value with lines of its own.
+    // In one line, whatever the value contains; clap prints line breaks in it as they are.
     if let (ErrorKind::ValueValidation, Some(name), Some(value), Some(reason)) =
         (error.kind(), of(ContextKind::InvalidArg), of(ContextKind::InvalidValue), error.source())
     {
@@ -33,12 +33,12 @@ fn complaint(error: &clap::Error) -> String {
     let text = error.render().to_string();
     match text.strip_prefix("error: ") {
         Some(text) => format!("dht: {text}"),
-        // The help, where nothing else was said.
+        // The help, if there were no arguments at all.
         None => text,
     }
 }
 
-/// A value in one line of bounded length.
+/// Shows a value in one line of bounded length.
 fn shown(value: &str) -> String {
     let mut text: String = value.trim().escape_debug().to_string();
     if let Some((at, _)) = text.char_indices().nth(SHOWN) {
@@ -50,17 +50,15 @@ fn shown(value: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser as _;
-
     use super::*;
-    use crate::options::Options;
+    use crate::args::Invocation;
 
     fn of(words: &[&str]) -> String {
-        complaint(&Options::try_parse_from(words).unwrap_err())
+        complaint(&Invocation::parse(words).unwrap_err())
     }
 
     #[test]
-    fn a_bad_value_is_told_in_one_line_with_its_reason_whatever_is_in_it() {
+    fn a_bad_value_is_reported_in_one_line_with_its_reason_whatever_it_contains() {
         let long = "x\n".repeat(10_000);
         for value in ["12", "12\n34\n", " \u{1b}[31m12", "", long.as_str()] {
             let text = of(&["dht", "find-node", value]);

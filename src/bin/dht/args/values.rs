@@ -1,20 +1,19 @@
-//! How values of the command line are read. White space around them is ignored: they are pasted, or
-//! come from files.
+//! Parsers of single values. White space around a value is ignored: values are pasted, or come from files.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use dht_proto::{NodeId, ParseIdError, ParseLinkError, PublicKey, Salt, UpdatableTorrent};
+use dht_proto::{NodeId, ParseIdError, Salt};
 
-/// What no command lasts: a time that any clock can express, and a longer one is cut to it.
+/// The longest time: longer ones are cut to it, so that every clock can express them.
 pub(crate) const FOREVER: Duration = Duration::from_secs(u32::MAX as u64);
 
-/// The shortest time between two queries of a crawl, so that it is no flood.
+/// The shortest time between two queries of a crawl, so that it does not flood the network.
 const SHORTEST_SPACING: Duration = Duration::from_millis(10);
 
-/// An address of this host, with or without a port, and with the name of an interface where it is
-/// local to a link. An IPv4 address in the form of an IPv6 one is the IPv4 address.
+/// Parses an address of this host, with or without a port, and with the name of an interface if it is
+/// link-local. An IPv4-mapped IPv6 address counts as the IPv4 address.
 pub(crate) fn parse_bind(text: &str) -> Result<SocketAddr, String> {
     let text = text.trim();
     let addr = text
@@ -28,20 +27,23 @@ pub(crate) fn parse_bind(text: &str) -> Result<SocketAddr, String> {
         IpAddr::V6(_) => addr,
     };
     if addr.ip().is_multicast() || addr.ip() == IpAddr::V4(Ipv4Addr::BROADCAST) {
-        return Err(format!("{} is no address of one host; expected one of this host", addr.ip()));
+        return Err(format!(
+            "{} is not the address of a single host; expected an address of this host",
+            addr.ip()
+        ));
     }
     Ok(addr)
 }
 
-/// An IPv6 address in brackets without a port.
+/// Parses an IPv6 address in brackets without a port.
 fn parse_bracketed(text: &str) -> Option<SocketAddr> {
     let ip: Ipv6Addr = text.strip_prefix('[')?.strip_suffix(']')?.parse().ok()?;
     Some(SocketAddr::new(ip.into(), 0))
 }
 
-/// An address that is local to a link, such as `fe80::1%eth0` or `[fe80::1%eth0]:6881`.
+/// Parses a link-local address, such as `fe80::1%eth0` or `[fe80::1%eth0]:6881`.
 fn parse_scoped(text: &str) -> Result<SocketAddr, String> {
-    let expected = || "expected an address, with or without a port".to_owned();
+    let expected = || "expected an IP address, with or without a port".to_owned();
     let (host, port) = match text.strip_prefix('[') {
         Some(rest) => {
             let (host, tail) = rest.split_once(']').ok_or_else(expected)?;
@@ -55,9 +57,9 @@ fn parse_scoped(text: &str) -> Result<SocketAddr, String> {
     if ip.parse::<Ipv6Addr>().is_err() || interface.is_empty() {
         return Err(expected());
     }
-    // The system's resolver reads such an address without asking anybody.
+    // The resolver of the system parses such an address without any query.
     let mut addrs =
-        (host, port).to_socket_addrs().map_err(|_| format!("there is no interface {interface:?}"))?;
+        (host, port).to_socket_addrs().map_err(|_| format!("there is no network interface {interface:?}"))?;
     addrs.next().ok_or_else(expected)
 }
 
@@ -76,35 +78,25 @@ pub(crate) fn parse_spacing(text: &str) -> Result<Duration, String> {
     parse_secs(text)
         .ok()
         .filter(|spacing| *spacing >= SHORTEST_SPACING)
-        .ok_or_else(|| format!("expected a number of seconds, {} or more", SHORTEST_SPACING.as_secs_f64()))
+        .ok_or_else(|| format!("expected a number of seconds, at least {}", SHORTEST_SPACING.as_secs_f64()))
 }
 
 pub(crate) fn parse_id(text: &str) -> Result<NodeId, ParseIdError> {
     text.trim().parse()
 }
 
-/// A bare key is a link without a salt.
-pub(crate) fn parse_key(text: &str) -> Result<UpdatableTorrent, String> {
-    let text = text.trim();
-    match text.parse::<PublicKey>() {
-        Ok(key) => Ok(UpdatableTorrent { key, salt: Salt::NONE }),
-        Err(_) if text.contains(':') => text.parse().map_err(|error: ParseLinkError| error.to_string()),
-        Err(error) => Err(error.to_string()),
-    }
-}
-
-/// Taken as it is: white space may tell items apart.
+/// Takes the text as it is: white space counts in a salt.
 pub(crate) fn parse_salt(text: &str) -> Result<Salt, String> {
     Salt::new(text.as_bytes()).map_err(|error| error.to_string())
 }
 
-/// A file of the one format that is written.
+/// Parses the name of a file of the only format that is written.
 pub(crate) fn parse_svg(text: &str) -> Result<PathBuf, String> {
     let path = PathBuf::from(text);
     let is_svg = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("svg"));
     is_svg
         .then_some(path)
-        .ok_or_else(|| "expected a name that ends in .svg: the picture is in that format".to_owned())
+        .ok_or_else(|| "expected a name that ends in .svg, the only format of plots".to_owned())
 }
 
 #[cfg(test)]
@@ -136,20 +128,23 @@ mod tests {
             assert_eq!((addr.port(), addr.scope_id()), (port, 1), "{text}");
             assert_eq!(*addr.ip(), "fe80::1".parse::<Ipv6Addr>().unwrap(), "{text}");
         }
-        assert_eq!(parse_bind("[fe80::1%no-such]:5"), Err("there is no interface \"no-such\"".to_owned()));
+        assert_eq!(
+            parse_bind("[fe80::1%no-such]:5"),
+            Err("there is no network interface \"no-such\"".to_owned())
+        );
     }
 
     #[test]
-    fn addresses_that_are_none_of_this_host_are_refused() {
+    fn addresses_of_no_single_host_are_refused() {
         for text in
             ["224.0.0.1:6881", "239.1.2.3", "[ff02::1]:6881", "[::ffff:224.0.0.1]", "255.255.255.255:1"]
         {
-            assert!(parse_bind(text).unwrap_err().contains("no address of one host"), "{text}");
+            assert!(parse_bind(text).unwrap_err().contains("not the address of a single host"), "{text}");
         }
         for text in
             ["", "localhost", "127.0.0.1:70000", "[::1", "::1]:5", "[fe80::1%]:5", "x%lo", "[fe80::1%lo]x"]
         {
-            assert!(parse_bind(text).unwrap_err().contains("expected an address"), "{text}");
+            assert!(parse_bind(text).unwrap_err().contains("expected an IP address"), "{text}");
         }
     }
 

@@ -1,145 +1,102 @@
-//! The commands about peers and nodes.
+//! `dht announce`: this host as a peer of a torrent.
 
-use std::collections::BTreeSet;
-use std::time::Instant;
+use dht_proto::net::{Announcement, CallError, Dht};
+use dht_proto::{Announce, InfoHash, InfoHashes};
 
-use dht_proto::net::{Announcement, CallError, Dht, Metrics, Search};
-use dht_proto::{InfoHash, Lookup, LookupOptions};
+use crate::args::groups::{LookupArgs, with_keep};
+use crate::args::torrent::parse_infohashes;
+use crate::output::{Event, Failure, Output, TICK, count};
+use crate::session::lookups::{has_answer, look_up, unless_interrupted};
+use crate::session::{Deadline, Session, Setup};
 
-use crate::deadline::Deadline;
-use crate::items::pointed_to;
-use crate::lookups::{seek, unless_interrupted, was_heard};
-use crate::magnet::{Swarms, Torrent};
-use crate::metrics::Exporter;
-use crate::options::{AnnounceOptions, FindNodeOptions, GetPeersOptions, NodeOptions};
-use crate::output::{Done, Failure, Output, TICK};
-use crate::session::{QUIET, Session, Setup};
-use crate::status::{self, PERIOD};
-use crate::text::count;
-
-pub(crate) fn node(options: &NodeOptions, output: &Output) -> Result<(), Failure> {
-    let exporter = options.metrics.map(Exporter::bind).transpose()?;
-    let mut setup = Setup::new(&options.own, Deadline::new(options.limit.timeout, true));
-    setup.start = Some(&options.start);
-    setup.read_only = options.read_only;
-    (setup.stays, setup.tells_addr) = (true, true);
-    // To serve is to succeed, whether or not anybody reads where.
-    output.set_found();
-    let session = Session::start(&setup, output)?;
-    if let Some(exporter) = exporter {
-        output.metrics(&exporter.url())?;
-        exporter.serve(session.dht.clone())?;
-    }
-    if output.is_live() {
-        watch(&session);
-    } else if !session.sleep(QUIET.min(session.left())) {
-        session.tell_waiting();
-        session.sleep(session.left());
-    }
-    Ok(())
+/// Announce this host as a peer of a torrent
+#[derive(Debug, clap::Args)]
+#[command(mut_args(with_keep))]
+pub(crate) struct Args {
+    /// 40 or 64 hexadecimal or 32 base32 digits, or a magnet link
+    #[arg(value_name = "INFOHASH|MAGNET", value_parser = parse_infohashes)]
+    torrent: InfoHashes,
+    #[command(flatten)]
+    port: PortArgs,
+    /// Stay, and announce again every 15 minutes
+    #[arg(long)]
+    keep: bool,
+    #[command(flatten)]
+    lookup: LookupArgs,
 }
 
-/// Shows how the node fares until a signal comes or the time is over.
-fn watch(session: &Session<'_>) {
-    let begun = Instant::now();
-    let mut before: Option<(Metrics, Instant)> = None;
-    while let Ok(metrics) = session.dht.metrics() {
-        let now = Instant::now();
-        let (earlier, passed) =
-            before.as_ref().map_or((&metrics, PERIOD), |(earlier, at)| (earlier, now - *at));
-        session.output.progress(status::line(&metrics, earlier, passed));
-        before = Some((metrics, now));
-        if begun.elapsed() >= QUIET {
-            session.tell_waiting();
-        }
-        if session.deadline.is_over() || session.sleep(PERIOD.min(session.left())) {
-            return;
-        }
+#[derive(Debug, clap::Args)]
+#[group(required = true, multiple = false)]
+struct PortArgs {
+    /// The port that peers connect to
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..))]
+    port: Option<u16>,
+    /// Have peers connect to the port from which this node sends its datagrams
+    #[arg(long)]
+    implied_port: bool,
+}
+
+impl PortArgs {
+    /// What to announce, by a node whose own socket has this port.
+    fn announce(&self, own: u16) -> Announce {
+        self.port.map_or_else(|| Announce::implied(own), Announce::port)
     }
 }
 
-pub(crate) fn get_peers(options: &GetPeersOptions, output: &Output) -> Result<(), Failure> {
-    let deadline = Deadline::new(options.lookup.limit.timeout, false);
-    let mut setup = Setup::of(&options.lookup, false, deadline);
-    setup.peers = options.max_peers;
-    let session = Session::start(&setup, output)?;
+pub(super) fn run(args: &Args, output: &Output) -> Result<(), Failure> {
+    let deadline = Deadline::new(args.lookup.limit.timeout, args.keep);
+    let session = Session::start(&Setup::for_lookup(&args.lookup, args.keep, deadline), output)?;
     session.settle();
-    let swarms = match options.torrent {
-        Torrent::Fixed(swarms) => Some(swarms),
-        Torrent::Updatable(link) => pointed_to(&session, link)?.map(Swarms::from),
-    };
-    let Some(swarms) = swarms else { return Ok(()) };
-    let mut peers = BTreeSet::new();
-    let mut lookup = LookupOptions::default();
-    lookup.max_peers = options.max_peers;
-    let sought = seek(
-        &session,
+    let announce = args.port.announce(session.port());
+    if args.keep { keep(&session, args.torrent, announce) } else { once(&session, args.torrent, announce) }
+}
+
+fn once(session: &Session<'_>, torrent: InfoHashes, announce: Announce) -> Result<(), Failure> {
+    let output = session.output;
+    let infohashes: Vec<InfoHash> = torrent.iter().collect();
+    let lookups = look_up(
+        session,
         "peer",
-        |dht| each(swarms, |infohash| dht.lookup(Lookup::GetPeers(infohash), lookup)),
-        |_, peer| if peers.insert(peer) { output.peer(peer) } else { Ok(()) },
+        |dht| torrent.iter().map(|infohash| dht.announce(infohash, announce)).collect(),
+        |at, peer| output.print(&Event::OtherPeer { addr: peer, infohash: infohashes[at] }),
     )?;
-    let Some(sought) = sought else { return Ok(()) };
-    let has_more = sought.reports().iter().any(|report| report.more_peers);
-    let limit = has_more.then_some(options.max_peers);
-    output.done(&Done { limit, ..sought.done("peer", peers.len()) })
-}
-
-pub(crate) fn find_node(options: &FindNodeOptions, output: &Output) -> Result<(), Failure> {
-    let deadline = Deadline::new(options.lookup.limit.timeout, false);
-    let session = Session::start(&Setup::of(&options.lookup, false, deadline), output)?;
-    session.settle();
-    let start = |dht: &Dht| Ok(vec![dht.find_node(options.target)?]);
-    let Some(sought) = seek(&session, "peer", start, |_, _| Ok(()))? else { return Ok(()) };
-    let nodes: Vec<_> = sought.outcomes().flat_map(|outcome| outcome.nodes).collect();
-    nodes.iter().try_for_each(|node| output.node(node))?;
-    output.done(&sought.done("node", nodes.len()))
-}
-
-pub(crate) fn announce(options: &AnnounceOptions, output: &Output) -> Result<(), Failure> {
-    let deadline = Deadline::new(options.lookup.limit.timeout, options.keep);
-    let session = Session::start(&Setup::of(&options.lookup, options.keep, deadline), output)?;
-    session.settle();
-    let announce = options.announce(session.port());
-    let swarms: Vec<InfoHash> = options.torrent.iter().collect();
-    if options.keep {
-        let start = |dht: &Dht| each(options.torrent, |infohash| dht.keep_announced(infohash, announce));
-        let Some(mut rounds) = unless_interrupted(start(&session.dht))? else { return Ok(()) };
-        let told = tell_rounds(&session, &mut rounds);
-        // An announce that is dropped before the node ends counts as given up, and is not saved.
-        session.end();
-        return told;
+    let Some(lookups) = lookups else { return Ok(()) };
+    for (infohash, report) in infohashes.iter().zip(lookups.reports()) {
+        output.announced(*infohash, &report, infohashes.len() > 1)?;
     }
-    let sought = seek(
-        &session,
-        "peer",
-        |dht| each(options.torrent, |infohash| dht.announce(infohash, announce)),
-        |at, peer| output.met(swarms[at], peer),
-    )?;
-    let Some(sought) = sought else { return Ok(()) };
-    for (infohash, report) in swarms.iter().zip(sought.reports()) {
-        output.announced(*infohash, &report, swarms.len() > 1)?;
-    }
-    if let Some(reason) = &sought.cut_short {
+    if let Some(reason) = &lookups.cut_short {
         output.complain(&format!("the announce was {reason}"));
     }
     Ok(())
 }
 
-/// Announces again and again, until a signal comes or the time is over that was asked for.
-fn tell_rounds(session: &Session<'_>, kept: &mut [Announcement]) -> Result<(), Failure> {
+/// Announces again and again, until a signal or the deadline.
+fn keep(session: &Session<'_>, torrent: InfoHashes, announce: Announce) -> Result<(), Failure> {
+    let start = |dht: &Dht| {
+        torrent.iter().map(|infohash| dht.keep_announced(infohash, announce)).collect::<Result<Vec<_>, _>>()
+    };
+    let Some(mut announcements) = unless_interrupted(start(&session.dht))? else { return Ok(()) };
+    let reported = report_rounds(session, &mut announcements);
+    // An announcement that is dropped while the node runs is given up, and not saved.
+    session.end();
+    reported
+}
+
+fn report_rounds(session: &Session<'_>, announcements: &mut [Announcement]) -> Result<(), Failure> {
     let output = session.output;
     output.progress("announcing".to_owned());
-    let is_one = kept.len() == 1;
+    let is_one = announcements.len() == 1;
     loop {
-        for rounds in &mut *kept {
+        for rounds in &mut *announcements {
             let left = session.left();
             let infohash = rounds.infohash();
             match rounds.recv_timeout(if is_one { left } else { left.min(TICK) }) {
-                Ok(Some(round)) if !was_heard(&round.report) && !session.has_joined() => {
-                    session.tell_waiting()
+                Ok(Some(round)) if !has_answer(&round.report) && !session.has_joined() => {
+                    session.report_waiting()
                 }
                 Ok(Some(round)) => {
-                    round.peers.iter().try_for_each(|peer| output.met(infohash, *peer))?;
+                    let mut peers = round.peers.iter();
+                    peers.try_for_each(|peer| output.print(&Event::OtherPeer { addr: *peer, infohash }))?;
                     output.announced(infohash, &round.report, !is_one)?;
                     let nodes = count(round.report.acknowledged, "node");
                     output.progress(format!("announced to {nodes}"));
@@ -152,12 +109,29 @@ fn tell_rounds(session: &Session<'_>, kept: &mut [Announcement]) -> Result<(), F
     }
 }
 
-/// One call for each swarm of a torrent.
-fn each<T>(swarms: Swarms, call: impl FnMut(InfoHash) -> Result<T, CallError>) -> Result<Vec<T>, CallError> {
-    swarms.iter().map(call).collect()
-}
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
 
-/// The scrapes of a torrent's swarms.
-pub(crate) fn scrapes(dht: &Dht, swarms: Swarms) -> Result<Vec<Search>, CallError> {
-    each(swarms, |infohash| dht.scrape(infohash))
+    use super::*;
+
+    #[derive(Debug, Parser)]
+    struct Cli {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    #[test]
+    fn an_announce_needs_exactly_one_port() {
+        let parse = |words: &str| {
+            let line = format!("announce 5fbfbff10c5d6a4ec8a88e4c6ab4c28b95eee401 {words}");
+            Cli::try_parse_from(line.split_whitespace())
+        };
+        for words in ["", "--port 0", "--port 1 --implied-port"] {
+            assert!(parse(words).is_err(), "{words}");
+        }
+        for (words, announce) in [("--port 7", Announce::port(7)), ("--implied-port", Announce::implied(9))] {
+            assert_eq!(parse(words).unwrap().args.port.announce(9), announce);
+        }
+    }
 }

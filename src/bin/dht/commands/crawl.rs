@@ -1,49 +1,42 @@
-//! The commands about which torrents there are, and how large their swarms (BEP 33, BEP 51).
+//! `dht crawl`: which torrents there are (BEP 51).
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
+use dht_proto::CrawlOptions;
 use dht_proto::net::CallError;
 
-use crate::commands::scrapes;
-use crate::deadline::Deadline;
-use crate::lookups::{seek, unless_interrupted};
-use crate::options::{CrawlOptions, ScrapeOptions};
-use crate::output::{Done, Failure, Output, TICK};
-use crate::session::{QUIET, Session, Setup};
-use crate::text::count;
+use crate::args::groups::LookupArgs;
+use crate::args::values::{parse_secs, parse_spacing};
+use crate::output::{Done, Event, Failure, Output, TICK, count};
+use crate::session::lookups::unless_interrupted;
+use crate::session::{Deadline, QUIET, Session, Setup};
 
-pub(crate) fn scrape(options: &ScrapeOptions, output: &Output) -> Result<(), Failure> {
-    let deadline = Deadline::new(options.lookup.limit.timeout, false);
-    let session = Session::start(&Setup::of(&options.lookup, false, deadline), output)?;
-    session.settle();
-    let sought = seek(&session, "peer", |dht| scrapes(dht, options.torrent), |_, _| Ok(()))?;
-    let Some(sought) = sought else { return Ok(()) };
-    let reports = sought.reports();
-    for (infohash, report) in options.torrent.iter().zip(&reports) {
-        let size = report.swarm.filter(|_| report.answered > 0);
-        match size {
-            Some(size) => output.estimate(infohash, size, reports.len() > 1)?,
-            None => output.complain(&format!("no node answered for {infohash}: its peers are not counted")),
-        }
-    }
-    if let Some(reason) = &sought.cut_short {
-        output.complain(&format!("the scrape was {reason}: there may be more peers"));
-    }
-    Ok(())
+/// Sample node after node, and print the infohashes as they are found
+#[derive(Debug, clap::Args)]
+#[command(mut_arg("timeout", |arg| arg.hide(true)))]
+pub(crate) struct Args {
+    /// Stop after this many seconds, those of joining included [default: never]
+    #[arg(long = "for", value_name = "SECS", value_parser = parse_secs)]
+    duration: Option<Duration>,
+    /// Seconds between two queries
+    #[arg(long, value_name = "SECS", value_parser = parse_spacing, default_value = "0.1")]
+    every: Duration,
+    #[command(flatten)]
+    lookup: LookupArgs,
 }
 
-pub(crate) fn crawl(options: &CrawlOptions, output: &Output) -> Result<(), Failure> {
-    let limit = options.lookup.limit.timeout;
-    let deadline = Deadline::new(options.duration.into_iter().chain(limit).min(), true);
-    // However long it lasts, it asks far more nodes than it could ever be of use to.
-    let mut setup = Setup::of(&options.lookup, false, deadline);
-    setup.new_endpoints = (1.0 / options.every.as_secs_f64()).ceil() as u32;
+pub(super) fn run(args: &Args, output: &Output) -> Result<(), Failure> {
+    let timeout = args.lookup.limit.timeout;
+    let deadline = Deadline::new(args.duration.into_iter().chain(timeout).min(), true);
+    // However long it lasts, it does not serve: it queries far more nodes than it could be of use to.
+    let mut setup = Setup::for_lookup(&args.lookup, false, deadline);
+    setup.new_endpoints = (1.0 / args.every.as_secs_f64()).ceil() as u32;
     let session = Session::start(&setup, output)?;
     session.settle();
     let start = Instant::now();
-    let mut pace = dht_proto::CrawlOptions::default();
-    pace.spacing = options.every;
-    let Some(mut crawl) = unless_interrupted(session.dht.crawl(pace))? else { return Ok(()) };
+    let mut options = CrawlOptions::default();
+    options.spacing = args.every;
+    let Some(mut crawl) = unless_interrupted(session.dht.crawl(options))? else { return Ok(()) };
     let mut found = 0;
     loop {
         let left = session.left();
@@ -54,19 +47,19 @@ pub(crate) fn crawl(options: &CrawlOptions, output: &Output) -> Result<(), Failu
         match crawl.recv_timeout(left.min(pause)) {
             Ok(Some(one)) => {
                 found += 1;
-                output.infohash(one.infohash, one.node)?;
+                output.result(&Event::Infohash { infohash: one.infohash, node: one.node })?;
             }
             Err(CallError::TimedOut) => {
                 if start.elapsed() >= QUIET {
-                    session.tell_waiting();
+                    session.report_waiting();
                 }
             }
-            // A signal.
+            // A signal has ended the node.
             Ok(None) | Err(_) => break,
         }
         let so_far = done(found, crawl.report().asked, start);
         output.progress(format!(
-            "asked {}, {}, {:.1}/s",
+            "queried {}, found {}, {:.1}/s",
             count(so_far.queried, "node"),
             count(found as u64, "infohash"),
             so_far.rate()
@@ -81,4 +74,24 @@ pub(crate) fn crawl(options: &CrawlOptions, output: &Output) -> Result<(), Failu
 fn done(found: usize, queried: u64, start: Instant) -> Done {
     let elapsed = start.elapsed();
     Done { what: "infohash", found, queried, elapsed, cut_short: None, has_rate: true, limit: None }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::args::values::FOREVER;
+
+    #[derive(Debug, Parser)]
+    struct Cli {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    #[test]
+    fn times_are_cut_to_what_a_clock_can_express() {
+        let args = Cli::try_parse_from(["crawl", "--for", "1e300", "--settle", "inf"]).unwrap().args;
+        assert_eq!([args.duration, args.lookup.settle], [Some(FOREVER); 2]);
+    }
 }

@@ -1,4 +1,5 @@
-//! A whole DHT on this host: many nodes on loopback sockets, one announces, another looks it up.
+//! `dht demo`: a whole DHT on this host. Of many nodes on loopback sockets one announces a torrent, and
+//! another finds the peer.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
@@ -6,23 +7,34 @@ use std::time::{Duration, Instant};
 use dht_proto::net::{Dht, Owner};
 use dht_proto::{AddressPolicy, Announce, Config, Family, InfoHash, Limits};
 
-use crate::deadline::Deadline;
-use crate::options::DemoOptions;
-use crate::output::{Failure, Output};
-use crate::text::count;
+use crate::args::groups::{FormatArgs, LimitArgs};
+use crate::output::{Event, Failure, Output, count};
+use crate::session::Deadline;
 
 const INFOHASH: InfoHash = InfoHash::from_bytes(*b"dht-proto demo swarm");
 const PORT: u16 = 6881;
 
-/// How long the nodes have to find their places.
+/// How long the nodes may take to join.
 const JOIN: Duration = Duration::from_secs(8);
 
-pub(crate) fn run(options: &DemoOptions, output: &Output) -> Result<(), Failure> {
-    let start = Instant::now();
-    let deadline = Deadline::new(options.limit.timeout, false);
-    let say = |text: String| output.step(start.elapsed(), &text);
+/// Run a whole DHT on this host: one node announces a torrent, another finds the peer
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Number of nodes
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u16).range(3..=1000))]
+    nodes: u16,
+    #[command(flatten)]
+    _format: FormatArgs,
+    #[command(flatten)]
+    limit: LimitArgs,
+}
 
-    let nodes = start_nodes(options.nodes.into())?;
+pub(super) fn run(args: &Args, output: &Output) -> Result<(), Failure> {
+    let start = Instant::now();
+    let deadline = Deadline::new(args.limit.timeout, false);
+    let say = |text: String| output.print(&Event::Step { elapsed: start.elapsed(), text: &text });
+
+    let nodes = start_nodes(args.nodes.into())?;
     say(format!("{} started, each with a UDP socket on 127.0.0.1", count(nodes.len() as u64, "node")))?;
 
     let until = Instant::now() + JOIN.min(deadline.left());
@@ -31,13 +43,13 @@ pub(crate) fn run(options: &DemoOptions, output: &Output) -> Result<(), Failure>
         .filter(|node| node.wait_ready(until.saturating_duration_since(Instant::now())) == Ok(true))
         .count();
     let known: usize = nodes.iter().filter_map(|node| node.node_count(Family::V4).ok()).sum();
-    say(format!("{joined} have joined, knowing {} others on average", known / nodes.len()))?;
+    say(format!("{joined} have joined, and know {} others on average", known / nodes.len()))?;
 
     let (announcer, seeker) = (&nodes[nodes.len() / 3], &nodes[nodes.len() * 2 / 3]);
     let mut announcing = announcer.announce(INFOHASH, Announce::port(PORT)).map_err(failure)?;
     match announcing.wait_timeout(deadline.left()) {
         Ok(outcome) => say(format!(
-            "one announced port {PORT} for {INFOHASH}: {} asked, {} of {} confirmed, {:.1} ms",
+            "one announced port {PORT} for {INFOHASH}: {} queried, {} of {} confirmed, {:.1} ms",
             count(outcome.report.queried, "node"),
             outcome.report.acknowledged,
             outcome.report.announced,
@@ -58,7 +70,7 @@ pub(crate) fn run(options: &DemoOptions, output: &Output) -> Result<(), Failure>
     if let Some(Ok(outcome)) = search.outcome() {
         let report = outcome.report;
         say(format!(
-            "the lookup is done: {} asked, {} answered, {:.1} ms",
+            "the lookup is done: {} queried, {} answered, {:.1} ms",
             count(report.queried, "node"),
             report.answered,
             millis(report.duration)

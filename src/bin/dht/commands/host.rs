@@ -1,65 +1,48 @@
-//! The commands that ask a single node.
+//! A query to a single host, which may have several addresses.
 
 use std::net::SocketAddr;
 
 use dht_proto::net::{CallError, Dht, resolve};
 use dht_proto::{Family, StartError};
 
-use crate::deadline::Deadline;
-use crate::options::HostOptions;
+use crate::args::groups::HostArgs;
 use crate::output::{Failure, Output};
-use crate::session::{Session, Setup};
+use crate::session::{Deadline, Session, Setup};
 
-pub(crate) fn ping(options: &HostOptions, output: &Output) -> Result<(), Failure> {
-    let pong = ask(options, output, |dht, addr| dht.ping(addr))?;
-    pong.map_or(Ok(()), |(_, pong)| output.pong(&pong))
-}
-
-pub(crate) fn sample(options: &HostOptions, output: &Output) -> Result<(), Failure> {
-    let sampled = ask(options, output, |dht, addr| {
-        // Any target will do: it is the infohashes that are wanted.
-        dht.sample_infohashes(addr, dht.id(Family::of(&addr))?)
-    })?;
-    let Some((addr, sampled)) = sampled else { return Ok(()) };
-    output.sample(addr, &sampled.sample)?;
-    sampled.infohashes.iter().try_for_each(|infohash| output.infohash(*infohash, addr))
-}
-
-/// Asks the addresses of a host one by one, and returns the first that answers and its answer.
-fn ask<T: Send + 'static>(
-    options: &HostOptions,
+/// Queries the addresses of a host one by one, and returns the first that answers and its answer.
+pub(super) fn query<T: Send + 'static>(
+    args: &HostArgs,
     output: &Output,
-    ask: fn(&Dht, SocketAddr) -> Result<T, CallError>,
+    query: fn(&Dht, SocketAddr) -> Result<T, CallError>,
 ) -> Result<Option<(SocketAddr, T)>, Failure> {
-    let deadline = Deadline::new(options.ask.limit.timeout, false);
-    let host = options.host.trim();
-    let addrs = look_up(host, deadline)?;
-    let mut setup = Setup::new(&options.ask.own, deadline);
-    setup.read_only = options.ask.role.is_read_only(false);
+    let deadline = Deadline::new(args.limit.timeout, false);
+    let host = args.host.trim();
+    let addrs = resolve_in_time(host, deadline)?;
+    let mut setup = Setup::new(&args.node, deadline);
+    setup.read_only = args.role.is_read_only(false);
     let session = Session::start(&setup, output)?;
     let bound: Vec<_> =
         addrs.iter().filter(|addr| session.dht.local_addr(Family::of(addr)).is_some()).copied().collect();
     if bound.is_empty() {
-        return Err(Failure::Start(format!("{host} has no address of a family that is bound; see --bind")));
+        return Err(Failure::Start(format!("{host} has no address in a bound address family; see --bind")));
     }
     let mut refused = 0;
     for addr in &bound {
-        output.progress(format!("asking {addr}"));
+        output.progress(format!("querying {addr}"));
         let (dht, addr) = (session.dht.clone(), *addr);
-        match deadline.bound(move || ask(&dht, addr)).unwrap_or(Err(CallError::TimedOut)) {
+        match deadline.bound(move || query(&dht, addr)).unwrap_or(Err(CallError::TimedOut)) {
             Ok(answer) => return Ok(Some((addr, answer))),
             Err(CallError::Closed) => return Ok(None),
             Err(CallError::Start(StartError::AddressRefused)) => {
                 refused += 1;
-                output.complain(&refusal(addr, options.ask.own.allow_private));
+                output.complain(&refusal(addr, args.node.allow_private));
             }
-            // The message is of the search for an answer, not of the deadline.
             Err(CallError::TimedOut) => output.complain(&format!("{addr}: no answer within {deadline}")),
             Err(error) => output.complain(&format!("{addr}: {error}")),
         }
     }
     if refused == bound.len() {
-        return Err(Failure::Start(format!("{host} was not asked")));
+        return Err(Failure::Start(format!("{host} was not queried: it has no usable address")));
     }
     match session.dht.last_send_error() {
         Some(error) => {
@@ -69,15 +52,14 @@ fn ask<T: Send + 'static>(
     }
 }
 
-/// The addresses of a host, if they are known in time.
-fn look_up(host: &str, deadline: Deadline) -> Result<Vec<SocketAddr>, Failure> {
+fn resolve_in_time(host: &str, deadline: Deadline) -> Result<Vec<SocketAddr>, Failure> {
     let name = host.to_owned();
     match deadline.bound(move || resolve(&name)) {
         Some(Ok(addrs)) => Ok(addrs),
         Some(Err(error)) => Err(Failure::Start(format!("cannot resolve {host}: {error}"))),
         None => Err(Failure::Start(format!(
             "cannot resolve {host}: no answer from the name servers within {deadline}; check the network, or \
-             give its address"
+             give an IP address"
         ))),
     }
 }

@@ -1,4 +1,4 @@
-//! Words and lines for people.
+//! Words and lines for people: numbers with their nouns, lines that fit a terminal.
 
 /// A number and what it counts: `1 peer`, `2 peers`.
 pub(crate) fn count(number: impl Into<u64>, noun: &str) -> String {
@@ -8,12 +8,12 @@ pub(crate) fn count(number: impl Into<u64>, noun: &str) -> String {
     }
 }
 
-/// How many of how many: `1 of 1 node`, `1 of 8 nodes`.
-pub(crate) fn share(part: u32, of: u32, noun: &str) -> String {
+/// A part and the whole: `1 of 1 node`, `1 of 8 nodes`.
+pub(super) fn share(part: u32, of: u32, noun: &str) -> String {
     format!("{part} of {}", count(of, noun))
 }
 
-/// A number of which only the first digits are known: `140`, `15 thousand`, `9.8 million`.
+/// A number with two or three digits that count: `140`, `15 thousand`, `9.8 million`.
 pub(crate) fn rough(number: u64) -> String {
     match number {
         ..10_000 => number.to_string(),
@@ -22,14 +22,17 @@ pub(crate) fn rough(number: u64) -> String {
     }
 }
 
-pub(crate) fn plural(noun: &str) -> String {
-    let ending = if noun.ends_with('h') { "es" } else { "s" };
-    format!("{noun}{ending}")
+pub(super) fn plural(noun: &str) -> String {
+    match noun.strip_suffix('y') {
+        Some(stem) => format!("{stem}ies"),
+        None if noun.ends_with('h') => format!("{noun}es"),
+        None => format!("{noun}s"),
+    }
 }
 
-/// As much of a line as there are columns for, less whole fields from its end: those that ` | ` separates,
-/// and of the first of them what `, ` does. Something is left in any case.
-pub(crate) fn fit(line: &str, columns: usize) -> &str {
+/// Cuts a line to the columns there are, by whole fields from its end: those between ` | `, and within the
+/// first of them those between `, `. The first field is always left.
+pub(super) fn fit(line: &str, columns: usize) -> &str {
     let mut line = line;
     while line.chars().count() > columns {
         match line.rfind(" | ").or_else(|| line.rfind(", ")) {
@@ -49,6 +52,7 @@ mod tests {
         assert_eq!(count(0_u32, "peer"), "0 peers");
         assert_eq!(count(1_u32, "peer"), "1 peer");
         assert_eq!(count(2_u64, "infohash"), "2 infohashes");
+        assert_eq!(count(2_u64, "entry"), "2 entries");
         assert_eq!([share(0, 1, "node"), share(1, 8, "node")], ["0 of 1 node", "1 of 8 nodes"]);
     }
 

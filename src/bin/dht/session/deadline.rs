@@ -1,14 +1,16 @@
-//! The time that a command has, and work that is not worth more of it.
+//! The time that a command may take, and work that is abandoned at its end.
 
 use std::fmt;
+use std::io;
 use std::sync::mpsc::channel;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::values::FOREVER;
+use crate::args::values::FOREVER;
+use crate::output::Failure;
 
-/// What a command has that does not stay.
-pub(crate) const TIMEOUT: Duration = Duration::from_secs(60);
+/// The default of a command that does not stay.
+pub(super) const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// When a command ends at the latest.
 #[derive(Clone, Copy, Debug)]
@@ -18,7 +20,7 @@ pub(crate) struct Deadline {
 }
 
 impl Deadline {
-    /// From now on, for as long as was asked for or is usual.
+    /// Counts from now: the time asked for, or the default.
     pub(crate) fn new(asked: Option<Duration>, stays: bool) -> Self {
         let allowed = asked.unwrap_or(if stays { FOREVER } else { TIMEOUT });
         Self { allowed, at: Instant::now() + allowed }
@@ -32,8 +34,8 @@ impl Deadline {
         self.left().is_zero()
     }
 
-    /// Does what may block for as long as it likes, on a thread of its own; `None` if the time is over
-    /// before it has ended. The thread goes with the program.
+    /// Runs work that may block, on a thread of its own; `None` if the deadline comes first. The thread then
+    /// ends with the program.
     pub(crate) fn bound<T: Send + 'static>(self, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
         let (sender, done) = channel();
         thread::Builder::new().spawn(move || sender.send(work())).ok()?;
@@ -41,10 +43,22 @@ impl Deadline {
     }
 }
 
-/// How long it is.
+/// Formats the time allowed.
 impl fmt::Display for Deadline {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} s", self.allowed.as_secs_f64())
+    }
+}
+
+/// Reads a file, which may be a pipe without a writer.
+pub(crate) fn read_in_time<T: Send + 'static>(
+    name: &str,
+    deadline: Deadline,
+    read: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> Result<T, Failure> {
+    match deadline.bound(read) {
+        Some(read) => read.map_err(|error| Failure::Start(format!("cannot read {name}: {error}"))),
+        None => Err(Failure::Start(format!("cannot read {name}: its end did not come within {deadline}"))),
     }
 }
 
@@ -53,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn work_that_never_ends_is_left_at_the_deadline() {
+    fn work_that_never_ends_is_abandoned_at_the_deadline() {
         let (_sender, never) = channel::<()>();
         let over = Deadline::new(Some(Duration::ZERO), true);
         assert!(over.is_over());
@@ -62,7 +76,7 @@ mod tests {
     }
 
     #[test]
-    fn the_usual_time_is_for_what_does_not_stay() {
+    fn the_default_is_for_what_does_not_stay() {
         let secs = Duration::from_secs;
         for (asked, stays, allowed) in
             [(None, false, TIMEOUT), (None, true, FOREVER), (Some(secs(2)), true, secs(2))]

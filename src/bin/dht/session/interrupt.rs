@@ -1,5 +1,5 @@
-//! Ctrl-C, SIGTERM and a terminal that is closed. The first such signal ends what is under way, and with
-//! it the command; the second ends the program on the spot.
+//! Signals: Ctrl-C, SIGTERM and a closed terminal. The first ends the node, and with it the command; the
+//! second ends the program at once.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -7,15 +7,15 @@ use std::time::Duration;
 
 use dht_proto::net::Owner;
 
-use crate::output::Failure;
 #[cfg(unix)]
-use crate::session::start_thread;
+use super::start_thread;
+use crate::output::Failure;
 
 #[derive(Default)]
-pub(crate) struct Interrupt {
+pub(super) struct Interrupt {
     state: Mutex<State>,
     changed: Condvar,
-    /// The node, until it is to end.
+    /// The node, until it is shut down.
     owner: Mutex<Option<Owner>>,
 }
 
@@ -28,16 +28,16 @@ struct State {
 
 impl Interrupt {
     #[cfg(unix)]
-    pub(crate) fn listen() -> Result<Arc<Self>, Failure> {
+    pub(super) fn listen() -> Result<Arc<Self>, Failure> {
         use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
         let interrupt = Arc::new(Self::default());
-        // Whoever started the program with a signal ignored wants it so: nohup, or a shell that runs it
-        // in the background.
+        // A signal that was ignored when the program started stays ignored: nohup and shells that run it in
+        // the background rely on that.
         let ignored = ignored::mask();
         let heeded = [SIGHUP, SIGINT, SIGTERM].into_iter().filter(|signal| ignored >> (signal - 1) & 1 == 0);
         let mut signals = signal_hook::iterator::Signals::new(heeded)
-            .map_err(|error| Failure::Start(format!("cannot listen to signals: {error}")))?;
+            .map_err(|error| Failure::Start(format!("cannot listen for signals: {error}")))?;
         let listener = Arc::clone(&interrupt);
         start_thread("signals", move || {
             for signal in signals.forever() {
@@ -49,18 +49,18 @@ impl Interrupt {
         Ok(interrupt)
     }
 
-    /// Elsewhere the system ends the program.
+    /// Does nothing: elsewhere the system ends the program.
     #[cfg(not(unix))]
-    pub(crate) fn listen() -> Result<Arc<Self>, Failure> {
+    pub(super) fn listen() -> Result<Arc<Self>, Failure> {
         Ok(Arc::default())
     }
 
-    pub(crate) fn guard(&self, owner: Owner) {
+    pub(super) fn guard(&self, owner: Owner) {
         *self.owner.lock().unwrap_or_else(PoisonError::into_inner) = Some(owner);
         self.lock().started = true;
     }
 
-    /// Returns whether it is not the first time, or there is nothing to end yet.
+    /// Returns whether it is not the first signal, or there is no node yet.
     #[cfg_attr(not(unix), expect(dead_code))]
     fn interrupt(self: &Arc<Self>) -> bool {
         let mut state = self.lock();
@@ -69,16 +69,16 @@ impl Interrupt {
         drop(state);
         self.changed.notify_all();
         if !again {
-            // The disk may take its time, and the next signal is not to wait for it. Without a thread
-            // the command ends the node.
+            // Saving the state may take long, and the next signal must not wait for it. If no thread can be
+            // had, the command ends the node.
             let this = Arc::clone(self);
             let _ = thread::Builder::new().spawn(move || this.end());
         }
         again
     }
 
-    pub(crate) fn end(&self) {
-        // Whoever comes second waits for the lock, and so for the end as well.
+    pub(super) fn end(&self) {
+        // A second caller waits for the lock, and so until the node has ended.
         let mut owner = self.owner.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(owner) = owner.take() {
             owner.shutdown();
@@ -86,12 +86,12 @@ impl Interrupt {
     }
 
     /// Whether a signal has come.
-    pub(crate) fn is_interrupted(&self) -> bool {
+    pub(super) fn is_interrupted(&self) -> bool {
         self.lock().interrupted
     }
 
     /// Waits for a signal, and returns whether one has come.
-    pub(crate) fn wait(&self, duration: Duration) -> bool {
+    pub(super) fn wait(&self, duration: Duration) -> bool {
         let state = self.lock();
         let waited = self.changed.wait_timeout_while(state, duration, |state| !state.interrupted);
         waited.unwrap_or_else(PoisonError::into_inner).0.interrupted
@@ -105,13 +105,13 @@ impl Interrupt {
 /// The signals that were ignored when the program was started, one bit each.
 #[cfg(unix)]
 mod ignored {
-    /// Linux has them in a file.
+    /// Linux lists them in a file.
     #[cfg(target_os = "linux")]
     pub(super) fn mask() -> u64 {
         std::fs::read_to_string("/proc/self/status").map_or(0, |status| of_status(&status))
     }
 
-    /// Elsewhere there is no safe way to ask. SIGHUP is left as it is, so that nohup works.
+    /// Elsewhere there is no safe way to find out. SIGHUP is left alone, so that nohup works.
     #[cfg(not(target_os = "linux"))]
     pub(super) fn mask() -> u64 {
         1 << (signal_hook::consts::SIGHUP - 1)

@@ -1,26 +1,25 @@
-//! What all commands that look something up have in common.
+//! Lookups side by side, as all commands run them that look something up.
 
 use std::time::Duration;
 
 use dht_proto::LookupReport;
 use dht_proto::net::{CallError, Dht, Outcome, Search};
 
-use crate::output::{Done, Failure, TICK};
-use crate::session::Session;
-use crate::text::count;
+use super::Session;
+use crate::output::{Done, Failure, TICK, count};
 
-/// The pause before a lookup that nobody answered is repeated.
+/// The pause before a lookup without any answer is repeated.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// Searches that ran side by side, and whether they got to their end.
-pub(crate) struct Sought<T> {
+/// Lookups that ran side by side.
+pub(crate) struct Lookups<T> {
     searches: Vec<Search<T>>,
-    /// Why not.
+    /// Why they did not end by themselves; `None` if they did.
     pub(crate) cut_short: Option<String>,
 }
 
-impl<T> Sought<T> {
-    /// How each of them went so far; none once a signal has ended the node.
+impl<T> Lookups<T> {
+    /// The reports so far; none once a signal has ended the node.
     pub(crate) fn reports(&self) -> Vec<LookupReport> {
         self.searches.iter().filter_map(|search| search.report().ok()).collect()
     }
@@ -29,7 +28,7 @@ impl<T> Sought<T> {
         self.searches.iter().filter_map(|search| search.outcome()?.ok())
     }
 
-    /// The last line about them.
+    /// The event that ends the output.
     pub(crate) fn done(&self, what: &'static str, found: usize) -> Done {
         let reports = self.reports();
         Done {
@@ -44,48 +43,57 @@ impl<T> Sought<T> {
     }
 }
 
-/// Starts searches and hands on what they find, with the place of the search among them, until they end,
-/// the time is over or a signal comes. Searches that nobody answers are repeated: the network may come.
+/// Starts lookups and passes on what they find, with the index of the lookup, until they end, or a signal
+/// or the deadline cuts them short. Lookups without any answer are repeated, as the network may come up.
 ///
 /// `None` if a signal ended the node before.
 ///
 /// # Errors
 ///
 /// [`Session::unanswered`] if nobody answered in time.
-pub(crate) fn seek<T>(
+pub(crate) fn look_up<T>(
     session: &Session<'_>,
     what: &'static str,
     start: impl Fn(&Dht) -> Result<Vec<Search<T>>, CallError>,
-    mut hand_on: impl FnMut(usize, T) -> Result<(), Failure>,
-) -> Result<Option<Sought<T>>, Failure> {
+    mut pass_on: impl FnMut(usize, T) -> Result<(), Failure>,
+) -> Result<Option<Lookups<T>>, Failure> {
     loop {
         let Some(searches) = unless_interrupted(start(&session.dht))? else { return Ok(None) };
-        let mut sought = Sought { searches, cut_short: None };
-        let ended = follow(session, &mut sought.searches, what, &mut hand_on)?;
-        sought.cut_short = (!ended).then(|| session.cut_short());
-        if session.is_interrupted() || sought.reports().iter().any(was_heard) {
-            return Ok(Some(sought));
+        let mut lookups = Lookups { searches, cut_short: None };
+        let ended = follow(session, &mut lookups.searches, what, &mut pass_on)?;
+        lookups.cut_short = (!ended).then(|| session.cut_short());
+        if session.is_interrupted() || lookups.reports().iter().any(has_answer) {
+            return Ok(Some(lookups));
         }
         if session.deadline.is_over() {
             return Err(session.unanswered());
         }
-        session.tell_waiting();
+        session.report_waiting();
         session.output.progress("waiting for the network".to_owned());
         session.sleep(RETRY.min(session.left()));
     }
 }
 
-/// Whether any node has answered. A store may ask nobody, and use what a lookup before it has found.
-pub(crate) const fn was_heard(report: &LookupReport) -> bool {
+/// Whether any node has answered. A store may query nobody, and use what an earlier lookup has found.
+pub(crate) const fn has_answer(report: &LookupReport) -> bool {
     report.answered > 0 || report.acknowledged > 0 || report.refused.total > 0 || report.copies > 0
 }
 
-/// Returns whether all have ended.
+/// `None` if a signal has ended the node, so that the call found it closed.
+pub(crate) fn unless_interrupted<T>(started: Result<T, CallError>) -> Result<Option<T>, Failure> {
+    match started {
+        Ok(started) => Ok(Some(started)),
+        Err(CallError::Closed) => Ok(None),
+        Err(error) => Err(Failure::Start(error.to_string())),
+    }
+}
+
+/// Returns whether all lookups have ended by themselves.
 fn follow<T>(
     session: &Session<'_>,
     searches: &mut [Search<T>],
     what: &'static str,
-    hand_on: &mut impl FnMut(usize, T) -> Result<(), Failure>,
+    pass_on: &mut impl FnMut(usize, T) -> Result<(), Failure>,
 ) -> Result<bool, Failure> {
     let is_one = searches.len() == 1;
     let mut open: Vec<usize> = (0..searches.len()).collect();
@@ -98,7 +106,7 @@ fn follow<T>(
             match searches[at].recv_timeout(pause) {
                 Ok(Some(one)) => {
                     found += 1;
-                    hand_on(at, one)?;
+                    pass_on(at, one)?;
                     open.push(at);
                 }
                 Ok(None) => {}
@@ -107,18 +115,13 @@ fn follow<T>(
             }
         }
         if session.output.is_live() {
-            let asked: u32 = searches.iter().filter_map(|it| it.report().ok()).map(|it| it.queried).sum();
-            session.output.progress(format!("asked {}, {}", count(asked, "node"), count(found, what)));
+            let queried: u32 = searches.iter().filter_map(|it| it.report().ok()).map(|it| it.queried).sum();
+            session.output.progress(format!(
+                "queried {}, found {}",
+                count(queried, "node"),
+                count(found, what)
+            ));
         }
     }
     Ok(true)
-}
-
-/// `None` if a signal has closed the DHT.
-pub(crate) fn unless_interrupted<T>(started: Result<T, CallError>) -> Result<Option<T>, Failure> {
-    match started {
-        Ok(started) => Ok(Some(started)),
-        Err(CallError::Closed) => Ok(None),
-        Err(error) => Err(Failure::Start(error.to_string())),
-    }
 }

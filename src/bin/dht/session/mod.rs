@@ -1,4 +1,16 @@
-//! A running node, and the time there is for what it is to do.
+//! A running node, with the time it may take and the signals that end it.
+//!
+//! - `setup`: what a session is started from
+//! - `deadline`: the time a command may take
+//! - `interrupt`: the signals that end it
+//! - `reporter`: what the node does on its own, on stderr
+//! - `lookups`: lookups that are repeated until the network answers
+
+mod deadline;
+mod interrupt;
+pub(crate) mod lookups;
+mod reporter;
+mod setup;
 
 use std::cell::Cell;
 use std::net::SocketAddr;
@@ -6,102 +18,31 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use dht_proto::net::{BOOTSTRAP_HOSTS, Dht};
-use dht_proto::{AddressPolicy, Config, Family, Limits};
+use dht_proto::Family;
+use dht_proto::net::Dht;
 
-use crate::deadline::{Deadline, TIMEOUT};
-use crate::interrupt::Interrupt;
-use crate::output::{Failure, Output, TICK};
-use crate::reporter::{Names, Reporter};
-use crate::shared::{LookupOptions, Own, Start};
+use crate::output::{Event, Failure, Output, TICK, count};
+use deadline::TIMEOUT;
+pub(crate) use deadline::{Deadline, read_in_time};
+use interrupt::Interrupt;
+use reporter::{Names, Reporter};
+pub(crate) use setup::Setup;
 
-/// A node that has heard of nobody after this long says what it waits for.
+/// How long a node goes without an answer before it reports what it waits for.
 pub(crate) const QUIET: Duration = Duration::from_secs(5);
 
-/// What a session is started from.
-pub(crate) struct Setup<'a> {
-    pub(crate) own: &'a Own,
-    /// `None` for a node that contacts nobody by itself.
-    pub(crate) start: Option<&'a Start>,
-    pub(crate) settle: Option<Duration>,
-    pub(crate) read_only: bool,
-    /// It waits for others, who may come later.
-    pub(crate) stays: bool,
-    /// Where it listens is told as text too.
-    pub(crate) tells_addr: bool,
-    /// Endpoints a second that it contacts anew, if it is more than usual.
-    pub(crate) new_endpoints: u32,
-    /// Peers that a lookup is to find, if it is more than usual.
-    pub(crate) peers: u16,
-    pub(crate) deadline: Deadline,
-}
-
-impl<'a> Setup<'a> {
-    pub(crate) fn new(own: &'a Own, deadline: Deadline) -> Self {
-        Self {
-            own,
-            start: None,
-            settle: None,
-            read_only: true,
-            stays: false,
-            tells_addr: false,
-            new_endpoints: 0,
-            peers: 0,
-            deadline,
-        }
-    }
-
-    /// The setup of a command that looks something up and may stay.
-    pub(crate) fn of(options: &'a LookupOptions, stays: bool, deadline: Deadline) -> Self {
-        Self {
-            start: Some(&options.start),
-            settle: options.settle,
-            read_only: options.role.is_read_only(stays),
-            stays,
-            ..Self::new(&options.own, deadline)
-        }
-    }
-
-    fn config(&self) -> Config {
-        let mut config = Config::default();
-        config.id = self.own.id;
-        config.id_v6 = self.own.id;
-        // An id that was asked for stays.
-        config.secure_ids = self.own.id.is_none();
-        config.read_only = self.read_only;
-        config.new_endpoints = config.new_endpoints.max(self.new_endpoints);
-        if self.own.allow_private {
-            config.address_policy = AddressPolicy::Any;
-            config.source_limits = false;
-        }
-        config
-    }
-
-    fn limits(&self) -> Limits {
-        let mut limits = Limits::default();
-        limits.found = limits.found.max(self.peers.into());
-        limits
-    }
-
-    fn hosts(&self) -> Vec<String> {
-        let Some(start) = self.start else { return Vec::new() };
-        let usual = if start.no_default_bootstrap { &[][..] } else { &BOOTSTRAP_HOSTS };
-        let own = start.bootstrap.iter().map(|host| host.trim().to_owned());
-        own.chain(usual.iter().copied().map(str::to_owned)).collect()
-    }
-}
-
-/// A running node and the time that is left.
+/// A running node and the time that it has left.
 pub(crate) struct Session<'a> {
     pub(crate) dht: Dht,
     pub(crate) output: &'a Output,
     pub(crate) deadline: Deadline,
     settle: Option<Duration>,
-    /// Names of the hosts to start from.
+    /// The names of the bootstrap hosts.
     names: Names,
-    knows_somebody: bool,
-    /// Whoever waits has been told for what.
-    told: Cell<bool>,
+    /// Whether there is any node to join through.
+    knows_nodes: bool,
+    /// Whether it has reported what it waits for.
+    has_reported: Cell<bool>,
     interrupt: Arc<Interrupt>,
     reporter: Option<JoinHandle<()>>,
 }
@@ -109,18 +50,18 @@ pub(crate) struct Session<'a> {
 impl<'a> Session<'a> {
     pub(crate) fn start(setup: &Setup<'_>, output: &'a Output) -> Result<Self, Failure> {
         let interrupt = Interrupt::listen()?;
-        // It tells all that the reporter tells, and more.
-        let traces = setup.own.verbose > 2;
+        // The trace has all that the reporter reports, and more.
+        let traces = setup.node.verbose > 2;
         if traces {
             output.trace();
         }
         let hosts = setup.hosts();
         let (names, host_count) = (Names::new(&hosts), hosts.len());
         let mut builder = Dht::builder().config(setup.config()).limits(setup.limits()).bootstrap(hosts);
-        if let Some(state) = setup.start.and_then(|start| start.state.as_deref()) {
+        if let Some(state) = setup.join.and_then(|join| join.state.as_deref()) {
             builder = builder.state(state);
         }
-        for addr in &setup.own.bind {
+        for addr in &setup.node.bind {
             builder = builder.bind(*addr);
         }
         let notices = builder.subscribe();
@@ -128,20 +69,20 @@ impl<'a> Session<'a> {
         let dht = owner.dht();
         interrupt.guard(owner);
         let log = output.logger();
-        let verbose = if traces { 0 } else { setup.own.verbose };
-        let mut reporter = Reporter::new(verbose, setup.own.allow_private, names.clone());
-        // In this order: those that have answered by now stand in the table.
+        let verbose = if traces { 0 } else { setup.node.verbose };
+        let mut reporter = Reporter::new(verbose, setup.node.allow_private, names.clone());
+        // In this order: nodes that have answered by now are in the table.
         let restored = Family::ALL.iter().any(|family| {
             let is_some = |count: Result<usize, _>| count.is_ok_and(|count| count > 0);
             is_some(dht.restored_count(*family)) || is_some(dht.node_count(*family))
         });
-        // The node has answered, so it has told which hosts it may never ask.
-        let told = reporter.describe_waiting(&notices);
+        // The node has answered, so its notices say which hosts it may never contact.
+        let lines = reporter.describe_pending(&notices);
         if host_count > 0 && reporter.refused() == host_count && !restored {
             interrupt.end();
-            return Err(nobody_to_ask(told, output));
+            return Err(no_host_left(lines, output));
         }
-        told.iter().for_each(|line| output.complain(line));
+        lines.iter().for_each(|line| output.complain(line));
         let reporter = Some(start_thread("reporter", move || reporter.report(notices, log))?);
         let session = Session {
             dht,
@@ -149,21 +90,21 @@ impl<'a> Session<'a> {
             deadline: setup.deadline,
             settle: setup.settle,
             names,
-            knows_somebody: host_count > 0 || restored,
-            told: Cell::new(false),
+            knows_nodes: host_count > 0 || restored,
+            has_reported: Cell::new(false),
             interrupt,
             reporter,
         };
         for family in Family::ALL {
             if let (Some(addr), Ok(id)) = (session.dht.local_addr(family), session.dht.id(family)) {
-                output.listening(addr, id, setup.tells_addr)?;
+                output.print(&Event::Listening { addr, id, as_text: setup.prints_addr })?;
             }
         }
         let waits = setup.stays || setup.settle.is_some() || !setup.read_only;
-        if setup.start.is_some() && !session.knows_somebody && !waits {
+        if setup.join.is_some() && !session.knows_nodes && !waits {
             return Err(Failure::Start(
-                "there is no node to start from: name one with --bootstrap HOST:PORT, or a file of known \
-                 nodes with --state FILE"
+                "there is no node to join the DHT through; name one with --bootstrap HOST:PORT, or a file of \
+                 known nodes with --state FILE"
                     .to_owned(),
             ));
         }
@@ -174,12 +115,12 @@ impl<'a> Session<'a> {
         self.deadline.left()
     }
 
-    /// Waits until lookups are likely to succeed: for the time asked for, or until the node has
-    /// found its place, but then no longer than half of the time there is.
+    /// Waits until lookups are likely to succeed: for the time asked for, or until the node has joined, but
+    /// then at most half of the time left.
     pub(crate) fn settle(&self) {
         let patience = match self.settle {
             Some(settle) => settle.min(self.left()),
-            None if self.knows_somebody => self.left().min(TIMEOUT) / 2,
+            None if self.knows_nodes => self.left().min(TIMEOUT) / 2,
             None => return,
         };
         let (begun, quiet) = (Instant::now(), QUIET.min(patience));
@@ -188,9 +129,9 @@ impl<'a> Session<'a> {
             let left = patience.saturating_sub(passed);
             let nodes: usize =
                 Family::ALL.iter().filter_map(|family| self.dht.node_count(*family).ok()).sum();
-            self.output.progress(format!("joining, {}", crate::text::count(nodes as u64, "node")));
-            let until_told = if self.told.get() { left } else { quiet.saturating_sub(passed) };
-            let pause = if self.output.is_live() { left.min(TICK) } else { left.min(until_told) };
+            self.output.progress(format!("joining, {}", count(nodes as u64, "node")));
+            let until_report = if self.has_reported.get() { left } else { quiet.saturating_sub(passed) };
+            let pause = if self.output.is_live() { left.min(TICK) } else { left.min(until_report) };
             let over = match self.settle {
                 Some(_) => self.interrupt.wait(pause),
                 None => self.dht.wait_ready(pause) != Ok(false),
@@ -199,7 +140,7 @@ impl<'a> Session<'a> {
                 return;
             }
             if begun.elapsed() >= quiet {
-                self.tell_waiting();
+                self.report_waiting();
             }
         }
     }
@@ -209,32 +150,33 @@ impl<'a> Session<'a> {
         self.dht.stats().is_ok_and(|stats| stats.responses_in.total() > 0)
     }
 
-    /// Tells once, unless there is none, what the node waits for.
-    pub(crate) fn tell_waiting(&self) {
-        if self.knows_somebody && !self.has_joined() && !self.is_interrupted() && !self.told.replace(true) {
+    /// Reports once, if no node has answered yet, that this is what the node waits for.
+    pub(crate) fn report_waiting(&self) {
+        let waits = self.knows_nodes && !self.has_joined() && !self.is_interrupted();
+        if waits && !self.has_reported.replace(true) {
             self.output
                 .complain(&format!("waiting for the network: no node has answered yet{}", self.trouble()));
         }
     }
 
-    /// Why nothing came of it, at the end of the time.
+    /// The failure of a command that got no answer until its deadline.
     pub(crate) fn unanswered(&self) -> Failure {
         if self.has_joined() {
             return Failure::Nothing(format!(
-                "no node answered any more within {}{}",
+                "no node answered within {}, though some did while joining{}",
                 self.deadline,
                 self.trouble()
             ));
         }
         Failure::Start(format!(
             "could not join the DHT within {}: no bootstrap host answered{}; check the network and the \
-             firewall, or name a node that is up with --bootstrap HOST:PORT",
+             firewall, or name another node with --bootstrap HOST:PORT",
             self.deadline,
             self.trouble(),
         ))
     }
 
-    /// Why a search did not get to its end.
+    /// Why a lookup did not end by itself.
     pub(crate) fn cut_short(&self) -> String {
         if self.is_interrupted() {
             "cut short by a signal".to_owned()
@@ -247,17 +189,17 @@ impl<'a> Session<'a> {
         self.interrupt.is_interrupted()
     }
 
-    /// Ends the node, unless a signal has, and returns when it has ended.
+    /// Ends the node, unless a signal has done so, and returns when it has ended.
     pub(crate) fn end(&self) {
         self.interrupt.end();
     }
 
-    /// Sleeps, and returns whether that was cut short by a signal.
+    /// Sleeps, and returns whether a signal has come.
     pub(crate) fn sleep(&self, duration: Duration) -> bool {
         self.interrupt.wait(duration)
     }
 
-    /// The port of our socket.
+    /// The port of the socket.
     pub(crate) fn port(&self) -> u16 {
         Family::ALL
             .iter()
@@ -266,7 +208,7 @@ impl<'a> Session<'a> {
             .map_or(0, SocketAddr::port)
     }
 
-    /// What went wrong on this host, in brackets.
+    /// What failed on this host, in brackets.
     fn trouble(&self) -> String {
         let sending = self.dht.last_send_error().map(|error| format!("the last local error: {error}"));
         let troubles: Vec<String> = self.names.trouble().into_iter().chain(sending).collect();
@@ -277,26 +219,24 @@ impl<'a> Session<'a> {
 impl Drop for Session<'_> {
     fn drop(&mut self) {
         self.end();
-        // What it says last, of saving the state, is not to be cut off. It ends with the node.
+        // Its last lines, about saving the state, must not be lost. It ends with the node.
         self.reporter.take().map(JoinHandle::join);
     }
 }
 
-/// All bootstrap hosts are refused: says why, and where there is more than one, what follows.
-fn nobody_to_ask(mut told: Vec<String>, output: &Output) -> Failure {
-    let last = told.pop().unwrap_or_default();
-    if told.is_empty() {
+/// The failure if all bootstrap hosts are refused: with one host why, with several a summary, after the
+/// reason for each.
+fn no_host_left(mut lines: Vec<String>, output: &Output) -> Failure {
+    let last = lines.pop().unwrap_or_default();
+    if lines.is_empty() {
         return Failure::Start(last);
     }
-    told.iter().chain([&last]).for_each(|line| output.complain(line));
-    Failure::Start("no bootstrap host is left to ask".to_owned())
+    lines.iter().chain([&last]).for_each(|line| output.complain(line));
+    Failure::Start("no bootstrap host is left; name another with --bootstrap HOST:PORT".to_owned())
 }
 
-/// A system has its limit of threads.
-pub(crate) fn start_thread(
-    name: &str,
-    run: impl FnOnce() + Send + 'static,
-) -> Result<JoinHandle<()>, Failure> {
+/// Starts a thread, which fails at the limit of the system.
+fn start_thread(name: &str, run: impl FnOnce() + Send + 'static) -> Result<JoinHandle<()>, Failure> {
     let failed = |error| Failure::Start(format!("cannot start a thread: {error}"));
     thread::Builder::new().name(name.to_owned()).spawn(run).map_err(failed)
 }

@@ -1,4 +1,4 @@
-//! The picture: which share of lookups was through after how long.
+//! A plot of the share of lookups that had ended, over time.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use super::options::SimOptions;
 
 const WIDTH: u32 = 1000;
 
-/// Pixels of the legend, of the panels, of a title above each, and to its sides.
+/// Heights of the legend, the panels and their titles, and the margins around them, in pixels.
 const LEGEND: i32 = 48;
 const PANEL: i32 = 372;
 const TITLE: i32 = 26;
@@ -20,22 +20,22 @@ const MARGIN: i32 = 10;
 const LEFT: i32 = 56;
 const RIGHT: i32 = 24;
 
-/// Pixels above the caption and of a line of it, and letters that fit into one.
+/// Heights of the gap above the caption and of its lines, in pixels, and the letters of a line.
 const GAP: i32 = 8;
 const LINE: i32 = 19;
 const LETTERS: usize = 140;
 
-/// What the names stand for.
+/// What the names of the algorithms stand for.
 const MEANINGS: [(&str, &str); 3] = [
     (
         "lock-step",
-        "the search of textbooks: 3 nodes are asked together, and no other before all of these have answered or 5 s are over.",
+        "the lookup of textbooks: 3 nodes are queried at once, and no other until all of them have answered or 5 s have passed.",
     ),
     ("libtorrent", "the library libtorrent-rasterbar 2.1, of qBittorrent and Deluge."),
     ("jech", "the library jech/dht by Juliusz Chroboczek, of Transmission."),
 ];
 
-/// Ours is drawn first and is the widest, so that it is seen beside what is drawn over it.
+/// Line widths: that of this crate is drawn first and is the widest, so that others do not hide it.
 const OURS: u32 = 5;
 const OTHERS: u32 = 2;
 
@@ -45,7 +45,7 @@ const ROUND: [f64; 19] = [
     500.0, 1000.0,
 ];
 
-/// Told apart by people who see colours in any way (Okabe and Ito), and readable on white.
+/// Colours that can be distinguished with any colour vision (Okabe and Ito), and read on white.
 const COLOURS: [RGBColor; 4] =
     [RGBColor(0, 114, 178), RGBColor(213, 94, 0), RGBColor(0, 158, 115), RGBColor(204, 121, 167)];
 
@@ -207,10 +207,9 @@ fn steps(sample: &Sample<Duration>, from: f64, to: f64) -> Vec<(f64, f64)> {
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser as _;
+    use clap::{Args as _, FromArgMatches as _};
 
     use super::*;
-    use crate::options::{Command, Options};
 
     #[test]
     fn a_line_rises_with_each_time_and_stays_below_where_some_never_came() {
@@ -222,8 +221,8 @@ mod tests {
     #[test]
     fn an_empty_picture_is_a_picture() {
         assert_eq!(range(&[]), (0.1, 10.0));
-        let options = Options::try_parse_from(["dht", "sim"]).unwrap();
-        let Command::Sim(options) = options.command else { panic!("{options:?}") };
+        let definition = SimOptions::augment_args(clap::Command::new("sim"));
+        let options = SimOptions::from_arg_matches(&definition.get_matches_from(["sim"])).unwrap();
         assert!(draw(&options, &[]).trim_end().ends_with("</svg>"));
     }
 

@@ -1,5 +1,4 @@
-//! Files of secret keys: 64 hexadecimal digits, which are the 32 bytes of RFC 8032. What is in them is
-//! never told.
+//! Files of secret keys: 64 hexadecimal digits, the 32 bytes of RFC 8032. They are never printed.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
@@ -8,24 +7,14 @@ use std::path::Path;
 use data_encoding::{HEXLOWER, HEXLOWER_PERMISSIVE};
 use dht_proto::SecretKey;
 
-use crate::deadline::Deadline;
-use crate::items::read_in_time;
 use crate::output::{Failure, Output};
+use crate::session::{Deadline, read_in_time};
 
 /// Far more than the digits and white space around them.
 const MAX_LEN: u64 = 1024;
 
-/// Makes a key.
-pub(crate) fn generate(file: &Path, output: &Output) -> Result<(), Failure> {
-    let mut bytes = [0; 32];
-    getrandom::fill(&mut bytes).map_err(|error| Failure::Start(format!("no randomness: {error}")))?;
-    write(file, &bytes)
-        .map_err(|error| Failure::Start(format!("cannot create {}: {error}", file.display())))?;
-    output.key(SecretKey::from_bytes(&bytes).public(), file)
-}
-
-/// Reads a key, and warns if it is no secret.
-pub(crate) fn read(file: &Path, deadline: Deadline, output: &Output) -> Result<SecretKey, Failure> {
+/// Reads a key, and warns if other users have access to it.
+pub(super) fn read(file: &Path, deadline: Deadline, output: &Output) -> Result<SecretKey, Failure> {
     let name = file.display();
     let path = file.to_owned();
     let (text, is_open) = read_in_time(&name.to_string(), deadline, move || {
@@ -36,23 +25,27 @@ pub(crate) fn read(file: &Path, deadline: Deadline, output: &Output) -> Result<S
         Ok((text, is_open))
     })?;
     if is_open {
-        output.complain(&format!("others can read or change the secret key in {name}; chmod 600 {name}"));
+        output.complain(&format!("others can read or change the secret key in {name}; run chmod 600 {name}"));
     }
     let bytes = HEXLOWER_PERMISSIVE.decode(text.trim().as_bytes()).ok();
     let bytes = bytes.and_then(|bytes| <[u8; 32]>::try_from(bytes).ok());
-    let complaint = || Failure::Start(format!("{name} holds no secret key of 64 hexadecimal digits"));
+    let complaint = || {
+        Failure::Start(format!(
+            "{name} contains no secret key of 64 hexadecimal digits; make one with keygen"
+        ))
+    };
     bytes.map(|bytes| SecretKey::from_bytes(&bytes)).ok_or_else(complaint)
 }
 
-/// A new file, for its owner only, on systems that can tell owners apart.
-fn write(file: &Path, bytes: &[u8]) -> io::Result<()> {
+/// Creates a file that only its owner has access to, on systems with owners of files.
+pub(super) fn write(file: &Path, bytes: &[u8; 32]) -> io::Result<()> {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
     let mut file = options.open(file)?;
     writeln!(file, "{}", HEXLOWER.encode(bytes))?;
-    // A key may be in use long before the system gets round to it.
+    // The key may be in use long before the system writes it by itself.
     file.sync_all()
 }
 

@@ -1,4 +1,4 @@
-//! What a node measures, for Prometheus to fetch over HTTP, in the OpenMetrics text format.
+//! Serves the metrics of a node to Prometheus: over HTTP, in the OpenMetrics text format.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
@@ -31,31 +31,32 @@ use crate::output::Failure;
 
 const PATH: &str = "/metrics";
 
-/// Connections at a time. For one more the oldest that has asked for nothing yet is closed, or else the oldest.
+/// The most connections at a time. One more replaces the oldest that has sent no request yet, or else the
+/// oldest.
 const CLIENTS: usize = 32;
 
-/// How long a client may take to ask.
-const HEADER: Duration = Duration::from_secs(3);
+/// How long a client may take to send its request.
+const REQUEST_TIME: Duration = Duration::from_secs(3);
 
-/// How long one connection may last, however slow it is.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a connection may last.
+const CONNECTION_TIME: Duration = Duration::from_secs(5);
 
-/// The bytes that a request may have.
+/// The longest request, in bytes.
 const MAX_REQUEST: usize = 16 * 1024;
 
-/// How old a page may be: however many fetch it, the node is not asked more often.
+/// How long a page is served again: the node is queried no more often, however many clients there are.
 const FRESH: Duration = Duration::from_millis(200);
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// A bound port, before there is anything to tell.
-pub(crate) struct Exporter {
+/// A bound port, before there is a node.
+pub(super) struct Exporter {
     listener: std::net::TcpListener,
     addr: SocketAddr,
 }
 
 impl Exporter {
-    pub(crate) fn bind(addr: SocketAddr) -> Result<Self, Failure> {
+    pub(super) fn bind(addr: SocketAddr) -> Result<Self, Failure> {
         let bind = || {
             let listener = std::net::TcpListener::bind(addr)?;
             listener.set_nonblocking(true)?;
@@ -65,13 +66,13 @@ impl Exporter {
         bind().map_err(|error: io::Error| Failure::Start(format!("cannot serve metrics on {addr}: {error}")))
     }
 
-    /// Where the metrics are.
-    pub(crate) fn url(&self) -> String {
+    /// The address of the metrics.
+    pub(super) fn url(&self) -> String {
         format!("http://{}{PATH}", self.addr)
     }
 
     /// Serves the metrics of a node on a thread of its own until the program ends.
-    pub(crate) fn serve(self, dht: Dht) -> Result<(), Failure> {
+    pub(super) fn serve(self, dht: Dht) -> Result<(), Failure> {
         let failed = |error| Failure::Start(format!("cannot serve metrics: {error}"));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
         let listener = {
@@ -88,7 +89,7 @@ async fn serve(listener: TcpListener, page: Arc<Page>) {
     let mut clients = VecDeque::new();
     loop {
         let Ok((stream, _)) = listener.accept().await else {
-            // Out of descriptors, most likely: no reason to spin.
+            // Most likely out of file descriptors: do not spin.
             tokio::time::sleep(Duration::from_millis(100)).await;
             continue;
         };
@@ -101,15 +102,15 @@ async fn serve(listener: TcpListener, page: Arc<Page>) {
                 let response = respond(&request, &page);
                 async { Ok::<_, Infallible>(response) }
             });
-            // Every connection is for one request, so that none is idle after its answer.
+            // One request per connection, so that none is idle after its response.
             let connection = http1::Builder::new()
                 .keep_alive(false)
                 .timer(TokioTimer::new())
-                .header_read_timeout(HEADER)
+                .header_read_timeout(REQUEST_TIME)
                 .max_buf_size(MAX_REQUEST)
                 .serve_connection(TokioIo::new(stream), service);
-            // Neither an error nor the end of patience is anybody's business but the client's.
-            let _ = tokio::time::timeout(PATIENCE, connection).await;
+            // Errors and timeouts concern only the client.
+            let _ = tokio::time::timeout(CONNECTION_TIME, connection).await;
         });
         clients.push_back(Client { has_asked, task });
     }
@@ -120,7 +121,7 @@ struct Client {
     task: JoinHandle<()>,
 }
 
-/// Lets go of those that have ended, and if need be of one that has not.
+/// Removes the clients that are done, and aborts one if all places are still taken.
 fn make_room(clients: &mut VecDeque<Client>) {
     clients.retain(|client| !client.task.is_finished());
     if clients.len() >= CLIENTS {
@@ -135,9 +136,11 @@ fn respond(request: &Request<Incoming>, page: &Page) -> Response<Full<Bytes>> {
     let (status, header, body) = match (request.uri().path(), request.method()) {
         (PATH, &Method::GET | &Method::HEAD) => match page.text() {
             Some(text) => (StatusCode::OK, (CONTENT_TYPE, OPEN_METRICS), text),
-            None => {
-                (StatusCode::SERVICE_UNAVAILABLE, (CONTENT_TYPE, "text/plain"), "the node has ended\n".into())
-            }
+            None => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                (CONTENT_TYPE, "text/plain"),
+                "the node has stopped\n".into(),
+            ),
         },
         (PATH, _) => (StatusCode::METHOD_NOT_ALLOWED, (ALLOW, "GET, HEAD"), Bytes::new()),
         _ => (StatusCode::NOT_FOUND, (CONTENT_TYPE, "text/plain"), "see /metrics\n".into()),
@@ -148,14 +151,14 @@ fn respond(request: &Request<Incoming>, page: &Page) -> Response<Full<Bytes>> {
     response
 }
 
-/// The text of all metrics, made anew when it is asked for and too old.
+/// The text of all metrics, updated on request once it is too old.
 struct Page {
     dht: Dht,
     made: Mutex<Option<(Instant, Bytes)>>,
 }
 
 impl Page {
-    /// `None` once the node has ended.
+    /// `None` once the node has stopped.
     fn text(&self) -> Option<Bytes> {
         let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, text)) = made.as_ref().filter(|(at, _)| at.elapsed() < FRESH) {
@@ -171,12 +174,12 @@ fn page(metrics: &Metrics) -> String {
     let mut registry = Registry::with_prefix("dht");
     registry.register_collector(Box::new(Families::of(metrics)));
     let mut text = String::new();
-    // A `String` takes everything.
+    // Writing to a `String` cannot fail.
     let _ = encode(&mut text, &registry);
     text
 }
 
-/// Metrics under their names: all values of one name belong together.
+/// Metrics by name: OpenMetrics requires all values of one name together.
 #[derive(Debug, Default)]
 struct Families(BTreeMap<String, Samples>);
 
@@ -197,8 +200,8 @@ enum Value {
 }
 
 impl Families {
-    /// All under the names of their fields; those of a bucket begin with `bucket`, those of the loop
-    /// around the node with `loop`.
+    /// Names each metric after its field, with the prefix `bucket_` for those of a bucket and `loop_` for
+    /// those of the loop around the node.
     fn of(metrics: &Metrics) -> Self {
         let mut families = Self::default();
         for metric in metrics.stats.metrics() {
@@ -222,7 +225,7 @@ impl Families {
                 }
             }
         }
-        let help = "The time within which this share of the answers came.";
+        let help = "Round-trip time within which this share of responses arrived.";
         for (share, rtt) in metrics.rtt {
             let labels = vec![("quantile", share.to_string())];
             families.push("rtt_seconds".to_owned(), help, labels, Value::Seconds(rtt.as_secs_f64()));

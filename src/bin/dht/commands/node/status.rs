@@ -1,4 +1,4 @@
-//! The line that tells how a node fares.
+//! The status line of a node.
 
 use std::time::Duration;
 
@@ -6,13 +6,13 @@ use dht_proto::Family;
 use dht_proto::net::Metrics;
 use indicatif::HumanBytes;
 
-use crate::text::{count, rough};
+use crate::output::{count, rough};
 
-/// How often the line is made anew.
-pub(crate) const PERIOD: Duration = Duration::from_secs(1);
+/// How often the line is updated.
+pub(super) const PERIOD: Duration = Duration::from_secs(1);
 
-/// What there is to tell now, and by how much it grew since `before`, a [`PERIOD`] ago or so.
-pub(crate) fn line(now: &Metrics, before: &Metrics, passed: Duration) -> String {
+/// Formats the state of the node, with rates since `before`, about a [`PERIOD`] ago.
+pub(super) fn line(now: &Metrics, before: &Metrics, passed: Duration) -> String {
     let tables: Vec<String> = now
         .families
         .iter()
@@ -51,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_line_tells_state_rates_stores_and_bytes() {
+    fn the_line_has_state_rates_stores_and_bytes() {
         let dht =
             Dht::builder().bind("127.0.0.1:0".parse().unwrap()).bootstrap::<String>([]).spawn().unwrap();
         let before = dht.metrics().unwrap();
