@@ -18,7 +18,7 @@ pub(crate) fn exit(error: &clap::Error) -> ! {
     std::process::exit(error.exit_code())
 }
 
-/// Says what is wrong, under the prefix of all complaints.
+/// Formats what is wrong, under the prefix of all complaints.
 fn complaint(error: &clap::Error) -> String {
     let of = |kind| match error.get(kind) {
         Some(ContextValue::String(text)) => Some(text.as_str()),

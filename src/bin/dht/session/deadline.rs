@@ -12,7 +12,7 @@ use crate::output::Failure;
 /// The default of a command that does not stay.
 pub(super) const TIMEOUT: Duration = Duration::from_secs(60);
 
-/// When a command ends at the latest.
+/// The latest end of a command.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Deadline {
     allowed: Duration,

@@ -22,7 +22,7 @@ pub(super) struct Interrupt {
 #[derive(Default)]
 struct State {
     interrupted: bool,
-    /// There is a node.
+    /// Whether there is a node.
     started: bool,
 }
 

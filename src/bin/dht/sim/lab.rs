@@ -62,7 +62,7 @@ pub(super) struct Site {
     pub(super) transcript: u64,
 }
 
-/// How one announce or lookup went. Times are counted from its start.
+/// The measurements of one announce or lookup. Times count from its start.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Outcome {
     pub(super) first_peer: Option<Duration>,

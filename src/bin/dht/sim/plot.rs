@@ -39,7 +39,7 @@ const MEANINGS: [(&str, &str); 3] = [
 const OURS: u32 = 5;
 const OTHERS: u32 = 2;
 
-/// Where the time axis may begin and end, in seconds.
+/// The possible ends of the time axis, in seconds.
 const ROUND: [f64; 19] = [
     0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0,
     500.0, 1000.0,
@@ -49,7 +49,7 @@ const ROUND: [f64; 19] = [
 const COLOURS: [RGBColor; 4] =
     [RGBColor(0, 114, 178), RGBColor(213, 94, 0), RGBColor(0, 158, 115), RGBColor(204, 121, 167)];
 
-/// One panel: what it shows, of which outcomes.
+/// A panel: its title, its outcomes, and the time it shows of them.
 type Panel = (&'static str, fn(&Run) -> &[Outcome], fn(&Outcome) -> Option<Duration>);
 
 const PANELS: [Panel; 3] = [
@@ -58,8 +58,8 @@ const PANELS: [Panel; 3] = [
     ("Announce acknowledged by 8", |run| &run.announces, |it| it.acknowledged_at_8),
 ];
 
-/// An SVG picture, and in its caption what the run was. Its background is white, so it can be read
-/// wherever it is shown.
+/// Draws an SVG with the parameters of the run in its caption. The background is white, so that the text
+/// can be read wherever the plot is shown.
 pub(super) fn draw(options: &SimOptions, runs: &[Run]) -> String {
     let caption = caption(options, runs);
     let height = LEGEND + PANEL + GAP + LINE * caption.len() as i32 + MARGIN;
@@ -69,7 +69,7 @@ pub(super) fn draw(options: &SimOptions, runs: &[Run]) -> String {
         runs,
         &caption,
     )
-    .expect("a string takes all that is drawn");
+    .expect("drawing to a string cannot fail");
     picture
 }
 
@@ -92,7 +92,7 @@ fn draw_on(area: &Area<'_>, runs: &[Run], caption: &[String]) -> Drawn {
     Ok(())
 }
 
-/// The parameters of the run, and what the names stand for, in lines.
+/// The parameters of the run and the meanings of the names, in lines.
 fn caption(options: &SimOptions, runs: &[Run]) -> Vec<String> {
     let parameters = heading(options, runs).replace('\n', "; ");
     let named = |name: &str| runs.iter().any(|run| run.name == name);
@@ -101,7 +101,7 @@ fn caption(options: &SimOptions, runs: &[Run]) -> Vec<String> {
     [vec![parameters], meanings].concat().iter().flat_map(|text| wrapped(text)).collect()
 }
 
-/// A text in lines, between its words.
+/// Wraps a text between its words.
 fn wrapped(text: &str) -> Vec<String> {
     let mut lines = vec![String::new()];
     for word in text.split(' ') {
@@ -117,7 +117,7 @@ fn wrapped(text: &str) -> Vec<String> {
     lines
 }
 
-/// In the legend and in the panels alike.
+/// The width of a line, in the legend as in the panels.
 const fn width(at: usize) -> u32 {
     if at == 0 { OURS } else { OTHERS }
 }
@@ -183,14 +183,14 @@ fn range(runs: &[Run]) -> (f64, f64) {
     if most == 0.0 {
         return (0.1, 10.0);
     }
-    // A lookup that takes no time at all has no place on this axis.
+    // A lookup that takes no time has no place on a logarithmic axis.
     let (from, to) = (least.max(0.001), most);
     let below = ROUND.iter().rev().find(|round| **round <= from).copied().unwrap_or(0.001);
     let above = ROUND.iter().find(|round| **round >= to.max(10.0 * below)).copied().unwrap_or(1000.0);
     (below, above)
 }
 
-/// The share of all that came by each time, in percent, as a line of steps.
+/// The cumulative distribution in percent, as a line of steps.
 fn steps(sample: &Sample<Duration>, from: f64, to: f64) -> Vec<(f64, f64)> {
     let count = (sample.values().len() + sample.missing()) as f64;
     let mut line = vec![(from, 0.0)];
