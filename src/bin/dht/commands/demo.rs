@@ -49,7 +49,7 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<(), Failure> {
     let mut announcing = announcer.announce(INFOHASH, Announce::port(PORT)).map_err(failure)?;
     match announcing.wait_timeout(deadline.left()) {
         Ok(outcome) => say(format!(
-            "one announced port {PORT} for {INFOHASH}: {} queried, {} of {} confirmed, {:.1} ms",
+            "one node announced port {PORT} for {INFOHASH}: {} queried, {} of {} confirmed, {:.1} ms",
             count(outcome.report.queried, "node"),
             outcome.report.acknowledged,
             outcome.report.announced,
@@ -64,13 +64,13 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<(), Failure> {
     while let Ok(Some(found)) = search.recv_timeout(deadline.left()) {
         if found == peer {
             output.set_found();
-            say(format!("another found the peer {found} after {:.1} ms", millis(sought.elapsed())))?;
+            say(format!("another node found the peer {found} after {:.1} ms", millis(sought.elapsed())))?;
         }
     }
     if let Some(Ok(outcome)) = search.outcome() {
         let report = outcome.report;
         say(format!(
-            "the lookup is done: {} queried, {} answered, {:.1} ms",
+            "the lookup has ended: {} queried, {} answered, {:.1} ms",
             count(report.queried, "node"),
             report.answered,
             millis(report.duration)

@@ -1,7 +1,7 @@
 //! One file per command: its arguments and what it does.
 //!
-//! A new command is a new file here with `Args` (the first line of whose documentation is its help) and
-//! `run`, and a line in the list below, in the order of `dht --help`.
+//! A new command is a new file here with `Args`, whose documentation is its help, and `run`; below, it needs
+//! its `mod` line and its line in the list, which is in the order of `dht --help`.
 //!
 //! - `demo`: a DHT of many nodes on this host (`sim` stands in `crate::sim`)
 //! - `node`: a node that stays, with its status line and metrics

@@ -15,10 +15,10 @@ pub(super) fn unstored(item: &Item, cas: Option<i64>, report: &LookupReport) -> 
     let mut reasons = Vec::new();
     reasons.extend(report.obstacle.map(|obstacle| match obstacle {
         PutObstacle::Superseded { newest } => {
-            format!("nodes hold a newer version, {newest}; choose a higher sequence number")
+            format!("nodes hold a newer version, {newest}; choose a higher --seq")
         }
         PutObstacle::Conflict { seq } => {
-            format!("nodes hold another value as version {seq}; choose a higher sequence number")
+            format!("nodes hold another value as version {seq}; choose a higher --seq")
         }
         PutObstacle::CasMismatch { found } => match cas {
             Some(cas) => format!("nodes hold version {found}, not {cas}"),
