@@ -165,7 +165,7 @@ pub mod wire;
 pub use base::addr::{AddressPolicy, Family};
 pub use base::bloom::BloomFilter;
 pub use base::id::{Distance, ID_LEN, InfoHash, K, NodeId, ParseIdError};
-pub use base::magnet::MagnetLink;
+pub use base::magnet::{InfoHashes, MagnetLink, ParseInfoHashesError};
 pub use base::metrics::Metric;
 pub use base::time::Instant;
 #[cfg(feature = "alloc")]

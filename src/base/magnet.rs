@@ -1,16 +1,22 @@
-//! Magnet links, as far as a DHT has a use for them.
+//! Magnet links, as far as a DHT uses them, and the infohashes of a torrent in every form they are passed
+//! on in.
+
+use core::str::FromStr;
+
+use thiserror::Error;
+
+use crate::base::id::{ID_LEN, InfoHash, parse_hex};
 
 /// A magnet link, whose parameters name what it leads to: a torrent under `xt` (BEP 9), or the key of one
 /// that changes under `xs` (BEP 46).
 ///
 /// ```
-/// use dht_proto::{InfoHash, MagnetLink};
+/// use dht_proto::MagnetLink;
 ///
 /// let text = "magnet:?dn=a%20name&xt=urn:btih:5fbfbff10c5d6a4ec8a88e4c6ab4c28b95eee401";
-/// let link = MagnetLink::new(text).expect("it begins as one");
-/// let hex = link.values("xt").find_map(|topic| topic.strip_prefix("urn:btih:"));
-/// let infohash: InfoHash = hex.expect("it has one of version 1").parse()?;
-/// # Ok::<(), dht_proto::ParseIdError>(())
+/// let link = MagnetLink::new(text).expect("a magnet link");
+/// let infohashes = link.infohashes().expect("a torrent");
+/// assert_eq!(infohashes.iter().count(), 1, "the torrent is not a hybrid");
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MagnetLink<'a> {
@@ -33,6 +39,144 @@ impl<'a> MagnetLink<'a> {
         let pairs = parameters.filter_map(|parameter| parameter.split_once('='));
         pairs.filter(move |(key, _)| is_name(key, name)).map(|(_, value)| value)
     }
+
+    /// The infohashes under `xt`: the first valid `urn:btih:` (BEP 9, hexadecimal or base32) and the first
+    /// valid `urn:btmh:` (BEP 52). `None` if there is neither.
+    pub fn infohashes(self) -> Option<InfoHashes> {
+        let find = |namespace, parse: fn(&str) -> Option<InfoHash>| {
+            self.values("xt").find_map(|topic| parse_topic(topic, namespace, parse))
+        };
+        InfoHashes::new(find("urn:btih:", parse_hash), find("urn:btmh:", parse_multihash))
+    }
+}
+
+/// The infohashes of one torrent, each of which names a swarm of its own: a hybrid torrent has one of
+/// version 1 and one of version 2 (BEP 52), any other torrent has one.
+///
+/// ```
+/// use dht_proto::InfoHashes;
+///
+/// let hex: InfoHashes = "5fbfbff10c5d6a4ec8a88e4c6ab4c28b95eee401".parse()?;
+/// let base32: InfoHashes = "L67374IMLVVE5SFIRZGGVNGCROK65ZAB".parse()?;
+/// let magnet: InfoHashes = "magnet:?xt=urn:btih:L67374IMLVVE5SFIRZGGVNGCROK65ZAB".parse()?;
+/// assert!(hex == base32 && hex == magnet);
+/// # Ok::<(), dht_proto::ParseInfoHashesError>(())
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InfoHashes {
+    first: InfoHash,
+    second: Option<InfoHash>,
+}
+
+impl InfoHashes {
+    /// Every infohash once, that of version 1 first.
+    pub fn iter(self) -> impl Iterator<Item = InfoHash> {
+        [self.first].into_iter().chain(self.second)
+    }
+
+    fn new(v1: Option<InfoHash>, v2: Option<InfoHash>) -> Option<Self> {
+        Some(Self { first: v1.or(v2)?, second: v2.filter(|_| v1.is_some() && v1 != v2) })
+    }
+}
+
+impl From<InfoHash> for InfoHashes {
+    fn from(infohash: InfoHash) -> Self {
+        Self { first: infohash, second: None }
+    }
+}
+
+/// Parses 40 hexadecimal or 32 base32 digits (version 1), 64 hexadecimal digits or a multihash
+/// (version 2, cut to 20 bytes), or a magnet link with any of these.
+impl FromStr for InfoHashes {
+    type Err = ParseInfoHashesError;
+
+    fn from_str(text: &str) -> Result<Self, ParseInfoHashesError> {
+        match MagnetLink::new(text) {
+            Some(link) => link.infohashes(),
+            None => parse_hash(text).or_else(|| parse_multihash(text)).map(Self::from),
+        }
+        .ok_or(ParseInfoHashesError)
+    }
+}
+
+/// Why a text names no torrent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[error("expected 40 or 64 hexadecimal digits, 32 base32 digits, or a magnet link with one of these")]
+pub struct ParseInfoHashesError;
+
+/// Length of a SHA-256 hash, in bytes.
+const SHA256_LEN: usize = 32;
+
+/// The multihash prefix of a SHA-256 hash: its code and its length.
+const SHA256_PREFIX: [u8; 2] = [0x12, SHA256_LEN as u8];
+
+/// Bytes of the longest topic that names an infohash: the namespace and the digits of a multihash.
+const MAX_TOPIC_LEN: usize = "urn:btmh:".len() + 2 * (SHA256_PREFIX.len() + SHA256_LEN);
+
+/// The hash in a percent-encoded URN, if the URN is of this namespace, in letters of either case.
+fn parse_topic(topic: &str, namespace: &str, parse: fn(&str) -> Option<InfoHash>) -> Option<InfoHash> {
+    let mut buffer = [0; MAX_TOPIC_LEN];
+    parse(strip_prefix(percent_decode(topic, &mut buffer)?, namespace)?)
+}
+
+/// `None` if the text is not ASCII, has a `%` without two hexadecimal digits, or is not UTF-8 or too long once
+/// decoded.
+fn percent_decode<'a>(text: &str, buffer: &'a mut [u8]) -> Option<&'a str> {
+    let mut len = 0;
+    let mut rest = text;
+    while let Some(&(mut byte)) = rest.as_bytes().first() {
+        let mut taken = 1;
+        if byte == b'%' {
+            taken = 3;
+            let mut decoded = [0];
+            parse_hex(rest.get(1..taken)?, &mut decoded)?;
+            [byte] = decoded;
+        }
+        *buffer.get_mut(len)? = byte;
+        len += 1;
+        rest = rest.get(taken..)?;
+    }
+    core::str::from_utf8(buffer.get(..len)?).ok()
+}
+
+/// A hash of version 2 is told from one of version 1 by its length.
+fn parse_hash(text: &str) -> Option<InfoHash> {
+    text.parse().ok().or_else(|| parse_base32(text)).or_else(|| parse_sha256(text))
+}
+
+fn parse_multihash(text: &str) -> Option<InfoHash> {
+    let (prefix, hash) = text.split_at_checked(2 * SHA256_PREFIX.len())?;
+    let mut bytes = [0; SHA256_PREFIX.len()];
+    parse_hex(prefix, &mut bytes)?;
+    if bytes == SHA256_PREFIX { parse_sha256(hash) } else { None }
+}
+
+/// 64 hexadecimal digits, cut to the length of an infohash.
+fn parse_sha256(text: &str) -> Option<InfoHash> {
+    let mut bytes = [0; SHA256_LEN];
+    parse_hex(text, &mut bytes)?;
+    InfoHash::from_slice(&bytes[..ID_LEN])
+}
+
+/// 32 digits of RFC 4648, of either case: five bits each, so that eight digits are five bytes.
+fn parse_base32(text: &str) -> Option<InfoHash> {
+    if text.len() != ID_LEN * 8 / 5 {
+        return None;
+    }
+    let mut bytes = [0; ID_LEN];
+    for (five, digits) in bytes.chunks_exact_mut(5).zip(text.as_bytes().chunks_exact(8)) {
+        let mut bits = 0_u64;
+        for digit in digits {
+            let value = match digit.to_ascii_uppercase() {
+                letter @ b'A'..=b'Z' => letter - b'A',
+                figure @ b'2'..=b'7' => figure - b'2' + 26,
+                _ => return None,
+            };
+            bits = bits << 5 | u64::from(value);
+        }
+        five.copy_from_slice(&bits.to_be_bytes()[3..]);
+    }
+    Some(InfoHash::from_bytes(bytes))
 }
 
 /// What follows a prefix, whose letters may be of either case: as schemes of links and URNs may.
@@ -57,6 +201,9 @@ fn is_name(key: &str, name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::format;
+    use std::string::ToString as _;
+    use std::vec;
     use std::vec::Vec;
 
     use super::*;
@@ -83,5 +230,88 @@ mod tests {
             assert_eq!(MagnetLink::new(text), None, "{text}");
         }
         assert_eq!(MagnetLink::new("magnet:?").unwrap().values("xt").count(), 0);
+    }
+
+    const HEX: &str = "5fbfbff10c5d6a4ec8a88e4c6ab4c28b95eee401";
+    const BASE: &str = "L67374IMLVVE5SFIRZGGVNGCROK65ZAB";
+
+    fn hash() -> InfoHash {
+        HEX.parse().unwrap()
+    }
+
+    fn parse(text: &str) -> Result<Vec<InfoHash>, ParseInfoHashesError> {
+        text.parse().map(|infohashes: InfoHashes| infohashes.iter().collect())
+    }
+
+    #[test]
+    fn bare_hashes_are_hexadecimal_or_base32_in_either_case() {
+        for text in [HEX, &HEX.to_uppercase(), BASE, &BASE.to_lowercase()] {
+            assert_eq!(parse(text), Ok(vec![hash()]), "{text}");
+        }
+    }
+
+    #[test]
+    fn w_08_a_bare_hash_of_version_2_is_cut() {
+        let long = format!("{HEX}{}", "aB".repeat(12));
+        for text in [&long, &format!("1220{long}")] {
+            assert_eq!(parse(text), Ok(vec![hash()]), "{text}");
+        }
+        for text in [&long[1..], &format!("{long}0"), &format!("1114{long}"), &"g".repeat(64)] {
+            assert!(parse(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn w_07_magnet_links() {
+        for link in [
+            format!("magnet:?xt=urn:btih:{HEX}"),
+            format!("magnet:?dn=a&xt=urn:btih:{BASE}&tr=udp%3A%2F%2Fa%3A1"),
+            format!("MAGNET:?XT=URN:BTIH:{HEX}"),
+            format!("magnet:?xt=urn%3Abtih%3A{HEX}"),
+            format!("magnet:?xt.1=urn:sha1:x&xt.2=urn:btih:{HEX}"),
+            format!("magnet:?dn=100%&xt=urn:btih:{HEX}"),
+            format!("magnet:?dn=a&amp;xt=urn:btih:{HEX}&amp;tr=x"),
+            format!("magnet:?xt=urn:btih:{HEX}#fragment"),
+            format!("magnet:?xt=%75%52%4e:btih:{HEX}"),
+            format!("magnet:?xt=urn:btih:{BASE}&xt=urn:btih:{}", "0".repeat(40)),
+        ] {
+            assert_eq!(parse(&link), Ok(vec![hash()]), "{link}");
+        }
+    }
+
+    #[test]
+    fn w_08_version_2_hashes_are_cut_and_of_a_hybrid_torrent_both_count() {
+        let long = format!("1220{HEX}{}", "ab".repeat(12));
+        assert_eq!(parse(&format!("magnet:?xt=urn:btmh:{long}")), Ok(vec![hash()]));
+        let other = "00".repeat(20);
+        let hybrid = format!("magnet:?xt=urn:btmh:{long}&xt=urn:btih:{other}");
+        assert_eq!(parse(&hybrid), Ok(vec![InfoHash::ZERO, hash()]));
+        assert_eq!(parse(&format!("magnet:?xt=urn:btmh:{long}&xt=urn:btih:{HEX}")), Ok(vec![hash()]));
+        assert!(parse(&format!("magnet:?xt=urn:btmh:1220{HEX}")).is_err());
+        assert!(parse(&format!("magnet:?xt=urn:btmh:1114{HEX}")).is_err());
+    }
+
+    #[test]
+    fn other_texts_name_no_torrent() {
+        for text in [
+            "",
+            "magnet:",
+            "magnet:?",
+            "magnet:?xt",
+            "magnet:?xt=urn:btih:",
+            "magnet:?xt=urn:btih:%5",
+            "magnet:?xt=urn:btih:%zz",
+            "magnet:?xt=urn:btih:%é",
+            "magnet:?xt=%ff",
+            &format!("magnet:?xt=urn:btih:{HEX}%00"),
+            &format!("magnet:?xt=urn:btmh:1220{}{}", HEX, "ab".repeat(40)),
+            "magnet:?dn=urn:btih:5fbfbff10c5d6a4ec8a88e4c6ab4c28b95eee401",
+            &HEX[1..],
+            &BASE[1..],
+            "aébfbff10c5d6a4ec8a88e4c6ab4c28b95eee40",
+            "L67374IMLVVE5SFIRZGGVNGCROK65ZA1",
+        ] {
+            assert!(parse(text).is_err(), "{text}");
+        }
     }
 }

@@ -37,80 +37,80 @@ use crate::table::{Contact, Entry, Filter, InsertKind, InsertResult, Nodes, Remo
 use crate::wire::{Body, Message, ParseError};
 
 /// For how long an address that answered us is known to be genuine.
-pub(super) const VERIFIED_SECS: u16 = 15 * 60;
+pub(in crate::node) const VERIFIED_SECS: u16 = 15 * 60;
 
 /// Both families together then have no more peers than a filter counts (BEP 33).
-pub(super) const MAX_PEERS_PER_SWARM: u32 = 3000;
+pub(in crate::node) const MAX_PEERS_PER_SWARM: u32 = 3000;
 
 /// The pause after an errand of the node's own for which the lookups of the user left no slot.
-pub(super) const SLOT_RETRY: Duration = Duration::from_secs(10);
+pub(in crate::node) const SLOT_RETRY: Duration = Duration::from_secs(10);
 
 /// Everything but the slices. Not generic, so its code exists once however many kinds of storage
 /// a program uses.
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
-pub(super) struct Core {
-    pub(super) config: Config,
+pub(in crate::node) struct Core {
+    pub(in crate::node) config: Config,
     /// The last instant seen, sleep included.
-    pub(super) now: Instant,
+    pub(in crate::node) now: Instant,
     /// Microseconds that the caller's clock did not count.
-    pub(super) slept: u64,
-    pub(super) rng: Rng,
-    pub(super) families: [FamilyState; 2],
-    pub(super) inflight: Inflight,
-    pub(super) rtt: RttHistogram,
-    pub(super) traversals: Traversals,
-    pub(super) republisher: Republisher,
-    pub(super) tokens: Tokens,
-    pub(super) peers: PeerStore,
-    pub(super) sources: Sources,
+    pub(in crate::node) slept: u64,
+    pub(in crate::node) rng: Rng,
+    pub(in crate::node) families: [FamilyState; 2],
+    pub(in crate::node) inflight: Inflight,
+    pub(in crate::node) rtt: RttHistogram,
+    pub(in crate::node) traversals: Traversals,
+    pub(in crate::node) republisher: Republisher,
+    pub(in crate::node) tokens: Tokens,
+    pub(in crate::node) peers: PeerStore,
+    pub(in crate::node) sources: Sources,
     #[cfg(feature = "items")]
-    pub(super) items: ItemStore,
+    pub(in crate::node) items: ItemStore,
     /// Items of our own lookups.
     #[cfg(feature = "items")]
-    pub(super) own: OwnItems,
+    pub(in crate::node) own: OwnItems,
     #[cfg(feature = "items")]
-    pub(super) signature_checks: Pacer,
-    pub(super) contacts: Reputations,
-    pub(super) new_endpoints: Rate,
-    pub(super) replies: Ring,
-    pub(super) notices: Ring,
-    pub(super) bootstraps: u16,
+    pub(in crate::node) signature_checks: Pacer,
+    pub(in crate::node) contacts: Reputations,
+    pub(in crate::node) new_endpoints: Rate,
+    pub(in crate::node) replies: Ring,
+    pub(in crate::node) notices: Ring,
+    pub(in crate::node) bootstraps: u16,
     /// So many of them, the first, are routers.
-    pub(super) routers: u16,
-    pub(super) timers: Timers,
+    pub(in crate::node) routers: u16,
+    pub(in crate::node) timers: Timers,
     /// When the last message came, whatever it was, or the node was enabled.
-    pub(super) heard: Instant,
+    pub(in crate::node) heard: Instant,
     /// A query went unanswered since, or the host slept: the silence is no mere quiet.
-    pub(super) missed: bool,
+    pub(in crate::node) missed: bool,
     /// When the upkeep last sent a ping.
-    pub(super) checked: Instant,
+    pub(in crate::node) checked: Instant,
     /// Until then what is ready cannot be sent; `None` where it was not tried yet.
-    pub(super) blocked: Option<Instant>,
-    pub(super) stats: Stats,
+    pub(in crate::node) blocked: Option<Instant>,
+    pub(in crate::node) stats: Stats,
 }
 
 /// The DHT of one family.
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
-pub(super) struct FamilyState {
-    pub(super) on: bool,
-    pub(super) id: NodeId,
-    pub(super) table: Table,
-    pub(super) ready: bool,
+pub(in crate::node) struct FamilyState {
+    pub(in crate::node) on: bool,
+    pub(in crate::node) id: NodeId,
+    pub(in crate::node) table: Table,
+    pub(in crate::node) ready: bool,
     /// Our own endpoint, once a query of ours came back to us.
-    pub(super) own: Option<Endpoint>,
+    pub(in crate::node) own: Option<Endpoint>,
     /// Where others see us.
-    pub(super) external: External,
+    pub(in crate::node) external: External,
     /// How many nodes it has.
-    pub(super) density: Density,
+    pub(in crate::node) density: Density,
     /// Bootstrap hosts of this family.
-    pub(super) bootstraps: u16,
+    pub(in crate::node) bootstraps: u16,
     /// The table holds a router, because nobody else is known.
-    pub(super) holds_router: bool,
-    pub(super) bootstrap: Bootstrap,
+    pub(in crate::node) holds_router: bool,
+    pub(in crate::node) bootstrap: Bootstrap,
 }
 
 impl Core {
-    pub(super) fn new(config: Config, m: &mut Memory<'_>, seed: [u8; 32], now: Instant) -> Self {
+    pub(in crate::node) fn new(config: Config, m: &mut Memory<'_>, seed: [u8; 32], now: Instant) -> Self {
         let mut rng = Rng::new(seed);
         let limits = config.source_limits;
         let mut family = |family, on, id: Option<NodeId>| {
@@ -184,22 +184,22 @@ impl Core {
         }
     }
 
-    pub(super) const fn family(&self, family: Family) -> &FamilyState {
+    pub(in crate::node) const fn family(&self, family: Family) -> &FamilyState {
         &self.families[family.index()]
     }
 
-    pub(super) const fn family_mut(&mut self, family: Family) -> &mut FamilyState {
+    pub(in crate::node) const fn family_mut(&mut self, family: Family) -> &mut FamilyState {
         &mut self.families[family.index()]
     }
 
     /// Moves time forward and makes output worth another try. Returns the time inside.
-    pub(super) fn advance(&mut self, now: Instant) -> Instant {
+    pub(in crate::node) fn advance(&mut self, now: Instant) -> Instant {
         self.now = self.now.max(Instant::from_micros(now.as_micros().saturating_add(self.slept)));
         self.blocked = None;
         self.now
     }
 
-    pub(super) fn handle_datagram(
+    pub(in crate::node) fn handle_datagram(
         &mut self,
         m: &mut Memory<'_>,
         now: Instant,
@@ -240,11 +240,11 @@ impl Core {
     }
 
     /// Whether datagrams may come from and go to this endpoint.
-    pub(super) fn may_contact(&self, endpoint: Endpoint) -> bool {
+    pub(in crate::node) fn may_contact(&self, endpoint: Endpoint) -> bool {
         self.check_contact(endpoint).is_ok()
     }
 
-    pub(super) fn check_contact(&self, endpoint: Endpoint) -> Result<(), StartError> {
+    pub(in crate::node) fn check_contact(&self, endpoint: Endpoint) -> Result<(), StartError> {
         if !self.is_allowed(endpoint) {
             return Err(StartError::AddressRefused);
         }
@@ -252,18 +252,23 @@ impl Core {
     }
 
     /// Whether the configuration has nothing against an endpoint.
-    pub(super) fn is_allowed(&self, endpoint: Endpoint) -> bool {
+    pub(in crate::node) fn is_allowed(&self, endpoint: Endpoint) -> bool {
         self.config.has(endpoint.family()) && self.config.address_policy.allows(endpoint)
     }
 
     /// The families that take part now.
-    pub(super) fn families_on(&self) -> Result<[bool; 2], StartError> {
+    pub(in crate::node) fn families_on(&self) -> Result<[bool; 2], StartError> {
         let on = Family::ALL.map(|family| self.family(family).on);
         if on == [false; 2] { Err(StartError::Disabled) } else { Ok(on) }
     }
 
     /// The query that an answer belongs to; `None`, and counted, where there is none.
-    pub(super) fn matching(&mut self, m: &Memory<'_>, from: Endpoint, transaction: &[u8]) -> Option<Ix> {
+    pub(in crate::node) fn matching(
+        &mut self,
+        m: &Memory<'_>,
+        from: Endpoint,
+        transaction: &[u8],
+    ) -> Option<Ix> {
         match self.inflight.find(m.queries, from, transaction) {
             Match::Query(ix) => return Some(ix),
             Match::WrongPort => self.stats.dropped.wrong_port += 1,
@@ -272,18 +277,23 @@ impl Core {
         None
     }
 
-    pub(super) fn notify(&mut self, m: &mut Memory<'_>, notice: PackedEvent) {
+    pub(in crate::node) fn notify(&mut self, m: &mut Memory<'_>, notice: PackedEvent) {
         self.stats.events_lost += self.notices.push(m.notices, notice);
     }
 
-    pub(super) fn notify_node(&mut self, m: &mut Memory<'_>, kind: PackedKind, contact: Contact) {
+    pub(in crate::node) fn notify_node(&mut self, m: &mut Memory<'_>, kind: PackedKind, contact: Contact) {
         let Contact { id, endpoint } = contact;
         debug!("{kind:?} {id} {}", SocketAddr::from(endpoint));
         self.notify(m, PackedEvent { kind, id, endpoint, ..PackedEvent::EMPTY });
     }
 
     /// Tells of a node that came, and one that went.
-    pub(super) fn notify_outcome(&mut self, m: &mut Memory<'_>, contact: Contact, outcome: InsertResult) {
+    pub(in crate::node) fn notify_outcome(
+        &mut self,
+        m: &mut Memory<'_>,
+        contact: Contact,
+        outcome: InsertResult,
+    ) {
         if let Some(removal) = outcome.removal {
             self.notify_removal(m, removal);
         }
@@ -292,18 +302,22 @@ impl Core {
         }
     }
 
-    pub(super) fn notify_removal(&mut self, m: &mut Memory<'_>, removal: Removal) {
+    pub(in crate::node) fn notify_removal(&mut self, m: &mut Memory<'_>, removal: Removal) {
         self.notify_node(m, PackedKind::NodeRemoved, removal.removed);
         if let Some(promoted) = removal.promoted {
             self.notify_node(m, PackedKind::NodeAdded, promoted);
         }
     }
 
-    pub(super) fn nodes<'a>(&'a self, view: View<'a>, family: Family) -> impl Iterator<Item = NodeInfo> + 'a {
+    pub(in crate::node) fn nodes<'a>(
+        &'a self,
+        view: View<'a>,
+        family: Family,
+    ) -> impl Iterator<Item = NodeInfo> + 'a {
         self.family(family).table.iter(nodes(view, family)).map(info)
     }
 
-    pub(super) fn closest_nodes(
+    pub(in crate::node) fn closest_nodes(
         &self,
         view: View<'_>,
         target: NodeId,
@@ -315,11 +329,11 @@ impl Core {
         closest.into_iter()
     }
 
-    pub(super) fn infohashes<'a>(&self, view: View<'a>) -> impl Iterator<Item = InfoHash> + use<'a> {
+    pub(in crate::node) fn infohashes<'a>(&self, view: View<'a>) -> impl Iterator<Item = InfoHash> + use<'a> {
         self.peers.infohashes(query::peer_view(view), self.now)
     }
 
-    pub(super) fn peers_of<'a>(
+    pub(in crate::node) fn peers_of<'a>(
         &self,
         view: View<'a>,
         infohash: InfoHash,
@@ -329,7 +343,7 @@ impl Core {
 }
 
 /// The routing table's memory in one family.
-pub(super) fn table_slots<'a>(m: &'a mut Memory<'_>, family: Family) -> Slots<'a> {
+pub(in crate::node) fn table_slots<'a>(m: &'a mut Memory<'_>, family: Family) -> Slots<'a> {
     match family {
         Family::V4 => Slots { buckets: m.buckets_v4, entries: m.nodes_v4, replacements: m.replacements_v4 },
         Family::V6 => Slots { buckets: m.buckets_v6, entries: m.nodes_v6, replacements: m.replacements_v6 },
@@ -337,20 +351,20 @@ pub(super) fn table_slots<'a>(m: &'a mut Memory<'_>, family: Family) -> Slots<'a
 }
 
 /// The nodes in it, to read.
-pub(super) const fn table_nodes<'a>(m: &'a Memory<'_>, family: Family) -> Nodes<'a> {
+pub(in crate::node) const fn table_nodes<'a>(m: &'a Memory<'_>, family: Family) -> Nodes<'a> {
     match family {
         Family::V4 => Nodes { buckets: m.buckets_v4, entries: m.nodes_v4 },
         Family::V6 => Nodes { buckets: m.buckets_v6, entries: m.nodes_v6 },
     }
 }
 
-pub(super) const fn nodes(view: View<'_>, family: Family) -> Nodes<'_> {
+pub(in crate::node) const fn nodes(view: View<'_>, family: Family) -> Nodes<'_> {
     match family {
         Family::V4 => Nodes { buckets: view.buckets_v4, entries: view.nodes_v4 },
         Family::V6 => Nodes { buckets: view.buckets_v6, entries: view.nodes_v6 },
     }
 }
 
-pub(super) fn info(entry: &Entry) -> NodeInfo {
+pub(in crate::node) fn info(entry: &Entry) -> NodeInfo {
     NodeInfo { id: entry.id(), addr: entry.endpoint().into(), rtt: Some(entry.rtt()) }
 }

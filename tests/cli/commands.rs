@@ -177,7 +177,7 @@ fn bootstrap_hosts_that_may_not_be_asked_are_told_and_end_a_command_if_nobody_is
     for (host, reason) in [
         ("127.0.0.1:1", "127.0.0.1:1 is not a public address; see --allow-private"),
         ("localhost:1", "localhost:1 is not a public address; see --allow-private"),
-        ("[2001:4860::1]:1", "[2001:4860::1]:1 has no address of a family that is bound"),
+        ("[2001:4860::1]:1", "[2001:4860::1]:1 has no address in a bound address family; see --bind"),
     ] {
         let output = run(&words(&[host]));
         assert_eq!(code(&output), 2, "{output:?}");
@@ -186,7 +186,10 @@ fn bootstrap_hosts_that_may_not_be_asked_are_told_and_end_a_command_if_nobody_is
     let output = run(&words(&["10.0.0.1:1", "[2001:4860::1]:1"]));
     assert_eq!(code(&output), 2, "{output:?}");
     assert_eq!(stderr(&output).lines().count(), 3, "{output:?}");
-    assert!(stderr(&output).ends_with("no bootstrap host is left to ask\n"), "{output:?}");
+    assert!(
+        stderr(&output).ends_with("no bootstrap host is left; name another with --bootstrap HOST:PORT\n"),
+        "{output:?}"
+    );
 
     // One that does not answer is left.
     let output = run(&words(&["10.0.0.1:1", "45.66.77.88:1"]).replace("--timeout 60", "--timeout 0.5"));
@@ -315,7 +318,10 @@ fn names_that_do_not_resolve_are_reported_and_tried_again() {
         run(&format!("get-peers {HASH} {LOCAL} --bootstrap name.invalid:1 --settle 0.5 --timeout 2"));
     assert_eq!(code(&output), 2, "{output:?}");
     let stderr = stderr(&output);
-    assert!(stderr.contains("cannot resolve name.invalid:1") && stderr.contains("again in"), "{stderr}");
+    assert!(
+        stderr.contains("cannot resolve name.invalid:1") && stderr.contains("trying again in"),
+        "{stderr}"
+    );
 }
 
 #[test]
@@ -343,7 +349,8 @@ fn r_13_a_state_file_keeps_id_and_nodes_from_run_to_run() {
     let output = run(&format!("get-peers {HASH} --json -v {}", words(LOCAL)));
     assert_eq!(code(&output), 0, "{output:?}");
     assert!(
-        stderr(&output).contains("trying 4 saved nodes; 0 announces and 0 items saved, 0 entries left out"),
+        stderr(&output)
+            .contains("loaded 4 nodes, 0 announces and 0 items from the state file; skipped 0 entries"),
         "{output:?}"
     );
     assert_eq!(find(&events(&output), "listening")[0]["id"], id);

@@ -113,7 +113,10 @@ fn nobody_to_start_from_ends_at_once_with_2_and_one_line() {
         let output = run(&format!("{words} {LOCAL}"));
         assert_eq!(code(&output), 2, "{words}: {output:?}");
         let stderr = stderr(&output);
-        assert!(stderr.lines().count() == 1 && stderr.contains("no node to start from"), "{words}: {stderr}");
+        assert!(
+            stderr.lines().count() == 1 && stderr.contains("no node to join the DHT through"),
+            "{words}: {stderr}"
+        );
     }
 }
 
@@ -209,7 +212,7 @@ fn a_pipe_that_nobody_writes_to_is_left_at_the_deadline() {
         let output = run(&format!("{words} {LOCAL} --timeout 0.5"));
         assert_eq!(code(&output), 2, "{words}: {output:?}");
         let stderr = stderr(&output);
-        let complaint = format!("cannot read {}: it has not come to its end within 0.5 s", pipe.display());
+        let complaint = format!("cannot read {}: its end did not come within 0.5 s", pipe.display());
         assert!(stderr.lines().count() == 1 && stderr.contains(&complaint), "{words}: {stderr}");
     }
 }
@@ -253,8 +256,8 @@ fn a_signal_that_was_ignored_at_the_start_stays_so() {
 fn values_that_mean_nothing_are_refused_with_one_line_and_its_reason() {
     for (words, reason) in [
         (&["get-peers", "12\n34\n"][..], "expected 40 or 64 hexadecimal digits"),
-        (&["node", "--bind", "224.0.0.1"], "no address of one host"),
-        (&["node", "--bind", "[fe80::1%no-such]:1"], "there is no interface"),
+        (&["node", "--bind", "224.0.0.1"], "not the address of a single host"),
+        (&["node", "--bind", "[fe80::1%no-such]:1"], "there is no network interface"),
         (&["sim", "--plot", "picture.png"], ".svg"),
         (&["ping", "224.0.0.1:1", "--allow-private"], "224.0.0.1:1 cannot be the address of a node"),
     ] {

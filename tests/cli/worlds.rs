@@ -67,7 +67,7 @@ fn the_table_has_a_row_for_each_figure_and_algorithm() {
         "get_peers: done (s)",
         "get_peers: queries",
         "get_peers: hops",
-        "announce: stands at 8 (s)",
+        "announce: stored at 8 (s)",
         "announce: acknowledged at 8 (s)",
         "announce: done (s)",
         "announce: queries",

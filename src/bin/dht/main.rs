@@ -1,68 +1,38 @@
-//! `dht`: joins the BitTorrent DHT from the command line, finds peers, nodes and items, announces and
-//! stores.
+//! `dht`: a command line tool for the BitTorrent DHT.
 //!
-//! stdout carries results only, stderr progress and complaints. The exit code is 0 if something was
-//! found or stored, 1 if not, 2 if the command could not start or the DHT could not be joined.
+//! Results go to stdout, progress and complaints to stderr. The exit code is 0 if something was found or
+//! stored, 1 if not, and 2 if the command could not start or could not join the DHT.
+//!
+//! - `args/`: the command line: groups of options, the values in it, and complaints about it
+//! - `commands/`: one file per command: its arguments and what it does (a new command goes there)
+//! - `session/`: a running node with a deadline, signals and lookups
+//! - `output/`: events as text or JSON, progress, complaints
+//! - `sim/`: the measurements of `dht sim`
 
 #![forbid(unsafe_code)]
 // An ordinary program: `core` and `alloc` would only be other names.
 #![allow(clippy::std_instead_of_core, clippy::std_instead_of_alloc)]
 
+mod args;
 mod commands;
-mod crawl;
-mod deadline;
-mod demo;
-mod hosts;
-mod interrupt;
-mod items;
-mod keys;
-mod lookups;
-mod magnet;
-mod manual;
-mod metrics;
-mod options;
 mod output;
-mod reasons;
-mod reporter;
 mod session;
-mod shared;
 mod sim;
-mod status;
-mod text;
-mod usage;
-mod values;
 
+use std::io::ErrorKind;
 use std::process::ExitCode;
 
-use options::{Command, Options};
+use args::Invocation;
 use output::{Failure, Output};
 
 fn main() -> ExitCode {
-    let command = Options::read().command;
-    let output = Output::new(command.is_json());
-    let result = match &command {
-        Command::Demo(options) => demo::run(options, &output),
-        Command::Sim(options) => sim::run(options, &output),
-        Command::Node(options) => commands::node(options, &output),
-        Command::GetPeers(options) => commands::get_peers(options, &output),
-        Command::Announce(options) => commands::announce(options, &output),
-        Command::FindNode(options) => commands::find_node(options, &output),
-        Command::Ping(options) => hosts::ping(options, &output),
-        Command::Sample(options) => hosts::sample(options, &output),
-        Command::Get(options) => items::get(options, &output),
-        Command::GetMutable(options) => items::get_mutable(options, &output),
-        Command::Put(options) => items::put(options, &output),
-        Command::PutMutable(options) => items::put_mutable(options, &output),
-        Command::Keygen(options) => keys::generate(&options.file, &output),
-        Command::Scrape(options) => crawl::scrape(options, &output),
-        Command::Crawl(options) => crawl::crawl(options, &output),
-        Command::Completions { shell } => manual::completions(*shell, &output),
-        Command::Man { folder } => manual::pages(folder.as_deref(), &output),
-    };
+    let Invocation { command, json } = Invocation::read();
+    let output = Output::new(json);
+    let result = command.run(&output);
     output.finish();
     match result {
-        // A reader that has seen enough is no failure.
-        Err(Failure::Stdout(error)) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+        // A reader that closes the pipe has seen enough.
+        Err(Failure::Stdout(error)) if error.kind() != ErrorKind::BrokenPipe => {
             output.complain(&format!("cannot write to stdout: {error}"));
             ExitCode::from(2)
         }
@@ -74,7 +44,7 @@ fn main() -> ExitCode {
             output.complain(&reason);
             ExitCode::FAILURE
         }
-        _ if output.has_found() => ExitCode::SUCCESS,
-        _ => ExitCode::FAILURE,
+        Err(Failure::Stdout(_)) | Ok(()) if output.has_found() => ExitCode::SUCCESS,
+        Err(Failure::Stdout(_)) | Ok(()) => ExitCode::FAILURE,
     }
 }

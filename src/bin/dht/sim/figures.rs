@@ -1,4 +1,4 @@
-//! What is told of the runs: percentiles of times and counts, as a table and as JSON.
+//! Percentiles of times and counts, as a table and as JSON.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -9,10 +9,10 @@ use serde_json::{Map, Value, json};
 use super::lab::{Outcome, PEERS, Run};
 use super::options::SimOptions;
 
-/// The shares of which percentiles are told; the last is the worst case.
+/// The percentiles; the last is the worst case.
 const SHARES: [(&str, f64); 5] = [("p50", 0.5), ("p90", 0.9), ("p95", 0.95), ("p99", 0.99), ("max", 1.0)];
 
-/// What is measured of each lookup.
+/// The figures of lookups.
 const OF_LOOKUPS: [Figure; 5] = [
     Figure { name: "first peer", key: "first_peer_ms", value: Measure::Time(|it| it.first_peer) },
     Figure { name: "all peers", key: "all_peers_ms", value: Measure::Time(|it| it.all_peers) },
@@ -21,9 +21,9 @@ const OF_LOOKUPS: [Figure; 5] = [
     Figure { name: "hops", key: "hops", value: Measure::Count(|it| it.hops.map(u64::from)) },
 ];
 
-/// What is measured of each announce.
+/// The figures of announces.
 const OF_ANNOUNCES: [Figure; 4] = [
-    Figure { name: "stands at 8", key: "stands_at_8_ms", value: Measure::Time(|it| it.stands_at_8) },
+    Figure { name: "stored at 8", key: "stands_at_8_ms", value: Measure::Time(|it| it.stands_at_8) },
     Figure {
         name: "acknowledged at 8",
         key: "acknowledged_at_8_ms",
@@ -43,13 +43,13 @@ struct Figure {
     value: Measure,
 }
 
-/// What never came is `None`.
+/// What is measured; `None` if it never happened.
 enum Measure {
     Time(fn(&Outcome) -> Option<Duration>),
     Count(fn(&Outcome) -> Option<u64>),
 }
 
-/// The world and the figures, for people.
+/// Formats the parameters and the figures for people.
 pub(super) fn table(options: &SimOptions, runs: &[Run]) -> String {
     let mut text = heading(options, runs);
     let _ = write!(text, "\n\n{:<33}", "");
@@ -75,7 +75,7 @@ pub(super) fn table(options: &SimOptions, runs: &[Run]) -> String {
     text
 }
 
-/// What was measured, in what world: three lines.
+/// The parameters of the run, in three lines.
 pub(super) fn heading(options: &SimOptions, runs: &[Run]) -> String {
     let churn = options.churn.map_or_else(String::new, |session| {
         format!("; half of the sessions are shorter than {} min", session.as_secs_f64() / 60.0)
@@ -118,7 +118,7 @@ fn row(text: &mut String, title: &str, figure: &Figure, outcomes: &[Outcome]) {
     let _ = writeln!(text, "{failed:>9}");
 }
 
-/// The same for programs.
+/// Formats the parameters and the figures for programs.
 pub(super) fn json(options: &SimOptions, runs: &[Run]) -> Value {
     let site = runs.first().map(|run| &run.site);
     json!({

@@ -1,4 +1,4 @@
-//! A world, and all the lookups of one algorithm in it.
+//! A simulated network, and all lookups of one algorithm in it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,37 +13,37 @@ use super::options::SimOptions;
 use super::reference::{self, Named};
 use crate::output::Gauge;
 
-/// Nodes that an announce is for.
+/// The number of nodes that store an announce.
 const K: usize = 8;
 
-/// What is announced; nobody connects to it.
+/// The port that is announced; nobody connects to it.
 const PORT: u16 = 6881;
 
-/// Peers of each torrent: as many announce it, and as many look it up.
+/// The peers of each torrent: this many clients announce it, and as many look it up.
 pub(super) const PEERS: usize = 5;
 
-/// How long the last to come have to find their places.
+/// How long the last nodes have to join.
 const SETTLING: Duration = Duration::from_secs(60);
 
 /// The time between two announces, on average.
 const PACE: Duration = Duration::from_millis(500);
 
-/// A lookup starts this long after its announce did: even the slowest are mostly through by then.
+/// The time from the start of an announce to the start of its lookup: most of the slowest have ended by then.
 const PAUSE: Duration = Duration::from_secs(180);
 
-/// None takes longer, unless it never ends.
+/// The longest time of a lookup or an announce; one that takes longer has failed.
 const PATIENCE: Duration = Duration::from_secs(600);
 
-/// What is still on its way then arrives within this.
+/// The time in which the datagrams still under way arrive.
 const TAIL: Duration = Duration::from_secs(5);
 
-/// With churn this much of it passes first, so that the tables show it.
+/// The longest time of churn before the measurement, which makes the routing tables realistic.
 const MOST_SEASONING: Duration = Duration::from_secs(30 * 60);
 
-/// Who comes in another's stead takes this long, in half of the cases less.
+/// The median time until a node that has left is replaced.
 const ABSENCE: Duration = Duration::from_secs(60);
 
-/// What one algorithm did.
+/// The measurements of one algorithm.
 pub(super) struct Run {
     pub(super) name: &'static str,
     pub(super) site: Site,
@@ -51,30 +51,30 @@ pub(super) struct Run {
     pub(super) lookups: Vec<Outcome>,
 }
 
-/// The world before anything was announced.
+/// The network before the first announce.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Site {
     pub(super) dead: usize,
     pub(super) behind_nat: usize,
-    /// From the first node until all had joined, in the time of the world.
+    /// The virtual time until all nodes had joined.
     pub(super) joined: Duration,
     /// A hash over every datagram so far.
     pub(super) transcript: u64,
 }
 
-/// How one announce or lookup went. Times are counted from its start.
+/// The measurements of one announce or lookup. Times count from its start.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Outcome {
     pub(super) first_peer: Option<Duration>,
-    /// Every peer of the torrent was known.
+    /// All peers of the torrent were found.
     pub(super) all_peers: Option<Duration>,
-    /// The announce stood at 8 nodes.
+    /// Eight nodes stored the announce.
     pub(super) stands_at_8: Option<Duration>,
     pub(super) acknowledged_at_8: Option<Duration>,
-    /// The algorithm held itself to be through.
+    /// The algorithm ended.
     pub(super) done: Option<Duration>,
     pub(super) queries: u64,
-    /// Of the node that named the first peer.
+    /// The hops to the node that returned the first peer.
     pub(super) hops: Option<u32>,
 }
 
@@ -86,12 +86,12 @@ impl Run {
     }
 }
 
-/// How much work a run is, as the gauge counts it.
+/// The work of a run, in the unit of the gauge.
 pub(super) fn work(options: &SimOptions) -> u64 {
     u64::from(options.nodes) + 4 * u64::from(options.lookups)
 }
 
-/// Builds the world and measures an algorithm in it; ours if none is given.
+/// Builds the network and measures an algorithm in it: by default that of this crate.
 pub(super) fn run(options: &SimOptions, algorithm: Option<Named>, gauge: &Gauge) -> Run {
     let (mut world, clients, site) = build(options, gauge);
     let name = algorithm.map_or("this crate", |(name, _)| name);
@@ -115,9 +115,9 @@ pub(super) fn run(options: &SimOptions, algorithm: Option<Named>, gauge: &Gauge)
     Run { name, site, announces: of(true), lookups: of(false) }
 }
 
-/// A world that all nodes have joined, and then as many clients as are needed, and in which some
-/// nodes have died since. Each client announces or looks up once, so none has learned from an earlier
-/// lookup; and as others do not list those who answer nobody, the clients change nothing for them.
+/// Builds a network that all nodes have joined, and then as many clients as are needed, and that some nodes
+/// have left since. Each client announces or looks up once, so that none knows more from an earlier lookup.
+/// Clients answer no queries, so that no routing table has them and they change nothing for the others.
 fn build(options: &SimOptions, gauge: &Gauge) -> (World, Vec<HostId>, Site) {
     let mut network = Network::internet();
     network.latency = Latency::LogNormal { median: options.rtt_median, sigma: 0.6 };
@@ -150,7 +150,7 @@ fn build(options: &SimOptions, gauge: &Gauge) -> (World, Vec<HostId>, Site) {
     (world, clients, Site { dead, behind_nat, joined, transcript })
 }
 
-/// Has hosts join, in portions of which the gauge is told, and settle.
+/// Adds hosts in portions, with progress on the gauge, and lets them settle.
 fn grow<'a>(
     world: &mut World,
     count: usize,
@@ -170,7 +170,7 @@ fn grow<'a>(
     hosts
 }
 
-/// What the hosts are like.
+/// The profiles of the hosts.
 struct Profiles {
     client: Arc<Profile>,
     open: Arc<Profile>,
@@ -213,7 +213,7 @@ impl Profiles {
     }
 }
 
-/// One that asks and does not answer, so it stores nothing. Its table is as large as any.
+/// The profile of a read-only node, which stores nothing. Its routing table is as large as any.
 fn client() -> Profile {
     let mut profile = Profile::default();
     profile.config.read_only = true;
@@ -226,16 +226,16 @@ fn client() -> Profile {
 
 /// One announce or lookup.
 struct Task {
-    /// When it starts, counted from the first.
+    /// The start, counted from that of the first task.
     at: Duration,
     host: HostId,
     infohash: InfoHash,
     announces: bool,
-    /// Peers that announce the torrent.
+    /// The number of peers that announce the torrent.
     peers: usize,
 }
 
-/// All of them in order of time. It follows from the seed alone: the same for every algorithm.
+/// Plans all tasks in order of time, from the seed alone: they are the same for every algorithm.
 fn plan(options: &SimOptions, clients: &[HostId]) -> Vec<Task> {
     let mut dice = Dice::new(!options.seed);
     let count = options.lookups as usize;
@@ -256,9 +256,9 @@ fn plan(options: &SimOptions, clients: &[HostId]) -> Vec<Task> {
 /// An announce or lookup that has started.
 struct UnderWay {
     started: Instant,
-    /// Whose datagrams tell how it goes.
+    /// The host whose datagrams are measured.
     host: HostId,
-    /// What the world knows of it.
+    /// Its record in the simulation.
     search: SearchId,
     is_ours: bool,
 }
@@ -293,7 +293,7 @@ impl UnderWay {
         }
     }
 
-    /// By its datagrams, whoever's code it was.
+    /// Measures it by its datagrams, which every algorithm has.
     fn measure(&self, world: &World, task: &Task) -> Outcome {
         let done = self.done(world);
         let end = self.started + done.unwrap_or(PATIENCE) + TAIL;

@@ -1,4 +1,9 @@
-//! A world of nodes in virtual time: announces and lookups by the hundred, and how they went.
+//! `dht sim`: measures announces and lookups among many nodes in virtual time.
+//!
+//! - `options`: what to measure, in what network
+//! - `lab`: a simulated network, and the lookups of one algorithm in it
+//! - `figures`: percentiles, as a table and as JSON
+//! - `plot`: distributions, as SVG
 
 mod figures;
 mod lab;
@@ -14,28 +19,29 @@ use std::path::Path;
 use std::sync::Mutex;
 use std::thread;
 
-pub(crate) use options::SimOptions;
+pub(crate) use options::SimOptions as Args;
 
-use crate::output::{Failure, Gauge, Output};
+use crate::output::{Event, Failure, Gauge, Output};
 use lab::Run;
+use options::SimOptions;
 use reference::Named;
 
-/// What the rows and columns of the table are.
-pub(crate) const LEGEND: &str = "\
-The table tells how long it took, or how many, in so many percent of the lookups at most:
-  first peer, all peers  the lookup knew one peer of its torrent, or every one
-  stands at 8            eight nodes store the announce
-  acknowledged at 8      the announcer knows that they do
-  done                   the algorithm was through
-  queries                sent, with repetitions and announces
-  hops                   to who named the first peer: 1 for a node of the routing table
-  failed                 how often it never came";
+/// Explains the rows and columns of the table.
+const LEGEND: &str = "\
+The table has percentiles of times since the start, and of counts:
+  first peer, all peers  when the lookup had found one peer of the torrent, or every peer
+  stored at 8            when eight nodes stored the announce
+  acknowledged at 8      when the announcing node had their confirmations
+  done                   when the algorithm ended
+  queries                queries sent, with repetitions and announces
+  hops                   hops to the node that returned the first peer (1: in the routing table)
+  failed                 how many lookups or announces never got there";
 
-/// Larger worlds are built one after the other, as each takes some 14 KB for each node.
+/// Above this many nodes networks are built one after the other, as each node takes some 14 KB.
 const SIDE_BY_SIDE: u32 = 100_000;
 
 pub(crate) fn run(options: &SimOptions, output: &Output) -> Result<(), Failure> {
-    // Whether it can be written is better known before the work than after it.
+    // Fail before the work, not after it, if the file cannot be written.
     if let Some(path) = &options.plot {
         write(path, "")?;
     }
@@ -52,11 +58,12 @@ pub(crate) fn run(options: &SimOptions, output: &Output) -> Result<(), Failure> 
     if runs.iter().any(Run::has_found) {
         output.set_found();
     }
-    output.figures(&figures::table(options, &runs), figures::json(options, &runs))
+    let (table, object) = (figures::table(options, &runs), figures::json(options, &runs));
+    output.print(&Event::Figures { table: &table, object: &object })
 }
 
-/// Every algorithm has a world of its own, and all these worlds are the same until the first
-/// announce: none finds what another has left. In what order they run changes nothing.
+/// Runs every algorithm in a network of its own. These networks are the same until the first announce, so
+/// that no algorithm finds what another has left, and the order of the runs changes nothing.
 fn run_all(options: &SimOptions, algorithms: &[Option<Named>], gauge: &Gauge) -> Vec<Run> {
     let cores = thread::available_parallelism().map_or(1, NonZero::get);
     let threads = if options.nodes > SIDE_BY_SIDE { 1 } else { cores };
@@ -71,7 +78,7 @@ fn run_all(options: &SimOptions, algorithms: &[Option<Named>], gauge: &Gauge) ->
         workers.into_iter().flat_map(|it| it.join().unwrap_or_else(|panic| resume_unwind(panic))).collect()
     });
     runs.sort_by_key(|(at, _)| *at);
-    debug_assert!(runs.windows(2).all(|pair| pair[0].1.site == pair[1].1.site), "the worlds differ");
+    debug_assert!(runs.windows(2).all(|pair| pair[0].1.site == pair[1].1.site), "the networks differ");
     runs.into_iter().map(|(_, run)| run).collect()
 }
 

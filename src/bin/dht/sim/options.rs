@@ -1,70 +1,74 @@
-//! The options of `dht sim`.
+//! The arguments of `dht sim`.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Args;
 
-use crate::shared::Format;
-use crate::values::parse_svg;
+use crate::args::groups::FormatArgs;
+use crate::args::values::parse_svg;
 
-/// An announce is for eight nodes, and among fewer than twice as many there is nothing to look for.
+/// An announce is stored at eight nodes: among fewer than twice as many a lookup has nothing to do.
 const LEAST_NODES: i64 = 16;
 const MOST_NODES: i64 = 1_000_000;
 
-/// Each takes two clients, of some 200 KB.
+/// Each takes two clients of some 200 KB.
 const MOST_LOOKUPS: i64 = 5000;
 
+/// Measure announces and lookups among nodes in virtual time, without any network
 #[derive(Debug, Args)]
+#[command(after_help = super::LEGEND)]
 pub(crate) struct SimOptions {
-    /// Nodes in the world
+    /// Number of nodes
     #[arg(long, default_value_t = 1000,
         value_parser = clap::value_parser!(u32).range(LEAST_NODES..=MOST_NODES))]
-    pub(crate) nodes: u32,
-    /// Decides all chance: the same seed gives the same figures
+    pub(super) nodes: u32,
+    /// Seed of all random choices: the same seed gives the same figures
     #[arg(long, default_value_t = 1)]
-    pub(crate) seed: u64,
-    /// Median round-trip time; log-normal over the pairs of nodes, with a sigma of 0.6
+    pub(super) seed: u64,
+    /// Median round-trip time, log-normal over the pairs of nodes with a sigma of 0.6
     #[arg(long, value_name = "TIME", default_value = "80ms", value_parser = parse_rtt)]
-    pub(crate) rtt_median: Duration,
-    /// Share of datagrams that are lost: 0.02 or 2%
+    pub(super) rtt_median: Duration,
+    /// Share of datagrams that are lost, such as 0.02 or 2%
     #[arg(long, value_name = "SHARE", default_value = "2%", value_parser = parse_share)]
-    pub(crate) loss: f64,
-    /// Share of nodes that have died unnoticed: the others still list them
+    pub(super) loss: f64,
+    /// Share of nodes that have left without notice, and remain in the routing tables of others
     #[arg(long, value_name = "SHARE", default_value = "0%", value_parser = parse_share)]
-    pub(crate) dead: f64,
-    /// Median session length, as 100m or 2h: for each node that leaves another comes [default: all stay]
+    pub(super) dead: f64,
+    /// Median session length, such as 100m or 2h; each node that leaves is replaced [default: all stay]
     #[arg(long, value_name = "TIME", value_parser = parse_churn)]
-    pub(crate) churn: Option<Duration>,
-    /// Share of nodes behind NAT: 40 % of them full cone, 40 % port-restricted, 20 % symmetric
+    pub(super) churn: Option<Duration>,
+    /// Share of nodes behind NAT: of these 40 % full cone, 40 % port-restricted, 20 % symmetric
     #[arg(long, value_name = "SHARE", default_value = "0%", value_parser = parse_share)]
-    pub(crate) nat: f64,
-    /// Announces to measure, and lookups of what they announced
+    pub(super) nat: f64,
+    /// Number of announces to measure, and of lookups of what they announced
     #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u32).range(1..=MOST_LOOKUPS))]
-    pub(crate) lookups: u32,
-    /// Measure the algorithms of other clients too, each in an identical world
+    pub(super) lookups: u32,
+    /// Measure the algorithms of other clients too, each in an identical network
     #[arg(long)]
-    pub(crate) compare: bool,
-    /// Draw how long they took, as cumulative distributions
+    pub(super) compare: bool,
+    /// Plot the times as cumulative distributions to this file
     #[arg(long, value_name = "FILE.svg", value_parser = parse_svg)]
-    pub(crate) plot: Option<PathBuf>,
+    pub(super) plot: Option<PathBuf>,
     #[command(flatten)]
-    pub(crate) format: Format,
+    _format: FormatArgs,
 }
 
 fn parse_rtt(text: &str) -> Result<Duration, String> {
     let is_sound = |time: &Duration| (1..=10_000).contains(&time.as_millis());
-    parse_time(text).filter(is_sound).ok_or_else(|| "expected a time of 1ms to 10s, with its unit".to_owned())
+    parse_time(text)
+        .filter(is_sound)
+        .ok_or_else(|| "expected a time from 1ms to 10s, with its unit".to_owned())
 }
 
 fn parse_churn(text: &str) -> Result<Duration, String> {
     let is_sound = |time: &Duration| (60..=365 * 86_400).contains(&time.as_secs());
     parse_time(text)
         .filter(is_sound)
-        .ok_or_else(|| "expected a time of 1m to a year, with its unit".to_owned())
+        .ok_or_else(|| "expected a time from 1m to 365d, with its unit".to_owned())
 }
 
-/// A number and `ms`, `s`, `m`, `h` or `d`.
+/// Parses a number and `ms`, `s`, `m`, `h` or `d`.
 fn parse_time(text: &str) -> Option<Duration> {
     let at = text.find(|letter: char| letter.is_ascii_alphabetic())?;
     let (number, unit) = text.split_at(at);
@@ -79,13 +83,13 @@ fn parse_time(text: &str) -> Option<Duration> {
     Duration::try_from_secs_f64(number.parse::<f64>().ok()? * seconds).ok()
 }
 
-/// Between 0 and 1, or a percentage.
+/// Parses a number between 0 and 1, or a percentage.
 fn parse_share(text: &str) -> Result<f64, String> {
     let (number, whole) = text.strip_suffix('%').map_or((text, 1.0), |number| (number, 100.0));
     let share = number.trim_end().parse::<f64>().ok().map(|number| number / whole);
     share
         .filter(|share| (0.0..=1.0).contains(share))
-        .ok_or_else(|| "expected a share between 0 and 1, or 0% and 100%".to_owned())
+        .ok_or_else(|| "expected a share between 0 and 1, or between 0% and 100%".to_owned())
 }
 
 #[cfg(test)]

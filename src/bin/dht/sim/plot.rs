@@ -1,4 +1,4 @@
-//! The picture: which share of lookups was through after how long.
+//! A plot of the share of lookups that had ended, over time.
 
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use super::options::SimOptions;
 
 const WIDTH: u32 = 1000;
 
-/// Pixels of the legend, of the panels, of a title above each, and to its sides.
+/// Heights of the legend, the panels and their titles, and the margins around them, in pixels.
 const LEGEND: i32 = 48;
 const PANEL: i32 = 372;
 const TITLE: i32 = 26;
@@ -20,36 +20,36 @@ const MARGIN: i32 = 10;
 const LEFT: i32 = 56;
 const RIGHT: i32 = 24;
 
-/// Pixels above the caption and of a line of it, and letters that fit into one.
+/// Heights of the gap above the caption and of its lines, in pixels, and the letters of a line.
 const GAP: i32 = 8;
 const LINE: i32 = 19;
 const LETTERS: usize = 140;
 
-/// What the names stand for.
+/// What the names of the algorithms stand for.
 const MEANINGS: [(&str, &str); 3] = [
     (
         "lock-step",
-        "the search of textbooks: 3 nodes are asked together, and no other before all of these have answered or 5 s are over.",
+        "the lookup of textbooks: 3 nodes are queried at once, and no other until all of them have answered or 5 s have passed.",
     ),
     ("libtorrent", "the library libtorrent-rasterbar 2.1, of qBittorrent and Deluge."),
     ("jech", "the library jech/dht by Juliusz Chroboczek, of Transmission."),
 ];
 
-/// Ours is drawn first and is the widest, so that it is seen beside what is drawn over it.
+/// Line widths: that of this crate is drawn first and is the widest, so that others do not hide it.
 const OURS: u32 = 5;
 const OTHERS: u32 = 2;
 
-/// Where the time axis may begin and end, in seconds.
+/// The possible ends of the time axis, in seconds.
 const ROUND: [f64; 19] = [
     0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0,
     500.0, 1000.0,
 ];
 
-/// Told apart by people who see colours in any way (Okabe and Ito), and readable on white.
+/// Colours that can be distinguished with any colour vision (Okabe and Ito), and read on white.
 const COLOURS: [RGBColor; 4] =
     [RGBColor(0, 114, 178), RGBColor(213, 94, 0), RGBColor(0, 158, 115), RGBColor(204, 121, 167)];
 
-/// One panel: what it shows, of which outcomes.
+/// A panel: its title, its outcomes, and the time it shows of them.
 type Panel = (&'static str, fn(&Run) -> &[Outcome], fn(&Outcome) -> Option<Duration>);
 
 const PANELS: [Panel; 3] = [
@@ -58,8 +58,8 @@ const PANELS: [Panel; 3] = [
     ("Announce acknowledged by 8", |run| &run.announces, |it| it.acknowledged_at_8),
 ];
 
-/// An SVG picture, and in its caption what the run was. Its background is white, so it can be read
-/// wherever it is shown.
+/// Draws an SVG with the parameters of the run in its caption. The background is white, so that the text
+/// can be read wherever the plot is shown.
 pub(super) fn draw(options: &SimOptions, runs: &[Run]) -> String {
     let caption = caption(options, runs);
     let height = LEGEND + PANEL + GAP + LINE * caption.len() as i32 + MARGIN;
@@ -69,7 +69,7 @@ pub(super) fn draw(options: &SimOptions, runs: &[Run]) -> String {
         runs,
         &caption,
     )
-    .expect("a string takes all that is drawn");
+    .expect("drawing to a string cannot fail");
     picture
 }
 
@@ -92,7 +92,7 @@ fn draw_on(area: &Area<'_>, runs: &[Run], caption: &[String]) -> Drawn {
     Ok(())
 }
 
-/// The parameters of the run, and what the names stand for, in lines.
+/// The parameters of the run and the meanings of the names, in lines.
 fn caption(options: &SimOptions, runs: &[Run]) -> Vec<String> {
     let parameters = heading(options, runs).replace('\n', "; ");
     let named = |name: &str| runs.iter().any(|run| run.name == name);
@@ -101,7 +101,7 @@ fn caption(options: &SimOptions, runs: &[Run]) -> Vec<String> {
     [vec![parameters], meanings].concat().iter().flat_map(|text| wrapped(text)).collect()
 }
 
-/// A text in lines, between its words.
+/// Wraps a text between its words.
 fn wrapped(text: &str) -> Vec<String> {
     let mut lines = vec![String::new()];
     for word in text.split(' ') {
@@ -117,7 +117,7 @@ fn wrapped(text: &str) -> Vec<String> {
     lines
 }
 
-/// In the legend and in the panels alike.
+/// The width of a line, in the legend as in the panels.
 const fn width(at: usize) -> u32 {
     if at == 0 { OURS } else { OTHERS }
 }
@@ -183,14 +183,14 @@ fn range(runs: &[Run]) -> (f64, f64) {
     if most == 0.0 {
         return (0.1, 10.0);
     }
-    // A lookup that takes no time at all has no place on this axis.
+    // A lookup that takes no time has no place on a logarithmic axis.
     let (from, to) = (least.max(0.001), most);
     let below = ROUND.iter().rev().find(|round| **round <= from).copied().unwrap_or(0.001);
     let above = ROUND.iter().find(|round| **round >= to.max(10.0 * below)).copied().unwrap_or(1000.0);
     (below, above)
 }
 
-/// The share of all that came by each time, in percent, as a line of steps.
+/// The cumulative distribution in percent, as a line of steps.
 fn steps(sample: &Sample<Duration>, from: f64, to: f64) -> Vec<(f64, f64)> {
     let count = (sample.values().len() + sample.missing()) as f64;
     let mut line = vec![(from, 0.0)];
@@ -207,10 +207,9 @@ fn steps(sample: &Sample<Duration>, from: f64, to: f64) -> Vec<(f64, f64)> {
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser as _;
+    use clap::{Args as _, FromArgMatches as _};
 
     use super::*;
-    use crate::options::{Command, Options};
 
     #[test]
     fn a_line_rises_with_each_time_and_stays_below_where_some_never_came() {
@@ -222,8 +221,8 @@ mod tests {
     #[test]
     fn an_empty_picture_is_a_picture() {
         assert_eq!(range(&[]), (0.1, 10.0));
-        let options = Options::try_parse_from(["dht", "sim"]).unwrap();
-        let Command::Sim(options) = options.command else { panic!("{options:?}") };
+        let definition = SimOptions::augment_args(clap::Command::new("sim"));
+        let options = SimOptions::from_arg_matches(&definition.get_matches_from(["sim"])).unwrap();
         assert!(draw(&options, &[]).trim_end().ends_with("</svg>"));
     }
 

@@ -1,0 +1,115 @@
+//! `dht demo`: a whole DHT on this host. Of many nodes on loopback sockets one announces a torrent, and
+//! another finds the peer.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use dht_proto::net::{Dht, Owner};
+use dht_proto::{AddressPolicy, Announce, Config, Family, InfoHash, Limits};
+
+use crate::args::groups::{FormatArgs, LimitArgs};
+use crate::output::{Event, Failure, Output, count};
+use crate::session::Deadline;
+
+const INFOHASH: InfoHash = InfoHash::from_bytes(*b"dht-proto demo swarm");
+const PORT: u16 = 6881;
+
+/// How long the nodes may take to join.
+const JOIN: Duration = Duration::from_secs(8);
+
+/// Run a whole DHT on this host: one node announces a torrent, another finds the peer
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Number of nodes
+    #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u16).range(3..=1000))]
+    nodes: u16,
+    #[command(flatten)]
+    _format: FormatArgs,
+    #[command(flatten)]
+    limit: LimitArgs,
+}
+
+pub(super) fn run(args: &Args, output: &Output) -> Result<(), Failure> {
+    let start = Instant::now();
+    let deadline = Deadline::new(args.limit.timeout, false);
+    let say = |text: String| output.print(&Event::Step { elapsed: start.elapsed(), text: &text });
+
+    let nodes = start_nodes(args.nodes.into())?;
+    say(format!("{} started, each with a UDP socket on 127.0.0.1", count(nodes.len() as u64, "node")))?;
+
+    let until = Instant::now() + JOIN.min(deadline.left());
+    let joined = nodes
+        .iter()
+        .filter(|node| node.wait_ready(until.saturating_duration_since(Instant::now())) == Ok(true))
+        .count();
+    let known: usize = nodes.iter().filter_map(|node| node.node_count(Family::V4).ok()).sum();
+    say(format!("{joined} have joined, and know {} others on average", known / nodes.len()))?;
+
+    let (announcer, seeker) = (&nodes[nodes.len() / 3], &nodes[nodes.len() * 2 / 3]);
+    let mut announcing = announcer.announce(INFOHASH, Announce::port(PORT)).map_err(failure)?;
+    match announcing.wait_timeout(deadline.left()) {
+        Ok(outcome) => say(format!(
+            "one node announced port {PORT} for {INFOHASH}: {} queried, {} of {} confirmed, {:.1} ms",
+            count(outcome.report.queried, "node"),
+            outcome.report.acknowledged,
+            outcome.report.announced,
+            millis(outcome.report.duration),
+        ))?,
+        Err(error) => say(format!("the announce failed: {error}"))?,
+    }
+
+    let sought = Instant::now();
+    let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, PORT));
+    let mut search = seeker.get_peers(INFOHASH).map_err(failure)?;
+    while let Ok(Some(found)) = search.recv_timeout(deadline.left()) {
+        if found == peer {
+            output.set_found();
+            say(format!("another node found the peer {found} after {:.1} ms", millis(sought.elapsed())))?;
+        }
+    }
+    if let Some(Ok(outcome)) = search.outcome() {
+        let report = outcome.report;
+        say(format!(
+            "the lookup has ended: {} queried, {} answered, {:.1} ms",
+            count(report.queried, "node"),
+            report.answered,
+            millis(report.duration)
+        ))?;
+    }
+    if !output.has_found() {
+        say("the peer was not found".to_owned())?;
+    }
+    Ok(())
+}
+
+fn start_nodes(count: usize) -> Result<Vec<Owner>, Failure> {
+    let mut config = Config::default();
+    // All nodes share one address here, and it is a private one.
+    config.address_policy = AddressPolicy::Any;
+    config.source_limits = false;
+    let mut limits = Limits::default();
+    limits.lookups = 8;
+    limits.swarms = 64;
+    limits.peers_v4 = 256;
+    limits.peers_v6 = 0;
+    let mut nodes: Vec<Owner> = Vec::with_capacity(count);
+    while nodes.len() < count {
+        let first = nodes.first().and_then(|node| node.local_addr(Family::V4));
+        let node = Dht::builder()
+            .config(config.clone())
+            .limits(limits.clone())
+            .bind((Ipv4Addr::LOCALHOST, 0).into())
+            .bootstrap(first.map(|addr| addr.to_string()))
+            .spawn()?;
+        nodes.push(node);
+    }
+    Ok(nodes)
+}
+
+fn failure(error: dht_proto::net::CallError) -> Failure {
+    Failure::Start(error.to_string())
+}
+
+fn millis(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1000.0
+}

@@ -1,0 +1,56 @@
+//! The newest version of an item, and the torrent it points to (BEP 46).
+
+use dht_proto::net::{CallError, Dht, Search};
+use dht_proto::{InfoHash, Item, TorrentPointer, UpdatableTorrent};
+
+use crate::output::Failure;
+use crate::session::Session;
+use crate::session::lookups::{Lookups, look_up};
+
+/// The newest version that was found in time, and the lookup that found it.
+type Newest = (Option<Item>, Lookups<Item>);
+
+/// Writes the newest version to stdout.
+pub(super) fn print_item(
+    session: &Session<'_>,
+    start: impl Fn(&Dht) -> Result<Vec<Search<Item>>, CallError>,
+    bencoded: bool,
+) -> Result<(), Failure> {
+    let Some((item, lookups)) = fetch(session, start)? else { return Ok(()) };
+    if let Some(item) = &item {
+        session.output.item(item, bencoded)?;
+    }
+    session.output.done(&lookups.done("item", item.iter().len()))
+}
+
+/// Resolves a link to the torrent that it points to at present (BEP 46).
+pub(in crate::commands) fn resolve_pointer(
+    session: &Session<'_>,
+    link: UpdatableTorrent,
+) -> Result<Option<InfoHash>, Failure> {
+    let newest = fetch(session, |dht| Ok(vec![dht.get_mutable(link.key, link.salt)?]))?;
+    let Some((item, lookups)) = newest else { return Ok(None) };
+    let pointer = item.as_ref().and_then(|item| TorrentPointer::from_value(item.value()));
+    if pointer.is_none() {
+        let complaint = item.map_or(
+            "no item was found for the key in the link",
+            |_| "the item found for the key in the link does not point to a torrent",
+        );
+        let cut = lookups.cut_short.map_or_else(String::new, |reason| format!("; the lookup was {reason}"));
+        session.output.complain(&format!("{complaint}{cut}"));
+    }
+    Ok(pointer.map(|pointer| pointer.infohash()))
+}
+
+/// `None` if a signal ended the node.
+pub(super) fn fetch(
+    session: &Session<'_>,
+    start: impl Fn(&Dht) -> Result<Vec<Search<Item>>, CallError>,
+) -> Result<Option<Newest>, Failure> {
+    let mut item = None;
+    let lookups = look_up(session, "version", start, |_, version| {
+        item = Some(version);
+        Ok(())
+    })?;
+    Ok(lookups.map(|lookups| (item, lookups)))
+}

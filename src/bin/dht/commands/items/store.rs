@@ -1,0 +1,76 @@
+//! Storing an item, once or again and again.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::Path;
+
+use dht_proto::wire::MAX_VALUE_LEN;
+use dht_proto::{Item, ItemError};
+
+use crate::output::{Failure, count};
+use crate::session::lookups::{has_answer, look_up, unless_interrupted};
+use crate::session::{Deadline, Session, read_in_time};
+
+/// Stores an item; with `cas` only in place of the version with that sequence number.
+pub(super) fn store(session: &Session<'_>, item: &Item, cas: Option<i64>, keep: bool) -> Result<(), Failure> {
+    if keep {
+        return start_publishing(session, item);
+    }
+    let lookups = look_up(session, "peer", |dht| Ok(vec![dht.put(item, cas)?]), |_, _| Ok(()))?;
+    let Some(lookups) = lookups else { return Ok(()) };
+    // There are no reports after a signal.
+    lookups.reports().iter().try_for_each(|report| session.output.stored(item, cas, report))?;
+    if let Some(reason) = lookups.cut_short {
+        session.output.complain(&format!("the put was {reason}"));
+    }
+    Ok(())
+}
+
+/// Stores an item again and again, until a signal, the deadline, or a newer version by the same key.
+fn start_publishing(session: &Session<'_>, item: &Item) -> Result<(), Failure> {
+    let Some(mut rounds) = unless_interrupted(session.dht.start_publishing(item))? else {
+        return Ok(());
+    };
+    session.output.progress("storing".to_owned());
+    while let Ok(Some(round)) = rounds.recv_timeout(session.left()) {
+        if !has_answer(&round.report) && !session.has_joined() {
+            session.report_waiting();
+            continue;
+        }
+        session.output.stored(item, None, &round.report)?;
+        if round.report.seq > item.seq() {
+            return Ok(());
+        }
+        let copies = round.report.acknowledged.max(round.report.copies);
+        session.output.progress(format!("stored at {}", count(copies, "node")));
+    }
+    if session.is_interrupted() || session.has_joined() { Ok(()) } else { Err(session.unanswered()) }
+}
+
+/// Reads the bencoded value in a file, or its bytes as a byte string.
+pub(super) fn read_value(file: &Path, bencoded: bool, deadline: Deadline) -> Result<Vec<u8>, Failure> {
+    // One byte more than allowed, so that a value that is too long is noticed.
+    let most = MAX_VALUE_LEN as u64 + 1;
+    let mut content = if file == Path::new("-") {
+        read_in_time("stdin", deadline, move || {
+            let mut content = Vec::new();
+            io::stdin().lock().take(most).read_to_end(&mut content).map(|_| content)
+        })
+    } else {
+        let path = file.to_owned();
+        read_in_time(&file.display().to_string(), deadline, move || {
+            let mut content = Vec::new();
+            File::open(path)?.take(most).read_to_end(&mut content).map(|_| content)
+        })
+    }?;
+    if bencoded {
+        return Ok(content);
+    }
+    let mut value = format!("{}:", content.len()).into_bytes();
+    value.append(&mut content);
+    Ok(value)
+}
+
+pub(super) fn invalid_item(error: ItemError) -> Failure {
+    Failure::Start(error.to_string())
+}

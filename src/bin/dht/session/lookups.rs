@@ -1,0 +1,127 @@
+//! Lookups side by side, as all commands run them that look something up.
+
+use std::time::Duration;
+
+use dht_proto::LookupReport;
+use dht_proto::net::{CallError, Dht, Outcome, Search};
+
+use super::Session;
+use crate::output::{Done, Failure, TICK, count};
+
+/// The pause before a lookup without any answer is repeated.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// Lookups that ran side by side.
+pub(crate) struct Lookups<T> {
+    searches: Vec<Search<T>>,
+    /// Why they did not end by themselves; `None` if they did.
+    pub(crate) cut_short: Option<String>,
+}
+
+impl<T> Lookups<T> {
+    /// The reports so far; none once a signal has ended the node.
+    pub(crate) fn reports(&self) -> Vec<LookupReport> {
+        self.searches.iter().filter_map(|search| search.report().ok()).collect()
+    }
+
+    pub(crate) fn outcomes(&self) -> impl Iterator<Item = Outcome> {
+        self.searches.iter().filter_map(|search| search.outcome()?.ok())
+    }
+
+    /// The event that ends the output.
+    pub(crate) fn done(&self, what: &'static str, found: usize) -> Done {
+        let reports = self.reports();
+        Done {
+            what,
+            found,
+            queried: reports.iter().map(|report| u64::from(report.queried)).sum(),
+            elapsed: reports.iter().map(|report| report.duration).max().unwrap_or_default(),
+            cut_short: self.cut_short.clone(),
+            has_rate: false,
+            limit: None,
+        }
+    }
+}
+
+/// Starts lookups and passes on what they find, with the index of the lookup, until they end, or a signal
+/// or the deadline cuts them short. Lookups without any answer are repeated, as the network may come up.
+///
+/// `None` if a signal ended the node before.
+///
+/// # Errors
+///
+/// [`Session::unanswered`] if nobody answered in time.
+pub(crate) fn look_up<T>(
+    session: &Session<'_>,
+    what: &'static str,
+    start: impl Fn(&Dht) -> Result<Vec<Search<T>>, CallError>,
+    mut pass_on: impl FnMut(usize, T) -> Result<(), Failure>,
+) -> Result<Option<Lookups<T>>, Failure> {
+    loop {
+        let Some(searches) = unless_interrupted(start(&session.dht))? else { return Ok(None) };
+        let mut lookups = Lookups { searches, cut_short: None };
+        let ended = follow(session, &mut lookups.searches, what, &mut pass_on)?;
+        lookups.cut_short = (!ended).then(|| session.cut_short());
+        if session.is_interrupted() || lookups.reports().iter().any(has_answer) {
+            return Ok(Some(lookups));
+        }
+        if session.deadline.is_over() {
+            return Err(session.unanswered());
+        }
+        session.report_waiting();
+        session.output.progress("waiting for the network".to_owned());
+        session.sleep(RETRY.min(session.left()));
+    }
+}
+
+/// Whether any node has answered. A store may query nobody, and use what an earlier lookup has found.
+pub(crate) const fn has_answer(report: &LookupReport) -> bool {
+    report.answered > 0 || report.acknowledged > 0 || report.refused.total > 0 || report.copies > 0
+}
+
+/// `None` if a signal has ended the node, so that the call found it closed.
+pub(crate) fn unless_interrupted<T>(started: Result<T, CallError>) -> Result<Option<T>, Failure> {
+    match started {
+        Ok(started) => Ok(Some(started)),
+        Err(CallError::Closed) => Ok(None),
+        Err(error) => Err(Failure::Start(error.to_string())),
+    }
+}
+
+/// Returns whether all lookups have ended by themselves.
+fn follow<T>(
+    session: &Session<'_>,
+    searches: &mut [Search<T>],
+    what: &'static str,
+    pass_on: &mut impl FnMut(usize, T) -> Result<(), Failure>,
+) -> Result<bool, Failure> {
+    let is_one = searches.len() == 1;
+    let mut open: Vec<usize> = (0..searches.len()).collect();
+    let mut found = 0_u32;
+    while !open.is_empty() {
+        let left = session.left();
+        // Several take turns.
+        let pause = if is_one && !session.output.is_live() { left } else { left.min(TICK) };
+        for at in std::mem::take(&mut open) {
+            match searches[at].recv_timeout(pause) {
+                Ok(Some(one)) => {
+                    found += 1;
+                    pass_on(at, one)?;
+                    open.push(at);
+                }
+                Ok(None) => {}
+                Err(CallError::TimedOut) if !left.is_zero() => open.push(at),
+                Err(_) => return Ok(false),
+            }
+        }
+        if session.output.is_live() {
+            let queried: u32 = searches.iter().filter_map(|it| it.report().ok()).map(|it| it.queried).sum();
+            session.output.progress(format!(
+                "queried {}, found {}",
+                count(queried, "node"),
+                count(found, what)
+            ));
+        }
+    }
+    Ok(true)
+}

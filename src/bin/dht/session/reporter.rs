@@ -1,0 +1,195 @@
+//! Reports on stderr what the node does on its own: joining, saving, failing to resolve or to send.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use dht_proto::net::{BOOTSTRAP_HOSTS, BootstrapRefusal, Events, Notice};
+use dht_proto::{Event, Family};
+
+use crate::output::count;
+
+/// The state of the names of bootstrap hosts, to explain why a command could not join.
+#[derive(Clone, Default)]
+pub(super) struct Names(Arc<Mutex<Looked>>);
+
+#[derive(Default)]
+struct Looked {
+    /// Neither resolved nor failed yet.
+    pending: BTreeSet<String>,
+    /// The complaint about the last name that failed.
+    failed: Option<String>,
+}
+
+impl Names {
+    pub(super) fn new(hosts: &[String]) -> Self {
+        let names = hosts.iter().filter(|host| host.parse::<SocketAddr>().is_err());
+        let looked = Looked { pending: names.cloned().collect(), failed: None };
+        Self(Arc::new(Mutex::new(looked)))
+    }
+
+    /// Why there may be nobody to query.
+    pub(super) fn trouble(&self) -> Option<String> {
+        let looked = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let first = looked.pending.first();
+        looked.failed.clone().or_else(|| first.map(|host| format!("{host} has not resolved yet")))
+    }
+
+    fn note(&self, host: &str, failed: Option<String>) {
+        let mut looked = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        looked.pending.remove(host);
+        looked.failed = failed;
+    }
+}
+
+pub(super) struct Reporter {
+    verbose: u8,
+    /// Private addresses may be contacted.
+    private: bool,
+    /// The number of bootstrap hosts that will never be contacted.
+    refused: usize,
+    names: Names,
+    /// The hosts that were reported as not resolving: once is enough.
+    reported: BTreeSet<String>,
+}
+
+impl Reporter {
+    pub(super) fn new(verbose: u8, private: bool, names: Names) -> Self {
+        Self { verbose, private, refused: 0, names, reported: BTreeSet::new() }
+    }
+
+    /// The number of bootstrap hosts that will never be contacted, as far as is known.
+    pub(super) const fn refused(&self) -> usize {
+        self.refused
+    }
+
+    /// The lines about what has happened already.
+    pub(super) fn describe_pending(&mut self, notices: &Events) -> Vec<String> {
+        let pending = std::iter::from_fn(|| notices.recv_timeout(Duration::ZERO).ok().flatten());
+        pending.filter_map(|notice| self.describe(notice)).collect()
+    }
+
+    pub(super) fn report(mut self, notices: Events, log: impl Fn(&str)) {
+        for notice in notices {
+            if let Some(line) = self.describe(notice) {
+                log(&format!("dht: {line}"));
+            }
+        }
+    }
+
+    fn describe(&mut self, notice: Notice) -> Option<String> {
+        let verbose = self.verbose;
+        match notice {
+            Notice::Unresolved { host, error, retry_in } => {
+                let line = format!("cannot resolve {host}: {error}");
+                self.names.note(&host, Some(line.clone()));
+                let is_new = self.is_new(host);
+                (is_new || verbose > 0).then(|| format!("{line}; trying again in {} s", retry_in.as_secs()))
+            }
+            Notice::Resolved { host, addrs } => {
+                self.names.note(&host, None);
+                let again = self.reported.remove(&host);
+                let addrs: Vec<_> = addrs.iter().map(SocketAddr::to_string).collect();
+                (again || verbose > 0).then(|| format!("{host} resolved to {}", addrs.join(" ")))
+            }
+            Notice::BootstrapRefused { host, addr, reason, retry_in } => {
+                self.refused += usize::from(retry_in.is_none());
+                let host = if retry_in.is_some() { format!("{host} ({addr})") } else { host };
+                Some(match reason {
+                    BootstrapRefusal::Family => {
+                        format!("{host} has no address in a bound address family; see --bind")
+                    }
+                    _ if self.private => format!("{host} is not the address of a single host"),
+                    _ => format!("{host} is not a public address; see --allow-private"),
+                })
+            }
+            Notice::Unsent { destination, error } if verbose > 0 => {
+                Some(format!("cannot send to {destination}: {error}; trying again"))
+            }
+            Notice::StateRefused { error, kept_as } => {
+                Some(format!("the state file is {error}; moved to {}, starting afresh", kept_as.display()))
+            }
+            Notice::StateUnsaved { error } => Some(error),
+            Notice::SocketLost { addr, error, retry_in } => {
+                Some(format!("the socket at {addr} failed: {error}; reopening it in {retry_in:?}"))
+            }
+            Notice::Rebound { addr } => Some(format!("reopened the socket at {addr}")),
+            Notice::Restored { nodes, announces, items, skipped } if verbose > 0 => Some(format!(
+                "loaded {}, {} and {} from the state file; skipped {}",
+                count(nodes as u64, "node"),
+                count(announces as u64, "announce"),
+                count(items as u64, "item"),
+                count(skipped as u64, "entry"),
+            )),
+            Notice::StateSaved if verbose > 1 => Some("saved the state".to_owned()),
+            Notice::Node(Event::Ready { family }) if verbose > 0 => {
+                Some(format!("joined the {} DHT", name(family)))
+            }
+            Notice::Node(Event::ExternalAddr { addr }) if verbose > 0 => {
+                Some(format!("other nodes see this node at {addr}"))
+            }
+            Notice::Node(Event::IdChanged { family, new, .. }) if verbose > 0 => {
+                Some(format!("changed the {} id to {new}, to match that address (BEP 42)", name(family)))
+            }
+            Notice::Node(Event::PeerStored { infohash, peer, .. }) if verbose > 0 => {
+                Some(format!("stored peer {peer} of {infohash}"))
+            }
+            Notice::Node(Event::ItemStored { target, node, .. }) if verbose > 0 => {
+                Some(format!("stored an item from {node} at {target}"))
+            }
+            Notice::Node(Event::NodeAdded { id, addr }) if verbose > 1 => Some(format!("+ {id} {addr}")),
+            Notice::Node(Event::NodeRemoved { id, addr }) if verbose > 1 => Some(format!("- {id} {addr}")),
+            _ => None,
+        }
+    }
+
+    /// Whether a host that does not resolve is to be reported. The first of the public ones stands for all
+    /// of them: without a network none resolves.
+    fn is_new(&mut self, host: String) -> bool {
+        let is_public = |host: &str| BOOTSTRAP_HOSTS.contains(&host);
+        let is_more = is_public(&host) && self.reported.iter().any(|host| is_public(host));
+        !is_more && self.reported.insert(host)
+    }
+}
+
+const fn name(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "IPv4",
+        Family::V6 => "IPv6",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn unresolved(host: &str) -> Notice {
+        let error = "no such name".to_owned();
+        Notice::Unresolved { host: host.to_owned(), error, retry_in: Duration::from_secs(1) }
+    }
+
+    #[test]
+    fn names_that_do_not_resolve_are_reported_once_and_of_the_public_ones_the_first() {
+        let mut reporter = Reporter::new(0, false, Names::default());
+        let hosts =
+            ["own.example:1", BOOTSTRAP_HOSTS[0], BOOTSTRAP_HOSTS[1], "own.example:1", "other.example:1"];
+        let told = hosts.map(|host| reporter.describe(unresolved(host)).is_some());
+        assert_eq!(told, [true, true, false, false, true]);
+        let mut reporter = Reporter::new(1, false, Names::default());
+        assert!(hosts.iter().all(|host| reporter.describe(unresolved(host)).is_some()), "all are reported");
+    }
+
+    #[test]
+    fn the_state_of_the_names_is_known_afterwards() {
+        let names = Names::new(&["192.0.2.1:1".to_owned(), "a.example:1".to_owned()]);
+        let mut reporter = Reporter::new(0, false, names.clone());
+        assert_eq!(names.trouble().unwrap(), "a.example:1 has not resolved yet");
+        reporter.describe(unresolved("a.example:1"));
+        assert_eq!(names.trouble().unwrap(), "cannot resolve a.example:1: no such name");
+        let addrs = vec!["192.0.2.2:1".parse().unwrap()];
+        reporter.describe(Notice::Resolved { host: "a.example:1".to_owned(), addrs });
+        assert_eq!(names.trouble(), None);
+        assert_eq!(Names::new(&["192.0.2.1:1".to_owned()]).trouble(), None);
+    }
+}

@@ -1,0 +1,83 @@
+//! What a session is started from.
+
+use std::time::Duration;
+
+use dht_proto::net::BOOTSTRAP_HOSTS;
+use dht_proto::{AddressPolicy, Config, Limits};
+
+use super::Deadline;
+use crate::args::groups::{JoinArgs, LookupArgs, NodeArgs};
+
+/// The settings of a session.
+pub(crate) struct Setup<'a> {
+    pub(crate) node: &'a NodeArgs,
+    /// `None` for a node that contacts nobody by itself.
+    pub(crate) join: Option<&'a JoinArgs>,
+    pub(crate) settle: Option<Duration>,
+    pub(crate) read_only: bool,
+    /// Whether it waits for other nodes, which may come later.
+    pub(crate) stays: bool,
+    /// Whether its address is printed as text too.
+    pub(crate) prints_addr: bool,
+    /// The new endpoints that it contacts per second, if more than the default.
+    pub(crate) new_endpoints: u32,
+    /// The peers that a lookup is to find, if more than the default.
+    pub(crate) peers: u16,
+    pub(crate) deadline: Deadline,
+}
+
+impl<'a> Setup<'a> {
+    pub(crate) fn new(node: &'a NodeArgs, deadline: Deadline) -> Self {
+        Self {
+            node,
+            join: None,
+            settle: None,
+            read_only: true,
+            stays: false,
+            prints_addr: false,
+            new_endpoints: 0,
+            peers: 0,
+            deadline,
+        }
+    }
+
+    /// The setup of a command that looks something up and may stay.
+    pub(crate) fn for_lookup(args: &'a LookupArgs, stays: bool, deadline: Deadline) -> Self {
+        Self {
+            join: Some(&args.join),
+            settle: args.settle,
+            read_only: args.role.is_read_only(stays),
+            stays,
+            ..Self::new(&args.node, deadline)
+        }
+    }
+
+    pub(super) fn config(&self) -> Config {
+        let mut config = Config::default();
+        config.id = self.node.id;
+        config.id_v6 = self.node.id;
+        // An id that was asked for stays.
+        config.secure_ids = self.node.id.is_none();
+        config.read_only = self.read_only;
+        config.new_endpoints = config.new_endpoints.max(self.new_endpoints);
+        if self.node.allow_private {
+            config.address_policy = AddressPolicy::Any;
+            config.source_limits = false;
+        }
+        config
+    }
+
+    pub(super) fn limits(&self) -> Limits {
+        let mut limits = Limits::default();
+        limits.found = limits.found.max(self.peers.into());
+        limits
+    }
+
+    /// The hosts to bootstrap from.
+    pub(super) fn hosts(&self) -> Vec<String> {
+        let Some(join) = self.join else { return Vec::new() };
+        let public = if join.no_default_bootstrap { &[][..] } else { &BOOTSTRAP_HOSTS };
+        let own = join.bootstrap.iter().map(|host| host.trim().to_owned());
+        own.chain(public.iter().copied().map(str::to_owned)).collect()
+    }
+}
