@@ -13,16 +13,13 @@
 
 #[path = "common/args.rs"]
 mod args;
-mod reference;
-#[path = "reference/toy.rs"]
-mod toy;
 
 use std::time::Duration;
 
 use args::args;
 use dht_proto::sim::Sample;
+use dht_proto::sim::reference::{self, Client};
 use dht_proto::sim::toy::{Outcome, Toy};
-use toy::run;
 
 fn main() {
     let (args, is_test) = args();
@@ -42,8 +39,8 @@ fn main() {
             "", "first value", "stands at 8", "confirmed by 8", "done", "datagrams", "missed",
         );
         row("this crate", seeds, |seed| toy.run(seed));
-        for (name, new) in reference::ALL {
-            row(name, seeds, |seed| run(toy, seed, new()));
+        for client in Client::ALL {
+            row(client.name(), seeds, |seed| reference::run(toy, seed, client));
         }
     }
 }

@@ -5,7 +5,7 @@
 //! cargo run --release --features sim --example big_world -- [NODES [SEED]]
 //! ```
 
-#[path = "../benches/common/memory.rs"]
+#[path = "common/memory.rs"]
 mod memory;
 
 use std::sync::Arc;

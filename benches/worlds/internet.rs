@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use dht_proto::sim::reference::{self, Client};
 use dht_proto::sim::{Growth, HostId, Network, Trail, World};
 use dht_proto::{Announce, Family, InfoHash, Lookup};
 
 use crate::people::{People, limits};
-use crate::reference;
 
 /// What a world is like, and how often something is looked up in it.
 pub(crate) struct Setting {
@@ -106,9 +106,7 @@ impl Stage {
 
     /// Has libtorrent look in their place, from the same tables.
     pub(crate) fn libtorrent(self) -> Vec<Finding> {
-        let (_, libtorrent) =
-            reference::ALL.into_iter().find(|(name, _)| *name == "libtorrent").expect("it is one");
-        self.run(|world, quest| reference::stand_in(world, quest.seeker, libtorrent(), quest.infohash))
+        self.run(|world, quest| reference::stand_in(world, quest.seeker, Client::Libtorrent, quest.infohash))
     }
 
     fn run(mut self, start: impl Fn(&mut World, &Quest)) -> Vec<Finding> {

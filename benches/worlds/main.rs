@@ -23,12 +23,9 @@
 mod args;
 mod day;
 mod internet;
-#[path = "../common/memory.rs"]
+#[path = "../../examples/common/memory.rs"]
 mod memory;
 mod people;
-#[path = "../reference/mod.rs"]
-#[allow(dead_code, unused_imports, reason = "others run the rest of it")]
-mod reference;
 
 use std::time::Duration;
 

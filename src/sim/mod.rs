@@ -99,6 +99,7 @@ mod host;
 mod nat;
 mod network;
 mod queue;
+pub mod reference;
 mod sample;
 mod search;
 pub mod siege;

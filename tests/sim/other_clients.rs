@@ -5,28 +5,8 @@ use std::time::Duration;
 
 use dht_proto::sim::Sample;
 use dht_proto::sim::cast::Honest;
+use dht_proto::sim::reference::{Client, run, run_from};
 use dht_proto::sim::toy::{Outcome, Toy};
-
-use crate::reference;
-use crate::reference::Algorithm;
-use crate::toy::{run, run_from};
-
-fn lockstep() -> Box<dyn Algorithm> {
-    named("lock-step")
-}
-
-fn libtorrent() -> Box<dyn Algorithm> {
-    named("libtorrent")
-}
-
-fn jech() -> Box<dyn Algorithm> {
-    named("jech")
-}
-
-fn named(name: &str) -> Box<dyn Algorithm> {
-    let mut all = reference::ALL.into_iter();
-    all.find_map(|(other, new)| (other == name).then(new)).expect("it is listed")
-}
 
 fn alive() -> Toy {
     Toy::default()
@@ -47,7 +27,7 @@ fn median(outcomes: &[Outcome], figure: fn(&Outcome) -> Option<Duration>) -> u12
 
 #[test]
 fn libtorrent_is_quick_where_all_live() {
-    let all = outcomes(|seed| run(&alive(), seed, libtorrent()));
+    let all = outcomes(|seed| run(&alive(), seed, Client::Libtorrent));
     assert!(median(&all, |it| it.first_value) <= 240, "{all:#?}");
     assert!((160..=500).contains(&median(&all, |it| it.done)), "{all:#?}");
     for outcome in &all {
@@ -62,7 +42,7 @@ fn libtorrent_is_quick_where_all_live() {
 /// One dead node among the closest, and it waits for the full timeout.
 #[test]
 fn libtorrent_is_done_after_15_seconds_where_some_are_dead() {
-    let all = outcomes(|seed| run(&partly_dead(), seed, libtorrent()));
+    let all = outcomes(|seed| run(&partly_dead(), seed, Client::Libtorrent));
     assert!(median(&all, |it| it.first_value) <= 400, "{all:#?}");
     assert!((15_000..=18_000).contains(&median(&all, |it| it.done)), "{all:#?}");
     assert!((15_000..=18_000).contains(&median(&all, |it| it.stands_at_8)), "{all:#?}");
@@ -71,7 +51,7 @@ fn libtorrent_is_done_after_15_seconds_where_some_are_dead() {
 /// It has found the 8 closest long before, but looks at its list only every 10 to 19 s.
 #[test]
 fn jech_announces_in_its_second_step() {
-    let all = outcomes(|seed| run(&alive(), seed, jech()));
+    let all = outcomes(|seed| run(&alive(), seed, Client::Jech));
     assert!(median(&all, |it| it.first_value) <= 1000, "{all:#?}");
     for outcome in &all {
         let announced = outcome.stands_at_8.expect("all live").as_millis();
@@ -93,24 +73,24 @@ fn jech_takes_most_of_a_minute_where_some_are_dead() {
             Some((actor.id, stage.world.addr(*host)))
         });
         let table = table.collect();
-        run_from(stage, table, jech())
+        run_from(stage, table, Client::Jech)
     });
     assert_eq!(median(&all, |it| it.first_value), 80);
     assert!((30_000..=90_000).contains(&median(&all, |it| it.stands_at_8)), "{all:#?}");
     assert!((50_000..=110_000).contains(&median(&all, |it| it.done)), "{all:#?}");
     // From further away it takes longer.
-    let all = outcomes(|seed| run(&partly_dead(), seed, jech()));
+    let all = outcomes(|seed| run(&partly_dead(), seed, Client::Jech));
     assert!((60_000..=150_000).contains(&median(&all, |it| it.done)), "{all:#?}");
 }
 
 /// Nearly every step has a dead node among its three, and costs 5 s.
 #[test]
 fn the_lock_step_waits_for_its_dead() {
-    let all = outcomes(|seed| run(&alive(), seed, lockstep()));
+    let all = outcomes(|seed| run(&alive(), seed, Client::LockStep));
     // Steps of 80 ms, the announce among them.
     assert!(all.iter().all(|it| it.done.is_some_and(|time| time.as_millis() % 80 == 0)), "{all:#?}");
     assert!((320..=1200).contains(&median(&all, |it| it.done)), "{all:#?}");
-    let all = outcomes(|seed| run(&partly_dead(), seed, lockstep()));
+    let all = outcomes(|seed| run(&partly_dead(), seed, Client::LockStep));
     assert!((15_000..=60_000).contains(&median(&all, |it| it.done)), "{all:#?}");
     assert!(all.iter().all(|it| it.done.is_some_and(|time| time.as_millis() > 5000)), "{all:#?}");
 }
@@ -120,9 +100,9 @@ fn ours_is_through_before_any_of_them_announces() {
     let ours = outcomes(|seed| partly_dead().run(seed));
     assert!(median(&ours, |it| it.done) <= 2000, "{ours:#?}");
     let others = [
-        outcomes(|seed| run(&partly_dead(), seed, lockstep())),
-        outcomes(|seed| run(&partly_dead(), seed, libtorrent())),
-        outcomes(|seed| run(&partly_dead(), seed, jech())),
+        outcomes(|seed| run(&partly_dead(), seed, Client::LockStep)),
+        outcomes(|seed| run(&partly_dead(), seed, Client::Libtorrent)),
+        outcomes(|seed| run(&partly_dead(), seed, Client::Jech)),
     ];
     for other in &others {
         assert!(median(other, |it| it.stands_at_8) > 4 * median(&ours, |it| it.done), "{other:#?}");
@@ -131,6 +111,6 @@ fn ours_is_through_before_any_of_them_announces() {
 
 #[test]
 fn a_seed_decides_all() {
-    let [one, two] = [(); 2].map(|()| run(&Toy::hard(), 5, jech()));
+    let [one, two] = [(); 2].map(|()| run(&Toy::hard(), 5, Client::Jech));
     assert_eq!(format!("{one:?}"), format!("{two:?}"));
 }

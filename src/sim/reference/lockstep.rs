@@ -1,33 +1,34 @@
-//! The lookup of jstorrent, and of many a textbook: it goes on in steps.
+//! Models the lookup of jstorrent, and of many a textbook, which proceeds in rounds.
 //!
-//! Three of the 8 closest that were not asked yet are asked together, and nothing else is asked
-//! until each of the three has answered or its 5 s are over, so that one dead node holds up two
-//! others. Who does not answer is struck off the list. It ends when the 8 closest that are left
-//! have answered; then every node that gave a token is announced to, at once, and those answers
-//! are waited for as well. A late answer is lost, and nothing is sent twice.
+//! Three of the 8 closest nodes that were not queried yet are queried together, and no other until
+//! each of the three has responded or timed out after 5 s, so one dead node delays two others. A
+//! node that does not respond is dropped. The lookup ends when the 8 closest nodes left have
+//! responded; then it announces to every node that sent a token, at once, and waits for these
+//! responses too. A late response is ignored, and nothing is sent twice.
 
-use std::net::SocketAddr;
-use std::time::Duration;
+use alloc::vec::Vec;
+use core::net::SocketAddr;
+use core::time::Duration;
 
-use dht_proto::sim::cast::Contact;
-use dht_proto::{Instant, NodeId};
+use super::driver::{Algorithm, Candidate, Context, Reply};
+use crate::id::{K, NodeId};
+use crate::sim::cast::Contact;
+use crate::time::Instant;
 
-use super::{Algorithm, K, Line, Listed, Reply};
-
-/// Asked together (`ALPHA`).
+/// Queries of one round (`ALPHA`).
 const BATCH: usize = 3;
 
-/// An answer is waited for this long (`QUERY_TIMEOUT_MS`).
+/// Time to wait for a response (`QUERY_TIMEOUT_MS`).
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The lookup of jstorrent.
+/// State of a lookup.
 #[derive(Default)]
-pub(crate) struct Lockstep {
+pub(super) struct Lockstep {
     /// Closest first.
-    nodes: Vec<Listed<State>>,
-    /// Those of this step that have not answered yet.
+    nodes: Vec<Candidate<State>>,
+    /// The nodes of this round that have not responded yet.
     awaited: Vec<SocketAddr>,
-    /// When the step is over for these.
+    /// When the round times out.
     deadline: Option<Instant>,
     is_announcing: bool,
 }
@@ -35,86 +36,86 @@ pub(crate) struct Lockstep {
 #[derive(PartialEq)]
 enum State {
     Fresh,
-    Asked,
-    /// With the token, if any.
-    Answered(Option<Vec<u8>>),
+    Queried,
+    /// Responded, with the token, if any.
+    Alive(Option<Vec<u8>>),
     Failed,
 }
 
 impl Lockstep {
     fn insert(&mut self, (id, addr): Contact, target: &NodeId) {
         if self.nodes.iter().all(|node| node.addr != addr) {
-            Listed { id, addr, state: State::Fresh }.insert_into(&mut self.nodes, target);
+            Candidate { id, addr, state: State::Fresh }.insert_into(&mut self.nodes, target);
         }
     }
 
-    fn step(&mut self, line: &mut Line<'_, '_>) {
+    fn step(&mut self, context: &mut Context<'_, '_>) {
         let closest = self.nodes.iter_mut().filter(|node| node.state != State::Failed).take(K);
         for node in closest.filter(|node| node.state == State::Fresh).take(BATCH) {
-            node.state = State::Asked;
+            node.state = State::Queried;
             self.awaited.push(node.addr);
         }
         if self.awaited.is_empty() {
-            return self.announce(line);
+            return self.announce(context);
         }
-        self.awaited.iter().for_each(|addr| line.get_peers(*addr));
-        self.deadline = Some(line.now + TIMEOUT);
+        self.awaited.iter().for_each(|addr| context.get_peers(*addr));
+        self.deadline = Some(context.now + TIMEOUT);
     }
 
-    fn announce(&mut self, line: &mut Line<'_, '_>) {
-        if !line.announces() {
+    fn announce(&mut self, context: &mut Context<'_, '_>) {
+        if !context.announces() {
             self.deadline = None;
-            return line.finish();
+            return context.finish();
         }
         self.is_announcing = true;
         for node in &self.nodes {
-            if let State::Answered(Some(token)) = &node.state {
+            if let State::Alive(Some(token)) = &node.state {
                 self.awaited.push(node.addr);
-                line.announce(node.addr, token);
+                context.announce(node.addr, token);
             }
         }
-        self.deadline = Some(line.now + TIMEOUT);
-        self.go_on(line);
+        self.deadline = Some(context.now + TIMEOUT);
+        self.go_on(context);
     }
 
-    /// Takes the next step if this one is over.
-    fn go_on(&mut self, line: &mut Line<'_, '_>) {
+    /// Starts the next round if this one is over.
+    fn go_on(&mut self, context: &mut Context<'_, '_>) {
         if !self.awaited.is_empty() {
             return;
         }
         self.deadline = None;
-        if self.is_announcing { line.finish() } else { self.step(line) }
+        if self.is_announcing { context.finish() } else { self.step(context) }
     }
 }
 
 impl Algorithm for Lockstep {
-    fn start(&mut self, table: &[Contact], line: &mut Line<'_, '_>) {
-        table.iter().take(K).for_each(|contact| self.insert(*contact, &line.target()));
-        self.step(line);
+    fn start(&mut self, table: &[Contact], context: &mut Context<'_, '_>) {
+        table.iter().take(K).for_each(|contact| self.insert(*contact, &context.target()));
+        self.step(context);
     }
 
-    fn on_reply(&mut self, reply: Reply, line: &mut Line<'_, '_>) {
+    fn on_reply(&mut self, reply: Reply, context: &mut Context<'_, '_>) {
         self.awaited.retain(|addr| *addr != reply.from);
         if let Some(node) = self.nodes.iter_mut().find(|node| node.addr == reply.from) {
-            node.state = State::Answered(reply.token);
+            node.state = State::Alive(reply.token);
         }
-        reply.nodes.into_iter().for_each(|contact| self.insert(contact, &line.target()));
-        self.go_on(line);
+        reply.nodes.into_iter().for_each(|contact| self.insert(contact, &context.target()));
+        self.go_on(context);
     }
 
-    fn on_acknowledged(&mut self, node: SocketAddr, line: &mut Line<'_, '_>) {
+    fn on_acknowledged(&mut self, node: SocketAddr, context: &mut Context<'_, '_>) {
         self.awaited.retain(|addr| *addr != node);
-        self.go_on(line);
+        self.go_on(context);
     }
 
-    fn on_wake(&mut self, line: &mut Line<'_, '_>) {
+    fn on_wake(&mut self, context: &mut Context<'_, '_>) {
         for addr in self.awaited.drain(..) {
-            line.forget(addr);
+            context.forget(addr);
             if let Some(node) = self.nodes.iter_mut().find(|node| node.addr == addr) {
                 node.state = State::Failed;
             }
         }
-        self.go_on(line);
+        self.go_on(context);
     }
 
     fn next_wake(&self) -> Option<Instant> {

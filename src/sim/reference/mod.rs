@@ -1,250 +1,149 @@
-//! How deployed clients look up and announce, to be compared with in the same world.
+//! Models of other clients' lookups, to compare with in the same world.
 //!
-//! Each is an [`Algorithm`], written from a description of its behaviour. The [`Driver`] talks for
-//! it: a reply counts only if it comes from the address that was asked, under the transaction that
-//! was given to it. What an algorithm did is read off its datagrams, as it is for our own.
+//! Each is written from a description of the client's behaviour. What a lookup did is read off its
+//! datagrams, as it is for a node of this crate ([`Trail`](super::Trail)). The bench `compare`
+//! prints the figures, `dht sim --compare` draws them.
+//!
+//! - `driver`: runs an algorithm as a host
+//! - `lockstep`: jstorrent, and many a textbook
+//! - `libtorrent`: libtorrent 2.1
+//! - `jech`: jech's `dht.c`, of Transmission
+//!
+//! ```
+//! use dht_proto::sim::reference::{self, Client};
+//! use dht_proto::sim::toy::Toy;
+//!
+//! let outcome = reference::run(&Toy::default(), 1, Client::Libtorrent);
+//! assert!(outcome.done.is_some_and(|at| at.as_millis() < 500));
+//! ```
 
+mod driver;
 mod jech;
 mod libtorrent;
 mod lockstep;
 
-use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use core::time::Duration;
 
-use dht_proto::sim::cast::Contact;
-use dht_proto::sim::{Actor, Dice, HostId, Outbox, World};
-use dht_proto::wire::{Body, Message, Method, Query, Want};
-use dht_proto::{Family, InfoHash, Instant, NodeId};
+use self::driver::{Algorithm, Driver};
+use self::jech::Jech;
+use self::libtorrent::Libtorrent;
+use self::lockstep::Lockstep;
+use super::cast::Contact;
+use super::dice::Dice;
+use super::host::HostId;
+use super::toy::{Outcome, Stage, Toy};
+use super::world::World;
+use crate::addr::Family;
+use crate::id::InfoHash;
+use crate::time::Instant;
 
-use jech::Jech;
-use libtorrent::Libtorrent;
-use lockstep::Lockstep;
-
-/// Nodes that a lookup is for.
-const K: usize = 8;
-
-/// A way to look up the peers of a torrent and to announce oneself there.
-pub(crate) trait Algorithm: 'static {
-    /// It begins, with all that the routing table holds, closest to the target first.
-    fn start(&mut self, table: &[Contact], line: &mut Line<'_, '_>);
-
-    /// A `get_peers` was answered.
-    fn on_reply(&mut self, reply: Reply, line: &mut Line<'_, '_>);
-
-    /// An `announce_peer` was answered.
-    fn on_acknowledged(&mut self, _node: SocketAddr, _line: &mut Line<'_, '_>) {}
-
-    /// The time that [`next_wake`](Self::next_wake) asked for has come.
-    fn on_wake(&mut self, line: &mut Line<'_, '_>);
-
-    /// When to call [`on_wake`](Self::on_wake).
-    fn next_wake(&self) -> Option<Instant>;
+/// A client whose lookup is modelled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Client {
+    /// jstorrent: rounds of three queries, each of which waits for the slowest.
+    LockStep,
+    /// libtorrent 2.1, of qBittorrent and Deluge.
+    Libtorrent,
+    /// `dht.c` by Juliusz Chroboczek, of Transmission.
+    Jech,
 }
 
-/// The answer to a `get_peers`.
-pub(crate) struct Reply {
-    /// Who was asked.
-    pub(crate) from: SocketAddr,
-    /// Whom it lists.
-    pub(crate) nodes: Vec<Contact>,
-    /// What it wants to see in an announce.
-    pub(crate) token: Option<Vec<u8>>,
-}
+impl Client {
+    /// All clients, in the order in which tables list them.
+    pub const ALL: [Self; 3] = [Self::LockStep, Self::Libtorrent, Self::Jech];
 
-/// A node that was heard of, and how it stands with it.
-struct Listed<S> {
-    id: NodeId,
-    addr: SocketAddr,
-    state: S,
-}
+    /// The name that tables and pictures show.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::LockStep => "lock-step",
+            Self::Libtorrent => "libtorrent",
+            Self::Jech => "jech",
+        }
+    }
 
-impl<S> Listed<S> {
-    /// Puts it where it belongs in a list that has those closest to the target first.
-    fn insert_into(self, nodes: &mut Vec<Self>, target: &NodeId) {
-        let distance = self.id.distance(target);
-        let at = nodes.partition_point(|node| node.id.distance(target) < distance);
-        nodes.insert(at, self);
+    fn algorithm(self) -> Box<dyn Algorithm> {
+        match self {
+            Self::LockStep => Box::new(Lockstep::default()),
+            Self::Libtorrent => Box::new(Libtorrent::default()),
+            Self::Jech => Box::new(Jech::default()),
+        }
     }
 }
 
-/// An algorithm by its name.
-pub(crate) type Named = (&'static str, fn() -> Box<dyn Algorithm>);
-
-/// All of them, in the order in which they are listed.
-pub(crate) const ALL: [Named; 3] = [
-    ("lock-step", || Box::new(Lockstep::default())),
-    ("libtorrent", || Box::new(Libtorrent::default())),
-    ("jech", || Box::new(Jech::default())),
-];
-
-/// All that the routing table of a node holds.
-pub(crate) fn table(world: &World, host: HostId) -> Vec<Contact> {
+/// The whole routing table of a node.
+///
+/// # Panics
+///
+/// If the host runs no node.
+pub fn table(world: &World, host: HostId) -> Vec<Contact> {
     let node = world.node(host).expect("it runs a node");
     node.nodes(Family::V4).map(|node| (node.id, node.addr)).collect()
 }
 
-/// Has a new host look up a torrent from this table, and announce itself there if it is to. It is
-/// captured, and starts with the next step of the world.
-pub(crate) fn launch(
+/// Adds a host that looks up a torrent as this client would, from this routing table.
+///
+/// It announces itself at the end if `announces` is set. It starts with the next step of the world,
+/// and its datagrams are [captured](World::capture).
+pub fn launch(
     world: &mut World,
-    algorithm: Box<dyn Algorithm>,
+    client: Client,
     table: Vec<Contact>,
     infohash: InfoHash,
     announces: bool,
 ) -> HostId {
     let id = world.dice().id();
-    let driver = Driver::new(world, algorithm, id, table, infohash, announces);
-    let host = world.add_actor(driver);
+    let dice = Dice::new(world.dice().bits());
+    let host = world.add_actor(Driver::new(client.algorithm(), id, table, infohash, announces, dice));
     world.capture(host);
     host
 }
 
-/// Puts an algorithm in the place of a node, to look up a torrent at once from the table that the node
-/// had. It is captured.
-#[allow(dead_code, reason = "of use to some only")]
-pub(crate) fn stand_in(world: &mut World, host: HostId, algorithm: Box<dyn Algorithm>, infohash: InfoHash) {
+/// Replaces a node by a client that looks up a torrent at once, from the node's routing table.
+///
+/// Its datagrams are [captured](World::capture).
+///
+/// # Panics
+///
+/// If the host runs no node.
+pub fn stand_in(world: &mut World, host: HostId, client: Client, infohash: InfoHash) {
     let id = world.node(host).expect("a node to stand in for").id(Family::V4);
     let table = table(world, host);
-    let driver = Driver::new(world, algorithm, id, table, infohash, false);
+    let dice = Dice::new(world.dice().bits());
+    let driver = Driver::new(client.algorithm(), id, table, infohash, false, dice);
     world.capture(host);
     world.replace(host, driver);
 }
 
-/// When a [launched](launch) host held itself to be through.
-pub(crate) fn done(world: &World, host: HostId) -> Option<Instant> {
-    world.actor::<Driver>(host).and_then(|driver| driver.talk.done)
+/// When the lookup of a [launched](launch) host finished, by the client's own judgement.
+pub fn finished_at(world: &World, host: HostId) -> Option<Instant> {
+    world.actor::<Driver>(host).and_then(Driver::finished_at)
 }
 
-/// A host that does what an [`Algorithm`] wants. It starts when it is born.
-struct Driver {
-    algorithm: Box<dyn Algorithm>,
-    /// Empty once it has started.
-    table: Vec<Contact>,
-    talk: Talk,
+/// Runs a client on the network that a node of this crate has with this seed.
+///
+/// The same hosts are dead, and the client starts from the table that the node had filled.
+pub fn run(network: &Toy, seed: u64, client: Client) -> Outcome {
+    let stage = network.build(seed);
+    let table = table(&stage.world, stage.node);
+    run_from(stage, table, client)
 }
 
-impl Driver {
-    fn new(
-        world: &mut World,
-        algorithm: Box<dyn Algorithm>,
-        id: NodeId,
-        mut table: Vec<Contact>,
-        infohash: InfoHash,
-        announces: bool,
-    ) -> Self {
-        let target = NodeId::from(infohash);
-        table.sort_by_key(|(id, _)| id.distance(&target));
-        let dice = Dice::new(world.dice().bits());
-        let talk = Talk { id, infohash, announces, dice, asked: BTreeMap::new(), sent: 0, done: None };
-        Self { algorithm, table, talk }
-    }
+/// Runs a client on a network that is ready, from a given routing table.
+pub fn run_from(mut stage: Stage, table: Vec<Contact>, client: Client) -> Outcome {
+    let world = &mut stage.world;
+    world.kill(stage.node);
+    // A client whose clock counts whole seconds starts at any time within one.
+    let pause = world.dice().up_to(Duration::from_secs(1));
+    world.run_for(pause);
+    let started = world.now();
+    let host = launch(world, client, table, stage.target, true);
+    world.run_until(|world| finished_at(world, host).is_some(), PATIENCE);
+    let done = finished_at(world, host).map(|at| at - started);
+    stage.measure(host, started, done)
 }
 
-impl Actor for Driver {
-    fn on_datagram(&mut self, now: Instant, from: SocketAddr, datagram: &[u8], out: &mut Outbox<'_>) {
-        let Ok(Message { transaction, body: Body::Response(response), .. }) = Message::parse(datagram) else {
-            return;
-        };
-        let Ok(ticket) = transaction.try_into().map(u16::from_be_bytes) else { return };
-        let Some(asked) = self.talk.asked.get(&ticket).copied().filter(|asked| asked.node == from) else {
-            return;
-        };
-        self.talk.asked.remove(&ticket);
-        let mut line = Line { now, talk: &mut self.talk, out };
-        if asked.is_announce {
-            self.algorithm.on_acknowledged(from, &mut line);
-        } else {
-            let nodes = response.nodes.into_iter().flatten().collect();
-            let reply = Reply { from, nodes, token: response.token.map(<[u8]>::to_vec) };
-            self.algorithm.on_reply(reply, &mut line);
-        }
-    }
-
-    fn on_wake(&mut self, now: Instant, out: &mut Outbox<'_>) {
-        let mut line = Line { now, talk: &mut self.talk, out };
-        if self.table.is_empty() {
-            self.algorithm.on_wake(&mut line);
-        } else {
-            self.algorithm.start(&std::mem::take(&mut self.table), &mut line);
-        }
-    }
-
-    fn next_wake(&self) -> Option<Instant> {
-        if self.table.is_empty() { self.algorithm.next_wake() } else { Some(Instant::ZERO) }
-    }
-}
-
-/// What was said so far.
-struct Talk {
-    id: NodeId,
-    infohash: InfoHash,
-    announces: bool,
-    dice: Dice,
-    asked: BTreeMap<u16, Asked>,
-    sent: u16,
-    done: Option<Instant>,
-}
-
-#[derive(Clone, Copy)]
-struct Asked {
-    node: SocketAddr,
-    is_announce: bool,
-}
-
-/// An algorithm's way to the others.
-pub(crate) struct Line<'a, 'o> {
-    /// The time.
-    pub(crate) now: Instant,
-    talk: &'a mut Talk,
-    out: &'a mut Outbox<'o>,
-}
-
-impl Line<'_, '_> {
-    /// What is looked for.
-    fn target(&self) -> NodeId {
-        self.talk.infohash.into()
-    }
-
-    /// Whether it is to announce itself where it has looked; else it is through by then.
-    const fn announces(&self) -> bool {
-        self.talk.announces
-    }
-
-    /// Uniform in `0..bound`.
-    const fn below(&mut self, bound: usize) -> usize {
-        self.talk.dice.below(bound)
-    }
-
-    /// Sends a `get_peers`.
-    fn get_peers(&mut self, node: SocketAddr) {
-        let infohash = self.talk.infohash;
-        let method = Method::GetPeers { infohash, want: Want::NONE, noseed: false, scrape: false };
-        self.ask(node, method, false);
-    }
-
-    /// Sends an `announce_peer`.
-    fn announce(&mut self, node: SocketAddr, token: &[u8]) {
-        let infohash = self.talk.infohash;
-        let (port, implied_port, seed, name) = (999, false, false, None);
-        let method = Method::AnnouncePeer { infohash, port, implied_port, seed, token, name };
-        self.ask(node, method, true);
-    }
-
-    fn ask(&mut self, node: SocketAddr, method: Method<'_>, is_announce: bool) {
-        let ticket = self.talk.sent;
-        self.talk.sent = ticket.wrapping_add(1);
-        self.talk.asked.insert(ticket, Asked { node, is_announce });
-        let query = Query { id: self.talk.id, method };
-        self.out.send_message(node, &Message::new(&ticket.to_be_bytes(), Body::Query(query)));
-    }
-
-    /// No answer of this node counts any more.
-    fn forget(&mut self, node: SocketAddr) {
-        self.talk.asked.retain(|_, asked| asked.node != node);
-    }
-
-    /// All is done.
-    fn finish(&mut self) {
-        self.talk.done.get_or_insert(self.now);
-    }
-}
+/// Longer than any lookup that ends.
+const PATIENCE: Duration = Duration::from_secs(600);

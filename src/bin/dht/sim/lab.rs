@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use dht_proto::sim::reference::{self, Client};
 use dht_proto::sim::{
     Captured, Churn, Dice, Growth, HostId, Latency, Nat, NatKind, Network, Profile, Returns, SearchId, Trail,
     World,
@@ -10,7 +11,6 @@ use dht_proto::sim::{
 use dht_proto::{Announce, InfoHash, Instant, Lookup};
 
 use super::options::SimOptions;
-use super::reference::{self, Named};
 use crate::output::Gauge;
 
 /// Nodes that an announce is for.
@@ -92,9 +92,9 @@ pub(super) fn work(options: &SimOptions) -> u64 {
 }
 
 /// Builds the world and measures an algorithm in it; ours if none is given.
-pub(super) fn run(options: &SimOptions, algorithm: Option<Named>, gauge: &Gauge) -> Run {
+pub(super) fn run(options: &SimOptions, algorithm: Option<Client>, gauge: &Gauge) -> Run {
     let (mut world, clients, site) = build(options, gauge);
-    let name = algorithm.map_or("this crate", |(name, _)| name);
+    let name = algorithm.map_or("this crate", Client::name);
     let plan = plan(options, &clients);
     let begun = world.now();
     let mut under_way = Vec::with_capacity(plan.len());
@@ -263,7 +263,7 @@ struct UnderWay {
     is_ours: bool,
 }
 
-fn start(world: &mut World, task: &Task, algorithm: Option<Named>) -> UnderWay {
+fn start(world: &mut World, task: &Task, algorithm: Option<Client>) -> UnderWay {
     let Task { infohash, announces, .. } = *task;
     let lookup =
         if announces { Lookup::Announce(infohash, Announce::port(PORT)) } else { Lookup::GetPeers(infohash) };
@@ -274,10 +274,10 @@ fn start(world: &mut World, task: &Task, algorithm: Option<Named>) -> UnderWay {
             (task.host, world.start(task.host, lookup).expect("a client looks up one thing"))
         }
         // Another host takes the place of the client, with the table that this has.
-        Some((_, new)) => {
+        Some(client) => {
             let table = reference::table(world, task.host);
             world.kill(task.host);
-            let host = reference::launch(world, new(), table, infohash, announces);
+            let host = reference::launch(world, client, table, infohash, announces);
             (host, world.follow(host, lookup))
         }
     };
@@ -289,7 +289,7 @@ impl UnderWay {
         if self.is_ours {
             world.search(self.search)?.done.map(|(done, _)| done)
         } else {
-            reference::done(world, self.host).map(|at| at - self.started)
+            reference::finished_at(world, self.host).map(|at| at - self.started)
         }
     }
 

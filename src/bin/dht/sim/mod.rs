@@ -4,8 +4,6 @@ mod figures;
 mod lab;
 mod options;
 mod plot;
-#[path = "../../../../benches/reference/mod.rs"]
-mod reference;
 
 use std::fs;
 use std::num::NonZero;
@@ -16,9 +14,10 @@ use std::thread;
 
 pub(crate) use options::SimOptions;
 
+use dht_proto::sim::reference::Client;
+
 use crate::output::{Failure, Gauge, Output};
 use lab::Run;
-use reference::Named;
 
 /// What the rows and columns of the table are.
 pub(crate) const LEGEND: &str = "\
@@ -41,7 +40,7 @@ pub(crate) fn run(options: &SimOptions, output: &Output) -> Result<(), Failure> 
     }
     let mut algorithms = vec![None];
     if options.compare {
-        algorithms.extend(reference::ALL.map(Some));
+        algorithms.extend(Client::ALL.map(Some));
     }
     let gauge = output.gauge(lab::work(options) * algorithms.len() as u64);
     let runs = run_all(options, &algorithms, &gauge);
@@ -57,7 +56,7 @@ pub(crate) fn run(options: &SimOptions, output: &Output) -> Result<(), Failure> 
 
 /// Every algorithm has a world of its own, and all these worlds are the same until the first
 /// announce: none finds what another has left. In what order they run changes nothing.
-fn run_all(options: &SimOptions, algorithms: &[Option<Named>], gauge: &Gauge) -> Vec<Run> {
+fn run_all(options: &SimOptions, algorithms: &[Option<Client>], gauge: &Gauge) -> Vec<Run> {
     let cores = thread::available_parallelism().map_or(1, NonZero::get);
     let threads = if options.nodes > SIDE_BY_SIDE { 1 } else { cores };
     let queue = Mutex::new(algorithms.iter().enumerate());
