@@ -19,7 +19,7 @@ use std::time::Duration;
 use args::args;
 use dht_proto::sim::Sample;
 use dht_proto::sim::reference::{self, Client};
-use dht_proto::sim::toy::{Outcome, Toy};
+use dht_proto::sim::scripted::{Outcome, Toy};
 
 fn main() {
     let (args, is_test) = args();

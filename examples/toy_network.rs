@@ -7,7 +7,7 @@
 use std::time::Duration;
 
 use dht_proto::sim::Sample;
-use dht_proto::sim::toy::{Outcome, Toy};
+use dht_proto::sim::scripted::{Outcome, Toy};
 
 fn main() {
     let seeds = std::env::args().nth(1).map_or(100, |arg| arg.parse().expect("a number of seeds"));

@@ -1,7 +1,7 @@
 //! Sybils that surround an infohash, and liars who name a victim.
 
-use dht_proto::sim::cast::Guile;
-use dht_proto::sim::siege::{Outcome, Siege};
+use dht_proto::sim::actors::Guile;
+use dht_proto::sim::sybil::{Outcome, Siege};
 
 /// What becomes of a lookup and an announce among Sybils.
 pub(crate) fn print(honest: usize, seeds: u64) {

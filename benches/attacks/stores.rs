@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use dht_proto::sim::cast::near;
+use dht_proto::sim::actors::near;
 use dht_proto::wire::{Body, Message, Method, PutItem, Want};
 use dht_proto::{InfoHash, Item, Limits, NodeId};
 

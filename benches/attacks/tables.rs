@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
-use dht_proto::sim::cast::{Contact, Guile, Honest, Sybil};
+use dht_proto::sim::actors::{Contact, Guile, Honest, Sybil};
 use dht_proto::sim::{Dice, Network, Profile, World};
 use dht_proto::{BootstrapKind, Event, Family, Limits};
 

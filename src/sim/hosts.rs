@@ -5,9 +5,8 @@ use alloc::sync::Arc;
 use core::fmt;
 use core::time::Duration;
 
-use super::actor::Actor;
-use super::nat::Nat;
-use super::wire::Link;
+use super::actors::Actor;
+use super::transport::{Link, Nat};
 use crate::config::{Config, Limits};
 use crate::node::Node;
 use crate::time::Instant;

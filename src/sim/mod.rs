@@ -4,7 +4,7 @@
 //! A [`World`] holds real nodes and lets datagrams go to and fro between them through a [`Network`]
 //! that delays, loses, doubles, reorders and corrupts them. Hosts may sit behind address
 //! translators ([`Nat`]), come and go ([`Churn`]), be cut off, sleep, or have clocks that jump.
-//! Beside them live scripted hosts ([`Actor`], and a [`cast`] of villains). What a host says and
+//! Beside them live scripted hosts ([`Actor`], and a [`actors`] of villains). What a host says and
 //! hears can be [captured](World::capture), and a [`Trail`] read off it that tells how a lookup went.
 //! There is no clock and no socket: time jumps from one happening to the next.
 //!
@@ -87,35 +87,22 @@
 //! There is no bandwidth and no queue in the network: a datagram never waits for another. Distances
 //! know no geography, so two near hosts need not be equally far from a third.
 
-mod actor;
-mod capture;
-pub mod cast;
-mod check;
-mod crawl;
-mod dice;
-mod fate;
-mod grow;
-mod host;
-mod nat;
-mod network;
-mod queue;
+pub mod actors;
+mod hosts;
+mod quantiles;
 pub mod reference;
-mod sample;
-mod search;
-pub mod siege;
-pub mod toy;
-mod wire;
+mod rng;
+mod schedule;
+pub mod scripted;
+pub mod sybil;
+mod trail;
+mod transport;
 mod world;
 
-pub use actor::{Actor, Outbox};
-pub use capture::{Captured, Direction, Sighting, Trail};
-pub use check::{Fault, Violation};
-pub use dice::Dice;
-pub use grow::Growth;
-pub use host::{Churn, HostId, Presence, Profile, Returns, limits, roomy_limits};
-pub use nat::{Nat, NatKind};
-pub use network::{Bursts, Latency, Network};
-pub use sample::Sample;
-pub use search::{Search, SearchId};
-pub use wire::Counters;
-pub use world::World;
+pub use self::actors::{Actor, Outbox};
+pub use self::hosts::{Churn, HostId, Presence, Profile, Returns, limits, roomy_limits};
+pub use self::quantiles::Sample;
+pub use self::rng::Dice;
+pub use self::trail::{Sighting, Trail};
+pub use self::transport::{Bursts, Captured, Counters, Direction, Latency, Nat, NatKind, Network};
+pub use self::world::{Fault, Growth, Search, SearchId, Violation, World};

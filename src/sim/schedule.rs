@@ -1,9 +1,8 @@
-//! What is to happen and when, and the datagrams on their way.
+//! What is to happen, and when.
 
 use alloc::vec::Vec;
 use core::mem;
 
-use crate::addr::Endpoint;
 use crate::time::Instant;
 
 /// Something that is to happen.
@@ -90,63 +89,11 @@ impl Queue {
     }
 }
 
-/// A datagram on its way.
-pub(super) struct Parcel {
-    pub(super) from: Endpoint,
-    pub(super) to: Endpoint,
-    pub(super) bytes: Vec<u8>,
-}
-
-/// The datagrams on their way. Buffers are used again, so their number is the most that ever were
-/// on their way at once.
-#[derive(Default)]
-pub(super) struct Post {
-    parcels: Vec<Parcel>,
-    free: Vec<u32>,
-}
-
-impl Post {
-    pub(super) fn put(&mut self, from: Endpoint, to: Endpoint, bytes: &[u8]) -> u32 {
-        let at = self.free.pop().unwrap_or_else(|| {
-            self.parcels.push(Parcel { from, to, bytes: Vec::new() });
-            self.parcels.len() as u32 - 1
-        });
-        let parcel = &mut self.parcels[at as usize];
-        (parcel.from, parcel.to) = (from, to);
-        parcel.bytes.clear();
-        parcel.bytes.extend_from_slice(bytes);
-        at
-    }
-
-    pub(super) fn get(&self, at: u32) -> &Parcel {
-        &self.parcels[at as usize]
-    }
-
-    pub(super) fn bytes_mut(&mut self, at: u32) -> &mut Vec<u8> {
-        &mut self.parcels[at as usize].bytes
-    }
-
-    /// Its buffer may be used again.
-    pub(super) fn release(&mut self, at: u32) {
-        self.free.push(at);
-    }
-
-    /// Buffers, in use or not.
-    #[cfg(test)]
-    pub(super) const fn len(&self) -> usize {
-        self.parcels.len()
-    }
-
-    pub(super) const fn under_way(&self) -> usize {
-        self.parcels.len() - self.free.len()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
 
-    use super::super::dice::Dice;
+    use super::super::rng::Dice;
     use super::*;
 
     #[test]
@@ -171,17 +118,5 @@ mod tests {
                 expected.inspect(|(key, _)| assert!(model.remove(key).is_some()));
             }
         }
-    }
-
-    #[test]
-    fn buffers_are_used_again() {
-        let mut post = Post::default();
-        let first = post.put(Endpoint::ZERO, Endpoint::ZERO, b"one");
-        let second = post.put(Endpoint::ZERO, Endpoint::ZERO, b"second");
-        post.release(first);
-        assert_eq!(post.put(Endpoint::ZERO, Endpoint::ZERO, b"another"), first);
-        assert_eq!(post.get(first).bytes, b"another");
-        assert_eq!(post.get(second).bytes, b"second");
-        assert_eq!(post.under_way(), 2);
     }
 }

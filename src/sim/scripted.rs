@@ -8,7 +8,7 @@
 //! The example `toy_network` prints the figures over many seeds.
 //!
 //! ```
-//! use dht_proto::sim::toy::Toy;
+//! use dht_proto::sim::scripted::Toy;
 //!
 //! let outcome = Toy { dead: 0.4, ..Toy::default() }.run(1);
 //! assert!(outcome.first_value.is_some_and(|at| at.as_millis() <= 250));
@@ -19,11 +19,11 @@ use alloc::vec::Vec;
 use core::net::SocketAddr;
 use core::time::Duration;
 
-use super::capture::{Direction, Trail};
-use super::cast::{Contact, Honest, near};
-use super::dice::Dice;
-use super::host::{HostId, Profile};
-use super::network::{Latency, Network};
+use super::actors::{Contact, Honest, near};
+use super::hosts::{HostId, Profile};
+use super::rng::Dice;
+use super::trail::Trail;
+use super::transport::{Direction, Latency, Network};
 use super::world::World;
 use crate::config::{Config, Limits};
 use crate::id::{InfoHash, K, NodeId};

@@ -9,7 +9,7 @@
 //! The bench `attacks` prints the figures over many seeds.
 //!
 //! ```
-//! use dht_proto::sim::siege::Siege;
+//! use dht_proto::sim::sybil::Siege;
 //!
 //! let outcome = Siege { honest: 300, ..Siege::default() }.run(1);
 //! assert!(outcome.found && outcome.honest_announces >= 8);
@@ -21,13 +21,12 @@ use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use core::time::Duration;
 
-use super::capture::Direction;
-use super::cast::{Contact, Guile, Honest, Sybil, near};
-use super::dice::Dice;
-use super::host::{HostId, Profile};
-use super::network::Network;
+use super::actors::{Contact, Guile, Honest, Sybil, near};
+use super::hosts::{HostId, Profile};
+use super::rng::Dice;
+use super::transport::{Direction, Network};
 use super::world::World;
-use crate::config::Config;
+use crate::config::{Config, Limits};
 use crate::id::{InfoHash, K, NodeId};
 use crate::lookup::{Announce, Lookup};
 
@@ -189,7 +188,7 @@ impl Siege {
         }
 
         let mut profile = Profile { config: self.config.clone(), ..Profile::default() };
-        profile.limits = crate::Limits::default();
+        profile.limits = Limits::default();
         let client = world.add_alone(profile);
         // A table as a node has it that has been there for a while: from all over the network.
         for _ in 0..300.min(honest.len()) {

@@ -5,8 +5,8 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dht_proto::sim::cast::{Flooder, Honest, IdChaser, Liar, Lie, PortFiller, Recorder, Reflector};
-use dht_proto::sim::toy::{Outcome, Toy};
+use dht_proto::sim::actors::{Flooder, Honest, IdChaser, Liar, Lie, PortFiller, Recorder, Reflector};
+use dht_proto::sim::scripted::{Outcome, Toy};
 use dht_proto::sim::{Growth, HostId, Nat, NatKind, Network, Presence, Profile, Sample, World};
 use dht_proto::{Announce, Config, Family, Lookup};
 

@@ -4,9 +4,9 @@
 use std::time::Duration;
 
 use dht_proto::sim::Sample;
-use dht_proto::sim::cast::Honest;
+use dht_proto::sim::actors::Honest;
 use dht_proto::sim::reference::{Client, run, run_from};
-use dht_proto::sim::toy::{Outcome, Toy};
+use dht_proto::sim::scripted::{Outcome, Toy};
 
 fn alive() -> Toy {
     Toy::default()

@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
-use dht_proto::sim::cast::Guile;
-use dht_proto::sim::siege::{Outcome, Siege};
+use dht_proto::sim::actors::Guile;
+use dht_proto::sim::sybil::{Outcome, Siege};
 use dht_proto::sim::{Growth, Network, Profile, World};
 use dht_proto::{Config, Family, InfoHash, Instant, Limits, Lookup, NetworkSize, Node, NodeId, State};
 

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dht_proto::sim::cast::Recorder;
+use dht_proto::sim::actors::Recorder;
 use dht_proto::sim::{
     Actor, Bursts, Churn, Direction, Growth, Latency, Nat, NatKind, Network, Outbox, Presence, Profile,
     Returns, World,

@@ -1,7 +1,4 @@
-//! Hosts of a few lines each: honest ones, and those that a node has to cope with.
-//!
-//! All but [`Reflector`] and [`Recorder`] answer queries, so that they come into tables and lookups
-//! like anybody else.
+//! Hosts that misbehave, each in one way.
 
 use alloc::rc::Rc;
 use alloc::vec::Vec;
@@ -10,85 +7,12 @@ use core::net::{Ipv4Addr, SocketAddr};
 use core::time::Duration;
 
 use super::actor::{Actor, Outbox};
-use super::dice::mix;
-use crate::addr::{Endpoint, Family};
+use super::messages::{Answer, Contact, closest, near, query_in, target_of};
+use crate::addr::Endpoint;
 use crate::id::{InfoHash, K, NodeId};
+use crate::sim::rng::mix;
 use crate::time::Instant;
-use crate::wire::{
-    Body, Message, Method, NODE4_LEN, NodeWriter, PEER4_LEN, PeerWriter, Query, Response, Want,
-};
-
-/// A node's id and where it is.
-pub type Contact = (NodeId, SocketAddr);
-
-/// The token that all of these hand out.
-const TOKEN: &[u8] = b"cast";
-
-/// An answering machine: it lists the closest of a fixed set of IPv4 contacts and hands out fixed
-/// peers. It asks nobody anything. Slow or unreliable, if need be.
-pub struct Honest {
-    /// Its id.
-    pub id: NodeId,
-    /// Whom it may list. Sharing them costs nothing.
-    pub contacts: Rc<[Contact]>,
-    /// The peers in its answers to `get_peers`, at most 50, whatever the torrent.
-    pub peers: Vec<SocketAddr>,
-    /// Share of queries that it answers, `0.0..=1.0`.
-    pub diligence: f64,
-    /// Each answer waits for this long.
-    pub delay: Duration,
-    /// The announces that came, and when.
-    pub stored: Vec<(Instant, InfoHash, SocketAddr)>,
-    /// The queries that came.
-    pub queries: usize,
-}
-
-impl Honest {
-    /// One that knows these and answers at once.
-    pub fn new(id: NodeId, contacts: impl Into<Rc<[Contact]>>) -> Self {
-        Self {
-            id,
-            contacts: contacts.into(),
-            peers: Vec::new(),
-            diligence: 1.0,
-            delay: Duration::ZERO,
-            stored: Vec::new(),
-            queries: 0,
-        }
-    }
-
-    /// One that leaves some queries unanswered: it answers this share of them.
-    pub fn dropper(id: NodeId, contacts: impl Into<Rc<[Contact]>>, diligence: f64) -> Self {
-        Self { diligence, ..Self::new(id, contacts) }
-    }
-
-    /// One that takes its time.
-    pub fn slow(id: NodeId, contacts: impl Into<Rc<[Contact]>>, delay: Duration) -> Self {
-        Self { delay, ..Self::new(id, contacts) }
-    }
-}
-
-impl Actor for Honest {
-    fn on_datagram(&mut self, now: Instant, from: SocketAddr, datagram: &[u8], out: &mut Outbox<'_>) {
-        let Some((transaction, query)) = query_in(datagram) else { return };
-        self.queries += 1;
-        if self.diligence < 1.0 && !out.dice().chance(self.diligence) {
-            return;
-        }
-        let nodes = target_of(&query).map_or_else(Vec::new, |target| closest(&self.contacts, target));
-        let mut peers: &[SocketAddr] = &[];
-        match query.method {
-            Method::GetPeers { .. } => peers = &self.peers,
-            Method::AnnouncePeer { infohash, port, implied_port, token, .. } if token == TOKEN => {
-                let port = if implied_port { from.port() } else { port };
-                self.stored.push((now, infohash, SocketAddr::new(from.ip(), port)));
-            }
-            _ => {}
-        }
-        let answer = Answer { delay: self.delay, nodes: &nodes, peers, ..Answer::plain(self.id) };
-        answer.send(out, from, transaction);
-    }
-}
+use crate::wire::{Body, Message, Method, Query, Want};
 
 /// A liar.
 pub struct Liar {
@@ -353,88 +277,6 @@ impl Actor for Reflector {
     }
 }
 
-/// One that keeps all it gets, and says nothing.
-#[derive(Default)]
-pub struct Recorder {
-    /// When something came, from whom, and what.
-    pub got: Vec<(Instant, SocketAddr, Vec<u8>)>,
-}
-
-impl Actor for Recorder {
-    fn on_datagram(&mut self, now: Instant, from: SocketAddr, datagram: &[u8], _: &mut Outbox<'_>) {
-        self.got.push((now, from, datagram.to_vec()));
-    }
-}
-
-/// The query in a datagram, and its transaction id.
-pub fn query_in(datagram: &[u8]) -> Option<(&[u8], Query<'_>)> {
-    match Message::parse(datagram) {
-        Ok(Message { transaction, body: Body::Query(query), .. }) => Some((transaction, query)),
-        _ => None,
-    }
-}
-
-/// What a query aims at, if it wants nodes.
-pub const fn target_of(query: &Query<'_>) -> Option<NodeId> {
-    match query.method {
-        Method::FindNode { target, .. } | Method::SampleInfohashes { target, .. } => Some(target),
-        Method::GetPeers { infohash, .. } => Some(NodeId::from_bytes(*infohash.as_bytes())),
-        _ => None,
-    }
-}
-
-/// The [`K`] contacts that are closest to a target, closest first.
-pub fn closest(contacts: &[Contact], target: NodeId) -> Vec<Contact> {
-    let mut closest: Vec<Contact> = Vec::with_capacity(K + 1);
-    for contact in contacts {
-        let distance = contact.0.distance(&target);
-        let at = closest.partition_point(|(id, _)| id.distance(&target) < distance);
-        if at < K {
-            closest.truncate(K - 1);
-            closest.insert(at, *contact);
-        }
-    }
-    closest
-}
-
-/// An id that shares the first `bits` bits with `target` and differs in the next.
-pub fn near(target: NodeId, filler: NodeId, bits: u32) -> NodeId {
-    target.sibling(bits, &filler)
-}
-
-/// An answer: IPv4 nodes and peers, and a token where there are nodes.
-struct Answer<'a> {
-    delay: Duration,
-    id: NodeId,
-    nodes: &'a [Contact],
-    peers: &'a [SocketAddr],
-    requester: Option<SocketAddr>,
-}
-
-impl Answer<'_> {
-    const fn plain(id: NodeId) -> Self {
-        Self { delay: Duration::ZERO, id, nodes: &[], peers: &[], requester: None }
-    }
-
-    fn send(&self, out: &mut Outbox<'_>, to: SocketAddr, transaction: &[u8]) {
-        let (mut nodes_buf, mut peers_buf) = ([0; 16 * NODE4_LEN], [0; 50 * PEER4_LEN]);
-        let mut nodes = NodeWriter::new(Family::V4, &mut nodes_buf);
-        self.nodes.iter().for_each(|(id, addr)| {
-            nodes.push(id, *addr);
-        });
-        let mut peers = PeerWriter::new(Family::V4, &mut peers_buf);
-        self.peers.iter().for_each(|peer| {
-            peers.push(*peer);
-        });
-        let mut response = Response::new(self.id);
-        response.nodes = Some(nodes.finish());
-        response.token = Some(TOKEN);
-        response.values = (!self.peers.is_empty()).then(|| peers.finish());
-        let message = Message::new(transaction, Body::Response(response));
-        out.send_message_after(self.delay, to, &Message { requester: self.requester, ..message });
-    }
-}
-
 const fn find_node(id: NodeId, target: NodeId) -> Message<'static> {
     Message::new(b"fn", Body::Query(Query { id, method: Method::FindNode { target, want: Want::NONE } }))
 }
@@ -472,18 +314,7 @@ const RESERVED: [SocketAddr; 8] = {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sim::Dice;
-
-    #[test]
-    fn the_closest_come_first_and_no_others() {
-        let mut dice = Dice::new(1);
-        let contacts: Vec<Contact> = (0..100).map(|_| (dice.id(), anywhere(dice.bits()))).collect();
-        let target = dice.id();
-        let mut sorted = contacts.clone();
-        sorted.sort_by_key(|(id, _)| id.distance(&target));
-        assert_eq!(closest(&contacts, target), sorted[..K]);
-        assert_eq!(closest(&contacts[..3], target).len(), 3);
-    }
+    use crate::sim::rng::Dice;
 
     #[test]
     fn chasers_are_next_to_the_target_and_next_to_each_other() {

@@ -7,9 +7,8 @@ use core::mem;
 use core::net::SocketAddr;
 
 use crate::id::{InfoHash, NodeId};
-use crate::sim::actor::{Actor, Outbox};
-use crate::sim::cast::Contact;
-use crate::sim::dice::Dice;
+use crate::sim::actors::{Actor, Contact, Outbox};
+use crate::sim::rng::Dice;
 use crate::time::Instant;
 use crate::wire::{Body, Message, Method, Query, Want};
 

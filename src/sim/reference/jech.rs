@@ -16,7 +16,7 @@ use core::net::SocketAddr;
 
 use super::driver::{Algorithm, Context, Reply};
 use crate::id::{K, NodeId};
-use crate::sim::cast::Contact;
+use crate::sim::actors::Contact;
 use crate::time::Instant;
 
 /// `SEARCH_NODES`.

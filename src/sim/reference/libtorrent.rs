@@ -16,7 +16,7 @@ use core::time::Duration;
 
 use super::driver::{Algorithm, Candidate, Context, Reply};
 use crate::id::{K, NodeId};
-use crate::sim::cast::Contact;
+use crate::sim::actors::Contact;
 use crate::time::Instant;
 
 /// Queries in flight among the closest nodes (`dht_search_branching`).

@@ -12,7 +12,7 @@ use core::time::Duration;
 
 use super::driver::{Algorithm, Candidate, Context, Reply};
 use crate::id::{K, NodeId};
-use crate::sim::cast::Contact;
+use crate::sim::actors::Contact;
 use crate::time::Instant;
 
 /// Queries of one round (`ALPHA`).

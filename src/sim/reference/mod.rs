@@ -11,7 +11,7 @@
 //!
 //! ```
 //! use dht_proto::sim::reference::{self, Client};
-//! use dht_proto::sim::toy::Toy;
+//! use dht_proto::sim::scripted::Toy;
 //!
 //! let outcome = reference::run(&Toy::default(), 1, Client::Libtorrent);
 //! assert!(outcome.done.is_some_and(|at| at.as_millis() < 500));
@@ -30,10 +30,10 @@ use self::driver::{Algorithm, Driver};
 use self::jech::Jech;
 use self::libtorrent::Libtorrent;
 use self::lockstep::Lockstep;
-use super::cast::Contact;
-use super::dice::Dice;
-use super::host::HostId;
-use super::toy::{Outcome, Stage, Toy};
+use super::actors::Contact;
+use super::hosts::HostId;
+use super::rng::Dice;
+use super::scripted::{Outcome, Stage, Toy};
 use super::world::World;
 use crate::addr::Family;
 use crate::id::InfoHash;

@@ -1,15 +1,24 @@
 //! The way of a datagram from one host to another: translators, the network, counters.
 
-use alloc::vec;
+mod capture;
+mod directory;
+mod nat;
+mod network;
+mod packets;
+
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 use core::time::Duration;
 
-use super::capture::{Captured, Captures, Direction};
-use super::dice::{Dice, mix};
-use super::nat::{Device, Nat};
-use super::network::{self, Network};
-use super::queue::{Happening, Post, Queue};
+use self::capture::Captures;
+pub use self::capture::{Captured, Direction};
+use self::directory::Directory;
+use self::nat::Device;
+pub use self::nat::{Nat, NatKind};
+pub use self::network::{Bursts, Latency, Network};
+use self::packets::Post;
+use super::rng::{Dice, mix};
+use super::schedule::{Happening, Queue};
 use crate::addr::{Endpoint, Family};
 use crate::time::Instant;
 
@@ -62,12 +71,25 @@ impl Link {
         let endpoints = [Endpoint::ZERO; 2];
         Self { host, endpoints, device: 0, is_cut: false, is_bad: [false; 2], extra: Duration::ZERO }
     }
+
+    /// Inside of any translator, IPv4 if there is one.
+    pub(super) fn addr(&self) -> SocketAddr {
+        let [v4, v6] = self.endpoints;
+        if v4.port() == 0 { v6.into() } else { v4.into() }
+    }
+
+    /// Whether what comes to this endpoint through this translator, or through none, arrives: a host
+    /// may have come back elsewhere.
+    pub(super) fn gets(&self, to: Endpoint, device: u32) -> bool {
+        let is_here = if device == 0 { self.endpoints.contains(&to) } else { self.device == device };
+        is_here && !self.is_cut
+    }
 }
 
 /// Everything between the hosts.
 pub(super) struct Wire {
     pub(super) network: Network,
-    pub(super) seed: u64,
+    seed: u64,
     pub(super) dice: Dice,
     pub(super) queue: Queue,
     pub(super) post: Post,
@@ -76,7 +98,7 @@ pub(super) struct Wire {
     pub(super) transcript: u64,
     /// The first datagram of a node to an address that no node may send to.
     pub(super) stray: Option<(SocketAddr, SocketAddr)>,
-    pub(super) captures: Captures,
+    captures: Captures,
     devices: Vec<Device>,
     /// Those of them that stand before nobody any more, to be used again.
     unused: Vec<u32>,
@@ -106,6 +128,31 @@ impl Wire {
             unused: Vec::new(),
             directory: Directory::new(mix(!seed)),
         }
+    }
+
+    /// Keeps every datagram of a host from now on.
+    pub(super) fn capture(&mut self, host: u32) {
+        self.captures.add(host);
+    }
+
+    /// Keeps every datagram of all hosts from now on, those that come later included.
+    pub(super) const fn capture_all(&mut self) {
+        self.captures.add_all();
+    }
+
+    /// What a host sent and got since it is captured.
+    pub(super) fn captured(&self, host: u32) -> &[Captured] {
+        self.captures.get(host)
+    }
+
+    /// What a host sent and got since it is captured, which is then kept no longer.
+    pub(super) fn take_captured(&mut self, host: u32) -> Vec<Captured> {
+        self.captures.take(host)
+    }
+
+    /// The round-trip time between two endpoints, without jitter.
+    pub(super) fn rtt(&self, a: Endpoint, b: Endpoint) -> Duration {
+        self.network.rtt(self.seed, a, b)
     }
 
     /// A host lives at this endpoint from now on.
@@ -266,6 +313,14 @@ impl Wire {
         }
     }
 
+    /// How much is held: addresses, translators, the most that one of these knows, things to
+    /// happen, buffers of datagrams.
+    #[cfg(test)]
+    pub(super) fn sizes(&self) -> [usize; 5] {
+        let known = self.devices.iter().map(Device::len).max().unwrap_or(0);
+        [self.directory.len(), self.devices.len(), known, self.queue.len(), self.post.len()]
+    }
+
     fn place(&self, to: Endpoint) -> Option<Place> {
         // No host has port 0, so a translator's whole IP address goes under it.
         let device = || self.directory.get(to.with_port(0)).map(Place::Device);
@@ -297,113 +352,9 @@ const fn fold(word: u64) -> u64 {
     product as u64 ^ (product >> 64) as u64
 }
 
-/// From endpoints to who lives there: open addressing, because a million hosts are looked up
-/// millions of times a second. Nothing ever iterates over it.
-struct Directory {
-    slots: Vec<(Endpoint, u32)>,
-    used: usize,
-    key: u64,
-}
-
-impl Directory {
-    fn new(key: u64) -> Self {
-        Self { slots: vec![(Endpoint::ZERO, u32::MAX); 64], used: 0, key }
-    }
-
-    fn insert(&mut self, endpoint: Endpoint, value: u32) {
-        if self.used * 2 > self.slots.len() {
-            let larger = vec![(Endpoint::ZERO, u32::MAX); self.slots.len() * 2];
-            for (endpoint, value) in core::mem::replace(&mut self.slots, larger) {
-                if value != u32::MAX {
-                    let at = self.find(endpoint);
-                    self.slots[at] = (endpoint, value);
-                }
-            }
-        }
-        let at = self.find(endpoint);
-        self.used += usize::from(self.slots[at].1 == u32::MAX);
-        self.slots[at] = (endpoint, value);
-    }
-
-    fn get(&self, endpoint: Endpoint) -> Option<u32> {
-        let (_, value) = self.slots[self.find(endpoint)];
-        (value != u32::MAX).then_some(value)
-    }
-
-    /// Takes an endpoint out; those behind it that it kept from their place move up.
-    fn remove(&mut self, endpoint: Endpoint) {
-        let (mut gap, mask) = (self.find(endpoint), self.slots.len() - 1);
-        if self.slots[gap].1 == u32::MAX {
-            return;
-        }
-        self.used -= 1;
-        let mut at = gap;
-        loop {
-            at = (at + 1) & mask;
-            if self.slots[at].1 == u32::MAX {
-                break;
-            }
-            let home = self.home(self.slots[at].0);
-            if at.wrapping_sub(home) & mask >= at.wrapping_sub(gap) & mask {
-                self.slots[gap] = self.slots[at];
-                gap = at;
-            }
-        }
-        self.slots[gap] = (Endpoint::ZERO, u32::MAX);
-    }
-
-    /// Where an endpoint is, or would be.
-    fn find(&self, endpoint: Endpoint) -> usize {
-        let (mut at, mask) = (self.home(endpoint), self.slots.len() - 1);
-        while self.slots[at].1 != u32::MAX && self.slots[at].0 != endpoint {
-            at = (at + 1) & mask;
-        }
-        at
-    }
-
-    /// Where an endpoint is if nobody else is there.
-    const fn home(&self, endpoint: Endpoint) -> usize {
-        let (high, low) = endpoint.halves();
-        mix(mix(low ^ self.key) ^ high ^ (endpoint.port() as u64) << 40) as usize & (self.slots.len() - 1)
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use alloc::sync::Arc;
-    use std::collections::{BTreeMap, BTreeSet};
-
-    use super::super::{Churn, Growth, NatKind, Profile, Returns, World};
     use super::*;
-
-    #[test]
-    fn the_directory_finds_what_was_put_in() {
-        let mut directory = Directory::new(1);
-        let endpoint = |index: u32| Endpoint::v4(index.to_be_bytes(), index as u16);
-        (0..10_000).for_each(|index| directory.insert(endpoint(index), index));
-        directory.insert(endpoint(7), 70_000);
-        assert_eq!(directory.get(endpoint(7)), Some(70_000));
-        assert!((8..10_000).all(|index| directory.get(endpoint(index)) == Some(index)));
-        assert_eq!(directory.get(endpoint(10_000)), None);
-    }
-
-    #[test]
-    fn the_directory_forgets_what_was_taken_out_and_nothing_else() {
-        let (mut directory, mut dice, mut model) = (Directory::new(2), Dice::new(1), BTreeMap::new());
-        for value in 0..20_000 {
-            let endpoint = Endpoint::v4((dice.below(900) as u32).to_be_bytes(), 1);
-            if dice.chance(0.5) {
-                directory.insert(endpoint, value);
-                model.insert(endpoint, value);
-            } else {
-                directory.remove(endpoint);
-                model.remove(&endpoint);
-            }
-            let other = Endpoint::v4((dice.below(900) as u32).to_be_bytes(), 1);
-            assert_eq!(directory.get(other), model.get(&other).copied());
-        }
-        assert_eq!((directory.used, directory.slots.len()), (model.len(), 1024), "its places serve again");
-    }
 
     #[test]
     fn translators_are_used_again_once_nobody_is_behind_them() {
@@ -423,30 +374,6 @@ mod tests {
         assert!(wire.place(outside(1)).is_none());
         assert_eq!(wire.settle_device(nat, outside(3)), 1);
         assert!(wire.place(outside(3)).is_some());
-    }
-
-    /// In a world where everybody leaves and comes back elsewhere, some behind translators.
-    #[test]
-    fn coming_and_going_leaves_nothing_behind() {
-        let mut world = World::new(1, Network::internet());
-        let profiles = [None, Some(NatKind::FullCone), Some(NatKind::Symmetric)].map(|kind| {
-            let (session, absence) = (Duration::from_secs(300), Duration::from_secs(10));
-            let churn = Some(Churn { session, absence, returns: Returns::Renewed });
-            Arc::new(Profile { nat: kind.map(Nat::new), churn, ..Profile::of_world(30) })
-        });
-        world.grow(30, &Growth::default(), |index, _| Arc::clone(&profiles[index % 3]));
-        let mut addresses = BTreeSet::new();
-        for _ in 0..24 {
-            world.run_for(Duration::from_secs(900));
-            addresses.extend(world.hosts().map(|host| world.addr(host)));
-            let wire = &world.wire;
-            assert_eq!(wire.directory.used, 30);
-            // One more while a host moves from one to the other.
-            assert!(wire.devices.len() <= 21, "{}", wire.devices.len());
-            assert!(wire.devices.iter().all(|device| device.len() < 200));
-            assert!(wire.queue.len() < 2000 && wire.post.len() < 500, "{}", wire.queue.len());
-        }
-        assert!(addresses.len() > 500, "{}", addresses.len());
     }
 
     #[test]

@@ -2,8 +2,8 @@
 
 use core::time::Duration;
 
-use super::dice::{Dice, mix, normal};
 use crate::addr::Endpoint;
+use crate::sim::rng::{Dice, mix, normal};
 
 /// The network between all hosts. Shares and probabilities lie in `0.0..=1.0`.
 ///

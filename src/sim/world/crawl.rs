@@ -1,10 +1,8 @@
-//! Crawls that the world drives, and what they find in time.
+//! A crawl that the world drives, and what it finds in time.
 
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use super::host::{Being, HostId};
-use super::world::World;
 use crate::crawl::{CrawlOptions, CrawlReport, Crawler};
 use crate::event::Event;
 use crate::id::InfoHash;
@@ -20,6 +18,18 @@ pub(super) struct Crawl {
 }
 
 impl Crawl {
+    pub(super) fn new(options: CrawlOptions, now: Instant) -> Self {
+        Self { crawler: Crawler::new(options), started: now, found: Vec::new() }
+    }
+
+    pub(super) fn found(&self) -> &[(Duration, InfoHash)] {
+        &self.found
+    }
+
+    pub(super) fn report(&self) -> CrawlReport {
+        self.crawler.report()
+    }
+
     pub(super) fn note(&mut self, local: Instant, node: &Node, event: &Event) {
         self.crawler.handle_event(local, node, event);
     }
@@ -38,30 +48,5 @@ impl Crawl {
 
     pub(super) fn due(&self) -> Option<Instant> {
         self.crawler.poll_timeout()
-    }
-}
-
-/// Crawls.
-impl World {
-    /// Has a host crawl from now on, until it leaves. A second crawl takes the place of the first.
-    ///
-    /// # Panics
-    ///
-    /// If the host runs no node, or is gone.
-    pub fn crawl(&mut self, at: HostId, options: CrawlOptions) {
-        assert!(matches!(self.hosts[at.index()].being, Being::Node(_)), "no node at {at:?}");
-        let crawl = Crawl { crawler: Crawler::new(options), started: self.now, found: Vec::new() };
-        self.crawls.insert(at, crawl);
-        self.drain(at.0);
-    }
-
-    /// The infohashes that a crawl has found, each with the time since its start.
-    pub fn crawled(&self, at: HostId) -> &[(Duration, InfoHash)] {
-        self.crawls.get(&at).map_or(&[], |crawl| &crawl.found)
-    }
-
-    /// How the crawl of a host goes.
-    pub fn crawl_report(&self, at: HostId) -> Option<CrawlReport> {
-        self.crawls.get(&at).map(|crawl| crawl.crawler.report())
     }
 }

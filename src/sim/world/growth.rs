@@ -4,9 +4,9 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use super::dice::Dice;
-use super::host::{HostId, Profile};
-use super::world::World;
+use super::core::World;
+use crate::sim::hosts::{HostId, Profile};
+use crate::sim::rng::Dice;
 
 /// How fast a world grows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,5 +49,37 @@ impl World {
             self.run_for(growth.doubling.div_f64(present * core::f64::consts::LN_2));
         }
         hosts
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::sim::hosts::{Churn, Returns};
+    use crate::sim::transport::{Nat, NatKind, Network};
+
+    /// In a world where everybody leaves and comes back elsewhere, some behind translators.
+    #[test]
+    fn coming_and_going_leaves_nothing_behind() {
+        let mut world = World::new(1, Network::internet());
+        let profiles = [None, Some(NatKind::FullCone), Some(NatKind::Symmetric)].map(|kind| {
+            let (session, absence) = (Duration::from_secs(300), Duration::from_secs(10));
+            let churn = Some(Churn { session, absence, returns: Returns::Renewed });
+            Arc::new(Profile { nat: kind.map(Nat::new), churn, ..Profile::of_world(30) })
+        });
+        world.grow(30, &Growth::default(), |index, _| Arc::clone(&profiles[index % 3]));
+        let mut addresses = BTreeSet::new();
+        for _ in 0..24 {
+            world.run_for(Duration::from_secs(900));
+            addresses.extend(world.hosts().map(|host| world.addr(host)));
+            let [used, devices, known, waiting, buffers] = world.wire.sizes();
+            assert_eq!(used, 30);
+            // One more while a host moves from one to the other.
+            assert!(devices <= 21, "{devices}");
+            assert!(known < 200 && waiting < 2000 && buffers < 500, "{known}, {waiting}, {buffers}");
+        }
+        assert!(addresses.len() > 500, "{}", addresses.len());
     }
 }

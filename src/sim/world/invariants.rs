@@ -5,11 +5,11 @@ use core::net::SocketAddr;
 
 use thiserror::Error;
 
-use super::host::{HostId, Presence};
-use super::world::World;
+use super::core::World;
 use crate::addr::{Endpoint, Family};
 use crate::id::K;
 use crate::node::Node;
+use crate::sim::hosts::{HostId, Presence};
 
 /// Something that must never be, found by [`World::check`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]

@@ -6,17 +6,18 @@ use core::mem;
 use core::net::SocketAddr;
 use core::time::Duration;
 
-use super::actor::Actor;
-use super::dice::Dice;
-use super::host::{Being, Churn, HostId, Presence, Profile, Returns};
-use super::queue::Happening;
-use super::wire::Link;
-use super::world::World;
-use crate::Instant;
+use super::core::World;
+use crate::BootstrapKind;
 use crate::addr::Family;
 use crate::config::Config;
 use crate::id::NodeId;
 use crate::node::Node;
+use crate::sim::actors::Actor;
+use crate::sim::hosts::{Being, Churn, HostId, Presence, Profile, Returns};
+use crate::sim::rng::Dice;
+use crate::sim::schedule::Happening;
+use crate::sim::transport::Link;
+use crate::time::Instant;
 
 /// What befalls hosts.
 impl World {
@@ -149,7 +150,7 @@ impl World {
                 let local = at.local(self.now);
                 if let (Some(entry), Being::Node(node)) = (entry, &mut at.being) {
                     // Where there is no room for more, it knows enough.
-                    let _ = node.add_bootstrap(local, entry, crate::BootstrapKind::Router);
+                    let _ = node.add_bootstrap(local, entry, BootstrapKind::Router);
                 }
             }
         }

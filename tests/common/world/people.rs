@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use dht_proto::sim::cast::{Flooder, Honest, IdChaser, Liar, Lie, PortFiller, Reflector};
+use dht_proto::sim::actors::{Flooder, Honest, IdChaser, Liar, Lie, PortFiller, Reflector};
 use dht_proto::sim::{Bursts, HostId, Nat, NatKind, Network, Profile, World};
 use dht_proto::{AddressPolicy, Config, Limits, NodeId};
 

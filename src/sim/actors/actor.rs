@@ -1,0 +1,93 @@
+//! Hosts that follow a script instead of being a node.
+
+use core::any::Any;
+use core::net::SocketAddr;
+use core::time::Duration;
+
+use crate::config::MAX_DATAGRAM;
+use crate::sim::rng::Dice;
+use crate::sim::transport::{Link, Wire};
+use crate::time::Instant;
+use crate::wire::Message;
+
+/// A host that follows a script: a liar, a flooder, or a plain answering machine. Some are in
+/// [`actors`](super::actors).
+///
+/// ```
+/// use std::net::SocketAddr;
+///
+/// use dht_proto::Instant;
+/// use dht_proto::sim::{Actor, Outbox};
+///
+/// /// Sends everything back.
+/// struct Echo;
+///
+/// impl Actor for Echo {
+///     fn on_datagram(&mut self, _: Instant, from: SocketAddr, datagram: &[u8], out: &mut Outbox<'_>) {
+///         out.send(from, datagram);
+///     }
+/// }
+/// ```
+pub trait Actor: Any {
+    /// A datagram arrived.
+    fn on_datagram(&mut self, now: Instant, from: SocketAddr, datagram: &[u8], out: &mut Outbox<'_>);
+
+    /// The time that [`next_wake`](Self::next_wake) asked for has come.
+    fn on_wake(&mut self, now: Instant, out: &mut Outbox<'_>) {
+        let _ = (now, out);
+    }
+
+    /// When to call [`on_wake`](Self::on_wake). Asked after each call of the other methods, and
+    /// once at birth; a time that is past comes at once, but no time may come for ever.
+    fn next_wake(&self) -> Option<Instant> {
+        None
+    }
+}
+
+/// What an [`Actor`] may use: the way out into the world.
+pub struct Outbox<'a> {
+    pub(in crate::sim) wire: &'a mut Wire,
+    pub(in crate::sim) link: &'a mut Link,
+    pub(in crate::sim) now: Instant,
+    pub(in crate::sim) addr: SocketAddr,
+}
+
+impl Outbox<'_> {
+    /// The address of this host.
+    pub const fn addr(&self) -> SocketAddr {
+        self.addr
+    }
+
+    /// The dice of the world.
+    pub const fn dice(&mut self) -> &mut Dice {
+        &mut self.wire.dice
+    }
+
+    /// Sends a datagram.
+    pub fn send(&mut self, to: SocketAddr, datagram: &[u8]) {
+        self.wire.send(self.now, self.link, to.into(), datagram, Duration::ZERO);
+    }
+
+    /// Sends a datagram after a while.
+    pub fn send_after(&mut self, delay: Duration, to: SocketAddr, datagram: &[u8]) {
+        self.wire.send(self.now, self.link, to.into(), datagram, delay);
+    }
+
+    /// Sends a datagram that says it came from somebody else.
+    pub fn send_as(&mut self, from: SocketAddr, to: SocketAddr, datagram: &[u8]) {
+        self.wire.forge(self.now, from.into(), to.into(), datagram);
+    }
+
+    /// Sends a message; one that does not fit into [`MAX_DATAGRAM`] bytes is not sent.
+    pub fn send_message(&mut self, to: SocketAddr, message: &Message<'_>) {
+        self.send_message_after(Duration::ZERO, to, message);
+    }
+
+    /// Sends a message after a while.
+    pub fn send_message_after(&mut self, delay: Duration, to: SocketAddr, message: &Message<'_>) {
+        let mut buf = [0; MAX_DATAGRAM];
+        if let Some(len) = message.emit(&mut buf) {
+            self.send_after(delay, to, &buf[..len]);
+        }
+    }
+}

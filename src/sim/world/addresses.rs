@@ -1,0 +1,74 @@
+//! The addresses of a world, and who gets which.
+
+use core::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use super::core::World;
+use crate::addr::Family;
+use crate::sim::hosts::Profile;
+use crate::sim::transport::Link;
+
+/// The port of every host that is given no address.
+const PORT: u16 = 6881;
+
+impl World {
+    /// An IPv4 address in a network of its own that no host has or will have.
+    pub fn next_address(&mut self) -> SocketAddr {
+        self.places += 1;
+        SocketAddr::new(v4(self.places - 1).into(), PORT)
+    }
+
+    /// Gives addresses to a host, behind a translator of its own if the profile wants one.
+    pub(super) fn move_in(&mut self, link: &mut Link, profile: &Profile) {
+        let place = self.places;
+        self.places += 1;
+        if profile.config.ipv4 {
+            let outside = SocketAddr::new(v4(place).into(), PORT);
+            match profile.nat {
+                Some(nat) => {
+                    link.endpoints[0] = outside.into();
+                    link.device = self.wire.settle_device(nat, outside.into());
+                }
+                None => self.take_address(link, outside),
+            }
+        }
+        if profile.config.ipv6 {
+            self.take_address(link, SocketAddr::new(v6(place).into(), PORT));
+        }
+    }
+
+    pub(super) fn take_address(&mut self, link: &mut Link, addr: SocketAddr) {
+        link.endpoints[Family::of(&addr).index()] = addr.into();
+        self.wire.settle_host(addr.into(), link.host);
+    }
+}
+
+/// The `index`-th network of 256 addresses that is fit for hosts, and one address in it.
+const fn v4(index: u32) -> Ipv4Addr {
+    // From 24.0.0.0 to 99.255.255.255 there are no reserved networks.
+    let networks = 76 << 16;
+    let [_, a, b, c] = (index % networks).to_be_bytes();
+    Ipv4Addr::new(24 + a, b, c, 1 + (index / networks) as u8)
+}
+
+const fn v6(index: u32) -> Ipv6Addr {
+    Ipv6Addr::new(0x2a00, (index >> 16) as u16, index as u16, 0, 0, 0, 0, 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use core::net::IpAddr;
+
+    use super::*;
+    use crate::addr::{AddressPolicy, Endpoint};
+
+    #[test]
+    fn every_host_gets_a_global_address_of_its_own() {
+        for index in [0, 1, 255, 256, 65_535, 65_536, 999_999, (76 << 16) - 1, 76 << 16] {
+            for ip in [IpAddr::V4(v4(index)), IpAddr::V6(v6(index))] {
+                let endpoint = Endpoint::from(SocketAddr::new(ip, PORT));
+                assert!(AddressPolicy::Public.allows(endpoint), "{ip}");
+            }
+        }
+        assert_ne!(v4(0), v4(76 << 16));
+    }
+}

@@ -1,0 +1,74 @@
+//! How hosts join a world.
+
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use core::net::SocketAddr;
+
+use super::core::World;
+use crate::sim::actors::Actor;
+use crate::sim::hosts::{Being, Host, HostId, Profile};
+use crate::sim::transport::Link;
+
+/// Hosts.
+impl World {
+    /// A host with a node joins: at an address of its own in a network of its own, IPv6 as well if
+    /// the node speaks it. It knows [`Profile::entries`] of the nodes that are there.
+    pub fn add(&mut self, profile: impl Into<Arc<Profile>>) -> HostId {
+        let profile = profile.into();
+        let id = self.add_alone(Arc::clone(&profile));
+        self.introduce(id);
+        id
+    }
+
+    /// Like [`add`](Self::add), but the node knows nobody.
+    pub fn add_alone(&mut self, profile: impl Into<Arc<Profile>>) -> HostId {
+        let profile = profile.into();
+        let mut link = Link::new(self.hosts.len() as u32);
+        self.move_in(&mut link, &profile);
+        self.inhabit(link, profile)
+    }
+
+    /// A host with a node at a given address, which knows nobody. No translator stands before it.
+    pub fn add_at(&mut self, addr: SocketAddr, profile: impl Into<Arc<Profile>>) -> HostId {
+        let mut link = Link::new(self.hosts.len() as u32);
+        self.take_address(&mut link, addr);
+        self.inhabit(link, profile.into())
+    }
+
+    /// A host with a node behind the translator of another host; it knows nobody.
+    ///
+    /// # Panics
+    ///
+    /// If there is no translator before `neighbour`.
+    pub fn add_behind(&mut self, neighbour: HostId, profile: impl Into<Arc<Profile>>) -> HostId {
+        let device = self.hosts[neighbour.index()].link.device;
+        assert!(device != 0, "no translator before {neighbour:?}");
+        let mut link = Link::new(self.hosts.len() as u32);
+        (link.device, link.endpoints) = (device, self.hosts[neighbour.index()].link.endpoints);
+        self.wire.share_device(device);
+        self.inhabit(link, profile.into())
+    }
+
+    /// A host that follows a script, at an address of its own.
+    pub fn add_actor(&mut self, actor: impl Actor) -> HostId {
+        let addr = self.next_address();
+        self.add_actor_at(addr, actor)
+    }
+
+    /// A host that follows a script, at a given address.
+    pub fn add_actor_at(&mut self, addr: SocketAddr, actor: impl Actor) -> HostId {
+        let index = self.hosts.len() as u32;
+        let mut link = Link::new(index);
+        self.take_address(&mut link, addr);
+        self.hosts.push(Host::new(Being::Actor(Box::new(actor)), link, None));
+        self.schedule(index);
+        HostId(index)
+    }
+
+    fn inhabit(&mut self, link: Link, profile: Arc<Profile>) -> HostId {
+        let id = HostId(self.hosts.len() as u32);
+        self.hosts.push(Host::new(Being::Nobody, link, Some(Arc::clone(&profile))));
+        self.bear(id, &profile, profile.config.clone());
+        id
+    }
+}

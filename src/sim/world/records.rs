@@ -1,0 +1,171 @@
+//! Lookups that the world follows from start to end.
+
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+use core::net::SocketAddr;
+use core::time::Duration;
+
+use crate::event::{Event, LookupId, LookupReport};
+use crate::id::InfoHash;
+use crate::lookup::Lookup;
+use crate::sim::hosts::HostId;
+use crate::time::Instant;
+
+/// A lookup that a [`World`](super::World) follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct SearchId(pub(super) u32);
+
+/// How a lookup went: every time is counted from its start.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Search {
+    /// Who looks.
+    pub host: HostId,
+    /// For what.
+    pub lookup: Lookup,
+    /// When it began.
+    pub started: Instant,
+    /// The peers that it found, and when.
+    pub peers: Vec<(Duration, SocketAddr)>,
+    /// The nodes that confirmed the announce, and when that was heard.
+    pub acknowledged: Vec<(Duration, SocketAddr)>,
+    /// The hosts whose real nodes stored the announce, and when they did.
+    pub stored: Vec<(Duration, HostId)>,
+    /// The end: when, and what the node said. `None` while it is under way, and if the host left
+    /// before.
+    pub done: Option<(Duration, LookupReport)>,
+}
+
+impl Search {
+    /// When the first peer came.
+    pub fn first_peer(&self) -> Option<Duration> {
+        self.peers.first().map(|(at, _)| *at)
+    }
+
+    /// When `count` nodes had confirmed the announce.
+    pub fn acknowledged_at(&self, count: usize) -> Option<Duration> {
+        self.acknowledged.get(count.checked_sub(1)?).map(|(at, _)| *at)
+    }
+
+    /// When the announce stood at `count` nodes.
+    pub fn stored_at(&self, count: usize) -> Option<Duration> {
+        self.stored.get(count.checked_sub(1)?).map(|(at, _)| *at)
+    }
+
+    /// What the node said at the end.
+    pub fn report(&self) -> Option<LookupReport> {
+        self.done.map(|(_, report)| report)
+    }
+}
+
+/// All lookups that are followed.
+#[derive(Default)]
+pub(super) struct Searches {
+    all: BTreeMap<u32, Search>,
+    next: u32,
+    under_way: BTreeMap<(HostId, LookupId), SearchId>,
+    /// The last one to have ended in each place that a node has for one.
+    ended: BTreeMap<(HostId, usize), LookupId>,
+    announces: BTreeMap<InfoHash, Vec<(SocketAddr, SearchId)>>,
+    /// The first one that ended twice.
+    pub(super) ended_twice: Option<(HostId, LookupId)>,
+}
+
+impl Searches {
+    pub(super) fn start(
+        &mut self,
+        now: Instant,
+        host: HostId,
+        outside: SocketAddr,
+        id: LookupId,
+        lookup: Lookup,
+    ) -> SearchId {
+        let search = self.follow(now, host, outside, lookup);
+        self.under_way.insert((host, id), search);
+        search
+    }
+
+    pub(super) fn follow(
+        &mut self,
+        now: Instant,
+        host: HostId,
+        outside: SocketAddr,
+        lookup: Lookup,
+    ) -> SearchId {
+        let search = SearchId(self.next);
+        self.next += 1;
+        let (peers, acknowledged, stored) = (Vec::new(), Vec::new(), Vec::new());
+        let entry = Search { host, lookup, started: now, peers, acknowledged, stored, done: None };
+        self.all.insert(search.0, entry);
+        if let Lookup::Announce(infohash, _) = lookup {
+            self.announces.entry(infohash).or_default().push((outside, search));
+        }
+        search
+    }
+
+    pub(super) fn get(&self, id: SearchId) -> Option<&Search> {
+        self.all.get(&id.0)
+    }
+
+    pub(super) fn under_way(&self) -> usize {
+        self.under_way.len()
+    }
+
+    pub(super) fn take(&mut self, id: SearchId) -> Option<Search> {
+        let search = self.all.remove(&id.0)?;
+        if let Lookup::Announce(infohash, _) = search.lookup
+            && let Some(list) = self.announces.get_mut(&infohash)
+        {
+            list.retain(|(_, other)| *other != id);
+            if list.is_empty() {
+                self.announces.remove(&infohash);
+            }
+        }
+        self.under_way.retain(|_, other| *other != id);
+        Some(search)
+    }
+
+    /// The lookups of a host that left never end.
+    pub(super) fn abandon(&mut self, host: HostId) {
+        self.under_way.retain(|(other, _), _| *other != host);
+        self.ended.retain(|(other, _), _| *other != host);
+    }
+
+    pub(super) fn note(&mut self, now: Instant, host: HostId, event: &Event) {
+        match *event {
+            Event::Peer { lookup, peer } => {
+                self.update(host, lookup, |search| search.peers.push((now - search.started, peer)));
+            }
+            Event::Acknowledged { lookup, node } => {
+                self.update(host, lookup, |search| search.acknowledged.push((now - search.started, node)));
+            }
+            Event::LookupDone { lookup, report } => {
+                self.update(host, lookup, |search| search.done = Some((now - search.started, report)));
+                let place = (host, lookup.ix.position());
+                if self.under_way.remove(&(host, lookup)).is_some() {
+                    self.ended.insert(place, lookup);
+                } else if self.ended.get(&place) == Some(&lookup) {
+                    self.ended_twice = self.ended_twice.or(Some((host, lookup)));
+                }
+            }
+            Event::PeerStored { infohash, peer, .. } => {
+                let Some(list) = self.announces.get(&infohash) else { return };
+                let ids: Vec<_> = list.iter().filter(|(outside, _)| outside.ip() == peer.ip()).collect();
+                for (_, id) in ids {
+                    if let Some(search) = self.all.get_mut(&id.0)
+                        && search.stored.iter().all(|(_, other)| *other != host)
+                    {
+                        search.stored.push((now - search.started, host));
+                    }
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn update(&mut self, host: HostId, lookup: LookupId, change: impl FnOnce(&mut Search)) {
+        if let Some(id) = self.under_way.get(&(host, lookup)) {
+            self.all.get_mut(&id.0).map(change);
+        }
+    }
+}

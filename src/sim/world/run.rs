@@ -1,0 +1,145 @@
+//! The passing of time: from one happening to the next.
+
+use core::mem;
+use core::net::SocketAddr;
+use core::time::Duration;
+
+use super::core::World;
+use super::crawl::Crawl;
+use crate::sim::actors::Outbox;
+use crate::sim::hosts::{Being, HostId, Presence};
+use crate::sim::schedule::Happening;
+use crate::time::Instant;
+
+/// A node has no more errands that end at once: one for each bucket of both tables.
+const MOST_ERRANDS: usize = 64;
+
+/// More things do not happen at one instant, apart from a hundred for each host.
+const MOST_AT_ONCE: u64 = 100_000;
+
+/// The passing of time.
+impl World {
+    /// Lets the next thing happen, if it happens within `limit`. False if nothing does; then time
+    /// has not gone on.
+    pub fn step(&mut self, limit: Duration) -> bool {
+        self.step_to(self.now + limit)
+    }
+
+    /// Lets time pass.
+    pub fn run_for(&mut self, time: Duration) {
+        let end = self.now + time;
+        while self.step_to(end) {}
+        self.now = end;
+    }
+
+    /// Lets time pass until `is_done`, which is asked after each step. False if that did not come
+    /// to be within `limit`.
+    pub fn run_until(&mut self, mut is_done: impl FnMut(&Self) -> bool, limit: Duration) -> bool {
+        let end = self.now + limit;
+        loop {
+            if is_done(self) {
+                return true;
+            }
+            if !self.step_to(end) {
+                self.now = end;
+                return is_done(self);
+            }
+        }
+    }
+
+    pub(super) fn step_to(&mut self, end: Instant) -> bool {
+        let Some((at, what)) = self.wire.queue.pop(end) else { return false };
+        if at > self.now {
+            self.now = at;
+            self.at_once = 0;
+        }
+        self.wire.counters.events += 1;
+        self.at_once += 1;
+        match what {
+            Happening::Arrival(parcel) => self.arrive(parcel),
+            Happening::Wake(host) => self.wake(host),
+            Happening::Leave(host) if self.hosts[host as usize].leave_at == at => self.leave(HostId(host)),
+            Happening::Back(host) if self.hosts[host as usize].back_at == at => self.come_back(host),
+            Happening::Leave(_) | Happening::Back(_) => {}
+        }
+        true
+    }
+
+    fn arrive(&mut self, at: u32) {
+        let (from, to) = (self.wire.post.get(at).from, self.wire.post.get(at).to);
+        if let Some((index, device)) = self.wire.receiver(self.now, from, to) {
+            self.expect_rest(to.into());
+            let host = &mut self.hosts[index as usize];
+            if !host.link.gets(to, device) {
+                self.wire.counters.cut += 1;
+            } else if !self.wire.is_lost_before(&mut host.link) {
+                self.wire.deliver(self.now, index, at);
+                let local = host.local(self.now);
+                match &mut host.being {
+                    Being::Node(node) => {
+                        node.handle_datagram(local, from.into(), &self.wire.post.get(at).bytes);
+                    }
+                    Being::Actor(actor) => {
+                        // The actor may send while it reads.
+                        let bytes = mem::take(self.wire.post.bytes_mut(at));
+                        let (wire, link) = (&mut self.wire, &mut host.link);
+                        let mut out = Outbox { wire, link, now: self.now, addr: to.into() };
+                        actor.on_datagram(self.now, from.into(), &bytes, &mut out);
+                        *self.wire.post.bytes_mut(at) = bytes;
+                    }
+                    Being::Nobody => {}
+                }
+                self.drain(index);
+            }
+        } else {
+            self.wire.note_astray(to);
+        }
+        self.wire.post.release(at);
+    }
+
+    fn wake(&mut self, index: u32) {
+        let addr = self.addr(HostId(index));
+        let host = &mut self.hosts[index as usize];
+        if host.wake_at != self.now || matches!(host.presence, Presence::Asleep | Presence::Gone) {
+            return;
+        }
+        host.wake_at = Instant::NEVER;
+        let local = host.local(self.now);
+        let crawl_due = self.crawls.get(&HostId(index)).and_then(Crawl::due);
+        match &mut host.being {
+            Being::Node(node) if node.poll_timeout().is_some_and(|due| due <= local) => {
+                return self.wake_node(index);
+            }
+            Being::Actor(actor) if actor.next_wake().is_some_and(|due| due <= self.now) => {
+                let (wire, link) = (&mut self.wire, &mut host.link);
+                actor.on_wake(self.now, &mut Outbox { wire, link, now: self.now, addr });
+                self.expect_rest(addr);
+            }
+            Being::Node(_) if crawl_due.is_some_and(|due| due <= local) => {}
+            _ => return self.schedule(index),
+        }
+        self.drain(index);
+    }
+
+    /// Tells a node the time until it asks for a later one: an errand of its upkeep that ends while
+    /// it is drained leaves time for the next.
+    fn wake_node(&mut self, index: u32) {
+        for _ in 0..MOST_ERRANDS {
+            let host = &mut self.hosts[index as usize];
+            let local = host.local(self.now);
+            let Being::Node(node) = &mut host.being else { return };
+            if node.poll_timeout().is_none_or(|due| due > local) {
+                return;
+            }
+            node.handle_timeout(local);
+            self.drain(index);
+        }
+        panic!("a drained node asks for the past: {}", self.addr(HostId(index)));
+    }
+
+    /// Time must go on, however much is to be done at one instant.
+    fn expect_rest(&self, addr: SocketAddr) {
+        let limit = MOST_AT_ONCE + 100 * self.hosts.len() as u64;
+        assert!(self.at_once < limit, "no rest at {addr}");
+    }
+}
