@@ -51,8 +51,8 @@ fn main() {
     let lookups = 200;
     let (mut firsts, mut stores, mut queries) = (Vec::new(), Vec::new(), 0);
     for _ in 0..lookups {
-        let infohash = InfoHash::from_bytes(*world.dice().id().as_bytes());
-        let [announcer, seeker] = [(); 2].map(|()| seekers[world.dice().below(seekers.len())]);
+        let infohash = InfoHash::from_bytes(*world.rng().id().as_bytes());
+        let [announcer, seeker] = [(); 2].map(|()| seekers[world.rng().below(seekers.len())]);
         let announce = world.lookup(announcer, Lookup::Announce(infohash, Announce::port(1)));
         stores.push(announce.stored_at(8));
         let search = world.lookup(seeker, Lookup::GetPeers(infohash));

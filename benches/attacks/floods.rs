@@ -29,7 +29,7 @@ pub(crate) fn print_bytes() {
         methods(infohash, &item).into_iter().map(|(_, method)| query(method)).collect();
     target.forget();
     for at in 0..50 * 360 {
-        let bits = target.dice.bits();
+        let bits = target.rng.bits();
         let from = in_network(Ipv4Addr::from_bits(0x1e00_0000 + (bits as u32 >> 3)), 24, 0);
         target.ask(from, &forged[at % forged.len()]);
         target.pass(Duration::from_millis(20));
@@ -41,7 +41,7 @@ pub(crate) fn print_bytes() {
         let (mut target, ..) = stocked();
         target.forget();
         for _ in 0..50 * 360 {
-            let bits = target.dice.bits();
+            let bits = target.rng.bits();
             let from = in_network(Ipv4Addr::from_bits(0x1e00_0000 + (bits as u32 >> 3)), 24, 0);
             target.ask(from, &forged[index]);
             target.pass(Duration::from_millis(20));
@@ -78,7 +78,7 @@ pub(crate) fn print_strangers() {
         while target.now - begun < Duration::from_secs(2) {
             if stranger < 100 {
                 let from =
-                    in_network(Ipv4Addr::from_bits(0x1e00_0000 + (target.dice.bits() as u32 >> 3)), 24, 0);
+                    in_network(Ipv4Addr::from_bits(0x1e00_0000 + (target.rng.bits() as u32 >> 3)), 24, 0);
                 target.ask(from, &ask);
             }
             target.pass(between);
@@ -143,7 +143,7 @@ pub(crate) fn print_signatures() {
 /// A node with a swarm and an item.
 fn stocked() -> (Target, InfoHash, Item) {
     let mut target = Target::new(200, &Limits::default(), |_| ());
-    let infohash = InfoHash::from(target.dice.id());
+    let infohash = InfoHash::from(target.rng.id());
     for at in 0..100 {
         target.announce(spread(at), infohash, 7000);
         target.pass(Duration::from_millis(500));

@@ -50,14 +50,14 @@ fn full(count: usize, per_swarm: usize) -> Target {
         (limits.peers_v4, limits.items, limits.item_chunks) = (4 * count, count, count);
     }
     let mut target = Target::new(50, &limits, |_| ());
-    let mut infohash = InfoHash::from(target.dice.id());
+    let mut infohash = InfoHash::from(target.rng.id());
     for at in 0..count {
         if at % per_swarm == 0 {
-            infohash = InfoHash::from(target.dice.id());
+            infohash = InfoHash::from(target.rng.id());
         }
         let _ = target.node.store_peer(target.now, infohash, host(at), false);
         if per_swarm == 1 {
-            let text = format!("16:{:016x}", target.dice.bits());
+            let text = format!("16:{:016x}", target.rng.bits());
             let item = Item::immutable(text.as_bytes()).expect("it is sound");
             let _ = target.node.store_item(target.now, &item, host(at));
         }
@@ -91,7 +91,7 @@ fn announces(count: usize) -> Times {
     let mut times = Times::new();
     for at in 0..1000 {
         target.pass(Duration::from_millis(50));
-        let infohash = if at % 2 == 0 { InfoHash::from(target.dice.id()) } else { full[at / 2 % full.len()] };
+        let infohash = if at % 2 == 0 { InfoHash::from(target.rng.id()) } else { full[at / 2 % full.len()] };
         let now = target.now;
         times.push(timed(|| target.node.store_peer(now, infohash, host(count + at), false)).1);
     }
@@ -137,7 +137,7 @@ fn snapshot(nodes: usize) -> Times {
 
 fn scrape() -> Times {
     let mut target = Target::new(50, &Limits::default(), |_| ());
-    let infohash = InfoHash::from(target.dice.id());
+    let infohash = InfoHash::from(target.rng.id());
     for at in 0..2000_u16 {
         let _ = target.node.store_peer(target.now, infohash, host(usize::from(at) * 257), false);
         let v6 = SocketAddr::from(([0x2600, at, 0, 0, 0, 0, 0, 1], 6881));

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use dht_proto::sim::actors::{Contact, Guile, Honest, Sybil};
-use dht_proto::sim::{Dice, Network, Profile, World};
+use dht_proto::sim::{Network, Profile, SimRng, World};
 use dht_proto::{BootstrapKind, Event, Family, Limits};
 
 use crate::target::{Target, id_of, in_delegation, in_network};
@@ -48,11 +48,11 @@ pub(crate) fn print() {
 
 /// The entries of one /24, and all, in the table of a node that joined among them.
 fn fresh_node(seed: u64) -> (usize, usize) {
-    let mut dice = Dice::new(seed);
+    let mut rng = SimRng::new(seed);
     let mut world = World::new(seed, Network::perfect());
     let at = |index: u32| in_network(Ipv4Addr::new(99, 1, 2, 0), 24, index);
     let attackers: Rc<[Contact]> = (0..1000).map(|index| (id_of(at(index)), at(index))).collect();
-    let honest: Vec<Contact> = (0..50).map(|_| (dice.id(), world.next_address())).collect();
+    let honest: Vec<Contact> = (0..50).map(|_| (rng.id(), world.next_address())).collect();
     let known: Rc<[Contact]> = honest.iter().chain(attackers.iter()).copied().collect();
     for (id, addr) in &honest {
         world.add_actor_at(*addr, Honest::new(*id, Rc::clone(&known)));

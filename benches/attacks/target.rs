@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use dht_proto::sim::Dice;
+use dht_proto::sim::SimRng;
 use dht_proto::wire::{Body, Message, Method, Response, Want};
 use dht_proto::{Config, Event, InfoHash, Instant, Limits, MAX_DATAGRAM, Node, NodeId};
 
@@ -16,7 +16,7 @@ pub(crate) type Crowd = (&'static str, fn(u32) -> SocketAddr);
 pub(crate) struct Target {
     pub(crate) node: Node,
     pub(crate) now: Instant,
-    pub(crate) dice: Dice,
+    pub(crate) rng: SimRng,
     pub(crate) bytes_in: usize,
     pub(crate) bytes_out: usize,
     pub(crate) events: Vec<Event>,
@@ -33,7 +33,7 @@ impl Target {
         let mut target = Self {
             node,
             now,
-            dice: Dice::new(7),
+            rng: SimRng::new(7),
             bytes_in: 0,
             bytes_out: 0,
             events: Vec::new(),
@@ -148,7 +148,7 @@ pub(crate) fn id_of(host: SocketAddr) -> NodeId {
             (host.ip().to_bits() >> 64) as u64 ^ (host.ip().to_bits() as u64).rotate_left(32)
         }
     };
-    Dice::new(bits ^ u64::from(host.port()) << 48).id()
+    SimRng::new(bits ^ u64::from(host.port()) << 48).id()
 }
 
 /// The `index`-th honest host: each of the first 256 in a /16 of its own.

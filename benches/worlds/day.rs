@@ -111,7 +111,7 @@ fn contacts(world: &mut World) -> (usize, usize) {
 
 /// One node announces, and another looks for it.
 fn meet(world: &mut World) -> bool {
-    let infohash = InfoHash::from(world.dice().id());
+    let infohash = InfoHash::from(world.rng().id());
     let mut look = |lookup| {
         let host = draw(world);
         let search = world.start(host, lookup).ok()?;
@@ -126,7 +126,7 @@ fn meet(world: &mut World) -> bool {
 fn draw(world: &mut World) -> HostId {
     loop {
         let count = world.hosts().len();
-        let at = world.dice().below(count);
+        let at = world.rng().below(count);
         let host = world.hosts().nth(at).expect("there are as many");
         if world.node(host).is_some() {
             return host;

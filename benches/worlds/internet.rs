@@ -46,7 +46,7 @@ impl Setting {
 
         let mut taken = BTreeSet::new();
         let mut draw = |world: &mut World| loop {
-            let host = hosts[world.dice().below(hosts.len())];
+            let host = hosts[world.rng().below(hosts.len())];
             if taken.insert(host) {
                 return host;
             }
@@ -54,7 +54,7 @@ impl Setting {
         let quests: Vec<Quest> = (0..self.lookups)
             .map(|_| {
                 let (announcer, seeker) = (draw(&mut world), draw(&mut world));
-                let infohash = InfoHash::from(world.dice().id());
+                let infohash = InfoHash::from(world.rng().id());
                 let lookup = Lookup::Announce(infohash, Announce::port(PORT));
                 world.start(announcer, lookup).expect("it starts");
                 world.run_for(SPACING);
@@ -65,7 +65,7 @@ impl Setting {
         // Of all, though it befalls only those that have no part.
         let share = self.dead * hosts.len() as f64 / (hosts.len() - taken.len()) as f64;
         for host in hosts {
-            if !taken.contains(&host) && world.dice().chance(share) {
+            if !taken.contains(&host) && world.rng().chance(share) {
                 world.kill(host);
             }
         }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use dht_proto::Limits;
-use dht_proto::sim::{Churn, Dice, Growth, Nat, NatKind, Profile};
+use dht_proto::sim::{Churn, Growth, Nat, NatKind, Profile, SimRng};
 
 /// Nodes that differ in what stands before them.
 pub(crate) struct People {
@@ -16,7 +16,7 @@ pub(crate) struct People {
 impl People {
     /// What the `index`-th node of a world is like. The first ones are open to all, so that others
     /// find a way in.
-    pub(crate) fn profiles(&self) -> impl FnMut(usize, &mut Dice) -> Arc<Profile> + use<> {
+    pub(crate) fn profiles(&self) -> impl FnMut(usize, &mut SimRng) -> Arc<Profile> + use<> {
         let kinds = [None, Some(NatKind::FullCone), Some(NatKind::PortRestricted), Some(NatKind::Symmetric)];
         let profiles = kinds.map(|kind| {
             let mut profile = Profile::default();
@@ -25,8 +25,8 @@ impl People {
             Arc::new(profile)
         });
         let (translated, first) = (self.translated, Growth::default().seedlings);
-        move |index, dice| {
-            let kind = match dice.unit() {
+        move |index, rng| {
+            let kind = match rng.unit() {
                 _ if index < first => 0,
                 share if share < 0.4 * translated => 1,
                 share if share < 0.8 * translated => 2,

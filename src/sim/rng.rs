@@ -7,9 +7,9 @@ use crate::id::{ID_LEN, NodeId};
 /// A generator of chance (SplitMix64): equal seeds give equal streams, on every platform. It is
 /// fast and predictable; nodes have a better one of their own.
 #[derive(Clone, Debug)]
-pub struct Dice(u64);
+pub struct SimRng(u64);
 
-impl Dice {
+impl SimRng {
     /// A generator whose stream follows from `seed`.
     pub const fn new(seed: u64) -> Self {
         Self(seed)
@@ -89,8 +89,8 @@ mod tests {
 
     #[test]
     fn normal_deviates_have_mean_0_and_deviation_1() {
-        let mut dice = Dice::new(1);
-        let sample: Vec<f64> = (0..20_000).map(|_| normal(dice.bits())).collect();
+        let mut rng = SimRng::new(1);
+        let sample: Vec<f64> = (0..20_000).map(|_| normal(rng.bits())).collect();
         let mean = sample.iter().sum::<f64>() / sample.len() as f64;
         let variance = sample.iter().map(|x| (x - mean) * (x - mean)).sum::<f64>() / sample.len() as f64;
         assert!(mean.abs() < 0.02 && (variance - 1.0).abs() < 0.04, "{mean} {variance}");
@@ -98,18 +98,18 @@ mod tests {
 
     #[test]
     fn half_of_the_exponential_times_are_below_the_median() {
-        let mut dice = Dice::new(2);
+        let mut rng = SimRng::new(2);
         let median = Duration::from_secs(100);
-        let below = (0..10_000).filter(|_| dice.exponential(median) < median).count();
+        let below = (0..10_000).filter(|_| rng.exponential(median) < median).count();
         assert!((4800..5200).contains(&below), "{below}");
     }
 
     #[test]
     fn numbers_stay_below_their_bound_and_reach_every_value() {
-        let mut dice = Dice::new(3);
+        let mut rng = SimRng::new(3);
         let mut seen = [0; 7];
-        (0..7000).for_each(|_| seen[dice.below(7)] += 1);
+        (0..7000).for_each(|_| seen[rng.below(7)] += 1);
         assert!(seen.iter().all(|count| (850..1150).contains(count)), "{seen:?}");
-        assert_eq!(dice.below(0), 0);
+        assert_eq!(rng.below(0), 0);
     }
 }

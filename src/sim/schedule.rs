@@ -93,23 +93,23 @@ impl Queue {
 mod tests {
     use std::collections::BTreeMap;
 
-    use super::super::rng::Dice;
+    use super::super::rng::SimRng;
     use super::*;
 
     #[test]
     fn entries_come_out_by_time_and_then_in_order() {
-        let mut dice = Dice::new(1);
+        let mut rng = SimRng::new(1);
         let mut now = Instant::from_micros(1_000_000);
         let mut queue = Queue::new(now);
         let mut model = BTreeMap::new();
         for serial in 0..20_000 {
-            if dice.chance(0.6) {
-                let spread = [1, 10, 1000, 10_000_000][dice.below(4)];
-                let at = Instant::from_micros(now.as_micros() + dice.below(spread) as u64);
+            if rng.chance(0.6) {
+                let spread = [1, 10, 1000, 10_000_000][rng.below(4)];
+                let at = Instant::from_micros(now.as_micros() + rng.below(spread) as u64);
                 queue.push(at, Happening::Wake(serial));
                 model.insert((at, serial), Happening::Wake(serial));
             } else {
-                let limit = Instant::from_micros(now.as_micros() + dice.below(2_000_000) as u64);
+                let limit = Instant::from_micros(now.as_micros() + rng.below(2_000_000) as u64);
                 let first = model.first_key_value().filter(|((at, _), _)| *at <= limit);
                 let expected = first.map(|(key, what)| (*key, *what));
                 let popped = queue.pop(limit);

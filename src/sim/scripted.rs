@@ -21,7 +21,7 @@ use core::time::Duration;
 
 use super::actors::{Contact, Honest, near};
 use super::hosts::{HostId, Profile};
-use super::rng::Dice;
+use super::rng::SimRng;
 use super::trail::Trail;
 use super::transport::{Direction, Latency, Network};
 use super::world::World;
@@ -140,12 +140,12 @@ impl Toy {
 
     /// The network, with a node whose table is filled, before anything is looked up.
     pub fn build(&self, seed: u64) -> Stage {
-        let mut dice = Dice::new(seed);
-        let mut world = World::new(dice.bits(), self.network.clone());
-        let target = dice.id();
+        let mut rng = SimRng::new(seed);
+        let mut world = World::new(rng.bits(), self.network.clone());
+        let target = rng.id();
         let contacts: Vec<Contact> = (0..self.hosts)
             .map(|_| {
-                let (id, shared) = (dice.id(), dice.below(self.depth as usize));
+                let (id, shared) = (rng.id(), rng.below(self.depth as usize));
                 let id = if self.depth == 0 { id } else { near(target, id, shared as u32) };
                 (id, world.next_address())
             })
@@ -154,10 +154,10 @@ impl Toy {
         order.sort_by_key(|&at| contacts[at].0.distance(&target));
         order.truncate(self.near);
         let peer: SocketAddr = world.next_address();
-        let is_dead: Vec<bool> = (0..self.hosts).map(|_| dice.chance(self.dead)).collect();
+        let is_dead: Vec<bool> = (0..self.hosts).map(|_| rng.chance(self.dead)).collect();
         let hosts: Vec<HostId> = (0..self.hosts)
             .map(|at| {
-                let mut listed: Vec<usize> = (0..self.sample).map(|_| dice.below(self.hosts)).collect();
+                let mut listed: Vec<usize> = (0..self.sample).map(|_| rng.below(self.hosts)).collect();
                 let is_near = order.contains(&at);
                 if is_near {
                     listed.extend(&order);
@@ -182,7 +182,7 @@ impl Toy {
         (profile.config, profile.limits) = (self.config.clone(), self.limits.clone());
         let node = world.add_alone(profile);
         for at in 0..self.hosts {
-            if !is_dead[at] && !order.contains(&at) && dice.chance(self.known) {
+            if !is_dead[at] && !order.contains(&at) && rng.chance(self.known) {
                 world.with_node(node, |node, now| node.add_node(now, contacts[at].1)).expect("there is room");
             }
         }

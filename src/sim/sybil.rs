@@ -23,7 +23,7 @@ use core::time::Duration;
 
 use super::actors::{Contact, Guile, Honest, Sybil, near};
 use super::hosts::{HostId, Profile};
-use super::rng::Dice;
+use super::rng::SimRng;
 use super::transport::{Direction, Network};
 use super::world::World;
 use crate::config::{Config, Limits};
@@ -123,23 +123,23 @@ impl Siege {
 
     /// The hosts, and a client whose table is filled, before anything is looked up.
     pub fn build(&self, seed: u64) -> Stage {
-        let mut dice = Dice::new(seed);
-        let mut world = World::new(dice.bits(), self.network.clone());
-        let infohash = InfoHash::from(dice.id());
+        let mut rng = SimRng::new(seed);
+        let mut world = World::new(rng.bits(), self.network.clone());
+        let infohash = InfoHash::from(rng.id());
         let target = NodeId::from(infohash);
         let is_secure = self.config.enforce_secure_ids;
 
         let mut networks = BTreeSet::from([network_of(VICTIM)]);
         let mut honest: Vec<Contact> = (0..self.honest)
             .map(|_| {
-                let ip = fresh_address(&mut dice, &mut networks);
-                let id = dice.id();
+                let ip = fresh_address(&mut rng, &mut networks);
+                let id = rng.id();
                 let id = if is_secure { NodeId::secure_for(ip.into(), *id.as_bytes()) } else { id };
                 (id, SocketAddr::new(ip.into(), 6881))
             })
             .collect();
         honest.sort_by_key(|(id, _)| *id);
-        let base = fresh_address(&mut dice, &mut networks);
+        let base = fresh_address(&mut rng, &mut networks);
         let head = |id: &NodeId| id.distance(&target).head();
         let wary = self.wary.map(|reach| {
             // In 64 bits of the distance, by which they are told apart.
@@ -151,15 +151,15 @@ impl Siege {
                 let in_one = || Ipv4Addr::from_bits(network_of(base) << 8 | (1 + at as u32 % 254));
                 let (id, ip) = if let Some((edge, _)) = wary {
                     // One at the edge, the others anywhere before.
-                    let head = if at == 0 { edge } else { (edge as f64 * dice.unit()) as u64 };
-                    (at_distance(target, head), fresh_address(&mut dice, &mut networks))
+                    let head = if at == 0 { edge } else { (edge as f64 * rng.unit()) as u64 };
+                    (at_distance(target, head), fresh_address(&mut rng, &mut networks))
                 } else if is_secure {
-                    secure_neighbour(&mut dice, target, &mut networks)
+                    secure_neighbour(&mut rng, target, &mut networks)
                 } else if self.is_one_network {
-                    (near(target, dice.id(), CLOSENESS + dice.below(8) as u32), in_one())
+                    (near(target, rng.id(), CLOSENESS + rng.below(8) as u32), in_one())
                 } else {
-                    let ip = fresh_address(&mut dice, &mut networks);
-                    (near(target, dice.id(), CLOSENESS + dice.below(8) as u32), ip)
+                    let ip = fresh_address(&mut rng, &mut networks);
+                    (near(target, rng.id(), CLOSENESS + rng.below(8) as u32), ip)
                 };
                 (id, SocketAddr::new(ip.into(), 6881 + (at / 254) as u16))
             })
@@ -168,10 +168,10 @@ impl Siege {
         let mut order: Vec<usize> = (0..honest.len()).collect();
         order.sort_by_key(|&at| honest[at].0.distance(&target));
         order.truncate(K);
-        let peer = SocketAddr::new(fresh_address(&mut dice, &mut networks).into(), 999);
+        let peer = SocketAddr::new(fresh_address(&mut rng, &mut networks).into(), 999);
         let hosts: Vec<HostId> = (0..honest.len())
             .map(|at| {
-                let mut contacts = table_of(&honest, at, &mut dice);
+                let mut contacts = table_of(&honest, at, &mut rng);
                 contacts.extend(attackers.iter());
                 let mut actor = Honest::new(honest[at].0, contacts);
                 if order.contains(&at) {
@@ -192,7 +192,7 @@ impl Siege {
         let client = world.add_alone(profile);
         // A table as a node has it that has been there for a while: from all over the network.
         for _ in 0..300.min(honest.len()) {
-            let (_, addr) = honest[dice.below(honest.len())];
+            let (_, addr) = honest[rng.below(honest.len())];
             let _ = world.with_node(client, |node, now| node.add_node(now, addr));
             world.run_for(Duration::from_millis(50));
         }
@@ -217,7 +217,7 @@ pub struct Stage {
 }
 
 /// Eight others of each bucket, of `honest` sorted by id.
-fn table_of(honest: &[Contact], at: usize, dice: &mut Dice) -> Vec<Contact> {
+fn table_of(honest: &[Contact], at: usize, rng: &mut SimRng) -> Vec<Contact> {
     let own = honest[at].0;
     let mut table = Vec::new();
     let (mut start, mut end) = (0, honest.len());
@@ -236,7 +236,7 @@ fn table_of(honest: &[Contact], at: usize, dice: &mut Dice) -> Vec<Contact> {
         } else {
             let mut drawn = BTreeSet::new();
             while drawn.len() < K {
-                drawn.insert(dice.below(bucket.len()));
+                drawn.insert(rng.below(bucket.len()));
             }
             table.extend(drawn.into_iter().map(|at| bucket[at]));
         }
@@ -253,19 +253,19 @@ fn at_distance(target: NodeId, head: u64) -> NodeId {
 }
 
 /// An address in a /24 that nobody is in.
-fn fresh_address(dice: &mut Dice, networks: &mut BTreeSet<u32>) -> Ipv4Addr {
+fn fresh_address(rng: &mut SimRng, networks: &mut BTreeSet<u32>) -> Ipv4Addr {
     loop {
-        let ip = public_address(dice);
+        let ip = public_address(rng);
         if networks.insert(network_of(ip)) {
             return ip;
         }
     }
 }
 
-fn public_address(dice: &mut Dice) -> Ipv4Addr {
+fn public_address(rng: &mut SimRng) -> Ipv4Addr {
     // First bytes without a reserved range among them.
-    let first = 20 + dice.below(70) as u8;
-    let [b, c, d, ..] = dice.bits().to_le_bytes();
+    let first = 20 + rng.below(70) as u8;
+    let [b, c, d, ..] = rng.bits().to_le_bytes();
     Ipv4Addr::new(first, b, c, 1 + d % 254)
 }
 
@@ -275,11 +275,11 @@ const fn network_of(ip: Ipv4Addr) -> u32 {
 
 /// An address for which some id next to the target is fit, and that id: an attacker has enough
 /// addresses to choose from.
-fn secure_neighbour(dice: &mut Dice, target: NodeId, networks: &mut BTreeSet<u32>) -> (NodeId, Ipv4Addr) {
+fn secure_neighbour(rng: &mut SimRng, target: NodeId, networks: &mut BTreeSet<u32>) -> (NodeId, Ipv4Addr) {
     loop {
-        let ip = public_address(dice);
+        let ip = public_address(rng);
         // Bits that BEP 42 leaves free are those of the target.
-        let filler = near(target, dice.id(), 60);
+        let filler = near(target, rng.id(), 60);
         let id = NodeId::secure_for(ip.into(), *filler.as_bytes());
         if id.common_prefix_len(&target) >= 15 && networks.insert(network_of(ip)) {
             return (id, ip);

@@ -121,7 +121,7 @@ fn villains_are_coped_with() {
     let mut villains = Vec::new();
     for lie in [Lie::OtherIds, Lie::CloserNodes, Lie::Asker, Lie::Reserved, Lie::Peers] {
         for _ in 0..3 {
-            let id = world.dice().id();
+            let id = world.rng().id();
             villains.push(world.add_actor(Liar { id, lie }));
         }
     }
@@ -129,13 +129,13 @@ fn villains_are_coped_with() {
     for addr in accomplices.clone() {
         villains.push(world.add_actor_at(addr, IdChaser { accomplices: accomplices.clone() }));
     }
-    let id = world.dice().id();
+    let id = world.rng().id();
     villains.push(world.add_actor(PortFiller::new(id, victim, infohash(99), ms(100))));
     villains.push(world.add_actor(Flooder::new(id, victim, ms(100), 20)));
     let target = world.add_actor(Recorder::default());
     let target_addr = world.addr(target);
     let reflector = world.add_actor(Reflector::new(target_addr, addrs.clone(), ms(10)));
-    let honest = Honest::new(world.dice().id(), addrs.iter().map(|addr| (id, *addr)).collect::<Vec<_>>());
+    let honest = Honest::new(world.rng().id(), addrs.iter().map(|addr| (id, *addr)).collect::<Vec<_>>());
     let honest = world.add_actor(honest);
     for villain in villains {
         let addr = world.addr(villain);

@@ -5,7 +5,7 @@ use core::net::SocketAddr;
 use core::time::Duration;
 
 use crate::config::MAX_DATAGRAM;
-use crate::sim::rng::Dice;
+use crate::sim::rng::SimRng;
 use crate::sim::transport::{Link, Wire};
 use crate::time::Instant;
 use crate::wire::Message;
@@ -58,9 +58,9 @@ impl Outbox<'_> {
         self.addr
     }
 
-    /// The dice of the world.
-    pub const fn dice(&mut self) -> &mut Dice {
-        &mut self.wire.dice
+    /// The rng of the world.
+    pub const fn rng(&mut self) -> &mut SimRng {
+        &mut self.wire.rng
     }
 
     /// Sends a datagram.

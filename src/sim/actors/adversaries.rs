@@ -45,18 +45,18 @@ impl Actor for Liar {
         let Some((transaction, query)) = query_in(datagram) else { return };
         let target = target_of(&query);
         let (mut id, mut nodes, mut peers) = (self.id, Vec::new(), Vec::new());
-        let dice = out.dice();
+        let rng = out.rng();
         match (self.lie, target) {
-            (Lie::OtherIds, _) => id = dice.id(),
+            (Lie::OtherIds, _) => id = rng.id(),
             (Lie::CloserNodes, Some(target)) => {
-                nodes.extend((0..K).map(|_| (near(target, dice.id(), 64), anywhere(dice.bits()))));
+                nodes.extend((0..K).map(|_| (near(target, rng.id(), 64), anywhere(rng.bits()))));
             }
-            (Lie::Asker, Some(target)) => nodes.push((near(target, dice.id(), 64), from)),
+            (Lie::Asker, Some(target)) => nodes.push((near(target, rng.id(), 64), from)),
             (Lie::Reserved, Some(target)) => {
-                nodes.extend(RESERVED.map(|addr| (near(target, dice.id(), 64), addr)));
+                nodes.extend(RESERVED.map(|addr| (near(target, rng.id(), 64), addr)));
             }
             (Lie::Peers, _) if matches!(query.method, Method::GetPeers { .. }) => {
-                peers.extend((0..20).map(|_| anywhere(dice.bits())));
+                peers.extend((0..20).map(|_| anywhere(rng.bits())));
             }
             _ => {}
         }
@@ -120,13 +120,13 @@ impl Actor for Sybil {
     fn on_datagram(&mut self, _: Instant, from: SocketAddr, datagram: &[u8], out: &mut Outbox<'_>) {
         let Some((transaction, query)) = query_in(datagram) else { return };
         let target = target_of(&query);
-        let dice = out.dice();
+        let rng = out.rng();
         let nodes: Vec<Contact> = match (self.guile, target) {
             (Guile::Silent, _) => return,
             (_, None) => Vec::new(),
             (Guile::Mutual, Some(target)) => closest(&self.accomplices, target),
             (Guile::Junk, Some(target)) => {
-                (0..K).map(|_| (near(target, dice.id(), 64), anywhere(dice.bits()))).collect()
+                (0..K).map(|_| (near(target, rng.id(), 64), anywhere(rng.bits()))).collect()
             }
             (Guile::Victim { ip, is_network }, Some(target)) => {
                 let [a, b, c, _] = ip.octets();
@@ -135,8 +135,8 @@ impl Actor for Sybil {
                 };
                 (0..K)
                     .map(|_| {
-                        let n = 1 + dice.below(250) as u8;
-                        (near(target, dice.id(), 64), at(n))
+                        let n = 1 + rng.below(250) as u8;
+                        (near(target, rng.id(), 64), at(n))
                     })
                     .collect()
             }
@@ -229,7 +229,7 @@ impl Actor for Flooder {
     fn on_wake(&mut self, now: Instant, out: &mut Outbox<'_>) {
         self.next = now + self.interval;
         for _ in 0..self.burst {
-            let target = out.dice().id();
+            let target = out.rng().id();
             out.send_message(self.victim, &find_node(self.id, target));
         }
     }
@@ -265,7 +265,7 @@ impl Actor for Reflector {
         self.next = now + self.interval;
         let Some(mirror) = self.mirrors.get(self.sent % self.mirrors.len().max(1)).copied() else { return };
         self.sent += 1;
-        let (id, target) = (out.dice().id(), out.dice().id());
+        let (id, target) = (out.rng().id(), out.rng().id());
         let mut buf = [0; 256];
         if let Some(len) = find_node(id, target).emit(&mut buf) {
             out.send_as(self.victim, mirror, &buf[..len]);
@@ -314,11 +314,11 @@ const RESERVED: [SocketAddr; 8] = {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sim::rng::Dice;
+    use crate::sim::rng::SimRng;
 
     #[test]
     fn chasers_are_next_to_the_target_and_next_to_each_other() {
-        let (target, [a, b]) = (Dice::new(1).id(), [1, 2].map(anywhere).map(likeness));
+        let (target, [a, b]) = (SimRng::new(1).id(), [1, 2].map(anywhere).map(likeness));
         assert_ne!(a, b);
         assert_eq!(near(target, a, 144).common_prefix_len(&target), 144);
     }

@@ -59,7 +59,7 @@ impl Actor for Honest {
     fn on_datagram(&mut self, now: Instant, from: SocketAddr, datagram: &[u8], out: &mut Outbox<'_>) {
         let Some((transaction, query)) = query_in(datagram) else { return };
         self.queries += 1;
-        if self.diligence < 1.0 && !out.dice().chance(self.diligence) {
+        if self.diligence < 1.0 && !out.rng().chance(self.diligence) {
             return;
         }
         let nodes = target_of(&query).map_or_else(Vec::new, |target| closest(&self.contacts, target));

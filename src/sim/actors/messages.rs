@@ -87,14 +87,14 @@ impl Answer<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::sim::rng::Dice;
+    use crate::sim::rng::SimRng;
 
     #[test]
     fn the_closest_come_first_and_no_others() {
-        let mut dice = Dice::new(1);
+        let mut rng = SimRng::new(1);
         let contacts: Vec<Contact> =
-            (0..100).map(|_| (dice.id(), SocketAddr::from(([140, 0, 0, 1], 6881)))).collect();
-        let target = dice.id();
+            (0..100).map(|_| (rng.id(), SocketAddr::from(([140, 0, 0, 1], 6881)))).collect();
+        let target = rng.id();
         let mut sorted = contacts.clone();
         sorted.sort_by_key(|(id, _)| id.distance(&target));
         assert_eq!(closest(&contacts, target), sorted[..K]);

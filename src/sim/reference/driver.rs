@@ -8,7 +8,7 @@ use core::net::SocketAddr;
 
 use crate::id::{InfoHash, NodeId};
 use crate::sim::actors::{Actor, Contact, Outbox};
-use crate::sim::rng::Dice;
+use crate::sim::rng::SimRng;
 use crate::time::Instant;
 use crate::wire::{Body, Message, Method, Query, Want};
 
@@ -77,7 +77,7 @@ impl Context<'_, '_> {
 
     /// Draws a number, uniform in `0..bound`.
     pub(super) const fn below(&mut self, bound: usize) -> usize {
-        self.lookup.dice.below(bound)
+        self.lookup.rng.below(bound)
     }
 
     /// Sends a `get_peers`.
@@ -132,12 +132,12 @@ impl Driver {
         mut table: Vec<Contact>,
         infohash: InfoHash,
         announces: bool,
-        dice: Dice,
+        rng: SimRng,
     ) -> Self {
         let target = NodeId::from(infohash);
         table.sort_by_key(|(id, _)| id.distance(&target));
         let pending = BTreeMap::new();
-        let lookup = State { id, infohash, announces, dice, pending, sent: 0, finished: None };
+        let lookup = State { id, infohash, announces, rng, pending, sent: 0, finished: None };
         Self { algorithm, table, lookup }
     }
 
@@ -185,7 +185,7 @@ struct State {
     id: NodeId,
     infohash: InfoHash,
     announces: bool,
-    dice: Dice,
+    rng: SimRng,
     pending: BTreeMap<u16, Pending>,
     sent: u16,
     finished: Option<Instant>,

@@ -32,7 +32,7 @@ use self::libtorrent::Libtorrent;
 use self::lockstep::Lockstep;
 use super::actors::Contact;
 use super::hosts::HostId;
-use super::rng::Dice;
+use super::rng::SimRng;
 use super::scripted::{Outcome, Stage, Toy};
 use super::world::World;
 use crate::addr::Family;
@@ -94,9 +94,9 @@ pub fn launch(
     infohash: InfoHash,
     announces: bool,
 ) -> HostId {
-    let id = world.dice().id();
-    let dice = Dice::new(world.dice().bits());
-    let host = world.add_actor(Driver::new(client.algorithm(), id, table, infohash, announces, dice));
+    let id = world.rng().id();
+    let rng = SimRng::new(world.rng().bits());
+    let host = world.add_actor(Driver::new(client.algorithm(), id, table, infohash, announces, rng));
     world.capture(host);
     host
 }
@@ -111,8 +111,8 @@ pub fn launch(
 pub fn stand_in(world: &mut World, host: HostId, client: Client, infohash: InfoHash) {
     let id = world.node(host).expect("a node to stand in for").id(Family::V4);
     let table = table(world, host);
-    let dice = Dice::new(world.dice().bits());
-    let driver = Driver::new(client.algorithm(), id, table, infohash, false, dice);
+    let rng = SimRng::new(world.rng().bits());
+    let driver = Driver::new(client.algorithm(), id, table, infohash, false, rng);
     world.capture(host);
     world.replace(host, driver);
 }
@@ -136,7 +136,7 @@ pub fn run_from(mut stage: Stage, table: Vec<Contact>, client: Client) -> Outcom
     let world = &mut stage.world;
     world.kill(stage.node);
     // A client whose clock counts whole seconds starts at any time within one.
-    let pause = world.dice().up_to(Duration::from_secs(1));
+    let pause = world.rng().up_to(Duration::from_secs(1));
     world.run_for(pause);
     let started = world.now();
     let host = launch(world, client, table, stage.target, true);

@@ -89,7 +89,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::sim::rng::Dice;
+    use crate::sim::rng::SimRng;
 
     #[test]
     fn the_directory_finds_what_was_put_in() {
@@ -104,17 +104,17 @@ mod tests {
 
     #[test]
     fn the_directory_forgets_what_was_taken_out_and_nothing_else() {
-        let (mut directory, mut dice, mut model) = (Directory::new(2), Dice::new(1), BTreeMap::new());
+        let (mut directory, mut rng, mut model) = (Directory::new(2), SimRng::new(1), BTreeMap::new());
         for value in 0..20_000 {
-            let endpoint = Endpoint::v4((dice.below(900) as u32).to_be_bytes(), 1);
-            if dice.chance(0.5) {
+            let endpoint = Endpoint::v4((rng.below(900) as u32).to_be_bytes(), 1);
+            if rng.chance(0.5) {
                 directory.insert(endpoint, value);
                 model.insert(endpoint, value);
             } else {
                 directory.remove(endpoint);
                 model.remove(&endpoint);
             }
-            let other = Endpoint::v4((dice.below(900) as u32).to_be_bytes(), 1);
+            let other = Endpoint::v4((rng.below(900) as u32).to_be_bytes(), 1);
             assert_eq!(directory.get(other), model.get(&other).copied());
         }
         assert_eq!((directory.used, directory.slots.len()), (model.len(), 1024), "its places serve again");

@@ -17,7 +17,7 @@ use self::nat::Device;
 pub use self::nat::{Nat, NatKind};
 pub use self::network::{Bursts, Latency, Network};
 use self::packets::Post;
-use super::rng::{Dice, mix};
+use super::rng::{SimRng, mix};
 use super::schedule::{Happening, Queue};
 use crate::addr::{Endpoint, Family};
 use crate::time::Instant;
@@ -90,7 +90,7 @@ impl Link {
 pub(super) struct Wire {
     pub(super) network: Network,
     seed: u64,
-    pub(super) dice: Dice,
+    pub(super) rng: SimRng,
     pub(super) queue: Queue,
     pub(super) post: Post,
     pub(super) counters: Counters,
@@ -117,7 +117,7 @@ impl Wire {
         Self {
             network,
             seed: mix(seed),
-            dice: Dice::new(seed),
+            rng: SimRng::new(seed),
             queue: Queue::new(now),
             post: Post::default(),
             counters: Counters::default(),
@@ -240,7 +240,7 @@ impl Wire {
         } else {
             inside
         };
-        if self.network.burst_takes(&mut self.dice, &mut link.is_bad[0]) {
+        if self.network.burst_takes(&mut self.rng, &mut link.is_bad[0]) {
             self.counters.lost += 1;
             return;
         }
@@ -289,13 +289,13 @@ impl Wire {
 
     /// Whether a datagram is lost on the last stretch.
     pub(super) fn is_lost_before(&mut self, link: &mut Link) -> bool {
-        let is_lost = self.network.burst_takes(&mut self.dice, &mut link.is_bad[1]);
+        let is_lost = self.network.burst_takes(&mut self.rng, &mut link.is_bad[1]);
         self.counters.lost += u64::from(is_lost);
         is_lost
     }
 
     fn carry(&mut self, now: Instant, from: Endpoint, to: Endpoint, bytes: &[u8]) {
-        let passage = self.network.carry(self.seed, &mut self.dice, from, to, bytes.len());
+        let passage = self.network.carry(self.seed, &mut self.rng, from, to, bytes.len());
         let Some(delay) = passage.delay else {
             self.counters.lost += 1;
             return;
@@ -304,7 +304,7 @@ impl Wire {
         self.queue.push(now + delay, Happening::Arrival(at));
         if passage.is_corrupt {
             self.counters.corrupted += 1;
-            network::corrupt(&mut self.dice, self.post.bytes_mut(at));
+            network::corrupt(&mut self.rng, self.post.bytes_mut(at));
         }
         if let Some(delay) = passage.copy {
             self.counters.duplicated += 1;

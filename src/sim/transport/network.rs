@@ -1,9 +1,9 @@
-//! What happens to a datagram between two hosts: a pure function of the seed and the dice.
+//! What happens to a datagram between two hosts: a pure function of the seed and the rng.
 
 use core::time::Duration;
 
 use crate::addr::Endpoint;
-use crate::sim::rng::{Dice, mix, normal};
+use crate::sim::rng::{SimRng, mix, normal};
 
 /// The network between all hosts. Shares and probabilities lie in `0.0..=1.0`.
 ///
@@ -110,33 +110,33 @@ impl Network {
     pub(super) fn carry(
         &self,
         seed: u64,
-        dice: &mut Dice,
+        rng: &mut SimRng,
         from: Endpoint,
         to: Endpoint,
         len: usize,
     ) -> Passage {
-        if len > self.mtu || dice.chance(self.loss) {
+        if len > self.mtu || rng.chance(self.loss) {
             return Passage { delay: None, copy: None, is_corrupt: false };
         }
         let distance = self.rtt(seed, from, to) / 2;
-        let first = distance + self.dawdle(dice);
-        let copy = dice.chance(self.duplication).then(|| distance + self.dawdle(dice));
+        let first = distance + self.dawdle(rng);
+        let copy = rng.chance(self.duplication).then(|| distance + self.dawdle(rng));
         // What a host sends to itself never leaves it.
-        let is_corrupt = from != to && dice.chance(self.corruption);
+        let is_corrupt = from != to && rng.chance(self.corruption);
         Passage { delay: Some(first), copy, is_corrupt }
     }
 
     /// Jitter, and being held back.
-    fn dawdle(&self, dice: &mut Dice) -> Duration {
-        let jitter = dice.up_to(self.jitter);
-        if dice.chance(self.reordering) { jitter + dice.up_to(self.reordering_delay) } else { jitter }
+    fn dawdle(&self, rng: &mut SimRng) -> Duration {
+        let jitter = rng.up_to(self.jitter);
+        if rng.chance(self.reordering) { jitter + rng.up_to(self.reordering_delay) } else { jitter }
     }
 
     /// Whether a burst takes this datagram. `is_bad` is the state of the link.
-    pub(super) fn burst_takes(&self, dice: &mut Dice, is_bad: &mut bool) -> bool {
+    pub(super) fn burst_takes(&self, rng: &mut SimRng, is_bad: &mut bool) -> bool {
         let Some(bursts) = self.bursts else { return false };
-        *is_bad ^= dice.chance(if *is_bad { bursts.stop } else { bursts.start });
-        *is_bad && dice.chance(bursts.loss)
+        *is_bad ^= rng.chance(if *is_bad { bursts.stop } else { bursts.start });
+        *is_bad && rng.chance(bursts.loss)
     }
 }
 
@@ -151,11 +151,11 @@ pub(super) struct Passage {
 }
 
 /// Changes one to four bytes.
-pub(super) fn corrupt(dice: &mut Dice, bytes: &mut [u8]) {
-    for _ in 0..=dice.below(4) {
-        let at = dice.below(bytes.len());
+pub(super) fn corrupt(rng: &mut SimRng, bytes: &mut [u8]) {
+    for _ in 0..=rng.below(4) {
+        let at = rng.below(bytes.len());
         if let Some(byte) = bytes.get_mut(at) {
-            *byte ^= 1 + dice.below(255) as u8;
+            *byte ^= 1 + rng.below(255) as u8;
         }
     }
 }
@@ -193,10 +193,10 @@ mod tests {
     fn shares_are_kept_roughly() {
         let mut network = Network::perfect();
         (network.loss, network.duplication, network.corruption) = (0.1, 0.2, 0.3);
-        let mut dice = Dice::new(1);
+        let mut rng = SimRng::new(1);
         let (mut lost, mut copies, mut corrupt) = (0, 0, 0);
         for _ in 0..10_000 {
-            let passage = network.carry(1, &mut dice, endpoint(1), endpoint(2), 100);
+            let passage = network.carry(1, &mut rng, endpoint(1), endpoint(2), 100);
             lost += u32::from(passage.delay.is_none());
             copies += u32::from(passage.copy.is_some());
             corrupt += u32::from(passage.is_corrupt);
@@ -210,8 +210,8 @@ mod tests {
     fn bursts_come_in_runs() {
         let mut network = Network::perfect();
         network.bursts = Some(Bursts { start: 0.01, stop: 0.1, loss: 1.0 });
-        let (mut dice, mut is_bad) = (Dice::new(1), false);
-        let lost: Vec<bool> = (0..100_000).map(|_| network.burst_takes(&mut dice, &mut is_bad)).collect();
+        let (mut rng, mut is_bad) = (SimRng::new(1), false);
+        let lost: Vec<bool> = (0..100_000).map(|_| network.burst_takes(&mut rng, &mut is_bad)).collect();
         let total = lost.iter().filter(|lost| **lost).count();
         let runs = lost.windows(2).filter(|pair| !pair[0] && pair[1]).count();
         assert!((8000..10_200).contains(&total), "a share of 1/11: {total}");
@@ -220,8 +220,8 @@ mod tests {
 
     #[test]
     fn what_is_too_long_is_lost() {
-        let (network, mut dice) = (Network::internet(), Dice::new(1));
-        let passage = network.carry(1, &mut dice, endpoint(1), endpoint(2), 1473);
+        let (network, mut rng) = (Network::internet(), SimRng::new(1));
+        let passage = network.carry(1, &mut rng, endpoint(1), endpoint(2), 1473);
         assert!(passage.delay.is_none());
     }
 }

@@ -6,7 +6,7 @@ use core::time::Duration;
 
 use super::core::World;
 use crate::sim::hosts::{HostId, Profile};
-use crate::sim::rng::Dice;
+use crate::sim::rng::SimRng;
 
 /// How fast a world grows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,13 +37,13 @@ impl World {
         &mut self,
         count: usize,
         growth: &Growth,
-        mut profile: impl FnMut(usize, &mut Dice) -> Arc<Profile>,
+        mut profile: impl FnMut(usize, &mut SimRng) -> Arc<Profile>,
     ) -> Vec<HostId> {
         let seedlings = growth.seedlings.max(1) as f64;
         let mut hosts = Vec::with_capacity(count);
         for index in 0..count {
             let present = (self.hosts.len() as f64).max(seedlings);
-            let profile = profile(index, &mut self.wire.dice);
+            let profile = profile(index, &mut self.wire.rng);
             hosts.push(self.add(profile));
             // The population n grows by n ln 2 in each doubling time.
             self.run_for(growth.doubling.div_f64(present * core::f64::consts::LN_2));

@@ -14,7 +14,7 @@ use crate::id::NodeId;
 use crate::node::Node;
 use crate::sim::actors::Actor;
 use crate::sim::hosts::{Being, Churn, HostId, Presence, Profile, Returns};
-use crate::sim::rng::Dice;
+use crate::sim::rng::SimRng;
 use crate::sim::schedule::Happening;
 use crate::sim::transport::Link;
 use crate::time::Instant;
@@ -31,7 +31,7 @@ impl World {
     pub fn kill_share(&mut self, share: f64) -> usize {
         let mut killed = 0;
         for host in self.hosts() {
-            if self.node(host).is_some() && self.wire.dice.chance(share) {
+            if self.node(host).is_some() && self.wire.rng.chance(share) {
                 self.kill(host);
                 killed += 1;
             }
@@ -161,7 +161,7 @@ impl World {
     fn draw_entry(&mut self, but: HostId, family: Family) -> Option<SocketAddr> {
         // Where few can be reached, some get fewer entries.
         for _ in 0..64 {
-            let host = HostId(self.wire.dice.below(self.hosts.len()) as u32);
+            let host = HostId(self.wire.rng.below(self.hosts.len()) as u32);
             let at = &self.hosts[host.index()];
             let is_open = at.presence == Presence::Up && (at.link.device == 0 || family == Family::V6);
             if host != but && is_open && matches!(at.being, Being::Node(_)) {
@@ -176,7 +176,7 @@ impl World {
 
     /// A host gets a new node.
     pub(super) fn bear(&mut self, host: HostId, profile: &Profile, mut config: Config) {
-        let seed = self.wire.dice.seed();
+        let seed = self.wire.rng.seed();
         if config.secure_ids && !profile.is_new {
             let fitting = |family: Family| {
                 let addr = self.addr_in(host, family)?;
@@ -195,7 +195,7 @@ impl World {
 
     fn begin_session(&mut self, host: HostId, churn: Option<Churn>) {
         if let Some(churn) = churn {
-            let at = self.now + self.wire.dice.exponential(churn.session) + Duration::from_micros(1);
+            let at = self.now + self.wire.rng.exponential(churn.session) + Duration::from_micros(1);
             self.hosts[host.index()].leave_at = at;
             self.wire.queue.push(at, Happening::Leave(host.0));
         }
@@ -215,7 +215,7 @@ impl World {
             (own.config.id, own.config.id_v6) = (Some(v4), Some(v6));
             *profile = Arc::new(own);
         }
-        self.return_after(host, |dice| dice.exponential(churn.absence));
+        self.return_after(host, |rng| rng.exponential(churn.absence));
     }
 
     /// An outage, a sleep or an absence ends.
@@ -269,8 +269,8 @@ impl World {
         }
     }
 
-    fn return_after(&mut self, host: HostId, time: impl FnOnce(&mut Dice) -> Duration) {
-        let at = self.now + time(&mut self.wire.dice) + Duration::from_micros(1);
+    fn return_after(&mut self, host: HostId, time: impl FnOnce(&mut SimRng) -> Duration) {
+        let at = self.now + time(&mut self.wire.rng) + Duration::from_micros(1);
         self.hosts[host.index()].back_at = at;
         self.wire.queue.push(at, Happening::Back(host.0));
     }

@@ -11,7 +11,7 @@ use crate::event::Event;
 use crate::node::Node;
 use crate::sim::actors::Actor;
 use crate::sim::hosts::{Being, HostId, Presence};
-use crate::sim::rng::Dice;
+use crate::sim::rng::SimRng;
 use crate::sim::transport::{Captured, Counters, Network};
 use crate::time::Instant;
 
@@ -92,9 +92,9 @@ impl World {
         self.now
     }
 
-    /// The dice of the world: whoever throws them changes what follows.
-    pub const fn dice(&mut self) -> &mut Dice {
-        &mut self.wire.dice
+    /// The rng of the world: whoever throws them changes what follows.
+    pub const fn rng(&mut self) -> &mut SimRng {
+        &mut self.wire.rng
     }
 
     /// The network as it is now.

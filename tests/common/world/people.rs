@@ -112,7 +112,7 @@ pub fn settle(world: &mut World, profile: Profile, script: &mut Script<'_>) -> H
 /// A host that follows a script, among hosts at `addrs`.
 pub fn villain(world: &mut World, addrs: &[SocketAddr], script: &mut Script<'_>) -> HostId {
     let (kind, interval) = (script.byte(), Duration::from_millis(100 + 20 * u64::from(script.byte())));
-    let (id, victim) = (world.dice().id(), addrs[script.below(addrs.len())]);
+    let (id, victim) = (world.rng().id(), addrs[script.below(addrs.len())]);
     let lie = match kind % 10 {
         0 => Lie::OtherIds,
         1 => Lie::CloserNodes,
@@ -124,7 +124,7 @@ pub fn villain(world: &mut World, addrs: &[SocketAddr], script: &mut Script<'_>)
         7 => return world.add_actor(Flooder::new(id, victim, interval, 1 + usize::from(kind / 16))),
         8 => return world.add_actor(Reflector::new(victim, addrs.to_vec(), interval)),
         _ => {
-            let contacts: Vec<_> = addrs.iter().map(|addr| (world.dice().id(), *addr)).collect();
+            let contacts: Vec<_> = addrs.iter().map(|addr| (world.rng().id(), *addr)).collect();
             let mut honest = Honest::dropper(id, contacts, 0.8);
             (honest.peers, honest.delay) = (addrs.to_vec(), interval);
             return world.add_actor(honest);

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use dht_proto::sim::reference::{self, Client};
 use dht_proto::sim::{
-    Captured, Churn, Dice, Growth, HostId, Latency, Nat, NatKind, Network, Profile, Returns, SearchId, Trail,
-    World,
+    Captured, Churn, Growth, HostId, Latency, Nat, NatKind, Network, Profile, Returns, SearchId, SimRng,
+    Trail, World,
 };
 use dht_proto::{Announce, InfoHash, Instant, Lookup};
 
@@ -126,10 +126,10 @@ fn build(options: &SimOptions, gauge: &Gauge) -> (World, Vec<HostId>, Site) {
     let born = world.now();
 
     let (profiles, mut behind_nat) = (Profiles::new(options), 0);
-    let mut nodes = grow(&mut world, options.nodes as usize, gauge, |index, dice| {
+    let mut nodes = grow(&mut world, options.nodes as usize, gauge, |index, rng| {
         // The first are those through whom others join, so they can be reached.
         let nat = if index < Growth::default().seedlings { 0.0 } else { options.nat };
-        let profile = profiles.draw(nat, dice);
+        let profile = profiles.draw(nat, rng);
         behind_nat += usize::from(profile.nat.is_some());
         profile
     });
@@ -142,7 +142,7 @@ fn build(options: &SimOptions, gauge: &Gauge) -> (World, Vec<HostId>, Site) {
     let clients = grow(&mut world, 2 * options.lookups as usize, gauge, |_, _| &profiles.client);
     let dead = (options.dead * nodes.len() as f64).round() as usize;
     for at in 0..dead {
-        let drawn = at + world.dice().below(nodes.len() - at);
+        let drawn = at + world.rng().below(nodes.len() - at);
         nodes.swap(at, drawn);
         world.kill(nodes[at]);
     }
@@ -155,14 +155,14 @@ fn grow<'a>(
     world: &mut World,
     count: usize,
     gauge: &Gauge,
-    mut profile: impl FnMut(usize, &mut Dice) -> &'a Arc<Profile>,
+    mut profile: impl FnMut(usize, &mut SimRng) -> &'a Arc<Profile>,
 ) -> Vec<HostId> {
     let mut hosts = Vec::with_capacity(count);
     while hosts.len() < count {
         let first = hosts.len();
         let more = (count - first).min(count / 50 + 1);
         let portion =
-            world.grow(more, &Growth::default(), |index, dice| Arc::clone(profile(first + index, dice)));
+            world.grow(more, &Growth::default(), |index, rng| Arc::clone(profile(first + index, rng)));
         hosts.extend(portion);
         gauge.add(more as u64);
     }
@@ -201,11 +201,11 @@ impl Profiles {
         }
     }
 
-    fn draw(&self, nat: f64, dice: &mut Dice) -> &Arc<Profile> {
-        if !dice.chance(nat) {
+    fn draw(&self, nat: f64, rng: &mut SimRng) -> &Arc<Profile> {
+        if !rng.chance(nat) {
             return &self.open;
         }
-        match dice.below(10) {
+        match rng.below(10) {
             0..4 => &self.full_cone,
             4..8 => &self.port_restricted,
             _ => &self.symmetric,
@@ -237,14 +237,14 @@ struct Task {
 
 /// All of them in order of time. It follows from the seed alone: the same for every algorithm.
 fn plan(options: &SimOptions, clients: &[HostId]) -> Vec<Task> {
-    let mut dice = Dice::new(!options.seed);
+    let mut rng = SimRng::new(!options.seed);
     let count = options.lookups as usize;
     let (mut tasks, mut at, mut infohash) = (Vec::with_capacity(2 * count), Duration::ZERO, InfoHash::ZERO);
     for (pair, hosts) in clients.chunks_exact(2).enumerate() {
         if pair % PEERS == 0 {
-            infohash = dice.id().into();
+            infohash = rng.id().into();
         }
-        at += dice.up_to(2 * PACE);
+        at += rng.up_to(2 * PACE);
         let peers = (count - (pair - pair % PEERS)).min(PEERS);
         tasks.push(Task { at, host: hosts[0], infohash, announces: true, peers });
         tasks.push(Task { at: at + PAUSE, host: hosts[1], infohash, announces: false, peers });
