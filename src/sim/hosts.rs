@@ -146,7 +146,7 @@ pub fn roomy_limits() -> Limits {
 }
 
 pub(super) struct Host {
-    pub(super) being: Being,
+    pub(super) occupant: Occupant,
     pub(super) link: Link,
     pub(super) profile: Option<Arc<Profile>>,
     pub(super) presence: Presence,
@@ -165,9 +165,9 @@ pub(super) struct Host {
 }
 
 impl Host {
-    pub(super) const fn new(being: Being, link: Link, profile: Option<Arc<Profile>>) -> Self {
+    pub(super) const fn new(occupant: Occupant, link: Link, profile: Option<Arc<Profile>>) -> Self {
         Self {
-            being,
+            occupant,
             link,
             profile,
             presence: Presence::Up,
@@ -192,11 +192,11 @@ impl Host {
 }
 
 /// What a host runs.
-pub(super) enum Being {
+pub(super) enum Occupant {
     Node(Box<Node>),
     Actor(Box<dyn Actor>),
     /// Its node is gone.
-    Nobody,
+    Vacant,
 }
 
 /// Whether a host is there.

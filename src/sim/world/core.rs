@@ -12,7 +12,7 @@ use crate::addr::AddressPolicy;
 use crate::config::MAX_DATAGRAM;
 use crate::event::Event;
 use crate::node::Node;
-use crate::sim::hosts::{Being, Host, HostId, Presence};
+use crate::sim::hosts::{Host, HostId, Occupant, Presence};
 use crate::sim::schedule::Happening;
 use crate::sim::transport::{Network, Wire};
 use crate::time::Instant;
@@ -72,7 +72,7 @@ impl World {
     pub fn with_node<T>(&mut self, host: HostId, act: impl FnOnce(&mut Node, Instant) -> T) -> T {
         let at = &mut self.hosts[host.index()];
         let local = at.local(self.now);
-        let Being::Node(node) = &mut at.being else { panic!("no node at {host:?}") };
+        let Occupant::Node(node) = &mut at.occupant else { panic!("no node at {host:?}") };
         let result = act(node, local);
         self.drain(host.0);
         result
@@ -84,7 +84,7 @@ impl World {
         let host = &mut self.hosts[index as usize];
         let local = host.local(self.now);
         let policy = host.profile.as_ref().map_or(AddressPolicy::Any, |it| it.config.address_policy);
-        if let Being::Node(node) = &mut host.being {
+        if let Occupant::Node(node) = &mut host.occupant {
             let mut sent = 0;
             loop {
                 while let Some(transmit) = node.poll_transmit(local, &mut self.buf) {
@@ -121,14 +121,14 @@ impl World {
     /// then asked again.
     pub(super) fn schedule(&mut self, index: u32) {
         let host = &mut self.hosts[index as usize];
-        let due = match &host.being {
+        let due = match &host.occupant {
             _ if host.presence == Presence::Gone => None,
-            Being::Node(node) => {
+            Occupant::Node(node) => {
                 let crawl = self.crawls.get(&HostId(index)).and_then(Crawl::due);
                 node.poll_timeout().into_iter().chain(crawl).min().map(|due| host.global(due))
             }
-            Being::Actor(actor) => actor.next_wake(),
-            Being::Nobody => None,
+            Occupant::Actor(actor) => actor.next_wake(),
+            Occupant::Vacant => None,
         };
         let due = due.map(|due| due.max(self.now));
         if let Some(due) = due.filter(|due| *due < host.wake_at) {

@@ -13,7 +13,7 @@ use crate::config::Config;
 use crate::id::NodeId;
 use crate::node::Node;
 use crate::sim::actors::Actor;
-use crate::sim::hosts::{Being, Churn, HostId, Presence, Profile, Returns};
+use crate::sim::hosts::{Churn, HostId, Occupant, Presence, Profile, Returns};
 use crate::sim::rng::SimRng;
 use crate::sim::schedule::Happening;
 use crate::sim::transport::Link;
@@ -84,7 +84,7 @@ impl World {
     pub fn replace(&mut self, host: HostId, actor: impl Actor) {
         let at = &mut self.hosts[host.index()];
         assert!(at.presence != Presence::Gone, "{host:?} is gone");
-        (at.being, at.wake_at) = (Being::Actor(Box::new(actor)), Instant::NEVER);
+        (at.occupant, at.wake_at) = (Occupant::Actor(Box::new(actor)), Instant::NEVER);
         (at.profile, at.leave_at) = (None, Instant::NEVER);
         self.searches.abandon(host);
         self.crawls.remove(&host);
@@ -107,7 +107,7 @@ impl World {
         let at = &mut self.hosts[host.index()];
         at.clock += jump.as_micros() as i64;
         let local = at.local(self.now);
-        if let Being::Node(node) = &mut at.being {
+        if let Occupant::Node(node) = &mut at.occupant {
             node.handle_timeout(local);
         }
         self.drain(host.0);
@@ -148,7 +148,7 @@ impl World {
                 let entry = is_wanted.then(|| self.draw_entry(host, family)).flatten();
                 let at = &mut self.hosts[host.index()];
                 let local = at.local(self.now);
-                if let (Some(entry), Being::Node(node)) = (entry, &mut at.being) {
+                if let (Some(entry), Occupant::Node(node)) = (entry, &mut at.occupant) {
                     // Where there is no room for more, it knows enough.
                     let _ = node.add_bootstrap(local, entry, BootstrapKind::Router);
                 }
@@ -164,7 +164,7 @@ impl World {
             let host = HostId(self.wire.rng.below(self.hosts.len()) as u32);
             let at = &self.hosts[host.index()];
             let is_open = at.presence == Presence::Up && (at.link.device == 0 || family == Family::V6);
-            if host != but && is_open && matches!(at.being, Being::Node(_)) {
+            if host != but && is_open && matches!(at.occupant, Occupant::Node(_)) {
                 let answers = at.profile.as_ref().is_some_and(|profile| !profile.config.read_only);
                 if let Some(addr) = self.addr_in(host, family).filter(|_| answers) {
                     return Some(addr);
@@ -187,7 +187,7 @@ impl World {
         }
         let at = &mut self.hosts[host.index()];
         let node = Node::new(config, &profile.limits, seed, at.local(self.now));
-        at.being = Being::Node(Box::new(node));
+        at.occupant = Occupant::Node(Box::new(node));
         (at.presence, at.link.is_cut) = (Presence::Up, false);
         self.begin_session(host, profile.churn);
         self.drain(host.0);
@@ -231,7 +231,7 @@ impl World {
                 let slept = self.now - at.asleep_since;
                 at.clock -= slept.as_micros() as i64;
                 let local = at.local(self.now);
-                if let Being::Node(node) = &mut at.being {
+                if let Occupant::Node(node) = &mut at.occupant {
                     node.handle_resume(local, slept);
                 }
                 at.wake_at = Instant::NEVER;
@@ -254,8 +254,8 @@ impl World {
         let at = &mut self.hosts[host.index()];
         (at.presence, at.link.is_cut, at.wake_at, at.back_at) =
             (Presence::Gone, true, Instant::NEVER, Instant::NEVER);
-        if matches!(at.being, Being::Node(_)) {
-            at.being = Being::Nobody;
+        if matches!(at.occupant, Occupant::Node(_)) {
+            at.occupant = Occupant::Vacant;
         }
         self.searches.abandon(host);
     }

@@ -9,7 +9,7 @@ use crate::crawl::{CrawlOptions, CrawlReport};
 use crate::event::StartError;
 use crate::id::InfoHash;
 use crate::lookup::{Lookup, LookupOptions};
-use crate::sim::hosts::{Being, HostId};
+use crate::sim::hosts::{HostId, Occupant};
 
 /// Lookups.
 impl World {
@@ -45,7 +45,7 @@ impl World {
         let host = &mut self.hosts[at.index()];
         let default = host.profile.as_ref().map_or_else(LookupOptions::default, |it| it.config.lookup);
         let local = host.local(self.now);
-        let Being::Node(node) = &mut host.being else { panic!("no node at {at:?}") };
+        let Occupant::Node(node) = &mut host.occupant else { panic!("no node at {at:?}") };
         let id = node.lookup(local, lookup, options.unwrap_or(&default))?;
         let search = self.searches.start(self.now, at, outside, id, lookup);
         self.drain(at.0);
@@ -104,7 +104,7 @@ impl World {
     ///
     /// If the host runs no node, or is gone.
     pub fn crawl(&mut self, at: HostId, options: CrawlOptions) {
-        assert!(matches!(self.hosts[at.index()].being, Being::Node(_)), "no node at {at:?}");
+        assert!(matches!(self.hosts[at.index()].occupant, Occupant::Node(_)), "no node at {at:?}");
         let crawl = Crawl::new(options, self.now);
         self.crawls.insert(at, crawl);
         self.drain(at.0);

@@ -6,7 +6,7 @@ use core::net::SocketAddr;
 
 use super::core::World;
 use crate::sim::actors::Actor;
-use crate::sim::hosts::{Being, Host, HostId, Profile};
+use crate::sim::hosts::{Host, HostId, Occupant, Profile};
 use crate::sim::transport::Link;
 
 /// Hosts.
@@ -60,14 +60,14 @@ impl World {
         let index = self.hosts.len() as u32;
         let mut link = Link::new(index);
         self.take_address(&mut link, addr);
-        self.hosts.push(Host::new(Being::Actor(Box::new(actor)), link, None));
+        self.hosts.push(Host::new(Occupant::Actor(Box::new(actor)), link, None));
         self.schedule(index);
         HostId(index)
     }
 
     fn inhabit(&mut self, link: Link, profile: Arc<Profile>) -> HostId {
         let id = HostId(self.hosts.len() as u32);
-        self.hosts.push(Host::new(Being::Nobody, link, Some(Arc::clone(&profile))));
+        self.hosts.push(Host::new(Occupant::Vacant, link, Some(Arc::clone(&profile))));
         self.bear(id, &profile, profile.config.clone());
         id
     }

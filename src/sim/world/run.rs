@@ -7,7 +7,7 @@ use core::time::Duration;
 use super::core::World;
 use super::crawl::Crawl;
 use crate::sim::actors::Outbox;
-use crate::sim::hosts::{Being, HostId, Presence};
+use crate::sim::hosts::{HostId, Occupant, Presence};
 use crate::sim::schedule::Happening;
 use crate::time::Instant;
 
@@ -75,11 +75,11 @@ impl World {
             } else if !self.wire.is_lost_before(&mut host.link) {
                 self.wire.deliver(self.now, index, at);
                 let local = host.local(self.now);
-                match &mut host.being {
-                    Being::Node(node) => {
+                match &mut host.occupant {
+                    Occupant::Node(node) => {
                         node.handle_datagram(local, from.into(), &self.wire.post.get(at).bytes);
                     }
-                    Being::Actor(actor) => {
+                    Occupant::Actor(actor) => {
                         // The actor may send while it reads.
                         let bytes = mem::take(self.wire.post.bytes_mut(at));
                         let (wire, link) = (&mut self.wire, &mut host.link);
@@ -87,7 +87,7 @@ impl World {
                         actor.on_datagram(self.now, from.into(), &bytes, &mut out);
                         *self.wire.post.bytes_mut(at) = bytes;
                     }
-                    Being::Nobody => {}
+                    Occupant::Vacant => {}
                 }
                 self.drain(index);
             }
@@ -106,16 +106,16 @@ impl World {
         host.wake_at = Instant::NEVER;
         let local = host.local(self.now);
         let crawl_due = self.crawls.get(&HostId(index)).and_then(Crawl::due);
-        match &mut host.being {
-            Being::Node(node) if node.poll_timeout().is_some_and(|due| due <= local) => {
+        match &mut host.occupant {
+            Occupant::Node(node) if node.poll_timeout().is_some_and(|due| due <= local) => {
                 return self.wake_node(index);
             }
-            Being::Actor(actor) if actor.next_wake().is_some_and(|due| due <= self.now) => {
+            Occupant::Actor(actor) if actor.next_wake().is_some_and(|due| due <= self.now) => {
                 let (wire, link) = (&mut self.wire, &mut host.link);
                 actor.on_wake(self.now, &mut Outbox { wire, link, now: self.now, addr });
                 self.expect_rest(addr);
             }
-            Being::Node(_) if crawl_due.is_some_and(|due| due <= local) => {}
+            Occupant::Node(_) if crawl_due.is_some_and(|due| due <= local) => {}
             _ => return self.schedule(index),
         }
         self.drain(index);
@@ -127,7 +127,7 @@ impl World {
         for _ in 0..MOST_ERRANDS {
             let host = &mut self.hosts[index as usize];
             let local = host.local(self.now);
-            let Being::Node(node) = &mut host.being else { return };
+            let Occupant::Node(node) = &mut host.occupant else { return };
             if node.poll_timeout().is_none_or(|due| due > local) {
                 return;
             }

@@ -10,7 +10,7 @@ use crate::addr::Family;
 use crate::event::Event;
 use crate::node::Node;
 use crate::sim::actors::Actor;
-use crate::sim::hosts::{Being, HostId, Presence};
+use crate::sim::hosts::{HostId, Occupant, Presence};
 use crate::sim::rng::SimRng;
 use crate::sim::transport::{Captured, Counters, Network};
 use crate::time::Instant;
@@ -47,8 +47,8 @@ impl World {
 
     /// Its node; `None` if it runs none, or is gone.
     pub fn node(&self, host: HostId) -> Option<&Node> {
-        match &self.hosts[host.index()].being {
-            Being::Node(node) => Some(node),
+        match &self.hosts[host.index()].occupant {
+            Occupant::Node(node) => Some(node),
             _ => None,
         }
     }
@@ -60,16 +60,16 @@ impl World {
 
     /// Its script, if it follows one of this type.
     pub fn actor<T: Actor>(&self, host: HostId) -> Option<&T> {
-        match &self.hosts[host.index()].being {
-            Being::Actor(actor) => (&**actor as &dyn Any).downcast_ref(),
+        match &self.hosts[host.index()].occupant {
+            Occupant::Actor(actor) => (&**actor as &dyn Any).downcast_ref(),
             _ => None,
         }
     }
 
     /// Like [`actor`](Self::actor), to change it.
     pub fn actor_mut<T: Actor>(&mut self, host: HostId) -> Option<&mut T> {
-        match &mut self.hosts[host.index()].being {
-            Being::Actor(actor) => (&mut **actor as &mut dyn Any).downcast_mut(),
+        match &mut self.hosts[host.index()].occupant {
+            Occupant::Actor(actor) => (&mut **actor as &mut dyn Any).downcast_mut(),
             _ => None,
         }
     }
