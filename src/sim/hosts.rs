@@ -157,7 +157,7 @@ pub(super) struct Host {
     /// When its session ends.
     pub(super) leave_at: Instant,
     /// When its outage, sleep or absence ends.
-    pub(super) back_at: Instant,
+    pub(super) return_at: Instant,
     /// When its last outage or sleep began.
     pub(super) asleep_since: Instant,
     /// Its events are kept.
@@ -174,7 +174,7 @@ impl Host {
             clock: 0,
             wake_at: Instant::NEVER,
             leave_at: Instant::NEVER,
-            back_at: Instant::NEVER,
+            return_at: Instant::NEVER,
             asleep_since: Instant::NEVER,
             is_watched: false,
         }

@@ -7,44 +7,44 @@ use crate::time::Instant;
 
 /// Something that is to happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Happening {
+pub(super) enum SimEvent {
     /// A datagram of the [`Post`] arrives.
-    Arrival(u32),
+    Deliver(u32),
     /// A host wants to be woken.
     Wake(u32),
     /// The session of a host ends.
     Leave(u32),
     /// The outage, sleep or absence of a host ends.
-    Back(u32),
+    Return(u32),
 }
 
 /// Room for so many entries is kept in an empty bucket.
 const MOST_ROOM: usize = 4096;
 
-/// A priority queue for times that only grow (a radix heap): entries lie in buckets by the highest
+/// A priority schedule for times that only grow (a radix heap): entries lie in buckets by the highest
 /// bit in which they differ from the last time taken out, and move down a few times each, always
 /// whole buckets at once. Millions of entries cost no cache misses, and entries of one time come
 /// out in the order they went in.
-pub(super) struct Queue {
+pub(super) struct Schedule {
     /// Bucket 0 holds the entries of `last`.
-    buckets: [Vec<(Instant, Happening)>; 65],
+    buckets: [Vec<(Instant, SimEvent)>; 65],
     /// How many entries of bucket 0 are gone already.
     taken: usize,
     last: Instant,
 }
 
-impl Queue {
+impl Schedule {
     pub(super) fn new(now: Instant) -> Self {
         Self { buckets: [const { Vec::new() }; 65], taken: 0, last: now }
     }
 
-    pub(super) fn push(&mut self, at: Instant, what: Happening) {
+    pub(super) fn push(&mut self, at: Instant, what: SimEvent) {
         let at = at.max(self.last);
         self.buckets[self.bucket(at)].push((at, what));
     }
 
     /// Takes out what comes first, if it comes no later than `limit`.
-    pub(super) fn pop(&mut self, limit: Instant) -> Option<(Instant, Happening)> {
+    pub(super) fn pop(&mut self, limit: Instant) -> Option<(Instant, SimEvent)> {
         if self.taken == self.buckets[0].len() {
             self.buckets[0].clear();
             self.taken = 0;
@@ -100,19 +100,19 @@ mod tests {
     fn entries_come_out_by_time_and_then_in_order() {
         let mut rng = SimRng::new(1);
         let mut now = Instant::from_micros(1_000_000);
-        let mut queue = Queue::new(now);
+        let mut schedule = Schedule::new(now);
         let mut model = BTreeMap::new();
         for serial in 0..20_000 {
             if rng.chance(0.6) {
                 let spread = [1, 10, 1000, 10_000_000][rng.below(4)];
                 let at = Instant::from_micros(now.as_micros() + rng.below(spread) as u64);
-                queue.push(at, Happening::Wake(serial));
-                model.insert((at, serial), Happening::Wake(serial));
+                schedule.push(at, SimEvent::Wake(serial));
+                model.insert((at, serial), SimEvent::Wake(serial));
             } else {
                 let limit = Instant::from_micros(now.as_micros() + rng.below(2_000_000) as u64);
                 let first = model.first_key_value().filter(|((at, _), _)| *at <= limit);
                 let expected = first.map(|(key, what)| (*key, *what));
-                let popped = queue.pop(limit);
+                let popped = schedule.pop(limit);
                 assert_eq!(popped, expected.map(|((at, _), what)| (at, what)));
                 now = now.max(expected.map_or(limit, |((at, _), _)| at));
                 expected.inspect(|(key, _)| assert!(model.remove(key).is_some()));

@@ -18,7 +18,7 @@ pub use self::nat::{Nat, NatKind};
 pub use self::network::{Bursts, Latency, Network};
 use self::packets::Post;
 use super::rng::{SimRng, mix};
-use super::schedule::{Happening, Queue};
+use super::schedule::{Schedule, SimEvent};
 use crate::addr::{Endpoint, Family};
 use crate::time::Instant;
 
@@ -91,7 +91,7 @@ pub(super) struct Wire {
     pub(super) network: Network,
     seed: u64,
     pub(super) rng: SimRng,
-    pub(super) queue: Queue,
+    pub(super) schedule: Schedule,
     pub(super) post: Post,
     pub(super) counters: Counters,
     /// A hash over everything that was sent.
@@ -118,7 +118,7 @@ impl Wire {
             network,
             seed: mix(seed),
             rng: SimRng::new(seed),
-            queue: Queue::new(now),
+            schedule: Schedule::new(now),
             post: Post::default(),
             counters: Counters::default(),
             transcript: mix(seed),
@@ -301,7 +301,7 @@ impl Wire {
             return;
         };
         let at = self.post.put(from, to, bytes);
-        self.queue.push(now + delay, Happening::Arrival(at));
+        self.schedule.push(now + delay, SimEvent::Deliver(at));
         if passage.is_corrupt {
             self.counters.corrupted += 1;
             network::corrupt(&mut self.rng, self.post.bytes_mut(at));
@@ -309,7 +309,7 @@ impl Wire {
         if let Some(delay) = passage.copy {
             self.counters.duplicated += 1;
             let at = self.post.put(from, to, bytes);
-            self.queue.push(now + delay, Happening::Arrival(at));
+            self.schedule.push(now + delay, SimEvent::Deliver(at));
         }
     }
 
@@ -318,7 +318,7 @@ impl Wire {
     #[cfg(test)]
     pub(super) fn sizes(&self) -> [usize; 5] {
         let known = self.devices.iter().map(Device::len).max().unwrap_or(0);
-        [self.directory.len(), self.devices.len(), known, self.queue.len(), self.post.len()]
+        [self.directory.len(), self.devices.len(), known, self.schedule.len(), self.post.len()]
     }
 
     fn place(&self, to: Endpoint) -> Option<Place> {

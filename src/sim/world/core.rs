@@ -13,7 +13,7 @@ use crate::config::MAX_DATAGRAM;
 use crate::event::Event;
 use crate::node::Node;
 use crate::sim::hosts::{Host, HostId, Occupant, Presence};
-use crate::sim::schedule::Happening;
+use crate::sim::schedule::SimEvent;
 use crate::sim::transport::{Network, Wire};
 use crate::time::Instant;
 
@@ -133,7 +133,7 @@ impl World {
         let due = due.map(|due| due.max(self.now));
         if let Some(due) = due.filter(|due| *due < host.wake_at) {
             host.wake_at = due;
-            self.wire.queue.push(due, Happening::Wake(index));
+            self.wire.schedule.push(due, SimEvent::Wake(index));
         }
     }
 }

@@ -15,7 +15,7 @@ use crate::node::Node;
 use crate::sim::actors::Actor;
 use crate::sim::hosts::{Churn, HostId, Occupant, Presence, Profile, Returns};
 use crate::sim::rng::SimRng;
-use crate::sim::schedule::Happening;
+use crate::sim::schedule::SimEvent;
 use crate::sim::transport::Link;
 use crate::time::Instant;
 
@@ -197,7 +197,7 @@ impl World {
         if let Some(churn) = churn {
             let at = self.now + self.wire.rng.exponential(churn.session) + Duration::from_micros(1);
             self.hosts[host.index()].leave_at = at;
-            self.wire.queue.push(at, Happening::Leave(host.0));
+            self.wire.schedule.push(at, SimEvent::Leave(host.0));
         }
     }
 
@@ -222,7 +222,7 @@ impl World {
     pub(super) fn come_back(&mut self, index: u32) {
         let host = HostId(index);
         let at = &mut self.hosts[host.index()];
-        at.back_at = Instant::NEVER;
+        at.return_at = Instant::NEVER;
         match at.presence {
             Presence::Up => {}
             Presence::Offline => (at.presence, at.link.is_cut) = (Presence::Up, false),
@@ -252,7 +252,7 @@ impl World {
 
     fn depart(&mut self, host: HostId) {
         let at = &mut self.hosts[host.index()];
-        (at.presence, at.link.is_cut, at.wake_at, at.back_at) =
+        (at.presence, at.link.is_cut, at.wake_at, at.return_at) =
             (Presence::Gone, true, Instant::NEVER, Instant::NEVER);
         if matches!(at.occupant, Occupant::Node(_)) {
             at.occupant = Occupant::Vacant;
@@ -271,7 +271,7 @@ impl World {
 
     fn return_after(&mut self, host: HostId, time: impl FnOnce(&mut SimRng) -> Duration) {
         let at = self.now + time(&mut self.wire.rng) + Duration::from_micros(1);
-        self.hosts[host.index()].back_at = at;
-        self.wire.queue.push(at, Happening::Back(host.0));
+        self.hosts[host.index()].return_at = at;
+        self.wire.schedule.push(at, SimEvent::Return(host.0));
     }
 }

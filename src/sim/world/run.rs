@@ -8,7 +8,7 @@ use super::core::World;
 use super::crawl::Crawl;
 use crate::sim::actors::Outbox;
 use crate::sim::hosts::{HostId, Occupant, Presence};
-use crate::sim::schedule::Happening;
+use crate::sim::schedule::SimEvent;
 use crate::time::Instant;
 
 /// A node has no more errands that end at once: one for each bucket of both tables.
@@ -48,7 +48,7 @@ impl World {
     }
 
     pub(super) fn step_to(&mut self, end: Instant) -> bool {
-        let Some((at, what)) = self.wire.queue.pop(end) else { return false };
+        let Some((at, what)) = self.wire.schedule.pop(end) else { return false };
         if at > self.now {
             self.now = at;
             self.at_once = 0;
@@ -56,11 +56,11 @@ impl World {
         self.wire.counters.events += 1;
         self.at_once += 1;
         match what {
-            Happening::Arrival(parcel) => self.arrive(parcel),
-            Happening::Wake(host) => self.wake(host),
-            Happening::Leave(host) if self.hosts[host as usize].leave_at == at => self.leave(HostId(host)),
-            Happening::Back(host) if self.hosts[host as usize].back_at == at => self.come_back(host),
-            Happening::Leave(_) | Happening::Back(_) => {}
+            SimEvent::Deliver(parcel) => self.arrive(parcel),
+            SimEvent::Wake(host) => self.wake(host),
+            SimEvent::Leave(host) if self.hosts[host as usize].leave_at == at => self.leave(HostId(host)),
+            SimEvent::Return(host) if self.hosts[host as usize].return_at == at => self.come_back(host),
+            SimEvent::Leave(_) | SimEvent::Return(_) => {}
         }
         true
     }
