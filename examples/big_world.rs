@@ -83,7 +83,7 @@ fn report(world: &World, nodes: usize, start: Instant, before: u64) {
         world.now() - dht_proto::Instant::ZERO,
         (memory("VmRSS") - before) as f64 / nodes as f64,
         counters.events as f64 / start.elapsed().as_secs_f64(),
-        world.datagrams_under_way(),
+        world.datagrams_in_flight(),
         start.elapsed(),
     );
 }

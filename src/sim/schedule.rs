@@ -8,7 +8,7 @@ use crate::time::Instant;
 /// Something that is to happen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum SimEvent {
-    /// A datagram of the [`Post`] arrives.
+    /// A datagram of the [`Packets`] arrives.
     Deliver(u32),
     /// A host wants to be woken.
     Wake(u32),

@@ -6,7 +6,7 @@ use core::time::Duration;
 
 use crate::config::MAX_DATAGRAM;
 use crate::sim::rng::SimRng;
-use crate::sim::transport::{Link, Wire};
+use crate::sim::transport::{Link, Transport};
 use crate::time::Instant;
 use crate::wire::Message;
 
@@ -46,7 +46,7 @@ pub trait Actor: Any {
 
 /// What an [`Actor`] may use: the way out into the world.
 pub struct Outbox<'a> {
-    pub(in crate::sim) wire: &'a mut Wire,
+    pub(in crate::sim) transport: &'a mut Transport,
     pub(in crate::sim) link: &'a mut Link,
     pub(in crate::sim) now: Instant,
     pub(in crate::sim) addr: SocketAddr,
@@ -60,22 +60,22 @@ impl Outbox<'_> {
 
     /// The rng of the world.
     pub const fn rng(&mut self) -> &mut SimRng {
-        &mut self.wire.rng
+        &mut self.transport.rng
     }
 
     /// Sends a datagram.
     pub fn send(&mut self, to: SocketAddr, datagram: &[u8]) {
-        self.wire.send(self.now, self.link, to.into(), datagram, Duration::ZERO);
+        self.transport.send(self.now, self.link, to.into(), datagram, Duration::ZERO);
     }
 
     /// Sends a datagram after a while.
     pub fn send_after(&mut self, delay: Duration, to: SocketAddr, datagram: &[u8]) {
-        self.wire.send(self.now, self.link, to.into(), datagram, delay);
+        self.transport.send(self.now, self.link, to.into(), datagram, delay);
     }
 
     /// Sends a datagram that says it came from somebody else.
     pub fn send_as(&mut self, from: SocketAddr, to: SocketAddr, datagram: &[u8]) {
-        self.wire.forge(self.now, from.into(), to.into(), datagram);
+        self.transport.forge(self.now, from.into(), to.into(), datagram);
     }
 
     /// Sends a message; one that does not fit into [`MAX_DATAGRAM`] bytes is not sent.

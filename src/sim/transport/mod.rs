@@ -16,7 +16,7 @@ use self::directory::Directory;
 use self::nat::Device;
 pub use self::nat::{Nat, NatKind};
 pub use self::network::{Bursts, Latency, Network};
-use self::packets::Post;
+use self::packets::Packets;
 use super::rng::{SimRng, mix};
 use super::schedule::{Schedule, SimEvent};
 use crate::addr::{Endpoint, Family};
@@ -87,12 +87,12 @@ impl Link {
 }
 
 /// Everything between the hosts.
-pub(super) struct Wire {
+pub(super) struct Transport {
     pub(super) network: Network,
     seed: u64,
     pub(super) rng: SimRng,
     pub(super) schedule: Schedule,
-    pub(super) post: Post,
+    pub(super) packets: Packets,
     pub(super) counters: Counters,
     /// A hash over everything that was sent.
     pub(super) transcript: u64,
@@ -112,14 +112,14 @@ enum Place {
     Device(u32),
 }
 
-impl Wire {
+impl Transport {
     pub(super) fn new(seed: u64, network: Network, now: Instant) -> Self {
         Self {
             network,
             seed: mix(seed),
             rng: SimRng::new(seed),
             schedule: Schedule::new(now),
-            post: Post::default(),
+            packets: Packets::default(),
             counters: Counters::default(),
             transcript: mix(seed),
             stray: None,
@@ -272,9 +272,9 @@ impl Wire {
     pub(super) fn deliver(&mut self, now: Instant, host: u32, at: u32) {
         self.counters.delivered += 1;
         if let Some(captured) = self.captures.of(host) {
-            let parcel = self.post.get(at);
-            let (direction, remote) = (Direction::Received, parcel.from.into());
-            captured.push(Captured { at: now, direction, remote, bytes: parcel.bytes[..].into() });
+            let packet = self.packets.get(at);
+            let (direction, remote) = (Direction::Received, packet.from.into());
+            captured.push(Captured { at: now, direction, remote, bytes: packet.bytes[..].into() });
         }
     }
 
@@ -300,15 +300,15 @@ impl Wire {
             self.counters.lost += 1;
             return;
         };
-        let at = self.post.put(from, to, bytes);
+        let at = self.packets.alloc(from, to, bytes);
         self.schedule.push(now + delay, SimEvent::Deliver(at));
         if passage.is_corrupt {
             self.counters.corrupted += 1;
-            network::corrupt(&mut self.rng, self.post.bytes_mut(at));
+            network::corrupt(&mut self.rng, self.packets.bytes_mut(at));
         }
         if let Some(delay) = passage.copy {
             self.counters.duplicated += 1;
-            let at = self.post.put(from, to, bytes);
+            let at = self.packets.alloc(from, to, bytes);
             self.schedule.push(now + delay, SimEvent::Deliver(at));
         }
     }
@@ -318,7 +318,7 @@ impl Wire {
     #[cfg(test)]
     pub(super) fn sizes(&self) -> [usize; 5] {
         let known = self.devices.iter().map(Device::len).max().unwrap_or(0);
-        [self.directory.len(), self.devices.len(), known, self.schedule.len(), self.post.len()]
+        [self.directory.len(), self.devices.len(), known, self.schedule.len(), self.packets.len()]
     }
 
     fn place(&self, to: Endpoint) -> Option<Place> {
@@ -358,7 +358,7 @@ mod tests {
 
     #[test]
     fn translators_are_used_again_once_nobody_is_behind_them() {
-        let mut wire = Wire::new(1, Network::perfect(), Instant::ZERO);
+        let mut transport = Transport::new(1, Network::perfect(), Instant::ZERO);
         let nat = Nat::new(NatKind::FullCone);
         let outside = |last| Endpoint::v4([30, 0, 0, last], 1);
         let link = |host, device| Link {
@@ -366,23 +366,23 @@ mod tests {
             endpoints: [outside(device as u8), Endpoint::ZERO],
             ..Link::new(host)
         };
-        assert_eq!(wire.settle_device(nat, outside(1)), 1);
-        wire.share_device(1);
-        wire.move_out(&link(0, 1));
-        assert_eq!(wire.settle_device(nat, outside(2)), 2, "one is still behind the first");
-        wire.move_out(&link(1, 1));
-        assert!(wire.place(outside(1)).is_none());
-        assert_eq!(wire.settle_device(nat, outside(3)), 1);
-        assert!(wire.place(outside(3)).is_some());
+        assert_eq!(transport.settle_device(nat, outside(1)), 1);
+        transport.share_device(1);
+        transport.move_out(&link(0, 1));
+        assert_eq!(transport.settle_device(nat, outside(2)), 2, "one is still behind the first");
+        transport.move_out(&link(1, 1));
+        assert!(transport.place(outside(1)).is_none());
+        assert_eq!(transport.settle_device(nat, outside(3)), 1);
+        assert!(transport.place(outside(3)).is_some());
     }
 
     #[test]
     fn the_transcript_tells_every_difference() {
         let transcript = |at: u64, from: u8, to: u8, bytes: &[u8]| {
-            let mut wire = Wire::new(1, Network::perfect(), Instant::ZERO);
+            let mut transport = Transport::new(1, Network::perfect(), Instant::ZERO);
             let endpoint = |last| Endpoint::v4([30, 0, 0, last], 1);
-            wire.record(Instant::from_micros(at), endpoint(from), endpoint(to), bytes);
-            wire.transcript
+            transport.record(Instant::from_micros(at), endpoint(from), endpoint(to), bytes);
+            transport.transcript
         };
         let all = [
             transcript(1, 1, 2, b"some bytes"),

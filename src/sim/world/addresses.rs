@@ -26,7 +26,7 @@ impl World {
             match profile.nat {
                 Some(nat) => {
                     link.endpoints[0] = outside.into();
-                    link.device = self.wire.settle_device(nat, outside.into());
+                    link.device = self.transport.settle_device(nat, outside.into());
                 }
                 None => self.take_address(link, outside),
             }
@@ -38,7 +38,7 @@ impl World {
 
     pub(super) fn take_address(&mut self, link: &mut Link, addr: SocketAddr) {
         link.endpoints[Family::of(&addr).index()] = addr.into();
-        self.wire.settle_host(addr.into(), link.host);
+        self.transport.settle_host(addr.into(), link.host);
     }
 }
 

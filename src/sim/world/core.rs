@@ -14,7 +14,7 @@ use crate::event::Event;
 use crate::node::Node;
 use crate::sim::hosts::{Host, HostId, Occupant, Presence};
 use crate::sim::schedule::SimEvent;
-use crate::sim::transport::{Network, Wire};
+use crate::sim::transport::{Network, Transport};
 use crate::time::Instant;
 
 /// When a world begins: late enough that clocks may go back.
@@ -36,7 +36,7 @@ const MOST_DATAGRAMS: u32 = 100_000;
 pub struct World {
     pub(super) now: Instant,
     pub(super) hosts: Vec<Host>,
-    pub(super) wire: Wire,
+    pub(super) transport: Transport,
     pub(super) searches: Searches,
     pub(super) crawls: BTreeMap<HostId, Crawl>,
     /// Kept events of the hosts that are watched.
@@ -54,7 +54,7 @@ impl World {
         Self {
             now: BEGINNING,
             hosts: Vec::new(),
-            wire: Wire::new(seed, network, BEGINNING),
+            transport: Transport::new(seed, network, BEGINNING),
             searches: Searches::default(),
             crawls: BTreeMap::new(),
             events: BTreeMap::new(),
@@ -93,9 +93,9 @@ impl World {
                     assert!(sent < MOST_DATAGRAMS, "no rest at {}", host.link.addr());
                     let bytes = &self.buf[..transmit.size];
                     if !policy.allows(to) {
-                        self.wire.stray.get_or_insert_with(|| (host.link.addr(), transmit.destination));
+                        self.transport.stray.get_or_insert_with(|| (host.link.addr(), transmit.destination));
                     }
-                    self.wire.send(self.now, &mut host.link, to, bytes, Duration::ZERO);
+                    self.transport.send(self.now, &mut host.link, to, bytes, Duration::ZERO);
                 }
                 let mut is_quiet = true;
                 while let Some(event) = node.poll_event() {
@@ -133,7 +133,7 @@ impl World {
         let due = due.map(|due| due.max(self.now));
         if let Some(due) = due.filter(|due| *due < host.wake_at) {
             host.wake_at = due;
-            self.wire.schedule.push(due, SimEvent::Wake(index));
+            self.transport.schedule.push(due, SimEvent::Wake(index));
         }
     }
 }

@@ -43,7 +43,7 @@ impl World {
         let mut hosts = Vec::with_capacity(count);
         for index in 0..count {
             let present = (self.hosts.len() as f64).max(seedlings);
-            let profile = profile(index, &mut self.wire.rng);
+            let profile = profile(index, &mut self.transport.rng);
             hosts.push(self.add(profile));
             // The population n grows by n ln 2 in each doubling time.
             self.run_for(growth.doubling.div_f64(present * core::f64::consts::LN_2));
@@ -74,7 +74,7 @@ mod tests {
         for _ in 0..24 {
             world.run_for(Duration::from_secs(900));
             addresses.extend(world.hosts().map(|host| world.addr(host)));
-            let [used, devices, known, waiting, buffers] = world.wire.sizes();
+            let [used, devices, known, waiting, buffers] = world.transport.sizes();
             assert_eq!(used, 30);
             // One more while a host moves from one to the other.
             assert!(devices <= 21, "{devices}");

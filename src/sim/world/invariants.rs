@@ -70,7 +70,7 @@ impl World {
     ///
     /// The first [`Violation`].
     pub fn check(&self) -> Result<(), Violation> {
-        if let Some((from, to)) = self.wire.stray {
+        if let Some((from, to)) = self.transport.stray {
             return Err(Violation { fault: Fault::SentTo(to), addr: from });
         }
         if let Some((host, _)) = self.searches.ended_twice {

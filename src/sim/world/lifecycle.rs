@@ -31,7 +31,7 @@ impl World {
     pub fn kill_share(&mut self, share: f64) -> usize {
         let mut killed = 0;
         for host in self.hosts() {
-            if self.node(host).is_some() && self.wire.rng.chance(share) {
+            if self.node(host).is_some() && self.transport.rng.chance(share) {
                 self.kill(host);
                 killed += 1;
             }
@@ -57,7 +57,7 @@ impl World {
     /// The translator before a host forgets all ways, as after a failure of power. Without one
     /// nothing happens.
     pub fn reset_nat(&mut self, host: HostId) {
-        self.wire.reset_device(&self.hosts[host.index()].link);
+        self.transport.reset_device(&self.hosts[host.index()].link);
     }
 
     /// A host is at another address from now on, behind another translator of the same kind if it was
@@ -72,7 +72,7 @@ impl World {
         let mut link = Link::new(host.0);
         self.move_in(&mut link, &profile);
         let old = mem::replace(&mut self.hosts[host.index()].link, link);
-        self.wire.move_out(&old);
+        self.transport.move_out(&old);
     }
 
     /// The node of a host gives way to a script, which goes on at its address and behind the same
@@ -161,7 +161,7 @@ impl World {
     fn draw_entry(&mut self, but: HostId, family: Family) -> Option<SocketAddr> {
         // Where few can be reached, some get fewer entries.
         for _ in 0..64 {
-            let host = HostId(self.wire.rng.below(self.hosts.len()) as u32);
+            let host = HostId(self.transport.rng.below(self.hosts.len()) as u32);
             let at = &self.hosts[host.index()];
             let is_open = at.presence == Presence::Up && (at.link.device == 0 || family == Family::V6);
             if host != but && is_open && matches!(at.occupant, Occupant::Node(_)) {
@@ -176,7 +176,7 @@ impl World {
 
     /// A host gets a new node.
     pub(super) fn bear(&mut self, host: HostId, profile: &Profile, mut config: Config) {
-        let seed = self.wire.rng.seed();
+        let seed = self.transport.rng.seed();
         if config.secure_ids && !profile.is_new {
             let fitting = |family: Family| {
                 let addr = self.addr_in(host, family)?;
@@ -195,9 +195,9 @@ impl World {
 
     fn begin_session(&mut self, host: HostId, churn: Option<Churn>) {
         if let Some(churn) = churn {
-            let at = self.now + self.wire.rng.exponential(churn.session) + Duration::from_micros(1);
+            let at = self.now + self.transport.rng.exponential(churn.session) + Duration::from_micros(1);
             self.hosts[host.index()].leave_at = at;
-            self.wire.schedule.push(at, SimEvent::Leave(host.0));
+            self.transport.schedule.push(at, SimEvent::Leave(host.0));
         }
     }
 
@@ -270,8 +270,8 @@ impl World {
     }
 
     fn return_after(&mut self, host: HostId, time: impl FnOnce(&mut SimRng) -> Duration) {
-        let at = self.now + time(&mut self.wire.rng) + Duration::from_micros(1);
+        let at = self.now + time(&mut self.transport.rng) + Duration::from_micros(1);
         self.hosts[host.index()].return_at = at;
-        self.wire.schedule.push(at, SimEvent::Return(host.0));
+        self.transport.schedule.push(at, SimEvent::Return(host.0));
     }
 }

@@ -45,7 +45,7 @@ impl World {
         assert!(device != 0, "no translator before {neighbour:?}");
         let mut link = Link::new(self.hosts.len() as u32);
         (link.device, link.endpoints) = (device, self.hosts[neighbour.index()].link.endpoints);
-        self.wire.share_device(device);
+        self.transport.share_device(device);
         self.inhabit(link, profile.into())
     }
 

@@ -48,15 +48,15 @@ impl World {
     }
 
     pub(super) fn step_to(&mut self, end: Instant) -> bool {
-        let Some((at, what)) = self.wire.schedule.pop(end) else { return false };
+        let Some((at, what)) = self.transport.schedule.pop(end) else { return false };
         if at > self.now {
             self.now = at;
             self.at_once = 0;
         }
-        self.wire.counters.events += 1;
+        self.transport.counters.events += 1;
         self.at_once += 1;
         match what {
-            SimEvent::Deliver(parcel) => self.arrive(parcel),
+            SimEvent::Deliver(packet) => self.arrive(packet),
             SimEvent::Wake(host) => self.wake(host),
             SimEvent::Leave(host) if self.hosts[host as usize].leave_at == at => self.leave(HostId(host)),
             SimEvent::Return(host) if self.hosts[host as usize].return_at == at => self.come_back(host),
@@ -66,35 +66,35 @@ impl World {
     }
 
     fn arrive(&mut self, at: u32) {
-        let (from, to) = (self.wire.post.get(at).from, self.wire.post.get(at).to);
-        if let Some((index, device)) = self.wire.receiver(self.now, from, to) {
+        let (from, to) = (self.transport.packets.get(at).from, self.transport.packets.get(at).to);
+        if let Some((index, device)) = self.transport.receiver(self.now, from, to) {
             self.expect_rest(to.into());
             let host = &mut self.hosts[index as usize];
             if !host.link.gets(to, device) {
-                self.wire.counters.cut += 1;
-            } else if !self.wire.is_lost_before(&mut host.link) {
-                self.wire.deliver(self.now, index, at);
+                self.transport.counters.cut += 1;
+            } else if !self.transport.is_lost_before(&mut host.link) {
+                self.transport.deliver(self.now, index, at);
                 let local = host.local(self.now);
                 match &mut host.occupant {
                     Occupant::Node(node) => {
-                        node.handle_datagram(local, from.into(), &self.wire.post.get(at).bytes);
+                        node.handle_datagram(local, from.into(), &self.transport.packets.get(at).bytes);
                     }
                     Occupant::Actor(actor) => {
                         // The actor may send while it reads.
-                        let bytes = mem::take(self.wire.post.bytes_mut(at));
-                        let (wire, link) = (&mut self.wire, &mut host.link);
-                        let mut out = Outbox { wire, link, now: self.now, addr: to.into() };
+                        let bytes = mem::take(self.transport.packets.bytes_mut(at));
+                        let (transport, link) = (&mut self.transport, &mut host.link);
+                        let mut out = Outbox { transport, link, now: self.now, addr: to.into() };
                         actor.on_datagram(self.now, from.into(), &bytes, &mut out);
-                        *self.wire.post.bytes_mut(at) = bytes;
+                        *self.transport.packets.bytes_mut(at) = bytes;
                     }
                     Occupant::Vacant => {}
                 }
                 self.drain(index);
             }
         } else {
-            self.wire.note_astray(to);
+            self.transport.note_astray(to);
         }
-        self.wire.post.release(at);
+        self.transport.packets.free(at);
     }
 
     fn wake(&mut self, index: u32) {
@@ -111,8 +111,8 @@ impl World {
                 return self.wake_node(index);
             }
             Occupant::Actor(actor) if actor.next_wake().is_some_and(|due| due <= self.now) => {
-                let (wire, link) = (&mut self.wire, &mut host.link);
-                actor.on_wake(self.now, &mut Outbox { wire, link, now: self.now, addr });
+                let (transport, link) = (&mut self.transport, &mut host.link);
+                actor.on_wake(self.now, &mut Outbox { transport, link, now: self.now, addr });
                 self.expect_rest(addr);
             }
             Occupant::Node(_) if crawl_due.is_some_and(|due| due <= local) => {}

@@ -26,12 +26,12 @@ impl World {
     pub fn addr(&self, host: HostId) -> SocketAddr {
         let link = &self.hosts[host.index()].link;
         let family = if link.endpoints[0].port() == 0 { Family::V6 } else { Family::V4 };
-        self.wire.outside(link, family).into()
+        self.transport.outside(link, family).into()
     }
 
     /// The address under which others see a host in one family.
     pub fn addr_in(&self, host: HostId, family: Family) -> Option<SocketAddr> {
-        let endpoint = self.wire.outside(&self.hosts[host.index()].link, family);
+        let endpoint = self.transport.outside(&self.hosts[host.index()].link, family);
         (endpoint.port() != 0).then(|| endpoint.into())
     }
 
@@ -94,70 +94,70 @@ impl World {
 
     /// The rng of the world: whoever throws them changes what follows.
     pub const fn rng(&mut self) -> &mut SimRng {
-        &mut self.wire.rng
+        &mut self.transport.rng
     }
 
     /// The network as it is now.
     pub const fn network(&self) -> &Network {
-        &self.wire.network
+        &self.transport.network
     }
 
     /// Changes the network, for what is sent from now on.
     pub fn set_network(&mut self, network: Network) {
-        self.wire.network = network;
+        self.transport.network = network;
     }
 
     /// The round-trip time between two addresses, without jitter.
     pub fn rtt(&self, a: SocketAddr, b: SocketAddr) -> Duration {
-        self.wire.rtt(a.into(), b.into())
+        self.transport.rtt(a.into(), b.into())
     }
 
     /// The host that a datagram of this sender would reach now, loss apart: it is there, its link
     /// is up, and the translator before it, if any, lets the sender in.
     pub fn receiver(&self, from: SocketAddr, to: SocketAddr) -> Option<HostId> {
-        let (host, device) = self.wire.receiver(self.now, from.into(), to.into())?;
+        let (host, device) = self.transport.receiver(self.now, from.into(), to.into())?;
         self.hosts[host as usize].link.gets(to.into(), device).then_some(HostId(host))
     }
 
     /// What happened so far.
     pub const fn counters(&self) -> &Counters {
-        &self.wire.counters
+        &self.transport.counters
     }
 
     /// A hash over everything that was sent so far: when, from where, to where and which bytes.
     pub const fn transcript(&self) -> u64 {
-        self.wire.transcript
+        self.transport.transcript
     }
 
     /// Datagrams on their way.
-    pub const fn datagrams_under_way(&self) -> usize {
-        self.wire.post.under_way()
+    pub const fn datagrams_in_flight(&self) -> usize {
+        self.transport.packets.in_flight()
     }
 
     /// Somebody puts a datagram on its way, whatever the sender it names.
     pub fn inject(&mut self, from: SocketAddr, to: SocketAddr, datagram: &[u8]) {
-        self.wire.forge(self.now, from.into(), to.into(), datagram);
+        self.transport.forge(self.now, from.into(), to.into(), datagram);
     }
 }
 
 impl World {
     /// Keeps every datagram of a host from now on, for [`captured`](Self::captured).
     pub fn capture(&mut self, host: HostId) {
-        self.wire.capture(host.0);
+        self.transport.capture(host.0);
     }
 
     /// Keeps every datagram of all hosts from now on, those that come later included.
     pub fn capture_all(&mut self) {
-        self.wire.capture_all();
+        self.transport.capture_all();
     }
 
     /// What a host sent and got since it is [captured](Self::capture), in order of time.
     pub fn captured(&self, host: HostId) -> &[Captured] {
-        self.wire.captured(host.0)
+        self.transport.captured(host.0)
     }
 
     /// The same, which is then kept no longer.
     pub fn take_captured(&mut self, host: HostId) -> Vec<Captured> {
-        self.wire.take_captured(host.0)
+        self.transport.take_captured(host.0)
     }
 }
