@@ -116,7 +116,7 @@ fn meet(world: &mut World) -> bool {
         let host = draw(world);
         let search = world.start(host, lookup).ok()?;
         world.settle(PATIENCE);
-        world.take_search(search)
+        world.take_record(search)
     };
     look(Lookup::Announce(infohash, Announce::port(999)));
     look(Lookup::GetPeers(infohash)).is_some_and(|search| search.first_peer().is_some())

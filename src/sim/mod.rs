@@ -105,4 +105,4 @@ pub use self::quantiles::Sample;
 pub use self::rng::SimRng;
 pub use self::trail::{Sighting, Trail};
 pub use self::transport::{Bursts, Captured, Counters, Direction, Latency, Nat, NatKind, Network};
-pub use self::world::{Fault, Growth, Search, SearchId, Violation, World};
+pub use self::world::{Fault, Growth, LookupRecord, RecordId, Violation, World};

@@ -134,7 +134,7 @@ impl Toy {
         let lookup = Lookup::Announce(stage.target, Announce::port(999));
         let search = world.start_with(stage.node, lookup, Some(&self.options)).expect("it starts");
         assert!(world.settle(Duration::from_secs(120)), "the lookup ends");
-        let search = world.take_search(search).expect("it is followed");
+        let search = world.take_record(search).expect("it is followed");
         stage.measure(stage.node, started, search.done.map(|(done, _)| done))
     }
 

@@ -111,7 +111,7 @@ impl Siege {
         let announce = world.start(client, Lookup::Announce(stage.infohash, Announce::port(999)));
         let announce = announce.expect("it starts");
         assert!(world.settle(PATIENCE), "the announce ends");
-        world.take_search(announce);
+        world.take_record(announce);
         world.run_for(Duration::from_secs(30));
         let holds = |host: &&HostId| world.actor::<Honest>(**host).is_some_and(|it| !it.stored.is_empty());
         let honest_announces = stage.honest.iter().filter(holds).count();

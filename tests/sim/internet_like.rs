@@ -95,7 +95,7 @@ fn nodes_whose_link_was_down_for_ten_minutes_find_and_are_found_at_once() {
     let founds: Vec<_> = (0..cut.len()).map(|at| start(&mut world, up[at + 30], at + 100)).collect();
     world.settle(secs(60));
     for search in finds.into_iter().chain(founds) {
-        let search = world.take_search(search).expect("it is followed");
+        let search = world.take_record(search).expect("it is followed");
         assert!(search.first_peer().is_some_and(|at| at < secs(5)), "{search:?}");
     }
     world.check().unwrap();

@@ -143,7 +143,7 @@ fn is_found(world: &mut World, item: &Item) -> bool {
     let search = world.start(host, lookup).unwrap();
     world.settle(PATIENCE);
     // Who leaves meanwhile finds nothing, and says so to nobody.
-    let report = world.take_search(search).unwrap().report();
+    let report = world.take_record(search).unwrap().report();
     report.is_none_or(|report| report.copies > 0 && report.seq == item.seq())
 }
 

@@ -7,7 +7,7 @@ use alloc::vec::Vec;
 use core::time::Duration;
 
 use super::crawl::Crawl;
-use super::records::Searches;
+use super::records::LookupRecords;
 use crate::addr::AddressPolicy;
 use crate::config::MAX_DATAGRAM;
 use crate::event::Event;
@@ -37,7 +37,7 @@ pub struct World {
     pub(super) now: Instant,
     pub(super) hosts: Vec<Host>,
     pub(super) transport: Transport,
-    pub(super) searches: Searches,
+    pub(super) records: LookupRecords,
     pub(super) crawls: BTreeMap<HostId, Crawl>,
     /// Kept events of the hosts that are watched.
     pub(super) events: BTreeMap<HostId, Vec<(Instant, Event)>>,
@@ -55,7 +55,7 @@ impl World {
             now: BEGINNING,
             hosts: Vec::new(),
             transport: Transport::new(seed, network, BEGINNING),
-            searches: Searches::default(),
+            records: LookupRecords::default(),
             crawls: BTreeMap::new(),
             events: BTreeMap::new(),
             places: 0,
@@ -100,7 +100,7 @@ impl World {
                 let mut is_quiet = true;
                 while let Some(event) = node.poll_event() {
                     is_quiet = false;
-                    self.searches.note(self.now, id, &event);
+                    self.records.note(self.now, id, &event);
                     if let Some(crawl) = self.crawls.get_mut(&id) {
                         crawl.note(local, node, &event);
                     }

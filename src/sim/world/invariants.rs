@@ -73,7 +73,7 @@ impl World {
         if let Some((from, to)) = self.transport.stray {
             return Err(Violation { fault: Fault::SentTo(to), addr: from });
         }
-        if let Some((host, _)) = self.searches.ended_twice {
+        if let Some((host, _)) = self.records.ended_twice {
             return Err(Violation { fault: Fault::EndedTwice, addr: self.addr(host) });
         }
         self.nodes().try_for_each(|(host, _)| self.check_host(host))

@@ -86,7 +86,7 @@ impl World {
         assert!(at.presence != Presence::Gone, "{host:?} is gone");
         (at.occupant, at.wake_at) = (Occupant::Actor(Box::new(actor)), Instant::NEVER);
         (at.profile, at.leave_at) = (None, Instant::NEVER);
-        self.searches.abandon(host);
+        self.records.abandon(host);
         self.crawls.remove(&host);
         self.drain(host.0);
     }
@@ -257,7 +257,7 @@ impl World {
         if matches!(at.occupant, Occupant::Node(_)) {
             at.occupant = Occupant::Vacant;
         }
-        self.searches.abandon(host);
+        self.records.abandon(host);
     }
 
     fn interrupt(&mut self, host: HostId, time: Duration, presence: Presence) {

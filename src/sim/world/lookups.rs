@@ -4,7 +4,7 @@ use core::time::Duration;
 
 use super::core::World;
 use super::crawl::Crawl;
-use super::records::{Search, SearchId};
+use super::records::{LookupRecord, RecordId};
 use crate::crawl::{CrawlOptions, CrawlReport};
 use crate::event::StartError;
 use crate::id::InfoHash;
@@ -22,7 +22,7 @@ impl World {
     /// # Panics
     ///
     /// If the host runs no node, or is gone.
-    pub fn start(&mut self, at: HostId, lookup: Lookup) -> Result<SearchId, StartError> {
+    pub fn start(&mut self, at: HostId, lookup: Lookup) -> Result<RecordId, StartError> {
         self.start_with(at, lookup, None)
     }
 
@@ -40,38 +40,38 @@ impl World {
         at: HostId,
         lookup: Lookup,
         options: Option<&LookupOptions>,
-    ) -> Result<SearchId, StartError> {
+    ) -> Result<RecordId, StartError> {
         let outside = self.addr(at);
         let host = &mut self.hosts[at.index()];
         let default = host.profile.as_ref().map_or_else(LookupOptions::default, |it| it.config.lookup);
         let local = host.local(self.now);
         let Occupant::Node(node) = &mut host.occupant else { panic!("no node at {at:?}") };
         let id = node.lookup(local, lookup, options.unwrap_or(&default))?;
-        let search = self.searches.start(self.now, at, outside, id, lookup);
+        let record = self.records.start(self.now, at, outside, id, lookup);
         self.drain(at.0);
-        Ok(search)
+        Ok(record)
     }
 
-    /// Follows the announce of a scripted host from now on: [`stored`](Search::stored) tells where
+    /// Follows the announce of a scripted host from now on: [`stored`](LookupRecord::stored) tells where
     /// it stands. What the host hears the world cannot know, so there is no end to it.
-    pub fn follow(&mut self, at: HostId, lookup: Lookup) -> SearchId {
+    pub fn track(&mut self, at: HostId, lookup: Lookup) -> RecordId {
         let outside = self.addr(at);
-        self.searches.follow(self.now, at, outside, lookup)
+        self.records.track(self.now, at, outside, lookup)
     }
 
-    /// A lookup that is followed; `None` once it was [taken](Self::take_search).
-    pub fn search(&self, search: SearchId) -> Option<&Search> {
-        self.searches.get(search)
+    /// A lookup that is followed; `None` once it was [taken](Self::take_record).
+    pub fn record(&self, record: RecordId) -> Option<&LookupRecord> {
+        self.records.get(record)
     }
 
     /// Takes a lookup out, to follow it no longer.
-    pub fn take_search(&mut self, search: SearchId) -> Option<Search> {
-        self.searches.take(search)
+    pub fn take_record(&mut self, record: RecordId) -> Option<LookupRecord> {
+        self.records.take(record)
     }
 
     /// Lookups that are followed and have not ended.
-    pub fn searches_under_way(&self) -> usize {
-        self.searches.under_way()
+    pub fn lookups_in_progress(&self) -> usize {
+        self.records.in_progress()
     }
 
     /// Looks something up, and lets time pass until that has ended.
@@ -79,17 +79,17 @@ impl World {
     /// # Panics
     ///
     /// If the host runs no node, the lookup cannot start, or it has not ended after two minutes.
-    pub fn lookup(&mut self, at: HostId, lookup: Lookup) -> Search {
+    pub fn lookup(&mut self, at: HostId, lookup: Lookup) -> LookupRecord {
         let id = self.start(at, lookup).expect("a lookup starts");
-        let is_done = |world: &Self| world.search(id).is_none_or(|search| search.done.is_some());
+        let is_done = |world: &Self| world.record(id).is_none_or(|record| record.done.is_some());
         assert!(self.run_until(is_done, PATIENCE), "the lookup of {at:?} does not end");
-        self.take_search(id).expect("it was not taken")
+        self.take_record(id).expect("it was not taken")
     }
 
     /// Lets time pass until no lookup is under way that is followed. False if that did not come to
     /// be within `limit`.
     pub fn settle(&mut self, limit: Duration) -> bool {
-        self.run_until(|world| world.searches_under_way() == 0, limit)
+        self.run_until(|world| world.lookups_in_progress() == 0, limit)
     }
 }
 

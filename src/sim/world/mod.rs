@@ -29,4 +29,4 @@ mod view;
 pub use self::core::World;
 pub use self::growth::Growth;
 pub use self::invariants::{Fault, Violation};
-pub use self::records::{Search, SearchId};
+pub use self::records::{LookupRecord, RecordId};

@@ -13,12 +13,12 @@ use crate::time::Instant;
 
 /// A lookup that a [`World`](super::World) follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct SearchId(pub(super) u32);
+pub struct RecordId(pub(super) u32);
 
 /// How a lookup went: every time is counted from its start.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub struct Search {
+pub struct LookupRecord {
     /// Who looks.
     pub host: HostId,
     /// For what.
@@ -36,7 +36,7 @@ pub struct Search {
     pub done: Option<(Duration, LookupReport)>,
 }
 
-impl Search {
+impl LookupRecord {
     /// When the first peer came.
     pub fn first_peer(&self) -> Option<Duration> {
         self.peers.first().map(|(at, _)| *at)
@@ -60,18 +60,18 @@ impl Search {
 
 /// All lookups that are followed.
 #[derive(Default)]
-pub(super) struct Searches {
-    all: BTreeMap<u32, Search>,
+pub(super) struct LookupRecords {
+    all: BTreeMap<u32, LookupRecord>,
     next: u32,
-    under_way: BTreeMap<(HostId, LookupId), SearchId>,
+    in_progress: BTreeMap<(HostId, LookupId), RecordId>,
     /// The last one to have ended in each place that a node has for one.
     ended: BTreeMap<(HostId, usize), LookupId>,
-    announces: BTreeMap<InfoHash, Vec<(SocketAddr, SearchId)>>,
+    announces: BTreeMap<InfoHash, Vec<(SocketAddr, RecordId)>>,
     /// The first one that ended twice.
     pub(super) ended_twice: Option<(HostId, LookupId)>,
 }
 
-impl Searches {
+impl LookupRecords {
     pub(super) fn start(
         &mut self,
         now: Instant,
@@ -79,41 +79,41 @@ impl Searches {
         outside: SocketAddr,
         id: LookupId,
         lookup: Lookup,
-    ) -> SearchId {
-        let search = self.follow(now, host, outside, lookup);
-        self.under_way.insert((host, id), search);
-        search
+    ) -> RecordId {
+        let record = self.track(now, host, outside, lookup);
+        self.in_progress.insert((host, id), record);
+        record
     }
 
-    pub(super) fn follow(
+    pub(super) fn track(
         &mut self,
         now: Instant,
         host: HostId,
         outside: SocketAddr,
         lookup: Lookup,
-    ) -> SearchId {
-        let search = SearchId(self.next);
+    ) -> RecordId {
+        let record = RecordId(self.next);
         self.next += 1;
         let (peers, acknowledged, stored) = (Vec::new(), Vec::new(), Vec::new());
-        let entry = Search { host, lookup, started: now, peers, acknowledged, stored, done: None };
-        self.all.insert(search.0, entry);
+        let entry = LookupRecord { host, lookup, started: now, peers, acknowledged, stored, done: None };
+        self.all.insert(record.0, entry);
         if let Lookup::Announce(infohash, _) = lookup {
-            self.announces.entry(infohash).or_default().push((outside, search));
+            self.announces.entry(infohash).or_default().push((outside, record));
         }
-        search
+        record
     }
 
-    pub(super) fn get(&self, id: SearchId) -> Option<&Search> {
+    pub(super) fn get(&self, id: RecordId) -> Option<&LookupRecord> {
         self.all.get(&id.0)
     }
 
-    pub(super) fn under_way(&self) -> usize {
-        self.under_way.len()
+    pub(super) fn in_progress(&self) -> usize {
+        self.in_progress.len()
     }
 
-    pub(super) fn take(&mut self, id: SearchId) -> Option<Search> {
-        let search = self.all.remove(&id.0)?;
-        if let Lookup::Announce(infohash, _) = search.lookup
+    pub(super) fn take(&mut self, id: RecordId) -> Option<LookupRecord> {
+        let record = self.all.remove(&id.0)?;
+        if let Lookup::Announce(infohash, _) = record.lookup
             && let Some(list) = self.announces.get_mut(&infohash)
         {
             list.retain(|(_, other)| *other != id);
@@ -121,28 +121,28 @@ impl Searches {
                 self.announces.remove(&infohash);
             }
         }
-        self.under_way.retain(|_, other| *other != id);
-        Some(search)
+        self.in_progress.retain(|_, other| *other != id);
+        Some(record)
     }
 
     /// The lookups of a host that left never end.
     pub(super) fn abandon(&mut self, host: HostId) {
-        self.under_way.retain(|(other, _), _| *other != host);
+        self.in_progress.retain(|(other, _), _| *other != host);
         self.ended.retain(|(other, _), _| *other != host);
     }
 
     pub(super) fn note(&mut self, now: Instant, host: HostId, event: &Event) {
         match *event {
             Event::Peer { lookup, peer } => {
-                self.update(host, lookup, |search| search.peers.push((now - search.started, peer)));
+                self.update(host, lookup, |record| record.peers.push((now - record.started, peer)));
             }
             Event::Acknowledged { lookup, node } => {
-                self.update(host, lookup, |search| search.acknowledged.push((now - search.started, node)));
+                self.update(host, lookup, |record| record.acknowledged.push((now - record.started, node)));
             }
             Event::LookupDone { lookup, report } => {
-                self.update(host, lookup, |search| search.done = Some((now - search.started, report)));
+                self.update(host, lookup, |record| record.done = Some((now - record.started, report)));
                 let place = (host, lookup.ix.position());
-                if self.under_way.remove(&(host, lookup)).is_some() {
+                if self.in_progress.remove(&(host, lookup)).is_some() {
                     self.ended.insert(place, lookup);
                 } else if self.ended.get(&place) == Some(&lookup) {
                     self.ended_twice = self.ended_twice.or(Some((host, lookup)));
@@ -152,10 +152,10 @@ impl Searches {
                 let Some(list) = self.announces.get(&infohash) else { return };
                 let ids: Vec<_> = list.iter().filter(|(outside, _)| outside.ip() == peer.ip()).collect();
                 for (_, id) in ids {
-                    if let Some(search) = self.all.get_mut(&id.0)
-                        && search.stored.iter().all(|(_, other)| *other != host)
+                    if let Some(record) = self.all.get_mut(&id.0)
+                        && record.stored.iter().all(|(_, other)| *other != host)
                     {
-                        search.stored.push((now - search.started, host));
+                        record.stored.push((now - record.started, host));
                     }
                 }
             }
@@ -163,8 +163,8 @@ impl Searches {
         }
     }
 
-    fn update(&mut self, host: HostId, lookup: LookupId, change: impl FnOnce(&mut Search)) {
-        if let Some(id) = self.under_way.get(&(host, lookup)) {
+    fn update(&mut self, host: HostId, lookup: LookupId, change: impl FnOnce(&mut LookupRecord)) {
+        if let Some(id) = self.in_progress.get(&(host, lookup)) {
             self.all.get_mut(&id.0).map(change);
         }
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use dht_proto::sim::reference::{self, Client};
 use dht_proto::sim::{
-    Captured, Churn, Growth, HostId, Latency, Nat, NatKind, Network, Profile, Returns, SearchId, SimRng,
+    Captured, Churn, Growth, HostId, Latency, Nat, NatKind, Network, Profile, RecordId, Returns, SimRng,
     Trail, World,
 };
 use dht_proto::{Announce, InfoHash, Instant, Lookup};
@@ -259,7 +259,7 @@ struct UnderWay {
     /// Whose datagrams tell how it goes.
     host: HostId,
     /// What the world knows of it.
-    search: SearchId,
+    record: RecordId,
     is_ours: bool,
 }
 
@@ -268,7 +268,7 @@ fn start(world: &mut World, task: &Task, algorithm: Option<Client>) -> UnderWay 
     let lookup =
         if announces { Lookup::Announce(infohash, Announce::port(PORT)) } else { Lookup::GetPeers(infohash) };
     let started = world.now();
-    let (host, search) = match algorithm {
+    let (host, record) = match algorithm {
         None => {
             world.capture(task.host);
             (task.host, world.start(task.host, lookup).expect("a client looks up one thing"))
@@ -278,16 +278,16 @@ fn start(world: &mut World, task: &Task, algorithm: Option<Client>) -> UnderWay 
             let table = reference::table(world, task.host);
             world.kill(task.host);
             let host = reference::launch(world, client, table, infohash, announces);
-            (host, world.follow(host, lookup))
+            (host, world.track(host, lookup))
         }
     };
-    UnderWay { started, host, search, is_ours: algorithm.is_none() }
+    UnderWay { started, host, record, is_ours: algorithm.is_none() }
 }
 
 impl UnderWay {
     fn done(&self, world: &World) -> Option<Duration> {
         if self.is_ours {
-            world.search(self.search)?.done.map(|(done, _)| done)
+            world.record(self.record)?.done.map(|(done, _)| done)
         } else {
             reference::finished_at(world, self.host).map(|at| at - self.started)
         }
@@ -302,7 +302,7 @@ impl UnderWay {
         Outcome {
             first_peer: trail.peers.first().map(|it| since(it.at)),
             all_peers: trail.peers.get(task.peers - 1).map(|it| since(it.at)),
-            stands_at_8: world.search(self.search).and_then(|search| search.stored_at(K)),
+            stands_at_8: world.record(self.record).and_then(|record| record.stored_at(K)),
             acknowledged_at_8: trail.acknowledged.get(K - 1).map(|(at, _)| since(*at)),
             done,
             queries: trail.queries,
