@@ -19,28 +19,28 @@ use std::time::Duration;
 use args::args;
 use dht_proto::sim::Sample;
 use dht_proto::sim::reference::{self, Client};
-use dht_proto::sim::scripted::{Outcome, Toy};
+use dht_proto::sim::scripted::{Outcome, ScriptedNetwork};
 
 fn main() {
     let (args, is_test) = args();
     let seeds = args.iter().find_map(|arg| arg.parse().ok()).unwrap_or(if is_test { 2 } else { 100 });
 
-    let deep = Toy::deep();
+    let deep = ScriptedNetwork::deep();
     let networks = [
-        ("80 ms there and back, all alive", Toy::default()),
-        ("80 ms there and back, 40 % dead", Toy { dead: 0.4, ..Toy::default() }),
-        ("log-normal round trips, 40 % dead, 5 % loss", Toy::hard()),
+        ("80 ms there and back, all alive", ScriptedNetwork::default()),
+        ("80 ms there and back, 40 % dead", ScriptedNetwork { dead: 0.4, ..ScriptedNetwork::default() }),
+        ("log-normal round trips, 40 % dead, 5 % loss", ScriptedNetwork::hard()),
         ("the same, and 2^22 deep", deep),
     ];
-    for (name, toy) in &networks {
+    for (name, network) in &networks {
         println!("\n{name}; {seeds} seeds; seconds, median and 95th percentile");
         println!(
             "{:<11}{:>15}{:>15}{:>15}{:>15}{:>12}{:>8}",
             "", "first value", "stands at 8", "confirmed by 8", "done", "datagrams", "missed",
         );
-        row("this crate", seeds, |seed| toy.run(seed));
+        row("this crate", seeds, |seed| network.run(seed));
         for client in Client::ALL {
-            row(client.name(), seeds, |seed| reference::run(toy, seed, client));
+            row(client.name(), seeds, |seed| reference::run(network, seed, client));
         }
     }
 }
@@ -48,7 +48,7 @@ fn main() {
 fn row(name: &str, seeds: u64, look_up: impl Fn(u64) -> Outcome) {
     let outcomes: Vec<Outcome> = (1..=seeds).map(look_up).collect();
     let figures: [fn(&Outcome) -> Option<Duration>; 4] =
-        [|it| it.first_value, |it| it.stands_at_8, |it| it.acknowledged_at_8, |it| it.done];
+        [|it| it.first_value, |it| it.stored_at_8, |it| it.acknowledged_at_8, |it| it.done];
     print!("{name:<11}");
     for figure in figures {
         let sample = Sample::of(outcomes.iter().map(figure));

@@ -5,12 +5,12 @@
 //! list them. The node under test has filled its table before, with living hosts that are not
 //! close to the target.
 //!
-//! The example `toy_network` prints the figures over many seeds.
+//! The example `scripted_network` prints the figures over many seeds.
 //!
 //! ```
-//! use dht_proto::sim::scripted::Toy;
+//! use dht_proto::sim::scripted::ScriptedNetwork;
 //!
-//! let outcome = Toy { dead: 0.4, ..Toy::default() }.run(1);
+//! let outcome = ScriptedNetwork { dead: 0.4, ..ScriptedNetwork::default() }.run(1);
 //! assert!(outcome.first_value.is_some_and(|at| at.as_millis() <= 250));
 //! ```
 
@@ -32,7 +32,7 @@ use crate::time::Instant;
 
 /// What the network is like. [`run`](Self::run) makes it.
 #[derive(Clone, Debug)]
-pub struct Toy {
+pub struct ScriptedNetwork {
     /// Scripted hosts. Default: 400.
     pub hosts: usize,
     /// The others that each may list. Default: 60.
@@ -57,7 +57,7 @@ pub struct Toy {
     pub options: LookupOptions,
 }
 
-impl Default for Toy {
+impl Default for ScriptedNetwork {
     fn default() -> Self {
         let config =
             Config { ipv6: false, new_endpoints: 100_000, new_endpoints_burst: 100_000, ..Config::default() };
@@ -84,7 +84,7 @@ pub struct Outcome {
     /// The first peer was heard of.
     pub first_value: Option<Duration>,
     /// The announce stood at 8 hosts.
-    pub stands_at_8: Option<Duration>,
+    pub stored_at_8: Option<Duration>,
     /// Eight hosts had confirmed it.
     pub acknowledged_at_8: Option<Duration>,
     /// The lookup held itself to be through.
@@ -103,7 +103,7 @@ pub struct Outcome {
     pub missed_named: usize,
 }
 
-impl Toy {
+impl ScriptedNetwork {
     /// The hard case: log-normal round trips around 80 ms with a sigma of 0.6, 5 % loss, 40 % dead.
     pub fn hard() -> Self {
         let mut network = Network::perfect();
@@ -191,7 +191,7 @@ impl Toy {
     }
 }
 
-/// A [`Toy`] that is ready.
+/// A [`ScriptedNetwork`] that is ready.
 #[non_exhaustive]
 pub struct Stage {
     /// The world.
@@ -236,7 +236,7 @@ impl Stage {
         let since = |at: Instant| at - started;
         Outcome {
             first_value: trail.peers.first().map(|it| since(it.at)),
-            stands_at_8: stored.get(K - 1).copied().map(since),
+            stored_at_8: stored.get(K - 1).copied().map(since),
             acknowledged_at_8: trail.acknowledged.get(K - 1).map(|(at, _)| since(*at)),
             done,
             asked: trail.asked.len(),

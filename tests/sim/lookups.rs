@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dht_proto::sim::actors::{Flooder, Honest, IdChaser, Liar, Lie, PortFiller, Recorder, Reflector};
-use dht_proto::sim::scripted::{Outcome, Toy};
+use dht_proto::sim::scripted::{Outcome, ScriptedNetwork};
 use dht_proto::sim::{Growth, HostId, Nat, NatKind, Network, Presence, Profile, Sample, World};
 use dht_proto::{Announce, Config, Family, Lookup};
 
@@ -183,18 +183,18 @@ fn both_families_work_at_once() {
 /// The figures that the lookup is held to, over a few seeds.
 #[test]
 fn the_toy_network_gives_the_known_figures() {
-    let median = |toy: &Toy, figure: fn(&Outcome) -> Option<Duration>| {
+    let median = |toy: &ScriptedNetwork, figure: fn(&Outcome) -> Option<Duration>| {
         let all = (1..=15).map(|seed| Some(figure(&toy.run(seed)).expect("it comes")));
         Sample::of(all).quantile(0.5).expect("there are some")
     };
-    let alive = Toy::default();
+    let alive = ScriptedNetwork::default();
     assert!(median(&alive, |outcome| outcome.first_value) <= ms(160));
     assert!(median(&alive, |outcome| outcome.acknowledged_at_8) <= ms(350));
-    let half_dead = Toy { dead: 0.4, ..Toy::default() };
+    let half_dead = ScriptedNetwork { dead: 0.4, ..ScriptedNetwork::default() };
     assert!(median(&half_dead, |outcome| outcome.first_value) <= ms(250));
     assert!(median(&half_dead, |outcome| outcome.acknowledged_at_8) <= secs(1));
     assert!(median(&half_dead, |outcome| outcome.done) <= secs(2));
-    let deep = Toy::deep();
+    let deep = ScriptedNetwork::deep();
     let outcome = deep.run(1);
     assert_eq!(outcome, deep.run(1));
     assert!(outcome.asked > 20 && outcome.datagrams > 20, "{outcome:?}");

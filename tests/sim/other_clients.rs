@@ -6,14 +6,14 @@ use std::time::Duration;
 use dht_proto::sim::Sample;
 use dht_proto::sim::actors::Honest;
 use dht_proto::sim::reference::{Client, run, run_from};
-use dht_proto::sim::scripted::{Outcome, Toy};
+use dht_proto::sim::scripted::{Outcome, ScriptedNetwork};
 
-fn alive() -> Toy {
-    Toy::default()
+fn alive() -> ScriptedNetwork {
+    ScriptedNetwork::default()
 }
 
-fn partly_dead() -> Toy {
-    Toy { dead: 0.4, ..Toy::default() }
+fn partly_dead() -> ScriptedNetwork {
+    ScriptedNetwork { dead: 0.4, ..ScriptedNetwork::default() }
 }
 
 fn outcomes(look_up: impl Fn(u64) -> Outcome) -> Vec<Outcome> {
@@ -45,7 +45,7 @@ fn libtorrent_is_done_after_15_seconds_where_some_are_dead() {
     let all = outcomes(|seed| run(&partly_dead(), seed, Client::Libtorrent));
     assert!(median(&all, |it| it.first_value) <= 400, "{all:#?}");
     assert!((15_000..=18_000).contains(&median(&all, |it| it.done)), "{all:#?}");
-    assert!((15_000..=18_000).contains(&median(&all, |it| it.stands_at_8)), "{all:#?}");
+    assert!((15_000..=18_000).contains(&median(&all, |it| it.stored_at_8)), "{all:#?}");
 }
 
 /// It has found the 8 closest long before, but looks at its list only every 10 to 19 s.
@@ -54,7 +54,7 @@ fn jech_announces_in_its_second_step() {
     let all = outcomes(|seed| run(&alive(), seed, Client::Jech));
     assert!(median(&all, |it| it.first_value) <= 1000, "{all:#?}");
     for outcome in &all {
-        let announced = outcome.stands_at_8.expect("all live").as_millis();
+        let announced = outcome.stored_at_8.expect("all live").as_millis();
         assert!((9000..=20_500).contains(&announced), "{outcome:#?}");
         let done = outcome.done.expect("it ends").as_millis();
         assert!((18_000..=40_500).contains(&done), "{outcome:#?}");
@@ -76,7 +76,7 @@ fn jech_takes_most_of_a_minute_where_some_are_dead() {
         run_from(stage, table, Client::Jech)
     });
     assert_eq!(median(&all, |it| it.first_value), 80);
-    assert!((30_000..=90_000).contains(&median(&all, |it| it.stands_at_8)), "{all:#?}");
+    assert!((30_000..=90_000).contains(&median(&all, |it| it.stored_at_8)), "{all:#?}");
     assert!((50_000..=110_000).contains(&median(&all, |it| it.done)), "{all:#?}");
     // From further away it takes longer.
     let all = outcomes(|seed| run(&partly_dead(), seed, Client::Jech));
@@ -105,12 +105,12 @@ fn ours_is_through_before_any_of_them_announces() {
         outcomes(|seed| run(&partly_dead(), seed, Client::Jech)),
     ];
     for other in &others {
-        assert!(median(other, |it| it.stands_at_8) > 4 * median(&ours, |it| it.done), "{other:#?}");
+        assert!(median(other, |it| it.stored_at_8) > 4 * median(&ours, |it| it.done), "{other:#?}");
     }
 }
 
 #[test]
 fn a_seed_decides_all() {
-    let [one, two] = [(); 2].map(|()| run(&Toy::hard(), 5, Client::Jech));
+    let [one, two] = [(); 2].map(|()| run(&ScriptedNetwork::hard(), 5, Client::Jech));
     assert_eq!(format!("{one:?}"), format!("{two:?}"));
 }

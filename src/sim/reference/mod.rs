@@ -11,9 +11,9 @@
 //!
 //! ```
 //! use dht_proto::sim::reference::{self, Client};
-//! use dht_proto::sim::scripted::Toy;
+//! use dht_proto::sim::scripted::ScriptedNetwork;
 //!
-//! let outcome = reference::run(&Toy::default(), 1, Client::Libtorrent);
+//! let outcome = reference::run(&ScriptedNetwork::default(), 1, Client::Libtorrent);
 //! assert!(outcome.done.is_some_and(|at| at.as_millis() < 500));
 //! ```
 
@@ -33,7 +33,7 @@ use self::lockstep::Lockstep;
 use super::actors::Contact;
 use super::hosts::HostId;
 use super::rng::SimRng;
-use super::scripted::{Outcome, Stage, Toy};
+use super::scripted::{Outcome, ScriptedNetwork, Stage};
 use super::world::World;
 use crate::addr::Family;
 use crate::id::InfoHash;
@@ -125,7 +125,7 @@ pub fn finished_at(world: &World, host: HostId) -> Option<Instant> {
 /// Runs a client on the network that a node of this crate has with this seed.
 ///
 /// The same hosts are dead, and the client starts from the table that the node had filled.
-pub fn run(network: &Toy, seed: u64, client: Client) -> Outcome {
+pub fn run(network: &ScriptedNetwork, seed: u64, client: Client) -> Outcome {
     let stage = network.build(seed);
     let table = table(&stage.world, stage.node);
     run_from(stage, table, client)

@@ -1,29 +1,29 @@
-//! The figures of the toy network: how long an announce takes, over many seeds.
+//! The figures of the network network: how long an announce takes, over many seeds.
 //!
 //! ```text
-//! cargo run --release --features sim --example toy_network -- [SEEDS]
+//! cargo run --release --features sim --example scripted_network -- [SEEDS]
 //! ```
 
 use std::time::Duration;
 
 use dht_proto::sim::Sample;
-use dht_proto::sim::scripted::{Outcome, Toy};
+use dht_proto::sim::scripted::{Outcome, ScriptedNetwork};
 
 fn main() {
     let seeds = std::env::args().nth(1).map_or(100, |arg| arg.parse().expect("a number of seeds"));
     let worlds = [
-        ("all alive, 80 ms", Toy::default()),
-        ("40 % dead, 80 ms", Toy { dead: 0.4, ..Toy::default() }),
-        ("40 % dead, log-normal, 5 % loss", Toy::hard()),
-        ("the same, 2^22 nodes deep", Toy { depth: 22, ..Toy::hard() }),
+        ("all alive, 80 ms", ScriptedNetwork::default()),
+        ("40 % dead, 80 ms", ScriptedNetwork { dead: 0.4, ..ScriptedNetwork::default() }),
+        ("40 % dead, log-normal, 5 % loss", ScriptedNetwork::hard()),
+        ("the same, 2^22 nodes deep", ScriptedNetwork { depth: 22, ..ScriptedNetwork::hard() }),
     ];
     println!("median (95th percentile) of {seeds} seeds, in seconds");
     println!(
         "{:<32} {:^13} {:^13} {:^13} {:^13} {:^9} {:^9} {:^9} {:^9} missed, named",
         "", "first value", "stands at 8", "ack'd at 8", "done", "asked", "to stand", "to end", "in all"
     );
-    for (name, toy) in worlds {
-        let outcomes: Vec<Outcome> = (1..=seeds).map(|seed| toy.run(seed)).collect();
+    for (name, network) in worlds {
+        let outcomes: Vec<Outcome> = (1..=seeds).map(|seed| network.run(seed)).collect();
         let time = |figure: fn(&Outcome) -> Option<Duration>| {
             let sample = Sample::of(outcomes.iter().map(figure));
             let seconds = |share| sample.quantile(share).map_or(f64::INFINITY, |time| time.as_secs_f64());
@@ -38,7 +38,7 @@ fn main() {
         println!(
             "{name:<32} {:^13} {:^13} {:^13} {:^13} {:^9} {:^9} {:^9} {:^9} {}, {}",
             time(|outcome| outcome.first_value),
-            time(|outcome| outcome.stands_at_8),
+            time(|outcome| outcome.stored_at_8),
             time(|outcome| outcome.acknowledged_at_8),
             time(|outcome| outcome.done),
             count(|outcome| outcome.asked),
