@@ -4,7 +4,7 @@ use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
-use dht_proto::sim::actors::{Contact, Guile, Honest, Sybil};
+use dht_proto::sim::actors::{Contact, Honest, Sybil, SybilStrategy};
 use dht_proto::sim::{Network, Profile, SimRng, World};
 use dht_proto::{BootstrapKind, Event, Family, Limits};
 
@@ -59,7 +59,7 @@ fn fresh_node(seed: u64) -> (usize, usize) {
     }
     for (id, addr) in attackers.iter() {
         let accomplices = Rc::clone(&attackers);
-        world.add_actor_at(*addr, Sybil { id: *id, accomplices, guile: Guile::Mutual });
+        world.add_actor_at(*addr, Sybil { id: *id, accomplices, strategy: SybilStrategy::Mutual });
     }
     let node = world.add_alone(Profile::default());
     world

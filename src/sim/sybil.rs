@@ -9,9 +9,9 @@
 //! The bench `attacks` prints the figures over many seeds.
 //!
 //! ```
-//! use dht_proto::sim::sybil::Siege;
+//! use dht_proto::sim::sybil::SybilAttack;
 //!
-//! let outcome = Siege { honest: 300, ..Siege::default() }.run(1);
+//! let outcome = SybilAttack { honest: 300, ..SybilAttack::default() }.run(1);
 //! assert!(outcome.found && outcome.honest_announces >= 8);
 //! ```
 
@@ -21,7 +21,7 @@ use alloc::vec::Vec;
 use core::net::{IpAddr, Ipv4Addr, SocketAddr};
 use core::time::Duration;
 
-use super::actors::{Contact, Guile, Honest, Sybil, near};
+use super::actors::{Contact, Honest, Sybil, SybilStrategy, near};
 use super::hosts::{HostId, Profile};
 use super::rng::SimRng;
 use super::transport::{Direction, Network};
@@ -32,13 +32,13 @@ use crate::lookup::{Announce, Lookup};
 
 /// What the siege is like. [`run`](Self::run) makes it.
 #[derive(Clone, Debug)]
-pub struct Siege {
+pub struct SybilAttack {
     /// Honest hosts, each in a /24 of its own. Default: 3000.
     pub honest: usize,
     /// Attackers next to the infohash. Default: none.
     pub attackers: usize,
     /// What the attackers do. Default: name each other and nobody else.
-    pub guile: Guile,
+    pub strategy: SybilStrategy,
     /// All attackers are in one /24. Default: each in a /24 of its own.
     pub is_one_network: bool,
     /// Attackers that know what is suspicious: there are only so many, and so far from the infohash, that
@@ -53,12 +53,12 @@ pub struct Siege {
     pub config: Config,
 }
 
-impl Default for Siege {
+impl Default for SybilAttack {
     fn default() -> Self {
         Self {
             honest: 3000,
             attackers: 0,
-            guile: Guile::Mutual,
+            strategy: SybilStrategy::Mutual,
             is_one_network: false,
             wary: None,
             network: Network::perfect(),
@@ -77,7 +77,7 @@ pub struct Outcome {
     pub honest_announces: usize,
     /// Datagrams that the client sent for the lookup, and for the announce after it.
     pub datagrams: usize,
-    /// Datagrams that went to [the victim](Guile::Victim)'s address, and to its /24.
+    /// Datagrams that went to [the victim](SybilStrategy::Victim)'s address, and to its /24.
     pub to_victim: [usize; 2],
 }
 
@@ -91,10 +91,10 @@ const CLOSENESS: u32 = 20;
 /// The time in which lookup and announce end, and what was lost is sent again.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-impl Siege {
-    /// Guile that names a victim at many ports of one address, or at many addresses of its /24.
-    pub fn victim(is_network: bool) -> Guile {
-        Guile::Victim { ip: VICTIM, is_network }
+impl SybilAttack {
+    /// SybilStrategy that names a victim at many ports of one address, or at many addresses of its /24.
+    pub fn victim(is_network: bool) -> SybilStrategy {
+        SybilStrategy::Victim { ip: VICTIM, is_network }
     }
 
     /// Builds the hosts, fills the client's table, looks for the peer and announces.
@@ -180,10 +180,10 @@ impl Siege {
                 world.add_actor_at(honest[at].1, actor)
             })
             .collect();
-        if self.guile != Guile::Silent {
+        if self.strategy != SybilStrategy::Silent {
             for &(id, addr) in attackers.iter() {
                 let accomplices = Rc::clone(&attackers);
-                world.add_actor_at(addr, Sybil { id, accomplices, guile: self.guile });
+                world.add_actor_at(addr, Sybil { id, accomplices, strategy: self.strategy });
             }
         }
 
@@ -201,7 +201,7 @@ impl Siege {
     }
 }
 
-/// A [`Siege`] that is ready.
+/// A [`SybilAttack`] that is ready.
 #[non_exhaustive]
 pub struct Stage {
     /// The world.

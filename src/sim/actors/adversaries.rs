@@ -94,13 +94,13 @@ pub struct Sybil {
     /// All of its kind.
     pub accomplices: Rc<[Contact]>,
     /// Whom it names.
-    pub guile: Guile,
+    pub strategy: SybilStrategy,
 }
 
 /// Whom a [`Sybil`] names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Guile {
+pub enum SybilStrategy {
     /// Its accomplices, and nobody else.
     Mutual,
     /// Eight nodes that do not exist, closer to the target than any that does.
@@ -121,14 +121,14 @@ impl Actor for Sybil {
         let Some((transaction, query)) = query_in(datagram) else { return };
         let target = target_of(&query);
         let rng = out.rng();
-        let nodes: Vec<Contact> = match (self.guile, target) {
-            (Guile::Silent, _) => return,
+        let nodes: Vec<Contact> = match (self.strategy, target) {
+            (SybilStrategy::Silent, _) => return,
             (_, None) => Vec::new(),
-            (Guile::Mutual, Some(target)) => closest(&self.accomplices, target),
-            (Guile::Junk, Some(target)) => {
+            (SybilStrategy::Mutual, Some(target)) => closest(&self.accomplices, target),
+            (SybilStrategy::Junk, Some(target)) => {
                 (0..K).map(|_| (near(target, rng.id(), 64), anywhere(rng.bits()))).collect()
             }
-            (Guile::Victim { ip, is_network }, Some(target)) => {
+            (SybilStrategy::Victim { ip, is_network }, Some(target)) => {
                 let [a, b, c, _] = ip.octets();
                 let at = |n: u8| {
                     if is_network { ([a, b, c, n], 6881).into() } else { (ip, 1024 + u16::from(n)).into() }

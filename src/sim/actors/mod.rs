@@ -14,6 +14,6 @@ mod honest;
 mod messages;
 
 pub use self::actor::{Actor, Outbox};
-pub use self::adversaries::{Flooder, Guile, IdChaser, Liar, Lie, PortFiller, Reflector, Sybil};
+pub use self::adversaries::{Flooder, IdChaser, Liar, Lie, PortFiller, Reflector, Sybil, SybilStrategy};
 pub use self::honest::{Honest, Recorder};
 pub use self::messages::{Contact, closest, near, query_in, target_of};
