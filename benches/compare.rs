@@ -17,7 +17,7 @@ mod args;
 use std::time::Duration;
 
 use args::args;
-use dht_proto::sim::Sample;
+use dht_proto::sim::Quantiles;
 use dht_proto::sim::reference::{self, Client};
 use dht_proto::sim::scripted::{Outcome, ScriptedNetwork};
 
@@ -51,13 +51,13 @@ fn row(name: &str, seeds: u64, look_up: impl Fn(u64) -> Outcome) {
         [|it| it.first_value, |it| it.stored_at_8, |it| it.acknowledged_at_8, |it| it.done];
     print!("{name:<11}");
     for figure in figures {
-        let sample = Sample::of(outcomes.iter().map(figure));
+        let sample = Quantiles::of(outcomes.iter().map(figure));
         let [median, late] = [0.5, 0.95].map(|share| {
             sample.quantile(share).map_or_else(|| "–".to_owned(), |time| format!("{:.2}", time.as_secs_f64()))
         });
         print!("{:>15}", format!("{median} {late}"));
     }
-    let datagrams = Sample::of(outcomes.iter().map(|it| Some(it.datagrams)));
+    let datagrams = Quantiles::of(outcomes.iter().map(|it| Some(it.datagrams)));
     let [median, late] = [0.5, 0.95].map(|share| datagrams.quantile(share).unwrap_or(0));
     let missed = outcomes.iter().map(|it| it.missed).sum::<usize>() as f64 / seeds as f64;
     println!("{:>12}{missed:>8.2}", format!("{median} {late}"));

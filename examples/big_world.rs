@@ -11,7 +11,7 @@ mod memory;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use dht_proto::sim::{Growth, Network, Profile, Sample, World};
+use dht_proto::sim::{Growth, Network, Profile, Quantiles, World};
 use dht_proto::{Announce, Family, InfoHash, Lookup};
 use memory::memory;
 
@@ -59,7 +59,7 @@ fn main() {
         firsts.push(search.first_peer());
         queries += search.report().map_or(0, |report| report.queried);
     }
-    let [firsts, stores] = [firsts, stores].map(Sample::of);
+    let [firsts, stores] = [firsts, stores].map(Quantiles::of);
     println!(
         "{} of {lookups} lookups found the peer: the first after {:.0?} (median), {:.1} queries each; \
          {} announces stood at 8 nodes, after {:.0?} (median)",

@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use dht_proto::sim::Sample;
+use dht_proto::sim::Quantiles;
 use dht_proto::sim::scripted::{Outcome, ScriptedNetwork};
 
 fn main() {
@@ -25,12 +25,12 @@ fn main() {
     for (name, network) in worlds {
         let outcomes: Vec<Outcome> = (1..=seeds).map(|seed| network.run(seed)).collect();
         let time = |figure: fn(&Outcome) -> Option<Duration>| {
-            let sample = Sample::of(outcomes.iter().map(figure));
+            let sample = Quantiles::of(outcomes.iter().map(figure));
             let seconds = |share| sample.quantile(share).map_or(f64::INFINITY, |time| time.as_secs_f64());
             format!("{:.3} ({:.3})", seconds(0.5), seconds(0.95))
         };
         let count = |figure: fn(&Outcome) -> usize| {
-            let sample = Sample::of(outcomes.iter().map(|outcome| Some(figure(outcome))));
+            let sample = Quantiles::of(outcomes.iter().map(|outcome| Some(figure(outcome))));
             let [median, late] = [0.5, 0.95].map(|share| sample.quantile(share).unwrap_or(0));
             format!("{median} ({late})")
         };

@@ -31,7 +31,7 @@ use std::time::Duration;
 
 use args::args;
 use day::Day;
-use dht_proto::sim::{Sample, limits};
+use dht_proto::sim::{Quantiles, limits};
 use internet::{Finding, Setting};
 use memory::memory;
 
@@ -90,7 +90,7 @@ fn row(name: &str, all: &mut Vec<Finding>, findings: Vec<Finding>) {
 }
 
 fn print_row(name: &str, findings: &[Finding]) {
-    let sample = Sample::of(findings.iter().map(|finding| finding.first_peer));
+    let sample = Quantiles::of(findings.iter().map(|finding| finding.first_peer));
     let share = format!("{:.1} %", 100.0 * sample.values().len() as f64 / findings.len() as f64);
     let times = [0.5, 0.95, 0.99].map(|share| {
         let time = sample.quantile(share);

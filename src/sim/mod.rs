@@ -101,7 +101,7 @@ mod world;
 
 pub use self::actors::{Actor, Outbox};
 pub use self::hosts::{Churn, HostId, Presence, Profile, Returns, limits, roomy_limits};
-pub use self::quantiles::Sample;
+pub use self::quantiles::Quantiles;
 pub use self::rng::SimRng;
 pub use self::trail::{Sighting, Trail};
 pub use self::transport::{Bursts, Captured, Counters, Direction, Latency, Nat, NatKind, Network};

@@ -6,19 +6,19 @@ use alloc::vec::Vec;
 /// should have been.
 ///
 /// ```
-/// use dht_proto::sim::Sample;
+/// use dht_proto::sim::Quantiles;
 ///
-/// let times = Sample::of([Some(80), Some(30), None, Some(50)]);
+/// let times = Quantiles::of([Some(80), Some(30), None, Some(50)]);
 /// assert_eq!(times.quantile(0.5), Some(50));
 /// assert_eq!(times.quantile(1.0), None, "one never came");
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Sample<T> {
+pub struct Quantiles<T> {
     sorted: Vec<T>,
     missing: usize,
 }
 
-impl<T: Ord + Copy> Sample<T> {
+impl<T: Ord + Copy> Quantiles<T> {
     /// Sorts the measurements; `None` stands for what never came.
     pub fn of(values: impl IntoIterator<Item = Option<T>>) -> Self {
         let (mut sorted, mut missing) = (Vec::new(), 0);
@@ -58,19 +58,19 @@ mod tests {
 
     #[test]
     fn a_quantile_is_the_value_that_so_many_do_not_exceed() {
-        let sample = Sample::of((1..=100).rev().map(Some));
+        let sample = Quantiles::of((1..=100).rev().map(Some));
         for (share, value) in [(0.5, 50), (0.9, 90), (0.95, 95), (0.99, 99), (1.0, 100), (0.0, 1)] {
             assert_eq!(sample.quantile(share), Some(value), "{share}");
         }
-        assert_eq!(Sample::of([Some(7)]).quantile(0.5), Some(7));
-        assert_eq!(Sample::of([1, 2, 3].map(Some)).quantile(0.5), Some(2));
-        assert_eq!(Sample::<u64>::of([]).quantile(0.5), None);
+        assert_eq!(Quantiles::of([Some(7)]).quantile(0.5), Some(7));
+        assert_eq!(Quantiles::of([1, 2, 3].map(Some)).quantile(0.5), Some(2));
+        assert_eq!(Quantiles::<u64>::of([]).quantile(0.5), None);
         assert_eq!([-1.0, 1.1].map(|share| sample.quantile(share)), [Some(1), Some(100)]);
     }
 
     #[test]
     fn what_never_came_is_longer_than_anything() {
-        let sample = Sample::of([Some(1), None, Some(2), None]);
+        let sample = Quantiles::of([Some(1), None, Some(2), None]);
         assert_eq!(sample.missing(), 2);
         assert_eq!(
             [0.25, 0.5, 0.51, 1.0].map(|share| sample.quantile(share)),

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use dht_proto::sim::{Growth, HostId, Network, Presence, Profile, Sample, World, limits};
+use dht_proto::sim::{Growth, HostId, Network, Presence, Profile, Quantiles, World, limits};
 use dht_proto::{Announce, Family, InfoHash, Lookup};
 
 use crate::day::Day;
@@ -18,7 +18,7 @@ fn found(findings: &[Finding]) -> usize {
 
 /// When this share had found the peer, in milliseconds.
 fn quantile(findings: &[Finding], share: f64) -> u128 {
-    let times = Sample::of(findings.iter().map(|it| it.first_peer));
+    let times = Quantiles::of(findings.iter().map(|it| it.first_peer));
     times.quantile(share).map_or(u128::MAX, |time| time.as_millis())
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use dht_proto::sim::actors::{Flooder, Honest, IdChaser, Liar, Lie, PortFiller, Recorder, Reflector};
 use dht_proto::sim::scripted::{Outcome, ScriptedNetwork};
-use dht_proto::sim::{Growth, HostId, Nat, NatKind, Network, Presence, Profile, Sample, World};
+use dht_proto::sim::{Growth, HostId, Nat, NatKind, Network, Presence, Profile, Quantiles, World};
 use dht_proto::{Announce, Config, Family, Lookup};
 
 use crate::lab::{infohash, meet, ms, secs, world};
@@ -185,7 +185,7 @@ fn both_families_work_at_once() {
 fn the_toy_network_gives_the_known_figures() {
     let median = |toy: &ScriptedNetwork, figure: fn(&Outcome) -> Option<Duration>| {
         let all = (1..=15).map(|seed| Some(figure(&toy.run(seed)).expect("it comes")));
-        Sample::of(all).quantile(0.5).expect("there are some")
+        Quantiles::of(all).quantile(0.5).expect("there are some")
     };
     let alive = ScriptedNetwork::default();
     assert!(median(&alive, |outcome| outcome.first_value) <= ms(160));

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use dht_proto::sim::Sample;
+use dht_proto::sim::Quantiles;
 use dht_proto::sim::actors::Honest;
 use dht_proto::sim::reference::{Client, run, run_from};
 use dht_proto::sim::scripted::{Outcome, ScriptedNetwork};
@@ -22,7 +22,7 @@ fn outcomes(look_up: impl Fn(u64) -> Outcome) -> Vec<Outcome> {
 
 /// Milliseconds, of which there are more than enough where something never came.
 fn median(outcomes: &[Outcome], figure: fn(&Outcome) -> Option<Duration>) -> u128 {
-    Sample::of(outcomes.iter().map(figure)).quantile(0.5).map_or(u128::MAX, |time| time.as_millis())
+    Quantiles::of(outcomes.iter().map(figure)).quantile(0.5).map_or(u128::MAX, |time| time.as_millis())
 }
 
 #[test]
