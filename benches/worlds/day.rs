@@ -9,7 +9,7 @@ use dht_proto::{Announce, Family, InfoHash, Limits, Lookup, NodeId};
 use crate::people::People;
 
 /// A world where nobody stays for ever: who leaves is soon followed by another with another id
-/// elsewhere. Half of the nodes are behind translators.
+/// elsewhere. Half of the nodes are behind NATs.
 pub(crate) struct Day {
     world: World,
     /// The nodes that were there at the last sample, and what they had sent.
@@ -41,7 +41,7 @@ impl Day {
     pub(crate) fn begin(seed: u64, nodes: usize, limits: Limits) -> Self {
         let mut world = World::new(seed, Network::internet());
         let churn = Churn { session: SESSION, absence: ABSENCE, returns: Returns::Renewed };
-        let people = People { translated: 0.5, limits, churn: Some(churn) };
+        let people = People { behind_nat: 0.5, limits, churn: Some(churn) };
         world.grow(nodes, &Growth::default(), people.profiles());
         let (before, datagrams) = (sent(&world), world.counters().sent);
         Self { world, before, datagrams }

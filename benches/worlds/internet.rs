@@ -15,16 +15,16 @@ pub(crate) struct Setting {
     pub(crate) nodes: usize,
     pub(crate) lookups: usize,
     network: Network,
-    /// Share of the nodes that sit behind translators.
-    translated: f64,
+    /// Share of the nodes that sit behind NATs.
+    behind_nat: f64,
     /// Share of the nodes that die right before the lookups begin.
     dead: f64,
 }
 
 impl Setting {
-    /// Log-normal round trips around 80 ms, 2 % loss, half of the nodes behind translators, 30 % dead.
+    /// Log-normal round trips around 80 ms, 2 % loss, half of the nodes behind NATs, 30 % dead.
     pub(crate) fn internet(nodes: usize, lookups: usize) -> Self {
-        Self { nodes, lookups, network: Network::internet(), translated: 0.5, dead: 0.3 }
+        Self { nodes, lookups, network: Network::internet(), behind_nat: 0.5, dead: 0.3 }
     }
 
     /// All live and can be reached, but 30 % of the datagrams are lost, 10 % of the others come
@@ -33,14 +33,14 @@ impl Setting {
         let mut network = Network::internet();
         (network.loss, network.duplication) = (0.3, 0.1);
         (network.reordering, network.corruption) = (0.2, 0.05);
-        Self { network, translated: 0.0, dead: 0.0, ..Self::internet(nodes, lookups) }
+        Self { network, behind_nat: 0.0, dead: 0.0, ..Self::internet(nodes, lookups) }
     }
 
     /// The world, when some have announced and others are about to look for them. It is the same for
     /// the same seed.
     pub(crate) fn prepare(&self, seed: u64) -> Stage {
         let mut world = World::new(seed, self.network.clone());
-        let people = People { translated: self.translated, limits: limits(), churn: None };
+        let people = People { behind_nat: self.behind_nat, limits: limits(), churn: None };
         let hosts = world.grow(self.nodes, &Growth::default(), people.profiles());
         world.run_for(AGE);
 

@@ -7,13 +7,13 @@
 //! ```
 //!
 //! - `internet`: 10,000 nodes, log-normal round trips around 80 ms, 2 % loss, half of the nodes
-//!   behind translators. A peer announces itself, 30 % of the nodes die, and right then another node
+//!   behind NATs. A peer announces itself, 30 % of the nodes die, and right then another node
 //!   looks for that peer, in the default configuration; announcers and seekers are drawn from all that
 //!   live. In a second world of the same seed, libtorrent's traversal does so in its place. Five
 //!   seeds of 200 lookups take a quarter of an hour and a gigabyte of memory.
 //! - `lossy`: 1000 nodes that all live and can be reached, but 30 % of the datagrams are lost, and some
 //!   come twice, late or damaged.
-//! - `day`: 1000 nodes, half of them behind translators and all of them there for 100 minutes
+//! - `day`: 1000 nodes, half of them behind NATs and all of them there for 100 minutes
 //!   (median); every hour the state of the tables, what was sent since, and the memory of this process.
 //!   First with tables of the default size, then with the least [`limits`].
 //!

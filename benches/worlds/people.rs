@@ -7,8 +7,8 @@ use dht_proto::sim::{Churn, Growth, Nat, NatKind, Profile, SimRng};
 
 /// Nodes that differ in what stands before them.
 pub(crate) struct People {
-    /// Share of them behind translators: 40 % full cones, 40 % port-restricted, 20 % symmetric.
-    pub(crate) translated: f64,
+    /// Share of them behind NATs: 40 % full cones, 40 % port-restricted, 20 % symmetric.
+    pub(crate) behind_nat: f64,
     pub(crate) limits: Limits,
     pub(crate) churn: Option<Churn>,
 }
@@ -24,13 +24,13 @@ impl People {
             profile.nat = kind.map(Nat::new);
             Arc::new(profile)
         });
-        let (translated, first) = (self.translated, Growth::default().seedlings);
+        let (behind_nat, first) = (self.behind_nat, Growth::default().seedlings);
         move |index, rng| {
             let kind = match rng.unit() {
                 _ if index < first => 0,
-                share if share < 0.4 * translated => 1,
-                share if share < 0.8 * translated => 2,
-                share if share < translated => 3,
+                share if share < 0.4 * behind_nat => 1,
+                share if share < 0.8 * behind_nat => 2,
+                share if share < behind_nat => 3,
                 _ => 0,
             };
             Arc::clone(&profiles[kind])

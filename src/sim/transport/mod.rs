@@ -13,7 +13,7 @@ use core::time::Duration;
 use self::capture::Captures;
 pub use self::capture::{Captured, Direction};
 use self::directory::Directory;
-use self::nat::Device;
+use self::nat::NatDevice;
 pub use self::nat::{Nat, NatKind};
 pub use self::network::{Bursts, Latency, Network};
 use self::packets::Packets;
@@ -99,7 +99,7 @@ pub(super) struct Transport {
     /// The first datagram of a node to an address that no node may send to.
     pub(super) stray: Option<(SocketAddr, SocketAddr)>,
     captures: Captures,
-    devices: Vec<Device>,
+    devices: Vec<NatDevice>,
     /// Those of them that stand before nobody any more, to be used again.
     unused: Vec<u32>,
     directory: Directory,
@@ -109,7 +109,7 @@ pub(super) struct Transport {
 #[derive(Clone, Copy)]
 enum Place {
     Host(u32),
-    Device(u32),
+    Nat(u32),
 }
 
 impl Transport {
@@ -162,7 +162,7 @@ impl Transport {
 
     /// A translator with this outside address before one host; counted from 1.
     pub(super) fn settle_device(&mut self, nat: Nat, outside: Endpoint) -> u32 {
-        let device = Device::new(nat, outside);
+        let device = NatDevice::new(nat, outside);
         let at = match self.unused.pop() {
             Some(at) => {
                 self.devices[at as usize] = device;
@@ -261,7 +261,7 @@ impl Transport {
     pub(super) fn receiver(&self, now: Instant, from: Endpoint, to: Endpoint) -> Option<(u32, u32)> {
         match self.place(to)? {
             Place::Host(host) => Some((host, 0)),
-            Place::Device(device) => {
+            Place::Nat(device) => {
                 let host = self.devices[device as usize].admit(now, from, to.port())?;
                 Some((host, device + 1))
             }
@@ -317,17 +317,17 @@ impl Transport {
     /// happen, buffers of datagrams.
     #[cfg(test)]
     pub(super) fn sizes(&self) -> [usize; 5] {
-        let known = self.devices.iter().map(Device::len).max().unwrap_or(0);
+        let known = self.devices.iter().map(NatDevice::len).max().unwrap_or(0);
         [self.directory.len(), self.devices.len(), known, self.schedule.len(), self.packets.len()]
     }
 
     fn place(&self, to: Endpoint) -> Option<Place> {
         // No host has port 0, so a translator's whole IP address goes under it.
-        let device = || self.directory.get(to.with_port(0)).map(Place::Device);
+        let device = || self.directory.get(to.with_port(0)).map(Place::Nat);
         self.directory.get(to).map(Place::Host).or_else(device)
     }
 
-    fn device(&self, link: &Link) -> Option<&Device> {
+    fn device(&self, link: &Link) -> Option<&NatDevice> {
         self.devices.get((link.device as usize).wrapping_sub(1))
     }
 

@@ -15,7 +15,7 @@ use crate::time::Instant;
 pub struct Nat {
     /// Who may talk to the host behind it.
     pub kind: NatKind,
-    /// How long a way stays open after the last datagram that went out through it.
+    /// How long a session stays open after the last datagram that went out through it.
     pub expiry: Duration,
 }
 
@@ -40,27 +40,27 @@ pub enum NatKind {
 }
 
 /// A translator at work.
-pub(super) struct Device {
+pub(super) struct NatDevice {
     nat: Nat,
     /// Its outside IP address.
     outside: Endpoint,
     /// Hosts behind it.
     pub(super) hosts: u32,
     /// For cones the outside port of each host, sorted by host.
-    doors: Vec<Door>,
+    mappings: Vec<Mapping>,
     /// Whom the hosts talked to lately, sorted. Not used by full cones.
-    ways: Vec<Way>,
+    sessions: Vec<Session>,
     /// The port that is tried next where the inside one is taken.
     next_port: u16,
 }
 
-struct Door {
+struct Mapping {
     host: u32,
     port: u16,
     used: Instant,
 }
 
-struct Way {
+struct Session {
     host: u32,
     remote: Endpoint,
     /// The outside port of a symmetric translator.
@@ -68,34 +68,34 @@ struct Way {
     used: Instant,
 }
 
-impl Device {
+impl NatDevice {
     pub(super) const fn new(nat: Nat, outside: Endpoint) -> Self {
         let outside = outside.with_port(0);
-        Self { nat, outside, hosts: 1, doors: Vec::new(), ways: Vec::new(), next_port: 1024 }
+        Self { nat, outside, hosts: 1, mappings: Vec::new(), sessions: Vec::new(), next_port: 1024 }
     }
 
     pub(super) const fn outside(&self) -> Endpoint {
         self.outside
     }
 
-    /// Ways and doors that are kept.
+    /// Ways and mappings that are kept.
     #[cfg(test)]
     pub(super) const fn len(&self) -> usize {
-        self.ways.len() + self.doors.len()
+        self.sessions.len() + self.mappings.len()
     }
 
     /// Forgets a host.
     pub(super) fn forget(&mut self, host: u32) {
-        self.doors.retain(|door| door.host != host);
-        self.ways.retain(|way| way.host != host);
-        self.doors.shrink_to_fit();
-        self.ways.shrink_to_fit();
+        self.mappings.retain(|mapping| mapping.host != host);
+        self.sessions.retain(|session| session.host != host);
+        self.mappings.shrink_to_fit();
+        self.sessions.shrink_to_fit();
     }
 
     /// Forgets all hosts.
     pub(super) fn reset(&mut self) {
-        self.doors.clear();
-        self.ways.clear();
+        self.mappings.clear();
+        self.sessions.clear();
     }
 
     /// A datagram goes out: under which endpoint others see its sender. `None` if it goes nowhere.
@@ -110,16 +110,16 @@ impl Device {
             return None;
         }
         let port = match self.nat.kind {
-            NatKind::FullCone => self.door(now, host, inside_port),
+            NatKind::FullCone => self.mapping(now, host, inside_port),
             NatKind::AddressRestricted => {
-                self.way(now, host, to.with_port(0));
-                self.door(now, host, inside_port)
+                self.session(now, host, to.with_port(0));
+                self.mapping(now, host, inside_port)
             }
             NatKind::PortRestricted => {
-                self.way(now, host, to);
-                self.door(now, host, inside_port)
+                self.session(now, host, to);
+                self.mapping(now, host, inside_port)
             }
-            NatKind::Symmetric => self.way(now, host, to),
+            NatKind::Symmetric => self.session(now, host, to),
         };
         Some(self.outside.with_port(port))
     }
@@ -128,64 +128,65 @@ impl Device {
     pub(super) fn admit(&self, now: Instant, from: Endpoint, port: u16) -> Option<u32> {
         let is_open = |used: Instant| now - used <= self.nat.expiry;
         if self.nat.kind == NatKind::Symmetric {
-            let way = self.ways.iter().find(|way| way.port == port && way.remote == from)?;
-            return is_open(way.used).then_some(way.host);
+            let session =
+                self.sessions.iter().find(|session| session.port == port && session.remote == from)?;
+            return is_open(session.used).then_some(session.host);
         }
-        let door = self.doors.iter().find(|door| door.port == port && is_open(door.used))?;
+        let mapping = self.mappings.iter().find(|mapping| mapping.port == port && is_open(mapping.used))?;
         let remote = match self.nat.kind {
             NatKind::AddressRestricted => from.with_port(0),
             _ => from,
         };
         let is_admitted = self.nat.kind == NatKind::FullCone
-            || self.find(door.host, remote).is_ok_and(|at| is_open(self.ways[at].used));
-        is_admitted.then_some(door.host)
+            || self.find(mapping.host, remote).is_ok_and(|at| is_open(self.sessions[at].used));
+        is_admitted.then_some(mapping.host)
     }
 
     /// The outside port of a host.
-    fn door(&mut self, now: Instant, host: u32, inside_port: u16) -> u16 {
+    fn mapping(&mut self, now: Instant, host: u32, inside_port: u16) -> u16 {
         let expiry = self.nat.expiry;
-        if let Some(door) = self.doors.iter_mut().find(|door| door.host == host) {
-            door.used = now;
-            return door.port;
+        if let Some(mapping) = self.mappings.iter_mut().find(|mapping| mapping.host == host) {
+            mapping.used = now;
+            return mapping.port;
         }
-        self.doors.retain(|door| now - door.used <= expiry);
+        self.mappings.retain(|mapping| now - mapping.used <= expiry);
         let mut port = inside_port;
-        while self.doors.iter().any(|door| door.port == port) {
+        while self.mappings.iter().any(|mapping| mapping.port == port) {
             port = self.fresh_port();
         }
-        self.doors.push(Door { host, port, used: now });
+        self.mappings.push(Mapping { host, port, used: now });
         port
     }
 
-    /// Keeps the way to `remote` open and returns its port.
-    fn way(&mut self, now: Instant, host: u32, remote: Endpoint) -> u16 {
+    /// Keeps the session to `remote` open and returns its port.
+    fn session(&mut self, now: Instant, host: u32, remote: Endpoint) -> u16 {
         let expiry = self.nat.expiry;
         let is_symmetric = self.nat.kind == NatKind::Symmetric;
         match self.find(host, remote) {
             Ok(at) => {
-                if is_symmetric && now - self.ways[at].used > expiry {
-                    self.ways[at].port = self.fresh_port();
+                if is_symmetric && now - self.sessions[at].used > expiry {
+                    self.sessions[at].port = self.fresh_port();
                 }
-                self.ways[at].used = now;
-                self.ways[at].port
+                self.sessions[at].used = now;
+                self.sessions[at].port
             }
             Err(mut at) => {
-                if self.ways.len() == self.ways.capacity() {
-                    self.ways.retain(|way| now - way.used <= expiry);
+                if self.sessions.len() == self.sessions.capacity() {
+                    self.sessions.retain(|session| now - session.used <= expiry);
                     at = self.find(host, remote).unwrap_or_else(|at| at);
                 }
                 let port = if is_symmetric { self.fresh_port() } else { 0 };
-                self.ways.insert(at, Way { host, remote, port, used: now });
+                self.sessions.insert(at, Session { host, remote, port, used: now });
                 port
             }
         }
     }
 
     fn find(&self, host: u32, remote: Endpoint) -> Result<usize, usize> {
-        self.ways.binary_search_by(|way| (way.host, way.remote).cmp(&(host, remote)))
+        self.sessions.binary_search_by(|session| (session.host, session.remote).cmp(&(host, remote)))
     }
 
-    /// Ports in a row: a table of ways never has so many that they collide.
+    /// Ports in a row: a table of sessions never has so many that they collide.
     const fn fresh_port(&mut self) -> u16 {
         self.next_port = if self.next_port == u16::MAX { 1024 } else { self.next_port + 1 };
         self.next_port
@@ -202,8 +203,8 @@ mod tests {
         Endpoint::v4([30, 0, 0, host], port)
     }
 
-    fn device(kind: NatKind) -> Device {
-        Device::new(Nat::new(kind), Endpoint::v4([40, 0, 0, 1], 0))
+    fn device(kind: NatKind) -> NatDevice {
+        NatDevice::new(Nat::new(kind), Endpoint::v4([40, 0, 0, 1], 0))
     }
 
     const fn at(secs: u64) -> Instant {
@@ -264,6 +265,6 @@ mod tests {
         for second in 0..10_000 {
             device.out(at(second), 7, INSIDE, Endpoint::v4((1 << 24 | second as u32).to_be_bytes(), 1));
         }
-        assert!(device.ways.len() < 256, "{}", device.ways.len());
+        assert!(device.sessions.len() < 256, "{}", device.sessions.len());
     }
 }

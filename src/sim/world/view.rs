@@ -36,7 +36,7 @@ impl World {
     }
 
     /// Whether an address translator stands before a host.
-    pub fn is_translated(&self, host: HostId) -> bool {
+    pub fn is_behind_nat(&self, host: HostId) -> bool {
         self.hosts[host.index()].link.device != 0
     }
 

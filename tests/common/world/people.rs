@@ -93,7 +93,7 @@ fn limits(size: u8) -> Limits {
 /// Gives a host a place: in a network of its own, behind the translator of another host, or at
 /// an address that it shares with others but for the port.
 pub fn settle(world: &mut World, profile: Profile, script: &mut Script<'_>) -> HostId {
-    let translators: Vec<HostId> = world.hosts().filter(|host| world.is_translated(*host)).collect();
+    let translators: Vec<HostId> = world.hosts().filter(|host| world.is_behind_nat(*host)).collect();
     let config = &profile.config;
     match script.byte() {
         0..32 if config.ipv4 => {
