@@ -24,7 +24,7 @@ impl People {
             profile.nat = kind.map(Nat::new);
             Arc::new(profile)
         });
-        let (behind_nat, first) = (self.behind_nat, Growth::default().seedlings);
+        let (behind_nat, first) = (self.behind_nat, Growth::default().initial_nodes);
         move |index, rng| {
             let kind = match rng.unit() {
                 _ if index < first => 0,

@@ -54,13 +54,13 @@ pub struct Profile {
     pub churn: Option<Churn>,
     /// How many hosts it knows when it joins, as bootstrap hosts: 0..=[`Limits::bootstraps`].
     /// Default: 3. They are drawn from the nodes that are there and not behind a translator.
-    pub entries: usize,
+    pub bootstraps: usize,
 }
 
 impl Default for Profile {
     fn default() -> Self {
         let config = Config { ipv6: false, secure_ids: false, ..Config::default() };
-        Self { config, is_new: false, limits: roomy_limits(), nat: None, churn: None, entries: 3 }
+        Self { config, is_new: false, limits: roomy_limits(), nat: None, churn: None, bootstraps: 3 }
     }
 }
 

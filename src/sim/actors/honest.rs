@@ -21,7 +21,7 @@ pub struct Honest {
     /// The peers in its answers to `get_peers`, at most 50, whatever the torrent.
     pub peers: Vec<SocketAddr>,
     /// Share of queries that it answers, `0.0..=1.0`.
-    pub diligence: f64,
+    pub response_rate: f64,
     /// Each answer waits for this long.
     pub delay: Duration,
     /// The announces that came, and when.
@@ -37,7 +37,7 @@ impl Honest {
             id,
             contacts: contacts.into(),
             peers: Vec::new(),
-            diligence: 1.0,
+            response_rate: 1.0,
             delay: Duration::ZERO,
             stored: Vec::new(),
             queries: 0,
@@ -45,8 +45,8 @@ impl Honest {
     }
 
     /// One that leaves some queries unanswered: it answers this share of them.
-    pub fn dropper(id: NodeId, contacts: impl Into<Rc<[Contact]>>, diligence: f64) -> Self {
-        Self { diligence, ..Self::new(id, contacts) }
+    pub fn dropper(id: NodeId, contacts: impl Into<Rc<[Contact]>>, response_rate: f64) -> Self {
+        Self { response_rate, ..Self::new(id, contacts) }
     }
 
     /// One that takes its time.
@@ -59,7 +59,7 @@ impl Actor for Honest {
     fn on_datagram(&mut self, now: Instant, from: SocketAddr, datagram: &[u8], out: &mut Outbox<'_>) {
         let Some((transaction, query)) = query_in(datagram) else { return };
         self.queries += 1;
-        if self.diligence < 1.0 && !out.rng().chance(self.diligence) {
+        if self.response_rate < 1.0 && !out.rng().chance(self.response_rate) {
             return;
         }
         let nodes = target_of(&query).map_or_else(Vec::new, |target| closest(&self.contacts, target));

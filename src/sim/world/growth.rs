@@ -15,18 +15,18 @@ pub struct Growth {
     /// newcomers, however large the world has become. Default: 20 s.
     pub doubling: Duration,
     /// So many nodes join in the first such time, 1 or more. Default: 16.
-    pub seedlings: usize,
+    pub initial_nodes: usize,
 }
 
 impl Default for Growth {
     fn default() -> Self {
-        Self { doubling: Duration::from_secs(20), seedlings: 16 }
+        Self { doubling: Duration::from_secs(20), initial_nodes: 16 }
     }
 }
 
 impl World {
     /// Has `count` nodes join one after the other while time passes, each through
-    /// [`entries`](Profile::entries) of the nodes that are there, drawn at random. Tables fill by
+    /// [`bootstraps`](Profile::bootstraps) of the nodes that are there, drawn at random. Tables fill by
     /// real messages alone. `profile` says what the `index`-th of them is like.
     ///
     /// The number of messages for each node grows with the logarithm of `count`, so the whole takes
@@ -39,10 +39,10 @@ impl World {
         growth: &Growth,
         mut profile: impl FnMut(usize, &mut SimRng) -> Arc<Profile>,
     ) -> Vec<HostId> {
-        let seedlings = growth.seedlings.max(1) as f64;
+        let initial_nodes = growth.initial_nodes.max(1) as f64;
         let mut hosts = Vec::with_capacity(count);
         for index in 0..count {
-            let present = (self.hosts.len() as f64).max(seedlings);
+            let present = (self.hosts.len() as f64).max(initial_nodes);
             let profile = profile(index, &mut self.transport.rng);
             hosts.push(self.add(profile));
             // The population n grows by n ln 2 in each doubling time.

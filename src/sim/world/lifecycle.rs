@@ -40,7 +40,7 @@ impl World {
     }
 
     /// A host starts anew at its address, whether it was there or not. Its node knows only
-    /// [`Profile::entries`] and has another id, unless its [`Config`] names one.
+    /// [`Profile::bootstraps`] and has another id, unless its [`Config`] names one.
     ///
     /// # Panics
     ///
@@ -141,7 +141,7 @@ impl World {
 
     /// Tells a node of some nodes that are there, as bootstrap hosts.
     pub(super) fn introduce(&mut self, host: HostId) {
-        let entries = self.hosts[host.index()].profile.as_ref().map_or(0, |profile| profile.entries);
+        let entries = self.hosts[host.index()].profile.as_ref().map_or(0, |profile| profile.bootstraps);
         for _ in 0..entries {
             for family in Family::ALL {
                 let is_wanted = self.addr_in(host, family).is_some();

@@ -12,7 +12,7 @@ use crate::sim::transport::Link;
 /// Hosts.
 impl World {
     /// A host with a node joins: at an address of its own in a network of its own, IPv6 as well if
-    /// the node speaks it. It knows [`Profile::entries`] of the nodes that are there.
+    /// the node speaks it. It knows [`Profile::bootstraps`] of the nodes that are there.
     pub fn add(&mut self, profile: impl Into<Arc<Profile>>) -> HostId {
         let profile = profile.into();
         let id = self.add_alone(Arc::clone(&profile));

@@ -35,7 +35,7 @@ pub fn network(script: &mut Script<'_>) -> Network {
 pub fn profile(script: &mut Script<'_>) -> Profile {
     let (kind, more) = (script.byte(), script.byte());
     let mut profile = Profile::default();
-    profile.entries = usize::from(more & 1) * 2;
+    profile.bootstraps = usize::from(more & 1) * 2;
     profile.limits = limits(kind >> 6);
     profile.config = config(kind, more);
     let nat = match more >> 4 {

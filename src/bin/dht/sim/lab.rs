@@ -128,7 +128,7 @@ fn build(options: &SimOptions, gauge: &Gauge) -> (World, Vec<HostId>, Site) {
     let (profiles, mut behind_nat) = (Profiles::new(options), 0);
     let mut nodes = grow(&mut world, options.nodes as usize, gauge, |index, rng| {
         // The first are those through whom others join, so they can be reached.
-        let nat = if index < Growth::default().seedlings { 0.0 } else { options.nat };
+        let nat = if index < Growth::default().initial_nodes { 0.0 } else { options.nat };
         let profile = profiles.draw(nat, rng);
         behind_nat += usize::from(profile.nat.is_some());
         profile
