@@ -19,7 +19,7 @@ pub(super) enum SimEvent {
 }
 
 /// Room for so many entries is kept in an empty bucket.
-const MOST_ROOM: usize = 4096;
+const MAX_SPARE: usize = 4096;
 
 /// A priority schedule for times that only grow (a radix heap): entries lie in buckets by the highest
 /// bit in which they differ from the last time taken out, and move down a few times each, always
@@ -78,7 +78,7 @@ impl Schedule {
             self.buckets[bucket].push((at, what));
         }
         // Its room is kept for the next ones, but not that of many: so much would be idle in most buckets.
-        if entries.capacity() <= MOST_ROOM {
+        if entries.capacity() <= MAX_SPARE {
             self.buckets[lowest] = entries;
         }
         Some(())

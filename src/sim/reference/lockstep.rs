@@ -75,11 +75,11 @@ impl Lockstep {
             }
         }
         self.deadline = Some(context.now + TIMEOUT);
-        self.go_on(context);
+        self.advance(context);
     }
 
     /// Starts the next round if this one is over.
-    fn go_on(&mut self, context: &mut Context<'_, '_>) {
+    fn advance(&mut self, context: &mut Context<'_, '_>) {
         if !self.awaited.is_empty() {
             return;
         }
@@ -100,12 +100,12 @@ impl Algorithm for Lockstep {
             node.state = State::Alive(reply.token);
         }
         reply.nodes.into_iter().for_each(|contact| self.insert(contact, &context.target()));
-        self.go_on(context);
+        self.advance(context);
     }
 
     fn on_acknowledged(&mut self, node: SocketAddr, context: &mut Context<'_, '_>) {
         self.awaited.retain(|addr| *addr != node);
-        self.go_on(context);
+        self.advance(context);
     }
 
     fn on_wake(&mut self, context: &mut Context<'_, '_>) {
@@ -115,7 +115,7 @@ impl Algorithm for Lockstep {
                 node.state = State::Failed;
             }
         }
-        self.go_on(context);
+        self.advance(context);
     }
 
     fn next_wake(&self) -> Option<Instant> {

@@ -117,6 +117,10 @@ mod tests {
             let other = Endpoint::v4((rng.below(900) as u32).to_be_bytes(), 1);
             assert_eq!(directory.get(other), model.get(&other).copied());
         }
-        assert_eq!((directory.used, directory.slots.len()), (model.len(), 1024), "its places serve again");
+        assert_eq!(
+            (directory.used, directory.slots.len()),
+            (model.len(), 1024),
+            "its next_subnet serve again"
+        );
     }
 }

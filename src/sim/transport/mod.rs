@@ -80,7 +80,7 @@ impl Link {
 
     /// Whether what comes to this endpoint through this translator, or through none, arrives: a host
     /// may have come back elsewhere.
-    pub(super) fn gets(&self, to: Endpoint, device: u32) -> bool {
+    pub(super) fn accepts(&self, to: Endpoint, device: u32) -> bool {
         let is_here = if device == 0 { self.endpoints.contains(&to) } else { self.device == device };
         is_here && !self.is_cut
     }
@@ -156,12 +156,12 @@ impl Transport {
     }
 
     /// A host lives at this endpoint from now on.
-    pub(super) fn settle_host(&mut self, endpoint: Endpoint, host: u32) {
+    pub(super) fn attach_host(&mut self, endpoint: Endpoint, host: u32) {
         self.directory.insert(endpoint, host);
     }
 
     /// A translator with this outside address before one host; counted from 1.
-    pub(super) fn settle_device(&mut self, nat: Nat, outside: Endpoint) -> u32 {
+    pub(super) fn add_nat(&mut self, nat: Nat, outside: Endpoint) -> u32 {
         let device = NatDevice::new(nat, outside);
         let at = match self.unused.pop() {
             Some(at) => {
@@ -178,12 +178,12 @@ impl Transport {
     }
 
     /// One more host behind a translator.
-    pub(super) fn share_device(&mut self, device: u32) {
+    pub(super) fn share_nat(&mut self, device: u32) {
         self.devices[device as usize - 1].hosts += 1;
     }
 
     /// Nobody lives at the addresses of this link any more.
-    pub(super) fn move_out(&mut self, link: &Link) {
+    pub(super) fn detach(&mut self, link: &Link) {
         let Some(at) = link.device.checked_sub(1) else {
             link.endpoints.iter().for_each(|endpoint| self.directory.remove(*endpoint));
             return;
@@ -200,7 +200,7 @@ impl Transport {
     }
 
     /// The translator before a host forgets all hosts, if there is one.
-    pub(super) fn reset_device(&mut self, link: &Link) {
+    pub(super) fn reset_nat(&mut self, link: &Link) {
         if let Some(device) = self.devices.get_mut((link.device as usize).wrapping_sub(1)) {
             device.reset();
         }
@@ -279,7 +279,7 @@ impl Transport {
     }
 
     /// A datagram reached nobody.
-    pub(super) fn note_astray(&mut self, to: Endpoint) {
+    pub(super) fn count_undeliverable(&mut self, to: Endpoint) {
         if self.place(to).is_some() {
             self.counters.blocked += 1;
         } else {
@@ -288,7 +288,7 @@ impl Transport {
     }
 
     /// Whether a datagram is lost on the last stretch.
-    pub(super) fn is_lost_before(&mut self, link: &mut Link) -> bool {
+    pub(super) fn is_lost_inbound(&mut self, link: &mut Link) -> bool {
         let is_lost = self.network.burst_takes(&mut self.rng, &mut link.is_bad[1]);
         self.counters.lost += u64::from(is_lost);
         is_lost
@@ -366,13 +366,13 @@ mod tests {
             endpoints: [outside(device as u8), Endpoint::ZERO],
             ..Link::new(host)
         };
-        assert_eq!(transport.settle_device(nat, outside(1)), 1);
-        transport.share_device(1);
-        transport.move_out(&link(0, 1));
-        assert_eq!(transport.settle_device(nat, outside(2)), 2, "one is still behind the first");
-        transport.move_out(&link(1, 1));
+        assert_eq!(transport.add_nat(nat, outside(1)), 1);
+        transport.share_nat(1);
+        transport.detach(&link(0, 1));
+        assert_eq!(transport.add_nat(nat, outside(2)), 2, "one is still behind the first");
+        transport.detach(&link(1, 1));
         assert!(transport.place(outside(1)).is_none());
-        assert_eq!(transport.settle_device(nat, outside(3)), 1);
+        assert_eq!(transport.add_nat(nat, outside(3)), 1);
         assert!(transport.place(outside(3)).is_some());
     }
 

@@ -13,32 +13,32 @@ const PORT: u16 = 6881;
 impl World {
     /// An IPv4 address in a network of its own that no host has or will have.
     pub fn next_address(&mut self) -> SocketAddr {
-        self.places += 1;
-        SocketAddr::new(v4(self.places - 1).into(), PORT)
+        self.next_subnet += 1;
+        SocketAddr::new(v4(self.next_subnet - 1).into(), PORT)
     }
 
     /// Gives addresses to a host, behind a translator of its own if the profile wants one.
-    pub(super) fn move_in(&mut self, link: &mut Link, profile: &Profile) {
-        let place = self.places;
-        self.places += 1;
+    pub(super) fn assign_addresses(&mut self, link: &mut Link, profile: &Profile) {
+        let place = self.next_subnet;
+        self.next_subnet += 1;
         if profile.config.ipv4 {
             let outside = SocketAddr::new(v4(place).into(), PORT);
             match profile.nat {
                 Some(nat) => {
                     link.endpoints[0] = outside.into();
-                    link.device = self.transport.settle_device(nat, outside.into());
+                    link.device = self.transport.add_nat(nat, outside.into());
                 }
-                None => self.take_address(link, outside),
+                None => self.attach(link, outside),
             }
         }
         if profile.config.ipv6 {
-            self.take_address(link, SocketAddr::new(v6(place).into(), PORT));
+            self.attach(link, SocketAddr::new(v6(place).into(), PORT));
         }
     }
 
-    pub(super) fn take_address(&mut self, link: &mut Link, addr: SocketAddr) {
+    pub(super) fn attach(&mut self, link: &mut Link, addr: SocketAddr) {
         link.endpoints[Family::of(&addr).index()] = addr.into();
-        self.transport.settle_host(addr.into(), link.host);
+        self.transport.attach_host(addr.into(), link.host);
     }
 }
 

@@ -18,10 +18,10 @@ use crate::sim::transport::{Network, Transport};
 use crate::time::Instant;
 
 /// When a world begins: late enough that clocks may go back.
-const BEGINNING: Instant = Instant::from_micros(1_000_000_000);
+const START: Instant = Instant::from_micros(1_000_000_000);
 
 /// A node that has more to say at one time does not come to rest.
-const MOST_DATAGRAMS: u32 = 100_000;
+const MAX_DATAGRAMS: u32 = 100_000;
 
 /// Hosts and the network between them, in virtual time.
 ///
@@ -42,9 +42,9 @@ pub struct World {
     /// Kept events of the hosts that are watched.
     pub(super) events: BTreeMap<HostId, Vec<(Instant, Event)>>,
     /// Addresses given away so far.
-    pub(super) places: u32,
+    pub(super) next_subnet: u32,
     /// Things that happened since time went on.
-    pub(super) at_once: u64,
+    pub(super) events_at_once: u64,
     buf: Box<[u8]>,
 }
 
@@ -52,14 +52,14 @@ impl World {
     /// A world without hosts.
     pub fn new(seed: u64, network: Network) -> Self {
         Self {
-            now: BEGINNING,
+            now: START,
             hosts: Vec::new(),
-            transport: Transport::new(seed, network, BEGINNING),
+            transport: Transport::new(seed, network, START),
             records: LookupRecords::default(),
             crawls: BTreeMap::new(),
             events: BTreeMap::new(),
-            places: 0,
-            at_once: 0,
+            next_subnet: 0,
+            events_at_once: 0,
             buf: vec![0; MAX_DATAGRAM].into(),
         }
     }
@@ -90,7 +90,7 @@ impl World {
                 while let Some(transmit) = node.poll_transmit(local, &mut self.buf) {
                     let to = transmit.destination.into();
                     sent += 1;
-                    assert!(sent < MOST_DATAGRAMS, "no rest at {}", host.link.addr());
+                    assert!(sent < MAX_DATAGRAMS, "no rest at {}", host.link.addr());
                     let bytes = &self.buf[..transmit.size];
                     if !policy.allows(to) {
                         self.transport.stray.get_or_insert_with(|| (host.link.addr(), transmit.destination));
@@ -109,7 +109,7 @@ impl World {
                     }
                 }
                 let crawl = self.crawls.get_mut(&id);
-                if is_quiet && !crawl.is_some_and(|crawl| crawl.go_on(self.now, local, node)) {
+                if is_quiet && !crawl.is_some_and(|crawl| crawl.advance(self.now, local, node)) {
                     break;
                 }
             }

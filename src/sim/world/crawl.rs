@@ -35,7 +35,7 @@ impl Crawl {
     }
 
     /// Has the node ask whom it is time to ask. Returns whether it may have.
-    pub(super) fn go_on(&mut self, now: Instant, local: Instant, node: &mut Node) -> bool {
+    pub(super) fn advance(&mut self, now: Instant, local: Instant, node: &mut Node) -> bool {
         while let Some(found) = self.crawler.next_found() {
             self.found.push((now - self.started, found.infohash));
         }

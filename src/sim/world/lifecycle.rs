@@ -24,7 +24,7 @@ impl World {
     /// A host leaves for good, without a word. Others go on listing it until they notice.
     pub fn kill(&mut self, host: HostId) {
         self.hosts[host.index()].leave_at = Instant::NEVER;
-        self.depart(host);
+        self.shut_down(host);
     }
 
     /// Each of the hosts with a node leaves for good with this probability. Returns how many did.
@@ -49,15 +49,15 @@ impl World {
         let at = &mut self.hosts[host.index()];
         let profile = at.profile.clone().expect("only nodes start anew");
         at.leave_at = Instant::NEVER;
-        self.depart(host);
-        self.bear(host, &profile, profile.config.clone());
-        self.introduce(host);
+        self.shut_down(host);
+        self.start_node(host, &profile, profile.config.clone());
+        self.bootstrap(host);
     }
 
     /// The translator before a host forgets all ways, as after a failure of power. Without one
     /// nothing happens.
     pub fn reset_nat(&mut self, host: HostId) {
-        self.transport.reset_device(&self.hosts[host.index()].link);
+        self.transport.reset_nat(&self.hosts[host.index()].link);
     }
 
     /// A host is at another address from now on, behind another translator of the same kind if it was
@@ -70,9 +70,9 @@ impl World {
     pub fn readdress(&mut self, host: HostId) {
         let profile = self.hosts[host.index()].profile.clone().expect("only nodes move");
         let mut link = Link::new(host.0);
-        self.move_in(&mut link, &profile);
+        self.assign_addresses(&mut link, &profile);
         let old = mem::replace(&mut self.hosts[host.index()].link, link);
-        self.transport.move_out(&old);
+        self.transport.detach(&old);
     }
 
     /// The node of a host gives way to a script, which goes on at its address and behind the same
@@ -140,12 +140,12 @@ impl World {
     }
 
     /// Tells a node of some nodes that are there, as bootstrap hosts.
-    pub(super) fn introduce(&mut self, host: HostId) {
+    pub(super) fn bootstrap(&mut self, host: HostId) {
         let entries = self.hosts[host.index()].profile.as_ref().map_or(0, |profile| profile.bootstraps);
         for _ in 0..entries {
             for family in Family::ALL {
                 let is_wanted = self.addr_in(host, family).is_some();
-                let entry = is_wanted.then(|| self.draw_entry(host, family)).flatten();
+                let entry = is_wanted.then(|| self.draw_bootstrap_host(host, family)).flatten();
                 let at = &mut self.hosts[host.index()];
                 let local = at.local(self.now);
                 if let (Some(entry), Occupant::Node(node)) = (entry, &mut at.occupant) {
@@ -158,7 +158,7 @@ impl World {
     }
 
     /// A node that is there and can be reached by anybody.
-    fn draw_entry(&mut self, but: HostId, family: Family) -> Option<SocketAddr> {
+    fn draw_bootstrap_host(&mut self, but: HostId, family: Family) -> Option<SocketAddr> {
         // Where few can be reached, some get fewer entries.
         for _ in 0..64 {
             let host = HostId(self.transport.rng.below(self.hosts.len()) as u32);
@@ -175,7 +175,7 @@ impl World {
     }
 
     /// A host gets a new node.
-    pub(super) fn bear(&mut self, host: HostId, profile: &Profile, mut config: Config) {
+    pub(super) fn start_node(&mut self, host: HostId, profile: &Profile, mut config: Config) {
         let seed = self.transport.rng.seed();
         if config.secure_ids && !profile.is_new {
             let fitting = |family: Family| {
@@ -205,7 +205,7 @@ impl World {
     pub(super) fn leave(&mut self, host: HostId) {
         let churn = self.hosts[host.index()].profile.as_ref().and_then(|profile| profile.churn);
         let id = self.node(host).map(|node| Family::ALL.map(|family| node.id(family)));
-        self.depart(host);
+        self.shut_down(host);
         let Some(churn) = churn.filter(|churn| churn.returns != Returns::Never) else { return };
         if churn.returns == Returns::Same
             && let (Some([v4, v6]), Some(profile)) = (id, &mut self.hosts[host.index()].profile)
@@ -219,7 +219,7 @@ impl World {
     }
 
     /// An outage, a sleep or an absence ends.
-    pub(super) fn come_back(&mut self, index: u32) {
+    pub(super) fn recover(&mut self, index: u32) {
         let host = HostId(index);
         let at = &mut self.hosts[host.index()];
         at.return_at = Instant::NEVER;
@@ -237,20 +237,20 @@ impl World {
                 at.wake_at = Instant::NEVER;
                 self.drain(index);
             }
-            Presence::Gone => self.be_reborn(host),
+            Presence::Gone => self.rejoin(host),
         }
     }
 
-    fn be_reborn(&mut self, host: HostId) {
+    fn rejoin(&mut self, host: HostId) {
         let Some(profile) = self.hosts[host.index()].profile.clone() else { return };
         if profile.churn.is_some_and(|churn| churn.returns == Returns::Renewed) {
             self.readdress(host);
         }
-        self.bear(host, &profile, profile.config.clone());
-        self.introduce(host);
+        self.start_node(host, &profile, profile.config.clone());
+        self.bootstrap(host);
     }
 
-    fn depart(&mut self, host: HostId) {
+    fn shut_down(&mut self, host: HostId) {
         let at = &mut self.hosts[host.index()];
         (at.presence, at.link.is_cut, at.wake_at, at.return_at) =
             (Presence::Gone, true, Instant::NEVER, Instant::NEVER);

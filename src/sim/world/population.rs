@@ -16,7 +16,7 @@ impl World {
     pub fn add(&mut self, profile: impl Into<Arc<Profile>>) -> HostId {
         let profile = profile.into();
         let id = self.add_alone(Arc::clone(&profile));
-        self.introduce(id);
+        self.bootstrap(id);
         id
     }
 
@@ -24,15 +24,15 @@ impl World {
     pub fn add_alone(&mut self, profile: impl Into<Arc<Profile>>) -> HostId {
         let profile = profile.into();
         let mut link = Link::new(self.hosts.len() as u32);
-        self.move_in(&mut link, &profile);
-        self.inhabit(link, profile)
+        self.assign_addresses(&mut link, &profile);
+        self.add_node(link, profile)
     }
 
     /// A host with a node at a given address, which knows nobody. No translator stands before it.
     pub fn add_at(&mut self, addr: SocketAddr, profile: impl Into<Arc<Profile>>) -> HostId {
         let mut link = Link::new(self.hosts.len() as u32);
-        self.take_address(&mut link, addr);
-        self.inhabit(link, profile.into())
+        self.attach(&mut link, addr);
+        self.add_node(link, profile.into())
     }
 
     /// A host with a node behind the translator of another host; it knows nobody.
@@ -45,8 +45,8 @@ impl World {
         assert!(device != 0, "no translator before {neighbour:?}");
         let mut link = Link::new(self.hosts.len() as u32);
         (link.device, link.endpoints) = (device, self.hosts[neighbour.index()].link.endpoints);
-        self.transport.share_device(device);
-        self.inhabit(link, profile.into())
+        self.transport.share_nat(device);
+        self.add_node(link, profile.into())
     }
 
     /// A host that follows a script, at an address of its own.
@@ -59,16 +59,16 @@ impl World {
     pub fn add_actor_at(&mut self, addr: SocketAddr, actor: impl Actor) -> HostId {
         let index = self.hosts.len() as u32;
         let mut link = Link::new(index);
-        self.take_address(&mut link, addr);
+        self.attach(&mut link, addr);
         self.hosts.push(Host::new(Occupant::Actor(Box::new(actor)), link, None));
         self.schedule(index);
         HostId(index)
     }
 
-    fn inhabit(&mut self, link: Link, profile: Arc<Profile>) -> HostId {
+    fn add_node(&mut self, link: Link, profile: Arc<Profile>) -> HostId {
         let id = HostId(self.hosts.len() as u32);
         self.hosts.push(Host::new(Occupant::Vacant, link, Some(Arc::clone(&profile))));
-        self.bear(id, &profile, profile.config.clone());
+        self.start_node(id, &profile, profile.config.clone());
         id
     }
 }

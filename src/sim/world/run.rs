@@ -12,10 +12,10 @@ use crate::sim::schedule::SimEvent;
 use crate::time::Instant;
 
 /// A node has no more errands that end at once: one for each bucket of both tables.
-const MOST_ERRANDS: usize = 64;
+const MAX_TIMEOUTS: usize = 64;
 
 /// More things do not happen at one instant, apart from a hundred for each host.
-const MOST_AT_ONCE: u64 = 100_000;
+const MAX_EVENTS_AT_ONCE: u64 = 100_000;
 
 /// The passing of time.
 impl World {
@@ -51,15 +51,15 @@ impl World {
         let Some((at, what)) = self.transport.schedule.pop(end) else { return false };
         if at > self.now {
             self.now = at;
-            self.at_once = 0;
+            self.events_at_once = 0;
         }
         self.transport.counters.events += 1;
-        self.at_once += 1;
+        self.events_at_once += 1;
         match what {
             SimEvent::Deliver(packet) => self.arrive(packet),
             SimEvent::Wake(host) => self.wake(host),
             SimEvent::Leave(host) if self.hosts[host as usize].leave_at == at => self.leave(HostId(host)),
-            SimEvent::Return(host) if self.hosts[host as usize].return_at == at => self.come_back(host),
+            SimEvent::Return(host) if self.hosts[host as usize].return_at == at => self.recover(host),
             SimEvent::Leave(_) | SimEvent::Return(_) => {}
         }
         true
@@ -68,11 +68,11 @@ impl World {
     fn arrive(&mut self, at: u32) {
         let (from, to) = (self.transport.packets.get(at).from, self.transport.packets.get(at).to);
         if let Some((index, device)) = self.transport.receiver(self.now, from, to) {
-            self.expect_rest(to.into());
+            self.assert_progress(to.into());
             let host = &mut self.hosts[index as usize];
-            if !host.link.gets(to, device) {
+            if !host.link.accepts(to, device) {
                 self.transport.counters.cut += 1;
-            } else if !self.transport.is_lost_before(&mut host.link) {
+            } else if !self.transport.is_lost_inbound(&mut host.link) {
                 self.transport.deliver(self.now, index, at);
                 let local = host.local(self.now);
                 match &mut host.occupant {
@@ -92,7 +92,7 @@ impl World {
                 self.drain(index);
             }
         } else {
-            self.transport.note_astray(to);
+            self.transport.count_undeliverable(to);
         }
         self.transport.packets.free(at);
     }
@@ -113,7 +113,7 @@ impl World {
             Occupant::Actor(actor) if actor.next_wake().is_some_and(|due| due <= self.now) => {
                 let (transport, link) = (&mut self.transport, &mut host.link);
                 actor.on_wake(self.now, &mut Outbox { transport, link, now: self.now, addr });
-                self.expect_rest(addr);
+                self.assert_progress(addr);
             }
             Occupant::Node(_) if crawl_due.is_some_and(|due| due <= local) => {}
             _ => return self.schedule(index),
@@ -124,7 +124,7 @@ impl World {
     /// Tells a node the time until it asks for a later one: an errand of its upkeep that ends while
     /// it is drained leaves time for the next.
     fn wake_node(&mut self, index: u32) {
-        for _ in 0..MOST_ERRANDS {
+        for _ in 0..MAX_TIMEOUTS {
             let host = &mut self.hosts[index as usize];
             let local = host.local(self.now);
             let Occupant::Node(node) = &mut host.occupant else { return };
@@ -138,8 +138,8 @@ impl World {
     }
 
     /// Time must go on, however much is to be done at one instant.
-    fn expect_rest(&self, addr: SocketAddr) {
-        let limit = MOST_AT_ONCE + 100 * self.hosts.len() as u64;
-        assert!(self.at_once < limit, "no rest at {addr}");
+    fn assert_progress(&self, addr: SocketAddr) {
+        let limit = MAX_EVENTS_AT_ONCE + 100 * self.hosts.len() as u64;
+        assert!(self.events_at_once < limit, "no rest at {addr}");
     }
 }

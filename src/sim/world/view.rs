@@ -116,7 +116,7 @@ impl World {
     /// is up, and the translator before it, if any, lets the sender in.
     pub fn receiver(&self, from: SocketAddr, to: SocketAddr) -> Option<HostId> {
         let (host, device) = self.transport.receiver(self.now, from.into(), to.into())?;
-        self.hosts[host as usize].link.gets(to.into(), device).then_some(HostId(host))
+        self.hosts[host as usize].link.accepts(to.into(), device).then_some(HostId(host))
     }
 
     /// What happened so far.
