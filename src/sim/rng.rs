@@ -1,58 +1,58 @@
-//! Chance: one small generator, the same on every machine.
+//! The random number generator of a world, the same on every machine.
 
 use core::time::Duration;
 
 use crate::id::{ID_LEN, NodeId};
 
-/// A generator of chance (SplitMix64): equal seeds give equal streams, on every platform. It is
-/// fast and predictable; nodes have a better one of their own.
+/// A random number generator (SplitMix64) whose stream follows from its seed on every platform.
+///
+/// It is fast and predictable. Nodes have an unpredictable one of their own.
 #[derive(Clone, Debug)]
 pub struct SimRng(u64);
 
 impl SimRng {
-    /// A generator whose stream follows from `seed`.
+    /// Creates a generator from a seed.
     pub const fn new(seed: u64) -> Self {
         Self(seed)
     }
 
-    /// 64 random bits.
+    /// Draws 64 bits.
     pub const fn bits(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         mix(self.0)
     }
 
-    /// Uniform in `0..bound`; 0 where `bound` is 0.
+    /// Draws a number, uniform in `0..bound`; 0 if `bound` is 0.
     pub const fn below(&mut self, bound: usize) -> usize {
         ((self.bits() as u128 * bound as u128) >> 64) as usize
     }
 
-    /// Uniform in `0.0..1.0`.
+    /// Draws a number, uniform in `0.0..1.0`.
     pub fn unit(&mut self) -> f64 {
         (self.bits() >> 11) as f64 / (1_u64 << 53) as f64
     }
 
-    /// True with this probability. A probability of 0 costs nothing from the stream.
+    /// Draws true with this probability. Nothing is drawn if it is 0.
     pub fn chance(&mut self, probability: f64) -> bool {
         probability > 0.0 && self.unit() < probability
     }
 
-    /// An exponentially distributed time, such as that to the next event of a kind that knows no
-    /// memory. Half of the times are shorter than `median`.
+    /// Draws an exponentially distributed time with this median.
     pub fn exponential(&mut self, median: Duration) -> Duration {
         median.mul_f64(-libm::log2(1.0 - self.unit()))
     }
 
-    /// Up to `most`, uniformly.
+    /// Draws a time, uniform up to `most`. Nothing is drawn if it is 0.
     pub fn up_to(&mut self, most: Duration) -> Duration {
         if most.is_zero() { most } else { most.mul_f64(self.unit()) }
     }
 
-    /// A point of the id space.
+    /// Draws an id.
     pub fn id(&mut self) -> NodeId {
         NodeId::from_bytes(self.bytes::<ID_LEN>())
     }
 
-    /// A seed for a node.
+    /// Draws a seed for a node.
     pub fn seed(&mut self) -> [u8; 32] {
         self.bytes()
     }
@@ -67,14 +67,14 @@ impl SimRng {
     }
 }
 
-/// A standard normal deviate from 64 bits (Box and Muller).
+/// Maps 64 random bits to a standard normal deviate (Box and Muller).
 pub(super) fn normal(bits: u64) -> f64 {
     let (u, v) = ((bits >> 32) as f64 + 0.5, (bits as u32) as f64 + 0.5);
     let scale = 1.0 / 4_294_967_296.0;
     libm::sqrt(-2.0 * libm::log(u * scale)) * libm::cos(core::f64::consts::TAU * v * scale)
 }
 
-/// Spreads every bit over the whole word.
+/// Mixes a word so that every bit depends on all others (the finalizer of SplitMix64).
 pub(super) const fn mix(word: u64) -> u64 {
     let word = (word ^ (word >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let word = (word ^ (word >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);

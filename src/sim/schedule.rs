@@ -1,16 +1,16 @@
-//! What is to happen, and when.
+//! The schedule of a world: its events in order of time.
 
 use alloc::vec::Vec;
 use core::mem;
 
 use crate::time::Instant;
 
-/// Something that is to happen.
+/// An event of a world.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum SimEvent {
-    /// A datagram of the [`Packets`] arrives.
+    /// A datagram arrives: its index among the packets.
     Deliver(u32),
-    /// A host wants to be woken.
+    /// A host is woken.
     Wake(u32),
     /// The session of a host ends.
     Leave(u32),
@@ -18,17 +18,18 @@ pub(super) enum SimEvent {
     Return(u32),
 }
 
-/// Room for so many entries is kept in an empty bucket.
+/// Most entries for which an empty bucket keeps memory.
 const MAX_SPARE: usize = 4096;
 
-/// A priority schedule for times that only grow (a radix heap): entries lie in buckets by the highest
-/// bit in which they differ from the last time taken out, and move down a few times each, always
-/// whole buckets at once. Millions of entries cost no cache misses, and entries of one time come
-/// out in the order they went in.
+/// A priority queue for times that only grow (a radix heap).
+///
+/// Entries lie in buckets by the highest bit in which they differ from the last time popped, and
+/// move down a few times each, a whole bucket at once. So millions of entries cost few cache misses,
+/// and entries of one time are popped in the order in which they were pushed.
 pub(super) struct Schedule {
     /// Bucket 0 holds the entries of `last`.
     buckets: [Vec<(Instant, SimEvent)>; 65],
-    /// How many entries of bucket 0 are gone already.
+    /// Entries of bucket 0 that were popped already.
     taken: usize,
     last: Instant,
 }
@@ -43,7 +44,7 @@ impl Schedule {
         self.buckets[self.bucket(at)].push((at, what));
     }
 
-    /// Takes out what comes first, if it comes no later than `limit`.
+    /// Pops the first entry, if its time is no later than `limit`.
     pub(super) fn pop(&mut self, limit: Instant) -> Option<(Instant, SimEvent)> {
         if self.taken == self.buckets[0].len() {
             self.buckets[0].clear();
@@ -58,13 +59,13 @@ impl Schedule {
         Some(entry)
     }
 
-    /// How much waits.
+    /// Number of scheduled events.
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.buckets.iter().map(Vec::len).sum::<usize>() - self.taken
     }
 
-    /// Fills bucket 0 anew.
+    /// Refills bucket 0.
     fn advance(&mut self, limit: Instant) -> Option<()> {
         let lowest = self.buckets.iter().position(|bucket| !bucket.is_empty())?;
         let first = self.buckets[lowest].iter().map(|(at, _)| *at).min()?;
@@ -77,7 +78,7 @@ impl Schedule {
             let bucket = self.bucket(at);
             self.buckets[bucket].push((at, what));
         }
-        // Its room is kept for the next ones, but not that of many: so much would be idle in most buckets.
+        // Its memory is kept for later entries, unless it is large: it would be idle in most buckets.
         if entries.capacity() <= MAX_SPARE {
             self.buckets[lowest] = entries;
         }

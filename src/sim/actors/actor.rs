@@ -1,4 +1,4 @@
-//! Hosts that follow a script instead of being a node.
+//! The interface between a scripted host and its world.
 
 use core::any::Any;
 use core::net::SocketAddr;
@@ -10,8 +10,9 @@ use crate::sim::transport::{Link, Transport};
 use crate::time::Instant;
 use crate::wire::Message;
 
-/// A host that follows a script: a liar, a flooder, or a plain answering machine. Some are in
-/// [`actors`](super::actors).
+/// A host that follows a script instead of running a node.
+///
+/// [`actors`](crate::sim::actors) has some that are ready to use.
 ///
 /// ```
 /// use std::net::SocketAddr;
@@ -29,22 +30,24 @@ use crate::wire::Message;
 /// }
 /// ```
 pub trait Actor: Any {
-    /// A datagram arrived.
+    /// Handles a datagram.
     fn on_datagram(&mut self, now: Instant, from: SocketAddr, datagram: &[u8], out: &mut Outbox<'_>);
 
-    /// The time that [`next_wake`](Self::next_wake) asked for has come.
+    /// Called at the time that [`next_wake`](Self::next_wake) returned.
     fn on_wake(&mut self, now: Instant, out: &mut Outbox<'_>) {
         let _ = (now, out);
     }
 
-    /// When to call [`on_wake`](Self::on_wake). Asked after each call of the other methods, and
-    /// once at birth; a time that is past comes at once, but no time may come for ever.
+    /// When to call [`on_wake`](Self::on_wake).
+    ///
+    /// Polled when the host is added, and after each call of the other methods. A time in the past
+    /// is due at once, but time must advance in the end.
     fn next_wake(&self) -> Option<Instant> {
         None
     }
 }
 
-/// What an [`Actor`] may use: the way out into the world.
+/// Sends datagrams for an [`Actor`].
 pub struct Outbox<'a> {
     pub(in crate::sim) transport: &'a mut Transport,
     pub(in crate::sim) link: &'a mut Link,
@@ -58,7 +61,7 @@ impl Outbox<'_> {
         self.addr
     }
 
-    /// The rng of the world.
+    /// The random number generator of the world.
     pub const fn rng(&mut self) -> &mut SimRng {
         &mut self.transport.rng
     }
@@ -68,12 +71,12 @@ impl Outbox<'_> {
         self.transport.send(self.now, self.link, to.into(), datagram, Duration::ZERO);
     }
 
-    /// Sends a datagram after a while.
+    /// Sends a datagram after a delay.
     pub fn send_after(&mut self, delay: Duration, to: SocketAddr, datagram: &[u8]) {
         self.transport.send(self.now, self.link, to.into(), datagram, delay);
     }
 
-    /// Sends a datagram that says it came from somebody else.
+    /// Sends a datagram with a forged source address.
     pub fn send_as(&mut self, from: SocketAddr, to: SocketAddr, datagram: &[u8]) {
         self.transport.forge(self.now, from.into(), to.into(), datagram);
     }
@@ -83,7 +86,7 @@ impl Outbox<'_> {
         self.send_message_after(Duration::ZERO, to, message);
     }
 
-    /// Sends a message after a while.
+    /// Sends a message after a delay.
     pub fn send_message_after(&mut self, delay: Duration, to: SocketAddr, message: &Message<'_>) {
         let mut buf = [0; MAX_DATAGRAM];
         if let Some(len) = message.emit(&mut buf) {

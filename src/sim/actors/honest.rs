@@ -1,4 +1,4 @@
-//! Hosts that mean no harm: a node that answers, and one that only records.
+//! Well-behaved hosts: a node that responds, and one that only records.
 
 use alloc::rc::Rc;
 use alloc::vec::Vec;
@@ -6,32 +6,33 @@ use core::net::SocketAddr;
 use core::time::Duration;
 
 use super::actor::{Actor, Outbox};
-use super::messages::{Answer, Contact, TOKEN, closest, query_in, target_of};
+use super::messages::{Contact, Reply, TOKEN, closest, query_in, target_of};
 use crate::id::{InfoHash, NodeId};
 use crate::time::Instant;
 use crate::wire::Method;
 
-/// An answering machine: it lists the closest of a fixed set of IPv4 contacts and hands out fixed
-/// peers. It asks nobody anything. Slow or unreliable, if need be.
+/// A node that responds with the closest of a fixed set of IPv4 contacts, and with fixed peers.
+///
+/// It sends no queries. It may be slow or unreliable.
 pub struct Honest {
-    /// Its id.
+    /// The node id.
     pub id: NodeId,
-    /// Whom it may list. Sharing them costs nothing.
+    /// The nodes it may list, which hosts can share.
     pub contacts: Rc<[Contact]>,
-    /// The peers in its answers to `get_peers`, at most 50, whatever the torrent.
+    /// The peers in its responses to `get_peers`, at most 50, for any torrent.
     pub peers: Vec<SocketAddr>,
-    /// Share of queries that it answers, `0.0..=1.0`.
+    /// Share of queries that it responds to, in `0.0..=1.0`.
     pub response_rate: f64,
-    /// Each answer waits for this long.
+    /// Delay of each response.
     pub delay: Duration,
-    /// The announces that came, and when.
+    /// The announces it received, and when.
     pub stored: Vec<(Instant, InfoHash, SocketAddr)>,
-    /// The queries that came.
+    /// Number of queries it received.
     pub queries: usize,
 }
 
 impl Honest {
-    /// One that knows these and answers at once.
+    /// Creates a node that responds at once.
     pub fn new(id: NodeId, contacts: impl Into<Rc<[Contact]>>) -> Self {
         Self {
             id,
@@ -44,12 +45,12 @@ impl Honest {
         }
     }
 
-    /// One that leaves some queries unanswered: it answers this share of them.
+    /// Creates a node that responds to a share of the queries.
     pub fn dropper(id: NodeId, contacts: impl Into<Rc<[Contact]>>, response_rate: f64) -> Self {
         Self { response_rate, ..Self::new(id, contacts) }
     }
 
-    /// One that takes its time.
+    /// Creates a node that responds after a delay.
     pub fn slow(id: NodeId, contacts: impl Into<Rc<[Contact]>>, delay: Duration) -> Self {
         Self { delay, ..Self::new(id, contacts) }
     }
@@ -72,15 +73,15 @@ impl Actor for Honest {
             }
             _ => {}
         }
-        let answer = Answer { delay: self.delay, nodes: &nodes, peers, ..Answer::plain(self.id) };
-        answer.send(out, from, transaction);
+        let response = Reply { delay: self.delay, nodes: &nodes, peers, ..Reply::plain(self.id) };
+        response.send(out, from, transaction);
     }
 }
 
-/// One that keeps all it gets, and says nothing.
+/// A host that records what it receives, and sends nothing.
 #[derive(Default)]
 pub struct Recorder {
-    /// When something came, from whom, and what.
+    /// Time, source and bytes of each datagram.
     pub got: Vec<(Instant, SocketAddr, Vec<u8>)>,
 }
 

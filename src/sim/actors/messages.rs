@@ -1,4 +1,4 @@
-//! Parts that scripts share: contacts, queries, responses.
+//! Helpers that scripts share: contacts, queries, responses.
 
 use alloc::vec::Vec;
 use core::net::SocketAddr;
@@ -9,13 +9,13 @@ use crate::addr::Family;
 use crate::id::{K, NodeId};
 use crate::wire::{Body, Message, Method, NODE4_LEN, NodeWriter, PEER4_LEN, PeerWriter, Query, Response};
 
-/// A node's id and where it is.
+/// The id and the address of a node.
 pub type Contact = (NodeId, SocketAddr);
 
-/// The token that all of these hand out.
+/// The token in every response of a script.
 pub(super) const TOKEN: &[u8] = b"cast";
 
-/// The query in a datagram, and its transaction id.
+/// Parses a query, and returns its transaction id with it.
 pub fn query_in(datagram: &[u8]) -> Option<(&[u8], Query<'_>)> {
     match Message::parse(datagram) {
         Ok(Message { transaction, body: Body::Query(query), .. }) => Some((transaction, query)),
@@ -23,7 +23,7 @@ pub fn query_in(datagram: &[u8]) -> Option<(&[u8], Query<'_>)> {
     }
 }
 
-/// What a query aims at, if it wants nodes.
+/// The target of a query that asks for nodes.
 pub const fn target_of(query: &Query<'_>) -> Option<NodeId> {
     match query.method {
         Method::FindNode { target, .. } | Method::SampleInfohashes { target, .. } => Some(target),
@@ -46,13 +46,13 @@ pub fn closest(contacts: &[Contact], target: NodeId) -> Vec<Contact> {
     closest
 }
 
-/// An id that shares the first `bits` bits with `target` and differs in the next.
+/// An id that shares the first `bits` bits with `target` and differs in the next one.
 pub fn near(target: NodeId, filler: NodeId, bits: u32) -> NodeId {
     target.sibling(bits, &filler)
 }
 
-/// An answer: IPv4 nodes and peers, and a token where there are nodes.
-pub(super) struct Answer<'a> {
+/// A response with IPv4 nodes, peers and a token.
+pub(super) struct Reply<'a> {
     pub(super) delay: Duration,
     pub(super) id: NodeId,
     pub(super) nodes: &'a [Contact],
@@ -60,7 +60,7 @@ pub(super) struct Answer<'a> {
     pub(super) requester: Option<SocketAddr>,
 }
 
-impl Answer<'_> {
+impl Reply<'_> {
     pub(super) const fn plain(id: NodeId) -> Self {
         Self { delay: Duration::ZERO, id, nodes: &[], peers: &[], requester: None }
     }

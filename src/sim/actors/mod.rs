@@ -2,11 +2,11 @@
 //!
 //! - `actor`: the trait [`Actor`], and the [`Outbox`] through which a script sends
 //! - `messages`: parts that scripts share: contacts, queries, responses
-//! - `honest`: a node that answers, and a host that only records
+//! - `honest`: a node that responds, and a host that only records
 //! - `adversaries`: liars, Sybils, flooders
 //!
-//! All but [`Reflector`] and [`Recorder`] answer queries, so that they come into tables and lookups
-//! like anybody else.
+//! All but [`Reflector`] and [`Recorder`] respond to queries, so that nodes take them into tables and
+//! lookups.
 
 mod actor;
 mod adversaries;

@@ -1,4 +1,4 @@
-//! What a host sends and receives, if it is captured.
+//! The datagrams that captured hosts send and receive.
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
@@ -7,21 +7,21 @@ use core::net::SocketAddr;
 
 use crate::time::Instant;
 
-/// A datagram that a captured host sent or got.
+/// A datagram that a captured host sent or received.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Captured {
-    /// When it left, or arrived.
+    /// When it was sent, or arrived.
     pub at: Instant,
-    /// Which of the two.
+    /// Whether it was sent or received.
     pub direction: Direction,
-    /// To whom, or from whom, as the host sees it.
+    /// Destination, or source, as the host sees it.
     pub remote: SocketAddr,
     /// The payload.
     pub bytes: Box<[u8]>,
 }
 
-/// Which way a datagram goes.
+/// Direction of a datagram, seen from the host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Direction {
     /// Out of the host.
@@ -30,7 +30,7 @@ pub enum Direction {
     Received,
 }
 
-/// What the hosts that are captured sent and got.
+/// The datagrams of all captured hosts.
 #[derive(Default)]
 pub(super) struct Captures {
     all: bool,
@@ -53,12 +53,12 @@ impl Captures {
         self.of_hosts.get(&host).map_or(&[], |captured| captured)
     }
 
-    /// The datagrams of a host so far, which are removed.
+    /// Removes and returns the datagrams of a host so far.
     pub(super) fn take(&mut self, host: u32) -> Vec<Captured> {
         self.of_hosts.get_mut(&host).map(core::mem::take).unwrap_or_default()
     }
 
-    /// Where to record the datagrams of a host, if it is captured.
+    /// The list for the datagrams of a host, if it is captured.
     pub(super) fn of(&mut self, host: u32) -> Option<&mut Vec<Captured>> {
         if self.all { Some(self.of_hosts.entry(host).or_default()) } else { self.of_hosts.get_mut(&host) }
     }

@@ -7,8 +7,10 @@ use core::mem;
 use crate::addr::Endpoint;
 use crate::sim::rng::mix;
 
-/// From endpoints to who lives there: open addressing, because a million hosts are looked up
-/// millions of times a second. Nothing ever iterates over it.
+/// A map from endpoints to hosts or NATs, by open addressing.
+///
+/// A million hosts are looked up millions of times a second. Nothing iterates over it, so its order
+/// does not matter.
 pub(super) struct Directory {
     slots: Vec<(Endpoint, u32)>,
     used: usize,
@@ -40,7 +42,7 @@ impl Directory {
         (value != u32::MAX).then_some(value)
     }
 
-    /// Takes an endpoint out; those behind it that it kept from their place move up.
+    /// Removes an endpoint; entries behind it that it displaced move up.
     pub(super) fn remove(&mut self, endpoint: Endpoint) {
         let (mut gap, mask) = (self.find(endpoint), self.slots.len() - 1);
         if self.slots[gap].1 == u32::MAX {
@@ -62,13 +64,13 @@ impl Directory {
         self.slots[gap] = (Endpoint::ZERO, u32::MAX);
     }
 
-    /// Endpoints that are taken.
+    /// Number of endpoints.
     #[cfg(test)]
     pub(super) const fn len(&self) -> usize {
         self.used
     }
 
-    /// Where an endpoint is, or would be.
+    /// The slot of an endpoint, or the one it would get.
     fn find(&self, endpoint: Endpoint) -> usize {
         let (mut at, mask) = (self.home(endpoint), self.slots.len() - 1);
         while self.slots[at].1 != u32::MAX && self.slots[at].0 != endpoint {
@@ -77,7 +79,7 @@ impl Directory {
         at
     }
 
-    /// Where an endpoint is if nobody else is there.
+    /// The slot of an endpoint in an empty table.
     const fn home(&self, endpoint: Endpoint) -> usize {
         let (high, low) = endpoint.halves();
         mix(mix(low ^ self.key) ^ high ^ (endpoint.port() as u64) << 40) as usize & (self.slots.len() - 1)

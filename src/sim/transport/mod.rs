@@ -1,4 +1,12 @@
-//! The way of a datagram from one host to another: translators, the network, counters.
+//! How a datagram gets from one host to another: NATs, the network, counters.
+//!
+//! - `network`: latency, loss, bursts, duplication, reordering, corruption
+//! - `nat`: network address translators
+//! - `capture`: what captured hosts send and receive
+//! - `packets`: the datagrams in flight
+//! - `directory`: which host or NAT an endpoint belongs to
+//!
+//! These use nothing of this file, which puts them together.
 
 mod capture;
 mod directory;
@@ -22,47 +30,48 @@ use super::schedule::{Schedule, SimEvent};
 use crate::addr::{Endpoint, Family};
 use crate::time::Instant;
 
-/// What happened to datagrams since the world began. Each that is sent counts once in `sent`, and
-/// in at most one of `lost`, `blocked`, `cut` and `unclaimed`.
+/// Counts of events and datagrams since the world was created.
+///
+/// A datagram counts once in `sent`, and in at most one of `lost`, `blocked`, `cut` and `unclaimed`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Counters {
-    /// Things that happened: arrivals, wake-ups, comings and goings.
+    /// Events processed: arrivals, wake-ups, departures, returns.
     pub events: u64,
     /// Datagrams sent.
     pub sent: u64,
-    /// Their bytes.
+    /// Bytes sent.
     pub bytes: u64,
     /// Datagrams that reached a host.
     pub delivered: u64,
-    /// Datagrams lost by the network, those that were too long included.
+    /// Datagrams that the network lost, including those longer than the MTU.
     pub lost: u64,
-    /// Second copies that the network made.
+    /// Datagrams that the network duplicated.
     pub duplicated: u64,
-    /// Datagrams changed on the way.
+    /// Datagrams that the network corrupted.
     pub corrupted: u64,
-    /// Datagrams that an address translator did not let pass.
+    /// Datagrams that a NAT dropped.
     pub blocked: u64,
     /// Datagrams to or from hosts that were offline, asleep or gone.
     pub cut: u64,
-    /// Datagrams to addresses at which there is no host.
+    /// Datagrams to addresses without a host.
     pub unclaimed: u64,
-    /// Datagrams whose sender was forged.
+    /// Datagrams with a forged source address.
     pub forged: u64,
 }
 
-/// Where a host is attached to the network.
+/// A host's attachment to the network.
 pub(super) struct Link {
     pub(super) host: u32,
-    /// The IPv4 and the IPv6 endpoint, inside of any translator; [`Endpoint::ZERO`] for none.
+    /// The IPv4 and the IPv6 endpoint, inside of any NAT; [`Endpoint::ZERO`] for none.
     pub(super) endpoints: [Endpoint; 2],
-    /// The translator before it, counted from 1.
+    /// The NAT before the host, counted from 1; 0 for none.
     pub(super) device: u32,
-    /// Nothing goes out and nothing comes in.
+    /// Whether the link is down, in both directions.
     pub(super) is_cut: bool,
-    /// In a burst of losses, outwards and inwards.
+    /// Whether a burst of losses is on, outbound and inbound.
     pub(super) is_bad: [bool; 2],
-    /// How much longer everything takes, in each direction.
+    /// Additional delay of what the host sends.
     pub(super) extra: Duration,
 }
 
@@ -72,21 +81,22 @@ impl Link {
         Self { host, endpoints, device: 0, is_cut: false, is_bad: [false; 2], extra: Duration::ZERO }
     }
 
-    /// Inside of any translator, IPv4 if there is one.
+    /// The address inside of any NAT, IPv4 if there is one.
     pub(super) fn addr(&self) -> SocketAddr {
         let [v4, v6] = self.endpoints;
         if v4.port() == 0 { v6.into() } else { v4.into() }
     }
 
-    /// Whether what comes to this endpoint through this translator, or through none, arrives: a host
-    /// may have come back elsewhere.
+    /// Whether a datagram to this endpoint through this NAT arrives.
+    ///
+    /// It does not if the link is down, or if the host has returned elsewhere.
     pub(super) fn accepts(&self, to: Endpoint, device: u32) -> bool {
         let is_here = if device == 0 { self.endpoints.contains(&to) } else { self.device == device };
         is_here && !self.is_cut
     }
 }
 
-/// Everything between the hosts.
+/// All that is between the hosts.
 pub(super) struct Transport {
     pub(super) network: Network,
     seed: u64,
@@ -94,18 +104,18 @@ pub(super) struct Transport {
     pub(super) schedule: Schedule,
     pub(super) packets: Packets,
     pub(super) counters: Counters,
-    /// A hash over everything that was sent.
+    /// A hash over all datagrams sent.
     pub(super) transcript: u64,
     /// The first datagram of a node to an address that no node may send to.
     pub(super) stray: Option<(SocketAddr, SocketAddr)>,
     captures: Captures,
     devices: Vec<NatDevice>,
-    /// Those of them that stand before nobody any more, to be used again.
+    /// NATs without a host, for reuse.
     unused: Vec<u32>,
     directory: Directory,
 }
 
-/// Who lives at an address.
+/// The owner of an address.
 #[derive(Clone, Copy)]
 enum Place {
     Host(u32),
@@ -135,12 +145,12 @@ impl Transport {
         self.captures.add(host);
     }
 
-    /// Keeps every datagram of all hosts from now on, those that come later included.
+    /// Keeps every datagram of all hosts from now on, including hosts added later.
     pub(super) const fn capture_all(&mut self) {
         self.captures.add_all();
     }
 
-    /// What a host sent and got since it is captured.
+    /// What a host sent and received since it is captured.
     pub(super) fn captured(&self, host: u32) -> &[Captured] {
         self.captures.get(host)
     }
@@ -155,12 +165,12 @@ impl Transport {
         self.network.rtt(self.seed, a, b)
     }
 
-    /// A host lives at this endpoint from now on.
+    /// Assigns an endpoint to a host.
     pub(super) fn attach_host(&mut self, endpoint: Endpoint, host: u32) {
         self.directory.insert(endpoint, host);
     }
 
-    /// A translator with this outside address before one host; counted from 1.
+    /// Adds a NAT with this outside address, before one host; returns its number, counted from 1.
     pub(super) fn add_nat(&mut self, nat: Nat, outside: Endpoint) -> u32 {
         let device = NatDevice::new(nat, outside);
         let at = match self.unused.pop() {
@@ -177,12 +187,12 @@ impl Transport {
         at + 1
     }
 
-    /// One more host behind a translator.
+    /// Counts one more host behind a NAT.
     pub(super) fn share_nat(&mut self, device: u32) {
         self.devices[device as usize - 1].hosts += 1;
     }
 
-    /// Nobody lives at the addresses of this link any more.
+    /// Releases the addresses of a link.
     pub(super) fn detach(&mut self, link: &Link) {
         let Some(at) = link.device.checked_sub(1) else {
             link.endpoints.iter().for_each(|endpoint| self.directory.remove(*endpoint));
@@ -199,14 +209,14 @@ impl Transport {
         }
     }
 
-    /// The translator before a host forgets all hosts, if there is one.
+    /// Clears the mappings of the NAT before a host, if there is one.
     pub(super) fn reset_nat(&mut self, link: &Link) {
         if let Some(device) = self.devices.get_mut((link.device as usize).wrapping_sub(1)) {
             device.reset();
         }
     }
 
-    /// The endpoint under which others see a host; the port may be another one each time.
+    /// The endpoint under which others see a host; a symmetric NAT changes the port.
     pub(super) fn outside(&self, link: &Link, family: Family) -> Endpoint {
         let inside = link.endpoints[family.index()];
         match self.device(link) {
@@ -215,7 +225,7 @@ impl Transport {
         }
     }
 
-    /// A host sends a datagram.
+    /// Sends a datagram of a host.
     pub(super) fn send(&mut self, now: Instant, link: &mut Link, to: Endpoint, bytes: &[u8], wait: Duration) {
         self.counters.sent += 1;
         self.counters.bytes += bytes.len() as u64;
@@ -247,7 +257,7 @@ impl Transport {
         self.carry(now + link.extra + wait, from, to, bytes);
     }
 
-    /// Somebody sends a datagram under a false name.
+    /// Sends a datagram with a forged source address.
     pub(super) fn forge(&mut self, now: Instant, from: Endpoint, to: Endpoint, bytes: &[u8]) {
         self.counters.sent += 1;
         self.counters.forged += 1;
@@ -256,8 +266,9 @@ impl Transport {
         self.carry(now, from, to, bytes);
     }
 
-    /// The host that a datagram reaches, as far as addresses and translators decide it, and the
-    /// translator before it, counted from 1.
+    /// The host that a datagram would reach, and the NAT before it, counted from 1.
+    ///
+    /// Only addresses and NATs decide here, not loss or links that are down.
     pub(super) fn receiver(&self, now: Instant, from: Endpoint, to: Endpoint) -> Option<(u32, u32)> {
         match self.place(to)? {
             Place::Host(host) => Some((host, 0)),
@@ -268,7 +279,7 @@ impl Transport {
         }
     }
 
-    /// A datagram has reached a host.
+    /// Counts and captures a datagram that has reached its host.
     pub(super) fn deliver(&mut self, now: Instant, host: u32, at: u32) {
         self.counters.delivered += 1;
         if let Some(captured) = self.captures.of(host) {
@@ -278,7 +289,7 @@ impl Transport {
         }
     }
 
-    /// A datagram reached nobody.
+    /// Counts a datagram that no host receives.
     pub(super) fn count_undeliverable(&mut self, to: Endpoint) {
         if self.place(to).is_some() {
             self.counters.blocked += 1;
@@ -287,7 +298,7 @@ impl Transport {
         }
     }
 
-    /// Whether a datagram is lost on the last stretch.
+    /// Whether a burst at the receiving host loses the datagram; counts it if so.
     pub(super) fn is_lost_inbound(&mut self, link: &mut Link) -> bool {
         let is_lost = self.network.burst_takes(&mut self.rng, &mut link.is_bad[1]);
         self.counters.lost += u64::from(is_lost);
@@ -313,8 +324,8 @@ impl Transport {
         }
     }
 
-    /// How much is held: addresses, translators, the most that one of these knows, things to
-    /// happen, buffers of datagrams.
+    /// Sizes of what is held: addresses, NATs, the largest table of a NAT, scheduled events, packet
+    /// buffers.
     #[cfg(test)]
     pub(super) fn sizes(&self) -> [usize; 5] {
         let known = self.devices.iter().map(NatDevice::len).max().unwrap_or(0);
@@ -322,7 +333,7 @@ impl Transport {
     }
 
     fn place(&self, to: Endpoint) -> Option<Place> {
-        // No host has port 0, so a translator's whole IP address goes under it.
+        // No host has port 0, so it stands for the whole IP address of a NAT.
         let device = || self.directory.get(to.with_port(0)).map(Place::Nat);
         self.directory.get(to).map(Place::Host).or_else(device)
     }

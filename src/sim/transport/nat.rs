@@ -1,4 +1,4 @@
-//! Address translators: what a host behind one looks like from outside, and who may talk to it.
+//! Network address translators: mappings, filtering, expiry (RFC 4787).
 
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -6,51 +6,50 @@ use core::time::Duration;
 use crate::addr::Endpoint;
 use crate::time::Instant;
 
-/// An address translator (NAT) before a host, for IPv4.
+/// A network address translator before a host, for IPv4.
 ///
-/// Others see the outside address. The port inside is kept outside as well where it is free,
-/// except by symmetric ones. Nothing sent from behind a translator to its own outside address
-/// comes back (no hairpinning).
+/// Others see its outside address. It preserves the inside port where that is free, unless it is
+/// symmetric. It does not hairpin: a datagram from inside to its own outside address is dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Nat {
-    /// Who may talk to the host behind it.
+    /// Which datagrams reach the host behind it.
     pub kind: NatKind,
-    /// How long a session stays open after the last datagram that went out through it.
+    /// Time after the last outbound datagram until a session closes.
     pub expiry: Duration,
 }
 
 impl Nat {
-    /// A translator of this kind with an expiry of 60 s.
+    /// Creates a NAT of this kind with an expiry of 60 s.
     pub const fn new(kind: NatKind) -> Self {
         Self { kind, expiry: Duration::from_secs(60) }
     }
 }
 
-/// What a translator lets in, from the most to the least.
+/// Mapping and filtering behaviour of a NAT, from the most to the least permissive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NatKind {
-    /// One outside port for each host; whoever knows it may use it.
+    /// One outside port for each host, open to everybody.
     FullCone,
-    /// One outside port for each host; who was sent something lately may use it, from any port.
+    /// One outside port for each host, open to addresses it recently sent to, from any port.
     AddressRestricted,
-    /// One outside port for each host; who was sent something lately may use it, from that port.
+    /// One outside port for each host, open to endpoints it recently sent to.
     PortRestricted,
-    /// Another outside port towards each endpoint, for that endpoint alone.
+    /// One outside port for each remote endpoint, open to that endpoint only.
     Symmetric,
 }
 
-/// A translator at work.
+/// The state of a NAT.
 pub(super) struct NatDevice {
     nat: Nat,
-    /// Its outside IP address.
+    /// The outside IP address, with port 0.
     outside: Endpoint,
-    /// Hosts behind it.
+    /// Number of hosts behind it.
     pub(super) hosts: u32,
-    /// For cones the outside port of each host, sorted by host.
+    /// The outside port of each host. Not used by symmetric NATs.
     mappings: Vec<Mapping>,
-    /// Whom the hosts talked to lately, sorted. Not used by full cones.
+    /// Endpoints the hosts recently sent to, sorted. Not used by full cones.
     sessions: Vec<Session>,
-    /// The port that is tried next where the inside one is taken.
+    /// The last port assigned where the inside one was not free.
     next_port: u16,
 }
 
@@ -63,7 +62,7 @@ struct Mapping {
 struct Session {
     host: u32,
     remote: Endpoint,
-    /// The outside port of a symmetric translator.
+    /// The outside port, if the NAT is symmetric.
     port: u16,
     used: Instant,
 }
@@ -78,13 +77,13 @@ impl NatDevice {
         self.outside
     }
 
-    /// Ways and mappings that are kept.
+    /// Number of sessions and mappings.
     #[cfg(test)]
     pub(super) const fn len(&self) -> usize {
         self.sessions.len() + self.mappings.len()
     }
 
-    /// Forgets a host.
+    /// Removes all state of a host.
     pub(super) fn forget(&mut self, host: u32) {
         self.mappings.retain(|mapping| mapping.host != host);
         self.sessions.retain(|session| session.host != host);
@@ -92,13 +91,13 @@ impl NatDevice {
         self.sessions.shrink_to_fit();
     }
 
-    /// Forgets all hosts.
+    /// Removes all state.
     pub(super) fn reset(&mut self) {
         self.mappings.clear();
         self.sessions.clear();
     }
 
-    /// A datagram goes out: under which endpoint others see its sender. `None` if it goes nowhere.
+    /// Translates an outbound datagram: returns its outside source, or `None` if it is dropped.
     pub(super) fn out(
         &mut self,
         now: Instant,
@@ -124,7 +123,7 @@ impl NatDevice {
         Some(self.outside.with_port(port))
     }
 
-    /// A datagram comes in at an outside port: the host that gets it, if any.
+    /// Filters an inbound datagram to an outside port: returns the host that receives it, if any.
     pub(super) fn admit(&self, now: Instant, from: Endpoint, port: u16) -> Option<u32> {
         let is_open = |used: Instant| now - used <= self.nat.expiry;
         if self.nat.kind == NatKind::Symmetric {
@@ -142,7 +141,7 @@ impl NatDevice {
         is_admitted.then_some(mapping.host)
     }
 
-    /// The outside port of a host.
+    /// Refreshes or creates the mapping of a host, and returns its port.
     fn mapping(&mut self, now: Instant, host: u32, inside_port: u16) -> u16 {
         let expiry = self.nat.expiry;
         if let Some(mapping) = self.mappings.iter_mut().find(|mapping| mapping.host == host) {
@@ -158,7 +157,7 @@ impl NatDevice {
         port
     }
 
-    /// Keeps the session to `remote` open and returns its port.
+    /// Refreshes or creates the session to `remote`, and returns its port.
     fn session(&mut self, now: Instant, host: u32, remote: Endpoint) -> u16 {
         let expiry = self.nat.expiry;
         let is_symmetric = self.nat.kind == NatKind::Symmetric;
@@ -186,7 +185,7 @@ impl NatDevice {
         self.sessions.binary_search_by(|session| (session.host, session.remote).cmp(&(host, remote)))
     }
 
-    /// Ports in a row: a table of sessions never has so many that they collide.
+    /// Assigns ports in sequence: there are never so many sessions that they collide.
     const fn fresh_port(&mut self) -> u16 {
         self.next_port = if self.next_port == u16::MAX { 1024 } else { self.next_port + 1 };
         self.next_port
@@ -211,8 +210,8 @@ mod tests {
         Instant::from_micros(secs * 1_000_000)
     }
 
-    /// Who gets in after a datagram to `remote(1, 1)`: that endpoint, another port of that host,
-    /// another host.
+    /// Whether datagrams are admitted after one to `remote(1, 1)`: from that endpoint, from another
+    /// port of that host, from another host.
     fn admitted(kind: NatKind) -> [bool; 3] {
         let mut device = device(kind);
         let seen = device.out(at(0), 7, INSIDE, remote(1, 1)).unwrap();

@@ -1,4 +1,4 @@
-//! What happens to a datagram between two hosts: a pure function of the seed and the rng.
+//! What the network does to a datagram: a function of the seed and the random numbers drawn.
 
 use core::time::Duration;
 
@@ -16,38 +16,40 @@ use crate::sim::rng::{SimRng, mix, normal};
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Network {
-    /// How far apart two hosts are.
+    /// Round-trip times between hosts.
     pub latency: Latency,
-    /// Each datagram takes up to this long in addition.
+    /// Most additional delay of a datagram, uniform from 0.
     pub jitter: Duration,
-    /// Share of datagrams that are lost, each by itself.
+    /// Share of datagrams that are lost, independently.
     pub loss: f64,
-    /// Losses that come together, of each host and direction for itself.
+    /// Bursts of losses, independent for each host and direction.
     pub bursts: Option<Bursts>,
     /// Share of datagrams that arrive twice.
     pub duplication: f64,
-    /// Share of datagrams that are held back, and so overtaken by later ones.
+    /// Share of datagrams that are delayed, so that later ones overtake them.
     pub reordering: f64,
-    /// For how long at most these are held back.
+    /// Most delay of a reordered datagram, uniform from 0.
     pub reordering_delay: Duration,
-    /// Share of datagrams that arrive with up to four bytes changed, unnoticed by the checksum.
+    /// Share of datagrams that arrive with one to four bytes changed, undetected by the checksum.
     pub corruption: f64,
-    /// Longer datagrams are lost, in bytes of UDP payload.
+    /// Most bytes of UDP payload; longer datagrams are lost.
     pub mtu: usize,
 }
 
-/// Round-trip times. They depend on the two addresses and the seed alone and are the same in both
-/// directions, so they need no memory.
+/// Distribution of round-trip times.
+///
+/// They depend on the two addresses and the seed alone, and are the same in both directions, so they
+/// need no memory.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Latency {
     /// The same between any two hosts.
     Fixed {
-        /// There and back.
+        /// The round-trip time.
         rtt: Duration,
     },
     /// Log-normally distributed over the pairs of hosts.
     LogNormal {
-        /// There and back, in half of the pairs less.
+        /// Median round-trip time.
         median: Duration,
         /// Standard deviation of the logarithm: 0.6 gives 30 to 210 ms in nine pairs of ten around a
         /// median of 80 ms.
@@ -55,7 +57,7 @@ pub enum Latency {
     },
 }
 
-/// The model of Gilbert and Elliott: a link is good or bad, and may change with each datagram.
+/// Bursts of losses (Gilbert and Elliott): a link is good or bad, and may change with each datagram.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Bursts {
     /// Probability that a good link turns bad.
@@ -67,7 +69,7 @@ pub struct Bursts {
 }
 
 impl Network {
-    /// Any two hosts are 80 ms apart, there and back, and nothing is ever lost.
+    /// A network with a round-trip time of 80 ms between any two hosts, and no loss.
     pub const fn perfect() -> Self {
         Self {
             latency: Latency::Fixed { rtt: Duration::from_millis(80) },
@@ -82,8 +84,9 @@ impl Network {
         }
     }
 
-    /// Log-normal round trips with a median of 80 ms and a sigma of 0.6, 5 ms of jitter, 2 % loss,
-    /// an MTU of 1472 bytes.
+    /// A network like the internet: log-normal round trips, jitter, loss, an MTU.
+    ///
+    /// The median round trip is 80 ms with a sigma of 0.6, jitter 5 ms, loss 2 %, the MTU 1472 bytes.
     pub const fn internet() -> Self {
         Self {
             latency: Latency::LogNormal { median: Duration::from_millis(80), sigma: 0.6 },
@@ -94,19 +97,19 @@ impl Network {
         }
     }
 
-    /// The round-trip time between two hosts in a world of this seed, jitter apart.
+    /// The round-trip time between two hosts in a world of this seed, without jitter.
     pub(super) fn rtt(&self, seed: u64, a: Endpoint, b: Endpoint) -> Duration {
         match self.latency {
             Latency::Fixed { rtt } => rtt,
             Latency::LogNormal { median, sigma } => {
                 // The sum is the same in both directions.
-                let pair = place(seed, a).wrapping_add(place(seed, b));
+                let pair = location(seed, a).wrapping_add(location(seed, b));
                 median.mul_f64(libm::exp(sigma * normal(mix(pair))))
             }
         }
     }
 
-    /// What becomes of a datagram of `len` bytes: the times after which a copy of it arrives.
+    /// Decides what happens to a datagram of `len` bytes.
     pub(super) fn carry(
         &self,
         seed: u64,
@@ -119,20 +122,20 @@ impl Network {
             return Passage { delay: None, copy: None, is_corrupt: false };
         }
         let distance = self.rtt(seed, from, to) / 2;
-        let first = distance + self.dawdle(rng);
-        let copy = rng.chance(self.duplication).then(|| distance + self.dawdle(rng));
-        // What a host sends to itself never leaves it.
+        let first = distance + self.extra_delay(rng);
+        let copy = rng.chance(self.duplication).then(|| distance + self.extra_delay(rng));
+        // What a host sends to itself does not cross the network.
         let is_corrupt = from != to && rng.chance(self.corruption);
         Passage { delay: Some(first), copy, is_corrupt }
     }
 
-    /// Jitter, and being held back.
-    fn dawdle(&self, rng: &mut SimRng) -> Duration {
+    /// Draws the delay from jitter and reordering.
+    fn extra_delay(&self, rng: &mut SimRng) -> Duration {
         let jitter = rng.up_to(self.jitter);
         if rng.chance(self.reordering) { jitter + rng.up_to(self.reordering_delay) } else { jitter }
     }
 
-    /// Whether a burst takes this datagram. `is_bad` is the state of the link.
+    /// Whether a burst loses this datagram. `is_bad` is the state of the link.
     pub(super) fn burst_takes(&self, rng: &mut SimRng, is_bad: &mut bool) -> bool {
         let Some(bursts) = self.bursts else { return false };
         *is_bad ^= rng.chance(if *is_bad { bursts.stop } else { bursts.start });
@@ -140,13 +143,13 @@ impl Network {
     }
 }
 
-/// One datagram's way.
+/// What happens to one datagram.
 pub(super) struct Passage {
-    /// After this long it arrives; `None` if it is lost.
+    /// Delay after which it arrives; `None` if it is lost.
     pub(super) delay: Option<Duration>,
-    /// After this long a second copy arrives.
+    /// Delay after which a second copy arrives.
     pub(super) copy: Option<Duration>,
-    /// Some of its bytes are changed on the way.
+    /// Whether some of its bytes are changed.
     pub(super) is_corrupt: bool,
 }
 
@@ -160,8 +163,8 @@ pub(super) fn corrupt(rng: &mut SimRng, bytes: &mut [u8]) {
     }
 }
 
-/// Where an IP address lies: all of its ports at one place.
-fn place(seed: u64, endpoint: Endpoint) -> u64 {
+/// A hash of an IP address, without its port.
+fn location(seed: u64, endpoint: Endpoint) -> u64 {
     let (high, low) = endpoint.halves();
     mix(mix(low ^ seed) ^ high)
 }

@@ -1,18 +1,17 @@
-//! The datagrams on their way.
+//! The datagrams in flight.
 
 use alloc::vec::Vec;
 
 use crate::addr::Endpoint;
 
-/// A datagram on its way.
+/// A datagram in flight.
 pub(in crate::sim) struct Packet {
     pub(in crate::sim) from: Endpoint,
     pub(in crate::sim) to: Endpoint,
     pub(in crate::sim) bytes: Vec<u8>,
 }
 
-/// The datagrams on their way. Buffers are used again, so their number is the most that ever were
-/// on their way at once.
+/// All datagrams in flight. Buffers are reused, so there are as many as were ever in flight at once.
 #[derive(Default)]
 pub(in crate::sim) struct Packets {
     slots: Vec<Packet>,
@@ -40,12 +39,12 @@ impl Packets {
         &mut self.slots[at as usize].bytes
     }
 
-    /// Its buffer may be used again.
+    /// Releases a buffer for reuse.
     pub(in crate::sim) fn free(&mut self, at: u32) {
         self.free.push(at);
     }
 
-    /// Buffers, in use or not.
+    /// Number of buffers, in use or not.
     #[cfg(test)]
     pub(in crate::sim) const fn len(&self) -> usize {
         self.slots.len()

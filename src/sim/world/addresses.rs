@@ -1,4 +1,4 @@
-//! The addresses of a world, and who gets which.
+//! Assigns addresses to hosts.
 
 use core::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -7,22 +7,22 @@ use crate::addr::Family;
 use crate::sim::hosts::Profile;
 use crate::sim::transport::Link;
 
-/// The port of every host that is given no address.
+/// The port of hosts that are added without an address.
 const PORT: u16 = 6881;
 
 impl World {
-    /// An IPv4 address in a network of its own that no host has or will have.
+    /// Reserves an IPv4 address, in a /24 of its own, that no host has or will have.
     pub fn next_address(&mut self) -> SocketAddr {
         self.next_subnet += 1;
         SocketAddr::new(v4(self.next_subnet - 1).into(), PORT)
     }
 
-    /// Gives addresses to a host, behind a translator of its own if the profile wants one.
+    /// Assigns addresses to a host, behind a NAT of its own if the profile says so.
     pub(super) fn assign_addresses(&mut self, link: &mut Link, profile: &Profile) {
-        let place = self.next_subnet;
+        let subnet = self.next_subnet;
         self.next_subnet += 1;
         if profile.config.ipv4 {
-            let outside = SocketAddr::new(v4(place).into(), PORT);
+            let outside = SocketAddr::new(v4(subnet).into(), PORT);
             match profile.nat {
                 Some(nat) => {
                     link.endpoints[0] = outside.into();
@@ -32,7 +32,7 @@ impl World {
             }
         }
         if profile.config.ipv6 {
-            self.attach(link, SocketAddr::new(v6(place).into(), PORT));
+            self.attach(link, SocketAddr::new(v6(subnet).into(), PORT));
         }
     }
 
@@ -42,9 +42,9 @@ impl World {
     }
 }
 
-/// The `index`-th network of 256 addresses that is fit for hosts, and one address in it.
+/// An address in the `index`-th /24 for hosts.
 const fn v4(index: u32) -> Ipv4Addr {
-    // From 24.0.0.0 to 99.255.255.255 there are no reserved networks.
+    // There are no reserved networks from 24.0.0.0 to 99.255.255.255.
     let networks = 76 << 16;
     let [_, a, b, c] = (index % networks).to_be_bytes();
     Ipv4Addr::new(24 + a, b, c, 1 + (index / networks) as u8)

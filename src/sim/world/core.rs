@@ -1,4 +1,4 @@
-//! The world: hosts, the network between them, and what a host has to say.
+//! The state of a world, and how the output of a host is drained.
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
@@ -17,39 +17,39 @@ use crate::sim::schedule::SimEvent;
 use crate::sim::transport::{Network, Transport};
 use crate::time::Instant;
 
-/// When a world begins: late enough that clocks may go back.
+/// Start time of a world, late enough that clocks may be set back.
 const START: Instant = Instant::from_micros(1_000_000_000);
 
-/// A node that has more to say at one time does not come to rest.
+/// Datagrams of one node at one instant from which on it counts as a livelock.
 const MAX_DATAGRAMS: u32 = 100_000;
 
 /// Hosts and the network between them, in virtual time.
 ///
-/// Everything follows from the seed and from what is called: two runs are the same to the byte,
-/// which [`transcript`](Self::transcript) shows. Time jumps from one happening to the next, and a
-/// step costs the same however many hosts there are. A world stays in the thread that made it.
+/// Everything follows from the seed and the calls: two runs send the same bytes at the same times,
+/// which [`transcript`](Self::transcript) proves. Time jumps from one event to the next, and a step
+/// costs the same however many hosts there are. A world is not `Send`.
 ///
 /// # Panics
 ///
-/// Running it panics, with the address of the host, if a node does not come to rest: when it asks
-/// to be woken in the past, or datagrams go to and fro without time going on.
+/// Running it panics, with the address of the host, if time does not advance: when a node asks to be
+/// woken in the past, or when hosts exchange datagrams for ever at one instant.
 pub struct World {
     pub(super) now: Instant,
     pub(super) hosts: Vec<Host>,
     pub(super) transport: Transport,
     pub(super) records: LookupRecords,
     pub(super) crawls: BTreeMap<HostId, Crawl>,
-    /// Kept events of the hosts that are watched.
+    /// Events of the hosts that are watched.
     pub(super) events: BTreeMap<HostId, Vec<(Instant, Event)>>,
-    /// Addresses given away so far.
+    /// Index of the subnet that the next host gets.
     pub(super) next_subnet: u32,
-    /// Things that happened since time went on.
+    /// Events since time last advanced.
     pub(super) events_at_once: u64,
     buf: Box<[u8]>,
 }
 
 impl World {
-    /// A world without hosts.
+    /// Creates a world without hosts.
     pub fn new(seed: u64, network: Network) -> Self {
         Self {
             now: START,
@@ -64,7 +64,7 @@ impl World {
         }
     }
 
-    /// say.
+    /// Calls a node, at the time of the host's clock, and sends what it has to send.
     ///
     /// # Panics
     ///
@@ -78,7 +78,7 @@ impl World {
         result
     }
 
-    /// Sends all that a host has to say, notes its events and asks when to wake it.
+    /// Sends the datagrams of a host, records its events and schedules its next wake-up.
     pub(super) fn drain(&mut self, index: u32) {
         let id = HostId(index);
         let host = &mut self.hosts[index as usize];
@@ -117,8 +117,8 @@ impl World {
         self.schedule(index);
     }
 
-    /// Has a host woken in time. An earlier wake-up that waits already does as well: the host is
-    /// then asked again.
+    /// Schedules the next wake-up of a host, unless an earlier one is scheduled: that one schedules
+    /// the next.
     pub(super) fn schedule(&mut self, index: u32) {
         let host = &mut self.hosts[index as usize];
         let due = match &host.occupant {

@@ -1,4 +1,4 @@
-//! A crawl that the world drives, and what it finds in time.
+//! A crawl that the world drives, and what it has found.
 
 use alloc::vec::Vec;
 use core::time::Duration;
@@ -9,7 +9,7 @@ use crate::id::InfoHash;
 use crate::node::Node;
 use crate::time::Instant;
 
-/// A crawl, from its start.
+/// A crawl of one host.
 #[derive(Debug)]
 pub(super) struct Crawl {
     crawler: Crawler,
@@ -34,7 +34,7 @@ impl Crawl {
         self.crawler.handle_event(local, node, event);
     }
 
-    /// Has the node ask whom it is time to ask. Returns whether it may have.
+    /// Sends the queries that are due. Returns whether there may have been any.
     pub(super) fn advance(&mut self, now: Instant, local: Instant, node: &mut Node) -> bool {
         while let Some(found) = self.crawler.next_found() {
             self.found.push((now - self.started, found.infohash));

@@ -1,4 +1,4 @@
-//! Large worlds: nodes join one after the other, as in life.
+//! Large worlds, whose nodes join one after the other.
 
 use alloc::sync::Arc;
 use alloc::vec::Vec;
@@ -8,13 +8,14 @@ use super::core::World;
 use crate::sim::hosts::{HostId, Profile};
 use crate::sim::rng::SimRng;
 
-/// How fast a world grows.
+/// Speed at which a world grows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Growth {
-    /// The time in which the number of nodes doubles: then each node is the entry of as many
-    /// newcomers, however large the world has become. Default: 20 s.
+    /// Time in which the number of nodes doubles. Default: 20 s.
+    ///
+    /// As it is constant, each node bootstraps as many new ones, however large the world is.
     pub doubling: Duration,
-    /// So many nodes join in the first such time, 1 or more. Default: 16.
+    /// Nodes that join in the first doubling time, 1 or more. Default: 16.
     pub initial_nodes: usize,
 }
 
@@ -25,14 +26,16 @@ impl Default for Growth {
 }
 
 impl World {
-    /// Has `count` nodes join one after the other while time passes, each through
-    /// [`bootstraps`](Profile::bootstraps) of the nodes that are there, drawn at random. Tables fill by
-    /// real messages alone. `profile` says what the `index`-th of them is like.
+    /// Adds `count` nodes one after the other while time passes.
+    ///
+    /// Each joins through [`bootstraps`](Profile::bootstraps) of the nodes that are there, drawn at
+    /// random, so tables are filled by real messages only. `profile` returns the profile of the
+    /// `index`-th new node.
     ///
     /// The number of messages for each node grows with the logarithm of `count`, so the whole takes
     /// little more than linear time; in virtual time it takes [`doubling`](Growth::doubling) times
-    /// the binary logarithm of `count`. Let the world [run](Self::run_for) for five minutes afterwards
-    /// until the others have come to know the last ones.
+    /// the binary logarithm of `count`. [Run](Self::run_for) the world for five minutes afterwards,
+    /// until the other nodes list the last ones.
     pub fn grow(
         &mut self,
         count: usize,
@@ -60,7 +63,7 @@ mod tests {
     use crate::sim::hosts::{Churn, Returns};
     use crate::sim::transport::{Nat, NatKind, Network};
 
-    /// In a world where everybody leaves and comes back elsewhere, some behind translators.
+    /// All hosts leave and return elsewhere, some of them behind NATs.
     #[test]
     fn coming_and_going_leaves_nothing_behind() {
         let mut world = World::new(1, Network::internet());
@@ -76,7 +79,7 @@ mod tests {
             addresses.extend(world.hosts().map(|host| world.addr(host)));
             let [used, devices, known, waiting, buffers] = world.transport.sizes();
             assert_eq!(used, 30);
-            // One more while a host moves from one to the other.
+            // One more while a host moves to another.
             assert!(devices <= 21, "{devices}");
             assert!(known < 200 && waiting < 2000 && buffers < 500, "{known}, {waiting}, {buffers}");
         }

@@ -1,4 +1,4 @@
-//! What must be true of every world at any time.
+//! Invariants of every world at any time.
 
 use core::fmt;
 use core::net::SocketAddr;
@@ -11,38 +11,38 @@ use crate::id::K;
 use crate::node::Node;
 use crate::sim::hosts::{HostId, Presence};
 
-/// Something that must never be, found by [`World::check`].
+/// A violated invariant, found by [`World::check`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("{fault} at {addr}")]
 #[non_exhaustive]
 pub struct Violation {
-    /// What is wrong.
+    /// The kind of violation.
     pub fault: Fault,
-    /// The host with which it is wrong.
+    /// The address of the host.
     pub addr: SocketAddr,
 }
 
-/// What can be wrong with a node.
+/// A kind of violation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Fault {
-    /// It sent a datagram to an address that its policy refuses.
+    /// A node sent a datagram to an address that its policy refuses.
     SentTo(SocketAddr),
-    /// One of its lookups ended twice.
+    /// A lookup ended twice.
     EndedTwice,
-    /// It asks to be woken in the past though it was polled until it was empty.
+    /// A drained node asks to be woken in the past.
     AsksForThePast,
-    /// It holds more of something than its limits allow.
+    /// A node holds more of something than its limits allow.
     OverLimit(&'static str),
-    /// Its routing table holds an address that its policy refuses.
+    /// A routing table holds an address that the policy refuses.
     Lists(SocketAddr),
-    /// Its routing table holds itself.
+    /// A routing table holds its own node.
     ListsItself,
-    /// Its routing table holds an IP address twice, though its sources are limited.
+    /// A routing table holds an IP address twice, though its sources are limited.
     ListsTwice(SocketAddr),
-    /// The closest nodes that it knows do not come in order.
+    /// The closest nodes that a node knows are not in order.
     Disorder,
-    /// Its memory does not add up: slots of this kind are lost or counted twice.
+    /// Slots of this kind are lost or counted twice.
     Imbalance(&'static str),
 }
 
@@ -63,8 +63,9 @@ impl fmt::Display for Fault {
 }
 
 impl World {
-    /// Looks for what must never be, over all nodes and all that was sent so far. Slow: it looks at
-    /// every entry of every table.
+    /// Checks the invariants of all nodes and of all that was sent so far.
+    ///
+    /// This is slow: it visits every entry of every table.
     ///
     /// # Errors
     ///
@@ -79,7 +80,7 @@ impl World {
         self.nodes().try_for_each(|(host, _)| self.check_host(host))
     }
 
-    /// Looks for what must never be in the node of one host, if it runs one.
+    /// Checks the invariants of one host's node, if it runs one.
     ///
     /// # Errors
     ///

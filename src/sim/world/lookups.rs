@@ -13,7 +13,7 @@ use crate::sim::hosts::{HostId, Occupant};
 
 /// Lookups.
 impl World {
-    /// Starts a lookup with the options of the node's [`Config`](crate::Config), and follows it.
+    /// Starts a lookup with the options of the node's [`Config`](crate::Config), and tracks it.
     ///
     /// # Errors
     ///
@@ -26,7 +26,7 @@ impl World {
         self.start_with(at, lookup, None)
     }
 
-    /// Starts a lookup with options of its own, and follows it.
+    /// Starts a lookup with the given options, and tracks it.
     ///
     /// # Errors
     ///
@@ -52,29 +52,31 @@ impl World {
         Ok(record)
     }
 
-    /// Follows the announce of a scripted host from now on: [`stored`](LookupRecord::stored) tells where
-    /// it stands. What the host hears the world cannot know, so there is no end to it.
+    /// Tracks the announce of a scripted host.
+    ///
+    /// The record's [`stored`](LookupRecord::stored) lists who stores it. A world cannot know what
+    /// the script receives, so the lookup never ends.
     pub fn track(&mut self, at: HostId, lookup: Lookup) -> RecordId {
         let outside = self.addr(at);
         self.records.track(self.now, at, outside, lookup)
     }
 
-    /// A lookup that is followed; `None` once it was [taken](Self::take_record).
+    /// The record of a tracked lookup; `None` once it was [taken](Self::take_record).
     pub fn record(&self, record: RecordId) -> Option<&LookupRecord> {
         self.records.get(record)
     }
 
-    /// Takes a lookup out, to follow it no longer.
+    /// Removes the record of a lookup, which is then tracked no longer.
     pub fn take_record(&mut self, record: RecordId) -> Option<LookupRecord> {
         self.records.take(record)
     }
 
-    /// Lookups that are followed and have not ended.
+    /// Tracked lookups that have not ended.
     pub fn lookups_in_progress(&self) -> usize {
         self.records.in_progress()
     }
 
-    /// Looks something up, and lets time pass until that has ended.
+    /// Starts a lookup and runs the world until it has ended.
     ///
     /// # Panics
     ///
@@ -86,19 +88,20 @@ impl World {
         self.take_record(id).expect("it was not taken")
     }
 
-    /// Lets time pass until no lookup is under way that is followed. False if that did not come to
-    /// be within `limit`.
+    /// Runs the world until no tracked lookup is in progress.
+    ///
+    /// False if some are after `limit`.
     pub fn settle(&mut self, limit: Duration) -> bool {
         self.run_until(|world| world.lookups_in_progress() == 0, limit)
     }
 }
 
-/// No lookup takes longer.
+/// Longer than any lookup takes.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Crawls.
 impl World {
-    /// Has a host crawl from now on, until it leaves. A second crawl takes the place of the first.
+    /// Starts a crawl, which goes on until the host leaves, and replaces an earlier one.
     ///
     /// # Panics
     ///
@@ -110,12 +113,12 @@ impl World {
         self.drain(at.0);
     }
 
-    /// The infohashes that a crawl has found, each with the time since its start.
+    /// The infohashes that a crawl has found, each with the time since the crawl started.
     pub fn crawled(&self, at: HostId) -> &[(Duration, InfoHash)] {
         self.crawls.get(&at).map_or(&[], Crawl::found)
     }
 
-    /// How the crawl of a host goes.
+    /// The report of a host's crawl so far.
     pub fn crawl_report(&self, at: HostId) -> Option<CrawlReport> {
         self.crawls.get(&at).map(Crawl::report)
     }

@@ -2,16 +2,16 @@
 //!
 //! A file uses only those that come before it:
 //!
-//! - `records`: the lookups that a world follows, and how each went
+//! - `records`: how each lookup went that a world tracks
 //! - `crawl`: a crawl that a world drives
-//! - `core`: [`World`], and what a host has to say
-//! - `view`: what can be seen of a world, and its settings
+//! - `core`: [`World`], and how the output of a host is drained
+//! - `view`: getters and settings
 //! - `addresses`: which address a host gets
-//! - `lifecycle`: birth and death, churn, outages, sleep, clocks that jump
+//! - `lifecycle`: starts, departures, churn, outages, sleep, clock jumps
 //! - `population`: how hosts join
-//! - `run`: the passing of time
+//! - `run`: the event loop
 //! - `lookups`: lookups and crawls of the nodes
-//! - `growth`: many nodes join one after the other
+//! - `growth`: large worlds, whose nodes join one after the other
 //! - `invariants`: what must be true at any time
 
 mod addresses;

@@ -1,4 +1,4 @@
-//! How hosts join a world.
+//! Adds hosts to a world.
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -9,10 +9,12 @@ use crate::sim::actors::Actor;
 use crate::sim::hosts::{Host, HostId, Occupant, Profile};
 use crate::sim::transport::Link;
 
-/// Hosts.
+/// Adding hosts.
 impl World {
-    /// A host with a node joins: at an address of its own in a network of its own, IPv6 as well if
-    /// the node speaks it. It knows [`Profile::bootstraps`] of the nodes that are there.
+    /// Adds a host with a node, which joins through some of the nodes that are there.
+    ///
+    /// It has an address in a /24 of its own, and one of IPv6 if the node speaks it. It knows
+    /// [`Profile::bootstraps`] hosts.
     pub fn add(&mut self, profile: impl Into<Arc<Profile>>) -> HostId {
         let profile = profile.into();
         let id = self.add_alone(Arc::clone(&profile));
@@ -20,7 +22,7 @@ impl World {
         id
     }
 
-    /// Like [`add`](Self::add), but the node knows nobody.
+    /// Adds a host with a node that knows no other.
     pub fn add_alone(&mut self, profile: impl Into<Arc<Profile>>) -> HostId {
         let profile = profile.into();
         let mut link = Link::new(self.hosts.len() as u32);
@@ -28,34 +30,34 @@ impl World {
         self.add_node(link, profile)
     }
 
-    /// A host with a node at a given address, which knows nobody. No translator stands before it.
+    /// Adds a host with a node at a given address, not behind a NAT; it knows no other.
     pub fn add_at(&mut self, addr: SocketAddr, profile: impl Into<Arc<Profile>>) -> HostId {
         let mut link = Link::new(self.hosts.len() as u32);
         self.attach(&mut link, addr);
         self.add_node(link, profile.into())
     }
 
-    /// A host with a node behind the translator of another host; it knows nobody.
+    /// Adds a host with a node behind the NAT of another host; it knows no other.
     ///
     /// # Panics
     ///
-    /// If there is no translator before `neighbour`.
+    /// If `neighbour` is not behind a NAT.
     pub fn add_behind(&mut self, neighbour: HostId, profile: impl Into<Arc<Profile>>) -> HostId {
         let device = self.hosts[neighbour.index()].link.device;
-        assert!(device != 0, "no translator before {neighbour:?}");
+        assert!(device != 0, "{neighbour:?} is not behind a NAT");
         let mut link = Link::new(self.hosts.len() as u32);
         (link.device, link.endpoints) = (device, self.hosts[neighbour.index()].link.endpoints);
         self.transport.share_nat(device);
         self.add_node(link, profile.into())
     }
 
-    /// A host that follows a script, at an address of its own.
+    /// Adds a scripted host, at an address in a /24 of its own.
     pub fn add_actor(&mut self, actor: impl Actor) -> HostId {
         let addr = self.next_address();
         self.add_actor_at(addr, actor)
     }
 
-    /// A host that follows a script, at a given address.
+    /// Adds a scripted host, at a given address.
     pub fn add_actor_at(&mut self, addr: SocketAddr, actor: impl Actor) -> HostId {
         let index = self.hosts.len() as u32;
         let mut link = Link::new(index);

@@ -1,4 +1,4 @@
-//! Lookups that the world follows from start to end.
+//! How each lookup went that a world tracks.
 
 use alloc::collections::BTreeMap;
 use alloc::vec::Vec;
@@ -11,63 +11,63 @@ use crate::lookup::Lookup;
 use crate::sim::hosts::HostId;
 use crate::time::Instant;
 
-/// A lookup that a [`World`](super::World) follows.
+/// Names the [`LookupRecord`] of a tracked lookup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct RecordId(pub(super) u32);
 
-/// How a lookup went: every time is counted from its start.
+/// The course of a lookup, with times since its start.
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct LookupRecord {
-    /// Who looks.
+    /// The host that looks up.
     pub host: HostId,
-    /// For what.
+    /// The kind of lookup, and its target.
     pub lookup: Lookup,
-    /// When it began.
+    /// When it started.
     pub started: Instant,
-    /// The peers that it found, and when.
+    /// Peers that were found, and when.
     pub peers: Vec<(Duration, SocketAddr)>,
-    /// The nodes that confirmed the announce, and when that was heard.
+    /// Nodes that acknowledged the announce, and when the response arrived.
     pub acknowledged: Vec<(Duration, SocketAddr)>,
-    /// The hosts whose real nodes stored the announce, and when they did.
+    /// Hosts whose nodes stored the announce, and when.
     pub stored: Vec<(Duration, HostId)>,
-    /// The end: when, and what the node said. `None` while it is under way, and if the host left
-    /// before.
+    /// When it ended, and the node's report; `None` while it is in progress, or if the host left
+    /// before its end.
     pub done: Option<(Duration, LookupReport)>,
 }
 
 impl LookupRecord {
-    /// When the first peer came.
+    /// When the first peer was found.
     pub fn first_peer(&self) -> Option<Duration> {
         self.peers.first().map(|(at, _)| *at)
     }
 
-    /// When `count` nodes had confirmed the announce.
+    /// When `count` nodes had acknowledged the announce.
     pub fn acknowledged_at(&self, count: usize) -> Option<Duration> {
         self.acknowledged.get(count.checked_sub(1)?).map(|(at, _)| *at)
     }
 
-    /// When the announce stood at `count` nodes.
+    /// When `count` nodes stored the announce.
     pub fn stored_at(&self, count: usize) -> Option<Duration> {
         self.stored.get(count.checked_sub(1)?).map(|(at, _)| *at)
     }
 
-    /// What the node said at the end.
+    /// The node's report at the end.
     pub fn report(&self) -> Option<LookupReport> {
         self.done.map(|(_, report)| report)
     }
 }
 
-/// All lookups that are followed.
+/// The records of all tracked lookups.
 #[derive(Default)]
 pub(super) struct LookupRecords {
     all: BTreeMap<u32, LookupRecord>,
     next: u32,
     in_progress: BTreeMap<(HostId, LookupId), RecordId>,
-    /// The last one to have ended in each place that a node has for one.
+    /// The last lookup to end in each slot of a host.
     ended: BTreeMap<(HostId, usize), LookupId>,
     announces: BTreeMap<InfoHash, Vec<(SocketAddr, RecordId)>>,
-    /// The first one that ended twice.
+    /// The first lookup that ended twice.
     pub(super) ended_twice: Option<(HostId, LookupId)>,
 }
 
@@ -125,7 +125,7 @@ impl LookupRecords {
         Some(record)
     }
 
-    /// The lookups of a host that left never end.
+    /// Stops tracking the lookups of a host that left, which never end.
     pub(super) fn abandon(&mut self, host: HostId) {
         self.in_progress.retain(|(other, _), _| *other != host);
         self.ended.retain(|(other, _), _| *other != host);
@@ -141,10 +141,10 @@ impl LookupRecords {
             }
             Event::LookupDone { lookup, report } => {
                 self.update(host, lookup, |record| record.done = Some((now - record.started, report)));
-                let place = (host, lookup.ix.position());
+                let slot = (host, lookup.ix.position());
                 if self.in_progress.remove(&(host, lookup)).is_some() {
-                    self.ended.insert(place, lookup);
-                } else if self.ended.get(&place) == Some(&lookup) {
+                    self.ended.insert(slot, lookup);
+                } else if self.ended.get(&slot) == Some(&lookup) {
                     self.ended_twice = self.ended_twice.or(Some((host, lookup)));
                 }
             }

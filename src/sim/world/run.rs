@@ -1,4 +1,4 @@
-//! The passing of time: from one happening to the next.
+//! The event loop: time jumps from one event to the next.
 
 use core::mem;
 use core::net::SocketAddr;
@@ -11,29 +11,31 @@ use crate::sim::hosts::{HostId, Occupant, Presence};
 use crate::sim::schedule::SimEvent;
 use crate::time::Instant;
 
-/// A node has no more errands that end at once: one for each bucket of both tables.
+/// Most timeouts of a node at one instant: one for each bucket of both tables.
 const MAX_TIMEOUTS: usize = 64;
 
-/// More things do not happen at one instant, apart from a hundred for each host.
+/// Most events at one instant, apart from a hundred for each host.
 const MAX_EVENTS_AT_ONCE: u64 = 100_000;
 
-/// The passing of time.
+/// Running the world.
 impl World {
-    /// Lets the next thing happen, if it happens within `limit`. False if nothing does; then time
-    /// has not gone on.
+    /// Processes the next event, if there is one within `limit`.
+    ///
+    /// False if there is none; then time has not advanced.
     pub fn step(&mut self, limit: Duration) -> bool {
         self.step_to(self.now + limit)
     }
 
-    /// Lets time pass.
+    /// Processes all events within this time.
     pub fn run_for(&mut self, time: Duration) {
         let end = self.now + time;
         while self.step_to(end) {}
         self.now = end;
     }
 
-    /// Lets time pass until `is_done`, which is asked after each step. False if that did not come
-    /// to be within `limit`.
+    /// Runs until a condition holds, which is checked after each step.
+    ///
+    /// False if it does not hold within `limit`.
     pub fn run_until(&mut self, mut is_done: impl FnMut(&Self) -> bool, limit: Duration) -> bool {
         let end = self.now + limit;
         loop {
@@ -80,7 +82,7 @@ impl World {
                         node.handle_datagram(local, from.into(), &self.transport.packets.get(at).bytes);
                     }
                     Occupant::Actor(actor) => {
-                        // The actor may send while it reads.
+                        // The actor may send while it reads, which may move the packets.
                         let bytes = mem::take(self.transport.packets.bytes_mut(at));
                         let (transport, link) = (&mut self.transport, &mut host.link);
                         let mut out = Outbox { transport, link, now: self.now, addr: to.into() };
@@ -121,8 +123,8 @@ impl World {
         self.drain(index);
     }
 
-    /// Tells a node the time until it asks for a later one: an errand of its upkeep that ends while
-    /// it is drained leaves time for the next.
+    /// Calls `handle_timeout` until the node asks for a later time: draining it may make another
+    /// maintenance task due at once.
     fn wake_node(&mut self, index: u32) {
         for _ in 0..MAX_TIMEOUTS {
             let host = &mut self.hosts[index as usize];
@@ -137,7 +139,7 @@ impl World {
         panic!("a drained node asks for the past: {}", self.addr(HostId(index)));
     }
 
-    /// Time must go on, however much is to be done at one instant.
+    /// Panics if time does not advance.
     fn assert_progress(&self, addr: SocketAddr) {
         let limit = MAX_EVENTS_AT_ONCE + 100 * self.hosts.len() as u64;
         assert!(self.events_at_once < limit, "no rest at {addr}");

@@ -1,4 +1,4 @@
-//! What can be seen of a world, and its settings.
+//! The getters and settings of a world.
 
 use alloc::vec::Vec;
 use core::any::Any;
@@ -15,9 +15,9 @@ use crate::sim::rng::SimRng;
 use crate::sim::transport::{Captured, Counters, Network};
 use crate::time::Instant;
 
-/// Hosts.
+/// Getters of hosts.
 impl World {
-    /// All hosts, in the order in which they came.
+    /// All hosts, in the order in which they were added.
     pub fn hosts(&self) -> impl ExactSizeIterator<Item = HostId> + use<> {
         (0..self.hosts.len() as u32).map(HostId)
     }
@@ -35,17 +35,17 @@ impl World {
         (endpoint.port() != 0).then(|| endpoint.into())
     }
 
-    /// Whether an address translator stands before a host.
+    /// Whether a host is behind a NAT.
     pub fn is_behind_nat(&self, host: HostId) -> bool {
         self.hosts[host.index()].link.device != 0
     }
 
-    /// Whether a host is there.
+    /// Whether a host is up, offline, asleep or gone.
     pub fn presence(&self, host: HostId) -> Presence {
         self.hosts[host.index()].presence
     }
 
-    /// Its node; `None` if it runs none, or is gone.
+    /// The node of a host; `None` if it runs none, or is gone.
     pub fn node(&self, host: HostId) -> Option<&Node> {
         match &self.hosts[host.index()].occupant {
             Occupant::Node(node) => Some(node),
@@ -53,12 +53,12 @@ impl World {
         }
     }
 
-    /// All nodes that are there.
+    /// All nodes, with their hosts.
     pub fn nodes(&self) -> impl Iterator<Item = (HostId, &Node)> {
         self.hosts().filter_map(|host| self.node(host).map(|node| (host, node)))
     }
 
-    /// Its script, if it follows one of this type.
+    /// The script of a host, if it is of this type.
     pub fn actor<T: Actor>(&self, host: HostId) -> Option<&T> {
         match &self.hosts[host.index()].occupant {
             Occupant::Actor(actor) => (&**actor as &dyn Any).downcast_ref(),
@@ -66,7 +66,7 @@ impl World {
         }
     }
 
-    /// Like [`actor`](Self::actor), to change it.
+    /// The script of a host, mutably, if it is of this type.
     pub fn actor_mut<T: Actor>(&mut self, host: HostId) -> Option<&mut T> {
         match &mut self.hosts[host.index()].occupant {
             Occupant::Actor(actor) => (&mut **actor as &mut dyn Any).downcast_mut(),
@@ -74,35 +74,35 @@ impl World {
         }
     }
 
-    /// Keeps the events of a host from now on, for [`events`](Self::events).
+    /// Records the events of a host from now on, for [`events`](Self::events).
     pub fn watch(&mut self, host: HostId) {
         self.hosts[host.index()].is_watched = true;
     }
 
-    /// The events of a host since it is [watched](Self::watch), each with its time.
+    /// The events of a [watched](Self::watch) host, each with its time.
     pub fn events(&self, host: HostId) -> &[(Instant, Event)] {
         self.events.get(&host).map_or(&[], |events| events)
     }
 }
 
-/// The network.
+/// Time, randomness and the network.
 impl World {
-    /// The time of the world.
+    /// The virtual time.
     pub const fn now(&self) -> Instant {
         self.now
     }
 
-    /// The rng of the world: whoever throws them changes what follows.
+    /// The random number generator of the world. Drawing from it changes what follows.
     pub const fn rng(&mut self) -> &mut SimRng {
         &mut self.transport.rng
     }
 
-    /// The network as it is now.
+    /// The current settings of the network.
     pub const fn network(&self) -> &Network {
         &self.transport.network
     }
 
-    /// Changes the network, for what is sent from now on.
+    /// Changes the settings of the network, for datagrams sent from now on.
     pub fn set_network(&mut self, network: Network) {
         self.transport.network = network;
     }
@@ -112,51 +112,52 @@ impl World {
         self.transport.rtt(a.into(), b.into())
     }
 
-    /// The host that a datagram of this sender would reach now, loss apart: it is there, its link
-    /// is up, and the translator before it, if any, lets the sender in.
+    /// The host that would receive a datagram sent from `from` to `to` now, if it is not lost.
+    ///
+    /// It is there, its link is up, and the NAT before it, if any, admits the sender.
     pub fn receiver(&self, from: SocketAddr, to: SocketAddr) -> Option<HostId> {
         let (host, device) = self.transport.receiver(self.now, from.into(), to.into())?;
         self.hosts[host as usize].link.accepts(to.into(), device).then_some(HostId(host))
     }
 
-    /// What happened so far.
+    /// Counts of events and datagrams so far.
     pub const fn counters(&self) -> &Counters {
         &self.transport.counters
     }
 
-    /// A hash over everything that was sent so far: when, from where, to where and which bytes.
+    /// A hash over all datagrams sent so far: time, source, destination and bytes.
     pub const fn transcript(&self) -> u64 {
         self.transport.transcript
     }
 
-    /// Datagrams on their way.
+    /// Number of datagrams in flight.
     pub const fn datagrams_in_flight(&self) -> usize {
         self.transport.packets.in_flight()
     }
 
-    /// Somebody puts a datagram on its way, whatever the sender it names.
+    /// Sends a datagram with any source address.
     pub fn inject(&mut self, from: SocketAddr, to: SocketAddr, datagram: &[u8]) {
         self.transport.forge(self.now, from.into(), to.into(), datagram);
     }
 }
 
 impl World {
-    /// Keeps every datagram of a host from now on, for [`captured`](Self::captured).
+    /// Captures every datagram of a host from now on, for [`captured`](Self::captured).
     pub fn capture(&mut self, host: HostId) {
         self.transport.capture(host.0);
     }
 
-    /// Keeps every datagram of all hosts from now on, those that come later included.
+    /// Captures every datagram of all hosts from now on, including hosts added later.
     pub fn capture_all(&mut self) {
         self.transport.capture_all();
     }
 
-    /// What a host sent and got since it is [captured](Self::capture), in order of time.
+    /// What a [captured](Self::capture) host sent and received, in order of time.
     pub fn captured(&self, host: HostId) -> &[Captured] {
         self.transport.captured(host.0)
     }
 
-    /// The same, which is then kept no longer.
+    /// Removes and returns what a captured host sent and received.
     pub fn take_captured(&mut self, host: HostId) -> Vec<Captured> {
         self.transport.take_captured(host.0)
     }
