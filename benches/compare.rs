@@ -1,15 +1,17 @@
-//! Our lookup beside those of deployed clients, in the same worlds: how long until the first peer,
-//! until the announce stands at 8 hosts, until 8 have confirmed it, until the end, and at how many
-//! datagrams. Time is virtual, so a busy machine changes nothing.
+//! Compares the lookup of this crate with those of deployed clients, in the same worlds.
+//!
+//! The figures are the times until the first peer, until 8 hosts store the announce, until 8 have
+//! acknowledged it, and until the end, and the number of datagrams. Time is virtual, so a busy machine
+//! changes nothing.
 //!
 //! ```text
 //! cargo bench --features sim --bench compare -- [SEEDS]
 //! ```
 //!
 //! Each cell is the median and the 95th percentile over the seeds (100, if none are given); a dash
-//! is what never came. `done` is what the algorithm itself holds to be the end: libtorrent does not
-//! wait for the answers to its announces, the others do. `missed` counts those of the 8 closest
-//! living hosts that do not hold the announce, on average.
+//! means never. `done` is the end by the client's own judgement: libtorrent does not wait for the
+//! responses to its announces, the others do. `missed` is the average number of the 8 closest live
+//! hosts that do not store the announce.
 
 #[path = "common/args.rs"]
 mod args;
@@ -27,8 +29,8 @@ fn main() {
 
     let deep = ScriptedNetwork::deep();
     let networks = [
-        ("80 ms there and back, all alive", ScriptedNetwork::default()),
-        ("80 ms there and back, 40 % dead", ScriptedNetwork { dead: 0.4, ..ScriptedNetwork::default() }),
+        ("round trips of 80 ms, all alive", ScriptedNetwork::default()),
+        ("round trips of 80 ms, 40 % dead", ScriptedNetwork { dead: 0.4, ..ScriptedNetwork::default() }),
         ("log-normal round trips, 40 % dead, 5 % loss", ScriptedNetwork::hard()),
         ("the same, and 2^22 deep", deep),
     ];
@@ -36,7 +38,7 @@ fn main() {
         println!("\n{name}; {seeds} seeds; seconds, median and 95th percentile");
         println!(
             "{:<11}{:>15}{:>15}{:>15}{:>15}{:>12}{:>8}",
-            "", "first value", "stands at 8", "confirmed by 8", "done", "datagrams", "missed",
+            "", "first peer", "stored by 8", "acked by 8", "done", "datagrams", "missed",
         );
         row("this crate", seeds, |seed| network.run(seed));
         for client in Client::ALL {
@@ -48,12 +50,14 @@ fn main() {
 fn row(name: &str, seeds: u64, look_up: impl Fn(u64) -> Outcome) {
     let outcomes: Vec<Outcome> = (1..=seeds).map(look_up).collect();
     let figures: [fn(&Outcome) -> Option<Duration>; 4] =
-        [|it| it.first_value, |it| it.stored_at_8, |it| it.acknowledged_at_8, |it| it.done];
+        [|it| it.first_peer, |it| it.stored_at_8, |it| it.acknowledged_at_8, |it| it.done];
     print!("{name:<11}");
     for figure in figures {
-        let sample = Quantiles::of(outcomes.iter().map(figure));
+        let quantiles = Quantiles::of(outcomes.iter().map(figure));
         let [median, late] = [0.5, 0.95].map(|share| {
-            sample.quantile(share).map_or_else(|| "–".to_owned(), |time| format!("{:.2}", time.as_secs_f64()))
+            quantiles
+                .quantile(share)
+                .map_or_else(|| "–".to_owned(), |time| format!("{:.2}", time.as_secs_f64()))
         });
         print!("{:>15}", format!("{median} {late}"));
     }

@@ -1,4 +1,4 @@
-//! The figures of the network network: how long an announce takes, over many seeds.
+//! Figures of the scripted network: how long an announce takes, over many seeds.
 //!
 //! ```text
 //! cargo run --release --features sim --example scripted_network -- [SEEDS]
@@ -19,37 +19,37 @@ fn main() {
     ];
     println!("median (95th percentile) of {seeds} seeds, in seconds");
     println!(
-        "{:<32} {:^13} {:^13} {:^13} {:^13} {:^9} {:^9} {:^9} {:^9} missed, named",
-        "", "first value", "stands at 8", "ack'd at 8", "done", "asked", "to stand", "to end", "in all"
+        "{:<32} {:^13} {:^13} {:^13} {:^13} {:^9} {:^9} {:^9} {:^9} missed, listed",
+        "", "first peer", "stored at 8", "ack'd at 8", "done", "queried", "to store", "to end", "in all"
     );
     for (name, network) in worlds {
         let outcomes: Vec<Outcome> = (1..=seeds).map(|seed| network.run(seed)).collect();
         let time = |figure: fn(&Outcome) -> Option<Duration>| {
-            let sample = Quantiles::of(outcomes.iter().map(figure));
-            let seconds = |share| sample.quantile(share).map_or(f64::INFINITY, |time| time.as_secs_f64());
+            let quantiles = Quantiles::of(outcomes.iter().map(figure));
+            let seconds = |share| quantiles.quantile(share).map_or(f64::INFINITY, |time| time.as_secs_f64());
             format!("{:.3} ({:.3})", seconds(0.5), seconds(0.95))
         };
         let count = |figure: fn(&Outcome) -> usize| {
-            let sample = Quantiles::of(outcomes.iter().map(|outcome| Some(figure(outcome))));
-            let [median, late] = [0.5, 0.95].map(|share| sample.quantile(share).unwrap_or(0));
+            let quantiles = Quantiles::of(outcomes.iter().map(|outcome| Some(figure(outcome))));
+            let [median, late] = [0.5, 0.95].map(|share| quantiles.quantile(share).unwrap_or(0));
             format!("{median} ({late})")
         };
         let runs = |is_so: fn(&Outcome) -> bool| outcomes.iter().filter(|outcome| is_so(outcome)).count();
         println!(
             "{name:<32} {:^13} {:^13} {:^13} {:^13} {:^9} {:^9} {:^9} {:^9} {}, {}",
-            time(|outcome| outcome.first_value),
+            time(|outcome| outcome.first_peer),
             time(|outcome| outcome.stored_at_8),
             time(|outcome| outcome.acknowledged_at_8),
             time(|outcome| outcome.done),
-            count(|outcome| outcome.asked),
-            count(|outcome| outcome.datagrams_to_stand),
+            count(|outcome| outcome.queried),
+            count(|outcome| outcome.datagrams_until_stored),
             count(|outcome| outcome.datagrams),
-            count(|outcome| outcome.datagrams_in_all),
+            count(|outcome| outcome.datagrams_in_total),
             runs(|outcome| outcome.missed > 0),
-            runs(|outcome| outcome.missed_named > 0),
+            runs(|outcome| outcome.missed_listed > 0),
         );
     }
-    println!("to stand, to end, in all: datagrams sent until then");
-    println!("missed: runs in which one of the 8 closest living nodes does not hold the announce;");
-    println!("named: in which one of the 8 closest living ones that any reply named does not");
+    println!("to store, to end, in all: datagrams sent until then");
+    println!("missed: runs in which one of the 8 closest live nodes does not store the announce;");
+    println!("listed: in which one of the 8 closest live ones that any response listed does not");
 }

@@ -1,19 +1,19 @@
-//! Sybils that surround an infohash, and liars who name a victim.
+//! Sybils around an infohash, and liars that list a victim.
 
 use dht_proto::sim::actors::SybilStrategy;
 use dht_proto::sim::sybil::{Outcome, SybilAttack};
 
-/// What becomes of a lookup and an announce among Sybils.
+/// Prints the success of lookups and announces among Sybils.
 pub(crate) fn print(honest: usize, seeds: u64) {
     println!("\n{honest} honest hosts, {seeds} seeds: lookups that find the peer, announces at honest hosts");
     println!("{:<54}{:>9}{:>11}{:>11}", "", "found", "announces", "datagrams");
     let calm = SybilAttack { honest, ..SybilAttack::default() };
     row("nobody attacks", &calm, seeds);
-    let one = SybilAttack { attackers: 8, is_one_network: true, ..calm.clone() };
+    let one = SybilAttack { attackers: 8, is_one_subnet: true, ..calm.clone() };
     row("8 of one /24, naming each other", &one, seeds);
     for reach in [2.0, 3.0, 4.0, 6.0] {
-        let wary = SybilAttack { wary: Some(reach), ..calm.clone() };
-        row(&format!("up to 8 that are careful: the 8th of all at {reach}/N"), &wary, seeds);
+        let cautious = SybilAttack { cautious: Some(reach), ..calm.clone() };
+        row(&format!("up to 8 that are careful: the 8th of all at {reach}/N"), &cautious, seeds);
     }
     for is_secure in [false, true] {
         let mut calm = calm.clone();
@@ -32,17 +32,17 @@ pub(crate) fn print(honest: usize, seeds: u64) {
     }
 }
 
-/// What a victim gets of a lookup whose answers name it.
+/// Prints the datagrams to a victim that responses list.
 pub(crate) fn print_reflection(honest: usize, seeds: u64) {
     println!(
         "\n{honest} honest hosts, {seeds} seeds: datagrams to a victim for one lookup and announce, the most"
     );
-    for is_network in [false, true] {
+    for is_subnet in [false, true] {
         for attackers in [1, 5, 20, 100] {
-            let strategy = SybilAttack::victim(is_network);
+            let strategy = SybilAttack::victim(is_subnet);
             let attack = SybilAttack { honest, attackers, strategy, ..SybilAttack::default() };
-            let most = outcomes(&attack, seeds).map(|it| it.to_victim[usize::from(is_network)]).max();
-            let of = if is_network { "addresses of one /24" } else { "ports of one address" };
+            let most = outcomes(&attack, seeds).map(|it| it.to_victim[usize::from(is_subnet)]).max();
+            let of = if is_subnet { "addresses of one /24" } else { "ports of one address" };
             println!("{:<54}{:>9}", format!("{attackers} liars, {of}"), most.unwrap_or(0));
         }
     }

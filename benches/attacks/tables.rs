@@ -1,4 +1,4 @@
-//! One network that wants all places of the routing table, or to decide what our address is.
+//! One network that tries to fill the routing table, or to decide the external address.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::rc::Rc;
@@ -46,7 +46,7 @@ pub(crate) fn print() {
     println!("{:<54}{theirs:>9} of {all}", "5 fresh nodes among 1,000 of one /24, 50 honest, 2 h");
 }
 
-/// The entries of one /24, and all, in the table of a node that joined among them.
+/// The number of entries of one /24, and of all, in the table of a node that joined among them.
 fn fresh_node(seed: u64) -> (usize, usize) {
     let mut rng = SimRng::new(seed);
     let mut world = World::new(seed, Network::perfect());

@@ -1,11 +1,11 @@
-//! Who lives in these worlds.
+//! The nodes of these worlds.
 
 use std::sync::Arc;
 
 use dht_proto::Limits;
 use dht_proto::sim::{Churn, Growth, Nat, NatKind, Profile, SimRng};
 
-/// Nodes that differ in what stands before them.
+/// Nodes, a share of which is behind NATs.
 pub(crate) struct People {
     /// Share of them behind NATs: 40 % full cones, 40 % port-restricted, 20 % symmetric.
     pub(crate) behind_nat: f64,
@@ -14,8 +14,9 @@ pub(crate) struct People {
 }
 
 impl People {
-    /// What the `index`-th node of a world is like. The first ones are open to all, so that others
-    /// find a way in.
+    /// The profile of the `index`-th node of a world.
+    ///
+    /// The first nodes are not behind NATs, so that others can join through them.
     pub(crate) fn profiles(&self) -> impl FnMut(usize, &mut SimRng) -> Arc<Profile> + use<> {
         let kinds = [None, Some(NatKind::FullCone), Some(NatKind::PortRestricted), Some(NatKind::Symmetric)];
         let profiles = kinds.map(|kind| {
@@ -38,8 +39,9 @@ impl People {
     }
 }
 
-/// The default limits, but for what thousands of nodes could not hold and one of them would hardly
-/// use. Tables are of the default size.
+/// The default limits, reduced where thousands of nodes would take too much memory.
+///
+/// Tables are of the default size.
 pub(crate) fn limits() -> Limits {
     let mut limits = Limits::default();
     (limits.nodes_v6, limits.peers_v6) = (0, 0);

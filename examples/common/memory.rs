@@ -1,8 +1,8 @@
-//! How much memory this process takes.
+//! The memory of this process.
 
 use std::fs;
 
-/// In bytes: `VmRSS` now, `VmHWM` at most. 0 where the system does not tell.
+/// Memory in bytes: `VmRSS` now, `VmHWM` at the peak. 0 where the system does not report it.
 pub(crate) fn memory(what: &str) -> u64 {
     let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
     let line = status.lines().find_map(|line| line.strip_prefix(what));

@@ -1,4 +1,4 @@
-//! Hosts: what they run, where they are, and whether they are there at all.
+//! Hosts: their profile, their state, and what they run.
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -11,12 +11,12 @@ use crate::config::{Config, Limits};
 use crate::node::Node;
 use crate::time::Instant;
 
-/// A host of a world; they are numbered in the order in which they came.
+/// Names a host of a world; hosts are numbered in the order in which they are added.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct HostId(pub(super) u32);
 
 impl HostId {
-    /// How many hosts came before it.
+    /// The number of the host, from 0.
     pub const fn index(self) -> usize {
         self.0 as usize
     }
@@ -28,7 +28,7 @@ impl fmt::Debug for HostId {
     }
 }
 
-/// What a host with a node is like. Many hosts may share one.
+/// Settings of a host that runs a node. Many hosts may share one.
 ///
 /// ```
 /// use dht_proto::sim::{Nat, NatKind, Profile};
@@ -39,21 +39,25 @@ impl fmt::Debug for HostId {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct Profile {
-    /// How its node behaves. The default is that of [`Config`], in IPv4 only, and with an id at random
-    /// that stays ([`Config::secure_ids`] is off): the addresses of a world are too much alike for
-    /// ids that follow from them to be spread evenly over a large one.
+    /// Configuration of the node. Default: that of [`Config`], with IPv4 only and a random, fixed id.
+    ///
+    /// [`Config::secure_ids`] is off because the addresses of a world are too similar for ids derived
+    /// from them to be spread evenly.
     pub config: Config,
-    /// With [`Config::secure_ids`] on: it has never been there, so its id is drawn at random and does
-    /// not fit its address yet, which it has to learn. Default: no; it starts with one that fits.
+    /// Whether the node has yet to learn its address. Default: no.
+    ///
+    /// It matters with [`Config::secure_ids`] on: a new node starts with a random id that does not fit
+    /// its address, another one with an id that does.
     pub is_new: bool,
-    /// How much its node holds. Default: [`roomy_limits`].
+    /// Limits of the node. Default: [`roomy_limits`].
     pub limits: Limits,
-    /// The address translator before it, for IPv4. Default: none.
+    /// The NAT before the host, for IPv4. Default: none.
     pub nat: Option<Nat>,
-    /// How it comes and goes. Default: it stays for ever.
+    /// Sessions and absences. Default: the host never leaves.
     pub churn: Option<Churn>,
-    /// How many hosts it knows when it joins, as bootstrap hosts: 0..=[`Limits::bootstraps`].
-    /// Default: 3. They are drawn from the nodes that are there and not behind a translator.
+    /// Bootstrap hosts that the node knows when it joins, 0..=[`Limits::bootstraps`]. Default: 3.
+    ///
+    /// They are drawn from the nodes that are up and not behind a NAT.
     pub bootstraps: usize,
 }
 
@@ -65,8 +69,11 @@ impl Default for Profile {
 }
 
 impl Profile {
-    /// One of so many: [`limits`] for as many, and lookups that end once the two closest nodes have
-    /// answered. Such a node keeps its table and answers as any other does, at half of the messages.
+    /// A small profile for a world of so many nodes.
+    ///
+    /// It has the [`limits`] for as many, and lookups that end once the two closest nodes have
+    /// responded. Such a node maintains its table and responds as any other does, at half of the
+    /// messages.
     pub fn of_world(nodes: usize) -> Self {
         let mut profile = Self { limits: limits(nodes), ..Self::default() };
         (profile.config.lookup.alpha, profile.config.lookup.k) = (2, 2);
@@ -74,33 +81,34 @@ impl Profile {
     }
 }
 
-/// How a host comes and goes: exponentially distributed times, so that the past tells nothing.
+/// Sessions and absences of a host: exponentially distributed, so without memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Churn {
-    /// Half of the sessions are shorter than this.
+    /// Median length of a session.
     pub session: Duration,
-    /// Half of the absences are shorter than this.
+    /// Median length of an absence.
     pub absence: Duration,
-    /// As whom it comes back.
+    /// The identity with which it returns.
     pub returns: Returns,
 }
 
-/// As whom a host comes back. Its node has forgotten everything else.
+/// The identity with which a host returns; its node keeps no other state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Returns {
-    /// It stays away.
+    /// It does not return.
     Never,
-    /// With its id and its address.
+    /// Its old id and address.
     Same,
-    /// With another id at another address.
+    /// A new id and address.
     Renewed,
 }
 
-/// The least with which nodes make a working DHT of about so many: 13 KB for each of a hundred
-/// thousand, 15 KB for each of a million, all of the world included. A node has room for one lookup at
-/// a time, those of its upkeep included; nodes under test need more.
+/// The smallest limits with which about so many nodes form a working DHT.
+///
+/// A node takes 13 KB in a world of a hundred thousand and 15 KB in one of a million, its share of the
+/// world included. It can run one lookup at a time, maintenance included; nodes under test need more.
 pub fn limits(world: usize) -> Limits {
-    // As many buckets as it takes until the last one holds the nearest neighbours and no others.
+    // As many buckets as it takes until the last one holds only the nearest neighbours.
     let depth = (world.max(1).ilog2() as usize).saturating_sub(3).clamp(4, 24);
     Limits {
         nodes_v4: 8 * depth,
@@ -121,7 +129,7 @@ pub fn limits(world: usize) -> Limits {
     }
 }
 
-/// Limits for nodes by the hundred, which leave nothing to be desired: 400 KB for each.
+/// Generous limits for worlds of some hundred nodes: 400 KB for each.
 pub fn roomy_limits() -> Limits {
     Limits {
         swarms: 64,
@@ -150,9 +158,9 @@ pub(super) struct Host {
     pub(super) link: Link,
     pub(super) profile: Option<Arc<Profile>>,
     pub(super) presence: Presence,
-    /// How far its clock is ahead of the world's, in microseconds.
+    /// Offset of its clock from the world's, in microseconds.
     pub(super) clock: i64,
-    /// The earliest wake-up that waits in the queue.
+    /// The earliest wake-up that is scheduled.
     pub(super) wake_at: Instant,
     /// When its session ends.
     pub(super) leave_at: Instant,
@@ -160,7 +168,7 @@ pub(super) struct Host {
     pub(super) return_at: Instant,
     /// When its last outage or sleep began.
     pub(super) asleep_since: Instant,
-    /// Its events are kept.
+    /// Whether its events are recorded.
     pub(super) is_watched: bool,
 }
 
@@ -180,12 +188,12 @@ impl Host {
         }
     }
 
-    /// What its own clock shows.
+    /// Converts a time of the world to one of the host's clock.
     pub(super) const fn local(&self, now: Instant) -> Instant {
         Instant::from_micros(now.as_micros().saturating_add_signed(self.clock))
     }
 
-    /// When the world's clock shows what its own shows at `local`.
+    /// Converts a time of the host's clock to one of the world.
     pub(super) const fn global(&self, local: Instant) -> Instant {
         Instant::from_micros(local.as_micros().saturating_add_signed(-self.clock))
     }
@@ -195,16 +203,16 @@ impl Host {
 pub(super) enum Occupant {
     Node(Box<Node>),
     Actor(Box<dyn Actor>),
-    /// Its node is gone.
+    /// The node has left.
     Vacant,
 }
 
-/// Whether a host is there.
+/// The availability of a host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Presence {
-    /// It takes part.
+    /// It is connected.
     Up,
-    /// Its link is down; it does not know.
+    /// Its link is down, which it cannot notice directly.
     Offline,
     /// It is suspended: nothing arrives, and its clock stands still.
     Asleep,

@@ -1,9 +1,9 @@
-//! A small network with known figures: one node under test before scripted hosts.
+//! A small network with known figures: one node under test among scripted hosts.
 //!
-//! Each host answers at once with the 8 closest of a fixed random sample of the others. Those
-//! closest to the target know each other as well and hold a peer. Some are dead, yet the others
-//! list them. The node under test has filled its table before, with living hosts that are not
-//! close to the target.
+//! Each host responds at once with the 8 closest of a fixed random sample of the others. The hosts
+//! closest to the target also know each other and store a peer. Some hosts are dead, and the others
+//! still list them. The node under test has filled its table with live hosts that are not close to
+//! the target.
 //!
 //! The example `scripted_network` prints the figures over many seeds.
 //!
@@ -11,7 +11,7 @@
 //! use dht_proto::sim::scripted::ScriptedNetwork;
 //!
 //! let outcome = ScriptedNetwork { dead: 0.4, ..ScriptedNetwork::default() }.run(1);
-//! assert!(outcome.first_value.is_some_and(|at| at.as_millis() <= 250));
+//! assert!(outcome.first_peer.is_some_and(|at| at.as_millis() <= 250));
 //! ```
 
 use alloc::rc::Rc;
@@ -30,30 +30,31 @@ use crate::id::{InfoHash, K, NodeId};
 use crate::lookup::{Announce, Lookup, LookupOptions};
 use crate::time::Instant;
 
-/// What the network is like. [`run`](Self::run) makes it.
+/// Settings of the network; [`run`](Self::run) builds it.
 #[derive(Clone, Debug)]
 pub struct ScriptedNetwork {
-    /// Scripted hosts. Default: 400.
+    /// Number of scripted hosts. Default: 400.
     pub hosts: usize,
-    /// The others that each may list. Default: 60.
+    /// Number of others that each host may list. Default: 60.
     pub sample: usize,
-    /// Those closest to the target, which know each other and hold the value. Default: 20.
+    /// Number of hosts closest to the target that know each other and store the peer. Default: 20.
     pub near: usize,
-    /// Share of hosts that never answer, in `0.0..=1.0`. Default: 0.
+    /// Share of dead hosts, in `0.0..=1.0`. Default: 0.
     pub dead: f64,
-    /// How deep the network looks from the target: the ids share between 0 and this many leading
-    /// bits with it, as many of them each number, as if there were 2^depth times more hosts. 0, the
-    /// default, leaves them uniform.
+    /// Apparent depth of the network around the target. Default: 0, ids are uniform.
+    ///
+    /// The number of leading bits that ids share with the target is uniform between 0 and this, as if
+    /// there were 2^depth times more hosts.
     pub depth: u32,
-    /// Share of the living hosts that the node under test knows before. Default: half.
+    /// Share of the live hosts in the table of the node under test. Default: half.
     pub known: f64,
-    /// What lies between. Default: [`Network::perfect`], 80 ms there and back.
+    /// Network between the hosts. Default: [`Network::perfect`], round trips of 80 ms.
     pub network: Network,
-    /// How the node under test behaves. Default: IPv4 only, and no limit to new endpoints.
+    /// Configuration of the node under test. Default: IPv4 only, no limit to new endpoints.
     pub config: Config,
-    /// How much it holds. Default: [`Limits::default`].
+    /// Limits of the node under test. Default: [`Limits::default`].
     pub limits: Limits,
-    /// How its lookup runs.
+    /// Options of the lookup.
     pub options: LookupOptions,
 }
 
@@ -76,35 +77,36 @@ impl Default for ScriptedNetwork {
     }
 }
 
-/// How an announce went, ours or another's. Times are counted from its start; a time that is missing
-/// never came.
+/// The course of an announce, with times since its start.
+///
+/// A time is `None` if the event never happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Outcome {
-    /// The first peer was heard of.
-    pub first_value: Option<Duration>,
-    /// The announce stood at 8 hosts.
+    /// When the first peer was found.
+    pub first_peer: Option<Duration>,
+    /// When 8 hosts stored the announce.
     pub stored_at_8: Option<Duration>,
-    /// Eight hosts had confirmed it.
+    /// When 8 hosts had acknowledged it.
     pub acknowledged_at_8: Option<Duration>,
-    /// The lookup held itself to be through.
+    /// When the lookup ended, by its own judgement.
     pub done: Option<Duration>,
-    /// Hosts that were asked.
-    pub asked: usize,
-    /// Datagrams that were sent from start to end.
+    /// Hosts queried.
+    pub queried: usize,
+    /// Datagrams sent from start to end.
     pub datagrams: usize,
-    /// The same, until the announce stood at 8 hosts.
-    pub datagrams_to_stand: usize,
-    /// The same, with what was sent in the ten seconds after the end.
-    pub datagrams_in_all: usize,
-    /// How many of the 8 closest living hosts, named or not, do not hold the announce.
+    /// Datagrams sent until 8 hosts stored the announce.
+    pub datagrams_until_stored: usize,
+    /// Datagrams sent until ten seconds after the end.
+    pub datagrams_in_total: usize,
+    /// How many of the 8 closest live hosts do not store the announce.
     pub missed: usize,
-    /// How many of the 8 closest living hosts among those that any answer named do not hold it.
-    pub missed_named: usize,
+    /// How many of the 8 closest live hosts that any response listed do not store the announce.
+    pub missed_listed: usize,
 }
 
 impl ScriptedNetwork {
-    /// The hard case: log-normal round trips around 80 ms with a sigma of 0.6, 5 % loss, 40 % dead.
+    /// A hard case: log-normal round trips around 80 ms with a sigma of 0.6, 5 % loss, 40 % dead.
     pub fn hard() -> Self {
         let mut network = Network::perfect();
         network.latency = Latency::LogNormal { median: Duration::from_millis(80), sigma: 0.6 };
@@ -112,9 +114,10 @@ impl ScriptedNetwork {
         Self { dead: 0.4, network, ..Self::default() }
     }
 
-    /// [`hard`](Self::hard), and as deep as a network of millions. All that is around the target lies
-    /// closer than elsewhere, which the node under test would take for an attack: so it has no
-    /// [`Config::source_limits`].
+    /// A case as hard as [`hard`](Self::hard), and as deep as a network of millions.
+    ///
+    /// Ids are denser around the target than elsewhere, which the node under test would take for an
+    /// attack, so [`Config::source_limits`] is off.
     pub fn deep() -> Self {
         let mut deep = Self { depth: 22, ..Self::hard() };
         deep.config.source_limits = false;
@@ -138,7 +141,7 @@ impl ScriptedNetwork {
         stage.measure(stage.node, started, search.done.map(|(done, _)| done))
     }
 
-    /// The network, with a node whose table is filled, before anything is looked up.
+    /// Builds the network and fills the table of the node under test, without a lookup.
     pub fn build(&self, seed: u64) -> Stage {
         let mut rng = SimRng::new(seed);
         let mut world = World::new(rng.bits(), self.network.clone());
@@ -191,7 +194,7 @@ impl ScriptedNetwork {
     }
 }
 
-/// A [`ScriptedNetwork`] that is ready.
+/// A [`ScriptedNetwork`] that is built.
 #[non_exhaustive]
 pub struct Stage {
     /// The world.
@@ -200,51 +203,52 @@ pub struct Stage {
     pub node: HostId,
     /// The scripted hosts, all of them [`Honest`].
     pub hosts: Vec<HostId>,
-    /// Which of them are dead.
+    /// Whether each of the hosts is dead.
     pub is_dead: Vec<bool>,
-    /// What is to be announced.
+    /// The infohash to announce.
     pub target: InfoHash,
 }
 
 impl Stage {
-    /// How the announce of a [captured](World::capture) host went that `started` at this time and
-    /// was `done` after this long. What is still on its way arrives first.
+    /// Measures the announce of a [captured](World::capture) host.
+    ///
+    /// It `started` at this time and was `done` after this long. Datagrams in flight arrive first.
     pub fn measure(&mut self, asker: HostId, started: Instant, done: Option<Duration>) -> Outcome {
         self.world.run_for(Duration::from_secs(10));
         let target = NodeId::from(self.target);
         let mut stored: Vec<Instant> = Vec::new();
-        let mut living: Vec<(NodeId, bool)> = Vec::new();
+        let mut live: Vec<(NodeId, bool)> = Vec::new();
         for (host, is_dead) in self.hosts.iter().zip(&self.is_dead) {
-            let actor = self.world.actor::<Honest>(*host).expect("all are scripted");
+            let actor = self.world.actor::<Honest>(*host).expect("all hosts are scripted");
             stored.extend(actor.stored.first().map(|(at, ..)| *at));
             if !is_dead {
-                living.push((actor.id, !actor.stored.is_empty()));
+                live.push((actor.id, !actor.stored.is_empty()));
             }
         }
         stored.sort();
-        living.sort_by_key(|(id, _)| id.distance(&target));
-        let missed = living.iter().take(K).filter(|(_, holds)| !holds).count();
+        live.sort_by_key(|(id, _)| id.distance(&target));
+        let missed = live.iter().take(K).filter(|(_, holds)| !holds).count();
         let captured = self.world.captured(asker);
         let captured = &captured[captured.partition_point(|it| it.at < started)..];
         let trail = Trail::of(captured, self.target);
-        living.retain(|(id, holds)| *holds || trail.named.contains(id));
-        let missed_named = living.iter().take(K).filter(|(_, holds)| !holds).count();
+        live.retain(|(id, holds)| *holds || trail.listed.contains(id));
+        let missed_listed = live.iter().take(K).filter(|(_, holds)| !holds).count();
         let sent_before = |end: Instant| {
             captured.iter().filter(|it| it.direction == Direction::Sent && it.at < end).count()
         };
         let end = done.map_or(Instant::NEVER, |done| started + done);
         let since = |at: Instant| at - started;
         Outcome {
-            first_value: trail.peers.first().map(|it| since(it.at)),
+            first_peer: trail.peers.first().map(|it| since(it.at)),
             stored_at_8: stored.get(K - 1).copied().map(since),
             acknowledged_at_8: trail.acknowledged.get(K - 1).map(|(at, _)| since(*at)),
             done,
-            asked: trail.asked.len(),
+            queried: trail.queried.len(),
             datagrams: sent_before(end),
-            datagrams_to_stand: sent_before(stored.get(K - 1).copied().unwrap_or(end)),
-            datagrams_in_all: sent_before(Instant::NEVER),
+            datagrams_until_stored: sent_before(stored.get(K - 1).copied().unwrap_or(end)),
+            datagrams_in_total: sent_before(Instant::NEVER),
             missed,
-            missed_named,
+            missed_listed,
         }
     }
 }

@@ -1,10 +1,9 @@
-//! A torrent under siege: Sybils next to an infohash, before a client that looks for its peers.
+//! A Sybil attack on a torrent: attackers next to an infohash try to hide its peers.
 //!
-//! Honest hosts, each in a network of its own, hold tables as Kademlia fills them: eight of the
-//! others in each bucket, and every attacker. The eight honest hosts closest to the infohash hold a
-//! peer. The attackers are closer than any honest host, so every honest answer for the infohash
-//! names eight of them. A node with a table of honest hosts then looks for the peer and announces
-//! itself.
+//! Honest hosts, each in a /24 of its own, have tables as Kademlia fills them: eight of the others
+//! in each bucket, and every attacker. The eight honest hosts closest to the infohash store a peer.
+//! The attackers are closer than any honest host, so every honest response for the infohash lists
+//! eight of them. A node with a table of honest hosts then looks for the peer and announces itself.
 //!
 //! The bench `attacks` prints the figures over many seeds.
 //!
@@ -30,26 +29,29 @@ use crate::config::{Config, Limits};
 use crate::id::{InfoHash, K, NodeId};
 use crate::lookup::{Announce, Lookup};
 
-/// What the siege is like. [`run`](Self::run) makes it.
+/// Settings of the attack; [`run`](Self::run) carries it out.
 #[derive(Clone, Debug)]
 pub struct SybilAttack {
-    /// Honest hosts, each in a /24 of its own. Default: 3000.
+    /// Number of honest hosts, each in a /24 of its own. Default: 3000.
     pub honest: usize,
-    /// Attackers next to the infohash. Default: none.
+    /// Number of attackers next to the infohash. Default: none.
     pub attackers: usize,
-    /// What the attackers do. Default: name each other and nobody else.
+    /// Which nodes the attackers list. Default: each other.
     pub strategy: SybilStrategy,
-    /// All attackers are in one /24. Default: each in a /24 of its own.
-    pub is_one_network: bool,
-    /// Attackers that know what is suspicious: there are only so many, and so far from the infohash, that
-    /// the eight closest of all hosts are within a distance where so many honest ones are to be expected.
-    /// By chance eight are within 7.7 or less in half of all cases, within 2.9 in one of a hundred.
-    /// Default: `None`, all are next to the infohash.
-    pub wary: Option<f64>,
-    /// What lies between. Default: [`Network::perfect`], 80 ms there and back.
+    /// Whether all attackers are in one /24. Default: each in a /24 of its own.
+    pub is_one_subnet: bool,
+    /// Makes the attackers avoid detection. Default: `None`, all are next to the infohash.
+    ///
+    /// There are only so many, and so far from the infohash, that the eight closest of all hosts are
+    /// within a distance where this many honest hosts are expected. By chance eight are within 7.7 or
+    /// less in half of all cases, within 2.9 in one of a hundred.
+    pub cautious: Option<f64>,
+    /// Network between the hosts. Default: [`Network::perfect`], round trips of 80 ms.
     pub network: Network,
-    /// How the client behaves. Default: IPv4 only. With [`Config::enforce_secure_ids`] all hosts have
-    /// ids that fit their addresses (BEP 42), for which attackers choose their addresses.
+    /// Configuration of the client. Default: IPv4 only.
+    ///
+    /// With [`Config::enforce_secure_ids`] all hosts have ids that fit their addresses (BEP 42), and
+    /// the attackers choose their addresses accordingly.
     pub config: Config,
 }
 
@@ -59,45 +61,46 @@ impl Default for SybilAttack {
             honest: 3000,
             attackers: 0,
             strategy: SybilStrategy::Mutual,
-            is_one_network: false,
-            wary: None,
+            is_one_subnet: false,
+            cautious: None,
             network: Network::perfect(),
             config: Config { ipv6: false, ..Config::default() },
         }
     }
 }
 
-/// How a siege ended.
+/// The result of an attack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Outcome {
-    /// The lookup found the peer.
+    /// Whether the lookup found the peer.
     pub found: bool,
-    /// Honest hosts that hold the announce afterwards.
+    /// Number of honest hosts that store the announce.
     pub honest_announces: usize,
-    /// Datagrams that the client sent for the lookup, and for the announce after it.
+    /// Datagrams that the client sent for the lookup and the announce.
     pub datagrams: usize,
-    /// Datagrams that went to [the victim](SybilStrategy::Victim)'s address, and to its /24.
+    /// Datagrams sent to the address of [the victim](SybilStrategy::Victim), and to its /24.
     pub to_victim: [usize; 2],
 }
 
-/// The victim that attackers name.
+/// The victim that attackers list.
 const VICTIM: Ipv4Addr = Ipv4Addr::new(150, 7, 7, 7);
 
-/// Attackers share at least this many bits with the infohash: no honest host of some thousands is
-/// as close, and BEP 42 lets an id follow its owner's choice no further.
+/// Least number of bits that attackers share with the infohash.
+///
+/// No honest host of some thousands is as close, and BEP 42 leaves its owner no more choice of an id.
 const CLOSENESS: u32 = 20;
 
-/// The time in which lookup and announce end, and what was lost is sent again.
+/// Longer than a lookup and an announce take, repetitions included.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 impl SybilAttack {
-    /// SybilStrategy that names a victim at many ports of one address, or at many addresses of its /24.
-    pub fn victim(is_network: bool) -> SybilStrategy {
-        SybilStrategy::Victim { ip: VICTIM, is_network }
+    /// A strategy that lists a victim: many ports of one address, or many addresses of its /24.
+    pub fn victim(is_subnet: bool) -> SybilStrategy {
+        SybilStrategy::Victim { ip: VICTIM, is_subnet }
     }
 
-    /// Builds the hosts, fills the client's table, looks for the peer and announces.
+    /// Builds the hosts, fills the client's table, looks up the peer and announces.
     ///
     /// # Panics
     ///
@@ -121,7 +124,7 @@ impl SybilAttack {
         Outcome { found, honest_announces, datagrams: sent().count(), to_victim: [within(!0), within(!0xff)] }
     }
 
-    /// The hosts, and a client whose table is filled, before anything is looked up.
+    /// Builds the hosts and fills the client's table, without a lookup.
     pub fn build(&self, seed: u64) -> Stage {
         let mut rng = SimRng::new(seed);
         let mut world = World::new(rng.bits(), self.network.clone());
@@ -129,36 +132,36 @@ impl SybilAttack {
         let target = NodeId::from(infohash);
         let is_secure = self.config.enforce_secure_ids;
 
-        let mut networks = BTreeSet::from([network_of(VICTIM)]);
+        let mut subnets = BTreeSet::from([subnet_of(VICTIM)]);
         let mut honest: Vec<Contact> = (0..self.honest)
             .map(|_| {
-                let ip = fresh_address(&mut rng, &mut networks);
+                let ip = fresh_address(&mut rng, &mut subnets);
                 let id = rng.id();
                 let id = if is_secure { NodeId::secure_for(ip.into(), *id.as_bytes()) } else { id };
                 (id, SocketAddr::new(ip.into(), 6881))
             })
             .collect();
         honest.sort_by_key(|(id, _)| *id);
-        let base = fresh_address(&mut rng, &mut networks);
+        let base = fresh_address(&mut rng, &mut subnets);
         let head = |id: &NodeId| id.distance(&target).head();
-        let wary = self.wary.map(|reach| {
-            // In 64 bits of the distance, by which they are told apart.
+        let cautious = self.cautious.map(|reach| {
+            // In units of the first 64 bits of the distance.
             let edge = (reach / self.honest as f64 * (1_u128 << 64) as f64) as u64;
             (edge, K.saturating_sub(honest.iter().filter(|(id, _)| head(id) < edge).count()))
         });
-        let attackers: Rc<[Contact]> = (0..wary.map_or(self.attackers, |(_, count)| count))
+        let attackers: Rc<[Contact]> = (0..cautious.map_or(self.attackers, |(_, count)| count))
             .map(|at| {
-                let in_one = || Ipv4Addr::from_bits(network_of(base) << 8 | (1 + at as u32 % 254));
-                let (id, ip) = if let Some((edge, _)) = wary {
-                    // One at the edge, the others anywhere before.
+                let in_one = || Ipv4Addr::from_bits(subnet_of(base) << 8 | (1 + at as u32 % 254));
+                let (id, ip) = if let Some((edge, _)) = cautious {
+                    // One at the edge, the others anywhere within.
                     let head = if at == 0 { edge } else { (edge as f64 * rng.unit()) as u64 };
-                    (at_distance(target, head), fresh_address(&mut rng, &mut networks))
+                    (at_distance(target, head), fresh_address(&mut rng, &mut subnets))
                 } else if is_secure {
-                    secure_neighbour(&mut rng, target, &mut networks)
-                } else if self.is_one_network {
+                    secure_neighbour(&mut rng, target, &mut subnets)
+                } else if self.is_one_subnet {
                     (near(target, rng.id(), CLOSENESS + rng.below(8) as u32), in_one())
                 } else {
-                    let ip = fresh_address(&mut rng, &mut networks);
+                    let ip = fresh_address(&mut rng, &mut subnets);
                     (near(target, rng.id(), CLOSENESS + rng.below(8) as u32), ip)
                 };
                 (id, SocketAddr::new(ip.into(), 6881 + (at / 254) as u16))
@@ -168,7 +171,7 @@ impl SybilAttack {
         let mut order: Vec<usize> = (0..honest.len()).collect();
         order.sort_by_key(|&at| honest[at].0.distance(&target));
         order.truncate(K);
-        let peer = SocketAddr::new(fresh_address(&mut rng, &mut networks).into(), 999);
+        let peer = SocketAddr::new(fresh_address(&mut rng, &mut subnets).into(), 999);
         let hosts: Vec<HostId> = (0..honest.len())
             .map(|at| {
                 let mut contacts = table_of(&honest, at, &mut rng);
@@ -190,7 +193,7 @@ impl SybilAttack {
         let mut profile = Profile { config: self.config.clone(), ..Profile::default() };
         profile.limits = Limits::default();
         let client = world.add_alone(profile);
-        // A table as a node has it that has been there for a while: from all over the network.
+        // A table like that of a long-running node, with nodes from all over the network.
         for _ in 0..300.min(honest.len()) {
             let (_, addr) = honest[rng.below(honest.len())];
             let _ = world.with_node(client, |node, now| node.add_node(now, addr));
@@ -201,27 +204,27 @@ impl SybilAttack {
     }
 }
 
-/// A [`SybilAttack`] that is ready.
+/// A [`SybilAttack`] that is prepared.
 #[non_exhaustive]
 pub struct Stage {
     /// The world.
     pub world: World,
-    /// The node that looks.
+    /// The node that looks up the peer.
     pub client: HostId,
     /// The honest hosts, all of them [`Honest`].
     pub honest: Vec<HostId>,
-    /// What is looked for.
+    /// The infohash to look up.
     pub infohash: InfoHash,
-    /// The peer that the closest honest hosts hold.
+    /// The peer that the closest honest hosts store.
     pub peer: SocketAddr,
 }
 
-/// Eight others of each bucket, of `honest` sorted by id.
+/// Eight others of each bucket, drawn from `honest`, which is sorted by id.
 fn table_of(honest: &[Contact], at: usize, rng: &mut SimRng) -> Vec<Contact> {
     let own = honest[at].0;
     let mut table = Vec::new();
     let (mut start, mut end) = (0, honest.len());
-    // Each step leaves those that share one bit more with it.
+    // Each step keeps the hosts that share one bit more.
     for bits in 0..160 {
         let run = &honest[start..end];
         if run.len() <= 1 {
@@ -245,43 +248,44 @@ fn table_of(honest: &[Contact], at: usize, rng: &mut SimRng) -> Vec<Contact> {
     table
 }
 
-/// The id at a distance, of which this is the first 64 bits.
+/// The id at the distance with these first 64 bits.
 fn at_distance(target: NodeId, head: u64) -> NodeId {
     let mut bytes = *target.as_bytes();
     bytes.iter_mut().zip(head.to_be_bytes()).for_each(|(byte, of)| *byte ^= of);
     NodeId::from_bytes(bytes)
 }
 
-/// An address in a /24 that nobody is in.
-fn fresh_address(rng: &mut SimRng, networks: &mut BTreeSet<u32>) -> Ipv4Addr {
+/// Draws an address in an unused /24.
+fn fresh_address(rng: &mut SimRng, subnets: &mut BTreeSet<u32>) -> Ipv4Addr {
     loop {
         let ip = public_address(rng);
-        if networks.insert(network_of(ip)) {
+        if subnets.insert(subnet_of(ip)) {
             return ip;
         }
     }
 }
 
 fn public_address(rng: &mut SimRng) -> Ipv4Addr {
-    // First bytes without a reserved range among them.
+    // No reserved range starts with these bytes.
     let first = 20 + rng.below(70) as u8;
     let [b, c, d, ..] = rng.bits().to_le_bytes();
     Ipv4Addr::new(first, b, c, 1 + d % 254)
 }
 
-const fn network_of(ip: Ipv4Addr) -> u32 {
+const fn subnet_of(ip: Ipv4Addr) -> u32 {
     ip.to_bits() >> 8
 }
 
-/// An address for which some id next to the target is fit, and that id: an attacker has enough
-/// addresses to choose from.
-fn secure_neighbour(rng: &mut SimRng, target: NodeId, networks: &mut BTreeSet<u32>) -> (NodeId, Ipv4Addr) {
+/// Draws an address whose id under BEP 42 can be next to the target, and that id.
+///
+/// An attacker has enough addresses to choose from.
+fn secure_neighbour(rng: &mut SimRng, target: NodeId, subnets: &mut BTreeSet<u32>) -> (NodeId, Ipv4Addr) {
     loop {
         let ip = public_address(rng);
         // Bits that BEP 42 leaves free are those of the target.
         let filler = near(target, rng.id(), 60);
         let id = NodeId::secure_for(ip.into(), *filler.as_bytes());
-        if id.common_prefix_len(&target) >= 15 && networks.insert(network_of(ip)) {
+        if id.common_prefix_len(&target) >= 15 && subnets.insert(subnet_of(ip)) {
             return (id, ip);
         }
     }

@@ -10,8 +10,9 @@ use crate::id::{InfoHash, NodeId};
 use crate::time::Instant;
 use crate::wire::{Body, Message, Method, Query, Response};
 
-/// A lookup or an announce as the datagrams of its host show it. It asks nobody's code, so the
-/// algorithms of others are measured the same way as ours.
+/// The course of a lookup or an announce, derived from the datagrams of its host alone.
+///
+/// So the lookups of other clients are measured in the same way as those of this crate.
 ///
 /// ```
 /// use dht_proto::sim::{Growth, Network, Profile, Trail, World};
@@ -23,42 +24,44 @@ use crate::wire::{Body, Message, Method, Query, Response};
 /// let hosts = world.grow(20, &Growth::default(), |_, _| Arc::clone(&profile));
 /// world.capture(hosts[7]);
 /// let infohash = InfoHash::from_bytes([7; 20]);
-/// let search = world.lookup(hosts[7], Lookup::GetPeers(infohash));
+/// let record = world.lookup(hosts[7], Lookup::GetPeers(infohash));
 /// let trail = Trail::of(world.captured(hosts[7]), infohash);
-/// assert_eq!(trail.asked.len() as u32, search.report().unwrap().queried);
+/// assert_eq!(trail.queried.len() as u32, record.report().unwrap().queried);
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Trail {
-    /// Queries that it sent, repeated ones and announces included.
+    /// Queries sent, including repetitions and announces.
     pub queries: u64,
-    /// The nodes that it asked, each with its [hops](Sighting::hops).
-    pub asked: BTreeMap<SocketAddr, u32>,
-    /// The nodes that answers named.
-    pub named: BTreeSet<NodeId>,
-    /// The peers that it heard of, each when it was first named.
+    /// Nodes queried, each with its [hops](Sighting::hops).
+    pub queried: BTreeMap<SocketAddr, u32>,
+    /// Nodes listed in responses.
+    pub listed: BTreeSet<NodeId>,
+    /// Peers found, each when it was first returned.
     pub peers: Vec<Sighting>,
-    /// The nodes that confirmed the announce, each when it first did.
+    /// Nodes that acknowledged the announce, each when it first did.
     pub acknowledged: Vec<(Instant, SocketAddr)>,
 }
 
-/// A peer that a lookup heard of.
+/// A peer that a lookup found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Sighting {
-    /// When.
+    /// When it was first returned.
     pub at: Instant,
     /// The peer.
     pub peer: SocketAddr,
-    /// How far the node was that named it: 1 for one that was asked before any answer had named
-    /// it, and so came from the routing table; for others one more than the node that named it
-    /// first.
+    /// Hops to the node that returned it.
+    ///
+    /// A node that was queried before any response listed it comes from the routing table, and is one
+    /// hop away; any other is one hop further than the node that listed it first.
     pub hops: u32,
 }
 
 impl Trail {
-    /// What these datagrams of one host show of its lookup of this torrent. Of several lookups of
-    /// one torrent each needs a slice of its own.
+    /// Reads a lookup of this torrent off the datagrams of one host.
+    ///
+    /// Several lookups of one torrent need a slice each.
     pub fn of(datagrams: &[Captured], infohash: InfoHash) -> Self {
         let target = NodeId::from(infohash);
         let mut reader = Reader::default();
@@ -79,16 +82,16 @@ impl Trail {
     }
 }
 
-/// Who is asked, and under which transaction.
+/// A queried node, and the transaction id of the query.
 type Conversation<'a> = (SocketAddr, &'a [u8]);
 
 #[derive(Default)]
 struct Reader<'a> {
     trail: Trail,
-    /// Queries without an answer so far, and whether they announce.
+    /// Queries without a response so far, and whether each is an announce.
     open: BTreeMap<Conversation<'a>, bool>,
-    /// The hops of those that an answer named.
-    named: BTreeMap<SocketAddr, u32>,
+    /// Hops of the nodes listed in responses.
+    listed: BTreeMap<SocketAddr, u32>,
     peers: BTreeSet<SocketAddr>,
 }
 
@@ -96,7 +99,7 @@ impl<'a> Reader<'a> {
     fn sent(&mut self, conversation: Conversation<'a>, is_announce: bool) {
         let node = conversation.0;
         self.trail.queries += 1;
-        self.trail.asked.entry(node).or_insert_with(|| self.named.get(&node).copied().unwrap_or(1));
+        self.trail.queried.entry(node).or_insert_with(|| self.listed.get(&node).copied().unwrap_or(1));
         self.open.insert(conversation, is_announce);
     }
 
@@ -107,10 +110,10 @@ impl<'a> Reader<'a> {
             Some(true) if self.trail.acknowledged.iter().any(|(_, other)| *other == node) => {}
             Some(true) => self.trail.acknowledged.push((at, node)),
             Some(false) => {
-                let hops = self.trail.asked.get(&node).copied().unwrap_or(1);
+                let hops = self.trail.queried.get(&node).copied().unwrap_or(1);
                 for (id, addr) in [response.nodes, response.nodes6].into_iter().flatten().flatten() {
-                    self.trail.named.insert(id);
-                    self.named.entry(addr).or_insert(hops + 1);
+                    self.trail.listed.insert(id);
+                    self.listed.entry(addr).or_insert(hops + 1);
                 }
                 for peer in response.values.into_iter().flatten() {
                     if self.peers.insert(peer) {
@@ -123,12 +126,12 @@ impl<'a> Reader<'a> {
 }
 
 fn is_about(query: &Query<'_>, target: NodeId) -> bool {
-    // Ours also looks beyond the near neighbours, by ids that differ from the target in some of the
-    // first bits only.
+    // A node of this crate also looks beyond the closest nodes, for ids that differ from the target in
+    // some of the first bits only.
     let tail = |id: NodeId| u64::from_be_bytes(*id.as_bytes().last_chunk().expect("20 are more than 8"));
     match query.method {
         Method::AnnouncePeer { infohash, .. } => NodeId::from(infohash) == target,
-        Method::FindNode { target: asked, .. } => tail(asked) == tail(target),
+        Method::FindNode { target: queried, .. } => tail(queried) == tail(target),
         _ => target_of(query) == Some(target),
     }
 }
@@ -158,7 +161,7 @@ mod tests {
         Captured { at, direction, remote: host(node), bytes }
     }
 
-    fn asks(ms: u64, node: u8, infohash: InfoHash) -> Captured {
+    fn queries(ms: u64, node: u8, infohash: InfoHash) -> Captured {
         let method = Method::GetPeers { infohash, want: Want::NONE, noseed: false, scrape: false };
         captured(ms, Direction::Sent, node, Body::Query(Query { id: id(0), method }))
     }
@@ -169,15 +172,15 @@ mod tests {
         captured(ms, Direction::Sent, node, Body::Query(Query { id: id(0), method }))
     }
 
-    fn answers(ms: u64, node: u8, named: &[u8], named_peers: &[u8]) -> Captured {
+    fn responds(ms: u64, node: u8, listed: &[u8], peers_listed: &[u8]) -> Captured {
         let (mut nodes_buf, mut peers_buf) = ([0; 8 * NODE4_LEN], [0; 8 * PEER4_LEN]);
         let mut nodes = NodeWriter::new(Family::V4, &mut nodes_buf);
-        named.iter().for_each(|last| assert!(nodes.push(&id(*last), host(*last))));
+        listed.iter().for_each(|last| assert!(nodes.push(&id(*last), host(*last))));
         let mut peers = PeerWriter::new(Family::V4, &mut peers_buf);
-        named_peers.iter().for_each(|last| assert!(peers.push(host(*last))));
+        peers_listed.iter().for_each(|last| assert!(peers.push(host(*last))));
         let mut response = Response::new(id(node));
         response.nodes = Some(nodes.finish());
-        response.values = (!named_peers.is_empty()).then(|| peers.finish());
+        response.values = (!peers_listed.is_empty()).then(|| peers.finish());
         captured(ms, Direction::Received, node, Body::Response(response))
     }
 
@@ -185,20 +188,20 @@ mod tests {
     fn hops_are_counted_from_the_table_and_peers_come_once() {
         let trail = Trail::of(
             &[
-                asks(0, 1, TORRENT),
-                asks(0, 2, TORRENT),
-                answers(10, 1, &[2, 3], &[]),
-                asks(10, 3, TORRENT),
-                answers(20, 2, &[3], &[]),
-                answers(30, 3, &[4], &[100]),
-                asks(30, 4, TORRENT),
-                asks(40, 4, TORRENT),
-                answers(50, 4, &[], &[100, 101]),
+                queries(0, 1, TORRENT),
+                queries(0, 2, TORRENT),
+                responds(10, 1, &[2, 3], &[]),
+                queries(10, 3, TORRENT),
+                responds(20, 2, &[3], &[]),
+                responds(30, 3, &[4], &[100]),
+                queries(30, 4, TORRENT),
+                queries(40, 4, TORRENT),
+                responds(50, 4, &[], &[100, 101]),
             ],
             TORRENT,
         );
         assert_eq!(trail.queries, 5);
-        assert_eq!(trail.asked, [(host(1), 1), (host(2), 1), (host(3), 2), (host(4), 3)].into());
+        assert_eq!(trail.queried, [(host(1), 1), (host(2), 1), (host(3), 2), (host(4), 3)].into());
         let seen: Vec<_> = trail.peers.iter().map(|it| (it.at.as_micros(), it.peer, it.hops)).collect();
         assert_eq!(seen, vec![(30_000, host(100), 2), (50_000, host(101), 3)]);
     }
@@ -207,7 +210,7 @@ mod tests {
     fn only_answers_to_what_was_asked_count() {
         let other = InfoHash::ZERO;
         let trail = Trail::of(
-            &[asks(0, 1, other), answers(10, 1, &[], &[100]), answers(20, 2, &[], &[100])],
+            &[queries(0, 1, other), responds(10, 1, &[], &[100]), responds(20, 2, &[], &[100])],
             TORRENT,
         );
         assert_eq!(trail, Trail::default());
@@ -216,7 +219,7 @@ mod tests {
     #[test]
     fn a_node_confirms_once() {
         let (first, second) = (announces(0, 1), announces(10, 1));
-        let datagrams = [first, answers(5, 1, &[], &[]), second, answers(15, 1, &[], &[])];
+        let datagrams = [first, responds(5, 1, &[], &[]), second, responds(15, 1, &[], &[])];
         let trail = Trail::of(&datagrams, TORRENT);
         assert_eq!((trail.queries, trail.acknowledged), (2, vec![(Instant::from_micros(5000), host(1))]));
     }

@@ -188,16 +188,16 @@ fn the_toy_network_gives_the_known_figures() {
         Quantiles::of(all).quantile(0.5).expect("there are some")
     };
     let alive = ScriptedNetwork::default();
-    assert!(median(&alive, |outcome| outcome.first_value) <= ms(160));
+    assert!(median(&alive, |outcome| outcome.first_peer) <= ms(160));
     assert!(median(&alive, |outcome| outcome.acknowledged_at_8) <= ms(350));
     let half_dead = ScriptedNetwork { dead: 0.4, ..ScriptedNetwork::default() };
-    assert!(median(&half_dead, |outcome| outcome.first_value) <= ms(250));
+    assert!(median(&half_dead, |outcome| outcome.first_peer) <= ms(250));
     assert!(median(&half_dead, |outcome| outcome.acknowledged_at_8) <= secs(1));
     assert!(median(&half_dead, |outcome| outcome.done) <= secs(2));
     let deep = ScriptedNetwork::deep();
     let outcome = deep.run(1);
     assert_eq!(outcome, deep.run(1));
-    assert!(outcome.asked > 20 && outcome.datagrams > 20, "{outcome:?}");
+    assert!(outcome.queried > 20 && outcome.datagrams > 20, "{outcome:?}");
     let stage = deep.build(1);
     assert!(stage.world.node(stage.node).is_some_and(|node| node.node_count(Family::V4) > 20));
 }

@@ -28,7 +28,7 @@ fn median(outcomes: &[Outcome], figure: fn(&Outcome) -> Option<Duration>) -> u12
 #[test]
 fn libtorrent_is_quick_where_all_live() {
     let all = outcomes(|seed| run(&alive(), seed, Client::Libtorrent));
-    assert!(median(&all, |it| it.first_value) <= 240, "{all:#?}");
+    assert!(median(&all, |it| it.first_peer) <= 240, "{all:#?}");
     assert!((160..=500).contains(&median(&all, |it| it.done)), "{all:#?}");
     for outcome in &all {
         assert_eq!(outcome.missed, 0);
@@ -43,7 +43,7 @@ fn libtorrent_is_quick_where_all_live() {
 #[test]
 fn libtorrent_is_done_after_15_seconds_where_some_are_dead() {
     let all = outcomes(|seed| run(&partly_dead(), seed, Client::Libtorrent));
-    assert!(median(&all, |it| it.first_value) <= 400, "{all:#?}");
+    assert!(median(&all, |it| it.first_peer) <= 400, "{all:#?}");
     assert!((15_000..=18_000).contains(&median(&all, |it| it.done)), "{all:#?}");
     assert!((15_000..=18_000).contains(&median(&all, |it| it.stored_at_8)), "{all:#?}");
 }
@@ -52,7 +52,7 @@ fn libtorrent_is_done_after_15_seconds_where_some_are_dead() {
 #[test]
 fn jech_announces_in_its_second_step() {
     let all = outcomes(|seed| run(&alive(), seed, Client::Jech));
-    assert!(median(&all, |it| it.first_value) <= 1000, "{all:#?}");
+    assert!(median(&all, |it| it.first_peer) <= 1000, "{all:#?}");
     for outcome in &all {
         let announced = outcome.stored_at_8.expect("all live").as_millis();
         assert!((9000..=20_500).contains(&announced), "{outcome:#?}");
@@ -75,7 +75,7 @@ fn jech_takes_most_of_a_minute_where_some_are_dead() {
         let table = table.collect();
         run_from(stage, table, Client::Jech)
     });
-    assert_eq!(median(&all, |it| it.first_value), 80);
+    assert_eq!(median(&all, |it| it.first_peer), 80);
     assert!((30_000..=90_000).contains(&median(&all, |it| it.stored_at_8)), "{all:#?}");
     assert!((50_000..=110_000).contains(&median(&all, |it| it.done)), "{all:#?}");
     // From further away it takes longer.

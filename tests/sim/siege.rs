@@ -39,7 +39,7 @@ fn is_near(size: NetworkSize, nodes: u64) -> bool {
 
 #[test]
 fn h_01_eight_sybils_of_one_network_hide_nothing() {
-    assert_held(&SybilAttack { is_one_network: true, ..siege(8, SybilStrategy::Mutual) }, 8);
+    assert_held(&SybilAttack { is_one_subnet: true, ..siege(8, SybilStrategy::Mutual) }, 8);
 }
 
 #[test]
@@ -76,7 +76,7 @@ fn h_02_sybils_with_ids_that_fit_hide_nothing_where_ids_must_fit() {
 /// Whoever stays below what is suspicious leaves room for honest nodes.
 #[test]
 fn h_03_sybils_too_few_to_be_noticed_do_not_hide_a_torrent() {
-    let careful = SybilAttack { wary: Some(4.0), ..siege(0, SybilStrategy::Mutual) };
+    let careful = SybilAttack { cautious: Some(4.0), ..siege(0, SybilStrategy::Mutual) };
     for outcome in outcomes(&careful) {
         assert!(outcome.found && outcome.honest_announces >= 2, "{outcome:?}");
     }
@@ -84,10 +84,10 @@ fn h_03_sybils_too_few_to_be_noticed_do_not_hide_a_torrent() {
 
 #[test]
 fn h_04_liars_that_name_a_victim_have_four_datagrams_sent_to_it() {
-    for is_network in [false, true] {
+    for is_subnet in [false, true] {
         for attackers in [1, 20] {
-            for outcome in outcomes(&siege(attackers, SybilAttack::victim(is_network))) {
-                let sent = outcome.to_victim[usize::from(is_network)];
+            for outcome in outcomes(&siege(attackers, SybilAttack::victim(is_subnet))) {
+                let sent = outcome.to_victim[usize::from(is_subnet)];
                 assert!(sent <= 4, "{sent} of {attackers} liars");
             }
         }

@@ -1,4 +1,4 @@
-//! Hosts that misbehave, each in one way.
+//! Adversaries, each of which misbehaves in one way.
 
 use alloc::rc::Rc;
 use alloc::vec::Vec;
@@ -7,36 +7,36 @@ use core::net::{Ipv4Addr, SocketAddr};
 use core::time::Duration;
 
 use super::actor::{Actor, Outbox};
-use super::messages::{Answer, Contact, closest, near, query_in, target_of};
+use super::messages::{Contact, Reply, closest, near, query_in, target_of};
 use crate::addr::Endpoint;
 use crate::id::{InfoHash, K, NodeId};
 use crate::sim::rng::mix;
 use crate::time::Instant;
 use crate::wire::{Body, Message, Method, Query, Want};
 
-/// A liar.
+/// A node that sends false responses.
 pub struct Liar {
-    /// The id under which others list it.
+    /// The node id under which others list it.
     pub id: NodeId,
-    /// What it lies about.
+    /// What is false in its responses.
     pub lie: Lie,
 }
 
-/// What a liar says.
+/// What is false in the responses of a [`Liar`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Lie {
-    /// It answers under another id each time.
+    /// Its id, which is another one in each response.
     OtherIds,
-    /// It lists nodes that do not exist, each closer to the target than any that does.
+    /// Its nodes, which do not exist, each closer to the target than any that does.
     CloserNodes,
-    /// It lists the asker itself, close to the target.
+    /// Its node, which is the querying node itself, close to the target.
     Asker,
-    /// It lists nodes at addresses where there can be none: private, loopback, multicast, port 0.
+    /// Its nodes, which have impossible addresses: private, loopback, multicast, port 0.
     Reserved,
-    /// It hands out peers that do not exist.
+    /// Its peers, which do not exist.
     Peers,
-    /// It tells everybody that this is their address (BEP 42).
+    /// The address that it reports to the querying node as that node's own (BEP 42).
     Address(SocketAddr),
 }
 
@@ -49,29 +49,30 @@ impl Actor for Liar {
         match (self.lie, target) {
             (Lie::OtherIds, _) => id = rng.id(),
             (Lie::CloserNodes, Some(target)) => {
-                nodes.extend((0..K).map(|_| (near(target, rng.id(), 64), anywhere(rng.bits()))));
+                nodes.extend((0..K).map(|_| (near(target, rng.id(), 64), unused_addr(rng.bits()))));
             }
             (Lie::Asker, Some(target)) => nodes.push((near(target, rng.id(), 64), from)),
             (Lie::Reserved, Some(target)) => {
                 nodes.extend(RESERVED.map(|addr| (near(target, rng.id(), 64), addr)));
             }
             (Lie::Peers, _) if matches!(query.method, Method::GetPeers { .. }) => {
-                peers.extend((0..20).map(|_| anywhere(rng.bits())));
+                peers.extend((0..20).map(|_| unused_addr(rng.bits())));
             }
             _ => {}
         }
-        let mut answer = Answer { nodes: &nodes, peers: &peers, ..Answer::plain(id) };
+        let mut response = Reply { nodes: &nodes, peers: &peers, ..Reply::plain(id) };
         if let Lie::Address(addr) = self.lie {
-            answer.requester = Some(addr);
+            response.requester = Some(addr);
         }
-        answer.send(out, from, transaction);
+        response.send(out, from, transaction);
     }
 }
 
-/// One that wants to be where a torrent's peers are kept: whatever is asked of it, it has an id
-/// next to the target, and so have its accomplices, whom it lists.
+/// A node that always has an id next to the target of the query.
+///
+/// It lists its accomplices, under ids as close, so that they store every torrent.
 pub struct IdChaser {
-    /// Where the others of its kind are.
+    /// The addresses of its accomplices.
     pub accomplices: Vec<SocketAddr>,
 }
 
@@ -79,40 +80,41 @@ impl Actor for IdChaser {
     fn on_datagram(&mut self, _: Instant, from: SocketAddr, datagram: &[u8], out: &mut Outbox<'_>) {
         let Some((transaction, query)) = query_in(datagram) else { return };
         let target = target_of(&query).unwrap_or(query.id);
-        let next_to = |addr: SocketAddr| near(target, likeness(addr), 144);
+        let next_to = |addr: SocketAddr| near(target, id_for(addr), 144);
         let nodes: Vec<Contact> = self.accomplices.iter().map(|addr| (next_to(*addr), *addr)).collect();
         let nodes = &nodes[..nodes.len().min(K)];
-        Answer { nodes, ..Answer::plain(next_to(out.addr())) }.send(out, from, transaction);
+        Reply { nodes, ..Reply::plain(next_to(out.addr())) }.send(out, from, transaction);
     }
 }
 
-/// One of many next to a target, who hide what others store there: it confirms every announce and
-/// names no peer.
+/// A node with an id next to a target, one of many that hide what is stored there.
+///
+/// It acknowledges every announce, and returns no peers.
 pub struct Sybil {
-    /// Its id.
+    /// The node id.
     pub id: NodeId,
-    /// All of its kind.
+    /// All Sybils.
     pub accomplices: Rc<[Contact]>,
-    /// Whom it names.
+    /// Which nodes it lists.
     pub strategy: SybilStrategy,
 }
 
-/// Whom a [`Sybil`] names.
+/// Which nodes a [`Sybil`] lists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SybilStrategy {
-    /// Its accomplices, and nobody else.
+    /// Its accomplices only.
     Mutual,
     /// Eight nodes that do not exist, closer to the target than any that does.
     Junk,
-    /// Nobody: it never answers.
+    /// None: it never responds.
     Silent,
-    /// Eight times a victim, under ids close to the target.
+    /// A victim, eight times, under ids close to the target.
     Victim {
         /// The address of the victim.
         ip: Ipv4Addr,
-        /// Addresses of its /24, instead of ports of this one.
-        is_network: bool,
+        /// Lists addresses of its /24 instead of ports of this address.
+        is_subnet: bool,
     },
 }
 
@@ -126,12 +128,12 @@ impl Actor for Sybil {
             (_, None) => Vec::new(),
             (SybilStrategy::Mutual, Some(target)) => closest(&self.accomplices, target),
             (SybilStrategy::Junk, Some(target)) => {
-                (0..K).map(|_| (near(target, rng.id(), 64), anywhere(rng.bits()))).collect()
+                (0..K).map(|_| (near(target, rng.id(), 64), unused_addr(rng.bits()))).collect()
             }
-            (SybilStrategy::Victim { ip, is_network }, Some(target)) => {
+            (SybilStrategy::Victim { ip, is_subnet }, Some(target)) => {
                 let [a, b, c, _] = ip.octets();
                 let at = |n: u8| {
-                    if is_network { ([a, b, c, n], 6881).into() } else { (ip, 1024 + u16::from(n)).into() }
+                    if is_subnet { ([a, b, c, n], 6881).into() } else { (ip, 1024 + u16::from(n)).into() }
                 };
                 (0..K)
                     .map(|_| {
@@ -141,19 +143,19 @@ impl Actor for Sybil {
                     .collect()
             }
         };
-        Answer { nodes: &nodes, ..Answer::plain(self.id) }.send(out, from, transaction);
+        Reply { nodes: &nodes, ..Reply::plain(self.id) }.send(out, from, transaction);
     }
 }
 
-/// One that wants to fill a node's store: it announces one port after the other.
+/// A node that fills a node's peer store by announcing one port after the other.
 pub struct PortFiller {
-    /// Its id.
+    /// The node id.
     pub id: NodeId,
-    /// Whose store it fills.
+    /// The node whose store it fills.
     pub victim: SocketAddr,
-    /// Under which torrent.
+    /// The torrent it announces.
     pub infohash: InfoHash,
-    /// The time between two announces.
+    /// Time between two announces.
     pub interval: Duration,
     token: Vec<u8>,
     port: u16,
@@ -161,7 +163,7 @@ pub struct PortFiller {
 }
 
 impl PortFiller {
-    /// One that begins at once.
+    /// Creates an adversary that starts at once.
     pub const fn new(id: NodeId, victim: SocketAddr, infohash: InfoHash, interval: Duration) -> Self {
         Self { id, victim, infohash, interval, token: Vec::new(), port: 0, next: Instant::ZERO }
     }
@@ -170,7 +172,7 @@ impl PortFiller {
 impl Actor for PortFiller {
     fn on_datagram(&mut self, _: Instant, from: SocketAddr, datagram: &[u8], out: &mut Outbox<'_>) {
         if let Some((transaction, _)) = query_in(datagram) {
-            return Answer::plain(self.id).send(out, from, transaction);
+            return Reply::plain(self.id).send(out, from, transaction);
         }
         if let Ok(Message { body: Body::Response(response), .. }) = Message::parse(datagram)
             && let Some(token) = response.token
@@ -182,7 +184,7 @@ impl Actor for PortFiller {
     fn on_wake(&mut self, now: Instant, out: &mut Outbox<'_>) {
         self.next = now + self.interval;
         let infohash = self.infohash;
-        // A token first, and now and then a new one.
+        // A token is needed first, and a new one every 256 announces.
         let method = if self.token.is_empty() || self.port % 256 == 255 {
             Method::GetPeers { infohash, want: Want::NONE, noseed: false, scrape: false }
         } else {
@@ -199,21 +201,21 @@ impl Actor for PortFiller {
     }
 }
 
-/// One that asks without end.
+/// A node that sends bursts of queries without end.
 pub struct Flooder {
-    /// Its id.
+    /// The node id.
     pub id: NodeId,
-    /// Whom it asks.
+    /// The node it queries.
     pub victim: SocketAddr,
-    /// The time between two floods.
+    /// Time between two bursts.
     pub interval: Duration,
-    /// The queries in each.
+    /// Queries of each burst.
     pub burst: usize,
     next: Instant,
 }
 
 impl Flooder {
-    /// One that begins at once.
+    /// Creates an adversary that starts at once.
     pub const fn new(id: NodeId, victim: SocketAddr, interval: Duration, burst: usize) -> Self {
         Self { id, victim, interval, burst, next: Instant::ZERO }
     }
@@ -222,7 +224,7 @@ impl Flooder {
 impl Actor for Flooder {
     fn on_datagram(&mut self, _: Instant, from: SocketAddr, datagram: &[u8], out: &mut Outbox<'_>) {
         if let Some((transaction, _)) = query_in(datagram) {
-            Answer::plain(self.id).send(out, from, transaction);
+            Reply::plain(self.id).send(out, from, transaction);
         }
     }
 
@@ -239,20 +241,20 @@ impl Actor for Flooder {
     }
 }
 
-/// One that has others flood a victim: it asks them in the victim's name.
+/// A host that makes others flood a victim, by queries with the victim's address as source.
 pub struct Reflector {
-    /// Who gets the answers.
+    /// The address that receives the responses.
     pub victim: SocketAddr,
-    /// Who is asked, in turn.
+    /// The nodes it queries, in turn.
     pub mirrors: Vec<SocketAddr>,
-    /// The time between two queries.
+    /// Time between two queries.
     pub interval: Duration,
     sent: usize,
     next: Instant,
 }
 
 impl Reflector {
-    /// One that begins at once.
+    /// Creates an adversary that starts at once.
     pub const fn new(victim: SocketAddr, mirrors: Vec<SocketAddr>, interval: Duration) -> Self {
         Self { victim, mirrors, interval, sent: 0, next: Instant::ZERO }
     }
@@ -281,15 +283,15 @@ const fn find_node(id: NodeId, target: NodeId) -> Message<'static> {
     Message::new(b"fn", Body::Query(Query { id, method: Method::FindNode { target, want: Want::NONE } }))
 }
 
-/// An id that follows from an address, so that each calls itself what the others call it.
-fn likeness(addr: SocketAddr) -> NodeId {
+/// Derives an id from an address, so that accomplices agree on each other's ids.
+fn id_for(addr: SocketAddr) -> NodeId {
     let (high, low) = Endpoint::from(addr).halves();
     let word = mix(mix(low ^ u64::from(addr.port()) << 48) ^ high).to_be_bytes();
     NodeId::from_bytes(array::from_fn(|at| word[at % 8]))
 }
 
-/// A public address at which there is nobody.
-fn anywhere(bits: u64) -> SocketAddr {
+/// Maps random bits to a public address without a host.
+fn unused_addr(bits: u64) -> SocketAddr {
     let [a, b, c, ..] = bits.to_le_bytes();
     SocketAddr::from(([140, a, b, c], 6881))
 }
@@ -318,7 +320,7 @@ mod tests {
 
     #[test]
     fn chasers_are_next_to_the_target_and_next_to_each_other() {
-        let (target, [a, b]) = (SimRng::new(1).id(), [1, 2].map(anywhere).map(likeness));
+        let (target, [a, b]) = (SimRng::new(1).id(), [1, 2].map(unused_addr).map(id_for));
         assert_ne!(a, b);
         assert_eq!(near(target, a, 144).common_prefix_len(&target), 144);
     }

@@ -1,4 +1,4 @@
-//! What befalls hosts: birth and death, churn, outages, sleep, clocks that jump.
+//! Starts and departures of hosts, churn, outages, sleep, clock jumps.
 
 use alloc::boxed::Box;
 use alloc::sync::Arc;
@@ -19,15 +19,15 @@ use crate::sim::schedule::SimEvent;
 use crate::sim::transport::Link;
 use crate::time::Instant;
 
-/// What befalls hosts.
+/// Lifecycle of hosts.
 impl World {
-    /// A host leaves for good, without a word. Others go on listing it until they notice.
+    /// Removes a host for good. Others list it until they notice.
     pub fn kill(&mut self, host: HostId) {
         self.hosts[host.index()].leave_at = Instant::NEVER;
         self.shut_down(host);
     }
 
-    /// Each of the hosts with a node leaves for good with this probability. Returns how many did.
+    /// Removes each host with a node with this probability, and returns how many were removed.
     pub fn kill_share(&mut self, share: f64) -> usize {
         let mut killed = 0;
         for host in self.hosts() {
@@ -39,30 +39,33 @@ impl World {
         killed
     }
 
-    /// A host starts anew at its address, whether it was there or not. Its node knows only
-    /// [`Profile::bootstraps`] and has another id, unless its [`Config`] names one.
+    /// Starts a new node at the address of a host, whether that was up or not.
+    ///
+    /// The node knows [`Profile::bootstraps`] hosts only, and has a new id unless its [`Config`] sets one.
     ///
     /// # Panics
     ///
     /// If it never had a node.
     pub fn restart(&mut self, host: HostId) {
         let at = &mut self.hosts[host.index()];
-        let profile = at.profile.clone().expect("only nodes start anew");
+        let profile = at.profile.clone().expect("only nodes restart");
         at.leave_at = Instant::NEVER;
         self.shut_down(host);
         self.start_node(host, &profile, profile.config.clone());
         self.bootstrap(host);
     }
 
-    /// The translator before a host forgets all ways, as after a failure of power. Without one
-    /// nothing happens.
+    /// Clears the state of the NAT before a host, as a power failure would.
+    ///
+    /// Does nothing if there is none.
     pub fn reset_nat(&mut self, host: HostId) {
         self.transport.reset_nat(&self.hosts[host.index()].link);
     }
 
-    /// A host is at another address from now on, behind another translator of the same kind if it was
-    /// behind one, and nobody tells its node: a lease has run out. What is on its way to the old one
-    /// is lost.
+    /// Moves a host to another address without notifying its node, as when a lease expires.
+    ///
+    /// If it was behind a NAT, it is behind another of the same kind. What is in flight to the old
+    /// address is lost.
     ///
     /// # Panics
     ///
@@ -75,8 +78,7 @@ impl World {
         self.transport.detach(&old);
     }
 
-    /// The node of a host gives way to a script, which goes on at its address and behind the same
-    /// translator.
+    /// Replaces the node of a host by a script, at the same address and behind the same NAT.
     ///
     /// # Panics
     ///
@@ -91,18 +93,20 @@ impl World {
         self.drain(host.0);
     }
 
-    /// The link of a host is down for a while, in both directions. It is not told.
+    /// Takes the link of a host down for a while, in both directions, without notifying its node.
     pub fn cut(&mut self, host: HostId, outage: Duration) {
         self.interrupt(host, outage, Presence::Offline);
     }
 
-    /// A host is suspended for a while: nothing arrives, its clock stands still, and afterwards
-    /// its node is told by [`handle_resume`](Node::handle_resume).
+    /// Suspends a host for a while.
+    ///
+    /// Nothing arrives and its clock stands still; afterwards its node is notified by
+    /// [`handle_resume`](Node::handle_resume).
     pub fn sleep(&mut self, host: HostId, time: Duration) {
         self.interrupt(host, time, Presence::Asleep);
     }
 
-    /// The clock of a host jumps ahead, and nobody tells its node.
+    /// Sets the clock of a host ahead, without notifying its node.
     pub fn set_clock_ahead(&mut self, host: HostId, jump: Duration) {
         let at = &mut self.hosts[host.index()];
         at.clock += jump.as_micros() as i64;
@@ -113,25 +117,25 @@ impl World {
         self.drain(host.0);
     }
 
-    /// The clock of a host jumps back, though monotonic ones should not; by at most 1000 s.
+    /// Sets the clock of a host back by at most 1000 s, though monotonic clocks should not do that.
     pub fn set_clock_back(&mut self, host: HostId, jump: Duration) {
         self.hosts[host.index()].clock -= jump.as_micros() as i64;
         self.drain(host.0);
     }
 
-    /// Everything that a host sends takes so much longer from now on.
+    /// Delays all that a host sends from now on by so much.
     pub fn slow_down(&mut self, host: HostId, extra: Duration) {
         self.hosts[host.index()].link.extra = extra;
     }
 
-    /// A host comes and goes from now on; its present session begins now.
+    /// Sets or ends the churn of a host; its current session starts now.
     ///
     /// # Panics
     ///
     /// If it never had a node.
     pub fn set_churn(&mut self, host: HostId, churn: Option<Churn>) {
         let at = &mut self.hosts[host.index()];
-        let profile = at.profile.as_ref().expect("only nodes come and go");
+        let profile = at.profile.as_ref().expect("only nodes have churn");
         at.profile = Some(Arc::new(Profile { churn, ..Profile::clone(profile) }));
         at.leave_at = Instant::NEVER;
         if at.presence != Presence::Gone {
@@ -139,27 +143,27 @@ impl World {
         }
     }
 
-    /// Tells a node of some nodes that are there, as bootstrap hosts.
+    /// Adds bootstrap hosts to a node, drawn from the nodes that are up.
     pub(super) fn bootstrap(&mut self, host: HostId) {
-        let entries = self.hosts[host.index()].profile.as_ref().map_or(0, |profile| profile.bootstraps);
-        for _ in 0..entries {
+        let count = self.hosts[host.index()].profile.as_ref().map_or(0, |profile| profile.bootstraps);
+        for _ in 0..count {
             for family in Family::ALL {
                 let is_wanted = self.addr_in(host, family).is_some();
-                let entry = is_wanted.then(|| self.draw_bootstrap_host(host, family)).flatten();
+                let addr = is_wanted.then(|| self.draw_bootstrap_host(host, family)).flatten();
                 let at = &mut self.hosts[host.index()];
                 let local = at.local(self.now);
-                if let (Some(entry), Occupant::Node(node)) = (entry, &mut at.occupant) {
-                    // Where there is no room for more, it knows enough.
-                    let _ = node.add_bootstrap(local, entry, BootstrapKind::Router);
+                if let (Some(addr), Occupant::Node(node)) = (addr, &mut at.occupant) {
+                    // If there is no room for more, it knows enough.
+                    let _ = node.add_bootstrap(local, addr, BootstrapKind::Router);
                 }
             }
         }
         self.drain(host.0);
     }
 
-    /// A node that is there and can be reached by anybody.
+    /// Draws a node that is up and that anybody can reach.
     fn draw_bootstrap_host(&mut self, but: HostId, family: Family) -> Option<SocketAddr> {
-        // Where few can be reached, some get fewer entries.
+        // If few can be reached, some nodes get fewer bootstrap hosts.
         for _ in 0..64 {
             let host = HostId(self.transport.rng.below(self.hosts.len()) as u32);
             let at = &self.hosts[host.index()];
@@ -174,7 +178,7 @@ impl World {
         None
     }
 
-    /// A host gets a new node.
+    /// Starts a new node on a host.
     pub(super) fn start_node(&mut self, host: HostId, profile: &Profile, mut config: Config) {
         let seed = self.transport.rng.seed();
         if config.secure_ids && !profile.is_new {
@@ -201,7 +205,7 @@ impl World {
         }
     }
 
-    /// A session ends.
+    /// Ends a session.
     pub(super) fn leave(&mut self, host: HostId) {
         let churn = self.hosts[host.index()].profile.as_ref().and_then(|profile| profile.churn);
         let id = self.node(host).map(|node| Family::ALL.map(|family| node.id(family)));
@@ -218,7 +222,7 @@ impl World {
         self.return_after(host, |rng| rng.exponential(churn.absence));
     }
 
-    /// An outage, a sleep or an absence ends.
+    /// Ends an outage, a sleep or an absence.
     pub(super) fn recover(&mut self, index: u32) {
         let host = HostId(index);
         let at = &mut self.hosts[host.index()];
