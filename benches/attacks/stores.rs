@@ -1,4 +1,4 @@
-//! Floods of announces and puts: what is left of what honest hosts stored.
+//! Floods of announces and puts: how much remains of what honest hosts stored.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
@@ -10,7 +10,7 @@ use dht_proto::{InfoHash, Item, Limits, NodeId};
 use crate::datagrams::host;
 use crate::target::{Crowd, Target, in_network, query, spread, token_in};
 
-/// A swarm that attackers announce to.
+/// Prints how many honest peers remain in a swarm that attackers announce to.
 pub(crate) fn print_swarm() {
     const HONEST: usize = 100;
     println!("\n10,000 false peers in a swarm of {HONEST}: honest among those named, and kept");
@@ -51,7 +51,7 @@ pub(crate) fn print_swarm() {
     }
 }
 
-/// Torrents that push out others.
+/// Prints how many swarms remain after announces to other torrents.
 pub(crate) fn print_swarms() {
     println!("\nswarms that are left after announces to random infohashes");
     let mut target = Target::new(50, &Limits::default(), |_| ());
@@ -106,7 +106,7 @@ pub(crate) fn print_swarms() {
     }
 }
 
-/// Items next to the node's id, which push out others.
+/// Prints how many honest items remain after puts of items next to the node's id.
 pub(crate) fn print_items() {
     println!("\n400 honest items, and those of attackers next to the node's id: honest ones kept");
     for networks in [1_u8, 4, 5] {
