@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn what_never_came_is_longer_than_anything() {
+    fn a_missing_measurement_exceeds_all_others() {
         let quantiles = Quantiles::of([Some(1), None, Some(2), None]);
         assert_eq!(quantiles.missing(), 2);
         assert_eq!(

@@ -319,7 +319,7 @@ mod tests {
     use crate::sim::rng::SimRng;
 
     #[test]
-    fn chasers_are_next_to_the_target_and_next_to_each_other() {
+    fn id_chasers_are_next_to_the_target_and_next_to_each_other() {
         let (target, [a, b]) = (SimRng::new(1).id(), [1, 2].map(unused_addr).map(id_for));
         assert_ne!(a, b);
         assert_eq!(near(target, a, 144).common_prefix_len(&target), 144);

@@ -105,7 +105,7 @@ mod tests {
     }
 
     #[test]
-    fn the_directory_forgets_what_was_taken_out_and_nothing_else() {
+    fn the_directory_removes_one_endpoint_and_no_other() {
         let (mut directory, mut rng, mut model) = (Directory::new(2), SimRng::new(1), BTreeMap::new());
         for value in 0..20_000 {
             let endpoint = Endpoint::v4((rng.below(900) as u32).to_be_bytes(), 1);

@@ -368,7 +368,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn translators_are_used_again_once_nobody_is_behind_them() {
+    fn nats_are_reused_once_no_host_is_behind_them() {
         let mut transport = Transport::new(1, Network::perfect(), Instant::ZERO);
         let nat = Nat::new(NatKind::FullCone);
         let outside = |last| Endpoint::v4([30, 0, 0, last], 1);
@@ -380,7 +380,7 @@ mod tests {
         assert_eq!(transport.add_nat(nat, outside(1)), 1);
         transport.share_nat(1);
         transport.detach(&link(0, 1));
-        assert_eq!(transport.add_nat(nat, outside(2)), 2, "one is still behind the first");
+        assert_eq!(transport.add_nat(nat, outside(2)), 2, "one host is still behind the first");
         transport.detach(&link(1, 1));
         assert!(transport.place(outside(1)).is_none());
         assert_eq!(transport.add_nat(nat, outside(3)), 1);
@@ -388,7 +388,7 @@ mod tests {
     }
 
     #[test]
-    fn the_transcript_tells_every_difference() {
+    fn the_transcript_shows_every_difference() {
         let transcript = |at: u64, from: u8, to: u8, bytes: &[u8]| {
             let mut transport = Transport::new(1, Network::perfect(), Instant::ZERO);
             let endpoint = |last| Endpoint::v4([30, 0, 0, last], 1);

@@ -228,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn ways_close_after_the_expiry() {
+    fn sessions_close_after_the_expiry() {
         for kind in
             [NatKind::FullCone, NatKind::AddressRestricted, NatKind::PortRestricted, NatKind::Symmetric]
         {
@@ -259,7 +259,7 @@ mod tests {
     }
 
     #[test]
-    fn forgotten_ways_make_room() {
+    fn closed_sessions_make_room() {
         let mut device = device(NatKind::Symmetric);
         for second in 0..10_000 {
             device.out(at(second), 7, INSIDE, Endpoint::v4((1 << 24 | second as u32).to_be_bytes(), 1));

@@ -60,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn buffers_are_used_again() {
+    fn buffers_are_reused() {
         let mut packets = Packets::default();
         let first = packets.alloc(Endpoint::ZERO, Endpoint::ZERO, b"one");
         let second = packets.alloc(Endpoint::ZERO, Endpoint::ZERO, b"second");
