@@ -45,7 +45,7 @@ impl World {
     ///
     /// # Panics
     ///
-    /// If it never had a node.
+    /// If the host never had a node.
     pub fn restart(&mut self, host: HostId) {
         let at = &mut self.hosts[host.index()];
         let profile = at.profile.clone().expect("only nodes restart");
@@ -69,7 +69,7 @@ impl World {
     ///
     /// # Panics
     ///
-    /// If it never had a node.
+    /// If the host never had a node.
     pub fn readdress(&mut self, host: HostId) {
         let profile = self.hosts[host.index()].profile.clone().expect("only nodes move");
         let mut link = Link::new(host.0);
@@ -132,7 +132,7 @@ impl World {
     ///
     /// # Panics
     ///
-    /// If it never had a node.
+    /// If the host never had a node.
     pub fn set_churn(&mut self, host: HostId, churn: Option<Churn>) {
         let at = &mut self.hosts[host.index()];
         let profile = at.profile.as_ref().expect("only nodes have churn");
