@@ -95,9 +95,9 @@ pub struct Churn {
 /// The identity with which a host returns; its node keeps no other state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Returns {
-    /// It does not return.
+    /// The host does not return.
     Never,
-    /// Its old id and address.
+    /// The old id and address.
     Same,
     /// A new id and address.
     Renewed,
@@ -210,12 +210,12 @@ pub(super) enum Occupant {
 /// The availability of a host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Presence {
-    /// It is connected.
+    /// The host is connected.
     Up,
-    /// Its link is down, which it cannot notice directly.
+    /// The link is down, which the host cannot notice directly.
     Offline,
-    /// It is suspended: nothing arrives, and its clock stands still.
+    /// The host is suspended: nothing arrives, and its clock stands still.
     Asleep,
-    /// It has left.
+    /// The host has left.
     Gone,
 }

@@ -26,17 +26,17 @@ pub struct Liar {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Lie {
-    /// Its id, which is another one in each response.
+    /// The id: another one in each response.
     OtherIds,
-    /// Its nodes, which do not exist, each closer to the target than any that does.
+    /// The nodes: they do not exist, and each is closer to the target than any that does.
     CloserNodes,
-    /// Its node, which is the querying node itself, close to the target.
+    /// The nodes: the querying node itself, close to the target.
     Asker,
-    /// Its nodes, which have impossible addresses: private, loopback, multicast, port 0.
+    /// The nodes: at impossible addresses, which are private, loopback or multicast, or have port 0.
     Reserved,
-    /// Its peers, which do not exist.
+    /// The peers: they do not exist.
     Peers,
-    /// The address that it reports to the querying node as that node's own (BEP 42).
+    /// The address of the querying node (BEP 42): it is reported to be this one.
     Address(SocketAddr),
 }
 
@@ -103,7 +103,7 @@ pub struct Sybil {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum SybilStrategy {
-    /// Its accomplices only.
+    /// The accomplices only.
     Mutual,
     /// Eight nodes that do not exist, closer to the target than any that does.
     Junk,

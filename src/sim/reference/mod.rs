@@ -124,7 +124,7 @@ pub fn finished_at(world: &World, host: HostId) -> Option<Instant> {
 
 /// Runs a client on the network that a node of this crate has with this seed.
 ///
-/// The same hosts are dead, and the client starts from the table that the node had filled.
+/// Dead hosts are the same, and the client starts from the table that the node had filled.
 pub fn run(network: &ScriptedNetwork, seed: u64, client: Client) -> Outcome {
     let stage = network.build(seed);
     let table = table(&stage.world, stage.node);

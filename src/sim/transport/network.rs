@@ -42,7 +42,7 @@ pub struct Network {
 /// need no memory.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Latency {
-    /// The same between any two hosts.
+    /// A fixed round-trip time between any two hosts.
     Fixed {
         /// The round-trip time.
         rtt: Duration,
