@@ -1,16 +1,15 @@
-//! What the adapters add to the core: the way of a command to the wire, and the cost of idling.
+//! Overhead of the adapters: latency of a command, and the cost of idling.
 //!
 //! ```text
 //! cargo bench --all-features --bench adapters -- latency [COMMANDS]
 //! cargo bench --all-features --bench adapters -- idle [SECONDS [NODES]]
 //! ```
 //!
-//! - `latency`: a node that has nothing to do is told to ping an address; how long until a socket there
-//!   gets the query. Beside it, how long a datagram takes from one bare socket to another.
-//! - `idle`: nodes on loopback that know one another and that nobody uses: how often each wakes in an
-//!   hour, how many datagrams it sends, and the processor time that it takes. Nothing wakes them but
-//!   the deadlines of their own upkeep and the datagrams of that of the others. Beside them a node that
-//!   knows nobody.
+//! - `latency`: the time from a call of `ping` on an idle node until a socket receives the query.
+//!   Beside it, the time of a datagram from one plain socket to another.
+//! - `idle`: unused nodes on loopback that know one another: wake-ups in an hour, datagrams sent, and
+//!   processor time of each. Only maintenance wakes them, their own and that of the others. Beside
+//!   them, a node that knows no other.
 
 #[path = "common/args.rs"]
 mod args;
@@ -26,7 +25,7 @@ use dht_proto::wire::{Body, Message, Response};
 use dht_proto::{AddressPolicy, Config, Family, NodeId};
 use tokio::runtime::{Builder, Runtime};
 
-/// Long enough for the loop to fall asleep again.
+/// Long enough for the loop to sleep again.
 const BETWEEN: Duration = Duration::from_millis(3);
 
 fn main() {
@@ -67,7 +66,7 @@ fn latency(runtime: &Runtime, commands: u32) {
     });
 }
 
-/// Times what `call` makes arrive, once each time.
+/// Times each arrival that a call of `call` causes.
 fn measure(name: &str, arrivals: &Receiver<Instant>, calls: u32, mut call: impl FnMut()) {
     let mut times: Vec<f64> = (0..calls)
         .map(|_| {
@@ -84,7 +83,7 @@ fn measure(name: &str, arrivals: &Receiver<Instant>, calls: u32, mut call: impl 
     println!("{name:<26}{median:>8.0}{p95:>8.0}{p99:>8.0}");
 }
 
-/// Where a socket tells when it gets a datagram, and answers it if it is a query.
+/// The arrival times at a socket, which responds to queries.
 fn pinged() -> (SocketAddr, Receiver<Instant>) {
     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("loopback");
     let addr = socket.local_addr().expect("it is bound");
@@ -151,7 +150,7 @@ fn start<N>(count: u32, mut node: impl FnMut(Option<SocketAddr>) -> (SocketAddr,
     nodes
 }
 
-/// Leaves the nodes alone for so long.
+/// Measures the nodes while they idle for so long.
 fn rest(name: &str, time: Duration, nodes: u32, read: impl Fn() -> Vec<(LoopStats, u64)>) {
     let sum = |readings: Vec<(LoopStats, u64)>| {
         readings
@@ -173,7 +172,7 @@ fn rest(name: &str, time: Duration, nodes: u32, read: impl Fn() -> Vec<(LoopStat
     );
 }
 
-/// What this process has had of the processors; zero where it cannot be read.
+/// Processor time of this process; zero where it cannot be read.
 fn cpu_time() -> Duration {
     // In nanoseconds, the first number, for the whole process only in its threads' files.
     let tasks = std::fs::read_dir("/proc/self/task").into_iter().flatten().flatten();
@@ -194,7 +193,7 @@ fn task_node(known: Option<SocketAddr>) -> task::Owner {
     builder.bootstrap(known.map(|addr| addr.to_string())).spawn().expect("it starts")
 }
 
-/// For many nodes on one host.
+/// The configuration of many nodes on one host.
 fn config() -> Config {
     let mut config = Config::default();
     (config.address_policy, config.source_limits) = (AddressPolicy::Any, false);

@@ -1,4 +1,4 @@
-//! Bytes to message and back, beside what a serde bencode library needs to decode the same bytes.
+//! Times parsing and encoding, beside a serde bencode library that decodes the same bytes.
 
 #[path = "common/serde_krpc.rs"]
 mod serde_krpc;

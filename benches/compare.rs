@@ -1,49 +1,48 @@
-//! Our lookup beside those of deployed clients, in the same worlds: how long until the first peer,
-//! until the announce stands at 8 hosts, until 8 have confirmed it, until the end, and at how many
-//! datagrams. Time is virtual, so a busy machine changes nothing.
+//! Compares the lookup of this crate with those of deployed clients, in the same worlds.
+//!
+//! The figures are the times until the first peer, until 8 hosts store the announce, until 8 have
+//! acknowledged it, and until the end, and the number of datagrams. Time is virtual, so a busy machine
+//! changes nothing.
 //!
 //! ```text
 //! cargo bench --features sim --bench compare -- [SEEDS]
 //! ```
 //!
 //! Each cell is the median and the 95th percentile over the seeds (100, if none are given); a dash
-//! is what never came. `done` is what the algorithm itself holds to be the end: libtorrent does not
-//! wait for the answers to its announces, the others do. `missed` counts those of the 8 closest
-//! living hosts that do not hold the announce, on average.
+//! means never. `done` is the end by the client's own judgement: libtorrent does not wait for the
+//! responses to its announces, the others do. `missed` is the average number of the 8 closest live
+//! hosts that do not store the announce.
 
 #[path = "common/args.rs"]
 mod args;
-mod reference;
-#[path = "reference/toy.rs"]
-mod toy;
 
 use std::time::Duration;
 
 use args::args;
-use dht_proto::sim::Sample;
-use dht_proto::sim::toy::{Outcome, Toy};
-use toy::run;
+use dht_proto::sim::Quantiles;
+use dht_proto::sim::reference::{self, Client};
+use dht_proto::sim::scripted::{Outcome, ScriptedNetwork};
 
 fn main() {
     let (args, is_test) = args();
     let seeds = args.iter().find_map(|arg| arg.parse().ok()).unwrap_or(if is_test { 2 } else { 100 });
 
-    let deep = Toy::deep();
+    let deep = ScriptedNetwork::deep();
     let networks = [
-        ("80 ms there and back, all alive", Toy::default()),
-        ("80 ms there and back, 40 % dead", Toy { dead: 0.4, ..Toy::default() }),
-        ("log-normal round trips, 40 % dead, 5 % loss", Toy::hard()),
+        ("round trips of 80 ms, all alive", ScriptedNetwork::default()),
+        ("round trips of 80 ms, 40 % dead", ScriptedNetwork { dead: 0.4, ..ScriptedNetwork::default() }),
+        ("log-normal round trips, 40 % dead, 5 % loss", ScriptedNetwork::hard()),
         ("the same, and 2^22 deep", deep),
     ];
-    for (name, toy) in &networks {
+    for (name, network) in &networks {
         println!("\n{name}; {seeds} seeds; seconds, median and 95th percentile");
         println!(
             "{:<11}{:>15}{:>15}{:>15}{:>15}{:>12}{:>8}",
-            "", "first value", "stands at 8", "confirmed by 8", "done", "datagrams", "missed",
+            "", "first peer", "stored by 8", "acked by 8", "done", "datagrams", "missed",
         );
-        row("this crate", seeds, |seed| toy.run(seed));
-        for (name, new) in reference::ALL {
-            row(name, seeds, |seed| run(toy, seed, new()));
+        row("this crate", seeds, |seed| network.run(seed));
+        for client in Client::ALL {
+            row(client.name(), seeds, |seed| reference::run(network, seed, client));
         }
     }
 }
@@ -51,16 +50,18 @@ fn main() {
 fn row(name: &str, seeds: u64, look_up: impl Fn(u64) -> Outcome) {
     let outcomes: Vec<Outcome> = (1..=seeds).map(look_up).collect();
     let figures: [fn(&Outcome) -> Option<Duration>; 4] =
-        [|it| it.first_value, |it| it.stands_at_8, |it| it.acknowledged_at_8, |it| it.done];
+        [|it| it.first_peer, |it| it.stored_at_8, |it| it.acknowledged_at_8, |it| it.done];
     print!("{name:<11}");
     for figure in figures {
-        let sample = Sample::of(outcomes.iter().map(figure));
+        let quantiles = Quantiles::of(outcomes.iter().map(figure));
         let [median, late] = [0.5, 0.95].map(|share| {
-            sample.quantile(share).map_or_else(|| "–".to_owned(), |time| format!("{:.2}", time.as_secs_f64()))
+            quantiles
+                .quantile(share)
+                .map_or_else(|| "–".to_owned(), |time| format!("{:.2}", time.as_secs_f64()))
         });
         print!("{:>15}", format!("{median} {late}"));
     }
-    let datagrams = Sample::of(outcomes.iter().map(|it| Some(it.datagrams)));
+    let datagrams = Quantiles::of(outcomes.iter().map(|it| Some(it.datagrams)));
     let [median, late] = [0.5, 0.95].map(|share| datagrams.quantile(share).unwrap_or(0));
     let missed = outcomes.iter().map(|it| it.missed).sum::<usize>() as f64 / seeds as f64;
     println!("{:>12}{missed:>8.2}", format!("{median} {late}"));

@@ -1,9 +1,9 @@
-//! Items (BEP 44): what a get and a put cost, and what is left of a node while it is flooded with
-//! 100,000 puts a second, all of them with a valid token, 1000 bytes and a wrong signature.
+//! Times gets and puts of items (BEP 44), also during a flood of 100,000 puts a second.
 //!
-//! `ordinary/quiet` and `ordinary/flooded` time the same ordinary queries, the second between the
-//! puts of the flood; `flood/second` is how long the node works for one second of the flood, which
-//! all other work has to do without.
+//! Each put of the flood has a valid token, 1000 bytes and a wrong signature.
+//!
+//! `ordinary/quiet` and `ordinary/flooded` time the same ordinary queries, the second between the puts
+//! of the flood; `flood/second` is the time that the node spends on one second of the flood.
 
 #[path = "common/datagrams.rs"]
 mod datagrams;
@@ -17,7 +17,7 @@ use datagrams::{encode, host};
 use dht_proto::wire::{Body, Message, Method, PutItem, Response, Want};
 use dht_proto::{Config, Instant, Item, Limits, MAX_DATAGRAM, Node, NodeId, SecretKey};
 
-/// Hosts that flood, each in a network of its own.
+/// Hosts that flood, each in a subnet of its own.
 const FLOODERS: usize = 20_000;
 
 /// Puts in a second of the flood.
@@ -33,7 +33,7 @@ struct Bench {
 }
 
 impl Bench {
-    /// A node that knows a hundred others.
+    /// Creates a node that knows a hundred others.
     fn new(adjust: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config::default();
         config.ipv6 = false;
@@ -56,7 +56,7 @@ impl Bench {
         bench
     }
 
-    /// Hands in a query and takes the answer; its length.
+    /// Passes in a query, and returns the length of the response.
     fn answer(&mut self, from: SocketAddr, query: &[u8]) -> usize {
         self.node.handle_datagram(self.now, from, query);
         let mut size = 0;
@@ -92,7 +92,7 @@ fn id(host: SocketAddr) -> NodeId {
     }))
 }
 
-/// Who asks does not matter here.
+/// Encodes a query, with a fixed sender id.
 fn query(method: Method<'_>) -> Vec<u8> {
     datagrams::query(NodeId::from_bytes([9; 20]), method)
 }

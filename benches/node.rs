@@ -1,10 +1,9 @@
-//! A node at work, bytes in to bytes out: answering queries, and one whole lookup from its first
-//! query to its report. Beside each answer stands what a serde bencode library needs only to
-//! decode the same query.
+//! Times a node, bytes in to bytes out: responses to queries, and a whole lookup.
 //!
-//! The node has a full routing table and stored peers, both filled as the network would fill them.
-//! Targets are random, so that no branch is learnt by heart. Where the instructions go, filling left
-//! out:
+//! Each response is timed beside a serde bencode library that only decodes the same query. The node
+//! has a full routing table and stored peers, both filled as the network would fill them. Targets are
+//! random, so that branches are not predictable. To see where the instructions go, without those that
+//! fill the node:
 //!
 //! ```text
 //! cargo bench --bench node --no-run
@@ -27,28 +26,28 @@ use dht_proto::wire::{Body, Message, Method, NodeWriter, Query, Response, Want};
 use dht_proto::{Config, Event, Family, InfoHash, Instant, Limits, MAX_DATAGRAM, Node, NodeId};
 use serde_krpc::SerdeMessage;
 
-/// Time stands still: nothing ages, and no limit recovers while it is measured.
+/// A fixed time: nothing ages, and no limit recovers during a measurement.
 const NOW: Instant = Instant::from_micros(1_000_000);
 
-/// The capacity of every bucket of a table of 400 nodes, and so what fills it.
+/// The capacity of every bucket of a table of 400 nodes.
 const BUCKETS: [usize; 24] = [128, 64, 32, 16, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8];
 
-/// Hosts that ask, each of which has answered a ping.
+/// Hosts that send queries, each of which has responded to a ping.
 const ASKERS: usize = 256;
 
-/// Torrents with stored peers, and how many peers each has.
+/// Number of torrents with stored peers, and of peers in each.
 const TORRENTS: usize = 256;
 const PEERS: usize = 50;
 
-/// Different queries, enough that the branch predictor does not learn them.
+/// Number of different queries, enough that the branch predictor does not learn them.
 const QUERIES: usize = 4096;
 
 const OWN: NodeId = NodeId::from_bytes(*b"the node we measure.");
 
-/// Equal numbers in every run.
-struct Dice(u64);
+/// A random number generator whose stream is the same in every run.
+struct Rng(u64);
 
-impl Dice {
+impl Rng {
     fn roll(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -94,7 +93,7 @@ fn sample_infohashes(target: NodeId) -> Method<'static> {
     Method::SampleInfohashes { target, want: Want::NONE }
 }
 
-/// A node whose memory is a server's, and whose rates let everything through.
+/// A node with the memory of a server, and without rate limits.
 fn server() -> Node {
     let mut config = Config::default();
     (config.id, config.ipv6) = (Some(OWN), false);
@@ -107,13 +106,13 @@ fn server() -> Node {
     Node::new(config, &limits, [7; 32], NOW)
 }
 
-/// A node whose table is full of nodes that answered, with stored peers, known to its askers.
+/// A node with a full table and stored peers, which the hosts that query it have verified.
 struct Bench {
     node: Node,
-    /// Who asks, by the order of their addresses.
+    /// The hosts that send queries, in order of address.
     askers: Vec<(NodeId, SocketAddr)>,
     torrents: Vec<InfoHash>,
-    dice: Dice,
+    rng: Rng,
     buf: [u8; MAX_DATAGRAM],
 }
 
@@ -123,24 +122,24 @@ impl Bench {
             node: server(),
             askers: Vec::new(),
             torrents: Vec::new(),
-            dice: Dice(1),
+            rng: Rng(1),
             buf: [0; MAX_DATAGRAM],
         };
         let mut hosts = (1..).map(host);
         for (bucket, &capacity) in BUCKETS.iter().enumerate() {
             for _ in 0..capacity {
-                let id = bench.dice.id_in_bucket(&OWN, bucket);
+                let id = bench.rng.id_in_bucket(&OWN, bucket);
                 bench.meet(id, hosts.next().expect("endless"));
             }
         }
         assert_eq!(bench.node.node_count(Family::V4), 400, "the table is full");
         for addr in hosts.take(ASKERS) {
-            let id = bench.dice.id();
+            let id = bench.rng.id();
             bench.meet(id, addr);
             bench.askers.push((id, addr));
         }
         assert_eq!(bench.node.node_count(Family::V4), 400);
-        bench.torrents = (0..TORRENTS).map(|_| bench.dice.id().into()).collect();
+        bench.torrents = (0..TORRENTS).map(|_| bench.rng.id().into()).collect();
         for at in 0..TORRENTS {
             for peer in 0..PEERS {
                 bench.announce(bench.torrents[at], bench.askers[(at + peer * 5) % ASKERS]);
@@ -150,7 +149,7 @@ impl Bench {
         bench
     }
 
-    /// Pings a host, which answers.
+    /// Pings a host, which responds.
     fn meet(&mut self, id: NodeId, addr: SocketAddr) {
         self.node.add_node(NOW, addr).expect("there is room");
         while let Some(transmit) = self.node.poll_transmit(NOW, &mut self.buf) {
@@ -162,7 +161,7 @@ impl Bench {
         while self.node.poll_event().is_some() {}
     }
 
-    /// A peer asks for a token and announces itself with it.
+    /// Announces a peer, which first requests a token.
     fn announce(&mut self, infohash: InfoHash, (id, addr): (NodeId, SocketAddr)) {
         let size = self.serve(addr, &query(id, get_peers(infohash)));
         let Body::Response(Response { token: Some(token), .. }) =
@@ -176,7 +175,7 @@ impl Bench {
         self.serve(addr, &announce);
     }
 
-    /// What a caller does for one datagram. Returns the length of the answer.
+    /// Passes in one datagram as a caller does, and returns the length of the response.
     #[inline(never)]
     fn serve(&mut self, from: SocketAddr, datagram: &[u8]) -> usize {
         let mut size = 0;
@@ -195,7 +194,7 @@ impl Bench {
     ) -> Vec<(SocketAddr, Vec<u8>)> {
         let mut queries = Vec::new();
         for _ in 0..QUERIES {
-            let (id, addr) = self.askers[self.dice.below(ASKERS)];
+            let (id, addr) = self.askers[self.rng.below(ASKERS)];
             let method = method(self);
             queries.push((addr, query(id, method)));
         }
@@ -207,15 +206,15 @@ fn answers(criterion: &mut Criterion) {
     let mut bench = Bench::new();
     let cases = [
         ("ping", bench.queries(|_| Method::Ping)),
-        ("find_node, 8 nodes", bench.queries(|bench| find_node(bench.dice.id()))),
-        ("get_peers, token and 8 nodes", bench.queries(|bench| get_peers(bench.dice.id().into()))),
+        ("find_node, 8 nodes", bench.queries(|bench| find_node(bench.rng.id()))),
+        ("get_peers, token and 8 nodes", bench.queries(|bench| get_peers(bench.rng.id().into()))),
         (
             "sample_infohashes, 8 nodes and 31 of 256",
-            bench.queries(|bench| sample_infohashes(bench.dice.id())),
+            bench.queries(|bench| sample_infohashes(bench.rng.id())),
         ),
         (
             "get_peers, token, 8 nodes and 50 values",
-            bench.queries(|bench| get_peers(bench.torrents[bench.dice.below(TORRENTS)])),
+            bench.queries(|bench| get_peers(bench.torrents[bench.rng.below(TORRENTS)])),
         ),
     ];
     for (name, queries) in &cases {
@@ -243,14 +242,14 @@ fn answers(criterion: &mut Criterion) {
     assert_eq!(stats.dropped, dht_proto::Stats::default().dropped, "nothing is refused");
 }
 
-/// A scrape of torrents of several sizes: the filters are made of all peers each time (BEP 33).
+/// Scrapes torrents of several sizes: the filters are built from all peers each time (BEP 33).
 fn scrapes(criterion: &mut Criterion) {
     let mut bench = Bench::new();
     let mut group = criterion.benchmark_group("get_peers, both filters");
     for peers in [50, 500, 3000] {
-        let infohash = bench.dice.id().into();
+        let infohash = bench.rng.id().into();
         for peer in 0..peers {
-            let id = bench.dice.id();
+            let id = bench.rng.id();
             bench.announce(infohash, (id, host(10_000 + peer)));
         }
         assert_eq!(bench.node.peers(infohash).count(), peers.min(2000));
@@ -265,10 +264,10 @@ fn scrapes(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// A network of nodes that answer at once and truly, for lookups to walk through.
+/// A network of honest nodes that respond at once, for lookups.
 struct Network {
     nodes: BTreeMap<SocketAddr, NodeId>,
-    /// Answers already worked out, with the place of their transaction id.
+    /// Encoded responses, with the offset of their transaction id.
     answers: BTreeMap<(NodeId, SocketAddr), (Vec<u8>, usize)>,
 }
 
@@ -304,14 +303,14 @@ impl Network {
 }
 
 fn lookup(criterion: &mut Criterion) {
-    let mut dice = Dice(2);
+    let mut rng = Rng(2);
     let mut bench = Bench::new();
     let mut network = Network {
         nodes: bench.node.nodes(Family::V4).map(|node| (node.addr, node.id)).collect(),
         answers: BTreeMap::new(),
     };
-    network.nodes.extend((2000..4000).map(|index| (host(index), dice.id())));
-    let targets: Vec<InfoHash> = (0..64).map(|_| dice.id().into()).collect();
+    network.nodes.extend((2000..4000).map(|index| (host(index), rng.id())));
+    let targets: Vec<InfoHash> = (0..64).map(|_| rng.id().into()).collect();
     let mut next = targets.iter().cycle();
     let mut queue = VecDeque::new();
     let (mut runs, mut queried) = (0_u64, 0_u64);

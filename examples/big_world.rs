@@ -1,17 +1,18 @@
-//! A large world in virtual time: how much memory a node takes, how fast time passes, how long all
-//! take to join, and whether lookups find what they should. A million nodes take 15 GB.
+//! Figures of a large world in virtual time: memory of a node, speed, time to join, lookups.
+//!
+//! A million nodes take 15 GB.
 //!
 //! ```text
 //! cargo run --release --features sim --example big_world -- [NODES [SEED]]
 //! ```
 
-#[path = "../benches/common/memory.rs"]
+#[path = "common/memory.rs"]
 mod memory;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use dht_proto::sim::{Growth, Network, Profile, Sample, World};
+use dht_proto::sim::{Growth, Network, Profile, Quantiles, World};
 use dht_proto::{Announce, Family, InfoHash, Lookup};
 use memory::memory;
 
@@ -22,7 +23,7 @@ fn main() {
 
     let before = memory("VmRSS");
     let mut world = World::new(seed, Network::internet());
-    // Most are as small as can be; up to a hundred are large enough to look things up.
+    // Most have the smallest limits; up to a hundred are large enough for lookups.
     let (small, large) = (Arc::new(Profile::of_world(nodes as usize)), Arc::new(Profile::default()));
     let is_large = |index: usize| index.is_multiple_of(500) && index < 50_000;
     let (start, born) = (Instant::now(), world.now());
@@ -51,18 +52,18 @@ fn main() {
     let lookups = 200;
     let (mut firsts, mut stores, mut queries) = (Vec::new(), Vec::new(), 0);
     for _ in 0..lookups {
-        let infohash = InfoHash::from_bytes(*world.dice().id().as_bytes());
-        let [announcer, seeker] = [(); 2].map(|()| seekers[world.dice().below(seekers.len())]);
+        let infohash = InfoHash::from_bytes(*world.rng().id().as_bytes());
+        let [announcer, seeker] = [(); 2].map(|()| seekers[world.rng().below(seekers.len())]);
         let announce = world.lookup(announcer, Lookup::Announce(infohash, Announce::port(1)));
         stores.push(announce.stored_at(8));
-        let search = world.lookup(seeker, Lookup::GetPeers(infohash));
-        firsts.push(search.first_peer());
-        queries += search.report().map_or(0, |report| report.queried);
+        let record = world.lookup(seeker, Lookup::GetPeers(infohash));
+        firsts.push(record.first_peer());
+        queries += record.report().map_or(0, |report| report.queried);
     }
-    let [firsts, stores] = [firsts, stores].map(Sample::of);
+    let [firsts, stores] = [firsts, stores].map(Quantiles::of);
     println!(
         "{} of {lookups} lookups found the peer: the first after {:.0?} (median), {:.1} queries each; \
-         {} announces stood at 8 nodes, after {:.0?} (median)",
+         {} announces were stored by 8 nodes, after {:.0?} (median)",
         firsts.values().len(),
         firsts.quantile(0.5),
         f64::from(queries) / f64::from(lookups),
@@ -79,11 +80,11 @@ fn main() {
 fn report(world: &World, nodes: usize, start: Instant, before: u64) {
     let counters = world.counters();
     println!(
-        "{nodes:>8} nodes at {:>4.0?}: {:>6.0} bytes each, {:>8.0} events a second, {:>6} datagrams under way, {:.1?}",
+        "{nodes:>8} nodes at {:>4.0?}: {:>6.0} bytes each, {:>8.0} events a second, {:>6} datagrams in flight, {:.1?}",
         world.now() - dht_proto::Instant::ZERO,
         (memory("VmRSS") - before) as f64 / nodes as f64,
         counters.events as f64 / start.elapsed().as_secs_f64(),
-        world.datagrams_under_way(),
+        world.datagrams_in_flight(),
         start.elapsed(),
     );
 }

@@ -10,7 +10,7 @@ use common::local_config;
 use common::net::blocking::{builder, network, wait_for};
 use common::net::{LOOPBACK, PATIENCE, limits};
 use dht_proto::net::tokio as task;
-use dht_proto::sim::Dice;
+use dht_proto::sim::SimRng;
 use dht_proto::{Announce, Family, InfoHash, Limits, Lookup, LookupOptions};
 use tokio::runtime::Handle;
 use tokio::time::{sleep, timeout};
@@ -38,13 +38,13 @@ fn ten_thousand_searches_of_threads_leave_nothing() {
         for user in 0..USERS {
             let dht = &dht;
             scope.spawn(move || {
-                let mut dice = Dice::new(user);
+                let mut rng = SimRng::new(user);
                 let (mut held, mut started) = (Vec::new(), 0);
                 while started < LOOKUPS_EACH {
-                    held.push(dht.lookup(any_lookup(&mut dice), LookupOptions::default()).unwrap());
+                    held.push(dht.lookup(any_lookup(&mut rng), LookupOptions::default()).unwrap());
                     started += 1;
-                    thread::sleep(any_moment(&mut dice));
-                    if dice.below(HELD) == 0 || held.len() == HELD {
+                    thread::sleep(any_moment(&mut rng));
+                    if rng.below(HELD) == 0 || held.len() == HELD {
                         held.clear();
                     }
                 }
@@ -64,12 +64,12 @@ async fn ten_thousand_searches_of_tasks_leave_nothing() {
     let users = (0..USERS).map(|user| {
         let dht = owner.dht();
         tokio::spawn(async move {
-            let mut dice = Dice::new(user);
+            let mut rng = SimRng::new(user);
             let (mut held, mut started) = (Vec::new(), 0);
             while started < LOOKUPS_EACH {
                 // The call itself may be given up as well.
-                let call = dht.lookup(any_lookup(&mut dice), LookupOptions::default());
-                match timeout(any_moment(&mut dice) * 4, call).await {
+                let call = dht.lookup(any_lookup(&mut rng), LookupOptions::default());
+                match timeout(any_moment(&mut rng) * 4, call).await {
                     Ok(Ok(search)) => {
                         started += 1;
                         held.push(search);
@@ -78,9 +78,9 @@ async fn ten_thousand_searches_of_tasks_leave_nothing() {
                     Err(_) => {}
                 }
                 if let Some(search) = held.last_mut() {
-                    let _ = timeout(any_moment(&mut dice), search.recv()).await;
+                    let _ = timeout(any_moment(&mut rng), search.recv()).await;
                 }
-                if dice.below(HELD) == 0 || held.len() == HELD {
+                if rng.below(HELD) == 0 || held.len() == HELD {
                     held.clear();
                 }
             }
@@ -106,10 +106,10 @@ async fn soon(what: &str, done: impl AsyncFn() -> bool) {
     timeout(PATIENCE, wait).await.expect(what);
 }
 
-fn any_lookup(dice: &mut Dice) -> Lookup {
+fn any_lookup(rng: &mut SimRng) -> Lookup {
     let mut hash = [0; 20];
-    hash[0] = dice.below(100) as u8;
-    match dice.below(4) {
+    hash[0] = rng.below(100) as u8;
+    match rng.below(4) {
         0 => Lookup::FindNode(hash.into()),
         1 => Lookup::GetPeers(hash.into()),
         #[cfg(feature = "items")]
@@ -119,7 +119,7 @@ fn any_lookup(dice: &mut Dice) -> Lookup {
 }
 
 /// From before the first answer to after the last.
-fn any_moment(dice: &mut Dice) -> Duration {
-    let most = dice.up_to(Duration::from_millis(2));
-    dice.up_to(most)
+fn any_moment(rng: &mut SimRng) -> Duration {
+    let most = rng.up_to(Duration::from_millis(2));
+    rng.up_to(most)
 }

@@ -1,4 +1,4 @@
-//! Forged queries and floods: what goes out, and who is still served.
+//! Forged queries and floods: amplification, and service to honest nodes.
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -10,7 +10,7 @@ use dht_proto::{InfoHash, Item, Limits, SecretKey};
 use crate::datagrams::host;
 use crate::target::{Crowd, Target, in_delegation, in_network, query, spread, token_in};
 
-/// What those get who are asked for in their name.
+/// Prints the amplification of forged queries.
 pub(crate) fn print_bytes() {
     println!("\nbytes out for bytes in, to sources that have proved nothing");
     let (mut target, infohash, item) = stocked();
@@ -29,7 +29,7 @@ pub(crate) fn print_bytes() {
         methods(infohash, &item).into_iter().map(|(_, method)| query(method)).collect();
     target.forget();
     for at in 0..50 * 360 {
-        let bits = target.dice.bits();
+        let bits = target.rng.bits();
         let from = in_network(Ipv4Addr::from_bits(0x1e00_0000 + (bits as u32 >> 3)), 24, 0);
         target.ask(from, &forged[at % forged.len()]);
         target.pass(Duration::from_millis(20));
@@ -41,7 +41,7 @@ pub(crate) fn print_bytes() {
         let (mut target, ..) = stocked();
         target.forget();
         for _ in 0..50 * 360 {
-            let bits = target.dice.bits();
+            let bits = target.rng.bits();
             let from = in_network(Ipv4Addr::from_bits(0x1e00_0000 + (bits as u32 >> 3)), 24, 0);
             target.ask(from, &forged[index]);
             target.pass(Duration::from_millis(20));
@@ -63,7 +63,7 @@ pub(crate) fn print_bytes() {
     println!("{:<54}{rate:>9.1} KiB/s", "forged from 600 verified addresses, 5 a second each");
 }
 
-/// Honest strangers while a flood of forged queries goes on, and after it.
+/// Prints the service to honest strangers during a flood of forged queries, and after it.
 pub(crate) fn print_strangers() {
     println!(
         "\n200 strangers who ask for a torrent, half of them during a forged flood of 30 kB/s: who gets what"
@@ -78,7 +78,7 @@ pub(crate) fn print_strangers() {
         while target.now - begun < Duration::from_secs(2) {
             if stranger < 100 {
                 let from =
-                    in_network(Ipv4Addr::from_bits(0x1e00_0000 + (target.dice.bits() as u32 >> 3)), 24, 0);
+                    in_network(Ipv4Addr::from_bits(0x1e00_0000 + (target.rng.bits() as u32 >> 3)), 24, 0);
                 target.ask(from, &ask);
             }
             target.pass(between);
@@ -92,7 +92,7 @@ pub(crate) fn print_strangers() {
     println!("{:<54}{tokens:>9}{nodes:>9}{peers:>9}", "a token, nodes, peers");
 }
 
-/// Signatures that are checked for nothing, and honest puts beside them.
+/// Prints how many false signatures are checked, and how many honest puts are stored beside them.
 pub(crate) fn print_signatures() {
     println!("\nsignatures");
     let mut target = Target::new(50, &Limits::default(), |_| ());
@@ -140,10 +140,10 @@ pub(crate) fn print_signatures() {
     }
 }
 
-/// A node with a swarm and an item.
+/// A node that stores a swarm and an item.
 fn stocked() -> (Target, InfoHash, Item) {
     let mut target = Target::new(200, &Limits::default(), |_| ());
-    let infohash = InfoHash::from(target.dice.id());
+    let infohash = InfoHash::from(target.rng.id());
     for at in 0..100 {
         target.announce(spread(at), infohash, 7000);
         target.pass(Duration::from_millis(500));

@@ -1,14 +1,18 @@
-//! Attacks on the node, and what is left of it: the table of the security page, in one run.
+//! Attacks on a node: prints the figures of the security page in one run.
 //!
 //! ```text
 //! cargo bench --features sim --bench attacks -- [NAME] [SEEDS]
 //! ```
 //!
-//! `eclipse`: Sybils around an infohash. `reflection`: liars who name a victim. `tables`: places of
-//! the routing table, and votes on our address, from one network. `bytes`: forged queries.
-//! `strangers`: who is served beside them. `signatures`, `swarm`, `swarms`, `items`: floods of what is
-//! stored. `steps`: the longest single call. Time is virtual, so a busy machine changes nothing but
-//! the last.
+//! - `eclipse`: Sybils around an infohash
+//! - `reflection`: liars that list a victim
+//! - `tables`: entries of one network in the routing table, and its votes on the external address
+//! - `bytes`: forged queries
+//! - `strangers`: service to strangers during a flood of forged queries
+//! - `signatures`, `swarm`, `swarms`, `items`: floods of what is stored
+//! - `steps`: the longest single call
+//!
+//! Time is virtual, so a busy machine changes only `steps`.
 
 #[path = "../common/args.rs"]
 mod args;

@@ -1,7 +1,7 @@
-//! The longest single call into a node that is full, in real time.
+//! The longest single call into a full node, in real time.
 //!
-//! Everything is done [`RUNS`] times, call by call alike, and the shortest time of each call counts, so
-//! that whatever else the machine does is left out.
+//! Every run makes the same calls. Of each call the shortest time of [`RUNS`] runs counts, which leaves
+//! out whatever else the machine does.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant as Clock};
@@ -14,7 +14,7 @@ use crate::target::{Target, id_of, query};
 
 const RUNS: usize = 3;
 
-/// What each call of a run took.
+/// The times of all calls of a run.
 type Times = Vec<Duration>;
 
 pub(crate) fn print(counts: &[usize]) {
@@ -41,7 +41,7 @@ fn show(name: &str, run: impl Fn() -> Times) {
     println!("{:<54}{longest:>9.3}", format!("{name}, {} calls", best.len()));
 }
 
-/// A node with so many peers and torrents, as many peers in each.
+/// A node with so many peers, and so many of them in each torrent.
 fn full(count: usize, per_swarm: usize) -> Target {
     let mut limits = Limits::default();
     (limits.swarms, limits.peers_v4, limits.peers_v6) =
@@ -50,14 +50,14 @@ fn full(count: usize, per_swarm: usize) -> Target {
         (limits.peers_v4, limits.items, limits.item_chunks) = (4 * count, count, count);
     }
     let mut target = Target::new(50, &limits, |_| ());
-    let mut infohash = InfoHash::from(target.dice.id());
+    let mut infohash = InfoHash::from(target.rng.id());
     for at in 0..count {
         if at % per_swarm == 0 {
-            infohash = InfoHash::from(target.dice.id());
+            infohash = InfoHash::from(target.rng.id());
         }
         let _ = target.node.store_peer(target.now, infohash, host(at), false);
         if per_swarm == 1 {
-            let text = format!("16:{:016x}", target.dice.bits());
+            let text = format!("16:{:016x}", target.rng.bits());
             let item = Item::immutable(text.as_bytes()).expect("it is sound");
             let _ = target.node.store_item(target.now, &item, host(at));
         }
@@ -84,28 +84,28 @@ fn expiry(count: usize, per_swarm: usize) -> Times {
     times
 }
 
-/// Newcomers to a full torrent, and new torrents in a full store.
+/// Announces of new peers to a full torrent, and of new torrents to a full store.
 fn announces(count: usize) -> Times {
     let mut target = full(count, 2000);
     let full: Vec<InfoHash> = target.node.infohashes().take(50).collect();
     let mut times = Times::new();
     for at in 0..1000 {
         target.pass(Duration::from_millis(50));
-        let infohash = if at % 2 == 0 { InfoHash::from(target.dice.id()) } else { full[at / 2 % full.len()] };
+        let infohash = if at % 2 == 0 { InfoHash::from(target.rng.id()) } else { full[at / 2 % full.len()] };
         let now = target.now;
         times.push(timed(|| target.node.store_peer(now, infohash, host(count + at), false)).1);
     }
     times
 }
 
-/// A node that has met more nodes than its table has places for.
+/// A node that knows more nodes than its table has room for.
 fn known(nodes: usize) -> Target {
     let mut limits = Limits::default();
     limits.nodes_v4 = nodes;
     Target::new(4 * nodes, &limits, |_| ())
 }
 
-/// Hosts tell the node its address one by one, until it takes an id that fits.
+/// Hosts report the node's address one by one, until it takes an id that fits.
 fn rehome(nodes: usize) -> Times {
     let mut target = known(nodes);
     let claim: SocketAddr = (IpAddr::from([9, 9, 9, 9]), 6881).into();
@@ -137,7 +137,7 @@ fn snapshot(nodes: usize) -> Times {
 
 fn scrape() -> Times {
     let mut target = Target::new(50, &Limits::default(), |_| ());
-    let infohash = InfoHash::from(target.dice.id());
+    let infohash = InfoHash::from(target.rng.id());
     for at in 0..2000_u16 {
         let _ = target.node.store_peer(target.now, infohash, host(usize::from(at) * 257), false);
         let v6 = SocketAddr::from(([0x2600, at, 0, 0, 0, 0, 0, 1], 6881));
@@ -153,7 +153,7 @@ fn timed<T>(call: impl FnOnce() -> T) -> (T, Duration) {
     (result, begun.elapsed())
 }
 
-/// Each in a network of its own.
+/// The address of a host in a subnet of its own.
 fn host(index: usize) -> SocketAddr {
     let [a, b, c, d] = (index as u32).to_be_bytes();
     ([20 + a, b, c, d], 6881).into()

@@ -1,16 +1,16 @@
-//! Floods of announces and puts: what is left of what honest hosts stored.
+//! Floods of announces and puts: how much remains of what honest hosts stored.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
-use dht_proto::sim::cast::near;
+use dht_proto::sim::actors::near;
 use dht_proto::wire::{Body, Message, Method, PutItem, Want};
 use dht_proto::{InfoHash, Item, Limits, NodeId};
 
 use crate::datagrams::host;
 use crate::target::{Crowd, Target, in_network, query, spread, token_in};
 
-/// A swarm that attackers announce to.
+/// Prints how many honest peers remain in a swarm that attackers announce to.
 pub(crate) fn print_swarm() {
     const HONEST: usize = 100;
     println!("\n10,000 false peers in a swarm of {HONEST}: honest among those named, and kept");
@@ -24,7 +24,7 @@ pub(crate) fn print_swarm() {
     ];
     for (name, attacker) in networks {
         let mut target = Target::new(50, &Limits::default(), |_| ());
-        let infohash = InfoHash::from(target.dice.id());
+        let infohash = InfoHash::from(target.rng.id());
         for at in 0..HONEST {
             target.announce(spread(at), infohash, 7000);
             target.pass(Duration::from_millis(200));
@@ -51,11 +51,11 @@ pub(crate) fn print_swarm() {
     }
 }
 
-/// Torrents that push out others.
+/// Prints how many swarms remain after announces to other torrents.
 pub(crate) fn print_swarms() {
     println!("\nswarms that are left after announces to random infohashes");
     let mut target = Target::new(50, &Limits::default(), |_| ());
-    let honest: Vec<InfoHash> = (0..500).map(|_| InfoHash::from(target.dice.id())).collect();
+    let honest: Vec<InfoHash> = (0..500).map(|_| InfoHash::from(target.rng.id())).collect();
     for (at, infohash) in honest.iter().enumerate() {
         target.announce(host(at), *infohash, 7000);
         target.pass(Duration::from_millis(20));
@@ -63,7 +63,7 @@ pub(crate) fn print_swarms() {
     for _ in 0..60 * 5 {
         for attacker in 0..32 {
             let from = in_network(Ipv4Addr::new(99, 1, attacker as u8 / 4, 0), 24, 1 + attacker % 4);
-            let infohash = InfoHash::from(target.dice.id());
+            let infohash = InfoHash::from(target.rng.id());
             target.announce(from, infohash, 6666);
         }
         target.pass(Duration::from_millis(400));
@@ -75,8 +75,8 @@ pub(crate) fn print_swarms() {
     let own = target.node.id(dht_proto::Family::V4);
     let swarms: Vec<(InfoHash, usize)> = (0..1000)
         .map(|at| {
-            let shared = (target.dice.bits().leading_zeros()).min(12);
-            (InfoHash::from(near(own, target.dice.id(), shared)), [2, 5][at % 2])
+            let shared = (target.rng.bits().leading_zeros()).min(12);
+            (InfoHash::from(near(own, target.rng.id(), shared)), [2, 5][at % 2])
         })
         .collect();
     let mut next = 0;
@@ -90,7 +90,7 @@ pub(crate) fn print_swarms() {
     for peer in 0..8 {
         for attacker in 0..1000_u32 {
             let [_, _, b, c] = attacker.to_be_bytes();
-            let infohash = InfoHash::from(target.dice.id());
+            let infohash = InfoHash::from(target.rng.id());
             target.announce(in_network(Ipv4Addr::new(98, b, c, 0), 24, 1), infohash, 6666 + peer);
             target.pass(Duration::from_millis(5));
         }
@@ -106,7 +106,7 @@ pub(crate) fn print_swarms() {
     }
 }
 
-/// Items next to the node's id, which push out others.
+/// Prints how many honest items remain after puts of items next to the node's id.
 pub(crate) fn print_items() {
     println!("\n400 honest items, and those of attackers next to the node's id: honest ones kept");
     for networks in [1_u8, 4, 5] {
@@ -139,7 +139,7 @@ pub(crate) fn print_items() {
 }
 
 fn text(target: &mut Target, len: usize) -> Item {
-    let bytes: String = (0..len / 16).map(|_| format!("{:016x}", target.dice.bits())).collect();
+    let bytes: String = (0..len / 16).map(|_| format!("{:016x}", target.rng.bits())).collect();
     Item::immutable(format!("{}:{bytes}", bytes.len()).as_bytes()).expect("it is sound")
 }
 

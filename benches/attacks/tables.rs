@@ -1,11 +1,11 @@
-//! One network that wants all places of the routing table, or to decide what our address is.
+//! One network that tries to fill the routing table, or to decide the external address.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::rc::Rc;
 use std::time::Duration;
 
-use dht_proto::sim::cast::{Contact, Guile, Honest, Sybil};
-use dht_proto::sim::{Dice, Network, Profile, World};
+use dht_proto::sim::actors::{Contact, Honest, Sybil, SybilStrategy};
+use dht_proto::sim::{Network, Profile, SimRng, World};
 use dht_proto::{BootstrapKind, Event, Family, Limits};
 
 use crate::target::{Target, id_of, in_delegation, in_network};
@@ -46,20 +46,20 @@ pub(crate) fn print() {
     println!("{:<54}{theirs:>9} of {all}", "5 fresh nodes among 1,000 of one /24, 50 honest, 2 h");
 }
 
-/// The entries of one /24, and all, in the table of a node that joined among them.
+/// The number of entries of one /24, and of all, in the table of a node that joined among them.
 fn fresh_node(seed: u64) -> (usize, usize) {
-    let mut dice = Dice::new(seed);
+    let mut rng = SimRng::new(seed);
     let mut world = World::new(seed, Network::perfect());
     let at = |index: u32| in_network(Ipv4Addr::new(99, 1, 2, 0), 24, index);
     let attackers: Rc<[Contact]> = (0..1000).map(|index| (id_of(at(index)), at(index))).collect();
-    let honest: Vec<Contact> = (0..50).map(|_| (dice.id(), world.next_address())).collect();
+    let honest: Vec<Contact> = (0..50).map(|_| (rng.id(), world.next_address())).collect();
     let known: Rc<[Contact]> = honest.iter().chain(attackers.iter()).copied().collect();
     for (id, addr) in &honest {
         world.add_actor_at(*addr, Honest::new(*id, Rc::clone(&known)));
     }
     for (id, addr) in attackers.iter() {
         let accomplices = Rc::clone(&attackers);
-        world.add_actor_at(*addr, Sybil { id: *id, accomplices, guile: Guile::Mutual });
+        world.add_actor_at(*addr, Sybil { id: *id, accomplices, strategy: SybilStrategy::Mutual });
     }
     let node = world.add_alone(Profile::default());
     world

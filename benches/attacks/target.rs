@@ -1,22 +1,22 @@
-//! A node that is attacked directly: no network, every datagram by hand.
+//! A node under direct attack, without a network: each datagram is passed in by hand.
 
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use dht_proto::sim::Dice;
+use dht_proto::sim::SimRng;
 use dht_proto::wire::{Body, Message, Method, Response, Want};
 use dht_proto::{Config, Event, InfoHash, Instant, Limits, MAX_DATAGRAM, Node, NodeId};
 
 use crate::datagrams::{self, encode};
 
-/// Attackers by name, and the address of each.
+/// A name for some attackers, and the address of each.
 pub(crate) type Crowd = (&'static str, fn(u32) -> SocketAddr);
 
-/// The node, the time, and the bytes that went to and fro.
+/// The node, the time, and the bytes received and sent.
 pub(crate) struct Target {
     pub(crate) node: Node,
     pub(crate) now: Instant,
-    pub(crate) dice: Dice,
+    pub(crate) rng: SimRng,
     pub(crate) bytes_in: usize,
     pub(crate) bytes_out: usize,
     pub(crate) events: Vec<Event>,
@@ -24,7 +24,7 @@ pub(crate) struct Target {
 }
 
 impl Target {
-    /// A node that knows so many honest hosts, which answered it.
+    /// Creates a node that knows so many honest hosts, all of them verified.
     pub(crate) fn new(known: usize, limits: &Limits, adjust: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config::default();
         adjust(&mut config);
@@ -33,7 +33,7 @@ impl Target {
         let mut target = Self {
             node,
             now,
-            dice: Dice::new(7),
+            rng: SimRng::new(7),
             bytes_in: 0,
             bytes_out: 0,
             events: Vec::new(),
@@ -46,12 +46,12 @@ impl Target {
         target
     }
 
-    /// Has a host answer a ping of the node.
+    /// Makes a host respond to a ping of the node.
     pub(crate) fn verify(&mut self, host: SocketAddr) {
         self.verify_as(host, None);
     }
 
-    /// Has a host answer a ping of the node, and say that the node is at `requester` (BEP 42).
+    /// Makes a host respond to a ping of the node, and report `requester` as its address (BEP 42).
     pub(crate) fn verify_as(&mut self, host: SocketAddr, requester: Option<SocketAddr>) {
         let _ = self.node.add_node(self.now, host);
         let mut queries = Vec::new();
@@ -69,20 +69,20 @@ impl Target {
         self.drain(None);
     }
 
-    /// Counts and events begin anew.
+    /// Resets counts and events.
     pub(crate) fn forget(&mut self) {
         (self.bytes_in, self.bytes_out) = (0, 0);
         self.events.clear();
     }
 
-    /// Hands in a datagram; the answer to it.
+    /// Passes in a datagram, and returns the response to it.
     pub(crate) fn ask(&mut self, from: SocketAddr, datagram: &[u8]) -> Option<Vec<u8>> {
         self.bytes_in += datagram.len();
         self.node.handle_datagram(self.now, from, datagram);
         self.drain(Some(from))
     }
 
-    /// Lets time pass.
+    /// Advances time.
     pub(crate) fn pass(&mut self, time: Duration) {
         let end = self.now + time;
         while let Some(due) = self.node.poll_timeout().filter(|due| *due <= end) {
@@ -98,7 +98,7 @@ impl Target {
         token_in(&self.ask(from, &query(method))?)
     }
 
-    /// Asks for a token, and announces with it.
+    /// Requests a token, and announces with it.
     pub(crate) fn announce(&mut self, from: SocketAddr, infohash: InfoHash, port: u16) {
         let Some(token) = self.token(from, infohash) else { return };
         let method = Method::AnnouncePeer {
@@ -112,7 +112,7 @@ impl Target {
         self.ask(from, &query(method));
     }
 
-    /// Sends what is ready, and returns what goes to `to`.
+    /// Drains the node, and returns the last datagram to `to`.
     fn drain(&mut self, to: Option<SocketAddr>) -> Option<Vec<u8>> {
         let mut answer = None;
         while let Some(transmit) = self.node.poll_transmit(self.now, &mut self.buf) {
@@ -128,7 +128,7 @@ impl Target {
     }
 }
 
-/// A query; who asks does not matter.
+/// Encodes a query, with a fixed sender id.
 pub(crate) fn query(method: Method<'_>) -> Vec<u8> {
     datagrams::query(NodeId::from_bytes([9; 20]), method)
 }
@@ -140,7 +140,7 @@ pub(crate) fn token_in(answer: &[u8]) -> Option<Vec<u8>> {
     }
 }
 
-/// An id that follows from the address.
+/// Derives an id from an address.
 pub(crate) fn id_of(host: SocketAddr) -> NodeId {
     let bits = match host {
         SocketAddr::V4(host) => u64::from(host.ip().to_bits()),
@@ -148,7 +148,7 @@ pub(crate) fn id_of(host: SocketAddr) -> NodeId {
             (host.ip().to_bits() >> 64) as u64 ^ (host.ip().to_bits() as u64).rotate_left(32)
         }
     };
-    Dice::new(bits ^ u64::from(host.port()) << 48).id()
+    SimRng::new(bits ^ u64::from(host.port()) << 48).id()
 }
 
 /// The `index`-th honest host: each of the first 256 in a /16 of its own.

@@ -1,4 +1,4 @@
-//! Hosts, and what they send.
+//! Addresses of hosts, and their datagrams.
 
 use std::net::SocketAddr;
 

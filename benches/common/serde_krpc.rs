@@ -1,4 +1,4 @@
-//! What one would write for serde: every field that the messages of these benches have, and no other.
+//! KRPC messages for serde, with the fields that the messages of these benches have.
 
 use serde::Deserialize;
 use serde_bytes::ByteBuf;

@@ -1,4 +1,4 @@
-//! A day in a world whose nodes come and go.
+//! A day in a world with churn.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -8,50 +8,51 @@ use dht_proto::{Announce, Family, InfoHash, Limits, Lookup, NodeId};
 
 use crate::people::People;
 
-/// A world where nobody stays for ever: who leaves is soon followed by another with another id
-/// elsewhere. Half of the nodes are behind translators.
+/// A world with churn: a node that leaves soon returns with another id at another address.
+///
+/// Half of the nodes are behind NATs.
 pub(crate) struct Day {
     world: World,
-    /// The nodes that were there at the last sample, and what they had sent.
+    /// The nodes that were up at the last sample, and what they had sent.
     before: BTreeMap<NodeId, Sent>,
     datagrams: u64,
 }
 
-/// How it stands at some time, and what was sent since the last time.
+/// The state of the world at some time, and the traffic since the last sample.
 #[derive(Clone, Debug)]
 pub(crate) struct Sample {
-    /// Nodes that are there.
+    /// Nodes that are up.
     pub(crate) nodes: usize,
-    /// Contacts in a table, on average.
+    /// Average number of contacts in a table.
     pub(crate) contacts: f64,
-    /// The share of them, over all tables, that are still there and reached by strangers.
+    /// Share of the contacts, over all tables, that are up and that strangers reach.
     pub(crate) live: f64,
-    /// Datagrams that a node sent in a minute, answers included.
+    /// Datagrams that a node sent in a minute, responses included.
     pub(crate) datagrams: f64,
-    /// Pings among these, by nodes that were there all the time.
+    /// Pings that a node sent in a minute, of nodes that were up all the time.
     pub(crate) pings: f64,
-    /// `find_node` queries likewise.
+    /// `find_node` queries, counted likewise.
     pub(crate) find_nodes: f64,
     /// Lookups that found a peer which had announced itself right before.
     pub(crate) found: usize,
 }
 
 impl Day {
-    /// The world, when all have joined.
+    /// Builds the world, in which all nodes have joined.
     pub(crate) fn begin(seed: u64, nodes: usize, limits: Limits) -> Self {
         let mut world = World::new(seed, Network::internet());
         let churn = Churn { session: SESSION, absence: ABSENCE, returns: Returns::Renewed };
-        let people = People { translated: 0.5, limits, churn: Some(churn) };
+        let people = People { behind_nat: 0.5, limits, churn: Some(churn) };
         world.grow(nodes, &Growth::default(), people.profiles());
         let (before, datagrams) = (sent(&world), world.counters().sent);
         Self { world, before, datagrams }
     }
 
-    /// Lets time pass, looks, and has some nodes look for others.
+    /// Runs the world for some time, takes a sample, and runs some lookups.
     pub(crate) fn sample(&mut self, time: Duration, lookups: usize) -> Sample {
         let world = &mut self.world;
         world.run_for(time);
-        world.check().expect("nothing is as it must not be");
+        world.check().expect("no invariant is violated");
         let (nodes, minutes) = (world.nodes().count(), time.as_secs_f64() / 60.0);
         let datagrams = (world.counters().sent - self.datagrams) as f64;
         let (before, after) = (&self.before, sent(world));
@@ -63,7 +64,7 @@ impl Day {
         let (pings, find_nodes) = (rate(|sent| sent.pings), rate(|sent| sent.find_nodes));
         let (contacts, live) = contacts(world);
         let found = (0..lookups).filter(|_| meet(world)).count();
-        // What these lookups cost is nobody's upkeep.
+        // The traffic of these lookups is not part of the next sample.
         (self.before, self.datagrams) = (sent(world), world.counters().sent);
         Sample {
             nodes,
@@ -77,16 +78,16 @@ impl Day {
     }
 }
 
-/// Half of the sessions are shorter than this.
+/// Median length of a session.
 const SESSION: Duration = Duration::from_secs(100 * 60);
 
-/// Half of the absences are shorter than this.
+/// Median length of an absence.
 const ABSENCE: Duration = Duration::from_secs(60);
 
-/// No lookup takes longer.
+/// Longer than any lookup takes.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Queries of a node since its birth.
+/// Queries of a node since it started.
 struct Sent {
     pings: u64,
     find_nodes: u64,
@@ -100,7 +101,7 @@ fn sent(world: &World) -> BTreeMap<NodeId, Sent> {
     nodes.collect()
 }
 
-/// The contacts in all tables, and how many of them stand for a node that a stranger reaches there.
+/// The number of contacts in all tables, and of those that stand for a node that a stranger reaches.
 fn contacts(world: &mut World) -> (usize, usize) {
     let stranger = world.next_address();
     let world = &*world;
@@ -109,24 +110,24 @@ fn contacts(world: &mut World) -> (usize, usize) {
     (all().count(), all().filter(|info| id_at(info.addr) == Some(info.id)).count())
 }
 
-/// One node announces, and another looks for it.
+/// Announces at one node and looks up at another: whether the peer was found.
 fn meet(world: &mut World) -> bool {
-    let infohash = InfoHash::from(world.dice().id());
+    let infohash = InfoHash::from(world.rng().id());
     let mut look = |lookup| {
         let host = draw(world);
-        let search = world.start(host, lookup).ok()?;
+        let record = world.start(host, lookup).ok()?;
         world.settle(PATIENCE);
-        world.take_search(search)
+        world.take_record(record)
     };
     look(Lookup::Announce(infohash, Announce::port(999)));
-    look(Lookup::GetPeers(infohash)).is_some_and(|search| search.first_peer().is_some())
+    look(Lookup::GetPeers(infohash)).is_some_and(|record| record.first_peer().is_some())
 }
 
-/// A node that is there.
+/// Draws a node that is up.
 fn draw(world: &mut World) -> HostId {
     loop {
         let count = world.hosts().len();
-        let at = world.dice().below(count);
+        let at = world.rng().below(count);
         let host = world.hosts().nth(at).expect("there are as many");
         if world.node(host).is_some() {
             return host;

@@ -1,4 +1,4 @@
-//! Large worlds in virtual time: how well lookups do, and how tables fare over a day.
+//! Large worlds in virtual time: success of lookups, and tables over a day.
 //!
 //! ```text
 //! cargo bench --features sim --bench worlds -- internet [SEEDS [LOOKUPS [NODES]]]
@@ -6,16 +6,16 @@
 //! cargo bench --features sim --bench worlds -- day [HOURS [NODES]]
 //! ```
 //!
-//! - `internet`: 10,000 nodes, log-normal round trips around 80 ms, 2 % loss, half of the nodes
-//!   behind translators. A peer announces itself, 30 % of the nodes die, and right then another node
-//!   looks for that peer, in the default configuration; announcers and seekers are drawn from all that
-//!   live. In a second world of the same seed, libtorrent's traversal does so in its place. Five
-//!   seeds of 200 lookups take a quarter of an hour and a gigabyte of memory.
-//! - `lossy`: 1000 nodes that all live and can be reached, but 30 % of the datagrams are lost, and some
-//!   come twice, late or damaged.
-//! - `day`: 1000 nodes, half of them behind translators and all of them there for 100 minutes
-//!   (median); every hour the state of the tables, what was sent since, and the memory of this process.
-//!   First with tables of the default size, then with the least [`limits`].
+//! - `internet`: 10,000 nodes, log-normal round trips around 80 ms, 2 % loss, half of the nodes behind
+//!   NATs. A peer announces itself, 30 % of the nodes die, and at once another node looks for that
+//!   peer, in the default configuration; both are drawn from all live nodes. In a second world of the
+//!   same seed, libtorrent's traversal takes its place. Five seeds of 200 lookups take a quarter of an
+//!   hour and a gigabyte of memory.
+//! - `lossy`: 1000 nodes, all up and reachable, but 30 % of the datagrams are lost, and some are
+//!   duplicated, reordered or corrupted.
+//! - `day`: 1000 nodes, half of them behind NATs, with a median session of 100 minutes; every hour the
+//!   state of the tables, the traffic of that hour, and the memory of this process. First with tables
+//!   of the default size, then with the smallest [`limits`].
 //!
 //! Without a name all three run, one seed each.
 
@@ -23,18 +23,15 @@
 mod args;
 mod day;
 mod internet;
-#[path = "../common/memory.rs"]
+#[path = "../../examples/common/memory.rs"]
 mod memory;
 mod people;
-#[path = "../reference/mod.rs"]
-#[allow(dead_code, unused_imports, reason = "others run the rest of it")]
-mod reference;
 
 use std::time::Duration;
 
 use args::args;
 use day::Day;
-use dht_proto::sim::{Sample, limits};
+use dht_proto::sim::{Quantiles, limits};
 use internet::{Finding, Setting};
 use memory::memory;
 
@@ -66,7 +63,7 @@ fn main() {
     }
 }
 
-/// Lookups of ours beside those of libtorrent.
+/// Prints the lookups of this crate beside those of libtorrent.
 fn compare(name: &str, seeds: usize, setting: &Setting) {
     let Setting { nodes, lookups, .. } = setting;
     println!("\n{name}: {nodes} nodes, {lookups} lookups for each seed; milliseconds until the first peer");
@@ -93,17 +90,17 @@ fn row(name: &str, all: &mut Vec<Finding>, findings: Vec<Finding>) {
 }
 
 fn print_row(name: &str, findings: &[Finding]) {
-    let sample = Sample::of(findings.iter().map(|finding| finding.first_peer));
-    let share = format!("{:.1} %", 100.0 * sample.values().len() as f64 / findings.len() as f64);
+    let quantiles = Quantiles::of(findings.iter().map(|finding| finding.first_peer));
+    let share = format!("{:.1} %", 100.0 * quantiles.values().len() as f64 / findings.len() as f64);
     let times = [0.5, 0.95, 0.99].map(|share| {
-        let time = sample.quantile(share);
+        let time = quantiles.quantile(share);
         format!("{:>8}", time.map_or_else(|| "–".to_owned(), |time| time.as_millis().to_string()))
     });
     let queries = findings.iter().map(|it| it.queries).sum::<u64>() as f64 / findings.len() as f64;
     println!("{name:<26}{share:>8}{}{queries:>9.1}", times.concat());
 }
 
-/// Hour by hour.
+/// Prints the state of the tables, hour by hour.
 fn follow(name: &str, hours: usize, nodes: usize, limits: dht_proto::Limits) {
     println!("\nday: {name}; what a node sends in a minute");
     println!(
@@ -130,5 +127,5 @@ fn follow(name: &str, hours: usize, nodes: usize, limits: dht_proto::Limits) {
     println!("never fewer than {:.1} % live", 100.0 * worst);
 }
 
-/// Lookups in an hour.
+/// Lookups in each hour.
 const LOOKUPS: usize = 20;

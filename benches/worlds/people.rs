@@ -1,22 +1,23 @@
-//! Who lives in these worlds.
+//! The nodes of these worlds.
 
 use std::sync::Arc;
 
 use dht_proto::Limits;
-use dht_proto::sim::{Churn, Dice, Growth, Nat, NatKind, Profile};
+use dht_proto::sim::{Churn, Growth, Nat, NatKind, Profile, SimRng};
 
-/// Nodes that differ in what stands before them.
+/// Nodes, a share of which is behind NATs.
 pub(crate) struct People {
-    /// Share of them behind translators: 40 % full cones, 40 % port-restricted, 20 % symmetric.
-    pub(crate) translated: f64,
+    /// Share of them behind NATs: 40 % full cones, 40 % port-restricted, 20 % symmetric.
+    pub(crate) behind_nat: f64,
     pub(crate) limits: Limits,
     pub(crate) churn: Option<Churn>,
 }
 
 impl People {
-    /// What the `index`-th node of a world is like. The first ones are open to all, so that others
-    /// find a way in.
-    pub(crate) fn profiles(&self) -> impl FnMut(usize, &mut Dice) -> Arc<Profile> + use<> {
+    /// The profile of the `index`-th node of a world.
+    ///
+    /// The first nodes are not behind NATs, so that others can join through them.
+    pub(crate) fn profiles(&self) -> impl FnMut(usize, &mut SimRng) -> Arc<Profile> + use<> {
         let kinds = [None, Some(NatKind::FullCone), Some(NatKind::PortRestricted), Some(NatKind::Symmetric)];
         let profiles = kinds.map(|kind| {
             let mut profile = Profile::default();
@@ -24,13 +25,13 @@ impl People {
             profile.nat = kind.map(Nat::new);
             Arc::new(profile)
         });
-        let (translated, first) = (self.translated, Growth::default().seedlings);
-        move |index, dice| {
-            let kind = match dice.unit() {
+        let (behind_nat, first) = (self.behind_nat, Growth::default().initial_nodes);
+        move |index, rng| {
+            let kind = match rng.unit() {
                 _ if index < first => 0,
-                share if share < 0.4 * translated => 1,
-                share if share < 0.8 * translated => 2,
-                share if share < translated => 3,
+                share if share < 0.4 * behind_nat => 1,
+                share if share < 0.8 * behind_nat => 2,
+                share if share < behind_nat => 3,
                 _ => 0,
             };
             Arc::clone(&profiles[kind])
@@ -38,8 +39,9 @@ impl People {
     }
 }
 
-/// The default limits, but for what thousands of nodes could not hold and one of them would hardly
-/// use. Tables are of the default size.
+/// The default limits, reduced where thousands of nodes would take too much memory.
+///
+/// Tables are of the default size.
 pub(crate) fn limits() -> Limits {
     let mut limits = Limits::default();
     (limits.nodes_v6, limits.peers_v6) = (0, 0);

@@ -202,7 +202,6 @@ fn is_name(key: &str, name: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use std::format;
-    use std::string::ToString as _;
     use std::vec;
     use std::vec::Vec;
 

@@ -20,7 +20,7 @@
 //! normal round trips around 80 ms with a sigma of 0.6, 5 % loss, 40 % of the hosts dead. The
 //! announce stands at 8 hosts after so many milliseconds (median and 95th percentile), for which so
 //! many datagrams are sent, and so many in all; in so many of a thousand runs one of the 8 closest
-//! living hosts does not hold it in the end. (The example `toy_network` prints these; in a network
+//! living hosts does not hold it in the end. (The example `scripted_network` prints these; in a network
 //! that looks 2^22 nodes deep they are hardly different.) The last columns are of 400 lookups of
 //! peers among 2000 real nodes, 30 % of them dead and half behind NATs (`dht sim --nodes 2000
 //! --dead 0.3 --nat 0.5 --lookups 400`): the first peer (95th percentile), and the queries.

@@ -1,12 +1,12 @@
-//! The laboratory: worlds of nodes in virtual time, from two to a million, each decided by one seed
+//! A simulator: worlds of nodes in virtual time, from two to a million, each determined by one seed
 //! (feature `sim`).
 //!
-//! A [`World`] holds real nodes and lets datagrams go to and fro between them through a [`Network`]
-//! that delays, loses, doubles, reorders and corrupts them. Hosts may sit behind address
-//! translators ([`Nat`]), come and go ([`Churn`]), be cut off, sleep, or have clocks that jump.
-//! Beside them live scripted hosts ([`Actor`], and a [`cast`] of villains). What a host says and
-//! hears can be [captured](World::capture), and a [`Trail`] read off it that tells how a lookup went.
-//! There is no clock and no socket: time jumps from one happening to the next.
+//! A [`World`] runs real nodes and carries datagrams between them through a [`Network`] that delays,
+//! loses, duplicates, reorders and corrupts them. Hosts may be behind NATs ([`Nat`]), leave and
+//! return ([`Churn`]), lose their link, sleep, or have clocks that jump. Scripted hosts ([`Actor`])
+//! take part too, honest ones and adversaries ([`actors`]). What a host sends and receives can be
+//! [captured](World::capture), and a [`Trail`] read off it shows how a lookup went. There is no clock
+//! and no socket: time jumps from one event to the next.
 //!
 //! ```
 //! use std::time::Duration;
@@ -23,24 +23,39 @@
 //! let infohash = InfoHash::from_bytes([7; 20]);
 //! let announce = world.lookup(hosts[3], Lookup::Announce(infohash, Announce::port(6881)));
 //! assert!(announce.stored_at(8).is_some());
-//! let search = world.lookup(hosts[40], Lookup::GetPeers(infohash));
-//! assert!(search.first_peer().is_some_and(|at| at < Duration::from_secs(1)));
-//! world.check().expect("nothing is as it must not be");
+//! let get = world.lookup(hosts[40], Lookup::GetPeers(infohash));
+//! assert!(get.first_peer().is_some_and(|at| at < Duration::from_secs(1)));
+//! world.check().expect("no invariant is violated");
 //! ```
 //!
-//! # What is the same each time
+//! # Files
 //!
-//! Two runs of one seed with the same calls send the same bytes at the same instants, on every
-//! machine; [`World::transcript`] is a hash over all of them. Another seed gives another world: other
-//! ids, other distances, other losses.
+//! A file uses only those that come before it:
 //!
-//! # How large
+//! - `rng`: the random number generator
+//! - `quantiles`: quantiles of measurements
+//! - `schedule`: what is to happen, and when
+//! - `transport/`: how datagrams get from host to host: the network, NATs, captures
+//! - `actors/`: scripted hosts
+//! - `hosts`: what a host runs, and its profile
+//! - `trail`: how a lookup went, read off captured datagrams
+//! - `world/`: the world, its hosts and its event loop
+//! - `scripted`: a small scripted network, to measure lookups
+//! - `sybil`: a Sybil attack on a torrent
+//! - `reference/`: models of other clients' lookups
 //!
-//! A step costs the same however many hosts there are: what is to happen waits in a radix heap, who
-//! lives at an address is found by hashing, the distance between two hosts follows from their
-//! addresses, and datagrams lie in buffers that are used again. [`limits`] are the least with which
-//! nodes make a DHT; [`World::grow`] has them join without burdening anybody. The example
-//! `big_world` measures it:
+//! # Determinism
+//!
+//! Two runs of one seed with the same calls send the same bytes at the same times, on every machine;
+//! [`World::transcript`] is a hash over all of them. Another seed gives another world: other ids,
+//! other distances, other losses.
+//!
+//! # Scale
+//!
+//! A step costs the same however many hosts there are: events are scheduled in a radix heap, the host
+//! at an address is found by hashing, the distance between two hosts follows from their addresses, and
+//! datagrams lie in buffers that are reused. [`limits`] are the smallest with which nodes form a DHT;
+//! [`World::grow`] lets them join without overloading any. The example `big_world` measures it:
 //!
 //! ```text
 //! cargo run --release --features sim --example big_world -- 1000000
@@ -53,16 +68,16 @@
 //! | 100,000 | 582 s | 173 | 200 of 200 | 148 ms | 30 |
 //! | 1,000,000 | 648 s | 162 | 200 of 200 | 165 ms | 32 |
 //!
-//! (Seed 1, [`Network::internet`]; the times are those of the world, the last five minutes without
-//! newcomers.) One core of a 2020s server works off 600,000 happenings a second among 1000 nodes, and
-//! 400,000 among 10,000, whose memory is no longer in its caches; 200,000 among a million. A world of
-//! 100,000 takes 25 million of them to get there, one of a million 228 million, which is 20 minutes.
-//! The process took 14.6 GB at its peak for a million.
+//! (Seed 1, [`Network::internet`]; the times are virtual, the last five minutes without new nodes.) One
+//! core of a 2020s server processes 600,000 events a second among 1000 nodes, 400,000 among 10,000,
+//! whose memory no longer fits its caches, and 200,000 among a million. A world of 100,000 takes 25
+//! million events to get there, one of a million 228 million, which is 20 minutes. The process took
+//! 14.6 GB at its peak for a million.
 //!
-//! # What it shows
+//! # Results
 //!
-//! Three worlds are measured by the bench `worlds`, each by one command; the first two beside
-//! libtorrent's traversal, which starts from the same tables in the same world:
+//! The bench `worlds` measures three worlds, each with one command; the first two beside libtorrent's
+//! traversal, which starts from the same tables in the same world:
 //!
 //! ```text
 //! cargo bench --features sim --bench worlds -- internet
@@ -72,49 +87,37 @@
 //!
 //! | world | | found | first peer, median | 99th percentile | queries |
 //! |---|---|---|---|---|---|
-//! | 10,000 nodes, half behind NATs, 30 % of all contacts dead, 2 % loss | ours | 100 % | 156 ms | 332 ms | 27.6 |
+//! | 10,000 nodes, half behind NATs, 30 % of all contacts dead, 2 % loss | this crate | 100 % | 156 ms | 332 ms | 27.6 |
 //! | | libtorrent | 100 % | 159 ms | 1302 ms | 26.0 |
-//! | 1000 nodes, 30 % loss, duplicates, overtaking and corruption | ours | 99.8 % | 152 ms | 381 ms | 29.0 |
+//! | 1000 nodes, 30 % loss, duplicates, reordering and corruption | this crate | 99.8 % | 152 ms | 381 ms | 29.0 |
 //! | | libtorrent | 98.5 % | 151 ms | never | 27.4 |
 //!
 //! (Five seeds of 200 lookups; a query that is sent twice counts twice.) Over a day among 1000 nodes
-//! that stay for 100 minutes (median), half of them behind NATs, never less than 90 % of the contacts
-//! in all tables stand for a node that is there and that strangers reach, at 23 datagrams a minute for
-//! each node, answers included; with the least [`limits`] 91 %, at 10.
+//! with a median session of 100 minutes, half of them behind NATs, never less than 90 % of the contacts
+//! in all tables stand for a node that is up and that strangers reach, at 23 datagrams a minute for
+//! each node, responses included; with the smallest [`limits`] 91 %, at 10.
 //!
-//! # What it is not
+//! # Limitations
 //!
 //! There is no bandwidth and no queue in the network: a datagram never waits for another. Distances
-//! know no geography, so two near hosts need not be equally far from a third.
+//! know no geography: two hosts near each other need not be equally far from a third.
 
-mod actor;
-mod capture;
-pub mod cast;
-mod check;
-mod crawl;
-mod dice;
-mod fate;
-mod grow;
-mod host;
-mod nat;
-mod network;
-mod queue;
-mod sample;
-mod search;
-pub mod siege;
-pub mod toy;
-mod wire;
+pub mod actors;
+mod hosts;
+mod quantiles;
+pub mod reference;
+mod rng;
+mod schedule;
+pub mod scripted;
+pub mod sybil;
+mod trail;
+mod transport;
 mod world;
 
-pub use actor::{Actor, Outbox};
-pub use capture::{Captured, Direction, Sighting, Trail};
-pub use check::{Fault, Violation};
-pub use dice::Dice;
-pub use grow::Growth;
-pub use host::{Churn, HostId, Presence, Profile, Returns, limits, roomy_limits};
-pub use nat::{Nat, NatKind};
-pub use network::{Bursts, Latency, Network};
-pub use sample::Sample;
-pub use search::{Search, SearchId};
-pub use wire::Counters;
-pub use world::World;
+pub use self::actors::{Actor, Outbox};
+pub use self::hosts::{Churn, HostId, Presence, Profile, Returns, limits, roomy_limits};
+pub use self::quantiles::Quantiles;
+pub use self::rng::SimRng;
+pub use self::trail::{Sighting, Trail};
+pub use self::transport::{Bursts, Captured, Counters, Direction, Latency, Nat, NatKind, Network};
+pub use self::world::{Fault, Growth, LookupRecord, RecordId, Violation, World};

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use dht_proto::sim::cast::{Liar, Lie};
+use dht_proto::sim::actors::{Liar, Lie};
 use dht_proto::sim::{Growth, HostId, Nat, NatKind, Network, Profile, World};
 use dht_proto::{Announce, Event, Family};
 

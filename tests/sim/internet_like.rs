@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use dht_proto::sim::{Growth, HostId, Network, Presence, Profile, Sample, World, limits};
+use dht_proto::sim::{Growth, HostId, Network, Presence, Profile, Quantiles, World, limits};
 use dht_proto::{Announce, Family, InfoHash, Lookup};
 
 use crate::day::Day;
@@ -18,7 +18,7 @@ fn found(findings: &[Finding]) -> usize {
 
 /// When this share had found the peer, in milliseconds.
 fn quantile(findings: &[Finding], share: f64) -> u128 {
-    let times = Sample::of(findings.iter().map(|it| it.first_peer));
+    let times = Quantiles::of(findings.iter().map(|it| it.first_peer));
     times.quantile(share).map_or(u128::MAX, |time| time.as_millis())
 }
 
@@ -95,7 +95,7 @@ fn nodes_whose_link_was_down_for_ten_minutes_find_and_are_found_at_once() {
     let founds: Vec<_> = (0..cut.len()).map(|at| start(&mut world, up[at + 30], at + 100)).collect();
     world.settle(secs(60));
     for search in finds.into_iter().chain(founds) {
-        let search = world.take_search(search).expect("it is followed");
+        let search = world.take_record(search).expect("it is followed");
         assert!(search.first_peer().is_some_and(|at| at < secs(5)), "{search:?}");
     }
     world.check().unwrap();

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use dht_proto::sim::{Churn, Dice, Growth, HostId, Network, Profile, Returns, World};
+use dht_proto::sim::{Churn, Growth, HostId, Network, Profile, Returns, SimRng, World};
 use dht_proto::{Event, Item, Limits, Lookup, PutObstacle, Salt, SecretKey};
 
 /// Half of the sessions are shorter than this, so that most of those who stored an item are gone when
@@ -34,7 +34,7 @@ fn b44_31_an_item_that_is_kept_up_is_found_whoever_comes_and_goes() {
     let mut missed = Vec::new();
     for lookup in 0..HOURS * LOOKUPS_AN_HOUR {
         world.run_for(Duration::from_secs(3600) / LOOKUPS_AN_HOUR);
-        let index = world.dice().below(items.len());
+        let index = world.rng().below(items.len());
         if !is_found(&mut world, &items[index]) {
             missed.push((lookup, index));
         }
@@ -58,7 +58,7 @@ fn b44_17_a_put_that_is_stale_or_in_conflict_reaches_no_node() {
     let mut profile = Profile::default();
     profile.limits = limits();
     let profile = Arc::new(profile);
-    world.grow(30, &Growth::default(), move |_, _: &mut Dice| Arc::clone(&profile));
+    world.grow(30, &Growth::default(), move |_, _: &mut SimRng| Arc::clone(&profile));
     world.run_for(Duration::from_secs(120));
     let hosts: Vec<HostId> = world.hosts().collect();
     let version = |seq, value: &[u8]| Item::sign(&SecretKey::from_bytes(&[7; 32]), b"", seq, value).unwrap();
@@ -112,7 +112,7 @@ fn world() -> (World, HostId) {
     let mut seeder = mortal.clone();
     mortal.churn = Some(Churn { session: SESSION, absence: ABSENCE, returns: Returns::Renewed });
     let mortal = Arc::new(mortal);
-    world.grow(NODES, &Growth::default(), move |_, _: &mut Dice| Arc::clone(&mortal));
+    world.grow(NODES, &Growth::default(), move |_, _: &mut SimRng| Arc::clone(&mortal));
     seeder.churn = None;
     let seeder = world.add(seeder);
     world.run_for(Duration::from_secs(120));
@@ -143,7 +143,7 @@ fn is_found(world: &mut World, item: &Item) -> bool {
     let search = world.start(host, lookup).unwrap();
     world.settle(PATIENCE);
     // Who leaves meanwhile finds nothing, and says so to nobody.
-    let report = world.take_search(search).unwrap().report();
+    let report = world.take_record(search).unwrap().report();
     report.is_none_or(|report| report.copies > 0 && report.seq == item.seq())
 }
 
@@ -151,7 +151,7 @@ fn is_found(world: &mut World, item: &Item) -> bool {
 fn draw(world: &mut World) -> HostId {
     loop {
         let count = world.hosts().len();
-        let at = world.dice().below(count);
+        let at = world.rng().below(count);
         let host = world.hosts().nth(at).unwrap();
         if world.node(host).is_some() {
             return host;

@@ -5,9 +5,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dht_proto::sim::cast::{Flooder, Honest, IdChaser, Liar, Lie, PortFiller, Recorder, Reflector};
-use dht_proto::sim::toy::{Outcome, Toy};
-use dht_proto::sim::{Growth, HostId, Nat, NatKind, Network, Presence, Profile, Sample, World};
+use dht_proto::sim::actors::{Flooder, Honest, IdChaser, Liar, Lie, PortFiller, Recorder, Reflector};
+use dht_proto::sim::scripted::{Outcome, ScriptedNetwork};
+use dht_proto::sim::{Growth, HostId, Nat, NatKind, Network, Presence, Profile, Quantiles, World};
 use dht_proto::{Announce, Config, Family, Lookup};
 
 use crate::lab::{infohash, meet, ms, secs, world};
@@ -121,7 +121,7 @@ fn villains_are_coped_with() {
     let mut villains = Vec::new();
     for lie in [Lie::OtherIds, Lie::CloserNodes, Lie::Asker, Lie::Reserved, Lie::Peers] {
         for _ in 0..3 {
-            let id = world.dice().id();
+            let id = world.rng().id();
             villains.push(world.add_actor(Liar { id, lie }));
         }
     }
@@ -129,13 +129,13 @@ fn villains_are_coped_with() {
     for addr in accomplices.clone() {
         villains.push(world.add_actor_at(addr, IdChaser { accomplices: accomplices.clone() }));
     }
-    let id = world.dice().id();
+    let id = world.rng().id();
     villains.push(world.add_actor(PortFiller::new(id, victim, infohash(99), ms(100))));
     villains.push(world.add_actor(Flooder::new(id, victim, ms(100), 20)));
     let target = world.add_actor(Recorder::default());
     let target_addr = world.addr(target);
     let reflector = world.add_actor(Reflector::new(target_addr, addrs.clone(), ms(10)));
-    let honest = Honest::new(world.dice().id(), addrs.iter().map(|addr| (id, *addr)).collect::<Vec<_>>());
+    let honest = Honest::new(world.rng().id(), addrs.iter().map(|addr| (id, *addr)).collect::<Vec<_>>());
     let honest = world.add_actor(honest);
     for villain in villains {
         let addr = world.addr(villain);
@@ -183,21 +183,21 @@ fn both_families_work_at_once() {
 /// The figures that the lookup is held to, over a few seeds.
 #[test]
 fn the_toy_network_gives_the_known_figures() {
-    let median = |toy: &Toy, figure: fn(&Outcome) -> Option<Duration>| {
+    let median = |toy: &ScriptedNetwork, figure: fn(&Outcome) -> Option<Duration>| {
         let all = (1..=15).map(|seed| Some(figure(&toy.run(seed)).expect("it comes")));
-        Sample::of(all).quantile(0.5).expect("there are some")
+        Quantiles::of(all).quantile(0.5).expect("there are some")
     };
-    let alive = Toy::default();
-    assert!(median(&alive, |outcome| outcome.first_value) <= ms(160));
+    let alive = ScriptedNetwork::default();
+    assert!(median(&alive, |outcome| outcome.first_peer) <= ms(160));
     assert!(median(&alive, |outcome| outcome.acknowledged_at_8) <= ms(350));
-    let half_dead = Toy { dead: 0.4, ..Toy::default() };
-    assert!(median(&half_dead, |outcome| outcome.first_value) <= ms(250));
+    let half_dead = ScriptedNetwork { dead: 0.4, ..ScriptedNetwork::default() };
+    assert!(median(&half_dead, |outcome| outcome.first_peer) <= ms(250));
     assert!(median(&half_dead, |outcome| outcome.acknowledged_at_8) <= secs(1));
     assert!(median(&half_dead, |outcome| outcome.done) <= secs(2));
-    let deep = Toy::deep();
+    let deep = ScriptedNetwork::deep();
     let outcome = deep.run(1);
     assert_eq!(outcome, deep.run(1));
-    assert!(outcome.asked > 20 && outcome.datagrams > 20, "{outcome:?}");
+    assert!(outcome.queried > 20 && outcome.datagrams > 20, "{outcome:?}");
     let stage = deep.build(1);
     assert!(stage.world.node(stage.node).is_some_and(|node| node.node_count(Family::V4) > 20));
 }

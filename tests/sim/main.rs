@@ -10,10 +10,6 @@ mod internet;
 mod lab;
 #[path = "../../benches/worlds/people.rs"]
 mod people;
-#[path = "../../benches/reference/mod.rs"]
-mod reference;
-#[path = "../../benches/reference/toy.rs"]
-mod toy;
 
 mod bursts;
 mod ids;

@@ -4,7 +4,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use dht_proto::sim::cast::Recorder;
+use dht_proto::sim::actors::Recorder;
 use dht_proto::sim::{Churn, Growth, Network, Profile, Returns, World};
 use dht_proto::wire::{Body, Message, Method, Query};
 use dht_proto::{Announce, Event, Family, NodeId};

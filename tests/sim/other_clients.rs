@@ -3,37 +3,17 @@
 
 use std::time::Duration;
 
-use dht_proto::sim::Sample;
-use dht_proto::sim::cast::Honest;
-use dht_proto::sim::toy::{Outcome, Toy};
+use dht_proto::sim::Quantiles;
+use dht_proto::sim::actors::Honest;
+use dht_proto::sim::reference::{Client, run, run_from};
+use dht_proto::sim::scripted::{Outcome, ScriptedNetwork};
 
-use crate::reference;
-use crate::reference::Algorithm;
-use crate::toy::{run, run_from};
-
-fn lockstep() -> Box<dyn Algorithm> {
-    named("lock-step")
+fn alive() -> ScriptedNetwork {
+    ScriptedNetwork::default()
 }
 
-fn libtorrent() -> Box<dyn Algorithm> {
-    named("libtorrent")
-}
-
-fn jech() -> Box<dyn Algorithm> {
-    named("jech")
-}
-
-fn named(name: &str) -> Box<dyn Algorithm> {
-    let mut all = reference::ALL.into_iter();
-    all.find_map(|(other, new)| (other == name).then(new)).expect("it is listed")
-}
-
-fn alive() -> Toy {
-    Toy::default()
-}
-
-fn partly_dead() -> Toy {
-    Toy { dead: 0.4, ..Toy::default() }
+fn partly_dead() -> ScriptedNetwork {
+    ScriptedNetwork { dead: 0.4, ..ScriptedNetwork::default() }
 }
 
 fn outcomes(look_up: impl Fn(u64) -> Outcome) -> Vec<Outcome> {
@@ -42,13 +22,13 @@ fn outcomes(look_up: impl Fn(u64) -> Outcome) -> Vec<Outcome> {
 
 /// Milliseconds, of which there are more than enough where something never came.
 fn median(outcomes: &[Outcome], figure: fn(&Outcome) -> Option<Duration>) -> u128 {
-    Sample::of(outcomes.iter().map(figure)).quantile(0.5).map_or(u128::MAX, |time| time.as_millis())
+    Quantiles::of(outcomes.iter().map(figure)).quantile(0.5).map_or(u128::MAX, |time| time.as_millis())
 }
 
 #[test]
 fn libtorrent_is_quick_where_all_live() {
-    let all = outcomes(|seed| run(&alive(), seed, libtorrent()));
-    assert!(median(&all, |it| it.first_value) <= 240, "{all:#?}");
+    let all = outcomes(|seed| run(&alive(), seed, Client::Libtorrent));
+    assert!(median(&all, |it| it.first_peer) <= 240, "{all:#?}");
     assert!((160..=500).contains(&median(&all, |it| it.done)), "{all:#?}");
     for outcome in &all {
         assert_eq!(outcome.missed, 0);
@@ -62,19 +42,19 @@ fn libtorrent_is_quick_where_all_live() {
 /// One dead node among the closest, and it waits for the full timeout.
 #[test]
 fn libtorrent_is_done_after_15_seconds_where_some_are_dead() {
-    let all = outcomes(|seed| run(&partly_dead(), seed, libtorrent()));
-    assert!(median(&all, |it| it.first_value) <= 400, "{all:#?}");
+    let all = outcomes(|seed| run(&partly_dead(), seed, Client::Libtorrent));
+    assert!(median(&all, |it| it.first_peer) <= 400, "{all:#?}");
     assert!((15_000..=18_000).contains(&median(&all, |it| it.done)), "{all:#?}");
-    assert!((15_000..=18_000).contains(&median(&all, |it| it.stands_at_8)), "{all:#?}");
+    assert!((15_000..=18_000).contains(&median(&all, |it| it.stored_at_8)), "{all:#?}");
 }
 
 /// It has found the 8 closest long before, but looks at its list only every 10 to 19 s.
 #[test]
 fn jech_announces_in_its_second_step() {
-    let all = outcomes(|seed| run(&alive(), seed, jech()));
-    assert!(median(&all, |it| it.first_value) <= 1000, "{all:#?}");
+    let all = outcomes(|seed| run(&alive(), seed, Client::Jech));
+    assert!(median(&all, |it| it.first_peer) <= 1000, "{all:#?}");
     for outcome in &all {
-        let announced = outcome.stands_at_8.expect("all live").as_millis();
+        let announced = outcome.stored_at_8.expect("all live").as_millis();
         assert!((9000..=20_500).contains(&announced), "{outcome:#?}");
         let done = outcome.done.expect("it ends").as_millis();
         assert!((18_000..=40_500).contains(&done), "{outcome:#?}");
@@ -93,24 +73,24 @@ fn jech_takes_most_of_a_minute_where_some_are_dead() {
             Some((actor.id, stage.world.addr(*host)))
         });
         let table = table.collect();
-        run_from(stage, table, jech())
+        run_from(stage, table, Client::Jech)
     });
-    assert_eq!(median(&all, |it| it.first_value), 80);
-    assert!((30_000..=90_000).contains(&median(&all, |it| it.stands_at_8)), "{all:#?}");
+    assert_eq!(median(&all, |it| it.first_peer), 80);
+    assert!((30_000..=90_000).contains(&median(&all, |it| it.stored_at_8)), "{all:#?}");
     assert!((50_000..=110_000).contains(&median(&all, |it| it.done)), "{all:#?}");
     // From further away it takes longer.
-    let all = outcomes(|seed| run(&partly_dead(), seed, jech()));
+    let all = outcomes(|seed| run(&partly_dead(), seed, Client::Jech));
     assert!((60_000..=150_000).contains(&median(&all, |it| it.done)), "{all:#?}");
 }
 
 /// Nearly every step has a dead node among its three, and costs 5 s.
 #[test]
 fn the_lock_step_waits_for_its_dead() {
-    let all = outcomes(|seed| run(&alive(), seed, lockstep()));
+    let all = outcomes(|seed| run(&alive(), seed, Client::LockStep));
     // Steps of 80 ms, the announce among them.
     assert!(all.iter().all(|it| it.done.is_some_and(|time| time.as_millis() % 80 == 0)), "{all:#?}");
     assert!((320..=1200).contains(&median(&all, |it| it.done)), "{all:#?}");
-    let all = outcomes(|seed| run(&partly_dead(), seed, lockstep()));
+    let all = outcomes(|seed| run(&partly_dead(), seed, Client::LockStep));
     assert!((15_000..=60_000).contains(&median(&all, |it| it.done)), "{all:#?}");
     assert!(all.iter().all(|it| it.done.is_some_and(|time| time.as_millis() > 5000)), "{all:#?}");
 }
@@ -120,17 +100,17 @@ fn ours_is_through_before_any_of_them_announces() {
     let ours = outcomes(|seed| partly_dead().run(seed));
     assert!(median(&ours, |it| it.done) <= 2000, "{ours:#?}");
     let others = [
-        outcomes(|seed| run(&partly_dead(), seed, lockstep())),
-        outcomes(|seed| run(&partly_dead(), seed, libtorrent())),
-        outcomes(|seed| run(&partly_dead(), seed, jech())),
+        outcomes(|seed| run(&partly_dead(), seed, Client::LockStep)),
+        outcomes(|seed| run(&partly_dead(), seed, Client::Libtorrent)),
+        outcomes(|seed| run(&partly_dead(), seed, Client::Jech)),
     ];
     for other in &others {
-        assert!(median(other, |it| it.stands_at_8) > 4 * median(&ours, |it| it.done), "{other:#?}");
+        assert!(median(other, |it| it.stored_at_8) > 4 * median(&ours, |it| it.done), "{other:#?}");
     }
 }
 
 #[test]
 fn a_seed_decides_all() {
-    let [one, two] = [(); 2].map(|()| run(&Toy::hard(), 5, jech()));
+    let [one, two] = [(); 2].map(|()| run(&ScriptedNetwork::hard(), 5, Client::Jech));
     assert_eq!(format!("{one:?}"), format!("{two:?}"));
 }

@@ -4,9 +4,9 @@
 use std::rc::Rc;
 use std::sync::Arc;
 
-use dht_proto::sim::cast::{Contact, Guile, Honest};
-use dht_proto::sim::siege::{Outcome, Siege};
-use dht_proto::sim::{Dice, Growth, Network, Profile, World};
+use dht_proto::sim::actors::{Contact, Honest, SybilStrategy};
+use dht_proto::sim::sybil::{Outcome, SybilAttack};
+use dht_proto::sim::{Growth, Network, Profile, SimRng, World};
 use dht_proto::{
     BootstrapKind, Config, Family, InfoHash, Instant, Limits, Lookup, NetworkSize, Node, NodeId, State,
 };
@@ -16,22 +16,22 @@ use crate::lab::secs;
 const SEEDS: u64 = 3;
 
 /// A smaller siege than that of the bench.
-fn siege(attackers: usize, guile: Guile) -> Siege {
-    Siege { honest: 1000, attackers, guile, ..Siege::default() }
+fn siege(attackers: usize, strategy: SybilStrategy) -> SybilAttack {
+    SybilAttack { honest: 1000, attackers, strategy, ..SybilAttack::default() }
 }
 
-fn outcomes(siege: &Siege) -> Vec<Outcome> {
+fn outcomes(siege: &SybilAttack) -> Vec<Outcome> {
     (1..=SEEDS).map(|seed| siege.run(seed)).collect()
 }
 
 /// Every lookup finds the peer, and announces stand at `least` honest hosts.
-fn assert_held(siege: &Siege, least: usize) {
+fn assert_held(siege: &SybilAttack, least: usize) {
     for outcome in outcomes(siege) {
         assert!(outcome.found && outcome.honest_announces >= least, "{outcome:?} of {siege:?}");
     }
 }
 
-fn secure(mut siege: Siege) -> Siege {
+fn secure(mut siege: SybilAttack) -> SybilAttack {
     siege.config.enforce_secure_ids = true;
     siege
 }
@@ -42,20 +42,20 @@ fn is_near(size: NetworkSize, nodes: u64) -> bool {
 
 #[test]
 fn h_01_eight_sybils_of_one_network_hide_nothing() {
-    assert_held(&Siege { is_one_network: true, ..siege(8, Guile::Mutual) }, 8);
+    assert_held(&SybilAttack { is_one_subnet: true, ..siege(8, SybilStrategy::Mutual) }, 8);
 }
 
 #[test]
 fn h_02_sybils_that_name_each_other_hide_nothing() {
     for attackers in [8, 20] {
-        assert_held(&siege(attackers, Guile::Mutual), 8);
+        assert_held(&siege(attackers, SybilStrategy::Mutual), 8);
     }
 }
 
 #[test]
 fn h_02_sybils_that_name_nodes_that_do_not_exist_hide_nothing() {
     for attackers in [8, 20] {
-        let siege = siege(attackers, Guile::Junk);
+        let siege = siege(attackers, SybilStrategy::Junk);
         assert_held(&siege, 8);
         // Nor do they have much sent.
         assert!(outcomes(&siege).iter().all(|outcome| outcome.datagrams < 150));
@@ -65,21 +65,21 @@ fn h_02_sybils_that_name_nodes_that_do_not_exist_hide_nothing() {
 #[test]
 fn h_02_silent_sybils_hide_nothing() {
     for attackers in [8, 20] {
-        assert_held(&siege(attackers, Guile::Silent), 8);
+        assert_held(&siege(attackers, SybilStrategy::Silent), 8);
     }
 }
 
 #[test]
 fn h_02_sybils_with_ids_that_fit_hide_nothing_where_ids_must_fit() {
-    for guile in [Guile::Mutual, Guile::Junk, Guile::Silent] {
-        assert_held(&secure(siege(8, guile)), 8);
+    for strategy in [SybilStrategy::Mutual, SybilStrategy::Junk, SybilStrategy::Silent] {
+        assert_held(&secure(siege(8, strategy)), 8);
     }
 }
 
 /// Whoever stays below what is suspicious leaves room for honest nodes.
 #[test]
 fn h_03_sybils_too_few_to_be_noticed_do_not_hide_a_torrent() {
-    let careful = Siege { wary: Some(4.0), ..siege(0, Guile::Mutual) };
+    let careful = SybilAttack { cautious: Some(4.0), ..siege(0, SybilStrategy::Mutual) };
     for outcome in outcomes(&careful) {
         assert!(outcome.found && outcome.honest_announces >= 2, "{outcome:?}");
     }
@@ -87,10 +87,10 @@ fn h_03_sybils_too_few_to_be_noticed_do_not_hide_a_torrent() {
 
 #[test]
 fn h_04_liars_that_name_a_victim_have_four_datagrams_sent_to_it() {
-    for is_network in [false, true] {
+    for is_subnet in [false, true] {
         for attackers in [1, 20] {
-            for outcome in outcomes(&siege(attackers, Siege::victim(is_network))) {
-                let sent = outcome.to_victim[usize::from(is_network)];
+            for outcome in outcomes(&siege(attackers, SybilAttack::victim(is_subnet))) {
+                let sent = outcome.to_victim[usize::from(is_subnet)];
                 assert!(sent <= 4, "{sent} of {attackers} liars");
             }
         }
@@ -99,7 +99,7 @@ fn h_04_liars_that_name_a_victim_have_four_datagrams_sent_to_it() {
 
 #[test]
 fn h_05_a_lookup_tells_how_unlikely_it_is_that_its_closest_nodes_are_so_close() {
-    let crowding = |siege: &Siege, seed| {
+    let crowding = |siege: &SybilAttack, seed| {
         let mut stage = siege.build(seed);
         let search = stage.world.lookup(stage.client, Lookup::GetPeers(stage.infohash));
         let report = search.report().expect("it has ended");
@@ -108,15 +108,15 @@ fn h_05_a_lookup_tells_how_unlikely_it_is_that_its_closest_nodes_are_so_close() 
         report.crowding.expect("the size of the network is known")
     };
     for seed in 1..=SEEDS {
-        assert!(crowding(&siege(8, Guile::Mutual), seed) < 1000);
-        assert!(crowding(&siege(0, Guile::Mutual), seed) > 10_000);
+        assert!(crowding(&siege(8, SybilStrategy::Mutual), seed) < 1000);
+        assert!(crowding(&siege(0, SybilStrategy::Mutual), seed) > 10_000);
     }
 }
 
 /// Nothing odd, nothing spent.
 #[test]
 fn h_05_where_nobody_attacks_no_region_is_searched() {
-    for outcome in outcomes(&siege(0, Guile::Mutual)) {
+    for outcome in outcomes(&siege(0, SybilStrategy::Mutual)) {
         assert!(outcome.found && outcome.honest_announces == 8 && outcome.datagrams <= 32, "{outcome:?}");
     }
 }
@@ -165,8 +165,8 @@ fn h_06_nodes_know_about_how_many_there_are() {
 fn h_06_newcomers_to_worlds_of_any_size_know_it_after_sixteen_lookups() {
     for (count, seed) in [(100, 3), (1000, 4), (10_000, 5), (100_000, 6)] {
         let mut world = World::new(seed, Network::internet());
-        let mut dice = Dice::new(seed);
-        let hosts: Rc<[Contact]> = (0..count).map(|_| (dice.id(), world.next_address())).collect();
+        let mut rng = SimRng::new(seed);
+        let hosts: Rc<[Contact]> = (0..count).map(|_| (rng.id(), world.next_address())).collect();
         for (id, addr) in hosts.iter() {
             world.add_actor_at(*addr, Honest::new(*id, Rc::clone(&hosts)));
         }
@@ -175,7 +175,7 @@ fn h_06_newcomers_to_worlds_of_any_size_know_it_after_sixteen_lookups() {
         world.with_node(newcomer, join).expect("there is room");
         world.run_for(secs(60));
         for _ in 0..16 {
-            world.lookup(newcomer, Lookup::GetPeers(InfoHash::from(dice.id())));
+            world.lookup(newcomer, Lookup::GetPeers(InfoHash::from(rng.id())));
         }
         let size = world.node(newcomer).and_then(|node| node.network_size(Family::V4)).expect("it is known");
         assert!(is_near(size, count as u64), "{size:?} of {count}");
@@ -185,7 +185,7 @@ fn h_06_newcomers_to_worlds_of_any_size_know_it_after_sixteen_lookups() {
 
 #[test]
 fn h_06_besieged_targets_do_not_move_the_estimate() {
-    let siege = siege(100, Guile::Mutual);
+    let siege = siege(100, SybilStrategy::Mutual);
     let mut stage = siege.build(1);
     let size = |world: &World| world.node(stage.client).and_then(|node| node.network_size(Family::V4));
     let before = size(&stage.world).expect("it has joined");
@@ -203,7 +203,7 @@ fn h_06_besieged_targets_do_not_move_the_estimate() {
 
 #[test]
 fn h_06_the_estimate_outlives_a_restart() {
-    let stage = siege(0, Guile::Mutual).build(1);
+    let stage = siege(0, SybilStrategy::Mutual).build(1);
     let node = stage.world.node(stage.client).expect("it is there");
     let size = node.network_size(Family::V4).expect("it has joined");
     let bytes = node.snapshot(0);

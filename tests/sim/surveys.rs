@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dht_proto::sim::cast::{Liar, Lie};
+use dht_proto::sim::actors::{Liar, Lie};
 use dht_proto::sim::{Actor, Growth, HostId, Network, Outbox, Profile, World};
 use dht_proto::wire::{Body, Message, Method, Query, Response, Want};
 use dht_proto::{CrawlOptions, Family, InfoHash, Instant, Lookup, NodeId, SwarmSize};
@@ -138,7 +138,7 @@ fn coverage(world: &World, crawler: HostId, within: Duration) -> f64 {
 #[test]
 fn a_crawl_finds_nearly_all_torrents_among_the_dead_and_liars_and_keeps_to_intervals() {
     let (mut world, hosts) = world(11, 300);
-    let ids: Vec<_> = (0..30).map(|_| world.dice().id()).collect();
+    let ids: Vec<_> = (0..30).map(|_| world.rng().id()).collect();
     for (index, id) in ids.into_iter().enumerate() {
         let lie = [Lie::OtherIds, Lie::CloserNodes, Lie::Reserved][index % 3];
         let liar = world.add_actor(Liar { id, lie });

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use dht_proto::sim::cast::Recorder;
+use dht_proto::sim::actors::Recorder;
 use dht_proto::sim::{
     Actor, Bursts, Churn, Direction, Growth, Latency, Nat, NatKind, Network, Outbox, Presence, Profile,
     Returns, World,
@@ -197,7 +197,7 @@ fn a_reset_translator_lets_nobody_in() {
     profile.nat = Some(Nat::new(NatKind::FullCone));
     let (host, friend) = (world.add_alone(profile), world.add_actor(Recorder::default()));
     let (outside, friend) = (world.addr(host), world.addr(friend));
-    assert!(world.is_translated(host));
+    assert!(world.is_behind_nat(host));
     world.with_node(host, |node, now| node.ping(now, friend)).unwrap();
     world.reset_nat(host);
     world.inject(friend, outside, &ping());

@@ -214,7 +214,7 @@ impl Life {
         }
         let counters = self.world.counters();
         let ended = counters.delivered + counters.lost + counters.blocked + counters.cut + counters.unclaimed;
-        let under_way = self.world.datagrams_under_way() as u64;
+        let under_way = self.world.datagrams_in_flight() as u64;
         assert_eq!(counters.sent + counters.duplicated, ended + under_way, "{counters:?}");
     }
 

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use dht_proto::sim::cast::{Flooder, Honest, IdChaser, Liar, Lie, PortFiller, Reflector};
+use dht_proto::sim::actors::{Flooder, Honest, IdChaser, Liar, Lie, PortFiller, Reflector};
 use dht_proto::sim::{Bursts, HostId, Nat, NatKind, Network, Profile, World};
 use dht_proto::{AddressPolicy, Config, Limits, NodeId};
 
@@ -35,7 +35,7 @@ pub fn network(script: &mut Script<'_>) -> Network {
 pub fn profile(script: &mut Script<'_>) -> Profile {
     let (kind, more) = (script.byte(), script.byte());
     let mut profile = Profile::default();
-    profile.entries = usize::from(more & 1) * 2;
+    profile.bootstraps = usize::from(more & 1) * 2;
     profile.limits = limits(kind >> 6);
     profile.config = config(kind, more);
     let nat = match more >> 4 {
@@ -93,7 +93,7 @@ fn limits(size: u8) -> Limits {
 /// Gives a host a place: in a network of its own, behind the translator of another host, or at
 /// an address that it shares with others but for the port.
 pub fn settle(world: &mut World, profile: Profile, script: &mut Script<'_>) -> HostId {
-    let translators: Vec<HostId> = world.hosts().filter(|host| world.is_translated(*host)).collect();
+    let translators: Vec<HostId> = world.hosts().filter(|host| world.is_behind_nat(*host)).collect();
     let config = &profile.config;
     match script.byte() {
         0..32 if config.ipv4 => {
@@ -112,7 +112,7 @@ pub fn settle(world: &mut World, profile: Profile, script: &mut Script<'_>) -> H
 /// A host that follows a script, among hosts at `addrs`.
 pub fn villain(world: &mut World, addrs: &[SocketAddr], script: &mut Script<'_>) -> HostId {
     let (kind, interval) = (script.byte(), Duration::from_millis(100 + 20 * u64::from(script.byte())));
-    let (id, victim) = (world.dice().id(), addrs[script.below(addrs.len())]);
+    let (id, victim) = (world.rng().id(), addrs[script.below(addrs.len())]);
     let lie = match kind % 10 {
         0 => Lie::OtherIds,
         1 => Lie::CloserNodes,
@@ -124,7 +124,7 @@ pub fn villain(world: &mut World, addrs: &[SocketAddr], script: &mut Script<'_>)
         7 => return world.add_actor(Flooder::new(id, victim, interval, 1 + usize::from(kind / 16))),
         8 => return world.add_actor(Reflector::new(victim, addrs.to_vec(), interval)),
         _ => {
-            let contacts: Vec<_> = addrs.iter().map(|addr| (world.dice().id(), *addr)).collect();
+            let contacts: Vec<_> = addrs.iter().map(|addr| (world.rng().id(), *addr)).collect();
             let mut honest = Honest::dropper(id, contacts, 0.8);
             (honest.peers, honest.delay) = (addrs.to_vec(), interval);
             return world.add_actor(honest);

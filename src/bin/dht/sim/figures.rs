@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use dht_proto::sim::Sample;
+use dht_proto::sim::Quantiles;
 use serde_json::{Map, Value, json};
 
 use super::lab::{Outcome, PEERS, Run};
@@ -100,7 +100,7 @@ fn row(text: &mut String, title: &str, figure: &Figure, outcomes: &[Outcome]) {
     let cell = |value: Option<String>| value.unwrap_or_else(|| "-".to_owned());
     let failed = match figure.value {
         Measure::Time(value) => {
-            let sample = Sample::of(outcomes.iter().map(value));
+            let sample = Quantiles::of(outcomes.iter().map(value));
             for (_, share) in SHARES {
                 let seconds = sample.quantile(share).map(|time| format!("{:.3}", time.as_secs_f64()));
                 let _ = write!(text, "{:>9}", cell(seconds));
@@ -108,7 +108,7 @@ fn row(text: &mut String, title: &str, figure: &Figure, outcomes: &[Outcome]) {
             sample.missing()
         }
         Measure::Count(value) => {
-            let sample = Sample::of(outcomes.iter().map(value));
+            let sample = Quantiles::of(outcomes.iter().map(value));
             for (_, share) in SHARES {
                 let _ = write!(text, "{:>9}", cell(sample.quantile(share).map(|count| count.to_string())));
             }
@@ -152,12 +152,12 @@ fn json_of_figure(figure: &Figure, outcomes: &[Outcome]) -> Value {
     let mut put = |name: &str, value: Value| drop(object.insert(name.to_owned(), value));
     match figure.value {
         Measure::Time(value) => {
-            let sample = Sample::of(outcomes.iter().map(value));
+            let sample = Quantiles::of(outcomes.iter().map(value));
             SHARES.iter().for_each(|(name, share)| put(name, json!(sample.quantile(*share).map(millis))));
             put("failed", json!(sample.missing()));
         }
         Measure::Count(value) => {
-            let sample = Sample::of(outcomes.iter().map(value));
+            let sample = Quantiles::of(outcomes.iter().map(value));
             SHARES.iter().for_each(|(name, share)| put(name, json!(sample.quantile(*share))));
             put("failed", json!(sample.missing()));
         }

@@ -3,14 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use dht_proto::sim::reference::{self, Client};
 use dht_proto::sim::{
-    Captured, Churn, Dice, Growth, HostId, Latency, Nat, NatKind, Network, Profile, Returns, SearchId, Trail,
-    World,
+    Captured, Churn, Growth, HostId, Latency, Nat, NatKind, Network, Profile, RecordId, Returns, SimRng,
+    Trail, World,
 };
 use dht_proto::{Announce, InfoHash, Instant, Lookup};
 
 use super::options::SimOptions;
-use super::reference::{self, Named};
 use crate::output::Gauge;
 
 /// The number of nodes that store an announce.
@@ -92,9 +92,9 @@ pub(super) fn work(options: &SimOptions) -> u64 {
 }
 
 /// Builds the network and measures an algorithm in it: by default that of this crate.
-pub(super) fn run(options: &SimOptions, algorithm: Option<Named>, gauge: &Gauge) -> Run {
+pub(super) fn run(options: &SimOptions, algorithm: Option<Client>, gauge: &Gauge) -> Run {
     let (mut world, clients, site) = build(options, gauge);
-    let name = algorithm.map_or("this crate", |(name, _)| name);
+    let name = algorithm.map_or("this crate", Client::name);
     let plan = plan(options, &clients);
     let begun = world.now();
     let mut under_way = Vec::with_capacity(plan.len());
@@ -126,10 +126,10 @@ fn build(options: &SimOptions, gauge: &Gauge) -> (World, Vec<HostId>, Site) {
     let born = world.now();
 
     let (profiles, mut behind_nat) = (Profiles::new(options), 0);
-    let mut nodes = grow(&mut world, options.nodes as usize, gauge, |index, dice| {
+    let mut nodes = grow(&mut world, options.nodes as usize, gauge, |index, rng| {
         // The first are those through whom others join, so they can be reached.
-        let nat = if index < Growth::default().seedlings { 0.0 } else { options.nat };
-        let profile = profiles.draw(nat, dice);
+        let nat = if index < Growth::default().initial_nodes { 0.0 } else { options.nat };
+        let profile = profiles.draw(nat, rng);
         behind_nat += usize::from(profile.nat.is_some());
         profile
     });
@@ -142,7 +142,7 @@ fn build(options: &SimOptions, gauge: &Gauge) -> (World, Vec<HostId>, Site) {
     let clients = grow(&mut world, 2 * options.lookups as usize, gauge, |_, _| &profiles.client);
     let dead = (options.dead * nodes.len() as f64).round() as usize;
     for at in 0..dead {
-        let drawn = at + world.dice().below(nodes.len() - at);
+        let drawn = at + world.rng().below(nodes.len() - at);
         nodes.swap(at, drawn);
         world.kill(nodes[at]);
     }
@@ -155,14 +155,14 @@ fn grow<'a>(
     world: &mut World,
     count: usize,
     gauge: &Gauge,
-    mut profile: impl FnMut(usize, &mut Dice) -> &'a Arc<Profile>,
+    mut profile: impl FnMut(usize, &mut SimRng) -> &'a Arc<Profile>,
 ) -> Vec<HostId> {
     let mut hosts = Vec::with_capacity(count);
     while hosts.len() < count {
         let first = hosts.len();
         let more = (count - first).min(count / 50 + 1);
         let portion =
-            world.grow(more, &Growth::default(), |index, dice| Arc::clone(profile(first + index, dice)));
+            world.grow(more, &Growth::default(), |index, rng| Arc::clone(profile(first + index, rng)));
         hosts.extend(portion);
         gauge.add(more as u64);
     }
@@ -201,11 +201,11 @@ impl Profiles {
         }
     }
 
-    fn draw(&self, nat: f64, dice: &mut Dice) -> &Arc<Profile> {
-        if !dice.chance(nat) {
+    fn draw(&self, nat: f64, rng: &mut SimRng) -> &Arc<Profile> {
+        if !rng.chance(nat) {
             return &self.open;
         }
-        match dice.below(10) {
+        match rng.below(10) {
             0..4 => &self.full_cone,
             4..8 => &self.port_restricted,
             _ => &self.symmetric,
@@ -237,14 +237,14 @@ struct Task {
 
 /// Plans all tasks in order of time, from the seed alone: they are the same for every algorithm.
 fn plan(options: &SimOptions, clients: &[HostId]) -> Vec<Task> {
-    let mut dice = Dice::new(!options.seed);
+    let mut rng = SimRng::new(!options.seed);
     let count = options.lookups as usize;
     let (mut tasks, mut at, mut infohash) = (Vec::with_capacity(2 * count), Duration::ZERO, InfoHash::ZERO);
     for (pair, hosts) in clients.chunks_exact(2).enumerate() {
         if pair % PEERS == 0 {
-            infohash = dice.id().into();
+            infohash = rng.id().into();
         }
-        at += dice.up_to(2 * PACE);
+        at += rng.up_to(2 * PACE);
         let peers = (count - (pair - pair % PEERS)).min(PEERS);
         tasks.push(Task { at, host: hosts[0], infohash, announces: true, peers });
         tasks.push(Task { at: at + PAUSE, host: hosts[1], infohash, announces: false, peers });
@@ -259,37 +259,37 @@ struct UnderWay {
     /// The host whose datagrams are measured.
     host: HostId,
     /// Its record in the simulation.
-    search: SearchId,
+    record: RecordId,
     is_ours: bool,
 }
 
-fn start(world: &mut World, task: &Task, algorithm: Option<Named>) -> UnderWay {
+fn start(world: &mut World, task: &Task, algorithm: Option<Client>) -> UnderWay {
     let Task { infohash, announces, .. } = *task;
     let lookup =
         if announces { Lookup::Announce(infohash, Announce::port(PORT)) } else { Lookup::GetPeers(infohash) };
     let started = world.now();
-    let (host, search) = match algorithm {
+    let (host, record) = match algorithm {
         None => {
             world.capture(task.host);
             (task.host, world.start(task.host, lookup).expect("a client looks up one thing"))
         }
         // Another host takes the place of the client, with the table that this has.
-        Some((_, new)) => {
+        Some(client) => {
             let table = reference::table(world, task.host);
             world.kill(task.host);
-            let host = reference::launch(world, new(), table, infohash, announces);
-            (host, world.follow(host, lookup))
+            let host = reference::launch(world, client, table, infohash, announces);
+            (host, world.track(host, lookup))
         }
     };
-    UnderWay { started, host, search, is_ours: algorithm.is_none() }
+    UnderWay { started, host, record, is_ours: algorithm.is_none() }
 }
 
 impl UnderWay {
     fn done(&self, world: &World) -> Option<Duration> {
         if self.is_ours {
-            world.search(self.search)?.done.map(|(done, _)| done)
+            world.record(self.record)?.done.map(|(done, _)| done)
         } else {
-            reference::done(world, self.host).map(|at| at - self.started)
+            reference::finished_at(world, self.host).map(|at| at - self.started)
         }
     }
 
@@ -302,7 +302,7 @@ impl UnderWay {
         Outcome {
             first_peer: trail.peers.first().map(|it| since(it.at)),
             all_peers: trail.peers.get(task.peers - 1).map(|it| since(it.at)),
-            stands_at_8: world.search(self.search).and_then(|search| search.stored_at(K)),
+            stands_at_8: world.record(self.record).and_then(|record| record.stored_at(K)),
             acknowledged_at_8: trail.acknowledged.get(K - 1).map(|(at, _)| since(*at)),
             done,
             queries: trail.queries,

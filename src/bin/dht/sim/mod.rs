@@ -9,8 +9,6 @@ mod figures;
 mod lab;
 mod options;
 mod plot;
-#[path = "../../../../benches/reference/mod.rs"]
-mod reference;
 
 use std::fs;
 use std::num::NonZero;
@@ -21,10 +19,11 @@ use std::thread;
 
 pub(crate) use options::SimOptions as Args;
 
+use dht_proto::sim::reference::Client;
+
 use crate::output::{Event, Failure, Gauge, Output};
 use lab::Run;
 use options::SimOptions;
-use reference::Named;
 
 /// Explains the rows and columns of the table.
 const LEGEND: &str = "\
@@ -47,7 +46,7 @@ pub(crate) fn run(options: &SimOptions, output: &Output) -> Result<(), Failure> 
     }
     let mut algorithms = vec![None];
     if options.compare {
-        algorithms.extend(reference::ALL.map(Some));
+        algorithms.extend(Client::ALL.map(Some));
     }
     let gauge = output.gauge(lab::work(options) * algorithms.len() as u64);
     let runs = run_all(options, &algorithms, &gauge);
@@ -64,7 +63,7 @@ pub(crate) fn run(options: &SimOptions, output: &Output) -> Result<(), Failure> 
 
 /// Runs every algorithm in a network of its own. These networks are the same until the first announce, so
 /// that no algorithm finds what another has left, and the order of the runs changes nothing.
-fn run_all(options: &SimOptions, algorithms: &[Option<Named>], gauge: &Gauge) -> Vec<Run> {
+fn run_all(options: &SimOptions, algorithms: &[Option<Client>], gauge: &Gauge) -> Vec<Run> {
     let cores = thread::available_parallelism().map_or(1, NonZero::get);
     let threads = if options.nodes > SIDE_BY_SIDE { 1 } else { cores };
     let queue = Mutex::new(algorithms.iter().enumerate());

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use dht_proto::sim::Sample;
+use dht_proto::sim::Quantiles;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
@@ -164,7 +164,7 @@ fn draw_panel(area: &Area<'_>, runs: &[Run], panel: Panel, (from, to): (f64, f64
     }
     mesh.draw()?;
     for (at, (run, colour)) in runs.iter().zip(&COLOURS).enumerate() {
-        let sample = Sample::of(outcomes(run).iter().map(time));
+        let sample = Quantiles::of(outcomes(run).iter().map(time));
         chart.draw_series(LineSeries::new(steps(&sample, from, to), colour.stroke_width(width(at))))?;
     }
     Ok(())
@@ -191,7 +191,7 @@ fn range(runs: &[Run]) -> (f64, f64) {
 }
 
 /// The cumulative distribution in percent, as a line of steps.
-fn steps(sample: &Sample<Duration>, from: f64, to: f64) -> Vec<(f64, f64)> {
+fn steps(sample: &Quantiles<Duration>, from: f64, to: f64) -> Vec<(f64, f64)> {
     let count = (sample.values().len() + sample.missing()) as f64;
     let mut line = vec![(from, 0.0)];
     let mut share = 0.0;
@@ -213,7 +213,7 @@ mod tests {
 
     #[test]
     fn a_line_rises_with_each_time_and_stays_below_where_some_never_came() {
-        let sample = Sample::of([Some(Duration::from_secs(2)), Some(Duration::from_secs(1)), None, None]);
+        let sample = Quantiles::of([Some(Duration::from_secs(2)), Some(Duration::from_secs(1)), None, None]);
         let line = [(0.1, 0.0), (1.0, 0.0), (1.0, 25.0), (2.0, 25.0), (2.0, 50.0), (10.0, 50.0)];
         assert_eq!(steps(&sample, 0.1, 10.0), line);
     }

@@ -1,0 +1,139 @@
+//! The state of a world, and how the output of a host is drained.
+
+use alloc::boxed::Box;
+use alloc::collections::BTreeMap;
+use alloc::vec;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use super::crawl::Crawl;
+use super::records::LookupRecords;
+use crate::base::addr::AddressPolicy;
+use crate::base::time::Instant;
+use crate::node::Node;
+use crate::node::api::config::MAX_DATAGRAM;
+use crate::node::api::event::Event;
+use crate::sim::hosts::{Host, HostId, Occupant, Presence};
+use crate::sim::schedule::SimEvent;
+use crate::sim::transport::{Network, Transport};
+
+/// Start time of a world, late enough that clocks may be set back.
+const START: Instant = Instant::from_micros(1_000_000_000);
+
+/// Datagrams of one node at one instant from which on it counts as a livelock.
+const MAX_DATAGRAMS: u32 = 100_000;
+
+/// Hosts and the network between them, in virtual time.
+///
+/// Everything follows from the seed and the calls: two runs send the same bytes at the same times,
+/// which [`transcript`](Self::transcript) proves. Time jumps from one event to the next, and a step
+/// costs the same however many hosts there are. A world is not `Send`.
+///
+/// # Panics
+///
+/// Running it panics, with the address of the host, if time does not advance: when a node asks to be
+/// woken in the past, or when hosts exchange datagrams for ever at one instant.
+pub struct World {
+    pub(super) now: Instant,
+    pub(super) hosts: Vec<Host>,
+    pub(super) transport: Transport,
+    pub(super) records: LookupRecords,
+    pub(super) crawls: BTreeMap<HostId, Crawl>,
+    /// Events of the hosts that are watched.
+    pub(super) events: BTreeMap<HostId, Vec<(Instant, Event)>>,
+    /// Index of the subnet that the next host gets.
+    pub(super) next_subnet: u32,
+    /// Events since time last advanced.
+    pub(super) events_at_once: u64,
+    buf: Box<[u8]>,
+}
+
+impl World {
+    /// Creates a world without hosts.
+    pub fn new(seed: u64, network: Network) -> Self {
+        Self {
+            now: START,
+            hosts: Vec::new(),
+            transport: Transport::new(seed, network, START),
+            records: LookupRecords::default(),
+            crawls: BTreeMap::new(),
+            events: BTreeMap::new(),
+            next_subnet: 0,
+            events_at_once: 0,
+            buf: vec![0; MAX_DATAGRAM].into(),
+        }
+    }
+
+    /// Calls a node, at the time of the host's clock, and sends what it has to send.
+    ///
+    /// # Panics
+    ///
+    /// If the host runs no node, or is gone.
+    pub fn with_node<T>(&mut self, host: HostId, act: impl FnOnce(&mut Node, Instant) -> T) -> T {
+        let at = &mut self.hosts[host.index()];
+        let local = at.local(self.now);
+        let Occupant::Node(node) = &mut at.occupant else { panic!("no node at {host:?}") };
+        let result = act(node, local);
+        self.drain(host.0);
+        result
+    }
+
+    /// Sends the datagrams of a host, records its events and schedules its next wake-up.
+    pub(super) fn drain(&mut self, index: u32) {
+        let id = HostId(index);
+        let host = &mut self.hosts[index as usize];
+        let local = host.local(self.now);
+        let policy = host.profile.as_ref().map_or(AddressPolicy::Any, |it| it.config.address_policy);
+        if let Occupant::Node(node) = &mut host.occupant {
+            let mut sent = 0;
+            loop {
+                while let Some(transmit) = node.poll_transmit(local, &mut self.buf) {
+                    let to = transmit.destination.into();
+                    sent += 1;
+                    assert!(sent < MAX_DATAGRAMS, "no rest at {}", host.link.addr());
+                    let bytes = &self.buf[..transmit.size];
+                    if !policy.allows(to) {
+                        self.transport.stray.get_or_insert_with(|| (host.link.addr(), transmit.destination));
+                    }
+                    self.transport.send(self.now, &mut host.link, to, bytes, Duration::ZERO);
+                }
+                let mut is_quiet = true;
+                while let Some(event) = node.poll_event() {
+                    is_quiet = false;
+                    self.records.note(self.now, id, &event);
+                    if let Some(crawl) = self.crawls.get_mut(&id) {
+                        crawl.note(local, node, &event);
+                    }
+                    if host.is_watched {
+                        self.events.entry(id).or_default().push((self.now, event));
+                    }
+                }
+                let crawl = self.crawls.get_mut(&id);
+                if is_quiet && !crawl.is_some_and(|crawl| crawl.advance(self.now, local, node)) {
+                    break;
+                }
+            }
+        }
+        self.schedule(index);
+    }
+
+    /// Schedules the next wake-up of a host, unless an earlier one is scheduled: that one schedules
+    /// the next.
+    pub(super) fn schedule(&mut self, index: u32) {
+        let host = &mut self.hosts[index as usize];
+        let due = match &host.occupant {
+            _ if host.presence == Presence::Gone => None,
+            Occupant::Node(node) => {
+                let crawl = self.crawls.get(&HostId(index)).and_then(Crawl::due);
+                node.poll_timeout().into_iter().chain(crawl).min().map(|due| host.global(due))
+            }
+            Occupant::Actor(actor) => actor.next_wake(),
+            Occupant::Vacant => None,
+        };
+        let due = due.map(|due| due.max(self.now));
+        if let Some(due) = due.filter(|due| *due < host.wake_at) {
+            host.wake_at = due;
+            self.transport.schedule.push(due, SimEvent::Wake(index));
+        }
+    }
+}

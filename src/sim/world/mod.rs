@@ -1,0 +1,32 @@
+//! A world: hosts and the network between them, in virtual time.
+//!
+//! A file uses only those that come before it:
+//!
+//! - `records`: how each lookup went that a world tracks
+//! - `crawl`: a crawl that a world drives
+//! - `core`: [`World`], and how the output of a host is drained
+//! - `view`: getters and settings
+//! - `addresses`: which address a host gets
+//! - `lifecycle`: starts, departures, churn, outages, sleep, clock jumps
+//! - `population`: how hosts join
+//! - `run`: the event loop
+//! - `lookups`: lookups and crawls of the nodes
+//! - `growth`: large worlds, whose nodes join one after the other
+//! - `invariants`: what must be true at any time
+
+mod addresses;
+mod core;
+mod crawl;
+mod growth;
+mod invariants;
+mod lifecycle;
+mod lookups;
+mod population;
+mod records;
+mod run;
+mod view;
+
+pub use self::core::World;
+pub use self::growth::Growth;
+pub use self::invariants::{Fault, Violation};
+pub use self::records::{LookupRecord, RecordId};
