@@ -9,7 +9,7 @@ impl Traversal {
     /// Resets pending queries, whose responses will not arrive through no fault of the nodes: they are queried
     /// again.
     ///
-    /// An announce whose tokens have expired starts over with the same nodes.
+    /// An announce whose tokens are no longer valid starts over with the same nodes.
     pub(crate) fn interrupt(&mut self, memory: &mut [Candidate], is_bound_anew: bool, now: Instant) {
         let is_anew = self.needs_tokens() && (is_bound_anew || now - self.asked >= TOKEN_LIFE);
         self.horizon.interrupt();

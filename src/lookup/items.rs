@@ -106,7 +106,7 @@ impl ItemTraversal {
         matches!(self.check, Check::Due | Check::Counting)
     }
 
-    /// Repeats the check: the tokens have expired, and nodes may hold other versions by now.
+    /// Repeats the check: the tokens are no longer valid, and nodes may hold other versions by now.
     pub(super) fn look_again(&mut self) {
         if self.check == Check::Passed {
             self.check = Check::Due;

@@ -19,7 +19,7 @@ pub(crate) enum Step {
     Announce(usize),
     /// Query the candidate at this position for nodes beyond the horizon or in a cell of the region.
     Probe(usize, Window),
-    /// Wait for answers or deadlines.
+    /// Wait for responses or deadlines.
     Wait,
     /// Nothing more can be gained.
     Finish,
@@ -217,7 +217,7 @@ impl Traversal {
         let is_fresh = |c: &Candidate| c.state == State::Fresh;
         let fastest = equals.filter(|(_, c)| is_fresh(c)).min_by_key(|(_, c)| Reverse(c.speed_or_cells));
         let Some((_, fastest)) = fastest else { return position };
-        // Of several listings of one host it is the closest: responses for the others could never arrive, since
+        // The closest of several listings of one host: responses for the others could never arrive, since
         // the listings are dropped with the query.
         let is_same = |c: &Candidate| is_fresh(c) && c.endpoint == fastest.endpoint;
         candidates.iter().position(is_same).unwrap_or(position)

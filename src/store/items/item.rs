@@ -235,7 +235,7 @@ impl fmt::Debug for Salt {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum ItemError {
-    /// The value is not a single bencoded value in canonical form ([`is_canonical`](crate::wire::is_canonical)).
+    /// The value is not a single bencoded value in canonical form ([`is_canonical`]).
     #[error("the value is not canonical bencode")]
     NotCanonical,
     /// The bencoded value is longer than [`MAX_VALUE_LEN`].

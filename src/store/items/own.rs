@@ -296,7 +296,7 @@ impl OwnItems {
         let before = own.newest;
         own.newest = before.max(Some(seq));
         own.in_conflict |= is_conflict;
-        // Of two values with the same sequence number the first is kept, as by storing nodes.
+        // If two values have the same sequence number, the first one is kept, as by storing nodes.
         if Some(seq) > before && !own.is_published {
             (own.seq, own.signature, own.in_conflict) = (seq, *signature, false);
             own.fill(slots.chunks, value);

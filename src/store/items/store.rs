@@ -1,7 +1,7 @@
 //! The items put by others, by target (BEP 44).
 //!
-//! Records are in slots, and data of variable length in [chunks](super::chunks). All items have the same lifetime,
-//! so the list of records in the order of their last put is also the order of their expiry.
+//! Records are in slots, and data of variable length is in [chunks]. All items have the same lifetime, so the list
+//! of records in the order of their last put is also the order of their expiry.
 
 use core::time::Duration;
 

@@ -134,7 +134,7 @@ fn b44_36_what_many_networks_put_stays_before_what_lies_closer() {
     assert!(room.get(near(5, 1), 1).is_some() && room.get(near(6, 1), 1).is_none());
 }
 
-/// Floods a store that holds 400 honest items, each from one of `networks` subnets, with items next to our id.
+/// Floods a store of 400 honest items with items next to our id, put from `networks` different subnets.
 ///
 /// Returns how many honest items are left.
 fn besieged(networks: u32, attacker: impl Fn(u32) -> Endpoint) -> usize {

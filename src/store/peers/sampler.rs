@@ -14,7 +14,7 @@ pub(crate) const MAX_INTERVAL: Duration = Duration::from_secs(6 * 3600);
 
 /// Maximum number of swarms that are all visited to draw a subset.
 ///
-/// Of more, only some are drawn, so that no response takes a tenth of a millisecond.
+/// If there are more, only some are drawn, so that no response takes a tenth of a millisecond.
 const SURVEYED: usize = 1024;
 
 /// Maximum number of swarms that are drawn.
