@@ -1,4 +1,4 @@
-//! Crawls: which torrents there are in the DHT, asked from node to node (BEP 51).
+//! Crawling the DHT for infohashes, from node to node (BEP 51).
 
 use alloc::collections::{BTreeMap, BTreeSet, VecDeque};
 use core::net::SocketAddr;
@@ -13,39 +13,43 @@ use crate::node::api::error::{QueryError, StartError};
 use crate::node::api::event::{Event, NodeInfo, QueryId};
 use crate::node::storage::Storage;
 
-/// A node that does not know the query is asked again after this long: by then it may be another one.
+/// How long a node that does not support the query is left alone; by then it may be another one.
 const UNSUPPORTED: Duration = Duration::from_secs(3600);
 
-/// A node that did not answer rests for this long, and twice as long each further time.
+/// How long a node is left alone after a failure; it doubles with each further one.
 const FAILED: Duration = Duration::from_secs(15 * 60);
 
-/// But no longer than this, which is also the longest interval of BEP 51.
+/// Maximum time between queries to a node, which is also the longest interval that BEP 51 allows.
 const MAX_REST: Duration = Duration::from_secs(6 * 3600);
 
-/// How often the routing table is looked at while nobody else is left to ask.
+/// How often the routing table is consulted while no other nodes are left to query.
 const RESEED: Duration = Duration::from_secs(10);
 
-/// How a crawl goes about.
+/// Options of a crawl.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CrawlOptions {
-    /// The time between two queries. Default: 100 ms. Crawled nodes are new endpoints, of which
-    /// [`Config::new_endpoints`](crate::Config::new_endpoints) bounds the number as well.
+    /// The time between two queries. Default: 100 ms.
+    ///
+    /// Crawled nodes are new endpoints, whose rate [`Config::new_endpoints`](crate::Config::new_endpoints) limits
+    /// as well.
     pub spacing: Duration,
-    /// Queries under way at once; no more than [`Limits::samplings`](crate::Limits::samplings) can be.
+    /// Maximum number of concurrent queries, also limited by [`Limits::samplings`](crate::Limits::samplings).
     /// Default: 8.
     pub concurrency: usize,
-    /// No node is asked again within this time, whatever interval it tells. Default: 1 minute.
+    /// Minimum time between queries to one node, whatever interval it specifies. Default: 1 minute.
     pub revisit: Duration,
-    /// Nodes that are remembered, at about 180 bytes each, with the times at which they may be asked again.
-    /// None is forgotten while its interval runs, so that in the long run no more than these can be asked
-    /// in an interval: 3 a second of 65,536, and always the same ones, if all tell six hours, the longest
-    /// that BEP 51 allows. Default: 262,144, enough for the default [`spacing`](Self::spacing), at which
-    /// 216,000 are asked in six hours.
+    /// Maximum number of nodes that are remembered, at about 180 bytes each. Default: 262,144.
+    ///
+    /// They are kept with the times at which they may be queried again. No node is forgotten before its interval
+    /// has passed, so in the long run no more than these can be queried per interval: with 65,536 nodes 3 per
+    /// second, and always the same ones, if all of them specify six hours, the longest interval that BEP 51
+    /// allows. The default is enough for the default [`spacing`](Self::spacing), at which 216,000 nodes are
+    /// queried in six hours.
     pub nodes: usize,
-    /// The last so many infohashes are told once only. Default: 262,144, at about 30 bytes each.
+    /// Number of recent infohashes that are not reported again. Default: 262,144, at about 30 bytes each.
     pub remembered: usize,
-    /// While so many infohashes are not taken, no node is asked. Default: 1024.
+    /// Number of infohashes not taken yet at which the crawl pauses. Default: 1024.
     pub untaken: usize,
 }
 
@@ -62,43 +66,43 @@ impl Default for CrawlOptions {
     }
 }
 
-/// An infohash that a crawl found.
+/// An infohash found by a crawl.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Found {
-    /// The torrent.
+    /// The infohash of a torrent.
     pub infohash: InfoHash,
-    /// The node that stores peers of it.
+    /// The node that stores peers of the torrent.
     pub node: SocketAddr,
 }
 
-/// How a crawl goes.
+/// Progress of a crawl.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct CrawlReport {
     /// Queries sent.
     pub asked: u64,
-    /// Queries answered, if only with an error.
+    /// Queries that received a response or an error.
     pub answered: u64,
-    /// Queries that were not.
+    /// Queries that failed otherwise.
     pub failed: u64,
-    /// Answers of nodes that do not know the query, or told a malformed sample.
+    /// Responses from nodes that do not support the query, or with a malformed sample.
     pub unsupported: u64,
     /// Infohashes found.
     pub found: u64,
-    /// Infohashes told again, by the same node or by others.
+    /// Infohashes received again, from the same node or others.
     pub repeated: u64,
-    /// Nodes remembered at present.
+    /// Nodes currently remembered.
     pub nodes: usize,
-    /// Of them those that may be asked now.
+    /// Remembered nodes that may be queried now.
     pub due: usize,
-    /// Nodes not remembered for want of [`CrawlOptions::nodes`].
+    /// Nodes that exceeded [`CrawlOptions::nodes`]; each was dropped or evicted another.
     pub crowded: u64,
 }
 
-/// Walks the keyspace and asks every node that it hears of for a sample of its infohashes (BEP 51).
+/// Traverses the keyspace and queries every node it learns of for a sample of its infohashes (BEP 51).
 ///
-/// It works a [`Node`] as its user would, and like it has neither clock nor socket:
+/// It drives a [`Node`] through the public interface, and like that it has neither clock nor socket:
 ///
 /// ```
 /// # use dht_proto::{Config, CrawlOptions, Crawler, Instant, Limits, MAX_DATAGRAM, Node};
@@ -118,35 +122,36 @@ pub struct CrawlReport {
 /// # assert!(until.is_some());
 /// ```
 ///
-/// Nodes are asked in the order of their ids, round and round. Every other one is asked for its own
-/// neighbours, whom it knows best, the others for nodes elsewhere, so that no part of the keyspace stays
-/// unseen. A node is asked again once the interval is over that it told. One that does not answer is left
-/// alone for a quarter of an hour, then for half an hour and so on.
+/// Nodes are queried in the order of their ids, round and round. Every second query asks for the neighbours of the
+/// node itself, which it knows best, the others for nodes elsewhere, so that all of the keyspace is covered. A
+/// node is queried again once its specified interval has passed. A node that does not respond is left alone for a
+/// quarter of an hour, then for half an hour, and so on.
 ///
-/// In a world of 300 nodes with 40 torrents each, a fifth of them dead, and of 30 liars beside them, a crawl
-/// with a query every 50 ms found 71 % of all torrents within 15 s, 97 % within a minute, when it had asked
-/// all nodes once, and 99 % within ten minutes, when they told further ones (`tests/sim/surveys.rs`).
+/// In a simulated network of 300 nodes with 40 torrents each, a fifth of them dead, and another 30 malicious
+/// nodes, a crawl with one query every 50 ms found 71 % of all torrents within 15 s, 97 % within a minute, when it
+/// had queried all nodes once, and 99 % within ten minutes, when the nodes returned further ones
+/// (`tests/sim/surveys.rs`).
 ///
-/// Memory is bounded by the [`CrawlOptions`]. Where there are more nodes than may be remembered, those are
-/// forgotten first that are silent, then those that would be asked last, but none whose interval runs; and
-/// nodes that never answered, of which a liar can name any number, push out others only while they are
-/// fewer than half.
+/// Memory is limited by the [`CrawlOptions`]. When the maximum number of nodes is reached, silent ones are
+/// forgotten first, then those whose turn comes last, but none whose interval has not passed. Nodes that never
+/// responded, of which a malicious node can list any number, displace others only while fewer than half of all
+/// nodes are such.
 #[derive(Debug)]
 pub struct Crawler {
     options: CrawlOptions,
-    /// One node for each address, or for each endpoint where the node does not limit sources.
+    /// One node per address, or per endpoint if the node does not limit sources.
     nodes: BTreeMap<Endpoint, Known>,
     by_endpoint: bool,
-    /// Nodes that have never answered.
+    /// Number of nodes that have never responded.
     unproven: usize,
-    /// Those that may be asked.
+    /// Nodes that may be queried.
     ready: BTreeSet<(NodeId, Endpoint)>,
-    /// Those that answered, and may be asked later.
+    /// Nodes that responded, and may be queried later.
     resting: BTreeSet<(Instant, Endpoint)>,
-    /// Those that did not answer when they were asked last, and may be asked later.
+    /// Nodes that did not respond to the last query, and may be queried later.
     silent: BTreeSet<(Instant, Endpoint)>,
     asked: BTreeMap<QueryId, Endpoint>,
-    /// Whoever was asked last.
+    /// The node that was queried last.
     cursor: (NodeId, Endpoint),
     next_at: Instant,
     reseed_at: Instant,
@@ -155,18 +160,18 @@ pub struct Crawler {
     report: CrawlReport,
 }
 
-/// What is known of a node.
+/// The state of a remembered node.
 #[derive(Clone, Copy, Debug)]
 struct Known {
     id: NodeId,
     port: u16,
-    /// How often in a row it has not answered.
+    /// Number of successive queries without a response.
     failures: u8,
     has_answered: bool,
 }
 
 impl Crawler {
-    /// A crawl that has not begun.
+    /// Creates a crawl that has not started.
     pub fn new(options: CrawlOptions) -> Self {
         Self {
             options,
@@ -186,7 +191,7 @@ impl Crawler {
         }
     }
 
-    /// Has the node ask whoever is due.
+    /// Sends queries that are due.
     pub fn poll<S: Storage>(&mut self, now: Instant, node: &mut Node<S>) {
         self.rouse(now);
         if self.ready.is_empty() && now >= self.reseed_at {
@@ -205,7 +210,7 @@ impl Crawler {
                     self.asked.insert(query, key);
                 }
                 Err(StartError::AddressRefused) => self.forget(&key),
-                // The node has no slot free, or is disabled: later.
+                // The node has no free slot, or is disabled; retried later.
                 Err(_) => {
                     self.ready.insert((known.id, key));
                     self.next_at = now + self.options.spacing.max(Duration::from_millis(10));
@@ -215,7 +220,7 @@ impl Crawler {
         }
     }
 
-    /// Takes in an event of the node, right after it was polled. Returns whether it was of this crawl.
+    /// Handles an event right after it was polled from the node; returns whether it belongs to this crawl.
     pub fn handle_event<S: Storage>(&mut self, now: Instant, node: &Node<S>, event: &Event) -> bool {
         let Event::SampleDone { query, addr, result } = *event else { return false };
         let Some(key) = self.asked.remove(&query) else { return false };
@@ -234,7 +239,7 @@ impl Crawler {
                 }
             }
             Err(QueryError::Refused(_)) => self.on_unsupported(now, key),
-            // It says nothing about the node.
+            // This says nothing about the queried node.
             Err(QueryError::Disabled) => {
                 self.report.failed += 1;
                 self.make_ready(key);
@@ -244,8 +249,9 @@ impl Crawler {
         true
     }
 
-    /// When to [`poll`](Self::poll) next, if nothing happens before; `None` while it waits for answers, or
-    /// for infohashes to be taken.
+    /// Returns when to call [`poll`](Self::poll) next, if nothing happens before.
+    ///
+    /// `None` while the crawl waits for responses, or for infohashes to be taken.
     pub fn poll_timeout(&self) -> Option<Instant> {
         if !self.has_room() {
             return None;
@@ -258,17 +264,17 @@ impl Crawler {
         Some(self.reseed_at.min(rested.unwrap_or(Instant::NEVER)).max(self.next_at))
     }
 
-    /// The next infohash that was found.
+    /// Returns the next infohash that was found.
     pub fn next_found(&mut self) -> Option<Found> {
         self.found.pop_front()
     }
 
-    /// How it goes.
+    /// Returns the progress of the crawl.
     pub fn report(&self) -> CrawlReport {
         CrawlReport { nodes: self.nodes.len(), due: self.ready.len(), ..self.report }
     }
 
-    /// Cancels the queries under way. It may go on afterwards.
+    /// Cancels all pending queries; the crawl may be continued afterwards.
     pub fn stop<S: Storage>(&mut self, node: &mut Node<S>) {
         while let Some((query, key)) = self.asked.pop_first() {
             node.cancel_query(query);
@@ -280,7 +286,7 @@ impl Crawler {
         self.asked.len() < self.options.concurrency.max(1) && self.found.len() < self.options.untaken.max(1)
     }
 
-    /// Those whose time has come may be asked again.
+    /// Makes nodes available for queries whose waiting time has passed.
     fn rouse(&mut self, now: Instant) {
         for later in [&mut self.resting, &mut self.silent] {
             while let Some((_, key)) = later.first().copied().filter(|(at, _)| *at <= now) {
@@ -321,7 +327,7 @@ impl Crawler {
         }
     }
 
-    /// The next in the order of ids, behind the last of which comes the first.
+    /// Returns the next node in the order of ids, wrapping around at the end.
     fn next_ready(&mut self) -> Option<Endpoint> {
         let ahead = (Bound::Excluded(self.cursor), Bound::Unbounded);
         let next = self.ready.range(ahead).next().or_else(|| self.ready.first()).copied()?;
@@ -330,21 +336,22 @@ impl Crawler {
         Some(next.1)
     }
 
-    /// What to ask a node for: its neighbours, or somewhere in a part of the keyspace that it is not in,
-    /// each of the parts as often.
+    /// Returns the target of a query: the node's own id, or an id in another part of the keyspace.
+    ///
+    /// All of the other parts take turns.
     fn target(&self, id: &NodeId) -> NodeId {
         let turn = self.report.asked;
         if turn.is_multiple_of(2) {
             return *id;
         }
         let parts = u64::from(self.nodes.len().max(1).ilog2()) + 1;
-        // Anything will do, as long as it differs from time to time.
+        // Any value will do, as long as it varies.
         let mut filler = *id.as_bytes();
         filler.rotate_left(1 + (turn / 2 % 19) as usize);
         id.sibling((turn / 2 % parts) as u32, &NodeId::from_bytes(filler))
     }
 
-    /// Remembers a node that it has not heard of.
+    /// Remembers a node, unless it is known already.
     fn learn(&mut self, info: NodeInfo) {
         let endpoint = Endpoint::from(info.addr);
         let key = if self.by_endpoint { endpoint } else { endpoint.with_port(0) };
@@ -363,12 +370,15 @@ impl Crawler {
         self.ready.insert((info.id, key));
     }
 
-    /// Forgets a node in favour of a newcomer with this id: the silent one that rests longest, else whoever
-    /// would be asked last, if that is later than the newcomer.
+    /// Forgets a node in favour of a new one with this id, and returns whether there is room now.
     ///
-    /// Whose interval runs stays: it would soon be named again, and asked before it may be (BEP 51). And who
-    /// has ever answered gives way only while fewer than half of the nodes never did: a liar can name nodes
-    /// without end, and the half that it gets is asked, falls silent and gives way to the next.
+    /// It is the silent node with the longest time to wait, or else the one whose turn comes last, if that is
+    /// later than the turn of the new one.
+    ///
+    /// A node whose interval has not passed is kept: it would soon be listed again, and queried too early (BEP
+    /// 51). A node that has ever responded is evicted only while fewer than half of all nodes never did: a
+    /// malicious node can list any number, but those in its half are queried, become silent and are replaced by
+    /// the next ones.
     fn make_room(&mut self, id: NodeId) -> bool {
         if let Some((_, key)) = self.silent.pop_last() {
             self.forget(&key);
@@ -401,12 +411,12 @@ impl Crawler {
     }
 }
 
-/// The last infohashes: of two generations the older one is forgotten when the younger one is full.
+/// The most recent infohashes, in two generations; the older one is dropped when the younger one is full.
 #[derive(Debug)]
 struct Seen {
     young: BTreeSet<InfoHash>,
     old: BTreeSet<InfoHash>,
-    /// Infohashes in a generation.
+    /// Maximum number of infohashes in a generation.
     most: usize,
 }
 
@@ -416,7 +426,7 @@ impl Seen {
         Self { young: BTreeSet::new(), old: BTreeSet::new(), most }
     }
 
-    /// Returns whether it is new.
+    /// Inserts an infohash, and returns whether it is new.
     fn insert(&mut self, infohash: InfoHash) -> bool {
         if self.old.contains(&infohash) || !self.young.insert(infohash) {
             return false;
@@ -520,7 +530,7 @@ mod tests {
         for round in 1..50_u8 {
             (100..250).for_each(|host| crawler.learn(info(round, host)));
             assert_eq!((proven(&crawler), crawler.unproven, crawler.nodes.len()), (50, 50, 100));
-            // They are all made up.
+            // All of them are fictitious.
             for _ in 0..20 {
                 let key = crawler.next_ready().unwrap();
                 crawler.on_silence(Instant::ZERO, key);

@@ -1,33 +1,35 @@
-//! Who comes into a walk's sight, and who gives way where there is no more room.
+//! Admission of candidates, and eviction when memory is full.
 //!
-//! Whoever answers may list whom he likes, so what one can bring in is bounded: by the listing node, by
-//! the network of those that are listed, and by how many nodes there can be close to the target.
+//! A node may list arbitrary others in its response, so what one response can contribute is bounded: per listing
+//! node, per subnet of the listed nodes, and by the number of nodes that can exist close to the target.
 
 use super::Traversal;
 use super::candidates::{Candidate, State, TRIES};
 use crate::base::addr::Endpoint;
 use crate::base::id::K;
 
-/// Candidates of one network: /24 of IPv4, /48 of IPv6.
+/// Maximum number of candidates per wide subnet (/24 of IPv4, /48 of IPv6).
 const PER_NETWORK: usize = 2;
 
-/// Candidates of one household of IPv6, a /56.
+/// Maximum number of candidates per IPv6 subnet (/56).
 const PER_SITE: usize = 1;
 
-/// Datagrams to a network that has answered none: somebody may have named it to have it flooded.
+/// Maximum number of datagrams to a wide subnet that has not responded.
+///
+/// Its nodes may have been listed in order to have it flooded.
 pub(super) const NETWORK_TRIES: u8 = 4;
 
-/// Nodes of one lister that have not answered, at a time.
+/// Maximum number of candidates listed by one node that have not been queried.
 const PER_LISTER: usize = K;
 
-/// Nodes of one lister that are silent, before the others are doubted.
+/// Number of silent nodes listed by one node after which its other ones are queried last.
 const DOUBT: usize = 4;
 
-/// An odd number whose product spreads bits.
+/// An odd multiplier that diffuses bits.
 const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
 
 impl Traversal {
-    /// Offers a node of the answer of the one at `by`.
+    /// Offers a node listed in the response of the node at `by`.
     pub(crate) fn add_listed(
         &mut self,
         memory: &mut [Candidate],
@@ -52,7 +54,7 @@ impl Traversal {
             c.endpoint == endpoint && c.id == id && c.state == State::Denied && c.tries < TRIES
         };
         if let Some(position) = memory[..self.len()].iter().position(denied) {
-            // A liar's false listing must not hide the host from those who list it rightly.
+            // A false listing must not hide the host from nodes that list it correctly.
             memory[position].state = State::Fresh;
             self.failed = self.failed.saturating_sub(1);
             return true;
@@ -64,7 +66,7 @@ impl Traversal {
             if known.id == id || known.has_answered() || id.is_none() {
                 return false;
             } else if !known.is_unasked() {
-                // Asked under another id already (L-05); its answer will tell who it is.
+                // Already queried under another id (L-05); the response will show which one is right.
                 candidate.state = State::Dead;
             }
         }
@@ -74,13 +76,13 @@ impl Traversal {
         self.admits(memory, &candidate) && self.insert(memory, candidate)
     }
 
-    /// Whether a stranger may be asked once more, for all that its network has got without an answer.
+    /// Whether a candidate may be queried again, given the unanswered datagrams to its subnet.
     pub(super) fn may_repeat(&self, candidates: &[Candidate], position: usize) -> bool {
         let candidate = &candidates[position];
         !self.is_of_network(candidate) || self.unanswered(candidates, candidate.endpoint) < NETWORK_TRIES
     }
 
-    /// One more datagram was sent to a network. If that is all it gets, nobody else there is asked.
+    /// Drops the candidates of a subnet once it has received all the datagrams that it may receive unanswered.
     pub(super) fn spare_network(&self, memory: &mut [Candidate], position: usize) {
         let asked = memory[position];
         if !self.is_of_network(&asked)
@@ -96,8 +98,9 @@ impl Traversal {
         }
     }
 
-    /// Looks again whether any of the nodes that somebody listed exists. Of those that do not, the others
-    /// wait until nobody else is left to ask.
+    /// Checks whether any node listed by `lister` seems to exist.
+    ///
+    /// If not, the others that it listed are queried only after all remaining candidates.
     pub(super) fn judge(&self, memory: &mut [Candidate], lister: u8) {
         let listed = || memory[..self.len()].iter().filter(|c| c.lister == lister);
         let is_silent =
@@ -113,7 +116,7 @@ impl Traversal {
         listed.for_each(|c| c.state = to);
     }
 
-    /// Whether there may be one more of its kind.
+    /// Whether the limits leave room for a candidate.
     fn admits(&mut self, memory: &mut [Candidate], candidate: &Candidate) -> bool {
         if candidate.is_twin() {
             return true;
@@ -128,7 +131,7 @@ impl Traversal {
         self.network_admits(memory, candidate)
     }
 
-    /// Whether the network of a candidate has room for it; for one of our own table a stranger gives way.
+    /// Whether the subnet of a candidate has room for it; a node of the routing table displaces another one.
     fn network_admits(&mut self, memory: &mut [Candidate], candidate: &Candidate) -> bool {
         if !self.is_in_public(candidate) {
             return true;
@@ -162,7 +165,7 @@ impl Traversal {
         }
     }
 
-    /// Datagrams sent to the network of an endpoint, as long as nobody there has answered; 0 afterwards.
+    /// Returns the number of datagrams sent to the subnet of an endpoint; 0 once any node there has responded.
     fn unanswered(&self, candidates: &[Candidate], endpoint: Endpoint) -> u8 {
         let network = endpoint.wide_subnet();
         let there = || candidates.iter().filter(|c| c.endpoint.wide_subnet() == network && !c.is_own());
@@ -172,17 +175,17 @@ impl Traversal {
         there().fold(0, |sum, c| sum.saturating_add(c.tries))
     }
 
-    /// Whether what its network has got counts: it is a stranger's.
+    /// Whether the limits of subnets apply to a candidate; nodes of the routing table are exempt.
     fn is_of_network(&self, candidate: &Candidate) -> bool {
         self.is_in_public(candidate) && !candidate.is_own()
     }
 
-    /// Whether networks have a share each: all hosts of a private one belong to one owner.
+    /// Whether a candidate is public; all hosts of a private network belong to one owner and are not limited.
     pub(super) fn is_in_public(&self, candidate: &Candidate) -> bool {
         self.by_ip && candidate.id.is_some() && !candidate.endpoint.is_private()
     }
 
-    /// Inserts by distance. Where memory is full somebody gives way, or the candidate is left out.
+    /// Inserts a candidate by distance; if memory is full, evicts another one or returns `false`.
     pub(super) fn insert(&mut self, memory: &mut [Candidate], candidate: Candidate) -> bool {
         if self.len() == memory.len() {
             match self.leaver(memory, &candidate) {
@@ -202,16 +205,17 @@ impl Traversal {
         self.len -= 1;
     }
 
-    /// Where a candidate belongs: closer ones first, unknown ids behind all known ones (L-06).
+    /// Returns the position of a candidate: closer ones first, unknown ids after all known ones (L-06).
     pub(super) fn place(&self, memory: &[Candidate], candidate: &Candidate) -> usize {
         let Some(id) = candidate.id else { return self.len() };
         let distance = self.target.distance(&id);
         memory[..self.len()].partition_point(|c| c.id.is_some_and(|id| self.target.distance(&id) <= distance))
     }
 
-    /// Who gives way to a candidate where there is no more room: a suspect, if no announce may come to need
-    /// that; the farthest, if it is farther; one that probably does not exist. No node that answered
-    /// does, unless enough others have that are nearer.
+    /// Returns the candidate to evict in favour of a new one.
+    ///
+    /// It is a suspect, unless an announce may need it later; a farther candidate; or one that probably does not
+    /// exist. Nodes that responded are evicted only if enough nearer ones have responded.
     fn leaver(&self, memory: &[Candidate], candidate: &Candidate) -> Option<usize> {
         if !self.announces() {
             let is_suspect = |c: &Candidate| c.state == State::Suspect;
@@ -244,8 +248,9 @@ impl Traversal {
         })
     }
 
-    /// Tells nodes that list others apart, as far as a byte can; never 0. When the walk began is nobody
-    /// else's business, so nobody can choose an address that is taken for another.
+    /// Hashes a listing node into a byte that is never 0.
+    ///
+    /// The start time serves as a secret salt, so that nobody can choose an address that collides with another.
     fn lister(&self, endpoint: Endpoint) -> u8 {
         let (high, low) = endpoint.halves();
         let word = high ^ low ^ u64::from(endpoint.port()) << 48;
@@ -253,8 +258,8 @@ impl Traversal {
         ((stirred >> 56) as u8).max(1)
     }
 
-    /// Whether ids that fit their addresses count more than others (BEP 42): where they are to, and where
-    /// somebody may have moved in.
+    /// Whether ids that match their addresses are preferred (BEP 42): if that is required, or if the region is
+    /// searched for a suspected attack.
     fn prefers_fit(&self) -> bool {
         self.by_fitness || self.region.is_searched
     }

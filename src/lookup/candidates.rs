@@ -1,4 +1,4 @@
-//! What a walk knows of each node in its sight.
+//! The state kept for each node that a traversal knows.
 
 use core::time::Duration;
 
@@ -6,40 +6,43 @@ use crate::base::addr::Endpoint;
 use crate::base::id::NodeId;
 use crate::guard::secure_id::is_secure;
 
-/// Longest token that is kept; the longest seen is 32 bytes.
+/// Maximum length of a stored token; the longest seen is 32 bytes.
 const MAX_TOKEN: usize = 128;
 
-/// What is sent a third time, or more often, follows after so long.
+/// Delay before a third or later try.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// A datagram near the target is sent this often before the node is given up.
+/// Maximum number of times that a datagram near the target is sent.
 pub(super) const TRIES: u8 = 2;
 
-/// And this often in all, once nobody waits for it any more: where one datagram in ten is lost, one
-/// announce in 10,000 then misses one of its 8 nodes.
+/// Maximum number of times that a datagram is sent in all, after completion.
+///
+/// With 10 % loss one announce in 10,000 then misses one of its 8 nodes.
 pub(super) const LINGERING_TRIES: u8 = 5;
 
-/// A node that a walk may ask, or has asked.
+/// A node that a traversal has queried or may query.
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Candidate {
-    /// `None` until a bootstrap host has answered.
+    /// `None` for a bootstrap host until it responds.
     pub(crate) id: Option<NodeId>,
     pub(crate) endpoint: Endpoint,
     pub(super) state: State,
     pub(super) placing: Placing,
-    /// Datagrams sent: queries until it has answered, announces afterwards.
+    /// Datagrams sent: queries until the response, announces afterwards.
     pub(super) tries: u8,
-    /// The place of its token, counted from 1; 0 is none.
+    /// The index of its token plus one; 0 if there is none.
     pub(super) token: u8,
-    /// How fast it answered before, more being faster; 0 if that is unknown. It is known of nodes of our
-    /// own table. From its answer here on: the cells of the region that it was asked for, a bit each.
+    /// The speed of earlier responses (more is faster), or the cells that were queried for.
+    ///
+    /// Until the response it is the speed, 0 if unknown; only that of nodes of the routing table is known.
+    /// Afterwards it is the cells of the region that the node was queried for, one bit each.
     pub(super) speed_or_cells: u8,
-    /// Who listed it first, as a hash; 0 where nobody did.
+    /// Hash of the node that listed it first; 0 if it was not listed.
     pub(super) lister: u8,
     #[cfg(feature = "items")]
     pub(super) holding: Holding,
-    /// It refused a put for want of a `seq`, and gets one with it.
+    /// It refused a put that lacked a `seq`, and is sent one that has it.
     #[cfg(feature = "items")]
     pub(crate) wants_seq: bool,
 }
@@ -64,17 +67,17 @@ impl Candidate {
         self.token != 0
     }
 
-    /// Its token, among the tokens of its walk.
+    /// Returns its token from the tokens of the traversal.
     pub(crate) fn token_of(&self, tokens: &[Token]) -> Option<Token> {
         usize::from(self.token).checked_sub(1).map(|place| tokens[place])
     }
 
-    /// It is the same as another listing, and no failure of its own.
+    /// Drops a duplicate listing, which is not a failure.
     pub(super) const fn drop_twin(&mut self) {
         (self.state, self.tries) = (State::Dead, 0);
     }
 
-    /// Whether a node that answered holds the announce or may come to hold it.
+    /// Whether a node that responded holds the announce or may still receive it.
     pub(super) fn can_hold(&self, tries: u8) -> bool {
         let is_lost = self.placing == Placing::Lost && self.tries >= tries;
         self.has_token() && !matches!(self.placing, Placing::Refused) && !is_lost
@@ -84,104 +87,104 @@ impl Candidate {
         matches!(self.state, State::Answered | State::Shunned)
     }
 
-    /// Whether it counts as one that answered, though not what it is asked for.
+    /// Whether it responded, but not to the actual query.
     pub(super) const fn was_reached(&self) -> bool {
         matches!(self.state, State::Reached | State::Pressed | State::Shunned)
     }
 
-    /// Whether nothing was sent to it so far.
+    /// Whether nothing has been sent to it.
     pub(super) const fn is_unasked(&self) -> bool {
         matches!(self.state, State::Fresh | State::Doubted | State::Suspect)
     }
 
-    /// Whether it stands in our own table; known until it answers.
+    /// Whether it was taken from our own routing table; false after its response.
     pub(super) const fn is_own(&self) -> bool {
         self.speed_or_cells > 0
     }
 
-    /// Whether its id fits its address (BEP 42).
+    /// Whether its id matches its address (BEP 42).
     pub(super) fn is_fit(&self) -> bool {
         self.id.is_some_and(|id| is_secure(&id, self.endpoint))
     }
 
-    /// Whether it is only another listing of somebody else, and was never asked.
+    /// Whether it is only a duplicate listing that was never queried.
     pub(super) const fn is_twin(&self) -> bool {
         matches!(self.state, State::Dead) && self.tries == 0
     }
 
-    /// Whether an answer is still possible.
+    /// Whether a response may still arrive.
     pub(super) const fn is_open(&self) -> bool {
         matches!(self.state, State::Asked | State::Stalled | State::Retried | State::Pressed)
     }
 
-    /// Whether the lookup waits for an answer.
+    /// Whether the lookup waits for its response.
     pub(super) const fn is_awaited(&self) -> bool {
         matches!(self.state, State::Asked | State::Retried | State::Pressed)
     }
 
-    /// How long to wait before something is sent to it again.
+    /// Returns the delay before the next datagram to it.
     pub(crate) fn pause(&self) -> Duration {
         if self.tries < TRIES { Duration::ZERO } else { PAUSE }
     }
 }
 
-/// How far the query to a candidate has come.
+/// The progress of the query to a candidate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(super) enum State {
     Fresh,
-    /// Not asked, and listed by one of whose other nodes none seems to exist: asked after everybody else.
+    /// Not queried, and listed by a node whose other listed nodes do not seem to exist; queried last.
     Doubted,
-    /// It failed not long ago: asked only when nobody waits any more.
+    /// Failed recently; queried only when no responses are pending.
     Suspect,
-    /// Asked, and in time.
+    /// Queried, with the response pending.
     Asked,
-    /// Asked, and late: it no longer holds anything up.
+    /// The response is late; the lookup no longer waits for it.
     Stalled,
-    /// Asked once more.
+    /// Queried again.
     Retried,
-    /// It was silent to the query for an item, and has answered one for its neighbours.
+    /// Silent to the query for an item, but responded to a query for neighbours.
     Reached,
-    /// Asked for the item once more after that.
+    /// Queried for the item again after that.
     Pressed,
     Answered,
-    /// It answered, but leads on to others and no more: its id does not fit its address, where such are
-    /// not to count (BEP 42), or it does not know the query for an item.
+    /// Responded, but only leads to other nodes: the id does not match the address where that is required (BEP
+    /// 42), or the node does not support the query for an item.
     Shunned,
-    /// Silent, unreachable, or listed a second time.
+    /// Silent, unreachable, or a duplicate listing.
     Dead,
-    /// It was listed under another id than it answered with, which is now its id here.
+    /// Responded with an id other than the listed one; the entry holds the id of the response.
     Denied,
 }
 
-/// How far the announce to a node that answered has come.
+/// The progress of the announce to a node that responded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(super) enum Placing {
     None,
     Sent,
-    /// No confirmation in time.
+    /// Not confirmed in time.
     Lost,
     Stored,
     Refused,
-    /// Refused because it holds another version: nobody farther gets it instead.
+    /// Refused in favour of another version; no farther node is sent the announce instead.
     Declined,
 }
 
-/// What a node that answered stores at the target.
+/// The version of the item that a responding node stores.
 #[cfg(feature = "items")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) enum Holding {
-    /// Nothing of use.
+    /// No usable version.
     Nothing,
-    /// A version that another node has a newer one of, or one in conflict with what is published.
+    /// An older version, or one that conflicts with the item that is published.
     Other,
     /// The newest version found.
     Newest,
 }
 
-/// A write token of another node, echoed as it came (BEP 5).
+/// A write token of another node, echoed unmodified (BEP 5).
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Token {
@@ -193,8 +196,9 @@ pub(crate) struct Token {
 impl Token {
     pub(crate) const EMPTY: Self = Self { len: 0, bytes: [0; MAX_TOKEN] };
 
-    /// `None` where it is empty or too long to be kept: the node then serves the lookup, but
-    /// cannot be announced to.
+    /// Copies a token; `None` if it is empty or too long.
+    ///
+    /// The node then still serves the lookup, but cannot be announced to.
     pub(crate) fn new(token: &[u8]) -> Option<Self> {
         let mut bytes = [0; MAX_TOKEN];
         bytes.get_mut(..token.len())?.copy_from_slice(token);

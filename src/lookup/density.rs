@@ -1,97 +1,99 @@
-//! How many nodes a DHT has, by how close lookups come to their targets.
+//! An estimate of the size of the network from the distances of the closest nodes that lookups find.
 //!
-//! Ids are uniform, so the distance of the K-th closest node times the number of nodes is Gamma(K)-
-//! distributed, with the whole key space as 1. The mean of its logarithm over m lookups gives that number
-//! with a relative standard deviation of `0.365 / √m`, 9 % after 16 lookups. The mean of the distances themselves
-//! would hardly be better (0.354), and a single lookup that missed the closest nodes, as happens where datagrams
-//! are lost, would spoil it: here it counts for no more than 1.3 binary orders.
+//! Ids are uniformly distributed, so the distance of the K-th closest node times the number of nodes is
+//! Gamma(K)-distributed, with the whole key space as 1. The mean of its logarithm over m lookups gives the number
+//! of nodes with a relative standard deviation of `0.365 / √m`, 9 % after 16 lookups. The mean of the distances
+//! themselves would hardly be better (0.354), and a single lookup that missed the closest nodes, as happens if
+//! datagrams are lost, would distort it; here such a lookup counts for at most a factor of 2^1.3.
 //!
-//! Targets of our own choice count, refreshes of buckets: nobody can prepare for those. Around our own id
-//! all lookups find the same nodes, which are one sample however often they are found, and may be
-//! besieged: they count while hardly anything else is known. What the user looks up may be besieged as
-//! well, so it counts only as far as it is like the rest.
+//! Lookups of random targets, such as bucket refreshes, always count, because an attacker cannot predict their
+//! targets. Lookups around our own id find the same nodes every time, which are a single sample, and may be under
+//! attack; they count only while hardly anything else is known. Targets of the user may be under attack as well,
+//! so they count only if they agree with the estimate.
 //!
-//! What is estimated are the nodes that lookups find: where nodes hardly know their neighbours it is less
-//! than there are. A network that has grown is followed over some 32 lookups, or ten where it is a surprise.
+//! The estimate covers the nodes that lookups can find: it is too low where nodes hardly know their neighbours. It
+//! follows a growing network within about 32 lookups, or ten if the change is large.
 
 use crate::base::id::K;
 
-/// Older lookups are forgotten so that about so many count: 6 % of error, and a network that has grown
-/// is known after as many.
+/// Effective number of lookups in the moving average.
+///
+/// It gives an error of 6 %, and a growing network is followed after as many lookups.
 const LOOKUPS: f32 = 32.0;
 
-/// The digamma function at K, in binary orders: the mean logarithm of a Gamma(K)-distributed number.
+/// The digamma function at K, in bits: the mean logarithm of a Gamma(K)-distributed number.
 const MEAN_LOG: f32 = 2.907_9;
 
-/// The trigamma function at K: the variance of that logarithm, in natural orders.
+/// The trigamma function at K: the variance of that logarithm, in nats.
 const VARIANCE: f32 = 0.133_1;
 
-/// Binary orders by which one lookup in eighty differs from the truth by chance. One that differs by more
-/// counts for no more than this.
+/// The deviation in bits that one lookup in eighty exceeds by chance; larger ones are clamped to it.
 const SURPRISE: f32 = 1.3;
 
-/// What is kept of the weight of earlier lookups after a surprise: either may be wrong.
+/// The factor by which the weight of earlier lookups shrinks after an outlier: either may be wrong.
 const AFTER_SURPRISE: f32 = 0.75;
 
-/// With fewer lookups than these a surprise starts anew: all of them may have missed the closest nodes, or
-/// aimed at our besieged neighbourhood.
+/// Number of lookups below which an outlier restarts the estimate.
+///
+/// All earlier lookups may have missed the closest nodes, or targeted our own neighbourhood while under attack.
 const SETTLED_LOOKUPS: f32 = 3.0;
 
-/// An estimate of so many lookups is used to judge others: it is off by a quarter, while those that are
-/// besieged are off by orders of magnitude.
+/// Number of lookups from which on the estimate is used to judge others.
+///
+/// It is then off by a quarter, while lookups under attack are off by orders of magnitude.
 const TRUSTED_LOOKUPS: f32 = 2.0;
 
-/// An estimate of an earlier run counts for so many lookups.
+/// Maximum number of lookups that an estimate of an earlier run counts for.
 const RESTORED_LOOKUPS: f32 = 4.0;
 
-/// Lookups of our own neighbourhood that count, at most.
+/// Number of lookups up to which lookups of our own neighbourhood count.
 const FEW_LOOKUPS: f32 = 2.0;
 
-/// From so many lookups on the user's are held to a narrower range.
+/// Number of lookups from which on those of the user must lie in the narrower range.
 const SHARP_LOOKUPS: f32 = 16.0;
 
-/// A lookup of the user counts if it is no surprise for an estimate that may be off by half.
+/// Expected nodes within the distance of a user's lookup that counts while the estimate may be off by half.
 const ROUGH_RANGE: (f32, f32) = (1.0, 32.0);
 
-/// A lookup of the user counts if it is as 98 of 100 are.
+/// Expected nodes within the distance of a user's lookup that counts: 98 of 100 lookups lie in this range.
 const USER_RANGE: (f32, f32) = (2.91, 16.0);
 
-/// How many nodes a DHT has, with what is known of the error.
+/// The estimated size of the network, with its standard error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub struct NetworkSize {
-    /// Nodes that answer, 1 or more.
+    /// Number of responding nodes, 1 or more.
     pub nodes: u64,
-    /// The standard error of that number, in nodes.
+    /// Standard error of `nodes`.
     pub standard_error: u64,
 }
 
-/// What a lookup aimed at.
+/// The kind of target that a lookup had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Aim {
-    /// Our own id, or so near it that the nodes that are closest are the same.
+    /// Our own id, or a target so near it that the closest nodes are the same.
     Neighbours,
-    /// A random target of our own choice.
+    /// A random target chosen by this node.
     Elsewhere,
-    /// What the user looked up.
+    /// A target chosen by the user.
     Users,
 }
 
-/// A fold over the lookups of one family. All zero at first.
+/// A moving average over the lookups of one family; all zero initially.
 #[derive(Clone, Copy, Debug, Default)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Density {
-    /// How many lookups count.
+    /// Number of lookups that count.
     lookups: f32,
-    /// The mean binary logarithm of the numbers of nodes that they speak for.
+    /// Mean binary logarithm of the numbers of nodes that they indicate.
     log_nodes: f32,
 }
 
 impl Density {
-    /// A lookup has ended whose K-th closest node is at this distance.
+    /// Updates the estimate with a lookup whose K-th closest node is at this distance.
     pub(crate) fn learn(&mut self, distance: f32, aim: Aim) {
-        // Nobody is at no distance at all.
+        // The logarithm needs a positive number.
         let distance = distance.max(f32::MIN_POSITIVE);
         let within = |range: (f32, f32)| (range.0..=range.1).contains(&(distance * self.nodes()));
         let counts = match aim {
@@ -116,39 +118,43 @@ impl Density {
         self.log_nodes += excess / self.lookups;
     }
 
-    /// Many more nodes are known than before: either the network has grown, or earlier lookups may not have
-    /// found those that were closest.
+    /// Reduces the weight of earlier lookups, because many more nodes are known than before.
+    ///
+    /// Either the network has grown, or earlier lookups may have missed the closest nodes.
     pub(crate) fn doubt(&mut self) {
         self.lookups = self.lookups.min(1.0);
     }
 
-    /// How many nodes there are, if that is known well enough to judge a lookup by it.
+    /// Returns the number of nodes, if the estimate is good enough to judge a lookup by it.
     pub(crate) fn trusted(self) -> Option<f32> {
         (self.lookups >= TRUSTED_LOOKUPS).then(|| self.nodes())
     }
 
-    /// How many times more there may be: three standard errors, so that a network that has grown is not
-    /// taken for a crowd.
+    /// Returns by which factor there may be more nodes than estimated.
+    ///
+    /// It is three standard errors, so that a growing network is not mistaken for an attack.
     pub(crate) fn margin(self) -> f32 {
-        // Whole numbers, because `core` has no square root of others.
+        // In integers, because `core` has no square root of floats.
         let variance = 9e6 * VARIANCE / self.lookups.max(0.1);
         1.0 + (variance as u64).isqrt() as f32 / 1000.0
     }
 
-    /// `None` before the first lookup.
+    /// Returns the estimate; `None` before the first lookup.
     pub(crate) fn size(self) -> Option<NetworkSize> {
         if self.lookups < 1.0 {
             return None;
         }
-        // Whole numbers, because `core` has no square root of others.
+        // In integers, because `core` has no square root of floats.
         let nodes = (self.nodes() + 0.5) as u64;
         let relative = (1e12 * VARIANCE / self.lookups) as u64;
         let standard_error = u128::from(nodes) * u128::from(relative.isqrt()) / 1_000_000;
         Some(NetworkSize { nodes: nodes.max(1), standard_error: standard_error as u64 })
     }
 
-    /// What an earlier node knew. It counts no more than the first lookups of this one, which may have
-    /// come to another network.
+    /// Creates an estimate from that of an earlier run.
+    ///
+    /// It counts for no more than the first few lookups of this run, because the node may have moved to another
+    /// network.
     pub(crate) fn restored(size: NetworkSize) -> Self {
         let NetworkSize { nodes, standard_error } = size;
         let relative = nodes as f32 / standard_error.max(1) as f32;
@@ -165,13 +171,13 @@ impl Density {
         exp2(self.log_nodes - Self::bias(self.lookups))
     }
 
-    /// By how many binary orders a number is too large on average whose logarithm is right on average.
+    /// Returns the bias in bits of a number whose logarithm is unbiased.
     fn bias(lookups: f32) -> f32 {
         VARIANCE / 2.0 * core::f32::consts::LOG2_E / lookups.max(1.0)
     }
 }
 
-/// The binary logarithm of a positive, normal number, which `core` has none for.
+/// Returns the binary logarithm of a positive, normal number, which `core` lacks.
 fn log2(x: f32) -> f32 {
     let bits = x.to_bits();
     let exponent = (bits >> 23) as f32 - 127.0;
@@ -183,7 +189,7 @@ fn log2(x: f32) -> f32 {
     exponent + 2.0 * core::f32::consts::LOG2_E * t * series
 }
 
-/// 2^x for `x` in -126..=126, which `core` has none for.
+/// Returns 2^x for `x` in -126..=126, which `core` lacks.
 fn exp2(x: f32) -> f32 {
     let x = x.clamp(-126.0, 126.0);
     // Rounded down.
@@ -197,8 +203,9 @@ fn exp2(x: f32) -> f32 {
     f32::from_bits(whole << 23) * sum
 }
 
-/// The chance that the K closest of the nodes of a network are all as close as this, in millionths:
-/// `nodes` of them times the distance of the K-th, which is Gamma(K)-distributed.
+/// Returns the probability, in millionths, that the K closest nodes are at least as close as observed.
+///
+/// `nodes_within` is the number of nodes times the distance of the K-th, which is Gamma(K)-distributed.
 pub(crate) fn chance(nodes_within: f32) -> u32 {
     let x = f64::from(nodes_within);
     if x > 100.0 {
@@ -214,9 +221,9 @@ pub(crate) fn chance(nodes_within: f32) -> u32 {
     (scale * sum * 1e6 + 0.5) as u32
 }
 
-/// e^-x for `x` in 0..=100, which `core` has none for.
+/// Returns e^-x for `x` in 0..=100, which `core` lacks.
 fn exp_neg(x: f64) -> f64 {
-    // Of a 128th part of it the series is short; the rest is multiplication.
+    // The series for 1/128 of `x` is short; repeated squaring does the rest.
     let part = x / 128.0;
     let (mut term, mut sum) = (1.0, 1.0);
     for divisor in 1..16 {
@@ -233,7 +240,7 @@ mod tests {
     struct Dice(u64);
 
     impl Dice {
-        /// In 0..1.
+        /// Returns a uniform number in 0..1.
         fn share(&mut self) -> f64 {
             self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
             let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -241,7 +248,7 @@ mod tests {
             ((mixed ^ (mixed >> 31)) >> 11) as f64 / (1_u64 << 53) as f64
         }
 
-        /// The distance of the K-th closest of so many nodes.
+        /// Returns a random distance of the K-th closest of this many nodes.
         fn distance(&mut self, nodes: f64) -> f32 {
             let gaps = (0..K).map(|_| -(1.0 - self.share()).ln());
             (gaps.sum::<f64>() / nodes) as f32
@@ -251,7 +258,7 @@ mod tests {
     #[test]
     fn the_estimate_is_unbiased_and_its_error_is_known() {
         let mut dice = Dice(1);
-        // Payload the best there is: 0.183, 0.089, 0.065. After few lookups chance looks like a surprise.
+        // The theoretical optimum is 0.183, 0.089, 0.065. After few lookups chance looks like an outlier.
         for (lookups, error) in [(4, 0.2), (16, 0.095), (30, 0.07)] {
             let (mut sum, mut squares, mut claims) = (0.0, 0.0, 0.0);
             let (runs, nodes) = (4000, 2e6);
@@ -291,7 +298,7 @@ mod tests {
         (0..1000).for_each(|_| density.learn(1e-12, Aim::Users));
         (0..1000).for_each(|_| density.learn(0.1, Aim::Users));
         assert_eq!(density.size(), Some(before));
-        // One of four targets of our own is our id, around which somebody sits.
+        // One of four random targets is our own id, which is under attack.
         for round in 0..100 {
             density.learn(1e-12, Aim::Neighbours);
             density.learn(if round % 4 == 0 { 1e-12 } else { dice.distance(1e6) }, Aim::Elsewhere);
@@ -341,7 +348,7 @@ mod tests {
 
     #[test]
     fn the_chance_is_that_of_a_gamma_distribution() {
-        // Half of chi-squared quantiles with 16 degrees of freedom.
+        // Half of the chi-squared quantiles with 16 degrees of freedom.
         for (x, millionths) in [(1.9707, 1000), (2.9061, 10_000), (7.6692, 500_000), (16.0, 990_000)] {
             let chance = chance(x);
             assert!(chance.abs_diff(millionths) <= millionths / 500 + 1, "{chance} for {x}");

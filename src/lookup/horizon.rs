@@ -1,20 +1,19 @@
-//! Looking beyond the nodes that answers list.
+//! Finding nodes beyond those that responses list.
 //!
-//! An answer lists the K closest nodes that its sender knows, dead ones among them. Where many are
-//! dead, nobody ever names the living ones right behind: they lie beyond the horizon, the farthest
-//! distance up to which a node near the target has listed its neighbours. An announce that cannot
-//! count on K nodes within it asks such nodes by other targets, which they answer with the nodes of
-//! the next [`Window`].
+//! A response lists the K closest nodes that its sender knows, including dead ones. Where many are dead, no
+//! response ever lists the live nodes right behind them: those lie beyond the horizon, the farthest distance up to
+//! which a node near the target has listed its neighbours. An announce that cannot count on K nodes within the
+//! horizon queries such nodes for other targets, to which they respond with the nodes of the next [`Window`].
 //!
-//! In the block of distances that share their highest bit with the horizon, and in the one behind
-//! it, nodes are as dense as within it, so two or three answers of K nodes cover what is needed.
+//! In the block of distances that share their highest bit with the horizon, and in the block behind it, nodes are
+//! as dense as within the horizon, so two or three responses with K nodes each are enough.
 
 use crate::base::id::{Distance, K, NodeId};
 
-/// A lost query for a window is sent this often.
+/// Maximum number of queries for a window.
 const TRIES: u8 = 2;
 
-/// Distances beyond the horizon that one query asks for.
+/// A range of distances beyond the horizon that one query covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) enum Window {
@@ -22,14 +21,14 @@ pub(crate) enum Window {
     Rest,
     /// The block behind it, twice as wide.
     Next,
-    /// From the horizon to where `Rest` begins: asked for if the answer to that did not reach back.
+    /// From the horizon to the start of `Rest`, queried if the response for `Rest` did not reach back that far.
     Gap,
-    /// A cell of the region around the target, by its number from the outside.
+    /// A cell of the region around the target, counted from the outside.
     Cell(u8),
 }
 
 impl Window {
-    /// Its place among the searches beyond the horizon, which those for cells are not.
+    /// Index into the searches beyond the horizon; cells have no search there.
     const fn index(self) -> usize {
         match self {
             Self::Rest | Self::Cell(_) => 0,
@@ -39,19 +38,19 @@ impl Window {
     }
 }
 
-/// What a walk knows of its horizon, and how far the search beyond it has come. All zero at first.
+/// A traversal's horizon and the progress of the search beyond it; all zero initially.
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(super) struct Horizon {
-    /// The nearest of the farthest distances listed; zero before the first.
+    /// The nearest of the farthest distances listed; zero before the first list.
     edge: Distance,
-    /// Where it was when the search beyond it began.
+    /// The horizon when the search beyond it began.
     start: Distance,
     has_gap: bool,
     searches: [Search; 3],
 }
 
-/// The search in one window.
+/// Progress of the search in one window.
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 struct Search {
@@ -66,8 +65,9 @@ impl Horizon {
         Self { edge: Distance::ZERO, start: Distance::ZERO, has_gap: false, searches: [search; 3] }
     };
 
-    /// A node at distance `by` listed `count` others, the farthest of them at `farthest`. It tells
-    /// of the horizon only if it lives within.
+    /// Records that a node at distance `by` listed `count` others, the farthest of them at `farthest`.
+    ///
+    /// A list affects the horizon only if its sender lies within it.
     pub(super) fn on_list(&mut self, by: Distance, farthest: Distance, count: usize) {
         if count >= K && by <= farthest && (farthest < self.edge || !self.is_known()) {
             self.edge = farthest;
@@ -82,7 +82,7 @@ impl Horizon {
         distance <= self.edge
     }
 
-    /// The window to ask for next.
+    /// Returns the window to query for next.
     pub(super) fn wanted(&self) -> Option<Window> {
         let is_wanted = |window: &Window| {
             let search = &self.searches[window.index()];
@@ -91,17 +91,17 @@ impl Horizon {
         [Window::Rest, Window::Next].into_iter().chain(self.has_gap.then_some(Window::Gap)).find(is_wanted)
     }
 
-    /// Whether an answer is awaited.
+    /// Whether a query is pending.
     pub(super) fn is_open(&self) -> bool {
         self.searches.iter().any(|search| search.is_open)
     }
 
-    /// Queries sent so far.
+    /// Number of queries sent.
     pub(super) fn tries(&self) -> usize {
         self.searches.iter().map(|search| usize::from(search.tries)).sum()
     }
 
-    /// A window was asked for.
+    /// Records that a window was queried for.
     pub(super) fn asked(&mut self, window: Window) {
         if self.tries() == 0 {
             self.start = self.edge;
@@ -111,11 +111,11 @@ impl Horizon {
         search.is_open = true;
     }
 
-    /// The distance from the target to ask at.
+    /// Returns the distance from the target to query at.
     pub(super) fn at(&self, window: Window) -> Distance {
         let block = self.start.leading_zeros();
         match window {
-            // The bits that matter; the others stay those of the target.
+            // The significant bits; the others remain those of the target.
             Window::Gap => self.start.truncated(block + 16),
             Window::Cell(_) => Distance::ZERO,
             Window::Next => Distance::ZERO.with_bit(block.saturating_sub(1)),
@@ -130,23 +130,23 @@ impl Horizon {
         }
     }
 
-    /// Nothing is awaited any more.
+    /// Forgets the pending queries.
     pub(super) fn interrupt(&mut self) {
         self.searches.iter_mut().for_each(|search| search.is_open = false);
     }
 
-    /// A window was answered, with nodes up to `reach` from the id that was asked for.
+    /// Handles the response for a window, with nodes up to `reach` away from the queried id.
     pub(super) fn on_answer(&mut self, window: Window, reach: Distance) {
         let search = &mut self.searches[window.index()];
         (search.is_open, search.is_answered) = (false, true);
         if window == Window::Rest {
-            // The quarter with the horizon in it is listed whole only by what reaches beyond it.
+            // The quarter that contains the horizon is listed completely only if the response reaches beyond it.
             let back = NodeId::ZERO.at(self.at(window)).distance(&NodeId::ZERO.at(self.start));
             self.has_gap = reach.leading_zeros() >= back.leading_zeros();
         }
     }
 
-    /// The query for a window is probably lost.
+    /// Handles the stall of the query for a window.
     pub(super) const fn on_stall(&mut self, window: Window) {
         self.searches[window.index()].is_open = false;
     }
@@ -156,7 +156,7 @@ impl Horizon {
 mod tests {
     use super::*;
 
-    /// A distance whose first byte is this one.
+    /// Returns a distance with this first byte.
     fn far(first: u8) -> Distance {
         let mut bytes = [0; 20];
         bytes[0] = first;
@@ -169,7 +169,7 @@ mod tests {
         horizon
     }
 
-    /// The windows that a search asks for in turn while each answer reaches this far.
+    /// Returns the windows that a search queries in turn if each response reaches this far.
     fn windows(edge: u8, reach: u8) -> std::vec::Vec<Distance> {
         let mut horizon = horizon(edge);
         let mut asked = std::vec::Vec::new();

@@ -1,4 +1,4 @@
-//! A walk whose host was asleep, or whose socket has changed.
+//! Continuing a traversal after the host slept or the socket changed.
 
 use super::candidates::{Candidate, Placing, State};
 use super::horizon::Horizon;
@@ -6,8 +6,10 @@ use super::{TOKEN_LIFE, Traversal};
 use crate::base::time::Instant;
 
 impl Traversal {
-    /// Answers that were awaited will not come, through nobody's fault: whoever was asked is to be
-    /// asked again. An announce whose tokens serve no more begins anew with the same nodes.
+    /// Resets pending queries, whose responses will not arrive through no fault of the nodes: they are queried
+    /// again.
+    ///
+    /// An announce whose tokens are no longer valid starts over with the same nodes.
     pub(crate) fn interrupt(&mut self, memory: &mut [Candidate], is_bound_anew: bool, now: Instant) {
         let is_anew = self.needs_tokens() && (is_bound_anew || now - self.asked >= TOKEN_LIFE);
         self.horizon.interrupt();
@@ -36,7 +38,7 @@ impl Traversal {
         }
     }
 
-    /// Its tokens were given to an address that is no longer ours.
+    /// Drops all tokens, which were given to an address that is no longer ours.
     pub(crate) fn forget_tokens(&self, memory: &mut [Candidate]) {
         memory[..usize::from(self.len)].iter_mut().for_each(|candidate| candidate.token = 0);
     }

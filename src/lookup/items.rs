@@ -1,4 +1,4 @@
-//! What a walk for an item keeps beside its way: who holds which version (BEP 44).
+//! Versions of an item and the nodes that hold them, as found by a traversal (BEP 44).
 
 use super::candidates::{Candidate, Holding, Placing, State};
 use super::{Check, Goal, ItemTraversal, LookupOptions, Traversal};
@@ -7,12 +7,13 @@ use crate::base::pool::Ix;
 use crate::base::time::Instant;
 use crate::wire::ErrorCode;
 
-/// With more copies than this, all of the K closest nodes among their holders, an item needs no
-/// republishing (BEP 44).
+/// Number of copies that an item must exceed to need no republishing.
+///
+/// All of the K closest nodes must be among the holders (BEP 44).
 pub(super) const ENOUGH_COPIES: u16 = 8;
 
 impl Traversal {
-    /// The node at `from` returned a version of the item.
+    /// Records that the node at `from` returned a version of the item.
     pub(crate) fn on_item(&mut self, memory: &mut [Candidate], from: Endpoint, holding: Holding) {
         let answered = |c: &&mut Candidate| c.endpoint == from && c.state == State::Answered;
         if let Some(candidate) = memory[..self.len()].iter_mut().find(answered) {
@@ -21,7 +22,7 @@ impl Traversal {
         self.items.copies += u16::from(holding == Holding::Newest);
     }
 
-    /// A newer version came up, here or in the other family.
+    /// Records that a newer version was found, in this family or the other.
     pub(crate) fn on_newer_item(&mut self, memory: &mut [Candidate]) {
         let holders = memory[..self.len()].iter_mut().filter(|c| c.holding == Holding::Newest);
         holders.for_each(|c| c.holding = Holding::Other);
@@ -38,8 +39,9 @@ impl Traversal {
         memory[..self.len()].iter().any(|c| c.endpoint == to && c.holding == Holding::Newest)
     }
 
-    /// Starts anew from the nodes of an ended walk: those that answered are asked again. Those that were waited
-    /// for in vain are not waited for again.
+    /// Starts again from the nodes of an ended traversal, querying those that responded once more.
+    ///
+    /// Nodes that timed out are not waited for again.
     pub(crate) fn renew(
         &mut self,
         memory: &mut [Candidate],
@@ -63,7 +65,7 @@ impl Traversal {
         *self = Self { phase: self.phase, len: len as u16, by_fitness, region, ..fresh };
     }
 
-    /// Nothing is put, because another version stands in the way: whoever returned any would refuse.
+    /// Records that nothing is put because a conflicting version exists: any node that returned one would refuse.
     pub(crate) fn on_cas_mismatch(&mut self, memory: &[Candidate]) {
         let holders = memory[..self.len()].iter().filter(|c| c.holding != Holding::Nothing);
         let (count, refused) = (holders.count() as u16, &mut self.refused);
@@ -71,16 +73,18 @@ impl Traversal {
         refused.code = ErrorCode::CAS_MISMATCH.0;
     }
 
-    /// Whether so many hold the newest version that it would be a waste to store it again: more
-    /// than eight, and among them all of the closest that could.
+    /// Whether another put would be a waste, because enough nodes hold the newest version.
+    ///
+    /// Enough are more than eight, among them all of the closest that could store it.
     pub(crate) fn has_enough_copies(&self, memory: &[Candidate]) -> bool {
         let answered = memory[..self.len()].iter().filter(|c| c.state == State::Answered);
         let mut closest = answered.filter(|c| c.has_token()).take(self.k.into());
         self.items.copies > ENOUGH_COPIES && closest.all(|c| c.holding == Holding::Newest)
     }
 
-    /// The node at `to` refused a put for a reason that a stray `seq` may help against: it gets
-    /// another one. Returns whether it was not tried before.
+    /// Schedules another put, with an superfluous `seq`, to the node at `to`, which refused the first.
+    ///
+    /// Returns whether this had not been tried before.
     pub(crate) fn retry_with_seq(&self, memory: &mut [Candidate], to: Endpoint) -> bool {
         let fits = |c: &&mut Candidate| {
             c.endpoint == to && c.state == State::Answered && c.placing == Placing::Sent && !c.wants_seq
@@ -90,19 +94,19 @@ impl Traversal {
         true
     }
 
-    /// Whether the put to the node at `to` is to carry a stray `seq`.
+    /// Whether the put to the node at `to` must carry an superfluous `seq`.
     pub(crate) fn wants_seq(&self, memory: &[Candidate], to: Endpoint) -> bool {
         memory[..self.len()].iter().any(|c| c.endpoint == to && c.wants_seq)
     }
 }
 
 impl ItemTraversal {
-    /// Whether it waits for whoever is late.
+    /// Whether the lookup waits for late nodes.
     pub(crate) const fn is_thorough(self) -> bool {
         matches!(self.check, Check::Due | Check::Counting)
     }
 
-    /// Tokens that served to put it do not any more; what nodes hold may have changed as well.
+    /// Repeats the check: the tokens are no longer valid, and nodes may hold other versions by now.
     pub(super) fn look_again(&mut self) {
         if self.check == Check::Passed {
             self.check = Check::Due;
@@ -111,7 +115,7 @@ impl ItemTraversal {
 }
 
 impl Goal {
-    /// The slot of the item that is sought or published; none once it was wanted for another.
+    /// Returns the slot of the item that is looked up or published; none once it was reused for another.
     pub(crate) const fn item(self) -> Option<Ix> {
         match self {
             Self::Get(item) | Self::Put(item) => item.some(),
@@ -119,7 +123,7 @@ impl Goal {
         }
     }
 
-    /// The slot serves another item from now on.
+    /// Detaches the item, whose slot is being reused.
     pub(crate) const fn forget_item(&mut self) {
         if let Self::Get(item) | Self::Put(item) = self {
             *item = Ix::NONE;

@@ -1,55 +1,69 @@
-//! The iterative lookup (BEP 5): one walk towards a target, in one family.
+//! Iterative lookups (BEP 5): a [`Traversal`] converges on a target in one address family.
 //!
-//! There are no rounds: after every answer, stall and failure the walk is asked for its next
-//! [`Step`]. A query that has stalled holds nothing up, so a dead node costs a stall, not a
-//! timeout; only nodes that answered count towards the K closest; and an announce goes to each
-//! node as soon as it is among the K closest that are alive and everything closer has answered or
-//! stalled. What was lost near the target is sent once more; a query for an item (BEP 44), which not
-//! every node knows, is followed by one for neighbours alone, and only if that is answered by another
-//! one for the item. Who failed lately is asked when nobody else is left. Where the dead hide the
-//! living behind them, it looks beyond the [horizon]. After an announce has ended and was reported, it
-//! lingers: a closer node that answers late, or is named late, still gets it.
+//! - `admission`: which nodes become candidates, and which are evicted when memory is full
+//! - `candidates`: the state kept for each node that a traversal knows
+//! - `density`: an estimate of the size of the network
+//! - `horizon`: finding live nodes that are hidden behind dead ones
+//! - `interrupt`: continuing after the host slept or the socket changed
+//! - `items`: versions of an item and the nodes that hold them (BEP 44)
+//! - `options`: the public types that start a lookup
+//! - `region`: searching the whole neighbourhood of a target that looks attacked
+//! - `republisher`: scheduling of announces and items that are republished periodically
+//! - `sampling`: responses to `sample_infohashes` queries (BEP 51)
+//! - `scrape`: counting the peers of a torrent (BEP 33)
+//! - `step`: the choice of the next datagram
 //!
-//! An item that can change is another matter: whoever is late may be the only one that has the newest
-//! version. A search for it, and the look before one is put, waits for each of the K closest until that
-//! answers or times out; what is found on the way is told at once.
+//! There are no rounds: after every response, stall and failure the traversal computes its next [`Step`]. A query
+//! that has stalled blocks nothing, so a dead node costs a stall, not a timeout. Only nodes that responded count
+//! towards the K closest. An announce is sent to each node as soon as the node is among the K closest live ones
+//! and everything closer has responded or stalled.
 //!
-//! # Why these figures
+//! A datagram lost near the target is sent once more. A query for an item (BEP 44), which not every node supports,
+//! is followed by a plain query for neighbours, and only a response to that is followed by another query for the
+//! item. Nodes that failed recently are queried only when no others are left. Where dead nodes hide live ones, the
+//! traversal looks beyond the [horizon]. After an announce has completed and been reported, it stays active for a
+//! while: a closer node that responds late, or is listed late, still receives the announce.
 //!
-//! Each row changes one of them, in two thousand seeds of the toy network of the laboratory: log-
-//! normal round trips around 80 ms with a sigma of 0.6, 5 % loss, 40 % of the hosts dead. The
-//! announce stands at 8 hosts after so many milliseconds (median and 95th percentile), for which so
-//! many datagrams are sent, and so many in all; in so many of a thousand runs one of the 8 closest
-//! living hosts does not hold it in the end. (The example `scripted_network` prints these; in a network
-//! that looks 2^22 nodes deep they are hardly different.) The last columns are of 400 lookups of
-//! peers among 2000 real nodes, 30 % of them dead and half behind NATs (`dht sim --nodes 2000
-//! --dead 0.3 --nat 0.5 --lookups 400`): the first peer (95th percentile), and the queries.
+//! Mutable items are different, because a late node may be the only one with the newest version. A lookup for such
+//! an item, and the check before a put, waits until each of the K closest nodes has responded or timed out;
+//! versions found on the way are reported immediately.
 //!
-//! | | stands | 95 % | datagrams | in all | missed | first peer, 95 % | queries |
+//! # Choice of the constants
+//!
+//! Each row of the table changes one constant and shows the result over 2,000 seeds of the simulator's toy
+//! network: log-normal round trips around 80 ms with a sigma of 0.6, 5 % loss, 40 % of the hosts dead. Columns:
+//! the milliseconds until 8 hosts store the announce (median and 95th percentile), the datagrams sent by then and
+//! in total, and in how many of 1,000 runs one of the 8 closest live hosts lacks the announce at the end. The
+//! example `scripted_network` prints these; in a network 2^22 nodes deep they hardly differ. The last two columns come
+//! from 400 `get_peers` lookups among 2,000 full nodes, 30 % of them dead and half behind NATs (`dht sim --nodes
+//! 2000 --dead 0.3 --nat 0.5 --lookups 400`): the milliseconds until the first peer (95th percentile), and the
+//! queries per lookup.
+//!
+//! | | stored | 95 % | datagrams | in total | missed | first peer, 95 % | queries |
 //! |---|---|---|---|---|---|---|---|
-//! | as it is | 405 | 587 | 46 | 64 | 33 | 186 | 26 |
-//! | 4 queries at once instead of 8 ([`LookupOptions::alpha`]) | 542 | 804 | 38 | 57 | 49 | 216 | 20 |
-//! | 6 | 452 | 663 | 43 | 61 | 41 | 208 | 23 |
-//! | 10 | 381 | 553 | 49 | 67 | 26 | 178 | 29 |
-//! | 16 | 342 | 498 | 56 | 74 | 10 | 171 | 36 |
-//! | stalled after 5 of 10 answers instead of 7 (`rtt`) | 349 | 477 | 51 | 71 | 27 | 172 | 31 |
-//! | after 6 | 373 | 512 | 48 | 68 | 33 | 181 | 28 |
-//! | after 8 | 456 | 667 | 44 | 61 | 35 | 209 | 26 |
-//! | after 9 | 523 | 815 | 42 | 58 | 42 | 269 | 25 |
-//! | a node that was asked counts as alive, instead of as half | 459 | 731 | 44 | 61 | 39 | 191 | 25 |
-//! | as a quarter | 402 | 568 | 48 | 66 | 30 | 185 | 29 |
+//! | current constants | 405 | 587 | 46 | 64 | 33 | 186 | 26 |
+//! | 4 concurrent queries instead of 8 ([`LookupOptions::alpha`]) | 542 | 804 | 38 | 57 | 49 | 216 | 20 |
+//! | 6 concurrent queries | 452 | 663 | 43 | 61 | 41 | 208 | 23 |
+//! | 10 concurrent queries | 381 | 553 | 49 | 67 | 26 | 178 | 29 |
+//! | 16 concurrent queries | 342 | 498 | 56 | 74 | 10 | 171 | 36 |
+//! | stall at the 50th percentile of round trips instead of the 70th (`rtt`) | 349 | 477 | 51 | 71 | 27 | 172 | 31 |
+//! | stall at the 60th | 373 | 512 | 48 | 68 | 33 | 181 | 28 |
+//! | stall at the 80th | 456 | 667 | 44 | 61 | 35 | 209 | 26 |
+//! | stall at the 90th | 523 | 815 | 42 | 58 | 42 | 269 | 25 |
+//! | a queried node counts as one live node, instead of half | 459 | 731 | 44 | 61 | 39 | 191 | 25 |
+//! | a queried node counts as a quarter | 402 | 568 | 48 | 66 | 30 | 185 | 29 |
 //! | nothing is sent twice (`TRIES`) | 413 | 601 | 39 | 64 | 37 | 182 | 27 |
-//! | three times | 410 | 599 | 49 | 65 | 32 | 198 | 27 |
-//! | after the end no third time, instead of up to five times in all | 405 | 587 | 46 | 50 | 141 | | |
-//! | up to three times | 405 | 587 | 46 | 55 | 53 | | |
-//! | no look beyond the horizon | 379 | 563 | 41 | 60 | 531 | | |
-//! | of equally close nodes the closest, instead of the fastest | 421 | 600 | 46 | 64 | 35 | 230 | 26 |
-//! | from 8 nodes of the table instead of 16 | 422 | 608 | 46 | 64 | 42 | 211 | 25 |
-//! | from 32 | 406 | 584 | 46 | 64 | 37 | 188 | 26 |
-//! | announces once 8 have answered and nobody closer is awaited | 527 | 758 | 44 | 65 | 32 | | |
+//! | lost datagrams are sent three times in all | 410 | 599 | 49 | 65 | 32 | 198 | 27 |
+//! | no third try after completion, instead of up to five in all | 405 | 587 | 46 | 50 | 141 | | |
+//! | up to three tries in all after completion | 405 | 587 | 46 | 55 | 53 | | |
+//! | no probes beyond the horizon | 379 | 563 | 41 | 60 | 531 | | |
+//! | the closest of equally close nodes first, instead of the fastest | 421 | 600 | 46 | 64 | 35 | 230 | 26 |
+//! | 8 initial nodes from the table instead of 16 | 422 | 608 | 46 | 64 | 42 | 211 | 25 |
+//! | 32 initial nodes | 406 | 584 | 46 | 64 | 37 | 188 | 26 |
+//! | announces wait until 8 nodes have responded and no closer one is pending | 527 | 758 | 44 | 65 | 32 | | |
 //!
-//! More haste costs more queries, here and elsewhere in the network; these are the figures at which
-//! the announce takes less than 50 of them until its end.
+//! Faster lookups cost more queries, on this host and on others. The constants were chosen so that an announce
+//! takes fewer than 50 datagrams until completion.
 
 mod admission;
 mod candidates;
@@ -87,13 +101,15 @@ use crate::base::rtt::speed;
 use crate::base::time::Instant;
 use crate::wire::ErrorCode;
 
-/// The largest [`LookupOptions::k`].
+/// Maximum of [`LookupOptions::k`].
 const MAX_K: u8 = 2 * K as u8;
 
-/// Tokens serve an announce for this long: every deployed node accepts them for longer (BEP 5).
+/// How long a token is used for announces; every deployed node accepts its tokens for longer (BEP 5).
 pub(crate) const TOKEN_LIFE: Duration = Duration::from_secs(5 * 60);
 
-/// What a walk is for. Of its variants the first has a tag of zero.
+/// The purpose of a traversal.
+///
+/// The tag of the first variant is zero.
 #[repr(u8)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
@@ -101,36 +117,36 @@ pub(crate) enum Goal {
     FindNode,
     GetPeers,
     Announce(Announce),
-    /// The filters of a torrent's peers.
+    /// Counts the peers of a torrent by their Bloom filters (BEP 33).
     Scrape,
-    /// Our own neighbours.
+    /// Finds the nodes closest to our own id.
     Bootstrap,
-    /// Some nodes of a bucket that was quiet; nobody is told.
+    /// Refreshes a bucket without recent traffic; the result is not reported.
     Refresh,
-    /// The item at the target, sought in this slot of our own items.
+    /// Finds the item at the target, and keeps it in this slot of our own items.
     #[cfg(feature = "items")]
     Get(Ix),
-    /// The same, storing the item in this slot.
+    /// Publishes the item in this slot of our own items.
     #[cfg(feature = "items")]
     Put(Ix),
 }
 
-/// How far a walk has come.
+/// The progress of a traversal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) enum Phase {
     Free,
-    /// It may have something to send.
+    /// Runnable; may have something to send.
     Ready,
-    /// It has something to send, but not yet: the node was asked much lately.
+    /// Has something to send, but must wait because the node is rate-limited.
     Held,
-    /// For answers or deadlines.
+    /// Waits for responses or deadlines.
     Waiting,
-    /// Ended, but its lookup has not, or is led by the other walk.
+    /// Ended, while the lookup has not, or is led by the traversal of the other family.
     Ended,
-    /// It leads a lookup that has ended and is not reported.
+    /// Leads a lookup that has completed and is not reported yet.
     Completed,
-    /// Reported; kept for its tokens until the slot is wanted.
+    /// Reported; kept for its tokens until the slot is needed.
     Remembered,
 }
 
@@ -139,25 +155,25 @@ impl Phase {
         matches!(self, Self::Ready | Self::Held | Self::Waiting)
     }
 
-    /// Whether its lookup has ended, while late answers may still come.
+    /// Whether the traversal has ended; late responses may still arrive.
     const fn is_over(self) -> bool {
         matches!(self, Self::Ended | Self::Completed | Self::Remembered)
     }
 
-    /// Whether events may still come of it.
+    /// Whether the traversal may still cause events.
     pub(crate) const fn has_events(self) -> bool {
         !matches!(self, Self::Free | Self::Remembered)
     }
 }
 
-/// What a walk for an item knows beside the nodes.
+/// The part of a traversal's state that only lookups of items use.
 #[cfg(feature = "items")]
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct ItemTraversal {
-    /// Nothing more is to be found: what is sought cannot change.
+    /// The lookup is complete: an immutable item was found.
     pub(crate) is_satisfied: bool,
-    /// Whether it asks all who may hold the item.
+    /// Progress of the check for other versions.
     pub(crate) check: Check,
     /// Nodes that returned the newest version.
     pub(crate) copies: u16,
@@ -168,32 +184,33 @@ impl ItemTraversal {
     const EMPTY: Self = Self { is_satisfied: false, check: Check::None, copies: 0 };
 }
 
-/// How a walk decides what is the newest version, and whether it puts its own.
+/// How far a traversal has established the newest version, and whether it puts its own.
 #[cfg(feature = "items")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) enum Check {
-    /// There is one version: a put goes to every node as soon as that is found.
+    /// No check is needed: there can be only one version, so a put goes to every node as soon as it is found.
     None,
-    /// All of the closest who may hold a version are asked, and waited for until they answer or time out.
+    /// In progress: queries all of the closest nodes that may hold a version, and waits until they respond or time
+    /// out.
     Due,
-    /// It waits as well, and asks more of them, so as to know whether enough hold it.
+    /// Like [`Due`](Self::Due), but queries more nodes, to find out whether enough of them hold the item.
     Counting,
-    /// They were asked, and it is to be stored.
+    /// Completed: the item is to be stored.
     Passed,
-    /// It is not to be stored, or nowhere else.
+    /// Completed: the item is not to be stored, or not on any further node.
     Spared,
 }
 
-/// Who refused what a walk placed.
+/// Nodes that refused an announce or put.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Refused {
     pub(crate) count: u16,
-    /// Of them with the errors of a put whose `cas`, and whose `seq`, does not fit (BEP 44).
+    /// Refusals because of a mismatching `cas` (BEP 44); `seq` counts those of a `seq` that is too low.
     pub(crate) cas: u16,
     pub(crate) seq: u16,
-    /// The code of the last one; 0 before.
+    /// Error code of the last refusal; 0 if there was none.
     pub(crate) code: i64,
 }
 
@@ -201,7 +218,7 @@ impl Refused {
     const NONE: Self = Self { count: 0, cas: 0, seq: 0, code: 0 };
 }
 
-/// The state of a walk; its candidates, tokens and found peers lie in memory of their own.
+/// The state of a traversal; its candidates, tokens and found peers are stored separately.
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Traversal {
@@ -210,42 +227,42 @@ pub(crate) struct Traversal {
     pub(crate) target: NodeId,
     pub(crate) v6: bool,
     pub(crate) generation: u32,
-    /// The walk whose index is the lookup's id: this one, or the one in the other family.
+    /// The traversal whose index is the lookup's id: this one, or the one of the other family.
     pub(crate) lead: Ix,
-    /// The walk of the same lookup in the other family.
+    /// The traversal of the same lookup in the other family.
     pub(crate) sibling: Ix,
-    /// The announce that is kept up by this round, if it is one.
+    /// The publication that this traversal republishes, if any.
     pub(crate) publication: Ix,
-    /// What it has counted, if it is a scrape; both families count together.
+    /// The scrape that this traversal counts in, if any; both families share it.
     pub(crate) scrape: Ix,
     pub(crate) alpha: u8,
     pub(crate) k: u8,
-    /// Ask the first candidate alone.
+    /// Only the first candidate is queried.
     pub(crate) alone: bool,
-    /// One answer for each IP address, and a share for each network.
+    /// One response per IP address is accepted, and the candidates of each subnet are limited.
     pub(crate) by_ip: bool,
-    /// Ids are to fit addresses.
+    /// Ids must match their addresses (BEP 42).
     by_fitness: bool,
     pub(crate) stall: Option<Duration>,
     pub(crate) timeout: Duration,
     pub(crate) started: Instant,
     pub(crate) ended: Instant,
-    /// Until when it is held.
+    /// When the node that is rate-limited may be queried.
     pub(crate) held_until: Instant,
-    /// When its tokens were asked for.
+    /// When the tokens were requested.
     pub(crate) asked: Instant,
-    /// It began with the tokens of an earlier lookup.
+    /// Started with the tokens of an earlier lookup.
     pub(crate) resumed: bool,
-    /// It started from restored nodes, and has not asked the bootstrap hosts.
+    /// Started from restored nodes, and has not queried the bootstrap hosts.
     pub(crate) holds_back: bool,
     horizon: Horizon,
     region: Region,
     len: u16,
     pub(crate) found: u16,
     pub(crate) reported: u16,
-    /// Peers that the lookup may report, both families together.
+    /// Maximum number of peers that the lookup reports, both families together.
     pub(crate) max_peers: u16,
-    /// It met peers that it had no room for.
+    /// Peers were dropped for lack of memory.
     pub(crate) has_more: bool,
     pub(crate) queried: u16,
     pub(crate) answered: u16,
@@ -257,29 +274,29 @@ pub(crate) struct Traversal {
     pub(crate) items: ItemTraversal,
 }
 
-/// What an answer makes of a candidate.
+/// The weight of a response in a lookup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Worth {
-    /// One of the nodes that the lookup is for.
+    /// Counts towards the K closest nodes.
     Full,
-    /// No more than one who leads on to others: its id does not fit its address, where such are not to
-    /// count (BEP 42), or it does not know what it would be asked.
+    /// Only leads to other nodes: the id does not match the address where that is required (BEP 42), or the node
+    /// does not support the query.
     Guide,
-    /// It lives, and may still answer what it was asked before.
+    /// The node is alive, and may still respond to an earlier query.
     Sign,
 }
 
-/// What became of an answer.
+/// Whether a response was accepted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
-    /// It counts; its nodes and peers are to be used.
+    /// The response counts; its nodes and peers are to be used.
     Accepted,
-    /// The node is not who it was said to be, or this host has answered already.
+    /// The id is not the one that was listed, or the host has already responded.
     Rejected,
 }
 
 impl Traversal {
-    /// All zero bytes, so that slots in a static lie in `.bss`.
+    /// All zero bytes, so that slots in a static end up in `.bss`.
     pub(crate) const EMPTY: Self = Self {
         phase: Phase::Free,
         goal: Goal::FindNode,
@@ -295,7 +312,7 @@ impl Traversal {
         alone: false,
         by_ip: false,
         by_fitness: false,
-        // None is marked by nanoseconds that there cannot be.
+        // `None` is encoded as an invalid number of nanoseconds, which is not all zero bytes.
         stall: Some(Duration::ZERO),
         timeout: Duration::ZERO,
         started: Instant::ZERO,
@@ -321,7 +338,7 @@ impl Traversal {
         items: ItemTraversal::EMPTY,
     };
 
-    /// A walk without candidates.
+    /// Creates a traversal without candidates.
     pub(crate) fn new(
         goal: Goal,
         target: NodeId,
@@ -351,12 +368,12 @@ impl Traversal {
         if self.v6 { Family::V6 } else { Family::V4 }
     }
 
-    /// Candidates in sight.
+    /// Number of candidates.
     pub(crate) const fn len(&self) -> usize {
         self.len as usize
     }
 
-    /// Offers a node of the table, which answered within `rtt` before.
+    /// Offers a node of the routing table, whose last round trip took `rtt`.
     pub(crate) fn add_known(
         &mut self,
         memory: &mut [Candidate],
@@ -368,8 +385,9 @@ impl Traversal {
         self.offer(memory, candidate);
     }
 
-    /// Offers a contact; one that failed not long ago is a suspect, the last resort. Returns whether it
-    /// was taken in.
+    /// Offers a contact, and returns whether it became a candidate.
+    ///
+    /// A node that failed recently is a suspect, which is queried only as a last resort.
     pub(crate) fn add(
         &mut self,
         memory: &mut [Candidate],
@@ -381,34 +399,33 @@ impl Traversal {
         self.offer(memory, Candidate { id, endpoint, state, ..Candidate::EMPTY })
     }
 
-    /// Whether what it has may serve a lookup with this goal.
+    /// Whether the tokens and nodes of this traversal can be reused for a lookup with another goal.
     pub(crate) const fn serves(&self, goal: Goal) -> bool {
         match (self.goal, goal) {
             (Goal::GetPeers | Goal::Scrape | Goal::Announce(_), Goal::Announce(_)) => true,
-            // One that ended with its first find knows too few nodes.
+            // A lookup that ended with the first copy knows too few nodes.
             #[cfg(feature = "items")]
             (Goal::Get(_) | Goal::Put(_), Goal::Put(_)) => !self.items.is_satisfied,
             _ => false,
         }
     }
 
-    /// Whether answers are still of use to it: to an announce also after its end.
+    /// Whether responses are still useful: for an announce also after completion.
     pub(crate) const fn is_active(&self) -> bool {
         self.phase.is_under_way() || (self.phase.is_over() && self.announces() && !self.alone)
     }
 
-    /// Whether it goes on, after it was reported, placing its announce at nodes that answer late or
-    /// are named late.
+    /// Whether a reported announce is still placed at nodes that respond or are listed late.
     pub(crate) const fn lingers(&self) -> bool {
         self.is_active() && matches!(self.phase, Phase::Remembered)
     }
 
-    /// The candidate at `position` was asked.
+    /// Records that the candidate at `position` was queried.
     pub(crate) fn asked(&mut self, memory: &mut [Candidate], position: usize) {
         let candidate = &mut memory[position];
         self.queried += u16::from(candidate.tries == 0);
         if candidate.state == State::Suspect {
-            // What it was asked before counts.
+            // The tries of earlier lookups count.
             candidate.tries = TRIES;
         }
         candidate.state = match candidate.state {
@@ -417,7 +434,7 @@ impl Traversal {
             _ => State::Retried,
         };
         candidate.tries += 1;
-        // Whoever else is listed at this address is asked by the same query (L-05).
+        // The same query covers all other listings of this endpoint (L-05).
         let endpoint = candidate.endpoint;
         for other in &mut memory[..self.len()] {
             if other.endpoint == endpoint && other.is_unasked() {
@@ -427,7 +444,7 @@ impl Traversal {
         self.spare_network(memory, position);
     }
 
-    /// The candidate at `position` was sent the announce.
+    /// Records that the announce was sent to the candidate at `position`.
     pub(crate) fn announced(&mut self, memory: &mut [Candidate], position: usize) {
         let candidate = &mut memory[position];
         if candidate.placing == Placing::None {
@@ -438,7 +455,7 @@ impl Traversal {
         candidate.tries += 1;
     }
 
-    /// The candidate at `position` was asked for those in a window.
+    /// Records that the candidate at `position` was queried for the nodes of a window.
     pub(crate) fn looked(&mut self, memory: &mut [Candidate], position: usize, window: Window) {
         match window {
             Window::Cell(cell) => self.looked_in(memory, position, cell),
@@ -446,7 +463,7 @@ impl Traversal {
         }
     }
 
-    /// The target that nodes in a window are asked for by.
+    /// Returns the target to query for the nodes of a window.
     pub(crate) fn target_in(&self, window: Window) -> NodeId {
         match window {
             Window::Cell(cell) => self.target_of_cell(cell),
@@ -454,7 +471,7 @@ impl Traversal {
         }
     }
 
-    /// The query for a window was answered, with nodes up to this far from the target in it.
+    /// Handles the response to the query for a window, whose nodes are at most `reach` away from its target.
     pub(crate) fn on_looked(&mut self, window: Window, reach: Distance) {
         match window {
             Window::Cell(cell) => self.on_looked_in(cell),
@@ -462,7 +479,7 @@ impl Traversal {
         }
     }
 
-    /// The query for a window has stalled or failed.
+    /// Handles the stall or failure of the query for a window.
     pub(crate) const fn on_looked_in_vain(&mut self, window: Window) {
         match window {
             Window::Cell(cell) => self.on_looked_in(cell),
@@ -470,26 +487,27 @@ impl Traversal {
         }
     }
 
-    /// The node `by` listed so many others, the farthest of them this one.
+    /// Records that the node `by` listed `count` others, of which `farthest` is the farthest.
     pub(crate) fn on_list(&mut self, by: &NodeId, farthest: &NodeId, count: usize) {
         let distance = |id| self.target.distance(id);
         self.horizon.on_list(distance(by), distance(farthest), count);
     }
 
-    /// Whether a query to the candidate that has been asked is one for its neighbours alone, though it
-    /// seeks an item: every other one is, since a node may not know `get` and still leads on to others.
+    /// Whether the current query to a candidate asks for neighbours only, though the lookup is for an item.
+    ///
+    /// Every second query does, because a node may lead to others without supporting `get`.
     #[cfg(feature = "items")]
     pub(crate) fn asks_neighbours(&self, memory: &[Candidate], to: Endpoint) -> bool {
         let candidate = self.position(memory, to).map(|position| &memory[position]);
         candidate.is_some_and(|c| c.state == State::Retried && c.tries.is_multiple_of(2))
     }
 
-    /// Whether the walk has asked this candidate before what every node knows, when it is asked again.
+    /// Whether the next query to this candidate repeats one that every node supports.
     pub(crate) const fn repeats(&self, candidate: &Candidate) -> bool {
         candidate.tries > if self.seeks_item() { 1 } else { 0 }
     }
 
-    /// The query to `from` was answered by a node that calls itself `id`, which counts as `worth`.
+    /// Handles the response of the node at `from`, which reports `id` as its own.
     pub(crate) fn on_answer(
         &mut self,
         memory: &mut [Candidate],
@@ -505,7 +523,7 @@ impl Traversal {
         if before == State::Answered || (was_reached && worth != Worth::Full) {
             return Verdict::Rejected;
         }
-        // Whoever was denied would otherwise get in by answering the second query as well.
+        // A denied node must not be accepted for responding to the second query as well.
         let denied = |c: &Candidate| c.endpoint == from && c.id == Some(id) && c.state == State::Denied;
         if memory[..self.len()].iter().any(denied) {
             self.fail(memory, position);
@@ -514,7 +532,7 @@ impl Traversal {
         match memory[position].id {
             Some(expected) if expected == id => {}
             Some(_) => {
-                // A liar may have listed this host under another id before an honest node named it.
+                // The endpoint may have been listed under a false id before an honest node listed it correctly.
                 let named = |c: &Candidate| c.endpoint == from && c.id == Some(id);
                 match memory[..self.len()].iter().position(named) {
                     Some(other) => {
@@ -538,7 +556,7 @@ impl Traversal {
             return Verdict::Rejected;
         }
         let candidate = &mut memory[position];
-        // Its first query may have timed out while the second was on its way.
+        // The first query may have timed out while the second was in flight.
         let has_failed = candidate.state == State::Dead && candidate.tries > 0;
         self.failed = self.failed.saturating_sub(has_failed.into());
         self.answered += u16::from(!was_reached);
@@ -555,8 +573,9 @@ impl Traversal {
         Verdict::Accepted
     }
 
-    /// The query to `to` has stalled. Returns whether the node is given up for its silence to what it
-    /// was asked, though it has answered something else.
+    /// Handles the stall of the query to `to`.
+    ///
+    /// Returns whether the node is given up for ignoring this kind of query, though it responded to another.
     pub(crate) fn on_stall(&self, memory: &mut [Candidate], to: Endpoint) -> bool {
         let Some(position) = self.position(memory, to) else { return false };
         let candidate = &mut memory[position];
@@ -574,7 +593,7 @@ impl Traversal {
         false
     }
 
-    /// The node at `to` says that it does not know the query: it may still lead on to others.
+    /// Handles an error saying that the node at `to` does not support the query; it may still lead to others.
     pub(crate) fn on_unknown(&mut self, memory: &mut [Candidate], to: Endpoint) {
         match self.position(memory, to) {
             Some(at) if memory[at].state == State::Asked => memory[at].state = State::Stalled,
@@ -583,39 +602,40 @@ impl Traversal {
         }
     }
 
-    /// A query to `to` timed out. A later one may still be on its way.
+    /// Handles the timeout of a query to `to`; a later query may still be in flight.
     pub(crate) fn on_timeout(&mut self, memory: &mut [Candidate], to: Endpoint) {
         if let Some(position) = self.position(memory, to).filter(|&at| memory[at].state == State::Stalled) {
             self.fail(memory, position);
         }
     }
 
-    /// The node at `to` cannot be reached, refused, or answered nonsense.
+    /// Handles the failure of the node at `to`: unreachable, an error, or a malformed response.
     pub(crate) fn on_failure(&mut self, memory: &mut [Candidate], to: Endpoint) {
         if let Some(position) = self.position(memory, to).filter(|&at| !memory[at].has_answered()) {
             self.fail(memory, position);
         }
     }
 
-    /// The node at `from` confirmed the announce. Returns whether it is news.
+    /// Handles the confirmation of an announce, and returns whether it is the first from this node.
     pub(crate) fn on_stored(&mut self, memory: &mut [Candidate], from: Endpoint) -> bool {
         let Some(placing) = self.placing(memory, from) else { return false };
         let before = core::mem::replace(placing, Placing::Stored);
-        // It was announced to before the walk began anew.
+        // The announce was sent before the traversal was restarted.
         self.announced += u16::from(before == Placing::None);
         self.acknowledged += u16::from(before != Placing::Stored);
         before != Placing::Stored
     }
 
-    /// The announce to `to` has stalled: it, or its confirmation, is probably lost.
+    /// Handles the stall of the announce to `to`: the announce or its confirmation is probably lost.
     pub(crate) fn on_announce_stall(&self, memory: &mut [Candidate], to: Endpoint) {
         if let Some(placing) = self.placing(memory, to).filter(|placing| **placing == Placing::Sent) {
             *placing = Placing::Lost;
         }
     }
 
-    /// The node at `to` refused the announce with an error of this code, or cannot be reached any
-    /// more.
+    /// Handles the refusal of the announce by the node at `to`.
+    ///
+    /// `code` is the code of its error, `None` if the node is unreachable by now.
     pub(crate) fn on_refused(&mut self, memory: &mut [Candidate], to: Endpoint, code: Option<i64>) {
         let is_declined = self.is_declined_by(code);
         let Some(placing) = self.placing(memory, to) else { return };
@@ -631,7 +651,7 @@ impl Traversal {
         }
     }
 
-    /// Starts again from the answers of an ended walk, to announce with its tokens.
+    /// Starts again from the responses of an ended traversal, to announce with its tokens.
     pub(crate) fn resume(
         &mut self,
         memory: &mut [Candidate],
@@ -643,7 +663,7 @@ impl Traversal {
             candidate.placing = Placing::None;
             let lacks_token = self.region.is_searched && !candidate.has_token();
             match candidate.state {
-                // There was no room for all of the region.
+                // The number of tokens was too small for all nodes of the region.
                 State::Answered if lacks_token => {
                     (candidate.state, candidate.tries, candidate.speed_or_cells) = (State::Fresh, 0, 0);
                 }
@@ -665,10 +685,10 @@ impl Traversal {
         };
     }
 
-    /// Forgets its candidates, to begin anew.
+    /// Discards all candidates, to start over.
     pub(crate) fn restart(&mut self, now: Instant) {
         (self.len, self.asked, self.resumed, self.announced) = (0, now, false, 0);
-        // Whoever refused, or has a copy, is asked and counted again.
+        // Nodes that refused, or hold a copy, are queried and counted again.
         self.refused = Refused::NONE;
         #[cfg(feature = "items")]
         {
@@ -676,7 +696,7 @@ impl Traversal {
         }
     }
 
-    /// The nodes that answered, closest first; of a single query the nodes it returned.
+    /// Returns the nodes that responded, closest first; for a query to a single node, the nodes that it listed.
     pub(crate) fn closest<'a>(
         &self,
         memory: &'a [Candidate],
@@ -686,7 +706,7 @@ impl Traversal {
         candidates.filter_map(|c| c.id.map(|id| (id, c.endpoint))).take(usize::from(self.k))
     }
 
-    /// The token of the node at an endpoint, if it gave one that is still kept.
+    /// Returns the token of the node at an endpoint, if one is still kept.
     pub(crate) fn token_of(
         &self,
         memory: &[Candidate],
@@ -697,12 +717,12 @@ impl Traversal {
         here.filter_map(|c| c.token_of(tokens)).next()
     }
 
-    /// Whether an announce could use this walk's tokens.
+    /// Whether any token for an announce is kept.
     pub(crate) fn has_tokens(&self, memory: &[Candidate]) -> bool {
         memory[..self.len()].iter().any(Candidate::has_token)
     }
 
-    /// Whether an error of this code says that the node holds another version of what is put.
+    /// Whether an error code means that the node holds another version of the item that is put.
     const fn is_declined_by(&self, code: Option<i64>) -> bool {
         #[cfg(feature = "items")]
         if let (Goal::Put(_), Some(code)) = (self.goal, code) {
@@ -712,8 +732,9 @@ impl Traversal {
         false
     }
 
-    /// The candidate at an endpoint: where several are listed there the one that was asked, or has
-    /// answered.
+    /// Returns the position of the candidate at an endpoint.
+    ///
+    /// If several are listed there, it is the one that was queried or has responded.
     fn position(&self, memory: &[Candidate], endpoint: Endpoint) -> Option<usize> {
         let candidates = &memory[..self.len()];
         let at = |c: &Candidate| c.endpoint == endpoint;
@@ -730,7 +751,7 @@ impl Traversal {
 
     fn fail(&mut self, memory: &mut [Candidate], position: usize) {
         if !matches!(memory[position].state, State::Dead | State::Denied) {
-            // What it has answered before counts no more, lest a late answer counts twice.
+            // An earlier response no longer counts, so that a late one is not counted twice.
             self.answered = self.answered.saturating_sub(memory[position].was_reached().into());
             memory[position].state = State::Dead;
             self.failed += 1;
@@ -738,7 +759,7 @@ impl Traversal {
         }
     }
 
-    /// Puts a candidate whose id has become known into its place, and returns that.
+    /// Moves a candidate whose id has become known to its position, and returns that.
     fn identify(&mut self, memory: &mut [Candidate], position: usize, id: NodeId) -> usize {
         let mut candidate = memory[position];
         candidate.id = Some(id);
@@ -748,7 +769,7 @@ impl Traversal {
         place
     }
 
-    /// Keeps a token in a free place, or in that of the farthest node that has one.
+    /// Keeps a token in a free slot, or in the slot of the farthest node that has one.
     fn keep_token(&self, memory: &mut [Candidate], tokens: &mut [Token], position: usize, token: Token) {
         let taken = |place: usize| memory[..self.len()].iter().any(|c| c.token == place as u8 + 1);
         let place = match (0..tokens.len()).find(|&place| !taken(place)) {

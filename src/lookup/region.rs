@@ -1,55 +1,59 @@
-//! The region around a target that a walk searches where something is odd.
+//! The region around a target, searched completely if the closest nodes look implausible.
 //!
-//! The distance of the K-th closest node that answers, times the number of nodes, is Gamma(K)-
-//! distributed. Where that is too small to be chance somebody has moved in, and where it is too large
-//! somebody hides the living: honest nodes list those that are closest, who say nothing or name each
-//! other. Then the walk goes on until it has asked all that are nearer than the distance within which
-//! there are to be 20 nodes: eight honest ones are there with a chance of 99 %, and what is stored goes to
-//! all of them.
+//! The distance of the K-th closest responding node, times the number of nodes, is Gamma(K)-distributed. A product
+//! too small to be chance indicates a Sybil attack; one too large indicates that live nodes are being hidden:
+//! honest nodes list the closest nodes they know, which are silent or list only each other. The traversal then
+//! continues until it has queried all nodes nearer than the distance within which 20 nodes are expected. At least
+//! eight honest ones are among those with a probability of 99 %, and what is stored goes to all of them.
 //!
-//! They are found by other targets. Those that lie in the region are of a few *cells*, each of the
-//! distances whose highest bit is the same; asked for the target with that bit flipped, a node lists
-//! those in the cell before all that have moved close to the target. A cell is asked of nodes that are
-//! in it or farther out, the nearest first, until there are as many nodes as are to be expected.
+//! These nodes are found through other targets. The region consists of a few *cells*, each holding the distances
+//! with the same highest bit. A query for the target with that bit flipped makes a node list the nodes of the cell
+//! before all Sybils close to the target. Nodes in the cell or farther out are queried, the nearest first, until
+//! as many nodes are known as are expected in the cell.
 
 use super::candidates::{Candidate, Placing, State};
 use super::{Goal, Step, Traversal, Window};
 use crate::base::id::{Distance, K, NodeId};
 
-/// So many nodes are to be expected in the region: fewer than eight by a chance of one in a hundred even
-/// where the estimate of their number is a quarter too high.
+/// Expected number of nodes in the region.
+///
+/// The probability of fewer than eight is 1 %, even if the size of the network is overestimated by a quarter.
 const REGION: f32 = 20.0;
 
-/// Below this the K closest are nearer than by a chance of one in 20,000. A network that grows is known
-/// late, and whoever attacks with less leaves honest nodes among the closest.
+/// Lower bound of the expected nodes within the distance of the K-th closest.
+///
+/// Fewer occur by chance once in 20,000 lookups. The bound is not higher because the estimate lags a growing
+/// network, and an attack with fewer nodes leaves honest ones among the closest.
 const CROWDED: f32 = 1.2;
 
-/// Above this they are farther than by any chance, however many have died since.
+/// Upper bound of the expected nodes within the distance of the K-th closest.
+///
+/// More cannot occur by chance, however many nodes have died since the estimate.
 const SPARSE: f32 = 36.0;
 
-/// A network of fewer nodes has no region to speak of.
+/// Minimum size of a network in which the region is searched.
 const FEW: f32 = 32.0;
 
-/// No more than a quarter of the memory is for nodes within a distance where two are to be expected.
+/// Expected number of nodes in the core, the distances whose nodes may use a quarter of the memory.
 const CORE: f32 = 2.0;
 
-/// Cells that are searched; within the last one half a node is to be expected.
+/// Number of cells that are searched; half a node is expected within the last one.
 const CELLS: u8 = 6;
 
-/// What a walk knows of the region around its target. All zero at first.
+/// A traversal's knowledge of the region around its target; all zero initially.
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(super) struct Region {
-    /// Nodes of the network; 0 where that is not known.
+    /// Estimated number of nodes in the network; 0 if unknown.
     nodes: f32,
-    /// Nodes to be expected within the distance of the K-th closest that answered, by the end of the walk
-    /// or before the region was searched; 0 before.
+    /// Expected number of nodes within the distance of the K-th closest that responded, at the end of the
+    /// traversal or before the region was searched; 0 before.
     pub(super) reach: f32,
-    /// The region is searched.
+    /// The region is being searched.
     pub(super) is_searched: bool,
-    /// Queries for each cell.
+    /// Number of queries for each cell.
     tries: [u8; CELLS as usize],
-    /// Cells for which an answer is awaited, a bit each.
+    /// Cells with a pending query, one bit each.
     open: u8,
 }
 
@@ -57,12 +61,12 @@ impl Region {
     pub(super) const EMPTY: Self =
         Self { nodes: 0.0, reach: 0.0, is_searched: false, tries: [0; CELLS as usize], open: 0 };
 
-    /// What stays known to a walk that begins anew.
+    /// Returns the state of a traversal that is restarted.
     pub(super) const fn renewed(&self) -> Self {
         Self { nodes: self.nodes, is_searched: self.is_searched, ..Self::EMPTY }
     }
 
-    /// Nothing is awaited any more.
+    /// Forgets the pending queries.
     pub(super) const fn interrupt(&mut self) {
         self.open = 0;
     }
@@ -71,23 +75,23 @@ impl Region {
         self.open != 0
     }
 
-    /// The head of the distance within which so many nodes are to be expected; 0 where that is not known.
+    /// Returns the head of the distance within which this many nodes are expected; 0 if unknown.
     fn edge(&self, nodes: f32) -> u64 {
         if self.nodes > nodes { (nodes / self.nodes * (1_u128 << 64) as f32) as u64 } else { 0 }
     }
 
-    /// The number of the highest bit of the distances in the outermost cell, counted from the left.
+    /// Returns the index of the highest bit of the distances in the outermost cell, counted from the left.
     fn block(&self) -> u32 {
         self.edge(REGION).leading_zeros()
     }
 
-    /// The distances that are in a cell, by their heads: from the first to before the second.
+    /// Returns the heads of the distances of a cell, as a half-open range.
     fn cell(&self, cell: u8) -> (u64, u64) {
         let least = (1_u64 << 63).checked_shr(self.block() + u32::from(cell)).unwrap_or(0);
         (least, least.saturating_mul(2).min(self.edge(REGION)))
     }
 
-    /// How many nodes are to be expected in a cell.
+    /// Returns the number of nodes expected in a cell.
     fn expected(&self, cell: u8) -> f32 {
         let (least, most) = self.cell(cell);
         most.saturating_sub(least) as f32 / (1_u128 << 64) as f32 * self.nodes
@@ -95,7 +99,7 @@ impl Region {
 }
 
 impl Traversal {
-    /// What is known when it begins: how many nodes there are, and whether ids are to fit addresses.
+    /// Sets the estimated number of nodes, and whether ids must match their addresses (BEP 42).
     pub(crate) const fn expect(&mut self, nodes: Option<f32>, by_fitness: bool) {
         self.by_fitness = by_fitness;
         self.region.nodes = match nodes {
@@ -104,8 +108,9 @@ impl Traversal {
         };
     }
 
-    /// The distance of the K-th closest node that answered, with the key space as 1; `None` where fewer
-    /// have, or where the walk did not look for all of them.
+    /// Returns the distance of the K-th closest node that responded, with the key space as 1.
+    ///
+    /// `None` if fewer responded, or if the traversal did not look for all of them.
     pub(crate) fn reach(&self, memory: &[Candidate]) -> Option<f32> {
         #[cfg(feature = "items")]
         if self.items.is_satisfied {
@@ -118,13 +123,16 @@ impl Traversal {
         answered.nth(K - 1)?.id.map(|id| self.target.distance(&id).fraction())
     }
 
-    /// Nodes to be expected within that distance, once it has ended; `None` where that is not known.
+    /// Returns the number of nodes expected within the distance of the K-th closest, after the end; `None` if
+    /// unknown.
     pub(crate) fn expected_within(&self) -> Option<f32> {
         (self.region.reach > 0.0).then_some(self.region.reach)
     }
 
-    /// The walk is about to end. Returns whether it goes on through the region instead, because something
-    /// is odd. There may be `margin` times more nodes than is estimated.
+    /// Decides at the end of a traversal whether it continues through the region, because the result is
+    /// implausible.
+    ///
+    /// There may be `margin` times more nodes than estimated.
     pub(crate) fn widen(&mut self, memory: &[Candidate], margin: f32) -> bool {
         if self.region.is_searched || self.region.nodes < FEW || !self.is_for_closest() {
             return false;
@@ -137,7 +145,7 @@ impl Traversal {
         self.region.is_searched
     }
 
-    /// Whether two of the K closest that answered are of one network, of which there are millions.
+    /// Whether two of the K closest that responded share a wide subnet, of which there are millions.
     fn closest_share_a_network(&self, memory: &[Candidate]) -> bool {
         let answered = || memory[..self.len()].iter().filter(|c| c.state == State::Answered).take(K);
         answered().enumerate().any(|(at, one)| {
@@ -146,7 +154,7 @@ impl Traversal {
         })
     }
 
-    /// Whether it looks for the K closest nodes, whoever they are.
+    /// Whether the traversal looks for the K closest nodes, whichever they are.
     fn is_for_closest(&self) -> bool {
         #[cfg(feature = "items")]
         if self.items.is_satisfied || self.items.check == super::Check::Spared {
@@ -156,19 +164,20 @@ impl Traversal {
         !self.alone && !self.resumed && !is_upkeep && usize::from(self.k) >= K
     }
 
-    /// The head of the distance within which every node is asked, and gets what is stored; 0 for none.
+    /// Returns the head of the distance within which every node is queried and stored at; 0 for none.
     pub(super) fn region_edge(&self) -> u64 {
         if self.region.is_searched { self.region.edge(REGION) } else { 0 }
     }
 
-    /// Whether a candidate is nearer than a distance with this head.
+    /// Whether a candidate is nearer than the distance with this head.
     pub(super) fn is_nearer(&self, candidate: &Candidate, edge: u64) -> bool {
         edge > 0 && candidate.id.is_some_and(|id| self.target.distance(&id).head() < edge)
     }
 
-    /// Who gives up its token for that of the candidate at `position`, where all places are taken: the
-    /// farthest that has one. Where the region is searched first those to whom what is stored was sent
-    /// already, then those too close to be many: else they had all of them.
+    /// Returns the candidate that gives up its token for the one at `position` when all slots are in use.
+    ///
+    /// Usually the farthest one that has a token. While the region is searched, first candidates that were already
+    /// sent what is stored, then those of an overcrowded core, which would otherwise hold all of the tokens.
     pub(super) fn token_giver(&self, memory: &[Candidate], position: usize) -> Option<usize> {
         let candidates = &memory[..self.len()];
         let farthest = || candidates.iter().rposition(Candidate::has_token).filter(|&at| at > position);
@@ -185,34 +194,36 @@ impl Traversal {
         candidates.iter().position(is_sent).or_else(crowd).or_else(farthest)
     }
 
-    /// Whether a candidate is so near the target that there is no room for one more. Only where the region
-    /// is searched: an estimate that is far too low must not keep a walk from its target.
+    /// Whether a candidate lies so close to the target that its share of the memory is used up.
+    ///
+    /// Only while the region is searched: an estimate that is far too low must not keep a traversal from its
+    /// target.
     pub(super) fn is_one_too_many(&self, memory: &[Candidate], candidate: &Candidate) -> bool {
         self.region.is_searched
             && self.is_nearer(candidate, self.region.edge(CORE))
             && self.core_is_full(memory)
     }
 
-    /// Whether more nodes were listed next to the target than there can be.
+    /// Whether more nodes were listed next to the target than can exist.
     fn core_is_full(&self, memory: &[Candidate]) -> bool {
         let edge = self.region.edge(CORE);
         let near = memory[..self.len()].iter().filter(|c| !c.is_twin() && self.is_nearer(c, edge));
         near.count() >= (memory.len() / 4).max(K + K / 2)
     }
 
-    /// The candidate at `position` was asked for a cell.
+    /// Records that the candidate at `position` was queried for a cell.
     pub(super) fn looked_in(&mut self, memory: &mut [Candidate], position: usize, cell: u8) {
         memory[position].speed_or_cells |= 1 << cell;
         self.region.tries[usize::from(cell)] += 1;
         self.region.open |= 1 << cell;
     }
 
-    /// The query for a cell was answered, or has stalled.
+    /// Records that the query for a cell was answered or has stalled.
     pub(super) const fn on_looked_in(&mut self, cell: u8) {
         self.region.open &= !(1 << cell);
     }
 
-    /// Asks a node for a cell in which fewer nodes are known than are to be expected.
+    /// Chooses a node to query for a cell in which fewer nodes are known than expected.
     pub(super) fn look_in_region(&self, candidates: &[Candidate]) -> Option<Step> {
         let outermost = self.region.cell(0).0;
         let mut is_outermost_done = false;
@@ -237,7 +248,7 @@ impl Traversal {
                 is_outermost_done |= is_done && cell == 0;
                 continue;
             }
-            // Who is far from the region knows few in it: cells further in wait for somebody near.
+            // Nodes far from the region know few nodes in it, so inner cells wait for nearer ones.
             let farthest =
                 if cell == 0 || is_outermost_done { u64::MAX } else { outermost.saturating_mul(4) };
             let fits = |c: &Candidate| {
@@ -253,16 +264,17 @@ impl Traversal {
         None
     }
 
-    /// The nearest candidate that is to be asked and whose id fits its address, if there is one before
-    /// this distance; else that at `position`. Whoever wants to be near a target needs an address for
-    /// each such id (BEP 42).
+    /// Returns the position of the nearest candidate to query whose id matches its address, within the distance
+    /// `edge`.
+    ///
+    /// Falls back to `position`. A Sybil near a target needs a suitable address for each such id (BEP 42).
     pub(super) fn fittest(&self, candidates: &[Candidate], position: usize, edge: u64) -> usize {
         let near = candidates.iter().enumerate().skip(position).take_while(|(_, c)| self.is_nearer(c, edge));
         let mut fitting = near.filter(|(_, c)| c.state == State::Fresh && c.is_fit());
         fitting.next().map_or(position, |(position, _)| position)
     }
 
-    /// The target by which nodes in a cell are asked for.
+    /// Returns the target to query for nodes in a cell.
     pub(super) fn target_of_cell(&self, cell: u8) -> NodeId {
         self.target.at(Distance::ZERO.with_bit(self.region.block() + u32::from(cell)))
     }

@@ -1,10 +1,10 @@
-//! What is kept up, announces and items: which is next, and when.
+//! Scheduling of publications: the announces and items that are republished periodically.
 //!
-//! The first round of each comes soon, newest first, and at once while few wait for theirs. From then
-//! on all of them stand in one queue, and rounds start as evenly as there is room: with N announces one
-//! every N-th part of the interval. So each comes round once in an interval, never in a crowd, and
-//! however many were added at once. An announce whose round nobody acknowledged waits apart, for a pause
-//! that doubles. Items stand in the same queue and have an interval of their own.
+//! A new publication is published soon, the newest first, and at once as long as few are waiting. From then on all
+//! publications share one queue, and republishes start as evenly as possible: with N announces one every N-th part
+//! of the interval. Each is thus republished once per interval and never in a burst, however many were added at
+//! once. A publication that no node acknowledged is queued separately, with a delay that doubles. Items share the
+//! queue but have an interval of their own.
 
 use core::time::Duration;
 
@@ -14,31 +14,33 @@ use crate::base::rng::Rng;
 use crate::base::time::Instant;
 use crate::lookup::Announce;
 
-/// The pause after a round that failed; it doubles each time, up to the interval.
+/// The delay after a failed republish; it doubles each time, up to the interval.
 const FIRST_RETRY: Duration = Duration::from_secs(60);
 
-/// The time between two rounds of one announce varies by this share of the interval.
+/// The variation of the time between two republishes of one announce, in percent of the interval.
 const JITTER: u32 = 10;
 
-/// Between two rounds of one item (BEP 44); nodes keep it twice as long.
+/// The time between two republishes of an item (BEP 44); nodes keep items twice as long.
 const ITEM_INTERVAL: Duration = Duration::from_secs(60 * 60);
 
-/// Fewer first rounds than this need not keep their distance: a client that starts with some torrents
-/// announces them at once, as it would by so many single announces.
+/// Number of waiting first publications from which on these are spaced as well.
+///
+/// A client that starts with a few torrents announces them at once, as it would with so many single announces.
 const CROWD: usize = 64;
 
-/// How fast rounds follow each other.
+/// The rate of republishes.
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Pace {
-    /// Between two rounds of one announce.
+    /// The time between two republishes of one announce.
     pub(crate) interval: Duration,
-    /// Between the starts of any two rounds at least, even if the interval cannot be held; not before
-    /// first ones that start at once.
+    /// Minimum time between the starts of any two republishes, even if the interval cannot be kept.
+    ///
+    /// First publications that start at once are exempt.
     pub(crate) spacing: Duration,
-    /// Rounds under way at most.
+    /// Maximum number of concurrent republishes.
     pub(crate) rounds: usize,
-    /// Rounds under way at most while first ones start at once.
+    /// Maximum number of concurrent republishes while first publications start at once.
     pub(crate) at_once: usize,
 }
 
@@ -48,18 +50,18 @@ impl Pace {
     }
 }
 
-/// What is kept up.
+/// The subject of a publication.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) enum Subject {
     Announce(Announce),
-    /// An item of our own, in this slot.
+    /// The item in this slot of our own items.
     #[cfg(feature = "items")]
     Item(Ix),
 }
 
 impl Subject {
-    /// Whether it is of the other kind than an announce.
+    /// Whether the subject is an item.
     pub(crate) const fn is_item(self) -> bool {
         !matches!(self, Self::Announce(_))
     }
@@ -81,7 +83,7 @@ impl Subject {
     }
 }
 
-/// An announce or item that is kept up.
+/// A publication: an announce or item that is republished periodically.
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Kept {
@@ -89,39 +91,39 @@ pub(crate) struct Kept {
     pub(crate) subject: Subject,
     pub(crate) generation: u32,
     pub(crate) phase: Phase,
-    /// Rounds in a row that failed.
+    /// Number of successive republishes that failed.
     failures: u8,
-    /// A round has ended.
+    /// At least one republish has ended.
     pub(crate) is_tried: bool,
-    /// The last round found that nothing had to be stored.
+    /// The last republish found enough copies, so that nothing was stored.
     pub(crate) is_spared: bool,
-    /// Nodes that confirmed the last round.
+    /// Nodes that acknowledged the last republish.
     pub(crate) acknowledged: u16,
-    /// When the last round ended.
+    /// End of the last republish.
     pub(crate) ended: Instant,
-    /// When the next round is due at the latest; before the first, when it was added.
+    /// When the next republish is due at the latest; before the first one, when the publication was added.
     pub(crate) due: Instant,
-    /// The lookup of the round under way.
+    /// The lookup of the running republish.
     pub(crate) round: Ix,
 }
 
-/// The list that an announce is in.
+/// The list that a publication is in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) enum Phase {
     Free,
-    /// It waits for its first round.
+    /// Waits for its first publication.
     Fresh,
-    /// It waits for its next round.
+    /// Waits for its next republish.
     Queued,
-    /// Its last round failed.
+    /// The last republish failed.
     Failed,
-    /// A round is under way, or its end was not told yet.
+    /// A republish is running, or its end has not been reported yet.
     Running,
 }
 
 impl Kept {
-    /// All zero bytes, so that slots in a static lie in `.bss`.
+    /// All zero bytes, so that slots in a static end up in `.bss`.
     pub(crate) const EMPTY: Self = Self {
         target: NodeId::ZERO,
         subject: Subject::Announce(Announce { port: 0, implied_port: false, seed: false }),
@@ -137,33 +139,33 @@ impl Kept {
     };
 }
 
-/// The head of all kept announces, over the storage's slots.
+/// The scheduler of all publications, which are stored in the storage's slots.
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Republisher {
     pace: Pace,
     pool: Pool,
-    /// The newest first.
+    /// Newest first.
     fresh: List,
-    /// By when they are due.
+    /// In the order of their due times.
     queued: List,
-    /// By when they are due.
+    /// In the order of their due times.
     failed: List,
     running: List,
-    /// How many are items.
+    /// Number of publications that are items.
     items: u32,
     generation: u32,
-    /// When the last round started.
+    /// Start of the last republish.
     started: Instant,
-    /// No round starts before.
+    /// Time before which no republish starts.
     soonest: Instant,
-    /// The next part of the interval, in percent, as drawn when the last round started.
+    /// Length of the next part of the interval in percent, drawn when the last republish started.
     share: u8,
-    /// The last round was a first one, while another announce was overdue.
+    /// The last one to start was a first publication, although a republish was overdue.
     passed_over: bool,
-    /// So many have waited for their first rounds that those keep their distance, until all have had it.
+    /// Too many first publications wait to start at once; cleared when all of them have started.
     crowded: bool,
-    /// A round had to make room, or found none, and none has started since.
+    /// A republish was preempted or found no free lookup slot, and none has started since.
     starved: bool,
 }
 
@@ -191,7 +193,7 @@ impl Republisher {
         self.fresh.len() + self.queued.len() + self.failed.len() + self.running.len()
     }
 
-    /// The announce, or the item, that is kept up at a target.
+    /// Returns the announce or item that is published at a target.
     pub(crate) fn find(&self, slots: &[Slot<Kept>], target: &NodeId, is_item: bool) -> Option<Ix> {
         let found = |Slot { value: publication, .. }: &Slot<Kept>| {
             publication.phase != Phase::Free
@@ -201,7 +203,7 @@ impl Republisher {
         slots.iter().position(found).map(Ix::new)
     }
 
-    /// Takes in an announce or item, whose first round is next; `None` where there is no room.
+    /// Adds a publication that starts next; returns `None` if all slots are in use.
     pub(crate) fn add(
         &mut self,
         slots: &mut [Slot<Kept>],
@@ -217,8 +219,10 @@ impl Republisher {
         Some(ix)
     }
 
-    /// Takes in an announce whose last round ended `age` ago and was confirmed by so many nodes: its
-    /// next round comes when it would have come. Without one its first round is next.
+    /// Adds a publication whose last republish ended `age` ago and was acknowledged by this many nodes.
+    ///
+    /// The next republish is due as if the node had not been restarted. Without `last` the first publication is
+    /// next.
     pub(crate) fn restore(
         &mut self,
         slots: &mut [Slot<Kept>],
@@ -240,8 +244,7 @@ impl Republisher {
         Some(ix)
     }
 
-    /// Changes what is announced, or the item; the next round is a first one again. None may be
-    /// under way.
+    /// Replaces the subject of a publication, which then starts like a new one; it must not be running.
     pub(crate) fn change(&mut self, slots: &mut [Slot<Kept>], ix: Ix, subject: Subject, now: Instant) {
         self.leave(slots, ix);
         let publication = &mut slots[ix];
@@ -257,10 +260,11 @@ impl Republisher {
         self.pool.free(slots, ix);
     }
 
-    /// When the next round is to start, if nobody else comes before; `None` where there is none to
-    /// start, or as many as may be are under way.
+    /// Returns when the next republish starts, unless one is added that comes before it.
+    ///
+    /// `None` if there is none to start, or if the maximum number is running.
     pub(crate) fn next_start(&self, slots: &[Slot<Kept>]) -> Option<Instant> {
-        // The oldest of them: how long the newcomers wait counts from there.
+        // The oldest one, because the wait of new publications counts from there.
         let fresh = self.fresh.back().map(|ix| slots[ix].due);
         if self.is_at_once() {
             return fresh.map(|at| at.max(self.soonest));
@@ -274,12 +278,12 @@ impl Republisher {
         next.map(|at| at.max(self.soonest).max(self.spaced()))
     }
 
-    /// Whether the next round is a first one that need not keep its distance.
+    /// Whether the next to start is a first publication that is exempt from the spacing.
     pub(crate) const fn is_at_once(&self) -> bool {
         !self.fresh.is_empty() && !self.crowded && self.running.len() < self.pace.at_once
     }
 
-    /// The announce whose round is to start, where [`next_start`](Self::next_start) has come.
+    /// Returns the publication to start once [`next_start`](Self::next_start) has passed.
     pub(crate) fn next(&self, slots: &[Slot<Kept>], now: Instant) -> Option<Ix> {
         let others_wait = now < self.spaced() || self.running.len() >= self.pace.rounds;
         if self.is_at_once() && others_wait {
@@ -293,7 +297,7 @@ impl Republisher {
         }
     }
 
-    /// A round starts.
+    /// Records the start of a republish.
     pub(crate) fn begin(&mut self, slots: &mut [Slot<Kept>], ix: Ix, rng: &mut Rng, now: Instant) {
         self.passed_over = slots[ix].phase == Phase::Fresh && self.overdue(slots, now).is_some();
         self.leave(slots, ix);
@@ -302,7 +306,7 @@ impl Republisher {
         self.share = 100 - JITTER as u8 + rng.below(2 * JITTER as usize + 1) as u8;
     }
 
-    /// A round has ended, with so many nodes that confirmed it.
+    /// Records the end of a republish that was acknowledged by this many nodes.
     pub(crate) fn end(&mut self, slots: &mut [Slot<Kept>], ix: Ix, acknowledged: u16, now: Instant) {
         let publication = &mut slots[ix];
         (publication.is_tried, publication.acknowledged, publication.ended, publication.is_spared) =
@@ -318,14 +322,16 @@ impl Republisher {
         self.enter(slots, ix, Phase::Failed);
     }
 
-    /// A round was given up; the next one comes as if it had gone well.
+    /// Records that a republish was skipped; the next one is due as after a success.
     pub(crate) fn skip(&mut self, slots: &mut [Slot<Kept>], ix: Ix, now: Instant) {
         let patience = self.patience(slots[ix].subject);
         self.queue(slots, ix, now + patience);
     }
 
-    /// A round stored nothing, because so many nodes hold the item already. The next one comes after
-    /// half of the time: if all of its publishers relied on each other, it would expire.
+    /// Records that a republish stored nothing, because enough nodes hold the item already.
+    ///
+    /// The next one follows after half of the time: if all publishers of an item relied on each other, it would
+    /// expire.
     pub(crate) fn spare(&mut self, slots: &mut [Slot<Kept>], ix: Ix, now: Instant) {
         let publication = &mut slots[ix];
         (publication.is_tried, publication.is_spared, publication.failures, publication.ended) =
@@ -335,7 +341,7 @@ impl Republisher {
         self.queue(slots, ix, now + patience);
     }
 
-    /// A round had to make room; it comes first when there is room again, and is a first one as before.
+    /// Requeues a preempted republish: it is the first to start when a slot is free, like a new publication.
     pub(crate) fn put_back(&mut self, slots: &mut [Slot<Kept>], ix: Ix, now: Instant) {
         slots[ix].due = now;
         self.leave(slots, ix);
@@ -343,23 +349,23 @@ impl Republisher {
         self.enter(slots, ix, phase);
     }
 
-    /// No round starts before `until`.
+    /// Delays all republishes until `until`.
     pub(crate) fn hold(&mut self, until: Instant) {
         self.soonest = self.soonest.max(until);
     }
 
-    /// A round had to make room for others, or found none: none starts before `until`.
+    /// Records that a republish was preempted or found no slot, and delays all republishes until `until`.
     pub(crate) fn starve(&mut self, until: Instant) {
         self.starved = true;
         self.hold(until);
     }
 
-    /// Whether rounds went without a slot, and no other is under way.
+    /// Whether a republish lacks a lookup slot and none is running.
     pub(crate) const fn is_starved(&self) -> bool {
         self.starved && self.running.is_empty()
     }
 
-    /// Whoever failed is due now: it was not their fault.
+    /// Makes failed publications due now, because the failure was not theirs.
     pub(crate) fn forgive(&self, slots: &mut [Slot<Kept>], now: Instant) {
         let mut next = self.failed.front();
         while let Some(ix) = next {
@@ -368,14 +374,17 @@ impl Republisher {
         }
     }
 
-    /// How long ago the round ended after which the next is due when it is. Not counted from its end,
-    /// which for one that was restored may lie before the origin of the clock.
+    /// Returns how long ago the last republish ended, computed from the due time of the next one.
+    ///
+    /// The recorded end is not used: that of a restored publication may lie before the origin of the clock.
     pub(crate) fn age(&self, publication: &Kept, now: Instant) -> Duration {
         (self.patience(publication.subject) + (now - publication.due)).saturating_sub(publication.due - now)
     }
 
-    /// All announces, those first that are restored first: in the order of their lists, but of those
-    /// that were never announced the oldest, so that the newest ends up in front again.
+    /// Iterates over all publications in the order in which they are to be restored.
+    ///
+    /// They come in the order of their lists, except that among those never published the oldest come first, so
+    /// that the newest ends up in front again.
     pub(crate) fn iter<'a>(&self, slots: &'a [Slot<Kept>]) -> impl Iterator<Item = &'a Kept> + use<'a> {
         let [queued, failed, running] = [self.queued, self.failed, self.running]
             .map(|list| core::iter::successors(list.front(), move |&ix| list.next(slots, ix)));
@@ -384,7 +393,7 @@ impl Republisher {
         queued.chain(failed).chain(running).chain(fresh).map(|ix| &slots[ix])
     }
 
-    /// Everybody is due now: what stands may stand under an address that is no longer ours.
+    /// Makes all queued publications due now, because they may be stored under an address that is no longer ours.
     pub(crate) fn renew(&self, slots: &mut [Slot<Kept>], now: Instant) {
         let mut next = self.queued.front();
         while let Some(ix) = next {
@@ -412,31 +421,32 @@ impl Republisher {
             && (self.crowded || self.fresh.len() < CROWD)
     }
 
-    /// When a round may start that keeps its distance from the one before.
+    /// Returns the earliest start that respects the spacing.
     fn spaced(&self) -> Instant {
         if self.started == Instant::ZERO { Instant::ZERO } else { self.started + self.pace.spacing }
     }
 
-    /// Who should have been announced again by now, the longest ago first.
+    /// Returns the publication that is overdue for the longest time.
     fn overdue(&self, slots: &[Slot<Kept>], now: Instant) -> Option<Ix> {
         let fronts = [self.failed.front(), self.queued.front()].into_iter().flatten();
         fronts.filter(|&ix| slots[ix].due <= now).min_by_key(|&ix| slots[ix].due)
     }
 
-    /// The time from the end of a round to when the next one is due: a little more than the interval,
-    /// because who is early is no later for it.
+    /// Returns the time from the end of a republish to when the next one is due.
+    ///
+    /// It is slightly longer than the interval, because a republish that is early does not delay its next one.
     fn patience(&self, subject: Subject) -> Duration {
         self.pace.interval_of(subject) + self.pace.interval.min(ITEM_INTERVAL) * JITTER / 100
     }
 
-    /// When the next round starts if all of them are to be spread over their intervals.
+    /// Returns the start of the next republish if all of them are spread over their intervals.
     fn evenly(&self) -> Instant {
-        // No more than a day each, so that the products fit.
+        // At most a day each, so that the products do not overflow.
         let [interval, item_interval] =
             [self.pace.interval, ITEM_INTERVAL].map(|interval| interval.as_millis() as u64);
         let (len, items) = (self.len() as u64, u64::from(self.items));
         let rounds = (len - items) * item_interval + items * interval;
-        // Milliseconds and hundredths make ten microseconds.
+        // Milliseconds times hundredths are units of ten microseconds.
         let pause = interval * item_interval * u64::from(self.share) * 10 / rounds.max(1);
         self.started + Duration::from_micros(pause)
     }
@@ -447,8 +457,7 @@ impl Republisher {
         self.enter(slots, ix, Phase::Queued);
     }
 
-    /// Puts an announce into the list of a phase, behind all that are due no later; a first round
-    /// goes before all others.
+    /// Inserts a publication into the list of a phase, ordered by due time; first publications go to the front.
     fn enter(&mut self, slots: &mut [Slot<Kept>], ix: Ix, phase: Phase) {
         slots[ix].phase = phase;
         let due = slots[ix].due;
@@ -494,14 +503,14 @@ mod tests {
     const SPACING: Duration = Duration::from_millis(1200);
     const ROUND: Duration = Duration::from_secs(3);
 
-    /// A republisher and its slots, in a world where every round takes three seconds.
+    /// A republisher and its slots, in a simulation where every republish takes three seconds.
     struct Room {
         republisher: Republisher,
         slots: Box<[Slot<Kept>]>,
         rng: Rng,
         now: Instant,
         running: Vec<(Instant, Ix)>,
-        /// Every start, with its target.
+        /// All starts with their targets.
         starts: Vec<(Instant, NodeId)>,
         fails: bool,
     }
@@ -524,7 +533,7 @@ mod tests {
             self.republisher.add(&mut self.slots, hash(index), Subject::Announce(Announce::port(1)), self.now)
         }
 
-        /// A round that is cut short makes room for another, and is taken for none.
+        /// Removes a publication; a running republish is cut short and not counted as a start.
         fn remove(&mut self, ix: Ix) {
             if let Some(at) = self.running.iter().position(|&(_, other)| other == ix) {
                 self.running.remove(at);
@@ -560,14 +569,14 @@ mod tests {
             self.now = end;
         }
 
-        /// The times between successive rounds, over all announces.
+        /// Returns the times between successive republishes of each publication.
         fn pauses(&self) -> Vec<Duration> {
             let mut last = BTreeMap::new();
             let pauses = self.starts.iter().map(|&(at, target)| Some(at - last.insert(target, at)?));
             pauses.collect::<Vec<_>>().into_iter().flatten().collect()
         }
 
-        /// The most rounds that start within any stretch of so much time, from `since` on.
+        /// Returns the maximum number of starts within any period of this length, from `since` on.
         fn most_within(&self, since: Instant, time: Duration) -> usize {
             let starts: Vec<Instant> =
                 self.starts.iter().map(|&(at, _)| at).filter(|&at| at >= since).collect();
@@ -611,7 +620,7 @@ mod tests {
         assert_eq!(room.starts.len(), 63);
         assert!(room.starts.iter().all(|&(at, _)| at <= begun + ROUND * 3));
         room.run(secs(12 * 3600));
-        // One in 14 seconds on average, from then on.
+        // From then on one in 14 seconds on average.
         assert!(room.most_within(begun + secs(10), secs(60)) <= 6);
         (63..100).for_each(|index| assert!(room.add(index).is_some()));
         let (before, begun) = (room.starts.len(), room.now);
@@ -632,7 +641,7 @@ mod tests {
         assert_eq!(order[..100], (0..100).rev().map(hash).collect::<Vec<_>>());
         assert_eq!(room.starts[99].0 - begun, SPACING * 99);
         room.run(secs(12 * 3600));
-        // One in nine seconds on average, from then on.
+        // From then on one in nine seconds on average.
         assert!(room.most_within(begun + secs(125), secs(900)) <= 112);
         assert!(room.most_within(begun + secs(125), secs(60)) <= 9);
         let pauses = room.pauses();
@@ -694,7 +703,7 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever comes and goes: rounds keep their distance, and none waits for long.
+        /// Republishes respect the spacing and none waits for long, whatever is added and removed.
         #[test]
         fn no_burst_and_nobody_forgotten(
             steps in proptest::collection::vec((0_u8..4, 0_u16..200, 1_u64..400), 1..80),
@@ -717,7 +726,7 @@ mod tests {
                 for &(at, target) in &room.starts {
                     if let Some(last) = publication.get_mut(&target) { *last = at.max(*last); }
                 }
-                // Twice, where newcomers take every other turn.
+                // Twice the time, because new publications take every other turn.
                 let patience = INTERVAL * 11 / 10 + (SPACING + ROUND) * 2 * most as u32;
                 prop_assert!(publication.values().all(|&last| room.now - last <= patience));
             }

@@ -1,4 +1,4 @@
-//! The answers to our own queries for samples of infohashes (BEP 51), kept for whoever asked.
+//! Responses to our own `sample_infohashes` queries (BEP 51), kept for the caller.
 
 use core::time::Duration;
 
@@ -8,19 +8,21 @@ use crate::base::pool::Ix;
 use crate::store::peers::MAX_SAMPLE_INTERVAL;
 use crate::wire::Response;
 
-/// Infohashes taken from one answer: 46 fit into 1024 bytes.
+/// Maximum number of infohashes taken from one response: 46 fit into 1024 bytes.
 const MAX_SAMPLES: usize = 64;
 
-/// Nodes taken from one answer: 8 of each family, or up to 40 where all of a table is sent.
+/// Maximum number of nodes taken from one response.
+///
+/// Usual are 8 of each family, or up to 40 from nodes that send their whole table.
 const MAX_NODES: usize = 16;
 
-/// A query for a sample, and what came back.
+/// A `sample_infohashes` query and its response.
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Sampling {
     stage: Stage,
     pub(crate) target: NodeId,
-    /// The query, by its place and generation.
+    /// The query, by slot and generation.
     query: (Ix, u32),
     pub(crate) is_supported: bool,
     pub(crate) stored: u32,
@@ -37,12 +39,12 @@ pub(crate) struct Sampling {
 enum Stage {
     Free,
     Asked,
-    /// Reported; kept until the slot is wanted.
+    /// Reported; kept until the slot is needed.
     Told,
 }
 
 impl Sampling {
-    /// All zero bytes, so that slots in a static lie in `.bss`.
+    /// All zero bytes, so that slots in a static end up in `.bss`.
     pub(crate) const EMPTY: Self = Self {
         stage: Stage::Free,
         target: NodeId::ZERO,
@@ -56,22 +58,22 @@ impl Sampling {
         nodes: [(NodeId::ZERO, Endpoint::ZERO); MAX_NODES],
     };
 
-    /// The query has started.
+    /// Records that the query has started.
     pub(crate) const fn begin(&mut self, query: (Ix, u32)) {
         self.query = query;
     }
 
-    /// The answer is reported: it can be looked at until the slot is wanted.
+    /// Marks the response as reported: it remains readable until the slot is needed.
     pub(crate) const fn tell(&mut self) {
         self.stage = Stage::Told;
     }
 
-    /// There is no answer, or nobody wants it.
+    /// Frees the slot: there is no response, or it is not needed.
     pub(crate) const fn free(&mut self) {
         self.stage = Stage::Free;
     }
 
-    /// Takes in an answer, and of its nodes those that `is_usable`.
+    /// Stores a response, with those of its nodes that `is_usable` accepts.
     pub(crate) fn fill(
         &mut self,
         response: &Response<'_>,
@@ -110,8 +112,9 @@ impl Sampling {
     }
 }
 
-/// A slot for a query about to start: a free one, or that of the oldest query which was reported. There
-/// are few, so they are searched through.
+/// Allocates a slot for a new query: a free one, or the one of the oldest query that was reported.
+///
+/// There are few slots, so a linear search suffices.
 pub(crate) fn alloc(slots: &mut [Sampling], target: NodeId) -> Option<Ix> {
     let free = slots.iter().position(|slot| slot.stage == Stage::Free);
     let told = slots.iter().enumerate().filter(|(_, slot)| slot.stage == Stage::Told);
@@ -120,7 +123,7 @@ pub(crate) fn alloc(slots: &mut [Sampling], target: NodeId) -> Option<Ix> {
     Some(Ix::new(at))
 }
 
-/// The answer to a query, if it is still kept.
+/// Returns the response to a query, if it is still kept.
 pub(crate) fn find(slots: &[Sampling], query: (Ix, u32)) -> Option<&Sampling> {
     slots.iter().find(|sampling| sampling.stage != Stage::Free && sampling.query == query)
 }

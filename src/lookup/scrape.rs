@@ -1,23 +1,23 @@
-//! What a scrape has counted so far (BEP 33).
+//! Counting the peers of a torrent by the Bloom filters of a scrape (BEP 33).
 
 use core::net::IpAddr;
 
 use crate::base::bloom::BloomFilter;
 use crate::wire::FILTER_LEN;
 
-/// The union of the filters that nodes have sent, and the peers that they have named.
+/// The union of the filters received, and the peers that were listed.
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Scrape {
-    /// It is that of a lookup which is not reported.
+    /// Belongs to a lookup that is not reported yet.
     pub(crate) is_taken: bool,
     seeds: BloomFilter,
     others: BloomFilter,
-    /// Peers that were named, by nodes with and without filters.
+    /// Peers listed by nodes with and without filters.
     named: BloomFilter,
-    /// Nodes whose filters are in it.
+    /// Nodes whose filters were accepted.
     pub(crate) sources: u16,
-    /// Nodes whose filters were refused.
+    /// Nodes whose filters were rejected.
     pub(crate) refused: u16,
 }
 
@@ -31,19 +31,21 @@ impl Scrape {
         refused: 0,
     };
 
-    /// That of a lookup which begins.
+    /// Creates the scrape of a new lookup.
     pub(crate) const fn new() -> Self {
         Self { is_taken: true, ..Self::EMPTY }
     }
 
-    /// Takes in what we store ourselves.
+    /// Adds the peers that are stored locally.
     pub(crate) fn take_own(&mut self, [seeds, others]: &[BloomFilter; 2]) {
         self.seeds.unite(seeds);
         self.others.unite(others);
     }
 
-    /// Takes in the filters of an answer; one that is missing counts as empty. Returns whether the peers
-    /// in the same answer are to be believed: not if the filters cannot be true, or do not hold them.
+    /// Adds the filters of a response, where a missing one counts as empty.
+    ///
+    /// Returns whether the peers in the same response are credible: not if the filters are implausible or do not
+    /// contain them.
     pub(crate) fn take(
         &mut self,
         filters: [Option<&[u8; FILTER_LEN]>; 2],
@@ -65,14 +67,16 @@ impl Scrape {
         is_true
     }
 
-    /// Takes in a peer of an answer.
+    /// Adds a peer listed in a response.
     pub(crate) fn take_named(&mut self, peer: IpAddr) {
         self.named.insert(peer);
     }
 
-    /// How many seeds and how many other peers there are. Those of nodes that know no filters count as no
-    /// seeds, unless another node knows better, which may answer later: so they have a filter of their own,
-    /// and what it adds to the others is counted at the end.
+    /// Estimates the number of seeds and of other peers.
+    ///
+    /// Peers of nodes without filters do not count as seeds unless another node, which may respond later, lists
+    /// them as such. They therefore have a filter of their own, and what it adds to the others is counted at the
+    /// end.
     pub(crate) fn estimate(&self) -> [u32; 2] {
         let mut all = self.seeds;
         all.unite(&self.others);

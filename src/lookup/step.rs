@@ -1,4 +1,4 @@
-//! What a walk does next.
+//! The choice of a traversal's next action.
 
 use core::cmp::Reverse;
 
@@ -10,23 +10,23 @@ use super::horizon::Window;
 use super::items::ENOUGH_COPIES;
 use super::{Goal, Traversal};
 
-/// What a walk wants to do next.
+/// The next action of a traversal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
-    /// Ask the candidate at this position.
+    /// Query the candidate at this position.
     Query(usize),
     /// Announce to the candidate at this position.
     Announce(usize),
-    /// Ask the candidate at this position for nodes beyond the horizon.
+    /// Query the candidate at this position for nodes beyond the horizon or in a cell of the region.
     Probe(usize, Window),
-    /// Wait for answers or deadlines.
+    /// Wait for responses or deadlines.
     Wait,
     /// Nothing more can be gained.
     Finish,
 }
 
 impl Step {
-    /// The position of the candidate that a datagram is to be sent to.
+    /// Returns the position of the candidate that a datagram is to be sent to.
     pub(crate) const fn position(self) -> Option<usize> {
         match self {
             Self::Query(position) | Self::Announce(position) | Self::Probe(position, _) => Some(position),
@@ -36,7 +36,7 @@ impl Step {
 }
 
 impl Traversal {
-    /// What to do next.
+    /// Returns the next action.
     pub(crate) fn next(&self, memory: &[Candidate]) -> Step {
         #[cfg(feature = "items")]
         if self.items.is_satisfied {
@@ -44,7 +44,7 @@ impl Traversal {
         }
         #[cfg(feature = "items")]
         if self.items.check == Check::Spared {
-            // What was sent before another version came up may still be confirmed.
+            // Puts that were sent before another version was found may still be confirmed.
             let is_awaited = memory[..self.len()].iter().any(|c| c.placing == Placing::Sent);
             return if is_awaited { Step::Wait } else { Step::Finish };
         }
@@ -56,33 +56,33 @@ impl Traversal {
             return step;
         }
         let k = usize::from(self.k);
-        // To know whether more than so many hold the item, it must ask more.
+        // Finding out whether more than `ENOUGH_COPIES` nodes hold the item requires querying more than K.
         #[cfg(feature = "items")]
         let k = if self.items.check == Check::Counting { k.max(usize::from(ENOUGH_COPIES) + 1) } else { k };
         let tries = self.tries();
         let in_flight = candidates.iter().filter(|c| c.is_awaited()).count();
         let may_ask = in_flight < usize::from(self.alpha) && !(self.alone && self.queried > 0);
-        // Those that are known may all be liars: who a bootstrap was to start from is asked first.
+        // All known nodes may be malicious, so the hosts given for a bootstrap are queried first.
         if self.goal == Goal::Bootstrap && self.answered == 0 && may_ask {
             let is_host = |c: &Candidate| c.id.is_none() && c.state == State::Fresh;
             if let Some(position) = candidates.iter().position(is_host) {
                 return Step::Query(position);
             }
         }
-        // Nodes that have answered; and what the search may count on, in halves of a node: one that
-        // was asked is as likely dead as not, so twice K of them may be under way.
+        // Nodes that responded, and the expected number of nodes that hold or will hold the announce, in halves: a
+        // queried node is as likely dead as alive, so up to 2 K queries may be pending.
         let (mut live, mut prospects) = (0, 0);
-        // The same up to the horizon, and whether some there are silent.
+        // Expected nodes up to the horizon, and whether some of those are silent.
         let (mut within, mut is_thinned) = (0, false);
         let is_searched = self.region.is_searched;
         let mut is_within = self.announces() && !self.alone && !is_searched && self.horizon.is_known();
-        // Nodes that hold the announce or may soon; whether all closer ones are settled; and whether
-        // one was sent, so that the search has come close.
+        // Nodes that hold the announce or may hold it soon; whether all closer nodes have settled; and whether an
+        // announce was sent, which means that the traversal is close to the target.
         let (mut placed, mut settled, mut is_close) = (0, true, false);
         let (mut waiting, mut late, mut retry) = (self.region.is_open(), false, None);
-        // Whether only those in the region are left to look at, and who is asked after everybody else.
+        // Whether only nodes of the region are left to visit, and a candidate to query after all others.
         let (edge, mut is_done, mut doubted) = (self.region_edge(), false, None);
-        // Whether anybody else is left to ask, or has time to answer.
+        // Whether any other node is left to query or still has time to respond.
         let (mut has_others, mut has_fresh) = (false, false);
         for (position, candidate) in candidates.iter().enumerate() {
             let is_near = is_searched && self.is_nearer(candidate, edge);
@@ -124,7 +124,7 @@ impl Traversal {
                     prospects += 1;
                 }
                 State::Retried | State::Pressed => {
-                    // Suspects that were asked have more tries behind them, and may be several.
+                    // Suspects that were queried have more tries, and there may be several.
                     (waiting, has_others) = (true, has_others || candidate.tries <= TRIES);
                 }
                 State::Reached => retry = retry.or(Some(position)),
@@ -142,7 +142,7 @@ impl Traversal {
                     match candidate.placing {
                         _ if !self.announces() => {}
                         Placing::Stored | Placing::Declined => placed += 1,
-                        // One that was lost before may be lost again: the next node gets one too.
+                        // An announce that was lost before may be lost again, so the next node receives one too.
                         Placing::Sent => {
                             (placed, waiting) = (placed + usize::from(candidate.tries < TRIES), true)
                         }
@@ -178,8 +178,7 @@ impl Traversal {
         }
     }
 
-    /// Whether somebody among the closest who is late may change everything: the one who holds the newest
-    /// version of an item.
+    /// Whether the lookup waits for late nodes among the closest: one may hold the newest version of an item.
     const fn is_thorough(&self) -> bool {
         #[cfg(feature = "items")]
         return self.items.is_thorough();
@@ -187,8 +186,8 @@ impl Traversal {
         false
     }
 
-    /// Whether it seeks an item and has none: whoever is late may be the one who holds it, where so few
-    /// answer at all.
+    /// Whether the lookup is for an item and none was found: where few nodes respond at all, a late one may hold
+    /// it.
     const fn lacks_item(&self) -> bool {
         #[cfg(feature = "items")]
         if matches!(self.goal, Goal::Get(_)) {
@@ -197,18 +196,20 @@ impl Traversal {
         false
     }
 
-    /// How often a node may be asked.
+    /// Maximum number of queries to one node.
     fn tries(&self) -> u8 {
         match self.goal {
             _ if self.lingers() => LINGERING_TRIES,
-            // The peers are found; what is lost now was one of many who know them.
+            // Peers were found, and many nodes know them: one lost response does not matter.
             Goal::GetPeers if self.found > 0 => 1,
             _ => TRIES,
         }
     }
 
-    /// The fastest of those that are as close as the one at `position`, the closest to be asked:
-    /// that share as many bits with the target.
+    /// Returns the position of the fastest of the candidates that are as close as the one at `position`.
+    ///
+    /// Candidates are equally close if they share the same number of bits with the target; the one at `position`
+    /// is the closest that has not been queried.
     fn fastest(&self, candidates: &[Candidate], position: usize) -> usize {
         let shared = |c: &Candidate| c.id.map(|id| self.target.common_prefix_len(&id));
         let class = shared(&candidates[position]);
@@ -216,13 +217,13 @@ impl Traversal {
         let is_fresh = |c: &Candidate| c.state == State::Fresh;
         let fastest = equals.filter(|(_, c)| is_fresh(c)).min_by_key(|(_, c)| Reverse(c.speed_or_cells));
         let Some((_, fastest)) = fastest else { return position };
-        // Of several listings of one host the closest: it would be in vain to wait for an answer of the
-        // others, which are dropped with the query.
+        // The closest of several listings of one host: responses for the others could never arrive, since
+        // the listings are dropped with the query.
         let is_same = |c: &Candidate| is_fresh(c) && c.endpoint == fastest.endpoint;
         candidates.iter().position(is_same).unwrap_or(position)
     }
 
-    /// Asks a node within the horizon for those beyond, another one each time.
+    /// Chooses a node within the horizon to query for nodes beyond it, a different one each time.
     fn look(&self, candidates: &[Candidate]) -> Option<Step> {
         let window = self.horizon.wanted()?;
         let is_near = |c: &Candidate| c.state == State::Answered && self.is_within(c);
@@ -240,7 +241,7 @@ impl Traversal {
         candidate.id.is_some_and(|id| self.horizon.includes(self.target.distance(&id)))
     }
 
-    /// Whether tokens of its own answers are what it is for.
+    /// Whether the traversal needs tokens from its own queries.
     pub(crate) const fn needs_tokens(&self) -> bool {
         match self.goal {
             Goal::Announce(_) => true,
@@ -250,7 +251,7 @@ impl Traversal {
         }
     }
 
-    /// Whether it asks for an item, which not every node knows of.
+    /// Whether the traversal looks for an item, which not every node supports.
     pub(crate) const fn seeks_item(&self) -> bool {
         #[cfg(feature = "items")]
         if matches!(self.goal, Goal::Get(_) | Goal::Put(_)) {
@@ -259,7 +260,7 @@ impl Traversal {
         false
     }
 
-    /// Whether it places something at the nodes that it finds.
+    /// Whether the traversal stores something at the nodes it finds.
     pub(super) const fn announces(&self) -> bool {
         match self.goal {
             Goal::Announce(_) => true,

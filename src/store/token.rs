@@ -1,5 +1,4 @@
-//! Write tokens: proof that whoever stores something here can receive at the address it sends
-//! from (BEP 5).
+//! Write tokens: proof that the sender of an announce or put can receive at its source address (BEP 5).
 
 use core::time::Duration;
 
@@ -10,21 +9,22 @@ use crate::base::id::ID_LEN;
 use crate::base::rng::Rng;
 use crate::base::time::Instant;
 
-/// Length of the tokens we issue. Deployed nodes use 4 to 32 bytes.
+/// Length of the tokens issued here; deployed nodes use 4 to 32 bytes.
 pub(crate) const TOKEN_LEN: usize = 8;
 
-/// A token of ours may come back with NUL bytes behind it, up to this length: one family of nodes
-/// keeps tokens in 20 bytes.
+/// Maximum length of a returned token, including trailing NUL bytes.
+///
+/// One family of clients keeps tokens in 20 bytes.
 const MAX_PADDED: usize = 32;
 
-/// How long a secret issues tokens. It accepts them for as long again (BEP 5).
+/// How long a secret issues tokens; it accepts them for as long again (BEP 5).
 pub(crate) const ROTATION: Duration = Duration::from_secs(300);
 
-/// Issues tokens and recognises its own without remembering any.
+/// Issues tokens and validates them without storing any.
 ///
-/// A token is the head of SHA-1 over a 128-bit secret, the asker's IP address and the target, so
-/// it is worth nothing from another address or for another target. All parts have fixed lengths
-/// and the tail of the hash stays unknown, so no token can be extended to another.
+/// A token is the head of SHA-1 over a 128-bit secret, the querying node's IP address and the target, so it is
+/// worthless from another address or for another target. All parts have fixed lengths and the tail of the hash
+/// remains unknown, so no token can be extended to another.
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Tokens {
@@ -38,32 +38,37 @@ impl Tokens {
         Self { current: rng.bytes(), previous: rng.bytes(), due: now + ROTATION }
     }
 
-    /// The token for an asker at this IP address (the port does not matter) and this infohash or
-    /// target.
+    /// Returns the token for a node at this IP address and for this infohash or target.
+    ///
+    /// The port does not matter.
     pub(crate) fn issue(&self, asker: Endpoint, target: &[u8; ID_LEN]) -> [u8; TOKEN_LEN] {
         digest(&self.current, asker, target)
     }
 
-    /// Whether `token` was issued to this IP address for this target by one of the last two
-    /// secrets, padded or not. Takes the same time for every wrong token of the right length.
+    /// Whether `token` was issued to this IP address for this target by one of the last two secrets, padded or
+    /// not.
+    ///
+    /// Takes the same time for every wrong token of the right length.
     pub(crate) fn is_valid(&self, token: &[u8], asker: Endpoint, target: &[u8; ID_LEN]) -> bool {
         let Some((&token, padding)) = token.split_first_chunk() else { return false };
         if padding.len() > MAX_PADDED - TOKEN_LEN || padding.iter().any(|&byte| byte != 0) {
             return false;
         }
         let token = u64::from_ne_bytes(token);
-        // Two comparisons of whole words, joined without a branch: nothing to learn byte by byte.
+        // Two comparisons of whole words, joined without a branch, so that timing does not reveal single bytes.
         let [current, previous] = [&self.current, &self.previous]
             .map(|secret| token ^ u64::from_ne_bytes(digest(secret, asker, target)));
         (current == 0) | (previous == 0)
     }
 
-    /// When `rotate` has work to do.
+    /// Returns when [`rotate`](Self::rotate) is due.
     pub(crate) const fn next_rotation(&self) -> Instant {
         self.due
     }
 
-    /// Retires secrets whose time is over. Early calls are harmless; after a long pause both go.
+    /// Replaces expired secrets.
+    ///
+    /// Early calls are harmless; after a long pause both secrets are replaced.
     pub(crate) fn rotate(&mut self, now: Instant, rng: &mut Rng) {
         if now < self.due {
             return;
@@ -76,8 +81,9 @@ impl Tokens {
     }
 }
 
-/// 52 bytes, IPv4 in its mapped form: one block of SHA-1. Without NUL bytes, at which the nodes
-/// that pad tokens cut them off; that costs a twentieth of a bit.
+/// Hashes 52 bytes, with IPv4 addresses in mapped form: one block of SHA-1.
+///
+/// NUL bytes are avoided, since the nodes that pad tokens truncate them there; that costs a twentieth of a bit.
 fn digest(secret: &[u8; 16], asker: Endpoint, target: &[u8; ID_LEN]) -> [u8; TOKEN_LEN] {
     let mut message = [0; 16 + 16 + ID_LEN];
     message[..16].copy_from_slice(secret);

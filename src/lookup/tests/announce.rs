@@ -1,4 +1,4 @@
-//! Where an announce goes, and when.
+//! The nodes that an announce is sent to, and when.
 
 use super::*;
 
@@ -130,7 +130,7 @@ fn where_the_dead_hide_the_living_nodes_beyond_the_horizon_are_asked_for() {
         }
     }
     assert_eq!(looks, [(1, id(12)), (2, id(16))], "each at another node, for the next 8 from 10 on");
-    // The quarter before is listed whole, so nothing more is left to ask for.
+    // The quarter before is listed completely, so nothing more is left to query for.
     rig.look_answered(Window::Rest, [3, 8, 9, 10, 12, 13, 14, 15].into_iter());
     rig.look_answered(Window::Next, 16..24);
     [7, 8, 9, 10].into_iter().for_each(|host| (0..2).for_each(|_| rig.stall(host)));

@@ -1,4 +1,4 @@
-//! The rules of a walk, one by one, without a network.
+//! The rules of a traversal, tested one by one without a network.
 
 mod announce;
 mod region;
@@ -14,8 +14,9 @@ use super::*;
 const TARGET: NodeId = NodeId::ZERO;
 const ANNOUNCE: Goal = Goal::Announce(Announce::port(1));
 
-/// A walk towards zero and its memory. Hosts are numbered; a host's id is its number, so a lower
-/// number is closer.
+/// A traversal towards zero and its memory.
+///
+/// Hosts are numbered; a host's id is its number, so a lower number is closer.
 struct Rig {
     traversal: Traversal,
     candidates: Vec<Candidate>,
@@ -34,7 +35,7 @@ impl Rig {
         Self { traversal, candidates, tokens: std::vec![Token::EMPTY; MAX_K.into()] }
     }
 
-    /// A walk that knows these hosts.
+    /// Creates a traversal that knows these hosts.
     fn knowing(goal: Goal, alpha: u8, k: u8, hosts: impl IntoIterator<Item = u16>) -> Self {
         let mut rig = Self::new(goal, alpha, k);
         hosts.into_iter().for_each(|host| assert!(rig.list(host)));
@@ -53,7 +54,7 @@ impl Rig {
         self.traversal.next(&self.candidates)
     }
 
-    /// Sends every query that the walk wants to send now.
+    /// Sends every query that is due, and returns the hosts.
     fn ask_all(&mut self) -> Vec<u16> {
         let mut asked = Vec::new();
         while let Step::Query(position) = self.next() {
@@ -63,7 +64,7 @@ impl Rig {
         asked
     }
 
-    /// Sends everything that the walk wants to send now, and returns whom it announced to.
+    /// Sends everything that is due, and returns the hosts that were announced to.
     fn announce_all(&mut self) -> Vec<u16> {
         let mut announced = Vec::new();
         loop {
@@ -112,7 +113,7 @@ impl Rig {
         self.traversal.on_stored(&mut self.candidates, endpoint(host))
     }
 
-    /// The answer of a host near the target, which lists these.
+    /// Handles the response of a host near the target, which lists these hosts.
     fn answer_listing(&mut self, host: u16, listed: &[u16]) {
         self.answer(host);
         let farthest = listed.iter().max().unwrap();
@@ -151,7 +152,7 @@ fn id(host: u16) -> NodeId {
 
 fn endpoint(host: u16) -> Endpoint {
     let [high, low] = host.to_be_bytes();
-    // Each in a network of its own.
+    // Each host is in a subnet of its own.
     Endpoint::v4([9, high, low, 9], 6881)
 }
 
@@ -160,10 +161,10 @@ fn host(endpoint: Endpoint) -> u16 {
     u16::from_be_bytes([high, low])
 }
 
-/// Room for every host under every name.
+/// Memory for every host under every name.
 const ENOUGH: usize = 60 * 60;
 
-/// What the world does to one datagram of a walk.
+/// The fate of one datagram.
 #[derive(Clone, Copy, Debug)]
 enum InsertKind {
     Answer,
@@ -182,7 +183,7 @@ fn fates() -> impl Strategy<Value = InsertKind> {
 }
 
 proptest! {
-    /// Whatever becomes of its datagrams, a walk ends, and asks no address more than twice.
+    /// A traversal ends, and queries no address more than twice, whatever happens to its datagrams.
     #[test]
     fn l_05_a_walk_always_ends_and_asks_no_address_more_than_twice(
         announce in any::<bool>(),
@@ -265,7 +266,7 @@ proptest! {
                 InsertKind::Fail => rig.traversal.on_failure(&mut rig.candidates, endpoint(host)),
             }
         }
-        // Where memory is short a host may be forgotten, and listed again under another id.
+        // With little memory a host may be evicted, and listed again under another id.
         if memory == ENOUGH {
             prop_assert!(asked.values().all(|&times| times <= u32::from(TRIES)), "{asked:?}");
         }

@@ -1,9 +1,9 @@
-//! The region around a target, and who comes into a walk's sight.
+//! The region around a target, and the admission of candidates.
 
 use super::*;
 use crate::lookup::region::Region;
 
-/// A walk in a network of 65,536 nodes, where one is to be expected at each number.
+/// Creates a traversal in a network of 65,536 nodes, where one is expected at each number.
 fn known(goal: Goal) -> Rig {
     let mut rig = Rig::new(goal, 16, 8);
     rig.traversal.expect(Some(65_536.0), false);
@@ -67,7 +67,7 @@ fn no_more_than_two_nodes_of_a_network_are_in_sight() {
 
 #[test]
 fn a_network_that_never_answers_gets_four_datagrams() {
-    // Whatever lists its nodes, and however often: of ports, and of addresses.
+    // Whichever node lists them and however often: as ports of one host, and as addresses.
     for is_one_host in [false, true] {
         let mut rig = strict();
         let (mut sent, mut host) = (0, 0);
@@ -91,7 +91,7 @@ fn a_network_that_never_answers_gets_four_datagrams() {
         }
         assert_eq!(sent, 4);
     }
-    // A host that is there costs its neighbour nothing.
+    // A node that responds lifts the limit for its neighbour.
     let mut rig = strict();
     assert!(rig.listed_at(1, v4(1, 1), BY) && rig.listed_at(2, v4(1, 2), BY));
     assert_eq!(rig.ask_all().len(), 2);
@@ -159,7 +159,7 @@ fn one_lister_fills_no_more_than_its_share_and_is_doubted_if_none_of_its_nodes_e
 
 #[test]
 fn walks_that_end_as_expected_go_no_further() {
-    // The eighth of the closest is where it is to be expected, and at the ends of what is no surprise.
+    // The eighth closest is at its expected distance, or at either end of the plausible range.
     for farthest in [3, 8, 19] {
         let mut rig = known(Goal::GetPeers);
         (0..7).for_each(|host| assert!(rig.list_as(500 + host, Some(id_at(farthest, host)))));
@@ -177,7 +177,7 @@ fn walks_that_end_as_expected_go_no_further() {
     }
 }
 
-/// An id before the one of a host.
+/// Returns an id before the one of a host.
 fn id_at(farthest: u16, nth: u16) -> NodeId {
     let mut bytes = *id(farthest - 1).as_bytes();
     bytes[2] = nth as u8;
@@ -187,7 +187,7 @@ fn id_at(farthest: u16, nth: u16) -> NodeId {
 #[test]
 fn a_crowded_target_is_searched_for_those_behind_the_crowd() {
     let mut rig = known(ANNOUNCE);
-    // Eight that share 15 bits with the target, and honest ones from 1 to 60.
+    // Eight Sybils that share 15 bits with the target, and honest nodes from 1 to 60.
     let sybil = |nth: u16| {
         let mut bytes = [0; 20];
         bytes[2] = nth as u8;
@@ -213,7 +213,7 @@ fn a_crowded_target_is_searched_for_those_behind_the_crowd() {
                 asked.push(from);
                 rig.traversal.looked(&mut rig.candidates, position, window);
                 let at = rig.traversal.target_in(window);
-                // It names the eight honest ones that are closest to what was asked for.
+                // The node lists the eight honest nodes closest to the queried target.
                 let mut honest: Vec<u16> = (1..=60).collect();
                 honest.sort_by_key(|host| id(*host).distance(&at));
                 honest.iter().take(8).for_each(|host| _ = rig.list(*host));

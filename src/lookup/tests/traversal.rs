@@ -1,4 +1,4 @@
-//! Who is asked, who is asked again, and when it is enough.
+//! Which nodes are queried, which are queried again, and when a traversal ends.
 
 use super::*;
 
@@ -19,7 +19,7 @@ fn those_that_failed_not_long_ago_are_the_last_resort() {
     assert_eq!(rig.next(), Step::Finish);
 }
 
-/// Otherwise the walk could end as soon as it has asked: the closer listing is dropped with the query.
+/// Otherwise the traversal could end right after the query: the closer listing is dropped with it.
 #[test]
 fn of_several_listings_of_one_host_the_closest_is_asked() {
     let mut rig = Rig::new(Goal::GetPeers, 1, 1);
@@ -42,7 +42,7 @@ fn suspects_give_way_where_memory_is_full() {
     assert_eq!(rig.ask_all(), [3, 4]);
 }
 
-/// A node that does not know the query for an item is asked for its neighbours in between, and for the
+/// A node that does not support the query for an item is queried for its neighbours in between, and then for the
 /// item once more.
 #[cfg(feature = "items")]
 #[test]
@@ -203,7 +203,7 @@ fn l_07_an_answer_under_another_id_counts_as_a_failure() {
 
 #[test]
 fn l_07_a_false_listing_does_not_shadow_the_host_behind_it() {
-    // A liar names host 9 under an id next to the target; an honest node then names it rightly.
+    // A malicious node lists host 9 under an id next to the target; then an honest node lists it correctly.
     let mut rig = Rig::new(Goal::GetPeers, 16, 8);
     rig.list_as(9, Some(id(1)));
     assert_eq!(rig.ask_all(), [9]);
@@ -212,7 +212,7 @@ fn l_07_a_false_listing_does_not_shadow_the_host_behind_it() {
     assert_eq!(rig.answer(9), Verdict::Accepted);
     assert_eq!(rig.closest(), [9]);
     assert_eq!((rig.traversal.queried, rig.traversal.failed), (1, 0));
-    // It answers the liar's listing before anybody names it rightly.
+    // The host responds to the false listing before any node lists it correctly.
     let mut rig = Rig::new(Goal::GetPeers, 16, 8);
     rig.list_as(9, Some(id(1)));
     rig.ask_all();
@@ -225,7 +225,7 @@ fn l_07_a_false_listing_does_not_shadow_the_host_behind_it() {
     assert_eq!(rig.answer_as(9, id(3), None), Verdict::Rejected);
     rig.list_as(9, Some(id(3)));
     assert_eq!(rig.ask_all(), [], "whoever changes his name is not asked a third time");
-    // The same with the honest name first.
+    // Likewise, with the correct listing first.
     let mut rig = Rig::knowing(Goal::GetPeers, 16, 8, [9]);
     rig.list_as(9, Some(id(1)));
     assert_eq!(rig.ask_all(), [9]);
@@ -234,7 +234,7 @@ fn l_07_a_false_listing_does_not_shadow_the_host_behind_it() {
 
 #[test]
 fn l_07_a_second_answer_under_another_id_counts_no_more_than_the_first() {
-    // Under one listing, and under a second one that the same query asks.
+    // With one listing, and with a second one that the same query covers.
     for listings in [1, 2] {
         let mut rig = Rig::new(Goal::GetPeers, 16, 8);
         (0..listings).for_each(|nth| assert!(rig.list_as(5, Some(id(5 + nth)))));

@@ -1,12 +1,14 @@
-//! Values of any length in chunks of one size: chains in memory that was reserved at birth.
+//! Memory for values of any length: chains of chunks of one size, in memory reserved at construction.
 
 use crate::base::pool::Ix;
 
-/// A signed value of a few dozen bytes takes two chunks, the longest nine: of smaller ones more
-/// would be links, of larger ones more would be left over.
+/// Length of a chunk.
+///
+/// A signed value of a few dozen bytes takes two chunks, the longest nine. Smaller chunks would waste more on
+/// links, larger ones on unused space.
 pub(crate) const CHUNK_LEN: usize = 128;
 
-/// A part of a value. Zeroed memory is a free chunk.
+/// A part of a value; zeroed memory is a free chunk.
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Chunk {
@@ -20,18 +22,18 @@ impl Chunk {
     pub(crate) const EMPTY: Self = Self { bytes: [0; CHUNK_LEN], next: Ix::NONE };
 }
 
-/// The head of all chunks: which are free.
+/// The allocator of all chunks.
 #[derive(Clone, Copy, Debug, Default)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Chunks {
     free: Ix,
-    /// Chunks from here on were never taken and are in no chain.
+    /// Chunks from this one on have never been allocated and are in no chain.
     untouched: u32,
     used: u32,
 }
 
 impl Chunks {
-    /// Chunks that so many bytes take.
+    /// Returns the number of chunks for this many bytes.
     pub(crate) const fn needed(len: usize) -> usize {
         len.div_ceil(CHUNK_LEN)
     }
@@ -40,7 +42,7 @@ impl Chunks {
         chunks.len() - self.used as usize
     }
 
-    /// Takes a chain for so many bytes, at least one; `None` where there are too few chunks.
+    /// Allocates a chain for this many bytes, at least one chunk; returns `None` if there are too few.
     pub(crate) fn alloc(&mut self, chunks: &mut [Chunk], len: usize) -> Option<Ix> {
         let count = Self::needed(len.max(1));
         if count > self.available(chunks) {
@@ -65,7 +67,7 @@ impl Chunks {
         Some(head)
     }
 
-    /// Gives a chain back.
+    /// Frees a chain.
     pub(crate) fn free(&mut self, chunks: &mut [Chunk], head: Ix) {
         let mut next = head;
         while let Some(ix) = next.some() {
@@ -75,7 +77,7 @@ impl Chunks {
         }
     }
 
-    /// Cuts a chain to so many bytes.
+    /// Shortens a chain to this many bytes.
     pub(crate) fn truncate(&mut self, chunks: &mut [Chunk], head: Ix, len: usize) {
         let last = Self::needed(len.max(1)) - 1;
         let Some(last) = chain(chunks, head).nth(last) else { return };
@@ -83,7 +85,7 @@ impl Chunks {
         self.free(chunks, rest);
     }
 
-    /// Whether as many chunks are used as hang in chains of so many bytes each.
+    /// Whether the number of chunks in use matches chains of these lengths.
     #[cfg(any(test, feature = "checkpoint", feature = "sim"))]
     pub(crate) fn is_consistent(&self, chunks: &[Chunk], chains: impl Iterator<Item = (Ix, usize)>) -> bool {
         let mut used = 0;
@@ -98,7 +100,7 @@ impl Chunks {
     }
 }
 
-/// Fills a chain with the bytes of these parts, one behind the other. It must be long enough.
+/// Writes the concatenation of these parts to a chain, which must be long enough.
 pub(crate) fn write(chunks: &mut [Chunk], head: Ix, parts: &[&[u8]]) {
     let mut bytes = parts.iter().copied().flatten();
     let mut next = head;
@@ -109,7 +111,7 @@ pub(crate) fn write(chunks: &mut [Chunk], head: Ix, parts: &[&[u8]]) {
     }
 }
 
-/// Fills `out` with the bytes of a chain from `offset` on. It must be long enough.
+/// Reads the bytes of a chain from `offset` on into `out`; the chain must be long enough.
 pub(crate) fn read(chunks: &[Chunk], head: Ix, offset: usize, out: &mut [u8]) {
     let mut rest = out;
     let mut skip = offset;
@@ -123,7 +125,7 @@ pub(crate) fn read(chunks: &[Chunk], head: Ix, offset: usize, out: &mut [u8]) {
     debug_assert!(rest.is_empty());
 }
 
-/// Chunks in a chain.
+/// Returns the number of chunks in a chain.
 #[cfg(any(test, feature = "checkpoint", feature = "sim"))]
 pub(crate) fn chain_len(chunks: &[Chunk], head: Ix) -> usize {
     chain(chunks, head).take(chunks.len() + 1).count()
@@ -155,7 +157,7 @@ mod tests {
     }
 
     proptest! {
-        /// Chains against plain vectors.
+        /// Chains behave like plain vectors.
         #[test]
         fn values_come_back_as_they_went_in(
             steps in proptest::collection::vec((0_usize..600, any::<u8>(), 0_u8..3), 0..80),

@@ -1,4 +1,4 @@
-//! How the store makes room: what is far from us and known to few goes first.
+//! Eviction of items: those far from our id and put by few subnets go first.
 
 use heapless::Vec;
 
@@ -11,26 +11,30 @@ use crate::base::rng::Rng;
 use crate::base::time::Instant;
 use crate::wire::PutItem;
 
-/// Records that are compared when room must be made; in a store of no more, all.
+/// Number of records compared for eviction; in a store with no more than that, all.
 const DRAWN: usize = 32;
 
-/// So many networks that put an item weigh as much as one bit of closeness. A network is a /24: no
-/// crowd of addresses within it counts.
+/// Number of subnets putting an item that weigh as much as one bit of closeness.
+///
+/// Subnets are /24s, so that a crowd of addresses within one does not count.
 const NETWORKS_PER_BIT: i32 = 4;
 
-/// Whoever put more than this part of the records drawn, and more than one, gives way first, and to
-/// others only: targets are easily made so that they lie close to us.
+/// The inverse of the part of the drawn records that one source may have put.
+///
+/// Beyond that, and beyond one record, its items are evicted first, and it cannot evict those of others: targets
+/// close to our id are easily made.
 const FAIR_SHARE: usize = 16;
 
-/// More than any closeness and any number of networks weigh.
+/// A penalty larger than any closeness and any number of subnets.
 const UNFAIR: i32 = 1000;
 
-/// The records that give way to an item: as many as the longest needs if all have a single chunk.
+/// The records to evict for an item: as many as the longest one needs if each has a single chunk.
 pub(crate) type Victims = Vec<Ix, 10>;
 
 impl ItemStore {
-    /// The records that must give way to an item, in the place of the record `old` if there is one,
-    /// for it to fit: none where there is room, and `None` where all are worth more.
+    /// Chooses the records to evict so that an item fits, in place of the record `old` if it replaces one.
+    ///
+    /// None if there is room; `None` if all are worth more than the item.
     #[expect(clippy::too_many_arguments)]
     pub(crate) fn find_room(
         &mut self,
@@ -67,7 +71,7 @@ impl ItemStore {
             Some(ix) => worth_of(ix, 1),
             None => worth(target, 1, is_unfair(network, 1), ids),
         };
-        // Of equal ones that which was not put again for longest.
+        // Among equal ones, the one last put longest ago.
         let rank = |&ix: &Ix| (worth_of(ix, 0), records[ix].ends, ix);
         let mut ranked: Vec<_, DRAWN> = drawn.iter().map(rank).collect();
         ranked.sort_unstable();
@@ -84,14 +88,18 @@ impl ItemStore {
     }
 }
 
-/// How much an item is worth to keep: nodes look for it where it is close, and many want what many
-/// put; but nobody may fill the store alone.
+/// Returns the value of keeping an item.
+///
+/// Nodes look for it here if it is close to our id, and an item put by many is wanted by many; but no source may
+/// fill the store alone.
 fn worth(target: &NodeId, networks: u32, is_unfair: bool, ids: &[NodeId]) -> i32 {
     let closeness = ids.iter().map(|id| id.common_prefix_len(target)).max().unwrap_or(0);
     closeness as i32 * NETWORKS_PER_BIT + networks as i32 - if is_unfair { UNFAIR } else { 0 }
 }
 
-/// Records all over the memory, from a random one on: neighbours came at one time, and often from one source.
+/// Draws records spread over the memory, from a random one on.
+///
+/// Adjacent records were put at about the same time, often from one source.
 fn draw(records: &[Slot<Stored>], rng: &mut Rng) -> impl Iterator<Item = Ix> {
     let len = records.len();
     let (start, stride) = (rng.below(len), (len / DRAWN).max(1));

@@ -1,4 +1,4 @@
-//! Items: values with all that belongs to them, checked when they are made.
+//! Items: values with their keys and signatures, validated on construction.
 
 use core::fmt;
 
@@ -9,11 +9,11 @@ use super::keys::{PublicKey, SIGNATURE_LEN, SecretKey, immutable_target};
 use crate::base::id::NodeId;
 use crate::wire::{MAX_SALT_LEN, MAX_VALUE_LEN, PutItem, is_canonical};
 
-/// A value that the DHT can store (BEP 44): under its own hash, or signed under a public key.
+/// A value that the DHT can store (BEP 44), under its own hash or signed under a public key.
 ///
-/// An item that exists is sound: its size is legal and its signature fits. A value is bencoded, and
-/// kept as the very bytes that were signed or hashed. Some nodes store nothing but byte strings;
-/// some drop what is nested deeper than seven levels.
+/// Every `Item` is valid: its size is allowed and its signature verifies. A value is bencoded, and kept as exactly
+/// the bytes that were signed or hashed. Some nodes store only byte strings; some drop values that are nested
+/// deeper than seven levels.
 ///
 /// ```
 /// use dht_proto::{Item, SecretKey};
@@ -33,7 +33,7 @@ pub struct Item {
     signed: Option<Signed>,
 }
 
-/// What an item has beside its value if it is mutable.
+/// The additional parts of a mutable item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Signed {
     pub(crate) key: PublicKey,
@@ -43,7 +43,7 @@ pub(crate) struct Signed {
 }
 
 impl Item {
-    /// A value under its own hash, which can never change.
+    /// Creates an immutable item, stored under the hash of its value.
     ///
     /// # Errors
     ///
@@ -53,13 +53,13 @@ impl Item {
         Ok(Self { target: immutable_target(&value), value, signed: None })
     }
 
-    /// A value under a key and a salt (empty for none), signed here. It replaces one with a lower
-    /// `seq`, which must not be negative.
+    /// Creates and signs a mutable item, stored under a key and a salt (empty for none).
+    ///
+    /// It replaces one with a lower `seq`, which must not be negative.
     ///
     /// # Errors
     ///
-    /// Any of [`ItemError`] but [`BadSignature`](ItemError::BadSignature) and
-    /// [`NoNextSeq`](ItemError::NoNextSeq).
+    /// Any of [`ItemError`] but [`BadSignature`](ItemError::BadSignature) and [`NoNextSeq`](ItemError::NoNextSeq).
     pub fn sign(secret: &SecretKey, salt: &[u8], seq: i64, value: &[u8]) -> Result<Self, ItemError> {
         let (salt, value) = (Salt::new(salt)?, checked(value)?);
         if seq < 0 {
@@ -71,8 +71,10 @@ impl Item {
         Ok(Self { target, value, signed: Some(Signed { key, salt, seq, signature }) })
     }
 
-    /// The same with a signature that was made elsewhere: over `4:salt`, the bencoded salt (both
-    /// only if there is one), `3:seqi`, the number, `e1:v` and the value.
+    /// Creates a mutable item from a signature made elsewhere.
+    ///
+    /// The signed bytes are `4:salt` and the bencoded salt (both only if there is one), `3:seqi`, the sequence
+    /// number, `e1:v` and the value.
     ///
     /// # Errors
     ///
@@ -95,7 +97,7 @@ impl Item {
         Ok(Self { target, value, signed: Some(Signed { key, salt, seq, signature }) })
     }
 
-    /// One that was checked when it was stored.
+    /// Creates an item that was validated when it was stored.
     pub(crate) const fn restored(
         target: NodeId,
         value: Vec<u8, MAX_VALUE_LEN>,
@@ -104,9 +106,10 @@ impl Item {
         Self { target, value, signed }
     }
 
-    /// The number of the version after the newest one found, which is
-    /// [`LookupReport::seq`](crate::LookupReport::seq): one more, or 1 where none was found, as other
-    /// clients have it. `None` after the last number.
+    /// Returns the sequence number for the version after `newest`, which is usually
+    /// [`LookupReport::seq`](crate::LookupReport::seq).
+    ///
+    /// It is one more, or 1 if none was found, as in other clients. `None` after the last sequence number.
     pub const fn next_seq(newest: Option<i64>) -> Option<i64> {
         match newest {
             Some(newest) => newest.checked_add(1),
@@ -114,44 +117,44 @@ impl Item {
         }
     }
 
-    /// Where it is stored.
+    /// Returns the target it is stored at.
     pub const fn target(&self) -> NodeId {
         self.target
     }
 
-    /// The bencoded value, at most [`MAX_VALUE_LEN`] bytes.
+    /// Returns the bencoded value, at most [`MAX_VALUE_LEN`] bytes.
     pub fn value(&self) -> &[u8] {
         &self.value
     }
 
-    /// The bytes of the value, if it is a byte string.
+    /// Returns the bytes of the value, if it is a byte string.
     pub fn as_string(&self) -> Option<&[u8]> {
         let colon = self.value.iter().position(|byte| *byte == b':')?;
         self.value.first().filter(|first| first.is_ascii_digit())?;
         self.value.get(colon + 1..)
     }
 
-    /// Whether another value can take its place.
+    /// Whether a newer version can replace it.
     pub const fn is_mutable(&self) -> bool {
         self.signed.is_some()
     }
 
-    /// The key that signed it; `None` if it is immutable.
+    /// Returns the key that signed it; `None` if it is immutable.
     pub fn key(&self) -> Option<PublicKey> {
         self.signed.map(|signed| signed.key)
     }
 
-    /// The salt, empty if there is none.
+    /// Returns the salt, empty if there is none.
     pub fn salt(&self) -> &[u8] {
         self.signed.as_ref().map_or(&[], |signed| signed.salt.as_bytes())
     }
 
-    /// The sequence number; `None` if it is immutable.
+    /// Returns the sequence number; `None` if it is immutable.
     pub fn seq(&self) -> Option<i64> {
         self.signed.map(|signed| signed.seq)
     }
 
-    /// The signature; `None` if it is immutable.
+    /// Returns the signature; `None` if it is immutable.
     pub fn signature(&self) -> Option<&[u8; 64]> {
         self.signed.as_ref().map(|signed| &signed.signature)
     }
@@ -160,7 +163,7 @@ impl Item {
         self.signed.as_ref()
     }
 
-    /// The arguments of the `put` that stores it.
+    /// Returns the arguments of the `put` that stores it.
     pub(crate) fn put(&self, cas: Option<i64>, seq: Option<i64>) -> PutItem<'_> {
         let value = &self.value;
         match &self.signed {
@@ -184,8 +187,9 @@ impl fmt::Debug for Item {
     }
 }
 
-/// The salt of a mutable item: up to [`MAX_SALT_LEN`] bytes that tell the items of one key apart.
-/// An empty one is none.
+/// The salt of a mutable item: up to [`MAX_SALT_LEN`] bytes that distinguish the items of one key.
+///
+/// An empty salt means none.
 #[derive(Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub struct Salt {
@@ -195,10 +199,10 @@ pub struct Salt {
 }
 
 impl Salt {
-    /// No salt.
+    /// The empty salt, which means none.
     pub const NONE: Self = Self { bytes: [0; MAX_SALT_LEN], len: 0 };
 
-    /// From its bytes.
+    /// Creates a salt from its bytes.
     ///
     /// # Errors
     ///
@@ -209,7 +213,7 @@ impl Salt {
         Ok(Self { bytes, len: salt.len() as u8 })
     }
 
-    /// Its bytes.
+    /// Returns the bytes of the salt.
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes[..usize::from(self.len)]
     }
@@ -227,12 +231,11 @@ impl fmt::Debug for Salt {
     }
 }
 
-/// Why something is no [`Item`].
+/// An error from creating an [`Item`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum ItemError {
-    /// The value is not one bencoded value in canonical form
-    /// ([`is_canonical`](crate::wire::is_canonical)).
+    /// The value is not a single bencoded value in canonical form ([`is_canonical`]).
     #[error("the value is not canonical bencode")]
     NotCanonical,
     /// The bencoded value is longer than [`MAX_VALUE_LEN`].
@@ -241,13 +244,13 @@ pub enum ItemError {
     /// The salt is longer than [`MAX_SALT_LEN`].
     #[error("the salt is longer than {MAX_SALT_LEN} bytes")]
     SaltTooLong,
-    /// Sequence numbers start from 0.
+    /// The sequence number is negative.
     #[error("the sequence number is negative")]
     NegativeSeq,
-    /// The newest version has the last of all sequence numbers: none can follow.
+    /// The newest version has the highest possible sequence number, so none can follow.
     #[error("there is no sequence number after that of the newest version")]
     NoNextSeq,
-    /// The key did not sign these parts.
+    /// The signature was not made by this key over these parts.
     #[error("the signature does not fit")]
     BadSignature,
 }

@@ -1,4 +1,4 @@
-//! Ed25519 keys and signatures of mutable items (BEP 44), and where items belong.
+//! Ed25519 keys and signatures of mutable items (BEP 44), and the targets of items.
 
 use core::fmt;
 use core::str::FromStr;
@@ -11,18 +11,18 @@ use thiserror::Error;
 use crate::base::id::{NodeId, parse_hex};
 use crate::wire::{MAX_SALT_LEN, MAX_VALUE_LEN, Sink, Writer};
 
-/// The bytes of an Ed25519 public key.
+/// Length of an Ed25519 public key in bytes.
 pub(crate) const KEY_LEN: usize = 32;
 
-/// The bytes of an Ed25519 signature.
+/// Length of an Ed25519 signature in bytes.
 pub(crate) const SIGNATURE_LEN: usize = 64;
 
-/// Salt, number and value with their keys, at their longest.
+/// Maximum length of the salt, sequence number and value with their dictionary keys.
 const MAX_SIGNED: usize = MAX_VALUE_LEN + MAX_SALT_LEN + 48;
 
 /// The Ed25519 public key under which mutable items are stored (BEP 44).
 ///
-/// Any 32 bytes may be one; whether they are shows where a signature is verified.
+/// Construction accepts any 32 bytes; whether they are a valid key matters only when a signature is verified.
 ///
 /// ```
 /// use dht_proto::PublicKey;
@@ -37,25 +37,27 @@ const MAX_SIGNED: usize = MAX_VALUE_LEN + MAX_SALT_LEN + 48;
 pub struct PublicKey([u8; KEY_LEN]);
 
 impl PublicKey {
-    /// From its 32 bytes.
+    /// Creates a key from its 32 bytes.
     pub const fn from_bytes(bytes: [u8; KEY_LEN]) -> Self {
         Self(bytes)
     }
 
-    /// Its 32 bytes.
+    /// Returns the 32 bytes of the key.
     pub const fn as_bytes(&self) -> &[u8; KEY_LEN] {
         &self.0
     }
 
-    /// Where the item of this key and salt is stored: at SHA-1 of both.
+    /// Returns the target of the item with this key and salt: the SHA-1 of both.
     pub fn target(&self, salt: &[u8]) -> NodeId {
         let mut hash = Sha1::from(self.0);
         hash.update(salt);
         NodeId::from_bytes(hash.digest().bytes())
     }
 
-    /// Whether this key signed these parts. Keys and signatures that would fit many messages are
-    /// refused, which the specification of Ed25519 leaves open.
+    /// Whether this key signed these parts.
+    ///
+    /// Keys and signatures that would match many messages are rejected, which the specification of Ed25519 leaves
+    /// open.
     pub(crate) fn verify(
         &self,
         salt: &[u8],
@@ -69,7 +71,7 @@ impl PublicKey {
     }
 }
 
-/// Lower-case hexadecimal.
+/// Formats the key as lower-case hexadecimal.
 impl fmt::Display for PublicKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
@@ -82,7 +84,7 @@ impl fmt::Debug for PublicKey {
     }
 }
 
-/// From 64 hexadecimal digits of either case.
+/// Parses 64 hexadecimal digits of either case.
 impl FromStr for PublicKey {
     type Err = ParseKeyError;
 
@@ -92,22 +94,24 @@ impl FromStr for PublicKey {
     }
 }
 
-/// Why a text is not a key.
+/// An error from parsing a [`PublicKey`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("expected 64 hexadecimal digits")]
 pub struct ParseKeyError;
 
-/// The Ed25519 key that signs mutable items. It is never printed, and wiped when it is dropped.
+/// The Ed25519 key that signs mutable items; never printed, and wiped when dropped.
 pub struct SecretKey(SigningKey);
 
 impl SecretKey {
-    /// From the 32 bytes of RFC 8032, which must be unpredictable. (The 64 bytes that some clients
-    /// keep are the hash of these, from which they do not follow: let those clients sign.)
+    /// Creates a key from the 32-byte seed of RFC 8032, which must be unpredictable.
+    ///
+    /// The 64 bytes that some clients keep are a hash of the seed, from which it cannot be recovered: let those
+    /// clients sign.
     pub fn from_bytes(bytes: &[u8; KEY_LEN]) -> Self {
         Self(SigningKey::from_bytes(bytes))
     }
 
-    /// The key that others know.
+    /// Returns the public key.
     pub fn public(&self) -> PublicKey {
         PublicKey(self.0.verifying_key().to_bytes())
     }
@@ -123,13 +127,14 @@ impl fmt::Debug for SecretKey {
     }
 }
 
-/// Where an immutable item of this bencoded value is stored: at its SHA-1.
+/// Returns the target of an immutable item with this bencoded value: its SHA-1.
 pub(crate) fn immutable_target(value: &[u8]) -> NodeId {
     NodeId::from_bytes(Sha1::from(value).digest().bytes())
 }
 
-/// What is signed: the parts as they would stand in a dictionary, without its `d` and `e`. `None`
-/// where one is too long.
+/// Returns the signed bytes: the parts as in a dictionary, without its `d` and `e`.
+///
+/// `None` if a part is too long.
 fn signed_bytes(salt: &[u8], seq: i64, value: &[u8]) -> Option<Vec<u8, MAX_SIGNED>> {
     let mut bytes = [0; MAX_SIGNED];
     let mut writer = Writer::new(&mut bytes);
@@ -154,7 +159,7 @@ mod tests {
 
     use super::*;
 
-    /// The vectors of BEP 44, whose private key is an expanded one.
+    /// The test vectors of BEP 44, whose private key is an expanded one.
     const SECRET: &str = "e06d3183d14159228433ed599221b80bd0a5ce8352e4bdf0262f76786ef1c74d\
         b7e7a9fea2c0eb269d61e3b38e450a22e754941ac78479d6c54e1faf6037881d";
     const PUBLIC: &str = "77ff84905a91936367c01360803104f92432fcd904a43511876df5cdf3e7e548";
@@ -220,7 +225,7 @@ mod tests {
 
     #[test]
     fn keys_that_fit_many_signatures_are_refused() {
-        // The neutral element as key and as half of the signature fits every message.
+        // With the neutral element as the key and as half of the signature, every message verifies.
         let mut neutral = [0; 32];
         neutral[0] = 1;
         let mut signature = [0; 64];

@@ -1,8 +1,12 @@
-//! Items (BEP 44): values that nodes store under their hash, or under the key that signed them.
+//! Items (BEP 44): values stored under their hash, or under the key that signed them.
 //!
-//! [`keys`] signs and verifies, [`item`] is an item by itself, [`store`] holds what others put to
-//! us and [`room`] decides what goes when it is full, [`own`] holds what our lookups find and
-//! publish, [`chunks`] is the memory of both, and [`pointer`] makes torrents of items (BEP 46).
+//! - `chunks`: memory for values of any length
+//! - `eviction`: making room in the store
+//! - `item`: the public item types, validated on construction
+//! - `keys`: Ed25519 keys and signatures, and the targets of items
+//! - `own`: items that our own lookups find or publish
+//! - `pointer`: torrents that a mutable item points to (BEP 46)
+//! - `store`: the items that others put
 
 mod chunks;
 mod eviction;

@@ -1,8 +1,8 @@
-//! Items of our own lookups: what they found so far, or what they publish.
+//! Items of our own lookups: what they have found, or what they publish.
 //!
-//! A slot belongs to a lookup, for as long as that is remembered, or to an item that is kept up.
-//! Nobody gives slots back: those whose owner is gone are swept when one is wanted. The chunks for
-//! the longest value are taken when a lookup begins, so that what it finds always has room.
+//! A slot belongs to a lookup as long as that is remembered, or to a publication. Slots are not freed explicitly:
+//! those without a live owner are swept when a slot is needed. The chunks for the longest value are allocated when
+//! a lookup begins, so that a found value always fits.
 
 use heapless::Vec;
 
@@ -13,11 +13,12 @@ use crate::base::id::NodeId;
 use crate::base::pool::Ix;
 use crate::wire::{MAX_VALUE_LEN, Response};
 
-/// What is kept up leaves this part of the memory to lookups, rounded down: where there is little of it,
-/// all may be kept.
+/// The inverse of the part of memory that publications leave to lookups, rounded down.
+///
+/// With few slots or chunks, publications may use all of them.
 const KEPT_SPARES: usize = 4;
 
-/// An item that is sought or published. Zeroed memory is a free slot.
+/// An item that is looked up or published; zeroed memory is a free slot.
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct OwnItem {
@@ -29,63 +30,64 @@ pub(crate) struct OwnItem {
     seq: i64,
     #[cfg_attr(feature = "checkpoint", serde(with = "serde_big_array::BigArray"))]
     signature: [u8; SIGNATURE_LEN],
-    /// Found, or to be published.
+    /// The value was found, or is to be published.
     has_value: bool,
     pub(crate) is_published: bool,
     value_len: u16,
     chain: Ix,
-    /// What a put replaces at most.
+    /// The sequence number that a put may replace.
     pub(crate) cas: Option<i64>,
-    /// The highest number that a node returned, if any did.
+    /// The highest sequence number that a node returned, if any.
     pub(crate) newest: Option<i64>,
-    /// A node returned another value under the number of the one that it holds.
+    /// A node returned another value under the stored sequence number.
     pub(crate) in_conflict: bool,
 }
 
-/// Whom a slot belongs to.
+/// The owner of a slot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) enum Owner {
     Nobody,
-    /// Taken just now.
+    /// Just allocated.
     Starting,
-    /// The lookup of this generation, which these walks make.
+    /// The lookup with this generation and these traversals.
     Lookup([Ix; 2], u32),
-    /// An item that is kept up.
+    /// A publication.
     Kept,
 }
 
-/// What stands in the way of a mutable item that is put, found out by the lookup under a valid signature.
+/// A conflicting version with a valid signature, found by the lookup before putting a mutable item.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PutObstacle {
     /// A version with a higher sequence number.
     Superseded {
-        /// The highest number found.
+        /// The highest sequence number found.
         newest: i64,
     },
-    /// Another value under the same sequence number: of two such values each node keeps its first.
+    /// Another value under the same sequence number: of two such values each node keeps the first it received.
     Conflict {
-        /// That number.
+        /// The sequence number.
         seq: i64,
     },
-    /// The newest version has another sequence number than was to be replaced (`cas`).
+    /// The sequence number of the newest version is not the one to be replaced (`cas`).
     CasMismatch {
-        /// The number of the newest version.
+        /// The sequence number of the newest version.
         found: i64,
     },
 }
 
-/// What a node returned, beside what was known.
+/// A node's response, compared with what was known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Sighting {
     /// No item.
     Nothing,
-    /// One that does not belong here, or whose signature does not fit.
+    /// An item of another target, or with an invalid signature.
     Bad,
-    /// A valid one with a lower number than another, or with that of what is held and another value.
+    /// A valid item with a lower sequence number than another, or with the stored sequence number and another
+    /// value.
     Other(i64),
-    /// The one with the highest number so far.
+    /// The item with the highest sequence number so far.
     Newest(Option<i64>),
 }
 
@@ -111,18 +113,19 @@ impl OwnItem {
         self.is_mutable
     }
 
-    /// Whether what is published is the newest version that any node returned.
+    /// Whether the published item is the newest version that any node returned.
     pub(crate) fn is_newest(&self) -> bool {
         self.newest == self.seq()
     }
 
-    /// Whether it is the newest version that any node returned, and the only one of its number.
+    /// Whether the published item is the newest version that any node returned, and without conflict.
     pub(crate) fn stands(&self) -> bool {
         self.is_newest() && !self.in_conflict
     }
 
-    /// What stands in the way of what is published, by what nodes returned. `cas` comes first, as at the
-    /// nodes (B44-14).
+    /// Returns the obstacle to publishing the item, judging by what nodes returned.
+    ///
+    /// `cas` is checked first, as storing nodes do (B44-14).
     pub(crate) fn obstacle(&self) -> Option<PutObstacle> {
         let (newest, seq) = (self.newest?, self.seq()?);
         match self.cas {
@@ -133,12 +136,12 @@ impl OwnItem {
         }
     }
 
-    /// Takes over what an earlier lookup of the same target met, or stored at some node (`is_stored`).
+    /// Adopts what an earlier lookup of the same target found, or stored at some node (`is_stored`).
     pub(crate) fn recall(&mut self, old: &Self, is_stored: bool, chunks: &[Chunk]) {
         if !self.is_mutable || old.target != self.target {
             return;
         }
-        // What was kept up and is no longer has lost its value.
+        // The slot of a stopped publication has lost its value.
         let is_held = old.owner != Owner::Nobody && (!old.is_published || is_stored || old.is_newest());
         let held = old.seq().filter(|_| is_held);
         if held.is_some() && held == self.seq() {
@@ -149,32 +152,32 @@ impl OwnItem {
         self.newest = self.newest.max(old.newest).max(held);
     }
 
-    /// The number of what it holds.
+    /// Returns the sequence number of the stored item.
     pub(crate) const fn seq(&self) -> Option<i64> {
         if self.is_mutable && self.has_value { Some(self.seq) } else { None }
     }
 }
 
-/// What there is too little of for an item.
+/// The kind of memory that an item lacks, with the amounts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Shortage {
-    /// Chunks; else slots.
+    /// Chunks are lacking; otherwise slots.
     pub(crate) is_of_chunks: bool,
-    /// How many there are, and how many the item needs.
+    /// Number that exists, and number that the item needs.
     pub(crate) total: usize,
     pub(crate) needed: usize,
-    /// How many there are beside those that are taken for good.
+    /// Number that exists, without those allocated permanently.
     pub(crate) usable: usize,
 }
 
-/// The memory of all of them.
+/// The memory of all own items.
 #[derive(Debug)]
 pub(crate) struct OwnSlots<'a> {
     pub(crate) items: &'a mut [OwnItem],
     pub(crate) chunks: &'a mut [Chunk],
 }
 
-/// Their head.
+/// The allocator of all own items.
 #[derive(Clone, Copy, Debug, Default)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct OwnItems {
@@ -182,7 +185,7 @@ pub(crate) struct OwnItems {
 }
 
 impl OwnItems {
-    /// A slot for what a lookup is to find: at a target, or under a key and a salt.
+    /// Allocates a slot for a lookup: at a target, or under a key and a salt.
     pub(crate) fn seek(
         &mut self,
         slots: &mut OwnSlots<'_>,
@@ -199,7 +202,7 @@ impl OwnItems {
         Some(ix)
     }
 
-    /// A slot that holds an item to be published.
+    /// Allocates a slot that holds an item to be published.
     pub(crate) fn publish(
         &mut self,
         slots: &mut OwnSlots<'_>,
@@ -217,8 +220,9 @@ impl OwnItems {
         Some(ix)
     }
 
-    /// Why an item may not be kept up, in the place of another one if it changes: one part in four of the
-    /// slots and of the chunks stays for lookups.
+    /// Returns the reason why an item may not become a publication, in place of `old` if it replaces one.
+    ///
+    /// A quarter of the slots and of the chunks is reserved for lookups.
     pub(crate) fn kept_shortage(slots: &OwnSlots<'_>, item: &Item, old: Option<Ix>) -> Option<Shortage> {
         let (count, chunks) = kept(slots, old);
         let needed = Chunks::needed(item.value().len());
@@ -232,7 +236,7 @@ impl OwnItems {
         }
     }
 
-    /// What there was too little of, where an item with a value of `len` bytes got no slot.
+    /// Returns what was lacking when an item with a value of `len` bytes got no slot.
     pub(crate) fn shortage(slots: &OwnSlots<'_>, len: usize) -> Shortage {
         let (count, chunks) = kept(slots, None);
         if slots.items.iter().all(|own| own.owner != Owner::Nobody) {
@@ -244,7 +248,7 @@ impl OwnItems {
         Shortage { is_of_chunks: true, total, needed, usable: total.saturating_sub(chunks) }
     }
 
-    /// Gives up a slot.
+    /// Frees a slot.
     pub(crate) fn release(&mut self, slots: &mut OwnSlots<'_>, ix: Ix) {
         let own = &mut slots.items[ix.position()];
         let chain = core::mem::take(&mut own.chain);
@@ -252,13 +256,13 @@ impl OwnItems {
         self.chunks.free(slots.chunks, chain);
     }
 
-    /// Gives up the memory that a find left unused.
+    /// Frees the memory that a found value does not use.
     pub(crate) fn trim(&mut self, slots: &mut OwnSlots<'_>, ix: Ix) {
         let own = &slots.items[ix.position()];
         self.chunks.truncate(slots.chunks, own.chain, own.value_len.into());
     }
 
-    /// Looks at what a node returned, and keeps it if it is the best so far and sought.
+    /// Validates an item that a node returned, and keeps it if it is the newest so far and being looked up.
     pub(crate) fn examine(slots: &mut OwnSlots<'_>, ix: Ix, response: &Response<'_>) -> Sighting {
         let Some(value) = response.value else { return Sighting::Nothing };
         if value.len() > MAX_VALUE_LEN {
@@ -274,7 +278,7 @@ impl OwnItems {
             }
             return Sighting::Newest(None);
         }
-        // Neither key nor salt are taken from the answer.
+        // The expected key and salt are not taken from the response.
         let (Some(key), Some(seq), Some(signature)) = (response.key, response.seq, response.signature) else {
             return Sighting::Bad;
         };
@@ -292,7 +296,7 @@ impl OwnItems {
         let before = own.newest;
         own.newest = before.max(Some(seq));
         own.in_conflict |= is_conflict;
-        // Of two values with one number the first stays, as at the nodes.
+        // If two values have the same sequence number, the first one is kept, as by storing nodes.
         if Some(seq) > before && !own.is_published {
             (own.seq, own.signature, own.in_conflict) = (seq, *signature, false);
             own.fill(slots.chunks, value);
@@ -300,7 +304,7 @@ impl OwnItems {
         if Some(seq) < before || is_conflict { Sighting::Other(seq) } else { Sighting::Newest(Some(seq)) }
     }
 
-    /// Whether every chunk is in one chain or free.
+    /// Whether every chunk is free or in exactly one chain.
     #[cfg(any(feature = "checkpoint", feature = "sim"))]
     pub(crate) fn is_consistent(&self, items: &[OwnItem], chunks: &[Chunk]) -> bool {
         let held = || items.iter().filter(|own| own.owner != Owner::Nobody);
@@ -309,7 +313,7 @@ impl OwnItems {
             && self.chunks.is_consistent(chunks, held().map(|own| (own.chain, count(own))))
     }
 
-    /// A free slot with chunks for so many bytes.
+    /// Allocates a slot with chunks for this many bytes.
     fn alloc(&mut self, slots: &mut OwnSlots<'_>, len: usize, is_live: &dyn Fn(Owner) -> bool) -> Option<Ix> {
         for ix in (0..slots.items.len()).map(Ix::new) {
             let owner = slots.items[ix.position()].owner;
@@ -324,7 +328,7 @@ impl OwnItems {
     }
 }
 
-/// The slots and chunks of the items that are kept up, but for one of them.
+/// Returns the number of slots and chunks that publications use, except for one of them.
 fn kept(slots: &OwnSlots<'_>, but: Option<Ix>) -> (usize, usize) {
     let kept = slots.items.iter().enumerate();
     let kept = kept.filter(|(at, own)| own.owner == Owner::Kept && Some(Ix::new(*at)) != but);
@@ -332,7 +336,7 @@ fn kept(slots: &OwnSlots<'_>, but: Option<Ix>) -> (usize, usize) {
 }
 
 impl OwnItem {
-    /// What it holds.
+    /// Returns the stored item.
     pub(crate) fn read(&self, chunks: &[Chunk]) -> Option<Item> {
         if !self.has_value {
             return None;

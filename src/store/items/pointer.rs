@@ -1,4 +1,4 @@
-//! Torrents that change: a mutable item points to the present one (BEP 46).
+//! Updatable torrents: a mutable item points to the current one (BEP 46).
 
 use core::fmt;
 use core::str::FromStr;
@@ -11,13 +11,14 @@ use crate::base::id::{ID_LEN, InfoHash, NodeId, parse_hex};
 use crate::base::magnet::{MagnetLink, strip_urn};
 use crate::wire::{MAX_SALT_LEN, Reader};
 
-/// Where the infohash stands in the value that we write.
+/// The bytes of a written value before the infohash.
 const HEAD: &[u8; 8] = b"d2:ih20:";
 
-/// A value that points to a torrent: a dictionary with its infohash as `ih`. Others may write more
-/// into it, for uses of their own.
+/// A value that points to a torrent: a dictionary with its infohash as `ih`.
 ///
-/// Nodes of the `mainline` crate store byte strings only, and so no pointers: expect fewer copies.
+/// Others may add entries of their own to the dictionary.
+///
+/// Nodes based on the `mainline` crate store only byte strings, and therefore no pointers: expect fewer copies.
 ///
 /// ```
 /// use dht_proto::{InfoHash, TorrentPointer};
@@ -33,16 +34,17 @@ pub struct TorrentPointer {
 }
 
 impl TorrentPointer {
-    /// The bytes of the value that it is written as.
+    /// Length of the value as written, in bytes.
     pub const VALUE_LEN: usize = HEAD.len() + ID_LEN + 1;
 
-    /// A pointer to this torrent.
+    /// Creates a pointer to this torrent.
     pub const fn new(infohash: InfoHash) -> Self {
         Self { infohash }
     }
 
-    /// Reads a pointer from the [`value`](crate::Item::value) of an item; `None` where it is none,
-    /// which is no fault of the item.
+    /// Reads a pointer from the [`value`](crate::Item::value) of an item.
+    ///
+    /// `None` if the value is not a pointer; the item may be valid all the same.
     pub fn from_value(value: &[u8]) -> Option<Self> {
         let mut reader = Reader::new(value);
         let mut infohash = None;
@@ -59,12 +61,12 @@ impl TorrentPointer {
         Some(Self { infohash })
     }
 
-    /// The torrent that it points to.
+    /// Returns the torrent it points to.
     pub const fn infohash(&self) -> InfoHash {
         self.infohash
     }
 
-    /// The bencoded value, for [`Item::sign`](crate::Item::sign).
+    /// Returns the bencoded value, for [`Item::sign`](crate::Item::sign).
     pub fn to_value(&self) -> [u8; Self::VALUE_LEN] {
         let mut value = [b'e'; Self::VALUE_LEN];
         value[..HEAD.len()].copy_from_slice(HEAD);
@@ -73,12 +75,11 @@ impl TorrentPointer {
     }
 }
 
-/// The link to a torrent that changes: `magnet:?xs=urn:btpk:`, the key and perhaps `&s=` and the
-/// salt, both hexadecimal.
+/// A link to an updatable torrent: `magnet:?xs=urn:btpk:`, the key, and optionally `&s=` and the salt.
 ///
-/// To follow it: [`Node::get_mutable`](crate::Node::get_mutable) of key and salt, from time to
-/// time; [`TorrentPointer::from_value`] of the item found; [`Node::get_peers`](crate::Node::get_peers)
-/// of the infohash.
+/// Key and salt are hexadecimal. To follow the link, call [`Node::get_mutable`](crate::Node::get_mutable) with
+/// them from time to time, pass the item's value to [`TorrentPointer::from_value`], and the infohash to
+/// [`Node::get_peers`](crate::Node::get_peers).
 ///
 /// ```
 /// use dht_proto::UpdatableTorrent;
@@ -91,14 +92,14 @@ impl TorrentPointer {
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct UpdatableTorrent {
-    /// The key of its publisher.
+    /// The key of the publisher.
     pub key: PublicKey,
-    /// Tells the torrents of one publisher apart.
+    /// The salt, which distinguishes the torrents of one publisher.
     pub salt: Salt,
 }
 
 impl UpdatableTorrent {
-    /// Where its pointer is stored.
+    /// Returns the target where the pointer is stored.
     pub fn target(&self) -> NodeId {
         self.key.target(self.salt.as_bytes())
     }
@@ -114,7 +115,7 @@ impl fmt::Display for UpdatableTorrent {
     }
 }
 
-/// Other parameters, before and behind, are ignored, and so are other `xs`. The colons of the URN may be
+/// Ignores other parameters, before and after, as well as other `xs`; the colons of the URN may be
 /// percent-encoded.
 impl FromStr for UpdatableTorrent {
     type Err = ParseLinkError;
@@ -130,14 +131,14 @@ impl FromStr for UpdatableTorrent {
     }
 }
 
-/// Why a text is no link to a torrent that changes.
+/// An error from parsing a link to an updatable torrent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum ParseLinkError {
-    /// It does not begin with `magnet:?`.
+    /// The link does not begin with `magnet:?`.
     #[error("not a magnet link")]
     NoMagnet,
-    /// It names no public key: most magnet links name an infohash.
+    /// The link contains no public key; most magnet links contain an infohash.
     #[error("no `xs=urn:btpk:` in the link")]
     NoKey,
     /// The key is not 64 hexadecimal digits.

@@ -1,7 +1,7 @@
-//! The items that others put to us, by target (BEP 44).
+//! The items put by others, by target (BEP 44).
 //!
-//! Records lie in slots, what has a length of its own in [chunks](super::chunks). All live equally
-//! long, so the list of records in the order of their last put is also that of their ends.
+//! Records are in slots, and data of variable length is in [chunks]. All items have the same lifetime, so the list
+//! of records in the order of their last put is also the order of their expiry.
 
 use core::time::Duration;
 
@@ -18,16 +18,16 @@ use crate::base::pool::{Ix, List, Pool, Slot};
 use crate::base::time::Instant;
 use crate::wire::{MAX_SALT_LEN, PutItem};
 
-/// What stands before the value of a mutable item, apart from its salt.
+/// Length of the data before the value of a mutable item, except for its salt.
 const SIGNED_LEN: usize = KEY_LEN + SIGNATURE_LEN;
 
-/// Records that one call removes, so that it takes less than a tenth of a millisecond.
+/// Maximum number of records that one call removes, so that it takes less than a tenth of a millisecond.
 const EXPIRY_STEP: usize = 64;
 
-/// The time between two such calls while more has expired.
+/// The time between two such calls while more records have expired.
 const EXPIRY_PAUSE: Duration = Duration::from_millis(1);
 
-/// A stored item. Zeroed memory is a free record.
+/// A stored item; zeroed memory is a free record.
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Stored {
@@ -36,16 +36,15 @@ pub(crate) struct Stored {
     salt_len: u8,
     value_len: u16,
     seq: i64,
-    /// Key, signature and salt, where it is mutable, and the value.
+    /// Key, signature and salt of a mutable item, then the value.
     chain: Ix,
     /// When it expires, unless it is put again.
     pub(super) ends: Instant,
-    /// Who put it first: a hash of the network.
+    /// The source that put it first: a hash of the subnet.
     pub(super) origin: u32,
-    /// Which networks put it: a bit for each, at a place that follows from a hash.
+    /// The subnets that put it, one bit each, at a position derived from a hash.
     pub(super) networks: u64,
-    /// The next record in the hash chain that this one is in, and the first of the chain that has
-    /// this slot's number.
+    /// The next record in the same hash chain; `first_in_chain` is the first of the chain with this slot's number.
     next_in_chain: Ix,
     first_in_chain: Ix,
 }
@@ -65,7 +64,7 @@ impl Stored {
         first_in_chain: Ix::NONE,
     };
 
-    /// The sequence number; `None` for an immutable one.
+    /// Returns the sequence number; `None` for an immutable item.
     pub(crate) const fn seq(&self) -> Option<i64> {
         if self.is_mutable { Some(self.seq) } else { None }
     }
@@ -78,22 +77,22 @@ impl Stored {
         Chunks::needed(self.offset() + usize::from(self.value_len))
     }
 
-    /// Where its value begins in its chain.
+    /// Returns the offset of the value in its chain.
     fn offset(&self) -> usize {
         if self.is_mutable { SIGNED_LEN + usize::from(self.salt_len) } else { 0 }
     }
 }
 
-/// The memory of a store. Zeroed memory is an empty store.
+/// Exclusive access to the memory of a store; zeroed memory is an empty store.
 #[derive(Debug)]
 pub(crate) struct ItemSlots<'a> {
     pub(crate) records: &'a mut [Slot<Stored>],
     pub(crate) chunks: &'a mut [Chunk],
-    /// Decides where targets and sources land.
+    /// Randomizes the positions of targets and sources.
     pub(crate) key: Key,
 }
 
-/// The same, to read.
+/// Shared access to the memory of a store.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ItemView<'a> {
     pub(crate) records: &'a [Slot<Stored>],
@@ -107,30 +106,30 @@ impl ItemSlots<'_> {
     }
 }
 
-/// What an item that is put meets.
+/// The stored item that a put conflicts with, if any.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Meeting {
-    /// Nothing is stored there.
+    /// Nothing is stored at the target.
     Nothing,
-    /// The same item, byte for byte: its signature needs no second check.
+    /// The identical item, whose signature need not be verified again.
     Same(Ix),
-    /// An equal value under the same number, with another signature.
+    /// An equal value under the same sequence number, with another signature.
     SignedAgain(Ix),
-    /// A mutable one, with this sequence number, under the same key and salt.
+    /// A mutable item with this sequence number, under the same key and salt.
     Other(Ix, i64),
-    /// An immutable one where the new one is mutable, or the other way round.
+    /// An immutable item where the new one is mutable, or vice versa.
     OtherKind,
 }
 
-/// The store.
+/// The store of items put by others.
 #[derive(Debug)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct ItemStore {
-    /// Tell sources apart by full endpoint, where many nodes share one host.
+    /// Identifies sources by full endpoint, for many nodes on one host.
     by_endpoint: bool,
     pool: Pool,
     pub(super) chunks: Chunks,
-    /// The records in use; the put longest ago first.
+    /// Records in use, the one put longest ago first.
     used: List,
 }
 
@@ -139,7 +138,7 @@ impl ItemStore {
         Self { by_endpoint, pool: Pool::default(), chunks: Chunks::default(), used: List::EMPTY }
     }
 
-    /// The item at a target, if it has not expired.
+    /// Returns the item at a target, if it has not expired.
     pub(crate) fn find(view: ItemView<'_>, target: &NodeId, now: Instant) -> Option<Ix> {
         let ItemView { records, key, .. } = view;
         let head = records.get(chain_of(key, records, target))?.value.first_in_chain;
@@ -148,7 +147,7 @@ impl ItemStore {
             .filter(|&ix| now < records[ix].ends)
     }
 
-    /// What is stored at the target of an item.
+    /// Compares an item with what is stored at its target.
     pub(crate) fn meet(view: ItemView<'_>, target: &NodeId, item: &PutItem<'_>, now: Instant) -> Meeting {
         let Some(ix) = Self::find(view, target, now) else { return Meeting::Nothing };
         let stored = &view.records[ix];
@@ -166,8 +165,9 @@ impl ItemStore {
         }
     }
 
-    /// Stores an item, in the place of the record `old` if there is one and of those that give way,
-    /// as [`find_room`](Self::find_room) found them just now. Returns whether there was room.
+    /// Stores an item, in place of the record `old` if it replaces one, and returns whether there was room.
+    ///
+    /// The `victims` are evicted; they must have been returned by [`find_room`](Self::find_room) just before.
     pub(crate) fn store(
         &mut self,
         slots: &mut ItemSlots<'_>,
@@ -210,7 +210,7 @@ impl ItemStore {
         true
     }
 
-    /// The item was put again: it lives on.
+    /// Extends the lifetime of an item that was put again.
     pub(crate) fn refresh(&mut self, slots: &mut ItemSlots<'_>, ix: Ix, from: Endpoint, ends: Instant) {
         let network = self.network(slots.key, from);
         let records = &mut *slots.records;
@@ -220,7 +220,7 @@ impl ItemStore {
         self.used.push_back(records, ix);
     }
 
-    /// Everything that is stored, the put longest ago first.
+    /// Iterates over all stored items, the one put longest ago first.
     pub(crate) fn iter<'a>(&self, view: ItemView<'a>, now: Instant) -> impl Iterator<Item = Item> + use<'a> {
         let used = self.used;
         core::iter::successors(used.front(), move |&ix| used.next(view.records, ix))
@@ -228,18 +228,19 @@ impl ItemStore {
             .map(move |ix| read(view.chunks, &view.records[ix]))
     }
 
-    /// Items in the store; what has expired counts until [`expire`](Self::expire).
+    /// Returns the number of items, including expired ones until [`expire`](Self::expire).
     pub(crate) const fn len(&self) -> usize {
         self.used.len()
     }
 
-    /// When `expire` has something to do: soon, if it has not removed all that has expired.
+    /// Returns when [`expire`](Self::expire) is due: soon, if it has not removed all expired items.
     pub(crate) fn next_expiry(&self, records: &[Slot<Stored>], now: Instant) -> Option<Instant> {
         self.used.front().map(|ix| records[ix].ends.max(now + EXPIRY_PAUSE))
     }
 
-    /// Removes the next of what nobody put again in time. Nothing depends on it but memory: what has
-    /// expired is never returned.
+    /// Removes some of the expired items.
+    ///
+    /// This only frees memory: expired items are never returned.
     pub(crate) fn expire(&mut self, slots: &mut ItemSlots<'_>, now: Instant) {
         for _ in 0..EXPIRY_STEP {
             let Some(ix) = self.used.front().filter(|&ix| slots.records[ix].ends <= now) else { return };
@@ -247,7 +248,7 @@ impl ItemStore {
         }
     }
 
-    /// Forgets everything.
+    /// Removes everything.
     pub(crate) fn clear(&mut self, slots: &mut ItemSlots<'_>) {
         while let Some(ix) = self.used.front() {
             self.remove(slots, ix);
@@ -276,8 +277,7 @@ impl ItemStore {
         self.pool.free(slots.records, ix);
     }
 
-    /// A hash of who may have put something: an IPv4 /24, an IPv6 /48, a host of a private network, or one
-    /// endpoint.
+    /// Hashes the source of a put: an IPv4 /24, an IPv6 /48, a host of a private network, or an endpoint.
     pub(super) fn network(&self, key: Key, from: Endpoint) -> u32 {
         let hash = match from.as_v4() {
             _ if self.by_endpoint => key.hash_endpoint(from),
@@ -301,7 +301,7 @@ impl ItemStore {
     }
 }
 
-/// Takes a record out of its hash chain.
+/// Removes a record from its hash chain.
 fn unchain(slots: &mut ItemSlots<'_>, ix: Ix) {
     let records = &mut *slots.records;
     let head = chain_of(slots.key, records, &records[ix].target);
@@ -324,7 +324,7 @@ fn chain_of(key: Key, records: &[Slot<Stored>], target: &NodeId) -> usize {
     reduce(key.hash_id(target.as_bytes()) as u32, records.len())
 }
 
-/// Bytes that an item takes in chunks.
+/// Returns the number of bytes that an item takes in chunks.
 pub(super) const fn chain_len(item: &PutItem<'_>) -> usize {
     match item {
         PutItem::Immutable { value, .. } => value.len(),
@@ -332,10 +332,10 @@ pub(super) const fn chain_len(item: &PutItem<'_>) -> usize {
     }
 }
 
-/// The item of a record.
+/// Reads the item of a record.
 pub(crate) fn read(chunks: &[Chunk], stored: &Stored) -> Item {
     let mut value = Vec::new();
-    // No longer than a value may be: the wire format saw to it.
+    // Never too long: the decoder checks the length of values.
     let _ = value.resize_default(stored.value_len.into());
     chunks::read(chunks, stored.chain, stored.offset(), &mut value);
     let signed = stored.is_mutable.then(|| {

@@ -1,4 +1,4 @@
-//! The store of what others put, against a simple model.
+//! The store of items put by others, compared with a simple model.
 
 use std::boxed::Box;
 use std::collections::BTreeMap;
@@ -44,7 +44,7 @@ impl Room {
         ItemView { records: &self.records, chunks: &self.chunks, key: self.key }
     }
 
-    /// Puts a value at a target, as one node from one network; whether it was stored.
+    /// Puts a value at a target from one node of a subnet, and returns whether it was stored.
     fn put(&mut self, target: NodeId, item: &PutItem<'_>, network: u8, now: u64) -> bool {
         self.put_from(Endpoint::v4([60, network, 1, 1], 6881), target, item, now)
     }
@@ -85,7 +85,7 @@ fn at(secs: u64) -> Instant {
     Instant::from_micros(secs * 1_000_000)
 }
 
-/// A target that shares so many bits with our id.
+/// Returns a target that shares this many bits with our id.
 fn near(bits: u32, salt: u8) -> NodeId {
     OWN.sibling(bits, &NodeId::from_bytes([salt; 20]))
 }
@@ -134,7 +134,9 @@ fn b44_36_what_many_networks_put_stays_before_what_lies_closer() {
     assert!(room.get(near(5, 1), 1).is_some() && room.get(near(6, 1), 1).is_none());
 }
 
-/// Honest items of 400 that are left after many next to our id, each from one of so many networks.
+/// Floods a store of 400 honest items with items next to our id, put from `networks` different subnets.
+///
+/// Returns how many honest items are left.
 fn besieged(networks: u32, attacker: impl Fn(u32) -> Endpoint) -> usize {
     let mut room = Room::new(512, 4096);
     let target = |number: u32| {
@@ -187,7 +189,7 @@ fn a_long_item_pushes_out_as_many_as_it_needs_the_chunks_of() {
     assert!(room.put(near(20, 1), &plain(&long), 99, 0));
     assert_eq!(room.store.len(), 7, "six chunks of six items");
     assert_eq!(room.get(near(20, 1), 0).unwrap().value(), &long);
-    // One that cannot fit takes nothing away.
+    // An item that cannot fit evicts nothing.
     let longer = [&b"990:"[..], &[b'y'; 990]].concat();
     assert!(!room.put(near(3, 2), &signed(&longer, 1), 98, 0));
     assert_eq!(room.store.len(), 7);
@@ -209,8 +211,8 @@ fn records_and_heads_are_small() {
 }
 
 proptest! {
-    /// Whatever is put, and however time passes: what is stored is what was put last with the highest
-    /// number, nothing lives too long, and nothing is lost while there is room.
+    /// The store holds the last put with the highest number, expires items in time, and loses none while there is
+    /// room.
     #[test]
     fn the_store_matches_its_model(
         steps in proptest::collection::vec((0_u8..6, 0_u8..12, 0_i64..5, 0_usize..400, 0_u64..2000), 1..120),
@@ -229,7 +231,8 @@ proptest! {
                 1 => room.expire(now),
                 _ => {
                     let item = if is_signed { signed(&value, seq) } else { plain(&value) };
-                    // An immutable item has one value; and the node itself lets no number fall.
+                    // An immutable item has only one value, and the node itself never lets a sequence number
+                    // decrease.
                     let known = model.get(&target).filter(|(.., ends)| *ends > now);
                     let known = known.filter(|_| room.get(target, now).is_some());
                     let fits = known.is_none_or(|(old, old_seq, _)| {

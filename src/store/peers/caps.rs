@@ -1,15 +1,14 @@
-//! How many stored peers came from one source and from one network, in a fixed array of counters.
+//! Estimates of how many stored peers came from one source and one subnet, in a fixed array of counters.
 //!
-//! Each source and each network adds to two counters, whose places follow from a secret, and the
-//! smaller one bounds its true number from above (a count-min sketch). Where keys share counters
-//! the estimate is too high, never too low: an honest source may be refused now and then, but no
-//! source can pass its cap.
+//! Each source and each subnet increments two counters at secret positions; the smaller one is an upper bound of
+//! the true number (a count-min sketch). If keys share counters, the estimate is too high but never too low: an
+//! honest source may occasionally be refused, but no source can exceed its cap.
 
 use super::Refusal;
 use crate::base::addr::Endpoint;
 use crate::base::hash::{Key, reduce};
 
-/// What a source may have stored, over all swarms.
+/// Maximum number of peers that a source may store, over all swarms.
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(super) struct Caps {
@@ -17,10 +16,10 @@ pub(super) struct Caps {
     pub(super) per_network: u16,
 }
 
-/// Why another peer of this source is refused, if it is. An empty array refuses nothing.
+/// Returns the reason to refuse another peer of this source, if any; an empty array refuses nothing.
 pub(super) fn refusal(key: Key, counters: &[u16], caps: Caps, endpoint: Endpoint) -> Option<Refusal> {
     let estimate = |[a, b]: [usize; 2]| counters[a].min(counters[b]);
-    // A counter must never overflow, or it would fall short afterwards.
+    // A counter must not overflow, or it would be too low afterwards.
     let is_spent = |[a, b]: [usize; 2]| counters[a].max(counters[b]) > u16::MAX - 4;
     places(key, counters.len(), endpoint).find_map(|(unit, place)| {
         let (cap, refusal) = match unit {
@@ -32,8 +31,9 @@ pub(super) fn refusal(key: Key, counters: &[u16], caps: Caps, endpoint: Endpoint
     })
 }
 
-/// How many peers of the widest network of one owner are stored, over all swarms; never fewer than there
-/// are, but none for a private network.
+/// Returns the number of peers stored from the widest subnet of an endpoint that has one owner, over all swarms.
+///
+/// It may be too high but never too low; 0 for private networks.
 pub(super) fn of_network(key: Key, counters: &[u16], endpoint: Endpoint) -> u16 {
     let wide = places(key, counters.len(), endpoint).filter(|(unit, _)| !matches!(unit, Unit::Host)).last();
     wide.map_or(0, |(_, [a, b])| counters[a].min(counters[b]))
@@ -46,17 +46,17 @@ pub(super) fn add(key: Key, counters: &mut [u16], endpoint: Endpoint) {
     }
 }
 
-/// Takes back what `add` did.
+/// Reverts [`add`].
 pub(super) fn remove(key: Key, counters: &mut [u16], endpoint: Endpoint) {
     for place in places(key, counters.len(), endpoint).flat_map(|(_, place)| place) {
         counters[place] = counters[place].saturating_sub(1);
     }
 }
 
-/// What one owner may have.
+/// The units that a cap applies to, each with one owner.
 #[derive(Clone, Copy, Debug)]
 enum Unit {
-    /// An IPv4 address or an IPv6 /64: whoever holds one IPv6 address holds its whole /64.
+    /// An IPv4 address or an IPv6 /64: the owner of one IPv6 address owns its whole /64.
     Host,
     /// An IPv4 /24 or an IPv6 /56.
     Subnet,
@@ -64,7 +64,7 @@ enum Unit {
     Network,
 }
 
-/// Two counters for each unit that an address belongs to; a private one belongs to no network.
+/// Returns two counters for each unit of an address; a private address has no subnets.
 fn places(key: Key, len: usize, endpoint: Endpoint) -> impl Iterator<Item = (Unit, [usize; 2])> {
     let (is_v6, is_public) = (endpoint.as_v4().is_none(), !endpoint.is_private());
     let family = u32::from(is_v6);

@@ -1,9 +1,9 @@
-//! Networks among the peers of a swarm: who gives way to a newcomer, and whom a reply names.
+//! Fairness between the subnets of a swarm, in eviction and in responses.
 //!
-//! Addresses of one network cost its owner little, so a network is to have no more of a swarm than
-//! another. Networks are looked at in two sizes: the narrow one (IPv4 /24, IPv6 /48), and the wide
-//! one that a provider splits up (/16, /32). A swarm in which either gathers is a crowd: the most
-//! crowded network gives way first there, and a reply names few peers of each.
+//! Addresses of one subnet cost their owner little, so no subnet should have a larger part of a swarm than
+//! another. Two sizes are considered: the narrow subnet (IPv4 /24, IPv6 /48) and the wide one that a provider
+//! splits up (/16, /32). A swarm in which many peers share either is a crowd: its most crowded subnet is evicted
+//! from first, and a response lists only a few peers of each subnet.
 
 use heapless::Vec;
 
@@ -12,26 +12,27 @@ use crate::base::hash::Key;
 use crate::base::pool::Slot;
 use crate::base::rng::Rng;
 
-/// Members that are compared when one must give way.
+/// Number of members compared to choose one for eviction.
 const DRAWN: usize = 32;
-/// So many of them in one wide network, or in one narrow one, are a crowd: by chance they hardly meet.
+/// Minimum number of those in one wide, or one narrow, subnet that are a crowd; rarely reached by chance.
 const CROWD: [usize; 2] = [DRAWN / 8, 2];
 
-/// Members that are looked at for whether the swarm is a crowd.
+/// Number of members checked to decide whether the swarm is a crowd.
 const WATCHED: usize = 16;
-/// So many of them in one wide or narrow network make it one.
+/// Minimum number of those in one wide, or one narrow, subnet that make it a crowd.
 const WATCHED_CROWD: [usize; 2] = [4, 3];
 
-/// Peers of one wide and of one narrow network that a reply names where there is a crowd.
+/// Maximum number of peers of one wide, and of one narrow, subnet in a response from a crowd.
 const NAMED: [u8; 2] = [4, 2];
-/// Members that are looked at for such a reply.
+/// Number of members visited for such a response.
 const SCANNED: usize = 512;
-/// Where all peers are of few networks, a reply names this many all the same.
+/// Minimum number of peers in a response, even if all of them are in a few subnets.
 const ENOUGH: usize = 16;
 
 impl<const M: usize> Peer<M> {
-    /// Its wide and its narrow network; each host of a private one is a network of its own, since all
-    /// that is there belongs to one owner.
+    /// Returns the wide and the narrow subnet.
+    ///
+    /// Each host of a private network counts as a subnet of its own, because all of them belong to one owner.
     fn networks(&self) -> [u64; 2] {
         let endpoint = self.endpoint();
         if endpoint.is_private() {
@@ -43,7 +44,7 @@ impl<const M: usize> Peer<M> {
     }
 }
 
-/// A member that was drawn, and its networks.
+/// A drawn member and its subnets.
 struct Drawn {
     at: At,
     networks: [u64; 2],
@@ -51,8 +52,7 @@ struct Drawn {
 }
 
 impl Members {
-    /// Who makes room for another: the oldest of the most crowded network, or of all where none is
-    /// crowded.
+    /// Returns the peer to evict: the oldest of the most crowded subnet, or of all if none is crowded.
     pub(super) fn leaver<const M: usize>(
         &self,
         chunks: &[Slot<Chunk<M>>],
@@ -72,7 +72,7 @@ impl Members {
         if crowds == [0; 2] { self.oldest(chunks, now) } else { Some(leaver) }
     }
 
-    /// Whether one network holds a large part of the swarm.
+    /// Whether one subnet has a large part of the swarm.
     pub(super) fn has_crowd<const M: usize>(
         &self,
         chunks: &[Slot<Chunk<M>>],
@@ -91,8 +91,10 @@ impl Members {
         })
     }
 
-    /// Writes the compact forms of peers that `is_wanted`, few of each network and each with equal chance
-    /// among those, until `out` is full; returns how many.
+    /// Writes a random sample of the peers that `is_wanted` accepts, with few of each subnet, and returns their
+    /// number.
+    ///
+    /// Among the eligible peers of a subnet each has the same chance.
     pub(super) fn sample_evenly<const M: usize>(
         &self,
         chunks: &[Slot<Chunk<M>>],
@@ -102,8 +104,8 @@ impl Members {
         out: &mut [[u8; M]],
     ) -> usize {
         let most = if out.len() > ENOUGH { NAMED } else { [1; 2] };
-        // By a part of a hash: who shares a place with others waits for another reply, and nobody can choose
-        // whom to share it with.
+        // Subnets are counted by part of a keyed hash. Those that collide with others have to wait for another
+        // response, and nobody can choose what to collide with.
         let key = Key::new(rng);
         let mut named = [[0_u8; 256]; 2];
         let mut seen = 0;
@@ -112,7 +114,7 @@ impl Members {
             if named[0][wide] < most[0] && named[1][narrow] < most[1] {
                 (named[0][wide], named[1][narrow]) = (named[0][wide] + 1, named[1][narrow] + 1);
                 seen += 1;
-                // A place for each while there are any, then that of a random one (Vitter's reservoir).
+                // The first peers fill the slots, later ones replace a random one (Vitter's reservoir sampling).
                 let at = if seen <= out.len() { seen - 1 } else { rng.below(seen) };
                 if let Some(entry) = out.get_mut(at) {
                     *entry = *peer.compact();
@@ -132,7 +134,7 @@ impl Members {
         written
     }
 
-    /// Neighbours from a random member on, which are a fair sample of all.
+    /// Returns consecutive members from a random one on, which are a uniform sample.
     fn draw<const M: usize, const N: usize>(
         &self,
         chunks: &[Slot<Chunk<M>>],
@@ -144,7 +146,7 @@ impl Members {
         all.map(|(at, peer)| Drawn { at, networks: peer.networks(), age: now.since(peer.time()) }).collect()
     }
 
-    /// All members, from the one at `start` on.
+    /// Iterates over all members, from the one at `start` on.
     fn run<'a, const M: usize>(
         &self,
         chunks: &'a [Slot<Chunk<M>>],

@@ -1,4 +1,4 @@
-//! How the store makes room: from what expired, else from whoever has most.
+//! Eviction: expired peers first, then those of the largest users.
 
 use core::cmp::Reverse;
 
@@ -11,32 +11,35 @@ use crate::base::id::{InfoHash, NodeId};
 use crate::base::pool::{Ix, Slot};
 use crate::base::rng::Rng;
 
-/// Swarms compared when room must be made.
+/// Number of swarms compared for eviction.
 const CANDIDATES: usize = 16;
-/// Swarms with a single peer are sure of this part of all swarms, so that new ones can grow even
-/// if somebody holds all others with two peers each.
+/// The inverse of the part of all swarms reserved for those with a single peer.
+///
+/// It lets new swarms grow even if an attacker holds all others with two peers each.
 const SINGLES_RESERVE: usize = 8;
-/// A network with more peers in the store than this part of its swarms is a crowd, whose swarms go first.
+/// The inverse of the part of all swarms beyond which the peers of one subnet make it crowded.
+///
+/// Swarms from crowded subnets are evicted first.
 const CROWD_SHARE: usize = 64;
-/// No network is a crowd with fewer: some of others share its counters.
+/// Minimum number of peers of a crowded subnet, since some counters are shared with others.
 const LEAST_CROWD: usize = 16;
-/// Swarms looked at in one step of a sweep.
+/// Maximum number of swarms visited in one step of a sweep.
 pub(super) const STEP_SWARMS: usize = 16;
-/// A sweep looks no further once it has seen so many peers.
+/// Number of peers after which a step of a sweep ends.
 const STEP_PEERS: usize = 1000;
-/// Peers that are removed at once, so that no call takes a tenth of a millisecond.
+/// Maximum number of peers removed at once, so that no call takes a tenth of a millisecond.
 pub(super) const PIECE: usize = 256;
 
-/// What takes in the next peer of a swarm.
+/// Where the next peer of a swarm is stored.
 pub(super) enum Room {
-    /// A place in one of its chunks, or in a free one.
+    /// In one of its chunks, or in a free one.
     Chunk,
-    /// The place of one of its peers.
+    /// In place of one of its peers.
     OwnPlace,
 }
 
 impl PeerStore {
-    /// Sees to it that one more peer fits this swarm, at the cost of whoever has most.
+    /// Makes room for another peer of this swarm, evicting from the largest users.
     pub(super) fn make_room<const M: usize>(
         &mut self,
         slots: &mut PeerSlotsMut<'_>,
@@ -63,7 +66,7 @@ impl PeerStore {
         if self.lacks_chunk::<M>(slots, infohash) {
             self.sweep_step(slots, now);
         }
-        // The sweep may have removed what expired of this very swarm.
+        // The sweep may have removed expired peers of this very swarm.
         let own = self.members_of(slots.swarms, infohash, family);
         if self.lacks_chunk::<M>(slots, infohash) {
             let largest = (0..CANDIDATES)
@@ -82,7 +85,7 @@ impl PeerStore {
         Ok(Room::Chunk)
     }
 
-    /// Whether one more peer needs one more chunk than there is.
+    /// Whether another peer needs a chunk and none is free.
     fn lacks_chunk<const M: usize>(&self, slots: &mut PeerSlotsMut<'_>, infohash: &InfoHash) -> bool
     where
         Chunk<M>: Shelf,
@@ -113,14 +116,14 @@ impl PeerStore {
             };
             drawn.iter().filter(may_go).min_by_key(worth_of).map(|&(_, ix)| ix)
         };
-        // One that is too large to go at once goes only where there is no other, and in pieces.
+        // A swarm too large to be removed at once is evicted only if there is no other, and in pieces.
         let least = least(PIECE).or_else(|| self.singles.some()).or_else(|| least(usize::MAX));
         if let Some(ix) = least {
             self.purge(slots, ix, (now, 0), PIECE);
         }
     }
 
-    /// How crowded the networks are that a swarm's peers come from: 0 where one of those looked at is not.
+    /// Returns how crowded the subnets of a swarm's peers are: 0 if any of those checked is not.
     fn crowding(&self, slots: &PeerSlotsMut<'_>, ix: Ix) -> usize {
         if self.rules.by_endpoint {
             return 0;
@@ -135,7 +138,7 @@ impl PeerStore {
             .unwrap_or(0)
     }
 
-    /// Who of a swarm gives way to another.
+    /// Returns the peer of a swarm to evict.
     pub(super) fn leaver<const M: usize>(
         &self,
         members: &Members,
@@ -146,7 +149,7 @@ impl PeerStore {
         if self.rules.by_endpoint { members.oldest(chunks, now) } else { members.leaver(chunks, now, rng) }
     }
 
-    /// Removes peers of a swarm until that frees a chunk.
+    /// Removes peers of a swarm until a chunk is free.
     fn evict_chunk<const M: usize>(&mut self, slots: &mut PeerSlotsMut<'_>, ix: Ix, now: Stamp, rng: &mut Rng)
     where
         Chunk<M>: Shelf,
@@ -165,8 +168,9 @@ impl PeerStore {
         self.settle(slots.swarms, ix, before);
     }
 
-    /// Removes what expired from the next few swarms. Returns how many of them are left, none while one has
-    /// more to lose.
+    /// Removes expired peers from the next few swarms.
+    ///
+    /// Returns how many of these are left, or 0 if one of them has more to remove.
     pub(super) fn sweep_step(&mut self, slots: &mut PeerSlotsMut<'_>, now: Stamp) -> u64 {
         let (mut kept, mut peers, mut left) = (0, 0, PIECE);
         for _ in 0..self.used.len().min(STEP_SWARMS) {
@@ -187,14 +191,14 @@ impl PeerStore {
         kept
     }
 
-    /// The swarm to look at next.
+    /// Returns the swarm to sweep next.
     pub(super) fn turn_hand(&mut self, swarms: &[Slot<Swarm>]) -> Option<Ix> {
         let ix = self.hand.some().or_else(|| self.used.front())?;
         self.hand = self.used.next(swarms, ix).unwrap_or(Ix::NONE);
         Some(ix)
     }
 
-    /// Removes the peers of a swarm that are `ttl` old or older, `most` of them. Returns whether it still
+    /// Removes up to `most` peers of a swarm that are at least `ttl` old, and returns whether the swarm still
     /// exists.
     fn purge(&mut self, slots: &mut PeerSlotsMut<'_>, ix: Ix, life: (Stamp, u32), most: usize) -> bool {
         let before = slots.swarms[ix].peers();
@@ -233,8 +237,10 @@ impl PeerStore {
     }
 }
 
-/// How much a swarm is worth to keep: others look for it here where it is close to our id, and the more
-/// of them the more peers it has. Each bit of closeness weighs as much as twice the peers.
+/// Returns the value of keeping a swarm.
+///
+/// Other nodes look for it here if it is close to our id, and more of them the more peers it has. One bit of
+/// closeness weighs as much as twice the peers.
 fn worth(swarm: &Swarm, ids: &[NodeId]) -> u32 {
     let target = NodeId::from(swarm.infohash);
     let closeness = ids.iter().map(|id| id.common_prefix_len(&target)).max().unwrap_or(0);

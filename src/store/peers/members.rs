@@ -1,4 +1,4 @@
-//! The peers of one swarm and family: a list of small chunks, packed without holes.
+//! The peers of one swarm and family: a list of small chunks, packed without gaps.
 
 use super::StoredPeer;
 use crate::base::addr::Endpoint;
@@ -7,14 +7,14 @@ use crate::base::pool::{Ix, List, Pool, Slot};
 use crate::base::rng::Rng;
 use crate::base::time::Instant;
 
-/// Peers in a chunk. Few, because most swarms are tiny.
+/// Number of peers in a chunk; small, because most swarms are tiny.
 pub(super) const CHUNK: usize = 4;
 
 /// A few peers of one swarm.
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Chunk<const M: usize> {
-    /// The swarm that holds it, while it is taken.
+    /// The swarm that owns the chunk, while allocated.
     owner: Ix,
     peers: [Peer<M>; CHUNK],
 }
@@ -28,11 +28,11 @@ impl<const M: usize> Chunk<M> {
     }
 }
 
-/// A peer in `M` + 6 bytes. `M` is 6 or 18, the length of the compact form (BEP 5, BEP 32).
+/// A peer in `M` + 6 bytes, where `M` is the length of the compact form: 6 or 18 (BEP 5, BEP 32).
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(super) struct Peer<const M: usize> {
-    /// As it goes on the wire: address and port.
+    /// Address and port in wire format.
     #[cfg_attr(feature = "checkpoint", serde(with = "serde_big_array::BigArray"))]
     compact: [u8; M],
     time_low: u16,
@@ -91,7 +91,7 @@ impl<const M: usize> Peer<M> {
     }
 }
 
-/// The compact form of an endpoint, whose family must be the one that `M` stands for.
+/// Returns the compact form of an endpoint, whose family must match `M`.
 pub(super) fn compact<const M: usize>(endpoint: Endpoint) -> [u8; M] {
     let mut compact = [0; M];
     let (ip, port) = compact.split_at_mut(M - 2);
@@ -104,7 +104,7 @@ const TIME_BITS: u32 = 25;
 const TIME_MASK: u32 = (1 << TIME_BITS) - 1;
 const HALF: u32 = 1 << (TIME_BITS - 1);
 
-/// Seconds modulo 2^25: ages up to half a year are told right.
+/// A time in seconds modulo 2^25; ages up to half a year are exact.
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(super) struct Stamp(u32);
@@ -114,7 +114,7 @@ impl Stamp {
         Self((now.as_micros() / 1_000_000) as u32 & TIME_MASK)
     }
 
-    /// Seconds since `then`; zero where `then` is later.
+    /// Returns the seconds since `then`; zero if `then` is later.
     pub(super) const fn since(self, then: Self) -> u32 {
         let age = self.0.wrapping_sub(then.0) & TIME_MASK;
         if age >= HALF { 0 } else { age }
@@ -126,25 +126,25 @@ impl Stamp {
     }
 }
 
-/// The place of a peer.
+/// The position of a peer.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct At {
     chunk: Ix,
     index: usize,
 }
 
-/// The peers of a swarm in one family, in an order that is random at all times.
+/// The peers of a swarm in one family, in random order at all times.
 ///
-/// Each newcomer changes places with a random member and a gap is filled by the last, so any run
-/// of members is a fair random sample of the swarm, and a reply costs no more than its length.
+/// Each new peer swaps places with a random one, and a gap is filled by the last peer, so any run of members is a
+/// uniform random sample of the swarm, and a response costs time proportional to its length.
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(super) struct Members {
     chunks: List,
     count: u16,
-    /// One network holds a large part of it, as far as was seen when the last peer came.
+    /// Whether one subnet had a large part of the swarm when the last peer was added.
     is_crowd: bool,
-    /// When a peer last came or was refreshed.
+    /// When a peer was last added or refreshed.
     newest: Stamp,
 }
 
@@ -165,12 +165,12 @@ impl Members {
         self.chunks.len()
     }
 
-    /// Whether one more peer would need one more chunk.
+    /// Whether another peer needs another chunk.
     pub(super) const fn is_packed(&self) -> bool {
         self.count().is_multiple_of(CHUNK)
     }
 
-    /// Looks whether one network holds a large part of it.
+    /// Checks whether one subnet has a large part of the swarm.
     pub(super) fn watch<const M: usize>(&mut self, chunks: &[Slot<Chunk<M>>], now: Stamp, rng: &mut Rng) {
         self.is_crowd = self.has_crowd(chunks, now, rng);
     }
@@ -184,7 +184,7 @@ impl Members {
         self.newest
     }
 
-    /// The peer with this address, and with this port too where `by_port`.
+    /// Returns the position of the peer with this address, and also with this port if `by_port`.
     pub(super) fn find<const M: usize>(
         &self,
         chunks: &[Slot<Chunk<M>>],
@@ -205,7 +205,7 @@ impl Members {
         None
     }
 
-    /// The seed flag of the live peer with this address, if there is one.
+    /// Returns the seed flag of the live peer with this address, if there is one.
     pub(super) fn seed_flag<const M: usize>(
         &self,
         chunks: &[Slot<Chunk<M>>],
@@ -242,7 +242,7 @@ impl Members {
             .take(count)
     }
 
-    /// Adds a peer to the swarm at `owner`. `false` where that needs a chunk and none is free.
+    /// Adds a peer to the swarm at `owner`; returns `false` if no chunk is free.
     pub(super) fn insert<const M: usize>(
         &mut self,
         chunks: &mut [Slot<Chunk<M>>],
@@ -266,7 +266,7 @@ impl Members {
         true
     }
 
-    /// Updates port, seed flag and time of a peer.
+    /// Updates the port, seed flag and time of a peer.
     pub(super) fn refresh<const M: usize>(
         &mut self,
         chunks: &mut [Slot<Chunk<M>>],
@@ -279,7 +279,7 @@ impl Members {
         self.newest = now;
     }
 
-    /// Puts another peer into the place of one, which is returned.
+    /// Replaces a peer, and returns the previous one.
     pub(super) fn replace<const M: usize>(
         &mut self,
         chunks: &mut [Slot<Chunk<M>>],
@@ -291,7 +291,7 @@ impl Members {
         core::mem::replace(&mut chunks[at.chunk].peers[at.index], peer)
     }
 
-    /// Takes a peer out.
+    /// Removes and returns a peer.
     pub(super) fn remove<const M: usize>(
         &mut self,
         chunks: &mut [Slot<Chunk<M>>],
@@ -309,7 +309,7 @@ impl Members {
         peer
     }
 
-    /// Takes out the peers that are `ttl` seconds old or older, `most` of them, and shows them to `gone`.
+    /// Removes up to `most` peers that are at least `ttl` seconds old, and passes each to `gone`.
     pub(super) fn remove_expired<const M: usize>(
         &mut self,
         chunks: &mut [Slot<Chunk<M>>],
@@ -331,14 +331,13 @@ impl Members {
                     chunk = self.chunks.next(chunks, ix);
                 }
             } else {
-                // The last peer comes in its place and is looked at next.
+                // The last peer takes its position and is visited next.
                 gone(self.remove(chunks, pool, At { chunk: ix, index }));
             }
         }
     }
 
-    /// Writes the compact forms of live peers, each with equal chance, until `out` is full.
-    /// Returns how many.
+    /// Writes a random sample of live peers in compact form, and returns their number.
     pub(super) fn sample<const M: usize>(
         &self,
         chunks: &[Slot<Chunk<M>>],
@@ -353,7 +352,7 @@ impl Members {
             return 0;
         }
         let unwanted = if noseed { SEED } else { 0 };
-        // Where all fit, any start will do.
+        // If all fit, the start does not matter.
         let start = if left > room { rng.below(left) } else { 0 };
         if self.is_crowd && left > room {
             let is_wanted = |peer: &Peer<M>| peer.is_live(now, ttl) && peer.rest & unwanted == 0;
@@ -386,7 +385,7 @@ impl Members {
         if is_last { (self.count() - 1) % CHUNK + 1 } else { CHUNK }
     }
 
-    /// The place behind one, or the first behind the last.
+    /// Returns the position after another one, wrapping around at the end.
     pub(super) fn after<const M: usize>(&self, chunks: &[Slot<Chunk<M>>], at: At) -> At {
         if at.index + 1 < self.len_of(at.chunk) {
             return At { index: at.index + 1, ..at };
@@ -395,7 +394,7 @@ impl Members {
         At { chunk: next.unwrap_or(at.chunk), index: 0 }
     }
 
-    /// The place of the `n`-th peer, which must exist.
+    /// Returns the position of the `n`-th peer, which must exist.
     pub(super) fn nth<const M: usize>(&self, chunks: &[Slot<Chunk<M>>], n: usize) -> At {
         let (hops, index) = (n / CHUNK, n % CHUNK);
         let (front, back) = (self.chunks.front(), self.chunks.back());

@@ -1,7 +1,14 @@
-//! The peers that others announced to us, by infohash (BEP 5, BEP 32, BEP 33).
+//! The store of announced peers, by infohash (BEP 5, BEP 32, BEP 33).
 //!
-//! Everything lies in slices of fixed size: swarms, chunks of peers for each family, and counters
-//! that hold each source to its share. When they are full, room is made where there is most.
+//! - `caps`: limits per source and subnet, with a count-min sketch
+//! - `crowd`: fairness between the subnets in a swarm
+//! - `eviction`: making room, and removing expired peers
+//! - `members`: the peers of one swarm and family, in small chunks
+//! - `own`: our own announces
+//! - `sampler`: the infohashes returned for `sample_infohashes` (BEP 51)
+//!
+//! All memory is in slices of fixed size: swarms, chunks of peers for each family, and counters that limit each
+//! source. When they are full, the largest users are evicted from first.
 
 mod caps;
 mod crowd;
@@ -29,22 +36,23 @@ use own::is_own;
 use sampler::Sampler;
 pub(crate) use sampler::{MAX_INTERVAL as MAX_SAMPLE_INTERVAL, Told};
 
-/// The rules of a store.
+/// Limits of a peer store.
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct PeerRules {
     /// How long a peer is kept after its last announce.
     pub(crate) ttl_secs: u32,
-    /// Peers of one family in one swarm.
+    /// Maximum number of peers of one family in one swarm.
     pub(crate) per_swarm: u16,
-    /// Peers from one IPv4 address or one IPv6 /64, over all swarms.
+    /// Maximum number of peers from one IPv4 address or one IPv6 /64, over all swarms.
     pub(crate) per_source: u16,
-    /// Peers from one IPv4 /24 or one IPv6 /56, over all swarms; twice as many from an IPv6 /48.
+    /// Maximum number of peers from one IPv4 /24 or one IPv6 /56, over all swarms; twice as many from an IPv6 /48.
     pub(crate) per_network: u16,
-    /// Tell peers apart by full endpoint and apply no caps, where many nodes share one host. Else
-    /// an IP address has one peer in a swarm (BEP 33).
+    /// Identifies peers by full endpoint and disables the caps, for many nodes on one host.
+    ///
+    /// Otherwise an IP address has one peer in a swarm (BEP 33).
     pub(crate) by_endpoint: bool,
-    /// How long a random subset of the infohashes stays the same (BEP 51).
+    /// How long the random subset of the infohashes stays the same (BEP 51).
     pub(crate) sample_secs: u16,
 }
 
@@ -61,38 +69,38 @@ impl Default for PeerRules {
     }
 }
 
-/// What became of an announced peer.
+/// Result of an accepted announce.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Announced {
-    /// It is new.
+    /// The peer is new.
     Stored,
-    /// It was known; port, seed flag and time are now those of this announce.
+    /// The peer was known; its port, seed flag and time were updated.
     Refreshed,
 }
 
-/// Why an announced peer is not stored.
+/// Reason why an announced peer is not stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refusal {
-    /// Nobody can be reached at port 0.
+    /// Port 0 is unreachable.
     Port,
-    /// Its address has its share of the store.
+    /// The cap of its address is reached.
     Source,
-    /// Its network has its share of the store.
+    /// The cap of its subnet is reached.
     Network,
-    /// No room, and none could be made.
+    /// The store is full, and nothing could be evicted.
     Full,
 }
 
-/// A peer as the getters and a scrape see it.
+/// A peer as returned by getters and counted by scrapes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct StoredPeer {
     pub(crate) endpoint: Endpoint,
     pub(crate) seed: bool,
-    /// The two bits that stand for its address in a filter of 2048 (BEP 33).
+    /// The two bits for its address in a Bloom filter of 2048 bits (BEP 33).
     pub(crate) filter_indices: [u16; 2],
 }
 
-/// The memory of a store, to read. Zeroed memory is an empty store.
+/// Shared access to the memory of a store; zeroed memory is an empty store.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PeerSlots<'a> {
     pub(crate) swarms: &'a [Slot<Swarm>],
@@ -101,7 +109,7 @@ pub(crate) struct PeerSlots<'a> {
 }
 
 impl PeerSlots<'_> {
-    /// Peers of one family that there is room for.
+    /// Returns the number of peers of one family that fit in memory.
     pub(crate) const fn capacity(&self, family: Family) -> usize {
         match family {
             Family::V4 => self.v4.len() * CHUNK,
@@ -110,14 +118,16 @@ impl PeerSlots<'_> {
     }
 }
 
-/// The memory of a store.
+/// Exclusive access to the memory of a store.
 #[derive(Debug)]
 pub(crate) struct PeerSlotsMut<'a> {
     pub(crate) swarms: &'a mut [Slot<Swarm>],
     pub(crate) v4: &'a mut [Slot<Chunk<6>>],
     pub(crate) v6: &'a mut [Slot<Chunk<18>>],
-    /// Counters behind the caps per source and network. Half as many as peers find a source about
-    /// eight too high, which is far from any cap. Without any there are no caps.
+    /// Counters for the caps per source and subnet.
+    ///
+    /// With half as many counters as peers a source is overestimated by about eight, far less than any cap.
+    /// Without counters there are no caps.
     pub(crate) counters: &'a mut [u16],
 }
 
@@ -127,7 +137,7 @@ impl PeerSlotsMut<'_> {
     }
 }
 
-/// A swarm, and beside it the head of the hash chain that has this slot's number.
+/// A swarm, which also contains the head of the hash chain with this slot's number.
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Swarm {
@@ -161,21 +171,22 @@ impl Swarm {
 
 /// The peer store.
 ///
-/// Caps bound what one source and one network can store. Against many sources there is fairness
-/// between networks, and between swarms. When a swarm is full, a peer of its most crowded network goes, or
-/// its oldest. When chunks run out, a few are drawn at random and the largest of their swarms gives up
-/// such peers, unless the announced swarm is as large: a flooded swarm turns over its own peers. When
-/// swarms run out, some are drawn, and of these goes first whose peers are all of crowded networks, then
-/// which is far from our id and small; while few have a single peer, only larger ones, so that new ones
-/// can grow.
+/// Caps limit what one source and one subnet can store. Against many sources, eviction is fair between subnets and
+/// between swarms:
+///
+/// - When a swarm is full, it evicts a peer of its most crowded subnet, or else its oldest.
+/// - When chunks run out, a few are drawn at random and the largest of their swarms evicts such peers, unless the
+///   announced swarm is as large: a flooded swarm replaces its own peers.
+/// - When swarms run out, some are drawn. Those whose peers are all from crowded subnets are evicted first, then
+///   those that are small and far from our id. While few swarms have a single peer, only larger ones are evicted,
+///   so that new ones can grow.
 #[derive(Debug)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct PeerStore {
     rules: PeerRules,
     key: Key,
     swarms: Pool,
-    /// The swarms in use, none of them empty. Those with a single peer come last, in the order of
-    /// their announces.
+    /// Swarms in use, none of them empty; those with a single peer come last, in the order of their announces.
     used: List,
     /// The first swarm with a single peer.
     singles: Ix,
@@ -184,13 +195,13 @@ pub(crate) struct PeerStore {
     hand: Ix,
     chunks: [Pool; 2],
     peers: [u32; 2],
-    /// Announces of our own among them.
+    /// Number of our own announces among the peers.
     own: [u32; 2],
     sweep_due: Instant,
     sampler: Sampler,
 }
 
-/// A whole sweep takes this part of the peers' life.
+/// Number of complete sweeps within the lifetime of a peer.
 const SWEEPS_PER_LIFE: u64 = 8;
 
 impl PeerStore {
@@ -211,13 +222,15 @@ impl PeerStore {
         }
     }
 
-    /// The secret that decides where things lie.
+    /// Returns the secret that randomizes the positions in hash tables.
     #[cfg(feature = "items")]
     pub(crate) const fn key(&self) -> Key {
         self.key
     }
 
-    /// Stores a peer, or refreshes it. `ids` are our own, near which swarms are worth more.
+    /// Stores or refreshes a peer.
+    ///
+    /// `ids` are our own ids; swarms close to them are worth more.
     #[expect(clippy::too_many_arguments)]
     pub(crate) fn announce(
         &mut self,
@@ -239,8 +252,10 @@ impl PeerStore {
         }
     }
 
-    /// Writes the compact forms (6 or 18 bytes each) of peers of a swarm, a fair random sample
-    /// where more are known than fit `out`, without seeds if `noseed` (BEP 33). Returns how many.
+    /// Writes peers of a swarm in compact form (6 or 18 bytes each), and returns their number.
+    ///
+    /// They are a uniform random sample if more are known than fit in `out`; seeds are left out if `noseed` (BEP
+    /// 33).
     #[expect(clippy::too_many_arguments)]
     pub(crate) fn sample(
         &self,
@@ -261,18 +276,18 @@ impl PeerStore {
         }
     }
 
-    /// Whether any peer of the swarm is known.
+    /// Whether any live peer of the swarm is stored.
     pub(crate) fn has(&self, slots: PeerSlots<'_>, infohash: &InfoHash, now: Instant) -> bool {
         self.find(slots.swarms, infohash)
             .is_some_and(|ix| slots.swarms[ix].is_live(Stamp::at(now), self.rules.ttl_secs))
     }
 
-    /// Peers of a swarm in one family, what has expired included.
+    /// Returns the number of peers of a swarm in one family, including expired ones.
     pub(crate) fn count_of(&self, slots: PeerSlots<'_>, infohash: &InfoHash, family: Family) -> usize {
         self.members_of(slots.swarms, infohash, family.index()).count()
     }
 
-    /// The peers of a swarm in both families, but for ourselves.
+    /// Returns the peers of a swarm in both families, without our own.
     pub(crate) fn peers_of<'a>(
         &self,
         slots: PeerSlots<'a>,
@@ -287,8 +302,10 @@ impl PeerStore {
         v4.chain(v6).filter(|peer| !is_own(peer.endpoint))
     }
 
-    /// The filters of the seeds and of the other peers of a swarm, in both families and without
-    /// ourselves (BEP 33); `None` where nobody is known. It looks at every peer, of which [`PeerRules::per_swarm`] bounds the number.
+    /// Returns the Bloom filters of the seeds and of the other peers of a swarm, in both families (BEP 33).
+    ///
+    /// Our own peers are not included; `None` if there are no others. Every peer is visited, a number that
+    /// [`PeerRules::per_swarm`] limits.
     pub(crate) fn scrape(
         &self,
         slots: PeerSlots<'_>,
@@ -303,7 +320,7 @@ impl PeerStore {
         filters
     }
 
-    /// The infohashes that have peers.
+    /// Returns the infohashes that have live peers.
     pub(crate) fn infohashes<'a>(
         &self,
         slots: PeerSlots<'a>,
@@ -315,12 +332,12 @@ impl PeerStore {
             .map(|ix| slots.swarms[ix].infohash)
     }
 
-    /// Infohashes in the store. Like `peer_count`, it counts what expired until it is swept.
+    /// Returns the number of infohashes stored, including expired ones that are not swept yet.
     pub(crate) const fn infohash_count(&self) -> usize {
         self.used.len()
     }
 
-    /// Peers of others in the store, over all infohashes.
+    /// Returns the number of peers stored for others, including expired ones that are not swept yet.
     pub(crate) const fn peer_count(&self, family: Family) -> usize {
         (self.peers[family.index()] - self.own[family.index()]) as usize
     }
@@ -348,23 +365,24 @@ impl PeerStore {
             && chunks == [self.chunks[0].used(), self.chunks[1].used()]
     }
 
-    /// When `sweep` should run next. `None` while the store is empty.
+    /// Returns when [`sweep`](Self::sweep) is due; `None` while the store is empty.
     pub(crate) fn next_sweep(&self) -> Option<Instant> {
         (!self.used.is_empty()).then_some(self.sweep_due)
     }
 
-    /// Removes expired peers from the next few swarms. Nothing depends on it but memory: expired
-    /// peers are never returned.
+    /// Removes expired peers from the next few swarms.
+    ///
+    /// This only frees memory: expired peers are never returned.
     pub(crate) fn sweep(&mut self, slots: &mut PeerSlotsMut<'_>, now: Instant) {
         let swarms = self.used.len() as u64;
         let kept = self.sweep_step(slots, Stamp::at(now));
-        // Where everything is gone already there is more to find, so the next step comes soon.
+        // After a swarm that expired completely there may be more, so the next step follows soon.
         let round = u64::from(self.rules.ttl_secs) * 1_000_000 / SWEEPS_PER_LIFE;
         let pause = round.saturating_mul(kept) / swarms.max(1);
         self.sweep_due = now + Duration::from_micros(pause.max(1000));
     }
 
-    /// Forgets everything.
+    /// Removes everything.
     pub(crate) fn clear(&mut self, slots: &mut PeerSlotsMut<'_>) {
         slots.swarms.iter_mut().for_each(|slot| *slot = Slot::new(Swarm::EMPTY));
         slots.counters.fill(0);
@@ -483,7 +501,7 @@ impl PeerStore {
         Some(ix)
     }
 
-    /// Gives a swarm whose peers changed its place among the others, or frees it where none are left.
+    /// Updates the position of a swarm whose number of peers changed, and frees it if it is empty.
     fn settle(&mut self, swarms: &mut [Slot<Swarm>], ix: Ix, peers_before: usize) {
         if peers_before > 1 && swarms[ix].peers() > 1 {
             return;
@@ -525,7 +543,7 @@ impl PeerStore {
     }
 }
 
-/// The chunks of one family among the memory of a store.
+/// Access to the chunks of one family in the memory of a store.
 trait Shelf: Sized {
     const FAMILY: Family;
 

@@ -1,8 +1,8 @@
 //! Our own announces, stored beside those of others.
 //!
-//! They stand under the unspecified address, which nobody else can have: where others see us is known
-//! later than what we announce, and may change. It is filled in wherever they are returned. They
-//! count for no cap, and are no peers that announced themselves to us.
+//! They are stored under the unspecified address, which no other peer can have: the external address becomes known
+//! later than the announces and may change. It is filled in whenever they are returned. They do not count towards
+//! any cap, nor as peers that were announced to this node.
 
 use super::members::{Chunk, Stamp, compact};
 use super::{Announced, PeerSlots, PeerSlotsMut, PeerStore, Refusal, Shelf};
@@ -12,7 +12,7 @@ use crate::base::id::{InfoHash, NodeId};
 use crate::base::rng::Rng;
 use crate::base::time::Instant;
 
-/// The endpoint that our own announce is stored under.
+/// Returns the placeholder endpoint of our own announce.
 const fn stand_in(family: Family, port: u16) -> Endpoint {
     match family {
         Family::V4 => Endpoint::v4([0; 4], port),
@@ -20,13 +20,13 @@ const fn stand_in(family: Family, port: u16) -> Endpoint {
     }
 }
 
-/// Whether a stored endpoint stands for our own.
+/// Whether a stored endpoint is the placeholder of our own.
 pub(super) fn is_own(endpoint: Endpoint) -> bool {
     endpoint.ip().is_unspecified()
 }
 
 impl PeerStore {
-    /// Stores or renews our own announce; port 0 stands for the port that others see.
+    /// Stores or refreshes our own announce; port 0 means the external port.
     #[expect(clippy::too_many_arguments)]
     pub(crate) fn announce_own(
         &mut self,
@@ -46,7 +46,7 @@ impl PeerStore {
         }
     }
 
-    /// Forgets our own announce.
+    /// Removes our own announce.
     pub(crate) fn forget_own(&mut self, slots: &mut PeerSlotsMut<'_>, infohash: &InfoHash) {
         self.forget_own_in::<6>(slots, infohash);
         self.forget_own_in::<18>(slots, infohash);
@@ -57,8 +57,9 @@ impl PeerStore {
         self.own[family.index()] > 0
     }
 
-    /// Fills our endpoint in where the compact forms of sampled peers stand for it, and leaves out what
-    /// is not known of it. Returns how many are left.
+    /// Replaces placeholders in sampled peers by our endpoint, and returns the number of peers left.
+    ///
+    /// Peers whose address or port is still unknown are removed.
     pub(crate) fn fill_in(family: Family, own: Option<Endpoint>, peers: &mut [u8]) -> usize {
         match family {
             Family::V4 => fill_in::<6>(own, peers),
@@ -66,7 +67,7 @@ impl PeerStore {
         }
     }
 
-    /// Adds us to the filters of a swarm (BEP 33).
+    /// Adds our own peer to the filters of a swarm (BEP 33).
     pub(crate) fn add_own(
         &self,
         slots: PeerSlots<'_>,

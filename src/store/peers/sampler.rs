@@ -1,4 +1,4 @@
-//! Which infohashes are told to whoever asks for a sample (BEP 51).
+//! The infohashes returned for `sample_infohashes` queries (BEP 51).
 
 use core::time::Duration;
 
@@ -9,20 +9,21 @@ use crate::base::pool::Slot;
 use crate::base::rng::Rng;
 use crate::base::time::Instant;
 
-/// The longest time for which a sample may stay the same (BEP 51).
+/// Maximum time for which a sample may stay the same (BEP 51).
 pub(crate) const MAX_INTERVAL: Duration = Duration::from_secs(6 * 3600);
 
-/// Up to this many swarms are all looked at for a subset; among more, some are drawn, so that no answer
-/// takes a tenth of a millisecond.
+/// Maximum number of swarms that are all visited to draw a subset.
+///
+/// If there are more, only some are drawn, so that no response takes a tenth of a millisecond.
 const SURVEYED: usize = 1024;
 
-/// Most swarms that are looked at then.
+/// Maximum number of swarms that are drawn.
 const PROBES: usize = 1024;
 
-/// The random subset that is told while not all infohashes fit into an answer.
+/// The random subset that is returned while not all infohashes fit into a response.
 ///
-/// It is drawn when somebody asks and the last one is over, never oftener, so that asking again brings
-/// nothing new. Answers with less room tell the first of it.
+/// A new subset is drawn only by a query that arrives after the previous one has expired, so that repeated queries
+/// reveal nothing new. Responses with less room return a prefix of it.
 #[derive(Clone, Copy, Debug, Default)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Sampler {
@@ -30,21 +31,24 @@ pub(crate) struct Sampler {
     until: Instant,
 }
 
-/// What is told beside the infohashes.
+/// The result of a sample.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Told {
-    /// Infohashes written.
+    /// Number of infohashes written.
     pub(crate) count: usize,
-    /// Infohashes stored. While not all are told, those that expired count until they are swept, which is
-    /// within an eighth of a peer's life or so: to count them would be to look at every swarm in each answer.
+    /// Number of infohashes stored.
+    ///
+    /// If not all are returned, expired ones count until they are swept, which is within about an eighth of a
+    /// peer's lifetime: an exact count would visit every swarm for each response.
     pub(crate) stored: usize,
-    /// How long asking again brings nothing new, or little.
+    /// How long further queries reveal nothing or little new.
     pub(crate) interval: Duration,
 }
 
 impl PeerStore {
-    /// Writes infohashes that have peers: all of them, or as many of the present subset as fit into
-    /// `out`. `subset` is where it lies.
+    /// Writes infohashes that have peers: all of them, or as many of the current subset as fit in `out`.
+    ///
+    /// `subset` is the memory of the subset.
     pub(crate) fn sample_infohashes(
         &mut self,
         slots: PeerSlots<'_>,
@@ -68,7 +72,7 @@ impl PeerStore {
         Told { count, stored: self.infohash_count(), interval: self.sampler.until - now }
     }
 
-    /// Fills a subset, each infohash with equal chance and at a random place.
+    /// Draws a subset in random order, each infohash with equal probability.
     fn draw(&self, slots: PeerSlots<'_>, subset: &mut [InfoHash], now: Instant, rng: &mut Rng) -> u16 {
         let (now, ttl) = (Stamp::at(now), self.rules.ttl_secs);
         let slots = &slots.swarms[..self.swarms.touched()];
@@ -82,7 +86,7 @@ impl PeerStore {
     }
 }
 
-/// Looks at every swarm (Vitter's reservoir).
+/// Visits every swarm (Vitter's reservoir sampling).
 fn draw_from_all(
     slots: &[Slot<Swarm>],
     is_live: &dyn Fn(&Swarm) -> bool,
@@ -100,7 +104,7 @@ fn draw_from_all(
     seen.min(subset.len())
 }
 
-/// Looks at no more than [`PROBES`] places: where many of them are empty, it finds fewer than asked for.
+/// Draws at most [`PROBES`] slots; if many of them are empty, the subset is smaller than requested.
 fn draw_at_random(
     slots: &[Slot<Swarm>],
     is_live: &dyn Fn(&Swarm) -> bool,

@@ -1,4 +1,4 @@
-//! Where room is short: whose share it is, and who gives way.
+//! Caps and eviction in a full store.
 
 use super::*;
 
@@ -17,7 +17,7 @@ fn a_full_swarm_gives_up_its_oldest_peer() {
 fn the_number_of_infohashes_is_capped_and_the_least_valuable_goes() {
     let mut world = World::new(PeerRules::default(), 8, 1000, 0);
     for number in 0..8 {
-        // Number 3 has one peer, as has number 5, which was heard from later.
+        // Number 3 has one peer, and so has number 5, which was announced later.
         let peers = if number == 3 || number == 5 { 1 } else { 6 };
         for peer in 0..peers {
             world.announce(number, host(number * 100 + peer), number.into()).unwrap();
@@ -30,7 +30,7 @@ fn the_number_of_infohashes_is_capped_and_the_least_valuable_goes() {
     assert_eq!(left, [0, 1, 2, 4, 5, 6, 7, 8]);
 }
 
-/// All but the part that is kept free for new ones stays.
+/// Everything remains, except for the part that is reserved for new swarms.
 #[test]
 fn a_flood_of_new_infohashes_cannot_empty_a_store_of_larger_swarms() {
     let mut world = World::new(PeerRules::default(), 64, 4000, 0);
@@ -65,14 +65,14 @@ fn one_source_has_its_share_of_all_swarms_and_no_more() {
         let expected = if number < 128 { Ok(Announced::Stored) } else { Err(Refusal::Source) };
         assert_eq!(world.announce(number, host(1), 0), expected);
     }
-    // Nor do the addresses of one IPv6 /64 count apart.
+    // The addresses of one IPv6 /64 count together as well.
     for number in 0..300_u16 {
         let [a, b] = number.to_be_bytes();
         let peer = Endpoint::v6([0x2a, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, a, b], 1);
         let expected = if number < 128 { Ok(Announced::Stored) } else { Err(Refusal::Source) };
         assert_eq!(world.announce(number.into(), peer, 0), expected);
     }
-    // It may refresh what it has, others are not touched, and what expires is given back.
+    // The source may refresh its peers, others are unaffected, and expired peers no longer count.
     assert_eq!(world.announce(5, host(1), 1), Ok(Announced::Refreshed));
     assert_eq!(world.announce(500, host(2), 1), Ok(Announced::Stored));
     while world.store.infohash_count() > 0 {
@@ -118,7 +118,7 @@ fn h_32_hosts_of_a_private_network_have_no_common_share() {
         let peer = Endpoint::v4([192, 168, 1, (number % 50) as u8], 1);
         assert_eq!(world.announce(number, peer, 0), Ok(Announced::Stored));
     }
-    // Nor do their swarms go before those of others.
+    // Nor are their swarms evicted before those of others.
     for number in 1000..1100 {
         world.announce(number, host(number), 1).unwrap();
     }
@@ -127,8 +127,8 @@ fn h_32_hosts_of_a_private_network_have_no_common_share() {
     world.check();
 }
 
-/// The estimate errs towards refusing: at the array size in use not one source in a thousand
-/// comes near its cap by accident.
+/// The estimate errs towards refusal: with the array size in use, not one source in a thousand comes near its cap
+/// by accident.
 #[test]
 fn honest_sources_are_not_refused_by_shared_counters() {
     let mut world = World::new(PeerRules::default(), 1000, 32_768, 0);
@@ -153,7 +153,7 @@ fn a_flood_of_one_swarm_turns_over_its_own_peers_only() {
     assert_eq!(world.values(999, 1).len(), 760);
 }
 
-/// Even where it holds so little of the store that a draw of chunks often misses it.
+/// Even if the swarm has so little of the store that a draw of chunks often misses it.
 #[test]
 fn a_flooded_swarm_takes_nothing_from_smaller_ones() {
     let mut world = World::new(PeerRules::default(), 200, 1000, 0);
@@ -198,8 +198,9 @@ fn when_chunks_run_out_the_largest_swarm_gives_its_oldest() {
     world.check();
 }
 
-/// A swarm is freed and its slot not taken at once where its chunk goes to a swarm of the other
-/// family. Which one that is follows from chance, hence the many worlds.
+/// A swarm is freed and its slot not reused at once if its chunk goes to a swarm of the other family.
+///
+/// Which swarm that is depends on chance, hence the many worlds.
 #[test]
 fn the_hand_of_the_sweep_never_rests_on_a_freed_swarm() {
     for seed in 0..40 {
@@ -228,7 +229,7 @@ fn room_is_made_from_expired_peers_first() {
     assert_eq!(world.values(2, TTL).len(), 8);
     world.check();
 
-    // Even if the announced swarm itself is what expired.
+    // Even if the announced swarm itself has expired.
     let mut world = World::new(PeerRules::default(), 1, 4, 0);
     for number in 0..4 {
         world.announce(1, host(number), 0).unwrap();
@@ -264,7 +265,7 @@ fn h_25_no_newcomer_costs_more_peers_at_once_than_a_piece() {
             world.announce(number % 2, family(number), 0).unwrap();
         }
     }
-    // Where all are large, one of them goes bit by bit.
+    // If all are large, one of them is removed piece by piece.
     let mut refused = 0;
     while world.announce(7, host(5000), 0).is_err() {
         refused += 1;
@@ -273,7 +274,7 @@ fn h_25_no_newcomer_costs_more_peers_at_once_than_a_piece() {
     }
     assert!((5..=8).contains(&refused), "{refused}");
 
-    // Where there are others, it stays.
+    // If there are others, the large one remains.
     let mut world = World::new(PeerRules::default(), 20, 8000, 0);
     (0..1000).for_each(|number| _ = world.announce(1, host(number), 0));
     for number in 2..500 {
@@ -296,8 +297,9 @@ fn without_memory_nothing_is_stored() {
     }
 }
 
-/// Honest peers left in a swarm of a hundred of them and as many false ones as fit, and their share in
-/// replies.
+/// Floods a swarm of a hundred honest peers with as many false ones as fit.
+///
+/// Returns how many honest peers are left, and their share in responses.
 fn besieged(attacker: impl Fn(u32) -> Endpoint) -> (usize, f64) {
     let mut world = World::new(PeerRules::default(), 4096, 40_000, 20_000);
     for number in 0..100 {
@@ -320,7 +322,7 @@ fn peers_of_one_network_push_nobody_out_and_are_named_seldom() {
     assert!(kept >= 95 && share >= 0.9, "{kept} {share}");
     let (kept, share) = besieged(|number| Endpoint::v4([99, 1, (number >> 8) as u8 & 15, number as u8], 1));
     assert!(kept >= 80 && share >= 0.7, "{kept} {share}");
-    // A thousand /24s that a provider or two have.
+    // A thousand /24s, as owned by one or two providers.
     let (kept, share) = besieged(|number| {
         Endpoint::v4([98, ((number % 1000) >> 8) as u8, number as u8, (number / 1000) as u8], 1)
     });

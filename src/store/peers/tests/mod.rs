@@ -1,4 +1,4 @@
-//! What is stored, for how long, and at what cost.
+//! The contents, lifetimes and costs of the peer store.
 
 mod full;
 mod model;
@@ -13,7 +13,7 @@ use super::eviction::{PIECE, STEP_SWARMS};
 use super::*;
 use crate::base::rng::Rng;
 
-/// A store with memory of its own.
+/// A store with its memory and random generator.
 struct World {
     store: PeerStore,
     rng: Rng,
@@ -65,13 +65,13 @@ impl World {
         store.announce(slots, &infohash(hash), peer, seed, &[], secs(at), rng)
     }
 
-    /// As a node with this id.
+    /// Announces to a node with this id.
     fn announce_at(&mut self, own: NodeId, infohash: InfoHash, peer: Endpoint, at: u64) {
         let (store, slots, rng) = parts!(self);
         let _ = store.announce(slots, &infohash, peer, false, &[own], secs(at), rng);
     }
 
-    /// So many swarms, each of so many peers, up to 100.
+    /// Announces this many swarms, each of this many peers, up to 100.
     fn fill(&mut self, swarms: u32, peers: u32) {
         for number in 0..swarms {
             for peer in 0..peers {
@@ -102,7 +102,7 @@ impl World {
         self.store.has(self.shared(), &infohash(hash), secs(at))
     }
 
-    /// What a reply with room for `max` values holds.
+    /// Returns the peers in a response with room for `max` values.
     fn sample(&mut self, hash: u32, family: Family, noseed: bool, max: usize, at: u64) -> Vec<Endpoint> {
         let width = if family == Family::V4 { 6 } else { 18 };
         let mut out = vec![0; max * width];
@@ -124,7 +124,7 @@ impl World {
         Family::ALL.iter().map(|&family| self.store.peer_count(family)).sum()
     }
 
-    /// Pools add up, each peer is in exactly one place, all counts agree.
+    /// Checks that pools add up, each peer is in exactly one place, and all counts agree.
     fn check(&self) {
         let (store, slots) = (&self.store, self.shared());
         assert!(store.is_consistent(slots));
@@ -175,8 +175,7 @@ fn infohash(number: u32) -> InfoHash {
     InfoHash::from_bytes(bytes)
 }
 
-/// A host in a network of its own.
-/// Neighbours in number are far apart.
+/// Returns a host in a subnet of its own; hosts with consecutive numbers are far apart.
 fn host(number: u32) -> Endpoint {
     let [a, b, c, _] = number.reverse_bits().to_be_bytes();
     Endpoint::v4([a, b, c, 9], 6881)

@@ -1,4 +1,4 @@
-//! The store under random operations, beside a model.
+//! Random operations on the store, compared with a model.
 
 use proptest::prelude::*;
 
@@ -26,7 +26,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     proptest::collection::vec(step, 0..200)
 }
 
-/// By infohash and address: port, seed flag, time.
+/// Port, seed flag and time, by infohash and address.
 type Model = BTreeMap<(u32, core::net::IpAddr), (u16, bool, u64)>;
 
 fn run(world: &mut World, steps: Vec<Step>, exact: bool) -> Result<(), TestCaseError> {
@@ -42,7 +42,7 @@ fn run(world: &mut World, steps: Vec<Step>, exact: bool) -> Result<(), TestCaseE
                     let old = model.insert((hash, ip), (port, seed, now));
                     if exact {
                         let is_live = |(_, _, time)| now - time < TTL;
-                        // What expired may be gone already or not.
+                        // An expired peer may or may not be removed already.
                         if old.is_none_or(is_live) {
                             let is_new = old.is_none();
                             let expected = if is_new { Announced::Stored } else { Announced::Refreshed };
@@ -94,7 +94,7 @@ proptest! {
         run(&mut World::roomy(), steps, true)?;
     }
 
-    /// Where room is short, something is missing, but nothing is wrong, doubled or leaked.
+    /// With too little memory something is missing, but nothing is wrong, duplicated or leaked.
     #[test]
     fn a_store_without_room_holds_nothing_that_its_model_does_not(steps in steps()) {
         let rules = PeerRules { per_swarm: 13, ..PeerRules::default() };

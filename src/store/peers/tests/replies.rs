@@ -1,4 +1,4 @@
-//! Which of the stored peers are in a reply.
+//! The choice of stored peers for a response.
 
 use super::*;
 
@@ -20,7 +20,7 @@ fn q_26_every_peer_has_an_equal_chance_to_be_in_a_reply() {
     assert!(seen.values().all(|count| (4700..5300).contains(count)), "{seen:?}");
 }
 
-/// A run of neighbours is a fair sample only if neighbours are strangers.
+/// A run of consecutive members is a uniform sample only if they did not announce together.
 #[test]
 fn q_26_peers_that_announce_together_are_not_returned_together() {
     for seed in 0..200 {
