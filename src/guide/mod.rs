@@ -1,4 +1,14 @@
-//! The manual: what goes beyond a single item.
+//! The manual: topics that go beyond a single item.
+//!
+//! - [`architecture`]: floors, the life of a query and of a lookup, where a change belongs
+//! - [`glossary`]: terms that BEP 5 does not define, and what other implementations call them
+//! - [`security`]: attacks, defences, and what is left of each attack
+
+#[doc = include_str!("architecture.md")]
+pub mod architecture {}
+
+#[doc = include_str!("glossary.md")]
+pub mod glossary {}
 
 #[doc = include_str!("security.md")]
 pub mod security {}

@@ -1,54 +1,32 @@
 //! The floors of the house: a file uses only what lies on its own floor or below.
 //!
-//! The table below is the only place that says where a module belongs. It names every file and
-//! folder of `src`, so a new one cannot slip in without a decision.
+//! `src/guide/architecture.md` says where a folder belongs; every file and folder of `src` is named there, so
+//! that a new one needs a decision.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Which modules make a floor, from the ground up, and why they may not know what is above them.
-const FLOORS: [(&str, &[&str]); 5] = [
-    // The words everything else is said in: plain values, no logic of the protocol.
-    ("vocabulary", &["addr", "id", "keyed", "magnet", "rng", "time", "trace"]),
-    // Pure functions of bytes, and memory that knows nothing of what it holds.
-    ("wire and memory", &["bloom", "pool", "wire"]),
-    // The parts of a node, each over slices that it is lent: none knows a node, none does IO.
-    (
-        "parts",
-        &[
-            "contacts",
-            "density",
-            "external",
-            "inflight",
-            "items",
-            "kept",
-            "limit",
-            "lookup",
-            "peers",
-            "rtt",
-            "sampling",
-            "scrape",
-            "secure_id",
-            "sources",
-            "stats",
-            "table",
-            "timer",
-            "token",
-            "volume",
-        ],
-    ),
-    // What puts the parts together, sizes them and tells of them. Still neither clock nor socket.
-    ("node", &["config", "crawl", "event", "full", "fuzzing", "node", "state", "storage"]),
-    // The only floor with sockets, clocks, threads and files.
-    ("adapters", &["bin", "net", "sim"]),
-];
+/// The folders of each floor, from the ground up, as the guide has them.
+fn floors() -> Vec<(String, Vec<String>)> {
+    let guide = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/guide/architecture.md");
+    let text = fs::read_to_string(guide).unwrap();
+    let rows = text.lines().filter_map(|line| line.strip_prefix("| "));
+    let is_floor = |row: &&str| row.starts_with(|first: char| first.is_ascii_digit());
+    let floor = |row: &str| {
+        let mut cells = row.split(" | ");
+        let name = cells.next().unwrap().to_owned();
+        let folders = cells.next().unwrap().split('`').skip(1).step_by(2).map(str::to_owned);
+        (name, folders.collect())
+    };
+    rows.take_while(|row| !row.starts_with("change")).filter(is_floor).map(floor).collect()
+}
 
 /// What stands on no floor: the list of the modules, and the manual.
 const OUTSIDE: [&str; 2] = ["lib", "guide"];
 
-fn floor_of(module: &str) -> Option<usize> {
-    FLOORS.iter().position(|(_, modules)| modules.contains(&module))
+fn floor_of(floors: &[(String, Vec<String>)], module: &str) -> Option<usize> {
+    floors.iter().position(|(_, modules)| modules.iter().any(|it| it == module))
 }
 
 fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
@@ -103,6 +81,8 @@ fn word(text: &str) -> String {
 
 #[test]
 fn every_file_uses_only_its_own_floor_and_those_below() {
+    let floors = floors();
+    assert_eq!(floors.len(), 5, "the guide has a table of floors");
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
     let mut files = Vec::new();
     sources(&src, &mut files);
@@ -114,8 +94,8 @@ fn every_file_uses_only_its_own_floor_and_those_below() {
         if OUTSIDE.contains(&module.as_str()) {
             continue;
         }
-        let Some(own) = floor_of(&module) else {
-            wrong.push(format!("{}: give the module `{module}` a floor in {}", path.display(), file!()));
+        let Some(own) = floor_of(&floors, &module) else {
+            wrong.push(format!("{}: give the module `{module}` a floor in src/guide/architecture.md", path.display()));
             continue;
         };
         seen.insert(module);
@@ -126,17 +106,17 @@ fn every_file_uses_only_its_own_floor_and_those_below() {
             }
             // A public name without its module comes from the top: adapters see what users see.
             let is_public_name = name.starts_with(char::is_uppercase) || name == "MAX_DATAGRAM";
-            let floor = if is_public_name { FLOORS.len() - 2 } else { floor_of(&name).unwrap_or(usize::MAX) };
+            let floor = if is_public_name { floors.len() - 2 } else { floor_of(&floors, &name).unwrap_or(usize::MAX) };
             if floor > own {
-                let of = |floor: usize| FLOORS.get(floor).map_or("no floor", |(name, _)| name);
+                let of = |floor: usize| floors.get(floor).map_or("no floor", |(name, _)| name);
                 let (own, floor) = (of(own), of(floor));
                 wrong.push(format!("{}:{line}: `{name}` ({floor}) used from {own}", path.display()));
             }
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
-    for module in FLOORS.iter().flat_map(|(_, modules)| *modules) {
-        assert!(seen.contains(*module), "`{module}` is on a floor, but not in src");
+    for module in floors.iter().flat_map(|(_, modules)| modules) {
+        assert!(seen.contains(module), "`{module}` is on a floor, but not in src");
     }
 }
 
