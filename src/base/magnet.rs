@@ -1,7 +1,7 @@
-//! Magnet links, as far as a DHT has a use for them.
+//! Magnet links, as far as a DHT uses them.
 
-/// A magnet link, whose parameters name what it leads to: a torrent under `xt` (BEP 9), or the key of one
-/// that changes under `xs` (BEP 46).
+/// A magnet link, whose parameters identify a torrent (`xt`, BEP 9) or the public key of a mutable torrent
+/// (`xs`, BEP 46).
 ///
 /// ```
 /// use dht_proto::{InfoHash, MagnetLink};
@@ -18,16 +18,18 @@ pub struct MagnetLink<'a> {
 }
 
 impl<'a> MagnetLink<'a> {
-    /// `None` if the text does not begin with `magnet:?`, in letters of either case. What follows is not
-    /// checked; a fragment, from `#` on, is no part of the parameters.
+    /// Wraps a magnet link, or returns `None` if the text does not begin with `magnet:?` in either case.
+    ///
+    /// Nothing after that prefix is validated. A fragment, from `#` on, is not part of the parameters.
     pub fn new(text: &'a str) -> Option<Self> {
         let query = strip_prefix(text, "magnet:?")?;
         Some(Self { query: query.split_once('#').map_or(query, |(query, _)| query) })
     }
 
-    /// The values of a parameter, in the order of the link and as they are written there: not
-    /// percent-decoded. Its name may be in letters of either case, and numbered, as those of several topics
-    /// are: `xt.1`, `xt.2`. Between parameters `&amp;` serves as `&` does: links are copied from HTML.
+    /// Returns the values of a parameter in the order of the link, as written there: not percent-decoded.
+    ///
+    /// Parameter names are matched case-insensitively and may be numbered, as in links with several topics:
+    /// `xt.1`, `xt.2`. `&amp;` separates parameters as `&` does, because links are copied from HTML.
     pub fn values(self, name: &str) -> impl Iterator<Item = &'a str> {
         let parameters = self.query.split('&').map(|parameter| parameter.trim_start_matches("amp;"));
         let pairs = parameters.filter_map(|parameter| parameter.split_once('='));
@@ -35,13 +37,13 @@ impl<'a> MagnetLink<'a> {
     }
 }
 
-/// What follows a prefix, whose letters may be of either case: as schemes of links and URNs may.
+/// Strips a prefix case-insensitively, as schemes of links and URNs are compared.
 fn strip_prefix<'a>(text: &'a str, prefix: &str) -> Option<&'a str> {
     let (head, rest) = text.split_at_checked(prefix.len())?;
     head.eq_ignore_ascii_case(prefix).then_some(rest)
 }
 
-/// What follows a namespace in a URN, whose colons may be percent-encoded.
+/// Strips `urn:` and a namespace with its colon from a URN; colons may be percent-encoded.
 #[cfg(feature = "items")]
 pub(crate) fn strip_urn<'a>(urn: &'a str, namespace: &str) -> Option<&'a str> {
     ["urn", namespace].into_iter().try_fold(urn, |rest, word| {

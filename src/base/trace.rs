@@ -1,4 +1,4 @@
-//! Log lines through the `log` crate where the feature is on; otherwise the arguments are only
+//! Log macros that forward to the `log` crate if the feature is enabled; otherwise the arguments are only
 //! type-checked.
 
 macro_rules! trace {
