@@ -33,12 +33,14 @@ impl Family {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub enum AddressPolicy {
-    /// Globally routable unicast addresses only, as the public DHT requires. Reserved, private and multicast
-    /// addresses are refused everywhere, also in learned nodes and peers.
+    /// Globally routable unicast addresses only, as the public DHT requires.
+    ///
+    /// Reserved, private and multicast addresses are refused everywhere, also in learned nodes and peers.
     #[default]
     Public,
-    /// Private and loopback addresses as well, for tests and isolated networks. Port 0 and multicast,
-    /// broadcast and unspecified addresses are still refused.
+    /// Private and loopback addresses as well, for tests and isolated networks.
+    ///
+    /// Port 0 and multicast, broadcast and unspecified addresses are still refused.
     Any,
 }
 

@@ -58,8 +58,9 @@ mod tests {
 
     use super::*;
 
-    /// Sequential keys, as an attacker would pick them, spread like random ones: with 4096 balls in 4096
-    /// urns, the fullest holds about 7.
+    /// Sequential keys, as an attacker would pick them, spread like random ones.
+    ///
+    /// With 4096 balls in 4096 urns, the fullest holds about 7.
     #[test]
     fn patterned_keys_spread_evenly_over_every_part_of_the_hash() {
         for seed in 0..4 {

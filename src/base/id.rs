@@ -148,8 +148,9 @@ impl NodeId {
         u64::from_be_bytes([a, b, c, d, e, f, g, h])
     }
 
-    /// Returns an id that shares exactly its first `bits` bits with `self`: the next one differs, and all
-    /// others are taken from `filler`. With `bits` = 160, returns `self`.
+    /// Returns an id that shares exactly its first `bits` bits with `self`.
+    ///
+    /// The next bit differs, and all others are taken from `filler`. With `bits` = 160, returns `self`.
     pub(crate) fn sibling(&self, bits: u32, filler: &Self) -> Self {
         let mut id = *filler;
         for (index, (to, from)) in id.0.iter_mut().zip(self.0).enumerate() {

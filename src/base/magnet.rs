@@ -1,7 +1,8 @@
 //! Magnet links, as far as a DHT uses them.
 
-/// A magnet link, whose parameters identify a torrent (`xt`, BEP 9) or the public key of a mutable torrent
-/// (`xs`, BEP 46).
+/// A magnet link.
+///
+/// Its parameters identify a torrent (`xt`, BEP 9) or the public key of a mutable torrent (`xs`, BEP 46).
 ///
 /// ```
 /// use dht_proto::{InfoHash, MagnetLink};

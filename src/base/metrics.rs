@@ -8,8 +8,7 @@ use core::iter;
 pub struct Metric {
     /// The name of the field, such as `queries_in`.
     pub name: &'static str,
-    /// The label that divides the field and its value here, such as `("method", "get_peers")`; `None` if the
-    /// field is not divided.
+    /// The label that divides the field and its value, such as `("method", "get_peers")`, if any.
     pub label: Option<(&'static str, &'static str)>,
     /// The documentation of the field, on one line.
     pub help: &'static str,

@@ -34,8 +34,9 @@ const MIN_VOTERS: usize = 16;
 const AGAIN: u32 = 10 * 60;
 /// Maximum lead of a port, so that a new one is noticed soon.
 const MAX_PORT_LEAD: u8 = 16;
-/// Lead that a port needs. Behind a symmetric NAT, no two voters see the same port, but each sees its own
-/// again and again.
+/// Lead that a port needs.
+///
+/// Behind a symmetric NAT, no two voters see the same port, but each sees its own again and again.
 const PORT: u8 = 8;
 
 /// A network that has voted, and the minute in which it did. Zeroed memory is none.
@@ -228,8 +229,9 @@ mod tests {
         (voter % 60_000 + 1) << 48
     }
 
-    /// Returns the mean number of votes until a share of them leads by `lead`, where the lead cannot become
-    /// negative.
+    /// Returns the mean number of votes until a share of them leads by `lead`.
+    ///
+    /// The lead cannot become negative.
     fn mean_votes(share: f64, lead: u8) -> f64 {
         let step = |next: f64| 1.0 / share + (1.0 - share) / share * next;
         let steps = core::iter::successors(Some(1.0 / share), |&below| Some(step(below)));
@@ -310,8 +312,9 @@ mod tests {
         }
     }
 
-    /// Verifies the table in the module documentation. A million votes with 30 % of liars correspond to ten
-    /// years of a quiet node.
+    /// Verifies the table in the module documentation.
+    ///
+    /// A million votes with 30 % of liars correspond to ten years of a quiet node.
     #[test]
     fn b42_09_liars_who_are_fewer_than_the_others_change_nothing() {
         let dice = &mut Rng::new([5; 32]);

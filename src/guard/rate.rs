@@ -16,8 +16,9 @@ pub(crate) struct RateLimit {
 #[derive(Clone, Copy, Debug, Default)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Rate {
-    /// Millionths of a token that are missing at `at`. A microsecond adds `per_sec` of them, so nothing is
-    /// ever rounded.
+    /// Millionths of a token that are missing at `at`.
+    ///
+    /// A microsecond adds `per_sec` of them, so nothing is ever rounded.
     missing: u64,
     at: Instant,
 }
@@ -67,8 +68,9 @@ pub(crate) struct Pacer(Instant);
 
 #[cfg(feature = "items")]
 impl Pacer {
-    /// Takes one token if there is one, and returns whether it did. If `is_heavy`, half of the burst is left
-    /// to others.
+    /// Takes one token if there is one, and returns whether it did.
+    ///
+    /// If `is_heavy`, half of the burst is left to others.
     pub(crate) fn try_take(&mut self, per_sec: u32, is_heavy: bool, now: Instant) -> bool {
         const BURST: Duration = Duration::from_secs(2);
         let burst = if is_heavy { BURST / 2 } else { BURST };

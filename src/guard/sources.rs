@@ -1,5 +1,6 @@
-//! Sources of queries: how often each may query, which addresses are verified, and how many response bytes a
-//! forged address can direct at its owner.
+//! Sources of queries: their rates, verified addresses, and limits on amplification.
+//!
+//! The last bounds how many response bytes a sender of forged addresses can direct at their owners.
 
 use core::time::Duration;
 
@@ -18,13 +19,16 @@ use crate::guard::volume::{TICKS, shift};
 pub(crate) struct SourceRules {
     /// Rate of queries of one source. A rate below one per second counts as one.
     pub(crate) queries: RateLimit,
-    /// Response bytes per minute to the unverified sources of one subnet, not counting responses of at most
-    /// [`ALWAYS_ALLOWED`] times the size of the query.
+    /// Response bytes per minute to the unverified sources of one subnet.
+    ///
+    /// Responses of at most [`ALWAYS_ALLOWED`] times the size of the query are not counted.
     pub(crate) site_bytes: u32,
     /// Seconds for which an address counts as verified after proof.
     pub(crate) verified_secs: u16,
-    /// Whether a source is a full endpoint, for cases in which many nodes share one host. Otherwise, a source
-    /// is an IPv4 address or IPv6 /64: the holder of a /64 has more addresses than any table has slots.
+    /// Whether a source is a full endpoint, for cases in which many nodes share one host.
+    ///
+    /// Otherwise, a source is an IPv4 address or IPv6 /64: the holder of a /64 has more addresses than any
+    /// table has slots.
     pub(crate) by_endpoint: bool,
 }
 
@@ -116,8 +120,9 @@ pub(crate) struct Sources {
 }
 
 impl Sources {
-    /// Creates the state for these rules. `answer_bytes` limits the bytes of all responses per second, see
-    /// [`Volume::new`].
+    /// Creates the state for these rules.
+    ///
+    /// `answer_bytes` limits the bytes of all responses per second, see [`Volume::new`].
     pub(crate) fn new(rules: SourceRules, answer_bytes: u32, rng: &mut Rng) -> Self {
         let query_cost = SECOND / rules.queries.per_sec.max(1);
         let volume = Volume::new(answer_bytes);
@@ -293,8 +298,9 @@ impl Sources {
         }
     }
 
-    /// Returns how many bytes beyond [`ALWAYS_ALLOWED`] times their queries all unverified sources may
-    /// receive now.
+    /// Returns how many bytes all unverified sources may receive now.
+    ///
+    /// Responses of at most [`ALWAYS_ALLOWED`] times their queries are not counted.
     fn excess_left(&self, now: Instant) -> u64 {
         let debt = self.excess_until.as_micros().saturating_sub(now.as_micros());
         let burst = 60_000_000 / ALL_SITES * ALL_SITES_BURST;
@@ -381,8 +387,9 @@ impl Sources {
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Source {
-    /// A keyed hash of the source. It has 64 bits, because a collision would verify one source by the proof
-    /// of another.
+    /// A keyed hash of the source.
+    ///
+    /// It has 64 bits, because a collision would verify one source by the proof of another.
     tag: u64,
     /// The token bucket, stored as the time at which it is full again (GCRA).
     busy_until: Instant,

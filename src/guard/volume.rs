@@ -18,7 +18,7 @@ const BURST: u64 = 2 * NANOS_PER_SEC;
 /// Minimum rate in bytes per second: with a lower one, a response would not fit into the bucket.
 const LEAST_PER_SEC: u32 = 2048;
 
-/// A token bucket for the bytes of all answers, stored as the time at which it is full again (GCRA).
+/// A token bucket for the bytes of all responses, stored as the time at which it is full again (GCRA).
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Volume {

@@ -1,5 +1,7 @@
-//! Reputations of endpoints, remembered between lookups: when they were last contacted, how often in a row
-//! they failed, how much of their rate is used up, and whether they support `get`.
+//! Reputations of endpoints, remembered between lookups.
+//!
+//! A reputation records when the endpoint was last contacted, how often in a row it failed, how much of its
+//! rate is used up, and whether it supports `get`.
 //!
 //! So a dead node that others still list costs one query, not one per lookup; an endpoint with an active
 //! mapping in the home router counts as known; and no host is queried faster than it may accept, however many
@@ -44,8 +46,7 @@ const QUERY: u32 = TICKS;
 /// Largest burst that an entry can count.
 const MAX_BURST: u32 = u8::MAX as u32 / QUERY;
 
-/// Number of `get`s that a node must leave unanswered, while it answers other queries, to count as not
-/// supporting them.
+/// Number of `get`s left unanswered, while other queries are answered, from which `get` is unsupported.
 const DEAF: u8 = 3;
 
 /// Minutes for which a node that does not support `get` is not sent any.
@@ -62,8 +63,9 @@ pub(crate) struct Reputation {
     /// Time of the last datagram sent to the endpoint, in ticks.
     contacted: u32,
     failures: u8,
-    /// Queries sent this many ticks before `contacted`, or earlier, are settled: it no longer matters if they
-    /// stay unanswered. The maximum value means that none is settled.
+    /// Queries sent this many ticks before `contacted`, or earlier, are settled.
+    ///
+    /// It no longer matters if they stay unanswered. The maximum value means that none is settled.
     settled: u8,
     /// Used part of the rate, as of `contacted`.
     debt: u8,
@@ -247,8 +249,9 @@ impl Reputations {
         }
     }
 
-    /// Records whether the endpoint supports `get`, after it answered one or returned the error of a node
-    /// that does not.
+    /// Records whether the endpoint supports `get`.
+    ///
+    /// It either answered one, or returned the error of a node that does not support it.
     pub(crate) fn heard_of_get(
         &self,
         entries: &mut [Reputation],

@@ -160,8 +160,9 @@ impl Table {
         if self.len() < FEW { 0 } else { MAPPING }
     }
 
-    /// Returns the querying node heard last that has not been pinged and has room in its bucket, while few
-    /// are known.
+    /// Returns the querying node heard last that has not been pinged and has room in its bucket.
+    ///
+    /// `None` unless few nodes are known.
     fn newest_stranger(&self, slots: &Slots<'_>, now: Secs) -> Option<usize> {
         let buckets = 0..if self.has_few() { self.depth() } else { 0 };
         let with_room = buckets.filter(|&bucket| !slots.buckets[bucket].is_full());

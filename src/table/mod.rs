@@ -728,8 +728,9 @@ impl Table {
         }
     }
 
-    /// Stores a node as a replacement if there is a free place or one of lower rank. Returns whether it was
-    /// stored.
+    /// Stores a node as a replacement if there is a free place or one of lower rank.
+    ///
+    /// Returns whether it was stored.
     fn cache(&mut self, slots: &mut Slots<'_>, bucket: usize, entry: Entry, now: Instant) -> bool {
         if !self.has_replacement_place(slots, bucket, &entry, now.secs()) {
             return false;

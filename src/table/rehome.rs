@@ -23,8 +23,9 @@ pub(crate) enum Move {
 }
 
 impl Table {
-    /// Changes the local id to `own` and moves all nodes, calling `tell` for each node that leaves or enters
-    /// a bucket.
+    /// Changes the local id to `own` and moves all nodes.
+    ///
+    /// Calls `tell` for each node that leaves or enters a bucket.
     pub(crate) fn rehome(
         &mut self,
         slots: &mut Slots<'_>,
@@ -95,8 +96,9 @@ impl Table {
         count
     }
 
-    /// Distributes the first `count` replacements over their buckets, dropping those of lowest rank if there
-    /// is no room.
+    /// Distributes the first `count` replacements over their buckets.
+    ///
+    /// Those of lowest rank are dropped if there is no room for all.
     fn spread_replacements(&self, slots: &mut Slots<'_>, count: usize, now: Instant) {
         let each = usize::from(self.replacements_each);
         slots.replacements[..count].sort_unstable_by(|a, b| {

@@ -114,8 +114,9 @@ impl Table {
         }
     }
 
-    /// Removes and returns the restored node at this endpoint, which has responded and is now treated like
-    /// any other.
+    /// Removes and returns the restored node at this endpoint.
+    ///
+    /// It has responded and is now treated like any other node.
     pub(crate) fn take_restored(&mut self, slots: &mut Slots<'_>, endpoint: Endpoint) -> Option<Entry> {
         let (bucket, index) = self.find_restored(slots.nodes(), endpoint)?;
         let entry = slots.entries[index];

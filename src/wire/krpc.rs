@@ -23,8 +23,9 @@ pub struct Message<'a> {
     pub version: Option<&'a [u8]>,
     /// `ro`: the sender answers no queries and belongs in no routing table (BEP 43).
     pub read_only: bool,
-    /// `ip`: the address of the receiver as seen by the sender (BEP 42). The port is 0 if only an address was
-    /// received.
+    /// `ip`: the address of the receiver as seen by the sender (BEP 42).
+    ///
+    /// The port is 0 if only an address was received.
     pub requester: Option<SocketAddr>,
     /// Query, response or error.
     pub body: Body<'a>,
