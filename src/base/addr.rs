@@ -1,8 +1,8 @@
-//! Socket addresses: families, the packed form kept in slots, and which may be talked to.
+//! Socket addresses: families, the packed form stored in slots, subnets, and which addresses are allowed.
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
-/// One of the two DHTs: IPv4 and IPv6 have separate tables and stores (BEP 32).
+/// An address family, each with a DHT of its own: separate tables and stores (BEP 32).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub enum Family {
@@ -13,10 +13,10 @@ pub enum Family {
 }
 
 impl Family {
-    /// Both, IPv4 first.
+    /// Both families, IPv4 first.
     pub const ALL: [Self; 2] = [Self::V4, Self::V6];
 
-    /// The family of an address. An IPv4-mapped IPv6 address counts as IPv4.
+    /// Returns the family of an address. An IPv4-mapped IPv6 address counts as IPv4.
     pub fn of(addr: &SocketAddr) -> Self {
         match addr.ip().to_canonical() {
             IpAddr::V4(_) => Self::V4,
@@ -29,21 +29,23 @@ impl Family {
     }
 }
 
-/// Which addresses a node talks to and passes on.
+/// The addresses that a node communicates with and passes on.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub enum AddressPolicy {
-    /// Globally routable unicast addresses only: what the public DHT needs. Reserved, private and
-    /// multicast addresses are refused everywhere, in learned nodes and peers too.
+    /// Globally routable unicast addresses only, as the public DHT requires.
+    ///
+    /// Reserved, private and multicast addresses are refused everywhere, also in learned nodes and peers.
     #[default]
     Public,
-    /// Private and loopback addresses as well: for tests and isolated networks. Port 0, multicast,
-    /// broadcast and unspecified addresses are refused all the same.
+    /// Private and loopback addresses as well, for tests and isolated networks.
+    ///
+    /// Port 0 and multicast, broadcast and unspecified addresses are still refused.
     Any,
 }
 
 impl AddressPolicy {
-    /// Whether a datagram may come from or go to this endpoint.
+    /// Whether datagrams may be received from or sent to this endpoint.
     pub(crate) fn allows(self, endpoint: Endpoint) -> bool {
         endpoint.port() != 0
             && match endpoint.ip() {
@@ -53,8 +55,9 @@ impl AddressPolicy {
     }
 }
 
-/// A socket address in 18 bytes, where `SocketAddr` takes 32. IPv4 is kept in its mapped form;
-/// flow label and scope of IPv6 are not kept.
+/// A socket address in 18 bytes, where `SocketAddr` takes 32.
+///
+/// IPv4 is stored in its mapped form. The flow label and scope of IPv6 are dropped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Endpoint {
@@ -90,13 +93,13 @@ impl Endpoint {
         }
     }
 
-    /// The four address bytes, if this is IPv4.
+    /// Returns the four address bytes if this is IPv4.
     pub(crate) fn as_v4(self) -> Option<[u8; 4]> {
         let [head @ .., a, b, c, d] = self.ip;
         (head == V4_MAPPED).then_some([a, b, c, d])
     }
 
-    /// The sixteen address bytes, IPv4 in its mapped form.
+    /// Returns the sixteen address bytes, IPv4 in its mapped form.
     pub(crate) const fn ip_bytes(&self) -> &[u8; 16] {
         &self.ip
     }
@@ -105,13 +108,13 @@ impl Endpoint {
         if self.as_v4().is_some() { Family::V4 } else { Family::V6 }
     }
 
-    /// The compact form of an IPv4 endpoint (BEP 5); of another, its last six bytes.
+    /// Returns the compact form of an IPv4 endpoint (BEP 5); for an IPv6 endpoint, its last six bytes.
     pub(crate) const fn compact_v4(self) -> [u8; 6] {
         let ([.., a, b, c, d], [high, low]) = (self.ip, self.port);
         [a, b, c, d, high, low]
     }
 
-    /// The compact form of an IPv6 endpoint (BEP 32).
+    /// Returns the compact form of an IPv6 endpoint (BEP 32).
     pub(crate) const fn compact_v6(self) -> [u8; 18] {
         let mut bytes = [0; 18];
         let (ip, port) = bytes.split_at_mut(16);
@@ -120,7 +123,7 @@ impl Endpoint {
         bytes
     }
 
-    /// The network that one operator is likely to hold: /24 of IPv4, /64 of IPv6.
+    /// Returns the local network, which one operator is likely to hold: an IPv4 /24 or IPv6 /64.
     pub(crate) fn lan(self) -> u64 {
         match self.as_v4() {
             Some([a, b, c, _]) => u64::from_be_bytes([0, 0, 0, 0, 0, a, b, c]),
@@ -128,18 +131,21 @@ impl Endpoint {
         }
     }
 
-    /// The network that shares one allowance of reply bytes: /24 of IPv4, /56 of IPv6.
+    /// Returns the subnet, which shares one budget of response bytes: an IPv4 /24 or IPv6 /56.
     pub(crate) fn subnet(self) -> u64 {
         if self.as_v4().is_some() { self.lan() } else { self.halves().0 & !0xff }
     }
 
-    /// The network that is heard once where networks are to be told apart: /24 of IPv4, /48 of IPv6,
-    /// the most that one customer is given (RFC 6177).
+    /// Returns the wide subnet, which counts once where networks must be distinct: an IPv4 /24 or IPv6 /48.
+    ///
+    /// A /48 is the most that one customer is assigned (RFC 6177).
     pub(crate) fn wide_subnet(self) -> u64 {
         if self.as_v4().is_some() { self.lan() } else { self.halves().0 & !0xffff }
     }
 
-    /// Whether it lies in a private network, whose hosts are no crowd: all of them belong to one owner.
+    /// Whether the address is not globally routable.
+    ///
+    /// Subnet limits do not apply to such addresses, because a private network has a single owner.
     pub(crate) fn is_private(self) -> bool {
         match self.ip() {
             IpAddr::V4(ip) => !is_global_v4(ip),
@@ -147,14 +153,14 @@ impl Endpoint {
         }
     }
 
-    /// The two halves of the address bytes.
+    /// Returns the two halves of the address bytes.
     pub(crate) const fn halves(self) -> (u64, u64) {
         let bits = u128::from_be_bytes(self.ip);
         ((bits >> 64) as u64, bits as u64)
     }
 }
 
-/// IPv4-mapped addresses become IPv4 (BEP 32 keeps the families apart).
+/// Converts a socket address; IPv4-mapped addresses become IPv4 (BEP 32 separates the families).
 impl From<SocketAddr> for Endpoint {
     fn from(addr: SocketAddr) -> Self {
         match addr.ip() {
@@ -170,12 +176,12 @@ impl From<Endpoint> for SocketAddr {
     }
 }
 
-/// Neither unspecified (0/8), nor multicast, nor reserved for ever (240/4, broadcast with it).
+/// Whether an address is neither unspecified (0/8), nor multicast, nor reserved (240/4, including broadcast).
 fn is_unicast_v4(ip: Ipv4Addr) -> bool {
     !matches!(ip.octets(), [0 | 224..=255, ..])
 }
 
-/// Outside the blocks of the IANA special-purpose registry that are not globally reachable.
+/// Whether an address is outside the IANA special-purpose blocks that are not globally reachable.
 fn is_global_v4(ip: Ipv4Addr) -> bool {
     !matches!(
         ip.octets(),
@@ -192,12 +198,12 @@ fn is_global_v4(ip: Ipv4Addr) -> bool {
     )
 }
 
-/// Neither unspecified, nor multicast, nor an IPv4 address in disguise.
+/// Whether an address is neither unspecified, nor multicast, nor an IPv4 address in IPv6 form.
 fn is_unicast_v6(ip: Ipv6Addr) -> bool {
     !ip.is_unspecified() && !ip.is_multicast() && !is_v4_compatible(ip)
 }
 
-/// Global unicast (2000::/3) outside its special-purpose blocks.
+/// Whether an address is global unicast (2000::/3) outside its special-purpose blocks.
 fn is_global_v6(ip: Ipv6Addr) -> bool {
     let [a, b, ..] = ip.segments();
     a & 0xe000 == 0x2000
@@ -207,7 +213,7 @@ fn is_global_v6(ip: Ipv6Addr) -> bool {
         && !(a == 0x3fff && b & 0xf000 == 0) // documentation
 }
 
-/// ::a.b.c.d, deprecated; the loopback address ::1 is not meant.
+/// Whether an address is ::a.b.c.d, which is deprecated. The loopback address ::1 is not included.
 fn is_v4_compatible(ip: Ipv6Addr) -> bool {
     let [head @ .., high, low] = ip.segments();
     head == [0; 6] && (high, low) != (0, 1)

@@ -1,4 +1,4 @@
-//! The Bloom filter in which a scrape counts the peers of a torrent (BEP 33).
+//! The Bloom filter with which a scrape counts the peers of a torrent (BEP 33).
 
 use core::f64::consts::LN_2;
 use core::fmt;
@@ -6,20 +6,22 @@ use core::net::IpAddr;
 
 use sha1_smol::Sha1;
 
-/// Bytes of a filter of a scrape (BEP 33).
+/// Size of a scrape filter in bytes (BEP 33).
 pub const FILTER_LEN: usize = 256;
 
-/// Bits of a filter.
+/// Size of a filter in bits.
 const BITS: u32 = 8 * FILTER_LEN as u32;
 
-/// A filter with fewer zero bits than this says nothing: it counts more than 7000 addresses, where
-/// nodes keep to 6000 and the estimate errs by 400 (BEP 33).
+/// Number of zero bits below which a filter is not plausible.
+///
+/// With fewer, it counts more than 7000 addresses, while nodes insert at most 6000 and the estimate errs by
+/// 400 (BEP 33).
 const LEAST_ZEROS: u32 = 3;
 
 /// A set of IP addresses in 256 bytes, whose size can be estimated (BEP 33).
 ///
-/// The standard error of the estimate is 2 % around 1000 addresses and 7 % around 6000; a union of filters
-/// counts an address once that is in several.
+/// The standard error of the estimate is 2 % around 1000 addresses and 7 % around 6000. In a union of
+/// filters, an address that occurs in several of them is counted once.
 ///
 /// ```
 /// use dht_proto::BloomFilter;
@@ -39,25 +41,25 @@ pub struct BloomFilter(
 );
 
 impl BloomFilter {
-    /// The filter of no address.
+    /// The empty filter.
     pub const EMPTY: Self = Self([0; FILTER_LEN]);
 
-    /// A filter as it came over the wire.
+    /// Creates a filter from its bytes on the wire.
     pub const fn from_bytes(bytes: [u8; FILTER_LEN]) -> Self {
         Self(bytes)
     }
 
-    /// It as it goes over the wire.
+    /// Returns the bytes on the wire.
     pub const fn as_bytes(&self) -> &[u8; FILTER_LEN] {
         &self.0
     }
 
-    /// Adds an address. An IPv4 address in IPv6 form counts as the IPv4 address that it is.
+    /// Adds an address. An IPv4-mapped IPv6 address counts as the IPv4 address.
     pub fn insert(&mut self, ip: IpAddr) {
         self.insert_indices(indices_of(ip));
     }
 
-    /// Whether an address may have been added; one that has been always may.
+    /// Whether an address may have been added: always true if it has been, rarely true if it has not.
     pub fn contains(&self, ip: IpAddr) -> bool {
         indices_of(ip).into_iter().all(|index| {
             let (byte, bit) = place(index);
@@ -65,13 +67,14 @@ impl BloomFilter {
         })
     }
 
-    /// Adds all that is in another filter.
+    /// Adds every address of another filter.
     pub fn unite(&mut self, other: &Self) {
         self.0.iter_mut().zip(other.0).for_each(|(own, other)| *own |= other);
     }
 
-    /// How many addresses were added, about. 0 for the empty filter, where the formula of the BEP has
-    /// 0.5; never more than 7805, however full it is.
+    /// Estimates how many addresses were added.
+    ///
+    /// Returns 0 for the empty filter, where the formula of the BEP yields 0.5, and at most 7805 for a full one.
     pub fn estimate(&self) -> f64 {
         match self.zeros() {
             BITS => 0.0,
@@ -80,12 +83,12 @@ impl BloomFilter {
         }
     }
 
-    /// Whether it can be what a node has stored: neither all ones nor more than 7000 addresses.
+    /// Whether a node can have stored this filter: it is neither full nor counts more than 7000 addresses.
     pub fn is_plausible(&self) -> bool {
         self.zeros() >= LEAST_ZEROS
     }
 
-    /// Adds the address that these two bits stand for.
+    /// Adds an address given by its two bit indices.
     pub(crate) fn insert_indices(&mut self, indices: [u16; 2]) {
         for index in indices {
             let (byte, bit) = place(index);
@@ -110,7 +113,7 @@ impl fmt::Debug for BloomFilter {
     }
 }
 
-/// Which two bits stand for the 4 or 16 bytes of an address.
+/// Returns the indices of the two bits that represent an address of 4 or 16 bytes.
 pub(crate) fn filter_indices(ip: &[u8]) -> [u16; 2] {
     let [a, b, c, d, ..] = Sha1::from(ip).digest().bytes();
     [u16::from_le_bytes([a, b]) % BITS as u16, u16::from_le_bytes([c, d]) % BITS as u16]
@@ -127,10 +130,11 @@ const fn place(index: u16) -> (usize, u8) {
     (index as usize / 8 % FILTER_LEN, 1 << (index % 8))
 }
 
-/// The logarithm of `zeros / 2048`, which `core` has none for. `zeros` is not 0.
+/// Returns the natural logarithm of `zeros / 2048`, which `core` does not provide. `zeros` must not be 0.
 fn ln_share(zeros: u32) -> f64 {
     let exponent = zeros.ilog2();
-    // ln(x) = 2 artanh(z), where z is at most 1/3 because x is in 1..2: each term is a ninth of the last.
+    // ln(x) = 2 artanh(z). Because x is in 1..2, z is at most 1/3 and each term is at most a ninth of the
+    // previous.
     let x = f64::from(zeros) / f64::from(1_u32 << exponent);
     let z = (x - 1.0) / (x + 1.0);
     let (mut power, mut sum) = (z, 0.0);
@@ -148,7 +152,7 @@ mod tests {
 
     use super::*;
 
-    /// The test vector of the BEP, computed again: its filter, its zero bits and its estimate.
+    /// The test vector of the BEP, recomputed: its filter, its zero bits and its estimate.
     const VECTOR: &str = "\
         F6C3F5EAA07FFD91BDE89F777F26FB2BFF37BDB8FB2BBAA2FD3DDDE7BACFFF75\
         EE7CCBAEFE5EEDB1FBFAFF67F6ABFF5E43DDBCA3FD9B9FFDF4FFD3E9DFF12D1B\
@@ -173,7 +177,7 @@ mod tests {
         filter
     }
 
-    /// A filter with so many zero bits, the last ones.
+    /// Returns a filter whose only zero bits are the first `zeros` ones.
     fn with_zeros(zeros: u32) -> BloomFilter {
         let mut filter = BloomFilter([0xff; FILTER_LEN]);
         for index in 0..zeros as u16 {

@@ -1,13 +1,13 @@
-//! A keyed hash for tables whose keys strangers choose.
+//! A keyed hash for tables whose keys are chosen by strangers.
 
 use crate::base::addr::Endpoint;
 use crate::base::id::ID_LEN;
 use crate::base::rng::Rng;
 
-/// A secret that decides where keys land, so that nobody can aim at one chain, set or counter.
+/// A secret hash key, so that nobody can target a particular chain, set or counter.
 ///
-/// Two folded multiplications per key: a few nanoseconds. It is no MAC: its values never leave
-/// the node, and must not.
+/// A hash costs two folded multiplications, a few nanoseconds. It is not a MAC: hash values must never leave
+/// the node.
 #[derive(Clone, Copy, Debug, Default)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Key([u64; 2]);
@@ -19,7 +19,7 @@ impl Key {
         Self([u64::from_le_bytes(rng.bytes()), u64::from_le_bytes(rng.bytes())])
     }
 
-    /// The hash of up to 20 bytes. `c` keeps apart what must not collide by construction.
+    /// Hashes up to 20 bytes. `c` separates kinds of keys that must not collide by construction.
     pub(crate) fn hash(self, a: u64, b: u64, c: u32) -> u64 {
         let Self([k0, k1]) = self;
         fold(fold(a ^ k0, b ^ k1 ^ MIX[0]) ^ u64::from(c) ^ k1, k0 ^ MIX[1])
@@ -40,12 +40,12 @@ impl Key {
     }
 }
 
-/// A position in `0..len` from 32 bits of a hash. 0 where `len` is 0.
+/// Maps 32 bits of a hash to a position in `0..len`, or to 0 if `len` is 0.
 pub(crate) const fn reduce(hash: u32, len: usize) -> usize {
     ((hash as u64 * len as u64) >> 32) as usize
 }
 
-/// Both halves of the 128-bit product, on top of one another.
+/// XORs the two halves of the 128-bit product.
 const fn fold(a: u64, b: u64) -> u64 {
     let product = a as u128 * b as u128;
     product as u64 ^ (product >> 64) as u64
@@ -58,8 +58,9 @@ mod tests {
 
     use super::*;
 
-    /// Keys in sequence, as an attacker would pick them, spread like random ones: of 4096 balls in
-    /// 4096 urns the fullest holds about 7.
+    /// Sequential keys, as an attacker would pick them, spread like random ones.
+    ///
+    /// With 4096 balls in 4096 urns, the fullest holds about 7.
     #[test]
     fn patterned_keys_spread_evenly_over_every_part_of_the_hash() {
         for seed in 0..4 {

@@ -5,13 +5,13 @@ use core::str::FromStr;
 
 use thiserror::Error;
 
-/// Length of a node id and of an infohash, in bytes.
+/// Length of a node id and of an infohash in bytes.
 pub const ID_LEN: usize = 20;
 
-/// Bucket size and number of nodes that hold a value (BEP 5).
+/// Bucket size, and the number of nodes that store a value (BEP 5).
 pub const K: usize = 8;
 
-/// Why a text is not an identifier.
+/// The error returned when parsing an identifier from an invalid string.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("expected 40 hexadecimal digits")]
 pub struct ParseIdError;
@@ -27,23 +27,23 @@ macro_rules! identifier {
             /// All bits zero.
             pub const ZERO: Self = Self([0; ID_LEN]);
 
-            /// From its 20 bytes, most significant first.
+            /// Creates an identifier from its 20 bytes, most significant first.
             pub const fn from_bytes(bytes: [u8; ID_LEN]) -> Self {
                 Self(bytes)
             }
 
-            /// From a slice, which must hold exactly 20 bytes.
+            /// Creates an identifier from a slice, or returns `None` unless it holds exactly 20 bytes.
             pub fn from_slice(bytes: &[u8]) -> Option<Self> {
                 bytes.try_into().ok().map(Self)
             }
 
-            /// Its 20 bytes, most significant first.
+            /// Returns the 20 bytes, most significant first.
             pub const fn as_bytes(&self) -> &[u8; ID_LEN] {
                 &self.0
             }
         }
 
-        /// Lower-case hexadecimal.
+        /// Formats the identifier as lower-case hexadecimal.
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
@@ -56,7 +56,7 @@ macro_rules! identifier {
             }
         }
 
-        /// From 40 hexadecimal digits of either case.
+        /// Parses 40 hexadecimal digits of either case.
         impl FromStr for $name {
             type Err = ParseIdError;
 
@@ -81,7 +81,7 @@ macro_rules! identifier {
 }
 
 identifier! {
-    /// The id of a node, and any point of the id space that a lookup aims at.
+    /// A node id, or any point of the id space that a lookup targets.
     ///
     /// ```
     /// use dht_proto::NodeId;
@@ -107,20 +107,22 @@ identifier! {
 }
 
 impl NodeId {
-    /// The distance to `other`: symmetric, and zero only between equal ids.
+    /// Returns the distance to `other`: symmetric, and zero only between equal ids.
     pub fn distance(&self, other: &Self) -> Distance {
         let mut xor = self.0;
         xor.iter_mut().zip(other.0).for_each(|(a, b)| *a ^= b);
         Distance(xor)
     }
 
-    /// How many leading bits `self` and `other` share: 0..=160.
+    /// Returns the number of leading bits that `self` and `other` share: 0..=160.
     pub fn common_prefix_len(&self, other: &Self) -> u32 {
         self.distance(other).leading_zeros()
     }
 
-    /// The `index`-th of many ids that lie as far apart as they can, for the nodes of one process at
-    /// several addresses (BEP 45): they differ from `self`, which is the first one, in the first bits.
+    /// Returns the `index`-th of a series of ids that are as far apart as possible, starting with `self`.
+    ///
+    /// They are meant for the nodes of one process at several addresses (BEP 45), and differ from `self` in
+    /// their first bits.
     ///
     /// ```
     /// use dht_proto::NodeId;
@@ -135,19 +137,20 @@ impl NodeId {
         id
     }
 
-    /// The id at this distance.
+    /// Returns the id at this distance.
     pub(crate) fn at(&self, distance: Distance) -> Self {
         Self(self.distance(&Self(distance.0)).0)
     }
 
-    /// The first 64 bits, which decide nearly every comparison of distances.
+    /// Returns the first 64 bits, which decide nearly every comparison of distances.
     pub(crate) fn head(&self) -> u64 {
         let [a, b, c, d, e, f, g, h, ..] = self.0;
         u64::from_be_bytes([a, b, c, d, e, f, g, h])
     }
 
-    /// The id that shares its first `bits` bits with `self`, differs in the next one and takes all
-    /// others from `filler`. With `bits` = 160 it is `self`.
+    /// Returns an id that shares exactly its first `bits` bits with `self`.
+    ///
+    /// The next bit differs, and all others are taken from `filler`. With `bits` = 160, returns `self`.
     pub(crate) fn sibling(&self, bits: u32, filler: &Self) -> Self {
         let mut id = *filler;
         for (index, (to, from)) in id.0.iter_mut().zip(self.0).enumerate() {
@@ -164,7 +167,7 @@ impl NodeId {
 }
 
 impl Distance {
-    /// Number of leading zero bits: 160 for the zero distance.
+    /// Returns the number of leading zero bits: 160 for the zero distance.
     pub fn leading_zeros(&self) -> u32 {
         let mut zeros = 0;
         for byte in self.0 {
@@ -176,23 +179,23 @@ impl Distance {
         zeros
     }
 
-    /// Its first 64 bits, which decide nearly every comparison.
+    /// Returns the first 64 bits, which decide nearly every comparison.
     pub(crate) fn head(&self) -> u64 {
         let [a, b, c, d, e, f, g, h, ..] = self.0;
         u64::from_be_bytes([a, b, c, d, e, f, g, h])
     }
 
-    /// The part of the key space that is no farther.
+    /// Returns the fraction of the key space within this distance.
     pub(crate) fn fraction(&self) -> f32 {
         self.head() as f32 / (1_u128 << 64) as f32
     }
 
-    /// Whether the bit at `index` is set, counted from the highest; there are 160.
+    /// Whether the bit at `index` is set, counted from the most significant; false from 160 on.
     pub(crate) const fn has_bit(&self, index: u32) -> bool {
         index < 160 && self.0[index as usize / 8] & (0x80 >> (index % 8)) != 0
     }
 
-    /// Its first `bits` bits, all others zero.
+    /// Returns the first `bits` bits, with all others zero.
     pub(crate) const fn truncated(mut self, bits: u32) -> Self {
         let mut index = 0;
         while index < self.0.len() {
@@ -203,7 +206,7 @@ impl Distance {
         self
     }
 
-    /// With the bit at `index` set, if there is one.
+    /// Returns a copy with the bit at `index` set, or an unchanged one if `index` is 160 or more.
     pub(crate) const fn with_bit(mut self, index: u32) -> Self {
         if index < 160 {
             self.0[index as usize / 8] |= 0x80 >> (index % 8);
@@ -212,21 +215,21 @@ impl Distance {
     }
 }
 
-/// The point of the id space at which the peers of a torrent are stored.
+/// Converts to the point of the id space at which the peers of the torrent are stored.
 impl From<InfoHash> for NodeId {
     fn from(infohash: InfoHash) -> Self {
         Self(infohash.0)
     }
 }
 
-/// The infohash whose peers are stored at a point of the id space.
+/// Converts to the infohash whose peers are stored at this point of the id space.
 impl From<NodeId> for InfoHash {
     fn from(id: NodeId) -> Self {
         Self(id.0)
     }
 }
 
-/// Fills `bytes` from hexadecimal digits of either case, two for each; `None` if the text is any other.
+/// Fills `bytes` from hexadecimal digits of either case, two per byte; `None` if the text is anything else.
 pub(crate) fn parse_hex(text: &str, bytes: &mut [u8]) -> Option<()> {
     if text.len() != bytes.len() * 2 {
         return None;

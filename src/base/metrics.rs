@@ -1,29 +1,29 @@
-//! Structs of counters that can be iterated over by name, so that a counter is one line.
+//! Structs of counters that can be iterated over by name, so that adding a counter takes one line.
 
 use core::iter;
 
-/// A counter or a level, for a monitor that takes whatever there is.
+/// The value of a counter or gauge, for monitoring systems that export all of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Metric {
-    /// The name of its field, such as `queries_in`.
+    /// The name of the field, such as `queries_in`.
     pub name: &'static str,
-    /// By what the field is divided and which part this is, such as `("method", "get_peers")`;
-    /// `None` where it is not divided.
+    /// The label that divides the field and its value, such as `("method", "get_peers")`, if any.
     pub label: Option<(&'static str, &'static str)>,
-    /// The documentation of the field, as one line.
+    /// The documentation of the field, on one line.
     pub help: &'static str,
-    /// What it stands at.
+    /// The current value.
     pub value: u64,
 }
 
-/// What may stand in a struct of metrics: a number, or a struct of numbers that divides one.
+/// A field of a struct of metrics: a number, or a struct of numbers that divides one.
 pub(crate) trait Value {
     fn described(&self, name: &'static str, help: &'static str) -> impl Iterator<Item = Metric>;
 }
 
-/// A struct of numbers that can be gone through by name. The comment of a field is its help text as
-/// well, so it must read well without links.
+/// Defines a struct of numbers that can be iterated over by name.
+///
+/// The doc comment of a field is also its help text, so it must make sense without links.
 macro_rules! metrics {
     (
         $(#[$attribute:meta])*
@@ -37,7 +37,7 @@ macro_rules! metrics {
         }
 
         impl $name {
-            /// All of it, under the names of the fields and in their order.
+            /// Iterates over all metrics, under the names of the fields and in their order.
             pub fn metrics(&self) -> impl Iterator<Item = $crate::base::metrics::Metric> {
                 use $crate::base::metrics::Value as _;
                 let all = core::iter::empty();

@@ -1,13 +1,13 @@
-//! The vocabulary that everything else is said in: plain values and containers, no protocol.
+//! Plain values and containers that every other folder uses; nothing here knows the protocol.
 //!
 //! - `addr`: packed endpoints, families, subnets and reserved ranges
 //! - `bloom`: the Bloom filter of a scrape (BEP 33)
-//! - `hash`: hashes that strangers cannot aim
+//! - `hash`: a keyed hash for tables whose keys are chosen by strangers
 //! - `id`: node ids, infohashes and the XOR metric
 //! - `magnet`: magnet links
 //! - `metrics`: structs of counters that can be iterated over by name
 //! - `pool`: slots, free lists, lists and rings over slices
-//! - `rng`: the random numbers of a node
+//! - `rng`: the random number generator of a node
 //! - `rtt`: a decaying histogram of round-trip times
 //! - `time`: instants in microseconds, and whole seconds in four bytes
 //! - `trace`: log lines that cost nothing without the feature

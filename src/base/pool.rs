@@ -1,12 +1,12 @@
-//! Fixed memory: slots that are taken and given back, and lists threaded through them.
+//! Fixed memory: pools of slots, and lists threaded through them.
 //!
-//! A pool is a slice of [`Slot`]s, owned by the storage, plus a small head ([`Pool`]) owned by the
-//! part that uses it. Indices count from 1 and 0 means none, so memory that is all zero is an
-//! empty pool and may lie in `.bss`. Nothing here allocates, and no operation depends on the size.
+//! A pool is a slice of [`Slot`]s, owned by the storage, plus a small head ([`Pool`]) owned by the module
+//! that uses it. Indices count from 1 and 0 means none, so zeroed memory is an empty pool and may be placed
+//! in `.bss`. Nothing here allocates, and the cost of inserting or removing does not depend on the size.
 
 use core::ops::{Index, IndexMut};
 
-/// The place of a slot, counted from 1; [`Ix::NONE`] is none.
+/// The index of a slot, counted from 1; [`Ix::NONE`] means none.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Ix(u32);
@@ -14,12 +14,12 @@ pub(crate) struct Ix(u32);
 impl Ix {
     pub(crate) const NONE: Self = Self(0);
 
-    /// The index of the `position`-th slot, counted from 0.
+    /// Returns the index of the `position`-th slot, counted from 0.
     pub(crate) const fn new(position: usize) -> Self {
         Self(position as u32 + 1)
     }
 
-    /// The position counted from 0. Must not be called on `NONE`.
+    /// Returns the position, counted from 0. Must not be called on `NONE`.
     pub(crate) const fn position(self) -> usize {
         debug_assert!(self.0 != 0);
         (self.0 - 1) as usize
@@ -34,7 +34,7 @@ impl Ix {
     }
 }
 
-/// A value and the links of the one list it is in (the free list, while it is free).
+/// A value and the links of the one list that contains it: the free list, while it is free.
 #[derive(Clone, Copy, Debug, Default)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Slot<T> {
@@ -44,13 +44,13 @@ pub(crate) struct Slot<T> {
 }
 
 impl<T> Slot<T> {
-    /// A free slot around `value`, for storage made of constants.
+    /// Creates a free slot around `value`, for storage built from constants.
     pub(crate) const fn new(value: T) -> Self {
         Self { prev: Ix::NONE, next: Ix::NONE, value }
     }
 }
 
-/// The value at an index, which must be in range and not `NONE`.
+/// Accesses the value at an index, which must be in range and not `NONE`.
 impl<T> Index<Ix> for [Slot<T>] {
     type Output = T;
 
@@ -65,18 +65,18 @@ impl<T> IndexMut<Ix> for [Slot<T>] {
     }
 }
 
-/// The head of a pool: which slots are free.
+/// The head of a pool: tracks which slots are free.
 #[derive(Clone, Copy, Debug, Default)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Pool {
     free: List,
-    /// Slots from here on were never taken and are in no list, so birth touches no memory.
+    /// Number of slots ever allocated. Later ones are in no list, so that creating a pool touches no memory.
     untouched: u32,
     used: u32,
 }
 
 impl Pool {
-    /// Takes a free slot, whose old value is left for the caller to overwrite.
+    /// Allocates a free slot. The caller must overwrite its old value.
     pub(crate) fn alloc<T>(&mut self, slots: &mut [Slot<T>]) -> Option<Ix> {
         let ix = match self.free.pop_front(slots) {
             Some(ix) => ix,
@@ -90,29 +90,29 @@ impl Pool {
         Some(ix)
     }
 
-    /// Gives a slot back. It must be taken and in no list.
+    /// Frees a slot, which must be allocated and in no list.
     pub(crate) fn free<T>(&mut self, slots: &mut [Slot<T>], ix: Ix) {
         debug_assert!(self.used > 0);
         self.free.push_front(slots, ix);
         self.used -= 1;
     }
 
-    /// Slots that were ever taken: those from here on are unused.
+    /// Returns the number of slots ever allocated: all later ones are unused.
     pub(crate) const fn touched(&self) -> usize {
         self.untouched as usize
     }
 
-    /// Slots taken now.
+    /// Returns the number of allocated slots.
     pub(crate) const fn used(&self) -> usize {
         self.used as usize
     }
 
-    /// Whether every slot is taken.
+    /// Whether every slot is allocated.
     pub(crate) const fn is_full<T>(&self, slots: &[Slot<T>]) -> bool {
         self.used as usize == slots.len()
     }
 
-    /// Whether taken and free slots add up, with no slot counted twice.
+    /// Whether allocated and free slots add up, with no slot counted twice.
     #[cfg(any(test, feature = "checkpoint", feature = "sim"))]
     pub(crate) fn is_consistent<T>(&self, slots: &[Slot<T>]) -> bool {
         self.free.is_consistent(slots)
@@ -157,7 +157,7 @@ impl List {
         self.insert_after(slots, self.tail, ix);
     }
 
-    /// Puts `ix` behind `after`, or first where `after` is `NONE`.
+    /// Inserts `ix` after `after`, or at the front if `after` is `NONE`.
     pub(crate) fn insert_after<T>(&mut self, slots: &mut [Slot<T>], after: Ix, ix: Ix) {
         let next = if after.is_none() { self.head } else { slots[after.position()].next };
         let slot = &mut slots[ix.position()];
@@ -173,7 +173,7 @@ impl List {
         self.len += 1;
     }
 
-    /// Takes `ix` out of this list, which it must be in.
+    /// Removes `ix` from this list, which must contain it.
     pub(crate) fn remove<T>(&mut self, slots: &mut [Slot<T>], ix: Ix) {
         let slot = &mut slots[ix.position()];
         let (prev, next) = (slot.prev, slot.next);
@@ -195,30 +195,30 @@ impl List {
         Some(ix)
     }
 
-    /// The slot before `ix`.
+    /// Returns the slot before `ix`.
     pub(crate) fn prev<T>(self, slots: &[Slot<T>], ix: Ix) -> Option<Ix> {
         slots[ix.position()].prev.some()
     }
 
-    /// The slot behind `ix`.
+    /// Returns the slot after `ix`.
     pub(crate) fn next<T>(self, slots: &[Slot<T>], ix: Ix) -> Option<Ix> {
         slots[ix.position()].next.some()
     }
 
-    /// Whether as many slots hang together as are counted.
+    /// Whether the number of linked slots matches the length.
     #[cfg(any(test, feature = "checkpoint", feature = "sim"))]
     pub(crate) fn is_consistent<T>(&self, slots: &[Slot<T>]) -> bool {
-        // One that bit its own tail would have no end.
+        // A cycle would never end.
         self.iter(slots).take(slots.len() + 1).count() == self.len()
     }
 
-    /// The indices from front to back.
+    /// Iterates over the indices from front to back.
     pub(crate) fn iter<T>(&self, slots: &[Slot<T>]) -> impl Iterator<Item = Ix> {
         core::iter::successors(self.front(), |&ix| self.next(slots, ix))
     }
 }
 
-/// A ring of the newest values in a slice: pushing into a full ring drops the oldest.
+/// A ring buffer over a slice: pushing into a full ring drops the oldest value.
 #[derive(Clone, Copy, Debug, Default)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Ring {
@@ -235,8 +235,10 @@ impl Ring {
         self.len as usize
     }
 
-    /// Appends `value`. Returns how many values were lost: the oldest where the ring was full, or
-    /// `value` itself where the slice is empty.
+    /// Appends `value`.
+    ///
+    /// Returns the number of values lost: the oldest if the ring was full, or `value` itself if the slice is
+    /// empty.
     pub(crate) fn push<T>(&mut self, values: &mut [T], value: T) -> u64 {
         let (place, lost) = self.push_place(values);
         if let Some(place) = place {
@@ -245,7 +247,7 @@ impl Ring {
         lost
     }
 
-    /// The same, with the value to be written in its place: it holds an earlier one.
+    /// Like [`Self::push`], but returns the place for the caller to overwrite: it still holds an earlier value.
     pub(crate) fn push_place<'a, T>(&mut self, values: &'a mut [T]) -> (Option<&'a mut T>, u64) {
         if values.is_empty() {
             return (None, 1);
@@ -260,7 +262,7 @@ impl Ring {
         (Some(&mut values[end]), lost)
     }
 
-    /// Takes the oldest value.
+    /// Removes and returns the oldest value.
     pub(crate) fn pop<T: Copy>(&mut self, values: &[T]) -> Option<T> {
         if self.is_empty() {
             return None;
@@ -271,7 +273,7 @@ impl Ring {
         Some(value)
     }
 
-    /// All values, the oldest first.
+    /// Iterates over all values, oldest first.
     pub(crate) fn iter<T>(self, values: &[T]) -> impl Iterator<Item = &T> {
         (0..self.len()).map(move |offset| &values[self.position(values, offset)])
     }
@@ -320,7 +322,7 @@ mod tests {
     }
 
     proptest! {
-        /// Pool and lists against a model of plain vectors.
+        /// Compares pool and list against a model of plain vectors.
         #[test]
         fn pools_and_lists_match_their_model(steps in proptest::collection::vec((0_u8..5, any::<u16>()), 0..200)) {
             let mut slots = [Slot::new(0_u16); 9];

@@ -1,4 +1,4 @@
-//! Randomness: one generator, seeded at birth, behind everything unpredictable or sampled.
+//! Randomness: one generator, seeded when the node is created, behind everything unpredictable or sampled.
 
 use chacha20::ChaCha12Rng;
 use rand_core::{Rng as _, SeedableRng};
@@ -10,8 +10,8 @@ const BLOCK: usize = 16;
 
 /// A cryptographically secure generator: equal seeds give equal streams.
 ///
-/// The one of `chacha20` takes 320 bytes, a sixth of what a node may be large, because it makes four
-/// blocks ahead. This one keeps a single block of the same stream, and the way to the next.
+/// The generator of the `chacha20` crate takes 320 bytes, a sixth of the size budget of a node, because it
+/// computes four blocks ahead. This one buffers a single block of the same stream and the position of the next.
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Rng {
     seed: [u8; 32],
@@ -34,7 +34,7 @@ impl Rng {
         self.words[at]
     }
 
-    /// Uniform in `0..bound`, to within 2^-32; 0 where `bound` is 0.
+    /// Returns a number uniform in `0..bound`, to within 2^-32, or 0 if `bound` is 0.
     pub(crate) fn below(&mut self, bound: usize) -> usize {
         ((u64::from(self.u32()) * bound as u64) >> 32) as usize
     }
@@ -47,8 +47,9 @@ impl Rng {
         bytes
     }
 
-    /// A transaction id without a NUL byte, at which some nodes cut ids off; of those that are left,
-    /// each is as likely as any other to within 2^-32.
+    /// Returns a transaction id without NUL bytes, because some nodes truncate ids at the first one.
+    ///
+    /// All such ids are equally likely, to within 2^-32.
     pub(crate) fn transaction(&mut self) -> [u8; 4] {
         let mut rest = self.below(255 * 255 * 255 * 255);
         [(); 4].map(|()| {
@@ -58,12 +59,12 @@ impl Rng {
         })
     }
 
-    /// A point of the id space, uniformly at random.
+    /// Returns a uniformly random point of the id space.
     pub(crate) fn id(&mut self) -> NodeId {
         NodeId::from_bytes(self.bytes::<ID_LEN>())
     }
 
-    /// Makes the next block, and returns the place of its first word.
+    /// Computes the next block and returns the index of its first word.
     fn refill(&mut self) -> usize {
         let mut stream = ChaCha12Rng::from_seed(self.seed);
         stream.set_block_pos(self.next_block);
@@ -88,7 +89,7 @@ mod tests {
     fn the_stream_is_that_of_chacha() {
         let (mut ours, mut theirs) = (Rng::new([5; 32]), ChaCha12Rng::from_seed([5; 32]));
         assert!((0..10 * BLOCK).all(|_| ours.u32() == theirs.next_u32()));
-        // Bytes that are no whole number of words leave the rest of the last one unused.
+        // The unused bytes of a partially consumed word are discarded.
         let mut bytes = [0; 7];
         theirs.fill_bytes(&mut bytes);
         assert_eq!(ours.bytes::<7>(), bytes);

@@ -1,23 +1,23 @@
-//! How long answers take: a decaying histogram, from which the stall deadline of a query comes.
+//! Round-trip times: a decaying histogram, from which the stall deadline of a query is derived.
 //!
-//! A query that has not been answered by the time most answers have come no longer holds anything
-//! up; when that is depends on where we are, so it is measured.
+//! A query that has not been answered by the time most responses arrive no longer holds up its lookup. That
+//! time depends on the location of the node, so it is measured.
 
 use core::time::Duration;
 
-/// Steps of a quarter octave from 1 ms to 16 s.
+/// Number of bins: steps of a quarter octave from 1 ms to 16 s.
 const BINS: usize = 56;
 
-/// With more samples than this the old ones lose half of their weight.
+/// Number of samples at which the weight of the old ones is halved.
 const WINDOW: u16 = 512;
 
-/// Fewer samples say nothing about the tail.
+/// Number of samples below which nothing is known about the tail.
 const ENOUGH: u16 = 16;
 
-/// Before there are enough samples.
+/// Stall deadline before there are enough samples.
 const INITIAL_STALL: Duration = Duration::from_secs(1);
 
-/// On fast links what makes an answer late is the scheduler of the other host.
+/// Least stall deadline: on fast links, late responses are caused by the scheduler of the remote host.
 const MIN_STALL: Duration = Duration::from_millis(50);
 
 /// The distribution of recent round-trip times.
@@ -43,8 +43,9 @@ impl RttHistogram {
         self.total += 1;
     }
 
-    /// When a query stalls: by then 7 of 10 answers have come. After a few answers, when the
-    /// slowest would have come four times over.
+    /// Returns the time after which a query stalls: the time within which 7 of 10 responses arrive.
+    ///
+    /// With few samples, four times the slowest round-trip time.
     pub(crate) fn stall(&self) -> Duration {
         let stall = match self.total {
             0 => INITIAL_STALL,
@@ -54,7 +55,7 @@ impl RttHistogram {
         stall.max(MIN_STALL)
     }
 
-    /// The time within which `of` in `out_of` answers came, to within 19 %; zero without samples.
+    /// Returns the time within which `of` out of `out_of` responses arrived, to within 19 %; zero without samples.
     pub(crate) fn quantile(&self, of: u32, out_of: u32) -> Duration {
         let wanted = (u32::from(self.total) * of).div_ceil(out_of);
         let mut seen = 0;
@@ -66,12 +67,12 @@ impl RttHistogram {
     }
 }
 
-/// A round-trip time as a speed in steps of a quarter octave: from 1, more is faster.
+/// Returns the speed of a round-trip time in steps of a quarter octave, starting at 1; higher is faster.
 pub(crate) fn speed(rtt: Duration) -> u8 {
     (BINS - bin(rtt)) as u8
 }
 
-/// Four bins an octave: the position of the highest bit and the two bits behind it.
+/// Returns the bin of a duration, four per octave: the position of the highest bit and the two bits below it.
 fn bin(rtt: Duration) -> usize {
     let quarters = u64::try_from(rtt.as_micros() / 250).unwrap_or(u64::MAX).max(4);
     let octave = quarters.ilog2();
@@ -79,7 +80,7 @@ fn bin(rtt: Duration) -> usize {
     (((octave - 2) * 4) as usize + step as usize).min(BINS - 1)
 }
 
-/// The first duration that falls into the next bin.
+/// Returns the shortest duration that falls into the next bin.
 fn upper_edge(bin: usize) -> Duration {
     let (octave, step) = (bin / 4, bin % 4);
     Duration::from_micros(((5 + step as u64) << octave) * 250)

@@ -1,13 +1,12 @@
-//! Time as the core sees it: an instant handed in by the caller, never read from a clock.
+//! Time as the core sees it: an instant supplied by the caller, never read from a clock.
 
 use core::ops::{Add, Sub};
 use core::time::Duration;
 
 /// A point in time, in microseconds since an origin that the caller chooses.
 ///
-/// Only differences matter, so any origin will do: the start of the program, boot, or zero in a
-/// simulation. It must come from a monotonic clock; a value older than the last one seen is taken
-/// as the last one seen.
+/// Only differences matter, so any origin works: program start, boot, or zero in a simulation. Values must
+/// come from a monotonic clock; one that is earlier than the latest seen is treated as the latest seen.
 ///
 /// ```
 /// use core::time::Duration;
@@ -26,31 +25,31 @@ impl Instant {
     /// The origin.
     pub const ZERO: Self = Self(0);
 
-    /// The end of time, for what is not going to happen.
+    /// The latest instant, for events that are not scheduled.
     pub(crate) const NEVER: Self = Self(u64::MAX);
 
-    /// The instant that lies `micros` microseconds after the origin.
+    /// Creates the instant `micros` microseconds after the origin.
     pub const fn from_micros(micros: u64) -> Self {
         Self(micros)
     }
 
-    /// Microseconds since the origin.
+    /// Returns the microseconds since the origin.
     pub const fn as_micros(self) -> u64 {
         self.0
     }
 
-    /// The instant that lies `age` earlier, or the origin where that is later.
+    /// Returns the instant `age` earlier, saturating at the origin.
     pub(crate) fn before(self, age: Duration) -> Self {
         Self(self.0.saturating_sub(u64::try_from(age.as_micros()).unwrap_or(u64::MAX)))
     }
 
-    /// Whole seconds since the origin, for ages kept in slots.
+    /// Returns the whole seconds since the origin, for ages stored in slots.
     pub(crate) const fn secs(self) -> Secs {
         Secs((self.0 / 1_000_000) as u32)
     }
 }
 
-/// Saturates at the end of time (584,000 years after the origin).
+/// Adds a duration, saturating at the latest instant (584,000 years after the origin).
 impl Add<Duration> for Instant {
     type Output = Self;
 
@@ -59,7 +58,7 @@ impl Add<Duration> for Instant {
     }
 }
 
-/// The time from `rhs` to `self`, zero where `rhs` is later.
+/// Returns the time from `rhs` to `self`, or zero if `rhs` is later.
 impl Sub for Instant {
     type Output = Duration;
 
@@ -68,9 +67,9 @@ impl Sub for Instant {
     }
 }
 
-/// Whole seconds, in four bytes, for what is stored by the thousand.
+/// An instant in whole seconds and four bytes, for values stored by the thousand.
 ///
-/// Ages are taken modulo 2^32 seconds (136 years), so an origin of any size works.
+/// Ages are computed modulo 2^32 seconds (136 years), so any origin works.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Secs(u32);
@@ -78,23 +77,23 @@ pub(crate) struct Secs(u32);
 impl Secs {
     pub(crate) const ZERO: Self = Self(0);
 
-    /// Seconds from `then` to `self`; zero where `then` lies up to 68 years in the future.
+    /// Returns the seconds from `then` to `self`, or zero if `then` is up to 68 years in the future.
     pub(crate) const fn since(self, then: Self) -> u32 {
         let age = self.0.wrapping_sub(then.0);
         if age > u32::MAX / 2 { 0 } else { age }
     }
 
-    /// Whole minutes, modulo 2^16 of them (45 days).
+    /// Returns the whole minutes, modulo 2^16 (45 days).
     pub(crate) const fn minutes(self) -> u16 {
         (self.0 / 60) as u16
     }
 
-    /// The instant `secs` seconds earlier.
+    /// Returns the instant `secs` seconds earlier.
     pub(crate) const fn before(self, secs: u32) -> Self {
         Self(self.0.wrapping_sub(secs))
     }
 
-    /// The instant `secs` seconds later.
+    /// Returns the instant `secs` seconds later.
     pub(crate) const fn after(self, secs: u32) -> Self {
         Self(self.0.wrapping_add(secs))
     }

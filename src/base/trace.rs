@@ -1,5 +1,6 @@
-//! Log lines through the `log` crate where the feature is on; otherwise the arguments are only
-//! type-checked.
+//! Log macros that forward to the `log` crate.
+//!
+//! Without the feature, the arguments are only type-checked.
 
 macro_rules! trace {
     ($($arg:tt)*) => {{

@@ -1,44 +1,45 @@
-//! Our address as others see it: what answers say in `ip` (BEP 42), put to the vote.
+//! The external address of the node as other nodes see it: a vote over the `ip` field of responses (BEP 42).
 //!
-//! Every answer names an address, and any node may lie. The first to name one that is not known calls
-//! a vote on it: whoever answers from then on and names the same counts for it, whoever names another
-//! one against it. An address that leads by [`FIRST`] votes is ours where none was known; one that
-//! leads by [`CHANGE`] displaces the one that was. The vote is over when the lead is used up. In it
-//! each network (/24, /48) is heard once, and again only after ten minutes or as many others as are
-//! remembered. Nobody can save up votes, because none counts before it is called for.
+//! Every response names an address, and any node may lie. The first response that names an address other than
+//! the known one opens a vote on it: each later response that names the same address counts for it, and each
+//! that names another one counts against it. If no address is known, one that leads by [`FIRST`] votes is
+//! adopted; one that leads by [`CHANGE`] replaces the known one. The vote ends when the lead is used up.
+//! Within a vote, each network (/24, /48) is counted once, and again only after ten minutes or after as many
+//! other networks as are remembered. Votes cannot be saved up, because none counts before the vote is opened.
 //!
-//! A lead is the surest way to tell which of two answers the majority gives (it is Wald's sequential
-//! test, and then Page's). Let a share of those who answer name the same false address, for ever:
+//! A lead is the most reliable way to determine which of two responses the majority gives (it is Wald's
+//! sequential test, followed by Page's). If a share of the responding nodes names the same false address forever:
 //!
-//! | liars | a first address is false | a known one is displaced, on average after | the true one displaces a false one after |
+//! | liars | first address is false | known one is displaced after (mean) | true one displaces a false one after |
 //! |---|---|---|---|
 //! | none | never | never | 32 votes |
-//! | 30 % | 1.3 times in a million | 2.6 million million votes | 78 |
-//! | 40 % | 1.5 times in a thousand | 6.5 million votes | 156 |
+//! | 30 % | 1.3 in a million | 2.6 million million votes | 78 votes |
+//! | 40 % | 1.5 in a thousand | 6.5 million votes | 156 votes |
 //!
-//! A busy node hears a hundred votes a minute, so at 30 % it is misled once in 50,000 years. The
-//! answers to a first bootstrap are enough for a first address.
+//! A busy node receives a hundred votes per minute, so at 30 % it is misled once in 50,000 years. The
+//! responses to a first bootstrap suffice for a first address.
 
 use core::net::SocketAddr;
 
 use crate::base::addr::Endpoint;
 use crate::base::time::Secs;
 
-/// The lead with which the first address is ours.
+/// Lead at which a first address is adopted.
 pub(crate) const FIRST: u8 = 16;
-/// The lead with which another one takes its place.
+/// Lead at which another address replaces the known one.
 pub(crate) const CHANGE: u8 = 32;
-/// With fewer voters in mind a handful could vote in turn for ever.
+/// Minimum number of voters remembered: with fewer, a handful of nodes could vote in turn forever.
 const MIN_VOTERS: usize = 16;
 /// Seconds after which a network may vote again, so that a small DHT notices a change as well.
 const AGAIN: u32 = 10 * 60;
-/// Ports are counted up to this lead, so that a new one is noticed soon.
+/// Maximum lead of a port, so that a new one is noticed soon.
 const MAX_PORT_LEAD: u8 = 16;
-/// The lead that a port needs: behind a symmetric NAT no two voters see the same, but each sees it again
-/// and again.
+/// Lead that a port needs.
+///
+/// Behind a symmetric NAT, no two voters see the same port, but each sees its own again and again.
 const PORT: u8 = 8;
 
-/// A network that was heard in a vote, and in which minute. All zero is none.
+/// A network that has voted, and the minute in which it did. Zeroed memory is none.
 #[derive(Clone, Copy, Debug, Default)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Voter {
@@ -50,38 +51,38 @@ impl Voter {
     pub(crate) const EMPTY: Self = Self { tag: 0, minute: 0 };
 }
 
-/// The votes of one family, but for the voters.
+/// The state of the votes of one family, without the voters.
 #[derive(Clone, Copy, Debug, Default)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct External {
     known: Contender,
     rival: Contender,
-    /// The place of the voter that is forgotten next.
+    /// Index of the voter that is overwritten next.
     next: u16,
 }
 
-/// An address that was voted for. Where it leads nobody, it is none.
+/// An address that was voted for. One without a lead is none.
 #[derive(Clone, Copy, Debug, Default)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 struct Contender {
-    /// With the port that most voters see.
+    /// The address, with the port that most voters see.
     endpoint: Endpoint,
-    /// Votes for it beyond those against it.
+    /// Votes for the address beyond those against it.
     lead: u8,
     port_lead: u8,
 }
 
 impl External {
-    /// Our address; the port is 0 where voters disagree on it.
+    /// Returns the known address of the node. The port is 0 if voters disagree on it.
     pub(crate) fn known(&self) -> Option<SocketAddr> {
         self.known.exists().then(|| self.known.endpoint().into())
     }
 
-    /// Our address, or before that is known the one that leads, be it by a single vote; the port is 0
-    /// where voters disagree on it.
+    /// Returns the known address or, before there is one, the one that leads, even by a single vote.
     ///
-    /// It is for answers about what we announce. In a network of two there is no second voter. A liar
-    /// who answers first sends whoever seeks that to a wrong address, as its own answers could.
+    /// The port is 0 if voters disagree on it. This is used to answer queries about what this node announces.
+    /// In a network of two nodes, there is no second voter. A liar that responds first misdirects nodes that
+    /// look for that, but could do so by its own responses as well.
     pub(crate) fn presumed(&self) -> Option<Endpoint> {
         if self.known.exists() {
             Some(self.known.endpoint())
@@ -90,13 +91,14 @@ impl External {
         }
     }
 
-    /// Whether this is our very endpoint, as far as is known.
+    /// Whether this is the known endpoint of this node.
     pub(crate) fn is_known_as(&self, endpoint: Endpoint) -> bool {
         self.known.exists() && self.known.endpoint() == endpoint
     }
 
-    /// A voter of whom `tag` is known answered a query of ours, and sees us at `seen`. Returns
-    /// whether that makes it our address, and another than before.
+    /// Counts a vote: a voter with this `tag` responded to a query and sees this node at `seen`.
+    ///
+    /// Returns whether `seen` is thereby adopted as a new address.
     pub(crate) fn vote(&mut self, voters: &mut [Voter], tag: u64, seen: Endpoint, now: Secs) -> bool {
         let is_known = self.known.exists() && self.known.is_at(seen);
         if is_known {
@@ -128,7 +130,7 @@ impl External {
         has_won
     }
 
-    /// Somebody who must know says where we are. Returns whether that is news.
+    /// Sets the address on behalf of a caller that knows it. Returns whether it differs from the known one.
     pub(crate) fn set(&mut self, endpoint: Endpoint) -> bool {
         let is_news = !self.known.exists() || !self.known.is_at(endpoint);
         self.known = Contender { endpoint, lead: FIRST, port_lead: MAX_PORT_LEAD };
@@ -136,13 +138,13 @@ impl External {
         is_news
     }
 
-    /// Whether votes may go on from here, with memory for so many voters.
+    /// Whether the state is valid with memory for this number of voters.
     #[cfg(any(test, feature = "checkpoint", feature = "sim"))]
     pub(crate) const fn is_consistent(&self, voters: usize) -> bool {
         (self.next as usize) < if voters == 0 { 1 } else { voters } && self.rival.lead < CHANGE
     }
 
-    /// Notes a voter; false if it has voted lately.
+    /// Records a voter; returns false if it has voted recently.
     fn admit(&mut self, voters: &mut [Voter], tag: u64, now: Secs) -> bool {
         let minute = now.minutes();
         let tag = ((tag >> 48) as u16).max(1);
@@ -170,7 +172,7 @@ impl Contender {
         if self.port_lead >= PORT { self.endpoint } else { self.endpoint.with_port(0) }
     }
 
-    /// Ports are put to the vote in the same way. Some voters name none.
+    /// Counts a vote on the port in the same way. Some voters name none.
     fn see_port(&mut self, port: u16) {
         match port {
             0 => {}
@@ -205,7 +207,7 @@ mod tests {
             Self { external: External::default(), voters: vec![Voter::EMPTY; 64], last: 0 }
         }
 
-        /// Another voter each time.
+        /// Votes with a new voter each time.
         fn vote(&mut self, seen: Endpoint) -> bool {
             self.last += 1;
             let is_ours = self.external.vote(&mut self.voters, tag(self.last), seen, NOW);
@@ -222,13 +224,14 @@ mod tests {
         }
     }
 
-    /// As good as a hash: what counts of it differs from that of its neighbours.
+    /// Stands in for a hash: the bits that count differ between consecutive voters.
     const fn tag(voter: u64) -> u64 {
         (voter % 60_000 + 1) << 48
     }
 
-    /// How many votes it takes on average until a share of them leads by so many where it cannot
-    /// fall behind.
+    /// Returns the mean number of votes until a share of them leads by `lead`.
+    ///
+    /// The lead cannot become negative.
     fn mean_votes(share: f64, lead: u8) -> f64 {
         let step = |next: f64| 1.0 / share + (1.0 - share) / share * next;
         let steps = core::iter::successors(Some(1.0 / share), |&below| Some(step(below)));
@@ -252,7 +255,7 @@ mod tests {
         let mut booth = Booth::new();
         booth.votes(FIRST - 1, OURS);
         for last in 0..200 {
-            // Two who disagree cancel each other out, whatever the one says.
+            // Two voters that disagree cancel each other out, whichever address the first one names.
             assert!(!booth.vote(Endpoint::v4([9, 9, 9, last], 1)) && !booth.vote(OURS), "{last}");
         }
         assert!(booth.vote(OURS));
@@ -291,7 +294,7 @@ mod tests {
         let mut booth = Booth::new();
         booth.votes(FIRST, OURS);
         let mut answer = |voter, seen| booth.external.vote(&mut booth.voters, tag(voter), seen, NOW);
-        // Everybody answers over and over; of a hundred networks forty turn false at once.
+        // All nodes respond over and over; forty of a hundred networks start to lie at the same time.
         for round in 0..100 {
             for voter in 0..100 {
                 let is_liar = voter % 5 < 2 && round > 50;
@@ -309,7 +312,9 @@ mod tests {
         }
     }
 
-    /// The table above. A million votes of a node that 30 % lie to are ten years of a quiet one.
+    /// Verifies the table in the module documentation.
+    ///
+    /// A million votes with 30 % of liars correspond to ten years of a quiet node.
     #[test]
     fn b42_09_liars_who_are_fewer_than_the_others_change_nothing() {
         let dice = &mut Rng::new([5; 32]);
@@ -319,7 +324,7 @@ mod tests {
             (0..votes).filter(|_| booth.vote(if dice.below(100) < liars { FALSE } else { OURS })).count()
         };
         assert_eq!(changes(30, 1_000_000), 0);
-        // Were they as many as the others, it would change every so often.
+        // With as many liars as others, the address would change every so often.
         let (expected, counted) = (1_000_000.0 / mean_votes(0.5, CHANGE), changes(50, 1_000_000) as f64);
         assert!((expected - counted).abs() < expected / 5.0, "{counted} instead of {expected}");
         assert!(mean_votes(0.3, CHANGE) > 2.6e12 && mean_votes(0.4, CHANGE) > 6.4e6);

@@ -1,10 +1,10 @@
 //! Limits on what strangers can make a node do or believe.
 //!
-//! - `external`: our own address, as other nodes report it
+//! - `external`: the external address of the node, as reported by other nodes
 //! - `rate`: token buckets
-//! - `secure_id`: ids that follow from addresses (BEP 42)
-//! - `sources`: rates and amplification by source of queries
-//! - `volume`: the bound on the bytes of all responses
+//! - `secure_id`: ids derived from addresses (BEP 42)
+//! - `sources`: query rates and amplification limits per source
+//! - `volume`: the limit on the bytes of all responses
 
 pub(crate) mod external;
 pub(crate) mod rate;

@@ -1,10 +1,10 @@
-//! Rates: how often something may happen.
+//! Token buckets: limits on how often something may happen.
 
 use core::time::Duration;
 
 use crate::base::time::Instant;
 
-/// A rate and how much of it may be used at once.
+/// A rate and the burst allowed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct RateLimit {
@@ -12,12 +12,13 @@ pub(crate) struct RateLimit {
     pub(crate) burst: u32,
 }
 
-/// A token bucket in whole numbers. Zeroed memory is a full bucket.
+/// A token bucket in integer arithmetic. Zeroed memory is a full bucket.
 #[derive(Clone, Copy, Debug, Default)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Rate {
-    /// Millionths of a token that are missing at `at`. A microsecond brings `per_sec` of them, so
-    /// nothing is ever rounded.
+    /// Millionths of a token that are missing at `at`.
+    ///
+    /// A microsecond adds `per_sec` of them, so nothing is ever rounded.
     missing: u64,
     at: Instant,
 }
@@ -25,7 +26,7 @@ pub(crate) struct Rate {
 const TOKEN: u64 = 1_000_000;
 
 impl Rate {
-    /// Takes one token if there is one.
+    /// Takes one token if there is one, and returns whether it did.
     pub(crate) fn try_take(&mut self, limit: RateLimit, now: Instant) -> bool {
         let missing = self.missing(limit, now) + TOKEN;
         let taken = missing <= u64::from(limit.burst) * TOKEN;
@@ -35,13 +36,14 @@ impl Rate {
         taken
     }
 
-    /// When the next token can be taken, if nobody takes one before: `now` or later; `None` where
-    /// the limit allows none at all.
+    /// Returns when the next token will be available if none is taken before: `now` or later.
+    ///
+    /// `None` if the limit allows no token at all.
     pub(crate) fn available_at(&self, limit: RateLimit, now: Instant) -> Option<Instant> {
         self.stocked_at(limit, 1, now)
     }
 
-    /// The same for so many tokens.
+    /// Returns when this number of tokens will be available, like [`Self::available_at`].
     pub(crate) fn stocked_at(&self, limit: RateLimit, tokens: u32, now: Instant) -> Option<Instant> {
         let wanted = self.missing(limit, now) + u64::from(tokens) * TOKEN;
         let excess = wanted.saturating_sub(u64::from(limit.burst) * TOKEN);
@@ -66,7 +68,9 @@ pub(crate) struct Pacer(Instant);
 
 #[cfg(feature = "items")]
 impl Pacer {
-    /// Takes one if there is one. Whoever `is_heavy` leaves half of the burst to others.
+    /// Takes one token if there is one, and returns whether it did.
+    ///
+    /// If `is_heavy`, half of the burst is left to others.
     pub(crate) fn try_take(&mut self, per_sec: u32, is_heavy: bool, now: Instant) -> bool {
         const BURST: Duration = Duration::from_secs(2);
         let burst = if is_heavy { BURST / 2 } else { BURST };
@@ -98,7 +102,7 @@ mod tests {
         assert_eq!(rate.available_at(CONTACTS, start), Some(start + Duration::from_millis(40)));
         assert!(!rate.try_take(CONTACTS, start + Duration::from_millis(39)));
         assert!(rate.try_take(CONTACTS, start + Duration::from_millis(40)));
-        // Asked at odd moments for nearly 100 s, where a third of a second is no whole number.
+        // Tried at odd times for nearly 100 s, at a rate whose interval is not a whole number of microseconds.
         let odd = RateLimit { per_sec: 3, burst: 2 };
         let mut rate = Rate::default();
         assert_eq!((0..100_000).step_by(7).filter(|&at| rate.try_take(odd, ms(at))).count(), 2 + 299);
@@ -120,7 +124,7 @@ mod tests {
         let mut rate = Rate::default();
         let most = RateLimit { per_sec: u32::MAX, burst: u32::MAX };
         assert!(rate.try_take(most, Instant::from_micros(u64::MAX)));
-        // An earlier time earns nothing and loses nothing.
+        // An earlier time neither adds nor removes tokens.
         let mut rate = Rate::default();
         assert!(rate.try_take(RateLimit { per_sec: 1, burst: 1 }, ms(5000)));
         assert!(!rate.try_take(RateLimit { per_sec: 1, burst: 1 }, ms(1)));
@@ -129,7 +133,7 @@ mod tests {
     }
 
     proptest! {
-        /// What `available_at` promises holds, to the microsecond.
+        /// A token is available at the time that `available_at` returns, and not a microsecond earlier.
         #[test]
         fn a_rate_is_available_exactly_when_it_says(
             steps in proptest::collection::vec(0_u64..100_000, 1..100),

@@ -1,5 +1,4 @@
-//! Ids that fit the address of their node (BEP 42): whoever wants one next to a target needs the
-//! address for it.
+//! Ids that match the address of their node (BEP 42): an id close to a chosen target requires a suitable address.
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -8,19 +7,22 @@ use crc::{CRC_32_ISCSI, Crc, NoTable};
 use crate::base::addr::Endpoint;
 use crate::base::id::{ID_LEN, NodeId};
 
-/// The CRC32C. It is taken of eight bytes at most, so a table would not pay.
+/// CRC32C, without a table: at most eight bytes are hashed, so a table would not pay off.
 const CRC32C: Crc<u32, NoTable> = Crc::<u32, NoTable>::new(&CRC_32_ISCSI);
 
-/// Which bits of an address count: the more they are worth, the fewer of them.
+/// Mask of the bits of an IPv4 address that are hashed: the more significant a byte, the fewer of its bits.
 const V4_MASK: u32 = 0x030f_3fff;
+/// Mask of the bits of an IPv6 address that are hashed.
 const V6_MASK: u64 = 0x0103_070f_1f3f_7fff;
 
-/// The bits of the first four bytes of an id that follow from the address.
+/// Mask of the bits in the first four bytes of an id that follow from the address.
 const PREFIX: u32 = 0xffff_f800;
 
 impl NodeId {
-    /// An id that fits a node at `ip` (BEP 42). The first 21 bits follow from the address and the last
-    /// three of `random`; the others are taken from `random`, which should be unpredictable.
+    /// Creates an id that matches a node at `ip` (BEP 42).
+    ///
+    /// The first 21 bits follow from the address and the last three bits of `random`; the others are taken
+    /// from `random`, which should be unpredictable.
     ///
     /// ```
     /// use dht_proto::NodeId;
@@ -39,8 +41,10 @@ impl NodeId {
         Self::from_bytes(bytes)
     }
 
-    /// Whether it is an id for a node at `ip` (BEP 42). Any id is for one at a private, shared,
-    /// link-local or loopback address, which tells nothing.
+    /// Whether the id matches a node at `ip` (BEP 42).
+    ///
+    /// At a private, shared, link-local or loopback address every id does, because such an address identifies
+    /// no network.
     pub fn is_secure_for(&self, ip: IpAddr) -> bool {
         let [a, b, c, d, .., last] = *self.as_bytes();
         let ip = ip.to_canonical();
@@ -48,16 +52,16 @@ impl NodeId {
     }
 }
 
-/// Whether a node has an id that fits its address.
+/// Whether the id of a node matches its address.
 pub(crate) fn is_secure(id: &NodeId, endpoint: Endpoint) -> bool {
     id.is_secure_for(endpoint.ip())
 }
 
-/// What the prefix of an id with this last byte is made of.
+/// Returns the checksum from which the prefix of an id with this last byte is taken.
 fn checksum(ip: IpAddr, last: u8) -> u32 {
     let r = last & 7;
     match ip.to_canonical() {
-        // Four bytes, whatever the text of BEP 42 says of 64 bits: its examples decide.
+        // Four bytes, although the text of BEP 42 mentions 64 bits: its examples decide.
         IpAddr::V4(ip) => {
             let masked = u32::from(ip) & V4_MASK | u32::from(r) << 29;
             CRC32C.checksum(&masked.to_be_bytes())
@@ -69,7 +73,7 @@ fn checksum(ip: IpAddr, last: u8) -> u32 {
     }
 }
 
-/// Whether an address is one of many hosts, each in a network of its own.
+/// Whether an address is used by many hosts, each in a network of its own.
 fn is_exempt(ip: IpAddr) -> bool {
     match ip {
         IpAddr::V4(ip) => is_shared(ip) || ip.is_private() || ip.is_link_local() || ip.is_loopback(),
@@ -77,7 +81,7 @@ fn is_exempt(ip: IpAddr) -> bool {
     }
 }
 
-/// 100.64/10, behind carrier-grade NAT: not in the list of BEP 42, but as private as the others.
+/// 100.64/10, behind carrier-grade NAT: missing from the list of BEP 42, but as private as the others.
 const fn is_shared(ip: Ipv4Addr) -> bool {
     matches!(ip.octets(), [100, 64..=127, ..])
 }
@@ -92,7 +96,7 @@ mod tests {
 
     use super::*;
 
-    /// The examples of BEP 42, and for IPv6, of which it has none, that of libtorrent's tests.
+    /// The examples of BEP 42 and, because it has none for IPv6, the one from the tests of libtorrent.
     const VECTORS: [(&str, u8, &str, u32); 6] = [
         ("124.31.75.21", 1, "5fbfbff10c5d6a4ec8a88e4c6ab4c28b95eee401", 0x5fbf_bdb2),
         ("21.75.31.124", 86, "5a3ce9c14e7a08645677bbd1cfe7d8f956d53256", 0x5a3c_e9b0),
@@ -121,7 +125,7 @@ mod tests {
             let (addr, wanted) = (ip(addr), id(wanted));
             assert_eq!(checksum(addr, random), crc, "{addr}");
             assert!(wanted.is_secure_for(addr), "{addr}");
-            // What is free is taken from the random bytes, so the example comes out whole.
+            // The free bits are taken from the random bytes, so the result is the complete example.
             assert_eq!(NodeId::secure_for(addr, *wanted.as_bytes()), wanted);
         }
     }
@@ -145,12 +149,12 @@ mod tests {
     #[test]
     fn b42_04_twenty_one_bits_and_the_last_three_are_checked() {
         let fits = |addr: &str, text: &str| id(text).is_secure_for(ip(addr));
-        // A byte in the middle.
+        // A byte in the middle is free.
         assert!(fits("124.31.75.21", "5fbfbff10c5d6a4ec8ff8e4c6ab4c28b95eee401"));
-        // The bit before the last that counts, and the first that does not.
+        // The second-to-last bit that counts, and the first that does not.
         assert!(!fits("21.75.31.124", "5a3ce1c14e7a08645677bbd1cfe7d8f956d53256"));
         assert!(fits("65.23.51.170", "a5d43620bc8f112a3d426c84764f8c2a1150e616"));
-        // The last byte: its last three bits alone.
+        // Only the last three bits of the last byte count.
         assert!(fits("84.124.73.14", "1b0321dd1bb1fe518101ceef99462b947a01ff01"));
         assert!(!fits("43.213.53.83", "e56f6cbf5b7c4be0237986d5243b87aa6d51303e"));
     }
@@ -198,7 +202,7 @@ mod tests {
             let prefixes: BTreeSet<u64> = prefixes.collect();
             assert_eq!(prefixes.len(), 8, "{addr}");
         }
-        // A whole /64 is one address.
+        // A whole /64 counts as one address.
         let id = NodeId::secure_for(ip("2a00:1:2:3::1"), [9; ID_LEN]);
         assert!(id.is_secure_for(ip("2a00:1:2:3:ffff::2")));
     }

@@ -1,5 +1,6 @@
-//! Sources of queries: how often each may ask, which has proved its address, and how many bytes a
-//! forged address can draw towards its owner.
+//! Sources of queries: their rates, verified addresses, and limits on amplification.
+//!
+//! The last bounds how many response bytes a sender of forged addresses can direct at their owners.
 
 use core::time::Duration;
 
@@ -12,19 +13,22 @@ use crate::guard::volume::{Minute, Volume};
 #[cfg(feature = "items")]
 use crate::guard::volume::{TICKS, shift};
 
-/// What a source may do.
+/// The limits that apply to sources.
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct SourceRules {
-    /// Queries from one source; a rate below one a second counts as one.
+    /// Rate of queries of one source. A rate below one per second counts as one.
     pub(crate) queries: RateLimit,
-    /// Bytes of replies a minute to the unverified sources of one site, beyond replies of at most
-    /// [`ALWAYS_ALLOWED`] times the query's size.
+    /// Response bytes per minute to the unverified sources of one subnet.
+    ///
+    /// Responses of at most [`ALWAYS_ALLOWED`] times the size of the query are not counted.
     pub(crate) site_bytes: u32,
-    /// For how long an address counts as genuine after proof.
+    /// Seconds for which an address counts as verified after proof.
     pub(crate) verified_secs: u16,
-    /// Tell sources apart by full endpoint, where many nodes share one host. Else by IPv4 address
-    /// or IPv6 /64: the holder of a /64 has more addresses than any table.
+    /// Whether a source is a full endpoint, for cases in which many nodes share one host.
+    ///
+    /// Otherwise, a source is an IPv4 address or IPv6 /64: the holder of a /64 has more addresses than any
+    /// table has slots.
     pub(crate) by_endpoint: bool,
 }
 
@@ -39,83 +43,86 @@ impl Default for SourceRules {
     }
 }
 
-/// In microseconds.
+/// One second in microseconds.
 const SECOND: u32 = 1_000_000;
 
-/// Replies up to this multiple of the query's size go to anyone.
+/// Multiple of the size of a query up to which a response may be sent to any source.
 pub(crate) const ALWAYS_ALLOWED: usize = 3;
 
-/// What all unverified sources together draw beyond that in a minute, in allowances of one site, and
-/// what they draw of it at once.
+/// Budget per minute of all unverified sources together for longer responses, in budgets of one subnet.
 const ALL_SITES: u64 = 10;
+/// Burst of the budget of all unverified sources together, in budgets of one subnet.
 const ALL_SITES_BURST: u64 = 4;
-/// This part of what they sent they draw beyond that at any rate, so that the more who ask the less is left
-/// for forgers to gain.
+/// Divisor of the bytes received from unverified sources that yields the bytes added to their budget.
+///
+/// The more sources query, the less is left for forgers to gain.
 const EARNED: u64 = 4;
 
-/// Whom an answer goes to, and what was asked.
+/// The sender of a query to be answered, and the properties of the query.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Asked {
     pub(crate) by: Endpoint,
-    /// The length of the query.
+    /// The length of the query in bytes.
     pub(crate) len: usize,
     pub(crate) is_verified: bool,
     pub(crate) for_item: bool,
 }
 
-/// Checks of signatures in a minute up to which a network may use all that are left.
+/// Number of signature checks per minute up to which a wide subnet may use up the remaining budget.
 #[cfg(feature = "items")]
 const FEW_CHECKS: u32 = 4;
 
-/// Whether a query is answered, and what is known of where it came from.
+/// The decision on a query, and what is known of its source.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Admission {
-    /// Within its rate; the source address may be forged.
+    /// Within the rate; the source address may be forged.
     Unverified,
-    /// Within its rate, from an address that has proved that it receives what is sent to it.
+    /// Within the rate, from an address that has been proved to receive what is sent to it.
     Verified,
-    /// Over its rate: drop the query.
+    /// Over the rate: the query must be dropped.
     Limited,
 }
 
-/// The recent sources and sites, in two slices owned by the storage.
+/// The recent sources and subnets, in slices owned by the storage.
 ///
-/// Both are tables of four-way sets: a key belongs to one set, and a newcomer replaces the least
-/// worthy of its four. The set follows from a secret, so a sender of forged addresses can wash
-/// through the whole table but cannot aim. What it gains is little:
+/// Sources and subnets are each stored in a table of four-way sets: a key belongs to one set, and a newcomer
+/// replaces the lowest-ranking entry of its set. The set is chosen by a keyed hash, so a sender of forged
+/// addresses can flush the whole table but cannot target an entry. This gains it little:
 ///
-/// - A verified source is replaced only while all four of its set are verified. Forged addresses
-///   never become verified, so they take one slot of a full set at most.
-/// - Among unverified sources the one with the most unused rate goes first: one that floods stays
-///   and stays limited.
-/// - Among sites the one that drew the fewest bytes goes first, and the newcomer takes over its
-///   count. No site is ever counted short, however many others wash through, and the number of
-///   slots bounds what the node sends to unverified sources in all.
-/// - Forged addresses of ever new sites draw little more together than [`ALWAYS_ALLOWED`] times what
-///   they send: what goes beyond comes out of one allowance of all.
-/// - An address that we verified can be forged too. Its replies are in full, and bounded by its
-///   own rate of queries and by the share of its site in the [`Volume`] of all answers.
+/// - A verified source is replaced only if all four of its set are verified. Forged addresses never become
+///   verified, so they occupy at most one slot of a full set.
+/// - Among unverified sources, the one with the most unused rate is replaced first: one that floods stays in
+///   the table and stays limited.
+/// - Among subnets, the one that received the fewest bytes is replaced first, and the newcomer inherits its
+///   count. So no subnet is ever undercounted, however many others pass through, and the number of slots
+///   bounds the bytes that the node sends to unverified sources in total.
+/// - Forged addresses of ever new subnets receive little more in total than [`ALWAYS_ALLOWED`] times what
+///   they send: anything beyond is taken from one common budget.
+/// - A verified address can be forged too. Its responses are complete, and bounded by its own query rate and
+///   by the share of its subnet in the [`Volume`] of all responses.
 ///
-/// Without slots for sources every query is admitted as unverified; without slots for sites the
-/// replies to the unverified never pass [`ALWAYS_ALLOWED`] times the query.
+/// Without slots for sources, every query is admitted as unverified. Without slots for subnets, responses to
+/// unverified sources never exceed [`ALWAYS_ALLOWED`] times the query.
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Sources {
-    /// Microseconds of a source's rate that one query uses up.
+    /// Microseconds of the rate of a source that one query uses up.
     query_cost: u32,
-    /// As in [`SourceRules`], like the next three.
+    /// As in [`SourceRules`], like the next three fields.
     burst: u32,
     site_bytes: u32,
     verified_secs: u16,
     by_endpoint: bool,
     key: Key,
     volume: Volume,
-    /// When what all unverified sources drew beyond what is always allowed is forgotten.
+    /// When the budget of all unverified sources together is full again (GCRA).
     excess_until: Instant,
 }
 
 impl Sources {
-    /// `answer_bytes`: of all answers in a second, as [`Volume::new`] takes them.
+    /// Creates the state for these rules.
+    ///
+    /// `answer_bytes` limits the bytes of all responses per second, see [`Volume::new`].
     pub(crate) fn new(rules: SourceRules, answer_bytes: u32, rng: &mut Rng) -> Self {
         let query_cost = SECOND / rules.queries.per_sec.max(1);
         let volume = Volume::new(answer_bytes);
@@ -132,7 +139,7 @@ impl Sources {
         }
     }
 
-    /// Counts a query against its source.
+    /// Counts a query against its source and returns whether it is admitted.
     pub(crate) fn admit(&self, sources: &mut [Source], from: Endpoint, now: Instant) -> Admission {
         let tag = self.source_tag(from);
         let Some(source) = claim(sources, tag, |source| source.worth(now)) else {
@@ -151,7 +158,7 @@ impl Sources {
         if now < source.verified_until { Admission::Verified } else { Admission::Unverified }
     }
 
-    /// Counts a misdeed of a source as so many queries.
+    /// Counts an offense of a source as `queries` queries.
     #[cfg(feature = "items")]
     pub(crate) fn penalize(&self, sources: &mut [Source], from: Endpoint, queries: u32, now: Instant) {
         let tag = self.source_tag(from);
@@ -159,14 +166,13 @@ impl Sources {
         else {
             return;
         };
-        // It is heard again: whoever was admitted is in debt for no more than this beyond its burst.
+        // The source will be admitted again: an admitted source is in debt for no more than this beyond its burst.
         let cost = u64::from(self.query_cost) * u64::from(queries);
         let busy_until = source.busy_until.as_micros().max(now.as_micros()).saturating_add(cost);
         source.busy_until = Instant::from_micros(busy_until);
     }
 
-    /// Notes proof that packets sent to this endpoint arrive: it answered a query of ours, or
-    /// returned a valid token.
+    /// Records proof that packets sent to this endpoint arrive: it answered a query, or returned a valid token.
     pub(crate) fn verify(&self, sources: &mut [Source], endpoint: Endpoint, now: Instant) {
         let tag = self.source_tag(endpoint);
         if let Some(source) = claim(sources, tag, |source| source.worth(now)) {
@@ -178,7 +184,7 @@ impl Sources {
         }
     }
 
-    /// Whether there was such proof lately.
+    /// Whether such proof was recorded recently.
     #[cfg(test)]
     pub(crate) fn is_verified(&self, sources: &[Source], endpoint: Endpoint, now: Instant) -> bool {
         let tag = self.source_tag(endpoint);
@@ -186,8 +192,10 @@ impl Sources {
         sources[set].iter().any(|source| source.tag == tag && now < source.verified_until)
     }
 
-    /// How long an answer may be; 0 if there is to be none. Ask when it is made, not when it is put in a
-    /// queue: only [`count`](Self::count) uses up what is allowed.
+    /// Returns the maximum length of a response, or 0 if none may be sent.
+    ///
+    /// Must be called when the response is built, not when it is queued: only [`count`](Self::count) uses up
+    /// the budget.
     #[inline]
     pub(crate) fn most(&self, sites: &[Subnet], shares: &[Share], asked: &Asked, now: Instant) -> usize {
         if asked.is_verified && !self.volume.is_busy(now) {
@@ -216,7 +224,7 @@ impl Sources {
         most.min(self.reply_budget(sites, asked.by, asked.len, now)).min(always.saturating_add(excess))
     }
 
-    /// Counts an answer; `has_item` if it carries a stored value.
+    /// Counts a response, whose length is `sent.0`; `sent.1` is whether it contains a stored value.
     #[inline]
     pub(crate) fn count(
         &mut self,
@@ -232,7 +240,7 @@ impl Sources {
         }
     }
 
-    /// Counts an answer for its network.
+    /// Counts a response against its subnet.
     #[inline(never)]
     fn count_apart(
         &mut self,
@@ -262,7 +270,7 @@ impl Sources {
         let _ = has_item;
     }
 
-    /// How long a reply to an unverified source may be, as far as its site is concerned.
+    /// Returns the maximum length of a response to an unverified source that the budget of its subnet allows.
     fn reply_budget(&self, sites: &[Subnet], to: Endpoint, query_len: usize, now: Instant) -> usize {
         let tag = self.site_tag(to);
         let set = set_of(sites.len(), tag);
@@ -275,8 +283,10 @@ impl Sources {
         rest.max(ALWAYS_ALLOWED * query_len)
     }
 
-    /// Counts a reply that went to an unverified source. One of at most [`ALWAYS_ALLOWED`] times
-    /// the query is free: pings of a whole site must not use up what its lookups need.
+    /// Counts a response to an unverified source against the budget of its subnet.
+    ///
+    /// Responses of at most [`ALWAYS_ALLOWED`] times the query are free: pings from a whole subnet must not
+    /// use up what its lookups need.
     fn charge(&self, sites: &mut [Subnet], to: Endpoint, query_len: usize, reply_len: usize, now: Instant) {
         if reply_len <= ALWAYS_ALLOWED * query_len {
             return;
@@ -288,7 +298,9 @@ impl Sources {
         }
     }
 
-    /// What all unverified sources may draw beyond [`ALWAYS_ALLOWED`] times their queries now.
+    /// Returns how many bytes all unverified sources may receive now.
+    ///
+    /// Responses of at most [`ALWAYS_ALLOWED`] times their queries are not counted.
     fn excess_left(&self, now: Instant) -> u64 {
         let debt = self.excess_until.as_micros().saturating_sub(now.as_micros());
         let burst = 60_000_000 / ALL_SITES * ALL_SITES_BURST;
@@ -306,7 +318,7 @@ impl Sources {
         self.excess_until = Instant::from_micros(until.saturating_sub(micros(query_len as u64 / EARNED)));
     }
 
-    /// Whether a site that proved nothing was sent an item within the last minute.
+    /// Whether an item was sent to an unverified source of this subnet within the last minute.
     fn had_item(&self, sites: &[Subnet], by: Endpoint, now: Instant) -> bool {
         let tag = self.site_tag(by);
         let set = &sites[set_of(sites.len(), tag)];
@@ -323,8 +335,9 @@ impl Sources {
         }
     }
 
-    /// Counts a check of a signature against its network. Returns whether that has had more than
-    /// [`FEW_CHECKS`] within the last minute.
+    /// Counts a signature check against its wide subnet.
+    ///
+    /// Returns whether that subnet has caused more than [`FEW_CHECKS`] within the last minute.
     #[cfg(feature = "items")]
     pub(crate) fn count_check(&self, sites: &mut [Subnet], from: Endpoint, now: Instant) -> bool {
         let tag = self.voter_tag(from);
@@ -343,7 +356,7 @@ impl Sources {
         }
     }
 
-    /// A hash of the network that an endpoint is in, or of itself where each is a source of its own.
+    /// Returns a hash of the subnet of an endpoint, or of the endpoint itself if each is a source of its own.
     pub(crate) fn site_tag(&self, to: Endpoint) -> u64 {
         match to.as_v4() {
             _ if self.by_endpoint => self.endpoint_tag(to),
@@ -353,7 +366,7 @@ impl Sources {
         }
     }
 
-    /// A hash of who has one vote: the widest network that one customer is given.
+    /// Returns a hash of the unit that has one vote: the widest subnet that one customer is assigned.
     pub(crate) fn voter_tag(&self, by: Endpoint) -> u64 {
         match by.as_v4() {
             None if !self.by_endpoint && !by.is_private() => self.tag(by.wide_subnet(), 4),
@@ -370,13 +383,15 @@ impl Sources {
     }
 }
 
-/// One recent source. Zeroed memory is a free slot.
+/// A recent source. Zeroed memory is a free slot.
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Source {
-    /// A keyed hash of the source: 64 bits, because a clash would lend one source's proof to another.
+    /// A keyed hash of the source.
+    ///
+    /// It has 64 bits, because a collision would verify one source by the proof of another.
     tag: u64,
-    /// The rate, as the time at which it would be unused again.
+    /// The token bucket, stored as the time at which it is full again (GCRA).
     busy_until: Instant,
     verified_until: Instant,
 }
@@ -391,18 +406,18 @@ impl Source {
     }
 }
 
-/// The bytes that one site drew lately. Zeroed memory is a free slot.
+/// The response bytes that one subnet received recently. Zeroed memory is a free slot.
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Subnet {
     tag: u64,
     bytes: Minute,
-    /// Checks of signatures in the same intervals, and whether an item was sent in them.
+    /// Number of signature checks in each of the intervals of `bytes`, and whether an item was sent in it.
     #[cfg(feature = "items")]
     marks: [u8; TICKS],
 }
 
-/// What marks say of an interval.
+/// Bit of a mark that is set if an item was sent; the other bits count signature checks.
 #[cfg(feature = "items")]
 const HAD_ITEM: u8 = 0x80;
 #[cfg(feature = "items")]
@@ -425,7 +440,7 @@ impl Subnet {
         self.bytes.add(bytes, now);
     }
 
-    /// Goes on to the interval of now.
+    /// Advances to the current interval.
     fn turn(&mut self, now: Instant) {
         #[cfg(feature = "items")]
         shift(&mut self.marks, self.bytes.past(now));
@@ -444,7 +459,7 @@ impl Subnet {
     }
 }
 
-/// The bytes of all answers to one site while answers are short. Zeroed memory is a free slot.
+/// The response bytes sent to one subnet while responses are limited. Zeroed memory is a free slot.
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Share {
@@ -478,7 +493,7 @@ impl Tagged for Share {
     }
 }
 
-/// The slot of `tag`, or else the one in its set that is worth least. `None` without slots.
+/// Returns the slot of `tag`, or otherwise the lowest-ranking one of its set; `None` without slots.
 fn claim<T: Tagged>(slots: &mut [T], tag: u64, worth: impl Fn(&T) -> u64) -> Option<&mut T> {
     let range = set_of(slots.len(), tag);
     let set = &mut slots[range];
@@ -490,7 +505,7 @@ fn claim<T: Tagged>(slots: &mut [T], tag: u64, worth: impl Fn(&T) -> u64) -> Opt
 
 const WAYS: usize = 4;
 
-/// The positions where `tag` may be. Up to three slots that fill no set stay unused.
+/// Returns the range of slots in which `tag` may be. Up to three slots that do not fill a set stay unused.
 fn set_of(len: usize, tag: u64) -> core::ops::Range<usize> {
     let sets = (len / WAYS).max(1);
     let start = reduce((tag >> 32) as u32, sets) * WAYS;
@@ -574,7 +589,7 @@ mod tests {
         let (sources, mut sites) = (sources(SourceRules::default()), [Subnet::EMPTY; 64]);
         assert_eq!(sources.reply_budget(&sites, host(1), 100, ms(0)), 16 * 1024);
         for number in 0..16 {
-            // All of one /24.
+            // All hosts are in one /24.
             assert!(sources.reply_budget(&sites, host(number), 100, ms(0)) >= 1024);
             sources.charge(&mut sites, host(number), 100, 1024, ms(0));
         }
@@ -620,7 +635,7 @@ mod tests {
         assert_eq!(of("192.168.1.1:1"), of("192.168.1.1:2"));
     }
 
-    /// No minute, wherever it begins, sees more than the allowance.
+    /// No minute, whenever it starts, exceeds the budget.
     #[test]
     fn the_minute_has_no_seams() {
         let (sources, mut sites) = (sources(SourceRules::default()), [Subnet::EMPTY; 4]);
@@ -635,7 +650,7 @@ mod tests {
             let in_a_minute = sent.iter().filter(|(then, _)| at - then < 60_000);
             assert!(in_a_minute.map(|(_, reply)| reply).sum::<usize>() <= 16 * 1024);
         }
-        // And over time the greater part of it can be used.
+        // Over time, the greater part of the budget can be used.
         assert!(sent.iter().map(|(_, reply)| reply).sum::<usize>() > 7 * 16 * 1024);
     }
 
@@ -684,7 +699,7 @@ mod tests {
             admitted += u32::from(sources.admit(&mut slots, host(1), ms(0)) != Admission::Limited);
             sources.admit(&mut slots, host(1000 + number), ms(0));
         }
-        // It may lose its place before it stands out, but not again and again.
+        // It may lose its slot before its count is the highest, but not again and again.
         assert!(admitted < 100, "{admitted}");
     }
 

@@ -1,48 +1,49 @@
-//! The bytes of all answers together, and what each network has of them when they are short.
+//! The limit on the bytes of all responses, and their distribution over subnets when they are scarce.
 //!
-//! What may still be sent is a bucket of two seconds. While more than half of it is left nobody is
-//! held back. From there on the share of a network shrinks with what is left: one that drew more in
-//! the last minute gets short answers, and one that drew twice as much gets none. So the bucket
-//! settles where the heaviest networks draw no more than is free, however many they are, and whoever
-//! asked little finds room at all times.
+//! The bytes that may be sent form a token bucket with a burst of two seconds. While more than half of it is
+//! left, no subnet is limited. Below that, the share of a subnet shrinks with what is left: a subnet that
+//! received more within the last minute gets short responses, and one that received twice as much gets none.
+//! So the bucket settles at a level at which the heaviest subnets receive no more than is available, however
+//! many they are, and there is always room for subnets that query little.
 
 use crate::base::time::Instant;
 
-/// The length of an answer to a network that has had its share: it holds a token, some nodes and some peers.
+/// Maximum length of a response to a subnet that has used up its share: a token, some nodes and some peers.
 const SHORT: usize = 300;
-/// The share of a network where half of the bucket is left, as this part of all answers of a minute.
+/// Divisor of the bytes of all responses in a minute that yields the share of a subnet at a half-full bucket.
 const LARGEST_SHARE: u64 = 64;
 const NANOS_PER_SEC: u64 = 1_000_000_000;
-/// What may be sent at once, in time at the full rate.
+/// Burst of the bucket, as time at the full rate.
 const BURST: u64 = 2 * NANOS_PER_SEC;
-/// Below this rate an answer would not fit the bucket.
+/// Minimum rate in bytes per second: with a lower one, a response would not fit into the bucket.
 const LEAST_PER_SEC: u32 = 2048;
 
-/// A token bucket for the bytes of all answers, stored as the time at which it is full again (GCRA).
+/// A token bucket for the bytes of all responses, stored as the time at which it is full again (GCRA).
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Volume {
-    /// In nanoseconds.
+    /// Time at which the bucket is full again, in nanoseconds.
     full_at: u64,
-    /// The time that one byte takes; 0 where there is no limit.
+    /// Time that one byte takes; 0 if there is no limit.
     nanos_per_byte: u32,
 }
 
 impl Volume {
-    /// No minute has more than 60 times `per_sec` bytes; less than 2 KiB counts as that, [`u32::MAX`]
-    /// as no limit.
+    /// Creates a limit of 60 times `per_sec` bytes in any minute.
+    ///
+    /// Less than 2 KiB counts as 2 KiB, and [`u32::MAX`] means no limit.
     pub(crate) fn new(per_sec: u32) -> Self {
-        // A minute and the burst before it are as many bytes as a minute is to have.
+        // A minute at this rate and the burst before it add up to the limit of a minute.
         let nanos = (NANOS_PER_SEC * 62).div_ceil(60 * u64::from(per_sec.max(LEAST_PER_SEC)));
         Self { full_at: 0, nanos_per_byte: if per_sec == u32::MAX { 0 } else { nanos as u32 } }
     }
 
-    /// Whether so much has been sent that shares must be known soon.
+    /// Whether so much has been sent that shares will be needed soon.
     pub(crate) fn is_busy(&self, now: Instant) -> bool {
         self.debt(now) > BURST / 4
     }
 
-    /// How long an answer to a network may be; `drawn`: its bytes of the last minute.
+    /// Returns the maximum length of a response to a subnet that received `drawn` bytes within the last minute.
     pub(crate) fn most(&self, now: Instant, drawn: impl FnOnce() -> u64) -> usize {
         let debt = self.debt(now);
         if debt <= BURST / 2 {
@@ -51,7 +52,7 @@ impl Volume {
         let nanos = u64::from(self.nanos_per_byte);
         let left = BURST.saturating_sub(debt);
         let free = (left / nanos) as usize;
-        // The square keeps some of the bucket for newcomers before it is known who draws most.
+        // The square reserves part of the bucket for newcomers before it is known which subnets receive most.
         let part = (left << 10) / (BURST / 2);
         let share = (60 * NANOS_PER_SEC / nanos / LARGEST_SHARE * part * part) >> 20;
         match drawn() {
@@ -61,9 +62,9 @@ impl Volume {
         }
     }
 
-    /// Counts an answer.
+    /// Counts a response.
     pub(crate) fn take(&mut self, bytes: usize, now: Instant) {
-        // A datagram has no more.
+        // A datagram is never longer.
         let bytes = bytes.min(u16::MAX.into()) as u64;
         let full_at = self.full_at.max(nanos(now));
         self.full_at = full_at.saturating_add(u64::from(self.nanos_per_byte) * bytes);
@@ -79,16 +80,16 @@ const fn nanos(now: Instant) -> u64 {
 }
 
 const TICK_SECS: u64 = 20;
-/// Intervals that together cover more than any minute that ends now.
+/// Number of intervals that together cover any minute that ends now.
 pub(crate) const TICKS: usize = 4;
 
-/// Bytes of the last minute. Zeroed memory is none.
+/// The bytes sent within the last minute. Zeroed memory means none.
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Minute {
-    /// The interval that the first number belongs to.
+    /// The interval that the first count belongs to.
     tick: u32,
-    /// Bytes of this interval and of those before.
+    /// Bytes sent in this interval and in the previous ones.
     bytes: [u32; TICKS],
 }
 
@@ -103,12 +104,12 @@ impl Minute {
         self.bytes[..TICKS - past].iter().map(|&bytes| u64::from(bytes)).sum()
     }
 
-    /// Intervals that have passed since the last bytes were added.
+    /// Returns the number of intervals that have passed since bytes were last added.
     pub(crate) fn past(&self, now: Instant) -> usize {
         tick(now).wrapping_sub(self.tick) as usize
     }
 
-    /// Goes on to the interval of now.
+    /// Advances to the current interval.
     pub(crate) fn turn(&mut self, now: Instant) {
         let past = self.past(now);
         shift(&mut self.bytes, past);
@@ -121,7 +122,7 @@ impl Minute {
     }
 }
 
-/// Moves what was counted by so many intervals.
+/// Shifts counts by `past` intervals.
 pub(crate) fn shift<T: Copy + Default>(counts: &mut [T; TICKS], past: usize) {
     if past > 0 {
         let kept = TICKS.saturating_sub(past);
@@ -145,8 +146,9 @@ mod tests {
     const START: Instant = Instant::from_micros(1_000_000_000);
     const PER_SEC: u32 = 128 * 1024;
 
-    /// Networks that want 1 KB each `every` microseconds in turn for two minutes; the bytes of each, and
-    /// the most of all in one minute.
+    /// Simulates networks that request 1 KB in turn, one every `every` microseconds, for two minutes.
+    ///
+    /// Returns the bytes of each, and the maximum of all together in one minute.
     fn draw(networks: usize, every: u64) -> (Vec<u64>, usize) {
         let mut volume = Volume::new(PER_SEC);
         let mut drawn = vec![(Minute::EMPTY, 0); networks];
@@ -211,7 +213,7 @@ mod tests {
                 minute.add(most, now);
                 volume.take(most, now);
             }
-            // At first all are newcomers.
+            // At first, all networks are newcomers.
             assert!(at < 3000 || volume.most(now, || 0) >= 1024, "after {at}");
         }
     }

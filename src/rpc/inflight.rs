@@ -1,9 +1,9 @@
-//! Queries under way: transaction ids, and two deadlines for each.
+//! Queries in flight: transaction ids, and two deadlines for each query.
 //!
-//! A query waits until it may be sent: in turn, or put off while its destination was asked much
-//! lately, so that it holds up no other. Then it is fresh until its stall deadline, then stalled until
-//! its timeout. A stalled query holds nothing up, but its answer still counts. A query of the user
-//! stays until its completion has been polled; every other one ends with its answer or timeout.
+//! A query waits until it may be sent: in order, or postponed if its destination has been queried a lot
+//! recently, so that it does not hold up others. Then it is fresh until its stall deadline and stalled until
+//! its timeout. A stalled query holds nothing up, but its response still counts. A query of the user stays
+//! until its completion has been polled; any other query ends with its response or timeout.
 
 use core::time::Duration;
 
@@ -15,26 +15,26 @@ use crate::base::time::Instant;
 use crate::lookup::Window;
 use crate::wire::MethodKind;
 
-/// What a query is for.
+/// The purpose of a query.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) enum Purpose {
-    /// A single ping of the user.
+    /// A single ping requested by the user.
     Ping,
-    /// To see whether a node of the table, or one that wants to enter it, is alive.
+    /// A check whether a node of the table, or a candidate for it, is alive.
     Check,
     /// A step of a lookup.
     Lookup(TraversalRef),
     /// The announce at the end of a lookup.
     Announce(TraversalRef),
-    /// To see who lives beyond the horizon of a lookup.
+    /// A probe for nodes beyond the horizon of a lookup.
     Probe(TraversalRef, Window),
-    /// A single query of the user for a sample of infohashes, which lies in this slot.
+    /// A single query for a sample of infohashes requested by the user; the sample is stored in this slot.
     Sample(Ix),
 }
 
 impl Purpose {
-    /// The walk that it is a step of.
+    /// Returns the traversal that the query is a step of, if any.
     pub(crate) const fn traversal(self) -> Option<TraversalRef> {
         match self {
             Self::Ping | Self::Check | Self::Sample(_) => None,
@@ -44,13 +44,13 @@ impl Purpose {
         }
     }
 
-    /// Whether it is a single query of the user, whose end is told.
+    /// Whether this is a single query requested by the user, whose completion is reported.
     pub(crate) const fn is_users(self) -> bool {
         matches!(self, Self::Ping | Self::Sample(_))
     }
 }
 
-/// One walk, as long as it has not ended.
+/// A reference to a traversal, valid until that ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct TraversalRef {
@@ -58,7 +58,7 @@ pub(crate) struct TraversalRef {
     pub(crate) generation: u32,
 }
 
-/// How a query ended.
+/// The result of a query.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) enum QueryResult {
@@ -66,7 +66,7 @@ pub(crate) enum QueryResult {
     Unreachable,
     Malformed,
     Disabled,
-    /// With an error of this code.
+    /// The node responded with an error of this code.
     Refused(i64),
     Answered {
         id: NodeId,
@@ -74,52 +74,57 @@ pub(crate) enum QueryResult {
     },
 }
 
-/// How far a query has come.
+/// The stage of a query.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 enum Stage {
     Free,
     Waiting,
-    /// Until its deadline.
+    /// Waiting for its deadline to pass.
     PutOff,
     Fresh,
     Stalled,
     Done,
 }
 
-/// A query under way.
+/// A query in flight, or waiting to be sent.
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Query {
     pub(crate) to: Endpoint,
-    /// Who is expected to answer; `None` where only the address is known.
+    /// The expected id of the responder; `None` if only the address is known.
     pub(crate) id: Option<NodeId>,
     pub(crate) purpose: Purpose,
     pub(crate) sent: Instant,
-    /// Unpredictable, so that an answer proves that the query was received (BEP 5).
+    /// Unpredictable, so that a response proves that the query was received (BEP 5).
     pub(crate) transaction: [u8; 4],
     pub(crate) generation: u32,
-    /// What was asked, once it is sent.
+    /// The method of the query, once it is sent.
     pub(crate) method: MethodKind,
-    /// Its walk has asked the node before what every node would have answered.
+    /// Whether the traversal has already sent this node a query that every node would have answered.
     pub(crate) is_repeat: bool,
     stage: Stage,
-    /// How often in a row our own system has not sent it, and whether it waits to be tried again.
+    /// How many times in a row the local system has failed to send the query.
     pub(crate) unsent: u8,
+    /// Whether the query waits to be sent again after the local system failed to send it.
     is_unsent: bool,
-    /// Of the present stage.
+    /// The deadline of the current stage.
     deadline: Instant,
     timeout: Duration,
     outcome: QueryResult,
-    /// The first query in the chain that belongs to this slot's position, and the next one in the
-    /// chain that this query is in: a hash table by transaction id, kept within the slots.
+    /// The first query of the chain at the position of this slot.
+    ///
+    /// Chains form a hash table by transaction id, stored within the slots.
     chain_head: Ix,
+    /// The next query in the chain that contains this query.
     chain_next: Ix,
 }
 
 impl Query {
-    /// All zero bytes, so that slots in a static lie in `.bss`: of the outcomes only that which
-    /// holds data can be so.
+    /// A free slot.
+    ///
+    /// All bytes are zero, so that slots in a static are placed in `.bss`: among the results, only the
+    /// variant with the largest payload can be zero.
     pub(crate) const EMPTY: Self = Self {
         to: Endpoint::ZERO,
         id: None,
@@ -139,38 +144,38 @@ impl Query {
         chain_next: Ix::NONE,
     };
 
-    /// Whether an answer is awaited.
+    /// Whether a response is awaited.
     pub(crate) const fn is_sent(&self) -> bool {
         matches!(self.stage, Stage::Fresh | Stage::Stalled)
     }
 
-    /// Whether it was ended before its time.
+    /// Whether the query was ended before its deadline.
     pub(crate) fn is_given_up(&self, now: Instant) -> bool {
         self.deadline > now
     }
 }
 
-/// What the passing of time did to a query.
+/// The effect of the passing of time on a query.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Expiry {
-    /// It stalled, and is still waited for.
+    /// The query has stalled and is still waited for.
     Stalled(Query),
-    /// It timed out and has ended.
+    /// The query has timed out and ended.
     TimedOut(Query),
 }
 
-/// How an incoming answer matches the queries under way.
+/// How an incoming response matches the queries in flight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Match {
-    /// It answers this query.
+    /// The response matches this query.
     Query(Ix),
-    /// It carries the transaction id of a query to the same host, but comes from another port.
+    /// The response carries the transaction id of a query to the same host, but comes from another port.
     WrongPort,
-    /// It answers nothing we asked.
+    /// The response matches no query.
     Stray,
 }
 
-/// The head of the queries under way.
+/// The head of the queries in flight.
 #[derive(Clone, Copy, Debug, Default)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Inflight {
@@ -189,7 +194,7 @@ pub(crate) struct Inflight {
 }
 
 impl Inflight {
-    /// A query that waits to be sent; `None` where all slots are taken.
+    /// Adds a query that waits to be sent, or returns `None` if all slots are in use.
     pub(crate) fn enqueue(
         &mut self,
         slots: &mut [Slot<Query>],
@@ -206,34 +211,34 @@ impl Inflight {
         Some(ix)
     }
 
-    /// The query that may be sent next: those that were put off before those that wait.
+    /// Returns the query that may be sent next: postponed queries that are due first, then waiting ones.
     pub(crate) fn next_waiting(&self, slots: &[Slot<Query>], now: Instant) -> Option<Ix> {
         self.put_off.front().filter(|&ix| slots[ix].deadline <= now).or_else(|| self.waiting.front())
     }
 
-    /// Whether a query waits, which may be one that was put off.
+    /// Whether a query waits or is postponed.
     pub(crate) const fn may_have_waiting(&self) -> bool {
         !self.waiting.is_empty() || !self.put_off.is_empty()
     }
 
-    /// Whether a query waits that was not put off.
+    /// Whether a query waits that is not postponed.
     pub(crate) const fn has_waiting(&self) -> bool {
         !self.waiting.is_empty()
     }
 
-    /// When the next of those that were put off may be sent.
+    /// Returns when the next postponed query may be sent.
     pub(crate) fn put_off_until(&self, slots: &[Slot<Query>]) -> Option<Instant> {
         self.put_off.front().map(|ix| slots[ix].deadline)
     }
 
-    /// Lets a query that waits do so until then, and others go first.
+    /// Postpones a waiting query until a given time, so that others are sent first.
     pub(crate) fn put_off(&mut self, slots: &mut [Slot<Query>], ix: Ix, until: Instant) {
         self.leave(slots, ix);
         (slots[ix].stage, slots[ix].deadline) = (Stage::PutOff, until);
         insert_by_deadline(&mut self.put_off, slots, ix);
     }
 
-    /// Marks a waiting query as sent, under the transaction id `transaction`.
+    /// Marks a waiting query as sent with this transaction id.
     pub(crate) fn sent(
         &mut self,
         slots: &mut [Slot<Query>],
@@ -255,7 +260,7 @@ impl Inflight {
         insert_by_deadline(&mut self.fresh, slots, ix);
     }
 
-    /// The query that an answer from `from` belongs to.
+    /// Finds the query that a response from `from` belongs to.
     pub(crate) fn find(&self, slots: &[Slot<Query>], from: Endpoint, transaction: &[u8]) -> Match {
         let Ok(transaction) = <[u8; 4]>::try_from(transaction) else { return Match::Stray };
         if slots.is_empty() {
@@ -277,23 +282,23 @@ impl Inflight {
         found
     }
 
-    /// The oldest query to `to` that is unanswered.
+    /// Returns the oldest unanswered query to `to`.
     pub(crate) fn find_sent_to(&self, slots: &[Slot<Query>], to: Endpoint) -> Option<Ix> {
         self.awaited(slots).filter(|&ix| slots[ix].to == to).min_by_key(|&ix| slots[ix].sent)
     }
 
-    /// Whether a query for this is unanswered.
+    /// Whether a query with this purpose is unanswered.
     pub(crate) fn awaits(&self, slots: &[Slot<Query>], purpose: Purpose) -> bool {
         self.awaited(slots).any(|ix| slots[ix].purpose == purpose)
     }
 
-    /// The query that was handed out last of those to `to`.
+    /// Returns the unanswered query to `to` that was handed out last.
     pub(crate) fn find_last_sent_to(&self, slots: &[Slot<Query>], to: Endpoint) -> Option<Ix> {
         let sent = self.awaited(slots).filter(|&ix| slots[ix].to == to && !slots[ix].is_unsent);
         sent.max_by_key(|&ix| slots[ix].sent)
     }
 
-    /// A query that was handed out has not left the host. It is sent again at this time.
+    /// Records that a query that was handed out has not left the host, and schedules it to be sent again at `at`.
     pub(crate) fn unsent(&mut self, slots: &mut [Slot<Query>], ix: Ix, at: Instant) {
         match slots[ix].stage {
             Stage::Fresh => self.fresh.remove(slots, ix),
@@ -306,21 +311,20 @@ impl Inflight {
         insert_by_deadline(&mut self.fresh, slots, ix);
     }
 
-    /// The first query in a family that has not ended; one that waits to be sent if none was.
+    /// Returns the first query of a family that has not ended, preferring those that were sent.
     pub(crate) fn find_open(&self, slots: &[Slot<Query>], family: Family) -> Option<Ix> {
         let mut open = self.awaited(slots).chain(self.waiting.iter(slots)).chain(self.put_off.iter(slots));
         open.find(|&ix| slots[ix].to.family() == family)
     }
 
-    /// Puts a query that was sent back among those that wait.
+    /// Moves a query that was sent back to the waiting ones.
     pub(crate) fn send_again(&mut self, slots: &mut [Slot<Query>], ix: Ix) {
         self.leave(slots, ix);
         slots[ix].stage = Stage::Waiting;
         self.waiting.push_back(slots, ix);
     }
 
-    /// Ends a query, and returns it. One of the user stays as a completion with
-    /// `outcome`.
+    /// Ends and returns a query. A query of the user is kept as a completion with `outcome`.
     pub(crate) fn finish(&mut self, slots: &mut [Slot<Query>], ix: Ix, outcome: QueryResult) -> Query {
         let query = slots[ix];
         self.leave(slots, ix);
@@ -334,13 +338,13 @@ impl Inflight {
         query
     }
 
-    /// Ends a query without a completion, whatever its stage.
+    /// Ends a query in any stage without a completion.
     pub(crate) fn cancel(&mut self, slots: &mut [Slot<Query>], ix: Ix) {
         self.leave(slots, ix);
         self.free(slots, ix);
     }
 
-    /// Whether `ix` still is the query of this generation, and one of the user.
+    /// Whether `ix` still is the query of this generation, and was requested by the user.
     pub(crate) fn is_current(&self, slots: &[Slot<Query>], ix: Ix, generation: u32) -> bool {
         slots.get(ix.position()).is_some_and(|slot| {
             let query = &slot.value;
@@ -348,7 +352,7 @@ impl Inflight {
         })
     }
 
-    /// The next completion of a query of the user.
+    /// Returns the next completed query of the user.
     pub(crate) fn poll_done(&mut self, slots: &mut [Slot<Query>]) -> Option<(Ix, Query, QueryResult)> {
         let ix = self.done.pop_front(slots)?;
         let query = slots[ix];
@@ -356,12 +360,12 @@ impl Inflight {
         Some((ix, query, query.outcome))
     }
 
-    /// Whether a completion waits to be polled.
+    /// Whether a completion is waiting to be polled.
     pub(crate) const fn has_done(&self) -> bool {
         !self.done.is_empty()
     }
 
-    /// The next query whose deadline has passed.
+    /// Advances the next query whose deadline has passed.
     pub(crate) fn expire(&mut self, slots: &mut [Slot<Query>], now: Instant) -> Option<Expiry> {
         while let Some(ix) = self.fresh.front().filter(|&ix| slots[ix].deadline <= now) {
             if slots[ix].is_unsent {
@@ -378,34 +382,34 @@ impl Inflight {
         Some(Expiry::TimedOut(self.finish(slots, ix, QueryResult::TimedOut)))
     }
 
-    /// Ends the stalled query that is nearest to its timeout, to make room; not one of the user.
+    /// Aborts the stalled query closest to its timeout to free a slot. Queries of the user are exempt.
     pub(crate) fn give_up(&mut self, slots: &mut [Slot<Query>]) -> Option<Query> {
         let ix = self.stalled.iter(slots).find(|&ix| !slots[ix].purpose.is_users())?;
         Some(self.finish(slots, ix, QueryResult::TimedOut))
     }
 
-    /// The earliest deadline.
+    /// Returns the earliest deadline.
     pub(crate) fn next_deadline(&self, slots: &[Slot<Query>]) -> Option<Instant> {
         let fronts = [self.fresh.front(), self.stalled.front()];
         fronts.into_iter().flatten().map(|ix| slots[ix].deadline).min()
     }
 
-    /// Queries sent and neither answered nor timed out.
+    /// Returns the number of queries that were sent and have neither been answered nor timed out.
     pub(crate) const fn outstanding(&self) -> usize {
         self.fresh.len() + self.stalled.len()
     }
 
-    /// Whether half of all queries that can be are under way or wait.
+    /// Whether at least half of the slots are in use.
     pub(crate) const fn is_half_full(&self, slots: &[Slot<Query>]) -> bool {
         self.pool.used() * 2 >= slots.len()
     }
 
-    /// Whether no further query can start.
+    /// Whether all slots are in use.
     pub(crate) const fn is_full(&self, slots: &[Slot<Query>]) -> bool {
         self.pool.is_full(slots)
     }
 
-    /// Whether every slot is free or in the list of its stage.
+    /// Whether every slot is either free or in the list of its stage.
     #[cfg(any(test, feature = "checkpoint", feature = "sim"))]
     pub(crate) fn is_consistent(&self, slots: &[Slot<Query>]) -> bool {
         let lists = [
@@ -432,7 +436,7 @@ impl Inflight {
         self.pool.free(slots, ix);
     }
 
-    /// Takes a query out of its list and its chain.
+    /// Removes a query from its list and its chain.
     fn leave(&mut self, slots: &mut [Slot<Query>], ix: Ix) {
         match slots[ix].stage {
             Stage::Free => return,
@@ -456,12 +460,12 @@ impl Inflight {
     }
 }
 
-/// The slot that holds the head of the chain of a transaction id.
+/// Returns the slot that contains the head of the chain of a transaction id.
 fn chain(slots: &[Slot<Query>], transaction: [u8; 4]) -> Ix {
     Ix::new(reduce(u32::from_be_bytes(transaction), slots.len()))
 }
 
-/// Deadlines mostly come in order, so the search starts at the end.
+/// Inserts a query in order of deadline, searching from the end because deadlines are mostly in order.
 fn insert_by_deadline(list: &mut List, slots: &mut [Slot<Query>], ix: Ix) {
     let deadline = slots[ix].deadline;
     let mut after = list.back();
@@ -582,7 +586,7 @@ mod tests {
     }
 
     proptest! {
-        /// Every query ends exactly once, whatever the order of answers and deadlines.
+        /// Every query ends exactly once, regardless of the order of responses and deadlines.
         #[test]
         fn every_query_ends_once(steps in proptest::collection::vec((0_u8..4, any::<u16>()), 0..200)) {
             let mut slots = [Slot::new(Query::EMPTY); 7];

@@ -1,7 +1,7 @@
-//! Our own queries: which are in flight, and how the endpoints they went to have behaved.
+//! The node's own queries: which of them are in flight, and how the endpoints they were sent to have behaved.
 //!
-//! - `inflight`: queries in flight, their deadlines, and which response belongs to which
-//! - `reputation`: failures, rates and abilities of endpoints, remembered between lookups
+//! - `inflight`: queries in flight, their deadlines, and the matching of responses to queries
+//! - `reputation`: failures, rates and capabilities of endpoints, remembered between lookups
 
 pub(crate) mod inflight;
 pub(crate) mod reputation;

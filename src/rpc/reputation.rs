@@ -1,15 +1,16 @@
-//! What is remembered of endpoints between lookups: when they were last contacted, how often in a
-//! row they failed, how much of their rate is used up, and whether they know `get`.
+//! Reputations of endpoints, remembered between lookups.
 //!
-//! So a dead node that others still list costs one query, not one in every lookup; an endpoint with
-//! a live mapping in the home router counts as known; and no host is asked faster than it may like,
-//! however many lookups go through it.
+//! A reputation records when the endpoint was last contacted, how often in a row it failed, how much of its
+//! rate is used up, and whether it supports `get`.
 //!
-//! One rule decides, here and for the routing table, what a silence says of a node. It is held
-//! against the node only if that has answered nothing that was sent at or after the query, and if no
-//! other failure was counted since the query was sent: of many queries at once some are lost, and
-//! what is lost together expires together. Silence to a query that a node need not know is held
-//! against nobody.
+//! So a dead node that others still list costs one query, not one per lookup; an endpoint with an active
+//! mapping in the home router counts as known; and no host is queried faster than it may accept, however many
+//! lookups involve it.
+//!
+//! One rule decides, here and for the routing table, what an unanswered query means for a node. It counts as a
+//! failure only if the node has answered nothing that was sent at or after that query, and if no other failure
+//! has been counted since the query was sent: among many simultaneous queries some are lost, and those that are
+//! lost together expire together. An unanswered query that a node need not support never counts as a failure.
 
 use crate::base::addr::Endpoint;
 use crate::base::hash::{Key, reduce};
@@ -17,55 +18,58 @@ use crate::base::rng::Rng;
 use crate::base::time::Instant;
 use crate::guard::rate::RateLimit;
 
-/// Entries that one endpoint may lie in.
+/// Number of entries in which an endpoint may be stored.
 const WAYS: usize = 4;
 
-/// Home routers keep the mapping of a UDP flow at least this long after it was used (RFC 4787
-/// demands two minutes, many keep one).
+/// Minimum time for which home routers keep a UDP mapping after its last use.
+///
+/// RFC 4787 requires two minutes, but many routers keep mappings for one.
 const MAPPING: u32 = 60 * TICKS;
 
-/// Each failure in a row keeps lookups away for this much longer.
+/// Time for which lookups avoid an endpoint, for each failure in a row.
 const PENALTY: u32 = 5 * 60 * TICKS;
 
-/// Failures in a row up to here are taken for loss of datagrams.
+/// Number of failures in a row that are attributed to packet loss.
 const TOLERATED: u8 = 1;
 
-/// More failures in a row do not count.
+/// Number of failures in a row from which further ones are not counted.
 const MAX_FAILURES: u8 = 12;
 
-/// Times are kept in so many ticks a second.
+/// Resolution of times, in ticks per second.
 const TICKS: u32 = 16;
 
 const TICK_MICROS: u64 = 1_000_000 / TICKS as u64;
 
-/// A tick brings a rate of one a second so much of a query.
+/// Debt of one query: at a rate of one per second, a tick pays off one unit.
 const QUERY: u32 = TICKS;
 
-/// The largest burst that a record can count.
+/// Largest burst that an entry can count.
 const MAX_BURST: u32 = u8::MAX as u32 / QUERY;
 
-/// A node that left so many `get`s unanswered while it answered other queries does not know it.
+/// Number of `get`s left unanswered, while other queries are answered, from which `get` is unsupported.
 const DEAF: u8 = 3;
 
-/// For so many minutes a node that does not know `get` is not asked that. More than half of what
-/// six bits count, so that an age is never mistaken.
+/// Minutes for which a node that does not support `get` is not sent any.
+///
+/// More than half the range of the six-bit counter, so that an age is never misinterpreted.
 const DEAF_MINUTES: u32 = 30;
 
-/// What is remembered of one endpoint, in 12 bytes. All zero: nothing.
+/// The reputation of one endpoint, in 12 bytes. Zeroed memory is an unused entry.
 #[derive(Clone, Copy, Debug, Default)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Reputation {
-    /// 0: unused.
+    /// A keyed hash of the endpoint, or 0 if unused.
     key: u32,
-    /// When the last datagram went to it, in ticks.
+    /// Time of the last datagram sent to the endpoint, in ticks.
     contacted: u32,
     failures: u8,
-    /// Queries that were sent so many ticks before `contacted`, or earlier, are settled: their silence
-    /// says nothing more. The largest value: none is.
+    /// Queries sent this many ticks before `contacted`, or earlier, are settled.
+    ///
+    /// It no longer matters if they stay unanswered. The maximum value means that none is settled.
     settled: u8,
-    /// What the last queries used up of its rate, at `contacted`.
+    /// Used part of the rate, as of `contacted`.
     debt: u8,
-    /// `get`s in a row that it ignored, and the minute of the last one above them.
+    /// Number of `get`s in a row that were ignored, with the minute of the last one in the upper bits.
     ignored: u8,
 }
 
@@ -73,7 +77,7 @@ impl Reputation {
     pub(crate) const EMPTY: Self =
         Self { key: 0, contacted: 0, failures: 0, settled: 0, debt: 0, ignored: 0 };
 
-    /// Ticks since the last datagram went to it.
+    /// Returns the ticks since the last datagram was sent to the endpoint.
     const fn age(&self, now: Instant) -> u32 {
         tick(now).wrapping_sub(self.contacted)
     }
@@ -82,7 +86,7 @@ impl Reputation {
         u32::from(self.debt).saturating_sub(self.age(now).saturating_mul(limit.per_sec.max(1)))
     }
 
-    /// Whether something that was sent at or after `sent` was answered, or a failure counted since.
+    /// Whether anything sent at or after `sent` was answered, or a failure was counted since then.
     const fn is_settled(&self, sent: Instant) -> bool {
         let before = self.contacted.wrapping_sub(tick(sent));
         self.settled < u8::MAX && before >= self.settled as u32
@@ -93,7 +97,7 @@ impl Reputation {
         self.settled = self.settled.min(before as u8);
     }
 
-    /// Whether it does not know `get`, as far as is known.
+    /// Whether the node is known not to support `get`.
     const fn is_deaf(&self, now: Instant) -> bool {
         let age = (minute(now).wrapping_sub(self.ignored >> 2)) & 0x3f;
         self.ignored & 3 == DEAF && (age as u32) < DEAF_MINUTES && self.age(now) < DEAF_MINUTES * 60 * TICKS
@@ -104,28 +108,29 @@ impl Reputation {
     }
 }
 
-/// What the end of a query without an answer says of a node.
+/// The consequence for a node of a query that ended without a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Blame {
-    /// It failed.
+    /// The node has failed.
     Failed,
-    /// Nothing: it answered since, or has failed already.
+    /// None: the node has responded since, or this failure has already been counted.
     Nothing,
-    /// It may not know what it was asked: something else has to tell whether it lives.
+    /// The node may not support the query: another query must determine whether it is alive.
     Doubt,
 }
 
-/// Whether a datagram may go to an endpoint.
+/// Whether a datagram may be sent to an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Leave {
-    /// It may; whether one went there within the last minute.
+    /// It may. `is_open` is whether one was sent there within the last minute.
     Now { is_open: bool },
-    /// Not before this time: it was asked much lately.
+    /// Not before this time, because the endpoint was queried a lot recently.
     At(Instant),
 }
 
-/// The head of the memory: a set-associative table over the storage's entries. An endpoint that
-/// finds its set full replaces the one contacted longest ago; a collision of keys (one in 2^30)
+/// The head of the reputations: a set-associative table over the entries in the storage.
+///
+/// If its set is full, an endpoint replaces the one contacted longest ago. A collision of keys (one in 2^30)
 /// costs a lookup one candidate for some minutes.
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
@@ -138,12 +143,12 @@ impl Reputations {
         Self { key: Key::new(rng) }
     }
 
-    /// Whether a datagram went to this endpoint within the last minute.
+    /// Whether a datagram was sent to this endpoint within the last minute.
     pub(crate) fn is_open(&self, entries: &[Reputation], endpoint: Endpoint, now: Instant) -> bool {
         self.find(entries, endpoint).is_some_and(|contact| contact.age(now) < MAPPING)
     }
 
-    /// Whether lookups should leave this endpoint alone for now.
+    /// Whether lookups should avoid this endpoint for now.
     pub(crate) fn is_suspect(&self, entries: &[Reputation], endpoint: Endpoint, now: Instant) -> bool {
         self.find(entries, endpoint).is_some_and(|contact| {
             contact.failures > TOLERATED
@@ -151,17 +156,17 @@ impl Reputations {
         })
     }
 
-    /// Whether the node there does not know `get`, as far as is known.
+    /// Whether the node at this endpoint is known not to support `get`.
     pub(crate) fn is_deaf(&self, entries: &[Reputation], endpoint: Endpoint, now: Instant) -> bool {
         self.find(entries, endpoint).is_some_and(|contact| contact.is_deaf(now))
     }
 
-    /// Endpoints of which anything is remembered.
+    /// Returns the number of endpoints with a reputation.
     pub(crate) fn count(entries: &[Reputation]) -> usize {
         entries.iter().filter(|entry| entry.key != 0).count()
     }
 
-    /// Whether a datagram may go to this endpoint under its rate, which is `limit` for each.
+    /// Returns whether, or when, a datagram may be sent to this endpoint under the per-endpoint rate `limit`.
     pub(crate) fn leave(
         &self,
         entries: &[Reputation],
@@ -179,7 +184,7 @@ impl Reputations {
         Leave::At(Instant::from_micros((now.as_micros() / TICK_MICROS + wait) * TICK_MICROS))
     }
 
-    /// A datagram went out.
+    /// Records that a datagram was sent.
     pub(crate) fn contacted(
         &self,
         entries: &mut [Reputation],
@@ -196,7 +201,7 @@ impl Reputations {
         if contact.key != key {
             *contact = Reputation { key, settled: u8::MAX, ..Reputation::EMPTY };
         } else if contact.ignored & 3 == DEAF && !contact.is_deaf(now) {
-            // One more is enough to see that it still does not know it.
+            // One more ignored `get` is enough to confirm that it still does not support it.
             contact.ignore(DEAF - 1, now);
         }
         contact.debt = (contact.debt(limit, now) + QUERY).min(u8::MAX.into()) as u8;
@@ -205,8 +210,9 @@ impl Reputations {
         contact.contacted = tick(now);
     }
 
-    /// A query of this time ended without an answer, which `is_telling` if whoever is there would have
-    /// answered it.
+    /// Records that a query sent at `sent` ended without a response.
+    ///
+    /// `is_telling` is whether every live node would have answered it.
     pub(crate) fn failed(
         &self,
         entries: &mut [Reputation],
@@ -228,7 +234,7 @@ impl Reputations {
         }
     }
 
-    /// It answered a query of this time.
+    /// Records that the endpoint answered a query sent at `sent`.
     pub(crate) fn answered(&self, entries: &mut [Reputation], endpoint: Endpoint, sent: Instant) {
         if let Some(contact) = self.find_mut(entries, endpoint) {
             contact.failures = 0;
@@ -236,14 +242,16 @@ impl Reputations {
         }
     }
 
-    /// It answered something else, and not the `get` before it.
+    /// Records that the endpoint answered another query, but not the `get` before it.
     pub(crate) fn ignored_get(&self, entries: &mut [Reputation], endpoint: Endpoint, now: Instant) {
         if let Some(contact) = self.find_mut(entries, endpoint) {
             contact.ignore(((contact.ignored & 3) + 1).min(DEAF), now);
         }
     }
 
-    /// It answered a `get`, as one who knows it or with the error of one who does not.
+    /// Records whether the endpoint supports `get`.
+    ///
+    /// It either answered one, or returned the error of a node that does not support it.
     pub(crate) fn heard_of_get(
         &self,
         entries: &mut [Reputation],
@@ -266,7 +274,7 @@ impl Reputations {
         entries[set].iter_mut().find(|contact| contact.key == key)
     }
 
-    /// The set that an endpoint belongs to, and its key in it. Empty memory has one empty set.
+    /// Returns the set and the key of an endpoint. Without entries, the set is empty.
     fn place(&self, entries: &[Reputation], endpoint: Endpoint) -> (core::ops::Range<usize>, u32) {
         let hash = self.key.hash_endpoint(endpoint);
         let start = reduce(hash as u32, entries.len().div_ceil(WAYS)) * WAYS;
@@ -278,7 +286,7 @@ const fn tick(now: Instant) -> u32 {
     (now.as_micros() / TICK_MICROS) as u32
 }
 
-/// The minute, in six bits.
+/// Returns the minute modulo 64.
 const fn minute(now: Instant) -> u8 {
     (now.as_micros() / 60_000_000) as u8 & 0x3f
 }
@@ -299,7 +307,7 @@ mod tests {
         Instant::ZERO + Duration::from_millis(ms)
     }
 
-    /// The memory of one node, and one endpoint.
+    /// The reputations of one node, and one endpoint.
     struct Rig {
         contacts: Reputations,
         entries: [Reputation; 16],
@@ -336,7 +344,7 @@ mod tests {
             self.contacts.is_deaf(&self.entries, self.endpoint, now)
         }
 
-        /// Sends as often as it may, and tells how often that was.
+        /// Sends as often as is permitted, and returns how often that was.
         fn exhaust(&mut self, now: Instant) -> usize {
             let may = |rig: &Self| rig.contacts.leave(&rig.entries, rig.endpoint, LIMIT, now);
             (0..)
@@ -394,7 +402,7 @@ mod tests {
         assert_eq!(rig.fail(at(0)), Blame::Nothing);
         assert_eq!(rig.fail(at(1)), Blame::Nothing, "sent at the same time");
         assert_eq!(rig.fail(at(2)), Blame::Failed);
-        // An answer to what was sent long before tells of that time only.
+        // A response to a query sent long before only settles queries up to that time.
         rig.send(at(20));
         rig.answer(at(2));
         assert_eq!(rig.fail(at(20)), Blame::Failed);
@@ -415,7 +423,7 @@ mod tests {
         assert!(rig.is_deaf(at(36)) && rig.is_deaf(at(29 * 60)));
         assert!(!rig.is_deaf(at(31 * 60)) && !rig.is_deaf(at(90 * 60)), "however long ago");
         assert!(!rig.is_suspect(at(36)));
-        // It is asked once more, and that settles it.
+        // It is sent one more `get`, and ignoring that is decisive.
         rig.send(at(31 * 60));
         assert!(!rig.is_deaf(at(31 * 60)));
         rig.ignore_get(at(31 * 60 + 1));

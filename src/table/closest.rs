@@ -6,25 +6,25 @@ use super::{Entry, Nodes, Table};
 use crate::base::id::NodeId;
 use crate::base::time::Instant;
 
-/// Which nodes an answer is made of.
+/// The state that nodes must have to be selected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Filter {
-    /// Good ones: what others may be told.
+    /// Good nodes, which may be handed out to others.
     Good,
-    /// All but bad ones: where our own lookups may start.
+    /// All nodes that are not bad, from which local lookups may start.
     Live,
-    /// Bad ones: the last resort of our own lookups.
+    /// Bad nodes, the last resort of local lookups.
     Bad,
 }
 
 impl Table {
-    /// The `N` nodes closest to `target`, closest first.
+    /// Returns the `N` nodes closest to `target`, closest first.
     ///
-    /// No node of one bucket lies between two of another, so buckets are taken whole, one by one.
-    /// Let `x` be the XOR of target and own id. A node of bucket `i` differs from the target where
-    /// `x` has a one before bit `i`, and at bit `i` where it has a zero. So the buckets at the ones
-    /// of `x` come first, in ascending order, each closer than all that is deeper; then the last
-    /// bucket, which goes on towards our id; then those at the zeros, backwards.
+    /// No node of one bucket lies between two nodes of another, so whole buckets are taken, one after
+    /// another. Let `x` be the XOR of the target and the local id. A node of bucket `i` differs from the
+    /// target where `x` has a one before bit `i`, and at bit `i` if `x` has a zero there. So the buckets at
+    /// the ones of `x` come first, in ascending order, each closer than everything deeper; then the last
+    /// bucket, which continues towards the local id; then the buckets at the zeros, in descending order.
     pub(crate) fn closest<'e, const N: usize>(
         &self,
         nodes: Nodes<'e>,
@@ -67,7 +67,7 @@ impl Table {
         nearest.take(&nodes.entries[range.clone()], range.start, (bucket + 1).min(self.depth() as u32 - 1));
     }
 
-    /// The same by looking at every node, for ids so alike that the fast way cannot tell them apart.
+    /// Like [`Self::closest`], but compares every node, for ids that the fast path cannot order.
     #[cold]
     fn closest_exactly<'e, const N: usize>(
         &self,
@@ -83,7 +83,7 @@ impl Table {
             if nearest.is_full() && place < N {
                 nearest.pop();
             }
-            // Refused only where it is further than all of a full list.
+            // Fails only if the node is farther than all nodes of a full list.
             let _ = nearest.insert(place, entry);
         }
         nearest
@@ -101,16 +101,16 @@ impl Filter {
     }
 }
 
-/// The closest nodes so far, closest first: the first 48 bits of the distance, then the index.
+/// The closest nodes so far, closest first, as keys: the first 48 bits of the distance, then the index.
 ///
-/// Numbers that need no second look at the entries are kept sorted without a branch that could be
-/// mispredicted, which is what comparing ids costs most.
+/// Numbers that can be compared without access to the entries are kept sorted without branches. Mispredicted
+/// branches are the main cost of comparing ids.
 struct Nearest<const N: usize> {
     head: u64,
     filter: Filter,
     now: Instant,
     keys: [u64; N],
-    /// The best of those that found no place in `keys`.
+    /// The lowest key that found no place in `keys`.
     runner_up: u64,
     passed: usize,
 }
@@ -118,15 +118,15 @@ struct Nearest<const N: usize> {
 impl<const N: usize> Nearest<N> {
     const INDEX_BITS: u32 = 16;
 
-    /// Takes what may be among the closest of a bucket, whose nodes share `fixed` bits, are sorted
-    /// by id, and lie at `start` of `main`.
+    /// Takes the nodes of a bucket that may be among the closest.
     ///
-    /// The nodes that share some more bits with the target are neighbours. So many more are asked
-    /// for that N nodes may be expected, and fewer until there are as many that pass.
+    /// The nodes share `fixed` bits, are sorted by id, and start at index `start` of `entries`. Nodes that
+    /// share further bits with the target are adjacent. At first, as many further bits are required as leave
+    /// about N nodes to be expected, then one less at a time until N nodes have passed.
     fn take(&mut self, nodes: &[Entry], start: usize, fixed: u32) {
         let Some(first) = nodes.first() else { return };
         let prefix = !(u64::MAX >> fixed);
-        // Where the target would lie if it were in this bucket: the same nodes are closest to it.
+        // Where the target would be if it were in the range of this bucket: the same nodes are closest to it.
         let head = (first.id.head() & prefix) | (self.head & !prefix);
         let more = (nodes.len() / N).checked_ilog2().unwrap_or(0);
         let mut mask = !(u64::MAX >> (fixed + more));
@@ -165,7 +165,7 @@ impl<const N: usize> Nearest<N> {
         (key & !(u64::MAX << Self::INDEX_BITS)) as usize
     }
 
-    /// Whether two nodes that matter have distances which the keys cannot order.
+    /// Whether the keys cannot order the distances of two relevant nodes.
     fn has_tie(&self) -> bool {
         let following = self.keys.iter().skip(1).chain([&self.runner_up]);
         self.keys.iter().zip(following).any(|(&a, &b)| (a ^ b) >> Self::INDEX_BITS == 0 && b != u64::MAX)

@@ -1,4 +1,4 @@
-//! Who makes room in a full bucket, and who moves up into a place that has become free.
+//! Eviction from full buckets, and the choice of the replacement that is promoted.
 
 use super::{Bucket, ELDER, Entry, Nodes, Slots, Table};
 use crate::base::id::NodeId;
@@ -6,11 +6,12 @@ use crate::base::time::Secs;
 use crate::guard::secure_id::is_secure;
 
 impl Table {
-    /// The node of a full bucket that makes room for a newcomer.
+    /// Returns the node of a full bucket that is evicted in favor of a newcomer, if any.
     ///
-    /// A bad one does in any case. Else one of those that stand in the newcomer's part of the range,
-    /// or share another one where that is empty. Of them goes first whose id does not fit its address
-    /// (BEP 42), then the slowest; but one that fits makes no room for one that does not.
+    /// A bad node is evicted in any case. Otherwise, candidates are the nodes in the newcomer's part of the
+    /// range or, if that is empty, the nodes that share another part. Among them, a node whose id does not
+    /// match its address (BEP 42) is evicted first, then the slowest; but one that matches is not evicted for
+    /// one that does not.
     pub(super) fn leaver(
         &self,
         nodes: Nodes<'_>,
@@ -27,7 +28,7 @@ impl Table {
         let part = |index: usize| self.part(buckets, bucket, &entries[index].id);
         let ours = self.part(buckets, bucket, &newcomer.id);
         let is_occupied = range.clone().any(|index| part(index) == ours);
-        // Parts are runs of the sorted range.
+        // Parts are contiguous in the sorted range.
         let is_shared = |index: usize| {
             (index > range.start && part(index - 1) == part(index))
                 || (index + 1 < range.end && part(index + 1) == part(index))
@@ -46,15 +47,16 @@ impl Table {
         (!is_occupied || is_better).then_some(leaver)
     }
 
-    /// Which of its bucket's equal parts an id falls into: as many parts as places, to the power of
-    /// two below.
+    /// Returns the part of its bucket that an id falls into.
+    ///
+    /// The range is divided into as many equal parts as there are places, rounded down to a power of two.
     pub(super) fn part(&self, buckets: &[Bucket], bucket: usize, id: &NodeId) -> u64 {
         let fixed = if bucket + 1 < self.depth() { bucket + 1 } else { bucket };
         let bits = buckets[bucket].capacity.checked_ilog2().unwrap_or(0);
         (id.head() << fixed).checked_shr(u64::BITS - bits).unwrap_or(0)
     }
 
-    /// The replacement that is promoted next.
+    /// Returns the replacement that is promoted next.
     pub(super) fn verified_replacement(&self, slots: &Slots<'_>, bucket: usize, now: Secs) -> Option<usize> {
         let verified = self.replacements(slots, bucket).filter(|&index| slots.replacements[index].is_ready());
         verified.max_by_key(|&index| {

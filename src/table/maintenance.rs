@@ -1,9 +1,9 @@
-//! What keeps the table true: pings of silent nodes and newcomers, refreshes of silent buckets.
+//! Maintenance of the table: pings of silent nodes and newcomers, refreshes of silent buckets.
 //!
-//! A bucket has at most one ping in flight, so a flood of newcomers costs no more than that; only while
-//! few nodes are known is everybody who asks us pinged, as fast as the caller lets them. Nodes
-//! are pinged up to four minutes before they would become questionable, each at an age that
-//! depends on its id: those that came together do not all fall due together.
+//! A bucket has at most one ping in flight, so a flood of newcomers costs no more than that. Only while few
+//! nodes are known is every querying node pinged, as fast as the caller permits. Nodes are pinged up to four
+//! minutes before they would become questionable, each at an age that depends on its id, so that nodes added
+//! together do not all become due together.
 
 use core::time::Duration;
 
@@ -12,30 +12,32 @@ use crate::base::id::{K, NodeId};
 use crate::base::rng::Rng;
 use crate::base::time::{Instant, Secs};
 
-/// Least seconds between two pings to a node that has not failed.
+/// Minimum number of seconds between two pings to a node that has not failed.
 pub(super) const MIN_INTERVAL: u32 = 60;
-/// Seconds after which a ping of which nothing was heard, not even a failure, is forgotten.
+/// Seconds after which a ping without any reported result is discarded.
 const LOST: u32 = 60;
-/// Seconds before the one retry of a node that a replacement waits for.
+/// Seconds before the only retry of a node for which a replacement is ready.
 const RETRY: u32 = 10;
-/// Seconds after which a NAT has closed the way that a datagram from behind it opened (Linux keeps
-/// it for 180). Who answers a query that was sent later is reached by strangers as well.
+/// Seconds after which a NAT has closed the mapping that a datagram from behind it opened (180 on Linux).
+///
+/// A node that responds to a query sent later than that can be reached by strangers as well.
 pub(super) const MAPPING: u32 = 200;
-/// Seconds that are doubled with each failure.
+/// Base of the retry interval in seconds, doubled with each failure.
 const BACKOFF: u32 = 60;
-/// With fewer nodes than this, one that asks us is pinged without waiting for its NAT to close.
+/// Number of nodes below which a querying node is pinged without waiting for its NAT mapping to close.
 const FEW: usize = 32;
-/// With fewer than this, it does not wait for other pings either. Not with more: it would let in
-/// everybody behind a NAT, whom nobody else reaches.
+/// Number of nodes below which the pings of querying nodes do not wait for other pings either.
+///
+/// Not higher, because nodes behind a NAT, which no other node can reach, would all be admitted.
 const FIRST: usize = K;
 
 impl Table {
-    /// The next node to ping, which then counts as pinged: the caller owes [`Table::on_reply`],
-    /// [`Table::on_failure`] or [`Table::ping_lost`].
+    /// Returns the next node to ping, which then counts as pinged.
     ///
-    /// While few are known, those that asked us are pinged without regard to other pings in their
-    /// buckets, if these have room, and once each before any of them is pinged again; but not while strangers have to
-    /// `wait`.
+    /// The caller must report the result by [`Table::on_reply`], [`Table::on_failure`] or
+    /// [`Table::ping_lost`]. While few nodes are known, querying nodes are pinged regardless of other pings
+    /// in their buckets, if these have room, and each of them once before any of them is pinged again; but
+    /// not if `strangers_wait` is set.
     pub(crate) fn next_ping(
         &mut self,
         slots: &mut Slots<'_>,
@@ -70,7 +72,7 @@ impl Table {
             soonest = Some(soonest.map_or(wait, |soonest: u32| soonest.min(wait)));
         }
         if let Some(index) = stranger {
-            // It stays due: there may be more of them.
+            // It stays due, because there may be more of them.
             if strangers_wait {
                 return None;
             }
@@ -82,12 +84,12 @@ impl Table {
         None
     }
 
-    /// When [`Table::next_ping`] is worth the next call; later than the last call that gave `None`.
+    /// Returns when to call [`Table::next_ping`] next: later than the last call that returned `None`.
     pub(crate) fn ping_due(&self) -> Option<Instant> {
         (self.ping_due != Instant::NEVER).then_some(self.ping_due)
     }
 
-    /// A ping was not sent, or its failure says nothing about the node.
+    /// Records that a ping was not sent, or that its failure is not the fault of the node.
     pub(crate) fn ping_lost(&mut self, slots: &mut Slots<'_>, contact: Contact, now: Instant) {
         if let Some(place) = self.find(slots, contact) {
             let was_pinging = core::mem::take(&mut slots.at(place).pinging);
@@ -95,8 +97,10 @@ impl Table {
         }
     }
 
-    /// A target to look up, in the range of a bucket where nothing changed for 15 minutes: one of
-    /// those down to the first empty one behind the last node. Anywhere, while one network swamps the table.
+    /// Returns a target to look up, in the range of a bucket in which nothing has changed for 15 minutes.
+    ///
+    /// Buckets are refreshed down to the first empty one after the last node. While one subnet swamps the
+    /// table, the target is random.
     pub(crate) fn next_refresh(
         &mut self,
         buckets: &mut [Bucket],
@@ -122,13 +126,12 @@ impl Table {
         None
     }
 
-    /// When [`Table::next_refresh`] is worth the next call; later than the last call that gave
-    /// `None`.
+    /// Returns when to call [`Table::next_refresh`] next: later than the last call that returned `None`.
     pub(crate) fn refresh_due(&self) -> Option<Instant> {
         (self.refresh_due != Instant::NEVER).then_some(self.refresh_due)
     }
 
-    /// Looks at a bucket again in `wait` seconds, if not before.
+    /// Schedules the next check of a bucket in `wait` seconds, if not earlier.
     pub(super) fn wake(&mut self, slots: &mut Slots<'_>, bucket: usize, wait: u32, now: Instant) {
         let due = now.secs().after(wait);
         let bucket = &mut slots.buckets[bucket];
@@ -147,18 +150,19 @@ impl Table {
         }
     }
 
-    /// Whether so few nodes are known that everybody who asks us is of use.
+    /// Whether so few nodes are known that every querying node is of use.
     pub(super) const fn has_few(&self) -> bool {
         self.len() < FIRST
     }
 
-    /// Seconds for which a node that queried us is left alone.
+    /// Returns the number of seconds that must pass before a querying node is pinged.
     pub(super) const fn verification_delay(&self) -> u32 {
         if self.len() < FEW { 0 } else { MAPPING }
     }
 
-    /// Of the nodes that asked us, were not pinged yet and have room in their buckets, the one heard last,
-    /// while few are known.
+    /// Returns the querying node heard last that has not been pinged and has room in its bucket.
+    ///
+    /// `None` unless few nodes are known.
     fn newest_stranger(&self, slots: &Slots<'_>, now: Secs) -> Option<usize> {
         let buckets = 0..if self.has_few() { self.depth() } else { 0 };
         let with_room = buckets.filter(|&bucket| !slots.buckets[bucket].is_full());
@@ -183,8 +187,9 @@ impl Table {
         }
     }
 
-    /// The entry of a bucket whose ping has been due for longest, or will be first, and in how many
-    /// seconds. Replacements count where the bucket needs one, if they count at all.
+    /// Returns the entry of a bucket whose ping has been due longest or is due next, and in how many seconds.
+    ///
+    /// Replacements are considered if the bucket needs one and `with_replacements` is set.
     pub(super) fn most_overdue(
         &self,
         slots: &Slots<'_>,
@@ -216,27 +221,27 @@ impl Table {
         entries.chain(replacements).min_by_key(|&(slack, _)| slack)
     }
 
-    /// How many buckets are kept fresh.
+    /// Returns the number of buckets that are refreshed.
     pub(crate) fn relevant_depth(&self) -> usize {
         let filled = (u32::BITS - self.occupied.leading_zeros()) as usize;
         if filled == 0 { 0 } else { (filled + 1).min(self.depth()) }
     }
 
-    /// A point in a bucket's range, uniformly at random.
+    /// Returns a uniformly random id in the range of a bucket.
     fn random_id(&self, bucket: usize, rng: &mut Rng) -> NodeId {
-        // The last bucket has all that is nearer, too: half of its range shares one more bit, a
-        // quarter two, and so on.
+        // The last bucket also covers everything nearer: half of its range shares one more bit, a quarter
+        // two, and so on.
         let nearer = if bucket + 1 < self.depth() { 0 } else { rng.u32().leading_zeros() };
         self.own.sibling(bucket as u32 + nearer, &rng.id())
     }
 }
 
-/// Seconds until an entry in a bucket is to be pinged.
+/// Returns the number of seconds until an entry in a bucket is to be pinged, 0 if it is overdue.
 pub(super) fn wait(entry: &Entry, now: Secs) -> u32 {
     slack(entry, now).max(0) as u32
 }
 
-/// The same, negative where it is overdue.
+/// Returns the number of seconds until an entry in a bucket is to be pinged, negative if it is overdue.
 fn slack(entry: &Entry, now: Secs) -> i64 {
     if entry.failures > 0 {
         return remaining(backoff(entry), entry.tried, now);
@@ -246,7 +251,7 @@ fn slack(entry: &Entry, now: Secs) -> i64 {
     let due = match entry.trust {
         _ if entry.suspect => 0,
         Trust::Reachable => remaining(age, entry.heard, now),
-        // Its queries may be all that lets ours in.
+        // Its own queries may be what keeps a NAT mapping open.
         _ => remaining(age, entry.answered, now).max(remaining(MAPPING, entry.heard, now)),
     };
     due.max(remaining(MIN_INTERVAL, entry.tried, now))
@@ -256,12 +261,12 @@ fn backoff(entry: &Entry) -> u32 {
     BACKOFF << entry.failures.min(HOPELESS)
 }
 
-/// What is left of `span` seconds since `then`, negative where they are over.
+/// Returns what is left of `span` seconds since `then`, negative if they have elapsed.
 fn remaining(span: u32, then: Secs, now: Secs) -> i64 {
     i64::from(span) - i64::from(now.since(then))
 }
 
-/// The start of the second that is `wait` seconds after that of `now`.
+/// Returns the start of the second that is `wait` seconds after the second of `now`.
 pub(super) fn second_after(now: Instant, wait: u32) -> Instant {
     Instant::from_micros(now.as_micros() / 1_000_000 * 1_000_000) + Duration::from_secs(wait.into())
 }

@@ -1,30 +1,39 @@
-//! The routing table of one family: which nodes are known, and which of them are good (BEP 5).
+//! The routing table of one address family: which nodes are known, and which of them are good (BEP 5).
 //!
-//! Bucket `i` holds nodes that share exactly `i` leading bits with our id; the last one holds all
-//! that share more. Capacities are fixed at birth from the memory given: every bucket has K = 8
-//! places (nearest buckets served first), and what memory is left lengthens the low ones, so 400
-//! entries make 128, 64, 32, 16 and twenty times 8. This is our form of BEP 5's splitting.
+//! - `closest`: the nodes closest to a target
+//! - `eviction`: which node is evicted from a full bucket, and which replacement is promoted
+//! - `maintenance`: pings of silent nodes and newcomers, refreshes of silent buckets
+//! - `occupancy`: node counts of each bucket
+//! - `rehome`: redistribution of the nodes when the local id changes (BEP 42)
+//! - `restored`: unverified nodes of a saved state
+//! - `shares`: limits on the entries of one subnet
+//! - `tests`: tests of the whole table
 //!
-//! Trust is earned: only a node that answered us stands in a bucket (`main`); one that merely
-//! queried us waits among the bucket's replacements (`spares`) until a ping proves it, as does one
-//! that answered while the bucket was full. Who asked us is pinged only when a NAT before it would
-//! have closed the way again: nodes that others do not reach are not worth passing on. While
-//! fewer than 8 are known, all who ask are pinged at once, the newest first. Conflicts go
-//! to the older entry: a known id does not move to a new address and a known IP does not get a
-//! second id or port, while the entry that holds it is not bad. But an address that *answers* with
-//! another id loses its entry at once.
+//! Bucket `i` holds nodes that share exactly `i` leading bits with the local id; the last bucket holds all
+//! nodes that share more. Capacities are fixed at creation by the memory provided: every bucket gets K = 8
+//! entries (nearest buckets first), and the remaining memory extends the low buckets, so 400 entries make
+//! buckets of 128, 64, 32, 16 and twenty times 8. This takes the place of the splitting of BEP 5.
 //!
-//! An entry is *good* while it is verified, heard within 15 minutes, and nothing we sent it since
-//! went unanswered. It is *bad* after two failures in a row. A bad entry goes as soon as a verified
-//! node can take its place, and after three failures in any case; a replacement goes after two.
+//! A bucket contains verified nodes only: nodes that have responded to a query (`entries`). A node that has
+//! only sent queries is held among the replacements of its bucket (`replacements`) until a ping verifies it,
+//! and so is a node that responded while the bucket was full. A querying node is pinged only after a NAT in
+//! front of it would have closed the mapping again, because nodes that others cannot reach are not worth
+//! passing on. While fewer than 8 nodes are known, all querying nodes are pinged at once, newest first.
+//! Conflicts are decided in favor of the older entry: unless that entry is bad, a known id does not move to a
+//! new address, and a known IP does not get a second id or port. But an address that *responds* with another
+//! id loses its entry at once.
 //!
-//! A full bucket takes a verified newcomer in place of a bad entry. Otherwise one that fills an
-//! empty part of the bucket's range, or answers twice as fast as another in its part, replaces the
-//! slowest there, but never one known for an hour: nodes that stayed long stay longer, and a fast
-//! attacker must not drain the table. An id that fits its address (BEP 42) counts before speed.
+//! An entry is *good* if it is verified, was heard from within 15 minutes, and no query sent to it since then
+//! has failed. It is *bad* after two failures in a row. A bad entry is evicted as soon as a verified node can
+//! take its place, and after three failures in any case; a replacement is evicted after two.
 //!
-//! The table never waits or sends. [`Table::next_ping`] and [`Table::next_refresh`] say what is to
-//! be done, [`Table::ping_due`] and [`Table::refresh_due`] when to ask again.
+//! A full bucket accepts a verified newcomer in place of a bad entry. Otherwise, a newcomer that falls into an
+//! empty part of the range of the bucket, or responds twice as fast as another node in its part, replaces the
+//! slowest node there, but never one known for an hour: nodes that have stayed for long tend to stay longer, and
+//! a fast attacker must not drain the table. An id that matches its address (BEP 42) takes precedence over speed.
+//!
+//! The table never waits or sends. [`Table::next_ping`] and [`Table::next_refresh`] return what to do next,
+//! [`Table::ping_due`] and [`Table::refresh_due`] when to call them again.
 
 mod closest;
 mod eviction;
@@ -52,19 +61,19 @@ use crate::base::time::{Instant, Secs};
 
 const MAX_DEPTH: usize = 24;
 const MAX_REPLACEMENTS: usize = 8;
-/// Age in seconds after which a silent node is questionable and a bucket stale (BEP 5).
+/// Seconds after which a silent node is questionable and a bucket is stale (BEP 5).
 const QUESTIONABLE: u32 = 15 * 60;
-/// Failures in a row from which an entry is bad.
+/// Number of failures in a row at which an entry is bad.
 const BAD: u8 = 2;
-/// Failures in a row that no entry survives.
+/// Number of failures in a row at which an entry is always evicted.
 const HOPELESS: u8 = 3;
-/// A node that answered less than this many seconds ago is alive: it fails once, not twice.
+/// Seconds after a response within which a node counts as alive: it may fail once, but not twice.
 const ALIVE: u32 = 3 * 60;
-/// Age in seconds from which an entry is no longer displaced by a better placed newcomer.
+/// Age in seconds from which an entry is no longer evicted in favor of a better newcomer.
 const ELDER: u32 = 60 * 60;
-/// A node that answered less than this many seconds ago need not prove itself again.
+/// Seconds after a response within which a node need not be verified again.
 const PROVEN: u32 = 5 * 60;
-/// A node's id and where it is reached.
+/// The id of a node and the endpoint at which it is reached.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Contact {
@@ -72,25 +81,25 @@ pub(crate) struct Contact {
     pub(crate) endpoint: Endpoint,
 }
 
-/// What is known of one node. All zero is valid content of unused memory.
+/// The state of one node. Zeroed memory is a valid unused entry.
 #[derive(Clone, Copy, Debug, Default)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Entry {
     id: NodeId,
     endpoint: Endpoint,
-    /// Milliseconds, smoothed.
+    /// Smoothed round-trip time in milliseconds.
     rtt: u16,
-    /// Queries in a row that went unanswered.
+    /// Number of queries in a row that were not answered.
     failures: u8,
     trust: Trust,
-    /// Whether a ping of the upkeep is in flight to it.
+    /// Whether a maintenance ping to the node is in flight.
     pinging: bool,
-    /// Whether it must prove itself again, whatever its age.
+    /// Whether the node must be verified again, regardless of its age.
     suspect: bool,
     added: Secs,
     answered: Secs,
     heard: Secs,
-    /// When the upkeep last pinged it, or a query to it failed.
+    /// When maintenance last pinged the node, or a query to it last failed.
     tried: Secs,
 }
 
@@ -121,27 +130,27 @@ impl Entry {
         Contact { id: self.id, endpoint: self.endpoint }
     }
 
-    /// The smoothed round-trip time.
+    /// Returns the smoothed round-trip time.
     pub(crate) const fn rtt(&self) -> Duration {
         Duration::from_millis(self.rtt as u64)
     }
 
-    /// Whether it may be handed out to others (BEP 5).
+    /// Whether the node may be handed out to others (BEP 5).
     pub(crate) const fn is_good(&self, now: Instant) -> bool {
         self.is_verified() && self.failures == 0 && !self.is_questionable(now.secs())
     }
 
-    /// Whether it may be alive, as far as is known.
+    /// Whether the node may be alive: it is not bad.
     pub(crate) const fn is_live(&self) -> bool {
         !self.is_bad()
     }
 
-    /// How long it has sent nothing.
+    /// Returns the time since the node last sent anything.
     pub(crate) const fn silent(&self, now: Instant) -> Duration {
         Duration::from_secs(now.secs().since(self.heard) as u64)
     }
 
-    /// How long it has stood in the table, before a restart included.
+    /// Returns the time since the node was added to the table, including before a restart.
     pub(crate) const fn known(&self, now: Instant) -> Duration {
         Duration::from_secs(now.secs().since(self.added) as u64)
     }
@@ -162,7 +171,7 @@ impl Entry {
         !matches!(self.trust, Trust::None)
     }
 
-    /// Whether it is a replacement that could be promoted now.
+    /// Whether this is a replacement that could be promoted now.
     const fn is_ready(&self) -> bool {
         self.is_verified() && self.failures == 0
     }
@@ -183,12 +192,12 @@ impl Entry {
         (self.answered, self.heard) = (now, now);
     }
 
-    /// How much a replacement is worth keeping, and which is promoted first.
+    /// Returns the rank by which replacements are kept and promoted.
     fn worth(&self, now: Secs) -> (u8, Reverse<u16>) {
         let class = match (self.is_verified(), self.failures, self.is_questionable(now)) {
             (_, 1.., _) | (false, 0, true) => 0,
-            // The answer of one that was pinged counts, whether it still has its place or not; but a
-            // bucket waits for the end of its own ping.
+            // The response to an individual ping counts even if the replacement has been evicted since, so one
+            // that was pinged ranks lower. The bucket's own ping is different: the bucket waits until it ends.
             (false, 0, false) if self.pinging || self.is_untried() => 2,
             (false, 0, false) => 1,
             (true, 0, true) => 3,
@@ -197,76 +206,76 @@ impl Entry {
         (class, Reverse(self.rtt))
     }
 
-    /// Whether it merely asked us, and nothing was sent to it so far.
+    /// Whether the node has sent queries, and nothing has been sent to it so far.
     const fn is_untried(&self) -> bool {
         !self.is_verified() && self.failures == 0 && self.added.since(self.tried) >= maintenance::MIN_INTERVAL
     }
 }
 
-/// How far a node has proved itself.
+/// How far a node is verified.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 enum Trust {
     #[default]
     None,
-    /// It answered us.
+    /// The node has responded to a query.
     Verified,
-    /// It answered when it had sent us nothing for long: no NAT keeps strangers from it.
+    /// The node responded after a long silence: no NAT blocks unsolicited datagrams to it.
     Reachable,
 }
 
-/// The memory of a table, of the sizes it was born with.
+/// The memory of a table; its sizes are fixed at creation.
 pub(crate) struct Slots<'a> {
     pub(crate) buckets: &'a mut [Bucket],
     pub(crate) entries: &'a mut [Entry],
     pub(crate) replacements: &'a mut [Entry],
 }
 
-/// The part of it that holds the nodes in the buckets, to read.
+/// A shared view of the buckets and their nodes, without replacements.
 #[derive(Clone, Copy)]
 pub(crate) struct Nodes<'a> {
     pub(crate) buckets: &'a [Bucket],
     pub(crate) entries: &'a [Entry],
 }
 
-/// What became of a node that was heard from.
+/// How the table handled a node that was heard from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum InsertKind {
-    /// It was known already.
+    /// The node was known already.
     Refreshed,
-    /// It entered a bucket.
+    /// The node was added to a bucket.
     Added,
-    /// It waits as a replacement.
+    /// The node was added to the replacements.
     Cached,
-    /// It was not kept.
+    /// The node was not stored.
     Ignored,
-    /// Its address was known under another id; that entry is gone and this one not kept.
+    /// The address was known under another id. That entry was removed, and the node was not stored.
     IdChanged,
 }
 
-/// What hearing from a node did to the table.
+/// The changes to the table after a node was heard from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct InsertResult {
     pub(crate) kind: InsertKind,
-    /// Who made room for it, or lost its place to the truth about it.
+    /// The node that was evicted for the new one, or because of what its response revealed.
     pub(crate) removal: Option<Removal>,
 }
 
-/// A node that left its bucket, and the replacement that took its place.
+/// A node that left its bucket, and the replacement that was promoted in its place.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Removal {
     pub(crate) removed: Contact,
     pub(crate) promoted: Option<Contact>,
 }
 
-/// The head of a table: everything but the buckets and their entries.
+/// The head of a table: all state except the buckets and their entries.
 #[derive(Clone, Debug)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Table {
     own: NodeId,
     /// Bit `i` is set while bucket `i` holds a node.
     occupied: u32,
-    /// Lower bounds of when there is work.
+    /// Lower bounds of the times at which there is work.
     ping_due: Instant,
     refresh_due: Instant,
     restored_due: Instant,
@@ -278,8 +287,9 @@ pub(crate) struct Table {
     shares: Shares,
 }
 
-/// Entries `start..start + len` of `main` are the bucket's nodes, sorted by id. All zero is valid
-/// content of unused memory.
+/// A bucket, whose nodes are `start..start + len` of `entries`, sorted by id.
+///
+/// Zeroed memory is a valid unused bucket.
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Bucket {
@@ -288,11 +298,11 @@ pub(crate) struct Bucket {
     len: u16,
     replacements: u8,
     pinging: bool,
-    /// Places behind the nodes that are lent to restored ones.
+    /// Number of places after the nodes that are lent to restored nodes.
     restored: u16,
-    /// When a node last answered, entered or was replaced, or a refresh was started.
+    /// When a node last responded, was added or was replaced, or a refresh was started.
     changed: Secs,
-    /// Lower bound of when a ping is due; while one is in flight, when it counts as lost.
+    /// Lower bound of the time of the next ping; while a ping is in flight, when it counts as lost.
     due: Secs,
 }
 
@@ -313,7 +323,7 @@ impl Bucket {
     }
 }
 
-/// Where an entry lies, as an index into `main` or `spares`.
+/// The place of an entry, as an index into `entries` or `replacements`.
 #[derive(Clone, Copy, Debug)]
 enum Place {
     Entry(usize),
@@ -321,9 +331,10 @@ enum Place {
 }
 
 impl Table {
-    /// An empty table around our own id in the memory given, whose buckets are laid out here; there
-    /// are to be [`bucket_count`] of them. Without `source_limits` an endpoint counts as a source of
-    /// its own, instead of an IP and its subnet.
+    /// Creates an empty table around the local id `own` and lays out its buckets in the memory provided.
+    ///
+    /// There should be [`bucket_count`] buckets. With `source_limits`, a source is an IP address, and subnets
+    /// have limited shares of the table; without, a source is an endpoint.
     pub(crate) fn new(
         family: Family,
         own: NodeId,
@@ -357,7 +368,7 @@ impl Table {
         }
     }
 
-    /// Nodes in the buckets; all of them answered us at least once.
+    /// Returns the number of nodes in the buckets. Each of them has responded at least once.
     pub(crate) const fn len(&self) -> usize {
         self.len as usize
     }
@@ -366,27 +377,27 @@ impl Table {
         self.len == 0
     }
 
-    /// Nodes and capacity of each bucket, from the one furthest from our id.
+    /// Iterates over the number of nodes and the capacity of each bucket, farthest from the local id first.
     pub(crate) fn buckets(&self, buckets: &[Bucket]) -> impl Iterator<Item = (usize, usize)> {
         buckets[..self.depth()].iter().map(|bucket| (bucket.len.into(), bucket.capacity.into()))
     }
 
-    /// The nodes of all buckets, from the one furthest from our id; sorted by id within each.
+    /// Iterates over the nodes of all buckets, farthest from the local id first, and by id within each bucket.
     pub(crate) fn iter<'e>(&self, nodes: Nodes<'e>) -> impl Iterator<Item = &'e Entry> + use<'e> {
         (0..self.depth()).flat_map(move |bucket| &nodes.entries[nodes.range(bucket)])
     }
 
-    /// Whether exactly this node, id and address, stands in a bucket.
+    /// Whether a bucket contains a node with this id and address.
     pub(crate) fn contains(&self, nodes: Nodes<'_>, contact: Contact) -> bool {
         self.find_id(nodes, &contact.id).is_ok_and(|index| nodes.entries[index].endpoint == contact.endpoint)
     }
 
-    /// Whether exactly this node stands in a bucket or waits among the replacements.
+    /// Whether a node with this id and address is in a bucket or among the replacements.
     pub(crate) fn holds(&self, slots: &mut Slots<'_>, contact: Contact) -> bool {
         self.find(slots, contact).is_some()
     }
 
-    /// A node answered one of our queries after `rtt`.
+    /// Records that a node responded to a query after `rtt`.
     pub(crate) fn on_reply(
         &mut self,
         slots: &mut Slots<'_>,
@@ -410,7 +421,7 @@ impl Table {
 
         let mut entry = Entry::unverified(contact, now.secs());
         if let Some(old) = self.take_restored(slots, contact.endpoint).filter(|old| old.id == contact.id) {
-            // It was known before the restart, and has stayed.
+            // It was known before the restart and has stayed since.
             entry.added = old.added;
         }
         if let Some(place) = self.holder(slots, contact.endpoint) {
@@ -448,7 +459,7 @@ impl Table {
         outcome
     }
 
-    /// A node sent us a query.
+    /// Records that a node sent a query.
     pub(crate) fn on_query(&mut self, slots: &mut Slots<'_>, contact: Contact, now: Instant) -> InsertKind {
         let bucket = self.bucket_of(&contact.id);
         let same_id = self.find_id(slots.nodes(), &contact.id).ok().map(Place::Entry);
@@ -460,7 +471,7 @@ impl Table {
             entry.heard = now.secs();
             return InsertKind::Refreshed;
         }
-        // The cheap questions first: most queries come from nodes that will not be kept.
+        // Cheap checks first: most queries come from nodes that will not be stored.
         let entry = Entry::unverified(contact, now.secs());
         if !self.admits(&contact)
             || !self.has_replacement_place(slots, bucket, &entry, now.secs())
@@ -477,8 +488,9 @@ impl Table {
         InsertKind::Cached
     }
 
-    /// A query to a node got no answer. To be called once for each query, and not while it may be
-    /// our own link that is down.
+    /// Records that a query to a node was not answered.
+    ///
+    /// Must be called once per query, and not while the local link may be down.
     pub(crate) fn on_failure(
         &mut self,
         slots: &mut Slots<'_>,
@@ -502,8 +514,9 @@ impl Table {
         if is_over { self.evict(slots, place, now) } else { None }
     }
 
-    /// Whether a node is not to fail once more: it has failed, but answered not long ago.
-    /// Where three datagrams in ten are lost, every fourth node fails twice in a row.
+    /// Whether a node has failed but responded recently, so that another failure must not be counted yet.
+    ///
+    /// If three in ten datagrams are lost, every fourth node fails twice in a row.
     pub(crate) fn is_alive_yet_failing(&self, slots: &mut Slots<'_>, contact: Contact, now: Instant) -> bool {
         self.find(slots, contact).is_some_and(|place| {
             let entry = slots.at(place);
@@ -511,7 +524,7 @@ impl Table {
         })
     }
 
-    /// Something was not answered that a node need not know: it is asked what it must know.
+    /// Schedules a ping of a node that did not answer a query which it need not support.
     pub(crate) fn doubt(&mut self, slots: &mut Slots<'_>, contact: Contact, now: Instant) {
         if let Some(place @ Place::Entry(_)) = self.find(slots, contact) {
             let entry = slots.at(place);
@@ -521,7 +534,7 @@ impl Table {
         }
     }
 
-    /// Takes a node out, wherever it stands.
+    /// Removes a node from its bucket or from the replacements.
     pub(crate) fn remove(
         &mut self,
         slots: &mut Slots<'_>,
@@ -532,7 +545,7 @@ impl Table {
         self.evict(slots, place, now)
     }
 
-    /// Forgets every node.
+    /// Removes all nodes.
     pub(crate) fn clear(&mut self, buckets: &mut [Bucket], now: Instant) {
         for bucket in buckets {
             (bucket.len, bucket.replacements, bucket.restored) = (0, 0, 0);
@@ -552,13 +565,13 @@ impl Table {
         shared.min(self.depth().saturating_sub(1))
     }
 
-    /// The bucket's replacements, as indices into `spares`.
+    /// Returns the replacements of a bucket, as indices into `replacements`.
     fn replacements(&self, slots: &Slots<'_>, bucket: usize) -> Range<usize> {
         let start = bucket * usize::from(self.replacements_each);
         start..start + slots.buckets.get(bucket).map_or(0, |bucket| bucket.replacements.into())
     }
 
-    /// Whether a node may stand in this table at all.
+    /// Whether a node is eligible for this table at all.
     fn admits(&self, contact: &Contact) -> bool {
         contact.id != self.own
             && contact.id != NodeId::ZERO
@@ -566,7 +579,7 @@ impl Table {
             && self.depth > 0
     }
 
-    /// Where in `main` an id is, or where it would have to be inserted.
+    /// Returns the index of an id in `entries`, or the index at which it would be inserted.
     fn find_id(&self, nodes: Nodes<'_>, id: &NodeId) -> Result<usize, usize> {
         let range = nodes.range(self.bucket_of(id));
         let start = range.start;
@@ -582,7 +595,7 @@ impl Table {
         replacements.find(|&index| slots.replacements[index].id == *id).map(Place::Replacement)
     }
 
-    /// Exactly this node, in its bucket or among the replacements.
+    /// Finds a node with this id and address in its bucket or among the replacements.
     fn find(&self, slots: &mut Slots<'_>, contact: Contact) -> Option<Place> {
         let entries = self.find_id(slots.nodes(), &contact.id).ok().map(Place::Entry);
         entries
@@ -590,7 +603,7 @@ impl Table {
             .filter(|&place| slots.at(place).endpoint == contact.endpoint)
     }
 
-    /// The one entry, replacements included, that has this source.
+    /// Finds the only entry or replacement that has this source.
     fn holder(&self, slots: &Slots<'_>, endpoint: Endpoint) -> Option<Place> {
         let is_same = |entry: &Entry| self.is_same_source(entry, endpoint);
         (0..self.depth()).find_map(|bucket| {
@@ -612,7 +625,7 @@ impl Table {
         }
     }
 
-    /// Settles a conflict with an older entry. `None` means that it is out of the way.
+    /// Resolves a conflict with an older entry. `None` means that the newcomer may be inserted.
     fn yield_place(
         &mut self,
         slots: &mut Slots<'_>,
@@ -624,12 +637,12 @@ impl Table {
         if old.contact() != newcomer && old.is_verified() && !old.is_bad() {
             return Some(InsertResult::of(InsertKind::Ignored));
         }
-        // One change at a time: after a removal the newcomer may enter with its next answer.
+        // One change at a time: after a removal, the newcomer may be inserted when it next responds.
         let removal = self.evict(slots, place, now)?;
         Some(InsertResult { kind: InsertKind::Ignored, removal: Some(removal) })
     }
 
-    /// Puts a node that just answered, and is known nowhere, into its bucket or its replacements.
+    /// Inserts a node that has just responded and is not known yet into its bucket or its replacements.
     fn place(&mut self, slots: &mut Slots<'_>, bucket: usize, entry: Entry, now: Instant) -> InsertResult {
         let leaver = if slots.buckets[bucket].is_full() {
             let Some(leaver) = self.leaver(slots.nodes(), bucket, &entry, now.secs()) else {
@@ -694,7 +707,7 @@ impl Table {
         Entry { pinging: false, ..entry }
     }
 
-    /// Takes an entry out and promotes the best verified replacement into a place that becomes free.
+    /// Removes an entry and promotes the best verified replacement into its place.
     fn evict(&mut self, slots: &mut Slots<'_>, place: Place, now: Instant) -> Option<Removal> {
         let bucket = self.bucket_of(&slots.at(place).id);
         match place {
@@ -715,7 +728,9 @@ impl Table {
         }
     }
 
-    /// Keeps a node as a replacement, if there is a free place or a less worthy one.
+    /// Stores a node as a replacement if there is a free place or one of lower rank.
+    ///
+    /// Returns whether it was stored.
     fn cache(&mut self, slots: &mut Slots<'_>, bucket: usize, entry: Entry, now: Instant) -> bool {
         if !self.has_replacement_place(slots, bucket, &entry, now.secs()) {
             return false;
@@ -739,7 +754,7 @@ impl Table {
                 .any(|replacement| replacement.worth(now) < worth)
     }
 
-    /// After a node turned out to be another: whoever stands in its bucket must prove itself again.
+    /// Marks the nodes of a bucket for verification, after one of them responded with another id.
     fn suspect_neighbours(&self, slots: &mut Slots<'_>, liar: &Entry, now: Secs) {
         let bucket = slots.nodes().range(self.bucket_of(&liar.id));
         for entry in &mut slots.entries[bucket] {
@@ -749,7 +764,7 @@ impl Table {
 }
 
 impl Nodes<'_> {
-    /// The nodes of a bucket, as indices into `main`: none where there is no memory for buckets.
+    /// Returns the nodes of a bucket as indices into `entries`, empty if there is no memory for buckets.
     fn range(&self, bucket: usize) -> Range<usize> {
         let (start, len) = self.buckets.get(bucket).map_or((0, 0), |bucket| (bucket.start, bucket.len));
         start.into()..usize::from(start) + usize::from(len)
@@ -775,19 +790,19 @@ impl InsertResult {
     }
 }
 
-/// How many buckets a table of so many entries is divided into.
+/// Returns the number of buckets of a table with this number of entries.
 pub(crate) const fn bucket_count(entries: usize) -> usize {
     let buckets = entries.div_ceil(K);
     if buckets < MAX_DEPTH { buckets } else { MAX_DEPTH }
 }
 
-/// The capacity of a bucket where the first is given `first`.
+/// Returns the capacity of a bucket if the first one has capacity `first`.
 const fn capacity(first: usize, bucket: usize) -> usize {
     let extended = first >> bucket;
     if extended > K { extended } else { K }
 }
 
-/// The largest first bucket with which `depth` buckets fit into `total` entries.
+/// Returns the largest capacity of the first bucket with which `depth` buckets fit into `total` entries.
 fn first_capacity(total: usize, depth: usize) -> usize {
     let fits = |first| (0..depth).map(|bucket| capacity(first, bucket)).sum::<usize>() <= total;
     let (mut low, mut high) = (K, total.max(K));

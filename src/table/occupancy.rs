@@ -1,29 +1,29 @@
-//! How full the table is, bucket by bucket.
+//! Occupancy of the table, bucket by bucket.
 
 use super::{Bucket, Nodes, Table};
 use crate::base::metrics::metrics;
 use crate::base::time::Instant;
 
 metrics! {
-    /// How many nodes a bucket holds, by what is known of them (BEP 5).
+    /// Number of nodes in a bucket by their state (BEP 5).
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
     #[non_exhaustive]
     pub struct BucketInfo {
-        /// Nodes that were heard of within 15 minutes and left no query unanswered since.
+        /// Nodes that were heard from within 15 minutes and have failed no query since.
         pub good: usize,
-        /// Nodes that were silent for longer, or left one query unanswered.
+        /// Nodes that have been silent for longer, or have failed one query.
         pub questionable: usize,
-        /// Nodes that left more than one query in a row unanswered; the next better one takes their place.
+        /// Nodes that have failed more than one query in a row; they are replaced by the next better node.
         pub bad: usize,
-        /// Nodes that wait for a place, most of them still to be proved alive.
+        /// Nodes that wait for a place, most of them not verified yet.
         pub replacements: usize,
-        /// Places for nodes, replacements not included.
+        /// Places for nodes, not counting replacements.
         pub capacity: usize,
     }
 }
 
 impl Table {
-    /// From the bucket furthest from our id.
+    /// Returns the occupancy of each bucket, farthest from the local id first.
     pub(crate) fn occupancy<'a>(
         &self,
         nodes: Nodes<'a>,

@@ -1,9 +1,9 @@
-//! Moving in under another id of our own (BEP 42): every node finds the bucket that it belongs in now.
+//! Redistribution of the nodes when the local id changes (BEP 42), so that each is in the right bucket again.
 //!
-//! It is done in place. The nodes of all buckets are gathered at the front of their memory and
-//! sorted by their new buckets. Where a bucket gets more than it has places for, those stay that
-//! cover its range best; the others become replacements, or go. Then the nodes are moved apart
-//! again, the last bucket first: what is to its left never takes more room than it has.
+//! It is done in place. The nodes of all buckets are gathered at the front of the memory and sorted by their
+//! new buckets. If a bucket gets more nodes than it has places, those that cover its range best stay; the
+//! others become replacements or are dropped. Then the nodes are moved apart again, last bucket first,
+//! because the nodes of the lower buckets never need more room than there is to the left.
 
 use core::ops::Range;
 
@@ -13,17 +13,19 @@ use crate::base::id::NodeId;
 use crate::base::time::{Instant, Secs};
 use crate::guard::secure_id::is_secure;
 
-/// What moving did to a node.
+/// A change to a node by rehoming.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Move {
-    /// It has lost its place.
+    /// The node has lost its place in a bucket.
     Out(Contact),
-    /// A replacement has found one.
+    /// A replacement has been promoted into a bucket.
     In(Contact),
 }
 
 impl Table {
-    /// Our id is another one from now on. What happens to nodes is told to `tell`.
+    /// Changes the local id to `own` and moves all nodes.
+    ///
+    /// Calls `tell` for each node that leaves or enters a bucket.
     pub(crate) fn rehome(
         &mut self,
         slots: &mut Slots<'_>,
@@ -61,14 +63,14 @@ impl Table {
         (self.ping_due, self.refresh_due) = (now, now);
     }
 
-    /// Moves all nodes to the front, and restored ones behind them; returns how many of each.
+    /// Moves all nodes to the front, followed by the restored nodes. Returns the number of each.
     fn gather(&mut self, slots: &mut Slots<'_>) -> (usize, usize) {
         let (mut live, mut lent) = (0, 0);
         for bucket in 0..self.depth() {
             let Range { start, end } = slots.nodes().range(bucket);
             let restored = slots.buckets[bucket].restored;
             let count = end - start;
-            // Restored ones of the buckets before lie between: they change places with the nodes.
+            // Restored nodes of earlier buckets lie in between and are swapped with the nodes.
             slots.entries.copy_within(start..end + usize::from(restored), live + lent);
             slots.entries[live..live + lent + count].rotate_left(lent);
             live += count;
@@ -94,8 +96,9 @@ impl Table {
         count
     }
 
-    /// Gives the first so many replacements to their buckets, the worthiest ones where there is no
-    /// room for all.
+    /// Distributes the first `count` replacements over their buckets.
+    ///
+    /// Those of lowest rank are dropped if there is no room for all.
     fn spread_replacements(&self, slots: &mut Slots<'_>, count: usize, now: Instant) {
         let each = usize::from(self.replacements_each);
         slots.replacements[..count].sort_unstable_by(|a, b| {
@@ -116,8 +119,9 @@ impl Table {
         }
     }
 
-    /// Chooses who of the first `live` nodes gets a place, and brings them to the front, sorted by
-    /// bucket and id; returns how many they are.
+    /// Chooses which of the first `live` nodes get a place, and moves them to the front, sorted by bucket and id.
+    ///
+    /// Returns their number.
     fn choose(&self, slots: &mut Slots<'_>, live: usize, now: Secs) -> usize {
         let Slots { buckets, entries, .. } = slots;
         let place = |entry: &Entry| {
@@ -142,7 +146,7 @@ impl Table {
             let capacity = buckets[bucket].capacity.into();
             let chosen = cover(&mut entries[start..start + len], capacity, |entry| place(entry).1);
             entries[start..start + chosen].sort_unstable_by_key(|entry| entry.id);
-            // Who gets no place goes behind all that are still to be looked at.
+            // Nodes that get no place are moved behind all that are still to be examined.
             entries[start + chosen..admitted].rotate_left(len - chosen);
             admitted -= len - chosen;
             start += chosen;
@@ -150,8 +154,9 @@ impl Table {
         admitted
     }
 
-    /// Gives the first `live` nodes, which are sorted, to their buckets, and the places that are left
-    /// to the restored ones behind them.
+    /// Distributes the first `live` nodes, which are sorted, over their buckets.
+    ///
+    /// The remaining places are lent to the restored nodes behind them.
     fn spread(&mut self, slots: &mut Slots<'_>, live: usize, lent: usize) {
         (self.len, self.restored) = (live as u16, lent as u16);
         let (mut end, mut left) = (live, lent);
@@ -162,7 +167,7 @@ impl Table {
             let restored = left.min(usize::from(head.capacity) - count);
             left -= restored;
             (head.len, head.restored) = (count as u16, restored as u16);
-            // The other restored ones go before the nodes of this bucket.
+            // The other restored nodes are moved before the nodes of this bucket.
             let to = usize::from(head.start);
             slots.entries[start..end + left].rotate_left(count);
             slots.entries.copy_within(start + left..start + left + count + restored, to);
@@ -171,7 +176,7 @@ impl Table {
         }
     }
 
-    /// Lets replacements go of whose subnet there are too many in a bucket.
+    /// Drops replacements whose wide subnet has too many nodes in a bucket.
     fn thin_replacements(&mut self, slots: &mut Slots<'_>, bucket: usize, now: Instant) {
         if !self.has_shares() {
             return;
@@ -191,15 +196,18 @@ impl Table {
     }
 }
 
-/// The order in which nodes of one part of a bucket are kept: those that do not fail, whose ids fit
-/// their addresses, that have been known for long, that are near.
+/// Returns the order in which nodes of one part of a bucket are kept.
+///
+/// Nodes that do not fail come first, then those whose ids match their addresses, that have been known for
+/// long, and that are near.
 fn rank(entry: &Entry, now: Secs) -> impl Ord + use<> {
     let is_young = now.since(entry.added) < ELDER;
     (entry.failures, !is_secure(&entry.id, entry.endpoint), is_young, entry.rtt, entry.id)
 }
 
-/// Brings those to the front that may stay, in order, and returns how many they are. Whether one may
-/// is asked with those that do before it.
+/// Moves the entries that may stay to the front, in order, and returns their number.
+///
+/// `may_stay` is called with the entries that stay before the one in question.
 fn retain(entries: &mut [Entry], mut may_stay: impl FnMut(&[Entry], &Entry) -> bool) -> usize {
     let mut kept = 0;
     for index in 0..entries.len() {
@@ -211,8 +219,9 @@ fn retain(entries: &mut [Entry], mut may_stay: impl FnMut(&[Entry], &Entry) -> b
     kept
 }
 
-/// Brings at most `capacity` of the nodes of a bucket, which are sorted by part, to the front, in
-/// order, and returns how many: the first of each part, then the second of each, and so on.
+/// Moves at most `capacity` nodes of a bucket, sorted by part, to the front, in order, and returns their number.
+///
+/// The first node of each part is chosen, then the second of each, and so on.
 fn cover(entries: &mut [Entry], capacity: usize, part: impl Fn(&Entry) -> u64) -> usize {
     if entries.len() <= capacity {
         return entries.len();
@@ -231,7 +240,7 @@ fn cover(entries: &mut [Entry], capacity: usize, part: impl Fn(&Entry) -> u64) -
     })
 }
 
-/// How many of the same part came before.
+/// Counts the preceding entries of the same part.
 #[derive(Default)]
 struct Ranks {
     last: Option<u64>,

@@ -1,10 +1,10 @@
-//! Nodes of a saved state: known from before a restart, and unverified until they answer (BEP 5).
+//! Nodes of a saved state: known from before a restart, and unverified until they respond (BEP 5).
 //!
-//! They lie in the places of the buckets that no verified node has taken yet, so they cost no
-//! memory: entries `start + len..start + len + restored` of `main`, best first. Which bucket lends
-//! its places to a node is of no matter, and a node's id may be unknown (zero). Each is pinged; an
-//! answer brings it into the table like any other node, two failures end it, and a newcomer that
-//! needs the place of the last one takes it.
+//! They occupy the places of the buckets that are not yet taken by verified nodes, so they need no memory of
+//! their own: entries `start + len..start + len + restored` of a bucket, best first. It does not matter which
+//! bucket lends its places to a node, and the id of a node may be unknown (zero). Each of them is pinged. A
+//! response moves it into the table like any other node, two failures remove it, and a newcomer that needs
+//! the place of the last one takes it.
 
 use core::ops::Range;
 use core::time::Duration;
@@ -17,12 +17,13 @@ use crate::base::addr::Endpoint;
 use crate::base::id::NodeId;
 use crate::base::time::Instant;
 
-/// Ages in seconds beyond this are taken for this: they must stay far from where seconds wrap.
+/// Maximum age in seconds, to which larger ones are clamped: ages must stay far from where seconds wrap around.
 const OLDEST: u32 = 10 * 365 * 24 * 60 * 60;
 
 impl Table {
-    /// Takes in a node that had been silent and known for so long, behind those taken in before.
-    /// False where it is known already, may not stand here, or has no room.
+    /// Adds a node that had been silent and known for these times, after those added before.
+    ///
+    /// Returns false if the node is already known, is not eligible, or there is no room.
     pub(crate) fn restore(
         &mut self,
         slots: &mut Slots<'_>,
@@ -55,7 +56,7 @@ impl Table {
         true
     }
 
-    /// Nodes that have not answered since they were restored.
+    /// Returns the number of nodes that have not responded since they were restored.
     pub(crate) const fn restored(&self) -> usize {
         self.restored as usize
     }
@@ -65,8 +66,9 @@ impl Table {
         (0..depth).flat_map(move |bucket| &nodes.entries[nodes.restored(bucket)])
     }
 
-    /// The next one to ping, our own neighbourhood first, which then counts as pinged. The zero id
-    /// stands for an unknown one.
+    /// Returns the next restored node to ping, nearest buckets first, and marks it as pinged.
+    ///
+    /// The zero id means that the id is unknown.
     pub(crate) fn next_restored(&mut self, slots: &mut Slots<'_>, now: Instant) -> Option<Contact> {
         if self.restored_due > now {
             return None;
@@ -88,12 +90,12 @@ impl Table {
         None
     }
 
-    /// When [`Table::next_restored`] is worth the next call.
+    /// Returns when to call [`Table::next_restored`] next.
     pub(crate) fn restored_due(&self) -> Option<Instant> {
         (self.restored_due != Instant::NEVER).then_some(self.restored_due)
     }
 
-    /// The ping was not sent.
+    /// Records that the ping was not sent.
     pub(crate) fn restored_unsent(&mut self, slots: &mut Slots<'_>, endpoint: Endpoint, now: Instant) {
         if let Some((_, index)) = self.find_restored(slots.nodes(), endpoint) {
             slots.entries[index].tried = now.secs().before(MIN_INTERVAL);
@@ -101,7 +103,7 @@ impl Table {
         }
     }
 
-    /// A query to this endpoint went unanswered, and that is held against it.
+    /// Records that a query to this endpoint failed through the fault of the node.
     pub(crate) fn restored_failed(&mut self, slots: &mut Slots<'_>, endpoint: Endpoint) {
         if let Some((bucket, index)) = self.find_restored(slots.nodes(), endpoint) {
             let entry = &mut slots.entries[index];
@@ -112,7 +114,9 @@ impl Table {
         }
     }
 
-    /// Takes out the node at this endpoint: it has answered, and is judged like any other.
+    /// Removes and returns the restored node at this endpoint.
+    ///
+    /// It has responded and is now treated like any other node.
     pub(crate) fn take_restored(&mut self, slots: &mut Slots<'_>, endpoint: Endpoint) -> Option<Entry> {
         let (bucket, index) = self.find_restored(slots.nodes(), endpoint)?;
         let entry = slots.entries[index];
@@ -120,7 +124,7 @@ impl Table {
         Some(entry)
     }
 
-    /// The `N` closest to `target`; those of unknown id come last.
+    /// Returns the `N` restored nodes closest to `target`; nodes whose id is unknown come last.
     pub(crate) fn closest_restored<const N: usize>(
         &self,
         nodes: Nodes<'_>,
@@ -133,14 +137,13 @@ impl Table {
             if closest.is_full() && place < N {
                 closest.pop();
             }
-            // Refused only where it is further than all of a full list.
+            // Fails only if the node is farther than all nodes of a full list.
             let _ = closest.insert(place, contact);
         }
         closest
     }
 
-    /// A node enters a bucket: if the places behind its nodes are lent out, the first of them is
-    /// cleared.
+    /// Clears the place after the nodes of a bucket for a new one, if it is lent to a restored node.
     pub(super) fn clear_place(&mut self, slots: &mut Slots<'_>, bucket: usize) {
         let Range { start, end } = slots.nodes().restored(bucket);
         if start == end {
@@ -155,7 +158,7 @@ impl Table {
         }
     }
 
-    /// A node has left a bucket: what is lent out moves up behind the others.
+    /// Moves the restored nodes of a bucket up after a node was removed from it.
     pub(super) fn close_gap(slots: &mut Slots<'_>, bucket: usize) {
         let Range { start, end } = slots.nodes().restored(bucket);
         slots.entries.copy_within(start + 1..end + 1, start);
@@ -178,7 +181,7 @@ impl Table {
 }
 
 impl Nodes<'_> {
-    /// The places that a bucket lends to restored nodes, as indices into `main`.
+    /// Returns the places that a bucket lends to restored nodes, as indices into `entries`.
     fn restored(&self, bucket: usize) -> Range<usize> {
         let start = self.range(bucket).end;
         start..start + self.buckets.get(bucket).map_or(0, |bucket| bucket.restored.into())
@@ -186,7 +189,7 @@ impl Nodes<'_> {
 }
 
 impl super::Bucket {
-    /// Places that nobody has.
+    /// Returns the number of unused places.
     const fn room(&self) -> u16 {
         self.capacity - self.len - self.restored
     }

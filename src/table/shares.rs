@@ -1,4 +1,4 @@
-//! What one network may have of a table: addresses within it cost their owner little.
+//! Limits on the entries that one subnet may hold in a table: addresses within it cost their owner little.
 
 use core::ops::RangeInclusive;
 
@@ -6,49 +6,50 @@ use super::{Contact, Place, Removal, Slots, Table, maintenance};
 use crate::base::addr::Endpoint;
 use crate::base::time::{Instant, Secs};
 
-/// Most entries of one /24 or IPv6 /48 in a bucket, replacements included.
+/// Maximum number of entries of one /24 or IPv6 /48 in a bucket, including replacements.
 pub(super) const MAX_SUBNET_PER_BUCKET: usize = 2;
-/// Most entries of one /24 or IPv6 /56 in a table, replacements included, as a tenth of it: no fewer and no
-/// more than these.
+/// Bounds of the number of entries of one subnet (/24 or IPv6 /56) in a table, including replacements.
+///
+/// Between these bounds, the share of a subnet is a tenth of the table.
 const SUBNET_PER_TABLE: RangeInclusive<usize> = 1..=8;
-/// As many are welcome while there are fewer others.
+/// Share of a subnet while there are fewer entries than this from other subnets.
 const FEW: usize = 4;
-/// Up to so many entries a table is small: shares shrink as others come.
+/// Size up to which a table is small: shares shrink as entries of other subnets are added.
 const SMALL: usize = 10 * FEW;
-/// Seconds between two lookups of random targets while one network swamps those of a small table.
+/// Seconds between two lookups of random targets while one subnet swamps the lookups of a small table.
 const EXPLORATION_INTERVAL: u32 = 20;
-/// Most entries of one IPv6 /48 in a table, as this part of its places.
+/// Divisor of the capacity of a table that yields the maximum number of entries of one IPv6 /48.
 const WIDE_SHARE: usize = 20;
 
-/// Whether networks have shares of a table.
+/// Whether subnets have limited shares of a table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(super) enum Shares {
     Off,
     Kept,
-    /// A network wanted more of a small table since the last exploration.
+    /// A node was refused for the share of its subnet in a small table since the last exploration.
     Exceeded,
 }
 
 impl Table {
-    /// Whether networks have shares at all.
+    /// Whether subnets have limited shares at all.
     pub(super) fn has_shares(&self) -> bool {
         self.shares != Shares::Off
     }
 
-    /// Whether the endpoint's network has a share: hosts of a private one are no crowd.
+    /// Whether the limits apply to an endpoint. Private networks are exempt.
     pub(super) fn is_limited(&self, endpoint: Endpoint) -> bool {
         self.has_shares() && !endpoint.is_private()
     }
 
-    /// Whether the node's subnet has its share of the bucket or of the table.
+    /// Whether the subnet of a node has used up its share of the bucket or of the table.
     pub(super) fn is_crowded(&self, slots: &Slots<'_>, contact: Contact) -> bool {
         if !self.is_limited(contact.endpoint) {
             return false;
         }
         let (subnet, wide) = (contact.endpoint.subnet(), contact.endpoint.wide_subnet());
         let own_bucket = self.bucket_of(&contact.id);
-        // Of the /24 or /56, of the /48, and all.
+        // Numbers of entries in the subnet, in the wide subnet, and in total.
         let (mut near, mut far, mut all) = (0, 0, 0);
         for bucket in 0..self.depth() {
             let entries = slots.entries[slots.nodes().range(bucket)]
@@ -68,7 +69,7 @@ impl Table {
         near >= share(all - near) || far >= most
     }
 
-    /// A node was refused because its network has its share.
+    /// Records that a node was refused because its subnet has used up its share.
     pub(super) fn note_excess(&mut self, now: Instant) {
         if !self.is_empty() && self.len() <= SMALL {
             self.shares = Shares::Exceeded;
@@ -76,8 +77,9 @@ impl Table {
         }
     }
 
-    /// Whether to look up a random target: while one network swamps the lookups of a small table, each of
-    /// them finds few others, and the buckets whose few nodes answer them are never stale.
+    /// Whether a random target should be looked up, because one subnet swamps the lookups of a small table.
+    ///
+    /// Each such lookup finds few other nodes, and the buckets whose few nodes respond to them never become stale.
     pub(super) fn takes_exploration(&mut self, now: Instant) -> bool {
         let is_due = self.shares == Shares::Exceeded && !self.is_empty();
         if is_due {
@@ -87,15 +89,14 @@ impl Table {
         is_due
     }
 
-    /// Takes out a node of a network that has more than its share now that others have come, the one known
-    /// for the shortest time.
+    /// Evicts the newest node of a subnet that exceeds its share now that other nodes have been added.
     pub(super) fn remove_surplus(&mut self, slots: &mut Slots<'_>, now: Instant) -> Option<Removal> {
         self.surplus(slots, now.secs()).and_then(|index| self.evict(slots, Place::Entry(index), now))
     }
 
-    /// The node that goes next, as an index into `main`.
+    /// Returns the node to evict next, as an index into `entries`.
     fn surplus(&self, slots: &Slots<'_>, now: Secs) -> Option<usize> {
-        // In a larger table nobody gets in beyond a share that does not shrink any more.
+        // In a larger table shares no longer shrink, and no node is added beyond them.
         if !self.has_shares() || self.len() > SMALL {
             return None;
         }
@@ -110,7 +111,7 @@ impl Table {
     }
 }
 
-/// What one network may have beside so many entries of others.
+/// Returns the maximum number of entries of one subnet beside `others` entries of other subnets.
 fn share(others: usize) -> usize {
     let (least, most) = SUBNET_PER_TABLE.into_inner();
     if others < FEW { FEW } else { (others / 9).clamp(least, most) }

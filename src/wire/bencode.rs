@@ -1,28 +1,28 @@
 //! Bencode: a pull reader over borrowed bytes, and a writer into a slice.
 //!
-//! The reader never recurses and allocates nothing: what is nested deeper than the caller looks is
-//! walked with one bit per level.
+//! The reader neither recurses nor allocates: values nested deeper than the caller reads are skipped with one
+//! bit of state per level.
 
 use core::mem;
 
 use super::Malformed;
 
-/// How deep containers may nest in a datagram, the outermost dictionary included.
+/// Maximum nesting depth of containers in a datagram, including the outermost dictionary.
 ///
-/// libtorrent reads 10 levels. No field of the protocol needs more than 3, so only BEP 44 values
-/// get near either number; 32 is what one machine word of bits can track.
+/// libtorrent reads 10 levels. No field of the protocol needs more than 3, so only BEP 44 values come close
+/// to either number; 32 is the number of bits in one machine word.
 pub const MAX_DEPTH: u32 = 32;
 
-/// How many strings, integers, lists and dictionaries a datagram may hold.
+/// Maximum number of strings, integers, lists and dictionaries in a datagram.
 ///
-/// The shortest of them takes two bytes, so nothing that fits an Ethernet frame comes near this
-/// bound; it limits the work that a 64 KiB datagram can cause.
+/// The shortest of them takes two bytes, so nothing that fits into an Ethernet frame comes close to this
+/// limit. It bounds the work that a 64 KiB datagram can cause.
 pub const MAX_TOKENS: u32 = 2000;
 
-/// Whether `bytes` are exactly one value in canonical form: keys sorted and unique, integers and
-/// lengths without leading zeros, at most [`MAX_DEPTH`] levels and [`MAX_TOKENS`] tokens.
+/// Whether `bytes` are exactly one value in canonical form.
 ///
-/// BEP 44 lets nothing else be stored.
+/// Keys must be sorted and unique, integers and lengths must have no leading zeros, and there may be at most
+/// [`MAX_DEPTH`] levels and [`MAX_TOKENS`] tokens. BEP 44 allows nothing else to be stored.
 ///
 /// ```
 /// use dht_proto::wire::is_canonical;
@@ -32,22 +32,22 @@ pub const MAX_TOKENS: u32 = 2000;
 /// ```
 pub fn is_canonical(bytes: &[u8]) -> bool {
     let mut reader = Reader::new(bytes);
-    reader.traversal::<STRICT>().is_ok() && reader.rest.is_empty()
+    reader.skip::<STRICT>().is_ok() && reader.rest.is_empty()
 }
 
-/// Levels whose keys are compared: level 0 is outside of any dictionary.
+/// Number of levels whose keys are compared: level 0 is outside of any dictionary.
 const STRICT: usize = MAX_DEPTH as usize + 1;
 const LENIENT: usize = 0;
 
-/// One value, read whole.
+/// One complete value.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) enum Value<'a> {
-    /// The key did not occur.
+    /// The key was not present.
     #[default]
     Absent,
     Bytes(&'a [u8]),
     Int(i64),
-    /// A list: its well-formed members, without the `l` and the `e`.
+    /// The well-formed members of a list, without the `l` and the `e`.
     List(&'a [u8]),
     /// A dictionary, or an integer beyond 64 bits.
     Other,
@@ -65,12 +65,12 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// A string of exactly `N` bytes.
+    /// Returns a string of exactly `N` bytes.
     pub(crate) fn array<const N: usize>(&self) -> Option<&'a [u8; N]> {
         self.bytes().and_then(|bytes| bytes.try_into().ok())
     }
 
-    /// A string of at least one byte.
+    /// Returns a string of at least one byte.
     pub(crate) fn non_empty(&self) -> Option<&'a [u8]> {
         self.bytes().filter(|bytes| !bytes.is_empty())
     }
@@ -82,23 +82,23 @@ impl<'a> Value<'a> {
         }
     }
 
-    /// A UDP port that can be sent to.
+    /// Returns a valid UDP port: an integer from 1 to 65535.
     pub(crate) fn port(&self) -> Option<u16> {
         self.int().and_then(|port| u16::try_from(port).ok()).filter(|&port| port != 0)
     }
 
-    /// Set, to any integer but 0.
+    /// Whether the value is an integer other than 0.
     pub(crate) const fn flag(&self) -> bool {
         matches!(*self, Self::Int(value) if value != 0)
     }
 }
 
-/// The known keys of a dictionary that came, right or wrong, a bit for each.
+/// The known keys that have occurred in a dictionary, valid or not, one bit each.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Seen(u32);
 
 impl Seen {
-    /// Notes a key. Of equal keys the first counts: whether this is it.
+    /// Marks a key as seen and returns whether it is the first one: of duplicate keys, the first counts.
     #[inline(always)]
     pub(crate) const fn first(&mut self, key: u32) -> bool {
         let is_first = !self.has(key);
@@ -115,7 +115,7 @@ impl Seen {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Reader<'a> {
     rest: &'a [u8],
-    /// Dictionaries entered and not yet left.
+    /// Number of dictionaries entered and not yet left.
     depth: u32,
     tokens_left: u32,
 }
@@ -125,18 +125,19 @@ impl<'a> Reader<'a> {
         Self::with_tokens(bytes, MAX_TOKENS)
     }
 
-    /// For what is no datagram: another bound than [`MAX_TOKENS`].
+    /// Creates a reader with another limit than [`MAX_TOKENS`], for input that is not a datagram.
     pub(crate) const fn with_tokens(bytes: &'a [u8], tokens: u32) -> Self {
         Self { rest: bytes, depth: 0, tokens_left: tokens }
     }
 
-    /// What has not been read yet.
+    /// Returns the bytes that have not been read yet.
     pub(crate) const fn rest(&self) -> &'a [u8] {
         self.rest
     }
 
-    /// Enters a dictionary if one comes next; otherwise reads nothing. Then call [`Self::key`]
-    /// and, for each key, read its value.
+    /// Enters a dictionary if one comes next; otherwise reads nothing.
+    ///
+    /// Afterwards, call [`Self::key`] and, for each key, read its value.
     #[inline(always)]
     pub(crate) fn enter_dictionary(&mut self) -> Result<bool, Malformed> {
         let [b'd', rest @ ..] = self.rest else { return Ok(false) };
@@ -146,7 +147,7 @@ impl<'a> Reader<'a> {
         if self.depth > MAX_DEPTH { Err(Malformed::TooDeep) } else { Ok(true) }
     }
 
-    /// The next key of the dictionary entered last, or `None` at its end, which is left.
+    /// Reads the next key of the innermost dictionary entered, or leaves it and returns `None` at its end.
     #[inline(always)]
     pub(crate) fn key(&mut self) -> Result<Option<&'a [u8]>, Malformed> {
         if let [b'e', rest @ ..] = self.rest {
@@ -167,25 +168,27 @@ impl<'a> Reader<'a> {
                 [_, members @ .., _] => Ok(Value::List(members)),
                 _ => Err(Malformed::Syntax),
             },
-            _ => self.traversal::<LENIENT>().map(|()| Value::Other),
+            _ => self.skip::<LENIENT>().map(|()| Value::Other),
         }
     }
 
-    /// Reads one value and returns its bytes as they are.
+    /// Reads one value and returns its raw bytes.
     pub(crate) fn raw(&mut self) -> Result<&'a [u8], Malformed> {
         let before = self.rest;
-        self.traversal::<LENIENT>()?;
+        self.skip::<LENIENT>()?;
         Ok(self.since(before))
     }
 
-    /// What was read since `before` was what remained.
+    /// Returns the bytes read since `before` was the remaining input.
     pub(crate) fn since(&self, before: &'a [u8]) -> &'a [u8] {
         before.get(..before.len().saturating_sub(self.rest.len())).unwrap_or_default()
     }
 
-    /// Reads one value of any kind to its end. The last keys of `LEVELS` levels are compared: with
-    /// [`STRICT`] only the canonical form passes, with [`LENIENT`] any order does.
-    fn traversal<const LEVELS: usize>(&mut self) -> Result<(), Malformed> {
+    /// Skips one value of any kind.
+    ///
+    /// The last keys of `LEVELS` levels are compared: with [`STRICT`] only the canonical form is accepted,
+    /// with [`LENIENT`] keys in any order.
+    fn skip<const LEVELS: usize>(&mut self) -> Result<(), Malformed> {
         let strict = LEVELS == STRICT;
         // One bit per open container, the innermost in bit 0.
         let mut is_dictionary = 0_u32;
@@ -205,7 +208,7 @@ impl<'a> Reader<'a> {
                         }
                         *slot = Some(string);
                     }
-                    // A key makes its dictionary owe a value, any other string pays it.
+                    // A key makes its dictionary owe a value; any other string pays it.
                     owes_value = (owes_value & !1) | u32::from(expects_key);
                 }
                 b'e' if open != 0 && owes_value & 1 == 0 => {
@@ -255,7 +258,7 @@ impl<'a> Reader<'a> {
         Ok(string)
     }
 
-    /// `None` for an integer beyond 64 bits, which is well-formed but no number of ours (E-11).
+    /// Reads an integer. `None` if it exceeds 64 bits, which is well-formed but of no use here (E-11).
     #[inline]
     fn int(&mut self, strict: bool) -> Result<Option<i64>, Malformed> {
         self.count()?;
@@ -287,9 +290,9 @@ impl<'a> Reader<'a> {
     }
 }
 
-/// Where bencode is written to, or merely measured.
+/// A destination of bencode: bytes are written, or merely counted.
 pub(crate) trait Sink {
-    /// Adds bytes as they are.
+    /// Appends raw bytes.
     fn put(&mut self, bytes: &[u8]);
 
     #[inline]
@@ -298,7 +301,7 @@ pub(crate) trait Sink {
         self.put(bytes);
     }
 
-    /// The length of a string and its colon.
+    /// Appends the length of a string and its colon.
     #[inline]
     fn length(&mut self, length: usize) {
         match length {
@@ -318,7 +321,7 @@ pub(crate) trait Sink {
     }
 }
 
-/// Fills a slice from the front.
+/// A sink that fills a slice from the front.
 pub(crate) struct Writer<'b> {
     rest: &'b mut [u8],
     fits: bool,
@@ -329,7 +332,7 @@ impl<'b> Writer<'b> {
         Self { rest: buf, fits: true }
     }
 
-    /// How much of the slice is left; `None` if something did not fit.
+    /// Returns how much of the slice is left, or `None` if something did not fit.
     pub(crate) const fn left(&self) -> Option<usize> {
         if self.fits { Some(self.rest.len()) } else { None }
     }
@@ -348,7 +351,7 @@ impl Sink for Writer<'_> {
     }
 }
 
-/// Counts what would be written.
+/// A sink that counts the bytes that would be written.
 pub(crate) struct Counter(pub(crate) usize);
 
 impl Sink for Counter {
@@ -358,7 +361,7 @@ impl Sink for Counter {
     }
 }
 
-/// Digits of the largest `u64`.
+/// Number of digits of the largest `u64`.
 const MAX_DIGITS: usize = 20;
 
 fn digits_of(mut value: u64, buf: &mut [u8; MAX_DIGITS]) -> &[u8] {
@@ -380,7 +383,7 @@ fn digits(bytes: &[u8]) -> (&[u8], &[u8]) {
     bytes.split_at_checked(count).unwrap_or_default()
 }
 
-/// A length of any number of digits and what follows its colon; kept apart because most are short.
+/// Parses a length of any number of digits and its colon. Not inlined, because most lengths are short.
 #[inline(never)]
 fn long_length(bytes: &[u8], strict: bool) -> Result<(usize, &[u8]), Malformed> {
     let (digits, rest) = digits(bytes);
@@ -392,7 +395,7 @@ fn long_length(bytes: &[u8], strict: bool) -> Result<(usize, &[u8]), Malformed> 
     length.map(|length| (length, rest)).ok_or(Malformed::Syntax)
 }
 
-/// The number that digits spell; `None` for none at all and for more than 64 bits.
+/// Parses decimal digits; `None` if there are none or the number exceeds 64 bits.
 fn decimal(digits: &[u8]) -> Option<u64> {
     let first = if digits.is_empty() { None } else { Some(0_u64) };
     digits.iter().fold(first, |value, digit| value?.checked_mul(10)?.checked_add(u64::from(digit & 15)))

@@ -1,4 +1,4 @@
-//! Compact node and peer lists (BEP 5, BEP 32): read in place, written into a slice.
+//! Compact node and peer lists (BEP 5, BEP 32), read in place and written into a slice.
 
 use core::net::SocketAddr;
 
@@ -6,19 +6,19 @@ use super::bencode::{Reader, Value};
 use crate::base::addr::Family;
 use crate::base::id::{ID_LEN, NodeId};
 
-/// Bytes of an IPv4 peer: address and port.
+/// Length of an IPv4 peer: address and port.
 pub const PEER4_LEN: usize = 6;
-/// Bytes of an IPv6 peer: address and port.
+/// Length of an IPv6 peer: address and port.
 pub const PEER6_LEN: usize = 18;
-/// Bytes of an IPv4 node: id, address and port.
+/// Length of an IPv4 node: id, address and port.
 pub const NODE4_LEN: usize = ID_LEN + PEER4_LEN;
-/// Bytes of an IPv6 node: id, address and port.
+/// Length of an IPv6 node: id, address and port.
 pub const NODE6_LEN: usize = ID_LEN + PEER6_LEN;
 
-/// The nodes of a reply, as the packed bytes of `nodes` or `nodes6`.
+/// The nodes of a response, as the packed bytes of `nodes` or `nodes6`.
 ///
-/// Nothing is filtered: ports of 0, reserved and IPv4-mapped addresses come out as they are. Bytes
-/// after the last whole entry are kept but yield nothing.
+/// Nothing is filtered: port 0 and reserved and IPv4-mapped addresses are yielded as received. Bytes after
+/// the last complete entry are kept but yield nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CompactNodes<'a> {
     bytes: &'a [u8],
@@ -26,22 +26,22 @@ pub struct CompactNodes<'a> {
 }
 
 impl<'a> CompactNodes<'a> {
-    /// From the bytes of `nodes` (26 an entry) or of `nodes6` (38 an entry).
+    /// Wraps the bytes of `nodes` (26 per entry) or `nodes6` (38 per entry).
     pub const fn new(family: Family, bytes: &'a [u8]) -> Self {
         Self { bytes, family }
     }
 
-    /// The packed bytes.
+    /// Returns the packed bytes.
     pub const fn as_bytes(&self) -> &'a [u8] {
         self.bytes
     }
 
-    /// The family of every entry.
+    /// Returns the address family of every entry.
     pub const fn family(&self) -> Family {
         self.family
     }
 
-    /// The number of whole entries.
+    /// Returns the number of complete entries.
     pub const fn len(&self) -> usize {
         match self.family {
             Family::V4 => self.bytes.len() / NODE4_LEN,
@@ -49,12 +49,12 @@ impl<'a> CompactNodes<'a> {
         }
     }
 
-    /// Whether there is no whole entry.
+    /// Whether there is no complete entry.
     pub const fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// All but the last node; `None` once there is none left.
+    /// Returns all nodes but the last, or `None` if there are none.
     pub fn without_last(&self) -> Option<Self> {
         let size = match self.family {
             Family::V4 => NODE4_LEN,
@@ -64,7 +64,7 @@ impl<'a> CompactNodes<'a> {
         Some(Self { bytes, family: self.family })
     }
 
-    /// The nodes, in the order of the reply.
+    /// Iterates over the nodes in the order of the response.
     pub const fn iter(&self) -> NodeIter<'a> {
         NodeIter { rest: *self }
     }
@@ -79,7 +79,7 @@ impl<'a> IntoIterator for CompactNodes<'a> {
     }
 }
 
-/// Iterator over [`CompactNodes`].
+/// An iterator over [`CompactNodes`].
 #[derive(Clone, Debug)]
 pub struct NodeIter<'a> {
     rest: CompactNodes<'a>,
@@ -125,46 +125,46 @@ pub struct NodeWriter<'b> {
 }
 
 impl<'b> NodeWriter<'b> {
-    /// An empty list of nodes of `family`, which may grow up to the length of `buf`.
+    /// Creates an empty list of nodes of `family`, which may grow up to the length of `buf`.
     pub const fn new(family: Family, buf: &'b mut [u8]) -> Self {
         Self { packer: Packer { buf, len: 0, family } }
     }
 
-    /// Adds a node. False if it is of the other family or does not fit; then nothing is written.
+    /// Appends a node. Returns false and writes nothing if the node is of the other family or does not fit.
     #[inline]
     pub fn push(&mut self, id: &NodeId, addr: SocketAddr) -> bool {
         self.packer.push(id.as_bytes(), addr)
     }
 
-    /// The finished list.
+    /// Returns the finished list.
     pub fn finish(self) -> CompactNodes<'b> {
         let family = self.packer.family;
         CompactNodes::new(family, self.packer.finish())
     }
 }
 
-/// The peers of a get_peers reply.
+/// The peers of a get_peers response.
 ///
-/// Either the `values` of a datagram or a packed list to send. Members that are no peer are
-/// skipped; nothing else is filtered. Two lists are equal if they yield the same peers.
+/// Either the `values` of a datagram or a packed list to send. Members that are not peers are skipped;
+/// nothing else is filtered. Two lists are equal if they yield the same peers.
 #[derive(Clone, Copy, Debug)]
 pub struct Values<'a>(Repr<'a>);
 
 #[derive(Clone, Copy, Debug)]
 enum Repr<'a> {
-    /// The bencoded members of a list, well-formed.
+    /// The well-formed bencoded members of a list.
     List(&'a [u8]),
-    /// Peers of one family, end to end.
+    /// Concatenated compact peers of one family.
     Packed(Family, &'a [u8]),
 }
 
 impl<'a> Values<'a> {
-    /// From peers of one family, packed end to end in 6 or 18 bytes each.
+    /// Wraps concatenated peers of one family, in 6 or 18 bytes each.
     pub const fn packed(family: Family, bytes: &'a [u8]) -> Self {
         Self(Repr::Packed(family, bytes))
     }
 
-    /// The peers, in the order of the reply.
+    /// Iterates over the peers in the order of the response.
     pub fn iter(&self) -> PeerIter<'a> {
         match self.0 {
             Repr::Packed(Family::V4, bytes) => PeerIter { packed4: bytes, ..PeerIter::default() },
@@ -173,8 +173,10 @@ impl<'a> Values<'a> {
         }
     }
 
-    /// From the value of the key `values`. An old form puts all IPv4 peers into one string; read so
-    /// is a string, or a list of one, that is no single peer by its length.
+    /// Parses the value of the key `values`.
+    ///
+    /// In an old form, all IPv4 peers are in one string. A string is read that way, and so is a list of a
+    /// single string whose length is not that of one peer.
     pub(super) fn from_wire(value: Value<'a>) -> Option<Self> {
         match value {
             Value::Bytes(bytes) => Some(Self::packed(Family::V4, bytes)),
@@ -191,7 +193,7 @@ impl<'a> Values<'a> {
         }
     }
 
-    /// The packed peers, if that is what this is.
+    /// Returns the packed peers, if this is a packed list.
     pub(super) const fn as_packed(&self) -> Option<(Family, &'a [u8])> {
         match self.0 {
             Repr::Packed(family, bytes) => Some((family, bytes)),
@@ -217,7 +219,7 @@ impl<'a> IntoIterator for Values<'a> {
     }
 }
 
-/// Iterator over [`Values`].
+/// An iterator over [`Values`].
 #[derive(Clone, Debug, Default)]
 pub struct PeerIter<'a> {
     members: &'a [u8],
@@ -241,7 +243,7 @@ impl Iterator for PeerIter<'_> {
         while !self.members.is_empty() {
             let mut reader = Reader::new(self.members);
             let member = reader.value().unwrap_or_default();
-            // Members are known to be well-formed; should one fail all the same, it ends the list.
+            // Members are known to be well-formed. If one is invalid nevertheless, the list ends there.
             self.members = if member.is_absent() { &[] } else { reader.rest() };
             if let Some(peer) = member.bytes().and_then(peer) {
                 return Some(peer);
@@ -269,18 +271,18 @@ pub struct PeerWriter<'b> {
 }
 
 impl<'b> PeerWriter<'b> {
-    /// An empty list of peers of `family`, which may grow up to the length of `buf`.
+    /// Creates an empty list of peers of `family`, which may grow up to the length of `buf`.
     pub const fn new(family: Family, buf: &'b mut [u8]) -> Self {
         Self { packer: Packer { buf, len: 0, family } }
     }
 
-    /// Adds a peer. False if it is of the other family or does not fit; then nothing is written.
+    /// Appends a peer. Returns false and writes nothing if the peer is of the other family or does not fit.
     #[inline]
     pub fn push(&mut self, addr: SocketAddr) -> bool {
         self.packer.push(&[], addr)
     }
 
-    /// The finished list.
+    /// Returns the finished list.
     pub fn finish(self) -> Values<'b> {
         let family = self.packer.family;
         Values::packed(family, self.packer.finish())
@@ -323,7 +325,7 @@ impl CompactAddr {
     }
 }
 
-/// A peer by the length of its compact form.
+/// Parses a compact peer, whose family follows from its length.
 pub(super) fn peer(bytes: &[u8]) -> Option<SocketAddr> {
     match bytes.len() {
         PEER4_LEN => bytes.first_chunk().copied().map(peer4),
@@ -332,7 +334,7 @@ pub(super) fn peer(bytes: &[u8]) -> Option<SocketAddr> {
     }
 }
 
-/// The shared half of the two writers.
+/// The common part of the two writers.
 #[derive(Debug)]
 struct Packer<'b> {
     buf: &'b mut [u8],

@@ -1,6 +1,6 @@
-//! Emission: every kind of message, keys in sorted order.
+//! Encoding of every kind of message, with keys in sorted order.
 //!
-//! Keys and the punctuation around them are written as one literal where they follow each other.
+//! Adjacent keys and the punctuation around them are written as one literal.
 
 use super::bencode::Sink;
 use super::compact::{CompactAddr, PEER4_LEN, PEER6_LEN, Values};
@@ -80,7 +80,7 @@ fn arguments<'a>(query: &Query<'a>, out: &mut impl Sink) -> &'a [u8] {
             b"get_peers"
         }
         Method::AnnouncePeer { infohash, port, implied_port, seed, token, name } => {
-            // Always said: one family of nodes ignores an announce without the key.
+            // Always present: one family of nodes ignores an announce without the key.
             out.put(if implied_port { b"12:implied_porti1e" } else { b"12:implied_porti0e" });
             out.put(b"9:info_hash20:");
             out.put(infohash.as_bytes());
@@ -139,7 +139,7 @@ fn families(want: Want, out: &mut impl Sink) {
     });
 }
 
-/// The arguments of a put after the id.
+/// Writes the arguments of a put after the id.
 fn put(item: PutItem<'_>, token: &[u8], target: Option<&[u8; 20]>, out: &mut impl Sink) {
     if let PutItem::Immutable { seq: Some(seq), .. } = item {
         out.put(b"3:seq");
@@ -207,7 +207,7 @@ fn peer_list(values: Values<'_>, out: &mut impl Sink) {
                 out.put(peer);
             }
         }
-        // What came in another form leaves in ours.
+        // Members parsed from a list are re-encoded in compact form.
         None => values.iter().for_each(|peer| out.string(CompactAddr::new(peer).as_bytes())),
     }
     out.put(b"e");

@@ -1,4 +1,4 @@
-//! Error replies (BEP 5), and why a datagram is no message.
+//! Error messages (BEP 5), and the reasons why a datagram is not a message.
 
 use core::fmt;
 
@@ -8,13 +8,13 @@ use super::bencode::{Reader, Value};
 use super::query::MethodKind;
 use crate::base::id::NodeId;
 
-/// The number in an error reply. Codes of no known meaning are passed on.
+/// The code of an error message. Unknown codes are passed on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub struct ErrorCode(pub i64);
 
 impl ErrorCode {
-    /// The reply named no code.
+    /// The message contained no code.
     pub const UNKNOWN: Self = Self(0);
     /// Generic error (BEP 5).
     pub const GENERIC: Self = Self(201);
@@ -30,7 +30,7 @@ impl ErrorCode {
     pub const BAD_SIGNATURE: Self = Self(206);
     /// The salt is too big (BEP 44).
     pub const SALT_TOO_BIG: Self = Self(207);
-    /// The sequence number to be replaced is another (BEP 44).
+    /// The stored sequence number does not match `cas` (BEP 44).
     pub const CAS_MISMATCH: Self = Self(301);
     /// The sequence number is lower than the stored one (BEP 44).
     pub const SEQ_TOO_LOW: Self = Self(302);
@@ -42,18 +42,19 @@ impl fmt::Display for ErrorCode {
     }
 }
 
-/// An error reply: the node lives but did not do what was asked.
+/// An error message: the node is alive but did not do what was asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ErrorReply<'a> {
-    /// What kind of error.
+    /// The kind of error.
     pub code: ErrorCode,
-    /// A text for humans, of unknown encoding.
+    /// A human-readable text of unknown encoding.
     pub message: &'a [u8],
 }
 
 impl<'a> ErrorReply<'a> {
-    /// Anything is taken for an error, so that the query ends: the code is the first member of the
-    /// list if that is an integer, the message the first string found (E-22).
+    /// Parses any value as an error, so that the query ends.
+    ///
+    /// The code is the first member of the list if that is an integer, the message the first string found (E-22).
     pub(super) fn from_wire(value: Value<'a>) -> Self {
         let mut reply = Self { code: ErrorCode::UNKNOWN, message: value.bytes().unwrap_or_default() };
         let Value::List(members) = value else { return reply };
@@ -73,30 +74,30 @@ impl<'a> ErrorReply<'a> {
     }
 }
 
-/// Why [`Message::parse`](super::Message::parse) yields no message.
+/// The error returned when [`Message::parse`](super::Message::parse) yields no message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum ParseError<'a> {
-    /// Not KRPC: to be dropped without an answer.
+    /// Not KRPC: to be dropped without a response.
     #[error(transparent)]
     Malformed(#[from] Malformed),
-    /// A query with bad arguments: to be answered with this error.
+    /// A query with invalid arguments: to be answered with this error.
     #[error("bad query: {reason}")]
     BadQuery {
-        /// The transaction id to answer with.
+        /// The transaction id to respond with.
         transaction: &'a [u8],
         /// The sender answers no queries (BEP 43).
         read_only: bool,
-        /// The id of the sender, if that much was right.
+        /// The id of the sender, if that argument was valid.
         id: Option<NodeId>,
-        /// What it asks for.
+        /// The method of the query.
         method: MethodKind,
-        /// The code of the answer.
+        /// The error code to respond with.
         code: ErrorCode,
-        /// The text of the answer.
+        /// The error text to respond with.
         reason: &'static str,
     },
-    /// A reply without the id of its sender: it ends the query, unsuccessfully.
+    /// A response without the id of its sender: the query ends unsuccessfully.
     #[error("reply without a node id")]
     BadReply {
         /// The transaction id of the query.
@@ -104,7 +105,7 @@ pub enum ParseError<'a> {
     },
 }
 
-/// Why a datagram is dropped without an answer.
+/// The reason why a datagram is dropped without a response.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error)]
 #[non_exhaustive]
 pub enum Malformed {
@@ -114,7 +115,7 @@ pub enum Malformed {
     /// The first byte is not `d`.
     #[error("not a dictionary")]
     NotADictionary,
-    /// Not bencode, or cut off.
+    /// Not bencode, or truncated.
     #[error("not bencode")]
     Syntax,
     /// Nested deeper than [`MAX_DEPTH`](super::MAX_DEPTH).
@@ -123,13 +124,13 @@ pub enum Malformed {
     /// More than [`MAX_TOKENS`](super::MAX_TOKENS) tokens.
     #[error("too many tokens")]
     TooManyTokens,
-    /// The transaction id is missing, empty or no string.
+    /// The transaction id is missing, empty or not a string.
     #[error("no transaction id")]
     NoTransaction,
     /// The transaction id is longer than [`MAX_TRANSACTION_LEN`](super::MAX_TRANSACTION_LEN).
     #[error("transaction id too long")]
     TransactionTooLong,
-    /// Neither query, reply nor error.
+    /// Neither a query, a response nor an error.
     #[error("neither query, reply nor error")]
     NoKind,
     /// A query that names no method.

@@ -1,4 +1,4 @@
-//! The envelope of every datagram: transaction, version, flags and one of three bodies.
+//! The envelope of every datagram: transaction id, version, flags and one of three bodies.
 
 use core::net::{IpAddr, SocketAddr};
 
@@ -8,59 +8,60 @@ use super::query::{Arguments, MethodKind, Query};
 use super::response::{Response, Returns};
 use super::{compact, emit};
 
-/// Shorter datagrams hold no message and are not looked at.
+/// Minimum length of a datagram. Shorter ones cannot hold a message and are not parsed.
 pub const MIN_DATAGRAM_LEN: usize = 10;
 
-/// The longest transaction id that is accepted and echoed. The longest one seen deployed has 10.
+/// Maximum length of a transaction id that is accepted and echoed. The longest one observed has 10 bytes.
 pub const MAX_TRANSACTION_LEN: usize = 32;
 
-/// One datagram.
+/// A KRPC message, the content of one datagram.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Message<'a> {
-    /// `t`: chosen by the querying node, echoed in the reply.
+    /// `t`: chosen by the querying node and echoed in the reply.
     pub transaction: &'a [u8],
-    /// `v`: the software of the sender; usually four bytes (BEP 20), but any length is seen.
+    /// `v`: the software of the sender; usually four bytes (BEP 20), but any length occurs.
     pub version: Option<&'a [u8]>,
     /// `ro`: the sender answers no queries and belongs in no routing table (BEP 43).
     pub read_only: bool,
-    /// `ip`: the address at which the sender sees the receiver (BEP 42). The port is 0 if only an
-    /// address came.
+    /// `ip`: the address of the receiver as seen by the sender (BEP 42).
+    ///
+    /// The port is 0 if only an address was received.
     pub requester: Option<SocketAddr>,
     /// Query, response or error.
     pub body: Body<'a>,
 }
 
-/// What a message is about.
+/// The kind of a message and its content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(clippy::large_enum_variant, reason = "there is no box to put one in")]
 pub enum Body<'a> {
-    /// A question.
+    /// A query.
     Query(Query<'a>),
-    /// The answer to a query.
+    /// The response to a query.
     Response(Response<'a>),
-    /// The refusal of a query.
+    /// The error with which a query was refused.
     Error(ErrorReply<'a>),
 }
 
 impl<'a> Message<'a> {
-    /// A message without any of the optional fields.
+    /// Creates a message without any of the optional fields.
     pub const fn new(transaction: &'a [u8], body: Body<'a>) -> Self {
         Self { transaction, version: None, read_only: false, requester: None, body }
     }
 
-    /// Reads the message that a datagram begins with, in one pass.
+    /// Parses the message at the start of a datagram, in one pass.
     ///
-    /// Keys in any order, unknown keys, non-minimal integers and bytes after the message are
-    /// tolerated, except in the arguments of `put`. Of equal keys the first counts.
+    /// Keys in any order, unknown keys, non-minimal integers and bytes after the message are tolerated,
+    /// except in the arguments of `put`. Of duplicate keys, the first counts.
     ///
     /// # Errors
     ///
-    /// See [`ParseError`]: each variant is to be treated differently.
+    /// See [`ParseError`]: each variant must be handled differently.
     pub fn parse(datagram: &'a [u8]) -> Result<Self, ParseError<'a>> {
         Self::parse_prefix(datagram).map(|(message, _)| message)
     }
 
-    /// Like [`Self::parse`], and also returns the bytes after the message: none, normally.
+    /// Like [`Self::parse`], but also returns the bytes after the message, of which there are normally none.
     ///
     /// # Errors
     ///
@@ -71,15 +72,16 @@ impl<'a> Message<'a> {
         envelope.message(rest)
     }
 
-    /// How many bytes [`Self::emit`] writes.
+    /// Returns the number of bytes that [`Self::emit`] writes.
     pub fn encoded_len(&self) -> usize {
         let mut counter = Counter(0);
         emit::message(self, &mut counter);
         counter.0
     }
 
-    /// Writes the message to the front of `buf` and returns its length, or `None` if it does not
-    /// fit; then `buf` holds garbage.
+    /// Writes the message to the front of `buf` and returns its length.
+    ///
+    /// Returns `None` if the message does not fit; the content of `buf` is then unspecified.
     pub fn emit(&self, buf: &mut [u8]) -> Option<usize> {
         let capacity = buf.len();
         let mut writer = Writer::new(buf);
@@ -88,7 +90,7 @@ impl<'a> Message<'a> {
     }
 }
 
-/// The top level of a datagram, before it is known what kind it is.
+/// The top level of a datagram, before its kind is known.
 #[derive(Default)]
 struct Envelope<'a> {
     seen: Seen,
@@ -100,7 +102,7 @@ struct Envelope<'a> {
     requester: Option<&'a [u8]>,
     error: Value<'a>,
     arguments: Arguments<'a>,
-    /// Made where there are some, because it is large.
+    /// Created only if present, because it is large.
     returns: Option<Returns<'a>>,
 }
 
@@ -115,7 +117,7 @@ const ARGUMENTS: u32 = 1 << 7;
 const RETURNS: u32 = 1 << 8;
 
 impl<'a> Envelope<'a> {
-    /// Reads the dictionary and returns what follows it.
+    /// Reads the dictionary and returns the bytes that follow it.
     fn read(&mut self, datagram: &'a [u8]) -> Result<&'a [u8], Malformed> {
         if datagram.len() < MIN_DATAGRAM_LEN {
             return Err(Malformed::TooShort);
@@ -152,8 +154,9 @@ impl<'a> Envelope<'a> {
         Ok(reader.rest())
     }
 
-    /// The message, now that all its parts are known, and what follows it. Inlined, because it is
-    /// large to copy.
+    /// Assembles the message from its parts, and returns it with the bytes that follow it.
+    ///
+    /// Inlined, because a message is expensive to copy.
     #[inline(always)]
     fn message(&self, rest: &'a [u8]) -> Result<(Message<'a>, &'a [u8]), ParseError<'a>> {
         let transaction = self.transaction()?;
@@ -178,7 +181,7 @@ impl<'a> Envelope<'a> {
                     let response = returns.response().ok_or(ParseError::BadReply { transaction })?;
                     Ok(message(Body::Response(response)))
                 }
-                // Deployed bitmagnet nodes send errors as replies (E-24).
+                // Deployed bitmagnet nodes send errors as responses (E-24).
                 None if matches!(self.error, Value::List(_)) => {
                     Ok(message(Body::Error(ErrorReply::from_wire(self.error))))
                 }
@@ -198,7 +201,7 @@ impl<'a> Envelope<'a> {
     }
 }
 
-/// The address in `ip`; some nodes leave out the port (B42-07).
+/// Parses the address in `ip`; some nodes omit the port (B42-07).
 fn requester(bytes: &[u8]) -> Option<SocketAddr> {
     let without_port = || {
         let ip = <[u8; 4]>::try_from(bytes).map(IpAddr::from);

@@ -1,9 +1,17 @@
-//! The wire format, KRPC: bytes to messages and back, and nothing else.
+//! The wire format, KRPC: converts between bytes and messages, and does nothing else.
 //!
-//! [`Message::parse`] borrows every field from the datagram, [`Message::emit`] writes into a slice.
-//! Both are pure functions and neither allocates, recurses or panics, whatever the bytes. Input is
-//! read as liberally as the deployed nodes require; output is canonical: keys sorted, integers
-//! minimal. Addresses, ids and ports are passed on as they came: which to trust is not decided here.
+//! - `bencode`: a pull reader over borrowed bytes, and a writer into a slice
+//! - `compact`: compact node and peer lists (BEP 5, BEP 32)
+//! - `emit`: encoding of every kind of message
+//! - `error`: error messages, and the reasons why a datagram is not a message
+//! - `krpc`: the envelope of a message
+//! - `query`: queries and their arguments
+//! - `response`: responses and their values
+//!
+//! [`Message::parse`] borrows every field from the datagram, [`Message::emit`] writes into a slice. Both are
+//! pure functions, and neither allocates, recurses or panics, whatever the bytes. Input is read as liberally
+//! as the deployed nodes require. Output is canonical: keys are sorted and integers minimal. Addresses, ids
+//! and ports are passed on as received: which of them to trust is not decided here.
 //!
 //! ```
 //! use dht_proto::NodeId;
@@ -36,10 +44,10 @@ pub use krpc::{Body, MAX_TRANSACTION_LEN, MIN_DATAGRAM_LEN, Message};
 pub use query::{MAX_SALT_LEN, MAX_VALUE_LEN, Method, MethodKind, PutItem, Query, Want};
 pub use response::{FILTER_LEN, Response};
 
-/// Whether a datagram is worth giving to [`Message::parse`], for a socket shared with uTP or with
-/// UDP trackers: it begins as a dictionary with a first key, and is long enough to hold a message.
+/// Whether a datagram is worth passing to [`Message::parse`], for a socket shared with uTP or UDP trackers.
 ///
-/// No uTP packet passes: its first byte is never `d`.
+/// It must start as a dictionary with a first key, and be long enough to hold a message. No uTP packet
+/// passes: its first byte is never `d`.
 pub const fn is_krpc(datagram: &[u8]) -> bool {
     datagram.len() >= MIN_DATAGRAM_LEN && matches!(datagram, [b'd', b'0'..=b'9', ..])
 }

@@ -4,88 +4,88 @@ use super::bencode::{Reader, Seen, Value, is_canonical};
 use super::error::{ErrorCode, Malformed};
 use crate::base::id::{ID_LEN, InfoHash, NodeId};
 
-/// The longest bencoded value that may be stored (BEP 44).
+/// Maximum length of a bencoded value that may be stored (BEP 44).
 pub const MAX_VALUE_LEN: usize = 1000;
 
-/// The longest salt of a mutable item (BEP 44).
+/// Maximum length of the salt of a mutable item (BEP 44).
 pub const MAX_SALT_LEN: usize = 64;
 
-/// A question from one node to another.
+/// A query from one node to another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Query<'a> {
     /// The id of the sender.
     pub id: NodeId,
-    /// What is asked.
+    /// The method with its arguments.
     pub method: Method<'a>,
 }
 
-/// The methods and their arguments.
+/// A method with its arguments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Method<'a> {
-    /// Are you there? (BEP 5)
+    /// Checks whether a node is alive (BEP 5).
     Ping,
-    /// Which nodes are close to an id? (BEP 5)
+    /// Finds the nodes closest to an id (BEP 5).
     FindNode {
-        /// The id.
+        /// The id to list the closest nodes of.
         target: NodeId,
         /// The families to list nodes of.
         want: Want,
     },
-    /// Which peers does a torrent have? (BEP 5)
+    /// Finds the peers of a torrent (BEP 5).
     GetPeers {
         /// The torrent.
         infohash: InfoHash,
         /// The families to list nodes of.
         want: Want,
-        /// Seeds are of no use to the sender (BEP 33).
+        /// The sender has no use for seeds (BEP 33).
         noseed: bool,
-        /// The Bloom filters are wanted (BEP 33).
+        /// The sender requests the Bloom filters (BEP 33).
         scrape: bool,
     },
-    /// The sender is a peer of a torrent. (BEP 5)
+    /// Announces the sender as a peer of a torrent (BEP 5).
     AnnouncePeer {
         /// The torrent.
         infohash: InfoHash,
         /// The port of the peer; 0 only where `implied_port` is set.
         port: u16,
-        /// The port of the peer is that of the datagram.
+        /// The port of the peer is the source port of the datagram.
         implied_port: bool,
         /// The peer has the whole torrent (BEP 33).
         seed: bool,
-        /// From an earlier reply of the receiver. Never empty on input.
+        /// A token from an earlier response of the receiver. Never empty on input.
         token: &'a [u8],
-        /// The name of the torrent, which libtorrent and mldht may send.
+        /// The name of the torrent, sent by some libtorrent and mldht nodes.
         name: Option<&'a [u8]>,
     },
-    /// Which value is stored at a target? (BEP 44)
+    /// Gets the value stored at a target (BEP 44).
     Get {
         /// The target.
         target: NodeId,
-        /// Only a mutable item newer than this is of use.
+        /// Only a mutable item with a higher sequence number is requested.
         seq: Option<i64>,
         /// The families to list nodes of.
         want: Want,
     },
-    /// Store a value. (BEP 44)
+    /// Stores a value (BEP 44).
     Put {
-        /// From an earlier reply of the receiver. Never empty on input.
+        /// A token from an earlier response of the receiver. Never empty on input.
         token: &'a [u8],
-        /// Where to store; follows from the item. Nodes of the `mainline` crate require it.
+        /// The target to store at; follows from the item. Nodes of the `mainline` crate require it.
         target: Option<NodeId>,
-        /// What to store.
+        /// The item to store.
         item: PutItem<'a>,
     },
-    /// Which torrents do you store peers of? (BEP 51)
+    /// Requests a sample of the infohashes stored (BEP 51).
     SampleInfohashes {
-        /// An id to list the closest nodes of.
+        /// The id to list the closest nodes of.
         target: NodeId,
         /// The families to list nodes of.
         want: Want,
     },
-    /// Another method: answered like `find_node` where there is a target, else with error 204.
+    /// An unknown method: handled like `find_node` if there is a target, otherwise refused with error 204.
     Unknown {
-        /// Its name.
+        /// The name of the method.
         name: &'a [u8],
         /// The `target` or `info_hash`.
         target: Option<NodeId>,
@@ -94,7 +94,7 @@ pub enum Method<'a> {
     },
 }
 
-/// The methods without their arguments.
+/// A method without its arguments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
@@ -113,7 +113,7 @@ pub enum MethodKind {
     Put,
     /// `sample_infohashes`
     SampleInfohashes,
-    /// Another method.
+    /// An unknown method.
     Other,
 }
 
@@ -133,7 +133,7 @@ impl MethodKind {
 }
 
 impl Method<'_> {
-    /// Which method it is.
+    /// Returns the method without its arguments.
     pub const fn kind(&self) -> MethodKind {
         match self {
             Self::Ping => MethodKind::Ping,
@@ -148,29 +148,29 @@ impl Method<'_> {
     }
 }
 
-/// What a `put` stores.
+/// The item that a `put` stores.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PutItem<'a> {
-    /// A value stored under its own hash.
+    /// A value stored at its own hash.
     Immutable {
-        /// The bencoded value: on input canonical, with at most [`MAX_VALUE_LEN`] bytes.
+        /// The bencoded value: canonical and at most [`MAX_VALUE_LEN`] bytes long on input.
         value: &'a [u8],
-        /// Of no meaning here, but one family of nodes refuses a put without it.
+        /// Meaningless here, but one family of nodes refuses a put without it.
         seq: Option<i64>,
     },
-    /// A value stored under the hash of a public key and a salt.
+    /// A value stored at the hash of a public key and a salt.
     Mutable {
-        /// The bencoded value: on input canonical, with at most [`MAX_VALUE_LEN`] bytes.
+        /// The bencoded value: canonical and at most [`MAX_VALUE_LEN`] bytes long on input.
         value: &'a [u8],
         /// The Ed25519 public key.
         key: &'a [u8; 32],
-        /// The sequence number: on input never negative.
+        /// The sequence number: never negative on input.
         seq: i64,
-        /// The Ed25519 signature: not verified here.
+        /// The Ed25519 signature, which is not verified here.
         signature: &'a [u8; 64],
-        /// The salt, empty for none: on input at most [`MAX_SALT_LEN`] bytes.
+        /// The salt, empty for none: at most [`MAX_SALT_LEN`] bytes long on input.
         salt: &'a [u8],
-        /// Store only if this is the sequence number of what is stored.
+        /// Store only if the stored item has this sequence number.
         cas: Option<i64>,
     },
 }
@@ -186,8 +186,9 @@ pub struct Want {
 }
 
 impl Want {
-    /// Nothing said: the family over which the query comes. An empty list, one of unknown members
-    /// and anything but a list say no more (B32-08).
+    /// No family requested: nodes of the family over which the query was received are listed.
+    ///
+    /// An empty list, a list of unknown members and any value other than a list mean the same (B32-08).
     pub const NONE: Self = Self { v4: false, v6: false };
     /// Both families.
     pub const BOTH: Self = Self { v4: true, v6: true };
@@ -207,19 +208,20 @@ impl Want {
     }
 }
 
-/// The answer to a query that is well-formed but not acceptable.
+/// The error in response to a query that is well-formed but not acceptable.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Refusal {
     pub(super) code: ErrorCode,
     pub(super) reason: &'static str,
 }
 
-/// The dictionary `a`, before it is known which method it belongs to. What came in another type or
-/// length than it must have is as if absent, but for `seen`.
+/// The dictionary `a`, before its method is known.
+///
+/// An argument of the wrong type or length counts as absent, except in `seen`.
 #[derive(Default)]
 pub(super) struct Arguments<'a> {
     seen: Seen,
-    /// The whole dictionary as it came.
+    /// The raw bytes of the dictionary.
     raw: &'a [u8],
     id: Option<&'a [u8; ID_LEN]>,
     target: Option<&'a [u8; ID_LEN]>,
@@ -259,7 +261,7 @@ const SALT: u32 = 1 << 15;
 const CAS: u32 = 1 << 16;
 
 impl<'a> Arguments<'a> {
-    /// Reads the dictionary; anything else in its place counts as an empty one.
+    /// Reads the dictionary; any other value counts as an empty one.
     #[inline]
     pub(super) fn read(&mut self, reader: &mut Reader<'a>) -> Result<(), Malformed> {
         let start = reader.rest();
@@ -295,12 +297,12 @@ impl<'a> Arguments<'a> {
         Ok(())
     }
 
-    /// The id of the sender.
+    /// Returns the id of the sender.
     pub(super) fn id(&self) -> Option<NodeId> {
         self.id.copied().map(NodeId::from_bytes)
     }
 
-    /// The query, if the arguments suit the method.
+    /// Returns the query if the arguments suit the method.
     #[inline]
     pub(super) fn query(&self, name: &'a [u8]) -> Result<Query<'a>, Refusal> {
         let method = match MethodKind::from_wire(name) {
@@ -344,8 +346,10 @@ impl<'a> Arguments<'a> {
         })
     }
 
-    /// The checks come in the order of libtorrent, so that one put gets one code everywhere
-    /// (B44-23): shape, size, salt; token, signature and the store's own rules are the node's.
+    /// Validates the arguments of a put in the order of libtorrent: shape, size, salt.
+    ///
+    /// So a given put gets the same error code everywhere (B44-23). Token, signature and the rules of the
+    /// store are checked by the node.
     fn put(&self) -> Result<Method<'a>, Refusal> {
         let target = self.optional(TARGET, self.target, "invalid target")?;
         let target = target.copied().map(NodeId::from_bytes);
@@ -357,7 +361,7 @@ impl<'a> Arguments<'a> {
         if !is_canonical(self.raw) {
             return Err(protocol("put is not canonical bencode"));
         }
-        // A stray `seq` alone makes no mutable item (B44-20).
+        // A `seq` alone does not make an item mutable (B44-20).
         let mutable = self.seen.has(KEY) || self.seen.has(SIGNATURE);
         let item = if mutable {
             PutItem::Mutable {
@@ -397,7 +401,7 @@ impl<'a> Arguments<'a> {
         self.token.ok_or(protocol("missing token"))
     }
 
-    /// What may be absent, but not wrong.
+    /// Returns an argument that may be absent but not invalid.
     const fn optional<T: Copy>(
         &self,
         key: u32,

@@ -7,9 +7,9 @@ use crate::base::addr::Family;
 pub use crate::base::bloom::FILTER_LEN;
 use crate::base::id::{ID_LEN, NodeId};
 
-/// The answer to a query: which of the fields there are depends on the method, and on the node.
+/// The response to a query. Which fields are present depends on the method and on the node.
 ///
-/// A field that came in another type or length than it must have is absent.
+/// A field that was received with the wrong type or length is absent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Response<'a> {
     /// The id of the sender.
@@ -18,21 +18,21 @@ pub struct Response<'a> {
     pub nodes: Option<CompactNodes<'a>>,
     /// Close IPv6 nodes (BEP 32).
     pub nodes6: Option<CompactNodes<'a>>,
-    /// What a later announce or put must quote. Never empty on input.
+    /// The token that a later announce or put must quote. Never empty on input.
     pub token: Option<&'a [u8]>,
     /// Peers of the torrent.
     pub values: Option<Values<'a>>,
-    /// `BFsd`: the Bloom filter of the seeds (BEP 33). Also read as `BFse`, mldht's name of it.
+    /// `BFsd`: the Bloom filter of the seeds (BEP 33). Also read as `BFse`, the name that mldht uses.
     pub seeds: Option<&'a [u8; FILTER_LEN]>,
     /// `BFpe`: the Bloom filter of the other peers (BEP 33).
     pub peers: Option<&'a [u8; FILTER_LEN]>,
     /// Infohashes of stored torrents (BEP 51).
     pub samples: Option<&'a [[u8; ID_LEN]]>,
-    /// For how many seconds the sample stays the same (BEP 51).
+    /// Number of seconds for which the sample stays the same (BEP 51).
     pub interval: Option<i64>,
-    /// How many torrents are stored (BEP 51).
+    /// Number of torrents stored (BEP 51).
     pub num: Option<i64>,
-    /// `v`: the stored value, bencoded (BEP 44). Kept as it came, even if it is not canonical.
+    /// `v`: the stored value, bencoded (BEP 44). Kept as received, even if it is not canonical.
     pub value: Option<&'a [u8]>,
     /// `k`: the public key of a mutable item (BEP 44).
     pub key: Option<&'a [u8; 32]>,
@@ -40,20 +40,20 @@ pub struct Response<'a> {
     pub seq: Option<i64>,
     /// `sig`: the signature of a mutable item (BEP 44).
     pub signature: Option<&'a [u8; 64]>,
-    /// `p`: the port at which libtorrent sees the receiver.
+    /// `p`: the port from which libtorrent received the query.
     pub port: Option<u16>,
-    /// `n`: the name of the torrent, which libtorrent may send.
+    /// `n`: the name of the torrent, sent by some libtorrent nodes.
     pub name: Option<&'a [u8]>,
 }
 
 impl Response<'_> {
-    /// A response of nothing but the id: what `ping`, `announce_peer` and `put` return.
+    /// Creates a response that contains only the id, as returned for `ping`, `announce_peer` and `put`.
     pub fn new(id: NodeId) -> Self {
         Self { id, ..Self::default() }
     }
 }
 
-/// The dictionary `r`, as it is read.
+/// The dictionary `r` while it is parsed.
 #[derive(Default)]
 pub(super) struct Returns<'a> {
     seen: Seen,
@@ -79,7 +79,7 @@ const PORT: u32 = 1 << 14;
 const NAME: u32 = 1 << 15;
 
 impl<'a> Returns<'a> {
-    /// Reads the dictionary; anything else in its place counts as an empty one.
+    /// Reads the dictionary; any other value counts as an empty one.
     pub(super) fn read(&mut self, reader: &mut Reader<'a>) -> Result<(), Malformed> {
         if !reader.enter_dictionary()? {
             return reader.value().map(|_| ());
@@ -115,7 +115,7 @@ impl<'a> Returns<'a> {
         Ok(())
     }
 
-    /// The response, if it names its sender.
+    /// Returns the response if it contains the id of its sender.
     #[inline]
     pub(super) fn response(&self) -> Option<Response<'a>> {
         self.has_id.then_some(self.response)

@@ -95,7 +95,10 @@ fn every_file_uses_only_its_own_floor_and_those_below() {
             continue;
         }
         let Some(own) = floor_of(&floors, &module) else {
-            wrong.push(format!("{}: give the module `{module}` a floor in src/guide/architecture.md", path.display()));
+            wrong.push(format!(
+                "{}: give the module `{module}` a floor in src/guide/architecture.md",
+                path.display()
+            ));
             continue;
         };
         seen.insert(module);
@@ -106,7 +109,11 @@ fn every_file_uses_only_its_own_floor_and_those_below() {
             }
             // A public name without its module comes from the top: adapters see what users see.
             let is_public_name = name.starts_with(char::is_uppercase) || name == "MAX_DATAGRAM";
-            let floor = if is_public_name { floors.len() - 2 } else { floor_of(&floors, &name).unwrap_or(usize::MAX) };
+            let floor = if is_public_name {
+                floors.len() - 2
+            } else {
+                floor_of(&floors, &name).unwrap_or(usize::MAX)
+            };
             if floor > own {
                 let of = |floor: usize| floors.get(floor).map_or("no floor", |(name, _)| name);
                 let (own, floor) = (of(own), of(floor));

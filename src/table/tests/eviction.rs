@@ -1,8 +1,8 @@
-//! Ids that fit the address of their node (BEP 42) and those that do not, in one bucket.
+//! Nodes whose ids match their addresses (BEP 42) and nodes whose ids do not, in one bucket.
 
 use super::*;
 
-/// A node of bucket 0 and this part of it, whose id fits its address.
+/// Creates a node in bucket 0 and the given part of it, whose id matches its address.
 fn fitting(world: &mut World, part: u64) -> Contact {
     loop {
         let mut node = world.host(NodeId::ZERO);
@@ -22,10 +22,10 @@ fn b42_15_an_id_that_fits_its_address_counts_before_speed() {
     let slow = fitting(&mut world, 3);
     let removal = Some(Removal { removed: misfits[3], promoted: None });
     assert_eq!(world.reply_after(slow, RTT * 5), InsertResult { kind: InsertKind::Added, removal });
-    // Whatever comes without an id that fits, it makes no room.
+    // It is not evicted for a node whose id does not match, however fast.
     let fast = world.node_in_part(0, 3);
     assert_eq!(world.reply_after(fast, Duration::ZERO), InsertResult::of(InsertKind::Cached));
-    // Between those that fit speed decides, as it does between the others.
+    // Among nodes whose ids match speed decides, as it does among the others.
     let same = fitting(&mut world, 3);
     assert_eq!(world.reply_after(same, RTT * 4), InsertResult::of(InsertKind::Cached));
     let faster = fitting(&mut world, 3);
@@ -62,7 +62,7 @@ fn b42_15_an_id_that_fits_displaces_nobody_who_is_known_for_long_nor_before_it_h
 fn b42_15_of_equally_good_replacements_one_that_fits_moves_up_first() {
     let mut world = World::new(192, 192);
     let nodes = world.fill(0);
-    // All known for long, so that newcomers wait.
+    // All are known for long, so that newcomers become replacements.
     for _ in 0..7 {
         world.pass(10 * MINUTE);
         for &node in &nodes {
@@ -74,7 +74,7 @@ fn b42_15_of_equally_good_replacements_one_that_fits_moves_up_first() {
     world.reply_after(fits, RTT);
     world.fail(nodes[5]);
     assert_eq!(world.fail(nodes[5]), Some(Removal { removed: nodes[5], promoted: Some(fits) }));
-    // But none that has been silent for too long before one that has not.
+    // But one that has been silent for too long is not promoted before one that has not.
     let silent = fitting(&mut world, 1);
     world.reply(silent);
     world.pass(16 * MINUTE);

@@ -1,4 +1,9 @@
-//! A table in a world of its own: time, memory, and hosts that answer or not.
+//! Tests of the table in isolation, with a clock, memory, and hosts that respond or do not.
+//!
+//! - `eviction`: ids that match their addresses, and ids that do not
+//! - `model`: random operations
+//! - `rehome`: changes of the local id
+//! - `rows`: the rules of the table, one by one
 
 mod eviction;
 mod model;
@@ -43,14 +48,14 @@ impl World {
         Self { table, buckets, entries, replacements, now, rng, own, hosts: 0 }
     }
 
-    /// One that knows a single node, in the bucket farthest from us.
+    /// Creates a world with a single node, in the bucket farthest from the local id.
     fn with_node() -> (Self, Contact) {
         let mut world = Self::new(192, 192);
         let node = world.answering_node(0);
         (world, node)
     }
 
-    /// The same, once that node was silent for so long that it is pinged.
+    /// Creates a world with a single node that has been silent for so long that it is being pinged.
     fn with_pinged_node() -> (Self, Contact) {
         let (mut world, node) = Self::with_node();
         world.pass(15 * MINUTE);
@@ -58,7 +63,7 @@ impl World {
         (world, node)
     }
 
-    /// One whose farthest bucket is full, and the nodes in it.
+    /// Creates a world whose farthest bucket is full, and returns the nodes in it.
     fn with_full_bucket() -> (Self, Vec<Contact>) {
         let mut world = Self::new(192, 192);
         let nodes = world.fill(0);
@@ -93,7 +98,7 @@ impl World {
         table.on_failure(&mut slots, contact, now)
     }
 
-    /// Lets a node fail twice, while nobody could take its place.
+    /// Lets a node fail twice while no node can take its place.
     fn fail_twice(&mut self, contact: Contact) {
         for _ in 0..2 {
             assert_eq!(self.fail(contact), None);
@@ -114,7 +119,7 @@ impl World {
         table.ping_lost(&mut slots, contact, now);
     }
 
-    /// Takes another id; returns who left and who came in.
+    /// Changes the local id; returns the nodes that left and entered buckets.
     fn rehome(&mut self, own: NodeId) -> Vec<Move> {
         let mut moves = Vec::new();
         self.own = own;
@@ -127,7 +132,7 @@ impl World {
         self.now = self.now + time;
     }
 
-    /// Answers every ping until none is left to send. Returns whom they went to.
+    /// Responds to every ping until none is left to send. Returns the nodes pinged.
     fn answer_pings(&mut self) -> Vec<Contact> {
         let pinged: Vec<_> = core::iter::from_fn(|| {
             let contact = self.next_ping()?;
@@ -140,20 +145,20 @@ impl World {
         pinged
     }
 
-    /// A node with its own address in a subnet of its own.
+    /// Creates a node with an address in a subnet of its own.
     fn host(&mut self, id: NodeId) -> Contact {
         self.hosts += 1;
         let [_, a, b, c] = self.hosts.to_be_bytes();
         Contact { id, endpoint: Endpoint::v4([20 + a, b, c, 1], 6881) }
     }
 
-    /// A node of the given bucket.
+    /// Creates a node in the given bucket.
     fn node(&mut self, bucket: u32) -> Contact {
         let filler = self.rng.id();
         self.host(self.own.sibling(bucket, &filler))
     }
 
-    /// A node of the given bucket that has answered us.
+    /// Creates a node in the given bucket that has responded.
     fn answering_node(&mut self, bucket: u32) -> Contact {
         let node = self.node(bucket);
         self.reply(node);
@@ -196,7 +201,7 @@ impl World {
         let table = &self.table;
         for bucket in 0..table.depth() {
             let head = slots.buckets[bucket];
-            // A delay that ends because nodes were lost may be noticed later.
+            // The end of a delay that is shortened because nodes were removed may be noticed later.
             match table.most_overdue(&slots, bucket, true, self.now.secs()) {
                 Some((..=0, Place::Entry(_))) if !head.pinging => {
                     assert!(head.due.since(self.now.secs()) == 0 && table.ping_due <= self.now);
@@ -248,7 +253,7 @@ impl World {
         assert!(table.iter(slots.nodes()).all(|entry| !restored.contains(&entry.endpoint)));
     }
 
-    /// What `closest` must answer, from first principles.
+    /// Returns the result that `closest` must return, computed by sorting all nodes.
     fn closest_by_force(&self, target: NodeId, filter: Filter, k: usize) -> Vec<NodeId> {
         let nodes = self.table.iter(self.memory());
         let passing = nodes.filter(|entry| match filter {
@@ -263,7 +268,7 @@ impl World {
     }
 }
 
-/// A node was added in place of another.
+/// Returns the result of adding a node in place of another.
 fn added_for(removed: Contact) -> InsertResult {
     InsertResult { kind: InsertKind::Added, removal: Some(Removal { removed, promoted: None }) }
 }

@@ -90,8 +90,9 @@ proptest! {
         prop_assert_eq!(world.table.refresh_due().is_none(), world.table.is_empty());
     }
 
-    /// Whatever has happened, a refresh aims into the range of a bucket where nothing changed for 15
-    /// minutes, at each such bucket once, down to one behind the deepest that holds a node.
+    /// Whatever has happened, each bucket in which nothing changed for 15 minutes is refreshed exactly once.
+    ///
+    /// Buckets are refreshed down to the one after the deepest that holds a node.
     #[test]
     fn r_11_refreshes_aim_at_the_buckets_that_are_stale(
         steps in steps(), entries in 1_usize..200, pauses in proptest::collection::vec(0_u64..1000, 1..6),
@@ -121,7 +122,7 @@ proptest! {
         }
     }
 
-    /// At the instants announced, and only then, there is work, however long nothing else happens.
+    /// There is work at the due times announced, and only then, however long nothing else happens.
     #[test]
     fn due_times_are_neither_late_nor_idle(steps in steps()) {
         let mut world = World::new(64, 64);

@@ -1,11 +1,11 @@
-//! A table whose own id changes (BEP 42).
+//! Tests of a table whose local id changes (BEP 42).
 
 use proptest::prelude::*;
 
 use super::*;
 use crate::base::rng::Rng;
 
-/// A table with nodes everywhere, some of them failing or silent, replacements and restored ones.
+/// Creates a table with nodes everywhere, some of them failing or silent, replacements and restored nodes.
 fn filled(seed: [u8; 32], entries: usize, replacements: usize, nodes: usize) -> World {
     let mut world = World::new(entries, replacements);
     world.rng = Rng::new(seed);
@@ -60,20 +60,20 @@ proptest! {
         expected.sort_by_key(|(contact, ..)| *contact);
         prop_assert_eq!(&expected, &after, "nobody is lost without a word, or changed");
         prop_assert_eq!(out.len() + incoming.len(), moves.len());
-        // A replacement that moves up may need the place of a restored node.
+        // A promoted replacement may need the place of a restored node.
         let still = restored(&world);
         prop_assert!(still.is_subset(&restored_before) && still.len() + incoming.len() >= restored_before.len());
-        // Every host is in a network of its own here, so only a full bucket sends anybody away.
+        // Every host is in a subnet of its own here, so a node only leaves because its bucket is full.
         for contact in out {
             let bucket = world.table.bucket_of(&contact.id);
             prop_assert!(world.buckets[bucket].is_full(), "{} left a bucket with room", contact.id);
         }
-        // And back: nothing is left behind that a second move would trip over.
+        // Moving again finds a consistent table.
         world.rehome(own.sibling(3, &own));
         world.check();
     }
 
-    /// Few of a subnet in a bucket, whichever buckets they came from.
+    /// A bucket never gets too many nodes of a subnet, whichever buckets they came from.
     #[test]
     fn subnets_do_not_gather_in_a_bucket(seed in any::<[u8; 32]>(), shared in 0_u32..10) {
         let mut world = World::new(400, 192);
@@ -93,7 +93,7 @@ proptest! {
 #[test]
 fn the_range_of_a_full_bucket_stays_covered() {
     let mut world = World::new(400, 0);
-    // All of the near half, which is to become the far bucket: the nearer, the more of them.
+    // All nodes are in the near half, which is to become the far bucket, more of them the nearer it is.
     for _ in 0..1000 {
         let bucket = 1 + world.rng.u32().trailing_zeros().min(10);
         let node = world.node(bucket);

@@ -223,7 +223,7 @@ fn r_21_while_few_are_known_strangers_are_pinged_at_a_time_newest_first_and_once
     let newest: Vec<_> = strangers.iter().rev().copied().collect();
     let pinged: Vec<_> = core::iter::from_fn(|| world.next_ping()).take(20).collect();
     assert_eq!(pinged, newest);
-    // All places are taken by those that were pinged, of which none has answered.
+    // All places are taken by nodes that were pinged and have not responded.
     let reachable = world.node(0);
     assert_eq!(world.query(reachable), InsertKind::Cached);
     assert_eq!(world.next_ping(), Some(reachable));
@@ -439,7 +439,7 @@ fn h_33_a_small_table_that_one_network_swamps_explores_three_times_a_minute() {
     let far = targets.iter().filter(|target| world.own.common_prefix_len(target) == 0).count();
     assert!((1..15).contains(&far), "anywhere: {far} of 15 in the farthest bucket");
 
-    // Its share of a larger table is no reason to look further.
+    // The share of a subnet in a larger table causes no exploration.
     (0..40).for_each(|at| _ = world.answering_node(at % 3));
     let fates: Vec<_> = (5..20).map(|host| swamp(&mut world, host)).collect();
     assert!(fates.contains(&InsertKind::Ignored));
@@ -616,13 +616,13 @@ fn r_21_a_node_whose_queries_may_let_ours_in_is_pinged_once_they_do_so_no_more()
             assert!(world.answer_pings().iter().all(|node| *node != nodes[0]));
         }
     };
-    // Whoever does so would be heard for ever.
+    // Without a ping, a node that keeps querying would count as heard from forever.
     ask_every_five_minutes(&mut world, 4);
     world.pass(Duration::from_secs(199));
     assert_eq!(world.next_ping(), None);
     world.pass(Duration::from_secs(1));
     assert_eq!(world.answer_pings(), [nodes[0]]);
-    // Once is enough.
+    // One ping is enough.
     ask_every_five_minutes(&mut world, 12);
     world.check();
 }
