@@ -22,7 +22,7 @@ pub(crate) struct SourceRules {
     /// Response bytes per minute to the unverified sources of one subnet.
     ///
     /// Responses of at most [`ALWAYS_ALLOWED`] times the size of the query are not counted.
-    pub(crate) site_bytes: u32,
+    pub(crate) subnet_bytes: u32,
     /// Seconds for which an address counts as verified after proof.
     pub(crate) verified_secs: u16,
     /// Whether a source is a full endpoint, for cases in which many nodes share one host.
@@ -36,7 +36,7 @@ impl Default for SourceRules {
     fn default() -> Self {
         Self {
             queries: RateLimit { per_sec: 5, burst: 50 },
-            site_bytes: 16 * 1024,
+            subnet_bytes: 16 * 1024,
             verified_secs: 15 * 60,
             by_endpoint: false,
         }
@@ -50,9 +50,9 @@ const SECOND: u32 = 1_000_000;
 pub(crate) const ALWAYS_ALLOWED: usize = 3;
 
 /// Budget per minute of all unverified sources together for longer responses, in budgets of one subnet.
-const ALL_SITES: u64 = 10;
+const ALL_SUBNETS: u64 = 10;
 /// Burst of the budget of all unverified sources together, in budgets of one subnet.
-const ALL_SITES_BURST: u64 = 4;
+const ALL_SUBNETS_BURST: u64 = 4;
 /// Divisor of the bytes received from unverified sources that yields the bytes added to their budget.
 ///
 /// The more sources query, the less is left for forgers to gain.
@@ -110,7 +110,7 @@ pub(crate) struct Sources {
     query_cost: u32,
     /// As in [`SourceRules`], like the next three fields.
     burst: u32,
-    site_bytes: u32,
+    subnet_bytes: u32,
     verified_secs: u16,
     by_endpoint: bool,
     key: Key,
@@ -126,11 +126,11 @@ impl Sources {
     pub(crate) fn new(rules: SourceRules, answer_bytes: u32, rng: &mut Rng) -> Self {
         let query_cost = SECOND / rules.queries.per_sec.max(1);
         let volume = Volume::new(answer_bytes);
-        let SourceRules { queries, site_bytes, verified_secs, by_endpoint } = rules;
+        let SourceRules { queries, subnet_bytes, verified_secs, by_endpoint } = rules;
         Self {
             query_cost,
             burst: queries.burst,
-            site_bytes,
+            subnet_bytes,
             verified_secs,
             by_endpoint,
             key: Key::new(rng),
@@ -197,17 +197,23 @@ impl Sources {
     /// Must be called when the response is built, not when it is queued: only [`count`](Self::count) uses up
     /// the budget.
     #[inline]
-    pub(crate) fn most(&self, sites: &[Subnet], shares: &[Share], asked: &Asked, now: Instant) -> usize {
+    pub(crate) fn most(&self, subnets: &[Subnet], shares: &[Share], asked: &Asked, now: Instant) -> usize {
         if asked.is_verified && !self.volume.is_busy(now) {
             return usize::MAX;
         }
-        self.most_of_what_is_left(sites, shares, asked, now)
+        self.most_of_what_is_left(subnets, shares, asked, now)
     }
 
     #[inline(never)]
-    fn most_of_what_is_left(&self, sites: &[Subnet], shares: &[Share], asked: &Asked, now: Instant) -> usize {
+    fn most_of_what_is_left(
+        &self,
+        subnets: &[Subnet],
+        shares: &[Share],
+        asked: &Asked,
+        now: Instant,
+    ) -> usize {
         let most = self.volume.most(now, || {
-            let tag = self.site_tag(asked.by);
+            let tag = self.subnet_tag(asked.by);
             let set = &shares[set_of(shares.len(), tag)];
             let own = set.iter().find(|share| share.tag == tag);
             let drawn = |share: &Share| share.bytes.sum(now);
@@ -217,18 +223,18 @@ impl Sources {
             return most;
         }
         let always = ALWAYS_ALLOWED * asked.len;
-        if most <= always || asked.for_item && self.had_item(sites, asked.by, now) {
+        if most <= always || asked.for_item && self.had_item(subnets, asked.by, now) {
             return most.min(always);
         }
         let excess = usize::try_from(self.excess_left(now)).unwrap_or(usize::MAX);
-        most.min(self.reply_budget(sites, asked.by, asked.len, now)).min(always.saturating_add(excess))
+        most.min(self.reply_budget(subnets, asked.by, asked.len, now)).min(always.saturating_add(excess))
     }
 
     /// Counts a response, whose length is `sent.0`; `sent.1` is whether it contains a stored value.
     #[inline]
     pub(crate) fn count(
         &mut self,
-        sites: &mut [Subnet],
+        subnets: &mut [Subnet],
         shares: &mut [Share],
         asked: &Asked,
         sent: (usize, bool),
@@ -236,7 +242,7 @@ impl Sources {
     ) {
         self.volume.take(sent.0, now);
         if !asked.is_verified || self.volume.is_busy(now) {
-            self.count_apart(sites, shares, asked, sent, now);
+            self.count_apart(subnets, shares, asked, sent, now);
         }
     }
 
@@ -244,14 +250,14 @@ impl Sources {
     #[inline(never)]
     fn count_apart(
         &mut self,
-        sites: &mut [Subnet],
+        subnets: &mut [Subnet],
         shares: &mut [Share],
         asked: &Asked,
         (len, has_item): (usize, bool),
         now: Instant,
     ) {
         if self.volume.is_busy(now) {
-            let tag = self.site_tag(asked.by);
+            let tag = self.subnet_tag(asked.by);
             if let Some(share) = claim(shares, tag, |share| share.bytes.sum(now)) {
                 share.tag = tag;
                 share.bytes.add(len, now);
@@ -260,26 +266,26 @@ impl Sources {
         if asked.is_verified {
             return;
         }
-        self.charge(sites, asked.by, asked.len, len, now);
+        self.charge(subnets, asked.by, asked.len, len, now);
         self.count_excess(asked.len, len, now);
         #[cfg(feature = "items")]
         if has_item && len > ALWAYS_ALLOWED * asked.len {
-            self.note_item(sites, asked.by, now);
+            self.note_item(subnets, asked.by, now);
         }
         #[cfg(not(feature = "items"))]
         let _ = has_item;
     }
 
     /// Returns the maximum length of a response to an unverified source that the budget of its subnet allows.
-    fn reply_budget(&self, sites: &[Subnet], to: Endpoint, query_len: usize, now: Instant) -> usize {
-        let tag = self.site_tag(to);
-        let set = set_of(sites.len(), tag);
-        let set = &sites[set];
+    fn reply_budget(&self, subnets: &[Subnet], to: Endpoint, query_len: usize, now: Instant) -> usize {
+        let tag = self.subnet_tag(to);
+        let set = set_of(subnets.len(), tag);
+        let set = &subnets[set];
         let drawn = match set.iter().find(|subnet| subnet.tag == tag) {
             Some(subnet) => subnet.drawn(now),
             None => set.iter().map(|subnet| subnet.drawn(now)).min().unwrap_or(u64::MAX),
         };
-        let rest = u64::from(self.site_bytes).saturating_sub(drawn) as usize;
+        let rest = u64::from(self.subnet_bytes).saturating_sub(drawn) as usize;
         rest.max(ALWAYS_ALLOWED * query_len)
     }
 
@@ -287,12 +293,12 @@ impl Sources {
     ///
     /// Responses of at most [`ALWAYS_ALLOWED`] times the query are free: pings from a whole subnet must not
     /// use up what its lookups need.
-    fn charge(&self, sites: &mut [Subnet], to: Endpoint, query_len: usize, reply_len: usize, now: Instant) {
+    fn charge(&self, subnets: &mut [Subnet], to: Endpoint, query_len: usize, reply_len: usize, now: Instant) {
         if reply_len <= ALWAYS_ALLOWED * query_len {
             return;
         }
-        let tag = self.site_tag(to);
-        if let Some(subnet) = claim(sites, tag, |subnet| subnet.drawn(now)) {
+        let tag = self.subnet_tag(to);
+        if let Some(subnet) = claim(subnets, tag, |subnet| subnet.drawn(now)) {
             subnet.tag = tag;
             subnet.draw(reply_len, now);
         }
@@ -303,33 +309,33 @@ impl Sources {
     /// Responses of at most [`ALWAYS_ALLOWED`] times their queries are not counted.
     fn excess_left(&self, now: Instant) -> u64 {
         let debt = self.excess_until.as_micros().saturating_sub(now.as_micros());
-        let burst = 60_000_000 / ALL_SITES * ALL_SITES_BURST;
-        let bytes_per_burst = u64::from(self.site_bytes) * ALL_SITES_BURST;
+        let burst = 60_000_000 / ALL_SUBNETS * ALL_SUBNETS_BURST;
+        let bytes_per_burst = u64::from(self.subnet_bytes) * ALL_SUBNETS_BURST;
         bytes_per_burst * burst.saturating_sub(debt) / burst
     }
 
     fn count_excess(&mut self, query_len: usize, reply_len: usize, now: Instant) {
         let excess = reply_len.saturating_sub(ALWAYS_ALLOWED * query_len) as u64;
-        if (excess == 0 && self.excess_until <= now) || self.site_bytes == 0 {
+        if (excess == 0 && self.excess_until <= now) || self.subnet_bytes == 0 {
             return;
         }
-        let micros = |bytes: u64| bytes * (60_000_000 / ALL_SITES) / u64::from(self.site_bytes);
+        let micros = |bytes: u64| bytes * (60_000_000 / ALL_SUBNETS) / u64::from(self.subnet_bytes);
         let until = self.excess_until.max(now).as_micros().saturating_add(micros(excess));
         self.excess_until = Instant::from_micros(until.saturating_sub(micros(query_len as u64 / EARNED)));
     }
 
     /// Whether an item was sent to an unverified source of this subnet within the last minute.
-    fn had_item(&self, sites: &[Subnet], by: Endpoint, now: Instant) -> bool {
-        let tag = self.site_tag(by);
-        let set = &sites[set_of(sites.len(), tag)];
+    fn had_item(&self, subnets: &[Subnet], by: Endpoint, now: Instant) -> bool {
+        let tag = self.subnet_tag(by);
+        let set = &subnets[set_of(subnets.len(), tag)];
         set.iter().any(|subnet| subnet.tag == tag && subnet.had_item(now))
     }
 
     #[cfg(feature = "items")]
-    fn note_item(&self, sites: &mut [Subnet], by: Endpoint, now: Instant) {
-        let tag = self.site_tag(by);
-        let set = set_of(sites.len(), tag);
-        if let Some(subnet) = sites[set].iter_mut().find(|subnet| subnet.tag == tag) {
+    fn note_item(&self, subnets: &mut [Subnet], by: Endpoint, now: Instant) {
+        let tag = self.subnet_tag(by);
+        let set = set_of(subnets.len(), tag);
+        if let Some(subnet) = subnets[set].iter_mut().find(|subnet| subnet.tag == tag) {
             subnet.turn(now);
             subnet.marks[0] |= HAD_ITEM;
         }
@@ -339,9 +345,9 @@ impl Sources {
     ///
     /// Returns whether that subnet has caused more than [`FEW_CHECKS`] within the last minute.
     #[cfg(feature = "items")]
-    pub(crate) fn count_check(&self, sites: &mut [Subnet], from: Endpoint, now: Instant) -> bool {
+    pub(crate) fn count_check(&self, subnets: &mut [Subnet], from: Endpoint, now: Instant) -> bool {
         let tag = self.voter_tag(from);
-        let Some(subnet) = claim(sites, tag, |subnet| subnet.drawn(now)) else { return false };
+        let Some(subnet) = claim(subnets, tag, |subnet| subnet.drawn(now)) else { return false };
         subnet.tag = tag;
         subnet.turn(now);
         subnet.marks[0] += u8::from(subnet.marks[0] & CHECKS < CHECKS);
@@ -357,7 +363,7 @@ impl Sources {
     }
 
     /// Returns a hash of the subnet of an endpoint, or of the endpoint itself if each is a source of its own.
-    pub(crate) fn site_tag(&self, to: Endpoint) -> u64 {
+    pub(crate) fn subnet_tag(&self, to: Endpoint) -> u64 {
         match to.as_v4() {
             _ if self.by_endpoint => self.endpoint_tag(to),
             _ if to.is_private() => self.endpoint_tag(to.with_port(0)),
@@ -370,7 +376,7 @@ impl Sources {
     pub(crate) fn voter_tag(&self, by: Endpoint) -> u64 {
         match by.as_v4() {
             None if !self.by_endpoint && !by.is_private() => self.tag(by.wide_subnet(), 4),
-            _ => self.site_tag(by),
+            _ => self.subnet_tag(by),
         }
     }
 
@@ -560,12 +566,12 @@ mod tests {
     fn without_source_limits_the_endpoint_is_the_source() {
         let rules = SourceRules { by_endpoint: true, ..SourceRules::default() };
         let (sources, mut slots) = (sources(rules), [Source::EMPTY; 1024]);
-        let mut sites = [Subnet::EMPTY; 1024];
+        let mut subnets = [Subnet::EMPTY; 1024];
         for port in 1..100 {
             let from = Endpoint::v4([127, 0, 0, 1], port);
             assert_eq!(sources.admit(&mut slots, from, ms(0)), Admission::Unverified);
-            sources.charge(&mut sites, from, 100, 1000, ms(0));
-            assert!(sources.reply_budget(&sites, from, 100, ms(0)) >= 16 * 1024 - 4000);
+            sources.charge(&mut subnets, from, 100, 1000, ms(0));
+            assert!(sources.reply_budget(&subnets, from, 100, ms(0)) >= 16 * 1024 - 4000);
         }
         sources.verify(&mut slots, Endpoint::v4([127, 0, 0, 1], 5), ms(0));
         assert!(!sources.is_verified(&slots, Endpoint::v4([127, 0, 0, 1], 6), ms(0)));
@@ -586,42 +592,42 @@ mod tests {
 
     #[test]
     fn a_site_draws_16_kib_a_minute_and_then_three_times_what_it_sends() {
-        let (sources, mut sites) = (sources(SourceRules::default()), [Subnet::EMPTY; 64]);
-        assert_eq!(sources.reply_budget(&sites, host(1), 100, ms(0)), 16 * 1024);
+        let (sources, mut subnets) = (sources(SourceRules::default()), [Subnet::EMPTY; 64]);
+        assert_eq!(sources.reply_budget(&subnets, host(1), 100, ms(0)), 16 * 1024);
         for number in 0..16 {
             // All hosts are in one /24.
-            assert!(sources.reply_budget(&sites, host(number), 100, ms(0)) >= 1024);
-            sources.charge(&mut sites, host(number), 100, 1024, ms(0));
+            assert!(sources.reply_budget(&subnets, host(number), 100, ms(0)) >= 1024);
+            sources.charge(&mut subnets, host(number), 100, 1024, ms(0));
         }
-        assert_eq!(sources.reply_budget(&sites, host(99), 100, ms(0)), 300);
-        assert_eq!(sources.reply_budget(&sites, host(99), 0, ms(0)), 0);
-        assert_eq!(sources.reply_budget(&sites, host(256), 100, ms(0)), 16 * 1024);
-        assert_eq!(sources.reply_budget(&sites, host(1), 100, ms(60_000)), 300);
-        assert_eq!(sources.reply_budget(&sites, host(1), 100, ms(80_000)), 16 * 1024);
+        assert_eq!(sources.reply_budget(&subnets, host(99), 100, ms(0)), 300);
+        assert_eq!(sources.reply_budget(&subnets, host(99), 0, ms(0)), 0);
+        assert_eq!(sources.reply_budget(&subnets, host(256), 100, ms(0)), 16 * 1024);
+        assert_eq!(sources.reply_budget(&subnets, host(1), 100, ms(60_000)), 300);
+        assert_eq!(sources.reply_budget(&subnets, host(1), 100, ms(80_000)), 16 * 1024);
     }
 
     #[test]
     fn short_replies_use_up_no_allowance() {
-        let (sources, mut sites) = (sources(SourceRules::default()), [Subnet::EMPTY; 64]);
+        let (sources, mut subnets) = (sources(SourceRules::default()), [Subnet::EMPTY; 64]);
         for _ in 0..1000 {
-            sources.charge(&mut sites, host(1), 100, 300, ms(0));
+            sources.charge(&mut subnets, host(1), 100, 300, ms(0));
         }
-        assert_eq!(sources.reply_budget(&sites, host(1), 100, ms(0)), 16 * 1024);
-        sources.charge(&mut sites, host(1), 100, 301, ms(0));
-        assert_eq!(sources.reply_budget(&sites, host(1), 100, ms(0)), 16 * 1024 - 301);
+        assert_eq!(sources.reply_budget(&subnets, host(1), 100, ms(0)), 16 * 1024);
+        sources.charge(&mut subnets, host(1), 100, 301, ms(0));
+        assert_eq!(sources.reply_budget(&subnets, host(1), 100, ms(0)), 16 * 1024 - 301);
     }
 
     #[test]
-    fn an_ipv6_56_is_one_site() {
-        let (sources, mut sites) = (sources(SourceRules::default()), [Subnet::EMPTY; 64]);
+    fn an_ipv6_56_is_one_subnet() {
+        let (sources, mut subnets) = (sources(SourceRules::default()), [Subnet::EMPTY; 64]);
         let in_subnet = |lan| {
             let mut ip = [0x2a; 16];
             ip[7] = lan;
             Endpoint::v6(ip, 1)
         };
-        sources.charge(&mut sites, in_subnet(1), 1, 16 * 1024, ms(0));
-        assert_eq!(sources.reply_budget(&sites, in_subnet(2), 100, ms(0)), 300);
-        assert_eq!(sources.reply_budget(&sites, host(1), 100, ms(0)), 16 * 1024);
+        sources.charge(&mut subnets, in_subnet(1), 1, 16 * 1024, ms(0));
+        assert_eq!(sources.reply_budget(&subnets, in_subnet(2), 100, ms(0)), 300);
+        assert_eq!(sources.reply_budget(&subnets, host(1), 100, ms(0)), 16 * 1024);
     }
 
     #[test]
@@ -638,12 +644,12 @@ mod tests {
     /// No minute, whenever it starts, exceeds the budget.
     #[test]
     fn the_minute_has_no_seams() {
-        let (sources, mut sites) = (sources(SourceRules::default()), [Subnet::EMPTY; 4]);
+        let (sources, mut subnets) = (sources(SourceRules::default()), [Subnet::EMPTY; 4]);
         let mut sent = Vec::new();
         for at in (0..600_000).step_by(250) {
-            let budget = sources.reply_budget(&sites, host(1), 50, ms(at));
+            let budget = sources.reply_budget(&subnets, host(1), 50, ms(at));
             let reply = budget.min(700);
-            sources.charge(&mut sites, host(1), 50, reply, ms(at));
+            sources.charge(&mut subnets, host(1), 50, reply, ms(at));
             if reply > 150 {
                 sent.push((at, reply));
             }
@@ -656,14 +662,14 @@ mod tests {
 
     #[test]
     fn washing_the_table_with_forged_sites_frees_no_allowance() {
-        let (sources, mut sites) = (sources(SourceRules::default()), [Subnet::EMPTY; 16]);
+        let (sources, mut subnets) = (sources(SourceRules::default()), [Subnet::EMPTY; 16]);
         let mut drawn = vec![0; 400];
         let mut all = 0;
         for round in 0..200 {
             for (subnet, drawn) in drawn.iter_mut().enumerate() {
                 let victim = host(subnet as u32 * 256 + round);
-                let reply = sources.reply_budget(&sites, victim, 100, ms(0)).min(1000);
-                sources.charge(&mut sites, victim, 100, reply, ms(0));
+                let reply = sources.reply_budget(&subnets, victim, 100, ms(0)).min(1000);
+                sources.charge(&mut subnets, victim, 100, reply, ms(0));
                 if reply > 300 {
                     *drawn += reply;
                     all += reply;
@@ -671,7 +677,7 @@ mod tests {
             }
         }
         assert!(drawn.iter().all(|&bytes| bytes <= 16 * 1024));
-        assert!(all <= sites.len() * 16 * 1024, "{all}");
+        assert!(all <= subnets.len() * 16 * 1024, "{all}");
     }
 
     #[test]

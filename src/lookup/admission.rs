@@ -151,8 +151,8 @@ impl Traversal {
                 }
             }
         }
-        let per_site = if subnet == wide { PER_NETWORK } else { PER_SITE };
-        if far < PER_NETWORK && near < per_site {
+        let per_subnet = if subnet == wide { PER_NETWORK } else { PER_SITE };
+        if far < PER_NETWORK && near < per_subnet {
             return candidate.is_own()
                 || self.unanswered(&memory[..self.len()], candidate.endpoint) < NETWORK_TRIES;
         }

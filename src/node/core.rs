@@ -142,7 +142,7 @@ impl Core {
         };
         let source_rules = SourceRules {
             queries: RateLimit { per_sec: config.queries_per_source, burst: config.source_burst },
-            site_bytes: config.unverified_bytes,
+            subnet_bytes: config.unverified_bytes,
             verified_secs: VERIFIED_SECS,
             by_endpoint: !limits,
         };

@@ -274,7 +274,7 @@ memory! {
     peers_v6: Slot<Chunk<18>> = Slot::new(Chunk::EMPTY), |limits| limits.peers_v6.div_ceil(4);
     counters: u16 = 0, |limits| (limits.peers_v4 + limits.peers_v6) / 2;
     sources: Source = Source::EMPTY, |limits| limits.sources;
-    sites: Subnet = Subnet::EMPTY, |limits| limits.sources / 2;
+    subnets: Subnet = Subnet::EMPTY, |limits| limits.sources / 2;
     shares: Share = Share::EMPTY, |limits| limits.sources / 2;
     contacts: Reputation = Reputation::EMPTY, |limits| limits.contacts;
     replies: Reply = Reply::EMPTY, |limits| limits.replies;
