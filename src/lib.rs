@@ -154,8 +154,6 @@ mod density;
 mod event;
 mod external;
 mod full;
-#[doc(hidden)]
-pub mod fuzzing;
 pub mod guide;
 mod id;
 mod inflight;

@@ -1,14 +1,15 @@
-//! Replays the corpora of the fuzz targets, so that what fuzzing once found stays found. That of whole
-//! worlds is replayed in `scenario`.
+//! Replays the corpora of the fuzz targets, so that what fuzzing once found stays found. The corpus of
+//! whole worlds is replayed in `random_lives`.
 
 use crate::lives;
+use crate::roundtrip;
 use crate::scenario;
 
 #[test]
 fn e_32_no_message_of_the_corpus_does_harm() {
     for bytes in lives::corpus("message") {
-        dht_proto::fuzzing::message(&bytes);
-        dht_proto::fuzzing::state(&bytes);
+        roundtrip::message(&bytes);
+        roundtrip::state(&bytes);
     }
 }
 

@@ -39,7 +39,7 @@ const FLOORS: [(&str, &[&str]); 5] = [
         ],
     ),
     // What puts the parts together, sizes them and tells of them. Still neither clock nor socket.
-    ("node", &["config", "crawl", "event", "full", "fuzzing", "node", "state", "storage"]),
+    ("node", &["config", "crawl", "event", "full", "node", "state", "storage"]),
     // The only floor with sockets, clocks, threads and files.
     ("adapters", &["bin", "net", "sim"]),
 ];

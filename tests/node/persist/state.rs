@@ -335,7 +335,7 @@ fn a_state_of_libtorrent_is_read() {
 }
 
 /// Written by libtorrent 2.0 with a node beside it on loopback.
-const SESSION: &[u8] = include_bytes!("../data/libtorrent.session_params");
+const SESSION: &[u8] = include_bytes!("../../data/libtorrent.session_params");
 
 #[test]
 fn session_parameters_that_libtorrent_wrote_are_read() {
