@@ -80,7 +80,7 @@ fn the_same_seed_and_inputs_give_the_same_bytes_and_events() {
 }
 
 #[test]
-fn another_seed_gives_other_ids_and_transactions() {
+fn b5_03_another_seed_gives_other_ids_and_transactions() {
     let (one, _) = life_of(1);
     let (other, _) = life_of(2);
     assert!(one != other);

@@ -14,7 +14,7 @@ fn e_32_no_message_of_the_corpus_does_harm() {
 }
 
 #[test]
-fn a_node_keeps_its_promises_in_every_life_of_the_corpus() {
+fn e_32_a_node_keeps_its_promises_in_every_life_of_the_corpus() {
     for life in lives::corpus("node") {
         assert_eq!(scenario::node::live(&life), scenario::node::live(&life), "one life, one transcript");
     }
@@ -22,7 +22,7 @@ fn a_node_keeps_its_promises_in_every_life_of_the_corpus() {
 
 /// Lives at random, on top of those worth keeping.
 #[test]
-fn a_node_keeps_its_promises_in_lives_at_random() {
+fn e_32_a_node_keeps_its_promises_in_lives_at_random() {
     for round in 0..300 {
         scenario::node::live(&lives::at_random(round, 8 * round as usize));
     }

@@ -398,7 +398,7 @@ fn dictionary(fields: Vec<(&str, Option<Value>)>) -> Value {
 
 proptest! {
     #[test]
-    fn e_01_every_kind_of_message_is_canonical_and_decodes_elsewhere_to_the_same(material in material()) {
+    fn e_01_b33_08_b44_01_b44_02_b44_03_b51_01_every_kind_of_message_is_canonical_and_decodes_elsewhere_to_the_same(material in material()) {
         material.check(&mut |message, expected| {
             let written = encode(message);
             assert!(is_canonical(&written), "{}", written.escape_ascii());

@@ -77,7 +77,7 @@ fn b51_06_a_crawl_asks_no_node_before_its_interval_is_over() {
 }
 
 #[test]
-fn a_crawl_leaves_alone_who_is_silent_or_does_not_know_the_query() {
+fn b51_07_b51_11_a_crawl_leaves_alone_who_is_silent_or_does_not_know_the_query() {
     let mut stage = Stage::joined(60);
     let hosts: Vec<_> = stage.hosts.keys().copied().collect();
     for (index, host) in stage.hosts.values_mut().enumerate() {

@@ -13,7 +13,7 @@ use crate::stage::{RTT, Stage, addr, id, infohash, ms, secs, sibling};
 const PEER: ([u8; 4], u16) = ([77, 1, 2, 3], 4242);
 
 #[test]
-fn a_node_joins_announces_and_is_found() {
+fn c_03_a_node_joins_announces_and_is_found() {
     let mut world = World::with_nodes(60);
     world.run(secs(120));
     let lookup =
@@ -218,7 +218,7 @@ fn l_14_hosts_that_ignore_the_target_do_no_harm() {
 }
 
 #[test]
-fn an_error_is_the_answer_of_a_live_node() {
+fn c_03_an_error_is_the_answer_of_a_live_node() {
     let mut stage = Stage::joined(30);
     let near = stage.node.closest_nodes(NodeId::from(infohash(8)), Family::V4).next().unwrap().addr;
     stage.hosts.get_mut(&near).unwrap().refuses = Some(202);

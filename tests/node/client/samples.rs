@@ -60,7 +60,7 @@ fn b51_03_an_interval_or_a_number_out_of_range_is_held_to_it() {
 }
 
 #[test]
-fn b51_07_an_answer_without_samples_is_told_apart_and_its_nodes_are_kept() {
+fn b51_07_b51_11_an_answer_without_samples_is_told_apart_and_its_nodes_are_kept() {
     let mut lone = Lone::new(config());
     let nodes = node_list(&[(spread(7), addr(7))]);
     let (query, result) = ask_one(&mut lone, b"", &nodes);

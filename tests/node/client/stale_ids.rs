@@ -324,7 +324,7 @@ proptest! {
 
     /// Whatever is started and cancelled, everything that was not cancelled ends exactly once.
     #[test]
-    fn everything_ends_once(script in proptest::collection::vec(acts(), 1..60), inflight in 3_usize..40) {
+    fn c_05_everything_ends_once(script in proptest::collection::vec(acts(), 1..60), inflight in 3_usize..40) {
         let mut limits: Limits = stage::limits();
         (limits.inflight, limits.lookups) = (inflight, 4);
         let mut stage = Stage::with_limits(stage::config(), &limits);

@@ -37,7 +37,7 @@ fn ask(world: &mut World, home: SocketAddr, from: SocketAddr, query: &[u8]) -> P
 }
 
 #[test]
-fn b45_01_b45_02_each_address_has_an_id_of_its_own_far_from_the_others() {
+fn b45_01_b45_02_b45_09_each_address_has_an_id_of_its_own_far_from_the_others() {
     let (world, homes) = world();
     let ids = homes.map(|home| world.nodes[&home].id(Family::V4));
     assert_eq!(ids[0].common_prefix_len(&ids[1]), 0);

@@ -37,7 +37,7 @@ fn holds(stage: &Stage, index: usize) -> bool {
 }
 
 #[test]
-fn r_12_a_newborn_looks_up_its_own_id_and_is_ready() {
+fn r_12_b45_09_a_newborn_looks_up_its_own_id_and_is_ready() {
     let mut stage = newborn(50);
     assert!(!stage.node.is_ready(Family::V4));
     stage.run(ms(10));
@@ -55,7 +55,7 @@ fn r_12_a_newborn_looks_up_its_own_id_and_is_ready() {
 }
 
 #[test]
-fn a_bootstrap_reports_its_statistics() {
+fn c_10_a_bootstrap_reports_its_statistics() {
     let mut stage = newborn(40);
     stage.at(2).is_dead = true;
     stage.run(secs(30));
@@ -67,7 +67,7 @@ fn a_bootstrap_reports_its_statistics() {
 }
 
 #[test]
-fn a_user_may_bootstrap_too() {
+fn c_10_a_user_may_bootstrap_too() {
     let mut stage = Stage::joined(40);
     let lookup = stage.act(|node, now| node.bootstrap(now).unwrap());
     let report = stage.finish(lookup);
@@ -395,7 +395,7 @@ fn a_bootstrap_host_that_is_removed_makes_room_and_is_not_asked() {
 }
 
 #[test]
-fn a_lookup_before_any_contact_is_known_waits_for_one() {
+fn c_19_a_lookup_before_any_contact_is_known_waits_for_one() {
     let mut stage = Stage::new(stage::config());
     (1..=40).for_each(|index| stage.host(index));
     let peer = ([77, 1, 1, 1], 1).into();
@@ -411,7 +411,7 @@ fn a_lookup_before_any_contact_is_known_waits_for_one() {
 }
 
 #[test]
-fn a_lookup_waits_for_a_node_that_answers_a_ping_as_well() {
+fn c_19_a_lookup_waits_for_a_node_that_answers_a_ping_as_well() {
     let mut stage = Stage::new(stage::config());
     (1..=40).for_each(|index| stage.host(index));
     let announce = stage.act(|node, now| node.announce(now, infohash(2), Announce::port(1)).unwrap());
@@ -541,7 +541,7 @@ fn r_20_a_small_table_is_filled_anew_after_an_outage() {
 }
 
 #[test]
-fn a_hundred_nodes_find_each_other_through_one() {
+fn c_10_a_hundred_nodes_find_each_other_through_one() {
     let mut world = World::with_nodes(100);
     world.run(secs(60));
     for (at, node) in world.nodes.iter().skip(1) {
