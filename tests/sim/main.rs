@@ -2,6 +2,8 @@
 #![cfg(feature = "sim")]
 #![allow(clippy::std_instead_of_core, clippy::unwrap_used, reason = "tests")]
 
+#[path = "../common/mod.rs"]
+mod common;
 #[path = "../../benches/worlds/day.rs"]
 mod day;
 #[path = "../../benches/worlds/internet.rs"]
@@ -15,6 +17,8 @@ mod reference;
 #[path = "../../benches/reference/toy.rs"]
 mod toy;
 
+mod addresses;
+mod bootstrap;
 mod bursts;
 mod ids;
 mod internet_like;
@@ -23,6 +27,7 @@ mod items;
 mod lookups;
 mod maintenance;
 mod other_clients;
+mod own_peers;
 mod siege;
 mod surveys;
 mod worlds;

@@ -5,8 +5,6 @@ use dht_proto::{
     Announce, BootstrapKind, Event, Family, Limit, LookupKind, LookupReport, Node, NodeId, StartError,
 };
 
-use crate::common;
-use crate::common::World;
 use crate::stage;
 use crate::stage::{Stage, What, addr, find_node, id, infohash, ms, secs, sibling};
 
@@ -111,34 +109,6 @@ fn a_bootstrap_host_that_is_to_be_a_node_enters_the_table_like_any_other() {
         stage.act(|node, now| node.add_bootstrap(now, addr(2), kind).unwrap());
         stage.run(secs(600));
         assert!(!holds(&stage, 2) && holds(&stage, 3));
-    }
-}
-
-#[test]
-fn four_nodes_that_are_each_told_of_the_others_know_and_find_each_other() {
-    let mut world = World::new();
-    (0..4).for_each(|index| world.add(addr(index), common::config(), 9, index as u64));
-    for index in 0..4 {
-        for other in (0..4).filter(|other| *other != index) {
-            world.node(addr(index), |node, now| {
-                node.add_bootstrap(now, addr(other), BootstrapKind::Node).unwrap();
-            });
-        }
-    }
-    world.run(secs(10));
-    for node in world.nodes.values() {
-        assert_eq!(node.node_count(Family::V4), 3);
-    }
-    for index in 0..4 {
-        let torrent = infohash(index as u8);
-        let announce = Announce::port(7000 + index as u16);
-        let lookup = world.node(addr(index), |node, now| node.announce(now, torrent, announce).unwrap());
-        assert_eq!(world.finish(addr(index), lookup).0.acknowledged, 3);
-        for other in (0..4).filter(|other| *other != index) {
-            let lookup = world.node(addr(other), |node, now| node.get_peers(now, torrent).unwrap());
-            let peer = std::net::SocketAddr::new(addr(index).ip(), 7000 + index as u16);
-            assert_eq!(world.finish(addr(other), lookup).1, [peer]);
-        }
     }
 }
 
@@ -538,14 +508,4 @@ fn r_20_a_small_table_is_filled_anew_after_an_outage() {
     stage.run(secs(250));
     assert!(bootstraps(&stage)[done..].iter().any(|report| report.answered >= 8));
     assert_eq!(count_ready(&stage), ready + 1);
-}
-
-#[test]
-fn c_10_a_hundred_nodes_find_each_other_through_one() {
-    let mut world = World::with_nodes(100);
-    world.run(secs(60));
-    for (at, node) in world.nodes.iter().skip(1) {
-        assert!(node.is_ready(Family::V4), "{at}");
-        assert!(node.node_count(Family::V4) >= 8, "{at} knows {}", node.node_count(Family::V4));
-    }
 }

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bencode_rs::Value;
-use dht_proto::{Config, Event, Family, InfoHash, MAX_DATAGRAM, MethodCounts, NodeId};
+use dht_proto::{Announce, Config, Event, Family, InfoHash, MAX_DATAGRAM, MethodCounts, NodeId};
 
 use crate::common::raw::{
     ID, Lone, MAX_SIZE, OWN, TARGET, addr6, announce, announce_with, compact, config, crowd, find_node,
@@ -626,4 +626,21 @@ fn c_13_every_kind_of_query_and_answer_is_counted() {
     assert_eq!((stats.bad_queries, stats.datagrams_in, stats.dropped.total()), (1, 10, 0));
     assert_eq!(stats.datagrams_out, 10 + lone.queries.len() as u64);
     assert_eq!(lone.node.id(Family::V4), NodeId::from_bytes(OWN));
+}
+
+#[test]
+fn who_does_not_know_its_address_names_none() {
+    let mut lone = Lone::new(config());
+    let infohash = InfoHash::from_bytes(TARGET);
+    lone.node.keep_announced(lone.now, infohash, Announce::port(4242)).unwrap();
+    let values = |lone: &mut Lone| {
+        let reply = lone.ask(addr(1), &get_peers(&TARGET, b""));
+        (0..).map_while(|at| reply.string(&format!("r.values.{at}")).map(<[u8]>::to_vec)).collect::<Vec<_>>()
+    };
+    assert_eq!(values(&mut lone), Vec::<Vec<u8>>::new());
+    lone.node.set_external_addr(lone.now, "81.2.3.4:0".parse().unwrap()).unwrap();
+    assert_eq!(values(&mut lone), [b"\x51\x02\x03\x04\x10\x92".to_vec()]);
+    // Where the port is implied and voters disagree on it, there is none to name.
+    lone.node.keep_announced(lone.now, infohash, Announce::implied(4242)).unwrap();
+    assert_eq!(values(&mut lone), Vec::<Vec<u8>>::new());
 }

@@ -4,7 +4,6 @@
 //! - `floods`: bounds on what is sent in answer, and who is still served
 //! - `hostile`: garbage, forgeries, and lists of invented nodes
 //! - `items`: items that others put and get (BEP 44)
-//! - `own_peers`: what a node announces itself, asked for at that node
 //! - `samples`: samples of the infohashes it stores (BEP 51)
 //! - `tokens`: write tokens, those it gives out and those it is given
 
@@ -13,6 +12,5 @@ mod floods;
 mod hostile;
 #[cfg(feature = "items")]
 mod items;
-mod own_peers;
 mod samples;
 mod tokens;
