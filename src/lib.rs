@@ -63,8 +63,6 @@ extern crate std;
 mod base;
 #[cfg(feature = "alloc")]
 mod crawl;
-#[doc(hidden)]
-pub mod fuzzing;
 mod guard;
 pub mod guide;
 mod lookup;

@@ -2,7 +2,10 @@
 //! state, which is bencoded as well: the same.
 #![no_main]
 
+#[path = "../../tests/common/roundtrip.rs"]
+mod roundtrip;
+
 libfuzzer_sys::fuzz_target!(|bytes: &[u8]| {
-    dht_proto::fuzzing::message(bytes);
-    dht_proto::fuzzing::state(bytes);
+    roundtrip::message(bytes);
+    roundtrip::state(bytes);
 });

@@ -300,7 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn the_any_policy_still_refuses_what_is_no_unicast_endpoint() {
+    fn b5_08_the_any_policy_still_refuses_what_is_no_unicast_endpoint() {
         for refused in [
             "127.0.0.1:0",
             "0.0.0.0:1",

@@ -290,7 +290,7 @@ mod tests {
     }
 
     #[test]
-    fn prefix_lengths_count_from_the_top_bit() {
+    fn c_01_prefix_lengths_count_from_the_top_bit() {
         assert_eq!(id(0, 0).common_prefix_len(&id(0, 0)), 160);
         assert_eq!(id(0, 0).common_prefix_len(&id(0x80, 0)), 0);
         assert_eq!(id(0, 0).common_prefix_len(&id(1, 0)), 7);
@@ -298,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sibling_shares_exactly_the_bits_asked_for() {
+    fn c_01_a_sibling_shares_exactly_the_bits_asked_for() {
         let own = NodeId([0b1010_0101; ID_LEN]);
         for filler in [NodeId([0; ID_LEN]), NodeId([0xff; ID_LEN]), own] {
             for bits in 0..160 {
@@ -309,7 +309,7 @@ mod tests {
     }
 
     #[test]
-    fn hex_roundtrips_and_bad_text_is_refused() {
+    fn c_01_hex_roundtrips_and_bad_text_is_refused() {
         let text = "5fbfbff10c5d6a4ec8a88e4c6ab4c28b95eee401";
         let parsed: NodeId = text.parse().unwrap();
         assert_eq!(parsed.to_string(), text);

@@ -79,7 +79,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn equal_seeds_give_equal_streams() {
+    fn b5_03_equal_seeds_give_equal_streams() {
         let (mut a, mut b, mut c) = (Rng::new([1; 32]), Rng::new([1; 32]), Rng::new([2; 32]));
         assert_eq!(a.id(), b.id());
         assert_ne!(a.id(), c.id());

@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn b42_03_twenty_one_bits_follow_from_the_address_and_all_others_are_free() {
+    fn b42_03_b5_03_twenty_one_bits_follow_from_the_address_and_all_others_are_free() {
         let addr = ip("124.31.75.21");
         for last in 0..=255 {
             let ids = [0, 0xff].map(|fill| {
@@ -208,7 +208,7 @@ mod tests {
     }
 
     #[test]
-    fn the_checksum_is_that_of_bep_40_too() {
+    fn b42_01_the_checksum_is_that_of_bep_40_too() {
         assert_eq!(CRC32C.checksum(&0x624c_1400_7bd5_0000_u64.to_be_bytes()), 0xec2d_7224);
         assert_eq!(CRC32C.checksum(&0x7bd5_200a_7bd5_20ea_u64.to_be_bytes()), 0x9956_8189);
     }

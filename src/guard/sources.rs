@@ -538,7 +538,7 @@ mod tests {
     }
 
     #[test]
-    fn a_source_may_ask_50_times_at_once_and_then_5_times_a_second() {
+    fn c_08_a_source_may_ask_50_times_at_once_and_then_5_times_a_second() {
         let (sources, mut slots) = (sources(SourceRules::default()), [Source::EMPTY; 64]);
         let mut admitted = |from, at| sources.admit(&mut slots, from, ms(at)) != Admission::Limited;
         assert_eq!((0..200).filter(|_| admitted(host(1), 1000)).count(), 50);

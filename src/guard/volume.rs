@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn no_minute_has_more_than_sixty_times_the_rate() {
+    fn h_20_no_minute_has_more_than_sixty_times_the_rate() {
         for networks in [1, 5, 100, 1000] {
             let (_, largest) = draw(networks, 333);
             assert!(largest <= 60 * PER_SEC as usize, "{networks}: {largest}");
@@ -195,14 +195,14 @@ mod tests {
     }
 
     #[test]
-    fn networks_that_want_too_much_have_equal_shares() {
+    fn h_20_networks_that_want_too_much_have_equal_shares() {
         let (drawn, _) = draw(600, 333);
         let (least, most) = (drawn.iter().min(), drawn.iter().max());
         assert!(most < least.map(|least| least * 2).as_ref(), "{least:?} {most:?}");
     }
 
     #[test]
-    fn a_newcomer_finds_room_whoever_draws_all() {
+    fn h_20_a_newcomer_finds_room_whoever_draws_all() {
         let mut volume = Volume::new(PER_SEC);
         let mut drawn = [Minute::EMPTY; 600];
         for at in 0..400_000 {

@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn the_estimate_is_unbiased_and_its_error_is_known() {
+    fn h_06_the_estimate_is_unbiased_and_its_error_is_known() {
         let mut dice = Dice(1);
         // The theoretical optimum is 0.183, 0.089, 0.065. After few lookups chance looks like an outlier.
         for (lookups, error) in [(4, 0.2), (16, 0.095), (30, 0.07)] {
@@ -289,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn neither_besieged_targets_nor_neighbours_of_our_id_move_the_estimate() {
+    fn h_06_neither_besieged_targets_nor_neighbours_of_our_id_move_the_estimate() {
         let (mut dice, mut density) = (Dice(3), Density::default());
         density.learn(1e-12, Aim::Users);
         assert_eq!(density.size(), None, "the user's targets do not count before our own");
@@ -308,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn lookups_that_miss_the_closest_nodes_hardly_move_the_estimate() {
+    fn h_06_lookups_that_miss_the_closest_nodes_hardly_move_the_estimate() {
         let (mut dice, mut density) = (Dice(5), Density::default());
         for round in 0..40 {
             let distance = if round % 10 == 2 { 0.2 } else { dice.distance(1e6) };
@@ -330,7 +330,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_saved_counts_no_more_than_four_lookups() {
+    fn h_06_what_was_saved_counts_no_more_than_four_lookups() {
         let (mut dice, mut density) = (Dice(4), Density::default());
         (0..30).for_each(|_| density.learn(dice.distance(1e6), Aim::Elsewhere));
         let size = density.size().unwrap();
@@ -347,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn the_chance_is_that_of_a_gamma_distribution() {
+    fn h_05_the_chance_is_that_of_a_gamma_distribution() {
         // Half of the chi-squared quantiles with 16 degrees of freedom.
         for (x, millionths) in [(1.9707, 1000), (2.9061, 10_000), (7.6692, 500_000), (16.0, 990_000)] {
             let chance = chance(x);

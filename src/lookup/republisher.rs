@@ -596,7 +596,7 @@ mod tests {
     }
 
     #[test]
-    fn one_alone_comes_round_every_interval_give_or_take_a_tenth() {
+    fn l_10_one_alone_comes_round_every_interval_give_or_take_a_tenth() {
         let mut room = Room::new(1, 4);
         room.add(0).unwrap();
         room.run(secs(24 * 3600));
@@ -610,7 +610,7 @@ mod tests {
     }
 
     #[test]
-    fn a_few_first_rounds_come_at_once_and_then_all_are_spread_evenly() {
+    fn c_11_a_few_first_rounds_come_at_once_and_then_all_are_spread_evenly() {
         let mut room = Room::new(100, 4);
         (0..63).for_each(|index| assert!(room.add(index).is_some()));
         let begun = room.now;
@@ -632,7 +632,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_rounds_of_a_crowd_keep_their_distance_newest_first() {
+    fn c_11_the_first_rounds_of_a_crowd_keep_their_distance_newest_first() {
         let mut room = Room::new(100, 4);
         (0..100).for_each(|index| assert!(room.add(index).is_some()));
         let begun = room.now;
@@ -649,7 +649,7 @@ mod tests {
     }
 
     #[test]
-    fn more_than_fit_into_an_interval_stretch_it_for_all_alike() {
+    fn c_11_more_than_fit_into_an_interval_stretch_it_for_all_alike() {
         let mut room = Room::new(2000, 4);
         (0..2000).for_each(|index| assert!(room.add(index).is_some()));
         room.run(secs(6 * 3600));
@@ -663,7 +663,7 @@ mod tests {
     }
 
     #[test]
-    fn newcomers_and_the_overdue_take_turns() {
+    fn c_11_newcomers_and_the_overdue_take_turns() {
         let mut room = Room::new(100, 4);
         (0..5).for_each(|index| assert!(room.add(index).is_some()));
         room.run(secs(20));
@@ -705,7 +705,7 @@ mod tests {
     proptest! {
         /// Republishes respect the spacing and none waits for long, whatever is added and removed.
         #[test]
-        fn no_burst_and_nobody_forgotten(
+        fn c_11_no_burst_and_nobody_forgotten(
             steps in proptest::collection::vec((0_u8..4, 0_u16..200, 1_u64..400), 1..80),
             rounds in 2_usize..5,
         ) {

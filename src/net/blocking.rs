@@ -203,7 +203,7 @@ mod tests {
 
     /// As after a stop of the process, whose wait was interrupted and told nothing.
     #[test]
-    fn what_has_arrived_is_read_before_deadlines_and_what_has_not_is_asked_again() {
+    fn c_15_what_has_arrived_is_read_before_deadlines_and_what_has_not_is_asked_again() {
         let (commands, queue) = sync_channel(2);
         let bound = Bound::new(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap();
         let poll = Poll::new().unwrap();

@@ -189,7 +189,7 @@ mod tests {
     const DAY: u64 = 24 * 3600;
 
     #[test]
-    fn a_step_of_the_wall_clock_is_no_sleep_where_another_clock_tells() {
+    fn c_15_a_step_of_the_wall_clock_is_no_sleep_where_another_clock_tells() {
         for step in [2700, -2700, 300 * DAY as i64] {
             assert_eq!(told(true, 10, 0, step), None);
             assert_eq!(told(true, 10, 3600, step), Some(3600));
@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn without_it_only_a_jump_of_the_wall_clock_ahead_is_a_sleep() {
+    fn c_15_without_it_only_a_jump_of_the_wall_clock_ahead_is_a_sleep() {
         assert_eq!(told(false, 900, 0, 0), None);
         assert_eq!(told(false, 900, 0, 4), None);
         assert_eq!(told(false, 900, 3600, 0), Some(3600));

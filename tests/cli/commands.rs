@@ -379,7 +379,7 @@ fn r_13_a_state_file_keeps_id_and_nodes_from_run_to_run() {
 
 #[cfg(unix)]
 #[test]
-fn signals_end_a_node_cleanly() {
+fn c_17_signals_end_a_node_cleanly() {
     for name in ["-INT", "-TERM", "-HUP"] {
         let mut node = Node::spawn(&mut heeding(&format!("node --json {LOCAL}")));
         signal(&node.child, name);
@@ -430,7 +430,7 @@ fn a_second_signal_ends_a_node_whose_disk_does_not_answer() {
 
 #[cfg(unix)]
 #[test]
-fn a_kept_announce_stays_until_a_signal() {
+fn c_11_a_kept_announce_stays_until_a_signal() {
     let node = Node::start(LOCAL);
     let words = format!("announce {HASH} --implied-port --keep --json {LOCAL} --bootstrap {}", node.addr);
     let mut child = command(&words).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use dht_proto::sim::{Growth, HostId, Network, Profile, World};
-use dht_proto::{Announce, InfoHash, Lookup};
+use dht_proto::{Announce, BootstrapKind, Config, InfoHash, Lookup, LookupOptions, LookupReport};
+
+use crate::common;
 
 pub const fn secs(secs: u64) -> Duration {
     Duration::from_secs(secs)
@@ -36,4 +38,47 @@ pub fn meet(world: &mut World, announcer: HostId, seeker: HostId, byte: u8) -> b
     let search = world.lookup(seeker, Lookup::GetPeers(infohash(byte)));
     let peer = SocketAddr::new(world.addr(announcer).ip(), 1000 + u16::from(byte));
     search.peers.iter().any(|(_, found)| *found == peer)
+}
+
+/// A village of `count` hosts that all know the first one as their bootstrap host, and a perfect network.
+pub fn village(seed: u64, count: usize) -> (World, Vec<HostId>) {
+    let mut world = World::new(seed, Network::perfect());
+    let hosts: Vec<HostId> =
+        (0..count).map(|index| newcomer(&mut world, common::addr(index), common::config())).collect();
+    for host in hosts.iter().skip(1) {
+        introduce(&mut world, *host, hosts[0], BootstrapKind::Router);
+    }
+    (world, hosts)
+}
+
+/// A host at this address whose node knows nobody, nor the address.
+pub fn newcomer(world: &mut World, at: SocketAddr, config: Config) -> HostId {
+    let mut profile = Profile::default();
+    (profile.config, profile.limits, profile.is_new) = (config, common::limits(), true);
+    world.add_at(at, profile)
+}
+
+/// Tells a host of another.
+pub fn introduce(world: &mut World, host: HostId, other: HostId, kind: BootstrapKind) {
+    let addr = world.addr(other);
+    world.with_node(host, |node, now| node.add_bootstrap(now, addr, kind).unwrap());
+}
+
+/// Looks something up, asking only one host if one is given: what was reported, and the peers found.
+pub fn find(
+    world: &mut World,
+    at: HostId,
+    lookup: Lookup,
+    only: Option<HostId>,
+) -> (LookupReport, Vec<SocketAddr>) {
+    let options = only.map(|host| {
+        let mut options = LookupOptions::default();
+        options.only = Some(world.addr(host));
+        options
+    });
+    let search = world.start_with(at, lookup, options.as_ref()).unwrap();
+    assert!(world.settle(secs(60)), "the lookup ends");
+    let search = world.take_record(search).unwrap();
+    let peers = search.peers.iter().map(|(_, peer)| *peer).collect();
+    (search.report().expect("its host has not left"), peers)
 }

@@ -250,7 +250,7 @@ fn the_newest_version_stays_when_whoever_gave_it_leaves() {
 }
 
 #[test]
-fn b46_a_link_is_followed_to_the_peers_of_the_torrent_of_the_day() {
+fn b46_02_a_link_is_followed_to_the_peers_of_the_torrent_of_the_day() {
     let nodes = network(6);
     let link = UpdatableTorrent { key: secret().public(), salt: salt() };
     assert_eq!(nodes[4].follow(link).unwrap_err(), CallError::NoItem);

@@ -8,6 +8,8 @@ mod common;
 #[cfg(feature = "items")]
 mod items;
 mod kept;
+#[cfg(all(feature = "sim", feature = "tokio"))]
+mod leaks;
 mod persist;
 #[cfg(all(feature = "tokio", feature = "items"))]
 mod queue;

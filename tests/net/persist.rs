@@ -221,7 +221,7 @@ fn a_node_that_knows_nobody_leaves_the_file_alone() {
 }
 
 #[test]
-fn clearing_forgets_the_nodes_and_removes_the_file() {
+fn c_14_clearing_forgets_the_nodes_and_removes_the_file() {
     let folder = Folder::new("clear");
     let nodes = network(3);
     let dht = builder().state(folder.state()).spawn().unwrap();
@@ -244,7 +244,7 @@ fn clearing_forgets_the_nodes_and_removes_the_file() {
 }
 
 #[test]
-fn a_bad_file_is_set_aside_and_the_node_starts_afresh() {
+fn c_14_a_bad_file_is_set_aside_and_the_node_starts_afresh() {
     let folder = Folder::new("bad");
     let mut bad = snapshot(1, 50);
     bad[700] ^= 1;
@@ -275,7 +275,7 @@ fn a_bad_file_is_set_aside_and_the_node_starts_afresh() {
 }
 
 #[test]
-fn what_is_no_state_is_refused_and_left_as_it_is() {
+fn c_14_what_is_no_state_is_refused_and_left_as_it_is() {
     let folder = Folder::new("other");
     let torrent =
         b"d8:announce19:udp://192.0.2.1:69/4:infod6:lengthi1e4:name1:a6:pieces0:e5:nodesl12:192.0.2.1:69ee";
@@ -522,7 +522,7 @@ fn every_damaged_file_is_refused_and_kept() {
 }
 
 #[test]
-fn a_partly_invalid_state_is_used_and_counted() {
+fn c_14_a_partly_invalid_state_is_used_and_counted() {
     let folder = Folder::new("partly");
     let nodes = network(2);
     let [a, b] = [&nodes[0], &nodes[1]].map(|node| addr(node).port().to_be_bytes());
@@ -648,7 +648,7 @@ fn saves_until_it_is_killed() {
 }
 
 #[test]
-fn a_kill_at_any_moment_of_saving_leaves_the_old_state_or_the_new() {
+fn c_14_a_kill_at_any_moment_of_saving_leaves_the_old_state_or_the_new() {
     let folder = Folder::new("kill");
     let states = [snapshot(1, 10), snapshot(2, 400)];
     let file = StateFile::new(folder.state());

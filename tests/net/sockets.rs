@@ -232,7 +232,7 @@ type Start = fn(&str, &[SocketAddr]) -> Host;
 const BOTH: [Start; 2] = [Host::thread, Host::task];
 
 #[test]
-fn a_node_is_switched_off_and_on_at_the_same_port() {
+fn c_17_a_node_is_switched_off_and_on_at_the_same_port() {
     for start in BOTH {
         let (stays, stays_at, mut host) = pair(start);
         let (addr, id) = (host.addr().unwrap(), host.id());
@@ -290,7 +290,7 @@ fn a_node_that_has_ended_is_not_ready() {
 }
 
 #[test]
-fn a_port_that_was_named_and_is_taken_is_waited_for() {
+fn c_18_a_port_that_was_named_and_is_taken_is_waited_for() {
     for start in BOTH {
         let free = socket("127.0.0.1:0".parse().unwrap()).local_addr().unwrap();
         let mut host = start(&free.to_string(), &[]);
@@ -308,7 +308,7 @@ fn a_port_that_was_named_and_is_taken_is_waited_for() {
 }
 
 #[test]
-fn a_port_that_was_not_named_and_is_taken_gives_way_to_another() {
+fn c_18_a_port_that_was_not_named_and_is_taken_gives_way_to_another() {
     for start in BOTH {
         let (_stays, stays_at, host) = pair(start);
         let before = host.addr().unwrap();
@@ -321,7 +321,7 @@ fn a_port_that_was_not_named_and_is_taken_gives_way_to_another() {
 }
 
 #[test]
-fn a_rebound_node_keeps_its_id_and_table() {
+fn c_18_a_rebound_node_keeps_its_id_and_table() {
     for start in BOTH {
         let (stays, stays_at, mut host) = pair(start);
         let (before, id) = (host.addr().unwrap(), host.id());
@@ -435,7 +435,7 @@ fn own_ipv6() -> Vec<IpAddr> {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_socket_that_breaks_is_opened_again_and_nobody_notices() {
+fn c_18_a_socket_that_breaks_is_opened_again_and_nobody_notices() {
     for start in BOTH {
         // While it is closed another program may take its port.
         assert!((0..5).any(|_| is_opened_again(start)));
@@ -468,7 +468,7 @@ fn is_opened_again(start: Start) -> bool {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_socket_that_breaks_again_and_again_is_opened_ever_more_seldom() {
+fn c_18_a_socket_that_breaks_again_and_again_is_opened_ever_more_seldom() {
     for start in BOTH {
         let (_stays, stays_at, mut host) = pair(start);
         let _held = host.start_announcing();

@@ -364,7 +364,7 @@ fn without_a_runtime_it_does_not_start() {
 }
 
 #[tokio::test]
-async fn after_the_end_every_call_says_so() {
+async fn c_17_after_the_end_every_call_says_so() {
     let owner = builder().spawn().unwrap();
     let dht = owner.dht();
     let (_socket, hole) = silent().await;

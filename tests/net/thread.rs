@@ -70,7 +70,7 @@ fn the_system_s_last_error_in_sending_can_be_read_also_after_the_end() {
 }
 
 #[test]
-fn what_one_announces_another_finds() {
+fn c_12_what_one_announces_another_finds() {
     let nodes = network(10);
     let mut announcing = nodes[3].announce(HASH, Announce::port(7777)).unwrap();
     let outcome = announcing.wait_timeout(PATIENCE).unwrap();
@@ -121,7 +121,7 @@ fn what_one_of_two_nodes_has_announced_the_other_finds() {
 }
 
 #[test]
-fn an_announce_is_kept_up_until_its_last_holder_drops_it() {
+fn c_11_an_announce_is_kept_up_until_its_last_holder_drops_it() {
     let mut nodes = network(5);
     let mut first = nodes[3].start_announcing(HASH, Announce::port(7777)).unwrap();
     let round = first.recv_timeout(PATIENCE).unwrap().expect("the thread runs");
@@ -253,7 +253,7 @@ fn ports_in_use_and_odd_hosts_are_errors_at_the_start() {
 }
 
 #[test]
-fn dropping_the_owner_ends_the_node_and_frees_the_port_whoever_borrows_it() {
+fn c_17_dropping_the_owner_ends_the_node_and_frees_the_port_whoever_borrows_it() {
     let owner = builder().spawn().unwrap();
     let (port, borrowed) = (addr(&owner), owner.dht());
     let (mut rounds, crawl) =
@@ -279,7 +279,7 @@ fn what_waits_to_be_sent_goes_out_at_the_end() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn a_destination_that_the_system_refuses_is_unreachable_at_once() {
+fn l_09_a_destination_that_the_system_refuses_is_unreachable_at_once() {
     let dht = builder().spawn().unwrap();
     // Bound to loopback, a socket cannot reach another host.
     let elsewhere = "192.0.2.1:9".parse().unwrap();
@@ -298,7 +298,7 @@ fn a_search_does_not_keep_the_node_running() {
 }
 
 #[test]
-fn after_the_end_every_call_says_so() {
+fn c_17_after_the_end_every_call_says_so() {
     let owner = builder().spawn().unwrap();
     let dht = owner.dht();
     let (_socket, hole) = silent();
@@ -343,7 +343,7 @@ fn an_idle_thread_sleeps() {
 }
 
 #[test]
-fn garbage_and_the_largest_datagram_are_counted() {
+fn e_29_garbage_and_the_largest_datagram_are_counted() {
     let dht = builder().spawn().unwrap();
     let (socket, _) = silent();
     // 65,507 bytes are the most that UDP over IPv4 carries.
@@ -355,7 +355,7 @@ fn garbage_and_the_largest_datagram_are_counted() {
 }
 
 #[test]
-fn e_29_a_query_of_the_largest_size_is_answered() {
+fn e_29_b32_15_a_query_of_the_largest_size_is_answered() {
     let dht = builder().spawn().unwrap();
     let (socket, _) = silent();
     let mut query = b"d1:ad2:id20:abcdefghij01234567891:p64000:".to_vec();
@@ -368,7 +368,7 @@ fn e_29_a_query_of_the_largest_size_is_answered() {
 }
 
 #[test]
-fn q_27_b32_16_an_answer_leaves_from_the_address_that_was_bound_and_asked() {
+fn q_27_b32_16_b45_03_b45_05_an_answer_leaves_from_the_address_that_was_bound_and_asked() {
     let mut tried = 0;
     for bound in ["127.0.0.1:0", "127.0.0.2:0", "[::1]:0"] {
         let bound: SocketAddr = bound.parse().unwrap();
@@ -390,7 +390,7 @@ fn q_27_b32_16_an_answer_leaves_from_the_address_that_was_bound_and_asked() {
 }
 
 #[test]
-fn subscribers_hear_of_joining() {
+fn c_19_subscribers_hear_of_joining() {
     let first = builder().spawn().unwrap();
     let mut builder = builder().bootstrap([addr(&first).to_string()]);
     let events = builder.subscribe();
@@ -500,7 +500,7 @@ fn names_that_do_not_resolve_are_reported_and_the_node_goes_on() {
 }
 
 #[test]
-fn both_families_run_side_by_side() {
+fn b32_16_both_families_run_side_by_side() {
     let both = || builder().bind("[::1]:0".parse().unwrap());
     let Ok(a) = both().spawn() else {
         eprintln!("skipped: a host without IPv6");

@@ -200,7 +200,7 @@ fn captured_messages_survive_our_own_writing() {
 }
 
 #[test]
-fn every_captured_query_gets_a_well_formed_answer() {
+fn e_32_every_captured_query_gets_a_well_formed_answer() {
     for captured in queries() {
         let mut lone = lenient();
         let reply = lone.ask(captured.source(), &captured.bytes);

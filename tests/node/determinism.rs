@@ -4,8 +4,6 @@ use dht_proto::{
     Announce, BootstrapKind, Event, Family, Heap, Instant, Limits, Node, NodeId, Storage, fixed,
 };
 
-use crate::common;
-use crate::common::World;
 use crate::stage;
 use crate::stage::{Stage, addr, find_node, id, infohash, ms, secs};
 
@@ -80,7 +78,7 @@ fn the_same_seed_and_inputs_give_the_same_bytes_and_events() {
 }
 
 #[test]
-fn another_seed_gives_other_ids_and_transactions() {
+fn b5_03_another_seed_gives_other_ids_and_transactions() {
     let (one, _) = life_of(1);
     let (other, _) = life_of(2);
     assert!(one != other);
@@ -156,18 +154,4 @@ fn time_that_goes_back_is_taken_for_the_last_seen() {
     let lookup = stage.node.get_peers(Instant::ZERO, infohash(1)).unwrap();
     let report = stage.finish(lookup);
     assert!(report.duration < secs(1) && stage.now > later, "{report:?}");
-}
-
-#[test]
-fn a_world_runs_the_same_twice() {
-    let run = || {
-        let mut world = World::with_nodes(30);
-        world.loss = 10;
-        world.run(secs(300));
-        let lookup = world
-            .node(common::addr(3), |node, now| node.announce(now, infohash(1), Announce::port(1)).unwrap());
-        let report = world.finish(common::addr(3), lookup);
-        (world.sent, world.transcript, report)
-    };
-    assert_eq!(run(), run());
 }

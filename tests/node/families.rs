@@ -40,7 +40,7 @@ fn lists(lone: &mut Lone, from: SocketAddr, want: &str) -> (bool, bool) {
 }
 
 #[test]
-fn b32_02_each_family_has_an_id_of_its_own_unless_both_are_set_alike() {
+fn b32_02_b5_03_each_family_has_an_id_of_its_own_unless_both_are_set_alike() {
     let mut lone = Lone::new(config());
     assert_eq!(lone.accepted(v4(), PING).string("r.id"), Some(&OWN[..]));
     assert_eq!(lone.accepted(v6(), PING).string("r.id"), Some(&OWN_V6[..]));
@@ -70,7 +70,7 @@ fn b32_01_b32_03_b32_07_each_family_has_a_table_of_its_own() {
 }
 
 #[test]
-fn b32_01_b32_14_each_family_has_a_store_of_its_own() {
+fn b32_01_b32_14_b32_12_each_family_has_a_store_of_its_own() {
     let mut lone = Lone::new(config());
     lone.store(v4(), &TARGET);
     lone.store(v6(), &TARGET);
@@ -83,7 +83,7 @@ fn b32_01_b32_14_each_family_has_a_store_of_its_own() {
 }
 
 #[test]
-fn b32_01_no_peer_crosses_over() {
+fn b32_01_q_16_b32_12_no_peer_crosses_over() {
     let mut lone = Lone::new(config());
     lone.store(v4(), &TARGET);
     assert!(lone.accepted(v6(), &get_peers(&TARGET, b"4:wantl2:n4e")).values().is_empty());
@@ -92,7 +92,7 @@ fn b32_01_no_peer_crosses_over() {
 }
 
 #[test]
-fn b32_04_b32_06_want_chooses_the_lists_whatever_the_family_of_the_query() {
+fn b32_04_b32_06_b5_07_want_chooses_the_lists_whatever_the_family_of_the_query() {
     let mut lone = acquainted(20);
     for from in [v4(), v6()] {
         assert_eq!(lists(&mut lone, from, "4:wantl2:n4e"), (true, false));
@@ -116,7 +116,7 @@ fn b32_05_members_of_want_that_are_unknown_are_passed_over() {
 }
 
 #[test]
-fn b32_08_b32_09_a_want_that_says_nothing_is_none() {
+fn b32_08_b32_09_b32_07_a_want_that_says_nothing_is_none() {
     let mut lone = acquainted(20);
     for nothing in [
         "",
@@ -134,7 +134,7 @@ fn b32_08_b32_09_a_want_that_says_nothing_is_none() {
 }
 
 #[test]
-fn b32_06_unknown_methods_with_a_target_obey_want_too() {
+fn b32_06_q_22_b32_04_unknown_methods_with_a_target_obey_want_too() {
     let mut lone = acquainted(20);
     for name in ["get", "sample_infohashes", "vote"] {
         let asked = query(name, &join(&[b"6:target20:", &TARGET, b"4:wantl2:n42:n6e"]));
@@ -144,7 +144,7 @@ fn b32_06_unknown_methods_with_a_target_obey_want_too() {
 }
 
 #[test]
-fn a_family_that_is_off_is_neither_heard_nor_asked_nor_passed_on() {
+fn b32_10_a_family_that_is_off_is_neither_heard_nor_asked_nor_passed_on() {
     let mut single = config();
     single.ipv6 = false;
     let mut lone = Lone::new(single);
@@ -229,7 +229,7 @@ fn b5_09_mapped_addresses_in_nodes6_are_dropped() {
 }
 
 #[test]
-fn b5_08_mapped_addresses_in_values_are_dropped() {
+fn b5_08_b5_09_mapped_addresses_in_values_are_dropped() {
     let mut lone = Lone::new(config());
     let (_, query) = lone.ask_only(Lookup::GetPeers(InfoHash::from_bytes(TARGET)), addr6(1));
     let values = ["[::ffff:60.0.0.9]:6881", "[::60.0.0.9]:6881", "[2a00::9]:6881"].map(socket);
@@ -259,7 +259,7 @@ fn b32_18_nodes_of_the_other_family_are_pinged_and_only_then_known() {
 }
 
 #[test]
-fn b32_18_a_bootstrap_in_one_family_leads_into_the_other() {
+fn b32_18_b32_11_a_bootstrap_in_one_family_leads_into_the_other() {
     let mut lone = Lone::new(config());
     lone.node.add_bootstrap(lone.now, addr(1), BootstrapKind::Router).unwrap();
     lone.wait(Duration::from_millis(1));
@@ -294,7 +294,7 @@ fn b32_18_no_more_foreign_nodes_are_pinged_than_are_needed() {
 }
 
 #[test]
-fn b32_14_an_announce_goes_out_in_both_families_each_with_the_token_of_its_own() {
+fn b32_14_t_04_an_announce_goes_out_in_both_families_each_with_the_token_of_its_own() {
     let mut lone = Lone::new(config());
     lone.meet([(spread(1), addr(1)), (spread(1), addr6(1))]);
     let infohash = InfoHash::from_bytes(TARGET);

@@ -1,19 +1,20 @@
-//! Replays the corpora of the fuzz targets, so that what fuzzing once found stays found. That of whole
-//! worlds is replayed in `scenario`.
+//! Replays the corpora of the fuzz targets, so that what fuzzing once found stays found. The corpus of
+//! whole worlds is replayed in `random_lives`.
 
 use crate::lives;
+use crate::roundtrip;
 use crate::scenario;
 
 #[test]
 fn e_32_no_message_of_the_corpus_does_harm() {
     for bytes in lives::corpus("message") {
-        dht_proto::fuzzing::message(&bytes);
-        dht_proto::fuzzing::state(&bytes);
+        roundtrip::message(&bytes);
+        roundtrip::state(&bytes);
     }
 }
 
 #[test]
-fn a_node_keeps_its_promises_in_every_life_of_the_corpus() {
+fn e_32_a_node_keeps_its_promises_in_every_life_of_the_corpus() {
     for life in lives::corpus("node") {
         assert_eq!(scenario::node::live(&life), scenario::node::live(&life), "one life, one transcript");
     }
@@ -21,7 +22,7 @@ fn a_node_keeps_its_promises_in_every_life_of_the_corpus() {
 
 /// Lives at random, on top of those worth keeping.
 #[test]
-fn a_node_keeps_its_promises_in_lives_at_random() {
+fn e_32_a_node_keeps_its_promises_in_lives_at_random() {
     for round in 0..300 {
         scenario::node::live(&lives::at_random(round, 8 * round as usize));
     }

@@ -1,4 +1,10 @@
 //! A node without sockets, in virtual time: what it answers, asks, keeps and forgets.
+//!
+//! - `server`: queries of others
+//! - `client`: lookups and queries of its own
+//! - `maintenance`: what it does by itself
+//! - `persist`: what outlives it
+//! - `captured`, `determinism`, `families`, `fuzz_corpus`, `random_lives`: a node as a whole
 #![allow(clippy::std_instead_of_core, clippy::unwrap_used, reason = "tests")]
 
 #[path = "../common/mod.rs"]
@@ -8,47 +14,23 @@ mod lives;
 #[cfg(all(feature = "checkpoint", feature = "sim"))]
 #[path = "../common/reborn.rs"]
 mod reborn;
+#[path = "../common/roundtrip.rs"]
+mod roundtrip;
 #[path = "../common/scenario/mod.rs"]
 mod scenario;
-#[path = "../stage/mod.rs"]
+#[path = "../common/stage.rs"]
 mod stage;
 #[cfg(feature = "sim")]
 #[path = "../common/world/mod.rs"]
 mod world;
 
-mod addresses;
-mod announce;
-mod answers;
-mod bootstrap;
 mod captured;
-#[cfg(all(feature = "checkpoint", feature = "sim"))]
-mod checkpoint;
+mod client;
 mod determinism;
-mod external;
 mod families;
-mod floods;
 mod fuzz_corpus;
-mod hostile;
-#[cfg(feature = "items")]
-mod items;
-mod kept;
-mod lookup;
-mod own_peers;
-#[cfg(feature = "items")]
-mod publish;
+mod maintenance;
+mod persist;
 #[cfg(feature = "sim")]
 mod random_lives;
-mod read_only;
-mod replies;
-mod restore;
-mod runtime;
-mod samples;
-mod scrape;
-mod silence;
-mod slots;
-mod stale_ids;
-mod state;
-mod tokens;
-mod trust;
-mod unsent;
-mod upkeep;
+mod server;

@@ -5,7 +5,7 @@ use crate::world;
 
 /// Lives at random.
 #[test]
-fn every_node_keeps_its_promises_whatever_happens() {
+fn e_32_every_node_keeps_its_promises_whatever_happens() {
     (0..SEEDS).for_each(|seed| {
         world::live(&life(seed));
     });

@@ -65,7 +65,7 @@ fn tables_stay_true_where_nodes_come_and_go() {
 }
 
 #[test]
-fn nodes_whose_link_was_down_for_ten_minutes_find_and_are_found_at_once() {
+fn r_20_nodes_whose_link_was_down_for_ten_minutes_find_and_are_found_at_once() {
     let mut world = World::new(4, Network::internet());
     let profile = Arc::new(Profile::default());
     let hosts = world.grow(200, &Growth::default(), |_, _| Arc::clone(&profile));

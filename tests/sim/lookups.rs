@@ -8,9 +8,9 @@ use std::time::Duration;
 use dht_proto::sim::actors::{Flooder, Honest, IdChaser, Liar, Lie, PortFiller, Recorder, Reflector};
 use dht_proto::sim::scripted::{Outcome, ScriptedNetwork};
 use dht_proto::sim::{Growth, HostId, Nat, NatKind, Network, Presence, Profile, Quantiles, World};
-use dht_proto::{Announce, Config, Family, Lookup};
+use dht_proto::{Announce, Config, Family, Lookup, LookupKind, NodeId};
 
-use crate::lab::{infohash, meet, ms, secs, world};
+use crate::lab::{find, infohash, meet, ms, secs, village, world};
 
 #[test]
 fn lookups_succeed_in_a_world_like_the_internet() {
@@ -200,4 +200,45 @@ fn the_toy_network_gives_the_known_figures() {
     assert!(outcome.queried > 20 && outcome.datagrams > 20, "{outcome:?}");
     let stage = deep.build(1);
     assert!(stage.world.node(stage.node).is_some_and(|node| node.node_count(Family::V4) > 20));
+}
+
+#[test]
+fn c_03_a_node_joins_announces_and_is_found() {
+    let (mut world, hosts) = village(3, 60);
+    world.run_for(secs(120));
+    let announce = Lookup::Announce(infohash(7), Announce::port(4242));
+    let (report, _) = find(&mut world, hosts[5], announce, None);
+    assert_eq!((report.acknowledged, report.kind), (8, LookupKind::Announce));
+    let (report, peers) = find(&mut world, hosts[40], Lookup::GetPeers(infohash(7)), None);
+    assert_eq!(peers, [SocketAddr::new(world.addr(hosts[5]).ip(), 4242)]);
+    assert_eq!(
+        (report.peers, report.kind, report.target),
+        (1, LookupKind::GetPeers, NodeId::from(infohash(7)))
+    );
+}
+
+#[test]
+fn l_04_through_dead_hosts_and_loss_lookups_end_soon_and_find_the_peer() {
+    let (mut world, hosts) = village(4, 80);
+    world.run_for(secs(90));
+    let announce = Lookup::Announce(infohash(9), Announce::port(4242));
+    assert_eq!(find(&mut world, hosts[50], announce, None).0.acknowledged, 8);
+    let searchers: Vec<_> = (0..10).map(|index| index * 8 + 3).collect();
+    let dies = |index: &usize| index * 37 % 100 < 50 && !searchers.contains(index);
+    let dead: Vec<_> = (0..80).filter(dies).collect();
+    assert!(dead.len() >= 32, "four of ten");
+    dead.into_iter().for_each(|index| world.kill(hosts[index]));
+    for loss in [10, 20] {
+        let mut network = Network::perfect();
+        network.loss = f64::from(loss) / 100.0;
+        world.set_network(network);
+        let mut found = 0;
+        for searcher in &searchers {
+            let get = Lookup::GetPeers(infohash(9));
+            let (report, peers) = find(&mut world, hosts[*searcher], get, None);
+            found += usize::from(peers.iter().any(|peer| peer.port() == 4242));
+            assert!(report.duration < secs(3), "{report:?}: the timeout alone is 5 s");
+        }
+        assert!(found >= 9, "{found} of 10 at {loss} %");
+    }
 }

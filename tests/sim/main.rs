@@ -2,6 +2,8 @@
 #![cfg(feature = "sim")]
 #![allow(clippy::std_instead_of_core, clippy::unwrap_used, reason = "tests")]
 
+#[path = "../common/mod.rs"]
+mod common;
 #[path = "../../benches/worlds/day.rs"]
 mod day;
 #[path = "../../benches/worlds/internet.rs"]
@@ -11,6 +13,8 @@ mod lab;
 #[path = "../../benches/worlds/people.rs"]
 mod people;
 
+mod addresses;
+mod bootstrap;
 mod bursts;
 mod ids;
 mod internet_like;
@@ -19,6 +23,7 @@ mod items;
 mod lookups;
 mod maintenance;
 mod other_clients;
+mod own_peers;
 mod siege;
 mod surveys;
 mod worlds;

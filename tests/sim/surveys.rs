@@ -136,7 +136,7 @@ fn coverage(world: &World, crawler: HostId, within: Duration) -> f64 {
 }
 
 #[test]
-fn a_crawl_finds_nearly_all_torrents_among_the_dead_and_liars_and_keeps_to_intervals() {
+fn b51_06_a_crawl_finds_nearly_all_torrents_among_the_dead_and_liars_and_keeps_to_intervals() {
     let (mut world, hosts) = world(11, 300);
     let ids: Vec<_> = (0..30).map(|_| world.rng().id()).collect();
     for (index, id) in ids.into_iter().enumerate() {

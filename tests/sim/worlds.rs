@@ -10,9 +10,9 @@ use dht_proto::sim::{
     Returns, World,
 };
 use dht_proto::wire::{Body, Message, Method, Query};
-use dht_proto::{Event, Family, Instant, NodeId};
+use dht_proto::{Announce, Event, Family, Instant, Lookup, NodeId};
 
-use crate::lab::{meet, ms, secs, world};
+use crate::lab::{find, infohash, meet, ms, secs, village, world};
 
 fn ping() -> Vec<u8> {
     let query = Query { id: NodeId::from_bytes([3; 20]), method: Method::Ping };
@@ -37,6 +37,21 @@ fn the_seed_decides_every_byte() {
     };
     assert_eq!(run(1), run(1));
     assert_ne!(run(1).0, run(2).0);
+}
+
+#[test]
+fn a_world_runs_the_same_twice() {
+    let run = || {
+        let (mut world, hosts) = village(5, 30);
+        let mut network = Network::perfect();
+        network.loss = 0.1;
+        world.set_network(network);
+        world.run_for(secs(300));
+        let announce = Lookup::Announce(infohash(1), Announce::port(1));
+        let report = find(&mut world, hosts[3], announce, None).0;
+        (world.counters().sent, world.transcript(), report)
+    };
+    assert_eq!(run(), run());
 }
 
 #[test]

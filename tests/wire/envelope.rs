@@ -30,7 +30,7 @@ fn e_03_datagrams_under_ten_bytes_are_dropped() {
 }
 
 #[test]
-fn krpc_is_told_from_utp_by_its_first_bytes() {
+fn e_02_krpc_is_told_from_utp_by_its_first_bytes() {
     assert!(is_krpc(PING));
     assert!(!is_krpc(b"d1:y1:qe"));
     assert!(!is_krpc(b"dddddddddddddddddddd"));
@@ -218,7 +218,7 @@ fn e_25_b5_01_a_reply_without_an_id_of_20_bytes_fails_its_query() {
 }
 
 #[test]
-fn e_26_a_version_of_any_length_or_type_does_no_harm() {
+fn e_26_b20_02_a_version_of_any_length_or_type_does_no_harm() {
     let versions: [(&str, Option<&[u8]>); 5] =
         [("1:v3:1.0", Some(b"1.0")), ("1:v0:", Some(b"")), ("1:vi3e", None), ("1:vle", None), ("", None)];
     for (v, version) in versions {
@@ -228,7 +228,7 @@ fn e_26_a_version_of_any_length_or_type_does_no_harm() {
 }
 
 #[test]
-fn e_29_the_largest_datagram_there_is_is_read() {
+fn e_29_b32_15_the_largest_datagram_there_is_is_read() {
     let filler = "x".repeat(65_507 - 65);
     let text =
         format!("d1:ad2:id20:abcdefghij01234567891:x{}:{filler}e1:q4:ping1:t2:aa1:y1:qe", filler.len());

@@ -2,6 +2,9 @@
 //! check: E the envelope, B5 and Q BEP 5, B32 and so on the BEP of that number.
 #![allow(clippy::unwrap_used, clippy::std_instead_of_core, clippy::std_instead_of_alloc, reason = "a test")]
 
+#[path = "../common/roundtrip.rs"]
+mod roundtrip;
+
 mod emission;
 mod envelope;
 mod query;

@@ -122,7 +122,7 @@ fn q_23_q_24_the_name_and_the_port_of_libtorrent_are_read() {
 }
 
 #[test]
-fn a_token_is_a_string_of_at_least_one_byte() {
+fn t_06_a_token_is_a_string_of_at_least_one_byte() {
     assert_eq!(returned(&[], &[b"5:token1:x"]).token, Some(b"x".as_slice()));
     assert_eq!(returned(&[], &[b"5:token0:"]).token, None);
     assert_eq!(returned(&[], &[b"5:tokeni1e"]).token, None);

@@ -41,7 +41,7 @@ impl Rig {
 }
 
 #[test]
-fn no_more_than_two_nodes_of_a_network_are_in_sight() {
+fn h_01_no_more_than_two_nodes_of_a_network_are_in_sight() {
     let mut rig = strict();
     assert!(rig.listed_at(1, v4(1, 1), BY) && rig.listed_at(2, v4(1, 2), BY));
     assert!(!rig.listed_at(3, v4(1, 3), BY), "whoever lists it");
@@ -66,7 +66,7 @@ fn no_more_than_two_nodes_of_a_network_are_in_sight() {
 }
 
 #[test]
-fn a_network_that_never_answers_gets_four_datagrams() {
+fn h_04_a_network_that_never_answers_gets_four_datagrams() {
     // Whichever node lists them and however often: as ports of one host, and as addresses.
     for is_one_host in [false, true] {
         let mut rig = strict();
@@ -101,7 +101,7 @@ fn a_network_that_never_answers_gets_four_datagrams() {
 }
 
 #[test]
-fn who_answered_stays_while_strangers_come() {
+fn h_02_who_answered_stays_while_strangers_come() {
     let mut rig = Rig::with_memory(Goal::GetPeers, 16, 8, 16);
     (100..112).for_each(|host| assert!(rig.list(host)));
     rig.ask_all();
@@ -117,7 +117,7 @@ fn who_answered_stays_while_strangers_come() {
 }
 
 #[test]
-fn where_ids_are_to_fit_addresses_none_that_does_gives_way_to_one_that_does_not() {
+fn h_02_where_ids_are_to_fit_addresses_none_that_does_gives_way_to_one_that_does_not() {
     let fit = |host: u8| {
         let at = v4(host, 1);
         (NodeId::secure_for(at.ip(), [host; 20]), at)
@@ -138,7 +138,7 @@ fn where_ids_are_to_fit_addresses_none_that_does_gives_way_to_one_that_does_not(
 }
 
 #[test]
-fn one_lister_fills_no_more_than_its_share_and_is_doubted_if_none_of_its_nodes_exist() {
+fn h_02_one_lister_fills_no_more_than_its_share_and_is_doubted_if_none_of_its_nodes_exist() {
     let mut rig = Rig::new(Goal::GetPeers, 4, 8);
     let other = Endpoint::v4([8, 8, 8, 8], 6881);
     let added = (1..=20).filter(|&host| rig.listed_at(host, endpoint(host), BY)).count();
@@ -158,7 +158,7 @@ fn one_lister_fills_no_more_than_its_share_and_is_doubted_if_none_of_its_nodes_e
 }
 
 #[test]
-fn walks_that_end_as_expected_go_no_further() {
+fn h_05_walks_that_end_as_expected_go_no_further() {
     // The eighth closest is at its expected distance, or at either end of the plausible range.
     for farthest in [3, 8, 19] {
         let mut rig = known(Goal::GetPeers);
@@ -185,7 +185,7 @@ fn id_at(farthest: u16, nth: u16) -> NodeId {
 }
 
 #[test]
-fn a_crowded_target_is_searched_for_those_behind_the_crowd() {
+fn h_02_a_crowded_target_is_searched_for_those_behind_the_crowd() {
     let mut rig = known(ANNOUNCE);
     // Eight Sybils that share 15 bits with the target, and honest nodes from 1 to 60.
     let sybil = |nth: u16| {
@@ -239,7 +239,7 @@ fn a_crowded_target_is_searched_for_those_behind_the_crowd() {
 }
 
 #[test]
-fn too_many_next_to_the_target_do_not_all_come_into_sight() {
+fn h_02_too_many_next_to_the_target_do_not_all_come_into_sight() {
     let mut rig = known(Goal::GetPeers);
     let near = |nth: u16| {
         let mut bytes = [0; 20];
@@ -256,7 +256,7 @@ fn too_many_next_to_the_target_do_not_all_come_into_sight() {
 }
 
 #[test]
-fn a_walk_of_unknown_surroundings_is_never_odd() {
+fn h_05_a_walk_of_unknown_surroundings_is_never_odd() {
     for nodes in [None, Some(20.0)] {
         let mut rig = Rig::knowing(Goal::GetPeers, 16, 8, 1..=8);
         rig.traversal.expect(nodes, false);

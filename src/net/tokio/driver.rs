@@ -410,7 +410,7 @@ mod tests {
 
     /// As after a stop of the process: timers fire before the runtime has looked at its sockets.
     #[test]
-    fn what_has_arrived_is_read_before_deadlines_and_what_has_not_is_asked_again() {
+    fn c_15_what_has_arrived_is_read_before_deadlines_and_what_has_not_is_asked_again() {
         let runtime = Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
             let (commands, queue) = mpsc::channel(2);

@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn every_changed_bit_spoils_a_signature() {
+    fn b44_12_every_changed_bit_spoils_a_signature() {
         let secret = SecretKey::from_bytes(&[7; 32]);
         let signature = secret.sign(b"salt", 5, VALUE).unwrap();
         assert!(secret.public().verify(b"salt", 5, VALUE, &signature));

@@ -156,7 +156,7 @@ fn besieged(networks: u32, attacker: impl Fn(u32) -> Endpoint) -> usize {
 }
 
 #[test]
-fn h_28_items_next_to_our_id_from_a_few_networks_push_out_few_others() {
+fn h_28_h_30_items_next_to_our_id_from_a_few_networks_push_out_few_others() {
     for (networks, least) in [(1, 390), (4, 350), (5, 300)] {
         let kept = besieged(networks, |network| Endpoint::v4([99, 7, network as u8, 1], 6881));
         assert!(kept >= least, "{networks} /24s: {kept}");
@@ -214,7 +214,7 @@ proptest! {
     /// The store holds the last put with the highest number, expires items in time, and loses none while there is
     /// room.
     #[test]
-    fn the_store_matches_its_model(
+    fn b44_06_b44_36_the_store_matches_its_model(
         steps in proptest::collection::vec((0_u8..6, 0_u8..12, 0_i64..5, 0_usize..400, 0_u64..2000), 1..120),
         records in 1_usize..14,
         chunks in 1_usize..60,

@@ -427,7 +427,7 @@ mod tests {
     }
 
     #[test]
-    fn a_packed_peer_keeps_every_field() {
+    fn b33_02_a_packed_peer_keeps_every_field() {
         for (seed, time) in [(false, 0), (true, 1), (true, (1 << TIME_BITS) - 1), (false, 0x0155_aaaa)] {
             let v4 = Peer::<6>::new([1, 2, 3, 4, 0x1a, 0xe1], seed, Stamp(time));
             assert_eq!((v4.is_seed(), v4.time().0), (seed, time));

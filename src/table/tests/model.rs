@@ -31,7 +31,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 
 proptest! {
     #[test]
-    fn a_table_keeps_its_promises_whatever_happens(steps in steps(), entries in 0_usize..120, replacements in 0_usize..60) {
+    fn r_01_b42_10_a_table_keeps_its_promises_whatever_happens(steps in steps(), entries in 0_usize..120, replacements in 0_usize..60) {
         let mut world = World::new(entries, replacements);
         let mut in_flight = Vec::new();
         for Step { kind, bucket, id, host, millis, known } in steps {
@@ -149,7 +149,7 @@ proptest! {
     }
 
     #[test]
-    fn closest_is_exact(
+    fn r_01_closest_is_exact(
         seed in any::<[u8; 32]>(), entries in 1_usize..450, nodes in 0_usize..400, clusters in 1_u32..24,
         twin_bits in 20_u32..150,
     ) {

@@ -9,7 +9,7 @@ fn an_entry_takes_at_most_64_bytes_and_a_head_at_most_480() {
 }
 
 #[test]
-fn r_01_the_memory_is_dealt_to_the_buckets_nearest_first() {
+fn r_01_r_02_the_memory_is_dealt_to_the_buckets_nearest_first() {
     let capacities = |entries| {
         let World { table, buckets, .. } = World::new(entries, 0);
         table.buckets(&buckets).map(|(_, capacity)| capacity).collect::<Vec<_>>()
@@ -308,7 +308,7 @@ fn r_13_restored_nodes_are_told_to_nobody_until_they_answer() {
 }
 
 #[test]
-fn r_14_our_own_id_and_the_zero_id_are_never_kept() {
+fn r_14_q_20_our_own_id_and_the_zero_id_are_never_kept() {
     let mut world = World::new(192, 192);
     for id in [world.own, NodeId::ZERO] {
         let contact = world.host(id);
@@ -460,7 +460,7 @@ fn h_32_hosts_of_a_private_network_are_no_crowd() {
 }
 
 #[test]
-fn r_15_an_ipv6_48_gets_a_twentieth_of_the_table_and_a_56_of_it_eight_places() {
+fn r_15_h_30_an_ipv6_48_gets_a_twentieth_of_the_table_and_a_56_of_it_eight_places() {
     for (wide, most) in [(true, 20), (false, 8)] {
         let mut world = World::new(400, 192);
         let own = world.own;

@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn a_full_swarm_gives_up_its_oldest_peer() {
+fn b33_15_a_full_swarm_gives_up_its_oldest_peer() {
     let rules = PeerRules { per_swarm: 10, ..PeerRules::default() };
     let mut world = World::new(rules, 10, 1000, 0);
     for number in 0..30 {
@@ -14,7 +14,7 @@ fn a_full_swarm_gives_up_its_oldest_peer() {
 }
 
 #[test]
-fn the_number_of_infohashes_is_capped_and_the_least_valuable_goes() {
+fn c_07_the_number_of_infohashes_is_capped_and_the_least_valuable_goes() {
     let mut world = World::new(PeerRules::default(), 8, 1000, 0);
     for number in 0..8 {
         // Number 3 has one peer, and so has number 5, which was announced later.
@@ -317,7 +317,7 @@ fn besieged(attacker: impl Fn(u32) -> Endpoint) -> (usize, f64) {
 }
 
 #[test]
-fn peers_of_one_network_push_nobody_out_and_are_named_seldom() {
+fn h_26_peers_of_one_network_push_nobody_out_and_are_named_seldom() {
     let (kept, share) = besieged(|number| Endpoint::v4([99, 1, 2, number as u8], 1));
     assert!(kept >= 95 && share >= 0.9, "{kept} {share}");
     let (kept, share) = besieged(|number| Endpoint::v4([99, 1, (number >> 8) as u8 & 15, number as u8], 1));
@@ -340,7 +340,7 @@ fn a_reply_names_enough_peers_where_all_are_of_one_network() {
 }
 
 #[test]
-fn swarms_of_crowded_networks_go_first() {
+fn h_26_swarms_of_crowded_networks_go_first() {
     let mut world = World::new(PeerRules::default(), 256, 8000, 4000);
     for number in 0..32 {
         world.announce(number, host(number), 0).unwrap();
@@ -354,7 +354,7 @@ fn swarms_of_crowded_networks_go_first() {
 }
 
 #[test]
-fn swarms_near_our_id_outlast_others() {
+fn h_26_swarms_near_our_id_outlast_others() {
     let mut world = World::new(PeerRules::default(), 256, 8000, 4000);
     let own = NodeId::from(infohash(5));
     let near = |number: u32| InfoHash::from(own.sibling(12 + number % 8, &NodeId::from(infohash(number))));

@@ -265,7 +265,7 @@ fn b32_01_b32_12_b32_14_each_family_has_its_own_peers() {
 }
 
 #[test]
-fn expired_peers_are_never_returned_swept_or_not() {
+fn c_07_expired_peers_are_never_returned_swept_or_not() {
     let mut world = World::roomy();
     world.announce(1, host(1), 0).unwrap();
     world.announce(1, host(2), 100).unwrap();
@@ -292,7 +292,7 @@ fn has_is_true_only_while_a_peer_lives() {
 }
 
 #[test]
-fn a_sweep_removes_expired_peers_and_empty_swarms_and_nothing_else() {
+fn c_07_a_sweep_removes_expired_peers_and_empty_swarms_and_nothing_else() {
     let mut world = World::roomy();
     for number in 0..9 {
         world.announce(1, host(number), 0).unwrap();
@@ -313,7 +313,7 @@ fn a_sweep_removes_expired_peers_and_empty_swarms_and_nothing_else() {
 }
 
 #[test]
-fn sweeps_are_due_while_there_is_something_to_sweep_and_reach_every_swarm_in_time() {
+fn h_25_sweeps_are_due_while_there_is_something_to_sweep_and_reach_every_swarm_in_time() {
     let mut world = World::new(PeerRules::default(), 1000, 4000, 0);
     assert_eq!(world.store.next_sweep(), None);
     for number in 0..1000 {
@@ -335,7 +335,7 @@ fn sweeps_are_due_while_there_is_something_to_sweep_and_reach_every_swarm_in_tim
 }
 
 #[test]
-fn counts_follow_what_is_stored_and_clear_forgets_it() {
+fn c_07_counts_follow_what_is_stored_and_clear_forgets_it() {
     let mut world = World::roomy();
     for number in 0..40 {
         world.announce(number % 5, host(number), 0).unwrap();

@@ -265,7 +265,7 @@ fn b42_10_from_another_socket_the_address_is_learned_anew_and_an_id_that_fits_st
 }
 
 #[test]
-fn r_13_an_id_is_kept_over_a_restart_while_it_fits() {
+fn r_13_b42_10_an_id_is_kept_over_a_restart_while_it_fits() {
     let stage = told(config(), 40, OURS);
     let (saved, before) = (stage.node.snapshot(0), own(&stage));
     let state = State::parse(&saved).unwrap();

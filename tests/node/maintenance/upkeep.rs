@@ -45,7 +45,7 @@ fn the_table_tells_who_comes_and_who_goes() {
 }
 
 #[test]
-fn dead_nodes_leave_the_table() {
+fn f_03_dead_nodes_leave_the_table() {
     let mut stage = Stage::joined(60);
     let dead = far_host(&stage);
     stage.at(dead).is_dead = true;
@@ -56,7 +56,7 @@ fn dead_nodes_leave_the_table() {
 }
 
 #[test]
-fn dead_nodes_leave_a_tiny_table_as_well() {
+fn f_03_dead_nodes_leave_a_tiny_table_as_well() {
     let mut stage = Stage::joined(3);
     assert!(holds(&stage, 2));
     stage.at(2).is_dead = true;
@@ -100,7 +100,7 @@ fn a_flood_of_strangers_leaves_half_of_the_allowance_to_lookups() {
 }
 
 #[test]
-fn silent_nodes_are_pinged_before_they_become_questionable() {
+fn c_02_silent_nodes_are_pinged_before_they_become_questionable() {
     let mut stage = Stage::joined(60);
     let begun = stage.now;
     for _ in 0..20 {
@@ -170,7 +170,7 @@ fn r_15_and_r_18_a_known_id_does_not_move_to_another_address() {
 }
 
 #[test]
-fn r_16_a_node_that_changes_its_id_leaves_and_its_new_id_is_not_kept() {
+fn r_16_b45_08_a_node_that_changes_its_id_leaves_and_its_new_id_is_not_kept() {
     let mut stage = Stage::joined(40);
     let changed = far_host(&stage);
     stage.at(changed).id = id(901);
@@ -240,7 +240,7 @@ fn b43_04_a_node_that_becomes_read_only_leaves_the_table() {
 }
 
 #[test]
-fn strangers_cause_no_storm_of_pings() {
+fn r_09_strangers_cause_no_storm_of_pings() {
     let mut stage = Stage::joined(300);
     stage.run(secs(600));
     let begun = stage.now;
@@ -310,7 +310,7 @@ fn a_stranger_that_never_answers_is_not_pinged_for_ever() {
 }
 
 #[test]
-fn r_20_our_own_outage_is_held_against_nobody() {
+fn r_20_b45_10_our_own_outage_is_held_against_nobody() {
     let mut stage = Stage::joined(100);
     let before: BTreeSet<_> = stage.node.nodes(Family::V4).map(|node| node.addr).collect();
     stage.is_offline = true;
@@ -341,7 +341,7 @@ fn r_20_a_failure_counts_when_others_were_heard_since() {
 }
 
 #[test]
-fn a_resumed_host_checks_whom_it_knows() {
+fn c_15_a_resumed_host_checks_whom_it_knows() {
     let mut stage = Stage::joined(60);
     stage.run(secs(30));
     let count = stage.node.node_count(Family::V4);
@@ -359,7 +359,7 @@ fn a_resumed_host_checks_whom_it_knows() {
 }
 
 #[test]
-fn a_resumed_host_does_not_use_old_tokens() {
+fn t_05_t_08_a_resumed_host_does_not_use_old_tokens() {
     let mut stage = Stage::joined(60);
     let first = stage.act(|node, now| node.get_peers(now, infohash(1)).unwrap());
     stage.finish(first);

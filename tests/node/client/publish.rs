@@ -172,7 +172,7 @@ fn b44_28_only_what_the_key_signed_with_our_own_salt_is_found() {
 }
 
 #[test]
-fn b44_14_b44_30_cas_goes_to_nodes_that_returned_data_only() {
+fn b44_14_b44_30_b44_16_cas_goes_to_nodes_that_returned_data_only() {
     let mut stage = Stage::joined(60);
     let (old, new) = (signed(0, VALUE), signed(1, b"3:new"));
     give(&mut stage, &old, 3);
@@ -204,7 +204,7 @@ fn nodes_that_were_left_behind_take_what_replaces_the_newest_version() {
 }
 
 #[test]
-fn a_put_that_is_to_replace_another_version_than_the_newest_is_sent_to_nobody() {
+fn b44_14_a_put_that_is_to_replace_another_version_than_the_newest_is_sent_to_nobody() {
     let mut stage = Stage::joined(60);
     give(&mut stage, &signed(7, b"3:new"), 3);
     for cas in [6, 8] {
@@ -284,7 +284,7 @@ fn b44_17_a_put_that_is_older_than_what_one_node_holds_is_sent_to_nobody() {
 }
 
 #[test]
-fn a_put_of_another_value_under_a_number_that_is_taken_is_sent_to_nobody() {
+fn b44_13_a_put_of_another_value_under_a_number_that_is_taken_is_sent_to_nobody() {
     let (first, second) = (signed(5, b"1:A"), signed(5, b"1:B"));
     let conflict = Some(PutObstacle::Conflict { seq: 5 });
     // Put by this node before; by another one; found by this node before.
@@ -330,7 +330,7 @@ fn a_put_stops_at_the_first_node_that_holds_something_newer() {
 }
 
 #[test]
-fn a_get_and_the_look_before_a_put_wait_for_the_closest_until_they_time_out() {
+fn b44_29_a_get_and_the_look_before_a_put_wait_for_the_closest_until_they_time_out() {
     let (old, new) = (signed(3, b"3:old"), signed(9, b"3:new"));
     let stage = || {
         let mut stage = Stage::joined(60);
@@ -444,7 +444,7 @@ fn b44_21_a_node_that_asks_for_a_seq_gets_one_if_that_is_wished() {
 }
 
 #[test]
-fn the_longest_item_is_put_whole_whatever_its_other_fields() {
+fn e_30_b44_09_the_longest_item_is_put_whole_whatever_its_other_fields() {
     let mut stage = Stage::joined(60);
     stage.hosts.values_mut().for_each(|host| host.token = Some(vec![b't'; 128]));
     let value = [&b"996:"[..], &[b'x'; 996]].concat();
@@ -458,7 +458,7 @@ fn the_longest_item_is_put_whole_whatever_its_other_fields() {
 }
 
 #[test]
-fn b44_31_a_kept_item_is_put_again_every_hour_until_it_is_stopped() {
+fn b44_31_b46_03_a_kept_item_is_put_again_every_hour_until_it_is_stopped() {
     let mut stage = Stage::joined(60);
     let item = signed(1, VALUE);
     let kept = stage.act(|node, now| node.start_publishing(now, &item)).unwrap();

@@ -1,5 +1,9 @@
 //! One real node before scripted hosts, in virtual time: everything that the node sends is recorded
 //! in parsed form, and what comes back is up to the test.
+//!
+//! A [`World`](dht_proto::sim::World) has many nodes and one way to drive them. Here one node is driven by
+//! hand: in memory of any kind, with a system that refuses to send, with time that goes back, with commands
+//! whose output is polled later.
 #![allow(dead_code, unreachable_pub, reason = "every test uses a part of it")]
 #![allow(clippy::unwrap_in_result, reason = "what fails here fails a test")]
 
@@ -14,6 +18,8 @@ use dht_proto::{
     BloomFilter, Config, Event, Family, Heap, InfoHash, Instant, Limits, LookupId, LookupReport,
     MAX_DATAGRAM, Node, NodeId, Storage,
 };
+
+pub use crate::common::{addr, config};
 
 /// From a query to its answer, unless a host is given another one.
 pub const RTT: Duration = Duration::from_millis(80);
@@ -508,11 +514,6 @@ impl Sent {
     }
 }
 
-/// The address of the `index`-th host: each in a network of its own.
-pub fn addr(index: usize) -> SocketAddr {
-    SocketAddr::from(([60 + (index >> 16) as u8, (index >> 8) as u8, index as u8, 1], 6881))
-}
-
 /// The id of the `index`-th host: spread evenly, as good as random.
 pub fn id(index: usize) -> NodeId {
     let mut state = index as u64;
@@ -536,12 +537,6 @@ pub fn sibling(id: NodeId, bits: usize) -> NodeId {
 
 pub fn infohash(byte: u8) -> InfoHash {
     InfoHash::from_bytes([byte; 20])
-}
-
-pub fn config() -> Config {
-    let mut config = Config::default();
-    config.ipv6 = false;
-    config
 }
 
 pub fn limits() -> Limits {

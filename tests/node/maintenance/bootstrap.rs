@@ -5,8 +5,6 @@ use dht_proto::{
     Announce, BootstrapKind, Event, Family, Limit, LookupKind, LookupReport, Node, NodeId, StartError,
 };
 
-use crate::common;
-use crate::common::World;
 use crate::stage;
 use crate::stage::{Stage, What, addr, find_node, id, infohash, ms, secs, sibling};
 
@@ -37,7 +35,7 @@ fn holds(stage: &Stage, index: usize) -> bool {
 }
 
 #[test]
-fn r_12_a_newborn_looks_up_its_own_id_and_is_ready() {
+fn r_12_b45_09_a_newborn_looks_up_its_own_id_and_is_ready() {
     let mut stage = newborn(50);
     assert!(!stage.node.is_ready(Family::V4));
     stage.run(ms(10));
@@ -55,7 +53,7 @@ fn r_12_a_newborn_looks_up_its_own_id_and_is_ready() {
 }
 
 #[test]
-fn a_bootstrap_reports_its_statistics() {
+fn c_10_a_bootstrap_reports_its_statistics() {
     let mut stage = newborn(40);
     stage.at(2).is_dead = true;
     stage.run(secs(30));
@@ -67,7 +65,7 @@ fn a_bootstrap_reports_its_statistics() {
 }
 
 #[test]
-fn a_user_may_bootstrap_too() {
+fn c_10_a_user_may_bootstrap_too() {
     let mut stage = Stage::joined(40);
     let lookup = stage.act(|node, now| node.bootstrap(now).unwrap());
     let report = stage.finish(lookup);
@@ -111,34 +109,6 @@ fn a_bootstrap_host_that_is_to_be_a_node_enters_the_table_like_any_other() {
         stage.act(|node, now| node.add_bootstrap(now, addr(2), kind).unwrap());
         stage.run(secs(600));
         assert!(!holds(&stage, 2) && holds(&stage, 3));
-    }
-}
-
-#[test]
-fn four_nodes_that_are_each_told_of_the_others_know_and_find_each_other() {
-    let mut world = World::new();
-    (0..4).for_each(|index| world.add(addr(index), common::config(), 9, index as u64));
-    for index in 0..4 {
-        for other in (0..4).filter(|other| *other != index) {
-            world.node(addr(index), |node, now| {
-                node.add_bootstrap(now, addr(other), BootstrapKind::Node).unwrap();
-            });
-        }
-    }
-    world.run(secs(10));
-    for node in world.nodes.values() {
-        assert_eq!(node.node_count(Family::V4), 3);
-    }
-    for index in 0..4 {
-        let torrent = infohash(index as u8);
-        let announce = Announce::port(7000 + index as u16);
-        let lookup = world.node(addr(index), |node, now| node.announce(now, torrent, announce).unwrap());
-        assert_eq!(world.finish(addr(index), lookup).0.acknowledged, 3);
-        for other in (0..4).filter(|other| *other != index) {
-            let lookup = world.node(addr(other), |node, now| node.get_peers(now, torrent).unwrap());
-            let peer = std::net::SocketAddr::new(addr(index).ip(), 7000 + index as u16);
-            assert_eq!(world.finish(addr(other), lookup).1, [peer]);
-        }
     }
 }
 
@@ -395,7 +365,7 @@ fn a_bootstrap_host_that_is_removed_makes_room_and_is_not_asked() {
 }
 
 #[test]
-fn a_lookup_before_any_contact_is_known_waits_for_one() {
+fn c_19_a_lookup_before_any_contact_is_known_waits_for_one() {
     let mut stage = Stage::new(stage::config());
     (1..=40).for_each(|index| stage.host(index));
     let peer = ([77, 1, 1, 1], 1).into();
@@ -411,7 +381,7 @@ fn a_lookup_before_any_contact_is_known_waits_for_one() {
 }
 
 #[test]
-fn a_lookup_waits_for_a_node_that_answers_a_ping_as_well() {
+fn c_19_a_lookup_waits_for_a_node_that_answers_a_ping_as_well() {
     let mut stage = Stage::new(stage::config());
     (1..=40).for_each(|index| stage.host(index));
     let announce = stage.act(|node, now| node.announce(now, infohash(2), Announce::port(1)).unwrap());
@@ -538,14 +508,4 @@ fn r_20_a_small_table_is_filled_anew_after_an_outage() {
     stage.run(secs(250));
     assert!(bootstraps(&stage)[done..].iter().any(|report| report.answered >= 8));
     assert_eq!(count_ready(&stage), ready + 1);
-}
-
-#[test]
-fn a_hundred_nodes_find_each_other_through_one() {
-    let mut world = World::with_nodes(100);
-    world.run(secs(60));
-    for (at, node) in world.nodes.iter().skip(1) {
-        assert!(node.is_ready(Family::V4), "{at}");
-        assert!(node.node_count(Family::V4) >= 8, "{at} knows {}", node.node_count(Family::V4));
-    }
 }

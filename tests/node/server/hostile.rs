@@ -197,7 +197,7 @@ fn q_19_queries_under_an_id_of_ours_are_ignored() {
 }
 
 #[test]
-fn q_19_r_14_a_query_of_ours_that_comes_back_ends_and_tells_our_own_address() {
+fn q_19_r_14_b5_10_a_query_of_ours_that_comes_back_ends_and_tells_our_own_address() {
     let mut lone = Lone::new(config());
     lone.node.ping(lone.now, socket(HOST)).unwrap();
     let ping = lone.query();
@@ -362,7 +362,7 @@ fn r_17_r_18_a_query_keeps_a_known_node_good_but_not_from_another_address() {
 }
 
 #[test]
-fn r_17_strangers_that_only_ask_do_not_fill_the_table() {
+fn r_17_r_09_strangers_that_only_ask_do_not_fill_the_table() {
     let mut lone = Lone::new(unhurried());
     for index in 0..500 {
         lone.accepted(addr(index), &query_by(&spread(index), b"aa", "ping", b""));
@@ -385,7 +385,7 @@ fn e_28_an_id_that_spells_out_a_reply_is_still_only_an_id() {
 }
 
 #[test]
-fn one_source_is_held_to_its_rate_and_costs_no_other_its_answers() {
+fn c_08_one_source_is_held_to_its_rate_and_costs_no_other_its_answers() {
     let mut lone = Lone::new(config());
     let answers = (0..1000).map(|_| lone.receive(addr(1), PING).len()).sum::<usize>();
     assert_eq!((answers, lone.stats().dropped.rate), (50, 950));
@@ -482,7 +482,7 @@ fn one_host_cannot_fill_the_store() {
 }
 
 #[test]
-fn a_host_that_holds_its_share_hears_that_nothing_was_stored() {
+fn c_03_a_host_that_holds_its_share_hears_that_nothing_was_stored() {
     let mut lone = Lone::with_limits(unhurried(), &Limits::default());
     let mut last = b'r';
     for index in 0..300 {

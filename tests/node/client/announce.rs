@@ -112,7 +112,7 @@ fn t_08_tokens_serve_a_second_announce_within_five_minutes() {
 }
 
 #[test]
-fn t_08_tokens_of_another_torrent_or_method_do_not_serve() {
+fn t_08_t_04_tokens_of_another_torrent_or_method_do_not_serve() {
     let mut stage = Stage::joined(60);
     let other = stage.act(|node, now| node.get_peers(now, infohash(2)).unwrap());
     stage.finish(other);
@@ -244,7 +244,7 @@ fn t_10_the_nodes_that_a_tokenless_answer_lists_are_used() {
 }
 
 #[test]
-fn the_port_may_be_implied() {
+fn q_13_the_port_may_be_implied() {
     let mut stage = Stage::joined(40);
     let lookup = stage.act(|node, now| node.announce(now, infohash(1), Announce::implied(4242)).unwrap());
     stage.finish(lookup);
@@ -256,7 +256,7 @@ fn the_port_may_be_implied() {
 }
 
 #[test]
-fn port_zero_cannot_be_announced() {
+fn q_10_port_zero_cannot_be_announced() {
     let mut stage = Stage::joined(20);
     let refused = stage.act(|node, now| node.announce(now, infohash(1), Announce::port(0)));
     assert_eq!(refused, Err(StartError::PortZero));

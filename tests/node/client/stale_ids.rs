@@ -322,58 +322,69 @@ fn acts() -> impl Strategy<Value = Act> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
-    /// Whatever is started and cancelled, everything that was not cancelled ends exactly once.
     #[test]
-    fn everything_ends_once(script in proptest::collection::vec(acts(), 1..60), inflight in 3_usize..40) {
-        let mut limits: Limits = stage::limits();
-        (limits.inflight, limits.lookups) = (inflight, 4);
-        let mut stage = Stage::with_limits(stage::config(), &limits);
-        for index in 1..=40 {
-            stage.host(index);
-            stage.at(index).is_dead = index % 5 == 0;
-        }
-        stage.act(|node, now| node.add_bootstrap(now, addr(1), BootstrapKind::Router).unwrap());
-        let (mut lookups, mut queries) = (Vec::new(), Vec::new());
-        let (mut cancelled, mut cancelled_queries) = (BTreeSet::new(), BTreeSet::new());
-        for act in script {
-            match act {
-                Act::Get(n) => lookups.extend(stage.act(|node, now| node.get_peers(now, infohash(n)))),
-                Act::Announce(n) => {
-                    let announce = Announce::port(1);
-                    lookups.extend(stage.act(|node, now| node.announce(now, infohash(n), announce)));
-                }
-                Act::Ping(n) => queries.extend(stage.act(|node, now| node.ping(now, addr(n.into())))),
-                Act::Cancel(n) if !lookups.is_empty() => {
-                    let lookup = lookups[n % lookups.len()];
-                    let was_open = stage.report(lookup).is_none() && !cancelled.contains(&lookup);
-                    prop_assert_eq!(stage.act(|node, _| node.cancel(lookup)), was_open);
-                    if was_open {
-                        cancelled.insert(lookup);
-                    }
-                }
-                Act::CancelQuery(n) if !queries.is_empty() => {
-                    let query = queries[n % queries.len()];
-                    if stage.act(|node, _| node.cancel_query(query)) {
-                        prop_assert!(cancelled_queries.insert(query));
-                    }
-                }
-                Act::Unreachable(n) => stage.act(|node, now| node.handle_unreachable(now, addr(n.into()))),
-                Act::Wait(n) => stage.run(ms(n.into())),
-                Act::Cancel(_) | Act::CancelQuery(_) => {}
-            }
-        }
-        stage.run(secs(120));
-        for lookup in lookups {
-            let done = |e: &&Event| matches!(e, Event::LookupDone { lookup: id, .. } if *id == lookup);
-            let count = stage.events.iter().filter(done).count();
-            prop_assert_eq!(count, usize::from(!cancelled.contains(&lookup)));
-        }
-        for query in queries {
-            let done = |e: &&Event| matches!(e, Event::QueryDone { query: id, .. } if *id == query);
-            let count = stage.events.iter().filter(done).count();
-            prop_assert_eq!(count, usize::from(!cancelled_queries.contains(&query)));
-        }
-        settle_upkeep(&mut stage);
-        prop_assert!(stage.node.node_count(Family::V4) <= 400);
+    fn c_05_everything_ends_once(script in proptest::collection::vec(acts(), 1..60), inflight in 3_usize..40) {
+        ends_once(script, inflight)?;
     }
+}
+
+/// What the test above once found.
+#[test]
+fn c_05_four_lookups_that_share_three_queries_end_once() {
+    ends_once(vec![Act::Get(0); 4], 3).unwrap();
+}
+
+/// Whatever is started and cancelled, everything that was not cancelled ends exactly once.
+fn ends_once(script: Vec<Act>, inflight: usize) -> Result<(), TestCaseError> {
+    let mut limits: Limits = stage::limits();
+    (limits.inflight, limits.lookups) = (inflight, 4);
+    let mut stage = Stage::with_limits(stage::config(), &limits);
+    for index in 1..=40 {
+        stage.host(index);
+        stage.at(index).is_dead = index % 5 == 0;
+    }
+    stage.act(|node, now| node.add_bootstrap(now, addr(1), BootstrapKind::Router).unwrap());
+    let (mut lookups, mut queries) = (Vec::new(), Vec::new());
+    let (mut cancelled, mut cancelled_queries) = (BTreeSet::new(), BTreeSet::new());
+    for act in script {
+        match act {
+            Act::Get(n) => lookups.extend(stage.act(|node, now| node.get_peers(now, infohash(n)))),
+            Act::Announce(n) => {
+                let announce = Announce::port(1);
+                lookups.extend(stage.act(|node, now| node.announce(now, infohash(n), announce)));
+            }
+            Act::Ping(n) => queries.extend(stage.act(|node, now| node.ping(now, addr(n.into())))),
+            Act::Cancel(n) if !lookups.is_empty() => {
+                let lookup = lookups[n % lookups.len()];
+                let was_open = stage.report(lookup).is_none() && !cancelled.contains(&lookup);
+                prop_assert_eq!(stage.act(|node, _| node.cancel(lookup)), was_open);
+                if was_open {
+                    cancelled.insert(lookup);
+                }
+            }
+            Act::CancelQuery(n) if !queries.is_empty() => {
+                let query = queries[n % queries.len()];
+                if stage.act(|node, _| node.cancel_query(query)) {
+                    prop_assert!(cancelled_queries.insert(query));
+                }
+            }
+            Act::Unreachable(n) => stage.act(|node, now| node.handle_unreachable(now, addr(n.into()))),
+            Act::Wait(n) => stage.run(ms(n.into())),
+            Act::Cancel(_) | Act::CancelQuery(_) => {}
+        }
+    }
+    stage.run(secs(120));
+    for lookup in lookups {
+        let done = |e: &&Event| matches!(e, Event::LookupDone { lookup: id, .. } if *id == lookup);
+        let count = stage.events.iter().filter(done).count();
+        prop_assert_eq!(count, usize::from(!cancelled.contains(&lookup)));
+    }
+    for query in queries {
+        let done = |e: &&Event| matches!(e, Event::QueryDone { query: id, .. } if *id == query);
+        let count = stage.events.iter().filter(done).count();
+        prop_assert_eq!(count, usize::from(!cancelled_queries.contains(&query)));
+    }
+    settle_upkeep(&mut stage);
+    prop_assert!(stage.node.node_count(Family::V4) <= 400);
+    Ok(())
 }

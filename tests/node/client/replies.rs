@@ -71,7 +71,7 @@ fn q_01_our_ping_is_answered_and_its_node_known() {
 }
 
 #[test]
-fn a_silent_node_times_out_once_and_is_not_known() {
+fn c_05_a_silent_node_times_out_once_and_is_not_known() {
     let (mut lone, id, ping) = pinging();
     lone.wait(Duration::from_secs(4));
     assert_eq!(outcome(&mut lone, id), None);
@@ -84,7 +84,7 @@ fn a_silent_node_times_out_once_and_is_not_known() {
 }
 
 #[test]
-fn an_answer_in_time_leaves_no_timeout_behind() {
+fn c_05_an_answer_in_time_leaves_no_timeout_behind() {
     let (mut lone, _, ping) = pinging();
     lone.ignored(socket(HOST), &ping.answer(&ID, b""));
     lone.wait(Duration::from_secs(30));
@@ -109,7 +109,7 @@ fn e_17_transaction_ids_are_unique_and_no_counter() {
 }
 
 #[test]
-fn many_answers_in_any_order_find_their_own_queries() {
+fn c_05_many_answers_in_any_order_find_their_own_queries() {
     let mut lone = Lone::new(config());
     let pings: Vec<_> = (0..60)
         .map(|index| {
@@ -220,7 +220,7 @@ fn r_14_an_answer_under_our_own_id_adds_nobody() {
 }
 
 #[test]
-fn e_12_e_26_b42_07_q_24_odd_fields_never_cost_an_answer() {
+fn e_12_e_26_b42_07_q_24_q_23_odd_fields_never_cost_an_answer() {
     for (ip, r, v) in [
         ("2:ip0:", "", ""),
         ("2:ip3:abc", "", "1:v3:1.0"),
@@ -251,7 +251,7 @@ fn l_09_an_unreachable_host_fails_its_queries_at_once_and_no_others() {
 }
 
 #[test]
-fn q_05_values_nodes_both_or_neither_are_valid_answers() {
+fn q_05_q_06_q_07_values_nodes_both_or_neither_are_valid_answers() {
     let peer = socket("60.9.9.9:5");
     let (values, nodes) = (value_list(&[peer]), node_list(&[(spread(1), addr(1))]));
     for (fields, found) in [
@@ -336,7 +336,7 @@ fn r_16_a_known_address_that_answers_with_another_id_is_no_node_any_more() {
 }
 
 #[test]
-fn a_cancelled_query_is_forgotten() {
+fn c_05_a_cancelled_query_is_forgotten() {
     let (mut lone, id, ping) = pinging();
     assert!(lone.node.cancel_query(id));
     assert!(!lone.node.cancel_query(id));
@@ -377,7 +377,7 @@ fn a_cancelled_lookup_leaves_nothing_behind() {
 }
 
 #[test]
-fn e_17_e_27_every_message_has_our_version_and_every_query_a_transaction_of_4_bytes() {
+fn e_17_e_27_e_18_b20_01_every_message_has_our_version_and_every_query_a_transaction_of_4_bytes() {
     let mut named = config();
     named.version = *b"XY\x01\xff";
     let mut lone = Lone::new(named);
@@ -448,7 +448,7 @@ fn q_14_peers_on_port_1_are_reported_with_their_port() {
 }
 
 #[test]
-fn a_node_that_a_lookup_found_silent_is_not_passed_on() {
+fn r_05_a_node_that_a_lookup_found_silent_is_not_passed_on() {
     let mut lone = Lone::new(config());
     lone.meet([(spread(1), addr(1)), (spread(2), addr(2))]);
     assert_eq!(lone.node.closest_nodes(NodeId::from_bytes(TARGET), Family::V4).count(), 2);

@@ -81,7 +81,7 @@ fn size_of(report: &LookupReport) -> (u32, u32, u32, u32) {
 }
 
 #[test]
-fn b33_08_a_scrape_is_answered_with_both_filters_or_none() {
+fn b33_08_b33_09_a_scrape_is_answered_with_both_filters_or_none() {
     let mut lone = Lone::new(unhurried());
     let reply = lone.accepted(stranger(1), &scrape());
     assert!(reply.at("r.BFsd").is_none() && reply.at("r.BFpe").is_none(), "nothing is stored");
@@ -197,7 +197,7 @@ fn b33_09_b33_12_filters_are_read_under_both_names_and_in_no_other_length() {
 }
 
 #[test]
-fn b33_10_an_answer_may_lack_values_and_a_token() {
+fn b33_10_b33_18_an_answer_may_lack_values_and_a_token() {
     let mut lone = Lone::new(config());
     let fields = filter_fields(&filter_of(hosts(0..10)), &BloomFilter::EMPTY);
     let nodes = node_list(&[([9; 20], addr(9))]);
@@ -220,7 +220,7 @@ fn b33_13_filters_that_cannot_be_true_are_refused_with_the_peers_beside_them() {
 }
 
 #[test]
-fn b33_14_an_answer_with_peers_alone_counts_them() {
+fn b33_14_b33_10_an_answer_with_peers_alone_counts_them() {
     let mut lone = Lone::new(config());
     let peers: Vec<_> = (5..25).map(addr).collect();
     let report = scrape_one(&mut lone, b"", &value_list(&peers));
@@ -348,7 +348,7 @@ fn the_tokens_of_a_scrape_serve_an_announce() {
 }
 
 #[test]
-fn peers_of_a_port_are_one_peer_in_the_filter() {
+fn b33_02_peers_of_a_port_are_one_peer_in_the_filter() {
     let mut lone = Lone::new(config());
     let peers = value_list(&[addr(5), SocketAddr::new(addr(5).ip(), 9)]);
     assert!(compact(addr(5)).len() == 6);

@@ -295,7 +295,7 @@ fn another_process_takes_the_answer_to_a_query_that_was_sent_before() {
     drop((node, socket));
 
     let mut child = Command::new(env::current_exe().unwrap())
-        .args(["--exact", "checkpoint::continues_in_another_process", "--ignored", "--nocapture"])
+        .args(["--exact", "persist::checkpoint::continues_in_another_process", "--ignored", "--nocapture"])
         .env(CHILD[0], &path)
         .env(CHILD[1], own.to_string())
         .stdout(Stdio::piped())

@@ -61,7 +61,7 @@ fn e_20_a_second_answer_to_one_query_is_a_stray() {
 }
 
 #[test]
-fn transaction_ids_cannot_be_guessed_from_those_before() {
+fn f_01_transaction_ids_cannot_be_guessed_from_those_before() {
     let mut stage = Stage::new(stage::config());
     for index in 1..=80 {
         stage.act(|node, now| node.ping(now, addr(index)).unwrap());
@@ -73,7 +73,7 @@ fn transaction_ids_cannot_be_guessed_from_those_before() {
 }
 
 #[test]
-fn nodes_that_others_list_are_not_known_before_they_answer() {
+fn f_06_nodes_that_others_list_are_not_known_before_they_answer() {
     let mut stage = Stage::new(stage::config());
     stage.host(1);
     stage.at(1).lists = Some((100..108).map(|index| (id(index), addr(index))).collect());
@@ -104,7 +104,7 @@ fn r_15_one_host_under_many_invented_ids_gets_one_place_at_most() {
 }
 
 #[test]
-fn our_own_query_that_comes_back_shows_our_own_address() {
+fn b5_10_r_14_our_own_query_that_comes_back_shows_our_own_address() {
     let mut stage = Stage::joined(30);
     let own = stage.node.id(Family::V4);
     // Somebody lists our own address under an invented id.
@@ -129,7 +129,7 @@ fn our_own_query_that_comes_back_shows_our_own_address() {
 }
 
 #[test]
-fn r_14_anybody_can_write_our_id_into_a_query() {
+fn r_14_q_19_anybody_can_write_our_id_into_a_query() {
     let mut stage = Stage::joined(30);
     let own = stage.node.id(Family::V4);
     let victim = stage.node.nodes(Family::V4).next().unwrap().addr;

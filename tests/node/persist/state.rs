@@ -254,7 +254,7 @@ fn the_best_come_first() {
 }
 
 #[test]
-fn every_truncation_and_every_flipped_bit_is_refused() {
+fn c_14_every_truncation_and_every_flipped_bit_is_refused() {
     let whole = snapshot();
     assert!(State::parse(&whole).is_ok());
     for len in 0..whole.len() {
@@ -320,7 +320,7 @@ const TRANSMISSION: &[u8] = b"d2:id20:abcdefghij012345678912:id_timestampi170000
     6:nodes636:\x2a\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x01\x1a\xe1\0\0\0\0\0\0\0\0\0\0\xff\xff\x01\x02\x03\x04\x1a\xe1e";
 
 #[test]
-fn a_state_of_libtorrent_is_read() {
+fn c_14_a_state_of_libtorrent_is_read() {
     let state = State::parse(LIBTORRENT).unwrap();
     assert_eq!(state.id(Family::V4), Some(NodeId::from_bytes(*b"abcdefghij0123456789")));
     assert_eq!(state.id(Family::V6), Some(NodeId::from_bytes(*b"ABCDEFGHIJ0123456789")));
@@ -335,7 +335,7 @@ fn a_state_of_libtorrent_is_read() {
 }
 
 /// Written by libtorrent 2.0 with a node beside it on loopback.
-const SESSION: &[u8] = include_bytes!("../data/libtorrent.session_params");
+const SESSION: &[u8] = include_bytes!("../../data/libtorrent.session_params");
 
 #[test]
 fn session_parameters_that_libtorrent_wrote_are_read() {
@@ -360,7 +360,7 @@ fn a_state_of_libtorrent_with_many_nodes_is_read() {
 }
 
 #[test]
-fn a_state_of_transmission_is_read() {
+fn c_14_a_state_of_transmission_is_read() {
     let state = State::parse(TRANSMISSION).unwrap();
     for family in Family::ALL {
         assert_eq!(state.id(family), Some(NodeId::from_bytes(*b"abcdefghij0123456789")));

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use bencode_rs::Value;
-use dht_proto::{Config, Event, Family, InfoHash, MAX_DATAGRAM, MethodCounts, NodeId};
+use dht_proto::{Announce, Config, Event, Family, InfoHash, MAX_DATAGRAM, MethodCounts, NodeId};
 
 use crate::common::raw::{
     ID, Lone, MAX_SIZE, OWN, TARGET, addr6, announce, announce_with, compact, config, crowd, find_node,
@@ -64,7 +64,7 @@ fn sample(lone: &mut Lone, from: SocketAddr) -> Vec<Vec<u8>> {
 }
 
 #[test]
-fn q_01_e_27_b42_06_b20_01_a_ping_is_answered_with_our_id_its_address_and_our_version() {
+fn q_01_e_27_b42_06_b20_01_e_18_b42_12_a_ping_is_answered_with_our_id_its_address_and_our_version() {
     let mut lone = Lone::new(config());
     let reply = lone.accepted(socket("60.1.2.3:6881"), PING);
     let expected =
@@ -141,7 +141,7 @@ fn q_27_an_answer_leaves_from_the_address_that_was_asked_if_that_is_known() {
 }
 
 #[test]
-fn q_02_r_05_find_node_lists_exactly_the_8_closest_nodes_that_answered_us() {
+fn q_02_r_05_b5_07_find_node_lists_exactly_the_8_closest_nodes_that_answered_us() {
     let mut lone = Lone::new(config());
     lone.meet(crowd(Family::V4, 60));
     for target in [TARGET, OWN, [0; 20], [0xff; 20], spread(17)] {
@@ -180,7 +180,7 @@ fn r_05_whoever_only_asked_us_or_fell_silent_is_not_passed_on() {
 }
 
 #[test]
-fn q_03_get_peers_gives_a_token_and_nodes_where_no_peer_is_known() {
+fn q_03_t_07_get_peers_gives_a_token_and_nodes_where_no_peer_is_known() {
     let mut lone = knowing_20(config(), &[Family::V4]);
     let reply = lone.accepted(stranger(1), &get_peers(&TARGET, b""));
     assert!((4..=20).contains(&reply.string("r.token").unwrap().len()), "T-07");
@@ -325,7 +325,7 @@ fn q_17_q_18_e_31_bad_arguments_get_203_with_their_own_transaction() {
 }
 
 #[test]
-fn q_18_a_query_without_a_valid_id_gets_203_and_its_sender_is_not_even_pinged() {
+fn q_18_b5_01_a_query_without_a_valid_id_gets_203_and_its_sender_is_not_even_pinged() {
     let mut lone = Lone::new(config());
     for (name, arguments) in [
         ("ping", &b"d"[..]),
@@ -467,7 +467,7 @@ fn e_28_the_fields_of_an_answer_stand_where_a_search_for_substrings_finds_them()
 }
 
 #[test]
-fn e_30_q_25_a_full_reply_stays_within_1024_bytes_and_wastes_none() {
+fn e_30_q_25_b32_15_a_full_reply_stays_within_1024_bytes_and_wastes_none() {
     let mut lone = knowing_20(unhurried(), &Family::ALL);
     for index in 0..200 {
         lone.store(elsewhere(index), &TARGET);
@@ -487,7 +487,7 @@ fn e_30_q_25_a_full_reply_stays_within_1024_bytes_and_wastes_none() {
 }
 
 #[test]
-fn q_25_all_but_a_few_peers_go_first_then_nodes_of_the_other_family_then_nodes_but_never_the_token() {
+fn q_25_h_23_all_but_a_few_peers_go_first_then_nodes_of_the_other_family_then_nodes_but_never_the_token() {
     let mut lone = stingy_with((0..20).map(stranger));
     let (mut states, mut stages) = (Vec::new(), BTreeSet::new());
     for pad in 0..250 {
@@ -569,7 +569,7 @@ fn l_10_an_announce_keeps_a_peer_for_45_minutes_and_the_next_renews_it() {
 }
 
 #[test]
-fn every_byte_in_and_out_is_counted() {
+fn c_13_every_byte_in_and_out_is_counted() {
     let mut lone = Lone::new(config());
     let token = lone.token(stranger(1), &TARGET);
     let (mut bytes_in, mut bytes_out) = (lone.stats().bytes_in, lone.stats().bytes_out);
@@ -585,7 +585,7 @@ fn every_byte_in_and_out_is_counted() {
 }
 
 #[test]
-fn peers_leave_the_answers_when_their_time_is_over_or_the_store_is_cleared() {
+fn l_10_peers_leave_the_answers_when_their_time_is_over_or_the_store_is_cleared() {
     let mut lone = Lone::new(config());
     lone.store(stranger(1), &TARGET);
     lone.wait(Duration::from_secs(44 * 60));
@@ -601,7 +601,7 @@ fn peers_leave_the_answers_when_their_time_is_over_or_the_store_is_cleared() {
 }
 
 #[test]
-fn every_kind_of_query_and_answer_is_counted() {
+fn c_13_every_kind_of_query_and_answer_is_counted() {
     let mut lone = Lone::new(config());
     let token = lone.token(stranger(1), &TARGET);
     let target: &[u8] = b"6:target20:mnopqrstuvwxyz123456";
@@ -626,4 +626,21 @@ fn every_kind_of_query_and_answer_is_counted() {
     assert_eq!((stats.bad_queries, stats.datagrams_in, stats.dropped.total()), (1, 10, 0));
     assert_eq!(stats.datagrams_out, 10 + lone.queries.len() as u64);
     assert_eq!(lone.node.id(Family::V4), NodeId::from_bytes(OWN));
+}
+
+#[test]
+fn who_does_not_know_its_address_names_none() {
+    let mut lone = Lone::new(config());
+    let infohash = InfoHash::from_bytes(TARGET);
+    lone.node.start_announcing(lone.now, infohash, Announce::port(4242)).unwrap();
+    let values = |lone: &mut Lone| {
+        let reply = lone.ask(addr(1), &get_peers(&TARGET, b""));
+        (0..).map_while(|at| reply.string(&format!("r.values.{at}")).map(<[u8]>::to_vec)).collect::<Vec<_>>()
+    };
+    assert_eq!(values(&mut lone), Vec::<Vec<u8>>::new());
+    lone.node.set_external_addr(lone.now, "81.2.3.4:0".parse().unwrap()).unwrap();
+    assert_eq!(values(&mut lone), [b"\x51\x02\x03\x04\x10\x92".to_vec()]);
+    // Where the port is implied and voters disagree on it, there is none to name.
+    lone.node.start_announcing(lone.now, infohash, Announce::implied(4242)).unwrap();
+    assert_eq!(values(&mut lone), Vec::<Vec<u8>>::new());
 }

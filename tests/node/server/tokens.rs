@@ -33,7 +33,7 @@ fn announced(lone: &mut Lone, host: SocketAddr, fields: &[u8]) -> Option<common:
 }
 
 #[test]
-fn t_01_a_token_serves_no_other_ip() {
+fn t_01_q_15_a_token_serves_no_other_ip() {
     let mut lone = Lone::new(config());
     let token = lone.token(socket("60.0.0.1:6881"), &TARGET);
     for thief in ["60.0.0.2:6881", "61.0.0.1:6881", "[2a00::1]:6881"] {
@@ -114,7 +114,7 @@ fn t_02_a_token_lives_for_five_minutes_at_least() {
 }
 
 #[test]
-fn t_02_no_token_lives_longer_than_ten_minutes() {
+fn t_02_q_15_no_token_lives_longer_than_ten_minutes() {
     for age in [0, 1, 100, 299, 301, 450] {
         let mut lone = Lone::new(config());
         lone.wait(Duration::from_secs(age));

@@ -66,7 +66,7 @@ fn most_at_once(stage: &Stage, since: Instant) -> usize {
 }
 
 #[test]
-fn a_disabled_node_sends_nothing_takes_in_nothing_and_keeps_what_it_knows() {
+fn c_17_a_disabled_node_sends_nothing_takes_in_nothing_and_keeps_what_it_knows() {
     let mut stage = Stage::joined(60);
     keep(&mut stage, 1);
     stage.run(secs(60));
@@ -105,7 +105,7 @@ fn an_answer_that_waits_is_not_sent_any_more() {
 }
 
 #[test]
-fn what_is_under_way_when_the_node_is_disabled_ends_and_nobody_is_blamed() {
+fn c_17_what_is_under_way_when_the_node_is_disabled_ends_and_nobody_is_blamed() {
     let mut stage = Stage::joined(100);
     stage.at(100).is_dead = true;
     stage.act(|node, now| node.ping(now, addr(100)).unwrap());
@@ -151,7 +151,7 @@ fn commands_to_a_disabled_node_fail_and_what_it_is_told_to_keep_is_kept() {
 }
 
 #[test]
-fn enabled_again_a_node_joins_from_whom_it_knows_and_its_announces_stand_again() {
+fn c_17_enabled_again_a_node_joins_from_whom_it_knows_and_its_announces_stand_again() {
     let mut stage = Stage::joined(100);
     for byte in 1..=5 {
         keep(&mut stage, byte * 40);
@@ -194,7 +194,7 @@ fn a_round_that_is_interrupted_comes_first_when_the_node_is_enabled() {
 }
 
 #[test]
-fn to_enable_what_is_enabled_changes_nothing() {
+fn c_17_to_enable_what_is_enabled_changes_nothing() {
     let transcript = |repeats: usize| {
         let mut stage = Stage::joined(60);
         let lookup = stage.act(|node, now| node.get_peers(now, infohash(1)).unwrap());
@@ -294,7 +294,7 @@ fn t_05_an_announce_that_is_rebound_on_its_way_uses_no_token_of_the_old_address(
 }
 
 #[test]
-fn a_rebound_node_asks_again_and_repeats_its_announces() {
+fn c_18_a_rebound_node_asks_again_and_repeats_its_announces() {
     let mut stage = Stage::joined(100);
     let kept = keep(&mut stage, 1);
     stage.run(secs(120));
@@ -314,7 +314,7 @@ fn a_rebound_node_asks_again_and_repeats_its_announces() {
 }
 
 #[test]
-fn what_sleep_interrupts_is_asked_again_and_held_against_nobody() {
+fn c_15_what_sleep_interrupts_is_asked_again_and_held_against_nobody() {
     for seconds in [6, 3600] {
         let mut stage = Stage::joined(100);
         let before = known(&stage);
@@ -351,7 +351,7 @@ fn what_sleep_interrupts_is_asked_again_and_held_against_nobody() {
 }
 
 #[test]
-fn a_resumed_host_checks_its_nodes_one_by_one() {
+fn c_15_a_resumed_host_checks_its_nodes_one_by_one() {
     let mut stage = Stage::joined(300);
     stage.run(secs(60));
     let (resumed, count) = (stage.now, stage.node.node_count(Family::V4));

@@ -6,28 +6,10 @@ use std::net::SocketAddr;
 use dht_proto::wire::{NodeWriter, PeerWriter, Response};
 use dht_proto::{Announce, Event, Family, Lookup, LookupKind, LookupOptions, NodeId, QueryError};
 
-use crate::common::World;
 use crate::stage;
 use crate::stage::{RTT, Stage, addr, id, infohash, ms, secs, sibling};
 
 const PEER: ([u8; 4], u16) = ([77, 1, 2, 3], 4242);
-
-#[test]
-fn a_node_joins_announces_and_is_found() {
-    let mut world = World::with_nodes(60);
-    world.run(secs(120));
-    let lookup =
-        world.node(addr(5), |node, now| node.announce(now, infohash(7), Announce::port(4242)).unwrap());
-    let (report, _) = world.finish(addr(5), lookup);
-    assert_eq!((report.acknowledged, report.kind), (8, LookupKind::Announce));
-    let lookup = world.node(addr(40), |node, now| node.get_peers(now, infohash(7)).unwrap());
-    let (report, peers) = world.finish(addr(40), lookup);
-    assert_eq!(peers, [SocketAddr::from(([60, 0, 5, 1], 4242))]);
-    assert_eq!(
-        (report.peers, report.kind, report.target),
-        (1, LookupKind::GetPeers, NodeId::from(infohash(7)))
-    );
-}
 
 #[test]
 fn l_01_a_lookup_finds_the_closest_hosts_of_a_hundred_in_few_queries() {
@@ -218,7 +200,7 @@ fn l_14_hosts_that_ignore_the_target_do_no_harm() {
 }
 
 #[test]
-fn an_error_is_the_answer_of_a_live_node() {
+fn c_03_an_error_is_the_answer_of_a_live_node() {
     let mut stage = Stage::joined(30);
     let near = stage.node.closest_nodes(NodeId::from(infohash(8)), Family::V4).next().unwrap().addr;
     stage.hosts.get_mut(&near).unwrap().refuses = Some(202);
@@ -393,30 +375,5 @@ fn b43_02_queries_of_a_read_only_node_say_so() {
         assert!(stage.sent.iter().all(|sent| sent.read_only == read_only));
         let answer = stage.ask(addr(99), id(99), dht_proto::wire::Method::Ping);
         assert_eq!(answer.is_none(), read_only, "B43-01: and it answers nobody");
-    }
-}
-
-#[test]
-fn l_04_through_dead_hosts_and_loss_lookups_end_soon_and_find_the_peer() {
-    let mut world = World::with_nodes(80);
-    world.run(secs(90));
-    let lookup =
-        world.node(addr(50), |node, now| node.announce(now, infohash(9), Announce::port(4242)).unwrap());
-    assert_eq!(world.finish(addr(50), lookup).0.acknowledged, 8);
-    let searchers: Vec<_> = (0..10).map(|index| index * 8 + 3).collect();
-    let dies = |index: &usize| index * 37 % 100 < 50 && !searchers.contains(index);
-    world.dead = (0..80).filter(dies).map(addr).collect();
-    assert!(world.dead.len() >= 32, "four of ten");
-    for loss in [10, 20] {
-        world.loss = loss;
-        let mut found = 0;
-        for searcher in &searchers {
-            let at = addr(*searcher);
-            let lookup = world.node(at, |node, now| node.get_peers(now, infohash(9)).unwrap());
-            let (report, peers) = world.finish(at, lookup);
-            found += usize::from(peers.iter().any(|peer| peer.port() == 4242));
-            assert!(report.duration < secs(3), "{report:?}: the timeout alone is 5 s");
-        }
-        assert!(found >= 9, "{found} of 10 at {loss} %");
     }
 }

@@ -118,7 +118,7 @@ fn b44_02_b44_06_an_immutable_item_is_stored_under_its_hash_byte_for_byte() {
 }
 
 #[test]
-fn b44_03_b44_11_v44_the_items_of_the_bep_are_stored_and_returned() {
+fn b44_03_b44_11_b44_10_v44_the_items_of_the_bep_are_stored_and_returned() {
     let key = "77ff84905a91936367c01360803104f92432fcd904a43511876df5cdf3e7e548".parse().unwrap();
     let hex = |text: &str| -> [u8; 64] {
         std::array::from_fn(|at| u8::from_str_radix(&text[2 * at..2 * at + 2], 16).unwrap())
@@ -164,7 +164,7 @@ fn b44_05_values_of_every_type_are_stored() {
 }
 
 #[test]
-fn b44_07_b44_09_b44_10_b44_18_b44_19_what_is_malformed_is_refused_and_nothing_stored() {
+fn b44_07_b44_09_b44_10_b44_18_b44_19_b44_17_what_is_malformed_is_refused_and_nothing_stored() {
     let mut lone = Lone::new(unhurried());
     let item = signed(1, VALUE);
     let (key, signature) = (*item.key().unwrap().as_bytes(), *item.signature().unwrap());
@@ -357,7 +357,7 @@ fn b44_36_the_store_is_bounded_and_serves_on_when_it_is_full() {
 }
 
 #[test]
-fn one_network_cannot_push_out_what_others_put() {
+fn b44_36_one_network_cannot_push_out_what_others_put() {
     let mut limits = limits();
     (limits.items, limits.item_chunks) = (24, 200);
     let mut lone = Lone::with_limits(unhurried(), &limits);
@@ -465,7 +465,7 @@ fn h_27_puts_of_many_addresses_or_of_one_ipv6_56_leave_signature_checks_to_other
 }
 
 #[test]
-fn the_longest_item_is_returned_whole_and_nodes_are_left_out_for_it() {
+fn e_30_b44_08_the_longest_item_is_returned_whole_and_nodes_are_left_out_for_it() {
     let mut lone = Lone::new(unhurried());
     lone.meet(crowd(Family::V4, 20));
     lone.meet(crowd(Family::V6, 20));

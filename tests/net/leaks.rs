@@ -1,19 +1,17 @@
 //! Ten thousand lookups among real nodes, given up at random moments, leave nothing behind.
-#![allow(clippy::std_instead_of_core, clippy::unwrap_used)]
-
-mod common;
 
 use std::thread;
 use std::time::Duration;
 
-use common::local_config;
-use common::net::blocking::{builder, network, wait_for};
-use common::net::{LOOPBACK, PATIENCE, limits};
 use dht_proto::net::tokio as task;
 use dht_proto::sim::SimRng;
 use dht_proto::{Announce, Family, InfoHash, Limits, Lookup, LookupOptions};
 use tokio::runtime::Handle;
 use tokio::time::{sleep, timeout};
+
+use crate::common::local_config;
+use crate::common::net::blocking::{builder, network, wait_for};
+use crate::common::net::{LOOPBACK, PATIENCE, limits};
 
 const USERS: u64 = 4;
 const LOOKUPS_EACH: usize = 2500;

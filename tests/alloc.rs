@@ -65,7 +65,8 @@ fn calls<T>(act: impl FnOnce() -> T) -> (u64, T) {
     (CALLS.get() - before, result)
 }
 
-/// A network that answers most queries of the node, without any memory of its own.
+/// A network that answers most queries of the node. It is no world of the laboratory, since whatever it allocated
+/// would be counted.
 struct Crowd<S: Storage> {
     node: Node<S>,
     now: Instant,

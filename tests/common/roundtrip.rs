@@ -1,11 +1,13 @@
-//! What the fuzz targets do, kept here so that an ordinary test replays their corpus.
+//! Checks that whatever can be read survives being written and read again: any datagram, any saved state.
+//!
+//! The fuzz target `message` and ordinary tests share this file.
+#![allow(dead_code, unreachable_pub, reason = "every user takes a part of it")]
 
-use core::time::Duration;
+use std::time::Duration;
 
+use dht_proto::wire::{Body, MAX_TRANSACTION_LEN, Malformed, Message, ParseError, is_canonical, is_krpc};
+use dht_proto::{AddressPolicy, Config, Fixed, Instant, Node, SavedAnnounce, State};
 use sha1_smol::Sha1;
-
-use crate::wire::{Body, MAX_TRANSACTION_LEN, Malformed, Message, ParseError, is_canonical, is_krpc};
-use crate::{AddressPolicy, Config, Fixed, Instant, Node, State};
 
 /// Reads a datagram; what can be read must survive being written and read again.
 ///
@@ -55,16 +57,13 @@ pub fn message(datagram: &[u8]) {
 pub fn state(bytes: &[u8]) {
     restore(bytes);
     let checksum = Sha1::from(bytes).digest().bytes();
-    let parts = [b"d9:dht-proto", bytes, b"4:sha120:", &checksum, b"e"];
-    let mut whole = heapless::Vec::<u8, { 1 << 13 }>::new();
-    if parts.into_iter().all(|part| whole.extend_from_slice(part).is_ok()) {
-        restore(&whole);
-    }
+    restore(&[b"d9:dht-proto", bytes, b"4:sha120:", &checksum, b"e"].concat());
 }
 
 fn restore(bytes: &[u8]) {
     let Ok(state) = State::parse(bytes) else { return };
-    let config = Config { address_policy: AddressPolicy::Any, ..Config::default() };
+    let mut config = Config::default();
+    config.address_policy = AddressPolicy::Any;
     let mut memory = <Fixed>::new();
     let mut node = Node::with_storage(config, &mut memory, [7; 32], Instant::ZERO);
     let restored = node.restore(Instant::ZERO, &state, Duration::from_secs(60));
@@ -79,7 +78,7 @@ fn restore(bytes: &[u8]) {
     let again = again.unwrap_or_else(|error| unreachable!("{error}"));
     assert_eq!((again.nodes().count(), again.skipped()), (restored.nodes, 0));
     for saved in again.announces() {
-        let is_same = |old: &crate::SavedAnnounce| {
+        let is_same = |old: &SavedAnnounce| {
             (old.infohash, old.announce, old.acknowledged)
                 == (saved.infohash, saved.announce, saved.acknowledged)
         };

@@ -1,0 +1,10 @@
+//! What outlives a node: saved states and checkpoints.
+//!
+//! - `checkpoint`: a node that continues from a checkpoint is the one that was never stopped
+//! - `restore`: a node that starts with a saved state
+//! - `state`: saved states as bytes, our own format and those of others
+
+#[cfg(all(feature = "checkpoint", feature = "sim"))]
+mod checkpoint;
+mod restore;
+mod state;
