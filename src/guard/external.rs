@@ -317,11 +317,11 @@ mod tests {
     /// A million votes with 30 % of liars correspond to ten years of a quiet node.
     #[test]
     fn b42_09_liars_who_are_fewer_than_the_others_change_nothing() {
-        let dice = &mut Rng::new([5; 32]);
+        let rng = &mut Rng::new([5; 32]);
         let mut changes = |liars: usize, votes: u32| {
             let mut booth = Booth::new();
             booth.votes(FIRST, OURS);
-            (0..votes).filter(|_| booth.vote(if dice.below(100) < liars { FALSE } else { OURS })).count()
+            (0..votes).filter(|_| booth.vote(if rng.below(100) < liars { FALSE } else { OURS })).count()
         };
         assert_eq!(changes(30, 1_000_000), 0);
         // With as many liars as others, the address would change every so often.
@@ -333,12 +333,12 @@ mod tests {
 
     #[test]
     fn b42_09_a_first_address_is_hardly_ever_false() {
-        let dice = &mut Rng::new([6; 32]);
+        let rng = &mut Rng::new([6; 32]);
         let mut share_of_false = |liars: usize, runs: u32| {
             let is_false = |_: &u32| {
                 let mut booth = Booth::new();
                 while booth.external.known().is_none() {
-                    booth.vote(if dice.below(100) < liars { FALSE } else { OURS });
+                    booth.vote(if rng.below(100) < liars { FALSE } else { OURS });
                 }
                 booth.is_at(FALSE)
             };

@@ -42,7 +42,7 @@ pub(crate) struct Candidate {
     pub(super) lister: u8,
     #[cfg(feature = "items")]
     pub(super) holding: Holding,
-    /// It refused a put that lacked a `seq`, and is sent one that has it.
+    /// Whether the node refused a put without `seq` and is to be sent one with it.
     #[cfg(feature = "items")]
     pub(crate) wants_seq: bool,
 }

@@ -237,9 +237,9 @@ fn exp_neg(x: f64) -> f64 {
 mod tests {
     use super::*;
 
-    struct Dice(u64);
+    struct Random(u64);
 
-    impl Dice {
+    impl Random {
         /// Returns a uniform number in 0..1.
         fn share(&mut self) -> f64 {
             self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
@@ -257,14 +257,14 @@ mod tests {
 
     #[test]
     fn h_06_the_estimate_is_unbiased_and_its_error_is_known() {
-        let mut dice = Dice(1);
+        let mut random = Random(1);
         // The theoretical optimum is 0.183, 0.089, 0.065. After few lookups chance looks like an outlier.
         for (lookups, error) in [(4, 0.2), (16, 0.095), (30, 0.07)] {
             let (mut sum, mut squares, mut claims) = (0.0, 0.0, 0.0);
             let (runs, nodes) = (4000, 2e6);
             for _ in 0..runs {
                 let mut density = Density::default();
-                (0..lookups).for_each(|_| density.learn(dice.distance(nodes), Aim::Elsewhere));
+                (0..lookups).for_each(|_| density.learn(random.distance(nodes), Aim::Elsewhere));
                 let size = density.size().unwrap();
                 let ratio = size.nodes as f64 / nodes;
                 (sum, squares) = (sum + ratio, squares + ratio * ratio);
@@ -281,19 +281,19 @@ mod tests {
 
     #[test]
     fn a_network_that_grows_is_followed() {
-        let (mut dice, mut density) = (Dice(2), Density::default());
-        (0..100).for_each(|_| density.learn(dice.distance(1e5), Aim::Elsewhere));
-        (0..150).for_each(|_| density.learn(dice.distance(2e6), Aim::Elsewhere));
+        let (mut random, mut density) = (Random(2), Density::default());
+        (0..100).for_each(|_| density.learn(random.distance(1e5), Aim::Elsewhere));
+        (0..150).for_each(|_| density.learn(random.distance(2e6), Aim::Elsewhere));
         let nodes = density.size().unwrap().nodes as f64;
         assert!((1.5e6..2.5e6).contains(&nodes), "{nodes}");
     }
 
     #[test]
     fn h_06_neither_besieged_targets_nor_neighbours_of_our_id_move_the_estimate() {
-        let (mut dice, mut density) = (Dice(3), Density::default());
+        let (mut random, mut density) = (Random(3), Density::default());
         density.learn(1e-12, Aim::Users);
         assert_eq!(density.size(), None, "the user's targets do not count before our own");
-        (0..8).for_each(|_| density.learn(dice.distance(1e6), Aim::Elsewhere));
+        (0..8).for_each(|_| density.learn(random.distance(1e6), Aim::Elsewhere));
         let before = density.size().unwrap();
         (0..1000).for_each(|_| density.learn(1e-12, Aim::Users));
         (0..1000).for_each(|_| density.learn(0.1, Aim::Users));
@@ -301,7 +301,7 @@ mod tests {
         // One of four random targets is our own id, which is under attack.
         for round in 0..100 {
             density.learn(1e-12, Aim::Neighbours);
-            density.learn(if round % 4 == 0 { 1e-12 } else { dice.distance(1e6) }, Aim::Elsewhere);
+            density.learn(if round % 4 == 0 { 1e-12 } else { random.distance(1e6) }, Aim::Elsewhere);
         }
         let nodes = density.size().unwrap().nodes as f64;
         assert!((0.9e6..1.7e6).contains(&nodes), "{nodes}");
@@ -309,9 +309,9 @@ mod tests {
 
     #[test]
     fn h_06_lookups_that_miss_the_closest_nodes_hardly_move_the_estimate() {
-        let (mut dice, mut density) = (Dice(5), Density::default());
+        let (mut random, mut density) = (Random(5), Density::default());
         for round in 0..40 {
-            let distance = if round % 10 == 2 { 0.2 } else { dice.distance(1e6) };
+            let distance = if round % 10 == 2 { 0.2 } else { random.distance(1e6) };
             density.learn(distance, Aim::Elsewhere);
             let nodes = density.size().unwrap().nodes;
             assert!(round < 8 || (500_000..1_500_000).contains(&nodes), "{nodes} after {round}");
@@ -331,15 +331,15 @@ mod tests {
 
     #[test]
     fn h_06_what_was_saved_counts_no_more_than_four_lookups() {
-        let (mut dice, mut density) = (Dice(4), Density::default());
-        (0..30).for_each(|_| density.learn(dice.distance(1e6), Aim::Elsewhere));
+        let (mut random, mut density) = (Random(4), Density::default());
+        (0..30).for_each(|_| density.learn(random.distance(1e6), Aim::Elsewhere));
         let size = density.size().unwrap();
         let mut density = Density::restored(size);
         assert!(density.trusted().is_some());
         let restored = density.size().unwrap();
         assert!(restored.nodes.abs_diff(size.nodes) < 1000, "{restored:?} {size:?}");
         assert!(restored.standard_error * 5 > restored.nodes * 4 / 5);
-        (0..80).for_each(|_| density.learn(dice.distance(1e4), Aim::Elsewhere));
+        (0..80).for_each(|_| density.learn(random.distance(1e4), Aim::Elsewhere));
         assert!(density.size().unwrap().nodes < 20_000, "another network");
         let nonsense = NetworkSize { nodes: 5, standard_error: 500 };
         assert!(Density::restored(nonsense).size().is_none());

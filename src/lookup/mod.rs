@@ -30,7 +30,7 @@
 //!
 //! # Choice of the constants
 //!
-//! Each row of the table changes one constant and shows the result over 2,000 seeds of the simulator's toy
+//! Each row of the table changes one constant and shows the result over 2,000 seeds of the simulator's scripted
 //! network: log-normal round trips around 80 ms with a sigma of 0.6, 5 % loss, 40 % of the hosts dead. Columns:
 //! the milliseconds until 8 hosts store the announce (median and 95th percentile), the datagrams sent by then and
 //! in total, and in how many of 1,000 runs one of the 8 closest live hosts lacks the announce at the end. The

@@ -122,7 +122,7 @@ pub(crate) enum Blame {
 /// Whether a datagram may be sent to an endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Leave {
-    /// It may. `is_open` is whether one was sent there within the last minute.
+    /// Allowed. `is_open` is whether one was sent there within the last minute.
     Now { is_open: bool },
     /// Not before this time, because the endpoint was queried a lot recently.
     At(Instant),

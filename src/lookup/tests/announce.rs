@@ -37,7 +37,7 @@ fn l_02_a_late_closer_answer_adds_one_announce() {
 }
 
 #[test]
-fn t_10_a_node_without_a_token_serves_the_walk_but_is_not_announced_to() {
+fn t_10_a_node_without_a_token_serves_the_traversal_but_is_not_announced_to() {
     let mut rig = Rig::knowing(ANNOUNCE, 16, 2, 1..=4);
     rig.ask_all();
     assert_eq!(rig.answer_as(1, id(1), None), Verdict::Accepted);
@@ -268,7 +268,7 @@ fn a_query_to_a_single_node_asks_nobody_else() {
 }
 
 #[test]
-fn a_confirmation_from_before_the_walk_began_anew_counts_as_announced() {
+fn a_confirmation_from_before_the_traversal_began_anew_counts_as_announced() {
     let mut rig = Rig::knowing(ANNOUNCE, 16, 1, [1]);
     rig.ask_all();
     rig.answer(1);

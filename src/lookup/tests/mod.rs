@@ -185,7 +185,7 @@ fn fates() -> impl Strategy<Value = InsertKind> {
 proptest! {
     /// A traversal ends, and queries no address more than twice, whatever happens to its datagrams.
     #[test]
-    fn l_05_a_walk_always_ends_and_asks_no_address_more_than_twice(
+    fn l_05_a_traversal_always_ends_and_asks_no_address_more_than_twice(
         announce in any::<bool>(),
         (alpha, k, memory) in (1_u8..20, 1_u8..16, prop_oneof![Just(ENOUGH), 1_usize..40]),
         seeds in proptest::collection::vec((1_u16..60, 0_u16..60), 1..12),

@@ -256,7 +256,7 @@ fn h_02_too_many_next_to_the_target_do_not_all_come_into_sight() {
 }
 
 #[test]
-fn h_05_a_walk_of_unknown_surroundings_is_never_odd() {
+fn h_05_a_traversal_of_unknown_surroundings_is_never_odd() {
     for nodes in [None, Some(20.0)] {
         let mut rig = Rig::knowing(Goal::GetPeers, 16, 8, 1..=8);
         rig.traversal.expect(nodes, false);

@@ -119,7 +119,7 @@ fn l_03_k_of_one_wants_a_single_node() {
 }
 
 #[test]
-fn l_04_the_walk_ends_when_the_k_closest_that_live_have_answered() {
+fn l_04_the_traversal_ends_when_the_k_closest_that_live_have_answered() {
     let mut rig = Rig::knowing(Goal::GetPeers, 16, 4, 1..=10);
     assert_eq!(rig.ask_all(), [1, 2, 3, 4, 5, 6, 7, 8], "no more than twice K are asked at once");
     for host in [1, 3, 4] {
@@ -135,7 +135,7 @@ fn l_04_the_walk_ends_when_the_k_closest_that_live_have_answered() {
 }
 
 #[test]
-fn l_04_a_walk_that_nobody_answers_ends_with_the_last_failure() {
+fn l_04_a_traversal_that_nobody_answers_ends_with_the_last_failure() {
     let mut rig = Rig::knowing(Goal::GetPeers, 16, 8, 1..=3);
     rig.ask_all();
     (1..=3).for_each(|host| rig.stall(host));
@@ -338,7 +338,7 @@ fn full_memory_keeps_the_closest_candidates() {
 }
 
 #[test]
-fn one_answer_of_lies_does_not_end_a_walk() {
+fn one_answer_of_lies_does_not_end_a_traversal() {
     let mut rig = Rig::knowing(Goal::GetPeers, 16, 8, 101..=108);
     rig.ask_all();
     rig.answer(101);

@@ -28,11 +28,11 @@ pub(crate) use words::{count, rough};
 /// Why a command ends early.
 #[derive(Debug)]
 pub(crate) enum Failure {
-    /// It cannot start, or cannot join the DHT, for this reason.
+    /// The command cannot start or join the DHT, for this reason.
     Start(String),
-    /// It had no result, for this reason.
+    /// The command had no result, for this reason.
     Nothing(String),
-    /// It cannot write to stdout any more.
+    /// Stdout can no longer be written to.
     Stdout(io::Error),
 }
 

@@ -80,8 +80,9 @@ pub(super) fn heading(options: &SimOptions, runs: &[Run]) -> String {
     let churn = options.churn.map_or_else(String::new, |session| {
         format!("; half of the sessions are shorter than {} min", session.as_secs_f64() / 60.0)
     });
-    let (dead, behind_nat, joined) =
-        runs.first().map_or((0, 0, 0), |it| (it.site.dead, it.site.behind_nat, it.site.joined.as_secs()));
+    let (dead, behind_nat, joined) = runs.first().map_or((0, 0, 0), |it| {
+        (it.conditions.dead, it.conditions.behind_nat, it.conditions.joined.as_secs())
+    });
     let pairs = options.lookups as usize;
     format!(
         "{} nodes, {dead} dead, {behind_nat} behind NAT; joined after {joined} s; seed {}\n\
@@ -120,15 +121,15 @@ fn row(text: &mut String, title: &str, figure: &Figure, outcomes: &[Outcome]) {
 
 /// Formats the parameters and the figures for programs.
 pub(super) fn json(options: &SimOptions, runs: &[Run]) -> Value {
-    let site = runs.first().map(|run| &run.site);
+    let conditions = runs.first().map(|run| &run.conditions);
     json!({
         "event": "sim",
         "seed": options.seed,
         "nodes": options.nodes,
-        "dead": site.map(|site| site.dead),
-        "behind_nat": site.map(|site| site.behind_nat),
-        "joined_ms": site.map(|site| site.joined.as_millis() as u64),
-        "transcript": site.map(|site| format!("{:016x}", site.transcript)),
+        "dead": conditions.map(|conditions| conditions.dead),
+        "behind_nat": conditions.map(|conditions| conditions.behind_nat),
+        "joined_ms": conditions.map(|conditions| conditions.joined.as_millis() as u64),
+        "transcript": conditions.map(|conditions| format!("{:016x}", conditions.transcript)),
         "rtt_median_ms": millis(options.rtt_median),
         "loss": options.loss,
         "churn_ms": options.churn.map(millis),

@@ -46,14 +46,14 @@ const ABSENCE: Duration = Duration::from_secs(60);
 /// The measurements of one algorithm.
 pub(super) struct Run {
     pub(super) name: &'static str,
-    pub(super) site: Site,
+    pub(super) conditions: Conditions,
     pub(super) announces: Vec<Outcome>,
     pub(super) lookups: Vec<Outcome>,
 }
 
 /// The network before the first announce.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Site {
+pub(super) struct Conditions {
     pub(super) dead: usize,
     pub(super) behind_nat: usize,
     /// The virtual time until all nodes had joined.
@@ -93,7 +93,7 @@ pub(super) fn work(options: &SimOptions) -> u64 {
 
 /// Builds the network and measures an algorithm in it: by default that of this crate.
 pub(super) fn run(options: &SimOptions, algorithm: Option<Client>, gauge: &Gauge) -> Run {
-    let (mut world, clients, site) = build(options, gauge);
+    let (mut world, clients, conditions) = build(options, gauge);
     let name = algorithm.map_or("this crate", Client::name);
     let plan = plan(options, &clients);
     let begun = world.now();
@@ -112,13 +112,13 @@ pub(super) fn run(options: &SimOptions, algorithm: Option<Client>, gauge: &Gauge
         let both = plan.iter().zip(&under_way).filter(|(task, _)| task.announces == announces);
         both.map(|(task, it)| it.measure(&world, task)).collect()
     };
-    Run { name, site, announces: of(true), lookups: of(false) }
+    Run { name, conditions, announces: of(true), lookups: of(false) }
 }
 
 /// Builds a network that all nodes have joined, and then as many clients as are needed, and that some nodes
 /// have left since. Each client announces or looks up once, so that none knows more from an earlier lookup.
 /// Clients answer no queries, so that no routing table has them and they change nothing for the others.
-fn build(options: &SimOptions, gauge: &Gauge) -> (World, Vec<HostId>, Site) {
+fn build(options: &SimOptions, gauge: &Gauge) -> (World, Vec<HostId>, Conditions) {
     let mut network = Network::internet();
     network.latency = Latency::LogNormal { median: options.rtt_median, sigma: 0.6 };
     network.loss = options.loss;
@@ -147,7 +147,7 @@ fn build(options: &SimOptions, gauge: &Gauge) -> (World, Vec<HostId>, Site) {
         world.kill(nodes[at]);
     }
     let transcript = world.transcript();
-    (world, clients, Site { dead, behind_nat, joined, transcript })
+    (world, clients, Conditions { dead, behind_nat, joined, transcript })
 }
 
 /// Adds hosts in portions, with progress on the gauge, and lets them settle.

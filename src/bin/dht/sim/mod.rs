@@ -77,7 +77,10 @@ fn run_all(options: &SimOptions, algorithms: &[Option<Client>], gauge: &Gauge) -
         workers.into_iter().flat_map(|it| it.join().unwrap_or_else(|panic| resume_unwind(panic))).collect()
     });
     runs.sort_by_key(|(at, _)| *at);
-    debug_assert!(runs.windows(2).all(|pair| pair[0].1.site == pair[1].1.site), "the networks differ");
+    debug_assert!(
+        runs.windows(2).all(|pair| pair[0].1.conditions == pair[1].1.conditions),
+        "the networks differ"
+    );
     runs.into_iter().map(|(_, run)| run).collect()
 }
 

@@ -1,0 +1,121 @@
+//! Words: the first line of a doc comment stands alone, and what the glossary has retired does not come back.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Openings that need the line before, or the item, to be understood.
+const OPENINGS: [&str; 12] = [
+    "Of ",
+    "That of ",
+    "That which ",
+    "Those of ",
+    "The same",
+    "With the ",
+    "So many ",
+    "Such ",
+    "Whose ",
+    "Whom ",
+    "It ",
+    "They ",
+];
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            sources(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+/// The first lines of the doc comments of a file, with their numbers.
+fn first_lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    let doc = |line: &str| {
+        let line = line.trim_start();
+        line.starts_with("///") || line.starts_with("//!")
+    };
+    let mut before = false;
+    text.lines().enumerate().filter_map(move |(at, line)| {
+        let is_first = doc(line) && !before;
+        before = doc(line);
+        is_first.then(|| (at + 1, line.trim_start()[3..].trim_start()))
+    })
+}
+
+/// The words that the glossary lists as retired, each with what is said instead.
+fn retired(glossary: &str) -> Vec<(String, String)> {
+    let (_, list) = glossary.split_once("# Retired words").unwrap();
+    let (_, list) = list.split_once(':').unwrap();
+    let list = list.replace('\n', " ");
+    let entries = list.trim().trim_end_matches('.').split(", ");
+    let pairs = entries.map(|entry| entry.split_once(" (").unwrap());
+    pairs.map(|(word, instead)| (word.to_owned(), instead.trim_end_matches(')').to_owned())).collect()
+}
+
+/// Whether a text has this word, by itself or as a part of an identifier.
+fn has_word(text: &str, word: &str) -> bool {
+    let text = text.to_lowercase();
+    text.match_indices(word).any(|(at, _)| {
+        let before = text[..at].chars().next_back();
+        let after =
+            text[at + word.len()..].strip_prefix('s').unwrap_or(&text[at + word.len()..]).chars().next();
+        let ends = |letter: Option<char>| !letter.is_some_and(char::is_alphanumeric);
+        ends(before) && ends(after)
+    })
+}
+
+#[test]
+fn the_first_line_of_every_doc_comment_stands_alone() {
+    let mut files = Vec::new();
+    sources(&root().join("src"), &mut files);
+    let mut wrong = Vec::new();
+    for file in files {
+        let text = fs::read_to_string(&file).unwrap();
+        for (line, first) in first_lines(&text) {
+            if OPENINGS.iter().any(|opening| first.starts_with(opening)) {
+                wrong.push(format!("{}:{line}: {first}", file.strip_prefix(root()).unwrap().display()));
+            }
+        }
+    }
+    let advice = "begin with what it is, or with a verb: editors show this line alone";
+    assert!(wrong.is_empty(), "{advice}\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn retired_words_do_not_come_back() {
+    let retired = retired(&fs::read_to_string(root().join("src/guide/glossary.md")).unwrap());
+    assert!(retired.len() > 5, "the glossary has a list of retired words");
+    let mut files = Vec::new();
+    sources(&root().join("src"), &mut files);
+    let mut wrong = Vec::new();
+    for file in files {
+        let text = fs::read_to_string(&file).unwrap();
+        for (at, line) in text.lines().enumerate() {
+            for (word, instead) in retired.iter().filter(|(word, _)| has_word(line, word)) {
+                let file = file.strip_prefix(root()).unwrap().display();
+                wrong.push(format!("{file}:{}: {word}: say {instead}", at + 1));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "src/guide/glossary.md has retired these words\n{}", wrong.join("\n"));
+}
+
+#[test]
+fn words_are_found_where_they_stand() {
+    assert!(
+        has_word("the next walk", "walk")
+            && has_word("let walks = 1;", "walk")
+            && has_word("take_walk()", "walk")
+    );
+    assert!(!has_word("a walkway", "walk") && !has_word("opposite", "site"));
+    let lines: Vec<_> = first_lines("/// One.\n/// two\nfn one() {}\n    /// Three.\n").collect();
+    assert_eq!(lines, [(1, "One."), (4, "Three.")]);
+    let list = retired("# Retired words\n\nThese: walk (traversal),\nkept announce (publication).\n");
+    assert_eq!(list[1], ("kept announce".to_owned(), "publication".to_owned()));
+}
