@@ -220,7 +220,7 @@ fn thrice_verbose_tells_of_every_lookup_and_datagram() {
     let to = format!("sent to={}", node.addr);
     assert!(stderr.contains(&to) && stderr.contains(&format!("received from={}", node.addr)), "{stderr}");
     // The core's own lines come by the `log` crate.
-    assert!(stderr.contains("DEBUG") && stderr.contains("dht_proto::node: NodeAdded"), "{stderr}");
+    assert!(stderr.contains("DEBUG") && stderr.contains("dht_proto::node::core: NodeAdded"), "{stderr}");
 }
 
 #[test]
