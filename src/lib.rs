@@ -44,6 +44,7 @@
 //! dropped and counted in [`Stats`] where it came from the network.
 
 #![no_std]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![forbid(unsafe_code, unused_must_use)]
 #![cfg_attr(
     not(test),
