@@ -54,13 +54,16 @@ fn lookups_succeed_where_a_third_of_all_is_lost() {
 fn tables_stay_true_where_nodes_come_and_go() {
     for (limits, datagrams) in [(people::limits(), 45.0), (limits(200), 20.0)] {
         let mut day = Day::begin(5, 200, limits);
+        let mut found = 0;
         for _ in 0..8 {
             let sample = day.sample(secs(1800), 5);
             assert!((185..=200).contains(&sample.nodes) && sample.contacts > 25.0, "{sample:?}");
-            assert!(sample.live > 0.8 && sample.found >= 4, "{sample:?}");
+            assert!(sample.live > 0.8 && sample.found >= 3, "{sample:?}");
+            found += sample.found;
             assert!(sample.datagrams < datagrams, "{sample:?}");
             assert!(sample.pings + sample.find_nodes < sample.datagrams, "{sample:?}");
         }
+        assert!(found >= 36, "{found} of 40");
     }
 }
 
