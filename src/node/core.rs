@@ -36,16 +36,16 @@ use crate::store::token::Tokens;
 use crate::table::{Contact, Entry, Filter, InsertKind, InsertResult, Nodes, Removal, Slots, Table};
 use crate::wire::{Body, Message, ParseError};
 
-/// For how long an address that answered us is known to be genuine.
+/// Seconds for which an address that has answered counts as genuine.
 pub(in crate::node) const VERIFIED_SECS: u16 = 15 * 60;
 
-/// Both families together then have no more peers than a filter counts (BEP 33).
+/// The most peers of a swarm: both families together have no more than a filter counts (BEP 33).
 pub(in crate::node) const MAX_PEERS_PER_SWARM: u32 = 3000;
 
-/// The pause after an errand of the node's own for which the lookups of the user left no slot.
+/// The pause after a maintenance task that found no slot because the user's lookups took all of them.
 pub(in crate::node) const SLOT_RETRY: Duration = Duration::from_secs(10);
 
-/// Everything but the slices. Not generic, so its code exists once however many kinds of storage
+/// The state of a node except its slices. Not generic, so its code exists once however many kinds of storage
 /// a program uses.
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(in crate::node) struct Core {
@@ -65,7 +65,7 @@ pub(in crate::node) struct Core {
     pub(in crate::node) sources: Sources,
     #[cfg(feature = "items")]
     pub(in crate::node) items: ItemStore,
-    /// Items of our own lookups.
+    /// Items of this node's own lookups.
     #[cfg(feature = "items")]
     pub(in crate::node) own: OwnItems,
     #[cfg(feature = "items")]
@@ -75,36 +75,36 @@ pub(in crate::node) struct Core {
     pub(in crate::node) replies: Ring,
     pub(in crate::node) notices: Ring,
     pub(in crate::node) bootstraps: u16,
-    /// So many of them, the first, are routers.
+    /// The number of routers, which come first among the bootstrap hosts.
     pub(in crate::node) routers: u16,
     pub(in crate::node) timers: Timers,
-    /// When the last message came, whatever it was, or the node was enabled.
+    /// When any message was last received, or the node was enabled.
     pub(in crate::node) heard: Instant,
-    /// A query went unanswered since, or the host slept: the silence is no mere quiet.
+    /// Whether a query has gone unanswered since, or the host has slept: the link is not merely quiet.
     pub(in crate::node) missed: bool,
-    /// When the upkeep last sent a ping.
+    /// When maintenance last sent a ping.
     pub(in crate::node) checked: Instant,
-    /// Until then what is ready cannot be sent; `None` where it was not tried yet.
+    /// The time until which nothing that is ready can be sent; `None` if that has not been tried yet.
     pub(in crate::node) blocked: Option<Instant>,
     pub(in crate::node) stats: Stats,
 }
 
-/// The DHT of one family.
+/// The state of one family's DHT.
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(in crate::node) struct FamilyState {
     pub(in crate::node) on: bool,
     pub(in crate::node) id: NodeId,
     pub(in crate::node) table: Table,
     pub(in crate::node) ready: bool,
-    /// Our own endpoint, once a query of ours came back to us.
+    /// The node's own endpoint, once one of its queries came back to it.
     pub(in crate::node) own: Option<Endpoint>,
-    /// Where others see us.
+    /// The address that other nodes see.
     pub(in crate::node) external: External,
-    /// How many nodes it has.
+    /// The estimated size of the network.
     pub(in crate::node) density: Density,
     /// Bootstrap hosts of this family.
     pub(in crate::node) bootstraps: u16,
-    /// The table holds a router, because nobody else is known.
+    /// Whether the table holds a router, because no other node is known.
     pub(in crate::node) holds_router: bool,
     pub(in crate::node) bootstrap: Bootstrap,
 }
@@ -192,7 +192,7 @@ impl Core {
         &mut self.families[family.index()]
     }
 
-    /// Moves time forward and makes output worth another try. Returns the time inside.
+    /// Moves time forward and allows another attempt to send. Returns the internal time.
     pub(in crate::node) fn advance(&mut self, now: Instant) -> Instant {
         self.now = self.now.max(Instant::from_micros(now.as_micros().saturating_add(self.slept)));
         self.blocked = None;
@@ -251,18 +251,18 @@ impl Core {
         if self.family(endpoint.family()).on { Ok(()) } else { Err(StartError::Disabled) }
     }
 
-    /// Whether the configuration has nothing against an endpoint.
+    /// Whether the configuration admits an endpoint.
     pub(in crate::node) fn is_allowed(&self, endpoint: Endpoint) -> bool {
         self.config.has(endpoint.family()) && self.config.address_policy.allows(endpoint)
     }
 
-    /// The families that take part now.
+    /// Returns which families are enabled.
     pub(in crate::node) fn families_on(&self) -> Result<[bool; 2], StartError> {
         let on = Family::ALL.map(|family| self.family(family).on);
         if on == [false; 2] { Err(StartError::Disabled) } else { Ok(on) }
     }
 
-    /// The query that an answer belongs to; `None`, and counted, where there is none.
+    /// Returns the query that a response belongs to; `None`, and counted as dropped, if there is none.
     pub(in crate::node) fn matching(
         &mut self,
         m: &Memory<'_>,
@@ -287,7 +287,7 @@ impl Core {
         self.notify(m, PackedEvent { kind, id, endpoint, ..PackedEvent::EMPTY });
     }
 
-    /// Tells of a node that came, and one that went.
+    /// Emits the events of a node that was added to the table, and of one that was removed.
     pub(in crate::node) fn notify_outcome(
         &mut self,
         m: &mut Memory<'_>,
@@ -342,7 +342,7 @@ impl Core {
     }
 }
 
-/// The routing table's memory in one family.
+/// Returns the memory of the routing table of one family.
 pub(in crate::node) fn table_slots<'a>(m: &'a mut Memory<'_>, family: Family) -> Slots<'a> {
     match family {
         Family::V4 => Slots { buckets: m.buckets_v4, entries: m.nodes_v4, replacements: m.replacements_v4 },
@@ -350,7 +350,7 @@ pub(in crate::node) fn table_slots<'a>(m: &'a mut Memory<'_>, family: Family) ->
     }
 }
 
-/// The nodes in it, to read.
+/// Returns the nodes of the routing table of one family, to read.
 pub(in crate::node) const fn table_nodes<'a>(m: &'a Memory<'_>, family: Family) -> Nodes<'a> {
     match family {
         Family::V4 => Nodes { buckets: m.buckets_v4, entries: m.nodes_v4 },

@@ -1,4 +1,4 @@
-//! Items (BEP 44) that our own lookups seek and publish.
+//! Items (BEP 44) that this node's lookups seek and publish.
 
 use core::time::Duration;
 
@@ -27,7 +27,7 @@ use crate::wire::{ErrorCode, MAX_VALUE_LEN, Method, Response};
 
 /// Commands.
 impl Core {
-    /// A slot for what a lookup seeks.
+    /// Takes a slot for an item that a lookup seeks.
     pub(in crate::node) fn seek_item(
         &mut self,
         m: &mut Memory<'_>,
@@ -52,7 +52,7 @@ impl Core {
         self.lookup_item(m, Goal::Put(ix), item.target(), options)
     }
 
-    /// Starts a lookup whose item was taken just now.
+    /// Starts a lookup whose item slot was taken just before.
     pub(in crate::node) fn lookup_item(
         &mut self,
         m: &mut Memory<'_>,
@@ -79,7 +79,8 @@ impl Core {
         lookup
     }
 
-    /// `last`: how long ago the last round of a saved item ended, and how many nodes confirmed it.
+    /// Publishes an item. `last`: how long ago the last republish of a saved item ended, and how many nodes
+    /// confirmed it.
     pub(in crate::node) fn start_publishing(
         &mut self,
         m: &mut Memory<'_>,
@@ -125,16 +126,17 @@ impl Core {
         Ok(PublicationId { ix, generation: m.publications[ix].generation })
     }
 
-    /// Gives up the item of what is kept up no longer, or changes.
+    /// Releases the item of a publication that is stopped or changed.
     pub(in crate::node) fn release_kept(&mut self, m: &mut Memory<'_>, publication: Ix) {
         if let Some(own) = m.publications[publication].subject.item() {
             self.own.release(&mut own_slots(m), own);
         }
     }
 
-    /// Whom a lookup asks: of an item that can change, all who may hold a version. A round of an item that
-    /// is kept up counts those who hold it, but not in the first round, nor after one that found enough of
-    /// them: if everybody relied on the others, it would expire.
+    /// Returns which nodes a lookup queries: for a mutable item, all that may hold a version.
+    ///
+    /// A republish counts the nodes that hold the item, except for the first one and one that follows a
+    /// skipped one: if every publisher relied on the others, the item would expire.
     pub(in crate::node) fn check_of(m: &Memory<'_>, goal: Goal, publication: Ix) -> Check {
         let Some(own) = goal.item().map(|own| &m.own_items[own.position()]) else { return Check::None };
         let counts =
@@ -146,16 +148,16 @@ impl Core {
         }
     }
 
-    /// A round of an item that is kept up begins.
+    /// Begins a republish of an item.
     pub(in crate::node) fn item_round(&self, m: &mut Memory<'_>, target: &NodeId, own: Ix) -> Goal {
-        // Another value under its number may be gone by now. That there was a newer version is remembered.
+        // Another value under its number may be gone by now. A newer version, once seen, is remembered.
         m.own_items[own.position()].in_conflict = false;
         self.examine_stored(m, target, own);
         Goal::Put(own)
     }
 
-    /// A slot for an item of our own, with a value of `len` bytes. Where all are taken, lookups that were
-    /// reported lose theirs, the longest ago first.
+    /// Takes a slot for an item of this node, with a value of `len` bytes. If all are taken, reported lookups
+    /// lose theirs, the longest-completed first.
     fn take_own(
         &mut self,
         m: &mut Memory<'_>,
@@ -189,9 +191,9 @@ impl Core {
     }
 }
 
-/// What lookups meet.
+/// Items in responses.
 impl Core {
-    /// Looks at the item in an answer.
+    /// Examines the item in a response.
     pub(in crate::node) fn accept_item(
         &mut self,
         m: &mut Memory<'_>,
@@ -222,10 +224,11 @@ impl Core {
         self.stop_put(m, ix, own);
     }
 
-    /// A put begins with the nodes of an earlier lookup: it knows which versions that one met and stored.
+    /// Lets a put continue from the nodes of an earlier lookup: the versions which that one found and stored
+    /// are known.
     pub(in crate::node) fn recall_item(&self, m: &mut Memory<'_>, ix: Ix, goal: Goal) {
         let (Some(old), Some(new)) = (m.traversals[ix].goal.item(), goal.item()) else { return };
-        // The rounds of an item that is kept up share its slot.
+        // All republishes of an item share its slot.
         if old != new {
             let old = m.own_items[old.position()];
             let (traversal, memory) = self.traversals.traversal(m, ix);
@@ -234,7 +237,7 @@ impl Core {
         }
     }
 
-    /// A node refused a put. Returns whether it gets another one, of another form.
+    /// Handles the refusal of a put. Returns whether the put is sent to the node again, in another form.
     pub(in crate::node) fn puts_again(
         &self,
         m: &mut Memory<'_>,
@@ -250,7 +253,7 @@ impl Core {
             && m.own_items.get(own.position()).is_some_and(|own| !own.is_mutable())
     }
 
-    /// Whether the refusal says only that the node holds what is put, as some do on every republish.
+    /// Whether a refusal only means that the node holds this very item, as some nodes say on every republish.
     pub(in crate::node) fn is_held(
         &self,
         m: &mut Memory<'_>,
@@ -264,8 +267,8 @@ impl Core {
             && m.traversals[ix].goal.item().is_some_and(|own| m.own_items[own.position()].is_newest())
     }
 
-    /// A walk has asked all who may hold the item that it puts. Once the one in the other family has, too, it
-    /// is decided whether it is put. Returns whether that was still to be done.
+    /// Decides whether an item is put, once the traversals of both families have queried all nodes that may
+    /// hold it. Returns whether the decision was still pending.
     pub(in crate::node) fn decide_put(&mut self, m: &mut Memory<'_>, ix: Ix) -> bool {
         let Goal::Put(own) = m.traversals[ix].goal else { return false };
         if !m.traversals[ix].items.is_thorough() {
@@ -298,7 +301,7 @@ impl Core {
         true
     }
 
-    /// A node that answers late holds what stands in the way of a put: nobody gets it any more.
+    /// Stops a put because a node that answered late holds an obstacle: it is sent to nobody else.
     fn stop_put(&mut self, m: &mut Memory<'_>, ix: Ix, own: Ix) {
         let own = &m.own_items[own.position()];
         if own.obstacle().is_none() || own.stands() {
@@ -313,7 +316,7 @@ impl Core {
         }
     }
 
-    /// What stood in the way of the put of a lookup.
+    /// Returns the obstacle of a lookup's put.
     pub(in crate::node) fn obstacle(
         traversals: &[Slot<Traversal>],
         own_items: &[OwnItem],
@@ -324,7 +327,7 @@ impl Core {
         own_items.get(own.position())?.obstacle().filter(|_| is_stopped)
     }
 
-    /// The put of a lookup to one node.
+    /// Sends the put of a lookup to one node.
     pub(in crate::node) fn send_put(
         &mut self,
         m: &mut Memory<'_>,
@@ -340,28 +343,28 @@ impl Core {
         let holds_newest = traversal.holds_newest(memory.candidates, to);
         let wants_seq = traversal.wants_seq(memory.candidates, to);
         let own = &m.own_items[traversal.goal.item()?.position()];
-        // Who returned nothing has nothing to compare with (B44-30), and who missed a version would
-        // refuse the next one too.
+        // A node that returned nothing has nothing to compare with (B44-30), and one that missed a version
+        // would refuse the next one too.
         let cas = own.cas.filter(|_| holds_newest);
         let item = own.read(m.own_chunks)?;
         let item = item.put(cas, wants_seq.then_some(1));
         let most = if to.family() == Family::V4 { MAX_DATAGRAM } else { MAX_DATAGRAM_V6 };
         let buf = &mut buf[..most];
         let method = |target| Method::Put { token: token.bytes(), target, item };
-        // Redundant, but one family of nodes asks for it; left out where all fields are at their
-        // longest and it would not fit.
+        // Redundant, but one family of nodes requires it; left out if it would not fit because all fields
+        // have their greatest length.
         let is_long = self.query(to, &[0; 4], method(Some(target))).encoded_len() > buf.len();
         self.send(m, query, method(Some(target).filter(|_| !is_long)), stall, timeout, buf)
     }
 
-    /// A lookup has ended: what it found needs no more memory than it takes.
+    /// Shrinks the memory of the item that an ended lookup found to what it takes.
     pub(in crate::node) fn trim_found(&mut self, m: &mut Memory<'_>, goal: Goal) {
         if let Some(own) = goal.item() {
             self.own.trim(&mut own_slots(m), own);
         }
     }
 
-    /// The item that a lookup found or publishes.
+    /// Returns the item that a lookup found or publishes.
     pub(in crate::node) fn found_item(&self, view: View<'_>, lookup: LookupId) -> Option<Item> {
         let traversal = &view.traversals.get(lookup.ix.position())?.value;
         let is_it = traversal.generation == lookup.generation && traversal.phase != Phase::Free;
@@ -407,12 +410,12 @@ impl Core {
         view.own_items[own.position()].read(view.own_chunks)
     }
 
-    /// The highest number that nodes returned to a lookup.
+    /// Returns the highest sequence number that nodes returned to a lookup.
     pub(in crate::node) fn newest_seq(own_items: &[OwnItem], goal: Goal) -> Option<i64> {
         own_items.get(goal.item()?.position())?.newest
     }
 
-    /// What others put to us is found at once.
+    /// Examines the item stored at this node, which a lookup finds at once.
     fn examine_stored(&self, m: &mut Memory<'_>, target: &NodeId, own: Ix) -> Option<Sighting> {
         let (item, _) = self.item_for(m, target, None)?;
         let response = Response {
@@ -425,7 +428,7 @@ impl Core {
         Some(OwnItems::examine(&mut own_slots(m), own, &response))
     }
 
-    /// Tells of an item that was found; one that cannot change ends its lookup.
+    /// Reports an item that was found; an immutable one ends its lookup.
     fn report_found(&mut self, m: &mut Memory<'_>, ix: Ix, from: Endpoint, seq: Option<i64>) {
         let traversal = &m.traversals[ix];
         if traversal.phase.has_events() {
@@ -443,20 +446,20 @@ impl Core {
     }
 }
 
-/// The error of a shortage of slots, or of chunks.
+/// Returns the error for a shortage of slots, or of chunks.
 fn refusal(shortage: Shortage, limits: [Limit; 2]) -> StartError {
     let Shortage { is_of_chunks, total, needed, usable } = shortage;
     let size = if usable < needed { usable } else { total };
     limits[usize::from(is_of_chunks)].refusal(size, needed)
 }
 
-/// A walk, and that of the same lookup in the other family: its slot may serve another one by now.
+/// Returns a traversal and that of the same lookup in the other family, unless its slot has been reused.
 fn both(traversals: &[Slot<Traversal>], ix: Ix) -> impl Iterator<Item = Ix> + use<> {
     let is_same = |sibling: &Ix| traversals[*sibling].generation == traversals[ix].generation;
     [Some(ix), traversals[ix].sibling.some().filter(is_same)].into_iter().flatten()
 }
 
-/// The memory of our own items.
+/// Returns the memory of this node's own items.
 pub(in crate::node) const fn own_slots<'a>(m: &'a mut Memory<'_>) -> OwnSlots<'a> {
     OwnSlots { items: m.own_items, chunks: m.own_chunks }
 }

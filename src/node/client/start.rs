@@ -1,4 +1,4 @@
-//! Asking: what the user commands, and what is made of the answers.
+//! Commands that start queries and lookups, and what their responses and failures change.
 
 use crate::base::addr::{Endpoint, Family};
 use crate::base::id::{Distance, K, NodeId};
@@ -16,10 +16,10 @@ use crate::rpc::inflight::{Match, Purpose, Query, QueryResult, TraversalRef};
 use crate::table::Contact;
 use crate::wire::{CompactNodes, ErrorCode, Message, MethodKind, Response};
 
-/// Nodes that are taken from one answer; deployed nodes send up to 20.
+/// The most nodes taken from one response; deployed nodes send up to 20.
 const MAX_NODES: usize = 32;
 
-/// Peers that are taken from one answer, more than fit into a datagram on Ethernet.
+/// The most peers taken from one response; more than fit into a datagram on Ethernet.
 const MAX_PEERS: usize = 256;
 
 /// Commands.
@@ -117,7 +117,7 @@ impl Core {
         true
     }
 
-    /// Ends the walks of a lookup that was not reported.
+    /// Ends the traversals of a lookup that was not reported.
     pub(in crate::node) fn drop_walks(&mut self, m: &mut Memory<'_>, lead: Ix) {
         for ix in [Some(lead), m.traversals[lead].sibling.some()].into_iter().flatten() {
             let traversal = m.traversals[ix];
@@ -141,8 +141,8 @@ impl Core {
         is_current
     }
 
-    /// Starts a walk in each of `families`, or goes on from one whose tokens still serve; `kept` is
-    /// the announce that it is a round of, if it is one.
+    /// Starts a traversal in each of `families`, or continues one whose tokens are still valid. `publication`
+    /// is the publication that the lookup republishes, if any.
     pub(in crate::node) fn start(
         &mut self,
         m: &mut Memory<'_>,
@@ -161,7 +161,7 @@ impl Core {
         }
         let recalled = traversals.iter().flatten().count();
         if recalled + self.available_walks(m, goal, publication, recalled) < wanted().count() {
-            // Before any other lookup has made room in vain.
+            // Checked before other lookups are displaced for nothing.
             return Err(Limit::Lookups.refusal(m.traversals.len(), wanted().count()));
         }
         for family in wanted() {
@@ -201,7 +201,7 @@ impl Core {
             {
                 m.traversals[ix].items.check = Self::check_of(m, goal, publication);
             }
-            // Where hosts share networks ids need not be uniform either.
+            // If hosts share networks, ids need not be uniform either.
             let density = &self.family(family).density;
             let expected = if self.config.source_limits { density.trusted() } else { None };
             let by_fitness = self.config.enforce_secure_ids;
@@ -220,7 +220,7 @@ impl Core {
     }
 }
 
-/// Answers.
+/// Responses.
 impl Core {
     pub(in crate::node) fn on_response(
         &mut self,
@@ -241,9 +241,9 @@ impl Core {
         self.rtt.record(rtt);
         self.sources.verify(m.sources, from, self.now);
         let expected = query.id.filter(|&expected| expected != response.id);
-        // Who is not the one that others named gets no place in the table (L-07), but whoever held
-        // one there loses it. It is not held against the host: whoever listed it may have
-        // lied.
+        // A node under another id than it was listed by gets no place in the table (L-07), and whichever
+        // entry held that address loses it. The failure does not count against the host: the node that
+        // listed it may have lied.
         let is_known = expected.is_none_or(|id| {
             let contact = Contact { id, endpoint: from };
             self.family(family).table.holds(&mut table_slots(m, family), contact)
@@ -272,7 +272,7 @@ impl Core {
         self.on_seen(m, from, message.requester);
     }
 
-    /// An error is an answer of a live node, but gives a lookup nothing.
+    /// Handles an error response, which proves that a node is alive but is of no use to a lookup.
     pub(in crate::node) fn on_error(
         &mut self,
         m: &mut Memory<'_>,
@@ -301,7 +301,7 @@ impl Core {
         self.on_seen(m, from, message.requester);
     }
 
-    /// An answer that does not say whose it is ends the query (BEP 5).
+    /// Ends the query of a response that has no valid id (BEP 5).
     pub(in crate::node) fn on_bad_reply(&mut self, m: &mut Memory<'_>, from: Endpoint, transaction: &[u8]) {
         self.note_traffic(m, self.now);
         if let Some(ix) = self.matching(m, from, transaction) {
@@ -309,9 +309,9 @@ impl Core {
         }
     }
 
-    /// A query of ours came back to us: the address it went to is our own.
+    /// Handles a query of this node that came back to it: the address it went to is the node's own.
     pub(in crate::node) fn on_own_query(&mut self, m: &mut Memory<'_>, from: Endpoint, transaction: &[u8]) {
-        // Our transaction id proves it; anybody can write our id into a query.
+        // The transaction id proves it; anybody can write this node's id into a query.
         let Match::Query(ix) = self.inflight.find(m.queries, from, transaction) else {
             return;
         };
@@ -337,7 +337,7 @@ impl Core {
         self.reschedule(m, ix);
     }
 
-    /// A query ended without an answer that is of use.
+    /// Handles a query that ended without a useful response.
     pub(in crate::node) fn on_search_failed(
         &mut self,
         m: &mut Memory<'_>,
@@ -385,7 +385,7 @@ impl Core {
         self.on_failed(m, &query, QueryResult::Malformed);
     }
 
-    /// A step of a lookup was answered: take in its nodes and peers.
+    /// Handles the response to a step of a lookup: takes in its nodes and peers.
     fn on_found(
         &mut self,
         m: &mut Memory<'_>,
@@ -423,7 +423,7 @@ impl Core {
         self.reschedule(m, ix);
     }
 
-    /// What an answer makes of a node for a lookup.
+    /// Returns what a response makes of a node for a lookup.
     fn worth(&self, m: &mut Memory<'_>, ix: Ix, query: &Query, response: &Response<'_>) -> Worth {
         let is_deaf = |m: &Memory<'_>| self.contacts.is_deaf(m.contacts, query.to, self.now);
         if self.config.enforce_secure_ids && !is_secure(&response.id, query.to) {
@@ -438,7 +438,7 @@ impl Core {
         }
     }
 
-    /// A node told who lives beyond the horizon of a lookup.
+    /// Handles the response to a probe for nodes beyond the horizon of a lookup.
     fn on_looked(
         &mut self,
         m: &mut Memory<'_>,
@@ -471,7 +471,7 @@ impl Core {
         self.reschedule(m, ix);
     }
 
-    /// Offers the nodes of an answer of the node `by` to the walk of their family in the same lookup.
+    /// Offers the nodes in a response of node `by` to the traversal of their family in the same lookup.
     fn accept_nodes(
         &mut self,
         m: &mut Memory<'_>,
@@ -501,7 +501,7 @@ impl Core {
         if let Some((farthest, _)) = usable.last().filter(|_| is_own) {
             traversal.on_list(&by, &farthest.id, usable.len());
         }
-        // No more than an answer is to list (BEP 5): a few liars must not crowd out everybody else.
+        // No more than a response should list (BEP 5), so that a few liars cannot crowd out all others.
         for (contact, is_suspect) in usable.iter().take(K.max(traversal.k.into())) {
             traversal.add_listed(memory.candidates, contact.id, contact.endpoint, *is_suspect, from);
         }
@@ -510,11 +510,11 @@ impl Core {
         }
     }
 
-    /// Pings the nodes that a bootstrap host names while few are known: if those are liars, they know
-    /// how to be closer to whatever is looked up.
+    /// Pings the nodes that a bootstrap host lists while few are known: lying nodes would be closer to any
+    /// target that is looked up.
     fn take_named(&mut self, m: &mut Memory<'_>, from: Endpoint, response: &Response<'_>) {
         let state = self.family(from.family());
-        // Who has not joined yet asks them anyway.
+        // A node that has not joined yet queries them anyway.
         if state.ready && state.table.len() < FEW_NODES && self.bootstraps(m).contains(&from) {
             for nodes in [response.nodes, response.nodes6].into_iter().flatten() {
                 self.take_foreign(m, nodes);
@@ -522,12 +522,12 @@ impl Core {
         }
     }
 
-    /// Pings nodes of a family that the lookup does not walk in, or not any more, while few are
-    /// known there: over them a node comes from one DHT into the other (B32-18).
+    /// Pings listed nodes of a family that the lookup does not traverse, or no longer, while few nodes are
+    /// known there: this is how a node gets from one DHT into the other (B32-18).
     fn take_foreign(&mut self, m: &mut Memory<'_>, nodes: CompactNodes<'_>) {
         let (family, now) = (nodes.family(), self.now);
         let state = self.family(family);
-        // One answer at a time: the pings of the user and of upkeep must not wait behind them.
+        // One response at a time: pings of the user and of maintenance must not wait behind these.
         if !state.on || state.table.len() >= FEW_NODES || self.inflight.has_waiting() {
             return;
         }
@@ -552,7 +552,7 @@ impl Core {
         }
     }
 
-    /// Whether a node that others named may be asked.
+    /// Whether a listed node may be queried.
     pub(in crate::node) fn is_candidate(&self, id: NodeId, endpoint: Endpoint) -> bool {
         let family = self.family(endpoint.family());
         let is_own = id == family.id || family.own == Some(endpoint) || family.external.is_known_as(endpoint);
@@ -583,13 +583,13 @@ impl Core {
                 *place = peer;
                 traversal.found += 1;
                 if is_scrape {
-                    // It counts them and tells of none.
+                    // A scrape counts peers without reporting them.
                     traversal.reported += 1;
                 } else {
                     self.traversals.unreported += 1;
                 }
             }
-            // A scrape has counted it.
+            // Already counted by the scrape.
             None if is_scrape => {}
             None => {
                 traversal.has_more = true;

@@ -1,4 +1,4 @@
-//! What comes out of a node: datagrams made from state, events, and the next deadline.
+//! Output of a node: datagrams made from state, events, and the next deadline.
 
 use core::time::Duration;
 
@@ -17,21 +17,21 @@ use crate::rpc::reputation::Leave;
 use crate::table::{Contact, Entry, Filter};
 use crate::wire::{Body, Message, Method, Query, Want};
 
-/// How long a query that is no step of a lookup is waited for.
+/// The timeout of a query that belongs to no lookup.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Whether a query may be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Permit {
     Granted,
-    /// Not before this time, since its destination was asked much lately. Others may go on.
+    /// Not before this time, since the destination was queried much lately. Other queries may go on.
     Busy(Instant),
-    /// Not before this time, for want of a slot or of the allowance of new endpoints.
+    /// Not before this time, because no query slot or no allowance for new endpoints is left.
     Short(Instant),
 }
 
 impl Core {
-    /// Whether there may be anything that [`poll_transmit`](Self::poll_transmit) could send.
+    /// Whether [`poll_transmit`](Self::poll_transmit) may have anything to send.
     pub(in crate::node) fn may_transmit(&mut self, now: Instant) -> bool {
         let now = self.advance(now);
         let is_due = |family: &FamilyState| family.on && family.table_due().any(|due| due <= now);
@@ -105,7 +105,7 @@ impl Core {
         deadlines.into_iter().flatten().min().map(|at| self.outside(at.max(self.now)))
     }
 
-    /// Answers first, then what the user waits for, then upkeep.
+    /// Sends responses first, then queries that the user waits for, then maintenance.
     fn next_transmit(&mut self, m: &mut Memory<'_>, buf: &mut [u8]) -> Option<Transmit> {
         while let Some(reply) = self.replies.pop(m.replies) {
             let transmit = self.emit_reply(m, &reply, buf);
@@ -113,7 +113,7 @@ impl Core {
                 return transmit;
             }
         }
-        // Each waits for its own destination and holds up no other.
+        // Each waits for its own destination and delays no other.
         while let Some(ix) = self.inflight.next_waiting(m.queries, self.now) {
             if self.is_stale(m, ix) {
                 self.inflight.cancel(m.queries, ix);
@@ -133,7 +133,7 @@ impl Core {
         self.next_check(m, buf).or_else(|| self.next_restored(m, buf))
     }
 
-    /// The next datagram of a lookup; each one that is ready is asked once.
+    /// Returns the next datagram of a lookup; each traversal that is ready takes its turn.
     fn next_step(&mut self, m: &mut Memory<'_>, buf: &mut [u8]) -> Option<Transmit> {
         self.traversals.release(m, self.now);
         for _ in 0..self.traversals.ready_count() {
@@ -157,7 +157,7 @@ impl Core {
         None
     }
 
-    /// Notes that a step of a walk is done, and queues its query. `None` where it sends nothing, or
+    /// Records that a step of a traversal is done, and queues its query. `None` if the step sends nothing, or
     /// all slots are taken.
     pub(in crate::node) fn enqueue_step(&mut self, m: &mut Memory<'_>, ix: Ix, step: Step) -> Option<Ix> {
         if self.inflight.is_full(m.queries) {
@@ -207,7 +207,7 @@ impl Core {
         #[cfg(feature = "items")]
         let asks_for_item = !asks_neighbours && !self.contacts.is_deaf(m.contacts, to, self.now);
         let want = self.want(&traversal);
-        // What is sent once nobody waits any more need not follow in the same burst of losses.
+        // A query that nobody waits for any more need not follow in the same burst of losses.
         let patience = if traversal.lingers() { 4 } else { 1 };
         let stall = traversal.stall.unwrap_or_else(|| self.rtt.stall()) * patience;
         let method = match (purpose, traversal.goal) {
@@ -237,7 +237,7 @@ impl Core {
         self.send(m, ix, method, stall, traversal.timeout, buf)
     }
 
-    /// A ping that the routing table wants.
+    /// Sends a ping that the routing table has due.
     fn next_check(&mut self, m: &mut Memory<'_>, buf: &mut [u8]) -> Option<Transmit> {
         for family in Family::ALL {
             if !self.family(family).on {
@@ -264,7 +264,7 @@ impl Core {
         None
     }
 
-    /// Whom the table wants pinged; who was asked much lately is left out this time.
+    /// Returns the node to ping next; one that was queried much lately is left out this time.
     fn next_to_check(&mut self, m: &mut Memory<'_>, family: Family) -> Option<Contact> {
         let (now, strangers_at) = (self.now, self.strangers_at(m));
         let strangers_wait = strangers_at > now;
@@ -303,7 +303,7 @@ impl Core {
         }
     }
 
-    /// A ping to a node that was restored. Half of the slots and of the allowance is left to lookups.
+    /// Pings a restored node. Half of the slots and of the allowance is left to lookups.
     fn next_restored(&mut self, m: &mut Memory<'_>, buf: &mut [u8]) -> Option<Transmit> {
         for family in Family::ALL {
             let (now, state) = (self.now, self.family(family));
@@ -328,8 +328,8 @@ impl Core {
         None
     }
 
-    /// On a quiet link the silence of one node says nothing, so another one is pinged beside it:
-    /// if that answers, our link is alive and the silence counts.
+    /// Pings a second node on a quiet link, where the silence of one node proves nothing: if the second one
+    /// answers, the link works and the silence counts.
     fn ping_companion(&mut self, m: &mut Memory<'_>, contact: Contact) {
         let family = contact.endpoint.family();
         let target = self.rng.id();
@@ -341,7 +341,7 @@ impl Core {
         }
     }
 
-    /// Whether a query waits for a walk that is no more, or an announce for a token that is not.
+    /// Whether a query waits for a traversal that no longer exists, or an announce for a token that does not.
     fn is_stale(&self, m: &mut Memory<'_>, ix: Ix) -> bool {
         let (to, purpose) = (m.queries[ix].to, m.queries[ix].purpose);
         let Some(reference) = purpose.traversal() else { return false };
@@ -372,12 +372,12 @@ impl Core {
         self.contacts.contacted(m.contacts, to, self.node_rate(), self.now);
         self.inflight.sent(m.queries, ix, transaction, self.now, stall, timeout);
         let message = self.query(to, &transaction, method);
-        // Every query of ours fits: the longest part is a token, and of those few bytes are kept.
+        // Every query fits: the longest part is a token, and only short tokens are kept.
         let size = message.emit(buf)?;
         Some(Transmit { destination: to.into(), source: None, size })
     }
 
-    /// A query of ours.
+    /// Builds the message of a query.
     pub(in crate::node) fn query<'a>(
         &'a self,
         to: Endpoint,
@@ -392,7 +392,7 @@ impl Core {
         }
     }
 
-    /// Whether a new query may go to this endpoint now; if so it is counted as sent.
+    /// Whether a query may be sent to this endpoint now; if so it is counted as sent.
     fn permit_query(&mut self, m: &Memory<'_>, endpoint: Endpoint) -> Permit {
         if self.inflight.is_full(m.queries) {
             self.blocked = self.blocked.or(Some(Instant::NEVER));
@@ -401,7 +401,7 @@ impl Core {
         self.permit(m, endpoint)
     }
 
-    /// Whether a datagram may go to this endpoint now; if so it is counted as sent.
+    /// Whether a datagram may be sent to this endpoint now; if so it is counted as sent.
     fn permit(&mut self, m: &Memory<'_>, endpoint: Endpoint) -> Permit {
         match self.contacts.leave(m.contacts, endpoint, self.node_rate(), self.now) {
             Leave::At(until) => return Permit::Busy(until),
@@ -417,7 +417,7 @@ impl Core {
         Permit::Short(at)
     }
 
-    /// When somebody may be pinged who has not answered so far: half of the slots and of the allowance
+    /// Returns when a node that has not answered so far may be pinged: half of the slots and of the allowance
     /// is left to lookups.
     fn strangers_at(&self, m: &Memory<'_>) -> Instant {
         if self.inflight.outstanding() * 2 >= m.queries.len() {
@@ -428,7 +428,7 @@ impl Core {
         self.new_endpoints.available_at(half, self.now).unwrap_or(Instant::NEVER)
     }
 
-    /// Whether upkeep may contact somebody, or has to wait.
+    /// Whether maintenance may contact a node now.
     fn has_allowance(&mut self, m: &Memory<'_>) -> bool {
         let at = if self.inflight.is_full(m.queries) {
             Instant::NEVER
@@ -449,7 +449,7 @@ impl Core {
         RateLimit { per_sec: self.config.new_endpoints, burst: self.config.new_endpoints_burst }
     }
 
-    /// An instant on the caller's clock.
+    /// Converts an instant to the caller's clock.
     fn outside(&self, at: Instant) -> Instant {
         Instant::from_micros(at.as_micros().saturating_sub(self.slept))
     }

@@ -1,7 +1,7 @@
-//! The walks of all lookups: where they are kept, how they begin, go on and end.
+//! The traversals of all lookups: their slots, and how they begin, continue and end.
 //!
-//! A lookup is one walk in each family that takes part. The walk whose index is the lookup's id
-//! leads; it is reported when both have ended. Every walk is in one list at a time, by its phase.
+//! A lookup is one traversal in each family that takes part. The one whose index is the lookup's id leads; it
+//! is reported when both have ended. Every traversal is in one list at a time, by its phase.
 
 use core::time::Duration;
 
@@ -24,36 +24,36 @@ use crate::rpc::inflight::{Purpose, TraversalRef};
 use crate::table::{Contact, Filter};
 use crate::wire::{ErrorCode, Want};
 
-/// A lookup starts from this many nodes of the table.
+/// The number of table entries that a lookup starts from.
 const SEEDS: usize = 2 * K;
 
-/// A target that shares more than all but so many bits of our neighbourhood with our id lies within it.
+/// A target that shares all but this many of the bits of the node's neighbourhood with its id lies within it.
 const NEIGHBOUR_BITS: u32 = 3;
 
-/// A lookup that begins before any node is known waits this long for one.
+/// The time that a lookup started before any node is known waits for one.
 const PARKED: Duration = Duration::from_secs(10);
 
-/// The head of all lookups.
+/// The shared state of all lookups.
 #[derive(Clone, Copy, Debug, Default)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(in crate::node) struct Traversals {
     pool: Pool,
     ready: List,
-    /// Those whose next destination was asked much lately, by when it may be asked again.
+    /// Traversals whose next destination was queried much lately, by when it may be queried again.
     held: List,
     waiting: List,
-    /// Ended, but the other family has not, or the completion is not polled.
+    /// Traversals that have ended while the other family has not, or whose completion is not polled.
     ended: List,
     /// The leading walks of lookups whose completion waits to be polled.
     completed: List,
-    /// Reported; the longest ago first.
+    /// Reported traversals, the longest-completed first.
     remembered: List,
     pub(in crate::node) generation: u32,
-    /// Peers found and not polled, over all walks.
+    /// Peers found and not polled, over all traversals.
     pub(in crate::node) unreported: usize,
 }
 
-/// The memory of one walk.
+/// The memory of one traversal.
 pub(in crate::node) struct WalkMemory<'a> {
     pub(in crate::node) candidates: &'a mut [Candidate],
     pub(in crate::node) tokens: &'a mut [Token],
@@ -65,7 +65,7 @@ impl Traversals {
         !self.ready.is_empty()
     }
 
-    /// Whether a walk is ready, or one is held that may be by now.
+    /// Whether a traversal is ready, or one is held that may be ready by now.
     pub(in crate::node) const fn may_have_ready(&self) -> bool {
         !self.ready.is_empty() || !self.held.is_empty()
     }
@@ -78,25 +78,25 @@ impl Traversals {
         self.unreported > 0 || !self.completed.is_empty()
     }
 
-    /// When the first of the walks that are held is ready again.
+    /// Returns when the first of the held traversals is ready again.
     pub(in crate::node) fn held_until(&self, traversals: &[Slot<Traversal>]) -> Option<Instant> {
         self.held.front().map(|ix| traversals[ix].held_until)
     }
 
-    /// Keeps a walk until then from those that are ready.
+    /// Holds a traversal back from those that are ready, until the given time.
     pub(in crate::node) fn hold(&mut self, m: &mut Memory<'_>, ix: Ix, until: Instant) {
         m.traversals[ix].held_until = until;
         self.set_phase(m, ix, Phase::Held);
     }
 
-    /// Makes those ready whose time has come.
+    /// Makes the held traversals ready whose time has come.
     pub(in crate::node) fn release(&mut self, m: &mut Memory<'_>, now: Instant) {
         while let Some(ix) = self.held.front().filter(|&ix| m.traversals[ix].held_until <= now) {
             self.set_phase(m, ix, Phase::Ready);
         }
     }
 
-    /// The walk that was asked longest ago, which goes to the back.
+    /// Returns the ready traversal whose turn is longest ago, and moves it to the back.
     pub(in crate::node) fn next_ready(&mut self, traversals: &mut [Slot<Traversal>]) -> Option<Ix> {
         let ix = self.ready.pop_front(traversals)?;
         self.ready.push_back(traversals, ix);
@@ -117,7 +117,7 @@ impl Traversals {
         (&mut m.traversals[ix], memory)
     }
 
-    /// Moves a walk to the list of its new phase.
+    /// Moves a traversal to the list of its new phase.
     pub(in crate::node) fn set_phase(&mut self, m: &mut Memory<'_>, ix: Ix, phase: Phase) {
         if let Some(list) = self.list(m.traversals[ix].phase) {
             list.remove(m.traversals, ix);
@@ -137,13 +137,13 @@ impl Traversals {
         }
     }
 
-    /// Of the lookups that were reported and hold an item the one reported longest ago.
+    /// Returns the longest-completed lookup that still holds an item.
     #[cfg(feature = "items")]
     pub(in crate::node) fn oldest_with_item(&self, traversals: &[Slot<Traversal>]) -> Option<Ix> {
         self.remembered.iter(traversals).find(|&ix| traversals[ix].goal.item().is_some())
     }
 
-    /// Whether every slot is free or in the list of its phase, and no find is forgotten.
+    /// Whether every slot is free or in the list of its phase, and every unreported peer is counted.
     #[cfg(any(feature = "checkpoint", feature = "sim"))]
     pub(in crate::node) fn is_consistent(&self, traversals: &[Slot<Traversal>]) -> bool {
         let lists = [
@@ -178,9 +178,9 @@ impl Traversals {
     }
 }
 
-/// The life of a walk.
+/// The life cycle of a traversal.
 impl Core {
-    /// Looks at what a walk wants now: puts it among those that are ready, lets it wait, or ends it.
+    /// Evaluates what a traversal does next: makes it ready, lets it wait, or ends it.
     pub(in crate::node) fn reschedule(&mut self, m: &mut Memory<'_>, ix: Ix) {
         if !m.traversals[ix].phase.is_under_way() {
             return self.place_late(m, ix);
@@ -210,9 +210,10 @@ impl Core {
         }
     }
 
-    /// Whether what it has placed may stand where few have said so yet: nodes may take long to check a
-    /// signature, and to report that hardly anything was stored would be wrong. An announce that goes
-    /// on from earlier tokens begins anew instead, which harms nobody.
+    /// Whether a traversal that would end waits for confirmations because few nodes have confirmed so far.
+    ///
+    /// Nodes may take long to check a signature, and a report that hardly anything was stored would be wrong.
+    /// An announce that continues from earlier tokens starts over instead, which harms nobody.
     fn awaits_confirmation(&self, m: &Memory<'_>, ix: Ix) -> bool {
         let traversal = &m.traversals[ix];
         let begins_anew = traversal.resumed && matches!(traversal.goal, Goal::Announce(_));
@@ -222,9 +223,9 @@ impl Core {
             && self.inflight.awaits(m.queries, Purpose::Announce(reference))
     }
 
-    /// Queues what an announce still has to send after it was reported, and leaves half of all queries
-    /// to those who wait for something. What was sent twice follows in its own time: a node that
-    /// ignores it is not to get it three times more in the same second.
+    /// Queues what an announce still has to send after it was reported, and leaves half of all queries to
+    /// lookups that somebody waits for. What was sent twice follows later: a node that ignores it does not
+    /// get it three times more in the same second.
     fn place_late(&mut self, m: &mut Memory<'_>, ix: Ix) {
         while m.traversals[ix].lingers()
             && self.family(m.traversals[ix].family()).on
@@ -240,8 +241,8 @@ impl Core {
         }
     }
 
-    /// Reputations have become known: lookups that had none begin, and those that nobody has answered
-    /// so far ask them too.
+    /// Wakes lookups after nodes have become known: those without any node begin, and those that nobody has
+    /// answered so far query the new nodes too.
     pub(in crate::node) fn unpark(&mut self, m: &mut Memory<'_>) {
         let options = self.config.lookup;
         for ix in (0..m.traversals.len()).map(Ix::new) {
@@ -262,7 +263,7 @@ impl Core {
         }
     }
 
-    /// Ends lookups that found nobody to ask for too long.
+    /// Ends lookups that found no node to query for too long.
     pub(in crate::node) fn end_parked(&mut self, m: &mut Memory<'_>) {
         for at in 0..m.traversals.len() {
             let ix = Ix::new(at);
@@ -272,7 +273,7 @@ impl Core {
         }
     }
 
-    /// The next peer that a lookup found.
+    /// Returns the next peer that a lookup found.
     pub(in crate::node) fn next_found(&mut self, m: &mut Memory<'_>) -> Option<(LookupId, Endpoint)> {
         if self.traversals.unreported == 0 {
             return None;
@@ -287,7 +288,7 @@ impl Core {
         Some((LookupId { ix: traversal.lead, generation: traversal.generation }, peer))
     }
 
-    /// The next lookup that has ended, whose walks are from now on only remembered.
+    /// Returns the next lookup that has ended; from then on its traversals are only remembered.
     pub(in crate::node) fn next_completed(&mut self, m: &mut Memory<'_>) -> Option<(LookupId, LookupReport)> {
         let lead = self.traversals.completed.front()?;
         let traversal = m.traversals[lead];
@@ -362,13 +363,13 @@ impl Core {
         self.traversals.ready.len() + self.traversals.held.len() + self.traversals.waiting.len()
     }
 
-    /// The families whose nodes a lookup asks for.
+    /// Returns the families whose nodes a lookup asks for.
     pub(in crate::node) const fn want(&self, traversal: &Traversal) -> Want {
         let sibling = &self.families[1 - traversal.family().index()];
         if sibling.on && sibling.table.len() < FEW_NODES { Want::BOTH } else { Want::NONE }
     }
 
-    /// The walk that leads a lookup which has not been reported.
+    /// Returns the traversal that leads a lookup which has not been reported.
     pub(in crate::node) fn current(traversals: &[Slot<Traversal>], lookup: LookupId) -> Option<Ix> {
         let traversal = &traversals.get(lookup.ix.position())?.value;
         let is_current = traversal.generation == lookup.generation
@@ -377,14 +378,14 @@ impl Core {
         is_current.then_some(lookup.ix)
     }
 
-    /// A walk that answers are still of use to.
+    /// Returns a traversal that responses are still of use to.
     pub(in crate::node) fn active(&self, m: &Memory<'_>, reference: TraversalRef) -> Option<Ix> {
         let traversal = &m.traversals[reference.ix];
         (traversal.generation == reference.generation && traversal.is_active()).then_some(reference.ix)
     }
 
-    /// How many walks [`alloc_traversal`](Self::alloc_traversal) can give, where so many that are remembered are to
-    /// be used again.
+    /// Returns how many traversals [`alloc_traversal`](Self::alloc_traversal) can provide if `recalled` of
+    /// the remembered ones are continued.
     pub(in crate::node) fn available_walks(
         &self,
         m: &Memory<'_>,
@@ -403,8 +404,8 @@ impl Core {
         (free + refreshes + self.displaceable_walks(m)).saturating_sub(self.reserved_walks(m))
     }
 
-    /// A free slot, or that of the lookup that was reported longest ago, unless it is one of
-    /// `taken`, or for the user that of a refresh or a round of a kept announce, which can wait.
+    /// Takes a free slot, or that of the longest-completed lookup unless it is one of `taken`. For the user,
+    /// the slot of a refresh or a republish, which can wait, is taken as well.
     pub(in crate::node) fn alloc_traversal(
         &mut self,
         m: &mut Memory<'_>,
@@ -439,8 +440,8 @@ impl Core {
         Some(ix)
     }
 
-    /// Gives a walk its first candidates: nodes of the table, while there are few restored ones or, for
-    /// want of them, bootstrap hosts (L-06), and our own stored peers as its first finds.
+    /// Gives a traversal its first candidates: nodes of the table, and while those are few, restored nodes or
+    /// else bootstrap hosts (L-06); and the stored peers as its first results.
     pub(in crate::node) fn seed(&mut self, m: &mut Memory<'_>, ix: Ix, options: &LookupOptions) {
         let (family, target, goal) =
             (m.traversals[ix].family(), m.traversals[ix].target, m.traversals[ix].goal);
@@ -451,7 +452,7 @@ impl Core {
         }
         self.seed_known(m, ix);
         let table = &self.family(family).table;
-        // The few that are known may all be liars: a bootstrap asks the hosts too until there are more.
+        // If few are known, all may be liars: a bootstrap queries the hosts too until there are more.
         let enough = if goal == Goal::Bootstrap { FEW_NODES } else { K };
         if table.len() < enough && table.restored() == 0 {
             self.seed_bootstraps(m, ix);
@@ -469,7 +470,7 @@ impl Core {
         }
     }
 
-    /// Where few are taken to be alive, the others are there as the last resort.
+    /// Adds the closest nodes of the table; if few are live, bad ones follow as the last resort.
     fn seed_known(&self, m: &mut Memory<'_>, ix: Ix) {
         let (family, target) = (m.traversals[ix].family(), m.traversals[ix].target);
         let table = &self.family(family).table;
@@ -498,7 +499,7 @@ impl Core {
         }
     }
 
-    /// None of the restored nodes that a lookup started from has answered.
+    /// Adds the bootstrap hosts after none of the restored nodes that a lookup started from has answered.
     fn ask_bootstraps_after_all(&mut self, m: &mut Memory<'_>, ix: Ix) {
         m.traversals[ix].holds_back = false;
         self.seed_known(m, ix);
@@ -506,7 +507,7 @@ impl Core {
         self.reschedule(m, ix);
     }
 
-    /// Peers that announced themselves to us are found at once.
+    /// Adds the peers stored at this node, which are found at once.
     fn take_own_peers(&mut self, m: &mut Memory<'_>, ix: Ix) {
         let (family, target) = (m.traversals[ix].family(), m.traversals[ix].target);
         let mut peers = heapless::Vec::<Endpoint, 64>::new();
@@ -518,7 +519,7 @@ impl Core {
         }
     }
 
-    /// A remembered walk whose tokens serve an announce or a put (T-08).
+    /// Returns a remembered traversal whose tokens are valid for an announce or a put (T-08).
     pub(in crate::node) fn with_tokens(
         &self,
         m: &mut Memory<'_>,
@@ -546,9 +547,9 @@ impl Core {
         None
     }
 
-    /// Goes on from a remembered walk, for what `kept` is a round of. Returns whether its tokens serve: of an
-    /// item that can change its nodes are asked anew what they hold. What it has found counts against the
-    /// peers that there is room for.
+    /// Continues a remembered traversal, for `publication` if the lookup republishes one. Returns whether its
+    /// tokens are valid; for a mutable item its nodes are queried again for the versions they hold. The peers
+    /// it has found count against `peer_room`.
     pub(in crate::node) fn resume(
         &mut self,
         m: &mut Memory<'_>,
@@ -576,7 +577,7 @@ impl Core {
         true
     }
 
-    /// Tokens that were thought to serve did not: the lookup is made after all.
+    /// Starts a lookup over after its remembered tokens were refused.
     fn restart(&mut self, m: &mut Memory<'_>, ix: Ix) {
         let (traversal, _) = self.traversals.traversal(m, ix);
         traversal.restart(self.now);
@@ -585,7 +586,7 @@ impl Core {
         self.reschedule(m, ix);
     }
 
-    /// Whether a lookup has nobody to ask in any family, and still waits for somebody.
+    /// Whether a lookup has no candidate in any family, and still waits for one.
     fn is_parked(&self, m: &Memory<'_>, ix: Ix) -> bool {
         let traversal = &m.traversals[ix];
         let empty = |traversal: &Traversal| traversal.len() == 0;
@@ -607,7 +608,7 @@ impl Core {
         }
         let sibling = traversal.sibling.some();
         if let Some(sibling) = sibling.filter(|&sibling| m.traversals[sibling].phase.is_under_way()) {
-            // It may have waited for this one, to decide.
+            // Its decision may have waited for this traversal.
             #[cfg(feature = "items")]
             if m.traversals[sibling].items.is_thorough() {
                 self.reschedule(m, sibling);
@@ -623,9 +624,9 @@ impl Core {
     }
 }
 
-/// How many nodes there are.
+/// The size of the network.
 impl Core {
-    /// A walk has ended: how close it came tells how many nodes there are.
+    /// Learns the size of the network from how close an ended traversal came to its target.
     fn learn_density(&mut self, m: &mut Memory<'_>, ix: Ix) {
         let (traversal, memory) = self.traversals.traversal(m, ix);
         let Some(reach) = traversal.reach(memory.candidates) else { return };
@@ -635,7 +636,8 @@ impl Core {
         let aim = match goal {
             Goal::Bootstrap => Aim::Neighbours,
             Goal::Refresh => {
-                // That many buckets from our own neighbourhood outwards it may be the same nodes.
+                // Within this many buckets of the node's own neighbourhood the same nodes may be counted
+                // again.
                 let is_near = target.common_prefix_len(&state.id) + NEIGHBOUR_BITS
                     > state.table.relevant_depth() as u32;
                 if is_near { Aim::Neighbours } else { Aim::Elsewhere }
@@ -648,7 +650,7 @@ impl Core {
         state.density.learn(reach, aim);
     }
 
-    /// A walk that would end goes on through the region around its target, because something is odd.
+    /// Extends a traversal that would end through the region around its target, if its results look odd.
     fn widen(&self, m: &mut Memory<'_>, ix: Ix) -> bool {
         let (traversal, memory) = self.traversals.traversal(m, ix);
         let margin = self.family(traversal.family()).density.margin();
@@ -660,7 +662,7 @@ impl Core {
     }
 }
 
-/// The `at`-th of `count` equal parts.
+/// Returns the `at`-th of `count` equal parts.
 fn part<T>(all: &mut [T], at: usize, count: usize) -> &mut [T] {
     let len = all.len() / count;
     &mut all[at * len..(at + 1) * len]
@@ -675,7 +677,7 @@ fn publication_id(slots: &[Slot<Kept>], publication: Ix) -> Option<PublicationId
     publication.some().map(|ix| PublicationId { ix, generation: slots[ix].generation })
 }
 
-/// How a lookup goes or went, both families together.
+/// Returns the results of a lookup so far, both families together.
 fn report(lead: &Traversal, sibling: Option<&Traversal>, now: Instant) -> LookupReport {
     let traversals = || core::iter::once(lead).chain(sibling);
     let sum = |field: fn(&Traversal) -> u16| traversals().map(|traversal| u32::from(field(traversal))).sum();

@@ -1,4 +1,5 @@
-//! Announces and items that are kept up: their rounds are lookups that the node starts by itself.
+//! Publications: announces and items that the node republishes by itself, each time through an ordinary
+//! lookup.
 
 use core::time::Duration;
 
@@ -16,30 +17,30 @@ use crate::node::core::Core;
 use crate::node::maintenance::timers::Timer;
 use crate::node::storage::sealed::{Memory, View};
 
-/// Endpoints that a round contacts anew in one family: about 24 on the way and 8 that store.
+/// Endpoints that a republish contacts anew in one family: about 24 on the way and 8 that store.
 const ROUND_ENDPOINTS: u32 = 32;
 
-/// Rounds under way at once at most, where there are lookups enough.
+/// The most republishes at once, if there are enough lookup slots.
 const ROUNDS: usize = 4;
 
-/// Rounds leave this share of the lookups to others.
+/// Republishes leave this share of the lookup slots to others.
 const RESERVE: usize = 4;
 
-/// First rounds that need not wait for each other leave this share of the lookups to others.
+/// First republishes that need not wait for each other leave this share of the lookup slots to others.
 const AT_ONCE_RESERVE: usize = 2;
 
-/// A round that found no slot tries again after so long: every lookup that ends may leave one.
+/// The pause after a republish that found no slot: every lookup that ends may leave one.
 const SLOT_PAUSE: Duration = Duration::from_secs(1);
 
-/// A round waits at most this long for others to use fewer new endpoints.
+/// The longest time that a republish waits for others to use fewer new endpoints.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Between the end of a round and the start of another.
+/// The pause between the end of a republish and the start of another.
 const MOMENT: Duration = Duration::from_millis(1);
 
 const INTERVALS: [Duration; 2] = [Duration::from_secs(60), Duration::from_secs(24 * 3600)];
 
-/// How fast rounds follow each other, so that they alone stay within what may be contacted anew.
+/// Returns how fast republishes follow each other, so that they alone stay within the limit of new endpoints.
 pub(in crate::node) fn pace(config: &Config, lookups: usize) -> Pace {
     let families = Family::ALL.into_iter().filter(|&family| config.has(family)).count() as u32;
     let lookups = lookups / families.max(1) as usize;
@@ -53,7 +54,8 @@ pub(in crate::node) fn pace(config: &Config, lookups: usize) -> Pace {
 }
 
 impl Core {
-    /// `last`: how long ago the last round of a saved announce ended, and how many nodes confirmed it.
+    /// Starts announcing. `last`: how long ago the last republish of a saved announcement ended, and how many
+    /// nodes confirmed it.
     pub(in crate::node) fn start_announcing(
         &mut self,
         m: &mut Memory<'_>,
@@ -86,13 +88,13 @@ impl Core {
         Ok(PublicationId { ix, generation: m.publications[ix].generation })
     }
 
-    /// Whether a round finds the slots it needs at all.
+    /// Checks that a republish can get the slots it needs at all.
     pub(in crate::node) fn check_walks(&self, m: &Memory<'_>, needed: usize) -> Result<(), StartError> {
         let size = m.traversals.len();
         if size < needed { Err(Limit::Lookups.refusal(size, needed)) } else { Ok(()) }
     }
 
-    /// Ends what is kept up, an announce or an item as is said.
+    /// Stops a publication: an item if `is_item`, else an announcement. Returns whether it existed.
     pub(in crate::node) fn stop_keeping(
         &mut self,
         m: &mut Memory<'_>,
@@ -142,7 +144,7 @@ impl Core {
         })
     }
 
-    /// Starts what rounds are due.
+    /// Starts the republishes that are due.
     pub(in crate::node) fn start_rounds(&mut self, m: &mut Memory<'_>) {
         while self.next_round(m.publications).is_some_and(|at| at <= self.now) {
             let Some(ix) = self.republisher.next(m.publications, self.now) else { break };
@@ -174,13 +176,13 @@ impl Core {
         }
     }
 
-    /// The network is there, again or at last: whatever failed before is repeated.
+    /// Repeats publications that failed before, after the network has come up.
     pub(in crate::node) fn resume_rounds(&mut self, m: &mut Memory<'_>) {
         self.republisher.forgive(m.publications, self.now);
         self.schedule_rounds(m);
     }
 
-    /// The end of a round was told.
+    /// Records the end of a republish, after it was reported.
     pub(in crate::node) fn on_round_done(
         &mut self,
         m: &mut Memory<'_>,
@@ -194,20 +196,19 @@ impl Core {
         } else {
             self.republisher.end(m.publications, ix, acknowledged as u16, self.now);
         }
-        // Until the next input the user may ask for the nodes of what has ended.
+        // Until the next input the user may read the nodes of the lookup that has ended.
         self.republisher.hold(self.now + MOMENT);
         self.schedule_rounds(m);
     }
 
-    /// The user wants no more of a round.
+    /// Records that the user cancelled a republish.
     pub(in crate::node) fn on_round_cancelled(&mut self, m: &mut Memory<'_>, ix: Ix) {
         m.publications[ix].round = Ix::NONE;
         self.republisher.skip(m.publications, ix, self.now);
         self.schedule_rounds(m);
     }
 
-    /// A round makes room for a lookup that cannot wait: the one that started last. Returns whether one
-    /// could.
+    /// Preempts the republish that started last to free a lookup slot. Returns whether there was one.
     pub(in crate::node) fn displace_round(&mut self, m: &mut Memory<'_>) -> bool {
         let lead = self.displaceable(m).max_by_key(|&lead| m.traversals[lead].started);
         let Some(lead) = lead else { return false };
@@ -217,13 +218,13 @@ impl Core {
         true
     }
 
-    /// The walks that rounds would free for others.
+    /// Returns how many traversals preempted republishes would free.
     pub(in crate::node) fn displaceable_walks(&self, m: &Memory<'_>) -> usize {
         self.displaceable(m).map(|lead| 1 + usize::from(!m.traversals[lead].sibling.is_none())).sum()
     }
 
-    /// The walks that are to stay free for a round, because others have taken all of them before: a user
-    /// who always has another lookup to start must not keep rounds away for ever.
+    /// Returns how many traversals must stay free for a republish because other lookups took all of them
+    /// before: a user who always has another lookup to start must not prevent republishes for ever.
     pub(in crate::node) fn reserved_walks(&self, m: &Memory<'_>) -> usize {
         let is_wanted = self.republisher.is_starved()
             && self.replacements_a_round(m)
@@ -231,7 +232,8 @@ impl Core {
         if is_wanted { self.families.iter().filter(|family| family.on).count() } else { 0 }
     }
 
-    /// The rounds under way that may be displaced, by the walks that lead them: all but the first.
+    /// Returns the republishes in progress that may be preempted, by their leading traversals: all but the
+    /// first.
     fn displaceable<'a>(&self, m: &'a Memory<'_>) -> impl Iterator<Item = Ix> + use<'a> {
         let traversals = &*m.traversals;
         let is_under_way = move |ix: Ix| traversals[ix].phase.is_under_way();
@@ -244,12 +246,12 @@ impl Core {
         leads.skip(self.replacements_a_round(m).into())
     }
 
-    /// Whether there are lookups enough for one round to go on whatever the user wants.
+    /// Whether there are enough lookup slots for one republish to go on whatever the user starts.
     fn replacements_a_round(&self, m: &Memory<'_>) -> bool {
         m.traversals.len() >= RESERVE * self.families.iter().filter(|family| family.on).count()
     }
 
-    /// Ends the round that this walk leads; it comes first when there is room again.
+    /// Ends the republish that this traversal leads; it comes first when there is room again.
     pub(in crate::node) fn put_back_round(&mut self, m: &mut Memory<'_>, lead: Ix) {
         let publication = m.traversals[lead].publication;
         self.drop_walks(m, lead);
@@ -257,7 +259,7 @@ impl Core {
         self.republisher.put_back(m.publications, publication, self.now);
     }
 
-    /// When the next round starts; `None` while there is no network, or nothing to start.
+    /// Returns when the next republish starts; `None` while there is no network, or nothing to start.
     fn next_round(&self, slots: &[Slot<Kept>]) -> Option<Instant> {
         let is_ready = self.families.iter().any(|family| family.on && family.ready);
         if !is_ready || self.seems_down() {
@@ -267,14 +269,14 @@ impl Core {
         if self.republisher.is_at_once() {
             return Some(wanted.max(self.now));
         }
-        // The user's own lookups are to find half of what may be contacted at once.
+        // Half of the burst of new endpoints is left to the user's own lookups.
         let limit = self.endpoint_rate();
         let half = limit.burst.div_ceil(2).max(1);
         let stocked = self.new_endpoints.stocked_at(limit, half, self.now)?;
         Some(wanted.max(stocked.min(wanted + PATIENCE)).max(self.now))
     }
 
-    /// Ends the round of an announce that is under way, and what an earlier one would still place.
+    /// Ends the republish of a publication that is in progress, and what an earlier one would still send.
     pub(in crate::node) fn drop_round(&mut self, m: &mut Memory<'_>, publication: Ix) {
         if let Some(lead) = core::mem::take(&mut m.publications[publication].round).some() {
             self.drop_walks(m, lead);
@@ -291,7 +293,7 @@ impl Core {
     }
 }
 
-/// An instant on the clock of the caller, which may have slept.
+/// Converts an instant to the caller's clock, which does not count `slept`.
 pub(in crate::node) fn outside(at: Instant, slept: Duration) -> Instant {
     Instant::ZERO + (at - (Instant::ZERO + slept))
 }

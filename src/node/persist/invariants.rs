@@ -1,5 +1,4 @@
-//! What must be true inside of a node at any time, for the laboratory to look at, and before a
-//! checkpoint is continued.
+//! Invariants of a node that hold at any time, checked by the simulator and before a checkpoint is restored.
 
 use crate::base::addr::Family;
 use crate::node::api::stats::Drops;
@@ -9,8 +8,8 @@ use crate::node::storage::Storage;
 use crate::node::{Node, Reply};
 
 impl<S: Storage> Node<S> {
-    /// What does not add up: slots that are neither free nor in use, or counts that are not those
-    /// of what they count.
+    /// Returns the name of the first violated invariant: slots that are neither free nor in use, or counts
+    /// that differ from what they count.
     pub(crate) fn imbalance(&self) -> Option<&'static str> {
         let (core, view) = (&self.core, self.storage.view());
         let parts = [
@@ -52,7 +51,7 @@ impl Core {
     }
 }
 
-/// Every datagram is counted once, whatever became of it.
+/// Datagram accounting: every datagram is counted once, whatever its outcome.
 impl Core {
     fn has_counted_arrivals(&self) -> bool {
         let stats = &self.stats;
@@ -77,7 +76,7 @@ impl Core {
     }
 }
 
-/// In the 32 bits of a counter by method, so that it holds after one has started again.
+/// Adds in the 32 bits of a counter by method, so that the sum holds after one has started again.
 fn sum<const N: usize>(counts: [u64; N]) -> u32 {
     counts.into_iter().fold(0, |sum, count| sum.wrapping_add(count as u32))
 }

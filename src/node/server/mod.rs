@@ -1,6 +1,6 @@
-//! The way of a query: what a node answers, and what it stores for others.
+//! Queries of other nodes: what a node answers, and what it stores for others.
 //!
-//! - `own_peers`: our own announces in our own store
+//! - `own_peers`: announces of this node in its own store
 //! - `put`: items that others put (BEP 44)
 //! - `query`: queries checked, admitted, and answered
 //! - `store`: peers and items handed over by another node of the program

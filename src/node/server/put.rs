@@ -1,4 +1,4 @@
-//! Items (BEP 44) that others put to us.
+//! Items (BEP 44) that others put.
 
 use crate::base::addr::{Endpoint, Family};
 use crate::base::id::NodeId;
@@ -16,9 +16,10 @@ type Refusal = (ErrorCode, &'static str);
 const NO_ROOM: Refusal = (ErrorCode::SERVER, "no room for this item");
 
 impl Core {
-    /// Stores an item if everything about it is right. The order of the checks decides which error
-    /// a put with several faults gets (B44-23); of those that have no place in that order, the cheap
-    /// ones come before the signature.
+    /// Stores an item if it passes all checks.
+    ///
+    /// The order of the checks decides which error a put with several faults gets (B44-23); among checks
+    /// without a place in that order, the cheap ones come before the signature.
     pub(in crate::node) fn store_item(
         &mut self,
         m: &mut Memory<'_>,
@@ -42,7 +43,7 @@ impl Core {
         Ok(())
     }
 
-    /// Stores an item of whoever may put it, or renews it; `is_sound` if its signature is known to fit.
+    /// Stores an item, or renews it; `is_sound` if its signature is known to be valid.
     pub(in crate::node) fn place_item(
         &mut self,
         m: &mut Memory<'_>,
@@ -99,7 +100,7 @@ impl Core {
         Ok(())
     }
 
-    /// What a `get` is answered with, and whether the asker has an older one or none.
+    /// Returns the item to answer a `get` with, and whether the querying node has an older one or none.
     pub(in crate::node) fn item_for(
         &self,
         m: &Memory<'_>,
@@ -107,7 +108,7 @@ impl Core {
         newer_than: Option<i64>,
     ) -> Option<(Item, bool)> {
         let stored = &m.items[ItemStore::find(self.shared_items(m), target, self.now)?];
-        // Whoever names a number wants no immutable item (B44-26).
+        // A query that names a number does not ask for an immutable item (B44-26).
         let is_wanted = newer_than.is_none() || stored.seq().is_some();
         let is_newer = newer_than.is_none_or(|known| stored.seq() > Some(known));
         is_wanted.then(|| (read_stored(m.item_chunks, stored), is_newer))
@@ -122,8 +123,8 @@ impl Core {
         Some(read_stored(view.item_chunks, &view.items[ix]))
     }
 
-    /// The item store's memory. One secret serves both stores: it decides where things lie, and
-    /// nothing else.
+    /// Returns the memory of the item store. One secret serves both stores: it only decides where entries are
+    /// placed.
     pub(in crate::node) const fn item_slots<'a>(&self, m: &'a mut Memory<'_>) -> ItemSlots<'a> {
         ItemSlots { records: m.items, chunks: m.item_chunks, key: self.peers.key() }
     }
@@ -136,7 +137,7 @@ impl Core {
         ItemView { records: m.items, chunks: m.item_chunks, key: self.peers.key() }
     }
 
-    /// The items that give way to another one.
+    /// Returns the items to evict for another one.
     fn room_for(
         &mut self,
         m: &mut Memory<'_>,
@@ -152,8 +153,9 @@ impl Core {
         victims.ok_or(NO_ROOM)
     }
 
-    /// The one dear check: no more often than is set, with some left for networks that had few, and a
-    /// wrong signature silences its source for a while, so that a flood of puts cannot take the processor.
+    /// Checks a signature, which is the one expensive check, within a rate limit that leaves some checks to
+    /// subnets that had few. A wrong signature blocks its source for a while, so that a flood of puts cannot
+    /// use up the processor.
     fn check_signature(
         &mut self,
         m: &mut Memory<'_>,
@@ -176,12 +178,12 @@ impl Core {
     }
 }
 
-/// Counts in 32 bits, which start again at 0.
+/// Adds to a 32-bit counter, which starts again at 0.
 pub(in crate::node) const fn add(count: &mut u32, by: usize) {
     *count = count.wrapping_add(by as u32);
 }
 
-/// Where an item belongs.
+/// Returns the target of an item.
 fn target_of(item: &PutItem<'_>) -> NodeId {
     match *item {
         PutItem::Immutable { value, .. } => immutable_target(value),

@@ -1,7 +1,7 @@
-//! Answers to the queries of others.
+//! Responses to the queries of others.
 //!
-//! A query changes state at once, but its answer waits as a small descriptor and is made from
-//! state when it is polled, into the caller's buffer.
+//! A query changes state at once, but its response waits as a small descriptor and is made from state when it
+//! is polled, into the caller's buffer.
 
 use core::net::IpAddr;
 
@@ -23,45 +23,46 @@ use crate::wire::{
 /// The largest datagram that carries no stored value (BEP 32).
 const MAX_REPLY: usize = 1024;
 
-/// The largest that carries one over IPv6, whose header is longer by 20 bytes.
+/// The largest datagram that carries a stored value over IPv6, whose header is longer by 20 bytes.
 pub(in crate::node) const MAX_DATAGRAM_V6: usize = MAX_DATAGRAM - 20;
-/// Infohashes in an answer (BEP 51), more than fit.
+/// The most infohashes in a response (BEP 51); more than fit.
 const MAX_SAMPLES: usize = MAX_REPLY / ID_LEN;
 
-/// IPv6 nodes beside the filters of a scrape: so that there is room for peers, as in mldht (BEP 33).
+/// The most IPv6 nodes beside the filters of a scrape, so that there is room for peers, as in mldht (BEP 33).
 const NODES6_IN_SCRAPE: usize = 5;
 
 /// Bytes of a list of peers beside the peers.
 const VALUES_LEN: usize = "6:valuesle".len();
 
-/// Peers, or infohashes, that nodes make room for in a short answer, and what the longer of them take.
+/// Peers, or infohashes, that nodes make room for in a short response, and the bytes that the longer of them
+/// take.
 const SOME_PEERS: usize = 4;
 const SOME_SAMPLES: usize = 2;
 const SOME_BESIDE: usize = VALUES_LEN + SOME_PEERS * (PEER6_LEN + 3);
 
-/// Nodes that stay beside them.
+/// The nodes that stay beside them.
 const FEWEST_NODES: usize = 2;
 
-/// An answer that waits to be polled.
+/// A response that waits to be polled.
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Reply {
     to: Endpoint,
-    /// Which of our addresses was asked.
+    /// The local address that was queried.
     local: LocalIx,
     transaction: [u8; MAX_TRANSACTION_LEN],
     transaction_len: u8,
     method: MethodKind,
-    /// Whether the asker is known to receive what is sent to it.
+    /// Whether the querying node is known to receive what is sent to it.
     verified: bool,
     query_len: u16,
     answer: Answer,
 }
 
-/// Who sent a query, and which.
+/// The sender of a query, and what identifies the query.
 pub(in crate::node) struct Asker<'a> {
     pub(in crate::node) from: Endpoint,
-    /// Our address that was asked, if it is known.
+    /// The local address that was queried, if known.
     pub(in crate::node) local: Option<IpAddr>,
     /// At most [`MAX_TRANSACTION_LEN`] bytes.
     pub(in crate::node) transaction: &'a [u8],
@@ -70,14 +71,14 @@ pub(in crate::node) struct Asker<'a> {
     pub(in crate::node) len: usize,
 }
 
-/// A tag in front, so that the first variant can be all zero.
+/// The kind of a response. A tag comes first, so that the first variant can be all zero.
 #[repr(u8)]
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 enum Answer {
-    /// Nothing but our id.
+    /// Nothing but the id.
     Pong,
-    /// Nodes close to a target, and what is asked for beside them.
+    /// Nodes close to a target.
     Nodes {
         target: NodeId,
         want: Want,
@@ -98,12 +99,12 @@ enum Payload {
         noseed: bool,
         scrape: bool,
     },
-    /// A token and the item, if there is one, whole if it is newer than this.
+    /// A token and the item, if there is one; with its value if it is newer than this.
     Item {
         #[cfg_attr(not(feature = "items"), allow(dead_code, reason = "there is never one"))]
         newer_than: Option<i64>,
     },
-    /// Infohashes that have peers.
+    /// A sample of the infohashes that have peers.
     Samples,
 }
 
@@ -145,7 +146,7 @@ impl Answer {
     }
 }
 
-/// The text of an error, as bytes of its own: an answer that waits refers to nothing.
+/// The text of an error, as bytes of its own: a waiting response refers to nothing.
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 struct Reason {
@@ -154,7 +155,7 @@ struct Reason {
 }
 
 impl Reason {
-    /// Longer than any of ours.
+    /// Longer than any reason of this crate.
     const MAX: usize = 31;
     const NONE: Self = Self { len: 0, text: [0; Self::MAX] };
 
@@ -191,7 +192,7 @@ impl Core {
             return self.on_own_query(m, from, message.transaction);
         }
         let Some(verified) = self.admit(m, from) else { return };
-        // Nodes that answer nobody belong into no table (BEP 43), nor do routers.
+        // Nodes that do not answer belong in no table (BEP 43), nor do routers.
         if !message.read_only && !self.is_router(m, from) {
             let contact = Contact { id: query.id, endpoint: from };
             let now = self.now;
@@ -224,7 +225,7 @@ impl Core {
         self.push_reply(m, &asker, verified, answer);
     }
 
-    /// A query whose arguments are wrong is answered with an error under its own transaction id.
+    /// Answers a query with invalid arguments with an error under its own transaction id.
     pub(in crate::node) fn on_bad_query(
         &mut self,
         m: &mut Memory<'_>,
@@ -244,19 +245,19 @@ impl Core {
         }
     }
 
-    /// Whether an id is ours, in either family.
+    /// Whether an id is this node's, in either family.
     fn is_own_id(&self, id: NodeId) -> bool {
         self.families.iter().any(|family| family.id == id)
     }
 
-    /// Makes the datagram of an answer, unless it would make us an amplifier.
+    /// Makes the datagram of a response, unless it would amplify traffic.
     pub(in crate::node) fn emit_reply(
         &mut self,
         m: &mut Memory<'_>,
         reply: &Reply,
         buf: &mut [u8],
     ) -> Option<Transmit> {
-        // The query came before the node was told to be silent.
+        // The query came before the node became read-only.
         if self.config.read_only {
             self.stats.dropped.read_only += 1;
             return None;
@@ -305,8 +306,8 @@ impl Core {
         Some(Transmit { destination: reply.to.into(), source: reply.local.address(m.locals), size })
     }
 
-    /// Whether a query is answered at all; if so, whether the asker is known to receive what is sent
-    /// to it.
+    /// Returns whether the querying node is known to receive what is sent to it, or `None` if the query is
+    /// not answered.
     fn admit(&mut self, m: &mut Memory<'_>, from: Endpoint) -> Option<bool> {
         if self.config.read_only {
             self.stats.dropped.read_only += 1;
@@ -334,7 +335,7 @@ impl Core {
         }
     }
 
-    /// Stores a peer that announced itself, if it shows a token of ours.
+    /// Stores a peer that announced itself with a valid token.
     fn store(
         &mut self,
         m: &mut Memory<'_>,
@@ -356,12 +357,12 @@ impl Core {
         Ok(())
     }
 
-    /// Makes an answer of lists: where there is no room, peers and infohashes but for a few are left out
-    /// first, then filters, then nodes of the other family, then nodes; an item for which there is no room
-    /// without nodes before any of them; the id and the token never. Returns its length, and whether it
-    /// has the item.
+    /// Makes a response of lists, shortened to fit: first peers and infohashes are left out but for a few,
+    /// then filters, then nodes of the other family, then nodes; an item for which there is no room even
+    /// without nodes before any of them; the id and the token never. Returns its length, and whether it has
+    /// the item.
     ///
-    /// Out of line: it takes much stack, which an answer to a ping need not pay for.
+    /// Out of line: it takes much stack, which the response to a ping need not pay for.
     #[inline(never)]
     fn emit_lists(
         &mut self,
@@ -374,14 +375,14 @@ impl Core {
     ) -> Option<(usize, bool)> {
         let family = reply.to.family();
         let mut filters = None;
-        // Making them looks at every peer: not for an answer that they do not fit into.
+        // Making filters visits every peer: not for a response that they do not fit into.
         if matches!(beside, Payload::Peers { scrape: true, .. }) && buf.len() > 2 * FILTER_LEN {
             let (infohash, own) =
                 ((*target).into(), Family::ALL.map(|family| self.family(family).external.presumed()));
             filters = self.peers.scrape(shared(m), &infohash, self.now);
             self.peers.add_own(shared(m), &infohash, own, &mut filters, self.now);
         }
-        // Payload filters there is no room for the other family.
+        // Beside filters there is no room for the other family.
         let want = match (want, family) {
             (want, _) if want != Want::NONE && filters.is_none() => want,
             (_, Family::V4) => Want { v4: true, v6: false },
@@ -420,7 +421,7 @@ impl Core {
             }
         }
         if matches!(beside, Payload::Samples) {
-            // As long as they can become.
+            // The greatest values they can take.
             let (interval, num) = (MAX_SAMPLE_INTERVAL.as_secs() as i64, self.peers.infohash_count() as i64);
             (response.interval, response.num) = (Some(interval), Some(num));
             response.samples = Some(&[]);
@@ -431,7 +432,7 @@ impl Core {
             (response.seeds, response.peers) = (None, None);
             len = self.envelope(reply, Body::Response(response)).encoded_len();
         }
-        // An item that does not fit even without nodes costs none of them.
+        // An item that does not fit even without nodes takes the place of none.
         if response.value.is_some() && len - nodes_len(&response) > buf.len() {
             (response.value, response.key, response.signature) = (None, None, None);
             len = self.envelope(reply, Body::Response(response)).encoded_len();
@@ -483,7 +484,7 @@ impl Core {
         Some((size, response.value.is_some()))
     }
 
-    /// Bytes that a few peers or infohashes take, if any are known.
+    /// Returns the bytes that a few peers or infohashes take, if any are known.
     fn some_beside(&self, m: &Memory<'_>, target: &NodeId, family: Family, beside: Payload) -> usize {
         match beside {
             Payload::Peers { .. } => {
@@ -504,7 +505,7 @@ impl Core {
         }
     }
 
-    /// The nodes that an answer lists in one family: good ones only (BEP 5), no routers.
+    /// Returns the nodes that a response lists in one family: good ones only (BEP 5), no routers.
     fn closest<'e>(
         &self,
         m: &'e Memory<'_>,
@@ -517,13 +518,13 @@ impl Core {
     }
 }
 
-/// Bytes of all nodes in an answer.
+/// Returns the bytes of all nodes in a response.
 fn nodes_len(response: &Response<'_>) -> usize {
     [response.nodes, response.nodes6].iter().flatten().map(|nodes| nodes.as_bytes().len()).sum()
 }
 
-/// Takes the last node out of an answer, one of the other family if there are any. Returns whether there
-/// was something to take out.
+/// Removes the last node from a response, one of the other family if there are any. Returns whether there was
+/// something to remove.
 fn drop_node(response: &mut Response<'_>, family: Family) -> bool {
     let (own, other) = match family {
         Family::V4 => (&mut response.nodes, &mut response.nodes6),
@@ -551,7 +552,7 @@ fn pack<'a, 'e, const NODE: usize, const PEER: usize>(
     buf[..count].as_flattened()
 }
 
-/// The peer store's memory.
+/// Returns the memory of the peer store.
 pub(in crate::node) const fn peer_slots<'a>(m: &'a mut Memory<'_>) -> PeerSlotsMut<'a> {
     PeerSlotsMut { swarms: m.swarms, v4: m.peers_v4, v6: m.peers_v6, counters: m.counters }
 }

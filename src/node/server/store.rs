@@ -1,6 +1,8 @@
-//! What another node of the same program was told: so several addresses share their stores (BEP 45).
+//! Peers and items handed over by another node of the program, so that several addresses share their stores
+//! (BEP 45).
 //!
-//! No event tells of it. The events of both nodes would else send it to and fro for ever.
+//! No event is emitted for them: the events of both nodes would otherwise pass an entry back and forth for
+//! ever.
 
 use core::net::SocketAddr;
 
@@ -43,7 +45,7 @@ impl Core {
         from: Endpoint,
     ) -> Result<(), StoreError> {
         self.advance(now);
-        // That its signature fits was checked when it became an item.
+        // The signature was checked when the item was created.
         let stored = self.place_item(m, from, item.target(), &item.put(None, None), true);
         stored.map_err(|(code, _)| match code {
             ErrorCode::SERVER => StoreError::NoRoom,
