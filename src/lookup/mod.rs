@@ -472,17 +472,17 @@ impl Traversal {
     }
 
     /// Handles the response to the query for a window, whose nodes are at most `reach` away from its target.
-    pub(crate) fn on_looked(&mut self, window: Window, reach: Distance) {
+    pub(crate) fn on_probe_answered(&mut self, window: Window, reach: Distance) {
         match window {
-            Window::Cell(cell) => self.on_looked_in(cell),
+            Window::Cell(cell) => self.on_cell_probed(cell),
             _ => self.horizon.on_answer(window, reach),
         }
     }
 
     /// Handles the stall or failure of the query for a window.
-    pub(crate) const fn on_looked_in_vain(&mut self, window: Window) {
+    pub(crate) const fn on_probe_failed(&mut self, window: Window) {
         match window {
-            Window::Cell(cell) => self.on_looked_in(cell),
+            Window::Cell(cell) => self.on_cell_probed(cell),
             _ => self.horizon.on_stall(window),
         }
     }

@@ -219,7 +219,7 @@ impl Traversal {
     }
 
     /// Records that the query for a cell was answered or has stalled.
-    pub(super) const fn on_looked_in(&mut self, cell: u8) {
+    pub(super) const fn on_cell_probed(&mut self, cell: u8) {
         self.region.open &= !(1 << cell);
     }
 

@@ -70,10 +70,10 @@ pub(in crate::node) struct Core {
     pub(in crate::node) own: OwnItems,
     #[cfg(feature = "items")]
     pub(in crate::node) signature_checks: Pacer,
-    pub(in crate::node) contacts: Reputations,
+    pub(in crate::node) reputations: Reputations,
     pub(in crate::node) new_endpoints: Rate,
     pub(in crate::node) replies: Ring,
-    pub(in crate::node) notices: Ring,
+    pub(in crate::node) events: Ring,
     pub(in crate::node) bootstraps: u16,
     /// The number of routers, which come first among the bootstrap hosts.
     pub(in crate::node) routers: u16,
@@ -167,10 +167,10 @@ impl Core {
             own: OwnItems::default(),
             #[cfg(feature = "items")]
             signature_checks: Pacer::default(),
-            contacts: Reputations::new(&mut rng),
+            reputations: Reputations::new(&mut rng),
             new_endpoints: Rate::default(),
             replies: Ring::default(),
-            notices: Ring::default(),
+            events: Ring::default(),
             bootstraps: 0,
             routers: 0,
             timers,
@@ -277,8 +277,8 @@ impl Core {
         None
     }
 
-    pub(in crate::node) fn notify(&mut self, m: &mut Memory<'_>, notice: PackedEvent) {
-        self.stats.events_lost += self.notices.push(m.notices, notice);
+    pub(in crate::node) fn notify(&mut self, m: &mut Memory<'_>, event: PackedEvent) {
+        self.stats.events_lost += self.events.push(m.events, event);
     }
 
     pub(in crate::node) fn notify_node(&mut self, m: &mut Memory<'_>, kind: PackedKind, contact: Contact) {

@@ -241,7 +241,7 @@ mod slots {
     pub(super) use crate::base::pool::Slot;
     pub(super) use crate::guard::external::Voter;
     pub(super) use crate::guard::sources::{Share, Source, Subnet};
-    pub(super) use crate::lookup::republisher::Kept;
+    pub(super) use crate::lookup::republisher::Publication;
     pub(super) use crate::lookup::sampling::Sampling;
     pub(super) use crate::lookup::scrape::Scrape;
     pub(super) use crate::lookup::{Candidate, Token, Traversal};
@@ -274,14 +274,14 @@ memory! {
     peers_v6: Slot<Chunk<18>> = Slot::new(Chunk::EMPTY), |limits| limits.peers_v6.div_ceil(4);
     counters: u16 = 0, |limits| (limits.peers_v4 + limits.peers_v6) / 2;
     sources: Source = Source::EMPTY, |limits| limits.sources;
-    sites: Subnet = Subnet::EMPTY, |limits| limits.sources / 2;
+    subnets: Subnet = Subnet::EMPTY, |limits| limits.sources / 2;
     shares: Share = Share::EMPTY, |limits| limits.sources / 2;
-    contacts: Reputation = Reputation::EMPTY, |limits| limits.contacts;
+    reputations: Reputation = Reputation::EMPTY, |limits| limits.contacts;
     replies: Reply = Reply::EMPTY, |limits| limits.replies;
     locals: Local = Local::EMPTY, |limits| least(limits.replies, MAX_LOCALS);
-    notices: PackedEvent = PackedEvent::EMPTY, |limits| limits.events;
+    events: PackedEvent = PackedEvent::EMPTY, |limits| limits.events;
     bootstraps: Endpoint = Endpoint::ZERO, |limits| limits.bootstraps;
-    publications: Slot<Kept> = Slot::new(Kept::EMPTY), |limits| limits.publications;
+    publications: Slot<Publication> = Slot::new(Publication::EMPTY), |limits| limits.publications;
     #[cfg(feature = "items")]
     items: Slot<items::Stored> = Slot::new(items::Stored::EMPTY), |limits| limits.items;
     #[cfg(feature = "items")]

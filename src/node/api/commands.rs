@@ -211,7 +211,7 @@ impl<S: Storage> Node<S> {
     ///
     /// A republish in progress ends without further events; other nodes drop the peer when it expires.
     pub fn stop_announcing(&mut self, publication: PublicationId) -> bool {
-        self.core.stop_keeping(&mut self.storage.memory(), publication, false)
+        self.core.stop_publication(&mut self.storage.memory(), publication, false)
     }
 
     /// Looks up the immutable item at `target` (BEP 44).
@@ -328,7 +328,7 @@ impl<S: Storage> Node<S> {
     /// A republish in progress ends without further events; other nodes drop the item when it expires.
     #[cfg(feature = "items")]
     pub fn stop_publishing(&mut self, publication: PublicationId) -> bool {
-        self.core.stop_keeping(&mut self.storage.memory(), publication, true)
+        self.core.stop_publication(&mut self.storage.memory(), publication, true)
     }
 
     /// Starts a lookup with the given options.

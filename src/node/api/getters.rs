@@ -224,7 +224,7 @@ impl<S: Storage> Node<S> {
 
     /// Returns the number of endpoints whose last contact and failures are remembered.
     pub fn contact_count(&self) -> usize {
-        Reputations::count(self.storage.view().contacts)
+        Reputations::count(self.storage.view().reputations)
     }
 
     /// Returns the round-trip time that the given share of answers did not exceed (`0.5`: the median), to

@@ -34,7 +34,7 @@ impl Core {
         target: NodeId,
         signed: Option<(PublicKey, Salt)>,
     ) -> Result<Ix, StartError> {
-        self.take_own(m, MAX_VALUE_LEN, |own, slots, is_live| own.seek(slots, target, signed, is_live))
+        self.alloc_own(m, MAX_VALUE_LEN, |own, slots, is_live| own.seek(slots, target, signed, is_live))
     }
 
     pub(in crate::node) fn put(
@@ -47,7 +47,7 @@ impl Core {
     ) -> Result<LookupId, StartError> {
         self.advance(now);
         let len = item.value().len();
-        let ix = self.take_own(m, len, |own, slots, is_live| own.publish(slots, item, is_live))?;
+        let ix = self.alloc_own(m, len, |own, slots, is_live| own.publish(slots, item, is_live))?;
         m.own_items[ix.position()].cas = cas;
         self.lookup_item(m, Goal::Put(ix), item.target(), options)
     }
@@ -89,7 +89,7 @@ impl Core {
         last: Option<(Duration, u16)>,
     ) -> Result<PublicationId, StartError> {
         let now = self.advance(now);
-        self.check_walks(m, self.families.iter().filter(|family| family.on).count())?;
+        self.check_lookup_slots(m, self.families.iter().filter(|family| family.on).count())?;
         let target = item.target();
         let old = self.republisher.find(m.publications, &target, true);
         if let Some((ix, own)) = old.and_then(|ix| Some((ix, m.publications[ix].subject.item()?))) {
@@ -102,16 +102,16 @@ impl Core {
             }
         }
         let changes = old.and_then(|ix| m.publications[ix].subject.item());
-        if let Some(shortage) = OwnItems::kept_shortage(&own_slots(m), item, changes) {
+        if let Some(shortage) = OwnItems::published_shortage(&own_slots(m), item, changes) {
             return Err(refusal(shortage, [Limit::PublishedItems, Limit::PublishedChunks]));
         }
         let len = item.value().len();
-        let own = self.take_own(m, len, |own, slots, is_live| own.publish(slots, item, is_live))?;
+        let own = self.alloc_own(m, len, |own, slots, is_live| own.publish(slots, item, is_live))?;
         let subject = Subject::Item(own);
         let ix = match old {
             Some(ix) => {
-                self.drop_round(m, ix);
-                self.release_kept(m, ix);
+                self.end_republish(m, ix);
+                self.release_published(m, ix);
                 self.republisher.change(m.publications, ix, subject, now);
                 Some(ix)
             }
@@ -121,13 +121,13 @@ impl Core {
             self.own.release(&mut own_slots(m), own);
             return Err(Limit::Publications.refusal(m.publications.len(), 1));
         };
-        m.own_items[own.position()].owner = Owner::Kept;
-        self.schedule_rounds(m);
+        m.own_items[own.position()].owner = Owner::Publication;
+        self.schedule_republishes(m);
         Ok(PublicationId { ix, generation: m.publications[ix].generation })
     }
 
     /// Releases the item of a publication that is stopped or changed.
-    pub(in crate::node) fn release_kept(&mut self, m: &mut Memory<'_>, publication: Ix) {
+    pub(in crate::node) fn release_published(&mut self, m: &mut Memory<'_>, publication: Ix) {
         if let Some(own) = m.publications[publication].subject.item() {
             self.own.release(&mut own_slots(m), own);
         }
@@ -149,7 +149,7 @@ impl Core {
     }
 
     /// Begins a republish of an item.
-    pub(in crate::node) fn item_round(&self, m: &mut Memory<'_>, target: &NodeId, own: Ix) -> Goal {
+    pub(in crate::node) fn begin_item_republish(&self, m: &mut Memory<'_>, target: &NodeId, own: Ix) -> Goal {
         // Another value under its number may be gone by now. A newer version, once seen, is remembered.
         m.own_items[own.position()].in_conflict = false;
         self.examine_stored(m, target, own);
@@ -158,7 +158,7 @@ impl Core {
 
     /// Takes a slot for an item of this node, with a value of `len` bytes. If all are taken, reported lookups
     /// lose theirs, the longest-completed first.
-    fn take_own(
+    fn alloc_own(
         &mut self,
         m: &mut Memory<'_>,
         len: usize,
@@ -168,7 +168,7 @@ impl Core {
             let traversals = &*m.traversals;
             let is_live = |owner| match owner {
                 Owner::Nobody | Owner::Starting => false,
-                Owner::Kept => true,
+                Owner::Publication => true,
                 Owner::Lookup(both, generation) => both.into_iter().filter_map(Ix::some).any(|ix| {
                     let traversal = &traversals[ix];
                     traversal.generation == generation
@@ -238,7 +238,7 @@ impl Core {
     }
 
     /// Handles the refusal of a put. Returns whether the put is sent to the node again, in another form.
-    pub(in crate::node) fn puts_again(
+    pub(in crate::node) fn retries_put(
         &self,
         m: &mut Memory<'_>,
         ix: Ix,

@@ -15,7 +15,7 @@ use crate::node::core::Core;
 use crate::node::storage::Storage;
 use crate::node::storage::sealed::{Memory, View};
 use crate::rpc::inflight::Purpose;
-use crate::store::peers::{PeerSlots, Told};
+use crate::store::peers::{PeerSlots, SampleResult};
 use crate::wire::Response;
 
 /// Samples of the infohashes that others store (BEP 51).
@@ -137,7 +137,7 @@ impl Core {
         &mut self,
         m: &mut Memory<'_>,
         out: &mut [[u8; ID_LEN]],
-    ) -> Told {
+    ) -> SampleResult {
         let slots = PeerSlots { swarms: m.swarms, v4: m.peers_v4, v6: m.peers_v6 };
         self.peers.sample_infohashes(slots, m.samples, self.now, &mut self.rng, out)
     }

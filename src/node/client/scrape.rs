@@ -52,12 +52,12 @@ impl Core {
         let lookup = self.start(m, Goal::Scrape, [target; 2], families, options, Ix::NONE)?;
         let scrape = Ix::new(at);
         m.scrapes[at] = Scrape::new();
-        for ix in walks_of(m.traversals, lookup.ix) {
+        for ix in traversals_of(m.traversals, lookup.ix) {
             m.traversals[ix].scrape = scrape;
         }
         let own = self.peers.scrape(peer_slots(m).shared(), &target.into(), self.now);
         if let Some(own) = own.filter(|_| options.only.is_none()) {
-            m.scrapes[at].take_own(&own);
+            m.scrapes[at].alloc_own(&own);
         }
         Ok(lookup)
     }
@@ -72,7 +72,7 @@ impl Core {
     /// Counts a peer of a response to a scrape.
     pub(in crate::node) fn count_peer(m: &mut Memory<'_>, ix: Ix, peer: Endpoint) {
         if let Some(scrape) = m.traversals[ix].scrape.some() {
-            m.scrapes[scrape.position()].take_named(peer.ip());
+            m.scrapes[scrape.position()].ping_listed(peer.ip());
         }
     }
 
@@ -92,7 +92,7 @@ impl Core {
     pub(in crate::node) fn end_scrape(m: &mut Memory<'_>, lead: Ix) {
         if let Some(scrape) = m.traversals[lead].scrape.some() {
             m.scrapes[scrape.position()].is_taken = false;
-            for ix in walks_of(m.traversals, lead) {
+            for ix in traversals_of(m.traversals, lead) {
                 m.traversals[ix].scrape = Ix::NONE;
             }
         }
@@ -108,6 +108,6 @@ impl Core {
 }
 
 /// Returns the traversals of a lookup, the leading one first.
-fn walks_of(traversals: &[Slot<Traversal>], lead: Ix) -> impl Iterator<Item = Ix> + Clone + use<> {
+fn traversals_of(traversals: &[Slot<Traversal>], lead: Ix) -> impl Iterator<Item = Ix> + Clone + use<> {
     [Some(lead), traversals[lead].sibling.some()].into_iter().flatten()
 }

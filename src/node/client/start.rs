@@ -106,24 +106,24 @@ impl Core {
         let is_placed =
             [Some(lead), sibling].into_iter().flatten().any(|ix| m.traversals[ix].acknowledged > 0);
         Self::end_scrape(m, lead);
-        self.drop_walks(m, lead);
-        let is_kept = self.republisher.find(m.publications, &target, false).is_some();
-        if matches!(goal, Goal::Announce(_)) && !is_placed && !is_kept {
+        self.end_traversals(m, lead);
+        let is_published = self.republisher.find(m.publications, &target, false).is_some();
+        if matches!(goal, Goal::Announce(_)) && !is_placed && !is_published {
             self.release_own(m, target.into());
         }
         if let Some(publication) = publication {
-            self.on_round_cancelled(m, publication);
+            self.on_republish_cancelled(m, publication);
         }
         true
     }
 
     /// Ends the traversals of a lookup that was not reported.
-    pub(in crate::node) fn drop_walks(&mut self, m: &mut Memory<'_>, lead: Ix) {
+    pub(in crate::node) fn end_traversals(&mut self, m: &mut Memory<'_>, lead: Ix) {
         for ix in [Some(lead), m.traversals[lead].sibling.some()].into_iter().flatten() {
             let traversal = m.traversals[ix];
             self.traversals.unreported -= usize::from(traversal.found - traversal.reported);
             if traversal.goal == Goal::Bootstrap && traversal.phase.is_under_way() {
-                self.on_upkeep_done(m, &traversal);
+                self.on_maintenance_done(m, &traversal);
             }
             self.traversals.set_phase(m, ix, Phase::Free);
         }
@@ -160,7 +160,7 @@ impl Core {
             }
         }
         let recalled = traversals.iter().flatten().count();
-        if recalled + self.available_walks(m, goal, publication, recalled) < wanted().count() {
+        if recalled + self.available_traversals(m, goal, publication, recalled) < wanted().count() {
             // Checked before other lookups are displaced for nothing.
             return Err(Limit::Lookups.refusal(m.traversals.len(), wanted().count()));
         }
@@ -249,9 +249,9 @@ impl Core {
             self.family(family).table.holds(&mut table_slots(m, family), contact)
         });
         if expected.is_none() {
-            self.contacts.answered(m.contacts, from, query.sent);
+            self.reputations.answered(m.reputations, from, query.sent);
             if query.method == MethodKind::Get {
-                self.contacts.heard_of_get(m.contacts, from, true, self.now);
+                self.reputations.heard_of_get(m.reputations, from, true, self.now);
             }
         }
         let contact = Contact { id: response.id, endpoint: from };
@@ -261,13 +261,13 @@ impl Core {
             self.offer_node(m, contact, rtt);
         }
         self.end_restoring(m, from);
-        self.take_named(m, from, response);
+        self.ping_listed(m, from, response);
         match query.purpose {
             Purpose::Ping | Purpose::Check => {}
             Purpose::Sample(slot) => self.accept_sample(m, slot, response),
             Purpose::Lookup(traversal) => self.on_found(m, traversal, &query, response),
             Purpose::Announce(traversal) => self.on_stored(m, traversal, from),
-            Purpose::Probe(traversal, window) => self.on_looked(m, traversal, window, from, response),
+            Purpose::Probe(traversal, window) => self.on_probe_answered(m, traversal, window, from, response),
         }
         self.on_seen(m, from, message.requester);
     }
@@ -286,10 +286,10 @@ impl Core {
         self.stats.errors_in.count(query.method);
         self.rtt.record(self.now - query.sent);
         self.sources.verify(m.sources, from, self.now);
-        self.contacts.answered(m.contacts, from, query.sent);
+        self.reputations.answered(m.reputations, from, query.sent);
         if query.method == MethodKind::Get {
             let knows = code != ErrorCode::METHOD_UNKNOWN;
-            self.contacts.heard_of_get(m.contacts, from, knows, self.now);
+            self.reputations.heard_of_get(m.reputations, from, knows, self.now);
         }
         self.end_restoring(m, from);
         if let Some(id) = query.id {
@@ -327,10 +327,10 @@ impl Core {
         let (traversal, memory) = self.traversals.traversal(m, ix);
         match query.purpose {
             Purpose::Announce(_) => traversal.on_announce_stall(memory.candidates, query.to),
-            Purpose::Probe(_, window) => traversal.on_looked_in_vain(window),
+            Purpose::Probe(_, window) => traversal.on_probe_failed(window),
             _ => {
                 if traversal.on_stall(memory.candidates, query.to) {
-                    self.contacts.ignored_get(m.contacts, query.to, self.now);
+                    self.reputations.ignored_get(m.reputations, query.to, self.now);
                 }
             }
         }
@@ -353,7 +353,7 @@ impl Core {
             Purpose::Announce(_) => {
                 let code = if let QueryResult::Refused(code) = outcome { Some(code) } else { None };
                 #[cfg(feature = "items")]
-                if self.puts_again(m, ix, query, code) {
+                if self.retries_put(m, ix, query, code) {
                     return self.reschedule(m, ix);
                 }
                 #[cfg(feature = "items")]
@@ -363,7 +363,7 @@ impl Core {
                 let (traversal, memory) = self.traversals.traversal(m, ix);
                 traversal.on_refused(memory.candidates, query.to, code);
             }
-            Purpose::Probe(_, window) => traversal.on_looked_in_vain(window),
+            Purpose::Probe(_, window) => traversal.on_probe_failed(window),
             _ if query.method == MethodKind::Get
                 && outcome == QueryResult::Refused(ErrorCode::METHOD_UNKNOWN.0) =>
             {
@@ -425,7 +425,7 @@ impl Core {
 
     /// Returns what a response makes of a node for a lookup.
     fn worth(&self, m: &mut Memory<'_>, ix: Ix, query: &Query, response: &Response<'_>) -> Worth {
-        let is_deaf = |m: &Memory<'_>| self.contacts.is_deaf(m.contacts, query.to, self.now);
+        let is_deaf = |m: &Memory<'_>| self.reputations.is_deaf(m.reputations, query.to, self.now);
         if self.config.enforce_secure_ids && !is_secure(&response.id, query.to) {
             Worth::Guide
         } else if !m.traversals[ix].seeks_item() || query.method == MethodKind::Get {
@@ -433,13 +433,13 @@ impl Core {
         } else if is_deaf(m) {
             Worth::Guide
         } else {
-            self.contacts.ignored_get(m.contacts, query.to, self.now);
+            self.reputations.ignored_get(m.reputations, query.to, self.now);
             if is_deaf(m) { Worth::Guide } else { Worth::Sign }
         }
     }
 
     /// Handles the response to a probe for nodes beyond the horizon of a lookup.
-    fn on_looked(
+    fn on_probe_answered(
         &mut self,
         m: &mut Memory<'_>,
         reference: TraversalRef,
@@ -453,7 +453,7 @@ impl Core {
         let (family, at) = (traversal.family(), traversal.target_in(window));
         let own = all.clone().filter(|nodes| nodes.family() == family);
         let reach = own.flat_map(|nodes| nodes.iter().map(|(id, _)| at.distance(&id))).max();
-        traversal.on_looked(window, reach.unwrap_or(Distance::ZERO));
+        traversal.on_probe_answered(window, reach.unwrap_or(Distance::ZERO));
         all.for_each(|nodes| self.accept_nodes(m, ix, nodes, (response.id, from)));
         self.reschedule(m, ix);
     }
@@ -483,7 +483,7 @@ impl Core {
         let is_own = m.traversals[ix].family() == family;
         let ix = if is_own { Some(ix) } else { m.traversals[ix].sibling.some() };
         let Some(ix) = ix.filter(|&ix| m.traversals[ix].is_active()) else {
-            return self.take_foreign(m, nodes);
+            return self.ping_other_family(m, nodes);
         };
         let mut usable = heapless::Vec::<(Contact, bool), MAX_NODES>::new();
         for (id, addr) in nodes.iter().take(MAX_NODES) {
@@ -491,7 +491,7 @@ impl Core {
             if endpoint.family() != family || !self.is_candidate(id, endpoint) {
                 self.stats.contacts_refused += 1;
             } else {
-                let is_suspect = self.contacts.is_suspect(m.contacts, endpoint, self.now);
+                let is_suspect = self.reputations.is_suspect(m.reputations, endpoint, self.now);
                 usable.extend([(Contact { id, endpoint }, is_suspect)]);
             }
         }
@@ -512,19 +512,19 @@ impl Core {
 
     /// Pings the nodes that a bootstrap host lists while few are known: lying nodes would be closer to any
     /// target that is looked up.
-    fn take_named(&mut self, m: &mut Memory<'_>, from: Endpoint, response: &Response<'_>) {
+    fn ping_listed(&mut self, m: &mut Memory<'_>, from: Endpoint, response: &Response<'_>) {
         let state = self.family(from.family());
         // A node that has not joined yet queries them anyway.
         if state.ready && state.table.len() < FEW_NODES && self.bootstraps(m).contains(&from) {
             for nodes in [response.nodes, response.nodes6].into_iter().flatten() {
-                self.take_foreign(m, nodes);
+                self.ping_other_family(m, nodes);
             }
         }
     }
 
     /// Pings listed nodes of a family that the lookup does not traverse, or no longer, while few nodes are
     /// known there: this is how a node gets from one DHT into the other (B32-18).
-    fn take_foreign(&mut self, m: &mut Memory<'_>, nodes: CompactNodes<'_>) {
+    fn ping_other_family(&mut self, m: &mut Memory<'_>, nodes: CompactNodes<'_>) {
         let (family, now) = (nodes.family(), self.now);
         let state = self.family(family);
         // One response at a time: pings of the user and of maintenance must not wait behind these.
@@ -540,8 +540,8 @@ impl Core {
                 continue;
             }
             let contact = Contact { id, endpoint };
-            let is_tried = self.contacts.is_open(m.contacts, endpoint, now)
-                || self.contacts.is_suspect(m.contacts, endpoint, now)
+            let is_tried = self.reputations.is_open(m.reputations, endpoint, now)
+                || self.reputations.is_suspect(m.reputations, endpoint, now)
                 || self.family(family).table.holds(&mut table_slots(m, family), contact)
                 || hosts
                     .iter()

@@ -49,12 +49,12 @@ impl Core {
     }
 
     pub(in crate::node) const fn has_events(&self) -> bool {
-        !self.notices.is_empty() || self.inflight.has_done() || self.traversals.has_events()
+        !self.events.is_empty() || self.inflight.has_done() || self.traversals.has_events()
     }
 
     pub(in crate::node) fn poll_event(&mut self, m: &mut Memory<'_>) -> Option<Event> {
-        if let Some(notice) = self.notices.pop(m.notices) {
-            return Some(notice.event(Family::ALL.map(|family| self.family(family).id)));
+        if let Some(packed) = self.events.pop(m.events) {
+            return Some(packed.event(Family::ALL.map(|family| self.family(family).id)));
         }
         if let Some((lookup, peer)) = self.next_found(m) {
             return Some(Event::Peer { lookup, peer: peer.into() });
@@ -90,9 +90,10 @@ impl Core {
         if self.has_events() || !self.replies.is_empty() {
             return Some(self.outside(self.now));
         }
-        let upkeep = self.families.iter().filter(|family| family.on).flat_map(|family| family.table_due());
+        let table_pings =
+            self.families.iter().filter(|family| family.on).flat_map(|family| family.table_due());
         let is_ready = self.inflight.has_waiting() || self.traversals.has_ready();
-        let sendable = upkeep.chain(is_ready.then_some(self.now)).min();
+        let sendable = table_pings.chain(is_ready.then_some(self.now)).min();
         let sendable = sendable.map(|at| at.max(self.blocked.unwrap_or(self.now)));
         let deadlines = [
             sendable,
@@ -205,7 +206,7 @@ impl Core {
         let asks_neighbours = traversal.asks_neighbours(memory.candidates, to);
         let traversal = *traversal;
         #[cfg(feature = "items")]
-        let asks_for_item = !asks_neighbours && !self.contacts.is_deaf(m.contacts, to, self.now);
+        let asks_for_item = !asks_neighbours && !self.reputations.is_deaf(m.reputations, to, self.now);
         let want = self.want(&traversal);
         // A query that nobody waits for any more need not follow in the same burst of losses.
         let patience = if traversal.lingers() { 4 } else { 1 };
@@ -369,7 +370,7 @@ impl Core {
         m.queries[ix].method = method.kind();
         let transaction = self.rng.transaction();
         let to = m.queries[ix].to;
-        self.contacts.contacted(m.contacts, to, self.node_rate(), self.now);
+        self.reputations.contacted(m.reputations, to, self.node_rate(), self.now);
         self.inflight.sent(m.queries, ix, transaction, self.now, stall, timeout);
         let message = self.query(to, &transaction, method);
         // Every query fits: the longest part is a token, and only short tokens are kept.
@@ -403,7 +404,7 @@ impl Core {
 
     /// Whether a datagram may be sent to this endpoint now; if so it is counted as sent.
     fn permit(&mut self, m: &Memory<'_>, endpoint: Endpoint) -> Permit {
-        match self.contacts.leave(m.contacts, endpoint, self.node_rate(), self.now) {
+        match self.reputations.leave(m.reputations, endpoint, self.node_rate(), self.now) {
             Leave::At(until) => return Permit::Busy(until),
             Leave::Now { is_open: true } => return Permit::Granted,
             Leave::Now { is_open: false } => {}

@@ -12,7 +12,7 @@ use crate::base::time::Instant;
 #[cfg(feature = "items")]
 use crate::lookup::Check;
 use crate::lookup::density::{Aim, NetworkSize, chance};
-use crate::lookup::republisher::Kept;
+use crate::lookup::republisher::Publication;
 use crate::lookup::{Candidate, Goal, LookupOptions, Phase, Refused, Step, TOKEN_LIFE, Token, Traversal};
 use crate::node::api::event::{LookupId, LookupKind, LookupReport, NodeInfo, PublicationId, Refusals};
 use crate::node::core::{Core, table_nodes};
@@ -44,7 +44,7 @@ pub(in crate::node) struct Traversals {
     waiting: List,
     /// Traversals that have ended while the other family has not, or whose completion is not polled.
     ended: List,
-    /// The leading walks of lookups whose completion waits to be polled.
+    /// The leading traversals of lookups whose completion waits to be polled.
     completed: List,
     /// Reported traversals, the longest-completed first.
     remembered: List,
@@ -54,7 +54,7 @@ pub(in crate::node) struct Traversals {
 }
 
 /// The memory of one traversal.
-pub(in crate::node) struct WalkMemory<'a> {
+pub(in crate::node) struct TraversalMemory<'a> {
     pub(in crate::node) candidates: &'a mut [Candidate],
     pub(in crate::node) tokens: &'a mut [Token],
     pub(in crate::node) found: &'a mut [Endpoint],
@@ -107,9 +107,9 @@ impl Traversals {
         &self,
         m: &'a mut Memory<'_>,
         ix: Ix,
-    ) -> (&'a mut Traversal, WalkMemory<'a>) {
+    ) -> (&'a mut Traversal, TraversalMemory<'a>) {
         let (at, count) = (ix.position(), m.traversals.len());
-        let memory = WalkMemory {
+        let memory = TraversalMemory {
             candidates: part(m.candidates, at, count),
             tokens: part(m.tokens, at, count),
             found: part(m.found, at, count),
@@ -320,7 +320,7 @@ impl Core {
                 .any(|ix| m.traversals[ix].items.check == Check::Spared);
             #[cfg(not(feature = "items"))]
             let is_spared = false;
-            self.on_round_done(m, publication.ix, report.acknowledged, is_spared);
+            self.on_republish_done(m, publication.ix, report.acknowledged, is_spared);
         }
         Some((LookupId { ix: lead, generation: traversal.generation }, report))
     }
@@ -386,7 +386,7 @@ impl Core {
 
     /// Returns how many traversals [`alloc_traversal`](Self::alloc_traversal) can provide if `recalled` of
     /// the remembered ones are continued.
-    pub(in crate::node) fn available_walks(
+    pub(in crate::node) fn available_traversals(
         &self,
         m: &Memory<'_>,
         goal: Goal,
@@ -401,7 +401,7 @@ impl Core {
         let is_refresh =
             |traversal: &Traversal| traversal.goal == Goal::Refresh && traversal.phase.is_under_way();
         let refreshes = m.traversals.iter().filter(|slot| is_refresh(&slot.value)).count();
-        (free + refreshes + self.displaceable_walks(m)).saturating_sub(self.reserved_walks(m))
+        (free + refreshes + self.preemptible_traversals(m)).saturating_sub(self.reserved_traversals(m))
     }
 
     /// Takes a free slot, or that of the longest-completed lookup unless it is one of `taken`. For the user,
@@ -427,11 +427,11 @@ impl Core {
                 match m.traversals.iter().position(|slot| is_refresh(&slot.value)).map(Ix::new) {
                     Some(ix) => {
                         let traversal = m.traversals[ix];
-                        self.on_upkeep_done(m, &traversal);
+                        self.on_maintenance_done(m, &traversal);
                         self.traversals.list(m.traversals[ix].phase)?.remove(m.traversals, ix);
                         ix
                     }
-                    None if self.displace_round(m) => self.traversals.pool.alloc(m.traversals)?,
+                    None if self.preempt_republish(m) => self.traversals.pool.alloc(m.traversals)?,
                     None => return None,
                 }
             }
@@ -466,7 +466,7 @@ impl Core {
             }
         }
         if matches!(goal, Goal::GetPeers | Goal::Announce(_)) {
-            self.take_own_peers(m, ix);
+            self.add_own_peers(m, ix);
         }
     }
 
@@ -508,7 +508,7 @@ impl Core {
     }
 
     /// Adds the peers stored at this node, which are found at once.
-    fn take_own_peers(&mut self, m: &mut Memory<'_>, ix: Ix) {
+    fn add_own_peers(&mut self, m: &mut Memory<'_>, ix: Ix) {
         let (family, target) = (m.traversals[ix].family(), m.traversals[ix].target);
         let mut peers = heapless::Vec::<Endpoint, 64>::new();
         let slots = peer_slots(m);
@@ -604,7 +604,7 @@ impl Core {
         self.traversals.set_phase(m, ix, Phase::Ended);
         let traversal = m.traversals[ix];
         if matches!(traversal.goal, Goal::Refresh | Goal::Bootstrap) {
-            self.on_upkeep_done(m, &traversal);
+            self.on_maintenance_done(m, &traversal);
         }
         let sibling = traversal.sibling.some();
         if let Some(sibling) = sibling.filter(|&sibling| m.traversals[sibling].phase.is_under_way()) {
@@ -673,7 +673,7 @@ fn share<T>(all: &[T], at: usize, count: usize) -> &[T] {
     &all[at * len..(at + 1) * len]
 }
 
-fn publication_id(slots: &[Slot<Kept>], publication: Ix) -> Option<PublicationId> {
+fn publication_id(slots: &[Slot<Publication>], publication: Ix) -> Option<PublicationId> {
     publication.some().map(|ix| PublicationId { ix, generation: slots[ix].generation })
 }
 

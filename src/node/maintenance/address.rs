@@ -97,7 +97,7 @@ impl Core {
         }
         if !fits {
             let new = NodeId::secure_for(addr.ip(), self.rng.bytes());
-            self.take_id(m, family, new);
+            self.change_id(m, family, new);
         }
         // Last, because there may be more moved nodes than the ring has room for.
         let endpoint = self.family(family).external.known().map_or(addr, Endpoint::from);
@@ -110,7 +110,7 @@ impl Core {
     }
 
     /// Changes the node's id, and continues everything in progress.
-    fn take_id(&mut self, m: &mut Memory<'_>, family: Family, id: NodeId) {
+    fn change_id(&mut self, m: &mut Memory<'_>, family: Family, id: NodeId) {
         let mut slots = match family {
             Family::V4 => {
                 Slots { buckets: m.buckets_v4, entries: m.nodes_v4, replacements: m.replacements_v4 }
@@ -126,9 +126,9 @@ impl Core {
                 Move::Out(contact) => (PackedKind::NodeRemoved, contact),
                 Move::In(contact) => (PackedKind::NodeAdded, contact),
             };
-            let notice = PackedEvent { kind, id, endpoint, ..PackedEvent::EMPTY };
-            self.stats.events_lost += self.notices.push(m.notices, notice);
+            let event = PackedEvent { kind, id, endpoint, ..PackedEvent::EMPTY };
+            self.stats.events_lost += self.events.push(m.events, event);
         });
-        self.owe_bootstrap(family);
+        self.schedule_bootstrap(family);
     }
 }

@@ -55,7 +55,7 @@ pub(in crate::node) struct Bootstrap {
     /// The earliest time of the next bootstrap.
     next: Instant,
     /// Whether the id has changed since the last bootstrap, so that no neighbours are known yet.
-    is_owed: bool,
+    is_id_new: bool,
     /// Whether a reason to rejoin has come up since the bootstrap in progress began.
     again: bool,
     /// Whether the local system has failed to send a query since the last datagram came in.
@@ -150,8 +150,8 @@ impl Core {
                 self.run_maintenance(m, family);
             }
         }
-        if self.timers.fired(Timer::Kept, now) {
-            self.start_rounds(m);
+        if self.timers.fired(Timer::Republish, now) {
+            self.start_republishes(m);
         }
     }
 
@@ -206,7 +206,7 @@ impl Core {
             self.family_mut(family).bootstraps += 1;
         }
         if kind == BootstrapKind::Router {
-            self.spare_router(m, at);
+            self.mark_router(m, at);
         }
         if known.is_none() {
             self.wake_bootstrap(family, now);
@@ -284,7 +284,7 @@ impl Core {
                     self.rejoin(family);
                 }
             }
-            self.resume_rounds(m);
+            self.resume_republishes(m);
         }
     }
 
@@ -351,9 +351,9 @@ impl Core {
             self.missed = true;
             self.excuse(m, query);
         } else {
-            let is_telling = self.is_telling(query, outcome);
+            let is_conclusive = self.is_conclusive(query, outcome);
             let contact = query.id.map(|id| Contact { id, endpoint: query.to });
-            let blame = self.contacts.failed(m.contacts, query.to, query.sent, is_telling);
+            let blame = self.reputations.failed(m.reputations, query.to, query.sent, is_conclusive);
             let table = &mut self.families[family.index()].table;
             let slots = &mut table_slots(m, family);
             match (blame, contact) {
@@ -377,7 +377,7 @@ impl Core {
 
     /// Whether the end of a query proves that no node is there: a node need not know every method, a lookup
     /// queries a node more than once, and a query may be abandoned before most responses would have come.
-    fn is_telling(&self, query: &Query, outcome: QueryResult) -> bool {
+    fn is_conclusive(&self, query: &Query, outcome: QueryResult) -> bool {
         let is_known_to_all =
             matches!(query.method, MethodKind::Ping | MethodKind::FindNode | MethodKind::GetPeers);
         let is_early = outcome == QueryResult::TimedOut
@@ -410,7 +410,7 @@ impl Core {
     }
 
     /// Records the end of a maintenance lookup.
-    pub(in crate::node) fn on_upkeep_done(&mut self, m: &mut Memory<'_>, traversal: &Traversal) {
+    pub(in crate::node) fn on_maintenance_done(&mut self, m: &mut Memory<'_>, traversal: &Traversal) {
         let (family, now) = (traversal.family(), self.now);
         let depth = self.family(family).table.relevant_depth();
         let state = self.family_mut(family);
@@ -425,10 +425,10 @@ impl Core {
                 (state.bootstrap.failures, state.bootstrap.next) = (0, now + RETRY);
             }
             if traversal.answered > 0 {
-                let was_owed = state.bootstrap.is_owed;
+                let was_owed = state.bootstrap.is_id_new;
                 if traversal.target == state.id {
-                    state.bootstrap.is_owed = false;
-                } else if state.bootstrap.is_owed {
+                    state.bootstrap.is_id_new = false;
+                } else if state.bootstrap.is_id_new {
                     state.bootstrap.next = now;
                 }
                 let is_news = !state.ready || was_owed || state.has_grown();
@@ -438,7 +438,7 @@ impl Core {
                 if !core::mem::replace(&mut state.ready, true) {
                     let kind = if family == Family::V4 { PackedKind::ReadyV4 } else { PackedKind::ReadyV6 };
                     self.notify(m, PackedEvent { kind, ..PackedEvent::EMPTY });
-                    self.resume_rounds(m);
+                    self.resume_republishes(m);
                 }
             }
         }
@@ -472,9 +472,9 @@ impl Core {
     }
 
     /// Schedules a bootstrap to find the neighbours of a new id.
-    pub(in crate::node) fn owe_bootstrap(&mut self, family: Family) {
+    pub(in crate::node) fn schedule_bootstrap(&mut self, family: Family) {
         let bootstrap = &mut self.family_mut(family).bootstrap;
-        (bootstrap.is_owed, bootstrap.fill) = (true, None);
+        (bootstrap.is_id_new, bootstrap.fill) = (true, None);
         self.wake_bootstrap(family, self.now);
     }
 
@@ -533,7 +533,7 @@ impl Core {
     }
 
     /// Marks the bootstrap host at this index as a router from now on.
-    fn spare_router(&mut self, m: &mut Memory<'_>, at: usize) {
+    fn mark_router(&mut self, m: &mut Memory<'_>, at: usize) {
         let routers = usize::from(self.routers);
         if at < routers {
             return;
@@ -597,8 +597,8 @@ impl FamilyState {
     /// Returns when to look up the node's neighbours: at first, however many nodes were restored; while few
     /// are known; after the id has changed; and while the local system does not send.
     fn bootstrap_due(&self) -> Option<Instant> {
-        let Bootstrap { is_owed, is_cut_off, .. } = self.bootstrap;
-        let is_wanted = !self.ready || is_owed || is_cut_off || self.table.len() < FEW_NODES;
+        let Bootstrap { is_id_new, is_cut_off, .. } = self.bootstrap;
+        let is_wanted = !self.ready || is_id_new || is_cut_off || self.table.len() < FEW_NODES;
         is_wanted.then_some(self.bootstrap.next)
     }
 }

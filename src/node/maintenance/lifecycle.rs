@@ -55,7 +55,7 @@ impl Core {
         if !state.ready || (was_cut_off && state.table.len() < FEW_NODES) {
             self.wake_bootstrap(family, now);
         }
-        self.resume_rounds(m);
+        self.resume_republishes(m);
     }
 
     pub(in crate::node) fn handle_resume(&mut self, m: &mut Memory<'_>, now: Instant, slept: Duration) {
@@ -135,12 +135,12 @@ impl Core {
                 continue;
             }
             if !traversal.publication.is_none() && self.families_on().is_err() {
-                self.put_back_round(m, traversal.lead);
+                self.postpone_republish(m, traversal.lead);
             } else {
                 self.end(m, ix);
             }
         }
-        self.schedule_rounds(m);
+        self.schedule_republishes(m);
     }
 
     /// Sends the queries in flight in a family again.
@@ -188,6 +188,6 @@ impl Core {
 
     fn announce_anew(&mut self, m: &mut Memory<'_>) {
         self.republisher.renew(m.publications, self.now);
-        self.schedule_rounds(m);
+        self.schedule_republishes(m);
     }
 }

@@ -12,7 +12,7 @@ pub(crate) enum Timer {
     /// End of lookups that wait for a first node.
     Parked,
     /// Start of republishes.
-    Kept,
+    Republish,
     /// Search for buckets to refresh, and for a reason to bootstrap again, in the IPv4 DHT.
     MaintenanceV4,
     /// Search for buckets to refresh, and for a reason to bootstrap again, in the IPv6 DHT.

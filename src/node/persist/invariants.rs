@@ -19,7 +19,7 @@ impl<S: Storage> Node<S> {
                 "answers",
                 core.replies.is_consistent(view.replies) && view.replies.iter().all(Reply::is_consistent),
             ),
-            ("events", core.notices.is_consistent(view.notices)),
+            ("events", core.events.is_consistent(view.events)),
             (
                 "bootstrap hosts",
                 core.routers <= core.bootstraps && usize::from(core.bootstraps) <= view.bootstraps.len(),

@@ -99,7 +99,7 @@ impl Core {
         saved: &SavedAnnounce,
         elapsed: Duration,
     ) -> Result<PublicationId, StartError> {
-        let last = last_round(saved.acknowledged, saved.age, elapsed);
+        let last = last_republish(saved.acknowledged, saved.age, elapsed);
         self.start_announcing(m, now, saved.infohash, saved.announce, last)
     }
 
@@ -111,7 +111,7 @@ impl Core {
         saved: &SavedItem,
         elapsed: Duration,
     ) -> Result<PublicationId, StartError> {
-        self.start_publishing(m, now, &saved.item, last_round(saved.acknowledged, saved.age, elapsed))
+        self.start_publishing(m, now, &saved.item, last_republish(saved.acknowledged, saved.age, elapsed))
     }
 
     /// Takes a node that has answered off the list of restored ones, whether it got a place or not.
@@ -210,7 +210,7 @@ impl Source for Saved<'_> {
 }
 
 /// Returns how long ago the last republish ended, and how many nodes confirmed it; `None` if none did.
-fn last_round(acknowledged: u32, age: Duration, elapsed: Duration) -> Option<(Duration, u16)> {
+fn last_republish(acknowledged: u32, age: Duration, elapsed: Duration) -> Option<(Duration, u16)> {
     let last = || (age.saturating_add(elapsed), u16::try_from(acknowledged).unwrap_or(u16::MAX));
     (acknowledged > 0).then(last)
 }

@@ -163,7 +163,7 @@ impl Core {
         item: &PutItem<'_>,
     ) -> Result<(), Refusal> {
         let PutItem::Mutable { value, key, seq, signature, salt, .. } = *item else { return Ok(()) };
-        let is_heavy = self.sources.count_check(m.sites, from, self.now);
+        let is_heavy = self.sources.count_check(m.subnets, from, self.now);
         if !self.signature_checks.try_take(self.config.signature_checks.into(), is_heavy, self.now) {
             add(&mut self.stats.items.unchecked, 1);
             return Err((ErrorCode::SERVER, "too many signatures to check"));

@@ -277,7 +277,7 @@ impl Core {
             Family::V4 => MAX_DATAGRAM,
             Family::V6 => MAX_DATAGRAM_V6,
         };
-        let budget = self.sources.most(m.sites, m.shares, &asked, self.now).min(most);
+        let budget = self.sources.most(m.subnets, m.shares, &asked, self.now).min(most);
         let id = self.family(reply.to.family()).id;
         let buf = &mut buf[..budget];
         let mut has_item = false;
@@ -296,7 +296,7 @@ impl Core {
             self.stats.dropped.budget += 1;
             return None;
         };
-        self.sources.count(m.sites, m.shares, &asked, (size, has_item), self.now);
+        self.sources.count(m.subnets, m.shares, &asked, (size, has_item), self.now);
         let sent = if matches!(reply.answer, Answer::Error { .. }) {
             &mut self.stats.errors_out
         } else {
@@ -350,7 +350,7 @@ impl Core {
         }
         self.sources.verify(m.sources, from, self.now);
         let peer = from.with_port(port);
-        self.keep_peer(m, target.into(), peer, seed)
+        self.place_peer(m, target.into(), peer, seed)
             .map_err(|_| (ErrorCode::SERVER, "no room for this peer"))?;
         let kind = if seed { PackedKind::SeedStored } else { PackedKind::PeerStored };
         self.notify(m, PackedEvent { kind, id: target, endpoint: peer, ..PackedEvent::EMPTY });

@@ -33,7 +33,7 @@ impl Core {
         if !self.is_allowed(peer) {
             return Err(StoreError::AddressRefused);
         }
-        self.keep_peer(m, infohash, peer, seed).map_err(|_| StoreError::NoRoom)
+        self.place_peer(m, infohash, peer, seed).map_err(|_| StoreError::NoRoom)
     }
 
     #[cfg(feature = "items")]
@@ -54,7 +54,7 @@ impl Core {
     }
 
     /// Stores a peer, or renews it.
-    pub(in crate::node) fn keep_peer(
+    pub(in crate::node) fn place_peer(
         &mut self,
         m: &mut Memory<'_>,
         infohash: InfoHash,

@@ -34,7 +34,7 @@ pub(crate) use members::Chunk;
 use members::{CHUNK, Members, Peer, Stamp, compact};
 use own::is_own;
 use sampler::Sampler;
-pub(crate) use sampler::{MAX_INTERVAL as MAX_SAMPLE_INTERVAL, Told};
+pub(crate) use sampler::{MAX_INTERVAL as MAX_SAMPLE_INTERVAL, SampleResult};
 
 /// Limits of a peer store.
 #[derive(Clone, Copy, Debug)]
