@@ -25,13 +25,13 @@ use crate::node::client::traversals::Traversals;
 use crate::node::maintenance::announcer;
 use crate::node::maintenance::bootstrap::Bootstrap;
 use crate::node::maintenance::timers::{Timer, Timers};
-use crate::node::server::query::{self, Asker};
+use crate::node::server::query::Asker;
 use crate::node::storage::sealed::{Memory, View};
 use crate::rpc::inflight::{Inflight, Match};
 use crate::rpc::reputation::Reputations;
 #[cfg(feature = "items")]
 use crate::store::items::{ItemStore, OwnItems};
-use crate::store::peers::{MAX_SAMPLE_INTERVAL, PeerRules, PeerStore};
+use crate::store::peers::{MAX_SAMPLE_INTERVAL, PeerRules, PeerSlots, PeerSlotsMut, PeerStore};
 use crate::store::token::Tokens;
 use crate::table::{Contact, Entry, Filter, InsertKind, InsertResult, Nodes, Removal, Slots, Table};
 use crate::wire::{Body, Message, ParseError};
@@ -330,7 +330,7 @@ impl Core {
     }
 
     pub(in crate::node) fn infohashes<'a>(&self, view: View<'a>) -> impl Iterator<Item = InfoHash> + use<'a> {
-        self.peers.infohashes(query::peer_view(view), self.now)
+        self.peers.infohashes(peer_view(view), self.now)
     }
 
     pub(in crate::node) fn peers_of<'a>(
@@ -338,7 +338,7 @@ impl Core {
         view: View<'a>,
         infohash: InfoHash,
     ) -> impl Iterator<Item = SocketAddr> + use<'a> {
-        self.peers.peers_of(query::peer_view(view), &infohash, self.now).map(|peer| peer.endpoint.into())
+        self.peers.peers_of(peer_view(view), &infohash, self.now).map(|peer| peer.endpoint.into())
     }
 }
 
@@ -363,6 +363,20 @@ pub(in crate::node) const fn nodes(view: View<'_>, family: Family) -> Nodes<'_> 
         Family::V4 => Nodes { buckets: view.buckets_v4, entries: view.nodes_v4 },
         Family::V6 => Nodes { buckets: view.buckets_v6, entries: view.nodes_v6 },
     }
+}
+
+/// Returns the memory of the peer store.
+pub(in crate::node) const fn peer_slots<'a>(m: &'a mut Memory<'_>) -> PeerSlotsMut<'a> {
+    PeerSlotsMut { swarms: m.swarms, v4: m.peers_v4, v6: m.peers_v6, counters: m.counters }
+}
+
+/// Returns the memory of the peer store, to read.
+pub(in crate::node) const fn shared_peers<'a>(m: &'a Memory<'_>) -> PeerSlots<'a> {
+    PeerSlots { swarms: m.swarms, v4: m.peers_v4, v6: m.peers_v6 }
+}
+
+pub(in crate::node) const fn peer_view(view: View<'_>) -> PeerSlots<'_> {
+    PeerSlots { swarms: view.swarms, v4: view.peers_v4, v6: view.peers_v6 }
 }
 
 pub(in crate::node) fn info(entry: &Entry) -> NodeInfo {

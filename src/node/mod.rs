@@ -28,7 +28,7 @@ use self::core::Core;
 pub(crate) use local::Local;
 #[cfg(feature = "checkpoint")]
 pub use persist::checkpoint::CheckpointError;
-pub(crate) use server::query::Reply;
+pub(crate) use server::reply::Reply;
 
 use crate::base::addr::Family;
 use crate::base::time::Instant;

@@ -14,8 +14,8 @@ use crate::node::api::event::{AnnouncementInfo, LookupId, LookupReport, NodeInfo
 use crate::node::api::event::{PublicationId, PublicationInfo};
 use crate::node::api::stats::Stats;
 use crate::node::core::nodes;
+use crate::node::core::peer_view;
 use crate::node::persist::format::BufferTooShort;
-use crate::node::server::query;
 use crate::node::storage::Storage;
 use crate::rpc::reputation::Reputations;
 #[cfg(feature = "items")]
@@ -205,7 +205,7 @@ impl<S: Storage> Node<S> {
 
     /// Returns the number of peers that there is memory for if all of them are in a few torrents.
     pub fn peer_capacity(&self, family: Family) -> usize {
-        query::peer_view(self.storage.view()).capacity(family)
+        peer_view(self.storage.view()).capacity(family)
     }
 
     /// Returns the number of torrents that peers announced to this node.

@@ -17,7 +17,7 @@ use crate::node::api::event::{
 use crate::node::core::Core;
 use crate::node::maintenance::announcer::outside;
 use crate::node::server::put::add;
-use crate::node::server::query::MAX_DATAGRAM_V6;
+use crate::node::server::reply::MAX_DATAGRAM_V6;
 use crate::node::storage::sealed::{Memory, View};
 use crate::rpc::inflight::Query;
 use crate::store::items::{

@@ -10,8 +10,7 @@ use crate::node::Node;
 use crate::node::api::error::Limit;
 use crate::node::api::error::StartError;
 use crate::node::api::event::{LookupId, SwarmSize};
-use crate::node::core::Core;
-use crate::node::server::query::peer_slots;
+use crate::node::core::{Core, peer_slots};
 use crate::node::storage::Storage;
 use crate::node::storage::sealed::Memory;
 #[cfg(any(feature = "checkpoint", feature = "sim"))]

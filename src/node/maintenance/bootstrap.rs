@@ -11,7 +11,7 @@ use crate::node::api::config::BootstrapKind;
 use crate::node::api::error::Limit;
 use crate::node::api::error::StartError;
 use crate::node::api::event::{LookupId, PackedEvent, PackedKind};
-use crate::node::core::{Core, FamilyState, SLOT_RETRY, table_nodes, table_slots};
+use crate::node::core::{Core, FamilyState, SLOT_RETRY, peer_slots, table_nodes, table_slots};
 use crate::node::maintenance::timers::Timer;
 use crate::node::storage::sealed::Memory;
 use crate::rpc::inflight::{Expiry, Purpose, Query, QueryResult};
@@ -135,7 +135,7 @@ impl Core {
         }
         if self.timers.fired(Timer::Sweep, now) {
             if self.peers.next_sweep().is_some_and(|at| at <= now) {
-                self.peers.sweep(&mut crate::node::server::query::peer_slots(m), now);
+                self.peers.sweep(&mut peer_slots(m), now);
             }
             #[cfg(feature = "items")]
             self.items.expire(&mut self.item_slots(m), now);

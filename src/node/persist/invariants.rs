@@ -2,8 +2,7 @@
 
 use crate::base::addr::Family;
 use crate::node::api::stats::Drops;
-use crate::node::core::Core;
-use crate::node::server::query;
+use crate::node::core::{Core, peer_view};
 use crate::node::storage::Storage;
 use crate::node::{Node, Reply};
 
@@ -26,7 +25,7 @@ impl<S: Storage> Node<S> {
             ),
             ("publications", core.republisher.is_consistent(view.publications)),
             ("scrapes", Core::scrapes_are_consistent(view)),
-            ("peers", core.peers.is_consistent(query::peer_view(view))),
+            ("peers", core.peers.is_consistent(peer_view(view))),
             ("voters", core.has_room_for_voters(view.voters.len())),
             ("datagrams received", core.has_counted_arrivals()),
             ("queries received", core.has_counted_answers()),

@@ -8,5 +8,6 @@
 #[cfg(feature = "checkpoint")]
 pub(in crate::node) mod checkpoint;
 pub(crate) mod format;
+#[cfg(any(feature = "checkpoint", feature = "sim"))]
 mod invariants;
 mod snapshot;

@@ -2,11 +2,13 @@
 //!
 //! - `own_peers`: announces of this node in its own store
 //! - `put`: items that others put (BEP 44)
-//! - `query`: queries checked, admitted, and answered
+//! - `query`: queries checked and admitted
+//! - `reply`: responses made from state
 //! - `store`: peers and items handed over by another node of the program
 
 mod own_peers;
 #[cfg(feature = "items")]
 pub(in crate::node) mod put;
 pub(in crate::node) mod query;
+pub(in crate::node) mod reply;
 mod store;

@@ -4,8 +4,7 @@
 use crate::base::addr::Family;
 use crate::base::id::InfoHash;
 use crate::lookup::Announce;
-use crate::node::core::Core;
-use crate::node::server::query::peer_slots;
+use crate::node::core::{Core, peer_slots};
 use crate::node::storage::sealed::Memory;
 
 impl Core {

@@ -11,8 +11,7 @@ use crate::base::id::InfoHash;
 use crate::base::time::Instant;
 use crate::base::trace::trace;
 use crate::node::api::error::StoreError;
-use crate::node::core::Core;
-use crate::node::server::query::peer_slots;
+use crate::node::core::{Core, peer_slots};
 use crate::node::storage::sealed::Memory;
 #[cfg(feature = "items")]
 use crate::store::items::Item;
