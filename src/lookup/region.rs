@@ -12,7 +12,7 @@
 //! as many nodes are known as are expected in the cell.
 
 use super::candidates::{Candidate, Placing, State};
-use super::{Goal, Step, Traversal, Window};
+use super::{Step, Traversal, Window};
 use crate::base::id::{Distance, K, NodeId};
 
 /// Expected number of nodes in the region.
@@ -160,8 +160,7 @@ impl Traversal {
         if self.items.is_satisfied || self.items.check == super::Check::Spared {
             return false;
         }
-        let is_upkeep = matches!(self.goal, Goal::Refresh | Goal::Bootstrap);
-        !self.alone && !self.resumed && !is_upkeep && usize::from(self.k) >= K
+        !self.alone && !self.resumed && !self.goal.is_maintenance() && usize::from(self.k) >= K
     }
 
     /// Returns the head of the distance within which every node is queried and stored at; 0 for none.

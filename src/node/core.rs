@@ -226,13 +226,13 @@ impl Core {
                     Body::Error(error) => self.on_error(m, from, message, error.code),
                 }
             }
-            Err(ParseError::BadQuery { transaction, id, method, code, reason, .. }) => {
+            Err(ParseError::BadQuery { transaction, id, method, code, reason, read_only: _ }) => {
                 trace!("bad query from {}: {reason}", SocketAddr::from(from));
                 let asker = Asker { from, local, transaction, method, len: datagram.len() };
                 self.on_bad_query(m, &asker, id, (code, reason));
             }
             Err(ParseError::BadReply { transaction }) => self.on_bad_reply(m, from, transaction),
-            Err(error) => {
+            Err(ParseError::Malformed(error)) => {
                 trace!("dropped a datagram from {}: {error}", SocketAddr::from(from));
                 self.stats.dropped.malformed += 1;
             }

@@ -114,7 +114,9 @@ impl Limit {
             Self::Lookups | Self::Queries | Self::Scrapes | Self::Samplings => true,
             #[cfg(feature = "items")]
             Self::OwnItems | Self::OwnChunks => true,
-            _ => false,
+            Self::Publications | Self::Bootstraps => false,
+            #[cfg(feature = "items")]
+            Self::PublishedItems | Self::PublishedChunks => false,
         }
     }
 

@@ -9,6 +9,7 @@ use crate::base::id::{InfoHash, NodeId};
 use crate::base::pool::Ix;
 use crate::base::time::Instant;
 use crate::lookup::Announce;
+pub use crate::lookup::LookupKind;
 use crate::lookup::density::NetworkSize;
 use crate::node::api::error::QueryError;
 #[cfg(feature = "items")]
@@ -168,7 +169,16 @@ impl Event {
             | Self::LookupDone { lookup, .. } => Some(lookup),
             #[cfg(feature = "items")]
             Self::ItemFound { lookup, .. } => Some(lookup),
-            _ => None,
+            Self::Ready { .. }
+            | Self::NodeAdded { .. }
+            | Self::NodeRemoved { .. }
+            | Self::ExternalAddr { .. }
+            | Self::IdChanged { .. }
+            | Self::QueryDone { .. }
+            | Self::SampleDone { .. }
+            | Self::PeerStored { .. } => None,
+            #[cfg(feature = "items")]
+            Self::ItemStored { .. } => None,
         }
     }
 }
@@ -278,28 +288,6 @@ pub struct RepublishInfo {
     pub ended: Instant,
     /// The number of nodes that confirmed it; with 0 it has failed.
     pub acknowledged: u32,
-}
-
-/// The kind of a lookup.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum LookupKind {
-    /// A lookup of the nodes closest to an id.
-    FindNode,
-    /// A lookup of the peers of a torrent.
-    GetPeers,
-    /// A lookup of the peers of a torrent that announces a peer of its own.
-    Announce,
-    /// A count of the peers of a torrent (BEP 33).
-    Scrape,
-    /// A lookup of this node's neighbours, to join the DHT.
-    Bootstrap,
-    /// A lookup of an item (BEP 44).
-    #[cfg(feature = "items")]
-    Get,
-    /// A lookup of the nodes that are to store an item (BEP 44).
-    #[cfg(feature = "items")]
-    Put,
 }
 
 /// The results of a lookup.

@@ -72,7 +72,7 @@ impl Core {
         }
         if let (Ok(lookup), Some(own)) = (lookup, goal.item())
             && let Some(Sighting::Newest(seq)) = self.examine_stored(m, &target, own)
-            && let Goal::Get(_) = goal
+            && !goal.traits().places
         {
             self.report_found(m, lookup.ix, Endpoint::ZERO, seq);
         }
@@ -309,7 +309,7 @@ impl Core {
         }
         for ix in both(m.traversals, ix) {
             let traversal = &mut m.traversals[ix];
-            if matches!(traversal.goal, Goal::Put(_)) && traversal.items.check == Check::Passed {
+            if traversal.goal.traits().places && traversal.items.check == Check::Passed {
                 traversal.items.check = Check::Spared;
                 self.reschedule(m, ix);
             }
@@ -439,7 +439,7 @@ impl Core {
                 PackedEvent { kind, endpoint: from, lookup, seq: seq.unwrap_or(-1), ..PackedEvent::EMPTY },
             );
         }
-        if seq.is_none() && matches!(m.traversals[ix].goal, Goal::Get(_)) {
+        if seq.is_none() && !m.traversals[ix].goal.traits().places {
             both(m.traversals, ix).for_each(|ix| m.traversals[ix].items.is_satisfied = true);
             both(m.traversals, ix).for_each(|ix| self.reschedule(m, ix));
         }

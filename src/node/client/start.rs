@@ -5,7 +5,7 @@ use crate::base::id::{Distance, K, NodeId};
 use crate::base::pool::Ix;
 use crate::base::time::Instant;
 use crate::guard::secure_id::is_secure;
-use crate::lookup::{Goal, Lookup, LookupOptions, Phase, Traversal, Verdict, Window, Worth};
+use crate::lookup::{Goal, Lookup, LookupOptions, Phase, SearchKind, Traversal, Verdict, Window, Worth};
 use crate::node::api::error::Limit;
 use crate::node::api::error::StartError;
 use crate::node::api::event::{LookupId, PackedEvent, PackedKind, QueryId};
@@ -67,9 +67,10 @@ impl Core {
             self.check_contact(endpoint)?;
             families = Family::ALL.map(|family| family == endpoint.family());
         }
-        let lookup = match goal {
-            Goal::Scrape => self.start_scrape(m, target, families, options),
-            _ => self.start(m, goal, [target; 2], families, options, Ix::NONE),
+        let lookup = if goal.traits().search == SearchKind::Filters {
+            self.start_scrape(m, target, families, options)
+        } else {
+            self.start(m, goal, [target; 2], families, options, Ix::NONE)
         };
         self.make_room(m);
         lookup
@@ -108,7 +109,7 @@ impl Core {
         Self::end_scrape(m, lead);
         self.end_traversals(m, lead);
         let is_published = self.republisher.find(m.publications, &target, false).is_some();
-        if matches!(goal, Goal::Announce(_)) && !is_placed && !is_published {
+        if goal.announce().is_some() && !is_placed && !is_published {
             self.release_own(m, target.into());
         }
         if let Some(publication) = publication {
@@ -122,7 +123,7 @@ impl Core {
         for ix in [Some(lead), m.traversals[lead].sibling.some()].into_iter().flatten() {
             let traversal = m.traversals[ix];
             self.traversals.unreported -= usize::from(traversal.found - traversal.reported);
-            if traversal.goal == Goal::Bootstrap && traversal.phase.is_under_way() {
+            if traversal.goal.is_join() && traversal.phase.is_under_way() {
                 self.on_maintenance_done(m, &traversal);
             }
             self.traversals.set_phase(m, ix, Phase::Free);
@@ -179,7 +180,7 @@ impl Core {
             }
             return Err(Limit::Lookups.refusal(m.traversals.len(), wanted().count()));
         };
-        if let Goal::Announce(announce) = goal
+        if let Some(announce) = goal.announce()
             && options.only.is_none()
         {
             let target = wanted().map(|family| targets[family.index()]).next();
@@ -328,11 +329,12 @@ impl Core {
         match query.purpose {
             Purpose::Announce(_) => traversal.on_announce_stall(memory.candidates, query.to),
             Purpose::Probe(_, window) => traversal.on_probe_failed(window),
-            _ => {
+            Purpose::Lookup(_) => {
                 if traversal.on_stall(memory.candidates, query.to) {
                     self.reputations.ignored_get(m.reputations, query.to, self.now);
                 }
             }
+            Purpose::Ping | Purpose::Check | Purpose::Sample(_) => {}
         }
         self.reschedule(m, ix);
     }
@@ -364,13 +366,15 @@ impl Core {
                 traversal.on_refused(memory.candidates, query.to, code);
             }
             Purpose::Probe(_, window) => traversal.on_probe_failed(window),
-            _ if query.method == MethodKind::Get
-                && outcome == QueryResult::Refused(ErrorCode::METHOD_UNKNOWN.0) =>
+            Purpose::Lookup(_) if timed_out => traversal.on_timeout(memory.candidates, query.to),
+            Purpose::Lookup(_)
+                if query.method == MethodKind::Get
+                    && outcome == QueryResult::Refused(ErrorCode::METHOD_UNKNOWN.0) =>
             {
                 traversal.on_unknown(memory.candidates, query.to);
             }
-            _ if timed_out => traversal.on_timeout(memory.candidates, query.to),
-            _ => traversal.on_failure(memory.candidates, query.to),
+            Purpose::Lookup(_) => traversal.on_failure(memory.candidates, query.to),
+            Purpose::Ping | Purpose::Check | Purpose::Sample(_) => {}
         }
         self.reschedule(m, ix);
     }
@@ -397,8 +401,7 @@ impl Core {
         let from = query.to;
         let worth = self.worth(m, ix, query, response);
         let (traversal, memory) = self.traversals.traversal(m, ix);
-        let wants_peers = matches!(traversal.goal, Goal::GetPeers | Goal::Scrape | Goal::Announce(_))
-            && traversal.phase.has_events();
+        let wants_peers = traversal.goal.traits().search.finds_peers() && traversal.phase.has_events();
         let (id, token) = (response.id, response.token);
         let verdict = traversal.on_answer(memory.candidates, memory.tokens, from, id, token, worth);
         if verdict == Verdict::Accepted {
@@ -573,7 +576,7 @@ impl Core {
         if memory.found[..count].contains(&peer) {
             return;
         }
-        let is_scrape = traversal.goal == Goal::Scrape;
+        let is_scrape = traversal.goal.traits().search == SearchKind::Filters;
         if !is_scrape && traversal.found.saturating_add(elsewhere) >= traversal.max_peers {
             traversal.has_more = true;
             return;

@@ -7,7 +7,9 @@ use crate::base::id::NodeId;
 use crate::base::pool::{Ix, Slot};
 use crate::base::time::Instant;
 use crate::guard::rate::RateLimit;
-use crate::lookup::{Goal, Step, Token, Traversal};
+#[cfg(feature = "items")]
+use crate::lookup::Goal;
+use crate::lookup::{Announce, SearchKind, Step, Token, Traversal};
 use crate::node::api::error::QueryError;
 use crate::node::api::event::{Event, Pong, QueryId, Transmit};
 use crate::node::core::{Core, FamilyState, table_nodes, table_slots};
@@ -78,7 +80,11 @@ impl Core {
             Purpose::Sample(slot) => {
                 Event::SampleDone { query: query_id, addr, result: Self::report_sample(m, slot, result) }
             }
-            _ => Event::QueryDone { query: query_id, addr, result },
+            Purpose::Ping
+            | Purpose::Check
+            | Purpose::Lookup(_)
+            | Purpose::Announce(_)
+            | Purpose::Probe(..) => Event::QueryDone { query: query_id, addr, result },
         })
     }
 
@@ -190,52 +196,76 @@ impl Core {
 
     /// Sends a query that waits: a ping, or a step of a lookup.
     fn send_waiting(&mut self, m: &mut Memory<'_>, ix: Ix, buf: &mut [u8]) -> Option<Transmit> {
-        let (to, purpose) = (m.queries[ix].to, m.queries[ix].purpose);
-        let Some(of) = purpose.traversal() else {
-            let method = match purpose {
-                Purpose::Sample(slot) => {
-                    Method::SampleInfohashes { target: m.samplings[slot.position()].target, want: Want::NONE }
+        match m.queries[ix].purpose {
+            Purpose::Ping | Purpose::Check => self.send(m, ix, Method::Ping, self.rtt.stall(), TIMEOUT, buf),
+            Purpose::Sample(slot) => {
+                let target = m.samplings[slot.position()].target;
+                let method = Method::SampleInfohashes { target, want: Want::NONE };
+                self.send(m, ix, method, self.rtt.stall(), TIMEOUT, buf)
+            }
+            Purpose::Lookup(TraversalRef { ix: traversal, .. }) => self.send_search(m, ix, traversal, buf),
+            Purpose::Announce(TraversalRef { ix: traversal, .. }) => {
+                self.send_announce(m, ix, traversal, buf)
+            }
+            Purpose::Probe(TraversalRef { ix: traversal, .. }, window) => {
+                let traversal = &m.traversals[traversal];
+                let (stall, timeout) = self.deadlines(traversal);
+                let method =
+                    Method::FindNode { target: traversal.target_in(window), want: self.want(traversal) };
+                self.send(m, ix, method, stall, timeout, buf)
+            }
+        }
+    }
+
+    /// Queries a candidate of a traversal for what it searches.
+    fn send_search(&mut self, m: &mut Memory<'_>, query: Ix, ix: Ix, buf: &mut [u8]) -> Option<Transmit> {
+        let traversal = &m.traversals[ix];
+        let ((stall, timeout), want) = (self.deadlines(traversal), self.want(traversal));
+        let (target, search) = (traversal.target, traversal.goal.traits().search);
+        let method = match search {
+            SearchKind::Nodes => Method::FindNode { target, want },
+            SearchKind::Peers | SearchKind::Filters => {
+                let scrape = search == SearchKind::Filters;
+                Method::GetPeers { infohash: target.into(), want, noseed: false, scrape }
+            }
+            #[cfg(feature = "items")]
+            SearchKind::Item => {
+                let to = m.queries[query].to;
+                let (traversal, memory) = self.traversals.traversal(m, ix);
+                let asks_neighbours = traversal.asks_neighbours(memory.candidates, to);
+                if asks_neighbours || self.reputations.is_deaf(m.reputations, to, self.now) {
+                    Method::FindNode { target, want }
+                } else {
+                    Method::Get { target, seq: None, want }
                 }
-                _ => Method::Ping,
-            };
-            return self.send(m, ix, method, self.rtt.stall(), TIMEOUT, buf);
+            }
         };
-        let (traversal, memory) = self.traversals.traversal(m, of.ix);
+        self.send(m, query, method, stall, timeout, buf)
+    }
+
+    /// Sends what a traversal places to one node.
+    fn send_announce(&mut self, m: &mut Memory<'_>, query: Ix, ix: Ix, buf: &mut [u8]) -> Option<Transmit> {
+        let to = m.queries[query].to;
+        let (traversal, memory) = self.traversals.traversal(m, ix);
         let token = traversal.token_of(memory.candidates, memory.tokens, to).unwrap_or(Token::EMPTY);
-        #[cfg(feature = "items")]
-        let asks_neighbours = traversal.asks_neighbours(memory.candidates, to);
-        let traversal = *traversal;
-        #[cfg(feature = "items")]
-        let asks_for_item = !asks_neighbours && !self.reputations.is_deaf(m.reputations, to, self.now);
-        let want = self.want(&traversal);
+        let deadlines = self.deadlines(traversal);
+        let Some(Announce { port, implied_port, seed }) = traversal.goal.announce() else {
+            #[cfg(feature = "items")]
+            return self.send_put(m, query, ix, &token, deadlines, buf);
+            #[cfg(not(feature = "items"))]
+            return None;
+        };
+        let infohash = traversal.target.into();
+        let (token, name) = (token.bytes(), None);
+        let method = Method::AnnouncePeer { infohash, port, implied_port, seed, token, name };
+        self.send(m, query, method, deadlines.0, deadlines.1, buf)
+    }
+
+    /// Returns the stall deadline and the timeout of a traversal's next query.
+    fn deadlines(&self, traversal: &Traversal) -> (Duration, Duration) {
         // A query that nobody waits for any more need not follow in the same burst of losses.
         let patience = if traversal.lingers() { 4 } else { 1 };
-        let stall = traversal.stall.unwrap_or_else(|| self.rtt.stall()) * patience;
-        let method = match (purpose, traversal.goal) {
-            #[cfg(feature = "items")]
-            (Purpose::Announce(_), Goal::Put(_)) => {
-                return self.send_put(m, ix, of.ix, &token, (stall, traversal.timeout), buf);
-            }
-            #[cfg(feature = "items")]
-            (Purpose::Lookup(_), Goal::Get(_) | Goal::Put(_)) if asks_for_item => {
-                Method::Get { target: traversal.target, seq: None, want }
-            }
-            (Purpose::Announce(_), Goal::Announce(announce)) => Method::AnnouncePeer {
-                infohash: traversal.target.into(),
-                port: announce.port,
-                implied_port: announce.implied_port,
-                seed: announce.seed,
-                token: token.bytes(),
-                name: None,
-            },
-            (Purpose::Probe(_, window), _) => Method::FindNode { target: traversal.target_in(window), want },
-            (_, goal @ (Goal::GetPeers | Goal::Scrape | Goal::Announce(_))) => {
-                let scrape = goal == Goal::Scrape;
-                Method::GetPeers { infohash: traversal.target.into(), want, noseed: false, scrape }
-            }
-            _ => Method::FindNode { target: traversal.target, want },
-        };
-        self.send(m, ix, method, stall, traversal.timeout, buf)
+        (traversal.stall.unwrap_or_else(|| self.rtt.stall()) * patience, traversal.timeout)
     }
 
     /// Sends a ping that the routing table has due.

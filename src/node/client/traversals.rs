@@ -13,8 +13,10 @@ use crate::base::time::Instant;
 use crate::lookup::Check;
 use crate::lookup::density::{Aim, NetworkSize, chance};
 use crate::lookup::republisher::Publication;
-use crate::lookup::{Candidate, Goal, LookupOptions, Phase, Refused, Step, TOKEN_LIFE, Token, Traversal};
-use crate::node::api::event::{LookupId, LookupKind, LookupReport, NodeInfo, PublicationId, Refusals};
+use crate::lookup::{
+    Candidate, Cause, Goal, LookupOptions, Phase, Refused, SearchKind, Step, TOKEN_LIFE, Token, Traversal,
+};
+use crate::node::api::event::{LookupId, LookupReport, NodeInfo, PublicationId, Refusals};
 use crate::node::core::{Core, peer_slots, table_nodes};
 use crate::node::maintenance::bootstrap::FEW_NODES;
 use crate::node::maintenance::timers::Timer;
@@ -215,7 +217,7 @@ impl Core {
     /// An announce that continues from earlier tokens starts over instead, which harms nobody.
     fn awaits_confirmation(&self, m: &Memory<'_>, ix: Ix) -> bool {
         let traversal = &m.traversals[ix];
-        let begins_anew = traversal.resumed && matches!(traversal.goal, Goal::Announce(_));
+        let begins_anew = traversal.resumed && traversal.goal.announce().is_some();
         let reference = TraversalRef { ix, generation: traversal.generation };
         traversal.acknowledged * 2 < traversal.announced
             && !begins_anew
@@ -247,7 +249,7 @@ impl Core {
         for ix in (0..m.traversals.len()).map(Ix::new) {
             let traversal = &m.traversals[ix];
             let is_in_need = traversal.phase.is_under_way() && traversal.answered == 0;
-            if !is_in_need || traversal.alone || traversal.resumed || traversal.goal == Goal::Refresh {
+            if !is_in_need || traversal.alone || traversal.resumed || traversal.goal.is_refresh() {
                 continue;
             }
             if traversal.len() == 0 {
@@ -394,11 +396,11 @@ impl Core {
     ) -> usize {
         let free =
             m.traversals.len() - self.traversals.pool.used() + self.traversals.remembered.len() - recalled;
-        if goal == Goal::Refresh || !publication.is_none() {
+        if goal.is_refresh() || !publication.is_none() {
             return free;
         }
         let is_refresh =
-            |traversal: &Traversal| traversal.goal == Goal::Refresh && traversal.phase.is_under_way();
+            |traversal: &Traversal| traversal.goal.is_refresh() && traversal.phase.is_under_way();
         let refreshes = m.traversals.iter().filter(|slot| is_refresh(&slot.value)).count();
         (free + refreshes + self.preemptible_traversals(m)).saturating_sub(self.reserved_traversals(m))
     }
@@ -419,10 +421,10 @@ impl Core {
         });
         let ix = match ix {
             Some(ix) => ix,
-            None if goal == Goal::Refresh || !publication.is_none() => return None,
+            None if goal.is_refresh() || !publication.is_none() => return None,
             None => {
                 let is_refresh =
-                    |traversal: &Traversal| traversal.goal == Goal::Refresh && traversal.phase.is_under_way();
+                    |traversal: &Traversal| traversal.goal.is_refresh() && traversal.phase.is_under_way();
                 match m.traversals.iter().position(|slot| is_refresh(&slot.value)).map(Ix::new) {
                     Some(ix) => {
                         let traversal = m.traversals[ix];
@@ -452,7 +454,7 @@ impl Core {
         self.seed_known(m, ix);
         let table = &self.family(family).table;
         // If few are known, all may be liars: a bootstrap queries the hosts too until there are more.
-        let enough = if goal == Goal::Bootstrap { FEW_NODES } else { K };
+        let enough = if goal.is_join() { FEW_NODES } else { K };
         if table.len() < enough && table.restored() == 0 {
             self.seed_bootstraps(m, ix);
         } else if table.len() < K {
@@ -464,7 +466,7 @@ impl Core {
                 traversal.add(memory.candidates, id, endpoint, false);
             }
         }
-        if matches!(goal, Goal::GetPeers | Goal::Announce(_)) {
+        if goal.traits().search == SearchKind::Peers {
             self.add_own_peers(m, ix);
         }
     }
@@ -591,7 +593,7 @@ impl Core {
         let empty = |traversal: &Traversal| traversal.len() == 0;
         traversal.phase.is_under_way()
             && !traversal.alone
-            && !matches!(traversal.goal, Goal::Refresh | Goal::Bootstrap)
+            && !traversal.goal.is_maintenance()
             && self.now < traversal.started + PARKED
             && empty(traversal)
             && traversal.sibling.some().is_none_or(|sibling| empty(&m.traversals[sibling]))
@@ -602,7 +604,7 @@ impl Core {
         m.traversals[ix].ended = self.now;
         self.traversals.set_phase(m, ix, Phase::Ended);
         let traversal = m.traversals[ix];
-        if matches!(traversal.goal, Goal::Refresh | Goal::Bootstrap) {
+        if traversal.goal.is_maintenance() {
             self.on_maintenance_done(m, &traversal);
         }
         let sibling = traversal.sibling.some();
@@ -615,7 +617,7 @@ impl Core {
             let _ = sibling;
             return;
         }
-        if traversal.goal == Goal::Refresh {
+        if traversal.goal.is_refresh() {
             self.traversals.set_phase(m, ix, Phase::Remembered);
         } else {
             self.traversals.set_phase(m, traversal.lead, Phase::Completed);
@@ -632,16 +634,16 @@ impl Core {
         let (family, goal) = (traversal.family(), traversal.goal);
         let target = traversal.target;
         let state = self.family_mut(family);
-        let aim = match goal {
-            Goal::Bootstrap => Aim::Neighbours,
-            Goal::Refresh => {
+        let aim = match goal.traits().cause {
+            Cause::Join => Aim::Neighbours,
+            Cause::Refresh => {
                 // Within this many buckets of the node's own neighbourhood the same nodes may be counted
                 // again.
                 let is_near = target.common_prefix_len(&state.id) + NEIGHBOUR_BITS
                     > state.table.relevant_depth() as u32;
                 if is_near { Aim::Neighbours } else { Aim::Elsewhere }
             }
-            _ => Aim::Users,
+            Cause::User => Aim::Users,
         };
         if aim != Aim::Users && state.has_grown_much() {
             state.density.doubt();
@@ -680,17 +682,6 @@ fn publication_id(slots: &[Slot<Publication>], publication: Ix) -> Option<Public
 fn report(lead: &Traversal, sibling: Option<&Traversal>, now: Instant) -> LookupReport {
     let traversals = || core::iter::once(lead).chain(sibling);
     let sum = |field: fn(&Traversal) -> u16| traversals().map(|traversal| u32::from(field(traversal))).sum();
-    let kind = match lead.goal {
-        Goal::FindNode | Goal::Refresh => LookupKind::FindNode,
-        Goal::GetPeers => LookupKind::GetPeers,
-        Goal::Scrape => LookupKind::Scrape,
-        Goal::Announce(_) => LookupKind::Announce,
-        Goal::Bootstrap => LookupKind::Bootstrap,
-        #[cfg(feature = "items")]
-        Goal::Get(_) => LookupKind::Get,
-        #[cfg(feature = "items")]
-        Goal::Put(_) => LookupKind::Put,
-    };
     let refused =
         |field: fn(&Refused) -> u16| traversals().map(|traversal| u32::from(field(&traversal.refused))).sum();
     let mut codes = traversals().map(|traversal| traversal.refused.code).filter(|code| *code != 0);
@@ -713,6 +704,6 @@ fn report(lead: &Traversal, sibling: Option<&Traversal>, now: Instant) -> Lookup
         copies: sum(|traversal| traversal.items.copies),
         duration: traversals().map(end).max().unwrap_or(now) - lead.started,
         crowding: traversals().filter_map(Traversal::expected_within).map(chance).min(),
-        ..LookupReport::unstarted(kind, lead.target)
+        ..LookupReport::unstarted(lead.goal.traits().kind, lead.target)
     }
 }

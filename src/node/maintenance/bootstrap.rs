@@ -415,7 +415,7 @@ impl Core {
         let depth = self.family(family).table.relevant_depth();
         let state = self.family_mut(family);
         state.bootstrap.busy = false;
-        if traversal.goal == Goal::Bootstrap {
+        if traversal.goal.is_join() {
             let again = core::mem::take(&mut state.bootstrap.again);
             if again && (traversal.answered == 0 || state.table.len() < K) {
                 (state.bootstrap.failures, state.bootstrap.next) = (0, now);

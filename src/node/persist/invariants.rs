@@ -54,17 +54,15 @@ impl Core {
 impl Core {
     fn has_counted_arrivals(&self) -> bool {
         let stats = &self.stats;
-        let Drops { malformed, address, stray, wrong_port, bad_reply, .. } = stats.dropped;
         let taken = [stats.queries_in, stats.responses_in, stats.errors_in].map(|counts| counts.total());
-        let dropped = [malformed, address, stray, wrong_port, bad_reply];
+        let (dropped, _) = drops(stats.dropped);
         stats.datagrams_in as u32 == sum(taken).wrapping_add(sum(dropped))
     }
 
     fn has_counted_answers(&self) -> bool {
         let stats = &self.stats;
-        let Drops { own_id, read_only, rate, overflow, budget, .. } = stats.dropped;
         let answered = [stats.responses_out.total(), stats.errors_out.total(), self.replies.len() as u64];
-        let dropped = [own_id, read_only, rate, overflow, budget];
+        let (_, dropped) = drops(stats.dropped);
         stats.queries_in.total() as u32 == sum(answered).wrapping_add(sum(dropped))
     }
 
@@ -73,6 +71,13 @@ impl Core {
         let sent = [stats.queries_out, stats.responses_out, stats.errors_out].map(|counts| counts.total());
         stats.datagrams_out as u32 == sum(sent)
     }
+}
+
+/// Splits the drops into those of datagrams on arrival and those of queries that were received.
+const fn drops(counts: Drops) -> ([u64; 5], [u64; 5]) {
+    let Drops { malformed, address, stray, wrong_port, bad_reply, own_id, read_only, rate, overflow, budget } =
+        counts;
+    ([malformed, address, stray, wrong_port, bad_reply], [own_id, read_only, rate, overflow, budget])
 }
 
 /// Adds in the 32 bits of a counter by method, so that the sum holds after one has started again.

@@ -86,7 +86,7 @@ impl Core {
             };
             match saved.filter(is_new).map(|saved| self.restore_item(m, now, &saved, elapsed)) {
                 Some(Ok(_)) => restored.items += 1,
-                _ => restored.skipped += 1,
+                Some(Err(_)) | None => restored.skipped += 1,
             }
         }
         restored

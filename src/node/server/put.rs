@@ -73,19 +73,21 @@ impl Core {
         {
             return Err((ErrorCode::CAS_MISMATCH, "cas is not the stored seq"));
         }
-        match (meeting, item) {
-            (Meeting::Same(ix) | Meeting::SignedAgain(ix), _) => {
+        match meeting {
+            Meeting::Same(ix) | Meeting::SignedAgain(ix) => {
                 add(&mut self.stats.items.refreshed, 1);
                 let slots = &mut self.item_slots(m);
                 self.items.refresh(slots, ix, from, now + self.config.item_ttl);
                 self.schedule_sweep(m);
                 return Ok(());
             }
-            // Of two values with one number the first stays.
-            (Meeting::Other(_, stored), PutItem::Mutable { seq, .. }) if *seq <= stored => {
-                return Err((ErrorCode::SEQ_TOO_LOW, "seq must be higher"));
+            Meeting::Other(_, stored) => {
+                // Of two values with one number the first stays.
+                if matches!(*item, PutItem::Mutable { seq, .. } if seq <= stored) {
+                    return Err((ErrorCode::SEQ_TOO_LOW, "seq must be higher"));
+                }
             }
-            _ => {}
+            Meeting::Nothing | Meeting::OtherKind => {}
         }
         if old.is_some() {
             victims = self.room_for(m, &target, item, old, from)?;
