@@ -33,7 +33,9 @@ use crate::rpc::reputation::Reputations;
 use crate::store::items::{ItemStore, OwnItems};
 use crate::store::peers::{MAX_SAMPLE_INTERVAL, PeerRules, PeerSlots, PeerSlotsMut, PeerStore};
 use crate::store::token::Tokens;
-use crate::table::{Contact, Entry, Filter, InsertKind, InsertResult, Nodes, Removal, Slots, Table};
+use crate::table::{
+    Contact, Entry, Filter, InsertKind, InsertResult, Nodes, Removal, Slots, Table, TableMut, TableRef,
+};
 use crate::wire::{Body, Message, ParseError};
 
 /// Seconds for which an address that has answered counts as genuine.
@@ -115,7 +117,7 @@ impl Core {
         let limits = config.source_limits;
         let mut family = |family, on, id: Option<NodeId>| {
             let id = id.unwrap_or_else(|| rng.id());
-            let table = Table::new(family, id, &mut table_slots(m, family), limits, now);
+            let table = Table::new(family, id, &mut slots_of(m, family), limits, now);
             let bootstrap = Bootstrap::default();
             FamilyState {
                 on,
@@ -314,7 +316,7 @@ impl Core {
         view: View<'a>,
         family: Family,
     ) -> impl Iterator<Item = NodeInfo> + 'a {
-        self.family(family).table.iter(nodes(view, family)).map(info)
+        self.family(family).table_view(view).iter().map(info)
     }
 
     pub(in crate::node) fn closest_nodes(
@@ -323,8 +325,8 @@ impl Core {
         target: NodeId,
         family: Family,
     ) -> impl Iterator<Item = NodeInfo> + use<> {
-        let nodes = nodes(view, family);
-        let closest = self.family(family).table.closest::<K>(nodes, &target, Filter::Good, self.now);
+        let table = self.family(family).table_view(view);
+        let closest = table.closest::<K>(&target, Filter::Good, self.now);
         let closest: heapless::Vec<NodeInfo, K> = closest.into_iter().map(info).collect();
         closest.into_iter()
     }
@@ -342,26 +344,38 @@ impl Core {
     }
 }
 
+/// The routing table with the memory of its family.
+impl FamilyState {
+    #[inline]
+    pub(in crate::node) fn table_mut<'a>(&'a mut self, m: &'a mut Memory<'_>) -> TableMut<'a> {
+        let slots = slots_of(m, self.table.family());
+        TableMut { head: &mut self.table, slots }
+    }
+
+    #[inline]
+    pub(in crate::node) const fn table_ref<'a>(&'a self, m: &'a Memory<'_>) -> TableRef<'a> {
+        let nodes = match self.table.family() {
+            Family::V4 => Nodes { buckets: m.buckets_v4, entries: m.nodes_v4 },
+            Family::V6 => Nodes { buckets: m.buckets_v6, entries: m.nodes_v6 },
+        };
+        TableRef { head: &self.table, nodes }
+    }
+
+    pub(in crate::node) const fn table_view<'a>(&'a self, view: View<'a>) -> TableRef<'a> {
+        let nodes = match self.table.family() {
+            Family::V4 => Nodes { buckets: view.buckets_v4, entries: view.nodes_v4 },
+            Family::V6 => Nodes { buckets: view.buckets_v6, entries: view.nodes_v6 },
+        };
+        TableRef { head: &self.table, nodes }
+    }
+}
+
 /// Returns the memory of the routing table of one family.
-pub(in crate::node) fn table_slots<'a>(m: &'a mut Memory<'_>, family: Family) -> Slots<'a> {
+#[inline]
+fn slots_of<'a>(m: &'a mut Memory<'_>, family: Family) -> Slots<'a> {
     match family {
         Family::V4 => Slots { buckets: m.buckets_v4, entries: m.nodes_v4, replacements: m.replacements_v4 },
         Family::V6 => Slots { buckets: m.buckets_v6, entries: m.nodes_v6, replacements: m.replacements_v6 },
-    }
-}
-
-/// Returns the nodes of the routing table of one family, to read.
-pub(in crate::node) const fn table_nodes<'a>(m: &'a Memory<'_>, family: Family) -> Nodes<'a> {
-    match family {
-        Family::V4 => Nodes { buckets: m.buckets_v4, entries: m.nodes_v4 },
-        Family::V6 => Nodes { buckets: m.buckets_v6, entries: m.nodes_v6 },
-    }
-}
-
-pub(in crate::node) const fn nodes(view: View<'_>, family: Family) -> Nodes<'_> {
-    match family {
-        Family::V4 => Nodes { buckets: view.buckets_v4, entries: view.nodes_v4 },
-        Family::V6 => Nodes { buckets: view.buckets_v6, entries: view.nodes_v6 },
     }
 }
 

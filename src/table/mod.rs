@@ -26,6 +26,7 @@
 //! The table never waits or sends. [`Table::next_ping`] and [`Table::next_refresh`] say what is to
 //! be done, [`Table::ping_due`] and [`Table::refresh_due`] when to ask again.
 
+mod access;
 mod closest;
 mod eviction;
 mod maintenance;
@@ -41,6 +42,7 @@ use core::cmp::Reverse;
 use core::ops::Range;
 use core::time::Duration;
 
+pub(crate) use access::{TableMut, TableRef};
 pub(crate) use closest::Filter;
 pub use occupancy::BucketInfo;
 pub(crate) use rehome::Move;

@@ -13,7 +13,6 @@ use crate::node::api::event::{AnnouncementInfo, LookupId, LookupReport, NodeInfo
 #[cfg(feature = "items")]
 use crate::node::api::event::{PublicationId, PublicationInfo};
 use crate::node::api::stats::Stats;
-use crate::node::core::nodes;
 use crate::node::core::peer_view;
 use crate::node::persist::format::BufferTooShort;
 use crate::node::storage::Storage;
@@ -100,7 +99,7 @@ impl<S: Storage> Node<S> {
     /// leading bit of their ids with this node, each next one those that share one more, the last all nearer
     /// ones.
     pub fn buckets(&self, family: Family) -> impl Iterator<Item = BucketInfo> {
-        self.core.family(family).table.occupancy(nodes(self.storage.view(), family), self.core.now)
+        self.core.family(family).table_view(self.storage.view()).occupancy(self.core.now)
     }
 
     /// Returns the nodes of the routing table.

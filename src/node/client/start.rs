@@ -9,7 +9,7 @@ use crate::lookup::{Goal, Lookup, LookupOptions, Phase, SearchKind, Traversal, V
 use crate::node::api::error::Limit;
 use crate::node::api::error::StartError;
 use crate::node::api::event::{LookupId, PackedEvent, PackedKind, QueryId};
-use crate::node::core::{Core, table_slots};
+use crate::node::core::Core;
 use crate::node::maintenance::bootstrap::FEW_NODES;
 use crate::node::storage::sealed::Memory;
 use crate::rpc::inflight::{Match, Purpose, Query, QueryResult, TraversalRef};
@@ -247,7 +247,7 @@ impl Core {
         // listed it may have lied.
         let is_known = expected.is_none_or(|id| {
             let contact = Contact { id, endpoint: from };
-            self.family(family).table.holds(&mut table_slots(m, family), contact)
+            self.family_mut(family).table_mut(m).holds(contact)
         });
         if expected.is_none() {
             self.reputations.answered(m.reputations, from, query.sent);
@@ -295,8 +295,7 @@ impl Core {
         self.end_restoring(m, from);
         if let Some(id) = query.id {
             let (contact, now) = (Contact { id, endpoint: from }, self.now);
-            let slots = &mut table_slots(m, from.family());
-            self.family_mut(from.family()).table.ping_lost(slots, contact, now);
+            self.family_mut(from.family()).table_mut(m).ping_lost(contact, now);
         }
         self.on_search_failed(m, &query, outcome);
         self.on_seen(m, from, message.requester);
@@ -545,7 +544,7 @@ impl Core {
             let contact = Contact { id, endpoint };
             let is_tried = self.reputations.is_open(m.reputations, endpoint, now)
                 || self.reputations.is_suspect(m.reputations, endpoint, now)
-                || self.family(family).table.holds(&mut table_slots(m, family), contact)
+                || self.family_mut(family).table_mut(m).holds(contact)
                 || hosts
                     .iter()
                     .any(|host| *host == endpoint || (by_ip && host.ip_bytes() == endpoint.ip_bytes()));

@@ -12,7 +12,7 @@ use crate::lookup::Goal;
 use crate::lookup::{Announce, SearchKind, Step, Token, Traversal};
 use crate::node::api::error::QueryError;
 use crate::node::api::event::{Event, Pong, QueryId, Transmit};
-use crate::node::core::{Core, FamilyState, table_nodes, table_slots};
+use crate::node::core::{Core, FamilyState};
 use crate::node::storage::sealed::Memory;
 use crate::rpc::inflight::{self, Purpose, QueryResult, TraversalRef};
 use crate::rpc::reputation::Leave;
@@ -300,9 +300,9 @@ impl Core {
         let (now, strangers_at) = (self.now, self.strangers_at(m));
         let strangers_wait = strangers_at > now;
         loop {
-            let table = &mut self.family_mut(family).table;
-            let Some(contact) = table.next_ping(&mut table_slots(m, family), strangers_wait, now) else {
-                if strangers_wait && table.ping_due().is_some_and(|due| due <= now) {
+            let mut table = self.family_mut(family).table_mut(m);
+            let Some(contact) = table.next_ping(strangers_wait, now) else {
+                if strangers_wait && table.head.ping_due().is_some_and(|due| due <= now) {
                     self.blocked = Some(self.blocked.map_or(strangers_at, |at| at.min(strangers_at)));
                 }
                 return None;
@@ -311,7 +311,7 @@ impl Core {
             if permit == Permit::Granted {
                 return Some(contact);
             }
-            self.family_mut(family).table.ping_lost(&mut table_slots(m, family), contact, now);
+            self.family_mut(family).table_mut(m).ping_lost(contact, now);
             if let Permit::Short(_) = permit {
                 return None;
             }
@@ -321,13 +321,12 @@ impl Core {
     fn next_restored_to_check(&mut self, m: &mut Memory<'_>, family: Family) -> Option<Contact> {
         let now = self.now;
         loop {
-            let contact = self.family_mut(family).table.next_restored(&mut table_slots(m, family), now)?;
+            let contact = self.family_mut(family).table_mut(m).next_restored(now)?;
             match self.permit_query(m, contact.endpoint) {
                 Permit::Granted => return Some(contact),
                 Permit::Busy(_) => {}
                 Permit::Short(_) => {
-                    let table = &mut self.family_mut(family).table;
-                    table.restored_unsent(&mut table_slots(m, family), contact.endpoint, now);
+                    self.family_mut(family).table_mut(m).restored_unsent(contact.endpoint, now);
                     return None;
                 }
             }
@@ -364,8 +363,7 @@ impl Core {
     fn ping_companion(&mut self, m: &mut Memory<'_>, contact: Contact) {
         let family = contact.endpoint.family();
         let target = self.rng.id();
-        let good =
-            self.family(family).table.closest::<2>(table_nodes(m, family), &target, Filter::Good, self.now);
+        let good = self.family(family).table_ref(m).closest::<2>(&target, Filter::Good, self.now);
         let companion = good.into_iter().map(Entry::contact).find(|other| *other != contact);
         if let Some(Contact { id, endpoint }) = companion {
             self.inflight.enqueue(m.queries, endpoint, Some(id), Purpose::Check);

@@ -17,7 +17,7 @@ use crate::lookup::{
     Candidate, Cause, Goal, LookupOptions, Phase, Refused, SearchKind, Step, TOKEN_LIFE, Token, Traversal,
 };
 use crate::node::api::event::{LookupId, LookupReport, NodeInfo, PublicationId, Refusals};
-use crate::node::core::{Core, peer_slots, table_nodes};
+use crate::node::core::{Core, peer_slots};
 use crate::node::maintenance::bootstrap::FEW_NODES;
 use crate::node::maintenance::timers::Timer;
 use crate::node::storage::sealed::{Memory, View};
@@ -458,7 +458,7 @@ impl Core {
         if table.len() < enough && table.restored() == 0 {
             self.seed_bootstraps(m, ix);
         } else if table.len() < K {
-            let restored = table.closest_restored::<SEEDS>(table_nodes(m, family), &target);
+            let restored = self.family(family).table_ref(m).closest_restored::<SEEDS>(&target);
             let (traversal, memory) = self.traversals.traversal(m, ix);
             traversal.holds_back = true;
             for Contact { id, endpoint } in restored {
@@ -474,9 +474,9 @@ impl Core {
     /// Adds the closest nodes of the table; if few are live, bad ones follow as the last resort.
     fn seed_known(&self, m: &mut Memory<'_>, ix: Ix) {
         let (family, target) = (m.traversals[ix].family(), m.traversals[ix].target);
-        let table = &self.family(family).table;
         let closest = |m: &Memory<'_>, filter| -> heapless::Vec<(Contact, Duration), SEEDS> {
-            let closest = table.closest::<SEEDS>(table_nodes(m, family), &target, filter, self.now);
+            let table = self.family(family).table_ref(m);
+            let closest = table.closest::<SEEDS>(&target, filter, self.now);
             closest.into_iter().map(|entry| (entry.contact(), entry.rtt())).collect()
         };
         let live = closest(m, Filter::Live);

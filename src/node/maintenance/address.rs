@@ -14,7 +14,7 @@ use crate::node::api::event::{PackedEvent, PackedKind};
 use crate::node::core::Core;
 use crate::node::storage::Storage;
 use crate::node::storage::sealed::Memory;
-use crate::table::{Contact, Move, Slots};
+use crate::table::{Contact, Move};
 
 /// External address (BEP 42).
 impl<S: Storage> Node<S> {
@@ -111,24 +111,18 @@ impl Core {
 
     /// Changes the node's id, and continues everything in progress.
     fn change_id(&mut self, m: &mut Memory<'_>, family: Family, id: NodeId) {
-        let mut slots = match family {
-            Family::V4 => {
-                Slots { buckets: m.buckets_v4, entries: m.nodes_v4, replacements: m.replacements_v4 }
-            }
-            Family::V6 => {
-                Slots { buckets: m.buckets_v6, entries: m.nodes_v6, replacements: m.replacements_v6 }
-            }
-        };
+        let events = core::mem::take(&mut m.events);
         let state = &mut self.families[family.index()];
         state.id = id;
-        state.table.rehome(&mut slots, id, self.now, |change| {
+        state.table_mut(m).rehome(id, self.now, |change| {
             let (kind, Contact { id, endpoint }) = match change {
                 Move::Out(contact) => (PackedKind::NodeRemoved, contact),
                 Move::In(contact) => (PackedKind::NodeAdded, contact),
             };
             let event = PackedEvent { kind, id, endpoint, ..PackedEvent::EMPTY };
-            self.stats.events_lost += self.events.push(m.events, event);
+            self.stats.events_lost += self.events.push(events, event);
         });
+        m.events = events;
         self.schedule_bootstrap(family);
     }
 }

@@ -11,7 +11,7 @@ use crate::node::api::config::BootstrapKind;
 use crate::node::api::error::Limit;
 use crate::node::api::error::StartError;
 use crate::node::api::event::{LookupId, PackedEvent, PackedKind};
-use crate::node::core::{Core, FamilyState, SLOT_RETRY, peer_slots, table_nodes, table_slots};
+use crate::node::core::{Core, FamilyState, SLOT_RETRY, peer_slots};
 use crate::node::maintenance::timers::Timer;
 use crate::node::storage::sealed::Memory;
 use crate::rpc::inflight::{Expiry, Purpose, Query, QueryResult};
@@ -257,7 +257,7 @@ impl Core {
         for family in Family::ALL {
             let state = self.family_mut(family);
             (state.ready, state.holds_router) = (false, false);
-            state.table.clear(table_slots(m, family).buckets, now);
+            state.table_mut(m).clear(now);
             self.rejoin(family);
         }
     }
@@ -309,12 +309,12 @@ impl Core {
         let family = contact.endpoint.family();
         let is_router = self.is_router(m, contact.endpoint);
         let now = self.now;
-        let table = &mut self.family_mut(family).table;
-        if is_router && !table.is_empty() && !table.contains(table_nodes(m, family), contact) {
-            return table.ping_lost(&mut table_slots(m, family), contact, now);
+        let mut table = self.family_mut(family).table_mut(m);
+        if is_router && !table.head.is_empty() && !table.contains(contact) {
+            return table.ping_lost(contact, now);
         }
-        let was_empty = table.is_empty();
-        let outcome = table.on_reply(&mut table_slots(m, family), contact, rtt, now);
+        let was_empty = table.head.is_empty();
+        let outcome = table.on_reply(contact, rtt, now);
         self.notify_outcome(m, contact, outcome);
         let state = self.family_mut(family);
         if outcome.kind == InsertKind::Added && is_router {
@@ -334,8 +334,7 @@ impl Core {
     /// Removes a node of the table that has become read-only (BEP 43).
     pub(in crate::node) fn drop_node(&mut self, m: &mut Memory<'_>, contact: Contact) {
         let (family, now) = (contact.endpoint.family(), self.now);
-        let table = &mut self.family_mut(family).table;
-        if let Some(removal) = table.remove(&mut table_slots(m, family), contact, now) {
+        if let Some(removal) = self.family_mut(family).table_mut(m).remove(contact, now) {
             self.notify_removal(m, removal);
         }
     }
@@ -354,19 +353,18 @@ impl Core {
             let is_conclusive = self.is_conclusive(query, outcome);
             let contact = query.id.map(|id| Contact { id, endpoint: query.to });
             let blame = self.reputations.failed(m.reputations, query.to, query.sent, is_conclusive);
-            let table = &mut self.families[family.index()].table;
-            let slots = &mut table_slots(m, family);
+            let mut table = self.family_mut(family).table_mut(m);
             match (blame, contact) {
-                (Blame::Failed, Some(contact)) if table.is_alive_yet_failing(slots, contact, now) => {
-                    table.ping_lost(slots, contact, now);
+                (Blame::Failed, Some(contact)) if table.is_alive_yet_failing(contact, now) => {
+                    table.ping_lost(contact, now);
                 }
                 (Blame::Failed, _) => {
-                    table.restored_failed(slots, query.to);
+                    table.restored_failed(query.to);
                     self.fail_in_table(m, query);
                 }
-                (Blame::Doubt, Some(contact)) if !query.is_repeat => table.doubt(slots, contact, now),
+                (Blame::Doubt, Some(contact)) if !query.is_repeat => table.doubt(contact, now),
                 (Blame::Nothing, Some(contact)) if query.purpose == Purpose::Check => {
-                    table.ping_lost(slots, contact, now);
+                    table.ping_lost(contact, now);
                 }
                 (Blame::Doubt | Blame::Nothing, _) => {}
             }
@@ -390,11 +388,10 @@ impl Core {
     pub(in crate::node) fn excuse(&mut self, m: &mut Memory<'_>, query: &Query) {
         let (family, now) = (query.to.family(), self.now);
         let Some(contact) = query.id.map(|id| Contact { id, endpoint: query.to }) else { return };
-        let slots = &mut table_slots(m, family);
-        let table = &mut self.family_mut(family).table;
+        let mut table = self.family_mut(family).table_mut(m);
         // A node that never answered gets no excuse: it would be pinged for ever.
-        if table.contains(slots.nodes(), contact) {
-            table.ping_lost(slots, contact, now);
+        if table.contains(contact) {
+            table.ping_lost(contact, now);
         } else {
             self.fail_in_table(m, query);
         }
@@ -403,8 +400,7 @@ impl Core {
     fn fail_in_table(&mut self, m: &mut Memory<'_>, query: &Query) {
         let (family, now) = (query.to.family(), self.now);
         let Some(contact) = query.id.map(|id| Contact { id, endpoint: query.to }) else { return };
-        let table = &mut self.family_mut(family).table;
-        if let Some(removal) = table.on_failure(&mut table_slots(m, family), contact, now) {
+        if let Some(removal) = self.family_mut(family).table_mut(m).on_failure(contact, now) {
             self.notify_removal(m, removal);
         }
     }
@@ -504,19 +500,18 @@ impl Core {
         if state.bootstrap_due().is_some_and(|due| due <= now) {
             return Some((Goal::Bootstrap, state.id));
         }
-        let buckets = table_slots(m, family).buckets;
         while let Some(bucket) = state.bootstrap.fill {
             state.bootstrap.fill = bucket.checked_sub(1);
             let is_full = state
-                .table
-                .buckets(buckets)
+                .table_ref(m)
+                .buckets()
                 .nth(bucket.into())
                 .is_none_or(|(len, capacity)| len >= K.min(capacity));
             if !is_full {
                 return Some((Goal::Refresh, state.id.sibling(bucket.into(), &self.rng.id())));
             }
         }
-        state.table.next_refresh(buckets, &mut self.rng, now).map(|target| (Goal::Refresh, target))
+        state.table_mut(m).next_refresh(&mut self.rng, now).map(|target| (Goal::Refresh, target))
     }
 
     pub(in crate::node) fn schedule_maintenance(&mut self, family: Family) {
@@ -556,8 +551,7 @@ impl Core {
         for at in 0..usize::from(self.routers) {
             let endpoint = m.bootstraps[at];
             let Some(contact) = self.held_at(m, endpoint) else { continue };
-            let table = &mut self.family_mut(family).table;
-            if let Some(removal) = table.remove(&mut table_slots(m, family), contact, now) {
+            if let Some(removal) = self.family_mut(family).table_mut(m).remove(contact, now) {
                 self.notify_removal(m, removal);
             }
         }
@@ -566,8 +560,8 @@ impl Core {
     /// Returns the node that is in the table under an address.
     fn held_at(&self, m: &Memory<'_>, endpoint: Endpoint) -> Option<Contact> {
         let family = endpoint.family();
-        let table = &self.family(family).table;
-        table.iter(table_nodes(m, family)).find(|entry| entry.endpoint() == endpoint).map(Entry::contact)
+        let mut entries = self.family(family).table_ref(m).iter();
+        entries.find(|entry| entry.endpoint() == endpoint).map(Entry::contact)
     }
 }
 

@@ -8,7 +8,7 @@ use crate::base::time::Instant;
 use crate::lookup::density::Density;
 use crate::node::api::error::StartError;
 use crate::node::api::event::PublicationId;
-use crate::node::core::{Core, nodes, table_slots};
+use crate::node::core::Core;
 #[cfg(feature = "items")]
 use crate::node::persist::format::SavedItem;
 use crate::node::persist::format::{
@@ -60,8 +60,7 @@ impl Core {
             }
             let contact = Contact { id: node.id.unwrap_or(NodeId::ZERO), endpoint };
             let ages = [node.silent, node.known].map(|age| age.saturating_add(elapsed));
-            let table = &mut self.family_mut(family).table;
-            if table.restore(&mut table_slots(m, family), contact, node.rtt, ages, now) {
+            if self.family_mut(family).table_mut(m).restore(contact, node.rtt, ages, now) {
                 restored.nodes += 1;
             } else {
                 restored.skipped += 1;
@@ -116,8 +115,7 @@ impl Core {
 
     /// Takes a node that has answered off the list of restored ones, whether it got a place or not.
     pub(in crate::node) fn end_restoring(&mut self, m: &mut Memory<'_>, endpoint: Endpoint) {
-        let table = &mut self.family_mut(endpoint.family()).table;
-        table.take_restored(&mut table_slots(m, endpoint.family()), endpoint);
+        self.family_mut(endpoint.family()).table_mut(m).take_restored(endpoint);
     }
 
     /// Returns the announcements. One whose last republish failed is saved as new: after a restart the
@@ -162,18 +160,17 @@ impl Core {
         view: View<'a>,
         family: Family,
     ) -> impl Iterator<Item = SavedNode> + use<'a> {
-        let (table, nodes, now) = (&self.family(family).table, nodes(view, family), self.now);
+        let (table, now) = (self.family(family).table_view(view), self.now);
         let routers = &view.bootstraps[..usize::from(self.routers)];
         let rank = move |entry: &Entry| match (entry.is_good(now), entry.known(now) >= LONG_KNOWN) {
             (true, true) => 0,
             (true, false) => 1,
             (false, _) => 2,
         };
-        let live =
-            move |wanted| table.iter(nodes).filter(move |entry| entry.is_live() && rank(entry) == wanted);
+        let live = move |wanted| table.iter().filter(move |entry| entry.is_live() && rank(entry) == wanted);
         (0..LIVE_RANKS)
             .flat_map(live)
-            .chain(table.all_restored(nodes))
+            .chain(table.all_restored())
             .filter(move |entry| !routers.contains(&entry.endpoint()))
             .map(move |entry| saved(entry, now))
     }

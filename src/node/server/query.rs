@@ -8,7 +8,7 @@ use crate::base::addr::Endpoint;
 use crate::base::id::NodeId;
 use crate::guard::sources::Admission;
 use crate::node::api::event::{PackedEvent, PackedKind};
-use crate::node::core::{Core, table_slots};
+use crate::node::core::Core;
 use crate::node::server::reply::Answer;
 use crate::node::storage::sealed::Memory;
 use crate::table::Contact;
@@ -50,7 +50,7 @@ impl Core {
         if !message.read_only && !self.is_router(m, from) {
             let contact = Contact { id: query.id, endpoint: from };
             let now = self.now;
-            self.family_mut(from.family()).table.on_query(&mut table_slots(m, from.family()), contact, now);
+            self.family_mut(from.family()).table_mut(m).on_query(contact, now);
         }
         let answer = match query.method {
             Method::Ping => Answer::Pong,

@@ -8,7 +8,7 @@ use crate::base::id::{ID_LEN, InfoHash, K, NodeId};
 use crate::guard::sources::Asked;
 use crate::node::api::config::MAX_DATAGRAM;
 use crate::node::api::event::Transmit;
-use crate::node::core::{Core, shared_peers, table_nodes};
+use crate::node::core::{Core, shared_peers};
 use crate::node::local::LocalIx;
 use crate::node::server::query::Asker;
 use crate::node::storage::sealed::Memory;
@@ -393,13 +393,13 @@ impl Core {
 
     /// Returns the nodes that a response lists in one family: good ones only (BEP 5), no routers.
     fn closest<'e>(
-        &self,
+        &'e self,
         m: &'e Memory<'_>,
         target: &NodeId,
         family: Family,
     ) -> impl Iterator<Item = &'e Entry> {
         let state = self.family(family);
-        let closest = state.table.closest::<K>(table_nodes(m, family), target, Filter::Good, self.now);
+        let closest = state.table_ref(m).closest::<K>(target, Filter::Good, self.now);
         closest.into_iter().filter(move |entry| !(state.holds_router && self.is_router(m, entry.endpoint())))
     }
 
