@@ -14,6 +14,7 @@ use crate::node::api::error::StartError;
 use crate::node::api::event::{
     LookupId, PackedEvent, PackedKind, PublicationId, PublicationInfo, RepublishInfo, Transmit,
 };
+use crate::node::client::traversals::TraversalMut;
 use crate::node::core::Core;
 use crate::node::maintenance::announcer::outside;
 use crate::node::server::put::add;
@@ -214,12 +215,12 @@ impl Core {
         };
         if m.own_items[own.position()].newest > before {
             for ix in both(m.traversals, ix) {
-                let (traversal, memory) = self.traversals.traversal(m, ix);
-                traversal.on_newer_item(memory.candidates);
+                let TraversalMut { state: traversal, candidates, .. } = self.traversals.traversal(m, ix);
+                traversal.on_newer_item(candidates);
             }
         }
-        let (traversal, memory) = self.traversals.traversal(m, ix);
-        traversal.on_item(memory.candidates, from, holding);
+        let TraversalMut { state: traversal, candidates, .. } = self.traversals.traversal(m, ix);
+        traversal.on_item(candidates, from, holding);
         self.report_found(m, ix, from, seq);
         self.stop_put(m, ix, own);
     }
@@ -231,8 +232,8 @@ impl Core {
         // All republishes of an item share its slot.
         if old != new {
             let old = m.own_items[old.position()];
-            let (traversal, memory) = self.traversals.traversal(m, ix);
-            let is_stored = traversal.has_stored(memory.candidates);
+            let TraversalMut { state: traversal, candidates, .. } = self.traversals.traversal(m, ix);
+            let is_stored = traversal.has_stored(candidates);
             m.own_items[new.position()].recall(&old, is_stored, m.own_chunks);
         }
     }
@@ -245,11 +246,11 @@ impl Core {
         query: &Query,
         code: Option<i64>,
     ) -> bool {
-        let (traversal, memory) = self.traversals.traversal(m, ix);
+        let TraversalMut { state: traversal, candidates, .. } = self.traversals.traversal(m, ix);
         let Goal::Put(own) = traversal.goal else { return false };
         self.config.retry_with_seq
             && code == Some(ErrorCode::PROTOCOL.0)
-            && traversal.retry_with_seq(memory.candidates, query.to)
+            && traversal.retry_with_seq(candidates, query.to)
             && m.own_items.get(own.position()).is_some_and(|own| !own.is_mutable())
     }
 
@@ -261,9 +262,9 @@ impl Core {
         from: Endpoint,
         code: Option<i64>,
     ) -> bool {
-        let (traversal, memory) = self.traversals.traversal(m, ix);
+        let TraversalMut { state: traversal, candidates, .. } = self.traversals.traversal(m, ix);
         code == Some(ErrorCode::SEQ_TOO_LOW.0)
-            && traversal.holds_newest(memory.candidates, from)
+            && traversal.holds_newest(candidates, from)
             && m.traversals[ix].goal.item().is_some_and(|own| m.own_items[own.position()].is_newest())
     }
 
@@ -276,8 +277,8 @@ impl Core {
         }
         let looks = |traversal: &Traversal| traversal.phase.is_under_way() && traversal.items.is_thorough();
         for other in both(m.traversals, ix).skip(1) {
-            let (traversal, memory) = self.traversals.traversal(m, other);
-            if looks(traversal) && traversal.next(memory.candidates) != Step::Finish {
+            let TraversalMut { state: traversal, candidates, .. } = self.traversals.traversal(m, other);
+            if looks(traversal) && traversal.next(candidates) != Step::Finish {
                 self.traversals.set_phase(m, ix, Phase::Waiting);
                 return true;
             }
@@ -285,16 +286,15 @@ impl Core {
         let own = &m.own_items[own.position()];
         let (obstacle, stands) = (own.obstacle(), own.stands());
         for ix in both(m.traversals, ix) {
-            let (traversal, memory) = self.traversals.traversal(m, ix);
+            let TraversalMut { state: traversal, candidates, .. } = self.traversals.traversal(m, ix);
             if !looks(traversal) {
                 continue;
             }
             if let Some(PutObstacle::CasMismatch { .. }) = obstacle {
-                traversal.on_cas_mismatch(memory.candidates);
+                traversal.on_cas_mismatch(candidates);
             }
             let counts = traversal.items.check == Check::Counting;
-            let is_spared =
-                obstacle.is_some() || counts && stands && traversal.has_enough_copies(memory.candidates);
+            let is_spared = obstacle.is_some() || counts && stands && traversal.has_enough_copies(candidates);
             traversal.items.check = if is_spared { Check::Spared } else { Check::Passed };
         }
         both(m.traversals, ix).for_each(|ix| self.reschedule(m, ix));
@@ -338,10 +338,10 @@ impl Core {
         buf: &mut [u8],
     ) -> Option<Transmit> {
         let to = m.queries[query].to;
-        let (traversal, memory) = self.traversals.traversal(m, traversal);
+        let TraversalMut { state: traversal, candidates, .. } = self.traversals.traversal(m, traversal);
         let target = traversal.target;
-        let holds_newest = traversal.holds_newest(memory.candidates, to);
-        let wants_seq = traversal.wants_seq(memory.candidates, to);
+        let holds_newest = traversal.holds_newest(candidates, to);
+        let wants_seq = traversal.wants_seq(candidates, to);
         let own = &m.own_items[traversal.goal.item()?.position()];
         // A node that returned nothing has nothing to compare with (B44-30), and one that missed a version
         // would refuse the next one too.

@@ -9,6 +9,7 @@ use crate::lookup::{Goal, Lookup, LookupOptions, Phase, SearchKind, Traversal, V
 use crate::node::api::error::Limit;
 use crate::node::api::error::StartError;
 use crate::node::api::event::{LookupId, PackedEvent, PackedKind, QueryId};
+use crate::node::client::traversals::TraversalMut;
 use crate::node::core::Core;
 use crate::node::maintenance::bootstrap::FEW_NODES;
 use crate::node::storage::sealed::Memory;
@@ -324,12 +325,12 @@ impl Core {
         self.stats.stalled += 1;
         let Some(reference) = query.purpose.traversal() else { return };
         let Some(ix) = self.active(m, reference) else { return };
-        let (traversal, memory) = self.traversals.traversal(m, ix);
+        let TraversalMut { state: traversal, candidates, .. } = self.traversals.traversal(m, ix);
         match query.purpose {
-            Purpose::Announce(_) => traversal.on_announce_stall(memory.candidates, query.to),
+            Purpose::Announce(_) => traversal.on_announce_stall(candidates, query.to),
             Purpose::Probe(_, window) => traversal.on_probe_failed(window),
             Purpose::Lookup(_) => {
-                if traversal.on_stall(memory.candidates, query.to) {
+                if traversal.on_stall(candidates, query.to) {
                     self.reputations.ignored_get(m.reputations, query.to, self.now);
                 }
             }
@@ -348,9 +349,9 @@ impl Core {
         let Some(reference) = query.purpose.traversal() else { return };
         let Some(ix) = self.active(m, reference) else { return };
         let timed_out = outcome == QueryResult::TimedOut;
-        let (traversal, memory) = self.traversals.traversal(m, ix);
+        let TraversalMut { state: traversal, candidates, .. } = self.traversals.traversal(m, ix);
         match query.purpose {
-            Purpose::Announce(_) if timed_out => traversal.on_announce_stall(memory.candidates, query.to),
+            Purpose::Announce(_) if timed_out => traversal.on_announce_stall(candidates, query.to),
             Purpose::Announce(_) => {
                 let code = if let QueryResult::Refused(code) = outcome { Some(code) } else { None };
                 #[cfg(feature = "items")]
@@ -361,18 +362,18 @@ impl Core {
                 if self.is_held(m, ix, query.to, code) {
                     return self.on_stored(m, reference, query.to);
                 }
-                let (traversal, memory) = self.traversals.traversal(m, ix);
-                traversal.on_refused(memory.candidates, query.to, code);
+                let TraversalMut { state: traversal, candidates, .. } = self.traversals.traversal(m, ix);
+                traversal.on_refused(candidates, query.to, code);
             }
             Purpose::Probe(_, window) => traversal.on_probe_failed(window),
-            Purpose::Lookup(_) if timed_out => traversal.on_timeout(memory.candidates, query.to),
+            Purpose::Lookup(_) if timed_out => traversal.on_timeout(candidates, query.to),
             Purpose::Lookup(_)
                 if query.method == MethodKind::Get
                     && outcome == QueryResult::Refused(ErrorCode::METHOD_UNKNOWN.0) =>
             {
-                traversal.on_unknown(memory.candidates, query.to);
+                traversal.on_unknown(candidates, query.to);
             }
-            Purpose::Lookup(_) => traversal.on_failure(memory.candidates, query.to),
+            Purpose::Lookup(_) => traversal.on_failure(candidates, query.to),
             Purpose::Ping | Purpose::Check | Purpose::Sample(_) => {}
         }
         self.reschedule(m, ix);
@@ -399,10 +400,10 @@ impl Core {
         let Some(ix) = self.active(m, reference) else { return };
         let from = query.to;
         let worth = self.worth(m, ix, query, response);
-        let (traversal, memory) = self.traversals.traversal(m, ix);
+        let TraversalMut { state: traversal, candidates, tokens, .. } = self.traversals.traversal(m, ix);
         let wants_peers = traversal.goal.traits().search.finds_peers() && traversal.phase.has_events();
         let (id, token) = (response.id, response.token);
-        let verdict = traversal.on_answer(memory.candidates, memory.tokens, from, id, token, worth);
+        let verdict = traversal.on_answer(candidates, tokens, from, id, token, worth);
         if verdict == Verdict::Accepted {
             for nodes in [response.nodes, response.nodes6].into_iter().flatten() {
                 self.accept_nodes(m, ix, nodes, (response.id, from));
@@ -462,8 +463,8 @@ impl Core {
 
     fn on_stored(&mut self, m: &mut Memory<'_>, reference: TraversalRef, from: Endpoint) {
         let Some(ix) = self.active(m, reference) else { return };
-        let (traversal, memory) = self.traversals.traversal(m, ix);
-        if traversal.on_stored(memory.candidates, from) && traversal.phase.has_events() {
+        let TraversalMut { state: traversal, candidates, .. } = self.traversals.traversal(m, ix);
+        if traversal.on_stored(candidates, from) && traversal.phase.has_events() {
             let lookup = LookupId { ix: traversal.lead, generation: traversal.generation };
             self.notify(
                 m,
@@ -497,7 +498,7 @@ impl Core {
                 usable.extend([(Contact { id, endpoint }, is_suspect)]);
             }
         }
-        let (traversal, memory) = self.traversals.traversal(m, ix);
+        let TraversalMut { state: traversal, candidates, .. } = self.traversals.traversal(m, ix);
         let target = traversal.target;
         usable.sort_unstable_by_key(|(contact, _)| target.distance(&contact.id));
         if let Some((farthest, _)) = usable.last().filter(|_| is_own) {
@@ -505,7 +506,7 @@ impl Core {
         }
         // No more than a response should list (BEP 5), so that a few liars cannot crowd out all others.
         for (contact, is_suspect) in usable.iter().take(K.max(traversal.k.into())) {
-            traversal.add_listed(memory.candidates, contact.id, contact.endpoint, *is_suspect, from);
+            traversal.add_listed(candidates, contact.id, contact.endpoint, *is_suspect, from);
         }
         if !is_own {
             self.reschedule(m, ix);
@@ -570,9 +571,9 @@ impl Core {
         Self::count_peer(m, ix, peer);
         let sibling = m.traversals[ix].sibling.some();
         let elsewhere = sibling.map_or(0, |sibling| m.traversals[sibling].found);
-        let (traversal, memory) = self.traversals.traversal(m, ix);
+        let TraversalMut { state: traversal, found, .. } = self.traversals.traversal(m, ix);
         let count = usize::from(traversal.found);
-        if memory.found[..count].contains(&peer) {
+        if found[..count].contains(&peer) {
             return;
         }
         let is_scrape = traversal.goal.traits().search == SearchKind::Filters;
@@ -580,7 +581,7 @@ impl Core {
             traversal.has_more = true;
             return;
         }
-        match memory.found.get_mut(count).filter(|_| traversal.found < u16::MAX) {
+        match found.get_mut(count).filter(|_| traversal.found < u16::MAX) {
             Some(place) => {
                 *place = peer;
                 traversal.found += 1;

@@ -12,6 +12,7 @@ use crate::lookup::Goal;
 use crate::lookup::{Announce, SearchKind, Step, Token, Traversal};
 use crate::node::api::error::QueryError;
 use crate::node::api::event::{Event, Pong, QueryId, Transmit};
+use crate::node::client::traversals::TraversalMut;
 use crate::node::core::{Core, FamilyState};
 use crate::node::storage::sealed::Memory;
 use crate::rpc::inflight::{self, Purpose, QueryResult, TraversalRef};
@@ -145,13 +146,13 @@ impl Core {
         self.traversals.release(m, self.now);
         for _ in 0..self.traversals.ready_count() {
             let ix = self.traversals.next_ready(m.traversals)?;
-            let (traversal, memory) = self.traversals.traversal(m, ix);
-            let step = traversal.next(memory.candidates);
+            let TraversalMut { state: traversal, candidates, .. } = self.traversals.traversal(m, ix);
+            let step = traversal.next(candidates);
             let Some(position) = step.position() else {
                 self.reschedule(m, ix);
                 continue;
             };
-            let to = memory.candidates[position].endpoint;
+            let to = candidates[position].endpoint;
             match self.permit_query(m, to) {
                 Permit::Granted => {
                     let query = self.enqueue_step(m, ix, step)?;
@@ -170,21 +171,21 @@ impl Core {
         if self.inflight.is_full(m.queries) {
             return None;
         }
-        let (traversal, memory) = self.traversals.traversal(m, ix);
+        let TraversalMut { state: traversal, candidates, .. } = self.traversals.traversal(m, ix);
         let reference = TraversalRef { ix, generation: traversal.generation };
-        let candidate = memory.candidates[step.position()?];
+        let candidate = candidates[step.position()?];
         let is_repeat = matches!(step, Step::Query(_)) && traversal.repeats(&candidate);
         let purpose = match step {
             Step::Query(position) => {
-                traversal.asked(memory.candidates, position);
+                traversal.asked(candidates, position);
                 Purpose::Lookup(reference)
             }
             Step::Announce(position) => {
-                traversal.announced(memory.candidates, position);
+                traversal.announced(candidates, position);
                 Purpose::Announce(reference)
             }
             Step::Probe(position, window) => {
-                traversal.looked(memory.candidates, position, window);
+                traversal.looked(candidates, position, window);
                 Purpose::Probe(reference, window)
             }
             Step::Wait | Step::Finish => return None,
@@ -231,8 +232,8 @@ impl Core {
             #[cfg(feature = "items")]
             SearchKind::Item => {
                 let to = m.queries[query].to;
-                let (traversal, memory) = self.traversals.traversal(m, ix);
-                let asks_neighbours = traversal.asks_neighbours(memory.candidates, to);
+                let TraversalMut { state: traversal, candidates, .. } = self.traversals.traversal(m, ix);
+                let asks_neighbours = traversal.asks_neighbours(candidates, to);
                 if asks_neighbours || self.reputations.is_deaf(m.reputations, to, self.now) {
                     Method::FindNode { target, want }
                 } else {
@@ -246,8 +247,8 @@ impl Core {
     /// Sends what a traversal places to one node.
     fn send_announce(&mut self, m: &mut Memory<'_>, query: Ix, ix: Ix, buf: &mut [u8]) -> Option<Transmit> {
         let to = m.queries[query].to;
-        let (traversal, memory) = self.traversals.traversal(m, ix);
-        let token = traversal.token_of(memory.candidates, memory.tokens, to).unwrap_or(Token::EMPTY);
+        let TraversalMut { state: traversal, candidates, tokens, .. } = self.traversals.traversal(m, ix);
+        let token = traversal.token_of(candidates, tokens, to).unwrap_or(Token::EMPTY);
         let deadlines = self.deadlines(traversal);
         let Some(Announce { port, implied_port, seed }) = traversal.goal.announce() else {
             #[cfg(feature = "items")]
@@ -375,13 +376,13 @@ impl Core {
         let (to, purpose) = (m.queries[ix].to, m.queries[ix].purpose);
         let Some(reference) = purpose.traversal() else { return false };
         let Some(traversal) = self.active(m, reference) else { return true };
-        let (traversal, memory) = self.traversals.traversal(m, traversal);
+        let TraversalMut { state: traversal, candidates, tokens, .. } =
+            self.traversals.traversal(m, traversal);
         #[cfg(feature = "items")]
         if matches!(traversal.goal, Goal::Put(item) if item.is_none()) {
             return true;
         }
-        matches!(purpose, Purpose::Announce(_))
-            && traversal.token_of(memory.candidates, memory.tokens, to).is_none()
+        matches!(purpose, Purpose::Announce(_)) && traversal.token_of(candidates, tokens, to).is_none()
     }
 
     /// Makes the datagram of a query that waits, and starts its deadlines.

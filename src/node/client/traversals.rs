@@ -54,8 +54,9 @@ pub(in crate::node) struct Traversals {
     pub(in crate::node) unreported: usize,
 }
 
-/// The memory of one traversal.
-pub(in crate::node) struct TraversalMemory<'a> {
+/// A traversal and its memory.
+pub(in crate::node) struct TraversalMut<'a> {
+    pub(in crate::node) state: &'a mut Traversal,
     pub(in crate::node) candidates: &'a mut [Candidate],
     pub(in crate::node) tokens: &'a mut [Token],
     pub(in crate::node) found: &'a mut [Endpoint],
@@ -104,18 +105,14 @@ impl Traversals {
         Some(ix)
     }
 
-    pub(in crate::node) fn traversal<'a>(
-        &self,
-        m: &'a mut Memory<'_>,
-        ix: Ix,
-    ) -> (&'a mut Traversal, TraversalMemory<'a>) {
+    pub(in crate::node) fn traversal<'a>(&self, m: &'a mut Memory<'_>, ix: Ix) -> TraversalMut<'a> {
         let (at, count) = (ix.position(), m.traversals.len());
-        let memory = TraversalMemory {
+        TraversalMut {
             candidates: part(m.candidates, at, count),
             tokens: part(m.tokens, at, count),
             found: part(m.found, at, count),
-        };
-        (&mut m.traversals[ix], memory)
+            state: &mut m.traversals[ix],
+        }
     }
 
     /// Moves a traversal to the list of its new phase.
@@ -186,8 +183,8 @@ impl Core {
         if !m.traversals[ix].phase.is_under_way() {
             return self.place_late(m, ix);
         }
-        let (traversal, memory) = self.traversals.traversal(m, ix);
-        let step = traversal.next(memory.candidates);
+        let TraversalMut { state: traversal, candidates, .. } = self.traversals.traversal(m, ix);
+        let step = traversal.next(candidates);
         let resumed_in_vain = traversal.resumed && traversal.acknowledged == 0;
         let asked_saved_in_vain = traversal.holds_back && traversal.answered == 0;
         match step {
@@ -232,9 +229,9 @@ impl Core {
             && self.family(m.traversals[ix].family()).on
             && !self.inflight.is_half_full(m.queries)
         {
-            let (traversal, memory) = self.traversals.traversal(m, ix);
-            let step = traversal.next(memory.candidates);
-            let pause = step.position().map_or(Duration::ZERO, |at| memory.candidates[at].pause());
+            let TraversalMut { state: traversal, candidates, .. } = self.traversals.traversal(m, ix);
+            let step = traversal.next(candidates);
+            let pause = step.position().map_or(Duration::ZERO, |at| candidates[at].pause());
             let Some(query) = self.enqueue_step(m, ix, step) else { return };
             if !pause.is_zero() {
                 self.inflight.put_off(m.queries, query, self.now + pause);
@@ -282,8 +279,8 @@ impl Core {
         let has_news =
             |traversal: &Traversal| traversal.phase.has_events() && traversal.reported < traversal.found;
         let at = m.traversals.iter().position(|slot| has_news(&slot.value))?;
-        let (traversal, memory) = self.traversals.traversal(m, Ix::new(at));
-        let peer = memory.found[usize::from(traversal.reported)];
+        let TraversalMut { state: traversal, found, .. } = self.traversals.traversal(m, Ix::new(at));
+        let peer = found[usize::from(traversal.reported)];
         traversal.reported += 1;
         self.traversals.unreported -= 1;
         Some((LookupId { ix: traversal.lead, generation: traversal.generation }, peer))
@@ -447,8 +444,8 @@ impl Core {
         let (family, target, goal) =
             (m.traversals[ix].family(), m.traversals[ix].target, m.traversals[ix].goal);
         if let Some(only) = options.only {
-            let (traversal, memory) = self.traversals.traversal(m, ix);
-            traversal.add(memory.candidates, None, only.into(), false);
+            let TraversalMut { state: traversal, candidates, .. } = self.traversals.traversal(m, ix);
+            traversal.add(candidates, None, only.into(), false);
             return;
         }
         self.seed_known(m, ix);
@@ -459,11 +456,11 @@ impl Core {
             self.seed_bootstraps(m, ix);
         } else if table.len() < K {
             let restored = self.family(family).table_ref(m).closest_restored::<SEEDS>(&target);
-            let (traversal, memory) = self.traversals.traversal(m, ix);
+            let TraversalMut { state: traversal, candidates, .. } = self.traversals.traversal(m, ix);
             traversal.holds_back = true;
             for Contact { id, endpoint } in restored {
                 let id = Some(id).filter(|id| *id != NodeId::ZERO);
-                traversal.add(memory.candidates, id, endpoint, false);
+                traversal.add(candidates, id, endpoint, false);
             }
         }
         if goal.traits().search == SearchKind::Peers {
@@ -481,21 +478,21 @@ impl Core {
         };
         let live = closest(m, Filter::Live);
         let bad = if live.len() < K { closest(m, Filter::Bad) } else { heapless::Vec::new() };
-        let (traversal, memory) = self.traversals.traversal(m, ix);
+        let TraversalMut { state: traversal, candidates, .. } = self.traversals.traversal(m, ix);
         for (contact, rtt) in live {
-            traversal.add_known(memory.candidates, contact.id, contact.endpoint, rtt);
+            traversal.add_known(candidates, contact.id, contact.endpoint, rtt);
         }
         for (contact, _) in bad {
-            traversal.add(memory.candidates, Some(contact.id), contact.endpoint, true);
+            traversal.add(candidates, Some(contact.id), contact.endpoint, true);
         }
     }
 
     fn seed_bootstraps(&self, m: &mut Memory<'_>, ix: Ix) {
         for at in 0..usize::from(self.bootstraps) {
             let endpoint = m.bootstraps[at];
-            let (traversal, memory) = self.traversals.traversal(m, ix);
+            let TraversalMut { state: traversal, candidates, .. } = self.traversals.traversal(m, ix);
             if endpoint.family() == traversal.family() {
-                traversal.add(memory.candidates, None, endpoint, false);
+                traversal.add(candidates, None, endpoint, false);
             }
         }
     }
@@ -538,8 +535,8 @@ impl Core {
         let mut next = self.traversals.remembered.back();
         while let Some(ix) = next {
             if fits(&m.traversals[ix]) {
-                let (traversal, memory) = self.traversals.traversal(m, ix);
-                if traversal.has_tokens(memory.candidates) {
+                let TraversalMut { state: traversal, candidates, .. } = self.traversals.traversal(m, ix);
+                if traversal.has_tokens(candidates) {
                     return Some(ix);
                 }
             }
@@ -564,13 +561,13 @@ impl Core {
         #[cfg(feature = "items")]
         if Self::check_of(m, goal, publication) != Check::None {
             self.recall_item(m, ix, goal);
-            let (traversal, memory) = self.traversals.traversal(m, ix);
-            traversal.renew(memory.candidates, goal, options, now);
+            let TraversalMut { state: traversal, candidates, .. } = self.traversals.traversal(m, ix);
+            traversal.renew(candidates, goal, options, now);
             return false;
         }
         let _ = publication;
-        let (traversal, memory) = self.traversals.traversal(m, ix);
-        traversal.resume(memory.candidates, goal, options, now);
+        let TraversalMut { state: traversal, candidates, .. } = self.traversals.traversal(m, ix);
+        traversal.resume(candidates, goal, options, now);
         traversal.has_more |= traversal.found > *peer_room;
         traversal.found = traversal.found.min(*peer_room);
         *peer_room -= traversal.found;
@@ -580,7 +577,7 @@ impl Core {
 
     /// Starts a lookup over after its remembered tokens were refused.
     fn restart(&mut self, m: &mut Memory<'_>, ix: Ix) {
-        let (traversal, _) = self.traversals.traversal(m, ix);
+        let traversal = self.traversals.traversal(m, ix).state;
         traversal.restart(self.now);
         let options = self.config.lookup;
         self.seed(m, ix, &options);
@@ -629,8 +626,8 @@ impl Core {
 impl Core {
     /// Learns the size of the network from how close an ended traversal came to its target.
     fn learn_density(&mut self, m: &mut Memory<'_>, ix: Ix) {
-        let (traversal, memory) = self.traversals.traversal(m, ix);
-        let Some(reach) = traversal.reach(memory.candidates) else { return };
+        let TraversalMut { state: traversal, candidates, .. } = self.traversals.traversal(m, ix);
+        let Some(reach) = traversal.reach(candidates) else { return };
         let (family, goal) = (traversal.family(), traversal.goal);
         let target = traversal.target;
         let state = self.family_mut(family);
@@ -653,9 +650,9 @@ impl Core {
 
     /// Extends a traversal that would end through the region around its target, if its results look odd.
     fn widen(&self, m: &mut Memory<'_>, ix: Ix) -> bool {
-        let (traversal, memory) = self.traversals.traversal(m, ix);
+        let TraversalMut { state: traversal, candidates, .. } = self.traversals.traversal(m, ix);
         let margin = self.family(traversal.family()).density.margin();
-        traversal.widen(memory.candidates, margin)
+        traversal.widen(candidates, margin)
     }
 
     fn network_sizes(&self) -> [Option<NetworkSize>; 2] {

@@ -7,6 +7,7 @@ use crate::base::pool::Ix;
 use crate::base::time::Instant;
 use crate::guard::external::External;
 use crate::lookup::Phase;
+use crate::node::client::traversals::TraversalMut;
 use crate::node::core::Core;
 use crate::node::maintenance::bootstrap::FEW_NODES;
 use crate::node::storage::sealed::Memory;
@@ -160,8 +161,8 @@ impl Core {
         }
         for ix in (0..m.traversals.len()).map(Ix::new) {
             if m.traversals[ix].phase.is_under_way() && m.traversals[ix].family() == family {
-                let (traversal, memory) = self.traversals.traversal(m, ix);
-                traversal.interrupt(memory.candidates, is_bound_anew, self.now);
+                let TraversalMut { state: traversal, candidates, .. } = self.traversals.traversal(m, ix);
+                traversal.interrupt(candidates, is_bound_anew, self.now);
                 self.reschedule(m, ix);
             }
         }
@@ -172,8 +173,8 @@ impl Core {
     fn forget_tokens(&self, m: &mut Memory<'_>, family: Family) {
         for ix in (0..m.traversals.len()).map(Ix::new) {
             if m.traversals[ix].phase != Phase::Free && m.traversals[ix].family() == family {
-                let (traversal, memory) = self.traversals.traversal(m, ix);
-                traversal.forget_tokens(memory.candidates);
+                let TraversalMut { state: traversal, candidates, .. } = self.traversals.traversal(m, ix);
+                traversal.forget_tokens(candidates);
             }
         }
     }
