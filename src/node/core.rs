@@ -25,13 +25,14 @@ use crate::node::client::traversals::Traversals;
 use crate::node::maintenance::announcer;
 use crate::node::maintenance::bootstrap::Bootstrap;
 use crate::node::maintenance::timers::{Timer, Timers};
+use crate::node::server::memory::peer_view;
 use crate::node::server::query::Asker;
 use crate::node::storage::sealed::{Memory, View};
 use crate::rpc::inflight::{Inflight, Match};
 use crate::rpc::reputation::Reputations;
 #[cfg(feature = "items")]
 use crate::store::items::{ItemStore, OwnItems};
-use crate::store::peers::{MAX_SAMPLE_INTERVAL, PeerRules, PeerSlots, PeerSlotsMut, PeerStore};
+use crate::store::peers::{MAX_SAMPLE_INTERVAL, PeerRules, PeerStore};
 use crate::store::token::Tokens;
 use crate::table::{
     Contact, Entry, Filter, InsertKind, InsertResult, Nodes, Removal, Slots, Table, TableMut, TableRef,
@@ -377,20 +378,6 @@ fn slots_of<'a>(m: &'a mut Memory<'_>, family: Family) -> Slots<'a> {
         Family::V4 => Slots { buckets: m.buckets_v4, entries: m.nodes_v4, replacements: m.replacements_v4 },
         Family::V6 => Slots { buckets: m.buckets_v6, entries: m.nodes_v6, replacements: m.replacements_v6 },
     }
-}
-
-/// Returns the memory of the peer store.
-pub(in crate::node) const fn peer_slots<'a>(m: &'a mut Memory<'_>) -> PeerSlotsMut<'a> {
-    PeerSlotsMut { swarms: m.swarms, v4: m.peers_v4, v6: m.peers_v6, counters: m.counters }
-}
-
-/// Returns the memory of the peer store, to read.
-pub(in crate::node) const fn shared_peers<'a>(m: &'a Memory<'_>) -> PeerSlots<'a> {
-    PeerSlots { swarms: m.swarms, v4: m.peers_v4, v6: m.peers_v6 }
-}
-
-pub(in crate::node) const fn peer_view(view: View<'_>) -> PeerSlots<'_> {
-    PeerSlots { swarms: view.swarms, v4: view.peers_v4, v6: view.peers_v6 }
 }
 
 pub(in crate::node) fn info(entry: &Entry) -> NodeInfo {

@@ -14,6 +14,8 @@ use crate::node::api::event::{LookupId, PublicationId, QueryId};
 #[cfg(feature = "items")]
 use crate::node::persist::format::SavedItem;
 use crate::node::persist::format::{Restored, SavedAnnounce, State};
+#[cfg(feature = "items")]
+use crate::node::server::memory::ItemsMut;
 use crate::node::storage::Storage;
 #[cfg(feature = "items")]
 use crate::store::items::{Item, PublicKey, Salt};
@@ -440,7 +442,7 @@ impl<S: Storage> Node<S> {
     #[cfg(feature = "items")]
     pub fn clear_items(&mut self) {
         let mut memory = self.storage.memory();
-        let slots = &mut self.core.item_slots(&mut memory);
-        self.core.items.clear(slots);
+        let ItemsMut { head, mut slots, .. } = self.core.items_mut(&mut memory);
+        head.clear(&mut slots);
     }
 }

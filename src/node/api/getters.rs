@@ -13,8 +13,8 @@ use crate::node::api::event::{AnnouncementInfo, LookupId, LookupReport, NodeInfo
 #[cfg(feature = "items")]
 use crate::node::api::event::{PublicationId, PublicationInfo};
 use crate::node::api::stats::Stats;
-use crate::node::core::peer_view;
 use crate::node::persist::format::BufferTooShort;
+use crate::node::server::memory::peer_view;
 use crate::node::storage::Storage;
 use crate::rpc::reputation::Reputations;
 #[cfg(feature = "items")]

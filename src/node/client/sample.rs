@@ -12,10 +12,11 @@ use crate::node::api::error::Limit;
 use crate::node::api::error::{QueryError, StartError};
 use crate::node::api::event::{NodeInfo, Pong, QueryId, Sample};
 use crate::node::core::Core;
+use crate::node::server::memory::shared_peers;
 use crate::node::storage::Storage;
 use crate::node::storage::sealed::{Memory, View};
 use crate::rpc::inflight::Purpose;
-use crate::store::peers::{PeerSlots, SampleResult};
+use crate::store::peers::SampleResult;
 use crate::wire::Response;
 
 /// Samples of the infohashes that others store (BEP 51).
@@ -138,7 +139,9 @@ impl Core {
         m: &mut Memory<'_>,
         out: &mut [[u8; ID_LEN]],
     ) -> SampleResult {
-        let slots = PeerSlots { swarms: m.swarms, v4: m.peers_v4, v6: m.peers_v6 };
-        self.peers.sample_infohashes(slots, m.samples, self.now, &mut self.rng, out)
+        let samples = core::mem::take(&mut m.samples);
+        let sample = self.peers.sample_infohashes(shared_peers(m), samples, self.now, &mut self.rng, out);
+        m.samples = samples;
+        sample
     }
 }

@@ -17,9 +17,10 @@ use crate::lookup::{
     Candidate, Cause, Goal, LookupOptions, Phase, Refused, SearchKind, Step, TOKEN_LIFE, Token, Traversal,
 };
 use crate::node::api::event::{LookupId, LookupReport, NodeInfo, PublicationId, Refusals};
-use crate::node::core::{Core, peer_slots};
+use crate::node::core::Core;
 use crate::node::maintenance::bootstrap::FEW_NODES;
 use crate::node::maintenance::timers::Timer;
+use crate::node::server::memory::shared_peers;
 use crate::node::storage::sealed::{Memory, View};
 use crate::rpc::inflight::{Purpose, TraversalRef};
 use crate::table::{Contact, Filter};
@@ -509,8 +510,7 @@ impl Core {
     fn add_own_peers(&mut self, m: &mut Memory<'_>, ix: Ix) {
         let (family, target) = (m.traversals[ix].family(), m.traversals[ix].target);
         let mut peers = heapless::Vec::<Endpoint, 64>::new();
-        let slots = peer_slots(m);
-        let stored = self.peers.peers_of(slots.shared(), &target.into(), self.now).map(|peer| peer.endpoint);
+        let stored = self.peers.peers_of(shared_peers(m), &target.into(), self.now).map(|peer| peer.endpoint);
         peers.extend(stored.filter(|peer| peer.family() == family).take(64));
         for peer in peers {
             self.accept_peer(m, ix, peer);

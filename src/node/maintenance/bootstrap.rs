@@ -11,8 +11,11 @@ use crate::node::api::config::BootstrapKind;
 use crate::node::api::error::Limit;
 use crate::node::api::error::StartError;
 use crate::node::api::event::{LookupId, PackedEvent, PackedKind};
-use crate::node::core::{Core, FamilyState, SLOT_RETRY, peer_slots};
+use crate::node::core::{Core, FamilyState, SLOT_RETRY};
 use crate::node::maintenance::timers::Timer;
+#[cfg(feature = "items")]
+use crate::node::server::memory::ItemsMut;
+use crate::node::server::memory::PeersMut;
 use crate::node::storage::sealed::Memory;
 use crate::rpc::inflight::{Expiry, Purpose, Query, QueryResult};
 use crate::rpc::reputation::Blame;
@@ -135,10 +138,14 @@ impl Core {
         }
         if self.timers.fired(Timer::Sweep, now) {
             if self.peers.next_sweep().is_some_and(|at| at <= now) {
-                self.peers.sweep(&mut peer_slots(m), now);
+                let PeersMut { head, mut slots, .. } = self.peers_mut(m);
+                head.sweep(&mut slots, now);
             }
             #[cfg(feature = "items")]
-            self.items.expire(&mut self.item_slots(m), now);
+            {
+                let ItemsMut { head, mut slots, .. } = self.items_mut(m);
+                head.expire(&mut slots, now);
+            }
             self.schedule_sweep(m);
         }
         if self.timers.fired(Timer::Parked, now) {

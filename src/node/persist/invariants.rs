@@ -2,7 +2,8 @@
 
 use crate::base::addr::Family;
 use crate::node::api::stats::Drops;
-use crate::node::core::{Core, peer_view};
+use crate::node::core::Core;
+use crate::node::server::memory::peer_view;
 use crate::node::storage::Storage;
 use crate::node::{Node, Reply};
 

@@ -1,11 +1,13 @@
 //! Queries of other nodes: what a node answers, and what it stores for others.
 //!
+//! - `memory`: the stores with their memory
 //! - `own_peers`: announces of this node in its own store
 //! - `put`: items that others put (BEP 44)
 //! - `query`: queries checked and admitted
 //! - `reply`: responses made from state
 //! - `store`: peers and items handed over by another node of the program
 
+pub(in crate::node) mod memory;
 mod own_peers;
 #[cfg(feature = "items")]
 pub(in crate::node) mod put;

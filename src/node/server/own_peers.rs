@@ -4,7 +4,8 @@
 use crate::base::addr::Family;
 use crate::base::id::InfoHash;
 use crate::lookup::Announce;
-use crate::node::core::{Core, peer_slots};
+use crate::node::core::Core;
+use crate::node::server::memory::PeersMut;
 use crate::node::storage::sealed::Memory;
 
 impl Core {
@@ -15,16 +16,19 @@ impl Core {
         // The implied port is the external one.
         let port = if implied_port { 0 } else { port };
         let ids = Family::ALL.map(|family| self.family(family).id);
-        for family in Family::ALL.into_iter().filter(|&family| self.config.has(family)) {
-            let (slots, now) = (&mut peer_slots(m), self.now);
-            let _ = self.peers.announce_own(slots, &infohash, family, port, (seed, &ids), now, &mut self.rng);
+        let families = Family::ALL.map(|family| self.config.has(family).then_some(family));
+        for family in families.into_iter().flatten() {
+            let now = self.now;
+            let PeersMut { head, mut slots, rng } = self.peers_mut(m);
+            let _ = head.announce_own(&mut slots, &infohash, family, port, (seed, &ids), now, rng);
         }
         self.schedule_sweep(m);
     }
 
     /// Removes an announce of this node.
     pub(in crate::node) fn release_own(&mut self, m: &mut Memory<'_>, infohash: InfoHash) {
-        self.peers.forget_own(&mut peer_slots(m), &infohash);
+        let PeersMut { head, mut slots, .. } = self.peers_mut(m);
+        head.forget_own(&mut slots, &infohash);
     }
 
     /// Renews the stored announcements of this node, however rarely they are republished.
@@ -41,7 +45,8 @@ impl Core {
 
     /// Removes the peers that others announced.
     pub(in crate::node) fn clear_peers(&mut self, m: &mut Memory<'_>) {
-        self.peers.clear(&mut peer_slots(m));
+        let PeersMut { head, mut slots, .. } = self.peers_mut(m);
+        head.clear(&mut slots);
         self.renew_own(m);
     }
 }

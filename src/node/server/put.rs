@@ -5,10 +5,9 @@ use crate::base::id::NodeId;
 use crate::base::pool::Ix;
 use crate::node::api::event::{PackedEvent, PackedKind};
 use crate::node::core::Core;
+use crate::node::server::memory::ItemsMut;
 use crate::node::storage::sealed::{Memory, View};
-use crate::store::items::{
-    Item, ItemSlots, ItemStore, ItemView, Meeting, PublicKey, Victims, immutable_target, read_stored,
-};
+use crate::store::items::{Item, ItemStore, Meeting, PublicKey, Victims, immutable_target, read_stored};
 use crate::wire::{ErrorCode, PutItem};
 
 type Refusal = (ErrorCode, &'static str);
@@ -53,7 +52,7 @@ impl Core {
         is_sound: bool,
     ) -> Result<(), Refusal> {
         let now = self.now;
-        let meeting = ItemStore::meet(self.item_slots(m).view(), &target, item, now);
+        let meeting = ItemStore::meet(self.items_mut(m).slots.view(), &target, item, now);
         let old = match meeting {
             Meeting::OtherKind => {
                 return Err((ErrorCode::PROTOCOL, "the stored item is no such one"));
@@ -76,8 +75,9 @@ impl Core {
         match meeting {
             Meeting::Same(ix) | Meeting::SignedAgain(ix) => {
                 add(&mut self.stats.items.refreshed, 1);
-                let slots = &mut self.item_slots(m);
-                self.items.refresh(slots, ix, from, now + self.config.item_ttl);
+                let ends = now + self.config.item_ttl;
+                let ItemsMut { head, mut slots, .. } = self.items_mut(m);
+                head.refresh(&mut slots, ix, from, ends);
                 self.schedule_sweep(m);
                 return Ok(());
             }
@@ -93,8 +93,9 @@ impl Core {
             victims = self.room_for(m, &target, item, old, from)?;
         }
         add(&mut self.stats.items.evicted, victims.len());
-        let slots = &mut self.item_slots(m);
-        if !self.items.store(slots, target, item, (old, &victims), from, now + self.config.item_ttl) {
+        let ends = now + self.config.item_ttl;
+        let ItemsMut { head, mut slots, .. } = self.items_mut(m);
+        if !head.store(&mut slots, target, item, (old, &victims), from, ends) {
             return Err(NO_ROOM);
         }
         add(&mut self.stats.items.stored, 1);
@@ -125,20 +126,6 @@ impl Core {
         Some(read_stored(view.item_chunks, &view.items[ix]))
     }
 
-    /// Returns the memory of the item store. One secret serves both stores: it only decides where entries are
-    /// placed.
-    pub(in crate::node) const fn item_slots<'a>(&self, m: &'a mut Memory<'_>) -> ItemSlots<'a> {
-        ItemSlots { records: m.items, chunks: m.item_chunks, key: self.peers.key() }
-    }
-
-    pub(in crate::node) const fn item_view<'a>(&self, view: View<'a>) -> ItemView<'a> {
-        ItemView { records: view.items, chunks: view.item_chunks, key: self.peers.key() }
-    }
-
-    const fn shared_items<'a>(&self, m: &'a Memory<'_>) -> ItemView<'a> {
-        ItemView { records: m.items, chunks: m.item_chunks, key: self.peers.key() }
-    }
-
     /// Returns the items to evict for another one.
     fn room_for(
         &mut self,
@@ -149,8 +136,9 @@ impl Core {
         from: Endpoint,
     ) -> Result<Victims, Refusal> {
         let ids = Family::ALL.map(|family| self.family(family).id);
-        let (slots, now) = (&mut self.item_slots(m), self.now);
-        let victims = self.items.find_room(slots, (target, item), old, from, &ids, now, &mut self.rng);
+        let now = self.now;
+        let ItemsMut { head, mut slots, rng } = self.items_mut(m);
+        let victims = head.find_room(&mut slots, (target, item), old, from, &ids, now, rng);
         add(&mut self.stats.items.no_room, victims.is_none().into());
         victims.ok_or(NO_ROOM)
     }

@@ -11,7 +11,8 @@ use crate::base::id::InfoHash;
 use crate::base::time::Instant;
 use crate::base::trace::trace;
 use crate::node::api::error::StoreError;
-use crate::node::core::{Core, peer_slots};
+use crate::node::core::Core;
+use crate::node::server::memory::PeersMut;
 use crate::node::storage::sealed::Memory;
 #[cfg(feature = "items")]
 use crate::store::items::Item;
@@ -61,8 +62,9 @@ impl Core {
         seed: bool,
     ) -> Result<(), Refusal> {
         let ids = Family::ALL.map(|family| self.family(family).id);
-        let (slots, now) = (&mut peer_slots(m), self.now);
-        let stored = self.peers.announce(slots, &infohash, peer, seed, &ids, now, &mut self.rng);
+        let now = self.now;
+        let PeersMut { head, mut slots, rng } = self.peers_mut(m);
+        let stored = head.announce(&mut slots, &infohash, peer, seed, &ids, now, rng);
         if let Err(refusal) = stored {
             trace!("refused to store {}: {refusal:?}", SocketAddr::from(peer));
             return Err(refusal);

@@ -131,12 +131,6 @@ pub(crate) struct PeerSlotsMut<'a> {
     pub(crate) counters: &'a mut [u16],
 }
 
-impl PeerSlotsMut<'_> {
-    pub(crate) const fn shared(&self) -> PeerSlots<'_> {
-        PeerSlots { swarms: self.swarms, v4: self.v4, v6: self.v6 }
-    }
-}
-
 /// A swarm, which also contains the head of the hash chain with this slot's number.
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
