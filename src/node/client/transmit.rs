@@ -149,7 +149,7 @@ impl Core {
             let TraversalMut { state: traversal, candidates, .. } = self.traversals.traversal(m, ix);
             let step = traversal.next(candidates);
             let Some(position) = step.position() else {
-                self.reschedule(m, ix);
+                self.follow(m, ix, step);
                 continue;
             };
             let to = candidates[position].endpoint;
