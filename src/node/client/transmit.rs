@@ -147,7 +147,8 @@ impl Core {
         for _ in 0..self.traversals.ready_count() {
             let ix = self.traversals.next_ready(m.traversals)?;
             let TraversalMut { state: traversal, candidates, .. } = self.traversals.traversal(m, ix);
-            let step = traversal.next(candidates);
+            let step = traversal.step.unwrap_or_else(|| traversal.next(candidates));
+            debug_assert_eq!(step, traversal.next(candidates), "a change was followed by no evaluation");
             let Some(position) = step.position() else {
                 self.follow(m, ix, step);
                 continue;
@@ -156,7 +157,9 @@ impl Core {
             match self.permit_query(m, to) {
                 Permit::Granted => {
                     let query = self.enqueue_step(m, ix, step)?;
-                    return self.send_waiting(m, query, buf);
+                    let transmit = self.send_waiting(m, query, buf);
+                    self.reschedule(m, ix);
+                    return transmit;
                 }
                 Permit::Busy(until) => self.traversals.hold(m, ix, until),
                 Permit::Short(_) => {}

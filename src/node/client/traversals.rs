@@ -191,7 +191,8 @@ impl Core {
 
     /// Follows the step of a traversal in progress: makes it ready to send, lets it wait, or ends it.
     pub(in crate::node) fn follow(&mut self, m: &mut Memory<'_>, ix: Ix, step: Step) {
-        let traversal = &m.traversals[ix];
+        let traversal = &mut m.traversals[ix];
+        traversal.step = Some(step);
         let resumed_in_vain = traversal.resumed && traversal.acknowledged == 0;
         let asked_saved_in_vain = traversal.holds_back && traversal.answered == 0;
         match step {
