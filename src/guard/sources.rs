@@ -591,7 +591,7 @@ mod tests {
     }
 
     #[test]
-    fn a_site_draws_16_kib_a_minute_and_then_three_times_what_it_sends() {
+    fn a_subnet_draws_16_kib_a_minute_and_then_three_times_what_it_sends() {
         let (sources, mut subnets) = (sources(SourceRules::default()), [Subnet::EMPTY; 64]);
         assert_eq!(sources.reply_budget(&subnets, host(1), 100, ms(0)), 16 * 1024);
         for number in 0..16 {

@@ -3,7 +3,6 @@
 use super::candidates::{Candidate, Holding, Placing, State};
 use super::{Check, Goal, ItemTraversal, LookupOptions, Traversal};
 use crate::base::addr::Endpoint;
-use crate::base::pool::Ix;
 use crate::base::time::Instant;
 use crate::wire::ErrorCode;
 
@@ -55,7 +54,17 @@ impl Traversal {
             let state = match state {
                 State::Answered => State::Fresh,
                 State::Dead if tries > 0 => State::Suspect,
-                _ => continue,
+                State::Fresh
+                | State::Doubted
+                | State::Suspect
+                | State::Asked
+                | State::Stalled
+                | State::Retried
+                | State::Reached
+                | State::Pressed
+                | State::Shunned
+                | State::Dead
+                | State::Denied => continue,
             };
             memory[len] = Candidate { id, endpoint, state, ..Candidate::EMPTY };
             len += 1;
@@ -110,23 +119,6 @@ impl ItemTraversal {
     pub(super) fn look_again(&mut self) {
         if self.check == Check::Passed {
             self.check = Check::Due;
-        }
-    }
-}
-
-impl Goal {
-    /// Returns the slot of the item that is looked up or published; none once it was reused for another.
-    pub(crate) const fn item(self) -> Option<Ix> {
-        match self {
-            Self::Get(item) | Self::Put(item) => item.some(),
-            _ => None,
-        }
-    }
-
-    /// Detaches the item, whose slot is being reused.
-    pub(crate) const fn forget_item(&mut self) {
-        if let Self::Get(item) | Self::Put(item) = self {
-            *item = Ix::NONE;
         }
     }
 }

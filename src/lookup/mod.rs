@@ -68,6 +68,7 @@
 mod admission;
 mod candidates;
 pub(crate) mod density;
+mod goal;
 mod horizon;
 mod interrupt;
 #[cfg(feature = "items")]
@@ -88,6 +89,8 @@ use core::time::Duration;
 pub(crate) use candidates::Holding;
 pub(crate) use candidates::{Candidate, Token};
 use candidates::{Placing, State, TRIES};
+pub use goal::LookupKind;
+pub(crate) use goal::{Cause, Goal, SearchKind};
 use horizon::Horizon;
 pub(crate) use horizon::Window;
 pub use options::{Announce, Lookup, LookupOptions};
@@ -106,30 +109,6 @@ const MAX_K: u8 = 2 * K as u8;
 
 /// How long a token is used for announces; every deployed node accepts its tokens for longer (BEP 5).
 pub(crate) const TOKEN_LIFE: Duration = Duration::from_secs(5 * 60);
-
-/// The purpose of a traversal.
-///
-/// The tag of the first variant is zero.
-#[repr(u8)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
-pub(crate) enum Goal {
-    FindNode,
-    GetPeers,
-    Announce(Announce),
-    /// Counts the peers of a torrent by their Bloom filters (BEP 33).
-    Scrape,
-    /// Finds the nodes closest to our own id.
-    Bootstrap,
-    /// Refreshes a bucket without recent traffic; the result is not reported.
-    Refresh,
-    /// Finds the item at the target, and keeps it in this slot of our own items.
-    #[cfg(feature = "items")]
-    Get(Ix),
-    /// Publishes the item in this slot of our own items.
-    #[cfg(feature = "items")]
-    Put(Ix),
-}
 
 /// The progress of a traversal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -223,6 +202,9 @@ impl Refused {
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Traversal {
     pub(crate) phase: Phase,
+    /// The step to send next, while the traversal is ready and nothing has changed since; else `None`.
+    #[cfg_attr(feature = "checkpoint", serde(skip))]
+    pub(crate) step: Option<Step>,
     pub(crate) goal: Goal,
     pub(crate) target: NodeId,
     pub(crate) v6: bool,
@@ -299,6 +281,7 @@ impl Traversal {
     /// All zero bytes, so that slots in a static end up in `.bss`.
     pub(crate) const EMPTY: Self = Self {
         phase: Phase::Free,
+        step: Some(Step::Query(0)),
         goal: Goal::FindNode,
         target: NodeId::ZERO,
         v6: false,
@@ -401,13 +384,12 @@ impl Traversal {
 
     /// Whether the tokens and nodes of this traversal can be reused for a lookup with another goal.
     pub(crate) const fn serves(&self, goal: Goal) -> bool {
-        match (self.goal, goal) {
-            (Goal::GetPeers | Goal::Scrape | Goal::Announce(_), Goal::Announce(_)) => true,
-            // A lookup that ended with the first copy knows too few nodes.
-            #[cfg(feature = "items")]
-            (Goal::Get(_) | Goal::Put(_), Goal::Put(_)) => !self.items.is_satisfied,
-            _ => false,
+        // A lookup that ended with the first copy knows too few nodes.
+        #[cfg(feature = "items")]
+        if self.items.is_satisfied {
+            return false;
         }
+        self.goal.serves(goal)
     }
 
     /// Whether responses are still useful: for an announce also after completion.
@@ -459,7 +441,7 @@ impl Traversal {
     pub(crate) fn looked(&mut self, memory: &mut [Candidate], position: usize, window: Window) {
         match window {
             Window::Cell(cell) => self.looked_in(memory, position, cell),
-            _ => self.horizon.asked(window),
+            Window::Rest | Window::Next | Window::Gap => self.horizon.asked(window),
         }
     }
 
@@ -467,23 +449,23 @@ impl Traversal {
     pub(crate) fn target_in(&self, window: Window) -> NodeId {
         match window {
             Window::Cell(cell) => self.target_of_cell(cell),
-            _ => self.target.at(self.horizon.at(window)),
+            Window::Rest | Window::Next | Window::Gap => self.target.at(self.horizon.at(window)),
         }
     }
 
     /// Handles the response to the query for a window, whose nodes are at most `reach` away from its target.
-    pub(crate) fn on_looked(&mut self, window: Window, reach: Distance) {
+    pub(crate) fn on_probe_answered(&mut self, window: Window, reach: Distance) {
         match window {
-            Window::Cell(cell) => self.on_looked_in(cell),
-            _ => self.horizon.on_answer(window, reach),
+            Window::Cell(cell) => self.on_cell_probed(cell),
+            Window::Rest | Window::Next | Window::Gap => self.horizon.on_answer(window, reach),
         }
     }
 
     /// Handles the stall or failure of the query for a window.
-    pub(crate) const fn on_looked_in_vain(&mut self, window: Window) {
+    pub(crate) const fn on_probe_failed(&mut self, window: Window) {
         match window {
-            Window::Cell(cell) => self.on_looked_in(cell),
-            _ => self.horizon.on_stall(window),
+            Window::Cell(cell) => self.on_cell_probed(cell),
+            Window::Rest | Window::Next | Window::Gap => self.horizon.on_stall(window),
         }
     }
 
@@ -588,7 +570,15 @@ impl Traversal {
                 candidate.state = State::Shunned;
                 return true;
             }
-            _ => {}
+            State::Fresh
+            | State::Doubted
+            | State::Suspect
+            | State::Stalled
+            | State::Reached
+            | State::Answered
+            | State::Shunned
+            | State::Dead
+            | State::Denied => {}
         }
         false
     }
@@ -668,7 +658,17 @@ impl Traversal {
                     (candidate.state, candidate.tries, candidate.speed_or_cells) = (State::Fresh, 0, 0);
                 }
                 State::Answered => candidate.tries = 0,
-                _ => candidate.state = State::Dead,
+                State::Fresh
+                | State::Doubted
+                | State::Suspect
+                | State::Asked
+                | State::Stalled
+                | State::Retried
+                | State::Reached
+                | State::Pressed
+                | State::Shunned
+                | State::Dead
+                | State::Denied => candidate.state = State::Dead,
             }
         }
         let fresh = Self::new(goal, self.target, self.family(), options, self.by_ip, now);

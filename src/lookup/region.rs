@@ -12,7 +12,7 @@
 //! as many nodes are known as are expected in the cell.
 
 use super::candidates::{Candidate, Placing, State};
-use super::{Goal, Step, Traversal, Window};
+use super::{Step, Traversal, Window};
 use crate::base::id::{Distance, K, NodeId};
 
 /// Expected number of nodes in the region.
@@ -160,8 +160,7 @@ impl Traversal {
         if self.items.is_satisfied || self.items.check == super::Check::Spared {
             return false;
         }
-        let is_upkeep = matches!(self.goal, Goal::Refresh | Goal::Bootstrap);
-        !self.alone && !self.resumed && !is_upkeep && usize::from(self.k) >= K
+        !self.alone && !self.resumed && !self.goal.is_maintenance() && usize::from(self.k) >= K
     }
 
     /// Returns the head of the distance within which every node is queried and stored at; 0 for none.
@@ -219,7 +218,7 @@ impl Traversal {
     }
 
     /// Records that the query for a cell was answered or has stalled.
-    pub(super) const fn on_looked_in(&mut self, cell: u8) {
+    pub(super) const fn on_cell_probed(&mut self, cell: u8) {
         self.region.open &= !(1 << cell);
     }
 

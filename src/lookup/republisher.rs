@@ -86,7 +86,7 @@ impl Subject {
 /// A publication: an announce or item that is republished periodically.
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
-pub(crate) struct Kept {
+pub(crate) struct Publication {
     pub(crate) target: NodeId,
     pub(crate) subject: Subject,
     pub(crate) generation: u32,
@@ -122,7 +122,7 @@ pub(crate) enum Phase {
     Running,
 }
 
-impl Kept {
+impl Publication {
     /// All zero bytes, so that slots in a static end up in `.bss`.
     pub(crate) const EMPTY: Self = Self {
         target: NodeId::ZERO,
@@ -194,8 +194,8 @@ impl Republisher {
     }
 
     /// Returns the announce or item that is published at a target.
-    pub(crate) fn find(&self, slots: &[Slot<Kept>], target: &NodeId, is_item: bool) -> Option<Ix> {
-        let found = |Slot { value: publication, .. }: &Slot<Kept>| {
+    pub(crate) fn find(&self, slots: &[Slot<Publication>], target: &NodeId, is_item: bool) -> Option<Ix> {
+        let found = |Slot { value: publication, .. }: &Slot<Publication>| {
             publication.phase != Phase::Free
                 && publication.target == *target
                 && publication.subject.is_item() == is_item
@@ -206,14 +206,15 @@ impl Republisher {
     /// Adds a publication that starts next; returns `None` if all slots are in use.
     pub(crate) fn add(
         &mut self,
-        slots: &mut [Slot<Kept>],
+        slots: &mut [Slot<Publication>],
         target: NodeId,
         subject: Subject,
         now: Instant,
     ) -> Option<Ix> {
         let ix = self.pool.alloc(slots)?;
         self.generation = self.generation.wrapping_add(1);
-        slots[ix] = Kept { target, subject, generation: self.generation, due: now, ..Kept::EMPTY };
+        slots[ix] =
+            Publication { target, subject, generation: self.generation, due: now, ..Publication::EMPTY };
         self.items += u32::from(subject.is_item());
         self.enter(slots, ix, Phase::Fresh);
         Some(ix)
@@ -225,7 +226,7 @@ impl Republisher {
     /// next.
     pub(crate) fn restore(
         &mut self,
-        slots: &mut [Slot<Kept>],
+        slots: &mut [Slot<Publication>],
         target: NodeId,
         subject: Subject,
         last: Option<(Duration, u16)>,
@@ -245,7 +246,7 @@ impl Republisher {
     }
 
     /// Replaces the subject of a publication, which then starts like a new one; it must not be running.
-    pub(crate) fn change(&mut self, slots: &mut [Slot<Kept>], ix: Ix, subject: Subject, now: Instant) {
+    pub(crate) fn change(&mut self, slots: &mut [Slot<Publication>], ix: Ix, subject: Subject, now: Instant) {
         self.leave(slots, ix);
         let publication = &mut slots[ix];
         (publication.subject, publication.failures, publication.due, publication.is_spared) =
@@ -253,7 +254,7 @@ impl Republisher {
         self.enter(slots, ix, Phase::Fresh);
     }
 
-    pub(crate) fn remove(&mut self, slots: &mut [Slot<Kept>], ix: Ix) {
+    pub(crate) fn remove(&mut self, slots: &mut [Slot<Publication>], ix: Ix) {
         self.leave(slots, ix);
         self.items -= u32::from(slots[ix].subject.is_item());
         slots[ix].phase = Phase::Free;
@@ -263,7 +264,7 @@ impl Republisher {
     /// Returns when the next republish starts, unless one is added that comes before it.
     ///
     /// `None` if there is none to start, or if the maximum number is running.
-    pub(crate) fn next_start(&self, slots: &[Slot<Kept>]) -> Option<Instant> {
+    pub(crate) fn next_start(&self, slots: &[Slot<Publication>]) -> Option<Instant> {
         // The oldest one, because the wait of new publications counts from there.
         let fresh = self.fresh.back().map(|ix| slots[ix].due);
         if self.is_at_once() {
@@ -284,7 +285,7 @@ impl Republisher {
     }
 
     /// Returns the publication to start once [`next_start`](Self::next_start) has passed.
-    pub(crate) fn next(&self, slots: &[Slot<Kept>], now: Instant) -> Option<Ix> {
+    pub(crate) fn next(&self, slots: &[Slot<Publication>], now: Instant) -> Option<Ix> {
         let others_wait = now < self.spaced() || self.running.len() >= self.pace.rounds;
         if self.is_at_once() && others_wait {
             return self.fresh.front();
@@ -298,7 +299,7 @@ impl Republisher {
     }
 
     /// Records the start of a republish.
-    pub(crate) fn begin(&mut self, slots: &mut [Slot<Kept>], ix: Ix, rng: &mut Rng, now: Instant) {
+    pub(crate) fn begin(&mut self, slots: &mut [Slot<Publication>], ix: Ix, rng: &mut Rng, now: Instant) {
         self.passed_over = slots[ix].phase == Phase::Fresh && self.overdue(slots, now).is_some();
         self.leave(slots, ix);
         self.enter(slots, ix, Phase::Running);
@@ -307,7 +308,7 @@ impl Republisher {
     }
 
     /// Records the end of a republish that was acknowledged by this many nodes.
-    pub(crate) fn end(&mut self, slots: &mut [Slot<Kept>], ix: Ix, acknowledged: u16, now: Instant) {
+    pub(crate) fn end(&mut self, slots: &mut [Slot<Publication>], ix: Ix, acknowledged: u16, now: Instant) {
         let publication = &mut slots[ix];
         (publication.is_tried, publication.acknowledged, publication.ended, publication.is_spared) =
             (true, acknowledged, now, false);
@@ -323,7 +324,7 @@ impl Republisher {
     }
 
     /// Records that a republish was skipped; the next one is due as after a success.
-    pub(crate) fn skip(&mut self, slots: &mut [Slot<Kept>], ix: Ix, now: Instant) {
+    pub(crate) fn skip(&mut self, slots: &mut [Slot<Publication>], ix: Ix, now: Instant) {
         let patience = self.patience(slots[ix].subject);
         self.queue(slots, ix, now + patience);
     }
@@ -332,7 +333,7 @@ impl Republisher {
     ///
     /// The next one follows after half of the time: if all publishers of an item relied on each other, it would
     /// expire.
-    pub(crate) fn spare(&mut self, slots: &mut [Slot<Kept>], ix: Ix, now: Instant) {
+    pub(crate) fn spare(&mut self, slots: &mut [Slot<Publication>], ix: Ix, now: Instant) {
         let publication = &mut slots[ix];
         (publication.is_tried, publication.is_spared, publication.failures, publication.ended) =
             (true, true, 0, now);
@@ -342,7 +343,7 @@ impl Republisher {
     }
 
     /// Requeues a preempted republish: it is the first to start when a slot is free, like a new publication.
-    pub(crate) fn put_back(&mut self, slots: &mut [Slot<Kept>], ix: Ix, now: Instant) {
+    pub(crate) fn put_back(&mut self, slots: &mut [Slot<Publication>], ix: Ix, now: Instant) {
         slots[ix].due = now;
         self.leave(slots, ix);
         let phase = if slots[ix].is_tried { Phase::Failed } else { Phase::Fresh };
@@ -366,7 +367,7 @@ impl Republisher {
     }
 
     /// Makes failed publications due now, because the failure was not theirs.
-    pub(crate) fn forgive(&self, slots: &mut [Slot<Kept>], now: Instant) {
+    pub(crate) fn retry_failed(&self, slots: &mut [Slot<Publication>], now: Instant) {
         let mut next = self.failed.front();
         while let Some(ix) = next {
             (slots[ix].failures, slots[ix].due) = (0, now.min(slots[ix].due));
@@ -377,7 +378,7 @@ impl Republisher {
     /// Returns how long ago the last republish ended, computed from the due time of the next one.
     ///
     /// The recorded end is not used: that of a restored publication may lie before the origin of the clock.
-    pub(crate) fn age(&self, publication: &Kept, now: Instant) -> Duration {
+    pub(crate) fn age(&self, publication: &Publication, now: Instant) -> Duration {
         (self.patience(publication.subject) + (now - publication.due)).saturating_sub(publication.due - now)
     }
 
@@ -385,7 +386,10 @@ impl Republisher {
     ///
     /// They come in the order of their lists, except that among those never published the oldest come first, so
     /// that the newest ends up in front again.
-    pub(crate) fn iter<'a>(&self, slots: &'a [Slot<Kept>]) -> impl Iterator<Item = &'a Kept> + use<'a> {
+    pub(crate) fn iter<'a>(
+        &self,
+        slots: &'a [Slot<Publication>],
+    ) -> impl Iterator<Item = &'a Publication> + use<'a> {
         let [queued, failed, running] = [self.queued, self.failed, self.running]
             .map(|list| core::iter::successors(list.front(), move |&ix| list.next(slots, ix)));
         let fresh = self.fresh;
@@ -394,7 +398,7 @@ impl Republisher {
     }
 
     /// Makes all queued publications due now, because they may be stored under an address that is no longer ours.
-    pub(crate) fn renew(&self, slots: &mut [Slot<Kept>], now: Instant) {
+    pub(crate) fn renew(&self, slots: &mut [Slot<Publication>], now: Instant) {
         let mut next = self.queued.front();
         while let Some(ix) = next {
             slots[ix].due = now.min(slots[ix].due);
@@ -404,7 +408,7 @@ impl Republisher {
 
     /// Whether every slot is free or in the list of its phase.
     #[cfg(any(test, feature = "checkpoint", feature = "sim"))]
-    pub(crate) fn is_consistent(&self, slots: &[Slot<Kept>]) -> bool {
+    pub(crate) fn is_consistent(&self, slots: &[Slot<Publication>]) -> bool {
         let lists = [
             (self.fresh, Phase::Fresh),
             (self.queued, Phase::Queued),
@@ -427,7 +431,7 @@ impl Republisher {
     }
 
     /// Returns the publication that is overdue for the longest time.
-    fn overdue(&self, slots: &[Slot<Kept>], now: Instant) -> Option<Ix> {
+    fn overdue(&self, slots: &[Slot<Publication>], now: Instant) -> Option<Ix> {
         let fronts = [self.failed.front(), self.queued.front()].into_iter().flatten();
         fronts.filter(|&ix| slots[ix].due <= now).min_by_key(|&ix| slots[ix].due)
     }
@@ -451,14 +455,14 @@ impl Republisher {
         self.started + Duration::from_micros(pause)
     }
 
-    fn queue(&mut self, slots: &mut [Slot<Kept>], ix: Ix, due: Instant) {
+    fn queue(&mut self, slots: &mut [Slot<Publication>], ix: Ix, due: Instant) {
         slots[ix].due = due;
         self.leave(slots, ix);
         self.enter(slots, ix, Phase::Queued);
     }
 
     /// Inserts a publication into the list of a phase, ordered by due time; first publications go to the front.
-    fn enter(&mut self, slots: &mut [Slot<Kept>], ix: Ix, phase: Phase) {
+    fn enter(&mut self, slots: &mut [Slot<Publication>], ix: Ix, phase: Phase) {
         slots[ix].phase = phase;
         let due = slots[ix].due;
         let Some(list) = self.list(phase) else { return };
@@ -470,7 +474,7 @@ impl Republisher {
         self.crowded |= self.fresh.len() >= CROWD;
     }
 
-    fn leave(&mut self, slots: &mut [Slot<Kept>], ix: Ix) {
+    fn leave(&mut self, slots: &mut [Slot<Publication>], ix: Ix) {
         if let Some(list) = self.list(slots[ix].phase) {
             list.remove(slots, ix);
         }
@@ -506,7 +510,7 @@ mod tests {
     /// A republisher and its slots, in a simulation where every republish takes three seconds.
     struct Room {
         republisher: Republisher,
-        slots: Box<[Slot<Kept>]>,
+        slots: Box<[Slot<Publication>]>,
         rng: Rng,
         now: Instant,
         running: Vec<(Instant, Ix)>,
@@ -520,7 +524,7 @@ mod tests {
             let pace = Pace { interval: INTERVAL, spacing: SPACING, rounds, at_once: 4 * rounds };
             Self {
                 republisher: Republisher::new(pace),
-                slots: std::vec![Slot::new(Kept::EMPTY); slots].into_boxed_slice(),
+                slots: std::vec![Slot::new(Publication::EMPTY); slots].into_boxed_slice(),
                 rng: Rng::new([3; 32]),
                 now: Instant::from_micros(1),
                 running: Vec::new(),
@@ -684,7 +688,7 @@ mod tests {
         let pauses: Vec<u64> = room.pauses().iter().map(|pause| (*pause - ROUND).as_secs()).collect();
         assert_eq!(pauses[..6], [60, 120, 240, 480, 900, 900]);
         (room.fails, room.now) = (false, room.now + secs(1));
-        room.republisher.forgive(&mut room.slots, room.now);
+        room.republisher.retry_failed(&mut room.slots, room.now);
         assert_eq!(room.republisher.next_start(&room.slots), Some(room.now.min(room.slots[Ix::new(0)].due)));
         room.run(secs(100));
         assert_eq!(room.slots[Ix::new(0)].acknowledged, 8);

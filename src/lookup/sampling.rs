@@ -40,7 +40,7 @@ enum Stage {
     Free,
     Asked,
     /// Reported; kept until the slot is needed.
-    Told,
+    Reported,
 }
 
 impl Sampling {
@@ -65,7 +65,7 @@ impl Sampling {
 
     /// Marks the response as reported: it remains readable until the slot is needed.
     pub(crate) const fn tell(&mut self) {
-        self.stage = Stage::Told;
+        self.stage = Stage::Reported;
     }
 
     /// Frees the slot: there is no response, or it is not needed.
@@ -117,7 +117,7 @@ impl Sampling {
 /// There are few slots, so a linear search suffices.
 pub(crate) fn alloc(slots: &mut [Sampling], target: NodeId) -> Option<Ix> {
     let free = slots.iter().position(|slot| slot.stage == Stage::Free);
-    let told = slots.iter().enumerate().filter(|(_, slot)| slot.stage == Stage::Told);
+    let told = slots.iter().enumerate().filter(|(_, slot)| slot.stage == Stage::Reported);
     let at = free.or_else(|| told.min_by_key(|(_, slot)| slot.query.1).map(|(at, _)| at))?;
     slots[at] = Sampling { stage: Stage::Asked, target, ..Sampling::EMPTY };
     Some(Ix::new(at))

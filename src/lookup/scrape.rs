@@ -37,7 +37,7 @@ impl Scrape {
     }
 
     /// Adds the peers that are stored locally.
-    pub(crate) fn take_own(&mut self, [seeds, others]: &[BloomFilter; 2]) {
+    pub(crate) fn alloc_own(&mut self, [seeds, others]: &[BloomFilter; 2]) {
         self.seeds.unite(seeds);
         self.others.unite(others);
     }
@@ -60,7 +60,7 @@ impl Scrape {
             && others.is_plausible()
             && peers.all(|ip| seeds.contains(ip) || others.contains(ip));
         if is_true {
-            self.take_own(&[seeds, others]);
+            self.alloc_own(&[seeds, others]);
         }
         let count = if is_true { &mut self.sources } else { &mut self.refused };
         *count = count.saturating_add(1);
@@ -68,7 +68,7 @@ impl Scrape {
     }
 
     /// Adds a peer listed in a response.
-    pub(crate) fn take_named(&mut self, peer: IpAddr) {
+    pub(crate) fn ping_listed(&mut self, peer: IpAddr) {
         self.named.insert(peer);
     }
 
@@ -132,7 +132,7 @@ mod tests {
     fn b33_14_peers_of_nodes_without_filters_are_counted_unless_they_are_known_seeds() {
         let mut scrape = Scrape::EMPTY;
         scrape.take([Some(&filter(0..10)), Some(&filter(20..30))], [].into_iter());
-        (5..10).chain(25..35).map(ip).for_each(|peer| scrape.take_named(peer));
+        (5..10).chain(25..35).map(ip).for_each(|peer| scrape.ping_listed(peer));
         let [seeds, others] = scrape.estimate();
         assert!((9..=11).contains(&seeds) && (14..=16).contains(&others), "{seeds} {others}");
     }

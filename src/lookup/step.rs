@@ -63,7 +63,7 @@ impl Traversal {
         let in_flight = candidates.iter().filter(|c| c.is_awaited()).count();
         let may_ask = in_flight < usize::from(self.alpha) && !(self.alone && self.queried > 0);
         // All known nodes may be malicious, so the hosts given for a bootstrap are queried first.
-        if self.goal == Goal::Bootstrap && self.answered == 0 && may_ask {
+        if self.goal.is_join() && self.answered == 0 && may_ask {
             let is_host = |c: &Candidate| c.id.is_none() && c.state == State::Fresh;
             if let Some(position) = candidates.iter().position(is_host) {
                 return Step::Query(position);
@@ -190,7 +190,7 @@ impl Traversal {
     /// it.
     const fn lacks_item(&self) -> bool {
         #[cfg(feature = "items")]
-        if matches!(self.goal, Goal::Get(_)) {
+        if self.seeks_item() && !self.needs_tokens() {
             return self.items.copies == 0;
         }
         false
@@ -198,11 +198,13 @@ impl Traversal {
 
     /// Maximum number of queries to one node.
     fn tries(&self) -> u8 {
-        match self.goal {
-            _ if self.lingers() => LINGERING_TRIES,
-            // Peers were found, and many nodes know them: one lost response does not matter.
-            Goal::GetPeers if self.found > 0 => 1,
-            _ => TRIES,
+        if self.lingers() {
+            LINGERING_TRIES
+        } else if self.found > 0 && self.goal.traits().ends_repeats {
+            // Many nodes know the peers that were found: one lost response does not matter.
+            1
+        } else {
+            TRIES
         }
     }
 
@@ -243,21 +245,12 @@ impl Traversal {
 
     /// Whether the traversal needs tokens from its own queries.
     pub(crate) const fn needs_tokens(&self) -> bool {
-        match self.goal {
-            Goal::Announce(_) => true,
-            #[cfg(feature = "items")]
-            Goal::Put(_) => true,
-            _ => false,
-        }
+        self.goal.traits().places
     }
 
     /// Whether the traversal looks for an item, which not every node supports.
     pub(crate) const fn seeks_item(&self) -> bool {
-        #[cfg(feature = "items")]
-        if matches!(self.goal, Goal::Get(_) | Goal::Put(_)) {
-            return true;
-        }
-        false
+        self.goal.traits().search.finds_items()
     }
 
     /// Whether the traversal stores something at the nodes it finds.
@@ -266,7 +259,9 @@ impl Traversal {
             Goal::Announce(_) => true,
             #[cfg(feature = "items")]
             Goal::Put(item) => !item.is_none() && matches!(self.items.check, Check::None | Check::Passed),
-            _ => false,
+            #[cfg(feature = "items")]
+            Goal::Get(_) => false,
+            Goal::FindNode | Goal::GetPeers | Goal::Scrape | Goal::Bootstrap | Goal::Refresh => false,
         }
     }
 }

@@ -25,7 +25,8 @@ use crate::node::client::traversals::Traversals;
 use crate::node::maintenance::announcer;
 use crate::node::maintenance::bootstrap::Bootstrap;
 use crate::node::maintenance::timers::{Timer, Timers};
-use crate::node::server::query::{self, Asker};
+use crate::node::server::memory::peer_view;
+use crate::node::server::query::Asker;
 use crate::node::storage::sealed::{Memory, View};
 use crate::rpc::inflight::{Inflight, Match};
 use crate::rpc::reputation::Reputations;
@@ -33,19 +34,21 @@ use crate::rpc::reputation::Reputations;
 use crate::store::items::{ItemStore, OwnItems};
 use crate::store::peers::{MAX_SAMPLE_INTERVAL, PeerRules, PeerStore};
 use crate::store::token::Tokens;
-use crate::table::{Contact, Entry, Filter, InsertKind, InsertResult, Nodes, Removal, Slots, Table};
+use crate::table::{
+    Contact, Entry, Filter, InsertKind, InsertResult, Nodes, Removal, Slots, Table, TableMut, TableRef,
+};
 use crate::wire::{Body, Message, ParseError};
 
-/// For how long an address that answered us is known to be genuine.
+/// Seconds for which an address that has answered counts as genuine.
 pub(in crate::node) const VERIFIED_SECS: u16 = 15 * 60;
 
-/// Both families together then have no more peers than a filter counts (BEP 33).
+/// The most peers of a swarm: both families together have no more than a filter counts (BEP 33).
 pub(in crate::node) const MAX_PEERS_PER_SWARM: u32 = 3000;
 
-/// The pause after an errand of the node's own for which the lookups of the user left no slot.
+/// The pause after a maintenance task that found no slot because the user's lookups took all of them.
 pub(in crate::node) const SLOT_RETRY: Duration = Duration::from_secs(10);
 
-/// Everything but the slices. Not generic, so its code exists once however many kinds of storage
+/// The state of a node except its slices. Not generic, so its code exists once however many kinds of storage
 /// a program uses.
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(in crate::node) struct Core {
@@ -65,46 +68,46 @@ pub(in crate::node) struct Core {
     pub(in crate::node) sources: Sources,
     #[cfg(feature = "items")]
     pub(in crate::node) items: ItemStore,
-    /// Items of our own lookups.
+    /// Items of this node's own lookups.
     #[cfg(feature = "items")]
     pub(in crate::node) own: OwnItems,
     #[cfg(feature = "items")]
     pub(in crate::node) signature_checks: Pacer,
-    pub(in crate::node) contacts: Reputations,
+    pub(in crate::node) reputations: Reputations,
     pub(in crate::node) new_endpoints: Rate,
     pub(in crate::node) replies: Ring,
-    pub(in crate::node) notices: Ring,
+    pub(in crate::node) events: Ring,
     pub(in crate::node) bootstraps: u16,
-    /// So many of them, the first, are routers.
+    /// The number of routers, which come first among the bootstrap hosts.
     pub(in crate::node) routers: u16,
     pub(in crate::node) timers: Timers,
-    /// When the last message came, whatever it was, or the node was enabled.
+    /// When any message was last received, or the node was enabled.
     pub(in crate::node) heard: Instant,
-    /// A query went unanswered since, or the host slept: the silence is no mere quiet.
+    /// Whether a query has gone unanswered since, or the host has slept: the link is not merely quiet.
     pub(in crate::node) missed: bool,
-    /// When the upkeep last sent a ping.
+    /// When maintenance last sent a ping.
     pub(in crate::node) checked: Instant,
-    /// Until then what is ready cannot be sent; `None` where it was not tried yet.
+    /// The time until which nothing that is ready can be sent; `None` if that has not been tried yet.
     pub(in crate::node) blocked: Option<Instant>,
     pub(in crate::node) stats: Stats,
 }
 
-/// The DHT of one family.
+/// The state of one family's DHT.
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(in crate::node) struct FamilyState {
     pub(in crate::node) on: bool,
     pub(in crate::node) id: NodeId,
     pub(in crate::node) table: Table,
     pub(in crate::node) ready: bool,
-    /// Our own endpoint, once a query of ours came back to us.
+    /// The node's own endpoint, once one of its queries came back to it.
     pub(in crate::node) own: Option<Endpoint>,
-    /// Where others see us.
+    /// The address that other nodes see.
     pub(in crate::node) external: External,
-    /// How many nodes it has.
+    /// The estimated size of the network.
     pub(in crate::node) density: Density,
     /// Bootstrap hosts of this family.
     pub(in crate::node) bootstraps: u16,
-    /// The table holds a router, because nobody else is known.
+    /// Whether the table holds a router, because no other node is known.
     pub(in crate::node) holds_router: bool,
     pub(in crate::node) bootstrap: Bootstrap,
 }
@@ -115,7 +118,7 @@ impl Core {
         let limits = config.source_limits;
         let mut family = |family, on, id: Option<NodeId>| {
             let id = id.unwrap_or_else(|| rng.id());
-            let table = Table::new(family, id, &mut table_slots(m, family), limits, now);
+            let table = Table::new(family, id, &mut slots_of(m, family), limits, now);
             let bootstrap = Bootstrap::default();
             FamilyState {
                 on,
@@ -167,10 +170,10 @@ impl Core {
             own: OwnItems::default(),
             #[cfg(feature = "items")]
             signature_checks: Pacer::default(),
-            contacts: Reputations::new(&mut rng),
+            reputations: Reputations::new(&mut rng),
             new_endpoints: Rate::default(),
             replies: Ring::default(),
-            notices: Ring::default(),
+            events: Ring::default(),
             bootstraps: 0,
             routers: 0,
             timers,
@@ -192,7 +195,7 @@ impl Core {
         &mut self.families[family.index()]
     }
 
-    /// Moves time forward and makes output worth another try. Returns the time inside.
+    /// Moves time forward and allows another attempt to send. Returns the internal time.
     pub(in crate::node) fn advance(&mut self, now: Instant) -> Instant {
         self.now = self.now.max(Instant::from_micros(now.as_micros().saturating_add(self.slept)));
         self.blocked = None;
@@ -226,13 +229,13 @@ impl Core {
                     Body::Error(error) => self.on_error(m, from, message, error.code),
                 }
             }
-            Err(ParseError::BadQuery { transaction, id, method, code, reason, .. }) => {
+            Err(ParseError::BadQuery { transaction, id, method, code, reason, read_only: _ }) => {
                 trace!("bad query from {}: {reason}", SocketAddr::from(from));
                 let asker = Asker { from, local, transaction, method, len: datagram.len() };
                 self.on_bad_query(m, &asker, id, (code, reason));
             }
             Err(ParseError::BadReply { transaction }) => self.on_bad_reply(m, from, transaction),
-            Err(error) => {
+            Err(ParseError::Malformed(error)) => {
                 trace!("dropped a datagram from {}: {error}", SocketAddr::from(from));
                 self.stats.dropped.malformed += 1;
             }
@@ -251,18 +254,18 @@ impl Core {
         if self.family(endpoint.family()).on { Ok(()) } else { Err(StartError::Disabled) }
     }
 
-    /// Whether the configuration has nothing against an endpoint.
+    /// Whether the configuration admits an endpoint.
     pub(in crate::node) fn is_allowed(&self, endpoint: Endpoint) -> bool {
         self.config.has(endpoint.family()) && self.config.address_policy.allows(endpoint)
     }
 
-    /// The families that take part now.
+    /// Returns which families are enabled.
     pub(in crate::node) fn families_on(&self) -> Result<[bool; 2], StartError> {
         let on = Family::ALL.map(|family| self.family(family).on);
         if on == [false; 2] { Err(StartError::Disabled) } else { Ok(on) }
     }
 
-    /// The query that an answer belongs to; `None`, and counted, where there is none.
+    /// Returns the query that a response belongs to; `None`, and counted as dropped, if there is none.
     pub(in crate::node) fn matching(
         &mut self,
         m: &Memory<'_>,
@@ -277,8 +280,8 @@ impl Core {
         None
     }
 
-    pub(in crate::node) fn notify(&mut self, m: &mut Memory<'_>, notice: PackedEvent) {
-        self.stats.events_lost += self.notices.push(m.notices, notice);
+    pub(in crate::node) fn notify(&mut self, m: &mut Memory<'_>, event: PackedEvent) {
+        self.stats.events_lost += self.events.push(m.events, event);
     }
 
     pub(in crate::node) fn notify_node(&mut self, m: &mut Memory<'_>, kind: PackedKind, contact: Contact) {
@@ -287,7 +290,7 @@ impl Core {
         self.notify(m, PackedEvent { kind, id, endpoint, ..PackedEvent::EMPTY });
     }
 
-    /// Tells of a node that came, and one that went.
+    /// Emits the events of a node that was added to the table, and of one that was removed.
     pub(in crate::node) fn notify_outcome(
         &mut self,
         m: &mut Memory<'_>,
@@ -314,7 +317,7 @@ impl Core {
         view: View<'a>,
         family: Family,
     ) -> impl Iterator<Item = NodeInfo> + 'a {
-        self.family(family).table.iter(nodes(view, family)).map(info)
+        self.family(family).table_view(view).iter().map(info)
     }
 
     pub(in crate::node) fn closest_nodes(
@@ -323,14 +326,14 @@ impl Core {
         target: NodeId,
         family: Family,
     ) -> impl Iterator<Item = NodeInfo> + use<> {
-        let nodes = nodes(view, family);
-        let closest = self.family(family).table.closest::<K>(nodes, &target, Filter::Good, self.now);
+        let table = self.family(family).table_view(view);
+        let closest = table.closest::<K>(&target, Filter::Good, self.now);
         let closest: heapless::Vec<NodeInfo, K> = closest.into_iter().map(info).collect();
         closest.into_iter()
     }
 
     pub(in crate::node) fn infohashes<'a>(&self, view: View<'a>) -> impl Iterator<Item = InfoHash> + use<'a> {
-        self.peers.infohashes(query::peer_view(view), self.now)
+        self.peers.infohashes(peer_view(view), self.now)
     }
 
     pub(in crate::node) fn peers_of<'a>(
@@ -338,30 +341,42 @@ impl Core {
         view: View<'a>,
         infohash: InfoHash,
     ) -> impl Iterator<Item = SocketAddr> + use<'a> {
-        self.peers.peers_of(query::peer_view(view), &infohash, self.now).map(|peer| peer.endpoint.into())
+        self.peers.peers_of(peer_view(view), &infohash, self.now).map(|peer| peer.endpoint.into())
     }
 }
 
-/// The routing table's memory in one family.
-pub(in crate::node) fn table_slots<'a>(m: &'a mut Memory<'_>, family: Family) -> Slots<'a> {
+/// The routing table with the memory of its family.
+impl FamilyState {
+    #[inline]
+    pub(in crate::node) fn table_mut<'a>(&'a mut self, m: &'a mut Memory<'_>) -> TableMut<'a> {
+        let slots = slots_of(m, self.table.family());
+        TableMut { head: &mut self.table, slots }
+    }
+
+    #[inline]
+    pub(in crate::node) const fn table_ref<'a>(&'a self, m: &'a Memory<'_>) -> TableRef<'a> {
+        let nodes = match self.table.family() {
+            Family::V4 => Nodes { buckets: m.buckets_v4, entries: m.nodes_v4 },
+            Family::V6 => Nodes { buckets: m.buckets_v6, entries: m.nodes_v6 },
+        };
+        TableRef { head: &self.table, nodes }
+    }
+
+    pub(in crate::node) const fn table_view<'a>(&'a self, view: View<'a>) -> TableRef<'a> {
+        let nodes = match self.table.family() {
+            Family::V4 => Nodes { buckets: view.buckets_v4, entries: view.nodes_v4 },
+            Family::V6 => Nodes { buckets: view.buckets_v6, entries: view.nodes_v6 },
+        };
+        TableRef { head: &self.table, nodes }
+    }
+}
+
+/// Returns the memory of the routing table of one family.
+#[inline]
+fn slots_of<'a>(m: &'a mut Memory<'_>, family: Family) -> Slots<'a> {
     match family {
         Family::V4 => Slots { buckets: m.buckets_v4, entries: m.nodes_v4, replacements: m.replacements_v4 },
         Family::V6 => Slots { buckets: m.buckets_v6, entries: m.nodes_v6, replacements: m.replacements_v6 },
-    }
-}
-
-/// The nodes in it, to read.
-pub(in crate::node) const fn table_nodes<'a>(m: &'a Memory<'_>, family: Family) -> Nodes<'a> {
-    match family {
-        Family::V4 => Nodes { buckets: m.buckets_v4, entries: m.nodes_v4 },
-        Family::V6 => Nodes { buckets: m.buckets_v6, entries: m.nodes_v6 },
-    }
-}
-
-pub(in crate::node) const fn nodes(view: View<'_>, family: Family) -> Nodes<'_> {
-    match family {
-        Family::V4 => Nodes { buckets: view.buckets_v4, entries: view.nodes_v4 },
-        Family::V6 => Nodes { buckets: view.buckets_v6, entries: view.nodes_v6 },
     }
 }
 

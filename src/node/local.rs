@@ -1,7 +1,7 @@
-//! Our own addresses, as the system reports them with the datagrams that came to them: an answer leaves
-//! from the one that was asked.
+//! Local addresses, as the system reports them with the datagrams that arrived at them: a response is sent
+//! from the address that was queried.
 //!
-//! An answer that waits refers to its address by a number, so that it takes one byte and not sixteen.
+//! A response that waits refers to its address by a number, which takes one byte instead of sixteen.
 
 use core::net::IpAddr;
 
@@ -11,7 +11,7 @@ use crate::node::core::Core;
 use crate::node::storage::MAX_LOCALS;
 use crate::node::storage::sealed::Memory;
 
-/// One of our addresses, IPv4 in its mapped form.
+/// A local address, IPv4 in its mapped form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Local([u8; 16]);
@@ -20,7 +20,7 @@ impl Local {
     pub(crate) const EMPTY: Self = Self([0; 16]);
 }
 
-/// The place of one of our addresses, counted from 1; 0 for none.
+/// The index of a local address, counted from 1; 0 for none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(in crate::node) struct LocalIx(u8);
@@ -40,8 +40,8 @@ impl LocalIx {
 }
 
 impl Core {
-    /// The place of an address of ours from now until no answer that waits refers to it. There is none
-    /// for one that datagrams cannot leave from, and where answers that wait refer to all places.
+    /// Returns the index of a local address, valid until no waiting response refers to it. There is none for
+    /// an address that datagrams cannot be sent from, and none if waiting responses refer to all indices.
     pub(in crate::node) fn intern(&self, m: &mut Memory<'_>, family: Family, local: IpAddr) -> LocalIx {
         let endpoint = match local.to_canonical() {
             IpAddr::V4(ip) if ip.is_broadcast() => return LocalIx::NONE,
@@ -54,7 +54,7 @@ impl Core {
         }
         let local = Local(*endpoint.ip_bytes());
         let place = m.locals.iter().position(|known| *known == local).or_else(|| {
-            // Seldom: a host has few addresses, and answers do not wait for long.
+            // Rare: a host has few addresses, and responses do not wait for long.
             let used = self.replies.iter(m.replies).fold(0, |used, reply| used | 1 << reply.local().0 >> 1);
             let free = (0..m.locals.len()).find(|place| used & 1_u32 << place == 0)?;
             m.locals[free] = local;

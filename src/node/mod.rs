@@ -1,16 +1,16 @@
 //! The state machine: one DHT node, in one family or both.
 //!
-//! [`Node`] is a thin shell: its methods hand the storage's slices to the non-generic [`Core`], whose work
-//! lies in the folders beside this file.
+//! [`Node`] is a thin shell: its methods pass the slices of the storage to the non-generic [`Core`], whose
+//! work is in the folders beside this file.
 //!
 //! - `api`: the public surface besides the loop: commands, getters, settings, events
-//! - `client`: the way of a lookup
+//! - `client`: lookups
 //! - `core`: the state without the memory, and what all parts need
-//! - `local`: which of our addresses a query came to
+//! - `local`: the local addresses that queries came to
 //! - `maintenance`: what a node does by itself, by the clock
-//! - `persist`: what outlives a process
-//! - `server`: the way of a query
-//! - `storage`: the memory of a node, reserved when it is made
+//! - `persist`: snapshots and checkpoints
+//! - `server`: queries of other nodes
+//! - `storage`: the memory of a node, reserved when it is created
 
 pub(crate) mod api;
 mod client;
@@ -28,7 +28,7 @@ use self::core::Core;
 pub(crate) use local::Local;
 #[cfg(feature = "checkpoint")]
 pub use persist::checkpoint::CheckpointError;
-pub(crate) use server::query::Reply;
+pub(crate) use server::reply::Reply;
 
 use crate::base::addr::Family;
 use crate::base::time::Instant;
@@ -48,18 +48,18 @@ macro_rules! node {
         ///
         /// Its methods fall into four classes:
         ///
-        /// - **inputs** `handle_*`: what the network and the clock bring. Bad datagrams are no
-        ///   errors; they are counted in [`Stats`](crate::Stats) and dropped.
-        /// - **commands** (`add_node`, `get_peers`, `announce`, …): what the user wants. They
-        ///   return an id, under which events report.
+        /// - **inputs** `handle_*`: datagrams and the passing of time. Invalid datagrams are not errors; they
+        ///   are counted in [`Stats`](crate::Stats) and dropped.
+        /// - **commands** (`add_node`, `get_peers`, `announce`, …): requests of the user. They return an id,
+        ///   which the resulting events carry.
         /// - **outputs** `poll_*`: datagrams to send, events, and the time of the next
-        ///   [`handle_timeout`](Self::handle_timeout). Poll them until they are empty after every
-        ///   input and command; a caller that forgets loses nothing but time.
+        ///   [`handle_timeout`](Self::handle_timeout). Poll them until they are empty after every input and
+        ///   command; a caller that does not loses nothing but time.
         /// - **getters**.
         ///
-        /// Every input and command takes the present [`Instant`] first. One that lies before the
-        /// last is taken for the last, so time never goes back. The same seed and the same calls at
-        /// the same instants, polls included, give the same bytes.
+        /// Every input and command takes the current [`Instant`] first. An instant before the last one counts
+        /// as the last one, so time never goes back. The same seed and the same calls at the same instants,
+        /// polls included, produce the same bytes.
         pub struct Node<$($storage)*> {
             core: Core,
             storage: S,
@@ -74,9 +74,9 @@ node!(S);
 
 #[cfg(feature = "alloc")]
 impl Node {
-    /// A node with memory of its own, all of it reserved here.
+    /// Creates a node with memory of its own, all of which is reserved here.
     ///
-    /// `seed` must be unpredictable: ids, tokens and transaction ids follow from it.
+    /// `seed` must be unpredictable: ids, tokens and transaction ids are derived from it.
     pub fn new(config: Config, limits: &Limits, seed: [u8; 32], now: Instant) -> Self {
         let mut storage = Heap::new(limits);
         let core = Core::new(config, &mut storage.memory(), seed, now);
@@ -84,11 +84,11 @@ impl Node {
     }
 }
 
-/// Birth.
+/// Constructors.
 impl<S: Storage> Node<S> {
-    /// A node in the given memory; what the memory held before is forgotten.
+    /// Creates a node in the given memory, whose previous content is discarded.
     ///
-    /// `seed` must be unpredictable: ids, tokens and transaction ids follow from it.
+    /// `seed` must be unpredictable: ids, tokens and transaction ids are derived from it.
     pub fn with_storage(config: Config, mut storage: S, seed: [u8; 32], now: Instant) -> Self {
         let mut memory = storage.memory();
         memory.clear();
@@ -99,14 +99,16 @@ impl<S: Storage> Node<S> {
 
 /// Inputs.
 impl<S: Storage> Node<S> {
-    /// A datagram arrived from `from`.
+    /// Handles a datagram received from `from`.
     pub fn handle_datagram(&mut self, now: Instant, from: SocketAddr, datagram: &[u8]) {
         self.handle_datagram_at(now, from, None, datagram);
     }
 
-    /// A datagram arrived from `from` at our address `local`, where the system reports that
-    /// (`IP_PKTINFO`): an answer to it leaves from there ([`Transmit::source`]). It matters on a host
-    /// with several addresses whose socket is bound to all of them.
+    /// Handles a datagram received from `from` at the local address `local`, if the system reports that
+    /// (`IP_PKTINFO`).
+    ///
+    /// A response is sent from that address ([`Transmit::source`]), which matters on a host with several
+    /// addresses whose socket is bound to all of them.
     pub fn handle_datagram_at(
         &mut self,
         now: Instant,
@@ -117,42 +119,47 @@ impl<S: Storage> Node<S> {
         self.core.handle_datagram(&mut self.storage.memory(), now, from.into(), local, datagram);
     }
 
-    /// The time that [`poll_timeout`](Self::poll_timeout) asked for has come. Early calls are
-    /// harmless, late ones cost what lateness costs. Datagrams that have arrived come first: an answer
-    /// that waits in the socket while its query expires is lost.
+    /// Handles the deadline that [`poll_timeout`](Self::poll_timeout) returned.
+    ///
+    /// Early calls are harmless; late ones delay what was due. Pass in datagrams that have arrived first: a
+    /// response that waits in the socket while its query times out is lost.
     pub fn handle_timeout(&mut self, now: Instant) {
         self.core.handle_timeout(&mut self.storage.memory(), now);
     }
 
-    /// The system reported that a datagram to `destination` could not be delivered (an ICMP error
-    /// or a failed send). Queries under way to it fail at once.
+    /// Handles the system's report that a datagram to `destination` could not be delivered (an ICMP error or
+    /// a failed send). Queries in flight to it fail at once.
     pub fn handle_unreachable(&mut self, now: Instant, destination: SocketAddr) {
         self.core.handle_unreachable(&mut self.storage.memory(), now, destination.into());
     }
 
-    /// The system did not send a datagram to `destination` for a reason of its own: no network, no route,
-    /// a firewall, no buffers. That is held against nobody. A query among them is sent again, after 50
-    /// milliseconds and ever later, and fails after four tries in a row. While a node that knows few others
-    /// cannot send at all, it tries every five seconds, later every 15, and what it keeps up is repeated at
-    /// once when somebody is heard again.
+    /// Handles a datagram to `destination` that the local system did not send: no network, no route, a
+    /// firewall, no buffers.
+    ///
+    /// The failure counts against no node. A query is sent again, after 50 milliseconds and then after longer
+    /// pauses, and fails after four tries in a row. While a node that knows few others cannot send at all, it
+    /// tries every five seconds, later every 15; publications are repeated as soon as any node is heard from
+    /// again.
     pub fn handle_unsent(&mut self, now: Instant, destination: SocketAddr) {
         self.core.handle_unsent(&mut self.storage.memory(), now, destination.into());
     }
 
-    /// The host was suspended for `slept`, and the clock behind `now` did not count that time; zero where
-    /// it did, or where the process stood still.
-    /// Everything ages by it, stored peers and tokens included. Nodes that were not heard of meanwhile
-    /// are pinged, and announces that fell due are repeated. What was asked before is asked again and
-    /// held against nobody; an announce begins anew if its tokens are older than five minutes.
+    /// Handles the suspension of the host for `slept`, if the clock behind `now` did not count that time;
+    /// zero if it did, or if only the process was stopped.
+    ///
+    /// Everything ages by that time, stored peers and tokens included. Nodes that were not heard from
+    /// meanwhile are pinged, and publications that fell due are repeated. Queries in flight are sent again
+    /// and count against no node; an announce starts over if its tokens are older than five minutes.
     pub fn handle_resume(&mut self, now: Instant, slept: Duration) {
         self.core.handle_resume(&mut self.storage.memory(), now, slept);
     }
 
-    /// The socket of this family is another one, or the host has moved to another network. What was
-    /// asked before is asked again, from the new socket, and held against nobody; tokens are
-    /// forgotten, because they were given to the old address (BEP 5). The DHT is joined anew from the
-    /// nodes known, and announces that are kept up are repeated soon. Id, table and stored peers stay;
-    /// our external address is learned anew.
+    /// Handles a new socket in this family, or a move of the host to another network.
+    ///
+    /// Queries in flight are sent again, from the new socket, and count against no node; tokens are
+    /// discarded, because they were issued to the old address (BEP 5). The node rejoins the DHT from the
+    /// nodes it knows, and publications are repeated soon. Id, table and stored peers stay; the external
+    /// address is learned anew.
     pub fn handle_rebind(&mut self, now: Instant, family: Family) {
         self.core.handle_rebind(&mut self.storage.memory(), now, family);
     }
@@ -160,7 +167,7 @@ impl<S: Storage> Node<S> {
 
 /// Outputs.
 impl<S: Storage> Node<S> {
-    /// The next datagram to send, made in `buf`; `None` when there is none for now.
+    /// Writes the next datagram to send to `buf`; `None` if there is none for now.
     ///
     /// # Panics
     ///
@@ -174,13 +181,13 @@ impl<S: Storage> Node<S> {
         self.core.poll_transmit(&mut self.storage.memory(), buf)
     }
 
-    /// The next event; `None` when there is none for now.
+    /// Returns the next event; `None` if there is none for now.
     pub fn poll_event(&mut self) -> Option<Event> {
         if self.core.has_events() { self.core.poll_event(&mut self.storage.memory()) } else { None }
     }
 
-    /// When to call [`handle_timeout`](Self::handle_timeout): the last instant seen while there
-    /// is anything to poll, `None` if nothing will ever happen by itself.
+    /// Returns when to call [`handle_timeout`](Self::handle_timeout): the last instant seen while there is
+    /// anything to poll, `None` if nothing is ever due.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let view = self.storage.view();
         self.core.poll_timeout(view.queries, view.traversals)

@@ -1,4 +1,4 @@
-//! Where the memory of a node lies: on the heap, in a static, or borrowed.
+//! The memory of a node: on the heap, in a static, or borrowed.
 //!
 //! [`Storage`] only lends slices of private slots; all logic is written once, over slices.
 
@@ -12,17 +12,17 @@ use sealed::{Memory, Sealed, View};
 #[cfg(feature = "checkpoint")]
 use postcard::ser_flavors::Flavor;
 
-/// Where a checkpoint is read from.
+/// The reader of a checkpoint.
 #[cfg(feature = "checkpoint")]
 pub(crate) type Input<'a> = postcard::Deserializer<'a, postcard::de_flavors::Slice<'a>>;
 
-/// Where a checkpoint is written to.
+/// The writer of a checkpoint.
 #[cfg(feature = "checkpoint")]
 pub(crate) type Output<F> = postcard::Serializer<F>;
 
 /// Memory for a [`Node`](crate::Node): `Heap`, [`Fixed`], or a mutable borrow of either.
 ///
-/// The trait is sealed; its methods are the crate's own affair.
+/// The trait is sealed; its methods are private to the crate.
 pub trait Storage: Sealed {}
 
 impl<S: Sealed> Storage for S {}
@@ -37,7 +37,7 @@ impl<S: Sealed> Sealed for &mut S {
     }
 }
 
-/// Everything that is sized by the user: a line for each slice, with its slots, an empty one, and
+/// Declares everything that is sized by the user: a line for each slice, with its slots, an empty slot, and
 /// its length under some [`Limits`]. `$` is a dollar sign for the macro in the macro.
 macro_rules! memory {
     (($d:tt) $($(#[$cfg:meta])* $name:ident: $slot:ty = $empty:expr, |$limits:ident| $len:expr;)*) => {
@@ -48,19 +48,19 @@ macro_rules! memory {
             #[cfg(feature = "checkpoint")]
             use super::{Flavor, Input, Lengths, Output};
 
-            /// All slices, to change.
+            /// All slices, mutable.
             pub struct Memory<'a> {
                 $($(#[$cfg])* pub(crate) $name: &'a mut [$slot],)*
             }
 
             impl Memory<'_> {
-                /// Forgets what an earlier node left.
+                /// Clears what an earlier node left.
                 pub(crate) fn clear(&mut self) {
                     $($(#[$cfg])* self.$name.fill($empty);)*
                 }
             }
 
-            /// What a checkpoint holds of the memory: every slot of every slice, one behind the other.
+            /// Serialization of the memory in a checkpoint: every slot of every slice, in order.
             #[cfg(feature = "checkpoint")]
             impl Memory<'_> {
                 pub(crate) fn read_slots(&mut self, input: &mut Input<'_>) -> postcard::Result<()> {
@@ -87,7 +87,7 @@ macro_rules! memory {
                 }
             }
 
-            /// All slices, to read.
+            /// All slices, shared.
             #[allow(dead_code, reason = "not every part can be looked at yet")]
             #[derive(Clone, Copy)]
             pub struct View<'a> {
@@ -100,7 +100,7 @@ macro_rules! memory {
             }
         }
 
-        /// The lengths of all slices. Public for [`fixed!`](crate::fixed), and no further.
+        /// The lengths of all slices. Public only for [`fixed!`](crate::fixed).
         #[doc(hidden)]
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
@@ -122,7 +122,7 @@ macro_rules! memory {
                 lengths
             }
 
-            /// How many slots there are in all.
+            /// Returns the number of all slots.
             #[cfg(all(feature = "alloc", feature = "checkpoint"))]
             pub(crate) fn total(&self) -> usize {
                 [$(self.$name),*].into_iter().fold(0, usize::saturating_add)
@@ -137,7 +137,7 @@ macro_rules! memory {
             hash
         };
 
-        /// Memory of run-time size, allocated once at birth and never again.
+        /// Memory of run-time size, allocated once and never again.
         #[cfg(feature = "alloc")]
         pub struct Heap {
             $($(#[$cfg])* $name: Box<[$slot]>,)*
@@ -170,10 +170,10 @@ macro_rules! memory {
 
         /// Memory of compile-time size, for hosts without an allocator.
         ///
-        /// [`new`](Self::new) is `const` and all zero, so a `static` of it lies in `.bss` and takes
-        /// no room in flash. As it stands it makes a client: [`Limits::CLIENT`](crate::Limits::CLIENT).
-        /// For any other limits [`fixed!`](crate::fixed) names the type; the parameters, a length for
-        /// each slice, are written by no one else.
+        /// [`new`](Self::new) is `const` and all zero, so a `static` of it is in `.bss` and takes no room in
+        /// flash. The default parameters fit a client: [`Limits::CLIENT`](crate::Limits::CLIENT). For any
+        /// other limits [`fixed!`](crate::fixed) names the type; the parameters, a length for each slice, are
+        /// not meant to be written by hand.
         ///
         /// ```
         /// use dht_proto::{Config, Fixed, Instant, Node};
@@ -191,7 +191,7 @@ macro_rules! memory {
 
         #[allow(non_upper_case_globals, reason = "named after the slices")]
         impl<$(const $name: usize,)*> Fixed<$({ $name },)*> {
-            /// Memory that is all zero.
+            /// Creates memory that is all zero.
             #[allow(clippy::new_without_default, reason = "a default would be built on the stack")]
             pub const fn new() -> Self {
                 Self { $($(#[$cfg])* $name: [const { $empty }; $name],)* }
@@ -209,8 +209,8 @@ macro_rules! memory {
             }
         }
 
-        /// The type of a [`Fixed`](crate::Fixed) memory under some [`Limits`](crate::Limits): a path to
-        /// a constant, or any other constant expression.
+        /// The type of a [`Fixed`](crate::Fixed) memory under some [`Limits`](crate::Limits): a path to a
+        /// constant, or any other constant expression.
         ///
         /// ```
         /// use dht_proto::{Config, Instant, Limits, Node, fixed};
@@ -234,14 +234,14 @@ macro_rules! memory {
     };
 }
 
-/// The types that lie in slots.
+/// The types of the slots.
 mod slots {
     pub(super) use crate::base::addr::Endpoint;
     pub(super) use crate::base::id::InfoHash;
     pub(super) use crate::base::pool::Slot;
     pub(super) use crate::guard::external::Voter;
     pub(super) use crate::guard::sources::{Share, Source, Subnet};
-    pub(super) use crate::lookup::republisher::Kept;
+    pub(super) use crate::lookup::republisher::Publication;
     pub(super) use crate::lookup::sampling::Sampling;
     pub(super) use crate::lookup::scrape::Scrape;
     pub(super) use crate::lookup::{Candidate, Token, Traversal};
@@ -276,12 +276,12 @@ memory! {
     sources: Source = Source::EMPTY, |limits| limits.sources;
     subnets: Subnet = Subnet::EMPTY, |limits| limits.sources / 2;
     shares: Share = Share::EMPTY, |limits| limits.sources / 2;
-    contacts: Reputation = Reputation::EMPTY, |limits| limits.contacts;
+    reputations: Reputation = Reputation::EMPTY, |limits| limits.contacts;
     replies: Reply = Reply::EMPTY, |limits| limits.replies;
     locals: Local = Local::EMPTY, |limits| least(limits.replies, MAX_LOCALS);
-    notices: PackedEvent = PackedEvent::EMPTY, |limits| limits.events;
+    events: PackedEvent = PackedEvent::EMPTY, |limits| limits.events;
     bootstraps: Endpoint = Endpoint::ZERO, |limits| limits.bootstraps;
-    publications: Slot<Kept> = Slot::new(Kept::EMPTY), |limits| limits.publications;
+    publications: Slot<Publication> = Slot::new(Publication::EMPTY), |limits| limits.publications;
     #[cfg(feature = "items")]
     items: Slot<items::Stored> = Slot::new(items::Stored::EMPTY), |limits| limits.items;
     #[cfg(feature = "items")]
@@ -296,7 +296,7 @@ memory! {
     voters: Voter = Voter::EMPTY, |limits| limits.voters;
 }
 
-/// Addresses of ours that waiting answers leave from; more than most hosts have.
+/// The most local addresses that waiting responses are sent from; more than most hosts have.
 pub(crate) const MAX_LOCALS: usize = 8;
 
 const fn least(a: usize, b: usize) -> usize {

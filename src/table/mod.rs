@@ -35,6 +35,7 @@
 //! The table never waits or sends. [`Table::next_ping`] and [`Table::next_refresh`] return what to do next,
 //! [`Table::ping_due`] and [`Table::refresh_due`] when to call them again.
 
+mod access;
 mod closest;
 mod eviction;
 mod maintenance;
@@ -50,6 +51,7 @@ use core::cmp::Reverse;
 use core::ops::Range;
 use core::time::Duration;
 
+pub(crate) use access::{TableMut, TableRef};
 pub(crate) use closest::Filter;
 pub use occupancy::BucketInfo;
 pub(crate) use rehome::Move;

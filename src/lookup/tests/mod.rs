@@ -127,7 +127,7 @@ impl Rig {
             reach = reach.max(self.traversal.target_in(window).distance(&id(host)));
             self.list(host);
         }
-        self.traversal.on_looked(window, reach);
+        self.traversal.on_probe_answered(window, reach);
     }
 
     fn refuse(&mut self, host: u16) {
@@ -233,7 +233,7 @@ proptest! {
             if let Some(window) = windows.pop_front() {
                 match fate {
                     InsertKind::Answer => rig.look_answered(window, listed.into_iter().map(|(host, _)| host)),
-                    _ => rig.traversal.on_looked_in_vain(window),
+                    _ => rig.traversal.on_probe_failed(window),
                 }
                 continue;
             }

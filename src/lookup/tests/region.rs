@@ -217,7 +217,7 @@ fn h_02_a_crowded_target_is_searched_for_those_behind_the_crowd() {
                 let mut honest: Vec<u16> = (1..=60).collect();
                 honest.sort_by_key(|host| id(*host).distance(&at));
                 honest.iter().take(8).for_each(|host| _ = rig.list(*host));
-                rig.traversal.on_looked(window, Distance::ZERO);
+                rig.traversal.on_probe_answered(window, Distance::ZERO);
             }
             Step::Query(position) => {
                 let host = host(rig.candidates[position].endpoint);

@@ -1,4 +1,4 @@
-//! What the user wants of a node.
+//! Commands of a node: what a caller can have it do.
 
 use core::net::SocketAddr;
 use core::time::Duration;
@@ -14,52 +14,59 @@ use crate::node::api::event::{LookupId, PublicationId, QueryId};
 #[cfg(feature = "items")]
 use crate::node::persist::format::SavedItem;
 use crate::node::persist::format::{Restored, SavedAnnounce, State};
+#[cfg(feature = "items")]
+use crate::node::server::memory::ItemsMut;
 use crate::node::storage::Storage;
 #[cfg(feature = "items")]
 use crate::store::items::{Item, PublicKey, Salt};
 
 /// Commands.
 impl<S: Storage> Node<S> {
-    /// Tells of a node that may be alive: from a PORT message or a torrent file. It
-    /// is pinged, and kept if it answers. A whole saved table is for [`restore`](Self::restore).
+    /// Adds a node that may be alive, from a PORT message or a torrent file.
+    ///
+    /// The node is pinged, and kept if it answers. To load a whole saved table, use
+    /// [`restore`](Self::restore).
     ///
     /// # Errors
     ///
-    /// [`StartError::AddressRefused`], or [`StartError::Full`] where
-    /// [`Limits::inflight`](crate::Limits::inflight) queries are under way.
+    /// [`StartError::AddressRefused`], or [`StartError::Full`] if
+    /// [`Limits::inflight`](crate::Limits::inflight) queries are in flight.
     pub fn add_node(&mut self, now: Instant, addr: SocketAddr) -> Result<(), StartError> {
         self.core.add_node(&mut self.storage.memory(), now, addr.into())
     }
 
-    /// Takes in a saved state, which was saved `elapsed` ago, and returns how much there was room for.
+    /// Loads a state that was saved `elapsed` ago, and returns how much of it was taken in.
     ///
-    /// Its nodes are pinged, 25 a second or so, and count as nodes only once they answer;
-    /// until then lookups start from them, and ask bootstrap hosts only if none of them answers.
-    /// Skipped are nodes that are known already, or refused by the address policy, and those past
-    /// [`Limits::nodes_v4`](crate::Limits::nodes_v4) and [`nodes_v6`](crate::Limits::nodes_v6). Our
-    /// ids are set at birth: [`Config::id`](crate::Config::id) and [`Config::id_v6`](crate::Config::id_v6).
+    /// Saved nodes are pinged at about 25 a second and count as nodes only once they answer; until then
+    /// lookups start from them, and query bootstrap hosts only if none of them answers. Nodes are skipped if
+    /// they are known already, refused by the address policy, or past
+    /// [`Limits::nodes_v4`](crate::Limits::nodes_v4) and [`nodes_v6`](crate::Limits::nodes_v6). The ids of
+    /// this node are set when it is created: [`Config::id`](crate::Config::id) and
+    /// [`Config::id_v6`](crate::Config::id_v6).
     ///
-    /// Its announces are kept up again, each from where it was: what was announced ten minutes ago,
-    /// `elapsed` included, is due in five, and what was due is due. They have new ids;
-    /// [`start_announcing`](Self::start_announcing) of the same torrent returns the id and changes
-    /// nothing else, and [`announcements`](Self::announcements) lists all, so that those no longer
-    /// wanted can be [stopped](Self::stop_announcing). Skipped are those of torrents that are kept
-    /// up already, and those past [`Limits::publications`](crate::Limits::publications). Who would rather choose
-    /// which of them go on hands in the state [without](State::without_announces) them and has
+    /// Saved announcements are resumed, each at its place in the interval: what was announced ten minutes
+    /// ago, `elapsed` included, is due in five, and what was overdue is due now. They get new ids;
+    /// [`start_announcing`](Self::start_announcing) for the same torrent returns the id and changes nothing
+    /// else, and [`announcements`](Self::announcements) lists all of them, so that those no longer needed can
+    /// be [stopped](Self::stop_announcing). Announcements are skipped if their torrent is announced already,
+    /// or past [`Limits::publications`](crate::Limits::publications). To choose which of them to resume, pass
+    /// the state [without](State::without_announces) them and use
     /// [`restore_announce`](Self::restore_announce).
     ///
-    /// With its items it is the same, by the feature `items`: `start_publishing`, `publications`, `stop_publishing`,
-    /// `without_items` and `restore_item`. Skipped are also those that there is no memory for.
+    /// Saved items (feature `items`) are treated alike, with `start_publishing`, `publications`,
+    /// `stop_publishing`, `without_items` and `restore_item`. Items are also skipped if there is no memory
+    /// for them.
     pub fn restore(&mut self, now: Instant, state: &State<'_>, elapsed: Duration) -> Restored {
         self.core.restore(&mut self.storage.memory(), now, state, elapsed)
     }
 
-    /// Keeps up a single announce of a saved state, which was saved `elapsed` ago, from where it was.
-    /// If the torrent is kept up already, this is `start_announcing`.
+    /// Resumes a single announcement of a state that was saved `elapsed` ago.
+    ///
+    /// It keeps its place in the interval. If the torrent is announced already, this is `start_announcing`.
     ///
     /// # Errors
     ///
-    /// Those of [`start_announcing`](Self::start_announcing).
+    /// See [`start_announcing`](Self::start_announcing).
     pub fn restore_announce(
         &mut self,
         now: Instant,
@@ -69,12 +76,14 @@ impl<S: Storage> Node<S> {
         self.core.restore_announce(&mut self.storage.memory(), now, saved, elapsed)
     }
 
-    /// Keeps up a single item of a saved state, which was saved `elapsed` ago, from where it was. If an item
-    /// is kept up there already, this is [`start_publishing`](Self::start_publishing).
+    /// Resumes a single published item of a state that was saved `elapsed` ago.
+    ///
+    /// It keeps its place in the interval. If an item is published at its target already, this is
+    /// [`start_publishing`](Self::start_publishing).
     ///
     /// # Errors
     ///
-    /// Those of [`start_publishing`](Self::start_publishing).
+    /// See [`start_publishing`](Self::start_publishing).
     #[cfg(feature = "items")]
     pub fn restore_item(
         &mut self,
@@ -85,13 +94,14 @@ impl<S: Storage> Node<S> {
         self.core.restore_item(&mut self.storage.memory(), now, saved, elapsed)
     }
 
-    /// Tells of a bootstrap host, which is asked while fewer than 30 nodes are known. The `kind` decides
-    /// whether it is kept as a node once it has answered. A known address is not an error; a node that
-    /// is named as a router later is one from then on.
+    /// Adds a bootstrap host, which is queried while fewer than 30 nodes are known.
+    ///
+    /// `kind` decides whether the host may enter the routing table once it has answered. Adding a known
+    /// address is not an error; a node that is later added as a router is a router from then on.
     ///
     /// # Errors
     ///
-    /// [`StartError::AddressRefused`], or [`StartError::Full`] where there are
+    /// [`StartError::AddressRefused`], or [`StartError::Full`] if there are
     /// [`Limits::bootstraps`](crate::Limits::bootstraps) already.
     pub fn add_bootstrap(
         &mut self,
@@ -102,13 +112,15 @@ impl<S: Storage> Node<S> {
         self.core.add_bootstrap(&mut self.storage.memory(), now, addr.into(), kind)
     }
 
-    /// Forgets a bootstrap host, to make room for another one, and returns whether that is done: not where it
-    /// was none, and not while it stands in the table because no other node is known.
+    /// Removes a bootstrap host, and returns whether it was removed.
+    ///
+    /// It is not if the address is no bootstrap host, or while the host is in the routing table because no
+    /// other node is known.
     pub fn remove_bootstrap(&mut self, addr: SocketAddr) -> bool {
         self.core.remove_bootstrap(&mut self.storage.memory(), addr.into())
     }
 
-    /// Looks up our own neighbours now. A node does so by itself when it knows too few nodes.
+    /// Looks up the neighbours of this node now. A node does so by itself when it knows too few nodes.
     ///
     /// # Errors
     ///
@@ -127,8 +139,10 @@ impl<S: Storage> Node<S> {
         self.lookup(now, Lookup::FindNode(target), &options)
     }
 
-    /// Looks up the peers of a torrent. Each comes as an [`Event::Peer`](crate::Event::Peer) as soon as it
-    /// is found; those that announced themselves to us come first.
+    /// Looks up the peers of a torrent.
+    ///
+    /// Each peer is reported as an [`Event::Peer`](crate::Event::Peer) as soon as it is found; peers that
+    /// announced themselves to this node come first.
     ///
     /// # Errors
     ///
@@ -138,8 +152,10 @@ impl<S: Storage> Node<S> {
         self.lookup(now, Lookup::GetPeers(infohash), &options)
     }
 
-    /// Looks up the peers of a torrent and adds us to them. Within five minutes of an earlier
-    /// lookup of the torrent its tokens are used, and no second lookup is made.
+    /// Looks up the peers of a torrent and announces this node's host as one of them.
+    ///
+    /// Within five minutes of an earlier lookup of the torrent its tokens are reused, without a second
+    /// lookup.
     ///
     /// # Errors
     ///
@@ -154,35 +170,36 @@ impl<S: Storage> Node<S> {
         self.lookup(now, Lookup::Announce(infohash, announce), &options)
     }
 
-    /// Announces us as a peer of a torrent, soon and again every
+    /// Announces a peer soon, and again every
     /// [`Config::announce_interval`](crate::Config::announce_interval), until
     /// [`stop_announcing`](Self::stop_announcing).
     ///
-    /// Each round is an ordinary announce that the node starts by itself: it reports peers,
+    /// Each republish is an ordinary announce that the node starts by itself: it reports peers,
     /// acknowledgements and its end under a [`LookupId`] of its own, and
-    /// [`LookupReport::kept`](crate::LookupReport::kept) tells of which announce it is a round, at the end
-    /// and, by [`lookup_report`](Self::lookup_report), before. [`cancel`](Self::cancel) ends that one
-    /// round.
+    /// [`LookupReport::publication`](crate::LookupReport::publication) names the publication that it belongs
+    /// to, in the final report and, through [`lookup_report`](Self::lookup_report), before.
+    /// [`cancel`](Self::cancel) ends that one republish.
     ///
-    /// Rounds start once the node is [ready](Self::is_ready), the newest announce first. While fewer than
-    /// 64 wait for their first round those start at once, in up to half of
-    /// [`Limits::lookups`](crate::Limits::lookups); all others are spread evenly over the interval: a few
-    /// are under way at once at most, as many as
-    /// [`Config::new_endpoints`](crate::Config::new_endpoints) sustains. By default that is one in 1.3 s,
-    /// or 700 announces in 15 minutes, in one family, and half as many in both; with more the interval
-    /// grows for all alike. A lookup of the user's takes the slot of a round if no other is free, but, where
-    /// there are four times as many as a lookup needs, not that of the last one. A round
-    /// that nobody acknowledged is repeated after a minute, then after two, four and so on; while there is
-    /// no network rounds wait, and go on when it is back.
+    /// Republishes start once the node is [ready](Self::is_ready), the newest publication first. While fewer
+    /// than 64 publications wait for their first one, those start at once, in up to half of
+    /// [`Limits::lookups`](crate::Limits::lookups). All others are spread evenly over the interval: only a
+    /// few run at a time, as many as [`Config::new_endpoints`](crate::Config::new_endpoints) sustains. By
+    /// default that is one in 1.3 s, or 700 announces in 15 minutes, in one family, and half as many in both;
+    /// with more publications the interval grows for all alike. A lookup of the user takes the slot of a
+    /// republish if no other is free, but, if there are four times as many slots as a lookup needs, not that
+    /// of the last one. A republish that nobody acknowledged is repeated after a minute, then after two, four
+    /// and so on. While there is no network, republishes wait, and continue when it is back.
     ///
-    /// A torrent has one announce: given again with another port, or as a seed, it is changed and
-    /// keeps its id, and its next round comes soon; given again as it is, nothing happens. Nodes
-    /// store one peer for each IP address (BEP 33), so a second port would displace the first.
+    /// There is one announcement for each torrent. Announcing the torrent again with another port, or as a
+    /// seed, changes the announcement, which keeps its id and is republished soon; announcing it unchanged
+    /// has no effect. Nodes store one peer for each IP address (BEP 33), so a second port would displace the
+    /// first.
     ///
     /// # Errors
     ///
-    /// [`StartError::Full`] past [`Limits::publications`](crate::Limits::publications), [`StartError::PortZero`], or
-    /// [`StartError::TooSmall`] where [`Limits::lookups`](crate::Limits::lookups) are too few for any.
+    /// [`StartError::Full`] past [`Limits::publications`](crate::Limits::publications),
+    /// [`StartError::PortZero`], or [`StartError::TooSmall`] if [`Limits::lookups`](crate::Limits::lookups)
+    /// are too few for any republish.
     pub fn start_announcing(
         &mut self,
         now: Instant,
@@ -192,14 +209,16 @@ impl<S: Storage> Node<S> {
         self.core.start_announcing(&mut self.storage.memory(), now, infohash, announce, None)
     }
 
-    /// Keeps an announce up no longer. A round under way ends without further events; nodes forget
-    /// us in their own time. Returns whether it was kept up.
+    /// Stops announcing, and returns whether the publication existed.
+    ///
+    /// A republish in progress ends without further events; other nodes drop the peer when it expires.
     pub fn stop_announcing(&mut self, publication: PublicationId) -> bool {
-        self.core.stop_keeping(&mut self.storage.memory(), publication, false)
+        self.core.stop_publication(&mut self.storage.memory(), publication, false)
     }
 
-    /// Looks up the immutable item at `target` (BEP 44). The lookup ends with the first copy, which is
-    /// [`item`](Self::item).
+    /// Looks up the immutable item at `target` (BEP 44).
+    ///
+    /// The lookup ends with the first copy, which [`item`](Self::item) returns.
     ///
     /// # Errors
     ///
@@ -210,17 +229,18 @@ impl<S: Storage> Node<S> {
         self.lookup(now, Lookup::GetImmutable(target), &options)
     }
 
-    /// Looks up the mutable item of a key and a salt (BEP 44). Of all versions that nodes return under
-    /// a valid signature the newest is [`item`](Self::item); each one is an
-    /// [`Event::ItemFound`](crate::Event::ItemFound).
+    /// Looks up the mutable item of a key and a salt (BEP 44).
     ///
-    /// The lookup waits for the closest nodes until they answer or
-    /// [time out](crate::LookupOptions::timeout): the slowest may be the one that has the newest.
+    /// [`item`](Self::item) returns the newest of all versions that nodes returned under a valid signature;
+    /// each of them is reported as an [`Event::ItemFound`](crate::Event::ItemFound).
     ///
-    /// To replace what is found: [`Item::sign`](crate::Item::sign) with the
+    /// The lookup waits for the closest nodes until they answer or [time out](crate::LookupOptions::timeout),
+    /// since the slowest may be the only one with the newest version.
+    ///
+    /// To replace the item found, [`Item::sign`](crate::Item::sign) one with the
     /// [next](crate::Item::next_seq) number after [`LookupReport::seq`](crate::LookupReport::seq), then
-    /// [`put`](Self::put) with that `seq` as `cas`. The put asks again, at once those nodes that answered
-    /// this lookup.
+    /// [`put`](Self::put) it with that `seq` as `cas`. The put queries the nodes again, first and at once
+    /// those that answered this lookup.
     ///
     /// # Errors
     ///
@@ -231,22 +251,24 @@ impl<S: Storage> Node<S> {
         self.lookup(now, Lookup::GetMutable(key, salt), &options)
     }
 
-    /// Stores an item at the nodes closest to its target (BEP 44), who keep it for two hours. How many
-    /// took it and how many refused is in the [`LookupReport`](crate::LookupReport).
+    /// Stores an item at the nodes closest to its target (BEP 44), which keep it for two hours.
     ///
-    /// An immutable item goes to each node as soon as it is known to be among the closest; within five
-    /// minutes of an earlier put of it the tokens of that one are used, and no second lookup is made. Before
-    /// a mutable item is put, all are asked who may hold a version, as in
-    /// [`get_mutable`](Self::get_mutable), whatever is known from before. If they return a newer one, or
-    /// another value under the same number, nobody gets it, and
-    /// [`LookupReport::obstacle`](crate::LookupReport::obstacle) tells. A node that refuses it because of
-    /// what it holds is not replaced by one that is farther.
+    /// The [`LookupReport`](crate::LookupReport) counts how many nodes stored it and how many refused.
     ///
-    /// With `cas` ("compare and swap") it replaces the version of that sequence number and no other: if the
-    /// newest that was found has another number, nothing is stored, that is the obstacle, and whoever
-    /// returned a version is counted in [`Refusals::cas_mismatch`](crate::Refusals::cas_mismatch). Nodes
-    /// that hold that version compare again when they store. Nodes that hold none store it as it is,
-    /// and so do those with an older one, which missed a version. An immutable item has no use for it.
+    /// An immutable item is sent to each node as soon as that is known to be among the closest; within five
+    /// minutes of an earlier put of the item the tokens of that put are reused, without a second lookup.
+    /// Before a mutable item is put, all nodes that may hold a version are queried, as in
+    /// [`get_mutable`](Self::get_mutable), whatever is known from before. If they return a newer version, or
+    /// another value under the same number, the item is sent to nobody, and
+    /// [`LookupReport::obstacle`](crate::LookupReport::obstacle) says so. A node that refuses the item
+    /// because of a version it holds is not replaced by a farther one.
+    ///
+    /// With `cas` ("compare and swap") the item replaces the version of that sequence number and no other. If
+    /// the newest version found has another number, nothing is stored, the obstacle says so, and all nodes
+    /// that returned a version are counted in [`Refusals::cas_mismatch`](crate::Refusals::cas_mismatch).
+    /// Nodes that hold that version compare again when they store. Nodes that hold no version store the item
+    /// unconditionally, and so do those with an older one, which missed a version. `cas` has no effect on an
+    /// immutable item.
     ///
     /// # Errors
     ///
@@ -257,7 +279,7 @@ impl<S: Storage> Node<S> {
         self.put_with(now, item, cas, &options)
     }
 
-    /// The same with options of its own.
+    /// Stores an item as [`put`](Self::put) does, with the given options.
     ///
     /// # Errors
     ///
@@ -273,43 +295,45 @@ impl<S: Storage> Node<S> {
         self.core.put(&mut self.storage.memory(), now, item, cas, options)
     }
 
-    /// Stores an item, soon and again every hour (BEP 44), until [`stop_publishing`](Self::stop_publishing).
-    /// Anybody may keep up what others signed.
+    /// Stores an item soon, and again every hour (BEP 44), until [`stop_publishing`](Self::stop_publishing).
     ///
-    /// It is done as [`start_announcing`](Self::start_announcing) does it, and shares its rounds, slots and
-    /// limits. After the first, a round looks who holds the item before it puts it: where more than
-    /// eight nodes do, all of the closest among them, nothing is stored (BEP 44), and the next round
-    /// comes after half the time, which stores it in any case. If a newer version or another value of the
-    /// same number is found, in the first round or later, nothing is stored either:
+    /// Anybody may publish items that others signed.
+    ///
+    /// Republishes are scheduled as by [`start_announcing`](Self::start_announcing), with which they share
+    /// slots and limits. Each one after the first counts the nodes that hold the item before putting it: if
+    /// there are more than eight, all of the closest among them, nothing is stored (BEP 44), and the next
+    /// republish comes after half the time and stores the item in any case. If a newer version or another
+    /// value of the same number is found, at first or later, nothing is stored either:
     /// [`PublicationInfo::newest`](crate::PublicationInfo::newest) and
-    /// [`LookupReport::obstacle`](crate::LookupReport::obstacle) tell.
+    /// [`LookupReport::obstacle`](crate::LookupReport::obstacle) say so.
     ///
-    /// They leave a quarter of [`Limits::own_items`](crate::Limits::own_items) and
-    /// [`Limits::own_chunks`](crate::Limits::own_chunks) to lookups: by default 192 may be kept up, however
-    /// long they are.
+    /// Published items leave a quarter of [`Limits::own_items`](crate::Limits::own_items) and
+    /// [`Limits::own_chunks`](crate::Limits::own_chunks) to lookups: by default 192 may be published,
+    /// whatever their length.
     ///
-    /// Items that are kept up are in a [`snapshot`](Self::snapshot_into), without any secret. A target has
-    /// one item: given again with a higher sequence number it is changed and keeps
-    /// its id, and its next round comes soon.
+    /// Published items are part of a [`snapshot`](Self::snapshot_into), without any secret. There is one item
+    /// for each target: publishing one with a higher sequence number replaces it; the publication keeps its
+    /// id and is republished soon.
     ///
     /// # Errors
     ///
-    /// [`StartError::Full`] past [`Limits::publications`](crate::Limits::publications) or those three quarters, or where
-    /// lookups hold the memory, [`StartError::StaleItem`] where a newer one is kept up, or
-    /// [`StartError::TooSmall`] where [`Limits::lookups`](crate::Limits::lookups) are too few for any.
+    /// [`StartError::Full`] past [`Limits::publications`](crate::Limits::publications) or those three
+    /// quarters, or if lookups hold the memory; [`StartError::StaleItem`] if a newer item is published;
+    /// [`StartError::TooSmall`] if [`Limits::lookups`](crate::Limits::lookups) are too few for any republish.
     #[cfg(feature = "items")]
     pub fn start_publishing(&mut self, now: Instant, item: &Item) -> Result<PublicationId, StartError> {
         self.core.start_publishing(&mut self.storage.memory(), now, item, None)
     }
 
-    /// Keeps an item up no longer. A round under way ends without further events; nodes forget the item
-    /// in their own time. Returns whether it was kept up.
+    /// Stops publishing an item, and returns whether the publication existed.
+    ///
+    /// A republish in progress ends without further events; other nodes drop the item when it expires.
     #[cfg(feature = "items")]
     pub fn stop_publishing(&mut self, publication: PublicationId) -> bool {
-        self.core.stop_keeping(&mut self.storage.memory(), publication, true)
+        self.core.stop_publication(&mut self.storage.memory(), publication, true)
     }
 
-    /// Starts a lookup with options of its own.
+    /// Starts a lookup with the given options.
     ///
     /// # Errors
     ///
@@ -323,56 +347,63 @@ impl<S: Storage> Node<S> {
         self.core.lookup(&mut self.storage.memory(), now, lookup, options)
     }
 
-    /// Asks a single node whether it is there.
+    /// Pings a single node.
     ///
     /// # Errors
     ///
-    /// [`StartError::AddressRefused`], or [`StartError::Full`] where
-    /// [`Limits::inflight`](crate::Limits::inflight) queries are under way.
+    /// [`StartError::AddressRefused`], or [`StartError::Full`] if
+    /// [`Limits::inflight`](crate::Limits::inflight) queries are in flight.
     pub fn ping(&mut self, now: Instant, addr: SocketAddr) -> Result<QueryId, StartError> {
         self.core.ping(&mut self.storage.memory(), now, addr.into())
     }
 
-    /// Ends a lookup without further events. Returns whether it was under way.
+    /// Ends a lookup without further events, and returns whether it was in progress.
     pub fn cancel(&mut self, lookup: LookupId) -> bool {
         self.core.cancel(&mut self.storage.memory(), lookup)
     }
 
-    /// Ends a query without an event. Returns whether it was under way.
+    /// Ends a query without an event, and returns whether it was in progress.
     pub fn cancel_query(&mut self, query: QueryId) -> bool {
         self.core.cancel_query(&mut self.storage.memory(), query)
     }
 
-    /// Forgets the nodes of both routing tables, restored ones too, without events; bootstrap hosts stay
-    /// known, and the DHT is joined anew from them.
+    /// Clears both routing tables, restored nodes included, without events.
+    ///
+    /// Bootstrap hosts stay known, and the node rejoins the DHT from them.
     pub fn clear_nodes(&mut self, now: Instant) {
         self.core.clear_nodes(&mut self.storage.memory(), now);
     }
 
-    /// Switches a family off and on again; both at birth as the [`Config`](crate::Config) says, and one
-    /// that is off there stays off. As it is already, nothing happens.
+    /// Enables or disables a family.
     ///
-    /// Off, nothing is sent and whatever comes is dropped. Pings under way end with
-    /// [`QueryError::Disabled`](crate::QueryError::Disabled), lookups with a report of what they found
-    /// until then, unless they go on in the other family. Id, table, bootstrap hosts and stored peers
-    /// stay, and age; announces that are kept up wait. On again, the DHT is joined anew from the nodes
-    /// known ([`Event::Ready`](crate::Event::Ready)), and those announces are repeated soon.
+    /// At creation a family is enabled if the [`Config`](crate::Config) turns it on; a family that is off
+    /// there stays off. The call has no effect if nothing changes.
+    ///
+    /// While a family is disabled, nothing is sent in it and whatever arrives is dropped. Pings in flight end
+    /// with [`QueryError::Disabled`](crate::QueryError::Disabled), lookups with a report of what they have
+    /// found, unless they continue in the other family. Id, table, bootstrap hosts and stored peers stay, and
+    /// age; publications wait. When the family is enabled again, the node rejoins the DHT from the nodes it
+    /// knows ([`Event::Ready`](crate::Event::Ready)), and publications are repeated soon.
     pub fn set_enabled(&mut self, now: Instant, family: Family, enabled: bool) {
         self.core.set_enabled(&mut self.storage.memory(), now, family, enabled);
     }
 
-    /// From now on, answers nobody and says so in queries (BEP 43), or answers again: what
-    /// [`Config::read_only`](crate::Config::read_only) says at birth. As it is already, nothing happens.
+    /// Makes the node stop or resume answering queries (BEP 43).
     ///
-    /// Answers that wait to be polled are dropped. Nodes that know us find out when we ask them.
+    /// A read-only node says so in its own queries. The initial value is
+    /// [`Config::read_only`](crate::Config::read_only). The call has no effect if nothing changes.
+    ///
+    /// Responses that wait to be polled are dropped. Nodes that know this one learn of the change from its
+    /// next query to them.
     pub fn set_read_only(&mut self, now: Instant, read_only: bool) {
         self.core.set_read_only(now, read_only);
     }
 
-    /// Stores a peer that another node of this program was told of: what its
-    /// [`Event::PeerStored`](crate::Event::PeerStored) says. No token is needed; room, shares and
-    /// lifetime are those of an announce. No event tells of it, so two nodes may store for each
-    /// other whatever is announced to either.
+    /// Stores a peer that was announced to another node of this program.
+    ///
+    /// The arguments are those of the other node's [`Event::PeerStored`](crate::Event::PeerStored). No token
+    /// is required; capacity, shares and expiry are those of an announce. No event is emitted, so two nodes
+    /// may store for each other whatever is announced to either.
     ///
     /// # Errors
     ///
@@ -387,10 +418,12 @@ impl<S: Storage> Node<S> {
         self.core.mirror_peer(&mut self.storage.memory(), now, infohash, peer.into(), seed)
     }
 
-    /// Stores an item that another node of this program was told of: the
-    /// [`stored_item`](Self::stored_item) of its [`Event::ItemStored`](crate::Event::ItemStored), put by
-    /// the `from` of that event, which decides whose share of the room it takes. Else it is as a put
-    /// without `cas`, and as with [`store_peer`](Self::store_peer) no event tells of it.
+    /// Stores an item that was put to another node of this program.
+    ///
+    /// `item` is the [`stored_item`](Self::stored_item) of that node's
+    /// [`Event::ItemStored`](crate::Event::ItemStored), and `from` the node of that event, whose share of the
+    /// capacity it takes. Otherwise this is like a put without `cas`. No event is emitted, as with
+    /// [`store_peer`](Self::store_peer).
     ///
     /// # Errors
     ///
@@ -400,16 +433,16 @@ impl<S: Storage> Node<S> {
         self.core.mirror_item(&mut self.storage.memory(), now, item, from.into())
     }
 
-    /// Forgets all peers that announced themselves to us. What we announce ourselves stays.
+    /// Removes all peers that others announced. Announces of this node's own stay.
     pub fn clear_peers(&mut self) {
         self.core.clear_peers(&mut self.storage.memory());
     }
 
-    /// Forgets all items that others put to us.
+    /// Removes all items that others put.
     #[cfg(feature = "items")]
     pub fn clear_items(&mut self) {
         let mut memory = self.storage.memory();
-        let slots = &mut self.core.item_slots(&mut memory);
-        self.core.items.clear(slots);
+        let ItemsMut { head, mut slots, .. } = self.core.items_mut(&mut memory);
+        head.clear(&mut slots);
     }
 }

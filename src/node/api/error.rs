@@ -1,4 +1,4 @@
-//! Errors of commands, and which limit a call has run into.
+//! Errors of commands, and the limits that a call can exceed.
 
 use thiserror::Error;
 
@@ -27,47 +27,47 @@ pub enum QueryError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum StartError {
-    /// All slots of this kind are in use. [`Limit::is_passing`] says whether it is worth trying again
+    /// All slots of this kind are in use. [`Limit::is_passing`] tells whether a retry is likely to succeed
     /// soon.
     #[error("all {size} {} are in use ({})", .limit.slots(), .limit.setting())]
     Full {
-        /// The limit.
+        /// The limit that was reached.
         limit: Limit,
-        /// How many slots there are.
+        /// The number of slots.
         size: usize,
     },
-    /// There are fewer slots of this kind than the call takes, or than what is kept up leaves for it.
+    /// There are fewer slots of this kind than the call takes, or than publications leave for it.
     #[error("{size} {} are too few for this call ({})", .limit.slots(), .limit.setting())]
     TooSmall {
-        /// The limit.
+        /// The limit that is too small.
         limit: Limit,
-        /// How many slots there are.
+        /// The number of slots.
         size: usize,
     },
-    /// The item that is kept up there has a sequence number that is as high or higher.
+    /// The item published at this target has a sequence number that is as high or higher.
     #[cfg(feature = "items")]
     #[error("a newer item is already published")]
     StaleItem,
     /// The port to announce is 0.
     #[error("port 0 cannot be announced")]
     PortZero,
-    /// The address is of a family that is off, or refused by the address policy.
+    /// The address belongs to a family that is off, or is refused by the address policy.
     #[error("the address may not be contacted")]
     AddressRefused,
-    /// The node is [disabled](crate::Node::set_enabled), or the family of the address is.
+    /// The node, or the family of the address, is [disabled](crate::Node::set_enabled).
     #[error("the node is disabled")]
     Disabled,
 }
 
-/// Why a peer or an item that another node was told of is not stored.
+/// Why a peer or an item handed over from another node is not stored.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum StoreError {
-    /// The address is of a family that is off in the [`Config`](crate::Config), or refused by the
+    /// The address belongs to a family that is off in the [`Config`](crate::Config), or is refused by the
     /// address policy, or its port is 0.
     #[error("the address may not be passed on")]
     AddressRefused,
-    /// There is no room and none could be made, or who announced or put it has its share.
+    /// There is no room and none could be made, or the source has used up its share.
     #[error("no room for it")]
     NoRoom,
     /// A newer version is stored, or another one of the same number.
@@ -76,7 +76,7 @@ pub enum StoreError {
     Stale,
 }
 
-/// A limit of a node that a call has run into, in [`StartError::Full`] and [`StartError::TooSmall`].
+/// A limit that a call has exceeded, in [`StartError::Full`] and [`StartError::TooSmall`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[non_exhaustive]
 pub enum Limit {
@@ -94,12 +94,10 @@ pub enum Limit {
     /// [`Limits::own_chunks`](crate::Limits::own_chunks). A lookup takes eight until it has ended.
     #[cfg(feature = "items")]
     OwnChunks,
-    /// The three quarters of [`Limits::own_items`](crate::Limits::own_items) that items which are kept
-    /// up may take.
+    /// The three quarters of [`Limits::own_items`](crate::Limits::own_items) that published items may take.
     #[cfg(feature = "items")]
     PublishedItems,
-    /// The three quarters of [`Limits::own_chunks`](crate::Limits::own_chunks) that items which are kept
-    /// up may take.
+    /// The three quarters of [`Limits::own_chunks`](crate::Limits::own_chunks) that published items may take.
     #[cfg(feature = "items")]
     PublishedChunks,
     /// [`Limits::publications`](crate::Limits::publications).
@@ -109,18 +107,20 @@ pub enum Limit {
 }
 
 impl Limit {
-    /// Whether what takes the slots ends by itself, within seconds as a rule: then it is worth waiting
-    /// for. What is kept up, and bootstrap hosts, stay until the user gives them up.
+    /// Whether slots of this kind become free by themselves, as a rule within seconds, so that waiting helps.
+    /// Publications and bootstrap hosts stay until they are removed.
     pub const fn is_passing(self) -> bool {
         match self {
             Self::Lookups | Self::Queries | Self::Scrapes | Self::Samplings => true,
             #[cfg(feature = "items")]
             Self::OwnItems | Self::OwnChunks => true,
-            _ => false,
+            Self::Publications | Self::Bootstraps => false,
+            #[cfg(feature = "items")]
+            Self::PublishedItems | Self::PublishedChunks => false,
         }
     }
 
-    /// The error of whoever needs `needed` slots, where there are `size` and too few of them are free.
+    /// Returns the error for a call that needs `needed` of `size` slots when too few are free.
     pub(crate) const fn refusal(self, size: usize, needed: usize) -> StartError {
         if size < needed {
             StartError::TooSmall { limit: self, size }
@@ -129,7 +129,7 @@ impl Limit {
         }
     }
 
-    /// What it limits.
+    /// Returns what the limit counts.
     pub(crate) const fn slots(self) -> &'static str {
         match self {
             Self::Lookups => "lookup slots",
@@ -149,7 +149,7 @@ impl Limit {
         }
     }
 
-    /// Where it is set.
+    /// Returns the name of the setting.
     pub(crate) const fn setting(self) -> &'static str {
         match self {
             Self::Lookups => "Limits::lookups",

@@ -1,4 +1,4 @@
-//! What a node tells its user: events, reports, ids of what is under way, errors.
+//! Events of a node, reports, and the ids of lookups, queries and publications.
 
 use core::fmt;
 use core::net::{IpAddr, SocketAddr};
@@ -9,23 +9,25 @@ use crate::base::id::{InfoHash, NodeId};
 use crate::base::pool::Ix;
 use crate::base::time::Instant;
 use crate::lookup::Announce;
+pub use crate::lookup::LookupKind;
 use crate::lookup::density::NetworkSize;
 use crate::node::api::error::QueryError;
 #[cfg(feature = "items")]
 use crate::store::items::PutObstacle;
 use crate::wire::ErrorCode;
 
-/// Something that happened, from [`Node::poll_event`](crate::Node::poll_event).
+/// An event, from [`Node::poll_event`](crate::Node::poll_event).
 ///
 /// Peers and completions ([`Peer`](Self::Peer), [`LookupDone`](Self::LookupDone),
-/// [`QueryDone`](Self::QueryDone), [`SampleDone`](Self::SampleDone)) are made from state and never
-/// lost, however late they are polled. The others wait in a ring and the oldest is dropped when it is full
+/// [`QueryDone`](Self::QueryDone), [`SampleDone`](Self::SampleDone)) are derived from state and never lost,
+/// however late they are polled. All others wait in a ring, whose oldest is dropped when it is full
 /// ([`Stats::events_lost`](crate::Stats::events_lost)).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Event {
-    /// The node has found its place in the DHT of this family: from now on lookups start from
-    /// verified nodes. Sent once after birth and again after an outage, when the node is
+    /// The node has joined the DHT of this family: lookups now start from verified nodes.
+    ///
+    /// Emitted once after creation, and again after an outage, when the node is
     /// [enabled](crate::Node::set_enabled), and when its socket has been
     /// [rebound](crate::Node::handle_rebind).
     Ready {
@@ -34,122 +36,132 @@ pub enum Event {
     },
     /// A node answered and entered the routing table.
     NodeAdded {
-        /// Its id.
+        /// The id of the node.
         id: NodeId,
-        /// Where it is.
+        /// The address of the node.
         addr: SocketAddr,
     },
-    /// A node left the routing table: it died, changed its id, or made room for a better one.
+    /// A node left the routing table: it failed, changed its id, or was replaced by a better one.
     NodeRemoved {
-        /// Its id.
+        /// The id of the node.
         id: NodeId,
-        /// Where it was.
+        /// The address of the node.
         addr: SocketAddr,
     },
-    /// Enough nodes have told us our external address (BEP 42), or that it is another one now. Tokens
-    /// and announces of an old one are done with: announces that are kept up are repeated soon.
+    /// The external address of this node became known (BEP 42), or changed.
+    ///
+    /// Tokens and announces of an old address are void: publications are repeated soon.
     ExternalAddr {
-        /// Where others see us. The port is 0 where they disagree on it.
+        /// The address that other nodes see. The port is 0 if they disagree on it.
         addr: SocketAddr,
     },
-    /// Our id fitted our external address no more, and is another one now (BEP 42). The nodes of the
-    /// routing table have moved; some may have lost their place.
+    /// The id of this node no longer matched its external address and was replaced (BEP 42).
+    ///
+    /// The nodes of the routing table were moved; some may have lost their place.
     IdChanged {
-        /// The DHT in which it is.
+        /// The DHT in which the id changed.
         family: Family,
-        /// What it was.
+        /// The previous id.
         old: NodeId,
-        /// What it is when this is polled.
+        /// The id at the time of polling.
         new: NodeId,
     },
-    /// A lookup found a peer of its torrent. A peer comes once for each lookup, and no more come than
-    /// [`Limits::found`](crate::Limits::found) and
-    /// [`LookupOptions::max_peers`](crate::LookupOptions::max_peers) have room for;
-    /// [`LookupReport::more_peers`] tells whether there were more.
+    /// A lookup found a peer of its torrent.
     ///
-    /// Nobody listens on port 1: such peers come from old clients that announced a placeholder.
-    /// They are passed on as they are, for the caller to leave out.
+    /// A peer is reported once for each lookup, and no more are reported than
+    /// [`Limits::found`](crate::Limits::found) and
+    /// [`LookupOptions::max_peers`](crate::LookupOptions::max_peers) allow; [`LookupReport::more_peers`]
+    /// tells whether there were more.
+    ///
+    /// Nobody listens on port 1: such peers come from old clients that announced a placeholder. They are
+    /// reported unchanged, for the caller to filter.
     Peer {
-        /// The lookup that found it.
+        /// The lookup that found the peer.
         lookup: LookupId,
-        /// The peer.
+        /// The address of the peer.
         peer: SocketAddr,
     },
-    /// A node confirmed that it stored our announce. The ring may lose it; the count in
-    /// [`LookupReport::acknowledged`] is complete. An announce still goes to closer nodes that answer
-    /// after its end; these confirmations are not told.
+    /// A node confirmed that it stored an announce of this node.
+    ///
+    /// The ring may lose the event; the count in [`LookupReport::acknowledged`] is complete. After its end an
+    /// announce is still sent to closer nodes that answer late; their confirmations are not reported.
     Acknowledged {
-        /// The announce.
+        /// The announce or put.
         lookup: LookupId,
-        /// The node that stores it.
+        /// The node that stored it.
         node: SocketAddr,
     },
-    /// A lookup, announce or bootstrap has ended. Its id is void from now on; only
-    /// [`Node::lookup_nodes`](crate::Node::lookup_nodes) still takes it, until the next input or
-    /// command.
+    /// A lookup, announce or bootstrap has ended.
+    ///
+    /// Its id is no longer valid, except for [`Node::lookup_nodes`](crate::Node::lookup_nodes) until the next
+    /// input or command.
     LookupDone {
-        /// The lookup.
+        /// The lookup that ended.
         lookup: LookupId,
-        /// How it went.
+        /// The results of the lookup.
         report: LookupReport,
     },
     /// A query to a single node has ended.
     QueryDone {
-        /// The query.
+        /// The query that ended.
         query: QueryId,
-        /// Whom it was sent to.
+        /// The address that the query was sent to.
         addr: SocketAddr,
-        /// What came back.
+        /// The answer, or the error.
         result: Result<Pong, QueryError>,
     },
-    /// A query for a sample of infohashes has ended. [`Node::samples`](crate::Node::samples) and
-    /// [`Node::sample_nodes`](crate::Node::sample_nodes) have the rest of the answer, until the next input
-    /// or command.
+    /// A query for a sample of infohashes has ended.
+    ///
+    /// [`Node::samples`](crate::Node::samples) and [`Node::sample_nodes`](crate::Node::sample_nodes) return
+    /// the rest of the answer, until the next input or command.
     SampleDone {
-        /// The query.
+        /// The query that ended.
         query: QueryId,
-        /// Whom it was sent to.
+        /// The address that the query was sent to.
         addr: SocketAddr,
-        /// What came back.
+        /// The answer, or the error.
         result: Result<Sample, QueryError>,
     },
-    /// A peer announced itself to us and was stored, or renewed.
+    /// A peer announced itself to this node and was stored or renewed.
     /// [`Node::store_peer`](crate::Node::store_peer) hands it to another node.
     PeerStored {
-        /// Its torrent.
+        /// The torrent that was announced.
         infohash: InfoHash,
-        /// The peer.
+        /// The address of the peer.
         peer: SocketAddr,
-        /// Whether it says that it has the whole torrent.
+        /// Whether the peer claims to have the whole torrent.
         seed: bool,
     },
-    /// A node returned a valid item to a lookup, of whatever version: the best so far is
-    /// [`Node::item`](crate::Node::item). The ring may lose it; the item is not lost.
+    /// A node returned a valid item to a lookup, of any version.
+    ///
+    /// [`Node::item`](crate::Node::item) returns the newest so far. The ring may lose the event, but not the
+    /// item.
     #[cfg(feature = "items")]
     ItemFound {
-        /// The lookup.
+        /// The lookup that found the item.
         lookup: LookupId,
-        /// The node; `None` where others had put it to us.
+        /// The node that returned the item; `None` if it was stored at this node.
         node: Option<SocketAddr>,
-        /// Its sequence number; `None` for an immutable item.
+        /// The sequence number; `None` for an immutable item.
         seq: Option<i64>,
     },
-    /// Somebody put an item to us and it was stored, or renewed: it is
-    /// [`Node::stored_item`](crate::Node::stored_item), and [`Node::store_item`](crate::Node::store_item)
-    /// hands it to another node.
+    /// An item was put to this node and stored or renewed.
+    ///
+    /// [`Node::stored_item`](crate::Node::stored_item) returns it, and
+    /// [`Node::store_item`](crate::Node::store_item) hands it to another node.
     #[cfg(feature = "items")]
     ItemStored {
-        /// Where.
+        /// The target of the item.
         target: NodeId,
-        /// Who put it.
+        /// The node that put the item.
         node: SocketAddr,
-        /// Its sequence number; `None` for an immutable item.
+        /// The sequence number; `None` for an immutable item.
         seq: Option<i64>,
     },
 }
 
 impl Event {
-    /// The lookup that it belongs to, if it belongs to one.
+    /// Returns the lookup that the event belongs to, if any.
     pub const fn lookup(&self) -> Option<LookupId> {
         match *self {
             Self::Peer { lookup, .. }
@@ -157,28 +169,37 @@ impl Event {
             | Self::LookupDone { lookup, .. } => Some(lookup),
             #[cfg(feature = "items")]
             Self::ItemFound { lookup, .. } => Some(lookup),
-            _ => None,
+            Self::Ready { .. }
+            | Self::NodeAdded { .. }
+            | Self::NodeRemoved { .. }
+            | Self::ExternalAddr { .. }
+            | Self::IdChanged { .. }
+            | Self::QueryDone { .. }
+            | Self::SampleDone { .. }
+            | Self::PeerStored { .. } => None,
+            #[cfg(feature = "items")]
+            Self::ItemStored { .. } => None,
         }
     }
 }
 
-/// A datagram to send, from [`Node::poll_transmit`](crate::Node::poll_transmit): the first `size`
-/// bytes of the caller's buffer.
+/// A datagram to send, from [`Node::poll_transmit`](crate::Node::poll_transmit): the first `size` bytes of
+/// the caller's buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use]
 pub struct Transmit {
-    /// Where to send it; its family tells the socket.
+    /// The destination; its family selects the socket.
     pub destination: SocketAddr,
-    /// The address of ours to send it from, if it answers a query that came to a known one
-    /// ([`Node::handle_datagram_at`](crate::Node::handle_datagram_at)): the asker drops an answer from
-    /// any other. `None`: whichever the system chooses.
+    /// The local address to send from, if the datagram answers a query that came to a known one
+    /// ([`Node::handle_datagram_at`](crate::Node::handle_datagram_at)): the querying node drops an answer
+    /// from any other. If `None`, the system chooses.
     pub source: Option<IpAddr>,
-    /// Its length in bytes, at most [`MAX_DATAGRAM`](crate::MAX_DATAGRAM).
+    /// The length in bytes, at most [`MAX_DATAGRAM`](crate::MAX_DATAGRAM).
     pub size: usize,
 }
 
-/// A lookup, announce or bootstrap under way. Ids are never used twice: one that has ended is
-/// refused, not confused with a later one.
+/// Identifier of a lookup, announce or bootstrap in progress. Ids are never reused: the id of an ended lookup
+/// is refused, not confused with a later one.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub struct LookupId {
@@ -186,7 +207,7 @@ pub struct LookupId {
     pub(crate) generation: u32,
 }
 
-/// An announce that is kept up. Ids are never used twice.
+/// Identifier of a publication. Ids are never reused.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub struct PublicationId {
@@ -194,7 +215,7 @@ pub struct PublicationId {
     pub(crate) generation: u32,
 }
 
-/// A query to a single node under way.
+/// Identifier of a query to a single node.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub struct QueryId {
@@ -206,116 +227,94 @@ pub struct QueryId {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct NodeInfo {
-    /// Its id.
+    /// The id of the node.
     pub id: NodeId,
-    /// Where it is.
+    /// The address of the node.
     pub addr: SocketAddr,
-    /// How long its answers take, smoothed; `None` before the first.
+    /// The smoothed round-trip time; `None` before the first answer.
     pub rtt: Option<Duration>,
 }
 
-/// How an announce that is kept up fares, from
-/// [`Node::announcements`](crate::Node::announcements).
+/// The state of an announcement, from [`Node::announcements`](crate::Node::announcements).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct AnnouncementInfo {
-    /// Its id.
+    /// The id of the publication.
     pub id: PublicationId,
-    /// The torrent.
+    /// The torrent that is announced.
     pub infohash: InfoHash,
     /// The peer that is announced.
     pub announce: Announce,
-    /// The round under way, or ended and not yet polled.
+    /// The republish in progress, or ended and not yet polled.
     pub round: Option<LookupId>,
-    /// The last round that ended; `None` before the end of the first.
+    /// The last completed republish; `None` before the end of the first.
     pub last: Option<RepublishInfo>,
-    /// When the next round is due at the latest; `None` while one is under way. It may start
-    /// earlier, because rounds are spread evenly, and later while there is no network or more
-    /// announces are kept up than [`Config::new_endpoints`](crate::Config::new_endpoints) allows.
+    /// The latest time at which the next republish is due; `None` while one is in progress. It may start
+    /// earlier, because republishes are spread evenly, and later while there is no network or there are more
+    /// publications than [`Config::new_endpoints`](crate::Config::new_endpoints) allows.
     pub due: Option<Instant>,
 }
 
-/// How an item that is kept up fares, from [`Node::publications`](crate::Node::publications).
+/// The state of a published item, from [`Node::publications`](crate::Node::publications).
 #[cfg(feature = "items")]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct PublicationInfo {
-    /// Its id.
+    /// The id of the publication.
     pub id: PublicationId,
-    /// Where it is stored.
+    /// The target at which the item is stored.
     pub target: NodeId,
-    /// Its sequence number; `None` for an immutable item.
+    /// The sequence number; `None` for an immutable item.
     pub seq: Option<i64>,
-    /// The highest sequence number that nodes returned in any round. If it is higher than `seq`, the
-    /// item was replaced by somebody with the same key, and is no longer put.
+    /// The highest sequence number that nodes returned so far. If it is higher than `seq`, somebody with the
+    /// same key has replaced the item, and it is no longer put.
     pub newest: Option<i64>,
-    /// The round under way, or ended and not yet polled.
+    /// The republish in progress, or ended and not yet polled.
     pub round: Option<LookupId>,
-    /// The last round that ended; `None` before the end of the first.
+    /// The last completed republish; `None` before the end of the first.
     pub last: Option<RepublishInfo>,
-    /// The last round stored nothing, because more than eight nodes held the item, all of the
-    /// closest among them (BEP 44), or because something [stood in its way](LookupReport::obstacle).
+    /// Whether the last republish stored nothing, because more than eight nodes held the item, all of the
+    /// closest among them (BEP 44), or because of an [obstacle](LookupReport::obstacle).
     pub is_spared: bool,
-    /// When the next round is due, as in [`AnnouncementInfo::due`].
+    /// The time at which the next republish is due, as in [`AnnouncementInfo::due`].
     pub due: Option<Instant>,
 }
 
-/// How a round of an announce that is kept up went.
+/// The result of a republish.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RepublishInfo {
-    /// When it ended; the origin of the clock where that was before, in the life of an earlier node.
+    /// The time at which it ended; the origin of the clock if an earlier node ended it before.
     pub ended: Instant,
-    /// Nodes that confirmed it; with 0 it has failed.
+    /// The number of nodes that confirmed it; with 0 it has failed.
     pub acknowledged: u32,
 }
 
-/// What a lookup was for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum LookupKind {
-    /// The nodes closest to an id.
-    FindNode,
-    /// The peers of a torrent.
-    GetPeers,
-    /// The peers of a torrent, and our own entry among them.
-    Announce,
-    /// How many peers a torrent has.
-    Scrape,
-    /// Our own neighbours, to join the DHT.
-    Bootstrap,
-    /// An item.
-    #[cfg(feature = "items")]
-    Get,
-    /// The nodes that are to store an item of ours.
-    #[cfg(feature = "items")]
-    Put,
-}
-
-/// How a lookup went.
+/// The results of a lookup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct LookupReport {
-    /// What it was for.
+    /// The kind of the lookup.
     pub kind: LookupKind,
-    /// The id or infohash it aimed at.
+    /// The id or infohash that was looked up.
     pub target: NodeId,
-    /// Peers found, no more than [`Limits::found`](crate::Limits::found) in each family, and than
-    /// [`LookupOptions::max_peers`](crate::LookupOptions::max_peers).
+    /// Peers found, no more than [`Limits::found`](crate::Limits::found) in each family and
+    /// [`LookupOptions::max_peers`](crate::LookupOptions::max_peers) allow.
     pub peers: u32,
-    /// Whether more were found than those limits have room for.
+    /// Whether more peers were found than those limits allow.
     pub more_peers: bool,
-    /// Nodes asked, both families together.
+    /// Nodes queried, in both families together.
     pub queried: u32,
     /// Nodes that answered.
     pub answered: u32,
-    /// Nodes that failed: silent, unreachable, or with another id than they were listed under.
+    /// Nodes that failed: they timed out, were unreachable, or answered with another id than the one they
+    /// were listed under.
     pub failed: u32,
-    /// Nodes that were sent the announce, or the put.
+    /// Nodes that the announce or the put was sent to.
     pub announced: u32,
-    /// Nodes that confirmed it.
+    /// Nodes that confirmed the announce or the put.
     pub acknowledged: u32,
-    /// Nodes that refused it.
+    /// Nodes that refused the announce or the put.
     pub refused: Refusals,
     /// Nodes that returned the newest version of the item.
     #[cfg(feature = "items")]
@@ -323,28 +322,28 @@ pub struct LookupReport {
     /// The highest sequence number that a node returned under a valid signature.
     #[cfg(feature = "items")]
     pub seq: Option<i64>,
-    /// Why a put was sent to nobody, or from some moment on to nobody else, whatever
-    /// [`acknowledged`](Self::acknowledged) says; `None` if nothing stood in its way.
+    /// Why a put was sent to nobody, or to nobody else from some point on, whatever
+    /// [`acknowledged`](Self::acknowledged) says; `None` if there was no obstacle.
     #[cfg(feature = "items")]
     pub obstacle: Option<PutObstacle>,
-    /// From start to end.
+    /// The time from start to end.
     pub duration: Duration,
-    /// The announce that is kept up of which this was a round; `None` for any other lookup.
+    /// The publication that this lookup republished; `None` for any other lookup.
     pub publication: Option<PublicationId>,
-    /// How many peers the torrent has; `None` for any lookup but a scrape.
+    /// The number of peers of the torrent; `None` for any lookup but a scrape.
     pub swarm: Option<SwarmSize>,
-    /// How many nodes the DHT of each family has, in the order of [`Family::ALL`]: what
-    /// [`Node::network_size`](crate::Node::network_size) told when this was made.
+    /// The number of nodes in the DHT of each family, in the order of [`Family::ALL`], as
+    /// [`Node::network_size`](crate::Node::network_size) returned it when this report was made.
     pub network_size: [Option<NetworkSize>; 2],
-    /// How likely it is that the [`K`](crate::K) closest nodes are by chance as close to the target as those
-    /// that answered here, in millionths, of both families the less likely. Below 1,000, one in a thousand,
-    /// somebody has probably moved close to the target. `None` where it cannot be told: too few nodes
-    /// answered, the network's size is not known well enough yet, or a single node was asked.
+    /// The probability in millionths that the [`K`](crate::K) closest nodes are by chance as close to the
+    /// target as those that answered, in the family where it is lower. Below 1,000, one in a thousand,
+    /// somebody has probably placed nodes close to the target. `None` if it cannot be computed: too few nodes
+    /// answered, the size of the network is not known well enough yet, or a single node was queried.
     pub crowding: Option<u32>,
 }
 
 impl LookupReport {
-    /// A lookup that has found nothing so far.
+    /// Creates the report of a lookup that has found nothing so far.
     pub(crate) const fn unstarted(kind: LookupKind, target: NodeId) -> Self {
         Self {
             kind,
@@ -372,22 +371,20 @@ impl LookupReport {
     }
 }
 
-/// How many peers a torrent has, by the filters of the nodes that a scrape asked (BEP 33).
+/// The size of a torrent's swarm, estimated from the filters of the nodes that a scrape queried (BEP 33).
 ///
-/// It is an estimate of how many announced themselves to those nodes within the last half hour or so, and
-/// every node can lie, within the bounds that [`BloomFilter::is_plausible`](crate::BloomFilter::is_plausible)
-/// sets.
+/// It estimates how many peers announced themselves to those nodes within about the last half hour. Every
+/// node can lie, within the bounds that [`BloomFilter::is_plausible`](crate::BloomFilter::is_plausible) sets.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SwarmSize {
     /// Peers that have the whole torrent.
     pub seeds: u32,
-    /// All others, those among them of whom it is not known.
+    /// All other peers, including those of unknown state.
     pub downloaders: u32,
-    /// Nodes that sent filters. With 0 nobody counted for us: `downloaders` are the peers that were named.
+    /// Nodes that sent filters. With 0 none did, and `downloaders` counts the peers that were listed.
     pub sources: u32,
-    /// Nodes whose filters were not used: all ones, too full to be true, or without a peer of the same
-    /// answer.
+    /// Nodes whose filters were not used: all ones, implausibly full, or without a peer of the same response.
     pub refused: u32,
 }
 
@@ -397,34 +394,35 @@ pub struct SwarmSize {
 pub struct Sample {
     /// The id of the node that answered.
     pub id: NodeId,
-    /// From query to answer.
+    /// The round-trip time.
     pub rtt: Duration,
-    /// Whether the node knows the query. One that does not may list nodes all the same, as does one whose
+    /// Whether the node supports the query. One that does not may list nodes all the same, as does one whose
     /// sample was malformed.
     pub is_supported: bool,
-    /// The infohashes that it told, at most 64.
+    /// The number of infohashes returned, at most 64.
     pub count: u32,
-    /// The infohashes that it stores peers of, by its own account.
+    /// The number of infohashes that the node claims to store peers of.
     pub stored: u32,
-    /// For how long it wants not to be asked again, at most six hours: it would tell the same.
+    /// The time for which the node asks not to be queried again, at most six hours: it would return the same
+    /// infohashes.
     pub interval: Duration,
 }
 
-/// How nodes refused an announce or a put: with which errors.
+/// How nodes refused an announce or a put, by error code.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Refusals {
-    /// All of them.
+    /// All refusals.
     pub total: u32,
-    /// With 301: the node holds an item of another sequence number than was to be replaced (BEP 44). If
-    /// the newest item found has another number, the put is sent to nobody, and all who returned one
-    /// are counted here.
+    /// Refusals with error 301: the node holds an item of another sequence number than the one to be replaced
+    /// (BEP 44). If the newest item found has another number, the put is sent to nobody, and all nodes that
+    /// returned one are counted here.
     pub cas_mismatch: u32,
-    /// With 302: the node holds an item of a higher sequence number, or of the same with another
-    /// value (BEP 44). Some nodes say so also to the item that they hold: those that returned this very
-    /// value before count as having taken it.
+    /// Refusals with error 302: the node holds an item of a higher sequence number, or of the same with
+    /// another value (BEP 44). Some nodes also refuse the very item that they hold: those that returned this
+    /// value before count as having stored it.
     pub seq_too_low: u32,
-    /// The last code of any refusal.
+    /// The code of the last refusal.
     pub last: Option<ErrorCode>,
 }
 
@@ -434,7 +432,7 @@ pub struct Refusals {
 pub struct Pong {
     /// The id of the node that answered.
     pub id: NodeId,
-    /// From query to answer.
+    /// The round-trip time.
     pub rtt: Duration,
 }
 
@@ -465,7 +463,7 @@ pub(crate) struct PackedEvent {
     pub(crate) id: NodeId,
     pub(crate) endpoint: Endpoint,
     pub(crate) lookup: LookupId,
-    /// Negative for an item without a number.
+    /// The sequence number; negative for an item without one.
     #[cfg(feature = "items")]
     pub(crate) seq: i64,
 }
@@ -501,7 +499,7 @@ impl PackedEvent {
 }
 
 impl PackedEvent {
-    /// What it tells; `own` are our ids now.
+    /// Returns the event; `own` are the current ids of this node.
     pub(crate) fn event(self, own: [NodeId; 2]) -> Event {
         let (id, addr) = (self.id, self.endpoint.into());
         let id_changed = |family: Family| Event::IdChanged { family, old: id, new: own[family.index()] };

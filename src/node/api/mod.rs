@@ -1,11 +1,11 @@
 //! The public surface of a node besides its loop: commands, getters, and the types of both.
 //!
-//! - `commands`: what a user has the node do
-//! - `config`: settings and their defaults, sizes
-//! - `error`: errors of commands, and which limit a call has run into
+//! - `commands`: starting and stopping lookups, publications, families
+//! - `config`: settings and their defaults, capacities
+//! - `error`: errors of commands, and the limits that a call can exceed
 //! - `event`: what a node reports
-//! - `getters`: what can be asked of it at any time
-//! - `stats`: what a node counts
+//! - `getters`: the state of a node, to read
+//! - `stats`: counters
 
 mod commands;
 pub(crate) mod config;

@@ -1,67 +1,71 @@
-//! What a node counts, each counter under one name: in the code, its documentation and a monitor.
+//! Counters of a node, each under one name in the code, its documentation and monitoring.
 
 use crate::base::metrics::{Metric, Value, metrics};
 use crate::wire::MethodKind;
 
 metrics! {
-    /// Counters since birth. All of them only grow, but those by method and of items, in 32 bits, start again at
-    /// 0 after 4,294,967,295: a monitor that looks at differences does not notice.
+    /// Counters since the node was created.
     ///
-    /// Every datagram handed in is counted in one of `queries_in`, `responses_in` and `errors_in`, or
-    /// in one reason of `dropped`. A query that is not answered is in `queries_in` and in one of the
+    /// All of them only grow. Those by method and of items have 32 bits and start again at 0 after
+    /// 4,294,967,295, which does not affect a monitor that looks at differences.
+    ///
+    /// Every datagram passed in is counted in one of `queries_in`, `responses_in` and `errors_in`, or under
+    /// one reason of `dropped`. A query that is not answered is counted in `queries_in` and under one of the
     /// reasons `own_id`, `read_only`, `rate`, `overflow` and `budget`.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
     #[non_exhaustive]
     #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
     pub struct Stats {
-        /// Datagrams handed in.
+        /// Datagrams passed to the node.
         pub datagrams_in: u64,
-        /// Bytes of the datagrams handed in.
+        /// Bytes of the datagrams passed to the node.
         pub bytes_in: u64,
-        /// Datagrams handed out.
+        /// Datagrams sent.
         pub datagrams_out: u64,
-        /// Bytes of the datagrams handed out.
+        /// Bytes of the datagrams sent.
         pub bytes_out: u64,
-        /// Messages with bytes behind them, which are tolerated.
+        /// Messages with trailing bytes, which are tolerated.
         pub trailing: u64,
-        /// Queries received, those with wrong arguments included.
+        /// Queries received, including those with invalid arguments.
         pub queries_in: MethodCounts,
         /// Queries sent.
         pub queries_out: MethodCounts,
-        /// Answers received that matched a query of ours, by the method of the query.
+        /// Responses received to queries of this node, by the method of the query.
         pub responses_in: MethodCounts,
-        /// Answers sent, by the method of the query.
+        /// Responses sent, by the method of the query.
         pub responses_out: MethodCounts,
-        /// Errors received that matched a query of ours, by the method of the query.
+        /// Errors received for queries of this node, by the method of the query.
         pub errors_in: MethodCounts,
         /// Errors sent, by the method of the query.
         pub errors_out: MethodCounts,
-        /// Queries received whose arguments were wrong.
+        /// Queries received with invalid arguments.
         pub bad_queries: u64,
-        /// Our queries that passed their stall deadline; many are answered later all the same.
+        /// Queries of this node that passed their stall deadline; many are still answered later.
         pub stalled: u64,
-        /// Our queries that were never answered.
+        /// Queries of this node that were never answered.
         pub timed_out: u64,
-        /// Our queries that the system reported as undeliverable.
+        /// Queries of this node that the system reported as undeliverable.
         pub unreachable: u64,
-        /// Our queries that our own system did not send; most are sent again.
+        /// Queries of this node that the local system did not send; most are sent again.
         pub unsent: u64,
-        /// Our queries that came back to us: they went to an address of our own.
+        /// Queries of this node that came back to it: they were sent to an address of its own.
         pub reflected: u64,
-        /// Our queries that were given up before an answer came, because the host had slept, or the node was disabled or bound anew.
+        /// Queries of this node that were abandoned before an answer came, because the host had slept, or the
+        /// node was disabled or rebound.
         pub interrupted: u64,
-        /// Our queries whose failure was not held against the node, because we heard from nobody.
+        /// Queries of this node whose failure did not count against the queried node, because nothing was
+        /// received from anyone.
         pub excused: u64,
         /// Datagrams dropped, by reason.
         pub dropped: Drops,
-        /// Reputations in answers that were not used: reserved addresses, our own, port 0.
+        /// Nodes and peers listed in responses that were not used: reserved addresses, addresses of this
+        /// node, port 0.
         pub contacts_refused: u64,
-        /// Peers found by a lookup that already remembered as many as it may; one that is met again counts
-        /// again.
+        /// Peers found by a lookup past its limit; one that is found again counts again.
         pub peers_lost: u64,
         /// Informational events that were overwritten before they were polled.
         pub events_lost: u64,
-        /// Items (BEP 44), by what became of them.
+        /// Items (BEP 44), by outcome.
         #[cfg(feature = "items")]
         pub items: ItemCounts,
     }
@@ -87,71 +91,73 @@ metrics! {
         pub put: u32,
         /// `sample_infohashes` (BEP 51).
         pub sample_infohashes: u32,
-        /// Everything else.
+        /// Any other method.
         pub other: u32,
     }
 }
 
 #[cfg(feature = "items")]
 metrics! {
-    /// What became of items (BEP 44): those that others put to us, and those that we looked for.
+    /// Outcomes of items (BEP 44): those that others put, and those that lookups of this node returned.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
     #[non_exhaustive]
     #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
     pub struct ItemCounts {
-        /// Puts of something new or newer, which was stored. As below, what
-        /// [`Node::store_item`](crate::Node::store_item) hands over counts as put.
+        /// Puts of a new or newer item, which was stored. As in the following counters, an item passed to
+        /// [`Node::store_item`](crate::Node::store_item) counts as a put.
         pub stored: u32,
-        /// Puts of what was stored already, which lives on.
+        /// Puts of an item that was stored already and renewed.
         pub refreshed: u32,
-        /// Items that gave way to others.
+        /// Items that were evicted for others.
         pub evicted: u32,
-        /// Puts refused for want of room.
+        /// Puts refused because there was no room.
         pub no_room: u32,
         /// Signatures of puts that were checked.
         pub checked: u32,
-        /// Signatures of puts that were checked and did not fit.
+        /// Signatures of puts that were checked and found invalid.
         pub bad_signature: u32,
-        /// Puts refused because too many signatures were to be checked.
+        /// Puts refused because the limit of signature checks was reached.
         pub unchecked: u32,
-        /// Items that nodes returned to our lookups, but that belonged elsewhere or had a wrong
+        /// Items returned to lookups of this node that belonged to another target or had an invalid
         /// signature.
         pub bad_find: u32,
     }
 }
 
 metrics! {
-    /// Datagrams that were dropped, each for one reason: the first five as they came, then queries,
-    /// the last two as their answers were due.
+    /// Dropped datagrams, each under one reason: the first five on arrival, the next three when a query is
+    /// admitted, the last two when its response was due.
     #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
     #[non_exhaustive]
     #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
     pub struct Drops {
-        /// Not a KRPC message.
+        /// Datagrams that are not KRPC messages.
         pub malformed: u64,
-        /// From a reserved address, or one of a family that is off.
+        /// Datagrams from a reserved address, or from a family that is off.
         pub address: u64,
-        /// Answers and errors that match no query of ours, spoofed ones among them.
+        /// Responses and errors that match no query of this node, spoofed ones included.
         pub stray: u64,
-        /// Answers to a query of ours from another port than it was sent to; not used.
+        /// Responses from another port than the query was sent to; not used.
         pub wrong_port: u64,
-        /// Answers to a query of ours without a valid id.
+        /// Responses to a query of this node without a valid id.
         pub bad_reply: u64,
-        /// Queries under our own id: our own, reflected.
+        /// Queries under an id of this node: its own, reflected.
         pub own_id: u64,
-        /// Queries while read-only (BEP 43).
+        /// Queries received while read-only (BEP 43).
         pub read_only: u64,
-        /// Queries that came faster than one source may ask.
+        /// Queries past the rate limit of their source.
         pub rate: u64,
-        /// Queries whose answer was overwritten before it was polled, or was not sent any more because the node was disabled.
+        /// Queries whose response was overwritten before it was polled, or discarded because the node was
+        /// disabled.
         pub overflow: u64,
-        /// Queries whose answer would have made us an amplifier, or more than its network may have of all answers.
+        /// Queries whose response would have amplified traffic, or exceeded the share of its subnet in all
+        /// responses.
         pub budget: u64,
     }
 }
 
 impl MethodCounts {
-    /// Over all methods.
+    /// Returns the sum over all methods.
     pub fn total(&self) -> u64 {
         self.metrics().map(|metric| metric.value).sum()
     }
@@ -172,7 +178,7 @@ impl MethodCounts {
 }
 
 impl Drops {
-    /// Over all reasons.
+    /// Returns the sum over all reasons.
     pub fn total(&self) -> u64 {
         self.metrics().map(|metric| metric.value).sum()
     }
@@ -209,7 +215,7 @@ mod tests {
         let stats = Stats::default();
         let names: BTreeSet<_> = stats.metrics().map(|metric| (metric.name, metric.label)).collect();
         assert_eq!(names.len(), stats.metrics().count());
-        // As many as there are numbers in the struct.
+        // One metric for each number in the struct.
         let in_32_bits = 6 * size_of::<MethodCounts>();
         #[cfg(feature = "items")]
         let in_32_bits = in_32_bits + size_of::<ItemCounts>();

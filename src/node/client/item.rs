@@ -1,4 +1,4 @@
-//! Items (BEP 44) that our own lookups seek and publish.
+//! Items (BEP 44) that this node's lookups seek and publish.
 
 use core::time::Duration;
 
@@ -14,10 +14,11 @@ use crate::node::api::error::StartError;
 use crate::node::api::event::{
     LookupId, PackedEvent, PackedKind, PublicationId, PublicationInfo, RepublishInfo, Transmit,
 };
+use crate::node::client::traversals::TraversalMut;
 use crate::node::core::Core;
 use crate::node::maintenance::announcer::outside;
 use crate::node::server::put::add;
-use crate::node::server::query::MAX_DATAGRAM_V6;
+use crate::node::server::reply::MAX_DATAGRAM_V6;
 use crate::node::storage::sealed::{Memory, View};
 use crate::rpc::inflight::Query;
 use crate::store::items::{
@@ -27,14 +28,14 @@ use crate::wire::{ErrorCode, MAX_VALUE_LEN, Method, Response};
 
 /// Commands.
 impl Core {
-    /// A slot for what a lookup seeks.
+    /// Takes a slot for an item that a lookup seeks.
     pub(in crate::node) fn seek_item(
         &mut self,
         m: &mut Memory<'_>,
         target: NodeId,
         signed: Option<(PublicKey, Salt)>,
     ) -> Result<Ix, StartError> {
-        self.take_own(m, MAX_VALUE_LEN, |own, slots, is_live| own.seek(slots, target, signed, is_live))
+        self.alloc_own(m, MAX_VALUE_LEN, |own, slots, is_live| own.seek(slots, target, signed, is_live))
     }
 
     pub(in crate::node) fn put(
@@ -47,12 +48,12 @@ impl Core {
     ) -> Result<LookupId, StartError> {
         self.advance(now);
         let len = item.value().len();
-        let ix = self.take_own(m, len, |own, slots, is_live| own.publish(slots, item, is_live))?;
+        let ix = self.alloc_own(m, len, |own, slots, is_live| own.publish(slots, item, is_live))?;
         m.own_items[ix.position()].cas = cas;
         self.lookup_item(m, Goal::Put(ix), item.target(), options)
     }
 
-    /// Starts a lookup whose item was taken just now.
+    /// Starts a lookup whose item slot was taken just before.
     pub(in crate::node) fn lookup_item(
         &mut self,
         m: &mut Memory<'_>,
@@ -72,14 +73,15 @@ impl Core {
         }
         if let (Ok(lookup), Some(own)) = (lookup, goal.item())
             && let Some(Sighting::Newest(seq)) = self.examine_stored(m, &target, own)
-            && let Goal::Get(_) = goal
+            && !goal.traits().places
         {
             self.report_found(m, lookup.ix, Endpoint::ZERO, seq);
         }
         lookup
     }
 
-    /// `last`: how long ago the last round of a saved item ended, and how many nodes confirmed it.
+    /// Publishes an item. `last`: how long ago the last republish of a saved item ended, and how many nodes
+    /// confirmed it.
     pub(in crate::node) fn start_publishing(
         &mut self,
         m: &mut Memory<'_>,
@@ -88,7 +90,7 @@ impl Core {
         last: Option<(Duration, u16)>,
     ) -> Result<PublicationId, StartError> {
         let now = self.advance(now);
-        self.check_walks(m, self.families.iter().filter(|family| family.on).count())?;
+        self.check_lookup_slots(m, self.families.iter().filter(|family| family.on).count())?;
         let target = item.target();
         let old = self.republisher.find(m.publications, &target, true);
         if let Some((ix, own)) = old.and_then(|ix| Some((ix, m.publications[ix].subject.item()?))) {
@@ -101,16 +103,16 @@ impl Core {
             }
         }
         let changes = old.and_then(|ix| m.publications[ix].subject.item());
-        if let Some(shortage) = OwnItems::kept_shortage(&own_slots(m), item, changes) {
+        if let Some(shortage) = OwnItems::published_shortage(&own_slots(m), item, changes) {
             return Err(refusal(shortage, [Limit::PublishedItems, Limit::PublishedChunks]));
         }
         let len = item.value().len();
-        let own = self.take_own(m, len, |own, slots, is_live| own.publish(slots, item, is_live))?;
+        let own = self.alloc_own(m, len, |own, slots, is_live| own.publish(slots, item, is_live))?;
         let subject = Subject::Item(own);
         let ix = match old {
             Some(ix) => {
-                self.drop_round(m, ix);
-                self.release_kept(m, ix);
+                self.end_republish(m, ix);
+                self.release_published(m, ix);
                 self.republisher.change(m.publications, ix, subject, now);
                 Some(ix)
             }
@@ -120,21 +122,22 @@ impl Core {
             self.own.release(&mut own_slots(m), own);
             return Err(Limit::Publications.refusal(m.publications.len(), 1));
         };
-        m.own_items[own.position()].owner = Owner::Kept;
-        self.schedule_rounds(m);
+        m.own_items[own.position()].owner = Owner::Publication;
+        self.schedule_republishes(m);
         Ok(PublicationId { ix, generation: m.publications[ix].generation })
     }
 
-    /// Gives up the item of what is kept up no longer, or changes.
-    pub(in crate::node) fn release_kept(&mut self, m: &mut Memory<'_>, publication: Ix) {
+    /// Releases the item of a publication that is stopped or changed.
+    pub(in crate::node) fn release_published(&mut self, m: &mut Memory<'_>, publication: Ix) {
         if let Some(own) = m.publications[publication].subject.item() {
             self.own.release(&mut own_slots(m), own);
         }
     }
 
-    /// Whom a lookup asks: of an item that can change, all who may hold a version. A round of an item that
-    /// is kept up counts those who hold it, but not in the first round, nor after one that found enough of
-    /// them: if everybody relied on the others, it would expire.
+    /// Returns which nodes a lookup queries: for a mutable item, all that may hold a version.
+    ///
+    /// A republish counts the nodes that hold the item, except for the first one and one that follows a
+    /// skipped one: if every publisher relied on the others, the item would expire.
     pub(in crate::node) fn check_of(m: &Memory<'_>, goal: Goal, publication: Ix) -> Check {
         let Some(own) = goal.item().map(|own| &m.own_items[own.position()]) else { return Check::None };
         let counts =
@@ -146,17 +149,17 @@ impl Core {
         }
     }
 
-    /// A round of an item that is kept up begins.
-    pub(in crate::node) fn item_round(&self, m: &mut Memory<'_>, target: &NodeId, own: Ix) -> Goal {
-        // Another value under its number may be gone by now. That there was a newer version is remembered.
+    /// Begins a republish of an item.
+    pub(in crate::node) fn begin_item_republish(&self, m: &mut Memory<'_>, target: &NodeId, own: Ix) -> Goal {
+        // Another value under its number may be gone by now. A newer version, once seen, is remembered.
         m.own_items[own.position()].in_conflict = false;
         self.examine_stored(m, target, own);
         Goal::Put(own)
     }
 
-    /// A slot for an item of our own, with a value of `len` bytes. Where all are taken, lookups that were
-    /// reported lose theirs, the longest ago first.
-    fn take_own(
+    /// Takes a slot for an item of this node, with a value of `len` bytes. If all are taken, reported lookups
+    /// lose theirs, the longest-completed first.
+    fn alloc_own(
         &mut self,
         m: &mut Memory<'_>,
         len: usize,
@@ -166,7 +169,7 @@ impl Core {
             let traversals = &*m.traversals;
             let is_live = |owner| match owner {
                 Owner::Nobody | Owner::Starting => false,
-                Owner::Kept => true,
+                Owner::Publication => true,
                 Owner::Lookup(both, generation) => both.into_iter().filter_map(Ix::some).any(|ix| {
                     let traversal = &traversals[ix];
                     traversal.generation == generation
@@ -189,9 +192,9 @@ impl Core {
     }
 }
 
-/// What lookups meet.
+/// Items in responses.
 impl Core {
-    /// Looks at the item in an answer.
+    /// Examines the item in a response.
     pub(in crate::node) fn accept_item(
         &mut self,
         m: &mut Memory<'_>,
@@ -212,45 +215,46 @@ impl Core {
         };
         if m.own_items[own.position()].newest > before {
             for ix in both(m.traversals, ix) {
-                let (traversal, memory) = self.traversals.traversal(m, ix);
-                traversal.on_newer_item(memory.candidates);
+                let TraversalMut { state: traversal, candidates, .. } = self.traversals.traversal(m, ix);
+                traversal.on_newer_item(candidates);
             }
         }
-        let (traversal, memory) = self.traversals.traversal(m, ix);
-        traversal.on_item(memory.candidates, from, holding);
+        let TraversalMut { state: traversal, candidates, .. } = self.traversals.traversal(m, ix);
+        traversal.on_item(candidates, from, holding);
         self.report_found(m, ix, from, seq);
         self.stop_put(m, ix, own);
     }
 
-    /// A put begins with the nodes of an earlier lookup: it knows which versions that one met and stored.
+    /// Lets a put continue from the nodes of an earlier lookup: the versions which that one found and stored
+    /// are known.
     pub(in crate::node) fn recall_item(&self, m: &mut Memory<'_>, ix: Ix, goal: Goal) {
         let (Some(old), Some(new)) = (m.traversals[ix].goal.item(), goal.item()) else { return };
-        // The rounds of an item that is kept up share its slot.
+        // All republishes of an item share its slot.
         if old != new {
             let old = m.own_items[old.position()];
-            let (traversal, memory) = self.traversals.traversal(m, ix);
-            let is_stored = traversal.has_stored(memory.candidates);
+            let TraversalMut { state: traversal, candidates, .. } = self.traversals.traversal(m, ix);
+            let is_stored = traversal.has_stored(candidates);
             m.own_items[new.position()].recall(&old, is_stored, m.own_chunks);
         }
     }
 
-    /// A node refused a put. Returns whether it gets another one, of another form.
-    pub(in crate::node) fn puts_again(
+    /// Handles the refusal of a put. Returns whether the put is sent to the node again, in another form.
+    pub(in crate::node) fn retries_put(
         &self,
         m: &mut Memory<'_>,
         ix: Ix,
         query: &Query,
         code: Option<i64>,
     ) -> bool {
-        let (traversal, memory) = self.traversals.traversal(m, ix);
+        let TraversalMut { state: traversal, candidates, .. } = self.traversals.traversal(m, ix);
         let Goal::Put(own) = traversal.goal else { return false };
         self.config.retry_with_seq
             && code == Some(ErrorCode::PROTOCOL.0)
-            && traversal.retry_with_seq(memory.candidates, query.to)
+            && traversal.retry_with_seq(candidates, query.to)
             && m.own_items.get(own.position()).is_some_and(|own| !own.is_mutable())
     }
 
-    /// Whether the refusal says only that the node holds what is put, as some do on every republish.
+    /// Whether a refusal only means that the node holds this very item, as some nodes say on every republish.
     pub(in crate::node) fn is_held(
         &self,
         m: &mut Memory<'_>,
@@ -258,14 +262,14 @@ impl Core {
         from: Endpoint,
         code: Option<i64>,
     ) -> bool {
-        let (traversal, memory) = self.traversals.traversal(m, ix);
+        let TraversalMut { state: traversal, candidates, .. } = self.traversals.traversal(m, ix);
         code == Some(ErrorCode::SEQ_TOO_LOW.0)
-            && traversal.holds_newest(memory.candidates, from)
+            && traversal.holds_newest(candidates, from)
             && m.traversals[ix].goal.item().is_some_and(|own| m.own_items[own.position()].is_newest())
     }
 
-    /// A walk has asked all who may hold the item that it puts. Once the one in the other family has, too, it
-    /// is decided whether it is put. Returns whether that was still to be done.
+    /// Decides whether an item is put, once the traversals of both families have queried all nodes that may
+    /// hold it. Returns whether the decision was still pending.
     pub(in crate::node) fn decide_put(&mut self, m: &mut Memory<'_>, ix: Ix) -> bool {
         let Goal::Put(own) = m.traversals[ix].goal else { return false };
         if !m.traversals[ix].items.is_thorough() {
@@ -273,8 +277,8 @@ impl Core {
         }
         let looks = |traversal: &Traversal| traversal.phase.is_under_way() && traversal.items.is_thorough();
         for other in both(m.traversals, ix).skip(1) {
-            let (traversal, memory) = self.traversals.traversal(m, other);
-            if looks(traversal) && traversal.next(memory.candidates) != Step::Finish {
+            let TraversalMut { state: traversal, candidates, .. } = self.traversals.traversal(m, other);
+            if looks(traversal) && traversal.next(candidates) != Step::Finish {
                 self.traversals.set_phase(m, ix, Phase::Waiting);
                 return true;
             }
@@ -282,23 +286,22 @@ impl Core {
         let own = &m.own_items[own.position()];
         let (obstacle, stands) = (own.obstacle(), own.stands());
         for ix in both(m.traversals, ix) {
-            let (traversal, memory) = self.traversals.traversal(m, ix);
+            let TraversalMut { state: traversal, candidates, .. } = self.traversals.traversal(m, ix);
             if !looks(traversal) {
                 continue;
             }
             if let Some(PutObstacle::CasMismatch { .. }) = obstacle {
-                traversal.on_cas_mismatch(memory.candidates);
+                traversal.on_cas_mismatch(candidates);
             }
             let counts = traversal.items.check == Check::Counting;
-            let is_spared =
-                obstacle.is_some() || counts && stands && traversal.has_enough_copies(memory.candidates);
+            let is_spared = obstacle.is_some() || counts && stands && traversal.has_enough_copies(candidates);
             traversal.items.check = if is_spared { Check::Spared } else { Check::Passed };
         }
         both(m.traversals, ix).for_each(|ix| self.reschedule(m, ix));
         true
     }
 
-    /// A node that answers late holds what stands in the way of a put: nobody gets it any more.
+    /// Stops a put because a node that answered late holds an obstacle: it is sent to nobody else.
     fn stop_put(&mut self, m: &mut Memory<'_>, ix: Ix, own: Ix) {
         let own = &m.own_items[own.position()];
         if own.obstacle().is_none() || own.stands() {
@@ -306,14 +309,14 @@ impl Core {
         }
         for ix in both(m.traversals, ix) {
             let traversal = &mut m.traversals[ix];
-            if matches!(traversal.goal, Goal::Put(_)) && traversal.items.check == Check::Passed {
+            if traversal.goal.traits().places && traversal.items.check == Check::Passed {
                 traversal.items.check = Check::Spared;
                 self.reschedule(m, ix);
             }
         }
     }
 
-    /// What stood in the way of the put of a lookup.
+    /// Returns the obstacle of a lookup's put.
     pub(in crate::node) fn obstacle(
         traversals: &[Slot<Traversal>],
         own_items: &[OwnItem],
@@ -324,7 +327,7 @@ impl Core {
         own_items.get(own.position())?.obstacle().filter(|_| is_stopped)
     }
 
-    /// The put of a lookup to one node.
+    /// Sends the put of a lookup to one node.
     pub(in crate::node) fn send_put(
         &mut self,
         m: &mut Memory<'_>,
@@ -335,33 +338,33 @@ impl Core {
         buf: &mut [u8],
     ) -> Option<Transmit> {
         let to = m.queries[query].to;
-        let (traversal, memory) = self.traversals.traversal(m, traversal);
+        let TraversalMut { state: traversal, candidates, .. } = self.traversals.traversal(m, traversal);
         let target = traversal.target;
-        let holds_newest = traversal.holds_newest(memory.candidates, to);
-        let wants_seq = traversal.wants_seq(memory.candidates, to);
+        let holds_newest = traversal.holds_newest(candidates, to);
+        let wants_seq = traversal.wants_seq(candidates, to);
         let own = &m.own_items[traversal.goal.item()?.position()];
-        // Who returned nothing has nothing to compare with (B44-30), and who missed a version would
-        // refuse the next one too.
+        // A node that returned nothing has nothing to compare with (B44-30), and one that missed a version
+        // would refuse the next one too.
         let cas = own.cas.filter(|_| holds_newest);
         let item = own.read(m.own_chunks)?;
         let item = item.put(cas, wants_seq.then_some(1));
         let most = if to.family() == Family::V4 { MAX_DATAGRAM } else { MAX_DATAGRAM_V6 };
         let buf = &mut buf[..most];
         let method = |target| Method::Put { token: token.bytes(), target, item };
-        // Redundant, but one family of nodes asks for it; left out where all fields are at their
-        // longest and it would not fit.
+        // Redundant, but one family of nodes requires it; left out if it would not fit because all fields
+        // have their greatest length.
         let is_long = self.query(to, &[0; 4], method(Some(target))).encoded_len() > buf.len();
         self.send(m, query, method(Some(target).filter(|_| !is_long)), stall, timeout, buf)
     }
 
-    /// A lookup has ended: what it found needs no more memory than it takes.
+    /// Shrinks the memory of the item that an ended lookup found to what it takes.
     pub(in crate::node) fn trim_found(&mut self, m: &mut Memory<'_>, goal: Goal) {
         if let Some(own) = goal.item() {
             self.own.trim(&mut own_slots(m), own);
         }
     }
 
-    /// The item that a lookup found or publishes.
+    /// Returns the item that a lookup found or publishes.
     pub(in crate::node) fn found_item(&self, view: View<'_>, lookup: LookupId) -> Option<Item> {
         let traversal = &view.traversals.get(lookup.ix.position())?.value;
         let is_it = traversal.generation == lookup.generation && traversal.phase != Phase::Free;
@@ -407,12 +410,12 @@ impl Core {
         view.own_items[own.position()].read(view.own_chunks)
     }
 
-    /// The highest number that nodes returned to a lookup.
+    /// Returns the highest sequence number that nodes returned to a lookup.
     pub(in crate::node) fn newest_seq(own_items: &[OwnItem], goal: Goal) -> Option<i64> {
         own_items.get(goal.item()?.position())?.newest
     }
 
-    /// What others put to us is found at once.
+    /// Examines the item stored at this node, which a lookup finds at once.
     fn examine_stored(&self, m: &mut Memory<'_>, target: &NodeId, own: Ix) -> Option<Sighting> {
         let (item, _) = self.item_for(m, target, None)?;
         let response = Response {
@@ -425,7 +428,7 @@ impl Core {
         Some(OwnItems::examine(&mut own_slots(m), own, &response))
     }
 
-    /// Tells of an item that was found; one that cannot change ends its lookup.
+    /// Reports an item that was found; an immutable one ends its lookup.
     fn report_found(&mut self, m: &mut Memory<'_>, ix: Ix, from: Endpoint, seq: Option<i64>) {
         let traversal = &m.traversals[ix];
         if traversal.phase.has_events() {
@@ -436,27 +439,27 @@ impl Core {
                 PackedEvent { kind, endpoint: from, lookup, seq: seq.unwrap_or(-1), ..PackedEvent::EMPTY },
             );
         }
-        if seq.is_none() && matches!(m.traversals[ix].goal, Goal::Get(_)) {
+        if seq.is_none() && !m.traversals[ix].goal.traits().places {
             both(m.traversals, ix).for_each(|ix| m.traversals[ix].items.is_satisfied = true);
             both(m.traversals, ix).for_each(|ix| self.reschedule(m, ix));
         }
     }
 }
 
-/// The error of a shortage of slots, or of chunks.
+/// Returns the error for a shortage of slots, or of chunks.
 fn refusal(shortage: Shortage, limits: [Limit; 2]) -> StartError {
     let Shortage { is_of_chunks, total, needed, usable } = shortage;
     let size = if usable < needed { usable } else { total };
     limits[usize::from(is_of_chunks)].refusal(size, needed)
 }
 
-/// A walk, and that of the same lookup in the other family: its slot may serve another one by now.
+/// Returns a traversal and that of the same lookup in the other family, unless its slot has been reused.
 fn both(traversals: &[Slot<Traversal>], ix: Ix) -> impl Iterator<Item = Ix> + use<> {
     let is_same = |sibling: &Ix| traversals[*sibling].generation == traversals[ix].generation;
     [Some(ix), traversals[ix].sibling.some().filter(is_same)].into_iter().flatten()
 }
 
-/// The memory of our own items.
+/// Returns the memory of this node's own items.
 pub(in crate::node) const fn own_slots<'a>(m: &'a mut Memory<'_>) -> OwnSlots<'a> {
     OwnSlots { items: m.own_items, chunks: m.own_chunks }
 }

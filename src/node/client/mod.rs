@@ -1,9 +1,9 @@
-//! The way of a lookup: how it starts, the queries it sends, and what comes back.
+//! Lookups: how they start, the queries they send, and what their responses change.
 //!
-//! - `item`: items that our lookups seek and publish (BEP 44)
+//! - `item`: items that lookups seek and publish (BEP 44)
 //! - `sample`: samples of infohashes (BEP 51)
 //! - `scrape`: the size of a swarm (BEP 33)
-//! - `start`: lookups started, queued and reported
+//! - `start`: lookups started and cancelled, responses and failures
 //! - `transmit`: datagrams made from state, and the next deadline
 //! - `traversals`: the traversals of a lookup, one in each family
 

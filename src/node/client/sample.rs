@@ -1,4 +1,4 @@
-//! Samples of infohashes (BEP 51): of ours for others, and of theirs for us.
+//! Samples of infohashes (BEP 51): those of other nodes, requested, and those of this node, sent.
 
 use core::net::SocketAddr;
 
@@ -12,19 +12,21 @@ use crate::node::api::error::Limit;
 use crate::node::api::error::{QueryError, StartError};
 use crate::node::api::event::{NodeInfo, Pong, QueryId, Sample};
 use crate::node::core::Core;
+use crate::node::server::memory::shared_peers;
 use crate::node::storage::Storage;
 use crate::node::storage::sealed::{Memory, View};
 use crate::rpc::inflight::Purpose;
-use crate::store::peers::{PeerSlots, Told};
+use crate::store::peers::SampleResult;
 use crate::wire::Response;
 
 /// Samples of the infohashes that others store (BEP 51).
 impl<S: Storage> Node<S> {
-    /// Asks a single node for a sample of the infohashes that it stores peers of, and for the nodes that it
-    /// knows closest to `target` (BEP 51). It ends with [`Event::SampleDone`](crate::Event::SampleDone).
+    /// Queries a single node for a sample of the infohashes that it stores peers of, and for the nodes
+    /// closest to `target` that it knows (BEP 51).
     ///
-    /// A node that was asked tells the same again until its [`Sample::interval`](crate::Sample::interval)
-    /// is over, and wants not to be asked before. A `Crawler` (feature `alloc`) sees to that.
+    /// The query ends with [`Event::SampleDone`](crate::Event::SampleDone). A node returns the same sample
+    /// until its [`Sample::interval`](crate::Sample::interval) has passed, and asks not to be queried before.
+    /// A `Crawler` (feature `alloc`) respects that.
     ///
     /// # Errors
     ///
@@ -39,24 +41,22 @@ impl<S: Storage> Node<S> {
         self.core.sample_infohashes(&mut self.storage.memory(), now, addr.into(), target)
     }
 
-    /// The infohashes in the answer to [`sample_infohashes`](Self::sample_infohashes).
+    /// Returns the infohashes in the response to [`sample_infohashes`](Self::sample_infohashes).
     ///
-    /// After [`Event::SampleDone`](crate::Event::SampleDone) it may be called until the next input or
-    /// command.
+    /// May be called after [`Event::SampleDone`](crate::Event::SampleDone) until the next input or command.
     pub fn samples(&self, query: QueryId) -> impl Iterator<Item = InfoHash> {
         self.core.samples(self.storage.view(), query)
     }
 
-    /// The nodes in the answer to [`sample_infohashes`](Self::sample_infohashes), at most 16. None of them
-    /// was asked whether it exists.
+    /// Returns the nodes in the response to [`sample_infohashes`](Self::sample_infohashes), at most 16. None
+    /// of them has been verified.
     ///
-    /// After [`Event::SampleDone`](crate::Event::SampleDone) it may be called until the next input or
-    /// command.
+    /// May be called after [`Event::SampleDone`](crate::Event::SampleDone) until the next input or command.
     pub fn sample_nodes(&self, query: QueryId) -> impl Iterator<Item = NodeInfo> {
         self.core.sample_nodes(self.storage.view(), query)
     }
 
-    /// Whether it tells sources apart by IP address.
+    /// Whether sources are told apart by IP address.
     #[cfg(feature = "alloc")]
     pub(crate) const fn limits_sources(&self) -> bool {
         self.core.config.source_limits
@@ -83,7 +83,7 @@ impl Core {
         query
     }
 
-    /// Takes in the answer to a query of ours.
+    /// Takes in the response to a sample query of this node.
     pub(in crate::node) fn accept_sample(&mut self, m: &mut Memory<'_>, slot: Ix, response: &Response<'_>) {
         let mut refused = 0;
         m.samplings[slot.position()].fill(response, |id, endpoint| {
@@ -94,7 +94,7 @@ impl Core {
         self.stats.contacts_refused += refused;
     }
 
-    /// What is reported of a query of ours that has ended.
+    /// Returns the result of an ended sample query of this node.
     pub(in crate::node) fn report_sample(
         m: &mut Memory<'_>,
         slot: Ix,
@@ -133,13 +133,15 @@ impl Core {
         nodes.map(|&(id, endpoint)| NodeInfo { id, addr: endpoint.into(), rtt: None })
     }
 
-    /// Writes infohashes of ours for somebody who asked.
+    /// Writes infohashes stored here, in response to a query.
     pub(in crate::node) fn report_infohashes(
         &mut self,
         m: &mut Memory<'_>,
         out: &mut [[u8; ID_LEN]],
-    ) -> Told {
-        let slots = PeerSlots { swarms: m.swarms, v4: m.peers_v4, v6: m.peers_v6 };
-        self.peers.sample_infohashes(slots, m.samples, self.now, &mut self.rng, out)
+    ) -> SampleResult {
+        let samples = core::mem::take(&mut m.samples);
+        let sample = self.peers.sample_infohashes(shared_peers(m), samples, self.now, &mut self.rng, out);
+        m.samples = samples;
+        sample
     }
 }

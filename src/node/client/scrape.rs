@@ -1,4 +1,4 @@
-//! Scrapes of our own: how many peers a torrent has (BEP 33). Those of others are served in `serve`.
+//! Scrapes by this node: how many peers a torrent has (BEP 33). `server::reply` answers those of others.
 
 use crate::base::addr::Endpoint;
 use crate::base::id::{InfoHash, NodeId};
@@ -11,7 +11,7 @@ use crate::node::api::error::Limit;
 use crate::node::api::error::StartError;
 use crate::node::api::event::{LookupId, SwarmSize};
 use crate::node::core::Core;
-use crate::node::server::query::peer_slots;
+use crate::node::server::memory::shared_peers;
 use crate::node::storage::Storage;
 use crate::node::storage::sealed::Memory;
 #[cfg(any(feature = "checkpoint", feature = "sim"))]
@@ -20,14 +20,15 @@ use crate::wire::Response;
 
 /// Scrapes (BEP 33).
 impl<S: Storage> Node<S> {
-    /// Counts the peers of a torrent, without joining them: the report at the end tells, as
-    /// [`LookupReport::swarm`](crate::LookupReport::swarm), and
-    /// [`lookup_report`](Self::lookup_report) before. It is a lookup of peers whose answers carry
-    /// filters (BEP 33), from which the number is estimated; of nodes that send none the peers count
-    /// that they name. The peers themselves are not told, and many nodes name none in such an answer.
+    /// Counts the peers of a torrent without announcing a peer.
     ///
-    /// For scrapes of many torrents BEP 33 wants no more than four at once, and pauses of random length
-    /// between two of the same torrent.
+    /// The result is [`LookupReport::swarm`](crate::LookupReport::swarm), in the final report and, through
+    /// [`lookup_report`](Self::lookup_report), before. A scrape is a lookup of peers whose responses carry
+    /// filters (BEP 33), from which the number is estimated; of nodes that send no filters, the listed peers
+    /// are counted. The peers themselves are not reported, and many nodes list none in such a response.
+    ///
+    /// For scrapes of many torrents BEP 33 recommends no more than four at once, and random pauses between
+    /// two of the same torrent.
     ///
     /// # Errors
     ///
@@ -51,31 +52,31 @@ impl Core {
         let lookup = self.start(m, Goal::Scrape, [target; 2], families, options, Ix::NONE)?;
         let scrape = Ix::new(at);
         m.scrapes[at] = Scrape::new();
-        for ix in walks_of(m.traversals, lookup.ix) {
+        for ix in traversals_of(m.traversals, lookup.ix) {
             m.traversals[ix].scrape = scrape;
         }
-        let own = self.peers.scrape(peer_slots(m).shared(), &target.into(), self.now);
+        let own = self.peers.scrape(shared_peers(m), &target.into(), self.now);
         if let Some(own) = own.filter(|_| options.only.is_none()) {
-            m.scrapes[at].take_own(&own);
+            m.scrapes[at].alloc_own(&own);
         }
         Ok(lookup)
     }
 
-    /// Takes in the filters of an answer, if it is one to a scrape. Returns whether its peers are of use.
+    /// Takes in the filters of a response to a scrape. Returns whether its peers are of use.
     pub(in crate::node) fn accept_filters(m: &mut Memory<'_>, ix: Ix, response: &Response<'_>) -> bool {
         let Some(scrape) = m.traversals[ix].scrape.some() else { return true };
         let peers = response.values.into_iter().flat_map(|values| values.iter());
         m.scrapes[scrape.position()].take([response.seeds, response.peers], peers.map(|peer| peer.ip()))
     }
 
-    /// Counts a peer of an answer, if it is one to a scrape.
+    /// Counts a peer of a response to a scrape.
     pub(in crate::node) fn count_peer(m: &mut Memory<'_>, ix: Ix, peer: Endpoint) {
         if let Some(scrape) = m.traversals[ix].scrape.some() {
-            m.scrapes[scrape.position()].take_named(peer.ip());
+            m.scrapes[scrape.position()].ping_listed(peer.ip());
         }
     }
 
-    /// What a scrape counted so far.
+    /// Returns the size of the swarm as far as a scrape has counted it.
     pub(in crate::node) fn swarm_size(
         scrapes: &[Scrape],
         traversals: &[Slot<Traversal>],
@@ -87,17 +88,17 @@ impl Core {
         Some(SwarmSize { seeds, downloaders, sources, refused })
     }
 
-    /// A lookup is reported or cancelled: if it was a scrape, nobody asks for its filters any more.
+    /// Frees the filters of a scrape that is reported or cancelled.
     pub(in crate::node) fn end_scrape(m: &mut Memory<'_>, lead: Ix) {
         if let Some(scrape) = m.traversals[lead].scrape.some() {
             m.scrapes[scrape.position()].is_taken = false;
-            for ix in walks_of(m.traversals, lead) {
+            for ix in traversals_of(m.traversals, lead) {
                 m.traversals[ix].scrape = Ix::NONE;
             }
         }
     }
 
-    /// Whether every slot is free, or counts for a lookup that is not reported.
+    /// Whether every slot is free, or in use by a lookup that is not reported.
     #[cfg(any(feature = "checkpoint", feature = "sim"))]
     pub(in crate::node) fn scrapes_are_consistent(view: View<'_>) -> bool {
         let counts = |ix: Ix| view.traversals[ix].lead == ix && !view.traversals[ix].scrape.is_none();
@@ -106,7 +107,7 @@ impl Core {
     }
 }
 
-/// The walks of a lookup, the leading one first.
-fn walks_of(traversals: &[Slot<Traversal>], lead: Ix) -> impl Iterator<Item = Ix> + Clone + use<> {
+/// Returns the traversals of a lookup, the leading one first.
+fn traversals_of(traversals: &[Slot<Traversal>], lead: Ix) -> impl Iterator<Item = Ix> + Clone + use<> {
     [Some(lead), traversals[lead].sibling.some()].into_iter().flatten()
 }

@@ -1,25 +1,26 @@
-//! Asking: what the user commands, and what is made of the answers.
+//! Commands that start queries and lookups, and what their responses and failures change.
 
 use crate::base::addr::{Endpoint, Family};
 use crate::base::id::{Distance, K, NodeId};
 use crate::base::pool::Ix;
 use crate::base::time::Instant;
 use crate::guard::secure_id::is_secure;
-use crate::lookup::{Goal, Lookup, LookupOptions, Phase, Traversal, Verdict, Window, Worth};
+use crate::lookup::{Goal, Lookup, LookupOptions, Phase, SearchKind, Traversal, Verdict, Window, Worth};
 use crate::node::api::error::Limit;
 use crate::node::api::error::StartError;
 use crate::node::api::event::{LookupId, PackedEvent, PackedKind, QueryId};
-use crate::node::core::{Core, table_slots};
+use crate::node::client::traversals::TraversalMut;
+use crate::node::core::Core;
 use crate::node::maintenance::bootstrap::FEW_NODES;
 use crate::node::storage::sealed::Memory;
 use crate::rpc::inflight::{Match, Purpose, Query, QueryResult, TraversalRef};
 use crate::table::Contact;
 use crate::wire::{CompactNodes, ErrorCode, Message, MethodKind, Response};
 
-/// Nodes that are taken from one answer; deployed nodes send up to 20.
+/// The most nodes taken from one response; deployed nodes send up to 20.
 const MAX_NODES: usize = 32;
 
-/// Peers that are taken from one answer, more than fit into a datagram on Ethernet.
+/// The most peers taken from one response; more than fit into a datagram on Ethernet.
 const MAX_PEERS: usize = 256;
 
 /// Commands.
@@ -67,9 +68,10 @@ impl Core {
             self.check_contact(endpoint)?;
             families = Family::ALL.map(|family| family == endpoint.family());
         }
-        let lookup = match goal {
-            Goal::Scrape => self.start_scrape(m, target, families, options),
-            _ => self.start(m, goal, [target; 2], families, options, Ix::NONE),
+        let lookup = if goal.traits().search == SearchKind::Filters {
+            self.start_scrape(m, target, families, options)
+        } else {
+            self.start(m, goal, [target; 2], families, options, Ix::NONE)
         };
         self.make_room(m);
         lookup
@@ -106,24 +108,24 @@ impl Core {
         let is_placed =
             [Some(lead), sibling].into_iter().flatten().any(|ix| m.traversals[ix].acknowledged > 0);
         Self::end_scrape(m, lead);
-        self.drop_walks(m, lead);
-        let is_kept = self.republisher.find(m.publications, &target, false).is_some();
-        if matches!(goal, Goal::Announce(_)) && !is_placed && !is_kept {
+        self.end_traversals(m, lead);
+        let is_published = self.republisher.find(m.publications, &target, false).is_some();
+        if goal.announce().is_some() && !is_placed && !is_published {
             self.release_own(m, target.into());
         }
         if let Some(publication) = publication {
-            self.on_round_cancelled(m, publication);
+            self.on_republish_cancelled(m, publication);
         }
         true
     }
 
-    /// Ends the walks of a lookup that was not reported.
-    pub(in crate::node) fn drop_walks(&mut self, m: &mut Memory<'_>, lead: Ix) {
+    /// Ends the traversals of a lookup that was not reported.
+    pub(in crate::node) fn end_traversals(&mut self, m: &mut Memory<'_>, lead: Ix) {
         for ix in [Some(lead), m.traversals[lead].sibling.some()].into_iter().flatten() {
             let traversal = m.traversals[ix];
             self.traversals.unreported -= usize::from(traversal.found - traversal.reported);
-            if traversal.goal == Goal::Bootstrap && traversal.phase.is_under_way() {
-                self.on_upkeep_done(m, &traversal);
+            if traversal.goal.is_join() && traversal.phase.is_under_way() {
+                self.on_maintenance_done(m, &traversal);
             }
             self.traversals.set_phase(m, ix, Phase::Free);
         }
@@ -141,8 +143,8 @@ impl Core {
         is_current
     }
 
-    /// Starts a walk in each of `families`, or goes on from one whose tokens still serve; `kept` is
-    /// the announce that it is a round of, if it is one.
+    /// Starts a traversal in each of `families`, or continues one whose tokens are still valid. `publication`
+    /// is the publication that the lookup republishes, if any.
     pub(in crate::node) fn start(
         &mut self,
         m: &mut Memory<'_>,
@@ -160,8 +162,8 @@ impl Core {
             }
         }
         let recalled = traversals.iter().flatten().count();
-        if recalled + self.available_walks(m, goal, publication, recalled) < wanted().count() {
-            // Before any other lookup has made room in vain.
+        if recalled + self.available_traversals(m, goal, publication, recalled) < wanted().count() {
+            // Checked before other lookups are displaced for nothing.
             return Err(Limit::Lookups.refusal(m.traversals.len(), wanted().count()));
         }
         for family in wanted() {
@@ -179,7 +181,7 @@ impl Core {
             }
             return Err(Limit::Lookups.refusal(m.traversals.len(), wanted().count()));
         };
-        if let Goal::Announce(announce) = goal
+        if let Some(announce) = goal.announce()
             && options.only.is_none()
         {
             let target = wanted().map(|family| targets[family.index()]).next();
@@ -201,7 +203,7 @@ impl Core {
             {
                 m.traversals[ix].items.check = Self::check_of(m, goal, publication);
             }
-            // Where hosts share networks ids need not be uniform either.
+            // If hosts share networks, ids need not be uniform either.
             let density = &self.family(family).density;
             let expected = if self.config.source_limits { density.trusted() } else { None };
             let by_fitness = self.config.enforce_secure_ids;
@@ -220,7 +222,7 @@ impl Core {
     }
 }
 
-/// Answers.
+/// Responses.
 impl Core {
     pub(in crate::node) fn on_response(
         &mut self,
@@ -241,17 +243,17 @@ impl Core {
         self.rtt.record(rtt);
         self.sources.verify(m.sources, from, self.now);
         let expected = query.id.filter(|&expected| expected != response.id);
-        // Who is not the one that others named gets no place in the table (L-07), but whoever held
-        // one there loses it. It is not held against the host: whoever listed it may have
-        // lied.
+        // A node under another id than it was listed by gets no place in the table (L-07), and whichever
+        // entry held that address loses it. The failure does not count against the host: the node that
+        // listed it may have lied.
         let is_known = expected.is_none_or(|id| {
             let contact = Contact { id, endpoint: from };
-            self.family(family).table.holds(&mut table_slots(m, family), contact)
+            self.family_mut(family).table_mut(m).holds(contact)
         });
         if expected.is_none() {
-            self.contacts.answered(m.contacts, from, query.sent);
+            self.reputations.answered(m.reputations, from, query.sent);
             if query.method == MethodKind::Get {
-                self.contacts.heard_of_get(m.contacts, from, true, self.now);
+                self.reputations.heard_of_get(m.reputations, from, true, self.now);
             }
         }
         let contact = Contact { id: response.id, endpoint: from };
@@ -261,18 +263,18 @@ impl Core {
             self.offer_node(m, contact, rtt);
         }
         self.end_restoring(m, from);
-        self.take_named(m, from, response);
+        self.ping_listed(m, from, response);
         match query.purpose {
             Purpose::Ping | Purpose::Check => {}
             Purpose::Sample(slot) => self.accept_sample(m, slot, response),
             Purpose::Lookup(traversal) => self.on_found(m, traversal, &query, response),
             Purpose::Announce(traversal) => self.on_stored(m, traversal, from),
-            Purpose::Probe(traversal, window) => self.on_looked(m, traversal, window, from, response),
+            Purpose::Probe(traversal, window) => self.on_probe_answered(m, traversal, window, from, response),
         }
         self.on_seen(m, from, message.requester);
     }
 
-    /// An error is an answer of a live node, but gives a lookup nothing.
+    /// Handles an error response, which proves that a node is alive but is of no use to a lookup.
     pub(in crate::node) fn on_error(
         &mut self,
         m: &mut Memory<'_>,
@@ -286,22 +288,21 @@ impl Core {
         self.stats.errors_in.count(query.method);
         self.rtt.record(self.now - query.sent);
         self.sources.verify(m.sources, from, self.now);
-        self.contacts.answered(m.contacts, from, query.sent);
+        self.reputations.answered(m.reputations, from, query.sent);
         if query.method == MethodKind::Get {
             let knows = code != ErrorCode::METHOD_UNKNOWN;
-            self.contacts.heard_of_get(m.contacts, from, knows, self.now);
+            self.reputations.heard_of_get(m.reputations, from, knows, self.now);
         }
         self.end_restoring(m, from);
         if let Some(id) = query.id {
             let (contact, now) = (Contact { id, endpoint: from }, self.now);
-            let slots = &mut table_slots(m, from.family());
-            self.family_mut(from.family()).table.ping_lost(slots, contact, now);
+            self.family_mut(from.family()).table_mut(m).ping_lost(contact, now);
         }
         self.on_search_failed(m, &query, outcome);
         self.on_seen(m, from, message.requester);
     }
 
-    /// An answer that does not say whose it is ends the query (BEP 5).
+    /// Ends the query of a response that has no valid id (BEP 5).
     pub(in crate::node) fn on_bad_reply(&mut self, m: &mut Memory<'_>, from: Endpoint, transaction: &[u8]) {
         self.note_traffic(m, self.now);
         if let Some(ix) = self.matching(m, from, transaction) {
@@ -309,9 +310,9 @@ impl Core {
         }
     }
 
-    /// A query of ours came back to us: the address it went to is our own.
+    /// Handles a query of this node that came back to it: the address it went to is the node's own.
     pub(in crate::node) fn on_own_query(&mut self, m: &mut Memory<'_>, from: Endpoint, transaction: &[u8]) {
-        // Our transaction id proves it; anybody can write our id into a query.
+        // The transaction id proves it; anybody can write this node's id into a query.
         let Match::Query(ix) = self.inflight.find(m.queries, from, transaction) else {
             return;
         };
@@ -324,20 +325,21 @@ impl Core {
         self.stats.stalled += 1;
         let Some(reference) = query.purpose.traversal() else { return };
         let Some(ix) = self.active(m, reference) else { return };
-        let (traversal, memory) = self.traversals.traversal(m, ix);
+        let TraversalMut { state: traversal, candidates, .. } = self.traversals.traversal(m, ix);
         match query.purpose {
-            Purpose::Announce(_) => traversal.on_announce_stall(memory.candidates, query.to),
-            Purpose::Probe(_, window) => traversal.on_looked_in_vain(window),
-            _ => {
-                if traversal.on_stall(memory.candidates, query.to) {
-                    self.contacts.ignored_get(m.contacts, query.to, self.now);
+            Purpose::Announce(_) => traversal.on_announce_stall(candidates, query.to),
+            Purpose::Probe(_, window) => traversal.on_probe_failed(window),
+            Purpose::Lookup(_) => {
+                if traversal.on_stall(candidates, query.to) {
+                    self.reputations.ignored_get(m.reputations, query.to, self.now);
                 }
             }
+            Purpose::Ping | Purpose::Check | Purpose::Sample(_) => {}
         }
         self.reschedule(m, ix);
     }
 
-    /// A query ended without an answer that is of use.
+    /// Handles a query that ended without a useful response.
     pub(in crate::node) fn on_search_failed(
         &mut self,
         m: &mut Memory<'_>,
@@ -347,30 +349,32 @@ impl Core {
         let Some(reference) = query.purpose.traversal() else { return };
         let Some(ix) = self.active(m, reference) else { return };
         let timed_out = outcome == QueryResult::TimedOut;
-        let (traversal, memory) = self.traversals.traversal(m, ix);
+        let TraversalMut { state: traversal, candidates, .. } = self.traversals.traversal(m, ix);
         match query.purpose {
-            Purpose::Announce(_) if timed_out => traversal.on_announce_stall(memory.candidates, query.to),
+            Purpose::Announce(_) if timed_out => traversal.on_announce_stall(candidates, query.to),
             Purpose::Announce(_) => {
                 let code = if let QueryResult::Refused(code) = outcome { Some(code) } else { None };
                 #[cfg(feature = "items")]
-                if self.puts_again(m, ix, query, code) {
+                if self.retries_put(m, ix, query, code) {
                     return self.reschedule(m, ix);
                 }
                 #[cfg(feature = "items")]
                 if self.is_held(m, ix, query.to, code) {
                     return self.on_stored(m, reference, query.to);
                 }
-                let (traversal, memory) = self.traversals.traversal(m, ix);
-                traversal.on_refused(memory.candidates, query.to, code);
+                let TraversalMut { state: traversal, candidates, .. } = self.traversals.traversal(m, ix);
+                traversal.on_refused(candidates, query.to, code);
             }
-            Purpose::Probe(_, window) => traversal.on_looked_in_vain(window),
-            _ if query.method == MethodKind::Get
-                && outcome == QueryResult::Refused(ErrorCode::METHOD_UNKNOWN.0) =>
+            Purpose::Probe(_, window) => traversal.on_probe_failed(window),
+            Purpose::Lookup(_) if timed_out => traversal.on_timeout(candidates, query.to),
+            Purpose::Lookup(_)
+                if query.method == MethodKind::Get
+                    && outcome == QueryResult::Refused(ErrorCode::METHOD_UNKNOWN.0) =>
             {
-                traversal.on_unknown(memory.candidates, query.to);
+                traversal.on_unknown(candidates, query.to);
             }
-            _ if timed_out => traversal.on_timeout(memory.candidates, query.to),
-            _ => traversal.on_failure(memory.candidates, query.to),
+            Purpose::Lookup(_) => traversal.on_failure(candidates, query.to),
+            Purpose::Ping | Purpose::Check | Purpose::Sample(_) => {}
         }
         self.reschedule(m, ix);
     }
@@ -385,7 +389,7 @@ impl Core {
         self.on_failed(m, &query, QueryResult::Malformed);
     }
 
-    /// A step of a lookup was answered: take in its nodes and peers.
+    /// Handles the response to a step of a lookup: takes in its nodes and peers.
     fn on_found(
         &mut self,
         m: &mut Memory<'_>,
@@ -396,11 +400,10 @@ impl Core {
         let Some(ix) = self.active(m, reference) else { return };
         let from = query.to;
         let worth = self.worth(m, ix, query, response);
-        let (traversal, memory) = self.traversals.traversal(m, ix);
-        let wants_peers = matches!(traversal.goal, Goal::GetPeers | Goal::Scrape | Goal::Announce(_))
-            && traversal.phase.has_events();
+        let TraversalMut { state: traversal, candidates, tokens, .. } = self.traversals.traversal(m, ix);
+        let wants_peers = traversal.goal.traits().search.finds_peers() && traversal.phase.has_events();
         let (id, token) = (response.id, response.token);
-        let verdict = traversal.on_answer(memory.candidates, memory.tokens, from, id, token, worth);
+        let verdict = traversal.on_answer(candidates, tokens, from, id, token, worth);
         if verdict == Verdict::Accepted {
             for nodes in [response.nodes, response.nodes6].into_iter().flatten() {
                 self.accept_nodes(m, ix, nodes, (response.id, from));
@@ -423,9 +426,9 @@ impl Core {
         self.reschedule(m, ix);
     }
 
-    /// What an answer makes of a node for a lookup.
+    /// Returns what a response makes of a node for a lookup.
     fn worth(&self, m: &mut Memory<'_>, ix: Ix, query: &Query, response: &Response<'_>) -> Worth {
-        let is_deaf = |m: &Memory<'_>| self.contacts.is_deaf(m.contacts, query.to, self.now);
+        let is_deaf = |m: &Memory<'_>| self.reputations.is_deaf(m.reputations, query.to, self.now);
         if self.config.enforce_secure_ids && !is_secure(&response.id, query.to) {
             Worth::Guide
         } else if !m.traversals[ix].seeks_item() || query.method == MethodKind::Get {
@@ -433,13 +436,13 @@ impl Core {
         } else if is_deaf(m) {
             Worth::Guide
         } else {
-            self.contacts.ignored_get(m.contacts, query.to, self.now);
+            self.reputations.ignored_get(m.reputations, query.to, self.now);
             if is_deaf(m) { Worth::Guide } else { Worth::Sign }
         }
     }
 
-    /// A node told who lives beyond the horizon of a lookup.
-    fn on_looked(
+    /// Handles the response to a probe for nodes beyond the horizon of a lookup.
+    fn on_probe_answered(
         &mut self,
         m: &mut Memory<'_>,
         reference: TraversalRef,
@@ -453,15 +456,15 @@ impl Core {
         let (family, at) = (traversal.family(), traversal.target_in(window));
         let own = all.clone().filter(|nodes| nodes.family() == family);
         let reach = own.flat_map(|nodes| nodes.iter().map(|(id, _)| at.distance(&id))).max();
-        traversal.on_looked(window, reach.unwrap_or(Distance::ZERO));
+        traversal.on_probe_answered(window, reach.unwrap_or(Distance::ZERO));
         all.for_each(|nodes| self.accept_nodes(m, ix, nodes, (response.id, from)));
         self.reschedule(m, ix);
     }
 
     fn on_stored(&mut self, m: &mut Memory<'_>, reference: TraversalRef, from: Endpoint) {
         let Some(ix) = self.active(m, reference) else { return };
-        let (traversal, memory) = self.traversals.traversal(m, ix);
-        if traversal.on_stored(memory.candidates, from) && traversal.phase.has_events() {
+        let TraversalMut { state: traversal, candidates, .. } = self.traversals.traversal(m, ix);
+        if traversal.on_stored(candidates, from) && traversal.phase.has_events() {
             let lookup = LookupId { ix: traversal.lead, generation: traversal.generation };
             self.notify(
                 m,
@@ -471,7 +474,7 @@ impl Core {
         self.reschedule(m, ix);
     }
 
-    /// Offers the nodes of an answer of the node `by` to the walk of their family in the same lookup.
+    /// Offers the nodes in a response of node `by` to the traversal of their family in the same lookup.
     fn accept_nodes(
         &mut self,
         m: &mut Memory<'_>,
@@ -483,7 +486,7 @@ impl Core {
         let is_own = m.traversals[ix].family() == family;
         let ix = if is_own { Some(ix) } else { m.traversals[ix].sibling.some() };
         let Some(ix) = ix.filter(|&ix| m.traversals[ix].is_active()) else {
-            return self.take_foreign(m, nodes);
+            return self.ping_other_family(m, nodes);
         };
         let mut usable = heapless::Vec::<(Contact, bool), MAX_NODES>::new();
         for (id, addr) in nodes.iter().take(MAX_NODES) {
@@ -491,43 +494,43 @@ impl Core {
             if endpoint.family() != family || !self.is_candidate(id, endpoint) {
                 self.stats.contacts_refused += 1;
             } else {
-                let is_suspect = self.contacts.is_suspect(m.contacts, endpoint, self.now);
+                let is_suspect = self.reputations.is_suspect(m.reputations, endpoint, self.now);
                 usable.extend([(Contact { id, endpoint }, is_suspect)]);
             }
         }
-        let (traversal, memory) = self.traversals.traversal(m, ix);
+        let TraversalMut { state: traversal, candidates, .. } = self.traversals.traversal(m, ix);
         let target = traversal.target;
         usable.sort_unstable_by_key(|(contact, _)| target.distance(&contact.id));
         if let Some((farthest, _)) = usable.last().filter(|_| is_own) {
             traversal.on_list(&by, &farthest.id, usable.len());
         }
-        // No more than an answer is to list (BEP 5): a few liars must not crowd out everybody else.
+        // No more than a response should list (BEP 5), so that a few liars cannot crowd out all others.
         for (contact, is_suspect) in usable.iter().take(K.max(traversal.k.into())) {
-            traversal.add_listed(memory.candidates, contact.id, contact.endpoint, *is_suspect, from);
+            traversal.add_listed(candidates, contact.id, contact.endpoint, *is_suspect, from);
         }
         if !is_own {
             self.reschedule(m, ix);
         }
     }
 
-    /// Pings the nodes that a bootstrap host names while few are known: if those are liars, they know
-    /// how to be closer to whatever is looked up.
-    fn take_named(&mut self, m: &mut Memory<'_>, from: Endpoint, response: &Response<'_>) {
+    /// Pings the nodes that a bootstrap host lists while few are known: lying nodes would be closer to any
+    /// target that is looked up.
+    fn ping_listed(&mut self, m: &mut Memory<'_>, from: Endpoint, response: &Response<'_>) {
         let state = self.family(from.family());
-        // Who has not joined yet asks them anyway.
+        // A node that has not joined yet queries them anyway.
         if state.ready && state.table.len() < FEW_NODES && self.bootstraps(m).contains(&from) {
             for nodes in [response.nodes, response.nodes6].into_iter().flatten() {
-                self.take_foreign(m, nodes);
+                self.ping_other_family(m, nodes);
             }
         }
     }
 
-    /// Pings nodes of a family that the lookup does not walk in, or not any more, while few are
-    /// known there: over them a node comes from one DHT into the other (B32-18).
-    fn take_foreign(&mut self, m: &mut Memory<'_>, nodes: CompactNodes<'_>) {
+    /// Pings listed nodes of a family that the lookup does not traverse, or no longer, while few nodes are
+    /// known there: this is how a node gets from one DHT into the other (B32-18).
+    fn ping_other_family(&mut self, m: &mut Memory<'_>, nodes: CompactNodes<'_>) {
         let (family, now) = (nodes.family(), self.now);
         let state = self.family(family);
-        // One answer at a time: the pings of the user and of upkeep must not wait behind them.
+        // One response at a time: pings of the user and of maintenance must not wait behind these.
         if !state.on || state.table.len() >= FEW_NODES || self.inflight.has_waiting() {
             return;
         }
@@ -540,9 +543,9 @@ impl Core {
                 continue;
             }
             let contact = Contact { id, endpoint };
-            let is_tried = self.contacts.is_open(m.contacts, endpoint, now)
-                || self.contacts.is_suspect(m.contacts, endpoint, now)
-                || self.family(family).table.holds(&mut table_slots(m, family), contact)
+            let is_tried = self.reputations.is_open(m.reputations, endpoint, now)
+                || self.reputations.is_suspect(m.reputations, endpoint, now)
+                || self.family_mut(family).table_mut(m).holds(contact)
                 || hosts
                     .iter()
                     .any(|host| *host == endpoint || (by_ip && host.ip_bytes() == endpoint.ip_bytes()));
@@ -552,7 +555,7 @@ impl Core {
         }
     }
 
-    /// Whether a node that others named may be asked.
+    /// Whether a listed node may be queried.
     pub(in crate::node) fn is_candidate(&self, id: NodeId, endpoint: Endpoint) -> bool {
         let family = self.family(endpoint.family());
         let is_own = id == family.id || family.own == Some(endpoint) || family.external.is_known_as(endpoint);
@@ -568,28 +571,28 @@ impl Core {
         Self::count_peer(m, ix, peer);
         let sibling = m.traversals[ix].sibling.some();
         let elsewhere = sibling.map_or(0, |sibling| m.traversals[sibling].found);
-        let (traversal, memory) = self.traversals.traversal(m, ix);
+        let TraversalMut { state: traversal, found, .. } = self.traversals.traversal(m, ix);
         let count = usize::from(traversal.found);
-        if memory.found[..count].contains(&peer) {
+        if found[..count].contains(&peer) {
             return;
         }
-        let is_scrape = traversal.goal == Goal::Scrape;
+        let is_scrape = traversal.goal.traits().search == SearchKind::Filters;
         if !is_scrape && traversal.found.saturating_add(elsewhere) >= traversal.max_peers {
             traversal.has_more = true;
             return;
         }
-        match memory.found.get_mut(count).filter(|_| traversal.found < u16::MAX) {
+        match found.get_mut(count).filter(|_| traversal.found < u16::MAX) {
             Some(place) => {
                 *place = peer;
                 traversal.found += 1;
                 if is_scrape {
-                    // It counts them and tells of none.
+                    // A scrape counts peers without reporting them.
                     traversal.reported += 1;
                 } else {
                     self.traversals.unreported += 1;
                 }
             }
-            // A scrape has counted it.
+            // Already counted by the scrape.
             None if is_scrape => {}
             None => {
                 traversal.has_more = true;

@@ -1,4 +1,4 @@
-//! What comes out of a node: datagrams made from state, events, and the next deadline.
+//! Output of a node: datagrams made from state, events, and the next deadline.
 
 use core::time::Duration;
 
@@ -7,31 +7,34 @@ use crate::base::id::NodeId;
 use crate::base::pool::{Ix, Slot};
 use crate::base::time::Instant;
 use crate::guard::rate::RateLimit;
-use crate::lookup::{Goal, Step, Token, Traversal};
+#[cfg(feature = "items")]
+use crate::lookup::Goal;
+use crate::lookup::{Announce, SearchKind, Step, Token, Traversal};
 use crate::node::api::error::QueryError;
 use crate::node::api::event::{Event, Pong, QueryId, Transmit};
-use crate::node::core::{Core, FamilyState, table_nodes, table_slots};
+use crate::node::client::traversals::TraversalMut;
+use crate::node::core::{Core, FamilyState};
 use crate::node::storage::sealed::Memory;
 use crate::rpc::inflight::{self, Purpose, QueryResult, TraversalRef};
 use crate::rpc::reputation::Leave;
 use crate::table::{Contact, Entry, Filter};
 use crate::wire::{Body, Message, Method, Query, Want};
 
-/// How long a query that is no step of a lookup is waited for.
+/// The timeout of a query that belongs to no lookup.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Whether a query may be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Permit {
     Granted,
-    /// Not before this time, since its destination was asked much lately. Others may go on.
+    /// Not before this time, since the destination was queried much lately. Other queries may go on.
     Busy(Instant),
-    /// Not before this time, for want of a slot or of the allowance of new endpoints.
+    /// Not before this time, because no query slot or no allowance for new endpoints is left.
     Short(Instant),
 }
 
 impl Core {
-    /// Whether there may be anything that [`poll_transmit`](Self::poll_transmit) could send.
+    /// Whether [`poll_transmit`](Self::poll_transmit) may have anything to send.
     pub(in crate::node) fn may_transmit(&mut self, now: Instant) -> bool {
         let now = self.advance(now);
         let is_due = |family: &FamilyState| family.on && family.table_due().any(|due| due <= now);
@@ -49,12 +52,12 @@ impl Core {
     }
 
     pub(in crate::node) const fn has_events(&self) -> bool {
-        !self.notices.is_empty() || self.inflight.has_done() || self.traversals.has_events()
+        !self.events.is_empty() || self.inflight.has_done() || self.traversals.has_events()
     }
 
     pub(in crate::node) fn poll_event(&mut self, m: &mut Memory<'_>) -> Option<Event> {
-        if let Some(notice) = self.notices.pop(m.notices) {
-            return Some(notice.event(Family::ALL.map(|family| self.family(family).id)));
+        if let Some(packed) = self.events.pop(m.events) {
+            return Some(packed.event(Family::ALL.map(|family| self.family(family).id)));
         }
         if let Some((lookup, peer)) = self.next_found(m) {
             return Some(Event::Peer { lookup, peer: peer.into() });
@@ -78,7 +81,11 @@ impl Core {
             Purpose::Sample(slot) => {
                 Event::SampleDone { query: query_id, addr, result: Self::report_sample(m, slot, result) }
             }
-            _ => Event::QueryDone { query: query_id, addr, result },
+            Purpose::Ping
+            | Purpose::Check
+            | Purpose::Lookup(_)
+            | Purpose::Announce(_)
+            | Purpose::Probe(..) => Event::QueryDone { query: query_id, addr, result },
         })
     }
 
@@ -90,9 +97,10 @@ impl Core {
         if self.has_events() || !self.replies.is_empty() {
             return Some(self.outside(self.now));
         }
-        let upkeep = self.families.iter().filter(|family| family.on).flat_map(|family| family.table_due());
+        let table_pings =
+            self.families.iter().filter(|family| family.on).flat_map(|family| family.table_due());
         let is_ready = self.inflight.has_waiting() || self.traversals.has_ready();
-        let sendable = upkeep.chain(is_ready.then_some(self.now)).min();
+        let sendable = table_pings.chain(is_ready.then_some(self.now)).min();
         let sendable = sendable.map(|at| at.max(self.blocked.unwrap_or(self.now)));
         let deadlines = [
             sendable,
@@ -105,7 +113,7 @@ impl Core {
         deadlines.into_iter().flatten().min().map(|at| self.outside(at.max(self.now)))
     }
 
-    /// Answers first, then what the user waits for, then upkeep.
+    /// Sends responses first, then queries that the user waits for, then maintenance.
     fn next_transmit(&mut self, m: &mut Memory<'_>, buf: &mut [u8]) -> Option<Transmit> {
         while let Some(reply) = self.replies.pop(m.replies) {
             let transmit = self.emit_reply(m, &reply, buf);
@@ -113,7 +121,7 @@ impl Core {
                 return transmit;
             }
         }
-        // Each waits for its own destination and holds up no other.
+        // Each waits for its own destination and delays no other.
         while let Some(ix) = self.inflight.next_waiting(m.queries, self.now) {
             if self.is_stale(m, ix) {
                 self.inflight.cancel(m.queries, ix);
@@ -133,22 +141,25 @@ impl Core {
         self.next_check(m, buf).or_else(|| self.next_restored(m, buf))
     }
 
-    /// The next datagram of a lookup; each one that is ready is asked once.
+    /// Returns the next datagram of a lookup; each traversal that is ready takes its turn.
     fn next_step(&mut self, m: &mut Memory<'_>, buf: &mut [u8]) -> Option<Transmit> {
         self.traversals.release(m, self.now);
         for _ in 0..self.traversals.ready_count() {
             let ix = self.traversals.next_ready(m.traversals)?;
-            let (traversal, memory) = self.traversals.traversal(m, ix);
-            let step = traversal.next(memory.candidates);
+            let TraversalMut { state: traversal, candidates, .. } = self.traversals.traversal(m, ix);
+            let step = traversal.step.unwrap_or_else(|| traversal.next(candidates));
+            debug_assert_eq!(step, traversal.next(candidates), "a change was followed by no evaluation");
             let Some(position) = step.position() else {
-                self.reschedule(m, ix);
+                self.follow(m, ix, step);
                 continue;
             };
-            let to = memory.candidates[position].endpoint;
+            let to = candidates[position].endpoint;
             match self.permit_query(m, to) {
                 Permit::Granted => {
                     let query = self.enqueue_step(m, ix, step)?;
-                    return self.send_waiting(m, query, buf);
+                    let transmit = self.send_waiting(m, query, buf);
+                    self.reschedule(m, ix);
+                    return transmit;
                 }
                 Permit::Busy(until) => self.traversals.hold(m, ix, until),
                 Permit::Short(_) => {}
@@ -157,27 +168,27 @@ impl Core {
         None
     }
 
-    /// Notes that a step of a walk is done, and queues its query. `None` where it sends nothing, or
+    /// Records that a step of a traversal is done, and queues its query. `None` if the step sends nothing, or
     /// all slots are taken.
     pub(in crate::node) fn enqueue_step(&mut self, m: &mut Memory<'_>, ix: Ix, step: Step) -> Option<Ix> {
         if self.inflight.is_full(m.queries) {
             return None;
         }
-        let (traversal, memory) = self.traversals.traversal(m, ix);
+        let TraversalMut { state: traversal, candidates, .. } = self.traversals.traversal(m, ix);
         let reference = TraversalRef { ix, generation: traversal.generation };
-        let candidate = memory.candidates[step.position()?];
+        let candidate = candidates[step.position()?];
         let is_repeat = matches!(step, Step::Query(_)) && traversal.repeats(&candidate);
         let purpose = match step {
             Step::Query(position) => {
-                traversal.asked(memory.candidates, position);
+                traversal.asked(candidates, position);
                 Purpose::Lookup(reference)
             }
             Step::Announce(position) => {
-                traversal.announced(memory.candidates, position);
+                traversal.announced(candidates, position);
                 Purpose::Announce(reference)
             }
             Step::Probe(position, window) => {
-                traversal.looked(memory.candidates, position, window);
+                traversal.looked(candidates, position, window);
                 Purpose::Probe(reference, window)
             }
             Step::Wait | Step::Finish => return None,
@@ -189,55 +200,79 @@ impl Core {
 
     /// Sends a query that waits: a ping, or a step of a lookup.
     fn send_waiting(&mut self, m: &mut Memory<'_>, ix: Ix, buf: &mut [u8]) -> Option<Transmit> {
-        let (to, purpose) = (m.queries[ix].to, m.queries[ix].purpose);
-        let Some(of) = purpose.traversal() else {
-            let method = match purpose {
-                Purpose::Sample(slot) => {
-                    Method::SampleInfohashes { target: m.samplings[slot.position()].target, want: Want::NONE }
-                }
-                _ => Method::Ping,
-            };
-            return self.send(m, ix, method, self.rtt.stall(), TIMEOUT, buf);
-        };
-        let (traversal, memory) = self.traversals.traversal(m, of.ix);
-        let token = traversal.token_of(memory.candidates, memory.tokens, to).unwrap_or(Token::EMPTY);
-        #[cfg(feature = "items")]
-        let asks_neighbours = traversal.asks_neighbours(memory.candidates, to);
-        let traversal = *traversal;
-        #[cfg(feature = "items")]
-        let asks_for_item = !asks_neighbours && !self.contacts.is_deaf(m.contacts, to, self.now);
-        let want = self.want(&traversal);
-        // What is sent once nobody waits any more need not follow in the same burst of losses.
-        let patience = if traversal.lingers() { 4 } else { 1 };
-        let stall = traversal.stall.unwrap_or_else(|| self.rtt.stall()) * patience;
-        let method = match (purpose, traversal.goal) {
-            #[cfg(feature = "items")]
-            (Purpose::Announce(_), Goal::Put(_)) => {
-                return self.send_put(m, ix, of.ix, &token, (stall, traversal.timeout), buf);
+        match m.queries[ix].purpose {
+            Purpose::Ping | Purpose::Check => self.send(m, ix, Method::Ping, self.rtt.stall(), TIMEOUT, buf),
+            Purpose::Sample(slot) => {
+                let target = m.samplings[slot.position()].target;
+                let method = Method::SampleInfohashes { target, want: Want::NONE };
+                self.send(m, ix, method, self.rtt.stall(), TIMEOUT, buf)
             }
-            #[cfg(feature = "items")]
-            (Purpose::Lookup(_), Goal::Get(_) | Goal::Put(_)) if asks_for_item => {
-                Method::Get { target: traversal.target, seq: None, want }
+            Purpose::Lookup(TraversalRef { ix: traversal, .. }) => self.send_search(m, ix, traversal, buf),
+            Purpose::Announce(TraversalRef { ix: traversal, .. }) => {
+                self.send_announce(m, ix, traversal, buf)
             }
-            (Purpose::Announce(_), Goal::Announce(announce)) => Method::AnnouncePeer {
-                infohash: traversal.target.into(),
-                port: announce.port,
-                implied_port: announce.implied_port,
-                seed: announce.seed,
-                token: token.bytes(),
-                name: None,
-            },
-            (Purpose::Probe(_, window), _) => Method::FindNode { target: traversal.target_in(window), want },
-            (_, goal @ (Goal::GetPeers | Goal::Scrape | Goal::Announce(_))) => {
-                let scrape = goal == Goal::Scrape;
-                Method::GetPeers { infohash: traversal.target.into(), want, noseed: false, scrape }
+            Purpose::Probe(TraversalRef { ix: traversal, .. }, window) => {
+                let traversal = &m.traversals[traversal];
+                let (stall, timeout) = self.deadlines(traversal);
+                let method =
+                    Method::FindNode { target: traversal.target_in(window), want: self.want(traversal) };
+                self.send(m, ix, method, stall, timeout, buf)
             }
-            _ => Method::FindNode { target: traversal.target, want },
-        };
-        self.send(m, ix, method, stall, traversal.timeout, buf)
+        }
     }
 
-    /// A ping that the routing table wants.
+    /// Queries a candidate of a traversal for what it searches.
+    fn send_search(&mut self, m: &mut Memory<'_>, query: Ix, ix: Ix, buf: &mut [u8]) -> Option<Transmit> {
+        let traversal = &m.traversals[ix];
+        let ((stall, timeout), want) = (self.deadlines(traversal), self.want(traversal));
+        let (target, search) = (traversal.target, traversal.goal.traits().search);
+        let method = match search {
+            SearchKind::Nodes => Method::FindNode { target, want },
+            SearchKind::Peers | SearchKind::Filters => {
+                let scrape = search == SearchKind::Filters;
+                Method::GetPeers { infohash: target.into(), want, noseed: false, scrape }
+            }
+            #[cfg(feature = "items")]
+            SearchKind::Item => {
+                let to = m.queries[query].to;
+                let TraversalMut { state: traversal, candidates, .. } = self.traversals.traversal(m, ix);
+                let asks_neighbours = traversal.asks_neighbours(candidates, to);
+                if asks_neighbours || self.reputations.is_deaf(m.reputations, to, self.now) {
+                    Method::FindNode { target, want }
+                } else {
+                    Method::Get { target, seq: None, want }
+                }
+            }
+        };
+        self.send(m, query, method, stall, timeout, buf)
+    }
+
+    /// Sends what a traversal places to one node.
+    fn send_announce(&mut self, m: &mut Memory<'_>, query: Ix, ix: Ix, buf: &mut [u8]) -> Option<Transmit> {
+        let to = m.queries[query].to;
+        let TraversalMut { state: traversal, candidates, tokens, .. } = self.traversals.traversal(m, ix);
+        let token = traversal.token_of(candidates, tokens, to).unwrap_or(Token::EMPTY);
+        let deadlines = self.deadlines(traversal);
+        let Some(Announce { port, implied_port, seed }) = traversal.goal.announce() else {
+            #[cfg(feature = "items")]
+            return self.send_put(m, query, ix, &token, deadlines, buf);
+            #[cfg(not(feature = "items"))]
+            return None;
+        };
+        let infohash = traversal.target.into();
+        let (token, name) = (token.bytes(), None);
+        let method = Method::AnnouncePeer { infohash, port, implied_port, seed, token, name };
+        self.send(m, query, method, deadlines.0, deadlines.1, buf)
+    }
+
+    /// Returns the stall deadline and the timeout of a traversal's next query.
+    fn deadlines(&self, traversal: &Traversal) -> (Duration, Duration) {
+        // A query that nobody waits for any more need not follow in the same burst of losses.
+        let patience = if traversal.lingers() { 4 } else { 1 };
+        (traversal.stall.unwrap_or_else(|| self.rtt.stall()) * patience, traversal.timeout)
+    }
+
+    /// Sends a ping that the routing table has due.
     fn next_check(&mut self, m: &mut Memory<'_>, buf: &mut [u8]) -> Option<Transmit> {
         for family in Family::ALL {
             if !self.family(family).on {
@@ -264,14 +299,14 @@ impl Core {
         None
     }
 
-    /// Whom the table wants pinged; who was asked much lately is left out this time.
+    /// Returns the node to ping next; one that was queried much lately is left out this time.
     fn next_to_check(&mut self, m: &mut Memory<'_>, family: Family) -> Option<Contact> {
         let (now, strangers_at) = (self.now, self.strangers_at(m));
         let strangers_wait = strangers_at > now;
         loop {
-            let table = &mut self.family_mut(family).table;
-            let Some(contact) = table.next_ping(&mut table_slots(m, family), strangers_wait, now) else {
-                if strangers_wait && table.ping_due().is_some_and(|due| due <= now) {
+            let mut table = self.family_mut(family).table_mut(m);
+            let Some(contact) = table.next_ping(strangers_wait, now) else {
+                if strangers_wait && table.head.ping_due().is_some_and(|due| due <= now) {
                     self.blocked = Some(self.blocked.map_or(strangers_at, |at| at.min(strangers_at)));
                 }
                 return None;
@@ -280,7 +315,7 @@ impl Core {
             if permit == Permit::Granted {
                 return Some(contact);
             }
-            self.family_mut(family).table.ping_lost(&mut table_slots(m, family), contact, now);
+            self.family_mut(family).table_mut(m).ping_lost(contact, now);
             if let Permit::Short(_) = permit {
                 return None;
             }
@@ -290,20 +325,19 @@ impl Core {
     fn next_restored_to_check(&mut self, m: &mut Memory<'_>, family: Family) -> Option<Contact> {
         let now = self.now;
         loop {
-            let contact = self.family_mut(family).table.next_restored(&mut table_slots(m, family), now)?;
+            let contact = self.family_mut(family).table_mut(m).next_restored(now)?;
             match self.permit_query(m, contact.endpoint) {
                 Permit::Granted => return Some(contact),
                 Permit::Busy(_) => {}
                 Permit::Short(_) => {
-                    let table = &mut self.family_mut(family).table;
-                    table.restored_unsent(&mut table_slots(m, family), contact.endpoint, now);
+                    self.family_mut(family).table_mut(m).restored_unsent(contact.endpoint, now);
                     return None;
                 }
             }
         }
     }
 
-    /// A ping to a node that was restored. Half of the slots and of the allowance is left to lookups.
+    /// Pings a restored node. Half of the slots and of the allowance is left to lookups.
     fn next_restored(&mut self, m: &mut Memory<'_>, buf: &mut [u8]) -> Option<Transmit> {
         for family in Family::ALL {
             let (now, state) = (self.now, self.family(family));
@@ -328,31 +362,30 @@ impl Core {
         None
     }
 
-    /// On a quiet link the silence of one node says nothing, so another one is pinged beside it:
-    /// if that answers, our link is alive and the silence counts.
+    /// Pings a second node on a quiet link, where the silence of one node proves nothing: if the second one
+    /// answers, the link works and the silence counts.
     fn ping_companion(&mut self, m: &mut Memory<'_>, contact: Contact) {
         let family = contact.endpoint.family();
         let target = self.rng.id();
-        let good =
-            self.family(family).table.closest::<2>(table_nodes(m, family), &target, Filter::Good, self.now);
+        let good = self.family(family).table_ref(m).closest::<2>(&target, Filter::Good, self.now);
         let companion = good.into_iter().map(Entry::contact).find(|other| *other != contact);
         if let Some(Contact { id, endpoint }) = companion {
             self.inflight.enqueue(m.queries, endpoint, Some(id), Purpose::Check);
         }
     }
 
-    /// Whether a query waits for a walk that is no more, or an announce for a token that is not.
+    /// Whether a query waits for a traversal that no longer exists, or an announce for a token that does not.
     fn is_stale(&self, m: &mut Memory<'_>, ix: Ix) -> bool {
         let (to, purpose) = (m.queries[ix].to, m.queries[ix].purpose);
         let Some(reference) = purpose.traversal() else { return false };
         let Some(traversal) = self.active(m, reference) else { return true };
-        let (traversal, memory) = self.traversals.traversal(m, traversal);
+        let TraversalMut { state: traversal, candidates, tokens, .. } =
+            self.traversals.traversal(m, traversal);
         #[cfg(feature = "items")]
         if matches!(traversal.goal, Goal::Put(item) if item.is_none()) {
             return true;
         }
-        matches!(purpose, Purpose::Announce(_))
-            && traversal.token_of(memory.candidates, memory.tokens, to).is_none()
+        matches!(purpose, Purpose::Announce(_)) && traversal.token_of(candidates, tokens, to).is_none()
     }
 
     /// Makes the datagram of a query that waits, and starts its deadlines.
@@ -369,15 +402,15 @@ impl Core {
         m.queries[ix].method = method.kind();
         let transaction = self.rng.transaction();
         let to = m.queries[ix].to;
-        self.contacts.contacted(m.contacts, to, self.node_rate(), self.now);
+        self.reputations.contacted(m.reputations, to, self.node_rate(), self.now);
         self.inflight.sent(m.queries, ix, transaction, self.now, stall, timeout);
         let message = self.query(to, &transaction, method);
-        // Every query of ours fits: the longest part is a token, and of those few bytes are kept.
+        // Every query fits: the longest part is a token, and only short tokens are kept.
         let size = message.emit(buf)?;
         Some(Transmit { destination: to.into(), source: None, size })
     }
 
-    /// A query of ours.
+    /// Builds the message of a query.
     pub(in crate::node) fn query<'a>(
         &'a self,
         to: Endpoint,
@@ -392,7 +425,7 @@ impl Core {
         }
     }
 
-    /// Whether a new query may go to this endpoint now; if so it is counted as sent.
+    /// Whether a query may be sent to this endpoint now; if so it is counted as sent.
     fn permit_query(&mut self, m: &Memory<'_>, endpoint: Endpoint) -> Permit {
         if self.inflight.is_full(m.queries) {
             self.blocked = self.blocked.or(Some(Instant::NEVER));
@@ -401,9 +434,9 @@ impl Core {
         self.permit(m, endpoint)
     }
 
-    /// Whether a datagram may go to this endpoint now; if so it is counted as sent.
+    /// Whether a datagram may be sent to this endpoint now; if so it is counted as sent.
     fn permit(&mut self, m: &Memory<'_>, endpoint: Endpoint) -> Permit {
-        match self.contacts.leave(m.contacts, endpoint, self.node_rate(), self.now) {
+        match self.reputations.leave(m.reputations, endpoint, self.node_rate(), self.now) {
             Leave::At(until) => return Permit::Busy(until),
             Leave::Now { is_open: true } => return Permit::Granted,
             Leave::Now { is_open: false } => {}
@@ -417,7 +450,7 @@ impl Core {
         Permit::Short(at)
     }
 
-    /// When somebody may be pinged who has not answered so far: half of the slots and of the allowance
+    /// Returns when a node that has not answered so far may be pinged: half of the slots and of the allowance
     /// is left to lookups.
     fn strangers_at(&self, m: &Memory<'_>) -> Instant {
         if self.inflight.outstanding() * 2 >= m.queries.len() {
@@ -428,7 +461,7 @@ impl Core {
         self.new_endpoints.available_at(half, self.now).unwrap_or(Instant::NEVER)
     }
 
-    /// Whether upkeep may contact somebody, or has to wait.
+    /// Whether maintenance may contact a node now.
     fn has_allowance(&mut self, m: &Memory<'_>) -> bool {
         let at = if self.inflight.is_full(m.queries) {
             Instant::NEVER
@@ -449,7 +482,7 @@ impl Core {
         RateLimit { per_sec: self.config.new_endpoints, burst: self.config.new_endpoints_burst }
     }
 
-    /// An instant on the caller's clock.
+    /// Converts an instant to the caller's clock.
     fn outside(&self, at: Instant) -> Instant {
         Instant::from_micros(at.as_micros().saturating_sub(self.slept))
     }

@@ -1,7 +1,7 @@
-//! The walks of all lookups: where they are kept, how they begin, go on and end.
+//! The traversals of all lookups: their slots, and how they begin, continue and end.
 //!
-//! A lookup is one walk in each family that takes part. The walk whose index is the lookup's id
-//! leads; it is reported when both have ended. Every walk is in one list at a time, by its phase.
+//! A lookup is one traversal in each family that takes part. The one whose index is the lookup's id leads; it
+//! is reported when both have ended. Every traversal is in one list at a time, by its phase.
 
 use core::time::Duration;
 
@@ -12,49 +12,52 @@ use crate::base::time::Instant;
 #[cfg(feature = "items")]
 use crate::lookup::Check;
 use crate::lookup::density::{Aim, NetworkSize, chance};
-use crate::lookup::republisher::Kept;
-use crate::lookup::{Candidate, Goal, LookupOptions, Phase, Refused, Step, TOKEN_LIFE, Token, Traversal};
-use crate::node::api::event::{LookupId, LookupKind, LookupReport, NodeInfo, PublicationId, Refusals};
-use crate::node::core::{Core, table_nodes};
+use crate::lookup::republisher::Publication;
+use crate::lookup::{
+    Candidate, Cause, Goal, LookupOptions, Phase, Refused, SearchKind, Step, TOKEN_LIFE, Token, Traversal,
+};
+use crate::node::api::event::{LookupId, LookupReport, NodeInfo, PublicationId, Refusals};
+use crate::node::core::Core;
 use crate::node::maintenance::bootstrap::FEW_NODES;
 use crate::node::maintenance::timers::Timer;
-use crate::node::server::query::peer_slots;
+use crate::node::server::memory::shared_peers;
 use crate::node::storage::sealed::{Memory, View};
 use crate::rpc::inflight::{Purpose, TraversalRef};
 use crate::table::{Contact, Filter};
 use crate::wire::{ErrorCode, Want};
 
-/// A lookup starts from this many nodes of the table.
+/// The number of table entries that a lookup starts from.
 const SEEDS: usize = 2 * K;
 
-/// A target that shares more than all but so many bits of our neighbourhood with our id lies within it.
+/// A target that shares all but this many of the bits of the node's neighbourhood with its id lies within it.
 const NEIGHBOUR_BITS: u32 = 3;
 
-/// A lookup that begins before any node is known waits this long for one.
+/// The time that a lookup started before any node is known waits for one.
 const PARKED: Duration = Duration::from_secs(10);
 
-/// The head of all lookups.
+/// The shared state of all lookups.
 #[derive(Clone, Copy, Debug, Default)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(in crate::node) struct Traversals {
     pool: Pool,
     ready: List,
-    /// Those whose next destination was asked much lately, by when it may be asked again.
+    /// Traversals whose next destination was queried much lately, by when it may be queried again.
     held: List,
     waiting: List,
-    /// Ended, but the other family has not, or the completion is not polled.
+    /// Traversals that have ended while the other family has not, or whose completion is not polled.
     ended: List,
-    /// The leading walks of lookups whose completion waits to be polled.
+    /// The leading traversals of lookups whose completion waits to be polled.
     completed: List,
-    /// Reported; the longest ago first.
+    /// Reported traversals, the longest-completed first.
     remembered: List,
     pub(in crate::node) generation: u32,
-    /// Peers found and not polled, over all walks.
+    /// Peers found and not polled, over all traversals.
     pub(in crate::node) unreported: usize,
 }
 
-/// The memory of one walk.
-pub(in crate::node) struct WalkMemory<'a> {
+/// A traversal and its memory.
+pub(in crate::node) struct TraversalMut<'a> {
+    pub(in crate::node) state: &'a mut Traversal,
     pub(in crate::node) candidates: &'a mut [Candidate],
     pub(in crate::node) tokens: &'a mut [Token],
     pub(in crate::node) found: &'a mut [Endpoint],
@@ -65,7 +68,7 @@ impl Traversals {
         !self.ready.is_empty()
     }
 
-    /// Whether a walk is ready, or one is held that may be by now.
+    /// Whether a traversal is ready, or one is held that may be ready by now.
     pub(in crate::node) const fn may_have_ready(&self) -> bool {
         !self.ready.is_empty() || !self.held.is_empty()
     }
@@ -78,46 +81,42 @@ impl Traversals {
         self.unreported > 0 || !self.completed.is_empty()
     }
 
-    /// When the first of the walks that are held is ready again.
+    /// Returns when the first of the held traversals is ready again.
     pub(in crate::node) fn held_until(&self, traversals: &[Slot<Traversal>]) -> Option<Instant> {
         self.held.front().map(|ix| traversals[ix].held_until)
     }
 
-    /// Keeps a walk until then from those that are ready.
+    /// Holds a traversal back from those that are ready, until the given time.
     pub(in crate::node) fn hold(&mut self, m: &mut Memory<'_>, ix: Ix, until: Instant) {
         m.traversals[ix].held_until = until;
         self.set_phase(m, ix, Phase::Held);
     }
 
-    /// Makes those ready whose time has come.
+    /// Makes the held traversals ready whose time has come.
     pub(in crate::node) fn release(&mut self, m: &mut Memory<'_>, now: Instant) {
         while let Some(ix) = self.held.front().filter(|&ix| m.traversals[ix].held_until <= now) {
             self.set_phase(m, ix, Phase::Ready);
         }
     }
 
-    /// The walk that was asked longest ago, which goes to the back.
+    /// Returns the ready traversal whose turn is longest ago, and moves it to the back.
     pub(in crate::node) fn next_ready(&mut self, traversals: &mut [Slot<Traversal>]) -> Option<Ix> {
         let ix = self.ready.pop_front(traversals)?;
         self.ready.push_back(traversals, ix);
         Some(ix)
     }
 
-    pub(in crate::node) fn traversal<'a>(
-        &self,
-        m: &'a mut Memory<'_>,
-        ix: Ix,
-    ) -> (&'a mut Traversal, WalkMemory<'a>) {
+    pub(in crate::node) fn traversal<'a>(&self, m: &'a mut Memory<'_>, ix: Ix) -> TraversalMut<'a> {
         let (at, count) = (ix.position(), m.traversals.len());
-        let memory = WalkMemory {
+        TraversalMut {
             candidates: part(m.candidates, at, count),
             tokens: part(m.tokens, at, count),
             found: part(m.found, at, count),
-        };
-        (&mut m.traversals[ix], memory)
+            state: &mut m.traversals[ix],
+        }
     }
 
-    /// Moves a walk to the list of its new phase.
+    /// Moves a traversal to the list of its new phase.
     pub(in crate::node) fn set_phase(&mut self, m: &mut Memory<'_>, ix: Ix, phase: Phase) {
         if let Some(list) = self.list(m.traversals[ix].phase) {
             list.remove(m.traversals, ix);
@@ -137,13 +136,13 @@ impl Traversals {
         }
     }
 
-    /// Of the lookups that were reported and hold an item the one reported longest ago.
+    /// Returns the longest-completed lookup that still holds an item.
     #[cfg(feature = "items")]
     pub(in crate::node) fn oldest_with_item(&self, traversals: &[Slot<Traversal>]) -> Option<Ix> {
         self.remembered.iter(traversals).find(|&ix| traversals[ix].goal.item().is_some())
     }
 
-    /// Whether every slot is free or in the list of its phase, and no find is forgotten.
+    /// Whether every slot is free or in the list of its phase, and every unreported peer is counted.
     #[cfg(any(feature = "checkpoint", feature = "sim"))]
     pub(in crate::node) fn is_consistent(&self, traversals: &[Slot<Traversal>]) -> bool {
         let lists = [
@@ -178,15 +177,22 @@ impl Traversals {
     }
 }
 
-/// The life of a walk.
+/// The life cycle of a traversal.
 impl Core {
-    /// Looks at what a walk wants now: puts it among those that are ready, lets it wait, or ends it.
+    /// Evaluates what a traversal does next: makes it ready, lets it wait, or ends it.
     pub(in crate::node) fn reschedule(&mut self, m: &mut Memory<'_>, ix: Ix) {
         if !m.traversals[ix].phase.is_under_way() {
             return self.place_late(m, ix);
         }
-        let (traversal, memory) = self.traversals.traversal(m, ix);
-        let step = traversal.next(memory.candidates);
+        let TraversalMut { state: traversal, candidates, .. } = self.traversals.traversal(m, ix);
+        let step = traversal.next(candidates);
+        self.follow(m, ix, step);
+    }
+
+    /// Follows the step of a traversal in progress: makes it ready to send, lets it wait, or ends it.
+    pub(in crate::node) fn follow(&mut self, m: &mut Memory<'_>, ix: Ix, step: Step) {
+        let traversal = &mut m.traversals[ix];
+        traversal.step = Some(step);
         let resumed_in_vain = traversal.resumed && traversal.acknowledged == 0;
         let asked_saved_in_vain = traversal.holds_back && traversal.answered == 0;
         match step {
@@ -210,29 +216,30 @@ impl Core {
         }
     }
 
-    /// Whether what it has placed may stand where few have said so yet: nodes may take long to check a
-    /// signature, and to report that hardly anything was stored would be wrong. An announce that goes
-    /// on from earlier tokens begins anew instead, which harms nobody.
+    /// Whether a traversal that would end waits for confirmations because few nodes have confirmed so far.
+    ///
+    /// Nodes may take long to check a signature, and a report that hardly anything was stored would be wrong.
+    /// An announce that continues from earlier tokens starts over instead, which harms nobody.
     fn awaits_confirmation(&self, m: &Memory<'_>, ix: Ix) -> bool {
         let traversal = &m.traversals[ix];
-        let begins_anew = traversal.resumed && matches!(traversal.goal, Goal::Announce(_));
+        let begins_anew = traversal.resumed && traversal.goal.announce().is_some();
         let reference = TraversalRef { ix, generation: traversal.generation };
         traversal.acknowledged * 2 < traversal.announced
             && !begins_anew
             && self.inflight.awaits(m.queries, Purpose::Announce(reference))
     }
 
-    /// Queues what an announce still has to send after it was reported, and leaves half of all queries
-    /// to those who wait for something. What was sent twice follows in its own time: a node that
-    /// ignores it is not to get it three times more in the same second.
+    /// Queues what an announce still has to send after it was reported, and leaves half of all queries to
+    /// lookups that somebody waits for. What was sent twice follows later: a node that ignores it does not
+    /// get it three times more in the same second.
     fn place_late(&mut self, m: &mut Memory<'_>, ix: Ix) {
         while m.traversals[ix].lingers()
             && self.family(m.traversals[ix].family()).on
             && !self.inflight.is_half_full(m.queries)
         {
-            let (traversal, memory) = self.traversals.traversal(m, ix);
-            let step = traversal.next(memory.candidates);
-            let pause = step.position().map_or(Duration::ZERO, |at| memory.candidates[at].pause());
+            let TraversalMut { state: traversal, candidates, .. } = self.traversals.traversal(m, ix);
+            let step = traversal.next(candidates);
+            let pause = step.position().map_or(Duration::ZERO, |at| candidates[at].pause());
             let Some(query) = self.enqueue_step(m, ix, step) else { return };
             if !pause.is_zero() {
                 self.inflight.put_off(m.queries, query, self.now + pause);
@@ -240,14 +247,14 @@ impl Core {
         }
     }
 
-    /// Reputations have become known: lookups that had none begin, and those that nobody has answered
-    /// so far ask them too.
+    /// Wakes lookups after nodes have become known: those without any node begin, and those that nobody has
+    /// answered so far query the new nodes too.
     pub(in crate::node) fn unpark(&mut self, m: &mut Memory<'_>) {
         let options = self.config.lookup;
         for ix in (0..m.traversals.len()).map(Ix::new) {
             let traversal = &m.traversals[ix];
             let is_in_need = traversal.phase.is_under_way() && traversal.answered == 0;
-            if !is_in_need || traversal.alone || traversal.resumed || traversal.goal == Goal::Refresh {
+            if !is_in_need || traversal.alone || traversal.resumed || traversal.goal.is_refresh() {
                 continue;
             }
             if traversal.len() == 0 {
@@ -262,7 +269,7 @@ impl Core {
         }
     }
 
-    /// Ends lookups that found nobody to ask for too long.
+    /// Ends lookups that found no node to query for too long.
     pub(in crate::node) fn end_parked(&mut self, m: &mut Memory<'_>) {
         for at in 0..m.traversals.len() {
             let ix = Ix::new(at);
@@ -272,7 +279,7 @@ impl Core {
         }
     }
 
-    /// The next peer that a lookup found.
+    /// Returns the next peer that a lookup found.
     pub(in crate::node) fn next_found(&mut self, m: &mut Memory<'_>) -> Option<(LookupId, Endpoint)> {
         if self.traversals.unreported == 0 {
             return None;
@@ -280,14 +287,14 @@ impl Core {
         let has_news =
             |traversal: &Traversal| traversal.phase.has_events() && traversal.reported < traversal.found;
         let at = m.traversals.iter().position(|slot| has_news(&slot.value))?;
-        let (traversal, memory) = self.traversals.traversal(m, Ix::new(at));
-        let peer = memory.found[usize::from(traversal.reported)];
+        let TraversalMut { state: traversal, found, .. } = self.traversals.traversal(m, Ix::new(at));
+        let peer = found[usize::from(traversal.reported)];
         traversal.reported += 1;
         self.traversals.unreported -= 1;
         Some((LookupId { ix: traversal.lead, generation: traversal.generation }, peer))
     }
 
-    /// The next lookup that has ended, whose walks are from now on only remembered.
+    /// Returns the next lookup that has ended; from then on its traversals are only remembered.
     pub(in crate::node) fn next_completed(&mut self, m: &mut Memory<'_>) -> Option<(LookupId, LookupReport)> {
         let lead = self.traversals.completed.front()?;
         let traversal = m.traversals[lead];
@@ -319,7 +326,7 @@ impl Core {
                 .any(|ix| m.traversals[ix].items.check == Check::Spared);
             #[cfg(not(feature = "items"))]
             let is_spared = false;
-            self.on_round_done(m, publication.ix, report.acknowledged, is_spared);
+            self.on_republish_done(m, publication.ix, report.acknowledged, is_spared);
         }
         Some((LookupId { ix: lead, generation: traversal.generation }, report))
     }
@@ -362,13 +369,13 @@ impl Core {
         self.traversals.ready.len() + self.traversals.held.len() + self.traversals.waiting.len()
     }
 
-    /// The families whose nodes a lookup asks for.
+    /// Returns the families whose nodes a lookup asks for.
     pub(in crate::node) const fn want(&self, traversal: &Traversal) -> Want {
         let sibling = &self.families[1 - traversal.family().index()];
         if sibling.on && sibling.table.len() < FEW_NODES { Want::BOTH } else { Want::NONE }
     }
 
-    /// The walk that leads a lookup which has not been reported.
+    /// Returns the traversal that leads a lookup which has not been reported.
     pub(in crate::node) fn current(traversals: &[Slot<Traversal>], lookup: LookupId) -> Option<Ix> {
         let traversal = &traversals.get(lookup.ix.position())?.value;
         let is_current = traversal.generation == lookup.generation
@@ -377,15 +384,15 @@ impl Core {
         is_current.then_some(lookup.ix)
     }
 
-    /// A walk that answers are still of use to.
+    /// Returns a traversal that responses are still of use to.
     pub(in crate::node) fn active(&self, m: &Memory<'_>, reference: TraversalRef) -> Option<Ix> {
         let traversal = &m.traversals[reference.ix];
         (traversal.generation == reference.generation && traversal.is_active()).then_some(reference.ix)
     }
 
-    /// How many walks [`alloc_traversal`](Self::alloc_traversal) can give, where so many that are remembered are to
-    /// be used again.
-    pub(in crate::node) fn available_walks(
+    /// Returns how many traversals [`alloc_traversal`](Self::alloc_traversal) can provide if `recalled` of
+    /// the remembered ones are continued.
+    pub(in crate::node) fn available_traversals(
         &self,
         m: &Memory<'_>,
         goal: Goal,
@@ -394,17 +401,17 @@ impl Core {
     ) -> usize {
         let free =
             m.traversals.len() - self.traversals.pool.used() + self.traversals.remembered.len() - recalled;
-        if goal == Goal::Refresh || !publication.is_none() {
+        if goal.is_refresh() || !publication.is_none() {
             return free;
         }
         let is_refresh =
-            |traversal: &Traversal| traversal.goal == Goal::Refresh && traversal.phase.is_under_way();
+            |traversal: &Traversal| traversal.goal.is_refresh() && traversal.phase.is_under_way();
         let refreshes = m.traversals.iter().filter(|slot| is_refresh(&slot.value)).count();
-        (free + refreshes + self.displaceable_walks(m)).saturating_sub(self.reserved_walks(m))
+        (free + refreshes + self.preemptible_traversals(m)).saturating_sub(self.reserved_traversals(m))
     }
 
-    /// A free slot, or that of the lookup that was reported longest ago, unless it is one of
-    /// `taken`, or for the user that of a refresh or a round of a kept announce, which can wait.
+    /// Takes a free slot, or that of the longest-completed lookup unless it is one of `taken`. For the user,
+    /// the slot of a refresh or a republish, which can wait, is taken as well.
     pub(in crate::node) fn alloc_traversal(
         &mut self,
         m: &mut Memory<'_>,
@@ -419,18 +426,18 @@ impl Core {
         });
         let ix = match ix {
             Some(ix) => ix,
-            None if goal == Goal::Refresh || !publication.is_none() => return None,
+            None if goal.is_refresh() || !publication.is_none() => return None,
             None => {
                 let is_refresh =
-                    |traversal: &Traversal| traversal.goal == Goal::Refresh && traversal.phase.is_under_way();
+                    |traversal: &Traversal| traversal.goal.is_refresh() && traversal.phase.is_under_way();
                 match m.traversals.iter().position(|slot| is_refresh(&slot.value)).map(Ix::new) {
                     Some(ix) => {
                         let traversal = m.traversals[ix];
-                        self.on_upkeep_done(m, &traversal);
+                        self.on_maintenance_done(m, &traversal);
                         self.traversals.list(m.traversals[ix].phase)?.remove(m.traversals, ix);
                         ix
                     }
-                    None if self.displace_round(m) => self.traversals.pool.alloc(m.traversals)?,
+                    None if self.preempt_republish(m) => self.traversals.pool.alloc(m.traversals)?,
                     None => return None,
                 }
             }
@@ -439,66 +446,66 @@ impl Core {
         Some(ix)
     }
 
-    /// Gives a walk its first candidates: nodes of the table, while there are few restored ones or, for
-    /// want of them, bootstrap hosts (L-06), and our own stored peers as its first finds.
+    /// Gives a traversal its first candidates: nodes of the table, and while those are few, restored nodes or
+    /// else bootstrap hosts (L-06); and the stored peers as its first results.
     pub(in crate::node) fn seed(&mut self, m: &mut Memory<'_>, ix: Ix, options: &LookupOptions) {
         let (family, target, goal) =
             (m.traversals[ix].family(), m.traversals[ix].target, m.traversals[ix].goal);
         if let Some(only) = options.only {
-            let (traversal, memory) = self.traversals.traversal(m, ix);
-            traversal.add(memory.candidates, None, only.into(), false);
+            let TraversalMut { state: traversal, candidates, .. } = self.traversals.traversal(m, ix);
+            traversal.add(candidates, None, only.into(), false);
             return;
         }
         self.seed_known(m, ix);
         let table = &self.family(family).table;
-        // The few that are known may all be liars: a bootstrap asks the hosts too until there are more.
-        let enough = if goal == Goal::Bootstrap { FEW_NODES } else { K };
+        // If few are known, all may be liars: a bootstrap queries the hosts too until there are more.
+        let enough = if goal.is_join() { FEW_NODES } else { K };
         if table.len() < enough && table.restored() == 0 {
             self.seed_bootstraps(m, ix);
         } else if table.len() < K {
-            let restored = table.closest_restored::<SEEDS>(table_nodes(m, family), &target);
-            let (traversal, memory) = self.traversals.traversal(m, ix);
+            let restored = self.family(family).table_ref(m).closest_restored::<SEEDS>(&target);
+            let TraversalMut { state: traversal, candidates, .. } = self.traversals.traversal(m, ix);
             traversal.holds_back = true;
             for Contact { id, endpoint } in restored {
                 let id = Some(id).filter(|id| *id != NodeId::ZERO);
-                traversal.add(memory.candidates, id, endpoint, false);
+                traversal.add(candidates, id, endpoint, false);
             }
         }
-        if matches!(goal, Goal::GetPeers | Goal::Announce(_)) {
-            self.take_own_peers(m, ix);
+        if goal.traits().search == SearchKind::Peers {
+            self.add_own_peers(m, ix);
         }
     }
 
-    /// Where few are taken to be alive, the others are there as the last resort.
+    /// Adds the closest nodes of the table; if few are live, bad ones follow as the last resort.
     fn seed_known(&self, m: &mut Memory<'_>, ix: Ix) {
         let (family, target) = (m.traversals[ix].family(), m.traversals[ix].target);
-        let table = &self.family(family).table;
         let closest = |m: &Memory<'_>, filter| -> heapless::Vec<(Contact, Duration), SEEDS> {
-            let closest = table.closest::<SEEDS>(table_nodes(m, family), &target, filter, self.now);
+            let table = self.family(family).table_ref(m);
+            let closest = table.closest::<SEEDS>(&target, filter, self.now);
             closest.into_iter().map(|entry| (entry.contact(), entry.rtt())).collect()
         };
         let live = closest(m, Filter::Live);
         let bad = if live.len() < K { closest(m, Filter::Bad) } else { heapless::Vec::new() };
-        let (traversal, memory) = self.traversals.traversal(m, ix);
+        let TraversalMut { state: traversal, candidates, .. } = self.traversals.traversal(m, ix);
         for (contact, rtt) in live {
-            traversal.add_known(memory.candidates, contact.id, contact.endpoint, rtt);
+            traversal.add_known(candidates, contact.id, contact.endpoint, rtt);
         }
         for (contact, _) in bad {
-            traversal.add(memory.candidates, Some(contact.id), contact.endpoint, true);
+            traversal.add(candidates, Some(contact.id), contact.endpoint, true);
         }
     }
 
     fn seed_bootstraps(&self, m: &mut Memory<'_>, ix: Ix) {
         for at in 0..usize::from(self.bootstraps) {
             let endpoint = m.bootstraps[at];
-            let (traversal, memory) = self.traversals.traversal(m, ix);
+            let TraversalMut { state: traversal, candidates, .. } = self.traversals.traversal(m, ix);
             if endpoint.family() == traversal.family() {
-                traversal.add(memory.candidates, None, endpoint, false);
+                traversal.add(candidates, None, endpoint, false);
             }
         }
     }
 
-    /// None of the restored nodes that a lookup started from has answered.
+    /// Adds the bootstrap hosts after none of the restored nodes that a lookup started from has answered.
     fn ask_bootstraps_after_all(&mut self, m: &mut Memory<'_>, ix: Ix) {
         m.traversals[ix].holds_back = false;
         self.seed_known(m, ix);
@@ -506,19 +513,18 @@ impl Core {
         self.reschedule(m, ix);
     }
 
-    /// Peers that announced themselves to us are found at once.
-    fn take_own_peers(&mut self, m: &mut Memory<'_>, ix: Ix) {
+    /// Adds the peers stored at this node, which are found at once.
+    fn add_own_peers(&mut self, m: &mut Memory<'_>, ix: Ix) {
         let (family, target) = (m.traversals[ix].family(), m.traversals[ix].target);
         let mut peers = heapless::Vec::<Endpoint, 64>::new();
-        let slots = peer_slots(m);
-        let stored = self.peers.peers_of(slots.shared(), &target.into(), self.now).map(|peer| peer.endpoint);
+        let stored = self.peers.peers_of(shared_peers(m), &target.into(), self.now).map(|peer| peer.endpoint);
         peers.extend(stored.filter(|peer| peer.family() == family).take(64));
         for peer in peers {
             self.accept_peer(m, ix, peer);
         }
     }
 
-    /// A remembered walk whose tokens serve an announce or a put (T-08).
+    /// Returns a remembered traversal whose tokens are valid for an announce or a put (T-08).
     pub(in crate::node) fn with_tokens(
         &self,
         m: &mut Memory<'_>,
@@ -536,8 +542,8 @@ impl Core {
         let mut next = self.traversals.remembered.back();
         while let Some(ix) = next {
             if fits(&m.traversals[ix]) {
-                let (traversal, memory) = self.traversals.traversal(m, ix);
-                if traversal.has_tokens(memory.candidates) {
+                let TraversalMut { state: traversal, candidates, .. } = self.traversals.traversal(m, ix);
+                if traversal.has_tokens(candidates) {
                     return Some(ix);
                 }
             }
@@ -546,9 +552,9 @@ impl Core {
         None
     }
 
-    /// Goes on from a remembered walk, for what `kept` is a round of. Returns whether its tokens serve: of an
-    /// item that can change its nodes are asked anew what they hold. What it has found counts against the
-    /// peers that there is room for.
+    /// Continues a remembered traversal, for `publication` if the lookup republishes one. Returns whether its
+    /// tokens are valid; for a mutable item its nodes are queried again for the versions they hold. The peers
+    /// it has found count against `peer_room`.
     pub(in crate::node) fn resume(
         &mut self,
         m: &mut Memory<'_>,
@@ -562,13 +568,13 @@ impl Core {
         #[cfg(feature = "items")]
         if Self::check_of(m, goal, publication) != Check::None {
             self.recall_item(m, ix, goal);
-            let (traversal, memory) = self.traversals.traversal(m, ix);
-            traversal.renew(memory.candidates, goal, options, now);
+            let TraversalMut { state: traversal, candidates, .. } = self.traversals.traversal(m, ix);
+            traversal.renew(candidates, goal, options, now);
             return false;
         }
         let _ = publication;
-        let (traversal, memory) = self.traversals.traversal(m, ix);
-        traversal.resume(memory.candidates, goal, options, now);
+        let TraversalMut { state: traversal, candidates, .. } = self.traversals.traversal(m, ix);
+        traversal.resume(candidates, goal, options, now);
         traversal.has_more |= traversal.found > *peer_room;
         traversal.found = traversal.found.min(*peer_room);
         *peer_room -= traversal.found;
@@ -576,22 +582,22 @@ impl Core {
         true
     }
 
-    /// Tokens that were thought to serve did not: the lookup is made after all.
+    /// Starts a lookup over after its remembered tokens were refused.
     fn restart(&mut self, m: &mut Memory<'_>, ix: Ix) {
-        let (traversal, _) = self.traversals.traversal(m, ix);
+        let traversal = self.traversals.traversal(m, ix).state;
         traversal.restart(self.now);
         let options = self.config.lookup;
         self.seed(m, ix, &options);
         self.reschedule(m, ix);
     }
 
-    /// Whether a lookup has nobody to ask in any family, and still waits for somebody.
+    /// Whether a lookup has no candidate in any family, and still waits for one.
     fn is_parked(&self, m: &Memory<'_>, ix: Ix) -> bool {
         let traversal = &m.traversals[ix];
         let empty = |traversal: &Traversal| traversal.len() == 0;
         traversal.phase.is_under_way()
             && !traversal.alone
-            && !matches!(traversal.goal, Goal::Refresh | Goal::Bootstrap)
+            && !traversal.goal.is_maintenance()
             && self.now < traversal.started + PARKED
             && empty(traversal)
             && traversal.sibling.some().is_none_or(|sibling| empty(&m.traversals[sibling]))
@@ -602,12 +608,12 @@ impl Core {
         m.traversals[ix].ended = self.now;
         self.traversals.set_phase(m, ix, Phase::Ended);
         let traversal = m.traversals[ix];
-        if matches!(traversal.goal, Goal::Refresh | Goal::Bootstrap) {
-            self.on_upkeep_done(m, &traversal);
+        if traversal.goal.is_maintenance() {
+            self.on_maintenance_done(m, &traversal);
         }
         let sibling = traversal.sibling.some();
         if let Some(sibling) = sibling.filter(|&sibling| m.traversals[sibling].phase.is_under_way()) {
-            // It may have waited for this one, to decide.
+            // Its decision may have waited for this traversal.
             #[cfg(feature = "items")]
             if m.traversals[sibling].items.is_thorough() {
                 self.reschedule(m, sibling);
@@ -615,7 +621,7 @@ impl Core {
             let _ = sibling;
             return;
         }
-        if traversal.goal == Goal::Refresh {
+        if traversal.goal.is_refresh() {
             self.traversals.set_phase(m, ix, Phase::Remembered);
         } else {
             self.traversals.set_phase(m, traversal.lead, Phase::Completed);
@@ -623,24 +629,25 @@ impl Core {
     }
 }
 
-/// How many nodes there are.
+/// The size of the network.
 impl Core {
-    /// A walk has ended: how close it came tells how many nodes there are.
+    /// Learns the size of the network from how close an ended traversal came to its target.
     fn learn_density(&mut self, m: &mut Memory<'_>, ix: Ix) {
-        let (traversal, memory) = self.traversals.traversal(m, ix);
-        let Some(reach) = traversal.reach(memory.candidates) else { return };
+        let TraversalMut { state: traversal, candidates, .. } = self.traversals.traversal(m, ix);
+        let Some(reach) = traversal.reach(candidates) else { return };
         let (family, goal) = (traversal.family(), traversal.goal);
         let target = traversal.target;
         let state = self.family_mut(family);
-        let aim = match goal {
-            Goal::Bootstrap => Aim::Neighbours,
-            Goal::Refresh => {
-                // That many buckets from our own neighbourhood outwards it may be the same nodes.
+        let aim = match goal.traits().cause {
+            Cause::Join => Aim::Neighbours,
+            Cause::Refresh => {
+                // Within this many buckets of the node's own neighbourhood the same nodes may be counted
+                // again.
                 let is_near = target.common_prefix_len(&state.id) + NEIGHBOUR_BITS
                     > state.table.relevant_depth() as u32;
                 if is_near { Aim::Neighbours } else { Aim::Elsewhere }
             }
-            _ => Aim::Users,
+            Cause::User => Aim::Users,
         };
         if aim != Aim::Users && state.has_grown_much() {
             state.density.doubt();
@@ -648,11 +655,11 @@ impl Core {
         state.density.learn(reach, aim);
     }
 
-    /// A walk that would end goes on through the region around its target, because something is odd.
+    /// Extends a traversal that would end through the region around its target, if its results look odd.
     fn widen(&self, m: &mut Memory<'_>, ix: Ix) -> bool {
-        let (traversal, memory) = self.traversals.traversal(m, ix);
+        let TraversalMut { state: traversal, candidates, .. } = self.traversals.traversal(m, ix);
         let margin = self.family(traversal.family()).density.margin();
-        traversal.widen(memory.candidates, margin)
+        traversal.widen(candidates, margin)
     }
 
     fn network_sizes(&self) -> [Option<NetworkSize>; 2] {
@@ -660,7 +667,7 @@ impl Core {
     }
 }
 
-/// The `at`-th of `count` equal parts.
+/// Returns the `at`-th of `count` equal parts.
 fn part<T>(all: &mut [T], at: usize, count: usize) -> &mut [T] {
     let len = all.len() / count;
     &mut all[at * len..(at + 1) * len]
@@ -671,25 +678,14 @@ fn share<T>(all: &[T], at: usize, count: usize) -> &[T] {
     &all[at * len..(at + 1) * len]
 }
 
-fn publication_id(slots: &[Slot<Kept>], publication: Ix) -> Option<PublicationId> {
+fn publication_id(slots: &[Slot<Publication>], publication: Ix) -> Option<PublicationId> {
     publication.some().map(|ix| PublicationId { ix, generation: slots[ix].generation })
 }
 
-/// How a lookup goes or went, both families together.
+/// Returns the results of a lookup so far, both families together.
 fn report(lead: &Traversal, sibling: Option<&Traversal>, now: Instant) -> LookupReport {
     let traversals = || core::iter::once(lead).chain(sibling);
     let sum = |field: fn(&Traversal) -> u16| traversals().map(|traversal| u32::from(field(traversal))).sum();
-    let kind = match lead.goal {
-        Goal::FindNode | Goal::Refresh => LookupKind::FindNode,
-        Goal::GetPeers => LookupKind::GetPeers,
-        Goal::Scrape => LookupKind::Scrape,
-        Goal::Announce(_) => LookupKind::Announce,
-        Goal::Bootstrap => LookupKind::Bootstrap,
-        #[cfg(feature = "items")]
-        Goal::Get(_) => LookupKind::Get,
-        #[cfg(feature = "items")]
-        Goal::Put(_) => LookupKind::Put,
-    };
     let refused =
         |field: fn(&Refused) -> u16| traversals().map(|traversal| u32::from(field(&traversal.refused))).sum();
     let mut codes = traversals().map(|traversal| traversal.refused.code).filter(|code| *code != 0);
@@ -712,6 +708,6 @@ fn report(lead: &Traversal, sibling: Option<&Traversal>, now: Instant) -> Lookup
         copies: sum(|traversal| traversal.items.copies),
         duration: traversals().map(end).max().unwrap_or(now) - lead.started,
         crowding: traversals().filter_map(Traversal::expected_within).map(chance).min(),
-        ..LookupReport::unstarted(kind, lead.target)
+        ..LookupReport::unstarted(lead.goal.traits().kind, lead.target)
     }
 }

@@ -1,4 +1,4 @@
-//! Where others see us, and the id that follows from it (BEP 42).
+//! The external address of a node, and the id that follows from it (BEP 42).
 
 use core::net::SocketAddr;
 use core::ops::Range;
@@ -14,30 +14,31 @@ use crate::node::api::event::{PackedEvent, PackedKind};
 use crate::node::core::Core;
 use crate::node::storage::Storage;
 use crate::node::storage::sealed::Memory;
-use crate::table::{Contact, Move, Slots};
+use crate::table::{Contact, Move};
 
-/// Our external address (BEP 42).
+/// External address (BEP 42).
 impl<S: Storage> Node<S> {
-    /// Where the nodes of this family see us (BEP 42), as most of them say; `None` until enough have
-    /// answered. The port is 0 where they disagree on it, as behind a symmetric NAT.
+    /// Returns this node's external address as most nodes of the family report it (BEP 42); `None` until
+    /// enough have answered. The port is 0 if they disagree on it, as behind a symmetric NAT.
     pub fn external_addr(&self, family: Family) -> Option<SocketAddr> {
         self.core.family(family).external.known()
     }
 
-    /// Tells the node where others see it, from a port mapping, a tracker's `external ip` or `yourip`
-    /// of peers (BEP 24, BEP 10). It is believed until 32 more nodes say something else than say the
-    /// same. The port may be 0.
+    /// Sets the external address, as learned from a port mapping, a tracker's `external ip` or the `yourip`
+    /// of peers (BEP 24, BEP 10).
+    ///
+    /// The address is used until 32 more nodes contradict it than confirm it. The port may be 0.
     ///
     /// # Errors
     ///
-    /// [`StartError::AddressRefused`] where nobody can have this address, or its family is off.
+    /// [`StartError::AddressRefused`] if no host can have this address, or its family is off.
     pub fn set_external_addr(&mut self, now: Instant, addr: SocketAddr) -> Result<(), StartError> {
         self.core.set_external_addr(&mut self.storage.memory(), now, addr.into())
     }
 }
 
 impl Core {
-    /// A node that answered a query of ours says where it sees us.
+    /// Counts the external address that a node reported in response to a query.
     pub(in crate::node) fn on_seen(&mut self, m: &mut Memory<'_>, by: Endpoint, seen: Option<SocketAddr>) {
         let Some(seen) = seen.map(Endpoint::from) else { return };
         let family = by.family();
@@ -72,7 +73,7 @@ impl Core {
         Ok(())
     }
 
-    /// The part of the memory for voters that a family has: all of it, or its half.
+    /// Returns the part of the voters' memory that a family uses: all of it, or its half.
     pub(in crate::node) const fn voters_of(&self, family: Family, len: usize) -> Range<usize> {
         match (self.config.ipv4 && self.config.ipv6, family) {
             (false, _) => 0..len,
@@ -86,7 +87,7 @@ impl Core {
         self.may_contact(addr.with_port(1))
     }
 
-    /// We are seen at this address from now on, and before perhaps at another one.
+    /// Adopts a new external address; `has_moved` if another one was known before.
     fn move_to(&mut self, m: &mut Memory<'_>, addr: Endpoint, has_moved: bool) {
         let family = addr.family();
         let old = self.family(family).id;
@@ -96,9 +97,9 @@ impl Core {
         }
         if !fits {
             let new = NodeId::secure_for(addr.ip(), self.rng.bytes());
-            self.take_id(m, family, new);
+            self.change_id(m, family, new);
         }
-        // Last, because nodes that moved in the table may be too many to be told.
+        // Last, because there may be more moved nodes than the ring has room for.
         let endpoint = self.family(family).external.known().map_or(addr, Endpoint::from);
         debug!("our external address is {}", SocketAddr::from(endpoint));
         self.notify(m, PackedEvent { kind: PackedKind::ExternalAddr, endpoint, ..PackedEvent::EMPTY });
@@ -108,26 +109,20 @@ impl Core {
         }
     }
 
-    /// Takes another id, and goes on with everything that is under way.
-    fn take_id(&mut self, m: &mut Memory<'_>, family: Family, id: NodeId) {
-        let mut slots = match family {
-            Family::V4 => {
-                Slots { buckets: m.buckets_v4, entries: m.nodes_v4, replacements: m.replacements_v4 }
-            }
-            Family::V6 => {
-                Slots { buckets: m.buckets_v6, entries: m.nodes_v6, replacements: m.replacements_v6 }
-            }
-        };
+    /// Changes the node's id, and continues everything in progress.
+    fn change_id(&mut self, m: &mut Memory<'_>, family: Family, id: NodeId) {
+        let events = core::mem::take(&mut m.events);
         let state = &mut self.families[family.index()];
         state.id = id;
-        state.table.rehome(&mut slots, id, self.now, |change| {
+        state.table_mut(m).rehome(id, self.now, |change| {
             let (kind, Contact { id, endpoint }) = match change {
                 Move::Out(contact) => (PackedKind::NodeRemoved, contact),
                 Move::In(contact) => (PackedKind::NodeAdded, contact),
             };
-            let notice = PackedEvent { kind, id, endpoint, ..PackedEvent::EMPTY };
-            self.stats.events_lost += self.notices.push(m.notices, notice);
+            let event = PackedEvent { kind, id, endpoint, ..PackedEvent::EMPTY };
+            self.stats.events_lost += self.events.push(events, event);
         });
-        self.owe_bootstrap(family);
+        m.events = events;
+        self.schedule_bootstrap(family);
     }
 }

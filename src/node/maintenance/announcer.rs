@@ -1,4 +1,5 @@
-//! Announces and items that are kept up: their rounds are lookups that the node starts by itself.
+//! Publications: announces and items that the node republishes by itself, each time through an ordinary
+//! lookup.
 
 use core::time::Duration;
 
@@ -6,7 +7,7 @@ use crate::base::addr::Family;
 use crate::base::id::InfoHash;
 use crate::base::pool::{Ix, Slot};
 use crate::base::time::Instant;
-use crate::lookup::republisher::{Kept, Pace, Phase, Subject};
+use crate::lookup::republisher::{Pace, Phase, Publication, Subject};
 use crate::lookup::{self, Announce, Goal, LookupOptions};
 use crate::node::api::config::Config;
 use crate::node::api::error::Limit;
@@ -16,44 +17,45 @@ use crate::node::core::Core;
 use crate::node::maintenance::timers::Timer;
 use crate::node::storage::sealed::{Memory, View};
 
-/// Endpoints that a round contacts anew in one family: about 24 on the way and 8 that store.
-const ROUND_ENDPOINTS: u32 = 32;
+/// Endpoints that a republish contacts anew in one family: about 24 on the way and 8 that store.
+const REPUBLISH_ENDPOINTS: u32 = 32;
 
-/// Rounds under way at once at most, where there are lookups enough.
-const ROUNDS: usize = 4;
+/// The most republishes at once, if there are enough lookup slots.
+const MAX_REPUBLISHES: usize = 4;
 
-/// Rounds leave this share of the lookups to others.
+/// Republishes leave this share of the lookup slots to others.
 const RESERVE: usize = 4;
 
-/// First rounds that need not wait for each other leave this share of the lookups to others.
-const AT_ONCE_RESERVE: usize = 2;
+/// First republishes that need not wait for each other leave this share of the lookup slots to others.
+const FIRST_RESERVE: usize = 2;
 
-/// A round that found no slot tries again after so long: every lookup that ends may leave one.
+/// The pause after a republish that found no slot: every lookup that ends may leave one.
 const SLOT_PAUSE: Duration = Duration::from_secs(1);
 
-/// A round waits at most this long for others to use fewer new endpoints.
+/// The longest time that a republish waits for others to use fewer new endpoints.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Between the end of a round and the start of another.
-const MOMENT: Duration = Duration::from_millis(1);
+/// The pause between the end of a republish and the start of another.
+const END_PAUSE: Duration = Duration::from_millis(1);
 
 const INTERVALS: [Duration; 2] = [Duration::from_secs(60), Duration::from_secs(24 * 3600)];
 
-/// How fast rounds follow each other, so that they alone stay within what may be contacted anew.
+/// Returns how fast republishes follow each other, so that they alone stay within the limit of new endpoints.
 pub(in crate::node) fn pace(config: &Config, lookups: usize) -> Pace {
     let families = Family::ALL.into_iter().filter(|&family| config.has(family)).count() as u32;
     let lookups = lookups / families.max(1) as usize;
-    let rounds = (lookups / RESERVE).clamp(1, ROUNDS);
+    let rounds = (lookups / RESERVE).clamp(1, MAX_REPUBLISHES);
     Pace {
         interval: config.announce_interval.clamp(INTERVALS[0], INTERVALS[1]),
-        spacing: Duration::from_secs(u64::from(ROUND_ENDPOINTS * families)) / config.new_endpoints.max(1),
+        spacing: Duration::from_secs(u64::from(REPUBLISH_ENDPOINTS * families)) / config.new_endpoints.max(1),
         rounds,
-        at_once: (lookups / AT_ONCE_RESERVE).max(rounds),
+        at_once: (lookups / FIRST_RESERVE).max(rounds),
     }
 }
 
 impl Core {
-    /// `last`: how long ago the last round of a saved announce ended, and how many nodes confirmed it.
+    /// Starts announcing. `last`: how long ago the last republish of a saved announcement ended, and how many
+    /// nodes confirmed it.
     pub(in crate::node) fn start_announcing(
         &mut self,
         m: &mut Memory<'_>,
@@ -66,12 +68,15 @@ impl Core {
         if announce.port == 0 {
             return Err(StartError::PortZero);
         }
-        self.check_walks(m, Family::ALL.into_iter().filter(|&family| self.config.has(family)).count())?;
+        self.check_lookup_slots(
+            m,
+            Family::ALL.into_iter().filter(|&family| self.config.has(family)).count(),
+        )?;
         let (target, subject) = (infohash.into(), Subject::Announce(announce));
         let ix = match self.republisher.find(m.publications, &target, false) {
             Some(ix) => {
                 if m.publications[ix].subject != subject {
-                    self.drop_round(m, ix);
+                    self.end_republish(m, ix);
                     self.republisher.change(m.publications, ix, subject, now);
                 }
                 ix
@@ -82,38 +87,42 @@ impl Core {
             }
         };
         self.hold_own(m, infohash, announce);
-        self.schedule_rounds(m);
+        self.schedule_republishes(m);
         Ok(PublicationId { ix, generation: m.publications[ix].generation })
     }
 
-    /// Whether a round finds the slots it needs at all.
-    pub(in crate::node) fn check_walks(&self, m: &Memory<'_>, needed: usize) -> Result<(), StartError> {
+    /// Checks that a republish can get the slots it needs at all.
+    pub(in crate::node) fn check_lookup_slots(
+        &self,
+        m: &Memory<'_>,
+        needed: usize,
+    ) -> Result<(), StartError> {
         let size = m.traversals.len();
         if size < needed { Err(Limit::Lookups.refusal(size, needed)) } else { Ok(()) }
     }
 
-    /// Ends what is kept up, an announce or an item as is said.
-    pub(in crate::node) fn stop_keeping(
+    /// Stops a publication: an item if `is_item`, else an announcement. Returns whether it existed.
+    pub(in crate::node) fn stop_publication(
         &mut self,
         m: &mut Memory<'_>,
         publication: PublicationId,
         is_item: bool,
     ) -> bool {
-        let is_kept = m.publications.get(publication.ix.position()).is_some_and(|Slot { value, .. }| {
+        let exists = m.publications.get(publication.ix.position()).is_some_and(|Slot { value, .. }| {
             let is_current = value.phase != Phase::Free && value.generation == publication.generation;
             is_current && value.subject.is_item() == is_item
         });
-        if is_kept {
-            self.drop_round(m, publication.ix);
+        if exists {
+            self.end_republish(m, publication.ix);
             if !is_item {
                 self.release_own(m, m.publications[publication.ix].target.into());
             }
             #[cfg(feature = "items")]
-            self.release_kept(m, publication.ix);
+            self.release_published(m, publication.ix);
             self.republisher.remove(m.publications, publication.ix);
-            self.schedule_rounds(m);
+            self.schedule_republishes(m);
         }
-        is_kept
+        exists
     }
 
     pub(in crate::node) fn announcements<'a>(
@@ -142,15 +151,15 @@ impl Core {
         })
     }
 
-    /// Starts what rounds are due.
-    pub(in crate::node) fn start_rounds(&mut self, m: &mut Memory<'_>) {
-        while self.next_round(m.publications).is_some_and(|at| at <= self.now) {
+    /// Starts the republishes that are due.
+    pub(in crate::node) fn start_republishes(&mut self, m: &mut Memory<'_>) {
+        while self.next_republish(m.publications).is_some_and(|at| at <= self.now) {
             let Some(ix) = self.republisher.next(m.publications, self.now) else { break };
-            let Kept { target, subject, .. } = m.publications[ix];
+            let Publication { target, subject, .. } = m.publications[ix];
             let goal = match subject {
                 Subject::Announce(announce) => Goal::Announce(announce),
                 #[cfg(feature = "items")]
-                Subject::Item(item) => self.item_round(m, &target, item),
+                Subject::Item(item) => self.begin_item_republish(m, &target, item),
             };
             let families = Family::ALL.map(|family| self.family(family).on);
             let options = LookupOptions { only: None, ..self.config.lookup };
@@ -163,25 +172,25 @@ impl Core {
                 Err(_) => self.republisher.starve(self.now + SLOT_PAUSE),
             }
         }
-        self.schedule_rounds(m);
+        self.schedule_republishes(m);
     }
 
-    pub(in crate::node) fn schedule_rounds(&mut self, m: &Memory<'_>) {
+    pub(in crate::node) fn schedule_republishes(&mut self, m: &Memory<'_>) {
         if self.republisher.len() > 0 {
-            self.timers.set(Timer::Kept, self.next_round(m.publications).unwrap_or(Instant::NEVER));
+            self.timers.set(Timer::Republish, self.next_republish(m.publications).unwrap_or(Instant::NEVER));
         } else {
-            self.timers.set(Timer::Kept, Instant::NEVER);
+            self.timers.set(Timer::Republish, Instant::NEVER);
         }
     }
 
-    /// The network is there, again or at last: whatever failed before is repeated.
-    pub(in crate::node) fn resume_rounds(&mut self, m: &mut Memory<'_>) {
-        self.republisher.forgive(m.publications, self.now);
-        self.schedule_rounds(m);
+    /// Repeats publications that failed before, after the network has come up.
+    pub(in crate::node) fn resume_republishes(&mut self, m: &mut Memory<'_>) {
+        self.republisher.retry_failed(m.publications, self.now);
+        self.schedule_republishes(m);
     }
 
-    /// The end of a round was told.
-    pub(in crate::node) fn on_round_done(
+    /// Records the end of a republish, after it was reported.
+    pub(in crate::node) fn on_republish_done(
         &mut self,
         m: &mut Memory<'_>,
         ix: Ix,
@@ -194,45 +203,45 @@ impl Core {
         } else {
             self.republisher.end(m.publications, ix, acknowledged as u16, self.now);
         }
-        // Until the next input the user may ask for the nodes of what has ended.
-        self.republisher.hold(self.now + MOMENT);
-        self.schedule_rounds(m);
+        // Until the next input the user may read the nodes of the lookup that has ended.
+        self.republisher.hold(self.now + END_PAUSE);
+        self.schedule_republishes(m);
     }
 
-    /// The user wants no more of a round.
-    pub(in crate::node) fn on_round_cancelled(&mut self, m: &mut Memory<'_>, ix: Ix) {
+    /// Records that the user cancelled a republish.
+    pub(in crate::node) fn on_republish_cancelled(&mut self, m: &mut Memory<'_>, ix: Ix) {
         m.publications[ix].round = Ix::NONE;
         self.republisher.skip(m.publications, ix, self.now);
-        self.schedule_rounds(m);
+        self.schedule_republishes(m);
     }
 
-    /// A round makes room for a lookup that cannot wait: the one that started last. Returns whether one
-    /// could.
-    pub(in crate::node) fn displace_round(&mut self, m: &mut Memory<'_>) -> bool {
-        let lead = self.displaceable(m).max_by_key(|&lead| m.traversals[lead].started);
+    /// Preempts the republish that started last to free a lookup slot. Returns whether there was one.
+    pub(in crate::node) fn preempt_republish(&mut self, m: &mut Memory<'_>) -> bool {
+        let lead = self.preemptible(m).max_by_key(|&lead| m.traversals[lead].started);
         let Some(lead) = lead else { return false };
-        self.put_back_round(m, lead);
+        self.postpone_republish(m, lead);
         self.republisher.starve(self.now + SLOT_PAUSE);
-        self.schedule_rounds(m);
+        self.schedule_republishes(m);
         true
     }
 
-    /// The walks that rounds would free for others.
-    pub(in crate::node) fn displaceable_walks(&self, m: &Memory<'_>) -> usize {
-        self.displaceable(m).map(|lead| 1 + usize::from(!m.traversals[lead].sibling.is_none())).sum()
+    /// Returns how many traversals preempted republishes would free.
+    pub(in crate::node) fn preemptible_traversals(&self, m: &Memory<'_>) -> usize {
+        self.preemptible(m).map(|lead| 1 + usize::from(!m.traversals[lead].sibling.is_none())).sum()
     }
 
-    /// The walks that are to stay free for a round, because others have taken all of them before: a user
-    /// who always has another lookup to start must not keep rounds away for ever.
-    pub(in crate::node) fn reserved_walks(&self, m: &Memory<'_>) -> usize {
+    /// Returns how many traversals must stay free for a republish because other lookups took all of them
+    /// before: a user who always has another lookup to start must not prevent republishes for ever.
+    pub(in crate::node) fn reserved_traversals(&self, m: &Memory<'_>) -> usize {
         let is_wanted = self.republisher.is_starved()
-            && self.replacements_a_round(m)
-            && self.next_round(m.publications).is_some();
+            && self.guarantees_republish(m)
+            && self.next_republish(m.publications).is_some();
         if is_wanted { self.families.iter().filter(|family| family.on).count() } else { 0 }
     }
 
-    /// The rounds under way that may be displaced, by the walks that lead them: all but the first.
-    fn displaceable<'a>(&self, m: &'a Memory<'_>) -> impl Iterator<Item = Ix> + use<'a> {
+    /// Returns the republishes in progress that may be preempted, by their leading traversals: all but the
+    /// first.
+    fn preemptible<'a>(&self, m: &'a Memory<'_>) -> impl Iterator<Item = Ix> + use<'a> {
         let traversals = &*m.traversals;
         let is_under_way = move |ix: Ix| traversals[ix].phase.is_under_way();
         let leads = (0..traversals.len()).map(Ix::new).filter(move |&ix| {
@@ -241,24 +250,24 @@ impl Core {
                 !traversal.publication.is_none() && traversal.lead == ix && traversal.phase.has_events();
             is_round && (is_under_way(ix) || traversal.sibling.some().is_some_and(is_under_way))
         });
-        leads.skip(self.replacements_a_round(m).into())
+        leads.skip(self.guarantees_republish(m).into())
     }
 
-    /// Whether there are lookups enough for one round to go on whatever the user wants.
-    fn replacements_a_round(&self, m: &Memory<'_>) -> bool {
+    /// Whether there are enough lookup slots for one republish to go on whatever the user starts.
+    fn guarantees_republish(&self, m: &Memory<'_>) -> bool {
         m.traversals.len() >= RESERVE * self.families.iter().filter(|family| family.on).count()
     }
 
-    /// Ends the round that this walk leads; it comes first when there is room again.
-    pub(in crate::node) fn put_back_round(&mut self, m: &mut Memory<'_>, lead: Ix) {
+    /// Ends the republish that this traversal leads; it comes first when there is room again.
+    pub(in crate::node) fn postpone_republish(&mut self, m: &mut Memory<'_>, lead: Ix) {
         let publication = m.traversals[lead].publication;
-        self.drop_walks(m, lead);
+        self.end_traversals(m, lead);
         m.publications[publication].round = Ix::NONE;
         self.republisher.put_back(m.publications, publication, self.now);
     }
 
-    /// When the next round starts; `None` while there is no network, or nothing to start.
-    fn next_round(&self, slots: &[Slot<Kept>]) -> Option<Instant> {
+    /// Returns when the next republish starts; `None` while there is no network, or nothing to start.
+    fn next_republish(&self, slots: &[Slot<Publication>]) -> Option<Instant> {
         let is_ready = self.families.iter().any(|family| family.on && family.ready);
         if !is_ready || self.seems_down() {
             return None;
@@ -267,17 +276,17 @@ impl Core {
         if self.republisher.is_at_once() {
             return Some(wanted.max(self.now));
         }
-        // The user's own lookups are to find half of what may be contacted at once.
+        // Half of the burst of new endpoints is left to the user's own lookups.
         let limit = self.endpoint_rate();
         let half = limit.burst.div_ceil(2).max(1);
         let stocked = self.new_endpoints.stocked_at(limit, half, self.now)?;
         Some(wanted.max(stocked.min(wanted + PATIENCE)).max(self.now))
     }
 
-    /// Ends the round of an announce that is under way, and what an earlier one would still place.
-    pub(in crate::node) fn drop_round(&mut self, m: &mut Memory<'_>, publication: Ix) {
+    /// Ends the republish of a publication that is in progress, and what an earlier one would still send.
+    pub(in crate::node) fn end_republish(&mut self, m: &mut Memory<'_>, publication: Ix) {
         if let Some(lead) = core::mem::take(&mut m.publications[publication].round).some() {
-            self.drop_walks(m, lead);
+            self.end_traversals(m, lead);
         }
         for ix in (0..m.traversals.len()).map(Ix::new) {
             let traversal = &m.traversals[ix];
@@ -291,7 +300,7 @@ impl Core {
     }
 }
 
-/// An instant on the clock of the caller, which may have slept.
+/// Converts an instant to the caller's clock, which does not count `slept`.
 pub(in crate::node) fn outside(at: Instant, slept: Duration) -> Instant {
     Instant::ZERO + (at - (Instant::ZERO + slept))
 }

@@ -1,4 +1,4 @@
-//! House-keeping by the clock: deadlines, token rotation, expiry, bootstrap and bucket refresh.
+//! Bootstrap and maintenance by the clock: deadlines, token rotation, expiry, bucket refresh.
 
 use core::time::Duration;
 
@@ -11,96 +11,101 @@ use crate::node::api::config::BootstrapKind;
 use crate::node::api::error::Limit;
 use crate::node::api::error::StartError;
 use crate::node::api::event::{LookupId, PackedEvent, PackedKind};
-use crate::node::core::{Core, FamilyState, SLOT_RETRY, table_nodes, table_slots};
+use crate::node::core::{Core, FamilyState, SLOT_RETRY};
 use crate::node::maintenance::timers::Timer;
+#[cfg(feature = "items")]
+use crate::node::server::memory::ItemsMut;
+use crate::node::server::memory::PeersMut;
 use crate::node::storage::sealed::Memory;
 use crate::rpc::inflight::{Expiry, Purpose, Query, QueryResult};
 use crate::rpc::reputation::Blame;
 use crate::table::{Contact, Entry, InsertKind};
 use crate::wire::MethodKind;
 
-/// With fewer nodes than this in the table the node bootstraps again (mldht: 30), and answers in
-/// the other family are asked to name some (BEP 32).
+/// The number of nodes in the table below which the node bootstraps again (mldht: 30), and below which
+/// queries in the other family ask for nodes of this one (BEP 32).
 pub(in crate::node) const FEW_NODES: usize = 30;
 
-/// The first pause after a bootstrap that found nobody; it doubles each time.
+/// The first pause after a bootstrap that found no node; it doubles each time.
 const FIRST_RETRY: Duration = Duration::from_secs(5);
 
-/// The longest pause while nobody is known, and the pause while few are.
+/// The longest pause while no node is known, and the pause while few are.
 const RETRY: Duration = Duration::from_secs(4 * 60);
 
-/// The pause while our own system does not send, after so many tries at the first one.
+/// The pause while the local system does not send, after `UNSENT_TRIES` tries at the first one.
 const UNSENT_RETRY: Duration = Duration::from_secs(15);
 const UNSENT_TRIES: u8 = 12;
 
-/// After this long without any message, answers to our queries among them, our own link counts as
-/// down.
+/// The time without any message, responses included, after which the local link counts as down.
 const SILENCE: Duration = Duration::from_secs(60);
 
-/// How often the upkeep pings somebody while our link seems down.
+/// The pause between pings while the local link seems down.
 const PROBE: Duration = Duration::from_secs(10);
 
-/// A query that is given up earlier than so many stalls after it was sent tells nothing.
+/// The number of stalls after which the abandonment of a query counts as a failure of the node.
 const PATIENCE: u32 = 4;
 
-/// How far a family has come in joining its DHT.
+/// The progress of a family in joining its DHT.
 #[derive(Clone, Copy, Debug, Default)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(in crate::node) struct Bootstrap {
-    /// A bootstrap or refresh lookup is under way.
+    /// Whether a bootstrap or refresh lookup is in progress.
     busy: bool,
-    /// Bootstraps in a row that found nobody.
+    /// Bootstraps in a row that found no node.
     failures: u8,
-    /// The next bucket to fill after a bootstrap, from our own neighbourhood outwards.
+    /// The next bucket to fill after a bootstrap, from the node's own neighbourhood outwards.
     fill: Option<u8>,
-    /// Not before this time.
+    /// The earliest time of the next bootstrap.
     next: Instant,
-    /// Our id is another one since, and we know nobody around it yet.
-    is_owed: bool,
-    /// There was a reason to join anew since the bootstrap under way began.
+    /// Whether the id has changed since the last bootstrap, so that no neighbours are known yet.
+    is_id_new: bool,
+    /// Whether a reason to rejoin has come up since the bootstrap in progress began.
     again: bool,
-    /// Our own system did not send a query since a datagram came in last.
+    /// Whether the local system has failed to send a query since the last datagram came in.
     is_unsent: bool,
-    /// Our own system did not send a query of the bootstrap under way, or of the last one.
+    /// Whether the local system failed to send a query of the bootstrap in progress, or of the last one.
     was_unsent: bool,
-    /// One was not sent however often it was tried, and nothing came in meanwhile: there is no network.
+    /// Whether a query could not be sent in any of its tries, and nothing has come in meanwhile: there is no
+    /// network.
     is_cut_off: bool,
-    /// The most nodes that were in the table when a lookup of the upkeep ended: with no more, none were
-    /// found that could lead to others, and the buckets are not filled again.
+    /// The most nodes that were in the table when a maintenance lookup ended: with no more, none were found
+    /// that could lead to others, and the buckets are not filled again.
     filled: u16,
 }
 
 impl Bootstrap {
-    /// Our own system did not send a query. Returns whether nothing has come in since that happened before.
+    /// Records that the local system did not send a query. Returns whether nothing has come in since that
+    /// last happened.
     pub(in crate::node) const fn note_unsent(&mut self) -> bool {
         self.was_unsent = true;
         core::mem::replace(&mut self.is_unsent, true)
     }
 
-    /// It did not however often it was tried. A bootstrap is to look soon whether there is a network.
+    /// Records that a query could not be sent in any of its tries. A bootstrap soon checks whether there is a
+    /// network.
     pub(in crate::node) fn note_cut_off(&mut self, now: Instant) {
         if !core::mem::replace(&mut self.is_cut_off, true) {
             (self.failures, self.next) = (0, now + FIRST_RETRY);
         }
     }
 
-    /// Something came in. Returns whether a query was not sent before.
+    /// Records that something came in. Returns whether a query was not sent before.
     pub(in crate::node) const fn take_unsent(&mut self) -> bool {
         self.is_cut_off = false;
         core::mem::replace(&mut self.is_unsent, false)
     }
 
-    /// Whether it is of no use to send a query again that was not sent.
+    /// Whether sending an unsent query again is pointless.
     pub(in crate::node) const fn is_cut_off(&self) -> bool {
         self.is_cut_off
     }
 
-    /// A lookup of the node's own begins.
+    /// Records the start of a maintenance lookup.
     const fn begin(&mut self) {
         (self.busy, self.again, self.was_unsent) = (true, false, false);
     }
 
-    /// The pause after one that found nobody.
+    /// Returns the pause after a bootstrap that found no node.
     fn pause(&mut self) -> Duration {
         let failures = self.failures;
         self.failures = failures.saturating_add(1);
@@ -133,28 +138,32 @@ impl Core {
         }
         if self.timers.fired(Timer::Sweep, now) {
             if self.peers.next_sweep().is_some_and(|at| at <= now) {
-                self.peers.sweep(&mut crate::node::server::query::peer_slots(m), now);
+                let PeersMut { head, mut slots, .. } = self.peers_mut(m);
+                head.sweep(&mut slots, now);
             }
             #[cfg(feature = "items")]
-            self.items.expire(&mut self.item_slots(m), now);
+            {
+                let ItemsMut { head, mut slots, .. } = self.items_mut(m);
+                head.expire(&mut slots, now);
+            }
             self.schedule_sweep(m);
         }
         if self.timers.fired(Timer::Parked, now) {
             self.end_parked(m);
         }
         for (family, timer) in Family::ALL.into_iter().zip([Timer::MaintenanceV4, Timer::MaintenanceV6]) {
-            // An errand that ends at once leaves time for the next one.
+            // A task that ends at once leaves time for the next one.
             while self.timers.fired(timer, now) {
                 self.run_maintenance(m, family);
             }
         }
-        if self.timers.fired(Timer::Kept, now) {
-            self.start_rounds(m);
+        if self.timers.fired(Timer::Republish, now) {
+            self.start_republishes(m);
         }
     }
 
-    /// Where every slot is taken, dead nodes must not hold up the lookups: the query that has
-    /// stalled and is nearest to its timeout is given up.
+    /// Aborts the stalled query closest to its timeout when all query slots are in use, so that dead nodes do
+    /// not block lookups.
     pub(in crate::node) fn make_room(&mut self, m: &mut Memory<'_>) {
         if self.traversals.has_ready()
             && self.inflight.is_full(m.queries)
@@ -204,7 +213,7 @@ impl Core {
             self.family_mut(family).bootstraps += 1;
         }
         if kind == BootstrapKind::Router {
-            self.spare_router(m, at);
+            self.mark_router(m, at);
         }
         if known.is_none() {
             self.wake_bootstrap(family, now);
@@ -237,7 +246,7 @@ impl Core {
         let targets = Family::ALL.map(|family| self.family(family).id);
         let options = self.config.lookup;
         let was_busy = Family::ALL.map(|family| self.family(family).bootstrap.busy);
-        // Before it starts: with nobody to ask it ends at once.
+        // Before it starts: with no candidate it ends at once.
         for family in Family::ALL.into_iter().filter(|family| families[family.index()]) {
             self.family_mut(family).bootstrap.begin();
         }
@@ -255,22 +264,23 @@ impl Core {
         for family in Family::ALL {
             let state = self.family_mut(family);
             (state.ready, state.holds_router) = (false, false);
-            state.table.clear(table_slots(m, family).buckets, now);
+            state.table_mut(m).clear(now);
             self.rejoin(family);
         }
     }
 
-    /// The bootstrap hosts, routers first.
+    /// Returns the bootstrap hosts, routers first.
     pub(in crate::node) fn bootstraps<'a>(&self, m: &'a Memory<'_>) -> &'a [Endpoint] {
         &m.bootstraps[..usize::from(self.bootstraps)]
     }
 
-    /// Whether a host is a router, which is to be spared.
+    /// Whether a host is a router.
     pub(in crate::node) fn is_router(&self, m: &Memory<'_>, endpoint: Endpoint) -> bool {
         m.bootstraps[..usize::from(self.routers)].contains(&endpoint)
     }
 
-    /// A message came in: our link is alive. After a long silence the DHT is joined anew.
+    /// Records that a message came in, which proves that the local link works. After a long silence the node
+    /// rejoins the DHT.
     pub(in crate::node) fn note_traffic(&mut self, m: &mut Memory<'_>, now: Instant) {
         let was_down = core::mem::take(&mut self.missed) && now - self.heard > SILENCE;
         self.heard = now;
@@ -281,16 +291,16 @@ impl Core {
                     self.rejoin(family);
                 }
             }
-            self.resume_rounds(m);
+            self.resume_republishes(m);
         }
     }
 
-    /// Whether it looks as if our own link were down.
+    /// Whether the local link seems to be down.
     pub(in crate::node) fn seems_down(&self) -> bool {
         self.missed && self.now - self.heard > SILENCE
     }
 
-    /// When the upkeep may send its next ping.
+    /// Returns when maintenance may send its next ping.
     pub(in crate::node) fn next_probe(&self) -> Instant {
         if self.seems_down() {
             self.checked + PROBE
@@ -301,17 +311,17 @@ impl Core {
         }
     }
 
-    /// A node answered, and is offered to the routing table.
+    /// Offers a node that answered to the routing table.
     pub(in crate::node) fn offer_node(&mut self, m: &mut Memory<'_>, contact: Contact, rtt: Duration) {
         let family = contact.endpoint.family();
         let is_router = self.is_router(m, contact.endpoint);
         let now = self.now;
-        let table = &mut self.family_mut(family).table;
-        if is_router && !table.is_empty() && !table.contains(table_nodes(m, family), contact) {
-            return table.ping_lost(&mut table_slots(m, family), contact, now);
+        let mut table = self.family_mut(family).table_mut(m);
+        if is_router && !table.head.is_empty() && !table.contains(contact) {
+            return table.ping_lost(contact, now);
         }
-        let was_empty = table.is_empty();
-        let outcome = table.on_reply(&mut table_slots(m, family), contact, rtt, now);
+        let was_empty = table.head.is_empty();
+        let outcome = table.on_reply(contact, rtt, now);
         self.notify_outcome(m, contact, outcome);
         let state = self.family_mut(family);
         if outcome.kind == InsertKind::Added && is_router {
@@ -328,18 +338,18 @@ impl Core {
         self.schedule_maintenance(family);
     }
 
-    /// A node of the table says that it belongs in none (BEP 43).
+    /// Removes a node of the table that has become read-only (BEP 43).
     pub(in crate::node) fn drop_node(&mut self, m: &mut Memory<'_>, contact: Contact) {
         let (family, now) = (contact.endpoint.family(), self.now);
-        let table = &mut self.family_mut(family).table;
-        if let Some(removal) = table.remove(&mut table_slots(m, family), contact, now) {
+        if let Some(removal) = self.family_mut(family).table_mut(m).remove(contact, now) {
             self.notify_removal(m, removal);
         }
     }
 
-    /// A query of ours went unanswered. That is held against the node only if somebody was heard
-    /// since: otherwise it may be our own link that is down; and not if the node itself was, in answer
-    /// to what was sent no earlier.
+    /// Handles a query that went unanswered.
+    ///
+    /// The failure counts against the node only if any message was received since the query, as otherwise the
+    /// local link may be down, and not if the node itself answered something that was sent no earlier.
     pub(in crate::node) fn on_failed(&mut self, m: &mut Memory<'_>, query: &Query, outcome: QueryResult) {
         let (family, now) = (query.to.family(), self.now);
         if self.heard <= query.sent {
@@ -347,22 +357,21 @@ impl Core {
             self.missed = true;
             self.excuse(m, query);
         } else {
-            let is_telling = self.is_telling(query, outcome);
+            let is_conclusive = self.is_conclusive(query, outcome);
             let contact = query.id.map(|id| Contact { id, endpoint: query.to });
-            let blame = self.contacts.failed(m.contacts, query.to, query.sent, is_telling);
-            let table = &mut self.families[family.index()].table;
-            let slots = &mut table_slots(m, family);
+            let blame = self.reputations.failed(m.reputations, query.to, query.sent, is_conclusive);
+            let mut table = self.family_mut(family).table_mut(m);
             match (blame, contact) {
-                (Blame::Failed, Some(contact)) if table.is_alive_yet_failing(slots, contact, now) => {
-                    table.ping_lost(slots, contact, now);
+                (Blame::Failed, Some(contact)) if table.is_alive_yet_failing(contact, now) => {
+                    table.ping_lost(contact, now);
                 }
                 (Blame::Failed, _) => {
-                    table.restored_failed(slots, query.to);
+                    table.restored_failed(query.to);
                     self.fail_in_table(m, query);
                 }
-                (Blame::Doubt, Some(contact)) if !query.is_repeat => table.doubt(slots, contact, now),
+                (Blame::Doubt, Some(contact)) if !query.is_repeat => table.doubt(contact, now),
                 (Blame::Nothing, Some(contact)) if query.purpose == Purpose::Check => {
-                    table.ping_lost(slots, contact, now);
+                    table.ping_lost(contact, now);
                 }
                 (Blame::Doubt | Blame::Nothing, _) => {}
             }
@@ -371,10 +380,9 @@ impl Core {
         self.schedule_maintenance(family);
     }
 
-    /// Whether the end of a query tells that nobody is there who answers: a node need not know every
-    /// method, a lookup asks a node more than once, and a query may be given up before most answers
-    /// have come.
-    fn is_telling(&self, query: &Query, outcome: QueryResult) -> bool {
+    /// Whether the end of a query proves that no node is there: a node need not know every method, a lookup
+    /// queries a node more than once, and a query may be abandoned before most responses would have come.
+    fn is_conclusive(&self, query: &Query, outcome: QueryResult) -> bool {
         let is_known_to_all =
             matches!(query.method, MethodKind::Ping | MethodKind::FindNode | MethodKind::GetPeers);
         let is_early = outcome == QueryResult::TimedOut
@@ -383,15 +391,14 @@ impl Core {
         !query.is_repeat && (is_known_to_all || outcome == QueryResult::Unreachable) && !is_early
     }
 
-    /// A query of ours went unanswered, which is held against nobody.
+    /// Handles a query that went unanswered, without counting it against the node.
     pub(in crate::node) fn excuse(&mut self, m: &mut Memory<'_>, query: &Query) {
         let (family, now) = (query.to.family(), self.now);
         let Some(contact) = query.id.map(|id| Contact { id, endpoint: query.to }) else { return };
-        let slots = &mut table_slots(m, family);
-        let table = &mut self.family_mut(family).table;
-        // A stranger that never answered is owed no excuse: it would be pinged for ever.
-        if table.contains(slots.nodes(), contact) {
-            table.ping_lost(slots, contact, now);
+        let mut table = self.family_mut(family).table_mut(m);
+        // A node that never answered gets no excuse: it would be pinged for ever.
+        if table.contains(contact) {
+            table.ping_lost(contact, now);
         } else {
             self.fail_in_table(m, query);
         }
@@ -400,19 +407,18 @@ impl Core {
     fn fail_in_table(&mut self, m: &mut Memory<'_>, query: &Query) {
         let (family, now) = (query.to.family(), self.now);
         let Some(contact) = query.id.map(|id| Contact { id, endpoint: query.to }) else { return };
-        let table = &mut self.family_mut(family).table;
-        if let Some(removal) = table.on_failure(&mut table_slots(m, family), contact, now) {
+        if let Some(removal) = self.family_mut(family).table_mut(m).on_failure(contact, now) {
             self.notify_removal(m, removal);
         }
     }
 
-    /// A lookup of the node's own has ended.
-    pub(in crate::node) fn on_upkeep_done(&mut self, m: &mut Memory<'_>, traversal: &Traversal) {
+    /// Records the end of a maintenance lookup.
+    pub(in crate::node) fn on_maintenance_done(&mut self, m: &mut Memory<'_>, traversal: &Traversal) {
         let (family, now) = (traversal.family(), self.now);
         let depth = self.family(family).table.relevant_depth();
         let state = self.family_mut(family);
         state.bootstrap.busy = false;
-        if traversal.goal == Goal::Bootstrap {
+        if traversal.goal.is_join() {
             let again = core::mem::take(&mut state.bootstrap.again);
             if again && (traversal.answered == 0 || state.table.len() < K) {
                 (state.bootstrap.failures, state.bootstrap.next) = (0, now);
@@ -422,10 +428,10 @@ impl Core {
                 (state.bootstrap.failures, state.bootstrap.next) = (0, now + RETRY);
             }
             if traversal.answered > 0 {
-                let was_owed = state.bootstrap.is_owed;
+                let was_owed = state.bootstrap.is_id_new;
                 if traversal.target == state.id {
-                    state.bootstrap.is_owed = false;
-                } else if state.bootstrap.is_owed {
+                    state.bootstrap.is_id_new = false;
+                } else if state.bootstrap.is_id_new {
                     state.bootstrap.next = now;
                 }
                 let is_news = !state.ready || was_owed || state.has_grown();
@@ -435,7 +441,7 @@ impl Core {
                 if !core::mem::replace(&mut state.ready, true) {
                     let kind = if family == Family::V4 { PackedKind::ReadyV4 } else { PackedKind::ReadyV6 };
                     self.notify(m, PackedEvent { kind, ..PackedEvent::EMPTY });
-                    self.resume_rounds(m);
+                    self.resume_republishes(m);
                 }
             }
         }
@@ -461,17 +467,17 @@ impl Core {
         self.schedule_maintenance(family);
     }
 
-    /// Joins anew, now or after the bootstrap under way, unless that makes up for it.
+    /// Rejoins the DHT, now or after the bootstrap in progress, unless that one suffices.
     pub(in crate::node) fn rejoin(&mut self, family: Family) {
         let bootstrap = &mut self.family_mut(family).bootstrap;
         bootstrap.again = bootstrap.busy;
         self.wake_bootstrap(family, self.now);
     }
 
-    /// Our id is another one: its neighbours are to be found.
-    pub(in crate::node) fn owe_bootstrap(&mut self, family: Family) {
+    /// Schedules a bootstrap to find the neighbours of a new id.
+    pub(in crate::node) fn schedule_bootstrap(&mut self, family: Family) {
         let bootstrap = &mut self.family_mut(family).bootstrap;
-        (bootstrap.is_owed, bootstrap.fill) = (true, None);
+        (bootstrap.is_id_new, bootstrap.fill) = (true, None);
         self.wake_bootstrap(family, self.now);
     }
 
@@ -494,25 +500,25 @@ impl Core {
         self.schedule_maintenance(family);
     }
 
-    /// A bootstrap, the filling of a bucket after it, or the refresh of a quiet one.
+    /// Returns the next task: a bootstrap, the filling of a bucket after it, or the refresh of a quiet
+    /// bucket.
     fn next_task(&mut self, m: &mut Memory<'_>, family: Family, now: Instant) -> Option<(Goal, NodeId)> {
         let state = &mut self.families[family.index()];
         if state.bootstrap_due().is_some_and(|due| due <= now) {
             return Some((Goal::Bootstrap, state.id));
         }
-        let buckets = table_slots(m, family).buckets;
         while let Some(bucket) = state.bootstrap.fill {
             state.bootstrap.fill = bucket.checked_sub(1);
             let is_full = state
-                .table
-                .buckets(buckets)
+                .table_ref(m)
+                .buckets()
                 .nth(bucket.into())
                 .is_none_or(|(len, capacity)| len >= K.min(capacity));
             if !is_full {
                 return Some((Goal::Refresh, state.id.sibling(bucket.into(), &self.rng.id())));
             }
         }
-        state.table.next_refresh(buckets, &mut self.rng, now).map(|target| (Goal::Refresh, target))
+        state.table_mut(m).next_refresh(&mut self.rng, now).map(|target| (Goal::Refresh, target))
     }
 
     pub(in crate::node) fn schedule_maintenance(&mut self, family: Family) {
@@ -528,8 +534,8 @@ impl Core {
         }
     }
 
-    /// The bootstrap host at this place is a router, and counts as one from now on.
-    fn spare_router(&mut self, m: &mut Memory<'_>, at: usize) {
+    /// Marks the bootstrap host at this index as a router from now on.
+    fn mark_router(&mut self, m: &mut Memory<'_>, at: usize) {
         let routers = usize::from(self.routers);
         if at < routers {
             return;
@@ -546,55 +552,54 @@ impl Core {
         }
     }
 
-    /// Routers leave the table once another node is known: they are not to be burdened.
+    /// Removes routers from the table once another node is known, so that they are not overloaded.
     fn drop_routers(&mut self, m: &mut Memory<'_>, family: Family) {
         let now = self.now;
         for at in 0..usize::from(self.routers) {
             let endpoint = m.bootstraps[at];
             let Some(contact) = self.held_at(m, endpoint) else { continue };
-            let table = &mut self.family_mut(family).table;
-            if let Some(removal) = table.remove(&mut table_slots(m, family), contact, now) {
+            if let Some(removal) = self.family_mut(family).table_mut(m).remove(contact, now) {
                 self.notify_removal(m, removal);
             }
         }
     }
 
-    /// Who stands in the table under an address.
+    /// Returns the node that is in the table under an address.
     fn held_at(&self, m: &Memory<'_>, endpoint: Endpoint) -> Option<Contact> {
         let family = endpoint.family();
-        let table = &self.family(family).table;
-        table.iter(table_nodes(m, family)).find(|entry| entry.endpoint() == endpoint).map(Entry::contact)
+        let mut entries = self.family(family).table_ref(m).iter();
+        entries.find(|entry| entry.endpoint() == endpoint).map(Entry::contact)
     }
 }
 
 impl FamilyState {
-    /// Whether there is somebody to ask, and no errand under way.
+    /// Whether there is a node to query, and no task in progress.
     const fn is_idle(&self) -> bool {
         self.on
             && !self.bootstrap.busy
             && (self.bootstraps > 0 || !self.table.is_empty() || self.table.restored() > 0)
     }
 
-    /// When the table may want somebody pinged.
+    /// Returns when the table may have a ping due.
     pub(in crate::node) fn table_due(&self) -> impl Iterator<Item = Instant> + use<> {
         [self.table.ping_due(), self.table.restored_due()].into_iter().flatten()
     }
 
-    /// Whether more nodes are known than ever before at the end of a lookup of the upkeep.
+    /// Whether more nodes are known than at the end of any maintenance lookup before.
     const fn has_grown(&self) -> bool {
         self.table.len() > self.bootstrap.filled as usize
     }
 
-    /// Whether a quarter more are known than at the end of any such lookup before.
+    /// Whether a quarter more nodes are known than at the end of any maintenance lookup before.
     pub(in crate::node) const fn has_grown_much(&self) -> bool {
         self.table.len() * 4 > self.bootstrap.filled as usize * 5
     }
 
-    /// When to look for our own neighbours: at first, however many nodes were remembered from before,
-    /// while few are known, after our id has changed, and while our own system does not send.
+    /// Returns when to look up the node's neighbours: at first, however many nodes were restored; while few
+    /// are known; after the id has changed; and while the local system does not send.
     fn bootstrap_due(&self) -> Option<Instant> {
-        let Bootstrap { is_owed, is_cut_off, .. } = self.bootstrap;
-        let is_wanted = !self.ready || is_owed || is_cut_off || self.table.len() < FEW_NODES;
+        let Bootstrap { is_id_new, is_cut_off, .. } = self.bootstrap;
+        let is_wanted = !self.ready || is_id_new || is_cut_off || self.table.len() < FEW_NODES;
         is_wanted.then_some(self.bootstrap.next)
     }
 }

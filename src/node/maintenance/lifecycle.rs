@@ -1,4 +1,4 @@
-//! Interruptions: sleep, another socket, and families that are switched off and on.
+//! Interruptions: sleep, another socket, and families that are disabled and enabled.
 
 use core::time::Duration;
 
@@ -7,24 +7,25 @@ use crate::base::pool::Ix;
 use crate::base::time::Instant;
 use crate::guard::external::External;
 use crate::lookup::Phase;
+use crate::node::client::traversals::TraversalMut;
 use crate::node::core::Core;
 use crate::node::maintenance::bootstrap::FEW_NODES;
 use crate::node::storage::sealed::Memory;
 use crate::rpc::inflight::QueryResult;
 
-/// The pauses after which a query is sent again that our own system did not send. A full buffer is empty
-/// by then; for a network that is gone, the next errand of the upkeep looks.
+/// The pauses after which a query that the local system did not send is sent again. A full buffer is empty by
+/// then; a network that is gone is checked for by the next maintenance task.
 const PAUSES: [Duration; 3] =
     [Duration::from_millis(50), Duration::from_millis(150), Duration::from_millis(450)];
 
-/// A network that was gone for less has cost nobody anything.
+/// The longest outage of the network that has no consequences.
 const OUTAGE: Duration = Duration::from_secs(2);
 
 impl Core {
-    /// Our own system did not send a datagram to `to`. That says nothing about whoever is there.
+    /// Handles a datagram to `to` that the local system did not send. It says nothing about the node there.
     pub(in crate::node) fn handle_unsent(&mut self, m: &mut Memory<'_>, now: Instant, to: Endpoint) {
         let now = self.advance(now);
-        // There is none where it was an answer: whoever asked asks again.
+        // No query is found if it was a response: the querying node asks again.
         let Some(ix) = self.inflight.find_last_sent_to(m.queries, to) else { return };
         self.stats.unsent += 1;
         self.missed = true;
@@ -43,7 +44,7 @@ impl Core {
         self.schedule_maintenance(to.family());
     }
 
-    /// A datagram came in: if our own system could not send before, it can now.
+    /// Records that a datagram came in: if the local system could not send before, it can now.
     pub(in crate::node) fn note_network(&mut self, m: &mut Memory<'_>, family: Family, now: Instant) {
         let bootstrap = &mut self.family_mut(family).bootstrap;
         let was_cut_off = bootstrap.is_cut_off();
@@ -51,11 +52,11 @@ impl Core {
             return;
         }
         let state = self.family(family);
-        // Where it is only one destination that has no route, there is nothing to join again.
+        // If only a single destination has no route, there is nothing to rejoin.
         if !state.ready || (was_cut_off && state.table.len() < FEW_NODES) {
             self.wake_bootstrap(family, now);
         }
-        self.resume_rounds(m);
+        self.resume_republishes(m);
     }
 
     pub(in crate::node) fn handle_resume(&mut self, m: &mut Memory<'_>, now: Instant, slept: Duration) {
@@ -77,7 +78,7 @@ impl Core {
         }
     }
 
-    /// Others see us at another address, and the old one is no longer ours.
+    /// Drops what depends on an external address that is no longer the node's.
     pub(in crate::node) fn leave_address(&mut self, m: &mut Memory<'_>, family: Family) {
         self.family_mut(family).own = None;
         self.ask_again(m, family, true);
@@ -100,7 +101,7 @@ impl Core {
             return self.disable(m, family);
         }
         if self.families_on().is_err() {
-            // That nobody was heard says nothing about our link.
+            // That nothing was received says nothing about the link.
             (self.heard, self.missed) = (now, false);
         }
         self.family_mut(family).on = true;
@@ -112,7 +113,7 @@ impl Core {
         self.config.read_only = read_only;
     }
 
-    /// Ends what is under way in a family, as well as it went.
+    /// Ends everything in progress in a family, with the results so far.
     fn disable(&mut self, m: &mut Memory<'_>, family: Family) {
         let state = self.family_mut(family);
         (state.on, state.ready) = (false, false);
@@ -135,15 +136,15 @@ impl Core {
                 continue;
             }
             if !traversal.publication.is_none() && self.families_on().is_err() {
-                self.put_back_round(m, traversal.lead);
+                self.postpone_republish(m, traversal.lead);
             } else {
                 self.end(m, ix);
             }
         }
-        self.schedule_rounds(m);
+        self.schedule_republishes(m);
     }
 
-    /// What awaits an answer in a family is sent again.
+    /// Sends the queries in flight in a family again.
     fn ask_again(&mut self, m: &mut Memory<'_>, family: Family, is_bound_anew: bool) {
         while let Some(ix) = self.inflight.find_open(m.queries, family) {
             let query = m.queries[ix];
@@ -160,24 +161,25 @@ impl Core {
         }
         for ix in (0..m.traversals.len()).map(Ix::new) {
             if m.traversals[ix].phase.is_under_way() && m.traversals[ix].family() == family {
-                let (traversal, memory) = self.traversals.traversal(m, ix);
-                traversal.interrupt(memory.candidates, is_bound_anew, self.now);
+                let TraversalMut { state: traversal, candidates, .. } = self.traversals.traversal(m, ix);
+                traversal.interrupt(candidates, is_bound_anew, self.now);
                 self.reschedule(m, ix);
             }
         }
     }
 
-    /// Tokens were given to our address, which may be another one by now (BEP 5).
+    /// Drops the write tokens of a family: they were issued to an address that may have changed by now (BEP
+    /// 5).
     fn forget_tokens(&self, m: &mut Memory<'_>, family: Family) {
         for ix in (0..m.traversals.len()).map(Ix::new) {
             if m.traversals[ix].phase != Phase::Free && m.traversals[ix].family() == family {
-                let (traversal, memory) = self.traversals.traversal(m, ix);
-                traversal.forget_tokens(memory.candidates);
+                let TraversalMut { state: traversal, candidates, .. } = self.traversals.traversal(m, ix);
+                traversal.forget_tokens(candidates);
             }
         }
     }
 
-    /// The nodes that we know may not know us any more, at least not at our address.
+    /// Rejoins a DHT whose nodes may no longer know this one, at least not at its address.
     fn join_anew(&mut self, m: &mut Memory<'_>, family: Family) {
         let state = self.family_mut(family);
         (state.ready, state.own) = (false, None);
@@ -187,6 +189,6 @@ impl Core {
 
     fn announce_anew(&mut self, m: &mut Memory<'_>) {
         self.republisher.renew(m.publications, self.now);
-        self.schedule_rounds(m);
+        self.schedule_republishes(m);
     }
 }

@@ -1,21 +1,21 @@
-//! The node's own deadlines: an enum and an array.
+//! Deadlines of maintenance: an enum and an array.
 
 use crate::base::time::Instant;
 
-/// What a node does by the clock, beside the deadlines of its queries and of its table.
+/// What a node does by the clock, apart from the deadlines of its queries and of its table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Timer {
-    /// Draw a new token secret.
+    /// Drawing of a new token secret.
     Rotation,
-    /// Remove expired peers and items.
+    /// Removal of expired peers and items.
     Sweep,
-    /// End lookups that wait for a first contact.
+    /// End of lookups that wait for a first node.
     Parked,
-    /// Start rounds of announces that are kept up.
-    Kept,
-    /// Look for buckets to refresh, and whether to bootstrap again, in the IPv4 DHT.
+    /// Start of republishes.
+    Republish,
+    /// Search for buckets to refresh, and for a reason to bootstrap again, in the IPv4 DHT.
     MaintenanceV4,
-    /// The same in the IPv6 DHT.
+    /// Search for buckets to refresh, and for a reason to bootstrap again, in the IPv6 DHT.
     MaintenanceV6,
 }
 
@@ -35,13 +35,13 @@ impl Timers {
         self.0[timer as usize] = at;
     }
 
-    /// Lets `timer` run out at `at`, unless it does before.
+    /// Sets `timer` to `at`, unless it is due earlier.
     pub(crate) fn set_earlier(&mut self, timer: Timer, at: Instant) {
         let old = &mut self.0[timer as usize];
         *old = at.min(*old);
     }
 
-    /// Whether `timer` has run out; if so it is stopped.
+    /// Whether `timer` is due; if so it is stopped.
     pub(crate) fn fired(&mut self, timer: Timer, now: Instant) -> bool {
         let at = &mut self.0[timer as usize];
         let fired = *at <= now;
@@ -51,7 +51,7 @@ impl Timers {
         fired
     }
 
-    /// The earliest deadline.
+    /// Returns the earliest deadline.
     pub(crate) fn next(&self) -> Option<Instant> {
         self.0.into_iter().min().filter(|&at| at != Instant::NEVER)
     }

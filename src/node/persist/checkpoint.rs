@@ -1,4 +1,4 @@
-//! A whole node as bytes, in the middle of what it does.
+//! Checkpoints: a whole running node as bytes.
 //!
 //! ```text
 //! 20 bytes  "dht-proto checkpoint"
@@ -8,8 +8,8 @@
 //! 20 bytes  the SHA-1 of all that
 //! ```
 //!
-//! Nothing is chosen by hand: the core is derived field by field, and the slices come from the list
-//! of the storage, so what is added to either is in the checkpoint, or does not compile.
+//! Nothing is chosen by hand: the core is derived field by field, and the slices come from the list of the
+//! storage, so whatever is added to either is in the checkpoint, or does not compile.
 
 #[cfg(feature = "alloc")]
 use alloc::vec::Vec;
@@ -31,43 +31,44 @@ const MAGIC: &[u8; 20] = b"dht-proto checkpoint";
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 const CHECKSUM_LEN: usize = 20;
 
-/// Why a node cannot go on from a checkpoint.
+/// Why a node cannot be restored from a checkpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum CheckpointError {
-    /// Something else, or the very beginning is damaged.
+    /// The bytes are no checkpoint, or their very beginning is damaged.
     #[error("not a checkpoint")]
     NoCheckpoint,
-    /// Cut off, or changed: the checksum does not fit.
+    /// The checkpoint is truncated or altered: the checksum does not match.
     #[error("truncated or damaged: the checksum does not fit")]
     Damaged,
-    /// Written by another version of this crate, or on another kind of machine.
+    /// The checkpoint was written by another version of this crate, or on another kind of machine.
     #[error("written by another version, or on another kind of machine")]
     Version,
-    /// The memory has another size than that of the node which wrote it.
+    /// The memory has another size than that of the node which wrote the checkpoint.
     #[error("the memory has another size than that of the checkpoint")]
     Storage,
-    /// The checksum fits, but no node was ever in such a state.
+    /// The checksum matches, but no node can be in this state.
     #[error("no state that a node can be in")]
     Inconsistent,
 }
 
 /// Checkpoints (feature `checkpoint`).
 impl<S: Storage> Node<S> {
-    /// Writes the whole node to the front of `buf` and returns the length: unlike a
-    /// [snapshot](Self::snapshot_into) with lookups, queries under way, announces, peers, rates and
-    /// timers, for [`from_checkpoint`](Self::from_checkpoint) of exactly this version of the crate on
-    /// the same kind of machine.
+    /// Writes the whole node to the front of `buf`, and returns the length.
     ///
-    /// It holds secrets, those behind tokens and transaction ids: who can read it can forge answers
-    /// to this node and announces of others, and who can write it owns the node.
+    /// Unlike a [snapshot](Self::snapshot_into), a checkpoint holds lookups, queries in flight, announces,
+    /// peers, rates and timers. [`from_checkpoint`](Self::from_checkpoint) of exactly this version of the
+    /// crate reads it, on the same kind of machine.
     ///
-    /// Events and datagrams that have been polled are not in it. Take it when both are drained, or
-    /// go on polling afterwards.
+    /// A checkpoint holds secrets, those behind tokens and transaction ids: whoever can read it can forge
+    /// responses to this node and announces of others, and whoever can write it controls the node.
+    ///
+    /// Events and datagrams that have been polled are not in it. Take a checkpoint when both are drained, or
+    /// continue polling afterwards.
     ///
     /// # Errors
     ///
-    /// [`BufferTooShort`], which says how long it is: about as long as the memory of the node.
+    /// [`BufferTooShort`], with the length needed: about as long as the memory of the node.
     pub fn checkpoint_into(&self, buf: &mut [u8]) -> Result<usize, BufferTooShort> {
         let Ok(content_len) = self.encode(Size::default()) else { unreachable!("counting has no limit") };
         let needed = content_len + CHECKSUM_LEN;
@@ -78,7 +79,7 @@ impl<S: Storage> Node<S> {
         Ok(needed)
     }
 
-    /// The same in memory of its own.
+    /// Returns a checkpoint, as [`checkpoint_into`](Self::checkpoint_into) writes it, in memory of its own.
     #[cfg(feature = "alloc")]
     pub fn checkpoint(&self) -> Vec<u8> {
         let mut bytes = Vec::new();
@@ -88,24 +89,23 @@ impl<S: Storage> Node<S> {
         bytes
     }
 
-    /// The last instant that the node has seen. From here the clock of whoever continues a
-    /// checkpoint goes on, by the time that has passed meanwhile; while it is behind, time stands
-    /// still for the node.
+    /// Returns the last instant that the node has seen. The clock for a restored node continues from here,
+    /// plus the time that has passed meanwhile; while it is behind, time stands still for the node.
     pub fn now(&self) -> Instant {
         Instant::ZERO + (self.core.now - Instant::from_micros(self.core.slept))
     }
 
-    /// A node that continues from a checkpoint, in the given memory, which must be of the same size.
-    /// After an error that memory is of no use except to [`with_storage`](Self::with_storage).
+    /// Restores a node from a checkpoint, in the given memory, which must be of the same size. After an error
+    /// that memory can only be passed to [`with_storage`](Self::with_storage).
     ///
-    /// It has the same ids, accepts the answers to queries that were sent before, and given the same
-    /// calls at the same instants it makes the same datagrams and events as the node would have that
-    /// wrote the checkpoint. Continue it once: two nodes with the same ids and the same secrets are
-    /// in each other's way.
+    /// The node has the same ids, accepts responses to queries that were sent before, and given the same
+    /// calls at the same instants it produces the same datagrams and events as the node that wrote the
+    /// checkpoint. Restore a checkpoint only once: two nodes with the same ids and the same secrets interfere
+    /// with each other.
     ///
     /// # Errors
     ///
-    /// [`CheckpointError`]; no truncated or damaged checkpoint is taken for a whole one.
+    /// [`CheckpointError`]; a truncated or damaged checkpoint is never accepted.
     pub fn from_checkpoint_in(storage: S, bytes: &[u8]) -> Result<Self, CheckpointError> {
         let (lengths, input) = open(bytes)?;
         if storage.view().lengths() != lengths {
@@ -143,8 +143,8 @@ impl<S: Storage> Node<S> {
 
 #[cfg(feature = "alloc")]
 impl Node {
-    /// A node that continues from a checkpoint, as with
-    /// [`from_checkpoint_in`](Self::from_checkpoint_in), in memory of its own as large as it was.
+    /// Restores a node from a checkpoint, as [`from_checkpoint_in`](Self::from_checkpoint_in) does, in memory
+    /// of its own of the same size as before.
     ///
     /// ```
     /// use dht_proto::{Config, Instant, Limits, Node};
@@ -167,7 +167,7 @@ impl Node {
     /// [`CheckpointError`].
     pub fn from_checkpoint(bytes: &[u8]) -> Result<Self, CheckpointError> {
         let (lengths, input) = open(bytes)?;
-        // A slot takes a byte at least; nothing is reserved for what is not there.
+        // A slot takes at least a byte; nothing is reserved for slots that cannot be there.
         if lengths.total() > bytes.len() {
             return Err(CheckpointError::Inconsistent);
         }
@@ -175,7 +175,7 @@ impl Node {
     }
 }
 
-/// Checks the envelope, and returns the lengths of the slices and what follows them.
+/// Checks the envelope, and returns the lengths of the slices and the remaining input.
 fn open(bytes: &[u8]) -> Result<(Lengths, Input<'_>), CheckpointError> {
     if !bytes.starts_with(MAGIC) {
         return Err(CheckpointError::NoCheckpoint);
@@ -195,7 +195,8 @@ fn open(bytes: &[u8]) -> Result<(Lengths, Input<'_>), CheckpointError> {
     Ok((lengths, input))
 }
 
-/// Differs where the same version was built of other sources, or for a machine with other pointers.
+/// Returns a number that differs if the same version was built from other sources, or for a machine with
+/// other pointers.
 const fn layout() -> u64 {
     mix(LAYOUT, "core", size_of::<Core>())
 }

@@ -1,16 +1,15 @@
-//! What must be true inside of a node at any time, for the laboratory to look at, and before a
-//! checkpoint is continued.
+//! Invariants of a node that hold at any time, checked by the simulator and before a checkpoint is restored.
 
 use crate::base::addr::Family;
 use crate::node::api::stats::Drops;
 use crate::node::core::Core;
-use crate::node::server::query;
+use crate::node::server::memory::peer_view;
 use crate::node::storage::Storage;
 use crate::node::{Node, Reply};
 
 impl<S: Storage> Node<S> {
-    /// What does not add up: slots that are neither free nor in use, or counts that are not those
-    /// of what they count.
+    /// Returns the name of the first violated invariant: slots that are neither free nor in use, or counts
+    /// that differ from what they count.
     pub(crate) fn imbalance(&self) -> Option<&'static str> {
         let (core, view) = (&self.core, self.storage.view());
         let parts = [
@@ -20,14 +19,14 @@ impl<S: Storage> Node<S> {
                 "answers",
                 core.replies.is_consistent(view.replies) && view.replies.iter().all(Reply::is_consistent),
             ),
-            ("events", core.notices.is_consistent(view.notices)),
+            ("events", core.events.is_consistent(view.events)),
             (
                 "bootstrap hosts",
                 core.routers <= core.bootstraps && usize::from(core.bootstraps) <= view.bootstraps.len(),
             ),
             ("publications", core.republisher.is_consistent(view.publications)),
             ("scrapes", Core::scrapes_are_consistent(view)),
-            ("peers", core.peers.is_consistent(query::peer_view(view))),
+            ("peers", core.peers.is_consistent(peer_view(view))),
             ("voters", core.has_room_for_voters(view.voters.len())),
             ("datagrams received", core.has_counted_arrivals()),
             ("queries received", core.has_counted_answers()),
@@ -52,21 +51,19 @@ impl Core {
     }
 }
 
-/// Every datagram is counted once, whatever became of it.
+/// Datagram accounting: every datagram is counted once, whatever its outcome.
 impl Core {
     fn has_counted_arrivals(&self) -> bool {
         let stats = &self.stats;
-        let Drops { malformed, address, stray, wrong_port, bad_reply, .. } = stats.dropped;
         let taken = [stats.queries_in, stats.responses_in, stats.errors_in].map(|counts| counts.total());
-        let dropped = [malformed, address, stray, wrong_port, bad_reply];
+        let (dropped, _) = drops(stats.dropped);
         stats.datagrams_in as u32 == sum(taken).wrapping_add(sum(dropped))
     }
 
     fn has_counted_answers(&self) -> bool {
         let stats = &self.stats;
-        let Drops { own_id, read_only, rate, overflow, budget, .. } = stats.dropped;
         let answered = [stats.responses_out.total(), stats.errors_out.total(), self.replies.len() as u64];
-        let dropped = [own_id, read_only, rate, overflow, budget];
+        let (_, dropped) = drops(stats.dropped);
         stats.queries_in.total() as u32 == sum(answered).wrapping_add(sum(dropped))
     }
 
@@ -77,7 +74,14 @@ impl Core {
     }
 }
 
-/// In the 32 bits of a counter by method, so that it holds after one has started again.
+/// Splits the drops into those of datagrams on arrival and those of queries that were received.
+const fn drops(counts: Drops) -> ([u64; 5], [u64; 5]) {
+    let Drops { malformed, address, stray, wrong_port, bad_reply, own_id, read_only, rate, overflow, budget } =
+        counts;
+    ([malformed, address, stray, wrong_port, bad_reply], [own_id, read_only, rate, overflow, budget])
+}
+
+/// Adds in the 32 bits of a counter by method, so that the sum holds after one has started again.
 fn sum<const N: usize>(counts: [u64; N]) -> u32 {
     counts.into_iter().fold(0, |sum, count| sum.wrapping_add(count as u32))
 }

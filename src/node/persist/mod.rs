@@ -1,12 +1,13 @@
-//! What outlives a process.
+//! Persistence: what outlives a process.
 //!
 //! - `checkpoint`: a whole node as bytes (feature `checkpoint`)
 //! - `format`: the bytes of a snapshot, and those of other clients
-//! - `invariants`: what must hold of a node whatever happened
-//! - `snapshot`: id, nodes and announces, saved and restored
+//! - `invariants`: what holds of a node at any time
+//! - `snapshot`: ids, nodes and publications, saved and restored
 
 #[cfg(feature = "checkpoint")]
 pub(in crate::node) mod checkpoint;
 pub(crate) mod format;
+#[cfg(any(feature = "checkpoint", feature = "sim"))]
 mod invariants;
 mod snapshot;

@@ -1,4 +1,4 @@
-//! Saving what outlives a restart, and taking it in again.
+//! Saving what outlives a restart, and restoring it.
 
 use core::time::Duration;
 
@@ -8,7 +8,7 @@ use crate::base::time::Instant;
 use crate::lookup::density::Density;
 use crate::node::api::error::StartError;
 use crate::node::api::event::PublicationId;
-use crate::node::core::{Core, nodes, table_slots};
+use crate::node::core::Core;
 #[cfg(feature = "items")]
 use crate::node::persist::format::SavedItem;
 use crate::node::persist::format::{
@@ -17,11 +17,11 @@ use crate::node::persist::format::{
 use crate::node::storage::sealed::{Memory, View};
 use crate::table::{Contact, Entry};
 
-/// How good a node is to start from, the best first: good now and known for long, good now, alive
-/// as far as is known. Behind them come those that were restored and have not answered yet.
+/// The number of ranks of live nodes, the best to start from first: good now and known for long, good now,
+/// possibly alive. Restored nodes that have not answered yet come after them.
 const LIVE_RANKS: u8 = 3;
 
-/// A node known for this many seconds is likely to stay.
+/// The time for which a node must have been known to be likely to stay.
 const LONG_KNOWN: Duration = Duration::from_secs(60 * 60);
 
 impl Core {
@@ -44,7 +44,7 @@ impl Core {
         let now = self.advance(now);
         for family in Family::ALL {
             let density = &mut self.family_mut(family).density;
-            // What this node has learned itself is worth more.
+            // What this node has learned itself is more exact.
             if let Some(size) = state.network_size(family).filter(|_| density.size().is_none()) {
                 *density = Density::restored(size);
             }
@@ -53,15 +53,14 @@ impl Core {
         for node in state.nodes() {
             let endpoint = Endpoint::from(node.addr);
             let family = endpoint.family();
-            // Those of a family that is off are kept for the next start.
+            // Nodes of a family that is off are kept for the next start.
             if !self.config.address_policy.allows(endpoint) || self.is_router(m, endpoint) {
                 restored.skipped += 1;
                 continue;
             }
             let contact = Contact { id: node.id.unwrap_or(NodeId::ZERO), endpoint };
             let ages = [node.silent, node.known].map(|age| age.saturating_add(elapsed));
-            let table = &mut self.family_mut(family).table;
-            if table.restore(&mut table_slots(m, family), contact, node.rtt, ages, now) {
+            if self.family_mut(family).table_mut(m).restore(contact, node.rtt, ages, now) {
                 restored.nodes += 1;
             } else {
                 restored.skipped += 1;
@@ -86,7 +85,7 @@ impl Core {
             };
             match saved.filter(is_new).map(|saved| self.restore_item(m, now, &saved, elapsed)) {
                 Some(Ok(_)) => restored.items += 1,
-                _ => restored.skipped += 1,
+                Some(Err(_)) | None => restored.skipped += 1,
             }
         }
         restored
@@ -99,7 +98,7 @@ impl Core {
         saved: &SavedAnnounce,
         elapsed: Duration,
     ) -> Result<PublicationId, StartError> {
-        let last = last_round(saved.acknowledged, saved.age, elapsed);
+        let last = last_republish(saved.acknowledged, saved.age, elapsed);
         self.start_announcing(m, now, saved.infohash, saved.announce, last)
     }
 
@@ -111,17 +110,16 @@ impl Core {
         saved: &SavedItem,
         elapsed: Duration,
     ) -> Result<PublicationId, StartError> {
-        self.start_publishing(m, now, &saved.item, last_round(saved.acknowledged, saved.age, elapsed))
+        self.start_publishing(m, now, &saved.item, last_republish(saved.acknowledged, saved.age, elapsed))
     }
 
-    /// A restored node has answered, and has found its place or not.
+    /// Takes a node that has answered off the list of restored ones, whether it got a place or not.
     pub(in crate::node) fn end_restoring(&mut self, m: &mut Memory<'_>, endpoint: Endpoint) {
-        let table = &mut self.family_mut(endpoint.family()).table;
-        table.take_restored(&mut table_slots(m, endpoint.family()), endpoint);
+        self.family_mut(endpoint.family()).table_mut(m).take_restored(endpoint);
     }
 
-    /// The announces that are kept up. One whose last round failed is saved as new: after a restart
-    /// the network may be another.
+    /// Returns the announcements. One whose last republish failed is saved as new: after a restart the
+    /// network may be another.
     fn saved_announces<'a>(&'a self, view: View<'a>) -> impl Iterator<Item = SavedAnnounce> + use<'a> {
         let now = self.now;
         self.republisher.iter(view.publications).filter_map(move |publication| {
@@ -138,8 +136,8 @@ impl Core {
         })
     }
 
-    /// The items that are kept up. One whose last round stored nothing is saved as new, as an announce is:
-    /// the first round looks who holds it if it can change.
+    /// Returns the published items. One whose last republish stored nothing is saved as new, like an
+    /// announcement: the first republish of a mutable item looks for the nodes that hold it.
     #[cfg(feature = "items")]
     fn saved_items<'a>(&'a self, view: View<'a>) -> impl Iterator<Item = SavedItem> + use<'a> {
         let now = self.now;
@@ -156,30 +154,29 @@ impl Core {
         })
     }
 
-    /// The nodes worth saving, best first. Routers are not: whoever names them names them again.
+    /// Returns the nodes worth saving, best first. Routers are left out: the caller adds them again.
     fn saved_nodes<'a>(
         &'a self,
         view: View<'a>,
         family: Family,
     ) -> impl Iterator<Item = SavedNode> + use<'a> {
-        let (table, nodes, now) = (&self.family(family).table, nodes(view, family), self.now);
+        let (table, now) = (self.family(family).table_view(view), self.now);
         let routers = &view.bootstraps[..usize::from(self.routers)];
         let rank = move |entry: &Entry| match (entry.is_good(now), entry.known(now) >= LONG_KNOWN) {
             (true, true) => 0,
             (true, false) => 1,
             (false, _) => 2,
         };
-        let live =
-            move |wanted| table.iter(nodes).filter(move |entry| entry.is_live() && rank(entry) == wanted);
+        let live = move |wanted| table.iter().filter(move |entry| entry.is_live() && rank(entry) == wanted);
         (0..LIVE_RANKS)
             .flat_map(live)
-            .chain(table.all_restored(nodes))
+            .chain(table.all_restored())
             .filter(move |entry| !routers.contains(&entry.endpoint()))
             .map(move |entry| saved(entry, now))
     }
 }
 
-/// What a snapshot is written of.
+/// The contents of a snapshot.
 struct Saved<'a> {
     core: &'a Core,
     view: View<'a>,
@@ -209,9 +206,8 @@ impl Source for Saved<'_> {
     }
 }
 
-/// How long ago the last round ended of what was kept up, and how many nodes confirmed it; `None` where none
-/// did.
-fn last_round(acknowledged: u32, age: Duration, elapsed: Duration) -> Option<(Duration, u16)> {
+/// Returns how long ago the last republish ended, and how many nodes confirmed it; `None` if none did.
+fn last_republish(acknowledged: u32, age: Duration, elapsed: Duration) -> Option<(Duration, u16)> {
     let last = || (age.saturating_add(elapsed), u16::try_from(acknowledged).unwrap_or(u16::MAX));
     (acknowledged > 0).then(last)
 }

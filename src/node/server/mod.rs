@@ -1,12 +1,16 @@
-//! The way of a query: what a node answers, and what it stores for others.
+//! Queries of other nodes: what a node answers, and what it stores for others.
 //!
-//! - `own_peers`: our own announces in our own store
+//! - `memory`: the stores with their memory
+//! - `own_peers`: announces of this node in its own store
 //! - `put`: items that others put (BEP 44)
-//! - `query`: queries checked, admitted, and answered
+//! - `query`: queries checked and admitted
+//! - `reply`: responses made from state
 //! - `store`: peers and items handed over by another node of the program
 
+pub(in crate::node) mod memory;
 mod own_peers;
 #[cfg(feature = "items")]
 pub(in crate::node) mod put;
 pub(in crate::node) mod query;
+pub(in crate::node) mod reply;
 mod store;

@@ -1,34 +1,37 @@
-//! What we announce ourselves, in our own store: whoever asks us is answered as by any other node
-//! that holds it, also where there is no other.
+//! Announces of this node in its own store: it answers `get_peers` like any other node that stores them, also
+//! if there is no other.
 
 use crate::base::addr::Family;
 use crate::base::id::InfoHash;
 use crate::lookup::Announce;
 use crate::node::core::Core;
-use crate::node::server::query::peer_slots;
+use crate::node::server::memory::PeersMut;
 use crate::node::storage::sealed::Memory;
 
 impl Core {
-    /// Stores an announce of ours in the families that it goes out in, or renews it. Without room it goes
-    /// without.
+    /// Stores an announce of this node in the families that it is sent in, or renews it. It is skipped if
+    /// there is no room.
     pub(in crate::node) fn hold_own(&mut self, m: &mut Memory<'_>, infohash: InfoHash, announce: Announce) {
         let Announce { port, implied_port, seed } = announce;
-        // What is implied is the port that others see.
+        // The implied port is the external one.
         let port = if implied_port { 0 } else { port };
         let ids = Family::ALL.map(|family| self.family(family).id);
-        for family in Family::ALL.into_iter().filter(|&family| self.config.has(family)) {
-            let (slots, now) = (&mut peer_slots(m), self.now);
-            let _ = self.peers.announce_own(slots, &infohash, family, port, (seed, &ids), now, &mut self.rng);
+        let families = Family::ALL.map(|family| self.config.has(family).then_some(family));
+        for family in families.into_iter().flatten() {
+            let now = self.now;
+            let PeersMut { head, mut slots, rng } = self.peers_mut(m);
+            let _ = head.announce_own(&mut slots, &infohash, family, port, (seed, &ids), now, rng);
         }
         self.schedule_sweep(m);
     }
 
-    /// An announce of ours is not wanted any more.
+    /// Removes an announce of this node.
     pub(in crate::node) fn release_own(&mut self, m: &mut Memory<'_>, infohash: InfoHash) {
-        self.peers.forget_own(&mut peer_slots(m), &infohash);
+        let PeersMut { head, mut slots, .. } = self.peers_mut(m);
+        head.forget_own(&mut slots, &infohash);
     }
 
-    /// What is kept up stays, however seldom its rounds come.
+    /// Renews the stored announcements of this node, however rarely they are republished.
     pub(in crate::node) fn renew_own(&mut self, m: &mut Memory<'_>) {
         for at in 0..m.publications.len() {
             let publication = &m.publications[at].value;
@@ -40,9 +43,10 @@ impl Core {
         }
     }
 
-    /// Forgets what others announced.
+    /// Removes the peers that others announced.
     pub(in crate::node) fn clear_peers(&mut self, m: &mut Memory<'_>) {
-        self.peers.clear(&mut peer_slots(m));
+        let PeersMut { head, mut slots, .. } = self.peers_mut(m);
+        head.clear(&mut slots);
         self.renew_own(m);
     }
 }

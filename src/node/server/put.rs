@@ -1,14 +1,13 @@
-//! Items (BEP 44) that others put to us.
+//! Items (BEP 44) that others put.
 
 use crate::base::addr::{Endpoint, Family};
 use crate::base::id::NodeId;
 use crate::base::pool::Ix;
 use crate::node::api::event::{PackedEvent, PackedKind};
 use crate::node::core::Core;
+use crate::node::server::memory::ItemsMut;
 use crate::node::storage::sealed::{Memory, View};
-use crate::store::items::{
-    Item, ItemSlots, ItemStore, ItemView, Meeting, PublicKey, Victims, immutable_target, read_stored,
-};
+use crate::store::items::{Item, ItemStore, Meeting, PublicKey, Victims, immutable_target, read_stored};
 use crate::wire::{ErrorCode, PutItem};
 
 type Refusal = (ErrorCode, &'static str);
@@ -16,9 +15,10 @@ type Refusal = (ErrorCode, &'static str);
 const NO_ROOM: Refusal = (ErrorCode::SERVER, "no room for this item");
 
 impl Core {
-    /// Stores an item if everything about it is right. The order of the checks decides which error
-    /// a put with several faults gets (B44-23); of those that have no place in that order, the cheap
-    /// ones come before the signature.
+    /// Stores an item if it passes all checks.
+    ///
+    /// The order of the checks decides which error a put with several faults gets (B44-23); among checks
+    /// without a place in that order, the cheap ones come before the signature.
     pub(in crate::node) fn store_item(
         &mut self,
         m: &mut Memory<'_>,
@@ -42,7 +42,7 @@ impl Core {
         Ok(())
     }
 
-    /// Stores an item of whoever may put it, or renews it; `is_sound` if its signature is known to fit.
+    /// Stores an item, or renews it; `is_sound` if its signature is known to be valid.
     pub(in crate::node) fn place_item(
         &mut self,
         m: &mut Memory<'_>,
@@ -52,7 +52,7 @@ impl Core {
         is_sound: bool,
     ) -> Result<(), Refusal> {
         let now = self.now;
-        let meeting = ItemStore::meet(self.item_slots(m).view(), &target, item, now);
+        let meeting = ItemStore::meet(self.items_mut(m).slots.view(), &target, item, now);
         let old = match meeting {
             Meeting::OtherKind => {
                 return Err((ErrorCode::PROTOCOL, "the stored item is no such one"));
@@ -72,26 +72,30 @@ impl Core {
         {
             return Err((ErrorCode::CAS_MISMATCH, "cas is not the stored seq"));
         }
-        match (meeting, item) {
-            (Meeting::Same(ix) | Meeting::SignedAgain(ix), _) => {
+        match meeting {
+            Meeting::Same(ix) | Meeting::SignedAgain(ix) => {
                 add(&mut self.stats.items.refreshed, 1);
-                let slots = &mut self.item_slots(m);
-                self.items.refresh(slots, ix, from, now + self.config.item_ttl);
+                let ends = now + self.config.item_ttl;
+                let ItemsMut { head, mut slots, .. } = self.items_mut(m);
+                head.refresh(&mut slots, ix, from, ends);
                 self.schedule_sweep(m);
                 return Ok(());
             }
-            // Of two values with one number the first stays.
-            (Meeting::Other(_, stored), PutItem::Mutable { seq, .. }) if *seq <= stored => {
-                return Err((ErrorCode::SEQ_TOO_LOW, "seq must be higher"));
+            Meeting::Other(_, stored) => {
+                // Of two values with one number the first stays.
+                if matches!(*item, PutItem::Mutable { seq, .. } if seq <= stored) {
+                    return Err((ErrorCode::SEQ_TOO_LOW, "seq must be higher"));
+                }
             }
-            _ => {}
+            Meeting::Nothing | Meeting::OtherKind => {}
         }
         if old.is_some() {
             victims = self.room_for(m, &target, item, old, from)?;
         }
         add(&mut self.stats.items.evicted, victims.len());
-        let slots = &mut self.item_slots(m);
-        if !self.items.store(slots, target, item, (old, &victims), from, now + self.config.item_ttl) {
+        let ends = now + self.config.item_ttl;
+        let ItemsMut { head, mut slots, .. } = self.items_mut(m);
+        if !head.store(&mut slots, target, item, (old, &victims), from, ends) {
             return Err(NO_ROOM);
         }
         add(&mut self.stats.items.stored, 1);
@@ -99,7 +103,7 @@ impl Core {
         Ok(())
     }
 
-    /// What a `get` is answered with, and whether the asker has an older one or none.
+    /// Returns the item to answer a `get` with, and whether the querying node has an older one or none.
     pub(in crate::node) fn item_for(
         &self,
         m: &Memory<'_>,
@@ -107,7 +111,7 @@ impl Core {
         newer_than: Option<i64>,
     ) -> Option<(Item, bool)> {
         let stored = &m.items[ItemStore::find(self.shared_items(m), target, self.now)?];
-        // Whoever names a number wants no immutable item (B44-26).
+        // A query that names a number does not ask for an immutable item (B44-26).
         let is_wanted = newer_than.is_none() || stored.seq().is_some();
         let is_newer = newer_than.is_none_or(|known| stored.seq() > Some(known));
         is_wanted.then(|| (read_stored(m.item_chunks, stored), is_newer))
@@ -122,21 +126,7 @@ impl Core {
         Some(read_stored(view.item_chunks, &view.items[ix]))
     }
 
-    /// The item store's memory. One secret serves both stores: it decides where things lie, and
-    /// nothing else.
-    pub(in crate::node) const fn item_slots<'a>(&self, m: &'a mut Memory<'_>) -> ItemSlots<'a> {
-        ItemSlots { records: m.items, chunks: m.item_chunks, key: self.peers.key() }
-    }
-
-    pub(in crate::node) const fn item_view<'a>(&self, view: View<'a>) -> ItemView<'a> {
-        ItemView { records: view.items, chunks: view.item_chunks, key: self.peers.key() }
-    }
-
-    const fn shared_items<'a>(&self, m: &'a Memory<'_>) -> ItemView<'a> {
-        ItemView { records: m.items, chunks: m.item_chunks, key: self.peers.key() }
-    }
-
-    /// The items that give way to another one.
+    /// Returns the items to evict for another one.
     fn room_for(
         &mut self,
         m: &mut Memory<'_>,
@@ -146,14 +136,16 @@ impl Core {
         from: Endpoint,
     ) -> Result<Victims, Refusal> {
         let ids = Family::ALL.map(|family| self.family(family).id);
-        let (slots, now) = (&mut self.item_slots(m), self.now);
-        let victims = self.items.find_room(slots, (target, item), old, from, &ids, now, &mut self.rng);
+        let now = self.now;
+        let ItemsMut { head, mut slots, rng } = self.items_mut(m);
+        let victims = head.find_room(&mut slots, (target, item), old, from, &ids, now, rng);
         add(&mut self.stats.items.no_room, victims.is_none().into());
         victims.ok_or(NO_ROOM)
     }
 
-    /// The one dear check: no more often than is set, with some left for networks that had few, and a
-    /// wrong signature silences its source for a while, so that a flood of puts cannot take the processor.
+    /// Checks a signature, which is the one expensive check, within a rate limit that leaves some checks to
+    /// subnets that had few. A wrong signature blocks its source for a while, so that a flood of puts cannot
+    /// use up the processor.
     fn check_signature(
         &mut self,
         m: &mut Memory<'_>,
@@ -176,12 +168,12 @@ impl Core {
     }
 }
 
-/// Counts in 32 bits, which start again at 0.
+/// Adds to a 32-bit counter, which starts again at 0.
 pub(in crate::node) const fn add(count: &mut u32, by: usize) {
     *count = count.wrapping_add(by as u32);
 }
 
-/// Where an item belongs.
+/// Returns the target of an item.
 fn target_of(item: &PutItem<'_>) -> NodeId {
     match *item {
         PutItem::Immutable { value, .. } => immutable_target(value),

@@ -1,6 +1,8 @@
-//! What another node of the same program was told: so several addresses share their stores (BEP 45).
+//! Peers and items handed over by another node of the program, so that several addresses share their stores
+//! (BEP 45).
 //!
-//! No event tells of it. The events of both nodes would else send it to and fro for ever.
+//! No event is emitted for them: the events of both nodes would otherwise pass an entry back and forth for
+//! ever.
 
 use core::net::SocketAddr;
 
@@ -10,7 +12,7 @@ use crate::base::time::Instant;
 use crate::base::trace::trace;
 use crate::node::api::error::StoreError;
 use crate::node::core::Core;
-use crate::node::server::query::peer_slots;
+use crate::node::server::memory::PeersMut;
 use crate::node::storage::sealed::Memory;
 #[cfg(feature = "items")]
 use crate::store::items::Item;
@@ -31,7 +33,7 @@ impl Core {
         if !self.is_allowed(peer) {
             return Err(StoreError::AddressRefused);
         }
-        self.keep_peer(m, infohash, peer, seed).map_err(|_| StoreError::NoRoom)
+        self.place_peer(m, infohash, peer, seed).map_err(|_| StoreError::NoRoom)
     }
 
     #[cfg(feature = "items")]
@@ -43,7 +45,7 @@ impl Core {
         from: Endpoint,
     ) -> Result<(), StoreError> {
         self.advance(now);
-        // That its signature fits was checked when it became an item.
+        // The signature was checked when the item was created.
         let stored = self.place_item(m, from, item.target(), &item.put(None, None), true);
         stored.map_err(|(code, _)| match code {
             ErrorCode::SERVER => StoreError::NoRoom,
@@ -52,7 +54,7 @@ impl Core {
     }
 
     /// Stores a peer, or renews it.
-    pub(in crate::node) fn keep_peer(
+    pub(in crate::node) fn place_peer(
         &mut self,
         m: &mut Memory<'_>,
         infohash: InfoHash,
@@ -60,8 +62,9 @@ impl Core {
         seed: bool,
     ) -> Result<(), Refusal> {
         let ids = Family::ALL.map(|family| self.family(family).id);
-        let (slots, now) = (&mut peer_slots(m), self.now);
-        let stored = self.peers.announce(slots, &infohash, peer, seed, &ids, now, &mut self.rng);
+        let now = self.now;
+        let PeersMut { head, mut slots, rng } = self.peers_mut(m);
+        let stored = head.announce(&mut slots, &infohash, peer, seed, &ids, now, rng);
         if let Err(refusal) = stored {
             trace!("refused to store {}: {refusal:?}", SocketAddr::from(peer));
             return Err(refusal);

@@ -53,7 +53,7 @@ pub(crate) enum Owner {
     /// The lookup with this generation and these traversals.
     Lookup([Ix; 2], u32),
     /// A publication.
-    Kept,
+    Publication,
 }
 
 /// A conflicting version with a valid signature, found by the lookup before putting a mutable item.
@@ -223,7 +223,7 @@ impl OwnItems {
     /// Returns the reason why an item may not become a publication, in place of `old` if it replaces one.
     ///
     /// A quarter of the slots and of the chunks is reserved for lookups.
-    pub(crate) fn kept_shortage(slots: &OwnSlots<'_>, item: &Item, old: Option<Ix>) -> Option<Shortage> {
+    pub(crate) fn published_shortage(slots: &OwnSlots<'_>, item: &Item, old: Option<Ix>) -> Option<Shortage> {
         let (count, chunks) = kept(slots, old);
         let needed = Chunks::needed(item.value().len());
         let most = |all: usize| all - all / KEPT_SPARES;
@@ -331,7 +331,7 @@ impl OwnItems {
 /// Returns the number of slots and chunks that publications use, except for one of them.
 fn kept(slots: &OwnSlots<'_>, but: Option<Ix>) -> (usize, usize) {
     let kept = slots.items.iter().enumerate();
-    let kept = kept.filter(|(at, own)| own.owner == Owner::Kept && Some(Ix::new(*at)) != but);
+    let kept = kept.filter(|(at, own)| own.owner == Owner::Publication && Some(Ix::new(*at)) != but);
     kept.fold((0, 0), |(count, chunks), (_, own)| (count + 1, chunks + Chunks::needed(own.value_len.into())))
 }
 

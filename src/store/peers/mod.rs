@@ -34,7 +34,7 @@ pub(crate) use members::Chunk;
 use members::{CHUNK, Members, Peer, Stamp, compact};
 use own::is_own;
 use sampler::Sampler;
-pub(crate) use sampler::{MAX_INTERVAL as MAX_SAMPLE_INTERVAL, Told};
+pub(crate) use sampler::{MAX_INTERVAL as MAX_SAMPLE_INTERVAL, SampleResult};
 
 /// Limits of a peer store.
 #[derive(Clone, Copy, Debug)]
@@ -129,12 +129,6 @@ pub(crate) struct PeerSlotsMut<'a> {
     /// With half as many counters as peers a source is overestimated by about eight, far less than any cap.
     /// Without counters there are no caps.
     pub(crate) counters: &'a mut [u16],
-}
-
-impl PeerSlotsMut<'_> {
-    pub(crate) const fn shared(&self) -> PeerSlots<'_> {
-        PeerSlots { swarms: self.swarms, v4: self.v4, v6: self.v6 }
-    }
 }
 
 /// A swarm, which also contains the head of the hash chain with this slot's number.

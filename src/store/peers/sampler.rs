@@ -33,7 +33,7 @@ pub(crate) struct Sampler {
 
 /// The result of a sample.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Told {
+pub(crate) struct SampleResult {
     /// Number of infohashes written.
     pub(crate) count: usize,
     /// Number of infohashes stored.
@@ -56,12 +56,12 @@ impl PeerStore {
         now: Instant,
         rng: &mut Rng,
         out: &mut [[u8; ID_LEN]],
-    ) -> Told {
+    ) -> SampleResult {
         let full = Duration::from_secs(self.rules.sample_secs.into());
         if self.infohash_count() <= out.len() {
             let all = self.infohashes(slots, now);
             let count = out.iter_mut().zip(all).map(|(to, infohash)| *to = *infohash.as_bytes()).count();
-            return Told { count, stored: count, interval: full };
+            return SampleResult { count, stored: count, interval: full };
         }
         if now >= self.sampler.until {
             self.sampler = Sampler { count: self.draw(slots, subset, now, rng), until: now + full };
@@ -69,7 +69,7 @@ impl PeerStore {
         let drawn = &subset[..subset.len().min(self.sampler.count.into())];
         let live = drawn.iter().filter(|infohash| self.has(slots, infohash, now));
         let count = out.iter_mut().zip(live).map(|(to, infohash)| *to = *infohash.as_bytes()).count();
-        Told { count, stored: self.infohash_count(), interval: self.sampler.until - now }
+        SampleResult { count, stored: self.infohash_count(), interval: self.sampler.until - now }
     }
 
     /// Draws a subset in random order, each infohash with equal probability.

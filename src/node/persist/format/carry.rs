@@ -1,4 +1,5 @@
-//! What the owner of a node adds to its snapshot, and how a damaged one is told from something else.
+//! Publications that the owner of a node adds to its snapshot, and how a damaged state is told from other
+//! bytes.
 
 use alloc::vec::Vec;
 
@@ -6,24 +7,25 @@ use alloc::vec::Vec;
 use super::SavedItem;
 use super::{Family, Head, NodeId, SavedAnnounce, SavedNode, Source, State, write};
 
-/// Keys that stand near the beginning of every state: ours, our ids and those of Transmission, and those of
-/// libtorrent.
+/// Keys near the beginning of every state: those of this crate, the ids of this crate and of Transmission,
+/// and those of libtorrent.
 const MARKS: [&[u8]; 4] = [b"9:dht-proto", b"2:id20:", b"7:node-id", b"9:dht state"];
 
-/// Where a mark is looked for, in bytes: further on it may be part of any text about states.
+/// The number of leading bytes in which a mark is searched: further on it may be part of any text about
+/// states.
 const BEGINNING: usize = 64;
 
-/// Our own states, to the first byte that differs.
+/// The beginning of a state of this crate, to the first byte that differs.
 const OPENING: &[u8] = b"d9:dht-proto";
 
-/// Whether bytes that are no state look like one that was cut short or damaged.
+/// Whether bytes that are no state look like one that was truncated or damaged.
 pub(crate) fn resembles_state(bytes: &[u8]) -> bool {
     let beginning = &bytes[..bytes.len().min(BEGINNING)];
     let has_mark = |mark: &&[u8]| beginning.windows(mark.len()).any(|window| window == *mark);
     !bytes.is_empty() && OPENING.starts_with(bytes) || MARKS.iter().any(has_mark)
 }
 
-/// What an earlier node kept up, and nobody has asked for since.
+/// Publications of an earlier node that nobody has resumed since.
 pub(crate) struct Unclaimed {
     pub(crate) announces: Vec<SavedAnnounce>,
     #[cfg(feature = "items")]
@@ -40,7 +42,7 @@ impl Unclaimed {
     }
 }
 
-/// Adds to a snapshot what is kept up beyond it. `more` is told how much it has already.
+/// Adds publications to a snapshot. `more` receives the number that the snapshot has already.
 pub(crate) fn add_unclaimed(snapshot: Vec<u8>, more: impl FnOnce(usize) -> Unclaimed) -> Vec<u8> {
     // A snapshot is a state.
     let Ok(state) = State::parse(&snapshot) else { return snapshot };
@@ -69,12 +71,12 @@ pub(crate) fn add_unclaimed(snapshot: Vec<u8>, more: impl FnOnce(usize) -> Uncla
     bytes
 }
 
-/// A snapshot, and more behind it.
+/// A snapshot with further publications.
 struct Carried<'a> {
     state: State<'a>,
-    /// Behind those of the snapshot.
+    /// Announcements to add to those of the snapshot.
     announces: Vec<SavedAnnounce>,
-    /// Those of the snapshot included.
+    /// Items, those of the snapshot included.
     #[cfg(feature = "items")]
     items: Vec<SavedItem>,
 }

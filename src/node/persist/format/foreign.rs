@@ -1,11 +1,11 @@
-//! The formats of other clients, as far as their sources document them. None has a checksum, and
-//! none keeps the ids of nodes.
+//! The formats of other clients, as far as their sources document them. None has a checksum, and none keeps
+//! the ids of other nodes.
 //!
-//! - libtorrent: `node-id` is a list of our ids, each followed by the address it was drawn for, or,
-//!   in old versions, a single id; `nodes` and `nodes6` are lists of compact endpoints. It stands
+//! - libtorrent: `node-id` is a list of the client's ids, each followed by the address it was drawn for, or,
+//!   in old versions, a single id; `nodes` and `nodes6` are lists of compact endpoints. The dictionary stands
 //!   alone, or under `dht state` in the session parameters.
-//! - Transmission, and whatever else uses the same library: `id`, and `nodes` and `nodes6` as
-//!   strings of compact endpoints, end to end.
+//! - Transmission, and other clients with the same library: `id`, and `nodes` and `nodes6` as strings of
+//!   compact endpoints, end to end.
 
 use super::{Dictionary, List, MAX_TOKENS, State, StateError, id, value};
 use crate::base::addr::Family;
@@ -37,7 +37,7 @@ pub(super) fn read(bytes: &[u8]) -> Result<State<'_>, StateError> {
     if is_state { Ok(state) } else { Err(StateError::Unknown) }
 }
 
-/// Our ids of libtorrent, the first of each family.
+/// Reads the ids of a libtorrent state, the first of each family.
 fn read_ids(ids: &mut [Option<NodeId>; 2], raw: &[u8]) {
     let Value::List(mut members) = value(raw) else {
         ids[Family::V4.index()] = id(raw);

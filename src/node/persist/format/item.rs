@@ -1,4 +1,4 @@
-//! The records of items that were kept up, in the format of this crate.
+//! Records of published items, in the format of this crate.
 
 use core::time::Duration;
 
@@ -7,16 +7,16 @@ use super::own::put_secs;
 use crate::store::items::{Item, PublicKey};
 use crate::wire::Sink;
 
-/// Records that are read of one state, a bound on the work: more items than rounds can keep up.
+/// The most records read from one state, which bounds the work; more items than can be republished.
 const MAX_ITEMS: u16 = 8192;
 
-/// Length of what every record begins with: a byte of flags, one with the nodes that confirmed the last
-/// round, and its age.
+/// The length of the beginning of every record: a byte of flags, one with the number of nodes that confirmed
+/// the last republish, and its age.
 const HEAD_LEN: usize = 6;
 
 const MUTABLE: u8 = 1;
 
-/// The records of a state; `None` for one that is no item, or is one too many.
+/// The records of a state; `None` for one that is not an item, or is past the limit.
 #[derive(Clone, Copy)]
 pub(super) struct Records<'a> {
     rest: &'a [u8],
@@ -40,7 +40,7 @@ impl Iterator for Records<'_> {
             let len = usize::from(u16::from_be_bytes(*len));
             rest.split_at_checked(len)
         });
-        // Where one ends too late, nobody knows where others begin.
+        // After a record that is too long the start of the next one is unknown.
         let (record, rest) = record.unwrap_or_default();
         self.rest = rest;
         self.count = self.count.saturating_add(1);
@@ -48,7 +48,7 @@ impl Iterator for Records<'_> {
     }
 }
 
-/// How long the record of an item is.
+/// Returns the length of an item's record.
 pub(super) fn record_len(item: &Item) -> usize {
     let signed_len = item.signed_parts().map_or(0, |_| 32 + 8 + 64 + 1 + item.salt().len());
     2 + HEAD_LEN + signed_len + item.value().len()
@@ -70,8 +70,8 @@ pub(super) fn put_record(out: &mut impl Sink, saved: &SavedItem) {
     out.put(item.value());
 }
 
-/// The checksum of a state finds damage, not forgery; and an [`Item`] is promised to be sound. So its
-/// signature is checked, once at a start.
+/// Reads a record and checks the signature: the checksum of a state finds damage, not forgery, and an
+/// [`Item`] guarantees a valid signature. The check happens once, at a start.
 fn read(record: &[u8]) -> Option<SavedItem> {
     let (&[flags, acknowledged, a, b, c, d], rest) = record.split_first_chunk::<HEAD_LEN>()?;
     let item = match flags {

@@ -1,8 +1,7 @@
-//! What outlives a restart, as bytes: our ids, the nodes of both tables, and the announces and items that
-//! are kept up.
+//! Snapshots as bytes: the ids of a node, the nodes of both tables, and the publications.
 //!
-//! `own` is the format that [`Node::snapshot`](crate::Node::snapshot) writes, `foreign` reads those
-//! of libtorrent and Transmission. All are bencoded dictionaries whose unknown keys are ignored.
+//! `own` is the format that [`Node::snapshot`](crate::Node::snapshot) writes, `foreign` reads those of
+//! libtorrent and Transmission. All are bencoded dictionaries whose unknown keys are ignored.
 
 #[cfg(any(feature = "net", feature = "tokio"))]
 mod carry;
@@ -28,15 +27,15 @@ use crate::lookup::density::NetworkSize;
 use crate::store::items::Item;
 use crate::wire::{Malformed, PEER4_LEN, PEER6_LEN, Reader, Value};
 
-/// Strings, integers and containers that a state may hold: some hundred times as many as the
-/// tables of any client, and a bound on the work.
+/// The most strings, integers and containers in a state, which bounds the work: some hundred times as many as
+/// the tables of any client.
 const MAX_TOKENS: u32 = 200_000;
 
-/// A saved state, read: from [`Node::snapshot_into`](crate::Node::snapshot_into), or from a file of
-/// libtorrent (its session parameters or DHT state) or Transmission (`dht.dat`).
+/// A parsed state, from [`Node::snapshot_into`](crate::Node::snapshot_into), or from a file of libtorrent
+/// (its session parameters or DHT state) or Transmission (`dht.dat`).
 ///
-/// Our own format has a checksum, so damage is found. The others have none: of a damaged file what
-/// still looks like a state is used, which is harmless, because nodes count only once they answer.
+/// The format of this crate has a checksum, so damage is detected. The others have none: of a damaged file
+/// whatever still looks like a state is used, which is harmless, because nodes count only once they answer.
 ///
 /// ```
 /// use core::time::Duration;
@@ -50,10 +49,10 @@ const MAX_TOKENS: u32 = 200_000;
 /// let state = State::parse(&saved)?;
 /// let mut config = Config::default();
 /// (config.id, config.id_v6) = (state.id(Family::V4), state.id(Family::V6));
-/// let mut reborn = Node::new(config, &Limits::default(), [8; 32], now);
+/// let mut restarted = Node::new(config, &Limits::default(), [8; 32], now);
 /// let elapsed = 1_700_000_600 - state.saved_at().unwrap_or_default();
-/// reborn.restore(now, &state, Duration::from_secs(elapsed));
-/// assert_eq!(reborn.id(Family::V4), node.id(Family::V4));
+/// restarted.restore(now, &state, Duration::from_secs(elapsed));
+/// assert_eq!(restarted.id(Family::V4), node.id(Family::V4));
 /// # Ok::<(), dht_proto::StateError>(())
 /// ```
 #[derive(Clone, Copy, Debug, Default)]
@@ -61,102 +60,104 @@ pub struct State<'a> {
     ids: [Option<NodeId>; 2],
     sizes: [Option<NetworkSize>; 2],
     saved_at: Option<u64>,
-    /// By family.
+    /// The nodes of each family.
     lists: [List<'a>; 2],
-    /// Records of our own format.
+    /// Announcements, as records of this crate's format.
     announces: &'a [u8],
     #[cfg(feature = "items")]
     items: &'a [u8],
 }
 
-/// A node of a [`State`]: it was alive once.
+/// A node of a [`State`], which was alive once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SavedNode {
-    /// Its id; `None` where only the address was saved.
+    /// The id; `None` if only the address was saved.
     pub id: Option<NodeId>,
-    /// Where it was.
+    /// The address of the node.
     pub addr: SocketAddr,
-    /// How long it had been silent when it was saved, to the second.
+    /// The time since the node was last heard from when the state was saved, to the second.
     pub silent: Duration,
-    /// How long it had been known when it was saved, to the second.
+    /// The time for which the node had been known when the state was saved, to the second.
     pub known: Duration,
-    /// How long its answers took, to the millisecond; `None` where that is not known.
+    /// The round-trip time, to the millisecond; `None` if unknown.
     pub rtt: Option<Duration>,
 }
 
-/// An announce of a [`State`] that was [kept up](crate::Node::start_announcing).
+/// An announcement of a [`State`], started by [`start_announcing`](crate::Node::start_announcing).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SavedAnnounce {
-    /// The torrent.
+    /// The torrent that was announced.
     pub infohash: InfoHash,
-    /// What was announced.
+    /// The announced peer.
     pub announce: Announce,
-    /// Nodes that confirmed its last round, 255 at most; 0 where there was none, or it failed.
+    /// The number of nodes that confirmed the last republish, at most 255; 0 if there was none, or it failed.
     pub acknowledged: u32,
-    /// How long ago that round had ended when it was saved, to the second; zero where there was none.
+    /// The time since the end of the last republish when the state was saved, to the second; zero if there
+    /// was none.
     pub age: Duration,
 }
 
-/// An item of a [`State`] that was [kept up](crate::Node::start_publishing).
+/// An item of a [`State`], published by [`start_publishing`](crate::Node::start_publishing).
 #[cfg(feature = "items")]
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct SavedItem {
-    /// The item. Its signature has been checked, as that of any other.
+    /// The item. Its signature has been checked, like that of any other.
     pub item: Item,
-    /// Nodes that confirmed its last round, 255 at most; 0 where there was none, or it failed or stored
-    /// nothing.
+    /// The number of nodes that confirmed the last republish, at most 255; 0 if there was none, or it failed
+    /// or stored nothing.
     pub acknowledged: u32,
-    /// How long ago that round had ended when it was saved, to the second; zero where there was none.
+    /// The time since the end of the last republish when the state was saved, to the second; zero if there
+    /// was none.
     pub age: Duration,
 }
 
-/// What [`Node::restore`](crate::Node::restore) took in.
+/// The result of [`Node::restore`](crate::Node::restore).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Restored {
-    /// Nodes that will be asked.
+    /// Nodes that will be pinged.
     pub nodes: usize,
-    /// Announces that are kept up again.
+    /// Announcements that were resumed.
     pub announces: usize,
-    /// Items that are kept up again; 0 without the feature `items`.
+    /// Published items that were resumed; 0 without the feature `items`.
     pub items: usize,
-    /// Entries of the state that were left out: invalid, known already, refused by the address
-    /// policy, or too many.
+    /// Entries of the state that were skipped: invalid, known already, refused by the address policy, or too
+    /// many.
     pub skipped: usize,
 }
 
-/// Why bytes are no saved state.
+/// Why bytes are not a saved state.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum StateError {
-    /// Not one whole bencoded dictionary: cut off, damaged, or something else altogether.
+    /// The bytes are not one whole bencoded dictionary: truncated, damaged, or something else.
     #[error("truncated, damaged, or no saved state at all")]
     Malformed,
-    /// The checksum does not fit.
+    /// The checksum does not match.
     #[error("damaged: the checksum does not fit")]
     Checksum,
-    /// A bencoded dictionary, but of no known format.
+    /// The bytes are a bencoded dictionary, but of no known format.
     #[error("not a saved state of a known format")]
     Unknown,
 }
 
-/// A buffer that cannot hold a snapshot.
+/// The error for a buffer that is too short for a snapshot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
 #[error("the snapshot takes {needed} bytes")]
 pub struct BufferTooShort {
-    /// What the snapshot takes at this moment, in bytes.
+    /// The length in bytes that the snapshot needs at this moment.
     pub needed: usize,
 }
 
 impl<'a> State<'a> {
-    /// Reads a state of any known format.
+    /// Parses a state of any known format.
     ///
     /// # Errors
     ///
-    /// [`StateError`]; the node then starts afresh.
+    /// [`StateError`]; the caller then starts without a state.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, StateError> {
         let mut reader = Reader::with_tokens(bytes, MAX_TOKENS);
         let mut state = Err(StateError::Unknown);
@@ -168,40 +169,41 @@ impl<'a> State<'a> {
                 _ => {}
             }
         }
-        // Whatever follows was written by somebody else.
+        // Whatever follows was written by something else.
         if !reader.rest().is_empty() {
             return Err(StateError::Malformed);
         }
         if state == Err(StateError::Unknown) { foreign::read(bytes) } else { state }
     }
 
-    /// Our id in the DHT of this family, if it was saved; never the zero id.
+    /// Returns the node's id in the DHT of this family, if it was saved; never the zero id.
     pub const fn id(&self, family: Family) -> Option<NodeId> {
         self.ids[family.index()]
     }
 
-    /// How many nodes the DHT of this family had, if that was known; not in the formats of others.
+    /// Returns the number of nodes in the DHT of this family, if it was known; other formats do not have it.
     pub const fn network_size(&self, family: Family) -> Option<NetworkSize> {
         self.sizes[family.index()]
     }
 
-    /// What [`Node::snapshot_into`](crate::Node::snapshot_into) was told; `None` for the formats of others.
+    /// Returns the `saved_at` passed to [`Node::snapshot_into`](crate::Node::snapshot_into); `None` for other
+    /// formats.
     pub const fn saved_at(&self) -> Option<u64> {
         self.saved_at
     }
 
-    /// The nodes, those of our own format best first. Their addresses are unicast, but may be
-    /// private.
+    /// Returns the nodes; those of this crate's format come best first. Their addresses are unicast, but may
+    /// be private.
     pub fn nodes(&self) -> impl Iterator<Item = SavedNode> + use<'a> {
         self.entries().flatten()
     }
 
-    /// The announces that were kept up; none in the formats of others.
+    /// Returns the announcements; other formats have none.
     pub fn announces(&self) -> impl Iterator<Item = SavedAnnounce> + use<'a> {
         self.announce_entries().flatten()
     }
 
-    /// The same without its announces, for an owner who takes them up one by one: see
+    /// Removes the announcements from the state, for a caller that resumes them one by one with
     /// [`Node::restore_announce`](crate::Node::restore_announce).
     #[must_use]
     pub const fn without_announces(mut self) -> Self {
@@ -209,13 +211,13 @@ impl<'a> State<'a> {
         self
     }
 
-    /// The items that were kept up; none in the formats of others. Their signatures are checked on the way.
+    /// Returns the published items; other formats have none. Their signatures are checked on the way.
     #[cfg(feature = "items")]
     pub fn items(&self) -> impl Iterator<Item = SavedItem> + use<'a> {
         self.item_entries().flatten()
     }
 
-    /// The same without its items, for an owner who takes them up one by one: see
+    /// Removes the items from the state, for a caller that resumes them one by one with
     /// [`Node::restore_item`](crate::Node::restore_item).
     #[cfg(feature = "items")]
     #[must_use]
@@ -224,8 +226,8 @@ impl<'a> State<'a> {
         self
     }
 
-    /// Entries that are no nodes, announces or items and were left out: of the wrong length, with port 0,
-    /// with an address that belongs to no single host, or with a signature that does not fit.
+    /// Returns the number of entries that are invalid and were skipped: of the wrong length, with port 0,
+    /// with an address that belongs to no single host, or with a signature that does not match.
     pub fn skipped(&self) -> usize {
         let skipped = self.skipped_contacts();
         #[cfg(feature = "items")]
@@ -233,7 +235,7 @@ impl<'a> State<'a> {
         skipped
     }
 
-    /// Those of them that are no items, which take longer to tell.
+    /// Returns the number of skipped entries other than items, which take longer to check.
     pub(crate) fn skipped_contacts(&self) -> usize {
         self.entries().filter(Option::is_none).count()
             + self.announce_entries().filter(Option::is_none).count()
@@ -268,10 +270,10 @@ impl PartialEq for State<'_> {
 
 impl Eq for State<'_> {}
 
-/// Nodes of one family, as they lie in the bytes.
+/// Nodes of one family, as encoded.
 #[derive(Clone, Copy, Debug)]
 enum List<'a> {
-    /// Of our own format.
+    /// Records of this crate's format.
     Records(&'a [u8]),
     /// Compact endpoints end to end.
     Packed(&'a [u8]),
@@ -285,7 +287,7 @@ impl Default for List<'_> {
     }
 }
 
-/// What a list yields; `None` for an entry that is no node.
+/// Iterator over a list; `None` for an entry that is not a node.
 struct Entries<'a> {
     family: Family,
     list: List<'a>,
@@ -312,7 +314,7 @@ impl Iterator for Entries<'_> {
 }
 
 impl SavedNode {
-    /// A node of which nothing but the address is known.
+    /// Creates a node of which only the address is known.
     const fn at(addr: SocketAddr) -> Self {
         Self { id: None, addr, silent: Duration::ZERO, known: Duration::ZERO, rtt: None }
     }
@@ -325,7 +327,7 @@ fn take<'a>(rest: &mut &'a [u8], len: usize) -> Option<&'a [u8]> {
     Some(entry).filter(|entry| !entry.is_empty())
 }
 
-/// An endpoint of this family in compact form, and in no other.
+/// Parses an endpoint of this family in compact form.
 fn compact(family: Family, bytes: &[u8]) -> Option<SocketAddr> {
     let endpoint = match family {
         Family::V4 => {
@@ -344,13 +346,13 @@ fn compact(family: Family, bytes: &[u8]) -> Option<SocketAddr> {
 /// A key and the bytes of its value.
 type Pair<'a> = (&'a [u8], &'a [u8]);
 
-/// The keys of one dictionary, each with the bytes of its value.
+/// Iterator over the keys of one dictionary, each with the bytes of its value.
 struct Dictionary<'r, 'a> {
     reader: &'r mut Reader<'a>,
 }
 
 impl<'r, 'a> Dictionary<'r, 'a> {
-    /// `None` where no dictionary comes next.
+    /// Enters a dictionary; `None` if none comes next.
     fn enter(reader: &'r mut Reader<'a>) -> Result<Option<Self>, Malformed> {
         Ok(reader.enter_dictionary()?.then_some(Self { reader }))
     }
@@ -363,12 +365,12 @@ impl<'r, 'a> Dictionary<'r, 'a> {
     }
 }
 
-/// A value that has been found to be well-formed.
+/// Reads a value that is known to be well-formed.
 fn value(raw: &[u8]) -> Value<'_> {
     Reader::with_tokens(raw, MAX_TOKENS).value().unwrap_or_default()
 }
 
-/// A string that is an id, and not the zero id, which nobody has.
+/// Parses a string as an id, excluding the zero id, which no node has.
 fn id(raw: &[u8]) -> Option<NodeId> {
     value(raw).array().map(|id| NodeId::from_bytes(*id)).filter(|id| *id != NodeId::ZERO)
 }

@@ -5,8 +5,8 @@
 //!   9:dht-proto  d
 //!     2:id      20 bytes    in the IPv4 DHT
 //!     3:id6     20 bytes    in the IPv6 DHT
-//!     5:items   records of items that were kept up; only if there are any
-//!     4:kept    records of 28 bytes: announces that were kept up
+//!     5:items   records of published items; only if there are any
+//!     4:kept    records of 28 bytes: announcements
 //!     5:nodes   records of 36 bytes, best first
 //!     6:nodes6  records of 48 bytes, best first
 //!     4:size    32 bytes    how many nodes either DHT has; only if one is known
@@ -16,24 +16,24 @@
 //! e
 //! ```
 //!
-//! The record of a node is the node in compact form (BEP 5, BEP 32; the zero id where the id is not known), then
-//! for how many seconds it had been silent and known, four bytes each, and its round-trip time in
-//! milliseconds, two bytes, all ones where it is not known; in network order.
+//! The record of a node is the node in compact form (BEP 5, BEP 32; the zero id if the id is unknown), then
+//! the seconds for which it had been silent and known, four bytes each, and its round-trip time in
+//! milliseconds, two bytes, all ones if unknown; in network order.
 //!
-//! The record of an announce is its infohash, its port, a byte with 1 for `implied_port` and 2 for
-//! `seed`, a byte with the number of nodes that confirmed its last round, and four bytes with the
-//! seconds since that. Records with other bits, and with port 0, are skipped.
+//! The record of an announcement is its infohash, its port, a byte with 1 for `implied_port` and 2 for
+//! `seed`, a byte with the number of nodes that confirmed its last republish, and four bytes with the seconds
+//! since that. Records with other bits, and with port 0, are skipped.
 //!
-//! The record of an item begins with the length of the rest in two bytes, a byte with 1 for a mutable item,
-//! a byte with the number of nodes that confirmed its last round, and four bytes with the seconds since that.
-//! If it is mutable its public key follows, its number in eight bytes, its signature, a byte with the length
-//! of its salt, and the salt; then the bencoded value. Secret keys are never written. Records with other
-//! bits, and those that are no sound items, are skipped.
+//! The record of an item begins with the length of the rest in two bytes, a byte with 1 for a mutable item, a
+//! byte with the number of nodes that confirmed its last republish, and four bytes with the seconds since
+//! that. For a mutable item its public key follows, its number in eight bytes, its signature, a byte with the
+//! length of its salt, and the salt; then the bencoded value. Secret keys are never written. Records with
+//! other bits, and those that are no valid items, are skipped.
 //!
-//! The size of a DHT is a number of nodes and its standard error, eight bytes each, zero where it is not known;
-//! IPv4 comes first.
+//! The size of a DHT is a number of nodes and its standard error, eight bytes each, zero if unknown; IPv4
+//! comes first.
 //!
-//! Further keys may follow; whoever does not know them ignores them.
+//! Further keys may follow; readers that do not know them ignore them.
 
 use core::time::Duration;
 
@@ -49,24 +49,24 @@ use crate::lookup::density::NetworkSize;
 use crate::node::persist::format::BufferTooShort;
 use crate::wire::{Counter, NODE4_LEN, NODE6_LEN, Reader, Sink, Writer};
 
-/// Whose value is the state: a key that nobody else uses. libtorrent has a `dht` of its own.
+/// The key whose value is the state, which no other client uses. libtorrent has a `dht` of its own.
 pub(super) const KEY: &[u8] = b"dht-proto";
 const CHECKSUM: &[u8] = b"sha1";
 
-/// Of a record, behind the compact node.
+/// The length of a record behind the compact node.
 const QUALITY_LEN: usize = 10;
-/// Stands for a round-trip time that is not known.
+/// Stands for an unknown round-trip time.
 const NO_RTT: u16 = u16::MAX;
 
-/// The record of an announce.
+/// The length of an announcement's record.
 pub(super) const ANNOUNCE_LEN: usize = ID_LEN + 8;
 const IMPLIED_PORT: u8 = 1;
 const SEED: u8 = 2;
 
-/// The sizes of both DHTs.
+/// The length of the sizes of both DHTs.
 const SIZES_LEN: usize = 32;
 
-/// Everything but the nodes and what is kept up.
+/// Everything in a state except nodes and publications.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Head {
     pub(crate) ids: [NodeId; 2],
@@ -74,13 +74,13 @@ pub(crate) struct Head {
     pub(crate) saved_at: u64,
 }
 
-/// What a state is written of, gone through more than once.
+/// What a state is written from, iterated more than once.
 pub(crate) trait Source {
     fn head(&self) -> Head;
     fn announces(&self) -> impl Iterator<Item = SavedAnnounce>;
     #[cfg(feature = "items")]
     fn items(&self) -> impl Iterator<Item = SavedItem>;
-    /// Best first.
+    /// Returns the nodes of a family, best first.
     fn nodes(&self, family: Family) -> impl Iterator<Item = SavedNode>;
 }
 

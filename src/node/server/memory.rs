@@ -1,0 +1,56 @@
+//! The stores of a node, each together with the memory that belongs to it.
+
+use crate::base::rng::Rng;
+use crate::node::core::Core;
+use crate::node::storage::sealed::{Memory, View};
+#[cfg(feature = "items")]
+use crate::store::items::{ItemSlots, ItemStore, ItemView};
+use crate::store::peers::{PeerSlots, PeerSlotsMut, PeerStore};
+
+/// The peer store and its memory, and the generator that decides which peers are evicted.
+pub(in crate::node) struct PeersMut<'a> {
+    pub(in crate::node) head: &'a mut PeerStore,
+    pub(in crate::node) slots: PeerSlotsMut<'a>,
+    pub(in crate::node) rng: &'a mut Rng,
+}
+
+/// The item store and its memory, and the generator that decides which items are evicted.
+#[cfg(feature = "items")]
+pub(in crate::node) struct ItemsMut<'a> {
+    pub(in crate::node) head: &'a mut ItemStore,
+    pub(in crate::node) slots: ItemSlots<'a>,
+    pub(in crate::node) rng: &'a mut Rng,
+}
+
+impl Core {
+    pub(in crate::node) const fn peers_mut<'a>(&'a mut self, m: &'a mut Memory<'_>) -> PeersMut<'a> {
+        let slots = PeerSlotsMut { swarms: m.swarms, v4: m.peers_v4, v6: m.peers_v6, counters: m.counters };
+        PeersMut { head: &mut self.peers, slots, rng: &mut self.rng }
+    }
+}
+
+/// One secret serves both stores: it only decides where entries are placed.
+#[cfg(feature = "items")]
+impl Core {
+    pub(in crate::node) const fn items_mut<'a>(&'a mut self, m: &'a mut Memory<'_>) -> ItemsMut<'a> {
+        let slots = ItemSlots { records: m.items, chunks: m.item_chunks, key: self.peers.key() };
+        ItemsMut { head: &mut self.items, slots, rng: &mut self.rng }
+    }
+
+    pub(in crate::node) const fn shared_items<'a>(&self, m: &'a Memory<'_>) -> ItemView<'a> {
+        ItemView { records: m.items, chunks: m.item_chunks, key: self.peers.key() }
+    }
+
+    pub(in crate::node) const fn item_view<'a>(&self, view: View<'a>) -> ItemView<'a> {
+        ItemView { records: view.items, chunks: view.item_chunks, key: self.peers.key() }
+    }
+}
+
+/// Returns the memory of the peer store, to read.
+pub(in crate::node) const fn shared_peers<'a>(m: &'a Memory<'_>) -> PeerSlots<'a> {
+    PeerSlots { swarms: m.swarms, v4: m.peers_v4, v6: m.peers_v6 }
+}
+
+pub(in crate::node) const fn peer_view(view: View<'_>) -> PeerSlots<'_> {
+    PeerSlots { swarms: view.swarms, v4: view.peers_v4, v6: view.peers_v6 }
+}

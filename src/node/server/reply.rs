@@ -1,0 +1,523 @@
+//! Responses to the queries of others.
+//!
+//! A response waits as a small descriptor, and is made from state when it is polled, into the caller's buffer.
+//! There is one function for each kind; [`fit`](Core::fit) shortens what does not fit for all of them.
+
+use crate::base::addr::{Endpoint, Family};
+use crate::base::id::{ID_LEN, InfoHash, K, NodeId};
+use crate::guard::sources::Asked;
+use crate::node::api::config::MAX_DATAGRAM;
+use crate::node::api::event::Transmit;
+use crate::node::core::Core;
+use crate::node::local::LocalIx;
+use crate::node::server::memory::shared_peers;
+use crate::node::server::query::Asker;
+use crate::node::storage::sealed::Memory;
+use crate::store::peers::{MAX_SAMPLE_INTERVAL, PeerStore};
+use crate::table::{Entry, Filter};
+use crate::wire::{
+    Body, CompactNodes, ErrorCode, ErrorReply, FILTER_LEN, MAX_TRANSACTION_LEN, Message, MethodKind,
+    NODE4_LEN, NODE6_LEN, PEER4_LEN, PEER6_LEN, Response, Values, Want,
+};
+
+/// The largest datagram that carries no stored value (BEP 32).
+const MAX_REPLY: usize = 1024;
+
+/// The largest datagram that carries a stored value over IPv6, whose header is longer by 20 bytes.
+pub(in crate::node) const MAX_DATAGRAM_V6: usize = MAX_DATAGRAM - 20;
+
+/// The most infohashes in a response (BEP 51); more than fit.
+const MAX_SAMPLES: usize = MAX_REPLY / ID_LEN;
+
+/// The most IPv6 nodes beside the filters of a scrape, so that there is room for peers, as in mldht (BEP 33).
+const NODES6_IN_SCRAPE: usize = 5;
+
+/// Bytes of a list of peers beside the peers.
+const VALUES_LEN: usize = "6:valuesle".len();
+
+/// Peers that nodes make room for in a short response.
+const SOME_PEERS: usize = 4;
+
+/// Infohashes that nodes make room for in a short response.
+const SOME_SAMPLES: usize = 2;
+
+/// The most bytes that nodes make room for in a short response.
+const SOME_LEN: usize = VALUES_LEN + SOME_PEERS * (PEER6_LEN + 3);
+
+/// The nodes that stay where they make room for peers or infohashes.
+const FEWEST_NODES: usize = 2;
+
+/// A response that waits to be polled.
+#[derive(Clone, Copy, Debug)]
+#[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
+pub(crate) struct Reply {
+    to: Endpoint,
+    /// The local address that was queried.
+    local: LocalIx,
+    transaction: [u8; MAX_TRANSACTION_LEN],
+    transaction_len: u8,
+    method: MethodKind,
+    /// Whether the querying node is known to receive what is sent to it.
+    verified: bool,
+    query_len: u16,
+    answer: Answer,
+}
+
+/// The kind of a response. A tag comes first, so that the first variant can be all zero.
+#[repr(u8)]
+#[derive(Clone, Copy, Debug)]
+#[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
+pub(super) enum Answer {
+    /// Nothing but the id.
+    Pong,
+    /// Nodes close to a target.
+    Nodes {
+        target: NodeId,
+        want: Want,
+    },
+    /// A token, nodes, and the peers of a torrent or their filters.
+    Peers {
+        infohash: InfoHash,
+        want: Want,
+        noseed: bool,
+        scrape: bool,
+    },
+    /// A token, nodes, and the item, if there is one; with its value if it is newer than this.
+    Item {
+        target: NodeId,
+        want: Want,
+        #[cfg_attr(not(feature = "items"), allow(dead_code, reason = "there is never one"))]
+        newer_than: Option<i64>,
+    },
+    /// Nodes, and a sample of the infohashes that have peers.
+    Samples {
+        target: NodeId,
+        want: Want,
+    },
+    Error {
+        code: ErrorCode,
+        reason: Reason,
+    },
+}
+
+/// A response that has been written.
+struct Written {
+    len: usize,
+    /// Whether it holds the value of an item.
+    has_item: bool,
+}
+
+/// Memory for the nodes of a response.
+struct NodeLists {
+    v4: [[u8; NODE4_LEN]; K],
+    v6: [[u8; NODE6_LEN]; K],
+}
+
+impl Reply {
+    pub(crate) const EMPTY: Self = Self {
+        to: Endpoint::ZERO,
+        local: LocalIx::NONE,
+        transaction: [0; MAX_TRANSACTION_LEN],
+        transaction_len: 0,
+        method: MethodKind::Ping,
+        verified: false,
+        query_len: 0,
+        answer: Answer::Pong,
+    };
+
+    #[cfg(any(feature = "checkpoint", feature = "sim"))]
+    pub(in crate::node) const fn is_consistent(&self) -> bool {
+        self.transaction_len as usize <= MAX_TRANSACTION_LEN
+            && self.local.is_consistent()
+            && !matches!(self.answer, Answer::Error { reason: Reason { len, .. }, .. } if len as usize > Reason::MAX)
+    }
+
+    pub(in crate::node) const fn local(&self) -> LocalIx {
+        self.local
+    }
+
+    fn transaction(&self) -> &[u8] {
+        &self.transaction[..usize::from(self.transaction_len)]
+    }
+}
+
+impl Answer {
+    pub(super) fn error((code, reason): (ErrorCode, &str)) -> Self {
+        Self::Error { code, reason: Reason::new(reason) }
+    }
+}
+
+impl Core {
+    pub(super) fn push_reply(
+        &mut self,
+        m: &mut Memory<'_>,
+        asker: &Asker<'_>,
+        verified: bool,
+        answer: Answer,
+    ) {
+        let &Asker { from, local, transaction, method, len } = asker;
+        let local = local.map_or(LocalIx::NONE, |local| self.intern(m, from.family(), local));
+        let (place, lost) = self.replies.push_place(m.replies);
+        self.stats.dropped.overflow += lost;
+        if let Some(place) = place {
+            place.transaction[..transaction.len()].copy_from_slice(transaction);
+            place.transaction_len = transaction.len() as u8;
+            (place.to, place.local) = (from, local);
+            (place.method, place.verified, place.answer) = (method, verified, answer);
+            place.query_len = u16::try_from(len).unwrap_or(u16::MAX);
+        }
+    }
+
+    /// Makes the datagram of a response, unless it would amplify traffic.
+    pub(in crate::node) fn emit_reply(
+        &mut self,
+        m: &mut Memory<'_>,
+        reply: &Reply,
+        buf: &mut [u8],
+    ) -> Option<Transmit> {
+        // The query came before the node became read-only.
+        if self.config.read_only {
+            self.stats.dropped.read_only += 1;
+            return None;
+        }
+        let family = reply.to.family();
+        if !self.family(family).on {
+            self.stats.dropped.overflow += 1;
+            return None;
+        }
+        let for_item = matches!(reply.answer, Answer::Item { .. });
+        let asked =
+            Asked { by: reply.to, len: usize::from(reply.query_len), is_verified: reply.verified, for_item };
+        let most = match family {
+            _ if !for_item => MAX_REPLY,
+            Family::V4 => MAX_DATAGRAM,
+            Family::V6 => MAX_DATAGRAM_V6,
+        };
+        let budget = self.sources.most(m.subnets, m.shares, &asked, self.now).min(most);
+        let Some(Written { len, has_item }) = self.emit_answer(m, reply, &mut buf[..budget]) else {
+            self.stats.dropped.budget += 1;
+            return None;
+        };
+        self.sources.count(m.subnets, m.shares, &asked, (len, has_item), self.now);
+        let sent = match reply.answer {
+            Answer::Error { .. } => &mut self.stats.errors_out,
+            Answer::Pong
+            | Answer::Nodes { .. }
+            | Answer::Peers { .. }
+            | Answer::Item { .. }
+            | Answer::Samples { .. } => &mut self.stats.responses_out,
+        };
+        sent.count(reply.method);
+        Some(Transmit { destination: reply.to.into(), source: reply.local.address(m.locals), size: len })
+    }
+
+    fn emit_answer(&mut self, m: &mut Memory<'_>, reply: &Reply, buf: &mut [u8]) -> Option<Written> {
+        let len = match reply.answer {
+            Answer::Pong => {
+                let id = self.family(reply.to.family()).id;
+                self.envelope(reply, Body::Response(Response::new(id))).emit(buf)
+            }
+            Answer::Error { code, ref reason } => {
+                self.envelope(reply, Body::Error(ErrorReply { code, message: reason.as_bytes() })).emit(buf)
+            }
+            Answer::Nodes { ref target, want } => self.emit_nodes(m, reply, target, want, buf),
+            Answer::Peers { ref infohash, want, noseed, scrape } => {
+                self.emit_peers(m, reply, infohash, want, (noseed, scrape), buf)
+            }
+            Answer::Samples { ref target, want } => self.emit_samples(m, reply, target, want, buf),
+            Answer::Item { ref target, want, newer_than } => {
+                return self.emit_item(m, reply, target, want, newer_than, buf);
+            }
+        };
+        Some(Written { len: len?, has_item: false })
+    }
+
+    fn envelope<'a>(&'a self, reply: &'a Reply, body: Body<'a>) -> Message<'a> {
+        Message {
+            version: Some(&self.config.version),
+            requester: Some(reply.to.into()),
+            ..Message::new(reply.transaction(), body)
+        }
+    }
+}
+
+/// The kinds of response that list nodes. Out of line: they take much stack, which the response to a ping need
+/// not pay for.
+impl Core {
+    #[inline(never)]
+    fn emit_nodes(
+        &self,
+        m: &Memory<'_>,
+        reply: &Reply,
+        target: &NodeId,
+        want: Want,
+        buf: &mut [u8],
+    ) -> Option<usize> {
+        let want = wanted(want, reply.to.family());
+        let mut lists = NodeLists::EMPTY;
+        let mut response = self.list_nodes(m, reply, target, (want, K), &mut lists);
+        self.fit(reply, &mut response, buf.len(), &|| 0)?;
+        self.envelope(reply, Body::Response(response)).emit(buf)
+    }
+
+    #[inline(never)]
+    fn emit_peers(
+        &mut self,
+        m: &Memory<'_>,
+        reply: &Reply,
+        infohash: &InfoHash,
+        want: Want,
+        (noseed, scrape): (bool, bool),
+        buf: &mut [u8],
+    ) -> Option<usize> {
+        let (family, slots) = (reply.to.family(), shared_peers(m));
+        let mut filters = None;
+        // Making filters visits every peer: not for a response that they do not fit into.
+        if scrape && buf.len() > 2 * FILTER_LEN {
+            let own = Family::ALL.map(|family| self.family(family).external.presumed());
+            filters = self.peers.scrape(slots, infohash, self.now);
+            self.peers.add_own(slots, infohash, own, &mut filters, self.now);
+        }
+        // Beside filters there is no room for the other family.
+        let want = wanted(if filters.is_some() { Want::NONE } else { want }, family);
+        let token = self.tokens.issue(reply.to, infohash.as_bytes());
+        let mut lists = NodeLists::EMPTY;
+        let most_v6 = if filters.is_some() { NODES6_IN_SCRAPE } else { K };
+        let mut response = self.list_nodes(m, reply, &(*infohash).into(), (want, most_v6), &mut lists);
+        response.token = Some(&token);
+        if let Some([seeds, others]) = &filters {
+            (response.seeds, response.peers) = (Some(seeds.as_bytes()), Some(others.as_bytes()));
+        }
+        let (peer_len, prefix_len) = if family == Family::V4 { (PEER4_LEN, 2) } else { (PEER6_LEN, 3) };
+        let len = self.fit(reply, &mut response, buf.len(), &|| {
+            let count = self.peers.count_of(slots, infohash, family).min(SOME_PEERS);
+            if count > 0 { VALUES_LEN + count * (peer_len + prefix_len) } else { 0 }
+        })?;
+        let room = (buf.len() - len).saturating_sub(VALUES_LEN) / (peer_len + prefix_len);
+        let mut peers = [0; MAX_REPLY];
+        let out = &mut peers[..room * peer_len];
+        let mut count = self.peers.sample(slots, infohash, family, noseed, self.now, &mut self.rng, out);
+        if self.peers.has_own(family) {
+            let own = self.family(family).external.presumed();
+            count = PeerStore::fill_in(family, own, &mut out[..count * peer_len]);
+        }
+        if count > 0 {
+            response.values = Some(Values::packed(family, &peers[..count * peer_len]));
+        }
+        self.envelope(reply, Body::Response(response)).emit(buf)
+    }
+
+    #[inline(never)]
+    fn emit_item(
+        &self,
+        m: &Memory<'_>,
+        reply: &Reply,
+        target: &NodeId,
+        want: Want,
+        #[cfg_attr(not(feature = "items"), expect(unused_variables, reason = "there is never one"))]
+        newer_than: Option<i64>,
+        buf: &mut [u8],
+    ) -> Option<Written> {
+        let token = self.tokens.issue(reply.to, target.as_bytes());
+        let want = wanted(want, reply.to.family());
+        let mut lists = NodeLists::EMPTY;
+        let mut response = self.list_nodes(m, reply, target, (want, K), &mut lists);
+        response.token = Some(&token);
+        #[cfg(feature = "items")]
+        let item = self.item_for(m, target, newer_than);
+        #[cfg(feature = "items")]
+        if let Some((item, is_newer)) = &item {
+            response.seq = item.seq();
+            if *is_newer {
+                response.value = Some(item.value());
+                response.key = item.signed_parts().map(|signed| signed.key.as_bytes());
+                response.signature = item.signature();
+            }
+        }
+        self.fit(reply, &mut response, buf.len(), &|| 0)?;
+        let len = self.envelope(reply, Body::Response(response)).emit(buf)?;
+        Some(Written { len, has_item: response.value.is_some() })
+    }
+
+    #[inline(never)]
+    fn emit_samples(
+        &mut self,
+        m: &mut Memory<'_>,
+        reply: &Reply,
+        target: &NodeId,
+        want: Want,
+        buf: &mut [u8],
+    ) -> Option<usize> {
+        let stored = self.peers.infohash_count();
+        let want = wanted(want, reply.to.family());
+        let mut lists = NodeLists::EMPTY;
+        let mut response = self.list_nodes(m, reply, target, (want, K), &mut lists);
+        // The greatest values they can take.
+        response.interval = Some(MAX_SAMPLE_INTERVAL.as_secs() as i64);
+        response.num = Some(stored as i64);
+        response.samples = Some(&[]);
+        let some = || stored.min(SOME_SAMPLES) * ID_LEN + 2;
+        let len = self.fit(reply, &mut response, buf.len(), &some)?;
+        // The length grows from one digit to three.
+        let room = (buf.len() - len).saturating_sub(2) / ID_LEN;
+        let mut samples = [[0; ID_LEN]; MAX_SAMPLES];
+        let sample = self.report_infohashes(m, &mut samples[..room.min(MAX_SAMPLES)]);
+        response.samples = Some(&samples[..sample.count]);
+        response.interval = Some(sample.interval.as_micros().div_ceil(1_000_000) as i64);
+        response.num = Some(sample.stored as i64);
+        self.envelope(reply, Body::Response(response)).emit(buf)
+    }
+
+    /// Starts a response with the nodes closest to a target.
+    #[inline(never)]
+    fn list_nodes<'a>(
+        &self,
+        m: &Memory<'_>,
+        reply: &Reply,
+        target: &NodeId,
+        (want, most_v6): (Want, usize),
+        lists: &'a mut NodeLists,
+    ) -> Response<'a> {
+        let NodeLists { v4, v6 } = lists;
+        Response {
+            nodes: want.v4.then(|| {
+                let closest = self.closest(m, target, Family::V4);
+                CompactNodes::new(Family::V4, pack(closest, Endpoint::compact_v4, v4))
+            }),
+            nodes6: want.v6.then(|| {
+                let closest = self.closest(m, target, Family::V6).take(most_v6);
+                CompactNodes::new(Family::V6, pack(closest, Endpoint::compact_v6, v6))
+            }),
+            ..Response::new(self.family(reply.to.family()).id)
+        }
+    }
+
+    /// Returns the nodes that a response lists in one family: good ones only (BEP 5), no routers.
+    fn closest<'e>(
+        &'e self,
+        m: &'e Memory<'_>,
+        target: &NodeId,
+        family: Family,
+    ) -> impl Iterator<Item = &'e Entry> {
+        let state = self.family(family);
+        let closest = state.table_ref(m).closest::<K>(target, Filter::Good, self.now);
+        closest.into_iter().filter(move |entry| !(state.holds_router && self.is_router(m, entry.endpoint())))
+    }
+
+    /// Shortens a response to `room` bytes, and returns its length.
+    ///
+    /// Filters are left out first, then nodes of the other family, then nodes; an item that would not fit even
+    /// without nodes before any of them; the id and the token never. Then nodes make room for `some` bytes, the
+    /// length of a few peers or infohashes.
+    #[inline(never)]
+    fn fit(
+        &self,
+        reply: &Reply,
+        response: &mut Response<'_>,
+        room: usize,
+        some: &dyn Fn() -> usize,
+    ) -> Option<usize> {
+        let family = reply.to.family();
+        let encoded_len =
+            |response: &Response<'_>| self.envelope(reply, Body::Response(*response)).encoded_len();
+        let mut len = encoded_len(response);
+        if len > room && response.seeds.is_some() {
+            // Both or none.
+            (response.seeds, response.peers) = (None, None);
+            len = encoded_len(response);
+        }
+        if response.value.is_some() && len - nodes_len(response) > room {
+            (response.value, response.key, response.signature) = (None, None, None);
+            len = encoded_len(response);
+        }
+        while len > room {
+            if !drop_node(response, family) {
+                return None;
+            }
+            len = encoded_len(response);
+        }
+        if room - len < SOME_LEN {
+            let some = some();
+            while room - len < some && nodes_len(response) > FEWEST_NODES * NODE6_LEN {
+                drop_node(response, family);
+                len = encoded_len(response);
+            }
+        }
+        Some(len)
+    }
+}
+
+impl NodeLists {
+    const EMPTY: Self = Self { v4: [[0; NODE4_LEN]; K], v6: [[0; NODE6_LEN]; K] };
+}
+
+/// The text of an error, as bytes of its own: a waiting response refers to nothing.
+#[derive(Clone, Copy, Debug)]
+#[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
+pub(super) struct Reason {
+    len: u8,
+    text: [u8; Self::MAX],
+}
+
+impl Reason {
+    /// Longer than any reason of this crate.
+    const MAX: usize = 31;
+    const NONE: Self = Self { len: 0, text: [0; Self::MAX] };
+
+    fn new(text: &str) -> Self {
+        debug_assert!(text.len() <= Self::MAX);
+        let mut reason = Self::NONE;
+        for (to, from) in reason.text.iter_mut().zip(text.bytes()) {
+            *to = from;
+            reason.len += 1;
+        }
+        reason
+    }
+
+    fn as_bytes(&self) -> &[u8] {
+        &self.text[..usize::from(self.len)]
+    }
+}
+
+/// Returns the families to list nodes of: those that a query names, or else its own.
+const fn wanted(want: Want, family: Family) -> Want {
+    match (want, family) {
+        (Want { v4: false, v6: false }, Family::V4) => Want { v4: true, v6: false },
+        (Want { v4: false, v6: false }, Family::V6) => Want { v4: false, v6: true },
+        (Want { v4: true, .. } | Want { v6: true, .. }, _) => want,
+    }
+}
+
+/// Returns the bytes of all nodes in a response.
+fn nodes_len(response: &Response<'_>) -> usize {
+    [response.nodes, response.nodes6].iter().flatten().map(|nodes| nodes.as_bytes().len()).sum()
+}
+
+/// Removes the last node from a response, one of the other family if there are any. Returns whether there was
+/// something to remove.
+fn drop_node(response: &mut Response<'_>, family: Family) -> bool {
+    let (own, other) = match family {
+        Family::V4 => (&mut response.nodes, &mut response.nodes6),
+        Family::V6 => (&mut response.nodes6, &mut response.nodes),
+    };
+    let list = if other.is_some() { other } else { own };
+    let Some(nodes) = *list else { return false };
+    *list = nodes.without_last();
+    true
+}
+
+/// Writes nodes in their compact form, in arrays of known lengths.
+#[expect(single_use_lifetimes, reason = "an anonymous one is unstable in this place")]
+fn pack<'a, 'e, const NODE: usize, const PEER: usize>(
+    nodes: impl Iterator<Item = &'e Entry>,
+    compact: fn(Endpoint) -> [u8; PEER],
+    buf: &'a mut [[u8; NODE]; K],
+) -> &'a [u8] {
+    let mut count = 0;
+    for (node, to) in nodes.zip(&mut *buf) {
+        to[..ID_LEN].copy_from_slice(node.id().as_bytes());
+        to[ID_LEN..].copy_from_slice(&compact(node.endpoint()));
+        count += 1;
+    }
+    buf[..count].as_flattened()
+}
