@@ -21,7 +21,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use args::args;
-use dht_proto::net::{Dht, LoopStats, Owner, tokio as task};
+use dht_proto::net::{Dht, LoopStats, tokio as task};
 use dht_proto::wire::{Body, Message, Response};
 use dht_proto::{AddressPolicy, Config, Family, NodeId};
 use tokio::runtime::{Builder, Runtime};
@@ -133,7 +133,7 @@ fn idle(runtime: &Runtime, time: Duration, nodes: u32) {
             })
         }));
         rest("tasks", time, nodes, || {
-            let sent = |node: &task::Owner| runtime.block_on(node.stats()).expect("it runs").datagrams_out;
+            let sent = |node: &task::Dht| runtime.block_on(node.stats()).expect("it runs").datagrams_out;
             owners.iter().map(|node| (node.loop_stats(), sent(node))).collect()
         });
     }
@@ -184,12 +184,12 @@ fn cpu_time() -> Duration {
     Duration::from_nanos(spent.sum())
 }
 
-fn blocking_node(known: Option<SocketAddr>) -> Owner {
+fn blocking_node(known: Option<SocketAddr>) -> Dht {
     let builder = Dht::builder().config(config()).bind((Ipv4Addr::LOCALHOST, 0).into());
     builder.bootstrap(known.map(|addr| addr.to_string())).spawn().expect("it starts")
 }
 
-fn task_node(known: Option<SocketAddr>) -> task::Owner {
+fn task_node(known: Option<SocketAddr>) -> task::Dht {
     let builder = task::Dht::builder().config(config()).bind((Ipv4Addr::LOCALHOST, 0).into());
     builder.bootstrap(known.map(|addr| addr.to_string())).spawn().expect("it starts")
 }

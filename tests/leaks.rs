@@ -62,7 +62,7 @@ async fn ten_thousand_searches_of_tasks_leave_nothing() {
     let owner = owner.bootstrap([start]).spawn().unwrap();
     assert_eq!(owner.wait_ready(PATIENCE).await, Ok(true));
     let users = (0..USERS).map(|user| {
-        let dht = owner.dht();
+        let dht = owner.handle();
         tokio::spawn(async move {
             let mut dice = Dice::new(user);
             let (mut held, mut started) = (Vec::new(), 0);

@@ -35,7 +35,7 @@ impl Clock {
     }
 
     /// A clock that starts now, of another source than the system.
-    pub(super) fn reading(read: fn() -> StdInstant) -> Self {
+    pub(crate) fn reading(read: fn() -> StdInstant) -> Self {
         Self { origin: read(), read }
     }
 
@@ -99,7 +99,7 @@ impl SleepWatch {
 
     /// One that finds, when asked next, that the host has slept for so long.
     #[cfg(all(test, feature = "net"))]
-    pub(super) fn after(slept: Duration) -> Self {
+    pub(crate) fn after(slept: Duration) -> Self {
         let last = Reading::now();
         Self { last: Reading { steady: None, wall: last.wall - slept, ..last } }
     }

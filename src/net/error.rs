@@ -6,7 +6,7 @@ use std::io;
 
 use thiserror::Error;
 
-use super::state::StateFileError;
+use super::state::file::StateFileError;
 #[cfg(feature = "items")]
 use crate::ItemError;
 use crate::{QueryError, StartError, StoreError};

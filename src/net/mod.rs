@@ -1,8 +1,8 @@
 //! Running a [`Node`](crate::Node) on real sockets: what the core leaves out, in one thread or one
 //! task.
 //!
-//! [`Dht`] is the handle to use from ordinary blocking code (feature `net`). It can be cloned and
-//! shared; the thread behind it has the sockets and the node. `tokio::Dht` is its like for
+//! [`DhtHandle`] is the handle to use from ordinary blocking code (feature `net`). It can be cloned and
+//! shared; the thread behind it has the sockets and the node. `tokio::DhtHandle` is its like for
 //! asynchronous code (feature `tokio`).
 //!
 #![cfg_attr(feature = "net", doc = "```no_run")]
@@ -10,7 +10,7 @@
 //! use dht_proto::net::Dht;
 //!
 //! let owner = Dht::builder().spawn()?;
-//! let dht = owner.dht(); // to be cloned and given to whoever needs it
+//! let dht = owner.handle(); // to be cloned and given to whoever needs it
 //! dht.wait_ready(core::time::Duration::from_secs(20))?;
 //! for peer in dht.get_peers("5fbfbff10c5d6a4ec8a88e4c6ab4c28b95eee401".parse()?)? {
 //!     println!("{peer}"); // as soon as it is found
@@ -18,15 +18,15 @@
 //! # Ok::<(), Box<dyn core::error::Error>>(())
 //! ```
 //!
-//! # Owner and borrowers
+//! # Dht and borrowers
 //!
-//! The [`Owner`] alone decides how long the node lives. A [`Dht`] is borrowed: it neither keeps the
+//! The [`Dht`] alone decides how long the node lives. A [`DhtHandle`] is borrowed: it neither keeps the
 //! node running nor ends it. A borrower that stops ends its own announces, and its own share of
 //! lookups; its calls fail with [`CallError::Closed`] once the node is gone.
 //!
 //! # What there is to see
 //!
-//! [`Dht::metrics`] reads all counters and levels at once, for a monitor; [`Dht::subscribe`] tells what
+//! [`DhtHandle::metrics`] reads all counters and levels at once, for a monitor; [`DhtHandle::subscribe`] tells what
 //! the node does on its own account. With the feature `tracing` the adapters tell a subscriber of the
 //! `tracing` crate of starts, ends and trouble, at `DEBUG` of lookups, at `TRACE` of each datagram. The
 //! core speaks to the `log` crate instead, if its feature `log` is on; subscribers take that in by
@@ -37,34 +37,34 @@
 //! A node has so many slots for lookups, queries, scrapes and items ([`Limits`](crate::Limits)); by default a
 //! lookup in both families takes two of 64. Calls that find none wait for it in the order in which they came,
 //! up to 4096 of them ([`Builder::queue`]; past that they fail with [`CallError::QueueFull`]), and what is
-//! given up meanwhile never begins. So fifty torrents, a hundred keys or five hundred [`Dht::get_peers`] may be
+//! given up meanwhile never begins. So fifty torrents, a hundred keys or five hundred [`DhtHandle::get_peers`] may be
 //! asked for at once: a search that waits reports zeros. What is kept up goes on beside them.
 //!
 //! A search yields no more peers than the node remembers for it, 512 in each family
 //! ([`LookupReport::more_peers`](crate::LookupReport::more_peers)). For a swarm of thousands raise
 //! [`Limits::found`](crate::Limits::found) by [`Builder::limits`]; a call that wants fewer says so by
-//! [`LookupOptions::max_peers`](crate::LookupOptions::max_peers) and [`Dht::lookup`].
+//! [`LookupOptions::max_peers`](crate::LookupOptions::max_peers) and [`DhtHandle::lookup`].
 //!
 //! # Several addresses
 //!
-//! A program with several addresses in one family has a [`Dht`] for each (BEP 45), bound to it
+//! A program with several addresses in one family has a [`DhtHandle`] for each (BEP 45), bound to it
 //! ([`Builder::bind`]): every one answers from its own socket, with tokens of its own. Ids that lie far
 //! apart come of themselves with [`Config::secure_ids`](crate::Config::secure_ids), else from
 //! [`NodeId::derived`](crate::NodeId::derived). What others store at one of them goes to another by
-//! [`Dht::subscribe`], in a thread of the program's:
+//! [`DhtHandle::subscribe`], in a thread of the program's:
 //!
 #![cfg_attr(all(feature = "net", feature = "items"), doc = "```no_run")]
 #![cfg_attr(not(all(feature = "net", feature = "items")), doc = "```ignore")]
 //! use dht_proto::Event;
-//! use dht_proto::net::{CallError, Dht, Notice};
+//! use dht_proto::net::{CallError, DhtHandle, NetEvent};
 //!
-//! fn share(told: &Dht, other: &Dht) -> Result<(), CallError> {
+//! fn share(told: &DhtHandle, other: &DhtHandle) -> Result<(), CallError> {
 //!     for notice in told.subscribe()? {
 //!         let stored = match notice {
-//!             Notice::Node(Event::PeerStored { infohash, peer, seed }) => {
+//!             NetEvent::Node(Event::PeerStored { infohash, peer, seed }) => {
 //!                 other.store_peer(infohash, peer, seed)
 //!             }
-//!             Notice::Node(Event::ItemStored { target, node: from, .. }) => {
+//!             NetEvent::Node(Event::ItemStored { target, node: from, .. }) => {
 //!                 let item = told.stored_item(target)?;
 //!                 item.map_or(Ok(()), |item| other.store_item(&item, from))
 //!             }
@@ -115,70 +115,52 @@
 //!     same port if possible, ever more seldom if that fails (`set_enabled` tells the node while there
 //!     is none), and `handle_rebind` tells it of another address or network.
 
-#[cfg(feature = "net")]
-mod blocking;
-mod board;
-#[cfg(feature = "net")]
-mod builder;
-mod calls;
+//!
+//! # Files
+//!
+//! - `handle`: what callers hold, and what a node starts from
+//! - `engine`: what a loop does that has nothing to do with how it waits
+//! - `sockets`: UDP sockets, opened, reopened and moved, and what their errors mean
+//! - `state`: the state file
+//! - `thread`: the loop of a thread
+//! - `tokio`: the loop of a task, and its handles
+//! - `clock`, `resolve`, `error`, `metrics`, `trace`: time, names, errors, and observability
+
 mod clock;
-#[cfg(feature = "net")]
-mod crawl;
-mod crawling;
-mod datagrams;
-mod desk;
-mod disk;
+mod engine;
 mod error;
-mod events;
-#[cfg(feature = "net")]
 mod handle;
-mod hosts;
-#[cfg(feature = "items")]
-mod item_calls;
-#[cfg(all(feature = "net", feature = "items"))]
-mod items;
-#[cfg(feature = "net")]
-mod keep;
-mod lock;
 mod metrics;
-mod ports;
-mod progress;
-mod reader;
 mod resolve;
-mod rounds;
-mod saver;
-#[cfg(feature = "net")]
-mod search;
-mod setup;
-mod socket;
+mod sockets;
 mod state;
-mod stats;
+#[cfg(feature = "net")]
+mod thread;
 #[cfg(feature = "tokio")]
 pub mod tokio;
 mod trace;
-mod watched;
 
-#[cfg(feature = "net")]
-pub use builder::Builder;
 pub use clock::{Clock, SleepWatch};
+pub use engine::counters::LoopStats;
 #[cfg(feature = "net")]
-pub use crawl::Crawl;
+pub use engine::events::NetEvents;
+pub use engine::events::{BootstrapRefusal, NetEvent};
+pub use engine::lookups::{Outcome, Sampled};
+pub use engine::publications::Republished;
 pub use error::{CallError, SpawnError};
 #[cfg(feature = "net")]
-pub use events::Events;
-pub use events::{BootstrapRefusal, Notice};
+pub use handle::builder::Builder;
 #[cfg(feature = "net")]
-pub use handle::{Dht, Owner};
+pub use handle::crawl::Crawl;
+#[cfg(feature = "net")]
+pub use handle::dht::{Dht, DhtHandle};
+#[cfg(feature = "net")]
+pub use handle::lookup::LookupHandle;
 #[cfg(all(feature = "net", feature = "items"))]
-pub use keep::Publication;
+pub use handle::recurring::Publication;
 #[cfg(feature = "net")]
-pub use keep::{Announcement, Upkeep};
-pub use lock::StateLock;
+pub use handle::recurring::{Announcement, Recurring};
 pub use metrics::{FamilyLevels, FamilyMetrics, Levels, Metrics};
-pub use progress::{Outcome, Sampled};
 pub use resolve::{BOOTSTRAP_HOSTS, resolve};
-pub use rounds::Round;
-#[cfg(feature = "net")]
-pub use search::Search;
-pub use state::{Loaded, SAVE_INTERVAL, SavedState, StateFile, StateFileError};
-pub use stats::LoopStats;
+pub use state::file::{Loaded, SAVE_INTERVAL, SavedState, StateFile, StateFileError};
+pub use state::lock::StateLock;

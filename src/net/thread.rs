@@ -9,21 +9,21 @@ use std::thread;
 use mio::net::UdpSocket;
 use mio::{Interest, Poll, Registry, Token};
 
-use super::datagrams::{BATCH, Batch};
-use super::desk::{BLOCKED, COMMANDS, Command, Desk, FAREWELL};
-use super::ports::{Adopt, Bound, Ports};
-use super::socket::Received;
-use super::stats::count;
+use super::engine::counters::count;
+use super::engine::{BLOCKED, COMMANDS, Command, Engine, FAREWELL};
+use super::sockets::datagrams::{BATCH, Batch};
+use super::sockets::socket::Received;
+use super::sockets::{Bound, SocketFactory, Sockets};
 use crate::{Family, Instant, Transmit};
 
 /// The token of the waker. The sockets' are their families' indices.
-pub(super) const WAKE: Token = Token(2);
+pub(crate) const WAKE: Token = Token(2);
 
-pub(super) struct Driver {
-    desk: Desk,
+pub(crate) struct Driver {
+    engine: Engine,
     poll: Poll,
     happened: mio::Events,
-    ports: Ports<Register>,
+    sockets: Sockets<Register>,
     batch: Batch,
     queue: Queue<Command>,
 }
@@ -31,7 +31,7 @@ pub(super) struct Driver {
 /// Has its sockets watched.
 struct Register(Registry);
 
-impl Adopt for Register {
+impl SocketFactory for Register {
     type Socket = UdpSocket;
 
     fn adopt(&mut self, family: Family, socket: StdUdpSocket) -> io::Result<UdpSocket> {
@@ -42,15 +42,15 @@ impl Adopt for Register {
 }
 
 impl Driver {
-    pub(super) fn new(
-        desk: Desk,
+    pub(crate) fn new(
+        engine: Engine,
         poll: Poll,
         sockets: [Option<Bound>; 2],
         queue: Queue<Command>,
     ) -> io::Result<Self> {
         Ok(Self {
-            desk,
-            ports: Ports::new(Register(poll.registry().try_clone()?), sockets)?,
+            engine,
+            sockets: Sockets::new(Register(poll.registry().try_clone()?), sockets)?,
             poll,
             happened: mio::Events::with_capacity(4),
             batch: Batch::new(),
@@ -58,35 +58,35 @@ impl Driver {
         })
     }
 
-    pub(super) fn run(mut self) {
-        self.desk.start();
-        while !self.desk.board.is_closing() {
+    pub(crate) fn run(mut self) {
+        self.engine.start();
+        while !self.engine.shared.is_closing() {
             let timeout = self.turn();
             self.sleep(timeout);
         }
         self.leave();
-        self.desk.save_last();
+        self.engine.save_last();
     }
 
     /// Does what there is to do and returns how long to sleep; `None` for ever.
     fn turn(&mut self) -> Option<Duration> {
-        if let Some(slept) = self.desk.begin() {
+        if let Some(slept) = self.engine.begin() {
             self.receive_all();
-            self.desk.resume(slept);
+            self.engine.resume(slept);
         }
         let more_commands = self.take_commands();
-        self.desk.take_released();
-        self.ports.tend(&mut self.desk);
+        self.engine.take_released();
+        self.sockets.tend(&mut self.engine);
         self.receive_all();
-        self.desk.tick();
+        self.engine.tick();
         self.transmit();
-        self.desk.take_events();
+        self.engine.take_events();
         if more_commands { Some(Duration::ZERO) } else { self.until_next() }
     }
 
     fn until_next(&self) -> Option<Duration> {
-        let now = self.desk.clock.now();
-        self.desk.next_turn(now).into_iter().chain(self.ports.deadline(now)).min().map(|at| at - now)
+        let now = self.engine.clock.now();
+        self.engine.next_turn(now).into_iter().chain(self.sockets.deadline(now)).min().map(|at| at - now)
     }
 
     fn sleep(&mut self, timeout: Option<Duration>) {
@@ -96,13 +96,13 @@ impl Driver {
             // The system cannot wait for us: not known to happen, but no reason to spin.
             thread::sleep(BLOCKED);
         }
-        count(&self.desk.board.counters.wakeups);
+        count(&self.engine.shared.counters.wakeups);
         for event in &self.happened {
             let family = Family::ALL.into_iter().find(|family| Token(family.index()) == event.token());
             // The waker is none: commands are looked for in any case.
-            let Some(port) = family.and_then(|family| self.ports.of(family)) else { continue };
-            if event.is_writable() && self.desk.is_blocked() {
-                self.desk.unblock();
+            let Some(port) = family.and_then(|family| self.sockets.of(family)) else { continue };
+            if event.is_writable() && self.engine.is_blocked() {
+                self.engine.unblock();
                 let _ = self.poll.registry().reregister(&mut port.socket, event.token(), Interest::READABLE);
             }
             port.receiver.set_readable();
@@ -111,11 +111,11 @@ impl Driver {
 
     /// Sends what is waiting, within reason.
     fn leave(&mut self) {
-        let end = self.desk.clock.now() + FAREWELL;
+        let end = self.engine.clock.now() + FAREWELL;
         loop {
             self.transmit();
-            let left = self.desk.clock.until(end);
-            if !self.desk.is_blocked() || left.is_zero() {
+            let left = self.engine.clock.until(end);
+            if !self.engine.is_blocked() || left.is_zero() {
                 return;
             }
             self.sleep(Some(left));
@@ -124,24 +124,24 @@ impl Driver {
 
     /// Before the deadlines: a wait that a signal has cut short tells of no datagram.
     fn receive_all(&mut self) {
-        if self.desk.is_due() {
-            self.ports.look();
+        if self.engine.is_due() {
+            self.sockets.look();
         }
-        let most = self.desk.receives();
+        let most = self.engine.receives();
         Family::ALL.into_iter().for_each(|family| self.receive(family, most));
     }
 
     fn receive(&mut self, family: Family, most: usize) {
         for _ in 0..most.div_ceil(BATCH) {
-            let now = self.desk.arrival_time();
-            let Self { ports, batch, .. } = self;
-            let received = ports
+            let now = self.engine.arrival_time();
+            let Self { sockets, batch, .. } = self;
+            let received = sockets
                 .receive(now, family, |socket, passage, _| socket.try_io(|| batch.receive(passage, socket)));
             let Some(received) = received else { return };
             match received {
                 Received::Datagrams => self.take_batch(now),
-                Received::Nothing => count(&self.desk.board.counters.receive_errors),
-                Received::Failed => return count(&self.desk.board.counters.receive_errors),
+                Received::Nothing => count(&self.engine.shared.counters.receive_errors),
+                Received::Failed => return count(&self.engine.shared.counters.receive_errors),
                 Received::Empty => return,
             }
         }
@@ -149,29 +149,30 @@ impl Driver {
 
     fn take_batch(&mut self, now: Instant) {
         while let Some(arrived) = self.batch.next() {
-            self.desk.handle_datagram(now, arrived.from, arrived.local, self.batch.bytes(arrived));
+            self.engine.handle_datagram(now, arrived.from, arrived.local, self.batch.bytes(arrived));
             // At once, so that a burst of queries does not overflow the answers' ring.
-            if !self.desk.is_standing() {
+            if !self.engine.is_standing() {
                 self.transmit();
             }
         }
     }
 
     fn transmit(&mut self) {
-        let Self { desk, ports, .. } = self;
-        let send = |ports: &mut Ports<_>, datagram: &[u8], transmit: Transmit| {
-            ports.send(transmit.destination, |socket: &UdpSocket, passage| {
+        let Self { engine, sockets, .. } = self;
+        let send = |sockets: &mut Sockets<_>, datagram: &[u8], transmit: Transmit| {
+            sockets.send(transmit.destination, |socket: &UdpSocket, passage| {
                 socket.try_io(|| passage.send(socket, datagram, transmit))
             })
         };
-        while let Some(destination) = desk.transmit(|datagram, transmit| send(ports, datagram, transmit)) {
-            if ports.tend(desk) {
-                desk.unblock();
+        while let Some(destination) = engine.transmit(|datagram, transmit| send(sockets, datagram, transmit))
+        {
+            if sockets.tend(engine) {
+                engine.unblock();
                 continue;
             }
-            count(&desk.board.counters.sends_blocked);
+            count(&engine.shared.counters.sends_blocked);
             let family = Family::of(&destination);
-            if let Some(port) = ports.of(family) {
+            if let Some(port) = sockets.of(family) {
                 let interest = Interest::READABLE | Interest::WRITABLE;
                 let _ = self.poll.registry().reregister(&mut port.socket, Token(family.index()), interest);
             }
@@ -185,8 +186,8 @@ impl Driver {
             let Ok(command) = self.queue.try_recv() else {
                 return false;
             };
-            if let Some((change, reply)) = self.desk.obey(command) {
-                reply(self.ports.change(&mut self.desk, change));
+            if let Some((change, reply)) = self.engine.obey(command) {
+                reply(self.sockets.change(&mut self.engine, change));
             }
         }
         true
@@ -198,8 +199,8 @@ mod tests {
     use core::net::{Ipv4Addr, SocketAddr};
     use std::sync::mpsc::sync_channel;
 
-    use super::super::desk::tests::{answer_ping, desk_by_hand, other, ping, wait};
     use super::*;
+    use crate::net::engine::tests::{answer_ping, desk_by_hand, other, ping, wait};
 
     /// As after a stop of the process, whose wait was interrupted and told nothing.
     #[test]
@@ -222,7 +223,7 @@ mod tests {
         assert!(pong.rtt < Duration::from_secs(5), "{:?} without the time that it stood still", pong.rtt);
         assert!(none.try_recv().is_err(), "whoever has not answered may still");
         assert_eq!(silent.recv(&mut buffer).unwrap(), asked, "and is asked again");
-        let stats = driver.desk.node.stats();
+        let stats = driver.engine.node.stats();
         assert_eq!((stats.timed_out, stats.interrupted), (0, 1));
     }
 }

@@ -44,7 +44,7 @@ pub mod blocking {
     use std::time::Instant;
 
     use dht_proto::Family;
-    use dht_proto::net::{Builder, Dht, Owner};
+    use dht_proto::net::{Builder, Dht, DhtHandle};
 
     use super::*;
     use crate::common::local_config;
@@ -53,12 +53,12 @@ pub mod blocking {
         Dht::builder().config(local_config()).limits(limits()).bind(LOOPBACK).bootstrap::<String>([])
     }
 
-    pub fn addr(dht: &Dht) -> SocketAddr {
+    pub fn addr(dht: &DhtHandle) -> SocketAddr {
         dht.local_addr(Family::V4).unwrap()
     }
 
     /// Nodes that start from the first of them, all joined.
-    pub fn network(count: usize) -> Vec<Owner> {
+    pub fn network(count: usize) -> Vec<Dht> {
         let first = builder().spawn().unwrap();
         let start = addr(&first).to_string();
         let mut nodes = vec![first];

@@ -3,7 +3,7 @@
 use std::net::{SocketAddr, UdpSocket};
 use std::thread;
 
-use dht_proto::net::{CallError, Owner};
+use dht_proto::net::{CallError, Dht};
 use dht_proto::{
     Announce, Family, Item, ItemError, LookupKind, NodeId, PutObstacle, Salt, StartError, TorrentPointer,
     UpdatableTorrent,
@@ -27,7 +27,7 @@ fn version(seq: i64, value: &[u8]) -> Item {
 }
 
 /// Nodes that all know each other, so that it is certain who stores what.
-fn network(count: usize) -> Vec<Owner> {
+fn network(count: usize) -> Vec<Dht> {
     let nodes: Vec<_> = (0..count).map(|_| builder().spawn().unwrap()).collect();
     for node in &nodes {
         nodes.iter().filter(|other| addr(other) != addr(node)).for_each(|other| {
@@ -56,7 +56,7 @@ impl Fake {
     }
 
     /// A node that knows this one only.
-    fn dht(&self) -> Owner {
+    fn dht(&self) -> Dht {
         let mut config = local_config();
         // However slow the machine: nobody is given up.
         (config.lookup.stall, config.lookup.timeout) = (Some(PATIENCE), PATIENCE);
@@ -277,7 +277,7 @@ fn what_is_no_item_is_refused_before_anybody_is_asked() {
     assert_eq!(dht.put_immutable(&long).map(drop), refused(ItemError::ValueTooLong));
     assert_eq!(dht.put_mutable(&secret(), salt(), b"").map(drop), refused(ItemError::NotCanonical));
     assert_eq!(dht.stats().unwrap().queries_out.get, 0);
-    let borrowed = dht.dht();
+    let borrowed = dht.handle();
     dht.shutdown();
     assert_eq!(borrowed.put_immutable(b"0:").map(drop), Err(CallError::Closed));
 }
@@ -287,7 +287,7 @@ mod task {
     use std::time::Duration;
 
     use common::net::limits;
-    use dht_proto::net::tokio::{Builder, Dht, Owner};
+    use dht_proto::net::tokio::{Builder, Dht};
     use tokio::time::{sleep, timeout};
 
     use super::*;
@@ -300,7 +300,7 @@ mod task {
         timeout(PATIENCE, future).await.expect("it takes too long")
     }
 
-    async fn network(count: usize) -> Vec<Owner> {
+    async fn network(count: usize) -> Vec<Dht> {
         let nodes: Vec<_> = (0..count).map(|_| builder().spawn().unwrap()).collect();
         let addrs: Vec<_> = nodes.iter().filter_map(|node| node.local_addr(Family::V4)).collect();
         for node in &nodes {

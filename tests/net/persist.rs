@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use dht_proto::net::{CallError, Events, Loaded, Notice, Owner, SpawnError, StateFile};
+use dht_proto::net::{CallError, Dht, Loaded, NetEvent, NetEvents, SpawnError, StateFile};
 use dht_proto::{Announce, Config, Family, InfoHash, Limits, Node, StartError, State, StateError};
 
 use crate::common;
@@ -43,7 +43,7 @@ impl Drop for Folder {
     }
 }
 
-fn first(events: &mut Events, is_wanted: impl Fn(&Notice) -> bool) -> Notice {
+fn first(events: &mut NetEvents, is_wanted: impl Fn(&NetEvent) -> bool) -> NetEvent {
     events.find(is_wanted).expect("it is told")
 }
 
@@ -89,7 +89,7 @@ fn r_13_a_node_keeps_id_and_nodes_over_a_restart() {
     let mut events = builder.subscribe();
     let dht = builder.spawn().unwrap();
     assert_eq!(dht.id(Family::V4), Ok(id));
-    assert_eq!(events.next(), Some(Notice::Restored { nodes: saved, announces: 0, items: 0, skipped: 0 }));
+    assert_eq!(events.next(), Some(NetEvent::Restored { nodes: saved, announces: 0, items: 0, skipped: 0 }));
     wait_for("all have answered", || dht.node_count(Family::V4).unwrap() >= saved);
     assert_eq!(dht.wait_ready(PATIENCE), Ok(true));
     assert_eq!(dht.restored_count(Family::V4), Ok(0));
@@ -114,7 +114,7 @@ fn an_announce_goes_on_from_where_it_was_once_it_is_wanted_again() {
     let mut builder = builder().bootstrap([&start]).state(folder.state());
     let mut events = builder.subscribe();
     let dht = builder.spawn().unwrap();
-    assert!(matches!(events.next(), Some(Notice::Restored { announces: 2, skipped: 0, .. })));
+    assert!(matches!(events.next(), Some(NetEvent::Restored { announces: 2, skipped: 0, .. })));
     assert_eq!(dht.kept_announces(), Ok(vec![]), "none before somebody wants it");
     let rounds = dht.keep_announced(wanted, Announce::port(4242)).unwrap();
     let mut changed = dht.keep_announced(unwanted, Announce::port(4343)).unwrap();
@@ -150,7 +150,7 @@ fn b44_31_an_item_goes_on_from_where_it_was_once_it_is_wanted_again() {
     let mut builder = builder().bootstrap([&start]).state(folder.state());
     let mut events = builder.subscribe();
     let dht = builder.spawn().unwrap();
-    assert!(matches!(events.next(), Some(Notice::Restored { items: 2, skipped: 0, .. })));
+    assert!(matches!(events.next(), Some(NetEvent::Restored { items: 2, skipped: 0, .. })));
     assert_eq!(dht.kept_items(), Ok(vec![]), "none before somebody wants it");
     let saved = dht.saved_items().unwrap();
     assert!(saved.len() == 2 && saved.contains(&wanted) && saved.contains(&unwanted));
@@ -191,13 +191,13 @@ fn the_state_is_saved_at_intervals_and_on_demand() {
         builder().bootstrap([&start]).state(folder.state()).save_every(Duration::from_millis(50));
     let mut events = builder.subscribe();
     let dht = builder.spawn().unwrap();
-    first(&mut events, |notice| *notice == Notice::StateSaved);
+    first(&mut events, |notice| *notice == NetEvent::StateSaved);
     assert!(State::parse(&bytes_in(&folder.state())).is_ok());
     fs::remove_file(folder.state()).unwrap();
     wait_for("it is saved again", || folder.state().exists());
     assert!(dht.save_state().unwrap());
     assert!(!nodes[0].save_state().unwrap(), "without a file");
-    let borrowed = dht.dht();
+    let borrowed = dht.handle();
     dht.shutdown();
     assert!(borrowed.save_state().is_err());
 }
@@ -229,7 +229,7 @@ fn clearing_forgets_the_nodes_and_removes_the_file() {
     wait_for("it knows somebody", || dht.node_count(Family::V4).unwrap() > 0);
     assert!(dht.save_state().unwrap() && folder.state().exists());
     // Nobody is left whom it could hear of again.
-    nodes.into_iter().for_each(Owner::shutdown);
+    nodes.into_iter().for_each(Dht::shutdown);
     dht.clear_state().unwrap();
     dht.clear_state().unwrap();
     assert_eq!(dht.node_count(Family::V4), Ok(0));
@@ -253,7 +253,7 @@ fn a_bad_file_is_set_aside_and_the_node_starts_afresh() {
     let mut events = builder.subscribe();
     let dht = builder.spawn().unwrap();
     let kept_as = folder.0.join("dht.state.bad");
-    let refused = Notice::StateRefused { error: StateError::Checksum, kept_as: kept_as.clone() };
+    let refused = NetEvent::StateRefused { error: StateError::Checksum, kept_as: kept_as.clone() };
     assert_eq!(events.next(), Some(refused));
     assert_eq!(dht.restored_count(Family::V4), Ok(0));
     dht.shutdown();
@@ -538,7 +538,7 @@ fn a_partly_invalid_state_is_used_and_counted() {
     let mut events = builder.subscribe();
     let dht = builder.spawn().unwrap();
     assert_eq!(dht.id(Family::V4).unwrap().as_bytes(), b"abcdefghij0123456789");
-    assert_eq!(events.next(), Some(Notice::Restored { nodes: 2, announces: 0, items: 0, skipped: 3 }));
+    assert_eq!(events.next(), Some(NetEvent::Restored { nodes: 2, announces: 0, items: 0, skipped: 3 }));
     wait_for("both have answered", || dht.node_count(Family::V4) == Ok(2));
     dht.shutdown();
     assert_eq!(folder.names(), ["dht.state", "dht.state.foreign"]);
@@ -601,7 +601,7 @@ fn a_file_that_cannot_be_read_or_written_is_told() {
     let mut events = builder.subscribe();
     let dht = builder.spawn().unwrap();
     fs::remove_dir_all(missing).unwrap();
-    first(&mut events, |notice| matches!(notice, Notice::StateUnsaved { .. }));
+    first(&mut events, |notice| matches!(notice, NetEvent::StateUnsaved { .. }));
     assert!(dht.save_state().is_err());
 }
 

@@ -5,7 +5,7 @@ use std::net::{SocketAddr, UdpSocket};
 use std::pin::pin;
 use std::thread;
 
-use dht_proto::net::{CallError, Dht, Owner, tokio as task};
+use dht_proto::net::{CallError, Dht, DhtHandle, tokio as task};
 use dht_proto::{
     Announce, Config, Family, InfoHash, Limit, Limits, Lookup, LookupKind, LookupOptions, NodeId, QueryError,
     Salt, SecretKey, StartError,
@@ -42,7 +42,7 @@ fn unhurried() -> Config {
 }
 
 /// Nodes that answer whatever one source asks.
-fn patient_network() -> Vec<Owner> {
+fn patient_network() -> Vec<Dht> {
     let config = unhurried();
     let builder = || builder().config(config.clone());
     let first = builder().spawn().unwrap();
@@ -103,7 +103,7 @@ fn for_two() -> Limits {
 
 const FULL: StartError = StartError::Full { limit: Limit::Lookups, size: 2 };
 
-fn ask(dht: &Dht, hole: &Hole, index: usize) -> Result<dht_proto::net::Search, CallError> {
+fn ask(dht: &DhtHandle, hole: &Hole, index: usize) -> Result<dht_proto::net::LookupHandle, CallError> {
     dht.lookup(Lookup::GetPeers(hash(index)), asking(hole.addr()))
 }
 
@@ -262,7 +262,7 @@ fn what_waits_ends_with_the_node_and_fails_when_it_is_switched_off() {
     let mut searches = [1, 2, 3].map(|index| ask(&dht, &hole, index).unwrap());
     let heard = [hole.hear(), hole.hear()];
     assert_ne!(heard[0].0.string("t"), heard[1].0.string("t"));
-    let borrowed = dht.dht();
+    let borrowed = dht.handle();
     let pinging = thread::spawn(move || borrowed.ping("127.0.0.1:9".parse().unwrap()));
     dht.shutdown();
     assert_eq!(pinging.join().unwrap(), Err(CallError::Closed));
@@ -312,7 +312,7 @@ fn swarm_as_seen(found: usize, max_peers: u16) -> (usize, bool) {
     let swarm = swarm();
     let mut limits = limits();
     limits.found = found;
-    let dht: Owner = builder().limits(limits).spawn().unwrap();
+    let dht: Dht = builder().limits(limits).spawn().unwrap();
     let addrs: Vec<SocketAddr> = swarm.iter().map(|(socket, ..)| socket.local_addr().unwrap()).collect();
     for (socket, id, peers) in swarm {
         socket.set_read_timeout(Some(PATIENCE)).unwrap();

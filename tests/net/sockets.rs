@@ -12,7 +12,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use std::net::{SocketAddr, UdpSocket};
 use std::time::Duration;
 
-use dht_proto::net::{self, CallError, Notice};
+use dht_proto::net::{self, CallError, NetEvent};
 use dht_proto::{Announce, Family, NodeId, Pong, QueryError, StartError};
 use tokio::runtime::{Builder as RuntimeBuilder, Runtime};
 
@@ -21,8 +21,8 @@ const DISABLED: CallError = CallError::Start(StartError::Disabled);
 
 /// A node in one of the adapters.
 enum Host {
-    Thread(net::Owner, net::Events),
-    Task { owner: net::tokio::Owner, events: net::tokio::Events, runtime: Runtime },
+    Thread(net::Dht, net::NetEvents),
+    Task { owner: net::tokio::Dht, events: net::tokio::NetEvents, runtime: Runtime },
 }
 
 impl Host {
@@ -74,11 +74,11 @@ impl Host {
     fn readiness(&self) -> Box<dyn Fn() -> bool> {
         match self {
             Self::Thread(owner, _) => {
-                let dht = owner.dht();
+                let dht = owner.handle();
                 Box::new(move || dht.is_ready(Family::V4))
             }
             Self::Task { owner, .. } => {
-                let dht = owner.dht();
+                let dht = owner.handle();
                 Box::new(move || dht.is_ready(Family::V4))
             }
         }
@@ -178,14 +178,14 @@ impl Host {
     }
 
     /// The next notice about the sockets.
-    fn notice(&mut self) -> Notice {
+    fn notice(&mut self) -> NetEvent {
         loop {
             let notice = match self {
                 Self::Thread(_, events) => events.recv_timeout(PATIENCE).unwrap(),
                 Self::Task { events, runtime, .. } => block(runtime, events.recv()),
             };
             let notice = notice.expect("it runs");
-            if matches!(notice, Notice::SocketLost { .. } | Notice::Rebound { .. }) {
+            if matches!(notice, NetEvent::SocketLost { .. } | NetEvent::Rebound { .. }) {
                 return notice;
             }
         }
@@ -212,7 +212,7 @@ fn socket(at: SocketAddr) -> UdpSocket {
 }
 
 /// A node that knows nobody, and its address.
-fn lone() -> (net::Owner, SocketAddr) {
+fn lone() -> (net::Dht, SocketAddr) {
     let owner = builder().spawn().unwrap();
     let addr = owner.local_addr(Family::V4).unwrap();
     (owner, addr)
@@ -220,7 +220,7 @@ fn lone() -> (net::Owner, SocketAddr) {
 
 /// A node that stays, and one under test that has joined it. It has an address that no other test binds,
 /// so that nobody takes its port while its socket is closed.
-fn pair(start: Start) -> (net::Owner, SocketAddr, Host) {
+fn pair(start: Start) -> (net::Dht, SocketAddr, Host) {
     let (stays, addr) = lone();
     let host = start(if cfg!(target_os = "linux") { "127.0.0.3:0" } else { "127.0.0.1:0" }, &[addr]);
     host.wait_ready();
@@ -252,7 +252,7 @@ fn a_node_is_switched_off_and_on_at_the_same_port() {
             assert!(host.is_enabled());
             assert_eq!(host.addr(), Some(addr));
         }
-        assert_eq!(host.notice(), Notice::Rebound { addr }, "and nothing before");
+        assert_eq!(host.notice(), NetEvent::Rebound { addr }, "and nothing before");
         host.wait_ready();
         wait_for("it is announced again", || !stays.stored_peers(HASH).unwrap().is_empty());
         assert!(host.ping(stays_at).is_ok() && host.id() == id);
@@ -300,7 +300,7 @@ fn a_port_that_was_named_and_is_taken_is_waited_for() {
         assert!(host.is_enabled() && host.addr().is_none());
         assert_eq!(host.refusal(), DISABLED);
         assert!(
-            matches!(host.notice(), Notice::SocketLost { addr, retry_in, .. } if addr == free && !retry_in.is_zero())
+            matches!(host.notice(), NetEvent::SocketLost { addr, retry_in, .. } if addr == free && !retry_in.is_zero())
         );
         drop(taken);
         wait_for("it is opened", || host.addr() == Some(free));
@@ -326,12 +326,12 @@ fn a_rebound_node_keeps_its_id_and_table() {
         let (stays, stays_at, mut host) = pair(start);
         let (before, id) = (host.addr().unwrap(), host.id());
         host.rebind(None).unwrap();
-        assert_eq!(host.notice(), Notice::Rebound { addr: before });
+        assert_eq!(host.notice(), NetEvent::Rebound { addr: before });
         host.wait_ready();
         host.rebind(Some("127.0.0.1:0".parse().unwrap())).unwrap();
         let addr = host.addr().unwrap();
         assert_ne!(addr, before);
-        assert_eq!(host.notice(), Notice::Rebound { addr });
+        assert_eq!(host.notice(), NetEvent::Rebound { addr });
         assert!(host.knows(stays_at) && host.id() == id);
         drop(socket(before));
         host.wait_ready();
@@ -452,10 +452,10 @@ fn is_opened_again(start: Start) -> bool {
     assert!(host.ping(stays_at).is_ok());
     let lost = host.notice();
     assert!(
-        matches!(lost, Notice::SocketLost { addr: at, retry_in: Duration::ZERO, .. } if at == addr),
+        matches!(lost, NetEvent::SocketLost { addr: at, retry_in: Duration::ZERO, .. } if at == addr),
         "{lost:?}"
     );
-    let Notice::Rebound { addr: reopened } = host.notice() else { panic!("it is opened again") };
+    let NetEvent::Rebound { addr: reopened } = host.notice() else { panic!("it is opened again") };
     if reopened != addr {
         return false;
     }
@@ -481,10 +481,12 @@ fn a_socket_that_breaks_again_and_again_is_opened_ever_more_seldom() {
                 matches!(result, Ok(_) | Err(CallError::Query(QueryError::Disabled) | DISABLED)),
                 "{result:?}"
             );
-            let Notice::SocketLost { addr: at, retry_in, .. } = host.notice() else { panic!("it was lost") };
+            let NetEvent::SocketLost { addr: at, retry_in, .. } = host.notice() else {
+                panic!("it was lost")
+            };
             assert_eq!(at, addr);
             pauses.push(retry_in.as_millis());
-            assert_eq!(host.notice(), Notice::Rebound { addr });
+            assert_eq!(host.notice(), NetEvent::Rebound { addr });
         }
         assert_eq!(pauses, [0, 100, 200, 400]);
         host.wait_ready();

@@ -5,7 +5,7 @@ use std::net::{SocketAddr, UdpSocket};
 use std::thread;
 use std::time::Duration;
 
-use dht_proto::net::{CallError, Dht, Owner, tokio as task};
+use dht_proto::net::{CallError, Dht, DhtHandle, tokio as task};
 use dht_proto::{Announce, CrawlOptions, Family, InfoHash, Limit, LookupKind, NodeId, StartError};
 use futures_core::Stream as _;
 use tokio::time::timeout;
@@ -20,7 +20,7 @@ fn torrents() -> impl Iterator<Item = InfoHash> {
 }
 
 /// Nodes that all store a peer of each torrent.
-fn storing_network() -> Vec<Owner> {
+fn storing_network() -> Vec<Dht> {
     let nodes = network(6);
     for torrent in torrents() {
         let mut announcing = nodes[1].announce(torrent, Announce::port(7777)).unwrap();
@@ -36,7 +36,7 @@ fn quick() -> CrawlOptions {
 }
 
 /// A host that the node knows, and that answers nothing from now on.
-fn known_hole(dht: &Dht) -> (UdpSocket, SocketAddr) {
+fn known_hole(dht: &DhtHandle) -> (UdpSocket, SocketAddr) {
     let socket = UdpSocket::bind(LOOPBACK).unwrap();
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
     let hole = socket.local_addr().unwrap();
@@ -163,7 +163,7 @@ async fn a_call_for_a_sample_that_is_dropped_is_cancelled() {
     let socket = UdpSocket::bind(LOOPBACK).unwrap();
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
     let hole = socket.local_addr().unwrap();
-    let dht = owner.dht();
+    let dht = owner.handle();
     let asking = tokio::spawn(async move { dht.sample_infohashes(hole, NodeId::ZERO).await });
     let (socket, _) = tokio::task::spawn_blocking(move || {
         let heard = hear(&socket, "sample_infohashes");

@@ -18,8 +18,8 @@ use std::task::Poll;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use dht_proto::net::tokio::{Builder, Dht, Outgoing, Owner, Search};
-use dht_proto::net::{CallError, Loaded, Notice, SpawnError, StateFile};
+use dht_proto::net::tokio::{Builder, Dht, DhtHandle, LookupHandle, Outgoing};
+use dht_proto::net::{CallError, Loaded, NetEvent, SpawnError, StateFile};
 use dht_proto::{
     Announce, Config, Event, Family, InfoHash, Lookup, LookupOptions, QueryError, StartError, State,
 };
@@ -32,7 +32,7 @@ fn builder() -> Builder {
     Dht::builder().config(local_config()).limits(limits()).bind(LOOPBACK).bootstrap::<String>([])
 }
 
-fn addr(dht: &Dht) -> SocketAddr {
+fn addr(dht: &DhtHandle) -> SocketAddr {
     dht.local_addr(Family::V4).unwrap()
 }
 
@@ -41,7 +41,7 @@ async fn soon<T>(future: impl Future<Output = T>) -> T {
 }
 
 /// Nodes that start from the first of them, all joined.
-async fn network(count: usize) -> Vec<Owner> {
+async fn network(count: usize) -> Vec<Dht> {
     let first = builder().spawn().unwrap();
     let start = addr(&first).to_string();
     let mut nodes = vec![first];
@@ -59,7 +59,7 @@ async fn silent() -> (UdpSocket, SocketAddr) {
     (socket, addr)
 }
 
-async fn wait_for_under_way(dht: &Dht, what: &str, done: impl Fn(usize, usize) -> bool) {
+async fn wait_for_under_way(dht: &DhtHandle, what: &str, done: impl Fn(usize, usize) -> bool) {
     for _ in 0..6000 {
         let (lookups, queries) = dht.under_way().await.unwrap();
         if done(lookups, queries) {
@@ -93,9 +93,9 @@ async fn answer_with(peer: SocketAddr, socket: &UdpSocket) {
 fn handles_and_searches_may_go_to_any_task() {
     fn shared<T: Clone + Send + Sync + 'static>() {}
     fn sent<T: Send + 'static>() {}
-    shared::<Dht>();
-    sent::<Search>();
-    sent::<Owner>();
+    shared::<DhtHandle>();
+    sent::<LookupHandle>();
+    sent::<Dht>();
 }
 
 #[tokio::test]
@@ -123,7 +123,7 @@ async fn what_one_of_many_announces_another_finds() {
     let nodes = network(10).await;
     let mut announcing = nodes[3].announce(HASH, Announce::port(7777)).await.unwrap();
     assert!(!soon(announcing.wait()).await.unwrap().acknowledged.is_empty());
-    let dht = nodes[7].dht();
+    let dht = nodes[7].handle();
     let found = tokio::spawn(async move {
         let mut search = dht.get_peers(HASH).await.unwrap();
         (search.recv().await, search.recv().await)
@@ -201,7 +201,7 @@ async fn dropped_streams_and_futures_cancel_and_leak_nothing() {
     };
     let mut options = asking(hole);
     options.timeout = Duration::from_secs(2);
-    let (mut kept, mut started): (Vec<Search>, u32) = (Vec::new(), 0);
+    let (mut kept, mut started): (Vec<LookupHandle>, u32) = (Vec::new(), 0);
     for round in 0..4000_u32 {
         let mut hash = [0; 20];
         hash[..4].copy_from_slice(&draw(50).to_le_bytes());
@@ -257,7 +257,7 @@ async fn tasks_that_are_aborted_leak_nothing() {
     for round in 0..100_u32 {
         let tasks: Vec<JoinHandle<_>> = (0..20_u8)
             .map(|n| {
-                let dht = dht.dht();
+                let dht = dht.handle();
                 tokio::spawn(async move {
                     let lookup = Lookup::GetPeers(InfoHash::from_bytes([n % 7; 20]));
                     let mut search = dht.lookup(lookup, asking(hole)).await?;
@@ -290,7 +290,7 @@ async fn many_tasks_wait_for_room_and_all_are_served() {
     let dht = builder().spawn().unwrap();
     let tasks: Vec<JoinHandle<_>> = (0..2000)
         .map(|_| {
-            let dht = dht.dht();
+            let dht = dht.handle();
             tokio::spawn(async move { dht.under_way().await })
         })
         .collect();
@@ -366,7 +366,7 @@ fn without_a_runtime_it_does_not_start() {
 #[tokio::test]
 async fn after_the_end_every_call_says_so() {
     let owner = builder().spawn().unwrap();
-    let dht = owner.dht();
+    let dht = owner.handle();
     let (_socket, hole) = silent().await;
     let mut search = dht.lookup(Lookup::GetPeers(HASH), asking(hole)).await.unwrap();
     let mut events = dht.subscribe().await.unwrap();
@@ -416,8 +416,8 @@ async fn subscribers_hear_of_joining_and_names_are_resolved() {
     let (mut resolved, mut ready) = (false, false);
     while !(resolved && ready) {
         match soon(events.recv()).await.unwrap() {
-            Notice::Resolved { addrs, .. } => resolved = addrs.contains(&addr(&first)),
-            Notice::Node(Event::Ready { family: Family::V4 }) => ready = true,
+            NetEvent::Resolved { addrs, .. } => resolved = addrs.contains(&addr(&first)),
+            NetEvent::Node(Event::Ready { family: Family::V4 }) => ready = true,
             _ => {}
         }
     }
@@ -481,7 +481,7 @@ async fn a_caller_who_sends_nothing_holds_up_the_node_and_not_its_end() {
     assert!(owner.stats().await.unwrap().queries_out.ping <= 17);
     let ping = b"d1:ad2:id20:abcdefghij0123456789e1:q4:ping1:t2:aa1:y1:qe";
     let from = "127.0.0.1:9".parse().unwrap();
-    let (dht, before) = (owner.dht(), owner.loop_stats().wakeups);
+    let (dht, before) = (owner.handle(), owner.loop_stats().wakeups);
     // What comes in while it leaves is nobody's any more, and does not keep it awake.
     (0..10).for_each(|_| assert!(external.feed(from, ping)));
     soon(owner.shutdown()).await;
@@ -567,7 +567,7 @@ async fn an_announce_is_kept_up_as_long_as_somebody_holds_it() {
     assert!(round.report.acknowledged > 0 && !round.acknowledged.is_empty(), "{round:?}");
     let mut search = other.get_peers(HASH).await.unwrap();
     assert_eq!(next(&mut search).await.map(|peer| peer.port()), Some(4242));
-    let count = |node: &Dht| {
+    let count = |node: &DhtHandle| {
         let node = node.clone();
         async move { node.kept_announces().await.unwrap().len() }
     };
@@ -661,7 +661,7 @@ async fn goes_on_while_the_disk_does_not_answer() {
     let path = folder.join("stuck");
 
     let stuck = Stuck::new(&path);
-    let dht = node.dht();
+    let dht = node.handle();
     let mut saving = pin!(dht.save_state());
     assert!(is_waiting(saving.as_mut()).await);
     soon(node.ping(addr(&nodes[1]))).await.unwrap();
@@ -704,7 +704,7 @@ async fn the_state_outlives_the_task() {
     let again = starting.spawn().unwrap();
     let restored = soon(events.recv()).await;
     assert!(
-        matches!(restored, Some(Notice::Restored { nodes: 1.., announces: 0, items: 0, skipped: 0 })),
+        matches!(restored, Some(NetEvent::Restored { nodes: 1.., announces: 0, items: 0, skipped: 0 })),
         "{restored:?}"
     );
     assert_eq!(again.wait_ready(PATIENCE).await, Ok(true));

@@ -6,7 +6,7 @@ use std::sync::mpsc::channel;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use dht_proto::net::{BootstrapRefusal, CallError, Notice, SpawnError};
+use dht_proto::net::{BootstrapRefusal, CallError, NetEvent, SpawnError};
 use dht_proto::{
     Announce, Config, Event, Family, InfoHash, Limits, Lookup, LookupKind, LookupOptions, NodeId, QueryError,
     StartError,
@@ -59,7 +59,7 @@ fn all_that_can_be_measured_is_read_at_once() {
 #[test]
 fn the_system_s_last_error_in_sending_can_be_read_also_after_the_end() {
     let owner = builder().spawn().unwrap();
-    let dht = owner.dht();
+    let dht = owner.handle();
     let other = builder().spawn().unwrap();
     dht.ping(addr(&other)).unwrap();
     assert!(dht.last_send_error().is_none(), "that one did leave");
@@ -255,7 +255,7 @@ fn ports_in_use_and_odd_hosts_are_errors_at_the_start() {
 #[test]
 fn dropping_the_owner_ends_the_node_and_frees_the_port_whoever_borrows_it() {
     let owner = builder().spawn().unwrap();
-    let (port, borrowed) = (addr(&owner), owner.dht());
+    let (port, borrowed) = (addr(&owner), owner.handle());
     let (mut rounds, crawl) =
         (borrowed.keep_announced(HASH, Announce::port(1)).unwrap(), borrowed.crawl(Default::default()));
     drop(borrowed.clone());
@@ -300,7 +300,7 @@ fn a_search_does_not_keep_the_node_running() {
 #[test]
 fn after_the_end_every_call_says_so() {
     let owner = builder().spawn().unwrap();
-    let dht = owner.dht();
+    let dht = owner.handle();
     let (_socket, hole) = silent();
     let mut options = LookupOptions::default();
     options.only = Some(hole);
@@ -398,8 +398,8 @@ fn subscribers_hear_of_joining() {
     let mut added = false;
     loop {
         match events.recv_timeout(PATIENCE).unwrap() {
-            Some(Notice::Node(Event::NodeAdded { addr: node, .. })) => added |= node == addr(&first),
-            Some(Notice::Node(Event::Ready { family: Family::V4 })) => break,
+            Some(NetEvent::Node(Event::NodeAdded { addr: node, .. })) => added |= node == addr(&first),
+            Some(NetEvent::Node(Event::Ready { family: Family::V4 })) => break,
             Some(_) => {}
             None => panic!("ended"),
         }
@@ -415,7 +415,7 @@ fn l_13_a_bootstrap_name_is_resolved_and_asked() {
     let mut events = builder.subscribe();
     let second = builder.spawn().unwrap();
     let resolved = events.find_map(|notice| match notice {
-        Notice::Resolved { host, addrs } => Some((host, addrs)),
+        NetEvent::Resolved { host, addrs } => Some((host, addrs)),
         _ => None,
     });
     let (name, addrs) = resolved.unwrap();
@@ -476,7 +476,7 @@ fn a_bootstrap_host_that_may_not_be_asked_is_told() {
     let _dht = builder.spawn().unwrap();
     for (wanted, why) in hosts.into_iter().zip([BootstrapRefusal::Policy, BootstrapRefusal::Family]) {
         match events.next() {
-            Some(Notice::BootstrapRefused { host, addr, reason, retry_in: None }) => {
+            Some(NetEvent::BootstrapRefused { host, addr, reason, retry_in: None }) => {
                 assert_eq!((host.as_str(), addr.to_string().as_str(), reason), (wanted, wanted, why));
             }
             other => panic!("{other:?}"),
@@ -490,7 +490,7 @@ fn names_that_do_not_resolve_are_reported_and_the_node_goes_on() {
     let mut events = builder.subscribe();
     let dht = builder.spawn().unwrap();
     match events.next() {
-        Some(Notice::Unresolved { host, retry_in, .. }) => {
+        Some(NetEvent::Unresolved { host, retry_in, .. }) => {
             assert_eq!(host, "name.invalid:6881");
             assert!(retry_in > Duration::ZERO);
         }

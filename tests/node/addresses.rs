@@ -274,7 +274,7 @@ mod items {
 /// Two nodes of the blocking adapter, one at each of two addresses of this host; `None` where it lacks
 /// the second.
 #[cfg(feature = "net")]
-fn two_adapters() -> Option<[dht_proto::net::Owner; 2]> {
+fn two_adapters() -> Option<[dht_proto::net::Dht; 2]> {
     let spawn = |index, home: &str| {
         let mut config = common::local_config();
         (config.id, config.secure_ids) = (Some(BASE.derived(index)), false);
@@ -325,7 +325,7 @@ fn b45_03_b45_05_two_adapters_answer_each_from_its_own_socket_under_its_own_id_a
 #[cfg(feature = "net")]
 #[test]
 fn b45_11_a_program_hands_what_one_adapter_was_told_to_another() {
-    use dht_proto::net::{CallError, Notice};
+    use dht_proto::net::{CallError, NetEvent};
 
     let Some([told, other]) = two_adapters() else { return };
     let events = told.subscribe().unwrap();
@@ -338,7 +338,7 @@ fn b45_11_a_program_hands_what_one_adapter_was_told_to_another() {
     assert_eq!(announcing.wait_timeout(common::net::PATIENCE).unwrap().report.acknowledged, 1);
     let handed = loop {
         match events.recv_timeout(common::net::PATIENCE).unwrap() {
-            Some(Notice::Node(Event::PeerStored { infohash, peer, seed })) => break (infohash, peer, seed),
+            Some(NetEvent::Node(Event::PeerStored { infohash, peer, seed })) => break (infohash, peer, seed),
             Some(_) => {}
             None => panic!("ended"),
         }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Instant;
 
-use dht_proto::net::{Announcement, CallError, Dht, Metrics, Search};
+use dht_proto::net::{Announcement, CallError, DhtHandle, LookupHandle, Metrics};
 use dht_proto::{InfoHash, Lookup, LookupOptions};
 
 use crate::deadline::Deadline;
@@ -88,7 +88,7 @@ pub(crate) fn find_node(options: &FindNodeOptions, output: &Output) -> Result<()
     let deadline = Deadline::new(options.lookup.limit.timeout, false);
     let session = Session::start(&Setup::of(&options.lookup, false, deadline), output)?;
     session.settle();
-    let start = |dht: &Dht| Ok(vec![dht.find_node(options.target)?]);
+    let start = |dht: &DhtHandle| Ok(vec![dht.find_node(options.target)?]);
     let Some(sought) = seek(&session, "peer", start, |_, _| Ok(()))? else { return Ok(()) };
     let nodes: Vec<_> = sought.outcomes().flat_map(|outcome| outcome.nodes).collect();
     nodes.iter().try_for_each(|node| output.node(node))?;
@@ -102,7 +102,8 @@ pub(crate) fn announce(options: &AnnounceOptions, output: &Output) -> Result<(),
     let announce = options.announce(session.port());
     let swarms: Vec<InfoHash> = options.torrent.iter().collect();
     if options.keep {
-        let start = |dht: &Dht| each(options.torrent, |infohash| dht.keep_announced(infohash, announce));
+        let start =
+            |dht: &DhtHandle| each(options.torrent, |infohash| dht.keep_announced(infohash, announce));
         let Some(mut rounds) = unless_interrupted(start(&session.dht))? else { return Ok(()) };
         let told = tell_rounds(&session, &mut rounds);
         // An announce that is dropped before the node ends counts as given up, and is not saved.
@@ -158,6 +159,6 @@ fn each<T>(swarms: Swarms, call: impl FnMut(InfoHash) -> Result<T, CallError>) -
 }
 
 /// The scrapes of a torrent's swarms.
-pub(crate) fn scrapes(dht: &Dht, swarms: Swarms) -> Result<Vec<Search>, CallError> {
+pub(crate) fn scrapes(dht: &DhtHandle, swarms: Swarms) -> Result<Vec<LookupHandle>, CallError> {
     each(swarms, |infohash| dht.scrape(infohash))
 }

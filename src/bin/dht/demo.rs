@@ -3,7 +3,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use dht_proto::net::{Dht, Owner};
+use dht_proto::net::Dht;
 use dht_proto::{AddressPolicy, Announce, Config, Family, InfoHash, Limits};
 
 use crate::deadline::Deadline;
@@ -70,7 +70,7 @@ pub(crate) fn run(options: &DemoOptions, output: &Output) -> Result<(), Failure>
     Ok(())
 }
 
-fn start_nodes(count: usize) -> Result<Vec<Owner>, Failure> {
+fn start_nodes(count: usize) -> Result<Vec<Dht>, Failure> {
     let mut config = Config::default();
     // All nodes share one address here, and it is a private one.
     config.address_policy = AddressPolicy::Any;
@@ -80,7 +80,7 @@ fn start_nodes(count: usize) -> Result<Vec<Owner>, Failure> {
     limits.swarms = 64;
     limits.peers_v4 = 256;
     limits.peers_v6 = 0;
-    let mut nodes: Vec<Owner> = Vec::with_capacity(count);
+    let mut nodes: Vec<Dht> = Vec::with_capacity(count);
     while nodes.len() < count {
         let first = nodes.first().and_then(|node| node.local_addr(Family::V4));
         let node = Dht::builder()

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use dht_proto::net::{CallError, Dht, resolve};
+use dht_proto::net::{CallError, DhtHandle, resolve};
 use dht_proto::{Family, StartError};
 
 use crate::deadline::Deadline;
@@ -29,7 +29,7 @@ pub(crate) fn sample(options: &HostOptions, output: &Output) -> Result<(), Failu
 fn ask<T: Send + 'static>(
     options: &HostOptions,
     output: &Output,
-    ask: fn(&Dht, SocketAddr) -> Result<T, CallError>,
+    ask: fn(&DhtHandle, SocketAddr) -> Result<T, CallError>,
 ) -> Result<Option<(SocketAddr, T)>, Failure> {
     let deadline = Deadline::new(options.ask.limit.timeout, false);
     let host = options.host.trim();

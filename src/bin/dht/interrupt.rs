@@ -5,7 +5,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use dht_proto::net::Owner;
+use dht_proto::net::Dht;
 
 use crate::output::Failure;
 #[cfg(unix)]
@@ -16,7 +16,7 @@ pub(crate) struct Interrupt {
     state: Mutex<State>,
     changed: Condvar,
     /// The node, until it is to end.
-    owner: Mutex<Option<Owner>>,
+    owner: Mutex<Option<Dht>>,
 }
 
 #[derive(Default)]
@@ -55,7 +55,7 @@ impl Interrupt {
         Ok(Arc::default())
     }
 
-    pub(crate) fn guard(&self, owner: Owner) {
+    pub(crate) fn guard(&self, owner: Dht) {
         *self.owner.lock().unwrap_or_else(PoisonError::into_inner) = Some(owner);
         self.lock().started = true;
     }

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-use dht_proto::net::{CallError, Dht, Search};
+use dht_proto::net::{CallError, DhtHandle, LookupHandle};
 use dht_proto::wire::MAX_VALUE_LEN;
 use dht_proto::{InfoHash, Item, ItemError, PublicKey, Salt, TorrentPointer, UpdatableTorrent};
 
@@ -87,7 +87,7 @@ pub(crate) fn put_mutable(options: &PutMutableOptions, output: &Output) -> Resul
 
 fn hand_out(
     session: &Session<'_>,
-    start: impl Fn(&Dht) -> Result<Vec<Search<Item>>, CallError>,
+    start: impl Fn(&DhtHandle) -> Result<Vec<LookupHandle<Item>>, CallError>,
     bencoded: bool,
 ) -> Result<(), Failure> {
     let Some((item, sought)) = newest(session, start)? else { return Ok(()) };
@@ -133,7 +133,7 @@ fn keep_stored(session: &Session<'_>, item: &Item) -> Result<(), Failure> {
     if session.is_interrupted() || session.has_joined() { Ok(()) } else { Err(session.unanswered()) }
 }
 
-fn find(dht: &Dht, key: PublicKey, salt: Salt) -> Result<Vec<Search<Item>>, CallError> {
+fn find(dht: &DhtHandle, key: PublicKey, salt: Salt) -> Result<Vec<LookupHandle<Item>>, CallError> {
     Ok(vec![dht.get_mutable(key, salt)?])
 }
 
@@ -143,7 +143,7 @@ type Newest = (Option<Item>, Sought<Item>);
 /// `None` if a signal ended the node.
 fn newest(
     session: &Session<'_>,
-    start: impl Fn(&Dht) -> Result<Vec<Search<Item>>, CallError>,
+    start: impl Fn(&DhtHandle) -> Result<Vec<LookupHandle<Item>>, CallError>,
 ) -> Result<Option<Newest>, Failure> {
     let mut item = None;
     let sought = seek(session, "version", start, |_, version| {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use dht_proto::LookupReport;
-use dht_proto::net::{CallError, Dht, Outcome, Search};
+use dht_proto::net::{CallError, DhtHandle, LookupHandle, Outcome};
 
 use crate::output::{Done, Failure, TICK};
 use crate::session::Session;
@@ -14,7 +14,7 @@ const RETRY: Duration = Duration::from_secs(1);
 
 /// Searches that ran side by side, and whether they got to their end.
 pub(crate) struct Sought<T> {
-    searches: Vec<Search<T>>,
+    searches: Vec<LookupHandle<T>>,
     /// Why not.
     pub(crate) cut_short: Option<String>,
 }
@@ -55,7 +55,7 @@ impl<T> Sought<T> {
 pub(crate) fn seek<T>(
     session: &Session<'_>,
     what: &'static str,
-    start: impl Fn(&Dht) -> Result<Vec<Search<T>>, CallError>,
+    start: impl Fn(&DhtHandle) -> Result<Vec<LookupHandle<T>>, CallError>,
     mut hand_on: impl FnMut(usize, T) -> Result<(), Failure>,
 ) -> Result<Option<Sought<T>>, Failure> {
     loop {
@@ -83,7 +83,7 @@ pub(crate) const fn was_heard(report: &LookupReport) -> bool {
 /// Returns whether all have ended.
 fn follow<T>(
     session: &Session<'_>,
-    searches: &mut [Search<T>],
+    searches: &mut [LookupHandle<T>],
     what: &'static str,
     hand_on: &mut impl FnMut(usize, T) -> Result<(), Failure>,
 ) -> Result<bool, Failure> {

@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use dht_proto::net::{Dht, FamilyMetrics, Metrics};
+use dht_proto::net::{DhtHandle, FamilyMetrics, Metrics};
 use dht_proto::{Family, Metric};
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
@@ -71,7 +71,7 @@ impl Exporter {
     }
 
     /// Serves the metrics of a node on a thread of its own until the program ends.
-    pub(crate) fn serve(self, dht: Dht) -> Result<(), Failure> {
+    pub(crate) fn serve(self, dht: DhtHandle) -> Result<(), Failure> {
         let failed = |error| Failure::Start(format!("cannot serve metrics: {error}"));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
         let listener = {
@@ -150,7 +150,7 @@ fn respond(request: &Request<Incoming>, page: &Page) -> Response<Full<Bytes>> {
 
 /// The text of all metrics, made anew when it is asked for and too old.
 struct Page {
-    dht: Dht,
+    dht: DhtHandle,
     made: Mutex<Option<(Instant, Bytes)>>,
 }
 
@@ -291,8 +291,11 @@ mod tests {
 
     #[test]
     fn every_metric_has_one_name_one_kind_and_distinct_labels() {
-        let dht =
-            Dht::builder().bind("127.0.0.1:0".parse().unwrap()).bootstrap::<String>([]).spawn().unwrap();
+        let dht = dht_proto::net::Dht::builder()
+            .bind("127.0.0.1:0".parse().unwrap())
+            .bootstrap::<String>([])
+            .spawn()
+            .unwrap();
         let metrics = dht.metrics().unwrap();
         let Families(families) = Families::of(&metrics);
         for (name, Samples { help, values, .. }) in &families {

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use dht_proto::Event;
-use dht_proto::net::{BOOTSTRAP_HOSTS, BootstrapRefusal, Events, Notice};
+use dht_proto::net::{BOOTSTRAP_HOSTS, BootstrapRefusal, NetEvent, NetEvents};
 
 /// What became of the names of bootstrap hosts, for whoever could not join.
 #[derive(Clone, Default)]
@@ -63,12 +63,12 @@ impl Reporter {
     }
 
     /// What has been told already.
-    pub(crate) fn describe_waiting(&mut self, notices: &Events) -> Vec<String> {
+    pub(crate) fn describe_waiting(&mut self, notices: &NetEvents) -> Vec<String> {
         let waiting = std::iter::from_fn(|| notices.recv_timeout(Duration::ZERO).ok().flatten());
         waiting.filter_map(|notice| self.describe(notice)).collect()
     }
 
-    pub(crate) fn report(mut self, notices: Events, log: impl Fn(&str)) {
+    pub(crate) fn report(mut self, notices: NetEvents, log: impl Fn(&str)) {
         for notice in notices {
             if let Some(line) = self.describe(notice) {
                 log(&format!("dht: {line}"));
@@ -76,22 +76,22 @@ impl Reporter {
         }
     }
 
-    fn describe(&mut self, notice: Notice) -> Option<String> {
+    fn describe(&mut self, notice: NetEvent) -> Option<String> {
         let verbose = self.verbose;
         match notice {
-            Notice::Unresolved { host, error, retry_in } => {
+            NetEvent::Unresolved { host, error, retry_in } => {
                 let line = format!("cannot resolve {host}: {error}");
                 self.names.note(&host, Some(line.clone()));
                 let is_new = self.is_new(host);
                 (is_new || verbose > 0).then(|| format!("{line}; again in {} s", retry_in.as_secs()))
             }
-            Notice::Resolved { host, addrs } => {
+            NetEvent::Resolved { host, addrs } => {
                 self.names.note(&host, None);
                 let again = self.told.remove(&host);
                 let addrs: Vec<_> = addrs.iter().map(SocketAddr::to_string).collect();
                 (again || verbose > 0).then(|| format!("{host} is {}", addrs.join(" ")))
             }
-            Notice::BootstrapRefused { host, addr, reason, retry_in } => {
+            NetEvent::BootstrapRefused { host, addr, reason, retry_in } => {
                 self.refused += usize::from(retry_in.is_none());
                 let host = if retry_in.is_some() { format!("{host} is {addr}, which") } else { host };
                 Some(match reason {
@@ -100,39 +100,39 @@ impl Reporter {
                     _ => format!("{host} is not a public address; see --allow-private"),
                 })
             }
-            Notice::Unsent { destination, error } if verbose > 0 => {
+            NetEvent::Unsent { destination, error } if verbose > 0 => {
                 Some(format!("cannot send to {destination}: {error}; trying again"))
             }
-            Notice::StateRefused { error, kept_as } => {
+            NetEvent::StateRefused { error, kept_as } => {
                 Some(format!("the state file is {error}; moved to {}, starting afresh", kept_as.display()))
             }
-            Notice::StateUnsaved { error } => Some(error),
-            Notice::SocketLost { addr, error, retry_in } => {
+            NetEvent::StateUnsaved { error } => Some(error),
+            NetEvent::SocketLost { addr, error, retry_in } => {
                 Some(format!("lost the socket at {addr}: {error}; opening it again in {retry_in:?}"))
             }
-            Notice::Rebound { addr } => Some(format!("opened the socket at {addr}")),
-            Notice::Restored { nodes, announces, items, skipped } if verbose > 0 => Some(format!(
+            NetEvent::Rebound { addr } => Some(format!("opened the socket at {addr}")),
+            NetEvent::Restored { nodes, announces, items, skipped } if verbose > 0 => Some(format!(
                 "trying {nodes} saved nodes; {announces} announces and {items} items saved, {skipped} entries \
                  left out"
             )),
-            Notice::StateSaved if verbose > 1 => Some("saved the state".to_owned()),
-            Notice::Node(Event::Ready { family }) if verbose > 0 => {
+            NetEvent::StateSaved if verbose > 1 => Some("saved the state".to_owned()),
+            NetEvent::Node(Event::Ready { family }) if verbose > 0 => {
                 Some(format!("joined the {family:?} DHT"))
             }
-            Notice::Node(Event::ExternalAddr { addr }) if verbose > 0 => {
+            NetEvent::Node(Event::ExternalAddr { addr }) if verbose > 0 => {
                 Some(format!("others see this node at {addr}"))
             }
-            Notice::Node(Event::IdChanged { family, new, .. }) if verbose > 0 => {
+            NetEvent::Node(Event::IdChanged { family, new, .. }) if verbose > 0 => {
                 Some(format!("the {family:?} id is {new} now, to fit that address"))
             }
-            Notice::Node(Event::PeerStored { infohash, peer, .. }) if verbose > 0 => {
+            NetEvent::Node(Event::PeerStored { infohash, peer, .. }) if verbose > 0 => {
                 Some(format!("stored {peer} for {infohash}"))
             }
-            Notice::Node(Event::ItemStored { target, node, .. }) if verbose > 0 => {
+            NetEvent::Node(Event::ItemStored { target, node, .. }) if verbose > 0 => {
                 Some(format!("stored an item of {node} at {target}"))
             }
-            Notice::Node(Event::NodeAdded { id, addr }) if verbose > 1 => Some(format!("+ {id} {addr}")),
-            Notice::Node(Event::NodeRemoved { id, addr }) if verbose > 1 => Some(format!("- {id} {addr}")),
+            NetEvent::Node(Event::NodeAdded { id, addr }) if verbose > 1 => Some(format!("+ {id} {addr}")),
+            NetEvent::Node(Event::NodeRemoved { id, addr }) if verbose > 1 => Some(format!("- {id} {addr}")),
             _ => None,
         }
     }
@@ -150,9 +150,9 @@ impl Reporter {
 mod tests {
     use super::*;
 
-    fn unresolved(host: &str) -> Notice {
+    fn unresolved(host: &str) -> NetEvent {
         let error = "no such name".to_owned();
-        Notice::Unresolved { host: host.to_owned(), error, retry_in: Duration::from_secs(1) }
+        NetEvent::Unresolved { host: host.to_owned(), error, retry_in: Duration::from_secs(1) }
     }
 
     #[test]
@@ -174,7 +174,7 @@ mod tests {
         reporter.describe(unresolved("a.example:1"));
         assert_eq!(names.trouble().unwrap(), "cannot resolve a.example:1: no such name");
         let addrs = vec!["192.0.2.2:1".parse().unwrap()];
-        reporter.describe(Notice::Resolved { host: "a.example:1".to_owned(), addrs });
+        reporter.describe(NetEvent::Resolved { host: "a.example:1".to_owned(), addrs });
         assert_eq!(names.trouble(), None);
         assert_eq!(Names::new(&["192.0.2.1:1".to_owned()]).trouble(), None);
     }

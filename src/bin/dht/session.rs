@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use dht_proto::net::{BOOTSTRAP_HOSTS, Dht};
+use dht_proto::net::{BOOTSTRAP_HOSTS, Dht, DhtHandle};
 use dht_proto::{AddressPolicy, Config, Family, Limits};
 
 use crate::deadline::{Deadline, TIMEOUT};
@@ -93,7 +93,7 @@ impl<'a> Setup<'a> {
 
 /// A running node and the time that is left.
 pub(crate) struct Session<'a> {
-    pub(crate) dht: Dht,
+    pub(crate) dht: DhtHandle,
     pub(crate) output: &'a Output,
     pub(crate) deadline: Deadline,
     settle: Option<Duration>,
@@ -125,7 +125,7 @@ impl<'a> Session<'a> {
         }
         let notices = builder.subscribe();
         let owner = builder.spawn()?;
-        let dht = owner.dht();
+        let dht = owner.handle();
         interrupt.guard(owner);
         let log = output.logger();
         let verbose = if traces { 0 } else { setup.own.verbose };

@@ -16,12 +16,12 @@ macro_rules! loop_stats {
 
         /// [`LoopStats`], as the loop keeps them.
         #[derive(Debug, Default)]
-        pub(super) struct Counters {
-            $(pub(super) $counter: AtomicU64,)+
+        pub(crate) struct Counters {
+            $(pub(crate) $counter: AtomicU64,)+
         }
 
         impl Counters {
-            pub(super) fn read(&self) -> LoopStats {
+            pub(crate) fn read(&self) -> LoopStats {
                 LoopStats { $($counter: self.$counter.load(Ordering::Relaxed),)+ }
             }
         }
@@ -53,6 +53,6 @@ loop_stats! {
     }
 }
 
-pub(super) fn count(counter: &AtomicU64) {
+pub(crate) fn count(counter: &AtomicU64) {
     counter.fetch_add(1, Ordering::Relaxed);
 }

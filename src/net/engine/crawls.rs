@@ -3,37 +3,35 @@
 use alloc::collections::VecDeque;
 use alloc::sync::Arc;
 
-use super::watched::Watched;
+use super::watch::Watch;
 use crate::{CrawlOptions, CrawlReport, Crawler, Event, Found, Instant, Node};
 
 /// Infohashes that wait for the caller, beside [`CrawlOptions::untaken`].
 const WAITING: usize = 256;
 
-pub(super) type Finds = Watched<Crawled>;
-
 /// What was found and not taken, and how the crawl goes.
 #[derive(Debug, Default)]
-pub(super) struct Crawled {
+pub(crate) struct CrawlState {
     waiting: VecDeque<Found>,
     report: CrawlReport,
     closed: bool,
 }
 
-impl Crawled {
+impl CrawlState {
     /// The next infohash; `None` if there will be no more. Nothing if that is not known yet.
-    pub(super) fn next(&self) -> Option<Option<Found>> {
+    pub(crate) fn next(&self) -> Option<Option<Found>> {
         self.waiting.front().copied().map(Some).or_else(|| self.closed.then_some(None))
     }
 
-    pub(super) const fn report(&self) -> CrawlReport {
+    pub(crate) const fn report(&self) -> CrawlReport {
         self.report
     }
 }
 
-impl Finds {
+impl Watch<CrawlState> {
     /// The caller, of whom there is one, has seen the next infohash. Returns whether the loop may have
     /// waited for that.
-    pub(super) fn take(&self) -> bool {
+    pub(crate) fn take(&self) -> bool {
         let mut was_full = false;
         self.update(|crawled| {
             was_full = crawled.waiting.len() >= WAITING;
@@ -44,26 +42,26 @@ impl Finds {
 }
 
 /// What the loop has of a crawl.
-pub(super) struct Crawling {
+pub(crate) struct ActiveCrawl {
     crawler: Crawler,
-    finds: Arc<Finds>,
+    finds: Arc<Watch<CrawlState>>,
 }
 
-impl Crawling {
-    pub(super) fn new(options: CrawlOptions) -> Self {
+impl ActiveCrawl {
+    pub(crate) fn new(options: CrawlOptions) -> Self {
         Self { crawler: Crawler::new(options), finds: Arc::default() }
     }
 
-    pub(super) fn finds(&self) -> Arc<Finds> {
+    pub(crate) fn finds(&self) -> Arc<Watch<CrawlState>> {
         Arc::clone(&self.finds)
     }
 
-    pub(super) fn handle_event(&mut self, now: Instant, node: &Node, event: &Event) -> bool {
+    pub(crate) fn handle_event(&mut self, now: Instant, node: &Node, event: &Event) -> bool {
         self.crawler.handle_event(now, node, event)
     }
 
     /// Hands over what was found, and asks whom it is time to ask.
-    pub(super) fn go_on(&mut self, now: Instant, node: &mut Node) {
+    pub(crate) fn go_on(&mut self, now: Instant, node: &mut Node) {
         let room = WAITING - self.finds.read(|crawled| crawled.waiting.len().min(WAITING));
         let found: VecDeque<Found> = core::iter::from_fn(|| self.crawler.next_found()).take(room).collect();
         let is_due = self.due().is_some_and(|due| due <= now);
@@ -80,16 +78,16 @@ impl Crawling {
     }
 
     /// When it is time to ask somebody.
-    pub(super) fn due(&self) -> Option<Instant> {
+    pub(crate) fn due(&self) -> Option<Instant> {
         self.crawler.poll_timeout()
     }
 
-    pub(super) fn stop(mut self, node: &mut Node) {
+    pub(crate) fn stop(mut self, node: &mut Node) {
         self.crawler.stop(node);
     }
 
     /// Tells the caller that there will be no more.
-    pub(super) fn close(&self) {
+    pub(crate) fn close(&self) {
         self.finds.update(|crawled| crawled.closed = true);
     }
 }

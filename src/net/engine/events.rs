@@ -17,16 +17,16 @@ use thiserror::Error;
 use tokio::sync::mpsc;
 
 #[cfg(feature = "net")]
-use super::error::CallError;
+use crate::net::error::CallError;
 use crate::{Event, StateError};
 
 /// Notices that may wait in one subscription.
-pub(super) const WAITING: usize = 1024;
+pub(crate) const WAITING: usize = 1024;
 
 /// Something that happened which no caller is waiting for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Notice {
+pub enum NetEvent {
     /// The node's own: ready, nodes entering and leaving the table, peers stored, and the ends of
     /// lookups that it started itself.
     Node(Event),
@@ -122,7 +122,7 @@ pub enum BootstrapRefusal {
     Policy,
 }
 
-/// A subscription to [`Notice`]s, from [`Dht::subscribe`](super::Dht::subscribe) or
+/// A subscription to [`NetEvent`]s, from [`DhtHandle::subscribe`](super::DhtHandle::subscribe) or
 /// [`Builder::subscribe`](super::Builder::subscribe): an iterator that blocks for the next one and
 /// ends when the DHT thread has.
 ///
@@ -130,20 +130,20 @@ pub enum BootstrapRefusal {
 /// loses the newest ones ([`LoopStats::notices_lost`](super::LoopStats::notices_lost)).
 #[cfg(feature = "net")]
 #[derive(Debug)]
-pub struct Events {
-    notices: Receiver<Notice>,
+pub struct NetEvents {
+    notices: Receiver<NetEvent>,
     /// How many are waiting. That it is shared tells the subscriber that somebody is there.
     waiting: Arc<AtomicUsize>,
 }
 
 #[cfg(feature = "net")]
-impl Events {
+impl NetEvents {
     /// The next notice, waiting at most `timeout` for it; `Ok(None)` once the thread has ended.
     ///
     /// # Errors
     ///
     /// [`CallError::TimedOut`].
-    pub fn recv_timeout(&self, timeout: Duration) -> Result<Option<Notice>, CallError> {
+    pub fn recv_timeout(&self, timeout: Duration) -> Result<Option<NetEvent>, CallError> {
         match self.notices.recv_timeout(timeout) {
             Ok(notice) => Ok(Some(self.taken(notice))),
             Err(RecvTimeoutError::Disconnected) => Ok(None),
@@ -151,28 +151,28 @@ impl Events {
         }
     }
 
-    fn taken(&self, notice: Notice) -> Notice {
+    fn taken(&self, notice: NetEvent) -> NetEvent {
         self.waiting.fetch_sub(1, Ordering::Relaxed);
         notice
     }
 }
 
 #[cfg(feature = "net")]
-impl Iterator for Events {
-    type Item = Notice;
+impl Iterator for NetEvents {
+    type Item = NetEvent;
 
-    fn next(&mut self) -> Option<Notice> {
+    fn next(&mut self) -> Option<NetEvent> {
         self.notices.recv().ok().map(|notice| self.taken(notice))
     }
 }
 
 /// The sending side of a subscription. Its queue takes memory only as it fills.
 #[derive(Debug)]
-pub(super) enum Subscriber {
+pub(crate) enum Subscriber {
     #[cfg(feature = "net")]
-    Thread { notices: Sender<Notice>, waiting: Arc<AtomicUsize> },
+    Thread { notices: Sender<NetEvent>, waiting: Arc<AtomicUsize> },
     #[cfg(feature = "tokio")]
-    Task(mpsc::Sender<Notice>),
+    Task(mpsc::Sender<NetEvent>),
 }
 
 impl Subscriber {
@@ -186,7 +186,7 @@ impl Subscriber {
     }
 
     /// Returns whether there was room for it. One that is gone loses nothing.
-    fn send(&self, notice: Notice) -> bool {
+    fn send(&self, notice: NetEvent) -> bool {
         match self {
             #[cfg(feature = "net")]
             Self::Thread { notices, waiting } => {
@@ -207,26 +207,26 @@ impl Subscriber {
 }
 
 #[cfg(feature = "net")]
-pub(super) fn subscription() -> (Subscriber, Events) {
+pub(crate) fn subscription() -> (Subscriber, NetEvents) {
     let (sender, notices) = channel();
     let waiting = Arc::default();
     let subscriber = Subscriber::Thread { notices: sender, waiting: Arc::clone(&waiting) };
-    (subscriber, Events { notices, waiting })
+    (subscriber, NetEvents { notices, waiting })
 }
 
 /// Those who are told.
 #[derive(Debug, Default)]
-pub(super) struct Subscribers(Vec<Subscriber>);
+pub(crate) struct Subscribers(Vec<Subscriber>);
 
 impl Subscribers {
     /// Adds one, and forgets those that are gone: where nothing happens, nothing is published for long.
-    pub(super) fn add(&mut self, subscriber: Subscriber) {
+    pub(crate) fn add(&mut self, subscriber: Subscriber) {
         self.forget_gone();
         self.0.push(subscriber);
     }
 
     /// Hands `notice` to everyone, forgets those that are gone, and returns how many lost it.
-    pub(super) fn publish(&mut self, notice: &Notice) -> u64 {
+    pub(crate) fn publish(&mut self, notice: &NetEvent) -> u64 {
         self.forget_gone();
         self.0.iter().map(|subscriber| u64::from(!subscriber.send(notice.clone()))).sum()
     }
@@ -241,7 +241,7 @@ mod tests {
     use super::*;
     use crate::addr::Family;
 
-    const READY: Notice = Notice::Node(Event::Ready { family: Family::V4 });
+    const READY: NetEvent = NetEvent::Node(Event::Ready { family: Family::V4 });
 
     #[test]
     fn a_slow_subscriber_loses_notices_and_a_gone_one_is_forgotten() {

@@ -14,9 +14,9 @@ use core::time::Duration;
 use std::sync::Mutex;
 use std::{io, thread};
 
-use super::events::{BootstrapRefusal, Notice};
-use super::resolve::{BOOTSTRAP_HOSTS, Backoff, Resolver, literal};
-use super::watched::lock;
+use super::events::{BootstrapRefusal, NetEvent};
+use super::watch::lock;
+use crate::net::resolve::{BOOTSTRAP_HOSTS, Backoff, Resolver, literal};
 use crate::{BootstrapKind, Family, Instant, Node, StartError};
 
 /// Look-ups side by side.
@@ -43,7 +43,7 @@ const ADDRS: usize = 32;
 const TURN: Duration = Duration::from_secs(15);
 
 #[derive(Debug)]
-pub(super) struct Hosts {
+pub(crate) struct Hosts {
     /// In the order in which they are looked up.
     hosts: Vec<Host>,
     /// In the [`Config`](crate::Config), by family.
@@ -97,7 +97,7 @@ struct Answers {
 
 impl Hosts {
     /// The hosts that the user has named, and routers beside them, come before the usual ones.
-    pub(super) fn new(
+    pub(crate) fn new(
         (mut hosts, routers): (Vec<String>, Vec<String>),
         families: [bool; 2],
         resolver: Resolver,
@@ -127,11 +127,11 @@ impl Hosts {
     }
 
     /// Takes the addresses that need no look-up, and begins with the others.
-    pub(super) fn start(&mut self, node: &mut Node, now: Instant, mut publish: impl FnMut(Notice)) {
+    pub(crate) fn start(&mut self, node: &mut Node, now: Instant, mut publish: impl FnMut(NetEvent)) {
         for index in 0..self.hosts.len() {
             let Some(host) = self.hosts.get(index).filter(|host| host.look_up.is_none()) else { continue };
             if host.host.parse::<SocketAddr>().is_err() {
-                publish(Notice::Resolved { host: host.host.clone(), addrs: host.addrs.clone() });
+                publish(NetEvent::Resolved { host: host.host.clone(), addrs: host.addrs.clone() });
             }
             self.use_addrs(index, node, now, &mut publish);
         }
@@ -139,7 +139,7 @@ impl Hosts {
     }
 
     /// Takes what was found, begins the look-ups that are due, and has the addresses take turns.
-    pub(super) fn tend(&mut self, node: &mut Node, now: Instant, mut publish: impl FnMut(Notice)) {
+    pub(crate) fn tend(&mut self, node: &mut Node, now: Instant, mut publish: impl FnMut(NetEvent)) {
         self.note_joined(node, now);
         let found = core::mem::take(&mut *lock(&self.answers.found));
         for (index, result) in found {
@@ -152,7 +152,7 @@ impl Hosts {
     }
 
     /// When to call [`Self::tend`] next, if the waker does not say so before.
-    pub(super) fn due(&self, now: Instant) -> Option<Instant> {
+    pub(crate) fn due(&self, now: Instant) -> Option<Instant> {
         if !self.enabled {
             return None;
         }
@@ -166,7 +166,7 @@ impl Hosts {
     }
 
     /// The network is another one, or the host has slept: looks all names up again, if only once.
-    pub(super) fn look_again(&mut self, now: Instant) {
+    pub(crate) fn look_again(&mut self, now: Instant) {
         for look_up in self.hosts.iter_mut().filter_map(|host| host.look_up.as_mut()) {
             (look_up.next, look_up.is_owed) = (now, true);
             look_up.failed.reset();
@@ -235,7 +235,7 @@ impl Hosts {
         result: io::Result<Vec<SocketAddr>>,
         node: &mut Node,
         now: Instant,
-        publish: &mut impl FnMut(Notice),
+        publish: &mut impl FnMut(NetEvent),
     ) {
         let Some(host) = self.hosts.get_mut(index) else { return };
         let Some(look_up) = &mut host.look_up else { return };
@@ -250,7 +250,7 @@ impl Hosts {
                 let is_news = core::mem::take(&mut look_up.has_failed) || host.addrs != addrs;
                 let former = core::mem::replace(&mut host.addrs, addrs);
                 if is_news {
-                    publish(Notice::Resolved { host: host.host.clone(), addrs: host.addrs.clone() });
+                    publish(NetEvent::Resolved { host: host.host.clone(), addrs: host.addrs.clone() });
                 }
                 for addr in former {
                     self.forget(addr, node);
@@ -260,13 +260,13 @@ impl Hosts {
             Err(error) => {
                 let retry_in = look_up.failed.next();
                 (look_up.next, look_up.has_failed) = (now + retry_in, true);
-                publish(Notice::Unresolved { host: host.host.clone(), error: error.to_string(), retry_in });
+                publish(NetEvent::Unresolved { host: host.host.clone(), error: error.to_string(), retry_in });
             }
         }
     }
 
     /// Gives the core the addresses of a host, as far as it has places, and tells if it may ask none of them.
-    fn use_addrs(&mut self, index: usize, node: &mut Node, now: Instant, publish: &mut impl FnMut(Notice)) {
+    fn use_addrs(&mut self, index: usize, node: &mut Node, now: Instant, publish: &mut impl FnMut(NetEvent)) {
         let Some(host) = self.hosts.get(index) else { return };
         let (mut is_usable, mut refused) = (false, None);
         for addr in host.addrs.clone() {
@@ -282,7 +282,7 @@ impl Hosts {
             && before != refused
         {
             let retry_in = host.look_up.as_ref().map(|look_up| look_up.next - now);
-            publish(Notice::BootstrapRefused { host: host.host.clone(), addr, reason, retry_in });
+            publish(NetEvent::BootstrapRefused { host: host.host.clone(), addr, reason, retry_in });
         }
     }
 

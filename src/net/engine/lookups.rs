@@ -5,10 +5,10 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 
-use super::error::CallError;
-use super::watched::Watched;
+use super::watch::Watch;
 #[cfg(feature = "items")]
 use crate::Item;
+use crate::net::error::CallError;
 use crate::{InfoHash, Lookup, LookupId, LookupKind, LookupOptions, LookupReport, NodeId, NodeInfo, Sample};
 
 /// What a lookup came to.
@@ -39,9 +39,9 @@ pub struct Sampled {
     pub nodes: Vec<NodeInfo>,
 }
 
-/// What makes two searches the same.
+/// What makes two lookups the same.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Key {
+pub(crate) enum Key {
     Lookup(Lookup, LookupOptions),
     #[cfg(feature = "items")]
     Put(Box<Item>, Option<i64>, LookupOptions),
@@ -50,7 +50,7 @@ pub(super) enum Key {
 
 impl Key {
     /// What is reported before the lookup has begun; `own` is our id.
-    pub(super) fn unstarted(&self, own: NodeId) -> LookupReport {
+    pub(crate) fn unstarted(&self, own: NodeId) -> LookupReport {
         let (kind, target) = match self {
             Self::Lookup(Lookup::FindNode(target), _) => (LookupKind::FindNode, *target),
             Self::Lookup(Lookup::GetPeers(infohash), _) => (LookupKind::GetPeers, (*infohash).into()),
@@ -68,12 +68,10 @@ impl Key {
     }
 }
 
-pub(super) type Progress = Watched<Findings>;
-
 /// Bounded, because the core reports each peer and each acknowledgement of a lookup once, and
 /// peers no more than it can remember. Of an item only the newest version is kept.
 #[derive(Debug, Default)]
-pub(super) struct Findings {
+pub(crate) struct LookupState {
     /// The lookup of a search that has begun.
     lookup: Option<LookupId>,
     /// The report of a search that has not, or had not.
@@ -88,15 +86,15 @@ pub(super) struct Findings {
     end: Option<Result<Outcome, CallError>>,
 }
 
-impl Findings {
+impl LookupState {
     /// The peers, one by one.
-    pub(super) fn next_peer(&self, seen: usize) -> Option<Result<Option<(usize, SocketAddr)>, CallError>> {
+    pub(crate) fn next_peer(&self, seen: usize) -> Option<Result<Option<(usize, SocketAddr)>, CallError>> {
         self.next_or_end(self.peers.get(seen).map(|&peer| (seen + 1, peer)))
     }
 
     /// The newest version of the item.
     #[cfg(feature = "items")]
-    pub(super) fn next_version(&self, seen: usize) -> Option<Result<Option<(usize, Item)>, CallError>> {
+    pub(crate) fn next_version(&self, seen: usize) -> Option<Result<Option<(usize, Item)>, CallError>> {
         let item = self.item.as_deref().filter(|_| self.versions > seen);
         self.next_or_end(item.map(|item| (self.versions, item.clone())))
     }
@@ -110,56 +108,56 @@ impl Findings {
         }
     }
 
-    pub(super) fn end(&self) -> Option<Result<Outcome, CallError>> {
+    pub(crate) fn end(&self) -> Option<Result<Outcome, CallError>> {
         self.end.clone()
     }
 
     /// The lookup, once it has begun.
-    pub(super) const fn lookup(&self) -> Option<LookupId> {
+    pub(crate) const fn lookup(&self) -> Option<LookupId> {
         self.lookup
     }
 
     /// What to report before.
-    pub(super) const fn unstarted(&self) -> Option<LookupReport> {
+    pub(crate) const fn unstarted(&self) -> Option<LookupReport> {
         self.unstarted
     }
 }
 
-impl Progress {
+impl Watch<LookupState> {
     /// A search that has not begun.
-    pub(super) fn waiting(unstarted: LookupReport) -> Self {
-        let progress = Self::default();
-        progress.update(|findings| findings.unstarted = Some(unstarted));
-        progress
+    pub(crate) fn waiting(unstarted: LookupReport) -> Self {
+        let state = Self::default();
+        state.update(|findings| findings.unstarted = Some(unstarted));
+        state
     }
 
-    pub(super) fn start(&self, lookup: LookupId) {
+    pub(crate) fn start(&self, lookup: LookupId) {
         self.update(|findings| findings.lookup = Some(lookup));
     }
 
     /// How the lookup goes, which the node tells of one that is under way, or how it went.
-    pub(super) fn report(
+    pub(crate) fn report(
         &self,
         under_way: Result<Option<LookupReport>, CallError>,
     ) -> Result<LookupReport, CallError> {
-        match (self.read(Findings::end), under_way) {
+        match (self.read(LookupState::end), under_way) {
             (Some(outcome), _) => outcome.map(|outcome| outcome.report),
             (None, Ok(Some(report))) => Ok(report),
             (None, _) => Err(CallError::Closed),
         }
     }
 
-    pub(super) fn push_peer(&self, peer: SocketAddr) {
+    pub(crate) fn push_peer(&self, peer: SocketAddr) {
         self.update(|findings| findings.peers.push(peer));
     }
 
-    pub(super) fn push_acknowledged(&self, node: SocketAddr) {
+    pub(crate) fn push_acknowledged(&self, node: SocketAddr) {
         self.update(|findings| findings.acknowledged.push(node));
     }
 
     /// The best of the item's versions so far.
     #[cfg(feature = "items")]
-    pub(super) fn push_version(&self, item: Option<Item>) {
+    pub(crate) fn push_version(&self, item: Option<Item>) {
         self.update(|findings| {
             if item.is_some() && item.as_ref() != findings.item.as_deref() {
                 findings.item = item.map(Box::new);
@@ -168,7 +166,7 @@ impl Progress {
         });
     }
 
-    pub(super) fn finish(&self, report: LookupReport, nodes: Vec<NodeInfo>) {
+    pub(crate) fn finish(&self, report: LookupReport, nodes: Vec<NodeInfo>) {
         self.update(|findings| {
             findings.end = Some(Ok(Outcome {
                 report,
@@ -181,7 +179,7 @@ impl Progress {
     }
 
     /// Tells the callers that there will be no end.
-    pub(super) fn fail(&self, error: CallError) {
+    pub(crate) fn fail(&self, error: CallError) {
         self.update(|findings| {
             findings.end.get_or_insert(Err(error));
         });

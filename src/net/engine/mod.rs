@@ -1,5 +1,14 @@
-//! What a loop around a node does that has nothing to do with how it waits: commands, shared
-//! lookups, findings, sends.
+//! What a loop does around a node that has nothing to do with how it waits.
+//!
+//! - `shared`: what the handles and the loop share
+//! - `queue`: calls that wait for a slot of the node
+//! - `lookups`: what a lookup has found so far
+//! - `publications`: announces and items that are republished
+//! - `crawls`: a crawl as its caller and the loop share it
+//! - `events`: what subscribers are notified of
+//! - `hosts`: bootstrap hosts, looked up and asked in turns
+//! - `watch`: state that others wait for to change
+//! - `counters`: what the loop counts
 
 use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
@@ -13,32 +22,41 @@ use core::sync::atomic::Ordering;
 use core::time::Duration;
 use std::{io, thread};
 
-pub(super) use self::queue::QUEUE;
+use self::counters::count;
+use self::crawls::{ActiveCrawl, CrawlState};
+use self::events::{NetEvent, Subscriber, Subscribers};
+use self::hosts::Hosts;
+use self::lookups::{Key, LookupState, Sampled};
+use self::publications::{ActivePublication, RepublishState, Saved};
+pub(crate) use self::queue::QUEUE;
 use self::queue::{Call, Queue};
-use super::board::{Board, Held, Lease};
-use super::clock::{Clock, SleepWatch};
-use super::crawling::{Crawling, Finds};
-use super::error::CallError;
-use super::events::{Notice, Subscriber, Subscribers};
-use super::hosts::Hosts;
-use super::progress::{Key, Progress, Sampled};
-use super::rounds::{Keeping, Rounds, Saved};
-use super::saver::Saver;
-use super::socket::{Outbox, Sent};
-use super::state::{StateFile, StateFileError};
-use super::stats::count;
-use super::trace::{self, event};
+use self::shared::{Lease, Resource, Shared};
+use self::watch::Watch;
 #[cfg(feature = "items")]
 use crate::Item;
+use crate::net::clock::{Clock, SleepWatch};
+use crate::net::error::CallError;
+use crate::net::sockets::socket::{SendSlot, Sent};
+use crate::net::state::file::{StateFile, StateFileError};
+use crate::net::state::saver::Saver;
+use crate::net::trace::{self, event};
 use crate::{
     Announce, CrawlOptions, Event, Family, InfoHash, Instant, KeptId, LookupId, Node, NodeId, Pong,
     QueryError, QueryId, Sample, StartError, Transmit,
 };
 
+pub(crate) mod counters;
+pub(crate) mod crawls;
+pub(crate) mod events;
+pub(crate) mod hosts;
+pub(crate) mod lookups;
+pub(crate) mod publications;
 mod queue;
+pub(crate) mod shared;
+pub(crate) mod watch;
 
 /// Calls that may wait for the loop; past that, callers do.
-pub(super) const COMMANDS: usize = 256;
+pub(crate) const COMMANDS: usize = 256;
 
 /// What one turn receives at most from one socket, so that none starves the others.
 const RECEIVES: usize = 32;
@@ -58,35 +76,35 @@ const LONGEST_WAIT: Duration = Duration::from_secs(15);
 const SENDS: usize = 256;
 
 /// How long a full socket is trusted to tell when it is not full any more.
-pub(super) const BLOCKED: Duration = Duration::from_millis(250);
+pub(crate) const BLOCKED: Duration = Duration::from_millis(250);
 
 /// How often subscribers are told that the system does not send, at most.
 const UNSENT_NOTICES: Duration = Duration::from_secs(60);
 
 /// How long the loop tries to get rid of its last datagrams.
-pub(super) const FAREWELL: Duration = Duration::from_millis(250);
+pub(crate) const FAREWELL: Duration = Duration::from_millis(250);
 
 /// Takes the one reply to a command; dropped, it tells the caller that there will be none.
-pub(super) type Reply<T> = Box<dyn FnOnce(T) + Send>;
+pub(crate) type Reply<T> = Box<dyn FnOnce(T) + Send>;
 
 type NodeCall = Box<dyn FnOnce(&mut Node, Instant) + Send>;
 
 /// What the loop is asked to do. Replying never blocks.
-pub(super) enum Command {
+pub(crate) enum Command {
     Node(NodeCall),
-    Search {
+    Lookup {
         key: Key,
         reply: Reply<Result<Joined, CallError>>,
     },
     KeepAnnounced {
         infohash: InfoHash,
         announce: Announce,
-        reply: Reply<Result<(Arc<Rounds>, Lease), StartError>>,
+        reply: Reply<Result<(Arc<Watch<RepublishState>>, Lease), StartError>>,
     },
     #[cfg(feature = "items")]
     KeepStored {
         item: Box<Item>,
-        reply: Reply<Result<(Arc<Rounds>, Lease), CallError>>,
+        reply: Reply<Result<(Arc<Watch<RepublishState>>, Lease), CallError>>,
     },
     AddNode {
         addr: SocketAddr,
@@ -109,7 +127,7 @@ pub(super) enum Command {
     },
     Crawl {
         options: CrawlOptions,
-        reply: Reply<(Arc<Finds>, Lease)>,
+        reply: Reply<(Arc<Watch<CrawlState>>, Lease)>,
     },
     Subscribe(Subscriber),
     Save(Reply<Result<bool, StateFileError>>),
@@ -119,22 +137,22 @@ pub(super) enum Command {
 
 /// What whoever has the sockets is asked to do with them.
 #[derive(Clone, Copy, Debug)]
-pub(super) enum Change {
+pub(crate) enum Change {
     Enable(bool),
     /// Opens the socket of the address there, or all of them where they are.
     Rebind(Option<SocketAddr>),
 }
 
 /// A caller's part in a lookup that may have others.
-pub(super) struct Joined {
-    pub(super) progress: Arc<Progress>,
-    pub(super) lease: Lease,
+pub(crate) struct Joined {
+    pub(crate) state: Arc<Watch<LookupState>>,
+    pub(crate) lease: Lease,
 }
 
-pub(super) struct Desk {
-    pub(super) node: Node,
-    pub(super) clock: Clock,
-    pub(super) board: Arc<Board>,
+pub(crate) struct Engine {
+    pub(crate) node: Node,
+    pub(crate) clock: Clock,
+    pub(crate) shared: Arc<Shared>,
     /// To start from.
     hosts: Hosts,
     watch: SleepWatch,
@@ -142,10 +160,10 @@ pub(super) struct Desk {
     unsent_told: [Option<Instant>; 2],
     /// The time that counts for what arrived while nobody could look.
     standing: Option<Instant>,
-    outbox: Outbox,
+    send_slot: SendSlot,
     blocked_since: Instant,
-    searches: BTreeMap<LookupId, Running>,
-    kept: BTreeMap<KeptId, Keeping>,
+    lookups: BTreeMap<LookupId, ActiveLookup>,
+    publications: BTreeMap<KeptId, ActivePublication>,
     /// Holders of what is kept up so far.
     holder_count: u64,
     saved: Saved,
@@ -155,50 +173,50 @@ pub(super) struct Desk {
     queue: Queue,
     /// Searches and queries so far.
     call_count: u64,
-    crawls: BTreeMap<u64, Crawling>,
+    crawls: BTreeMap<u64, ActiveCrawl>,
     /// Crawls so far.
     crawl_count: u64,
     subscribers: Subscribers,
     /// Of the state file, if there is one.
     saver: Option<Saver>,
     /// What became of the state that the node was to begin with, until it is told.
-    restored: Option<Notice>,
+    restored: Option<NetEvent>,
     /// Something came in or went out in this turn.
     busy: bool,
 }
 
 /// For how long the host has slept; not at all if its clock has counted that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Slept(Duration);
+pub(crate) struct Slept(Duration);
 
 /// A lookup that somebody waits for.
-struct Running {
+struct ActiveLookup {
     key: Key,
     number: u64,
     users: usize,
-    progress: Arc<Progress>,
+    state: Arc<Watch<LookupState>>,
 }
 
-impl Desk {
-    pub(super) fn new(
+impl Engine {
+    pub(crate) fn new(
         node: Node,
         clock: Clock,
-        board: Arc<Board>,
+        shared: Arc<Shared>,
         hosts: Hosts,
         subscribers: Subscribers,
     ) -> Self {
         Self {
             node,
             clock,
-            board,
+            shared,
             hosts,
             watch: SleepWatch::new(),
             unsent_told: [None; 2],
             standing: None,
-            outbox: Outbox::new(),
+            send_slot: SendSlot::new(),
             blocked_since: Instant::ZERO,
-            searches: BTreeMap::new(),
-            kept: BTreeMap::new(),
+            lookups: BTreeMap::new(),
+            publications: BTreeMap::new(),
             holder_count: 0,
             saved: Saved::default(),
             pings: BTreeMap::new(),
@@ -215,32 +233,32 @@ impl Desk {
     }
 
     /// Lets announces of an earlier node go on from where they were, once somebody wants them.
-    pub(super) fn keep_saved(&mut self, saved: Saved) {
+    pub(crate) fn keep_saved(&mut self, saved: Saved) {
         self.saved = saved;
     }
 
     /// How many calls may wait for a slot of the node.
-    pub(super) const fn limit_queue(&mut self, most: usize) {
+    pub(crate) const fn limit_queue(&mut self, most: usize) {
         self.queue.set_most(most);
     }
 
     /// Saves the node's state from now on. What became of it before is told once the loop
     /// [starts](Self::start).
-    pub(super) fn keep_state(&mut self, saver: Option<Saver>, restored: Option<Notice>) {
+    pub(crate) fn keep_state(&mut self, saver: Option<Saver>, restored: Option<NetEvent>) {
         (self.saver, self.restored) = (saver, restored);
     }
 
     /// Begins the loop, within its span.
-    pub(super) fn start(&mut self) {
+    pub(crate) fn start(&mut self) {
         if let Some(restored) = self.restored.take() {
             self.publish(restored);
         }
-        let Self { node, clock, board, hosts, subscribers, .. } = self;
-        hosts.start(node, clock.now(), |notice| publish(board, subscribers, &notice));
+        let Self { node, clock, shared, hosts, subscribers, .. } = self;
+        hosts.start(node, clock.now(), |notice| publish(shared, subscribers, &notice));
     }
 
     /// Begins to save the node's state for the last time.
-    pub(super) fn begin_last_save(&mut self) {
+    pub(crate) fn begin_last_save(&mut self) {
         // What was given up before the end is not to go on after it.
         self.take_released();
         let now = self.clock.now();
@@ -250,12 +268,12 @@ impl Desk {
     }
 
     /// Whether something waits for the disk.
-    pub(super) fn is_saving(&self) -> bool {
+    pub(crate) fn is_saving(&self) -> bool {
         self.saver.as_ref().is_some_and(Saver::is_busy)
     }
 
     /// Tells what the disk has done. It wakes the loop for that.
-    pub(super) fn tend_saver(&mut self) {
+    pub(crate) fn tend_saver(&mut self) {
         let now = self.clock.now();
         let snapshot = || StateFile::snapshot_with(&self.node, &self.saved, now);
         if let Some(notice) = self.saver.as_mut().and_then(|saver| saver.tend(&snapshot, now)) {
@@ -264,7 +282,7 @@ impl Desk {
     }
 
     /// Saves the node's state for the last time, and blocks until that is done.
-    pub(super) fn save_last(&mut self) {
+    pub(crate) fn save_last(&mut self) {
         self.begin_last_save();
         while self.is_saving() {
             let now = self.clock.now();
@@ -277,7 +295,7 @@ impl Desk {
 
     /// Begins a turn. Returns whether it follows a sleep: then what has arrived comes first, and
     /// [`resume`](Self::resume) after it.
-    pub(super) fn begin(&mut self) -> Option<Slept> {
+    pub(crate) fn begin(&mut self) -> Option<Slept> {
         self.busy = false;
         let now = self.clock.now();
         if let Some(slept) = self.watch.slept() {
@@ -290,7 +308,7 @@ impl Desk {
     }
 
     /// Goes on after a sleep. What nobody has answered until now is held against nobody.
-    pub(super) fn resume(&mut self, Slept(slept): Slept) {
+    pub(crate) fn resume(&mut self, Slept(slept): Slept) {
         self.standing = None;
         event!(INFO, "woke up", slept = format_args!("{slept:?}"));
         self.node.handle_resume(self.clock.now(), slept);
@@ -299,34 +317,34 @@ impl Desk {
     }
 
     /// The time that counts for what arrives now.
-    pub(super) fn arrival_time(&self) -> Instant {
+    pub(crate) fn arrival_time(&self) -> Instant {
         self.standing.unwrap_or_else(|| self.clock.now())
     }
 
     /// Whether what arrives counts for an earlier time; answers to it wait until that has passed.
-    pub(super) const fn is_standing(&self) -> bool {
+    pub(crate) const fn is_standing(&self) -> bool {
         self.standing.is_some()
     }
 
     /// Whether the node waits for a time that has come.
-    pub(super) fn is_due(&self) -> bool {
+    pub(crate) fn is_due(&self) -> bool {
         self.node.poll_timeout().is_some_and(|at| at <= self.clock.now())
     }
 
     /// How many datagrams are taken before anything else is done.
-    pub(super) fn receives(&self) -> usize {
+    pub(crate) fn receives(&self) -> usize {
         if self.standing.is_some() || self.is_due() { RECEIVES_WHEN_DUE } else { RECEIVES }
     }
 
     /// Does what it is asked, apart from what is to be done with the sockets: that it returns.
-    pub(super) fn obey(&mut self, command: Command) -> Option<(Change, Reply<io::Result<()>>)> {
+    pub(crate) fn obey(&mut self, command: Command) -> Option<(Change, Reply<io::Result<()>>)> {
         // What the caller gave up before makes room for what it asks now.
         self.take_released();
         self.busy = true;
         let now = self.clock.now();
         match command {
             Command::Node(call) => call(&mut self.node, now),
-            Command::Search { key, reply } => reply(self.search(key)),
+            Command::Lookup { key, reply } => reply(self.search(key)),
             Command::KeepAnnounced { infohash, announce, reply } => {
                 reply(self.keep_announced(now, infohash, announce));
             }
@@ -343,11 +361,11 @@ impl Desk {
                 self.ask(Call::Sample { addr, target, reply }, started);
             }
             Command::Crawl { options, reply } => {
-                let crawling = Crawling::new(options);
+                let crawling = ActiveCrawl::new(options);
                 let finds = crawling.finds();
                 self.crawl_count += 1;
                 self.crawls.insert(self.crawl_count, crawling);
-                reply((finds, Lease::new(&self.board, Held::Crawl(self.crawl_count))));
+                reply((finds, Lease::new(&self.shared, Resource::Crawl(self.crawl_count))));
             }
             Command::Subscribe(subscriber) => self.subscribers.add(subscriber),
             Command::Save(reply) => match &mut self.saver {
@@ -373,45 +391,45 @@ impl Desk {
     }
 
     /// Whether the user has the node switched on.
-    pub(super) fn is_enabled(&self) -> bool {
-        !self.board.status.read(|status| status.disabled)
+    pub(crate) fn is_enabled(&self) -> bool {
+        !self.shared.status.read(|status| status.disabled)
     }
 
-    pub(super) fn note_enabled(&self, enabled: bool) {
-        self.board.status.update(|status| status.disabled = !enabled);
+    pub(crate) fn note_enabled(&self, enabled: bool) {
+        self.shared.status.update(|status| status.disabled = !enabled);
     }
 
     /// The socket of this address has been opened, at another address than before or at the same.
-    pub(super) fn on_socket_opened(&mut self, addr: SocketAddr, has_moved: bool) {
+    pub(crate) fn on_socket_opened(&mut self, addr: SocketAddr, has_moved: bool) {
         let family = Family::of(&addr);
-        self.board.status.update(|status| status.local_addrs[family.index()] = Some(addr));
+        self.shared.status.update(|status| status.local_addrs[family.index()] = Some(addr));
         if !self.node.is_enabled(family) {
             self.set_enabled(family, true);
         } else if has_moved {
             self.on_network_changed(family);
         }
-        self.publish(Notice::Rebound { addr });
+        self.publish(NetEvent::Rebound { addr });
     }
 
     /// A family has no socket for now.
-    pub(super) fn on_socket_closed(&mut self, family: Family) {
-        self.board.status.update(|status| status.local_addrs[family.index()] = None);
+    pub(crate) fn on_socket_closed(&mut self, family: Family) {
+        self.shared.status.update(|status| status.local_addrs[family.index()] = None);
         self.set_enabled(family, false);
     }
 
-    pub(super) fn set_enabled(&mut self, family: Family, enabled: bool) {
+    pub(crate) fn set_enabled(&mut self, family: Family, enabled: bool) {
         self.node.set_enabled(self.clock.now(), family, enabled);
         if enabled {
             self.hosts.look_again(self.clock.now());
         } else {
-            self.outbox.drop_for(family);
+            self.send_slot.drop_for(family);
         }
         self.busy = true;
         self.note_ready();
     }
 
     /// Our address in a family is not what it was.
-    pub(super) fn on_network_changed(&mut self, family: Family) {
+    pub(crate) fn on_network_changed(&mut self, family: Family) {
         self.node.handle_rebind(self.clock.now(), family);
         self.hosts.look_again(self.clock.now());
         self.busy = true;
@@ -421,8 +439,8 @@ impl Desk {
     /// Tells the handles which families are ready. An event tells only when one has become so.
     fn note_ready(&self) {
         let ready = Family::ALL.map(|family| self.node.is_ready(family));
-        if self.board.status.read(|status| status.ready != ready) {
-            self.board.status.update(|status| status.ready = ready);
+        if self.shared.status.read(|status| status.ready != ready) {
+            self.shared.status.update(|status| status.ready = ready);
         }
     }
 
@@ -431,27 +449,34 @@ impl Desk {
         now: Instant,
         infohash: InfoHash,
         announce: Announce,
-    ) -> Result<(Arc<Rounds>, Lease), StartError> {
+    ) -> Result<(Arc<Watch<RepublishState>>, Lease), StartError> {
         let kept = self.saved.keep_announced(&mut self.node, now, infohash, announce)?;
         Ok(self.hold(kept, Some((infohash, announce))))
     }
 
     /// A share of what is kept up, and the announce that this holder wants, if it is one.
-    fn hold(&mut self, kept: KeptId, announce: Option<(InfoHash, Announce)>) -> (Arc<Rounds>, Lease) {
+    fn hold(
+        &mut self,
+        kept: KeptId,
+        announce: Option<(InfoHash, Announce)>,
+    ) -> (Arc<Watch<RepublishState>>, Lease) {
         self.holder_count += 1;
-        let keeping = self.kept.entry(kept).or_default();
+        let keeping = self.publications.entry(kept).or_default();
         keeping.holders.insert(self.holder_count, announce);
-        (Arc::clone(&keeping.rounds), Lease::new(&self.board, Held::Kept(kept, self.holder_count)))
+        (
+            Arc::clone(&keeping.rounds),
+            Lease::new(&self.shared, Resource::Publication(kept, self.holder_count)),
+        )
     }
 
     /// Ends what nobody uses any more. What has ended by itself is not known any more.
-    pub(super) fn take_released(&mut self) {
-        for held in self.board.take_released() {
+    pub(crate) fn take_released(&mut self) {
+        for held in self.shared.take_released() {
             match held {
-                Held::Search(number) => self.leave_search(number),
-                Held::Kept(kept, holder) => self.release(kept, holder),
-                Held::Call(number) => self.give_up(number),
-                Held::Crawl(number) => {
+                Resource::Lookup(number) => self.leave_search(number),
+                Resource::Publication(kept, holder) => self.release(kept, holder),
+                Resource::Call(number) => self.give_up(number),
+                Resource::Crawl(number) => {
                     if let Some(crawling) = self.crawls.remove(&number) {
                         crawling.stop(&mut self.node);
                     }
@@ -461,7 +486,7 @@ impl Desk {
     }
 
     fn release(&mut self, kept: KeptId, holder: u64) {
-        let Some(keeping) = self.kept.get_mut(&kept) else { return };
+        let Some(keeping) = self.publications.get_mut(&kept) else { return };
         keeping.holders.remove(&holder);
         match keeping.holders.last_key_value() {
             // Nothing changes unless whoever is gone had come last. An error there is none: it is
@@ -472,7 +497,7 @@ impl Desk {
             // Nodes would refuse an older version of an item: the newest stays.
             Some((_, None)) => {}
             None => {
-                self.kept.remove(&kept);
+                self.publications.remove(&kept);
                 // One of both: an id is of an announce or of an item.
                 self.node.stop_announcing(kept);
                 #[cfg(feature = "items")]
@@ -482,7 +507,7 @@ impl Desk {
     }
 
     /// `local` is our address that it came to, if that is known.
-    pub(super) fn handle_datagram(
+    pub(crate) fn handle_datagram(
         &mut self,
         now: Instant,
         from: SocketAddr,
@@ -497,31 +522,31 @@ impl Desk {
     }
 
     /// Does what its time has come for.
-    pub(super) fn tick(&mut self) {
+    pub(crate) fn tick(&mut self) {
         let now = self.clock.now();
         if self.is_due() {
             self.node.handle_timeout(now);
         }
-        if self.outbox.is_blocked() && now - self.blocked_since >= BLOCKED {
-            self.outbox.unblock();
+        if self.send_slot.is_blocked() && now - self.blocked_since >= BLOCKED {
+            self.send_slot.unblock();
         }
         self.tend_saver();
     }
 
     /// Sends what there is to send, within reason. If a socket is full, returns the destination
     /// that it could not send to.
-    pub(super) fn transmit(
+    pub(crate) fn transmit(
         &mut self,
         mut send: impl FnMut(&[u8], Transmit) -> io::Result<()>,
     ) -> Option<SocketAddr> {
-        let (failure, board) = (Cell::new(None), Arc::clone(&self.board));
+        let (failure, shared) = (Cell::new(None), Arc::clone(&self.shared));
         let mut send = |datagram: &[u8], transmit: Transmit| {
             let sent = send(datagram, transmit);
             match &sent {
                 Ok(()) => event!(TRACE, "sent", to = transmit.destination, bytes = datagram.len()),
                 Err(error) => {
                     event!(DEBUG, "cannot send", to = transmit.destination, error = error);
-                    board.note_send_error(error);
+                    shared.note_send_error(error);
                     let kind = || io::Error::from(error.kind());
                     failure.set(Some(error.raw_os_error().map_or_else(kind, io::Error::from_raw_os_error)));
                 }
@@ -530,19 +555,19 @@ impl Desk {
         };
         for _ in 0..SENDS {
             let now = self.clock.now();
-            let sent = self.outbox.send(|buffer| self.node.poll_transmit(now, buffer), &mut send);
+            let sent = self.send_slot.send(|buffer| self.node.poll_transmit(now, buffer), &mut send);
             self.busy |= sent != Sent::Idle;
             match sent {
                 Sent::Gone => {}
                 Sent::Unsent(destination) => {
-                    count(&self.board.counters.sends_lost);
+                    count(&self.shared.counters.sends_lost);
                     self.node.handle_unsent(now, destination);
                     if let Some(error) = failure.take() {
                         self.tell_unsent(now, destination, &error);
                     }
                 }
                 Sent::Unreachable(destination) => {
-                    count(&self.board.counters.sends_unreachable);
+                    count(&self.shared.counters.sends_unreachable);
                     self.node.handle_unreachable(now, destination);
                 }
                 Sent::Blocked(destination) => {
@@ -559,29 +584,29 @@ impl Desk {
         let told = &mut self.unsent_told[Family::of(&destination).index()];
         if told.is_none_or(|told| now - told >= UNSENT_NOTICES) {
             *told = Some(now);
-            self.publish(Notice::Unsent { destination, error: error.to_string() });
+            self.publish(NetEvent::Unsent { destination, error: error.to_string() });
         }
     }
 
     /// Whether a full socket holds up what there is to send.
-    pub(super) fn is_blocked(&self) -> bool {
-        self.outbox.is_blocked()
+    pub(crate) fn is_blocked(&self) -> bool {
+        self.send_slot.is_blocked()
     }
 
-    pub(super) fn unblock(&mut self) {
-        self.outbox.unblock();
+    pub(crate) fn unblock(&mut self) {
+        self.send_slot.unblock();
     }
 
     /// When the next turn is due if nothing happens before; `None`: never.
-    pub(super) fn next_turn(&self, now: Instant) -> Option<Instant> {
+    pub(crate) fn next_turn(&self, now: Instant) -> Option<Instant> {
         // While output is pending the node says "now", which a full socket has no use for; and a
         // turn in which nothing happened is not repeated at once, whatever the node says.
-        let not_before = match (self.outbox.is_blocked(), self.busy) {
+        let not_before = match (self.send_slot.is_blocked(), self.busy) {
             (true, _) => now + BLOCKED,
             (false, true) => now,
             (false, false) => now + Duration::from_millis(1),
         };
-        let crawls = self.crawls.values().filter_map(Crawling::due);
+        let crawls = self.crawls.values().filter_map(ActiveCrawl::due);
         let next = self.node.poll_timeout().into_iter().chain(crawls).min().map(|at| at.max(not_before));
         let watch = self.has_something().then(|| now + LONGEST_WAIT);
         let others = self.saver.as_ref().map(Saver::due).into_iter().chain(self.hosts.due(now)).chain(watch);
@@ -592,18 +617,18 @@ impl Desk {
     fn has_something(&self) -> bool {
         Family::ALL.into_iter().any(|family| self.node.node_count(family) > 0)
             || self.node.infohash_count() > 0
-            || !self.searches.is_empty()
-            || !self.kept.is_empty()
+            || !self.lookups.is_empty()
+            || !self.publications.is_empty()
     }
 
-    pub(super) fn take_events(&mut self) {
+    pub(crate) fn take_events(&mut self) {
         self.note_ready();
         self.deliver_events();
         self.serve_queue();
         let now = self.clock.now();
         self.crawls.values_mut().for_each(|crawling| crawling.go_on(now, &mut self.node));
-        let Self { node, board, hosts, subscribers, .. } = self;
-        hosts.tend(node, now, |notice| publish(board, subscribers, &notice));
+        let Self { node, shared, hosts, subscribers, .. } = self;
+        hosts.tend(node, now, |notice| publish(shared, subscribers, &notice));
     }
 
     fn deliver_events(&mut self) {
@@ -614,7 +639,7 @@ impl Desk {
                 self.note_ready();
             }
             if !self.deliver(event) {
-                self.publish(Notice::Node(event));
+                self.publish(NetEvent::Node(event));
             }
         }
     }
@@ -623,32 +648,31 @@ impl Desk {
     fn deliver(&mut self, event: Event) -> bool {
         match event {
             Event::Peer { lookup, peer } => {
-                let search = self.searches.get(&lookup).map(|running| running.progress.push_peer(peer));
+                let search = self.lookups.get(&lookup).map(|running| running.state.push_peer(peer));
                 search
                     .or_else(|| self.keeping(lookup).map(|keeping| keeping.push_peer(lookup, peer)))
                     .is_some()
             }
             Event::Acknowledged { lookup, node } => {
-                let search =
-                    self.searches.get(&lookup).map(|running| running.progress.push_acknowledged(node));
+                let search = self.lookups.get(&lookup).map(|running| running.state.push_acknowledged(node));
                 let round = || self.keeping(lookup).map(|keeping| keeping.push_acknowledged(lookup, node));
                 search.or_else(round).is_some()
             }
             #[cfg(feature = "items")]
             Event::ItemFound { lookup, .. } => {
                 self.take_version(lookup);
-                self.searches.contains_key(&lookup) || self.keeping(lookup).is_some()
+                self.lookups.contains_key(&lookup) || self.keeping(lookup).is_some()
             }
             Event::LookupDone { lookup, report } => {
                 trace::lookup_done(&report);
                 // The event of its last version may have been lost.
                 #[cfg(feature = "items")]
                 self.take_version(lookup);
-                let Some(running) = self.searches.remove(&lookup) else {
-                    let keeping = report.kept.and_then(|kept| self.kept.get_mut(&kept));
+                let Some(running) = self.lookups.remove(&lookup) else {
+                    let keeping = report.kept.and_then(|kept| self.publications.get_mut(&kept));
                     return keeping.map(|keeping| keeping.end(lookup, report)).is_some();
                 };
-                running.progress.finish(report, self.node.lookup_nodes(lookup).collect());
+                running.state.finish(report, self.node.lookup_nodes(lookup).collect());
                 true
             }
             Event::QueryDone { query, result, .. } => {
@@ -669,8 +693,8 @@ impl Desk {
     /// Hands over the item of a lookup, if it has one: of those found the newest.
     #[cfg(feature = "items")]
     fn take_version(&self, lookup: LookupId) {
-        if let Some(running) = self.searches.get(&lookup) {
-            running.progress.push_version(self.node.item(lookup));
+        if let Some(running) = self.lookups.get(&lookup) {
+            running.state.push_version(self.node.item(lookup));
         }
     }
 
@@ -681,22 +705,22 @@ impl Desk {
     }
 
     /// The announce of which a lookup is a round.
-    fn keeping(&mut self, lookup: LookupId) -> Option<&mut Keeping> {
-        self.kept.get_mut(&self.node.lookup_report(lookup)?.kept?)
+    fn keeping(&mut self, lookup: LookupId) -> Option<&mut ActivePublication> {
+        self.publications.get_mut(&self.node.lookup_report(lookup)?.kept?)
     }
 
-    pub(super) fn publish(&mut self, notice: Notice) {
-        publish(&self.board, &mut self.subscribers, &notice);
+    pub(crate) fn publish(&mut self, notice: NetEvent) {
+        publish(&self.shared, &mut self.subscribers, &notice);
     }
 }
 
-fn publish(board: &Board, subscribers: &mut Subscribers, notice: &Notice) {
+fn publish(shared: &Shared, subscribers: &mut Subscribers, notice: &NetEvent) {
     trace::notice(notice);
     let lost = subscribers.publish(notice);
-    board.counters.notices_lost.fetch_add(lost, Ordering::Relaxed);
+    shared.counters.notices_lost.fetch_add(lost, Ordering::Relaxed);
 }
 
-impl Drop for Desk {
+impl Drop for Engine {
     /// Also on a panic: nobody waits for a loop that is gone.
     fn drop(&mut self) {
         // A task does not get to its end if the runtime ends before. After a panic nobody knows what
@@ -704,13 +728,13 @@ impl Drop for Desk {
         if !thread::panicking() {
             self.save_last();
         }
-        let searches = self.searches.values_mut().chain(self.queue.searches());
-        searches.for_each(|running| running.progress.fail(CallError::Closed));
-        self.kept.values().for_each(Keeping::close);
-        self.crawls.values().for_each(Crawling::close);
-        self.board.status.update(|status| (status.closed, status.ready) = (true, [false; 2]));
+        let lookups = self.lookups.values_mut().chain(self.queue.lookups());
+        lookups.for_each(|running| running.state.fail(CallError::Closed));
+        self.publications.values().for_each(ActivePublication::close);
+        self.crawls.values().for_each(ActiveCrawl::close);
+        self.shared.status.update(|status| (status.closed, status.ready) = (true, [false; 2]));
     }
 }
 
 #[cfg(all(test, feature = "net"))]
-pub(super) mod tests;
+pub(crate) mod tests;

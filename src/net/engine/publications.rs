@@ -6,8 +6,8 @@ use alloc::vec::Vec;
 use core::net::SocketAddr;
 use core::time::Duration;
 
-use super::error::CallError;
-use super::watched::Watched;
+use super::watch::Watch;
+use crate::net::error::CallError;
 use crate::state::Unclaimed;
 use crate::{Announce, InfoHash, Instant, KeptId, LookupId, LookupReport, Node, SavedAnnounce, StartError};
 #[cfg(feature = "items")]
@@ -16,7 +16,7 @@ use crate::{Item, NodeId, SavedItem};
 /// One round of an announce or an item that is kept up.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct Round {
+pub struct Republished {
     /// How it went.
     pub report: LookupReport,
     /// The torrent's peers that it found.
@@ -26,20 +26,18 @@ pub struct Round {
     pub acknowledged: Vec<SocketAddr>,
 }
 
-pub(super) type Rounds = Watched<Ended>;
-
 /// The rounds that have ended, of which the last one is kept.
 #[derive(Debug, Default)]
-pub(super) struct Ended {
+pub(crate) struct RepublishState {
     /// How many.
     count: usize,
-    last: Option<Round>,
+    last: Option<Republished>,
     closed: bool,
 }
 
-impl Ended {
-    /// For a [`Reader`](super::reader::Reader): the last one.
-    pub(super) fn next_round(&self, seen: usize) -> Option<Result<Option<(usize, Round)>, CallError>> {
+impl RepublishState {
+    /// For a [`Cursor`](crate::net::handle::cursor::Cursor): the last one.
+    pub(crate) fn next_round(&self, seen: usize) -> Option<Result<Option<(usize, Republished)>, CallError>> {
         if self.count > seen {
             return Some(Ok(self.last.clone().map(|round| (self.count, round))));
         }
@@ -49,11 +47,11 @@ impl Ended {
 
 /// What the loop has of what is kept up.
 #[derive(Debug, Default)]
-pub(super) struct Keeping {
+pub(crate) struct ActivePublication {
     /// Who keeps it up, in the order in which they came; and the announce that each of them wants, if it
     /// is one.
-    pub(super) holders: BTreeMap<u64, Option<(InfoHash, Announce)>>,
-    pub(super) rounds: Arc<Rounds>,
+    pub(crate) holders: BTreeMap<u64, Option<(InfoHash, Announce)>>,
+    pub(crate) rounds: Arc<Watch<RepublishState>>,
     /// The last round that was heard of.
     round: Option<LookupId>,
     /// What it has found; bounded as the findings of a lookup are.
@@ -61,29 +59,29 @@ pub(super) struct Keeping {
     acknowledged: Vec<SocketAddr>,
 }
 
-impl Keeping {
-    pub(super) fn push_peer(&mut self, round: LookupId, peer: SocketAddr) {
+impl ActivePublication {
+    pub(crate) fn push_peer(&mut self, round: LookupId, peer: SocketAddr) {
         self.turn_to(round);
         self.peers.push(peer);
     }
 
-    pub(super) fn push_acknowledged(&mut self, round: LookupId, node: SocketAddr) {
+    pub(crate) fn push_acknowledged(&mut self, round: LookupId, node: SocketAddr) {
         self.turn_to(round);
         self.acknowledged.push(node);
     }
 
-    pub(super) fn end(&mut self, round: LookupId, report: LookupReport) {
+    pub(crate) fn end(&mut self, round: LookupId, report: LookupReport) {
         self.turn_to(round);
         let (peers, acknowledged) =
             (core::mem::take(&mut self.peers), core::mem::take(&mut self.acknowledged));
         self.rounds.update(|ended| {
             ended.count += 1;
-            ended.last = Some(Round { report, peers, acknowledged });
+            ended.last = Some(Republished { report, peers, acknowledged });
         });
     }
 
     /// Tells the callers that there will be no more.
-    pub(super) fn close(&self) {
+    pub(crate) fn close(&self) {
         self.rounds.update(|ended| ended.closed = true);
     }
 
@@ -99,7 +97,7 @@ impl Keeping {
 /// The announces and items of a saved state. None of them goes on before somebody wants it: they live
 /// as long as their handles, and those have ended with the earlier node.
 #[derive(Debug, Default)]
-pub(super) struct Saved {
+pub(crate) struct Saved {
     announces: BTreeMap<InfoHash, SavedAnnounce>,
     #[cfg(feature = "items")]
     items: BTreeMap<NodeId, SavedItem>,
@@ -112,7 +110,7 @@ pub(super) struct Saved {
 }
 
 impl Saved {
-    pub(super) fn new(
+    pub(crate) fn new(
         announces: impl Iterator<Item = SavedAnnounce>,
         elapsed: Duration,
         at: Instant,
@@ -130,15 +128,15 @@ impl Saved {
     }
 
     #[cfg(feature = "items")]
-    pub(super) fn with_items(self, items: impl Iterator<Item = SavedItem>) -> Self {
+    pub(crate) fn with_items(self, items: impl Iterator<Item = SavedItem>) -> Self {
         Self { items: items.take(self.room).map(|saved| (saved.item.target(), saved)).collect(), ..self }
     }
 
-    pub(super) fn announce_count(&self) -> usize {
+    pub(crate) fn announce_count(&self) -> usize {
         self.announces.len()
     }
 
-    pub(super) fn item_count(&self) -> usize {
+    pub(crate) fn item_count(&self) -> usize {
         #[cfg(feature = "items")]
         return self.items.len();
         #[cfg(not(feature = "items"))]
@@ -147,13 +145,13 @@ impl Saved {
 
     /// The items that nobody has wanted yet.
     #[cfg(feature = "items")]
-    pub(super) fn items(&self) -> Vec<Item> {
+    pub(crate) fn items(&self) -> Vec<Item> {
         self.items.values().map(|saved| saved.item.clone()).collect()
     }
 
     /// What nobody has asked for, to be saved again behind what the node keeps up itself: an owner who wants
     /// it may come later, or be another process. If there is no room for all, those of the latest rounds.
-    pub(super) fn unclaimed(&self, own: usize, now: Instant) -> Unclaimed {
+    pub(crate) fn unclaimed(&self, own: usize, now: Instant) -> Unclaimed {
         let elapsed = self.elapsed.saturating_add(now - self.at);
         let mut room = self.room.saturating_sub(own);
         let mut announces: Vec<_> = self.announces.values().copied().collect();
@@ -183,13 +181,13 @@ impl Saved {
     }
 
     /// The host slept, and the clock did not count that.
-    pub(super) fn age(&mut self, slept: Duration) {
+    pub(crate) fn age(&mut self, slept: Duration) {
         self.elapsed = self.elapsed.saturating_add(slept);
     }
 
     /// Keeps a torrent announced: if the same was announced when the state was saved, it goes on from
     /// there. What cannot be kept stays saved.
-    pub(super) fn keep_announced(
+    pub(crate) fn keep_announced(
         &mut self,
         node: &mut Node,
         now: Instant,
@@ -207,7 +205,7 @@ impl Saved {
 
     /// Keeps an item stored: if this one was when the state was saved, it goes on from there.
     #[cfg(feature = "items")]
-    pub(super) fn keep_stored(
+    pub(crate) fn keep_stored(
         &mut self,
         node: &mut Node,
         now: Instant,
@@ -226,12 +224,12 @@ impl Saved {
 /// The names of what is kept up, and what it is kept up for: the same in both adapters.
 macro_rules! subjects {
     () => {
-        /// An announce that is kept up, from [`Dht::keep_announced`](super::Dht::keep_announced).
-        pub type Announcement = Upkeep<$crate::InfoHash>;
+        /// An announce that is kept up, from [`DhtHandle::keep_announced`](super::DhtHandle::keep_announced).
+        pub type Announcement = Recurring<$crate::InfoHash>;
 
-        /// An item that is kept up, from [`Dht::keep_stored`](super::Dht::keep_stored).
+        /// An item that is kept up, from [`DhtHandle::keep_stored`](super::DhtHandle::keep_stored).
         #[cfg(feature = "items")]
-        pub type Publication = Upkeep<$crate::NodeId>;
+        pub type Publication = Recurring<$crate::NodeId>;
 
         impl Announcement {
             /// The torrent.
@@ -248,9 +246,9 @@ macro_rules! subjects {
             }
         }
 
-        impl<T: core::fmt::Debug> core::fmt::Debug for Upkeep<T> {
+        impl<T: core::fmt::Debug> core::fmt::Debug for Recurring<T> {
             fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-                f.debug_struct("Upkeep")
+                f.debug_struct("Recurring")
                     .field("subject", &self.subject)
                     .field("seen", &self.rounds.seen())
                     .finish_non_exhaustive()
@@ -258,4 +256,4 @@ macro_rules! subjects {
         }
     };
 }
-pub(super) use subjects;
+pub(crate) use subjects;

@@ -10,22 +10,25 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 
-use super::{Desk, Joined, Reply, Running};
-use crate::net::board::{Held, Lease};
+use super::lookups::{Key, LookupState, Sampled};
+#[cfg(feature = "items")]
+use super::publications::RepublishState;
+use super::shared::{Lease, Resource};
+use super::watch::Watch;
+use super::{ActiveLookup, Engine, Joined, Reply};
+#[cfg(feature = "items")]
+use crate::Item;
 use crate::net::error::CallError;
-use crate::net::progress::{Key, Progress, Sampled};
 use crate::net::trace::event;
 use crate::{Family, Instant, Limit, Lookup, LookupId, NodeId, Pong, StartError};
-#[cfg(feature = "items")]
-use crate::{Item, net::rounds::Rounds};
 
 /// Calls that wait at most, unless the builder says otherwise: enough for a client that looks up each of some
 /// thousand torrents or keys; at less than a kilobyte each they take a few megabytes at most.
-pub(in crate::net) const QUEUE: usize = 4096;
+pub(crate) const QUEUE: usize = 4096;
 
 /// What the node is asked to begin.
 pub(super) enum Call {
-    Search(Box<Running>),
+    Lookup(Box<ActiveLookup>),
     Ping {
         addr: SocketAddr,
         reply: Reply<Result<Pong, CallError>>,
@@ -39,7 +42,7 @@ pub(super) enum Call {
     #[cfg(feature = "items")]
     KeepStored {
         item: Box<Item>,
-        reply: Reply<Result<(Arc<Rounds>, Lease), CallError>>,
+        reply: Reply<Result<(Arc<Watch<RepublishState>>, Lease), CallError>>,
     },
 }
 
@@ -65,7 +68,7 @@ impl Call {
     /// Tells the caller that nothing will come of it.
     pub(super) fn fail(self, error: CallError) {
         match self {
-            Self::Search(running) => running.progress.fail(error),
+            Self::Lookup(running) => running.state.fail(error),
             Self::Ping { reply, .. } => reply(Err(error)),
             Self::Sample { reply, .. } => reply(Err(error)),
             // Its caller has gone on.
@@ -78,7 +81,7 @@ impl Call {
     /// The limits that it may run into.
     fn needs(&self) -> &'static [Limit] {
         match self {
-            Self::Search(running) => match running.key {
+            Self::Lookup(running) => match running.key {
                 Key::Lookup(Lookup::Scrape(_), _) => &[Limit::Scrapes, Limit::Lookups],
                 #[cfg(feature = "items")]
                 Key::Put(..) | Key::Lookup(Lookup::GetImmutable(_) | Lookup::GetMutable(..), _) => {
@@ -114,10 +117,10 @@ impl Queue {
         call
     }
 
-    /// The searches that wait.
-    pub(super) fn searches(&mut self) -> impl Iterator<Item = &mut Running> {
+    /// The lookups that wait.
+    pub(super) fn lookups(&mut self) -> impl Iterator<Item = &mut ActiveLookup> {
         let calls = self.lines.values_mut().flat_map(|line| line.calls.values_mut());
-        calls.filter_map(|call| if let Call::Search(running) = call { Some(&mut **running) } else { None })
+        calls.filter_map(|call| if let Call::Lookup(running) = call { Some(&mut **running) } else { None })
     }
 
     /// Why a newcomer has to wait: for whoever waits already.
@@ -158,24 +161,24 @@ fn passing(refusal: StartError) -> Option<Limit> {
     }
 }
 
-impl Desk {
+impl Engine {
     /// Joins the search of another caller, or begins one, or has it wait.
     pub(super) fn search(&mut self, key: Key) -> Result<Joined, CallError> {
         let shared = {
-            let mut searches = self.searches.values_mut().chain(self.queue.searches());
-            searches.find(|running| running.key == key).map(|running| {
+            let mut lookups = self.lookups.values_mut().chain(self.queue.lookups());
+            lookups.find(|running| running.key == key).map(|running| {
                 running.users += 1;
-                (running.number, Arc::clone(&running.progress))
+                (running.number, Arc::clone(&running.state))
             })
         };
-        if let Some((number, progress)) = shared {
-            return Ok(self.joined(number, progress));
+        if let Some((number, state)) = shared {
+            return Ok(self.joined(number, state));
         }
         let number = self.next_call();
-        let progress = Arc::new(Progress::waiting(key.unstarted(self.node.id(Family::V4))));
-        let running = Running { key, number, users: 1, progress: Arc::clone(&progress) };
-        self.call(number, Call::Search(Box::new(running))).map_err(|(_, error)| error)?;
-        Ok(self.joined(number, progress))
+        let state = Arc::new(Watch::<LookupState>::waiting(key.unstarted(self.node.id(Family::V4))));
+        let running = ActiveLookup { key, number, users: 1, state: Arc::clone(&state) };
+        self.call(number, Call::Lookup(Box::new(running))).map_err(|(_, error)| error)?;
+        Ok(self.joined(number, state))
     }
 
     /// Begins a query to a single node, or has it wait. `started` gets what gives it up.
@@ -185,7 +188,7 @@ impl Desk {
             Err((call, error)) => call.fail(error),
             Ok(()) => {
                 if let Some(started) = started {
-                    started(Lease::new(&self.board, Held::Call(number)));
+                    started(Lease::new(&self.shared, Resource::Call(number)));
                 }
             }
         }
@@ -233,10 +236,10 @@ impl Desk {
 
     /// One of those who share a search has gone.
     pub(super) fn leave_search(&mut self, number: u64) {
-        let started = self.searches.iter_mut().find(|(_, running)| running.number == number);
+        let started = self.lookups.iter_mut().find(|(_, running)| running.number == number);
         let (lookup, running) = match started {
             Some((&lookup, running)) => (Some(lookup), running),
-            None => match self.queue.searches().find(|running| running.number == number) {
+            None => match self.queue.lookups().find(|running| running.number == number) {
                 Some(running) => (None, running),
                 None => return,
             },
@@ -247,7 +250,7 @@ impl Desk {
         }
         match lookup {
             Some(lookup) => {
-                self.searches.remove(&lookup);
+                self.lookups.remove(&lookup);
                 self.node.cancel(lookup);
             }
             None => drop(self.queue.remove(number)),
@@ -272,13 +275,13 @@ impl Desk {
     fn start_call(&mut self, number: u64, call: Call) -> Result<(), Refused<StartError>> {
         let now = self.clock.now();
         match call {
-            Call::Search(running) => match self.start_search(now, &running.key) {
+            Call::Lookup(running) => match self.start_search(now, &running.key) {
                 Ok(lookup) => {
                     event!(DEBUG, "lookup started", what = format_args!("{:?}", running.key));
-                    running.progress.start(lookup);
-                    self.searches.insert(lookup, *running);
+                    running.state.start(lookup);
+                    self.lookups.insert(lookup, *running);
                 }
-                Err(error) => return Err((Call::Search(running), error)),
+                Err(error) => return Err((Call::Lookup(running), error)),
             },
             Call::Ping { addr, reply } => match self.node.ping(now, addr) {
                 Ok(query) => drop(self.pings.insert(query, (number, reply))),
@@ -307,7 +310,7 @@ impl Desk {
         }
     }
 
-    fn joined(&self, number: u64, progress: Arc<Progress>) -> Joined {
-        Joined { progress, lease: Lease::new(&self.board, Held::Search(number)) }
+    fn joined(&self, number: u64, state: Arc<Watch<LookupState>>) -> Joined {
+        Joined { state, lease: Lease::new(&self.shared, Resource::Lookup(number)) }
     }
 }

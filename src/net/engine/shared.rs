@@ -9,37 +9,37 @@ use core::task::Waker;
 use std::io;
 use std::sync::Mutex;
 
-use super::error::CallError;
-use super::stats::Counters;
-use super::watched::{Watched, lock};
+use super::counters::Counters;
+use super::watch::{Watch, lock};
+use crate::net::error::CallError;
 use crate::{KeptId, LookupOptions};
 
-pub(super) struct Board {
-    pub(super) status: Watched<Status>,
-    pub(super) counters: Counters,
-    pub(super) lookup_options: LookupOptions,
+pub(crate) struct Shared {
+    pub(crate) status: Watch<Status>,
+    pub(crate) counters: Counters,
+    pub(crate) lookup_options: LookupOptions,
     /// The system's code of the last error in sending; 0: there was none.
     send_error: AtomicI32,
     /// Wakes the loop.
     waker: Waker,
     closing: AtomicBool,
-    released: Mutex<Vec<Held>>,
+    released: Mutex<Vec<Resource>>,
 }
 
 #[derive(Debug, Default)]
-pub(super) struct Status {
+pub(crate) struct Status {
     /// By family.
-    pub(super) ready: [bool; 2],
+    pub(crate) ready: [bool; 2],
     /// Of the sockets, by family.
-    pub(super) local_addrs: [Option<SocketAddr>; 2],
+    pub(crate) local_addrs: [Option<SocketAddr>; 2],
     /// The user has switched the node off.
-    pub(super) disabled: bool,
-    pub(super) closed: bool,
+    pub(crate) disabled: bool,
+    pub(crate) closed: bool,
 }
 
 impl Status {
     /// Whether a table is ready, once it is or the loop has ended.
-    pub(super) fn is_ready(&self) -> Option<Result<bool, CallError>> {
+    pub(crate) fn is_ready(&self) -> Option<Result<bool, CallError>> {
         if self.closed {
             return Some(Err(CallError::Closed));
         }
@@ -47,13 +47,13 @@ impl Status {
     }
 }
 
-impl Board {
-    pub(super) fn new(
+impl Shared {
+    pub(crate) fn new(
         waker: Waker,
         local_addrs: [Option<SocketAddr>; 2],
         lookup_options: LookupOptions,
     ) -> Self {
-        let status = Watched::default();
+        let status = Watch::default();
         status.update(|status: &mut Status| status.local_addrs = local_addrs);
         Self {
             status,
@@ -66,40 +66,40 @@ impl Board {
         }
     }
 
-    pub(super) fn local_addrs(&self) -> [Option<SocketAddr>; 2] {
+    pub(crate) fn local_addrs(&self) -> [Option<SocketAddr>; 2] {
         self.status.read(|status| status.local_addrs)
     }
 
     /// The system has not sent a datagram. A full socket is no error: it is sent later.
-    pub(super) fn note_send_error(&self, error: &io::Error) {
+    pub(crate) fn note_send_error(&self, error: &io::Error) {
         if let Some(code) = error.raw_os_error().filter(|_| error.kind() != io::ErrorKind::WouldBlock) {
             self.send_error.store(code, Ordering::Relaxed);
         }
     }
 
-    pub(super) fn last_send_error(&self) -> Option<io::Error> {
+    pub(crate) fn last_send_error(&self) -> Option<io::Error> {
         let code = self.send_error.load(Ordering::Relaxed);
         (code != 0).then(|| io::Error::from_raw_os_error(code))
     }
 
-    pub(super) fn wake(&self) {
+    pub(crate) fn wake(&self) {
         self.waker.wake_by_ref();
     }
 
     /// Asks the loop to end. What is held now is held until then.
-    pub(super) fn close(&self) {
+    pub(crate) fn close(&self) {
         let released = lock(&self.released);
         self.closing.store(true, Ordering::Release);
         drop(released);
         self.wake();
     }
 
-    pub(super) fn is_closing(&self) -> bool {
+    pub(crate) fn is_closing(&self) -> bool {
         self.closing.load(Ordering::Acquire)
     }
 
     /// What has been given up since the last call.
-    pub(super) fn take_released(&self) -> Vec<Held> {
+    pub(crate) fn take_released(&self) -> Vec<Resource> {
         core::mem::take(&mut lock(&self.released))
     }
 }
@@ -107,43 +107,43 @@ impl Board {
 /// One user's share of something under way, given up by its drop: also if that is the drop of a
 /// reply which came too late for its caller. Giving up never blocks and is never lost;
 /// once the loop is to end it means nothing any more.
-pub(super) struct Lease {
-    board: Arc<Board>,
-    held: Held,
+pub(crate) struct Lease {
+    shared: Arc<Shared>,
+    held: Resource,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Held {
+pub(crate) enum Resource {
     /// By its number.
-    Search(u64),
+    Lookup(u64),
     /// A query to a single node, by its number.
     Call(u64),
     /// With the number of the holder.
-    Kept(KeptId, u64),
+    Publication(KeptId, u64),
     /// By its number.
     Crawl(u64),
 }
 
 impl Lease {
-    pub(super) fn new(board: &Arc<Board>, held: Held) -> Self {
-        Self { board: Arc::clone(board), held }
+    pub(crate) fn new(shared: &Arc<Shared>, held: Resource) -> Self {
+        Self { shared: Arc::clone(shared), held }
     }
 
     /// Wakes the loop, which may have waited for its user.
-    pub(super) fn wake(&self) {
-        self.board.wake();
+    pub(crate) fn wake(&self) {
+        self.shared.wake();
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        let mut released = lock(&self.board.released);
-        if self.board.is_closing() {
+        let mut released = lock(&self.shared.released);
+        if self.shared.is_closing() {
             return;
         }
         released.push(self.held);
         drop(released);
-        self.board.wake();
+        self.shared.wake();
     }
 }
 

@@ -5,22 +5,22 @@ use std::net::UdpSocket;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::Instant as StdInstant;
 
+use super::events::{NetEvents, subscription};
 use super::*;
-use crate::net::events::{Events, subscription};
 use crate::net::resolve::Resolver;
 use crate::wire::Message;
 use crate::{AddressPolicy, Config, Limits, LookupOptions, MAX_DATAGRAM, SavedAnnounce};
 
-/// A desk in no loop, and what it tells.
-fn desk() -> (Desk, Events) {
+/// An engine in no loop, and what it tells.
+fn engine() -> (Engine, NetEvents) {
     let clock = Clock::new();
     let node = Node::new(Config::default(), &Limits::default(), [7; 32], clock.now());
     let waker = core::task::Waker::noop().clone();
-    let board = Arc::new(Board::new(waker, [None; 2], LookupOptions::default()));
+    let shared = Arc::new(Shared::new(waker, [None; 2], LookupOptions::default()));
     let (subscriber, events) = subscription();
     let mut subscribers = Subscribers::default();
     subscribers.add(subscriber);
-    (Desk::new(node, clock, board, no_hosts(), subscribers), events)
+    (Engine::new(node, clock, shared, no_hosts(), subscribers), events)
 }
 
 fn no_hosts() -> Hosts {
@@ -28,7 +28,7 @@ fn no_hosts() -> Hosts {
 }
 
 /// Tells a node of others, and returns from where and how they answer its pings.
-pub(in crate::net) fn answers_of(node: &mut Node, now: Instant, count: u8) -> Vec<(SocketAddr, Vec<u8>)> {
+pub(crate) fn answers_of(node: &mut Node, now: Instant, count: u8) -> Vec<(SocketAddr, Vec<u8>)> {
     for at in 1..=count {
         node.add_node(now, SocketAddr::from((Ipv4Addr::new(60, at, 1, 1), 6881))).unwrap();
     }
@@ -52,31 +52,32 @@ std::thread_local! {
 }
 
 /// Lets time pass on the clock of [`desk_by_hand`].
-pub(in crate::net) fn wait(time: Duration) {
+pub(crate) fn wait(time: Duration) {
     let (start, passed) = TIME.get();
     TIME.set((start, passed + time));
 }
 
-/// A desk for loopback, in no loop, whose time passes on demand only.
-pub(in crate::net) fn desk_by_hand() -> Desk {
+/// An engine for loopback, in no loop, whose time passes on demand only.
+pub(crate) fn desk_by_hand() -> Engine {
     let clock = Clock::reading(|| {
         let (start, passed) = TIME.get();
         start + passed
     });
     let config = Config { address_policy: AddressPolicy::Any, source_limits: false, ..Config::default() };
     let node = Node::new(config, &Limits::default(), [7; 32], clock.now());
-    let board = Arc::new(Board::new(core::task::Waker::noop().clone(), [None; 2], LookupOptions::default()));
-    Desk::new(node, clock, board, no_hosts(), Subscribers::default())
+    let shared =
+        Arc::new(Shared::new(core::task::Waker::noop().clone(), [None; 2], LookupOptions::default()));
+    Engine::new(node, clock, shared, no_hosts(), Subscribers::default())
 }
 
 /// A ping, and where its result comes.
-pub(in crate::net) fn ping(addr: SocketAddr) -> (Command, Receiver<Result<Pong, CallError>>) {
+pub(crate) fn ping(addr: SocketAddr) -> (Command, Receiver<Result<Pong, CallError>>) {
     let (sender, result) = sync_channel(1);
     (Command::Ping { addr, started: None, reply: Box::new(move |pong| sender.send(pong).unwrap()) }, result)
 }
 
 /// Another node, which does as it is told.
-pub(in crate::net) fn other() -> (UdpSocket, SocketAddr) {
+pub(crate) fn other() -> (UdpSocket, SocketAddr) {
     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     socket.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
     let addr = socket.local_addr().unwrap();
@@ -84,7 +85,7 @@ pub(in crate::net) fn other() -> (UdpSocket, SocketAddr) {
 }
 
 /// Answers the ping that has come to `other`, behind a crowd of datagrams that are nothing.
-pub(in crate::net) fn answer_ping(other: &UdpSocket) {
+pub(crate) fn answer_ping(other: &UdpSocket) {
     let mut buffer = [0; MAX_DATAGRAM];
     let (len, from) = other.recv_from(&mut buffer).unwrap();
     let ping = Message::parse(&buffer[..len]).unwrap();
@@ -95,20 +96,20 @@ pub(in crate::net) fn answer_ping(other: &UdpSocket) {
 
 #[test]
 fn a_node_with_something_to_lose_looks_for_a_sleep_every_quarter_of_a_minute() {
-    let mut desk = desk_by_hand();
-    assert_eq!(desk.next_turn(desk.clock.now()), desk.node.poll_timeout());
-    let now = desk.clock.now();
-    for (from, answer) in answers_of(&mut desk.node, now, 8) {
-        desk.handle_datagram(now, from, None, &answer);
+    let mut engine = desk_by_hand();
+    assert_eq!(engine.next_turn(engine.clock.now()), engine.node.poll_timeout());
+    let now = engine.clock.now();
+    for (from, answer) in answers_of(&mut engine.node, now, 8) {
+        engine.handle_datagram(now, from, None, &answer);
     }
     for _ in 0..100 {
-        let now = desk.clock.now();
-        desk.begin();
-        desk.tick();
-        desk.transmit(|_, _| Ok(()));
-        desk.take_events();
-        desk.begin();
-        let next = desk.next_turn(now).unwrap();
+        let now = engine.clock.now();
+        engine.begin();
+        engine.tick();
+        engine.transmit(|_, _| Ok(()));
+        engine.take_events();
+        engine.begin();
+        let next = engine.next_turn(now).unwrap();
         assert!(next > now && next - now <= Duration::from_secs(15));
         wait(next - now);
     }
@@ -116,52 +117,52 @@ fn a_node_with_something_to_lose_looks_for_a_sleep_every_quarter_of_a_minute() {
 
 #[test]
 fn what_the_system_does_not_send_is_told_once_a_minute_and_blamed_on_nobody() {
-    let (mut desk, mut events) = desk();
-    let now = desk.clock.now();
-    (1..=8).for_each(|at| desk.node.add_node(now, ([60, at, 1, 1], 6881).into()).unwrap());
-    desk.transmit(|_, _| Err(io::ErrorKind::NetworkUnreachable.into()));
-    assert_eq!((desk.node.stats().unsent, desk.node.stats().unreachable), (8, 0));
-    let counted = desk.board.counters.read();
+    let (mut engine, mut events) = engine();
+    let now = engine.clock.now();
+    (1..=8).for_each(|at| engine.node.add_node(now, ([60, at, 1, 1], 6881).into()).unwrap());
+    engine.transmit(|_, _| Err(io::ErrorKind::NetworkUnreachable.into()));
+    assert_eq!((engine.node.stats().unsent, engine.node.stats().unreachable), (8, 0));
+    let counted = engine.shared.counters.read();
     assert_eq!((counted.sends_lost, counted.sends_unreachable), (8, 0));
-    drop(desk);
-    let told = events.by_ref().filter(|notice| matches!(notice, Notice::Unsent { .. }));
+    drop(engine);
+    let told = events.by_ref().filter(|notice| matches!(notice, NetEvent::Unsent { .. }));
     assert_eq!(told.count(), 1);
 }
 
 #[test]
 fn no_event_is_lost_in_a_burst_of_datagrams() {
-    let (mut desk, mut events) = desk();
-    let now = desk.clock.now();
-    let answers = answers_of(&mut desk.node, now, 80);
+    let (mut engine, mut events) = engine();
+    let now = engine.clock.now();
+    let answers = answers_of(&mut engine.node, now, 80);
     for (from, answer) in &answers {
-        desk.handle_datagram(now, *from, None, answer);
+        engine.handle_datagram(now, *from, None, answer);
     }
-    let known = desk.node.node_count(Family::V4);
+    let known = engine.node.node_count(Family::V4);
     assert!(known > Limits::default().events, "{known}");
-    assert_eq!(desk.node.stats().events_lost, 0);
-    drop(desk);
-    let added = events.by_ref().filter(|notice| matches!(notice, Notice::Node(Event::NodeAdded { .. })));
+    assert_eq!(engine.node.stats().events_lost, 0);
+    drop(engine);
+    let added = events.by_ref().filter(|notice| matches!(notice, NetEvent::Node(Event::NodeAdded { .. })));
     assert_eq!(added.count(), known);
 }
 
 #[test]
 fn a_sleep_of_the_host_interrupts_queries_and_ages_what_was_saved() {
     for (slept, interrupted) in [(0, 0), (3600, 1)] {
-        let (mut desk, _events) = desk();
-        let now = desk.clock.now();
+        let (mut engine, _events) = engine();
+        let now = engine.clock.now();
         let infohash = InfoHash::from([1; 20]);
         let announce = Announce::port(4242);
         let saved = SavedAnnounce { infohash, announce, acknowledged: 8, age: Duration::ZERO };
-        desk.keep_saved(Saved::new([saved].into_iter(), Duration::ZERO, now, 9));
-        answers_of(&mut desk.node, now, 1);
-        desk.watch = SleepWatch::after(Duration::from_secs(slept));
-        if let Some(slept) = desk.begin() {
-            desk.resume(slept);
+        engine.keep_saved(Saved::new([saved].into_iter(), Duration::ZERO, now, 9));
+        answers_of(&mut engine.node, now, 1);
+        engine.watch = SleepWatch::after(Duration::from_secs(slept));
+        if let Some(slept) = engine.begin() {
+            engine.resume(slept);
         }
-        assert_eq!(desk.node.stats().interrupted, interrupted);
-        let now = desk.clock.now();
-        let _kept = desk.keep_announced(now, infohash, announce).unwrap();
-        let kept = desk.node.kept_announces().next().unwrap();
+        assert_eq!(engine.node.stats().interrupted, interrupted);
+        let now = engine.clock.now();
+        let _kept = engine.keep_announced(now, infohash, announce).unwrap();
+        let kept = engine.node.kept_announces().next().unwrap();
         let is_due = kept.due.is_none_or(|due| due <= now);
         assert_eq!(is_due, slept > 0, "{kept:?} at {now:?}");
     }
@@ -169,16 +170,16 @@ fn a_sleep_of_the_host_interrupts_queries_and_ages_what_was_saved() {
 
 #[test]
 fn a_desk_that_ends_in_the_middle_saves_all_the_same() {
-    let path = std::env::temp_dir().join(format!("dht-proto-desk-{}.state", std::process::id()));
+    let path = std::env::temp_dir().join(format!("dht-proto-engine-{}.state", std::process::id()));
     let file = StateFile::new(&path);
-    let (mut desk, _events) = desk();
-    let now = desk.clock.now();
-    for (from, answer) in answers_of(&mut desk.node, now, 1) {
-        desk.handle_datagram(now, from, None, &answer);
+    let (mut engine, _events) = engine();
+    let now = engine.clock.now();
+    for (from, answer) in answers_of(&mut engine.node, now, 1) {
+        engine.handle_datagram(now, from, None, &answer);
     }
     let waker = core::task::Waker::noop().clone();
-    desk.keep_state(Some(Saver::new(file, None, Duration::from_secs(300), now, waker)), None);
-    drop(desk);
+    engine.keep_state(Some(Saver::new(file, None, Duration::from_secs(300), now, waker)), None);
+    drop(engine);
     assert!(path.exists());
     std::fs::remove_file(path).unwrap();
 }

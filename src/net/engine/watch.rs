@@ -12,7 +12,7 @@ use std::{sync::Condvar, time::Instant as StdInstant};
 
 /// A value, and those who wait until it is as they want it.
 #[derive(Debug, Default)]
-pub(super) struct Watched<T> {
+pub(crate) struct Watch<T> {
     value: Mutex<T>,
     #[cfg(feature = "net")]
     changed: Condvar,
@@ -28,12 +28,12 @@ struct Tasks {
     next_place: u64,
 }
 
-impl<T> Watched<T> {
-    pub(super) fn read<R>(&self, look: impl FnOnce(&T) -> R) -> R {
+impl<T> Watch<T> {
+    pub(crate) fn read<R>(&self, look: impl FnOnce(&T) -> R) -> R {
         look(&lock(&self.value))
     }
 
-    pub(super) fn update(&self, change: impl FnOnce(&mut T)) {
+    pub(crate) fn update(&self, change: impl FnOnce(&mut T)) {
         change(&mut lock(&self.value));
         #[cfg(feature = "net")]
         self.changed.notify_all();
@@ -47,7 +47,7 @@ impl<T> Watched<T> {
     /// What `look` finds; or else the task is woken by the next change. The caller's `place` is
     /// made by its first call, and is to be [forgotten](Self::forget).
     #[cfg(feature = "tokio")]
-    pub(super) fn poll<R>(
+    pub(crate) fn poll<R>(
         &self,
         place: &mut Option<u64>,
         cx: &Context<'_>,
@@ -71,21 +71,21 @@ impl<T> Watched<T> {
     }
 
     #[cfg(feature = "tokio")]
-    pub(super) fn forget(&self, place: Option<u64>) {
+    pub(crate) fn forget(&self, place: Option<u64>) {
         let waker = place.and_then(|place| lock(&self.tasks).wakers.remove(&place));
         drop(waker);
     }
 
     /// What `look` finds, as soon as it does.
     #[cfg(feature = "tokio")]
-    pub(super) async fn until<R>(&self, look: impl Fn(&T) -> Option<R>) -> R {
+    pub(crate) async fn until<R>(&self, look: impl Fn(&T) -> Option<R>) -> R {
         let mut waiting = Waiting { watched: self, place: None };
         poll_fn(|cx| self.poll(&mut waiting.place, cx, &look)).await
     }
 
     /// Blocks until `look` finds something or `deadline` has passed; no deadline, no limit.
     #[cfg(feature = "net")]
-    pub(super) fn wait<R>(&self, deadline: Option<StdInstant>, look: impl Fn(&T) -> Option<R>) -> Option<R> {
+    pub(crate) fn wait<R>(&self, deadline: Option<StdInstant>, look: impl Fn(&T) -> Option<R>) -> Option<R> {
         let mut value = lock(&self.value);
         loop {
             if let Some(found) = look(&value) {
@@ -107,7 +107,7 @@ impl<T> Watched<T> {
 
 #[cfg(feature = "tokio")]
 struct Waiting<'a, T> {
-    watched: &'a Watched<T>,
+    watched: &'a Watch<T>,
     place: Option<u64>,
 }
 
@@ -119,7 +119,7 @@ impl<T> Drop for Waiting<'_, T> {
 }
 
 /// A panic while a lock is held leaves nothing half done here.
-pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -131,7 +131,7 @@ mod tests {
 
     #[test]
     fn a_task_is_woken_by_a_change_and_forgotten_when_it_leaves() {
-        let watched = Watched::<u32>::default();
+        let watched = Watch::<u32>::default();
         let mut cx = Context::from_waker(Waker::noop());
         let mut until = Box::pin(watched.until(|&value| (value > 1).then_some(value)));
         assert!(until.as_mut().poll(&mut cx).is_pending());

@@ -8,38 +8,38 @@ use std::thread;
 
 use mio::Poll;
 
-use super::blocking::{Driver, WAKE};
-use super::clock::Clock;
-use super::desk::COMMANDS;
-use super::error::SpawnError;
-use super::events::{Events, subscription};
-use super::handle::{Dht, Owner};
+use super::dht::{Dht, DhtHandle};
 use super::setup::{builder, local_addrs};
-use super::trace;
+use crate::net::clock::Clock;
+use crate::net::engine::COMMANDS;
+use crate::net::engine::events::{NetEvents, subscription};
+use crate::net::error::SpawnError;
+use crate::net::thread::{Driver, WAKE};
+use crate::net::trace;
 
 builder!();
 
 impl Builder {
     /// Binds the sockets and starts the thread. Joining the DHT goes on in the background
-    /// ([`Dht::wait_ready`]).
+    /// ([`DhtHandle::wait_ready`]).
     ///
     /// # Errors
     ///
     /// See [`SpawnError`].
-    pub fn spawn(mut self) -> Result<Owner, SpawnError> {
+    pub fn spawn(mut self) -> Result<Dht, SpawnError> {
         let sockets = self.setup.open()?;
         let local_addrs = local_addrs(&sockets);
         let poll = Poll::new()?;
         let waker = Arc::new(LoopWaker(mio::Waker::new(poll.registry(), WAKE)?));
-        let desk = self.setup.start(waker.into(), Clock::new(), local_addrs)?;
+        let engine = self.setup.start(waker.into(), Clock::new(), local_addrs)?;
 
         let (commands, queue) = sync_channel(COMMANDS);
-        let dht = Dht::new(commands, Arc::clone(&desk.board));
-        let driver = Driver::new(desk, poll, sockets, queue)?;
+        let dht = DhtHandle::new(commands, Arc::clone(&engine.shared));
+        let driver = Driver::new(engine, poll, sockets, queue)?;
         let thread = thread::Builder::new()
             .name("dht".to_owned())
             .spawn(move || trace::in_span(local_addrs, || driver.run()))?;
-        Ok(Owner::new(dht, thread))
+        Ok(Dht::new(dht, thread))
     }
 }
 

@@ -14,36 +14,15 @@ macro_rules! calls {
         use core::ops::Deref;
         use std::io;
 
-        use $crate::net::desk::Change;
+        use $crate::net::engine::Change;
         use $crate::net::metrics::Metrics;
-        use $crate::net::progress::{Findings, Key, Sampled};
-        use $crate::net::reader::Look;
-        use $crate::net::stats::LoopStats;
+        use $crate::net::engine::lookups::{LookupState, Key, Sampled};
+        use $crate::net::handle::cursor::Next;
+        use $crate::net::engine::counters::LoopStats;
         use $crate::{
             Announce, CrawlOptions, Family, InfoHash, Instant, KeptAnnounce, Lookup, LookupOptions, Node,
             NodeId, NodeInfo, Pong, Stats,
         };
-
-        impl Owner {
-            /// A handle to be given away.
-            pub fn dht(&self) -> Dht {
-                self.dht.clone()
-            }
-        }
-
-        impl Deref for Owner {
-            type Target = Dht;
-
-            fn deref(&self) -> &Dht {
-                &self.dht
-            }
-        }
-
-        impl fmt::Debug for Owner {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.debug_tuple("Owner").field(&self.dht).finish()
-            }
-        }
 
         impl Dht {
             /// Starts to describe a node.
@@ -51,12 +30,33 @@ macro_rules! calls {
                 Builder::default()
             }
 
-            /// Finds the peers of a torrent. The [`Search`] yields them as they arrive.
+            /// A handle to be given away.
+            pub fn handle(&self) -> DhtHandle {
+                self.dht.clone()
+            }
+        }
+
+        impl Deref for Dht {
+            type Target = DhtHandle;
+
+            fn deref(&self) -> &DhtHandle {
+                &self.dht
+            }
+        }
+
+        impl fmt::Debug for Dht {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.debug_tuple("Dht").field(&self.dht).finish()
+            }
+        }
+
+        impl DhtHandle {
+            /// Watch<CrawlState> the peers of a torrent. The [`LookupHandle`] yields them as they arrive.
             ///
             /// # Errors
             ///
             /// [`CallError::QueueFull`] if too many calls wait for a slot, [`CallError::Closed`].
-            pub $($async)? fn get_peers(&self, infohash: InfoHash) -> Result<Search, CallError> {
+            pub $($async)? fn get_peers(&self, infohash: InfoHash) -> Result<LookupHandle, CallError> {
                 self.lookup(Lookup::GetPeers(infohash), self.lookup_options())$($wait)*
             }
 
@@ -67,12 +67,12 @@ macro_rules! calls {
             /// # Errors
             ///
             /// [`CallError::QueueFull`] if too many calls wait for a slot, [`CallError::Closed`].
-            pub $($async)? fn scrape(&self, infohash: InfoHash) -> Result<Search, CallError> {
+            pub $($async)? fn scrape(&self, infohash: InfoHash) -> Result<LookupHandle, CallError> {
                 self.lookup(Lookup::Scrape(infohash), self.lookup_options())$($wait)*
             }
 
             /// Adds this host to the peers of a torrent, once; they last on other nodes for half an hour
-            /// or so, and [`keep_announced`](Self::keep_announced) repeats it. [`Search::wait`] tells who
+            /// or so, and [`keep_announced`](Self::keep_announced) repeats it. [`LookupHandle::wait`] tells who
             /// acknowledged; the search yields the torrent's other peers by the way.
             ///
             /// # Errors
@@ -83,7 +83,7 @@ macro_rules! calls {
                 &self,
                 infohash: InfoHash,
                 announce: Announce,
-            ) -> Result<Search, CallError> {
+            ) -> Result<LookupHandle, CallError> {
                 self.lookup(Lookup::Announce(infohash, announce), self.lookup_options())$($wait)*
             }
 
@@ -97,7 +97,7 @@ macro_rules! calls {
             /// With a [`Builder::state`] file, an announce that was kept up when the state was saved goes on
             /// from where it was: if it is not due yet, its first round waits until it is. What nobody asks
             /// for again is not announced. An announcement that is dropped before the node ends counts as
-            /// given up: to have it go on after the next start, [`shutdown`](Owner::shutdown) comes first.
+            /// given up: to have it go on after the next start, [`shutdown`](Dht::shutdown) comes first.
             ///
             /// # Errors
             ///
@@ -111,12 +111,12 @@ macro_rules! calls {
                 Ok(Announcement::new(infohash, kept))
             }
 
-            /// Finds the nodes closest to an id: they are in the [`Outcome`](crate::net::Outcome).
+            /// Watch<CrawlState> the nodes closest to an id: they are in the [`Outcome`](crate::net::Outcome).
             ///
             /// # Errors
             ///
             /// [`CallError::QueueFull`] if too many calls wait for a slot, [`CallError::Closed`].
-            pub $($async)? fn find_node(&self, target: NodeId) -> Result<Search, CallError> {
+            pub $($async)? fn find_node(&self, target: NodeId) -> Result<LookupHandle, CallError> {
                 self.lookup(Lookup::FindNode(target), self.lookup_options())$($wait)*
             }
 
@@ -131,8 +131,8 @@ macro_rules! calls {
                 &self,
                 lookup: Lookup,
                 options: LookupOptions,
-            ) -> Result<Search, CallError> {
-                self.search(Key::Lookup(lookup, options), Findings::next_peer)$($wait)*
+            ) -> Result<LookupHandle, CallError> {
+                self.search(Key::Lookup(lookup, options), LookupState::next_peer)$($wait)*
             }
 
             /// Joins the DHT anew. It happens by itself at birth and after an outage.
@@ -140,8 +140,8 @@ macro_rules! calls {
             /// # Errors
             ///
             /// [`CallError::QueueFull`] if too many calls wait for a slot, [`CallError::Closed`].
-            pub $($async)? fn bootstrap(&self) -> Result<Search, CallError> {
-                self.search(Key::Bootstrap, Findings::next_peer)$($wait)*
+            pub $($async)? fn bootstrap(&self) -> Result<LookupHandle, CallError> {
+                self.search(Key::Bootstrap, LookupState::next_peer)$($wait)*
             }
 
             /// Asks the node at `addr` whether it is there, and waits for the answer or its failure.
@@ -194,7 +194,7 @@ macro_rules! calls {
             /// after an outage, at another address, or with its nodes forgotten, it has to join anew. Not
             /// once it has ended.
             pub fn is_ready(&self, family: Family) -> bool {
-                self.board.status.read(|status| status.ready[family.index()])
+                self.shared.status.read(|status| status.ready[family.index()])
             }
 
             /// Switches the node off, or on again. Nothing happens if it is so already.
@@ -208,14 +208,14 @@ macro_rules! calls {
             /// # Errors
             ///
             /// The system's, or one that holds [`CallError::Closed`]. A socket that cannot be opened is tried
-            /// again by and by ([`Notice::Rebound`](crate::net::Notice::Rebound)); the other family is on.
+            /// again by and by ([`NetEvent::Rebound`](crate::net::NetEvent::Rebound)); the other family is on.
             pub $($async)? fn set_enabled(&self, enabled: bool) -> io::Result<()> {
                 self.change(Change::Enable(enabled))$($wait)*
             }
 
             /// Whether the node is switched on, by [`set_enabled`](Self::set_enabled).
             pub fn is_enabled(&self) -> bool {
-                !self.board.status.read(|status| status.disabled)
+                !self.shared.status.read(|status| status.disabled)
             }
 
             /// From now on, answers nobody and says so in queries, or answers again (BEP 43,
@@ -245,7 +245,7 @@ macro_rules! calls {
             /// The address that the socket of this family is bound to; `None` if the family is off, without a
             /// socket for now, or the socket is not the node's own.
             pub fn local_addr(&self, family: Family) -> Option<SocketAddr> {
-                self.board.local_addrs()[family.index()]
+                self.shared.local_addrs()[family.index()]
             }
 
             /// Where the nodes of this family see us; `None` until enough of them have said so. The port is 0
@@ -280,13 +280,13 @@ macro_rules! calls {
 
             /// What the loop around the node has counted. It can be read after the end, too.
             pub fn loop_stats(&self) -> LoopStats {
-                self.board.counters.read()
+                self.shared.counters.read()
             }
 
             /// The last error with which the system did not send a datagram: no route, a firewall, no
             /// buffers. `None` if all of them have left. It can be read after the end, too.
             pub fn last_send_error(&self) -> Option<io::Error> {
-                self.board.last_send_error()
+                self.shared.last_send_error()
             }
 
             /// Everything that can be measured, read at once.
@@ -349,7 +349,7 @@ macro_rules! calls {
 
             /// Forgets the nodes of both tables, and removes the state file. The DHT is joined anew from the
             /// bootstrap hosts, under the same id, and saved again once there are nodes; to go on under
-            /// another id, [`shutdown`](Owner::shutdown) and then
+            /// another id, [`shutdown`](Dht::shutdown) and then
             /// [`StateFile::clear`](crate::net::StateFile::clear).
             ///
             /// # Errors
@@ -382,7 +382,7 @@ macro_rules! calls {
                 self.with_node(|node, _| (node.lookup_count(), node.query_count()))$($wait)*
             }
 
-            /// Stores a peer that the [`Dht`] of another address was told of
+            /// Stores a peer that the [`DhtHandle`] of another address was told of
             /// ([`Node::store_peer`](crate::Node::store_peer)).
             ///
             /// # Errors
@@ -430,28 +430,28 @@ macro_rules! calls {
             /// # Errors
             ///
             /// [`CallError::Closed`].
-            pub $($async)? fn subscribe(&self) -> Result<Events, CallError> {
+            pub $($async)? fn subscribe(&self) -> Result<NetEvents, CallError> {
                 let (subscriber, events) = subscription();
                 self.send(Command::Subscribe(subscriber))$($wait)*?;
                 Ok(events)
             }
 
             /// Of lookups that are not told any.
-            pub(super) fn lookup_options(&self) -> LookupOptions {
-                self.board.lookup_options
+            pub(crate) fn lookup_options(&self) -> LookupOptions {
+                self.shared.lookup_options
             }
 
             /// `look` tells what the search yields.
-            pub(super) $($async)? fn search<T>(
+            pub(crate) $($async)? fn search<T>(
                 &self,
                 key: Key,
-                look: Look<Findings, T>,
-            ) -> Result<Search<T>, CallError> {
-                let joined = self.ask(|reply| Command::Search { key, reply })$($wait)*??;
-                Ok(Search::new(self.clone(), joined, look))
+                look: Next<LookupState, T>,
+            ) -> Result<LookupHandle<T>, CallError> {
+                let joined = self.ask(|reply| Command::Lookup { key, reply })$($wait)*??;
+                Ok(LookupHandle::new(self.clone(), joined, look))
             }
 
-            pub(super) $($async)? fn with_node<R: Send + 'static>(
+            pub(crate) $($async)? fn with_node<R: Send + 'static>(
                 &self,
                 call: impl FnOnce(&mut Node, Instant) -> R + Send + 'static,
             ) -> Result<R, CallError> {
@@ -463,11 +463,11 @@ macro_rules! calls {
             }
         }
 
-        impl fmt::Debug for Dht {
+        impl fmt::Debug for DhtHandle {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.debug_struct("Dht").field("local_addrs", &self.board.local_addrs()).finish_non_exhaustive()
+                f.debug_struct("DhtHandle").field("local_addrs", &self.shared.local_addrs()).finish_non_exhaustive()
             }
         }
     };
 }
-pub(super) use calls;
+pub(crate) use calls;

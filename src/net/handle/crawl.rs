@@ -5,12 +5,13 @@ use core::fmt;
 use core::time::Duration;
 use std::time::Instant as StdInstant;
 
-use super::board::Lease;
-use super::crawling::{Crawled, Finds};
-use super::error::CallError;
+use crate::net::engine::crawls::CrawlState;
+use crate::net::engine::shared::Lease;
+use crate::net::engine::watch::Watch;
+use crate::net::error::CallError;
 use crate::{CrawlReport, Found};
 
-/// A crawl that goes on as long as this lives, from [`Dht::crawl`](super::Dht::crawl).
+/// A crawl that goes on as long as this lives, from [`DhtHandle::crawl`](super::DhtHandle::crawl).
 ///
 /// As an iterator it yields the infohashes as they are found, blocking until there is one, and ends with the
 /// DHT thread. While nobody takes them no further nodes are asked.
@@ -18,12 +19,12 @@ use crate::{CrawlReport, Found};
 /// Dropping it stops the crawl. It does not keep the node running.
 #[must_use = "dropping a crawl stops it"]
 pub struct Crawl {
-    finds: Arc<Finds>,
+    finds: Arc<Watch<CrawlState>>,
     lease: Lease,
 }
 
 impl Crawl {
-    pub(super) fn new((finds, lease): (Arc<Finds>, Lease)) -> Self {
+    pub(crate) fn new((finds, lease): (Arc<Watch<CrawlState>>, Lease)) -> Self {
         Self { finds, lease }
     }
 
@@ -38,12 +39,12 @@ impl Crawl {
 
     /// How it goes.
     pub fn report(&self) -> CrawlReport {
-        self.finds.read(Crawled::report)
+        self.finds.read(CrawlState::report)
     }
 
     /// No `deadline`: wait for as long as it takes.
     fn recv(&self, deadline: Option<StdInstant>) -> Result<Option<Found>, CallError> {
-        let next = self.finds.wait(deadline, Crawled::next).ok_or(CallError::TimedOut)?;
+        let next = self.finds.wait(deadline, CrawlState::next).ok_or(CallError::TimedOut)?;
         if next.is_some() && self.finds.take() {
             self.lease.wake();
         }

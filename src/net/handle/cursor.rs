@@ -6,12 +6,12 @@ use core::task::{Context, Poll};
 #[cfg(feature = "net")]
 use std::time::Instant as StdInstant;
 
-use super::error::CallError;
-use super::watched::Watched;
+use crate::net::engine::watch::Watch;
+use crate::net::error::CallError;
 
-pub(super) struct Reader<W, T> {
-    pub(super) watched: Arc<Watched<W>>,
-    look: Look<W, T>,
+pub(crate) struct Cursor<W, T> {
+    pub(crate) watched: Arc<Watch<W>>,
+    next: Next<W, T>,
     seen: usize,
     /// Its place among the tasks that wait.
     #[cfg(feature = "tokio")]
@@ -20,13 +20,13 @@ pub(super) struct Reader<W, T> {
 
 /// What a reader gets who has seen that many parts: how many it has seen then and the next of them, `None`
 /// at the end, or why there is no end. Nothing if that is not known yet.
-pub(super) type Look<W, T> = fn(&W, usize) -> Option<Result<Option<(usize, T)>, CallError>>;
+pub(crate) type Next<W, T> = fn(&W, usize) -> Option<Result<Option<(usize, T)>, CallError>>;
 
-impl<W, T> Reader<W, T> {
-    pub(super) fn new(watched: Arc<Watched<W>>, look: Look<W, T>) -> Self {
+impl<W, T> Cursor<W, T> {
+    pub(crate) fn new(watched: Arc<Watch<W>>, next: Next<W, T>) -> Self {
         Self {
             watched,
-            look,
+            next,
             seen: 0,
             #[cfg(feature = "tokio")]
             place: None,
@@ -34,23 +34,23 @@ impl<W, T> Reader<W, T> {
     }
 
     /// How many parts it has seen.
-    pub(super) const fn seen(&self) -> usize {
+    pub(crate) const fn seen(&self) -> usize {
         self.seen
     }
 
     /// The next part, or the end. No `deadline`: waits for as long as it takes.
     #[cfg(feature = "net")]
-    pub(super) fn wait(&mut self, deadline: Option<StdInstant>) -> Result<Option<T>, CallError> {
-        let next = self.watched.wait(deadline, |watched| (self.look)(watched, self.seen));
+    pub(crate) fn wait(&mut self, deadline: Option<StdInstant>) -> Result<Option<T>, CallError> {
+        let next = self.watched.wait(deadline, |watched| (self.next)(watched, self.seen));
         let next = next.unwrap_or(Err(CallError::TimedOut))?;
         Ok(self.note(next))
     }
 
     /// The same for a task.
     #[cfg(feature = "tokio")]
-    pub(super) fn poll(&mut self, cx: &Context<'_>) -> Poll<Result<Option<T>, CallError>> {
-        let Self { watched, look, seen, place } = self;
-        let next = watched.poll(place, cx, |watched| look(watched, *seen));
+    pub(crate) fn poll(&mut self, cx: &Context<'_>) -> Poll<Result<Option<T>, CallError>> {
+        let Self { watched, next, seen, place } = self;
+        let next = watched.poll(place, cx, |watched| next(watched, *seen));
         next.map_ok(|next| self.note(next))
     }
 
@@ -62,7 +62,7 @@ impl<W, T> Reader<W, T> {
 }
 
 #[cfg(feature = "tokio")]
-impl<W, T> Drop for Reader<W, T> {
+impl<W, T> Drop for Cursor<W, T> {
     fn drop(&mut self) {
         self.watched.forget(self.place);
     }

@@ -6,28 +6,28 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Instant as StdInstant;
 
-use super::board::{Board, Lease, Status};
 use super::builder::Builder;
 use super::calls::calls;
 use super::crawl::Crawl;
-use super::desk::{Command, Reply};
-use super::error::CallError;
-use super::events::{Events, subscription};
-use super::keep::Announcement;
-use super::search::Search;
+use super::lookup::LookupHandle;
+use super::recurring::Announcement;
+use crate::net::engine::events::{NetEvents, subscription};
+use crate::net::engine::shared::{Lease, Shared, Status};
+use crate::net::engine::{Command, Reply};
+use crate::net::error::CallError;
 
-/// A node that runs in a thread, and its one owner. It can do all that a [`Dht`] can.
+/// A node that runs in a thread, and its one owner. It can do all that a [`DhtHandle`] can.
 ///
 /// The thread sleeps until a packet, a call or a deadline of the node. Dropping the owner ends the node,
 /// whoever still borrows it, and waits for that as [`shutdown`](Self::shutdown) does.
 #[must_use = "dropping it ends the node"]
-pub struct Owner {
-    dht: Dht,
+pub struct Dht {
+    dht: DhtHandle,
     thread: Option<JoinHandle<()>>,
 }
 
-impl Owner {
-    pub(super) fn new(dht: Dht, thread: JoinHandle<()>) -> Self {
+impl Dht {
+    pub(crate) fn new(dht: DhtHandle, thread: JoinHandle<()>) -> Self {
         Self { dht, thread: Some(thread) }
     }
 
@@ -39,9 +39,9 @@ impl Owner {
     }
 }
 
-impl Drop for Owner {
+impl Drop for Dht {
     fn drop(&mut self) {
-        self.dht.board.close();
+        self.dht.shared.close();
         // An error is a panic in the thread, which has been printed, and closed all calls.
         self.thread.take().map(JoinHandle::join);
     }
@@ -49,20 +49,20 @@ impl Drop for Owner {
 
 /// A borrowed node. Clones are handles to the same one; any thread may use them.
 ///
-/// The node lives as long as its [`Owner`], however many handles there are. Calls fail with
+/// The node lives as long as its [`Dht`], however many handles there are. Calls fail with
 /// [`CallError::Closed`] once it has ended; none of them hangs. While 256 calls are waiting for the
 /// DHT thread, further ones wait for room.
 #[derive(Clone)]
-pub struct Dht {
+pub struct DhtHandle {
     commands: SyncSender<Command>,
-    board: Arc<Board>,
+    shared: Arc<Shared>,
 }
 
 calls!([] []);
 
-impl Dht {
-    pub(super) fn new(commands: SyncSender<Command>, board: Arc<Board>) -> Self {
-        Self { commands, board }
+impl DhtHandle {
+    pub(crate) fn new(commands: SyncSender<Command>, shared: Arc<Shared>) -> Self {
+        Self { commands, shared }
     }
 
     /// Waits until the node [is ready](Self::is_ready) in either family, at most for `timeout`, and
@@ -73,19 +73,19 @@ impl Dht {
     /// [`CallError::Closed`].
     pub fn wait_ready(&self, timeout: Duration) -> Result<bool, CallError> {
         let deadline = StdInstant::now().checked_add(timeout);
-        let ready = self.board.status.wait(deadline, Status::is_ready);
+        let ready = self.shared.status.wait(deadline, Status::is_ready);
         ready.unwrap_or(Ok(false))
     }
 
-    pub(super) fn send(&self, command: Command) -> Result<(), CallError> {
+    pub(crate) fn send(&self, command: Command) -> Result<(), CallError> {
         // Blocks while the queue is full. The thread never waits for a caller, so not for long.
         self.commands.send(command).map_err(|_| CallError::Closed)?;
-        self.board.wake();
+        self.shared.wake();
         Ok(())
     }
 
     /// Sends a command that carries the way back for its one reply, and waits for that.
-    pub(super) fn ask<R: Send + 'static>(
+    pub(crate) fn ask<R: Send + 'static>(
         &self,
         command: impl FnOnce(Reply<R>) -> Command,
     ) -> Result<R, CallError> {

@@ -2,8 +2,8 @@
 
 use alloc::boxed::Box;
 
-use super::error::CallError;
-use super::progress::{Key, Outcome};
+use crate::net::engine::lookups::{Key, Outcome};
+use crate::net::error::CallError;
 use crate::{InfoHash, Item, ItemError, LookupOptions, Salt, SecretKey, TorrentPointer};
 
 /// The calls of a handle about items. Both handles have the same; where one blocks the other is `async`, and
@@ -14,24 +14,24 @@ macro_rules! item_calls {
         use alloc::vec::Vec;
         use core::net::SocketAddr;
 
-        use $crate::net::desk::Command;
+        use $crate::net::engine::Command;
         use $crate::net::error::CallError;
-        use $crate::net::item_calls::{put_next, torrent};
-        use $crate::net::progress::{Findings, Key};
+        use $crate::net::handle::item_calls::{put_next, torrent};
+        use $crate::net::engine::lookups::{LookupState, Key};
         use $crate::{InfoHash, Item, KeptItem, Lookup, NodeId, PublicKey, Salt, SecretKey, UpdatableTorrent};
 
         /// Items (BEP 44). Those that others put to this node are kept without anybody's doing.
-        impl Dht {
-            /// Finds the immutable item at a target. The [`Search`] yields it, and ends with the first copy.
+        impl DhtHandle {
+            /// Watch<CrawlState> the immutable item at a target. The [`LookupHandle`] yields it, and ends with the first copy.
             ///
             /// # Errors
             ///
             /// [`CallError::QueueFull`] if too many calls wait for a slot, [`CallError::Closed`].
-            pub $($async)? fn get_immutable(&self, target: NodeId) -> Result<Search<Item>, CallError> {
+            pub $($async)? fn get_immutable(&self, target: NodeId) -> Result<LookupHandle<Item>, CallError> {
                 self.get(Lookup::GetImmutable(target))$($wait)*
             }
 
-            /// Finds the mutable item of a key and a salt. The [`Search`] yields what valid versions it
+            /// Watch<CrawlState> the mutable item of a key and a salt. The [`LookupHandle`] yields what valid versions it
             /// meets, each newer than the one before; which is the newest is known at its end, and is in the
             /// [`Outcome`](crate::net::Outcome).
             ///
@@ -42,12 +42,12 @@ macro_rules! item_calls {
                 &self,
                 key: PublicKey,
                 salt: Salt,
-            ) -> Result<Search<Item>, CallError> {
+            ) -> Result<LookupHandle<Item>, CallError> {
                 self.get(Lookup::GetMutable(key, salt))$($wait)*
             }
 
             /// Stores an item, once; nodes keep it for two hours, and [`keep_stored`](Self::keep_stored)
-            /// repeats it. [`Search::wait`] tells who took it, and by [`LookupReport`](crate::LookupReport)
+            /// repeats it. [`LookupHandle::wait`] tells who took it, and by [`LookupReport`](crate::LookupReport)
             /// how many refused it and [what stood in its way](crate::LookupReport::obstacle): a newer
             /// version, or another one of the same number; then nobody got it. A signature that was made
             /// elsewhere comes in by [`Item::signed`].
@@ -59,9 +59,9 @@ macro_rules! item_calls {
             /// # Errors
             ///
             /// [`CallError::QueueFull`] if too many calls wait for a slot, [`CallError::Closed`].
-            pub $($async)? fn put(&self, item: &Item, cas: Option<i64>) -> Result<Search, CallError> {
+            pub $($async)? fn put(&self, item: &Item, cas: Option<i64>) -> Result<LookupHandle, CallError> {
                 let key = Key::Put(Box::new(item.clone()), cas, self.lookup_options());
-                self.search(key, Findings::next_peer)$($wait)*
+                self.search(key, LookupState::next_peer)$($wait)*
             }
 
             /// Stores a bencoded value under its hash: [`Item::target`] of the item in the
@@ -70,7 +70,7 @@ macro_rules! item_calls {
             /// # Errors
             ///
             /// [`CallError::Item`] if the value cannot be stored, and those of [`put`](Self::put).
-            pub $($async)? fn put_immutable(&self, value: &[u8]) -> Result<Search, CallError> {
+            pub $($async)? fn put_immutable(&self, value: &[u8]) -> Result<LookupHandle, CallError> {
                 self.put(&Item::immutable(value)?, None)$($wait)*
             }
 
@@ -91,12 +91,12 @@ macro_rules! item_calls {
                 secret: &SecretKey,
                 salt: Salt,
                 value: &[u8],
-            ) -> Result<Search, CallError> {
+            ) -> Result<LookupHandle, CallError> {
                 // What cannot be stored needs no lookup.
                 Item::immutable(value)?;
                 let found = self.get_mutable(secret.public(), salt)$($wait)*?.wait()$($wait)*?;
                 let key = put_next(&found, secret, salt, value, self.lookup_options())?;
-                self.search(key, Findings::next_peer)$($wait)*
+                self.search(key, LookupState::next_peer)$($wait)*
             }
 
             /// Stores an item as long as the [`Publication`] lives: soon, and again every hour, as
@@ -131,14 +131,14 @@ macro_rules! item_calls {
                 self.ask(Command::SavedItems)$($wait)*
             }
 
-            /// Finds what torrent a link leads to at present (BEP 46), waiting until that is known, and
+            /// Watch<CrawlState> what torrent a link leads to at present (BEP 46), waiting until that is known, and
             /// starts to find its peers. The torrent may be another one later: ask again from time to time.
             ///
             /// # Errors
             ///
             /// [`CallError::NoItem`] or [`CallError::NoPointer`] if the link leads to no torrent,
             /// [`CallError::QueueFull`] if too many calls wait for a slot, [`CallError::Closed`].
-            pub $($async)? fn follow(&self, link: UpdatableTorrent) -> Result<(InfoHash, Search), CallError> {
+            pub $($async)? fn follow(&self, link: UpdatableTorrent) -> Result<(InfoHash, LookupHandle), CallError> {
                 let infohash = torrent(&self.get_mutable(link.key, link.salt)$($wait)*?.wait()$($wait)*?)?;
                 Ok((infohash, self.get_peers(infohash)$($wait)*?))
             }
@@ -152,7 +152,7 @@ macro_rules! item_calls {
                 self.with_node(|node, _| node.kept_items().collect())$($wait)*
             }
 
-            /// Stores an item that the [`Dht`] of another address was told of
+            /// Stores an item that the [`DhtHandle`] of another address was told of
             /// ([`Node::store_item`](crate::Node::store_item)).
             ///
             /// # Errors
@@ -182,16 +182,16 @@ macro_rules! item_calls {
                 self.with_node(|node, _| node.clear_items())$($wait)*
             }
 
-            $($async)? fn get(&self, lookup: Lookup) -> Result<Search<Item>, CallError> {
-                self.search(Key::Lookup(lookup, self.lookup_options()), Findings::next_version)$($wait)*
+            $($async)? fn get(&self, lookup: Lookup) -> Result<LookupHandle<Item>, CallError> {
+                self.search(Key::Lookup(lookup, self.lookup_options()), LookupState::next_version)$($wait)*
             }
         }
     };
 }
-pub(super) use item_calls;
+pub(crate) use item_calls;
 
 /// The put of the version after the one that was found.
-pub(super) fn put_next(
+pub(crate) fn put_next(
     found: &Outcome,
     secret: &SecretKey,
     salt: Salt,
@@ -205,7 +205,7 @@ pub(super) fn put_next(
 }
 
 /// The torrent that the item points to.
-pub(super) fn torrent(found: &Outcome) -> Result<InfoHash, CallError> {
+pub(crate) fn torrent(found: &Outcome) -> Result<InfoHash, CallError> {
     let item = found.item.as_ref().ok_or(CallError::NoItem)?;
     TorrentPointer::from_value(item.value()).map(|pointer| pointer.infohash()).ok_or(CallError::NoPointer)
 }

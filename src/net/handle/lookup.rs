@@ -6,15 +6,15 @@ use core::net::SocketAddr;
 use core::time::Duration;
 use std::time::Instant as StdInstant;
 
-use super::board::Lease;
-use super::desk::Joined;
-use super::error::CallError;
-use super::handle::Dht;
-use super::progress::{Findings, Outcome};
-use super::reader::{Look, Reader};
+use super::cursor::{Cursor, Next};
+use super::dht::DhtHandle;
 use crate::LookupReport;
+use crate::net::engine::Joined;
+use crate::net::engine::lookups::{LookupState, Outcome};
+use crate::net::engine::shared::Lease;
+use crate::net::error::CallError;
 
-/// A lookup, announce, put or bootstrap under way, from the methods of [`Dht`].
+/// A lookup, announce, put or bootstrap under way, from the methods of [`DhtHandle`].
 ///
 /// As an iterator it yields what is found, blocking until the next arrives, and ends with the lookup;
 /// [`outcome`](Self::outcome) then tells how it went. It is peers that are found, each once; where an
@@ -24,16 +24,16 @@ use crate::LookupReport;
 /// Dropping it cancels the lookup unless another caller shares it. It does not keep the node
 /// running.
 #[must_use = "dropping a search cancels it"]
-pub struct Search<T = SocketAddr> {
-    findings: Reader<Findings, T>,
+pub struct LookupHandle<T = SocketAddr> {
+    findings: Cursor<LookupState, T>,
     _lease: Lease,
-    dht: Dht,
+    dht: DhtHandle,
 }
 
-impl<T> Search<T> {
-    pub(super) fn new(dht: Dht, joined: Joined, look: Look<Findings, T>) -> Self {
-        let Joined { progress, lease } = joined;
-        Self { findings: Reader::new(progress, look), _lease: lease, dht }
+impl<T> LookupHandle<T> {
+    pub(crate) fn new(dht: DhtHandle, joined: Joined, look: Next<LookupState, T>) -> Self {
+        let Joined { state, lease } = joined;
+        Self { findings: Cursor::new(state, look), _lease: lease, dht }
     }
 
     /// What is found next, waiting at most `timeout` for it; `Ok(None)` once the lookup has ended.
@@ -71,25 +71,25 @@ impl<T> Search<T> {
     ///
     /// [`CallError::Closed`] if the DHT thread ended before the lookup.
     pub fn report(&self) -> Result<LookupReport, CallError> {
-        let under_way = match self.findings.watched.read(Findings::lookup) {
+        let under_way = match self.findings.watched.read(LookupState::lookup) {
             Some(lookup) => self.dht.with_node(move |node, _| node.lookup_report(lookup)),
-            None => Ok(self.findings.watched.read(Findings::unstarted)),
+            None => Ok(self.findings.watched.read(LookupState::unstarted)),
         };
         self.findings.watched.report(under_way)
     }
 
     /// How it went, once it has ended.
     pub fn outcome(&self) -> Option<Result<Outcome, CallError>> {
-        self.findings.watched.read(Findings::end)
+        self.findings.watched.read(LookupState::end)
     }
 
     /// No `deadline`: waits for as long as it takes.
     fn finish(&self, deadline: Option<StdInstant>) -> Result<Outcome, CallError> {
-        self.findings.watched.wait(deadline, Findings::end).unwrap_or(Err(CallError::TimedOut))
+        self.findings.watched.wait(deadline, LookupState::end).unwrap_or(Err(CallError::TimedOut))
     }
 }
 
-impl<T> Iterator for Search<T> {
+impl<T> Iterator for LookupHandle<T> {
     type Item = T;
 
     fn next(&mut self) -> Option<T> {
@@ -97,10 +97,10 @@ impl<T> Iterator for Search<T> {
     }
 }
 
-impl<T> fmt::Debug for Search<T> {
+impl<T> fmt::Debug for LookupHandle<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Search")
-            .field("lookup", &self.findings.watched.read(Findings::lookup))
+        f.debug_struct("LookupHandle")
+            .field("lookup", &self.findings.watched.read(LookupState::lookup))
             .field("seen", &self.findings.seen())
             .finish_non_exhaustive()
     }

@@ -4,10 +4,11 @@ use alloc::sync::Arc;
 use core::time::Duration;
 use std::time::Instant as StdInstant;
 
-use super::board::Lease;
-use super::error::CallError;
-use super::reader::Reader;
-use super::rounds::{Ended, Round, Rounds, subjects};
+use super::cursor::Cursor;
+use crate::net::engine::publications::{RepublishState, Republished, subjects};
+use crate::net::engine::shared::Lease;
+use crate::net::engine::watch::Watch;
+use crate::net::error::CallError;
 
 /// What is kept up as long as this lives: an announce or an item.
 ///
@@ -17,17 +18,17 @@ use super::rounds::{Ended, Round, Rounds, subjects};
 /// Dropping it ends that, and a round under way, unless another caller keeps up the same. It does not
 /// keep the node running.
 #[must_use = "dropping it ends what is kept up"]
-pub struct Upkeep<T> {
+pub struct Recurring<T> {
     subject: T,
-    rounds: Reader<Ended, Round>,
+    rounds: Cursor<RepublishState, Republished>,
     _lease: Lease,
 }
 
 subjects!();
 
-impl<T> Upkeep<T> {
-    pub(super) fn new(subject: T, (rounds, lease): (Arc<Rounds>, Lease)) -> Self {
-        Self { subject, rounds: Reader::new(rounds, Ended::next_round), _lease: lease }
+impl<T> Recurring<T> {
+    pub(crate) fn new(subject: T, (rounds, lease): (Arc<Watch<RepublishState>>, Lease)) -> Self {
+        Self { subject, rounds: Cursor::new(rounds, RepublishState::next_round), _lease: lease }
     }
 
     /// The last round, waiting at most `timeout` for one that this caller has not seen; `Ok(None)`
@@ -36,15 +37,15 @@ impl<T> Upkeep<T> {
     /// # Errors
     ///
     /// [`CallError::TimedOut`].
-    pub fn recv_timeout(&mut self, timeout: Duration) -> Result<Option<Round>, CallError> {
+    pub fn recv_timeout(&mut self, timeout: Duration) -> Result<Option<Republished>, CallError> {
         self.rounds.wait(StdInstant::now().checked_add(timeout))
     }
 }
 
-impl<T> Iterator for Upkeep<T> {
-    type Item = Round;
+impl<T> Iterator for Recurring<T> {
+    type Item = Republished;
 
-    fn next(&mut self) -> Option<Round> {
+    fn next(&mut self) -> Option<Republished> {
         self.rounds.wait(None).ok().flatten()
     }
 }

@@ -8,34 +8,34 @@ use core::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use core::task::Waker;
 use core::time::Duration;
 
-use super::board::Board;
-use super::clock::Clock;
-use super::desk::{Desk, QUEUE};
-use super::error::SpawnError;
-use super::events::{Notice, Subscribers};
-use super::hosts::Hosts;
-use super::lock::StateLock;
-use super::ports::Bound;
-use super::resolve::{self, BOOTSTRAP_HOSTS, Resolver};
-use super::rounds::Saved;
-use super::saver::Saver;
-use super::state::{Loaded, SAVE_INTERVAL, StateFile};
+use crate::net::clock::Clock;
+use crate::net::engine::events::{NetEvent, Subscribers};
+use crate::net::engine::hosts::Hosts;
+use crate::net::engine::publications::Saved;
+use crate::net::engine::shared::Shared;
+use crate::net::engine::{Engine, QUEUE};
+use crate::net::error::SpawnError;
+use crate::net::resolve::{self, BOOTSTRAP_HOSTS, Resolver};
+use crate::net::sockets::Bound;
+use crate::net::state::file::{Loaded, SAVE_INTERVAL, StateFile};
+use crate::net::state::lock::StateLock;
+use crate::net::state::saver::Saver;
 use crate::{Config, Family, Instant, Limits, Node};
 
 #[derive(Debug)]
-pub(super) struct Setup {
-    pub(super) config: Config,
-    pub(super) limits: Limits,
+pub(crate) struct Setup {
+    pub(crate) config: Config,
+    pub(crate) limits: Limits,
     /// By family.
-    pub(super) binds: [Option<SocketAddr>; 2],
-    pub(super) bootstrap: Vec<String>,
-    pub(super) resolver: Resolver,
+    pub(crate) binds: [Option<SocketAddr>; 2],
+    pub(crate) bootstrap: Vec<String>,
+    pub(crate) resolver: Resolver,
     /// Hosts to spare, beside those that are to be in any case.
-    pub(super) routers: Vec<String>,
-    pub(super) state: Option<StateFile>,
-    pub(super) save_every: Duration,
-    pub(super) queue: usize,
-    pub(super) subscribers: Subscribers,
+    pub(crate) routers: Vec<String>,
+    pub(crate) state: Option<StateFile>,
+    pub(crate) save_every: Duration,
+    pub(crate) queue: usize,
+    pub(crate) subscribers: Subscribers,
 }
 
 impl Default for Setup {
@@ -57,7 +57,7 @@ impl Default for Setup {
 
 impl Setup {
     /// Binds the sockets, by family, and turns off the families without one.
-    pub(super) fn open(&mut self) -> Result<[Option<Bound>; 2], SpawnError> {
+    pub(crate) fn open(&mut self) -> Result<[Option<Bound>; 2], SpawnError> {
         let by_choice = self.binds != [None; 2];
         let mut sockets = [None, None];
         let mut missing = None;
@@ -85,27 +85,27 @@ impl Setup {
     }
 
     /// Makes the node, from the saved state if there is one.
-    pub(super) fn start(
+    pub(crate) fn start(
         mut self,
         waker: Waker,
         clock: Clock,
         local_addrs: [Option<SocketAddr>; 2],
-    ) -> Result<Desk, SpawnError> {
+    ) -> Result<Engine, SpawnError> {
         self.check_hosts()?;
         let (lock, loaded) = self.load()?;
         let mut seed = [0; 32];
         getrandom::fill(&mut seed).map_err(|error| SpawnError::Random(error.into()))?;
-        let board = Arc::new(Board::new(waker.clone(), local_addrs, self.config.lookup));
+        let shared = Arc::new(Shared::new(waker.clone(), local_addrs, self.config.lookup));
         let families = [self.config.ipv4, self.config.ipv6];
         let mut node = Node::new(self.config, &self.limits, seed, clock.now());
         let (saved, restored) = restore(&mut node, loaded, clock.now(), self.limits.kept);
         let hosts = Hosts::new((self.bootstrap, self.routers), families, self.resolver, waker.clone());
-        let mut desk = Desk::new(node, clock, board, hosts, self.subscribers);
-        desk.keep_saved(saved);
-        desk.limit_queue(self.queue);
+        let mut engine = Engine::new(node, clock, shared, hosts, self.subscribers);
+        engine.keep_saved(saved);
+        engine.limit_queue(self.queue);
         let saver = self.state.map(|file| Saver::new(file, lock, self.save_every, clock.now(), waker));
-        desk.keep_state(saver, restored);
-        Ok(desk)
+        engine.keep_state(saver, restored);
+        Ok(engine)
     }
 
     fn check_hosts(&self) -> Result<(), SpawnError> {
@@ -128,7 +128,7 @@ impl Setup {
 
 /// Gives a new node the nodes of an earlier one, and returns its announces and items, as many as may be
 /// kept, and what became of it all.
-fn restore(node: &mut Node, loaded: Loaded, now: Instant, kept: usize) -> (Saved, Option<Notice>) {
+fn restore(node: &mut Node, loaded: Loaded, now: Instant, kept: usize) -> (Saved, Option<NetEvent>) {
     match loaded {
         Loaded::Nothing => (Saved::default(), None),
         Loaded::State(loaded) => {
@@ -142,16 +142,16 @@ fn restore(node: &mut Node, loaded: Loaded, now: Instant, kept: usize) -> (Saved
             let (all, state) = (all + state.items().count(), state.without_items());
             let nodes = node.restore(now, &state.without_announces(), elapsed).nodes;
             let skipped = all - nodes - announces - items;
-            (saved, Some(Notice::Restored { nodes, announces, items, skipped }))
+            (saved, Some(NetEvent::Restored { nodes, announces, items, skipped }))
         }
         Loaded::Refused { error, kept_as } => {
-            (Saved::default(), Some(Notice::StateRefused { error, kept_as }))
+            (Saved::default(), Some(NetEvent::StateRefused { error, kept_as }))
         }
     }
 }
 
 /// The addresses that the sockets are bound to.
-pub(super) fn local_addrs(sockets: &[Option<Bound>; 2]) -> [Option<SocketAddr>; 2] {
+pub(crate) fn local_addrs(sockets: &[Option<Bound>; 2]) -> [Option<SocketAddr>; 2] {
     sockets.each_ref().map(|bound| bound.as_ref().map(|bound| bound.addr))
 }
 
@@ -165,7 +165,7 @@ macro_rules! builder {
         #[derive(Debug, Default)]
         #[must_use]
         pub struct Builder {
-            setup: $crate::net::setup::Setup,
+            setup: $crate::net::handle::setup::Setup,
         }
 
         impl Builder {
@@ -184,7 +184,7 @@ macro_rules! builder {
             /// Binds `addr` for its family, port 0 meaning a free one, and only those families that have
             /// been bound in this way. If it cannot be bound the node does not start.
             ///
-            /// A host with several addresses in one family runs a [`Dht`] for each:
+            /// A host with several addresses in one family runs a [`DhtHandle`] for each:
             /// [several addresses](crate::net#several-addresses).
             ///
             /// Bound to all addresses of a host, as by default, it answers from the one that was asked, where
@@ -199,7 +199,7 @@ macro_rules! builder {
 
             /// The hosts to start from, as `host:port`, instead of
             /// [`BOOTSTRAP_HOSTS`](crate::net::BOOTSTRAP_HOSTS). With none the node waits to be told of
-            /// others ([`Dht::add_node`]) or asked by them.
+            /// others ([`DhtHandle::add_node`]) or asked by them.
             ///
             /// They become nodes of the routing table like any other
             /// ([`BootstrapKind::Node`](crate::BootstrapKind::Node)), so that the nodes of a private network
@@ -207,9 +207,9 @@ macro_rules! builder {
             /// ([`BootstrapKind::Router`](crate::BootstrapKind::Router)), and [routers](Self::routers).
             ///
             /// Names are looked up side by side, until the DHT is joined, and again when it has to be joined
-            /// anew, after a sleep of the host and a [`rebind`](Dht::rebind). Of more addresses than
+            /// anew, after a sleep of the host and a [`rebind`](DhtHandle::rebind). Of more addresses than
             /// [`Limits::bootstraps`](crate::Limits::bootstraps) some are asked at a time, in turns. A host that
-            /// may not be asked is reported ([`Notice::BootstrapRefused`](crate::net::Notice::BootstrapRefused)).
+            /// may not be asked is reported ([`NetEvent::BootstrapRefused`](crate::net::NetEvent::BootstrapRefused)).
             pub fn bootstrap<H: Into<alloc::string::String>>(
                 mut self,
                 hosts: impl IntoIterator<Item = H>,
@@ -245,10 +245,10 @@ macro_rules! builder {
 
             /// Keeps the node's state in the file at `path`: its ids, unless the [`Config`](crate::Config)
             /// names others, its nodes, which are tried before the bootstrap hosts, when its announces
-            /// are due ([`Dht::keep_announced`]), and the items that it keeps stored, without any secret;
+            /// are due ([`DhtHandle::keep_announced`]), and the items that it keeps stored, without any secret;
             /// what nobody asks for stays in it. It is saved every five minutes and when the node ends, but
             /// never without a node in it. A damaged state is set aside
-            /// ([`Notice::StateRefused`](crate::net::Notice::StateRefused)), anything else is refused
+            /// ([`NetEvent::StateRefused`](crate::net::NetEvent::StateRefused)), anything else is refused
             /// and left as it is, and so is a state that another node uses ([`StateFile`]). States of
             /// libtorrent and Transmission are read as well; a copy is kept, because the next save replaces
             /// them.
@@ -278,7 +278,7 @@ macro_rules! builder {
             }
 
             /// Subscribes to what the node does on its own account, from its birth on.
-            pub fn subscribe(&mut self) -> Events {
+            pub fn subscribe(&mut self) -> NetEvents {
                 let (subscriber, events) = subscription();
                 self.setup.subscribers.add(subscriber);
                 events
@@ -286,4 +286,4 @@ macro_rules! builder {
         }
     };
 }
-pub(super) use builder;
+pub(crate) use builder;

@@ -12,24 +12,24 @@ use quinn_udp::{RecvMeta, UdpSockRef, UdpSocketState};
 use crate::Transmit;
 
 /// Datagrams that one call takes from the system at most.
-pub(super) const BATCH: usize = 8;
+pub(crate) const BATCH: usize = 8;
 
 /// The largest payload of a UDP datagram, and then some: nothing is cut short.
 const LARGEST: usize = 65_535;
 
 /// How datagrams pass one socket.
 #[derive(Debug)]
-pub(super) struct Passage(UdpSocketState);
+pub(crate) struct Passage(UdpSocketState);
 
 impl Passage {
     /// Has the system report which of our addresses a datagram came to, where the socket is bound to all
     /// of them.
-    pub(super) fn new(socket: &UdpSocket) -> io::Result<Self> {
+    pub(crate) fn new(socket: &UdpSocket) -> io::Result<Self> {
         open(socket).map(Self)
     }
 
     /// Sends one datagram.
-    pub(super) fn send<'s, S>(&self, socket: &'s S, datagram: &[u8], transmit: Transmit) -> io::Result<()>
+    pub(crate) fn send<'s, S>(&self, socket: &'s S, datagram: &[u8], transmit: Transmit) -> io::Result<()>
     where
         UdpSockRef<'s>: From<&'s S>,
     {
@@ -69,7 +69,7 @@ fn open(socket: &UdpSocket) -> io::Result<UdpSocketState> {
 }
 
 /// Room for what one call takes from the system.
-pub(super) struct Batch {
+pub(crate) struct Batch {
     buffer: Box<[u8]>,
     metas: [RecvMeta; BATCH],
     /// How many parts of the buffer are filled.
@@ -80,23 +80,23 @@ pub(super) struct Batch {
 
 /// A datagram in a [`Batch`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Arrived {
-    pub(super) from: SocketAddr,
+pub(crate) struct Arrived {
+    pub(crate) from: SocketAddr,
     /// Our address that it came to, if the system reports it.
-    pub(super) local: Option<IpAddr>,
+    pub(crate) local: Option<IpAddr>,
     start: usize,
     len: usize,
 }
 
 impl Batch {
-    pub(super) fn new() -> Self {
+    pub(crate) fn new() -> Self {
         // The system gives memory for what is written to only.
         let buffer = vec![0; BATCH * LARGEST].into_boxed_slice();
         Self { buffer, metas: [RecvMeta::default(); BATCH], count: 0, next: (0, 0) }
     }
 
     /// Receives what has arrived, as much as there is room for.
-    pub(super) fn receive<'s, S>(&mut self, passage: &Passage, socket: &'s S) -> io::Result<()>
+    pub(crate) fn receive<'s, S>(&mut self, passage: &Passage, socket: &'s S) -> io::Result<()>
     where
         UdpSockRef<'s>: From<&'s S>,
     {
@@ -109,7 +109,7 @@ impl Batch {
     }
 
     /// Takes the next datagram.
-    pub(super) fn next(&mut self) -> Option<Arrived> {
+    pub(crate) fn next(&mut self) -> Option<Arrived> {
         let (part, offset) = self.next;
         let meta = self.metas[..self.count].get(part)?;
         // Some systems merge datagrams of one sender, each of them `stride` long but the last.
@@ -118,7 +118,7 @@ impl Batch {
         Some(Arrived { from: meta.addr, local: meta.dst_ip, start: part * LARGEST + offset, len })
     }
 
-    pub(super) fn bytes(&self, arrived: Arrived) -> &[u8] {
+    pub(crate) fn bytes(&self, arrived: Arrived) -> &[u8] {
         &self.buffer[arrived.start..][..arrived.len]
     }
 }

@@ -7,8 +7,8 @@ use std::net::UdpSocket;
 
 use socket2::{Domain, Protocol, Socket as RawSocket, Type};
 
-use super::resolve::Backoff;
-use super::trace::event;
+use crate::net::resolve::Backoff;
+use crate::net::trace::event;
 use crate::{Family, Instant, MAX_DATAGRAM, Transmit};
 
 /// Bytes of datagrams that the system may hold until the loop has time; it may grant less.
@@ -28,7 +28,7 @@ const REPORTS: u32 = 64;
 const EARLIER_ERRORS: u32 = 4;
 
 /// A bound socket that never blocks. The IPv6 one takes no IPv4 (BEP 32 keeps them apart).
-pub(super) fn bind(addr: SocketAddr) -> io::Result<UdpSocket> {
+pub(crate) fn bind(addr: SocketAddr) -> io::Result<UdpSocket> {
     let socket = RawSocket::new(Domain::for_address(addr), Type::DGRAM, Some(Protocol::UDP))?;
     if addr.is_ipv6() {
         socket.set_only_v6(true)?;
@@ -41,7 +41,7 @@ pub(super) fn bind(addr: SocketAddr) -> io::Result<UdpSocket> {
 }
 
 /// The receiving side of one socket.
-pub(super) struct Receiver {
+pub(crate) struct Receiver {
     /// There may be something to read: readiness is told once, until reading finds nothing.
     readable: bool,
     /// It is read though the system has not told of anything.
@@ -54,7 +54,7 @@ pub(super) struct Receiver {
 
 /// What came of one attempt to receive.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Received {
+pub(crate) enum Received {
     Datagrams,
     /// An error took its place; there may be more.
     Nothing,
@@ -65,38 +65,38 @@ pub(super) enum Received {
 }
 
 impl Receiver {
-    pub(super) const fn new() -> Self {
+    pub(crate) const fn new() -> Self {
         let pause = Backoff::new(FIRST_PAUSE, LAST_PAUSE);
         Self { readable: true, is_untold: false, reports: 0, failures: 0, pause, paused_until: None }
     }
 
     /// Whether it has failed too often in a row.
-    pub(super) const fn is_hopeless(&self) -> bool {
+    pub(crate) const fn is_hopeless(&self) -> bool {
         self.failures >= HOPELESS
     }
 
-    pub(super) fn set_readable(&mut self) {
+    pub(crate) fn set_readable(&mut self) {
         self.readable = true;
     }
 
     /// Has it read once more, whatever the system has told: a wait that was interrupted tells nothing.
-    pub(super) fn look(&mut self) {
+    pub(crate) fn look(&mut self) {
         (self.readable, self.is_untold) = (true, true);
     }
 
     /// Whether it needs no word from the socket to read again.
     #[cfg(feature = "tokio")]
-    pub(super) const fn is_readable(&self) -> bool {
+    pub(crate) const fn is_readable(&self) -> bool {
         self.readable
     }
 
     /// When to read next without being woken by the socket: now, if there may be more.
-    pub(super) fn deadline(&self, now: Instant) -> Option<Instant> {
+    pub(crate) fn deadline(&self, now: Instant) -> Option<Instant> {
         self.readable.then(|| self.paused_until.unwrap_or(now))
     }
 
     /// `recv` is told whether the system may have told of nothing.
-    pub(super) fn receive(&mut self, now: Instant, recv: impl FnOnce(bool) -> io::Result<()>) -> Received {
+    pub(crate) fn receive(&mut self, now: Instant, recv: impl FnOnce(bool) -> io::Result<()>) -> Received {
         if !self.readable || self.paused_until.is_some_and(|until| until > now) {
             return Received::Empty;
         }
@@ -136,7 +136,7 @@ impl Receiver {
 }
 
 /// The sending side of all sockets: one datagram in hand at most.
-pub(super) struct Outbox {
+pub(crate) struct SendSlot {
     buffer: [u8; MAX_DATAGRAM],
     in_hand: Option<Transmit>,
     blocked: bool,
@@ -144,7 +144,7 @@ pub(super) struct Outbox {
 
 /// What came of one attempt to send.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Sent {
+pub(crate) enum Sent {
     /// There was nothing to send.
     Idle,
     /// A datagram is gone.
@@ -154,32 +154,32 @@ pub(super) enum Sent {
     /// The system cannot send to this destination.
     Unreachable(SocketAddr),
     /// The socket to this destination is full: the datagram is kept until
-    /// [`unblock`](Outbox::unblock).
+    /// [`unblock`](SendSlot::unblock).
     Blocked(SocketAddr),
 }
 
-impl Outbox {
-    pub(super) const fn new() -> Self {
+impl SendSlot {
+    pub(crate) const fn new() -> Self {
         Self { buffer: [0; MAX_DATAGRAM], in_hand: None, blocked: false }
     }
 
-    pub(super) const fn is_blocked(&self) -> bool {
+    pub(crate) const fn is_blocked(&self) -> bool {
         self.blocked
     }
 
-    pub(super) fn unblock(&mut self) {
+    pub(crate) fn unblock(&mut self) {
         self.blocked = false;
     }
 
     /// Drops the datagram in hand if it is for this family.
-    pub(super) fn drop_for(&mut self, family: Family) {
+    pub(crate) fn drop_for(&mut self, family: Family) {
         if self.in_hand.is_some_and(|transmit| Family::of(&transmit.destination) == family) {
             (self.in_hand, self.blocked) = (None, false);
         }
     }
 
     /// Sends the datagram in hand, or else the next one.
-    pub(super) fn send(
+    pub(crate) fn send(
         &mut self,
         next: impl FnOnce(&mut [u8]) -> Option<Transmit>,
         mut send: impl FnMut(&[u8], Transmit) -> io::Result<()>,
@@ -221,14 +221,14 @@ impl Outbox {
 
 /// Whether an error says that the socket is of no use any more: systems take them from programs that
 /// were suspended.
-pub(super) fn is_broken(error: &io::Error) -> bool {
+pub(crate) fn is_broken(error: &io::Error) -> bool {
     matches!(error.kind(), ErrorKind::BrokenPipe | ErrorKind::NotConnected)
         || matches!(error.raw_os_error(), Some(BAD_DESCRIPTOR | NO_SOCKET))
 }
 
 /// Whether sending failed because the host has lost the address that the socket is bound to. The
 /// error alone says little: Linux gives the same for a destination that this address cannot reach.
-pub(super) fn is_gone(addr: SocketAddr, error: &io::Error) -> bool {
+pub(crate) fn is_gone(addr: SocketAddr, error: &io::Error) -> bool {
     is_of_our_address(error)
         && !addr.ip().is_unspecified()
         && bind(SocketAddr::new(addr.ip(), 0)).is_err_and(|error| error.kind() == ErrorKind::AddrNotAvailable)
@@ -336,13 +336,13 @@ mod tests {
 
     #[test]
     fn a_full_socket_keeps_the_one_datagram_in_hand() {
-        let mut outbox = Outbox::new();
-        let blocked = outbox.send(|buffer| transmit(buffer, 7), |_, _| fail(ErrorKind::WouldBlock));
+        let mut send_slot = SendSlot::new();
+        let blocked = send_slot.send(|buffer| transmit(buffer, 7), |_, _| fail(ErrorKind::WouldBlock));
         assert_eq!(blocked, Sent::Blocked(FROM.into()));
-        assert!(outbox.is_blocked());
-        assert_eq!(outbox.send(|_| panic!("full"), |_, _| panic!("full")), Sent::Idle);
-        outbox.unblock();
-        let sent = outbox.send(
+        assert!(send_slot.is_blocked());
+        assert_eq!(send_slot.send(|_| panic!("full"), |_, _| panic!("full")), Sent::Idle);
+        send_slot.unblock();
+        let sent = send_slot.send(
             |_| panic!("one is in hand"),
             |bytes, to| {
                 assert_eq!((bytes, to.destination), ([7].as_slice(), FROM.into()));
@@ -350,13 +350,13 @@ mod tests {
             },
         );
         assert_eq!(sent, Sent::Gone);
-        assert_eq!(outbox.send(|_| None, |_, _| panic!("nothing to send")), Sent::Idle);
+        assert_eq!(send_slot.send(|_| None, |_, _| panic!("nothing to send")), Sent::Idle);
     }
 
     #[test]
     fn interrupted_sends_are_repeated() {
         let mut tries = 0;
-        let sent = Outbox::new().send(
+        let sent = SendSlot::new().send(
             |buffer| transmit(buffer, 1),
             |_, _| {
                 tries += 1;
@@ -370,7 +370,7 @@ mod tests {
     fn failed_sends_blame_the_destination_only_where_it_is_to_blame() {
         let send = |error: io::Error| {
             let mut error = Some(error);
-            Outbox::new().send(|buffer| transmit(buffer, 1), |_, _| Err(error.take().unwrap()))
+            SendSlot::new().send(|buffer| transmit(buffer, 1), |_, _| Err(error.take().unwrap()))
         };
         // Refused by a route; the number is 13 wherever there is one.
         let forbidden = io::Error::from_raw_os_error(13);
@@ -394,7 +394,7 @@ mod tests {
     fn what_an_earlier_datagram_met_with_holds_up_none() {
         for (errors, expected) in [(1, Sent::Gone), (4, Sent::Gone), (5, Sent::Unsent(FROM.into()))] {
             let mut left = errors;
-            let sent = Outbox::new().send(
+            let sent = SendSlot::new().send(
                 |buffer| transmit(buffer, 1),
                 |_, _| {
                     left -= 1;
@@ -409,7 +409,7 @@ mod tests {
     fn an_answer_whose_source_is_gone_leaves_from_another() {
         let mut sources = Vec::new();
         let ours = Some(IpAddr::from([192, 0, 2, 1]));
-        let sent = Outbox::new().send(
+        let sent = SendSlot::new().send(
             |buffer| transmit(buffer, 1).map(|transmit| Transmit { source: ours, ..transmit }),
             |_, transmit| {
                 sources.push(transmit.source);

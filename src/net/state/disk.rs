@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 /// The longest file that is read: no state is longer.
-pub(super) const MAX_LEN: u64 = 16 << 20;
+pub(crate) const MAX_LEN: u64 = 16 << 20;
 
 /// Copies of one kind beside a file.
 const COPIES: u32 = 10;
@@ -38,7 +38,7 @@ const LEFT: Duration = Duration::from_secs(60);
 /// # Errors
 ///
 /// What is there is no regular file; nothing has been opened then.
-pub(super) fn locate(path: &Path) -> io::Result<PathBuf> {
+pub(crate) fn locate(path: &Path) -> io::Result<PathBuf> {
     match fs::metadata(path) {
         Ok(metadata) if metadata.is_file() => fs::canonicalize(path),
         Ok(metadata) => Err(no_file(metadata.file_type())),
@@ -52,7 +52,7 @@ pub(super) fn locate(path: &Path) -> io::Result<PathBuf> {
 /// # Errors
 ///
 /// The system's, or one of kind `InvalidData` if it is longer than [`MAX_LEN`].
-pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
+pub(crate) fn read(path: &Path) -> io::Result<Vec<u8>> {
     let (mut bytes, too_long) = (Vec::new(), "it is longer than any saved state");
     let file = open(path, OpenOptions::new().read(true))?;
     if file.metadata()?.len() > MAX_LEN {
@@ -66,7 +66,7 @@ pub(super) fn read(path: &Path) -> io::Result<Vec<u8>> {
 }
 
 /// Opens a regular file that is there, but no link and nothing that blocks.
-pub(super) fn open(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
+pub(crate) fn open(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
     // What stands at the path may have changed since it was located.
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::custom_flags(options, libc::O_NOFOLLOW | libc::O_NONBLOCK);
@@ -79,7 +79,7 @@ pub(super) fn open(path: &Path, options: &mut OpenOptions) -> io::Result<File> {
 ///
 /// A file that cannot be replaced because it is a mount of its own, as in a container, is overwritten in
 /// place; until that has reached the disk, a copy stands beside it for [`rescue`].
-pub(super) fn replace(target: &Path, bytes: &[u8]) -> io::Result<()> {
+pub(crate) fn replace(target: &Path, bytes: &[u8]) -> io::Result<()> {
     let (new, mut file) = create_new(target)?;
     let written = file.write_all(bytes).and_then(|()| file.sync_all());
     drop(file);
@@ -102,14 +102,14 @@ pub(super) fn replace(target: &Path, bytes: &[u8]) -> io::Result<()> {
 }
 
 /// Reads the copy that [`replace`] has left when it was interrupted while it overwrote a file in place.
-pub(super) fn rescue(target: &Path) -> Option<Vec<u8>> {
+pub(crate) fn rescue(target: &Path) -> Option<Vec<u8>> {
     let copy = beside(target, RESCUE);
     let bytes = read(&copy).ok()?;
     is_ours(&copy).then_some(bytes)
 }
 
 /// Removes a file, or empties it where it is a mount of its own.
-pub(super) fn remove(target: &Path) -> io::Result<()> {
+pub(crate) fn remove(target: &Path) -> io::Result<()> {
     let _ = fs::remove_file(beside(target, RESCUE));
     match fs::remove_file(target) {
         Err(error) if error.kind() == ErrorKind::ResourceBusy => overwrite(target, &[]),
@@ -119,7 +119,7 @@ pub(super) fn remove(target: &Path) -> io::Result<()> {
 
 /// Moves a file away, under its name with a suffix, and returns where it is now. There are ten such names
 /// at most: then the oldest file of them gives way. One that holds the same already is enough.
-pub(super) fn set_aside(target: &Path, suffix: &str, bytes: &[u8]) -> io::Result<PathBuf> {
+pub(crate) fn set_aside(target: &Path, suffix: &str, bytes: &[u8]) -> io::Result<PathBuf> {
     let (mut free, mut oldest) = (None, None);
     for path in names(target, suffix) {
         if holds(&path, bytes) {
@@ -146,7 +146,7 @@ pub(super) fn set_aside(target: &Path, suffix: &str, bytes: &[u8]) -> io::Result
 
 /// Copies a file under its name with a suffix, of which there are ten at most, unless one of them holds
 /// the same already.
-pub(super) fn copy(target: &Path, suffix: &str, bytes: &[u8]) -> io::Result<()> {
+pub(crate) fn copy(target: &Path, suffix: &str, bytes: &[u8]) -> io::Result<()> {
     for path in names(target, suffix) {
         if holds(&path, bytes) {
             return Ok(());
@@ -164,7 +164,7 @@ pub(super) fn copy(target: &Path, suffix: &str, bytes: &[u8]) -> io::Result<()> 
 }
 
 /// Removes what programs have left beside a file that were killed while they wrote.
-pub(super) fn sweep(target: &Path) {
+pub(crate) fn sweep(target: &Path) {
     let own = beside(target, ".");
     let Some(own) = own.file_name().map(OsStr::as_encoded_bytes) else { return };
     let is_left = |entry: &DirEntry| {
@@ -183,12 +183,12 @@ pub(super) fn sweep(target: &Path) {
 }
 
 /// The folder of a file.
-pub(super) fn folder(path: &Path) -> &Path {
+pub(crate) fn folder(path: &Path) -> &Path {
     path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."))
 }
 
 /// A path with something behind its name.
-pub(super) fn beside(path: &Path, suffix: &str) -> PathBuf {
+pub(crate) fn beside(path: &Path, suffix: &str) -> PathBuf {
     let mut name = OsString::from(path);
     name.push(suffix);
     name.into()

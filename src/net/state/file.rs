@@ -13,7 +13,7 @@ use thiserror::Error;
 
 use super::disk;
 use super::lock::StateLock;
-use super::rounds::Saved;
+use crate::net::engine::publications::Saved;
 use crate::state::{add_unclaimed, resembles_state};
 use crate::{Config, Family, Instant, Node, Restored, State, StateError, Storage};
 
@@ -155,7 +155,7 @@ impl StateFile {
     }
 
     /// What to save of a node, with what an earlier one kept up and nobody has asked for since.
-    pub(super) fn snapshot_with<S: Storage>(node: &Node<S>, saved: &Saved, now: Instant) -> Option<Vec<u8>> {
+    pub(crate) fn snapshot_with<S: Storage>(node: &Node<S>, saved: &Saved, now: Instant) -> Option<Vec<u8>> {
         if Family::ALL.iter().all(|family| node.node_count(*family) == 0) {
             return None;
         }
@@ -197,7 +197,7 @@ impl StateFile {
         disk::locate(&self.path).map_err(|error| self.failed("keep the state in", error))
     }
 
-    pub(super) fn failed(&self, action: &'static str, error: io::Error) -> StateFileError {
+    pub(crate) fn failed(&self, action: &'static str, error: io::Error) -> StateFileError {
         StateFileError { action, path: self.path.display().to_string(), error }
     }
 }

@@ -30,7 +30,7 @@ impl StateLock {
     /// # Errors
     ///
     /// Somebody else has it.
-    pub(super) fn take(target: &Path) -> io::Result<Self> {
+    pub(crate) fn take(target: &Path) -> io::Result<Self> {
         let path = disk::beside(target, SUFFIX);
         let beside = lock_beside(&path)?;
         // Where locks are more than advice, nobody could read the state any more.

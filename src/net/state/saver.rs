@@ -12,11 +12,11 @@ use std::io;
 use std::sync::mpsc::{Receiver, SyncSender, TryRecvError, sync_channel};
 use std::thread;
 
-use super::desk::Reply;
-use super::events::Notice;
+use super::file::{StateFile, StateFileError};
 use super::lock::StateLock;
-use super::state::{StateFile, StateFileError};
 use crate::Instant;
+use crate::net::engine::Reply;
+use crate::net::engine::events::NetEvent;
 
 /// More often the disk need not be troubled.
 const SHORTEST: Duration = Duration::from_secs(1);
@@ -25,9 +25,9 @@ const SHORTEST: Duration = Duration::from_secs(1);
 const WAITING: usize = 256;
 
 /// What to save now, if anything.
-pub(super) type Snapshot<'a> = &'a dyn Fn() -> Option<Vec<u8>>;
+pub(crate) type Snapshot<'a> = &'a dyn Fn() -> Option<Vec<u8>>;
 
-pub(super) struct Saver {
+pub(crate) struct Saver {
     file: StateFile,
     /// For as long as it saves.
     _lock: Option<StateLock>,
@@ -53,7 +53,7 @@ struct UnderWay {
 }
 
 impl Saver {
-    pub(super) fn new(
+    pub(crate) fn new(
         file: StateFile,
         lock: Option<StateLock>,
         interval: Duration,
@@ -67,12 +67,12 @@ impl Saver {
     }
 
     /// When to call [`Self::tend`] next, if the waker does not say so before.
-    pub(super) const fn due(&self) -> Instant {
+    pub(crate) const fn due(&self) -> Instant {
         self.next
     }
 
     /// Tells what the disk has done, and begins what is next.
-    pub(super) fn tend(&mut self, snapshot: Snapshot<'_>, now: Instant) -> Option<Notice> {
+    pub(crate) fn tend(&mut self, snapshot: Snapshot<'_>, now: Instant) -> Option<NetEvent> {
         let notice = self.take_done();
         if now >= self.next && !self.is_ending {
             self.next = now + self.interval;
@@ -85,7 +85,7 @@ impl Saver {
     }
 
     /// Saves, and replies whether there was anything to save.
-    pub(super) fn save(&mut self, snapshot: Snapshot<'_>, reply: Reply<Result<bool, StateFileError>>) {
+    pub(crate) fn save(&mut self, snapshot: Snapshot<'_>, reply: Reply<Result<bool, StateFileError>>) {
         if self.waiting.len() < WAITING {
             self.waiting.push_back(Task::Save(Some(reply)));
             self.begin_next(snapshot);
@@ -94,7 +94,7 @@ impl Saver {
         }
     }
 
-    pub(super) fn clear(&mut self, snapshot: Snapshot<'_>, reply: Reply<Result<(), StateFileError>>) {
+    pub(crate) fn clear(&mut self, snapshot: Snapshot<'_>, reply: Reply<Result<(), StateFileError>>) {
         if self.waiting.len() < WAITING {
             self.waiting.push_back(Task::Clear(reply));
             self.begin_next(snapshot);
@@ -104,7 +104,7 @@ impl Saver {
     }
 
     /// Begins to save for the last time. It is done once nothing is [under way](Self::is_busy).
-    pub(super) fn end(&mut self, snapshot: Snapshot<'_>) {
+    pub(crate) fn end(&mut self, snapshot: Snapshot<'_>) {
         if !self.is_ending {
             self.is_ending = true;
             self.waiting.push_back(Task::Save(None));
@@ -113,19 +113,19 @@ impl Saver {
     }
 
     /// Whether something waits for the disk.
-    pub(super) fn is_busy(&self) -> bool {
+    pub(crate) fn is_busy(&self) -> bool {
         self.under_way.is_some() || !self.waiting.is_empty()
     }
 
     /// Blocks until the disk has done what is under way, and goes on as [`Self::tend`] does.
-    pub(super) fn wait(&mut self, snapshot: Snapshot<'_>) -> Option<Notice> {
+    pub(crate) fn wait(&mut self, snapshot: Snapshot<'_>) -> Option<NetEvent> {
         let under_way = self.under_way.take();
         let notice = under_way.and_then(|UnderWay { task, done }| self.finish(task, done.recv().ok()));
         self.begin_next(snapshot);
         notice
     }
 
-    fn take_done(&mut self) -> Option<Notice> {
+    fn take_done(&mut self) -> Option<NetEvent> {
         let result = match self.under_way.as_ref()?.done.try_recv() {
             Ok(result) => Some(result),
             Err(TryRecvError::Disconnected) => None,
@@ -136,7 +136,7 @@ impl Saver {
     }
 
     /// There is no result if there was no thread, or it panicked.
-    fn finish(&self, task: Task, result: Option<Result<(), StateFileError>>) -> Option<Notice> {
+    fn finish(&self, task: Task, result: Option<Result<(), StateFileError>>) -> Option<NetEvent> {
         let no_thread = |action| self.file.failed(action, io::Error::other("there was no thread for it"));
         match task {
             Task::Save(reply) => {
@@ -206,10 +206,10 @@ impl Drop for Teller {
     }
 }
 
-fn notice(result: Result<(), StateFileError>) -> Notice {
+fn notice(result: Result<(), StateFileError>) -> NetEvent {
     match result {
-        Ok(()) => Notice::StateSaved,
-        Err(error) => Notice::StateUnsaved { error: error.to_string() },
+        Ok(()) => NetEvent::StateSaved,
+        Err(error) => NetEvent::StateUnsaved { error: error.to_string() },
     }
 }
 
@@ -222,7 +222,7 @@ mod tests {
     use std::sync::mpsc::{Sender, channel};
 
     use super::*;
-    use crate::net::desk::tests::answers_of;
+    use crate::net::engine::tests::answers_of;
     use crate::{Config, Limits, Node};
 
     const INTERVAL: Duration = Duration::from_secs(300);
@@ -262,7 +262,7 @@ mod tests {
         assert_eq!(due, start + INTERVAL);
         assert_eq!(saver.tend(&snapshot, due), None);
         woken.recv_timeout(Duration::from_secs(30)).expect("the loop is woken");
-        assert_eq!(saver.tend(&snapshot, due), Some(Notice::StateSaved));
+        assert_eq!(saver.tend(&snapshot, due), Some(NetEvent::StateSaved));
         assert!(!saver.is_busy());
         assert_eq!(saver.due(), due + INTERVAL);
         std::fs::remove_file(path).unwrap();
@@ -292,7 +292,7 @@ mod tests {
             replies.try_iter().collect::<Vec<_>>(),
             Vec::from_iter((0..=WAITING).map(|at| (at, true)))
         );
-        assert_eq!(notices, [Notice::StateSaved]);
+        assert_eq!(notices, [NetEvent::StateSaved]);
         assert!(path.exists(), "the last comes last");
         std::fs::remove_file(path).unwrap();
     }

@@ -9,20 +9,20 @@ use tokio::sync::mpsc;
 use tokio::time::Instant as TokioInstant;
 
 use super::driver::{Bell, Driver, Link};
-use super::events::{Events, subscription};
+use super::events::{NetEvents, subscription};
 use super::external::{External, connect};
-use super::handle::{Dht, Owner};
+use super::handle::{Dht, DhtHandle};
 use crate::net::clock::Clock;
-use crate::net::desk::COMMANDS;
+use crate::net::engine::COMMANDS;
 use crate::net::error::SpawnError;
-use crate::net::setup::{builder, local_addrs};
+use crate::net::handle::setup::{builder, local_addrs};
 use crate::net::trace;
 
 builder!();
 
 impl Builder {
     /// Binds the sockets and starts the task. Joining the DHT goes on in the background
-    /// ([`Dht::wait_ready`]).
+    /// ([`DhtHandle::wait_ready`]).
     ///
     /// # Errors
     ///
@@ -31,7 +31,7 @@ impl Builder {
     /// # Panics
     ///
     /// If IO or time are not enabled in the runtime.
-    pub fn spawn(mut self) -> Result<Owner, SpawnError> {
+    pub fn spawn(mut self) -> Result<Dht, SpawnError> {
         let runtime = current_runtime()?;
         let sockets = self.setup.open()?;
         let local_addrs = local_addrs(&sockets);
@@ -48,14 +48,14 @@ impl Builder {
     /// # Panics
     ///
     /// If time is not enabled in the runtime.
-    pub fn external(self) -> Result<(Owner, External), SpawnError> {
+    pub fn external(self) -> Result<(Dht, External), SpawnError> {
         if !self.setup.config.ipv4 && !self.setup.config.ipv6 {
             return Err(SpawnError::NoFamily);
         }
         let runtime = current_runtime()?;
         let (link, ends) = connect();
         let owner = self.start(&runtime, link, [None; 2])?;
-        let external = External::new(ends, owner.board());
+        let external = External::new(ends, owner.shared());
         Ok((owner, external))
     }
 
@@ -64,16 +64,16 @@ impl Builder {
         runtime: &runtime::Handle,
         link: Link,
         local_addrs: [Option<SocketAddr>; 2],
-    ) -> Result<Owner, SpawnError> {
+    ) -> Result<Dht, SpawnError> {
         let bell = Arc::new(Bell::default());
         // The runtime's: a test may hold that still, and timers go by it.
         let clock = Clock::reading(|| TokioInstant::now().into_std());
-        let desk = self.setup.start(Arc::clone(&bell).into(), clock, local_addrs)?;
+        let engine = self.setup.start(Arc::clone(&bell).into(), clock, local_addrs)?;
         let (commands, queue) = mpsc::channel(COMMANDS);
-        let dht = Dht::new(commands, Arc::clone(&desk.board));
-        let driver = Driver::new(desk, link, queue, bell);
+        let dht = DhtHandle::new(commands, Arc::clone(&engine.shared));
+        let driver = Driver::new(engine, link, queue, bell);
         let task = runtime.spawn(trace::instrument(local_addrs, driver.run()));
-        Ok(Owner::new(dht, task))
+        Ok(Dht::new(dht, task))
     }
 }
 

@@ -8,11 +8,12 @@ use core::task::{Context, Poll};
 
 use futures_core::Stream;
 
-use crate::net::board::Lease;
-use crate::net::crawling::{Crawled, Finds};
+use crate::net::engine::crawls::CrawlState;
+use crate::net::engine::shared::Lease;
+use crate::net::engine::watch::Watch;
 use crate::{CrawlReport, Found};
 
-/// A crawl that goes on as long as this lives, from [`Dht::crawl`](super::Dht::crawl).
+/// A crawl that goes on as long as this lives, from [`DhtHandle::crawl`](super::DhtHandle::crawl).
 ///
 /// As a stream it yields the infohashes as they are found, and ends with the node. While nobody takes them no
 /// further nodes are asked.
@@ -20,14 +21,14 @@ use crate::{CrawlReport, Found};
 /// Dropping it stops the crawl. It does not keep the node running.
 #[must_use = "dropping a crawl stops it"]
 pub struct Crawl {
-    finds: Arc<Finds>,
+    finds: Arc<Watch<CrawlState>>,
     /// This caller's place among those who wait for the finds.
     place: Option<u64>,
     lease: Lease,
 }
 
 impl Crawl {
-    pub(super) fn new((finds, lease): (Arc<Finds>, Lease)) -> Self {
+    pub(super) fn new((finds, lease): (Arc<Watch<CrawlState>>, Lease)) -> Self {
         Self { finds, place: None, lease }
     }
 
@@ -38,12 +39,12 @@ impl Crawl {
 
     /// How it goes.
     pub fn report(&self) -> CrawlReport {
-        self.finds.read(Crawled::report)
+        self.finds.read(CrawlState::report)
     }
 
     fn poll_recv(&mut self, cx: &Context<'_>) -> Poll<Option<Found>> {
         let Self { finds, place, lease } = self;
-        finds.poll(place, cx, Crawled::next).map(|next| {
+        finds.poll(place, cx, CrawlState::next).map(|next| {
             if next.is_some() && finds.take() {
                 lease.wake();
             }

@@ -17,15 +17,15 @@ use tokio::task::yield_now;
 use tokio::time::sleep_until;
 
 use super::external::{Arrival, Outgoing};
-use crate::net::datagrams::{BATCH, Batch};
-use crate::net::desk::{COMMANDS, Change, Command, Desk, FAREWELL};
-use crate::net::ports::{Adopt, Bound, Ports};
-use crate::net::socket::Received;
-use crate::net::stats::count;
+use crate::net::engine::counters::count;
+use crate::net::engine::{COMMANDS, Change, Command, Engine, FAREWELL};
+use crate::net::sockets::datagrams::{BATCH, Batch};
+use crate::net::sockets::socket::Received;
+use crate::net::sockets::{Bound, SocketFactory, Sockets};
 use crate::{Family, Instant, Transmit};
 
 pub(super) struct Driver {
-    desk: Desk,
+    engine: Engine,
     link: Link,
     /// The destination whose socket was full.
     blocked_on: Option<SocketAddr>,
@@ -52,7 +52,7 @@ impl Wake for Bell {
 
 /// How datagrams come and go.
 pub(super) enum Link {
-    Sockets(Box<Ports<Register>>),
+    Sockets(Box<Sockets<Register>>),
     External {
         /// Closed once the other end is gone.
         incoming: Option<mpsc::Receiver<Arrival>>,
@@ -65,7 +65,7 @@ pub(super) enum Link {
 /// Has its sockets watched by the runtime.
 pub(super) struct Register;
 
-impl Adopt for Register {
+impl SocketFactory for Register {
     type Socket = UdpSocket;
 
     fn adopt(&mut self, _: Family, socket: StdUdpSocket) -> io::Result<UdpSocket> {
@@ -74,13 +74,13 @@ impl Adopt for Register {
 }
 
 impl Driver {
-    pub(super) fn new(desk: Desk, link: Link, queue: mpsc::Receiver<Command>, bell: Arc<Bell>) -> Self {
-        Self { desk, link, blocked_on: None, batch: Batch::new(), queue, command: None, bell }
+    pub(super) fn new(engine: Engine, link: Link, queue: mpsc::Receiver<Command>, bell: Arc<Bell>) -> Self {
+        Self { engine, link, blocked_on: None, batch: Batch::new(), queue, command: None, bell }
     }
 
     pub(super) async fn run(mut self) {
-        self.desk.start();
-        while !self.desk.board.is_closing() {
+        self.engine.start();
+        while !self.engine.shared.is_closing() {
             let until = self.turn();
             self.sleep(until).await;
         }
@@ -90,28 +90,28 @@ impl Driver {
 
     /// Does what there is to do and returns until when to sleep; `None` for ever.
     fn turn(&mut self) -> Option<Instant> {
-        if let Some(slept) = self.desk.begin() {
+        if let Some(slept) = self.engine.begin() {
             self.receive_all();
-            self.desk.resume(slept);
+            self.engine.resume(slept);
         }
         let more_commands = self.take_commands();
-        self.desk.take_released();
-        self.link.tend(&mut self.desk);
+        self.engine.take_released();
+        self.link.tend(&mut self.engine);
         self.receive_all();
-        self.desk.tick();
+        self.engine.tick();
         self.transmit();
-        self.desk.take_events();
-        let now = self.desk.clock.now();
+        self.engine.take_events();
+        let now = self.engine.clock.now();
         if more_commands {
             return Some(now);
         }
-        self.desk.next_turn(now).into_iter().chain(self.link.deadline(now)).min()
+        self.engine.next_turn(now).into_iter().chain(self.link.deadline(now)).min()
     }
 
     async fn sleep(&mut self, until: Option<Instant>) {
-        let Self { desk, link, blocked_on, queue, command, bell, .. } = self;
-        let blocked_on = blocked_on.filter(|_| desk.is_blocked());
-        let until = until.and_then(|at| desk.clock.to_std(at));
+        let Self { engine, link, blocked_on, queue, command, bell, .. } = self;
+        let blocked_on = blocked_on.filter(|_| engine.is_blocked());
+        let until = until.and_then(|at| engine.clock.to_std(at));
         let mut timeout = pin!(async {
             match until {
                 Some(until) => sleep_until(until.into()).await,
@@ -140,14 +140,14 @@ impl Driver {
             woken |= command.is_some();
             woken |= link.poll_incoming(cx);
             if room.as_mut().poll(cx).is_ready() || link.poll_writable(cx, blocked_on) {
-                desk.unblock();
+                engine.unblock();
                 woken = true;
             }
             woken |= timeout.as_mut().poll(cx).is_ready();
             if woken { Poll::Ready(()) } else { Poll::Pending }
         })
         .await;
-        count(&desk.board.counters.wakeups);
+        count(&engine.shared.counters.wakeups);
         if polls == 1 {
             // However busy the node is, other tasks have their turn.
             yield_now().await;
@@ -159,10 +159,10 @@ impl Driver {
         self.queue.close();
         self.command = None;
         self.link.stop_receiving();
-        let end = self.desk.clock.now() + FAREWELL;
+        let end = self.engine.clock.now() + FAREWELL;
         loop {
             self.transmit();
-            if !self.desk.is_blocked() || self.desk.clock.until(end).is_zero() {
+            if !self.engine.is_blocked() || self.engine.clock.until(end).is_zero() {
                 return;
             }
             self.sleep(Some(end)).await;
@@ -171,10 +171,10 @@ impl Driver {
 
     /// Saves the state for the last time. Other tasks go on meanwhile.
     async fn save_last(&mut self) {
-        self.desk.begin_last_save();
+        self.engine.begin_last_save();
         loop {
-            self.desk.tend_saver();
-            if !self.desk.is_saving() {
+            self.engine.tend_saver();
+            if !self.engine.is_saving() {
                 return;
             }
             self.bell.0.notified().await;
@@ -183,40 +183,40 @@ impl Driver {
 
     /// Before the deadlines: the runtime may have fired a timer before it has looked at the sockets.
     fn receive_all(&mut self) {
-        if self.desk.is_due() {
+        if self.engine.is_due() {
             self.link.look();
         }
-        let most = self.desk.receives();
+        let most = self.engine.receives();
         Family::ALL.into_iter().for_each(|family| self.receive(family, most));
         for _ in 0..most {
             let Some(arrival) = self.link.take_arrival() else {
                 return;
             };
-            let now = self.desk.arrival_time();
+            let now = self.engine.arrival_time();
             match arrival {
                 Arrival::Datagram { from, local, datagram } => {
-                    self.desk.handle_datagram(now, from, local, &datagram);
+                    self.engine.handle_datagram(now, from, local, &datagram);
                     self.transmit_answers();
                 }
-                Arrival::Unsent(destination) => self.desk.node.handle_unsent(now, destination),
-                Arrival::Unreachable(destination) => self.desk.node.handle_unreachable(now, destination),
+                Arrival::Unsent(destination) => self.engine.node.handle_unsent(now, destination),
+                Arrival::Unreachable(destination) => self.engine.node.handle_unreachable(now, destination),
             }
         }
     }
 
     fn receive(&mut self, family: Family, most: usize) {
         for _ in 0..most.div_ceil(BATCH) {
-            let now = self.desk.arrival_time();
+            let now = self.engine.arrival_time();
             match self.link.receive(now, family, &mut self.batch) {
                 Some(Received::Datagrams) => {
                     while let Some(arrived) = self.batch.next() {
                         let bytes = self.batch.bytes(arrived);
-                        self.desk.handle_datagram(now, arrived.from, arrived.local, bytes);
+                        self.engine.handle_datagram(now, arrived.from, arrived.local, bytes);
                         self.transmit_answers();
                     }
                 }
-                Some(Received::Nothing) => count(&self.desk.board.counters.receive_errors),
-                Some(Received::Failed) => return count(&self.desk.board.counters.receive_errors),
+                Some(Received::Nothing) => count(&self.engine.shared.counters.receive_errors),
+                Some(Received::Failed) => return count(&self.engine.shared.counters.receive_errors),
                 Some(Received::Empty) | None => return,
             }
         }
@@ -224,23 +224,23 @@ impl Driver {
 
     /// At once, so that a burst of queries does not overflow the answers' ring.
     fn transmit_answers(&mut self) {
-        if !self.desk.is_standing() {
+        if !self.engine.is_standing() {
             self.transmit();
         }
     }
 
     fn transmit(&mut self) {
-        let Self { desk, link, .. } = self;
-        while let Some(destination) = desk.transmit(|datagram, transmit| link.send(datagram, transmit)) {
-            if !link.tend(desk) {
+        let Self { engine, link, .. } = self;
+        while let Some(destination) = engine.transmit(|datagram, transmit| link.send(datagram, transmit)) {
+            if !link.tend(engine) {
                 // A caller who has not asked yet is no full socket.
                 if matches!(link, Link::Sockets(_)) {
-                    count(&desk.board.counters.sends_blocked);
+                    count(&engine.shared.counters.sends_blocked);
                 }
                 self.blocked_on = Some(destination);
                 return;
             }
-            desk.unblock();
+            engine.unblock();
         }
     }
 
@@ -250,8 +250,8 @@ impl Driver {
             let Some(command) = self.command.take().or_else(|| self.queue.try_recv().ok()) else {
                 return false;
             };
-            if let Some((change, reply)) = self.desk.obey(command) {
-                reply(self.link.change(&mut self.desk, change));
+            if let Some((change, reply)) = self.engine.obey(command) {
+                reply(self.link.change(&mut self.engine, change));
             }
         }
         true
@@ -260,34 +260,34 @@ impl Driver {
 
 impl Link {
     pub(super) fn sockets(sockets: [Option<Bound>; 2]) -> io::Result<Self> {
-        Ok(Self::Sockets(Box::new(Ports::new(Register, sockets)?)))
+        Ok(Self::Sockets(Box::new(Sockets::new(Register, sockets)?)))
     }
 
     /// When to receive next without being woken for it.
     fn deadline(&self, now: Instant) -> Option<Instant> {
         match self {
-            Self::Sockets(ports) => ports.deadline(now),
+            Self::Sockets(sockets) => sockets.deadline(now),
             Self::External { .. } => None,
         }
     }
 
     /// Opens again what failed. Returns whether anything has changed.
-    fn tend(&mut self, desk: &mut Desk) -> bool {
+    fn tend(&mut self, engine: &mut Engine) -> bool {
         match self {
-            Self::Sockets(ports) => ports.tend(desk),
+            Self::Sockets(sockets) => sockets.tend(engine),
             Self::External { .. } => false,
         }
     }
 
-    fn change(&mut self, desk: &mut Desk, change: Change) -> io::Result<()> {
+    fn change(&mut self, engine: &mut Engine, change: Change) -> io::Result<()> {
         match (self, change) {
-            (Self::Sockets(ports), change) => return ports.change(desk, change),
+            (Self::Sockets(sockets), change) => return sockets.change(engine, change),
             (Self::External { .. }, Change::Enable(enabled)) => {
-                desk.note_enabled(enabled);
-                Family::ALL.into_iter().for_each(|family| desk.set_enabled(family, enabled));
+                engine.note_enabled(enabled);
+                Family::ALL.into_iter().for_each(|family| engine.set_enabled(family, enabled));
             }
             (Self::External { .. }, Change::Rebind(None)) => {
-                Family::ALL.into_iter().for_each(|family| desk.on_network_changed(family));
+                Family::ALL.into_iter().for_each(|family| engine.on_network_changed(family));
             }
             (Self::External { .. }, Change::Rebind(Some(_))) => {
                 return Err(io::Error::new(io::ErrorKind::Unsupported, "the socket is not the node's own"));
@@ -314,8 +314,8 @@ impl Link {
     fn poll_incoming(&mut self, cx: &mut Context<'_>) -> bool {
         let mut woken = false;
         match self {
-            Self::Sockets(ports) => {
-                for port in ports.open() {
+            Self::Sockets(sockets) => {
+                for port in sockets.open() {
                     // One that may have more, or is left alone after an error, has a deadline.
                     if !port.receiver.is_readable() && port.socket.poll_recv_ready(cx).is_ready() {
                         port.receiver.set_readable();
@@ -341,7 +341,7 @@ impl Link {
 
     fn poll_writable(&mut self, cx: &mut Context<'_>, blocked_on: Option<SocketAddr>) -> bool {
         match (self, blocked_on) {
-            (Self::Sockets(ports), Some(destination)) => ports
+            (Self::Sockets(sockets), Some(destination)) => sockets
                 .of(Family::of(&destination))
                 .is_some_and(|port| port.socket.poll_send_ready(cx).is_ready()),
             _ => false,
@@ -350,15 +350,15 @@ impl Link {
 
     /// Has the sockets read once more, whatever the runtime knows of them.
     fn look(&mut self) {
-        if let Self::Sockets(ports) = self {
-            ports.look();
+        if let Self::Sockets(sockets) = self {
+            sockets.look();
         }
     }
 
     /// From the socket of this family, if there is one.
     fn receive(&mut self, now: Instant, family: Family, batch: &mut Batch) -> Option<Received> {
         match self {
-            Self::Sockets(ports) => ports.receive(now, family, |socket, passage, is_untold| {
+            Self::Sockets(sockets) => sockets.receive(now, family, |socket, passage, is_untold| {
                 let told = socket.try_io(Interest::READABLE, || batch.receive(passage, socket));
                 match told {
                     Err(error) if is_untold && error.kind() == io::ErrorKind::WouldBlock => {
@@ -382,7 +382,7 @@ impl Link {
 
     fn send(&mut self, datagram: &[u8], transmit: Transmit) -> io::Result<()> {
         match self {
-            Self::Sockets(ports) => ports.send(transmit.destination, |socket, passage| {
+            Self::Sockets(sockets) => sockets.send(transmit.destination, |socket, passage| {
                 socket.try_io(Interest::WRITABLE, || passage.send(socket, datagram, transmit))
             }),
             Self::External { outgoing, .. } => {
@@ -406,7 +406,7 @@ mod tests {
     use tokio::runtime::Builder;
 
     use super::*;
-    use crate::net::desk::tests::{answer_ping, desk_by_hand, other, ping, wait};
+    use crate::net::engine::tests::{answer_ping, desk_by_hand, other, ping, wait};
 
     /// As after a stop of the process: timers fire before the runtime has looked at its sockets.
     #[test]
@@ -422,7 +422,7 @@ mod tests {
             assert!(commands.try_send(first).is_ok() && commands.try_send(second).is_ok());
             driver.turn();
             // The runtime tells only now that the socket is writable.
-            while driver.desk.is_blocked() {
+            while driver.engine.is_blocked() {
                 driver.sleep(None).await;
                 driver.turn();
             }
@@ -436,7 +436,7 @@ mod tests {
             assert!(none.try_recv().is_err(), "whoever has not answered may still");
             driver.turn();
             assert_eq!(silent.recv(&mut buffer).unwrap(), asked, "and is asked again");
-            let stats = driver.desk.node.stats();
+            let stats = driver.engine.node.stats();
             assert_eq!((stats.timed_out, stats.interrupted), (0, 1));
         });
     }

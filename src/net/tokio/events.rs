@@ -6,34 +6,34 @@ use core::task::{Context, Poll};
 use futures_core::Stream;
 use tokio::sync::mpsc;
 
-use crate::net::events::{Notice, Subscriber, WAITING};
+use crate::net::engine::events::{NetEvent, Subscriber, WAITING};
 
-/// A subscription to [`Notice`]s, from [`Dht::subscribe`](super::Dht::subscribe) or
+/// A subscription to [`NetEvent`]s, from [`DhtHandle::subscribe`](super::DhtHandle::subscribe) or
 /// [`Builder::subscribe`](super::Builder::subscribe): a stream that ends when the node has.
 ///
 /// It does not keep the node running. A subscriber that falls behind by more than 1024 notices
 /// loses the newest ones ([`LoopStats::notices_lost`](crate::net::LoopStats::notices_lost)).
 #[derive(Debug)]
-pub struct Events {
-    notices: mpsc::Receiver<Notice>,
+pub struct NetEvents {
+    notices: mpsc::Receiver<NetEvent>,
 }
 
-pub(in crate::net) fn subscription() -> (Subscriber, Events) {
+pub(crate) fn subscription() -> (Subscriber, NetEvents) {
     let (sender, notices) = mpsc::channel(WAITING);
-    (Subscriber::Task(sender), Events { notices })
+    (Subscriber::Task(sender), NetEvents { notices })
 }
 
-impl Events {
+impl NetEvents {
     /// The next notice; `None` once the node has ended. None is lost if the future is dropped.
-    pub async fn recv(&mut self) -> Option<Notice> {
+    pub async fn recv(&mut self) -> Option<NetEvent> {
         self.notices.recv().await
     }
 }
 
-impl Stream for Events {
-    type Item = Notice;
+impl Stream for NetEvents {
+    type Item = NetEvent;
 
-    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Notice>> {
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<NetEvent>> {
         self.notices.poll_recv(cx)
     }
 }

@@ -11,9 +11,9 @@ use std::sync::Mutex;
 use tokio::sync::{Mutex as AsyncMutex, mpsc};
 
 use super::driver::Link;
-use crate::net::board::Board;
-use crate::net::stats::count;
-use crate::net::watched::lock;
+use crate::net::engine::counters::count;
+use crate::net::engine::shared::Shared;
+use crate::net::engine::watch::lock;
 use crate::wire::is_krpc;
 
 /// Datagrams that may wait for the node; what comes on top is lost, as in a socket's buffer.
@@ -33,7 +33,7 @@ pub struct External {
     outgoing: Mutex<mpsc::Receiver<Outgoing>>,
     /// Held by the one of several tasks that waits for the next datagram.
     turn: AsyncMutex<()>,
-    board: Arc<Board>,
+    shared: Arc<Shared>,
 }
 
 /// A datagram to send, from [`External::next_outgoing`].
@@ -65,8 +65,8 @@ pub(super) fn connect() -> (Link, Ends) {
 }
 
 impl External {
-    pub(super) fn new((incoming, outgoing): Ends, board: Arc<Board>) -> Self {
-        Self { incoming, outgoing: Mutex::new(outgoing), turn: AsyncMutex::new(()), board }
+    pub(super) fn new((incoming, outgoing): Ends, shared: Arc<Shared>) -> Self {
+        Self { incoming, outgoing: Mutex::new(outgoing), turn: AsyncMutex::new(()), shared }
     }
 
     /// Hands in a datagram that arrived, and returns whether it is one of the DHT
@@ -86,7 +86,7 @@ impl External {
         }
         match self.incoming.try_reserve() {
             Ok(permit) => permit.send(Arrival::Datagram { from, local, datagram: datagram.into() }),
-            Err(_) => count(&self.board.counters.receives_lost),
+            Err(_) => count(&self.shared.counters.receives_lost),
         }
         true
     }

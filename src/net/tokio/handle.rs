@@ -8,67 +8,67 @@ use tokio::task::JoinHandle;
 
 use super::builder::Builder;
 use super::crawl::Crawl;
-use super::events::{Events, subscription};
+use super::events::{NetEvents, subscription};
 use super::keep::Announcement;
-use super::search::Search;
-use crate::net::board::{Board, Lease, Status};
-use crate::net::calls::calls;
-use crate::net::desk::{Command, Reply};
+use super::search::LookupHandle;
+use crate::net::engine::shared::{Lease, Shared, Status};
+use crate::net::engine::{Command, Reply};
 use crate::net::error::CallError;
+use crate::net::handle::calls::calls;
 
-/// A node that runs in a task, and its one owner. It can do all that a [`Dht`] can.
+/// A node that runs in a task, and its one owner. It can do all that a [`DhtHandle`] can.
 ///
 /// Dropping it ends the node, whoever still borrows it: the task sends what is waiting to be sent
-/// and then frees the ports. [`shutdown`](Self::shutdown) waits for that. The state, if it has a file, is
+/// and then frees the sockets. [`shutdown`](Self::shutdown) waits for that. The state, if it has a file, is
 /// saved also if the runtime ends first, which then waits for the disk.
 #[must_use = "dropping it ends the node"]
-pub struct Owner {
-    dht: Dht,
+pub struct Dht {
+    dht: DhtHandle,
     task: JoinHandle<()>,
 }
 
-impl Owner {
-    pub(super) fn new(dht: Dht, task: JoinHandle<()>) -> Self {
+impl Dht {
+    pub(super) fn new(dht: DhtHandle, task: JoinHandle<()>) -> Self {
         Self { dht, task }
     }
 
     /// Ends the node and waits until its last datagrams have left, for a quarter of a second at most, its
-    /// state is saved, if it has a file for that, for as long as the disk takes, and its ports are free.
+    /// state is saved, if it has a file for that, for as long as the disk takes, and its sockets are free.
     /// Calls and searches under way fail with [`CallError::Closed`].
     pub async fn shutdown(mut self) {
-        self.dht.board.close();
+        self.dht.shared.close();
         // An error is a panic in the task, which has been printed, or the end of the runtime.
         let _ = (&mut self.task).await;
     }
 
-    pub(super) fn board(&self) -> Arc<Board> {
-        Arc::clone(&self.dht.board)
+    pub(super) fn shared(&self) -> Arc<Shared> {
+        Arc::clone(&self.dht.shared)
     }
 }
 
-impl Drop for Owner {
+impl Drop for Dht {
     fn drop(&mut self) {
-        self.dht.board.close();
+        self.dht.shared.close();
     }
 }
 
 /// A borrowed node. Clones are handles to the same one; any task or thread may use them.
 ///
-/// The node lives as long as its [`Owner`], however many handles there are. Calls fail with
+/// The node lives as long as its [`Dht`], however many handles there are. Calls fail with
 /// [`CallError::Closed`] once it has ended; none of them hangs. While 256 calls are waiting for
 /// the node's task, further ones wait for room. A call that is dropped before it is done is
 /// cancelled.
 #[derive(Clone)]
-pub struct Dht {
+pub struct DhtHandle {
     commands: mpsc::Sender<Command>,
-    board: Arc<Board>,
+    shared: Arc<Shared>,
 }
 
 calls!([async] [.await]);
 
-impl Dht {
-    pub(super) fn new(commands: mpsc::Sender<Command>, board: Arc<Board>) -> Self {
-        Self { commands, board }
+impl DhtHandle {
+    pub(super) fn new(commands: mpsc::Sender<Command>, shared: Arc<Shared>) -> Self {
+        Self { commands, shared }
     }
 
     /// Waits until the node [is ready](Self::is_ready) in either family, at most for `timeout`, and
@@ -78,7 +78,7 @@ impl Dht {
     ///
     /// [`CallError::Closed`].
     pub async fn wait_ready(&self, timeout: Duration) -> Result<bool, CallError> {
-        let ready = tokio::time::timeout(timeout, self.board.status.until(Status::is_ready)).await;
+        let ready = tokio::time::timeout(timeout, self.shared.status.until(Status::is_ready)).await;
         ready.unwrap_or(Ok(false))
     }
 

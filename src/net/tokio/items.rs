@@ -1,8 +1,8 @@
 //! Items (BEP 44): what tasks ask of the node's task about them.
 
-use super::handle::Dht;
+use super::handle::DhtHandle;
 use super::keep::Publication;
-use super::search::Search;
-use crate::net::item_calls::item_calls;
+use super::search::LookupHandle;
+use crate::net::handle::item_calls::item_calls;
 
 item_calls!([async] [.await]);

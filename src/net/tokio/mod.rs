@@ -1,7 +1,7 @@
 //! Running a node as one task of a tokio runtime.
 //!
 //! It is what [`net::Dht`](super) is to threads: the names and meanings are the same, calls are
-//! futures, and a [`Search`] is a [`Stream`](futures_core::Stream) of peers. Dropping a future or a
+//! futures, and a [`LookupHandle`] is a [`Stream`](futures_core::Stream) of peers. Dropping a future or a
 //! stream cancels what it stands for.
 //!
 //! ```no_run
@@ -9,7 +9,7 @@
 //! use dht_proto::net::tokio::Dht;
 //!
 //! let owner = Dht::builder().spawn()?;
-//! let dht = owner.dht(); // to be cloned and given to whoever needs it
+//! let dht = owner.handle(); // to be cloned and given to whoever needs it
 //! dht.wait_ready(core::time::Duration::from_secs(20)).await?;
 //! let mut search = dht.get_peers("5fbfbff10c5d6a4ec8a88e4c6ab4c28b95eee401".parse()?).await?;
 //! while let Some(peer) = search.recv().await? {
@@ -20,9 +20,9 @@
 //! # }
 //! ```
 //!
-//! # Owner and borrowers
+//! # Dht and borrowers
 //!
-//! The [`Owner`] alone decides how long the node lives. A [`Dht`] is borrowed: it neither keeps the
+//! The [`Dht`] alone decides how long the node lives. A [`DhtHandle`] is borrowed: it neither keeps the
 //! node running nor ends it. A borrower that stops ends its own announces, and its own share of
 //! lookups; its calls fail with [`CallError::Closed`](super::CallError::Closed) once the node is gone.
 //!
@@ -70,12 +70,12 @@ mod search;
 
 pub use builder::Builder;
 pub use crawl::Crawl;
-pub use events::Events;
+pub use events::NetEvents;
 #[cfg(all(test, feature = "net"))]
 pub(super) use events::subscription;
 pub use external::{External, Outgoing};
-pub use handle::{Dht, Owner};
+pub use handle::{Dht, DhtHandle};
 #[cfg(feature = "items")]
 pub use keep::Publication;
-pub use keep::{Announcement, Upkeep};
-pub use search::Search;
+pub use keep::{Announcement, Recurring};
+pub use search::LookupHandle;

@@ -8,15 +8,15 @@ use core::task::{Context, Poll};
 
 use futures_core::Stream;
 
-use super::handle::Dht;
+use super::handle::DhtHandle;
 use crate::LookupReport;
-use crate::net::board::Lease;
-use crate::net::desk::Joined;
+use crate::net::engine::Joined;
+use crate::net::engine::lookups::{LookupState, Outcome};
+use crate::net::engine::shared::Lease;
 use crate::net::error::CallError;
-use crate::net::progress::{Findings, Outcome};
-use crate::net::reader::{Look, Reader};
+use crate::net::handle::cursor::{Cursor, Next};
 
-/// A lookup, announce, put or bootstrap under way, from the methods of [`Dht`].
+/// A lookup, announce, put or bootstrap under way, from the methods of [`DhtHandle`].
 ///
 /// As a stream it yields what is found, and ends with the lookup; [`outcome`](Self::outcome) then tells
 /// how it went. It is peers that are found, each once; where an item is sought it is that, and of a
@@ -26,16 +26,16 @@ use crate::net::reader::{Look, Reader};
 /// Dropping it cancels the lookup unless another caller shares it. It does not keep the node
 /// running.
 #[must_use = "dropping a search cancels it"]
-pub struct Search<T = SocketAddr> {
-    findings: Reader<Findings, T>,
+pub struct LookupHandle<T = SocketAddr> {
+    findings: Cursor<LookupState, T>,
     _lease: Lease,
-    dht: Dht,
+    dht: DhtHandle,
 }
 
-impl<T> Search<T> {
-    pub(super) fn new(dht: Dht, joined: Joined, look: Look<Findings, T>) -> Self {
-        let Joined { progress, lease } = joined;
-        Self { findings: Reader::new(progress, look), _lease: lease, dht }
+impl<T> LookupHandle<T> {
+    pub(super) fn new(dht: DhtHandle, joined: Joined, look: Next<LookupState, T>) -> Self {
+        let Joined { state, lease } = joined;
+        Self { findings: Cursor::new(state, look), _lease: lease, dht }
     }
 
     /// What is found next, as the stream yields it; `Ok(None)` once the lookup has ended. Nothing is
@@ -54,7 +54,7 @@ impl<T> Search<T> {
     ///
     /// [`CallError::Closed`] if the node ended before the lookup.
     pub async fn wait(&mut self) -> Result<Outcome, CallError> {
-        self.findings.watched.until(Findings::end).await
+        self.findings.watched.until(LookupState::end).await
     }
 
     /// How it goes, or went.
@@ -63,20 +63,20 @@ impl<T> Search<T> {
     ///
     /// [`CallError::Closed`] if the node ended before the lookup.
     pub async fn report(&self) -> Result<LookupReport, CallError> {
-        let under_way = match self.findings.watched.read(Findings::lookup) {
+        let under_way = match self.findings.watched.read(LookupState::lookup) {
             Some(lookup) => self.dht.with_node(move |node, _| node.lookup_report(lookup)).await,
-            None => Ok(self.findings.watched.read(Findings::unstarted)),
+            None => Ok(self.findings.watched.read(LookupState::unstarted)),
         };
         self.findings.watched.report(under_way)
     }
 
     /// How it went, once it has ended.
     pub fn outcome(&self) -> Option<Result<Outcome, CallError>> {
-        self.findings.watched.read(Findings::end)
+        self.findings.watched.read(LookupState::end)
     }
 }
 
-impl<T> Stream for Search<T> {
+impl<T> Stream for LookupHandle<T> {
     type Item = T;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<T>> {
@@ -84,10 +84,10 @@ impl<T> Stream for Search<T> {
     }
 }
 
-impl<T> fmt::Debug for Search<T> {
+impl<T> fmt::Debug for LookupHandle<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Search")
-            .field("lookup", &self.findings.watched.read(Findings::lookup))
+        f.debug_struct("LookupHandle")
+            .field("lookup", &self.findings.watched.read(LookupState::lookup))
             .field("seen", &self.findings.seen())
             .finish_non_exhaustive()
     }

@@ -20,7 +20,7 @@ struct Stage {
     node: Node,
     hosts: Hosts,
     now: Instant,
-    notices: Vec<Notice>,
+    notices: Vec<NetEvent>,
     woken: Receiver<()>,
 }
 
@@ -134,8 +134,7 @@ fn l_13_a_name_that_is_lied_about_is_looked_up_until_the_dht_is_joined() {
     stage.answers(1);
     assert_eq!(stage.pass(), secs(60), "and no more seldom");
     let told = |wanted: &str| {
-        let is_told =
-            |notice: &&Notice| matches!(notice, Notice::Resolved { addrs, .. } if *addrs == [addr(wanted)]);
+        let is_told = |notice: &&NetEvent| matches!(notice, NetEvent::Resolved { addrs, .. } if *addrs == [addr(wanted)]);
         stage.notices.iter().filter(is_told).count()
     };
     assert_eq!([told(lie), told(truth)], [2, 1], "what is no news is not told: {:?}", stage.notices);
@@ -150,8 +149,8 @@ fn a_name_that_fails_is_looked_up_every_few_seconds() {
         passed.push(stage.pass().as_secs());
     }
     assert_eq!(passed, [1, 2, 4, 8, 15, 15]);
-    let told = |notice: &Notice| match notice {
-        Notice::Unresolved { retry_in, .. } => retry_in.as_secs(),
+    let told = |notice: &NetEvent| match notice {
+        NetEvent::Unresolved { retry_in, .. } => retry_in.as_secs(),
         other => panic!("{other:?}"),
     };
     assert_eq!(Vec::from_iter(stage.notices.iter().map(told)), passed);
@@ -225,7 +224,7 @@ fn look_ups_that_hang_are_bounded_and_go_on_when_they_end() {
 fn a_resolver_that_panics_has_failed() {
     let mut stage = Stage::new(&["a:1"], 4, |_| panic!("as the test wants it"));
     stage.answers(1);
-    assert!(matches!(&stage.notices[..], [Notice::Unresolved { host, .. }] if host == "a:1"));
+    assert!(matches!(&stage.notices[..], [NetEvent::Unresolved { host, .. }] if host == "a:1"));
     assert_eq!(stage.pass(), secs(1));
 }
 
@@ -277,8 +276,8 @@ fn what_may_not_be_asked_is_told_once() {
         stage.pass();
     }
     stage.answers(1);
-    let refused = |notice: &Notice| match notice {
-        Notice::BootstrapRefused { host, addr, reason, retry_in } => {
+    let refused = |notice: &NetEvent| match notice {
+        NetEvent::BootstrapRefused { host, addr, reason, retry_in } => {
             Some((host.clone(), addr.to_string(), *reason, retry_in.map(|retry_in| retry_in.as_secs())))
         }
         _ => None,

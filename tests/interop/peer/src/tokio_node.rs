@@ -5,7 +5,7 @@ use std::future::pending;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use dht_proto::net::tokio::{Dht, Search};
+use dht_proto::net::tokio::{Dht, DhtHandle, LookupHandle};
 use dht_proto::{AddressPolicy, Announce, Config, CrawlOptions, Family, InfoHash, NodeId};
 use futures_lite::StreamExt as _;
 use serde_json::json;
@@ -55,7 +55,7 @@ pub(crate) async fn run(options: Options) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-async fn answer(node: &Dht, words: &[&str]) -> Option<Answer> {
+async fn answer(node: &DhtHandle, words: &[&str]) -> Option<Answer> {
     Some(match words {
         ["nodes"] => nodes(node).await,
         ["add-node", addr] => add_node(node, addr).await,
@@ -70,39 +70,39 @@ async fn answer(node: &Dht, words: &[&str]) -> Option<Answer> {
 }
 
 /// The table.
-async fn nodes(node: &Dht) -> Answer {
+async fn nodes(node: &DhtHandle) -> Answer {
     let nodes = node.nodes(Family::V4).await?;
     let nodes = nodes.iter().map(|node| (node.id.to_string(), json!(node.addr.to_string())));
     Ok(json!({"event": "nodes", "nodes": serde_json::Map::from_iter(nodes)}))
 }
 
-async fn add_node(node: &Dht, addr: &str) -> Answer {
+async fn add_node(node: &DhtHandle, addr: &str) -> Answer {
     node.add_node(addr.parse()?).await?;
     Ok(json!({"event": "added"}))
 }
 
-async fn ping(node: &Dht, addr: &str) -> Answer {
+async fn ping(node: &DhtHandle, addr: &str) -> Answer {
     let pong = node.ping(addr.parse()?).await?;
     Ok(json!({"event": "pong", "id": pong.id.to_string()}))
 }
 
-async fn get_peers(node: &Dht, infohash: &str) -> Answer {
+async fn get_peers(node: &DhtHandle, infohash: &str) -> Answer {
     let search = node.get_peers(infohash.parse::<InfoHash>()?).await?;
     let found: Vec<_> = search.collect().await;
     Ok(drive::peers(found))
 }
 
-async fn announce(node: &Dht, infohash: &str, port: &str) -> Answer {
+async fn announce(node: &DhtHandle, infohash: &str, port: &str) -> Answer {
     let announce = Announce::port(port.parse()?);
     acknowledged("announced", node.announce(infohash.parse()?, announce).await?).await
 }
 
-async fn put(node: &Dht, value: &str) -> Answer {
+async fn put(node: &DhtHandle, value: &str) -> Answer {
     let value = format!("{}:{value}", value.len());
     acknowledged("stored", node.put_immutable(value.as_bytes()).await?).await
 }
 
-async fn acknowledged(event: &str, mut search: Search) -> Answer {
+async fn acknowledged(event: &str, mut search: LookupHandle) -> Answer {
     let outcome = search.wait().await?;
     let report = outcome.report;
     Ok(json!({
@@ -114,7 +114,7 @@ async fn acknowledged(event: &str, mut search: Search) -> Answer {
     }))
 }
 
-async fn get(node: &Dht, target: &str) -> Answer {
+async fn get(node: &DhtHandle, target: &str) -> Answer {
     let outcome = node.get_immutable(target.parse::<NodeId>()?).await?.wait().await?;
     let value = outcome.item.as_ref().and_then(|item| item.as_string());
     let value = value.map(String::from_utf8_lossy);
@@ -122,7 +122,7 @@ async fn get(node: &Dht, target: &str) -> Answer {
 }
 
 /// Asks node after node for samples until there is nobody new to ask.
-async fn crawl(node: &Dht) -> Answer {
+async fn crawl(node: &DhtHandle) -> Answer {
     let mut crawl = node.crawl(CrawlOptions::default()).await?;
     let mut infohashes = Vec::new();
     let mut asked = u64::MAX;
