@@ -51,7 +51,7 @@ macro_rules! calls {
         }
 
         impl DhtHandle {
-            /// Watch<CrawlState> the peers of a torrent. The [`LookupHandle`] yields them as they arrive.
+            /// Finds the peers of a torrent. The [`LookupHandle`] yields them as they arrive.
             ///
             /// # Errors
             ///
@@ -111,7 +111,7 @@ macro_rules! calls {
                 Ok(Announcement::new(infohash, kept))
             }
 
-            /// Watch<CrawlState> the nodes closest to an id: they are in the [`Outcome`](crate::net::Outcome).
+            /// Finds the nodes closest to an id: they are in the [`Outcome`](crate::net::Outcome).
             ///
             /// # Errors
             ///

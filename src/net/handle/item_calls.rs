@@ -22,7 +22,7 @@ macro_rules! item_calls {
 
         /// Items (BEP 44). Those that others put to this node are kept without anybody's doing.
         impl DhtHandle {
-            /// Watch<CrawlState> the immutable item at a target. The [`LookupHandle`] yields it, and ends with the first copy.
+            /// Finds the immutable item at a target. The [`LookupHandle`] yields it, and ends with the first copy.
             ///
             /// # Errors
             ///
@@ -31,7 +31,7 @@ macro_rules! item_calls {
                 self.get(Lookup::GetImmutable(target))$($wait)*
             }
 
-            /// Watch<CrawlState> the mutable item of a key and a salt. The [`LookupHandle`] yields what valid versions it
+            /// Finds the mutable item of a key and a salt. The [`LookupHandle`] yields what valid versions it
             /// meets, each newer than the one before; which is the newest is known at its end, and is in the
             /// [`Outcome`](crate::net::Outcome).
             ///
@@ -131,7 +131,7 @@ macro_rules! item_calls {
                 self.ask(Command::SavedItems)$($wait)*
             }
 
-            /// Watch<CrawlState> what torrent a link leads to at present (BEP 46), waiting until that is known, and
+            /// Finds what torrent a link leads to at present (BEP 46), waiting until that is known, and
             /// starts to find its peers. The torrent may be another one later: ask again from time to time.
             ///
             /// # Errors
