@@ -166,7 +166,7 @@ mod keyed;
 mod limit;
 mod lookup;
 mod magnet;
-#[cfg(any(feature = "net", feature = "tokio"))]
+#[cfg(any(feature = "net", feature = "smol", feature = "tokio"))]
 pub mod net;
 mod node;
 mod peers;

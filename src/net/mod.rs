@@ -129,37 +129,39 @@
 mod clock;
 mod engine;
 mod error;
+mod external;
 mod handle;
+mod io_error;
 mod metrics;
 mod resolve;
+#[cfg(feature = "smol")]
+mod smol;
 mod sockets;
 mod state;
 #[cfg(feature = "net")]
 mod thread;
 #[cfg(feature = "tokio")]
-pub mod tokio;
+mod tokio;
 mod trace;
 
 pub use clock::{Clock, SleepWatch};
 pub use engine::counters::LoopStats;
-#[cfg(feature = "net")]
-pub use engine::events::NetEvents;
 pub use engine::events::{BootstrapRefusal, NetEvent};
 pub use engine::lookups::{Outcome, Sampled};
 pub use engine::publications::Republished;
 pub use error::{CallError, SpawnError};
-#[cfg(feature = "net")]
+pub use external::{External, Outgoing};
 pub use handle::builder::Builder;
-#[cfg(feature = "net")]
+pub use handle::call::Call;
 pub use handle::crawl::Crawl;
-#[cfg(feature = "net")]
 pub use handle::dht::{Dht, DhtHandle};
-#[cfg(feature = "net")]
-pub use handle::lookup::LookupHandle;
-#[cfg(all(feature = "net", feature = "items"))]
+pub use handle::events::NetEvents;
+pub use handle::iter::Iter;
+pub use handle::lookup::{Finish, LookupHandle};
+#[cfg(feature = "items")]
 pub use handle::recurring::Publication;
-#[cfg(feature = "net")]
 pub use handle::recurring::{Announcement, Recurring};
+pub use io_error::IoError;
 pub use metrics::{FamilyLevels, FamilyMetrics, Levels, Metrics};
 pub use resolve::{BOOTSTRAP_HOSTS, resolve};
 pub use state::file::{Loaded, SAVE_INTERVAL, SavedState, StateFile, StateFileError};

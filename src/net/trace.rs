@@ -40,8 +40,8 @@ pub(crate) fn in_span<R>(local_addrs: [Option<SocketAddr>; 2], run: impl FnOnce(
     }
 }
 
-/// The same for a task.
-#[cfg(feature = "tokio")]
+/// Runs the loop of a node, from birth to end, as a future.
+#[cfg(any(feature = "tokio", feature = "smol"))]
 pub(crate) fn instrument<F: Future>(
     local_addrs: [Option<SocketAddr>; 2],
     run: F,

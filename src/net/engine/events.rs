@@ -1,26 +1,17 @@
 //! What a node does on its own account, told to whoever subscribes.
 
 use alloc::string::String;
-#[cfg(feature = "net")]
-use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
-#[cfg(feature = "net")]
-use core::sync::atomic::{AtomicUsize, Ordering};
 use core::time::Duration;
 use std::path::PathBuf;
-#[cfg(feature = "net")]
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 
 use thiserror::Error;
-#[cfg(feature = "tokio")]
-use tokio::sync::mpsc;
 
-#[cfg(feature = "net")]
-use crate::net::error::CallError;
+use super::feed::FeedWriter;
 use crate::{Event, StateError};
 
-/// Notices that may wait in one subscription.
+/// Events that may wait in one subscription.
 pub(crate) const WAITING: usize = 1024;
 
 /// Something that happened which no caller is waiting for.
@@ -122,99 +113,10 @@ pub enum BootstrapRefusal {
     Policy,
 }
 
-/// A subscription to [`NetEvent`]s, from [`DhtHandle::subscribe`](super::DhtHandle::subscribe) or
-/// [`Builder::subscribe`](super::Builder::subscribe): an iterator that blocks for the next one and
-/// ends when the DHT thread has.
-///
-/// It does not keep the thread running. A subscriber that falls behind by more than 1024 notices
-/// loses the newest ones ([`LoopStats::notices_lost`](super::LoopStats::notices_lost)).
-#[cfg(feature = "net")]
-#[derive(Debug)]
-pub struct NetEvents {
-    notices: Receiver<NetEvent>,
-    /// How many are waiting. That it is shared tells the subscriber that somebody is there.
-    waiting: Arc<AtomicUsize>,
-}
+/// The sending side of a subscription. It takes memory only as it fills.
+pub(crate) type Subscriber = FeedWriter<NetEvent, ()>;
 
-#[cfg(feature = "net")]
-impl NetEvents {
-    /// The next notice, waiting at most `timeout` for it; `Ok(None)` once the thread has ended.
-    ///
-    /// # Errors
-    ///
-    /// [`CallError::TimedOut`].
-    pub fn recv_timeout(&self, timeout: Duration) -> Result<Option<NetEvent>, CallError> {
-        match self.notices.recv_timeout(timeout) {
-            Ok(notice) => Ok(Some(self.taken(notice))),
-            Err(RecvTimeoutError::Disconnected) => Ok(None),
-            Err(RecvTimeoutError::Timeout) => Err(CallError::TimedOut),
-        }
-    }
-
-    fn taken(&self, notice: NetEvent) -> NetEvent {
-        self.waiting.fetch_sub(1, Ordering::Relaxed);
-        notice
-    }
-}
-
-#[cfg(feature = "net")]
-impl Iterator for NetEvents {
-    type Item = NetEvent;
-
-    fn next(&mut self) -> Option<NetEvent> {
-        self.notices.recv().ok().map(|notice| self.taken(notice))
-    }
-}
-
-/// The sending side of a subscription. Its queue takes memory only as it fills.
-#[derive(Debug)]
-pub(crate) enum Subscriber {
-    #[cfg(feature = "net")]
-    Thread { notices: Sender<NetEvent>, waiting: Arc<AtomicUsize> },
-    #[cfg(feature = "tokio")]
-    Task(mpsc::Sender<NetEvent>),
-}
-
-impl Subscriber {
-    fn is_gone(&self) -> bool {
-        match self {
-            #[cfg(feature = "net")]
-            Self::Thread { waiting, .. } => Arc::strong_count(waiting) == 1,
-            #[cfg(feature = "tokio")]
-            Self::Task(notices) => notices.is_closed(),
-        }
-    }
-
-    /// Returns whether there was room for it. One that is gone loses nothing.
-    fn send(&self, notice: NetEvent) -> bool {
-        match self {
-            #[cfg(feature = "net")]
-            Self::Thread { notices, waiting } => {
-                // Others only make room.
-                let has_room = waiting.load(Ordering::Relaxed) < WAITING;
-                if has_room {
-                    waiting.fetch_add(1, Ordering::Relaxed);
-                    let _ = notices.send(notice);
-                }
-                has_room
-            }
-            #[cfg(feature = "tokio")]
-            Self::Task(notices) => {
-                !matches!(notices.try_send(notice), Err(mpsc::error::TrySendError::Full(_)))
-            }
-        }
-    }
-}
-
-#[cfg(feature = "net")]
-pub(crate) fn subscription() -> (Subscriber, NetEvents) {
-    let (sender, notices) = channel();
-    let waiting = Arc::default();
-    let subscriber = Subscriber::Thread { notices: sender, waiting: Arc::clone(&waiting) };
-    (subscriber, NetEvents { notices, waiting })
-}
-
-/// Those who are told.
+/// All subscribers.
 #[derive(Debug, Default)]
 pub(crate) struct Subscribers(Vec<Subscriber>);
 
@@ -225,10 +127,10 @@ impl Subscribers {
         self.0.push(subscriber);
     }
 
-    /// Hands `notice` to everyone, forgets those that are gone, and returns how many lost it.
-    pub(crate) fn publish(&mut self, notice: &NetEvent) -> u64 {
+    /// Hands `event` to everyone, forgets those that are gone, and returns how many lost it.
+    pub(crate) fn publish(&mut self, event: &NetEvent) -> u64 {
         self.forget_gone();
-        self.0.iter().map(|subscriber| u64::from(!subscriber.send(notice.clone()))).sum()
+        self.0.iter().map(|subscriber| u64::from(!subscriber.push_within(WAITING, event.clone()))).sum()
     }
 
     fn forget_gone(&mut self) {
@@ -236,50 +138,42 @@ impl Subscribers {
     }
 }
 
-#[cfg(all(test, feature = "net"))]
+#[cfg(test)]
 mod tests {
     use super::*;
     use crate::addr::Family;
+    use crate::net::engine::feed::{Feed, feed};
 
     const READY: NetEvent = NetEvent::Node(Event::Ready { family: Family::V4 });
 
     #[test]
-    fn a_slow_subscriber_loses_notices_and_a_gone_one_is_forgotten() {
-        let (slow, mut slow_events) = subscription();
-        let (gone, gone_events) = subscription();
+    fn a_slow_subscriber_loses_events_and_a_gone_one_is_forgotten() {
+        let (slow, slow_events) = feed();
+        let (gone, gone_events) = feed();
         drop(gone_events);
         let mut subscribers = Subscribers(Vec::from([slow, gone]));
         let lost: u64 = (0..WAITING + 3).map(|_| subscribers.publish(&READY)).sum();
         assert_eq!(lost, 3);
         assert_eq!(subscribers.0.len(), 1);
-        assert_eq!(slow_events.by_ref().take(5).count(), 5);
+        let next = || slow_events.with(Feed::next_item)?.ok();
+        assert_eq!(core::iter::from_fn(next).take(5).count(), 5);
         let lost: u64 = (0..7).map(|_| subscribers.publish(&READY)).sum();
         assert_eq!(lost, 2, "there is room again for those taken");
         drop(subscribers);
-        assert_eq!(slow_events.count(), WAITING);
+        assert_eq!(core::iter::from_fn(next).count(), WAITING);
     }
 
     #[test]
     fn gone_subscribers_are_forgotten_though_nothing_happens() {
         let mut subscribers = Subscribers::default();
-        let (subscriber, kept) = subscription();
+        let (subscriber, kept) = feed();
         subscribers.add(subscriber);
         for _ in 0..100 {
-            subscribers.add(subscription().0);
-            #[cfg(feature = "tokio")]
-            subscribers.add(crate::net::tokio::subscription().0);
+            subscribers.add(feed().0);
             assert!(subscribers.0.len() <= 2, "the last one is not looked after yet");
         }
         assert_eq!(subscribers.publish(&READY), 0);
         assert_eq!(subscribers.0.len(), 1);
         drop(kept);
-    }
-
-    #[test]
-    fn the_end_is_told_from_silence() {
-        let (subscriber, events) = subscription();
-        assert_eq!(events.recv_timeout(Duration::ZERO), Err(CallError::TimedOut));
-        drop(subscriber);
-        assert_eq!(events.recv_timeout(Duration::ZERO), Ok(None));
     }
 }

@@ -1,15 +1,16 @@
-//! The findings of one lookup, written by the loop and read by all who share the lookup.
+//! One lookup, the callers that share it, and what it has found for them so far.
 
-#[cfg(feature = "items")]
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
 
-use super::watch::Watch;
+use super::feed::FeedWriter;
 #[cfg(feature = "items")]
-use crate::Item;
+use super::feed::Reply;
 use crate::net::error::CallError;
-use crate::{InfoHash, Lookup, LookupId, LookupKind, LookupOptions, LookupReport, NodeId, NodeInfo, Sample};
+use crate::{InfoHash, Lookup, LookupKind, LookupOptions, LookupReport, NodeId, NodeInfo, Sample};
+#[cfg(feature = "items")]
+use crate::{Item, ItemError, Salt, SecretKey, TorrentPointer};
 
 /// What a lookup came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,120 +69,144 @@ impl Key {
     }
 }
 
-/// Bounded, because the core reports each peer and each acknowledgement of a lookup once, and
-/// peers no more than it can remember. Of an item only the newest version is kept.
-#[derive(Debug, Default)]
-pub(crate) struct LookupState {
-    /// The lookup of a search that has begun.
-    lookup: Option<LookupId>,
-    /// The report of a search that has not, or had not.
-    unstarted: Option<LookupReport>,
+/// What a caller wants of a lookup.
+pub(crate) enum Wants {
+    /// The peers as they are found.
+    Peers(FeedWriter<SocketAddr, Outcome>),
+    /// The versions of an item as they are found, each newer than the one before.
+    #[cfg(feature = "items")]
+    Versions(FeedWriter<Item, Outcome>),
+    /// The newest version of an item, to put another one in its place.
+    #[cfg(feature = "items")]
+    Successor(Box<Successor>),
+    /// The torrent that an item points to (BEP 46).
+    #[cfg(feature = "items")]
+    Torrent(Reply<InfoHash>),
+}
+
+/// A value that is to be the next version of a mutable item.
+#[cfg(feature = "items")]
+pub(crate) struct Successor {
+    pub(crate) secret: SecretKey,
+    pub(crate) salt: Salt,
+    pub(crate) value: Vec<u8>,
+    pub(crate) options: LookupOptions,
+    /// Gets what becomes of the put.
+    pub(crate) put: FeedWriter<SocketAddr, Outcome>,
+}
+
+impl Wants {
+    pub(crate) fn fail(self, error: CallError) {
+        match self {
+            Self::Peers(feed) => feed.end(Err(error)),
+            #[cfg(feature = "items")]
+            Self::Versions(feed) => feed.end(Err(error)),
+            #[cfg(feature = "items")]
+            Self::Successor(successor) => successor.put.end(Err(error)),
+            #[cfg(feature = "items")]
+            Self::Torrent(reply) => reply.end(Err(error)),
+        }
+    }
+}
+
+#[cfg(feature = "items")]
+impl Successor {
+    /// The put of the version after the one that was found.
+    pub(crate) fn key(&self, found: &Outcome) -> Result<Key, CallError> {
+        let old = found.item.as_ref().and_then(Item::seq);
+        let seq = Item::next_seq(old).ok_or(ItemError::NoNextSeq)?;
+        let item = Item::sign(&self.secret, self.salt.as_bytes(), seq, &self.value)?;
+        Ok(Key::Put(Box::new(item), old, self.options))
+    }
+}
+
+/// The torrent that an item points to.
+#[cfg(feature = "items")]
+pub(crate) fn torrent(found: &Outcome) -> Result<InfoHash, CallError> {
+    let item = found.item.as_ref().ok_or(CallError::NoItem)?;
+    TorrentPointer::from_value(item.value()).map(|pointer| pointer.infohash()).ok_or(CallError::NoPointer)
+}
+
+/// A lookup, and all callers that wait for it.
+pub(crate) struct ActiveLookup {
+    pub(crate) key: Key,
+    pub(crate) number: u64,
+    /// With their numbers.
+    pub(crate) users: Vec<(u64, Wants)>,
+    state: LookupState,
+}
+
+/// What a lookup has found. It is bounded, because the core reports each peer and each acknowledgement of a
+/// lookup once, and peers no more than it can remember.
+#[derive(Default)]
+struct LookupState {
     peers: Vec<SocketAddr>,
     acknowledged: Vec<SocketAddr>,
+    /// The newest version.
     #[cfg(feature = "items")]
     item: Option<Box<Item>>,
-    /// How many versions of the item were found, each newer than the one before.
-    #[cfg(feature = "items")]
-    versions: usize,
-    end: Option<Result<Outcome, CallError>>,
 }
 
-impl LookupState {
-    /// The peers, one by one.
-    pub(crate) fn next_peer(&self, seen: usize) -> Option<Result<Option<(usize, SocketAddr)>, CallError>> {
-        self.next_or_end(self.peers.get(seen).map(|&peer| (seen + 1, peer)))
+impl ActiveLookup {
+    pub(crate) fn new(number: u64, key: Key, wants: Wants) -> Self {
+        Self { key, number, users: Vec::from([(number, wants)]), state: LookupState::default() }
     }
 
-    /// The newest version of the item.
-    #[cfg(feature = "items")]
-    pub(crate) fn next_version(&self, seen: usize) -> Option<Result<Option<(usize, Item)>, CallError>> {
-        let item = self.item.as_deref().filter(|_| self.versions > seen);
-        self.next_or_end(item.map(|item| (self.versions, item.clone())))
-    }
-
-    fn next_or_end<T>(&self, next: Option<T>) -> Option<Result<Option<T>, CallError>> {
-        match (next, &self.end) {
-            (Some(next), _) => Some(Ok(Some(next))),
-            (None, Some(Ok(_))) => Some(Ok(None)),
-            (None, Some(Err(error))) => Some(Err(*error)),
-            (None, None) => None,
+    /// Adds a caller, who gets at once what was found before.
+    pub(crate) fn join(&mut self, number: u64, wants: Wants) {
+        match &wants {
+            Wants::Peers(feed) => feed.extend(self.state.peers.iter().copied()),
+            #[cfg(feature = "items")]
+            Wants::Versions(feed) => feed.extend(self.state.item.as_deref().cloned()),
+            #[cfg(feature = "items")]
+            Wants::Successor(_) | Wants::Torrent(_) => {}
         }
+        self.users.push((number, wants));
     }
 
-    pub(crate) fn end(&self) -> Option<Result<Outcome, CallError>> {
-        self.end.clone()
+    pub(crate) fn has_user(&self, number: u64) -> bool {
+        self.users.iter().any(|(user, _)| *user == number)
     }
 
-    /// The lookup, once it has begun.
-    pub(crate) const fn lookup(&self) -> Option<LookupId> {
-        self.lookup
-    }
-
-    /// What to report before.
-    pub(crate) const fn unstarted(&self) -> Option<LookupReport> {
-        self.unstarted
-    }
-}
-
-impl Watch<LookupState> {
-    /// A search that has not begun.
-    pub(crate) fn waiting(unstarted: LookupReport) -> Self {
-        let state = Self::default();
-        state.update(|findings| findings.unstarted = Some(unstarted));
-        state
-    }
-
-    pub(crate) fn start(&self, lookup: LookupId) {
-        self.update(|findings| findings.lookup = Some(lookup));
-    }
-
-    /// How the lookup goes, which the node tells of one that is under way, or how it went.
-    pub(crate) fn report(
-        &self,
-        under_way: Result<Option<LookupReport>, CallError>,
-    ) -> Result<LookupReport, CallError> {
-        match (self.read(LookupState::end), under_way) {
-            (Some(outcome), _) => outcome.map(|outcome| outcome.report),
-            (None, Ok(Some(report))) => Ok(report),
-            (None, _) => Err(CallError::Closed),
-        }
-    }
-
-    pub(crate) fn push_peer(&self, peer: SocketAddr) {
-        self.update(|findings| findings.peers.push(peer));
-    }
-
-    pub(crate) fn push_acknowledged(&self, node: SocketAddr) {
-        self.update(|findings| findings.acknowledged.push(node));
-    }
-
-    /// The best of the item's versions so far.
-    #[cfg(feature = "items")]
-    pub(crate) fn push_version(&self, item: Option<Item>) {
-        self.update(|findings| {
-            if item.is_some() && item.as_ref() != findings.item.as_deref() {
-                findings.item = item.map(Box::new);
-                findings.versions += 1;
+    pub(crate) fn push_peer(&mut self, peer: SocketAddr) {
+        self.state.peers.push(peer);
+        for (_, wants) in &self.users {
+            if let Wants::Peers(feed) = wants {
+                feed.push(peer);
             }
-        });
+        }
     }
 
-    pub(crate) fn finish(&self, report: LookupReport, nodes: Vec<NodeInfo>) {
-        self.update(|findings| {
-            findings.end = Some(Ok(Outcome {
-                report,
-                nodes,
-                acknowledged: core::mem::take(&mut findings.acknowledged),
-                #[cfg(feature = "items")]
-                item: findings.item.as_deref().cloned(),
-            }));
-        });
+    pub(crate) fn push_acknowledged(&mut self, node: SocketAddr) {
+        self.state.acknowledged.push(node);
     }
 
-    /// Tells the callers that there will be no end.
-    pub(crate) fn fail(&self, error: CallError) {
-        self.update(|findings| {
-            findings.end.get_or_insert(Err(error));
-        });
+    /// Takes the best of the item's versions so far.
+    #[cfg(feature = "items")]
+    pub(crate) fn push_version(&mut self, item: Option<Item>) {
+        let Some(item) = item.filter(|item| self.state.item.as_deref() != Some(item)) else { return };
+        for (_, wants) in &self.users {
+            if let Wants::Versions(feed) = wants {
+                feed.replace(item.clone());
+            }
+        }
+        self.state.item = Some(Box::new(item));
+    }
+
+    /// Ends, and returns those who wait for the outcome, and that.
+    pub(crate) fn finish(self, report: LookupReport, nodes: Vec<NodeInfo>) -> (Vec<(u64, Wants)>, Outcome) {
+        let LookupState { acknowledged, .. } = self.state;
+        let outcome = Outcome {
+            report,
+            nodes,
+            acknowledged,
+            #[cfg(feature = "items")]
+            item: self.state.item.map(|item| *item),
+        };
+        (self.users, outcome)
+    }
+
+    pub(crate) fn fail(self, error: &CallError) {
+        self.users.into_iter().for_each(|(_, wants)| wants.fail(error.clone()));
     }
 }

@@ -1,20 +1,23 @@
 //! What a loop does around a node that has nothing to do with how it waits.
 //!
 //! - `shared`: what the handles and the loop share
+//! - `mailbox`: what callers ask, in the order in which they came
+//! - `commands`: what the engine does with each command
+//! - `calls`: how calls begin, wait for a slot, and are given up
 //! - `queue`: calls that wait for a slot of the node
-//! - `lookups`: what a lookup has found so far
-//! - `publications`: announces and items that are republished
-//! - `crawls`: a crawl as its caller and the loop share it
+//! - `delivery`: how the node's events come to the callers that wait for them
+//! - `lookups`: one lookup, its callers, and what it has found for them
+//! - `publications`: announces and items that are republished, and who holds them
+//! - `crawls`: a crawl as the engine has it
 //! - `events`: what subscribers are notified of
-//! - `hosts`: bootstrap hosts, looked up and asked in turns
+//! - `feed`: what the engine hands to one caller
 //! - `watch`: state that others wait for to change
+//! - `hosts`: bootstrap hosts, looked up and asked in turns
 //! - `counters`: what the loop counts
 
-use alloc::boxed::Box;
 use alloc::collections::BTreeMap;
 use alloc::string::ToString as _;
 use alloc::sync::Arc;
-#[cfg(feature = "items")]
 use alloc::vec::Vec;
 use core::cell::Cell;
 use core::net::{IpAddr, SocketAddr};
@@ -23,40 +26,38 @@ use core::time::Duration;
 use std::{io, thread};
 
 use self::counters::count;
-use self::crawls::{ActiveCrawl, CrawlState};
-use self::events::{NetEvent, Subscriber, Subscribers};
+use self::crawls::ActiveCrawl;
+use self::events::{NetEvent, Subscribers};
+use self::feed::Reply;
 use self::hosts::Hosts;
-use self::lookups::{Key, LookupState, Sampled};
-use self::publications::{ActivePublication, RepublishState, Saved};
-pub(crate) use self::queue::QUEUE;
-use self::queue::{Call, Queue};
-use self::shared::{Lease, Resource, Shared};
-use self::watch::Watch;
-#[cfg(feature = "items")]
-use crate::Item;
-use crate::net::clock::{Clock, SleepWatch};
-use crate::net::error::CallError;
-use crate::net::sockets::socket::{SendSlot, Sent};
-use crate::net::state::file::{StateFile, StateFileError};
-use crate::net::state::saver::Saver;
-use crate::net::trace::{self, event};
-use crate::{
-    Announce, CrawlOptions, Event, Family, InfoHash, Instant, KeptId, LookupId, Node, NodeId, Pong,
-    QueryError, QueryId, Sample, StartError, Transmit,
-};
+use self::lookups::{ActiveLookup, Sampled};
+use self::mailbox::Change;
+use self::publications::ActivePublication;
+use self::queue::Queue;
+use self::shared::Shared;
+use super::clock::{Clock, SleepWatch};
+use super::external::{Arrival, Channel};
+use super::sockets::socket::{SendSlot, Sent};
+use super::state::file::StateFile;
+use super::state::saver::Saver;
+use super::state::unclaimed::Saved;
+use super::trace::{self, event};
+use crate::{Family, Instant, KeptId, LookupId, Node, Pong, QueryId, Transmit};
 
+mod calls;
+mod commands;
 pub(crate) mod counters;
 pub(crate) mod crawls;
+mod delivery;
 pub(crate) mod events;
+pub(crate) mod feed;
 pub(crate) mod hosts;
 pub(crate) mod lookups;
+pub(crate) mod mailbox;
 pub(crate) mod publications;
-mod queue;
+pub(crate) mod queue;
 pub(crate) mod shared;
 pub(crate) mod watch;
-
-/// Calls that may wait for the loop; past that, callers do.
-pub(crate) const COMMANDS: usize = 256;
 
 /// What one turn receives at most from one socket, so that none starves the others.
 const RECEIVES: usize = 32;
@@ -84,71 +85,6 @@ const UNSENT_NOTICES: Duration = Duration::from_secs(60);
 /// How long the loop tries to get rid of its last datagrams.
 pub(crate) const FAREWELL: Duration = Duration::from_millis(250);
 
-/// Takes the one reply to a command; dropped, it tells the caller that there will be none.
-pub(crate) type Reply<T> = Box<dyn FnOnce(T) + Send>;
-
-type NodeCall = Box<dyn FnOnce(&mut Node, Instant) + Send>;
-
-/// What the loop is asked to do. Replying never blocks.
-pub(crate) enum Command {
-    Node(NodeCall),
-    Lookup {
-        key: Key,
-        reply: Reply<Result<Joined, CallError>>,
-    },
-    KeepAnnounced {
-        infohash: InfoHash,
-        announce: Announce,
-        reply: Reply<Result<(Arc<Watch<RepublishState>>, Lease), StartError>>,
-    },
-    #[cfg(feature = "items")]
-    KeepStored {
-        item: Box<Item>,
-        reply: Reply<Result<(Arc<Watch<RepublishState>>, Lease), CallError>>,
-    },
-    AddNode {
-        addr: SocketAddr,
-        reply: Reply<Result<(), CallError>>,
-    },
-    #[cfg(feature = "items")]
-    SavedItems(Reply<Vec<Item>>),
-    Ping {
-        addr: SocketAddr,
-        /// Gets what cancels the ping, if the caller may leave before the answer.
-        started: Option<Reply<Lease>>,
-        reply: Reply<Result<Pong, CallError>>,
-    },
-    Sample {
-        addr: SocketAddr,
-        target: NodeId,
-        /// As with a ping.
-        started: Option<Reply<Lease>>,
-        reply: Reply<Result<Sampled, CallError>>,
-    },
-    Crawl {
-        options: CrawlOptions,
-        reply: Reply<(Arc<Watch<CrawlState>>, Lease)>,
-    },
-    Subscribe(Subscriber),
-    Save(Reply<Result<bool, StateFileError>>),
-    Clear(Reply<Result<(), StateFileError>>),
-    Change(Change, Reply<io::Result<()>>),
-}
-
-/// What whoever has the sockets is asked to do with them.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Change {
-    Enable(bool),
-    /// Opens the socket of the address there, or all of them where they are.
-    Rebind(Option<SocketAddr>),
-}
-
-/// A caller's part in a lookup that may have others.
-pub(crate) struct Joined {
-    pub(crate) state: Arc<Watch<LookupState>>,
-    pub(crate) lease: Lease,
-}
-
 pub(crate) struct Engine {
     pub(crate) node: Node,
     pub(crate) clock: Clock,
@@ -164,18 +100,19 @@ pub(crate) struct Engine {
     blocked_since: Instant,
     lookups: BTreeMap<LookupId, ActiveLookup>,
     publications: BTreeMap<KeptId, ActivePublication>,
-    /// Holders of what is kept up so far.
-    holder_count: u64,
+    /// What each holder of a publication holds.
+    holders: BTreeMap<u64, KeptId>,
+    /// What an earlier node kept up, and nobody has asked for yet.
     saved: Saved,
     /// Single queries, with the numbers of their calls.
-    pings: BTreeMap<QueryId, (u64, Reply<Result<Pong, CallError>>)>,
-    samples: BTreeMap<QueryId, (u64, Reply<Result<Sampled, CallError>>)>,
+    pings: BTreeMap<QueryId, (u64, Reply<Pong>)>,
+    samples: BTreeMap<QueryId, (u64, Reply<Sampled>)>,
     queue: Queue,
-    /// Searches and queries so far.
-    call_count: u64,
     crawls: BTreeMap<u64, ActiveCrawl>,
-    /// Crawls so far.
-    crawl_count: u64,
+    /// Callers that wait until the node is ready.
+    waiting_ready: Vec<Reply<()>>,
+    /// The caller's network, of a node without a socket.
+    external: Option<Arc<Channel>>,
     subscribers: Subscribers,
     /// Of the state file, if there is one.
     saver: Option<Saver>,
@@ -188,14 +125,6 @@ pub(crate) struct Engine {
 /// For how long the host has slept; not at all if its clock has counted that.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Slept(Duration);
-
-/// A lookup that somebody waits for.
-struct ActiveLookup {
-    key: Key,
-    number: u64,
-    users: usize,
-    state: Arc<Watch<LookupState>>,
-}
 
 impl Engine {
     pub(crate) fn new(
@@ -217,14 +146,14 @@ impl Engine {
             blocked_since: Instant::ZERO,
             lookups: BTreeMap::new(),
             publications: BTreeMap::new(),
-            holder_count: 0,
+            holders: BTreeMap::new(),
             saved: Saved::default(),
             pings: BTreeMap::new(),
             samples: BTreeMap::new(),
             queue: Queue::new(),
-            call_count: 0,
             crawls: BTreeMap::new(),
-            crawl_count: 0,
+            waiting_ready: Vec::new(),
+            external: None,
             subscribers,
             saver: None,
             restored: None,
@@ -248,6 +177,12 @@ impl Engine {
         (self.saver, self.restored) = (saver, restored);
     }
 
+    /// Goes without a socket, by the caller's network.
+    pub(crate) fn go_external(&mut self, channel: Arc<Channel>) {
+        channel.attach(&self.shared);
+        self.external = Some(channel);
+    }
+
     /// Begins the loop, within its span.
     pub(crate) fn start(&mut self) {
         if let Some(restored) = self.restored.take() {
@@ -260,7 +195,7 @@ impl Engine {
     /// Begins to save the node's state for the last time.
     pub(crate) fn begin_last_save(&mut self) {
         // What was given up before the end is not to go on after it.
-        self.take_released();
+        self.obey_rest();
         let now = self.clock.now();
         if let Some(saver) = &mut self.saver {
             saver.end(&|| StateFile::snapshot_with(&self.node, &self.saved, now));
@@ -336,73 +271,19 @@ impl Engine {
         if self.standing.is_some() || self.is_due() { RECEIVES_WHEN_DUE } else { RECEIVES }
     }
 
-    /// Does what it is asked, apart from what is to be done with the sockets: that it returns.
-    pub(crate) fn obey(&mut self, command: Command) -> Option<(Change, Reply<io::Result<()>>)> {
-        // What the caller gave up before makes room for what it asks now.
-        self.take_released();
-        self.busy = true;
-        let now = self.clock.now();
-        match command {
-            Command::Node(call) => call(&mut self.node, now),
-            Command::Lookup { key, reply } => reply(self.search(key)),
-            Command::KeepAnnounced { infohash, announce, reply } => {
-                reply(self.keep_announced(now, infohash, announce));
-            }
-            #[cfg(feature = "items")]
-            Command::KeepStored { item, reply } => self.ask(Call::KeepStored { item, reply }, None),
-            #[cfg(feature = "items")]
-            Command::SavedItems(reply) => reply(self.saved.items()),
-            Command::AddNode { addr, reply } => {
-                let number = self.next_call();
-                reply(self.call(number, Call::AddNode(addr)).map_err(|(_, error)| error));
-            }
-            Command::Ping { addr, started, reply } => self.ask(Call::Ping { addr, reply }, started),
-            Command::Sample { addr, target, started, reply } => {
-                self.ask(Call::Sample { addr, target, reply }, started);
-            }
-            Command::Crawl { options, reply } => {
-                let crawling = ActiveCrawl::new(options);
-                let finds = crawling.finds();
-                self.crawl_count += 1;
-                self.crawls.insert(self.crawl_count, crawling);
-                reply((finds, Lease::new(&self.shared, Resource::Crawl(self.crawl_count))));
-            }
-            Command::Subscribe(subscriber) => self.subscribers.add(subscriber),
-            Command::Save(reply) => match &mut self.saver {
-                Some(saver) => {
-                    saver.save(&|| StateFile::snapshot_with(&self.node, &self.saved, now), reply);
-                }
-                None => reply(Ok(false)),
-            },
-            Command::Clear(reply) => {
-                self.node.clear_nodes(now);
-                self.note_ready();
-                self.saved = Saved::default();
-                match &mut self.saver {
-                    Some(saver) => {
-                        saver.clear(&|| StateFile::snapshot_with(&self.node, &self.saved, now), reply);
-                    }
-                    None => reply(Ok(())),
-                }
-            }
-            Command::Change(change, reply) => return Some((change, reply)),
-        }
-        None
-    }
-
     /// Whether the user has the node switched on.
     pub(crate) fn is_enabled(&self) -> bool {
-        !self.shared.status.read(|status| status.disabled)
+        !self.shared.status().disabled
     }
 
     pub(crate) fn note_enabled(&self, enabled: bool) {
-        self.shared.status.update(|status| status.disabled = !enabled);
+        self.shared.status().disabled = !enabled;
     }
 
     /// The socket of this address has been opened, at another address than before or at the same.
     pub(crate) fn on_socket_opened(&mut self, addr: SocketAddr, has_moved: bool) {
         let family = Family::of(&addr);
-        self.shared.status.update(|status| status.local_addrs[family.index()] = Some(addr));
+        self.shared.status().local_addrs[family.index()] = Some(addr);
         if !self.node.is_enabled(family) {
             self.set_enabled(family, true);
         } else if has_moved {
@@ -413,7 +294,7 @@ impl Engine {
 
     /// A family has no socket for now.
     pub(crate) fn on_socket_closed(&mut self, family: Family) {
-        self.shared.status.update(|status| status.local_addrs[family.index()] = None);
+        self.shared.status().local_addrs[family.index()] = None;
         self.set_enabled(family, false);
     }
 
@@ -436,73 +317,12 @@ impl Engine {
         self.note_ready();
     }
 
-    /// Tells the handles which families are ready. An event tells only when one has become so.
-    fn note_ready(&self) {
+    /// Notes for the handles which families are ready. There is an event only when one has become so.
+    fn note_ready(&mut self) {
         let ready = Family::ALL.map(|family| self.node.is_ready(family));
-        if self.shared.status.read(|status| status.ready != ready) {
-            self.shared.status.update(|status| status.ready = ready);
-        }
-    }
-
-    fn keep_announced(
-        &mut self,
-        now: Instant,
-        infohash: InfoHash,
-        announce: Announce,
-    ) -> Result<(Arc<Watch<RepublishState>>, Lease), StartError> {
-        let kept = self.saved.keep_announced(&mut self.node, now, infohash, announce)?;
-        Ok(self.hold(kept, Some((infohash, announce))))
-    }
-
-    /// A share of what is kept up, and the announce that this holder wants, if it is one.
-    fn hold(
-        &mut self,
-        kept: KeptId,
-        announce: Option<(InfoHash, Announce)>,
-    ) -> (Arc<Watch<RepublishState>>, Lease) {
-        self.holder_count += 1;
-        let keeping = self.publications.entry(kept).or_default();
-        keeping.holders.insert(self.holder_count, announce);
-        (
-            Arc::clone(&keeping.rounds),
-            Lease::new(&self.shared, Resource::Publication(kept, self.holder_count)),
-        )
-    }
-
-    /// Ends what nobody uses any more. What has ended by itself is not known any more.
-    pub(crate) fn take_released(&mut self) {
-        for held in self.shared.take_released() {
-            match held {
-                Resource::Lookup(number) => self.leave_search(number),
-                Resource::Publication(kept, holder) => self.release(kept, holder),
-                Resource::Call(number) => self.give_up(number),
-                Resource::Crawl(number) => {
-                    if let Some(crawling) = self.crawls.remove(&number) {
-                        crawling.stop(&mut self.node);
-                    }
-                }
-            }
-        }
-    }
-
-    fn release(&mut self, kept: KeptId, holder: u64) {
-        let Some(keeping) = self.publications.get_mut(&kept) else { return };
-        keeping.holders.remove(&holder);
-        match keeping.holders.last_key_value() {
-            // Nothing changes unless whoever is gone had come last. An error there is none: it is
-            // kept, and this was accepted before.
-            Some((_, &Some((infohash, announce)))) => {
-                let _ = self.node.keep_announced(self.clock.now(), infohash, announce);
-            }
-            // Nodes would refuse an older version of an item: the newest stays.
-            Some((_, None)) => {}
-            None => {
-                self.publications.remove(&kept);
-                // One of both: an id is of an announce or of an item.
-                self.node.stop_announcing(kept);
-                #[cfg(feature = "items")]
-                self.node.stop_storing(kept);
-            }
+        self.shared.status().ready = ready;
+        if ready != [false; 2] {
+            self.waiting_ready.drain(..).for_each(|reply| reply.end(Ok(())));
         }
     }
 
@@ -521,12 +341,52 @@ impl Engine {
         self.deliver_events();
     }
 
+    /// Takes what has come in by the caller's network; at most so many.
+    pub(crate) fn receive_external(&mut self, most: usize, mut after: impl FnMut(&mut Self)) {
+        let Some(channel) = self.external.clone() else { return };
+        for _ in 0..most {
+            let Some(arrival) = channel.next_arrival() else { return };
+            let now = self.arrival_time();
+            match arrival {
+                Arrival::Datagram { from, local, datagram } => {
+                    self.handle_datagram(now, from, local, &datagram);
+                    after(self);
+                }
+                Arrival::Unsent(destination) => self.node.handle_unsent(now, destination),
+                Arrival::Unreachable(destination) => self.node.handle_unreachable(now, destination),
+            }
+        }
+    }
+
+    /// Switches the node off or on, or has it forget its address: the sockets are the caller's.
+    pub(crate) fn change_external(&mut self, change: Change) -> io::Result<()> {
+        match change {
+            Change::Enable(enabled) => {
+                self.note_enabled(enabled);
+                Family::ALL.into_iter().for_each(|family| self.set_enabled(family, enabled));
+            }
+            Change::Rebind(None) => {
+                Family::ALL.into_iter().for_each(|family| self.on_network_changed(family));
+            }
+            Change::Rebind(Some(_)) => {
+                return Err(io::Error::new(io::ErrorKind::Unsupported, "the socket is not the node's own"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the node has no socket of its own.
+    pub(crate) const fn is_external(&self) -> bool {
+        self.external.is_some()
+    }
+
     /// Does what its time has come for.
     pub(crate) fn tick(&mut self) {
         let now = self.clock.now();
         if self.is_due() {
             self.node.handle_timeout(now);
         }
+        self.retry_sending();
         if self.send_slot.is_blocked() && now - self.blocked_since >= BLOCKED {
             self.send_slot.unblock();
         }
@@ -539,9 +399,12 @@ impl Engine {
         &mut self,
         mut send: impl FnMut(&[u8], Transmit) -> io::Result<()>,
     ) -> Option<SocketAddr> {
-        let (failure, shared) = (Cell::new(None), Arc::clone(&self.shared));
+        let (failure, shared, external) = (Cell::new(None), Arc::clone(&self.shared), self.external.clone());
         let mut send = |datagram: &[u8], transmit: Transmit| {
-            let sent = send(datagram, transmit);
+            let sent = match &external {
+                Some(channel) => channel.send(datagram, transmit),
+                None => send(datagram, transmit),
+            };
             match &sent {
                 Ok(()) => event!(TRACE, "sent", to = transmit.destination, bytes = datagram.len()),
                 Err(error) => {
@@ -593,6 +456,13 @@ impl Engine {
         self.send_slot.is_blocked()
     }
 
+    /// Tries a full caller's network once more.
+    pub(crate) fn retry_sending(&mut self) {
+        if self.external.as_ref().is_some_and(|channel| channel.has_room()) {
+            self.unblock();
+        }
+    }
+
     pub(crate) fn unblock(&mut self) {
         self.send_slot.unblock();
     }
@@ -626,87 +496,9 @@ impl Engine {
         self.deliver_events();
         self.serve_queue();
         let now = self.clock.now();
-        self.crawls.values_mut().for_each(|crawling| crawling.go_on(now, &mut self.node));
+        self.crawls.values_mut().for_each(|crawl| crawl.go_on(now, &mut self.node));
         let Self { node, shared, hosts, subscribers, .. } = self;
         hosts.tend(node, now, |notice| publish(shared, subscribers, &notice));
-    }
-
-    fn deliver_events(&mut self) {
-        while let Some(event) = self.node.poll_event() {
-            self.busy = true;
-            // Whoever is told that it is ready finds it so.
-            if matches!(event, Event::Ready { .. }) {
-                self.note_ready();
-            }
-            if !self.deliver(event) {
-                self.publish(NetEvent::Node(event));
-            }
-        }
-    }
-
-    /// Returns whether somebody was waiting for it.
-    fn deliver(&mut self, event: Event) -> bool {
-        match event {
-            Event::Peer { lookup, peer } => {
-                let search = self.lookups.get(&lookup).map(|running| running.state.push_peer(peer));
-                search
-                    .or_else(|| self.keeping(lookup).map(|keeping| keeping.push_peer(lookup, peer)))
-                    .is_some()
-            }
-            Event::Acknowledged { lookup, node } => {
-                let search = self.lookups.get(&lookup).map(|running| running.state.push_acknowledged(node));
-                let round = || self.keeping(lookup).map(|keeping| keeping.push_acknowledged(lookup, node));
-                search.or_else(round).is_some()
-            }
-            #[cfg(feature = "items")]
-            Event::ItemFound { lookup, .. } => {
-                self.take_version(lookup);
-                self.lookups.contains_key(&lookup) || self.keeping(lookup).is_some()
-            }
-            Event::LookupDone { lookup, report } => {
-                trace::lookup_done(&report);
-                // The event of its last version may have been lost.
-                #[cfg(feature = "items")]
-                self.take_version(lookup);
-                let Some(running) = self.lookups.remove(&lookup) else {
-                    let keeping = report.kept.and_then(|kept| self.publications.get_mut(&kept));
-                    return keeping.map(|keeping| keeping.end(lookup, report)).is_some();
-                };
-                running.state.finish(report, self.node.lookup_nodes(lookup).collect());
-                true
-            }
-            Event::QueryDone { query, result, .. } => {
-                self.pings.remove(&query).map(|(_, reply)| reply(result.map_err(CallError::Query))).is_some()
-            }
-            Event::SampleDone { query, result, .. } => {
-                if let Some((_, reply)) = self.samples.remove(&query) {
-                    reply(self.sampled(query, result));
-                    return true;
-                }
-                let now = self.clock.now();
-                self.crawls.values_mut().any(|crawling| crawling.handle_event(now, &self.node, &event))
-            }
-            _ => false,
-        }
-    }
-
-    /// Hands over the item of a lookup, if it has one: of those found the newest.
-    #[cfg(feature = "items")]
-    fn take_version(&self, lookup: LookupId) {
-        if let Some(running) = self.lookups.get(&lookup) {
-            running.state.push_version(self.node.item(lookup));
-        }
-    }
-
-    fn sampled(&self, query: QueryId, result: Result<Sample, QueryError>) -> Result<Sampled, CallError> {
-        let sample = result.map_err(CallError::Query)?;
-        let (infohashes, nodes) = (self.node.samples(query), self.node.sample_nodes(query));
-        Ok(Sampled { sample, infohashes: infohashes.collect(), nodes: nodes.collect() })
-    }
-
-    /// The announce of which a lookup is a round.
-    fn keeping(&mut self, lookup: LookupId) -> Option<&mut ActivePublication> {
-        self.publications.get_mut(&self.node.lookup_report(lookup)?.kept?)
     }
 
     pub(crate) fn publish(&mut self, notice: NetEvent) {
@@ -728,11 +520,15 @@ impl Drop for Engine {
         if !thread::panicking() {
             self.save_last();
         }
-        let lookups = self.lookups.values_mut().chain(self.queue.lookups());
-        lookups.for_each(|running| running.state.fail(CallError::Closed));
-        self.publications.values().for_each(ActivePublication::close);
-        self.crawls.values().for_each(ActiveCrawl::close);
-        self.shared.status.update(|status| (status.closed, status.ready) = (true, [false; 2]));
+        self.shared.close();
+        // Whoever waits for an answer to what was asked too late is told so.
+        while let Some(command) = self.shared.next_command() {
+            drop(command);
+        }
+        if let Some(external) = &self.external {
+            external.close();
+        }
+        self.shared.status().ready = [false; 2];
     }
 }
 

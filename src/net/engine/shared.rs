@@ -1,32 +1,36 @@
 //! What the handles and the loop share, whichever loop it is.
 
 use alloc::sync::Arc;
-use alloc::vec::Vec;
 use core::fmt;
 use core::net::SocketAddr;
-use core::sync::atomic::{AtomicBool, AtomicI32, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 use core::task::Waker;
 use std::io;
-use std::sync::Mutex;
+use std::sync::{Mutex, MutexGuard};
 
 use super::counters::Counters;
-use super::watch::{Watch, lock};
+use super::mailbox::{Command, Mailbox, Resource};
+use super::watch::lock;
+use crate::LookupOptions;
 use crate::net::error::CallError;
-use crate::{KeptId, LookupOptions};
 
 pub(crate) struct Shared {
-    pub(crate) status: Watch<Status>,
     pub(crate) counters: Counters,
     pub(crate) lookup_options: LookupOptions,
+    status: Mutex<Status>,
+    mailbox: Mutex<Mailbox>,
+    /// The number of the last call.
+    number: AtomicU64,
     /// The system's code of the last error in sending; 0: there was none.
     send_error: AtomicI32,
     /// Wakes the loop.
     waker: Waker,
-    closing: AtomicBool,
-    released: Mutex<Vec<Resource>>,
+    /// The loop has been woken for the mailbox, and has not looked into it yet.
+    is_woken: AtomicBool,
+    is_closing: AtomicBool,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Status {
     /// By family.
     pub(crate) ready: [bool; 2],
@@ -34,17 +38,6 @@ pub(crate) struct Status {
     pub(crate) local_addrs: [Option<SocketAddr>; 2],
     /// The user has switched the node off.
     pub(crate) disabled: bool,
-    pub(crate) closed: bool,
-}
-
-impl Status {
-    /// Whether a table is ready, once it is or the loop has ended.
-    pub(crate) fn is_ready(&self) -> Option<Result<bool, CallError>> {
-        if self.closed {
-            return Some(Err(CallError::Closed));
-        }
-        (self.ready != [false; 2]).then_some(Ok(true))
-    }
 }
 
 impl Shared {
@@ -53,24 +46,72 @@ impl Shared {
         local_addrs: [Option<SocketAddr>; 2],
         lookup_options: LookupOptions,
     ) -> Self {
-        let status = Watch::default();
-        status.update(|status: &mut Status| status.local_addrs = local_addrs);
         Self {
-            status,
             counters: Counters::default(),
             lookup_options,
+            status: Mutex::new(Status { local_addrs, ..Status::default() }),
+            mailbox: Mutex::default(),
+            number: AtomicU64::new(0),
             send_error: AtomicI32::new(0),
             waker,
-            closing: AtomicBool::new(false),
-            released: Mutex::default(),
+            is_woken: AtomicBool::new(false),
+            is_closing: AtomicBool::new(false),
         }
     }
 
-    pub(crate) fn local_addrs(&self) -> [Option<SocketAddr>; 2] {
-        self.status.read(|status| status.local_addrs)
+    pub(crate) fn status(&self) -> MutexGuard<'_, Status> {
+        lock(&self.status)
     }
 
-    /// The system has not sent a datagram. A full socket is no error: it is sent later.
+    /// The number of another call.
+    pub(crate) fn next_number(&self) -> u64 {
+        self.number.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Hands a command to the loop; or else `refuse` is told why not, before the command is dropped. Returns
+    /// whether it was taken.
+    pub(crate) fn send(&self, command: Command, refuse: impl FnOnce(CallError)) -> bool {
+        let mut mailbox = lock(&self.mailbox);
+        if let Err(error) = mailbox.check() {
+            drop(mailbox);
+            refuse(error);
+            return false;
+        }
+        mailbox.push(command);
+        drop(mailbox);
+        self.wake();
+        true
+    }
+
+    /// The next command for the loop.
+    pub(crate) fn next_command(&self) -> Option<Command> {
+        lock(&self.mailbox).pop()
+    }
+
+    /// Wakes the loop, once until it has [heard](Self::note_woken) of it.
+    pub(crate) fn wake(&self) {
+        if !self.is_woken.swap(true, Ordering::AcqRel) {
+            self.waker.wake_by_ref();
+        }
+    }
+
+    /// The loop looks into the mailbox, and is woken for what comes after.
+    pub(crate) fn note_woken(&self) {
+        self.is_woken.store(false, Ordering::Release);
+    }
+
+    /// Asks the loop to end. Commands that wait are done before; what is held now is held until then.
+    pub(crate) fn close(&self) {
+        lock(&self.mailbox).close();
+        self.is_closing.store(true, Ordering::Release);
+        self.waker.wake_by_ref();
+    }
+
+    pub(crate) fn is_closing(&self) -> bool {
+        self.is_closing.load(Ordering::Acquire)
+    }
+
+    /// Notes that the system has not sent a datagram. A full socket is no error: it is sent later.
     pub(crate) fn note_send_error(&self, error: &io::Error) {
         if let Some(code) = error.raw_os_error().filter(|_| error.kind() != io::ErrorKind::WouldBlock) {
             self.send_error.store(code, Ordering::Relaxed);
@@ -81,52 +122,24 @@ impl Shared {
         let code = self.send_error.load(Ordering::Relaxed);
         (code != 0).then(|| io::Error::from_raw_os_error(code))
     }
-
-    pub(crate) fn wake(&self) {
-        self.waker.wake_by_ref();
-    }
-
-    /// Asks the loop to end. What is held now is held until then.
-    pub(crate) fn close(&self) {
-        let released = lock(&self.released);
-        self.closing.store(true, Ordering::Release);
-        drop(released);
-        self.wake();
-    }
-
-    pub(crate) fn is_closing(&self) -> bool {
-        self.closing.load(Ordering::Acquire)
-    }
-
-    /// What has been given up since the last call.
-    pub(crate) fn take_released(&self) -> Vec<Resource> {
-        core::mem::take(&mut lock(&self.released))
-    }
 }
 
-/// One user's share of something under way, given up by its drop: also if that is the drop of a
-/// reply which came too late for its caller. Giving up never blocks and is never lost;
+/// A caller's share of something under way, given up by its drop. Giving up never blocks and is never lost;
 /// once the loop is to end it means nothing any more.
 pub(crate) struct Lease {
     shared: Arc<Shared>,
-    held: Resource,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Resource {
-    /// By its number.
-    Lookup(u64),
-    /// A query to a single node, by its number.
-    Call(u64),
-    /// With the number of the holder.
-    Publication(KeptId, u64),
-    /// By its number.
-    Crawl(u64),
+    resource: Resource,
+    is_over: bool,
 }
 
 impl Lease {
-    pub(crate) fn new(shared: &Arc<Shared>, held: Resource) -> Self {
-        Self { shared: Arc::clone(shared), held }
+    pub(crate) fn new(shared: &Arc<Shared>, resource: Resource) -> Self {
+        Self { shared: Arc::clone(shared), resource, is_over: false }
+    }
+
+    /// Forgets what has ended by itself.
+    pub(crate) fn end(mut self) {
+        self.is_over = true;
     }
 
     /// Wakes the loop, which may have waited for its user.
@@ -137,18 +150,21 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        let mut released = lock(&self.shared.released);
-        if self.shared.is_closing() {
+        if self.is_over {
             return;
         }
-        released.push(self.held);
-        drop(released);
+        let mut mailbox = lock(&self.shared.mailbox);
+        if mailbox.is_closed() {
+            return;
+        }
+        mailbox.push(Command::Release(self.resource));
+        drop(mailbox);
         self.shared.wake();
     }
 }
 
 impl fmt::Debug for Lease {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.held.fmt(f)
+        self.resource.fmt(f)
     }
 }

@@ -2,61 +2,113 @@
 
 use alloc::sync::Arc;
 use core::fmt;
+use core::future::poll_fn;
+use core::pin::Pin;
+use core::task::{Context, Poll};
 use core::time::Duration;
 use std::time::Instant as StdInstant;
 
-use crate::net::engine::crawls::CrawlState;
-use crate::net::engine::shared::Lease;
-use crate::net::engine::watch::Watch;
-use crate::net::error::CallError;
-use crate::{CrawlReport, Found};
+use futures_core::Stream;
 
-/// A crawl that goes on as long as this lives, from [`DhtHandle::crawl`](super::DhtHandle::crawl).
+use super::iter::Iter;
+use crate::net::engine::crawls::{SharedReport, WAITING};
+use crate::net::engine::feed::{Feed, FeedReader, feed};
+use crate::net::engine::mailbox::{Command, Resource};
+use crate::net::engine::shared::{Lease, Shared};
+use crate::net::engine::watch::lock;
+use crate::net::error::CallError;
+use crate::{CrawlOptions, CrawlReport, Found};
+
+/// A crawl that goes on as long as this lives, from [`DhtHandle::crawl`](crate::net::DhtHandle::crawl).
 ///
-/// As an iterator it yields the infohashes as they are found, blocking until there is one, and ends with the
-/// DHT thread. While nobody takes them no further nodes are asked.
+/// It yields the infohashes as they are found, and ends with the node: as an iterator, which blocks until there is
+/// one; by [`recv`](Self::recv) and as a [`Stream`], which are awaited. While nobody takes them no further nodes
+/// are asked. A crawl that could not start ([`CallError::Busy`], [`CallError::Closed`]) says so at the first read.
 ///
 /// Dropping it stops the crawl. It does not keep the node running.
 #[must_use = "dropping a crawl stops it"]
 pub struct Crawl {
-    finds: Arc<Watch<CrawlState>>,
-    lease: Lease,
+    finds: FeedReader<Found, ()>,
+    report: SharedReport,
+    lease: Option<Lease>,
 }
 
 impl Crawl {
-    pub(crate) fn new((finds, lease): (Arc<Watch<CrawlState>>, Lease)) -> Self {
-        Self { finds, lease }
+    pub(super) fn start(shared: &Arc<Shared>, options: CrawlOptions) -> Self {
+        let ((writer, finds), number) = (feed(), shared.next_number());
+        let report = SharedReport::default();
+        let command = Command::Crawl { number, options, finds: writer, report: Arc::clone(&report) };
+        let is_sent = shared.send(command, |error| finds.refuse(error));
+        Self { finds, report, lease: is_sent.then(|| Lease::new(shared, Resource::Crawl(number))) }
     }
 
-    /// The next infohash, waiting at most `timeout` for it; `Ok(None)` once the DHT thread has ended.
+    /// Awaits the next infohash. None is lost if the future is dropped.
     ///
     /// # Errors
     ///
-    /// [`CallError::TimedOut`].
-    pub fn recv_timeout(&mut self, timeout: Duration) -> Result<Option<Found>, CallError> {
-        self.recv(StdInstant::now().checked_add(timeout))
+    /// Why the crawl could not start, or [`CallError::Closed`] once the node has ended.
+    pub async fn recv(&mut self) -> Result<Found, CallError> {
+        poll_fn(|cx| self.poll_recv(cx)).await
+    }
+
+    /// Blocks for the next infohash, at most for `timeout`.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::TimedOut`], and those of [`recv`](Self::recv).
+    pub fn recv_timeout(&mut self, timeout: Duration) -> Result<Found, CallError> {
+        self.recv_until(StdInstant::now().checked_add(timeout))
     }
 
     /// How it goes.
     pub fn report(&self) -> CrawlReport {
-        self.finds.read(CrawlState::report)
+        *lock(&self.report)
     }
 
-    /// No `deadline`: wait for as long as it takes.
-    fn recv(&self, deadline: Option<StdInstant>) -> Result<Option<Found>, CallError> {
-        let next = self.finds.wait(deadline, CrawlState::next).ok_or(CallError::TimedOut)?;
-        if next.is_some() && self.finds.take() {
-            self.lease.wake();
+    /// No `deadline`: blocks for as long as it takes.
+    fn recv_until(&self, deadline: Option<StdInstant>) -> Result<Found, CallError> {
+        let next = self.finds.wait(deadline, Feed::next_item);
+        self.note_taken();
+        next
+    }
+
+    fn poll_recv(&mut self, cx: &Context<'_>) -> Poll<Result<Found, CallError>> {
+        let next = self.finds.poll(cx, Feed::next_item);
+        self.note_taken();
+        next
+    }
+
+    /// Wakes the loop if it may have waited for room.
+    fn note_taken(&self) {
+        if self.finds.waiting() + 1 >= WAITING {
+            self.lease.iter().for_each(Lease::wake);
         }
-        Ok(next)
     }
 }
 
-impl Iterator for Crawl {
+impl IntoIterator for Crawl {
+    type Item = Found;
+    type IntoIter = Iter<'static, Found>;
+
+    fn into_iter(self) -> Iter<'static, Found> {
+        Iter::new(move || self.recv_until(None).ok())
+    }
+}
+
+impl<'a> IntoIterator for &'a mut Crawl {
+    type Item = Found;
+    type IntoIter = Iter<'a, Found>;
+
+    fn into_iter(self) -> Iter<'a, Found> {
+        Iter::new(|| self.recv_until(None).ok())
+    }
+}
+
+impl Stream for Crawl {
     type Item = Found;
 
-    fn next(&mut self) -> Option<Found> {
-        self.recv(None).ok().flatten()
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Found>> {
+        self.poll_recv(cx).map(Result::ok)
     }
 }
 

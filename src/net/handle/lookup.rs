@@ -1,107 +1,192 @@
-//! A lookup as its callers see it. Callers that want the same thing share one lookup: each reads
-//! the shared findings at its own pace.
+//! A lookup as its caller sees it.
 
+use alloc::boxed::Box;
+use alloc::sync::Arc;
 use core::fmt;
+use core::future::poll_fn;
 use core::net::SocketAddr;
+use core::pin::Pin;
+use core::task::{Context, Poll};
 use core::time::Duration;
 use std::time::Instant as StdInstant;
 
-use super::cursor::{Cursor, Next};
-use super::dht::DhtHandle;
+use futures_core::Stream;
+
+use super::call::Call;
+use super::iter::Iter;
 use crate::LookupReport;
-use crate::net::engine::Joined;
-use crate::net::engine::lookups::{LookupState, Outcome};
-use crate::net::engine::shared::Lease;
+use crate::net::engine::feed::{Feed, FeedReader, FeedWriter, feed};
+use crate::net::engine::lookups::{Key, Outcome, Wants};
+use crate::net::engine::mailbox::{Command, Resource};
+use crate::net::engine::shared::{Lease, Shared};
 use crate::net::error::CallError;
 
-/// A lookup, announce, put or bootstrap under way, from the methods of [`DhtHandle`].
+/// A lookup, announce, put or bootstrap under way, from the methods of [`DhtHandle`](crate::net::DhtHandle).
 ///
-/// As an iterator it yields what is found, blocking until the next arrives, and ends with the lookup;
-/// [`outcome`](Self::outcome) then tells how it went. It is peers that are found, each once; where an
-/// item is sought it is that, and of a mutable one versions, each newer than the one before. Other
-/// lookups yield nothing. What was found before a caller joined a lookup that was under way is replayed to it.
+/// It yields what is found, and ends with the lookup: as an iterator, which blocks until the next arrives; by
+/// [`recv`](Self::recv) and as a [`Stream`], which are awaited. It is peers that are found, each once; where an
+/// item is sought it is that, and of a mutable one versions, each newer than the one before. Other lookups yield
+/// nothing. What was found before a caller joined a lookup that was under way is replayed to it.
+///
+/// How it went is told by [`wait`](Self::wait) or by awaiting the handle itself.
+///
+/// A lookup that could not start ([`CallError::Start`], [`CallError::QueueFull`], [`CallError::Busy`],
+/// [`CallError::Closed`]) says so at the first read.
 ///
 /// Dropping it cancels the lookup unless another caller shares it. It does not keep the node
 /// running.
-#[must_use = "dropping a search cancels it"]
+#[must_use = "dropping it cancels the lookup"]
 pub struct LookupHandle<T = SocketAddr> {
-    findings: Cursor<LookupState, T>,
-    _lease: Lease,
-    dht: DhtHandle,
+    findings: FeedReader<T, Outcome>,
+    number: u64,
+    shared: Arc<Shared>,
+    _lease: Option<Lease>,
 }
 
 impl<T> LookupHandle<T> {
-    pub(crate) fn new(dht: DhtHandle, joined: Joined, look: Next<LookupState, T>) -> Self {
-        let Joined { state, lease } = joined;
-        Self { findings: Cursor::new(state, look), _lease: lease, dht }
+    /// Starts a lookup; `wants` tells what of it is handed over.
+    pub(super) fn start(
+        shared: &Arc<Shared>,
+        key: Key,
+        wants: impl FnOnce(FeedWriter<T, Outcome>) -> Wants,
+    ) -> Self {
+        let ((writer, findings), number) = (feed(), shared.next_number());
+        let command = Command::Lookup { number, key, wants: wants(writer) };
+        let is_sent = shared.send(command, |error| findings.refuse(error));
+        let lease = is_sent.then(|| Lease::new(shared, Resource::Lookup(number)));
+        Self { findings, number, shared: Arc::clone(shared), _lease: lease }
     }
 
-    /// What is found next, waiting at most `timeout` for it; `Ok(None)` once the lookup has ended.
+    /// A lookup that is refused at once.
+    pub(super) fn refused(shared: &Arc<Shared>, error: CallError) -> Self {
+        let findings = FeedReader::ended(Err(error));
+        Self { findings, number: 0, shared: Arc::clone(shared), _lease: None }
+    }
+
+    /// Awaits what is found next; `Ok(None)` once the lookup has ended. Nothing is lost if the future is dropped.
     ///
     /// # Errors
     ///
-    /// [`CallError::TimedOut`] while the lookup goes on, [`CallError::Closed`] if the DHT thread
-    /// ended before the lookup.
+    /// Why the lookup could not start, or [`CallError::Closed`] if the node ended before it.
+    pub async fn recv(&mut self) -> Result<Option<T>, CallError> {
+        poll_fn(|cx| self.findings.poll(cx, Feed::next)).await
+    }
+
+    /// Blocks for what is found next, at most for `timeout`; `Ok(None)` once the lookup has ended.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::TimedOut`] while the lookup goes on, and those of [`recv`](Self::recv).
     pub fn recv_timeout(&mut self, timeout: Duration) -> Result<Option<T>, CallError> {
-        self.findings.wait(StdInstant::now().checked_add(timeout))
+        self.findings.wait(StdInstant::now().checked_add(timeout), Feed::next)
     }
 
-    /// Waits for the end. What is found meanwhile can still be taken from the iterator.
+    /// Blocks until the end. What is found meanwhile can still be taken.
     ///
     /// # Errors
     ///
-    /// [`CallError::Closed`] if the DHT thread ended before the lookup.
+    /// Those of [`recv`](Self::recv).
     pub fn wait(&mut self) -> Result<Outcome, CallError> {
-        self.finish(None)
+        self.findings.wait(None, Feed::end)
     }
 
-    /// Waits for the end, at most for `timeout`.
+    /// Blocks until the end, at most for `timeout`.
     ///
     /// # Errors
     ///
-    /// [`CallError::TimedOut`] while the lookup goes on, [`CallError::Closed`] if the DHT thread
-    /// ended before the lookup.
+    /// [`CallError::TimedOut`] while the lookup goes on, and those of [`recv`](Self::recv).
     pub fn wait_timeout(&mut self, timeout: Duration) -> Result<Outcome, CallError> {
-        self.finish(StdInstant::now().checked_add(timeout))
-    }
-
-    /// How it goes, or went.
-    ///
-    /// # Errors
-    ///
-    /// [`CallError::Closed`] if the DHT thread ended before the lookup.
-    pub fn report(&self) -> Result<LookupReport, CallError> {
-        let under_way = match self.findings.watched.read(LookupState::lookup) {
-            Some(lookup) => self.dht.with_node(move |node, _| node.lookup_report(lookup)),
-            None => Ok(self.findings.watched.read(LookupState::unstarted)),
-        };
-        self.findings.watched.report(under_way)
+        self.findings.wait(StdInstant::now().checked_add(timeout), Feed::end)
     }
 
     /// How it went, once it has ended.
     pub fn outcome(&self) -> Option<Result<Outcome, CallError>> {
-        self.findings.watched.read(LookupState::end)
-    }
-
-    /// No `deadline`: waits for as long as it takes.
-    fn finish(&self, deadline: Option<StdInstant>) -> Result<Outcome, CallError> {
-        self.findings.watched.wait(deadline, LookupState::end).unwrap_or(Err(CallError::TimedOut))
+        self.findings.with(Feed::end)
     }
 }
 
-impl<T> Iterator for LookupHandle<T> {
+impl<T: Send + 'static> LookupHandle<T> {
+    /// How it goes, or went.
+    pub fn report(&self) -> Call<LookupReport> {
+        if let Some(end) = self.outcome() {
+            return Call::ended(end.map(|outcome| outcome.report));
+        }
+        let (number, findings) = (self.number, self.findings.share());
+        let end = Box::new(move || findings.with(Feed::end));
+        Call::ask(&self.shared, |reply| Command::Report { number, end, reply })
+    }
+}
+
+impl<T: Send + 'static> IntoIterator for LookupHandle<T> {
+    type Item = T;
+    type IntoIter = Iter<'static, T>;
+
+    fn into_iter(self) -> Iter<'static, T> {
+        Iter::new(move || self.findings.wait(None, Feed::next).ok().flatten())
+    }
+}
+
+impl<'a, T: Send> IntoIterator for &'a mut LookupHandle<T> {
+    type Item = T;
+    type IntoIter = Iter<'a, T>;
+
+    fn into_iter(self) -> Iter<'a, T> {
+        Iter::new(|| self.findings.wait(None, Feed::next).ok().flatten())
+    }
+}
+
+impl<T> Stream for LookupHandle<T> {
     type Item = T;
 
-    fn next(&mut self) -> Option<T> {
-        self.findings.wait(None).ok().flatten()
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<T>> {
+        self.findings.poll(cx, Feed::next).map(|found| found.ok().flatten())
+    }
+}
+
+impl<T> IntoFuture for LookupHandle<T> {
+    type Output = Result<Outcome, CallError>;
+    type IntoFuture = Finish<Self>;
+
+    fn into_future(self) -> Finish<Self> {
+        Finish(self)
+    }
+}
+
+impl<'a, T> IntoFuture for &'a mut LookupHandle<T> {
+    type Output = Result<Outcome, CallError>;
+    type IntoFuture = Finish<&'a mut LookupHandle<T>>;
+
+    fn into_future(self) -> Finish<&'a mut LookupHandle<T>> {
+        Finish(self)
     }
 }
 
 impl<T> fmt::Debug for LookupHandle<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LookupHandle")
-            .field("lookup", &self.findings.watched.read(LookupState::lookup))
-            .field("seen", &self.findings.seen())
+            .field("number", &self.number)
+            .field("waiting", &self.findings.waiting())
             .finish_non_exhaustive()
+    }
+}
+
+/// Awaits the end of a lookup.
+#[derive(Debug)]
+#[must_use]
+pub struct Finish<H>(H);
+
+impl<T> Future for Finish<LookupHandle<T>> {
+    type Output = Result<Outcome, CallError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.0.findings.poll(cx, Feed::end)
+    }
+}
+
+impl<T> Future for Finish<&mut LookupHandle<T>> {
+    type Output = Result<Outcome, CallError>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        self.0.findings.poll(cx, Feed::end)
     }
 }

@@ -29,10 +29,12 @@ impl Passage {
     }
 
     /// Sends one datagram.
-    pub(crate) fn send<'s, S>(&self, socket: &'s S, datagram: &[u8], transmit: Transmit) -> io::Result<()>
-    where
-        UdpSockRef<'s>: From<&'s S>,
-    {
+    pub(crate) fn send(
+        &self,
+        socket: UdpSockRef<'_>,
+        datagram: &[u8],
+        transmit: Transmit,
+    ) -> io::Result<()> {
         let transmit = quinn_udp::Transmit {
             destination: transmit.destination,
             ecn: None,
@@ -40,7 +42,7 @@ impl Passage {
             segment_size: None,
             src_ip: transmit.source,
         };
-        self.0.try_send(socket.into(), &transmit)
+        self.0.try_send(socket, &transmit)
     }
 }
 
@@ -96,15 +98,12 @@ impl Batch {
     }
 
     /// Receives what has arrived, as much as there is room for.
-    pub(crate) fn receive<'s, S>(&mut self, passage: &Passage, socket: &'s S) -> io::Result<()>
-    where
-        UdpSockRef<'s>: From<&'s S>,
-    {
+    pub(crate) fn receive(&mut self, passage: &Passage, socket: UdpSockRef<'_>) -> io::Result<()> {
         (self.count, self.next) = (0, (0, 0));
         let mut parts = self.buffer.chunks_exact_mut(LARGEST);
         let mut parts: [IoSliceMut<'_>; BATCH] =
             core::array::from_fn(|_| IoSliceMut::new(parts.next().unwrap_or_default()));
-        self.count = passage.0.recv(socket.into(), &mut parts, &mut self.metas)?;
+        self.count = passage.0.recv(socket, &mut parts, &mut self.metas)?;
         Ok(())
     }
 
@@ -155,7 +154,7 @@ mod tests {
         }
         let (mut batch, mut taken) = (Batch::new(), Vec::new());
         while taken.len() < lens.len() {
-            match batch.receive(&passage, &receiver) {
+            match batch.receive(&passage, (&receiver).into()) {
                 Err(error) => assert_eq!(error.kind(), io::ErrorKind::WouldBlock),
                 Ok(()) => {
                     while let Some(arrived) = batch.next() {

@@ -1,5 +1,6 @@
 //! The sockets of a node: reopened after a failure, and closed, opened and moved on demand. The node goes on.
 //!
+//! - `driver`: one turn of a loop, whichever it is
 //! - `socket`: how a socket is set up, and what its errors mean
 //! - `datagrams`: several datagrams in one call, each with our address that it came to
 
@@ -9,14 +10,18 @@ use core::time::Duration;
 use std::io::{self, ErrorKind};
 use std::net::UdpSocket;
 
+use quinn_udp::UdpSockRef;
+
 use self::datagrams::Passage;
 use self::socket::{Received, Receiver};
 use crate::net::engine::events::NetEvent;
-use crate::net::engine::{Change, Engine};
+use crate::net::engine::Engine;
+use crate::net::engine::mailbox::Change;
 use crate::net::resolve::Backoff;
 use crate::{Family, Instant};
 
 pub(crate) mod datagrams;
+pub(crate) mod driver;
 pub(crate) mod socket;
 
 /// The pauses before a socket is opened again, where the first try has failed.
@@ -26,11 +31,26 @@ const LAST_PAUSE: Duration = Duration::from_secs(30);
 /// A socket that fails again so soon is opened again only after a pause.
 const CALM: Duration = Duration::from_secs(60);
 
-/// Makes the sockets of one kind of loop.
+/// Makes the sockets of one kind of loop, and passes datagrams through them so that the loop learns where they
+/// would block.
 pub(crate) trait SocketFactory {
     type Socket;
 
+    /// Has a socket watched.
     fn adopt(&mut self, family: Family, socket: UdpSocket) -> io::Result<Self::Socket>;
+
+    /// Reads; `is_untold` where the socket is to be tried even if it is not known to be readable.
+    fn receive(
+        socket: &Self::Socket,
+        is_untold: bool,
+        read: impl FnMut(UdpSockRef<'_>) -> io::Result<()>,
+    ) -> io::Result<()>;
+
+    /// Writes one datagram.
+    fn send(
+        socket: &Self::Socket,
+        write: impl FnOnce(UdpSockRef<'_>) -> io::Result<()>,
+    ) -> io::Result<()>;
 }
 
 /// A socket that has been bound for the first time.

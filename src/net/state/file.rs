@@ -13,7 +13,8 @@ use thiserror::Error;
 
 use super::disk;
 use super::lock::StateLock;
-use crate::net::engine::publications::Saved;
+use super::unclaimed::Saved;
+use crate::net::io_error::IoError;
 use crate::state::{add_unclaimed, resembles_state};
 use crate::{Config, Family, Instant, Node, Restored, State, StateError, Storage};
 
@@ -63,13 +64,13 @@ pub struct SavedState {
 }
 
 /// Why a state cannot be loaded or saved.
-#[derive(Debug, Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[error("cannot {action} {path}: {error}")]
 pub struct StateFileError {
     action: &'static str,
     path: String,
     #[source]
-    error: io::Error,
+    error: IoError,
 }
 
 impl StateFile {
@@ -198,7 +199,7 @@ impl StateFile {
     }
 
     pub(crate) fn failed(&self, action: &'static str, error: io::Error) -> StateFileError {
-        StateFileError { action, path: self.path.display().to_string(), error }
+        StateFileError { action, path: self.path.display().to_string(), error: error.into() }
     }
 }
 

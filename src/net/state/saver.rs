@@ -15,7 +15,7 @@ use std::thread;
 use super::file::{StateFile, StateFileError};
 use super::lock::StateLock;
 use crate::Instant;
-use crate::net::engine::Reply;
+use crate::net::engine::feed::Reply;
 use crate::net::engine::events::NetEvent;
 
 /// More often the disk need not be troubled.
@@ -43,8 +43,8 @@ pub(crate) struct Saver {
 /// What the disk is to do, one after the other: what is older must not come last.
 enum Task {
     /// At an interval or the end, if nobody waits for it; then all subscribers are told.
-    Save(Option<Reply<Result<bool, StateFileError>>>),
-    Clear(Reply<Result<(), StateFileError>>),
+    Save(Option<Reply<bool>>),
+    Clear(Reply<()>),
 }
 
 struct UnderWay {
@@ -85,21 +85,21 @@ impl Saver {
     }
 
     /// Saves, and replies whether there was anything to save.
-    pub(crate) fn save(&mut self, snapshot: Snapshot<'_>, reply: Reply<Result<bool, StateFileError>>) {
+    pub(crate) fn save(&mut self, snapshot: Snapshot<'_>, reply: Reply<bool>) {
         if self.waiting.len() < WAITING {
             self.waiting.push_back(Task::Save(Some(reply)));
             self.begin_next(snapshot);
         } else {
-            reply(Err(self.file.failed("save", io::ErrorKind::ResourceBusy.into())));
+            reply.end(Err(self.file.failed("save", io::ErrorKind::ResourceBusy.into()).into()));
         }
     }
 
-    pub(crate) fn clear(&mut self, snapshot: Snapshot<'_>, reply: Reply<Result<(), StateFileError>>) {
+    pub(crate) fn clear(&mut self, snapshot: Snapshot<'_>, reply: Reply<()>) {
         if self.waiting.len() < WAITING {
             self.waiting.push_back(Task::Clear(reply));
             self.begin_next(snapshot);
         } else {
-            reply(Err(self.file.failed("remove", io::ErrorKind::ResourceBusy.into())));
+            reply.end(Err(self.file.failed("remove", io::ErrorKind::ResourceBusy.into()).into()));
         }
     }
 
@@ -142,11 +142,13 @@ impl Saver {
             Task::Save(reply) => {
                 let result = result.unwrap_or_else(|| Err(no_thread("save")));
                 match reply {
-                    Some(reply) => reply(result.map(|()| true)),
+                    Some(reply) => reply.end(result.map(|()| true).map_err(Into::into)),
                     None => return Some(notice(result)),
                 }
             }
-            Task::Clear(reply) => reply(result.unwrap_or_else(|| Err(no_thread("remove")))),
+            Task::Clear(reply) => {
+                reply.end(result.unwrap_or_else(|| Err(no_thread("remove"))).map_err(Into::into));
+            }
         }
         None
     }
@@ -162,7 +164,7 @@ impl Saver {
                     Some(snapshot) => Box::new(move || file.save(&snapshot)),
                     None => {
                         if let Task::Save(Some(reply)) = task {
-                            reply(Ok(false));
+                            reply.end(Ok(false));
                         }
                         continue;
                     }
