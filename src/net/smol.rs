@@ -129,3 +129,15 @@ impl SocketFactory for Register {
         write(socket.get_ref().into())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::sockets::driver::tests::{driver_by_hand, reads_before_deadlines};
+
+    #[test]
+    fn what_has_arrived_is_read_before_deadlines_and_what_has_not_is_asked_again() {
+        let node = Loop { driver: driver_by_hand(Register), bell: Arc::default() };
+        reads_before_deadlines(node, |node| &mut node.driver, |node| async_io::block_on(node.sleep(None)));
+    }
+}

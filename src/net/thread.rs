@@ -121,10 +121,7 @@ impl SocketFactory for Register {
         socket.try_io(|| read(socket.into()))
     }
 
-    fn send(
-        socket: &UdpSocket,
-        write: impl FnOnce(UdpSockRef<'_>) -> io::Result<()>,
-    ) -> io::Result<()> {
+    fn send(socket: &UdpSocket, write: impl FnOnce(UdpSockRef<'_>) -> io::Result<()>) -> io::Result<()> {
         socket.try_io(|| write(socket.into()))
     }
 }
@@ -139,5 +136,19 @@ impl Wake for LoopWaker {
     fn wake_by_ref(self: &Arc<Self>) {
         // It fails only if the system has lost the descriptor, which nothing here closes.
         let _ = self.0.wake();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::sockets::driver::tests::{driver_by_hand, reads_before_deadlines};
+
+    #[test]
+    fn what_has_arrived_is_read_before_deadlines_and_what_has_not_is_asked_again() {
+        let poll = Poll::new().unwrap();
+        let driver = driver_by_hand(Register(poll.registry().try_clone().unwrap()));
+        let node = Loop { driver, poll, happened: Events::with_capacity(4) };
+        reads_before_deadlines(node, |node| &mut node.driver, |node| node.sleep(None));
     }
 }

@@ -137,10 +137,24 @@ impl SocketFactory for Register {
         }
     }
 
-    fn send(
-        socket: &UdpSocket,
-        write: impl FnOnce(UdpSockRef<'_>) -> io::Result<()>,
-    ) -> io::Result<()> {
+    fn send(socket: &UdpSocket, write: impl FnOnce(UdpSockRef<'_>) -> io::Result<()>) -> io::Result<()> {
         socket.try_io(Interest::WRITABLE, || write(socket.into()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::net::sockets::driver::tests::{driver_by_hand, reads_before_deadlines};
+
+    #[test]
+    fn what_has_arrived_is_read_before_deadlines_and_what_has_not_is_asked_again() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let driver = {
+            let _inside = runtime.enter();
+            driver_by_hand(Register)
+        };
+        let node = Loop { driver, bell: Arc::default() };
+        reads_before_deadlines(node, |node| &mut node.driver, |node| runtime.block_on(node.sleep(None)));
     }
 }

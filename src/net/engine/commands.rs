@@ -1,11 +1,11 @@
 //! What the engine does with each command.
 
+use super::Engine;
 use super::crawls::ActiveCrawl;
+use super::feed::Reply;
 use super::mailbox::{Change, Command};
 use super::publications::Holder;
 use super::queue::Call;
-use super::Engine;
-use super::feed::Reply;
 use crate::net::error::CallError;
 use crate::net::state::file::StateFile;
 use crate::net::state::unclaimed::Saved;

@@ -4,9 +4,9 @@ use alloc::vec::Vec;
 
 use super::Engine;
 use super::events::NetEvent;
-use super::lookups::{Outcome, Sampled, Wants};
 #[cfg(feature = "items")]
 use super::lookups::torrent;
+use super::lookups::{Outcome, Sampled, Wants};
 use super::publications::ActivePublication;
 use crate::net::error::CallError;
 use crate::net::trace;

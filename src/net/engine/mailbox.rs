@@ -11,9 +11,9 @@ use super::events::Subscriber;
 use super::feed::{FeedWriter, Reply};
 use super::lookups::{Key, Outcome, Sampled, Wants};
 use super::publications::Rounds;
-use crate::net::error::CallError;
 #[cfg(feature = "items")]
 use crate::Item;
+use crate::net::error::CallError;
 use crate::{Announce, CrawlOptions, Found, InfoHash, Instant, LookupReport, Node, NodeId, Pong};
 
 /// Commands that may wait for the loop; past that, calls are [`Busy`](CallError::Busy). Twice as many as may

@@ -532,5 +532,5 @@ impl Drop for Engine {
     }
 }
 
-#[cfg(all(test, feature = "net"))]
+#[cfg(test)]
 pub(crate) mod tests;

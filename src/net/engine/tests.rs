@@ -2,25 +2,30 @@ use alloc::format;
 use alloc::vec::Vec;
 use core::net::Ipv4Addr;
 use std::net::UdpSocket;
-use std::sync::mpsc::{Receiver, sync_channel};
 use std::time::Instant as StdInstant;
 
-use super::events::{NetEvents, subscription};
+use super::feed::{Feed, FeedReader, feed};
+use super::mailbox::Command;
 use super::*;
 use crate::net::resolve::Resolver;
 use crate::wire::Message;
-use crate::{AddressPolicy, Config, Limits, LookupOptions, MAX_DATAGRAM, SavedAnnounce};
+use crate::{
+    AddressPolicy, Announce, Config, Event, InfoHash, Limits, LookupOptions, MAX_DATAGRAM, SavedAnnounce,
+};
 
-/// An engine in no loop, and what it tells.
-fn engine() -> (Engine, NetEvents) {
+/// An engine in no loop, and what subscribers get of it.
+fn engine() -> (Engine, FeedReader<NetEvent, ()>) {
     let clock = Clock::new();
     let node = Node::new(Config::default(), &Limits::default(), [7; 32], clock.now());
-    let waker = core::task::Waker::noop().clone();
-    let shared = Arc::new(Shared::new(waker, [None; 2], LookupOptions::default()));
-    let (subscriber, events) = subscription();
+    let (subscriber, events) = feed();
     let mut subscribers = Subscribers::default();
     subscribers.add(subscriber);
-    (Engine::new(node, clock, shared, no_hosts(), subscribers), events)
+    (Engine::new(node, clock, shared(), no_hosts(), subscribers), events)
+}
+
+fn shared() -> Arc<Shared> {
+    let waker = core::task::Waker::noop().clone();
+    Arc::new(Shared::new(waker, [None; 2], LookupOptions::default()))
 }
 
 fn no_hosts() -> Hosts {
@@ -47,33 +52,36 @@ pub(crate) fn answers_of(node: &mut Node, now: Instant, count: u8) -> Vec<(Socke
 }
 
 std::thread_local! {
-    /// What the clock of [`desk_by_hand`] shows.
+    /// What the clock of [`engine_by_hand`] shows.
     static TIME: Cell<(StdInstant, Duration)> = Cell::new((StdInstant::now(), Duration::ZERO));
 }
 
-/// Lets time pass on the clock of [`desk_by_hand`].
+/// Lets time pass on the clock of [`engine_by_hand`].
 pub(crate) fn wait(time: Duration) {
     let (start, passed) = TIME.get();
     TIME.set((start, passed + time));
 }
 
 /// An engine for loopback, in no loop, whose time passes on demand only.
-pub(crate) fn desk_by_hand() -> Engine {
+pub(crate) fn engine_by_hand() -> Engine {
     let clock = Clock::reading(|| {
         let (start, passed) = TIME.get();
         start + passed
     });
     let config = Config { address_policy: AddressPolicy::Any, source_limits: false, ..Config::default() };
     let node = Node::new(config, &Limits::default(), [7; 32], clock.now());
-    let shared =
-        Arc::new(Shared::new(core::task::Waker::noop().clone(), [None; 2], LookupOptions::default()));
-    Engine::new(node, clock, shared, no_hosts(), Subscribers::default())
+    Engine::new(node, clock, shared(), no_hosts(), Subscribers::default())
 }
 
 /// A ping, and where its result comes.
-pub(crate) fn ping(addr: SocketAddr) -> (Command, Receiver<Result<Pong, CallError>>) {
-    let (sender, result) = sync_channel(1);
-    (Command::Ping { addr, started: None, reply: Box::new(move |pong| sender.send(pong).unwrap()) }, result)
+pub(crate) fn ping(addr: SocketAddr) -> (Command, FeedReader<(), Pong>) {
+    let (reply, result) = feed();
+    (Command::Ping { number: 1, addr, reply }, result)
+}
+
+/// What is there to be taken.
+fn taken(events: &FeedReader<NetEvent, ()>) -> Vec<NetEvent> {
+    core::iter::from_fn(|| events.with(Feed::next_item)?.ok()).collect()
 }
 
 /// Another node, which does as it is told.
@@ -96,7 +104,7 @@ pub(crate) fn answer_ping(other: &UdpSocket) {
 
 #[test]
 fn a_node_with_something_to_lose_looks_for_a_sleep_every_quarter_of_a_minute() {
-    let mut engine = desk_by_hand();
+    let mut engine = engine_by_hand();
     assert_eq!(engine.next_turn(engine.clock.now()), engine.node.poll_timeout());
     let now = engine.clock.now();
     for (from, answer) in answers_of(&mut engine.node, now, 8) {
@@ -117,7 +125,7 @@ fn a_node_with_something_to_lose_looks_for_a_sleep_every_quarter_of_a_minute() {
 
 #[test]
 fn what_the_system_does_not_send_is_told_once_a_minute_and_blamed_on_nobody() {
-    let (mut engine, mut events) = engine();
+    let (mut engine, events) = engine();
     let now = engine.clock.now();
     (1..=8).for_each(|at| engine.node.add_node(now, ([60, at, 1, 1], 6881).into()).unwrap());
     engine.transmit(|_, _| Err(io::ErrorKind::NetworkUnreachable.into()));
@@ -125,13 +133,13 @@ fn what_the_system_does_not_send_is_told_once_a_minute_and_blamed_on_nobody() {
     let counted = engine.shared.counters.read();
     assert_eq!((counted.sends_lost, counted.sends_unreachable), (8, 0));
     drop(engine);
-    let told = events.by_ref().filter(|notice| matches!(notice, NetEvent::Unsent { .. }));
+    let told = taken(&events).into_iter().filter(|event| matches!(event, NetEvent::Unsent { .. }));
     assert_eq!(told.count(), 1);
 }
 
 #[test]
 fn no_event_is_lost_in_a_burst_of_datagrams() {
-    let (mut engine, mut events) = engine();
+    let (mut engine, events) = engine();
     let now = engine.clock.now();
     let answers = answers_of(&mut engine.node, now, 80);
     for (from, answer) in &answers {
@@ -141,7 +149,8 @@ fn no_event_is_lost_in_a_burst_of_datagrams() {
     assert!(known > Limits::default().events, "{known}");
     assert_eq!(engine.node.stats().events_lost, 0);
     drop(engine);
-    let added = events.by_ref().filter(|notice| matches!(notice, NetEvent::Node(Event::NodeAdded { .. })));
+    let is_added = |event: &NetEvent| matches!(event, NetEvent::Node(Event::NodeAdded { .. }));
+    let added = taken(&events).into_iter().filter(is_added);
     assert_eq!(added.count(), known);
 }
 
@@ -161,7 +170,8 @@ fn a_sleep_of_the_host_interrupts_queries_and_ages_what_was_saved() {
         }
         assert_eq!(engine.node.stats().interrupted, interrupted);
         let now = engine.clock.now();
-        let _kept = engine.keep_announced(now, infohash, announce).unwrap();
+        let (rounds, _held) = feed();
+        drop(engine.obey(Command::Announce { number: 1, infohash, announce, rounds }));
         let kept = engine.node.kept_announces().next().unwrap();
         let is_due = kept.due.is_none_or(|due| due <= now);
         assert_eq!(is_due, slept > 0, "{kept:?} at {now:?}");

@@ -118,20 +118,14 @@ impl Builder {
     /// anew, after a sleep of the host and a [`rebind`](DhtHandle::rebind). Of more addresses than
     /// [`Limits::bootstraps`](crate::Limits::bootstraps) some are asked at a time, in turns. A host that
     /// may not be asked is reported ([`NetEvent::BootstrapRefused`](crate::net::NetEvent::BootstrapRefused)).
-    pub fn bootstrap<H: Into<String>>(
-        mut self,
-        hosts: impl IntoIterator<Item = H>,
-    ) -> Self {
+    pub fn bootstrap<H: Into<String>>(mut self, hosts: impl IntoIterator<Item = H>) -> Self {
         self.bootstrap = hosts.into_iter().map(Into::into).collect();
         self
     }
 
     /// Public hosts to start from as well, as `host:port`, which serve many and are to be spared
     /// ([`BootstrapKind::Router`](crate::BootstrapKind::Router)). Default: none.
-    pub fn routers<H: Into<String>>(
-        mut self,
-        hosts: impl IntoIterator<Item = H>,
-    ) -> Self {
+    pub fn routers<H: Into<String>>(mut self, hosts: impl IntoIterator<Item = H>) -> Self {
         self.routers = hosts.into_iter().map(Into::into).collect();
         self
     }
@@ -142,10 +136,7 @@ impl Builder {
     /// gives way to others, up to 32, and holds up nobody until then.
     pub fn resolver(
         mut self,
-        look_up: impl Fn(&str) -> io::Result<Vec<SocketAddr>>
-        + Send
-        + Sync
-        + 'static,
+        look_up: impl Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync + 'static,
     ) -> Self {
         self.resolver = Resolver::new(look_up);
         self

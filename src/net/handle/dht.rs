@@ -23,7 +23,8 @@ use crate::net::engine::shared::Shared;
 use crate::net::metrics::Metrics;
 use crate::net::sockets::driver::Ending;
 use crate::{
-    Announce, CrawlOptions, Family, InfoHash, Instant, Lookup, LookupOptions, Node, NodeId, NodeInfo, Pong, Stats,
+    Announce, CrawlOptions, Family, InfoHash, Instant, Lookup, LookupOptions, Node, NodeId, NodeInfo, Pong,
+    Stats,
 };
 
 /// A running node, and its one owner. It can do all that a [`DhtHandle`] can.

@@ -107,7 +107,11 @@ impl DhtHandle {
     /// [`CallError::NoPointer`](crate::net::CallError::NoPointer) if the link leads to no torrent.
     pub fn follow(&self, link: UpdatableTorrent) -> Call<InfoHash> {
         let key = Key::Lookup(Lookup::GetMutable(link.key, link.salt), self.shared.lookup_options);
-        Call::lookup(&self.shared, |number, reply| Command::Lookup { number, key, wants: Wants::Torrent(reply) })
+        Call::lookup(&self.shared, |number, reply| Command::Lookup {
+            number,
+            key,
+            wants: Wants::Torrent(reply),
+        })
     }
 
     /// Stores an item that the node of another address was told of ([`Node::store_item`](crate::Node::store_item)).

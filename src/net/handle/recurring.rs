@@ -11,14 +11,14 @@ use std::time::Instant as StdInstant;
 use futures_core::Stream;
 
 use super::iter::Iter;
+use crate::InfoHash;
+#[cfg(feature = "items")]
+use crate::NodeId;
 use crate::net::engine::feed::{Feed, FeedReader, feed};
 use crate::net::engine::mailbox::{Command, Resource};
 use crate::net::engine::publications::{Republished, Rounds};
 use crate::net::engine::shared::{Lease, Shared};
 use crate::net::error::CallError;
-use crate::InfoHash;
-#[cfg(feature = "items")]
-use crate::NodeId;
 
 /// An announce or an item that is republished as long as this lives.
 ///

@@ -29,12 +29,7 @@ impl Passage {
     }
 
     /// Sends one datagram.
-    pub(crate) fn send(
-        &self,
-        socket: UdpSockRef<'_>,
-        datagram: &[u8],
-        transmit: Transmit,
-    ) -> io::Result<()> {
+    pub(crate) fn send(&self, socket: UdpSockRef<'_>, datagram: &[u8], transmit: Transmit) -> io::Result<()> {
         let transmit = quinn_udp::Transmit {
             destination: transmit.destination,
             ecn: None,

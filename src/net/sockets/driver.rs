@@ -173,3 +173,52 @@ fn transmit<F: SocketFactory>(engine: &mut Engine, sockets: &mut Sockets<F>, blo
         engine.unblock();
     }
 }
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use core::net::{Ipv4Addr, SocketAddr};
+    use core::time::Duration;
+
+    use super::*;
+    use crate::net::engine::feed::Feed;
+    use crate::net::engine::tests::{answer_ping, engine_by_hand, other, ping, wait};
+
+    /// A driver with a socket on loopback, whose time passes on demand only.
+    pub(crate) fn driver_by_hand<F: SocketFactory>(factory: F) -> Driver<F> {
+        let bound = Bound::new(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap();
+        Driver::new(engine_by_hand(), factory, [Some(bound), None], Ending(None)).unwrap()
+    }
+
+    /// What has arrived is read before deadlines, and what has not is asked again. As after a stop of the process:
+    /// an interrupted wait has told nothing, and timers fire before a runtime has looked at its sockets.
+    ///
+    /// `sleep` has a loop sleep until it is woken.
+    pub(crate) fn reads_before_deadlines<F: SocketFactory, L>(
+        mut node: L,
+        driver: impl Fn(&mut L) -> &mut Driver<F>,
+        mut sleep: impl FnMut(&mut L),
+    ) {
+        let ((answering, answers), (silent, is_silent)) = (other(), other());
+        let ((first, pong), (second, none)) = (ping(answers), ping(is_silent));
+        let shared = alloc::sync::Arc::clone(&driver(&mut node).engine.shared);
+        assert!(shared.send(first, |_| {}) && shared.send(second, |_| {}));
+        driver(&mut node).turn();
+        // A runtime tells only now that the socket is writable.
+        while driver(&mut node).engine.is_blocked() {
+            sleep(&mut node);
+            driver(&mut node).turn();
+        }
+        answer_ping(&answering);
+        let mut buffer = [0; 1500];
+        let asked = silent.recv(&mut buffer).unwrap();
+        wait(Duration::from_secs(60));
+        driver(&mut node).turn();
+        let pong = pong.with(Feed::take_end).expect("it was read").expect("it came in time");
+        assert!(pong.rtt < Duration::from_secs(5), "{:?} without the time that it stood still", pong.rtt);
+        assert!(none.with(Feed::take_end).is_none(), "whoever has not answered may still");
+        driver(&mut node).turn();
+        assert_eq!(silent.recv(&mut buffer).unwrap(), asked, "and is asked again");
+        let stats = driver(&mut node).engine.node.stats();
+        assert_eq!((stats.timed_out, stats.interrupted), (0, 1));
+    }
+}

@@ -14,8 +14,8 @@ use quinn_udp::UdpSockRef;
 
 use self::datagrams::Passage;
 use self::socket::{Received, Receiver};
-use crate::net::engine::events::NetEvent;
 use crate::net::engine::Engine;
+use crate::net::engine::events::NetEvent;
 use crate::net::engine::mailbox::Change;
 use crate::net::resolve::Backoff;
 use crate::{Family, Instant};
@@ -47,10 +47,7 @@ pub(crate) trait SocketFactory {
     ) -> io::Result<()>;
 
     /// Writes one datagram.
-    fn send(
-        socket: &Self::Socket,
-        write: impl FnOnce(UdpSockRef<'_>) -> io::Result<()>,
-    ) -> io::Result<()>;
+    fn send(socket: &Self::Socket, write: impl FnOnce(UdpSockRef<'_>) -> io::Result<()>) -> io::Result<()>;
 }
 
 /// A socket that has been bound for the first time.

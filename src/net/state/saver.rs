@@ -15,8 +15,8 @@ use std::thread;
 use super::file::{StateFile, StateFileError};
 use super::lock::StateLock;
 use crate::Instant;
-use crate::net::engine::feed::Reply;
 use crate::net::engine::events::NetEvent;
+use crate::net::engine::feed::Reply;
 
 /// More often the disk need not be troubled.
 const SHORTEST: Duration = Duration::from_secs(1);
@@ -215,7 +215,7 @@ fn notice(result: Result<(), StateFileError>) -> NetEvent {
     }
 }
 
-#[cfg(all(test, feature = "net"))]
+#[cfg(test)]
 mod tests {
     use alloc::format;
     use alloc::sync::Arc;
@@ -224,6 +224,7 @@ mod tests {
     use std::sync::mpsc::{Sender, channel};
 
     use super::*;
+    use crate::net::engine::feed::{Feed, FeedReader, feed};
     use crate::net::engine::tests::answers_of;
     use crate::{Config, Limits, Node};
 
@@ -277,23 +278,24 @@ mod tests {
         let snapshot = || StateFile::snapshot(&node);
         let waker = Waker::noop().clone();
         let mut saver = Saver::new(StateFile::new(&path), None, INTERVAL, Instant::ZERO, waker);
-        let (sender, replies) = channel();
         // Nobody looks after the one under way.
-        for at in 0..WAITING + 2 {
-            let sender = sender.clone();
-            let reply = Box::new(move |result: Result<_, _>| sender.send((at, result.is_ok())).unwrap());
-            saver.clear(&snapshot, reply);
-        }
-        assert_eq!(replies.try_iter().collect::<Vec<_>>(), [(WAITING + 1, false)]);
+        let replies: Vec<FeedReader<(), ()>> = (0..WAITING + 2)
+            .map(|_| {
+                let (reply, result) = feed();
+                saver.clear(&snapshot, reply);
+                result
+            })
+            .collect();
+        let done = |result: &FeedReader<(), ()>| result.with(Feed::take_end).map(|result| result.is_ok());
+        let known: Vec<_> =
+            replies.iter().enumerate().filter_map(|(at, result)| Some((at, done(result)?))).collect();
+        assert_eq!(known, [(WAITING + 1, false)]);
         saver.end(&snapshot);
         let mut notices = Vec::new();
         while saver.is_busy() {
             notices.extend(saver.wait(&snapshot));
         }
-        assert_eq!(
-            replies.try_iter().collect::<Vec<_>>(),
-            Vec::from_iter((0..=WAITING).map(|at| (at, true)))
-        );
+        assert!(replies[..=WAITING].iter().all(|result| done(result) == Some(true)));
         assert_eq!(notices, [NetEvent::StateSaved]);
         assert!(path.exists(), "the last comes last");
         std::fs::remove_file(path).unwrap();

@@ -381,5 +381,5 @@ impl Drop for Answer {
     }
 }
 
-#[cfg(all(test, feature = "net"))]
+#[cfg(test)]
 mod tests;
