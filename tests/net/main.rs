@@ -11,7 +11,6 @@ mod kept;
 mod persist;
 #[cfg(all(feature = "tokio", feature = "items"))]
 mod queue;
-#[cfg(feature = "tokio")]
 mod sockets;
 #[cfg(feature = "tokio")]
 mod surveys;

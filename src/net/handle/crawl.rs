@@ -86,6 +86,13 @@ impl Crawl {
     }
 }
 
+impl Crawl {
+    /// Blocks for one after the other, and leaves this to be used afterwards.
+    pub fn iter(&mut self) -> Iter<'_, Found> {
+        Iter::new(|| self.recv_until(None).ok())
+    }
+}
+
 impl IntoIterator for Crawl {
     type Item = Found;
     type IntoIter = Iter<'static, Found>;
@@ -100,7 +107,7 @@ impl<'a> IntoIterator for &'a mut Crawl {
     type IntoIter = Iter<'a, Found>;
 
     fn into_iter(self) -> Iter<'a, Found> {
-        Iter::new(|| self.recv_until(None).ok())
+        self.iter()
     }
 }
 

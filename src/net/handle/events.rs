@@ -56,6 +56,13 @@ impl NetEvents {
     }
 }
 
+impl NetEvents {
+    /// Blocks for one after the other, and leaves this to be used afterwards.
+    pub fn iter(&mut self) -> Iter<'_, NetEvent> {
+        Iter::new(|| self.events.wait(None, Feed::next_item).ok())
+    }
+}
+
 impl IntoIterator for NetEvents {
     type Item = NetEvent;
     type IntoIter = Iter<'static, NetEvent>;
@@ -70,7 +77,7 @@ impl<'a> IntoIterator for &'a mut NetEvents {
     type IntoIter = Iter<'a, NetEvent>;
 
     fn into_iter(self) -> Iter<'a, NetEvent> {
-        Iter::new(|| self.events.wait(None, Feed::next_item).ok())
+        self.iter()
     }
 }
 

@@ -117,6 +117,13 @@ impl<T: Send + 'static> LookupHandle<T> {
     }
 }
 
+impl<T: Send> LookupHandle<T> {
+    /// Blocks for one after the other, and leaves this to be used afterwards.
+    pub fn iter(&mut self) -> Iter<'_, T> {
+        Iter::new(|| self.findings.wait(None, Feed::next).ok().flatten())
+    }
+}
+
 impl<T: Send + 'static> IntoIterator for LookupHandle<T> {
     type Item = T;
     type IntoIter = Iter<'static, T>;
@@ -131,7 +138,7 @@ impl<'a, T: Send> IntoIterator for &'a mut LookupHandle<T> {
     type IntoIter = Iter<'a, T>;
 
     fn into_iter(self) -> Iter<'a, T> {
-        Iter::new(|| self.findings.wait(None, Feed::next).ok().flatten())
+        self.iter()
     }
 }
 

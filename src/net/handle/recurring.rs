@@ -92,6 +92,13 @@ impl<T> Recurring<T> {
     }
 }
 
+impl<T: Send> Recurring<T> {
+    /// Blocks for one after the other, and leaves this to be used afterwards.
+    pub fn iter(&mut self) -> Iter<'_, Republished> {
+        Iter::new(|| self.rounds.wait(None, Feed::next_item).ok())
+    }
+}
+
 impl<T: Send + 'static> IntoIterator for Recurring<T> {
     type Item = Republished;
     type IntoIter = Iter<'static, Republished>;
@@ -109,7 +116,7 @@ impl<'a, T: Send> IntoIterator for &'a mut Recurring<T> {
     type IntoIter = Iter<'a, Republished>;
 
     fn into_iter(self) -> Iter<'a, Republished> {
-        Iter::new(|| self.rounds.wait(None, Feed::next_item).ok())
+        self.iter()
     }
 }
 
