@@ -164,6 +164,7 @@ pub mod blocking {
     use dht_proto::net::Dht;
 
     use super::loops::Loop;
+    #[allow(unused_imports, reason = "every test uses a part of it")]
     pub use super::nodes::*;
 
     /// Nodes that start from the first of them, all joined.
@@ -180,6 +181,7 @@ pub mod tasks {
 
     use super::PATIENCE;
     use super::nodes::under_way;
+    #[allow(unused_imports, reason = "every test uses a part of it")]
     pub use super::nodes::{addr, builder};
 
     pub async fn soon<F: IntoFuture>(future: F) -> F::Output {

@@ -8,7 +8,7 @@ use dht_proto::{InfoHash, Lookup, LookupOptions};
 
 use crate::deadline::Deadline;
 use crate::items::pointed_to;
-use crate::lookups::{seek, unless_interrupted, was_heard};
+use crate::lookups::{is_refusal, seek, was_heard};
 use crate::magnet::{Swarms, Torrent};
 use crate::metrics::Exporter;
 use crate::options::{AnnounceOptions, FindNodeOptions, GetPeersOptions, NodeOptions};
@@ -43,7 +43,7 @@ pub(crate) fn node(options: &NodeOptions, output: &Output) -> Result<(), Failure
 fn watch(session: &Session<'_>) {
     let begun = Instant::now();
     let mut before: Option<(Metrics, Instant)> = None;
-    while let Ok(metrics) = session.dht.metrics() {
+    while let Ok(metrics) = session.dht.metrics().wait() {
         let now = Instant::now();
         let (earlier, passed) =
             before.as_ref().map_or((&metrics, PERIOD), |(earlier, at)| (earlier, now - *at));
@@ -88,7 +88,7 @@ pub(crate) fn find_node(options: &FindNodeOptions, output: &Output) -> Result<()
     let deadline = Deadline::new(options.lookup.limit.timeout, false);
     let session = Session::start(&Setup::of(&options.lookup, false, deadline), output)?;
     session.settle();
-    let start = |dht: &DhtHandle| Ok(vec![dht.find_node(options.target)?]);
+    let start = |dht: &DhtHandle| vec![dht.find_node(options.target)];
     let Some(sought) = seek(&session, "peer", start, |_, _| Ok(()))? else { return Ok(()) };
     let nodes: Vec<_> = sought.outcomes().flat_map(|outcome| outcome.nodes).collect();
     nodes.iter().try_for_each(|node| output.node(node))?;
@@ -102,9 +102,7 @@ pub(crate) fn announce(options: &AnnounceOptions, output: &Output) -> Result<(),
     let announce = options.announce(session.port());
     let swarms: Vec<InfoHash> = options.torrent.iter().collect();
     if options.keep {
-        let start =
-            |dht: &DhtHandle| each(options.torrent, |infohash| dht.keep_announced(infohash, announce));
-        let Some(mut rounds) = unless_interrupted(start(&session.dht))? else { return Ok(()) };
+        let mut rounds = each(options.torrent, |infohash| session.dht.keep_announced(infohash, announce));
         let told = tell_rounds(&session, &mut rounds);
         // An announce that is dropped before the node ends counts as given up, and is not saved.
         session.end();
@@ -136,16 +134,15 @@ fn tell_rounds(session: &Session<'_>, kept: &mut [Announcement]) -> Result<(), F
             let left = session.left();
             let infohash = rounds.infohash();
             match rounds.recv_timeout(if is_one { left } else { left.min(TICK) }) {
-                Ok(Some(round)) if !was_heard(&round.report) && !session.has_joined() => {
-                    session.tell_waiting()
-                }
-                Ok(Some(round)) => {
+                Ok(round) if !was_heard(&round.report) && !session.has_joined() => session.tell_waiting(),
+                Ok(round) => {
                     round.peers.iter().try_for_each(|peer| output.met(infohash, *peer))?;
                     output.announced(infohash, &round.report, !is_one)?;
                     let nodes = count(round.report.acknowledged, "node");
                     output.progress(format!("announced to {nodes}"));
                 }
                 Err(CallError::TimedOut) if !left.is_zero() => {}
+                Err(error) if is_refusal(&error) => return Err(Failure::Start(error.to_string())),
                 _ if session.is_interrupted() || output.has_found() => return Ok(()),
                 _ => return Err(session.unanswered()),
             }
@@ -154,11 +151,11 @@ fn tell_rounds(session: &Session<'_>, kept: &mut [Announcement]) -> Result<(), F
 }
 
 /// One call for each swarm of a torrent.
-fn each<T>(swarms: Swarms, call: impl FnMut(InfoHash) -> Result<T, CallError>) -> Result<Vec<T>, CallError> {
+fn each<T>(swarms: Swarms, call: impl FnMut(InfoHash) -> T) -> Vec<T> {
     swarms.iter().map(call).collect()
 }
 
 /// The scrapes of a torrent's swarms.
-pub(crate) fn scrapes(dht: &DhtHandle, swarms: Swarms) -> Result<Vec<LookupHandle>, CallError> {
+pub(crate) fn scrapes(dht: &DhtHandle, swarms: Swarms) -> Vec<LookupHandle> {
     each(swarms, |infohash| dht.scrape(infohash))
 }

@@ -6,7 +6,7 @@ use dht_proto::net::CallError;
 
 use crate::commands::scrapes;
 use crate::deadline::Deadline;
-use crate::lookups::{seek, unless_interrupted};
+use crate::lookups::seek;
 use crate::options::{CrawlOptions, ScrapeOptions};
 use crate::output::{Done, Failure, Output, TICK};
 use crate::session::{QUIET, Session, Setup};
@@ -43,7 +43,7 @@ pub(crate) fn crawl(options: &CrawlOptions, output: &Output) -> Result<(), Failu
     let start = Instant::now();
     let mut pace = dht_proto::CrawlOptions::default();
     pace.spacing = options.every;
-    let Some(mut crawl) = unless_interrupted(session.dht.crawl(pace))? else { return Ok(()) };
+    let mut crawl = session.dht.crawl(pace);
     let mut found = 0;
     loop {
         let left = session.left();
@@ -52,7 +52,7 @@ pub(crate) fn crawl(options: &CrawlOptions, output: &Output) -> Result<(), Failu
         }
         let pause = if output.is_live() { TICK } else { QUIET };
         match crawl.recv_timeout(left.min(pause)) {
-            Ok(Some(one)) => {
+            Ok(one) => {
                 found += 1;
                 output.infohash(one.infohash, one.node)?;
             }
@@ -62,7 +62,7 @@ pub(crate) fn crawl(options: &CrawlOptions, output: &Output) -> Result<(), Failu
                 }
             }
             // A signal.
-            Ok(None) | Err(_) => break,
+            Err(_) => break,
         }
         let so_far = done(found, crawl.report().asked, start);
         output.progress(format!(

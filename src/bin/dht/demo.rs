@@ -28,13 +28,13 @@ pub(crate) fn run(options: &DemoOptions, output: &Output) -> Result<(), Failure>
     let until = Instant::now() + JOIN.min(deadline.left());
     let joined = nodes
         .iter()
-        .filter(|node| node.wait_ready(until.saturating_duration_since(Instant::now())) == Ok(true))
+        .filter(|node| node.ready().wait_timeout(until.saturating_duration_since(Instant::now())).is_ok())
         .count();
-    let known: usize = nodes.iter().filter_map(|node| node.node_count(Family::V4).ok()).sum();
+    let known: usize = nodes.iter().filter_map(|node| node.node_count(Family::V4).wait().ok()).sum();
     say(format!("{joined} have joined, knowing {} others on average", known / nodes.len()))?;
 
     let (announcer, seeker) = (&nodes[nodes.len() / 3], &nodes[nodes.len() * 2 / 3]);
-    let mut announcing = announcer.announce(INFOHASH, Announce::port(PORT)).map_err(failure)?;
+    let mut announcing = announcer.announce(INFOHASH, Announce::port(PORT));
     match announcing.wait_timeout(deadline.left()) {
         Ok(outcome) => say(format!(
             "one announced port {PORT} for {INFOHASH}: {} asked, {} of {} confirmed, {:.1} ms",
@@ -48,7 +48,7 @@ pub(crate) fn run(options: &DemoOptions, output: &Output) -> Result<(), Failure>
 
     let sought = Instant::now();
     let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, PORT));
-    let mut search = seeker.get_peers(INFOHASH).map_err(failure)?;
+    let mut search = seeker.get_peers(INFOHASH);
     while let Ok(Some(found)) = search.recv_timeout(deadline.left()) {
         if found == peer {
             output.set_found();
@@ -92,10 +92,6 @@ fn start_nodes(count: usize) -> Result<Vec<Dht>, Failure> {
         nodes.push(node);
     }
     Ok(nodes)
-}
-
-fn failure(error: dht_proto::net::CallError) -> Failure {
-    Failure::Start(error.to_string())
 }
 
 fn millis(duration: Duration) -> f64 {

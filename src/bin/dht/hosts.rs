@@ -11,14 +11,14 @@ use crate::output::{Failure, Output};
 use crate::session::{Session, Setup};
 
 pub(crate) fn ping(options: &HostOptions, output: &Output) -> Result<(), Failure> {
-    let pong = ask(options, output, |dht, addr| dht.ping(addr))?;
+    let pong = ask(options, output, |dht, addr| dht.ping(addr).wait())?;
     pong.map_or(Ok(()), |(_, pong)| output.pong(&pong))
 }
 
 pub(crate) fn sample(options: &HostOptions, output: &Output) -> Result<(), Failure> {
     let sampled = ask(options, output, |dht, addr| {
         // Any target will do: it is the infohashes that are wanted.
-        dht.sample_infohashes(addr, dht.id(Family::of(&addr))?)
+        dht.sample_infohashes(addr, dht.id(Family::of(&addr)).wait()?).wait()
     })?;
     let Some((addr, sampled)) = sampled else { return Ok(()) };
     output.sample(addr, &sampled.sample)?;

@@ -81,7 +81,8 @@ impl Interrupt {
         // Whoever comes second waits for the lock, and so for the end as well.
         let mut owner = self.owner.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(owner) = owner.take() {
-            owner.shutdown();
+            // It ends in any case.
+            let _ = owner.shutdown().wait();
         }
     }
 

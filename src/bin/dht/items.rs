@@ -4,13 +4,13 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::Path;
 
-use dht_proto::net::{CallError, DhtHandle, LookupHandle};
+use dht_proto::net::{DhtHandle, LookupHandle};
 use dht_proto::wire::MAX_VALUE_LEN;
 use dht_proto::{InfoHash, Item, ItemError, PublicKey, Salt, TorrentPointer, UpdatableTorrent};
 
 use crate::deadline::Deadline;
 use crate::keys;
-use crate::lookups::{Sought, seek, unless_interrupted, was_heard};
+use crate::lookups::{Sought, is_refusal, seek, was_heard};
 use crate::options::{GetMutableOptions, GetOptions, PutMutableOptions, PutOptions};
 use crate::output::{Failure, Output};
 use crate::session::{Session, Setup};
@@ -20,7 +20,7 @@ pub(crate) fn get(options: &GetOptions, output: &Output) -> Result<(), Failure> 
     let deadline = Deadline::new(options.lookup.limit.timeout, false);
     let session = Session::start(&Setup::of(&options.lookup, false, deadline), output)?;
     session.settle();
-    hand_out(&session, |dht| Ok(vec![dht.get_immutable(options.target)?]), options.bencoded)
+    hand_out(&session, |dht| vec![dht.get_immutable(options.target)], options.bencoded)
 }
 
 pub(crate) fn get_mutable(options: &GetMutableOptions, output: &Output) -> Result<(), Failure> {
@@ -28,7 +28,7 @@ pub(crate) fn get_mutable(options: &GetMutableOptions, output: &Output) -> Resul
     let session = Session::start(&Setup::of(&options.lookup, false, deadline), output)?;
     session.settle();
     let (key, salt) = options.key_and_salt();
-    hand_out(&session, |dht| Ok(vec![dht.get_mutable(key, salt)?]), options.bencoded)
+    hand_out(&session, |dht| vec![dht.get_mutable(key, salt)], options.bencoded)
 }
 
 /// The torrent that a link leads to at present (BEP 46).
@@ -87,7 +87,7 @@ pub(crate) fn put_mutable(options: &PutMutableOptions, output: &Output) -> Resul
 
 fn hand_out(
     session: &Session<'_>,
-    start: impl Fn(&DhtHandle) -> Result<Vec<LookupHandle<Item>>, CallError>,
+    start: impl Fn(&DhtHandle) -> Vec<LookupHandle<Item>>,
     bencoded: bool,
 ) -> Result<(), Failure> {
     let Some((item, sought)) = newest(session, start)? else { return Ok(()) };
@@ -101,7 +101,7 @@ fn store(session: &Session<'_>, item: &Item, cas: Option<i64>, keep: bool) -> Re
     if keep {
         return keep_stored(session, item);
     }
-    let sought = seek(session, "peer", |dht| Ok(vec![dht.put(item, cas)?]), |_, _| Ok(()))?;
+    let sought = seek(session, "peer", |dht| vec![dht.put(item, cas)], |_, _| Ok(()))?;
     let Some(sought) = sought else { return Ok(()) };
     // None after a signal.
     sought.reports().iter().try_for_each(|report| session.output.stored(item, cas, report))?;
@@ -114,11 +114,14 @@ fn store(session: &Session<'_>, item: &Item, cas: Option<i64>, keep: bool) -> Re
 /// Stores it again and again, until a signal comes, the time is over that was asked for, or somebody
 /// with the same key has stored a newer version.
 fn keep_stored(session: &Session<'_>, item: &Item) -> Result<(), Failure> {
-    let Some(mut rounds) = unless_interrupted(session.dht.keep_stored(item))? else {
-        return Ok(());
-    };
+    let mut rounds = session.dht.keep_stored(item);
     session.output.progress("storing".to_owned());
-    while let Ok(Some(round)) = rounds.recv_timeout(session.left()) {
+    loop {
+        let round = match rounds.recv_timeout(session.left()) {
+            Ok(round) => round,
+            Err(error) if is_refusal(&error) => return Err(Failure::Start(error.to_string())),
+            Err(_) => break,
+        };
         if !was_heard(&round.report) && !session.has_joined() {
             session.tell_waiting();
             continue;
@@ -133,8 +136,8 @@ fn keep_stored(session: &Session<'_>, item: &Item) -> Result<(), Failure> {
     if session.is_interrupted() || session.has_joined() { Ok(()) } else { Err(session.unanswered()) }
 }
 
-fn find(dht: &DhtHandle, key: PublicKey, salt: Salt) -> Result<Vec<LookupHandle<Item>>, CallError> {
-    Ok(vec![dht.get_mutable(key, salt)?])
+fn find(dht: &DhtHandle, key: PublicKey, salt: Salt) -> Vec<LookupHandle<Item>> {
+    vec![dht.get_mutable(key, salt)]
 }
 
 /// The newest version that was found in time, and how the search for it went.
@@ -143,7 +146,7 @@ type Newest = (Option<Item>, Sought<Item>);
 /// `None` if a signal ended the node.
 fn newest(
     session: &Session<'_>,
-    start: impl Fn(&DhtHandle) -> Result<Vec<LookupHandle<Item>>, CallError>,
+    start: impl Fn(&DhtHandle) -> Vec<LookupHandle<Item>>,
 ) -> Result<Option<Newest>, Failure> {
     let mut item = None;
     let sought = seek(session, "version", start, |_, version| {

@@ -19,10 +19,10 @@ pub(crate) struct Sought<T> {
     pub(crate) cut_short: Option<String>,
 }
 
-impl<T> Sought<T> {
+impl<T: Send + 'static> Sought<T> {
     /// How each of them went so far; none once a signal has ended the node.
     pub(crate) fn reports(&self) -> Vec<LookupReport> {
-        self.searches.iter().filter_map(|search| search.report().ok()).collect()
+        self.searches.iter().filter_map(|search| search.report().wait().ok()).collect()
     }
 
     pub(crate) fn outcomes(&self) -> impl Iterator<Item = Outcome> {
@@ -52,15 +52,14 @@ impl<T> Sought<T> {
 /// # Errors
 ///
 /// [`Session::unanswered`] if nobody answered in time.
-pub(crate) fn seek<T>(
+pub(crate) fn seek<T: Send + 'static>(
     session: &Session<'_>,
     what: &'static str,
-    start: impl Fn(&DhtHandle) -> Result<Vec<LookupHandle<T>>, CallError>,
+    start: impl Fn(&DhtHandle) -> Vec<LookupHandle<T>>,
     mut hand_on: impl FnMut(usize, T) -> Result<(), Failure>,
 ) -> Result<Option<Sought<T>>, Failure> {
     loop {
-        let Some(searches) = unless_interrupted(start(&session.dht))? else { return Ok(None) };
-        let mut sought = Sought { searches, cut_short: None };
+        let mut sought = Sought { searches: start(&session.dht), cut_short: None };
         let ended = follow(session, &mut sought.searches, what, &mut hand_on)?;
         sought.cut_short = (!ended).then(|| session.cut_short());
         if session.is_interrupted() || sought.reports().iter().any(was_heard) {
@@ -81,7 +80,7 @@ pub(crate) const fn was_heard(report: &LookupReport) -> bool {
 }
 
 /// Returns whether all have ended.
-fn follow<T>(
+fn follow<T: Send + 'static>(
     session: &Session<'_>,
     searches: &mut [LookupHandle<T>],
     what: &'static str,
@@ -103,22 +102,20 @@ fn follow<T>(
                 }
                 Ok(None) => {}
                 Err(CallError::TimedOut) if !left.is_zero() => open.push(at),
+                Err(error) if is_refusal(&error) => return Err(Failure::Start(error.to_string())),
                 Err(_) => return Ok(false),
             }
         }
         if session.output.is_live() {
-            let asked: u32 = searches.iter().filter_map(|it| it.report().ok()).map(|it| it.queried).sum();
+            let asked: u32 =
+                searches.iter().filter_map(|it| it.report().wait().ok()).map(|it| it.queried).sum();
             session.output.progress(format!("asked {}, {}", count(asked, "node"), count(found, what)));
         }
     }
     Ok(true)
 }
 
-/// `None` if a signal has closed the DHT.
-pub(crate) fn unless_interrupted<T>(started: Result<T, CallError>) -> Result<Option<T>, Failure> {
-    match started {
-        Ok(started) => Ok(Some(started)),
-        Err(CallError::Closed) => Ok(None),
-        Err(error) => Err(Failure::Start(error.to_string())),
-    }
+/// Whether an error says that it could not start, rather than that the time is over or a signal has closed the DHT.
+pub(crate) const fn is_refusal(error: &CallError) -> bool {
+    !matches!(error, CallError::TimedOut | CallError::Closed)
 }

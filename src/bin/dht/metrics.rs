@@ -98,8 +98,8 @@ async fn serve(listener: TcpListener, page: Arc<Page>) {
         let task = tokio::spawn(async move {
             let service = service_fn(|request| {
                 asking.store(true, Ordering::Relaxed);
-                let response = respond(&request, &page);
-                async { Ok::<_, Infallible>(response) }
+                let response = respond(request, Arc::clone(&page));
+                async { Ok::<_, Infallible>(response.await) }
             });
             // Every connection is for one request, so that none is idle after its answer.
             let connection = http1::Builder::new()
@@ -131,9 +131,9 @@ fn make_room(clients: &mut VecDeque<Client>) {
     }
 }
 
-fn respond(request: &Request<Incoming>, page: &Page) -> Response<Full<Bytes>> {
+async fn respond(request: Request<Incoming>, page: Arc<Page>) -> Response<Full<Bytes>> {
     let (status, header, body) = match (request.uri().path(), request.method()) {
-        (PATH, &Method::GET | &Method::HEAD) => match page.text() {
+        (PATH, &Method::GET | &Method::HEAD) => match page.text().await {
             Some(text) => (StatusCode::OK, (CONTENT_TYPE, OPEN_METRICS), text),
             None => {
                 (StatusCode::SERVICE_UNAVAILABLE, (CONTENT_TYPE, "text/plain"), "the node has ended\n".into())
@@ -156,13 +156,13 @@ struct Page {
 
 impl Page {
     /// `None` once the node has ended.
-    fn text(&self) -> Option<Bytes> {
-        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, text)) = made.as_ref().filter(|(at, _)| at.elapsed() < FRESH) {
+    async fn text(&self) -> Option<Bytes> {
+        let made = || self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, text)) = made().as_ref().filter(|(at, _)| at.elapsed() < FRESH) {
             return Some(text.clone());
         }
-        let text = Bytes::from(page(&self.dht.metrics().ok()?));
-        *made = Some((Instant::now(), text.clone()));
+        let text = Bytes::from(page(&self.dht.metrics().await.ok()?));
+        *made() = Some((Instant::now(), text.clone()));
         Some(text)
     }
 }
@@ -296,7 +296,7 @@ mod tests {
             .bootstrap::<String>([])
             .spawn()
             .unwrap();
-        let metrics = dht.metrics().unwrap();
+        let metrics = dht.metrics().wait().unwrap();
         let Families(families) = Families::of(&metrics);
         for (name, Samples { help, values, .. }) in &families {
             assert!(name.bytes().all(|letter| letter.is_ascii_lowercase() || letter == b'_'), "{name}");

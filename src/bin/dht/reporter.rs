@@ -63,8 +63,8 @@ impl Reporter {
     }
 
     /// What has been told already.
-    pub(crate) fn describe_waiting(&mut self, notices: &NetEvents) -> Vec<String> {
-        let waiting = std::iter::from_fn(|| notices.recv_timeout(Duration::ZERO).ok().flatten());
+    pub(crate) fn describe_waiting(&mut self, notices: &mut NetEvents) -> Vec<String> {
+        let waiting = std::iter::from_fn(|| notices.recv_timeout(Duration::ZERO).ok());
         waiting.filter_map(|notice| self.describe(notice)).collect()
     }
 

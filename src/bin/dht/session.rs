@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use dht_proto::net::{BOOTSTRAP_HOSTS, Dht, DhtHandle};
+use dht_proto::net::{BOOTSTRAP_HOSTS, CallError, Dht, DhtHandle};
 use dht_proto::{AddressPolicy, Config, Family, Limits};
 
 use crate::deadline::{Deadline, TIMEOUT};
@@ -123,7 +123,7 @@ impl<'a> Session<'a> {
         for addr in &setup.own.bind {
             builder = builder.bind(*addr);
         }
-        let notices = builder.subscribe();
+        let mut notices = builder.subscribe();
         let owner = builder.spawn()?;
         let dht = owner.handle();
         interrupt.guard(owner);
@@ -133,10 +133,12 @@ impl<'a> Session<'a> {
         // In this order: those that have answered by now stand in the table.
         let restored = Family::ALL.iter().any(|family| {
             let is_some = |count: Result<usize, _>| count.is_ok_and(|count| count > 0);
-            is_some(dht.restored_count(*family)) || is_some(dht.node_count(*family))
+            let family = *family;
+            is_some(dht.with(move |node, _| node.restored_count(family)).wait())
+                || is_some(dht.node_count(family).wait())
         });
         // The node has answered, so it has told which hosts it may never ask.
-        let told = reporter.describe_waiting(&notices);
+        let told = reporter.describe_waiting(&mut notices);
         if host_count > 0 && reporter.refused() == host_count && !restored {
             interrupt.end();
             return Err(nobody_to_ask(told, output));
@@ -155,7 +157,7 @@ impl<'a> Session<'a> {
             reporter,
         };
         for family in Family::ALL {
-            if let (Some(addr), Ok(id)) = (session.dht.local_addr(family), session.dht.id(family)) {
+            if let (Some(addr), Ok(id)) = (session.dht.local_addr(family), session.dht.id(family).wait()) {
                 output.listening(addr, id, setup.tells_addr)?;
             }
         }
@@ -187,13 +189,13 @@ impl<'a> Session<'a> {
             let passed = begun.elapsed();
             let left = patience.saturating_sub(passed);
             let nodes: usize =
-                Family::ALL.iter().filter_map(|family| self.dht.node_count(*family).ok()).sum();
+                Family::ALL.iter().filter_map(|family| self.dht.node_count(*family).wait().ok()).sum();
             self.output.progress(format!("joining, {}", crate::text::count(nodes as u64, "node")));
             let until_told = if self.told.get() { left } else { quiet.saturating_sub(passed) };
             let pause = if self.output.is_live() { left.min(TICK) } else { left.min(until_told) };
             let over = match self.settle {
                 Some(_) => self.interrupt.wait(pause),
-                None => self.dht.wait_ready(pause) != Ok(false),
+                None => self.dht.ready().wait_timeout(pause) != Err(CallError::TimedOut),
             };
             if over || left.is_zero() {
                 return;
@@ -206,7 +208,7 @@ impl<'a> Session<'a> {
 
     /// Whether any node has ever answered.
     pub(crate) fn has_joined(&self) -> bool {
-        self.dht.stats().is_ok_and(|stats| stats.responses_in.total() > 0)
+        self.dht.stats().wait().is_ok_and(|stats| stats.responses_in.total() > 0)
     }
 
     /// Tells once, unless there is none, what the node waits for.
