@@ -141,7 +141,7 @@ fn idle(runtime: &Runtime, time: Duration, nodes: u32) {
     }
     let lone = blocking_node(None);
     rest("a lone thread", time, 1, || {
-        vec![(lone.loop_stats(), lone.stats().expect("it runs").datagrams_out)]
+        vec![(lone.loop_stats(), lone.stats().wait().expect("it runs").datagrams_out)]
     });
 }
 

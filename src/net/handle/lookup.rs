@@ -99,6 +99,11 @@ impl<T> LookupHandle<T> {
         self.findings.wait(StdInstant::now().checked_add(timeout), Feed::end)
     }
 
+    // As a method, so that an iterator captures all of it: the lease, too.
+    fn next_blocking(&mut self) -> Option<T> {
+        self.findings.wait(None, Feed::next).ok().flatten()
+    }
+
     /// How it went, once it has ended.
     pub fn outcome(&self) -> Option<Result<Outcome, CallError>> {
         self.findings.with(Feed::end)
@@ -120,7 +125,7 @@ impl<T: Send + 'static> LookupHandle<T> {
 impl<T: Send> LookupHandle<T> {
     /// Blocks for one after the other, and leaves this to be used afterwards.
     pub fn iter(&mut self) -> Iter<'_, T> {
-        Iter::new(|| self.findings.wait(None, Feed::next).ok().flatten())
+        Iter::new(|| self.next_blocking())
     }
 }
 
@@ -128,8 +133,8 @@ impl<T: Send + 'static> IntoIterator for LookupHandle<T> {
     type Item = T;
     type IntoIter = Iter<'static, T>;
 
-    fn into_iter(self) -> Iter<'static, T> {
-        Iter::new(move || self.findings.wait(None, Feed::next).ok().flatten())
+    fn into_iter(mut self) -> Iter<'static, T> {
+        Iter::new(move || self.next_blocking())
     }
 }
 

@@ -90,12 +90,17 @@ impl<T> Recurring<T> {
     pub fn recv_timeout(&mut self, timeout: Duration) -> Result<Republished, CallError> {
         self.rounds.wait(StdInstant::now().checked_add(timeout), Feed::next_item)
     }
+
+    // As a method, so that an iterator captures all of it: the lease, too.
+    fn next_blocking(&mut self) -> Option<Republished> {
+        self.rounds.wait(None, Feed::next_item).ok()
+    }
 }
 
 impl<T: Send> Recurring<T> {
     /// Blocks for one after the other, and leaves this to be used afterwards.
     pub fn iter(&mut self) -> Iter<'_, Republished> {
-        Iter::new(|| self.rounds.wait(None, Feed::next_item).ok())
+        Iter::new(|| self.next_blocking())
     }
 }
 
@@ -103,11 +108,8 @@ impl<T: Send + 'static> IntoIterator for Recurring<T> {
     type Item = Republished;
     type IntoIter = Iter<'static, Republished>;
 
-    fn into_iter(self) -> Iter<'static, Republished> {
-        Iter::new(move || {
-            let Self { rounds, .. } = &self;
-            rounds.wait(None, Feed::next_item).ok()
-        })
+    fn into_iter(mut self) -> Iter<'static, Republished> {
+        Iter::new(move || self.next_blocking())
     }
 }
 
