@@ -5,6 +5,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod handle;
 #[cfg(feature = "items")]
 mod items;
 mod kept;
