@@ -3,8 +3,8 @@
 //! [`Node`] is a DHT node that never touches a socket, a clock, a thread or a file. It takes
 //! datagrams and instants in and gives datagrams, events and deadlines out, so it fits any event
 //! loop, runs by the thousand in virtual time, and needs neither `std` nor an allocator. For
-//! programs with threads or tasks there are adapters: `net::Dht` (feature `net`) and
-//! `net::tokio::Dht` (feature `tokio`).
+//! programs with threads or tasks there are loops behind one handle, `net::Dht`: a thread (feature `net`), a task
+//! of tokio (`tokio`), a future on `async-io` (`smol`).
 //!
 //! # The loop
 //!

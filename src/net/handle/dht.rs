@@ -216,8 +216,11 @@ impl DhtHandle {
     /// Calls the node within its loop, which waits meanwhile: for whatever this handle has no method of its own. What
     /// the node is to send leaves in the same turn.
     ///
-    /// ```ignore
-    /// let known = dht.with(|node, _| node.restored_count(Family::V4)).wait()?;
+    /// ```
+    /// # use dht_proto::{Family, net::{Call, DhtHandle}};
+    /// fn restored(dht: &DhtHandle) -> Call<usize> {
+    ///     dht.with(|node, _| node.restored_count(Family::V4))
+    /// }
     /// ```
     pub fn with<R: Send + 'static>(
         &self,
