@@ -16,11 +16,11 @@ use tokio::time::{Instant as TokioInstant, sleep_until};
 
 use super::clock::Clock;
 use super::engine::counters::count;
-use super::engine::watch::Bell;
 use super::error::SpawnError;
 use super::handle::builder::Builder;
 use super::handle::dht::Dht;
 use super::sockets::SocketFactory;
+use super::sockets::bell::Bell;
 use super::sockets::driver::Driver;
 use super::trace;
 use crate::{Family, Instant};

@@ -45,7 +45,7 @@ async fn silent() -> (UdpSocket, SocketAddr) {
 
 async fn wait_for_under_way(dht: &DhtHandle, what: &str, done: impl Fn(usize, usize) -> bool) {
     for _ in 0..6000 {
-        let (lookups, queries) = at_work(&dht).await.unwrap();
+        let (lookups, queries) = at_work(dht).await.unwrap();
         if done(lookups, queries) {
             return;
         }

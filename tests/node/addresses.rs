@@ -337,9 +337,9 @@ fn b45_11_a_program_hands_what_one_adapter_was_told_to_another() {
     let mut announcing = asker.announce(TARGET.into(), seeding);
     assert_eq!(announcing.wait_timeout(common::net::PATIENCE).unwrap().report.acknowledged, 1);
     let handed = loop {
-        match events.recv_timeout(common::net::PATIENCE).unwrap() {
-            NetEvent::Node(Event::PeerStored { infohash, peer, seed }) => break (infohash, peer, seed),
-            _ => {}
+        let event = events.recv_timeout(common::net::PATIENCE).unwrap();
+        if let NetEvent::Node(Event::PeerStored { infohash, peer, seed }) = event {
+            break (infohash, peer, seed);
         }
     };
     assert_eq!(handed, (TARGET.into(), socket("127.0.0.1:4242"), true));

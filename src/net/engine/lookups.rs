@@ -1,5 +1,6 @@
 //! One lookup, the callers that share it, and what it has found for them so far.
 
+#[cfg(feature = "items")]
 use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::net::SocketAddr;
@@ -171,8 +172,10 @@ impl ActiveLookup {
     pub(crate) fn push_peer(&mut self, peer: SocketAddr) {
         self.state.peers.push(peer);
         for (_, wants) in &self.users {
-            if let Wants::Peers(feed) = wants {
-                feed.push(peer);
+            match wants {
+                Wants::Peers(feed) => feed.push(peer),
+                #[cfg(feature = "items")]
+                Wants::Versions(_) | Wants::Successor(_) | Wants::Torrent(_) => {}
             }
         }
     }

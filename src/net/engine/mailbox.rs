@@ -20,10 +20,14 @@ use crate::{Announce, CrawlOptions, Found, InfoHash, Instant, LookupReport, Node
 /// wait for a slot by default: callers who hand in that many at once are served.
 const COMMANDS: usize = 8192;
 
+type NodeCall = Box<dyn FnOnce(&mut Node, Instant) + Send>;
+
+type LookupEnd = Box<dyn Fn() -> Option<Result<Outcome, CallError>> + Send>;
+
 /// What the engine is asked to do. Every command carries the way back to its caller, who gets
 /// [`Closed`](CallError::Closed) if it is dropped.
 pub(crate) enum Command {
-    With(Box<dyn FnOnce(&mut Node, Instant) + Send>),
+    With(NodeCall),
     Ready(Reply<()>),
     Lookup {
         number: u64,
@@ -32,7 +36,8 @@ pub(crate) enum Command {
     },
     Report {
         number: u64,
-        end: Box<dyn Fn() -> Option<Result<Outcome, CallError>> + Send>,
+        /// How it went, once it has ended.
+        end: LookupEnd,
         reply: Reply<LookupReport>,
     },
     Announce {

@@ -1,8 +1,6 @@
 //! State that others wait for to change: threads that block, and tasks.
 
 use alloc::collections::BTreeMap;
-use alloc::sync::Arc;
-use alloc::task::Wake;
 use core::future::poll_fn;
 use core::task::{Context, Poll, Waker};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -117,27 +115,6 @@ struct Waiting<'a, T> {
 impl<T> Drop for Waiting<'_, T> {
     fn drop(&mut self) {
         self.watch.forget(self.place);
-    }
-}
-
-/// What wakes the task of a loop: rung once, it is heard once.
-#[derive(Debug, Default)]
-pub(crate) struct Bell(Watch<bool>);
-
-impl Bell {
-    /// Waits until it is rung, or returns at once if it has been.
-    pub(crate) async fn rung(&self) {
-        self.0.until(|rung| core::mem::take(rung).then_some(())).await;
-    }
-}
-
-impl Wake for Bell {
-    fn wake(self: Arc<Self>) {
-        self.wake_by_ref();
-    }
-
-    fn wake_by_ref(self: &Arc<Self>) {
-        self.0.update(|rung| *rung = true);
     }
 }
 

@@ -58,6 +58,7 @@ impl<T> LookupHandle<T> {
     }
 
     /// A lookup that is refused at once.
+    #[cfg(feature = "items")]
     pub(super) fn refused(shared: &Arc<Shared>, error: CallError) -> Self {
         let findings = FeedReader::ended(Err(error));
         Self { findings, number: 0, shared: Arc::clone(shared), _lease: None }
@@ -99,7 +100,8 @@ impl<T> LookupHandle<T> {
         self.findings.wait(StdInstant::now().checked_add(timeout), Feed::end)
     }
 
-    // As a method, so that an iterator captures all of it: the lease, too.
+    // As a method, so that an iterator captures all of it, the lease too; and so that sending that needs no `Sync`.
+    #[expect(clippy::needless_pass_by_ref_mut, reason = "it is captured by the iterator")]
     fn next_blocking(&mut self) -> Option<T> {
         self.findings.wait(None, Feed::next).ok().flatten()
     }

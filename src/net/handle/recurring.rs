@@ -91,7 +91,8 @@ impl<T> Recurring<T> {
         self.rounds.wait(StdInstant::now().checked_add(timeout), Feed::next_item)
     }
 
-    // As a method, so that an iterator captures all of it: the lease, too.
+    // As a method, so that an iterator captures all of it, the lease too; and so that sending that needs no `Sync`.
+    #[expect(clippy::needless_pass_by_ref_mut, reason = "it is captured by the iterator")]
     fn next_blocking(&mut self) -> Option<Republished> {
         self.rounds.wait(None, Feed::next_item).ok()
     }

@@ -1,5 +1,6 @@
 //! The sockets of a node: reopened after a failure, and closed, opened and moved on demand. The node goes on.
 //!
+//! - `bell`: what wakes a loop that is a task
 //! - `driver`: one turn of a loop, whichever it is
 //! - `socket`: how a socket is set up, and what its errors mean
 //! - `datagrams`: several datagrams in one call, each with our address that it came to
@@ -20,6 +21,8 @@ use crate::net::engine::mailbox::Change;
 use crate::net::resolve::Backoff;
 use crate::{Family, Instant};
 
+#[cfg(any(feature = "smol", feature = "tokio"))]
+pub(crate) mod bell;
 pub(crate) mod datagrams;
 pub(crate) mod driver;
 pub(crate) mod socket;
@@ -112,7 +115,7 @@ impl<A: SocketFactory> Sockets<A> {
     }
 
     /// The sockets that are open.
-    #[cfg(feature = "tokio")]
+    #[cfg(any(feature = "smol", feature = "tokio"))]
     pub(crate) fn open(&mut self) -> impl Iterator<Item = &mut OpenSocket<A::Socket>> {
         self.families.iter_mut().flatten().filter_map(|slot| slot.open.as_mut())
     }

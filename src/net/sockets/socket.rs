@@ -85,7 +85,7 @@ impl Receiver {
     }
 
     /// Whether it needs no word from the socket to read again.
-    #[cfg(feature = "tokio")]
+    #[cfg(any(feature = "smol", feature = "tokio"))]
     pub(crate) const fn is_readable(&self) -> bool {
         self.readable
     }

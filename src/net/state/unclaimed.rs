@@ -1,7 +1,6 @@
 //! The announces and items of a saved state that nobody has asked for yet.
 
 use alloc::collections::BTreeMap;
-#[cfg(feature = "items")]
 use alloc::vec::Vec;
 use core::time::Duration;
 
