@@ -44,7 +44,7 @@ impl Clock {
         Instant::ZERO + (self.read)().saturating_duration_since(self.origin)
     }
 
-    /// The same point on the system's clock; `None` where that cannot express it, some ages ahead.
+    /// The point on the system's clock that `instant` stands for; `None` where that cannot express it, some ages ahead.
     pub fn to_std(&self, instant: Instant) -> Option<StdInstant> {
         self.origin.checked_add(instant - Instant::ZERO)
     }

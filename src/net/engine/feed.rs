@@ -127,7 +127,7 @@ fn end_with<T, E>(feed: &Watch<Feed<T, E>>, end: Result<E, CallError>) {
 #[derive(Debug)]
 pub(crate) struct FeedReader<T, E> {
     feed: Arc<Watch<Feed<T, E>>>,
-    /// Its place among the tasks that wait.
+    /// The reader's place among the tasks that wait.
     place: Option<u64>,
 }
 

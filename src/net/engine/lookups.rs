@@ -132,7 +132,7 @@ pub(crate) fn torrent(found: &Outcome) -> Result<InfoHash, CallError> {
 pub(crate) struct ActiveLookup {
     pub(crate) key: Key,
     pub(crate) number: u64,
-    /// With their numbers.
+    /// Callers, with the numbers of their calls.
     pub(crate) users: Vec<(u64, Wants)>,
     state: LookupState,
 }

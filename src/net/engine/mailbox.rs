@@ -105,7 +105,7 @@ pub(crate) enum Resource {
 #[derive(Default)]
 pub(crate) struct Mailbox {
     commands: VecDeque<Command>,
-    /// Those that count: of releases there are no more than of what was asked for.
+    /// Calls among them. Releases do not count: there are no more of them than of what was asked for.
     calls: usize,
     is_closed: bool,
 }

@@ -89,10 +89,10 @@ pub(crate) struct Engine {
     pub(crate) node: Node,
     pub(crate) clock: Clock,
     pub(crate) shared: Arc<Shared>,
-    /// To start from.
+    /// Hosts to start from.
     hosts: Hosts,
     watch: SleepWatch,
-    /// When it was told last that the system does not send, by family.
+    /// When the last event said that the system does not send, by family.
     unsent_told: [Option<Instant>; 2],
     /// The time that counts for what arrived while nobody could look.
     standing: Option<Instant>,
@@ -114,9 +114,9 @@ pub(crate) struct Engine {
     /// The caller's network, of a node without a socket.
     external: Option<Arc<Channel>>,
     subscribers: Subscribers,
-    /// Of the state file, if there is one.
+    /// Saves the state, if there is a file for it.
     saver: Option<Saver>,
-    /// What became of the state that the node was to begin with, until it is told.
+    /// What became of the state that the node was to begin with, until the loop starts.
     restored: Option<NetEvent>,
     /// Something came in or went out in this turn.
     busy: bool,
@@ -207,7 +207,7 @@ impl Engine {
         self.saver.as_ref().is_some_and(Saver::is_busy)
     }
 
-    /// Tells what the disk has done. It wakes the loop for that.
+    /// Publishes what the disk has done. It wakes the loop for that.
     pub(crate) fn tend_saver(&mut self) {
         let now = self.clock.now();
         let snapshot = || StateFile::snapshot_with(&self.node, &self.saved, now);
@@ -513,7 +513,7 @@ fn publish(shared: &Shared, subscribers: &mut Subscribers, notice: &NetEvent) {
 }
 
 impl Drop for Engine {
-    /// Also on a panic: nobody waits for a loop that is gone.
+    /// Ends whatever callers wait for, also on a panic: nobody waits for a loop that is gone.
     fn drop(&mut self) {
         // A task does not get to its end if the runtime ends before. After a panic nobody knows what
         // the node is worth.

@@ -45,23 +45,23 @@ pub(crate) enum Call {
 /// A call that has not begun, and why.
 pub(crate) type Refused<E> = (Call, E);
 
-/// Those that wait.
+/// Calls that wait.
 pub(crate) struct Queue {
     most: usize,
     len: usize,
-    /// By the limit that they wait for. None is empty.
+    /// Lines by the limit that they wait for. None is empty.
     lines: BTreeMap<Limit, Line>,
 }
 
 struct Line {
     /// What the node said when it had no slot.
     refusal: StartError,
-    /// By their numbers, and so in the order in which they came.
+    /// Calls by their numbers, and so in the order in which they came.
     calls: BTreeMap<u64, Call>,
 }
 
 impl Call {
-    /// Tells the caller that nothing will come of it.
+    /// Fails the call: nothing will come of it.
     pub(crate) fn fail(self, error: CallError) {
         match self {
             Self::Lookup(lookup) => lookup.fail(&error),

@@ -32,9 +32,9 @@ pub(crate) struct Shared {
 
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Status {
-    /// By family.
+    /// Whether each family is ready.
     pub(crate) ready: [bool; 2],
-    /// Of the sockets, by family.
+    /// Addresses of the sockets, by family.
     pub(crate) local_addrs: [Option<SocketAddr>; 2],
     /// The user has switched the node off.
     pub(crate) disabled: bool,

@@ -32,7 +32,7 @@ fn no_hosts() -> Hosts {
     Hosts::new(Default::default(), [true; 2], Resolver::default(), core::task::Waker::noop().clone())
 }
 
-/// Tells a node of others, and returns from where and how they answer its pings.
+/// Introduces others to a node, and returns from where and how they answer its pings.
 pub(crate) fn answers_of(node: &mut Node, now: Instant, count: u8) -> Vec<(SocketAddr, Vec<u8>)> {
     for at in 1..=count {
         node.add_node(now, SocketAddr::from((Ipv4Addr::new(60, at, 1, 1), 6881))).unwrap();

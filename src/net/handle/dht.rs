@@ -8,7 +8,7 @@ use core::net::SocketAddr;
 use core::ops::Deref;
 use std::io;
 #[cfg(feature = "net")]
-use std::thread::JoinHandle;
+use std::thread::{JoinHandle, current};
 
 use super::call::Call;
 use super::crawl::Crawl;
@@ -82,9 +82,11 @@ impl Dht {
 impl Drop for Dht {
     fn drop(&mut self) {
         self.handle.shared.close();
-        // An error is a panic in the thread, which has been printed, and closed all calls.
         #[cfg(feature = "net")]
-        self.thread.take().map(JoinHandle::join);
+        if let Some(thread) = self.thread.take().filter(|thread| thread.thread().id() != current().id()) {
+            // An error is a panic in the thread, which has been printed, and closed all calls.
+            let _ = thread.join();
+        }
     }
 }
 
@@ -204,7 +206,7 @@ impl DhtHandle {
         Crawl::start(&self.shared, options)
     }
 
-    /// Tells the node of another one at `addr`, from a peer's PORT message or a file: it is pinged and kept if
+    /// Adds a node at `addr`, from a peer's PORT message or a file: it is pinged and kept if
     /// it answers. The call ends before that.
     pub fn add_node(&self, addr: SocketAddr) -> Call<()> {
         Call::ask(&self.shared, |reply| Command::AddNode { addr, reply })
@@ -214,7 +216,7 @@ impl DhtHandle {
 /// The node itself.
 impl DhtHandle {
     /// Calls the node within its loop, which waits meanwhile: for whatever this handle has no method of its own. What
-    /// the node is to send leaves in the same turn.
+    /// the node is to send leaves in the same turn. To wait in there for another call of this node is to wait for ever.
     ///
     /// ```
     /// # use dht_proto::{Family, net::{Call, DhtHandle}};

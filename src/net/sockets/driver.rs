@@ -30,7 +30,7 @@ pub(crate) struct Driver<F: SocketFactory> {
     _ending: Ending,
 }
 
-/// Tells by its drop that the node has ended.
+/// Reports the end of the node by its drop.
 pub(crate) struct Ending(pub(crate) Option<Reply<()>>);
 
 impl Drop for Ending {
@@ -87,8 +87,8 @@ impl<F: SocketFactory> Driver<F> {
         self.engine.is_blocked() && !self.engine.clock.until(end).is_zero()
     }
 
-    /// Before the deadlines: a wait that was cut short, or a runtime that fires its timers first, tells of no
-    /// datagram.
+    /// Receives before the deadlines: a wait that was cut short, or a runtime that fires its timers first, has
+    /// reported no datagram.
     fn receive_all(&mut self) {
         if self.engine.is_due() {
             self.sockets.look();

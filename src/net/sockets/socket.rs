@@ -44,7 +44,7 @@ pub(crate) fn bind(addr: SocketAddr) -> io::Result<UdpSocket> {
 pub(crate) struct Receiver {
     /// There may be something to read: readiness is told once, until reading finds nothing.
     readable: bool,
-    /// It is read though the system has not told of anything.
+    /// Read although the system has reported nothing.
     is_untold: bool,
     reports: u32,
     failures: u32,
@@ -300,10 +300,10 @@ const NOT_PERMITTED: i32 = if cfg!(windows) {
     1 // EPERM
 };
 
-/// It is no descriptor of ours any more.
+/// The descriptor is open no more.
 const BAD_DESCRIPTOR: i32 = if cfg!(windows) { 10009 } else { 9 };
 
-/// It is a descriptor of something else.
+/// The descriptor is of something else.
 const NO_SOCKET: i32 = if cfg!(windows) {
     10038 // WSAENOTSOCK
 } else if cfg!(any(target_os = "linux", target_os = "android")) {

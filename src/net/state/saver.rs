@@ -71,7 +71,7 @@ impl Saver {
         self.next
     }
 
-    /// Tells what the disk has done, and begins what is next.
+    /// Takes what the disk has done, and begins what is next.
     pub(crate) fn tend(&mut self, snapshot: Snapshot<'_>, now: Instant) -> Option<NetEvent> {
         let notice = self.take_done();
         if now >= self.next && !self.is_ending {
@@ -187,7 +187,7 @@ impl Saver {
     }
 }
 
-/// Tells the loop what has been done, or by its drop that nothing will be.
+/// Reports to the loop what has been done, or by its drop that nothing will be.
 struct Teller {
     sender: Option<SyncSender<Result<(), StateFileError>>>,
     waker: Waker,

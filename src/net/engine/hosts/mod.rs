@@ -80,7 +80,7 @@ struct LookUp {
     since: Option<Instant>,
     /// When it is due, if the DHT is not joined by then.
     next: Instant,
-    /// It is due even so.
+    /// Due even so.
     is_owed: bool,
     has_failed: bool,
     failed: Backoff,
@@ -365,7 +365,7 @@ impl Host {
     }
 }
 
-/// Tells the loop by its drop what was found.
+/// Reports to the loop, by its drop, what was found.
 struct Answer {
     index: usize,
     answers: Arc<Answers>,
