@@ -20,7 +20,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use args::args;
-use dht_proto::net::{Dht, LoopStats, Owner, tokio as task};
+use dht_proto::net::{Dht, LoopStats};
 use dht_proto::wire::{Body, Message, Response};
 use dht_proto::{AddressPolicy, Config, Family, NodeId};
 use tokio::runtime::{Builder, Runtime};
@@ -58,10 +58,10 @@ fn latency(runtime: &Runtime, commands: u32) {
     });
     let dht = blocking_node(None);
     measure("a thread (`net`)", &arrivals, commands, || {
-        dht.ping(target).expect("it answers");
+        dht.ping(target).wait().expect("it answers");
     });
     let node = runtime.block_on(async { task_node(None) });
-    measure("a task (`net::tokio`)", &arrivals, commands, || {
+    measure("a task (`tokio`)", &arrivals, commands, || {
         runtime.block_on(node.ping(target)).expect("it answers");
     });
 }
@@ -113,12 +113,14 @@ fn idle(runtime: &Runtime, time: Duration, nodes: u32) {
     {
         let dhts = Vec::from_iter(start(nodes, |known| {
             let dht = blocking_node(known);
-            assert!(known.is_none() || dht.wait_ready(Duration::from_secs(20)).expect("it runs"));
+            assert!(known.is_none() || dht.ready().wait_timeout(Duration::from_secs(20)).is_ok());
             let addr = dht.local_addr(Family::V4).expect("it is bound");
             (addr, dht)
         }));
         rest("threads", time, nodes, || {
-            dhts.iter().map(|dht| (dht.loop_stats(), dht.stats().expect("it runs").datagrams_out)).collect()
+            dhts.iter()
+                .map(|dht| (dht.loop_stats(), dht.stats().wait().expect("it runs").datagrams_out))
+                .collect()
         });
     }
     {
@@ -126,19 +128,19 @@ fn idle(runtime: &Runtime, time: Duration, nodes: u32) {
             runtime.block_on(async {
                 let node = task_node(known);
                 if known.is_some() {
-                    assert_eq!(node.wait_ready(Duration::MAX).await, Ok(true));
+                    assert_eq!(node.ready().await, Ok(()));
                 }
                 (node.local_addr(Family::V4).expect("it is bound"), node)
             })
         }));
         rest("tasks", time, nodes, || {
-            let sent = |node: &task::Owner| runtime.block_on(node.stats()).expect("it runs").datagrams_out;
+            let sent = |node: &Dht| node.stats().wait().expect("it runs").datagrams_out;
             owners.iter().map(|node| (node.loop_stats(), sent(node))).collect()
         });
     }
     let lone = blocking_node(None);
     rest("a lone thread", time, 1, || {
-        vec![(lone.loop_stats(), lone.stats().expect("it runs").datagrams_out)]
+        vec![(lone.loop_stats(), lone.stats().wait().expect("it runs").datagrams_out)]
     });
 }
 
@@ -183,14 +185,14 @@ fn cpu_time() -> Duration {
     Duration::from_nanos(spent.sum())
 }
 
-fn blocking_node(known: Option<SocketAddr>) -> Owner {
+fn blocking_node(known: Option<SocketAddr>) -> Dht {
     let builder = Dht::builder().config(config()).bind((Ipv4Addr::LOCALHOST, 0).into());
     builder.bootstrap(known.map(|addr| addr.to_string())).spawn().expect("it starts")
 }
 
-fn task_node(known: Option<SocketAddr>) -> task::Owner {
-    let builder = task::Dht::builder().config(config()).bind((Ipv4Addr::LOCALHOST, 0).into());
-    builder.bootstrap(known.map(|addr| addr.to_string())).spawn().expect("it starts")
+fn task_node(known: Option<SocketAddr>) -> Dht {
+    let builder = Dht::builder().config(config()).bind((Ipv4Addr::LOCALHOST, 0).into());
+    builder.bootstrap(known.map(|addr| addr.to_string())).spawn_tokio().expect("it starts")
 }
 
 /// The configuration of many nodes on one host.

@@ -4,8 +4,8 @@
 //! datagrams, events and deadlines come out. So it fits any event loop, runs by the thousand in virtual time, and
 //! needs neither `std` nor an allocator.
 //!
-//! For programs with threads or tasks there are adapters: `net::Dht` (feature `net`) and `net::tokio::Dht` (feature
-//! `tokio`).
+//! For programs with threads or tasks there are loops behind one handle, `net::Dht`: a thread (feature `net`), a task
+//! of tokio (`tokio`), a future on `async-io` (`smol`).
 //!
 //! # The loop
 //!
@@ -67,7 +67,7 @@ mod crawl;
 mod guard;
 pub mod guide;
 mod lookup;
-#[cfg(any(feature = "net", feature = "tokio"))]
+#[cfg(any(feature = "net", feature = "smol", feature = "tokio"))]
 pub mod net;
 mod node;
 mod rpc;

@@ -35,7 +35,7 @@ impl Clock {
     }
 
     /// A clock that starts now, of another source than the system.
-    pub(super) fn reading(read: fn() -> StdInstant) -> Self {
+    pub(crate) fn reading(read: fn() -> StdInstant) -> Self {
         Self { origin: read(), read }
     }
 
@@ -44,7 +44,7 @@ impl Clock {
         Instant::ZERO + (self.read)().saturating_duration_since(self.origin)
     }
 
-    /// The same point on the system's clock; `None` where that cannot express it, some ages ahead.
+    /// The point on the system's clock that `instant` stands for; `None` where that cannot express it, some ages ahead.
     pub fn to_std(&self, instant: Instant) -> Option<StdInstant> {
         self.origin.checked_add(instant - Instant::ZERO)
     }
@@ -99,7 +99,7 @@ impl SleepWatch {
 
     /// One that finds, when asked next, that the host has slept for so long.
     #[cfg(all(test, feature = "net"))]
-    pub(super) fn after(slept: Duration) -> Self {
+    pub(crate) fn after(slept: Duration) -> Self {
         let last = Reading::now();
         Self { last: Reading { steady: None, wall: last.wall - slept, ..last } }
     }

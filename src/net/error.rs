@@ -6,7 +6,8 @@ use std::io;
 
 use thiserror::Error;
 
-use super::state::StateFileError;
+use super::io_error::IoError;
+use super::state::file::StateFileError;
 #[cfg(feature = "items")]
 use crate::ItemError;
 use crate::{QueryError, StartError, StoreError};
@@ -35,19 +36,22 @@ pub enum SpawnError {
     /// The system has no randomness to give.
     #[error("no randomness: {0}")]
     Random(io::Error),
-    /// A thread or the means to wake it cannot be had.
+    /// A thread, a runtime or the means to wake it cannot be had.
     #[error("cannot start: {0}")]
     System(#[from] io::Error),
 }
 
 /// Why a call failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
 #[non_exhaustive]
 pub enum CallError {
     /// The node is gone: shut down, or its thread or task has ended.
     #[error("the DHT has been shut down")]
     Closed,
-    /// The caller's time is over; what it waits for goes on.
+    /// More calls wait for the loop around the node than it takes: it is held up, or asked too fast.
+    #[error("too many calls wait for the DHT; wait for some of them first")]
+    Busy,
+    /// The caller's time is over; the call goes on.
     #[error("timed out")]
     TimedOut,
     /// The node could not start it.
@@ -67,6 +71,12 @@ pub enum CallError {
     /// The query failed.
     #[error(transparent)]
     Query(#[from] QueryError),
+    /// The system refused, in opening a socket.
+    #[error(transparent)]
+    Io(#[from] IoError),
+    /// The state file cannot be saved or removed.
+    #[error(transparent)]
+    State(#[from] StateFileError),
     /// What is to be stored is no item.
     #[cfg(feature = "items")]
     #[error(transparent)]
@@ -79,4 +89,10 @@ pub enum CallError {
     #[cfg(feature = "items")]
     #[error("the item does not point to a torrent")]
     NoPointer,
+}
+
+impl From<io::Error> for CallError {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error.into())
+    }
 }

@@ -3,14 +3,14 @@
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use super::stats::LoopStats;
+use super::engine::counters::LoopStats;
 use crate::base::metrics::metrics;
 use crate::{BucketInfo, Family, Node, Stats};
 
 /// The shares of the answers in [`Metrics::rtt`].
 const SHARES: [f32; 3] = [0.5, 0.9, 0.99];
 
-/// Counters and levels of one moment, from `Dht::metrics`.
+/// Counters and levels of one moment, from `DhtHandle::metrics`.
 ///
 /// All but the round-trip times can be gone through by name: [`Stats::metrics`],
 /// [`LoopStats::metrics`], [`Levels::metrics`], [`FamilyLevels::metrics`], [`BucketInfo::metrics`].
@@ -87,7 +87,7 @@ metrics! {
 }
 
 impl Metrics {
-    pub(super) fn read(node: &Node, loop_stats: LoopStats) -> Self {
+    pub(crate) fn read(node: &Node, loop_stats: LoopStats) -> Self {
         Self {
             stats: *node.stats(),
             loop_stats,

@@ -1,34 +1,65 @@
-//! Running a [`Node`](crate::Node) on real sockets: what the core leaves out, in one thread or one
-//! task.
+//! Running a [`Node`](crate::Node) on real sockets: what the core leaves out, in a thread or a task.
 //!
-//! [`Dht`] is the handle to use from ordinary blocking code (feature `net`). It can be cloned and
-//! shared; the thread behind it has the sockets and the node. `tokio::Dht` is its like for
-//! asynchronous code (feature `tokio`).
+//! [`Dht`] owns a running node, [`DhtHandle`] is given to whoever uses it. They are the same whichever loop runs the
+//! node: a thread ([`Builder::spawn`](Builder), feature `net`), a task of a tokio runtime (`Builder::spawn_tokio`,
+//! feature `tokio`), or a future for any other executor (`Builder::build_smol`, feature `smol`).
 //!
 #![cfg_attr(feature = "net", doc = "```no_run")]
 #![cfg_attr(not(feature = "net"), doc = "```ignore")]
 //! use dht_proto::net::Dht;
 //!
-//! let owner = Dht::builder().spawn()?;
-//! let dht = owner.dht(); // to be cloned and given to whoever needs it
-//! dht.wait_ready(core::time::Duration::from_secs(20))?;
-//! for peer in dht.get_peers("5fbfbff10c5d6a4ec8a88e4c6ab4c28b95eee401".parse()?)? {
+//! let dht = Dht::builder().spawn()?;
+//! let handle = dht.handle(); // to be cloned and given to whoever needs it
+//! handle.ready().wait_timeout(core::time::Duration::from_secs(20))?;
+//! for peer in handle.get_peers("5fbfbff10c5d6a4ec8a88e4c6ab4c28b95eee401".parse()?) {
 //!     println!("{peer}"); // as soon as it is found
 //! }
 //! # Ok::<(), Box<dyn core::error::Error>>(())
 //! ```
 //!
-//! # Owner and borrowers
+#![cfg_attr(feature = "tokio", doc = "```no_run")]
+#![cfg_attr(not(feature = "tokio"), doc = "```ignore")]
+//! # async fn run() -> Result<(), Box<dyn core::error::Error>> {
+//! use dht_proto::net::Dht;
 //!
-//! The [`Owner`] alone decides how long the node lives. A [`Dht`] is borrowed: it neither keeps the
-//! node running nor ends it. A borrower that stops ends its own announces, and its own share of
+//! let dht = Dht::builder().spawn_tokio()?;
+//! let mut peers = dht.get_peers("5fbfbff10c5d6a4ec8a88e4c6ab4c28b95eee401".parse()?);
+//! while let Some(peer) = peers.recv().await? {
+//!     println!("{peer}"); // as soon as it is found
+//! }
+//! dht.shutdown().await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # To wait and to await
+//!
+//! No call to a handle blocks, and none fails where it is made. What comes back stands for what is under way:
+//!
+//! | from | comes | to block on | to await |
+//! |---|---|---|---|
+//! | a query, a getter, a command | [`Call`] | `wait`, `wait_timeout` | `.await` |
+//! | a lookup, an announce, a put | [`LookupHandle`] | `for … in`, `recv_timeout`, `wait` | `recv().await`, `Stream`, `.await` |
+//! | what is republished | [`Recurring`] | `for … in`, `recv_timeout` | `recv().await`, `Stream` |
+//! | a crawl, a subscription | [`Crawl`], [`NetEvents`] | `for … in`, `recv_timeout` | `recv().await`, `Stream` |
+//!
+//! A start that is refused ([`CallError::Start`], [`CallError::QueueFull`], [`CallError::Busy`],
+//! [`CallError::Closed`]) says so at the first read. Dropping what came back cancels it, or this caller's share of it.
+//!
+//! To block in asynchronous code holds up other tasks, and may hold up the node itself for ever. Within a tokio
+//! runtime a debug build panics there, with a message that says what to await instead.
+//!
+//! # Owner and handles
+//!
+//! The [`Dht`] alone decides how long the node lives. A [`DhtHandle`] neither keeps the
+//! node running nor ends it. A caller that stops ends its own announces, and its own share of
 //! lookups; its calls fail with [`CallError::Closed`] once the node is gone.
 //!
-//! # What there is to see
+//! # Observability
 //!
-//! [`Dht::metrics`] reads all counters and levels at once, for a monitor; [`Dht::subscribe`] tells what
-//! the node does on its own account. With the feature `tracing` the adapters tell a subscriber of the
-//! `tracing` crate of starts, ends and trouble, at `DEBUG` of lookups, at `TRACE` of each datagram. The
+//! [`DhtHandle::metrics`] reads all counters and levels at once, for a monitor; [`DhtHandle::subscribe`] yields what
+//! the node does on its own account. With the feature `tracing` the adapters report to a subscriber of the
+//! `tracing` crate starts, ends and trouble, at `DEBUG` lookups, at `TRACE` each datagram. The
 //! core speaks to the `log` crate instead, if its feature `log` is on; subscribers take that in by
 //! `tracing-log`.
 //!
@@ -37,13 +68,13 @@
 //! A node has so many slots for lookups, queries, scrapes and items ([`Limits`](crate::Limits)); by default a
 //! lookup in both families takes two of 64. Calls that find none wait for it in the order in which they came,
 //! up to 4096 of them ([`Builder::queue`]; past that they fail with [`CallError::QueueFull`]), and what is
-//! given up meanwhile never begins. So fifty torrents, a hundred keys or five hundred [`Dht::get_peers`] may be
-//! asked for at once: a search that waits reports zeros. What is kept up goes on beside them.
+//! given up meanwhile never begins. So fifty torrents, a hundred keys or five hundred [`DhtHandle::get_peers`] may be
+//! asked for at once: a lookup that waits reports zeros. What is kept up goes on beside them.
 //!
-//! A search yields no more peers than the node remembers for it, 512 in each family
+//! A lookup yields no more peers than the node remembers for it, 512 in each family
 //! ([`LookupReport::more_peers`](crate::LookupReport::more_peers)). For a swarm of thousands raise
 //! [`Limits::found`](crate::Limits::found) by [`Builder::limits`]; a call that wants fewer says so by
-//! [`LookupOptions::max_peers`](crate::LookupOptions::max_peers) and [`Dht::lookup`].
+//! [`LookupOptions::max_peers`](crate::LookupOptions::max_peers) and [`DhtHandle::lookup`].
 //!
 //! # Several addresses
 //!
@@ -51,22 +82,22 @@
 //! ([`Builder::bind`]): every one answers from its own socket, with tokens of its own. Ids that lie far
 //! apart come of themselves with [`Config::secure_ids`](crate::Config::secure_ids), else from
 //! [`NodeId::derived`](crate::NodeId::derived). What others store at one of them goes to another by
-//! [`Dht::subscribe`], in a thread of the program's:
+//! [`DhtHandle::subscribe`], in a thread of the program's:
 //!
 #![cfg_attr(all(feature = "net", feature = "items"), doc = "```no_run")]
 #![cfg_attr(not(all(feature = "net", feature = "items")), doc = "```ignore")]
 //! use dht_proto::Event;
-//! use dht_proto::net::{CallError, Dht, Notice};
+//! use dht_proto::net::{CallError, DhtHandle, NetEvent};
 //!
-//! fn share(told: &Dht, other: &Dht) -> Result<(), CallError> {
-//!     for notice in told.subscribe()? {
-//!         let stored = match notice {
-//!             Notice::Node(Event::PeerStored { infohash, peer, seed }) => {
-//!                 other.store_peer(infohash, peer, seed)
+//! fn share(told: &DhtHandle, other: &DhtHandle) -> Result<(), CallError> {
+//!     for event in told.subscribe() {
+//!         let stored = match event {
+//!             NetEvent::Node(Event::PeerStored { infohash, peer, seed }) => {
+//!                 other.store_peer(infohash, peer, seed).wait()
 //!             }
-//!             Notice::Node(Event::ItemStored { target, node: from, .. }) => {
-//!                 let item = told.stored_item(target)?;
-//!                 item.map_or(Ok(()), |item| other.store_item(&item, from))
+//!             NetEvent::Node(Event::ItemStored { target, node: from, .. }) => {
+//!                 let item = told.stored_item(target).wait()?;
+//!                 item.map_or(Ok(()), |item| other.store_item(&item, from).wait())
 //!             }
 //!             _ => Ok(()),
 //!         };
@@ -115,70 +146,54 @@
 //!     same port if possible, ever more seldom if that fails (`set_enabled` tells the node while there
 //!     is none), and `handle_rebind` tells it of another address or network.
 
-#[cfg(feature = "net")]
-mod blocking;
-mod board;
-#[cfg(feature = "net")]
-mod builder;
-mod calls;
-mod clock;
-#[cfg(feature = "net")]
-mod crawl;
-mod crawling;
-mod datagrams;
-mod desk;
-mod disk;
-mod error;
-mod events;
-#[cfg(feature = "net")]
-mod handle;
-mod hosts;
-#[cfg(feature = "items")]
-mod item_calls;
-#[cfg(all(feature = "net", feature = "items"))]
-mod items;
-#[cfg(feature = "net")]
-mod keep;
-mod lock;
-mod metrics;
-mod ports;
-mod progress;
-mod reader;
-mod resolve;
-mod rounds;
-mod saver;
-#[cfg(feature = "net")]
-mod search;
-mod setup;
-mod socket;
-mod state;
-mod stats;
-#[cfg(feature = "tokio")]
-pub mod tokio;
-mod trace;
-mod watched;
+//!
+//! # Files
+//!
+//! - `handle`: what callers have of a running node: one set of types for every loop
+//! - `engine`: what a loop does that has nothing to do with how it waits
+//! - `sockets`: UDP sockets, opened, reopened and moved, and one turn of a loop on them
+//! - `state`: the state file
+//! - `thread`, `tokio`, `smol`: the loops
+//! - `external`: datagrams by hand, without a socket
+//! - `clock`, `resolve`, `error`, `io_error`, `metrics`, `trace`: time, names, errors, and observability
 
+mod clock;
+mod engine;
+mod error;
+mod external;
+mod handle;
+mod io_error;
+mod metrics;
+mod resolve;
+#[cfg(feature = "smol")]
+mod smol;
+mod sockets;
+mod state;
 #[cfg(feature = "net")]
-pub use builder::Builder;
+mod thread;
+#[cfg(feature = "tokio")]
+mod tokio;
+mod trace;
+
 pub use clock::{Clock, SleepWatch};
-#[cfg(feature = "net")]
-pub use crawl::Crawl;
+pub use engine::counters::LoopStats;
+pub use engine::events::{BootstrapRefusal, NetEvent};
+pub use engine::lookups::{Outcome, Sampled};
+pub use engine::publications::Republished;
 pub use error::{CallError, SpawnError};
-#[cfg(feature = "net")]
-pub use events::Events;
-pub use events::{BootstrapRefusal, Notice};
-#[cfg(feature = "net")]
-pub use handle::{Dht, Owner};
-#[cfg(all(feature = "net", feature = "items"))]
-pub use keep::Publication;
-#[cfg(feature = "net")]
-pub use keep::{Announcement, Upkeep};
-pub use lock::StateLock;
+pub use external::{External, Outgoing};
+pub use handle::builder::Builder;
+pub use handle::call::Call;
+pub use handle::crawl::Crawl;
+pub use handle::dht::{Dht, DhtHandle};
+pub use handle::events::NetEvents;
+pub use handle::iter::Iter;
+pub use handle::lookup::{Finish, LookupHandle};
+#[cfg(feature = "items")]
+pub use handle::recurring::Publication;
+pub use handle::recurring::{Announcement, Recurring};
+pub use io_error::IoError;
 pub use metrics::{FamilyLevels, FamilyMetrics, Levels, Metrics};
-pub use progress::{Outcome, Sampled};
 pub use resolve::{BOOTSTRAP_HOSTS, resolve};
-pub use rounds::Round;
-#[cfg(feature = "net")]
-pub use search::Search;
-pub use state::{Loaded, SAVE_INTERVAL, SavedState, StateFile, StateFileError};
-pub use stats::LoopStats;
+pub use state::file::{Loaded, SAVE_INTERVAL, SavedState, StateFile, StateFileError};
+pub use state::lock::StateLock;

@@ -35,7 +35,7 @@ pub fn resolve(host: &str) -> io::Result<Vec<SocketAddr>> {
 }
 
 /// Whether `host` has the form that [`resolve`] takes.
-pub(super) fn is_host_and_port(host: &str) -> bool {
+pub(crate) fn is_host_and_port(host: &str) -> bool {
     host.parse::<SocketAddr>().is_ok_and(|addr| addr.port() != 0)
         || host.rsplit_once(':').is_some_and(|(name, port)| {
             !name.is_empty()
@@ -45,7 +45,7 @@ pub(super) fn is_host_and_port(host: &str) -> bool {
 }
 
 /// The addresses of a host that is no name, or one whose addresses are laid down (RFC 6761).
-pub(super) fn literal(host: &str) -> Option<Vec<SocketAddr>> {
+pub(crate) fn literal(host: &str) -> Option<Vec<SocketAddr>> {
     if let Ok(addr) = host.parse() {
         return Some(vec![addr]);
     }
@@ -58,14 +58,14 @@ type LookUp = dyn Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync;
 
 /// How the names of bootstrap hosts are looked up, on threads of their own.
 #[derive(Clone)]
-pub(super) struct Resolver(Arc<LookUp>);
+pub(crate) struct Resolver(Arc<LookUp>);
 
 impl Resolver {
-    pub(super) fn new(look_up: impl Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync + 'static) -> Self {
+    pub(crate) fn new(look_up: impl Fn(&str) -> io::Result<Vec<SocketAddr>> + Send + Sync + 'static) -> Self {
         Self(Arc::new(look_up))
     }
 
-    pub(super) fn look_up(&self, host: &str) -> io::Result<Vec<SocketAddr>> {
+    pub(crate) fn look_up(&self, host: &str) -> io::Result<Vec<SocketAddr>> {
         (self.0)(host)
     }
 }
@@ -84,24 +84,24 @@ impl fmt::Debug for Resolver {
 
 /// Delays that double from a first to a last one.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Backoff {
+pub(crate) struct Backoff {
     first: Duration,
     last: Duration,
     next: Duration,
 }
 
 impl Backoff {
-    pub(super) const fn new(first: Duration, last: Duration) -> Self {
+    pub(crate) const fn new(first: Duration, last: Duration) -> Self {
         Self { first, last, next: first }
     }
 
-    pub(super) fn next(&mut self) -> Duration {
+    pub(crate) fn next(&mut self) -> Duration {
         let delay = self.next;
         self.next = delay.saturating_mul(2).min(self.last);
         delay
     }
 
-    pub(super) const fn reset(&mut self) {
+    pub(crate) const fn reset(&mut self) {
         self.next = self.first;
     }
 }

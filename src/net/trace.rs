@@ -6,7 +6,7 @@
 
 use core::net::SocketAddr;
 
-use super::events::Notice;
+use super::engine::events::NetEvent;
 use crate::{Event, LookupReport};
 
 /// An event with fields that can be displayed.
@@ -20,11 +20,11 @@ macro_rules! event {
         }
     }};
 }
-pub(super) use event;
+pub(crate) use event;
 
 /// Runs the loop of a node, from birth to end.
 #[cfg(feature = "net")]
-pub(super) fn in_span<R>(local_addrs: [Option<SocketAddr>; 2], run: impl FnOnce() -> R) -> R {
+pub(crate) fn in_span<R>(local_addrs: [Option<SocketAddr>; 2], run: impl FnOnce() -> R) -> R {
     let run = || {
         event!(INFO, "started");
         let result = run();
@@ -40,9 +40,9 @@ pub(super) fn in_span<R>(local_addrs: [Option<SocketAddr>; 2], run: impl FnOnce(
     }
 }
 
-/// The same for a task.
-#[cfg(feature = "tokio")]
-pub(super) fn instrument<F: Future>(
+/// Runs the loop of a node, from birth to end, as a future.
+#[cfg(any(feature = "tokio", feature = "smol"))]
+pub(crate) fn instrument<F: Future>(
     local_addrs: [Option<SocketAddr>; 2],
     run: F,
 ) -> impl Future<Output = F::Output> {
@@ -63,10 +63,10 @@ pub(super) fn instrument<F: Future>(
 
 /// What subscribers to the node hear of is worth an event, but for the table's nodes: of those the
 /// core tells by the feature `log`.
-pub(super) fn notice(notice: &Notice) {
+pub(crate) fn notice(notice: &NetEvent) {
     match notice {
-        Notice::Node(Event::Ready { family }) => event!(INFO, "ready", family = format_args!("{family:?}")),
-        Notice::SocketLost { addr, error, retry_in } => {
+        NetEvent::Node(Event::Ready { family }) => event!(INFO, "ready", family = format_args!("{family:?}")),
+        NetEvent::SocketLost { addr, error, retry_in } => {
             event!(
                 WARN,
                 "lost a socket",
@@ -75,24 +75,24 @@ pub(super) fn notice(notice: &Notice) {
                 again_in = format_args!("{retry_in:?}")
             );
         }
-        Notice::Unsent { destination, error } => {
+        NetEvent::Unsent { destination, error } => {
             event!(WARN, "the system does not send", to = destination, error = error);
         }
-        Notice::Rebound { addr } => event!(INFO, "opened a socket", addr = addr),
-        Notice::Node(Event::ExternalAddr { addr }) => event!(INFO, "external address", addr = addr),
-        Notice::Node(Event::IdChanged { old, new, .. }) => event!(INFO, "id changed", old = old, new = new),
-        Notice::Node(Event::PeerStored { infohash, peer, .. }) => {
+        NetEvent::Rebound { addr } => event!(INFO, "opened a socket", addr = addr),
+        NetEvent::Node(Event::ExternalAddr { addr }) => event!(INFO, "external address", addr = addr),
+        NetEvent::Node(Event::IdChanged { old, new, .. }) => event!(INFO, "id changed", old = old, new = new),
+        NetEvent::Node(Event::PeerStored { infohash, peer, .. }) => {
             event!(DEBUG, "stored a peer", infohash = infohash, peer = peer);
         }
         #[cfg(feature = "items")]
-        Notice::Node(Event::ItemStored { target, node, .. }) => {
+        NetEvent::Node(Event::ItemStored { target, node, .. }) => {
             event!(DEBUG, "stored an item", target = target, by = node);
         }
-        Notice::Node(_) => {}
-        Notice::Resolved { host, addrs } => {
+        NetEvent::Node(_) => {}
+        NetEvent::Resolved { host, addrs } => {
             event!(DEBUG, "resolved", host = host, addrs = format_args!("{addrs:?}"));
         }
-        Notice::Unresolved { host, error, retry_in } => {
+        NetEvent::Unresolved { host, error, retry_in } => {
             event!(
                 WARN,
                 "cannot resolve",
@@ -101,21 +101,21 @@ pub(super) fn notice(notice: &Notice) {
                 retry_in = format_args!("{retry_in:?}")
             );
         }
-        Notice::BootstrapRefused { host, addr, reason, .. } => {
+        NetEvent::BootstrapRefused { host, addr, reason, .. } => {
             event!(WARN, "may not ask a bootstrap host", host = host, addr = addr, reason = reason);
         }
-        Notice::Restored { nodes, skipped, announces, items } => {
+        NetEvent::Restored { nodes, skipped, announces, items } => {
             event!(INFO, "restored", nodes = nodes, skipped = skipped, announces = announces, items = items);
         }
-        Notice::StateRefused { error, kept_as } => {
+        NetEvent::StateRefused { error, kept_as } => {
             event!(WARN, "state refused", error = error, kept_as = kept_as.display());
         }
-        Notice::StateSaved => event!(DEBUG, "saved the state"),
-        Notice::StateUnsaved { error } => event!(WARN, "cannot save the state", error = error),
+        NetEvent::StateSaved => event!(DEBUG, "saved the state"),
+        NetEvent::StateUnsaved { error } => event!(WARN, "cannot save the state", error = error),
     }
 }
 
-pub(super) fn lookup_done(report: &LookupReport) {
+pub(crate) fn lookup_done(report: &LookupReport) {
     event!(
         DEBUG,
         "lookup ended",

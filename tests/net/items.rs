@@ -1,18 +1,17 @@
-//! Items (BEP 44, BEP 46) by both adapters, over real sockets on loopback.
+//! Items (BEP 44, BEP 46) over real sockets on loopback, by callers that block and by tasks.
 
 use std::net::{SocketAddr, UdpSocket};
 use std::thread;
 
-use dht_proto::net::{CallError, Owner};
+use dht_proto::net::{CallError, Dht};
 use dht_proto::{
     Announce, Family, Item, ItemError, LookupKind, NodeId, PutObstacle, Salt, StartError, TorrentPointer,
     UpdatableTorrent,
 };
 
-use crate::common;
 use crate::common::items::secret;
 use crate::common::local_config;
-use crate::common::net::blocking::{addr, builder, wait_for};
+use crate::common::net::blocking::{addr, announces, builder, items, under_way, wait_for};
 use crate::common::net::{HASH, LOOPBACK, PATIENCE};
 use crate::common::raw::{Packet, join, node_list};
 
@@ -27,13 +26,13 @@ fn version(seq: i64, value: &[u8]) -> Item {
 }
 
 /// Nodes that all know each other, so that it is certain who stores what.
-fn network(count: usize) -> Vec<Owner> {
+fn network(count: usize) -> Vec<Dht> {
     let nodes: Vec<_> = (0..count).map(|_| builder().spawn().unwrap()).collect();
     for node in &nodes {
         nodes.iter().filter(|other| addr(other) != addr(node)).for_each(|other| {
-            node.add_node(addr(other)).unwrap();
+            node.add_node(addr(other)).wait().unwrap();
         });
-        wait_for("it knows the others", || node.node_count(Family::V4) == Ok(count - 1));
+        wait_for("it knows the others", || node.node_count(Family::V4).wait() == Ok(count - 1));
     }
     nodes
 }
@@ -56,12 +55,12 @@ impl Fake {
     }
 
     /// A node that knows this one only.
-    fn dht(&self) -> Owner {
+    fn dht(&self) -> Dht {
         let mut config = local_config();
         // However slow the machine: nobody is given up.
         (config.lookup.stall, config.lookup.timeout) = (Some(PATIENCE), PATIENCE);
         let dht = builder().config(config).spawn().unwrap();
-        dht.add_node(self.addr()).unwrap();
+        dht.add_node(self.addr()).wait().unwrap();
         let (ping, from) = self.until("ping");
         self.socket.send_to(&ping.answer(&self.id, b""), from).unwrap();
         dht
@@ -99,37 +98,37 @@ impl Fake {
 #[test]
 fn an_immutable_item_is_found_by_its_target() {
     let nodes = network(6);
-    let mut putting = nodes[1].put_immutable(b"12:Hello World!").unwrap();
+    let mut putting = nodes[1].put_immutable(b"12:Hello World!");
     let put = putting.wait_timeout(PATIENCE).unwrap();
     assert_eq!((put.report.kind, put.acknowledged.len()), (LookupKind::Put, 5));
-    assert_eq!(putting.next(), None, "it finds no peers");
+    assert_eq!(putting.iter().next(), None, "it finds no peers");
     let item = put.item.unwrap();
     assert_eq!(item.target().to_string(), "e5f96f6f38320f0f33959cb4d3d656452117aadb");
-    assert_eq!(nodes[2].stored_item(item.target()).unwrap(), Some(item.clone()));
+    assert_eq!(nodes[2].stored_item(item.target()).wait().unwrap(), Some(item.clone()));
 
-    let mut getting = nodes[4].get_immutable(item.target()).unwrap();
+    let mut getting = nodes[4].get_immutable(item.target());
     assert_eq!(getting.recv_timeout(PATIENCE), Ok(Some(item.clone())));
     assert_eq!(getting.recv_timeout(PATIENCE), Ok(None), "it is found once");
     assert_eq!(getting.outcome().unwrap().unwrap().item, Some(item.clone()));
-    nodes[2].clear_items().unwrap();
-    assert_eq!(nodes[2].stored_item(item.target()).unwrap(), None);
+    nodes[2].with(|node, _| node.clear_items()).wait().unwrap();
+    assert_eq!(nodes[2].stored_item(item.target()).wait().unwrap(), None);
 }
 
 #[test]
 fn each_version_of_a_mutable_item_replaces_the_one_before() {
     let nodes = network(6);
     for (seq, value) in [(1, b"3:one"), (2, b"3:two")] {
-        let put = nodes[1].put_mutable(&secret(), salt(), value).unwrap().wait_timeout(PATIENCE).unwrap();
+        let put = nodes[1].put_mutable(&secret(), salt(), value).wait_timeout(PATIENCE).unwrap();
         assert_eq!((put.acknowledged.len(), put.item), (5, Some(version(seq, value))));
     }
     let get = |salt| {
-        let found = nodes[4].get_mutable(secret().public(), salt).unwrap().wait_timeout(PATIENCE).unwrap();
+        let found = nodes[4].get_mutable(secret().public(), salt).wait_timeout(PATIENCE).unwrap();
         found.item
     };
     assert_eq!(get(salt()), Some(version(2, b"3:two")));
     assert_eq!(get(Salt::NONE), None);
 
-    let put = |item, cas| nodes[1].put(&item, cas).unwrap().wait_timeout(PATIENCE).unwrap().report;
+    let put = |item, cas| nodes[1].put(&item, cas).wait_timeout(PATIENCE).unwrap().report;
     let report = put(version(3, b"5:three"), Some(1));
     assert_eq!((report.acknowledged, report.seq), (0, Some(2)));
     // Once each, though the tokens of an earlier lookup were tried first.
@@ -148,7 +147,7 @@ fn b44_the_next_version_takes_the_place_of_that_very_one() {
     let node = Fake::new(0x11);
     let dht = node.dht();
     thread::scope(|scope| {
-        let putting = scope.spawn(|| dht.put_mutable(&secret(), salt(), b"3:two").unwrap().wait());
+        let putting = scope.spawn(|| dht.put_mutable(&secret(), salt(), b"3:two").wait());
         // Once to know the number, and once more for the put.
         for _ in 0..2 {
             node.answer(&node.until("get"), &version(7, b"3:one"), &[]);
@@ -165,23 +164,23 @@ fn b44_the_next_version_takes_the_place_of_that_very_one() {
 fn nothing_follows_the_version_of_the_last_number() {
     let nodes = network(3);
     let last = version(i64::MAX, b"3:end");
-    assert_eq!(nodes[1].put(&last, None).unwrap().wait_timeout(PATIENCE).unwrap().report.acknowledged, 2);
-    let next = nodes[1].put_mutable(&secret(), salt(), b"4:more").map(|_| ());
+    assert_eq!(nodes[1].put(&last, None).wait_timeout(PATIENCE).unwrap().report.acknowledged, 2);
+    let next = nodes[1].put_mutable(&secret(), salt(), b"4:more").wait_timeout(PATIENCE).map(drop);
     assert_eq!(next, Err(CallError::Item(ItemError::NoNextSeq)));
-    assert_eq!(nodes[2].stored_item(last.target()).unwrap(), Some(last));
+    assert_eq!(nodes[2].stored_item(last.target()).wait().unwrap(), Some(last));
 }
 
 #[test]
 fn versions_come_as_they_are_met_also_to_late_comers() {
     let (near, far) = (Fake::new(0x11), Fake::new(0x22));
     let dht = near.dht();
-    let mut first = dht.get_mutable(secret().public(), salt()).unwrap();
+    let mut first = dht.get_mutable(secret().public(), salt());
     near.answer(&near.until("get"), &version(1, b"3:one"), &[&far]);
     let asked = far.until("get");
     assert_eq!(first.recv_timeout(PATIENCE), Ok(Some(version(1, b"3:one"))));
     assert_eq!(first.outcome(), None, "it goes on");
 
-    let mut late = dht.get_mutable(secret().public(), salt()).unwrap();
+    let mut late = dht.get_mutable(secret().public(), salt());
     assert_eq!(late.recv_timeout(PATIENCE), Ok(Some(version(1, b"3:one"))));
     far.answer(&asked, &version(2, b"3:two"), &[]);
     for search in [&mut first, &mut late] {
@@ -189,7 +188,7 @@ fn versions_come_as_they_are_met_also_to_late_comers() {
         assert_eq!(search.recv_timeout(PATIENCE), Ok(None));
         assert_eq!(search.outcome().unwrap().unwrap().item, Some(version(2, b"3:two")));
     }
-    assert_eq!(dht.stats().unwrap().queries_out.get, 2, "they shared a lookup");
+    assert_eq!(dht.stats().wait().unwrap().queries_out.get, 2, "they shared a lookup");
 }
 
 #[test]
@@ -198,71 +197,71 @@ fn a_search_for_an_item_is_cancelled_by_its_last_holder() {
     let hole = Fake::new(0);
     config.lookup.only = Some(hole.addr());
     let dht = builder().config(config).spawn().unwrap();
-    let first = dht.get_immutable(NodeId::from_bytes([1; 20])).unwrap();
-    let second = dht.get_immutable(NodeId::from_bytes([1; 20])).unwrap();
-    let puts = [1, 2].map(|seq| dht.put(&version(seq, b"0:"), None).unwrap());
+    let first = dht.get_immutable(NodeId::from_bytes([1; 20]));
+    let second = dht.get_immutable(NodeId::from_bytes([1; 20]));
+    let puts = [1, 2].map(|seq| dht.put(&version(seq, b"0:"), None));
     drop(first);
-    let lookups = || dht.under_way().unwrap().0;
+    let lookups = || dht.with(|node, _| under_way(node)).wait().unwrap().0;
     wait_for("the puts are two, the gets one", || lookups() == 3);
     drop((second, puts));
     wait_for("nothing is under way", || lookups() == 0);
 
     // Nor does the memory of items run out.
     for round in 0..500_i64 {
-        drop(dht.get_mutable(secret().public(), Salt::new(&round.to_be_bytes()).unwrap()).unwrap());
+        drop(dht.get_mutable(secret().public(), Salt::new(&round.to_be_bytes()).unwrap()));
     }
 }
 
 #[test]
 fn an_item_is_kept_up_until_its_last_holder_drops_it() {
     let nodes = network(5);
-    let mut first = nodes[3].start_publishing(&version(1, b"3:one")).unwrap();
+    let mut first = nodes[3].start_publishing(&version(1, b"3:one"));
     assert_eq!(first.target(), version(1, b"3:one").target());
-    let round = first.recv_timeout(PATIENCE).unwrap().expect("the thread runs");
+    let round = first.recv_timeout(PATIENCE).unwrap();
     assert_eq!((round.report.kind, round.acknowledged.len()), (LookupKind::Put, 4));
 
-    let mut newer = nodes[3].start_publishing(&version(2, b"3:two")).unwrap();
+    let mut newer = nodes[3].start_publishing(&version(2, b"3:two"));
     drop(first);
     wait_for("the newer version is stored", || {
-        nodes[1].stored_item(newer.target()).unwrap() == Some(version(2, b"3:two"))
+        nodes[1].stored_item(newer.target()).wait().unwrap() == Some(version(2, b"3:two"))
     });
-    let stale = nodes[3].start_publishing(&version(1, b"3:one")).unwrap_err();
+    let stale = nodes[3].start_publishing(&version(1, b"3:one")).recv_timeout(PATIENCE).unwrap_err();
     assert_eq!(stale, CallError::Start(StartError::StaleItem));
-    let kept = nodes[3].publications().unwrap();
+    let kept = items(&nodes[3]);
     assert_eq!((kept.len(), kept[0].target, kept[0].seq), (1, newer.target(), Some(2)));
-    assert!(newer.recv_timeout(PATIENCE).unwrap().is_some());
+    assert!(newer.recv_timeout(PATIENCE).is_ok());
 
-    let announce = nodes[3].start_announcing(HASH, Announce::port(7777)).unwrap();
+    let announce = nodes[3].start_announcing(HASH, Announce::port(7777));
     drop(newer);
-    wait_for("no item is kept up", || nodes[3].publications().unwrap().is_empty());
-    assert_eq!(nodes[3].announcements().unwrap().len(), 1, "announces are none of its affairs");
+    wait_for("no item is kept up", || items(&nodes[3]).is_empty());
+    assert_eq!(announces(&nodes[3]).len(), 1, "announces are none of its affairs");
     drop(announce);
 }
 
 #[test]
 fn the_newest_version_stays_when_whoever_gave_it_leaves() {
     let dht = builder().spawn().unwrap();
-    let older = dht.start_publishing(&version(1, b"3:one")).unwrap();
-    drop(dht.start_publishing(&version(2, b"3:two")).unwrap());
-    assert_eq!(dht.publications().unwrap()[0].seq, Some(2));
+    let older = dht.start_publishing(&version(1, b"3:one"));
+    drop(dht.start_publishing(&version(2, b"3:two")));
+    assert_eq!(items(&dht)[0].seq, Some(2));
     drop(older);
-    assert_eq!(dht.publications(), Ok(vec![]));
+    assert!(items(&dht).is_empty());
 }
 
 #[test]
-fn b46_02_a_link_is_followed_to_the_peers_of_the_torrent_of_the_day() {
+fn b46_a_link_is_followed_to_the_peers_of_the_torrent_of_the_day() {
     let nodes = network(6);
     let link = UpdatableTorrent { key: secret().public(), salt: salt() };
-    assert_eq!(nodes[4].follow(link).unwrap_err(), CallError::NoItem);
-    nodes[1].put_mutable(&secret(), salt(), b"3:one").unwrap().wait_timeout(PATIENCE).unwrap();
-    assert_eq!(nodes[4].follow(link).unwrap_err(), CallError::NoPointer);
+    assert_eq!(nodes[4].follow(link).wait().unwrap_err(), CallError::NoItem);
+    nodes[1].put_mutable(&secret(), salt(), b"3:one").wait_timeout(PATIENCE).unwrap();
+    assert_eq!(nodes[4].follow(link).wait().unwrap_err(), CallError::NoPointer);
 
-    nodes[2].announce(HASH, Announce::port(7777)).unwrap().wait_timeout(PATIENCE).unwrap();
+    nodes[2].announce(HASH, Announce::port(7777)).wait_timeout(PATIENCE).unwrap();
     let pointer = TorrentPointer::new(HASH).to_value();
-    nodes[1].put_mutable(&secret(), salt(), &pointer).unwrap().wait_timeout(PATIENCE).unwrap();
-    let (infohash, peers) = nodes[4].follow(link).unwrap();
+    nodes[1].put_mutable(&secret(), salt(), &pointer).wait_timeout(PATIENCE).unwrap();
+    let infohash = nodes[4].follow(link).wait().unwrap();
     assert_eq!(infohash, HASH);
-    assert_eq!(Vec::from_iter(peers), [SocketAddr::from(([127, 0, 0, 1], 7777))]);
+    assert_eq!(Vec::from_iter(nodes[4].get_peers(infohash)), [SocketAddr::from(([127, 0, 0, 1], 7777))]);
 }
 
 #[test]
@@ -272,36 +271,28 @@ fn what_is_no_item_is_refused_before_anybody_is_asked() {
     config.lookup.only = Some(hole.addr());
     let dht = builder().config(config).spawn().unwrap();
     let refused = |error| Err(CallError::Item(error));
-    assert_eq!(dht.put_immutable(b"Hello").map(drop), refused(ItemError::NotCanonical));
+    assert_eq!(dht.put_immutable(b"Hello").wait().map(drop), refused(ItemError::NotCanonical));
     let long = [&b"997:"[..], &[0; 997]].concat();
-    assert_eq!(dht.put_immutable(&long).map(drop), refused(ItemError::ValueTooLong));
-    assert_eq!(dht.put_mutable(&secret(), salt(), b"").map(drop), refused(ItemError::NotCanonical));
-    assert_eq!(dht.stats().unwrap().queries_out.get, 0);
-    let borrowed = dht.dht();
-    dht.shutdown();
-    assert_eq!(borrowed.put_immutable(b"0:").map(drop), Err(CallError::Closed));
+    assert_eq!(dht.put_immutable(&long).wait().map(drop), refused(ItemError::ValueTooLong));
+    assert_eq!(dht.put_mutable(&secret(), salt(), b"").wait().map(drop), refused(ItemError::NotCanonical));
+    assert_eq!(dht.stats().wait().unwrap().queries_out.get, 0);
+    let borrowed = dht.handle();
+    dht.shutdown().wait().unwrap();
+    assert_eq!(borrowed.put_immutable(b"0:").wait().map(drop), Err(CallError::Closed));
 }
 
 #[cfg(feature = "tokio")]
 mod task {
     use std::time::Duration;
 
-    use common::net::limits;
-    use dht_proto::net::tokio::{Builder, Dht, Owner};
+    use dht_proto::net::Dht;
     use tokio::time::{sleep, timeout};
 
     use super::*;
+    use crate::common::net::tasks::{at_work, builder, soon};
 
-    fn builder() -> Builder {
-        Dht::builder().config(local_config()).limits(limits()).bind(LOOPBACK).bootstrap::<String>([])
-    }
-
-    async fn soon<T>(future: impl Future<Output = T>) -> T {
-        timeout(PATIENCE, future).await.expect("it takes too long")
-    }
-
-    async fn network(count: usize) -> Vec<Owner> {
-        let nodes: Vec<_> = (0..count).map(|_| builder().spawn().unwrap()).collect();
+    async fn network(count: usize) -> Vec<Dht> {
+        let nodes: Vec<_> = (0..count).map(|_| builder().spawn_tokio().unwrap()).collect();
         let addrs: Vec<_> = nodes.iter().filter_map(|node| node.local_addr(Family::V4)).collect();
         for node in &nodes {
             for &other in addrs.iter().filter(|&&other| Some(other) != node.local_addr(Family::V4)) {
@@ -320,33 +311,33 @@ mod task {
     #[tokio::test]
     async fn items_are_put_found_and_replaced() {
         let nodes = network(6).await;
-        let put = soon(nodes[1].put_immutable(b"2:hi").await.unwrap().wait()).await.unwrap();
+        let put = soon(nodes[1].put_immutable(b"2:hi")).await.unwrap();
         assert_eq!(put.acknowledged.len(), 5);
         let item = put.item.unwrap();
-        let mut getting = nodes[4].get_immutable(item.target()).await.unwrap();
+        let mut getting = nodes[4].get_immutable(item.target());
         assert_eq!(soon(getting.recv()).await, Ok(Some(item)));
         assert_eq!(soon(getting.recv()).await, Ok(None));
 
         for value in [b"3:one", b"3:two"] {
-            let mut putting = soon(nodes[1].put_mutable(&secret(), salt(), value)).await.unwrap();
-            assert_eq!(soon(putting.wait()).await.unwrap().acknowledged.len(), 5);
+            let putting = nodes[1].put_mutable(&secret(), salt(), value);
+            assert_eq!(soon(putting).await.unwrap().acknowledged.len(), 5);
         }
-        let mut getting = nodes[4].get_mutable(secret().public(), salt()).await.unwrap();
-        assert_eq!(soon(getting.wait()).await.unwrap().item, Some(version(2, b"3:two")));
-        let mut putting = nodes[1].put(&version(3, b"0:"), Some(1)).await.unwrap();
-        let report = soon(putting.wait()).await.unwrap().report;
+        let getting = nodes[4].get_mutable(secret().public(), salt());
+        assert_eq!(soon(getting).await.unwrap().item, Some(version(2, b"3:two")));
+        let putting = nodes[1].put(&version(3, b"0:"), Some(1));
+        let report = soon(putting).await.unwrap().report;
         assert_eq!((report.acknowledged, report.refused.cas_mismatch), (0, 5), "{report:?}");
     }
 
     #[tokio::test]
     async fn an_item_is_kept_up_as_long_as_its_handle_lives() {
         let nodes = network(4).await;
-        let mut kept = nodes[3].start_publishing(&version(1, b"3:one")).await.unwrap();
+        let mut kept = nodes[3].start_publishing(&version(1, b"3:one"));
         assert_eq!(soon(kept.recv()).await.unwrap().acknowledged.len(), 3);
-        assert_eq!(nodes[3].publications().await.unwrap().len(), 1);
+        assert_eq!(nodes[3].with(|node, _| node.publications().count()).await.unwrap(), 1);
         drop(kept);
         // Whatever was given up before a call is given up when it is answered.
-        assert_eq!(nodes[3].publications().await.unwrap(), []);
+        assert_eq!(nodes[3].with(|node, _| node.publications().count()).await, Ok(0));
     }
 
     #[tokio::test]
@@ -355,9 +346,9 @@ mod task {
         let link = UpdatableTorrent { key: secret().public(), salt: salt() };
         assert_eq!(soon(nodes[2].follow(link)).await.unwrap_err(), CallError::NoItem);
         let pointer = TorrentPointer::new(HASH).to_value();
-        let mut putting = soon(nodes[1].put_mutable(&secret(), salt(), &pointer)).await.unwrap();
-        soon(putting.wait()).await.unwrap();
-        let (infohash, mut peers) = soon(nodes[2].follow(link)).await.unwrap();
+        soon(nodes[1].put_mutable(&secret(), salt(), &pointer)).await.unwrap();
+        let infohash = soon(nodes[2].follow(link)).await.unwrap();
+        let mut peers = nodes[2].get_peers(infohash);
         assert_eq!((infohash, soon(peers.recv()).await), (HASH, Ok(None)));
     }
 
@@ -366,15 +357,15 @@ mod task {
         let mut config = local_config();
         let hole = Fake::new(0);
         config.lookup.only = Some(hole.addr());
-        let owner = builder().config(config).spawn().unwrap();
+        let owner = builder().config(config).spawn_tokio().unwrap();
         let link = UpdatableTorrent { key: secret().public(), salt: salt() };
         let moment = Duration::from_millis(30);
         // Both wait for what the silent node has, which is never known.
-        let putting = async { owner.put_mutable(&secret(), salt(), b"0:").await };
+        let putting = owner.put_mutable(&secret(), salt(), b"0:");
         assert!(timeout(moment, putting).await.is_err());
         assert!(timeout(moment, owner.follow(link)).await.is_err());
         let nothing = async {
-            while owner.under_way().await.unwrap().0 > 0 {
+            while at_work(&owner).await.unwrap().0 > 0 {
                 sleep(Duration::from_millis(5)).await;
             }
         };

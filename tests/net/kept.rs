@@ -4,7 +4,7 @@ use std::net::{SocketAddr, UdpSocket};
 
 use dht_proto::Announce;
 
-use crate::common::net::blocking::builder;
+use crate::common::net::blocking::{announces, builder};
 use crate::common::net::{HASH, LOOPBACK, PATIENCE};
 use crate::common::raw::{ID, Packet, join, value_list};
 
@@ -51,24 +51,24 @@ impl Neighbour {
 fn a_round_reports_nothing_of_one_that_was_given_up() {
     let (neighbour, peer) = (Neighbour::new(), "127.0.0.1:4321".parse().unwrap());
     let dht = builder().spawn().unwrap();
-    dht.add_node(neighbour.addr).unwrap();
-    let _first = dht.start_announcing(HASH, Announce::port(1001)).unwrap();
+    dht.add_node(neighbour.addr).wait().unwrap();
+    let _first = dht.start_announcing(HASH, Announce::port(1001));
     assert_eq!(neighbour.announced(peer).0.int("a.port"), Some(1001));
 
     // The round is under way and has found the peer, when another takes its place.
-    let mut rounds = dht.start_announcing(HASH, Announce::port(1002)).unwrap();
+    let mut rounds = dht.start_announcing(HASH, Announce::port(1002));
     let announced = neighbour.announced(peer);
     assert_eq!(announced.0.int("a.port"), Some(1002));
     neighbour.answer(&announced, b"");
-    let round = rounds.recv_timeout(PATIENCE).unwrap().unwrap();
+    let round = rounds.recv_timeout(PATIENCE).unwrap();
     assert_eq!((round.peers, round.acknowledged), (vec![peer], vec![neighbour.addr]));
 }
 
 #[test]
 fn a_caller_that_leaves_gives_way_to_the_announce_of_those_that_stay() {
     let dht = builder().spawn().unwrap();
-    let keep = |port| dht.start_announcing(HASH, Announce::port(port)).unwrap();
-    let port = || dht.announcements().unwrap()[0].announce.port;
+    let keep = |port| dht.start_announcing(HASH, Announce::port(port));
+    let port = || announces(&dht)[0].announce.port;
     let (first, second, third) = (keep(1001), keep(1002), keep(1003));
     assert_eq!(port(), 1003);
     drop(second);
@@ -76,5 +76,5 @@ fn a_caller_that_leaves_gives_way_to_the_announce_of_those_that_stay() {
     drop(third);
     assert_eq!(port(), 1001);
     drop(first);
-    assert_eq!(dht.announcements(), Ok(vec![]));
+    assert_eq!(announces(&dht), []);
 }

@@ -3,15 +3,13 @@
 use std::thread;
 use std::time::Duration;
 
-use dht_proto::net::tokio as task;
+use crate::common::net::blocking::{addr, builder, network, under_way, wait_for};
+use crate::common::net::tasks::at_work;
+use crate::common::net::{PATIENCE, limits};
 use dht_proto::sim::SimRng;
-use dht_proto::{Announce, Family, InfoHash, Limits, Lookup, LookupOptions};
+use dht_proto::{Announce, InfoHash, Limits, Lookup, LookupOptions};
 use tokio::runtime::Handle;
 use tokio::time::{sleep, timeout};
-
-use crate::common::local_config;
-use crate::common::net::blocking::{builder, network, wait_for};
-use crate::common::net::{LOOPBACK, PATIENCE, limits};
 
 const USERS: u64 = 4;
 const LOOKUPS_EACH: usize = 2500;
@@ -29,9 +27,9 @@ fn few() -> Limits {
 #[test]
 fn ten_thousand_searches_of_threads_leave_nothing() {
     let nodes = network(6);
-    let dht = builder().limits(few()).bootstrap([nodes[0].local_addr(Family::V4).unwrap().to_string()]);
+    let dht = builder().limits(few()).bootstrap([addr(&nodes[0]).to_string()]);
     let dht = dht.spawn().unwrap();
-    assert_eq!(dht.wait_ready(PATIENCE), Ok(true));
+    assert_eq!(dht.ready().wait_timeout(PATIENCE), Ok(()));
     thread::scope(|scope| {
         for user in 0..USERS {
             let dht = &dht;
@@ -39,7 +37,7 @@ fn ten_thousand_searches_of_threads_leave_nothing() {
                 let mut rng = SimRng::new(user);
                 let (mut held, mut started) = (Vec::new(), 0);
                 while started < LOOKUPS_EACH {
-                    held.push(dht.lookup(any_lookup(&mut rng), LookupOptions::default()).unwrap());
+                    held.push(dht.lookup(any_lookup(&mut rng), LookupOptions::default()));
                     started += 1;
                     thread::sleep(any_moment(&mut rng));
                     if rng.below(HELD) == 0 || held.len() == HELD {
@@ -49,34 +47,38 @@ fn ten_thousand_searches_of_threads_leave_nothing() {
             });
         }
     });
-    wait_for("lookups and queries end", || dht.under_way() == Ok((0, 0)));
+    wait_for("lookups and queries end", || dht.with(|node, _| under_way(node)).wait() == Ok((0, 0)));
+}
+
+/// Faster than the node takes them.
+#[test]
+fn ten_thousand_searches_that_are_dropped_at_once_leave_nothing() {
+    let nodes = network(3);
+    let dht = builder().limits(few()).bootstrap([addr(&nodes[0]).to_string()]).spawn().unwrap();
+    assert_eq!(dht.ready().wait_timeout(PATIENCE), Ok(()));
+    let mut rng = SimRng::new(1);
+    for _ in 0..10_000 {
+        drop(dht.lookup(any_lookup(&mut rng), LookupOptions::default()));
+    }
+    wait_for("lookups and queries end", || dht.with(|node, _| under_way(node)).wait() == Ok((0, 0)));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn ten_thousand_searches_of_tasks_leave_nothing() {
-    let nodes = network(6);
-    let start = nodes[0].local_addr(Family::V4).unwrap().to_string();
-    let owner = task::Dht::builder().config(local_config()).limits(few()).bind(LOOPBACK);
-    let owner = owner.bootstrap([start]).spawn().unwrap();
-    assert_eq!(owner.wait_ready(PATIENCE).await, Ok(true));
+    let nodes = tokio::task::block_in_place(|| network(6));
+    let start = addr(&nodes[0]).to_string();
+    let owner = builder().limits(few()).bootstrap([start]).spawn_tokio().unwrap();
+    assert_eq!(timeout(PATIENCE, owner.ready()).await, Ok(Ok(())));
     let users = (0..USERS).map(|user| {
-        let dht = owner.dht();
+        let dht = owner.handle();
         tokio::spawn(async move {
             let mut rng = SimRng::new(user);
             let (mut held, mut started) = (Vec::new(), 0);
             while started < LOOKUPS_EACH {
-                // The call itself may be given up as well.
-                let call = dht.lookup(any_lookup(&mut rng), LookupOptions::default());
-                match timeout(any_moment(&mut rng) * 4, call).await {
-                    Ok(Ok(search)) => {
-                        started += 1;
-                        held.push(search);
-                    }
-                    Ok(Err(error)) => panic!("{error}"),
-                    Err(_) => {}
-                }
+                held.push(dht.lookup(any_lookup(&mut rng), LookupOptions::default()));
+                started += 1;
                 if let Some(search) = held.last_mut() {
-                    let _ = timeout(any_moment(&mut rng), search.recv()).await;
+                    let _ = timeout(any_moment(&mut rng) * 4, search.recv()).await;
                 }
                 if rng.below(HELD) == 0 || held.len() == HELD {
                     held.clear();
@@ -87,11 +89,11 @@ async fn ten_thousand_searches_of_tasks_leave_nothing() {
     for user in Vec::from_iter(users) {
         user.await.unwrap();
     }
-    soon("lookups and queries end", async || owner.under_way().await == Ok((0, 0))).await;
+    soon("lookups and queries end", async || at_work(&owner).await == Ok((0, 0))).await;
     // A task whose end has been told is counted for a moment longer.
     let tasks = || Handle::current().metrics().num_alive_tasks();
     soon("no task but the node's own is left", async || tasks() == 1).await;
-    owner.shutdown().await;
+    owner.shutdown().await.unwrap();
     soon("no task is left", async || tasks() == 0).await;
 }
 

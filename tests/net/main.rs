@@ -5,6 +5,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod handle;
 #[cfg(feature = "items")]
 mod items;
 mod kept;
@@ -13,7 +14,6 @@ mod leaks;
 mod persist;
 #[cfg(all(feature = "tokio", feature = "items"))]
 mod queue;
-#[cfg(feature = "tokio")]
 mod sockets;
 #[cfg(feature = "tokio")]
 mod surveys;

@@ -7,11 +7,13 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use dht_proto::net::{CallError, Events, Loaded, Notice, Owner, SpawnError, StateFile};
+use dht_proto::net::{CallError, Loaded, NetEvent, NetEvents, SpawnError, StateFile};
 use dht_proto::{Announce, Config, Family, InfoHash, Limits, Node, StartError, State, StateError};
 
 use crate::common;
-use crate::common::net::blocking::{addr, builder, network, wait_for};
+#[cfg(feature = "items")]
+use crate::common::net::blocking::items;
+use crate::common::net::blocking::{addr, announces, builder, network, wait_for};
 use crate::common::net::{LOOPBACK, PATIENCE};
 
 /// A folder that goes with the test.
@@ -43,8 +45,8 @@ impl Drop for Folder {
     }
 }
 
-fn first(events: &mut Events, is_wanted: impl Fn(&Notice) -> bool) -> Notice {
-    events.find(is_wanted).expect("it is told")
+fn first(events: &mut NetEvents, is_wanted: impl Fn(&NetEvent) -> bool) -> NetEvent {
+    events.iter().find(is_wanted).expect("it is told")
 }
 
 /// A state of nodes that nobody ever was, as long as a full table's, and of two announces.
@@ -75,9 +77,9 @@ fn r_13_a_node_keeps_id_and_nodes_over_a_restart() {
     // Node 0 is its bootstrap host, and kept and saved like the others.
     let start = addr(&nodes[0]).to_string();
     let dht = builder().bootstrap([&start]).state(folder.state()).spawn().unwrap();
-    wait_for("it knows the others", || dht.node_count(Family::V4).unwrap() >= 10);
-    let id = dht.id(Family::V4).unwrap();
-    dht.shutdown();
+    wait_for("it knows the others", || dht.node_count(Family::V4).wait().unwrap() >= 10);
+    let id = dht.id(Family::V4).wait().unwrap();
+    dht.shutdown().wait().unwrap();
     assert_eq!(folder.names(), ["dht.state"], "nothing else is left");
     let saved = State::parse(&bytes_in(&folder.state())).unwrap().nodes().count();
     assert!((10..=14).contains(&saved), "{saved}");
@@ -88,11 +90,14 @@ fn r_13_a_node_keeps_id_and_nodes_over_a_restart() {
     let mut builder = builder().bootstrap([host]).state(folder.state());
     let mut events = builder.subscribe();
     let dht = builder.spawn().unwrap();
-    assert_eq!(dht.id(Family::V4), Ok(id));
-    assert_eq!(events.next(), Some(Notice::Restored { nodes: saved, announces: 0, items: 0, skipped: 0 }));
-    wait_for("all have answered", || dht.node_count(Family::V4).unwrap() >= saved);
-    assert_eq!(dht.wait_ready(PATIENCE), Ok(true));
-    assert_eq!(dht.restored_count(Family::V4), Ok(0));
+    assert_eq!(dht.id(Family::V4).wait(), Ok(id));
+    assert_eq!(
+        events.recv_timeout(PATIENCE),
+        Ok(NetEvent::Restored { nodes: saved, announces: 0, items: 0, skipped: 0 })
+    );
+    wait_for("all have answered", || dht.node_count(Family::V4).wait().unwrap() >= saved);
+    assert_eq!(dht.ready().wait_timeout(PATIENCE), Ok(()));
+    assert_eq!(dht.with(|node, _| node.restored_count(Family::V4)).wait(), Ok(0));
     assert!(silent.recv(&mut [0; 2000]).is_err(), "the bootstrap host was not asked");
 }
 
@@ -103,29 +108,33 @@ fn an_announce_goes_on_from_where_it_was_once_it_is_wanted_again() {
     let start = addr(&nodes[0]).to_string();
     let [wanted, unwanted] = [InfoHash::from([1; 20]), InfoHash::from([2; 20])];
     let dht = builder().bootstrap([&start]).state(folder.state()).spawn().unwrap();
-    let mut rounds =
-        [wanted, unwanted].map(|infohash| dht.start_announcing(infohash, Announce::port(4242)).unwrap());
-    rounds.iter_mut().for_each(|rounds| assert!(rounds.next().unwrap().report.acknowledged > 0));
-    wait_for("it knows somebody to save", || dht.node_count(Family::V4).unwrap() >= 3);
-    dht.shutdown();
+    let mut rounds = [wanted, unwanted].map(|infohash| dht.start_announcing(infohash, Announce::port(4242)));
+    rounds
+        .iter_mut()
+        .for_each(|rounds| assert!(rounds.recv_timeout(PATIENCE).unwrap().report.acknowledged > 0));
+    wait_for("it knows somebody to save", || dht.node_count(Family::V4).wait().unwrap() >= 3);
+    dht.shutdown().wait().unwrap();
     drop(rounds);
     assert_eq!(State::parse(&bytes_in(&folder.state())).unwrap().announces().count(), 2);
 
     let mut builder = builder().bootstrap([&start]).state(folder.state());
     let mut events = builder.subscribe();
     let dht = builder.spawn().unwrap();
-    assert!(matches!(events.next(), Some(Notice::Restored { announces: 2, skipped: 0, .. })));
-    assert_eq!(dht.announcements(), Ok(vec![]), "none before somebody wants it");
-    let rounds = dht.start_announcing(wanted, Announce::port(4242)).unwrap();
-    let mut changed = dht.start_announcing(unwanted, Announce::port(4343)).unwrap();
-    assert!(changed.next().unwrap().report.acknowledged > 0, "another port is announced at once");
-    let kept = dht.announcements().unwrap();
+    assert!(matches!(events.recv_timeout(PATIENCE), Ok(NetEvent::Restored { announces: 2, skipped: 0, .. })));
+    assert!(announces(&dht).is_empty(), "none before somebody wants it");
+    let rounds = dht.start_announcing(wanted, Announce::port(4242));
+    let mut changed = dht.start_announcing(unwanted, Announce::port(4343));
+    assert!(
+        changed.recv_timeout(PATIENCE).unwrap().report.acknowledged > 0,
+        "another port is announced at once"
+    );
+    let kept = announces(&dht);
     let kept = kept.iter().find(|kept| kept.infohash == wanted).unwrap();
     assert!(kept.last.is_some_and(|last| last.acknowledged > 0), "{kept:?}");
     assert!(kept.due.is_some_and(|due| due > dht_proto::Instant::from_micros(600_000_000)), "{kept:?}");
     drop((rounds, changed));
-    wait_for("they are given up", || dht.announcements().unwrap().is_empty());
-    dht.shutdown();
+    wait_for("they are given up", || announces(&dht).is_empty());
+    dht.shutdown().wait().unwrap();
     assert_eq!(State::parse(&bytes_in(&folder.state())).unwrap().announces().count(), 0);
 }
 
@@ -140,25 +149,27 @@ fn b44_31_an_item_goes_on_from_where_it_was_once_it_is_wanted_again() {
     let start = addr(&nodes[0]).to_string();
     let [wanted, unwanted] = [signed(3, VALUE), Item::immutable(VALUE).unwrap()];
     let dht = builder().bootstrap([&start]).state(folder.state()).spawn().unwrap();
-    let mut rounds = [&wanted, &unwanted].map(|item| dht.start_publishing(item).unwrap());
-    rounds.iter_mut().for_each(|rounds| assert!(rounds.next().unwrap().report.acknowledged > 0));
-    wait_for("it knows somebody to save", || dht.node_count(Family::V4).unwrap() >= 3);
-    assert_eq!(dht.saved_items(), Ok(vec![]));
-    dht.shutdown();
+    let mut rounds = [&wanted, &unwanted].map(|item| dht.start_publishing(item));
+    rounds
+        .iter_mut()
+        .for_each(|rounds| assert!(rounds.recv_timeout(PATIENCE).unwrap().report.acknowledged > 0));
+    wait_for("it knows somebody to save", || dht.node_count(Family::V4).wait().unwrap() >= 3);
+    assert_eq!(dht.saved_items().wait(), Ok(vec![]));
+    dht.shutdown().wait().unwrap();
     drop(rounds);
 
     let mut builder = builder().bootstrap([&start]).state(folder.state());
     let mut events = builder.subscribe();
     let dht = builder.spawn().unwrap();
-    assert!(matches!(events.next(), Some(Notice::Restored { items: 2, skipped: 0, .. })));
-    assert_eq!(dht.publications(), Ok(vec![]), "none before somebody wants it");
-    let saved = dht.saved_items().unwrap();
+    assert!(matches!(events.recv_timeout(PATIENCE), Ok(NetEvent::Restored { items: 2, skipped: 0, .. })));
+    assert!(items(&dht).is_empty(), "none before somebody wants it");
+    let saved = dht.saved_items().wait().unwrap();
     assert!(saved.len() == 2 && saved.contains(&wanted) && saved.contains(&unwanted));
-    let _rounds = dht.start_publishing(&wanted).unwrap();
-    let kept = &dht.publications().unwrap()[0];
+    let _rounds = dht.start_publishing(&wanted);
+    let kept = &items(&dht)[0];
     assert!(kept.last.is_some_and(|last| last.acknowledged > 0), "{kept:?}");
     assert!(kept.due.is_some_and(|due| due > dht_proto::Instant::from_micros(3_000_000_000)), "{kept:?}");
-    assert_eq!(dht.saved_items(), Ok(vec![unwanted]));
+    assert_eq!(dht.saved_items().wait(), Ok(vec![unwanted]));
 }
 
 #[test]
@@ -168,17 +179,17 @@ fn a_refused_announce_leaves_the_saved_one_for_later() {
     let start = addr(&nodes[0]).to_string();
     let infohash = InfoHash::from([1; 20]);
     let dht = builder().bootstrap([&start]).state(folder.state()).spawn().unwrap();
-    let mut rounds = dht.start_announcing(infohash, Announce::port(4242)).unwrap();
-    assert!(rounds.next().unwrap().report.acknowledged > 0);
-    wait_for("it knows somebody to save", || dht.node_count(Family::V4).unwrap() >= 2);
-    dht.shutdown();
+    let mut rounds = dht.start_announcing(infohash, Announce::port(4242));
+    assert!(rounds.recv_timeout(PATIENCE).unwrap().report.acknowledged > 0);
+    wait_for("it knows somebody to save", || dht.node_count(Family::V4).wait().unwrap() >= 2);
+    dht.shutdown().wait().unwrap();
 
     let dht = builder().bootstrap([&start]).state(folder.state()).spawn().unwrap();
-    let refused = dht.start_announcing(infohash, Announce::port(0)).unwrap_err();
+    let refused = dht.start_announcing(infohash, Announce::port(0)).recv_timeout(PATIENCE).unwrap_err();
     assert_eq!(refused, CallError::Start(StartError::PortZero));
-    assert_eq!(dht.announcements(), Ok(vec![]), "nobody holds it");
-    let _rounds = dht.start_announcing(infohash, Announce::port(4242)).unwrap();
-    let kept = dht.announcements().unwrap();
+    assert!(announces(&dht).is_empty(), "nobody holds it");
+    let _rounds = dht.start_announcing(infohash, Announce::port(4242));
+    let kept = announces(&dht);
     assert!(kept[0].last.is_some_and(|last| last.acknowledged > 0), "it goes on: {kept:?}");
 }
 
@@ -191,15 +202,15 @@ fn the_state_is_saved_at_intervals_and_on_demand() {
         builder().bootstrap([&start]).state(folder.state()).save_every(Duration::from_millis(50));
     let mut events = builder.subscribe();
     let dht = builder.spawn().unwrap();
-    first(&mut events, |notice| *notice == Notice::StateSaved);
+    first(&mut events, |notice| *notice == NetEvent::StateSaved);
     assert!(State::parse(&bytes_in(&folder.state())).is_ok());
     fs::remove_file(folder.state()).unwrap();
     wait_for("it is saved again", || folder.state().exists());
-    assert!(dht.save_state().unwrap());
-    assert!(!nodes[0].save_state().unwrap(), "without a file");
-    let borrowed = dht.dht();
-    dht.shutdown();
-    assert!(borrowed.save_state().is_err());
+    assert!(dht.save_state().wait().unwrap());
+    assert!(!nodes[0].save_state().wait().unwrap(), "without a file");
+    let borrowed = dht.handle();
+    dht.shutdown().wait().unwrap();
+    assert!(borrowed.save_state().wait().is_err());
 }
 
 #[test]
@@ -209,14 +220,14 @@ fn a_node_that_knows_nobody_leaves_the_file_alone() {
     fs::write(folder.state(), &old).unwrap();
     // Its address policy refuses nobody, but 60.x.x.x does not answer from loopback.
     let dht = builder().state(folder.state()).save_every(Duration::from_millis(1)).spawn().unwrap();
-    assert!(!dht.save_state().unwrap());
+    assert!(!dht.save_state().wait().unwrap());
     thread::sleep(Duration::from_millis(50));
-    dht.shutdown();
+    dht.shutdown().wait().unwrap();
     assert_eq!(bytes_in(&folder.state()), old);
 
     let folder = Folder::new("nothing");
     let dht = builder().state(folder.state()).spawn().unwrap();
-    dht.shutdown();
+    dht.shutdown().wait().unwrap();
     assert!(folder.names().is_empty());
 }
 
@@ -225,15 +236,15 @@ fn c_14_clearing_forgets_the_nodes_and_removes_the_file() {
     let folder = Folder::new("clear");
     let nodes = network(3);
     let dht = builder().state(folder.state()).spawn().unwrap();
-    dht.add_node(addr(&nodes[1])).unwrap();
-    wait_for("it knows somebody", || dht.node_count(Family::V4).unwrap() > 0);
-    assert!(dht.save_state().unwrap() && folder.state().exists());
+    dht.add_node(addr(&nodes[1])).wait().unwrap();
+    wait_for("it knows somebody", || dht.node_count(Family::V4).wait().unwrap() > 0);
+    assert!(dht.save_state().wait().unwrap() && folder.state().exists());
     // Nobody is left whom it could hear of again.
-    nodes.into_iter().for_each(Owner::shutdown);
-    dht.clear_state().unwrap();
-    dht.clear_state().unwrap();
-    assert_eq!(dht.node_count(Family::V4), Ok(0));
-    dht.shutdown();
+    nodes.into_iter().for_each(|node| node.shutdown().wait().unwrap());
+    dht.clear_state().wait().unwrap();
+    dht.clear_state().wait().unwrap();
+    assert_eq!(dht.node_count(Family::V4).wait(), Ok(0));
+    dht.shutdown().wait().unwrap();
     assert!(folder.names().is_empty());
 
     let file = StateFile::new(folder.state());
@@ -253,10 +264,10 @@ fn c_14_a_bad_file_is_set_aside_and_the_node_starts_afresh() {
     let mut events = builder.subscribe();
     let dht = builder.spawn().unwrap();
     let kept_as = folder.0.join("dht.state.bad");
-    let refused = Notice::StateRefused { error: StateError::Checksum, kept_as: kept_as.clone() };
-    assert_eq!(events.next(), Some(refused));
-    assert_eq!(dht.restored_count(Family::V4), Ok(0));
-    dht.shutdown();
+    let refused = NetEvent::StateRefused { error: StateError::Checksum, kept_as: kept_as.clone() };
+    assert_eq!(events.recv_timeout(PATIENCE), Ok(refused));
+    assert_eq!(dht.with(|node, _| node.restored_count(Family::V4)).wait(), Ok(0));
+    dht.shutdown().wait().unwrap();
     assert_eq!(bytes_in(&kept_as), bad);
 
     let file = StateFile::new(folder.state());
@@ -297,8 +308,8 @@ fn an_empty_file_is_a_state_that_is_not_there_yet() {
     let nodes = network(3);
     let start = addr(&nodes[0]).to_string();
     let dht = builder().bootstrap([&start]).state(folder.state()).spawn().unwrap();
-    wait_for("it knows somebody to save", || dht.save_state().unwrap());
-    dht.shutdown();
+    wait_for("it knows somebody to save", || dht.save_state().wait().unwrap());
+    dht.shutdown().wait().unwrap();
     assert_eq!(folder.names(), ["dht.state"]);
     assert!(State::parse(&bytes_in(&folder.state())).is_ok());
 }
@@ -426,8 +437,8 @@ fn a_state_is_used_by_one_node_at_a_time() {
     let first = builder().state(folder.state()).spawn().unwrap();
     let error = builder().state(folder.state()).spawn().unwrap_err().to_string();
     assert!(error.contains("dht.state: another process uses it") && error.lines().count() == 1, "{error}");
-    first.shutdown();
-    builder().state(folder.state()).spawn().unwrap().shutdown();
+    first.shutdown().wait().unwrap();
+    builder().state(folder.state()).spawn().unwrap().shutdown().wait().unwrap();
     assert!(folder.names().is_empty(), "{:?}", folder.names());
 }
 
@@ -465,19 +476,21 @@ fn announces_that_nobody_asks_for_stay_saved_with_their_age() {
     let infohashes = [1, 2].map(|byte| InfoHash::from([byte; 20]));
     let spawn = || builder().bootstrap([&start]).state(folder.state()).spawn().unwrap();
     let dht = spawn();
-    let mut rounds = infohashes.map(|infohash| dht.start_announcing(infohash, Announce::port(4242)).unwrap());
-    rounds.iter_mut().for_each(|rounds| assert!(rounds.next().unwrap().report.acknowledged > 0));
-    wait_for("it knows somebody to save", || dht.node_count(Family::V4).unwrap() >= 3);
-    dht.shutdown();
+    let mut rounds = infohashes.map(|infohash| dht.start_announcing(infohash, Announce::port(4242)));
+    rounds
+        .iter_mut()
+        .for_each(|rounds| assert!(rounds.recv_timeout(PATIENCE).unwrap().report.acknowledged > 0));
+    wait_for("it knows somebody to save", || dht.node_count(Family::V4).wait().unwrap() >= 3);
+    dht.shutdown().wait().unwrap();
     drop(rounds);
 
     // One that has other things to do, and another one that takes up only the first.
     let dht = spawn();
-    wait_for("it knows somebody to save", || dht.save_state().unwrap());
-    dht.shutdown();
+    wait_for("it knows somebody to save", || dht.save_state().wait().unwrap());
+    dht.shutdown().wait().unwrap();
     let dht = spawn();
-    let rounds = dht.start_announcing(infohashes[0], Announce::port(4242)).unwrap();
-    wait_for("it knows somebody to save", || dht.save_state().unwrap());
+    let rounds = dht.start_announcing(infohashes[0], Announce::port(4242));
+    wait_for("it knows somebody to save", || dht.save_state().wait().unwrap());
     let saved = |infohash| {
         let bytes = bytes_in(&folder.state());
         let state = State::parse(&bytes).unwrap();
@@ -486,15 +499,15 @@ fn announces_that_nobody_asks_for_stay_saved_with_their_age() {
     };
     assert!(infohashes.iter().all(|infohash| saved(*infohash).unwrap().acknowledged > 0));
     drop(rounds);
-    wait_for("it is given up", || dht.announcements().unwrap().is_empty());
-    dht.shutdown();
+    wait_for("it is given up", || announces(&dht).is_empty());
+    dht.shutdown().wait().unwrap();
     assert_eq!(saved(infohashes[0]), None, "whoever gives it up does not want it saved");
     assert_eq!(saved(infohashes[1]).unwrap().announce, Announce::port(4242));
 
     let dht = spawn();
-    wait_for("it knows somebody", || dht.node_count(Family::V4).unwrap() > 0);
-    dht.clear_state().unwrap();
-    wait_for("it knows somebody again", || dht.save_state().unwrap());
+    wait_for("it knows somebody", || dht.node_count(Family::V4).wait().unwrap() > 0);
+    dht.clear_state().wait().unwrap();
+    wait_for("it knows somebody again", || dht.save_state().wait().unwrap());
     assert_eq!(saved(infohashes[1]), None, "a state that was cleared does not come back");
 }
 
@@ -537,10 +550,13 @@ fn c_14_a_partly_invalid_state_is_used_and_counted() {
     let mut builder = builder().state(folder.state());
     let mut events = builder.subscribe();
     let dht = builder.spawn().unwrap();
-    assert_eq!(dht.id(Family::V4).unwrap().as_bytes(), b"abcdefghij0123456789");
-    assert_eq!(events.next(), Some(Notice::Restored { nodes: 2, announces: 0, items: 0, skipped: 3 }));
-    wait_for("both have answered", || dht.node_count(Family::V4) == Ok(2));
-    dht.shutdown();
+    assert_eq!(dht.id(Family::V4).wait().unwrap().as_bytes(), b"abcdefghij0123456789");
+    assert_eq!(
+        events.recv_timeout(PATIENCE),
+        Ok(NetEvent::Restored { nodes: 2, announces: 0, items: 0, skipped: 3 })
+    );
+    wait_for("both have answered", || dht.node_count(Family::V4).wait() == Ok(2));
+    dht.shutdown().wait().unwrap();
     assert_eq!(folder.names(), ["dht.state", "dht.state.foreign"]);
     assert_eq!(bytes_in(&folder.0.join("dht.state.foreign")), text, "it is not lost");
     assert!(State::parse(&bytes_in(&folder.state())).unwrap().saved_at().is_some());
@@ -553,7 +569,7 @@ fn a_state_of_another_client_is_copied_once_however_often_the_node_starts() {
     fs::write(folder.state(), old).unwrap();
     // The address does not answer from loopback, so there is nothing to save.
     for _ in 0..3 {
-        builder().state(folder.state()).spawn().unwrap().shutdown();
+        builder().state(folder.state()).spawn().unwrap().shutdown().wait().unwrap();
     }
     assert_eq!(folder.names(), ["dht.state", "dht.state.foreign"]);
     let other = b"d2:id20:abcdefghij98765432105:nodes6:\x3c\x01\x02\x03\x1a\xe1e";
@@ -580,7 +596,7 @@ fn a_chosen_id_goes_before_the_saved_one() {
     let mut config = Config::default();
     (config.id, config.ipv6) = (Some([9; 20].into()), false);
     let dht = builder().config(config).state(folder.state()).spawn().unwrap();
-    assert_eq!(dht.id(Family::V4), Ok([9; 20].into()));
+    assert_eq!(dht.id(Family::V4).wait(), Ok([9; 20].into()));
 }
 
 #[test]
@@ -601,8 +617,8 @@ fn a_file_that_cannot_be_read_or_written_is_told() {
     let mut events = builder.subscribe();
     let dht = builder.spawn().unwrap();
     fs::remove_dir_all(missing).unwrap();
-    first(&mut events, |notice| matches!(notice, Notice::StateUnsaved { .. }));
-    assert!(dht.save_state().is_err());
+    first(&mut events, |notice| matches!(notice, NetEvent::StateUnsaved { .. }));
+    assert!(dht.save_state().wait().is_err());
 }
 
 #[test]

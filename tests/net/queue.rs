@@ -1,19 +1,19 @@
-//! Calls past the limits of a node wait for a slot, over real sockets on loopback, in both adapters.
+//! Calls past the limits of a node wait for a slot, over real sockets on loopback.
 
 use std::collections::BTreeSet;
 use std::net::{SocketAddr, UdpSocket};
 use std::pin::pin;
 use std::thread;
 
-use dht_proto::net::{CallError, Dht, Owner, tokio as task};
+use dht_proto::net::{CallError, Dht, DhtHandle, LookupHandle};
 use dht_proto::{
     Announce, Config, Family, InfoHash, Limit, Limits, Lookup, LookupKind, LookupOptions, NodeId, QueryError,
     Salt, SecretKey, StartError,
 };
-use tokio::time::timeout;
 
 use crate::common::local_config;
-use crate::common::net::blocking::{addr, builder, wait_for};
+use crate::common::net::blocking::{addr, builder, under_way, wait_for};
+use crate::common::net::tasks::{at_work, soon};
 use crate::common::net::{HASH, LOOPBACK, PATIENCE, asking, limits};
 use crate::common::raw::{ID, Packet, join, spread, value_list};
 
@@ -42,14 +42,14 @@ fn unhurried() -> Config {
 }
 
 /// Nodes that answer whatever one source asks.
-fn patient_network() -> Vec<Owner> {
+fn patient_network() -> Vec<Dht> {
     let config = unhurried();
     let builder = || builder().config(config.clone());
     let first = builder().spawn().unwrap();
     let start = addr(&first).to_string();
     let mut nodes = vec![first];
     nodes.extend((0..5).map(|_| builder().bootstrap([&start]).spawn().unwrap()));
-    nodes.iter().skip(1).for_each(|node| assert_eq!(node.wait_ready(PATIENCE), Ok(true)));
+    nodes.iter().skip(1).for_each(|node| assert_eq!(node.ready().wait_timeout(PATIENCE), Ok(())));
     nodes
 }
 
@@ -103,7 +103,7 @@ fn for_two() -> Limits {
 
 const FULL: StartError = StartError::Full { limit: Limit::Lookups, size: 2 };
 
-fn ask(dht: &Dht, hole: &Hole, index: usize) -> Result<dht_proto::net::Search, CallError> {
+fn ask(dht: &DhtHandle, hole: &Hole, index: usize) -> LookupHandle {
     dht.lookup(Lookup::GetPeers(hash(index)), asking(hole.addr()))
 }
 
@@ -116,14 +116,13 @@ fn torrents_keys_and_lookups_by_the_hundred_all_succeed_in_threads() {
         builder = builder.bind(v6);
     }
     let dht = builder.spawn().unwrap();
-    assert_eq!(dht.wait_ready(PATIENCE), Ok(true));
+    assert_eq!(dht.ready().wait_timeout(PATIENCE), Ok(()));
     let announce = Announce::port(4242);
-    let mut kept: Vec<_> =
-        (0..TORRENTS).map(|index| dht.start_announcing(hash(index), announce).unwrap()).collect();
+    let mut kept: Vec<_> = (0..TORRENTS).map(|index| dht.start_announcing(hash(index), announce)).collect();
     let keys = (0..KEYS).map(|index| SecretKey::from_bytes(&[index as u8; 32]).public());
-    let mut keys: Vec<_> = keys.map(|key| dht.get_mutable(key, Salt::NONE).unwrap()).collect();
-    let mut lookups: Vec<_> = (0..LOOKUPS).map(|index| dht.get_peers(hash(1000 + index)).unwrap()).collect();
-    let scrapes: Vec<_> = (0..10).map(|index| dht.scrape(hash(2000 + index)).unwrap()).collect();
+    let mut keys: Vec<_> = keys.map(|key| dht.get_mutable(key, Salt::NONE)).collect();
+    let mut lookups: Vec<_> = (0..LOOKUPS).map(|index| dht.get_peers(hash(1000 + index))).collect();
+    let scrapes: Vec<_> = (0..10).map(|index| dht.scrape(hash(2000 + index))).collect();
     for mut search in lookups.drain(..).chain(scrapes) {
         assert!(search.wait_timeout(PATIENCE).unwrap().report.answered > 0);
     }
@@ -131,40 +130,40 @@ fn torrents_keys_and_lookups_by_the_hundred_all_succeed_in_threads() {
         assert!(key.wait_timeout(PATIENCE).unwrap().report.answered > 0);
     }
     for announcement in &mut kept {
-        let round = announcement.recv_timeout(PATIENCE).unwrap().unwrap();
+        let round = announcement.recv_timeout(PATIENCE).unwrap();
         assert!(!round.acknowledged.is_empty(), "{round:?}");
     }
-    assert_eq!(dht.stats().unwrap().events_lost, 0);
+    assert_eq!(dht.stats().wait().unwrap().events_lost, 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn torrents_keys_and_lookups_by_the_hundred_all_succeed_in_tasks() {
-    let nodes = patient_network();
-    let mut builder = task::Dht::builder().config(unhurried()).bind(LOOPBACK);
+    let nodes = tokio::task::block_in_place(patient_network);
+    let mut builder = Dht::builder().config(unhurried()).bind(LOOPBACK);
     if let Some(v6) = v6() {
         builder = builder.bind(v6);
     }
-    let dht = builder.bootstrap([addr(&nodes[0]).to_string()]).spawn().unwrap();
-    assert_eq!(dht.wait_ready(PATIENCE).await, Ok(true));
+    let dht = builder.bootstrap([addr(&nodes[0]).to_string()]).spawn_tokio().unwrap();
+    assert_eq!(soon(dht.ready()).await, Ok(()));
     let (mut kept, mut keys, mut lookups) = (Vec::new(), Vec::new(), Vec::new());
     for index in 0..TORRENTS {
-        kept.push(dht.start_announcing(hash(index), Announce::port(4242)).await.unwrap());
+        kept.push(dht.start_announcing(hash(index), Announce::port(4242)));
     }
     for index in 0..KEYS {
         let key = SecretKey::from_bytes(&[index as u8; 32]).public();
-        keys.push(dht.get_mutable(key, Salt::NONE).await.unwrap());
+        keys.push(dht.get_mutable(key, Salt::NONE));
     }
     for index in 0..LOOKUPS {
-        lookups.push(dht.get_peers(hash(1000 + index)).await.unwrap());
+        lookups.push(dht.get_peers(hash(1000 + index)));
     }
     for search in &mut lookups {
-        assert!(timeout(PATIENCE, search.wait()).await.unwrap().unwrap().report.answered > 0);
+        assert!(soon(&mut *search).await.unwrap().report.answered > 0);
     }
     for key in &mut keys {
-        assert!(timeout(PATIENCE, key.wait()).await.unwrap().unwrap().report.answered > 0);
+        assert!(soon(&mut *key).await.unwrap().report.answered > 0);
     }
     for announcement in &mut kept {
-        let round = timeout(PATIENCE, announcement.recv()).await.unwrap().unwrap();
+        let round = soon(announcement.recv()).await.unwrap();
         assert!(!round.acknowledged.is_empty(), "{round:?}");
     }
 }
@@ -173,49 +172,49 @@ async fn torrents_keys_and_lookups_by_the_hundred_all_succeed_in_tasks() {
 fn what_waits_begins_in_its_turn_and_never_if_it_is_dropped() {
     let hole = Hole::new();
     let dht = builder().limits(for_two()).spawn().unwrap();
-    let mut first = ask(&dht, &hole, 1).unwrap();
-    let _second = ask(&dht, &hole, 2).unwrap();
+    let mut first = ask(&dht, &hole, 1);
+    let _second = ask(&dht, &hole, 2);
     assert_eq!([hole.asked_for(&[]), hole.asked_for(&[hash(1)])], [hash(1), hash(2)]);
-    let [third, fourth, fifth] = [3, 4, 5].map(|index| ask(&dht, &hole, index).unwrap());
-    let report = fourth.report().unwrap();
+    let [third, fourth, fifth] = [3, 4, 5].map(|index| ask(&dht, &hole, index));
+    let report = fourth.report().wait().unwrap();
     assert_eq!((report.kind, report.target), (LookupKind::GetPeers, hash(4).into()));
     assert_eq!((report.queried, fourth.outcome()), (0, None));
     // Whoever joins a search that waits, shares it.
-    let shared = ask(&dht, &hole, 4).unwrap();
-    assert_eq!(dht.under_way().unwrap().0, 2);
+    let shared = ask(&dht, &hole, 4);
+    assert_eq!(dht.with(|node, _| under_way(node)).wait().unwrap().0, 2);
     drop((third, fourth));
     assert_eq!(first.recv_timeout(std::time::Duration::ZERO), Err(CallError::TimedOut));
     drop(first);
     assert_eq!(hole.asked_for(&[hash(1), hash(2)]), hash(4), "of those that are left the oldest");
     drop(shared);
     assert_eq!(hole.asked_for(&[hash(1), hash(2), hash(4)]), hash(5));
-    assert!(fifth.report().unwrap().queried > 0);
+    assert!(fifth.report().wait().unwrap().queried > 0);
 }
 
 #[test]
 fn the_queue_has_an_end_that_the_error_names() {
     let hole = Hole::new();
     let dht = builder().limits(for_two()).queue(1).spawn().unwrap();
-    let held = [1, 2, 3].map(|index| ask(&dht, &hole, index).unwrap());
-    let error = ask(&dht, &hole, 4).unwrap_err();
+    let held = [1, 2, 3].map(|index| ask(&dht, &hole, index));
+    let error = ask(&dht, &hole, 4).wait().unwrap_err();
     assert_eq!(error, CallError::QueueFull { error: FULL, most: 1 });
     assert_eq!(
         error.to_string(),
         "all 2 lookup slots are in use (Limits::lookups), and 1 calls wait for them already (Builder::queue)"
     );
     drop(held);
-    assert!(ask(&dht, &hole, 4).is_ok());
+    assert!(ask(&dht, &hole, 4).report().wait().is_ok());
 
     let dht = builder().limits(for_two()).queue(0).spawn().unwrap();
-    let _held = [1, 2].map(|index| ask(&dht, &hole, index).unwrap());
-    assert_eq!(ask(&dht, &hole, 3).unwrap_err(), CallError::Start(FULL));
+    let _held = [1, 2].map(|index| ask(&dht, &hole, index));
+    assert_eq!(ask(&dht, &hole, 3).wait().unwrap_err(), CallError::Start(FULL));
 
     // What would never have a slot does not wait for one.
     let mut none = limits();
     none.scrapes = 0;
     let dht = builder().limits(none).spawn().unwrap();
     let never = StartError::TooSmall { limit: Limit::Scrapes, size: 0 };
-    assert_eq!(dht.scrape(HASH).unwrap_err(), CallError::Start(never));
+    assert_eq!(dht.scrape(HASH).wait().unwrap_err(), CallError::Start(never));
 }
 
 #[test]
@@ -227,11 +226,11 @@ fn queries_of_single_nodes_wait_as_well() {
     let (host_addr, hole_addr) = (host.addr(), hole.addr());
     thread::scope(|scope| {
         // It takes the one slot until it times out.
-        let unanswered = scope.spawn(|| dht.ping(hole_addr));
+        let unanswered = scope.spawn(|| dht.ping(hole_addr).wait());
         hole.hear();
-        let pings = [1, 2, 3].map(|_| scope.spawn(|| dht.ping(host_addr)));
-        let samples = [1, 2].map(|_| scope.spawn(|| dht.sample_infohashes(host_addr, NodeId::ZERO)));
-        dht.add_node(host_addr).unwrap();
+        let pings = [1, 2, 3].map(|_| scope.spawn(|| dht.ping(host_addr).wait()));
+        let samples = [1, 2].map(|_| scope.spawn(|| dht.sample_infohashes(host_addr, NodeId::ZERO).wait()));
+        dht.add_node(host_addr).wait().unwrap();
         // Nobody joins it: it ends when it is not asked for long.
         thread::spawn(move || {
             while let Some(heard) = host.heard() {
@@ -243,7 +242,7 @@ fn queries_of_single_nodes_wait_as_well() {
             assert_eq!(ping.join().unwrap().unwrap().id.as_bytes(), &ID);
         }
         samples.into_iter().for_each(|sample| assert!(sample.join().unwrap().is_ok()));
-        wait_for("it is kept", || dht.node_count(Family::V4) == Ok(1));
+        wait_for("it is kept", || dht.node_count(Family::V4).wait() == Ok(1));
     });
 }
 
@@ -253,21 +252,21 @@ fn what_waits_ends_with_the_node_and_fails_when_it_is_switched_off() {
     let mut one = for_two();
     one.inflight = 2;
     let dht = builder().limits(one).spawn().unwrap();
-    let mut searches = [1, 2, 3].map(|index| ask(&dht, &hole, index).unwrap());
-    dht.set_enabled(false).unwrap();
+    let mut searches = [1, 2, 3].map(|index| ask(&dht, &hole, index));
+    dht.set_enabled(false).wait().unwrap();
     let disabled = CallError::Start(StartError::Disabled);
     assert_eq!(searches[2].wait_timeout(PATIENCE), Err(disabled));
-    dht.set_enabled(true).unwrap();
+    dht.set_enabled(true).wait().unwrap();
 
-    let mut searches = [1, 2, 3].map(|index| ask(&dht, &hole, index).unwrap());
+    let mut searches = [1, 2, 3].map(|index| ask(&dht, &hole, index));
     let heard = [hole.hear(), hole.hear()];
     assert_ne!(heard[0].0.string("t"), heard[1].0.string("t"));
-    let borrowed = dht.dht();
-    let pinging = thread::spawn(move || borrowed.ping("127.0.0.1:9".parse().unwrap()));
-    dht.shutdown();
+    let borrowed = dht.handle();
+    let pinging = thread::spawn(move || borrowed.ping("127.0.0.1:9".parse().unwrap()).wait());
+    dht.shutdown().wait().unwrap();
     assert_eq!(pinging.join().unwrap(), Err(CallError::Closed));
     assert_eq!(searches[2].wait_timeout(PATIENCE), Err(CallError::Closed));
-    assert_eq!(searches[2].report(), Err(CallError::Closed));
+    assert_eq!(searches[2].report().wait(), Err(CallError::Closed));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -275,21 +274,21 @@ async fn a_task_that_leaves_takes_its_call_from_the_queue() {
     let hole = Hole::new();
     let mut limits = for_two();
     limits.inflight = 2;
-    let builder = task::Dht::builder().config(local_config()).limits(limits).bind(LOOPBACK);
-    let dht = builder.bootstrap::<String>([]).queue(2).spawn().unwrap();
-    let ask = async |index| dht.lookup(Lookup::GetPeers(hash(index)), asking(hole.addr())).await;
-    let _held = (ask(1).await.unwrap(), ask(2).await.unwrap());
+    let builder = Dht::builder().config(local_config()).limits(limits).bind(LOOPBACK);
+    let dht = builder.bootstrap::<String>([]).queue(2).spawn_tokio().unwrap();
+    let ask = |index| ask(&dht, &hole, index);
+    let _held = (ask(1), ask(2));
     assert_eq!([hole.asked_for(&[]), hole.asked_for(&[hash(1)])], [hash(1), hash(2)]);
     for _ in 0..10 {
         // Two places in the queue: one is taken by a search, and one by a ping, for a moment.
-        let waiting = ask(3).await.unwrap();
+        let waiting = ask(3);
         let mut ping = pin!(dht.ping(hole.addr()));
         assert!(futures_poll(ping.as_mut()).await, "it waits");
-        assert_eq!(dht.under_way().await.unwrap(), (2, 2));
+        assert_eq!(at_work(&dht).await.unwrap(), (2, 2));
         assert_eq!(waiting.report().await.unwrap().queried, 0);
     }
-    let full = [ask(3).await, ask(4).await, ask(5).await].map(Result::err);
-    assert_eq!(full, [None, None, Some(CallError::QueueFull { error: FULL, most: 2 })]);
+    let _waiting = [ask(3), ask(4)];
+    assert_eq!(soon(ask(5)).await, Err(CallError::QueueFull { error: FULL, most: 2 }));
 }
 
 /// Polls a future once, and returns whether it waits.
@@ -312,7 +311,7 @@ fn swarm_as_seen(found: usize, max_peers: u16) -> (usize, bool) {
     let swarm = swarm();
     let mut limits = limits();
     limits.found = found;
-    let dht: Owner = builder().limits(limits).spawn().unwrap();
+    let dht: Dht = builder().limits(limits).spawn().unwrap();
     let addrs: Vec<SocketAddr> = swarm.iter().map(|(socket, ..)| socket.local_addr().unwrap()).collect();
     for (socket, id, peers) in swarm {
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -327,13 +326,13 @@ fn swarm_as_seen(found: usize, max_peers: u16) -> (usize, bool) {
             }
         });
     }
-    addrs.iter().for_each(|addr| dht.add_node(*addr).unwrap());
-    wait_for("all of them are known", || dht.node_count(Family::V4) == Ok(addrs.len()));
+    addrs.iter().for_each(|addr| dht.add_node(*addr).wait().unwrap());
+    wait_for("all of them are known", || dht.node_count(Family::V4).wait() == Ok(addrs.len()));
     let mut options = LookupOptions::default();
     (options.k, options.max_peers) = (16, max_peers);
-    let mut search = dht.lookup(Lookup::GetPeers(HASH), options).unwrap();
+    let mut search = dht.lookup(Lookup::GetPeers(HASH), options);
     let report = search.wait_timeout(PATIENCE).unwrap().report;
-    let peers: BTreeSet<SocketAddr> = search.collect();
+    let peers: BTreeSet<SocketAddr> = search.into_iter().collect();
     assert_eq!((report.answered as usize, report.peers as usize), (addrs.len(), peers.len()));
     (peers.len(), report.more_peers)
 }

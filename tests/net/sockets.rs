@@ -1,208 +1,91 @@
-//! The sockets of both adapters while they run: closed, opened, moved, and broken.
+//! The sockets of nodes in each loop while they run: closed, opened, moved, and broken.
 
-use std::any::Any;
-use std::future::Future;
 use std::io;
-
-use crate::common::local_config;
-use crate::common::net::blocking::{builder, wait_for};
-use crate::common::net::{HASH, PATIENCE};
 #[cfg(target_os = "linux")]
 use std::net::{IpAddr, Ipv6Addr};
 use std::net::{SocketAddr, UdpSocket};
+use std::ops::Deref;
 use std::time::Duration;
 
-use dht_proto::net::{self, CallError, Notice};
+use dht_proto::net::{CallError, Dht, NetEvent, NetEvents};
 use dht_proto::{Announce, Family, NodeId, Pong, QueryError, StartError};
-use tokio::runtime::{Builder as RuntimeBuilder, Runtime};
+
+use crate::common::local_config;
+use crate::common::net::loops::{LOOPS, Loop};
+use crate::common::net::nodes::{builder, under_way, wait_for};
+use crate::common::net::{HASH, PATIENCE};
 
 const PING: &[u8] = b"d1:ad2:id20:abcdefghij0123456789e1:q4:ping1:t2:aa1:y1:qe";
 const DISABLED: CallError = CallError::Start(StartError::Disabled);
 
-/// A node in one of the adapters.
-enum Host {
-    Thread(net::Owner, net::Events),
-    Task { owner: net::tokio::Owner, events: net::tokio::Events, runtime: Runtime },
+/// A node in one of the loops, and what it tells.
+struct Host {
+    dht: Dht,
+    events: NetEvents,
+}
+
+impl Deref for Host {
+    type Target = Dht;
+
+    fn deref(&self) -> &Dht {
+        &self.dht
+    }
 }
 
 impl Host {
-    fn thread(at: &str, start: &[SocketAddr]) -> Self {
-        let builder = net::Dht::builder().config(local_config()).bind(at.parse().unwrap());
+    fn start(on: Loop, at: &str, start: &[SocketAddr]) -> Self {
+        let builder = Dht::builder().config(local_config()).bind(at.parse().unwrap());
         let mut builder = builder.bootstrap(start.iter().map(SocketAddr::to_string));
         let events = builder.subscribe();
-        Self::Thread(builder.spawn().unwrap(), events)
-    }
-
-    fn task(at: &str, start: &[SocketAddr]) -> Self {
-        let runtime = RuntimeBuilder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let builder = net::tokio::Dht::builder().config(local_config()).bind(at.parse().unwrap());
-        let mut builder = builder.bootstrap(start.iter().map(SocketAddr::to_string));
-        let events = builder.subscribe();
-        let owner = {
-            let _inside = runtime.enter();
-            builder.spawn().unwrap()
-        };
-        Self::Task { owner, events, runtime }
+        Self { dht: on.spawn(builder).unwrap(), events }
     }
 
     fn addr(&self) -> Option<SocketAddr> {
-        self.bound(Family::V4)
-    }
-
-    fn bound(&self, family: Family) -> Option<SocketAddr> {
-        match self {
-            Self::Thread(owner, _) => owner.local_addr(family),
-            Self::Task { owner, .. } => owner.local_addr(family),
-        }
-    }
-
-    fn is_enabled(&self) -> bool {
-        match self {
-            Self::Thread(owner, _) => owner.is_enabled(),
-            Self::Task { owner, .. } => owner.is_enabled(),
-        }
+        self.local_addr(Family::V4)
     }
 
     fn is_ready(&self) -> bool {
-        match self {
-            Self::Thread(owner, _) => owner.is_ready(Family::V4),
-            Self::Task { owner, .. } => owner.is_ready(Family::V4),
-        }
-    }
-
-    /// What tells whether it is ready, also after its end.
-    fn readiness(&self) -> Box<dyn Fn() -> bool> {
-        match self {
-            Self::Thread(owner, _) => {
-                let dht = owner.dht();
-                Box::new(move || dht.is_ready(Family::V4))
-            }
-            Self::Task { owner, .. } => {
-                let dht = owner.dht();
-                Box::new(move || dht.is_ready(Family::V4))
-            }
-        }
-    }
-
-    fn set_enabled(&self, enabled: bool) -> io::Result<()> {
-        match self {
-            Self::Thread(owner, _) => owner.set_enabled(enabled),
-            Self::Task { owner, runtime, .. } => block(runtime, owner.set_enabled(enabled)),
-        }
-    }
-
-    fn set_read_only(&self, read_only: bool) {
-        match self {
-            Self::Thread(owner, _) => owner.set_read_only(read_only).unwrap(),
-            Self::Task { owner, runtime, .. } => block(runtime, owner.set_read_only(read_only)).unwrap(),
-        }
-    }
-
-    fn rebind(&self, addr: Option<SocketAddr>) -> io::Result<()> {
-        match self {
-            Self::Thread(owner, _) => owner.rebind(addr),
-            Self::Task { owner, runtime, .. } => block(runtime, owner.rebind(addr)),
-        }
+        self.dht.is_ready(Family::V4)
     }
 
     fn id(&self) -> NodeId {
-        match self {
-            Self::Thread(owner, _) => owner.id(Family::V4).unwrap(),
-            Self::Task { owner, runtime, .. } => block(runtime, owner.id(Family::V4)).unwrap(),
-        }
+        self.dht.id(Family::V4).wait().unwrap()
     }
 
     fn knows(&self, addr: SocketAddr) -> bool {
-        let nodes = match self {
-            Self::Thread(owner, _) => owner.nodes(Family::V4).unwrap(),
-            Self::Task { owner, runtime, .. } => block(runtime, owner.nodes(Family::V4)).unwrap(),
-        };
-        nodes.iter().any(|node| node.addr == addr)
+        self.nodes(Family::V4).wait().unwrap().iter().any(|node| node.addr == addr)
     }
 
     fn ping(&self, addr: SocketAddr) -> Result<Pong, CallError> {
-        match self {
-            Self::Thread(owner, _) => owner.ping(addr),
-            Self::Task { owner, runtime, .. } => block(runtime, owner.ping(addr)),
-        }
-    }
-
-    /// Forgets its nodes.
-    fn clear(&self) {
-        match self {
-            Self::Thread(owner, _) => owner.clear_state().unwrap(),
-            Self::Task { owner, runtime, .. } => block(runtime, owner.clear_state()).unwrap(),
-        }
-    }
-
-    fn add_node(&self, addr: SocketAddr) {
-        match self {
-            Self::Thread(owner, _) => owner.add_node(addr).unwrap(),
-            Self::Task { owner, runtime, .. } => block(runtime, owner.add_node(addr)).unwrap(),
-        }
-    }
-
-    /// Whether no lookup and no query is under way.
-    fn is_at_rest(&self) -> bool {
-        let under_way = match self {
-            Self::Thread(owner, _) => owner.under_way(),
-            Self::Task { owner, runtime, .. } => block(runtime, owner.under_way()),
-        };
-        under_way == Ok((0, 0))
-    }
-
-    fn shutdown(self) {
-        match self {
-            Self::Thread(owner, _) => owner.shutdown(),
-            Self::Task { owner, runtime, .. } => block(&runtime, owner.shutdown()),
-        }
-    }
-
-    /// Returns what keeps it up.
-    fn start_announcing(&self) -> Box<dyn Any> {
-        let announce = Announce::port(7777);
-        match self {
-            Self::Thread(owner, _) => Box::new(owner.start_announcing(HASH, announce).unwrap()),
-            Self::Task { owner, runtime, .. } => {
-                Box::new(block(runtime, owner.start_announcing(HASH, announce)).unwrap())
-            }
-        }
+        self.dht.ping(addr).wait()
     }
 
     /// The error of a lookup that cannot start.
     fn refusal(&self) -> CallError {
-        match self {
-            Self::Thread(owner, _) => owner.get_peers(HASH).unwrap_err(),
-            Self::Task { owner, runtime, .. } => block(runtime, owner.get_peers(HASH)).unwrap_err(),
-        }
+        self.get_peers(HASH).wait().unwrap_err()
     }
 
-    /// The next notice about the sockets.
-    fn notice(&mut self) -> Notice {
+    /// The next event about the sockets.
+    fn event(&mut self) -> NetEvent {
         loop {
-            let notice = match self {
-                Self::Thread(_, events) => events.recv_timeout(PATIENCE).unwrap(),
-                Self::Task { events, runtime, .. } => block(runtime, events.recv()),
-            };
-            let notice = notice.expect("it runs");
-            if matches!(notice, Notice::SocketLost { .. } | Notice::Rebound { .. }) {
-                return notice;
+            let event = self.events.recv_timeout(PATIENCE).expect("it runs");
+            if matches!(event, NetEvent::SocketLost { .. } | NetEvent::Rebound { .. }) {
+                return event;
             }
         }
     }
 
     fn wait_ready(&self) {
-        match self {
-            Self::Thread(owner, _) => assert_eq!(owner.wait_ready(PATIENCE), Ok(true)),
-            Self::Task { owner, runtime, .. } => {
-                assert_eq!(block(runtime, owner.wait_ready(PATIENCE)), Ok(true));
-            }
-        }
+        assert_eq!(self.ready().wait_timeout(PATIENCE), Ok(()));
     }
 }
 
-fn block<T>(runtime: &Runtime, future: impl Future<Output = T>) -> T {
-    runtime.block_on(async { tokio::time::timeout(PATIENCE, future).await.expect("it takes too long") })
+/// What the system said.
+fn kind(error: CallError) -> io::ErrorKind {
+    match error {
+        CallError::Io(error) => error.kind(),
+        other => panic!("{other:?}"),
+    }
 }
 
 fn socket(at: SocketAddr) -> UdpSocket {
@@ -212,68 +95,65 @@ fn socket(at: SocketAddr) -> UdpSocket {
 }
 
 /// A node that knows nobody, and its address.
-fn lone() -> (net::Owner, SocketAddr) {
-    let owner = builder().spawn().unwrap();
+fn lone(on: Loop) -> (Dht, SocketAddr) {
+    let owner = on.spawn(builder()).unwrap();
     let addr = owner.local_addr(Family::V4).unwrap();
     (owner, addr)
 }
 
 /// A node that stays, and one under test that has joined it. It has an address that no other test binds,
 /// so that nobody takes its port while its socket is closed.
-fn pair(start: Start) -> (net::Owner, SocketAddr, Host) {
-    let (stays, addr) = lone();
-    let host = start(if cfg!(target_os = "linux") { "127.0.0.3:0" } else { "127.0.0.1:0" }, &[addr]);
+fn pair(on: Loop) -> (Dht, SocketAddr, Host) {
+    let (stays, addr) = lone(on);
+    let host =
+        Host::start(on, if cfg!(target_os = "linux") { "127.0.0.3:0" } else { "127.0.0.1:0" }, &[addr]);
     host.wait_ready();
     (stays, addr, host)
 }
 
-type Start = fn(&str, &[SocketAddr]) -> Host;
-
-const BOTH: [Start; 2] = [Host::thread, Host::task];
-
 #[test]
 fn c_17_a_node_is_switched_off_and_on_at_the_same_port() {
-    for start in BOTH {
-        let (stays, stays_at, mut host) = pair(start);
+    for &on in LOOPS {
+        let (stays, stays_at, mut host) = pair(on);
         let (addr, id) = (host.addr().unwrap(), host.id());
-        let _held = host.start_announcing();
-        wait_for("it is announced", || !stays.stored_peers(HASH).unwrap().is_empty());
+        let _held = host.start_announcing(HASH, Announce::port(7777));
+        wait_for("it is announced", || !stays.stored_peers(HASH).wait().unwrap().is_empty());
         for _ in 0..2 {
-            host.set_enabled(false).unwrap();
+            host.set_enabled(false).wait().unwrap();
             assert!(!host.is_enabled() && !host.is_ready());
             assert_eq!(host.addr(), None);
             assert_eq!((host.ping(stays_at), host.refusal()), (Err(DISABLED), DISABLED));
             assert!(host.knows(stays_at) && host.id() == id);
         }
         drop(socket(addr));
-        stays.clear_peers().unwrap();
+        stays.with(|node, _| node.clear_peers()).wait().unwrap();
         for _ in 0..2 {
-            host.set_enabled(true).unwrap();
+            host.set_enabled(true).wait().unwrap();
             assert!(host.is_enabled());
             assert_eq!(host.addr(), Some(addr));
         }
-        assert_eq!(host.notice(), Notice::Rebound { addr }, "and nothing before");
+        assert_eq!(host.event(), NetEvent::Rebound { addr }, "and nothing before");
         host.wait_ready();
-        wait_for("it is announced again", || !stays.stored_peers(HASH).unwrap().is_empty());
+        wait_for("it is announced again", || !stays.stored_peers(HASH).wait().unwrap().is_empty());
         assert!(host.ping(stays_at).is_ok() && host.id() == id);
     }
 }
 
 #[test]
 fn a_node_that_has_lost_the_dht_is_not_ready_until_it_has_joined_anew() {
-    for start in BOTH {
-        let (gone, gone_at) = lone();
-        let host = start("127.0.0.1:0", &[]);
-        host.add_node(gone_at);
+    for &on in LOOPS {
+        let (gone, gone_at) = lone(on);
+        let host = Host::start(on, "127.0.0.1:0", &[]);
+        host.add_node(gone_at).wait().unwrap();
         host.wait_ready();
         assert!(host.is_ready());
-        wait_for("it is at rest", || host.is_at_rest());
+        wait_for("it is at rest", || host.with(|node, _| under_way(node)).wait() == Ok((0, 0)));
         // Nobody is left whom it could join at once.
-        gone.shutdown();
-        host.clear();
+        gone.shutdown().wait().unwrap();
+        host.clear_state().wait().unwrap();
         assert!(!host.is_ready());
-        let (_other, other_at) = lone();
-        host.add_node(other_at);
+        let (_other, other_at) = lone(on);
+        host.add_node(other_at).wait().unwrap();
         host.wait_ready();
         assert!(host.is_ready() && host.knows(other_at));
     }
@@ -281,26 +161,26 @@ fn a_node_that_has_lost_the_dht_is_not_ready_until_it_has_joined_anew() {
 
 #[test]
 fn a_node_that_has_ended_is_not_ready() {
-    for start in BOTH {
-        let (_stays, _, host) = pair(start);
-        let is_ready = host.readiness();
-        host.shutdown();
-        assert!(!is_ready());
+    for &on in LOOPS {
+        let (_stays, _, host) = pair(on);
+        let dht = host.handle();
+        host.dht.shutdown().wait().unwrap();
+        assert!(!dht.is_ready(Family::V4));
     }
 }
 
 #[test]
 fn c_18_a_port_that_was_named_and_is_taken_is_waited_for() {
-    for start in BOTH {
+    for &on in LOOPS {
         let free = socket("127.0.0.1:0".parse().unwrap()).local_addr().unwrap();
-        let mut host = start(&free.to_string(), &[]);
-        host.set_enabled(false).unwrap();
+        let mut host = Host::start(on, &free.to_string(), &[]);
+        host.set_enabled(false).wait().unwrap();
         let taken = socket(free);
-        assert_eq!(host.set_enabled(true).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        assert_eq!(kind(host.set_enabled(true).wait().unwrap_err()), io::ErrorKind::AddrInUse);
         assert!(host.is_enabled() && host.addr().is_none());
         assert_eq!(host.refusal(), DISABLED);
         assert!(
-            matches!(host.notice(), Notice::SocketLost { addr, retry_in, .. } if addr == free && !retry_in.is_zero())
+            matches!(host.event(), NetEvent::SocketLost { addr, retry_in, .. } if addr == free && !retry_in.is_zero())
         );
         drop(taken);
         wait_for("it is opened", || host.addr() == Some(free));
@@ -309,12 +189,12 @@ fn c_18_a_port_that_was_named_and_is_taken_is_waited_for() {
 
 #[test]
 fn c_18_a_port_that_was_not_named_and_is_taken_gives_way_to_another() {
-    for start in BOTH {
-        let (_stays, stays_at, host) = pair(start);
+    for &on in LOOPS {
+        let (_stays, stays_at, host) = pair(on);
         let before = host.addr().unwrap();
-        host.set_enabled(false).unwrap();
+        host.set_enabled(false).wait().unwrap();
         let _taken = socket(before);
-        host.set_enabled(true).unwrap();
+        host.set_enabled(true).wait().unwrap();
         assert!(host.addr().is_some_and(|addr| addr != before));
         assert!(host.ping(stays_at).is_ok());
     }
@@ -322,22 +202,22 @@ fn c_18_a_port_that_was_not_named_and_is_taken_gives_way_to_another() {
 
 #[test]
 fn c_18_a_rebound_node_keeps_its_id_and_table() {
-    for start in BOTH {
-        let (stays, stays_at, mut host) = pair(start);
+    for &on in LOOPS {
+        let (stays, stays_at, mut host) = pair(on);
         let (before, id) = (host.addr().unwrap(), host.id());
-        host.rebind(None).unwrap();
-        assert_eq!(host.notice(), Notice::Rebound { addr: before });
+        host.rebind(None).wait().unwrap();
+        assert_eq!(host.event(), NetEvent::Rebound { addr: before });
         host.wait_ready();
-        host.rebind(Some("127.0.0.1:0".parse().unwrap())).unwrap();
+        host.rebind(Some("127.0.0.1:0".parse().unwrap())).wait().unwrap();
         let addr = host.addr().unwrap();
         assert_ne!(addr, before);
-        assert_eq!(host.notice(), Notice::Rebound { addr });
+        assert_eq!(host.event(), NetEvent::Rebound { addr });
         assert!(host.knows(stays_at) && host.id() == id);
         drop(socket(before));
         host.wait_ready();
-        assert_eq!(stays.ping(addr).unwrap().id, id);
+        assert_eq!(stays.ping(addr).wait().unwrap().id, id);
         // Where it is bound already, to a socket of its own.
-        host.rebind(Some(addr)).unwrap();
+        host.rebind(Some(addr)).wait().unwrap();
         assert_eq!(host.addr(), Some(addr));
         assert!(host.ping(stays_at).is_ok());
     }
@@ -345,14 +225,14 @@ fn c_18_a_rebound_node_keeps_its_id_and_table() {
 
 #[test]
 fn an_address_that_cannot_be_bound_changes_nothing() {
-    for start in BOTH {
-        let (_stays, stays_at, host) = pair(start);
+    for &on in LOOPS {
+        let (_stays, stays_at, host) = pair(on);
         let addr = host.addr().unwrap();
-        assert_eq!(host.rebind(Some(stays_at)).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+        assert_eq!(kind(host.rebind(Some(stays_at)).wait().unwrap_err()), io::ErrorKind::AddrInUse);
         let elsewhere = "192.0.2.1:0".parse().unwrap();
-        assert_eq!(host.rebind(Some(elsewhere)).unwrap_err().kind(), io::ErrorKind::AddrNotAvailable);
+        assert_eq!(kind(host.rebind(Some(elsewhere)).wait().unwrap_err()), io::ErrorKind::AddrNotAvailable);
         let other_family = "[::1]:0".parse().unwrap();
-        assert_eq!(host.rebind(Some(other_family)).unwrap_err().kind(), io::ErrorKind::Unsupported);
+        assert_eq!(kind(host.rebind(Some(other_family)).wait().unwrap_err()), io::ErrorKind::Unsupported);
         assert_eq!(host.addr(), Some(addr));
         assert!(host.is_ready() && host.ping(stays_at).is_ok());
     }
@@ -360,14 +240,14 @@ fn an_address_that_cannot_be_bound_changes_nothing() {
 
 #[test]
 fn b43_01_read_only_is_switched_on_and_off() {
-    for start in BOTH {
-        let (stays, _, host) = pair(start);
+    for &on in LOOPS {
+        let (stays, _, host) = pair(on);
         // What it asks on its own account would be counted as well.
-        assert_eq!(stays.wait_ready(PATIENCE), Ok(true));
-        wait_for("it is at rest", || stays.under_way() == Ok((0, 0)));
+        assert_eq!(stays.ready().wait_timeout(PATIENCE), Ok(()));
+        wait_for("it is at rest", || stays.with(|node, _| under_way(node)).wait() == Ok((0, 0)));
         let stranger = socket("127.0.0.1:0".parse().unwrap());
         for (count, read_only) in [true, true, false, false].into_iter().enumerate() {
-            host.set_read_only(read_only);
+            host.set_read_only(read_only).wait().unwrap();
             stranger.send_to(PING, host.addr().unwrap()).unwrap();
             if read_only {
                 wait_for("it is counted", || dropped(&host) == count as u64 + 1);
@@ -393,10 +273,7 @@ fn answer(stranger: &UdpSocket) -> SocketAddr {
 
 /// Queries that came while the node was read-only.
 fn dropped(host: &Host) -> u64 {
-    match host {
-        Host::Thread(dht, _) => dht.stats().unwrap().dropped.read_only,
-        Host::Task { owner, runtime, .. } => block(runtime, owner.stats()).unwrap().dropped.read_only,
-    }
+    host.stats().wait().unwrap().dropped.read_only
 }
 
 /// On loopback all of 127/8 is ours; of IPv6 what the host has.
@@ -404,14 +281,14 @@ fn dropped(host: &Host) -> u64 {
 #[test]
 fn q_27_b32_16_a_socket_bound_to_all_addresses_answers_from_the_one_that_was_asked() {
     let v4 = ["127.0.0.1", "127.0.0.2", "127.5.6.7"].map(|ip| ip.parse().unwrap());
-    for start in BOTH {
+    for &on in LOOPS {
         for (all, ours) in [("0.0.0.0:0", v4.to_vec()), ("[::]:0", own_ipv6())] {
             let Some(&first) = ours.first() else {
                 eprintln!("skipped: a host without IPv6");
                 continue;
             };
-            let host = start(all, &[]);
-            let port = host.bound(Family::of(&all.parse().unwrap())).unwrap().port();
+            let host = Host::start(on, all, &[]);
+            let port = host.local_addr(Family::of(&all.parse().unwrap())).unwrap().port();
             let stranger = socket(SocketAddr::new(first, 0));
             for &asked in &ours {
                 let asked = SocketAddr::new(asked, port);
@@ -436,26 +313,26 @@ fn own_ipv6() -> Vec<IpAddr> {
 #[cfg(target_os = "linux")]
 #[test]
 fn c_18_a_socket_that_breaks_is_opened_again_and_nobody_notices() {
-    for start in BOTH {
+    for &on in LOOPS {
         // While it is closed another program may take its port.
-        assert!((0..5).any(|_| is_opened_again(start)));
+        assert!((0..5).any(|_| is_opened_again(on)));
     }
 }
 
 /// Whether a socket that breaks comes back at its own address, and nobody notices.
 #[cfg(target_os = "linux")]
-fn is_opened_again(start: Start) -> bool {
-    let (_stays, stays_at, mut host) = pair(start);
+fn is_opened_again(on: Loop) -> bool {
+    let (_stays, stays_at, mut host) = pair(on);
     let (addr, id) = (host.addr().unwrap(), host.id());
     break_socket(addr);
     // Not even the query that finds it broken is lost.
     assert!(host.ping(stays_at).is_ok());
-    let lost = host.notice();
+    let lost = host.event();
     assert!(
-        matches!(lost, Notice::SocketLost { addr: at, retry_in: Duration::ZERO, .. } if at == addr),
+        matches!(lost, NetEvent::SocketLost { addr: at, retry_in: Duration::ZERO, .. } if at == addr),
         "{lost:?}"
     );
-    let Notice::Rebound { addr: reopened } = host.notice() else { panic!("it is opened again") };
+    let NetEvent::Rebound { addr: reopened } = host.event() else { panic!("it is opened again") };
     if reopened != addr {
         return false;
     }
@@ -469,9 +346,9 @@ fn is_opened_again(start: Start) -> bool {
 #[cfg(target_os = "linux")]
 #[test]
 fn c_18_a_socket_that_breaks_again_and_again_is_opened_ever_more_seldom() {
-    for start in BOTH {
-        let (_stays, stays_at, mut host) = pair(start);
-        let _held = host.start_announcing();
+    for &on in LOOPS {
+        let (_stays, stays_at, mut host) = pair(on);
+        let _held = host.start_announcing(HASH, Announce::port(7777));
         let mut pauses = Vec::new();
         for _ in 0..4 {
             let addr = host.addr().unwrap();
@@ -481,10 +358,10 @@ fn c_18_a_socket_that_breaks_again_and_again_is_opened_ever_more_seldom() {
                 matches!(result, Ok(_) | Err(CallError::Query(QueryError::Disabled) | DISABLED)),
                 "{result:?}"
             );
-            let Notice::SocketLost { addr: at, retry_in, .. } = host.notice() else { panic!("it was lost") };
+            let NetEvent::SocketLost { addr: at, retry_in, .. } = host.event() else { panic!("it was lost") };
             assert_eq!(at, addr);
             pauses.push(retry_in.as_millis());
-            assert_eq!(host.notice(), Notice::Rebound { addr });
+            assert_eq!(host.event(), NetEvent::Rebound { addr });
         }
         assert_eq!(pauses, [0, 100, 200, 400]);
         host.wait_ready();

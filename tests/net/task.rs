@@ -1,11 +1,11 @@
-//! The tokio adapter over real sockets on loopback.
+//! Nodes in a task of a tokio runtime over real sockets on loopback, whose callers await.
 
 use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 
 use crate::common;
-use crate::common::local_config;
-use crate::common::net::{HASH, LOOPBACK, PATIENCE, asking, assert_asleep, limits};
+use crate::common::net::tasks::{addr, at_work, builder, network, soon};
+use crate::common::net::{HASH, LOOPBACK, PATIENCE, asking, assert_asleep};
 use crate::common::raw::{ID, Packet, join, node_list, value_list};
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 use std::path::Path;
@@ -18,8 +18,10 @@ use std::task::Poll;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use dht_proto::net::tokio::{Builder, Dht, Outgoing, Owner, Search};
-use dht_proto::net::{CallError, Loaded, Notice, SpawnError, StateFile};
+use dht_proto::net::{
+    Builder, CallError, Dht, DhtHandle, External, Loaded, LookupHandle, NetEvent, Outgoing, SpawnError,
+    StateFile,
+};
 use dht_proto::{
     Announce, Config, Event, Family, InfoHash, Lookup, LookupOptions, QueryError, StartError, State,
 };
@@ -28,28 +30,10 @@ use tokio::net::UdpSocket;
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
-fn builder() -> Builder {
-    Dht::builder().config(local_config()).limits(limits()).bind(LOOPBACK).bootstrap::<String>([])
-}
-
-fn addr(dht: &Dht) -> SocketAddr {
-    dht.local_addr(Family::V4).unwrap()
-}
-
-async fn soon<T>(future: impl Future<Output = T>) -> T {
-    timeout(PATIENCE, future).await.expect("it takes too long")
-}
-
-/// Nodes that start from the first of them, all joined.
-async fn network(count: usize) -> Vec<Owner> {
-    let first = builder().spawn().unwrap();
-    let start = addr(&first).to_string();
-    let mut nodes = vec![first];
-    nodes.extend((1..count).map(|_| builder().bootstrap([&start]).spawn().unwrap()));
-    for node in &nodes[1..] {
-        assert_eq!(node.wait_ready(PATIENCE).await, Ok(true));
-    }
-    nodes
+/// A node without a socket.
+fn external(mut builder: Builder) -> (Dht, External) {
+    let external = builder.external();
+    (builder.spawn_tokio().unwrap(), external)
 }
 
 /// A socket that never answers by itself.
@@ -59,9 +43,9 @@ async fn silent() -> (UdpSocket, SocketAddr) {
     (socket, addr)
 }
 
-async fn wait_for_under_way(dht: &Dht, what: &str, done: impl Fn(usize, usize) -> bool) {
+async fn wait_for_under_way(dht: &DhtHandle, what: &str, done: impl Fn(usize, usize) -> bool) {
     for _ in 0..6000 {
-        let (lookups, queries) = dht.under_way().await.unwrap();
+        let (lookups, queries) = at_work(dht).await.unwrap();
         if done(lookups, queries) {
             return;
         }
@@ -93,9 +77,9 @@ async fn answer_with(peer: SocketAddr, socket: &UdpSocket) {
 fn handles_and_searches_may_go_to_any_task() {
     fn shared<T: Clone + Send + Sync + 'static>() {}
     fn sent<T: Send + 'static>() {}
-    shared::<Dht>();
-    sent::<Search>();
-    sent::<Owner>();
+    shared::<DhtHandle>();
+    sent::<LookupHandle>();
+    sent::<Dht>();
 }
 
 #[tokio::test]
@@ -104,11 +88,11 @@ async fn two_nodes_find_each_other_s_peers() {
     let (a, b) = (&nodes[0], &nodes[1]);
     for (from, to, port) in [(a, b, 7001), (b, a, 7002)] {
         let hash = InfoHash::from_bytes([port as u8; 20]);
-        let mut announcing = from.announce(hash, Announce::port(port)).await.unwrap();
-        assert_eq!(soon(announcing.wait()).await.unwrap().acknowledged, [addr(to)]);
+        let mut announcing = from.announce(hash, Announce::port(port));
+        assert_eq!(soon(&mut announcing).await.unwrap().acknowledged, [addr(to)]);
         let peers = to.stored_peers(hash).await.unwrap();
         assert_eq!(peers, [SocketAddr::from(([127, 0, 0, 1], port))]);
-        let mut search = from.get_peers(hash).await.unwrap();
+        let mut search = from.get_peers(hash);
         assert_eq!(next(&mut search).await, Some(peers[0]));
         assert_eq!(next(&mut search).await, None);
         assert_eq!(search.outcome().unwrap().unwrap().report.peers, 1);
@@ -121,40 +105,40 @@ async fn two_nodes_find_each_other_s_peers() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_one_of_many_announces_another_finds() {
     let nodes = network(10).await;
-    let mut announcing = nodes[3].announce(HASH, Announce::port(7777)).await.unwrap();
-    assert!(!soon(announcing.wait()).await.unwrap().acknowledged.is_empty());
-    let dht = nodes[7].dht();
+    let mut announcing = nodes[3].announce(HASH, Announce::port(7777));
+    assert!(!soon(&mut announcing).await.unwrap().acknowledged.is_empty());
+    let dht = nodes[7].handle();
     let found = tokio::spawn(async move {
-        let mut search = dht.get_peers(HASH).await.unwrap();
+        let mut search = dht.get_peers(HASH);
         (search.recv().await, search.recv().await)
     });
     let peer = "127.0.0.1:7777".parse().unwrap();
     assert_eq!(soon(found).await.unwrap(), (Ok(Some(peer)), Ok(None)));
-    let outcome = soon(nodes[5].find_node(HASH.into()).await.unwrap().wait()).await.unwrap();
+    let outcome = soon(nodes[5].find_node(HASH.into())).await.unwrap();
     assert!(!outcome.nodes.is_empty());
 }
 
 #[tokio::test]
 async fn callers_share_a_lookup_and_none_ends_another_s() {
-    let dht = builder().spawn().unwrap();
+    let dht = builder().spawn_tokio().unwrap();
     let (socket, hole) = silent().await;
-    let search = async |lookup| dht.lookup(lookup, asking(hole)).await.unwrap();
+    let search = async |lookup| dht.lookup(lookup, asking(hole));
     let mut first = search(Lookup::GetPeers(HASH)).await;
     let second = search(Lookup::GetPeers(HASH)).await;
     let other = search(Lookup::FindNode(HASH.into())).await;
-    assert_eq!(dht.under_way().await.unwrap().0, 2);
+    assert_eq!(at_work(&dht).await.unwrap().0, 2);
     drop(second);
     drop(other);
     wait_for_under_way(&dht, "what has no users ends", |lookups, _| lookups == 1).await;
     let peer = "127.0.0.1:6881".parse().unwrap();
     let (found, ()) = tokio::join!(next(&mut first), answer_with(peer, &socket));
     assert_eq!(found, Some(peer));
-    assert_eq!(soon(first.wait()).await.unwrap().report.peers, 1);
+    assert_eq!(soon(&mut first).await.unwrap().report.peers, 1);
 }
 
 #[tokio::test]
 async fn a_peer_comes_when_it_is_found_and_again_for_a_late_comer() {
-    let (owner, external) = builder().external().unwrap();
+    let (owner, external) = external(builder());
     let [answering, hole, peer] = [1, 2, 6881].map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
     let network = tokio::spawn(async move {
         while let Some(Outgoing { destination: to, datagram, .. }) = external.next_outgoing().await {
@@ -173,7 +157,7 @@ async fn a_peer_comes_when_it_is_found_and_again_for_a_late_comer() {
     wait_for_under_way(&owner, "it has answered", |_, queries| queries == 0).await;
     let mut options = LookupOptions::default();
     (options.timeout, options.stall) = (PATIENCE, Some(PATIENCE));
-    let search = async || owner.lookup(Lookup::GetPeers(HASH), options).await.unwrap();
+    let search = async || owner.lookup(Lookup::GetPeers(HASH), options);
     let mut first = search().await;
     assert_eq!(next(&mut first).await, Some(peer));
     assert_eq!(first.outcome(), None);
@@ -183,13 +167,13 @@ async fn a_peer_comes_when_it_is_found_and_again_for_a_late_comer() {
     assert!(late.report().await.is_ok(), "it goes on for the one that is left");
     drop(late);
     wait_for_under_way(&owner, "none is left", |lookups, _| lookups == 0).await;
-    soon(owner.shutdown()).await;
+    soon(owner.shutdown()).await.unwrap();
     soon(network).await.unwrap();
 }
 
 #[tokio::test]
 async fn dropped_streams_and_futures_cancel_and_leak_nothing() {
-    let dht = builder().spawn().unwrap();
+    let dht = builder().spawn_tokio().unwrap();
     let (_socket, hole) = silent().await;
     let mut random = 1_u32;
     let mut draw = |below: u32| {
@@ -201,26 +185,22 @@ async fn dropped_streams_and_futures_cancel_and_leak_nothing() {
     };
     let mut options = asking(hole);
     options.timeout = Duration::from_secs(2);
-    let (mut kept, mut started): (Vec<Search>, u32) = (Vec::new(), 0);
+    let (mut kept, mut started): (Vec<LookupHandle>, u32) = (Vec::new(), 0);
     for round in 0..4000_u32 {
         let mut hash = [0; 20];
         hash[..4].copy_from_slice(&draw(50).to_le_bytes());
-        let mut asked = pin!(dht.lookup(Lookup::GetPeers(hash.into()), options));
-        let mut pinged = pin!(dht.ping(hole));
-        // Each future is polled a few times, and then dropped wherever it has come to.
-        let (mut left, mut found) = (draw(4), None);
+        let mut search = dht.lookup(Lookup::GetPeers(hash.into()), options);
+        let mut pinged = (round % 4 == 0).then(|| dht.ping(hole));
+        // Each is polled a few times, and then dropped or kept wherever it has come to.
+        let mut left = draw(4);
         poll_fn(|cx| {
             if left == 0 {
                 return Poll::Ready(());
             }
             left -= 1;
-            if found.is_none()
-                && let Poll::Ready(search) = asked.as_mut().poll(cx)
-            {
-                found = search.ok();
-            }
-            if round % 4 == 0
-                && let Poll::Ready(result) = pinged.as_mut().poll(cx)
+            assert_eq!(Pin::new(&mut search).poll_next(cx), Poll::Pending);
+            if let Some(pinged) = &mut pinged
+                && let Poll::Ready(result) = Pin::new(pinged).poll(cx)
             {
                 panic!("it neither answers nor fails so soon: {result:?}");
             }
@@ -228,9 +208,7 @@ async fn dropped_streams_and_futures_cancel_and_leak_nothing() {
             Poll::Pending
         })
         .await;
-        if let Some(mut search) = found {
-            let polled = poll_fn(|cx| Poll::Ready(Pin::new(&mut search).poll_next(cx))).await;
-            assert_eq!(polled, Poll::Pending);
+        if draw(2) == 0 {
             kept.push(search);
             started += 1;
         }
@@ -241,26 +219,26 @@ async fn dropped_streams_and_futures_cancel_and_leak_nothing() {
     drop(kept);
     assert!(started > 500, "{started} searches");
     // Calls are taken in their order, and what was given up before goes first.
-    assert_eq!(dht.under_way().await.unwrap().0, 0);
+    assert_eq!(at_work(&dht).await.unwrap().0, 0);
     // What was asked already is still waited for: answers are good for the table.
     wait_for_under_way(&dht, "all queries end", |_, queries| queries == 0).await;
     let tasks = tokio::runtime::Handle::current().metrics().num_alive_tasks();
     assert_eq!(tasks, 1, "the node's own");
-    soon(dht.shutdown()).await;
+    soon(dht.shutdown()).await.unwrap();
     assert_eq!(tokio::runtime::Handle::current().metrics().num_alive_tasks(), 0);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 3)]
 async fn tasks_that_are_aborted_leak_nothing() {
-    let dht = builder().spawn().unwrap();
+    let dht = builder().spawn_tokio().unwrap();
     let (_socket, hole) = silent().await;
     for round in 0..100_u32 {
         let tasks: Vec<JoinHandle<_>> = (0..20_u8)
             .map(|n| {
-                let dht = dht.dht();
+                let dht = dht.handle();
                 tokio::spawn(async move {
                     let lookup = Lookup::GetPeers(InfoHash::from_bytes([n % 7; 20]));
-                    let mut search = dht.lookup(lookup, asking(hole)).await?;
+                    let mut search = dht.lookup(lookup, asking(hole));
                     search.recv().await
                 })
             })
@@ -272,26 +250,26 @@ async fn tasks_that_are_aborted_leak_nothing() {
         for task in tasks {
             assert!(soon(task).await.is_err_and(|error| error.is_cancelled()));
         }
-        assert_eq!(dht.under_way().await.unwrap().0, 0);
+        assert_eq!(at_work(&dht).await.unwrap().0, 0);
     }
 }
 
 #[tokio::test]
 async fn a_dropped_ping_is_cancelled() {
-    let dht = builder().spawn().unwrap();
+    let dht = builder().spawn_tokio().unwrap();
     let (_socket, hole) = silent().await;
     assert!(timeout(Duration::from_millis(50), dht.ping(hole)).await.is_err());
-    assert_eq!(dht.under_way().await, Ok((0, 0)));
+    assert_eq!(at_work(&dht).await, Ok((0, 0)));
     assert_eq!(dht.ping("127.0.0.1:0".parse().unwrap()).await, Err(StartError::AddressRefused.into()));
 }
 
 #[tokio::test]
 async fn many_tasks_wait_for_room_and_all_are_served() {
-    let dht = builder().spawn().unwrap();
+    let dht = builder().spawn_tokio().unwrap();
     let tasks: Vec<JoinHandle<_>> = (0..2000)
         .map(|_| {
-            let dht = dht.dht();
-            tokio::spawn(async move { dht.under_way().await })
+            let dht = dht.handle();
+            tokio::spawn(async move { at_work(&dht).await })
         })
         .collect();
     for task in tasks {
@@ -302,7 +280,7 @@ async fn many_tasks_wait_for_room_and_all_are_served() {
 #[tokio::test]
 async fn an_idle_task_sleeps() {
     let born = Instant::now();
-    let dht = builder().spawn().unwrap();
+    let dht = builder().spawn_tokio().unwrap();
     dht.stats().await.unwrap();
     sleep(Duration::from_secs(2)).await;
     // It slept between the two calls, or it could not take the second.
@@ -312,11 +290,11 @@ async fn an_idle_task_sleeps() {
 
 #[tokio::test]
 async fn what_waits_to_be_sent_goes_out_at_the_end() {
-    let dht = builder().spawn().unwrap();
+    let dht = builder().spawn_tokio().unwrap();
     let port = addr(&dht);
     let (socket, hole) = silent().await;
     dht.add_node(hole).await.unwrap();
-    soon(dht.shutdown()).await;
+    soon(dht.shutdown()).await.unwrap();
     let mut buffer = [0; 1500];
     let len = soon(socket.recv(&mut buffer)).await.unwrap();
     assert!(buffer[..len].windows(7).any(|word| word == b"1:q4:pi"));
@@ -325,20 +303,22 @@ async fn what_waits_to_be_sent_goes_out_at_the_end() {
 
 #[tokio::test]
 async fn ports_in_use_and_odd_hosts_are_errors_at_the_start() {
-    let taken = builder().spawn().unwrap();
-    match builder().bind(addr(&taken)).spawn() {
+    let taken = builder().spawn_tokio().unwrap();
+    match builder().bind(addr(&taken)).spawn_tokio() {
         Err(SpawnError::Bind { addr: refused, .. }) => assert_eq!(refused, addr(&taken)),
         other => panic!("{other:?}"),
     }
-    assert!(matches!(builder().bootstrap(["no port"]).spawn(), Err(SpawnError::Host(_))));
+    assert!(matches!(builder().bootstrap(["no port"]).spawn_tokio(), Err(SpawnError::Host(_))));
     let mut config = Config::default();
     (config.ipv4, config.ipv6) = (false, false);
-    assert!(matches!(builder().config(config).external(), Err(SpawnError::NoFamily)));
+    let mut builder = builder().config(config);
+    let _external = builder.external();
+    assert!(matches!(builder.spawn_tokio(), Err(SpawnError::NoFamily)));
 }
 
 #[tokio::test]
 async fn a_node_without_a_socket_is_switched_off_and_on_as_well() {
-    let (owner, external) = builder().external().unwrap();
+    let (owner, external) = external(builder());
     let other = SocketAddr::from(([127, 0, 0, 1], 9));
     for _ in 0..2 {
         owner.set_enabled(false).await.unwrap();
@@ -355,28 +335,29 @@ async fn a_node_without_a_socket_is_switched_off_and_on_as_well() {
     // The caller moves its own socket, and says so.
     owner.rebind(None).await.unwrap();
     assert_eq!(owner.stats().await.unwrap().interrupted, 1);
-    assert_eq!(owner.rebind(Some(other)).await.unwrap_err().kind(), std::io::ErrorKind::Unsupported);
+    let refused = owner.rebind(Some(other)).await;
+    assert!(matches!(refused, Err(CallError::Io(error)) if error.kind() == std::io::ErrorKind::Unsupported));
 }
 
 #[test]
 fn without_a_runtime_it_does_not_start() {
-    assert!(matches!(builder().spawn(), Err(SpawnError::System(_))));
+    assert!(matches!(builder().spawn_tokio(), Err(SpawnError::System(_))));
 }
 
 #[tokio::test]
 async fn c_17_after_the_end_every_call_says_so() {
-    let owner = builder().spawn().unwrap();
-    let dht = owner.dht();
+    let owner = builder().spawn_tokio().unwrap();
+    let dht = owner.handle();
     let (_socket, hole) = silent().await;
-    let mut search = dht.lookup(Lookup::GetPeers(HASH), asking(hole)).await.unwrap();
-    let mut events = dht.subscribe().await.unwrap();
+    let mut search = dht.lookup(Lookup::GetPeers(HASH), asking(hole));
+    let mut events = dht.subscribe();
     let pinging = tokio::spawn({
         let dht = dht.clone();
         async move { dht.ping(hole).await }
     });
     let waiting = tokio::spawn({
         let dht = dht.clone();
-        async move { dht.wait_ready(PATIENCE).await }
+        async move { dht.ready().await }
     });
     wait_for_under_way(&dht, "the ping is sent", |_, queries| queries == 2).await;
     drop(owner);
@@ -384,40 +365,40 @@ async fn c_17_after_the_end_every_call_says_so() {
     assert_eq!(soon(waiting).await.unwrap(), Err(CallError::Closed));
     assert_eq!(next(&mut search).await, None);
     assert_eq!(search.recv().await, Err(CallError::Closed));
-    assert_eq!(search.wait().await, Err(CallError::Closed));
+    assert_eq!((&mut search).await, Err(CallError::Closed));
     assert_eq!(search.report().await, Err(CallError::Closed));
     while next(&mut events).await.is_some() {}
     assert_eq!(dht.stats().await, Err(CallError::Closed));
     assert_eq!(dht.ping(hole).await, Err(CallError::Closed));
-    assert_eq!(dht.wait_ready(PATIENCE).await, Err(CallError::Closed));
-    assert!(matches!(dht.get_peers(HASH).await, Err(CallError::Closed)));
-    assert!(matches!(dht.subscribe().await, Err(CallError::Closed)));
+    assert_eq!(dht.ready().await, Err(CallError::Closed));
+    assert_eq!(dht.get_peers(HASH).recv().await, Err(CallError::Closed));
+    assert_eq!(dht.subscribe().recv().await, Err(CallError::Closed));
 }
 
 #[test]
 fn a_node_whose_runtime_is_gone_is_closed() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let owner = runtime.block_on(async { builder().spawn().unwrap() });
+    let owner = runtime.block_on(async { builder().spawn_tokio().unwrap() });
     drop(runtime);
     let other = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     other.block_on(async {
         assert_eq!(soon(owner.stats()).await, Err(CallError::Closed));
-        soon(owner.shutdown()).await;
+        soon(owner.shutdown()).await.unwrap();
     });
 }
 
 #[tokio::test]
 async fn subscribers_hear_of_joining_and_names_are_resolved() {
-    let first = builder().spawn().unwrap();
+    let first = builder().spawn_tokio().unwrap();
     let known = addr(&first);
     let mut builder = builder().bootstrap(["a.example:1"]).resolver(move |_| Ok(vec![known]));
     let mut events = builder.subscribe();
-    let _second = builder.spawn().unwrap();
+    let _second = builder.spawn_tokio().unwrap();
     let (mut resolved, mut ready) = (false, false);
     while !(resolved && ready) {
         match soon(events.recv()).await.unwrap() {
-            Notice::Resolved { addrs, .. } => resolved = addrs.contains(&addr(&first)),
-            Notice::Node(Event::Ready { family: Family::V4 }) => ready = true,
+            NetEvent::Resolved { addrs, .. } => resolved = addrs.contains(&addr(&first)),
+            NetEvent::Node(Event::Ready { family: Family::V4 }) => ready = true,
             _ => {}
         }
     }
@@ -425,10 +406,10 @@ async fn subscribers_hear_of_joining_and_names_are_resolved() {
 
 #[tokio::test]
 async fn a_node_without_a_socket_works_through_its_caller_s() {
-    let inner = builder().spawn().unwrap();
+    let inner = builder().spawn_tokio().unwrap();
     let socket = Arc::new(UdpSocket::bind(LOOPBACK).await.unwrap());
     let own = socket.local_addr().unwrap();
-    let (owner, external) = builder().bootstrap([addr(&inner).to_string()]).external().unwrap();
+    let (owner, external) = external(builder().bootstrap([addr(&inner).to_string()]));
     let external = Arc::new(external);
     let (utp, mut not_ours) = tokio::sync::mpsc::channel(8);
     let receiving = tokio::spawn({
@@ -454,10 +435,10 @@ async fn a_node_without_a_socket_works_through_its_caller_s() {
             sent
         }
     });
-    assert_eq!(owner.wait_ready(PATIENCE).await, Ok(true));
+    assert_eq!(soon(owner.ready()).await, Ok(()));
     assert_eq!(soon(inner.ping(own)).await.unwrap().id, owner.id(Family::V4).await.unwrap());
-    let mut announcing = owner.announce(HASH, Announce::port(7777)).await.unwrap();
-    assert_eq!(soon(announcing.wait()).await.unwrap().acknowledged, [addr(&inner)]);
+    let mut announcing = owner.announce(HASH, Announce::port(7777));
+    assert_eq!(soon(&mut announcing).await.unwrap().acknowledged, [addr(&inner)]);
     assert_eq!(owner.local_addr(Family::V4), None);
 
     let stranger = UdpSocket::bind(LOOPBACK).await.unwrap();
@@ -467,24 +448,24 @@ async fn a_node_without_a_socket_works_through_its_caller_s() {
 
     let (_hole_socket, hole) = silent().await;
     owner.add_node(hole).await.unwrap();
-    soon(owner.shutdown()).await;
+    soon(owner.shutdown()).await.unwrap();
     assert!(soon(sending).await.unwrap() > 0);
     receiving.abort();
 }
 
 #[tokio::test]
 async fn a_caller_who_sends_nothing_holds_up_the_node_and_not_its_end() {
-    let (owner, external) = builder().external().unwrap();
+    let (owner, external) = external(builder());
     for port in 1..100 {
         owner.add_node(SocketAddr::from(([127, 0, 0, 9], port))).await.unwrap();
     }
     assert!(owner.stats().await.unwrap().queries_out.ping <= 17);
     let ping = b"d1:ad2:id20:abcdefghij0123456789e1:q4:ping1:t2:aa1:y1:qe";
     let from = "127.0.0.1:9".parse().unwrap();
-    let (dht, before) = (owner.dht(), owner.loop_stats().wakeups);
+    let (dht, before) = (owner.handle(), owner.loop_stats().wakeups);
     // What comes in while it leaves is nobody's any more, and does not keep it awake.
     (0..10).for_each(|_| assert!(external.feed(from, ping)));
-    soon(owner.shutdown()).await;
+    soon(owner.shutdown()).await.unwrap();
     let wakeups = dht.loop_stats().wakeups - before;
     assert!(wakeups <= 10, "{wakeups}");
     assert_eq!(dht.loop_stats().sends_blocked, 0, "no socket was full");
@@ -498,7 +479,7 @@ async fn a_caller_who_sends_nothing_holds_up_the_node_and_not_its_end() {
 
 #[tokio::test]
 async fn what_the_node_sends_is_polled_tried_and_waited_for() {
-    let (owner, external) = builder().external().unwrap();
+    let (owner, external) = external(builder());
     assert_eq!(external.try_next_outgoing(), None);
     let nothing = poll_fn(|cx| Poll::Ready(external.poll_outgoing(cx).is_pending())).await;
     assert!(nothing);
@@ -521,7 +502,7 @@ async fn what_the_node_sends_is_polled_tried_and_waited_for() {
     assert!(external.feed_at(holes[0], Some(asked), ping));
     let answer = soon(external.next_outgoing()).await.unwrap();
     assert_eq!((answer.destination, answer.source), (holes[0], Some(asked)));
-    soon(owner.shutdown()).await;
+    soon(owner.shutdown()).await.unwrap();
     while external.try_next_outgoing().is_some() {}
     assert_eq!(soon(poll_fn(|cx| external.poll_outgoing(cx))).await, None);
 }
@@ -530,7 +511,7 @@ async fn what_the_node_sends_is_polled_tried_and_waited_for() {
 /// again and again.
 #[tokio::test(start_paused = true)]
 async fn under_a_paused_clock_it_sleeps() {
-    let (owner, external) = builder().external().unwrap();
+    let (owner, external) = external(builder());
     owner.add_node("127.0.0.9:1".parse().unwrap()).await.unwrap();
     assert!(external.next_outgoing().await.is_some());
     for _ in 0..10 {
@@ -543,7 +524,7 @@ async fn under_a_paused_clock_it_sleeps() {
 
 #[tokio::test]
 async fn what_the_caller_cannot_reach_fails_at_once() {
-    let (owner, external) = builder().external().unwrap();
+    let (owner, external) = external(builder());
     let hole = "127.0.0.1:9".parse().unwrap();
     let pinged = async {
         let next = soon(external.next_outgoing()).await.unwrap();
@@ -561,25 +542,25 @@ async fn what_the_caller_cannot_reach_fails_at_once() {
 async fn an_announce_is_kept_up_as_long_as_somebody_holds_it() {
     let nodes = network(12).await;
     let (announcer, other) = (&nodes[3], &nodes[7]);
-    let mut kept = announcer.start_announcing(HASH, Announce::port(4242)).await.unwrap();
-    let shared = announcer.start_announcing(HASH, Announce::port(4242)).await.unwrap();
+    let mut kept = announcer.start_announcing(HASH, Announce::port(4242));
+    let shared = announcer.start_announcing(HASH, Announce::port(4242));
     let round = next(&mut kept).await.unwrap();
     assert!(round.report.acknowledged > 0 && !round.acknowledged.is_empty(), "{round:?}");
-    let mut search = other.get_peers(HASH).await.unwrap();
+    let mut search = other.get_peers(HASH);
     assert_eq!(next(&mut search).await.map(|peer| peer.port()), Some(4242));
-    let count = |node: &Dht| {
+    let count = |node: &DhtHandle| {
         let node = node.clone();
-        async move { node.announcements().await.unwrap().len() }
+        async move { node.with(|node, _| node.announcements().collect::<Vec<_>>()).await.unwrap().len() }
     };
     drop(kept);
     assert_eq!(count(announcer).await, 1, "the other holder keeps it");
     drop(shared);
     assert_eq!(count(announcer).await, 0);
-    let mut last = announcer.start_announcing(HASH, Announce::port(4242)).await.unwrap();
+    let mut last = announcer.start_announcing(HASH, Announce::port(4242));
     for node in nodes {
-        soon(node.shutdown()).await;
+        soon(node.shutdown()).await.unwrap();
     }
-    while soon(last.recv()).await.is_some() {}
+    while soon(last.recv()).await.is_ok() {}
 }
 
 #[test]
@@ -589,8 +570,8 @@ fn the_state_is_saved_though_the_runtime_ends_with_the_owner() {
     let nodes = runtime.block_on(async {
         let mut nodes = network(3).await;
         let start = addr(&nodes[0]).to_string();
-        nodes.push(builder().bootstrap([&start]).state(&file).spawn().unwrap());
-        assert_eq!(nodes[3].wait_ready(PATIENCE).await, Ok(true));
+        nodes.push(builder().bootstrap([&start]).state(&file).spawn_tokio().unwrap());
+        assert_eq!(soon(nodes[3].ready()).await, Ok(()));
         nodes
     });
     drop(nodes);
@@ -656,12 +637,12 @@ async fn goes_on_while_the_disk_does_not_answer() {
     let Some(folder) = std::env::var_os(CHILD).map(std::path::PathBuf::from) else { return };
     let nodes = network(3).await;
     let start = addr(&nodes[0]).to_string();
-    let node = builder().bootstrap([&start]).state(folder.join("dht.state")).spawn().unwrap();
-    assert_eq!(node.wait_ready(PATIENCE).await, Ok(true));
+    let node = builder().bootstrap([&start]).state(folder.join("dht.state")).spawn_tokio().unwrap();
+    assert_eq!(soon(node.ready()).await, Ok(()));
     let path = folder.join("stuck");
 
     let stuck = Stuck::new(&path);
-    let dht = node.dht();
+    let dht = node.handle();
     let mut saving = pin!(dht.save_state());
     assert!(is_waiting(saving.as_mut()).await);
     soon(node.ping(addr(&nodes[1]))).await.unwrap();
@@ -685,7 +666,7 @@ async fn goes_on_while_the_disk_does_not_answer() {
     // Time enough to come to the disk; with less it proves less.
     assert!(timeout(Duration::from_millis(500), &mut ending).await.is_err(), "it waits for the disk");
     assert!(stuck.release(), "the runtime has waited");
-    soon(ending).await;
+    soon(ending).await.unwrap();
 }
 
 #[tokio::test]
@@ -693,25 +674,25 @@ async fn the_state_outlives_the_task() {
     let nodes = network(3).await;
     let file = std::env::temp_dir().join(format!("dht-proto-tokio-{}.state", std::process::id()));
     let start = addr(&nodes[0]).to_string();
-    let node = builder().bootstrap([&start]).state(&file).spawn().unwrap();
-    assert_eq!(node.wait_ready(PATIENCE).await, Ok(true));
+    let node = builder().bootstrap([&start]).state(&file).spawn_tokio().unwrap();
+    assert_eq!(soon(node.ready()).await, Ok(()));
     let id = node.id(Family::V4).await.unwrap();
     assert!(node.save_state().await.unwrap());
-    soon(node.shutdown()).await;
+    soon(node.shutdown()).await.unwrap();
     // It joins by what it remembers: nobody tells it of a host to start from.
     let mut starting = builder().state(&file);
     let mut events = starting.subscribe();
-    let again = starting.spawn().unwrap();
+    let again = starting.spawn_tokio().unwrap();
     let restored = soon(events.recv()).await;
     assert!(
-        matches!(restored, Some(Notice::Restored { nodes: 1.., announces: 0, items: 0, skipped: 0 })),
+        matches!(restored, Ok(NetEvent::Restored { nodes: 1.., announces: 0, items: 0, skipped: 0 })),
         "{restored:?}"
     );
-    assert_eq!(again.wait_ready(PATIENCE).await, Ok(true));
+    assert_eq!(soon(again.ready()).await, Ok(()));
     assert_eq!(again.id(Family::V4).await.unwrap(), id);
     again.clear_state().await.unwrap();
     assert!(!file.exists());
-    soon(again.shutdown()).await;
+    soon(again.shutdown()).await.unwrap();
     let _ = std::fs::remove_file(&file);
 }
 
@@ -723,9 +704,9 @@ async fn what_is_dropped_before_the_node_is_given_up_and_what_outlives_it_is_sav
     for outlives in [false, true] {
         let mut starting = builder().bootstrap([&start]).state(&file);
         let mut events = starting.subscribe();
-        let node = starting.spawn().unwrap();
-        assert_eq!(node.wait_ready(PATIENCE).await, Ok(true));
-        let kept = node.start_announcing(HASH, Announce::port(4242)).await.unwrap();
+        let node = starting.spawn_tokio().unwrap();
+        assert_eq!(soon(node.ready()).await, Ok(()));
+        let kept = node.start_announcing(HASH, Announce::port(4242));
         // The node's task has no turn in between.
         if outlives {
             drop(node);
@@ -734,7 +715,7 @@ async fn what_is_dropped_before_the_node_is_given_up_and_what_outlives_it_is_sav
             drop(kept);
             drop(node);
         }
-        while soon(events.recv()).await.is_some() {}
+        while soon(events.recv()).await.is_ok() {}
         let saved = std::fs::read(&file).unwrap();
         assert_eq!(State::parse(&saved).unwrap().announces().count(), usize::from(outlives));
     }

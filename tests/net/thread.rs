@@ -1,4 +1,4 @@
-//! The blocking adapter over real sockets on loopback.
+//! Nodes in each loop over real sockets on loopback, whose callers block.
 
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Mutex;
@@ -6,13 +6,14 @@ use std::sync::mpsc::channel;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use dht_proto::net::{BootstrapRefusal, CallError, Notice, SpawnError};
+use dht_proto::net::{BootstrapRefusal, CallError, NetEvent, SpawnError};
 use dht_proto::{
     Announce, Config, Event, Family, InfoHash, Limits, Lookup, LookupKind, LookupOptions, NodeId, QueryError,
     StartError,
 };
 
-use crate::common::net::blocking::{addr, builder, network, wait_for};
+use crate::common::net::loops::{LOOPS, Loop};
+use crate::common::net::nodes::{addr, announces, builder, wait_for};
 use crate::common::net::{HASH, LOOPBACK, PATIENCE, asking, assert_asleep};
 use crate::common::raw::{ID, Packet, join, value_list};
 
@@ -26,489 +27,570 @@ fn silent() -> (UdpSocket, SocketAddr) {
 
 #[test]
 fn two_nodes_find_each_other() {
-    let nodes = network(2);
-    let (a, b) = (&nodes[0], &nodes[1]);
-    wait_for("each is in the other's table", || {
-        a.node_count(Family::V4) == Ok(1) && b.node_count(Family::V4) == Ok(1)
-    });
-    let known = b.nodes(Family::V4).unwrap();
-    assert_eq!(known[0].id, a.id(Family::V4).unwrap());
-    assert_eq!(known[0].addr, addr(a));
+    for &on in LOOPS {
+        let nodes = on.network(2);
+        let (a, b) = (&nodes[0], &nodes[1]);
+        wait_for("each is in the other's table", || {
+            a.node_count(Family::V4).wait() == Ok(1) && b.node_count(Family::V4).wait() == Ok(1)
+        });
+        let known = b.nodes(Family::V4).wait().unwrap();
+        assert_eq!(known[0].id, a.id(Family::V4).wait().unwrap());
+        assert_eq!(known[0].addr, addr(a));
+    }
 }
 
 #[test]
 fn all_that_can_be_measured_is_read_at_once() {
-    let nodes = network(2);
-    let mut search = nodes[1].announce(HASH, Announce::port(7001)).unwrap();
-    assert_eq!(search.wait_timeout(PATIENCE).unwrap().acknowledged, [addr(&nodes[0])]);
-    let metrics = nodes[0].metrics().unwrap();
-    assert_eq!(metrics.stats.queries_in.announce_peer, 1);
-    assert!(metrics.loop_stats.wakeups > 0);
-    let [v4, v6] = &metrics.families;
-    assert_eq!((v4.family, v6.family), (Family::V4, Family::V6));
-    assert_eq!((v4.levels.peers, v4.levels.peer_capacity, v6.levels.peers), (1, 1024, 0));
-    assert_eq!((metrics.levels.infohashes, v4.levels.nodes, v6.levels.nodes), (1, 1, 0));
-    assert_eq!(v4.buckets.iter().map(|bucket| bucket.good).sum::<usize>(), 1);
-    let metrics = nodes[1].metrics().unwrap();
-    assert_eq!((metrics.stats.responses_in.announce_peer, metrics.families[0].levels.ready), (1, 1));
-    let (median, rtt) = metrics.rtt[0];
-    assert!(median == 0.5 && rtt > Duration::ZERO);
+    for &on in LOOPS {
+        let nodes = on.network(2);
+        let mut search = nodes[1].announce(HASH, Announce::port(7001));
+        assert_eq!(search.wait_timeout(PATIENCE).unwrap().acknowledged, [addr(&nodes[0])]);
+        let metrics = nodes[0].metrics().wait().unwrap();
+        assert_eq!(metrics.stats.queries_in.announce_peer, 1);
+        assert!(metrics.loop_stats.wakeups > 0);
+        let [v4, v6] = &metrics.families;
+        assert_eq!((v4.family, v6.family), (Family::V4, Family::V6));
+        assert_eq!((v4.levels.peers, v4.levels.peer_capacity, v6.levels.peers), (1, 1024, 0));
+        assert_eq!((metrics.levels.infohashes, v4.levels.nodes, v6.levels.nodes), (1, 1, 0));
+        assert_eq!(v4.buckets.iter().map(|bucket| bucket.good).sum::<usize>(), 1);
+        let metrics = nodes[1].metrics().wait().unwrap();
+        assert_eq!((metrics.stats.responses_in.announce_peer, metrics.families[0].levels.ready), (1, 1));
+        let (median, rtt) = metrics.rtt[0];
+        assert!(median == 0.5 && rtt > Duration::ZERO);
+    }
 }
 
 #[cfg(target_os = "linux")]
 #[test]
 fn the_system_s_last_error_in_sending_can_be_read_also_after_the_end() {
-    let owner = builder().spawn().unwrap();
-    let dht = owner.dht();
-    let other = builder().spawn().unwrap();
-    dht.ping(addr(&other)).unwrap();
-    assert!(dht.last_send_error().is_none(), "that one did leave");
-    // No route leads from a socket of loopback to another host.
-    assert!(dht.ping("192.0.2.1:9".parse().unwrap()).is_err());
-    owner.shutdown();
-    assert!(dht.last_send_error().unwrap().raw_os_error().is_some());
+    for &on in LOOPS {
+        let owner = on.spawn(builder()).unwrap();
+        let dht = owner.handle();
+        let other = on.spawn(builder()).unwrap();
+        dht.ping(addr(&other)).wait().unwrap();
+        assert!(dht.last_send_error().is_none(), "that one did leave");
+        // No route leads from a socket of loopback to another host.
+        assert!(dht.ping("192.0.2.1:9".parse().unwrap()).wait().is_err());
+        owner.shutdown().wait().unwrap();
+        assert!(dht.last_send_error().unwrap().raw_os_error().is_some());
+    }
 }
 
 #[test]
 fn c_12_what_one_announces_another_finds() {
-    let nodes = network(10);
-    let mut announcing = nodes[3].announce(HASH, Announce::port(7777)).unwrap();
-    let outcome = announcing.wait_timeout(PATIENCE).unwrap();
-    assert_eq!(outcome.report.kind, LookupKind::Announce);
-    assert!(!outcome.acknowledged.is_empty());
-    assert_eq!(outcome.acknowledged.len(), outcome.report.acknowledged as usize);
-    let stored = nodes.iter().filter(|node| !node.stored_peers(HASH).unwrap().is_empty()).count();
-    assert_eq!(stored, outcome.acknowledged.len());
+    for &on in LOOPS {
+        let nodes = on.network(10);
+        let mut announcing = nodes[3].announce(HASH, Announce::port(7777));
+        let outcome = announcing.wait_timeout(PATIENCE).unwrap();
+        assert_eq!(outcome.report.kind, LookupKind::Announce);
+        assert!(!outcome.acknowledged.is_empty());
+        assert_eq!(outcome.acknowledged.len(), outcome.report.acknowledged as usize);
+        let stored = nodes.iter().filter(|node| !node.stored_peers(HASH).wait().unwrap().is_empty()).count();
+        assert_eq!(stored, outcome.acknowledged.len());
 
-    let mut search = nodes[7].get_peers(HASH).unwrap();
-    let peers: Vec<_> = search.by_ref().collect();
-    assert_eq!(peers, ["127.0.0.1:7777".parse().unwrap()]);
-    let report = search.outcome().unwrap().unwrap().report;
-    assert_eq!((report.kind, report.peers), (LookupKind::GetPeers, 1));
-    assert!(report.answered > 0);
+        let mut search = nodes[7].get_peers(HASH);
+        let peers: Vec<_> = search.iter().collect();
+        assert_eq!(peers, ["127.0.0.1:7777".parse().unwrap()]);
+        let report = search.outcome().unwrap().unwrap().report;
+        assert_eq!((report.kind, report.peers), (LookupKind::GetPeers, 1));
+        assert!(report.answered > 0);
+    }
 }
 
 #[test]
 fn nodes_that_are_each_told_of_the_others_know_and_find_each_other() {
-    // Free ports, which must be known before the nodes start.
-    let sockets: Vec<_> = (0..4).map(|_| UdpSocket::bind(LOOPBACK).unwrap()).collect();
-    let addrs: Vec<_> = sockets.iter().map(|socket| socket.local_addr().unwrap()).collect();
-    drop(sockets);
-    let start = |own: &SocketAddr| {
-        let others = addrs.iter().filter(|addr| *addr != own).map(SocketAddr::to_string);
-        builder().bind(*own).bootstrap(others).spawn().unwrap()
-    };
-    let nodes: Vec<_> = addrs.iter().map(start).collect();
-    wait_for("each knows all others", || nodes.iter().all(|node| node.node_count(Family::V4) == Ok(3)));
-    let mut announcing = nodes[2].announce(HASH, Announce::port(7777)).unwrap();
-    assert_eq!(announcing.wait_timeout(PATIENCE).unwrap().acknowledged.len(), 3);
-    for seeker in [0, 1, 3] {
-        let peers: Vec<_> = nodes[seeker].get_peers(HASH).unwrap().collect();
-        assert_eq!(peers, ["127.0.0.1:7777".parse().unwrap()]);
+    for &on in LOOPS {
+        // Free ports, which must be known before the nodes start.
+        let sockets: Vec<_> = (0..4).map(|_| UdpSocket::bind(LOOPBACK).unwrap()).collect();
+        let addrs: Vec<_> = sockets.iter().map(|socket| socket.local_addr().unwrap()).collect();
+        drop(sockets);
+        let start = |own: &SocketAddr| {
+            let others = addrs.iter().filter(|addr| *addr != own).map(SocketAddr::to_string);
+            on.spawn(builder().bind(*own).bootstrap(others)).unwrap()
+        };
+        let nodes: Vec<_> = addrs.iter().map(start).collect();
+        wait_for("each knows all others", || {
+            nodes.iter().all(|node| node.node_count(Family::V4).wait() == Ok(3))
+        });
+        let mut announcing = nodes[2].announce(HASH, Announce::port(7777));
+        assert_eq!(announcing.wait_timeout(PATIENCE).unwrap().acknowledged.len(), 3);
+        for seeker in [0, 1, 3] {
+            let peers: Vec<_> = nodes[seeker].get_peers(HASH).into_iter().collect();
+            assert_eq!(peers, ["127.0.0.1:7777".parse().unwrap()]);
+        }
     }
 }
 
 #[test]
 fn what_one_of_two_nodes_has_announced_the_other_finds() {
-    let mut nodes = network(2);
-    let mut announcing = nodes[0].announce(HASH, Announce::port(7777)).unwrap();
-    assert_eq!(announcing.wait_timeout(PATIENCE).unwrap().acknowledged, [addr(&nodes[1])]);
-    // Who stores it leaves, and another one comes.
-    nodes.remove(1).shutdown();
-    let other = builder().bootstrap([addr(&nodes[0]).to_string()]).spawn().unwrap();
-    assert_eq!(other.wait_ready(PATIENCE), Ok(true));
-    assert_eq!(other.get_peers(HASH).unwrap().collect::<Vec<_>>(), ["127.0.0.1:7777".parse().unwrap()]);
+    for &on in LOOPS {
+        let mut nodes = on.network(2);
+        let mut announcing = nodes[0].announce(HASH, Announce::port(7777));
+        assert_eq!(announcing.wait_timeout(PATIENCE).unwrap().acknowledged, [addr(&nodes[1])]);
+        // Who stores it leaves, and another one comes.
+        nodes.remove(1).shutdown().wait().unwrap();
+        let other = on.spawn(builder().bootstrap([addr(&nodes[0]).to_string()])).unwrap();
+        assert_eq!(other.ready().wait_timeout(PATIENCE), Ok(()));
+        assert_eq!(
+            other.get_peers(HASH).into_iter().collect::<Vec<_>>(),
+            ["127.0.0.1:7777".parse().unwrap()]
+        );
+    }
 }
 
 #[test]
 fn c_11_an_announce_is_kept_up_until_its_last_holder_drops_it() {
-    let mut nodes = network(5);
-    let mut first = nodes[3].start_announcing(HASH, Announce::port(7777)).unwrap();
-    let round = first.recv_timeout(PATIENCE).unwrap().expect("the thread runs");
-    assert!(!round.acknowledged.is_empty());
-    assert_eq!(round.report.acknowledged as usize, round.acknowledged.len());
-    assert_eq!(first.recv_timeout(Duration::ZERO), Err(CallError::TimedOut), "a round is seen once");
+    for &on in LOOPS {
+        let mut nodes = on.network(5);
+        let mut first = nodes[3].start_announcing(HASH, Announce::port(7777));
+        let round = first.recv_timeout(PATIENCE).unwrap();
+        assert!(!round.acknowledged.is_empty());
+        assert_eq!(round.report.acknowledged as usize, round.acknowledged.len());
+        assert_eq!(first.recv_timeout(Duration::ZERO), Err(CallError::TimedOut), "a round is seen once");
 
-    // Whoever comes second sees the last round, and with another port the next one comes soon.
-    let mut second = nodes[3].start_announcing(HASH, Announce::port(7777)).unwrap();
-    assert_eq!(second.recv_timeout(PATIENCE).unwrap().unwrap().report, round.report);
-    drop(first);
-    let mut third = nodes[3].start_announcing(HASH, Announce::port(8888)).unwrap();
-    drop(second);
-    let mut changed = third.recv_timeout(PATIENCE).unwrap().unwrap();
-    if changed.report == round.report {
-        // The next one had not ended yet.
-        changed = third.recv_timeout(PATIENCE).unwrap().unwrap();
+        // Whoever comes second sees the last round, and with another port the next one comes soon.
+        let mut second = nodes[3].start_announcing(HASH, Announce::port(7777));
+        assert_eq!(second.recv_timeout(PATIENCE).unwrap().report, round.report);
+        drop(first);
+        let mut third = nodes[3].start_announcing(HASH, Announce::port(8888));
+        drop(second);
+        let mut changed = third.recv_timeout(PATIENCE).unwrap();
+        if changed.report == round.report {
+            // The next one had not ended yet.
+            changed = third.recv_timeout(PATIENCE).unwrap();
+        }
+        assert_eq!(changed.acknowledged.len(), changed.report.announced as usize);
+        let peers: Vec<SocketAddr> = nodes[1].get_peers(HASH).into_iter().collect();
+        assert!(peers.iter().any(|peer| peer.port() == 8888), "{peers:?}");
+        assert_eq!(announces(&nodes[3]).len(), 1);
+        drop(third);
+        wait_for("nothing is kept up", || announces(&nodes[3]).is_empty());
+
+        let refused = nodes[3].start_announcing(HASH, Announce::port(0)).recv_timeout(PATIENCE).unwrap_err();
+        assert_eq!(refused, CallError::Start(StartError::PortZero));
+        let rounds = nodes[3].start_announcing(HASH, Announce::port(7777));
+        nodes.remove(3).shutdown().wait().unwrap();
+        assert!(rounds.into_iter().count() <= 1, "it ends with the thread");
     }
-    assert_eq!(changed.acknowledged.len(), changed.report.announced as usize);
-    let peers: Vec<SocketAddr> = nodes[1].get_peers(HASH).unwrap().collect();
-    assert!(peers.iter().any(|peer| peer.port() == 8888), "{peers:?}");
-    assert_eq!(nodes[3].announcements().unwrap().len(), 1);
-    drop(third);
-    wait_for("nothing is kept up", || nodes[3].announcements().unwrap().is_empty());
-
-    let refused = nodes[3].start_announcing(HASH, Announce::port(0)).unwrap_err();
-    assert_eq!(refused, CallError::Start(StartError::PortZero));
-    let rounds = nodes[3].start_announcing(HASH, Announce::port(7777)).unwrap();
-    nodes.remove(3).shutdown();
-    assert!(rounds.count() <= 1, "it ends with the thread");
 }
 
 #[test]
 fn an_implied_port_is_that_of_the_socket() {
-    let nodes = network(3);
-    let own = addr(&nodes[1]);
-    let mut announcing = nodes[1].announce(HASH, Announce::implied(own.port())).unwrap();
-    assert!(announcing.wait_timeout(PATIENCE).unwrap().report.acknowledged > 0);
-    assert_eq!(nodes[2].get_peers(HASH).unwrap().collect::<Vec<_>>(), [own]);
+    for &on in LOOPS {
+        let nodes = on.network(3);
+        let own = addr(&nodes[1]);
+        let mut announcing = nodes[1].announce(HASH, Announce::implied(own.port()));
+        assert!(announcing.wait_timeout(PATIENCE).unwrap().report.acknowledged > 0);
+        assert_eq!(nodes[2].get_peers(HASH).into_iter().collect::<Vec<_>>(), [own]);
+    }
 }
 
 #[test]
 fn find_node_returns_the_closest_nodes_in_order() {
-    let nodes = network(12);
-    let target = NodeId::from_bytes([0x77; 20]);
-    let outcome = nodes[5].find_node(target).unwrap().wait_timeout(PATIENCE).unwrap();
-    assert!(!outcome.nodes.is_empty() && outcome.nodes.len() <= 8);
-    assert!(outcome.nodes.is_sorted_by_key(|node| node.id.distance(&target)));
+    for &on in LOOPS {
+        let nodes = on.network(12);
+        let target = NodeId::from_bytes([0x77; 20]);
+        let outcome = nodes[5].find_node(target).wait_timeout(PATIENCE).unwrap();
+        assert!(!outcome.nodes.is_empty() && outcome.nodes.len() <= 8);
+        assert!(outcome.nodes.is_sorted_by_key(|node| node.id.distance(&target)));
+    }
 }
 
 #[test]
 fn ping_reaches_a_node_and_no_closed_port() {
-    let (a, b) = (builder().spawn().unwrap(), builder().spawn().unwrap());
-    let pong = a.ping(addr(&b)).unwrap();
-    assert_eq!(pong.id, b.id(Family::V4).unwrap());
-    let (socket, closed) = silent();
-    drop(socket);
-    assert!(matches!(a.ping(closed), Err(CallError::Query(QueryError::TimedOut | QueryError::Unreachable))));
-    assert_eq!(a.ping("127.0.0.1:0".parse().unwrap()), Err(CallError::Start(StartError::AddressRefused)));
-    assert_eq!(a.ping("[::1]:9".parse().unwrap()), Err(CallError::Start(StartError::AddressRefused)));
+    for &on in LOOPS {
+        let (a, b) = (on.spawn(builder()).unwrap(), on.spawn(builder()).unwrap());
+        let pong = a.ping(addr(&b)).wait().unwrap();
+        assert_eq!(pong.id, b.id(Family::V4).wait().unwrap());
+        let (socket, closed) = silent();
+        drop(socket);
+        assert!(matches!(
+            a.ping(closed).wait(),
+            Err(CallError::Query(QueryError::TimedOut | QueryError::Unreachable))
+        ));
+        assert_eq!(
+            a.ping("127.0.0.1:0".parse().unwrap()).wait(),
+            Err(CallError::Start(StartError::AddressRefused))
+        );
+        assert_eq!(
+            a.ping("[::1]:9".parse().unwrap()).wait(),
+            Err(CallError::Start(StartError::AddressRefused))
+        );
+    }
 }
 
 #[test]
 fn the_public_policy_refuses_loopback() {
-    let dht = builder().config(Config::default()).spawn().unwrap();
-    assert_eq!(dht.ping("127.0.0.1:9".parse().unwrap()), Err(CallError::Start(StartError::AddressRefused)));
-    assert_eq!(
-        dht.add_node("10.0.0.1:9".parse().unwrap()),
-        Err(CallError::Start(StartError::AddressRefused))
-    );
+    for &on in LOOPS {
+        let dht = on.spawn(builder().config(Config::default())).unwrap();
+        assert_eq!(
+            dht.ping("127.0.0.1:9".parse().unwrap()).wait(),
+            Err(CallError::Start(StartError::AddressRefused))
+        );
+        assert_eq!(
+            dht.add_node("10.0.0.1:9".parse().unwrap()).wait(),
+            Err(CallError::Start(StartError::AddressRefused))
+        );
+    }
 }
 
 #[test]
 fn dropping_a_search_cancels_it_and_leaks_nothing() {
-    let mut limits = Limits::default();
-    limits.lookups = 4;
-    let dht = builder().limits(limits).spawn().unwrap();
-    let (_socket, hole) = silent();
-    for round in 0..100 {
-        let hash = InfoHash::from_bytes([round; 20]);
-        drop(dht.lookup(Lookup::GetPeers(hash), asking(hole)).unwrap());
+    for &on in LOOPS {
+        let mut limits = Limits::default();
+        limits.lookups = 4;
+        let dht = on.spawn(builder().limits(limits)).unwrap();
+        let (_socket, hole) = silent();
+        for round in 0..100 {
+            let hash = InfoHash::from_bytes([round; 20]);
+            drop(dht.lookup(Lookup::GetPeers(hash), asking(hole)));
+        }
     }
 }
 
 #[test]
 fn callers_share_a_lookup_and_none_ends_another_s() {
-    let dht = builder().spawn().unwrap();
-    let (socket, hole) = silent();
-    let search = |lookup| dht.lookup(lookup, asking(hole)).unwrap();
-    let first = search(Lookup::GetPeers(HASH));
-    let mut second = search(Lookup::GetPeers(HASH));
-    let other = search(Lookup::FindNode(HASH.into()));
-    wait_for("both lookups ask", || {
-        let out = dht.stats().unwrap().queries_out;
-        out.get_peers >= 1 && out.find_node >= 1
-    });
-    drop(first);
-    drop(other);
-    assert_eq!(second.recv_timeout(Duration::from_millis(20)), Err(CallError::TimedOut));
-    assert_eq!(second.outcome(), None);
+    for &on in LOOPS {
+        let dht = on.spawn(builder()).unwrap();
+        let (socket, hole) = silent();
+        let search = |lookup| dht.lookup(lookup, asking(hole));
+        let first = search(Lookup::GetPeers(HASH));
+        let mut second = search(Lookup::GetPeers(HASH));
+        let other = search(Lookup::FindNode(HASH.into()));
+        wait_for("both lookups ask", || {
+            let out = dht.stats().wait().unwrap().queries_out;
+            out.get_peers >= 1 && out.find_node >= 1
+        });
+        drop(first);
+        drop(other);
+        assert_eq!(second.recv_timeout(Duration::from_millis(20)), Err(CallError::TimedOut));
+        assert_eq!(second.outcome(), None);
 
-    // An answer still reaches the second caller, and a third gets it replayed.
-    let mut buffer = [0; 1500];
-    let (query, from) = loop {
-        let (len, from) = socket.recv_from(&mut buffer).unwrap();
-        let query = Packet::checked(hole, &buffer[..len]);
-        if query.method() == "get_peers" {
-            break (query, from);
-        }
-    };
-    let peer = "127.0.0.1:6881".parse().unwrap();
-    let answer = query.answer(&ID, &join(&[b"5:token1:x", &value_list(&[peer])]));
-    socket.send_to(&answer, from).unwrap();
-    assert_eq!(second.recv_timeout(PATIENCE), Ok(Some(peer)));
-    assert!(second.wait_timeout(PATIENCE).is_ok());
+        // An answer still reaches the second caller, and a third gets it replayed.
+        let mut buffer = [0; 1500];
+        let (query, from) = loop {
+            let (len, from) = socket.recv_from(&mut buffer).unwrap();
+            let query = Packet::checked(hole, &buffer[..len]);
+            if query.method() == "get_peers" {
+                break (query, from);
+            }
+        };
+        let peer = "127.0.0.1:6881".parse().unwrap();
+        let answer = query.answer(&ID, &join(&[b"5:token1:x", &value_list(&[peer])]));
+        socket.send_to(&answer, from).unwrap();
+        assert_eq!(second.recv_timeout(PATIENCE), Ok(Some(peer)));
+        assert!(second.wait_timeout(PATIENCE).is_ok());
+    }
 }
 
 #[test]
 fn ports_in_use_and_odd_hosts_are_errors_at_the_start() {
-    let taken = builder().spawn().unwrap();
-    match builder().bind(addr(&taken)).spawn() {
-        Err(SpawnError::Bind { addr: refused, .. }) => assert_eq!(refused, addr(&taken)),
-        other => panic!("{other:?}"),
+    for &on in LOOPS {
+        let taken = on.spawn(builder()).unwrap();
+        match on.spawn(builder().bind(addr(&taken))) {
+            Err(SpawnError::Bind { addr: refused, .. }) => assert_eq!(refused, addr(&taken)),
+            other => panic!("{other:?}"),
+        }
+        assert!(matches!(on.spawn(builder().bootstrap(["no port"])), Err(SpawnError::Host(_))));
+        let mut config = Config::default();
+        config.ipv4 = false;
+        assert!(matches!(on.spawn(builder().config(config)), Err(SpawnError::NoFamily)));
     }
-    assert!(matches!(builder().bootstrap(["no port"]).spawn(), Err(SpawnError::Host(_))));
-    let mut config = Config::default();
-    config.ipv4 = false;
-    assert!(matches!(builder().config(config).spawn(), Err(SpawnError::NoFamily)));
 }
 
 #[test]
 fn c_17_dropping_the_owner_ends_the_node_and_frees_the_port_whoever_borrows_it() {
-    let owner = builder().spawn().unwrap();
-    let (port, borrowed) = (addr(&owner), owner.dht());
-    let (mut rounds, crawl) =
-        (borrowed.start_announcing(HASH, Announce::port(1)).unwrap(), borrowed.crawl(Default::default()));
-    drop(borrowed.clone());
-    assert!(borrowed.stats().is_ok(), "a borrower that stops ends nothing");
-    drop(owner);
-    UdpSocket::bind(port).unwrap();
-    assert_eq!(borrowed.stats(), Err(CallError::Closed));
-    assert!(rounds.next().is_none() && crawl.unwrap().next().is_none());
+    for &on in LOOPS {
+        let owner = on.spawn(builder()).unwrap();
+        let (port, borrowed) = (addr(&owner), owner.handle());
+        let (mut rounds, crawl) =
+            (borrowed.start_announcing(HASH, Announce::port(1)), borrowed.crawl(Default::default()));
+        drop(borrowed.clone());
+        assert!(borrowed.stats().wait().is_ok(), "a borrower that stops ends nothing");
+        // Only a thread is waited for where its owner is dropped.
+        if on == Loop::Thread {
+            drop(owner)
+        } else {
+            owner.shutdown().wait().unwrap()
+        }
+        UdpSocket::bind(port).unwrap();
+        assert_eq!(borrowed.stats().wait(), Err(CallError::Closed));
+        assert!(rounds.iter().next().is_none() && crawl.into_iter().next().is_none());
+    }
 }
 
 #[test]
 fn what_waits_to_be_sent_goes_out_at_the_end() {
-    let dht = builder().spawn().unwrap();
-    let (socket, hole) = silent();
-    dht.add_node(hole).unwrap();
-    drop(dht);
-    let mut buffer = [0; 1500];
-    let (len, _) = socket.recv_from(&mut buffer).unwrap();
-    assert!(buffer[..len].windows(7).any(|word| word == b"1:q4:pi"));
+    for &on in LOOPS {
+        let dht = on.spawn(builder()).unwrap();
+        let (socket, hole) = silent();
+        dht.add_node(hole).wait().unwrap();
+        drop(dht);
+        let mut buffer = [0; 1500];
+        let (len, _) = socket.recv_from(&mut buffer).unwrap();
+        assert!(buffer[..len].windows(7).any(|word| word == b"1:q4:pi"));
+    }
 }
 
 #[cfg(target_os = "linux")]
 #[test]
 fn l_09_a_destination_that_the_system_refuses_is_unreachable_at_once() {
-    let dht = builder().spawn().unwrap();
-    // Bound to loopback, a socket cannot reach another host.
-    let elsewhere = "192.0.2.1:9".parse().unwrap();
-    assert_eq!(dht.ping(elsewhere), Err(CallError::Query(QueryError::Unreachable)));
-    assert_eq!(dht.loop_stats().sends_unreachable, 1);
-    assert!(dht.stats().is_ok());
+    for &on in LOOPS {
+        let dht = on.spawn(builder()).unwrap();
+        // Bound to loopback, a socket cannot reach another host.
+        let elsewhere = "192.0.2.1:9".parse().unwrap();
+        assert_eq!(dht.ping(elsewhere).wait(), Err(CallError::Query(QueryError::Unreachable)));
+        assert_eq!(dht.loop_stats().sends_unreachable, 1);
+        assert!(dht.stats().wait().is_ok());
+    }
 }
 
 #[test]
 fn a_search_does_not_keep_the_node_running() {
-    let dht = builder().spawn().unwrap();
-    let (_socket, hole) = silent();
-    let mut search = dht.lookup(Lookup::GetPeers(HASH), asking(hole)).unwrap();
-    drop(dht);
-    assert_eq!(search.wait(), Err(CallError::Closed));
+    for &on in LOOPS {
+        let dht = on.spawn(builder()).unwrap();
+        let (_socket, hole) = silent();
+        let mut search = dht.lookup(Lookup::GetPeers(HASH), asking(hole));
+        drop(dht);
+        assert_eq!(search.wait(), Err(CallError::Closed));
+    }
 }
 
 #[test]
 fn c_17_after_the_end_every_call_says_so() {
-    let owner = builder().spawn().unwrap();
-    let dht = owner.dht();
-    let (_socket, hole) = silent();
-    let mut options = LookupOptions::default();
-    options.only = Some(hole);
-    let mut search = dht.lookup(Lookup::GetPeers(HASH), options).unwrap();
-    let mut events = dht.subscribe().unwrap();
-    let pinging = thread::spawn({
-        let dht = dht.clone();
-        move || dht.ping(hole)
-    });
-    wait_for("the ping is sent", || dht.stats().unwrap().queries_out.ping == 1);
-    owner.shutdown();
-    assert_eq!(pinging.join().unwrap(), Err(CallError::Closed));
-    assert_eq!(search.next(), None);
-    assert_eq!(search.wait(), Err(CallError::Closed));
-    assert_eq!(search.recv_timeout(PATIENCE), Err(CallError::Closed));
-    while events.next().is_some() {}
-    assert_eq!(dht.stats(), Err(CallError::Closed));
-    assert_eq!(dht.ping(hole), Err(CallError::Closed));
-    assert_eq!(dht.wait_ready(PATIENCE), Err(CallError::Closed));
-    assert_eq!(dht.id(Family::V4), Err(CallError::Closed));
-    assert!(matches!(dht.get_peers(HASH), Err(CallError::Closed)));
-    assert!(matches!(dht.subscribe(), Err(CallError::Closed)));
+    for &on in LOOPS {
+        let owner = on.spawn(builder()).unwrap();
+        let dht = owner.handle();
+        let (_socket, hole) = silent();
+        let mut options = LookupOptions::default();
+        options.only = Some(hole);
+        let mut search = dht.lookup(Lookup::GetPeers(HASH), options);
+        let mut events = dht.subscribe();
+        let pinging = thread::spawn({
+            let dht = dht.clone();
+            move || dht.ping(hole).wait()
+        });
+        wait_for("the ping is sent", || dht.stats().wait().unwrap().queries_out.ping == 1);
+        owner.shutdown().wait().unwrap();
+        assert_eq!(pinging.join().unwrap(), Err(CallError::Closed));
+        assert_eq!(search.iter().next(), None);
+        assert_eq!(search.wait(), Err(CallError::Closed));
+        assert_eq!(search.recv_timeout(PATIENCE), Err(CallError::Closed));
+        events.iter().for_each(drop);
+        assert_eq!(dht.stats().wait(), Err(CallError::Closed));
+        assert_eq!(dht.ping(hole).wait(), Err(CallError::Closed));
+        assert_eq!(dht.ready().wait_timeout(PATIENCE), Err(CallError::Closed));
+        assert_eq!(dht.id(Family::V4).wait(), Err(CallError::Closed));
+        assert_eq!(dht.get_peers(HASH).recv_timeout(PATIENCE), Err(CallError::Closed));
+        assert_eq!(dht.crawl(Default::default()).recv_timeout(PATIENCE), Err(CallError::Closed));
+        assert_eq!(dht.subscribe().recv_timeout(PATIENCE), Err(CallError::Closed));
+    }
 }
 
 #[test]
 fn starting_errors_reach_the_caller() {
-    let dht = builder().spawn().unwrap();
-    assert!(matches!(dht.announce(HASH, Announce::port(0)), Err(CallError::Start(StartError::PortZero))));
+    for &on in LOOPS {
+        let dht = on.spawn(builder()).unwrap();
+        let refused = dht.announce(HASH, Announce::port(0)).wait_timeout(PATIENCE);
+        assert_eq!(refused, Err(CallError::Start(StartError::PortZero)));
+    }
 }
 
 #[test]
 fn an_idle_thread_sleeps() {
-    let born = Instant::now();
-    let dht = builder().spawn().unwrap();
-    dht.stats().unwrap();
-    thread::sleep(Duration::from_secs(2));
-    // It slept between the two calls, or it could not take the second.
-    dht.stats().unwrap();
-    assert_asleep(dht.loop_stats().wakeups, born.elapsed());
+    for &on in LOOPS {
+        let born = Instant::now();
+        let dht = on.spawn(builder()).unwrap();
+        dht.stats().wait().unwrap();
+        thread::sleep(Duration::from_secs(2));
+        // It slept between the two calls, or it could not take the second.
+        dht.stats().wait().unwrap();
+        assert_asleep(dht.loop_stats().wakeups, born.elapsed());
+    }
 }
 
 #[test]
 fn e_29_garbage_and_the_largest_datagram_are_counted() {
-    let dht = builder().spawn().unwrap();
-    let (socket, _) = silent();
-    // 65,507 bytes are the most that UDP over IPv4 carries.
-    for len in [0, 1, 1500, 65_507] {
-        socket.send_to(&vec![b'x'; len], addr(&dht)).unwrap();
+    for &on in LOOPS {
+        let dht = on.spawn(builder()).unwrap();
+        let (socket, _) = silent();
+        // 65,507 bytes are the most that UDP over IPv4 carries.
+        for len in [0, 1, 1500, 65_507] {
+            socket.send_to(&vec![b'x'; len], addr(&dht)).unwrap();
+        }
+        wait_for("all are counted", || dht.stats().wait().unwrap().dropped.malformed == 4);
+        assert_eq!(dht.stats().wait().unwrap().bytes_in, 1 + 1500 + 65_507);
     }
-    wait_for("all are counted", || dht.stats().unwrap().dropped.malformed == 4);
-    assert_eq!(dht.stats().unwrap().bytes_in, 1 + 1500 + 65_507);
 }
 
 #[test]
 fn e_29_b32_15_a_query_of_the_largest_size_is_answered() {
-    let dht = builder().spawn().unwrap();
-    let (socket, _) = silent();
-    let mut query = b"d1:ad2:id20:abcdefghij01234567891:p64000:".to_vec();
-    query.extend(vec![b'x'; 64_000]);
-    query.extend(b"e1:q4:ping1:t2:aa1:y1:qe");
-    socket.send_to(&query, addr(&dht)).unwrap();
-    let mut buffer = [0; 1500];
-    let (len, _) = socket.recv_from(&mut buffer).unwrap();
-    assert!(buffer[..len].ends_with(b"1:y1:re"), "{}", buffer[..len].escape_ascii());
+    for &on in LOOPS {
+        let dht = on.spawn(builder()).unwrap();
+        let (socket, _) = silent();
+        let mut query = b"d1:ad2:id20:abcdefghij01234567891:p64000:".to_vec();
+        query.extend(vec![b'x'; 64_000]);
+        query.extend(b"e1:q4:ping1:t2:aa1:y1:qe");
+        socket.send_to(&query, addr(&dht)).unwrap();
+        let mut buffer = [0; 1500];
+        let (len, _) = socket.recv_from(&mut buffer).unwrap();
+        assert!(buffer[..len].ends_with(b"1:y1:re"), "{}", buffer[..len].escape_ascii());
+    }
 }
 
 #[test]
 fn q_27_b32_16_b45_03_b45_05_an_answer_leaves_from_the_address_that_was_bound_and_asked() {
-    let mut tried = 0;
-    for bound in ["127.0.0.1:0", "127.0.0.2:0", "[::1]:0"] {
-        let bound: SocketAddr = bound.parse().unwrap();
-        let Ok(dht) = builder().bind(bound).spawn() else {
-            eprintln!("skipped: a host without {bound}");
-            continue;
-        };
-        let asked = dht.local_addr(Family::of(&bound)).unwrap();
-        assert_eq!(asked.ip(), bound.ip());
-        let socket = UdpSocket::bind(bound).unwrap();
-        socket.set_read_timeout(Some(PATIENCE)).unwrap();
-        socket.send_to(b"d1:ad2:id20:abcdefghij0123456789e1:q4:ping1:t2:aa1:y1:qe", asked).unwrap();
-        let mut buffer = [0; 1500];
-        let (_, from) = socket.recv_from(&mut buffer).unwrap();
-        assert_eq!(from, asked);
-        tried += 1;
+    for &on in LOOPS {
+        let mut tried = 0;
+        for bound in ["127.0.0.1:0", "127.0.0.2:0", "[::1]:0"] {
+            let bound: SocketAddr = bound.parse().unwrap();
+            let Ok(dht) = on.spawn(builder().bind(bound)) else {
+                eprintln!("skipped: a host without {bound}");
+                continue;
+            };
+            let asked = dht.local_addr(Family::of(&bound)).unwrap();
+            assert_eq!(asked.ip(), bound.ip());
+            let socket = UdpSocket::bind(bound).unwrap();
+            socket.set_read_timeout(Some(PATIENCE)).unwrap();
+            socket.send_to(b"d1:ad2:id20:abcdefghij0123456789e1:q4:ping1:t2:aa1:y1:qe", asked).unwrap();
+            let mut buffer = [0; 1500];
+            let (_, from) = socket.recv_from(&mut buffer).unwrap();
+            assert_eq!(from, asked);
+            tried += 1;
+        }
+        assert!(tried > 0);
     }
-    assert!(tried > 0);
 }
 
 #[test]
 fn c_19_subscribers_hear_of_joining() {
-    let first = builder().spawn().unwrap();
-    let mut builder = builder().bootstrap([addr(&first).to_string()]);
-    let events = builder.subscribe();
-    let _second = builder.spawn().unwrap();
-    let mut added = false;
-    loop {
-        match events.recv_timeout(PATIENCE).unwrap() {
-            Some(Notice::Node(Event::NodeAdded { addr: node, .. })) => added |= node == addr(&first),
-            Some(Notice::Node(Event::Ready { family: Family::V4 })) => break,
-            Some(_) => {}
-            None => panic!("ended"),
+    for &on in LOOPS {
+        let first = on.spawn(builder()).unwrap();
+        let mut builder = builder().bootstrap([addr(&first).to_string()]);
+        let mut events = builder.subscribe();
+        let _second = on.spawn(builder).unwrap();
+        let mut added = false;
+        loop {
+            match events.recv_timeout(PATIENCE).unwrap() {
+                NetEvent::Node(Event::NodeAdded { addr: node, .. }) => added |= node == addr(&first),
+                NetEvent::Node(Event::Ready { family: Family::V4 }) => break,
+                _ => {}
+            }
         }
+        assert!(added);
     }
-    assert!(added);
 }
 
 #[test]
 fn l_13_a_bootstrap_name_is_resolved_and_asked() {
-    let first = builder().spawn().unwrap();
-    let host = format!("localhost:{}", addr(&first).port());
-    let mut builder = builder().bootstrap([&host]);
-    let mut events = builder.subscribe();
-    let second = builder.spawn().unwrap();
-    let resolved = events.find_map(|notice| match notice {
-        Notice::Resolved { host, addrs } => Some((host, addrs)),
-        _ => None,
-    });
-    let (name, addrs) = resolved.unwrap();
-    assert_eq!(name, host);
-    assert!(addrs.contains(&addr(&first)));
-    assert_eq!(second.wait_ready(PATIENCE), Ok(true));
+    for &on in LOOPS {
+        let first = on.spawn(builder()).unwrap();
+        let host = format!("localhost:{}", addr(&first).port());
+        let mut builder = builder().bootstrap([&host]);
+        let mut events = builder.subscribe();
+        let second = on.spawn(builder).unwrap();
+        let resolved = events.iter().find_map(|notice| match notice {
+            NetEvent::Resolved { host, addrs } => Some((host, addrs)),
+            _ => None,
+        });
+        let (name, addrs) = resolved.unwrap();
+        assert_eq!(name, host);
+        assert!(addrs.contains(&addr(&first)));
+        assert_eq!(second.ready().wait_timeout(PATIENCE), Ok(()));
+    }
 }
 
 #[test]
 fn a_name_whose_look_up_hangs_does_not_hold_up_another_one() {
-    let first = builder().spawn().unwrap();
-    let known = addr(&first);
-    let (_hold, held) = channel::<()>();
-    let held = Mutex::new(held);
-    let second = builder()
-        .bootstrap(["hangs.example:1", "good.example:1"])
-        .resolver(move |host| {
-            if host == "hangs.example:1" {
-                let _ = held.lock().unwrap().recv();
-            }
-            Ok(vec![known])
-        })
-        .spawn()
-        .unwrap();
-    assert_eq!(second.wait_ready(PATIENCE), Ok(true));
-    second.shutdown();
+    for &on in LOOPS {
+        let first = on.spawn(builder()).unwrap();
+        let known = addr(&first);
+        let (_hold, held) = channel::<()>();
+        let held = Mutex::new(held);
+        let second = on
+            .spawn(builder().bootstrap(["hangs.example:1", "good.example:1"]).resolver(move |host| {
+                if host == "hangs.example:1" {
+                    let _ = held.lock().unwrap().recv();
+                }
+                Ok(vec![known])
+            }))
+            .unwrap();
+        assert_eq!(second.ready().wait_timeout(PATIENCE), Ok(()));
+        second.shutdown().wait().unwrap();
+    }
 }
 
 #[test]
 fn names_are_looked_up_again_after_a_change_of_the_network() {
-    let first = builder().spawn().unwrap();
-    let known = addr(&first);
-    let (sender, looked_up) = channel();
-    let sender = Mutex::new(sender);
-    let second = builder()
-        .bootstrap(["a.example:1"])
-        .resolver(move |_| {
-            sender.lock().unwrap().send(()).unwrap();
-            Ok(vec![known])
-        })
-        .spawn()
-        .unwrap();
-    assert_eq!(second.wait_ready(PATIENCE), Ok(true));
-    looked_up.recv_timeout(PATIENCE).unwrap();
-    for _ in 0..2 {
-        second.rebind(None).unwrap();
-        looked_up.recv_timeout(PATIENCE).expect("it is looked up again");
+    for &on in LOOPS {
+        let first = on.spawn(builder()).unwrap();
+        let known = addr(&first);
+        let (sender, looked_up) = channel();
+        let sender = Mutex::new(sender);
+        let second = on
+            .spawn(builder().bootstrap(["a.example:1"]).resolver(move |_| {
+                sender.lock().unwrap().send(()).unwrap();
+                Ok(vec![known])
+            }))
+            .unwrap();
+        assert_eq!(second.ready().wait_timeout(PATIENCE), Ok(()));
+        looked_up.recv_timeout(PATIENCE).unwrap();
+        for _ in 0..2 {
+            second.rebind(None).wait().unwrap();
+            looked_up.recv_timeout(PATIENCE).expect("it is looked up again");
+        }
     }
 }
 
 #[test]
 fn a_bootstrap_host_that_may_not_be_asked_is_told() {
-    let mut config = Config::default();
-    config.ipv6 = false;
-    let hosts = ["127.0.0.1:1", "[::1]:1"];
-    let mut builder = builder().config(config).bootstrap(hosts);
-    let mut events = builder.subscribe();
-    let _dht = builder.spawn().unwrap();
-    for (wanted, why) in hosts.into_iter().zip([BootstrapRefusal::Policy, BootstrapRefusal::Family]) {
-        match events.next() {
-            Some(Notice::BootstrapRefused { host, addr, reason, retry_in: None }) => {
-                assert_eq!((host.as_str(), addr.to_string().as_str(), reason), (wanted, wanted, why));
+    for &on in LOOPS {
+        let mut config = Config::default();
+        config.ipv6 = false;
+        let hosts = ["127.0.0.1:1", "[::1]:1"];
+        let mut builder = builder().config(config).bootstrap(hosts);
+        let mut events = builder.subscribe();
+        let _dht = on.spawn(builder).unwrap();
+        for (wanted, why) in hosts.into_iter().zip([BootstrapRefusal::Policy, BootstrapRefusal::Family]) {
+            match events.recv_timeout(PATIENCE) {
+                Ok(NetEvent::BootstrapRefused { host, addr, reason, retry_in: None }) => {
+                    assert_eq!((host.as_str(), addr.to_string().as_str(), reason), (wanted, wanted, why));
+                }
+                other => panic!("{other:?}"),
             }
-            other => panic!("{other:?}"),
         }
     }
 }
 
 #[test]
 fn names_that_do_not_resolve_are_reported_and_the_node_goes_on() {
-    let mut builder = builder().bootstrap(["name.invalid:6881"]);
-    let mut events = builder.subscribe();
-    let dht = builder.spawn().unwrap();
-    match events.next() {
-        Some(Notice::Unresolved { host, retry_in, .. }) => {
-            assert_eq!(host, "name.invalid:6881");
-            assert!(retry_in > Duration::ZERO);
+    for &on in LOOPS {
+        let mut builder = builder().bootstrap(["name.invalid:6881"]);
+        let mut events = builder.subscribe();
+        let dht = on.spawn(builder).unwrap();
+        match events.recv_timeout(PATIENCE) {
+            Ok(NetEvent::Unresolved { host, retry_in, .. }) => {
+                assert_eq!(host, "name.invalid:6881");
+                assert!(retry_in > Duration::ZERO);
+            }
+            other => panic!("{other:?}"),
         }
-        other => panic!("{other:?}"),
+        assert!(dht.stats().wait().is_ok());
     }
-    assert!(dht.stats().is_ok());
 }
 
 #[test]
 fn b32_16_both_families_run_side_by_side() {
-    let both = || builder().bind("[::1]:0".parse().unwrap());
-    let Ok(a) = both().spawn() else {
-        eprintln!("skipped: a host without IPv6");
-        return;
-    };
-    let b = both().spawn().unwrap();
-    for family in Family::ALL {
-        let pong = a.ping(b.local_addr(family).unwrap()).unwrap();
-        assert_eq!(pong.id, b.id(family).unwrap());
+    for &on in LOOPS {
+        let both = || builder().bind("[::1]:0".parse().unwrap());
+        let Ok(a) = on.spawn(both()) else {
+            eprintln!("skipped: a host without IPv6");
+            return;
+        };
+        let b = on.spawn(both()).unwrap();
+        for family in Family::ALL {
+            let pong = a.ping(b.local_addr(family).unwrap()).wait().unwrap();
+            assert_eq!(pong.id, b.id(family).wait().unwrap());
+        }
     }
 }

@@ -67,7 +67,7 @@ pub(crate) struct Reply {
 #[repr(u8)]
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
-pub(super) enum Answer {
+pub(in crate::node) enum Answer {
     /// Nothing but the id.
     Pong,
     /// Nodes close to a target.
@@ -142,13 +142,13 @@ impl Reply {
 }
 
 impl Answer {
-    pub(super) fn error((code, reason): (ErrorCode, &str)) -> Self {
+    pub(in crate::node) fn error((code, reason): (ErrorCode, &str)) -> Self {
         Self::Error { code, reason: Reason::new(reason) }
     }
 }
 
 impl Core {
-    pub(super) fn push_reply(
+    pub(in crate::node) fn push_reply(
         &mut self,
         m: &mut Memory<'_>,
         asker: &Asker<'_>,
@@ -454,7 +454,7 @@ impl NodeLists {
 /// The text of an error, as bytes of its own: a waiting response refers to nothing.
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
-pub(super) struct Reason {
+pub(in crate::node) struct Reason {
     len: u8,
     text: [u8; Self::MAX],
 }

@@ -116,6 +116,12 @@ impl SecretKey {
         PublicKey(self.0.verifying_key().to_bytes())
     }
 
+    /// Another copy, for whoever signs later.
+    #[cfg(any(feature = "net", feature = "smol", feature = "tokio"))]
+    pub(crate) fn duplicate(&self) -> Self {
+        Self(self.0.clone())
+    }
+
     pub(crate) fn sign(&self, salt: &[u8], seq: i64, value: &[u8]) -> Option<[u8; SIGNATURE_LEN]> {
         Some(self.0.sign(&signed_bytes(salt, seq, value)?).to_bytes())
     }

@@ -207,7 +207,7 @@ mod items {
 /// Two nodes of the blocking adapter, one at each of two addresses of this host; `None` where it lacks
 /// the second.
 #[cfg(feature = "net")]
-fn two_adapters() -> Option<[dht_proto::net::Owner; 2]> {
+fn two_adapters() -> Option<[dht_proto::net::Dht; 2]> {
     let spawn = |index, home: &str| {
         let mut config = common::local_config();
         (config.id, config.secure_ids) = (Some(BASE.derived(index)), false);
@@ -251,51 +251,50 @@ fn b45_03_b45_05_two_adapters_answer_each_from_its_own_socket_under_its_own_id_a
     assert_eq!(ask(homes[1], &announce(&TARGET, 1, &tokens[0])).int("e.0"), Some(203));
     assert_eq!(ask(homes[0], &announce(&TARGET, 1, &tokens[1])).int("e.0"), Some(203));
     assert_eq!(ask(homes[1], &announce(&TARGET, 1, &tokens[1])).kind(), b'r');
-    let stored = dhts.each_ref().map(|dht| dht.stored_peers(TARGET.into()).unwrap().len());
+    let stored = dhts.each_ref().map(|dht| dht.stored_peers(TARGET.into()).wait().unwrap().len());
     assert_eq!(stored, [0, 1]);
 }
 
 #[cfg(feature = "net")]
 #[test]
 fn b45_11_a_program_hands_what_one_adapter_was_told_to_another() {
-    use dht_proto::net::{CallError, Notice};
+    use dht_proto::net::{CallError, NetEvent};
 
     let Some([told, other]) = two_adapters() else { return };
-    let events = told.subscribe().unwrap();
+    let mut events = told.subscribe();
     let asker = common::net::blocking::builder().spawn().unwrap();
-    asker.add_node(common::net::blocking::addr(&told)).unwrap();
-    common::net::blocking::wait_for("it is known", || asker.node_count(Family::V4) == Ok(1));
+    asker.add_node(common::net::blocking::addr(&told)).wait().unwrap();
+    common::net::blocking::wait_for("it is known", || asker.node_count(Family::V4).wait() == Ok(1));
     let mut seeding = Announce::port(4242);
     seeding.seed = true;
-    let mut announcing = asker.announce(TARGET.into(), seeding).unwrap();
+    let mut announcing = asker.announce(TARGET.into(), seeding);
     assert_eq!(announcing.wait_timeout(common::net::PATIENCE).unwrap().report.acknowledged, 1);
     let handed = loop {
-        match events.recv_timeout(common::net::PATIENCE).unwrap() {
-            Some(Notice::Node(Event::PeerStored { infohash, peer, seed })) => break (infohash, peer, seed),
-            Some(_) => {}
-            None => panic!("ended"),
+        let event = events.recv_timeout(common::net::PATIENCE).unwrap();
+        if let NetEvent::Node(Event::PeerStored { infohash, peer, seed }) = event {
+            break (infohash, peer, seed);
         }
     };
     assert_eq!(handed, (TARGET.into(), socket("127.0.0.1:4242"), true));
-    other.store_peer(handed.0, handed.1, handed.2).unwrap();
-    assert_eq!(other.stored_peers(TARGET.into()).unwrap(), [handed.1]);
-    let refused = other.store_peer(handed.0, socket("127.0.0.1:0"), false);
+    other.store_peer(handed.0, handed.1, handed.2).wait().unwrap();
+    assert_eq!(other.stored_peers(TARGET.into()).wait().unwrap(), [handed.1]);
+    let refused = other.store_peer(handed.0, socket("127.0.0.1:0"), false).wait();
     assert_eq!(refused, Err(CallError::Store(StoreError::AddressRefused)));
     #[cfg(feature = "items")]
     {
         let item = dht_proto::Item::immutable(b"5:value").unwrap();
-        other.store_item(&item, handed.1).unwrap();
-        assert_eq!(other.stored_item(item.target()).unwrap(), Some(item));
+        other.store_item(&item, handed.1).wait().unwrap();
+        assert_eq!(other.stored_item(item.target()).wait().unwrap(), Some(item));
     }
 }
 
 #[cfg(feature = "tokio")]
 #[tokio::test]
 async fn b45_11_a_task_hands_over_what_another_adapter_was_told() {
-    use dht_proto::net::tokio::Dht;
+    use dht_proto::net::Dht;
 
     let builder = Dht::builder().config(common::local_config()).limits(common::net::limits());
-    let other = builder.bind(common::net::LOOPBACK).bootstrap::<String>([]).spawn().unwrap();
+    let other = builder.bind(common::net::LOOPBACK).bootstrap::<String>([]).spawn_tokio().unwrap();
     let peer = socket("127.0.0.1:4242");
     other.store_peer(TARGET.into(), peer, true).await.unwrap();
     assert_eq!(other.stored_peers(TARGET.into()).await.unwrap(), [peer]);
@@ -305,5 +304,5 @@ async fn b45_11_a_task_hands_over_what_another_adapter_was_told() {
         other.store_item(&item, peer).await.unwrap();
         assert_eq!(other.stored_item(item.target()).await.unwrap(), Some(item));
     }
-    other.shutdown().await;
+    other.shutdown().await.unwrap();
 }

@@ -1,12 +1,12 @@
 //! `dht announce`: this host as a peer of a torrent.
 
-use dht_proto::net::{Announcement, CallError, Dht};
+use dht_proto::net::{Announcement, CallError};
 use dht_proto::{Announce, InfoHash, InfoHashes};
 
 use crate::args::groups::{LookupArgs, with_keep};
 use crate::args::torrent::parse_infohashes;
 use crate::output::{Event, Failure, Output, TICK, count};
-use crate::session::lookups::{has_answer, look_up, unless_interrupted};
+use crate::session::lookups::{has_answer, is_refusal, look_up};
 use crate::session::{Deadline, Session, Setup};
 
 /// Announce this host as a peer of a torrent
@@ -60,7 +60,6 @@ fn once(session: &Session<'_>, torrent: InfoHashes, announce: Announce) -> Resul
         |dht| torrent.iter().map(|infohash| dht.announce(infohash, announce)).collect(),
         |at, peer| output.print(&Event::OtherPeer { addr: peer, infohash: infohashes[at] }),
     )?;
-    let Some(lookups) = lookups else { return Ok(()) };
     for (infohash, report) in infohashes.iter().zip(lookups.reports()) {
         output.announced(*infohash, &report, infohashes.len() > 1)?;
     }
@@ -72,10 +71,8 @@ fn once(session: &Session<'_>, torrent: InfoHashes, announce: Announce) -> Resul
 
 /// Announces again and again, until a signal or the deadline.
 fn keep(session: &Session<'_>, torrent: InfoHashes, announce: Announce) -> Result<(), Failure> {
-    let start = |dht: &Dht| {
-        torrent.iter().map(|infohash| dht.start_announcing(infohash, announce)).collect::<Result<Vec<_>, _>>()
-    };
-    let Some(mut announcements) = unless_interrupted(start(&session.dht))? else { return Ok(()) };
+    let start = |infohash| session.dht.start_announcing(infohash, announce);
+    let mut announcements: Vec<_> = torrent.iter().map(start).collect();
     let reported = report_rounds(session, &mut announcements);
     // An announcement that is dropped while the node runs is given up, and not saved.
     session.end();
@@ -91,10 +88,8 @@ fn report_rounds(session: &Session<'_>, announcements: &mut [Announcement]) -> R
             let left = session.left();
             let infohash = rounds.infohash();
             match rounds.recv_timeout(if is_one { left } else { left.min(TICK) }) {
-                Ok(Some(round)) if !has_answer(&round.report) && !session.has_joined() => {
-                    session.report_waiting()
-                }
-                Ok(Some(round)) => {
+                Ok(round) if !has_answer(&round.report) && !session.has_joined() => session.report_waiting(),
+                Ok(round) => {
                     let mut peers = round.peers.iter();
                     peers.try_for_each(|peer| output.print(&Event::OtherPeer { addr: *peer, infohash }))?;
                     output.announced(infohash, &round.report, !is_one)?;
@@ -102,6 +97,7 @@ fn report_rounds(session: &Session<'_>, announcements: &mut [Announcement]) -> R
                     output.progress(format!("announced to {nodes}"));
                 }
                 Err(CallError::TimedOut) if !left.is_zero() => {}
+                Err(error) if is_refusal(&error) => return Err(Failure::Start(error.to_string())),
                 _ if session.is_interrupted() || output.has_found() => return Ok(()),
                 _ => return Err(session.unanswered()),
             }

@@ -8,7 +8,6 @@ use dht_proto::net::CallError;
 use crate::args::groups::LookupArgs;
 use crate::args::values::{parse_secs, parse_spacing};
 use crate::output::{Done, Event, Failure, Output, TICK, count};
-use crate::session::lookups::unless_interrupted;
 use crate::session::{Deadline, QUIET, Session, Setup};
 
 /// Sample node after node, and print the infohashes as they are found
@@ -36,7 +35,7 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<(), Failure> {
     let start = Instant::now();
     let mut options = CrawlOptions::default();
     options.spacing = args.every;
-    let Some(mut crawl) = unless_interrupted(session.dht.crawl(options))? else { return Ok(()) };
+    let mut crawl = session.dht.crawl(options);
     let mut found = 0;
     loop {
         let left = session.left();
@@ -45,7 +44,7 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<(), Failure> {
         }
         let pause = if output.is_live() { TICK } else { QUIET };
         match crawl.recv_timeout(left.min(pause)) {
-            Ok(Some(one)) => {
+            Ok(one) => {
                 found += 1;
                 output.result(&Event::Infohash { infohash: one.infohash, node: one.node })?;
             }
@@ -55,7 +54,7 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<(), Failure> {
                 }
             }
             // A signal has ended the node.
-            Ok(None) | Err(_) => break,
+            Err(_) => break,
         }
         let so_far = done(found, crawl.report().asked, start);
         output.progress(format!(

@@ -4,7 +4,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
-use dht_proto::net::{Dht, Owner};
+use dht_proto::net::Dht;
 use dht_proto::{AddressPolicy, Announce, Config, Family, InfoHash, Limits};
 
 use crate::args::groups::{FormatArgs, LimitArgs};
@@ -40,13 +40,13 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<(), Failure> {
     let until = Instant::now() + JOIN.min(deadline.left());
     let joined = nodes
         .iter()
-        .filter(|node| node.wait_ready(until.saturating_duration_since(Instant::now())) == Ok(true))
+        .filter(|node| node.ready().wait_timeout(until.saturating_duration_since(Instant::now())).is_ok())
         .count();
-    let known: usize = nodes.iter().filter_map(|node| node.node_count(Family::V4).ok()).sum();
+    let known: usize = nodes.iter().filter_map(|node| node.node_count(Family::V4).wait().ok()).sum();
     say(format!("{joined} have joined, and know {} others on average", known / nodes.len()))?;
 
     let (announcer, seeker) = (&nodes[nodes.len() / 3], &nodes[nodes.len() * 2 / 3]);
-    let mut announcing = announcer.announce(INFOHASH, Announce::port(PORT)).map_err(failure)?;
+    let mut announcing = announcer.announce(INFOHASH, Announce::port(PORT));
     match announcing.wait_timeout(deadline.left()) {
         Ok(outcome) => say(format!(
             "one node announced port {PORT} for {INFOHASH}: {} queried, {} of {} confirmed, {:.1} ms",
@@ -60,7 +60,7 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<(), Failure> {
 
     let sought = Instant::now();
     let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, PORT));
-    let mut search = seeker.get_peers(INFOHASH).map_err(failure)?;
+    let mut search = seeker.get_peers(INFOHASH);
     while let Ok(Some(found)) = search.recv_timeout(deadline.left()) {
         if found == peer {
             output.set_found();
@@ -82,7 +82,7 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<(), Failure> {
     Ok(())
 }
 
-fn start_nodes(count: usize) -> Result<Vec<Owner>, Failure> {
+fn start_nodes(count: usize) -> Result<Vec<Dht>, Failure> {
     let mut config = Config::default();
     // All nodes share one address here, and it is a private one.
     config.address_policy = AddressPolicy::Any;
@@ -92,7 +92,7 @@ fn start_nodes(count: usize) -> Result<Vec<Owner>, Failure> {
     limits.swarms = 64;
     limits.peers_v4 = 256;
     limits.peers_v6 = 0;
-    let mut nodes: Vec<Owner> = Vec::with_capacity(count);
+    let mut nodes: Vec<Dht> = Vec::with_capacity(count);
     while nodes.len() < count {
         let first = nodes.first().and_then(|node| node.local_addr(Family::V4));
         let node = Dht::builder()
@@ -104,10 +104,6 @@ fn start_nodes(count: usize) -> Result<Vec<Owner>, Failure> {
         nodes.push(node);
     }
     Ok(nodes)
-}
-
-fn failure(error: dht_proto::net::CallError) -> Failure {
-    Failure::Start(error.to_string())
 }
 
 fn millis(duration: Duration) -> f64 {

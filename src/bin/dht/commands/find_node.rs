@@ -1,7 +1,7 @@
 //! `dht find-node`: the nodes closest to an id.
 
 use dht_proto::NodeId;
-use dht_proto::net::Dht;
+use dht_proto::net::DhtHandle;
 
 use crate::args::groups::LookupArgs;
 use crate::args::values::parse_id;
@@ -23,8 +23,8 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<(), Failure> {
     let deadline = Deadline::new(args.lookup.limit.timeout, false);
     let session = Session::start(&Setup::for_lookup(&args.lookup, false, deadline), output)?;
     session.settle();
-    let start = |dht: &Dht| Ok(vec![dht.find_node(args.target)?]);
-    let Some(lookups) = look_up(&session, "peer", start, |_, _| Ok(()))? else { return Ok(()) };
+    let start = |dht: &DhtHandle| vec![dht.find_node(args.target)];
+    let lookups = look_up(&session, "peer", start, |_, _| Ok(()))?;
     let nodes: Vec<_> = lookups.outcomes().flat_map(|outcome| outcome.nodes).collect();
     nodes.iter().try_for_each(|node| output.result(&Event::Node(node)))?;
     output.done(&lookups.done("node", nodes.len()))

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use dht_proto::net::Dht;
+use dht_proto::net::DhtHandle;
 use dht_proto::{InfoHashes, Lookup, LookupOptions};
 
 use super::items::resolve_pointer;
@@ -40,13 +40,12 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<(), Failure> {
     let mut peers = BTreeSet::new();
     let mut options = LookupOptions::default();
     options.max_peers = args.max_peers;
-    let start = |dht: &Dht| {
+    let start = |dht: &DhtHandle| {
         infohashes.iter().map(|infohash| dht.lookup(Lookup::GetPeers(infohash), options)).collect()
     };
     let lookups = look_up(&session, "peer", start, |_, peer| {
         if peers.insert(peer) { output.result(&Event::Peer { addr: peer }) } else { Ok(()) }
     })?;
-    let Some(lookups) = lookups else { return Ok(()) };
     let has_more = lookups.reports().iter().any(|report| report.more_peers);
     let limit = has_more.then_some(args.max_peers);
     output.done(&Done { limit, ..lookups.done("peer", peers.len()) })

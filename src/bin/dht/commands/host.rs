@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use dht_proto::net::{CallError, Dht, resolve};
+use dht_proto::net::{CallError, DhtHandle, resolve};
 use dht_proto::{Family, StartError};
 
 use crate::args::groups::HostArgs;
@@ -13,7 +13,7 @@ use crate::session::{Deadline, Session, Setup};
 pub(super) fn query<T: Send + 'static>(
     args: &HostArgs,
     output: &Output,
-    query: fn(&Dht, SocketAddr) -> Result<T, CallError>,
+    query: fn(&DhtHandle, SocketAddr) -> Result<T, CallError>,
 ) -> Result<Option<(SocketAddr, T)>, Failure> {
     let deadline = Deadline::new(args.limit.timeout, false);
     let host = args.host.trim();

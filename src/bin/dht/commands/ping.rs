@@ -12,6 +12,6 @@ pub(crate) struct Args {
 }
 
 pub(super) fn run(args: &Args, output: &Output) -> Result<(), Failure> {
-    let pong = query(&args.host, output, |dht, addr| dht.ping(addr))?;
+    let pong = query(&args.host, output, |dht, addr| dht.ping(addr).wait())?;
     pong.map_or(Ok(()), |(_, pong)| output.result(&Event::Pong(&pong)))
 }

@@ -16,7 +16,7 @@ pub(crate) struct Args {
 pub(super) fn run(args: &Args, output: &Output) -> Result<(), Failure> {
     let sampled = query(&args.host, output, |dht, addr| {
         // Any target will do: only the infohashes are used.
-        dht.sample_infohashes(addr, dht.id(Family::of(&addr))?)
+        dht.sample_infohashes(addr, dht.id(Family::of(&addr)).wait()?).wait()
     })?;
     let Some((addr, sampled)) = sampled else { return Ok(()) };
     output.sample(addr, &sampled.sample)?;

@@ -28,7 +28,6 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<(), Failure> {
         |dht| args.torrent.iter().map(|infohash| dht.scrape(infohash)).collect(),
         |_, _| Ok(()),
     )?;
-    let Some(lookups) = lookups else { return Ok(()) };
     let reports = lookups.reports();
     for (infohash, report) in args.torrent.iter().zip(&reports) {
         let Some(size) = report.swarm.filter(|_| report.answered > 0) else {

@@ -5,7 +5,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use dht_proto::net::Owner;
+use dht_proto::net::Dht;
 
 #[cfg(unix)]
 use super::start_thread;
@@ -16,7 +16,7 @@ pub(super) struct Interrupt {
     state: Mutex<State>,
     changed: Condvar,
     /// The node, until it is shut down.
-    owner: Mutex<Option<Owner>>,
+    owner: Mutex<Option<Dht>>,
 }
 
 #[derive(Default)]
@@ -55,7 +55,7 @@ impl Interrupt {
         Ok(Arc::default())
     }
 
-    pub(super) fn guard(&self, owner: Owner) {
+    pub(super) fn guard(&self, owner: Dht) {
         *self.owner.lock().unwrap_or_else(PoisonError::into_inner) = Some(owner);
         self.lock().started = true;
     }
@@ -81,7 +81,8 @@ impl Interrupt {
         // A second caller waits for the lock, and so until the node has ended.
         let mut owner = self.owner.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(owner) = owner.take() {
-            owner.shutdown();
+            // The node ends in any case.
+            let _ = owner.shutdown().wait();
         }
     }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use dht_proto::LookupReport;
-use dht_proto::net::{CallError, Dht, Outcome, Search};
+use dht_proto::net::{CallError, DhtHandle, LookupHandle, Outcome};
 
 use super::Session;
 use crate::output::{Done, Failure, TICK, count};
@@ -13,15 +13,15 @@ const RETRY: Duration = Duration::from_secs(1);
 
 /// Lookups that ran side by side.
 pub(crate) struct Lookups<T> {
-    searches: Vec<Search<T>>,
+    searches: Vec<LookupHandle<T>>,
     /// Why they did not end by themselves; `None` if they did.
     pub(crate) cut_short: Option<String>,
 }
 
-impl<T> Lookups<T> {
+impl<T: Send + 'static> Lookups<T> {
     /// The reports so far; none once a signal has ended the node.
     pub(crate) fn reports(&self) -> Vec<LookupReport> {
-        self.searches.iter().filter_map(|search| search.report().ok()).collect()
+        self.searches.iter().filter_map(|search| search.report().wait().ok()).collect()
     }
 
     pub(crate) fn outcomes(&self) -> impl Iterator<Item = Outcome> {
@@ -46,24 +46,21 @@ impl<T> Lookups<T> {
 /// Starts lookups and passes on what they find, with the index of the lookup, until they end, or a signal
 /// or the deadline cuts them short. Lookups without any answer are repeated, as the network may come up.
 ///
-/// `None` if a signal ended the node before.
-///
 /// # Errors
 ///
-/// [`Session::unanswered`] if nobody answered in time.
-pub(crate) fn look_up<T>(
+/// [`Session::unanswered`] if nobody answered in time, or why a lookup could not start.
+pub(crate) fn look_up<T: Send + 'static>(
     session: &Session<'_>,
     what: &'static str,
-    start: impl Fn(&Dht) -> Result<Vec<Search<T>>, CallError>,
+    start: impl Fn(&DhtHandle) -> Vec<LookupHandle<T>>,
     mut pass_on: impl FnMut(usize, T) -> Result<(), Failure>,
-) -> Result<Option<Lookups<T>>, Failure> {
+) -> Result<Lookups<T>, Failure> {
     loop {
-        let Some(searches) = unless_interrupted(start(&session.dht))? else { return Ok(None) };
-        let mut lookups = Lookups { searches, cut_short: None };
+        let mut lookups = Lookups { searches: start(&session.dht), cut_short: None };
         let ended = follow(session, &mut lookups.searches, what, &mut pass_on)?;
         lookups.cut_short = (!ended).then(|| session.cut_short());
         if session.is_interrupted() || lookups.reports().iter().any(has_answer) {
-            return Ok(Some(lookups));
+            return Ok(lookups);
         }
         if session.deadline.is_over() {
             return Err(session.unanswered());
@@ -79,19 +76,15 @@ pub(crate) const fn has_answer(report: &LookupReport) -> bool {
     report.answered > 0 || report.acknowledged > 0 || report.refused.total > 0 || report.copies > 0
 }
 
-/// `None` if a signal has ended the node, so that the call found it closed.
-pub(crate) fn unless_interrupted<T>(started: Result<T, CallError>) -> Result<Option<T>, Failure> {
-    match started {
-        Ok(started) => Ok(Some(started)),
-        Err(CallError::Closed) => Ok(None),
-        Err(error) => Err(Failure::Start(error.to_string())),
-    }
+/// Whether a call could not start, rather than that its time is over or a signal has ended the node.
+pub(crate) const fn is_refusal(error: &CallError) -> bool {
+    !matches!(error, CallError::TimedOut | CallError::Closed)
 }
 
 /// Returns whether all lookups have ended by themselves.
-fn follow<T>(
+fn follow<T: Send + 'static>(
     session: &Session<'_>,
-    searches: &mut [Search<T>],
+    searches: &mut [LookupHandle<T>],
     what: &'static str,
     pass_on: &mut impl FnMut(usize, T) -> Result<(), Failure>,
 ) -> Result<bool, Failure> {
@@ -111,11 +104,13 @@ fn follow<T>(
                 }
                 Ok(None) => {}
                 Err(CallError::TimedOut) if !left.is_zero() => open.push(at),
+                Err(error) if is_refusal(&error) => return Err(Failure::Start(error.to_string())),
                 Err(_) => return Ok(false),
             }
         }
         if session.output.is_live() {
-            let queried: u32 = searches.iter().filter_map(|it| it.report().ok()).map(|it| it.queried).sum();
+            let queried: u32 =
+                searches.iter().filter_map(|it| it.report().wait().ok()).map(|it| it.queried).sum();
             session.output.progress(format!(
                 "queried {}, found {}",
                 count(queried, "node"),

@@ -19,7 +19,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use dht_proto::Family;
-use dht_proto::net::Dht;
+use dht_proto::net::{CallError, Dht, DhtHandle};
 
 use crate::output::{Event, Failure, Output, TICK, count};
 use deadline::TIMEOUT;
@@ -33,7 +33,7 @@ pub(crate) const QUIET: Duration = Duration::from_secs(5);
 
 /// A running node and the time that it has left.
 pub(crate) struct Session<'a> {
-    pub(crate) dht: Dht,
+    pub(crate) dht: DhtHandle,
     pub(crate) output: &'a Output,
     pub(crate) deadline: Deadline,
     settle: Option<Duration>,
@@ -64,20 +64,21 @@ impl<'a> Session<'a> {
         for addr in &setup.node.bind {
             builder = builder.bind(*addr);
         }
-        let notices = builder.subscribe();
+        let mut notices = builder.subscribe();
         let owner = builder.spawn()?;
-        let dht = owner.dht();
+        let dht = owner.handle();
         interrupt.guard(owner);
         let log = output.logger();
         let verbose = if traces { 0 } else { setup.node.verbose };
         let mut reporter = Reporter::new(verbose, setup.node.allow_private, names.clone());
         // In this order: nodes that have answered by now are in the table.
-        let restored = Family::ALL.iter().any(|family| {
+        let restored = Family::ALL.iter().any(|&family| {
             let is_some = |count: Result<usize, _>| count.is_ok_and(|count| count > 0);
-            is_some(dht.restored_count(*family)) || is_some(dht.node_count(*family))
+            let restored = dht.with(move |node, _| node.restored_count(family)).wait();
+            is_some(restored) || is_some(dht.node_count(family).wait())
         });
         // The node has answered, so its notices say which hosts it may never contact.
-        let lines = reporter.describe_pending(&notices);
+        let lines = reporter.describe_pending(&mut notices);
         if host_count > 0 && reporter.refused() == host_count && !restored {
             interrupt.end();
             return Err(no_host_left(lines, output));
@@ -96,7 +97,7 @@ impl<'a> Session<'a> {
             reporter,
         };
         for family in Family::ALL {
-            if let (Some(addr), Ok(id)) = (session.dht.local_addr(family), session.dht.id(family)) {
+            if let (Some(addr), Ok(id)) = (session.dht.local_addr(family), session.dht.id(family).wait()) {
                 output.print(&Event::Listening { addr, id, as_text: setup.prints_addr })?;
             }
         }
@@ -128,13 +129,13 @@ impl<'a> Session<'a> {
             let passed = begun.elapsed();
             let left = patience.saturating_sub(passed);
             let nodes: usize =
-                Family::ALL.iter().filter_map(|family| self.dht.node_count(*family).ok()).sum();
+                Family::ALL.iter().filter_map(|family| self.dht.node_count(*family).wait().ok()).sum();
             self.output.progress(format!("joining, {}", count(nodes as u64, "node")));
             let until_report = if self.has_reported.get() { left } else { quiet.saturating_sub(passed) };
             let pause = if self.output.is_live() { left.min(TICK) } else { left.min(until_report) };
             let over = match self.settle {
                 Some(_) => self.interrupt.wait(pause),
-                None => self.dht.wait_ready(pause) != Ok(false),
+                None => self.dht.ready().wait_timeout(pause) != Err(CallError::TimedOut),
             };
             if over || left.is_zero() {
                 return;
@@ -147,7 +148,7 @@ impl<'a> Session<'a> {
 
     /// Whether any node has ever answered.
     pub(crate) fn has_joined(&self) -> bool {
-        self.dht.stats().is_ok_and(|stats| stats.responses_in.total() > 0)
+        self.dht.stats().wait().is_ok_and(|stats| stats.responses_in.total() > 0)
     }
 
     /// Reports once, if no node has answered yet, that this is what the node waits for.

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use dht_proto::net::{BOOTSTRAP_HOSTS, BootstrapRefusal, Events, Notice};
+use dht_proto::net::{BOOTSTRAP_HOSTS, BootstrapRefusal, NetEvent, NetEvents};
 use dht_proto::{Event, Family};
 
 use crate::output::count;
@@ -65,12 +65,12 @@ impl Reporter {
     }
 
     /// The lines about what has happened already.
-    pub(super) fn describe_pending(&mut self, notices: &Events) -> Vec<String> {
-        let pending = std::iter::from_fn(|| notices.recv_timeout(Duration::ZERO).ok().flatten());
+    pub(super) fn describe_pending(&mut self, notices: &mut NetEvents) -> Vec<String> {
+        let pending = std::iter::from_fn(|| notices.recv_timeout(Duration::ZERO).ok());
         pending.filter_map(|notice| self.describe(notice)).collect()
     }
 
-    pub(super) fn report(mut self, notices: Events, log: impl Fn(&str)) {
+    pub(super) fn report(mut self, notices: NetEvents, log: impl Fn(&str)) {
         for notice in notices {
             if let Some(line) = self.describe(notice) {
                 log(&format!("dht: {line}"));
@@ -78,22 +78,22 @@ impl Reporter {
         }
     }
 
-    fn describe(&mut self, notice: Notice) -> Option<String> {
+    fn describe(&mut self, notice: NetEvent) -> Option<String> {
         let verbose = self.verbose;
         match notice {
-            Notice::Unresolved { host, error, retry_in } => {
+            NetEvent::Unresolved { host, error, retry_in } => {
                 let line = format!("cannot resolve {host}: {error}");
                 self.names.note(&host, Some(line.clone()));
                 let is_new = self.is_new(host);
                 (is_new || verbose > 0).then(|| format!("{line}; trying again in {} s", retry_in.as_secs()))
             }
-            Notice::Resolved { host, addrs } => {
+            NetEvent::Resolved { host, addrs } => {
                 self.names.note(&host, None);
                 let again = self.reported.remove(&host);
                 let addrs: Vec<_> = addrs.iter().map(SocketAddr::to_string).collect();
                 (again || verbose > 0).then(|| format!("{host} resolved to {}", addrs.join(" ")))
             }
-            Notice::BootstrapRefused { host, addr, reason, retry_in } => {
+            NetEvent::BootstrapRefused { host, addr, reason, retry_in } => {
                 self.refused += usize::from(retry_in.is_none());
                 let host = if retry_in.is_some() { format!("{host} ({addr})") } else { host };
                 Some(match reason {
@@ -104,42 +104,42 @@ impl Reporter {
                     _ => format!("{host} is not a public address; see --allow-private"),
                 })
             }
-            Notice::Unsent { destination, error } if verbose > 0 => {
+            NetEvent::Unsent { destination, error } if verbose > 0 => {
                 Some(format!("cannot send to {destination}: {error}; trying again"))
             }
-            Notice::StateRefused { error, kept_as } => {
+            NetEvent::StateRefused { error, kept_as } => {
                 Some(format!("the state file is {error}; moved to {}, starting afresh", kept_as.display()))
             }
-            Notice::StateUnsaved { error } => Some(error),
-            Notice::SocketLost { addr, error, retry_in } => {
+            NetEvent::StateUnsaved { error } => Some(error),
+            NetEvent::SocketLost { addr, error, retry_in } => {
                 Some(format!("the socket at {addr} failed: {error}; reopening it in {retry_in:?}"))
             }
-            Notice::Rebound { addr } => Some(format!("reopened the socket at {addr}")),
-            Notice::Restored { nodes, announces, items, skipped } if verbose > 0 => Some(format!(
+            NetEvent::Rebound { addr } => Some(format!("reopened the socket at {addr}")),
+            NetEvent::Restored { nodes, announces, items, skipped } if verbose > 0 => Some(format!(
                 "loaded {}, {} and {} from the state file; skipped {}",
                 count(nodes as u64, "node"),
                 count(announces as u64, "announce"),
                 count(items as u64, "item"),
                 count(skipped as u64, "entry"),
             )),
-            Notice::StateSaved if verbose > 1 => Some("saved the state".to_owned()),
-            Notice::Node(Event::Ready { family }) if verbose > 0 => {
+            NetEvent::StateSaved if verbose > 1 => Some("saved the state".to_owned()),
+            NetEvent::Node(Event::Ready { family }) if verbose > 0 => {
                 Some(format!("joined the {} DHT", name(family)))
             }
-            Notice::Node(Event::ExternalAddr { addr }) if verbose > 0 => {
+            NetEvent::Node(Event::ExternalAddr { addr }) if verbose > 0 => {
                 Some(format!("other nodes see this node at {addr}"))
             }
-            Notice::Node(Event::IdChanged { family, new, .. }) if verbose > 0 => {
+            NetEvent::Node(Event::IdChanged { family, new, .. }) if verbose > 0 => {
                 Some(format!("changed the {} id to {new}, to match that address (BEP 42)", name(family)))
             }
-            Notice::Node(Event::PeerStored { infohash, peer, .. }) if verbose > 0 => {
+            NetEvent::Node(Event::PeerStored { infohash, peer, .. }) if verbose > 0 => {
                 Some(format!("stored peer {peer} of {infohash}"))
             }
-            Notice::Node(Event::ItemStored { target, node, .. }) if verbose > 0 => {
+            NetEvent::Node(Event::ItemStored { target, node, .. }) if verbose > 0 => {
                 Some(format!("stored an item from {node} at {target}"))
             }
-            Notice::Node(Event::NodeAdded { id, addr }) if verbose > 1 => Some(format!("+ {id} {addr}")),
-            Notice::Node(Event::NodeRemoved { id, addr }) if verbose > 1 => Some(format!("- {id} {addr}")),
+            NetEvent::Node(Event::NodeAdded { id, addr }) if verbose > 1 => Some(format!("+ {id} {addr}")),
+            NetEvent::Node(Event::NodeRemoved { id, addr }) if verbose > 1 => Some(format!("- {id} {addr}")),
             _ => None,
         }
     }
@@ -164,9 +164,9 @@ const fn name(family: Family) -> &'static str {
 mod tests {
     use super::*;
 
-    fn unresolved(host: &str) -> Notice {
+    fn unresolved(host: &str) -> NetEvent {
         let error = "no such name".to_owned();
-        Notice::Unresolved { host: host.to_owned(), error, retry_in: Duration::from_secs(1) }
+        NetEvent::Unresolved { host: host.to_owned(), error, retry_in: Duration::from_secs(1) }
     }
 
     #[test]
@@ -188,7 +188,7 @@ mod tests {
         reporter.describe(unresolved("a.example:1"));
         assert_eq!(names.trouble().unwrap(), "cannot resolve a.example:1: no such name");
         let addrs = vec!["192.0.2.2:1".parse().unwrap()];
-        reporter.describe(Notice::Resolved { host: "a.example:1".to_owned(), addrs });
+        reporter.describe(NetEvent::Resolved { host: "a.example:1".to_owned(), addrs });
         assert_eq!(names.trouble(), None);
         assert_eq!(Names::new(&["192.0.2.1:1".to_owned()]).trouble(), None);
     }

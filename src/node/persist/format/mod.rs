@@ -3,7 +3,7 @@
 //! `own` is the format that [`Node::snapshot`](crate::Node::snapshot) writes, `foreign` reads those of
 //! libtorrent and Transmission. All are bencoded dictionaries whose unknown keys are ignored.
 
-#[cfg(any(feature = "net", feature = "tokio"))]
+#[cfg(any(feature = "net", feature = "smol", feature = "tokio"))]
 mod carry;
 mod foreign;
 #[cfg(feature = "items")]
@@ -15,7 +15,7 @@ use core::time::Duration;
 
 use thiserror::Error;
 
-#[cfg(any(feature = "net", feature = "tokio"))]
+#[cfg(any(feature = "net", feature = "smol", feature = "tokio"))]
 pub(crate) use carry::{Unclaimed, add_unclaimed, resembles_state};
 pub(crate) use own::{Head, Source, write};
 

@@ -5,7 +5,7 @@ use std::future::pending;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use dht_proto::net::tokio::{Dht, Search};
+use dht_proto::net::{Dht, DhtHandle, LookupHandle};
 use dht_proto::{AddressPolicy, Announce, Config, CrawlOptions, Family, InfoHash, NodeId};
 use futures_lite::StreamExt as _;
 use serde_json::json;
@@ -25,25 +25,24 @@ pub(crate) async fn run(options: Options) -> Result<(), Box<dyn Error>> {
         .config(config)
         .bind(options.bind.into())
         .bootstrap(options.bootstrap.iter().map(SocketAddr::to_string))
-        .spawn()?;
+        .spawn_tokio()?;
     let addr = node.local_addr(Family::V4).ok_or("no socket")?;
     listening(addr, node.id(Family::V4).await?);
     if !options.bootstrap.is_empty() {
         // Whoever started it gives up before.
-        node.wait_ready(Duration::MAX).await?;
+        node.ready().await?;
     }
     match options.command {
         Command::Node => pending().await,
         Command::Drive => drive::serve(async |words| answer(&node, words).await).await,
         Command::GetPeers { infohash } => {
-            let mut search = node.get_peers(infohash.parse::<InfoHash>()?).await?;
+            let mut search = node.get_peers(infohash.parse::<InfoHash>()?);
             while let Some(found) = search.next().await {
                 peer(found);
             }
         }
         Command::Announce { infohash, port } => {
-            let mut search = node.announce(infohash.parse()?, Announce::port(port)).await?;
-            let report = search.wait().await?.report;
+            let report = node.announce(infohash.parse()?, Announce::port(port)).await?.report;
             if report.announced == 0 {
                 return Err(format!("no node took the announce: {report:?}").into());
             }
@@ -51,11 +50,11 @@ pub(crate) async fn run(options: Options) -> Result<(), Box<dyn Error>> {
         }
         Command::Item(_) => return Err("items of our own are put and got by the tool".into()),
     }
-    node.shutdown().await;
+    node.shutdown().await?;
     Ok(())
 }
 
-async fn answer(node: &Dht, words: &[&str]) -> Option<Answer> {
+async fn answer(node: &DhtHandle, words: &[&str]) -> Option<Answer> {
     Some(match words {
         ["nodes"] => nodes(node).await,
         ["add-node", addr] => add_node(node, addr).await,
@@ -70,40 +69,40 @@ async fn answer(node: &Dht, words: &[&str]) -> Option<Answer> {
 }
 
 /// The table.
-async fn nodes(node: &Dht) -> Answer {
+async fn nodes(node: &DhtHandle) -> Answer {
     let nodes = node.nodes(Family::V4).await?;
     let nodes = nodes.iter().map(|node| (node.id.to_string(), json!(node.addr.to_string())));
     Ok(json!({"event": "nodes", "nodes": serde_json::Map::from_iter(nodes)}))
 }
 
-async fn add_node(node: &Dht, addr: &str) -> Answer {
+async fn add_node(node: &DhtHandle, addr: &str) -> Answer {
     node.add_node(addr.parse()?).await?;
     Ok(json!({"event": "added"}))
 }
 
-async fn ping(node: &Dht, addr: &str) -> Answer {
+async fn ping(node: &DhtHandle, addr: &str) -> Answer {
     let pong = node.ping(addr.parse()?).await?;
     Ok(json!({"event": "pong", "id": pong.id.to_string()}))
 }
 
-async fn get_peers(node: &Dht, infohash: &str) -> Answer {
-    let search = node.get_peers(infohash.parse::<InfoHash>()?).await?;
+async fn get_peers(node: &DhtHandle, infohash: &str) -> Answer {
+    let search = node.get_peers(infohash.parse::<InfoHash>()?);
     let found: Vec<_> = search.collect().await;
     Ok(drive::peers(found))
 }
 
-async fn announce(node: &Dht, infohash: &str, port: &str) -> Answer {
+async fn announce(node: &DhtHandle, infohash: &str, port: &str) -> Answer {
     let announce = Announce::port(port.parse()?);
-    acknowledged("announced", node.announce(infohash.parse()?, announce).await?).await
+    acknowledged("announced", node.announce(infohash.parse()?, announce)).await
 }
 
-async fn put(node: &Dht, value: &str) -> Answer {
+async fn put(node: &DhtHandle, value: &str) -> Answer {
     let value = format!("{}:{value}", value.len());
-    acknowledged("stored", node.put_immutable(value.as_bytes()).await?).await
+    acknowledged("stored", node.put_immutable(value.as_bytes())).await
 }
 
-async fn acknowledged(event: &str, mut search: Search) -> Answer {
-    let outcome = search.wait().await?;
+async fn acknowledged(event: &str, lookup: LookupHandle) -> Answer {
+    let outcome = lookup.await?;
     let report = outcome.report;
     Ok(json!({
         "event": event,
@@ -114,21 +113,21 @@ async fn acknowledged(event: &str, mut search: Search) -> Answer {
     }))
 }
 
-async fn get(node: &Dht, target: &str) -> Answer {
-    let outcome = node.get_immutable(target.parse::<NodeId>()?).await?.wait().await?;
+async fn get(node: &DhtHandle, target: &str) -> Answer {
+    let outcome = node.get_immutable(target.parse::<NodeId>()?).await?;
     let value = outcome.item.as_ref().and_then(|item| item.as_string());
     let value = value.map(String::from_utf8_lossy);
     Ok(json!({"event": "item", "value": value, "queried": outcome.report.queried}))
 }
 
 /// Asks node after node for samples until there is nobody new to ask.
-async fn crawl(node: &Dht) -> Answer {
-    let mut crawl = node.crawl(CrawlOptions::default()).await?;
+async fn crawl(node: &DhtHandle) -> Answer {
+    let mut crawl = node.crawl(CrawlOptions::default());
     let mut infohashes = Vec::new();
     let mut asked = u64::MAX;
     while asked != crawl.report().asked {
         asked = crawl.report().asked;
-        while let Ok(Some(found)) = timeout(CRAWL_PAUSE, crawl.recv()).await {
+        while let Ok(Ok(found)) = timeout(CRAWL_PAUSE, crawl.recv()).await {
             infohashes.push(found.infohash.to_string());
         }
     }

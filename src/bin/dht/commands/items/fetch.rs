@@ -1,6 +1,6 @@
 //! The newest version of an item, and the torrent it points to (BEP 46).
 
-use dht_proto::net::{CallError, Dht, Search};
+use dht_proto::net::{DhtHandle, LookupHandle};
 use dht_proto::{InfoHash, Item, TorrentPointer, UpdatableTorrent};
 
 use crate::output::Failure;
@@ -13,10 +13,10 @@ type Newest = (Option<Item>, Lookups<Item>);
 /// Writes the newest version to stdout.
 pub(super) fn print_item(
     session: &Session<'_>,
-    start: impl Fn(&Dht) -> Result<Vec<Search<Item>>, CallError>,
+    start: impl Fn(&DhtHandle) -> Vec<LookupHandle<Item>>,
     bencoded: bool,
 ) -> Result<(), Failure> {
-    let Some((item, lookups)) = fetch(session, start)? else { return Ok(()) };
+    let (item, lookups) = fetch(session, start)?;
     if let Some(item) = &item {
         session.output.item(item, bencoded)?;
     }
@@ -28,8 +28,7 @@ pub(in crate::commands) fn resolve_pointer(
     session: &Session<'_>,
     link: UpdatableTorrent,
 ) -> Result<Option<InfoHash>, Failure> {
-    let newest = fetch(session, |dht| Ok(vec![dht.get_mutable(link.key, link.salt)?]))?;
-    let Some((item, lookups)) = newest else { return Ok(None) };
+    let (item, lookups) = fetch(session, |dht| vec![dht.get_mutable(link.key, link.salt)])?;
     let pointer = item.as_ref().and_then(|item| TorrentPointer::from_value(item.value()));
     if pointer.is_none() {
         let complaint = item.map_or(
@@ -42,15 +41,15 @@ pub(in crate::commands) fn resolve_pointer(
     Ok(pointer.map(|pointer| pointer.infohash()))
 }
 
-/// `None` if a signal ended the node.
+/// Looks up the newest version.
 pub(super) fn fetch(
     session: &Session<'_>,
-    start: impl Fn(&Dht) -> Result<Vec<Search<Item>>, CallError>,
-) -> Result<Option<Newest>, Failure> {
+    start: impl Fn(&DhtHandle) -> Vec<LookupHandle<Item>>,
+) -> Result<Newest, Failure> {
     let mut item = None;
     let lookups = look_up(session, "version", start, |_, version| {
         item = Some(version);
         Ok(())
     })?;
-    Ok(lookups.map(|lookups| (item, lookups)))
+    Ok((item, lookups))
 }

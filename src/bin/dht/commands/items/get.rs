@@ -25,5 +25,5 @@ pub(crate) fn run(args: &Args, output: &Output) -> Result<(), Failure> {
     let deadline = Deadline::new(args.lookup.limit.timeout, false);
     let session = Session::start(&Setup::for_lookup(&args.lookup, false, deadline), output)?;
     session.settle();
-    print_item(&session, |dht| Ok(vec![dht.get_immutable(args.target)?]), args.bencoded)
+    print_item(&session, |dht| vec![dht.get_immutable(args.target)], args.bencoded)
 }

@@ -30,5 +30,5 @@ pub(crate) fn run(args: &Args, output: &Output) -> Result<(), Failure> {
     let session = Session::start(&Setup::for_lookup(&args.lookup, false, deadline), output)?;
     session.settle();
     let (key, salt) = (args.key.key, args.salt.unwrap_or(args.key.salt));
-    print_item(&session, |dht| Ok(vec![dht.get_mutable(key, salt)?]), args.bencoded)
+    print_item(&session, |dht| vec![dht.get_mutable(key, salt)], args.bencoded)
 }

@@ -46,8 +46,7 @@ pub(crate) fn run(args: &Args, output: &Output) -> Result<(), Failure> {
     let session = Session::start(&Setup::for_lookup(lookup, *keep, deadline), output)?;
     session.settle();
     if args.seq.is_none() {
-        let newest = fetch(&session, |dht| Ok(vec![dht.get_mutable(secret.public(), args.salt)?]))?;
-        let Some((newest, lookups)) = newest else { return Ok(()) };
+        let (newest, lookups) = fetch(&session, |dht| vec![dht.get_mutable(secret.public(), args.salt)])?;
         if let Some(reason) = lookups.cut_short {
             let complaint = format!("the lookup of the newest version was {reason}; nothing was stored");
             return Err(Failure::Nothing(complaint));

@@ -8,7 +8,7 @@ use dht_proto::wire::MAX_VALUE_LEN;
 use dht_proto::{Item, ItemError};
 
 use crate::output::{Failure, count};
-use crate::session::lookups::{has_answer, look_up, unless_interrupted};
+use crate::session::lookups::{has_answer, is_refusal, look_up};
 use crate::session::{Deadline, Session, read_in_time};
 
 /// Stores an item; with `cas` only in place of the version with that sequence number.
@@ -16,8 +16,7 @@ pub(super) fn store(session: &Session<'_>, item: &Item, cas: Option<i64>, keep: 
     if keep {
         return start_publishing(session, item);
     }
-    let lookups = look_up(session, "peer", |dht| Ok(vec![dht.put(item, cas)?]), |_, _| Ok(()))?;
-    let Some(lookups) = lookups else { return Ok(()) };
+    let lookups = look_up(session, "peer", |dht| vec![dht.put(item, cas)], |_, _| Ok(()))?;
     // There are no reports after a signal.
     lookups.reports().iter().try_for_each(|report| session.output.stored(item, cas, report))?;
     if let Some(reason) = lookups.cut_short {
@@ -28,11 +27,14 @@ pub(super) fn store(session: &Session<'_>, item: &Item, cas: Option<i64>, keep: 
 
 /// Stores an item again and again, until a signal, the deadline, or a newer version by the same key.
 fn start_publishing(session: &Session<'_>, item: &Item) -> Result<(), Failure> {
-    let Some(mut rounds) = unless_interrupted(session.dht.start_publishing(item))? else {
-        return Ok(());
-    };
+    let mut rounds = session.dht.start_publishing(item);
     session.output.progress("storing".to_owned());
-    while let Ok(Some(round)) = rounds.recv_timeout(session.left()) {
+    loop {
+        let round = match rounds.recv_timeout(session.left()) {
+            Ok(round) => round,
+            Err(error) if is_refusal(&error) => return Err(Failure::Start(error.to_string())),
+            Err(_) => break,
+        };
         if !has_answer(&round.report) && !session.has_joined() {
             session.report_waiting();
             continue;

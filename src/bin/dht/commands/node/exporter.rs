@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use dht_proto::net::{Dht, FamilyMetrics, Metrics};
+use dht_proto::net::{DhtHandle, FamilyMetrics, Metrics};
 use dht_proto::{Family, Metric};
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
@@ -72,7 +72,7 @@ impl Exporter {
     }
 
     /// Serves the metrics of a node on a thread of its own until the program ends.
-    pub(super) fn serve(self, dht: Dht) -> Result<(), Failure> {
+    pub(super) fn serve(self, dht: DhtHandle) -> Result<(), Failure> {
         let failed = |error| Failure::Start(format!("cannot serve metrics: {error}"));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(failed)?;
         let listener = {
@@ -99,8 +99,8 @@ async fn serve(listener: TcpListener, page: Arc<Page>) {
         let task = tokio::spawn(async move {
             let service = service_fn(|request| {
                 asking.store(true, Ordering::Relaxed);
-                let response = respond(&request, &page);
-                async { Ok::<_, Infallible>(response) }
+                let response = respond(request, Arc::clone(&page));
+                async { Ok::<_, Infallible>(response.await) }
             });
             // One request per connection, so that none is idle after its response.
             let connection = http1::Builder::new()
@@ -132,9 +132,9 @@ fn make_room(clients: &mut VecDeque<Client>) {
     }
 }
 
-fn respond(request: &Request<Incoming>, page: &Page) -> Response<Full<Bytes>> {
+async fn respond(request: Request<Incoming>, page: Arc<Page>) -> Response<Full<Bytes>> {
     let (status, header, body) = match (request.uri().path(), request.method()) {
-        (PATH, &Method::GET | &Method::HEAD) => match page.text() {
+        (PATH, &Method::GET | &Method::HEAD) => match page.text().await {
             Some(text) => (StatusCode::OK, (CONTENT_TYPE, OPEN_METRICS), text),
             None => (
                 StatusCode::SERVICE_UNAVAILABLE,
@@ -153,19 +153,19 @@ fn respond(request: &Request<Incoming>, page: &Page) -> Response<Full<Bytes>> {
 
 /// The text of all metrics, updated on request once it is too old.
 struct Page {
-    dht: Dht,
+    dht: DhtHandle,
     made: Mutex<Option<(Instant, Bytes)>>,
 }
 
 impl Page {
     /// `None` once the node has stopped.
-    fn text(&self) -> Option<Bytes> {
-        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, text)) = made.as_ref().filter(|(at, _)| at.elapsed() < FRESH) {
+    async fn text(&self) -> Option<Bytes> {
+        let made = || self.made.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, text)) = made().as_ref().filter(|(at, _)| at.elapsed() < FRESH) {
             return Some(text.clone());
         }
-        let text = Bytes::from(page(&self.dht.metrics().ok()?));
-        *made = Some((Instant::now(), text.clone()));
+        let text = Bytes::from(page(&self.dht.metrics().await.ok()?));
+        *made() = Some((Instant::now(), text.clone()));
         Some(text)
     }
 }
@@ -294,9 +294,12 @@ mod tests {
 
     #[test]
     fn every_metric_has_one_name_one_kind_and_distinct_labels() {
-        let dht =
-            Dht::builder().bind("127.0.0.1:0".parse().unwrap()).bootstrap::<String>([]).spawn().unwrap();
-        let metrics = dht.metrics().unwrap();
+        let dht = dht_proto::net::Dht::builder()
+            .bind("127.0.0.1:0".parse().unwrap())
+            .bootstrap::<String>([])
+            .spawn()
+            .unwrap();
+        let metrics = dht.metrics().wait().unwrap();
         let Families(families) = Families::of(&metrics);
         for (name, Samples { help, values, .. }) in &families {
             assert!(name.bytes().all(|letter| letter.is_ascii_lowercase() || letter == b'_'), "{name}");

@@ -64,7 +64,7 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<(), Failure> {
 fn show_status(session: &Session<'_>) {
     let begun = Instant::now();
     let mut before: Option<(Metrics, Instant)> = None;
-    while let Ok(metrics) = session.dht.metrics() {
+    while let Ok(metrics) = session.dht.metrics().wait() {
         let now = Instant::now();
         let (earlier, passed) =
             before.as_ref().map_or((&metrics, PERIOD), |(earlier, at)| (earlier, now - *at));

@@ -54,7 +54,7 @@ mod tests {
     fn the_line_has_state_rates_stores_and_bytes() {
         let dht =
             Dht::builder().bind("127.0.0.1:0".parse().unwrap()).bootstrap::<String>([]).spawn().unwrap();
-        let before = dht.metrics().unwrap();
+        let before = dht.metrics().wait().unwrap();
         let mut now = before.clone();
         let quiet = line(&now, &before, PERIOD);
         assert!(

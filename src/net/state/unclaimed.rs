@@ -1,0 +1,137 @@
+//! The announces and items of a saved state that nobody has asked for yet.
+
+use alloc::collections::BTreeMap;
+use alloc::vec::Vec;
+use core::time::Duration;
+
+use crate::node::persist::format::Unclaimed;
+use crate::{Announce, InfoHash, Instant, Node, PublicationId, SavedAnnounce, StartError};
+#[cfg(feature = "items")]
+use crate::{Item, NodeId, SavedItem};
+
+/// The announces and items of a saved state. None of them goes on before somebody wants it: they live
+/// as long as their handles, and those have ended with the earlier node.
+#[derive(Debug, Default)]
+pub(crate) struct Saved {
+    announces: BTreeMap<InfoHash, SavedAnnounce>,
+    #[cfg(feature = "items")]
+    items: BTreeMap<NodeId, SavedItem>,
+    /// How old the state was when it was read.
+    elapsed: Duration,
+    /// When it was read.
+    at: Instant,
+    /// The most that a state holds ([`Limits::publications`](crate::Limits::publications)).
+    room: usize,
+}
+
+impl Saved {
+    pub(crate) fn new(
+        announces: impl Iterator<Item = SavedAnnounce>,
+        elapsed: Duration,
+        at: Instant,
+        room: usize,
+    ) -> Self {
+        let announces = announces.take(room).map(|saved| (saved.infohash, saved)).collect();
+        Self {
+            announces,
+            #[cfg(feature = "items")]
+            items: BTreeMap::new(),
+            elapsed,
+            at,
+            room,
+        }
+    }
+
+    #[cfg(feature = "items")]
+    pub(crate) fn with_items(self, items: impl Iterator<Item = SavedItem>) -> Self {
+        Self { items: items.take(self.room).map(|saved| (saved.item.target(), saved)).collect(), ..self }
+    }
+
+    pub(crate) fn announce_count(&self) -> usize {
+        self.announces.len()
+    }
+
+    pub(crate) fn item_count(&self) -> usize {
+        #[cfg(feature = "items")]
+        return self.items.len();
+        #[cfg(not(feature = "items"))]
+        0
+    }
+
+    /// The items that nobody has wanted yet.
+    #[cfg(feature = "items")]
+    pub(crate) fn items(&self) -> Vec<Item> {
+        self.items.values().map(|saved| saved.item.clone()).collect()
+    }
+
+    /// What nobody has asked for, to be saved again behind what the node keeps up itself: an owner who wants
+    /// it may come later, or be another process. If there is no room for all, those of the latest rounds.
+    pub(crate) fn unclaimed(&self, own: usize, now: Instant) -> Unclaimed {
+        let elapsed = self.elapsed.saturating_add(now - self.at);
+        let mut room = self.room.saturating_sub(own);
+        let mut announces: Vec<_> = self.announces.values().copied().collect();
+        announces.sort_by_key(|saved| saved.age);
+        announces.truncate(room);
+        room -= announces.len();
+        for saved in announces.iter_mut().filter(|saved| saved.acknowledged > 0) {
+            saved.age = saved.age.saturating_add(elapsed);
+        }
+        #[cfg(feature = "items")]
+        let items = {
+            let mut items: Vec<_> = self.items.values().cloned().collect();
+            items.sort_by_key(|saved| saved.age);
+            items.truncate(room);
+            for saved in items.iter_mut().filter(|saved| saved.acknowledged > 0) {
+                saved.age = saved.age.saturating_add(elapsed);
+            }
+            items
+        };
+        #[cfg(not(feature = "items"))]
+        let _ = room;
+        Unclaimed {
+            announces,
+            #[cfg(feature = "items")]
+            items,
+        }
+    }
+
+    /// The host slept, and the clock did not count that.
+    pub(crate) fn age(&mut self, slept: Duration) {
+        self.elapsed = self.elapsed.saturating_add(slept);
+    }
+
+    /// Keeps a torrent announced: if the same was announced when the state was saved, it goes on from
+    /// there. What cannot be kept stays saved.
+    pub(crate) fn start_announcing(
+        &mut self,
+        node: &mut Node,
+        now: Instant,
+        infohash: InfoHash,
+        announce: Announce,
+    ) -> Result<PublicationId, StartError> {
+        let elapsed = self.elapsed.saturating_add(now - self.at);
+        let kept = match self.announces.get(&infohash) {
+            Some(saved) if saved.announce == announce => node.restore_announce(now, saved, elapsed),
+            _ => node.start_announcing(now, infohash, announce),
+        }?;
+        self.announces.remove(&infohash);
+        Ok(kept)
+    }
+
+    /// Keeps an item stored: if this one was when the state was saved, it goes on from there.
+    #[cfg(feature = "items")]
+    pub(crate) fn start_publishing(
+        &mut self,
+        node: &mut Node,
+        now: Instant,
+        item: &Item,
+    ) -> Result<PublicationId, StartError> {
+        let elapsed = self.elapsed.saturating_add(now - self.at);
+        let kept = match self.items.get(&item.target()) {
+            Some(saved) if saved.item == *item => node.restore_item(now, saved, elapsed),
+            _ => node.start_publishing(now, item),
+        }?;
+        self.items.remove(&item.target());
+        Ok(kept)
+    }
+}
