@@ -173,6 +173,11 @@ impl Traversal {
         edge > 0 && candidate.id.is_some_and(|id| self.target.distance(&id).head() < edge)
     }
 
+    /// Whether a candidate is in the core, where nodes that do not exist are listed first.
+    pub(super) fn is_in_core(&self, candidate: &Candidate) -> bool {
+        self.is_nearer(candidate, self.region.edge(CORE))
+    }
+
     /// Returns the candidate that gives up its token for the one at `position` when all slots are in use.
     ///
     /// Usually the farthest one that has a token. While the region is searched, first candidates that were already

@@ -82,6 +82,8 @@ impl Traversal {
         let (mut waiting, mut late, mut retry) = (self.region.is_open(), false, None);
         // Whether only nodes of the region are left to visit, and a candidate to query after all others.
         let (edge, mut is_done, mut doubted) = (self.region_edge(), false, None);
+        // Likewise in the region: honest nodes list the silent ones next to the target along with others.
+        let mut doubted_near = None;
         // Whether any other node is left to query or still has time to respond.
         let (mut has_others, mut has_fresh) = (false, false);
         for (position, candidate) in candidates.iter().enumerate() {
@@ -162,7 +164,12 @@ impl Traversal {
                 {
                     retry = Some(position);
                 }
-                State::Doubted => doubted = doubted.or(Some(position)),
+                State::Doubted => {
+                    doubted = doubted.or(Some(position));
+                    if is_near && !self.is_in_core(candidate) {
+                        doubted_near = doubted_near.or(Some(position));
+                    }
+                }
                 State::Suspect | State::Shunned | State::Dead | State::Denied => {}
             }
             is_done = live >= k && (!self.announces() || placed >= k || live >= 2 * k);
@@ -170,7 +177,7 @@ impl Traversal {
         if retry.is_none() && self.answered == 0 && !has_others && !self.alone {
             retry = candidates.iter().position(|c| c.state == State::Suspect);
         }
-        let doubted = doubted.filter(|_| !has_fresh && prospects < 2 * k);
+        let doubted = doubted.filter(|_| prospects < 2 * k).or(doubted_near).filter(|_| !has_fresh);
         match retry.or(doubted) {
             Some(position) if in_flight < usize::from(self.alpha) => Step::Query(position),
             _ if waiting || (late && (self.answered == 0 || (live < k && self.lacks_item()))) => Step::Wait,

@@ -69,6 +69,16 @@ fn h_02_silent_sybils_hide_nothing() {
     }
 }
 
+/// What honest nodes list beside silent Sybils is queried too, even if all that they listed first was silent.
+#[test]
+fn h_02_honest_nodes_that_list_silent_sybils_are_heard() {
+    let silent = SybilAttack { attackers: 300, strategy: SybilStrategy::Silent, ..SybilAttack::default() };
+    for seed in [24, 43, 57, 58] {
+        let outcome = silent.run(seed);
+        assert!(outcome.found && outcome.honest_announces >= 12, "{outcome:?}");
+    }
+}
+
 #[test]
 fn h_02_sybils_with_ids_that_fit_hide_nothing_where_ids_must_fit() {
     for strategy in [SybilStrategy::Mutual, SybilStrategy::Junk, SybilStrategy::Silent] {
