@@ -202,9 +202,8 @@ impl Refused {
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Traversal {
     pub(crate) phase: Phase,
-    /// The step to send next, while the traversal is ready and nothing has changed since; else `None`.
-    #[cfg_attr(feature = "checkpoint", serde(skip))]
-    pub(crate) step: Option<Step>,
+    /// The step to send next, while the traversal is ready or held.
+    pub(crate) step: Step,
     pub(crate) goal: Goal,
     pub(crate) target: NodeId,
     pub(crate) v6: bool,
@@ -281,7 +280,7 @@ impl Traversal {
     /// All zero bytes, so that slots in a static end up in `.bss`.
     pub(crate) const EMPTY: Self = Self {
         phase: Phase::Free,
-        step: Some(Step::Query(0)),
+        step: Step::Query(0),
         goal: Goal::FindNode,
         target: NodeId::ZERO,
         v6: false,

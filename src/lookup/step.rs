@@ -11,7 +11,11 @@ use super::items::ENOUGH_COPIES;
 use super::{Goal, Traversal};
 
 /// The next action of a traversal.
+///
+/// The tag of the first variant is zero.
+#[repr(u8)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) enum Step {
     /// Query the candidate at this position.
     Query(usize),

@@ -147,7 +147,7 @@ impl Core {
         for _ in 0..self.traversals.ready_count() {
             let ix = self.traversals.next_ready(m.traversals)?;
             let TraversalMut { state: traversal, candidates, .. } = self.traversals.traversal(m, ix);
-            let step = traversal.step.unwrap_or_else(|| traversal.next(candidates));
+            let step = traversal.step;
             debug_assert_eq!(step, traversal.next(candidates), "a change was followed by no evaluation");
             let Some(position) = step.position() else {
                 self.follow(m, ix, step);

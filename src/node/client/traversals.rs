@@ -156,9 +156,14 @@ impl Traversals {
         let is_whole = |(list, phase): (List, Phase)| {
             list.is_consistent(traversals) && list.iter(traversals).all(|ix| traversals[ix].phase == phase)
         };
+        let is_sendable = |traversal: &Traversal| match traversal.phase {
+            Phase::Ready | Phase::Held => traversal.step.position().is_none_or(|at| at < traversal.len()),
+            Phase::Free | Phase::Waiting | Phase::Ended | Phase::Completed | Phase::Remembered => true,
+        };
         let news = traversals.iter().map(|slot| &slot.value).filter(|traversal| traversal.phase.has_events());
         self.pool.is_consistent(traversals)
             && lists.into_iter().all(is_whole)
+            && traversals.iter().all(|slot| is_sendable(&slot.value))
             && lists.into_iter().map(|(list, _)| list.len()).sum::<usize>() == self.pool.used()
             && news.map(|traversal| usize::from(traversal.found - traversal.reported)).sum::<usize>()
                 == self.unreported
@@ -192,7 +197,7 @@ impl Core {
     /// Follows the step of a traversal in progress: makes it ready to send, lets it wait, or ends it.
     pub(in crate::node) fn follow(&mut self, m: &mut Memory<'_>, ix: Ix, step: Step) {
         let traversal = &mut m.traversals[ix];
-        traversal.step = Some(step);
+        traversal.step = step;
         let resumed_in_vain = traversal.resumed && traversal.acknowledged == 0;
         let asked_saved_in_vain = traversal.holds_back && traversal.answered == 0;
         match step {
