@@ -95,7 +95,7 @@ use horizon::Horizon;
 pub(crate) use horizon::Window;
 pub use options::{Announce, Lookup, LookupOptions};
 use region::Region;
-pub(crate) use step::Step;
+pub(crate) use step::{PlannedStep, Step};
 
 use crate::base::addr::{Endpoint, Family};
 use crate::base::id::{Distance, K, NodeId};
@@ -203,7 +203,7 @@ impl Refused {
 pub(crate) struct Traversal {
     pub(crate) phase: Phase,
     /// The step to send next, while the traversal is ready or held.
-    pub(crate) step: Step,
+    pub(crate) planned: PlannedStep,
     pub(crate) goal: Goal,
     pub(crate) target: NodeId,
     pub(crate) v6: bool,
@@ -280,7 +280,7 @@ impl Traversal {
     /// All zero bytes, so that slots in a static end up in `.bss`.
     pub(crate) const EMPTY: Self = Self {
         phase: Phase::Free,
-        step: Step::Query(0),
+        planned: PlannedStep::Query(0),
         goal: Goal::FindNode,
         target: NodeId::ZERO,
         v6: false,
