@@ -95,7 +95,7 @@ use horizon::Horizon;
 pub(crate) use horizon::Window;
 pub use options::{Announce, Lookup, LookupOptions};
 use region::Region;
-pub(crate) use step::Step;
+pub(crate) use step::{PlannedStep, Step};
 
 use crate::base::addr::{Endpoint, Family};
 use crate::base::id::{Distance, K, NodeId};
@@ -202,9 +202,8 @@ impl Refused {
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(crate) struct Traversal {
     pub(crate) phase: Phase,
-    /// The step to send next, while the traversal is ready and nothing has changed since; else `None`.
-    #[cfg_attr(feature = "checkpoint", serde(skip))]
-    pub(crate) step: Option<Step>,
+    /// The step to send next, while the traversal is ready or held.
+    pub(crate) planned: PlannedStep,
     pub(crate) goal: Goal,
     pub(crate) target: NodeId,
     pub(crate) v6: bool,
@@ -281,7 +280,7 @@ impl Traversal {
     /// All zero bytes, so that slots in a static end up in `.bss`.
     pub(crate) const EMPTY: Self = Self {
         phase: Phase::Free,
-        step: Some(Step::Query(0)),
+        planned: PlannedStep::Query(0),
         goal: Goal::FindNode,
         target: NodeId::ZERO,
         v6: false,

@@ -147,10 +147,10 @@ impl Core {
         for _ in 0..self.traversals.ready_count() {
             let ix = self.traversals.next_ready(m.traversals)?;
             let TraversalMut { state: traversal, candidates, .. } = self.traversals.traversal(m, ix);
-            let step = traversal.step.unwrap_or_else(|| traversal.next(candidates));
-            debug_assert_eq!(step, traversal.next(candidates), "a change was followed by no evaluation");
-            let Some(position) = step.position() else {
-                self.follow(m, ix, step);
+            debug_assert_eq!(traversal.planned, traversal.next(candidates).into(), "an outdated step");
+            let planned = traversal.planned.step();
+            let Some((step, position)) = planned.and_then(|step| Some((step, step.position()?))) else {
+                self.reschedule(m, ix);
                 continue;
             };
             let to = candidates[position].endpoint;

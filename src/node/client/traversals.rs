@@ -156,9 +156,17 @@ impl Traversals {
         let is_whole = |(list, phase): (List, Phase)| {
             list.is_consistent(traversals) && list.iter(traversals).all(|ix| traversals[ix].phase == phase)
         };
+        let is_sendable = |traversal: &Traversal| match traversal.phase {
+            Phase::Ready | Phase::Held => {
+                let position = traversal.planned.step().and_then(Step::position);
+                position.is_some_and(|at| at < traversal.len())
+            }
+            Phase::Free | Phase::Waiting | Phase::Ended | Phase::Completed | Phase::Remembered => true,
+        };
         let news = traversals.iter().map(|slot| &slot.value).filter(|traversal| traversal.phase.has_events());
         self.pool.is_consistent(traversals)
             && lists.into_iter().all(is_whole)
+            && traversals.iter().all(|slot| is_sendable(&slot.value))
             && lists.into_iter().map(|(list, _)| list.len()).sum::<usize>() == self.pool.used()
             && news.map(|traversal| usize::from(traversal.found - traversal.reported)).sum::<usize>()
                 == self.unreported
@@ -179,20 +187,14 @@ impl Traversals {
 
 /// The life cycle of a traversal.
 impl Core {
-    /// Evaluates what a traversal does next: makes it ready, lets it wait, or ends it.
+    /// Evaluates what a traversal does next, after each change: makes it ready, lets it wait, or ends it.
     pub(in crate::node) fn reschedule(&mut self, m: &mut Memory<'_>, ix: Ix) {
         if !m.traversals[ix].phase.is_under_way() {
             return self.place_late(m, ix);
         }
         let TraversalMut { state: traversal, candidates, .. } = self.traversals.traversal(m, ix);
         let step = traversal.next(candidates);
-        self.follow(m, ix, step);
-    }
-
-    /// Follows the step of a traversal in progress: makes it ready to send, lets it wait, or ends it.
-    pub(in crate::node) fn follow(&mut self, m: &mut Memory<'_>, ix: Ix, step: Step) {
-        let traversal = &mut m.traversals[ix];
-        traversal.step = Some(step);
+        traversal.planned = step.into();
         let resumed_in_vain = traversal.resumed && traversal.acknowledged == 0;
         let asked_saved_in_vain = traversal.holds_back && traversal.answered == 0;
         match step {
