@@ -661,7 +661,7 @@ mod tests {
     }
 
     #[test]
-    fn washing_the_table_with_forged_sites_frees_no_allowance() {
+    fn washing_the_table_with_forged_subnets_frees_no_allowance() {
         let (sources, mut subnets) = (sources(SourceRules::default()), [Subnet::EMPTY; 16]);
         let mut drawn = vec![0; 400];
         let mut all = 0;

@@ -12,7 +12,7 @@ use crate::base::id::K;
 const PER_NETWORK: usize = 2;
 
 /// Maximum number of candidates per IPv6 subnet (/56).
-const PER_SITE: usize = 1;
+const PER_SUBNET: usize = 1;
 
 /// Maximum number of datagrams to a wide subnet that has not responded.
 ///
@@ -151,7 +151,7 @@ impl Traversal {
                 }
             }
         }
-        let per_subnet = if subnet == wide { PER_NETWORK } else { PER_SITE };
+        let per_subnet = if subnet == wide { PER_NETWORK } else { PER_SUBNET };
         if far < PER_NETWORK && near < per_subnet {
             return candidate.is_own()
                 || self.unanswered(&memory[..self.len()], candidate.endpoint) < NETWORK_TRIES;

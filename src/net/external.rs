@@ -43,7 +43,7 @@ use std::io;
 use std::sync::{Mutex, OnceLock};
 use std::time::Instant as StdInstant;
 
-use super::engine::counters::count;
+use super::counters::count;
 use super::engine::shared::Shared;
 use super::engine::watch::{Watch, lock};
 use super::error::CallError;

@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 use core::time::Duration;
 
-use super::engine::counters::LoopStats;
+use super::counters::LoopStats;
 use crate::base::metrics::metrics;
 use crate::{BucketInfo, Family, Node, Stats};
 

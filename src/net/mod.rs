@@ -155,9 +155,10 @@
 //! - `state`: the state file
 //! - `thread`, `tokio`, `smol`: the loops
 //! - `external`: datagrams by hand, without a socket
-//! - `clock`, `resolve`, `error`, `io_error`, `metrics`, `trace`: time, names, errors, and observability
+//! - `clock`, `resolve`, `error`, `io_error`, `counters`, `metrics`, `trace`: time, names, errors, and observability
 
 mod clock;
+mod counters;
 mod engine;
 mod error;
 mod external;
@@ -176,7 +177,7 @@ mod tokio;
 mod trace;
 
 pub use clock::{Clock, SleepWatch};
-pub use engine::counters::LoopStats;
+pub use counters::LoopStats;
 pub use engine::events::{BootstrapRefusal, NetEvent};
 pub use engine::lookups::{Outcome, Sampled};
 pub use engine::publications::Republished;

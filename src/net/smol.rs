@@ -11,7 +11,7 @@ use async_io::{Async, Timer};
 use quinn_udp::UdpSockRef;
 
 use super::clock::Clock;
-use super::engine::counters::count;
+use super::counters::count;
 use super::error::SpawnError;
 use super::handle::builder::Builder;
 use super::handle::dht::Dht;

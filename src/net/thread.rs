@@ -13,8 +13,8 @@ use mio::{Events, Interest, Poll, Registry, Token};
 use quinn_udp::UdpSockRef;
 
 use super::clock::Clock;
+use super::counters::count;
 use super::engine::BLOCKED;
-use super::engine::counters::count;
 use super::error::SpawnError;
 use super::handle::builder::Builder;
 use super::handle::dht::Dht;

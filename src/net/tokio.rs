@@ -15,7 +15,7 @@ use tokio::task::yield_now;
 use tokio::time::{Instant as TokioInstant, sleep_until};
 
 use super::clock::Clock;
-use super::engine::counters::count;
+use super::counters::count;
 use super::error::SpawnError;
 use super::handle::builder::Builder;
 use super::handle::dht::Dht;

@@ -158,7 +158,7 @@ fn h_02_one_lister_fills_no_more_than_its_share_and_is_doubted_if_none_of_its_no
 }
 
 #[test]
-fn h_05_walks_that_end_as_expected_go_no_further() {
+fn h_05_traversals_that_end_as_expected_go_no_further() {
     // The eighth closest is at its expected distance, or at either end of the plausible range.
     for farthest in [3, 8, 19] {
         let mut rig = known(Goal::GetPeers);

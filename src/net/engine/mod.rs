@@ -13,7 +13,6 @@
 //! - `feed`: what the engine hands to one caller
 //! - `watch`: state that others wait for to change
 //! - `hosts`: bootstrap hosts, looked up and asked in turns
-//! - `counters`: what the loop counts
 
 use alloc::collections::BTreeMap;
 use alloc::string::ToString as _;
@@ -25,7 +24,6 @@ use core::sync::atomic::Ordering;
 use core::time::Duration;
 use std::{io, thread};
 
-use self::counters::count;
 use self::crawls::ActiveCrawl;
 use self::events::{NetEvent, Subscribers};
 use self::feed::Reply;
@@ -36,6 +34,7 @@ use self::publications::ActivePublication;
 use self::queue::Queue;
 use self::shared::Shared;
 use super::clock::{Clock, SleepWatch};
+use super::counters::count;
 use super::external::{Arrival, Channel};
 use super::sockets::socket::{SendSlot, Sent};
 use super::state::file::StateFile;
@@ -46,7 +45,6 @@ use crate::{Family, Instant, LookupId, Node, Pong, PublicationId, QueryId, Trans
 
 mod calls;
 mod commands;
-pub(crate) mod counters;
 pub(crate) mod crawls;
 mod delivery;
 pub(crate) mod events;

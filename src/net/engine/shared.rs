@@ -8,10 +8,10 @@ use core::task::Waker;
 use std::io;
 use std::sync::{Mutex, MutexGuard};
 
-use super::counters::Counters;
 use super::mailbox::{Command, Mailbox, Resource};
 use super::watch::lock;
 use crate::LookupOptions;
+use crate::net::counters::Counters;
 use crate::net::error::CallError;
 
 pub(crate) struct Shared {

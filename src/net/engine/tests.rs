@@ -179,7 +179,7 @@ fn a_sleep_of_the_host_interrupts_queries_and_ages_what_was_saved() {
 }
 
 #[test]
-fn a_desk_that_ends_in_the_middle_saves_all_the_same() {
+fn an_engine_that_ends_in_the_middle_saves_all_the_same() {
     let path = std::env::temp_dir().join(format!("dht-proto-engine-{}.state", std::process::id()));
     let file = StateFile::new(&path);
     let (mut engine, _events) = engine();

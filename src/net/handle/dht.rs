@@ -15,7 +15,7 @@ use super::crawl::Crawl;
 use super::events::NetEvents;
 use super::lookup::LookupHandle;
 use super::recurring::{Announcement, Recurring};
-use crate::net::engine::counters::LoopStats;
+use crate::net::counters::LoopStats;
 use crate::net::engine::feed::feed;
 use crate::net::engine::lookups::{Key, Sampled, Wants};
 use crate::net::engine::mailbox::{Change, Command};

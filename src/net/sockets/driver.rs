@@ -7,7 +7,7 @@ use quinn_udp::UdpSockRef;
 use super::datagrams::{BATCH, Batch, Passage};
 use super::socket::Received;
 use super::{Bound, SocketFactory, Sockets};
-use crate::net::engine::counters::count;
+use crate::net::counters::count;
 use crate::net::engine::feed::Reply;
 use crate::net::engine::mailbox::Change;
 use crate::net::engine::{Engine, FAREWELL};
