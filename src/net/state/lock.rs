@@ -12,8 +12,8 @@ const SUFFIX: &str = ".lock";
 /// How often a lock is taken anew because the file has just been removed by its last holder.
 const TRIES: u32 = 16;
 
-/// Keeps others from a [`StateFile`](super::StateFile) until it is dropped or the process ends, from
-/// [`StateFile::lock`](super::StateFile::lock).
+/// Keeps others from a [`StateFile`](crate::net::StateFile) until it is dropped or the process ends, from
+/// [`StateFile::lock`](crate::net::StateFile::lock).
 #[derive(Debug)]
 #[must_use]
 pub struct StateLock {
