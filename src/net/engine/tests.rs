@@ -169,9 +169,9 @@ fn a_sleep_of_the_host_interrupts_queries_and_ages_what_was_saved() {
             engine.resume(slept);
         }
         assert_eq!(engine.node.stats().interrupted, interrupted);
-        let now = engine.clock.now();
         let (rounds, _held) = feed();
         drop(engine.obey(Command::Announce { number: 1, infohash, announce, rounds }));
+        let now = engine.clock.now();
         let kept = engine.node.kept_announces().next().unwrap();
         let is_due = kept.due.is_none_or(|due| due <= now);
         assert_eq!(is_due, slept > 0, "{kept:?} at {now:?}");
@@ -179,7 +179,7 @@ fn a_sleep_of_the_host_interrupts_queries_and_ages_what_was_saved() {
 }
 
 #[test]
-fn a_desk_that_ends_in_the_middle_saves_all_the_same() {
+fn an_engine_that_ends_in_the_middle_saves_all_the_same() {
     let path = std::env::temp_dir().join(format!("dht-proto-engine-{}.state", std::process::id()));
     let file = StateFile::new(&path);
     let (mut engine, _events) = engine();
