@@ -169,9 +169,9 @@ fn a_sleep_of_the_host_interrupts_queries_and_ages_what_was_saved() {
             engine.resume(slept);
         }
         assert_eq!(engine.node.stats().interrupted, interrupted);
-        let now = engine.clock.now();
         let (rounds, _held) = feed();
         drop(engine.obey(Command::Announce { number: 1, infohash, announce, rounds }));
+        let now = engine.clock.now();
         let kept = engine.node.announcements().next().unwrap();
         let is_due = kept.due.is_none_or(|due| due <= now);
         assert_eq!(is_due, slept > 0, "{kept:?} at {now:?}");
