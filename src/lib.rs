@@ -4,8 +4,8 @@
 //! datagrams, events and deadlines come out. So it fits any event loop, runs by the thousand in virtual time, and
 //! needs neither `std` nor an allocator.
 //!
-//! For programs with threads or tasks there are loops behind one handle, `net::Dht`: a thread (feature `net`), a task
-//! of tokio (`tokio`), a future on `async-io` (`smol`).
+//! For programs with threads or tasks there are loops behind one handle, `net::Dht`: a thread (feature `net`), a
+//! task of tokio (`tokio`), a future on `async-io` (`smol`).
 //!
 //! # The loop
 //!

@@ -63,8 +63,8 @@ fn has_word(text: &str, word: &str) -> bool {
     let text = text.to_lowercase();
     text.match_indices(word).any(|(at, _)| {
         let before = text[..at].chars().next_back();
-        let after =
-            text[at + word.len()..].strip_prefix('s').unwrap_or(&text[at + word.len()..]).chars().next();
+        let rest = &text[at + word.len()..];
+        let after = rest.strip_prefix('s').unwrap_or(rest).chars().next();
         let ends = |letter: Option<char>| !letter.is_some_and(char::is_alphanumeric);
         ends(before) && ends(after)
     })
