@@ -1,25 +1,24 @@
 //! The loop of a future on `async-io`, for any executor: smol, async-executor, a bare `block_on`.
 
 use alloc::sync::Arc;
-use core::future::{Future, pending, poll_fn};
-use core::pin::pin;
-use core::task::Poll;
+use core::future::{Future, poll_fn};
+use core::task::{Context, Poll};
 use std::io;
 use std::net::UdpSocket as StdUdpSocket;
+use std::time::Instant;
 
 use async_io::{Async, Timer};
 use quinn_udp::UdpSockRef;
 
 use super::clock::Clock;
-use super::counters::count;
 use super::error::SpawnError;
 use super::handle::builder::Builder;
 use super::handle::dht::Dht;
 use super::sockets::SocketFactory;
 use super::sockets::bell::Bell;
-use super::sockets::driver::Driver;
+use super::sockets::task::{Reactor, TaskLoop};
 use super::trace;
-use crate::{Family, Instant};
+use crate::Family;
 
 impl Builder {
     /// Binds the sockets, and returns the node with the future that runs it, which the caller spawns on an
@@ -32,75 +31,7 @@ impl Builder {
         let bell = Arc::new(Bell::default());
         let (dht, driver) = self.start(Arc::clone(&bell).into(), Clock::new(), Register)?;
         let local_addrs = driver.engine.shared.status().local_addrs;
-        Ok((dht, trace::instrument(local_addrs, Loop { driver, bell }.run())))
-    }
-}
-
-struct Loop {
-    driver: Driver<Register>,
-    bell: Arc<Bell>,
-}
-
-impl Loop {
-    async fn run(mut self) {
-        self.driver.engine.start();
-        while !self.driver.engine.shared.is_closing() {
-            let until = self.driver.turn();
-            self.sleep(until).await;
-        }
-        let end = self.driver.leave();
-        while self.driver.is_leaving(end) {
-            self.sleep(Some(end)).await;
-        }
-        // Others go on while the disk works.
-        self.driver.engine.begin_last_save();
-        loop {
-            self.driver.engine.tend_saver();
-            if !self.driver.engine.is_saving() {
-                return;
-            }
-            self.bell.rung().await;
-        }
-    }
-
-    async fn sleep(&mut self, until: Option<Instant>) {
-        let Self { driver, bell } = self;
-        let until = until.and_then(|at| driver.engine.clock.to_std(at));
-        let mut timeout = pin!(async {
-            match until {
-                Some(until) => drop(Timer::at(until).await),
-                None => pending().await,
-            }
-        });
-        let mut rung = pin!(bell.rung());
-        let (mut is_first, mut yields) = (true, false);
-        poll_fn(|cx| {
-            if yields {
-                return Poll::Ready(());
-            }
-            let mut woken = rung.as_mut().poll(cx).is_ready();
-            for open in driver.sockets.open() {
-                if !open.receiver.is_readable() && open.socket.poll_readable(cx).is_ready() {
-                    open.receiver.set_readable();
-                    woken = true;
-                }
-            }
-            let full = driver.blocked().and_then(|family| driver.sockets.of(family));
-            if full.is_some_and(|open| open.socket.poll_writable(cx).is_ready()) {
-                driver.engine.unblock();
-                woken = true;
-            }
-            woken |= timeout.as_mut().poll(cx).is_ready();
-            // However busy the node is, other tasks have their turn.
-            yields = woken && is_first;
-            is_first = false;
-            if yields {
-                cx.waker().wake_by_ref();
-            }
-            if woken && !yields { Poll::Ready(()) } else { Poll::Pending }
-        })
-        .await;
-        count(&driver.engine.shared.counters.wakeups);
+        Ok((dht, trace::instrument(local_addrs, TaskLoop { driver, bell }.run())))
     }
 }
 
@@ -130,6 +61,33 @@ impl SocketFactory for Register {
     }
 }
 
+impl Reactor for Register {
+    fn poll_readable(socket: &Async<StdUdpSocket>, cx: &mut Context<'_>) -> Poll<()> {
+        socket.poll_readable(cx).map(drop)
+    }
+
+    fn poll_writable(socket: &Async<StdUdpSocket>, cx: &mut Context<'_>) -> Poll<()> {
+        socket.poll_writable(cx).map(drop)
+    }
+
+    fn sleep_until(at: Instant) -> impl Future<Output = ()> + Send {
+        async move {
+            Timer::at(at).await;
+        }
+    }
+
+    fn yield_now() -> impl Future<Output = ()> + Send {
+        let mut is_over = false;
+        poll_fn(move |cx| {
+            if core::mem::replace(&mut is_over, true) {
+                return Poll::Ready(());
+            }
+            cx.waker().wake_by_ref();
+            Poll::Pending
+        })
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -137,7 +95,7 @@ mod tests {
 
     #[test]
     fn what_has_arrived_is_read_before_deadlines_and_what_has_not_is_asked_again() {
-        let node = Loop { driver: driver_by_hand(Register), bell: Arc::default() };
+        let node = TaskLoop { driver: driver_by_hand(Register), bell: Arc::default() };
         reads_before_deadlines(node, |node| &mut node.driver, |node| async_io::block_on(node.sleep(None)));
     }
 }

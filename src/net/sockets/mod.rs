@@ -4,6 +4,7 @@
 //! - `driver`: one turn of a loop, whichever it is
 //! - `socket`: how a socket is set up, and what its errors mean
 //! - `datagrams`: several datagrams in one call, each with our address that it came to
+//! - `task`: the loop of a task, on any reactor
 
 use alloc::string::{String, ToString as _};
 use core::net::SocketAddr;
@@ -26,6 +27,8 @@ pub(crate) mod bell;
 pub(crate) mod datagrams;
 pub(crate) mod driver;
 pub(crate) mod socket;
+#[cfg(any(feature = "smol", feature = "tokio"))]
+pub(crate) mod task;
 
 /// The pauses before a socket is opened again, where the first try has failed.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
