@@ -280,7 +280,7 @@ impl<S: Storage> Crowd<S> {
             let listed = self.node.announcements().count();
             #[cfg(feature = "items")]
             let listed = listed + self.node.publications().count();
-            assert_eq!(listed, self.node.kept_count());
+            assert_eq!(listed, self.node.publication_count());
             let closest = self.node.closest_nodes(target, Family::V4).count();
             let known = self.node.nodes(Family::V4).count();
             assert!(closest <= known);
@@ -338,7 +338,7 @@ impl<S: Storage> Crowd<S> {
             self.node.cancel(lookup);
         }
         if let (Ok(kept), 0) = (kept, round % 7) {
-            assert!(self.node.kept_item(kept).is_some() && self.node.stop_publishing(kept));
+            assert!(self.node.published_item(kept).is_some() && self.node.stop_publishing(kept));
         }
         assert_eq!(self.node.stored_items().count(), self.node.item_count());
         assert!(self.node.publications().count() < ITEMS, "two of them have one target");

@@ -191,16 +191,8 @@ fn log2(x: f32) -> f32 {
 
 /// Returns 2^x for `x` in -126..=126, which `core` lacks.
 fn exp2(x: f32) -> f32 {
-    let x = x.clamp(-126.0, 126.0);
-    // Rounded down.
-    let whole = (x + 127.0) as u32;
-    let part = (x + 127.0 - whole as f32) * core::f32::consts::LN_2;
-    let (mut term, mut sum) = (1.0, 1.0);
-    for divisor in 1..9 {
-        term *= part / divisor as f32;
-        sum += term;
-    }
-    f32::from_bits(whole << 23) * sum
+    let power = exp_neg(f64::from(x.abs().min(126.0)) * core::f64::consts::LN_2);
+    (if x < 0.0 { power } else { 1.0 / power }) as f32
 }
 
 /// Returns the probability, in millionths, that the K closest nodes are at least as close as observed.

@@ -188,9 +188,8 @@ impl Traversal {
         if !self.region.is_searched {
             return farthest();
         }
-        let edge = self.region.edge(CORE);
         let is_sent = |c: &Candidate| c.has_token() && !matches!(c.placing, Placing::None | Placing::Sent);
-        let is_in_core = |c: &Candidate| c.has_token() && self.is_nearer(c, edge);
+        let is_in_core = |c: &Candidate| c.has_token() && self.is_in_core(c);
         let crowd = || {
             let is_crowded = candidates.iter().filter(|c| is_in_core(c)).count() > K;
             candidates.iter().rposition(is_in_core).filter(|_| is_crowded)
@@ -203,15 +202,12 @@ impl Traversal {
     /// Only while the region is searched: an estimate that is far too low must not keep a traversal from its
     /// target.
     pub(super) fn is_one_too_many(&self, memory: &[Candidate], candidate: &Candidate) -> bool {
-        self.region.is_searched
-            && self.is_nearer(candidate, self.region.edge(CORE))
-            && self.core_is_full(memory)
+        self.region.is_searched && self.is_in_core(candidate) && self.core_is_full(memory)
     }
 
     /// Whether more nodes were listed next to the target than can exist.
     fn core_is_full(&self, memory: &[Candidate]) -> bool {
-        let edge = self.region.edge(CORE);
-        let near = memory[..self.len()].iter().filter(|c| !c.is_twin() && self.is_nearer(c, edge));
+        let near = memory[..self.len()].iter().filter(|c| !c.is_twin() && self.is_in_core(c));
         near.count() >= (memory.len() / 4).max(K + K / 2)
     }
 

@@ -101,7 +101,7 @@ impl Metrics {
                 contacts: node.contact_count(),
                 lookups_under_way: node.lookup_count(),
                 queries_under_way: node.query_count(),
-                kept: node.kept_count(),
+                kept: node.publication_count(),
             },
             families: Family::ALL.map(|family| FamilyMetrics {
                 family,

@@ -98,7 +98,7 @@ impl Table {
 
     /// Distributes the first `count` replacements over their buckets.
     ///
-    /// Those of lowest rank are dropped if there is no room for all.
+    /// Replacements of the lowest rank are dropped if there is no room for all.
     fn spread_replacements(&self, slots: &mut Slots<'_>, count: usize, now: Instant) {
         let each = usize::from(self.replacements_each);
         slots.replacements[..count].sort_unstable_by(|a, b| {

@@ -69,7 +69,7 @@ fn restore(bytes: &[u8]) {
     let restored = node.restore(Instant::ZERO, &state, Duration::from_secs(60));
     let all = state.nodes().count() + state.announces().count() + state.skipped();
     assert_eq!(restored.nodes + restored.announces + restored.skipped, all);
-    assert_eq!(node.kept_count(), restored.announces);
+    assert_eq!(node.publication_count(), restored.announces);
     node.handle_timeout(Instant::ZERO);
 
     let mut buf = [0; 1 << 13];

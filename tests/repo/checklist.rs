@@ -3,7 +3,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
-use std::path::{Path, PathBuf};
+
+use crate::{root, sources};
 
 /// Sections that must be whole: rows 1 to the number.
 const WHOLE: [(&str, u32); 17] = [
@@ -99,10 +100,6 @@ struct Row<'a> {
     notes: &'a str,
 }
 
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
 fn checklist() -> String {
     fs::read_to_string(root().join("tests/CHECKLIST.md")).unwrap()
 }
@@ -159,20 +156,6 @@ fn tests_by_row() -> BTreeMap<String, Vec<String>> {
         }
     }
     tests
-}
-
-/// The Rust files of a folder and all folders in it.
-fn sources(folder: &Path) -> Vec<PathBuf> {
-    let mut sources = Vec::new();
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            sources.extend(self::sources(&path));
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            sources.push(path);
-        }
-    }
-    sources
 }
 
 /// The functions of a file that are tests.

@@ -5,11 +5,12 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
+
+use crate::{root, sources};
 
 /// The folders of each floor, from the ground up, as the guide has them.
 fn floors() -> Vec<(String, Vec<String>)> {
-    let guide = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/guide/architecture.md");
+    let guide = root().join("src/guide/architecture.md");
     let text = fs::read_to_string(guide).unwrap();
     let rows = text.lines().filter_map(|line| line.strip_prefix("| "));
     let is_floor = |row: &&str| row.starts_with(|first: char| first.is_ascii_digit());
@@ -27,17 +28,6 @@ const OUTSIDE: [&str; 2] = ["lib", "guide"];
 
 fn floor_of(floors: &[(String, Vec<String>)], module: &str) -> Option<usize> {
     floors.iter().position(|(_, modules)| modules.iter().any(|it| it == module))
-}
-
-fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            sources(&path, found);
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            found.push(path);
-        }
-    }
 }
 
 /// The first name behind each `crate::` in `text`, with its line. Comments do not count.
@@ -83,9 +73,8 @@ fn word(text: &str) -> String {
 fn every_file_uses_only_its_own_floor_and_those_below() {
     let floors = floors();
     assert_eq!(floors.len(), 5, "the guide has a table of floors");
-    let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let mut files = Vec::new();
-    sources(&src, &mut files);
+    let src = root().join("src");
+    let files = sources(&src);
     assert!(files.len() > 20, "the sources are where they are looked for");
     let (mut seen, mut wrong) = (BTreeSet::new(), Vec::new());
     for file in files {

@@ -1,7 +1,8 @@
 //! Words: the first line of a doc comment stands alone, and what the glossary has retired does not come back.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+
+use crate::{root, sources};
 
 /// Openings that need the line before, or the item, to be understood.
 const OPENINGS: [&str; 12] = [
@@ -18,21 +19,6 @@ const OPENINGS: [&str; 12] = [
     "It ",
     "They ",
 ];
-
-fn root() -> &'static Path {
-    Path::new(env!("CARGO_MANIFEST_DIR"))
-}
-
-fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(folder).unwrap() {
-        let path = entry.unwrap().path();
-        if path.is_dir() {
-            sources(&path, found);
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            found.push(path);
-        }
-    }
-}
 
 /// The first lines of the doc comments of a file, with their numbers.
 fn first_lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
@@ -72,8 +58,7 @@ fn has_word(text: &str, word: &str) -> bool {
 
 #[test]
 fn the_first_line_of_every_doc_comment_stands_alone() {
-    let mut files = Vec::new();
-    sources(&root().join("src"), &mut files);
+    let files = sources(&root().join("src"));
     let mut wrong = Vec::new();
     for file in files {
         let text = fs::read_to_string(&file).unwrap();
@@ -91,8 +76,7 @@ fn the_first_line_of_every_doc_comment_stands_alone() {
 fn retired_words_do_not_come_back() {
     let retired = retired(&fs::read_to_string(root().join("src/guide/glossary.md")).unwrap());
     assert!(retired.len() > 5, "the glossary has a list of retired words");
-    let mut files = Vec::new();
-    sources(&root().join("src"), &mut files);
+    let files = sources(&root().join("src"));
     let mut wrong = Vec::new();
     for file in files {
         let text = fs::read_to_string(&file).unwrap();

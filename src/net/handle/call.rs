@@ -30,7 +30,7 @@ impl<T> Call<T> {
     ///
     /// # Errors
     ///
-    /// Those of the call, [`CallError::Busy`], and [`CallError::Closed`] once the node has ended.
+    /// What the call itself fails with, [`CallError::Busy`], and [`CallError::Closed`] once the node has ended.
     pub fn wait(mut self) -> Result<T, CallError> {
         self.wait_until(None)
     }

@@ -86,7 +86,7 @@ impl<T> LookupHandle<T> {
     ///
     /// # Errors
     ///
-    /// Those of [`recv`](Self::recv).
+    /// As [`recv`](Self::recv).
     pub fn wait(&mut self) -> Result<Outcome, CallError> {
         self.findings.wait(None, Feed::end)
     }

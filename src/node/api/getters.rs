@@ -147,8 +147,8 @@ impl<S: Storage> Node<S> {
 
     /// Returns the item of a publication.
     #[cfg(feature = "items")]
-    pub fn kept_item(&self, publication: PublicationId) -> Option<Item> {
-        self.core.kept_item(self.storage.view(), publication)
+    pub fn published_item(&self, publication: PublicationId) -> Option<Item> {
+        self.core.published_item(self.storage.view(), publication)
     }
 
     /// Returns the item that a lookup has found so far, or publishes; of a mutable item the newest version.
@@ -178,7 +178,7 @@ impl<S: Storage> Node<S> {
     }
 
     /// Returns the number of publications: announcements and items.
-    pub fn kept_count(&self) -> usize {
+    pub fn publication_count(&self) -> usize {
         self.core.republisher.len()
     }
 

@@ -403,7 +403,7 @@ impl Core {
         })
     }
 
-    pub(in crate::node) fn kept_item(&self, view: View<'_>, publication: PublicationId) -> Option<Item> {
+    pub(in crate::node) fn published_item(&self, view: View<'_>, publication: PublicationId) -> Option<Item> {
         let slot = &view.publications.get(publication.ix.position())?.value;
         let is_it = slot.phase != republisher::Phase::Free && slot.generation == publication.generation;
         let own = slot.subject.item().filter(|_| is_it)?;

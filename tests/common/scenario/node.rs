@@ -294,7 +294,7 @@ impl<S: Storage> Life<S> {
             }
             4 => {
                 let at = usize::from(script.byte());
-                let kept = self.node.announcements().nth(at % self.node.kept_count().max(1));
+                let kept = self.node.announcements().nth(at % self.node.publication_count().max(1));
                 if let Some(kept) = kept {
                     assert!(self.node.stop_announcing(kept.id) && !self.node.stop_announcing(kept.id));
                 }
@@ -330,7 +330,7 @@ impl<S: Storage> Life<S> {
             2 | 10 => self.node.put(self.now, &item, script.flag().then_some(i64::from(what) % 4)),
             3 | 4 => {
                 let kept = self.node.start_publishing(self.now, &item);
-                assert!(kept.is_err() || self.node.kept_item(kept.unwrap()) == Some(item));
+                assert!(kept.is_err() || self.node.published_item(kept.unwrap()) == Some(item));
                 return;
             }
             11 => {

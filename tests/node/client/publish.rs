@@ -473,12 +473,12 @@ fn b44_31_b46_03_a_kept_item_is_put_again_every_hour_until_it_is_stopped() {
     }
     stage.run(secs(4000));
     assert!(holders(&stage, &item).len() >= 8, "what was lost is put again");
-    assert_eq!(stage.node.kept_item(kept), Some(item.clone()));
+    assert_eq!(stage.node.published_item(kept), Some(item.clone()));
     let info = stage.node.publications().next().unwrap();
     assert_eq!((info.id, info.target, info.seq, info.is_spared), (kept, item.target(), Some(1), false));
 
     assert!(stage.act(|node, _| node.stop_publishing(kept)));
-    assert!(!stage.node.stop_publishing(kept) && stage.node.kept_item(kept).is_none());
+    assert!(!stage.node.stop_publishing(kept) && stage.node.published_item(kept).is_none());
     let sent = puts(&stage).len();
     stage.run(secs(8000));
     assert_eq!(puts(&stage).len(), sent);

@@ -82,7 +82,7 @@ fn l_10_a_kept_announce_is_repeated_every_15_minutes_until_it_is_stopped() {
     let stopped = stage.now;
     stage.run(2 * HOUR);
     assert_eq!(stage.count(stopped, |sent| sent.is_get_peers() || sent.is_announce()), 0);
-    assert_eq!(stage.node.kept_count(), 0);
+    assert_eq!(stage.node.publication_count(), 0);
 }
 
 #[test]

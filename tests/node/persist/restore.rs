@@ -229,7 +229,7 @@ fn l_10_a_kept_announce_goes_on_over_a_restart_when_it_is_due() {
     for (elapsed, expected) in [(0, 805..=1000), (300, 505..=700), (900, 0..=100), (5000, 0..=15)] {
         let mut stage = reborn(&bytes, &stage::limits(), 100, secs(elapsed));
         let begun = stage.now;
-        assert_eq!(stage.node.kept_count(), 1);
+        assert_eq!(stage.node.publication_count(), 1);
         stage.run(secs(1000));
         let first = first_round(&stage, begun, infohash(1)).unwrap();
         assert!(expected.contains(&first), "{first} s after {elapsed} s");
@@ -290,7 +290,7 @@ fn an_owner_who_chooses_restores_single_announces() {
     let state = State::parse(&bytes).unwrap();
     let mut stage = Stage::joined(100);
     let restored = stage.act(|node, now| node.restore(now, &state.without_announces(), Duration::ZERO));
-    assert_eq!((restored.announces, stage.node.kept_count()), (0, 0));
+    assert_eq!((restored.announces, stage.node.publication_count()), (0, 0));
     let wanted = state.announces().find(|saved| saved.infohash == infohash(2)).unwrap();
     let kept = stage.act(|node, now| node.restore_announce(now, &wanted, secs(300)).unwrap());
     let due = stage.node.announcements().find(|other| other.id == kept).unwrap().due.unwrap();
