@@ -70,10 +70,8 @@ impl Reactor for Register {
         socket.poll_writable(cx).map(drop)
     }
 
-    fn sleep_until(at: Instant) -> impl Future<Output = ()> + Send {
-        async move {
-            Timer::at(at).await;
-        }
+    async fn sleep_until(at: Instant) {
+        Timer::at(at).await;
     }
 
     fn yield_now() -> impl Future<Output = ()> + Send {
