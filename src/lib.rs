@@ -91,8 +91,7 @@ pub use lookup::{Announce, Lookup, LookupOptions};
 pub use node::CheckpointError;
 pub use node::Node;
 pub use node::api::config::{BootstrapKind, Config, Limits, MAX_DATAGRAM};
-pub use node::api::error::Limit;
-pub use node::api::error::{QueryError, StartError, StoreError};
+pub use node::api::error::{Limit, QueryError, StartError, StoreError};
 #[cfg(feature = "items")]
 pub use node::api::event::PublicationInfo;
 pub use node::api::event::{

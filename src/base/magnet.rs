@@ -201,9 +201,8 @@ fn is_name(key: &str, name: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::format;
-    use std::vec;
     use std::vec::Vec;
+    use std::{format, vec};
 
     use super::*;
 

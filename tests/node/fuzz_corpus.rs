@@ -1,9 +1,7 @@
 //! Replays the corpora of the fuzz targets, so that what fuzzing once found stays found. The corpus of
 //! whole worlds is replayed in `random_lives`.
 
-use crate::lives;
-use crate::roundtrip;
-use crate::scenario;
+use crate::{lives, roundtrip, scenario};
 
 #[test]
 fn e_32_no_message_of_the_corpus_does_harm() {

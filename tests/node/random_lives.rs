@@ -1,7 +1,6 @@
 //! Lives of small worlds: whatever happens to their nodes, all keep what they promise.
 
-use crate::lives;
-use crate::world;
+use crate::{lives, world};
 
 /// Lives at random.
 #[test]

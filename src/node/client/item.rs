@@ -9,8 +9,7 @@ use crate::base::time::Instant;
 use crate::lookup::republisher::{self, Subject};
 use crate::lookup::{Check, Goal, Holding, LookupOptions, Phase, Step, Token, Traversal};
 use crate::node::api::config::MAX_DATAGRAM;
-use crate::node::api::error::Limit;
-use crate::node::api::error::StartError;
+use crate::node::api::error::{Limit, StartError};
 use crate::node::api::event::{
     LookupId, PackedEvent, PackedKind, PublicationId, PublicationInfo, RepublishInfo, Transmit,
 };

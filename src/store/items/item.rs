@@ -262,8 +262,7 @@ fn checked(value: &[u8]) -> Result<Vec<u8, MAX_VALUE_LEN>, ItemError> {
 
 #[cfg(test)]
 mod tests {
-    use std::format;
-    use std::vec;
+    use std::{format, vec};
 
     use super::*;
 

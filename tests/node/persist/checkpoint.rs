@@ -1,12 +1,11 @@
 //! A node that continues from a checkpoint is the one that was never stopped.
 
-use std::env;
-use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::net::UdpSocket;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
+use std::{env, fs};
 
 use dht_proto::sim::{Growth, HostId, Network, Profile, World};
 use dht_proto::wire::{Body, Message, Response};

@@ -1,10 +1,9 @@
 //! The time that a command may take, and work that is abandoned at its end.
 
-use std::fmt;
-use std::io;
 use std::sync::mpsc::channel;
 use std::thread;
 use std::time::{Duration, Instant};
+use std::{fmt, io};
 
 use crate::args::values::FOREVER;
 use crate::output::Failure;
