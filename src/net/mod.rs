@@ -155,6 +155,7 @@
 //! - `state`: the state file
 //! - `thread`, `tokio`, `smol`: the loops
 //! - `external`: datagrams by hand, without a socket
+//! - `testnet`: a network on loopback for tests
 //! - `clock`, `resolve`, `error`, `io_error`, `counters`, `metrics`, `trace`: time, names, errors, and observability
 
 mod clock;
@@ -170,6 +171,7 @@ mod resolve;
 mod smol;
 mod sockets;
 mod state;
+mod testnet;
 #[cfg(feature = "net")]
 mod thread;
 #[cfg(feature = "tokio")]
@@ -198,3 +200,4 @@ pub use metrics::{FamilyLevels, FamilyMetrics, Levels, Metrics};
 pub use resolve::{BOOTSTRAP_HOSTS, resolve};
 pub use state::file::{Loaded, SAVE_INTERVAL, SavedState, StateFile, StateFileError};
 pub use state::lock::StateLock;
+pub use testnet::Testnet;
