@@ -154,6 +154,7 @@
 //! - `sockets`: UDP sockets, opened, reopened and moved, and one turn of a loop on them
 //! - `state`: the state file
 //! - `thread`, `tokio`, `smol`: the loops
+//! - `simulated`, `virtual_time`: the loop of a node in a simulated world, and its clock
 //! - `external`: datagrams by hand, without a socket
 //! - `testnet`: a network on loopback for tests
 //! - `clock`, `resolve`, `error`, `io_error`, `counters`, `metrics`, `trace`: time, names, errors, and observability
@@ -167,6 +168,8 @@ mod handle;
 mod io_error;
 mod metrics;
 mod resolve;
+#[cfg(feature = "sim")]
+pub(crate) mod simulated;
 #[cfg(feature = "smol")]
 mod smol;
 mod sockets;
@@ -177,6 +180,8 @@ mod thread;
 #[cfg(feature = "tokio")]
 mod tokio;
 mod trace;
+#[cfg(feature = "sim")]
+mod virtual_time;
 
 pub use clock::{Clock, SleepWatch};
 pub use counters::LoopStats;

@@ -3,9 +3,11 @@
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::fmt;
+use core::net::SocketAddr;
 use core::time::Duration;
 
 use super::actors::Actor;
+use super::hosted::Hosted;
 use super::transport::{Link, Nat};
 use crate::base::time::Instant;
 use crate::node::Node;
@@ -201,10 +203,21 @@ impl Host {
 
 /// What a host runs.
 pub(super) enum Occupant {
-    Node(Box<Node>),
+    Node(Box<dyn Hosted>),
     Actor(Box<dyn Actor>),
     /// The node has left.
     Vacant,
+}
+
+/// Makes of a new node what its host runs.
+pub(super) type Hosting = Box<dyn FnMut(Node, &Session) -> Box<dyn Hosted>>;
+
+/// The circumstances in which a host starts.
+pub(super) struct Session {
+    /// The time of the host's clock.
+    pub(super) now: Instant,
+    /// The addresses of the host, inside of any NAT, by family.
+    pub(super) addrs: [Option<SocketAddr>; 2],
 }
 
 /// The availability of a host.

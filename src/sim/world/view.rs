@@ -48,7 +48,7 @@ impl World {
     /// The node of a host; `None` if it runs none, or is gone.
     pub fn node(&self, host: HostId) -> Option<&Node> {
         match &self.hosts[host.index()].occupant {
-            Occupant::Node(node) => Some(node),
+            Occupant::Node(hosted) => Some(hosted.node()),
             _ => None,
         }
     }
