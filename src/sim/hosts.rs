@@ -209,16 +209,8 @@ pub(super) enum Occupant {
     Vacant,
 }
 
-/// Makes of a new node what its host runs.
-pub(super) type Hosting = Box<dyn FnMut(Node, &Session) -> Box<dyn Hosted>>;
-
-/// The circumstances in which a host starts.
-pub(super) struct Session {
-    /// The time of the host's clock.
-    pub(super) now: Instant,
-    /// The addresses of the host, inside of any NAT, by family.
-    pub(super) addrs: [Option<SocketAddr>; 2],
-}
+/// Makes of a new node what its host runs; at a time of its clock, and its addresses inside of any NAT, by family.
+pub(super) type Hosting = Box<dyn FnMut(Node, Instant, [Option<SocketAddr>; 2]) -> Box<dyn Hosted>>;
 
 /// The availability of a host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -15,7 +15,7 @@ use crate::net::DhtHandle;
 use crate::net::simulated::SimulatedLoop;
 use crate::node::Node;
 use crate::sim::hosted::{Hosted, Note, Send};
-use crate::sim::hosts::{HostId, Session};
+use crate::sim::hosts::HostId;
 
 /// A task as a world runs it.
 pub(in crate::sim) type TaskFuture = Pin<Box<dyn Future<Output = ()>>>;
@@ -35,15 +35,15 @@ impl TaskHost {
     /// Starts a node behind a handle, and the task that `start` makes.
     pub(in crate::sim) fn new(
         node: Node,
-        host: HostId,
-        session: &Session,
+        (host, woken): (HostId, &WokenHosts),
+        now: Instant,
+        addrs: [Option<SocketAddr>; 2],
         options: LookupOptions,
-        woken: &WokenHosts,
         start: impl FnOnce(DhtHandle, SimClock) -> TaskFuture,
     ) -> Self {
         let [waker, task_waker] = [(); 2].map(|()| HostWaker::new(host.0, woken));
-        let clock = SimClock::new(session.now);
-        let node = SimulatedLoop::new(node, session.now, session.addrs, options, Arc::clone(&waker).into());
+        let clock = SimClock::new(now);
+        let node = SimulatedLoop::new(node, now, addrs, options, Arc::clone(&waker).into());
         let task = Some(start(node.handle(), clock.clone()));
         // It is polled for the first time once its host is drained.
         Waker::from(Arc::clone(&task_waker)).wake();

@@ -14,7 +14,7 @@ use crate::base::time::Instant;
 use crate::node::Node;
 use crate::node::api::config::Config;
 use crate::sim::actors::Actor;
-use crate::sim::hosts::{Churn, HostId, Occupant, Presence, Profile, Returns, Session};
+use crate::sim::hosts::{Churn, HostId, Occupant, Presence, Profile, Returns};
 use crate::sim::rng::SimRng;
 use crate::sim::schedule::SimEvent;
 use crate::sim::transport::Link;
@@ -196,7 +196,7 @@ impl World {
         let node = Node::new(config, &profile.limits, seed, now);
         let addrs = at.link.endpoints.map(|endpoint| (endpoint.port() != 0).then(|| endpoint.into()));
         let hosted = match self.hosting.get_mut(&host) {
-            Some(hosting) => hosting(node, &Session { now, addrs }),
+            Some(hosting) => hosting(node, now, addrs),
             None => Box::new(node),
         };
         at.occupant = Occupant::Node(hosted);

@@ -9,8 +9,7 @@ use core::time::Duration;
 
 use super::core::World;
 use crate::net::{self, DhtHandle};
-use crate::node::Node;
-use crate::sim::hosts::{HostId, Occupant, Presence, Profile, Session};
+use crate::sim::hosts::{HostId, Occupant, Presence, Profile};
 use crate::sim::tasks::{Flag, SimClock, TaskFuture, TaskHost};
 
 /// Tasks and handles (features `net`, `tokio` or `smol`).
@@ -35,9 +34,9 @@ impl World {
         let (options, woken) = (profile.config.lookup, self.woken.clone());
         self.hosting.insert(
             host,
-            Box::new(move |node: Node, session: &Session| {
+            Box::new(move |node, now, addrs| {
                 let task = |dht, clock| -> TaskFuture { Box::pin(start(dht, clock)) };
-                Box::new(TaskHost::new(node, host, session, options, &woken, task))
+                Box::new(TaskHost::new(node, (host, &woken), now, addrs, options, task))
             }),
         );
         self.add(profile)
