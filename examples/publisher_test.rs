@@ -63,7 +63,7 @@ fn main() {
     let mut mortal = Profile::default();
     mortal.churn = Some(Churn { session: 90 * MINUTE, absence: 5 * MINUTE, returns: Returns::Renewed });
     let others = Arc::new(mortal.clone());
-    world.grow(60, &Growth::default(), |_, _| Arc::clone(&others));
+    world.grow(40, &Growth::default(), |_, _| Arc::clone(&others));
 
     // The publisher is behind a NAT, and is killed now and then. What it keeps on its disk is here.
     mortal.nat = Some(Nat::new(NatKind::PortRestricted));
@@ -87,13 +87,13 @@ fn main() {
     let dht = world.dht(resolver).expect("it does not leave");
     world.run_for(10 * MINUTE);
     let mut lookups = 0;
-    for _ in 0..72 {
+    for _ in 0..36 {
         let published = newest.get();
         let found = world.block_on(resolve(&dht, secret().public()), 5 * MINUTE).expect("a lookup ends");
         // What is being published meanwhile may be found already.
         assert!(found >= Some(published), "{found:?} is found, {published} is published");
         lookups += 1;
-        world.run_for(5 * MINUTE);
+        world.run_for(10 * MINUTE);
     }
     world.check().expect("no invariant is violated");
     println!(

@@ -28,6 +28,14 @@
 //! world.check().expect("no invariant is violated");
 //! ```
 //!
+//! # Programs
+//!
+//! A host may run a program that uses its node, and that starts anew when the host does. A [`Program`] is called with the
+//! [`Node`](crate::Node) itself ([`World::add_program`]). With one of the features `net`, `tokio` and `smol` there are
+//! tasks as well: futures that use the node by the same handle, `net::DhtHandle`, as over sockets, and sleep by the clock
+//! of their host (`World::add_task`). They are polled in the order in which they are woken, so that the seed decides
+//! what they do too. [`guide::testing`](crate::guide::testing) has examples.
+//!
 //! # Files
 //!
 //! A file uses only those that come before it:
