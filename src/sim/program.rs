@@ -20,7 +20,7 @@ use crate::node::api::event::Event;
 /// #[derive(Default)]
 /// struct Monitor {
 ///     next: Instant,
-///     found: Vec<u16>,
+///     found: Vec<u32>,
 /// }
 ///
 /// impl Program for Monitor {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use dht_proto::net::{CallError, DhtHandle};
 use dht_proto::sim::{Churn, Nat, NatKind, Network, Presence, Profile, Returns, SimClock, World};
-use dht_proto::{Announce, CrawlOptions, Family, Instant, Lookup, LookupOptions, StartError};
+use dht_proto::{Announce, CrawlOptions, Event, Family, Instant, Lookup, LookupOptions, StartError};
 
 use crate::lab::{infohash, secs, world};
 
@@ -261,6 +261,24 @@ fn a_task_calls_the_node_of_another_host() {
     assert_eq!(told.get(), Some(start + secs(5)));
     let peers = world.node(storing).unwrap().peers(infohash(5)).count();
     assert_eq!(peers, 1);
+}
+
+/// What a world does with nodes, it does with those as well.
+#[test]
+fn a_node_behind_a_handle_is_a_node_of_the_world() {
+    let (mut world, hosts) = world(9, Network::internet(), 20);
+    let host = world.add_dht(Profile::default());
+    world.watch(host);
+    world.run_for(secs(30));
+    world.lookup(hosts[3], Lookup::Announce(infohash(1), Announce::port(1)));
+    let record = world.lookup(host, Lookup::GetPeers(infohash(1)));
+    assert_eq!((record.peers.len(), record.report().unwrap().peers), (1, 1));
+    assert!(world.events(host).iter().any(|(_, event)| matches!(event, Event::Ready { .. })));
+    assert!(world.node(host).unwrap().node_count(Family::V4) > 8);
+    world.crawl(host, CrawlOptions::default());
+    world.run_for(secs(60));
+    assert_eq!(world.crawled(host).len(), 1);
+    world.check().unwrap();
 }
 
 #[test]

@@ -75,6 +75,8 @@ impl World {
     }
 
     /// Records the events of a host from now on, for [`events`](Self::events).
+    ///
+    /// Of a node behind a handle those that no caller of the handle waits for.
     pub fn watch(&mut self, host: HostId) {
         self.hosts[host.index()].is_watched = true;
     }
