@@ -9,9 +9,7 @@ use super::mailbox::Command;
 use super::*;
 use crate::net::resolve::Resolver;
 use crate::wire::Message;
-use crate::{
-    AddressPolicy, Announce, Config, Event, InfoHash, Limits, LookupOptions, MAX_DATAGRAM, SavedAnnounce,
-};
+use crate::{Announce, Config, Event, InfoHash, Limits, LookupOptions, MAX_DATAGRAM, SavedAnnounce};
 
 /// An engine in no loop, and what subscribers get of it.
 fn engine() -> (Engine, FeedReader<NetEvent, ()>) {
@@ -68,8 +66,7 @@ pub(crate) fn engine_by_hand() -> Engine {
         let (start, passed) = TIME.get();
         start + passed
     });
-    let config = Config { address_policy: AddressPolicy::Any, source_limits: false, ..Config::default() };
-    let node = Node::new(config, &Limits::default(), [7; 32], clock.now());
+    let node = Node::new(Config::private(), &Limits::default(), [7; 32], clock.now());
     Engine::new(node, clock, shared(), no_hosts(), Subscribers::default())
 }
 
