@@ -7,6 +7,8 @@
 //!
 //! In the block of distances that share their highest bit with the horizon, and in the block behind it, nodes are
 //! as dense as within the horizon, so two or three responses with K nodes each are enough.
+//!
+//! The cells of the [`Region`] around a target are windows as well.
 
 use crate::base::id::{Distance, K, NodeId};
 
@@ -149,6 +151,72 @@ impl Horizon {
     /// Handles the stall of the query for a window.
     pub(super) const fn on_stall(&mut self, window: Window) {
         self.searches[window.index()].is_open = false;
+    }
+}
+
+/// Expected number of nodes in the region.
+///
+/// The probability of fewer than eight is 1 %, even if the size of the network is overestimated by a quarter.
+pub(super) const REGION: f32 = 20.0;
+
+/// Number of cells that are searched; half a node is expected within the last one.
+pub(super) const CELLS: u8 = 6;
+
+/// A traversal's knowledge of the region around its target; all zero initially.
+#[derive(Clone, Copy, Debug)]
+#[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
+pub(super) struct Region {
+    /// Estimated number of nodes in the network; 0 if unknown.
+    pub(super) nodes: f32,
+    /// Expected number of nodes within the distance of the K-th closest that responded, at the end of the
+    /// traversal or before the region was searched; 0 before.
+    pub(super) reach: f32,
+    /// The region is being searched.
+    pub(super) is_searched: bool,
+    /// Number of queries for each cell.
+    pub(super) tries: [u8; CELLS as usize],
+    /// Cells with a pending query, one bit each.
+    pub(super) open: u8,
+}
+
+impl Region {
+    pub(super) const EMPTY: Self =
+        Self { nodes: 0.0, reach: 0.0, is_searched: false, tries: [0; CELLS as usize], open: 0 };
+
+    /// Returns the state of a traversal that is restarted.
+    pub(super) const fn renewed(&self) -> Self {
+        Self { nodes: self.nodes, is_searched: self.is_searched, ..Self::EMPTY }
+    }
+
+    /// Forgets the pending queries.
+    pub(super) const fn interrupt(&mut self) {
+        self.open = 0;
+    }
+
+    pub(super) const fn is_open(&self) -> bool {
+        self.open != 0
+    }
+
+    /// Returns the head of the distance within which this many nodes are expected; 0 if unknown.
+    pub(super) fn edge(&self, nodes: f32) -> u64 {
+        if self.nodes > nodes { (nodes / self.nodes * (1_u128 << 64) as f32) as u64 } else { 0 }
+    }
+
+    /// Returns the index of the highest bit of the distances in the outermost cell, counted from the left.
+    pub(super) fn block(&self) -> u32 {
+        self.edge(REGION).leading_zeros()
+    }
+
+    /// Returns the heads of the distances of a cell, as a half-open range.
+    pub(super) fn cell(&self, cell: u8) -> (u64, u64) {
+        let least = (1_u64 << 63).checked_shr(self.block() + u32::from(cell)).unwrap_or(0);
+        (least, least.saturating_mul(2).min(self.edge(REGION)))
+    }
+
+    /// Returns the number of nodes expected in a cell.
+    pub(super) fn expected(&self, cell: u8) -> f32 {
+        let (least, most) = self.cell(cell);
+        most.saturating_sub(least) as f32 / (1_u128 << 64) as f32 * self.nodes
     }
 }
 

@@ -7,6 +7,7 @@
 //! - `interrupt`: continuing after the host slept or the socket changed
 //! - `items`: versions of an item and the nodes that hold them (BEP 44)
 //! - `options`: the public types that start a lookup
+//! - `planned`: the actions of a traversal
 //! - `region`: searching the whole neighbourhood of a target that looks attacked
 //! - `republisher`: scheduling of announces and items that are republished periodically
 //! - `sampling`: responses to `sample_infohashes` queries (BEP 51)
@@ -74,6 +75,7 @@ mod interrupt;
 #[cfg(feature = "items")]
 mod items;
 mod options;
+mod planned;
 mod region;
 pub(crate) mod republisher;
 pub(crate) mod sampling;
@@ -91,11 +93,11 @@ pub(crate) use candidates::{Candidate, Token};
 use candidates::{Placing, State, TRIES};
 pub use goal::LookupKind;
 pub(crate) use goal::{Cause, Goal, SearchKind};
-use horizon::Horizon;
+
 pub(crate) use horizon::Window;
+use horizon::{Horizon, Region};
 pub use options::{Announce, Lookup, LookupOptions};
-use region::Region;
-pub(crate) use step::{PlannedStep, Step};
+pub(crate) use planned::{PlannedStep, Step};
 
 use crate::base::addr::{Endpoint, Family};
 use crate::base::id::{Distance, K, NodeId};

@@ -28,6 +28,21 @@ const ITEM_INTERVAL: Duration = Duration::from_secs(60 * 60);
 /// A client that starts with a few torrents announces them at once, as it would with so many single announces.
 const CROWD: usize = 64;
 
+/// Endpoints that a republish contacts anew in one family: about 24 on the way and 8 that store.
+const REPUBLISH_ENDPOINTS: u32 = 32;
+
+/// The most republishes at once, if there are enough lookup slots.
+const MAX_REPUBLISHES: usize = 4;
+
+/// Republishes leave this share of the lookup slots to others.
+pub(crate) const RESERVE: usize = 4;
+
+/// First republishes that need not wait for each other leave this share of the lookup slots to others.
+const FIRST_RESERVE: usize = 2;
+
+/// The shortest and the longest interval.
+const INTERVALS: [Duration; 2] = [Duration::from_secs(60), Duration::from_secs(24 * 3600)];
+
 /// The rate of republishes.
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
@@ -45,6 +60,20 @@ pub(crate) struct Pace {
 }
 
 impl Pace {
+    /// Spaces republishes so that they alone stay within `new_endpoints` a second, and leave lookup slots to
+    /// others.
+    pub(crate) fn within(interval: Duration, new_endpoints: u32, families: usize, lookups: usize) -> Self {
+        let lookups = lookups / families.max(1);
+        let rounds = (lookups / RESERVE).clamp(1, MAX_REPUBLISHES);
+        Self {
+            interval: interval.clamp(INTERVALS[0], INTERVALS[1]),
+            spacing: Duration::from_secs(u64::from(REPUBLISH_ENDPOINTS) * families as u64)
+                / new_endpoints.max(1),
+            rounds,
+            at_once: (lookups / FIRST_RESERVE).max(rounds),
+        }
+    }
+
     const fn interval_of(&self, subject: Subject) -> Duration {
         if subject.is_item() { ITEM_INTERVAL } else { self.interval }
     }

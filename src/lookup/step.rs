@@ -5,73 +5,10 @@ use core::cmp::Reverse;
 #[cfg(feature = "items")]
 use super::Check;
 use super::candidates::{Candidate, LINGERING_TRIES, Placing, State, TRIES};
-use super::horizon::Window;
 #[cfg(feature = "items")]
 use super::items::ENOUGH_COPIES;
+use super::planned::Step;
 use super::{Goal, Traversal};
-
-/// The next action of a traversal.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Step {
-    /// Query the candidate at this position.
-    Query(usize),
-    /// Announce to the candidate at this position.
-    Announce(usize),
-    /// Query the candidate at this position for nodes beyond the horizon or in a cell of the region.
-    Probe(usize, Window),
-    /// Wait for responses or deadlines.
-    Wait,
-    /// Nothing more can be gained.
-    Finish,
-}
-
-/// A step that waits to be sent, in six bytes.
-///
-/// The tag of the first variant is zero.
-#[repr(u8)]
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
-pub(crate) enum PlannedStep {
-    Query(u16),
-    Announce(u16),
-    Probe(u16, Window),
-    /// Nothing is to be sent.
-    Nothing,
-}
-
-impl PlannedStep {
-    /// Returns the step; `None` if nothing is to be sent.
-    pub(crate) const fn step(self) -> Option<Step> {
-        match self {
-            Self::Query(position) => Some(Step::Query(position as usize)),
-            Self::Announce(position) => Some(Step::Announce(position as usize)),
-            Self::Probe(position, window) => Some(Step::Probe(position as usize, window)),
-            Self::Nothing => None,
-        }
-    }
-}
-
-impl From<Step> for PlannedStep {
-    /// Positions fit, as the number of candidates does.
-    fn from(step: Step) -> Self {
-        match step {
-            Step::Query(position) => Self::Query(position as u16),
-            Step::Announce(position) => Self::Announce(position as u16),
-            Step::Probe(position, window) => Self::Probe(position as u16, window),
-            Step::Wait | Step::Finish => Self::Nothing,
-        }
-    }
-}
-
-impl Step {
-    /// Returns the position of the candidate that a datagram is to be sent to.
-    pub(crate) const fn position(self) -> Option<usize> {
-        match self {
-            Self::Query(position) | Self::Announce(position) | Self::Probe(position, _) => Some(position),
-            Self::Wait | Self::Finish => None,
-        }
-    }
-}
 
 impl Traversal {
     /// Returns the next action.

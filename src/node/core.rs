@@ -16,17 +16,15 @@ use crate::guard::rate::Pacer;
 use crate::guard::rate::{Rate, RateLimit};
 use crate::guard::sources::{SourceRules, Sources};
 use crate::lookup::density::Density;
-use crate::lookup::republisher::Republisher;
+use crate::lookup::republisher::{Pace, Republisher};
 use crate::node::api::config::Config;
 use crate::node::api::error::StartError;
 use crate::node::api::event::{NodeInfo, PackedEvent, PackedKind};
 use crate::node::api::stats::Stats;
-use crate::node::client::traversals::Traversals;
-use crate::node::maintenance::announcer;
-use crate::node::maintenance::bootstrap::Bootstrap;
+use crate::node::client::phases::Traversals;
+use crate::node::maintenance::joining::Bootstrap;
 use crate::node::maintenance::timers::{Timer, Timers};
-use crate::node::server::memory::peer_view;
-use crate::node::server::query::Asker;
+use crate::node::server::pending::Asker;
 use crate::node::storage::sealed::{Memory, View};
 use crate::rpc::inflight::{Inflight, Match};
 use crate::rpc::reputation::Reputations;
@@ -153,6 +151,9 @@ impl Core {
         let tokens = Tokens::new(now, &mut rng);
         let mut timers = Timers::new();
         timers.set(Timer::Rotation, tokens.next_rotation());
+        let family_count = Family::ALL.into_iter().filter(|&family| config.has(family)).count();
+        let pace =
+            Pace::within(config.announce_interval, config.new_endpoints, family_count, m.traversals.len());
         Self {
             now,
             slept: 0,
@@ -160,7 +161,7 @@ impl Core {
             inflight: Inflight::default(),
             rtt: RttHistogram::new(),
             traversals: Traversals::default(),
-            republisher: Republisher::new(announcer::pace(&config, m.traversals.len())),
+            republisher: Republisher::new(pace),
             tokens,
             peers: PeerStore::new(peer_rules, &mut rng),
             sources: Sources::new(source_rules, answer_bytes, &mut rng),
@@ -333,7 +334,7 @@ impl Core {
     }
 
     pub(in crate::node) fn infohashes<'a>(&self, view: View<'a>) -> impl Iterator<Item = InfoHash> + use<'a> {
-        self.peers.infohashes(peer_view(view), self.now)
+        self.peers.infohashes(view.peers(), self.now)
     }
 
     pub(in crate::node) fn peers_of<'a>(
@@ -341,7 +342,7 @@ impl Core {
         view: View<'a>,
         infohash: InfoHash,
     ) -> impl Iterator<Item = SocketAddr> + use<'a> {
-        self.peers.peers_of(peer_view(view), &infohash, self.now).map(|peer| peer.endpoint.into())
+        self.peers.peers_of(view.peers(), &infohash, self.now).map(|peer| peer.endpoint.into())
     }
 }
 

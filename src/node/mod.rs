@@ -25,10 +25,8 @@ use ::core::net::{IpAddr, SocketAddr};
 use ::core::time::Duration;
 
 use self::core::Core;
-pub(crate) use local::Local;
 #[cfg(feature = "checkpoint")]
 pub use persist::checkpoint::CheckpointError;
-pub(crate) use server::reply::Reply;
 
 use crate::base::addr::Family;
 use crate::base::time::Instant;

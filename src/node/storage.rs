@@ -6,6 +6,8 @@
 use alloc::boxed::Box;
 
 use crate::node::api::config::Limits;
+use crate::node::local::MAX_LOCALS;
+use crate::store::peers::PeerSlots;
 use crate::table::bucket_count;
 use sealed::{Memory, Sealed, View};
 
@@ -246,7 +248,8 @@ mod slots {
     pub(super) use crate::lookup::scrape::Scrape;
     pub(super) use crate::lookup::{Candidate, Token, Traversal};
     pub(super) use crate::node::api::event::PackedEvent;
-    pub(super) use crate::node::{Local, Reply};
+    pub(super) use crate::node::local::Local;
+    pub(super) use crate::node::server::pending::Reply;
     pub(super) use crate::rpc::inflight::Query;
     pub(super) use crate::rpc::reputation::Reputation;
     #[cfg(feature = "items")]
@@ -296,8 +299,18 @@ memory! {
     voters: Voter = Voter::EMPTY, |limits| limits.voters;
 }
 
-/// The most local addresses that waiting responses are sent from; more than most hosts have.
-pub(crate) const MAX_LOCALS: usize = 8;
+impl Memory<'_> {
+    /// Returns the memory of the peer store, to read.
+    pub(in crate::node) const fn peers(&self) -> PeerSlots<'_> {
+        PeerSlots { swarms: self.swarms, v4: self.peers_v4, v6: self.peers_v6 }
+    }
+}
+
+impl<'a> View<'a> {
+    pub(in crate::node) const fn peers(self) -> PeerSlots<'a> {
+        PeerSlots { swarms: self.swarms, v4: self.peers_v4, v6: self.peers_v6 }
+    }
+}
 
 const fn least(a: usize, b: usize) -> usize {
     if a < b { a } else { b }

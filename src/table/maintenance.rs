@@ -7,23 +7,16 @@
 
 use core::time::Duration;
 
-use super::{Bucket, Contact, Entry, HOPELESS, Place, QUESTIONABLE, Slots, Table, Trust};
+use super::entry::{MAPPING, QUESTIONABLE, remaining};
+use super::{Bucket, Contact, Place, Slots, Table};
 use crate::base::id::{K, NodeId};
 use crate::base::rng::Rng;
 use crate::base::time::{Instant, Secs};
 
-/// Minimum number of seconds between two pings to a node that has not failed.
-pub(super) const MIN_INTERVAL: u32 = 60;
 /// Seconds after which a ping without any reported result is discarded.
 const LOST: u32 = 60;
 /// Seconds before the only retry of a node for which a replacement is ready.
 const RETRY: u32 = 10;
-/// Seconds after which a NAT has closed the mapping that a datagram from behind it opened (180 on Linux).
-///
-/// A node that responds to a query sent later than that can be reached by strangers as well.
-pub(super) const MAPPING: u32 = 200;
-/// Base of the retry interval in seconds, doubled with each failure.
-const BACKOFF: u32 = 60;
 /// Number of nodes below which a querying node is pinged without waiting for its NAT mapping to close.
 const FEW: usize = 32;
 /// Number of nodes below which the pings of querying nodes do not wait for other pings either.
@@ -206,7 +199,7 @@ impl Table {
             let slack = if is_wanted && entry.failures > 0 {
                 remaining(RETRY, entry.tried, now)
             } else {
-                slack(entry, now)
+                entry.slack(now)
             };
             (slack, Place::Entry(index))
         });
@@ -216,7 +209,7 @@ impl Table {
         let replacements = replacements.map(|index| {
             let entry = &slots.replacements[index];
             let delay = remaining(self.verification_delay(), entry.heard, now);
-            (delay.max(remaining(backoff(entry), entry.tried, now)), Place::Replacement(index))
+            (delay.max(remaining(entry.backoff(), entry.tried, now)), Place::Replacement(index))
         });
         entries.chain(replacements).min_by_key(|&(slack, _)| slack)
     }
@@ -234,36 +227,6 @@ impl Table {
         let nearer = if bucket + 1 < self.depth() { 0 } else { rng.u32().leading_zeros() };
         self.own.sibling(bucket as u32 + nearer, &rng.id())
     }
-}
-
-/// Returns the number of seconds until an entry in a bucket is to be pinged, 0 if it is overdue.
-pub(super) fn wait(entry: &Entry, now: Secs) -> u32 {
-    slack(entry, now).max(0) as u32
-}
-
-/// Returns the number of seconds until an entry in a bucket is to be pinged, negative if it is overdue.
-fn slack(entry: &Entry, now: Secs) -> i64 {
-    if entry.failures > 0 {
-        return remaining(backoff(entry), entry.tried, now);
-    }
-    let [.., last] = *entry.id.as_bytes();
-    let age = QUESTIONABLE - u32::from(last);
-    let due = match entry.trust {
-        _ if entry.suspect => 0,
-        Trust::Reachable => remaining(age, entry.heard, now),
-        // Its own queries may be what keeps a NAT mapping open.
-        _ => remaining(age, entry.answered, now).max(remaining(MAPPING, entry.heard, now)),
-    };
-    due.max(remaining(MIN_INTERVAL, entry.tried, now))
-}
-
-fn backoff(entry: &Entry) -> u32 {
-    BACKOFF << entry.failures.min(HOPELESS)
-}
-
-/// Returns what is left of `span` seconds since `then`, negative if they have elapsed.
-fn remaining(span: u32, then: Secs, now: Secs) -> i64 {
-    i64::from(span) - i64::from(now.since(then))
 }
 
 /// Returns the start of the second that is `wait` seconds after the second of `now`.

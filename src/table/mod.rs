@@ -54,11 +54,10 @@ use core::time::Duration;
 
 pub(crate) use access::{TableMut, TableRef};
 pub(crate) use closest::Filter;
-use entry::Trust;
+use entry::{BAD, HOPELESS};
 pub(crate) use entry::{Contact, Entry};
 pub use occupancy::BucketInfo;
 pub(crate) use rehome::Move;
-use shares::Shares;
 
 use crate::base::addr::{Endpoint, Family};
 use crate::base::id::{K, NodeId};
@@ -66,12 +65,6 @@ use crate::base::time::{Instant, Secs};
 
 const MAX_DEPTH: usize = 24;
 const MAX_REPLACEMENTS: usize = 8;
-/// Seconds after which a silent node is questionable and a bucket is stale (BEP 5).
-const QUESTIONABLE: u32 = 15 * 60;
-/// Number of failures in a row at which an entry is bad.
-const BAD: u8 = 2;
-/// Number of failures in a row at which an entry is always evicted.
-const HOPELESS: u8 = 3;
 /// Seconds after a response within which a node counts as alive: it may fail once, but not twice.
 const ALIVE: u32 = 3 * 60;
 /// Age in seconds from which an entry is no longer evicted in favor of a better newcomer.
@@ -121,6 +114,16 @@ pub(crate) struct InsertResult {
 pub(crate) struct Removal {
     pub(crate) removed: Contact,
     pub(crate) promoted: Option<Contact>,
+}
+
+/// Whether subnets have limited shares of a table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
+enum Shares {
+    Off,
+    Kept,
+    /// A node was refused for the share of its subnet in a small table since the last exploration.
+    Exceeded,
 }
 
 /// The head of a table: all state except the buckets and their entries.
@@ -384,7 +387,7 @@ impl Table {
         if let Some(place @ Place::Entry(_)) = self.find(slots, contact) {
             let entry = slots.at(place);
             entry.suspect = true;
-            let wait = maintenance::wait(entry, now.secs());
+            let wait = entry.wait(now.secs());
             self.wake(slots, self.bucket_of(&contact.id), wait, now);
         }
     }
@@ -528,7 +531,7 @@ impl Table {
         slots.buckets[bucket].changed = now.secs();
         self.len += 1;
         self.occupied |= 1 << bucket;
-        self.wake(slots, bucket, maintenance::wait(&entry, now.secs()), now);
+        self.wake(slots, bucket, entry.wait(now.secs()), now);
         if was_empty {
             self.refresh_due = now;
         }

@@ -11,8 +11,9 @@ use core::time::Duration;
 
 use heapless::Vec;
 
-use super::maintenance::{MIN_INTERVAL, second_after};
-use super::{BAD, Contact, Entry, Nodes, Slots, Table};
+use super::entry::{BAD, MIN_INTERVAL};
+use super::maintenance::second_after;
+use super::{Contact, Entry, Nodes, Slots, Table};
 use crate::base::addr::Endpoint;
 use crate::base::id::NodeId;
 use crate::base::time::Instant;

@@ -2,7 +2,8 @@
 
 use core::ops::RangeInclusive;
 
-use super::{Contact, Place, Removal, Slots, Table, maintenance};
+use super::maintenance::second_after;
+use super::{Contact, Place, Removal, Shares, Slots, Table};
 use crate::base::addr::Endpoint;
 use crate::base::time::{Instant, Secs};
 
@@ -20,16 +21,6 @@ const SMALL: usize = 10 * FEW;
 const EXPLORATION_INTERVAL: u32 = 20;
 /// Divisor of the capacity of a table that yields the maximum number of entries of one IPv6 /48.
 const WIDE_SHARE: usize = 20;
-
-/// Whether subnets have limited shares of a table.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
-pub(super) enum Shares {
-    Off,
-    Kept,
-    /// A node was refused for the share of its subnet in a small table since the last exploration.
-    Exceeded,
-}
 
 impl Table {
     /// Whether subnets have limited shares at all.
@@ -73,7 +64,7 @@ impl Table {
     pub(super) fn note_excess(&mut self, now: Instant) {
         if !self.is_empty() && self.len() <= SMALL {
             self.shares = Shares::Exceeded;
-            self.refresh_due = self.refresh_due.min(maintenance::second_after(now, EXPLORATION_INTERVAL));
+            self.refresh_due = self.refresh_due.min(second_after(now, EXPLORATION_INTERVAL));
         }
     }
 
@@ -84,7 +75,7 @@ impl Table {
         let is_due = self.shares == Shares::Exceeded && !self.is_empty();
         if is_due {
             self.shares = Shares::Kept;
-            self.refresh_due = maintenance::second_after(now, EXPLORATION_INTERVAL);
+            self.refresh_due = second_after(now, EXPLORATION_INTERVAL);
         }
         is_due
     }

@@ -1,7 +1,7 @@
 //! The region around a target, and the admission of candidates.
 
 use super::*;
-use crate::lookup::region::Region;
+use crate::lookup::horizon::Region;
 
 /// Creates a traversal in a network of 65,536 nodes, where one is expected at each number.
 fn known(goal: Goal) -> Rig {

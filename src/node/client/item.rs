@@ -13,7 +13,7 @@ use crate::node::api::error::{Limit, StartError};
 use crate::node::api::event::{
     LookupId, PackedEvent, PackedKind, PublicationId, PublicationInfo, RepublishInfo, Transmit,
 };
-use crate::node::client::traversals::TraversalMut;
+use crate::node::client::phases::TraversalMut;
 use crate::node::core::Core;
 use crate::node::maintenance::announcer::outside;
 use crate::node::server::put::add;

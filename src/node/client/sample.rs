@@ -11,7 +11,6 @@ use crate::node::Node;
 use crate::node::api::error::{Limit, QueryError, StartError};
 use crate::node::api::event::{NodeInfo, Pong, QueryId, Sample};
 use crate::node::core::Core;
-use crate::node::server::memory::shared_peers;
 use crate::node::storage::Storage;
 use crate::node::storage::sealed::{Memory, View};
 use crate::rpc::inflight::Purpose;
@@ -139,7 +138,7 @@ impl Core {
         out: &mut [[u8; ID_LEN]],
     ) -> SampleResult {
         let samples = core::mem::take(&mut m.samples);
-        let sample = self.peers.sample_infohashes(shared_peers(m), samples, self.now, &mut self.rng, out);
+        let sample = self.peers.sample_infohashes(m.peers(), samples, self.now, &mut self.rng, out);
         m.samples = samples;
         sample
     }

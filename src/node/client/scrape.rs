@@ -10,7 +10,6 @@ use crate::node::Node;
 use crate::node::api::error::{Limit, StartError};
 use crate::node::api::event::{LookupId, SwarmSize};
 use crate::node::core::Core;
-use crate::node::server::memory::shared_peers;
 use crate::node::storage::Storage;
 use crate::node::storage::sealed::Memory;
 #[cfg(any(feature = "checkpoint", feature = "sim"))]
@@ -54,7 +53,7 @@ impl Core {
         for ix in traversals_of(m.traversals, lookup.ix) {
             m.traversals[ix].scrape = scrape;
         }
-        let own = self.peers.scrape(shared_peers(m), &target.into(), self.now);
+        let own = self.peers.scrape(m.peers(), &target.into(), self.now);
         if let Some(own) = own.filter(|_| options.only.is_none()) {
             m.scrapes[at].alloc_own(&own);
         }

@@ -12,7 +12,7 @@ use crate::lookup::Goal;
 use crate::lookup::{Announce, SearchKind, Step, Token, Traversal};
 use crate::node::api::error::QueryError;
 use crate::node::api::event::{Event, Pong, QueryId, Transmit};
-use crate::node::client::traversals::TraversalMut;
+use crate::node::client::phases::TraversalMut;
 use crate::node::core::{Core, FamilyState};
 use crate::node::storage::sealed::Memory;
 use crate::rpc::inflight::{self, Purpose, QueryResult, TraversalRef};

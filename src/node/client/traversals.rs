@@ -1,26 +1,24 @@
-//! The traversals of all lookups: their slots, and how they begin, continue and end.
+//! The traversals of all lookups: how they begin, continue and end, and what they report.
 //!
 //! A lookup is one traversal in each family that takes part. The one whose index is the lookup's id leads; it
-//! is reported when both have ended. Every traversal is in one list at a time, by its phase.
+//! is reported when both have ended.
 
 use core::time::Duration;
 
 use crate::base::addr::{Endpoint, Family};
 use crate::base::id::{K, NodeId};
-use crate::base::pool::{Ix, List, Pool, Slot};
+use crate::base::pool::{Ix, Slot};
 use crate::base::time::Instant;
 #[cfg(feature = "items")]
 use crate::lookup::Check;
 use crate::lookup::density::{Aim, NetworkSize, chance};
 use crate::lookup::republisher::Publication;
-use crate::lookup::{
-    Candidate, Cause, Goal, LookupOptions, Phase, Refused, SearchKind, Step, TOKEN_LIFE, Token, Traversal,
-};
+use crate::lookup::{Cause, Goal, LookupOptions, Phase, Refused, SearchKind, Step, TOKEN_LIFE, Traversal};
 use crate::node::api::event::{LookupId, LookupReport, NodeInfo, PublicationId, Refusals};
+use crate::node::client::phases::TraversalMut;
 use crate::node::core::Core;
-use crate::node::maintenance::bootstrap::FEW_NODES;
+use crate::node::maintenance::joining::FEW_NODES;
 use crate::node::maintenance::timers::Timer;
-use crate::node::server::memory::shared_peers;
 use crate::node::storage::sealed::{Memory, View};
 use crate::rpc::inflight::{Purpose, TraversalRef};
 use crate::table::{Contact, Filter};
@@ -34,156 +32,6 @@ const NEIGHBOUR_BITS: u32 = 3;
 
 /// The time that a lookup started before any node is known waits for one.
 const PARKED: Duration = Duration::from_secs(10);
-
-/// The shared state of all lookups.
-#[derive(Clone, Copy, Debug, Default)]
-#[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
-pub(in crate::node) struct Traversals {
-    pool: Pool,
-    ready: List,
-    /// Traversals whose next destination was queried much lately, by when it may be queried again.
-    held: List,
-    waiting: List,
-    /// Traversals that have ended while the other family has not, or whose completion is not polled.
-    ended: List,
-    /// The leading traversals of lookups whose completion waits to be polled.
-    completed: List,
-    /// Reported traversals, the longest-completed first.
-    remembered: List,
-    pub(in crate::node) generation: u32,
-    /// Peers found and not polled, over all traversals.
-    pub(in crate::node) unreported: usize,
-}
-
-/// A traversal and its memory.
-pub(in crate::node) struct TraversalMut<'a> {
-    pub(in crate::node) state: &'a mut Traversal,
-    pub(in crate::node) candidates: &'a mut [Candidate],
-    pub(in crate::node) tokens: &'a mut [Token],
-    pub(in crate::node) found: &'a mut [Endpoint],
-}
-
-impl Traversals {
-    pub(in crate::node) const fn has_ready(&self) -> bool {
-        !self.ready.is_empty()
-    }
-
-    /// Whether a traversal is ready, or one is held that may be ready by now.
-    pub(in crate::node) const fn may_have_ready(&self) -> bool {
-        !self.ready.is_empty() || !self.held.is_empty()
-    }
-
-    pub(in crate::node) const fn ready_count(&self) -> usize {
-        self.ready.len()
-    }
-
-    pub(in crate::node) const fn has_events(&self) -> bool {
-        self.unreported > 0 || !self.completed.is_empty()
-    }
-
-    /// Returns when the first of the held traversals is ready again.
-    pub(in crate::node) fn held_until(&self, traversals: &[Slot<Traversal>]) -> Option<Instant> {
-        self.held.front().map(|ix| traversals[ix].held_until)
-    }
-
-    /// Holds a traversal back from those that are ready, until the given time.
-    pub(in crate::node) fn hold(&mut self, m: &mut Memory<'_>, ix: Ix, until: Instant) {
-        m.traversals[ix].held_until = until;
-        self.set_phase(m, ix, Phase::Held);
-    }
-
-    /// Makes the held traversals ready whose time has come.
-    pub(in crate::node) fn release(&mut self, m: &mut Memory<'_>, now: Instant) {
-        while let Some(ix) = self.held.front().filter(|&ix| m.traversals[ix].held_until <= now) {
-            self.set_phase(m, ix, Phase::Ready);
-        }
-    }
-
-    /// Returns the ready traversal whose turn is longest ago, and moves it to the back.
-    pub(in crate::node) fn next_ready(&mut self, traversals: &mut [Slot<Traversal>]) -> Option<Ix> {
-        let ix = self.ready.pop_front(traversals)?;
-        self.ready.push_back(traversals, ix);
-        Some(ix)
-    }
-
-    pub(in crate::node) fn traversal<'a>(&self, m: &'a mut Memory<'_>, ix: Ix) -> TraversalMut<'a> {
-        let (at, count) = (ix.position(), m.traversals.len());
-        TraversalMut {
-            candidates: part(m.candidates, at, count),
-            tokens: part(m.tokens, at, count),
-            found: part(m.found, at, count),
-            state: &mut m.traversals[ix],
-        }
-    }
-
-    /// Moves a traversal to the list of its new phase.
-    pub(in crate::node) fn set_phase(&mut self, m: &mut Memory<'_>, ix: Ix, phase: Phase) {
-        if let Some(list) = self.list(m.traversals[ix].phase) {
-            list.remove(m.traversals, ix);
-        }
-        m.traversals[ix].phase = phase;
-        match self.list(phase) {
-            Some(list) if phase == Phase::Held => {
-                let until = m.traversals[ix].held_until;
-                let mut after = list.back();
-                while let Some(at) = after.filter(|&at| m.traversals[at].held_until > until) {
-                    after = list.prev(m.traversals, at);
-                }
-                list.insert_after(m.traversals, after.unwrap_or(Ix::NONE), ix);
-            }
-            Some(list) => list.push_back(m.traversals, ix),
-            None => self.pool.free(m.traversals, ix),
-        }
-    }
-
-    /// Returns the longest-completed lookup that still holds an item.
-    #[cfg(feature = "items")]
-    pub(in crate::node) fn oldest_with_item(&self, traversals: &[Slot<Traversal>]) -> Option<Ix> {
-        self.remembered.iter(traversals).find(|&ix| traversals[ix].goal.item().is_some())
-    }
-
-    /// Whether every slot is free or in the list of its phase, and every unreported peer is counted.
-    #[cfg(any(feature = "checkpoint", feature = "sim"))]
-    pub(in crate::node) fn is_consistent(&self, traversals: &[Slot<Traversal>]) -> bool {
-        let lists = [
-            (self.ready, Phase::Ready),
-            (self.held, Phase::Held),
-            (self.waiting, Phase::Waiting),
-            (self.ended, Phase::Ended),
-            (self.completed, Phase::Completed),
-            (self.remembered, Phase::Remembered),
-        ];
-        let is_whole = |(list, phase): (List, Phase)| {
-            list.is_consistent(traversals) && list.iter(traversals).all(|ix| traversals[ix].phase == phase)
-        };
-        let is_sendable = |traversal: &Traversal| match traversal.phase {
-            Phase::Ready | Phase::Held => {
-                let position = traversal.planned.step().and_then(Step::position);
-                position.is_some_and(|at| at < traversal.len())
-            }
-            Phase::Free | Phase::Waiting | Phase::Ended | Phase::Completed | Phase::Remembered => true,
-        };
-        let news = traversals.iter().map(|slot| &slot.value).filter(|traversal| traversal.phase.has_events());
-        self.pool.is_consistent(traversals)
-            && lists.into_iter().all(is_whole)
-            && traversals.iter().all(|slot| is_sendable(&slot.value))
-            && lists.into_iter().map(|(list, _)| list.len()).sum::<usize>() == self.pool.used()
-            && news.map(|traversal| usize::from(traversal.found - traversal.reported)).sum::<usize>()
-                == self.unreported
-    }
-
-    const fn list(&mut self, phase: Phase) -> Option<&mut List> {
-        match phase {
-            Phase::Free => None,
-            Phase::Ready => Some(&mut self.ready),
-            Phase::Held => Some(&mut self.held),
-            Phase::Waiting => Some(&mut self.waiting),
-            Phase::Ended => Some(&mut self.ended),
-            Phase::Completed => Some(&mut self.completed),
-            Phase::Remembered => Some(&mut self.remembered),
-        }
-    }
-}
 
 /// The life cycle of a traversal.
 impl Core {
@@ -519,7 +367,7 @@ impl Core {
     fn add_own_peers(&mut self, m: &mut Memory<'_>, ix: Ix) {
         let (family, target) = (m.traversals[ix].family(), m.traversals[ix].target);
         let mut peers = heapless::Vec::<Endpoint, 64>::new();
-        let stored = self.peers.peers_of(shared_peers(m), &target.into(), self.now).map(|peer| peer.endpoint);
+        let stored = self.peers.peers_of(m.peers(), &target.into(), self.now).map(|peer| peer.endpoint);
         peers.extend(stored.filter(|peer| peer.family() == family).take(64));
         for peer in peers {
             self.accept_peer(m, ix, peer);
@@ -667,12 +515,6 @@ impl Core {
     fn network_sizes(&self) -> [Option<NetworkSize>; 2] {
         Family::ALL.map(|family| self.family(family).density.size())
     }
-}
-
-/// Returns the `at`-th of `count` equal parts.
-fn part<T>(all: &mut [T], at: usize, count: usize) -> &mut [T] {
-    let len = all.len() / count;
-    &mut all[at * len..(at + 1) * len]
 }
 
 fn share<T>(all: &[T], at: usize, count: usize) -> &[T] {

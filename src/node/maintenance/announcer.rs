@@ -7,26 +7,13 @@ use crate::base::addr::Family;
 use crate::base::id::InfoHash;
 use crate::base::pool::{Ix, Slot};
 use crate::base::time::Instant;
-use crate::lookup::republisher::{Pace, Phase, Publication, Subject};
+use crate::lookup::republisher::{Phase, Publication, RESERVE, Subject};
 use crate::lookup::{self, Announce, Goal, LookupOptions};
-use crate::node::api::config::Config;
 use crate::node::api::error::{Limit, StartError};
 use crate::node::api::event::{AnnouncementInfo, LookupId, PublicationId, RepublishInfo};
 use crate::node::core::Core;
 use crate::node::maintenance::timers::Timer;
 use crate::node::storage::sealed::{Memory, View};
-
-/// Endpoints that a republish contacts anew in one family: about 24 on the way and 8 that store.
-const REPUBLISH_ENDPOINTS: u32 = 32;
-
-/// The most republishes at once, if there are enough lookup slots.
-const MAX_REPUBLISHES: usize = 4;
-
-/// Republishes leave this share of the lookup slots to others.
-const RESERVE: usize = 4;
-
-/// First republishes that need not wait for each other leave this share of the lookup slots to others.
-const FIRST_RESERVE: usize = 2;
 
 /// The pause after a republish that found no slot: every lookup that ends may leave one.
 const SLOT_PAUSE: Duration = Duration::from_secs(1);
@@ -36,21 +23,6 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The pause between the end of a republish and the start of another.
 const END_PAUSE: Duration = Duration::from_millis(1);
-
-const INTERVALS: [Duration; 2] = [Duration::from_secs(60), Duration::from_secs(24 * 3600)];
-
-/// Returns how fast republishes follow each other, so that they alone stay within the limit of new endpoints.
-pub(in crate::node) fn pace(config: &Config, lookups: usize) -> Pace {
-    let families = Family::ALL.into_iter().filter(|&family| config.has(family)).count() as u32;
-    let lookups = lookups / families.max(1) as usize;
-    let rounds = (lookups / RESERVE).clamp(1, MAX_REPUBLISHES);
-    Pace {
-        interval: config.announce_interval.clamp(INTERVALS[0], INTERVALS[1]),
-        spacing: Duration::from_secs(u64::from(REPUBLISH_ENDPOINTS * families)) / config.new_endpoints.max(1),
-        rounds,
-        at_once: (lookups / FIRST_RESERVE).max(rounds),
-    }
-}
 
 impl Core {
     /// Starts announcing. `last`: how long ago the last republish of a saved announcement ended, and how many

@@ -7,9 +7,9 @@ use crate::base::pool::Ix;
 use crate::base::time::Instant;
 use crate::guard::external::External;
 use crate::lookup::Phase;
-use crate::node::client::traversals::TraversalMut;
+use crate::node::client::phases::TraversalMut;
 use crate::node::core::Core;
-use crate::node::maintenance::bootstrap::FEW_NODES;
+use crate::node::maintenance::joining::FEW_NODES;
 use crate::node::storage::sealed::Memory;
 use crate::rpc::inflight::QueryResult;
 

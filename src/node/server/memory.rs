@@ -2,10 +2,12 @@
 
 use crate::base::rng::Rng;
 use crate::node::core::Core;
-use crate::node::storage::sealed::{Memory, View};
+use crate::node::storage::sealed::Memory;
+#[cfg(feature = "items")]
+use crate::node::storage::sealed::View;
 #[cfg(feature = "items")]
 use crate::store::items::{ItemSlots, ItemStore, ItemView};
-use crate::store::peers::{PeerSlots, PeerSlotsMut, PeerStore};
+use crate::store::peers::{PeerSlotsMut, PeerStore};
 
 /// The peer store and its memory, and the generator that decides which peers are evicted.
 pub(in crate::node) struct PeersMut<'a> {
@@ -44,13 +46,4 @@ impl Core {
     pub(in crate::node) const fn item_view<'a>(&self, view: View<'a>) -> ItemView<'a> {
         ItemView { records: view.items, chunks: view.item_chunks, key: self.peers.key() }
     }
-}
-
-/// Returns the memory of the peer store, to read.
-pub(in crate::node) const fn shared_peers<'a>(m: &'a Memory<'_>) -> PeerSlots<'a> {
-    PeerSlots { swarms: m.swarms, v4: m.peers_v4, v6: m.peers_v6 }
-}
-
-pub(in crate::node) const fn peer_view(view: View<'_>) -> PeerSlots<'_> {
-    PeerSlots { swarms: view.swarms, v4: view.peers_v4, v6: view.peers_v6 }
 }

@@ -2,6 +2,7 @@
 //!
 //! - `memory`: the stores with their memory
 //! - `own_peers`: announces of this node in its own store
+//! - `pending`: queries that are being answered, and their responses until they are polled
 //! - `put`: items that others put (BEP 44)
 //! - `query`: queries checked and admitted
 //! - `reply`: responses made from state
@@ -9,8 +10,9 @@
 
 pub(in crate::node) mod memory;
 mod own_peers;
+pub(in crate::node) mod pending;
 #[cfg(feature = "items")]
 pub(in crate::node) mod put;
-pub(in crate::node) mod query;
+mod query;
 pub(in crate::node) mod reply;
 mod store;

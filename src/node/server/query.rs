@@ -1,6 +1,6 @@
 //! Queries of other nodes, checked and admitted.
 //!
-//! A query changes state at once; its response waits as a small descriptor until it is polled (see `reply`).
+//! A query changes state at once; its response waits as a small descriptor until it is polled (see `pending` and `reply`).
 
 use core::net::IpAddr;
 
@@ -9,22 +9,10 @@ use crate::base::id::NodeId;
 use crate::guard::sources::Admission;
 use crate::node::api::event::{PackedEvent, PackedKind};
 use crate::node::core::Core;
-use crate::node::server::reply::Answer;
+use crate::node::server::pending::{Answer, Asker};
 use crate::node::storage::sealed::Memory;
 use crate::table::Contact;
-use crate::wire::{ErrorCode, Message, Method, MethodKind, Query};
-
-/// The sender of a query, and what identifies the query.
-pub(in crate::node) struct Asker<'a> {
-    pub(in crate::node) from: Endpoint,
-    /// The local address that was queried, if known.
-    pub(in crate::node) local: Option<IpAddr>,
-    /// At most [`MAX_TRANSACTION_LEN`](crate::wire::MAX_TRANSACTION_LEN) bytes.
-    pub(in crate::node) transaction: &'a [u8],
-    pub(in crate::node) method: MethodKind,
-    /// The length of the datagram.
-    pub(in crate::node) len: usize,
-}
+use crate::wire::{ErrorCode, Message, Method, Query};
 
 const UNKNOWN_METHOD: (ErrorCode, &str) = (ErrorCode::METHOD_UNKNOWN, "unknown method");
 

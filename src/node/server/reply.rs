@@ -9,15 +9,14 @@ use crate::guard::sources::Asked;
 use crate::node::api::config::MAX_DATAGRAM;
 use crate::node::api::event::Transmit;
 use crate::node::core::Core;
-use crate::node::local::LocalIx;
-use crate::node::server::memory::shared_peers;
-use crate::node::server::query::Asker;
+use crate::node::local::{self, LocalIx};
+use crate::node::server::pending::{Answer, Asker, Reply};
 use crate::node::storage::sealed::Memory;
 use crate::store::peers::{MAX_SAMPLE_INTERVAL, PeerStore};
 use crate::table::{Entry, Filter};
 use crate::wire::{
-    Body, CompactNodes, ErrorCode, ErrorReply, FILTER_LEN, MAX_TRANSACTION_LEN, Message, MethodKind,
-    NODE4_LEN, NODE6_LEN, PEER4_LEN, PEER6_LEN, Response, Values, Want,
+    Body, CompactNodes, ErrorReply, FILTER_LEN, Message, NODE4_LEN, NODE6_LEN, PEER4_LEN, PEER6_LEN,
+    Response, Values, Want,
 };
 
 /// The largest datagram that carries no stored value (BEP 32).
@@ -47,59 +46,6 @@ const SOME_LEN: usize = VALUES_LEN + SOME_PEERS * (PEER6_LEN + 3);
 /// The nodes that stay where they make room for peers or infohashes.
 const FEWEST_NODES: usize = 2;
 
-/// A response that waits to be polled.
-#[derive(Clone, Copy, Debug)]
-#[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
-pub(crate) struct Reply {
-    to: Endpoint,
-    /// The local address that was queried.
-    local: LocalIx,
-    transaction: [u8; MAX_TRANSACTION_LEN],
-    transaction_len: u8,
-    method: MethodKind,
-    /// Whether the querying node is known to receive what is sent to it.
-    verified: bool,
-    query_len: u16,
-    answer: Answer,
-}
-
-/// The kind of a response. A tag comes first, so that the first variant can be all zero.
-#[repr(u8)]
-#[derive(Clone, Copy, Debug)]
-#[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
-pub(in crate::node) enum Answer {
-    /// Nothing but the id.
-    Pong,
-    /// Nodes close to a target.
-    Nodes {
-        target: NodeId,
-        want: Want,
-    },
-    /// A token, nodes, and the peers of a torrent or their filters.
-    Peers {
-        infohash: InfoHash,
-        want: Want,
-        noseed: bool,
-        scrape: bool,
-    },
-    /// A token, nodes, and the item, if there is one; with its value if it is newer than this.
-    Item {
-        target: NodeId,
-        want: Want,
-        #[cfg_attr(not(feature = "items"), allow(dead_code, reason = "there is never one"))]
-        newer_than: Option<i64>,
-    },
-    /// Nodes, and a sample of the infohashes that have peers.
-    Samples {
-        target: NodeId,
-        want: Want,
-    },
-    Error {
-        code: ErrorCode,
-        reason: Reason,
-    },
-}
-
 /// A response that has been written.
 struct Written {
     len: usize,
@@ -113,40 +59,6 @@ struct NodeLists {
     v6: [[u8; NODE6_LEN]; K],
 }
 
-impl Reply {
-    pub(crate) const EMPTY: Self = Self {
-        to: Endpoint::ZERO,
-        local: LocalIx::NONE,
-        transaction: [0; MAX_TRANSACTION_LEN],
-        transaction_len: 0,
-        method: MethodKind::Ping,
-        verified: false,
-        query_len: 0,
-        answer: Answer::Pong,
-    };
-
-    #[cfg(any(feature = "checkpoint", feature = "sim"))]
-    pub(in crate::node) const fn is_consistent(&self) -> bool {
-        self.transaction_len as usize <= MAX_TRANSACTION_LEN
-            && self.local.is_consistent()
-            && !matches!(self.answer, Answer::Error { reason: Reason { len, .. }, .. } if len as usize > Reason::MAX)
-    }
-
-    pub(in crate::node) const fn local(&self) -> LocalIx {
-        self.local
-    }
-
-    fn transaction(&self) -> &[u8] {
-        &self.transaction[..usize::from(self.transaction_len)]
-    }
-}
-
-impl Answer {
-    pub(in crate::node) fn error((code, reason): (ErrorCode, &str)) -> Self {
-        Self::Error { code, reason: Reason::new(reason) }
-    }
-}
-
 impl Core {
     pub(in crate::node) fn push_reply(
         &mut self,
@@ -156,7 +68,10 @@ impl Core {
         answer: Answer,
     ) {
         let &Asker { from, local, transaction, method, len } = asker;
-        let local = local.map_or(LocalIx::NONE, |local| self.intern(m, from.family(), local));
+        let local = local.map_or(LocalIx::NONE, |local| {
+            let used = || self.replies.iter(m.replies).fold(0, |used, reply| used | reply.local.bit());
+            local::intern(m.locals, used, from.family(), local)
+        });
         let (place, lost) = self.replies.push_place(m.replies);
         self.stats.dropped.overflow += lost;
         if let Some(place) = place {
@@ -270,7 +185,7 @@ impl Core {
         (noseed, scrape): (bool, bool),
         buf: &mut [u8],
     ) -> Option<usize> {
-        let (family, slots) = (reply.to.family(), shared_peers(m));
+        let (family, slots) = (reply.to.family(), m.peers());
         let mut filters = None;
         // Making filters visits every peer: not for a response that they do not fit into.
         if scrape && buf.len() > 2 * FILTER_LEN {
@@ -449,34 +364,6 @@ impl Core {
 
 impl NodeLists {
     const EMPTY: Self = Self { v4: [[0; NODE4_LEN]; K], v6: [[0; NODE6_LEN]; K] };
-}
-
-/// The text of an error, as bytes of its own: a waiting response refers to nothing.
-#[derive(Clone, Copy, Debug)]
-#[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
-pub(in crate::node) struct Reason {
-    len: u8,
-    text: [u8; Self::MAX],
-}
-
-impl Reason {
-    /// Longer than any reason of this crate.
-    const MAX: usize = 31;
-    const NONE: Self = Self { len: 0, text: [0; Self::MAX] };
-
-    fn new(text: &str) -> Self {
-        debug_assert!(text.len() <= Self::MAX);
-        let mut reason = Self::NONE;
-        for (to, from) in reason.text.iter_mut().zip(text.bytes()) {
-            *to = from;
-            reason.len += 1;
-        }
-        reason
-    }
-
-    fn as_bytes(&self) -> &[u8] {
-        &self.text[..usize::from(self.len)]
-    }
 }
 
 /// Returns the families to list nodes of: those that a query names, or else its own.

@@ -3,7 +3,7 @@
 use heapless::Vec;
 
 use super::chunks::Chunks;
-use super::store::{ItemSlots, ItemStore, Stored, chain_len};
+use super::store::{ItemSlots, ItemStore, Stored, Victims, chain_len};
 use crate::base::addr::Endpoint;
 use crate::base::id::NodeId;
 use crate::base::pool::{Ix, Slot};
@@ -27,9 +27,6 @@ const FAIR_SHARE: usize = 16;
 
 /// A penalty larger than any closeness and any number of subnets.
 const UNFAIR: i32 = 1000;
-
-/// The records to evict for an item: as many as the longest one needs if each has a single chunk.
-pub(crate) type Victims = Vec<Ix, 10>;
 
 impl ItemStore {
     /// Chooses the records to evict so that an item fits, in place of the record `old` if it replaces one.

@@ -19,11 +19,11 @@ mod store;
 mod tests;
 
 pub(crate) use chunks::Chunk;
-pub(crate) use eviction::Victims;
+
 pub use item::{Item, ItemError, Salt};
 pub(crate) use keys::immutable_target;
 pub use keys::{ParseKeyError, PublicKey, SecretKey};
 pub use own::PutObstacle;
 pub(crate) use own::{OwnItem, OwnItems, OwnSlots, Owner, Shortage, Sighting};
 pub use pointer::{ParseLinkError, TorrentPointer, UpdatableTorrent};
-pub(crate) use store::{ItemSlots, ItemStore, ItemView, Meeting, Stored, read as read_stored};
+pub(crate) use store::{ItemSlots, ItemStore, ItemView, Meeting, Stored, Victims, read as read_stored};

@@ -8,7 +8,6 @@ use core::time::Duration;
 use heapless::Vec;
 
 use super::chunks::{self, Chunk, Chunks};
-use super::eviction::Victims;
 use super::item::{Item, Salt, Signed};
 use super::keys::{KEY_LEN, PublicKey, SIGNATURE_LEN};
 use crate::base::addr::Endpoint;
@@ -26,6 +25,9 @@ const EXPIRY_STEP: usize = 64;
 
 /// The time between two such calls while more records have expired.
 const EXPIRY_PAUSE: Duration = Duration::from_millis(1);
+
+/// The records to evict for an item: as many as the longest one needs if each has a single chunk.
+pub(crate) type Victims = Vec<Ix, 10>;
 
 /// A stored item; zeroed memory is a free record.
 #[derive(Clone, Copy, Debug)]

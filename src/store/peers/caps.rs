@@ -4,9 +4,21 @@
 //! the true number (a count-min sketch). If keys share counters, the estimate is too high but never too low: an
 //! honest source may occasionally be refused, but no source can exceed its cap.
 
-use super::Refusal;
 use crate::base::addr::Endpoint;
 use crate::base::hash::{Key, reduce};
+
+/// Reason why an announced peer is not stored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// Port 0 is unreachable.
+    Port,
+    /// The cap of its address is reached.
+    Source,
+    /// The cap of its subnet is reached.
+    Network,
+    /// The store is full, and nothing could be evicted.
+    Full,
+}
 
 /// Maximum number of peers that a source may store, over all swarms.
 #[derive(Clone, Copy, Debug)]

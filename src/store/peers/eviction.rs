@@ -4,9 +4,9 @@ use core::cmp::Reverse;
 
 use heapless::Vec;
 
-use super::members::{At, CHUNK, Chunk, Members, Peer, Stamp};
-use super::own::is_own;
-use super::{PeerSlotsMut, PeerStore, Refusal, Shelf, Swarm, caps};
+use super::caps::{self, Refusal};
+use super::members::{At, CHUNK, Chunk, Members, Peer, Stamp, is_own};
+use super::{PeerSlotsMut, PeerStore, Room, Shelf, Swarm};
 use crate::base::id::{InfoHash, NodeId};
 use crate::base::pool::{Ix, Slot};
 use crate::base::rng::Rng;
@@ -29,14 +29,6 @@ pub(super) const STEP_SWARMS: usize = 16;
 const STEP_PEERS: usize = 1000;
 /// Maximum number of peers removed at once, so that no call takes a tenth of a millisecond.
 pub(super) const PIECE: usize = 256;
-
-/// Where the next peer of a swarm is stored.
-pub(super) enum Room {
-    /// In one of its chunks, or in a free one.
-    Chunk,
-    /// In place of one of its peers.
-    OwnPlace,
-}
 
 impl PeerStore {
     /// Makes room for another peer of this swarm, evicting from the largest users.

@@ -1,6 +1,5 @@
 //! The peers of one swarm and family: a list of small chunks, packed without gaps.
 
-use super::StoredPeer;
 use crate::base::addr::Endpoint;
 use crate::base::bloom::filter_indices;
 use crate::base::pool::{Ix, List, Pool, Slot};
@@ -9,6 +8,15 @@ use crate::base::time::Instant;
 
 /// Number of peers in a chunk; small, because most swarms are tiny.
 pub(super) const CHUNK: usize = 4;
+
+/// A peer as returned by getters and counted by scrapes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct StoredPeer {
+    pub(crate) endpoint: Endpoint,
+    pub(crate) seed: bool,
+    /// The two bits for its address in a Bloom filter of 2048 bits (BEP 33).
+    pub(crate) filter_indices: [u16; 2],
+}
 
 /// A few peers of one swarm.
 #[derive(Clone, Copy, Debug)]
@@ -98,6 +106,11 @@ pub(super) fn compact<const M: usize>(endpoint: Endpoint) -> [u8; M] {
     ip.copy_from_slice(&endpoint.ip_bytes()[18 - M..]);
     port.copy_from_slice(&endpoint.port().to_be_bytes());
     compact
+}
+
+/// Whether a stored endpoint is the placeholder of our own.
+pub(super) fn is_own(endpoint: Endpoint) -> bool {
+    endpoint.ip().is_unspecified()
 }
 
 const TIME_BITS: u32 = 25;

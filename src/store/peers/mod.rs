@@ -29,11 +29,9 @@ use crate::base::pool::{Ix, List, Pool, Slot};
 use crate::base::rng::Rng;
 use crate::base::time::Instant;
 use caps::Caps;
-use eviction::Room;
-pub(crate) use members::Chunk;
-use members::{CHUNK, Members, Peer, Stamp, compact};
-use own::is_own;
-use sampler::Sampler;
+pub(crate) use caps::Refusal;
+use members::{CHUNK, Members, Peer, Stamp, compact, is_own};
+pub(crate) use members::{Chunk, StoredPeer};
 pub(crate) use sampler::{MAX_INTERVAL as MAX_SAMPLE_INTERVAL, SampleResult};
 
 /// Limits of a peer store.
@@ -76,28 +74,6 @@ pub(crate) enum Announced {
     Stored,
     /// The peer was known; its port, seed flag and time were updated.
     Refreshed,
-}
-
-/// Reason why an announced peer is not stored.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Refusal {
-    /// Port 0 is unreachable.
-    Port,
-    /// The cap of its address is reached.
-    Source,
-    /// The cap of its subnet is reached.
-    Network,
-    /// The store is full, and nothing could be evicted.
-    Full,
-}
-
-/// A peer as returned by getters and counted by scrapes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct StoredPeer {
-    pub(crate) endpoint: Endpoint,
-    pub(crate) seed: bool,
-    /// The two bits for its address in a Bloom filter of 2048 bits (BEP 33).
-    pub(crate) filter_indices: [u16; 2],
 }
 
 /// Shared access to the memory of a store; zeroed memory is an empty store.
@@ -193,6 +169,25 @@ pub(crate) struct PeerStore {
     own: [u32; 2],
     sweep_due: Instant,
     sampler: Sampler,
+}
+
+/// The random subset that is returned while not all infohashes fit into a response.
+///
+/// A new subset is drawn only by a query that arrives after the previous one has expired, so that repeated queries
+/// reveal nothing new. Responses with less room return a prefix of it.
+#[derive(Clone, Copy, Debug, Default)]
+#[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
+struct Sampler {
+    count: u16,
+    until: Instant,
+}
+
+/// Where the next peer of a swarm is stored.
+enum Room {
+    /// In one of its chunks, or in a free one.
+    Chunk,
+    /// In place of one of its peers.
+    OwnPlace,
 }
 
 /// Number of complete sweeps within the lifetime of a peer.

@@ -4,8 +4,9 @@
 //! later than the announces and may change. It is filled in whenever they are returned. They do not count towards
 //! any cap, nor as peers that were announced to this node.
 
+use super::caps::Refusal;
 use super::members::{Chunk, Stamp, compact};
-use super::{Announced, PeerSlots, PeerSlotsMut, PeerStore, Refusal, Shelf};
+use super::{Announced, PeerSlots, PeerSlotsMut, PeerStore, Shelf};
 use crate::base::addr::{Endpoint, Family};
 use crate::base::bloom::{BloomFilter, filter_indices};
 use crate::base::id::{InfoHash, NodeId};
@@ -18,11 +19,6 @@ const fn stand_in(family: Family, port: u16) -> Endpoint {
         Family::V4 => Endpoint::v4([0; 4], port),
         Family::V6 => Endpoint::v6([0; 16], port),
     }
-}
-
-/// Whether a stored endpoint is the placeholder of our own.
-pub(super) fn is_own(endpoint: Endpoint) -> bool {
-    endpoint.ip().is_unspecified()
 }
 
 impl PeerStore {

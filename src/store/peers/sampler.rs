@@ -3,7 +3,7 @@
 use core::time::Duration;
 
 use super::members::Stamp;
-use super::{PeerSlots, PeerStore, Swarm};
+use super::{PeerSlots, PeerStore, Sampler, Swarm};
 use crate::base::id::{ID_LEN, InfoHash};
 use crate::base::pool::Slot;
 use crate::base::rng::Rng;
@@ -19,17 +19,6 @@ const SURVEYED: usize = 1024;
 
 /// Maximum number of swarms that are drawn.
 const PROBES: usize = 1024;
-
-/// The random subset that is returned while not all infohashes fit into a response.
-///
-/// A new subset is drawn only by a query that arrives after the previous one has expired, so that repeated queries
-/// reveal nothing new. Responses with less room return a prefix of it.
-#[derive(Clone, Copy, Debug, Default)]
-#[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
-pub(crate) struct Sampler {
-    count: u16,
-    until: Instant,
-}
 
 /// The result of a sample.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

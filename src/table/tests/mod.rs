@@ -207,7 +207,7 @@ impl World {
                     assert!(head.due.since(self.now.secs()) == 0 && table.ping_due <= self.now);
                 }
                 Some((..=0, _)) => {
-                    assert!(table.ping_due <= self.now + Duration::from_secs(maintenance::MAPPING.into()))
+                    assert!(table.ping_due <= self.now + Duration::from_secs(entry::MAPPING.into()))
                 }
                 _ => {}
             }

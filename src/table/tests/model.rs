@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::base::rng::Rng;
+use crate::table::entry::QUESTIONABLE;
 
 /// One call of the table, with small numbers so that ids and addresses collide often.
 #[derive(Clone, Debug)]
