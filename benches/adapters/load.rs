@@ -67,7 +67,11 @@ fn compare(name: &str, method: fn(&mut Rng) -> Method<'static>, rounds: u32, cou
     let queries: Vec<Vec<u8>> =
         (0..QUERIES).map(|_| query(NodeId::from_bytes(*b"whoever asks us here"), method(&mut rng))).collect();
     let mut asker = Asker::new(queries);
-    let mut nodes = vec![thread_node(), task_node()];
+    let mut nodes = vec![
+        thread_node("node in a thread", Ipv4Addr::LOCALHOST),
+        thread_node("  bound to all addresses", Ipv4Addr::UNSPECIFIED),
+        task_node(),
+    ];
     let sizes = nodes.iter_mut().map(|node| asker.answer_size(node.addr));
     let size = sizes.max().expect("there are nodes");
     let mut servers = vec![echo(size), echo_batches(size)];
@@ -108,8 +112,8 @@ struct Server {
 }
 
 enum Role {
+    /// With the flag that ends it.
     Echo(Arc<AtomicBool>),
-    /// With the runtime that it is in, if any.
     Node(Dht),
 }
 
@@ -189,7 +193,7 @@ fn echo_batches(size: usize) -> Server {
     })
 }
 
-fn builder() -> Builder {
+fn builder(at: Ipv4Addr) -> Builder {
     let mut config = super::config();
     (config.id, config.secure_ids) = (Some(OWN), false);
     (config.new_endpoints, config.new_endpoints_burst) = (1_000_000, u32::MAX);
@@ -197,12 +201,12 @@ fn builder() -> Builder {
     (config.unverified_bytes, config.answer_bytes) = (u32::MAX, u32::MAX);
     let mut limits = Limits::default();
     (limits.peers_v4, limits.swarms) = (2 * TORRENTS * PEERS, 2 * TORRENTS);
-    let builder = Dht::builder().config(config).limits(limits).bind((Ipv4Addr::LOCALHOST, 0).into());
+    let builder = Dht::builder().config(config).limits(limits).bind((at, 0).into());
     builder.bootstrap::<String>([])
 }
 
-fn thread_node() -> Server {
-    serving("node in a thread", builder().spawn().expect("it starts"))
+fn thread_node(name: &'static str, at: Ipv4Addr) -> Server {
+    serving(name, builder(at).spawn().expect("it starts"))
 }
 
 fn task_node() -> Server {
@@ -210,7 +214,7 @@ fn task_node() -> Server {
     thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         runtime.block_on(async move {
-            let dht = builder().spawn_tokio().expect("it starts");
+            let dht = builder(Ipv4Addr::LOCALHOST).spawn_tokio().expect("it starts");
             let handle = dht.handle();
             sender.send(dht).expect("it is waited for");
             // Until it is dropped.
@@ -223,7 +227,8 @@ fn task_node() -> Server {
 }
 
 fn serving(name: &'static str, dht: Dht) -> Server {
-    let addr = dht.local_addr(Family::V4).expect("it is bound");
+    let port = dht.local_addr(Family::V4).expect("it is bound").port();
+    let addr = (Ipv4Addr::LOCALHOST, port).into();
     let thread = dht.with(|node, now| {
         fill(node, now);
         for number in 0..TORRENTS {

@@ -182,10 +182,16 @@ impl<F: SocketFactory> Driver<F> {
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use alloc::rc::Rc;
+    use core::cell::Cell;
     use core::net::{Ipv4Addr, SocketAddr};
     use core::time::Duration;
+    use std::net::UdpSocket;
+
+    use socket2::SockRef;
 
     use super::*;
+    use crate::Limits;
     use crate::net::engine::feed::Feed;
     use crate::net::engine::tests::{answer_ping, engine_by_hand, other, ping, wait};
 
@@ -193,6 +199,68 @@ pub(crate) mod tests {
     pub(crate) fn driver_by_hand<F: SocketFactory>(factory: F) -> Driver<F> {
         let bound = Bound::new(SocketAddr::from((Ipv4Addr::LOCALHOST, 0))).unwrap();
         Driver::new(engine_by_hand(), factory, [Some(bound), None], Ending(None)).unwrap()
+    }
+
+    /// Makes sockets that take nothing while they are choked.
+    struct Choking(Rc<Cell<bool>>);
+
+    impl SocketFactory for Choking {
+        type Socket = (UdpSocket, Rc<Cell<bool>>);
+
+        fn adopt(&mut self, _: Family, socket: UdpSocket) -> io::Result<Self::Socket> {
+            Ok((socket, Rc::clone(&self.0)))
+        }
+
+        fn receive(
+            (socket, _): &Self::Socket,
+            _: bool,
+            read: impl FnOnce(SockRef<'_>) -> io::Result<()>,
+        ) -> io::Result<()> {
+            read(socket.into())
+        }
+
+        fn send(
+            (socket, is_choked): &Self::Socket,
+            write: impl FnOnce(SockRef<'_>) -> io::Result<usize>,
+        ) -> io::Result<usize> {
+            if is_choked.get() { Err(io::ErrorKind::WouldBlock.into()) } else { write(socket.into()) }
+        }
+    }
+
+    #[test]
+    fn a_full_socket_costs_only_the_responses_that_nobody_has_room_for_and_those_are_counted() {
+        const QUERIES: usize = 160;
+        let is_choked = Rc::new(Cell::new(true));
+        let mut driver = driver_by_hand(Choking(Rc::clone(&is_choked)));
+        let addr = driver.sockets.of(Family::V4).unwrap().socket.0.local_addr().unwrap();
+        // Each may ask some fifty times.
+        let askers = [(); 4].map(|()| other().0);
+        let asker = |at: usize| &askers[at * askers.len() / QUERIES];
+        for at in 0..QUERIES {
+            let query = alloc::format!("d1:ad2:id20:abcdefghij0123456789e1:q4:ping1:t3:{at:03}1:y1:qe");
+            asker(at).send_to(query.as_bytes(), addr).unwrap();
+        }
+        while driver.engine.node.stats().datagrams_in < QUERIES as u64 {
+            driver.turn();
+        }
+        assert_eq!(driver.blocked(), Some(Family::V4));
+        let waiting = Limits::default().replies;
+        let kept = QUERIES - driver.engine.node.stats().dropped.overflow as usize;
+        // The node may ask on its own account as well.
+        assert!((waiting + BATCH / 2..=waiting + BATCH).contains(&kept), "{kept}");
+        assert_eq!(driver.engine.shared.counters.read().sends_blocked, 1);
+        is_choked.set(false);
+        driver.engine.unblock();
+        driver.turn();
+        let mut buffer = [0; 1500];
+        let mut answered = 0;
+        for asker in &askers {
+            asker.set_nonblocking(true).unwrap();
+            while let Ok(len) = asker.recv(&mut buffer) {
+                answered += usize::from(buffer[..len].ends_with(b"1:y1:re"));
+            }
+        }
+        assert_eq!(answered, kept);
     }
 
     /// Checks that what has arrived is read before deadlines, and that what has not is asked again, as after a stop
