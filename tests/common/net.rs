@@ -40,10 +40,9 @@ pub fn assert_asleep(wakeups: u64, age: Duration) {
 /// The loops that a node can run in.
 #[cfg(any(feature = "net", feature = "smol", feature = "tokio"))]
 pub mod loops {
-    use dht_proto::net::{Builder, Dht, SpawnError};
+    use dht_proto::net::{Builder, Dht, SpawnError, Testnet};
 
-    use super::PATIENCE;
-    use super::nodes::{addr, builder};
+    use super::{PATIENCE, limits};
 
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub enum Loop {
@@ -83,16 +82,11 @@ pub mod loops {
             }
         }
 
-        /// Nodes that start from the first of them, all joined.
+        /// Nodes that all know each other.
         pub fn network(self, count: usize) -> Vec<Dht> {
-            let first = self.spawn(builder()).unwrap();
-            let start = addr(&first).to_string();
-            let mut nodes = vec![first];
-            nodes.extend((1..count).map(|_| self.spawn(builder().bootstrap([&start])).unwrap()));
-            for node in &nodes[1..] {
-                assert_eq!(node.ready().wait_timeout(PATIENCE), Ok(()));
-            }
-            nodes
+            let testnet = Testnet::start(count, |node| self.spawn(node.limits(limits()))).unwrap();
+            assert_eq!(testnet.wait_timeout(PATIENCE), Ok(()));
+            testnet.nodes
         }
     }
 
@@ -115,13 +109,12 @@ pub mod nodes {
     #[cfg(feature = "items")]
     use dht_proto::PublicationInfo;
     use dht_proto::net::{Builder, CallError, Dht, DhtHandle};
-    use dht_proto::{AnnouncementInfo, Family, Node};
+    use dht_proto::{AnnouncementInfo, Config, Family, Node};
 
     use super::*;
-    use crate::common::local_config;
 
     pub fn builder() -> Builder {
-        Dht::builder().config(local_config()).limits(limits()).bind(LOOPBACK).bootstrap::<String>([])
+        Dht::builder().config(Config::private()).limits(limits()).bind(LOOPBACK).bootstrap::<String>([])
     }
 
     pub fn addr(dht: &DhtHandle) -> SocketAddr {
@@ -167,7 +160,7 @@ pub mod blocking {
     #[allow(unused_imports, reason = "every test uses a part of it")]
     pub use super::nodes::*;
 
-    /// Nodes that start from the first of them, all joined.
+    /// Nodes that all know each other.
     pub fn network(count: usize) -> Vec<Dht> {
         Loop::Thread.network(count)
     }
@@ -176,28 +169,23 @@ pub mod blocking {
 /// Nodes in tasks, whose callers await.
 #[cfg(feature = "tokio")]
 pub mod tasks {
-    use dht_proto::net::{CallError, Dht, DhtHandle};
+    use dht_proto::net::{CallError, Dht, DhtHandle, Testnet};
     use tokio::time::timeout;
 
-    use super::PATIENCE;
     use super::nodes::under_way;
     #[allow(unused_imports, reason = "every test uses a part of it")]
     pub use super::nodes::{addr, builder};
+    use super::{PATIENCE, limits};
 
     pub async fn soon<F: IntoFuture>(future: F) -> F::Output {
         timeout(PATIENCE, future).await.expect("it takes too long")
     }
 
-    /// Nodes that start from the first of them, all joined.
+    /// Nodes that all know each other.
     pub async fn network(count: usize) -> Vec<Dht> {
-        let first = builder().spawn_tokio().unwrap();
-        let start = addr(&first).to_string();
-        let mut nodes = vec![first];
-        nodes.extend((1..count).map(|_| builder().bootstrap([&start]).spawn_tokio().unwrap()));
-        for node in &nodes[1..] {
-            assert_eq!(soon(node.ready()).await, Ok(()));
-        }
-        nodes
+        let testnet = Testnet::start(count, |node| node.limits(limits()).spawn_tokio()).unwrap();
+        assert_eq!(soon(testnet.ready()).await, Ok(()));
+        testnet.nodes
     }
 
     /// Lookups under way and queries that wait for an answer.

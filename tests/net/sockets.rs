@@ -8,9 +8,8 @@ use std::ops::Deref;
 use std::time::Duration;
 
 use dht_proto::net::{CallError, Dht, NetEvent, NetEvents};
-use dht_proto::{Announce, Family, NodeId, Pong, QueryError, StartError};
+use dht_proto::{Announce, Config, Family, NodeId, Pong, QueryError, StartError};
 
-use crate::common::local_config;
 use crate::common::net::loops::{LOOPS, Loop};
 use crate::common::net::nodes::{builder, under_way, wait_for};
 use crate::common::net::{HASH, PATIENCE};
@@ -34,7 +33,7 @@ impl Deref for Host {
 
 impl Host {
     fn start(on: Loop, at: &str, start: &[SocketAddr]) -> Self {
-        let builder = Dht::builder().config(local_config()).bind(at.parse().unwrap());
+        let builder = Dht::builder().config(Config::private()).bind(at.parse().unwrap());
         let mut builder = builder.bootstrap(start.iter().map(SocketAddr::to_string));
         let events = builder.subscribe();
         Self { dht: on.spawn(builder).unwrap(), events }

@@ -90,7 +90,8 @@ pub(crate) struct Engine {
     pub(crate) shared: Arc<Shared>,
     /// Hosts to start from.
     hosts: Hosts,
-    watch: SleepWatch,
+    /// `None` where the time is not the system's.
+    watch: Option<SleepWatch>,
     /// When the last event said that the system does not send, by family.
     unsent_told: [Option<Instant>; 2],
     /// The time that counts for what arrived while nobody could look.
@@ -125,6 +126,13 @@ pub(crate) struct Engine {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Slept(Duration);
 
+#[cfg(feature = "sim")]
+impl From<Duration> for Slept {
+    fn from(slept: Duration) -> Self {
+        Self(slept)
+    }
+}
+
 impl Engine {
     pub(crate) fn new(
         node: Node,
@@ -138,7 +146,7 @@ impl Engine {
             clock,
             shared,
             hosts,
-            watch: SleepWatch::new(),
+            watch: Some(SleepWatch::new()),
             unsent_told: [None; 2],
             standing: None,
             send_batch: SendBatch::new(BATCH),
@@ -158,6 +166,13 @@ impl Engine {
             restored: None,
             busy: false,
         }
+    }
+
+    /// Goes by its clock alone, which tells of no sleep.
+    #[cfg(feature = "sim")]
+    pub(crate) const fn in_virtual_time(mut self) -> Self {
+        self.watch = None;
+        self
     }
 
     /// Lets announces of an earlier node go on from where they were, once somebody wants them.
@@ -233,7 +248,7 @@ impl Engine {
     pub(crate) fn begin(&mut self) -> Option<Slept> {
         self.busy = false;
         let now = self.clock.now();
-        if let Some(slept) = self.watch.slept() {
+        if let Some(slept) = self.watch.as_mut().and_then(SleepWatch::slept) {
             return Some(Slept(slept));
         }
         let due = self.node.poll_timeout().filter(|&due| now - due > LATE)?;
@@ -490,11 +505,16 @@ impl Engine {
             (false, true) => now,
             (false, false) => now + Duration::from_millis(1),
         };
-        let crawls = self.crawls.values().filter_map(ActiveCrawl::due);
-        let next = self.node.poll_timeout().into_iter().chain(crawls).min().map(|at| at.max(not_before));
-        let watch = self.has_something().then(|| now + LONGEST_WAIT);
+        let next = self.deadline().map(|at| at.max(not_before));
+        let watch = (self.watch.is_some() && self.has_something()).then(|| now + LONGEST_WAIT);
         let others = self.saver.as_ref().map(Saver::due).into_iter().chain(self.hosts.due(now)).chain(watch);
         next.into_iter().chain(others).min()
+    }
+
+    /// When the node or a crawl is due.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        let crawls = self.crawls.values().filter_map(ActiveCrawl::due);
+        self.node.poll_timeout().into_iter().chain(crawls).min()
     }
 
     /// Whether the node holds anything that a sleep would make old.

@@ -164,7 +164,7 @@ fn a_sleep_of_the_host_interrupts_queries_and_ages_what_was_saved() {
         let saved = SavedAnnounce { infohash, announce, acknowledged: 8, age: Duration::ZERO };
         engine.keep_saved(Saved::new([saved].into_iter(), Duration::ZERO, now, 9));
         answers_of(&mut engine.node, now, 1);
-        engine.watch = SleepWatch::after(Duration::from_secs(slept));
+        engine.watch = Some(SleepWatch::after(Duration::from_secs(slept)));
         if let Some(slept) = engine.begin() {
             engine.resume(slept);
         }
