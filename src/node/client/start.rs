@@ -247,7 +247,7 @@ impl Core {
         // listed it may have lied.
         let is_known = expected.is_none_or(|id| {
             let contact = Contact { id, endpoint: from };
-            self.family_mut(family).table_mut(m).holds(contact)
+            self.family_mut(family).table_mut(m).is_known(contact)
         });
         if expected.is_none() {
             self.reputations.answered(m.reputations, from, query.sent);
@@ -544,7 +544,7 @@ impl Core {
             let contact = Contact { id, endpoint };
             let is_tried = self.reputations.is_open(m.reputations, endpoint, now)
                 || self.reputations.is_suspect(m.reputations, endpoint, now)
-                || self.family_mut(family).table_mut(m).holds(contact)
+                || self.family_mut(family).table_mut(m).is_known(contact)
                 || hosts
                     .iter()
                     .any(|host| *host == endpoint || (by_ip && host.ip_bytes() == endpoint.ip_bytes()));

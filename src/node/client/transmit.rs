@@ -302,11 +302,11 @@ impl Core {
     /// Returns the node to ping next; one that was queried much lately is left out this time.
     fn next_to_check(&mut self, m: &mut Memory<'_>, family: Family) -> Option<Contact> {
         let (now, strangers_at) = (self.now, self.strangers_at(m));
-        let strangers_wait = strangers_at > now;
+        let defer_unverified = strangers_at > now;
         loop {
             let mut table = self.family_mut(family).table_mut(m);
-            let Some(contact) = table.next_ping(strangers_wait, now) else {
-                if strangers_wait && table.head.ping_due().is_some_and(|due| due <= now) {
+            let Some(contact) = table.next_ping(defer_unverified, now) else {
+                if defer_unverified && table.head.ping_due().is_some_and(|due| due <= now) {
                     self.blocked = Some(self.blocked.map_or(strangers_at, |at| at.min(strangers_at)));
                 }
                 return None;

@@ -234,7 +234,7 @@ impl Core {
             return table.ping_lost(contact, now);
         }
         let was_empty = table.head.is_empty();
-        let outcome = table.on_reply(contact, rtt, now);
+        let outcome = table.on_response(contact, rtt, now);
         self.notify_outcome(m, contact, outcome);
         let state = self.family_mut(family);
         if outcome.kind == InsertKind::Added && is_router {
@@ -282,7 +282,7 @@ impl Core {
                     table.restored_failed(query.to);
                     self.fail_in_table(m, query);
                 }
-                (Blame::Doubt, Some(contact)) if !query.is_repeat => table.doubt(contact, now),
+                (Blame::Doubt, Some(contact)) if !query.is_repeat => table.suspect(contact, now),
                 (Blame::Nothing, Some(contact)) if query.purpose == Purpose::Check => {
                     table.ping_lost(contact, now);
                 }
