@@ -6,7 +6,7 @@ use crate::base::addr::{Endpoint, Family};
 use crate::base::id::NodeId;
 use crate::base::pool::{Ix, Slot};
 use crate::base::time::Instant;
-use crate::lookup::republisher::{self, Subject};
+use crate::lookup::republisher::{self, LastRepublish, Subject};
 use crate::lookup::{Check, Goal, Holding, LookupOptions, Phase, Step, Token, Traversal};
 use crate::node::api::config::MAX_DATAGRAM;
 use crate::node::api::error::{Limit, StartError};
@@ -72,7 +72,7 @@ impl Core {
         }
         if let (Ok(lookup), Some(own)) = (lookup, goal.item())
             && let Some(Sighting::Newest(seq)) = self.examine_stored(m, &target, own)
-            && !goal.traits().places
+            && !goal.traits().stores
         {
             self.report_found(m, lookup.ix, Endpoint::ZERO, seq);
         }
@@ -86,7 +86,7 @@ impl Core {
         m: &mut Memory<'_>,
         now: Instant,
         item: &Item,
-        last: Option<(Duration, u16)>,
+        last: Option<LastRepublish>,
     ) -> Result<PublicationId, StartError> {
         let now = self.advance(now);
         self.check_lookup_slots(m, self.families.iter().filter(|family| family.on).count())?;
@@ -308,7 +308,7 @@ impl Core {
         }
         for ix in both(m.traversals, ix) {
             let traversal = &mut m.traversals[ix];
-            if traversal.goal.traits().places && traversal.items.check == Check::Passed {
+            if traversal.goal.traits().stores && traversal.items.check == Check::Passed {
                 traversal.items.check = Check::Spared;
                 self.reschedule(m, ix);
             }
@@ -340,13 +340,13 @@ impl Core {
         let TraversalMut { state: traversal, candidates, .. } = self.traversals.traversal(m, traversal);
         let target = traversal.target;
         let holds_newest = traversal.holds_newest(candidates, to);
-        let wants_seq = traversal.wants_seq(candidates, to);
+        let needs_seq = traversal.needs_seq(candidates, to);
         let own = &m.own_items[traversal.goal.item()?.position()];
         // A node that returned nothing has nothing to compare with (B44-30), and one that missed a version
         // would refuse the next one too.
         let cas = own.cas.filter(|_| holds_newest);
         let item = own.read(m.own_chunks)?;
-        let item = item.put(cas, wants_seq.then_some(1));
+        let item = item.put(cas, needs_seq.then_some(1));
         let most = if to.family() == Family::V4 { MAX_DATAGRAM } else { MAX_DATAGRAM_V6 };
         let buf = &mut buf[..most];
         let method = |target| Method::Put { token: token.bytes(), target, item };
@@ -392,12 +392,12 @@ impl Core {
                 seq: own.seq(),
                 newest: own.newest,
                 round: publication
-                    .round
+                    .lookup
                     .some()
                     .map(|ix| LookupId { ix, generation: view.traversals[ix].generation }),
                 last: publication.is_tried.then_some(last),
                 is_spared: publication.is_spared,
-                due: publication.round.is_none().then_some(outside(publication.due, slept)),
+                due: publication.lookup.is_none().then_some(outside(publication.due, slept)),
             })
         })
     }
@@ -438,7 +438,7 @@ impl Core {
                 PackedEvent { kind, endpoint: from, lookup, seq: seq.unwrap_or(-1), ..PackedEvent::EMPTY },
             );
         }
-        if seq.is_none() && !m.traversals[ix].goal.traits().places {
+        if seq.is_none() && !m.traversals[ix].goal.traits().stores {
             both(m.traversals, ix).for_each(|ix| m.traversals[ix].items.is_satisfied = true);
             both(m.traversals, ix).for_each(|ix| self.reschedule(m, ix));
         }

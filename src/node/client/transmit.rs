@@ -177,18 +177,18 @@ impl Core {
         let TraversalMut { state: traversal, candidates, .. } = self.traversals.traversal(m, ix);
         let reference = TraversalRef { ix, generation: traversal.generation };
         let candidate = candidates[step.position()?];
-        let is_repeat = matches!(step, Step::Query(_)) && traversal.repeats(&candidate);
+        let is_repeat = matches!(step, Step::Query(_)) && traversal.is_repeat(&candidate);
         let purpose = match step {
             Step::Query(position) => {
-                traversal.asked(candidates, position);
+                traversal.on_queried(candidates, position);
                 Purpose::Lookup(reference)
             }
             Step::Announce(position) => {
-                traversal.announced(candidates, position);
+                traversal.on_announced(candidates, position);
                 Purpose::Announce(reference)
             }
             Step::Probe(position, window) => {
-                traversal.looked(candidates, position, window);
+                traversal.on_probed(candidates, position, window);
                 Purpose::Probe(reference, window)
             }
             Step::Wait | Step::Finish => return None,
@@ -215,7 +215,7 @@ impl Core {
                 let traversal = &m.traversals[traversal];
                 let (stall, timeout) = self.deadlines(traversal);
                 let method =
-                    Method::FindNode { target: traversal.target_in(window), want: self.want(traversal) };
+                    Method::FindNode { target: traversal.probe_target(window), want: self.want(traversal) };
                 self.send(m, ix, method, stall, timeout, buf)
             }
         }
@@ -236,8 +236,8 @@ impl Core {
             SearchKind::Item => {
                 let to = m.queries[query].to;
                 let TraversalMut { state: traversal, candidates, .. } = self.traversals.traversal(m, ix);
-                let asks_neighbours = traversal.asks_neighbours(candidates, to);
-                if asks_neighbours || self.reputations.is_deaf(m.reputations, to, self.now) {
+                let queries_neighbours = traversal.queries_neighbours(candidates, to);
+                if queries_neighbours || self.reputations.is_deaf(m.reputations, to, self.now) {
                     Method::FindNode { target, want }
                 } else {
                     Method::Get { target, seq: None, want }
@@ -268,7 +268,7 @@ impl Core {
     /// Returns the stall deadline and the timeout of a traversal's next query.
     fn deadlines(&self, traversal: &Traversal) -> (Duration, Duration) {
         // A query that nobody waits for any more need not follow in the same burst of losses.
-        let patience = if traversal.lingers() { 4 } else { 1 };
+        let patience = if traversal.announces_late() { 4 } else { 1 };
         (traversal.stall.unwrap_or_else(|| self.rtt.stall()) * patience, traversal.timeout)
     }
 

@@ -145,7 +145,7 @@ impl Core {
     }
 
     /// Sends the queries in flight in a family again.
-    fn ask_again(&mut self, m: &mut Memory<'_>, family: Family, is_bound_anew: bool) {
+    fn ask_again(&mut self, m: &mut Memory<'_>, family: Family, has_new_address: bool) {
         while let Some(ix) = self.inflight.find_open(m.queries, family) {
             let query = m.queries[ix];
             if !query.is_sent() {
@@ -162,7 +162,7 @@ impl Core {
         for ix in (0..m.traversals.len()).map(Ix::new) {
             if m.traversals[ix].phase.is_under_way() && m.traversals[ix].family() == family {
                 let TraversalMut { state: traversal, candidates, .. } = self.traversals.traversal(m, ix);
-                traversal.interrupt(candidates, is_bound_anew, self.now);
+                traversal.interrupt(candidates, has_new_address, self.now);
                 self.reschedule(m, ix);
             }
         }

@@ -6,6 +6,7 @@ use crate::base::addr::{Endpoint, Family};
 use crate::base::id::NodeId;
 use crate::base::time::Instant;
 use crate::lookup::density::Density;
+use crate::lookup::republisher::LastRepublish;
 use crate::node::api::error::StartError;
 use crate::node::api::event::PublicationId;
 use crate::node::core::Core;
@@ -209,9 +210,12 @@ impl Source for Saved<'_> {
     }
 }
 
-/// Returns how long ago the last republish ended, and how many nodes confirmed it; `None` if none did.
-fn last_republish(acknowledged: u32, age: Duration, elapsed: Duration) -> Option<(Duration, u16)> {
-    let last = || (age.saturating_add(elapsed), u16::try_from(acknowledged).unwrap_or(u16::MAX));
+/// Returns the last republish of a saved publication; `None` if no node confirmed it.
+fn last_republish(acknowledged: u32, age: Duration, elapsed: Duration) -> Option<LastRepublish> {
+    let last = || LastRepublish {
+        age: age.saturating_add(elapsed),
+        acknowledged: u16::try_from(acknowledged).unwrap_or(u16::MAX),
+    };
     (acknowledged > 0).then(last)
 }
 
