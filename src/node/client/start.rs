@@ -236,7 +236,7 @@ impl Core {
             return self.on_bad_answer(m, ix);
         }
         let rtt = self.now - m.queries[ix].sent;
-        let outcome = QueryResult::Answered { id: response.id, rtt };
+        let outcome = QueryResult::Responded { id: response.id, rtt };
         let query = self.inflight.finish(m.queries, ix, outcome);
         self.stats.responses_in.count(query.method);
         self.rtt.record(rtt);
@@ -250,9 +250,9 @@ impl Core {
             self.family_mut(family).table_mut(m).is_known(contact)
         });
         if expected.is_none() {
-            self.reputations.answered(m.reputations, from, query.sent);
+            self.reputations.on_response(m.reputations, from, query.sent);
             if query.method == MethodKind::Get {
-                self.reputations.heard_of_get(m.reputations, from, true, self.now);
+                self.reputations.on_get_support(m.reputations, from, true, self.now);
             }
         }
         let contact = Contact { id: response.id, endpoint: from };
@@ -287,10 +287,10 @@ impl Core {
         self.stats.errors_in.count(query.method);
         self.rtt.record(self.now - query.sent);
         self.sources.verify(m.sources, from, self.now);
-        self.reputations.answered(m.reputations, from, query.sent);
+        self.reputations.on_response(m.reputations, from, query.sent);
         if query.method == MethodKind::Get {
             let knows = code != ErrorCode::METHOD_UNKNOWN;
-            self.reputations.heard_of_get(m.reputations, from, knows, self.now);
+            self.reputations.on_get_support(m.reputations, from, knows, self.now);
         }
         self.end_restoring(m, from);
         if let Some(id) = query.id {
@@ -330,7 +330,7 @@ impl Core {
             Purpose::Probe(_, window) => traversal.on_probe_failed(window),
             Purpose::Lookup(_) => {
                 if traversal.on_stall(candidates, query.to) {
-                    self.reputations.ignored_get(m.reputations, query.to, self.now);
+                    self.reputations.on_get_ignored(m.reputations, query.to, self.now);
                 }
             }
             Purpose::Ping | Purpose::Check | Purpose::Sample(_) => {}
@@ -427,16 +427,16 @@ impl Core {
 
     /// Returns what a response makes of a node for a lookup.
     fn weight(&self, m: &mut Memory<'_>, ix: Ix, query: &Query, response: &Response<'_>) -> Weight {
-        let is_deaf = |m: &Memory<'_>| self.reputations.is_deaf(m.reputations, query.to, self.now);
+        let lacks_get = |m: &Memory<'_>| self.reputations.lacks_get(m.reputations, query.to, self.now);
         if self.config.enforce_secure_ids && !is_secure(&response.id, query.to) {
             Weight::NodesOnly
         } else if !m.traversals[ix].seeks_item() || query.method == MethodKind::Get {
             Weight::Full
-        } else if is_deaf(m) {
+        } else if lacks_get(m) {
             Weight::NodesOnly
         } else {
-            self.reputations.ignored_get(m.reputations, query.to, self.now);
-            if is_deaf(m) { Weight::NodesOnly } else { Weight::Alive }
+            self.reputations.on_get_ignored(m.reputations, query.to, self.now);
+            if lacks_get(m) { Weight::NodesOnly } else { Weight::Alive }
         }
     }
 
@@ -542,7 +542,7 @@ impl Core {
                 continue;
             }
             let contact = Contact { id, endpoint };
-            let is_tried = self.reputations.is_open(m.reputations, endpoint, now)
+            let is_tried = self.reputations.has_mapping(m.reputations, endpoint, now)
                 || self.reputations.is_suspect(m.reputations, endpoint, now)
                 || self.family_mut(family).table_mut(m).is_known(contact)
                 || hosts.iter().any(|host| {

@@ -92,7 +92,7 @@ impl Core {
             let pause = step.position().map_or(Duration::ZERO, |at| candidates[at].pause());
             let Some(query) = self.enqueue_step(m, ix, step) else { return };
             if !pause.is_zero() {
-                self.inflight.put_off(m.queries, query, self.now + pause);
+                self.inflight.postpone(m.queries, query, self.now + pause);
             }
         }
     }
