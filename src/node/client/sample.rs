@@ -6,7 +6,7 @@ use crate::base::addr::Endpoint;
 use crate::base::id::{ID_LEN, InfoHash, NodeId};
 use crate::base::pool::Ix;
 use crate::base::time::Instant;
-use crate::lookup::sampling;
+use crate::lookup::sampling::{self, QueryRef};
 use crate::node::Node;
 use crate::node::api::error::{Limit, QueryError, StartError};
 use crate::node::api::event::{NodeInfo, Pong, QueryId, Sample};
@@ -75,7 +75,9 @@ impl Core {
         let slot = slot.ok_or_else(|| Limit::Samplings.refusal(m.samplings.len(), 1))?;
         let query = self.start_ping(m, now, to, Purpose::Sample(slot));
         match query {
-            Ok(query) => m.samplings[slot.position()].begin((query.ix, query.generation)),
+            Ok(query) => {
+                m.samplings[slot.position()].begin(QueryRef { ix: query.ix, generation: query.generation })
+            }
             Err(_) => m.samplings[slot.position()].free(),
         }
         query
@@ -106,7 +108,7 @@ impl Core {
             }
         };
         let sampling = &mut m.samplings[slot.position()];
-        sampling.tell();
+        sampling.mark_reported();
         let (count, stored) = (sampling.samples().len() as u32, sampling.stored);
         let (is_supported, interval) = (sampling.is_supported, sampling.interval());
         Ok(Sample { id, rtt, is_supported, count, stored, interval })
@@ -117,7 +119,8 @@ impl Core {
         view: View<'a>,
         query: QueryId,
     ) -> impl Iterator<Item = InfoHash> + use<'a> {
-        let sampling = sampling::find(view.samplings, (query.ix, query.generation));
+        let sampling =
+            sampling::find(view.samplings, QueryRef { ix: query.ix, generation: query.generation });
         sampling.into_iter().flat_map(|sampling| sampling.samples()).copied()
     }
 
@@ -126,7 +129,8 @@ impl Core {
         view: View<'a>,
         query: QueryId,
     ) -> impl Iterator<Item = NodeInfo> + use<'a> {
-        let sampling = sampling::find(view.samplings, (query.ix, query.generation));
+        let sampling =
+            sampling::find(view.samplings, QueryRef { ix: query.ix, generation: query.generation });
         let nodes = sampling.into_iter().flat_map(|sampling| sampling.nodes());
         nodes.map(|&(id, endpoint)| NodeInfo { id, addr: endpoint.into(), rtt: None })
     }

@@ -55,7 +55,7 @@ impl Core {
         }
         let own = self.peers.scrape(m.peers(), &target.into(), self.now);
         if let Some(own) = own.filter(|_| options.only.is_none()) {
-            m.scrapes[at].alloc_own(&own);
+            m.scrapes[at].add_filters(&own);
         }
         Ok(lookup)
     }
@@ -64,13 +64,14 @@ impl Core {
     pub(in crate::node) fn accept_filters(m: &mut Memory<'_>, ix: Ix, response: &Response<'_>) -> bool {
         let Some(scrape) = m.traversals[ix].scrape.some() else { return true };
         let peers = response.values.into_iter().flat_map(|values| values.iter());
-        m.scrapes[scrape.position()].take([response.seeds, response.peers], peers.map(|peer| peer.ip()))
+        m.scrapes[scrape.position()]
+            .add_response([response.seeds, response.peers], peers.map(|peer| peer.ip()))
     }
 
     /// Counts a peer of a response to a scrape.
     pub(in crate::node) fn count_peer(m: &mut Memory<'_>, ix: Ix, peer: Endpoint) {
         if let Some(scrape) = m.traversals[ix].scrape.some() {
-            m.scrapes[scrape.position()].ping_listed(peer.ip());
+            m.scrapes[scrape.position()].add_listed(peer.ip());
         }
     }
 

@@ -11,7 +11,7 @@ use crate::base::pool::{Ix, Slot};
 use crate::base::time::Instant;
 #[cfg(feature = "items")]
 use crate::lookup::Check;
-use crate::lookup::density::{Aim, NetworkSize, chance};
+use crate::lookup::density::{Aim, NetworkSize, crowding};
 use crate::lookup::republisher::Publication;
 use crate::lookup::{Cause, Goal, LookupOptions, Phase, Refused, SearchKind, Step, TOKEN_LIFE, Traversal};
 use crate::node::api::event::{LookupId, LookupReport, NodeInfo, PublicationId, Refusals};
@@ -44,7 +44,7 @@ impl Core {
         let step = traversal.next(candidates);
         traversal.planned = step.into();
         let resumed_in_vain = traversal.resumed && traversal.acknowledged == 0;
-        let asked_saved_in_vain = traversal.holds_back && traversal.answered == 0;
+        let asked_saved_in_vain = traversal.skips_bootstraps && traversal.answered == 0;
         match step {
             Step::Query(_) | Step::Announce(_) | Step::Probe(..) => {
                 self.traversals.set_phase(m, ix, Phase::Ready);
@@ -83,7 +83,7 @@ impl Core {
     /// lookups that somebody waits for. What was sent twice follows later: a node that ignores it does not
     /// get it three times more in the same second.
     fn place_late(&mut self, m: &mut Memory<'_>, ix: Ix) {
-        while m.traversals[ix].lingers()
+        while m.traversals[ix].announces_late()
             && self.family(m.traversals[ix].family()).on
             && !self.inflight.is_half_full(m.queries)
         {
@@ -92,7 +92,7 @@ impl Core {
             let pause = step.position().map_or(Duration::ZERO, |at| candidates[at].pause());
             let Some(query) = self.enqueue_step(m, ix, step) else { return };
             if !pause.is_zero() {
-                self.inflight.put_off(m.queries, query, self.now + pause);
+                self.inflight.postpone(m.queries, query, self.now + pause);
             }
         }
     }
@@ -104,14 +104,16 @@ impl Core {
         for ix in (0..m.traversals.len()).map(Ix::new) {
             let traversal = &m.traversals[ix];
             let is_in_need = traversal.phase.is_under_way() && traversal.answered == 0;
-            if !is_in_need || traversal.alone || traversal.resumed || traversal.goal.is_refresh() {
+            if !is_in_need || traversal.single || traversal.resumed || traversal.goal.is_refresh() {
                 continue;
             }
             if traversal.len() == 0 {
                 self.seed(m, ix, &options);
             } else {
                 self.seed_known(m, ix);
-                if !m.traversals[ix].holds_back && self.family(m.traversals[ix].family()).table.len() < K {
+                if !m.traversals[ix].skips_bootstraps
+                    && self.family(m.traversals[ix].family()).table.len() < K
+                {
                     self.seed_bootstraps(m, ix);
                 }
             }
@@ -315,7 +317,7 @@ impl Core {
         } else if table.len() < K {
             let restored = self.family(family).table_ref(m).closest_restored::<SEEDS>(&target);
             let TraversalMut { state: traversal, candidates, .. } = self.traversals.traversal(m, ix);
-            traversal.holds_back = true;
+            traversal.skips_bootstraps = true;
             for Contact { id, endpoint } in restored {
                 let id = Some(id).filter(|id| *id != NodeId::ZERO);
                 traversal.add(candidates, id, endpoint, false);
@@ -357,7 +359,7 @@ impl Core {
 
     /// Adds the bootstrap hosts after none of the restored nodes that a lookup started from has answered.
     fn ask_bootstraps_after_all(&mut self, m: &mut Memory<'_>, ix: Ix) {
-        m.traversals[ix].holds_back = false;
+        m.traversals[ix].skips_bootstraps = false;
         self.seed_known(m, ix);
         self.seed_bootstraps(m, ix);
         self.reschedule(m, ix);
@@ -385,9 +387,9 @@ impl Core {
         let fits = |traversal: &Traversal| {
             traversal.target == target
                 && traversal.family() == family
-                && !traversal.alone
-                && traversal.serves(goal)
-                && self.now - traversal.asked < TOKEN_LIFE
+                && !traversal.single
+                && traversal.is_reusable_for(goal)
+                && self.now - traversal.tokens_requested < TOKEN_LIFE
         };
         let mut next = self.traversals.remembered.back();
         while let Some(ix) = next {
@@ -446,7 +448,7 @@ impl Core {
         let traversal = &m.traversals[ix];
         let empty = |traversal: &Traversal| traversal.len() == 0;
         traversal.phase.is_under_way()
-            && !traversal.alone
+            && !traversal.single
             && !traversal.goal.is_maintenance()
             && self.now < traversal.started + PARKED
             && empty(traversal)
@@ -454,7 +456,7 @@ impl Core {
     }
 
     pub(in crate::node) fn end(&mut self, m: &mut Memory<'_>, ix: Ix) {
-        self.learn_density(m, ix);
+        self.update_density(m, ix);
         m.traversals[ix].ended = self.now;
         self.traversals.set_phase(m, ix, Phase::Ended);
         let traversal = m.traversals[ix];
@@ -482,7 +484,7 @@ impl Core {
 /// The size of the network.
 impl Core {
     /// Learns the size of the network from how close an ended traversal came to its target.
-    fn learn_density(&mut self, m: &mut Memory<'_>, ix: Ix) {
+    fn update_density(&mut self, m: &mut Memory<'_>, ix: Ix) {
         let TraversalMut { state: traversal, candidates, .. } = self.traversals.traversal(m, ix);
         let Some(reach) = traversal.reach(candidates) else { return };
         let (family, goal) = (traversal.family(), traversal.goal);
@@ -495,14 +497,14 @@ impl Core {
                 // again.
                 let is_near = target.common_prefix_len(&state.id) + NEIGHBOUR_BITS
                     > state.table.relevant_depth() as u32;
-                if is_near { Aim::Neighbours } else { Aim::Elsewhere }
+                if is_near { Aim::Neighbours } else { Aim::Random }
             }
-            Cause::User => Aim::Users,
+            Cause::User => Aim::User,
         };
-        if aim != Aim::Users && state.has_grown_much() {
-            state.density.doubt();
+        if aim != Aim::User && state.has_grown_much() {
+            state.density.discount();
         }
-        state.density.learn(reach, aim);
+        state.density.update(reach, aim);
     }
 
     /// Extends a traversal that would end through the region around its target, if its results look odd.
@@ -551,7 +553,7 @@ fn report(lead: &Traversal, sibling: Option<&Traversal>, now: Instant) -> Lookup
         #[cfg(feature = "items")]
         copies: sum(|traversal| traversal.items.copies),
         duration: traversals().map(end).max().unwrap_or(now) - lead.started,
-        crowding: traversals().filter_map(Traversal::expected_within).map(chance).min(),
+        crowding: traversals().filter_map(Traversal::expected_within).map(crowding).min(),
         ..LookupReport::unstarted(lead.goal.traits().kind, lead.target)
     }
 }

@@ -7,7 +7,7 @@ use crate::base::addr::Family;
 use crate::base::id::InfoHash;
 use crate::base::pool::{Ix, Slot};
 use crate::base::time::Instant;
-use crate::lookup::republisher::{Phase, Publication, RESERVE, Subject};
+use crate::lookup::republisher::{LastRepublish, Phase, Publication, SLOTS_PER_REPUBLISH, Subject};
 use crate::lookup::{self, Announce, Goal, LookupOptions};
 use crate::node::api::error::{Limit, StartError};
 use crate::node::api::event::{AnnouncementInfo, LookupId, PublicationId, RepublishInfo};
@@ -33,7 +33,7 @@ impl Core {
         now: Instant,
         infohash: InfoHash,
         announce: Announce,
-        last: Option<(Duration, u16)>,
+        last: Option<LastRepublish>,
     ) -> Result<PublicationId, StartError> {
         let now = self.advance(now);
         if announce.port == 0 {
@@ -106,7 +106,7 @@ impl Core {
             .filter(move |&ix| view.publications[ix].phase != Phase::Free);
         publication.filter_map(move |ix| {
             let publication = &view.publications[ix];
-            let round = publication.round.some();
+            let round = publication.lookup.some();
             let last = RepublishInfo {
                 ended: outside(publication.ended, slept),
                 acknowledged: publication.acknowledged.into(),
@@ -137,7 +137,7 @@ impl Core {
             match self.start(m, goal, [target; 2], families, &options, ix) {
                 Ok(lookup) => {
                     self.republisher.begin(m.publications, ix, &mut self.rng, self.now);
-                    m.publications[ix].round = lookup.ix;
+                    m.publications[ix].lookup = lookup.ix;
                 }
                 // The user's lookups take all slots.
                 Err(_) => self.republisher.starve(self.now + SLOT_PAUSE),
@@ -168,20 +168,20 @@ impl Core {
         acknowledged: u32,
         is_spared: bool,
     ) {
-        m.publications[ix].round = Ix::NONE;
+        m.publications[ix].lookup = Ix::NONE;
         if is_spared && acknowledged == 0 {
             self.republisher.spare(m.publications, ix, self.now);
         } else {
             self.republisher.end(m.publications, ix, acknowledged as u16, self.now);
         }
         // Until the next input the user may read the nodes of the lookup that has ended.
-        self.republisher.hold(self.now + END_PAUSE);
+        self.republisher.delay(self.now + END_PAUSE);
         self.schedule_republishes(m);
     }
 
     /// Records that the user cancelled a republish.
     pub(in crate::node) fn on_republish_cancelled(&mut self, m: &mut Memory<'_>, ix: Ix) {
-        m.publications[ix].round = Ix::NONE;
+        m.publications[ix].lookup = Ix::NONE;
         self.republisher.skip(m.publications, ix, self.now);
         self.schedule_republishes(m);
     }
@@ -226,15 +226,15 @@ impl Core {
 
     /// Whether there are enough lookup slots for one republish to go on whatever the user starts.
     fn guarantees_republish(&self, m: &Memory<'_>) -> bool {
-        m.traversals.len() >= RESERVE * self.families.iter().filter(|family| family.on).count()
+        m.traversals.len() >= SLOTS_PER_REPUBLISH * self.families.iter().filter(|family| family.on).count()
     }
 
     /// Ends the republish that this traversal leads; it comes first when there is room again.
     pub(in crate::node) fn postpone_republish(&mut self, m: &mut Memory<'_>, lead: Ix) {
         let publication = m.traversals[lead].publication;
         self.end_traversals(m, lead);
-        m.publications[publication].round = Ix::NONE;
-        self.republisher.put_back(m.publications, publication, self.now);
+        m.publications[publication].lookup = Ix::NONE;
+        self.republisher.requeue(m.publications, publication, self.now);
     }
 
     /// Returns when the next republish starts; `None` while there is no network, or nothing to start.
@@ -244,7 +244,7 @@ impl Core {
             return None;
         }
         let wanted = self.republisher.next_start(slots)?;
-        if self.republisher.is_at_once() {
+        if self.republisher.starts_at_once() {
             return Some(wanted.max(self.now));
         }
         // Half of the burst of new endpoints is left to the user's own lookups.
@@ -256,12 +256,12 @@ impl Core {
 
     /// Ends the republish of a publication that is in progress, and what an earlier one would still send.
     pub(in crate::node) fn end_republish(&mut self, m: &mut Memory<'_>, publication: Ix) {
-        if let Some(lead) = core::mem::take(&mut m.publications[publication].round).some() {
+        if let Some(lead) = core::mem::take(&mut m.publications[publication].lookup).some() {
             self.end_traversals(m, lead);
         }
         for ix in (0..m.traversals.len()).map(Ix::new) {
             let traversal = &m.traversals[ix];
-            if traversal.lingers()
+            if traversal.announces_late()
                 && traversal.publication == publication
                 && traversal.target == m.publications[publication].target
             {

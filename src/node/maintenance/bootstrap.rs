@@ -80,7 +80,7 @@ impl Core {
     pub(in crate::node) fn make_room(&mut self, m: &mut Memory<'_>) {
         if self.traversals.has_ready()
             && self.inflight.is_full(m.queries)
-            && let Some(query) = self.inflight.give_up(m.queries)
+            && let Some(query) = self.inflight.abort_stalled(m.queries)
         {
             self.stats.timed_out += 1;
             self.on_failed(m, &query, QueryResult::TimedOut);
@@ -234,7 +234,7 @@ impl Core {
             return table.ping_lost(contact, now);
         }
         let was_empty = table.head.is_empty();
-        let outcome = table.on_reply(contact, rtt, now);
+        let outcome = table.on_response(contact, rtt, now);
         self.notify_outcome(m, contact, outcome);
         let state = self.family_mut(family);
         if outcome.kind == InsertKind::Added && is_router {
@@ -272,7 +272,7 @@ impl Core {
         } else {
             let is_conclusive = self.is_conclusive(query, outcome);
             let contact = query.id.map(|id| Contact { id, endpoint: query.to });
-            let blame = self.reputations.failed(m.reputations, query.to, query.sent, is_conclusive);
+            let blame = self.reputations.on_failure(m.reputations, query.to, query.sent, is_conclusive);
             let mut table = self.family_mut(family).table_mut(m);
             match (blame, contact) {
                 (Blame::Failed, Some(contact)) if table.is_alive_yet_failing(contact, now) => {
@@ -282,11 +282,11 @@ impl Core {
                     table.restored_failed(query.to);
                     self.fail_in_table(m, query);
                 }
-                (Blame::Doubt, Some(contact)) if !query.is_repeat => table.doubt(contact, now),
+                (Blame::Suspect, Some(contact)) if !query.is_repeat => table.suspect(contact, now),
                 (Blame::Nothing, Some(contact)) if query.purpose == Purpose::Check => {
                     table.ping_lost(contact, now);
                 }
-                (Blame::Doubt | Blame::Nothing, _) => {}
+                (Blame::Suspect | Blame::Nothing, _) => {}
             }
         }
         self.on_search_failed(m, query, outcome);
@@ -299,7 +299,7 @@ impl Core {
         let is_known_to_all =
             matches!(query.method, MethodKind::Ping | MethodKind::FindNode | MethodKind::GetPeers);
         let is_early = outcome == QueryResult::TimedOut
-            && query.is_given_up(self.now)
+            && query.is_aborted(self.now)
             && self.now - query.sent < self.rtt.stall() * PATIENCE;
         !query.is_repeat && (is_known_to_all || outcome == QueryResult::Unreachable) && !is_early
     }

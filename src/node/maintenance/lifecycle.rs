@@ -33,7 +33,7 @@ impl Core {
         let is_silent = bootstrap.note_unsent();
         let pause = PAUSES.get(usize::from(m.queries[ix].unsent));
         if let Some(&pause) = pause.filter(|_| !bootstrap.is_cut_off()) {
-            return self.inflight.unsent(m.queries, ix, now + pause);
+            return self.inflight.on_unsent(m.queries, ix, now + pause);
         }
         if is_silent {
             bootstrap.note_cut_off(now);
@@ -119,7 +119,7 @@ impl Core {
         (state.on, state.ready) = (false, false);
         while let Some(ix) = self.inflight.find_open(m.queries, family) {
             let query = m.queries[ix];
-            if query.purpose.is_users() {
+            if query.purpose.is_from_user() {
                 self.inflight.finish(m.queries, ix, QueryResult::Disabled);
             } else {
                 self.inflight.cancel(m.queries, ix);
@@ -145,13 +145,13 @@ impl Core {
     }
 
     /// Sends the queries in flight in a family again.
-    fn ask_again(&mut self, m: &mut Memory<'_>, family: Family, is_bound_anew: bool) {
+    fn ask_again(&mut self, m: &mut Memory<'_>, family: Family, has_new_address: bool) {
         while let Some(ix) = self.inflight.find_open(m.queries, family) {
             let query = m.queries[ix];
             if !query.is_sent() {
                 break;
             }
-            if query.purpose.is_users() {
+            if query.purpose.is_from_user() {
                 self.inflight.send_again(m.queries, ix);
             } else {
                 self.inflight.cancel(m.queries, ix);
@@ -162,7 +162,7 @@ impl Core {
         for ix in (0..m.traversals.len()).map(Ix::new) {
             if m.traversals[ix].phase.is_under_way() && m.traversals[ix].family() == family {
                 let TraversalMut { state: traversal, candidates, .. } = self.traversals.traversal(m, ix);
-                traversal.interrupt(candidates, is_bound_anew, self.now);
+                traversal.interrupt(candidates, has_new_address, self.now);
                 self.reschedule(m, ix);
             }
         }

@@ -7,6 +7,7 @@ use crate::lookup::Announce;
 use crate::node::core::Core;
 use crate::node::server::memory::PeersMut;
 use crate::node::storage::sealed::Memory;
+use crate::store::peers::NewPeer;
 
 impl Core {
     /// Stores an announce of this node in the families that it is sent in, or renews it. It is skipped if
@@ -20,7 +21,9 @@ impl Core {
         for family in families.into_iter().flatten() {
             let now = self.now;
             let PeersMut { head, mut slots, rng } = self.peers_mut(m);
-            let _ = head.announce_own(&mut slots, &infohash, family, port, (seed, &ids), now, rng);
+            let peer = NewPeer::own(&infohash, family, port, seed, &ids);
+            // Without room the announce is merely not stored here.
+            let _ = head.announce_own(&mut slots, peer, now, rng);
         }
         self.schedule_sweep(m);
     }
