@@ -202,10 +202,13 @@ macro_rules! memory {
 
         #[allow(non_upper_case_globals, reason = "named after the slices")]
         impl<$(const $name: usize,)*> Sealed for Fixed<$({ $name },)*> {
+            // Out of line: every method of a node needs it, and on a chip code counts.
+            #[inline(never)]
             fn memory(&mut self) -> Memory<'_> {
                 Memory { $($(#[$cfg])* $name: &mut self.$name,)* }
             }
 
+            #[inline(never)]
             fn view(&self) -> View<'_> {
                 View { $($(#[$cfg])* $name: &self.$name,)* }
             }

@@ -487,6 +487,8 @@ impl Core {
         let Some(ix) = ix.filter(|&ix| m.traversals[ix].is_active()) else {
             return self.ping_other_family(m, nodes);
         };
+        let target = m.traversals[ix].target;
+        // The closest first.
         let mut usable = heapless::Vec::<(Contact, bool), MAX_NODES>::new();
         for (id, addr) in nodes.iter().take(MAX_NODES) {
             let endpoint = Endpoint::from(addr);
@@ -494,12 +496,12 @@ impl Core {
                 self.stats.contacts_refused += 1;
             } else {
                 let is_suspect = self.reputations.is_suspect(m.reputations, endpoint, self.now);
-                usable.extend([(Contact { id, endpoint }, is_suspect)]);
+                let distance = target.distance(&id);
+                let place = usable.partition_point(|(other, _)| target.distance(&other.id) <= distance);
+                let _ = usable.insert(place, (Contact { id, endpoint }, is_suspect));
             }
         }
         let TraversalMut { state: traversal, candidates, .. } = self.traversals.traversal(m, ix);
-        let target = traversal.target;
-        usable.sort_unstable_by_key(|(contact, _)| target.distance(&contact.id));
         if let Some((farthest, _)) = usable.last().filter(|_| is_own) {
             traversal.on_list(&by, &farthest.id, usable.len());
         }
