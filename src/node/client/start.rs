@@ -240,7 +240,7 @@ impl Core {
         let query = self.inflight.finish(m.queries, ix, outcome);
         self.stats.responses_in.count(query.method);
         self.rtt.record(rtt);
-        self.sources.verify(m.sources, from, self.now);
+        self.note_genuine(m, from);
         let expected = query.id.filter(|&expected| expected != response.id);
         // A node under another id than it was listed by gets no place in the table (L-07), and whichever
         // entry held that address loses it. The failure does not count against the host: the node that
@@ -286,7 +286,7 @@ impl Core {
         let query = self.inflight.finish(m.queries, ix, outcome);
         self.stats.errors_in.count(query.method);
         self.rtt.record(self.now - query.sent);
-        self.sources.verify(m.sources, from, self.now);
+        self.note_genuine(m, from);
         self.reputations.answered(m.reputations, from, query.sent);
         if query.method == MethodKind::Get {
             let knows = code != ErrorCode::METHOD_UNKNOWN;
@@ -407,7 +407,7 @@ impl Core {
             for nodes in [response.nodes, response.nodes6].into_iter().flatten() {
                 self.accept_nodes(m, ix, nodes, (response.id, from));
             }
-            let wants_peers = wants_peers && Self::accept_filters(m, ix, response);
+            let wants_peers = wants_peers && self.accept_filters(m, ix, response);
             if let Some(values) = response.values.filter(|_| wants_peers) {
                 for peer in values.iter().take(MAX_PEERS) {
                     let endpoint = Endpoint::from(peer);
@@ -569,7 +569,7 @@ impl Core {
             self.stats.contacts_refused += 1;
             return;
         }
-        Self::count_peer(m, ix, peer);
+        self.count_peer(m, ix, peer);
         let sibling = m.traversals[ix].sibling.some();
         let elsewhere = sibling.map_or(0, |sibling| m.traversals[sibling].found);
         let TraversalMut { state: traversal, found, .. } = self.traversals.traversal(m, ix);

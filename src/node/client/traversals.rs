@@ -150,7 +150,7 @@ impl Core {
         let traversal = m.traversals[lead];
         let sibling = traversal.sibling.some();
         let publication = publication_id(m.publications, traversal.publication);
-        let swarm = Self::swarm_size(m.scrapes, m.traversals, lead);
+        let swarm = self.swarm_size(m.scrapes, m.traversals, lead);
         let report = LookupReport {
             publication,
             swarm,
@@ -185,7 +185,7 @@ impl Core {
         let lead = Self::current(view.traversals, lookup)?;
         let traversal = &view.traversals[lead];
         let report = report(traversal, traversal.sibling.some().map(|ix| &view.traversals[ix]), self.now);
-        let swarm = Self::swarm_size(view.scrapes, view.traversals, lead);
+        let swarm = self.swarm_size(view.scrapes, view.traversals, lead);
         Some(LookupReport {
             publication: publication_id(view.publications, traversal.publication),
             swarm,
@@ -361,17 +361,6 @@ impl Core {
         self.seed_known(m, ix);
         self.seed_bootstraps(m, ix);
         self.reschedule(m, ix);
-    }
-
-    /// Adds the peers stored at this node, which are found at once.
-    fn add_own_peers(&mut self, m: &mut Memory<'_>, ix: Ix) {
-        let (family, target) = (m.traversals[ix].family(), m.traversals[ix].target);
-        let mut peers = heapless::Vec::<Endpoint, 64>::new();
-        let stored = self.peers.peers_of(m.peers(), &target.into(), self.now).map(|peer| peer.endpoint);
-        peers.extend(stored.filter(|peer| peer.family() == family).take(64));
-        for peer in peers {
-            self.accept_peer(m, ix, peer);
-        }
     }
 
     /// Returns a remembered traversal whose tokens are valid for an announce or a put (T-08).

@@ -108,9 +108,9 @@ impl Core {
         self.join_anew(m, family);
     }
 
-    pub(in crate::node) fn set_read_only(&mut self, now: Instant, read_only: bool) {
+    pub(in crate::node) fn set_read_only(&mut self, m: &Memory<'_>, now: Instant, read_only: bool) {
         self.advance(now);
-        self.config.read_only = read_only;
+        self.config.read_only = read_only || m.replies.is_empty();
     }
 
     /// Ends everything in progress in a family, with the results so far.

@@ -21,7 +21,7 @@ use thiserror::Error;
 
 use crate::base::time::Instant;
 use crate::node::Node;
-use crate::node::core::Core;
+use crate::node::core::{Core, Parts};
 use crate::node::persist::format::BufferTooShort;
 #[cfg(feature = "alloc")]
 use crate::node::storage::Heap;
@@ -129,7 +129,8 @@ impl<S: Storage> Node<S> {
 
     fn decode(mut storage: S, mut input: Input<'_>) -> Result<Self, CheckpointError> {
         let inconsistent = |_| CheckpointError::Inconsistent;
-        let core = Core::deserialize(&mut input).map_err(inconsistent)?;
+        let mut core = Core::deserialize(&mut input).map_err(inconsistent)?;
+        core.parts = Parts::of::<S>();
         storage.memory().read_slots(&mut input).map_err(inconsistent)?;
         let rest = input.finalize().map_err(inconsistent)?;
         let node = Self { core, storage };
