@@ -41,15 +41,14 @@ const SEED: [u8; 32] = [7; 32];
 const WANTED: InfoHash = InfoHash::from_bytes([0xaa; 20]);
 const OWN: InfoHash = InfoHash::from_bytes([0xbb; 20]);
 
-/// Room for two of the largest datagrams, or for more that are smaller.
-type Payload = [u8; 2 * MAX_DATAGRAM];
-
-/// What the socket is made of, beside its payload.
+/// What a socket is made of. A client sends queries, which are short; their responses are longer.
 struct Slots<'a> {
     sockets: [SocketStorage<'a>; 1],
     arrived: [PacketMetadata; 8],
     to_send: [PacketMetadata; 8],
 }
+
+type Payload = ([u8; 2 * MAX_DATAGRAM], [u8; 1024]);
 
 struct Chip<'a> {
     node: Node<&'a mut Fixed>,
@@ -60,10 +59,12 @@ struct Chip<'a> {
 }
 
 impl<'a> Chip<'a> {
+    // Out of line, like the methods below, so that what each takes of the stack is free afterwards.
+    #[inline(never)]
     fn new(
         memory: &'a mut Fixed,
         slots: &'a mut Slots<'a>,
-        [arrived, to_send]: &'a mut [Payload; 2],
+        (arrived, to_send): &'a mut Payload,
         ethernet: &'a mut Ethernet,
     ) -> Self {
         let mut config = Config::default();
@@ -85,6 +86,7 @@ impl<'a> Chip<'a> {
     }
 
     /// Does all that there is to do now, except reading events.
+    #[inline(never)]
     fn turn(&mut self, now: Instant) {
         let stack_now = smoltcp::time::Instant::from_micros(now.as_micros() as i64);
         self.interface.poll(stack_now, self.ethernet, &mut self.sockets);
@@ -94,6 +96,13 @@ impl<'a> Chip<'a> {
             self.node.handle_datagram(now, from, datagram);
         }
         self.node.handle_timeout(now); // early calls are harmless
+        self.send(now);
+        self.interface.poll(stack_now, self.ethernet, &mut self.sockets);
+    }
+
+    #[inline(never)]
+    fn send(&mut self, now: Instant) {
+        let socket = self.sockets.get_mut::<udp::Socket<'_>>(self.udp);
         let mut buf = [0; MAX_DATAGRAM];
         // What the socket has no room for waits in the node, as state, until the next turn.
         while socket.can_send()
@@ -105,41 +114,50 @@ impl<'a> Chip<'a> {
                 self.node.handle_unreachable(now, transmit.destination);
             }
         }
-        self.interface.poll(stack_now, self.ethernet, &mut self.sockets);
     }
 }
 
-/// Runs the node until it has joined, found the peer and announced itself.
+/// Runs the node until it has found the peer and announced itself.
 fn run(chip: &mut Chip<'_>, clock: &mut Clock) -> Result<(), StartError> {
-    let now = Instant::ZERO;
-    chip.node.add_bootstrap(now, KNOWN, BootstrapKind::Node)?;
-    chip.node.get_peers(now, WANTED)?;
-    let (mut joined, mut found, mut announced) = (false, false, false);
-    while !(joined && found && announced) {
+    chip.node.add_bootstrap(Instant::ZERO, KNOWN, BootstrapKind::Node)?;
+    let (mut has_joined, mut has_found, mut announced) = (false, false, 0);
+    let mut lookup = None;
+    while announced == 0 {
         let now = Instant::from_micros(clock.micros());
         chip.turn(now);
+        if has_joined && lookup.is_none() {
+            let announce = Announce::port(PORT);
+            let started = if has_found {
+                chip.node.announce(now, OWN, announce)
+            } else {
+                chip.node.get_peers(now, WANTED)
+            };
+            lookup = match started {
+                // The memory of a client is enough for one lookup at a time, and maintenance needs some too.
+                Err(StartError::Full { .. }) => None,
+                started => Some(started?),
+            };
+        }
         while let Some(event) = chip.node.poll_event() {
             match event {
                 Event::Ready { .. } => {
                     hprintln!("joined after {} ms", now.as_micros() / 1000);
-                    joined = true;
+                    has_joined = true;
                 }
                 Event::Peer { peer, .. } => {
                     hprintln!("found {}", peer);
-                    found = true;
+                    has_found = true;
                 }
-                Event::LookupDone { report, .. } if report.acknowledged > 0 => {
-                    hprintln!("announced to {} nodes", report.acknowledged);
-                    announced = true;
+                Event::LookupDone { report, .. } => {
+                    announced = report.acknowledged;
+                    lookup = None;
                 }
-                // The next lookup. The memory of a client is enough for one at a time.
-                Event::LookupDone { .. } if !found => drop(chip.node.get_peers(now, WANTED)?),
-                Event::LookupDone { .. } => drop(chip.node.announce(now, OWN, Announce::port(PORT))?),
                 _ => {}
             }
         }
         cortex_m::asm::wfi(); // until the next millisecond
     }
+    hprintln!("announced to {} nodes", announced);
     Ok(())
 }
 
@@ -147,7 +165,7 @@ fn run(chip: &mut Chip<'_>, clock: &mut Clock) -> Result<(), StartError> {
 fn main() -> ! {
     static mut MEMORY: Fixed = Fixed::new();
     static mut ETHERNET: Ethernet = Ethernet::new();
-    static mut PAYLOAD: [Payload; 2] = [[0; 2 * MAX_DATAGRAM]; 2];
+    static mut PAYLOAD: Payload = ([0; 2 * MAX_DATAGRAM], [0; 1024]);
     static mut SLOTS: Slots<'static> = Slots {
         sockets: [SocketStorage::EMPTY],
         arrived: [PacketMetadata::EMPTY; 8],

@@ -328,21 +328,29 @@ impl Core {
 
     /// Adds the closest nodes of the table; if few are live, bad ones follow as the last resort.
     fn seed_known(&self, m: &mut Memory<'_>, ix: Ix) {
+        if self.seed_closest(m, ix, Filter::Live) < K {
+            self.seed_closest(m, ix, Filter::Bad);
+        }
+    }
+
+    /// Adds the closest nodes of the table that pass a filter, and returns their number. Out of line, so that
+    /// its stack is used once.
+    #[inline(never)]
+    fn seed_closest(&self, m: &mut Memory<'_>, ix: Ix, filter: Filter) -> usize {
         let (family, target) = (m.traversals[ix].family(), m.traversals[ix].target);
-        let closest = |m: &Memory<'_>, filter| -> heapless::Vec<(Contact, Duration), SEEDS> {
-            let table = self.family(family).table_ref(m);
-            let closest = table.closest::<SEEDS>(&target, filter, self.now);
+        let closest: heapless::Vec<(Contact, Duration), SEEDS> = {
+            let closest = self.family(family).table_ref(m).closest::<SEEDS>(&target, filter, self.now);
             closest.into_iter().map(|entry| (entry.contact(), entry.rtt())).collect()
         };
-        let live = closest(m, Filter::Live);
-        let bad = if live.len() < K { closest(m, Filter::Bad) } else { heapless::Vec::new() };
         let TraversalMut { state: traversal, candidates, .. } = self.traversals.traversal(m, ix);
-        for (contact, rtt) in live {
-            traversal.add_known(candidates, contact.id, contact.endpoint, rtt);
+        for (contact, rtt) in &closest {
+            if filter == Filter::Bad {
+                traversal.add(candidates, Some(contact.id), contact.endpoint, true);
+            } else {
+                traversal.add_known(candidates, contact.id, contact.endpoint, *rtt);
+            }
         }
-        for (contact, _) in bad {
-            traversal.add(candidates, Some(contact.id), contact.endpoint, true);
-        }
+        closest.len()
     }
 
     fn seed_bootstraps(&self, m: &mut Memory<'_>, ix: Ix) {
