@@ -16,8 +16,8 @@ use core::panic::PanicInfo;
 use cortex_m_rt::entry;
 use cortex_m_semihosting::{debug, hprintln};
 use dht_proto::{
-    AddressPolicy, Announce, BootstrapKind, Config, Event, Fixed, InfoHash, Instant, MAX_DATAGRAM, Node,
-    StartError,
+    AddressPolicy, Announce, BootstrapKind, Config, Event, Fixed, InfoHash, Instant, LookupId, MAX_DATAGRAM,
+    Node, StartError,
 };
 use smoltcp::iface::{self, Interface, SocketHandle, SocketSet, SocketStorage};
 use smoltcp::socket::udp::{self, PacketBuffer, PacketMetadata, SendError};
@@ -117,47 +117,65 @@ impl<'a> Chip<'a> {
     }
 }
 
-/// Runs the node until it has found the peer and announced itself.
-fn run(chip: &mut Chip<'_>, clock: &mut Clock) -> Result<(), StartError> {
-    chip.node.add_bootstrap(Instant::ZERO, KNOWN, BootstrapKind::Node)?;
-    let (mut has_joined, mut has_found, mut announced) = (false, false, 0);
-    let mut lookup = None;
-    while announced == 0 {
-        let now = Instant::from_micros(clock.micros());
-        chip.turn(now);
-        if has_joined && lookup.is_none() {
+/// What the node has to do: to join, then to find a peer, then to announce itself.
+#[derive(Default)]
+struct Progress {
+    has_joined: bool,
+    has_found: bool,
+    announced: u32,
+    lookup: Option<LookupId>,
+}
+
+impl Progress {
+    /// Starts the next lookup.
+    fn begin(&mut self, node: &mut Node<&mut Fixed>, now: Instant) -> Result<(), StartError> {
+        if self.has_joined && self.lookup.is_none() {
             let announce = Announce::port(PORT);
-            let started = if has_found {
-                chip.node.announce(now, OWN, announce)
-            } else {
-                chip.node.get_peers(now, WANTED)
-            };
-            lookup = match started {
+            let lookup =
+                if self.has_found { node.announce(now, OWN, announce) } else { node.get_peers(now, WANTED) };
+            self.lookup = match lookup {
                 // The memory of a client is enough for one lookup at a time, and maintenance needs some too.
                 Err(StartError::Full { .. }) => None,
-                started => Some(started?),
+                lookup => Some(lookup?),
             };
         }
-        while let Some(event) = chip.node.poll_event() {
+        Ok(())
+    }
+
+    #[inline(never)]
+    fn read_events(&mut self, node: &mut Node<&mut Fixed>, now: Instant) {
+        while let Some(event) = node.poll_event() {
             match event {
                 Event::Ready { .. } => {
                     hprintln!("joined after {} ms", now.as_micros() / 1000);
-                    has_joined = true;
+                    self.has_joined = true;
                 }
                 Event::Peer { peer, .. } => {
                     hprintln!("found {}", peer);
-                    has_found = true;
+                    self.has_found = true;
                 }
                 Event::LookupDone { report, .. } => {
-                    announced = report.acknowledged;
-                    lookup = None;
+                    self.announced = report.acknowledged;
+                    self.lookup = None;
                 }
                 _ => {}
             }
         }
+    }
+}
+
+/// Runs the node until it has found the peer and announced itself.
+fn run(chip: &mut Chip<'_>, clock: &mut Clock) -> Result<(), StartError> {
+    chip.node.add_bootstrap(Instant::ZERO, KNOWN, BootstrapKind::Node)?;
+    let mut progress = Progress::default();
+    while progress.announced == 0 {
+        let now = Instant::from_micros(clock.micros());
+        chip.turn(now);
+        progress.begin(&mut chip.node, now)?;
+        progress.read_events(&mut chip.node, now);
         cortex_m::asm::wfi(); // until the next millisecond
     }
-    hprintln!("announced to {} nodes", announced);
+    hprintln!("announced to {} nodes", progress.announced);
     Ok(())
 }
 

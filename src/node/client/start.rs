@@ -487,7 +487,23 @@ impl Core {
         let Some(ix) = ix.filter(|&ix| m.traversals[ix].is_active()) else {
             return self.ping_other_family(m, nodes);
         };
-        let target = m.traversals[ix].target;
+        self.offer_candidates(m, ix, nodes, (by, from), is_own);
+        if !is_own {
+            self.reschedule(m, ix);
+        }
+    }
+
+    /// Offers listed nodes to a traversal. Out of line, because the list of them takes much stack.
+    #[inline(never)]
+    fn offer_candidates(
+        &mut self,
+        m: &mut Memory<'_>,
+        ix: Ix,
+        nodes: CompactNodes<'_>,
+        (by, from): (NodeId, Endpoint),
+        is_own: bool,
+    ) {
+        let (family, target) = (nodes.family(), m.traversals[ix].target);
         // The closest first.
         let mut usable = heapless::Vec::<(Contact, bool), MAX_NODES>::new();
         for (id, addr) in nodes.iter().take(MAX_NODES) {
@@ -508,9 +524,6 @@ impl Core {
         // No more than a response should list (BEP 5), so that a few liars cannot crowd out all others.
         for (contact, is_suspect) in usable.iter().take(K.max(traversal.k.into())) {
             traversal.add_listed(candidates, contact.id, contact.endpoint, *is_suspect, from);
-        }
-        if !is_own {
-            self.reschedule(m, ix);
         }
     }
 

@@ -299,8 +299,7 @@ impl Core {
     /// Gives a traversal its first candidates: nodes of the table, and while those are few, restored nodes or
     /// else bootstrap hosts (L-06); and the stored peers as its first results.
     pub(in crate::node) fn seed(&mut self, m: &mut Memory<'_>, ix: Ix, options: &LookupOptions) {
-        let (family, target, goal) =
-            (m.traversals[ix].family(), m.traversals[ix].target, m.traversals[ix].goal);
+        let (family, goal) = (m.traversals[ix].family(), m.traversals[ix].goal);
         if let Some(only) = options.only {
             let TraversalMut { state: traversal, candidates, .. } = self.traversals.traversal(m, ix);
             traversal.add(candidates, None, only.into(), false);
@@ -313,13 +312,7 @@ impl Core {
         if table.len() < enough && table.restored() == 0 {
             self.seed_bootstraps(m, ix);
         } else if table.len() < K {
-            let restored = self.family(family).table_ref(m).closest_restored::<SEEDS>(&target);
-            let TraversalMut { state: traversal, candidates, .. } = self.traversals.traversal(m, ix);
-            traversal.holds_back = true;
-            for Contact { id, endpoint } in restored {
-                let id = Some(id).filter(|id| *id != NodeId::ZERO);
-                traversal.add(candidates, id, endpoint, false);
-            }
+            self.seed_restored(m, ix);
         }
         if goal.traits().search == SearchKind::Peers {
             self.add_own_peers(m, ix);
@@ -338,10 +331,10 @@ impl Core {
     #[inline(never)]
     fn seed_closest(&self, m: &mut Memory<'_>, ix: Ix, filter: Filter) -> usize {
         let (family, target) = (m.traversals[ix].family(), m.traversals[ix].target);
-        let closest: heapless::Vec<(Contact, Duration), SEEDS> = {
-            let closest = self.family(family).table_ref(m).closest::<SEEDS>(&target, filter, self.now);
-            closest.into_iter().map(|entry| (entry.contact(), entry.rtt())).collect()
-        };
+        let mut closest = heapless::Vec::<(Contact, Duration), SEEDS>::new();
+        let entries = self.family(family).table_ref(m).closest::<SEEDS>(&target, filter, self.now);
+        closest.extend(entries.iter().map(|entry| (entry.contact(), entry.rtt())));
+        drop(entries);
         let TraversalMut { state: traversal, candidates, .. } = self.traversals.traversal(m, ix);
         for (contact, rtt) in &closest {
             if filter == Filter::Bad {
@@ -351,6 +344,19 @@ impl Core {
             }
         }
         closest.len()
+    }
+
+    /// Adds the closest restored nodes.
+    #[inline(never)]
+    fn seed_restored(&self, m: &mut Memory<'_>, ix: Ix) {
+        let (family, target) = (m.traversals[ix].family(), m.traversals[ix].target);
+        let restored = self.family(family).table_ref(m).closest_restored::<SEEDS>(&target);
+        let TraversalMut { state: traversal, candidates, .. } = self.traversals.traversal(m, ix);
+        traversal.holds_back = true;
+        for &Contact { id, endpoint } in &restored {
+            let id = Some(id).filter(|id| *id != NodeId::ZERO);
+            traversal.add(candidates, id, endpoint, false);
+        }
     }
 
     fn seed_bootstraps(&self, m: &mut Memory<'_>, ix: Ix) {
