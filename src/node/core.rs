@@ -83,6 +83,26 @@ pub(in crate::node) struct Sampler {
     pub(in crate::node) report: fn(&mut Sampling, Result<Pong, QueryError>) -> Result<Sample, QueryError>,
 }
 
+/// Republishes. The first publication brings it.
+pub(in crate::node) struct Publisher {
+    pub(in crate::node) handle: fn(&mut Core, &mut Memory<'_>, Occasion),
+    pub(in crate::node) preempt: fn(&mut Core, &mut Memory<'_>) -> bool,
+    pub(in crate::node) reserved: fn(&Core, &Memory<'_>) -> usize,
+}
+
+/// What concerns the publications of a node.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::node) enum Occasion {
+    /// A republish may be due.
+    Due,
+    /// The network has come up.
+    Up,
+    /// Other nodes may no longer know this one at its address.
+    Moved,
+    /// A republish was reported.
+    Ended { publication: Ix, acknowledged: u32, is_spared: bool },
+}
+
 impl Parts {
     /// Returns no part, for a node whose memory is not known yet.
     #[cfg(feature = "checkpoint")]
@@ -97,6 +117,8 @@ impl Parts {
 pub(in crate::node) struct Core {
     #[cfg_attr(feature = "checkpoint", serde(skip, default = "Parts::none"))]
     pub(in crate::node) parts: &'static Parts,
+    #[cfg_attr(feature = "checkpoint", serde(skip))]
+    pub(in crate::node) publisher: Option<&'static Publisher>,
     pub(in crate::node) config: Config,
     /// The last instant seen, sleep included.
     pub(in crate::node) now: Instant,
@@ -210,6 +232,7 @@ impl Core {
             Pace::within(config.announce_interval, config.new_endpoints, family_count, m.traversals.len());
         Self {
             parts,
+            publisher: None,
             now,
             slept: 0,
             families,

@@ -16,7 +16,7 @@ use crate::lookup::republisher::Publication;
 use crate::lookup::{Cause, Goal, LookupOptions, Phase, Refused, SearchKind, Step, TOKEN_LIFE, Traversal};
 use crate::node::api::event::{LookupId, LookupReport, NodeInfo, PublicationId, Refusals};
 use crate::node::client::phases::TraversalMut;
-use crate::node::core::Core;
+use crate::node::core::{Core, Occasion};
 use crate::node::maintenance::joining::FEW_NODES;
 use crate::node::maintenance::timers::Timer;
 use crate::node::storage::sealed::{Memory, View};
@@ -176,7 +176,8 @@ impl Core {
                 .any(|ix| m.traversals[ix].items.check == Check::Spared);
             #[cfg(not(feature = "items"))]
             let is_spared = false;
-            self.on_republish_done(m, publication.ix, report.acknowledged, is_spared);
+            let (publication, acknowledged) = (publication.ix, report.acknowledged);
+            self.on_publications(m, Occasion::Ended { publication, acknowledged, is_spared });
         }
         Some((LookupId { ix: lead, generation: traversal.generation }, report))
     }
@@ -257,7 +258,8 @@ impl Core {
         let is_refresh =
             |traversal: &Traversal| traversal.goal.is_refresh() && traversal.phase.is_under_way();
         let refreshes = m.traversals.iter().filter(|slot| is_refresh(&slot.value)).count();
-        (free + refreshes + self.preemptible_traversals(m)).saturating_sub(self.reserved_traversals(m))
+        let reserved = self.publisher.map_or(0, |publisher| (publisher.reserved)(self, m));
+        (free + refreshes + self.preemptible_traversals(m)).saturating_sub(reserved)
     }
 
     /// Takes a free slot, or that of the longest-completed lookup unless it is one of `taken`. For the user,
@@ -287,7 +289,9 @@ impl Core {
                         self.traversals.list(m.traversals[ix].phase)?.remove(m.traversals, ix);
                         ix
                     }
-                    None if self.preempt_republish(m) => self.traversals.pool.alloc(m.traversals)?,
+                    None if self.publisher.is_some_and(|publisher| (publisher.preempt)(self, m)) => {
+                        self.traversals.pool.alloc(m.traversals)?
+                    }
                     None => return None,
                 }
             }

@@ -10,7 +10,7 @@ use crate::lookup::{Goal, Traversal};
 use crate::node::api::config::BootstrapKind;
 use crate::node::api::error::{Limit, StartError};
 use crate::node::api::event::{LookupId, PackedEvent, PackedKind};
-use crate::node::core::{Core, FamilyState, SLOT_RETRY};
+use crate::node::core::{Core, FamilyState, Occasion, SLOT_RETRY};
 use crate::node::maintenance::joining::{Bootstrap, FEW_NODES, FIRST_RETRY, RETRY};
 use crate::node::maintenance::timers::Timer;
 use crate::node::storage::sealed::Memory;
@@ -59,7 +59,7 @@ impl Core {
             }
         }
         if self.timers.fired(Timer::Republish, now) {
-            self.start_republishes(m);
+            self.on_publications(m, Occasion::Due);
         }
     }
 
@@ -192,7 +192,7 @@ impl Core {
                     self.rejoin(family);
                 }
             }
-            self.resume_republishes(m);
+            self.on_publications(m, Occasion::Up);
         }
     }
 
@@ -342,7 +342,7 @@ impl Core {
                 if !core::mem::replace(&mut state.ready, true) {
                     let kind = if family == Family::V4 { PackedKind::ReadyV4 } else { PackedKind::ReadyV6 };
                     self.notify(m, PackedEvent { kind, ..PackedEvent::EMPTY });
-                    self.resume_republishes(m);
+                    self.on_publications(m, Occasion::Up);
                 }
             }
         }

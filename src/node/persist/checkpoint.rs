@@ -22,6 +22,7 @@ use thiserror::Error;
 use crate::base::time::Instant;
 use crate::node::Node;
 use crate::node::core::{Core, Parts};
+use crate::node::maintenance::announcer::PUBLISHER;
 use crate::node::persist::format::BufferTooShort;
 #[cfg(feature = "alloc")]
 use crate::node::storage::Heap;
@@ -130,7 +131,7 @@ impl<S: Storage> Node<S> {
     fn decode(mut storage: S, mut input: Input<'_>) -> Result<Self, CheckpointError> {
         let inconsistent = |_| CheckpointError::Inconsistent;
         let mut core = Core::deserialize(&mut input).map_err(inconsistent)?;
-        core.parts = Parts::of::<S>();
+        (core.parts, core.publisher) = (Parts::of::<S>(), Some(&PUBLISHER));
         storage.memory().read_slots(&mut input).map_err(inconsistent)?;
         let rest = input.finalize().map_err(inconsistent)?;
         let node = Self { core, storage };
