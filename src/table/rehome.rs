@@ -5,6 +5,7 @@
 //! others become replacements or are dropped. Then the nodes are moved apart again, last bucket first,
 //! because the nodes of the lower buckets never need more room than there is to the left.
 
+use core::cmp::Ordering;
 use core::ops::Range;
 
 use super::shares::WIDE_SUBNET_PER_BUCKET;
@@ -101,7 +102,7 @@ impl Table {
     /// Replacements of the lowest rank are dropped if there is no room for all.
     fn spread_replacements(&self, slots: &mut Slots<'_>, count: usize, now: Instant) {
         let each = usize::from(self.replacements_each);
-        slots.replacements[..count].sort_unstable_by(|a, b| {
+        sort(&mut slots.replacements[..count], &|a, b| {
             let buckets = self.bucket_of(&a.id).cmp(&self.bucket_of(&b.id));
             buckets
                 .then_with(|| b.replacement_rank(now.secs()).cmp(&a.replacement_rank(now.secs())))
@@ -131,8 +132,9 @@ impl Table {
             (bucket, self.part(buckets, bucket, &entry.id))
         };
         // The first of each part of a bucket is the best.
-        entries[..live]
-            .sort_unstable_by(|a, b| place(a).cmp(&place(b)).then_with(|| rank(a, now).cmp(&rank(b, now))));
+        sort(&mut entries[..live], &|a, b| {
+            place(a).cmp(&place(b)).then_with(|| rank(a, now).cmp(&rank(b, now)))
+        });
         let mut admitted = retain(&mut entries[..live], |kept, entry| {
             let bucket = self.bucket_of(&entry.id);
             let same = kept.iter().rev().take_while(|other| self.bucket_of(&other.id) == bucket);
@@ -147,7 +149,7 @@ impl Table {
             let len = entries[start..admitted].partition_point(|entry| self.bucket_of(&entry.id) == bucket);
             let capacity = buckets[bucket].capacity.into();
             let chosen = cover(&mut entries[start..start + len], capacity, |entry| place(entry).1);
-            entries[start..start + chosen].sort_unstable_by_key(|entry| entry.id);
+            sort(&mut entries[start..start + chosen], &|a, b| a.id.cmp(&b.id));
             // Nodes that get no place are moved behind all that are still to be examined.
             entries[start + chosen..admitted].rotate_left(len - chosen);
             admitted -= len - chosen;
@@ -194,6 +196,26 @@ impl Table {
             {
                 self.take_replacement(slots, bucket, index, now);
             }
+        }
+    }
+}
+
+/// Sorts entries: a heapsort, because this is rare, and the sort of `core` takes seven times the code for each
+/// order, and 3 KiB of stack.
+fn sort(entries: &mut [Entry], order: &dyn Fn(&Entry, &Entry) -> Ordering) {
+    let len = entries.len();
+    // The heap is built from its last parent up; then the greatest goes behind what is left of the heap.
+    for step in (0..len + len / 2).rev() {
+        let (mut parent, end) = if step < len { (0, step) } else { (step - len, len) };
+        if step < len {
+            entries.swap(0, step);
+        }
+        while let Some(child) = (2 * parent + 1..end.min(2 * parent + 3))
+            .max_by(|&a, &b| order(&entries[a], &entries[b]))
+            .filter(|&child| order(&entries[parent], &entries[child]).is_lt())
+        {
+            entries.swap(parent, child);
+            parent = child;
         }
     }
 }

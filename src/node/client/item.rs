@@ -15,6 +15,7 @@ use crate::node::api::event::{
 };
 use crate::node::client::phases::TraversalMut;
 use crate::node::core::Core;
+use crate::node::maintenance::announcer::PUBLISHER;
 use crate::node::maintenance::announcer::outside;
 use crate::node::server::put::add;
 use crate::node::server::reply::MAX_DATAGRAM_V6;
@@ -94,6 +95,7 @@ impl Core {
         let now = self.advance(now);
         self.check_lookup_slots(m, self.families.iter().filter(|family| family.on).count())?;
         let target = item.target();
+        self.publisher = Some(&PUBLISHER);
         let old = self.republisher.find(m.publications, &target, true);
         if let Some((ix, own)) = old.and_then(|ix| Some((ix, m.publications[ix].subject.item()?))) {
             let publication = PublicationId { ix, generation: m.publications[ix].generation };

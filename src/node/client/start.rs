@@ -240,7 +240,7 @@ impl Core {
         let query = self.inflight.finish(m.queries, ix, outcome);
         self.stats.responses_in.count(query.method);
         self.rtt.record(rtt);
-        self.sources.verify(m.sources, from, self.now);
+        self.note_genuine(m, from);
         let expected = query.id.filter(|&expected| expected != response.id);
         // A node under another id than it was listed by gets no place in the table (L-07), and whichever
         // entry held that address loses it. The failure does not count against the host: the node that
@@ -286,7 +286,7 @@ impl Core {
         let query = self.inflight.finish(m.queries, ix, outcome);
         self.stats.errors_in.count(query.method);
         self.rtt.record(self.now - query.sent);
-        self.sources.verify(m.sources, from, self.now);
+        self.note_genuine(m, from);
         self.reputations.on_response(m.reputations, from, query.sent);
         if query.method == MethodKind::Get {
             let knows = code != ErrorCode::METHOD_UNKNOWN;
@@ -407,7 +407,7 @@ impl Core {
             for nodes in [response.nodes, response.nodes6].into_iter().flatten() {
                 self.accept_nodes(m, ix, nodes, (response.id, from));
             }
-            let wants_peers = wants_peers && Self::accept_filters(m, ix, response);
+            let wants_peers = wants_peers && self.accept_filters(m, ix, response);
             if let Some(values) = response.values.filter(|_| wants_peers) {
                 for peer in values.iter().take(MAX_PEERS) {
                     let endpoint = Endpoint::from(peer);
@@ -487,6 +487,24 @@ impl Core {
         let Some(ix) = ix.filter(|&ix| m.traversals[ix].is_active()) else {
             return self.ping_other_family(m, nodes);
         };
+        self.offer_candidates(m, ix, nodes, (by, from), is_own);
+        if !is_own {
+            self.reschedule(m, ix);
+        }
+    }
+
+    /// Offers listed nodes to a traversal. Out of line, because the list of them takes much stack.
+    #[inline(never)]
+    fn offer_candidates(
+        &mut self,
+        m: &mut Memory<'_>,
+        ix: Ix,
+        nodes: CompactNodes<'_>,
+        (by, from): (NodeId, Endpoint),
+        is_own: bool,
+    ) {
+        let (family, target) = (nodes.family(), m.traversals[ix].target);
+        // The closest first.
         let mut usable = heapless::Vec::<(Contact, bool), MAX_NODES>::new();
         for (id, addr) in nodes.iter().take(MAX_NODES) {
             let endpoint = Endpoint::from(addr);
@@ -494,21 +512,18 @@ impl Core {
                 self.stats.contacts_refused += 1;
             } else {
                 let is_suspect = self.reputations.is_suspect(m.reputations, endpoint, self.now);
-                usable.extend([(Contact { id, endpoint }, is_suspect)]);
+                let distance = target.distance(&id);
+                let place = usable.partition_point(|(other, _)| target.distance(&other.id) <= distance);
+                let _ = usable.insert(place, (Contact { id, endpoint }, is_suspect));
             }
         }
         let TraversalMut { state: traversal, candidates, .. } = self.traversals.traversal(m, ix);
-        let target = traversal.target;
-        usable.sort_unstable_by_key(|(contact, _)| target.distance(&contact.id));
         if let Some((farthest, _)) = usable.last().filter(|_| is_own) {
             traversal.on_list(&by, &farthest.id, usable.len());
         }
         // No more than a response should list (BEP 5), so that a few liars cannot crowd out all others.
         for (contact, is_suspect) in usable.iter().take(K.max(traversal.k.into())) {
             traversal.add_listed(candidates, contact.id, contact.endpoint, *is_suspect, from);
-        }
-        if !is_own {
-            self.reschedule(m, ix);
         }
     }
 
@@ -567,7 +582,7 @@ impl Core {
             self.stats.contacts_refused += 1;
             return;
         }
-        Self::count_peer(m, ix, peer);
+        self.count_peer(m, ix, peer);
         let sibling = m.traversals[ix].sibling.some();
         let elsewhere = sibling.map_or(0, |sibling| m.traversals[sibling].found);
         let TraversalMut { state: traversal, found, .. } = self.traversals.traversal(m, ix);

@@ -79,7 +79,8 @@ impl Core {
         };
         Some(match query.purpose {
             Purpose::Sample(slot) => {
-                Event::SampleDone { query: query_id, addr, result: Self::report_sample(m, slot, result) }
+                let result = self.report_sample(m, slot, result)?;
+                Event::SampleDone { query: query_id, addr, result }
             }
             Purpose::Ping
             | Purpose::Check
@@ -116,7 +117,7 @@ impl Core {
     /// Sends responses first, then queries that the user waits for, then maintenance.
     fn next_transmit(&mut self, m: &mut Memory<'_>, buf: &mut [u8]) -> Option<Transmit> {
         while let Some(reply) = self.replies.pop(m.replies) {
-            let transmit = self.emit_reply(m, &reply, buf);
+            let transmit = self.emit_if_server(m, &reply, buf);
             if transmit.is_some() {
                 return transmit;
             }

@@ -16,7 +16,7 @@ use crate::lookup::republisher::Publication;
 use crate::lookup::{Cause, Goal, LookupOptions, Phase, Refused, SearchKind, Step, TOKEN_LIFE, Traversal};
 use crate::node::api::event::{LookupId, LookupReport, NodeInfo, PublicationId, Refusals};
 use crate::node::client::phases::TraversalMut;
-use crate::node::core::Core;
+use crate::node::core::{Core, Occasion};
 use crate::node::maintenance::joining::FEW_NODES;
 use crate::node::maintenance::timers::Timer;
 use crate::node::storage::sealed::{Memory, View};
@@ -152,7 +152,7 @@ impl Core {
         let traversal = m.traversals[lead];
         let sibling = traversal.sibling.some();
         let publication = publication_id(m.publications, traversal.publication);
-        let swarm = Self::swarm_size(m.scrapes, m.traversals, lead);
+        let swarm = self.swarm_size(m.scrapes, m.traversals, lead);
         let report = LookupReport {
             publication,
             swarm,
@@ -178,7 +178,8 @@ impl Core {
                 .any(|ix| m.traversals[ix].items.check == Check::Spared);
             #[cfg(not(feature = "items"))]
             let is_spared = false;
-            self.on_republish_done(m, publication.ix, report.acknowledged, is_spared);
+            let (publication, acknowledged) = (publication.ix, report.acknowledged);
+            self.on_publications(m, Occasion::Ended { publication, acknowledged, is_spared });
         }
         Some((LookupId { ix: lead, generation: traversal.generation }, report))
     }
@@ -187,7 +188,7 @@ impl Core {
         let lead = Self::current(view.traversals, lookup)?;
         let traversal = &view.traversals[lead];
         let report = report(traversal, traversal.sibling.some().map(|ix| &view.traversals[ix]), self.now);
-        let swarm = Self::swarm_size(view.scrapes, view.traversals, lead);
+        let swarm = self.swarm_size(view.scrapes, view.traversals, lead);
         Some(LookupReport {
             publication: publication_id(view.publications, traversal.publication),
             swarm,
@@ -259,7 +260,8 @@ impl Core {
         let is_refresh =
             |traversal: &Traversal| traversal.goal.is_refresh() && traversal.phase.is_under_way();
         let refreshes = m.traversals.iter().filter(|slot| is_refresh(&slot.value)).count();
-        (free + refreshes + self.preemptible_traversals(m)).saturating_sub(self.reserved_traversals(m))
+        let reserved = self.publisher.map_or(0, |publisher| (publisher.reserved)(self, m));
+        (free + refreshes + self.preemptible_traversals(m)).saturating_sub(reserved)
     }
 
     /// Takes a free slot, or that of the longest-completed lookup unless it is one of `taken`. For the user,
@@ -289,7 +291,9 @@ impl Core {
                         self.traversals.list(m.traversals[ix].phase)?.remove(m.traversals, ix);
                         ix
                     }
-                    None if self.preempt_republish(m) => self.traversals.pool.alloc(m.traversals)?,
+                    None if self.publisher.is_some_and(|publisher| (publisher.preempt)(self, m)) => {
+                        self.traversals.pool.alloc(m.traversals)?
+                    }
                     None => return None,
                 }
             }
@@ -301,8 +305,7 @@ impl Core {
     /// Gives a traversal its first candidates: nodes of the table, and while those are few, restored nodes or
     /// else bootstrap hosts (L-06); and the stored peers as its first results.
     pub(in crate::node) fn seed(&mut self, m: &mut Memory<'_>, ix: Ix, options: &LookupOptions) {
-        let (family, target, goal) =
-            (m.traversals[ix].family(), m.traversals[ix].target, m.traversals[ix].goal);
+        let (family, goal) = (m.traversals[ix].family(), m.traversals[ix].goal);
         if let Some(only) = options.only {
             let TraversalMut { state: traversal, candidates, .. } = self.traversals.traversal(m, ix);
             traversal.add(candidates, None, only.into(), false);
@@ -315,13 +318,7 @@ impl Core {
         if table.len() < enough && table.restored() == 0 {
             self.seed_bootstraps(m, ix);
         } else if table.len() < K {
-            let restored = self.family(family).table_ref(m).closest_restored::<SEEDS>(&target);
-            let TraversalMut { state: traversal, candidates, .. } = self.traversals.traversal(m, ix);
-            traversal.skips_bootstraps = true;
-            for Contact { id, endpoint } in restored {
-                let id = Some(id).filter(|id| *id != NodeId::ZERO);
-                traversal.add(candidates, id, endpoint, false);
-            }
+            self.seed_restored(m, ix);
         }
         if goal.traits().search == SearchKind::Peers {
             self.add_own_peers(m, ix);
@@ -330,20 +327,41 @@ impl Core {
 
     /// Adds the closest nodes of the table; if few are live, bad ones follow as the last resort.
     fn seed_known(&self, m: &mut Memory<'_>, ix: Ix) {
-        let (family, target) = (m.traversals[ix].family(), m.traversals[ix].target);
-        let closest = |m: &Memory<'_>, filter| -> heapless::Vec<(Contact, Duration), SEEDS> {
-            let table = self.family(family).table_ref(m);
-            let closest = table.closest::<SEEDS>(&target, filter, self.now);
-            closest.into_iter().map(|entry| (entry.contact(), entry.rtt())).collect()
-        };
-        let live = closest(m, Filter::Live);
-        let bad = if live.len() < K { closest(m, Filter::Bad) } else { heapless::Vec::new() };
-        let TraversalMut { state: traversal, candidates, .. } = self.traversals.traversal(m, ix);
-        for (contact, rtt) in live {
-            traversal.add_known(candidates, contact.id, contact.endpoint, rtt);
+        if self.seed_closest(m, ix, Filter::Live) < K {
+            self.seed_closest(m, ix, Filter::Bad);
         }
-        for (contact, _) in bad {
-            traversal.add(candidates, Some(contact.id), contact.endpoint, true);
+    }
+
+    /// Adds the closest nodes of the table that pass a filter, and returns their number. Out of line, so that
+    /// its stack is used once.
+    #[inline(never)]
+    fn seed_closest(&self, m: &mut Memory<'_>, ix: Ix, filter: Filter) -> usize {
+        let (family, target) = (m.traversals[ix].family(), m.traversals[ix].target);
+        let mut closest = heapless::Vec::<(Contact, Duration), SEEDS>::new();
+        let entries = self.family(family).table_ref(m).closest::<SEEDS>(&target, filter, self.now);
+        closest.extend(entries.iter().map(|entry| (entry.contact(), entry.rtt())));
+        drop(entries);
+        let TraversalMut { state: traversal, candidates, .. } = self.traversals.traversal(m, ix);
+        for (contact, rtt) in &closest {
+            if filter == Filter::Bad {
+                traversal.add(candidates, Some(contact.id), contact.endpoint, true);
+            } else {
+                traversal.add_known(candidates, contact.id, contact.endpoint, *rtt);
+            }
+        }
+        closest.len()
+    }
+
+    /// Adds the closest restored nodes.
+    #[inline(never)]
+    fn seed_restored(&self, m: &mut Memory<'_>, ix: Ix) {
+        let (family, target) = (m.traversals[ix].family(), m.traversals[ix].target);
+        let restored = self.family(family).table_ref(m).closest_restored::<SEEDS>(&target);
+        let TraversalMut { state: traversal, candidates, .. } = self.traversals.traversal(m, ix);
+        traversal.skips_bootstraps = true;
+        for &Contact { id, endpoint } in &restored {
+            let id = Some(id).filter(|id| *id != NodeId::ZERO);
+            traversal.add(candidates, id, endpoint, false);
         }
     }
 
@@ -363,17 +381,6 @@ impl Core {
         self.seed_known(m, ix);
         self.seed_bootstraps(m, ix);
         self.reschedule(m, ix);
-    }
-
-    /// Adds the peers stored at this node, which are found at once.
-    fn add_own_peers(&mut self, m: &mut Memory<'_>, ix: Ix) {
-        let (family, target) = (m.traversals[ix].family(), m.traversals[ix].target);
-        let mut peers = heapless::Vec::<Endpoint, 64>::new();
-        let stored = self.peers.peers_of(m.peers(), &target.into(), self.now).map(|peer| peer.endpoint);
-        peers.extend(stored.filter(|peer| peer.family() == family).take(64));
-        for peer in peers {
-            self.accept_peer(m, ix, peer);
-        }
     }
 
     /// Returns a remembered traversal whose tokens are valid for an announce or a put (T-08).

@@ -11,7 +11,7 @@ use crate::lookup::republisher::{LastRepublish, Phase, Publication, SLOTS_PER_RE
 use crate::lookup::{self, Announce, Goal, LookupOptions};
 use crate::node::api::error::{Limit, StartError};
 use crate::node::api::event::{AnnouncementInfo, LookupId, PublicationId, RepublishInfo};
-use crate::node::core::Core;
+use crate::node::core::{Core, Occasion, Publisher};
 use crate::node::maintenance::timers::Timer;
 use crate::node::storage::sealed::{Memory, View};
 
@@ -23,6 +23,38 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// The pause between the end of a republish and the start of another.
 const END_PAUSE: Duration = Duration::from_millis(1);
+
+pub(in crate::node) static PUBLISHER: Publisher = Publisher {
+    handle: Core::handle_publications,
+    preempt: Core::preempt_republish,
+    reserved: Core::reserved_traversals,
+};
+
+/// What the other parts of a node need of the publisher, if there has been a publication.
+impl Core {
+    pub(in crate::node) fn on_publications(&mut self, m: &mut Memory<'_>, occasion: Occasion) {
+        if let Some(publisher) = self.publisher {
+            (publisher.handle)(self, m, occasion);
+        }
+    }
+
+    fn handle_publications(&mut self, m: &mut Memory<'_>, occasion: Occasion) {
+        match occasion {
+            Occasion::Due => self.start_republishes(m),
+            Occasion::Up => {
+                self.republisher.retry_failed(m.publications, self.now);
+                self.schedule_republishes(m);
+            }
+            Occasion::Moved => {
+                self.republisher.renew(m.publications, self.now);
+                self.schedule_republishes(m);
+            }
+            Occasion::Ended { publication, acknowledged, is_spared } => {
+                self.on_republish_done(m, publication, acknowledged, is_spared);
+            }
+        }
+    }
+}
 
 impl Core {
     /// Starts announcing. `last`: how long ago the last republish of a saved announcement ended, and how many
@@ -39,6 +71,7 @@ impl Core {
         if announce.port == 0 {
             return Err(StartError::PortZero);
         }
+        self.publisher = Some(&PUBLISHER);
         self.check_lookup_slots(
             m,
             Family::ALL.into_iter().filter(|&family| self.config.has(family)).count(),
@@ -123,7 +156,7 @@ impl Core {
     }
 
     /// Starts the republishes that are due.
-    pub(in crate::node) fn start_republishes(&mut self, m: &mut Memory<'_>) {
+    fn start_republishes(&mut self, m: &mut Memory<'_>) {
         while self.next_republish(m.publications).is_some_and(|at| at <= self.now) {
             let Some(ix) = self.republisher.next(m.publications, self.now) else { break };
             let Publication { target, subject, .. } = m.publications[ix];
@@ -154,20 +187,8 @@ impl Core {
         }
     }
 
-    /// Repeats publications that failed before, after the network has come up.
-    pub(in crate::node) fn resume_republishes(&mut self, m: &mut Memory<'_>) {
-        self.republisher.retry_failed(m.publications, self.now);
-        self.schedule_republishes(m);
-    }
-
     /// Records the end of a republish, after it was reported.
-    pub(in crate::node) fn on_republish_done(
-        &mut self,
-        m: &mut Memory<'_>,
-        ix: Ix,
-        acknowledged: u32,
-        is_spared: bool,
-    ) {
+    fn on_republish_done(&mut self, m: &mut Memory<'_>, ix: Ix, acknowledged: u32, is_spared: bool) {
         m.publications[ix].lookup = Ix::NONE;
         if is_spared && acknowledged == 0 {
             self.republisher.spare(m.publications, ix, self.now);
@@ -187,7 +208,7 @@ impl Core {
     }
 
     /// Preempts the republish that started last to free a lookup slot. Returns whether there was one.
-    pub(in crate::node) fn preempt_republish(&mut self, m: &mut Memory<'_>) -> bool {
+    fn preempt_republish(&mut self, m: &mut Memory<'_>) -> bool {
         let lead = self.preemptible(m).max_by_key(|&lead| m.traversals[lead].started);
         let Some(lead) = lead else { return false };
         self.postpone_republish(m, lead);
@@ -203,7 +224,7 @@ impl Core {
 
     /// Returns how many traversals must stay free for a republish because other lookups took all of them
     /// before: a user who always has another lookup to start must not prevent republishes for ever.
-    pub(in crate::node) fn reserved_traversals(&self, m: &Memory<'_>) -> usize {
+    fn reserved_traversals(&self, m: &Memory<'_>) -> usize {
         let is_wanted = self.republisher.is_starved()
             && self.guarantees_republish(m)
             && self.next_republish(m.publications).is_some();

@@ -10,12 +10,9 @@ use crate::lookup::{Goal, Traversal};
 use crate::node::api::config::BootstrapKind;
 use crate::node::api::error::{Limit, StartError};
 use crate::node::api::event::{LookupId, PackedEvent, PackedKind};
-use crate::node::core::{Core, FamilyState, SLOT_RETRY};
+use crate::node::core::{Core, FamilyState, Occasion, SLOT_RETRY};
 use crate::node::maintenance::joining::{Bootstrap, FEW_NODES, FIRST_RETRY, RETRY};
 use crate::node::maintenance::timers::Timer;
-#[cfg(feature = "items")]
-use crate::node::server::memory::ItemsMut;
-use crate::node::server::memory::PeersMut;
 use crate::node::storage::sealed::Memory;
 use crate::rpc::inflight::{Expiry, Purpose, Query, QueryResult};
 use crate::rpc::reputation::Blame;
@@ -50,16 +47,7 @@ impl Core {
             self.renew_own(m);
         }
         if self.timers.fired(Timer::Sweep, now) {
-            if self.peers.next_sweep().is_some_and(|at| at <= now) {
-                let PeersMut { head, mut slots, .. } = self.peers_mut(m);
-                head.sweep(&mut slots, now);
-            }
-            #[cfg(feature = "items")]
-            {
-                let ItemsMut { head, mut slots, .. } = self.items_mut(m);
-                head.expire(&mut slots, now);
-            }
-            self.schedule_sweep(m);
+            self.sweep(m);
         }
         if self.timers.fired(Timer::Parked, now) {
             self.end_parked(m);
@@ -71,7 +59,7 @@ impl Core {
             }
         }
         if self.timers.fired(Timer::Republish, now) {
-            self.start_republishes(m);
+            self.on_publications(m, Occasion::Due);
         }
     }
 
@@ -204,7 +192,7 @@ impl Core {
                     self.rejoin(family);
                 }
             }
-            self.resume_republishes(m);
+            self.on_publications(m, Occasion::Up);
         }
     }
 
@@ -354,24 +342,13 @@ impl Core {
                 if !core::mem::replace(&mut state.ready, true) {
                     let kind = if family == Family::V4 { PackedKind::ReadyV4 } else { PackedKind::ReadyV6 };
                     self.notify(m, PackedEvent { kind, ..PackedEvent::EMPTY });
-                    self.resume_republishes(m);
+                    self.on_publications(m, Occasion::Up);
                 }
             }
         }
         let state = self.family_mut(family);
         state.bootstrap.filled = state.bootstrap.filled.max(state.table.len() as u16);
         self.schedule_maintenance(family);
-    }
-
-    pub(in crate::node) fn schedule_sweep(&mut self, m: &Memory<'_>) {
-        let peers = self.peers.next_sweep();
-        #[cfg(feature = "items")]
-        let items = self.items.next_expiry(m.items, self.now);
-        #[cfg(not(feature = "items"))]
-        let (items, _) = (None, m);
-        if let Some(at) = [peers, items].into_iter().flatten().min() {
-            self.timers.set(Timer::Sweep, at);
-        }
     }
 
     pub(in crate::node) fn wake_bootstrap(&mut self, family: Family, now: Instant) {

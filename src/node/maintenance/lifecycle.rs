@@ -8,7 +8,7 @@ use crate::base::time::Instant;
 use crate::guard::external::External;
 use crate::lookup::Phase;
 use crate::node::client::phases::TraversalMut;
-use crate::node::core::Core;
+use crate::node::core::{Core, Occasion};
 use crate::node::maintenance::joining::FEW_NODES;
 use crate::node::storage::sealed::Memory;
 use crate::rpc::inflight::QueryResult;
@@ -56,7 +56,7 @@ impl Core {
         if !state.ready || (was_cut_off && state.table.len() < FEW_NODES) {
             self.wake_bootstrap(family, now);
         }
-        self.resume_republishes(m);
+        self.on_publications(m, Occasion::Up);
     }
 
     pub(in crate::node) fn handle_resume(&mut self, m: &mut Memory<'_>, now: Instant, slept: Duration) {
@@ -83,7 +83,7 @@ impl Core {
         self.family_mut(family).own = None;
         self.ask_again(m, family, true);
         self.forget_tokens(m, family);
-        self.announce_anew(m);
+        self.on_publications(m, Occasion::Moved);
     }
 
     pub(in crate::node) fn set_enabled(
@@ -108,9 +108,9 @@ impl Core {
         self.join_anew(m, family);
     }
 
-    pub(in crate::node) fn set_read_only(&mut self, now: Instant, read_only: bool) {
+    pub(in crate::node) fn set_read_only(&mut self, m: &Memory<'_>, now: Instant, read_only: bool) {
         self.advance(now);
-        self.config.read_only = read_only;
+        self.config.read_only = read_only || m.replies.is_empty();
     }
 
     /// Ends everything in progress in a family, with the results so far.
@@ -183,12 +183,7 @@ impl Core {
     fn join_anew(&mut self, m: &mut Memory<'_>, family: Family) {
         let state = self.family_mut(family);
         (state.ready, state.own) = (false, None);
-        self.announce_anew(m);
+        self.on_publications(m, Occasion::Moved);
         self.rejoin(family);
-    }
-
-    fn announce_anew(&mut self, m: &mut Memory<'_>) {
-        self.republisher.renew(m.publications, self.now);
-        self.schedule_republishes(m);
     }
 }

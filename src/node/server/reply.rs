@@ -77,7 +77,7 @@ impl Core {
     }
 
     /// Makes the datagram of a response, unless it would amplify traffic.
-    pub(in crate::node) fn emit_reply(
+    pub(super) fn emit_reply(
         &mut self,
         m: &mut Memory<'_>,
         reply: &Reply,
