@@ -187,7 +187,7 @@ fn bootstrap_hosts_that_may_not_be_asked_are_told_and_end_a_command_if_nobody_is
     assert_eq!(code(&output), 2, "{output:?}");
     assert_eq!(stderr(&output).lines().count(), 3, "{output:?}");
     assert!(
-        stderr(&output).ends_with("no bootstrap host is left; name another with --bootstrap HOST:PORT\n"),
+        stderr(&output).ends_with("no bootstrap host can be used; name another with --bootstrap HOST:PORT\n"),
         "{output:?}"
     );
 
