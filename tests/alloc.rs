@@ -367,7 +367,7 @@ fn items() -> [Item; ITEMS] {
 }
 
 #[test]
-fn nothing_allocates_after_birth() {
+fn nothing_allocates_after_a_node_is_created() {
     let mut limits = Limits::default();
     (limits.inflight, limits.lookups, limits.swarms) = (64, 8, 16);
     (limits.nodes_v4, limits.sources, limits.peers_v4, limits.publications) = (120, 64, 200, 100);

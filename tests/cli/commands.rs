@@ -92,14 +92,14 @@ fn a_ping_host_that_does_not_resolve_ends_with_2_and_one_line() {
 }
 
 #[test]
-fn a_ping_of_a_private_address_says_what_to_do() {
+fn a_refused_ping_of_a_private_address_names_the_option_that_allows_it() {
     let output = run("ping 127.0.0.1:9");
     assert_eq!(code(&output), 2);
     assert!(stderr(&output).contains("--allow-private"));
 }
 
 #[test]
-fn ping_finds_a_node_and_times_out_on_a_hole() {
+fn a_ping_reaches_a_node_and_times_out_where_nothing_answers() {
     let node = Node::start(LOCAL);
     let output = run(&format!("ping {} --json {LOCAL}", node.addr));
     assert_eq!(code(&output), 0, "{output:?}");
@@ -115,7 +115,7 @@ fn ping_finds_a_node_and_times_out_on_a_hole() {
 }
 
 #[test]
-fn metrics_are_served_to_many_and_to_the_slow() {
+fn metrics_are_served_to_many_and_to_slow_clients() {
     let mut node = Node::start(&format!("{LOCAL} --metrics 127.0.0.1"));
     let addr = metrics_addr(&mut node);
     let (head, page) = http(&addr, "GET /metrics").unwrap();
@@ -148,7 +148,7 @@ fn metrics_are_served_to_many_and_to_the_slow() {
 }
 
 #[test]
-fn clients_that_stay_silent_block_no_scrape_and_lose_their_places() {
+fn silent_clients_do_not_block_scrapes_of_metrics_and_are_disconnected() {
     let mut node = Node::start(&format!("{LOCAL} --metrics 127.0.0.1"));
     let addr = metrics_addr(&mut node);
     let mut idle: Vec<_> = (0..100).map(|_| TcpStream::connect(&addr).unwrap()).collect();
@@ -169,7 +169,7 @@ fn clients_that_stay_silent_block_no_scrape_and_lose_their_places() {
 }
 
 #[test]
-fn bootstrap_hosts_that_may_not_be_asked_are_told_and_end_a_command_if_nobody_is_left() {
+fn refused_bootstrap_hosts_are_reported_and_end_a_command_if_none_remains() {
     let words = |hosts: &[&str]| {
         let hosts: String = hosts.iter().map(|host| format!(" --bootstrap {host}")).collect();
         format!("get-peers {HASH} --no-default-bootstrap --bind 127.0.0.1:0 --timeout 60{hosts}")
@@ -209,7 +209,7 @@ fn a_metrics_address_in_use_ends_with_2_and_one_line() {
 }
 
 #[test]
-fn thrice_verbose_tells_of_every_lookup_and_datagram() {
+fn three_times_verbose_traces_every_lookup_and_datagram() {
     let node = Node::start(LOCAL);
     let output = run(&format!("find-node {HASH} -vvv {LOCAL} --bootstrap {}", node.addr));
     assert_eq!(code(&output), 0, "{output:?}");
@@ -224,7 +224,7 @@ fn thrice_verbose_tells_of_every_lookup_and_datagram() {
 }
 
 #[test]
-fn what_became_of_the_state_is_told_within_the_span_of_the_node() {
+fn saving_the_state_is_traced_within_the_span_of_the_node() {
     let folder = std::env::temp_dir().join(format!("dht-proto-cli-span-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
     let file = folder.join("dht.state");
@@ -245,7 +245,7 @@ fn what_became_of_the_state_is_told_within_the_span_of_the_node() {
 }
 
 #[test]
-fn what_is_announced_is_found_by_hash_base32_and_magnet() {
+fn an_announced_torrent_is_found_by_hash_base32_and_magnet() {
     let nodes: Vec<_> = {
         let first = Node::start(LOCAL);
         let words = format!("{LOCAL} --bootstrap {}", first.addr);
@@ -285,7 +285,7 @@ fn what_is_announced_is_found_by_hash_base32_and_magnet() {
 }
 
 #[test]
-fn peers_past_the_limit_are_told_of() {
+fn a_lookup_that_found_more_peers_than_its_limit_says_so() {
     let node = Node::start(LOCAL);
     let start = format!("{LOCAL} --read-only --bootstrap {} --timeout 30", node.addr);
     for port in 4321..4324 {
@@ -303,7 +303,7 @@ fn peers_past_the_limit_are_told_of() {
 }
 
 #[test]
-fn nothing_found_ends_with_1() {
+fn a_lookup_without_results_ends_with_1() {
     let node = Node::start(LOCAL);
     let output = run(&format!("get-peers {HASH} --json {LOCAL} --bootstrap {} --timeout 20", node.addr));
     assert_eq!(code(&output), 1, "{output:?}");
@@ -325,7 +325,7 @@ fn names_that_do_not_resolve_are_reported_and_tried_again() {
 }
 
 #[test]
-fn the_id_is_the_one_asked_for() {
+fn the_id_option_sets_the_id() {
     let node = Node::start(&format!("{LOCAL} --id {HASH}"));
     assert_eq!(node.id, HASH);
 }
@@ -430,7 +430,7 @@ fn a_second_signal_ends_a_node_whose_disk_does_not_answer() {
 
 #[cfg(unix)]
 #[test]
-fn c_11_a_kept_announce_stays_until_a_signal() {
+fn c_11_an_announcement_is_republished_until_a_signal() {
     let node = Node::start(LOCAL);
     let words = format!("announce {HASH} --implied-port --keep --json {LOCAL} --bootstrap {}", node.addr);
     let mut child = command(&words).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
@@ -444,7 +444,7 @@ fn c_11_a_kept_announce_stays_until_a_signal() {
 }
 
 #[test]
-fn a_kept_announce_is_saved_at_the_end_of_its_time() {
+fn an_announcement_is_saved_when_its_time_limit_is_over() {
     let first = Node::start(LOCAL);
     let start = format!("{LOCAL} --bootstrap {}", first.addr);
     // A state is saved only with a node in it, and of the host to start from none is made.
@@ -457,7 +457,7 @@ fn a_kept_announce_is_saved_at_the_end_of_its_time() {
 }
 
 #[test]
-fn a_closed_stdout_ends_it_cleanly() {
+fn a_closed_stdout_ends_a_command_cleanly() {
     let node = Node::start(LOCAL);
     let mut child =
         command(&format!("find-node {HASH} --json {LOCAL} --bootstrap {} --settle 0.5", node.addr))

@@ -24,7 +24,7 @@ fn json(words: &str) -> Value {
 }
 
 #[test]
-fn a_seed_decides_all_figures() {
+fn the_same_seed_gives_the_same_figures() {
     let words = format!("{SMALL} --json --compare --dead 20% --nat 0.3 --churn 30m --loss 5%");
     let [one, two] = [(); 2].map(|()| stdout(&run(&words)));
     assert_eq!(one, two);
@@ -32,7 +32,7 @@ fn a_seed_decides_all_figures() {
 }
 
 #[test]
-fn the_figures_are_those_of_the_world_that_was_asked_for() {
+fn the_figures_are_of_the_network_that_the_options_describe() {
     let quiet = json(&format!("{SMALL} --json --loss 0"));
     assert_eq!((quiet["event"].as_str(), quiet["dead"].as_u64()), (Some("sim"), Some(0)));
     let ours = &quiet["algorithms"][0];
@@ -86,7 +86,7 @@ fn the_table_has_a_row_for_each_figure_and_algorithm() {
 }
 
 #[test]
-fn the_picture_names_its_axes_and_has_a_line_for_each_algorithm() {
+fn the_plot_labels_its_axes_and_has_a_line_for_each_algorithm() {
     let picture = Picture::new("axes");
     let output = run(&format!("{SMALL} --compare --plot {}", picture.0.display()));
     assert_eq!(output.status.code(), Some(0), "{output:?}");
@@ -138,7 +138,7 @@ fn bad_arguments_end_with_2_and_one_line() {
 }
 
 #[test]
-fn nothing_found_ends_with_1() {
+fn a_lookup_without_results_ends_with_1() {
     let output = run("sim --nodes 16 --lookups 1 --loss 100%");
     assert_eq!(output.status.code(), Some(1), "{output:?}");
 }

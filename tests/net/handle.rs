@@ -35,7 +35,7 @@ fn silent() -> (std::net::UdpSocket, SocketAddr) {
 }
 
 #[test]
-fn calls_past_what_the_loop_takes_are_busy_and_none_blocks() {
+fn calls_beyond_the_queue_of_commands_return_busy_without_blocking() {
     for &on in LOOPS {
         let dht = on.spawn(builder()).unwrap();
         let release = hold(&dht);
@@ -56,7 +56,7 @@ fn calls_past_what_the_loop_takes_are_busy_and_none_blocks() {
 }
 
 #[test]
-fn what_is_dropped_before_the_loop_hears_of_it_leaves_nothing() {
+fn calls_dropped_before_the_loop_sees_them_leak_nothing() {
     for &on in LOOPS {
         let dht = on.spawn(builder()).unwrap();
         let (_socket, hole) = silent();
@@ -77,7 +77,7 @@ fn what_is_dropped_before_the_loop_hears_of_it_leaves_nothing() {
 }
 
 #[test]
-fn what_was_asked_before_the_end_is_done_and_what_comes_after_it_is_closed() {
+fn calls_made_before_the_end_complete_and_later_ones_return_closed() {
     for &on in LOOPS {
         let dht = on.spawn(builder()).unwrap();
         let (release, handle) = (hold(&dht), dht.handle());
@@ -93,7 +93,7 @@ fn what_was_asked_before_the_end_is_done_and_what_comes_after_it_is_closed() {
 }
 
 #[test]
-fn a_refused_start_is_told_at_the_first_read_and_ever_after() {
+fn a_refused_start_is_returned_by_every_read() {
     for &on in LOOPS {
         let dht = on.spawn(builder()).unwrap();
         dht.set_enabled(false).wait().unwrap();
@@ -114,7 +114,7 @@ fn a_refused_start_is_told_at_the_first_read_and_ever_after() {
 }
 
 #[test]
-fn whoever_has_not_joined_waits_until_it_is_ready() {
+fn ready_waits_until_the_node_has_joined() {
     for &on in LOOPS {
         let (dht, other) = (on.spawn(builder()).unwrap(), on.spawn(builder()).unwrap());
         let mut ready = dht.ready();
@@ -127,7 +127,7 @@ fn whoever_has_not_joined_waits_until_it_is_ready() {
 
 /// Whoever reads, it is the same types: by threads, and by tasks of an executor that no loop knows of.
 #[test]
-fn every_loop_serves_those_who_block_and_those_who_await() {
+fn every_loop_serves_blocking_and_async_callers() {
     for &on in LOOPS {
         let nodes = on.network(6);
         let announced = block_on(nodes[1].announce(HASH, Announce::port(7777)).into_future()).unwrap();
@@ -154,7 +154,7 @@ fn every_loop_serves_those_who_block_and_those_who_await() {
 }
 
 #[test]
-fn a_node_without_a_socket_serves_a_caller_who_blocks() {
+fn a_node_without_a_socket_serves_a_blocking_caller() {
     for &on in LOOPS {
         let inner = on.spawn(builder()).unwrap();
         let mut starting = builder().bootstrap([addr(&inner).to_string()]);
@@ -202,7 +202,7 @@ mod in_a_runtime {
 
     #[cfg(debug_assertions)]
     #[test]
-    fn a_blocking_call_in_a_task_is_caught_with_a_message_that_helps() {
+    fn a_blocking_call_in_a_task_panics_with_a_helpful_message() {
         let dht = Loop::Thread.spawn(builder()).unwrap();
         let handle = dht.handle();
         let caught = |call: fn(DhtHandle)| {
@@ -224,7 +224,7 @@ mod in_a_runtime {
     }
 
     #[test]
-    fn where_a_runtime_lets_block_a_call_blocks() {
+    fn a_call_blocks_where_the_runtime_allows_blocking() {
         let dht = Loop::Thread.spawn(builder()).unwrap();
         let handle = dht.handle();
         let stats =
@@ -236,7 +236,7 @@ mod in_a_runtime {
     }
 
     #[test]
-    fn a_handle_is_awaited_in_another_runtime_than_the_node_s_and_after_its_end() {
+    fn a_handle_is_awaited_in_another_runtime_and_after_the_end_of_the_node() {
         let first = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let dht = first.block_on(async { builder().spawn_tokio().unwrap() });
         let mut lookup = runtime().block_on(async {
@@ -255,7 +255,7 @@ mod in_a_runtime {
 
 #[cfg(feature = "smol")]
 #[test]
-fn a_loop_that_nobody_runs_holds_up_its_callers_only_and_closes_when_it_is_dropped() {
+fn a_loop_that_is_not_polled_delays_only_its_callers_and_closes_when_dropped() {
     let (dht, node) = builder().build_smol().unwrap();
     let mut call = dht.stats();
     assert_eq!(call.wait_timeout(Duration::from_millis(10)), Err(CallError::TimedOut));

@@ -143,7 +143,7 @@ fn each_version_of_a_mutable_item_replaces_the_one_before() {
 }
 
 #[test]
-fn b44_the_next_version_takes_the_place_of_that_very_one() {
+fn b44_the_next_version_replaces_only_the_version_it_was_made_from() {
     let node = Fake::new(0x11);
     let dht = node.dht();
     thread::scope(|scope| {
@@ -161,7 +161,7 @@ fn b44_the_next_version_takes_the_place_of_that_very_one() {
 }
 
 #[test]
-fn nothing_follows_the_version_of_the_last_number() {
+fn no_version_follows_the_highest_sequence_number() {
     let nodes = network(3);
     let last = version(i64::MAX, b"3:end");
     assert_eq!(nodes[1].put(&last, None).wait_timeout(PATIENCE).unwrap().report.acknowledged, 2);
@@ -171,7 +171,7 @@ fn nothing_follows_the_version_of_the_last_number() {
 }
 
 #[test]
-fn versions_come_as_they_are_met_also_to_late_comers() {
+fn versions_arrive_as_they_are_found_also_at_later_callers() {
     let (near, far) = (Fake::new(0x11), Fake::new(0x22));
     let dht = near.dht();
     let mut first = dht.get_mutable(secret().public(), salt());
@@ -192,7 +192,7 @@ fn versions_come_as_they_are_met_also_to_late_comers() {
 }
 
 #[test]
-fn a_search_for_an_item_is_cancelled_by_its_last_holder() {
+fn a_lookup_of_an_item_is_cancelled_when_its_last_handle_is_dropped() {
     let mut config = local_config();
     let hole = Fake::new(0);
     config.lookup.only = Some(hole.addr());
@@ -213,7 +213,7 @@ fn a_search_for_an_item_is_cancelled_by_its_last_holder() {
 }
 
 #[test]
-fn an_item_is_kept_up_until_its_last_holder_drops_it() {
+fn an_item_is_republished_until_its_last_handle_is_dropped() {
     let nodes = network(5);
     let mut first = nodes[3].start_publishing(&version(1, b"3:one"));
     assert_eq!(first.target(), version(1, b"3:one").target());
@@ -239,7 +239,7 @@ fn an_item_is_kept_up_until_its_last_holder_drops_it() {
 }
 
 #[test]
-fn the_newest_version_stays_when_whoever_gave_it_leaves() {
+fn the_newest_version_stays_published_until_the_last_handle_is_dropped() {
     let dht = builder().spawn().unwrap();
     let older = dht.start_publishing(&version(1, b"3:one"));
     drop(dht.start_publishing(&version(2, b"3:two")));
@@ -249,7 +249,7 @@ fn the_newest_version_stays_when_whoever_gave_it_leaves() {
 }
 
 #[test]
-fn b46_a_link_is_followed_to_the_peers_of_the_torrent_of_the_day() {
+fn b46_a_link_is_followed_to_the_peers_of_the_current_torrent() {
     let nodes = network(6);
     let link = UpdatableTorrent { key: secret().public(), salt: salt() };
     assert_eq!(nodes[4].follow(link).wait().unwrap_err(), CallError::NoItem);
@@ -265,7 +265,7 @@ fn b46_a_link_is_followed_to_the_peers_of_the_torrent_of_the_day() {
 }
 
 #[test]
-fn what_is_no_item_is_refused_before_anybody_is_asked() {
+fn an_invalid_item_is_refused_before_any_query() {
     let mut config = local_config();
     let hole = Fake::new(0);
     config.lookup.only = Some(hole.addr());
@@ -330,7 +330,7 @@ mod task {
     }
 
     #[tokio::test]
-    async fn an_item_is_kept_up_as_long_as_its_handle_lives() {
+    async fn an_item_is_republished_until_its_handle_is_dropped() {
         let nodes = network(4).await;
         let mut kept = nodes[3].start_publishing(&version(1, b"3:one"));
         assert_eq!(soon(kept.recv()).await.unwrap().acknowledged.len(), 3);
@@ -353,7 +353,7 @@ mod task {
     }
 
     #[tokio::test]
-    async fn calls_given_up_on_the_way_leave_nothing() {
+    async fn calls_dropped_in_flight_leak_nothing() {
         let mut config = local_config();
         let hole = Fake::new(0);
         config.lookup.only = Some(hole.addr());

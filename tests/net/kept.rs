@@ -48,7 +48,7 @@ impl Neighbour {
 }
 
 #[test]
-fn a_round_reports_nothing_of_one_that_was_given_up() {
+fn a_republish_reports_only_its_own_acknowledgements() {
     let (neighbour, peer) = (Neighbour::new(), "127.0.0.1:4321".parse().unwrap());
     let dht = builder().spawn().unwrap();
     dht.add_node(neighbour.addr).wait().unwrap();
@@ -65,7 +65,7 @@ fn a_round_reports_nothing_of_one_that_was_given_up() {
 }
 
 #[test]
-fn a_caller_that_leaves_gives_way_to_the_announce_of_those_that_stay() {
+fn an_earlier_announcement_takes_effect_when_the_newest_is_dropped() {
     let dht = builder().spawn().unwrap();
     let keep = |port| dht.start_announcing(HASH, Announce::port(port));
     let port = || announces(&dht)[0].announce.port;

@@ -25,7 +25,7 @@ fn few() -> Limits {
 }
 
 #[test]
-fn ten_thousand_searches_of_threads_leave_nothing() {
+fn ten_thousand_lookups_from_threads_leak_nothing() {
     let nodes = network(6);
     let dht = builder().limits(few()).bootstrap([addr(&nodes[0]).to_string()]);
     let dht = dht.spawn().unwrap();
@@ -52,7 +52,7 @@ fn ten_thousand_searches_of_threads_leave_nothing() {
 
 /// Faster than the node takes them.
 #[test]
-fn ten_thousand_searches_that_are_dropped_at_once_leave_nothing() {
+fn ten_thousand_lookups_that_are_dropped_at_once_leak_nothing() {
     let nodes = network(3);
     let dht = builder().limits(few()).bootstrap([addr(&nodes[0]).to_string()]).spawn().unwrap();
     assert_eq!(dht.ready().wait_timeout(PATIENCE), Ok(()));
@@ -64,7 +64,7 @@ fn ten_thousand_searches_that_are_dropped_at_once_leave_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn ten_thousand_searches_of_tasks_leave_nothing() {
+async fn ten_thousand_lookups_from_tasks_leak_nothing() {
     let nodes = tokio::task::block_in_place(|| network(6));
     let start = addr(&nodes[0]).to_string();
     let owner = builder().limits(few()).bootstrap([start]).spawn_tokio().unwrap();

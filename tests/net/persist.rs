@@ -102,7 +102,7 @@ fn r_13_a_node_keeps_id_and_nodes_over_a_restart() {
 }
 
 #[test]
-fn an_announce_goes_on_from_where_it_was_once_it_is_wanted_again() {
+fn a_saved_announcement_continues_on_time_when_it_is_started_again() {
     let folder = Folder::new("announces");
     let nodes = network(6);
     let start = addr(&nodes[0]).to_string();
@@ -140,7 +140,7 @@ fn an_announce_goes_on_from_where_it_was_once_it_is_wanted_again() {
 
 #[cfg(feature = "items")]
 #[test]
-fn b44_31_an_item_goes_on_from_where_it_was_once_it_is_wanted_again() {
+fn b44_31_a_saved_publication_continues_on_time_when_it_is_started_again() {
     use common::items::{VALUE, signed};
     use dht_proto::Item;
 
@@ -173,7 +173,7 @@ fn b44_31_an_item_goes_on_from_where_it_was_once_it_is_wanted_again() {
 }
 
 #[test]
-fn a_refused_announce_leaves_the_saved_one_for_later() {
+fn a_refused_announce_does_not_remove_the_saved_one() {
     let folder = Folder::new("refused");
     let nodes = network(4);
     let start = addr(&nodes[0]).to_string();
@@ -214,7 +214,7 @@ fn the_state_is_saved_at_intervals_and_on_demand() {
 }
 
 #[test]
-fn a_node_that_knows_nobody_leaves_the_file_alone() {
+fn a_node_without_contacts_does_not_overwrite_the_state_file() {
     let folder = Folder::new("alone");
     let old = snapshot(1, 50);
     fs::write(folder.state(), &old).unwrap();
@@ -255,7 +255,7 @@ fn c_14_clearing_forgets_the_nodes_and_removes_the_file() {
 }
 
 #[test]
-fn c_14_a_bad_file_is_set_aside_and_the_node_starts_afresh() {
+fn c_14_a_damaged_state_file_is_moved_aside_and_the_node_starts_without_it() {
     let folder = Folder::new("bad");
     let mut bad = snapshot(1, 50);
     bad[700] ^= 1;
@@ -286,7 +286,7 @@ fn c_14_a_bad_file_is_set_aside_and_the_node_starts_afresh() {
 }
 
 #[test]
-fn c_14_what_is_no_state_is_refused_and_left_as_it_is() {
+fn c_14_a_file_that_is_not_a_state_is_refused_and_left_unchanged() {
     let folder = Folder::new("other");
     let torrent =
         b"d8:announce19:udp://192.0.2.1:69/4:infod6:lengthi1e4:name1:a6:pieces0:e5:nodesl12:192.0.2.1:69ee";
@@ -301,7 +301,7 @@ fn c_14_what_is_no_state_is_refused_and_left_as_it_is() {
 }
 
 #[test]
-fn an_empty_file_is_a_state_that_is_not_there_yet() {
+fn an_empty_file_counts_as_no_state() {
     let folder = Folder::new("empty");
     fs::write(folder.state(), b"").unwrap();
     assert_eq!(StateFile::new(folder.state()).load().unwrap(), Loaded::Nothing);
@@ -315,7 +315,7 @@ fn an_empty_file_is_a_state_that_is_not_there_yet() {
 }
 
 #[test]
-fn a_state_that_was_overwritten_in_place_in_part_is_taken_from_the_copy_beside_it() {
+fn a_state_whose_overwriting_in_place_was_interrupted_is_read_from_its_copy() {
     let folder = Folder::new("rescue");
     let (old, new, file) = (snapshot(1, 3), snapshot(2, 50), StateFile::new(folder.state()));
     fs::write(folder.0.join("dht.state.rescue"), &new).unwrap();
@@ -343,7 +343,7 @@ fn a_state_that_was_overwritten_in_place_in_part_is_taken_from_the_copy_beside_i
 
 #[cfg(unix)]
 #[test]
-fn a_link_is_followed_to_the_file_that_it_leads_to() {
+fn a_symbolic_link_to_the_state_file_is_followed() {
     use std::os::unix::fs::symlink;
 
     let folder = Folder::new("link");
@@ -404,7 +404,7 @@ fn a_pipe_a_device_and_a_folder_are_refused_and_never_opened_or_moved() {
 
 #[cfg(unix)]
 #[test]
-fn nothing_is_written_through_a_link_that_somebody_has_planted() {
+fn nothing_is_written_through_a_planted_symbolic_link() {
     use std::os::unix::fs::symlink;
 
     let folder = Folder::new("planted");
@@ -469,7 +469,7 @@ fn a_lock_ends_with_the_process_however_that_ends() {
 }
 
 #[test]
-fn announces_that_nobody_asks_for_stay_saved_with_their_age() {
+fn announcements_that_are_not_started_again_stay_saved_with_their_age() {
     let folder = Folder::new("unclaimed");
     let nodes = network(6);
     let start = addr(&nodes[0]).to_string();
@@ -590,7 +590,7 @@ fn a_state_of_another_client_is_copied_once_however_often_the_node_starts() {
 }
 
 #[test]
-fn a_chosen_id_goes_before_the_saved_one() {
+fn a_configured_id_overrides_the_saved_one() {
     let folder = Folder::new("chosen");
     fs::write(folder.state(), snapshot(1, 3)).unwrap();
     let mut config = Config::default();
@@ -600,7 +600,7 @@ fn a_chosen_id_goes_before_the_saved_one() {
 }
 
 #[test]
-fn a_file_that_cannot_be_read_or_written_is_told() {
+fn a_state_file_that_cannot_be_read_or_written_is_reported() {
     let folder = Folder::new("errors");
     fs::create_dir(folder.state()).unwrap();
     let error = builder().state(folder.state()).spawn().unwrap_err();
@@ -622,7 +622,7 @@ fn a_file_that_cannot_be_read_or_written_is_told() {
 }
 
 #[test]
-fn what_a_killed_program_left_is_removed_once_it_is_old() {
+fn temporary_files_of_a_killed_program_are_removed_when_they_are_old() {
     let folder = Folder::new("left");
     let file = StateFile::new(folder.state());
     file.save(&snapshot(1, 3)).unwrap();

@@ -108,7 +108,7 @@ fn ask(dht: &DhtHandle, hole: &Hole, index: usize) -> LookupHandle {
 }
 
 #[test]
-fn torrents_keys_and_lookups_by_the_hundred_all_succeed_in_threads() {
+fn hundreds_of_announcements_publications_and_lookups_succeed_from_threads() {
     let nodes = patient_network();
     let mut builder =
         builder().config(unhurried()).limits(Limits::default()).bootstrap([addr(&nodes[0]).to_string()]);
@@ -137,7 +137,7 @@ fn torrents_keys_and_lookups_by_the_hundred_all_succeed_in_threads() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn torrents_keys_and_lookups_by_the_hundred_all_succeed_in_tasks() {
+async fn hundreds_of_announcements_publications_and_lookups_succeed_from_tasks() {
     let nodes = tokio::task::block_in_place(patient_network);
     let mut builder = Dht::builder().config(unhurried()).bind(LOOPBACK);
     if let Some(v6) = v6() {
@@ -169,7 +169,7 @@ async fn torrents_keys_and_lookups_by_the_hundred_all_succeed_in_tasks() {
 }
 
 #[test]
-fn what_waits_begins_in_its_turn_and_never_if_it_is_dropped() {
+fn waiting_calls_start_in_order_and_never_if_they_are_dropped() {
     let hole = Hole::new();
     let dht = builder().limits(for_two()).spawn().unwrap();
     let mut first = ask(&dht, &hole, 1);
@@ -192,7 +192,7 @@ fn what_waits_begins_in_its_turn_and_never_if_it_is_dropped() {
 }
 
 #[test]
-fn the_queue_has_an_end_that_the_error_names() {
+fn a_full_queue_returns_an_error_with_its_limit() {
     let hole = Hole::new();
     let dht = builder().limits(for_two()).queue(1).spawn().unwrap();
     let held = [1, 2, 3].map(|index| ask(&dht, &hole, index));
@@ -218,7 +218,7 @@ fn the_queue_has_an_end_that_the_error_names() {
 }
 
 #[test]
-fn queries_of_single_nodes_wait_as_well() {
+fn queries_to_single_nodes_wait_in_the_queue_too() {
     let [host, hole] = [Hole::new(), Hole::new()];
     let mut limits = limits();
     (limits.inflight, limits.samplings) = (1, 1);
@@ -247,7 +247,7 @@ fn queries_of_single_nodes_wait_as_well() {
 }
 
 #[test]
-fn what_waits_ends_with_the_node_and_fails_when_it_is_switched_off() {
+fn waiting_calls_end_with_the_node_and_fail_when_it_is_disabled() {
     let hole = Hole::new();
     let mut one = for_two();
     one.inflight = 2;
@@ -270,7 +270,7 @@ fn what_waits_ends_with_the_node_and_fails_when_it_is_switched_off() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_task_that_leaves_takes_its_call_from_the_queue() {
+async fn a_call_leaves_the_queue_when_its_task_is_dropped() {
     let hole = Hole::new();
     let mut limits = for_two();
     limits.inflight = 2;

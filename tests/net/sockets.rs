@@ -112,7 +112,7 @@ fn pair(on: Loop) -> (Dht, SocketAddr, Host) {
 }
 
 #[test]
-fn c_17_a_node_is_switched_off_and_on_at_the_same_port() {
+fn c_17_a_node_is_disabled_and_enabled_on_the_same_port() {
     for &on in LOOPS {
         let (stays, stays_at, mut host) = pair(on);
         let (addr, id) = (host.addr().unwrap(), host.id());
@@ -140,7 +140,7 @@ fn c_17_a_node_is_switched_off_and_on_at_the_same_port() {
 }
 
 #[test]
-fn a_node_that_has_lost_the_dht_is_not_ready_until_it_has_joined_anew() {
+fn a_node_that_has_lost_the_dht_is_not_ready_until_it_has_rejoined() {
     for &on in LOOPS {
         let (gone, gone_at) = lone(on);
         let host = Host::start(on, "127.0.0.1:0", &[]);
@@ -170,7 +170,7 @@ fn a_node_that_has_ended_is_not_ready() {
 }
 
 #[test]
-fn c_18_a_port_that_was_named_and_is_taken_is_waited_for() {
+fn c_18_a_node_waits_for_its_configured_port_if_that_is_in_use() {
     for &on in LOOPS {
         let free = socket("127.0.0.1:0".parse().unwrap()).local_addr().unwrap();
         let mut host = Host::start(on, &free.to_string(), &[]);
@@ -188,7 +188,7 @@ fn c_18_a_port_that_was_named_and_is_taken_is_waited_for() {
 }
 
 #[test]
-fn c_18_a_port_that_was_not_named_and_is_taken_gives_way_to_another() {
+fn c_18_a_node_moves_to_another_port_if_its_automatic_one_is_in_use() {
     for &on in LOOPS {
         let (_stays, stays_at, host) = pair(on);
         let before = host.addr().unwrap();
@@ -279,7 +279,7 @@ fn dropped(host: &Host) -> u64 {
 /// On loopback all of 127/8 is ours; of IPv6 what the host has.
 #[cfg(target_os = "linux")]
 #[test]
-fn q_27_b32_16_a_socket_bound_to_all_addresses_answers_from_the_one_that_was_asked() {
+fn q_27_b32_16_a_socket_bound_to_all_addresses_answers_from_the_one_that_was_queried() {
     let v4 = ["127.0.0.1", "127.0.0.2", "127.5.6.7"].map(|ip| ip.parse().unwrap());
     for &on in LOOPS {
         for (all, ours) in [("0.0.0.0:0", v4.to_vec()), ("[::]:0", own_ipv6())] {
@@ -312,7 +312,7 @@ fn own_ipv6() -> Vec<IpAddr> {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn c_18_a_socket_that_breaks_is_opened_again_and_nobody_notices() {
+fn c_18_a_failed_socket_is_reopened_without_failed_calls() {
     for &on in LOOPS {
         // While it is closed another program may take its port.
         assert!((0..5).any(|_| is_opened_again(on)));
@@ -345,7 +345,7 @@ fn is_opened_again(on: Loop) -> bool {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn c_18_a_socket_that_breaks_again_and_again_is_opened_ever_more_seldom() {
+fn c_18_a_socket_that_keeps_failing_is_reopened_after_growing_pauses() {
     for &on in LOOPS {
         let (_stays, stays_at, mut host) = pair(on);
         let _held = host.start_announcing(HASH, Announce::port(7777));

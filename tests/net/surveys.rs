@@ -83,7 +83,7 @@ fn a_scrape_counts_the_peers_of_a_torrent() {
 }
 
 #[test]
-fn a_node_tells_a_sample_of_its_infohashes() {
+fn a_node_returns_a_sample_of_its_infohashes() {
     let nodes = storing_network();
     let sampled = nodes[4].sample_infohashes(addr(&nodes[2]), NodeId::ZERO).wait().unwrap();
     assert_eq!(sampled.sample.id, nodes[2].id(Family::V4).wait().unwrap());
@@ -108,7 +108,7 @@ fn a_crawl_yields_every_torrent_once_and_ends_with_the_thread() {
 }
 
 #[test]
-fn a_crawl_that_is_dropped_gives_up_what_it_asked() {
+fn a_dropped_crawl_cancels_its_queries() {
     let mut limits = limits();
     limits.samplings = 1;
     let dht = builder().limits(limits).queue(0).spawn().unwrap();

@@ -74,7 +74,7 @@ async fn answer_with(peer: SocketAddr, socket: &UdpSocket) {
 }
 
 #[test]
-fn handles_and_searches_may_go_to_any_task() {
+fn handles_and_lookups_may_move_to_any_task() {
     fn shared<T: Clone + Send + Sync + 'static>() {}
     fn sent<T: Send + 'static>() {}
     shared::<DhtHandle>();
@@ -103,7 +103,7 @@ async fn two_nodes_find_each_other_s_peers() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_one_of_many_announces_another_finds() {
+async fn a_peer_announced_by_one_of_many_nodes_is_found_by_another() {
     let nodes = network(10).await;
     let mut announcing = nodes[3].announce(HASH, Announce::port(7777));
     assert!(!soon(&mut announcing).await.unwrap().acknowledged.is_empty());
@@ -119,7 +119,7 @@ async fn what_one_of_many_announces_another_finds() {
 }
 
 #[tokio::test]
-async fn callers_share_a_lookup_and_none_ends_another_s() {
+async fn callers_share_a_lookup_and_dropping_one_does_not_end_it() {
     let dht = builder().spawn_tokio().unwrap();
     let (socket, hole) = silent().await;
     let search = async |lookup| dht.lookup(lookup, asking(hole));
@@ -137,7 +137,7 @@ async fn callers_share_a_lookup_and_none_ends_another_s() {
 }
 
 #[tokio::test]
-async fn a_peer_comes_when_it_is_found_and_again_for_a_late_comer() {
+async fn a_peer_arrives_when_it_is_found_and_again_for_a_later_caller() {
     let (owner, external) = external(builder());
     let [answering, hole, peer] = [1, 2, 6881].map(|port| SocketAddr::from(([127, 0, 0, 1], port)));
     let network = tokio::spawn(async move {
@@ -264,7 +264,7 @@ async fn a_dropped_ping_is_cancelled() {
 }
 
 #[tokio::test]
-async fn many_tasks_wait_for_room_and_all_are_served() {
+async fn many_tasks_wait_for_slots_and_all_are_served() {
     let dht = builder().spawn_tokio().unwrap();
     let tasks: Vec<JoinHandle<_>> = (0..2000)
         .map(|_| {
@@ -289,7 +289,7 @@ async fn an_idle_task_sleeps() {
 }
 
 #[tokio::test]
-async fn what_waits_to_be_sent_goes_out_at_the_end() {
+async fn waiting_datagrams_are_sent_at_shutdown() {
     let dht = builder().spawn_tokio().unwrap();
     let port = addr(&dht);
     let (socket, hole) = silent().await;
@@ -302,7 +302,7 @@ async fn what_waits_to_be_sent_goes_out_at_the_end() {
 }
 
 #[tokio::test]
-async fn ports_in_use_and_odd_hosts_are_errors_at_the_start() {
+async fn ports_in_use_and_invalid_hosts_are_errors_at_the_start() {
     let taken = builder().spawn_tokio().unwrap();
     match builder().bind(addr(&taken)).spawn_tokio() {
         Err(SpawnError::Bind { addr: refused, .. }) => assert_eq!(refused, addr(&taken)),
@@ -317,7 +317,7 @@ async fn ports_in_use_and_odd_hosts_are_errors_at_the_start() {
 }
 
 #[tokio::test]
-async fn a_node_without_a_socket_is_switched_off_and_on_as_well() {
+async fn a_node_without_a_socket_is_disabled_and_enabled_too() {
     let (owner, external) = external(builder());
     let other = SocketAddr::from(([127, 0, 0, 1], 9));
     for _ in 0..2 {
@@ -340,12 +340,12 @@ async fn a_node_without_a_socket_is_switched_off_and_on_as_well() {
 }
 
 #[test]
-fn without_a_runtime_it_does_not_start() {
+fn spawning_outside_a_runtime_is_an_error() {
     assert!(matches!(builder().spawn_tokio(), Err(SpawnError::System(_))));
 }
 
 #[tokio::test]
-async fn c_17_after_the_end_every_call_says_so() {
+async fn c_17_after_the_end_every_call_returns_closed() {
     let owner = builder().spawn_tokio().unwrap();
     let dht = owner.handle();
     let (_socket, hole) = silent().await;
@@ -388,7 +388,7 @@ fn a_node_whose_runtime_is_gone_is_closed() {
 }
 
 #[tokio::test]
-async fn subscribers_hear_of_joining_and_names_are_resolved() {
+async fn subscribers_receive_events_of_joining_and_of_resolved_names() {
     let first = builder().spawn_tokio().unwrap();
     let known = addr(&first);
     let mut builder = builder().bootstrap(["a.example:1"]).resolver(move |_| Ok(vec![known]));
@@ -405,7 +405,7 @@ async fn subscribers_hear_of_joining_and_names_are_resolved() {
 }
 
 #[tokio::test]
-async fn a_node_without_a_socket_works_through_its_caller_s() {
+async fn a_node_without_a_socket_works_through_the_socket_of_its_caller() {
     let inner = builder().spawn_tokio().unwrap();
     let socket = Arc::new(UdpSocket::bind(LOOPBACK).await.unwrap());
     let own = socket.local_addr().unwrap();
@@ -454,7 +454,7 @@ async fn a_node_without_a_socket_works_through_its_caller_s() {
 }
 
 #[tokio::test]
-async fn a_caller_who_sends_nothing_holds_up_the_node_and_not_its_end() {
+async fn a_caller_that_sends_nothing_delays_the_node_but_not_its_shutdown() {
     let (owner, external) = external(builder());
     for port in 1..100 {
         owner.add_node(SocketAddr::from(([127, 0, 0, 9], port))).await.unwrap();
@@ -478,7 +478,7 @@ async fn a_caller_who_sends_nothing_holds_up_the_node_and_not_its_end() {
 }
 
 #[tokio::test]
-async fn what_the_node_sends_is_polled_tried_and_waited_for() {
+async fn datagrams_to_send_are_polled_tried_and_awaited() {
     let (owner, external) = external(builder());
     assert_eq!(external.try_next_outgoing(), None);
     let nothing = poll_fn(|cx| Poll::Ready(external.poll_outgoing(cx).is_pending())).await;
@@ -510,7 +510,7 @@ async fn what_the_node_sends_is_polled_tried_and_waited_for() {
 /// Its own clock would stand still while timers go by the runtime's: it would wake for nothing, at once,
 /// again and again.
 #[tokio::test(start_paused = true)]
-async fn under_a_paused_clock_it_sleeps() {
+async fn a_node_under_a_paused_clock_sleeps() {
     let (owner, external) = external(builder());
     owner.add_node("127.0.0.9:1".parse().unwrap()).await.unwrap();
     assert!(external.next_outgoing().await.is_some());
@@ -523,7 +523,7 @@ async fn under_a_paused_clock_it_sleeps() {
 }
 
 #[tokio::test]
-async fn what_the_caller_cannot_reach_fails_at_once() {
+async fn a_query_that_the_caller_reports_as_unreachable_fails_at_once() {
     let (owner, external) = external(builder());
     let hole = "127.0.0.1:9".parse().unwrap();
     let pinged = async {
@@ -539,7 +539,7 @@ async fn what_the_caller_cannot_reach_fails_at_once() {
 }
 
 #[tokio::test]
-async fn an_announce_is_kept_up_as_long_as_somebody_holds_it() {
+async fn an_announce_is_republished_until_its_last_handle_is_dropped() {
     let nodes = network(12).await;
     let (announcer, other) = (&nodes[3], &nodes[7]);
     let mut kept = announcer.start_announcing(HASH, Announce::port(4242));
@@ -614,11 +614,13 @@ impl Stuck {
 
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 #[test]
-fn tasks_go_on_while_the_disk_does_not_answer() {
+fn tasks_continue_while_the_disk_does_not_respond() {
     let folder = std::env::temp_dir().join(format!("dht-proto-tokio-stuck-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
     let mut child = std::process::Command::new(std::env::current_exe().unwrap());
-    child.args(["--exact", "task::goes_on_while_the_disk_does_not_answer", "--ignored"]).env(CHILD, &folder);
+    child
+        .args(["--exact", "task::continues_while_the_disk_does_not_respond", "--ignored"])
+        .env(CHILD, &folder);
     common::disk::stick(&mut child, &folder);
     let output = child.output().unwrap();
     std::fs::remove_dir_all(folder).unwrap();
@@ -633,7 +635,7 @@ async fn is_waiting<F: Future>(mut call: Pin<&mut F>) -> bool {
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 #[tokio::test]
 #[ignore = "no test of its own, but the child of another one"]
-async fn goes_on_while_the_disk_does_not_answer() {
+async fn continues_while_the_disk_does_not_respond() {
     let Some(folder) = std::env::var_os(CHILD).map(std::path::PathBuf::from) else { return };
     let nodes = network(3).await;
     let start = addr(&nodes[0]).to_string();
@@ -670,7 +672,7 @@ async fn goes_on_while_the_disk_does_not_answer() {
 }
 
 #[tokio::test]
-async fn the_state_outlives_the_task() {
+async fn the_state_is_saved_when_the_task_ends() {
     let nodes = network(3).await;
     let file = std::env::temp_dir().join(format!("dht-proto-tokio-{}.state", std::process::id()));
     let start = addr(&nodes[0]).to_string();
@@ -697,7 +699,7 @@ async fn the_state_outlives_the_task() {
 }
 
 #[tokio::test]
-async fn what_is_dropped_before_the_node_is_given_up_and_what_outlives_it_is_saved() {
+async fn only_announcements_that_are_dropped_after_the_node_are_saved() {
     let nodes = network(3).await;
     let file = std::env::temp_dir().join(format!("dht-proto-given-up-{}.state", std::process::id()));
     let start = addr(&nodes[0]).to_string();

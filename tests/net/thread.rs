@@ -40,7 +40,7 @@ fn two_nodes_find_each_other() {
 }
 
 #[test]
-fn all_that_can_be_measured_is_read_at_once() {
+fn all_metrics_are_read_in_one_call() {
     for &on in LOOPS {
         let nodes = on.network(2);
         let mut search = nodes[1].announce(HASH, Announce::port(7001));
@@ -62,7 +62,7 @@ fn all_that_can_be_measured_is_read_at_once() {
 
 #[cfg(target_os = "linux")]
 #[test]
-fn the_system_s_last_error_in_sending_can_be_read_also_after_the_end() {
+fn the_last_error_in_sending_can_be_read_even_after_the_end() {
     for &on in LOOPS {
         let owner = on.spawn(builder()).unwrap();
         let dht = owner.handle();
@@ -77,7 +77,7 @@ fn the_system_s_last_error_in_sending_can_be_read_also_after_the_end() {
 }
 
 #[test]
-fn c_12_what_one_announces_another_finds() {
+fn c_12_a_peer_announced_by_one_node_is_found_by_another() {
     for &on in LOOPS {
         let nodes = on.network(10);
         let mut announcing = nodes[3].announce(HASH, Announce::port(7777));
@@ -98,7 +98,7 @@ fn c_12_what_one_announces_another_finds() {
 }
 
 #[test]
-fn nodes_that_are_each_told_of_the_others_know_and_find_each_other() {
+fn nodes_that_bootstrap_from_each_other_verify_and_find_each_other() {
     for &on in LOOPS {
         // Free ports, which must be known before the nodes start.
         let sockets: Vec<_> = (0..4).map(|_| UdpSocket::bind(LOOPBACK).unwrap()).collect();
@@ -122,7 +122,7 @@ fn nodes_that_are_each_told_of_the_others_know_and_find_each_other() {
 }
 
 #[test]
-fn what_one_of_two_nodes_has_announced_the_other_finds() {
+fn of_two_nodes_each_finds_the_peer_that_the_other_announced() {
     for &on in LOOPS {
         let mut nodes = on.network(2);
         let mut announcing = nodes[0].announce(HASH, Announce::port(7777));
@@ -139,7 +139,7 @@ fn what_one_of_two_nodes_has_announced_the_other_finds() {
 }
 
 #[test]
-fn c_11_an_announce_is_kept_up_until_its_last_holder_drops_it() {
+fn c_11_an_announce_is_republished_until_its_last_handle_is_dropped() {
     for &on in LOOPS {
         let mut nodes = on.network(5);
         let mut first = nodes[3].start_announcing(HASH, Announce::port(7777));
@@ -197,7 +197,7 @@ fn find_node_returns_the_closest_nodes_in_order() {
 }
 
 #[test]
-fn ping_reaches_a_node_and_no_closed_port() {
+fn a_ping_reaches_a_node_and_fails_at_a_closed_port() {
     for &on in LOOPS {
         let (a, b) = (on.spawn(builder()).unwrap(), on.spawn(builder()).unwrap());
         let pong = a.ping(addr(&b)).wait().unwrap();
@@ -235,7 +235,7 @@ fn the_public_policy_refuses_loopback() {
 }
 
 #[test]
-fn dropping_a_search_cancels_it_and_leaks_nothing() {
+fn dropping_a_lookup_cancels_it_and_leaks_nothing() {
     for &on in LOOPS {
         let mut limits = Limits::default();
         limits.lookups = 4;
@@ -249,7 +249,7 @@ fn dropping_a_search_cancels_it_and_leaks_nothing() {
 }
 
 #[test]
-fn callers_share_a_lookup_and_none_ends_another_s() {
+fn callers_share_a_lookup_and_dropping_one_does_not_end_it() {
     for &on in LOOPS {
         let dht = on.spawn(builder()).unwrap();
         let (socket, hole) = silent();
@@ -284,7 +284,7 @@ fn callers_share_a_lookup_and_none_ends_another_s() {
 }
 
 #[test]
-fn ports_in_use_and_odd_hosts_are_errors_at_the_start() {
+fn ports_in_use_and_invalid_hosts_are_errors_at_the_start() {
     for &on in LOOPS {
         let taken = on.spawn(builder()).unwrap();
         match on.spawn(builder().bind(addr(&taken))) {
@@ -299,7 +299,7 @@ fn ports_in_use_and_odd_hosts_are_errors_at_the_start() {
 }
 
 #[test]
-fn c_17_dropping_the_owner_ends_the_node_and_frees_the_port_whoever_borrows_it() {
+fn c_17_dropping_the_owner_ends_the_node_and_frees_the_port_despite_other_handles() {
     for &on in LOOPS {
         let owner = on.spawn(builder()).unwrap();
         let (port, borrowed) = (addr(&owner), owner.handle());
@@ -320,7 +320,7 @@ fn c_17_dropping_the_owner_ends_the_node_and_frees_the_port_whoever_borrows_it()
 }
 
 #[test]
-fn what_waits_to_be_sent_goes_out_at_the_end() {
+fn waiting_datagrams_are_sent_at_shutdown() {
     for &on in LOOPS {
         let dht = on.spawn(builder()).unwrap();
         let (socket, hole) = silent();
@@ -346,7 +346,7 @@ fn l_09_a_destination_that_the_system_refuses_is_unreachable_at_once() {
 }
 
 #[test]
-fn a_search_does_not_keep_the_node_running() {
+fn an_open_lookup_does_not_keep_the_node_running() {
     for &on in LOOPS {
         let dht = on.spawn(builder()).unwrap();
         let (_socket, hole) = silent();
@@ -357,7 +357,7 @@ fn a_search_does_not_keep_the_node_running() {
 }
 
 #[test]
-fn c_17_after_the_end_every_call_says_so() {
+fn c_17_after_the_end_every_call_returns_closed() {
     for &on in LOOPS {
         let owner = on.spawn(builder()).unwrap();
         let dht = owner.handle();
@@ -439,7 +439,7 @@ fn e_29_b32_15_a_query_of_the_largest_size_is_answered() {
 }
 
 #[test]
-fn q_27_b32_16_b45_03_b45_05_an_answer_leaves_from_the_address_that_was_bound_and_asked() {
+fn q_27_b32_16_b45_03_b45_05_an_answer_leaves_from_the_bound_address_that_was_queried() {
     for &on in LOOPS {
         let mut tried = 0;
         for bound in ["127.0.0.1:0", "127.0.0.2:0", "[::1]:0"] {
@@ -463,7 +463,7 @@ fn q_27_b32_16_b45_03_b45_05_an_answer_leaves_from_the_address_that_was_bound_an
 }
 
 #[test]
-fn c_19_subscribers_hear_of_joining() {
+fn c_19_subscribers_receive_the_event_of_joining() {
     for &on in LOOPS {
         let first = on.spawn(builder()).unwrap();
         let mut builder = builder().bootstrap([addr(&first).to_string()]);
@@ -482,7 +482,7 @@ fn c_19_subscribers_hear_of_joining() {
 }
 
 #[test]
-fn l_13_a_bootstrap_name_is_resolved_and_asked() {
+fn l_13_a_bootstrap_name_is_resolved_and_queried() {
     for &on in LOOPS {
         let first = on.spawn(builder()).unwrap();
         let host = format!("localhost:{}", addr(&first).port());
@@ -501,7 +501,7 @@ fn l_13_a_bootstrap_name_is_resolved_and_asked() {
 }
 
 #[test]
-fn a_name_whose_look_up_hangs_does_not_hold_up_another_one() {
+fn a_name_that_resolves_slowly_does_not_delay_another() {
     for &on in LOOPS {
         let first = on.spawn(builder()).unwrap();
         let known = addr(&first);
@@ -521,7 +521,7 @@ fn a_name_whose_look_up_hangs_does_not_hold_up_another_one() {
 }
 
 #[test]
-fn names_are_looked_up_again_after_a_change_of_the_network() {
+fn names_are_resolved_again_after_a_change_of_the_network() {
     for &on in LOOPS {
         let first = on.spawn(builder()).unwrap();
         let known = addr(&first);
@@ -543,7 +543,7 @@ fn names_are_looked_up_again_after_a_change_of_the_network() {
 }
 
 #[test]
-fn a_bootstrap_host_that_may_not_be_asked_is_told() {
+fn a_refused_bootstrap_host_is_reported() {
     for &on in LOOPS {
         let mut config = Config::default();
         config.ipv6 = false;
@@ -563,7 +563,7 @@ fn a_bootstrap_host_that_may_not_be_asked_is_told() {
 }
 
 #[test]
-fn names_that_do_not_resolve_are_reported_and_the_node_goes_on() {
+fn names_that_do_not_resolve_are_reported_and_the_node_continues() {
     for &on in LOOPS {
         let mut builder = builder().bootstrap(["name.invalid:6881"]);
         let mut events = builder.subscribe();

@@ -115,7 +115,7 @@ fn lenient() -> Lone {
 }
 
 #[test]
-fn every_captured_datagram_is_what_its_name_says() {
+fn every_captured_datagram_is_of_the_kind_in_its_file_name() {
     for captured in captured() {
         let (message, name) = (captured.message(), &captured.name);
         assert_eq!(message.read_only, captured.has("only"), "{name}");
@@ -190,7 +190,7 @@ fn captured_fields_are_read_as_an_independent_decoder_reads_them() {
 }
 
 #[test]
-fn captured_messages_survive_our_own_writing() {
+fn captured_messages_are_unchanged_when_they_are_emitted_again() {
     for captured in captured() {
         let message = captured.message();
         let mut buf = [0; 1500];
@@ -227,7 +227,7 @@ fn e_32_every_captured_query_gets_a_well_formed_answer() {
 }
 
 #[test]
-fn captured_announces_with_a_token_of_ours_are_stored() {
+fn captured_announces_with_a_valid_token_are_stored() {
     let mut seen = 0;
     for captured in queries().filter(|captured| captured.method == "announce_peer") {
         let Body::Query(query) = captured.message().body else { panic!("{}", captured.name) };
@@ -246,7 +246,7 @@ fn captured_announces_with_a_token_of_ours_are_stored() {
 }
 
 #[test]
-fn captured_replies_answer_our_queries_and_give_all_they_hold() {
+fn captured_replies_answer_our_queries_with_all_they_contain() {
     for captured in captured().into_iter().filter(|captured| captured.kind == Kind::Reply) {
         let (mut lone, from, response) = (lenient(), captured.source(), captured.response());
         let target = [5; 20];
@@ -269,7 +269,7 @@ fn captured_replies_answer_our_queries_and_give_all_they_hold() {
 }
 
 #[test]
-fn captured_errors_end_our_queries_with_their_code() {
+fn captured_errors_end_our_queries_and_report_their_code() {
     let mut seen = 0;
     for captured in captured() {
         let Kind::Error(code) = captured.kind else { continue };

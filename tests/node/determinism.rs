@@ -87,7 +87,7 @@ fn b5_03_another_seed_gives_other_ids_and_transactions() {
 }
 
 #[test]
-fn a_node_lives_alike_on_the_heap_in_fixed_memory_and_in_borrowed_memory() {
+fn a_node_behaves_the_same_on_the_heap_in_fixed_memory_and_in_borrowed_memory() {
     let heap = life_in(Heap::new(&LIMITS));
     let mut fixed = Box::new(<fixed!(LIMITS)>::new());
     assert!(life_in(&mut *fixed) == heap, "a borrow of fixed memory");
@@ -98,7 +98,7 @@ fn a_node_lives_alike_on_the_heap_in_fixed_memory_and_in_borrowed_memory() {
 }
 
 #[test]
-fn the_least_memory_is_enough_to_live() {
+fn a_node_works_with_the_smallest_memory() {
     // Nothing but a few slots: a lookup still works, and nothing panics.
     const LEAST: Limits = {
         let mut limits = NOTHING;
@@ -123,7 +123,7 @@ fn the_least_memory_is_enough_to_live() {
 }
 
 #[test]
-fn a_node_without_any_memory_does_nothing_and_survives() {
+fn a_node_without_any_memory_does_nothing_and_does_not_panic() {
     let node = Node::with_storage(stage::config(), <fixed!(NOTHING)>::new(), [7; 32], BIRTH);
     let mut stage = Stage::on(node, BIRTH);
     (1..=9).for_each(|index| stage.host(index));
@@ -140,7 +140,7 @@ fn a_node_without_any_memory_does_nothing_and_survives() {
 }
 
 #[test]
-fn time_that_goes_back_is_taken_for_the_last_seen() {
+fn a_time_before_the_last_one_counts_as_the_last_one() {
     let mut stage = Stage::joined(40);
     let later = stage.now;
     stage.node.handle_timeout(Instant::ZERO);

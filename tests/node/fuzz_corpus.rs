@@ -4,7 +4,7 @@
 use crate::{lives, roundtrip, scenario};
 
 #[test]
-fn e_32_no_message_of_the_corpus_does_harm() {
+fn e_32_no_message_of_the_corpus_breaks_an_invariant() {
     for bytes in lives::corpus("message") {
         roundtrip::message(&bytes);
         roundtrip::state(&bytes);
@@ -12,7 +12,7 @@ fn e_32_no_message_of_the_corpus_does_harm() {
 }
 
 #[test]
-fn e_32_a_node_keeps_its_promises_in_every_life_of_the_corpus() {
+fn e_32_the_invariants_of_a_node_hold_in_every_scenario_of_the_corpus() {
     for life in lives::corpus("node") {
         assert_eq!(scenario::node::live(&life), scenario::node::live(&life), "one life, one transcript");
     }
@@ -20,7 +20,7 @@ fn e_32_a_node_keeps_its_promises_in_every_life_of_the_corpus() {
 
 /// Lives at random, on top of those worth keeping.
 #[test]
-fn e_32_a_node_keeps_its_promises_in_lives_at_random() {
+fn e_32_the_invariants_of_a_node_hold_in_random_scenarios() {
     for round in 0..300 {
         scenario::node::live(&lives::at_random(round, 8 * round as usize));
     }

@@ -4,14 +4,14 @@ use crate::{lives, world};
 
 /// Lives at random.
 #[test]
-fn e_32_every_node_keeps_its_promises_whatever_happens() {
+fn e_32_the_invariants_of_every_node_hold_in_random_worlds() {
     (0..SEEDS).for_each(|seed| {
         world::live(&life(seed));
     });
 }
 
 #[test]
-fn one_life_has_one_transcript() {
+fn the_same_scenario_has_the_same_transcript() {
     for seed in 0..20 {
         assert_eq!(world::live(&life(seed)), world::live(&life(seed)), "seed {seed}");
     }
@@ -20,7 +20,7 @@ fn one_life_has_one_transcript() {
 
 /// What fuzzing once found stays found.
 #[test]
-fn every_node_keeps_its_promises_in_every_life_of_the_corpus() {
+fn the_invariants_of_every_node_hold_in_every_world_of_the_corpus() {
     for life in lives::corpus("world") {
         assert_eq!(world::live(&life), world::live(&life), "one life, one transcript");
     }

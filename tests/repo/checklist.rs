@@ -80,7 +80,7 @@ fn every_row_that_a_test_or_a_note_names_is_in_the_table() {
 }
 
 #[test]
-fn no_row_is_missing_or_stands_twice() {
+fn no_row_is_missing_or_duplicated() {
     let text = checklist();
     let mut seen = BTreeSet::new();
     for Row { name, requirement, .. } in rows(&text) {
@@ -171,7 +171,7 @@ fn tests_in(source: &str) -> impl Iterator<Item = &str> {
 }
 
 #[test]
-fn tests_and_rows_are_read_as_they_are_written() {
+fn tests_and_rows_are_parsed() {
     let source = "#[test]\nfn one() {\n}\nfn helper() {}\n#[cfg(unix)]\n#[test]\n#[ignore]\nfn two(x: u8) {}\n\
         #[tokio::test]\nasync fn three() {}";
     assert!(tests_in(source).eq(["one", "two", "three"]));

@@ -152,7 +152,7 @@ fn no_files_import_each_other() {
 }
 
 #[test]
-fn a_circle_is_found_around_corners_and_indexes() {
+fn a_circle_is_found_across_several_files_and_mod_files() {
     let texts = [
         ("a.rs", "use crate::folder::Thing; pub struct A;"),
         ("folder/mod.rs", "mod inner; mod other; pub use inner::Thing;"),

@@ -91,7 +91,7 @@ fn retired_words_do_not_come_back() {
 }
 
 #[test]
-fn words_are_found_where_they_stand() {
+fn retired_words_are_found_as_whole_words() {
     assert!(
         has_word("the next walk", "walk")
             && has_word("let walks = 1;", "walk")

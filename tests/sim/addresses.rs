@@ -37,7 +37,7 @@ fn ask(world: &mut World, home: HostId, from: SocketAddr, query: &[u8]) -> Packe
 }
 
 #[test]
-fn b45_01_b45_02_b45_09_each_address_has_an_id_of_its_own_far_from_the_others() {
+fn b45_01_b45_02_b45_09_each_address_has_its_own_id_far_from_the_others() {
     let (world, _, homes) = world();
     let ids = homes.map(|home| world.node(home).unwrap().id(Family::V4));
     assert_eq!(ids[0].common_prefix_len(&ids[1]), 0);
@@ -51,7 +51,7 @@ fn b45_01_b45_02_b45_09_each_address_has_an_id_of_its_own_far_from_the_others() 
 }
 
 #[test]
-fn b45_03_a_token_serves_only_at_the_address_that_gave_it() {
+fn b45_03_a_token_is_valid_only_at_the_address_that_issued_it() {
     let (mut world, _, homes) = world();
     let stranger = socket("99.0.0.1:6881");
     let answer = ask(&mut world, homes[0], stranger, &get_peers(&TARGET, b""));
@@ -65,7 +65,7 @@ fn b45_03_a_token_serves_only_at_the_address_that_gave_it() {
 }
 
 #[test]
-fn b45_12_a_torrent_is_announced_from_each_address_by_a_lookup_of_its_own() {
+fn b45_12_a_torrent_is_announced_from_each_address_by_its_own_lookup() {
     let (mut world, hosts, homes) = world();
     let infohash = InfoHash::from_bytes([0x77; 20]);
     for home in homes {

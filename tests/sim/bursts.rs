@@ -93,7 +93,7 @@ fn fare(seed: u64, nodes: usize, loss: f64) -> Fare {
 }
 
 #[test]
-fn a_burst_of_lookups_costs_no_living_node_its_place() {
+fn a_burst_of_lookups_evicts_no_live_node() {
     for (seed, loss) in [(1, 0.1), (2, 0.3), (3, 0.3)] {
         let Fare { before, after, found } = fare(seed, 150, loss);
         let (kept, before) = (before.intersection(&after).count(), before.len());
@@ -103,7 +103,7 @@ fn a_burst_of_lookups_costs_no_living_node_its_place() {
 }
 
 #[test]
-fn a_burst_in_a_larger_world_costs_no_living_node_its_place() {
+fn a_burst_in_a_larger_world_evicts_no_live_node() {
     let [calm, lossy] = [0.0, 0.3].map(|loss| fare(4, 1000, loss));
     let (after, before) = (lossy.after.len(), lossy.before.len());
     assert!(before > 200 && after * 100 >= before * 95, "{after} instead of {before}");
@@ -139,7 +139,7 @@ fn largest_burst(times: &[Instant]) -> f64 {
 }
 
 #[test]
-fn no_node_is_asked_faster_than_its_rate_however_many_lookups_there_are() {
+fn no_node_is_queried_faster_than_its_rate_however_many_lookups_run() {
     for nodes in [13, 60] {
         let mut crowd = Crowd::new(5, nodes, 0.05);
         crowd.world.capture(crowd.busy);
@@ -156,7 +156,7 @@ fn no_node_is_asked_faster_than_its_rate_however_many_lookups_there_are() {
 }
 
 #[test]
-fn a_small_swarm_is_joined_with_few_queries_and_its_buckets_are_filled_once() {
+fn a_small_network_is_joined_with_few_queries_and_its_buckets_are_filled_once() {
     let mut world = World::new(6, Network::internet());
     let profile = Arc::new(Profile::default());
     let hosts = world.grow(13, &Growth::default(), |_, _| Arc::clone(&profile));

@@ -31,7 +31,7 @@ fn changes(world: &World, host: HostId) -> usize {
 }
 
 #[test]
-fn b42_09_nodes_learn_where_others_see_them() {
+fn b42_09_nodes_learn_their_external_addresses() {
     let mut world = World::new(11, Network::internet());
     let kinds = [None, Some(NatKind::PortRestricted), None, Some(NatKind::Symmetric)];
     let profiles = kinds.map(|kind| Arc::new(moving(kind)));
@@ -59,7 +59,7 @@ fn b42_09_nodes_learn_where_others_see_them() {
 }
 
 #[test]
-fn b42_10_a_node_that_gets_another_address_goes_on_under_another_id() {
+fn b42_10_a_node_whose_address_changes_continues_with_another_id() {
     let mut world = World::new(12, Network::internet());
     let profile = Arc::new(moving(None));
     let hosts = world.grow(120, &Growth::default(), |_, _| Arc::clone(&profile));
@@ -94,7 +94,7 @@ fn b42_10_a_node_that_gets_another_address_goes_on_under_another_id() {
 /// Every other node has an id that does not fit its address.
 #[cfg(feature = "items")]
 #[test]
-fn b42_14_where_ids_are_enforced_items_are_put_to_nodes_that_fit() {
+fn b42_14_with_enforcement_items_are_put_to_nodes_with_secure_ids() {
     let mut world = World::new(14, Network::internet());
     let (fitting, misfit) = (Arc::new(moving(None)), Arc::new(Profile::default()));
     let hosts = world
@@ -125,7 +125,7 @@ fn b42_14_where_ids_are_enforced_items_are_put_to_nodes_that_fit() {
 
 /// Three in ten tell everybody the same false address, for three hours.
 #[test]
-fn b42_09_votes_by_thirty_percent_liars_move_no_id() {
+fn b42_09_thirty_percent_liars_among_voters_change_no_id() {
     let mut world = World::new(13, Network::internet());
     let profile = Arc::new(moving(None));
     let hosts = world.grow(200, &Growth::default(), |_, _| Arc::clone(&profile));

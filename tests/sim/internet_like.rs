@@ -43,7 +43,7 @@ fn lookups_succeed_among_nats_and_the_dead() {
 }
 
 #[test]
-fn lookups_succeed_where_a_third_of_all_is_lost() {
+fn lookups_succeed_with_a_third_of_all_datagrams_lost() {
     let findings = Setting::lossy(300, 60).prepare(2).ours();
     assert!(found(&findings) >= 59, "{findings:?}");
     assert!(queries(&findings) < 45.0, "{findings:?}");
@@ -51,7 +51,7 @@ fn lookups_succeed_where_a_third_of_all_is_lost() {
 
 /// Coming and going must not leave the tables to the dead, nor may keeping these out cost much.
 #[test]
-fn tables_stay_true_where_nodes_come_and_go() {
+fn routing_tables_stay_accurate_under_churn() {
     for (limits, datagrams) in [(people::limits(), 45.0), (limits(200), 20.0)] {
         let mut day = Day::begin(5, 200, limits);
         let mut found = 0;
@@ -68,7 +68,7 @@ fn tables_stay_true_where_nodes_come_and_go() {
 }
 
 #[test]
-fn r_20_nodes_whose_link_was_down_for_ten_minutes_find_and_are_found_at_once() {
+fn r_20_nodes_look_up_and_are_found_at_once_after_ten_minutes_without_a_link() {
     let mut world = World::new(4, Network::internet());
     let profile = Arc::new(Profile::default());
     let hosts = world.grow(200, &Growth::default(), |_, _| Arc::clone(&profile));

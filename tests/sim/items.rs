@@ -24,7 +24,7 @@ const HOURS: u32 = 12;
 const LOOKUPS_AN_HOUR: u32 = 60;
 
 #[test]
-fn b44_31_an_item_that_is_kept_up_is_found_whoever_comes_and_goes() {
+fn b44_31_a_publication_stays_findable_under_churn() {
     let (mut world, seeder) = world();
     let items: Vec<Item> = (0..ITEMS).map(item).collect();
     for item in &items {
@@ -53,7 +53,7 @@ fn b44_31_an_item_that_is_kept_up_is_found_whoever_comes_and_goes() {
 }
 
 #[test]
-fn b44_17_a_put_that_is_stale_or_in_conflict_reaches_no_node() {
+fn b44_17_a_stale_or_conflicting_put_reaches_no_node() {
     let mut world = World::new(11, Network::internet());
     let mut profile = Profile::default();
     profile.limits = limits();

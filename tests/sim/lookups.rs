@@ -32,7 +32,7 @@ fn lookups_succeed_in_a_world_like_the_internet() {
 }
 
 #[test]
-fn small_nodes_do_their_part() {
+fn nodes_with_small_limits_store_and_answer() {
     let mut world = World::new(5, Network::internet());
     let (small, large) = (Arc::new(Profile::of_world(400)), Arc::new(Profile::default()));
     let hosts = world
@@ -65,7 +65,7 @@ fn a_hundred_thousand_nodes_find_each_other() {
 }
 
 #[test]
-fn duplicates_overtaking_and_corruption_hurt_nobody() {
+fn lookups_succeed_despite_duplicated_reordered_and_corrupted_datagrams() {
     let mut network = Network::internet();
     (network.duplication, network.reordering, network.corruption) = (0.1, 0.2, 0.05);
     let (mut world, hosts) = world(3, network, 100);
@@ -80,7 +80,7 @@ fn duplicates_overtaking_and_corruption_hurt_nobody() {
 }
 
 #[test]
-fn nodes_behind_translators_find_each_other_over_the_others() {
+fn nodes_behind_nats_find_each_other_through_the_others() {
     let mut world = World::new(2, Network::internet());
     let kinds =
         [None, Some(NatKind::FullCone), None, Some(NatKind::PortRestricted), None, Some(NatKind::Symmetric)];
@@ -99,7 +99,7 @@ fn nodes_behind_translators_find_each_other_over_the_others() {
 }
 
 #[test]
-fn the_dead_hold_nobody_up() {
+fn dead_nodes_do_not_delay_lookups() {
     let (mut world, hosts) = world(1, Network::internet(), 200);
     let killed = world.kill_share(0.4);
     assert!((60..100).contains(&killed), "{killed}");
@@ -114,7 +114,7 @@ fn the_dead_hold_nobody_up() {
 
 /// Every kind of villain at once, one in five of all hosts.
 #[test]
-fn villains_are_coped_with() {
+fn lookups_succeed_among_adversaries() {
     let (mut world, hosts) = world(8, Network::internet(), 80);
     let addrs: Vec<SocketAddr> = hosts.iter().map(|host| world.addr(*host)).collect();
     let victim = addrs[5];
@@ -182,7 +182,7 @@ fn both_families_work_at_once() {
 
 /// The figures that the lookup is held to, over a few seeds.
 #[test]
-fn the_toy_network_gives_the_known_figures() {
+fn the_scripted_network_gives_the_known_figures() {
     let median = |toy: &ScriptedNetwork, figure: fn(&Outcome) -> Option<Duration>| {
         let all = (1..=15).map(|seed| Some(figure(&toy.run(seed)).expect("it comes")));
         Quantiles::of(all).quantile(0.5).expect("there are some")

@@ -12,7 +12,7 @@ use dht_proto::{Announce, Event, Family, NodeId};
 use crate::lab::{infohash, meet, secs, world};
 
 #[test]
-fn l_10_a_kept_announce_stays_with_the_closest_while_nodes_come_and_go() {
+fn l_10_an_announcement_stays_at_the_closest_nodes_under_churn() {
     let mut world = World::new(9, Network::internet());
     let mut profile = Profile::default();
     profile.churn = Some(Churn { session: secs(6000), absence: secs(3000), returns: Returns::Renewed });
@@ -42,7 +42,7 @@ fn l_10_a_kept_announce_stays_with_the_closest_while_nodes_come_and_go() {
 }
 
 #[test]
-fn c_11_announces_are_kept_up_in_both_families() {
+fn c_11_announces_are_republished_in_both_families() {
     let mut profile = Profile::default();
     profile.config.ipv6 = true;
     let profile = Arc::new(profile);
@@ -73,7 +73,7 @@ fn c_11_announces_are_kept_up_in_both_families() {
 
 /// What becomes of a host that sleeps on in the middle of things, and of those who know it.
 #[test]
-fn c_15_sleep_ages_what_a_node_holds_and_its_work_goes_on_afterwards() {
+fn c_15_stored_data_ages_during_sleep_and_work_continues_afterwards() {
     let (mut world, hosts) = world(11, Network::internet(), 120);
     let sleeper = hosts[30];
     world.watch(sleeper);
@@ -157,7 +157,7 @@ fn c_15_sleep_ages_what_a_node_holds_and_its_work_goes_on_afterwards() {
 }
 
 #[test]
-fn c_17_a_node_that_was_switched_off_for_hours_is_announced_and_found_again() {
+fn c_17_a_node_that_was_disabled_for_hours_announces_and_is_found_again() {
     let (mut world, hosts) = world(12, Network::internet(), 120);
     let host = hosts[30];
     for byte in 0..10 {

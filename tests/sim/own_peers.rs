@@ -40,7 +40,7 @@ fn found_by(world: &mut World, index: usize, home: HostId) -> Vec<SocketAddr> {
 }
 
 #[test]
-fn of_two_nodes_one_finds_what_the_other_has_announced_before() {
+fn of_two_nodes_one_finds_what_the_other_announced_earlier() {
     for (announce, peer) in [
         (Announce::port(4242), port_of(0, 4242)),
         // As others see it.
@@ -54,7 +54,7 @@ fn of_two_nodes_one_finds_what_the_other_has_announced_before() {
 }
 
 #[test]
-fn an_announce_of_ours_is_returned_for_as_long_as_one_of_others() {
+fn our_own_announce_is_returned_as_long_as_those_of_others() {
     let (mut world, home) = alone();
     find(&mut world, home, Lookup::Announce(HASH, Announce::port(4242)), None);
     world.run_for(secs(44 * 60));
@@ -64,7 +64,7 @@ fn an_announce_of_ours_is_returned_for_as_long_as_one_of_others() {
 }
 
 #[test]
-fn what_is_kept_up_is_returned_until_it_is_stopped() {
+fn an_announcement_is_returned_until_it_is_stopped() {
     let (mut world, home) = alone();
     let keep = |world: &mut World, port| {
         world.with_node(home, |node, now| node.start_announcing(now, HASH, Announce::port(port)).unwrap())
@@ -85,7 +85,7 @@ fn what_is_kept_up_is_returned_until_it_is_stopped() {
 }
 
 #[test]
-fn a_cancelled_announce_that_nobody_has_is_not_returned() {
+fn a_cancelled_announce_that_no_node_stored_is_not_returned() {
     for is_kept in [true, false] {
         let (mut world, home) = alone();
         world.with_node(home, |node, now| {
@@ -100,7 +100,7 @@ fn a_cancelled_announce_that_nobody_has_is_not_returned() {
 }
 
 #[test]
-fn we_are_no_peer_that_announced_itself_to_us_nor_find_ourselves() {
+fn our_own_announce_is_neither_counted_as_stored_nor_found_by_ourselves() {
     let (mut world, home) = alone();
     world.with_node(home, |node, now| {
         node.set_external_addr(now, addr(0)).unwrap();
@@ -128,7 +128,7 @@ fn b33_a_scrape_counts_us_among_seeds_or_downloaders() {
 }
 
 #[test]
-fn a_thousand_announces_of_ours_are_all_returned() {
+fn a_thousand_of_our_own_announces_are_returned() {
     let mut profile = Profile::default();
     (profile.config, profile.limits, profile.is_new) = (config(), common::limits(), true);
     (profile.limits.swarms, profile.limits.peers_v4) = (2048, 8192);

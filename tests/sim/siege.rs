@@ -41,19 +41,19 @@ fn is_near(size: NetworkSize, nodes: u64) -> bool {
 }
 
 #[test]
-fn h_01_eight_sybils_of_one_network_hide_nothing() {
+fn h_01_eight_sybils_of_one_subnet_hide_no_peer() {
     assert_held(&SybilAttack { is_one_subnet: true, ..siege(8, SybilStrategy::Mutual) }, 8);
 }
 
 #[test]
-fn h_02_sybils_that_name_each_other_hide_nothing() {
+fn h_02_sybils_that_list_each_other_hide_no_peer() {
     for attackers in [8, 20] {
         assert_held(&siege(attackers, SybilStrategy::Mutual), 8);
     }
 }
 
 #[test]
-fn h_02_sybils_that_name_nodes_that_do_not_exist_hide_nothing() {
+fn h_02_sybils_that_list_nonexistent_nodes_hide_no_peer() {
     for attackers in [8, 20] {
         let siege = siege(attackers, SybilStrategy::Junk);
         assert_held(&siege, 8);
@@ -63,7 +63,7 @@ fn h_02_sybils_that_name_nodes_that_do_not_exist_hide_nothing() {
 }
 
 #[test]
-fn h_02_silent_sybils_hide_nothing() {
+fn h_02_silent_sybils_hide_no_peer() {
     for attackers in [8, 20] {
         assert_held(&siege(attackers, SybilStrategy::Silent), 8);
     }
@@ -71,7 +71,7 @@ fn h_02_silent_sybils_hide_nothing() {
 
 /// What honest nodes list beside silent Sybils is queried too, even if all that they listed first was silent.
 #[test]
-fn h_02_honest_nodes_that_list_silent_sybils_are_heard() {
+fn h_02_honest_nodes_that_list_silent_sybils_are_used() {
     let silent = SybilAttack { attackers: 300, strategy: SybilStrategy::Silent, ..SybilAttack::default() };
     for seed in [24, 43, 57, 58] {
         let outcome = silent.run(seed);
@@ -80,7 +80,7 @@ fn h_02_honest_nodes_that_list_silent_sybils_are_heard() {
 }
 
 #[test]
-fn h_02_sybils_with_ids_that_fit_hide_nothing_where_ids_must_fit() {
+fn h_02_sybils_with_secure_ids_hide_no_peer_under_enforcement() {
     for strategy in [SybilStrategy::Mutual, SybilStrategy::Junk, SybilStrategy::Silent] {
         assert_held(&secure(siege(8, strategy)), 8);
     }
@@ -88,7 +88,7 @@ fn h_02_sybils_with_ids_that_fit_hide_nothing_where_ids_must_fit() {
 
 /// Whoever stays below what is suspicious leaves room for honest nodes.
 #[test]
-fn h_03_sybils_too_few_to_be_noticed_do_not_hide_a_torrent() {
+fn h_03_sybils_too_few_to_be_detected_do_not_hide_a_torrent() {
     let careful = SybilAttack { cautious: Some(4.0), ..siege(0, SybilStrategy::Mutual) };
     for outcome in outcomes(&careful) {
         assert!(outcome.found && outcome.honest_announces >= 2, "{outcome:?}");
@@ -96,7 +96,7 @@ fn h_03_sybils_too_few_to_be_noticed_do_not_hide_a_torrent() {
 }
 
 #[test]
-fn h_04_liars_that_name_a_victim_have_four_datagrams_sent_to_it() {
+fn h_04_liars_that_list_a_victim_cause_at_most_four_datagrams_to_it() {
     for is_subnet in [false, true] {
         for attackers in [1, 20] {
             for outcome in outcomes(&siege(attackers, SybilAttack::victim(is_subnet))) {
@@ -108,7 +108,7 @@ fn h_04_liars_that_name_a_victim_have_four_datagrams_sent_to_it() {
 }
 
 #[test]
-fn h_05_a_lookup_tells_how_unlikely_it_is_that_its_closest_nodes_are_so_close() {
+fn h_05_a_lookup_reports_the_probability_that_its_closest_nodes_are_as_close_by_chance() {
     let crowding = |siege: &SybilAttack, seed| {
         let mut stage = siege.build(seed);
         let search = stage.world.lookup(stage.client, Lookup::GetPeers(stage.infohash));
@@ -125,7 +125,7 @@ fn h_05_a_lookup_tells_how_unlikely_it_is_that_its_closest_nodes_are_so_close() 
 
 /// Nothing odd, nothing spent.
 #[test]
-fn h_05_where_nobody_attacks_no_region_is_searched() {
+fn h_05_without_an_attack_no_region_is_searched() {
     for outcome in outcomes(&siege(0, SybilStrategy::Mutual)) {
         assert!(outcome.found && outcome.honest_announces == 8 && outcome.datagrams <= 32, "{outcome:?}");
     }
@@ -165,14 +165,14 @@ fn assert_known(count: usize, seed: u64) {
 }
 
 #[test]
-fn h_06_nodes_know_about_how_many_there_are() {
+fn h_06_nodes_estimate_the_size_of_the_network() {
     assert_known(100, 1);
     assert_known(400, 2);
 }
 
 /// Hosts that know each other, so that lookups find those that are closest.
 #[test]
-fn h_06_newcomers_to_worlds_of_any_size_know_it_after_sixteen_lookups() {
+fn h_06_new_nodes_estimate_the_size_of_any_network_after_sixteen_lookups() {
     for (count, seed) in [(100, 3), (1000, 4), (10_000, 5), (100_000, 6)] {
         let mut world = World::new(seed, Network::internet());
         let mut rng = SimRng::new(seed);
@@ -194,7 +194,7 @@ fn h_06_newcomers_to_worlds_of_any_size_know_it_after_sixteen_lookups() {
 }
 
 #[test]
-fn h_06_besieged_targets_do_not_move_the_estimate() {
+fn h_06_attacked_targets_do_not_shift_the_estimate() {
     let siege = siege(100, SybilStrategy::Mutual);
     let mut stage = siege.build(1);
     let size = |world: &World| world.node(stage.client).and_then(|node| node.network_size(Family::V4));
@@ -212,7 +212,7 @@ fn h_06_besieged_targets_do_not_move_the_estimate() {
 }
 
 #[test]
-fn h_06_the_estimate_outlives_a_restart() {
+fn h_06_the_estimate_survives_a_restart() {
     let stage = siege(0, SybilStrategy::Mutual).build(1);
     let node = stage.world.node(stage.client).expect("it is there");
     let size = node.network_size(Family::V4).expect("it has joined");

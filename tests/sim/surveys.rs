@@ -93,7 +93,7 @@ fn standard_error(count: usize) -> f64 {
 }
 
 #[test]
-fn b33_03_scrapes_count_torrents_of_10_100_and_1000_peers_within_the_error_of_the_filter() {
+fn b33_03_scrapes_estimate_swarms_of_10_100_and_1000_peers_within_the_error_of_the_filter() {
     let (mut world, hosts) = world(1, 300);
     let sizes: Vec<usize> = [10; 8].into_iter().chain([100; 8]).chain([1000; 3]).collect();
     for (index, &peers) in sizes.iter().enumerate() {
@@ -136,7 +136,7 @@ fn coverage(world: &World, crawler: HostId, within: Duration) -> f64 {
 }
 
 #[test]
-fn b51_06_a_crawl_finds_nearly_all_torrents_among_the_dead_and_liars_and_keeps_to_intervals() {
+fn b51_06_a_crawl_finds_nearly_all_torrents_despite_dead_nodes_and_liars_and_respects_intervals() {
     let (mut world, hosts) = world(11, 300);
     let ids: Vec<_> = (0..30).map(|_| world.rng().id()).collect();
     for (index, id) in ids.into_iter().enumerate() {

@@ -55,7 +55,7 @@ fn a_world_runs_the_same_twice() {
 }
 
 #[test]
-fn losses_are_as_frequent_as_they_should_be() {
+fn datagrams_are_lost_at_the_configured_rate() {
     for (loss, bursts) in [(0.1, None), (0.0, Some(Bursts { start: 0.1, stop: 0.4, loss: 0.5 }))] {
         let mut network = Network::perfect();
         (network.loss, network.bursts) = (loss, bursts);
@@ -71,7 +71,7 @@ fn losses_are_as_frequent_as_they_should_be() {
 /// A node behind a translator pings a friend. Who can then reach it: the friend, the friend from
 /// another port, a stranger? And who, after the expiry?
 #[test]
-fn translators_let_in_what_their_kind_does() {
+fn each_kind_of_nat_admits_the_datagrams_it_should() {
     for (kind, expected) in [
         (NatKind::FullCone, [true, true, true]),
         (NatKind::AddressRestricted, [true, true, false]),
@@ -109,7 +109,7 @@ fn translators_let_in_what_their_kind_does() {
 }
 
 #[test]
-fn two_hosts_share_a_translator_and_cannot_talk_through_it() {
+fn two_hosts_behind_one_nat_cannot_reach_each_other_through_it() {
     let mut world = World::new(1, Network::perfect());
     let mut profile = Profile::default();
     profile.nat = Some(Nat::new(NatKind::FullCone));
@@ -134,7 +134,7 @@ fn two_hosts_share_a_translator_and_cannot_talk_through_it() {
 }
 
 #[test]
-fn hosts_come_and_go() {
+fn hosts_leave_and_return_under_churn() {
     let mut world = World::new(4, Network::internet());
     let mut profile = Profile::default();
     profile.churn = Some(Churn { session: secs(6000), absence: secs(3000), returns: Returns::Renewed });
@@ -178,7 +178,7 @@ fn a_host_that_returns_as_itself_keeps_its_id_and_address() {
 }
 
 #[test]
-fn a_host_that_starts_anew_keeps_its_address_alone() {
+fn a_renewed_host_keeps_only_its_address() {
     let (mut world, hosts) = world(6, Network::perfect(), 30);
     let (id, addr) = (world.node(hosts[3]).unwrap().id(Family::V4), world.addr(hosts[3]));
     world.kill(hosts[3]);
@@ -191,7 +191,7 @@ fn a_host_that_starts_anew_keeps_its_address_alone() {
 }
 
 #[test]
-fn what_nodes_send_and_get_is_captured() {
+fn sent_and_received_datagrams_are_captured() {
     let mut world = World::new(1, Network::perfect());
     let hosts = [0, 1].map(|_| world.add_alone(Profile::default()));
     let [a, b] = hosts.map(|host| world.addr(host));
@@ -206,7 +206,7 @@ fn what_nodes_send_and_get_is_captured() {
 }
 
 #[test]
-fn a_reset_translator_lets_nobody_in() {
+fn a_reset_nat_admits_no_old_mapping() {
     let mut world = World::new(1, Network::perfect());
     let mut profile = Profile::default();
     profile.nat = Some(Nat::new(NatKind::FullCone));
@@ -221,7 +221,7 @@ fn a_reset_translator_lets_nobody_in() {
 }
 
 #[test]
-fn outages_sleep_and_jumping_clocks_pass() {
+fn nodes_recover_from_outages_sleep_and_clock_jumps() {
     let (mut world, hosts) = world(7, Network::internet(), 80);
     let node_count = |world: &World, host| world.node(host).unwrap().node_count(Family::V4);
     let before = hosts[..3].iter().map(|host| node_count(&world, *host)).min().unwrap();
@@ -244,7 +244,7 @@ fn outages_sleep_and_jumping_clocks_pass() {
 
 #[test]
 #[should_panic(expected = "no rest at")]
-fn a_livelock_is_told() {
+fn a_livelock_is_reported() {
     struct Echo;
     impl Actor for Echo {
         fn on_datagram(&mut self, _: Instant, from: SocketAddr, datagram: &[u8], out: &mut Outbox<'_>) {

@@ -28,7 +28,7 @@ fn sorted(mut addrs: Vec<SocketAddr>) -> Vec<SocketAddr> {
 }
 
 #[test]
-fn l_02_the_eight_closest_store_an_announce_and_say_so() {
+fn l_02_the_eight_closest_store_an_announce_and_acknowledge_it() {
     let mut stage = Stage::joined(100);
     let lookup = announce(&mut stage, 4242);
     let report = stage.finish(lookup);
@@ -84,7 +84,7 @@ fn an_announce_goes_out_before_the_lookup_has_ended() {
 }
 
 #[test]
-fn t_08_tokens_serve_a_second_announce_within_five_minutes() {
+fn t_08_tokens_are_reused_by_a_second_announce_within_five_minutes() {
     let mut stage = Stage::joined(60);
     let first = stage.act(|node, now| node.get_peers(now, infohash(1)).unwrap());
     stage.finish(first);
@@ -112,7 +112,7 @@ fn t_08_tokens_serve_a_second_announce_within_five_minutes() {
 }
 
 #[test]
-fn t_08_t_04_tokens_of_another_torrent_or_method_do_not_serve() {
+fn t_08_t_04_tokens_of_another_torrent_or_method_are_not_reused() {
     let mut stage = Stage::joined(60);
     let other = stage.act(|node, now| node.get_peers(now, infohash(2)).unwrap());
     stage.finish(other);
@@ -138,7 +138,7 @@ fn t_08_peers_found_before_are_found_again_by_an_announce_without_a_lookup() {
 }
 
 #[test]
-fn tokens_that_no_longer_serve_are_replaced_by_a_full_lookup() {
+fn refused_tokens_are_replaced_by_a_full_lookup() {
     let mut stage = Stage::joined(60);
     let first = announce(&mut stage, 4242);
     stage.finish(first);
@@ -169,7 +169,7 @@ fn a_refused_announce_goes_to_the_next_closest() {
 }
 
 #[test]
-fn an_announce_everybody_refuses_ends() {
+fn an_announce_that_all_nodes_refuse_ends() {
     let mut stage = Stage::joined(60);
     for host in stage.hosts.values_mut() {
         host.refuses_announces = Some(203);
@@ -204,7 +204,7 @@ fn a_lost_announce_is_sent_once_more() {
 }
 
 #[test]
-fn a_holder_that_dies_is_replaced_by_the_next() {
+fn an_announce_ends_in_time_though_one_of_the_closest_nodes_has_died() {
     let mut stage = Stage::joined(60);
     let near = closest(&stage);
     let first = stage.act(|node, now| node.get_peers(now, infohash(1)).unwrap());

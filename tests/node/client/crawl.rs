@@ -56,7 +56,7 @@ impl Crawl {
 }
 
 #[test]
-fn b51_06_a_crawl_asks_no_node_before_its_interval_is_over() {
+fn b51_06_a_crawl_does_not_query_a_node_before_its_interval_is_over() {
     let mut stage = Stage::joined(60);
     for (index, host) in stage.hosts.values_mut().enumerate() {
         host.sample = Some(([0, 200, 1000, 21_600][index % 4], 3, vec![torrent(index), torrent(index + 1)]));
@@ -77,7 +77,7 @@ fn b51_06_a_crawl_asks_no_node_before_its_interval_is_over() {
 }
 
 #[test]
-fn b51_07_b51_11_a_crawl_leaves_alone_who_is_silent_or_does_not_know_the_query() {
+fn b51_07_b51_11_a_crawl_pauses_queries_to_nodes_that_are_silent_or_lack_the_method() {
     let mut stage = Stage::joined(60);
     let hosts: Vec<_> = stage.hosts.keys().copied().collect();
     for (index, host) in stage.hosts.values_mut().enumerate() {
@@ -104,7 +104,7 @@ fn b51_07_b51_11_a_crawl_leaves_alone_who_is_silent_or_does_not_know_the_query()
 }
 
 #[test]
-fn a_crawl_keeps_its_pace_and_waits_for_its_reader() {
+fn a_crawl_keeps_to_its_spacing_and_waits_for_its_reader() {
     let mut stage = Stage::joined(60);
     for (index, host) in stage.hosts.values_mut().enumerate() {
         host.sample = Some((0, 40, (0..40).map(|at| torrent(40 * index + at)).collect()));
@@ -132,7 +132,7 @@ fn a_crawl_keeps_its_pace_and_waits_for_its_reader() {
 }
 
 #[test]
-fn a_crawl_goes_on_with_the_nodes_it_had_once_a_disabled_family_is_enabled() {
+fn a_crawl_continues_with_its_nodes_when_a_disabled_family_is_enabled() {
     let mut stage = Stage::joined(60);
     stage.hosts.values_mut().for_each(|host| host.sample = Some((21_600, 0, Vec::new())));
     let mut crawl = Crawl::new(stage, CrawlOptions::default());
@@ -152,7 +152,7 @@ fn a_crawl_goes_on_with_the_nodes_it_had_once_a_disabled_family_is_enabled() {
 }
 
 #[test]
-fn a_crawl_that_is_stopped_leaves_nothing_under_way() {
+fn a_stopped_crawl_leaves_no_query_in_flight() {
     let mut stage = Stage::joined(60);
     stage.hosts.values_mut().for_each(|host| host.is_dead = true);
     let mut options = CrawlOptions::default();

@@ -75,7 +75,7 @@ fn l_04_dead_nodes_do_not_count_as_answers() {
 }
 
 #[test]
-fn l_05_no_host_is_asked_twice_in_one_lookup() {
+fn l_05_no_host_is_queried_twice_in_one_lookup() {
     let mut stage = Stage::joined(80);
     // Some hosts list every other host under a name of its own.
     for liar in 1..=10 {
@@ -94,7 +94,7 @@ fn l_05_no_host_is_asked_twice_in_one_lookup() {
 }
 
 #[test]
-fn all_twenty_nodes_of_a_generous_answer_are_looked_at() {
+fn all_twenty_nodes_of_a_long_answer_are_considered() {
     let mut stage = Stage::new(stage::config());
     (1..=60).for_each(|index| stage.host(index));
     stage.hosts.get_mut(&addr(1)).unwrap().is_listed = false;
@@ -114,7 +114,7 @@ fn all_twenty_nodes_of_a_generous_answer_are_looked_at() {
 }
 
 #[test]
-fn l_08_one_slow_host_delays_nobody() {
+fn l_08_one_slow_host_does_not_delay_a_lookup() {
     let mut stage = Stage::joined(60);
     let near = stage.closest_to(infohash(8));
     let slow = stage.hosts.get_mut(&near[0]).unwrap();
@@ -185,7 +185,7 @@ fn l_09_an_unreachable_host_fails_at_once() {
 }
 
 #[test]
-fn l_14_hosts_that_ignore_the_target_do_no_harm() {
+fn l_14_hosts_that_ignore_the_target_do_not_mislead_a_lookup() {
     let mut stage = Stage::joined(80);
     for index in 1..=80 {
         if index % 3 == 0 {
@@ -291,7 +291,7 @@ fn q_09_values_of_odd_lengths_are_skipped() {
 }
 
 #[test]
-fn a_peer_is_reported_once_whoever_names_it() {
+fn a_peer_is_reported_once_however_many_nodes_return_it() {
     let mut stage = Stage::joined(40);
     for host in stage.hosts.values_mut() {
         host.peers = vec![PEER.into(), ([78, 1, 1, 1], 1).into()];
@@ -302,7 +302,7 @@ fn a_peer_is_reported_once_whoever_names_it() {
 }
 
 #[test]
-fn peers_come_before_the_lookup_has_ended() {
+fn peers_are_reported_before_the_lookup_has_ended() {
     let mut stage = Stage::joined(40);
     let near = stage.closest_to(infohash(1));
     stage.hosts.get_mut(&near[7]).unwrap().peers = vec![PEER.into()];
@@ -335,7 +335,7 @@ fn two_lookups_of_one_target_do_not_disturb_each_other() {
 }
 
 #[test]
-fn a_ping_tells_who_answered_or_why_nobody_did() {
+fn a_ping_reports_the_id_or_the_reason_of_its_failure() {
     let mut stage = Stage::new(stage::config());
     (1..=3).for_each(|index| stage.host(index));
     stage.at(2).refuses = Some(201);

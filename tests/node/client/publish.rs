@@ -129,7 +129,7 @@ fn b44_27_a_value_counts_only_under_its_own_hash_and_ends_the_lookup() {
 }
 
 #[test]
-fn b44_29_the_highest_valid_seq_wins_and_every_version_is_told() {
+fn b44_29_the_highest_valid_seq_wins_and_every_newer_version_is_reported() {
     for order in [[1, 5, 3], [5, 3, 1], [3, 1, 5]] {
         let mut stage = Stage::joined(60);
         let nearest = closest(&stage, signed(1, VALUE).target());
@@ -186,7 +186,7 @@ fn b44_14_b44_30_b44_16_cas_goes_to_nodes_that_returned_data_only() {
 }
 
 #[test]
-fn nodes_that_were_left_behind_take_what_replaces_the_newest_version() {
+fn nodes_with_an_older_version_store_what_replaces_the_newest() {
     let mut stage = Stage::joined(60);
     let nearest = closest(&stage, signed(1, VALUE).target());
     give(&mut stage, &signed(1, b"3:old"), 8);
@@ -204,7 +204,7 @@ fn nodes_that_were_left_behind_take_what_replaces_the_newest_version() {
 }
 
 #[test]
-fn b44_14_a_put_that_is_to_replace_another_version_than_the_newest_is_sent_to_nobody() {
+fn b44_14_a_put_whose_cas_is_not_the_newest_version_is_not_sent() {
     let mut stage = Stage::joined(60);
     give(&mut stage, &signed(7, b"3:new"), 3);
     for cas in [6, 8] {
@@ -222,7 +222,7 @@ fn b44_14_a_put_that_is_to_replace_another_version_than_the_newest_is_sent_to_no
 }
 
 #[test]
-fn b44_13_a_node_that_refuses_the_very_item_it_holds_has_it_all_the_same() {
+fn b44_13_a_refusal_by_a_node_that_stores_the_same_item_counts_as_stored() {
     let mut stage = Stage::joined(60);
     let item = signed(4, VALUE);
     give(&mut stage, &item, 2);
@@ -237,7 +237,8 @@ fn b44_13_a_node_that_refuses_the_very_item_it_holds_has_it_all_the_same() {
 }
 
 #[test]
-fn b44_13_b44_14_b44_35_refusals_come_with_their_codes_and_those_of_no_version_spill_over() {
+fn b44_13_b44_14_b44_35_refusals_are_reported_by_code_and_only_those_unrelated_to_versions_move_on_to_farther_nodes()
+ {
     let mut stage = Stage::joined(60);
     let item = signed(4, VALUE);
     let nearest = closest(&stage, item.target());
@@ -252,7 +253,7 @@ fn b44_13_b44_14_b44_35_refusals_come_with_their_codes_and_those_of_no_version_s
 }
 
 #[test]
-fn b44_13_where_nodes_hold_another_version_nobody_farther_gets_the_put() {
+fn b44_13_a_put_that_is_refused_because_of_another_version_is_not_sent_to_farther_nodes() {
     for (code, cas) in [(302, None), (301, Some(3))] {
         let mut stage = Stage::joined(60);
         let item = signed(4, VALUE);
@@ -269,7 +270,7 @@ fn b44_13_where_nodes_hold_another_version_nobody_farther_gets_the_put() {
 }
 
 #[test]
-fn b44_17_a_put_that_is_older_than_what_one_node_holds_is_sent_to_nobody() {
+fn b44_17_a_put_that_is_older_than_a_stored_version_is_not_sent() {
     let mut stage = Stage::joined(60);
     let stale = signed(4, VALUE);
     let nearest = closest(&stage, stale.target());
@@ -284,7 +285,7 @@ fn b44_17_a_put_that_is_older_than_what_one_node_holds_is_sent_to_nobody() {
 }
 
 #[test]
-fn b44_13_a_put_of_another_value_under_a_number_that_is_taken_is_sent_to_nobody() {
+fn b44_13_a_put_of_another_value_with_a_stored_sequence_number_is_not_sent() {
     let (first, second) = (signed(5, b"1:A"), signed(5, b"1:B"));
     let conflict = Some(PutObstacle::Conflict { seq: 5 });
     // Put by this node before; by another one; found by this node before.
@@ -330,7 +331,7 @@ fn a_put_stops_at_the_first_node_that_holds_something_newer() {
 }
 
 #[test]
-fn b44_29_a_get_and_the_look_before_a_put_wait_for_the_closest_until_they_time_out() {
+fn b44_29_a_get_and_the_lookup_before_a_put_wait_for_the_closest_until_they_time_out() {
     let (old, new) = (signed(3, b"3:old"), signed(9, b"3:new"));
     let stage = || {
         let mut stage = Stage::joined(60);
@@ -378,7 +379,7 @@ fn a_put_is_not_reported_as_stored_nowhere_while_nodes_may_confirm_it() {
 }
 
 #[test]
-fn a_put_of_what_cannot_change_uses_the_tokens_of_an_earlier_lookup() {
+fn a_put_of_an_immutable_item_uses_the_tokens_of_an_earlier_lookup() {
     let mut stage = Stage::joined(60);
     let item = Item::immutable(VALUE).unwrap();
     assert_eq!(put(&mut stage, &item, None).acknowledged, 8);
@@ -389,7 +390,7 @@ fn a_put_of_what_cannot_change_uses_the_tokens_of_an_earlier_lookup() {
 }
 
 #[test]
-fn a_put_of_what_can_change_asks_the_nodes_of_an_earlier_lookup_again() {
+fn a_put_of_a_mutable_item_queries_the_nodes_of_an_earlier_lookup_again() {
     for cas in [None, Some(1)] {
         let mut stage = Stage::joined(60);
         give(&mut stage, &signed(1, VALUE), 8);
@@ -408,7 +409,7 @@ fn a_put_of_what_can_change_asks_the_nodes_of_an_earlier_lookup_again() {
 }
 
 #[test]
-fn b44_14_a_put_with_cas_knows_what_was_stored_since_the_last_lookup() {
+fn b44_14_a_put_with_cas_sees_what_was_stored_since_the_last_lookup() {
     let mut stage = Stage::joined(60);
     give(&mut stage, &signed(1, VALUE), 7);
     let (_, report) = get_mutable(&mut stage);
@@ -420,7 +421,7 @@ fn b44_14_a_put_with_cas_knows_what_was_stored_since_the_last_lookup() {
 }
 
 #[test]
-fn b44_21_a_node_that_asks_for_a_seq_gets_one_if_that_is_wished() {
+fn b44_21_a_node_that_requires_a_seq_receives_one_if_configured() {
     for wished in [false, true] {
         let mut config = config();
         config.retry_with_seq = wished;
@@ -458,7 +459,7 @@ fn e_30_b44_09_the_longest_item_is_put_whole_whatever_its_other_fields() {
 }
 
 #[test]
-fn b44_31_b46_03_a_kept_item_is_put_again_every_hour_until_it_is_stopped() {
+fn b44_31_b46_03_a_publication_is_put_every_hour_until_it_is_stopped() {
     let mut stage = Stage::joined(60);
     let item = signed(1, VALUE);
     let kept = stage.act(|node, now| node.start_publishing(now, &item)).unwrap();
@@ -485,7 +486,7 @@ fn b44_31_b46_03_a_kept_item_is_put_again_every_hour_until_it_is_stopped() {
 }
 
 #[test]
-fn b44_32_a_round_is_spared_where_more_than_eight_hold_the_item_and_all_of_the_closest() {
+fn b44_32_a_republish_sends_no_put_where_more_than_eight_nodes_and_all_of_the_closest_store_the_item() {
     let item = signed(1, VALUE);
     let all_but = |missing: usize| {
         let mut stage = Stage::joined(60);
@@ -533,7 +534,7 @@ fn b44_32_copies_of_another_value_under_the_same_number_do_not_count() {
 }
 
 #[test]
-fn b44_32_copies_of_an_older_version_do_not_count_though_the_newest_is_another_than_ours() {
+fn b44_32_copies_of_an_older_version_do_not_count_when_a_newer_one_is_found() {
     let item = signed(5, VALUE);
     // All hold an older one, but for one that conflicts with ours. It says so first, in the midst, or last.
     for (rank, delay) in (8..16).flat_map(|rank| (0..8).map(move |delay| (rank, delay))) {
@@ -562,7 +563,7 @@ fn b44_32_eight_copies_are_not_enough() {
 }
 
 #[test]
-fn b44_33_b46_03_what_was_found_can_be_kept_up_by_anybody_with_its_own_signature() {
+fn b44_33_b46_03_a_found_item_can_be_republished_by_any_node_with_its_original_signature() {
     let mut stage = Stage::joined(60);
     let item = signed(6, VALUE);
     give(&mut stage, &item, 2);
@@ -574,7 +575,7 @@ fn b44_33_b46_03_what_was_found_can_be_kept_up_by_anybody_with_its_own_signature
 }
 
 #[test]
-fn a_kept_item_is_replaced_by_a_newer_one_and_never_by_an_older_one() {
+fn a_publication_is_replaced_by_a_newer_version_and_never_by_an_older_one() {
     let mut stage = Stage::joined(60);
     let kept = stage.act(|node, now| node.start_publishing(now, &signed(5, VALUE))).unwrap();
     assert_eq!(stage.act(|node, now| node.start_publishing(now, &signed(5, VALUE))), Ok(kept));
@@ -589,7 +590,7 @@ fn a_kept_item_is_replaced_by_a_newer_one_and_never_by_an_older_one() {
 }
 
 #[test]
-fn a_kept_item_that_somebody_replaced_is_put_no_more_and_says_so() {
+fn a_publication_that_was_superseded_stops_and_reports_it() {
     let mut stage = Stage::joined(60);
     stage.act(|node, now| node.start_publishing(now, &signed(5, VALUE))).unwrap();
     stage.run(secs(60));
@@ -602,7 +603,7 @@ fn a_kept_item_that_somebody_replaced_is_put_no_more_and_says_so() {
 }
 
 #[test]
-fn the_memory_for_items_of_our_own_is_bounded_and_reported_lookups_make_room() {
+fn the_memory_for_own_items_is_bounded_and_completed_lookups_free_theirs() {
     let mut limits: Limits = limits();
     (limits.own_items, limits.own_chunks, limits.publications) = (3, 24, 3);
     let mut stage = joined_with(config(), &limits, 20);
@@ -631,7 +632,7 @@ fn the_memory_for_items_of_our_own_is_bounded_and_reported_lookups_make_room() {
 }
 
 #[test]
-fn items_that_are_kept_up_leave_a_quarter_of_the_memory_to_lookups() {
+fn publications_leave_a_quarter_of_the_memory_to_lookups() {
     let item = |index: u8, len: usize| {
         let value = vec![index; len];
         Item::immutable(&[format!("{len}:").as_bytes(), &value].concat()).unwrap()
@@ -663,7 +664,7 @@ fn items_that_are_kept_up_leave_a_quarter_of_the_memory_to_lookups() {
 }
 
 #[test]
-fn a_hundred_items_of_a_thousand_bytes_are_kept_up_by_the_default_limits() {
+fn the_default_limits_have_room_for_a_hundred_publications_of_a_thousand_bytes() {
     let mut stage = joined_with(config(), &Limits::default(), 40);
     for index in 0..100_u8 {
         let item = Item::immutable(&[&b"996:"[..], &[index; 996]].concat()).unwrap();
@@ -677,7 +678,7 @@ fn a_hundred_items_of_a_thousand_bytes_are_kept_up_by_the_default_limits() {
 }
 
 #[test]
-fn an_item_that_is_kept_up_changes_within_its_own_share() {
+fn a_publication_changes_within_its_own_share_of_memory() {
     let mut limits: Limits = limits();
     (limits.own_items, limits.own_chunks, limits.publications) = (4, 32, 4);
     let mut stage = joined_with(config(), &limits, 20);
@@ -694,7 +695,7 @@ fn an_item_that_is_kept_up_changes_within_its_own_share() {
 }
 
 #[test]
-fn what_others_put_to_us_is_found_at_once() {
+fn an_item_in_the_own_store_is_found_at_once() {
     let mut stage = Stage::joined(30);
     let item = Item::immutable(VALUE).unwrap();
     store(&mut stage, addr(900), &item);
@@ -705,7 +706,7 @@ fn what_others_put_to_us_is_found_at_once() {
 }
 
 #[test]
-fn a_single_node_is_asked_and_put_to() {
+fn a_get_and_a_put_can_address_a_single_node() {
     let mut stage = Stage::joined(30);
     let item = signed(1, VALUE);
     let mut options = LookupOptions::default();

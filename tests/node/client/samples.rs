@@ -31,7 +31,7 @@ fn done(lone: &mut Lone, query: QueryId) -> Result<Sample, QueryError> {
 }
 
 #[test]
-fn b51_01_a_query_of_ours_tells_all_that_came_back() {
+fn b51_01_a_query_for_a_sample_reports_every_field_of_the_answer() {
     let mut lone = Lone::new(config());
     let nodes =
         node_list(&[(spread(7), addr(7)), (spread(8), addr(8)), (spread(9), "10.0.0.1:7".parse().unwrap())]);
@@ -48,7 +48,7 @@ fn b51_01_a_query_of_ours_tells_all_that_came_back() {
 }
 
 #[test]
-fn b51_03_an_interval_or_a_number_out_of_range_is_held_to_it() {
+fn b51_03_an_interval_or_a_number_out_of_range_is_clamped() {
     let mut lone = Lone::new(config());
     for (interval, num, expected) in
         [("21601", "5", (21_600, 5)), ("-5", "-5", (0, 0)), ("9999999999", "9999999999", (21_600, u32::MAX))]
@@ -60,7 +60,7 @@ fn b51_03_an_interval_or_a_number_out_of_range_is_held_to_it() {
 }
 
 #[test]
-fn b51_07_b51_11_an_answer_without_samples_is_told_apart_and_its_nodes_are_kept() {
+fn b51_07_b51_11_an_answer_without_samples_is_distinguished_and_its_nodes_are_used() {
     let mut lone = Lone::new(config());
     let nodes = node_list(&[(spread(7), addr(7))]);
     let (query, result) = ask_one(&mut lone, b"", &nodes);
@@ -78,7 +78,7 @@ fn b51_07_b51_11_an_answer_without_samples_is_told_apart_and_its_nodes_are_kept(
 }
 
 #[test]
-fn b51_08_samples_of_a_broken_length_are_dropped_and_the_nodes_kept() {
+fn b51_08_samples_of_an_invalid_length_are_dropped_and_the_nodes_used() {
     let mut lone = Lone::new(config());
     let nodes = node_list(&[(spread(7), addr(7))]);
     let fields = join(&[b"8:intervali60e", &nodes, b"3:numi2e7:samples41:x", &[5; 40]]);
@@ -89,7 +89,7 @@ fn b51_08_samples_of_a_broken_length_are_dropped_and_the_nodes_kept() {
 }
 
 #[test]
-fn queries_for_samples_have_their_own_room_and_end_each_once() {
+fn queries_for_samples_have_their_own_limit_and_each_ends_once() {
     let mut limits = common::raw::limits();
     limits.samplings = 2;
     let mut lone = Lone::with_limits(config(), &limits);

@@ -28,7 +28,7 @@ fn is_get(sent: &stage::Sent) -> bool {
 /// Transmission, aria2, KTorrent and librqbit ignore `get`.
 #[cfg(feature = "items")]
 #[test]
-fn who_ignores_items_stays_in_the_table_and_is_asked_for_them_seldom() {
+fn a_node_that_ignores_item_queries_stays_in_the_table_and_rarely_receives_them() {
     let mut stage = Stage::joined(30);
     let known = table(&stage);
     stage.hosts.values_mut().for_each(|host| host.ignores_items = true);
@@ -57,7 +57,7 @@ fn who_ignores_items_stays_in_the_table_and_is_asked_for_them_seldom() {
 
 #[cfg(feature = "items")]
 #[test]
-fn an_item_is_found_and_put_among_many_who_ignore_such_queries() {
+fn an_item_is_found_and_put_among_many_nodes_that_ignore_item_queries() {
     let mut stage = Stage::joined(60);
     for index in 1..=60 {
         stage.at(index).ignores_items = index % 5 != 0;
@@ -72,7 +72,7 @@ fn an_item_is_found_and_put_among_many_who_ignore_such_queries() {
 }
 
 #[test]
-fn what_was_sent_twice_follows_in_its_own_time() {
+fn repetitions_to_a_silent_node_are_a_second_apart_after_the_first() {
     let mut stage = Stage::joined(60);
     let silent = stage.closest_to(infohash(1))[0];
     stage.at_addr(silent).is_dead = true;
@@ -102,7 +102,7 @@ fn a_lookup_costs_a_silent_node_no_more_than_one_failure() {
 
 /// All of the table has failed twice and is taken for bad, while somebody else shows that our link is up.
 #[test]
-fn l_04_a_lookup_that_knows_anybody_asks_somebody() {
+fn l_04_a_lookup_with_any_candidate_queries_one() {
     let mut stage = Stage::joined(12);
     stage.hosts.values_mut().for_each(|host| host.is_dead = true);
     let bad = |stage: &Stage| -> usize { stage.node.buckets(Family::V4).map(|bucket| bucket.bad).sum() };

@@ -45,7 +45,7 @@ fn talk(node: &mut Node, now: &mut Instant, lookup: LookupId, time: Duration) ->
 /// The walk whose tokens serve an announce in one family was also taken, as the one reported
 /// longest ago, for the other family.
 #[test]
-fn t_08_tokens_in_one_family_only_do_not_give_one_slot_to_both() {
+fn t_08_tokens_in_only_one_family_do_not_skip_the_lookup_in_the_other() {
     let mut now = Instant::from_micros(1);
     let mut limits = Limits::default();
     limits.lookups = 2;
@@ -63,7 +63,7 @@ fn t_08_tokens_in_one_family_only_do_not_give_one_slot_to_both() {
 }
 
 #[test]
-fn a_lookup_that_waits_for_a_slot_goes_on_when_a_completion_is_polled() {
+fn a_lookup_that_waits_for_a_slot_continues_when_a_completion_is_polled() {
     let mut config = Config::default();
     config.ipv6 = false;
     let mut limits = Limits::default();

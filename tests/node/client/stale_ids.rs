@@ -69,7 +69,7 @@ fn every_lookup_has_an_id_of_its_own() {
 }
 
 #[test]
-fn a_cancelled_lookup_is_silent_and_leaves_nothing_behind() {
+fn a_cancelled_lookup_reports_nothing_and_frees_all_it_used() {
     let mut stage = Stage::joined(40);
     stage.hosts.values_mut().for_each(|host| host.peers = vec![addr(99)]);
     let asked = stage.now;
@@ -100,7 +100,7 @@ fn a_lookup_can_be_cancelled_before_its_first_query_and_after_its_last() {
 }
 
 #[test]
-fn a_cancelled_bootstrap_does_not_end_house_keeping() {
+fn a_cancelled_bootstrap_does_not_end_maintenance() {
     let mut stage = Stage::joined(20);
     let lookup = stage.act(|node, now| node.bootstrap(now).unwrap());
     assert!(stage.node.cancel(lookup));
@@ -111,7 +111,7 @@ fn a_cancelled_bootstrap_does_not_end_house_keeping() {
 }
 
 #[test]
-fn a_cancelled_lookup_takes_the_peers_with_it_that_were_not_polled() {
+fn a_cancelled_lookup_discards_its_peers_that_were_not_polled() {
     let mut stage = Stage::joined(40);
     stage.hosts.values_mut().for_each(|host| host.peers = vec![addr(99)]);
     let first = get_peers(&mut stage, 1);
@@ -138,7 +138,7 @@ fn a_cancelled_lookup_that_waited_for_contacts_stays_cancelled() {
 }
 
 #[test]
-fn the_id_of_a_query_is_void_when_it_has_ended() {
+fn the_id_of_a_query_is_invalid_after_its_end() {
     let mut stage = Stage::joined(10);
     let ping = stage.act(|node, now| node.ping(now, addr(1)).unwrap());
     stage.run(secs(1));
@@ -172,7 +172,7 @@ fn a_completed_query_that_is_not_polled_can_be_cancelled_and_is_not_lost() {
 }
 
 #[test]
-fn completions_wait_for_whoever_polls_late() {
+fn completions_wait_until_they_are_polled() {
     let mut limits = stage::limits();
     limits.events = 1;
     let mut stage = Stage::with_limits(stage::config(), &limits);
@@ -234,7 +234,7 @@ fn too_many_queries_are_refused_until_one_has_ended() {
 }
 
 #[test]
-fn lookups_share_a_short_supply_of_queries() {
+fn lookups_share_a_small_number_of_query_slots() {
     let mut limits = stage::limits();
     limits.inflight = 3;
     let mut stage = Stage::with_limits(stage::config(), &limits);
@@ -250,7 +250,7 @@ fn lookups_share_a_short_supply_of_queries() {
 }
 
 #[test]
-fn a_thousand_lookups_cancelled_at_random_moments_leave_nothing_behind() {
+fn a_thousand_lookups_cancelled_at_random_moments_leak_nothing() {
     let mut stage = Stage::joined(60);
     for index in 1..=60 {
         stage.at(index).is_dead = index % 4 == 0;

@@ -49,7 +49,7 @@ fn e_20_an_answer_from_another_host_or_port_is_not_used() {
 }
 
 #[test]
-fn e_20_a_second_answer_to_one_query_is_a_stray() {
+fn e_20_a_second_answer_to_a_query_is_unsolicited() {
     let mut stage = Stage::joined(20);
     stage.act(|node, now| node.ping(now, addr(3)).unwrap());
     let sent = stage.sent.last().unwrap().clone();
@@ -73,7 +73,7 @@ fn f_01_transaction_ids_cannot_be_guessed_from_those_before() {
 }
 
 #[test]
-fn f_06_nodes_that_others_list_are_not_known_before_they_answer() {
+fn f_06_nodes_that_others_list_are_not_in_the_table_before_they_answer() {
     let mut stage = Stage::new(stage::config());
     stage.host(1);
     stage.at(1).lists = Some((100..108).map(|index| (id(index), addr(index))).collect());
@@ -87,7 +87,7 @@ fn f_06_nodes_that_others_list_are_not_known_before_they_answer() {
 }
 
 #[test]
-fn r_15_one_host_under_many_invented_ids_gets_one_place_at_most() {
+fn r_15_one_host_with_many_invented_ids_has_one_entry_at_most() {
     let mut stage = Stage::joined(30);
     stage.host(900);
     for index in 1..=30 {
@@ -104,7 +104,7 @@ fn r_15_one_host_under_many_invented_ids_gets_one_place_at_most() {
 }
 
 #[test]
-fn b5_10_r_14_our_own_query_that_comes_back_shows_our_own_address() {
+fn b5_10_r_14_our_own_query_that_returns_reveals_our_own_address() {
     let mut stage = Stage::joined(30);
     let own = stage.node.id(Family::V4);
     // Somebody lists our own address under an invented id.
@@ -129,7 +129,7 @@ fn b5_10_r_14_our_own_query_that_comes_back_shows_our_own_address() {
 }
 
 #[test]
-fn r_14_q_19_anybody_can_write_our_id_into_a_query() {
+fn r_14_q_19_a_query_with_our_id_proves_nothing() {
     let mut stage = Stage::joined(30);
     let own = stage.node.id(Family::V4);
     let victim = stage.node.nodes(Family::V4).next().unwrap().addr;
@@ -159,7 +159,7 @@ fn l_07_one_liar_does_not_hide_the_peers() {
 }
 
 #[test]
-fn l_07_several_liars_do_not_crowd_out_everybody_else() {
+fn l_07_several_liars_do_not_displace_all_other_candidates() {
     for liars in 2..=6 {
         let mut stage = Stage::joined(300);
         let near = stage.closest_to(infohash(4));
@@ -182,7 +182,7 @@ fn l_07_several_liars_do_not_crowd_out_everybody_else() {
 }
 
 #[test]
-fn l_07_an_answer_under_another_id_is_not_used() {
+fn l_07_an_answer_with_another_id_is_not_used() {
     let mut stage = Stage::joined(40);
     let near = stage.closest_to(infohash(6));
     let liar = stage.hosts.get_mut(&near[0]).unwrap();
@@ -197,7 +197,7 @@ fn l_07_an_answer_under_another_id_is_not_used() {
 }
 
 #[test]
-fn l_07_false_listings_are_not_held_against_the_host() {
+fn l_07_a_host_that_was_listed_with_a_false_id_is_not_penalised() {
     let mut stage = Stage::joined(300);
     let near = stage.closest_to(infohash(4));
     assert!(stage.node.nodes(Family::V4).all(|node| node.addr != near[0]), "not found by way of the table");
@@ -217,7 +217,7 @@ fn l_07_false_listings_are_not_held_against_the_host() {
 }
 
 #[test]
-fn b5_10_our_own_id_and_reserved_addresses_are_not_asked() {
+fn b5_10_our_own_id_and_reserved_addresses_are_not_queried() {
     let mut stage = Stage::joined(20);
     let own = stage.node.id(Family::V4);
     let near = stage.closest_to(infohash(1));

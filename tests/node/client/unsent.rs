@@ -30,7 +30,7 @@ fn closest(byte: u8, count: usize) -> BTreeSet<SocketAddr> {
 
 /// A firewall, or a table of connections that is full.
 #[test]
-fn a_system_that_refuses_every_third_datagram_costs_an_announce_no_holder() {
+fn an_announce_reaches_all_nodes_though_every_third_send_fails() {
     let mut stage = Stage::joined(100);
     let before = known(&stage);
     stage.refuses = 33;
@@ -48,7 +48,7 @@ fn a_system_that_refuses_every_third_datagram_costs_an_announce_no_holder() {
 }
 
 #[test]
-fn a_query_is_tried_four_times_ever_later_and_then_fails() {
+fn a_query_is_tried_four_times_with_growing_pauses_and_then_fails() {
     let mut stage = Stage::new(config());
     stage.host(1);
     stage.refuses = 100;
@@ -78,7 +78,7 @@ fn a_query_is_tried_four_times_ever_later_and_then_fails() {
 }
 
 #[test]
-fn before_there_is_a_network_it_tries_every_few_seconds_and_then_joins() {
+fn without_a_network_a_node_tries_every_few_seconds_until_it_joins() {
     for (outage, tries, longest) in [(50, 8..20, 7), (3600, 200..300, 17)] {
         let mut stage = Stage::new(config());
         (1..=60).for_each(|index| stage.host(index));
@@ -93,7 +93,7 @@ fn before_there_is_a_network_it_tries_every_few_seconds_and_then_joins() {
 }
 
 #[test]
-fn a_node_that_knows_many_sends_little_while_it_cannot_and_loses_nobody() {
+fn a_node_whose_sends_fail_sends_little_and_keeps_its_table() {
     let mut stage = Stage::joined(100);
     let before = known(&stage);
     stage.refuses = 100;
@@ -107,7 +107,7 @@ fn a_node_that_knows_many_sends_little_while_it_cannot_and_loses_nobody() {
 }
 
 #[test]
-fn a_kept_announce_that_could_not_be_sent_is_repeated_at_once_when_there_is_a_network() {
+fn an_announcement_that_could_not_be_sent_is_repeated_at_once_when_the_network_is_back() {
     // Shorter and longer than the silence after which the link counts as down.
     for outage in [30, 300] {
         let mut stage = Stage::joined(100);
@@ -123,7 +123,7 @@ fn a_kept_announce_that_could_not_be_sent_is_repeated_at_once_when_there_is_a_ne
 
 /// Where some destinations have no route, nothing is wrong with the others.
 #[test]
-fn a_destination_without_a_route_makes_no_outage() {
+fn a_destination_without_a_route_is_not_an_outage() {
     let mut stage = Stage::joined(20);
     let sent = stage.sent.len();
     for _ in 0..60 {

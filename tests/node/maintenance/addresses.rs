@@ -53,7 +53,7 @@ fn share(lones: &mut [Lone; 2]) -> usize {
 }
 
 #[test]
-fn b45_11_what_was_announced_to_one_address_is_told_at_the_others_as_long_as_it_is_renewed() {
+fn b45_11_a_peer_announced_at_one_address_is_returned_at_the_others_while_it_is_renewed() {
     let mut lones = two_that_share();
     let (leech, seed) = (socket("99.0.0.1:6881"), socket("99.0.1.1:6881"));
     for _ in 0..3 {
@@ -74,7 +74,7 @@ fn b45_11_what_was_announced_to_one_address_is_told_at_the_others_as_long_as_it_
 }
 
 #[test]
-fn b45_11_a_handed_peer_meets_the_same_limits_as_an_announced_one() {
+fn b45_11_a_shared_peer_is_subject_to_the_same_limits_as_an_announced_one() {
     let infohash = InfoHash::from_bytes(TARGET);
     let mut config = common::raw::config();
     config.ipv6 = false;
@@ -139,7 +139,7 @@ mod items {
     }
 
     #[test]
-    fn b45_11_what_was_put_to_one_address_is_found_at_the_others_as_long_as_it_is_renewed() {
+    fn b45_11_an_item_put_at_one_address_is_returned_at_the_others_while_it_is_renewed() {
         let mut lones = two_that_share();
         let (first, second) = (signed(1, b"3:one"), signed(2, b"3:two"));
         let fixed = Item::immutable(b"5:fixed").unwrap();
@@ -161,7 +161,7 @@ mod items {
     }
 
     #[test]
-    fn b45_11_a_handed_item_never_replaces_a_newer_one() {
+    fn b45_11_a_shared_item_never_replaces_a_newer_one() {
         let mut lone = Lone::new(common::raw::unhurried());
         let now = lone.now;
         let mut store = |item: &Item| lone.node.store_item(now, item, addr(900));
@@ -182,7 +182,7 @@ mod items {
     }
 
     #[test]
-    fn b45_11_whoever_fills_one_address_gives_way_first_at_the_others_too() {
+    fn b45_11_a_source_that_fills_the_store_at_one_address_is_evicted_first_at_the_others_too() {
         let mut limits = limits();
         (limits.items, limits.item_chunks) = (8, 64);
         let mut lone = Lone::with_limits(common::raw::unhurried(), &limits);
@@ -224,7 +224,7 @@ fn two_adapters() -> Option<[dht_proto::net::Dht; 2]> {
 
 #[cfg(feature = "net")]
 #[test]
-fn b45_03_b45_05_two_adapters_answer_each_from_its_own_socket_under_its_own_id_and_tokens() {
+fn b45_03_b45_05_two_adapters_answer_each_from_its_own_socket_with_its_own_id_and_tokens() {
     let Some(dhts) = two_adapters() else { return };
     let stranger = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     stranger.set_read_timeout(Some(common::net::PATIENCE)).unwrap();
@@ -257,7 +257,7 @@ fn b45_03_b45_05_two_adapters_answer_each_from_its_own_socket_under_its_own_id_a
 
 #[cfg(feature = "net")]
 #[test]
-fn b45_11_a_program_hands_what_one_adapter_was_told_to_another() {
+fn b45_11_a_program_shares_what_one_adapter_stored_with_another() {
     use dht_proto::net::{CallError, NetEvent};
 
     let Some([told, other]) = two_adapters() else { return };
@@ -290,7 +290,7 @@ fn b45_11_a_program_hands_what_one_adapter_was_told_to_another() {
 
 #[cfg(feature = "tokio")]
 #[tokio::test]
-async fn b45_11_a_task_hands_over_what_another_adapter_was_told() {
+async fn b45_11_a_task_shares_what_another_adapter_stored() {
     use dht_proto::net::Dht;
 
     let builder = Dht::builder().config(common::local_config()).limits(common::net::limits());

@@ -35,7 +35,7 @@ fn holds(stage: &Stage, index: usize) -> bool {
 }
 
 #[test]
-fn r_12_b45_09_a_newborn_looks_up_its_own_id_and_is_ready() {
+fn r_12_b45_09_a_new_node_looks_up_its_own_id_and_is_ready() {
     let mut stage = newborn(50);
     assert!(!stage.node.is_ready(Family::V4));
     stage.run(ms(10));
@@ -75,7 +75,7 @@ fn c_10_a_user_may_bootstrap_too() {
 }
 
 #[test]
-fn r_19_bootstrap_hosts_are_not_kept_once_another_node_is_known() {
+fn r_19_bootstrap_hosts_leave_the_table_once_another_node_is_known() {
     for (hosts, most) in [(100, 0), (20, 15)] {
         let mut stage = newborn(hosts);
         for index in [1, 2] {
@@ -92,7 +92,7 @@ fn r_19_bootstrap_hosts_are_not_kept_once_another_node_is_known() {
 }
 
 #[test]
-fn a_bootstrap_host_that_is_to_be_a_node_enters_the_table_like_any_other() {
+fn a_bootstrap_host_that_is_added_as_a_node_enters_the_table() {
     let mut stage = Stage::new(stage::config());
     (1..=3).for_each(|index| stage.host(index));
     for (index, kind) in [(1, BootstrapKind::Router), (2, BootstrapKind::Node), (3, BootstrapKind::Node)] {
@@ -113,7 +113,7 @@ fn a_bootstrap_host_that_is_to_be_a_node_enters_the_table_like_any_other() {
 }
 
 #[test]
-fn a_bootstrap_host_that_is_added_while_a_bootstrap_fails_is_asked_at_once() {
+fn a_bootstrap_host_that_is_added_while_a_bootstrap_fails_is_queried_at_once() {
     for kind in [BootstrapKind::Router, BootstrapKind::Node] {
         let mut stage = Stage::new(stage::config());
         (1..=40).for_each(|index| stage.host(index));
@@ -136,7 +136,7 @@ fn a_bootstrap_host_that_is_added_while_a_bootstrap_fails_is_asked_at_once() {
 }
 
 #[test]
-fn a_first_node_is_asked_at_once_whatever_failed_before() {
+fn a_first_node_is_queried_at_once_after_a_failed_bootstrap() {
     let mut stage = newborn(30);
     for index in [1, 2] {
         stage.at(index).is_dead = true;
@@ -153,7 +153,7 @@ fn a_first_node_is_asked_at_once_whatever_failed_before() {
 }
 
 #[test]
-fn who_asks_to_join_anew_while_a_bootstrap_fails_does_not_wait_for_the_next_one() {
+fn a_request_to_rejoin_while_a_bootstrap_fails_starts_another_at_once() {
     let mut stage = newborn(30);
     for index in [1, 2] {
         stage.at(index).is_dead = true;
@@ -170,7 +170,7 @@ fn who_asks_to_join_anew_while_a_bootstrap_fails_does_not_wait_for_the_next_one(
 }
 
 #[test]
-fn known_liars_do_not_end_bootstrap_for_ever() {
+fn nodes_that_were_found_lying_do_not_end_bootstrap_for_ever() {
     let mut stage = Stage::new(stage::config());
     (1..=60).for_each(|index| stage.host(index));
     let own = stage.node.id(Family::V4);
@@ -193,14 +193,14 @@ fn known_liars_do_not_end_bootstrap_for_ever() {
 }
 
 #[test]
-fn r_19_bootstrap_hosts_that_others_list_are_not_kept_either() {
+fn r_19_bootstrap_hosts_that_others_list_do_not_enter_the_table_either() {
     let mut stage = newborn(40);
     stage.run(secs(600));
     assert!(!holds(&stage, 1) && !holds(&stage, 2));
 }
 
 #[test]
-fn r_19_a_bootstrap_host_that_is_all_we_know_is_kept_but_never_passed_on() {
+fn r_19_a_bootstrap_host_that_is_the_only_known_node_is_kept_but_never_listed() {
     let mut stage = newborn(2);
     stage.at(2).is_dead = true;
     stage.run(secs(30));
@@ -212,7 +212,7 @@ fn r_19_a_bootstrap_host_that_is_all_we_know_is_kept_but_never_passed_on() {
 }
 
 #[test]
-fn r_19_a_bootstrap_host_that_asks_us_does_not_enter_the_table() {
+fn r_19_a_bootstrap_host_that_queries_us_does_not_enter_the_table() {
     let mut stage = newborn(40);
     stage.run(secs(60));
     let begun = stage.now;
@@ -225,7 +225,7 @@ fn r_19_a_bootstrap_host_that_asks_us_does_not_enter_the_table() {
 }
 
 #[test]
-fn r_19_a_node_that_is_named_a_bootstrap_host_later_leaves_the_table() {
+fn r_19_a_node_that_is_later_added_as_a_bootstrap_host_leaves_the_table() {
     let mut stage = Stage::joined(40);
     let known = stage.node.nodes(Family::V4).next().unwrap().addr;
     stage.act(|node, now| node.add_bootstrap(now, known, BootstrapKind::Router).unwrap());
@@ -243,7 +243,7 @@ fn r_19_a_node_that_is_named_a_bootstrap_host_later_leaves_the_table() {
 }
 
 #[test]
-fn l_12_a_bootstrap_that_nobody_answers_is_retried_ever_more_seldom() {
+fn l_12_a_bootstrap_without_answers_is_retried_after_growing_pauses() {
     let mut stage = newborn(20);
     let begun = stage.now;
     stage.hosts.values_mut().for_each(|host| host.is_dead = true);
@@ -261,7 +261,7 @@ fn l_12_a_bootstrap_that_nobody_answers_is_retried_ever_more_seldom() {
 }
 
 #[test]
-fn l_12_a_table_of_few_nodes_is_filled_up_from_time_to_time() {
+fn l_12_a_table_of_few_nodes_is_refilled_from_time_to_time() {
     let mut stage = newborn(20);
     stage.run(secs(3600));
     let count = bootstraps(&stage).len();
@@ -272,7 +272,7 @@ fn l_12_a_table_of_few_nodes_is_filled_up_from_time_to_time() {
 }
 
 #[test]
-fn one_dead_bootstrap_host_of_two_does_no_harm() {
+fn a_node_bootstraps_though_one_of_two_hosts_is_dead() {
     let mut stage = newborn(40);
     stage.at(1).is_dead = true;
     stage.run(secs(20));
@@ -292,7 +292,7 @@ fn nodes_behind_a_second_hop_are_found() {
 }
 
 #[test]
-fn a_bootstrap_host_that_lists_itself_us_and_the_same_node_twice_does_no_harm() {
+fn a_bootstrap_host_may_list_itself_us_and_the_same_node_twice() {
     let mut stage = newborn(20);
     let own = stage.node.id(Family::V4);
     let lists = vec![(id(1), addr(1)), (own, addr(777)), (id(3), addr(3)), (id(3), addr(3))];
@@ -304,7 +304,7 @@ fn a_bootstrap_host_that_lists_itself_us_and_the_same_node_twice_does_no_harm() 
 }
 
 #[test]
-fn a_node_without_bootstrap_hosts_waits_in_peace() {
+fn a_node_without_bootstrap_hosts_sends_nothing() {
     let mut stage = Stage::new(stage::config());
     stage.run(secs(7200));
     assert_eq!((stage.sent.len(), stage.events.len()), (0, 0));
@@ -344,7 +344,7 @@ fn bootstrap_addresses_are_checked_and_counted() {
 }
 
 #[test]
-fn a_bootstrap_host_that_is_removed_makes_room_and_is_not_asked() {
+fn a_removed_bootstrap_host_frees_its_slot_and_is_not_queried() {
     let mut stage = Stage::new(stage::config());
     for index in 1..=32 {
         stage.act(|node, now| node.add_bootstrap(now, addr(index), BootstrapKind::Node).unwrap());
@@ -391,7 +391,7 @@ fn c_19_a_lookup_waits_for_a_node_that_answers_a_ping_as_well() {
 }
 
 #[test]
-fn a_lookup_that_finds_nobody_to_ask_ends_with_an_empty_report() {
+fn a_lookup_without_candidates_ends_with_an_empty_report() {
     let mut stage = Stage::new(stage::config());
     let begun = stage.now;
     let first = stage.act(|node, now| node.get_peers(now, infohash(1)).unwrap());
@@ -437,7 +437,7 @@ fn r_13_saved_nodes_are_unverified_until_they_answer() {
 }
 
 #[test]
-fn many_nodes_that_answer_at_once_do_not_make_up_for_the_search_of_our_neighbours() {
+fn a_node_looks_up_its_neighbours_even_if_many_nodes_answer_at_once() {
     let mut stage = Stage::new(stage::config());
     (1..=60).for_each(|index| stage.host(index));
     for index in 1..=50 {
@@ -467,7 +467,7 @@ fn r_12_the_first_node_starts_a_lookup_of_our_own_id() {
 }
 
 #[test]
-fn r_13_a_node_is_reborn_with_its_id_and_its_nodes() {
+fn r_13_a_restored_node_has_its_id_and_its_nodes() {
     let stage = Stage::joined(40);
     let own = stage.node.id(Family::V4);
     let mut config = stage::config();
@@ -496,7 +496,7 @@ fn r_13_a_node_is_reborn_with_its_id_and_its_nodes() {
 }
 
 #[test]
-fn r_20_a_small_table_is_filled_anew_after_an_outage() {
+fn r_20_a_small_table_is_refilled_after_an_outage() {
     let mut stage = newborn(25);
     stage.run(secs(400));
     let nodes = stage.node.node_count(Family::V4);

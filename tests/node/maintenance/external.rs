@@ -76,7 +76,7 @@ fn ping_all(stage: &mut Stage, hosts: impl IntoIterator<Item = usize>) {
 }
 
 #[test]
-fn b42_09_b42_10_an_address_that_sixteen_networks_name_is_ours_and_the_id_follows() {
+fn b42_09_b42_10_an_address_reported_by_sixteen_subnets_is_accepted_and_the_id_follows() {
     let few = told(config(), 15, OURS);
     assert_eq!((external(&few), own(&few)), (None, born(config())));
     let stage = told(config(), 40, OURS);
@@ -94,7 +94,7 @@ fn b42_09_b42_10_an_address_that_sixteen_networks_name_is_ours_and_the_id_follow
 }
 
 #[test]
-fn b42_10_answers_bear_the_new_id() {
+fn b42_10_answers_have_the_new_id() {
     let mut stage = told(config(), 40, OURS);
     let new = own(&stage);
     let reply = stage.ask(addr(900), id(900), Method::Ping).unwrap();
@@ -103,7 +103,7 @@ fn b42_10_answers_bear_the_new_id() {
 }
 
 #[test]
-fn b42_08_only_answers_to_queries_of_ours_vote() {
+fn b42_08_only_answers_to_our_queries_vote() {
     let mut stage = Stage::new(config());
     let mut buf = [0; MAX_DATAGRAM];
     for index in 1..200 {
@@ -134,7 +134,7 @@ fn b42_08_errors_vote_as_well() {
 }
 
 #[test]
-fn b42_08_a_network_has_one_vote_however_many_of_its_hosts_answer() {
+fn b42_08_a_subnet_has_one_vote_however_many_of_its_hosts_answer() {
     let neighbours = || (1..=60).map(|last| SocketAddr::from(([77, 7, 7, last], 6881)));
     let answers = |config: Config| {
         let mut stage = Stage::new(config);
@@ -153,7 +153,7 @@ fn b42_08_a_network_has_one_vote_however_many_of_its_hosts_answer() {
 }
 
 #[test]
-fn b42_09_addresses_that_nobody_can_have_are_ignored() {
+fn b42_09_impossible_addresses_are_ignored() {
     for seen in
         ["10.1.2.3:6881", "192.168.1.2:1", "127.0.0.1:6881", "100.64.1.1:5", "224.0.0.1:9", "[2a00::1]:6881"]
     {
@@ -168,7 +168,7 @@ fn b42_09_addresses_that_nobody_can_have_are_ignored() {
 }
 
 #[test]
-fn b42_09_a_minority_of_liars_moves_nothing() {
+fn b42_09_a_minority_of_liars_does_not_change_the_address() {
     let mut stage = told(config(), 100, OURS);
     let before = own(&stage);
     for index in (1..=100).filter(|index| index % 10 < 3) {
@@ -184,7 +184,7 @@ fn b42_09_a_minority_of_liars_moves_nothing() {
 }
 
 #[test]
-fn b42_10_t_05_after_a_change_of_address_tokens_are_not_used_any_more() {
+fn b42_10_t_05_after_a_change_of_address_old_tokens_are_not_used() {
     let mut stage = told(config(), 60, OURS);
     let get = stage.act(|node, now| node.get_peers(now, infohash(1)).unwrap());
     stage.finish(get);
@@ -205,7 +205,7 @@ fn b42_10_t_05_after_a_change_of_address_tokens_are_not_used_any_more() {
 }
 
 #[test]
-fn b42_10_what_is_under_way_outlives_a_change_of_address() {
+fn b42_10_running_lookups_continue_after_a_change_of_address() {
     let mut stage = told(config(), 60, OURS);
     let before = own(&stage);
     seen_at(&mut stage, OTHER);
@@ -234,7 +234,7 @@ fn b42_10_what_is_under_way_outlives_a_change_of_address() {
 }
 
 #[test]
-fn b42_10_announces_that_are_kept_up_are_repeated_from_the_new_address() {
+fn b42_10_announcements_are_repeated_from_the_new_address() {
     let mut stage = told(config(), 60, OURS);
     stage.act(|node, now| node.start_announcing(now, infohash(3), Announce::port(9)).unwrap());
     stage.run(secs(30));
@@ -250,7 +250,7 @@ fn b42_10_announces_that_are_kept_up_are_repeated_from_the_new_address() {
 }
 
 #[test]
-fn b42_10_from_another_socket_the_address_is_learned_anew_and_an_id_that_fits_stays() {
+fn b42_10_after_a_rebind_the_address_is_learned_again_and_a_matching_id_stays() {
     let mut stage = told(config(), 60, OURS);
     let before = own(&stage);
     stage.act(|node, now| node.handle_rebind(now, Family::V4));
@@ -279,7 +279,7 @@ fn r_13_b42_10_an_id_is_kept_over_a_restart_while_it_fits() {
 }
 
 #[test]
-fn an_id_that_was_chosen_stays() {
+fn a_configured_id_stays() {
     let mut config = config();
     (config.id, config.secure_ids) = (Some(id(77)), false);
     let stage = told(config, 40, OURS);
@@ -288,7 +288,7 @@ fn an_id_that_was_chosen_stays() {
 }
 
 #[test]
-fn the_user_may_know_the_address_first() {
+fn the_caller_may_set_the_address_before_any_vote() {
     let mut stage = Stage::new(config());
     for refused in ["10.0.0.1:1", "224.0.0.1:1", "[2a00::1]:1"] {
         let set = stage.act(|node, now| node.set_external_addr(now, at(refused)));
@@ -303,7 +303,7 @@ fn the_user_may_know_the_address_first() {
 }
 
 #[test]
-fn families_have_addresses_of_their_own() {
+fn each_family_has_its_own_external_address() {
     let mut both = config();
     both.ipv6 = true;
     let mut limits = limits();
@@ -317,7 +317,7 @@ fn families_have_addresses_of_their_own() {
 }
 
 #[test]
-fn no_more_than_the_last_changes_are_told_where_there_is_room_for_few_events() {
+fn only_the_last_changes_are_reported_if_the_event_queue_is_small() {
     let mut tight = limits();
     tight.events = 2;
     let now = dht_proto::Instant::from_micros(1_000_000);
@@ -377,7 +377,7 @@ fn sorted(mut addrs: Vec<SocketAddr>) -> Vec<SocketAddr> {
 }
 
 #[test]
-fn b42_11_b42_13_where_ids_are_enforced_the_closest_that_fit_get_the_announce() {
+fn b42_11_b42_13_with_enforcement_the_closest_nodes_with_secure_ids_receive_the_announce() {
     let mut stage = mixed(true);
     let since = stage.now;
     let announce = stage.act(|node, now| node.announce(now, infohash(1), Announce::port(7)).unwrap());
@@ -390,7 +390,7 @@ fn b42_11_b42_13_where_ids_are_enforced_the_closest_that_fit_get_the_announce() 
 }
 
 #[test]
-fn b42_11_where_ids_are_enforced_only_those_that_fit_are_results() {
+fn b42_11_with_enforcement_only_nodes_with_secure_ids_are_results() {
     let mut stage = mixed(true);
     let lookup = stage.node.find_node(stage.now, infohash(1).into()).unwrap();
     stage.drain();
@@ -403,7 +403,7 @@ fn b42_11_where_ids_are_enforced_only_those_that_fit_are_results() {
 }
 
 #[test]
-fn b42_11_where_only_misfits_live_an_enforcing_lookup_ends_with_nobody() {
+fn b42_11_with_enforcement_and_no_secure_ids_a_lookup_ends_without_results() {
     let mut config = config();
     config.enforce_secure_ids = true;
     let mut stage = Stage::new(config);
@@ -428,7 +428,7 @@ fn b42_15_by_default_ids_are_not_enforced() {
 }
 
 #[test]
-fn b42_12_queries_of_misfits_are_served_even_where_ids_are_enforced() {
+fn b42_12_queries_with_insecure_ids_are_answered_even_with_enforcement() {
     let mut stage = mixed(true);
     let (stranger, misfit) = (addr(900), id(900));
     assert!(!misfit.is_secure_for(stranger.ip()));
@@ -442,7 +442,7 @@ fn b42_12_queries_of_misfits_are_served_even_where_ids_are_enforced() {
 }
 
 #[test]
-fn a_node_without_memory_for_voters_keeps_to_what_it_is_told() {
+fn a_node_without_memory_for_voters_keeps_the_address_it_was_given() {
     let mut none = Limits::clone(&limits());
     none.voters = 0;
     let mut stage = Stage::with_limits(config(), &none);

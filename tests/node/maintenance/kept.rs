@@ -49,7 +49,7 @@ fn hash(index: usize) -> InfoHash {
 }
 
 #[test]
-fn l_10_a_kept_announce_is_repeated_every_15_minutes_until_it_is_stopped() {
+fn l_10_an_announcement_is_repeated_every_15_minutes_until_it_is_stopped() {
     let mut stage = Stage::joined(100);
     for host in stage.hosts.values_mut() {
         host.peers = vec![SocketAddr::from(([70, 1, 2, 3], 7000))];
@@ -86,7 +86,7 @@ fn l_10_a_kept_announce_is_repeated_every_15_minutes_until_it_is_stopped() {
 }
 
 #[test]
-fn a_round_tells_whose_it_is_and_ends_silently_with_its_announce() {
+fn a_republish_names_its_announcement_and_ends_silently_with_it() {
     let mut stage = Stage::joined(100);
     let kept = keep(&mut stage, infohash(1), 4242);
     stage.run(ms(200));
@@ -116,7 +116,7 @@ fn a_round_tells_whose_it_is_and_ends_silently_with_its_announce() {
 }
 
 #[test]
-fn c_11_a_torrent_has_one_announce_and_limits_are_told() {
+fn c_11_a_torrent_has_one_announcement_and_limits_are_reported() {
     let mut short = limits();
     short.publications = 2;
     let mut stage = Stage::with_limits(config(), &short);
@@ -147,7 +147,7 @@ fn c_11_a_torrent_has_one_announce_and_limits_are_told() {
 }
 
 #[test]
-fn c_11_a_thousand_announces_are_spread_and_never_come_in_a_burst() {
+fn c_11_a_thousand_announcements_are_spread_evenly_over_time() {
     const COUNT: usize = 1000;
     let mut stage = Stage::new(config());
     stage.join(400);
@@ -187,7 +187,7 @@ fn c_11_a_thousand_announces_are_spread_and_never_come_in_a_burst() {
 }
 
 #[test]
-fn c_11_fifty_announces_have_their_first_rounds_at_once() {
+fn c_11_fifty_announcements_are_first_announced_within_seconds() {
     let mut stage = Stage::with_limits(config(), &Limits::default());
     stage.join(300);
     let begun = stage.now;
@@ -212,7 +212,7 @@ fn c_11_fifty_announces_have_their_first_rounds_at_once() {
 
 /// Whoever always has another lookup to start takes every slot as soon as it is free.
 #[test]
-fn c_11_a_user_who_takes_every_slot_leaves_one_to_the_rounds() {
+fn c_11_one_slot_is_left_to_republishes_when_user_lookups_take_all_others() {
     const COUNT: usize = 40;
     let mut stage = Stage::joined(300);
     let mut lookups = 0_usize;
@@ -236,7 +236,7 @@ fn c_11_a_user_who_takes_every_slot_leaves_one_to_the_rounds() {
 }
 
 #[test]
-fn c_11_beside_a_thousand_announces_the_user_is_served_at_once() {
+fn c_11_user_lookups_start_at_once_beside_a_thousand_announcements() {
     let mut stage = Stage::new(config());
     stage.join(400);
     keep_many(&mut stage, 0..1000);
@@ -254,7 +254,7 @@ fn c_11_beside_a_thousand_announces_the_user_is_served_at_once() {
 
 /// A user who looks up all the time leaves no new endpoints for anybody else.
 #[test]
-fn c_11_a_busy_user_does_not_starve_the_rounds() {
+fn c_11_continuous_user_lookups_do_not_starve_republishes() {
     let mut config = config();
     (config.new_endpoints, config.new_endpoints_burst) = (2, 20);
     let mut stage = Stage::new(config);
@@ -276,7 +276,7 @@ fn c_11_a_busy_user_does_not_starve_the_rounds() {
 }
 
 #[test]
-fn c_11_rounds_wait_while_the_link_is_down_and_go_on_when_it_is_back() {
+fn c_11_republishes_wait_while_the_link_is_down_and_continue_afterwards() {
     let mut stage = Stage::joined(100);
     keep_many(&mut stage, 0..20);
     stage.run(secs(600));
@@ -305,7 +305,7 @@ fn c_11_rounds_wait_while_the_link_is_down_and_go_on_when_it_is_back() {
 }
 
 #[test]
-fn c_11_after_sleep_rounds_go_on_as_well() {
+fn c_11_republishes_continue_after_sleep() {
     let mut stage = Stage::joined(60);
     let kept = keep(&mut stage, infohash(1), 4242);
     stage.run(secs(60));
@@ -319,7 +319,7 @@ fn c_11_after_sleep_rounds_go_on_as_well() {
 }
 
 #[test]
-fn c_11_a_round_that_nobody_confirms_is_repeated_ever_more_seldom() {
+fn c_11_an_unacknowledged_republish_is_repeated_after_growing_pauses() {
     let mut stage = Stage::joined(60);
     stage.hosts.values_mut().for_each(|host| host.refuses_announces = Some(202));
     let kept = keep(&mut stage, infohash(1), 4242);
@@ -346,7 +346,7 @@ fn nothing_is_announced_before_the_dht_is_joined() {
 }
 
 #[test]
-fn c_11_the_lookups_of_the_user_take_the_slot_of_a_round() {
+fn c_11_user_lookups_preempt_a_republish() {
     let mut few = limits();
     few.lookups = 1;
     let mut stage = Stage::with_limits(config(), &few);
@@ -367,7 +367,7 @@ fn c_11_the_lookups_of_the_user_take_the_slot_of_a_round() {
 }
 
 #[test]
-fn c_11_a_read_only_node_in_fixed_memory_keeps_announces_up() {
+fn c_11_a_read_only_node_in_fixed_memory_republishes_announcements() {
     let mut config = config();
     config.read_only = true;
     let now = Instant::from_micros(1_000_000);
@@ -384,7 +384,7 @@ fn c_11_a_read_only_node_in_fixed_memory_keeps_announces_up() {
 }
 
 #[test]
-fn equal_seeds_keep_announces_up_alike() {
+fn the_same_seed_republishes_at_the_same_times() {
     let transcript = |count| {
         let mut stage = Stage::with_limits(config(), &Limits::default());
         stage.join(60);

@@ -66,7 +66,7 @@ fn most_at_once(stage: &Stage, since: Instant) -> usize {
 }
 
 #[test]
-fn c_17_a_disabled_node_sends_nothing_takes_in_nothing_and_keeps_what_it_knows() {
+fn c_17_a_disabled_node_sends_and_accepts_nothing_and_keeps_its_state() {
     let mut stage = Stage::joined(60);
     keep(&mut stage, 1);
     stage.run(secs(60));
@@ -84,7 +84,7 @@ fn c_17_a_disabled_node_sends_nothing_takes_in_nothing_and_keeps_what_it_knows()
 }
 
 #[test]
-fn an_answer_that_waits_is_not_sent_any_more() {
+fn a_waiting_answer_is_not_sent_after_disabling() {
     for read_only in [false, true] {
         let mut stage = Stage::joined(20);
         let mut buf = [0; dht_proto::MAX_DATAGRAM];
@@ -105,7 +105,7 @@ fn an_answer_that_waits_is_not_sent_any_more() {
 }
 
 #[test]
-fn c_17_what_is_under_way_when_the_node_is_disabled_ends_and_nobody_is_blamed() {
+fn c_17_lookups_and_queries_end_when_the_node_is_disabled_without_penalty_for_other_nodes() {
     let mut stage = Stage::joined(100);
     stage.at(100).is_dead = true;
     stage.act(|node, now| node.ping(now, addr(100)).unwrap());
@@ -126,7 +126,7 @@ fn c_17_what_is_under_way_when_the_node_is_disabled_ends_and_nobody_is_blamed() 
 }
 
 #[test]
-fn commands_to_a_disabled_node_fail_and_what_it_is_told_to_keep_is_kept() {
+fn commands_to_a_disabled_node_fail_but_publications_are_accepted() {
     let mut stage = Stage::joined(60);
     set_enabled(&mut stage, false);
     let (now, node) = (stage.now, &mut stage.node);
@@ -151,7 +151,7 @@ fn commands_to_a_disabled_node_fail_and_what_it_is_told_to_keep_is_kept() {
 }
 
 #[test]
-fn c_17_enabled_again_a_node_joins_from_whom_it_knows_and_its_announces_stand_again() {
+fn c_17_a_node_that_is_enabled_again_joins_from_its_table_and_announces_again() {
     let mut stage = Stage::joined(100);
     for byte in 1..=5 {
         keep(&mut stage, byte * 40);
@@ -174,7 +174,7 @@ fn c_17_enabled_again_a_node_joins_from_whom_it_knows_and_its_announces_stand_ag
 }
 
 #[test]
-fn a_round_that_is_interrupted_comes_first_when_the_node_is_enabled() {
+fn an_interrupted_republish_is_the_first_when_the_node_is_enabled() {
     let mut stage = Stage::joined(100);
     let kept = keep(&mut stage, 1);
     stage.run(ms(100));
@@ -194,7 +194,7 @@ fn a_round_that_is_interrupted_comes_first_when_the_node_is_enabled() {
 }
 
 #[test]
-fn c_17_to_enable_what_is_enabled_changes_nothing() {
+fn c_17_enabling_an_enabled_node_changes_nothing() {
     let transcript = |repeats: usize| {
         let mut stage = Stage::joined(60);
         let lookup = stage.act(|node, now| node.get_peers(now, infohash(1)).unwrap());
@@ -215,7 +215,7 @@ fn c_17_to_enable_what_is_enabled_changes_nothing() {
 }
 
 #[test]
-fn one_family_is_switched_off_and_the_lookup_goes_on_in_the_other() {
+fn a_lookup_continues_in_one_family_when_the_other_is_disabled() {
     let mut config = config();
     config.ipv6 = true;
     let mut stage = Stage::new(config);
@@ -294,7 +294,7 @@ fn t_05_an_announce_that_is_rebound_on_its_way_uses_no_token_of_the_old_address(
 }
 
 #[test]
-fn c_18_a_rebound_node_asks_again_and_repeats_its_announces() {
+fn c_18_a_rebound_node_repeats_its_queries_and_announces() {
     let mut stage = Stage::joined(100);
     let kept = keep(&mut stage, 1);
     stage.run(secs(120));
@@ -314,7 +314,7 @@ fn c_18_a_rebound_node_asks_again_and_repeats_its_announces() {
 }
 
 #[test]
-fn c_15_what_sleep_interrupts_is_asked_again_and_held_against_nobody() {
+fn c_15_queries_interrupted_by_sleep_are_repeated_and_not_counted_as_failures() {
     for seconds in [6, 3600] {
         let mut stage = Stage::joined(100);
         let before = known(&stage);

@@ -25,7 +25,7 @@ fn far_host(stage: &Stage) -> usize {
 }
 
 #[test]
-fn the_table_tells_who_comes_and_who_goes() {
+fn nodes_added_and_removed_are_reported() {
     let mut stage = Stage::joined(60);
     stage.at(20).is_dead = true;
     let dead = far_host(&stage);
@@ -66,7 +66,7 @@ fn f_03_dead_nodes_leave_a_tiny_table_as_well() {
 }
 
 #[test]
-fn a_first_node_pings_whoever_can_be_reached_at_once_however_many_could_not() {
+fn a_first_node_pings_a_reachable_contact_at_once_however_many_were_unreachable() {
     for (strangers, pause) in [(10, ms(0)), (20, ms(0)), (20, ms(200)), (20, secs(1)), (40, secs(3))] {
         let mut stage = Stage::new(stage::config());
         for index in 1..=strangers {
@@ -84,7 +84,7 @@ fn a_first_node_pings_whoever_can_be_reached_at_once_however_many_could_not() {
 }
 
 #[test]
-fn a_flood_of_strangers_leaves_half_of_the_allowance_to_lookups() {
+fn a_flood_of_unknown_senders_leaves_half_of_the_allowance_to_lookups() {
     let mut stage = Stage::new(stage::config());
     stage.host(1);
     for index in 2..=1000 {
@@ -181,7 +181,7 @@ fn r_16_b45_08_a_node_that_changes_its_id_leaves_and_its_new_id_is_not_kept() {
 }
 
 #[test]
-fn r_17_a_query_alone_brings_nobody_into_the_table() {
+fn r_17_a_query_alone_adds_no_node_to_the_table() {
     let mut stage = Stage::joined(40);
     let before = stage.node.node_count(Family::V4);
     for index in 1000..1100 {
@@ -240,7 +240,7 @@ fn b43_04_a_node_that_becomes_read_only_leaves_the_table() {
 }
 
 #[test]
-fn r_09_strangers_cause_no_storm_of_pings() {
+fn r_09_queries_of_unknown_nodes_cause_no_storm_of_pings() {
     let mut stage = Stage::joined(300);
     stage.run(secs(600));
     let begun = stage.now;
@@ -257,7 +257,7 @@ fn r_09_strangers_cause_no_storm_of_pings() {
 
 /// Every node of the full bucket is silent in turn, so that there is always something to be tested.
 #[test]
-fn r_09_a_full_bucket_has_one_ping_in_flight_whatever_storms_at_it() {
+fn r_09_a_full_bucket_has_at_most_one_ping_in_flight() {
     let mut small = stage::limits();
     (small.nodes_v4, small.replacements) = (64, 64);
     let mut stage = Stage::with_limits(stage::config(), &small);
@@ -300,7 +300,7 @@ fn r_09_a_full_bucket_has_one_ping_in_flight_whatever_storms_at_it() {
 }
 
 #[test]
-fn a_stranger_that_never_answers_is_not_pinged_for_ever() {
+fn an_unknown_node_that_never_answers_is_not_pinged_for_ever() {
     let mut stage = Stage::new(stage::config());
     stage.ask(addr(7), id(7), Method::Ping);
     let begun = stage.now;
@@ -310,7 +310,7 @@ fn a_stranger_that_never_answers_is_not_pinged_for_ever() {
 }
 
 #[test]
-fn r_20_b45_10_our_own_outage_is_held_against_nobody() {
+fn r_20_b45_10_nodes_are_not_penalised_for_our_own_outage() {
     let mut stage = Stage::joined(100);
     let before: BTreeSet<_> = stage.node.nodes(Family::V4).map(|node| node.addr).collect();
     stage.is_offline = true;
@@ -328,7 +328,7 @@ fn r_20_b45_10_our_own_outage_is_held_against_nobody() {
 }
 
 #[test]
-fn r_20_a_failure_counts_when_others_were_heard_since() {
+fn r_20_a_failure_counts_if_other_nodes_have_answered_since() {
     let mut stage = Stage::joined(100);
     let dead = far_host(&stage);
     stage.at(dead).is_dead = true;
@@ -341,7 +341,7 @@ fn r_20_a_failure_counts_when_others_were_heard_since() {
 }
 
 #[test]
-fn c_15_a_resumed_host_checks_whom_it_knows() {
+fn c_15_a_resumed_host_pings_the_nodes_of_its_table() {
     let mut stage = Stage::joined(60);
     stage.run(secs(30));
     let count = stage.node.node_count(Family::V4);
@@ -388,7 +388,7 @@ fn l_09_an_unreachable_node_fails_without_its_timeout() {
 }
 
 #[test]
-fn the_budget_of_new_endpoints_holds_whatever_a_lookup_wants() {
+fn the_budget_of_new_endpoints_limits_every_lookup() {
     let mut stage = Stage::joined(20);
     stage.run(secs(60));
     // Everybody lists eight hosts that nobody knows.
@@ -436,7 +436,7 @@ fn a_node_of_a_port_message_is_pinged_and_kept_if_it_answers() {
 }
 
 #[test]
-fn a_node_that_answers_nobody_for_an_hour_sends_little() {
+fn an_idle_node_sends_little_in_an_hour() {
     let mut stage = Stage::joined(300);
     stage.run(secs(600));
     let begun = stage.now;

@@ -33,7 +33,7 @@ impl Dice {
 }
 
 #[test]
-fn in_any_life_of_a_node_nothing_shows_that_it_was_stopped_at_every_step() {
+fn in_any_scenario_a_checkpoint_at_every_step_changes_nothing() {
     let random = (0..200).map(|round| lives::at_random(round, 8 * round as usize));
     for life in random.chain(lives::corpus("node")) {
         assert_eq!(scenario::node::live_with(&life, &Reborn), scenario::node::live(&life));
@@ -41,7 +41,7 @@ fn in_any_life_of_a_node_nothing_shows_that_it_was_stopped_at_every_step() {
 }
 
 #[test]
-fn in_any_life_of_a_world_nothing_shows_that_its_nodes_were_stopped_in_turn() {
+fn in_any_world_checkpoints_of_its_nodes_in_turn_change_nothing() {
     let random = (0..40).map(|seed| lives::at_random(seed, 300));
     for life in random.chain(lives::corpus("world")) {
         assert_eq!(world::live_with(&life, reborn), world::live(&life));
@@ -87,7 +87,7 @@ fn busy_world(seed: u64, interlude: fn(&mut Node)) -> (u64, [usize; 3]) {
 }
 
 #[test]
-fn a_world_whose_nodes_are_stopped_and_continued_has_the_transcript_of_one_where_none_is() {
+fn a_world_whose_nodes_are_checkpointed_and_continued_has_the_same_transcript() {
     for seed in 0..4 {
         let (transcript, busy) = busy_world(seed, reborn);
         assert_eq!(busy_world(seed, |_| ()).0, transcript, "seed {seed}");
@@ -244,7 +244,7 @@ fn limits_come_with_the_checkpoint() {
 }
 
 #[test]
-fn a_clock_that_starts_anew_goes_on_from_now() {
+fn a_checkpoint_continues_under_a_clock_that_restarted() {
     let mut stage = busy_chip();
     stage.act(|node, now| node.handle_resume(now, secs(100)));
     let bytes = stage.node.checkpoint();
@@ -277,7 +277,7 @@ fn continues_in_another_process() {
 }
 
 #[test]
-fn another_process_takes_the_answer_to_a_query_that_was_sent_before() {
+fn another_process_receives_the_answer_to_a_query_sent_before_the_checkpoint() {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     let peer = UdpSocket::bind("127.0.0.1:0").unwrap();
     let [own, other] = [&socket, &peer].map(|socket| socket.local_addr().unwrap());

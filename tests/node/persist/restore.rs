@@ -49,7 +49,7 @@ fn r_13_id_and_table_survive_a_restart() {
 }
 
 #[test]
-fn r_13_restored_nodes_are_told_to_nobody_before_they_answer() {
+fn r_13_restored_nodes_are_not_listed_before_they_answer() {
     let (bytes, own, _) = saved(40);
     let mut stage = reborn(&bytes, &stage::limits(), 40, Duration::ZERO);
     let mut listed = || {
@@ -64,7 +64,7 @@ fn r_13_restored_nodes_are_told_to_nobody_before_they_answer() {
 }
 
 #[test]
-fn r_13_bootstrap_hosts_are_spared_when_restored_nodes_answer() {
+fn r_13_bootstrap_hosts_are_not_queried_when_restored_nodes_answer() {
     let (bytes, _, nodes) = saved(60);
     let mut stage = reborn(&bytes, &stage::limits(), 60, secs(60));
     for index in [901, 902] {
@@ -80,7 +80,7 @@ fn r_13_bootstrap_hosts_are_spared_when_restored_nodes_answer() {
 }
 
 #[test]
-fn r_13_bootstrap_hosts_help_when_no_restored_node_answers() {
+fn r_13_bootstrap_hosts_are_queried_when_no_restored_node_answers() {
     let (bytes, _, nodes) = saved(60);
     let mut stage = reborn(&bytes, &stage::limits(), 60, secs(60));
     for addr in &nodes {
@@ -126,7 +126,7 @@ fn restored_nodes_are_pinged_within_half_of_the_allowance() {
 }
 
 #[test]
-fn one_lost_ping_does_not_cost_a_restored_node_its_place() {
+fn a_restored_node_is_kept_after_one_lost_ping() {
     let (bytes, _, nodes) = saved(40);
     let mut stage = reborn(&bytes, &stage::limits(), 40, Duration::ZERO);
     stage.hosts.values_mut().step_by(3).for_each(|host| host.loses = 1);
@@ -135,7 +135,7 @@ fn one_lost_ping_does_not_cost_a_restored_node_its_place() {
 }
 
 #[test]
-fn a_restored_node_that_has_another_id_now_is_not_kept() {
+fn a_restored_node_that_has_another_id_now_is_dropped() {
     let (bytes, ..) = saved(20);
     let mut stage = reborn(&bytes, &stage::limits(), 20, Duration::ZERO);
     let host = stage.at(5);
@@ -190,7 +190,7 @@ fn clearing_forgets_restored_nodes_as_well() {
 }
 
 #[test]
-fn a_restored_node_looks_for_its_neighbours_once() {
+fn a_restored_node_looks_up_its_neighbours_once() {
     let (bytes, own, _) = saved(60);
     let mut stage = reborn(&bytes, &stage::limits(), 60, Duration::ZERO);
     stage.run(secs(300));
@@ -200,7 +200,7 @@ fn a_restored_node_looks_for_its_neighbours_once() {
 }
 
 #[test]
-fn ages_of_any_size_are_taken() {
+fn ages_of_any_size_are_accepted() {
     let (bytes, ..) = saved(20);
     let mut stage = reborn(&bytes, &stage::limits(), 20, Duration::MAX);
     stage.run(secs(60));
@@ -224,7 +224,7 @@ fn first_round(stage: &Stage, begun: dht_proto::Instant, infohash: InfoHash) -> 
 }
 
 #[test]
-fn l_10_a_kept_announce_goes_on_over_a_restart_when_it_is_due() {
+fn l_10_an_announcement_continues_after_a_restart_when_it_is_due() {
     let bytes = saved_announces(1);
     for (elapsed, expected) in [(0, 805..=1000), (300, 505..=700), (900, 0..=100), (5000, 0..=15)] {
         let mut stage = reborn(&bytes, &stage::limits(), 100, secs(elapsed));
@@ -251,7 +251,7 @@ fn what_was_not_announced_before_a_restart_is_announced_soon() {
 }
 
 #[test]
-fn a_restart_announces_neither_all_at_once_nor_any_too_late() {
+fn a_restart_announces_neither_everything_at_once_nor_anything_too_late() {
     let bytes = saved_announces(60);
     let mut stage = reborn(&bytes, &stage::limits(), 100, secs(60));
     let begun = stage.now;
@@ -268,7 +268,7 @@ fn a_restart_announces_neither_all_at_once_nor_any_too_late() {
 }
 
 #[test]
-fn the_owner_finds_restored_announces_and_stops_them() {
+fn restored_announcements_can_be_listed_and_stopped() {
     let bytes = saved_announces(3);
     let mut stage = reborn(&bytes, &stage::limits(), 100, secs(5000));
     let again = stage.act(|node, now| node.start_announcing(now, infohash(2), Announce::port(4242)).unwrap());
@@ -285,7 +285,7 @@ fn the_owner_finds_restored_announces_and_stops_them() {
 }
 
 #[test]
-fn an_owner_who_chooses_restores_single_announces() {
+fn announcements_can_be_restored_one_by_one() {
     let bytes = saved_announces(3);
     let state = State::parse(&bytes).unwrap();
     let mut stage = Stage::joined(100);
@@ -298,7 +298,7 @@ fn an_owner_who_chooses_restores_single_announces() {
 }
 
 #[test]
-fn restarts_in_quick_succession_do_not_put_announces_off() {
+fn restarts_in_quick_succession_do_not_delay_announcements() {
     let mut bytes = saved_announces(1);
     let mut announced = 0;
     for _ in 0..12 {
@@ -313,7 +313,7 @@ fn restarts_in_quick_succession_do_not_put_announces_off() {
 
 #[cfg(feature = "items")]
 #[test]
-fn b44_31_a_kept_item_goes_on_over_a_restart_when_it_is_due() {
+fn b44_31_a_publication_continues_after_a_restart_when_it_is_due() {
     use items::{VALUE, signed};
 
     let mut stage = Stage::joined(100);

@@ -65,7 +65,7 @@ fn what_is_saved_is_read_again() {
 }
 
 #[test]
-fn announces_that_are_kept_up_are_saved() {
+fn announcements_are_saved() {
     let mut stage = Stage::joined(40);
     let mut seed = Announce::implied(4242);
     seed.seed = true;
@@ -92,7 +92,7 @@ fn announces_that_are_kept_up_are_saved() {
 }
 
 #[test]
-fn announces_that_are_none_are_skipped_and_counted() {
+fn invalid_announcements_are_skipped_and_counted() {
     let record = |port: u16, flags: u8| {
         let [high, low] = port.to_be_bytes();
         [&[port as u8; 20][..], &[high, low, flags, 8, 0, 0, 1, 0]].concat()
@@ -113,7 +113,7 @@ fn announces_that_are_none_are_skipped_and_counted() {
 
 #[cfg(feature = "items")]
 #[test]
-fn b44_31_items_that_are_kept_up_are_saved_without_their_secret() {
+fn b44_31_publications_are_saved_without_their_secret() {
     use dht_proto::{Item, SavedItem, SecretKey};
 
     let mut stage = Stage::joined(40);
@@ -144,7 +144,7 @@ fn b44_31_items_that_are_kept_up_are_saved_without_their_secret() {
 
 #[cfg(feature = "items")]
 #[test]
-fn b44_12_items_that_are_none_are_skipped_and_counted() {
+fn b44_12_invalid_items_are_skipped_and_counted() {
     use dht_proto::Item;
 
     let record = |item: &Item| {
@@ -195,7 +195,7 @@ fn b44_12_items_that_are_none_are_skipped_and_counted() {
 }
 
 #[test]
-fn a_state_from_before_announces_were_saved_is_read() {
+fn a_state_of_the_version_without_announcements_is_read() {
     let content = b"d2:id20:abcdefghij01234567893:id620:ABCDEFGHIJ01234567895:nodes0:6:nodes60:4:timei7ee";
     let checksum = sha1_smol::Sha1::from(content).digest().bytes();
     let bytes = [b"d9:dht-proto", &content[..], b"4:sha120:", &checksum, b"e"].concat();
@@ -222,7 +222,7 @@ fn both_families_are_saved() {
 }
 
 #[test]
-fn a_snapshot_needs_no_allocator_and_says_what_it_needs() {
+fn a_snapshot_needs_no_allocator_and_reports_the_size_it_needs() {
     let stage = Stage::joined(6);
     let whole = stage.node.snapshot(1000);
     let mut buf = vec![0; 4096];
@@ -236,7 +236,7 @@ fn a_snapshot_needs_no_allocator_and_says_what_it_needs() {
 }
 
 #[test]
-fn the_best_come_first() {
+fn the_best_nodes_are_saved_first() {
     let mut stage = Stage::joined(20);
     stage.run(secs(3600));
     for index in 21..=25 {
@@ -374,7 +374,7 @@ fn c_14_a_state_of_transmission_is_read() {
 }
 
 #[test]
-fn r_13_what_may_not_be_contacted_is_filtered_out() {
+fn r_13_nodes_with_refused_addresses_are_filtered_out() {
     let bytes = b"d5:nodes30:\x3c\x00\x01\x01\x1a\xe1\x7f\x00\x00\x01\x1a\xe1\x0a\x00\x00\x01\x1a\xe1\x3c\x00\x01\x01\x1a\xe1\x00\x00\x00\x00\x1a\xe1e";
     let state = State::parse(bytes).unwrap();
     assert_eq!((state.nodes().count(), state.skipped()), (4, 1), "private networks have states too");
@@ -388,7 +388,7 @@ fn r_13_what_may_not_be_contacted_is_filtered_out() {
 proptest::proptest! {
     /// What the checksum of our own format keeps out is tried on the formats without one.
     #[test]
-    fn no_bytes_make_it_panic(splice: Vec<u8>, at in 0..200_usize, len in 0..20_usize, which in 0..3_usize) {
+    fn parsing_arbitrary_bytes_never_panics(splice: Vec<u8>, at in 0..200_usize, len in 0..20_usize, which in 0..3_usize) {
         let mut bytes = [LIBTORRENT, TRANSMISSION, b"d9:dht-protod2:idle5:nodesi1ee4:sha10:e"][which].to_vec();
         let at = at.min(bytes.len());
         let end = (at + len).min(bytes.len());

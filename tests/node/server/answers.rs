@@ -94,7 +94,7 @@ fn e_15_e_16_transaction_ids_of_1_to_32_bytes_are_echoed_with_every_kind_of_answ
 }
 
 #[test]
-fn q_27_an_answer_goes_to_the_very_endpoint_that_asked() {
+fn q_27_an_answer_goes_to_the_endpoint_of_the_query() {
     let mut lone = Lone::new(config());
     for from in ["60.0.0.1:1", "60.0.0.1:65535", "[2a00::9]:53"] {
         assert_eq!(lone.accepted(socket(from), PING).to, socket(from));
@@ -102,7 +102,7 @@ fn q_27_an_answer_goes_to_the_very_endpoint_that_asked() {
 }
 
 #[test]
-fn q_27_an_answer_leaves_from_the_address_that_was_asked_if_that_is_known() {
+fn q_27_an_answer_leaves_from_the_address_that_was_queried_if_known() {
     let mut lone = Lone::new(config());
     let mut ask = |locals: &[Option<&str>]| {
         for (port, local) in (1..).zip(locals) {
@@ -153,7 +153,7 @@ fn q_02_r_05_b5_07_find_node_lists_exactly_the_8_closest_nodes_that_answered_us(
 }
 
 #[test]
-fn q_02_a_known_target_comes_with_its_neighbours_and_with_its_address() {
+fn q_02_a_known_target_is_listed_first_and_then_its_neighbours() {
     let mut lone = knowing_20(config(), &[Family::V4]);
     let reply = lone.accepted(stranger(1), &find_node(&spread(5), b""));
     assert_eq!(reply.nodes().len(), 8);
@@ -162,13 +162,13 @@ fn q_02_a_known_target_comes_with_its_neighbours_and_with_its_address() {
 }
 
 #[test]
-fn q_02_a_node_that_knows_nobody_sends_an_empty_list() {
+fn q_02_a_node_with_an_empty_table_sends_an_empty_list() {
     let reply = Lone::new(config()).accepted(stranger(1), &find_node(&TARGET, b""));
     assert_eq!(reply.string("r.nodes"), Some(&b""[..]));
 }
 
 #[test]
-fn r_05_whoever_only_asked_us_or_fell_silent_is_not_passed_on() {
+fn r_05_nodes_that_only_queried_us_or_stopped_answering_are_not_listed() {
     let mut lone = Lone::new(config());
     lone.accepted(stranger(1), PING);
     assert_eq!(lone.accepted(stranger(2), &find_node(&ID, b"")).nodes(), [[0; 20]; 0]);
@@ -180,7 +180,7 @@ fn r_05_whoever_only_asked_us_or_fell_silent_is_not_passed_on() {
 }
 
 #[test]
-fn q_03_t_07_get_peers_gives_a_token_and_nodes_where_no_peer_is_known() {
+fn q_03_t_07_get_peers_returns_a_token_and_nodes_if_no_peer_is_known() {
     let mut lone = knowing_20(config(), &[Family::V4]);
     let reply = lone.accepted(stranger(1), &get_peers(&TARGET, b""));
     assert!((4..=20).contains(&reply.string("r.token").unwrap().len()), "T-07");
@@ -207,7 +207,7 @@ fn q_04_q_05_an_announced_peer_is_returned_beside_nodes() {
 }
 
 #[test]
-fn q_10_ports_that_are_none_get_203_and_nothing_is_stored() {
+fn q_10_invalid_ports_get_203_and_nothing_is_stored() {
     let mut lone = Lone::new(config());
     let token = lone.token(stranger(1), &TARGET);
     for port in [
@@ -260,7 +260,7 @@ fn q_11_q_12_any_implied_port_but_0_takes_the_source_port_and_needs_no_other() {
 }
 
 #[test]
-fn b33_06_another_announce_of_one_ip_moves_its_port_and_makes_no_second_peer() {
+fn b33_06_another_announce_of_the_same_ip_changes_its_port_and_adds_no_peer() {
     let mut lone = Lone::new(unhurried());
     let token = lone.token(stranger(1), &TARGET);
     for port in 1000..1300_i64 {
@@ -274,7 +274,7 @@ fn b33_06_another_announce_of_one_ip_moves_its_port_and_makes_no_second_peer() {
 }
 
 #[test]
-fn b33_07_whoever_wants_no_seeds_is_told_of_none() {
+fn b33_07_noseed_excludes_seeds() {
     let mut lone = Lone::new(config());
     for index in 0..6 {
         let token = lone.token(stranger(index), &TARGET);
@@ -350,7 +350,7 @@ fn q_18_b5_01_a_query_without_a_valid_id_gets_203_and_its_sender_is_not_even_pin
 }
 
 #[test]
-fn q_20_the_all_zero_id_is_served_but_never_known() {
+fn q_20_the_all_zero_id_is_answered_but_never_enters_the_table() {
     let mut lone = Lone::new(config());
     lone.accepted(stranger(1), &query_by(&[0; 20], b"aa", "ping", b""));
     lone.drain();
@@ -391,7 +391,7 @@ fn q_22_an_unknown_method_with_a_target_is_answered_like_find_node() {
 
 /// Nodes of the `mainline` crate send a `get` before every announce.
 #[test]
-fn a_token_from_a_get_serves_an_announce() {
+fn a_token_from_a_get_is_valid_for_an_announce() {
     let mut lone = Lone::new(config());
     let get = query("get", &join(&[b"6:target20:", &TARGET]));
     let token = lone.accepted(stranger(1), &get).string("r.token").expect("a token").to_vec();
@@ -413,7 +413,7 @@ fn q_21_a_put_is_never_answered_as_if_it_were_stored() {
 }
 
 #[test]
-fn q_23_b33_05_optional_arguments_of_any_shape_do_not_hinder_an_announce() {
+fn q_23_b33_05_optional_arguments_of_any_type_do_not_prevent_an_announce() {
     let mut lone = Lone::new(config());
     let token = lone.token(stranger(1), &TARGET);
     for middle in [
@@ -428,7 +428,7 @@ fn q_23_b33_05_optional_arguments_of_any_shape_do_not_hinder_an_announce() {
 }
 
 #[test]
-fn e_05_e_06_e_07_e_08_e_12_e_26_sloppy_queries_are_understood() {
+fn e_05_e_06_e_07_e_08_e_12_e_26_queries_that_deviate_from_strict_bencode_are_answered() {
     let mut lone = Lone::new(config());
     for sloppy in [
         &b"d1:ad2:id20:abcdefghij0123456789e1:q4:ping1:t2:aa1:y1:qe\r\n"[..],
@@ -448,7 +448,7 @@ fn e_05_e_06_e_07_e_08_e_12_e_26_sloppy_queries_are_understood() {
 }
 
 #[test]
-fn e_28_the_fields_of_an_answer_stand_where_a_search_for_substrings_finds_them() {
+fn e_28_the_fields_of_an_answer_are_where_a_search_for_substrings_finds_them() {
     let mut lone = knowing_20(config(), &Family::ALL);
     lone.store(stranger(1), &TARGET);
     lone.store(addr6(1000), &TARGET);
@@ -467,7 +467,7 @@ fn e_28_the_fields_of_an_answer_stand_where_a_search_for_substrings_finds_them()
 }
 
 #[test]
-fn e_30_q_25_b32_15_a_full_reply_stays_within_1024_bytes_and_wastes_none() {
+fn e_30_q_25_b32_15_a_full_reply_fills_1024_bytes_and_no_more() {
     let mut lone = knowing_20(unhurried(), &Family::ALL);
     for index in 0..200 {
         lone.store(elsewhere(index), &TARGET);
@@ -487,7 +487,7 @@ fn e_30_q_25_b32_15_a_full_reply_stays_within_1024_bytes_and_wastes_none() {
 }
 
 #[test]
-fn q_25_h_23_all_but_a_few_peers_go_first_then_nodes_of_the_other_family_then_nodes_but_never_the_token() {
+fn q_25_h_23_peers_are_cut_first_then_nodes_of_the_other_family_then_nodes_but_never_the_token() {
     let mut lone = stingy_with((0..20).map(stranger));
     let (mut states, mut stages) = (Vec::new(), BTreeSet::new());
     for pad in 0..250 {
@@ -506,7 +506,7 @@ fn q_25_h_23_all_but_a_few_peers_go_first_then_nodes_of_the_other_family_then_no
 }
 
 #[test]
-fn q_25_over_ipv6_the_ipv4_nodes_go_before_the_ipv6_ones() {
+fn q_25_over_ipv6_the_ipv4_nodes_are_cut_before_the_ipv6_nodes() {
     let mut lone = stingy_with((1000..1020).map(addr6));
     let (mut states, mut stages) = (Vec::new(), BTreeSet::new());
     for pad in 0..250 {
@@ -585,7 +585,7 @@ fn c_13_every_byte_in_and_out_is_counted() {
 }
 
 #[test]
-fn l_10_peers_leave_the_answers_when_their_time_is_over_or_the_store_is_cleared() {
+fn l_10_peers_are_not_returned_after_they_expire_or_the_store_is_cleared() {
     let mut lone = Lone::new(config());
     lone.store(stranger(1), &TARGET);
     lone.wait(Duration::from_secs(44 * 60));
@@ -629,7 +629,7 @@ fn c_13_every_kind_of_query_and_answer_is_counted() {
 }
 
 #[test]
-fn who_does_not_know_its_address_names_none() {
+fn a_node_that_does_not_know_its_address_reports_none() {
     let mut lone = Lone::new(config());
     let infohash = InfoHash::from_bytes(TARGET);
     lone.node.start_announcing(lone.now, infohash, Announce::port(4242)).unwrap();

@@ -40,7 +40,7 @@ fn len_of_answers(lone: &mut Lone, from: SocketAddr, query: &[u8]) -> usize {
 }
 
 #[test]
-fn h_20_no_minute_of_answers_has_more_bytes_than_the_configuration_says() {
+fn h_20_answers_of_a_minute_have_no_more_bytes_than_configured() {
     let mut lone = stocked(config());
     // In proven networks, which no allowance for strangers holds back.
     let hosts: Vec<_> = (0..600).map(|index| addr(30_000 + index)).collect();
@@ -77,7 +77,7 @@ fn h_20_no_minute_of_answers_has_more_bytes_than_the_configuration_says() {
 }
 
 #[test]
-fn h_20_networks_that_draw_most_get_short_answers_before_they_get_none() {
+fn h_20_subnets_with_most_traffic_get_short_answers_before_they_get_none() {
     let mut slow = config();
     slow.answer_bytes = 8 * 1024;
     let mut lone = stocked(slow);
@@ -96,7 +96,7 @@ fn h_20_networks_that_draw_most_get_short_answers_before_they_get_none() {
 }
 
 #[test]
-fn h_21_where_sources_are_not_limited_or_no_limit_is_set_answers_are_not() {
+fn h_21_without_source_limits_or_a_byte_limit_answers_are_not_limited() {
     let mut local = unhurried();
     (local.address_policy, local.source_limits) = (AddressPolicy::Any, false);
     (local.answer_bytes, local.unverified_bytes) = (1, u32::MAX);
@@ -110,7 +110,7 @@ fn h_21_where_sources_are_not_limited_or_no_limit_is_set_answers_are_not() {
 }
 
 #[test]
-fn h_22_forged_queries_of_ever_new_networks_draw_no_more_than_four_times_their_bytes() {
+fn h_22_forged_queries_of_ever_new_subnets_are_answered_with_at_most_four_times_their_bytes() {
     let get_peers = get_peers(&TARGET, b"");
     let scrape = query_by(&ID, b"aa", "get_peers", &join(&[b"9:info_hash20:", &TARGET, b"6:scrapei1e"]));
     for asked in [get_peers, scrape, find_node(&TARGET, b"")] {
@@ -126,7 +126,7 @@ fn h_22_forged_queries_of_ever_new_networks_draw_no_more_than_four_times_their_b
 }
 
 #[test]
-fn h_23_strangers_get_a_token_nodes_and_peers_during_a_flood_and_after_it() {
+fn h_23_unverified_nodes_get_a_token_nodes_and_peers_during_a_flood_and_after_it() {
     let mut lone = stocked(config());
     let asked = get_peers(&TARGET, b"");
     let between = Duration::from_secs_f64(asked.len() as f64 / 30_000.0);
@@ -185,7 +185,7 @@ mod items {
     }
 
     #[test]
-    fn h_24_a_network_that_proved_nothing_is_sent_one_long_item_a_minute() {
+    fn h_24_an_unverified_subnet_is_sent_one_long_item_a_minute() {
         let item = Item::immutable(&join(&[b"900:", &[b'x'; 900]])).unwrap();
         let (mut lone, get) = node_with(&item);
         let has_item = |lone: &mut Lone, host: u8| {
@@ -209,7 +209,7 @@ mod items {
     }
 
     #[test]
-    fn h_24_a_short_item_is_no_reason_to_hold_back() {
+    fn h_24_short_items_are_not_withheld_from_unverified_subnets() {
         let (mut lone, get) = node_with(&Item::immutable(b"5:short").unwrap());
         for _ in 0..20 {
             assert!(lone.accepted(addr(50_001), &get).string("r.v").is_some());
@@ -217,7 +217,7 @@ mod items {
     }
 
     #[test]
-    fn h_22_forged_gets_draw_no_more_than_four_times_their_bytes() {
+    fn h_22_forged_gets_are_answered_with_at_most_four_times_their_bytes() {
         let (mut lone, get) = node_with(&Item::immutable(&join(&[b"990:", &[b'x'; 990]])).unwrap());
         let (mut bytes_in, mut bytes_out) = (0, 0);
         for index in 0..50 * 360 {

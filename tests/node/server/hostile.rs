@@ -40,7 +40,7 @@ const RESERVED: [&str; 20] = [
 ];
 
 #[test]
-fn e_02_e_03_e_13_e_14_e_19_what_is_no_message_is_counted_and_never_answered() {
+fn e_02_e_03_e_13_e_14_e_19_invalid_messages_are_counted_and_never_answered() {
     let garbage: &[&[u8]] = &[
         b"",
         b"d",
@@ -76,7 +76,7 @@ fn e_02_e_03_e_13_e_14_e_19_what_is_no_message_is_counted_and_never_answered() {
 }
 
 #[test]
-fn e_32_no_damage_to_a_message_does_harm() {
+fn e_32_damaged_messages_break_no_invariant() {
     let mut lone = Lone::new(unhurried());
     lone.meet(crowd(Family::V4, 10));
     let token = lone.token(addr(500), &TARGET);
@@ -104,7 +104,7 @@ fn e_32_no_damage_to_a_message_does_harm() {
 }
 
 #[test]
-fn e_09_e_11_e_29_deep_and_huge_datagrams_cost_nothing() {
+fn e_09_e_11_e_29_deep_and_huge_datagrams_are_dropped() {
     let mut lone = Lone::new(unhurried());
     for container in ["l", "d1:a", "ld1:al", "d1:ai1e1:bl"] {
         for count in [40, 10_000, 60_000 / container.len()] {
@@ -129,7 +129,7 @@ fn e_09_e_11_e_29_deep_and_huge_datagrams_cost_nothing() {
 }
 
 #[test]
-fn e_20_e_21_answers_and_errors_that_nobody_asked_for_are_never_answered() {
+fn e_20_e_21_unsolicited_answers_and_errors_are_never_answered() {
     let mut lone = Lone::new(unhurried());
     for index in 0..40 {
         let stray =
@@ -146,7 +146,7 @@ fn e_20_e_21_answers_and_errors_that_nobody_asked_for_are_never_answered() {
 }
 
 #[test]
-fn e_21_no_answer_and_no_error_is_ever_answered_whatever_else_it_holds() {
+fn e_21_answers_and_errors_are_never_answered_whatever_they_contain() {
     let query = b"1:ad2:id20:abcdefghij01234567896:target20:mnopqrstuvwxyz123456e1:q9:find_node";
     for body in
         ["1:rd2:id20:abcdefghij0123456789e", "1:rd2:id3:abce", "1:rde", "1:eli203e3:bade", "1:e5:helloe", ""]
@@ -171,7 +171,7 @@ fn e_21_no_answer_and_no_error_is_ever_answered_whatever_else_it_holds() {
 }
 
 #[test]
-fn e_20_answers_of_strangers_give_a_lookup_in_progress_no_peers_and_no_nodes() {
+fn e_20_unsolicited_answers_add_no_peers_or_nodes_to_a_running_lookup() {
     let mut lone = Lone::new(config());
     let (_, query) = lone.ask_only(Lookup::GetPeers(InfoHash::from_bytes(TARGET)), addr(1));
     let lie = query.answer(&ID, &join(&[&node_list(&[(TARGET, addr(7))]), &value_list(&[addr(8)])]));
@@ -186,7 +186,7 @@ fn e_20_answers_of_strangers_give_a_lookup_in_progress_no_peers_and_no_nodes() {
 }
 
 #[test]
-fn q_19_queries_under_an_id_of_ours_are_ignored() {
+fn q_19_queries_with_our_own_id_are_ignored() {
     let mut lone = Lone::new(config());
     for (id, from) in [(OWN, addr(1)), (OWN_V6, addr6(1)), (OWN_V6, addr(1)), (OWN, addr6(1))] {
         lone.ignored(from, &query_by(&id, b"aa", "ping", b""));
@@ -197,7 +197,7 @@ fn q_19_queries_under_an_id_of_ours_are_ignored() {
 }
 
 #[test]
-fn q_19_r_14_b5_10_a_query_of_ours_that_comes_back_ends_and_tells_our_own_address() {
+fn q_19_r_14_b5_10_our_own_query_that_returns_ends_and_reveals_our_own_address() {
     let mut lone = Lone::new(config());
     lone.node.ping(lone.now, socket(HOST)).unwrap();
     let ping = lone.query();
@@ -212,7 +212,7 @@ fn q_19_r_14_b5_10_a_query_of_ours_that_comes_back_ends_and_tells_our_own_addres
 }
 
 #[test]
-fn e_04_b5_08_datagrams_from_reserved_addresses_are_dropped_unread() {
+fn e_04_b5_08_datagrams_from_reserved_addresses_are_dropped_unparsed() {
     let mut lone = Lone::new(config());
     for (count, reserved) in RESERVED.into_iter().enumerate() {
         lone.ignored(socket(reserved), PING);
@@ -231,7 +231,7 @@ fn e_04_b5_08_datagrams_from_reserved_addresses_are_dropped_unread() {
 }
 
 #[test]
-fn e_04_port_0_is_no_source_of_any_message() {
+fn e_04_datagrams_from_port_0_are_dropped() {
     for policy in [AddressPolicy::Public, AddressPolicy::Any] {
         let mut config = config();
         config.address_policy = policy;
@@ -296,7 +296,7 @@ fn b5_08_reserved_peers_are_not_reported() {
 }
 
 #[test]
-fn b5_08_private_addresses_are_used_where_the_policy_lets_them() {
+fn b5_08_private_addresses_are_used_if_the_policy_allows_them() {
     let mut lenient = config();
     lenient.address_policy = AddressPolicy::Any;
     let mut lone = Lone::new(lenient);
@@ -315,7 +315,7 @@ fn b5_08_private_addresses_are_used_where_the_policy_lets_them() {
 }
 
 #[test]
-fn l_05_r_15_one_host_listed_under_72_ids_is_asked_once_and_known_once_at_most() {
+fn l_05_r_15_one_host_listed_with_72_ids_is_queried_once_and_has_one_entry_at_most() {
     let mut lone = Lone::new(config());
     lone.meet([(ID, addr(1))]);
     lone.node.find_node(lone.now, NodeId::from_bytes(TARGET)).unwrap();
@@ -362,7 +362,7 @@ fn r_17_r_18_a_query_keeps_a_known_node_good_but_not_from_another_address() {
 }
 
 #[test]
-fn r_17_r_09_strangers_that_only_ask_do_not_fill_the_table() {
+fn r_17_r_09_nodes_that_only_query_do_not_fill_the_table() {
     let mut lone = Lone::new(unhurried());
     for index in 0..500 {
         lone.accepted(addr(index), &query_by(&spread(index), b"aa", "ping", b""));
@@ -375,7 +375,7 @@ fn r_17_r_09_strangers_that_only_ask_do_not_fill_the_table() {
 }
 
 #[test]
-fn e_28_an_id_that_spells_out_a_reply_is_still_only_an_id() {
+fn e_28_an_id_that_looks_like_a_reply_is_only_an_id() {
     let mut lone = Lone::new(config());
     for id in [b"1:y1:r1:t2:aaxxxxxxx", b"e1:t2:aa1:y1:rexxxxx"] {
         let reply = lone.accepted(addr(1), &query_by(id, b"aa", "ping", b""));
@@ -385,7 +385,7 @@ fn e_28_an_id_that_spells_out_a_reply_is_still_only_an_id() {
 }
 
 #[test]
-fn c_08_one_source_is_held_to_its_rate_and_costs_no_other_its_answers() {
+fn c_08_one_source_is_limited_to_its_rate_and_others_are_answered() {
     let mut lone = Lone::new(config());
     let answers = (0..1000).map(|_| lone.receive(addr(1), PING).len()).sum::<usize>();
     assert_eq!((answers, lone.stats().dropped.rate), (50, 950));
@@ -404,7 +404,7 @@ fn c_08_one_source_is_held_to_its_rate_and_costs_no_other_its_answers() {
 }
 
 #[test]
-fn a_flood_that_is_not_polled_between_costs_no_other_its_answer() {
+fn a_flood_between_two_polls_costs_no_other_source_its_answer() {
     let mut lone = Lone::new(config());
     for _ in 0..10_000 {
         lone.node.handle_datagram(lone.now, addr(1), PING);
@@ -417,7 +417,7 @@ fn a_flood_that_is_not_polled_between_costs_no_other_its_answer() {
 }
 
 #[test]
-fn a_forged_source_cannot_make_us_amplify() {
+fn answers_to_a_forged_source_are_not_amplified() {
     let mut lone = Lone::new(unhurried_but_bounded());
     lone.meet(crowd(Family::V4, 20));
     for index in 0..100 {
@@ -453,7 +453,7 @@ fn unhurried_but_bounded() -> dht_proto::Config {
 }
 
 #[test]
-fn a_node_that_answered_us_is_no_forged_source() {
+fn a_node_that_answered_us_counts_as_verified() {
     let mut lone = Lone::new(stingy());
     lone.meet(crowd(Family::V4, 20));
     let asked = find_node(&TARGET, b"");
@@ -482,7 +482,7 @@ fn one_host_cannot_fill_the_store() {
 }
 
 #[test]
-fn c_03_a_host_that_holds_its_share_hears_that_nothing_was_stored() {
+fn c_03_a_host_beyond_its_share_receives_an_error() {
     let mut lone = Lone::with_limits(unhurried(), &Limits::default());
     let mut last = b'r';
     for index in 0..300 {

@@ -58,7 +58,7 @@ fn b51_01_b51_02_the_answer_has_all_fields_even_where_nothing_is_stored() {
 }
 
 #[test]
-fn b51_05_b51_10_while_all_fit_every_torrent_with_peers_is_told_as_it_is_now() {
+fn b51_05_b51_10_if_all_infohashes_fit_every_torrent_with_peers_is_returned() {
     let mut lone = storing(10);
     let (told, num, interval) = ask(&mut lone);
     assert_eq!(BTreeSet::from_iter(told), (0..10).map(torrent).collect());
@@ -74,7 +74,7 @@ fn b51_05_b51_10_while_all_fit_every_torrent_with_peers_is_told_as_it_is_now() {
 }
 
 #[test]
-fn b51_03_b51_04_of_more_a_random_subset_is_told_that_stays_the_same_for_the_interval() {
+fn b51_03_b51_04_if_not_all_fit_a_random_subset_is_returned_that_stays_the_same_for_the_interval() {
     let mut lone = storing(200);
     let (first, num, interval) = ask(&mut lone);
     assert!(first.len() >= 25 && first.iter().all(|told| (0..200).any(|index| torrent(index) == *told)));
@@ -132,7 +132,7 @@ fn b51_04_no_interval_is_so_long_that_most_of_the_subset_expires_in_it() {
 }
 
 #[test]
-fn b51_09_the_target_steers_the_nodes_and_never_the_sample() {
+fn b51_09_the_target_selects_the_nodes_but_not_the_sample() {
     let mut lone = storing(200);
     let answers = [TARGET, [0; 20], [0xff; 20]].map(|target| {
         let reply = lone.accepted(stranger(999), &sample_query(&target, b""));
@@ -165,7 +165,7 @@ fn b51_04_an_answer_fits_its_datagram_and_fills_it() {
 }
 
 #[test]
-fn b51_02_an_unknown_address_gets_no_more_than_three_times_its_query_but_always_a_sample() {
+fn b51_02_an_unverified_address_gets_at_most_three_times_its_query_but_always_a_sample() {
     let mut lone = Lone::new(stingy());
     lone.meet(crowd(Family::V4, 30));
     (0..40).for_each(|index| lone.store(stranger(index), &torrent(index)));
