@@ -1,4 +1,4 @@
-//! How the commands of the tool end: in time, with the right code, and with the reason.
+//! The ends of the tool's commands: in time, with the right exit code, and with the reason.
 
 use std::fs;
 use std::net::{SocketAddr, UdpSocket};
@@ -10,14 +10,14 @@ use crate::common::tool::{
     HASH, LOCAL, Node, code, command, complaints, events, find, heeding, run, signal, stderr,
 };
 
-/// A socket that nothing comes from.
+/// A socket that sends nothing.
 fn hole() -> (UdpSocket, SocketAddr) {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     let addr = socket.local_addr().unwrap();
     (socket, addr)
 }
 
-/// A folder that goes when dropped.
+/// A folder that is removed when dropped.
 struct Folder(PathBuf);
 
 impl Folder {
@@ -40,8 +40,8 @@ impl Drop for Folder {
     }
 }
 
-/// A node that stores nothing: it answers `put` and `announce_peer` with an error, lists the given nodes,
-/// and answers the rest. It serves until the test ends.
+/// Starts a node that stores nothing: it answers `put` and `announce_peer` with an error, lists the given nodes,
+/// and answers all other queries. It runs until the test ends.
 fn refuser(socket: UdpSocket, id: u8, nodes: Vec<u8>, error: &'static str) {
     thread::spawn(move || {
         let mut buffer = [0; 2048];
@@ -64,7 +64,7 @@ fn refuser(socket: UdpSocket, id: u8, nodes: Vec<u8>, error: &'static str) {
     });
 }
 
-/// Eight such nodes that know one another; where one of them is.
+/// Starts eight such nodes that know one another, and returns the address of one.
 fn refusers(error: &'static str) -> SocketAddr {
     let sockets: Vec<_> = (1..=8).map(|id| (id, hole())).collect();
     let nodes: Vec<u8> = sockets.iter().flat_map(|(id, (_, addr))| compact(*id, *addr)).collect();
@@ -125,7 +125,7 @@ fn a_lookup_waits_for_the_network_and_continues_when_it_is_up() {
     let (hole, addr) = hole();
     let words = format!("find-node {HASH} {LOCAL} --json --bootstrap {addr} --timeout 120 --settle 0");
     let mut child = command(&words).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let waits = complaints(&mut child).find(|line| line.contains("waiting for the network"));
+    let waits = stderr_lines(&mut child).find(|line| line.contains("waiting for the network"));
     assert!(waits.is_some());
     drop(hole);
     let node = Node::start(&format!("--no-default-bootstrap --allow-private --bind {addr}"));
@@ -189,7 +189,7 @@ fn a_lookup_that_is_cut_short_says_so() {
     refuser(socket, 1, compact(2, silent_addr), "i201e1:x");
     let words = format!("get-peers {HASH} --json {LOCAL} --bootstrap {addr} --settle 0");
     let mut child = command(&words).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-    // The node may ask on its own account before.
+    // Maintenance of the node may send a query before.
     let mut asked = [0; 2048];
     while !asked.windows(9).any(|bytes| bytes == b"get_peers") {
         silent.recv_from(&mut asked).unwrap();
@@ -228,7 +228,7 @@ fn a_closed_terminal_ends_a_node_whose_state_is_saved() {
     let state = folder.0.join("dht.state");
     let words = format!("node -vv {start} --state {}", state.display());
     let mut child = heeding(&words).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-    let mut lines = complaints(&mut child);
+    let mut lines = stderr_lines(&mut child);
     assert!(lines.any(|line| line.starts_with("dht: + ") && line.ends_with(&other.addr)), "it knows it");
     signal(&child, "-HUP");
     assert_eq!(child.wait().unwrap().code(), Some(0));

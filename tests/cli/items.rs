@@ -1,4 +1,4 @@
-//! The commands of the tool about items, and about which torrents there are, run as a user runs them.
+//! The commands of the tool about items, and those that survey torrents, run as programs.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::common::tool::{HASH, LOCAL, Node, code, command, events, find, run, signal, stderr};
 
-/// Nodes to store things at, a folder for files, and the words that lead to both.
+/// Nodes that store items, a folder for files, and the options that name both.
 struct Stage {
     nodes: Vec<Node>,
     folder: PathBuf,
@@ -48,7 +48,7 @@ impl Stage {
         output
     }
 
-    /// The one event of this kind.
+/// Returns the only event of this kind.
     fn event(&self, words: &str, event: &str) -> Value {
         find(&events(&self.found(&format!("{words} --json"))), event)[0].clone()
     }
@@ -68,7 +68,7 @@ impl Drop for Stage {
     }
 }
 
-/// The one line of stdout.
+/// Returns the only line of stdout.
 fn line(output: &Output) -> String {
     let text = String::from_utf8(output.stdout.clone()).unwrap();
     text.strip_suffix('\n').filter(|line| !line.contains('\n')).unwrap_or_else(|| panic!("{text}")).to_owned()

@@ -1,4 +1,4 @@
-//! `dht sim`, run as a user runs it, on worlds that are small enough for a debug build.
+//! `dht sim`, run as a program, with networks that are small enough for a debug build.
 
 use std::path::PathBuf;
 use std::process::{Command, Output};
@@ -98,7 +98,7 @@ fn the_plot_labels_its_axes_and_has_a_line_for_each_algorithm() {
     for name in ALGORITHMS {
         assert_eq!(count(name), 1, "{name}: {texts:?}");
     }
-    // One in the legend, and one in each of three panels.
+// One line in the legend, and one in each of three panels.
     let widths = ["#0072B2", "#D55E00", "#009E73", "#CC79A7"].map(|colour| {
         let lines: Vec<_> =
             svg.lines().filter(|line| line.starts_with("<polyline") && line.contains(colour)).collect();
@@ -106,8 +106,8 @@ fn the_plot_labels_its_axes_and_has_a_line_for_each_algorithm() {
         let width = |line: &str| line.split("stroke-width=\"").nth(1)?.split('"').next()?.parse::<u32>().ok();
         lines.iter().map(|line| width(line).unwrap()).collect::<Vec<_>>()
     });
-    assert!(widths[1..].iter().flatten().all(|width| *width < widths[0][0]), "ours is seen: {widths:?}");
-    // What it is that was measured, and who the others are.
+    assert!(widths[1..].iter().flatten().all(|width| *width < widths[0][0]), "the line of this crate is visible: {widths:?}");
+// The caption describes what was measured, and the other algorithms.
     let caption = texts.join(" ");
     for part in ["100 nodes, 0 dead", "seed 1", "lookups: 6", "lock-step: ", "libtorrent: ", "jech: "] {
         assert!(caption.contains(part), "{part}: {texts:?}");
@@ -143,7 +143,7 @@ fn a_lookup_without_results_ends_with_1() {
     assert_eq!(output.status.code(), Some(1), "{output:?}");
 }
 
-/// A file that goes when dropped.
+/// A file that is removed when dropped.
 struct Picture(PathBuf);
 
 impl Picture {

@@ -1,10 +1,10 @@
-//! The bytes of lives: those that fuzzing found worth keeping, and others at random.
+//! The bytes of scenarios: those that fuzzing found worth keeping, and random ones.
 #![allow(dead_code, unreachable_pub, reason = "every test uses a part of it")]
 
 use std::fs;
 use std::path::Path;
 
-/// Those that are kept for a fuzz target.
+/// Reads the corpus of a fuzz target.
 pub fn corpus(target: &str) -> Vec<Vec<u8>> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus").join(target);
     let files = fs::read_dir(directory).unwrap();
@@ -13,7 +13,7 @@ pub fn corpus(target: &str) -> Vec<Vec<u8>> {
     lives
 }
 
-/// That of a seed, the same in every run.
+/// Generates the bytes of a seed, the same in every run.
 pub fn at_random(seed: u64, len: usize) -> Vec<u8> {
     let mut dice = seed;
     let bytes = std::iter::repeat_with(|| {

@@ -1,4 +1,4 @@
-//! Nodes that are stopped and continued from their checkpoints. Whoever takes it in needs `scenario`
+//! Nodes that are stopped and continued from their checkpoints. A test that includes this file needs `scenario`
 //! beside it, in the root of its crate.
 #![allow(unreachable_pub, reason = "every user takes a part of it")]
 
@@ -6,7 +6,7 @@ use dht_proto::Node;
 
 use crate::scenario::node::{Chip, Interlude};
 
-/// Ends the node and continues it.
+/// Stops the node and continues it from its checkpoint.
 pub fn reborn(node: &mut Node) {
     *node = Node::from_checkpoint(&node.checkpoint()).expect("a node can continue from what it writes");
 }

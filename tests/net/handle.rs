@@ -10,7 +10,7 @@ use dht_proto::{Announce, Event, Family, InfoHash, Lookup, StartError};
 use futures_lite::StreamExt as _;
 use futures_lite::future::block_on;
 
-use crate::common::net::loops::{LOOPS, Loop};
+use crate::common::net::loops::{Loop, in_each_loop};
 use crate::common::net::nodes::{addr, announces, builder, under_way};
 use crate::common::net::{HASH, LOOPBACK, PATIENCE, asking};
 
@@ -36,7 +36,7 @@ fn silent() -> (std::net::UdpSocket, SocketAddr) {
 
 #[test]
 fn calls_beyond_the_queue_of_commands_return_busy_without_blocking() {
-    for &on in LOOPS {
+    in_each_loop(|on| {
         let dht = on.spawn(builder()).unwrap();
         let release = hold(&dht);
         let calls: Vec<_> = (0..COMMANDS).map(|_| dht.stats()).collect();
@@ -52,12 +52,12 @@ fn calls_beyond_the_queue_of_commands_return_busy_without_blocking() {
         drop(release);
         assert!(calls.into_iter().all(|call| call.wait().is_ok()));
         assert!(dht.stats().wait().is_ok());
-    }
+    });
 }
 
 #[test]
 fn calls_dropped_before_the_loop_sees_them_leak_nothing() {
-    for &on in LOOPS {
+    in_each_loop(|on| {
         let dht = on.spawn(builder()).unwrap();
         let (_socket, hole) = silent();
         let release = hold(&dht);
@@ -73,12 +73,12 @@ fn calls_dropped_before_the_loop_sees_them_leak_nothing() {
         assert_eq!(dht.with(|node, _| under_way(node)).wait(), Ok((0, 0)));
         assert!(announces(&dht).is_empty());
         assert_eq!(dht.stats().wait().unwrap().queries_out.ping, 0);
-    }
+    });
 }
 
 #[test]
 fn calls_made_before_the_end_complete_and_later_ones_return_closed() {
-    for &on in LOOPS {
+    in_each_loop(|on| {
         let dht = on.spawn(builder()).unwrap();
         let (release, handle) = (hold(&dht), dht.handle());
         let before = dht.stats();
@@ -89,12 +89,12 @@ fn calls_made_before_the_end_complete_and_later_ones_return_closed() {
         assert!(before.wait().is_ok());
         assert_eq!(ended.wait(), Ok(()));
         assert_eq!(handle.ready().wait(), Err(CallError::Closed));
-    }
+    });
 }
 
 #[test]
 fn a_refused_start_is_returned_by_every_read() {
-    for &on in LOOPS {
+    in_each_loop(|on| {
         let dht = on.spawn(builder()).unwrap();
         dht.set_enabled(false).wait().unwrap();
         let disabled = CallError::Start(StartError::Disabled);
@@ -110,25 +110,25 @@ fn a_refused_start_is_returned_by_every_read() {
         let mut call = dht.add_node("127.0.0.1:0".parse().unwrap());
         assert!(matches!(call.wait_timeout(PATIENCE), Err(CallError::Start(_))));
         assert_eq!(call.wait_timeout(PATIENCE), Err(CallError::Closed), "a result is taken once");
-    }
+    });
 }
 
 #[test]
 fn ready_waits_until_the_node_has_joined() {
-    for &on in LOOPS {
+    in_each_loop(|on| {
         let (dht, other) = (on.spawn(builder()).unwrap(), on.spawn(builder()).unwrap());
         let mut ready = dht.ready();
         assert_eq!(ready.wait_timeout(Duration::from_millis(20)), Err(CallError::TimedOut));
         dht.add_node(addr(&other)).wait().unwrap();
         assert_eq!(ready.wait_timeout(PATIENCE), Ok(()));
         assert_eq!(dht.ready().wait(), Ok(()));
-    }
+    });
 }
 
 /// Whoever reads, it is the same types: by threads, and by tasks of an executor that no loop knows of.
 #[test]
 fn every_loop_serves_blocking_and_async_callers() {
-    for &on in LOOPS {
+    in_each_loop(|on| {
         let nodes = on.network(6);
         let announced = block_on(nodes[1].announce(HASH, Announce::port(7777)).into_future()).unwrap();
         assert!(!announced.acknowledged.is_empty());
@@ -150,12 +150,12 @@ fn every_loop_serves_blocking_and_async_callers() {
         for node in nodes {
             assert_eq!(block_on(node.shutdown()), Ok(()));
         }
-    }
+    });
 }
 
 #[test]
 fn a_node_without_a_socket_serves_a_blocking_caller() {
-    for &on in LOOPS {
+    in_each_loop(|on| {
         let inner = on.spawn(builder()).unwrap();
         let mut starting = builder().bootstrap([addr(&inner).to_string()]);
         let mut events = starting.subscribe();
@@ -187,7 +187,7 @@ fn a_node_without_a_socket_serves_a_blocking_caller() {
             // It ends, and so do those who serve it.
             dht.shutdown().wait().unwrap();
         });
-    }
+    });
 }
 
 #[cfg(feature = "tokio")]

@@ -7,12 +7,12 @@ use std::thread;
 
 use dht_proto::net::{CallError, Dht, DhtHandle, LookupHandle};
 use dht_proto::{
-    Announce, Config, Family, InfoHash, Limit, Limits, Lookup, LookupKind, LookupOptions, NodeId, QueryError,
-    Salt, SecretKey, StartError,
+    Announce, Config, Family, InfoHash, Limit, Limits, Lookup, LookupKind, LookupOptions, NodeId, Salt,
+    SecretKey, StartError,
 };
 
 use crate::common::local_config;
-use crate::common::net::blocking::{addr, builder, under_way, wait_for};
+use crate::common::net::blocking::{addr, builder, under_way, unpaced, wait_for};
 use crate::common::net::tasks::{at_work, soon};
 use crate::common::net::{HASH, LOOPBACK, PATIENCE, asking, limits};
 use crate::common::raw::{ID, Packet, join, spread, value_list};
@@ -33,17 +33,16 @@ fn v6() -> Option<SocketAddr> {
     UdpSocket::bind(any).is_ok().then_some(any)
 }
 
-/// As many queries as one likes between two nodes: a real network is larger.
-fn unhurried() -> Config {
-    let mut config = local_config();
+/// A configuration without limits on the queries between two nodes: a real network is larger.
+fn unlimited() -> Config {
+    let mut config = unpaced();
     (config.queries_per_source, config.source_burst) = (100_000, 100_000);
-    (config.queries_per_node, config.node_burst) = (100_000, 100_000);
     config
 }
 
-/// Nodes that answer whatever one source asks.
-fn patient_network() -> Vec<Dht> {
-    let config = unhurried();
+/// Nodes that answer any number of queries from one source.
+fn unlimited_network() -> Vec<Dht> {
+    let config = unlimited();
     let builder = || builder().config(config.clone());
     let first = builder().spawn().unwrap();
     let start = addr(&first).to_string();
@@ -109,9 +108,9 @@ fn ask(dht: &DhtHandle, hole: &Hole, index: usize) -> LookupHandle {
 
 #[test]
 fn hundreds_of_announcements_publications_and_lookups_succeed_from_threads() {
-    let nodes = patient_network();
+    let nodes = unlimited_network();
     let mut builder =
-        builder().config(unhurried()).limits(Limits::default()).bootstrap([addr(&nodes[0]).to_string()]);
+        builder().config(unlimited()).limits(Limits::default()).bootstrap([addr(&nodes[0]).to_string()]);
     if let Some(v6) = v6() {
         builder = builder.bind(v6);
     }
@@ -138,8 +137,8 @@ fn hundreds_of_announcements_publications_and_lookups_succeed_from_threads() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn hundreds_of_announcements_publications_and_lookups_succeed_from_tasks() {
-    let nodes = tokio::task::block_in_place(patient_network);
-    let mut builder = Dht::builder().config(unhurried()).bind(LOOPBACK);
+    let nodes = tokio::task::block_in_place(unlimited_network);
+    let mut builder = Dht::builder().config(unlimited()).bind(LOOPBACK);
     if let Some(v6) = v6() {
         builder = builder.bind(v6);
     }
@@ -223,27 +222,27 @@ fn queries_to_single_nodes_wait_in_the_queue_too() {
     let mut limits = limits();
     (limits.inflight, limits.samplings) = (1, 1);
     let dht = builder().limits(limits).spawn().unwrap();
-    let (host_addr, hole_addr) = (host.addr(), hole.addr());
-    thread::scope(|scope| {
-        // It takes the one slot until it times out.
-        let unanswered = scope.spawn(|| dht.ping(hole_addr).wait());
-        hole.hear();
-        let pings = [1, 2, 3].map(|_| scope.spawn(|| dht.ping(host_addr).wait()));
-        let samples = [1, 2].map(|_| scope.spawn(|| dht.sample_infohashes(host_addr, NodeId::ZERO).wait()));
-        dht.add_node(host_addr).wait().unwrap();
-        // Nobody joins it: it ends when it is not asked for long.
-        thread::spawn(move || {
-            while let Some(heard) = host.heard() {
-                host.answer(&heard, b"");
-            }
-        });
-        assert_eq!(unanswered.join().unwrap(), Err(CallError::Query(QueryError::TimedOut)));
-        for ping in pings {
-            assert_eq!(ping.join().unwrap().unwrap().id.as_bytes(), &ID);
+    // The first ping takes the only slot.
+    let first = dht.ping(hole.addr());
+    let asked = hole.hear();
+    let pings = [1, 2, 3].map(|_| dht.ping(host.addr()));
+    let samples = [1, 2].map(|_| dht.sample_infohashes(host.addr(), NodeId::ZERO));
+    dht.add_node(host.addr()).wait().unwrap();
+    // Commands are taken in order, so all calls are waiting by now.
+    assert_eq!(dht.stats().wait().unwrap().queries_out.total(), 1);
+    hole.answer(&asked, b"");
+    assert!(first.wait().is_ok());
+    // The thread ends when no query has come for long.
+    thread::spawn(move || {
+        while let Some(heard) = host.heard() {
+            host.answer(&heard, b"");
         }
-        samples.into_iter().for_each(|sample| assert!(sample.join().unwrap().is_ok()));
-        wait_for("it is kept", || dht.node_count(Family::V4).wait() == Ok(1));
     });
+    for ping in pings {
+        assert_eq!(ping.wait().unwrap().id.as_bytes(), &ID);
+    }
+    samples.into_iter().for_each(|sample| assert!(sample.wait().is_ok()));
+    wait_for("it is kept", || dht.node_count(Family::V4).wait() == Ok(1));
 }
 
 #[test]

@@ -10,9 +10,8 @@ use std::time::Duration;
 use dht_proto::net::{CallError, Dht, NetEvent, NetEvents};
 use dht_proto::{Announce, Family, NodeId, Pong, QueryError, StartError};
 
-use crate::common::local_config;
-use crate::common::net::loops::{LOOPS, Loop};
-use crate::common::net::nodes::{builder, under_way, wait_for};
+use crate::common::net::loops::{Loop, in_each_loop};
+use crate::common::net::nodes::{builder, under_way, unpaced, wait_for};
 use crate::common::net::{HASH, PATIENCE};
 
 const PING: &[u8] = b"d1:ad2:id20:abcdefghij0123456789e1:q4:ping1:t2:aa1:y1:qe";
@@ -34,7 +33,7 @@ impl Deref for Host {
 
 impl Host {
     fn start(on: Loop, at: &str, start: &[SocketAddr]) -> Self {
-        let builder = Dht::builder().config(local_config()).bind(at.parse().unwrap());
+        let builder = Dht::builder().config(unpaced()).bind(at.parse().unwrap());
         let mut builder = builder.bootstrap(start.iter().map(SocketAddr::to_string));
         let events = builder.subscribe();
         Self { dht: on.spawn(builder).unwrap(), events }
@@ -101,19 +100,19 @@ fn lone(on: Loop) -> (Dht, SocketAddr) {
     (owner, addr)
 }
 
-/// A node that stays, and one under test that has joined it. It has an address that no other test binds,
-/// so that nobody takes its port while its socket is closed.
+/// A node that stays, and one under test that has joined it. The latter has an address of its loop, which
+/// other tests do not bind, so that its port stays free while its socket is closed.
 fn pair(on: Loop) -> (Dht, SocketAddr, Host) {
     let (stays, addr) = lone(on);
-    let host =
-        Host::start(on, if cfg!(target_os = "linux") { "127.0.0.3:0" } else { "127.0.0.1:0" }, &[addr]);
+    let own = if cfg!(target_os = "linux") { 3 + on as u8 } else { 1 };
+    let host = Host::start(on, &format!("127.0.0.{own}:0"), &[addr]);
     host.wait_ready();
     (stays, addr, host)
 }
 
 #[test]
 fn c_17_a_node_is_disabled_and_enabled_on_the_same_port() {
-    for &on in LOOPS {
+    in_each_loop(|on| {
         let (stays, stays_at, mut host) = pair(on);
         let (addr, id) = (host.addr().unwrap(), host.id());
         let _held = host.start_announcing(HASH, Announce::port(7777));
@@ -136,12 +135,12 @@ fn c_17_a_node_is_disabled_and_enabled_on_the_same_port() {
         host.wait_ready();
         wait_for("it is announced again", || !stays.stored_peers(HASH).wait().unwrap().is_empty());
         assert!(host.ping(stays_at).is_ok() && host.id() == id);
-    }
+    });
 }
 
 #[test]
 fn a_node_that_has_lost_the_dht_is_not_ready_until_it_has_rejoined() {
-    for &on in LOOPS {
+    in_each_loop(|on| {
         let (gone, gone_at) = lone(on);
         let host = Host::start(on, "127.0.0.1:0", &[]);
         host.add_node(gone_at).wait().unwrap();
@@ -156,22 +155,22 @@ fn a_node_that_has_lost_the_dht_is_not_ready_until_it_has_rejoined() {
         host.add_node(other_at).wait().unwrap();
         host.wait_ready();
         assert!(host.is_ready() && host.knows(other_at));
-    }
+    });
 }
 
 #[test]
 fn a_node_that_has_ended_is_not_ready() {
-    for &on in LOOPS {
+    in_each_loop(|on| {
         let (_stays, _, host) = pair(on);
         let dht = host.handle();
         host.dht.shutdown().wait().unwrap();
         assert!(!dht.is_ready(Family::V4));
-    }
+    });
 }
 
 #[test]
 fn c_18_a_node_waits_for_its_configured_port_if_that_is_in_use() {
-    for &on in LOOPS {
+    in_each_loop(|on| {
         let free = socket("127.0.0.1:0".parse().unwrap()).local_addr().unwrap();
         let mut host = Host::start(on, &free.to_string(), &[]);
         host.set_enabled(false).wait().unwrap();
@@ -184,12 +183,12 @@ fn c_18_a_node_waits_for_its_configured_port_if_that_is_in_use() {
         );
         drop(taken);
         wait_for("it is opened", || host.addr() == Some(free));
-    }
+    });
 }
 
 #[test]
 fn c_18_a_node_moves_to_another_port_if_its_automatic_one_is_in_use() {
-    for &on in LOOPS {
+    in_each_loop(|on| {
         let (_stays, stays_at, host) = pair(on);
         let before = host.addr().unwrap();
         host.set_enabled(false).wait().unwrap();
@@ -197,12 +196,12 @@ fn c_18_a_node_moves_to_another_port_if_its_automatic_one_is_in_use() {
         host.set_enabled(true).wait().unwrap();
         assert!(host.addr().is_some_and(|addr| addr != before));
         assert!(host.ping(stays_at).is_ok());
-    }
+    });
 }
 
 #[test]
 fn c_18_a_rebound_node_keeps_its_id_and_table() {
-    for &on in LOOPS {
+    in_each_loop(|on| {
         let (stays, stays_at, mut host) = pair(on);
         let (before, id) = (host.addr().unwrap(), host.id());
         host.rebind(None).wait().unwrap();
@@ -220,12 +219,12 @@ fn c_18_a_rebound_node_keeps_its_id_and_table() {
         host.rebind(Some(addr)).wait().unwrap();
         assert_eq!(host.addr(), Some(addr));
         assert!(host.ping(stays_at).is_ok());
-    }
+    });
 }
 
 #[test]
 fn an_address_that_cannot_be_bound_changes_nothing() {
-    for &on in LOOPS {
+    in_each_loop(|on| {
         let (_stays, stays_at, host) = pair(on);
         let addr = host.addr().unwrap();
         assert_eq!(kind(host.rebind(Some(stays_at)).wait().unwrap_err()), io::ErrorKind::AddrInUse);
@@ -235,12 +234,12 @@ fn an_address_that_cannot_be_bound_changes_nothing() {
         assert_eq!(kind(host.rebind(Some(other_family)).wait().unwrap_err()), io::ErrorKind::Unsupported);
         assert_eq!(host.addr(), Some(addr));
         assert!(host.is_ready() && host.ping(stays_at).is_ok());
-    }
+    });
 }
 
 #[test]
 fn b43_01_read_only_is_switched_on_and_off() {
-    for &on in LOOPS {
+    in_each_loop(|on| {
         let (stays, _, host) = pair(on);
         // What it asks on its own account would be counted as well.
         assert_eq!(stays.ready().wait_timeout(PATIENCE), Ok(()));
@@ -256,7 +255,7 @@ fn b43_01_read_only_is_switched_on_and_off() {
             }
         }
         assert_eq!(dropped(&host), 2);
-    }
+    });
 }
 
 /// Waits for an answer to [`PING`], and returns where it came from.
@@ -281,7 +280,7 @@ fn dropped(host: &Host) -> u64 {
 #[test]
 fn q_27_b32_16_a_socket_bound_to_all_addresses_answers_from_the_one_that_was_queried() {
     let v4 = ["127.0.0.1", "127.0.0.2", "127.5.6.7"].map(|ip| ip.parse().unwrap());
-    for &on in LOOPS {
+    in_each_loop(|on| {
         for (all, ours) in [("0.0.0.0:0", v4.to_vec()), ("[::]:0", own_ipv6())] {
             let Some(&first) = ours.first() else {
                 eprintln!("skipped: a host without IPv6");
@@ -296,7 +295,7 @@ fn q_27_b32_16_a_socket_bound_to_all_addresses_answers_from_the_one_that_was_que
                 assert_eq!(answer(&stranger), asked);
             }
         }
-    }
+    });
 }
 
 /// The addresses of this host that can be asked without a scope: loopback first.
@@ -313,10 +312,10 @@ fn own_ipv6() -> Vec<IpAddr> {
 #[cfg(target_os = "linux")]
 #[test]
 fn c_18_a_failed_socket_is_reopened_without_failed_calls() {
-    for &on in LOOPS {
+    in_each_loop(|on| {
         // While it is closed another program may take its port.
         assert!((0..5).any(|_| is_opened_again(on)));
-    }
+    });
 }
 
 /// Whether a socket that breaks comes back at its own address, and nobody notices.
@@ -346,7 +345,7 @@ fn is_opened_again(on: Loop) -> bool {
 #[cfg(target_os = "linux")]
 #[test]
 fn c_18_a_socket_that_keeps_failing_is_reopened_after_growing_pauses() {
-    for &on in LOOPS {
+    in_each_loop(|on| {
         let (_stays, stays_at, mut host) = pair(on);
         let _held = host.start_announcing(HASH, Announce::port(7777));
         let mut pauses = Vec::new();
@@ -366,7 +365,7 @@ fn c_18_a_socket_that_keeps_failing_is_reopened_after_growing_pauses() {
         assert_eq!(pauses, [0, 100, 200, 400]);
         host.wait_ready();
         assert!(host.ping(stays_at).is_ok() && host.knows(stays_at));
-    }
+    });
 }
 
 /// Shuts the socket of this process at `addr` down, as systems do to programs that were suspended:

@@ -1,5 +1,5 @@
-//! Scenarios written in bytes: they decide what comes, what is asked for and how time passes, and
-//! after every step it is checked that the crate keeps what it promises.
+//! Scenarios encoded in bytes: these determine what arrives, what the user does and how time passes, and
+//! after every step the invariants of the crate are checked.
 //!
 //! The fuzz targets and ordinary tests share these files, so that the corpora are replayed wherever
 //! the tests run. Any bytes are a valid scenario; none are left over.
