@@ -71,12 +71,12 @@ struct Crowd<S: Storage> {
     node: Node<S>,
     now: Instant,
     rng: u64,
-/// Answers to queries of the node, on their way to it.
-answers: [(SocketAddr, usize, [u8; MAX_DATAGRAM]); 64],
+    /// Answers to queries of the node, on their way to it.
+    answers: [(SocketAddr, usize, [u8; MAX_DATAGRAM]); 64],
     len: usize,
     sent: u64,
     events: u64,
-/// Items that both sides store and look up (BEP 44).
+    /// Items that both sides store and look up (BEP 44).
     #[cfg(feature = "items")]
     items: [Item; ITEMS],
     /// Items that were found.
@@ -90,7 +90,7 @@ impl<S: Storage> Crowd<S> {
             node,
             now: Instant::from_micros(1),
             rng: 1,
-answers: [(addr(0), 0, [0; MAX_DATAGRAM]); 64],
+            answers: [(addr(0), 0, [0; MAX_DATAGRAM]); 64],
             len: 0,
             sent: 0,
             events: 0,
@@ -101,7 +101,7 @@ answers: [(addr(0), 0, [0; MAX_DATAGRAM]); 64],
         }
     }
 
-fn below(&mut self, bound: u64) -> u64 {
+    fn below(&mut self, bound: u64) -> u64 {
         self.rng = self.rng.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.rng >> 33) % bound
     }
@@ -114,7 +114,7 @@ fn below(&mut self, bound: u64) -> u64 {
         addr(self.below(2000) as usize)
     }
 
-/// Returns the id of a host.
+    /// Returns the id of a host.
     fn id_of(host: SocketAddr) -> NodeId {
         let SocketAddr::V4(host) = host else { return NodeId::ZERO };
         let mut hash = u64::from(host.ip().to_bits());
@@ -130,7 +130,7 @@ fn below(&mut self, bound: u64) -> u64 {
         self.node.handle_datagram(self.now, from, &bytes[..len]);
     }
 
-/// Sends everything the node has to send; nine of ten hosts answer.
+    /// Sends everything the node has to send; nine of ten hosts answer.
     fn drain(&mut self) {
         let mut buf = [0; MAX_DATAGRAM];
         while let Some(transmit) = self.node.poll_transmit(self.now, &mut buf) {
@@ -161,7 +161,7 @@ fn below(&mut self, bound: u64) -> u64 {
                 Method::Get { target, .. } => {
                     response.nodes = Some(nodes.finish());
                     response.token = Some(b"a token");
-            // One of two versions, and rarely a forgery.
+                    // One of two versions, and rarely a forgery.
                     let (first, is_forged) = (self.below(ITEMS as u64) as usize, self.below(16) == 0);
                     let mut items = self.items.iter().cycle().skip(first).take(ITEMS);
                     if let Some(item) = items.find(|item| item.target() == target) {
@@ -183,7 +183,7 @@ fn below(&mut self, bound: u64) -> u64 {
         }
     }
 
-/// Lets time pass: timers fire, and answers arrive.
+    /// Lets time pass: timers fire, and answers arrive.
     fn tick(&mut self, time: Duration) {
         self.now = self.now + time;
         self.node.handle_timeout(self.now);
@@ -195,7 +195,7 @@ fn below(&mut self, bound: u64) -> u64 {
         self.drain();
     }
 
-/// Sends a query of a host to the node, and returns the token in the answer, if there is one.
+    /// Sends a query of a host to the node, and returns the token in the answer, if there is one.
     fn ask(&mut self, from: SocketAddr, method: Method<'_>) -> Option<[u8; 8]> {
         let id = Self::id_of(from);
         self.deliver(from, &Message::new(b"abcd", Body::Query(Query { id, method })));
@@ -210,9 +210,9 @@ fn below(&mut self, bound: u64) -> u64 {
         token
     }
 
-/// A host sends every query, announces itself and stores an item with the tokens that it
-/// received, and floods the node.
-fn load(&mut self) {
+    /// A host sends every query, announces itself and stores an item with the tokens that it
+    /// received, and floods the node.
+    fn load(&mut self) {
         let (from, target) = (self.host(), self.id());
         let infohash = InfoHash::from_bytes([self.below(40) as u8; 20]);
         let methods = [
@@ -238,8 +238,8 @@ fn load(&mut self) {
         self.drain();
     }
 
-/// Ten hours of everything that a node can do.
-fn run(&mut self) {
+    /// Ten hours of everything that a node can do.
+    fn run(&mut self) {
         for round in 0..2000_u64 {
             let host = self.host();
             let _ = self.node.add_node(self.now, host);
@@ -263,7 +263,7 @@ fn run(&mut self) {
             for _ in 0..8 {
                 self.tick(Duration::from_millis(50));
             }
-self.load();
+            self.load();
             if let (Ok(query), 0) = (sampled, round % 11) {
                 assert!(self.node.samples(query).count() <= 64);
                 self.node.cancel_query(query);
@@ -296,7 +296,7 @@ self.load();
 
 #[cfg(feature = "items")]
 impl<S: Storage> Crowd<S> {
-/// A host gets and puts an item, sometimes with a wrong signature or in place of an older version.
+    /// A host gets and puts an item, sometimes with a wrong signature or in place of an older version.
     fn store(&mut self, from: SocketAddr) {
         let mut item = self.items[self.below(ITEMS as u64) as usize].clone();
         if self.below(2) == 0 {
@@ -319,7 +319,7 @@ impl<S: Storage> Crowd<S> {
         self.ask(from, Method::Put { token: &token, target: None, item: put });
     }
 
-/// The node looks up an item or puts it, and publishes it for a while.
+    /// The node looks up an item or puts it, and publishes it for a while.
     fn publish(&mut self, round: u64) {
         let item = self.items[round as usize % ITEMS].clone();
         let lookup = match item.key() {
@@ -375,15 +375,15 @@ fn nothing_allocates_after_a_node_is_created() {
     {
         (limits.items, limits.item_chunks, limits.own_items, limits.own_chunks) = (8, 12, 8, 40);
     }
-let (creation, node) = calls(|| Node::new(config(), &limits, [7; 32], Instant::ZERO));
-assert!(creation > 10, "the allocator counts");
+    let (creation, node) = calls(|| Node::new(config(), &limits, [7; 32], Instant::ZERO));
+    assert!(creation > 10, "the allocator counts");
     let mut crowd = Box::new(Crowd::new(node));
     let (count, ()) = calls(|| crowd.run());
     let stats = crowd.node.stats();
     println!("{} sent, {} events, {stats:#?}", crowd.sent, crowd.events);
     assert_eq!(count, 0, "calls of the allocator after creation");
 
-// Enough has happened for the test to mean something.
+    // Enough has happened for the test to mean something.
     assert!(crowd.node.node_count(Family::V4) > 60 && crowd.events > 5000);
     assert!(
         stats.responses_in.total() > 10_000

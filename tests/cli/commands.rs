@@ -124,7 +124,7 @@ fn metrics_are_served_to_many_and_to_slow_clients() {
     assert_eq!(value(&page, "dht_queries_in_total{method=\"ping\"}"), 0.0);
     assert_eq!(value(&page, "dht_bucket_capacity{family=\"ipv4\",bucket=\"0\"}"), 128.0);
 
-// Clients that send no request occupy only their own connections.
+    // Clients that send no request occupy only their own connections.
     let idle: Vec<_> = (0..7).map(|_| TcpStream::connect(&addr).unwrap()).collect();
     assert_eq!(code(&run(&format!("ping {} {LOCAL}", node.addr))), 0);
     let start = Instant::now();
@@ -143,7 +143,7 @@ fn metrics_are_served_to_many_and_to_slow_clients() {
     assert!(http(&addr, "GET /").unwrap().0.starts_with("HTTP/1.1 404"));
     assert!(http(&addr, "POST /metrics").unwrap().0.starts_with("HTTP/1.1 405"));
     let long = format!("GET /metrics?{}", "x".repeat(20_000));
-// The connection is closed, perhaps before the response arrives.
+    // The connection is closed, perhaps before the response arrives.
     assert!(!http(&addr, &long).is_ok_and(|(head, _)| head.starts_with("HTTP/1.1 200")));
 }
 
@@ -152,7 +152,7 @@ fn silent_clients_do_not_block_scrapes_of_metrics_and_are_disconnected() {
     let mut node = Node::start(&format!("{LOCAL} --metrics 127.0.0.1"));
     let addr = metrics_addr(&mut node);
     let mut idle: Vec<_> = (0..100).map(|_| TcpStream::connect(&addr).unwrap()).collect();
-// Some have begun to send a request.
+    // Some have begun to send a request.
     idle.iter_mut()
         .step_by(2)
         .for_each(|stream| stream.write_all(b"GET /metrics HTTP/1.1\r\nHost:").unwrap());
@@ -191,7 +191,7 @@ fn refused_bootstrap_hosts_are_reported_and_end_a_command_if_none_remains() {
         "{output:?}"
     );
 
-// One host that does not answer remains.
+    // One host that does not answer remains.
     let output = run(&words(&["10.0.0.1:1", "45.66.77.88:1"]).replace("--timeout 60", "--timeout 0.5"));
     let told = stderr(&output);
     assert!(told.contains("10.0.0.1:1 is not a public address") && !told.contains("is left"), "{told}");
@@ -230,10 +230,10 @@ fn saving_the_state_is_traced_within_the_span_of_the_node() {
     let file = folder.join("dht.state");
     std::fs::write(&file, "d9:dht-protod").unwrap();
     let first = Node::start(LOCAL);
-// Bootstrap hosts are not saved.
+    // Bootstrap hosts are not saved.
     let _other = Node::start(&format!("{LOCAL} --bootstrap {}", first.addr));
     let start = format!("-vvv {LOCAL} --bootstrap {} --state {}", first.addr, file.display());
-// The first run moves the file aside and saves another, which the second one reads.
+    // The first run moves the file aside and saves another, which the second one reads.
     for told in ["state refused", "restored"] {
         let output = run(&format!("find-node {HASH} {start}"));
         assert_eq!(code(&output), 0, "{output:?}");
@@ -345,7 +345,7 @@ fn r_13_a_state_file_keeps_id_and_nodes_from_run_to_run() {
     assert_eq!(code(&output), 0, "{output:?}");
     let id = find(&events(&output), "listening")[0]["id"].clone();
     assert!(file.exists());
-// From now on without a bootstrap host.
+    // From now on without a bootstrap host.
     let output = run(&format!("get-peers {HASH} --json -v {}", words(LOCAL)));
     assert_eq!(code(&output), 0, "{output:?}");
     assert!(
@@ -399,7 +399,7 @@ fn a_second_signal_ends_a_node_whose_disk_does_not_answer() {
 
     let first = Node::start(LOCAL);
     let start = format!("{LOCAL} --bootstrap {}", first.addr);
-// A bootstrap host is not saved, another node is.
+    // A bootstrap host is not saved, another node is.
     let other = Node::start(&start);
     let folder = std::env::temp_dir().join(format!("dht-proto-cli-signals-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
@@ -412,7 +412,7 @@ fn a_second_signal_ends_a_node_whose_disk_does_not_answer() {
     assert!(lines.any(|line| line.starts_with("dht: + ") && line.ends_with(&other.addr)), "it knows it");
     let end = Instant::now() + Duration::from_secs(30);
     let status = loop {
-    // Two signals that arrive together may count as one.
+        // Two signals that arrive together may count as one.
         signal(&child, "-TERM");
         std::thread::sleep(Duration::from_millis(100));
         if let Some(status) = child.try_wait().unwrap() {
@@ -447,7 +447,7 @@ fn c_11_an_announcement_is_republished_until_a_signal() {
 fn an_announcement_is_saved_when_its_time_limit_is_over() {
     let first = Node::start(LOCAL);
     let start = format!("{LOCAL} --bootstrap {}", first.addr);
-// A state is saved only if it contains a node, and a bootstrap host does not count as one.
+    // A state is saved only if it contains a node, and a bootstrap host does not count as one.
     let _second = Node::start(&start);
     let state = std::env::temp_dir().join(format!("dht-tool-kept-{}.state", std::process::id()));
     run(&format!("announce {HASH} --implied-port --keep --timeout 5 --state {} {start}", state.display()));
@@ -465,7 +465,7 @@ fn a_closed_stdout_ends_a_command_cleanly() {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap();
-// The line about listening comes first; what follows is not read.
+    // The line about listening comes first; what follows is not read.
     let mut stdout = BufReader::new(child.stdout.take().unwrap());
     stdout.read_line(&mut String::new()).unwrap();
     drop(stdout);

@@ -48,7 +48,7 @@ impl Stage {
         output
     }
 
-/// Returns the only event of this kind.
+    /// Returns the only event of this kind.
     fn event(&self, words: &str, event: &str) -> Value {
         find(&events(&self.found(&format!("{words} --json"))), event)[0].clone()
     }

@@ -98,7 +98,7 @@ fn the_plot_labels_its_axes_and_has_a_line_for_each_algorithm() {
     for name in ALGORITHMS {
         assert_eq!(count(name), 1, "{name}: {texts:?}");
     }
-// One line in the legend, and one in each of three panels.
+    // One line in the legend, and one in each of three panels.
     let widths = ["#0072B2", "#D55E00", "#009E73", "#CC79A7"].map(|colour| {
         let lines: Vec<_> =
             svg.lines().filter(|line| line.starts_with("<polyline") && line.contains(colour)).collect();
@@ -106,8 +106,11 @@ fn the_plot_labels_its_axes_and_has_a_line_for_each_algorithm() {
         let width = |line: &str| line.split("stroke-width=\"").nth(1)?.split('"').next()?.parse::<u32>().ok();
         lines.iter().map(|line| width(line).unwrap()).collect::<Vec<_>>()
     });
-    assert!(widths[1..].iter().flatten().all(|width| *width < widths[0][0]), "the line of this crate is visible: {widths:?}");
-// The caption describes what was measured, and the other algorithms.
+    assert!(
+        widths[1..].iter().flatten().all(|width| *width < widths[0][0]),
+        "the line of this crate is visible: {widths:?}"
+    );
+    // The caption describes what was measured, and the other algorithms.
     let caption = texts.join(" ");
     for part in ["100 nodes, 0 dead", "seed 1", "lookups: 6", "lock-step: ", "libtorrent: ", "jech: "] {
         assert!(caption.contains(part), "{part}: {texts:?}");

@@ -23,9 +23,9 @@ pub const MAX_SIZE: usize = 1024;
 pub struct Lone {
     pub node: Node,
     pub now: Instant,
-/// The queries that the node sent, oldest first, until a test takes them.
+    /// The queries that the node sent, oldest first, until a test takes them.
     pub queries: Vec<Packet>,
-/// The events of the node, likewise.
+    /// The events of the node, likewise.
     pub events: Vec<Event>,
 }
 
@@ -76,13 +76,13 @@ impl Lone {
         Self { node, now, queries: Vec::new(), events: Vec::new() }
     }
 
-/// Passes in a datagram and returns the answers of the node; its own queries go to the log.
+    /// Passes in a datagram and returns the answers of the node; its own queries go to the log.
     pub fn receive(&mut self, from: SocketAddr, datagram: &[u8]) -> Vec<Packet> {
         self.node.handle_datagram(self.now, from, datagram);
         self.drain()
     }
 
-/// Returns the only answer to a query, of any kind.
+    /// Returns the only answer to a query, of any kind.
     #[track_caller]
     pub fn ask(&mut self, from: SocketAddr, query: &[u8]) -> Packet {
         let mut replies = self.receive(from, query);
@@ -92,7 +92,7 @@ impl Lone {
         reply
     }
 
-/// Returns the only answer to a query, which must not be an error.
+    /// Returns the only answer to a query, which must not be an error.
     #[track_caller]
     pub fn accepted(&mut self, from: SocketAddr, query: &[u8]) -> Packet {
         let reply = self.ask(from, query);
@@ -100,7 +100,7 @@ impl Lone {
         reply
     }
 
-/// Returns the code of the error that answers a query.
+    /// Returns the code of the error that answers a query.
     #[track_caller]
     pub fn refused(&mut self, from: SocketAddr, query: &[u8]) -> i64 {
         let reply = self.ask(from, query);
@@ -108,14 +108,14 @@ impl Lone {
         reply.int("e.0").expect("a code")
     }
 
-/// Passes in a datagram that must not be answered.
+    /// Passes in a datagram that must not be answered.
     #[track_caller]
     pub fn ignored(&mut self, from: SocketAddr, datagram: &[u8]) {
         let replies = self.receive(from, datagram);
         assert!(replies.is_empty(), "{} to {}", replies[0].bytes.escape_ascii(), datagram.escape_ascii());
     }
 
-/// Lets time pass, with all timers.
+    /// Lets time pass, with all timers.
     pub fn wait(&mut self, time: Duration) {
         let end = self.now + time;
         while let Some(due) = self.node.poll_timeout().filter(|&due| due <= end) {
@@ -128,7 +128,7 @@ impl Lone {
         self.now = end;
     }
 
-/// Polls everything that the node sends; queries go to the log.
+    /// Polls everything that the node sends; queries go to the log.
     pub fn drain(&mut self) -> Vec<Packet> {
         let mut buf = [0; MAX_DATAGRAM];
         let mut replies = Vec::new();
@@ -140,7 +140,7 @@ impl Lone {
         replies
     }
 
-/// Returns the only query that was sent since the log was last taken.
+    /// Returns the only query that was sent since the log was last taken.
     #[track_caller]
     pub fn query(&mut self) -> Packet {
         assert!(self.drain().is_empty());
@@ -148,7 +148,7 @@ impl Lone {
         self.queries.remove(0)
     }
 
-/// Adds nodes to the table: each is pinged and answers.
+    /// Adds nodes to the table: each is pinged and answers.
     pub fn meet(&mut self, nodes: impl IntoIterator<Item = ([u8; 20], SocketAddr)>) {
         for (id, addr) in nodes {
             self.node.add_node(self.now, addr).expect("room for a ping");
@@ -161,14 +161,14 @@ impl Lone {
         self.events.clear();
     }
 
-/// Returns the token for a host and a torrent.
+    /// Returns the token for a host and a torrent.
     #[track_caller]
     pub fn token(&mut self, from: SocketAddr, infohash: &[u8; 20]) -> Vec<u8> {
         let reply = self.accepted(from, &get_peers(infohash, b""));
         reply.string("r.token").expect("a token").to_vec()
     }
 
-/// Announces a peer at its own port, with a valid token.
+    /// Announces a peer at its own port, with a valid token.
     #[track_caller]
     pub fn store(&mut self, peer: SocketAddr, infohash: &[u8; 20]) {
         let token = self.token(peer, infohash);
@@ -179,7 +179,7 @@ impl Lone {
         self.node.peers(InfoHash::from_bytes(*infohash)).collect()
     }
 
-/// Starts a lookup that queries one node only, and returns it with its query.
+    /// Starts a lookup that queries one node only, and returns it with its query.
     #[track_caller]
     pub fn ask_only(&mut self, lookup: Lookup, to: SocketAddr) -> (LookupId, Packet) {
         let mut options = LookupOptions::default();
@@ -188,7 +188,7 @@ impl Lone {
         (id, self.query())
     }
 
-/// Returns the peers that lookups reported since events were last taken.
+    /// Returns the peers that lookups reported since events were last taken.
     pub fn found(&mut self) -> Vec<SocketAddr> {
         let peers = self.events.iter().filter_map(|event| match event {
             Event::Peer { peer, .. } => Some(*peer),
@@ -199,7 +199,7 @@ impl Lone {
         peers
     }
 
-/// Whether exactly this node is in the routing table.
+    /// Whether exactly this node is in the routing table.
     pub fn knows(&self, id: &[u8; 20], addr: SocketAddr) -> bool {
         let family = Family::of(&addr);
         self.node.nodes(family).any(|node| node.id.as_bytes() == id && node.addr == addr)
@@ -268,7 +268,7 @@ impl Packet {
         }
     }
 
-/// Returns the value at a path of keys and positions, such as `e.0`.
+    /// Returns the value at a path of keys and positions, such as `e.0`.
     pub fn at(&self, path: &str) -> Option<&Value> {
         path.split('.').try_fold(&self.root, |value, step| match value {
             Value::Dictionary(entries) => {
@@ -294,12 +294,12 @@ impl Packet {
         }
     }
 
-/// Returns the name of the method of a query.
+    /// Returns the name of the method of a query.
     pub fn method(&self) -> &str {
         str::from_utf8(self.string("q").expect("a query")).expect("ASCII")
     }
 
-/// Returns the compact peers of a reply.
+    /// Returns the compact peers of a reply.
     pub fn values(&self) -> Vec<Vec<u8>> {
         let Some(Value::List(members)) = self.at("r.values") else { return Vec::new() };
         let peers = members.iter().map(|member| match member {
@@ -309,23 +309,23 @@ impl Packet {
         peers.collect()
     }
 
-/// Returns the ids in `nodes`.
+    /// Returns the ids in `nodes`.
     pub fn nodes(&self) -> Vec<[u8; 20]> {
         ids(self.string("r.nodes").unwrap_or_default(), 26)
     }
 
-/// Returns the ids in `nodes6`.
+    /// Returns the ids in `nodes6`.
     pub fn nodes6(&self) -> Vec<[u8; 20]> {
         ids(self.string("r.nodes6").unwrap_or_default(), 38)
     }
 
-/// Returns a reply to this query, with more fields after the id.
+    /// Returns a reply to this query, with more fields after the id.
     pub fn answer(&self, id: &[u8; 20], fields: &[u8]) -> Vec<u8> {
         let t = self.string("t").expect("a query has one");
         join(&[b"d1:rd2:id20:", id, fields, b"e1:t4:", t, b"1:y1:re"])
     }
 
-/// Returns an error that refuses this query; `e` is bencoded.
+    /// Returns an error that refuses this query; `e` is bencoded.
     pub fn error(&self, e: &[u8]) -> Vec<u8> {
         let t = self.string("t").expect("a query has one");
         join(&[b"d1:e", e, b"1:t4:", t, b"1:y1:ee"])

@@ -26,7 +26,7 @@ pub fn message(datagram: &[u8]) {
     assert!(is_krpc(datagram));
     assert!(datagram.ends_with(rest));
 
-// Peers in the old form of one string grow by a third when they are written.
+    // Peers in the old form of one string grow by a third when they are written.
     let mut buf = [0; 1 << 17];
     let len = message.encoded_len();
     assert_eq!(message.emit(&mut buf), (len <= buf.len()).then_some(len));
@@ -38,7 +38,7 @@ pub fn message(datagram: &[u8]) {
         }
         Err(error) => assert_eq!(error, Malformed::TooManyTokens.into()),
     }
-// A value that this crate does not validate is passed on unchanged.
+    // A value that this crate does not validate is passed on unchanged.
     let foreign = matches!(message.body, Body::Response(response) if response.value.is_some());
     if !foreign && written.len() < 4000 {
         assert!(is_canonical(written));

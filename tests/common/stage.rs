@@ -35,41 +35,41 @@ pub const fn ms(ms: u64) -> Duration {
 /// A scripted host: by default an honest one that lists the eight hosts closest to any target.
 pub struct Host {
     pub id: NodeId,
-/// Whether it answers with another id than it is listed with.
+    /// Whether it answers with another id than it is listed with.
     pub calls_itself: Option<NodeId>,
     pub rtt: Duration,
-/// How long storing takes, in addition to the round trip.
+    /// How long storing takes, in addition to the round trip.
     pub storing: Duration,
     pub is_dead: bool,
-/// Whether it ignores queries for items, as Transmission does.
+    /// Whether it ignores queries for items, as Transmission does.
     pub ignores_items: bool,
-/// How many queries to it are lost before one arrives.
+    /// How many queries to it are lost before one arrives.
     pub loses: u32,
-/// Whether other hosts list it.
+    /// Whether other hosts list it.
     pub is_listed: bool,
     pub token: Option<Vec<u8>>,
     pub peers: Vec<SocketAddr>,
-/// The seeds and downloaders that it returns to scrapes (BEP 33).
+    /// The seeds and downloaders that it returns to scrapes (BEP 33).
     pub filters: Option<[BloomFilter; 2]>,
-/// The sample that it returns (BEP 51): interval, number and infohashes.
+    /// The sample that it returns (BEP 51): interval, number and infohashes.
     pub sample: Option<(i64, i64, Vec<[u8; 20]>)>,
-/// The hosts that it lists instead of the closest.
+    /// The hosts that it lists instead of the closest.
     pub lists: Option<Vec<(NodeId, SocketAddr)>>,
-/// The error with which it answers announces.
+    /// The error with which it answers announces.
     pub refuses_announces: Option<i64>,
-/// The error with which it answers everything.
+    /// The error with which it answers everything.
     pub refuses: Option<i64>,
-/// Whether it answers with `ro` (BEP 43).
+    /// Whether it answers with `ro` (BEP 43).
     pub read_only: bool,
-/// The external address that it reports to the node (BEP 42).
+    /// The external address that it reports to the node (BEP 42).
     pub sees: Option<SocketAddr>,
     /// The whole answer, in which `TTTT` stands for the transaction id.
     pub answers_with: Option<Vec<u8>>,
-/// Ports that were announced to it with one of its tokens.
+    /// Ports that were announced to it with one of its tokens.
     pub stored: Vec<u16>,
-/// The item that was put to it, or that a test gave it.
+    /// The item that was put to it, or that a test gave it.
     pub item: Option<Copied>,
-/// Whether it refuses immutable puts without `seq`, as anacrolix/dht does.
+    /// Whether it refuses immutable puts without `seq`, as anacrolix/dht does.
     pub wants_seq: bool,
 }
 
@@ -105,7 +105,7 @@ pub struct Put {
     pub copy: Copied,
     pub salt: Vec<u8>,
     pub cas: Option<i64>,
-/// The sequence number in a put of an immutable item.
+    /// The sequence number in a put of an immutable item.
     pub stray_seq: Option<i64>,
 }
 
@@ -123,15 +123,15 @@ pub struct Stage<S: Storage = Heap> {
     pub hosts: BTreeMap<SocketAddr, Host>,
     pub events: Vec<Event>,
     pub sent: Vec<Sent>,
-/// Answers of the node to queries of other hosts.
+    /// Answers of the node to queries of other hosts.
     pub replies: Vec<(SocketAddr, Vec<u8>)>,
-/// Every datagram that the node sent, with its destination.
+    /// Every datagram that the node sent, with its destination.
     pub transcript: Vec<u8>,
-/// Whether the link of the node is down: nothing arrives anywhere.
+    /// Whether the link of the node is down: nothing arrives anywhere.
     pub is_offline: bool,
-/// The percentage of datagrams that the node's own system refuses to send.
+    /// The percentage of datagrams that the node's own system refuses to send.
     pub refuses: u64,
-/// How many datagrams the system has refused.
+    /// How many datagrams the system has refused.
     pub refused: usize,
     queue: BTreeMap<(Instant, u64), (SocketAddr, Vec<u8>)>,
     serial: u64,
@@ -147,7 +147,7 @@ impl Stage {
         Self::on(Node::new(config, limits, [7; 32], now), now)
     }
 
-/// Creates a node that has joined a DHT of `count` honest hosts, through the first few.
+    /// Creates a node that has joined a DHT of `count` honest hosts, through the first few.
     pub fn joined(count: usize) -> Self {
         let mut stage = Self::new(config());
         stage.join(count);
@@ -173,7 +173,7 @@ impl<S: Storage> Stage<S> {
         }
     }
 
-/// Lets the node join a DHT of `count` new honest hosts, through the first few.
+    /// Lets the node join a DHT of `count` new honest hosts, through the first few.
     pub fn join(&mut self, count: usize) {
         (1..=count).for_each(|index| self.host(index));
         for index in 1..=count.min(8) {
@@ -183,7 +183,7 @@ impl<S: Storage> Stage<S> {
         assert!(self.node.is_ready(Family::V4));
     }
 
-/// Adds an honest host with the [`addr`] and [`id`] of `index`.
+    /// Adds an honest host with the [`addr`] and [`id`] of `index`.
     pub fn host(&mut self, index: usize) {
         self.hosts.insert(addr(index), Host::honest(id(index)));
     }
@@ -196,20 +196,20 @@ impl<S: Storage> Stage<S> {
         self.hosts.get_mut(&addr).expect("there is a host")
     }
 
-/// Does something with the node, and delivers what it sends.
+    /// Does something with the node, and delivers what it sends.
     pub fn act<T>(&mut self, act: impl FnOnce(&mut Node<S>, Instant) -> T) -> T {
         let result = act(&mut self.node, self.now);
         self.drain();
         result
     }
 
-/// Delivers a datagram to the node.
+    /// Delivers a datagram to the node.
     pub fn hear(&mut self, from: SocketAddr, datagram: &[u8]) {
         self.node.handle_datagram(self.now, from, datagram);
         self.drain();
     }
 
-/// Delivers a query from a host that is not on the stage, and returns the answer.
+    /// Delivers a query from a host that is not on the stage, and returns the answer.
     pub fn ask(&mut self, from: SocketAddr, id: NodeId, method: Method<'_>) -> Option<Vec<u8>> {
         let mut buf = [0; MAX_DATAGRAM];
         let size = Message::new(b"aa", Body::Query(Query { id, method })).emit(&mut buf).unwrap();
@@ -229,7 +229,7 @@ impl<S: Storage> Stage<S> {
         self.now = end;
     }
 
-/// Runs until a lookup has ended, and returns its report.
+    /// Runs until a lookup has ended, and returns its report.
     pub fn finish(&mut self, lookup: LookupId) -> LookupReport {
         let end = self.now + secs(60);
         self.drain();
@@ -256,12 +256,12 @@ impl<S: Storage> Stage<S> {
         peers.collect()
     }
 
-/// Counts the queries of a kind that were sent from `since` on.
+    /// Counts the queries of a kind that were sent from `since` on.
     pub fn count(&self, since: Instant, is_wanted: impl Fn(&Sent) -> bool) -> usize {
         self.sent.iter().filter(|sent| sent.at >= since && is_wanted(sent)).count()
     }
 
-/// Lets the next thing before `end` happen; returns false if nothing does.
+    /// Lets the next thing before `end` happen; returns false if nothing does.
     pub fn step(&mut self, end: Instant) -> bool {
         let timer = self.node.poll_timeout();
         let packet = self.queue.keys().next().copied();
@@ -280,7 +280,7 @@ impl<S: Storage> Stage<S> {
                 self.node.handle_timeout(self.now);
                 self.drain();
                 let next = self.node.poll_timeout();
-        // A refused datagram may leave something to do at once.
+                // A refused datagram may leave something to do at once.
                 let is_past = self.refused == refused && next.is_some_and(|next| next <= self.now);
                 assert!(!is_past, "a drained node asks for the past");
             }
@@ -313,7 +313,7 @@ impl<S: Storage> Stage<S> {
             return false;
         }
         self.serial += 1;
-// The choice is the same in each run.
+        // The choice is the same in each run.
         let is_refused = self.serial.wrapping_mul(0x9e37_79b9_7f4a_7c15) / (1 << 32) % 100 < self.refuses;
         self.refused += usize::from(is_refused);
         is_refused
@@ -434,7 +434,7 @@ impl<S: Storage> Stage<S> {
         Some((host.rtt + storing, buf[..size].to_vec()))
     }
 
-/// Returns the eight listed hosts that are closest to a target, without the queried one.
+    /// Returns the eight listed hosts that are closest to a target, without the queried one.
     pub fn closest_hosts(&self, target: NodeId, without: SocketAddr) -> Vec<(NodeId, SocketAddr)> {
         let listed = self.hosts.iter().filter(|(addr, host)| host.is_listed && **addr != without);
         let mut hosts: Vec<_> = listed.map(|(addr, host)| (host.id, *addr)).collect();
@@ -443,7 +443,7 @@ impl<S: Storage> Stage<S> {
         hosts
     }
 
-/// Returns the hosts by their distance to a torrent, closest first.
+    /// Returns the hosts by their distance to a torrent, closest first.
     pub fn closest_to(&self, torrent: InfoHash) -> Vec<SocketAddr> {
         self.closest_hosts(torrent.into(), addr(0)).into_iter().map(|(_, addr)| addr).collect()
     }

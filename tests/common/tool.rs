@@ -71,7 +71,7 @@ impl Node {
         Self::spawn(&mut command(&format!("node --json {words}")))
     }
 
-/// Starts a node with a command that runs it with `--json`.
+    /// Starts a node with a command that runs it with `--json`.
     pub fn spawn(command: &mut Command) -> Self {
         let mut child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
         let mut stdout = BufReader::new(child.stdout.take().unwrap());

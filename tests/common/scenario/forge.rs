@@ -17,7 +17,7 @@ pub trait Names {
 
     fn host(&self, script: &mut Script<'_>) -> SocketAddr;
 
-/// Returns a token that this address received.
+    /// Returns a token that this address received.
     fn token(&self, from: SocketAddr, infohash: InfoHash) -> Option<Vec<u8>>;
 }
 

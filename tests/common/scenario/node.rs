@@ -172,7 +172,7 @@ struct Life<S: Storage> {
     ended_lookups: BTreeSet<LookupId>,
     ended_queries: BTreeSet<QueryId>,
     tokens: Tokens,
-/// The infohash of each get_peers query.
+    /// The infohash of each get_peers query.
     asked: BTreeMap<(SocketAddr, Vec<u8>), InfoHash>,
     allowances: Allowances,
     counters: Vec<u64>,
@@ -206,7 +206,7 @@ impl<S: Storage> Life<S> {
             }
             let step = script.byte();
             self.step(step & 0x1f, &mut script);
-// Sometimes the caller does not poll, which must cost only time.
+            // Sometimes the caller does not poll, which must cost only time.
             if step < 0xe0 {
                 self.drain();
             }
@@ -279,7 +279,7 @@ impl<S: Storage> Life<S> {
         }
     }
 
-/// Rare actions of a user.
+    /// Rare actions of a user.
     fn manage(&mut self, script: &mut Script<'_>) {
         let what = script.byte();
         #[cfg(feature = "items")]
@@ -357,7 +357,7 @@ impl<S: Storage> Life<S> {
         }
     }
 
-/// Another host gets and puts an item, mostly as it should.
+    /// Another host gets and puts an item, mostly as it should.
     #[cfg(feature = "items")]
     fn store(&mut self, offer: &Offer, script: &mut Script<'_>) {
         let (from, kind) = (script.host(), script.byte());
@@ -400,7 +400,7 @@ impl<S: Storage> Life<S> {
         }
     }
 
-/// Cancels a running lookup or query, or one that is not running.
+    /// Cancels a running lookup or query, or one that is not running.
     fn cancel(&mut self, script: &mut Script<'_>) {
         let (of_lookups, at) = (script.flag(), usize::from(script.byte()));
         if of_lookups {
@@ -420,7 +420,7 @@ impl<S: Storage> Life<S> {
         }
     }
 
-/// Calls every getter.
+    /// Calls every getter.
     fn look(&self, script: &mut Script<'_>) {
         for family in Family::ALL {
             let nodes: Vec<_> = self.node.nodes(family).collect();
@@ -452,14 +452,14 @@ impl<S: Storage> Life<S> {
         let _ = (self.node.rtt_quantile(f32::from(script.byte()) / 100.0), self.node.infohash_count());
     }
 
-/// A host sends a query.
+    /// A host sends a query.
     fn query(&mut self, script: &mut Script<'_>) {
         let from = script.host();
         let datagram = forge::query(&self.tokens, from, script);
         self.deliver(from, &datagram);
     }
 
-/// A host answers a query of the node: the queried host, or another.
+    /// A host answers a query of the node: the queried host, or another.
     fn answer(&mut self, script: &mut Script<'_>) {
         let Some(open) = self.pick(script) else { return };
         let (mut from, id, kind) = (open.to, id(script), script.byte());
@@ -473,7 +473,7 @@ impl<S: Storage> Life<S> {
         self.deliver(from, &datagram);
     }
 
-/// A host answers with an error.
+    /// A host answers with an error.
     fn refuse(&mut self, script: &mut Script<'_>) {
         let Some(open) = self.pick(script) else { return };
         let datagram = forge::refusal(&open.transaction, script);
@@ -496,7 +496,7 @@ impl<S: Storage> Life<S> {
             Ok((transaction, Body::Query(Query { method: Method::Get { target, .. }, .. }))) => {
                 self.asked.insert((from, transaction.to_vec()), target.into());
             }
-    // A token of the node and an answer to its query prove the address.
+            // A token of the node and an answer to its query prove the address.
             Ok((_, Body::Query(Query { method: Method::AnnouncePeer { .. } | Method::Put { .. }, .. }))) => {
                 if self.tokens.keys().any(|(ip, _)| *ip == from.ip()) {
                     self.allowances.proved(from);
@@ -511,9 +511,9 @@ impl<S: Storage> Life<S> {
         assert!(stored_now <= stored + 1, "a datagram stores one peer at most");
     }
 
-/// Does what a caller does in its loop: polls everything, and lets the node see that its
-/// deadline has passed. After a few rounds nothing may remain to be done: maintenance tasks that find
-/// no node to query end at once, each freeing a slot for the next.
+    /// Does what a caller does in its loop: polls everything, and lets the node see that its
+    /// deadline has passed. After a few rounds nothing may remain to be done: maintenance tasks that find
+    /// no node to query end at once, each freeing a slot for the next.
     fn drain(&mut self) {
         self.poll();
         for _ in 0..64 {
@@ -588,7 +588,7 @@ impl<S: Storage> Life<S> {
             }
             Event::LookupDone { lookup, report } => {
                 let at = self.lookups.iter().position(|&other| other == lookup);
-// The node also bootstraps by itself and republishes.
+                // The node also bootstraps by itself and republishes.
                 let is_own = report.kind == LookupKind::Bootstrap || report.publication.is_some();
                 assert!(at.is_some() || is_own, "the end of {lookup:?}");
                 at.map(|at| self.lookups.swap_remove(at));
@@ -608,13 +608,13 @@ impl<S: Storage> Life<S> {
         }
     }
 
-/// Whether this is a running lookup of the user, or a republish.
+    /// Whether this is a running lookup of the user, or a republish.
     fn is_known(&self, lookup: LookupId) -> bool {
         let is_round = || self.node.lookup_report(lookup).is_some_and(|report| report.publication.is_some());
         self.lookups.contains(&lookup) || is_round()
     }
 
-/// Checks that everything the user started ends without further input.
+    /// Checks that everything the user started ends without further input.
     fn come_to_rest(&mut self) {
         let end = self.now + Duration::from_secs(300);
         self.drain();

@@ -26,7 +26,7 @@ impl Offer {
         Self { item: item.expect("it is sound"), key: secret.public() }
     }
 
-/// Generates a get or a put of the item, sometimes with a fault.
+    /// Generates a get or a put of the item, sometimes with a fault.
     pub fn method<'a>(&'a self, token: &'a [u8], kind: u8, want: Want) -> Method<'a> {
         const WRONG: [u8; 64] = [9; 64];
         let (target, is_odd) = (self.item.target(), kind & 0x10 != 0);

@@ -53,10 +53,10 @@ pub struct Allowances {
     by_endpoint: bool,
     budget: usize,
     asked: VecDeque<Asked>,
-/// Sources that have proved that they receive what is sent to them.
+    /// Sources that have proved that they receive what is sent to them.
     proven: BTreeSet<IpAddr>,
     proven_endpoints: BTreeSet<SocketAddr>,
-/// When each subnet was sent how many bytes beyond the free ones.
+    /// When each subnet was sent how many bytes beyond the free ones.
     drawn: BTreeMap<SocketAddr, VecDeque<(Instant, usize)>>,
 }
 
@@ -80,7 +80,7 @@ impl Allowances {
         }
     }
 
-/// Records a received datagram if it is a query.
+    /// Records a received datagram if it is a query.
     pub fn heard(&mut self, from: SocketAddr, datagram: &[u8]) {
         let transaction = match Message::parse_prefix(datagram) {
             Ok((Message { transaction, body: Body::Query(_), .. }, _)) => transaction.to_vec(),
@@ -93,22 +93,22 @@ impl Allowances {
         }
     }
 
-/// Records that an address answered a query of the node, or returned its token.
+    /// Records that an address answered a query of the node, or returned its token.
     pub fn proved(&mut self, addr: SocketAddr) {
         self.proven.insert(source(addr.ip()));
         self.proven_endpoints.insert(addr);
     }
 
-/// The clock of the node jumps: the traffic of the last minute is no longer known.
+    /// The clock of the node jumps: the traffic of the last minute is no longer known.
     pub fn forget_times(&mut self) {
         self.drawn.clear();
     }
 
-/// Checks an answer of the node.
+    /// Checks an answer of the node.
     pub fn replied(&mut self, to: SocketAddr, transaction: &[u8], len: usize, now: Instant) {
         let mut asked: Vec<_> =
             self.asked.iter_mut().filter(|it| it.from == to && it.transaction == transaction).collect();
-// It cannot be known which of several queries was meant.
+        // It cannot be known which of several queries was meant.
         let longest = asked.iter().map(|it| it.len).max();
         let open = asked.iter_mut().find(|it| !it.is_answered);
         open.unwrap_or_else(|| panic!("an answer to {to} without a query")).is_answered = true;

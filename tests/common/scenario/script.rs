@@ -27,7 +27,7 @@ impl Script<'_> {
         self.byte() & 1 == 1
     }
 
-/// Returns a number below `count`, which must not be 0.
+    /// Returns a number below `count`, which must not be 0.
     pub fn below(&mut self, count: usize) -> usize {
         usize::from(self.byte()) % count
     }
@@ -51,7 +51,7 @@ impl Script<'_> {
         Want { v4: byte & 1 != 0, v6: byte & 2 != 0 }
     }
 
-/// Returns a host: most in a subnet of their own, some in a shared one, some with reserved addresses.
+    /// Returns a host: most in a subnet of their own, some in a shared one, some with reserved addresses.
     pub fn host(&mut self) -> SocketAddr {
         host(self.byte())
     }

@@ -68,7 +68,7 @@ impl Life {
         }
     }
 
-/// Does something with the `at`-th node, if it exists.
+    /// Does something with the `at`-th node, if it exists.
     fn command<T>(&mut self, at: u8, act: impl FnOnce(&mut Node, Instant) -> T) -> Option<(usize, T)> {
         let at = usize::from(at) % self.nodes.len();
         let host = self.awake(at)?;
@@ -122,7 +122,7 @@ impl Life {
 
     fn bootstrap(&mut self, script: &mut Script<'_>) {
         let at = script.byte();
-// A lookup in both families reports the target of its traversal in IPv4.
+        // A lookup in both families reports the target of its traversal in IPv4.
         let is_v4 = self.nodes[usize::from(at) % self.nodes.len()].config.ipv4;
         let family = if is_v4 { Family::V4 } else { Family::V6 };
         let started = self.command(at, |node, now| (node.bootstrap(now), node.id(family)));
@@ -147,7 +147,7 @@ impl Life {
         }
     }
 
-/// Cancels a running lookup or query, or one that is not running.
+    /// Cancels a running lookup or query, or one that is not running.
     fn cancel(&mut self, script: &mut Script<'_>) {
         let (at, is_lookup, which) = (script.below(self.nodes.len()), script.flag(), script.byte().into());
         let Some(host) = self.awake(at) else { return };
@@ -168,8 +168,8 @@ impl Life {
         }
     }
 
-/// Delivers a datagram again: to the same node or another, from the same host or another, and
-/// perhaps modified.
+    /// Delivers a datagram again: to the same node or another, from the same host or another, and
+    /// perhaps modified.
     fn replay(&mut self, script: &mut Script<'_>) {
         let (at, kind) = (script.below(MAX_SEEN), script.byte());
         let Some((mut from, mut to, mut datagram)) = self.seen.get(at % self.seen.len().max(1)).cloned()
@@ -194,7 +194,7 @@ impl Life {
         self.inject(from, to, &datagram);
     }
 
-/// A host answers a query of a node: the queried host, or another.
+    /// A host answers a query of a node: the queried host, or another.
     fn answer(&mut self, script: &mut Script<'_>) {
         let (at, which, kind) = (script.below(self.nodes.len()), script.byte(), script.byte());
         let Some((mut from, transaction)) =
@@ -218,7 +218,7 @@ impl Life {
     }
 
     fn inject(&mut self, from: SocketAddr, to: SocketAddr, datagram: &[u8]) {
-// No other host can answer from a node's own address: only the node receives the query.
+        // No other host can answer from a node's own address: only the node receives the query.
         let is_own = self.nodes.iter().any(|it| {
             let own = [Family::V4, Family::V6].map(|family| self.world.addr_in(it.host, family));
             own.contains(&Some(from)) && own.contains(&Some(to))
@@ -228,8 +228,8 @@ impl Life {
         }
     }
 
-/// Lets a host fail in some way.
-fn fail(&mut self, script: &mut Script<'_>) {
+    /// Lets a host fail in some way.
+    fn fail(&mut self, script: &mut Script<'_>) {
         let (at, kind) = (script.below(self.nodes.len()), script.byte());
         let time = Duration::from_secs(u64::from(script.byte()) * if kind & 0x80 == 0 { 1 } else { 600 });
         let host = self.nodes[at].host;
@@ -254,7 +254,7 @@ fn fail(&mut self, script: &mut Script<'_>) {
         let Some(host) = self.awake(at) else { return };
         if !is_back {
             self.nodes[at].clock += micros;
-    // What it does at once happens at the new time.
+            // What it does at once happens at the new time.
             let now = self.nodes[at].now(&self.world);
             if let Some(witness) = &mut self.nodes[at].witness {
                 witness.jump(now);
@@ -269,7 +269,7 @@ fn fail(&mut self, script: &mut Script<'_>) {
         }
     }
 
-/// Clears data of a node, or changes its configuration while it runs.
+    /// Clears data of a node, or changes its configuration while it runs.
     fn switch(&mut self, script: &mut Script<'_>) {
         let (at, what) = (script.byte(), script.byte());
         if what < 0xc0 {
@@ -288,7 +288,7 @@ fn fail(&mut self, script: &mut Script<'_>) {
         }
     }
 
-/// Puts a host under churn from now on, or ends that.
+    /// Puts a host under churn from now on, or ends that.
     fn move_on(&mut self, script: &mut Script<'_>) {
         let (at, kind) = (script.below(self.nodes.len()), script.byte());
         let returns =
@@ -309,7 +309,7 @@ fn fail(&mut self, script: &mut Script<'_>) {
         self.world.watch(host);
         self.nodes.push(Watched { host, config, clock: 0, told: 0, is_asleep: false, witness: None });
         self.look();
-// Most have a contact; with private addresses they would not learn of any.
+        // Most have a contact; with private addresses they would not learn of any.
         for kind in [BootstrapKind::Router, BootstrapKind::Node] {
             let other = self.nodes[script.below(self.nodes.len())].host;
             let addrs = Family::ALL.map(|family| self.world.addr_in(other, family));
@@ -333,7 +333,7 @@ fn fail(&mut self, script: &mut Script<'_>) {
         }
     }
 
-/// Calls every getter.
+    /// Calls every getter.
     fn browse(&self, script: &mut Script<'_>) {
         let (at, target) = (script.below(self.nodes.len()), self.id(script));
         let Some(node) = self.world.node(self.nodes[at].host) else { return };
@@ -349,7 +349,7 @@ fn fail(&mut self, script: &mut Script<'_>) {
 
 /// Choices of hosts and ids.
 impl Life {
-/// Returns a host, mostly of this world.
+    /// Returns a host, mostly of this world.
     fn host(&self, script: &mut Script<'_>) -> SocketAddr {
         let byte = script.byte();
         if byte >= 192 {
@@ -361,7 +361,7 @@ impl Life {
         self.world.addr_in(host, family).unwrap_or_else(|| self.world.addr(host))
     }
 
-/// Returns the id of a node, one near it, or one far from all.
+    /// Returns the id of a node, one near it, or one far from all.
     fn id(&self, script: &mut Script<'_>) -> NodeId {
         let (at, bit) = (script.below(self.nodes.len()), script.byte());
         let family = if bit & 1 == 0 { Family::V4 } else { Family::V6 };

@@ -73,9 +73,9 @@ struct Life {
     world: World,
     nodes: Vec<Watched>,
     villains: Vec<HostId>,
-/// Datagrams of nodes, the newest last: sender, destination and bytes.
+    /// Datagrams of nodes, the newest last: sender, destination and bytes.
     seen: VecDeque<(SocketAddr, SocketAddr, Vec<u8>)>,
-/// The events of the simulation that are left.
+    /// The events of the simulation that are left.
     left: u32,
     transcript: Transcript,
 }
@@ -86,7 +86,7 @@ struct Watched {
     config: Config,
     /// How far its clock was set ahead, in microseconds.
     clock: i64,
-/// The events that were checked.
+    /// The events that were checked.
     told: usize,
     is_asleep: bool,
     witness: Option<Witness>,
@@ -99,8 +99,7 @@ impl Life {
         let mut world = World::new(seed, network(script));
         world.capture_all();
         let (nodes, villains, seen) = (Vec::new(), Vec::new(), VecDeque::new());
-        let mut life =
-            Self { world, nodes, villains, seen, left: MAX_EVENTS, transcript: Transcript::new() };
+        let mut life = Self { world, nodes, villains, seen, left: MAX_EVENTS, transcript: Transcript::new() };
         let count = 2 + script.below(MAX_NODES - 5);
         (0..count).for_each(|_| life.add_node(script));
         for _ in 0..script.below(4) {
@@ -111,7 +110,7 @@ impl Life {
         life
     }
 
-/// Lets the next event within `limit` happen, and checks the result.
+    /// Lets the next event within `limit` happen, and checks the result.
     fn step(&mut self, limit: Duration) -> bool {
         let happens = self.left > 0 && self.world.step(limit);
         if happens {
@@ -121,7 +120,7 @@ impl Life {
         happens
     }
 
-/// Lets time pass, or less of it if too much happens.
+    /// Lets time pass, or less of it if too much happens.
     fn pass(&mut self, time: Duration) {
         let end = self.world.now() + time;
         for _ in 0..MAX_IN_ONE {
@@ -136,11 +135,11 @@ impl Life {
         }
     }
 
-/// Checks that everything users started ends without further input.
+    /// Checks that everything users started ends without further input.
     fn come_to_rest(&mut self) {
         self.left += MAX_TO_REST;
         let is_busy = |it: &Watched| it.witness.as_ref().is_some_and(|witness| !witness.is_idle());
-// Even if a clock went back.
+        // Even if a clock went back.
         let end = self.world.now() + 3 * LONGEST;
         while self.nodes.iter().any(is_busy) && self.step(end - self.world.now()) {}
         if self.nodes.iter().any(is_busy) && self.left > 0 {
@@ -152,7 +151,7 @@ impl Life {
 
 /// Invariants.
 impl Life {
-/// Checks everything that was sent, received and reported since the last time.
+    /// Checks everything that was sent, received and reported since the last time.
     fn look(&mut self) {
         for it in &mut self.nodes {
             if self.world.node(it.host).is_none() {
@@ -218,7 +217,7 @@ impl Life {
         assert_eq!(counters.sent + counters.duplicated, ended + under_way, "{counters:?}");
     }
 
-/// Checks that no deadline is now or in the past, after everything that was due has been done.
+    /// Checks that no deadline is now or in the past, after everything that was due has been done.
     fn check_deadlines(&mut self) {
         for at in 0..self.nodes.len() {
             if let Some(host) = self.awake(at) {
@@ -230,8 +229,8 @@ impl Life {
 }
 
 impl Watched {
-/// Returns the time of the clock of a host. It may stand still while the host sleeps, which makes no
-/// difference: the node is notified.
+    /// Returns the time of the clock of a host. It may stand still while the host sleeps, which makes no
+    /// difference: the node is notified.
     fn now(&self, world: &World) -> Instant {
         Instant::from_micros(world.now().as_micros().saturating_add_signed(self.clock))
     }

@@ -20,31 +20,31 @@ pub const LONGEST: Duration = Duration::from_secs(600);
 /// What has been observed of one node.
 pub struct Witness {
     config: Config,
-/// The time that the node has seen, which never goes back.
+    /// The time that the node has seen, which never goes back.
     now: Instant,
     /// When its clock last jumped ahead, or the host woke up.
     jumped: Instant,
-/// How far the node may be behind, as the time it had seen when its clock went back is unknown.
+    /// How far the node may be behind, as the time it had seen when its clock went back is unknown.
     behind: Duration,
     /// Queries that were sent and not answered, with their transaction ids.
     open: BTreeSet<(SocketAddr, Vec<u8>)>,
-/// The endpoints that answered a query, with their ids.
+    /// The endpoints that answered a query, with their ids.
     answered: BTreeSet<(SocketAddr, NodeId)>,
-/// Tokens that other hosts issued.
+    /// Tokens that other hosts issued.
     tokens: BTreeSet<(SocketAddr, Vec<u8>)>,
-/// Tokens that the node issued.
+    /// Tokens that the node issued.
     issued: BTreeSet<(IpAddr, Vec<u8>)>,
     last_issued: BTreeMap<IpAddr, Vec<u8>>,
-/// The endpoints that announced with such a token.
+    /// The endpoints that announced with such a token.
     entitled: BTreeSet<(IpAddr, InfoHash)>,
-/// Datagrams from the destination of a query, with its transaction id.
+    /// Datagrams from the destination of a query, with its transaction id.
     matched: u64,
     allowances: Allowances,
     lookups: BTreeMap<LookupId, Running>,
     queries: BTreeMap<QueryId, Instant>,
     ended_lookups: BTreeSet<LookupId>,
     ended_queries: BTreeSet<QueryId>,
-/// Queries of the user that were cancelled before the answer.
+    /// Queries of the user that were cancelled before the answer.
     cancelled: u64,
     heard: Traffic,
     said: Traffic,
@@ -101,18 +101,18 @@ impl Witness {
         }
     }
 
-/// The clock of the node shows this time.
+    /// The clock of the node shows this time.
     pub fn pass(&mut self, now: Instant) {
         self.now = self.now.max(now);
     }
 
-/// The clock of the node jumps ahead, or its host wakes up: time passed in which it could do nothing.
+    /// The clock of the node jumps ahead, or its host wakes up: time passed in which it could do nothing.
     pub fn jump(&mut self, now: Instant) {
         self.pass(now);
         self.jumped = self.now;
     }
 
-/// The clock of the node goes back.
+    /// The clock of the node goes back.
     pub fn go_back(&mut self, jump: Duration) {
         self.behind += jump;
         self.allowances.forget_times();
@@ -130,14 +130,14 @@ impl Witness {
         assert!(!self.ended_queries.contains(&query), "{query:?} is given again");
     }
 
-/// Returns the `at`-th of the running and the ended lookups, and whether it is running.
+    /// Returns the `at`-th of the running and the ended lookups, and whether it is running.
     pub fn lookup(&self, at: usize) -> Option<(LookupId, bool)> {
         let all = self.lookups.keys().map(|id| (*id, true));
         let all: Vec<_> = all.chain(self.ended_lookups.iter().map(|id| (*id, false))).collect();
         all.get(at % all.len().max(1)).copied()
     }
 
-/// Returns the `at`-th of the running and the ended pings, and whether it is running.
+    /// Returns the `at`-th of the running and the ended pings, and whether it is running.
     pub fn query(&self, at: usize) -> Option<(QueryId, bool)> {
         let all = self.queries.keys().map(|id| (*id, true));
         let all: Vec<_> = all.chain(self.ended_queries.iter().map(|id| (*id, false))).collect();
@@ -155,12 +155,12 @@ impl Witness {
         self.cancelled += u64::from(was_sent);
     }
 
-/// Returns the `at`-th query that has not been answered.
+    /// Returns the `at`-th query that has not been answered.
     pub fn open(&self, at: usize) -> Option<(SocketAddr, Vec<u8>)> {
         self.open.iter().nth(at % self.open.len().max(1)).cloned()
     }
 
-/// Returns the last token that the node issued to an address.
+    /// Returns the last token that the node issued to an address.
     pub fn token(&self, addr: SocketAddr) -> Option<Vec<u8>> {
         self.last_issued.get(&canonical(addr).ip()).cloned()
     }
@@ -194,7 +194,7 @@ impl Witness {
                     self.allowances.proved(from);
                     self.entitled.insert((from.ip(), infohash));
                 }
-        // Its own query may have returned.
+                // Its own query may have returned.
                 self.matched += u64::from(self.open.contains(&(from, transaction.to_vec())));
                 return;
             }
@@ -250,7 +250,7 @@ impl Witness {
         }
     }
 
-/// Checks that only nodes that answered are listed, and only addresses that may be used.
+    /// Checks that only nodes that answered are listed, and only addresses that may be used.
     fn answered_with(&mut self, to: SocketAddr, response: &Response<'_>) {
         for (id, addr) in [response.nodes, response.nodes6].into_iter().flatten().flatten() {
             assert!(self.answered.contains(&(addr, id)), "{addr} never answered and is listed");
@@ -351,7 +351,7 @@ impl Witness {
         self.check_peers(node);
     }
 
-/// Returns how long the node had to end something.
+    /// Returns how long the node had to end something.
     fn waited(&self, started: Instant) -> Duration {
         self.now - started.max(self.jumped)
     }
