@@ -29,7 +29,7 @@ use serde_krpc::SerdeMessage;
 /// A fixed time: nothing ages, and no limit recovers during a measurement.
 const NOW: Instant = Instant::from_micros(1_000_000);
 
-/// The capacity of every bucket of a table of 400 nodes.
+/// The capacity of a bucket in a table of 400 nodes.
 const BUCKETS: [usize; 24] = [128, 64, 32, 16, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8, 8];
 
 /// Hosts that send queries, each of which has responded to a ping.
@@ -280,7 +280,7 @@ impl Network {
             other => panic!("not asked by a lookup: {other:?}"),
         };
         let (bytes, at) = self.answers.entry((target, to)).or_insert_with(|| {
-            // Nobody knows the whole network: each node a share of its own, and those near itself.
+            // No node knows the whole network: each knows some random nodes, and those near itself.
             let id = self.nodes[&to];
             let knows = |&(addr, other): &(&SocketAddr, &NodeId)| {
                 let share = addr.port() ^ to.port() ^ u16::from(other.as_bytes()[19] ^ id.as_bytes()[19]);

@@ -65,8 +65,8 @@ fn calls<T>(act: impl FnOnce() -> T) -> (u64, T) {
     (CALLS.get() - before, result)
 }
 
-/// A network that answers most queries of the node. It is not a world of the simulator, because what that allocates
-/// would be counted.
+/// A network that answers most queries of the node. It is not a world of the simulator, because what that
+/// allocates would be counted.
 struct Crowd<S: Storage> {
     node: Node<S>,
     now: Instant,

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::thread;
 
 use crate::common::tool::{
-    HASH, LOCAL, Node, code, command, complaints, events, find, heeding, run, signal, stderr,
+    HASH, LOCAL, Node, code, command, events, find, heeding, run, signal, stderr, stderr_lines,
 };
 
 /// A socket that sends nothing.
@@ -40,8 +40,8 @@ impl Drop for Folder {
     }
 }
 
-/// Starts a node that stores nothing: it answers `put` and `announce_peer` with an error, lists the given nodes,
-/// and answers all other queries. It runs until the test ends.
+/// Starts a node that stores nothing: it answers `put` and `announce_peer` with an error, lists the given
+/// nodes, and answers all other queries. It runs until the test ends.
 fn refuser(socket: UdpSocket, id: u8, nodes: Vec<u8>, error: &'static str) {
     thread::spawn(move || {
         let mut buffer = [0; 2048];

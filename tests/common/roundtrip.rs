@@ -1,4 +1,5 @@
-//! Checks that whatever can be parsed is unchanged after being written and parsed again: any datagram, any state.
+//! Checks that whatever can be parsed is unchanged after being written and parsed again: any datagram, any
+//! state.
 //!
 //! The fuzz target `message` and ordinary tests share this file.
 #![allow(dead_code, unreachable_pub, reason = "every user takes a part of it")]

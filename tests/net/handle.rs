@@ -1,4 +1,4 @@
-//! What calls come to while the loop is held up, busy, gone, or somewhere else.
+//! Results of calls while the loop is blocked, busy, gone, or runs elsewhere.
 
 use std::net::SocketAddr;
 use std::sync::mpsc::{Sender, channel};
@@ -14,10 +14,10 @@ use crate::common::net::loops::{Loop, in_each_loop};
 use crate::common::net::nodes::{addr, announces, builder, under_way};
 use crate::common::net::{HASH, LOOPBACK, PATIENCE, asking};
 
-/// Calls that may wait for the loop.
+/// The most calls that wait for the loop.
 const COMMANDS: usize = 8192;
 
-/// Holds the loop up until the sender is dropped.
+/// Blocks the loop until the sender is dropped.
 fn hold(dht: &DhtHandle) -> Sender<()> {
     let ((holding, held), (release, released)) = (channel(), channel::<()>());
     drop(dht.with(move |_, _| {
@@ -125,7 +125,7 @@ fn ready_waits_until_the_node_has_joined() {
     });
 }
 
-/// Whoever reads, it is the same types: by threads, and by tasks of an executor that no loop knows of.
+/// Threads and tasks of an executor that is independent of the loop use the same types.
 #[test]
 fn every_loop_serves_blocking_and_async_callers() {
     in_each_loop(|on| {
@@ -184,7 +184,7 @@ fn a_node_without_a_socket_serves_a_blocking_caller() {
             assert_eq!(announcing.wait_timeout(PATIENCE).unwrap().acknowledged, [addr(&inner)]);
             let is_ready = |event: &NetEvent| matches!(event, NetEvent::Node(Event::Ready { .. }));
             assert!(events.iter().any(|event| is_ready(&event)));
-            // It ends, and so do those who serve it.
+            // The node ends, and with it the threads that serve it.
             dht.shutdown().wait().unwrap();
         });
     });
@@ -260,7 +260,7 @@ fn a_loop_that_is_not_polled_delays_only_its_callers_and_closes_when_dropped() {
     let mut call = dht.stats();
     assert_eq!(call.wait_timeout(Duration::from_millis(10)), Err(CallError::TimedOut));
     drop(node);
-    assert!(call.wait_timeout(PATIENCE).is_ok(), "it was asked before the end");
+    assert!(call.wait_timeout(PATIENCE).is_ok(), "it was called before the end");
     assert_eq!(dht.get_peers(HASH).wait(), Err(CallError::Closed));
     assert!(!dht.is_ready(Family::V4));
 }

@@ -25,19 +25,19 @@ fn version(seq: i64, value: &[u8]) -> Item {
     Item::sign(&secret(), SALT, seq, value).unwrap()
 }
 
-/// Nodes that all know each other, so that it is certain who stores what.
+/// Starts nodes that all know each other, so that it is certain which of them stores what.
 fn network(count: usize) -> Vec<Dht> {
     let nodes: Vec<_> = (0..count).map(|_| builder().spawn().unwrap()).collect();
     for node in &nodes {
         nodes.iter().filter(|other| addr(other) != addr(node)).for_each(|other| {
             node.add_node(addr(other)).wait().unwrap();
         });
-        wait_for("it knows the others", || node.node_count(Family::V4).wait() == Ok(count - 1));
+        wait_for("all others are in the table", || node.node_count(Family::V4).wait() == Ok(count - 1));
     }
     nodes
 }
 
-/// A node made by hand.
+/// A node whose answers are written by hand.
 struct Fake {
     id: [u8; 20],
     socket: UdpSocket,
@@ -54,10 +54,10 @@ impl Fake {
         self.socket.local_addr().unwrap()
     }
 
-    /// A node that knows this one only.
+    /// Starts a node that knows only this one.
     fn dht(&self) -> Dht {
         let mut config = local_config();
-        // However slow the machine: nobody is given up.
+        // No query times out, even on a slow machine.
         (config.lookup.stall, config.lookup.timeout) = (Some(PATIENCE), PATIENCE);
         let dht = builder().config(config).spawn().unwrap();
         dht.add_node(self.addr()).wait().unwrap();
@@ -66,7 +66,7 @@ impl Fake {
         dht
     }
 
-    /// Answers everything until it is asked by this method, and returns that query.
+    /// Answers all queries until one of this method arrives, and returns it.
     fn until(&self, method: &str) -> (Packet, SocketAddr) {
         let mut buffer = [0; 1500];
         loop {
@@ -79,7 +79,7 @@ impl Fake {
         }
     }
 
-    /// Answers a `get` with an item and the nodes to ask as well.
+    /// Answers a `get` with an item and a list of nodes.
     fn answer(&self, (query, from): &(Packet, SocketAddr), item: &Item, nodes: &[&Self]) {
         let nodes: Vec<_> = nodes.iter().map(|node| (node.id, node.addr())).collect();
         let fields = join(&[
@@ -148,7 +148,7 @@ fn b44_the_next_version_replaces_only_the_version_it_was_made_from() {
     let dht = node.dht();
     thread::scope(|scope| {
         let putting = scope.spawn(|| dht.put_mutable(&secret(), salt(), b"3:two").wait());
-        // Once to know the number, and once more for the put.
+        // Once to learn the sequence number, and once more for the put.
         for _ in 0..2 {
             node.answer(&node.until("get"), &version(7, b"3:one"), &[]);
         }
@@ -178,15 +178,15 @@ fn versions_arrive_as_they_are_found_also_at_later_callers() {
     near.answer(&near.until("get"), &version(1, b"3:one"), &[&far]);
     let asked = far.until("get");
     assert_eq!(first.recv_timeout(PATIENCE), Ok(Some(version(1, b"3:one"))));
-    assert_eq!(first.outcome(), None, "it goes on");
+    assert_eq!(first.outcome(), None, "the lookup continues");
 
     let mut late = dht.get_mutable(secret().public(), salt());
     assert_eq!(late.recv_timeout(PATIENCE), Ok(Some(version(1, b"3:one"))));
     far.answer(&asked, &version(2, b"3:two"), &[]);
-    for search in [&mut first, &mut late] {
-        assert_eq!(search.recv_timeout(PATIENCE), Ok(Some(version(2, b"3:two"))));
-        assert_eq!(search.recv_timeout(PATIENCE), Ok(None));
-        assert_eq!(search.outcome().unwrap().unwrap().item, Some(version(2, b"3:two")));
+    for lookup in [&mut first, &mut late] {
+        assert_eq!(lookup.recv_timeout(PATIENCE), Ok(Some(version(2, b"3:two"))));
+        assert_eq!(lookup.recv_timeout(PATIENCE), Ok(None));
+        assert_eq!(lookup.outcome().unwrap().unwrap().item, Some(version(2, b"3:two")));
     }
     assert_eq!(dht.stats().wait().unwrap().queries_out.get, 2, "they shared a lookup");
 }
@@ -204,9 +204,9 @@ fn a_lookup_of_an_item_is_cancelled_when_its_last_handle_is_dropped() {
     let lookups = || dht.with(|node, _| under_way(node)).wait().unwrap().0;
     wait_for("the puts are two, the gets one", || lookups() == 3);
     drop((second, puts));
-    wait_for("nothing is under way", || lookups() == 0);
+    wait_for("nothing is running", || lookups() == 0);
 
-    // Nor does the memory of items run out.
+    // The memory of items is not used up either.
     for round in 0..500_i64 {
         drop(dht.get_mutable(secret().public(), Salt::new(&round.to_be_bytes()).unwrap()));
     }
@@ -233,8 +233,8 @@ fn an_item_is_republished_until_its_last_handle_is_dropped() {
 
     let announce = nodes[3].start_announcing(HASH, Announce::port(7777));
     drop(newer);
-    wait_for("no item is kept up", || items(&nodes[3]).is_empty());
-    assert_eq!(announces(&nodes[3]).len(), 1, "announces are none of its affairs");
+    wait_for("there is no publication", || items(&nodes[3]).is_empty());
+    assert_eq!(announces(&nodes[3]).len(), 1, "announcements are not affected");
     drop(announce);
 }
 
@@ -336,7 +336,7 @@ mod task {
         assert_eq!(soon(kept.recv()).await.unwrap().acknowledged.len(), 3);
         assert_eq!(nodes[3].with(|node, _| node.publications().count()).await.unwrap(), 1);
         drop(kept);
-        // Whatever was given up before a call is given up when it is answered.
+        // Commands are taken in order, so the publication is stopped before the next call is answered.
         assert_eq!(nodes[3].with(|node, _| node.publications().count()).await, Ok(0));
     }
 
@@ -360,7 +360,7 @@ mod task {
         let owner = builder().config(config).spawn_tokio().unwrap();
         let link = UpdatableTorrent { key: secret().public(), salt: salt() };
         let moment = Duration::from_millis(30);
-        // Both wait for what the silent node has, which is never known.
+        // Both wait for the silent node, which never answers.
         let putting = owner.put_mutable(&secret(), salt(), b"0:");
         assert!(timeout(moment, putting).await.is_err());
         assert!(timeout(moment, owner.follow(link)).await.is_err());

@@ -27,7 +27,7 @@ fn hash(index: usize) -> InfoHash {
     InfoHash::from_bytes(bytes)
 }
 
-/// The host is dual-stack, if it has IPv6: the default limits are good for 32 lookups then.
+/// Returns an IPv6 address to bind if the host has IPv6: the default limits have room for 32 lookups then.
 fn v6() -> Option<SocketAddr> {
     let any = "[::1]:0".parse().unwrap();
     UdpSocket::bind(any).is_ok().then_some(any)
@@ -52,7 +52,7 @@ fn unlimited_network() -> Vec<Dht> {
     nodes
 }
 
-/// A host that hears what it is asked, and answers when it is told.
+/// A host whose answers are written by the test.
 struct Hole(UdpSocket);
 
 impl Hole {
@@ -66,20 +66,20 @@ impl Hole {
         self.0.local_addr().unwrap()
     }
 
-    fn hear(&self) -> (Packet, SocketAddr) {
-        self.heard().expect("it is asked")
+    fn query(&self) -> (Packet, SocketAddr) {
+        self.try_query().expect("it is queried")
     }
 
-    fn heard(&self) -> Option<(Packet, SocketAddr)> {
+    fn try_query(&self) -> Option<(Packet, SocketAddr)> {
         let mut buffer = [0; 1500];
         let (len, from) = self.0.recv_from(&mut buffer).ok()?;
         Some((Packet::checked(self.addr(), &buffer[..len]), from))
     }
 
-    /// The torrent of the next `get_peers`. One that is sent again after a stall counts once.
+    /// Returns the torrent of the next `get_peers`. One that is sent again after a stall counts once.
     fn asked_for(&self, before: &[InfoHash]) -> InfoHash {
         loop {
-            let (query, _) = self.hear();
+            let (query, _) = self.query();
             let infohash = <[u8; 20]>::try_from(query.string("a.info_hash").unwrap()).unwrap();
             let infohash = InfoHash::from_bytes(infohash);
             if !before.contains(&infohash) {
@@ -93,7 +93,7 @@ impl Hole {
     }
 }
 
-/// A node for two lookups at a time.
+/// Limits for two lookups at a time.
 fn for_two() -> Limits {
     let mut two = limits();
     two.lookups = 2;
@@ -122,8 +122,8 @@ fn hundreds_of_announcements_publications_and_lookups_succeed_from_threads() {
     let mut keys: Vec<_> = keys.map(|key| dht.get_mutable(key, Salt::NONE)).collect();
     let mut lookups: Vec<_> = (0..LOOKUPS).map(|index| dht.get_peers(hash(1000 + index))).collect();
     let scrapes: Vec<_> = (0..10).map(|index| dht.scrape(hash(2000 + index))).collect();
-    for mut search in lookups.drain(..).chain(scrapes) {
-        assert!(search.wait_timeout(PATIENCE).unwrap().report.answered > 0);
+    for mut lookup in lookups.drain(..).chain(scrapes) {
+        assert!(lookup.wait_timeout(PATIENCE).unwrap().report.answered > 0);
     }
     for key in &mut keys {
         assert!(key.wait_timeout(PATIENCE).unwrap().report.answered > 0);
@@ -155,8 +155,8 @@ async fn hundreds_of_announcements_publications_and_lookups_succeed_from_tasks()
     for index in 0..LOOKUPS {
         lookups.push(dht.get_peers(hash(1000 + index)));
     }
-    for search in &mut lookups {
-        assert!(soon(&mut *search).await.unwrap().report.answered > 0);
+    for lookup in &mut lookups {
+        assert!(soon(&mut *lookup).await.unwrap().report.answered > 0);
     }
     for key in &mut keys {
         assert!(soon(&mut *key).await.unwrap().report.answered > 0);
@@ -178,13 +178,13 @@ fn waiting_calls_start_in_order_and_never_if_they_are_dropped() {
     let report = fourth.report().wait().unwrap();
     assert_eq!((report.kind, report.target), (LookupKind::GetPeers, hash(4).into()));
     assert_eq!((report.queried, fourth.outcome()), (0, None));
-    // Whoever joins a search that waits, shares it.
+    // A caller that joins a waiting lookup shares it.
     let shared = ask(&dht, &hole, 4);
     assert_eq!(dht.with(|node, _| under_way(node)).wait().unwrap().0, 2);
     drop((third, fourth));
     assert_eq!(first.recv_timeout(std::time::Duration::ZERO), Err(CallError::TimedOut));
     drop(first);
-    assert_eq!(hole.asked_for(&[hash(1), hash(2)]), hash(4), "of those that are left the oldest");
+    assert_eq!(hole.asked_for(&[hash(1), hash(2)]), hash(4), "the oldest of those that are left");
     drop(shared);
     assert_eq!(hole.asked_for(&[hash(1), hash(2), hash(4)]), hash(5));
     assert!(fifth.report().wait().unwrap().queried > 0);
@@ -208,7 +208,7 @@ fn a_full_queue_returns_an_error_with_its_limit() {
     let _held = [1, 2].map(|index| ask(&dht, &hole, index));
     assert_eq!(ask(&dht, &hole, 3).wait().unwrap_err(), CallError::Start(FULL));
 
-    // What would never have a slot does not wait for one.
+    // A call that can never have a slot does not wait for one.
     let mut none = limits();
     none.scrapes = 0;
     let dht = builder().limits(none).spawn().unwrap();
@@ -224,7 +224,7 @@ fn queries_to_single_nodes_wait_in_the_queue_too() {
     let dht = builder().limits(limits).spawn().unwrap();
     // The first ping takes the only slot.
     let first = dht.ping(hole.addr());
-    let asked = hole.hear();
+    let asked = hole.query();
     let pings = [1, 2, 3].map(|_| dht.ping(host.addr()));
     let samples = [1, 2].map(|_| dht.sample_infohashes(host.addr(), NodeId::ZERO));
     dht.add_node(host.addr()).wait().unwrap();
@@ -234,15 +234,15 @@ fn queries_to_single_nodes_wait_in_the_queue_too() {
     assert!(first.wait().is_ok());
     // The thread ends when no query has come for long.
     thread::spawn(move || {
-        while let Some(heard) = host.heard() {
-            host.answer(&heard, b"");
+        while let Some(query) = host.try_query() {
+            host.answer(&query, b"");
         }
     });
     for ping in pings {
         assert_eq!(ping.wait().unwrap().id.as_bytes(), &ID);
     }
     samples.into_iter().for_each(|sample| assert!(sample.wait().is_ok()));
-    wait_for("it is kept", || dht.node_count(Family::V4).wait() == Ok(1));
+    wait_for("it enters the table", || dht.node_count(Family::V4).wait() == Ok(1));
 }
 
 #[test]
@@ -251,21 +251,21 @@ fn waiting_calls_end_with_the_node_and_fail_when_it_is_disabled() {
     let mut one = for_two();
     one.inflight = 2;
     let dht = builder().limits(one).spawn().unwrap();
-    let mut searches = [1, 2, 3].map(|index| ask(&dht, &hole, index));
+    let mut handles = [1, 2, 3].map(|index| ask(&dht, &hole, index));
     dht.set_enabled(false).wait().unwrap();
     let disabled = CallError::Start(StartError::Disabled);
-    assert_eq!(searches[2].wait_timeout(PATIENCE), Err(disabled));
+    assert_eq!(handles[2].wait_timeout(PATIENCE), Err(disabled));
     dht.set_enabled(true).wait().unwrap();
 
-    let mut searches = [1, 2, 3].map(|index| ask(&dht, &hole, index));
-    let heard = [hole.hear(), hole.hear()];
-    assert_ne!(heard[0].0.string("t"), heard[1].0.string("t"));
+    let mut handles = [1, 2, 3].map(|index| ask(&dht, &hole, index));
+    let queries = [hole.query(), hole.query()];
+    assert_ne!(queries[0].0.string("t"), queries[1].0.string("t"));
     let borrowed = dht.handle();
     let pinging = thread::spawn(move || borrowed.ping("127.0.0.1:9".parse().unwrap()).wait());
     dht.shutdown().wait().unwrap();
     assert_eq!(pinging.join().unwrap(), Err(CallError::Closed));
-    assert_eq!(searches[2].wait_timeout(PATIENCE), Err(CallError::Closed));
-    assert_eq!(searches[2].report().wait(), Err(CallError::Closed));
+    assert_eq!(handles[2].wait_timeout(PATIENCE), Err(CallError::Closed));
+    assert_eq!(handles[2].report().wait(), Err(CallError::Closed));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -279,7 +279,7 @@ async fn a_call_leaves_the_queue_when_its_task_is_dropped() {
     let _held = (ask(1), ask(2));
     assert_eq!([hole.asked_for(&[]), hole.asked_for(&[hash(1)])], [hash(1), hash(2)]);
     for _ in 0..10 {
-        // Two places in the queue: one is taken by a search, and one by a ping, for a moment.
+        // The queue has two places: one is taken by a lookup, and for a moment one by a ping.
         let waiting = ask(3);
         let mut ping = pin!(dht.ping(hole.addr()));
         assert!(futures_poll(ping.as_mut()).await, "it waits");
@@ -295,7 +295,7 @@ async fn futures_poll<F: Future>(mut future: std::pin::Pin<&mut F>) -> bool {
     std::future::poll_fn(|cx| std::task::Poll::Ready(future.as_mut().poll(cx).is_pending())).await
 }
 
-/// A swarm of which each of twelve nodes knows another part.
+/// Creates a swarm of which each of twelve nodes stores another part.
 fn swarm() -> Vec<(UdpSocket, [u8; 20], Vec<SocketAddr>)> {
     (0..12_u16)
         .map(|node| {
@@ -305,7 +305,7 @@ fn swarm() -> Vec<(UdpSocket, [u8; 20], Vec<SocketAddr>)> {
         .collect()
 }
 
-/// Looks for the peers of the swarm, and returns how many were found, and whether there were more.
+/// Looks up the peers of the swarm, and returns how many were found, and whether there were more.
 fn swarm_as_seen(found: usize, max_peers: u16) -> (usize, bool) {
     let swarm = swarm();
     let mut limits = limits();
@@ -316,7 +316,7 @@ fn swarm_as_seen(found: usize, max_peers: u16) -> (usize, bool) {
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
         thread::spawn(move || {
             let mut buffer = [0; 1500];
-            // It ends when nobody has asked for long, or with the test.
+            // The thread ends when no query has come for long, or with the test.
             while let Ok((len, from)) = socket.recv_from(&mut buffer) {
                 let query = Packet::checked(socket.local_addr().unwrap(), &buffer[..len]);
                 let is_asked = query.method() == "get_peers";
@@ -326,12 +326,12 @@ fn swarm_as_seen(found: usize, max_peers: u16) -> (usize, bool) {
         });
     }
     addrs.iter().for_each(|addr| dht.add_node(*addr).wait().unwrap());
-    wait_for("all of them are known", || dht.node_count(Family::V4).wait() == Ok(addrs.len()));
+    wait_for("all of them are in the table", || dht.node_count(Family::V4).wait() == Ok(addrs.len()));
     let mut options = LookupOptions::default();
     (options.k, options.max_peers) = (16, max_peers);
-    let mut search = dht.lookup(Lookup::GetPeers(HASH), options);
-    let report = search.wait_timeout(PATIENCE).unwrap().report;
-    let peers: BTreeSet<SocketAddr> = search.into_iter().collect();
+    let mut lookup = dht.lookup(Lookup::GetPeers(HASH), options);
+    let report = lookup.wait_timeout(PATIENCE).unwrap().report;
+    let peers: BTreeSet<SocketAddr> = lookup.into_iter().collect();
     assert_eq!((report.answered as usize, report.peers as usize), (addrs.len(), peers.len()));
     (peers.len(), report.more_peers)
 }

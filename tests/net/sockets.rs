@@ -1,4 +1,4 @@
-//! The sockets of nodes in each loop while they run: closed, opened, moved, and broken.
+//! The sockets of running nodes in each loop: closed, opened, moved, and failing.
 
 use std::io;
 #[cfg(target_os = "linux")]
@@ -17,7 +17,7 @@ use crate::common::net::{HASH, PATIENCE};
 const PING: &[u8] = b"d1:ad2:id20:abcdefghij0123456789e1:q4:ping1:t2:aa1:y1:qe";
 const DISABLED: CallError = CallError::Start(StartError::Disabled);
 
-/// A node in one of the loops, and what it tells.
+/// A node in one of the loops, and its events.
 struct Host {
     dht: Dht,
     events: NetEvents,
@@ -59,12 +59,12 @@ impl Host {
         self.dht.ping(addr).wait()
     }
 
-    /// The error of a lookup that cannot start.
+    /// Returns the error of a lookup that cannot start.
     fn refusal(&self) -> CallError {
         self.get_peers(HASH).wait().unwrap_err()
     }
 
-    /// The next event about the sockets.
+    /// Returns the next event about the sockets.
     fn event(&mut self) -> NetEvent {
         loop {
             let event = self.events.recv_timeout(PATIENCE).expect("it runs");
@@ -79,7 +79,7 @@ impl Host {
     }
 }
 
-/// What the system said.
+/// Returns the kind of the system's error.
 fn kind(error: CallError) -> io::ErrorKind {
     match error {
         CallError::Io(error) => error.kind(),
@@ -93,7 +93,7 @@ fn socket(at: SocketAddr) -> UdpSocket {
     socket
 }
 
-/// A node that knows nobody, and its address.
+/// Starts a node without contacts, and returns its address.
 fn lone(on: Loop) -> (Dht, SocketAddr) {
     let owner = on.spawn(builder()).unwrap();
     let addr = owner.local_addr(Family::V4).unwrap();
@@ -146,8 +146,8 @@ fn a_node_that_has_lost_the_dht_is_not_ready_until_it_has_rejoined() {
         host.add_node(gone_at).wait().unwrap();
         host.wait_ready();
         assert!(host.is_ready());
-        wait_for("it is at rest", || host.with(|node, _| under_way(node)).wait() == Ok((0, 0)));
-        // Nobody is left whom it could join at once.
+        wait_for("it is idle", || host.with(|node, _| under_way(node)).wait() == Ok((0, 0)));
+        // No node is left through which it could join at once.
         gone.shutdown().wait().unwrap();
         host.clear_state().wait().unwrap();
         assert!(!host.is_ready());
@@ -182,7 +182,7 @@ fn c_18_a_node_waits_for_its_configured_port_if_that_is_in_use() {
             matches!(host.event(), NetEvent::SocketLost { addr, retry_in, .. } if addr == free && !retry_in.is_zero())
         );
         drop(taken);
-        wait_for("it is opened", || host.addr() == Some(free));
+        wait_for("it is reopened", || host.addr() == Some(free));
     });
 }
 
@@ -215,7 +215,7 @@ fn c_18_a_rebound_node_keeps_its_id_and_table() {
         drop(socket(before));
         host.wait_ready();
         assert_eq!(stays.ping(addr).wait().unwrap().id, id);
-        // Where it is bound already, to a socket of its own.
+        // To the address at which it is bound already.
         host.rebind(Some(addr)).wait().unwrap();
         assert_eq!(host.addr(), Some(addr));
         assert!(host.ping(stays_at).is_ok());
@@ -241,9 +241,9 @@ fn an_address_that_cannot_be_bound_changes_nothing() {
 fn b43_01_read_only_is_switched_on_and_off() {
     in_each_loop(|on| {
         let (stays, _, host) = pair(on);
-        // What it asks on its own account would be counted as well.
+        // Queries of its maintenance would be counted as well.
         assert_eq!(stays.ready().wait_timeout(PATIENCE), Ok(()));
-        wait_for("it is at rest", || stays.with(|node, _| under_way(node)).wait() == Ok((0, 0)));
+        wait_for("it is idle", || stays.with(|node, _| under_way(node)).wait() == Ok((0, 0)));
         let stranger = socket("127.0.0.1:0".parse().unwrap());
         for (count, read_only) in [true, true, false, false].into_iter().enumerate() {
             host.set_read_only(read_only).wait().unwrap();
@@ -263,19 +263,19 @@ fn answer(stranger: &UdpSocket) -> SocketAddr {
     let mut buffer = [0; 1500];
     loop {
         let (len, from) = stranger.recv_from(&mut buffer).unwrap();
-        // It may be pinged itself.
+        // The node may ping this socket too.
         if buffer[..len].ends_with(b"1:y1:re") {
             return from;
         }
     }
 }
 
-/// Queries that came while the node was read-only.
+/// Returns the number of queries that arrived while the node was read-only.
 fn dropped(host: &Host) -> u64 {
     host.stats().wait().unwrap().dropped.read_only
 }
 
-/// On loopback all of 127/8 is ours; of IPv6 what the host has.
+/// On loopback all of 127/8 belongs to the host; IPv6 addresses are those it has.
 #[cfg(target_os = "linux")]
 #[test]
 fn q_27_b32_16_a_socket_bound_to_all_addresses_answers_from_the_one_that_was_queried() {
@@ -298,7 +298,7 @@ fn q_27_b32_16_a_socket_bound_to_all_addresses_answers_from_the_one_that_was_que
     });
 }
 
-/// The addresses of this host that can be asked without a scope: loopback first.
+/// Returns the addresses of this host that can be queried without a scope: loopback first.
 #[cfg(target_os = "linux")]
 fn own_ipv6() -> Vec<IpAddr> {
     let known = std::fs::read_to_string("/proc/net/if_inet6").unwrap_or_default();
@@ -313,25 +313,25 @@ fn own_ipv6() -> Vec<IpAddr> {
 #[test]
 fn c_18_a_failed_socket_is_reopened_without_failed_calls() {
     in_each_loop(|on| {
-        // While it is closed another program may take its port.
+        // Another program may take the port while the socket is closed.
         assert!((0..5).any(|_| is_opened_again(on)));
     });
 }
 
-/// Whether a socket that breaks comes back at its own address, and nobody notices.
+/// Breaks the socket of a node, and returns whether it was reopened at its own address, unnoticed by callers.
 #[cfg(target_os = "linux")]
 fn is_opened_again(on: Loop) -> bool {
     let (_stays, stays_at, mut host) = pair(on);
     let (addr, id) = (host.addr().unwrap(), host.id());
     break_socket(addr);
-    // Not even the query that finds it broken is lost.
+    // Even the query that detects the failure is not lost.
     assert!(host.ping(stays_at).is_ok());
     let lost = host.event();
     assert!(
         matches!(lost, NetEvent::SocketLost { addr: at, retry_in: Duration::ZERO, .. } if at == addr),
         "{lost:?}"
     );
-    let NetEvent::Rebound { addr: reopened } = host.event() else { panic!("it is opened again") };
+    let NetEvent::Rebound { addr: reopened } = host.event() else { panic!("it is reopened") };
     if reopened != addr {
         return false;
     }
@@ -388,6 +388,6 @@ fn break_socket(addr: SocketAddr) {
     let number = entry.file_name().to_str().unwrap().parse().unwrap();
     let process = pidfd_open(getpid(), PidfdFlags::empty()).unwrap();
     let ours = pidfd_getfd(&process, number, PidfdGetfdFlags::empty()).unwrap();
-    // It was never connected, which is told, and it is shut down all the same.
+    // The call fails because the socket is not connected, but shuts it down all the same.
     let _ = shutdown(&ours, Shutdown::Both);
 }

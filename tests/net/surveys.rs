@@ -20,7 +20,7 @@ fn torrents() -> impl Iterator<Item = InfoHash> {
     (1..=5).map(|byte| InfoHash::from_bytes([byte * 40; 20]))
 }
 
-/// Nodes that all store a peer of each torrent.
+/// Starts nodes that all store a peer of each torrent.
 fn storing_network() -> Vec<Dht> {
     let nodes = network(6);
     for torrent in torrents() {
@@ -36,7 +36,7 @@ fn quick() -> CrawlOptions {
     options
 }
 
-/// A host that the node knows, and that answers nothing from now on.
+/// Adds a host to the table of the node that answers nothing from now on.
 fn known_hole(dht: &DhtHandle) -> (UdpSocket, SocketAddr) {
     let socket = UdpSocket::bind(LOOPBACK).unwrap();
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -50,7 +50,7 @@ fn known_hole(dht: &DhtHandle) -> (UdpSocket, SocketAddr) {
     (socket, hole)
 }
 
-/// The next query of this kind.
+/// Returns the next query of this method.
 fn hear(socket: &UdpSocket, method: &str) -> (Packet, SocketAddr) {
     let mut buffer = [0; 1500];
     loop {

@@ -1,4 +1,4 @@
-//! Nodes in each loop over real sockets on loopback, whose callers block.
+//! Nodes in each loop, over real sockets on loopback, whose callers block.
 
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::Mutex;
@@ -44,8 +44,8 @@ fn two_nodes_find_each_other() {
 fn all_metrics_are_read_in_one_call() {
     in_each_loop(|on| {
         let nodes = on.network(2);
-        let mut search = nodes[1].announce(HASH, Announce::port(7001));
-        assert_eq!(search.wait_timeout(PATIENCE).unwrap().acknowledged, [addr(&nodes[0])]);
+        let mut lookup = nodes[1].announce(HASH, Announce::port(7001));
+        assert_eq!(lookup.wait_timeout(PATIENCE).unwrap().acknowledged, [addr(&nodes[0])]);
         let metrics = nodes[0].metrics().wait().unwrap();
         assert_eq!(metrics.stats.queries_in.announce_peer, 1);
         assert!(metrics.loop_stats.wakeups > 0);
@@ -69,8 +69,8 @@ fn the_last_error_in_sending_can_be_read_even_after_the_end() {
         let dht = owner.handle();
         let other = on.spawn(builder()).unwrap();
         dht.ping(addr(&other)).wait().unwrap();
-        assert!(dht.last_send_error().is_none(), "that one did leave");
-        // No route leads from a socket of loopback to another host.
+        assert!(dht.last_send_error().is_none(), "that one was sent");
+        // A socket on loopback has no route to another host.
         assert!(dht.ping("192.0.2.1:9".parse().unwrap()).wait().is_err());
         owner.shutdown().wait().unwrap();
         assert!(dht.last_send_error().unwrap().raw_os_error().is_some());
@@ -89,10 +89,10 @@ fn c_12_a_peer_announced_by_one_node_is_found_by_another() {
         let stored = nodes.iter().filter(|node| !node.stored_peers(HASH).wait().unwrap().is_empty()).count();
         assert_eq!(stored, outcome.acknowledged.len());
 
-        let mut search = nodes[7].get_peers(HASH);
-        let peers: Vec<_> = search.iter().collect();
+        let mut lookup = nodes[7].get_peers(HASH);
+        let peers: Vec<_> = lookup.iter().collect();
         assert_eq!(peers, ["127.0.0.1:7777".parse().unwrap()]);
-        let report = search.outcome().unwrap().unwrap().report;
+        let report = lookup.outcome().unwrap().unwrap().report;
         assert_eq!((report.kind, report.peers), (LookupKind::GetPeers, 1));
         assert!(report.answered > 0);
     });
@@ -101,7 +101,7 @@ fn c_12_a_peer_announced_by_one_node_is_found_by_another() {
 #[test]
 fn nodes_that_bootstrap_from_each_other_verify_and_find_each_other() {
     in_each_loop(|on| {
-        // Free ports, which must be known before the nodes start.
+        // The ports must be known before the nodes start.
         let sockets: Vec<_> = (0..4).map(|_| UdpSocket::bind(LOOPBACK).unwrap()).collect();
         let addrs: Vec<_> = sockets.iter().map(|socket| socket.local_addr().unwrap()).collect();
         drop(sockets);
@@ -110,7 +110,7 @@ fn nodes_that_bootstrap_from_each_other_verify_and_find_each_other() {
             on.spawn(builder().bind(*own).bootstrap(others)).unwrap()
         };
         let nodes: Vec<_> = addrs.iter().map(start).collect();
-        wait_for("each knows all others", || {
+        wait_for("each has all others in its table", || {
             nodes.iter().all(|node| node.node_count(Family::V4).wait() == Ok(3))
         });
         let mut announcing = nodes[2].announce(HASH, Announce::port(7777));
@@ -128,7 +128,7 @@ fn of_two_nodes_each_finds_the_peer_that_the_other_announced() {
         let mut nodes = on.network(2);
         let mut announcing = nodes[0].announce(HASH, Announce::port(7777));
         assert_eq!(announcing.wait_timeout(PATIENCE).unwrap().acknowledged, [addr(&nodes[1])]);
-        // Who stores it leaves, and another one comes.
+        // The node that stores it leaves, and another one joins.
         nodes.remove(1).shutdown().wait().unwrap();
         let other = on.spawn(builder().bootstrap([addr(&nodes[0]).to_string()])).unwrap();
         assert_eq!(other.ready().wait_timeout(PATIENCE), Ok(()));
@@ -147,9 +147,13 @@ fn c_11_an_announce_is_republished_until_its_last_handle_is_dropped() {
         let round = first.recv_timeout(PATIENCE).unwrap();
         assert!(!round.acknowledged.is_empty());
         assert_eq!(round.report.acknowledged as usize, round.acknowledged.len());
-        assert_eq!(first.recv_timeout(Duration::ZERO), Err(CallError::TimedOut), "a round is seen once");
+        assert_eq!(
+            first.recv_timeout(Duration::ZERO),
+            Err(CallError::TimedOut),
+            "a republish is reported once"
+        );
 
-        // Whoever comes second sees the last round, and with another port the next one comes soon.
+        // A second caller receives the last result, and with another port the next announce starts soon.
         let mut second = nodes[3].start_announcing(HASH, Announce::port(7777));
         assert_eq!(second.recv_timeout(PATIENCE).unwrap().report, round.report);
         drop(first);
@@ -157,7 +161,7 @@ fn c_11_an_announce_is_republished_until_its_last_handle_is_dropped() {
         drop(second);
         let mut changed = third.recv_timeout(PATIENCE).unwrap();
         if changed.report == round.report {
-            // The next one had not ended yet.
+            // The next announce had not ended yet.
             changed = third.recv_timeout(PATIENCE).unwrap();
         }
         assert_eq!(changed.acknowledged.len(), changed.report.announced as usize);
@@ -165,13 +169,13 @@ fn c_11_an_announce_is_republished_until_its_last_handle_is_dropped() {
         assert!(peers.iter().any(|peer| peer.port() == 8888), "{peers:?}");
         assert_eq!(announces(&nodes[3]).len(), 1);
         drop(third);
-        wait_for("nothing is kept up", || announces(&nodes[3]).is_empty());
+        wait_for("nothing is republished", || announces(&nodes[3]).is_empty());
 
         let refused = nodes[3].start_announcing(HASH, Announce::port(0)).recv_timeout(PATIENCE).unwrap_err();
         assert_eq!(refused, CallError::Start(StartError::PortZero));
-        let rounds = nodes[3].start_announcing(HASH, Announce::port(7777));
+        let announcement = nodes[3].start_announcing(HASH, Announce::port(7777));
         nodes.remove(3).shutdown().wait().unwrap();
-        assert!(rounds.into_iter().count() <= 1, "it ends with the thread");
+        assert!(announcement.into_iter().count() <= 1, "it ends with the thread");
     });
 }
 
@@ -254,11 +258,11 @@ fn callers_share_a_lookup_and_dropping_one_does_not_end_it() {
     in_each_loop(|on| {
         let dht = on.spawn(builder()).unwrap();
         let (socket, hole) = silent();
-        let search = |lookup| dht.lookup(lookup, asking(hole));
-        let first = search(Lookup::GetPeers(HASH));
-        let mut second = search(Lookup::GetPeers(HASH));
-        let other = search(Lookup::FindNode(HASH.into()));
-        wait_for("both lookups ask", || {
+        let start = |lookup| dht.lookup(lookup, asking(hole));
+        let first = start(Lookup::GetPeers(HASH));
+        let mut second = start(Lookup::GetPeers(HASH));
+        let other = start(Lookup::FindNode(HASH.into()));
+        wait_for("both lookups send queries", || {
             let out = dht.stats().wait().unwrap().queries_out;
             out.get_peers >= 1 && out.find_node >= 1
         });
@@ -267,7 +271,7 @@ fn callers_share_a_lookup_and_dropping_one_does_not_end_it() {
         assert_eq!(second.recv_timeout(Duration::from_millis(20)), Err(CallError::TimedOut));
         assert_eq!(second.outcome(), None);
 
-        // An answer still reaches the second caller, and a third gets it replayed.
+        // An answer still reaches the second caller.
         let mut buffer = [0; 1500];
         let (query, from) = loop {
             let (len, from) = socket.recv_from(&mut buffer).unwrap();
@@ -304,11 +308,11 @@ fn c_17_dropping_the_owner_ends_the_node_and_frees_the_port_despite_other_handle
     in_each_loop(|on| {
         let owner = on.spawn(builder()).unwrap();
         let (port, borrowed) = (addr(&owner), owner.handle());
-        let (mut rounds, crawl) =
+        let (mut announcement, crawl) =
             (borrowed.start_announcing(HASH, Announce::port(1)), borrowed.crawl(Default::default()));
         drop(borrowed.clone());
-        assert!(borrowed.stats().wait().is_ok(), "a borrower that stops ends nothing");
-        // Only a thread is waited for where its owner is dropped.
+        assert!(borrowed.stats().wait().is_ok(), "dropping another handle ends nothing");
+        // Dropping the owner waits only for a thread.
         if on == Loop::Thread {
             drop(owner)
         } else {
@@ -316,7 +320,7 @@ fn c_17_dropping_the_owner_ends_the_node_and_frees_the_port_despite_other_handle
         }
         UdpSocket::bind(port).unwrap();
         assert_eq!(borrowed.stats().wait(), Err(CallError::Closed));
-        assert!(rounds.iter().next().is_none() && crawl.into_iter().next().is_none());
+        assert!(announcement.iter().next().is_none() && crawl.into_iter().next().is_none());
     });
 }
 
@@ -351,9 +355,9 @@ fn an_open_lookup_does_not_keep_the_node_running() {
     in_each_loop(|on| {
         let dht = on.spawn(builder()).unwrap();
         let (_socket, hole) = silent();
-        let mut search = dht.lookup(Lookup::GetPeers(HASH), asking(hole));
+        let mut lookup = dht.lookup(Lookup::GetPeers(HASH), asking(hole));
         drop(dht);
-        assert_eq!(search.wait(), Err(CallError::Closed));
+        assert_eq!(lookup.wait(), Err(CallError::Closed));
     });
 }
 
@@ -365,7 +369,7 @@ fn c_17_after_the_end_every_call_returns_closed() {
         let (_socket, hole) = silent();
         let mut options = LookupOptions::default();
         options.only = Some(hole);
-        let mut search = dht.lookup(Lookup::GetPeers(HASH), options);
+        let mut lookup = dht.lookup(Lookup::GetPeers(HASH), options);
         let mut events = dht.subscribe();
         let pinging = thread::spawn({
             let dht = dht.clone();
@@ -374,9 +378,9 @@ fn c_17_after_the_end_every_call_returns_closed() {
         wait_for("the ping is sent", || dht.stats().wait().unwrap().queries_out.ping == 1);
         owner.shutdown().wait().unwrap();
         assert_eq!(pinging.join().unwrap(), Err(CallError::Closed));
-        assert_eq!(search.iter().next(), None);
-        assert_eq!(search.wait(), Err(CallError::Closed));
-        assert_eq!(search.recv_timeout(PATIENCE), Err(CallError::Closed));
+        assert_eq!(lookup.iter().next(), None);
+        assert_eq!(lookup.wait(), Err(CallError::Closed));
+        assert_eq!(lookup.recv_timeout(PATIENCE), Err(CallError::Closed));
         events.iter().for_each(drop);
         assert_eq!(dht.stats().wait(), Err(CallError::Closed));
         assert_eq!(dht.ping(hole).wait(), Err(CallError::Closed));
@@ -404,7 +408,7 @@ fn an_idle_thread_sleeps() {
         let dht = on.spawn(builder()).unwrap();
         dht.stats().wait().unwrap();
         thread::sleep(Duration::from_secs(2));
-        // It slept between the two calls, or it could not take the second.
+        // It slept between the two calls, or it could not have answered the second.
         dht.stats().wait().unwrap();
         assert_asleep(dht.loop_stats().wakeups, born.elapsed());
     });
@@ -490,7 +494,7 @@ fn l_13_a_bootstrap_name_is_resolved_and_queried() {
         let mut builder = builder().bootstrap([&host]);
         let mut events = builder.subscribe();
         let second = on.spawn(builder).unwrap();
-        let resolved = events.iter().find_map(|notice| match notice {
+        let resolved = events.iter().find_map(|event| match event {
             NetEvent::Resolved { host, addrs } => Some((host, addrs)),
             _ => None,
         });

@@ -1,5 +1,5 @@
-//! Datagrams that deployed nodes sent, as they were captured: libtorrent, Transmission, mainline.
-//! The name of each file tells what it is; `tests/data/captured/README.md` lists them.
+//! Captured datagrams of deployed nodes: libtorrent, Transmission, mainline.
+//! The name of each file says what it contains; `tests/data/captured/README.md` lists them.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -12,13 +12,13 @@ use dht_proto::{AddressPolicy, Event, InfoHash, Lookup, NodeId, QueryError};
 use crate::common::addr;
 use crate::common::raw::{Lone, Packet, addr6, join, unhurried};
 
-/// A captured datagram and what its name says of it.
+/// A captured datagram, and its description in the file name.
 struct Captured {
     name: String,
     bytes: Vec<u8>,
     kind: Kind,
     method: String,
-    /// What else the name says, such as `want` or `values`.
+    /// The other words of the name, such as `want` or `values`.
     marks: Vec<String>,
 }
 
@@ -73,12 +73,12 @@ impl Captured {
         }
     }
 
-    /// Where it is said to come from.
+    /// Returns a source address for the datagram.
     fn source(&self) -> SocketAddr {
         if self.has("ipv6") { addr6(1) } else { addr(1) }
     }
 
-    /// The same datagram as the answer to a query of ours.
+    /// Returns the datagram as the answer to a query of the node.
     fn answering(&self, query: &Packet) -> Vec<u8> {
         let t = self.message().transaction;
         let field = join(&[format!("1:t{}:", t.len()).as_bytes(), t]);
@@ -106,7 +106,7 @@ fn queries() -> impl Iterator<Item = Captured> {
     captured().into_iter().filter(|captured| captured.kind == Kind::Query)
 }
 
-/// A node that takes the captured addresses, all of them private.
+/// Creates a node that accepts the captured addresses, all of which are private.
 fn lenient() -> Lone {
     let mut config = unhurried();
     config.address_policy = AddressPolicy::Any;
@@ -206,7 +206,7 @@ fn e_32_every_captured_query_gets_a_well_formed_answer() {
         let reply = lone.ask(captured.source(), &captured.bytes);
         assert_eq!(reply.string("t"), Some(captured.message().transaction), "{}", captured.name);
         let expected = match &captured.method[..] {
-            // Their tokens are none of ours.
+            // Their tokens were issued by other nodes.
             "announce_peer" => Some(203),
             "put" if cfg!(feature = "items") => Some(203),
             "put" => Some(204),

@@ -14,7 +14,7 @@ use crate::common::raw::{
 
 const PING: &[u8] = b"d1:ad2:id20:abcdefghij0123456789e1:q4:ping1:t2:aa1:y1:qe";
 
-/// Hosts that are no nodes of ours.
+/// Returns the address of a host that is not a node of the test.
 fn v4() -> SocketAddr {
     addr(10_000)
 }
@@ -23,7 +23,7 @@ fn v6() -> SocketAddr {
     addr6(10_000)
 }
 
-/// A node that knows `count` nodes in each family, under the same ids.
+/// Creates a node that knows `count` nodes in each family, with the same ids.
 fn acquainted(count: usize) -> Lone {
     let mut lone = Lone::new(config());
     lone.meet(crowd(Family::V4, count));
@@ -31,7 +31,7 @@ fn acquainted(count: usize) -> Lone {
     lone
 }
 
-/// Which lists a reply has: `nodes`, `nodes6`.
+/// Returns which lists a reply has: `nodes`, `nodes6`.
 fn lists(lone: &mut Lone, from: SocketAddr, want: &str) -> (bool, bool) {
     let reply = lone.accepted(from, &find_node(&TARGET, want.as_bytes()));
     assert!(reply.nodes().len() == 8 || reply.at("r.nodes").is_none());
@@ -254,7 +254,7 @@ fn b32_18_nodes_of_the_other_family_enter_the_table_only_after_a_ping() {
     lone.ignored(addr6(2), &pings[2].answer(&spread(2), b""));
     lone.ignored(addr6(3), &pings[3].answer(&TARGET, b""));
     let known: Vec<_> = lone.node.nodes(Family::V6).map(|node| node.addr).collect();
-    assert_eq!(known, [addr6(2)], "not the one that answered under another id");
+    assert_eq!(known, [addr6(2)], "not the one that answered with another id");
     assert!(lone.node.lookup_nodes(lookup).all(|node| node.addr.is_ipv4()));
 }
 
@@ -321,7 +321,7 @@ fn b32_14_t_04_an_announce_is_sent_in_both_families_each_with_its_own_tokens() {
 #[test]
 fn l_13_bootstrap_hosts_of_both_families_are_queried_each_in_its_own_dht() {
     let mut lone = Lone::new(config());
-    // As a name with two addresses of each family resolves.
+    // As if a name had resolved to two addresses of each family.
     let hosts = [addr(1), addr(2), addr6(1), addr6(2)];
     for host in hosts {
         lone.node.add_bootstrap(lone.now, host, BootstrapKind::Router).unwrap();

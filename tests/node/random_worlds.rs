@@ -1,34 +1,34 @@
-//! Lives of small worlds: whatever happens to their nodes, all keep what they promise.
+//! Random small worlds: whatever happens, the invariants of all nodes hold.
 
-use crate::{lives, world};
+use crate::{corpus, world};
 
-/// Lives at random.
+/// Runs random scenarios.
 #[test]
 fn e_32_the_invariants_of_every_node_hold_in_random_worlds() {
     (0..SEEDS).for_each(|seed| {
-        world::live(&life(seed));
+        world::run(&scenario(seed));
     });
 }
 
 #[test]
 fn the_same_scenario_has_the_same_transcript() {
     for seed in 0..20 {
-        assert_eq!(world::live(&life(seed)), world::live(&life(seed)), "seed {seed}");
+        assert_eq!(world::run(&scenario(seed)), world::run(&scenario(seed)), "seed {seed}");
     }
-    assert_ne!(world::live(&life(1)), world::live(&life(2)));
+    assert_ne!(world::run(&scenario(1)), world::run(&scenario(2)));
 }
 
-/// What fuzzing once found stays found.
+/// Replays the corpus, so that bugs that fuzzing found do not return.
 #[test]
 fn the_invariants_of_every_node_hold_in_every_world_of_the_corpus() {
-    for life in lives::corpus("world") {
-        assert_eq!(world::live(&life), world::live(&life), "one life, one transcript");
+    for scenario in corpus::read("world") {
+        assert_eq!(world::run(&scenario), world::run(&scenario), "the same scenario has the same transcript");
     }
 }
 
 const SEEDS: u64 = 300;
 
-/// The bytes of a seed.
-fn life(seed: u64) -> Vec<u8> {
-    lives::at_random(seed, 600)
+/// Returns the scenario of a seed.
+fn scenario(seed: u64) -> Vec<u8> {
+    corpus::random(seed, 600)
 }

@@ -12,7 +12,7 @@ use crate::lab::{find, introduce, newcomer, secs, village};
 
 const BASE: NodeId = NodeId::from_bytes([0x5a; 20]);
 
-/// Thirty nodes, and two more that one process has, one at each of its addresses.
+/// Creates thirty nodes, and two more of one process, one at each of its addresses.
 fn world() -> (World, Vec<HostId>, [HostId; 2]) {
     let (mut world, hosts) = village(45, 30);
     let homes = [0, 1].map(|index| {
@@ -26,7 +26,7 @@ fn world() -> (World, Vec<HostId>, [HostId; 2]) {
     (world, hosts, homes)
 }
 
-/// What the node at `home` answers to a stranger.
+/// Returns what the node at `home` answers to another host.
 fn ask(world: &mut World, home: HostId, from: SocketAddr, query: &[u8]) -> Packet {
     world.with_node(home, |node, now| {
         let mut buf = [0; MAX_DATAGRAM];
@@ -45,8 +45,8 @@ fn b45_01_b45_02_b45_09_each_address_has_its_own_id_far_from_the_others() {
         assert!(world.node(home).unwrap().is_ready(Family::V4));
         let addr = world.addr(home);
         let known = || world.nodes().flat_map(|(_, node)| node.nodes(Family::V4));
-        assert!(known().any(|node| node.addr == addr), "{addr} is known to somebody");
-        assert!(known().filter(|node| node.addr == addr).all(|node| node.id == id), "by its own id alone");
+        assert!(known().any(|node| node.addr == addr), "{addr} is in some table");
+        assert!(known().filter(|node| node.addr == addr).all(|node| node.id == id), "with its own id only");
     }
 }
 

@@ -1,4 +1,4 @@
-//! The laboratory itself: its worlds do to nodes what they say, the same way every time.
+//! The simulator itself: worlds do what their settings say, in the same way every time.
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -62,14 +62,14 @@ fn datagrams_are_lost_at_the_configured_rate() {
         let (world, _) = world(1, network, 50);
         let counters = world.counters();
         let share = counters.lost as f64 / counters.sent as f64;
-        // A burst takes a tenth of what goes out, and a tenth of what then comes in.
+        // The loss takes a tenth of the queries, and a tenth of the answers to the rest.
         let expected = if bursts.is_some() { 0.19 } else { loss };
         assert!((share - expected).abs() < 0.02, "{share} of {}", counters.sent);
     }
 }
 
-/// A node behind a translator pings a friend. Who can then reach it: the friend, the friend from
-/// another port, a stranger? And who, after the expiry?
+/// A node behind a NAT pings a host. Afterwards three sources try to reach it: that host, the same host from
+/// another port, and another host; and again after the mapping has expired.
 #[test]
 fn each_kind_of_nat_admits_the_datagrams_it_should() {
     for (kind, expected) in [
@@ -100,7 +100,7 @@ fn each_kind_of_nat_admits_the_datagrams_it_should() {
                 after[at].got[before[at]..].iter().any(|(.., bytes)| bytes.windows(4).any(|it| it == b"y1:r"))
             })
         };
-        // All at once, because an answer opens a way.
+        // All at once, because an answer opens a mapping.
         assert_eq!(answered(&mut world), expected, "{kind:?}");
         world.run_for(secs(40));
         assert_eq!(answered(&mut world), [false; 3], "{kind:?}: closed by then");
@@ -153,7 +153,7 @@ fn hosts_leave_and_return_under_churn() {
     }
     // Two thirds of 135, and 15.
     assert!((90..120).contains(&(up / looks)), "{}", up / looks);
-    assert_ne!(world.addr(hosts[1]), addr, "it came back elsewhere");
+    assert_ne!(world.addr(hosts[1]), addr, "it returned at another address");
     let listed = |is_up: bool| {
         let living: Vec<SocketAddr> = world.nodes().map(|(host, _)| world.addr(host)).collect();
         world
@@ -163,7 +163,7 @@ fn hosts_leave_and_return_under_churn() {
             .count()
     };
     let (living, dead) = (listed(true), listed(false));
-    assert!(living > 2 * dead, "{living} entries live, {dead} do not");
+    assert!(living > 2 * dead, "{living} entries are alive, {dead} are not");
 }
 
 #[test]
@@ -236,7 +236,7 @@ fn nodes_recover_from_outages_sleep_and_clock_jumps() {
     world.run_for(secs(301));
     for (round, host) in hosts[..4].iter().enumerate() {
         assert_eq!(world.presence(*host), Presence::Up);
-        assert!(node_count(&world, *host) * 2 > before, "the table outlives it");
+        assert!(node_count(&world, *host) * 2 > before, "the table survives it");
         assert!(meet(&mut world, hosts[20], *host, round as u8), "{round}");
     }
     world.check().unwrap();

@@ -1,4 +1,4 @@
-//! What is written: canonical, and the same to an independent decoder.
+//! Emitted messages: canonical, and the same to an independent decoder.
 
 use std::collections::BTreeMap;
 
@@ -93,7 +93,7 @@ fn e_28_fields_are_where_a_search_for_substrings_finds_them() {
                 "1:q13:announce_peer",
             ][..],
         ),
-        // Also where it is not set: there are nodes that ignore an announce without the key.
+        // The key is written also if it is not set: some nodes ignore an announce without it.
         (announce(false), &["12:implied_porti0e9:info_hash20:", "4:porti6881e"]),
         (want, &["6:target20:", "4:wantl2:n42:n6e", "1:q9:find_node", "1:y1:q"]),
     ] {
@@ -115,7 +115,7 @@ fn a_message_that_does_not_fit_is_not_written() {
     }
 }
 
-/// The material of messages: what [`Material::messages`] makes of it is one of every kind.
+/// The parts of messages, of which [`Material::messages`] makes one of every kind.
 #[derive(Clone, Debug)]
 struct Material {
     transaction: Vec<u8>,
@@ -159,7 +159,7 @@ impl Material {
         self.flag(bit).then_some(value)
     }
 
-    /// Packed nodes and peers of one family.
+    /// Generates packed nodes and peers of one family.
     fn packed(&self, family: Family) -> (Vec<u8>, Vec<u8>) {
         let (mut nodes, mut peers) = (vec![0; 38 * 20], vec![0; 18 * 20]);
         let mut node_writer = NodeWriter::new(family, &mut nodes);
@@ -185,7 +185,7 @@ impl Material {
         (nodes, peers)
     }
 
-    /// One message of every kind, each beside the dictionary it must decode to.
+    /// Checks one message of every kind against the dictionary to which it must decode.
     fn check(&self, check: &mut dyn FnMut(&Message<'_>, Value)) {
         let (id, target) = (NodeId::from_bytes(self.id), NodeId::from_bytes(self.target));
         let infohash = InfoHash::from(target);
@@ -390,7 +390,7 @@ fn int(value: i64) -> Value {
     Value::Integer(value)
 }
 
-/// The fields that are there, in the order that bencode demands.
+/// Returns the present fields, in the order that bencode requires.
 fn dictionary(fields: Vec<(&str, Option<Value>)>) -> Value {
     let sorted: BTreeMap<_, _> = fields.into_iter().filter_map(|(key, value)| Some((key, value?))).collect();
     Value::Dictionary(sorted.into_iter().map(|(key, value)| (string(key.as_bytes()), value)).collect())

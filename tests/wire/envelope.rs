@@ -1,4 +1,4 @@
-//! The top level of a datagram, and what is not one.
+//! The top level of a datagram, and input that is not a message.
 
 use dht_proto::NodeId;
 use dht_proto::wire::{

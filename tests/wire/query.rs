@@ -1,4 +1,4 @@
-//! Queries as they come in.
+//! Parsing of queries.
 
 use dht_proto::wire::{ErrorCode, Message, Method, ParseError, PutItem, Want};
 use dht_proto::{InfoHash, NodeId};
@@ -8,7 +8,7 @@ use super::{datagram, query};
 const ID: NodeId = NodeId::from_bytes(*b"abcdefghij0123456789");
 const TARGET: NodeId = NodeId::from_bytes(*b"mnopqrstuvwxyz123456");
 
-/// A query of ours with these arguments besides the id.
+/// Returns a query with these arguments after the id.
 fn asked(name: &str, arguments: &[&[u8]]) -> Vec<u8> {
     let arguments = arguments.concat();
     let name = format!("e1:q{}:{name}1:t2:aa1:y1:qe", name.len());
@@ -247,7 +247,7 @@ fn put(arguments: &[&[u8]]) -> Result<Method<'static>, ErrorCode> {
     accepted(asked("put", arguments).leak()).map_err(|(code, _)| code)
 }
 
-/// A mutable put of `i7e`, with `arguments` after the signature and others where they belong.
+/// Returns a mutable put of `i7e`, with `arguments` after the signature and others in their places.
 fn mutable(before: &str, salt: &[u8], seq: &str) -> Result<PutItem<'static>, ErrorCode> {
     let text = datagram(&[
         b"d1:ad",

@@ -1,4 +1,4 @@
-//! Responses as they come in.
+//! Parsing of responses.
 
 use std::net::SocketAddr;
 
@@ -7,7 +7,7 @@ use dht_proto::wire::Response;
 
 use super::{datagram, response};
 
-/// The response with these fields around the id, which sorts in the middle.
+/// Returns a response with these fields around the id, which sorts in the middle.
 fn returned(before: &[&[u8]], after: &[&[u8]]) -> Response<'static> {
     let (before, after) = (before.concat(), after.concat());
     let pieces: [&[u8]; 5] = [b"d1:rd", &before, b"2:id20:abcdefghij0123456789", &after, b"e1:t2:aa1:y1:re"];
@@ -94,7 +94,7 @@ fn q_08_the_old_form_of_values_is_read() {
     assert_eq!(peers(&[b"6:valuesl24:axje.uidhtnmaxje.uidhtnme"]), [first, second, first, second]);
     // A single string of 18 bytes is one IPv6 peer.
     assert_eq!(peers(&[b"6:valuesl18:", PEER6, b"e"]), [addr("[2a00::1]:6881")]);
-    // More than one string is no old form.
+    // More than one string is not the old form.
     assert_eq!(peers(&[b"6:valuesl12:axje.uidhtnm6:axje.ue"]), [first]);
 }
 

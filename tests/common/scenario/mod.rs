@@ -6,8 +6,8 @@
 #![allow(dead_code, unreachable_pub, reason = "every user takes a part of it")]
 
 pub mod forge;
+pub mod invariants;
 pub mod node;
 #[cfg(feature = "items")]
 pub mod offer;
-pub mod promises;
 pub mod script;

@@ -1,5 +1,5 @@
-//! A scenario of one node, encoded in bytes: these determine which datagrams arrive, valid, mutated or forged,
-//! how time passes, what the user does, and when the output is polled. After every step the
+//! A scenario of one node, encoded in bytes: these determine which datagrams arrive, valid, mutated or
+//! forged, how time passes, what the user does, and when the output is polled. After every step the
 //! invariants of the node are checked.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -15,9 +15,9 @@ use dht_proto::{
 use dht_proto::{Item, Salt};
 
 use super::forge::{self, Names};
+use super::invariants::{Allowances, Transcript, canonical, is_fit, is_short};
 #[cfg(feature = "items")]
 use super::offer::Offer;
-use super::promises::{Allowances, Transcript, canonical, is_fit, is_short};
 use super::script::{INFOHASHES, Script, infohash};
 
 /// The most steps; a longer scenario would only repeat itself.
@@ -40,12 +40,12 @@ impl Interlude for () {
 /// # Panics
 ///
 /// If the node breaks an invariant, which is a bug of the crate.
-pub fn live(bytes: &[u8]) -> u64 {
-    live_with(bytes, &())
+pub fn run(bytes: &[u8]) -> u64 {
+    run_with(bytes, &())
 }
 
 /// Runs a scenario with an interlude after every step.
-pub fn live_with(bytes: &[u8], interlude: &impl Interlude) -> u64 {
+pub fn run_with(bytes: &[u8], interlude: &impl Interlude) -> u64 {
     let mut script = Script(bytes);
     let setup = script.byte();
     let config = config(setup);
@@ -53,10 +53,10 @@ pub fn live_with(bytes: &[u8], interlude: &impl Interlude) -> u64 {
     let seed = [script.byte(); 32];
     if setup & 0xc0 == 0xc0 {
         let node = Node::with_storage(config.clone(), Chip::new(), seed, start);
-        Life::new(node, config, start).run(script, |node| interlude.chip(node))
+        Scenario::new(node, config, start).run(script, |node| interlude.chip(node))
     } else {
         let node = Node::new(config.clone(), &limits(setup >> 6), seed, start);
-        Life::new(node, config, start).run(script, |node| interlude.heap(node))
+        Scenario::new(node, config, start).run(script, |node| interlude.heap(node))
     }
 }
 
@@ -161,7 +161,7 @@ struct Open {
     transaction: Vec<u8>,
 }
 
-struct Life<S: Storage> {
+struct Scenario<S: Storage> {
     node: Node<S>,
     config: Config,
     now: Instant,
@@ -179,7 +179,7 @@ struct Life<S: Storage> {
     transcript: Transcript,
 }
 
-impl<S: Storage> Life<S> {
+impl<S: Storage> Scenario<S> {
     fn new(node: Node<S>, config: Config, now: Instant) -> Self {
         Self {
             node,
@@ -362,12 +362,12 @@ impl<S: Storage> Life<S> {
     fn store(&mut self, offer: &Offer, script: &mut Script<'_>) {
         let (from, kind) = (script.host(), script.byte());
         let id = id(script);
-        let ask = |life: &mut Self, method| {
+        let ask = |scenario: &mut Self, method| {
             let mut buf = [0; 2000];
             let query = Message::new(b"item", Body::Query(Query { id, method }));
             let size = query.emit(&mut buf).expect("it is short enough");
-            life.deliver(from, &buf[..size]);
-            life.drain();
+            scenario.deliver(from, &buf[..size]);
+            scenario.drain();
         };
         let want = script.want();
         ask(self, offer.method(b"", 0, want));

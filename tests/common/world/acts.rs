@@ -8,8 +8,8 @@ use dht_proto::{
     Announce, BootstrapKind, Family, InfoHash, Instant, Lookup, LookupKind, LookupOptions, Node, NodeId,
 };
 
-use super::people::{self, network, profile};
-use super::{Life, MAX_NODES, MAX_SEEN, Watched};
+use super::hosts::{self, network, profile};
+use super::{MAX_NODES, MAX_SEEN, Scenario, Watched};
 use crate::scenario::forge::{self, Names};
 use crate::scenario::script::{INFOHASHES, Script, host, infohash};
 
@@ -20,7 +20,7 @@ const MAX_ADVERSARIES: usize = 6;
 const MAX_BACK: i64 = 900_000_000;
 
 /// Actions.
-impl Life {
+impl Scenario {
     pub(super) fn act(&mut self, action: u8, script: &mut Script<'_>) {
         match action {
             0 => self.pass(Duration::from_micros(script.u16().into())),
@@ -190,7 +190,7 @@ impl Life {
 
     fn ask(&mut self, script: &mut Script<'_>) {
         let (from, to) = (self.host(script), self.host(script));
-        let datagram = forge::query(&Victim { life: self, to }, from, script);
+        let datagram = forge::query(&Victim { scenario: self, to }, from, script);
         self.inject(from, to, &datagram);
     }
 
@@ -212,7 +212,7 @@ impl Life {
             forge::refusal(&transaction, script)
         } else {
             let id = self.id(script);
-            forge::answer(&Victim { life: self, to }, id, &transaction, script)
+            forge::answer(&Victim { scenario: self, to }, id, &transaction, script)
         };
         self.inject(from, to, &datagram);
     }
@@ -305,7 +305,7 @@ impl Life {
         }
         let profile = profile(script);
         let config = profile.config.clone();
-        let host = people::settle(&mut self.world, profile, script);
+        let host = hosts::place(&mut self.world, profile, script);
         self.world.watch(host);
         self.nodes.push(Watched { host, config, clock: 0, told: 0, is_asleep: false, witness: None });
         self.look();
@@ -321,13 +321,13 @@ impl Life {
     }
 
     pub(super) fn add_adversary(&mut self, script: &mut Script<'_>) {
-        if self.villains.len() == MAX_ADVERSARIES {
+        if self.adversaries.len() == MAX_ADVERSARIES {
             return;
         }
         let addrs: Vec<SocketAddr> = self.nodes.iter().map(|it| self.world.addr(it.host)).collect();
-        let villain = people::villain(&mut self.world, &addrs, script);
-        self.villains.push(villain);
-        let addr = self.world.addr(villain);
+        let adversary = hosts::adversary(&mut self.world, &addrs, script);
+        self.adversaries.push(adversary);
+        let addr = self.world.addr(adversary);
         for _ in 0..2 {
             self.command(script.byte(), |node, now| node.add_node(now, addr).is_ok());
         }
@@ -348,7 +348,7 @@ impl Life {
 }
 
 /// Choices of hosts and ids.
-impl Life {
+impl Scenario {
     /// Returns a host, mostly of this world.
     fn host(&self, script: &mut Script<'_>) -> SocketAddr {
         let byte = script.byte();
@@ -377,22 +377,22 @@ impl Life {
 
 /// The knowledge of an attacker about the node at an address.
 struct Victim<'a> {
-    life: &'a Life,
+    scenario: &'a Scenario,
     to: SocketAddr,
 }
 
 impl Names for Victim<'_> {
     fn id(&self, script: &mut Script<'_>) -> NodeId {
-        self.life.id(script)
+        self.scenario.id(script)
     }
 
     fn host(&self, script: &mut Script<'_>) -> SocketAddr {
-        self.life.host(script)
+        self.scenario.host(script)
     }
 
     fn token(&self, from: SocketAddr, _: InfoHash) -> Option<Vec<u8>> {
         let is_victim =
-            |it: &&Watched| self.life.world.addr_in(it.host, Family::of(&self.to)) == Some(self.to);
-        self.life.nodes.iter().find(is_victim)?.witness.as_ref()?.token(from)
+            |it: &&Watched| self.scenario.world.addr_in(it.host, Family::of(&self.to)) == Some(self.to);
+        self.scenario.nodes.iter().find(is_victim)?.witness.as_ref()?.token(from)
     }
 }

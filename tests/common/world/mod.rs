@@ -7,7 +7,7 @@
 #![allow(dead_code, unreachable_pub, reason = "every user takes a part of it")]
 
 mod acts;
-mod people;
+mod hosts;
 mod witness;
 
 use std::collections::VecDeque;
@@ -17,9 +17,9 @@ use std::time::Duration;
 use dht_proto::sim::{Direction, HostId, Presence, World};
 use dht_proto::{Config, Family, Instant, Node};
 
-use crate::scenario::promises::Transcript;
+use crate::scenario::invariants::Transcript;
 use crate::scenario::script::Script;
-use people::network;
+use hosts::network;
 use witness::{LONGEST, Witness};
 
 /// The most actions; a longer scenario would only repeat itself.
@@ -45,34 +45,34 @@ const MAX_SEEN: usize = 64;
 /// # Panics
 ///
 /// If a node breaks an invariant, which is a bug of the crate.
-pub fn live(bytes: &[u8]) -> u64 {
-    live_with(bytes, |_| ())
+pub fn run(bytes: &[u8]) -> u64 {
+    run_with(bytes, |_| ())
 }
 
 /// Runs a scenario with an invisible action on one node after every step.
-pub fn live_with(bytes: &[u8], interlude: impl Fn(&mut Node)) -> u64 {
+pub fn run_with(bytes: &[u8], interlude: impl Fn(&mut Node)) -> u64 {
     let mut script = Script(bytes);
-    let mut life = Life::begin(&mut script);
+    let mut scenario = Scenario::begin(&mut script);
     for count in 0..MAX_ACTIONS {
-        if script.is_over() || life.left == 0 {
+        if script.is_over() || scenario.left == 0 {
             break;
         }
         let action = script.byte();
-        life.act(action & 0x1f, &mut script);
-        life.check();
-        if let Some(host) = life.awake(count as usize % life.nodes.len()) {
-            life.world.with_node(host, |node, _| interlude(node));
+        scenario.act(action & 0x1f, &mut script);
+        scenario.check();
+        if let Some(host) = scenario.awake(count as usize % scenario.nodes.len()) {
+            scenario.world.with_node(host, |node, _| interlude(node));
         }
     }
-    life.come_to_rest();
-    life.transcript.record(&life.world.transcript().to_be_bytes());
-    life.transcript.0
+    scenario.come_to_rest();
+    scenario.transcript.record(&scenario.world.transcript().to_be_bytes());
+    scenario.transcript.0
 }
 
-struct Life {
+struct Scenario {
     world: World,
     nodes: Vec<Watched>,
-    villains: Vec<HostId>,
+    adversaries: Vec<HostId>,
     /// Datagrams of nodes, the newest last: sender, destination and bytes.
     seen: VecDeque<(SocketAddr, SocketAddr, Vec<u8>)>,
     /// The events of the simulation that are left.
@@ -93,21 +93,22 @@ struct Watched {
 }
 
 /// Time.
-impl Life {
+impl Scenario {
     fn begin(script: &mut Script<'_>) -> Self {
         let seed = script.byte().into();
         let mut world = World::new(seed, network(script));
         world.capture_all();
-        let (nodes, villains, seen) = (Vec::new(), Vec::new(), VecDeque::new());
-        let mut life = Self { world, nodes, villains, seen, left: MAX_EVENTS, transcript: Transcript::new() };
+        let (nodes, adversaries, seen) = (Vec::new(), Vec::new(), VecDeque::new());
+        let mut scenario =
+            Self { world, nodes, adversaries, seen, left: MAX_EVENTS, transcript: Transcript::new() };
         let count = 2 + script.below(MAX_NODES - 5);
-        (0..count).for_each(|_| life.add_node(script));
+        (0..count).for_each(|_| scenario.add_node(script));
         for _ in 0..script.below(4) {
-            life.add_villain(script);
+            scenario.add_adversary(script);
         }
-        life.pass(Duration::from_secs(u64::from(script.byte()) / 4));
-        life.check();
-        life
+        scenario.pass(Duration::from_secs(u64::from(script.byte()) / 4));
+        scenario.check();
+        scenario
     }
 
     /// Lets the next event within `limit` happen, and checks the result.
@@ -150,7 +151,7 @@ impl Life {
 }
 
 /// Invariants.
-impl Life {
+impl Scenario {
     /// Checks everything that was sent, received and reported since the last time.
     fn look(&mut self) {
         for it in &mut self.nodes {

@@ -11,7 +11,7 @@ use dht_proto::{
     MethodCounts, Node, NodeId, QueryId, Stats,
 };
 
-use crate::scenario::promises::{Allowances, canonical, is_fit, is_short};
+use crate::scenario::invariants::{Allowances, canonical, is_fit, is_short};
 use crate::scenario::script::{INFOHASHES, infohash};
 
 /// The longest time of a lookup or query, however many wait for a slot.

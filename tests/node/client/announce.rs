@@ -1,4 +1,4 @@
-//! Announces: to whom they go, with which token, and what becomes of those that fail.
+//! Announces: their destinations and tokens, and failures.
 
 use std::net::SocketAddr;
 
@@ -11,12 +11,12 @@ fn announce(stage: &mut Stage, port: u16) -> LookupId {
     stage.act(|node, now| node.announce(now, infohash(1), Announce::port(port)).unwrap())
 }
 
-/// The eight hosts closest to our torrent.
+/// Returns the eight hosts closest to the torrent.
 fn closest(stage: &Stage) -> Vec<SocketAddr> {
     stage.closest_to(infohash(1))
 }
 
-/// Who stores this port.
+/// Returns the hosts that store this port.
 fn holders(stage: &Stage, port: u16) -> Vec<SocketAddr> {
     let hosts = stage.hosts.iter().filter(|(_, host)| host.stored.contains(&port));
     hosts.map(|(addr, _)| *addr).collect()
@@ -103,12 +103,12 @@ fn t_08_tokens_are_reused_by_a_second_announce_within_five_minutes() {
     let begun = stage.now;
     let lookup = announce(&mut stage, 4444);
     assert_eq!(stage.finish(lookup).acknowledged, 8);
-    assert_eq!(stage.count(begun, |sent| sent.is_get_peers()), 0, "reuse did not end it early");
+    assert_eq!(stage.count(begun, |sent| sent.is_get_peers()), 0, "reusing the lookup did not end it early");
     stage.run(secs(301) - (stage.now - asked));
     let begun = stage.now;
     let lookup = announce(&mut stage, 4545);
     assert_eq!(stage.finish(lookup).acknowledged, 8);
-    assert!(stage.count(begun, |sent| sent.is_get_peers()) >= 8, "nor made it longer: a new lookup");
+    assert!(stage.count(begun, |sent| sent.is_get_peers()) >= 8, "nor prolong it: this is a new lookup");
 }
 
 #[test]
@@ -165,7 +165,7 @@ fn a_refused_announce_goes_to_the_next_closest() {
     let holders = holders(&stage, 4242);
     assert_eq!((report.acknowledged, report.announced, holders.len()), (8, 10, 8));
     assert!(!holders.contains(&near[0]) && !holders.contains(&near[3]));
-    assert!(report.duration < secs(2), "a refusal is no silence: {report:?}");
+    assert!(report.duration < secs(2), "a refusal is not a timeout: {report:?}");
 }
 
 #[test]
@@ -178,7 +178,7 @@ fn an_announce_that_all_nodes_refuse_ends() {
     let report = stage.finish(lookup);
     assert_eq!((report.acknowledged, report.announced), (0, 16));
     let again = announce(&mut stage, 4242);
-    assert_eq!(stage.finish(again).acknowledged, 0, "nor does one with the tokens of the first");
+    assert_eq!(stage.finish(again).acknowledged, 0, "so does one with the tokens of the first");
 }
 
 #[test]
@@ -196,7 +196,7 @@ fn a_lost_announce_is_sent_once_more() {
     assert_eq!(report.acknowledged, 8);
     assert!((9..=11).contains(&report.announced), "more than 8, in case it is lost again: {report:?}");
     let holders = holders(&stage, 4242);
-    assert!(near.iter().all(|addr| holders.contains(addr)), "the closest hold it: {holders:?}");
+    assert!(near.iter().all(|addr| holders.contains(addr)), "the closest store it: {holders:?}");
     for addr in &near[..3] {
         assert_eq!(stage.count(begun, |sent| sent.to == *addr && sent.is_announce()), 2);
     }
@@ -273,7 +273,7 @@ fn a_single_node_can_be_announced_to() {
     let report = stage.finish(lookup);
     assert_eq!((report.queried, report.acknowledged), (1, 1));
     assert_eq!(holders(&stage, 4242), [addr(17)]);
-    // What one node gave is no lookup to go on from.
+    // A query to a single node is not a lookup that an announce can continue from.
     let lookup = announce(&mut stage, 4343);
     assert_eq!(stage.finish(lookup).acknowledged, 8);
 }

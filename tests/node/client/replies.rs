@@ -1,4 +1,4 @@
-//! What a node makes of the answers to its own queries: which it matches, and what it takes from
+//! How a node uses answers to its own queries: which ones it matches, and what it takes from
 //! them.
 
 use std::collections::BTreeSet;
@@ -19,14 +19,14 @@ fn pinged(lone: &mut Lone) -> (QueryId, Packet) {
     (id, lone.query())
 }
 
-/// A node that has just pinged another, the first it hears of.
+/// Creates a node that has just pinged another, its first contact.
 fn pinging() -> (Lone, QueryId, Packet) {
     let mut lone = Lone::new(config());
     let (id, ping) = pinged(&mut lone);
     (lone, id, ping)
 }
 
-/// How a query to a single node ended.
+/// Returns the outcome of a query to a single node.
 fn outcome(lone: &mut Lone, query: QueryId) -> Option<Result<NodeId, QueryError>> {
     lone.drain();
     lone.events.iter().find_map(|event| match event {
@@ -35,7 +35,7 @@ fn outcome(lone: &mut Lone, query: QueryId) -> Option<Result<NodeId, QueryError>
     })
 }
 
-/// Asks one node for peers, answers with these fields, and returns the peers found.
+/// Queries one node for peers, which answers with these fields, and returns the peers found.
 fn peers_in(lone: &mut Lone, host: SocketAddr, fields: &[u8]) -> Vec<SocketAddr> {
     let (_, query) = lone.ask_only(Lookup::GetPeers(InfoHash::from_bytes(TARGET)), host);
     lone.ignored(host, &query.answer(&ID, fields));
@@ -105,7 +105,7 @@ fn e_17_transaction_ids_are_unique_and_not_sequential() {
     let unique: BTreeSet<_> = ids.iter().collect();
     assert_eq!(unique.len(), ids.len());
     let steps: BTreeSet<_> = ids.windows(2).map(|pair| pair[1].wrapping_sub(pair[0])).collect();
-    assert!(steps.len() > 80, "the next id follows from no earlier one");
+    assert!(steps.len() > 80, "the next id cannot be derived from earlier ones");
 }
 
 #[test]
@@ -135,7 +135,7 @@ fn e_20_an_answer_counts_only_from_the_endpoint_that_was_queried() {
         assert_eq!(lone.stats().dropped.stray, 2 * (index as u64 + 1));
     }
     lone.ignored(socket("60.1.1.1:6882"), &answer);
-    assert_eq!(lone.stats().dropped.wrong_port, 1, "another port of the host is told apart");
+    assert_eq!(lone.stats().dropped.wrong_port, 1, "another port of the host is another endpoint");
     assert_eq!((lone.node.node_count(Family::V4), outcome(&mut lone, id)), (0, None));
     lone.ignored(socket(HOST), &answer);
     assert_eq!(outcome(&mut lone, id), Some(Ok(NodeId::from_bytes(ID))));
@@ -180,7 +180,7 @@ fn e_22_e_23_errors_of_every_shape_end_the_query_with_their_code() {
         lone.ignored(socket(HOST), &ping.error(e.as_bytes()));
         assert_eq!(outcome(&mut lone, id), Some(Err(QueryError::Refused(code))), "{e}");
         assert_eq!((lone.stats().errors_in.total(), lone.stats().timed_out), (1, 0));
-        assert_eq!(lone.node.node_count(Family::V4), 0, "an error does not say who sent it");
+        assert_eq!(lone.node.node_count(Family::V4), 0, "an error has no id of its sender");
     }
 }
 
@@ -264,7 +264,7 @@ fn q_05_q_06_q_07_values_nodes_both_or_neither_are_valid_answers() {
     ] {
         let mut lone = Lone::new(config());
         assert_eq!(peers_in(&mut lone, addr(9), &fields), found, "{}", fields.escape_ascii());
-        assert!(lone.knows(&ID, addr(9)), "Q-06: whoever answers is a node");
+        assert!(lone.knows(&ID, addr(9)), "Q-06: a host that answers is a node");
     }
 }
 
@@ -297,9 +297,9 @@ fn b5_06_q_02_node_lists_of_any_length_yield_their_complete_entries() {
         lone.ignored(addr(99), &query.answer(&ID, &fields));
         lone.drain();
         let asked: BTreeSet<_> = lone.queries.iter().map(|query| query.to).collect();
-        // Of a longer list the K closest are taken.
+        // The K closest of a longer list are used.
         assert_eq!(asked.len(), expected.min(8), "{len}");
-        assert_eq!(lone.node.node_count(Family::V4), 1, "whoever is only named is no node yet");
+        assert_eq!(lone.node.node_count(Family::V4), 1, "a node that is only listed is not in the table yet");
     }
 }
 
@@ -314,13 +314,13 @@ fn l_07_an_answer_with_another_id_than_listed_is_not_used() {
     assert_eq!(query.to, addr(1));
     let lie = join(&[&node_list(&[(TARGET, addr(2))]), b"5:token1:x", &value_list(&[addr(3)])]);
     lone.ignored(addr(1), &query.answer(&TARGET, &lie));
-    assert!(lone.queries.is_empty(), "its nodes are not asked");
+    assert!(lone.queries.is_empty(), "its nodes are not queried");
     let reports = reports(&lone);
     assert_eq!((reports[0].queried, reports[0].answered, reports[0].failed), (2, 1, 1));
     let closest: Vec<_> = lone.node.lookup_nodes(lookup).map(|node| node.addr).collect();
     assert_eq!(closest, [addr(99)]);
     assert!(lone.found().is_empty());
-    assert!(!lone.knows(&TARGET, addr(1)), "nor is it taken into the table");
+    assert!(!lone.knows(&TARGET, addr(1)), "nor is it added to the table");
 }
 
 #[test]
@@ -452,7 +452,7 @@ fn r_05_a_node_that_a_lookup_found_silent_is_not_listed_to_others() {
     let mut lone = Lone::new(config());
     lone.meet([(spread(1), addr(1)), (spread(2), addr(2))]);
     assert_eq!(lone.node.closest_nodes(NodeId::from_bytes(TARGET), Family::V4).count(), 2);
-    // What they answered before says nothing of what comes after.
+    // An earlier answer does not matter for later queries.
     lone.now = lone.now + Duration::from_millis(100);
     lone.node.find_node(lone.now, NodeId::from_bytes(TARGET)).unwrap();
     lone.drain();

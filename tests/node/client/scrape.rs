@@ -1,4 +1,4 @@
-//! Scrapes (BEP 33): served as raw datagrams, and made of what scripted nodes answer. Tests are named
+//! Scrapes (BEP 33): answered as raw datagrams, and made from the answers of scripted nodes. Tests are named
 //! after the rows of the requirements they check.
 
 use std::net::{IpAddr, SocketAddr};
@@ -29,7 +29,7 @@ fn scrape() -> Vec<u8> {
     get_peers(&TARGET, b"6:scrapei1e")
 }
 
-/// The filters of seeds and of others in an answer.
+/// Returns the filters of seeds and of downloaders in an answer.
 fn filters_in(reply: &Packet) -> Option<[BloomFilter; 2]> {
     let filter =
         |key: &str| reply.string(key).map(|bytes| BloomFilter::from_bytes(bytes.try_into().unwrap()));
@@ -42,7 +42,7 @@ fn filter_of(ips: impl IntoIterator<Item = IpAddr>) -> BloomFilter {
     filter
 }
 
-/// The fields of an answer that carries these filters.
+/// Returns the fields of an answer with these filters.
 fn filter_fields(seeds: &BloomFilter, others: &BloomFilter) -> Vec<u8> {
     join(&[b"4:BFpe256:", others.as_bytes(), b"4:BFsd256:", seeds.as_bytes()])
 }
@@ -104,7 +104,7 @@ fn b33_08_b33_09_a_scrape_is_answered_with_both_filters_or_none() {
         let reply = lone.accepted(from, &scrape());
         assert_eq!(filters_in(&reply), Some([seeds, others]), "both families are in both answers");
     }
-    // Who has finished is a seed from then on.
+    // A peer that has finished is a seed from then on.
     store(&mut lone, addr6(7), true);
     let [after, _] = filters_in(&lone.accepted(stranger(50), &scrape())).unwrap();
     assert!(after.contains(addr6(7).ip()) && !seeds.contains(addr6(7).ip()));
@@ -150,7 +150,7 @@ fn b33_11_a_scrape_from_an_unverified_address_is_not_amplified() {
     assert!(reply.bytes.len() <= 3 * scrape().len());
     assert!(reply.at("r.BFsd").is_none() && reply.at("r.BFpe").is_none(), "both or none");
     assert!(reply.string("r.token").is_some() && !reply.nodes().is_empty());
-    // One that has shown that it gets what is sent to it has all of it.
+    // A verified node receives all of it.
     let reply = lone.accepted(stranger(1), &scrape());
     assert!(filters_in(&reply).is_some());
 }
@@ -212,7 +212,7 @@ fn b33_13_implausible_filters_are_refused_together_with_the_peers_of_their_answe
     let peers = value_list(&[addr(5), addr(6)]);
     let report = scrape_one(&mut lone, &filter_fields(&full, &full), &peers);
     assert_eq!((report.peers, size_of(&report)), (0, (0, 0, 0, 1)));
-    // Peers that stand in neither filter.
+    // Peers that are in neither filter.
     let report = scrape_one(&mut lone, &filter_fields(&filter_of(hosts(0..6)), &BloomFilter::EMPTY), &peers);
     assert_eq!((report.peers, size_of(&report)), (0, (0, 0, 0, 1)));
     let report = scrape_one(&mut lone, &filter_fields(&filter_of(hosts(0..7)), &BloomFilter::EMPTY), &peers);
@@ -225,7 +225,7 @@ fn b33_14_b33_10_the_peers_of_an_answer_without_filters_are_counted() {
     let peers: Vec<_> = (5..25).map(addr).collect();
     let report = scrape_one(&mut lone, b"", &value_list(&peers));
     assert_eq!((report.peers, size_of(&report)), (20, (0, 20, 0, 0)));
-    assert!(lone.found().is_empty(), "a scrape tells no peers");
+    assert!(lone.found().is_empty(), "a scrape reports no peers");
 }
 
 #[test]
@@ -264,7 +264,7 @@ fn b33_04_a_scrape_unites_the_filters_of_all_nodes_with_our_own_peers() {
         stage.at_addr(node).filters = Some([filter_of(seeds), filter_of(others)]);
     }
     let lookup = stage.act(|node, now| node.scrape(now, HASH).unwrap());
-    let so_far = stage.node.lookup_report(lookup).expect("it is under way");
+    let so_far = stage.node.lookup_report(lookup).expect("it is running");
     assert_eq!(size_of(&so_far), (0, 0, 0, 0));
     let report = stage.finish(lookup);
     let (seeds, downloaders, sources, refused) = size_of(&report);
@@ -273,7 +273,7 @@ fn b33_04_a_scrape_unites_the_filters_of_all_nodes_with_our_own_peers() {
     assert!(stage.peers_of(lookup).is_empty());
     assert!(stage.sent.iter().all(|sent| !sent.is_announce()));
 
-    // What others announced to us is counted as well.
+    // Peers in the own store are counted as well.
     let token = |reply: Vec<u8>| {
         let at = reply.windows(8).position(|bytes| bytes == b"5:token8").unwrap() + 9;
         reply[at..at + 8].to_vec()
@@ -322,7 +322,7 @@ fn b33_17_concurrent_scrapes_are_limited() {
         (0..4).map(|byte| stage.node.scrape(stage.now, stage::infohash(byte)).unwrap()).collect();
     let full = StartError::Full { limit: Limit::Scrapes, size: 4 };
     assert_eq!(stage.node.scrape(stage.now, HASH), Err(full));
-    assert!(stage.node.get_peers(stage.now, HASH).is_ok(), "other lookups are not concerned");
+    assert!(stage.node.get_peers(stage.now, HASH).is_ok(), "other lookups are not affected");
     assert!(stage.node.cancel(scrapes[0]));
     let again = stage.node.scrape(stage.now, HASH).unwrap();
     scrapes[1..].iter().for_each(|scrape| assert!(stage.finish(*scrape).swarm.is_some()));

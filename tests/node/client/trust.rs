@@ -1,4 +1,4 @@
-//! Whom a node believes: forged answers, false listings and invented hosts gain nothing.
+//! Trust in other nodes: forged answers, false listings and invented hosts gain nothing.
 
 use std::net::SocketAddr;
 
@@ -14,7 +14,7 @@ fn holds(stage: &Stage, addr: SocketAddr) -> bool {
     stage.node.nodes(Family::V4).any(|node| node.addr == addr)
 }
 
-/// An answer of a host with this id that lists one node.
+/// Returns an answer of a host with this id that lists one node.
 fn answer(transaction: &[u8], id: NodeId, listed: (NodeId, SocketAddr)) -> Vec<u8> {
     let (mut nodes, mut buf) = ([0; 64], [0; 1472]);
     let mut nodes = NodeWriter::new(Family::V4, &mut nodes);
@@ -41,7 +41,7 @@ fn e_20_an_answer_from_another_host_or_port_is_not_used() {
     stage.hear(sent.to, &guessed);
     assert_eq!(stage.node.stats().dropped.stray, dropped.stray + 2);
     assert_eq!(stage.node.stats().dropped.wrong_port, dropped.wrong_port + 1);
-    assert_eq!(stage.node.node_count(Family::V4), count, "unasked answers bring nobody into the table");
+    assert_eq!(stage.node.node_count(Family::V4), count, "unsolicited answers add no node to the table");
     stage.finish(lookup);
     assert!(stage.sent.iter().all(|sent| sent.to != bait));
     let found: Vec<_> = stage.node.lookup_nodes(lookup).map(|node| node.addr).collect();
@@ -107,7 +107,7 @@ fn r_15_one_host_with_many_invented_ids_has_one_entry_at_most() {
 fn b5_10_r_14_our_own_query_that_returns_reveals_our_own_address() {
     let mut stage = Stage::joined(30);
     let own = stage.node.id(Family::V4);
-    // Somebody lists our own address under an invented id.
+    // Another node lists our own address with an invented id.
     let here = addr(800);
     stage.act(|node, now| node.ping(now, here).unwrap());
     let transaction = stage.sent.last().unwrap().transaction.clone();
@@ -125,7 +125,7 @@ fn b5_10_r_14_our_own_query_that_returns_reveals_our_own_address() {
     let begun = stage.now;
     let lookup = stage.act(|node, now| node.get_peers(now, infohash(1)).unwrap());
     stage.finish(lookup);
-    assert_eq!(stage.count(begun, |sent| sent.to == here), 0, "R-14: nor asked again");
+    assert_eq!(stage.count(begun, |sent| sent.to == here), 0, "R-14: nor queried again");
 }
 
 #[test]
@@ -139,7 +139,7 @@ fn r_14_q_19_a_query_with_our_id_proves_nothing() {
     options.only = Some(victim);
     let lookup = dht_proto::Lookup::GetPeers(infohash(1));
     let lookup = stage.act(|node, now| node.lookup(now, lookup, &options).unwrap());
-    assert_eq!(stage.finish(lookup).answered, 1, "that host is not taken for us");
+    assert_eq!(stage.finish(lookup).answered, 1, "that host is not mistaken for this node");
     assert!(holds(&stage, victim) && stage.count(begun, |_| true) >= 1);
 }
 
@@ -176,7 +176,7 @@ fn l_07_several_liars_do_not_displace_all_other_candidates() {
         let lookup = stage.act(|node, now| node.announce(now, infohash(4), Announce::port(1)).unwrap());
         let report = stage.finish(lookup);
         assert_eq!(stage.peers_of(lookup), [PEER.into()], "{liars} liars");
-        // More than the 8 closest where so many nodes next to the target look like a crowd.
+        // More than the 8 closest, because so many nodes next to the target look like an attack.
         assert!(report.acknowledged >= 8, "{report:?}");
     }
 }
@@ -202,7 +202,7 @@ fn l_07_a_host_that_was_listed_with_a_false_id_is_not_penalised() {
     let near = stage.closest_to(infohash(4));
     assert!(stage.node.nodes(Family::V4).all(|node| node.addr != near[0]), "not found by way of the table");
     stage.hosts.get_mut(&near[0]).unwrap().peers = vec![PEER.into()];
-    // One that is asked first, and whose answer comes first.
+    // A node that is queried first, and whose answer arrives first.
     let liar = stage.node.closest_nodes(NodeId::from(infohash(4)), Family::V4).next().unwrap().addr;
     let liar = stage.hosts.get_mut(&liar).unwrap();
     liar.rtt = ms(10);

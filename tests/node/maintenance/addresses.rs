@@ -12,7 +12,7 @@ use crate::common::{addr, config};
 
 const BASE: NodeId = NodeId::from_bytes([0x5a; 20]);
 
-/// Two nodes of one process that hand on what they are told.
+/// Creates two nodes of one process that share what they store.
 fn two_that_share() -> [Lone; 2] {
     [0, 1].map(|index| {
         let mut config = common::raw::unhurried();
@@ -21,7 +21,7 @@ fn two_that_share() -> [Lone; 2] {
     })
 }
 
-/// Hands on what each was told until nobody has anything to hand on any more; how much that was.
+/// Shares what each node has stored until nothing is left to share, and returns how much that was.
 fn share(lones: &mut [Lone; 2]) -> usize {
     let mut handed = 0;
     loop {
@@ -43,7 +43,7 @@ fn share(lones: &mut [Lone; 2]) -> usize {
                 };
                 assert_eq!(stored, Ok(()));
                 handed += 1;
-                assert!(handed < 100, "it goes to and fro");
+                assert!(handed < 100, "it is passed back and forth");
             }
         }
         if handed == before {
@@ -66,7 +66,7 @@ fn b45_11_a_peer_announced_at_one_address_is_returned_at_the_others_while_it_is_
             let told = lone.accepted(addr(900), &get_peers(&TARGET, b"")).values();
             assert_eq!(BTreeSet::from_iter(told), BTreeSet::from([compact(leech), compact(seed)]));
             let told = lone.accepted(addr(900), &get_peers(&TARGET, b"6:noseedi1e")).values();
-            assert_eq!(told, [compact(leech)], "a seed is handed on as one");
+            assert_eq!(told, [compact(leech)], "a seed is shared as a seed");
         }
     }
     lones.iter_mut().for_each(|lone| lone.wait(Duration::from_secs(30 * 60)));
@@ -187,7 +187,7 @@ mod items {
         (limits.items, limits.item_chunks) = (8, 64);
         let mut lone = Lone::with_limits(common::raw::unhurried(), &limits);
         let now = lone.now;
-        // Bytes are tried out, so that one network's items lie closest to us.
+        // Values are searched so that the items of one subnet are closest to the node.
         let own = lone.node.id(Family::V4);
         let mut all: Vec<Item> =
             (0..64).map(|index| Item::immutable(format!("i{index}e").as_bytes()).unwrap()).collect();
@@ -204,7 +204,7 @@ mod items {
     }
 }
 
-/// Two nodes of the blocking adapter, one at each of two addresses of this host; `None` where it lacks
+/// Starts two nodes in threads, one at each of two addresses of this host; `None` if the host lacks
 /// the second.
 #[cfg(feature = "net")]
 fn two_adapters() -> Option<[dht_proto::net::Dht; 2]> {
@@ -230,7 +230,7 @@ fn b45_03_b45_05_two_adapters_answer_each_from_its_own_socket_with_its_own_id_an
     stranger.set_read_timeout(Some(common::net::PATIENCE)).unwrap();
     let own = stranger.local_addr().unwrap();
     let homes = dhts.each_ref().map(|dht| common::net::blocking::addr(dht));
-    // Nodes ask the newcomer, too.
+    // Nodes query the new one, too.
     let ask = |home: SocketAddr, query: &[u8]| {
         stranger.send_to(query, home).unwrap();
         let mut buf = [0; MAX_DATAGRAM];
@@ -264,7 +264,7 @@ fn b45_11_a_program_shares_what_one_adapter_stored_with_another() {
     let mut events = told.subscribe();
     let asker = common::net::blocking::builder().spawn().unwrap();
     asker.add_node(common::net::blocking::addr(&told)).wait().unwrap();
-    common::net::blocking::wait_for("it is known", || asker.node_count(Family::V4).wait() == Ok(1));
+    common::net::blocking::wait_for("it is in the table", || asker.node_count(Family::V4).wait() == Ok(1));
     let mut seeding = Announce::port(4242);
     seeding.seed = true;
     let mut announcing = asker.announce(TARGET.into(), seeding);

@@ -17,7 +17,7 @@ fn read_only() -> Config {
     config
 }
 
-/// A ping of a stranger with a field between `q` and `t`.
+/// Returns a ping with a field between `q` and `t`.
 fn ping_with(id: &[u8; 20], field: &str) -> Vec<u8> {
     join(&[b"d1:ad2:id20:", id, b"e1:q4:ping", field.as_bytes(), b"1:t2:aa1:y1:qe"])
 }
@@ -44,7 +44,7 @@ fn b43_01_a_read_only_node_answers_nothing_not_even_with_an_error() {
         assert_eq!(lone.stats().dropped.read_only, 3 * (count as u64 + 1));
     }
     assert_eq!((lone.stats().responses_out.total(), lone.stats().errors_out.total()), (0, 0));
-    assert!(lone.queries.is_empty(), "who asks a read-only node is not pinged either");
+    assert!(lone.queries.is_empty(), "a host that queries a read-only node is not pinged either");
 }
 
 #[test]
@@ -174,8 +174,8 @@ fn b43_06_the_counters_show_whether_queries_reach_a_node_read_only_or_not() {
         let mut lone = Lone::new(config);
         lone.meet([(spread(1), addr(1)), (spread(2), addr(2))]);
         let (responses, asked) = (lone.stats().responses_in.total(), lone.stats().queries_in);
-        assert_eq!((responses, asked.ping), (2, 0), "answers to us come through every router");
+        assert_eq!((responses, asked.ping), (2, 0), "answers arrive through every NAT");
         lone.receive(addr(3), PING);
-        assert_eq!(lone.stats().queries_in.ping, 1, "a query of a stranger does not");
+        assert_eq!(lone.stats().queries_in.ping, 1, "unsolicited queries do not");
     }
 }

@@ -1,4 +1,4 @@
-//! House-keeping: pings, refreshes and removals, and that they stay within bounds.
+//! Maintenance of the routing table: pings, refreshes and removals, and their bounds.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -18,7 +18,7 @@ fn removed(stage: &Stage, index: usize) -> usize {
     stage.events.iter().filter(is_removal).count()
 }
 
-/// A host in the far half of the id space, as seen from the node: where buckets are wide.
+/// Adds a host in the half of the id space that is far from the node, where buckets are wide.
 fn far_host(stage: &Stage) -> usize {
     let own = stage.node.id(Family::V4);
     (1..).find(|&index| own.common_prefix_len(&id(index)) == 0 && holds(stage, index)).unwrap()
@@ -34,7 +34,7 @@ fn nodes_added_and_removed_are_reported() {
     let mut known = BTreeSet::new();
     for event in &stage.events {
         match event {
-            Event::NodeAdded { addr, .. } => assert!(known.insert(*addr), "{addr} came twice"),
+            Event::NodeAdded { addr, .. } => assert!(known.insert(*addr), "{addr} was added twice"),
             Event::NodeRemoved { addr, .. } => assert!(known.remove(addr), "{addr} was not there"),
             _ => {}
         }
@@ -52,7 +52,7 @@ fn f_03_dead_nodes_leave_the_table() {
     stage.run(secs(3 * 3600));
     assert!(!holds(&stage, dead));
     assert_eq!(removed(&stage, dead), 1);
-    assert!(stage.node.node_count(Family::V4) >= 20, "and nobody else does");
+    assert!(stage.node.node_count(Family::V4) >= 20, "and no other");
 }
 
 #[test]
@@ -77,7 +77,7 @@ fn a_first_node_pings_a_reachable_contact_at_once_however_many_were_unreachable(
         let begun = stage.now;
         stage.ask(addr(strangers + 1), id(strangers + 1), Method::Ping).unwrap();
         let pings = stage.count(begun, |sent| sent.is_ping() && sent.to == addr(strangers + 1));
-        assert_eq!(pings, 1, "after {strangers} strangers, one each {pause:?}");
+        assert_eq!(pings, 1, "after {strangers} unknown hosts, one each {pause:?}");
         stage.run(RTT);
         assert!(holds(&stage, strangers + 1));
     }
@@ -106,7 +106,7 @@ fn c_02_silent_nodes_are_pinged_before_they_become_questionable() {
     for _ in 0..20 {
         stage.run(secs(180));
         let good: usize = stage.node.closest_nodes(NodeId::ZERO, Family::V4).count();
-        assert_eq!(good, 8, "there are always good nodes to name");
+        assert_eq!(good, 8, "there are always good nodes to list");
     }
     let count = stage.node.node_count(Family::V4);
     let pings = stage.count(begun, Sent::is_ping);
@@ -117,7 +117,7 @@ fn c_02_silent_nodes_are_pinged_before_they_become_questionable() {
 fn r_11_quiet_buckets_are_refreshed_with_targets_in_their_range() {
     let mut stage = Stage::joined(200);
     stage.run(secs(60));
-    // The nodes of one bucket live, but nobody changes there: pings do not count if all are silent.
+    // The nodes of one bucket are alive, but none is replaced: pings do not count if all are silent.
     let own = stage.node.id(Family::V4);
     stage.hosts.values_mut().filter(|host| own.common_prefix_len(&host.id) == 1).for_each(|host| {
         host.is_dead = true;
@@ -161,7 +161,7 @@ fn r_10_a_bucket_in_use_is_not_refreshed() {
 fn r_15_and_r_18_a_known_id_does_not_move_to_another_address() {
     let mut stage = Stage::joined(40);
     let known = far_host(&stage);
-    // An unknown host takes the id of a known one.
+    // An unknown host uses the id of a known one.
     stage.hosts.insert(addr(900), stage::Host::honest(id(known)));
     stage.ask(addr(900), id(known), Method::Ping);
     stage.act(|node, now| node.add_node(now, addr(900)).unwrap());
@@ -251,11 +251,11 @@ fn r_09_queries_of_unknown_nodes_cause_no_storm_of_pings() {
         stage.run(ms(90));
     }
     let pings = stage.count(begun, Sent::is_ping);
-    assert!(pings < 1500, "{pings} pings: more than one under way in each bucket");
-    assert!(stage.node.node_count(Family::V4) * 10 >= before * 9, "and nobody is driven out");
+    assert!(pings < 1500, "{pings} pings: more than one in flight in each bucket");
+    assert!(stage.node.node_count(Family::V4) * 10 >= before * 9, "and no entry is evicted");
 }
 
-/// Every node of the full bucket is silent in turn, so that there is always something to be tested.
+/// The nodes of the full bucket are silent in turn, so that there is always one to be pinged.
 #[test]
 fn r_09_a_full_bucket_has_at_most_one_ping_in_flight() {
     let mut small = stage::limits();
@@ -270,7 +270,7 @@ fn r_09_a_full_bucket_has_at_most_one_ping_in_flight() {
     assert_eq!(far(&stage), 8);
     let (begun, mut died) = (stage.now, BTreeMap::new());
     for index in (1000..20_000).filter(|index| is_far(&id(*index))) {
-        // One newcomer in three answers; a known one falls silent now and then.
+        // One new host in three answers; sometimes a known one stops answering.
         if index % 3 == 0 {
             stage.host(index);
             stage.at(index).is_listed = false;
@@ -286,7 +286,7 @@ fn r_09_a_full_bucket_has_at_most_one_ping_in_flight() {
     let (mut free, mut pings) = (begun, 0);
     for ping in stage.sent.iter().filter(|sent| sent.at >= begun && sent.is_ping()) {
         let host = stage.hosts.get(&ping.to);
-        // All strangers that never answer are in it.
+        // All hosts that never answer are in it.
         if host.is_none_or(|host| is_far(&host.id)) {
             assert!(ping.at >= free, "{ping:?} before {free:?}");
             let is_answered =
@@ -306,7 +306,7 @@ fn an_unknown_node_that_never_answers_is_not_pinged_for_ever() {
     let begun = stage.now;
     stage.run(secs(12 * 3600));
     let pings = stage.count(begun, |sent| sent.to == addr(7) && sent.is_ping());
-    assert!((1..=8).contains(&pings), "{pings} pings, though nobody else was heard either");
+    assert!((1..=8).contains(&pings), "{pings} pings, though no other node answered either");
 }
 
 #[test]
@@ -321,7 +321,7 @@ fn r_20_b45_10_nodes_are_not_penalised_for_our_own_outage() {
     assert!(stage.node.stats().excused > 0);
     let (pings, all) = (stage.count(begun, Sent::is_ping), stage.count(begun, |_| true));
     assert!(pings <= 2 * 360 + 60, "{pings} pings: one in ten seconds after the first minute");
-    assert!(all < 2 * 1800, "{all} queries in two hours into the void");
+    assert!(all < 2 * 1800, "{all} queries in two hours without any answer");
     stage.is_offline = false;
     stage.run(secs(1200));
     assert_eq!(stage.node.closest_nodes(NodeId::ZERO, Family::V4).count(), 8);
@@ -353,8 +353,8 @@ fn c_15_a_resumed_host_pings_the_nodes_of_its_table() {
     let asked: BTreeSet<_> = stage.sent.iter().filter(|s| s.at >= begun).map(|s| s.to).collect();
     assert!(asked.len() * 10 >= count * 9, "{} of {count}", asked.len());
     assert_eq!(stage.node.closest_nodes(NodeId::ZERO, Family::V4).count(), 8);
-    assert!(stage.node.node_count(Family::V4) >= count, "sleep is held against nobody");
-    // The clock of the caller goes on as it was.
+    assert!(stage.node.node_count(Family::V4) >= count, "no node is penalised for sleep");
+    // The clock of the caller continues as before.
     assert!(stage.node.poll_timeout().unwrap() < stage.now + secs(3600));
 }
 
@@ -384,14 +384,14 @@ fn l_09_an_unreachable_node_fails_without_its_timeout() {
     assert_eq!(stage.node.query_count(), open - 1);
     stage.act(|node, now| node.handle_unreachable(now, addr(gone)));
     stage.act(|node, now| node.handle_unreachable(now, addr(4711)));
-    assert_eq!(stage.node.stats().unreachable, 1, "nothing was asked of them");
+    assert_eq!(stage.node.stats().unreachable, 1, "no query was sent to them");
 }
 
 #[test]
 fn the_budget_of_new_endpoints_limits_every_lookup() {
     let mut stage = Stage::joined(20);
     stage.run(secs(60));
-    // Everybody lists eight hosts that nobody knows.
+    // Every host lists eight unknown hosts.
     let mut next = 10_000;
     let mut fresh = |count: usize| {
         next += count;

@@ -1,4 +1,4 @@
-//! What a node answers: queries as raw datagrams, and their replies read by another decoder.
+//! Answers of a node: queries as raw datagrams, and their replies as another decoder reads them.
 //! Tests are named after the rows of the requirements they check.
 
 use std::collections::BTreeSet;
@@ -16,7 +16,7 @@ use crate::common::{addr, stranger};
 
 const PING: &[u8] = b"d1:ad2:id20:abcdefghij0123456789e1:q4:ping1:t2:aa1:y1:qe";
 
-/// The `count` of `ids` that are closest to `target`, closest first.
+/// Returns the `count` of `ids` that are closest to `target`, closest first.
 fn closest(ids: impl Iterator<Item = [u8; 20]>, target: &[u8; 20], count: usize) -> Vec<[u8; 20]> {
     let mut ids: Vec<_> = ids.collect();
     ids.sort_by_key(|id| id.iter().zip(target).map(|(a, b)| a ^ b).collect::<Vec<_>>());
@@ -24,37 +24,37 @@ fn closest(ids: impl Iterator<Item = [u8; 20]>, target: &[u8; 20], count: usize)
     ids
 }
 
-/// A node that knows 20 others in each of these families.
+/// Creates a node that knows 20 others in each of these families.
 fn knowing_20(config: Config, families: &[Family]) -> Lone {
     let mut lone = Lone::new(config);
     families.iter().for_each(|family| lone.meet(crowd(*family, 20)));
     lone
 }
 
-/// The same, with these peers, if no answer to a stranger may be longer than 3 queries.
+/// Creates such a node with these peers, in which no answer to an unverified host is longer than 3 queries.
 fn stingy_with(peers: impl Iterator<Item = SocketAddr>) -> Lone {
     let mut lone = knowing_20(stingy(), &Family::ALL);
     peers.for_each(|peer| lone.store(peer, &TARGET));
     lone
 }
 
-/// How many nodes, nodes6 and values answer a query with so much padding, within 3 times its length.
+/// Returns how many nodes, nodes6 and values answer a query with this padding, within 3 times its length.
 #[track_caller]
 fn padded_get_peers(lone: &mut Lone, from: SocketAddr, pad: usize) -> (usize, usize, usize) {
     let padding = format!("1:x{pad}:{}", "x".repeat(pad));
     let asked = get_peers(&TARGET, &join(&[b"4:wantl2:n42:n6e", padding.as_bytes()]));
     let reply = lone.accepted(from, &asked);
-    assert!(reply.bytes.len() <= 3 * asked.len(), "no amplifier");
+    assert!(reply.bytes.len() <= 3 * asked.len(), "no amplification");
     assert!(reply.string("r.token").is_some());
     (reply.nodes().len(), reply.nodes6().len(), reply.values().len())
 }
 
-/// The `index`-th of hosts that are each in a network of a provider of its own.
+/// Returns the address of the `index`-th host, each in the network of another provider.
 fn elsewhere(index: usize) -> SocketAddr {
     stranger(index << 8)
 }
 
-/// The peers in an answer, none of which stands there twice.
+/// Returns the peers in an answer, which must be distinct.
 #[track_caller]
 fn sample(lone: &mut Lone, from: SocketAddr) -> Vec<Vec<u8>> {
     let values = lone.accepted(from, &get_peers(&TARGET, b"")).values();
@@ -120,15 +120,15 @@ fn q_27_an_answer_leaves_from_the_address_that_was_queried_if_known() {
         sources
     };
     let told = |sources: &[&str]| sources.iter().map(|source| Some(source.to_string())).collect::<Vec<_>>();
-    // Of both families, one after the other, all before the first is answered.
+    // Queries in both families, all before the first is answered.
     let ours = ["60.9.9.1", "2a00::1", "60.9.9.2", "2a00::2", "60.9.9.1", "2a00::2", "::ffff:60.9.9.2"];
     let asked = ours.map(Some);
     assert_eq!(ask(&asked), told(&[&ours[..6], &["60.9.9.2"]].concat()));
     assert_eq!(ask(&[None, Some("2a00::3")]), [None, Some("2a00::3".to_owned())]);
-    // Nothing can leave from these.
+    // Nothing can be sent from these.
     let nowhere = ["255.255.255.255", "ff02::1", "224.0.0.1", "60.9.9.1", "0.0.0.0", "::"];
     assert_eq!(ask(&nowhere.map(Some)), vec![None; nowhere.len()]);
-    // More at once than there is room for: the system chooses.
+    // More at once than there are slots: the system chooses the address.
     let many: Vec<String> = (0..10).map(|at| format!("2a00::{at:x}")).collect();
     let mut asked = vec![None; 20];
     for (at, local) in many.iter().enumerate() {
@@ -339,7 +339,7 @@ fn q_18_b5_01_a_query_without_a_valid_id_gets_203_and_its_sender_is_not_even_pin
         let tail = format!("e1:q{}:{name}1:t2:aa1:y1:qe", name.len());
         assert_eq!(lone.refused(stranger(1), &join(&[b"d1:a", arguments, tail.as_bytes()])), 203);
     }
-    // Arguments that are no dictionary are none at all.
+    // Arguments that are not a dictionary count as absent.
     for arguments in ["1:ai1e", "1:a4:ping", "1:ale", ""] {
         assert_eq!(lone.refused(stranger(1), format!("d{arguments}1:q4:ping1:t2:aa1:y1:qe").as_bytes()), 203);
     }
@@ -389,7 +389,7 @@ fn q_22_an_unknown_method_with_a_target_is_answered_like_find_node() {
     assert_eq!((reply.at("r.nodes"), reply.string("r.nodes6")), (None, Some(&b""[..])));
 }
 
-/// Nodes of the `mainline` crate send a `get` before every announce.
+/// Nodes of the `mainline` crate send a `get` before each announce.
 #[test]
 fn a_token_from_a_get_is_valid_for_an_announce() {
     let mut lone = Lone::new(config());
@@ -405,7 +405,8 @@ fn q_21_a_put_is_never_answered_as_if_it_were_stored() {
     let token = lone.token(stranger(1), &TARGET);
     for target in [&b""[..], b"6:target20:mnopqrstuvwxyz123456"] {
         let put = join(&[target, b"5:token8:", &token, b"1:v5:hello"]);
-        // With items the target is wrong or the token of another one, without them nobody can put.
+        // With items the target is wrong or the token belongs to another one; without items there are no
+        // puts.
         let code = if cfg!(feature = "items") { 203 } else { 204 };
         assert_eq!(lone.refused(stranger(1), &query("put", &put)), code);
     }
@@ -483,7 +484,7 @@ fn e_30_q_25_b32_15_a_full_reply_fills_1024_bytes_and_no_more() {
         }
     }
     let reply = lone.accepted(stranger(500), &get_peers(&TARGET, b""));
-    assert!(reply.values().len() > 50, "nodes of the other family leave their room to peers");
+    assert!(reply.values().len() > 50, "nodes of the other family make room for peers");
 }
 
 #[test]
@@ -492,14 +493,14 @@ fn q_25_h_23_peers_are_cut_first_then_nodes_of_the_other_family_then_nodes_but_n
     let (mut states, mut stages) = (Vec::new(), BTreeSet::new());
     for pad in 0..250 {
         let (nodes, nodes6, values) = padded_get_peers(&mut lone, stranger(500), pad);
-        assert!(nodes6 == 8 || values <= 10, "all but a few peers go first: {nodes} {nodes6} {values}");
+        assert!(nodes6 == 8 || values <= 10, "all but a few peers are cut first: {nodes} {nodes6} {values}");
         assert!(values >= 4, "a few stay: {nodes} {nodes6} {values}");
-        assert!(nodes6 == 0 || nodes == 8, "the other family goes next: {nodes} {nodes6}");
+        assert!(nodes6 == 0 || nodes == 8, "the other family is cut next: {nodes} {nodes6}");
         stages.insert((values > 10, nodes6 > 0));
         states.push((nodes, nodes6));
     }
     assert!(states.is_sorted(), "more room, more answer");
-    assert_eq!(stages.len(), 3, "every stage is seen: {stages:?}");
+    assert_eq!(stages.len(), 3, "every stage occurs: {stages:?}");
     let reply = lone.accepted(stranger(500), &get_peers(&TARGET, b""));
     assert_eq!((reply.nodes().len(), reply.values().len()), (5, 6), "nodes make room for a few of them");
     assert!(reply.string("r.token").is_some());
@@ -511,14 +512,14 @@ fn q_25_over_ipv6_the_ipv4_nodes_are_cut_before_the_ipv6_nodes() {
     let (mut states, mut stages) = (Vec::new(), BTreeSet::new());
     for pad in 0..250 {
         let (nodes, nodes6, values) = padded_get_peers(&mut lone, addr6(2000), pad);
-        assert!(nodes == 8 || values <= 6, "all but a few peers go first: {nodes} {nodes6} {values}");
+        assert!(nodes == 8 || values <= 6, "all but a few peers are cut first: {nodes} {nodes6} {values}");
         assert!(values >= 4 || nodes + nodes6 <= 2, "a few stay: {nodes} {nodes6} {values}");
-        assert!(nodes == 0 || nodes6 == 8, "the other family goes next: {nodes} {nodes6}");
+        assert!(nodes == 0 || nodes6 == 8, "the other family is cut next: {nodes} {nodes6}");
         stages.insert((values > 6, nodes > 0));
         states.push((nodes6, nodes));
     }
     assert!(states.is_sorted(), "more room, more answer");
-    assert_eq!(stages.len(), 3, "every stage is seen: {stages:?}");
+    assert_eq!(stages.len(), 3, "every stage occurs: {stages:?}");
 }
 
 #[test]
@@ -534,7 +535,7 @@ fn q_26_more_peers_than_fit_are_sampled_at_random_without_repetition() {
         seen.extend(values.iter().cloned());
         samples.insert(values);
     }
-    // Of 200 samples two may be the same by chance.
+    // Two of 200 samples may be equal by chance.
     assert!(samples.len() > 20, "{}", samples.len());
     let stored: BTreeSet<_> = (0..200).map(|index| compact(elsewhere(index))).collect();
     assert_eq!(seen, stored);
@@ -640,7 +641,7 @@ fn a_node_that_does_not_know_its_address_reports_none() {
     assert_eq!(values(&mut lone), Vec::<Vec<u8>>::new());
     lone.node.set_external_addr(lone.now, "81.2.3.4:0".parse().unwrap()).unwrap();
     assert_eq!(values(&mut lone), [b"\x51\x02\x03\x04\x10\x92".to_vec()]);
-    // Where the port is implied and voters disagree on it, there is none to name.
+    // If the port is implied and voters disagree on it, none is reported.
     lone.node.start_announcing(lone.now, infohash, Announce::implied(4242)).unwrap();
     assert_eq!(values(&mut lone), Vec::<Vec<u8>>::new());
 }

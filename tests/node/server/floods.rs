@@ -1,4 +1,4 @@
-//! Floods of queries, forged or not: what a node sends in answer, and who is still served.
+//! Floods of queries, forged or not: what a node sends in answer, and which hosts still get answers.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -10,10 +10,10 @@ use crate::common::raw::{
 };
 use crate::common::{addr, stranger};
 
-/// Bytes of all answers in a second, as the default is.
+/// The default of the bytes of all answers in a second.
 const PER_SEC: usize = 128 * 1024;
 
-/// A node that knows others, and peers of a torrent, each in a /16 of its own.
+/// Creates a node that knows others and stores peers of a torrent, each in its own /16.
 fn stocked(config: Config) -> Lone {
     let mut lone = Lone::with_limits(config, &Limits::default());
     for index in 0..100 {
@@ -29,7 +29,7 @@ fn stocked(config: Config) -> Lone {
     lone
 }
 
-/// The `index`-th of so many networks that nobody has heard of.
+/// Returns an address in the `index`-th of many unknown subnets.
 fn forged(index: u32) -> SocketAddr {
     let [_, b, c, d] = index.wrapping_mul(0x9e37_79b1).to_be_bytes();
     SocketAddr::from(([30 + (b >> 4), b << 4 | c >> 4, c << 4 | d >> 4, 1], 53))
@@ -42,7 +42,7 @@ fn len_of_answers(lone: &mut Lone, from: SocketAddr, query: &[u8]) -> usize {
 #[test]
 fn h_20_answers_of_a_minute_have_no_more_bytes_than_configured() {
     let mut lone = stocked(config());
-    // In proven networks, which no allowance for strangers holds back.
+    // In verified subnets, to which the allowance for unverified ones does not apply.
     let hosts: Vec<_> = (0..600).map(|index| addr(30_000 + index)).collect();
     for host in &hosts {
         lone.store(*host, &ID);
@@ -62,9 +62,9 @@ fn h_20_answers_of_a_minute_have_no_more_bytes_than_configured() {
     let largest = seconds.windows(60).map(|minute| minute.iter().sum::<usize>()).max().unwrap();
     assert!(largest <= 61 * PER_SEC && largest > 50 * PER_SEC, "{largest} bytes in a minute");
     let (least, most) = (served.iter().min().unwrap(), served.iter().max().unwrap());
-    // Some share their place in memory with others, and what is counted there.
+    // Some share their slot in memory, and its counter, with others.
     assert!(*most < 4 * least, "shared fairly: {least} {most}");
-    // Whoever asks little is answered all the same, most of them in full.
+    // Hosts that query little are answered all the same, most of them in full.
     let mut in_full = 0;
     for index in 0..50 {
         let reply = lone.accepted(addr(40_000 + index), &get_peers(&TARGET, b""));
@@ -196,13 +196,13 @@ mod items {
         };
         assert!(has_item(&mut lone, 1));
         assert!(!has_item(&mut lone, 1), "the second answer is no longer than three queries");
-        assert!(!has_item(&mut lone, 2), "whichever of its addresses asks");
+        assert!(!has_item(&mut lone, 2), "whichever of its addresses queries");
         assert!(lone.accepted(addr(50_001), &get).string("r.v").is_some(), "another network has its own");
         lone.wait(Duration::from_secs(50));
         assert!(!has_item(&mut lone, 2));
         lone.wait(Duration::from_secs(40));
         assert!(has_item(&mut lone, 2));
-        // Whoever has proved that answers arrive gets it at all times.
+        // A verified host gets it at all times.
         let proven = SocketAddr::from(([70, 1, 1, 9], 53));
         lone.store(proven, &TARGET);
         assert!(lone.accepted(proven, &get).string("r.v").is_some());

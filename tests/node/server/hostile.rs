@@ -1,4 +1,4 @@
-//! Senders that do not mean well: garbage, forgeries, floods, and lists of invented nodes.
+//! Hostile senders: garbage, forgeries, floods, and lists of invented nodes.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -15,7 +15,7 @@ use crate::common::raw::{
 const PING: &[u8] = b"d1:ad2:id20:abcdefghij0123456789e1:q4:ping1:t2:aa1:y1:qe";
 const HOST: &str = "60.1.1.1:6881";
 
-/// Addresses that nobody on the public network has.
+/// Addresses that do not exist on the public network.
 const RESERVED: [&str; 20] = [
     "8.8.8.8:0",
     "0.0.0.0:6881",
@@ -72,7 +72,7 @@ fn e_02_e_03_e_13_e_14_e_19_invalid_messages_are_counted_and_never_answered() {
         lone.ignored(socket(HOST), datagram);
         assert_eq!(lone.stats().dropped.malformed, count as u64 + 1, "{}", datagram.escape_ascii());
     }
-    assert!(lone.queries.is_empty(), "nobody is pinged for garbage");
+    assert!(lone.queries.is_empty(), "garbage causes no ping");
 }
 
 #[test]
@@ -92,11 +92,11 @@ fn e_32_damaged_messages_break_no_invariant() {
     ];
     for message in &messages {
         for at in 0..message.len() {
-            assert!(lone.receive(addr(500), &message[..at]).is_empty(), "a truncated one is no message");
+            assert!(lone.receive(addr(500), &message[..at]).is_empty(), "a truncated one is not a message");
             for byte in [0, b'0', b'9', b'd', b'e', b'i', b'l', b':', b'-', 0xff, message[at] ^ 1] {
                 let mut damaged = message.clone();
                 damaged[at] = byte;
-                assert!(lone.receive(addr(500), &damaged).len() <= 1, "one answer at the most");
+                assert!(lone.receive(addr(500), &damaged).len() <= 1, "at most one answer");
             }
         }
     }
@@ -203,7 +203,7 @@ fn q_19_r_14_b5_10_our_own_query_that_returns_ends_and_reveals_our_own_address()
     let ping = lone.query();
     lone.ignored(socket(HOST), &ping.bytes);
     assert_eq!((lone.node.query_count(), lone.node.node_count(Family::V4)), (0, 0));
-    // From now on nobody can make us ask ourselves.
+    // From now on no host can make the node query itself.
     lone.meet([(ID, addr(1))]);
     lone.node.find_node(lone.now, NodeId::from_bytes(TARGET)).unwrap();
     let query = lone.query();
@@ -258,7 +258,7 @@ fn e_04_datagrams_from_port_0_are_dropped() {
         }
         let stats = lone.stats();
         assert_eq!(stats.dropped.address, 2 * messages.len() as u64);
-        assert_eq!((stats.dropped.malformed, stats.dropped.wrong_port), (0, 0), "nor are they read");
+        assert_eq!((stats.dropped.malformed, stats.dropped.wrong_port), (0, 0), "nor are they parsed");
         assert_eq!((lone.node.query_count(), lone.node.infohash_count()), (under_way, 0));
         assert!(lone.queries.is_empty());
     }
@@ -343,7 +343,7 @@ fn r_15_r_17_a_query_never_moves_a_known_id() {
         let reply = lone.accepted(addr(2), &find_node(&ID, b""));
         assert_eq!(reply.string("r.nodes"), Some(&join(&[&ID, &compact(socket(HOST))])[..]));
     }
-    // Nor does a forged answer or error throw anybody out.
+    // A forged answer or error does not remove a node either.
     lone.ignored(socket("61.0.0.1:6881"), &join(&[b"d1:rd2:id20:", &ID, b"e1:t4:abcd1:y1:re"]));
     assert!(lone.knows(&ID, socket(HOST)));
     assert!(!lone.events.iter().any(|event| matches!(event, Event::NodeRemoved { .. })));
@@ -370,8 +370,8 @@ fn r_17_r_09_nodes_that_only_query_do_not_fill_the_table() {
     assert_eq!(lone.node.node_count(Family::V4), 0);
     let pinged: BTreeSet<_> = lone.queries.iter().map(|query| query.to).collect();
     assert_eq!(pinged.len(), lone.queries.len());
-    // While few are known everybody is pinged, but lookups find half of the burst of new endpoints.
-    assert!(pinged.len() <= 50, "R-09: a ping for each newcomer only as far as that goes: {}", pinged.len());
+    // While few are known all are pinged, but half of the burst of new endpoints is left to lookups.
+    assert!(pinged.len() <= 50, "R-09: new nodes are pinged only within that burst: {}", pinged.len());
 }
 
 #[test]
@@ -392,7 +392,7 @@ fn c_08_one_source_is_limited_to_its_rate_and_others_are_answered() {
     for index in 2..20 {
         lone.accepted(addr(index), PING);
     }
-    // Another port is no other source, and bad queries count as well.
+    // Another port is the same source, and invalid queries count as well.
     lone.ignored(SocketAddr::new(addr(1).ip(), 1), PING);
     lone.ignored(addr(1), &query("find_node", b""));
     lone.now = lone.now + Duration::from_millis(200);
@@ -400,7 +400,7 @@ fn c_08_one_source_is_limited_to_its_rate_and_others_are_answered() {
     lone.ignored(addr(1), PING);
     lone.now = lone.now + Duration::from_secs(60);
     let answers = (0..1000).map(|_| lone.receive(addr(1), PING).len()).sum::<usize>();
-    assert_eq!(answers, 50, "what was not used is not saved up");
+    assert_eq!(answers, 50, "an unused rate does not accumulate");
 }
 
 #[test]
@@ -421,7 +421,7 @@ fn answers_to_a_forged_source_are_not_amplified() {
     let mut lone = Lone::new(unhurried_but_bounded());
     lone.meet(crowd(Family::V4, 20));
     for index in 0..100 {
-        // Each in a network of its own, however wide: all are named.
+        // Each in its own subnet, however wide: all are listed.
         lone.store(addr(256 * (8 + index)), &TARGET);
     }
     let asked = get_peers(&TARGET, b"");
@@ -434,7 +434,7 @@ fn answers_to_a_forged_source_are_not_amplified() {
     assert!(bytes_out > 16 * 1024, "{bytes_out}");
     assert!(bytes_out <= 16 * 1024 + 1024 + 3 * bytes_in, "{bytes_out} for {bytes_in}");
 
-    // The network has used up what it may get unproved; whoever proves itself gets all the same.
+    // The subnet has used up its allowance; a verified host in it gets an answer all the same.
     let honest = socket("70.1.1.1:53");
     let reply = lone.accepted(honest, &asked);
     assert!(reply.bytes.len() <= 3 * asked.len());
@@ -473,7 +473,7 @@ fn one_host_cannot_fill_the_store() {
     for index in 2..50 {
         lone.store(addr(index), &TARGET);
     }
-    assert_eq!(lone.stored(&TARGET).len(), 48, "others still find room");
+    assert_eq!(lone.stored(&TARGET).len(), 48, "others still have room");
 
     for index in 0..300 {
         lone.store(SocketAddr::new(addr(400).ip(), 1000 + index), &ID);
@@ -489,7 +489,7 @@ fn c_03_a_host_beyond_its_share_receives_an_error() {
         let token = lone.token(addr(1), &spread(index));
         let reply = lone.ask(addr(1), &announce(&spread(index), 1, &token));
         let stored = !lone.stored(&spread(index)).is_empty();
-        assert_eq!(reply.kind() == b'r', stored, "an acknowledgement is a promise");
+        assert_eq!(reply.kind() == b'r', stored, "an acknowledgement means that the peer is stored");
         last = reply.kind();
     }
     assert_eq!(last, b'e');

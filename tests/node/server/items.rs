@@ -31,7 +31,7 @@ fn token(lone: &mut Lone, from: SocketAddr, target: NodeId) -> Vec<u8> {
     lone.accepted(from, &get(target, None)).string("r.token").expect("B44-08: a token in any case").to_vec()
 }
 
-/// How a put differs from one by the book.
+/// The deviations of a put from a valid one.
 #[derive(Default)]
 struct Twist {
     token: Option<Vec<u8>>,
@@ -54,7 +54,7 @@ fn put_bytes(item: &Item, token: &[u8], twist: &Twist) -> Vec<u8> {
     bytes(Method::Put { token, target: twist.target, item: put })
 }
 
-/// Puts an item under a token of its own, with a twist; the code of the refusal.
+/// Puts an item with a valid token and a twist, and returns the code of the refusal.
 #[track_caller]
 fn put_with(lone: &mut Lone, from: SocketAddr, item: &Item, twist: &Twist) -> Result<(), i64> {
     let token = token(lone, from, item.target());
@@ -77,7 +77,7 @@ fn code(reply: &Packet) -> i64 {
     error.code.0
 }
 
-/// What a get returns: value and number.
+/// Returns the value and the sequence number that a get returns.
 fn found(lone: &mut Lone, target: NodeId, newer_than: Option<i64>) -> (Option<Vec<u8>>, Option<i64>) {
     let reply = lone.accepted(stranger(99), &get(target, newer_than));
     let Ok(Message { body: Body::Response(response), .. }) = Message::parse(&reply.bytes) else { panic!() };
@@ -235,7 +235,7 @@ fn b44_14_b44_15_b44_16_cas_is_checked_before_seq_if_an_item_is_stored() {
     };
     assert_eq!(put_cas(0, 9), Ok(()), "nothing is stored");
     assert_eq!(put_cas(1, 1), Err(301));
-    assert_eq!(put_cas(1, 0), Ok(()), "zero is a number as any other");
+    assert_eq!(put_cas(1, 0), Ok(()), "zero is a valid number");
     assert_eq!(put_cas(0, 5), Err(301), "not 302");
     assert_eq!(put_cas(1, 1), Ok(()), "the same item again");
     assert_eq!(put_cas(1, 0), Err(301));
@@ -257,7 +257,7 @@ fn b44_22_an_unsigned_put_never_replaces_a_signed_item() {
     let item = signed(1, VALUE);
     put(&mut lone, stranger(1), &item).unwrap();
     let token = token(&mut lone, stranger(2), item.target());
-    // What libtorrent took for an immutable item at the target of the key.
+    // An immutable item at the target of the key, as libtorrent once stored it.
     let key = *item.key().unwrap().as_bytes();
     let unsigned = join(&[b"1:k32:", &key, b"4:salt4:salt5:token8:", &token, b"1:v4:evil"]);
     assert_eq!(lone.refused(stranger(2), &query("put", &unsigned)), 203);
@@ -330,7 +330,7 @@ fn b44_31_an_item_expires_two_hours_after_its_last_put() {
     assert!(found(&mut lone, plain.target(), None).0.is_some());
     lone.wait(Duration::from_secs(20));
     assert_eq!(found(&mut lone, plain.target(), None).0, None);
-    assert_eq!(lone.node.item_count(), 1, "its memory is free");
+    assert_eq!(lone.node.item_count(), 1, "its memory is freed");
     assert!(found(&mut lone, mutable.target(), None).0.is_some());
     lone.wait(Duration::from_secs(7200));
     assert_eq!(lone.node.item_count(), 0);
@@ -395,7 +395,7 @@ fn signatures_are_checked_at_the_configured_rate_and_other_puts_get_a_server_err
         (0..50).map(|n| put_with(lone, stranger(at + n), &signed(1, VALUE), &twist).unwrap_err()).collect()
     };
     let first = codes(&mut lone, 0);
-    assert_eq!(first.iter().filter(|code| **code == 206).count(), 20, "two seconds' worth at once");
+    assert_eq!(first.iter().filter(|code| **code == 206).count(), 20, "a burst of two seconds");
     assert!(first[20..].iter().all(|code| *code == 202));
     lone.wait(Duration::from_secs(1));
     let second = codes(&mut lone, 50);
@@ -419,7 +419,7 @@ fn a_source_of_wrong_signatures_is_soon_refused() {
     assert_eq!(lone.stats().items.checked, 2);
     put(&mut lone, stranger(2), &item).unwrap();
     lone.wait(Duration::from_secs(30));
-    assert_eq!(lone.refused(stranger(1), &bad), 206, "it is heard again");
+    assert_eq!(lone.refused(stranger(1), &bad), 206, "its puts are checked again");
 }
 
 #[test]

@@ -21,7 +21,7 @@ fn sample_query(target: &[u8; 20], more: &[u8]) -> Vec<u8> {
     query("sample_infohashes", &join(&[b"6:target20:", target, more]))
 }
 
-/// A node that stores peers of so many torrents, and knows 30 nodes of each family.
+/// Creates a node that stores peers of `count` torrents, and knows 30 nodes of each family.
 fn storing(torrents: usize) -> Lone {
     let mut limits = common::raw::limits();
     (limits.swarms, limits.peers_v4) = (1000, 4000);
@@ -31,7 +31,7 @@ fn storing(torrents: usize) -> Lone {
     lone
 }
 
-/// The infohashes in an answer, none of which stands there twice.
+/// Returns the infohashes in an answer, which must be distinct.
 fn samples(reply: &Packet) -> Vec<[u8; 20]> {
     let (samples, rest) = reply.string("r.samples").expect("always there").as_chunks();
     assert!(rest.is_empty());
@@ -66,7 +66,7 @@ fn b51_05_b51_10_if_all_infohashes_fit_every_torrent_with_peers_is_returned() {
     lone.store(stranger(10), &torrent(10));
     let (told, num, _) = ask(&mut lone);
     assert_eq!((told.len(), num), (11, 11), "one more at once");
-    // What was looked up is not stored, and what has expired is not told.
+    // Looked-up torrents are not stored, and expired ones are not returned.
     lone.token(stranger(1), &torrent(500));
     lone.wait(secs(46 * 60));
     let (told, num, _) = ask(&mut lone);
@@ -83,16 +83,16 @@ fn b51_03_b51_04_if_not_all_fit_a_random_subset_is_returned_that_stays_the_same_
     for passed in [1, 100, 198] {
         lone.wait(secs(passed));
         let (again, ..) = ask(&mut lone);
-        assert_eq!(again, first, "asking again brings nothing new");
+        assert_eq!(again, first, "another query returns the same");
     }
     let (_, num, left) = ask(&mut lone);
-    assert_eq!((num, left), (201, 1), "it says when it will");
+    assert_eq!((num, left), (201, 1), "it reports when it will change");
     lone.wait(secs(1));
     let (second, _, interval) = ask(&mut lone);
     assert_ne!(second, first);
     assert_eq!(interval, 300);
 
-    // In time each has its turn, about equally often.
+    // Over time each is sampled about equally often.
     let mut told = std::collections::BTreeMap::new();
     for _ in 0..60 {
         lone.wait(secs(300));

@@ -1,4 +1,4 @@
-//! Write tokens through a whole node: those it gives out, and those it is given.
+//! Write tokens through a whole node: those that it issues, and those that it receives.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -22,7 +22,7 @@ fn token_field(token: &[u8]) -> Vec<u8> {
     join(&[format!("5:token{}:", token.len()).as_bytes(), token])
 }
 
-/// Lets a lookup of the target ask `host` alone, and answers with these fields. Returns the query
+/// Starts a lookup of the target that queries only `host`, which answers with these fields. Returns the query
 /// that follows, if one does.
 fn announced(lone: &mut Lone, host: SocketAddr, fields: &[u8]) -> Option<common::raw::Packet> {
     let lookup = Lookup::Announce(infohash(), Announce::port(4242));

@@ -72,8 +72,8 @@ pub(crate) struct RoleArgs {
 }
 
 impl RoleArgs {
-    /// Whether the node is read-only. It is unless it stays or `--serve` is given: otherwise other nodes would
-    /// keep it in their routing tables after it is gone.
+    /// Whether the node is read-only. It is unless it stays or `--serve` is given: otherwise other nodes
+    /// would keep it in their routing tables after it is gone.
     pub(crate) fn is_read_only(self, stays: bool) -> bool {
         self.read_only || !(self.serve || stays)
     }

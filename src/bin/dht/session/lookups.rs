@@ -43,8 +43,8 @@ impl<T: Send + 'static> Lookups<T> {
     }
 }
 
-/// Starts lookups and passes on what they find, with the index of the lookup, until they end, or a signal
-/// or the deadline cuts them short. Lookups without any answer are repeated, as the network may not be up yet.
+/// Starts lookups and passes on what they find, with the index of the lookup, until they end, or a signal or
+/// the deadline cuts them short. Lookups without any answer are repeated, as the network may not be up yet.
 ///
 /// # Errors
 ///

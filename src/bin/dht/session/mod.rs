@@ -116,8 +116,8 @@ impl<'a> Session<'a> {
         self.deadline.left()
     }
 
-    /// Waits until lookups are likely to succeed: for the time given by `--settle`, or else until the node has
-    /// joined, but at most for half of the time left.
+    /// Waits until lookups are likely to succeed: for the time given by `--settle`, or else until the node
+    /// has joined, but at most for half of the time left.
     pub(crate) fn settle(&self) {
         let patience = match self.settle {
             Some(settle) => settle.min(self.left()),
