@@ -7,6 +7,8 @@
 //!
 //! In the block of distances that share their highest bit with the horizon, and in the block behind it, nodes are
 //! as dense as within the horizon, so two or three responses with K nodes each are enough.
+//!
+//! The cells of the [`Region`] around a target are windows as well.
 
 use crate::base::id::{Distance, K, NodeId};
 
@@ -19,7 +21,7 @@ const TRIES: u8 = 2;
 pub(crate) enum Window {
     /// The rest of the horizon's block, from the next quarter on.
     Rest,
-    /// The block behind it, twice as wide.
+    /// The block behind that of the horizon, twice as wide.
     Next,
     /// From the horizon to the start of `Rest`, queried if the response for `Rest` did not reach back that far.
     Gap,
@@ -28,7 +30,7 @@ pub(crate) enum Window {
 }
 
 impl Window {
-    /// Index into the searches beyond the horizon; cells have no search there.
+    /// Returns the index into the searches beyond the horizon; cells have none.
     const fn index(self) -> usize {
         match self {
             Self::Rest | Self::Cell(_) => 0,
@@ -74,6 +76,7 @@ impl Horizon {
         }
     }
 
+    /// Whether any node near the target has listed its neighbours.
     pub(super) fn is_known(&self) -> bool {
         self.edge != Distance::ZERO
     }
@@ -83,7 +86,7 @@ impl Horizon {
     }
 
     /// Returns the window to query for next.
-    pub(super) fn wanted(&self) -> Option<Window> {
+    pub(super) fn next_window(&self) -> Option<Window> {
         let is_wanted = |window: &Window| {
             let search = &self.searches[window.index()];
             !search.is_open && !search.is_answered && search.tries < TRIES
@@ -96,13 +99,13 @@ impl Horizon {
         self.searches.iter().any(|search| search.is_open)
     }
 
-    /// Number of queries sent.
+    /// Returns the number of queries sent.
     pub(super) fn tries(&self) -> usize {
         self.searches.iter().map(|search| usize::from(search.tries)).sum()
     }
 
     /// Records that a window was queried for.
-    pub(super) fn asked(&mut self, window: Window) {
+    pub(super) fn begin(&mut self, window: Window) {
         if self.tries() == 0 {
             self.start = self.edge;
         }
@@ -111,11 +114,11 @@ impl Horizon {
         search.is_open = true;
     }
 
-    /// Returns the distance from the target to query at.
-    pub(super) fn at(&self, window: Window) -> Distance {
+    /// Returns the distance from the target at which a window is queried for.
+    pub(super) fn probe_distance(&self, window: Window) -> Distance {
         let block = self.start.leading_zeros();
         match window {
-            // The significant bits; the others remain those of the target.
+            // Only the significant bits: the other bits remain those of the target.
             Window::Gap => self.start.truncated(block + 16),
             Window::Cell(_) => Distance::ZERO,
             Window::Next => Distance::ZERO.with_bit(block.saturating_sub(1)),
@@ -136,12 +139,12 @@ impl Horizon {
     }
 
     /// Handles the response for a window, with nodes up to `reach` away from the queried id.
-    pub(super) fn on_answer(&mut self, window: Window, reach: Distance) {
+    pub(super) fn on_response(&mut self, window: Window, reach: Distance) {
         let search = &mut self.searches[window.index()];
         (search.is_open, search.is_answered) = (false, true);
         if window == Window::Rest {
             // The quarter that contains the horizon is listed completely only if the response reaches beyond it.
-            let back = NodeId::ZERO.at(self.at(window)).distance(&NodeId::ZERO.at(self.start));
+            let back = NodeId::ZERO.at(self.probe_distance(window)).distance(&NodeId::ZERO.at(self.start));
             self.has_gap = reach.leading_zeros() >= back.leading_zeros();
         }
     }
@@ -149,6 +152,72 @@ impl Horizon {
     /// Handles the stall of the query for a window.
     pub(super) const fn on_stall(&mut self, window: Window) {
         self.searches[window.index()].is_open = false;
+    }
+}
+
+/// Expected number of nodes in the region.
+///
+/// The probability of fewer than eight is 1 %, even if the size of the network is overestimated by a quarter.
+pub(super) const REGION: f32 = 20.0;
+
+/// Number of cells that are searched; half a node is expected within the last one.
+pub(super) const CELLS: u8 = 6;
+
+/// A traversal's knowledge of the region around its target; all zero initially.
+#[derive(Clone, Copy, Debug)]
+#[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
+pub(super) struct Region {
+    /// Estimated number of nodes in the network; 0 if unknown.
+    pub(super) nodes: f32,
+    /// Expected number of nodes within the distance of the K-th closest that responded, at the end of the
+    /// traversal or before the region was searched; 0 before.
+    pub(super) reach: f32,
+    /// The region is being searched.
+    pub(super) is_searched: bool,
+    /// Number of queries for each cell.
+    pub(super) tries: [u8; CELLS as usize],
+    /// Cells with a pending query, one bit each.
+    pub(super) open: u8,
+}
+
+impl Region {
+    pub(super) const EMPTY: Self =
+        Self { nodes: 0.0, reach: 0.0, is_searched: false, tries: [0; CELLS as usize], open: 0 };
+
+    /// Returns the state of a traversal that is restarted.
+    pub(super) const fn renewed(&self) -> Self {
+        Self { nodes: self.nodes, is_searched: self.is_searched, ..Self::EMPTY }
+    }
+
+    /// Forgets the pending queries.
+    pub(super) const fn interrupt(&mut self) {
+        self.open = 0;
+    }
+
+    pub(super) const fn is_open(&self) -> bool {
+        self.open != 0
+    }
+
+    /// Returns the head of the distance within which this many nodes are expected; 0 if unknown.
+    pub(super) fn edge(&self, nodes: f32) -> u64 {
+        if self.nodes > nodes { (nodes / self.nodes * (1_u128 << 64) as f32) as u64 } else { 0 }
+    }
+
+    /// Returns the index of the highest bit of the distances in the outermost cell, counted from the left.
+    pub(super) fn block(&self) -> u32 {
+        self.edge(REGION).leading_zeros()
+    }
+
+    /// Returns the heads of the distances of a cell, as a half-open range.
+    pub(super) fn cell(&self, cell: u8) -> (u64, u64) {
+        let least = (1_u64 << 63).checked_shr(self.block() + u32::from(cell)).unwrap_or(0);
+        (least, least.saturating_mul(2).min(self.edge(REGION)))
+    }
+
+    /// Returns the number of nodes expected in a cell.
+    pub(super) fn expected(&self, cell: u8) -> f32 {
+        let (least, most) = self.cell(cell);
+        most.saturating_sub(least) as f32 / (1_u128 << 64) as f32 * self.nodes
     }
 }
 
@@ -173,10 +242,10 @@ mod tests {
     fn windows(edge: u8, reach: u8) -> std::vec::Vec<Distance> {
         let mut horizon = horizon(edge);
         let mut asked = std::vec::Vec::new();
-        while let Some(window) = horizon.wanted() {
-            horizon.asked(window);
-            asked.push(horizon.at(window));
-            horizon.on_answer(window, far(reach));
+        while let Some(window) = horizon.next_window() {
+            horizon.begin(window);
+            asked.push(horizon.probe_distance(window));
+            horizon.on_response(window, far(reach));
         }
         asked
     }
@@ -210,17 +279,17 @@ mod tests {
     #[test]
     fn a_lost_query_is_sent_once_more_and_the_target_stays() {
         let mut horizon = horizon(0b1_0000);
-        horizon.asked(Window::Rest);
-        let at = horizon.at(Window::Rest);
-        assert_eq!(horizon.wanted(), Some(Window::Next), "both are under way at once");
-        horizon.asked(Window::Next);
-        assert_eq!(horizon.wanted(), None);
+        horizon.begin(Window::Rest);
+        let at = horizon.probe_distance(Window::Rest);
+        assert_eq!(horizon.next_window(), Some(Window::Next), "both are under way at once");
+        horizon.begin(Window::Next);
+        assert_eq!(horizon.next_window(), None);
         horizon.on_stall(Window::Rest);
         horizon.on_list(far(1), far(2), K);
-        assert_eq!((horizon.wanted(), horizon.at(Window::Rest)), (Some(Window::Rest), at));
-        horizon.asked(Window::Rest);
+        assert_eq!((horizon.next_window(), horizon.probe_distance(Window::Rest)), (Some(Window::Rest), at));
+        horizon.begin(Window::Rest);
         horizon.on_stall(Window::Rest);
-        assert_eq!(horizon.wanted(), None);
+        assert_eq!(horizon.next_window(), None);
         assert!(horizon.is_open(), "the other");
     }
 
@@ -229,14 +298,14 @@ mod tests {
         let all = far(0xff);
         let mut horizon = Horizon::EMPTY;
         horizon.on_list(far(1), all, K);
-        horizon.asked(Window::Next);
-        assert_eq!(horizon.at(Window::Next), far(0x80));
+        horizon.begin(Window::Next);
+        assert_eq!(horizon.probe_distance(Window::Next), far(0x80));
         let mut least = [0; 20];
         least[19] = 1;
         let least = NodeId::ZERO.distance(&NodeId::from_bytes(least));
         let mut horizon = Horizon::EMPTY;
         horizon.on_list(Distance::ZERO, least, K);
-        horizon.asked(Window::Rest);
-        assert_eq!(horizon.at(Window::Rest), least);
+        horizon.begin(Window::Rest);
+        assert_eq!(horizon.probe_distance(Window::Rest), least);
     }
 }

@@ -128,7 +128,7 @@
 //!    its query expires counts as missing.
 //! 5. **Drain after every input**: send what `poll_transmit` gives, then take what `poll_event`
 //!    gives, then sleep until `poll_timeout` or the next packet, whichever is first.
-//! 6. **Keep one datagram at most.** When the socket is full, hold the one in hand and stop
+//! 6. **Keep few datagrams.** When the socket is full, hold those that have been written, one or a batch, and stop
 //!    polling; the core keeps the rest as state, not as bytes.
 //! 7. **Report what the system says**: that it does not send, for a reason of its own
 //!    (`handle_unsent`: no network, no buffers, a firewall), that a destination cannot be reached

@@ -99,9 +99,10 @@ impl SimulatedLoop {
         for _ in 0..MAX_TURNS {
             self.take_commands();
             self.engine.tick();
-            self.engine.transmit(|datagram, transmit| {
+            self.engine.transmit(|datagrams| {
+                let Some((transmit, datagram)) = datagrams.first() else { return Ok(0) };
                 send(transmit.destination, datagram);
-                Ok(())
+                Ok(1)
             });
             self.engine.take_events();
             while let Some(Ok(event)) = self.events.with(Feed::next_item) {

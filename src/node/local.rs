@@ -6,10 +6,9 @@
 use core::net::IpAddr;
 
 use crate::base::addr::{Endpoint, Family};
-use crate::node::core::Core;
-#[cfg(any(feature = "checkpoint", feature = "sim"))]
-use crate::node::storage::MAX_LOCALS;
-use crate::node::storage::sealed::Memory;
+
+/// The most local addresses that waiting responses are sent from; more than most hosts have.
+pub(in crate::node) const MAX_LOCALS: usize = 8;
 
 /// A local address, IPv4 in its mapped form.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,33 +32,44 @@ impl LocalIx {
         self.0 as usize <= MAX_LOCALS
     }
 
+    /// Returns the bit of this place in a set of places.
+    pub(in crate::node) const fn bit(self) -> u32 {
+        1 << self.0 >> 1
+    }
+
     pub(in crate::node) fn address(self, locals: &[Local]) -> Option<IpAddr> {
         let Local(ip) = locals.get(usize::from(self.0).checked_sub(1)?)?;
         Some(Endpoint::v6(*ip, 0).ip())
     }
 }
 
-impl Core {
-    /// Returns the index of a local address, valid until no waiting response refers to it. There is none for
-    /// an address that datagrams cannot be sent from, and none if waiting responses refer to all indices.
-    pub(in crate::node) fn intern(&self, m: &mut Memory<'_>, family: Family, local: IpAddr) -> LocalIx {
-        let endpoint = match local.to_canonical() {
-            IpAddr::V4(ip) if ip.is_broadcast() => return LocalIx::NONE,
-            ip if ip.is_multicast() || ip.is_unspecified() => return LocalIx::NONE,
-            IpAddr::V4(ip) => Endpoint::v4(ip.octets(), 0),
-            IpAddr::V6(ip) => Endpoint::v6(ip.octets(), 0),
-        };
-        if endpoint.family() != family {
-            return LocalIx::NONE;
-        }
-        let local = Local(*endpoint.ip_bytes());
-        let place = m.locals.iter().position(|known| *known == local).or_else(|| {
-            // Rare: a host has few addresses, and responses do not wait for long.
-            let used = self.replies.iter(m.replies).fold(0, |used, reply| used | 1 << reply.local().0 >> 1);
-            let free = (0..m.locals.len()).find(|place| used & 1_u32 << place == 0)?;
-            m.locals[free] = local;
-            Some(free)
-        });
-        place.map_or(LocalIx::NONE, |place| LocalIx(place as u8 + 1))
+/// Finds the place of a local address among those that are known, or gives it one that `used`, a bit for each
+/// place, has free.
+///
+/// The index is valid until no waiting response refers to it. There is none for an address that datagrams cannot
+/// be sent from, and none if waiting responses refer to all places.
+pub(in crate::node) fn intern(
+    locals: &mut [Local],
+    used: impl FnOnce() -> u32,
+    family: Family,
+    local: IpAddr,
+) -> LocalIx {
+    let endpoint = match local.to_canonical() {
+        IpAddr::V4(ip) if ip.is_broadcast() => return LocalIx::NONE,
+        ip if ip.is_multicast() || ip.is_unspecified() => return LocalIx::NONE,
+        IpAddr::V4(ip) => Endpoint::v4(ip.octets(), 0),
+        IpAddr::V6(ip) => Endpoint::v6(ip.octets(), 0),
+    };
+    if endpoint.family() != family {
+        return LocalIx::NONE;
     }
+    let local = Local(*endpoint.ip_bytes());
+    let place = locals.iter().position(|known| *known == local).or_else(|| {
+        // Rare: a host has few addresses, and responses do not wait for long.
+        let used = used();
+        let free = (0..locals.len()).find(|place| used & 1_u32 << place == 0)?;
+        locals[free] = local;
+        Some(free)
+    });
+    place.map_or(LocalIx::NONE, |place| LocalIx(place as u8 + 1))
 }

@@ -123,6 +123,7 @@ pub fn limits(world: usize) -> Limits {
         peers_v4: 4,
         sources: 4,
         contacts: 8,
+        replies: 1,
         events: 2,
         bootstraps: 3,
         publications: 0,

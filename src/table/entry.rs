@@ -3,10 +3,24 @@
 use core::cmp::Reverse;
 use core::time::Duration;
 
-use super::{BAD, QUESTIONABLE, maintenance};
 use crate::base::addr::Endpoint;
 use crate::base::id::NodeId;
 use crate::base::time::{Instant, Secs};
+
+/// Seconds after which a silent node is questionable and a bucket is stale (BEP 5).
+pub(super) const QUESTIONABLE: u32 = 15 * 60;
+/// Number of failures in a row at which an entry is bad.
+pub(super) const BAD: u8 = 2;
+/// Number of failures in a row at which an entry is always evicted.
+pub(super) const HOPELESS: u8 = 3;
+/// Minimum number of seconds between two pings to a node that has not failed.
+pub(super) const MIN_INTERVAL: u32 = 60;
+/// Seconds after which a NAT has closed the mapping that a datagram from behind it opened (180 on Linux).
+///
+/// A node that responds to a query sent later than that can be reached by strangers as well.
+pub(super) const MAPPING: u32 = 200;
+/// Base of the retry interval in seconds, doubled with each failure.
+const BACKOFF: u32 = 60;
 
 /// The id of a node and the endpoint at which it is reached.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -81,12 +95,12 @@ impl Entry {
     }
 
     /// Returns the time since the node last sent anything.
-    pub(crate) const fn silent(&self, now: Instant) -> Duration {
+    pub(crate) const fn silent_for(&self, now: Instant) -> Duration {
         Duration::from_secs(now.secs().since(self.heard) as u64)
     }
 
     /// Returns the time since the node was added to the table, including before a restart.
-    pub(crate) const fn known(&self, now: Instant) -> Duration {
+    pub(crate) const fn known_for(&self, now: Instant) -> Duration {
         Duration::from_secs(now.secs().since(self.added) as u64)
     }
 
@@ -113,13 +127,13 @@ impl Entry {
 
     pub(super) fn unverified(contact: Contact, now: Secs) -> Self {
         let Contact { id, endpoint } = contact;
-        let tried = now.before(maintenance::MIN_INTERVAL);
+        let tried = now.before(MIN_INTERVAL);
         Self { id, endpoint, rtt: u16::MAX, added: now, answered: now, heard: now, tried, ..Self::EMPTY }
     }
 
-    pub(super) fn take_answer(&mut self, rtt: Duration, now: Secs) {
+    pub(super) fn record_response(&mut self, rtt: Duration, now: Secs) {
         let asked = now.before(rtt.as_secs() as u32);
-        let is_reachable = asked.since(self.heard) >= maintenance::MAPPING;
+        let is_reachable = asked.since(self.heard) >= MAPPING;
         let rtt = rtt.as_millis().min(u128::from(u16::MAX)) as u32;
         self.rtt = if self.is_verified() { (u32::from(self.rtt) * 3 + rtt) / 4 } else { rtt } as u16;
         (self.pinging, self.suspect, self.failures) = (false, false, 0);
@@ -128,7 +142,7 @@ impl Entry {
     }
 
     /// Returns the rank by which replacements are kept and promoted.
-    pub(super) fn worth(&self, now: Secs) -> (u8, Reverse<u16>) {
+    pub(super) fn replacement_rank(&self, now: Secs) -> (u8, Reverse<u16>) {
         let class = match (self.is_verified(), self.failures, self.is_questionable(now)) {
             (_, 1.., _) | (false, 0, true) => 0,
             // The response to an individual ping counts even if the replacement has been evicted since, so one
@@ -143,7 +157,35 @@ impl Entry {
 
     /// Whether the node has sent queries, and nothing has been sent to it so far.
     pub(super) const fn is_untried(&self) -> bool {
-        !self.is_verified() && self.failures == 0 && self.added.since(self.tried) >= maintenance::MIN_INTERVAL
+        !self.is_verified() && self.failures == 0 && self.added.since(self.tried) >= MIN_INTERVAL
+    }
+
+    /// Returns the number of seconds until the node is to be pinged, 0 if that is overdue.
+    pub(super) fn wait(&self, now: Secs) -> u32 {
+        self.slack(now).max(0) as u32
+    }
+
+    /// Returns the number of seconds until the node is to be pinged, negative if that is overdue.
+    pub(super) fn slack(&self, now: Secs) -> i64 {
+        if self.failures > 0 {
+            return remaining(self.backoff(), self.tried, now);
+        }
+        let [.., last] = *self.id.as_bytes();
+        let age = QUESTIONABLE - u32::from(last);
+        let due = match self.trust {
+            _ if self.suspect => 0,
+            Trust::Reachable => remaining(age, self.heard, now),
+            // Its own queries may be what keeps a NAT mapping open.
+            Trust::None | Trust::Verified => {
+                remaining(age, self.answered, now).max(remaining(MAPPING, self.heard, now))
+            }
+        };
+        due.max(remaining(MIN_INTERVAL, self.tried, now))
+    }
+
+    /// Returns the number of seconds between a failure and the next ping.
+    pub(super) fn backoff(&self) -> u32 {
+        BACKOFF << self.failures.min(HOPELESS)
     }
 }
 
@@ -157,4 +199,9 @@ pub(super) enum Trust {
     Verified,
     /// The node responded after a long silence: no NAT blocks unsolicited datagrams to it.
     Reachable,
+}
+
+/// Returns what is left of `span` seconds since `then`, negative if they have elapsed.
+pub(super) fn remaining(span: u32, then: Secs, now: Secs) -> i64 {
+    i64::from(span) - i64::from(now.since(then))
 }

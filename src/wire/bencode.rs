@@ -5,7 +5,7 @@
 
 use core::mem;
 
-use super::Malformed;
+use super::malformed::Malformed;
 
 /// Maximum nesting depth of containers in a datagram, including the outermost dictionary.
 ///

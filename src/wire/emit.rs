@@ -2,7 +2,7 @@
 //!
 //! Adjacent keys and the punctuation around them are written as one literal.
 
-use super::bencode::Sink;
+use super::bencode::{Counter, Sink, Writer};
 use super::compact::{CompactAddr, PEER4_LEN, PEER6_LEN, Values};
 use super::error::ErrorReply;
 use super::krpc::{Body, Message};
@@ -10,8 +10,27 @@ use super::query::{Method, PutItem, Query, Want};
 use super::response::Response;
 use crate::base::addr::Family;
 
+impl Message<'_> {
+    /// Returns the number of bytes that [`Self::emit`] writes.
+    pub fn encoded_len(&self) -> usize {
+        let mut counter = Counter(0);
+        message(self, &mut counter);
+        counter.0
+    }
+
+    /// Writes the message to the front of `buf` and returns its length.
+    ///
+    /// Returns `None` if the message does not fit; the content of `buf` is then unspecified.
+    pub fn emit(&self, buf: &mut [u8]) -> Option<usize> {
+        let capacity = buf.len();
+        let mut writer = Writer::new(buf);
+        message(self, &mut writer);
+        writer.left().map(|left| capacity.saturating_sub(left))
+    }
+}
+
 /// Writes a whole datagram.
-pub(super) fn message(message: &Message<'_>, out: &mut impl Sink) {
+fn message(message: &Message<'_>, out: &mut impl Sink) {
     out.put(b"d");
     match &message.body {
         Body::Query(query) => {

@@ -1,12 +1,8 @@
-//! Error messages (BEP 5), and the reasons why a datagram is not a message.
+//! Error messages (BEP 5).
 
 use core::fmt;
 
-use thiserror::Error;
-
 use super::bencode::{Reader, Value};
-use super::query::MethodKind;
-use crate::base::id::NodeId;
 
 /// The code of an error message. Unknown codes are passed on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -72,68 +68,4 @@ impl<'a> ErrorReply<'a> {
         }
         reply
     }
-}
-
-/// The error returned when [`Message::parse`](super::Message::parse) yields no message.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[non_exhaustive]
-pub enum ParseError<'a> {
-    /// Not KRPC: to be dropped without a response.
-    #[error(transparent)]
-    Malformed(#[from] Malformed),
-    /// A query with invalid arguments: to be answered with this error.
-    #[error("bad query: {reason}")]
-    BadQuery {
-        /// The transaction id to respond with.
-        transaction: &'a [u8],
-        /// The sender answers no queries (BEP 43).
-        read_only: bool,
-        /// The id of the sender, if that argument was valid.
-        id: Option<NodeId>,
-        /// The method of the query.
-        method: MethodKind,
-        /// The error code to respond with.
-        code: ErrorCode,
-        /// The error text to respond with.
-        reason: &'static str,
-    },
-    /// A response without the id of its sender: the query ends unsuccessfully.
-    #[error("reply without a node id")]
-    BadReply {
-        /// The transaction id of the query.
-        transaction: &'a [u8],
-    },
-}
-
-/// The reason why a datagram is dropped without a response.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Error)]
-#[non_exhaustive]
-pub enum Malformed {
-    /// Under [`MIN_DATAGRAM_LEN`](super::MIN_DATAGRAM_LEN) bytes.
-    #[error("too short")]
-    TooShort,
-    /// The first byte is not `d`.
-    #[error("not a dictionary")]
-    NotADictionary,
-    /// Not bencode, or truncated.
-    #[error("not bencode")]
-    Syntax,
-    /// Nested deeper than [`MAX_DEPTH`](super::MAX_DEPTH).
-    #[error("nested too deep")]
-    TooDeep,
-    /// More than [`MAX_TOKENS`](super::MAX_TOKENS) tokens.
-    #[error("too many tokens")]
-    TooManyTokens,
-    /// The transaction id is missing, empty or not a string.
-    #[error("no transaction id")]
-    NoTransaction,
-    /// The transaction id is longer than [`MAX_TRANSACTION_LEN`](super::MAX_TRANSACTION_LEN).
-    #[error("transaction id too long")]
-    TransactionTooLong,
-    /// Neither a query, a response nor an error.
-    #[error("neither query, reply nor error")]
-    NoKind,
-    /// A query that names no method.
-    #[error("query without a method")]
-    NoMethod,
 }

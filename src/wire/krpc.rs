@@ -2,11 +2,15 @@
 
 use core::net::{IpAddr, SocketAddr};
 
-use super::bencode::{Counter, Reader, Seen, Value, Writer};
-use super::error::{ErrorReply, Malformed, ParseError};
+use thiserror::Error;
+
+use super::bencode::{Reader, Seen, Value};
+use super::compact;
+use super::error::{ErrorCode, ErrorReply};
+use super::malformed::Malformed;
 use super::query::{Arguments, MethodKind, Query};
 use super::response::{Response, Returns};
-use super::{compact, emit};
+use crate::base::id::NodeId;
 
 /// Minimum length of a datagram. Shorter ones cannot hold a message and are not parsed.
 pub const MIN_DATAGRAM_LEN: usize = 10;
@@ -71,23 +75,37 @@ impl<'a> Message<'a> {
         let rest = envelope.read(datagram)?;
         envelope.message(rest)
     }
+}
 
-    /// Returns the number of bytes that [`Self::emit`] writes.
-    pub fn encoded_len(&self) -> usize {
-        let mut counter = Counter(0);
-        emit::message(self, &mut counter);
-        counter.0
-    }
-
-    /// Writes the message to the front of `buf` and returns its length.
-    ///
-    /// Returns `None` if the message does not fit; the content of `buf` is then unspecified.
-    pub fn emit(&self, buf: &mut [u8]) -> Option<usize> {
-        let capacity = buf.len();
-        let mut writer = Writer::new(buf);
-        emit::message(self, &mut writer);
-        writer.left().map(|left| capacity.saturating_sub(left))
-    }
+/// The error returned when [`Message::parse`](Message::parse) yields no message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+#[non_exhaustive]
+pub enum ParseError<'a> {
+    /// Not KRPC: to be dropped without a response.
+    #[error(transparent)]
+    Malformed(#[from] Malformed),
+    /// A query with invalid arguments: to be answered with this error.
+    #[error("bad query: {reason}")]
+    BadQuery {
+        /// The transaction id to respond with.
+        transaction: &'a [u8],
+        /// The sender answers no queries (BEP 43).
+        read_only: bool,
+        /// The id of the sender, if that argument was valid.
+        id: Option<NodeId>,
+        /// The method of the query.
+        method: MethodKind,
+        /// The error code to respond with.
+        code: ErrorCode,
+        /// The error text to respond with.
+        reason: &'static str,
+    },
+    /// A response without the id of its sender: the query ends unsuccessfully.
+    #[error("reply without a node id")]
+    BadReply {
+        /// The transaction id of the query.
+        transaction: &'a [u8],
+    },
 }
 
 /// The top level of a datagram, before its kind is known.

@@ -3,8 +3,9 @@
 //! - `bencode`: a pull reader over borrowed bytes, and a writer into a slice
 //! - `compact`: compact node and peer lists (BEP 5, BEP 32)
 //! - `emit`: encoding of every kind of message
-//! - `error`: error messages, and the reasons why a datagram is not a message
-//! - `krpc`: the envelope of a message
+//! - `error`: error messages
+//! - `krpc`: the envelope of a message, and what parsing it may fail with
+//! - `malformed`: the reasons why a datagram is not a message
 //! - `query`: queries and their arguments
 //! - `response`: responses and their values
 //!
@@ -30,6 +31,7 @@ mod compact;
 mod emit;
 mod error;
 mod krpc;
+mod malformed;
 mod query;
 mod response;
 
@@ -39,8 +41,9 @@ pub use compact::{
     CompactNodes, NODE4_LEN, NODE6_LEN, NodeIter, NodeWriter, PEER4_LEN, PEER6_LEN, PeerIter, PeerWriter,
     Values,
 };
-pub use error::{ErrorCode, ErrorReply, Malformed, ParseError};
-pub use krpc::{Body, MAX_TRANSACTION_LEN, MIN_DATAGRAM_LEN, Message};
+pub use error::{ErrorCode, ErrorReply};
+pub use krpc::{Body, MAX_TRANSACTION_LEN, MIN_DATAGRAM_LEN, Message, ParseError};
+pub use malformed::Malformed;
 pub use query::{MAX_SALT_LEN, MAX_VALUE_LEN, Method, MethodKind, PutItem, Query, Want};
 pub use response::{FILTER_LEN, Response};
 

@@ -1,7 +1,8 @@
 //! Queries: the methods and their arguments (BEPs 5, 32, 33, 44, 51).
 
 use super::bencode::{Reader, Seen, Value, is_canonical};
-use super::error::{ErrorCode, Malformed};
+use super::error::ErrorCode;
+use super::malformed::Malformed;
 use crate::base::id::{ID_LEN, InfoHash, NodeId};
 
 /// Maximum length of a bencoded value that may be stored (BEP 44).

@@ -2,7 +2,7 @@
 
 use super::bencode::{Reader, Seen, Value};
 use super::compact::{CompactNodes, Values};
-use super::error::Malformed;
+use super::malformed::Malformed;
 use crate::base::addr::Family;
 pub use crate::base::bloom::FILTER_LEN;
 use crate::base::id::{ID_LEN, NodeId};

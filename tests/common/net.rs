@@ -1,26 +1,26 @@
-//! What the tests of the adapters start from, on real sockets of loopback.
+//! Helpers for the tests of the adapters, on real sockets of loopback.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use dht_proto::{InfoHash, Limits, LookupOptions};
 
-/// Far more than any of it takes, for slow machines.
+/// Far longer than anything takes, for slow machines.
 pub const PATIENCE: Duration = Duration::from_secs(30);
 
 pub const HASH: InfoHash = InfoHash::from_bytes([0x5a; 20]);
 
-/// Any free port.
+/// An address with any free port.
 pub const LOOPBACK: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
 
-/// Small stores: a test runs many nodes.
+/// Limits with small stores: a test runs many nodes.
 pub fn limits() -> Limits {
     let mut limits = Limits::default();
     (limits.peers_v4, limits.peers_v6) = (1024, 256);
     limits
 }
 
-/// A lookup asks only `hole`, and for long.
+/// Options of a lookup that queries only `hole`, for a long time.
 pub fn asking(hole: SocketAddr) -> LookupOptions {
     let mut options = LookupOptions::default();
     options.only = Some(hole);
@@ -28,16 +28,16 @@ pub fn asking(hole: SocketAddr) -> LookupOptions {
     options
 }
 
-/// Checks how often an idle loop woke up since its birth, when it was called twice and nothing else
-/// was to do. A node that knows nobody has no deadline for minutes. More time, if the machine took
-/// it, allows more; a loop that does not sleep wakes a thousand times a second.
+/// Checks how often an idle loop woke up in its lifetime, in which it was called twice and had nothing else
+/// to do. A node without contacts has no deadline for minutes. The bound grows with the time, as the machine
+/// may be slow; a loop that does not sleep wakes a thousand times a second.
 #[track_caller]
-pub fn assert_asleep(wakeups: u64, age: Duration) {
-    let most = 5 + age.as_secs();
-    assert!((1..=most).contains(&wakeups), "{wakeups} times in {age:?}");
+pub fn assert_asleep(wakeups: u64, lifetime: Duration) {
+    let most = 5 + lifetime.as_secs();
+    assert!((1..=most).contains(&wakeups), "{wakeups} times in {lifetime:?}");
 }
 
-/// The loops that a node can run in.
+/// The event loops in which a node can run.
 #[cfg(any(feature = "net", feature = "smol", feature = "tokio"))]
 pub mod loops {
     use dht_proto::net::{Builder, Dht, SpawnError, Testnet};
@@ -63,6 +63,17 @@ pub mod loops {
         Loop::Smol,
     ];
 
+    /// Runs a test in every loop at once, each on a thread with its name: many tests mostly wait.
+    pub fn in_each_loop(test: impl Fn(Loop) + Sync) {
+        let test = &test;
+        std::thread::scope(|scope| {
+            for &on in LOOPS {
+                let thread = std::thread::Builder::new().name(format!("{on:?}"));
+                thread.spawn_scoped(scope, move || test(on)).unwrap();
+            }
+        });
+    }
+
     impl Loop {
         pub fn spawn(self, builder: Builder) -> Result<Dht, SpawnError> {
             match self {
@@ -82,7 +93,7 @@ pub mod loops {
             }
         }
 
-        /// Nodes that all know each other.
+        /// Starts nodes that bootstrap from the first, and waits until all have joined.
         pub fn network(self, count: usize) -> Vec<Dht> {
             let testnet = Testnet::start(count, |node| self.spawn(node.limits(limits()))).unwrap();
             assert_eq!(testnet.wait_timeout(PATIENCE), Ok(()));
@@ -90,7 +101,7 @@ pub mod loops {
         }
     }
 
-    /// The runtime of all tasks that tests outside of one start.
+    /// The runtime of the nodes that tests start as tasks from outside of a runtime.
     #[cfg(feature = "tokio")]
     fn runtime() -> &'static tokio::runtime::Runtime {
         static RUNTIME: std::sync::OnceLock<tokio::runtime::Runtime> = std::sync::OnceLock::new();
@@ -100,7 +111,7 @@ pub mod loops {
     }
 }
 
-/// What tests ask of nodes, and block for.
+/// Blocking helpers for nodes in any loop.
 #[cfg(any(feature = "net", feature = "smol", feature = "tokio"))]
 pub mod nodes {
     use std::thread;
@@ -121,23 +132,23 @@ pub mod nodes {
         dht.local_addr(Family::V4).unwrap()
     }
 
-    /// Lookups under way and queries that wait for an answer.
+    /// The numbers of running lookups and of queries in flight.
     pub fn under_way(node: &Node) -> (usize, usize) {
         (node.lookup_count(), node.query_count())
     }
 
-    /// The announces that are kept up.
+    /// The announcements of a node.
     pub fn announces(dht: &DhtHandle) -> Vec<AnnouncementInfo> {
         dht.with(|node, _| node.announcements().collect()).wait().unwrap()
     }
 
-    /// The items that are kept up.
+    /// The publications of a node.
     #[cfg(feature = "items")]
     pub fn items(dht: &DhtHandle) -> Vec<PublicationInfo> {
         dht.with(|node, _| node.publications().collect()).wait().unwrap()
     }
 
-    /// How many nodes are in the table.
+    /// The number of nodes in the table.
     pub fn count(dht: &DhtHandle) -> Result<usize, CallError> {
         dht.node_count(Family::V4).wait()
     }
@@ -151,7 +162,7 @@ pub mod nodes {
     }
 }
 
-/// Nodes in threads.
+/// Helpers for nodes in threads.
 #[cfg(feature = "net")]
 pub mod blocking {
     use dht_proto::net::Dht;
@@ -160,13 +171,13 @@ pub mod blocking {
     #[allow(unused_imports, reason = "every test uses a part of it")]
     pub use super::nodes::*;
 
-    /// Nodes that all know each other.
+    /// Starts nodes that bootstrap from the first, and waits until all have joined.
     pub fn network(count: usize) -> Vec<Dht> {
         Loop::Thread.network(count)
     }
 }
 
-/// Nodes in tasks, whose callers await.
+/// Helpers for nodes in tasks, whose callers await.
 #[cfg(feature = "tokio")]
 pub mod tasks {
     use dht_proto::net::{CallError, Dht, DhtHandle, Testnet};
@@ -181,14 +192,14 @@ pub mod tasks {
         timeout(PATIENCE, future).await.expect("it takes too long")
     }
 
-    /// Nodes that all know each other.
+    /// Starts nodes that bootstrap from the first, and waits until all have joined.
     pub async fn network(count: usize) -> Vec<Dht> {
         let testnet = Testnet::start(count, |node| node.limits(limits()).spawn_tokio()).unwrap();
         assert_eq!(soon(testnet.ready()).await, Ok(()));
         testnet.nodes
     }
 
-    /// Lookups under way and queries that wait for an answer.
+    /// The numbers of running lookups and of queries in flight.
     pub async fn at_work(dht: &DhtHandle) -> Result<(usize, usize), CallError> {
         dht.with(|node, _| under_way(node)).await
     }

@@ -5,10 +5,10 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod announcements;
 mod handle;
 #[cfg(feature = "items")]
 mod items;
-mod kept;
 #[cfg(all(feature = "sim", feature = "tokio"))]
 mod leaks;
 mod persist;

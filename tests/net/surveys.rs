@@ -19,7 +19,7 @@ fn torrents() -> impl Iterator<Item = InfoHash> {
     (1..=5).map(|byte| InfoHash::from_bytes([byte * 40; 20]))
 }
 
-/// Nodes that all store a peer of each torrent.
+/// Starts nodes that all store a peer of each torrent.
 fn storing_network() -> Vec<Dht> {
     let nodes = network(6);
     for torrent in torrents() {
@@ -35,7 +35,7 @@ fn quick() -> CrawlOptions {
     options
 }
 
-/// A host that the node knows, and that answers nothing from now on.
+/// Adds a host to the table of the node that answers nothing from now on.
 fn known_hole(dht: &DhtHandle) -> (UdpSocket, SocketAddr) {
     let socket = UdpSocket::bind(LOOPBACK).unwrap();
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -49,7 +49,7 @@ fn known_hole(dht: &DhtHandle) -> (UdpSocket, SocketAddr) {
     (socket, hole)
 }
 
-/// The next query of this kind.
+/// Returns the next query of this method.
 fn hear(socket: &UdpSocket, method: &str) -> (Packet, SocketAddr) {
     let mut buffer = [0; 1500];
     loop {
@@ -82,7 +82,7 @@ fn a_scrape_counts_the_peers_of_a_torrent() {
 }
 
 #[test]
-fn a_node_tells_a_sample_of_its_infohashes() {
+fn a_node_returns_a_sample_of_its_infohashes() {
     let nodes = storing_network();
     let sampled = nodes[4].sample_infohashes(addr(&nodes[2]), NodeId::ZERO).wait().unwrap();
     assert_eq!(sampled.sample.id, nodes[2].id(Family::V4).wait().unwrap());
@@ -107,7 +107,7 @@ fn a_crawl_yields_every_torrent_once_and_ends_with_the_thread() {
 }
 
 #[test]
-fn a_crawl_that_is_dropped_gives_up_what_it_asked() {
+fn a_dropped_crawl_cancels_its_queries() {
     let mut limits = limits();
     limits.samplings = 1;
     let dht = builder().limits(limits).queue(0).spawn().unwrap();

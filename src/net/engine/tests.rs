@@ -111,7 +111,7 @@ fn a_node_with_something_to_lose_looks_for_a_sleep_every_quarter_of_a_minute() {
         let now = engine.clock.now();
         engine.begin();
         engine.tick();
-        engine.transmit(|_, _| Ok(()));
+        engine.transmit(|datagrams| Ok(datagrams.len()));
         engine.take_events();
         engine.begin();
         let next = engine.next_turn(now).unwrap();
@@ -125,7 +125,7 @@ fn what_the_system_does_not_send_is_told_once_a_minute_and_blamed_on_nobody() {
     let (mut engine, events) = engine();
     let now = engine.clock.now();
     (1..=8).for_each(|at| engine.node.add_node(now, ([60, at, 1, 1], 6881).into()).unwrap());
-    engine.transmit(|_, _| Err(io::ErrorKind::NetworkUnreachable.into()));
+    engine.transmit(|_| Err(io::ErrorKind::NetworkUnreachable.into()));
     assert_eq!((engine.node.stats().unsent, engine.node.stats().unreachable), (8, 0));
     let counted = engine.shared.counters.read();
     assert_eq!((counted.sends_lost, counted.sends_unreachable), (8, 0));

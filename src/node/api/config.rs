@@ -253,7 +253,8 @@ pub struct Limits {
     pub sources: usize,
     /// Endpoints whose failures are remembered between lookups. Default: 2048.
     pub contacts: usize,
-    /// Responses that wait to be polled. Default: 64.
+    /// Responses that wait to be polled. Without any the node is [read-only](Config::read_only), whatever the
+    /// configuration says. Default: 64.
     pub replies: usize,
     /// Informational events that wait to be polled. Default: 64.
     pub events: usize,
@@ -309,7 +310,7 @@ impl Limits {
         samples: 0,
         sources: 0,
         contacts: 32,
-        replies: 1,
+        replies: 0,
         events: 4,
         bootstraps: 4,
         publications: 8,

@@ -14,7 +14,6 @@ use crate::node::api::event::{AnnouncementInfo, LookupId, LookupReport, NodeInfo
 use crate::node::api::event::{PublicationId, PublicationInfo};
 use crate::node::api::stats::Stats;
 use crate::node::persist::format::BufferTooShort;
-use crate::node::server::memory::peer_view;
 use crate::node::storage::Storage;
 use crate::rpc::reputation::Reputations;
 #[cfg(feature = "items")]
@@ -204,7 +203,7 @@ impl<S: Storage> Node<S> {
 
     /// Returns the number of peers that there is memory for if all of them are in a few torrents.
     pub fn peer_capacity(&self, family: Family) -> usize {
-        peer_view(self.storage.view()).capacity(family)
+        self.storage.view().peers().capacity(family)
     }
 
     /// Returns the number of torrents that peers announced to this node.

@@ -1,26 +1,24 @@
-//! The traversals of all lookups: their slots, and how they begin, continue and end.
+//! The traversals of all lookups: how they begin, continue and end, and what they report.
 //!
 //! A lookup is one traversal in each family that takes part. The one whose index is the lookup's id leads; it
-//! is reported when both have ended. Every traversal is in one list at a time, by its phase.
+//! is reported when both have ended.
 
 use core::time::Duration;
 
 use crate::base::addr::{Endpoint, Family};
 use crate::base::id::{K, NodeId};
-use crate::base::pool::{Ix, List, Pool, Slot};
+use crate::base::pool::{Ix, Slot};
 use crate::base::time::Instant;
 #[cfg(feature = "items")]
 use crate::lookup::Check;
-use crate::lookup::density::{Aim, NetworkSize, chance};
+use crate::lookup::density::{Aim, NetworkSize, crowding};
 use crate::lookup::republisher::Publication;
-use crate::lookup::{
-    Candidate, Cause, Goal, LookupOptions, Phase, Refused, SearchKind, Step, TOKEN_LIFE, Token, Traversal,
-};
+use crate::lookup::{Cause, Goal, LookupOptions, Phase, Refused, SearchKind, Step, TOKEN_LIFE, Traversal};
 use crate::node::api::event::{LookupId, LookupReport, NodeInfo, PublicationId, Refusals};
-use crate::node::core::Core;
-use crate::node::maintenance::bootstrap::FEW_NODES;
+use crate::node::client::phases::TraversalMut;
+use crate::node::core::{Core, Occasion};
+use crate::node::maintenance::joining::FEW_NODES;
 use crate::node::maintenance::timers::Timer;
-use crate::node::server::memory::shared_peers;
 use crate::node::storage::sealed::{Memory, View};
 use crate::rpc::inflight::{Purpose, TraversalRef};
 use crate::table::{Contact, Filter};
@@ -35,156 +33,6 @@ const NEIGHBOUR_BITS: u32 = 3;
 /// The time that a lookup started before any node is known waits for one.
 const PARKED: Duration = Duration::from_secs(10);
 
-/// The shared state of all lookups.
-#[derive(Clone, Copy, Debug, Default)]
-#[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
-pub(in crate::node) struct Traversals {
-    pool: Pool,
-    ready: List,
-    /// Traversals whose next destination was queried much lately, by when it may be queried again.
-    held: List,
-    waiting: List,
-    /// Traversals that have ended while the other family has not, or whose completion is not polled.
-    ended: List,
-    /// The leading traversals of lookups whose completion waits to be polled.
-    completed: List,
-    /// Reported traversals, the longest-completed first.
-    remembered: List,
-    pub(in crate::node) generation: u32,
-    /// Peers found and not polled, over all traversals.
-    pub(in crate::node) unreported: usize,
-}
-
-/// A traversal and its memory.
-pub(in crate::node) struct TraversalMut<'a> {
-    pub(in crate::node) state: &'a mut Traversal,
-    pub(in crate::node) candidates: &'a mut [Candidate],
-    pub(in crate::node) tokens: &'a mut [Token],
-    pub(in crate::node) found: &'a mut [Endpoint],
-}
-
-impl Traversals {
-    pub(in crate::node) const fn has_ready(&self) -> bool {
-        !self.ready.is_empty()
-    }
-
-    /// Whether a traversal is ready, or one is held that may be ready by now.
-    pub(in crate::node) const fn may_have_ready(&self) -> bool {
-        !self.ready.is_empty() || !self.held.is_empty()
-    }
-
-    pub(in crate::node) const fn ready_count(&self) -> usize {
-        self.ready.len()
-    }
-
-    pub(in crate::node) const fn has_events(&self) -> bool {
-        self.unreported > 0 || !self.completed.is_empty()
-    }
-
-    /// Returns when the first of the held traversals is ready again.
-    pub(in crate::node) fn held_until(&self, traversals: &[Slot<Traversal>]) -> Option<Instant> {
-        self.held.front().map(|ix| traversals[ix].held_until)
-    }
-
-    /// Holds a traversal back from those that are ready, until the given time.
-    pub(in crate::node) fn hold(&mut self, m: &mut Memory<'_>, ix: Ix, until: Instant) {
-        m.traversals[ix].held_until = until;
-        self.set_phase(m, ix, Phase::Held);
-    }
-
-    /// Makes the held traversals ready whose time has come.
-    pub(in crate::node) fn release(&mut self, m: &mut Memory<'_>, now: Instant) {
-        while let Some(ix) = self.held.front().filter(|&ix| m.traversals[ix].held_until <= now) {
-            self.set_phase(m, ix, Phase::Ready);
-        }
-    }
-
-    /// Returns the ready traversal whose turn is longest ago, and moves it to the back.
-    pub(in crate::node) fn next_ready(&mut self, traversals: &mut [Slot<Traversal>]) -> Option<Ix> {
-        let ix = self.ready.pop_front(traversals)?;
-        self.ready.push_back(traversals, ix);
-        Some(ix)
-    }
-
-    pub(in crate::node) fn traversal<'a>(&self, m: &'a mut Memory<'_>, ix: Ix) -> TraversalMut<'a> {
-        let (at, count) = (ix.position(), m.traversals.len());
-        TraversalMut {
-            candidates: part(m.candidates, at, count),
-            tokens: part(m.tokens, at, count),
-            found: part(m.found, at, count),
-            state: &mut m.traversals[ix],
-        }
-    }
-
-    /// Moves a traversal to the list of its new phase.
-    pub(in crate::node) fn set_phase(&mut self, m: &mut Memory<'_>, ix: Ix, phase: Phase) {
-        if let Some(list) = self.list(m.traversals[ix].phase) {
-            list.remove(m.traversals, ix);
-        }
-        m.traversals[ix].phase = phase;
-        match self.list(phase) {
-            Some(list) if phase == Phase::Held => {
-                let until = m.traversals[ix].held_until;
-                let mut after = list.back();
-                while let Some(at) = after.filter(|&at| m.traversals[at].held_until > until) {
-                    after = list.prev(m.traversals, at);
-                }
-                list.insert_after(m.traversals, after.unwrap_or(Ix::NONE), ix);
-            }
-            Some(list) => list.push_back(m.traversals, ix),
-            None => self.pool.free(m.traversals, ix),
-        }
-    }
-
-    /// Returns the longest-completed lookup that still holds an item.
-    #[cfg(feature = "items")]
-    pub(in crate::node) fn oldest_with_item(&self, traversals: &[Slot<Traversal>]) -> Option<Ix> {
-        self.remembered.iter(traversals).find(|&ix| traversals[ix].goal.item().is_some())
-    }
-
-    /// Whether every slot is free or in the list of its phase, and every unreported peer is counted.
-    #[cfg(any(feature = "checkpoint", feature = "sim"))]
-    pub(in crate::node) fn is_consistent(&self, traversals: &[Slot<Traversal>]) -> bool {
-        let lists = [
-            (self.ready, Phase::Ready),
-            (self.held, Phase::Held),
-            (self.waiting, Phase::Waiting),
-            (self.ended, Phase::Ended),
-            (self.completed, Phase::Completed),
-            (self.remembered, Phase::Remembered),
-        ];
-        let is_whole = |(list, phase): (List, Phase)| {
-            list.is_consistent(traversals) && list.iter(traversals).all(|ix| traversals[ix].phase == phase)
-        };
-        let is_sendable = |traversal: &Traversal| match traversal.phase {
-            Phase::Ready | Phase::Held => {
-                let position = traversal.planned.step().and_then(Step::position);
-                position.is_some_and(|at| at < traversal.len())
-            }
-            Phase::Free | Phase::Waiting | Phase::Ended | Phase::Completed | Phase::Remembered => true,
-        };
-        let news = traversals.iter().map(|slot| &slot.value).filter(|traversal| traversal.phase.has_events());
-        self.pool.is_consistent(traversals)
-            && lists.into_iter().all(is_whole)
-            && traversals.iter().all(|slot| is_sendable(&slot.value))
-            && lists.into_iter().map(|(list, _)| list.len()).sum::<usize>() == self.pool.used()
-            && news.map(|traversal| usize::from(traversal.found - traversal.reported)).sum::<usize>()
-                == self.unreported
-    }
-
-    const fn list(&mut self, phase: Phase) -> Option<&mut List> {
-        match phase {
-            Phase::Free => None,
-            Phase::Ready => Some(&mut self.ready),
-            Phase::Held => Some(&mut self.held),
-            Phase::Waiting => Some(&mut self.waiting),
-            Phase::Ended => Some(&mut self.ended),
-            Phase::Completed => Some(&mut self.completed),
-            Phase::Remembered => Some(&mut self.remembered),
-        }
-    }
-}
-
 /// The life cycle of a traversal.
 impl Core {
     /// Evaluates what a traversal does next, after each change: makes it ready, lets it wait, or ends it.
@@ -196,7 +44,7 @@ impl Core {
         let step = traversal.next(candidates);
         traversal.planned = step.into();
         let resumed_in_vain = traversal.resumed && traversal.acknowledged == 0;
-        let asked_saved_in_vain = traversal.holds_back && traversal.answered == 0;
+        let asked_saved_in_vain = traversal.skips_bootstraps && traversal.answered == 0;
         match step {
             Step::Query(_) | Step::Announce(_) | Step::Probe(..) => {
                 self.traversals.set_phase(m, ix, Phase::Ready);
@@ -235,7 +83,7 @@ impl Core {
     /// lookups that somebody waits for. What was sent twice follows later: a node that ignores it does not
     /// get it three times more in the same second.
     fn place_late(&mut self, m: &mut Memory<'_>, ix: Ix) {
-        while m.traversals[ix].lingers()
+        while m.traversals[ix].announces_late()
             && self.family(m.traversals[ix].family()).on
             && !self.inflight.is_half_full(m.queries)
         {
@@ -244,7 +92,7 @@ impl Core {
             let pause = step.position().map_or(Duration::ZERO, |at| candidates[at].pause());
             let Some(query) = self.enqueue_step(m, ix, step) else { return };
             if !pause.is_zero() {
-                self.inflight.put_off(m.queries, query, self.now + pause);
+                self.inflight.postpone(m.queries, query, self.now + pause);
             }
         }
     }
@@ -256,14 +104,16 @@ impl Core {
         for ix in (0..m.traversals.len()).map(Ix::new) {
             let traversal = &m.traversals[ix];
             let is_in_need = traversal.phase.is_under_way() && traversal.answered == 0;
-            if !is_in_need || traversal.alone || traversal.resumed || traversal.goal.is_refresh() {
+            if !is_in_need || traversal.single || traversal.resumed || traversal.goal.is_refresh() {
                 continue;
             }
             if traversal.len() == 0 {
                 self.seed(m, ix, &options);
             } else {
                 self.seed_known(m, ix);
-                if !m.traversals[ix].holds_back && self.family(m.traversals[ix].family()).table.len() < K {
+                if !m.traversals[ix].skips_bootstraps
+                    && self.family(m.traversals[ix].family()).table.len() < K
+                {
                     self.seed_bootstraps(m, ix);
                 }
             }
@@ -302,7 +152,7 @@ impl Core {
         let traversal = m.traversals[lead];
         let sibling = traversal.sibling.some();
         let publication = publication_id(m.publications, traversal.publication);
-        let swarm = Self::swarm_size(m.scrapes, m.traversals, lead);
+        let swarm = self.swarm_size(m.scrapes, m.traversals, lead);
         let report = LookupReport {
             publication,
             swarm,
@@ -328,7 +178,8 @@ impl Core {
                 .any(|ix| m.traversals[ix].items.check == Check::Spared);
             #[cfg(not(feature = "items"))]
             let is_spared = false;
-            self.on_republish_done(m, publication.ix, report.acknowledged, is_spared);
+            let (publication, acknowledged) = (publication.ix, report.acknowledged);
+            self.on_publications(m, Occasion::Ended { publication, acknowledged, is_spared });
         }
         Some((LookupId { ix: lead, generation: traversal.generation }, report))
     }
@@ -337,7 +188,7 @@ impl Core {
         let lead = Self::current(view.traversals, lookup)?;
         let traversal = &view.traversals[lead];
         let report = report(traversal, traversal.sibling.some().map(|ix| &view.traversals[ix]), self.now);
-        let swarm = Self::swarm_size(view.scrapes, view.traversals, lead);
+        let swarm = self.swarm_size(view.scrapes, view.traversals, lead);
         Some(LookupReport {
             publication: publication_id(view.publications, traversal.publication),
             swarm,
@@ -409,7 +260,8 @@ impl Core {
         let is_refresh =
             |traversal: &Traversal| traversal.goal.is_refresh() && traversal.phase.is_under_way();
         let refreshes = m.traversals.iter().filter(|slot| is_refresh(&slot.value)).count();
-        (free + refreshes + self.preemptible_traversals(m)).saturating_sub(self.reserved_traversals(m))
+        let reserved = self.publisher.map_or(0, |publisher| (publisher.reserved)(self, m));
+        (free + refreshes + self.preemptible_traversals(m)).saturating_sub(reserved)
     }
 
     /// Takes a free slot, or that of the longest-completed lookup unless it is one of `taken`. For the user,
@@ -439,7 +291,9 @@ impl Core {
                         self.traversals.list(m.traversals[ix].phase)?.remove(m.traversals, ix);
                         ix
                     }
-                    None if self.preempt_republish(m) => self.traversals.pool.alloc(m.traversals)?,
+                    None if self.publisher.is_some_and(|publisher| (publisher.preempt)(self, m)) => {
+                        self.traversals.pool.alloc(m.traversals)?
+                    }
                     None => return None,
                 }
             }
@@ -451,8 +305,7 @@ impl Core {
     /// Gives a traversal its first candidates: nodes of the table, and while those are few, restored nodes or
     /// else bootstrap hosts (L-06); and the stored peers as its first results.
     pub(in crate::node) fn seed(&mut self, m: &mut Memory<'_>, ix: Ix, options: &LookupOptions) {
-        let (family, target, goal) =
-            (m.traversals[ix].family(), m.traversals[ix].target, m.traversals[ix].goal);
+        let (family, goal) = (m.traversals[ix].family(), m.traversals[ix].goal);
         if let Some(only) = options.only {
             let TraversalMut { state: traversal, candidates, .. } = self.traversals.traversal(m, ix);
             traversal.add(candidates, None, only.into(), false);
@@ -465,13 +318,7 @@ impl Core {
         if table.len() < enough && table.restored() == 0 {
             self.seed_bootstraps(m, ix);
         } else if table.len() < K {
-            let restored = self.family(family).table_ref(m).closest_restored::<SEEDS>(&target);
-            let TraversalMut { state: traversal, candidates, .. } = self.traversals.traversal(m, ix);
-            traversal.holds_back = true;
-            for Contact { id, endpoint } in restored {
-                let id = Some(id).filter(|id| *id != NodeId::ZERO);
-                traversal.add(candidates, id, endpoint, false);
-            }
+            self.seed_restored(m, ix);
         }
         if goal.traits().search == SearchKind::Peers {
             self.add_own_peers(m, ix);
@@ -480,20 +327,41 @@ impl Core {
 
     /// Adds the closest nodes of the table; if few are live, bad ones follow as the last resort.
     fn seed_known(&self, m: &mut Memory<'_>, ix: Ix) {
-        let (family, target) = (m.traversals[ix].family(), m.traversals[ix].target);
-        let closest = |m: &Memory<'_>, filter| -> heapless::Vec<(Contact, Duration), SEEDS> {
-            let table = self.family(family).table_ref(m);
-            let closest = table.closest::<SEEDS>(&target, filter, self.now);
-            closest.into_iter().map(|entry| (entry.contact(), entry.rtt())).collect()
-        };
-        let live = closest(m, Filter::Live);
-        let bad = if live.len() < K { closest(m, Filter::Bad) } else { heapless::Vec::new() };
-        let TraversalMut { state: traversal, candidates, .. } = self.traversals.traversal(m, ix);
-        for (contact, rtt) in live {
-            traversal.add_known(candidates, contact.id, contact.endpoint, rtt);
+        if self.seed_closest(m, ix, Filter::Live) < K {
+            self.seed_closest(m, ix, Filter::Bad);
         }
-        for (contact, _) in bad {
-            traversal.add(candidates, Some(contact.id), contact.endpoint, true);
+    }
+
+    /// Adds the closest nodes of the table that pass a filter, and returns their number. Out of line, so that
+    /// its stack is used once.
+    #[inline(never)]
+    fn seed_closest(&self, m: &mut Memory<'_>, ix: Ix, filter: Filter) -> usize {
+        let (family, target) = (m.traversals[ix].family(), m.traversals[ix].target);
+        let mut closest = heapless::Vec::<(Contact, Duration), SEEDS>::new();
+        let entries = self.family(family).table_ref(m).closest::<SEEDS>(&target, filter, self.now);
+        closest.extend(entries.iter().map(|entry| (entry.contact(), entry.rtt())));
+        drop(entries);
+        let TraversalMut { state: traversal, candidates, .. } = self.traversals.traversal(m, ix);
+        for (contact, rtt) in &closest {
+            if filter == Filter::Bad {
+                traversal.add(candidates, Some(contact.id), contact.endpoint, true);
+            } else {
+                traversal.add_known(candidates, contact.id, contact.endpoint, *rtt);
+            }
+        }
+        closest.len()
+    }
+
+    /// Adds the closest restored nodes.
+    #[inline(never)]
+    fn seed_restored(&self, m: &mut Memory<'_>, ix: Ix) {
+        let (family, target) = (m.traversals[ix].family(), m.traversals[ix].target);
+        let restored = self.family(family).table_ref(m).closest_restored::<SEEDS>(&target);
+        let TraversalMut { state: traversal, candidates, .. } = self.traversals.traversal(m, ix);
+        traversal.skips_bootstraps = true;
+        for &Contact { id, endpoint } in &restored {
+            let id = Some(id).filter(|id| *id != NodeId::ZERO);
+            traversal.add(candidates, id, endpoint, false);
         }
     }
 
@@ -509,21 +377,10 @@ impl Core {
 
     /// Adds the bootstrap hosts after none of the restored nodes that a lookup started from has answered.
     fn ask_bootstraps_after_all(&mut self, m: &mut Memory<'_>, ix: Ix) {
-        m.traversals[ix].holds_back = false;
+        m.traversals[ix].skips_bootstraps = false;
         self.seed_known(m, ix);
         self.seed_bootstraps(m, ix);
         self.reschedule(m, ix);
-    }
-
-    /// Adds the peers stored at this node, which are found at once.
-    fn add_own_peers(&mut self, m: &mut Memory<'_>, ix: Ix) {
-        let (family, target) = (m.traversals[ix].family(), m.traversals[ix].target);
-        let mut peers = heapless::Vec::<Endpoint, 64>::new();
-        let stored = self.peers.peers_of(shared_peers(m), &target.into(), self.now).map(|peer| peer.endpoint);
-        peers.extend(stored.filter(|peer| peer.family() == family).take(64));
-        for peer in peers {
-            self.accept_peer(m, ix, peer);
-        }
     }
 
     /// Returns a remembered traversal whose tokens are valid for an announce or a put (T-08).
@@ -537,9 +394,9 @@ impl Core {
         let fits = |traversal: &Traversal| {
             traversal.target == target
                 && traversal.family() == family
-                && !traversal.alone
-                && traversal.serves(goal)
-                && self.now - traversal.asked < TOKEN_LIFE
+                && !traversal.single
+                && traversal.is_reusable_for(goal)
+                && self.now - traversal.tokens_requested < TOKEN_LIFE
         };
         let mut next = self.traversals.remembered.back();
         while let Some(ix) = next {
@@ -598,7 +455,7 @@ impl Core {
         let traversal = &m.traversals[ix];
         let empty = |traversal: &Traversal| traversal.len() == 0;
         traversal.phase.is_under_way()
-            && !traversal.alone
+            && !traversal.single
             && !traversal.goal.is_maintenance()
             && self.now < traversal.started + PARKED
             && empty(traversal)
@@ -606,7 +463,7 @@ impl Core {
     }
 
     pub(in crate::node) fn end(&mut self, m: &mut Memory<'_>, ix: Ix) {
-        self.learn_density(m, ix);
+        self.update_density(m, ix);
         m.traversals[ix].ended = self.now;
         self.traversals.set_phase(m, ix, Phase::Ended);
         let traversal = m.traversals[ix];
@@ -634,7 +491,7 @@ impl Core {
 /// The size of the network.
 impl Core {
     /// Learns the size of the network from how close an ended traversal came to its target.
-    fn learn_density(&mut self, m: &mut Memory<'_>, ix: Ix) {
+    fn update_density(&mut self, m: &mut Memory<'_>, ix: Ix) {
         let TraversalMut { state: traversal, candidates, .. } = self.traversals.traversal(m, ix);
         let Some(reach) = traversal.reach(candidates) else { return };
         let (family, goal) = (traversal.family(), traversal.goal);
@@ -647,14 +504,14 @@ impl Core {
                 // again.
                 let is_near = target.common_prefix_len(&state.id) + NEIGHBOUR_BITS
                     > state.table.relevant_depth() as u32;
-                if is_near { Aim::Neighbours } else { Aim::Elsewhere }
+                if is_near { Aim::Neighbours } else { Aim::Random }
             }
-            Cause::User => Aim::Users,
+            Cause::User => Aim::User,
         };
-        if aim != Aim::Users && state.has_grown_much() {
-            state.density.doubt();
+        if aim != Aim::User && state.has_grown_much() {
+            state.density.discount();
         }
-        state.density.learn(reach, aim);
+        state.density.update(reach, aim);
     }
 
     /// Extends a traversal that would end through the region around its target, if its results look odd.
@@ -667,12 +524,6 @@ impl Core {
     fn network_sizes(&self) -> [Option<NetworkSize>; 2] {
         Family::ALL.map(|family| self.family(family).density.size())
     }
-}
-
-/// Returns the `at`-th of `count` equal parts.
-fn part<T>(all: &mut [T], at: usize, count: usize) -> &mut [T] {
-    let len = all.len() / count;
-    &mut all[at * len..(at + 1) * len]
 }
 
 fn share<T>(all: &[T], at: usize, count: usize) -> &[T] {
@@ -709,7 +560,7 @@ fn report(lead: &Traversal, sibling: Option<&Traversal>, now: Instant) -> Lookup
         #[cfg(feature = "items")]
         copies: sum(|traversal| traversal.items.copies),
         duration: traversals().map(end).max().unwrap_or(now) - lead.started,
-        crowding: traversals().filter_map(Traversal::expected_within).map(chance).min(),
+        crowding: traversals().filter_map(Traversal::expected_within).map(crowding).min(),
         ..LookupReport::unstarted(lead.goal.traits().kind, lead.target)
     }
 }

@@ -10,30 +10,14 @@ use crate::lookup::{Goal, Traversal};
 use crate::node::api::config::BootstrapKind;
 use crate::node::api::error::{Limit, StartError};
 use crate::node::api::event::{LookupId, PackedEvent, PackedKind};
-use crate::node::core::{Core, FamilyState, SLOT_RETRY};
+use crate::node::core::{Core, FamilyState, Occasion, SLOT_RETRY};
+use crate::node::maintenance::joining::{Bootstrap, FEW_NODES, FIRST_RETRY, RETRY};
 use crate::node::maintenance::timers::Timer;
-#[cfg(feature = "items")]
-use crate::node::server::memory::ItemsMut;
-use crate::node::server::memory::PeersMut;
 use crate::node::storage::sealed::Memory;
 use crate::rpc::inflight::{Expiry, Purpose, Query, QueryResult};
 use crate::rpc::reputation::Blame;
 use crate::table::{Contact, Entry, InsertKind};
 use crate::wire::MethodKind;
-
-/// The number of nodes in the table below which the node bootstraps again (mldht: 30), and below which
-/// queries in the other family ask for nodes of this one (BEP 32).
-pub(in crate::node) const FEW_NODES: usize = 30;
-
-/// The first pause after a bootstrap that found no node; it doubles each time.
-const FIRST_RETRY: Duration = Duration::from_secs(5);
-
-/// The longest pause while no node is known, and the pause while few are.
-const RETRY: Duration = Duration::from_secs(4 * 60);
-
-/// The pause while the local system does not send, after `UNSENT_TRIES` tries at the first one.
-const UNSENT_RETRY: Duration = Duration::from_secs(15);
-const UNSENT_TRIES: u8 = 12;
 
 /// The time without any message, responses included, after which the local link counts as down.
 const SILENCE: Duration = Duration::from_secs(60);
@@ -43,79 +27,6 @@ const PROBE: Duration = Duration::from_secs(10);
 
 /// The number of stalls after which the abandonment of a query counts as a failure of the node.
 const PATIENCE: u32 = 4;
-
-/// The progress of a family in joining its DHT.
-#[derive(Clone, Copy, Debug, Default)]
-#[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
-pub(in crate::node) struct Bootstrap {
-    /// Whether a bootstrap or refresh lookup is in progress.
-    busy: bool,
-    /// Bootstraps in a row that found no node.
-    failures: u8,
-    /// The next bucket to fill after a bootstrap, from the node's own neighbourhood outwards.
-    fill: Option<u8>,
-    /// The earliest time of the next bootstrap.
-    next: Instant,
-    /// Whether the id has changed since the last bootstrap, so that no neighbours are known yet.
-    is_id_new: bool,
-    /// Whether a reason to rejoin has come up since the bootstrap in progress began.
-    again: bool,
-    /// Whether the local system has failed to send a query since the last datagram came in.
-    is_unsent: bool,
-    /// Whether the local system failed to send a query of the bootstrap in progress, or of the last one.
-    was_unsent: bool,
-    /// Whether a query could not be sent in any of its tries, and nothing has come in meanwhile: there is no
-    /// network.
-    is_cut_off: bool,
-    /// The most nodes that were in the table when a maintenance lookup ended: with no more, none were found
-    /// that could lead to others, and the buckets are not filled again.
-    filled: u16,
-}
-
-impl Bootstrap {
-    /// Records that the local system did not send a query. Returns whether nothing has come in since that
-    /// last happened.
-    pub(in crate::node) const fn note_unsent(&mut self) -> bool {
-        self.was_unsent = true;
-        core::mem::replace(&mut self.is_unsent, true)
-    }
-
-    /// Records that a query could not be sent in any of its tries. A bootstrap soon checks whether there is a
-    /// network.
-    pub(in crate::node) fn note_cut_off(&mut self, now: Instant) {
-        if !core::mem::replace(&mut self.is_cut_off, true) {
-            (self.failures, self.next) = (0, now + FIRST_RETRY);
-        }
-    }
-
-    /// Records that something came in. Returns whether a query was not sent before.
-    pub(in crate::node) const fn take_unsent(&mut self) -> bool {
-        self.is_cut_off = false;
-        core::mem::replace(&mut self.is_unsent, false)
-    }
-
-    /// Whether sending an unsent query again is pointless.
-    pub(in crate::node) const fn is_cut_off(&self) -> bool {
-        self.is_cut_off
-    }
-
-    /// Records the start of a maintenance lookup.
-    const fn begin(&mut self) {
-        (self.busy, self.again, self.was_unsent) = (true, false, false);
-    }
-
-    /// Returns the pause after a bootstrap that found no node.
-    fn pause(&mut self) -> Duration {
-        let failures = self.failures;
-        self.failures = failures.saturating_add(1);
-        match (self.was_unsent, failures) {
-            // A try costs nobody else anything.
-            (true, ..UNSENT_TRIES) => FIRST_RETRY,
-            (true, _) => UNSENT_RETRY,
-            (false, _) => (FIRST_RETRY * (1 << failures.min(6))).min(RETRY),
-        }
-    }
-}
 
 impl Core {
     pub(in crate::node) fn handle_timeout(&mut self, m: &mut Memory<'_>, now: Instant) {
@@ -136,16 +47,7 @@ impl Core {
             self.renew_own(m);
         }
         if self.timers.fired(Timer::Sweep, now) {
-            if self.peers.next_sweep().is_some_and(|at| at <= now) {
-                let PeersMut { head, mut slots, .. } = self.peers_mut(m);
-                head.sweep(&mut slots, now);
-            }
-            #[cfg(feature = "items")]
-            {
-                let ItemsMut { head, mut slots, .. } = self.items_mut(m);
-                head.expire(&mut slots, now);
-            }
-            self.schedule_sweep(m);
+            self.sweep(m);
         }
         if self.timers.fired(Timer::Parked, now) {
             self.end_parked(m);
@@ -157,7 +59,7 @@ impl Core {
             }
         }
         if self.timers.fired(Timer::Republish, now) {
-            self.start_republishes(m);
+            self.on_publications(m, Occasion::Due);
         }
     }
 
@@ -166,7 +68,7 @@ impl Core {
     pub(in crate::node) fn make_room(&mut self, m: &mut Memory<'_>) {
         if self.traversals.has_ready()
             && self.inflight.is_full(m.queries)
-            && let Some(query) = self.inflight.give_up(m.queries)
+            && let Some(query) = self.inflight.abort_stalled(m.queries)
         {
             self.stats.timed_out += 1;
             self.on_failed(m, &query, QueryResult::TimedOut);
@@ -290,7 +192,7 @@ impl Core {
                     self.rejoin(family);
                 }
             }
-            self.resume_republishes(m);
+            self.on_publications(m, Occasion::Up);
         }
     }
 
@@ -320,7 +222,7 @@ impl Core {
             return table.ping_lost(contact, now);
         }
         let was_empty = table.head.is_empty();
-        let outcome = table.on_reply(contact, rtt, now);
+        let outcome = table.on_response(contact, rtt, now);
         self.notify_outcome(m, contact, outcome);
         let state = self.family_mut(family);
         if outcome.kind == InsertKind::Added && is_router {
@@ -358,7 +260,7 @@ impl Core {
         } else {
             let is_conclusive = self.is_conclusive(query, outcome);
             let contact = query.id.map(|id| Contact { id, endpoint: query.to });
-            let blame = self.reputations.failed(m.reputations, query.to, query.sent, is_conclusive);
+            let blame = self.reputations.on_failure(m.reputations, query.to, query.sent, is_conclusive);
             let mut table = self.family_mut(family).table_mut(m);
             match (blame, contact) {
                 (Blame::Failed, Some(contact)) if table.is_alive_yet_failing(contact, now) => {
@@ -368,11 +270,11 @@ impl Core {
                     table.restored_failed(query.to);
                     self.fail_in_table(m, query);
                 }
-                (Blame::Doubt, Some(contact)) if !query.is_repeat => table.doubt(contact, now),
+                (Blame::Suspect, Some(contact)) if !query.is_repeat => table.suspect(contact, now),
                 (Blame::Nothing, Some(contact)) if query.purpose == Purpose::Check => {
                     table.ping_lost(contact, now);
                 }
-                (Blame::Doubt | Blame::Nothing, _) => {}
+                (Blame::Suspect | Blame::Nothing, _) => {}
             }
         }
         self.on_search_failed(m, query, outcome);
@@ -385,7 +287,7 @@ impl Core {
         let is_known_to_all =
             matches!(query.method, MethodKind::Ping | MethodKind::FindNode | MethodKind::GetPeers);
         let is_early = outcome == QueryResult::TimedOut
-            && query.is_given_up(self.now)
+            && query.is_aborted(self.now)
             && self.now - query.sent < self.rtt.stall() * PATIENCE;
         !query.is_repeat && (is_known_to_all || outcome == QueryResult::Unreachable) && !is_early
     }
@@ -440,24 +342,13 @@ impl Core {
                 if !core::mem::replace(&mut state.ready, true) {
                     let kind = if family == Family::V4 { PackedKind::ReadyV4 } else { PackedKind::ReadyV6 };
                     self.notify(m, PackedEvent { kind, ..PackedEvent::EMPTY });
-                    self.resume_republishes(m);
+                    self.on_publications(m, Occasion::Up);
                 }
             }
         }
         let state = self.family_mut(family);
         state.bootstrap.filled = state.bootstrap.filled.max(state.table.len() as u16);
         self.schedule_maintenance(family);
-    }
-
-    pub(in crate::node) fn schedule_sweep(&mut self, m: &Memory<'_>) {
-        let peers = self.peers.next_sweep();
-        #[cfg(feature = "items")]
-        let items = self.items.next_expiry(m.items, self.now);
-        #[cfg(not(feature = "items"))]
-        let (items, _) = (None, m);
-        if let Some(at) = [peers, items].into_iter().flatten().min() {
-            self.timers.set(Timer::Sweep, at);
-        }
     }
 
     pub(in crate::node) fn wake_bootstrap(&mut self, family: Family, now: Instant) {

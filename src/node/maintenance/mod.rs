@@ -3,11 +3,13 @@
 //! - `address`: the external address and the id that follows from it
 //! - `announcer`: announces and items that are republished until they are stopped
 //! - `bootstrap`: joining, bucket refresh, token rotation, expiry
+//! - `joining`: how far a family has come in joining its DHT
 //! - `lifecycle`: sleep, other networks, disabling and enabling
 //! - `timers`: the deadlines of maintenance
 
 mod address;
 pub(in crate::node) mod announcer;
-pub(in crate::node) mod bootstrap;
+mod bootstrap;
+pub(in crate::node) mod joining;
 mod lifecycle;
 pub(in crate::node) mod timers;

@@ -1,11 +1,11 @@
 //! Invariants of a node that hold at any time, checked by the simulator and before a checkpoint is restored.
 
 use crate::base::addr::Family;
+use crate::node::Node;
 use crate::node::api::stats::Drops;
 use crate::node::core::Core;
-use crate::node::server::memory::peer_view;
+use crate::node::server::pending::Reply;
 use crate::node::storage::Storage;
-use crate::node::{Node, Reply};
 
 impl<S: Storage> Node<S> {
     /// Returns the name of the first violated invariant: slots that are neither free nor in use, or counts
@@ -26,7 +26,7 @@ impl<S: Storage> Node<S> {
             ),
             ("publications", core.republisher.is_consistent(view.publications)),
             ("scrapes", Core::scrapes_are_consistent(view)),
-            ("peers", core.peers.is_consistent(peer_view(view))),
+            ("peers", core.peers.is_consistent(view.peers())),
             ("voters", core.has_room_for_voters(view.voters.len())),
             ("datagrams received", core.has_counted_arrivals()),
             ("queries received", core.has_counted_answers()),

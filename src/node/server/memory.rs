@@ -2,10 +2,13 @@
 
 use crate::base::rng::Rng;
 use crate::node::core::Core;
-use crate::node::storage::sealed::{Memory, View};
+use crate::node::maintenance::timers::Timer;
+use crate::node::storage::sealed::Memory;
+#[cfg(feature = "items")]
+use crate::node::storage::sealed::View;
 #[cfg(feature = "items")]
 use crate::store::items::{ItemSlots, ItemStore, ItemView};
-use crate::store::peers::{PeerSlots, PeerSlotsMut, PeerStore};
+use crate::store::peers::{PeerSlotsMut, PeerStore};
 
 /// The peer store and its memory, and the generator that decides which peers are evicted.
 pub(in crate::node) struct PeersMut<'a> {
@@ -29,6 +32,35 @@ impl Core {
     }
 }
 
+/// Expiry.
+impl Core {
+    /// Removes what has expired from the stores.
+    pub(super) fn sweep_stores(&mut self, m: &mut Memory<'_>) {
+        let now = self.now;
+        if self.peers.next_sweep().is_some_and(|at| at <= now) {
+            let PeersMut { head, mut slots, .. } = self.peers_mut(m);
+            head.sweep(&mut slots, now);
+        }
+        #[cfg(feature = "items")]
+        {
+            let ItemsMut { head, mut slots, .. } = self.items_mut(m);
+            head.expire(&mut slots, now);
+        }
+        self.schedule_sweep(m);
+    }
+
+    pub(super) fn schedule_sweep(&mut self, m: &Memory<'_>) {
+        let peers = self.peers.next_sweep();
+        #[cfg(feature = "items")]
+        let items = self.items.next_expiry(m.items, self.now);
+        #[cfg(not(feature = "items"))]
+        let (items, _) = (None, m);
+        if let Some(at) = [peers, items].into_iter().flatten().min() {
+            self.timers.set(Timer::Sweep, at);
+        }
+    }
+}
+
 /// One secret serves both stores: it only decides where entries are placed.
 #[cfg(feature = "items")]
 impl Core {
@@ -44,13 +76,4 @@ impl Core {
     pub(in crate::node) const fn item_view<'a>(&self, view: View<'a>) -> ItemView<'a> {
         ItemView { records: view.items, chunks: view.item_chunks, key: self.peers.key() }
     }
-}
-
-/// Returns the memory of the peer store, to read.
-pub(in crate::node) const fn shared_peers<'a>(m: &'a Memory<'_>) -> PeerSlots<'a> {
-    PeerSlots { swarms: m.swarms, v4: m.peers_v4, v6: m.peers_v6 }
-}
-
-pub(in crate::node) const fn peer_view(view: View<'_>) -> PeerSlots<'_> {
-    PeerSlots { swarms: view.swarms, v4: view.peers_v4, v6: view.peers_v6 }
 }

@@ -5,19 +5,18 @@
 
 use crate::base::addr::{Endpoint, Family};
 use crate::base::id::{ID_LEN, InfoHash, K, NodeId};
-use crate::guard::sources::Asked;
+use crate::guard::sources::{Request, Sent};
 use crate::node::api::config::MAX_DATAGRAM;
 use crate::node::api::event::Transmit;
 use crate::node::core::Core;
-use crate::node::local::LocalIx;
-use crate::node::server::memory::shared_peers;
-use crate::node::server::query::Asker;
+use crate::node::local::{self, LocalIx};
+use crate::node::server::pending::{Answer, Asker, Reply};
 use crate::node::storage::sealed::Memory;
-use crate::store::peers::{MAX_SAMPLE_INTERVAL, PeerStore};
+use crate::store::peers::{MAX_SAMPLE_INTERVAL, PeerQuery, PeerStore};
 use crate::table::{Entry, Filter};
 use crate::wire::{
-    Body, CompactNodes, ErrorCode, ErrorReply, FILTER_LEN, MAX_TRANSACTION_LEN, Message, MethodKind,
-    NODE4_LEN, NODE6_LEN, PEER4_LEN, PEER6_LEN, Response, Values, Want,
+    Body, CompactNodes, ErrorReply, FILTER_LEN, Message, NODE4_LEN, NODE6_LEN, PEER4_LEN, PEER6_LEN,
+    Response, Values, Want,
 };
 
 /// The largest datagram that carries no stored value (BEP 32).
@@ -47,104 +46,10 @@ const SOME_LEN: usize = VALUES_LEN + SOME_PEERS * (PEER6_LEN + 3);
 /// The nodes that stay where they make room for peers or infohashes.
 const FEWEST_NODES: usize = 2;
 
-/// A response that waits to be polled.
-#[derive(Clone, Copy, Debug)]
-#[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
-pub(crate) struct Reply {
-    to: Endpoint,
-    /// The local address that was queried.
-    local: LocalIx,
-    transaction: [u8; MAX_TRANSACTION_LEN],
-    transaction_len: u8,
-    method: MethodKind,
-    /// Whether the querying node is known to receive what is sent to it.
-    verified: bool,
-    query_len: u16,
-    answer: Answer,
-}
-
-/// The kind of a response. A tag comes first, so that the first variant can be all zero.
-#[repr(u8)]
-#[derive(Clone, Copy, Debug)]
-#[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
-pub(in crate::node) enum Answer {
-    /// Nothing but the id.
-    Pong,
-    /// Nodes close to a target.
-    Nodes {
-        target: NodeId,
-        want: Want,
-    },
-    /// A token, nodes, and the peers of a torrent or their filters.
-    Peers {
-        infohash: InfoHash,
-        want: Want,
-        noseed: bool,
-        scrape: bool,
-    },
-    /// A token, nodes, and the item, if there is one; with its value if it is newer than this.
-    Item {
-        target: NodeId,
-        want: Want,
-        #[cfg_attr(not(feature = "items"), allow(dead_code, reason = "there is never one"))]
-        newer_than: Option<i64>,
-    },
-    /// Nodes, and a sample of the infohashes that have peers.
-    Samples {
-        target: NodeId,
-        want: Want,
-    },
-    Error {
-        code: ErrorCode,
-        reason: Reason,
-    },
-}
-
-/// A response that has been written.
-struct Written {
-    len: usize,
-    /// Whether it holds the value of an item.
-    has_item: bool,
-}
-
 /// Memory for the nodes of a response.
 struct NodeLists {
     v4: [[u8; NODE4_LEN]; K],
     v6: [[u8; NODE6_LEN]; K],
-}
-
-impl Reply {
-    pub(crate) const EMPTY: Self = Self {
-        to: Endpoint::ZERO,
-        local: LocalIx::NONE,
-        transaction: [0; MAX_TRANSACTION_LEN],
-        transaction_len: 0,
-        method: MethodKind::Ping,
-        verified: false,
-        query_len: 0,
-        answer: Answer::Pong,
-    };
-
-    #[cfg(any(feature = "checkpoint", feature = "sim"))]
-    pub(in crate::node) const fn is_consistent(&self) -> bool {
-        self.transaction_len as usize <= MAX_TRANSACTION_LEN
-            && self.local.is_consistent()
-            && !matches!(self.answer, Answer::Error { reason: Reason { len, .. }, .. } if len as usize > Reason::MAX)
-    }
-
-    pub(in crate::node) const fn local(&self) -> LocalIx {
-        self.local
-    }
-
-    fn transaction(&self) -> &[u8] {
-        &self.transaction[..usize::from(self.transaction_len)]
-    }
-}
-
-impl Answer {
-    pub(in crate::node) fn error((code, reason): (ErrorCode, &str)) -> Self {
-        Self::Error { code, reason: Reason::new(reason) }
-    }
 }
 
 impl Core {
@@ -156,7 +61,10 @@ impl Core {
         answer: Answer,
     ) {
         let &Asker { from, local, transaction, method, len } = asker;
-        let local = local.map_or(LocalIx::NONE, |local| self.intern(m, from.family(), local));
+        let local = local.map_or(LocalIx::NONE, |local| {
+            let used = || self.replies.iter(m.replies).fold(0, |used, reply| used | reply.local.bit());
+            local::intern(m.locals, used, from.family(), local)
+        });
         let (place, lost) = self.replies.push_place(m.replies);
         self.stats.dropped.overflow += lost;
         if let Some(place) = place {
@@ -169,7 +77,7 @@ impl Core {
     }
 
     /// Makes the datagram of a response, unless it would amplify traffic.
-    pub(in crate::node) fn emit_reply(
+    pub(super) fn emit_reply(
         &mut self,
         m: &mut Memory<'_>,
         reply: &Reply,
@@ -186,20 +94,24 @@ impl Core {
             return None;
         }
         let for_item = matches!(reply.answer, Answer::Item { .. });
-        let asked =
-            Asked { by: reply.to, len: usize::from(reply.query_len), is_verified: reply.verified, for_item };
+        let request = Request {
+            by: reply.to,
+            len: usize::from(reply.query_len),
+            is_verified: reply.verified,
+            for_item,
+        };
         let most = match family {
             _ if !for_item => MAX_REPLY,
             Family::V4 => MAX_DATAGRAM,
             Family::V6 => MAX_DATAGRAM_V6,
         };
-        let budget = self.sources.most(m.subnets, m.shares, &asked, self.now).min(most);
-        let Some(Written { len, has_item }) = self.emit_answer(m, reply, &mut buf[..budget]) else {
+        let budget = self.sources.max_len(m.subnets, m.shares, &request, self.now).min(most);
+        let Some(sent) = self.emit_answer(m, reply, &mut buf[..budget]) else {
             self.stats.dropped.budget += 1;
             return None;
         };
-        self.sources.count(m.subnets, m.shares, &asked, (len, has_item), self.now);
-        let sent = match reply.answer {
+        self.sources.count(m.subnets, m.shares, &request, sent, self.now);
+        let counts = match reply.answer {
             Answer::Error { .. } => &mut self.stats.errors_out,
             Answer::Pong
             | Answer::Nodes { .. }
@@ -207,11 +119,11 @@ impl Core {
             | Answer::Item { .. }
             | Answer::Samples { .. } => &mut self.stats.responses_out,
         };
-        sent.count(reply.method);
-        Some(Transmit { destination: reply.to.into(), source: reply.local.address(m.locals), size: len })
+        counts.count(reply.method);
+        Some(Transmit { destination: reply.to.into(), source: reply.local.address(m.locals), size: sent.len })
     }
 
-    fn emit_answer(&mut self, m: &mut Memory<'_>, reply: &Reply, buf: &mut [u8]) -> Option<Written> {
+    fn emit_answer(&mut self, m: &mut Memory<'_>, reply: &Reply, buf: &mut [u8]) -> Option<Sent> {
         let len = match reply.answer {
             Answer::Pong => {
                 let id = self.family(reply.to.family()).id;
@@ -229,7 +141,7 @@ impl Core {
                 return self.emit_item(m, reply, target, want, newer_than, buf);
             }
         };
-        Some(Written { len: len?, has_item: false })
+        Some(Sent { len: len?, has_item: false })
     }
 
     fn envelope<'a>(&'a self, reply: &'a Reply, body: Body<'a>) -> Message<'a> {
@@ -270,7 +182,7 @@ impl Core {
         (noseed, scrape): (bool, bool),
         buf: &mut [u8],
     ) -> Option<usize> {
-        let (family, slots) = (reply.to.family(), shared_peers(m));
+        let (family, slots) = (reply.to.family(), m.peers());
         let mut filters = None;
         // Making filters visits every peer: not for a response that they do not fit into.
         if scrape && buf.len() > 2 * FILTER_LEN {
@@ -296,7 +208,8 @@ impl Core {
         let room = (buf.len() - len).saturating_sub(VALUES_LEN) / (peer_len + prefix_len);
         let mut peers = [0; MAX_REPLY];
         let out = &mut peers[..room * peer_len];
-        let mut count = self.peers.sample(slots, infohash, family, noseed, self.now, &mut self.rng, out);
+        let query = PeerQuery { infohash, family, noseed };
+        let mut count = self.peers.sample(slots, query, self.now, &mut self.rng, out);
         if self.peers.has_own(family) {
             let own = self.family(family).external.presumed();
             count = PeerStore::fill_in(family, own, &mut out[..count * peer_len]);
@@ -317,7 +230,7 @@ impl Core {
         #[cfg_attr(not(feature = "items"), expect(unused_variables, reason = "there is never one"))]
         newer_than: Option<i64>,
         buf: &mut [u8],
-    ) -> Option<Written> {
+    ) -> Option<Sent> {
         let token = self.tokens.issue(reply.to, target.as_bytes());
         let want = wanted(want, reply.to.family());
         let mut lists = NodeLists::EMPTY;
@@ -336,7 +249,7 @@ impl Core {
         }
         self.fit(reply, &mut response, buf.len(), &|| 0)?;
         let len = self.envelope(reply, Body::Response(response)).emit(buf)?;
-        Some(Written { len, has_item: response.value.is_some() })
+        Some(Sent { len, has_item: response.value.is_some() })
     }
 
     #[inline(never)]
@@ -449,34 +362,6 @@ impl Core {
 
 impl NodeLists {
     const EMPTY: Self = Self { v4: [[0; NODE4_LEN]; K], v6: [[0; NODE6_LEN]; K] };
-}
-
-/// The text of an error, as bytes of its own: a waiting response refers to nothing.
-#[derive(Clone, Copy, Debug)]
-#[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
-pub(in crate::node) struct Reason {
-    len: u8,
-    text: [u8; Self::MAX],
-}
-
-impl Reason {
-    /// Longer than any reason of this crate.
-    const MAX: usize = 31;
-    const NONE: Self = Self { len: 0, text: [0; Self::MAX] };
-
-    fn new(text: &str) -> Self {
-        debug_assert!(text.len() <= Self::MAX);
-        let mut reason = Self::NONE;
-        for (to, from) in reason.text.iter_mut().zip(text.bytes()) {
-            *to = from;
-            reason.len += 1;
-        }
-        reason
-    }
-
-    fn as_bytes(&self) -> &[u8] {
-        &self.text[..usize::from(self.len)]
-    }
 }
 
 /// Returns the families to list nodes of: those that a query names, or else its own.

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::base::rng::Rng;
+use crate::table::entry::QUESTIONABLE;
 
 /// One call of the table, with small numbers so that ids and addresses collide often.
 #[derive(Clone, Debug)]
@@ -58,7 +59,7 @@ proptest! {
                 10 => { in_flight.extend(world.next_ping()); 0 }
                 11 => {
                     let (table, mut slots, now) = world.slots();
-                    table.restore(&mut slots, contact, None, [Duration::ZERO; 2], now);
+                    table.restore(&mut slots, contact, None, Ages::default(), now);
                     0
                 }
                 12 => {

@@ -1,5 +1,5 @@
-//! `dht demo`: a whole DHT on this host. Of many nodes on loopback sockets one announces a torrent, and
-//! another finds the peer.
+//! `dht demo`: runs a whole DHT of many nodes on loopback sockets. One node announces a torrent, and another
+//! finds the peer.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ use crate::session::Deadline;
 const INFOHASH: InfoHash = InfoHash::from_bytes(*b"dht-proto demo swarm");
 const PORT: u16 = 6881;
 
-/// How long the nodes may take to join.
+/// The time that the nodes have to join.
 const JOIN: Duration = Duration::from_secs(8);
 
 /// Run a whole DHT on this host: one node announces a torrent, another finds the peer
@@ -57,16 +57,16 @@ pub(super) fn run(args: &Args, output: &Output) -> Result<(), Failure> {
         Err(error) => say(format!("the announce failed: {error}"))?,
     }
 
-    let sought = Instant::now();
+    let begun = Instant::now();
     let peer = SocketAddr::from((Ipv4Addr::LOCALHOST, PORT));
-    let mut search = seeker.get_peers(INFOHASH);
-    while let Ok(Some(found)) = search.recv_timeout(deadline.left()) {
+    let mut lookup = seeker.get_peers(INFOHASH);
+    while let Ok(Some(found)) = lookup.recv_timeout(deadline.left()) {
         if found == peer {
             output.set_found();
-            say(format!("another node found the peer {found} after {:.1} ms", millis(sought.elapsed())))?;
+            say(format!("another node found the peer {found} after {:.1} ms", millis(begun.elapsed())))?;
         }
     }
-    if let Some(Ok(outcome)) = search.outcome() {
+    if let Some(Ok(outcome)) = lookup.outcome() {
         let report = outcome.report;
         say(format!(
             "the lookup has ended: {} queried, {} answered, {:.1} ms",

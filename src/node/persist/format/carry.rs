@@ -3,9 +3,13 @@
 
 use alloc::vec::Vec;
 
+use super::State;
+use super::own::{Head, Source, write};
 #[cfg(feature = "items")]
-use super::SavedItem;
-use super::{Family, Head, NodeId, SavedAnnounce, SavedNode, Source, State, write};
+use super::saved::SavedItem;
+use super::saved::{SavedAnnounce, SavedNode};
+use crate::base::addr::Family;
+use crate::base::id::NodeId;
 
 /// Keys near the beginning of every state: those of this crate, the ids of this crate and of Transmission,
 /// and those of libtorrent.
@@ -83,8 +87,12 @@ struct Carried<'a> {
 
 impl Source for Carried<'_> {
     fn head(&self) -> Head {
-        let ids = self.state.ids.map(|id| id.unwrap_or(NodeId::ZERO));
-        Head { ids, sizes: self.state.sizes, saved_at: self.state.saved_at.unwrap_or_default() }
+        let ids = self.state.contents.ids.map(|id| id.unwrap_or(NodeId::ZERO));
+        Head {
+            ids,
+            sizes: self.state.contents.sizes,
+            saved_at: self.state.contents.saved_at.unwrap_or_default(),
+        }
     }
 
     fn announces(&self) -> impl Iterator<Item = SavedAnnounce> {

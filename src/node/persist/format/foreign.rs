@@ -7,7 +7,9 @@
 //! - Transmission, and other clients with the same library: `id`, and `nodes` and `nodes6` as strings of
 //!   compact endpoints, end to end.
 
-use super::{Dictionary, List, MAX_TOKENS, State, StateError, id, value};
+use super::contents::{Contents, List};
+use super::encoding::{Dictionary, MAX_TOKENS, id, value};
+use super::saved::StateError;
 use crate::base::addr::Family;
 use crate::base::id::{ID_LEN, NodeId};
 use crate::wire::{Reader, Value};
@@ -16,25 +18,25 @@ use crate::wire::{Reader, Value};
 pub(super) const LIBTORRENT: &[u8] = b"dht state";
 
 /// Reads a dictionary of either kind.
-pub(super) fn read(bytes: &[u8]) -> Result<State<'_>, StateError> {
+pub(super) fn read(bytes: &[u8]) -> Result<Contents<'_>, StateError> {
     let mut reader = Reader::with_tokens(bytes, MAX_TOKENS);
     let mut keys = Dictionary::enter(&mut reader)?.ok_or(StateError::Unknown)?;
-    let mut state = State::default();
+    let mut contents = Contents::default();
     let mut is_state = false;
     while let Some((key, raw)) = keys.next()? {
         match key {
-            b"id" => state.ids = [id(raw); 2],
-            b"node-id" => read_ids(&mut state.ids, raw),
-            b"node-id6" => state.ids[Family::V6.index()] = id(raw),
-            b"nodes" => state.lists[Family::V4.index()] = list(raw),
-            b"nodes6" => state.lists[Family::V6.index()] = list(raw),
+            b"id" => contents.ids = [id(raw); 2],
+            b"node-id" => read_ids(&mut contents.ids, raw),
+            b"node-id6" => contents.ids[Family::V6.index()] = id(raw),
+            b"nodes" => contents.lists[Family::V4.index()] = list(raw),
+            b"nodes6" => contents.lists[Family::V6.index()] = list(raw),
             // A torrent may name nodes as well (BEP 5).
             b"info" => return Err(StateError::Unknown),
             _ => continue,
         }
         is_state = true;
     }
-    if is_state { Ok(state) } else { Err(StateError::Unknown) }
+    if is_state { Ok(contents) } else { Err(StateError::Unknown) }
 }
 
 /// Reads the ids of a libtorrent state, the first of each family.

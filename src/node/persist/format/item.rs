@@ -2,8 +2,8 @@
 
 use core::time::Duration;
 
-use super::SavedItem;
-use super::own::put_secs;
+use super::encoding::put_secs;
+use super::saved::SavedItem;
 use crate::store::items::{Item, PublicKey};
 use crate::wire::Sink;
 

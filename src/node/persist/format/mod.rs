@@ -1,35 +1,38 @@
 //! Snapshots as bytes: the ids of a node, the nodes of both tables, and the publications.
 //!
-//! `own` is the format that [`Node::snapshot`](crate::Node::snapshot) writes, `foreign` reads those of
-//! libtorrent and Transmission. All are bencoded dictionaries whose unknown keys are ignored.
+//! - `carry`: publications that the adapters add to a snapshot
+//! - `contents`: the parts of a state, as encoded
+//! - `encoding`: what all formats have in common
+//! - `foreign`: the formats of libtorrent and Transmission
+//! - `item`: records of published items
+//! - `own`: the format that [`Node::snapshot`](crate::Node::snapshot) writes
+//! - `saved`: entries of a state, what restoring it gave, and errors
+//!
+//! All formats are bencoded dictionaries whose unknown keys are ignored.
 
 #[cfg(any(feature = "net", feature = "smol", feature = "tokio"))]
 mod carry;
+mod contents;
+mod encoding;
 mod foreign;
 #[cfg(feature = "items")]
 mod item;
 mod own;
-
-use core::net::SocketAddr;
-use core::time::Duration;
-
-use thiserror::Error;
+mod saved;
 
 #[cfg(any(feature = "net", feature = "smol", feature = "tokio"))]
 pub(crate) use carry::{Unclaimed, add_unclaimed, resembles_state};
 pub(crate) use own::{Head, Source, write};
-
-use crate::base::addr::{AddressPolicy, Endpoint, Family};
-use crate::base::id::{InfoHash, NodeId};
-use crate::lookup::Announce;
-use crate::lookup::density::NetworkSize;
 #[cfg(feature = "items")]
-use crate::store::items::Item;
-use crate::wire::{Malformed, PEER4_LEN, PEER6_LEN, Reader, Value};
+pub use saved::SavedItem;
+pub use saved::{BufferTooShort, Restored, SavedAnnounce, SavedNode, StateError};
 
-/// The most strings, integers and containers in a state, which bounds the work: some hundred times as many as
-/// the tables of any client.
-const MAX_TOKENS: u32 = 200_000;
+use self::contents::{Contents, List};
+use self::encoding::{Dictionary, MAX_TOKENS, compact, take};
+use crate::base::addr::{AddressPolicy, Family};
+use crate::base::id::NodeId;
+use crate::lookup::density::NetworkSize;
+use crate::wire::{PEER4_LEN, PEER6_LEN, Reader};
 
 /// A parsed state, from [`Node::snapshot_into`](crate::Node::snapshot_into), or from a file of libtorrent
 /// (its session parameters or DHT state) or Transmission (`dht.dat`).
@@ -57,99 +60,7 @@ const MAX_TOKENS: u32 = 200_000;
 /// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct State<'a> {
-    ids: [Option<NodeId>; 2],
-    sizes: [Option<NetworkSize>; 2],
-    saved_at: Option<u64>,
-    /// The nodes of each family.
-    lists: [List<'a>; 2],
-    /// Announcements, as records of this crate's format.
-    announces: &'a [u8],
-    #[cfg(feature = "items")]
-    items: &'a [u8],
-}
-
-/// A node of a [`State`], which was alive once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct SavedNode {
-    /// The id; `None` if only the address was saved.
-    pub id: Option<NodeId>,
-    /// The address of the node.
-    pub addr: SocketAddr,
-    /// The time since the node was last heard from when the state was saved, to the second.
-    pub silent: Duration,
-    /// The time for which the node had been known when the state was saved, to the second.
-    pub known: Duration,
-    /// The round-trip time, to the millisecond; `None` if unknown.
-    pub rtt: Option<Duration>,
-}
-
-/// An announcement of a [`State`], started by [`start_announcing`](crate::Node::start_announcing).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct SavedAnnounce {
-    /// The torrent that was announced.
-    pub infohash: InfoHash,
-    /// The announced peer.
-    pub announce: Announce,
-    /// The number of nodes that confirmed the last republish, at most 255; 0 if there was none, or it failed.
-    pub acknowledged: u32,
-    /// The time since the end of the last republish when the state was saved, to the second; zero if there
-    /// was none.
-    pub age: Duration,
-}
-
-/// An item of a [`State`], published by [`start_publishing`](crate::Node::start_publishing).
-#[cfg(feature = "items")]
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct SavedItem {
-    /// The item. Its signature has been checked, like that of any other.
-    pub item: Item,
-    /// The number of nodes that confirmed the last republish, at most 255; 0 if there was none, or it failed
-    /// or stored nothing.
-    pub acknowledged: u32,
-    /// The time since the end of the last republish when the state was saved, to the second; zero if there
-    /// was none.
-    pub age: Duration,
-}
-
-/// The result of [`Node::restore`](crate::Node::restore).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Restored {
-    /// Nodes that will be pinged.
-    pub nodes: usize,
-    /// Announcements that were resumed.
-    pub announces: usize,
-    /// Published items that were resumed; 0 without the feature `items`.
-    pub items: usize,
-    /// Entries of the state that were skipped: invalid, known already, refused by the address policy, or too
-    /// many.
-    pub skipped: usize,
-}
-
-/// Why bytes are not a saved state.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[non_exhaustive]
-pub enum StateError {
-    /// The bytes are not one whole bencoded dictionary: truncated, damaged, or something else.
-    #[error("truncated, damaged, or no saved state at all")]
-    Malformed,
-    /// The checksum does not match.
-    #[error("damaged: the checksum does not fit")]
-    Checksum,
-    /// The bytes are a bencoded dictionary, but of no known format.
-    #[error("not a saved state of a known format")]
-    Unknown,
-}
-
-/// The error for a buffer that is too short for a snapshot.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
-#[error("the snapshot takes {needed} bytes")]
-pub struct BufferTooShort {
-    /// The length in bytes that the snapshot needs at this moment.
-    pub needed: usize,
+    contents: Contents<'a>,
 }
 
 impl<'a> State<'a> {
@@ -160,12 +71,12 @@ impl<'a> State<'a> {
     /// [`StateError`]; the caller then starts without a state.
     pub fn parse(bytes: &'a [u8]) -> Result<Self, StateError> {
         let mut reader = Reader::with_tokens(bytes, MAX_TOKENS);
-        let mut state = Err(StateError::Unknown);
+        let mut contents = Err(StateError::Unknown);
         let mut keys = Dictionary::enter(&mut reader)?.ok_or(StateError::Malformed)?;
         while let Some((key, raw)) = keys.next()? {
             match key {
-                own::KEY => state = own::read(bytes),
-                foreign::LIBTORRENT => state = foreign::read(raw),
+                own::KEY => contents = own::read(bytes),
+                foreign::LIBTORRENT => contents = foreign::read(raw),
                 _ => {}
             }
         }
@@ -173,23 +84,26 @@ impl<'a> State<'a> {
         if !reader.rest().is_empty() {
             return Err(StateError::Malformed);
         }
-        if state == Err(StateError::Unknown) { foreign::read(bytes) } else { state }
+        if matches!(contents, Err(StateError::Unknown)) {
+            contents = foreign::read(bytes);
+        }
+        Ok(Self { contents: contents? })
     }
 
     /// Returns the node's id in the DHT of this family, if it was saved; never the zero id.
     pub const fn id(&self, family: Family) -> Option<NodeId> {
-        self.ids[family.index()]
+        self.contents.ids[family.index()]
     }
 
     /// Returns the number of nodes in the DHT of this family, if it was known; other formats do not have it.
     pub const fn network_size(&self, family: Family) -> Option<NetworkSize> {
-        self.sizes[family.index()]
+        self.contents.sizes[family.index()]
     }
 
     /// Returns the `saved_at` passed to [`Node::snapshot_into`](crate::Node::snapshot_into); `None` for other
     /// formats.
     pub const fn saved_at(&self) -> Option<u64> {
-        self.saved_at
+        self.contents.saved_at
     }
 
     /// Returns the nodes; those of this crate's format come best first. Their addresses are unicast, but may
@@ -207,7 +121,7 @@ impl<'a> State<'a> {
     /// [`Node::restore_announce`](crate::Node::restore_announce).
     #[must_use]
     pub const fn without_announces(mut self) -> Self {
-        self.announces = &[];
+        self.contents.announces = &[];
         self
     }
 
@@ -222,7 +136,7 @@ impl<'a> State<'a> {
     #[cfg(feature = "items")]
     #[must_use]
     pub const fn without_items(mut self) -> Self {
-        self.items = &[];
+        self.contents.items = &[];
         self
     }
 
@@ -243,15 +157,15 @@ impl<'a> State<'a> {
 
     #[cfg(feature = "items")]
     pub(crate) fn item_entries(&self) -> impl Iterator<Item = Option<SavedItem>> + use<'a> {
-        item::Records::new(self.items)
+        item::Records::new(self.contents.items)
     }
 
     fn announce_entries(&self) -> impl Iterator<Item = Option<SavedAnnounce>> + use<'a> {
-        self.announces.chunks(own::ANNOUNCE_LEN).map(own::read_announce)
+        self.contents.announces.chunks(own::ANNOUNCE_LEN).map(own::read_announce)
     }
 
     fn entries(&self) -> impl Iterator<Item = Option<SavedNode>> + use<'a> {
-        let [v4, v6] = self.lists;
+        let [v4, v6] = self.contents.lists;
         Entries { family: Family::V4, list: v4 }.chain(Entries { family: Family::V6, list: v6 })
     }
 }
@@ -259,33 +173,16 @@ impl<'a> State<'a> {
 impl PartialEq for State<'_> {
     fn eq(&self, other: &Self) -> bool {
         #[cfg(feature = "items")]
-        if self.items != other.items {
+        if self.contents.items != other.contents.items {
             return false;
         }
-        (self.ids, self.saved_at) == (other.ids, other.saved_at)
+        (self.contents.ids, self.contents.saved_at) == (other.contents.ids, other.contents.saved_at)
             && self.entries().eq(other.entries())
             && self.announce_entries().eq(other.announce_entries())
     }
 }
 
 impl Eq for State<'_> {}
-
-/// Nodes of one family, as encoded.
-#[derive(Clone, Copy, Debug)]
-enum List<'a> {
-    /// Records of this crate's format.
-    Records(&'a [u8]),
-    /// Compact endpoints end to end.
-    Packed(&'a [u8]),
-    /// The bencoded members of a list of compact endpoints.
-    Members(&'a [u8]),
-}
-
-impl Default for List<'_> {
-    fn default() -> Self {
-        Self::Packed(&[])
-    }
-}
 
 /// Iterator over a list; `None` for an entry that is not a node.
 struct Entries<'a> {
@@ -310,73 +207,5 @@ impl Iterator for Entries<'_> {
         };
         // No policy: private networks have states as well.
         Some(node.filter(|node| AddressPolicy::Any.allows(node.addr.into())))
-    }
-}
-
-impl SavedNode {
-    /// Creates a node of which only the address is known.
-    const fn at(addr: SocketAddr) -> Self {
-        Self { id: None, addr, silent: Duration::ZERO, known: Duration::ZERO, rtt: None }
-    }
-}
-
-/// Splits off an entry; the last one may be too short. `None` at the end.
-fn take<'a>(rest: &mut &'a [u8], len: usize) -> Option<&'a [u8]> {
-    let (entry, tail) = rest.split_at(len.min(rest.len()));
-    *rest = tail;
-    Some(entry).filter(|entry| !entry.is_empty())
-}
-
-/// Parses an endpoint of this family in compact form.
-fn compact(family: Family, bytes: &[u8]) -> Option<SocketAddr> {
-    let endpoint = match family {
-        Family::V4 => {
-            let [a, b, c, d, high, low] = *bytes.first_chunk::<PEER4_LEN>()?;
-            Endpoint::v4([a, b, c, d], u16::from_be_bytes([high, low]))
-        }
-        Family::V6 => {
-            let (ip, port) = bytes.split_first_chunk()?;
-            Endpoint::v6(*ip, u16::from_be_bytes(*port.first_chunk()?))
-        }
-    };
-    let len = if family == Family::V4 { PEER4_LEN } else { PEER6_LEN };
-    (bytes.len() == len && endpoint.family() == family).then(|| endpoint.into())
-}
-
-/// A key and the bytes of its value.
-type Pair<'a> = (&'a [u8], &'a [u8]);
-
-/// Iterator over the keys of one dictionary, each with the bytes of its value.
-struct Dictionary<'r, 'a> {
-    reader: &'r mut Reader<'a>,
-}
-
-impl<'r, 'a> Dictionary<'r, 'a> {
-    /// Enters a dictionary; `None` if none comes next.
-    fn enter(reader: &'r mut Reader<'a>) -> Result<Option<Self>, Malformed> {
-        Ok(reader.enter_dictionary()?.then_some(Self { reader }))
-    }
-
-    fn next(&mut self) -> Result<Option<Pair<'a>>, Malformed> {
-        match self.reader.key()? {
-            Some(key) => Ok(Some((key, self.reader.raw()?))),
-            None => Ok(None),
-        }
-    }
-}
-
-/// Reads a value that is known to be well-formed.
-fn value(raw: &[u8]) -> Value<'_> {
-    Reader::with_tokens(raw, MAX_TOKENS).value().unwrap_or_default()
-}
-
-/// Parses a string as an id, excluding the zero id, which no node has.
-fn id(raw: &[u8]) -> Option<NodeId> {
-    value(raw).array().map(|id| NodeId::from_bytes(*id)).filter(|id| *id != NodeId::ZERO)
-}
-
-impl From<Malformed> for StateError {
-    fn from(_: Malformed) -> Self {
-        Self::Malformed
     }
 }

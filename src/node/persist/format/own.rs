@@ -39,14 +39,17 @@ use core::time::Duration;
 
 use sha1_smol::Sha1;
 
-use super::{Dictionary, List, SavedAnnounce, SavedNode, State, StateError, compact, id, value};
+use super::contents::{Contents, List};
+use super::encoding::{Dictionary, MAX_TOKENS, compact, id, put_secs, value};
 #[cfg(feature = "items")]
-use super::{SavedItem, item};
+use super::item;
+#[cfg(feature = "items")]
+use super::saved::SavedItem;
+use super::saved::{BufferTooShort, SavedAnnounce, SavedNode, StateError};
 use crate::base::addr::{Endpoint, Family};
 use crate::base::id::{ID_LEN, InfoHash, NodeId};
 use crate::lookup::Announce;
 use crate::lookup::density::NetworkSize;
-use crate::node::persist::format::BufferTooShort;
 use crate::wire::{Counter, NODE4_LEN, NODE6_LEN, Reader, Sink, Writer};
 
 /// The key whose value is the state, which no other client uses. libtorrent has a `dht` of its own.
@@ -102,8 +105,8 @@ pub(crate) fn write(buf: &mut [u8], source: &impl Source) -> Result<usize, Buffe
 }
 
 /// Reads a state whose syntax has been checked.
-pub(super) fn read(bytes: &[u8]) -> Result<State<'_>, StateError> {
-    let mut reader = Reader::with_tokens(bytes, super::MAX_TOKENS);
+pub(super) fn read(bytes: &[u8]) -> Result<Contents<'_>, StateError> {
+    let mut reader = Reader::with_tokens(bytes, MAX_TOKENS);
     let mut keys = Dictionary::enter(&mut reader)?.ok_or(StateError::Malformed)?;
     let (mut content, mut checksum) = (None, None);
     while let Some((key, raw)) = keys.next()? {
@@ -117,25 +120,25 @@ pub(super) fn read(bytes: &[u8]) -> Result<State<'_>, StateError> {
     if checksum != Some(&Sha1::from(content).digest().bytes()) {
         return Err(StateError::Checksum);
     }
-    let mut state = State::default();
-    let mut reader = Reader::with_tokens(content, super::MAX_TOKENS);
+    let mut contents = Contents::default();
+    let mut reader = Reader::with_tokens(content, MAX_TOKENS);
     let mut keys = Dictionary::enter(&mut reader)?.ok_or(StateError::Unknown)?;
     while let Some((key, raw)) = keys.next()? {
         let records = || List::Records(value(raw).bytes().unwrap_or_default());
         match key {
-            b"id" => state.ids[Family::V4.index()] = id(raw),
-            b"id6" => state.ids[Family::V6.index()] = id(raw),
+            b"id" => contents.ids[Family::V4.index()] = id(raw),
+            b"id6" => contents.ids[Family::V6.index()] = id(raw),
             #[cfg(feature = "items")]
-            b"items" => state.items = value(raw).bytes().unwrap_or_default(),
-            b"kept" => state.announces = value(raw).bytes().unwrap_or_default(),
-            b"nodes" => state.lists[Family::V4.index()] = records(),
-            b"nodes6" => state.lists[Family::V6.index()] = records(),
-            b"size" => state.sizes = value(raw).array::<SIZES_LEN>().map(read_sizes).unwrap_or_default(),
-            b"time" => state.saved_at = value(raw).int().and_then(|time| time.try_into().ok()),
+            b"items" => contents.items = value(raw).bytes().unwrap_or_default(),
+            b"kept" => contents.announces = value(raw).bytes().unwrap_or_default(),
+            b"nodes" => contents.lists[Family::V4.index()] = records(),
+            b"nodes6" => contents.lists[Family::V6.index()] = records(),
+            b"size" => contents.sizes = value(raw).array::<SIZES_LEN>().map(read_sizes).unwrap_or_default(),
+            b"time" => contents.saved_at = value(raw).int().and_then(|time| time.try_into().ok()),
             _ => {}
         }
     }
-    Ok(state)
+    Ok(contents)
 }
 
 fn read_sizes(bytes: &[u8; SIZES_LEN]) -> [Option<NetworkSize>; 2] {
@@ -250,8 +253,4 @@ fn put_record(out: &mut impl Sink, family: Family, node: &SavedNode) {
     }
     let rtt = node.rtt.map(|rtt| u16::try_from(rtt.as_millis()).unwrap_or(NO_RTT - 1).min(NO_RTT - 1));
     out.put(&rtt.unwrap_or(NO_RTT).to_be_bytes());
-}
-
-pub(super) fn put_secs(out: &mut impl Sink, time: Duration) {
-    out.put(&u32::try_from(time.as_secs()).unwrap_or(u32::MAX).to_be_bytes());
 }
