@@ -103,11 +103,26 @@ pub(in crate::node) enum Occasion {
     Ended { publication: Ix, acknowledged: u32, is_spared: bool },
 }
 
-impl Parts {
-    /// Returns no part, for a node whose memory is not known yet.
-    #[cfg(feature = "checkpoint")]
-    const fn none() -> &'static Self {
-        &Self { server: None, scraper: None, sampler: None }
+/// Code that not every program has. It is no state, so nothing of it is in a checkpoint.
+#[derive(Clone, Copy)]
+pub(in crate::node) struct Code {
+    pub(in crate::node) parts: &'static Parts,
+    pub(in crate::node) publisher: Option<&'static Publisher>,
+}
+
+#[cfg(feature = "checkpoint")]
+impl serde::Serialize for Code {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_unit()
+    }
+}
+
+/// Returns no code: it follows from the memory, which the core does not know.
+#[cfg(feature = "checkpoint")]
+impl<'de> serde::Deserialize<'de> for Code {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        <()>::deserialize(deserializer)?;
+        Ok(Self { parts: &Parts { server: None, scraper: None, sampler: None }, publisher: None })
     }
 }
 
@@ -115,10 +130,7 @@ impl Parts {
 /// a program uses.
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(in crate::node) struct Core {
-    #[cfg_attr(feature = "checkpoint", serde(skip, default = "Parts::none"))]
-    pub(in crate::node) parts: &'static Parts,
-    #[cfg_attr(feature = "checkpoint", serde(skip))]
-    pub(in crate::node) publisher: Option<&'static Publisher>,
+    pub(in crate::node) code: Code,
     pub(in crate::node) config: Config,
     /// The last instant seen, sleep included.
     pub(in crate::node) now: Instant,
@@ -231,8 +243,7 @@ impl Core {
         let pace =
             Pace::within(config.announce_interval, config.new_endpoints, family_count, m.traversals.len());
         Self {
-            parts,
-            publisher: None,
+            code: Code { parts, publisher: None },
             now,
             slept: 0,
             families,

@@ -95,7 +95,7 @@ impl Core {
         let now = self.advance(now);
         self.check_lookup_slots(m, self.families.iter().filter(|family| family.on).count())?;
         let target = item.target();
-        self.publisher = Some(&PUBLISHER);
+        self.code.publisher = Some(&PUBLISHER);
         let old = self.republisher.find(m.publications, &target, true);
         if let Some((ix, own)) = old.and_then(|ix| Some((ix, m.publications[ix].subject.item()?))) {
             let publication = PublicationId { ix, generation: m.publications[ix].generation };

@@ -87,7 +87,7 @@ impl Core {
 
     /// Takes in the response to a sample query of this node.
     pub(in crate::node) fn accept_sample(&mut self, m: &mut Memory<'_>, slot: Ix, response: &Response<'_>) {
-        if let Some(sampler) = &self.parts.sampler {
+        if let Some(sampler) = &self.code.parts.sampler {
             (sampler.accept)(self, m, slot, response);
         }
     }
@@ -99,7 +99,7 @@ impl Core {
         slot: Ix,
         result: Result<Pong, QueryError>,
     ) -> Option<Result<Sample, QueryError>> {
-        let sampler = self.parts.sampler.as_ref()?;
+        let sampler = self.code.parts.sampler.as_ref()?;
         Some((sampler.report)(&mut m.samplings[slot.position()], result))
     }
 

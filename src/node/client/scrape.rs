@@ -56,7 +56,7 @@ impl Core {
         for ix in traversals_of(m.traversals, lookup.ix) {
             m.traversals[ix].scrape = scrape;
         }
-        if let Some(scraper) = &self.parts.scraper
+        if let Some(scraper) = &self.code.parts.scraper
             && options.only.is_none()
         {
             (scraper.add_own)(self, m, at, target);
@@ -94,7 +94,7 @@ impl Core {
     }
 
     fn scrape_of(&self, traversals: &[Slot<Traversal>], ix: Ix) -> Option<(&'static Scraper, Ix)> {
-        Some((self.parts.scraper.as_ref()?, traversals[ix].scrape.some()?))
+        Some((self.code.parts.scraper.as_ref()?, traversals[ix].scrape.some()?))
     }
 
     /// Adds the peers that are stored at this node.

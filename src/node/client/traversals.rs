@@ -260,7 +260,7 @@ impl Core {
         let is_refresh =
             |traversal: &Traversal| traversal.goal.is_refresh() && traversal.phase.is_under_way();
         let refreshes = m.traversals.iter().filter(|slot| is_refresh(&slot.value)).count();
-        let reserved = self.publisher.map_or(0, |publisher| (publisher.reserved)(self, m));
+        let reserved = self.code.publisher.map_or(0, |publisher| (publisher.reserved)(self, m));
         (free + refreshes + self.preemptible_traversals(m)).saturating_sub(reserved)
     }
 
@@ -291,7 +291,7 @@ impl Core {
                         self.traversals.list(m.traversals[ix].phase)?.remove(m.traversals, ix);
                         ix
                     }
-                    None if self.publisher.is_some_and(|publisher| (publisher.preempt)(self, m)) => {
+                    None if self.code.publisher.is_some_and(|publisher| (publisher.preempt)(self, m)) => {
                         self.traversals.pool.alloc(m.traversals)?
                     }
                     None => return None,

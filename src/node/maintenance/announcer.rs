@@ -33,7 +33,7 @@ pub(in crate::node) static PUBLISHER: Publisher = Publisher {
 /// What the other parts of a node need of the publisher, if there has been a publication.
 impl Core {
     pub(in crate::node) fn on_publications(&mut self, m: &mut Memory<'_>, occasion: Occasion) {
-        if let Some(publisher) = self.publisher {
+        if let Some(publisher) = self.code.publisher {
             (publisher.handle)(self, m, occasion);
         }
     }
@@ -71,7 +71,7 @@ impl Core {
         if announce.port == 0 {
             return Err(StartError::PortZero);
         }
-        self.publisher = Some(&PUBLISHER);
+        self.code.publisher = Some(&PUBLISHER);
         self.check_lookup_slots(
             m,
             Family::ALL.into_iter().filter(|&family| self.config.has(family)).count(),

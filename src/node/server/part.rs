@@ -59,7 +59,7 @@ impl Core {
 
     /// Returns what answers a query, or counts it as dropped.
     fn server_for_queries(&mut self) -> Option<&'static Server> {
-        let server = self.parts.server.as_ref().filter(|_| !self.config.read_only);
+        let server = self.code.parts.server.as_ref().filter(|_| !self.config.read_only);
         self.stats.dropped.read_only += u64::from(server.is_none());
         server
     }
@@ -79,19 +79,19 @@ impl Core {
         reply: &Reply,
         buf: &mut [u8],
     ) -> Option<Transmit> {
-        (self.parts.server.as_ref()?.emit_reply)(self, m, reply, buf)
+        (self.code.parts.server.as_ref()?.emit_reply)(self, m, reply, buf)
     }
 
     /// Records that an address has answered, so that it is genuine.
     pub(in crate::node) fn note_genuine(&mut self, m: &mut Memory<'_>, from: Endpoint) {
-        if let Some(server) = &self.parts.server {
+        if let Some(server) = &self.code.parts.server {
             (server.verify)(self, m, from);
         }
     }
 
     /// Removes what has expired from the stores.
     pub(in crate::node) fn sweep(&mut self, m: &mut Memory<'_>) {
-        if let Some(server) = &self.parts.server {
+        if let Some(server) = &self.code.parts.server {
             (server.sweep)(self, m);
         }
     }
@@ -99,21 +99,21 @@ impl Core {
     /// Stores an announce of this node in the families that it is sent in, or renews it. It is skipped if
     /// there is no room.
     pub(in crate::node) fn hold_own(&mut self, m: &mut Memory<'_>, infohash: InfoHash, announce: Announce) {
-        if let Some(server) = &self.parts.server {
+        if let Some(server) = &self.code.parts.server {
             (server.hold_own)(self, m, infohash, announce);
         }
     }
 
     /// Removes an announce of this node.
     pub(in crate::node) fn release_own(&mut self, m: &mut Memory<'_>, infohash: InfoHash) {
-        if let Some(server) = &self.parts.server {
+        if let Some(server) = &self.code.parts.server {
             (server.release_own)(self, m, infohash);
         }
     }
 
     /// Adds the peers stored at this node to a lookup, which are found at once.
     pub(in crate::node) fn add_own_peers(&mut self, m: &mut Memory<'_>, ix: Ix) {
-        if let Some(server) = &self.parts.server {
+        if let Some(server) = &self.code.parts.server {
             (server.add_own_peers)(self, m, ix);
         }
     }
