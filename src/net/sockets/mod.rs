@@ -3,6 +3,7 @@
 //! - `bell`: what wakes a loop that is a task
 //! - `datagrams`: several datagrams in one system call, each with its local address
 //! - `driver`: one turn of a loop, whichever it is
+//! - `mmsg`: several datagrams sent by one system call, on Linux and Android
 //! - `send`: what has been written and not sent yet
 //! - `socket`: how a socket is set up, how it receives, and what its errors mean
 //! - `task`: the loop of a task, on any reactor
@@ -27,6 +28,8 @@ use crate::{Family, Instant};
 pub(crate) mod bell;
 pub(crate) mod datagrams;
 pub(crate) mod driver;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+mod mmsg;
 pub(crate) mod send;
 pub(crate) mod socket;
 #[cfg(any(feature = "smol", feature = "tokio"))]
