@@ -108,11 +108,7 @@ impl<F: SocketFactory> Driver<F> {
     fn receive(&mut self, family: Family, most: usize) {
         for _ in 0..most.div_ceil(BATCH) {
             let now = self.engine.arrival_time();
-            let Self { sockets, received, .. } = self;
-            let result = sockets.receive(now, family, |socket, io, is_forced| {
-                F::receive(socket, is_forced, |socket| received.receive(io, &socket))
-            });
-            let Some(result) = result else { return };
+            let Some(result) = self.sockets.receive(now, family, &mut self.received) else { return };
             self.handle_batch(now);
             match result {
                 Received::Datagrams => {}
