@@ -353,6 +353,14 @@ impl Traversal {
         candidate.id.is_some_and(|id| self.horizon.includes(self.target.distance(&id)))
     }
 
+    /// Whether an item is not put on any further node, because of enough copies or another version.
+    pub(crate) const fn is_spared(&self) -> bool {
+        #[cfg(feature = "items")]
+        return matches!(self.items.check, Check::Spared);
+        #[cfg(not(feature = "items"))]
+        false
+    }
+
     /// Whether the traversal needs tokens from its own queries.
     pub(crate) const fn needs_tokens(&self) -> bool {
         self.goal.traits().stores

@@ -24,7 +24,7 @@ use crate::node::api::stats::Stats;
 use crate::node::client::phases::Traversals;
 use crate::node::maintenance::joining::Bootstrap;
 use crate::node::maintenance::timers::{Timer, Timers};
-use crate::node::server::pending::Asker;
+use crate::node::server::pending::Querier;
 use crate::node::storage::sealed::{Memory, View};
 use crate::rpc::inflight::{Inflight, Match};
 use crate::rpc::reputation::Reputations;
@@ -37,21 +37,22 @@ use crate::table::{
 };
 use crate::wire::{Body, Message, ParseError};
 
-/// Seconds for which an address that has answered counts as genuine.
+/// Seconds for which an address counts as verified after a response from it.
 pub(in crate::node) const VERIFIED_SECS: u16 = 15 * 60;
 
-/// The most peers of a swarm: both families together have no more than a filter counts (BEP 33).
+/// Maximum number of peers of a swarm in one family: a filter can count both families together (BEP 33).
 pub(in crate::node) const MAX_PEERS_PER_SWARM: u32 = 3000;
 
-/// The pause after a maintenance task that found no slot because the user's lookups took all of them.
+/// The pause after a maintenance task that found no lookup slot, because lookups of the user use all of them.
 pub(in crate::node) const SLOT_RETRY: Duration = Duration::from_secs(10);
 
-/// The state of a node except its slices. Not generic, so its code exists once however many kinds of storage
-/// a program uses.
+/// The state of a node except its slices.
+///
+/// It is not generic, so that its code exists once, however many kinds of storage a program uses.
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(in crate::node) struct Core {
     pub(in crate::node) config: Config,
-    /// The last instant seen, sleep included.
+    /// The latest instant seen, including time that the host slept.
     pub(in crate::node) now: Instant,
     /// Microseconds that the caller's clock did not count.
     pub(in crate::node) slept: u64,
@@ -81,11 +82,11 @@ pub(in crate::node) struct Core {
     pub(in crate::node) timers: Timers,
     /// When any message was last received, or the node was enabled.
     pub(in crate::node) heard: Instant,
-    /// Whether a query has gone unanswered since, or the host has slept: the link is not merely quiet.
+    /// Whether a query has not been answered since, or the host has slept: the link may be down.
     pub(in crate::node) missed: bool,
     /// When maintenance last sent a ping.
     pub(in crate::node) checked: Instant,
-    /// The time until which nothing that is ready can be sent; `None` if that has not been tried yet.
+    /// The time until which nothing that is ready can be sent; `None` if sending has not been tried.
     pub(in crate::node) blocked: Option<Instant>,
     pub(in crate::node) stats: Stats,
 }
@@ -97,7 +98,7 @@ pub(in crate::node) struct FamilyState {
     pub(in crate::node) id: NodeId,
     pub(in crate::node) table: Table,
     pub(in crate::node) ready: bool,
-    /// The node's own endpoint, once one of its queries came back to it.
+    /// The node's own endpoint, if a query that was sent there came back.
     pub(in crate::node) own: Option<Endpoint>,
     /// The address that other nodes see.
     pub(in crate::node) external: External,
@@ -196,7 +197,7 @@ impl Core {
         &mut self.families[family.index()]
     }
 
-    /// Moves time forward and allows another attempt to send. Returns the internal time.
+    /// Advances the time, allows another attempt to send, and returns the internal time.
     pub(in crate::node) fn advance(&mut self, now: Instant) -> Instant {
         self.now = self.now.max(Instant::from_micros(now.as_micros().saturating_add(self.slept)));
         self.blocked = None;
@@ -219,10 +220,10 @@ impl Core {
             return;
         }
         match Message::parse_prefix(datagram) {
-            // By reference: a message is large to copy.
+            // By reference, because a message is expensive to copy.
             Ok((ref message, trailing)) => {
                 self.stats.trailing += u64::from(!trailing.is_empty());
-                self.note_network(m, from.family(), now);
+                self.note_arrival(m, from.family(), now);
                 self.note_traffic(m, now);
                 match &message.body {
                     Body::Query(query) => self.on_query(m, from, local, message, query, datagram.len()),
@@ -232,10 +233,10 @@ impl Core {
             }
             Err(ParseError::BadQuery { transaction, id, method, code, reason, read_only: _ }) => {
                 trace!("bad query from {}: {reason}", SocketAddr::from(from));
-                let asker = Asker { from, local, transaction, method, len: datagram.len() };
-                self.on_bad_query(m, &asker, id, (code, reason));
+                let querier = Querier { from, local, transaction, method, len: datagram.len() };
+                self.on_bad_query(m, &querier, id, (code, reason));
             }
-            Err(ParseError::BadReply { transaction }) => self.on_bad_reply(m, from, transaction),
+            Err(ParseError::BadReply { transaction }) => self.on_response_without_id(m, from, transaction),
             Err(ParseError::Malformed(error)) => {
                 trace!("dropped a datagram from {}: {error}", SocketAddr::from(from));
                 self.stats.dropped.malformed += 1;
@@ -266,8 +267,8 @@ impl Core {
         if on == [false; 2] { Err(StartError::Disabled) } else { Ok(on) }
     }
 
-    /// Returns the query that a response belongs to; `None`, and counted as dropped, if there is none.
-    pub(in crate::node) fn matching(
+    /// Returns the query that a response belongs to; if there is none, counts the response as dropped.
+    pub(in crate::node) fn find_query(
         &mut self,
         m: &Memory<'_>,
         from: Endpoint,
@@ -292,16 +293,16 @@ impl Core {
     }
 
     /// Emits the events of a node that was added to the table, and of one that was removed.
-    pub(in crate::node) fn notify_outcome(
+    pub(in crate::node) fn notify_insert(
         &mut self,
         m: &mut Memory<'_>,
         contact: Contact,
-        outcome: InsertResult,
+        result: InsertResult,
     ) {
-        if let Some(removal) = outcome.removal {
+        if let Some(removal) = result.removal {
             self.notify_removal(m, removal);
         }
-        if outcome.kind == InsertKind::Added {
+        if result.kind == InsertKind::Added {
             self.notify_node(m, PackedKind::NodeAdded, contact);
         }
     }
@@ -318,7 +319,7 @@ impl Core {
         view: View<'a>,
         family: Family,
     ) -> impl Iterator<Item = NodeInfo> + 'a {
-        self.family(family).table_view(view).iter().map(info)
+        self.family(family).table_view(view).iter().map(node_info)
     }
 
     pub(in crate::node) fn closest_nodes(
@@ -329,7 +330,7 @@ impl Core {
     ) -> impl Iterator<Item = NodeInfo> + use<> {
         let table = self.family(family).table_view(view);
         let closest = table.closest::<K>(&target, Filter::Good, self.now);
-        let closest: heapless::Vec<NodeInfo, K> = closest.into_iter().map(info).collect();
+        let closest: heapless::Vec<NodeInfo, K> = closest.into_iter().map(node_info).collect();
         closest.into_iter()
     }
 
@@ -381,6 +382,6 @@ fn slots_of<'a>(m: &'a mut Memory<'_>, family: Family) -> Slots<'a> {
     }
 }
 
-pub(in crate::node) fn info(entry: &Entry) -> NodeInfo {
+pub(in crate::node) fn node_info(entry: &Entry) -> NodeInfo {
     NodeInfo { id: entry.id(), addr: entry.endpoint().into(), rtt: Some(entry.rtt()) }
 }

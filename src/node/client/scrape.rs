@@ -1,4 +1,6 @@
-//! Scrapes by this node: how many peers a torrent has (BEP 33). `server::reply` answers those of others.
+//! Scrapes by this node: how many peers a torrent has (BEP 33).
+//!
+//! `server::reply` responds to those of other nodes.
 
 use crate::base::addr::Endpoint;
 use crate::base::id::{InfoHash, NodeId};
@@ -60,7 +62,7 @@ impl Core {
         Ok(lookup)
     }
 
-    /// Takes in the filters of a response to a scrape. Returns whether its peers are of use.
+    /// Adds the filters of a response to a scrape, and returns whether its peers count.
     pub(in crate::node) fn accept_filters(m: &mut Memory<'_>, ix: Ix, response: &Response<'_>) -> bool {
         let Some(scrape) = m.traversals[ix].scrape.some() else { return true };
         let peers = response.values.into_iter().flat_map(|values| values.iter());
@@ -68,7 +70,7 @@ impl Core {
             .add_response([response.seeds, response.peers], peers.map(|peer| peer.ip()))
     }
 
-    /// Counts a peer of a response to a scrape.
+    /// Counts a peer that a response to a scrape lists.
     pub(in crate::node) fn count_peer(m: &mut Memory<'_>, ix: Ix, peer: Endpoint) {
         if let Some(scrape) = m.traversals[ix].scrape.some() {
             m.scrapes[scrape.position()].add_listed(peer.ip());

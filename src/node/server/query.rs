@@ -1,6 +1,7 @@
 //! Queries of other nodes, checked and admitted.
 //!
-//! A query changes state at once; its response waits as a small descriptor until it is polled (see `pending` and `reply`).
+//! A query changes state at once; its response waits as a small descriptor until it is polled (see `pending` and
+//! `reply`).
 
 use core::net::IpAddr;
 
@@ -9,7 +10,7 @@ use crate::base::id::NodeId;
 use crate::guard::sources::Admission;
 use crate::node::api::event::{PackedEvent, PackedKind};
 use crate::node::core::Core;
-use crate::node::server::pending::{Answer, Asker};
+use crate::node::server::pending::{Querier, ReplyKind};
 use crate::node::storage::sealed::Memory;
 use crate::table::Contact;
 use crate::wire::{ErrorCode, Message, Method, Query};
@@ -27,64 +28,64 @@ impl Core {
         len: usize,
     ) {
         let (transaction, method) = (message.transaction, query.method.kind());
-        let asker = Asker { from, local, transaction, method, len };
-        self.stats.queries_in.count(asker.method);
+        let querier = Querier { from, local, transaction, method, len };
+        self.stats.queries_in.count(querier.method);
         if self.is_own_id(query.id) {
             self.stats.dropped.own_id += 1;
             return self.on_own_query(m, from, message.transaction);
         }
         let Some(verified) = self.admit(m, from) else { return };
-        // Nodes that do not answer belong in no table (BEP 43), nor do routers.
+        // Neither nodes that do not respond (BEP 43) nor routers belong in the table.
         if !message.read_only && !self.is_router(m, from) {
             let contact = Contact { id: query.id, endpoint: from };
             let now = self.now;
             self.family_mut(from.family()).table_mut(m).on_query(contact, now);
         }
-        let answer = match query.method {
-            Method::Ping => Answer::Pong,
+        let kind = match query.method {
+            Method::Ping => ReplyKind::Pong,
             Method::FindNode { target, want } | Method::Unknown { target: Some(target), want, .. } => {
-                Answer::Nodes { target, want }
+                ReplyKind::Nodes { target, want }
             }
             Method::GetPeers { infohash, want, noseed, scrape } => {
-                Answer::Peers { infohash, want, noseed, scrape }
+                ReplyKind::Peers { infohash, want, noseed, scrape }
             }
-            Method::Get { target, seq, want } => Answer::Item { target, want, newer_than: seq },
-            Method::SampleInfohashes { target, want } => Answer::Samples { target, want },
+            Method::Get { target, seq, want } => ReplyKind::Item { target, want, newer_than: seq },
+            Method::SampleInfohashes { target, want } => ReplyKind::Samples { target, want },
             Method::AnnouncePeer { infohash, port, implied_port, seed, token, name: _ } => {
                 let port = if implied_port { from.port() } else { port };
                 let stored = self.store(m, from, infohash.into(), port, seed, token);
-                stored.map_or_else(Answer::error, |()| Answer::Pong)
+                stored.map_or_else(ReplyKind::error, |()| ReplyKind::Pong)
             }
             #[cfg(feature = "items")]
             Method::Put { token, target, ref item } => {
                 let stored = self.store_item(m, from, token, target, item);
-                stored.map_or_else(Answer::error, |()| Answer::Pong)
+                stored.map_or_else(ReplyKind::error, |()| ReplyKind::Pong)
             }
-            // Not answered like `find_node`: a put must not look stored, whatever target it names.
+            // Not handled like `find_node`: a put must not look stored, whatever its target.
             #[cfg(not(feature = "items"))]
-            Method::Put { .. } => Answer::error(UNKNOWN_METHOD),
-            Method::Unknown { target: None, name: _, want: _ } => Answer::error(UNKNOWN_METHOD),
+            Method::Put { .. } => ReplyKind::error(UNKNOWN_METHOD),
+            Method::Unknown { target: None, name: _, want: _ } => ReplyKind::error(UNKNOWN_METHOD),
         };
-        self.push_reply(m, &asker, verified, answer);
+        self.push_reply(m, &querier, verified, kind);
     }
 
-    /// Answers a query with invalid arguments with an error under its own transaction id.
+    /// Responds to a query with invalid arguments with an error.
     pub(in crate::node) fn on_bad_query(
         &mut self,
         m: &mut Memory<'_>,
-        asker: &Asker<'_>,
+        querier: &Querier<'_>,
         id: Option<NodeId>,
         refusal: (ErrorCode, &str),
     ) {
         self.note_traffic(m, self.now);
-        self.stats.queries_in.count(asker.method);
+        self.stats.queries_in.count(querier.method);
         self.stats.bad_queries += 1;
         if id.is_some_and(|id| self.is_own_id(id)) {
             self.stats.dropped.own_id += 1;
             return;
         }
-        if let Some(verified) = self.admit(m, asker.from) {
-            self.push_reply(m, asker, verified, Answer::error(refusal));
+        if let Some(verified) = self.admit(m, querier.from) {
+            self.push_reply(m, querier, verified, ReplyKind::error(refusal));
         }
     }
 
@@ -93,8 +94,9 @@ impl Core {
         self.families.iter().any(|family| family.id == id)
     }
 
-    /// Returns whether the querying node is known to receive what is sent to it, or `None` if the query is
-    /// not answered.
+    /// Returns whether the sender of a query is known to receive what is sent to it.
+    ///
+    /// `None` if there is no response to the query.
     fn admit(&mut self, m: &mut Memory<'_>, from: Endpoint) -> Option<bool> {
         if self.config.read_only {
             self.stats.dropped.read_only += 1;
