@@ -43,7 +43,7 @@ impl Core {
         Ok(())
     }
 
-    /// Stores an item, or renews it; `is_sound` if its signature is known to be valid.
+    /// Stores or refreshes an item; its signature is known to be valid if `is_verified`.
     pub(in crate::node) fn place_item(
         &mut self,
         m: &mut Memory<'_>,
