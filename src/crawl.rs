@@ -461,7 +461,7 @@ mod tests {
     }
 
     #[test]
-    fn nodes_are_asked_in_the_order_of_their_ids_round_and_round() {
+    fn nodes_are_queried_in_the_order_of_their_ids_again_and_again() {
         let mut crawler = crawler(10);
         [50, 10, 30].into_iter().for_each(|id| crawler.learn(info(id, id)));
         crawler.cursor.0 = NodeId::from_bytes([20; 20]);
@@ -487,7 +487,7 @@ mod tests {
     }
 
     #[test]
-    fn where_there_is_no_room_those_give_way_that_would_be_asked_last() {
+    fn if_there_is_no_room_the_node_whose_turn_comes_last_is_forgotten() {
         let mut crawler = crawler(3);
         crawler.cursor.0 = NodeId::from_bytes([20; 20]);
         [10, 30, 60].into_iter().for_each(|id| crawler.learn(info(id, id)));
@@ -499,7 +499,7 @@ mod tests {
     }
 
     #[test]
-    fn where_there_is_no_room_the_silent_give_way_first_and_whose_interval_runs_never() {
+    fn if_there_is_no_room_silent_nodes_are_forgotten_first_and_never_one_within_its_interval() {
         let mut crawler = crawler(3);
         let now = Instant::ZERO;
         [10, 30, 60].into_iter().for_each(|id| crawler.learn(info(id, id)));
@@ -518,7 +518,7 @@ mod tests {
     }
 
     #[test]
-    fn endless_newcomers_push_out_no_more_than_half_of_those_that_have_answered() {
+    fn endless_new_nodes_replace_no_more_than_half_of_those_that_have_responded() {
         let mut crawler = crawler(100);
         (0..100).for_each(|id| crawler.learn(info(100 + id, id)));
         while let Some(key) = crawler.next_ready() {
@@ -540,7 +540,7 @@ mod tests {
     }
 
     #[test]
-    fn an_infohash_is_told_once_as_long_as_it_is_remembered() {
+    fn an_infohash_is_reported_once_as_long_as_it_is_remembered() {
         let mut seen = Seen::new(10);
         let hash = |byte| InfoHash::from_bytes([byte; 20]);
         assert!((0..5).all(|byte| seen.insert(hash(byte))));

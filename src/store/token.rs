@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn t_02_a_token_lives_through_one_rotation_but_not_two() {
+    fn t_02_a_token_is_valid_after_one_rotation_but_not_after_two() {
         let (mut tokens, mut rng) = tokens();
         let token = tokens.issue(ASKER, &TARGET);
         tokens.rotate(at(299), &mut rng);

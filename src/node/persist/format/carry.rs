@@ -112,7 +112,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_damaged_state_is_told_from_what_others_have_written() {
+    fn a_damaged_state_is_distinguished_from_other_files() {
         let states = [
             &b"d"[..],
             b"d9:dht-pro",
