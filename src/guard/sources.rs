@@ -72,7 +72,8 @@ pub(crate) struct Request {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sent {
     pub(crate) len: usize,
-    /// Whether it contains the value of an item.
+    /// Whether the response contains the value of an item.
+    #[cfg_attr(not(feature = "items"), allow(dead_code, reason = "there is never one"))]
     pub(crate) has_item: bool,
 }
 

@@ -172,7 +172,7 @@ fn l_05_an_id_and_an_ip_address_are_accepted_once() {
     assert_eq!(rig.answer_as(3, id(1), None), Verdict::Rejected, "a second node with the id");
     assert_eq!(rig.answer(2), Verdict::Accepted);
     assert_eq!(rig.answer(2), Verdict::Rejected, "the answer to a query sent twice");
-    let twin = rig.traversal.on_response(
+    let second = rig.traversal.on_response(
         &mut rig.candidates,
         &mut rig.tokens,
         other_port,
@@ -180,7 +180,7 @@ fn l_05_an_id_and_an_ip_address_are_accepted_once() {
         None,
         Weight::Full,
     );
-    assert_eq!(twin, Verdict::Rejected, "a second node on the host");
+    assert_eq!(second, Verdict::Rejected, "a second node on the host");
     assert_eq!(rig.closest(), [1, 2]);
 }
 
