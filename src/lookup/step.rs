@@ -58,6 +58,25 @@ struct Scan {
     doubted_near: Option<usize>,
 }
 
+impl Scan {
+    /// Counts how many nodes are expected to be alive.
+    #[inline]
+    const fn count_live(&mut self, state: State) {
+        match state {
+            State::Responded => self.within_horizon += 2,
+            State::Fresh | State::Queried | State::Retried | State::Alive | State::AliveRetried => {
+                self.within_horizon += 1;
+            }
+            State::Doubted
+            | State::Suspect
+            | State::Stalled
+            | State::NodesOnly
+            | State::Dead
+            | State::WrongId => self.is_thinned = true,
+        }
+    }
+}
+
 impl Traversal {
     /// Returns the next action.
     pub(crate) fn next(&self, memory: &[Candidate]) -> Step {
@@ -169,18 +188,7 @@ impl Traversal {
         is_near: bool,
     ) -> Option<Step> {
         let candidate = &candidates[position];
-        match candidate.state {
-            State::Responded => scan.within_horizon += 2,
-            State::Fresh | State::Queried | State::Retried | State::Alive | State::AliveRetried => {
-                scan.within_horizon += 1;
-            }
-            State::Doubted
-            | State::Suspect
-            | State::Stalled
-            | State::NodesOnly
-            | State::Dead
-            | State::WrongId => scan.is_thinned = true,
-        }
+        scan.count_live(candidate.state);
         match candidate.state {
             State::Fresh if self.single && self.queried > 0 => {}
             State::Fresh if scan.may_query && is_near => {

@@ -134,20 +134,6 @@ impl Core {
         };
         let families =
             [family(Family::V4, config.ipv4, config.id), family(Family::V6, config.ipv6, config.id_v6)];
-        let sample_interval = config.sample_interval.min(config.peer_ttl / 2).min(MAX_SAMPLE_INTERVAL);
-        let peer_rules = PeerRules {
-            ttl_secs: u32::try_from(config.peer_ttl.as_secs()).unwrap_or(u32::MAX),
-            per_swarm: config.peers_per_swarm.min(MAX_PEERS_PER_SWARM) as u16,
-            sample_secs: sample_interval.as_secs() as u16,
-            by_endpoint: !limits,
-            ..PeerRules::default()
-        };
-        let source_rules = SourceRules {
-            queries: RateLimit { per_sec: config.queries_per_source, burst: config.source_burst },
-            subnet_bytes: config.unverified_bytes,
-            verified_secs: VERIFIED_SECS,
-            by_endpoint: !limits,
-        };
         let answer_bytes = if limits { config.answer_bytes } else { u32::MAX };
         let tokens = Tokens::new(now, &mut rng);
         let mut timers = Timers::new();
@@ -164,8 +150,8 @@ impl Core {
             traversals: Traversals::default(),
             republisher: Republisher::new(pace),
             tokens,
-            peers: PeerStore::new(peer_rules, &mut rng),
-            sources: Sources::new(source_rules, answer_bytes, &mut rng),
+            peers: PeerStore::new(peer_rules(&config), &mut rng),
+            sources: Sources::new(source_rules(&config), answer_bytes, &mut rng),
             #[cfg(feature = "items")]
             items: ItemStore::new(!limits),
             #[cfg(feature = "items")]
@@ -370,6 +356,28 @@ impl FamilyState {
             Family::V6 => Nodes { buckets: view.buckets_v6, entries: view.nodes_v6 },
         };
         TableRef { head: &self.table, nodes }
+    }
+}
+
+/// Returns the rules of the peer store.
+fn peer_rules(config: &Config) -> PeerRules {
+    let sample_interval = config.sample_interval.min(config.peer_ttl / 2).min(MAX_SAMPLE_INTERVAL);
+    PeerRules {
+        ttl_secs: u32::try_from(config.peer_ttl.as_secs()).unwrap_or(u32::MAX),
+        per_swarm: config.peers_per_swarm.min(MAX_PEERS_PER_SWARM) as u16,
+        sample_secs: sample_interval.as_secs() as u16,
+        by_endpoint: !config.source_limits,
+        ..PeerRules::default()
+    }
+}
+
+/// Returns the rules for the sources of queries.
+const fn source_rules(config: &Config) -> SourceRules {
+    SourceRules {
+        queries: RateLimit { per_sec: config.queries_per_source, burst: config.source_burst },
+        subnet_bytes: config.unverified_bytes,
+        verified_secs: VERIFIED_SECS,
+        by_endpoint: !config.source_limits,
     }
 }
 

@@ -155,32 +155,17 @@ impl Core {
         publication: Ix,
     ) -> Result<LookupId, StartError> {
         let wanted = || Family::ALL.into_iter().filter(|family| families[family.index()]);
-        let mut traversals = [None; 2];
+        let mut resumable = [None; 2];
         if options.only.is_none() {
             for family in wanted() {
-                traversals[family.index()] = self.find_resumable(m, family, goal, targets[family.index()]);
+                resumable[family.index()] = self.find_resumable(m, family, goal, targets[family.index()]);
             }
         }
-        let recalled = traversals.iter().flatten().count();
-        if recalled + self.available_traversals(m, goal, publication, recalled) < wanted().count() {
-            // Checked first, so that no other lookup is preempted in vain.
-            return Err(Limit::Lookups.refusal(m.traversals.len(), wanted().count()));
-        }
-        for family in wanted() {
-            if traversals[family.index()].is_none() {
-                traversals[family.index()] = self.alloc_traversal(m, goal, publication, traversals);
-            }
-        }
+        let traversals = self.alloc_traversals(m, goal, families, publication, resumable);
+        let full = Limit::Lookups.refusal(m.traversals.len(), wanted().count());
+        let traversals = traversals.ok_or(full)?;
         let taken = || traversals.into_iter().flatten();
-        let lead = taken().next().filter(|_| taken().count() == wanted().count());
-        let Some(lead) = lead else {
-            for ix in taken() {
-                if m.traversals[ix].phase == Phase::Free {
-                    self.traversals.set_phase(m, ix, Phase::Free);
-                }
-            }
-            return Err(Limit::Lookups.refusal(m.traversals.len(), wanted().count()));
-        };
+        let lead = taken().next().ok_or(full)?;
         if let Some(announce) = goal.announce()
             && options.only.is_none()
         {
@@ -219,6 +204,39 @@ impl Core {
         let generation = self.traversals.generation;
         taken().for_each(|ix| self.reschedule(m, ix));
         Ok(LookupId { ix: lead, generation })
+    }
+
+    /// Allocates a traversal in each of `families` that has no resumable one; `None` if there are too few.
+    fn alloc_traversals(
+        &mut self,
+        m: &mut Memory<'_>,
+        goal: Goal,
+        families: [bool; 2],
+        publication: Ix,
+        resumable: [Option<Ix>; 2],
+    ) -> Option<[Option<Ix>; 2]> {
+        let wanted = || Family::ALL.into_iter().filter(|family| families[family.index()]);
+        let recalled = resumable.iter().flatten().count();
+        if recalled + self.available_traversals(m, goal, publication, recalled) < wanted().count() {
+            // Checked first, so that no other lookup is preempted in vain.
+            return None;
+        }
+        let mut traversals = resumable;
+        for family in wanted() {
+            if traversals[family.index()].is_none() {
+                traversals[family.index()] = self.alloc_traversal(m, goal, publication, traversals);
+            }
+        }
+        let taken = || traversals.into_iter().flatten();
+        if taken().count() == wanted().count() {
+            return Some(traversals);
+        }
+        for ix in taken() {
+            if m.traversals[ix].phase == Phase::Free {
+                self.traversals.set_phase(m, ix, Phase::Free);
+            }
+        }
+        None
     }
 }
 
