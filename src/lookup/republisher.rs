@@ -638,7 +638,7 @@ mod tests {
     }
 
     #[test]
-    fn l_10_one_alone_comes_round_every_interval_give_or_take_a_tenth() {
+    fn l_10_a_single_publication_is_republished_every_interval_within_a_tenth() {
         let mut room = Room::new(1, 4);
         room.add(0).unwrap();
         room.run(secs(24 * 3600));
@@ -652,7 +652,7 @@ mod tests {
     }
 
     #[test]
-    fn c_11_a_few_first_rounds_come_at_once_and_then_all_are_spread_evenly() {
+    fn c_11_a_few_first_publications_start_at_once_and_then_all_are_spread_evenly() {
         let mut room = Room::new(100, 4);
         (0..63).for_each(|index| assert!(room.add(index).is_some()));
         let begun = room.now;
@@ -674,7 +674,7 @@ mod tests {
     }
 
     #[test]
-    fn c_11_the_first_rounds_of_a_crowd_keep_their_distance_newest_first() {
+    fn c_11_many_first_publications_are_spaced_newest_first() {
         let mut room = Room::new(100, 4);
         (0..100).for_each(|index| assert!(room.add(index).is_some()));
         let begun = room.now;
@@ -691,7 +691,7 @@ mod tests {
     }
 
     #[test]
-    fn c_11_more_than_fit_into_an_interval_stretch_it_for_all_alike() {
+    fn c_11_more_publications_than_fit_into_an_interval_extend_it_for_all() {
         let mut room = Room::new(2000, 4);
         (0..2000).for_each(|index| assert!(room.add(index).is_some()));
         room.run(secs(6 * 3600));
@@ -705,7 +705,7 @@ mod tests {
     }
 
     #[test]
-    fn c_11_newcomers_and_the_overdue_take_turns() {
+    fn c_11_new_and_overdue_publications_take_turns() {
         let mut room = Room::new(100, 4);
         (0..5).for_each(|index| assert!(room.add(index).is_some()));
         room.run(secs(20));
@@ -718,7 +718,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_round_is_repeated_ever_more_seldom_until_it_is_forgiven() {
+    fn a_failed_republish_is_repeated_at_doubling_intervals_until_it_is_reset() {
         let mut room = Room::new(3, 4);
         room.fails = true;
         room.add(0).unwrap();
@@ -733,7 +733,7 @@ mod tests {
     }
 
     #[test]
-    fn what_had_to_make_room_waits_and_is_first_again() {
+    fn a_preempted_republish_waits_and_is_the_first_to_start() {
         let mut room = Room::new(3, 1);
         let ix = room.add(0).unwrap();
         room.republisher.begin(&mut room.slots, ix, &mut room.rng, room.now);
@@ -747,7 +747,7 @@ mod tests {
     proptest! {
         /// Republishes respect the spacing and none waits for long, whatever is added and removed.
         #[test]
-        fn c_11_no_burst_and_nobody_forgotten(
+        fn c_11_republishes_come_in_no_burst_and_none_is_forgotten(
             steps in proptest::collection::vec((0_u8..4, 0_u16..200, 1_u64..400), 1..80),
             rounds in 2_usize..5,
         ) {
