@@ -279,13 +279,13 @@ async fn many_tasks_wait_for_slots_and_all_are_served() {
 
 #[tokio::test]
 async fn an_idle_task_sleeps() {
-    let born = Instant::now();
+    let started = Instant::now();
     let dht = builder().spawn_tokio().unwrap();
     dht.stats().await.unwrap();
     sleep(Duration::from_secs(2)).await;
     // It slept between the two calls, or it could not have answered the second.
     dht.stats().await.unwrap();
-    assert_asleep(dht.loop_stats().wakeups, born.elapsed());
+    assert_asleep(dht.loop_stats().wakeups, started.elapsed());
 }
 
 #[tokio::test]
@@ -702,14 +702,14 @@ async fn only_announcements_that_are_dropped_after_the_node_are_saved() {
     let nodes = network(3).await;
     let file = std::env::temp_dir().join(format!("dht-proto-given-up-{}.state", std::process::id()));
     let start = addr(&nodes[0]).to_string();
-    for outlives in [false, true] {
+    for after_node in [false, true] {
         let mut starting = builder().bootstrap([&start]).state(&file);
         let mut events = starting.subscribe();
         let node = starting.spawn_tokio().unwrap();
         assert_eq!(soon(node.ready()).await, Ok(()));
         let kept = node.start_announcing(HASH, Announce::port(4242));
         // The node's task does not run in between.
-        if outlives {
+        if after_node {
             drop(node);
             drop(kept);
         } else {
@@ -718,7 +718,7 @@ async fn only_announcements_that_are_dropped_after_the_node_are_saved() {
         }
         while soon(events.recv()).await.is_ok() {}
         let saved = std::fs::read(&file).unwrap();
-        assert_eq!(State::parse(&saved).unwrap().announces().count(), usize::from(outlives));
+        assert_eq!(State::parse(&saved).unwrap().announces().count(), usize::from(after_node));
     }
     let _ = std::fs::remove_file(&file);
 }

@@ -404,13 +404,13 @@ fn starting_errors_reach_the_caller() {
 #[test]
 fn an_idle_thread_sleeps() {
     in_each_loop(|on| {
-        let born = Instant::now();
+        let started = Instant::now();
         let dht = on.spawn(builder()).unwrap();
         dht.stats().wait().unwrap();
         thread::sleep(Duration::from_secs(2));
         // It slept between the two calls, or it could not have answered the second.
         dht.stats().wait().unwrap();
-        assert_asleep(dht.loop_stats().wakeups, born.elapsed());
+        assert_asleep(dht.loop_stats().wakeups, started.elapsed());
     });
 }
 
