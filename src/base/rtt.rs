@@ -5,6 +5,8 @@
 
 use core::time::Duration;
 
+use crate::base::time::micros;
+
 /// Number of bins: steps of a quarter octave from 1 ms to 16 s.
 const BINS: usize = 56;
 
@@ -74,7 +76,7 @@ pub(crate) fn speed(rtt: Duration) -> u8 {
 
 /// Returns the bin of a duration, four per octave: the position of the highest bit and the two bits below it.
 fn bin(rtt: Duration) -> usize {
-    let quarters = u64::try_from(rtt.as_micros() / 250).unwrap_or(u64::MAX).max(4);
+    let quarters = (micros(rtt) / 250).max(4);
     let octave = quarters.ilog2();
     let step = (quarters >> (octave - 2)) & 3;
     (((octave - 2) * 4) as usize + step as usize).min(BINS - 1)

@@ -40,7 +40,7 @@ impl Instant {
 
     /// Returns the instant `age` earlier, saturating at the origin.
     pub(crate) fn before(self, age: Duration) -> Self {
-        Self(self.0.saturating_sub(u64::try_from(age.as_micros()).unwrap_or(u64::MAX)))
+        Self(self.0.saturating_sub(micros(age)))
     }
 
     /// Returns the whole seconds since the origin, for ages stored in slots.
@@ -54,7 +54,7 @@ impl Add<Duration> for Instant {
     type Output = Self;
 
     fn add(self, rhs: Duration) -> Self {
-        Self(self.0.saturating_add(u64::try_from(rhs.as_micros()).unwrap_or(u64::MAX)))
+        Self(self.0.saturating_add(micros(rhs)))
     }
 }
 
@@ -65,6 +65,11 @@ impl Sub for Instant {
     fn sub(self, rhs: Self) -> Duration {
         Duration::from_micros(self.0.saturating_sub(rhs.0))
     }
+}
+
+/// Returns the microseconds of a duration, saturating, without the 128 bits of [`Duration::as_micros`].
+pub(crate) const fn micros(duration: Duration) -> u64 {
+    duration.as_secs().saturating_mul(1_000_000).saturating_add(duration.subsec_micros() as u64)
 }
 
 /// An instant in whole seconds and four bytes, for values stored by the thousand.

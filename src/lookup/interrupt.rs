@@ -1,36 +1,37 @@
 //! Continuing a traversal after the host slept or the socket changed.
 
-use super::candidates::{Candidate, Placing, State};
+use super::candidates::{Candidate, Placement, State};
 use super::horizon::Horizon;
 use super::{TOKEN_LIFE, Traversal};
 use crate::base::time::Instant;
 
 impl Traversal {
-    /// Resets pending queries, whose responses will not arrive through no fault of the nodes: they are queried
-    /// again.
+    /// Resets pending queries, whose responses will not arrive, so that they are sent again.
     ///
-    /// An announce whose tokens are no longer valid starts over with the same nodes.
-    pub(crate) fn interrupt(&mut self, memory: &mut [Candidate], is_bound_anew: bool, now: Instant) {
-        let is_anew = self.needs_tokens() && (is_bound_anew || now - self.asked >= TOKEN_LIFE);
+    /// An announce whose tokens are no longer valid starts over with the same nodes: the local address may have
+    /// changed (`has_new_address`), or the tokens may be too old.
+    pub(crate) fn interrupt(&mut self, memory: &mut [Candidate], has_new_address: bool, now: Instant) {
+        let restarts = self.needs_tokens() && (has_new_address || now - self.tokens_requested >= TOKEN_LIFE);
         self.horizon.interrupt();
         self.region.interrupt();
-        if is_anew {
-            (self.horizon, self.asked, self.resumed) = (Horizon::EMPTY, now, false);
+        if restarts {
+            (self.horizon, self.tokens_requested, self.resumed) = (Horizon::EMPTY, now, false);
             self.region = self.region.renewed();
             #[cfg(feature = "items")]
-            self.items.look_again();
+            self.items.recheck();
         }
         for candidate in &mut memory[..usize::from(self.len)] {
-            let was_answered = candidate.state == State::Answered;
-            if candidate.placing == Placing::Sent || (is_anew && candidate.placing != Placing::None) {
-                let was_stored = candidate.placing == Placing::Stored;
+            let was_answered = candidate.state == State::Responded;
+            if candidate.placement == Placement::Sent || (restarts && candidate.placement != Placement::None)
+            {
+                let was_stored = candidate.placement == Placement::Stored;
                 self.announced = self.announced.saturating_sub(1);
                 self.acknowledged = self.acknowledged.saturating_sub(was_stored.into());
-                (candidate.placing, candidate.tries) = (Placing::None, 0);
+                (candidate.placement, candidate.tries) = (Placement::None, 0);
             }
-            if candidate.is_open() || (is_anew && was_answered) {
+            if candidate.may_respond() || (restarts && was_answered) {
                 self.queried = self.queried.saturating_sub(1);
-                let has_counted = was_answered || candidate.was_reached();
+                let has_counted = was_answered || candidate.responded_otherwise();
                 self.answered = self.answered.saturating_sub(has_counted.into());
                 (candidate.state, candidate.tries, candidate.token) = (State::Fresh, 0, 0);
                 candidate.speed_or_cells = 0;

@@ -15,16 +15,19 @@ use crate::guard::external::External;
 use crate::guard::rate::Pacer;
 use crate::guard::rate::{Rate, RateLimit};
 use crate::guard::sources::{SourceRules, Sources};
+use crate::lookup::Announce;
 use crate::lookup::density::Density;
 use crate::lookup::republisher::{Pace, Republisher};
+use crate::lookup::sampling::Sampling;
+use crate::lookup::scrape::Scrape;
 use crate::node::api::config::Config;
-use crate::node::api::error::StartError;
-use crate::node::api::event::{NodeInfo, PackedEvent, PackedKind};
+use crate::node::api::error::{QueryError, StartError};
+use crate::node::api::event::{NodeInfo, PackedEvent, PackedKind, Pong, Sample, SwarmSize, Transmit};
 use crate::node::api::stats::Stats;
 use crate::node::client::phases::Traversals;
 use crate::node::maintenance::joining::Bootstrap;
 use crate::node::maintenance::timers::{Timer, Timers};
-use crate::node::server::pending::Asker;
+use crate::node::server::pending::{Asker, Reply};
 use crate::node::storage::sealed::{Memory, View};
 use crate::rpc::inflight::{Inflight, Match};
 use crate::rpc::reputation::Reputations;
@@ -35,7 +38,7 @@ use crate::store::token::Tokens;
 use crate::table::{
     Contact, Entry, Filter, InsertKind, InsertResult, Nodes, Removal, Slots, Table, TableMut, TableRef,
 };
-use crate::wire::{Body, Message, ParseError};
+use crate::wire::{Body, ErrorCode, Message, ParseError, Query, Response};
 
 /// Seconds for which an address that has answered counts as genuine.
 pub(in crate::node) const VERIFIED_SECS: u16 = 15 * 60;
@@ -46,10 +49,76 @@ pub(in crate::node) const MAX_PEERS_PER_SWARM: u32 = 3000;
 /// The pause after a maintenance task that found no slot because the user's lookups took all of them.
 pub(in crate::node) const SLOT_RETRY: Duration = Duration::from_secs(10);
 
+/// What only some nodes do. They reach it through these pointers alone, so that a program is linked without the
+/// parts that its memory has no room for.
+pub(in crate::node) struct Parts {
+    pub(in crate::node) server: Option<Server>,
+    pub(in crate::node) scraper: Option<Scraper>,
+    pub(in crate::node) sampler: Option<Sampler>,
+}
+
+/// Responses to queries, and the stores.
+pub(in crate::node) struct Server {
+    pub(in crate::node) answer: fn(&mut Core, &mut Memory<'_>, &Asker<'_>, &Message<'_>, &Query<'_>),
+    pub(in crate::node) refuse: fn(&mut Core, &mut Memory<'_>, &Asker<'_>, (ErrorCode, &str)),
+    pub(in crate::node) emit_reply: fn(&mut Core, &mut Memory<'_>, &Reply, &mut [u8]) -> Option<Transmit>,
+    pub(in crate::node) verify: fn(&mut Core, &mut Memory<'_>, Endpoint),
+    pub(in crate::node) sweep: fn(&mut Core, &mut Memory<'_>),
+    pub(in crate::node) hold_own: fn(&mut Core, &mut Memory<'_>, InfoHash, Announce),
+    pub(in crate::node) release_own: fn(&mut Core, &mut Memory<'_>, InfoHash),
+    pub(in crate::node) add_own_peers: fn(&mut Core, &mut Memory<'_>, Ix),
+}
+
+/// Scrapes by this node.
+pub(in crate::node) struct Scraper {
+    pub(in crate::node) add_own: fn(&Core, &mut Memory<'_>, usize, NodeId),
+    pub(in crate::node) take: fn(&mut Scrape, &Response<'_>) -> bool,
+    pub(in crate::node) take_peer: fn(&mut Scrape, IpAddr),
+    pub(in crate::node) size: fn(&Scrape) -> SwarmSize,
+}
+
+/// Samples of what other nodes store.
+pub(in crate::node) struct Sampler {
+    pub(in crate::node) accept: fn(&mut Core, &mut Memory<'_>, Ix, &Response<'_>),
+    pub(in crate::node) report: fn(&mut Sampling, Result<Pong, QueryError>) -> Result<Sample, QueryError>,
+}
+
+/// Republishes. The first publication brings it.
+pub(in crate::node) struct Publisher {
+    pub(in crate::node) handle: fn(&mut Core, &mut Memory<'_>, Occasion),
+    pub(in crate::node) preempt: fn(&mut Core, &mut Memory<'_>) -> bool,
+    pub(in crate::node) reserved: fn(&Core, &Memory<'_>) -> usize,
+}
+
+/// What concerns the publications of a node.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::node) enum Occasion {
+    /// A republish may be due.
+    Due,
+    /// The network has come up.
+    Up,
+    /// Other nodes may no longer know this one at its address.
+    Moved,
+    /// A republish was reported.
+    Ended { publication: Ix, acknowledged: u32, is_spared: bool },
+}
+
+impl Parts {
+    /// Returns no part, for a node whose memory is not known yet.
+    #[cfg(feature = "checkpoint")]
+    const fn none() -> &'static Self {
+        &Self { server: None, scraper: None, sampler: None }
+    }
+}
+
 /// The state of a node except its slices. Not generic, so its code exists once however many kinds of storage
 /// a program uses.
 #[cfg_attr(feature = "checkpoint", derive(serde::Serialize, serde::Deserialize))]
 pub(in crate::node) struct Core {
+    #[cfg_attr(feature = "checkpoint", serde(skip, default = "Parts::none"))]
+    pub(in crate::node) parts: &'static Parts,
+    #[cfg_attr(feature = "checkpoint", serde(skip))]
+    pub(in crate::node) publisher: Option<&'static Publisher>,
     pub(in crate::node) config: Config,
     /// The last instant seen, sleep included.
     pub(in crate::node) now: Instant,
@@ -111,7 +180,14 @@ pub(in crate::node) struct FamilyState {
 }
 
 impl Core {
-    pub(in crate::node) fn new(config: Config, m: &mut Memory<'_>, seed: [u8; 32], now: Instant) -> Self {
+    pub(in crate::node) fn new(
+        parts: &'static Parts,
+        mut config: Config,
+        m: &mut Memory<'_>,
+        seed: [u8; 32],
+        now: Instant,
+    ) -> Self {
+        config.read_only |= m.replies.is_empty();
         let mut rng = Rng::new(seed);
         let limits = config.source_limits;
         let mut family = |family, on, id: Option<NodeId>| {
@@ -155,6 +231,8 @@ impl Core {
         let pace =
             Pace::within(config.announce_interval, config.new_endpoints, family_count, m.traversals.len());
         Self {
+            parts,
+            publisher: None,
             now,
             slept: 0,
             families,
@@ -225,7 +303,11 @@ impl Core {
                 self.note_network(m, from.family(), now);
                 self.note_traffic(m, now);
                 match &message.body {
-                    Body::Query(query) => self.on_query(m, from, local, message, query, datagram.len()),
+                    Body::Query(query) => {
+                        let (transaction, method) = (message.transaction, query.method.kind());
+                        let asker = Asker { from, local, transaction, method, len: datagram.len() };
+                        self.on_query(m, &asker, message, query);
+                    }
                     Body::Response(response) => self.on_response(m, from, message, response),
                     Body::Error(error) => self.on_error(m, from, message, error.code),
                 }

@@ -8,6 +8,7 @@
 //! - `core`: the state without the memory, and what all parts need
 //! - `local`: the local addresses that queries came to
 //! - `maintenance`: what a node does by itself, by the clock
+//! - `parts`: what some memory has no room for, and its program no code
 //! - `persist`: snapshots and checkpoints
 //! - `server`: queries of other nodes
 //! - `storage`: the memory of a node, reserved when it is created
@@ -17,6 +18,7 @@ mod client;
 mod core;
 mod local;
 mod maintenance;
+mod parts;
 pub(crate) mod persist;
 mod server;
 pub(crate) mod storage;
@@ -24,7 +26,7 @@ pub(crate) mod storage;
 use ::core::net::{IpAddr, SocketAddr};
 use ::core::time::Duration;
 
-use self::core::Core;
+use self::core::{Core, Parts};
 #[cfg(feature = "checkpoint")]
 pub use persist::checkpoint::CheckpointError;
 
@@ -77,7 +79,7 @@ impl Node {
     /// `seed` must be unpredictable: ids, tokens and transaction ids are derived from it.
     pub fn new(config: Config, limits: &Limits, seed: [u8; 32], now: Instant) -> Self {
         let mut storage = Heap::new(limits);
-        let core = Core::new(config, &mut storage.memory(), seed, now);
+        let core = Core::new(Parts::of::<Heap>(), config, &mut storage.memory(), seed, now);
         Self { core, storage }
     }
 }
@@ -90,7 +92,7 @@ impl<S: Storage> Node<S> {
     pub fn with_storage(config: Config, mut storage: S, seed: [u8; 32], now: Instant) -> Self {
         let mut memory = storage.memory();
         memory.clear();
-        let core = Core::new(config, &mut memory, seed, now);
+        let core = Core::new(Parts::of::<S>(), config, &mut memory, seed, now);
         Self { core, storage }
     }
 }

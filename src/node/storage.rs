@@ -30,6 +30,8 @@ pub trait Storage: Sealed {}
 impl<S: Sealed> Storage for S {}
 
 impl<S: Sealed> Sealed for &mut S {
+    const LENGTHS: Option<Lengths> = S::LENGTHS;
+
     fn memory(&mut self) -> Memory<'_> {
         (**self).memory()
     }
@@ -46,9 +48,10 @@ macro_rules! memory {
         pub(crate) mod sealed {
             #![allow(unnameable_types, missing_docs)]
 
+            use super::Lengths;
             use super::slots::*;
             #[cfg(feature = "checkpoint")]
-            use super::{Flavor, Input, Lengths, Output};
+            use super::{Flavor, Input, Output};
 
             /// All slices, mutable.
             pub struct Memory<'a> {
@@ -97,6 +100,9 @@ macro_rules! memory {
             }
 
             pub trait Sealed {
+                /// The lengths of all slices, if they are known at compile time.
+                const LENGTHS: Option<Lengths>;
+
                 fn memory(&mut self) -> Memory<'_>;
                 fn view(&self) -> View<'_>;
             }
@@ -161,6 +167,8 @@ macro_rules! memory {
 
         #[cfg(feature = "alloc")]
         impl Sealed for Heap {
+            const LENGTHS: Option<Lengths> = None;
+
             fn memory(&mut self) -> Memory<'_> {
                 Memory { $($(#[$cfg])* $name: &mut self.$name,)* }
             }
@@ -176,6 +184,11 @@ macro_rules! memory {
         /// flash. The default parameters fit a client: [`Limits::CLIENT`](crate::Limits::CLIENT). For any
         /// other limits [`fixed!`](crate::fixed) names the type; the parameters, a length for each slice, are
         /// not meant to be written by hand.
+        ///
+        /// What memory of compile-time size has no room for, the linker leaves out of the program: without
+        /// [`replies`](crate::Limits::replies), `swarms` and items all that answers queries and stores for
+        /// others, without [`scrapes`](crate::Limits::scrapes) and [`samplings`](crate::Limits::samplings) what
+        /// these take. Together they are a third of the code.
         ///
         /// ```
         /// use dht_proto::{Config, Fixed, Instant, Node};
@@ -202,10 +215,15 @@ macro_rules! memory {
 
         #[allow(non_upper_case_globals, reason = "named after the slices")]
         impl<$(const $name: usize,)*> Sealed for Fixed<$({ $name },)*> {
+            const LENGTHS: Option<Lengths> = Some(Lengths { $($name,)* });
+
+            // Out of line: every method of a node needs it, and on a chip code counts.
+            #[inline(never)]
             fn memory(&mut self) -> Memory<'_> {
                 Memory { $($(#[$cfg])* $name: &mut self.$name,)* }
             }
 
+            #[inline(never)]
             fn view(&self) -> View<'_> {
                 View { $($(#[$cfg])* $name: &self.$name,)* }
             }
@@ -219,7 +237,7 @@ macro_rules! memory {
         ///
         /// const LIMITS: Limits = {
         ///     let mut limits = Limits::CLIENT;
-        ///     (limits.lookups, limits.swarms, limits.peers_v4, limits.sources) = (2, 16, 64, 16);
+        ///     (limits.replies, limits.swarms, limits.peers_v4, limits.sources) = (4, 16, 64, 16);
         ///     limits
         /// };
         ///

@@ -5,9 +5,10 @@
 //! others become replacements or are dropped. Then the nodes are moved apart again, last bucket first,
 //! because the nodes of the lower buckets never need more room than there is to the left.
 
+use core::cmp::Ordering;
 use core::ops::Range;
 
-use super::shares::MAX_SUBNET_PER_BUCKET;
+use super::shares::WIDE_SUBNET_PER_BUCKET;
 use super::{Contact, ELDER, Entry, Slots, Table};
 use crate::base::id::NodeId;
 use crate::base::time::{Instant, Secs};
@@ -25,13 +26,13 @@ pub(crate) enum Move {
 impl Table {
     /// Changes the local id to `own` and moves all nodes.
     ///
-    /// Calls `tell` for each node that leaves or enters a bucket.
+    /// Calls `report` for each node that leaves or enters a bucket.
     pub(crate) fn rehome(
         &mut self,
         slots: &mut Slots<'_>,
         own: NodeId,
         now: Instant,
-        mut tell: impl FnMut(Move),
+        mut report: impl FnMut(Move),
     ) {
         let (live, lent) = self.gather(slots);
         let replacements = self.gather_replacements(slots);
@@ -43,7 +44,7 @@ impl Table {
         let kept = self.choose(slots, live, now.secs());
         for index in kept..live {
             let entry = slots.entries[index];
-            tell(Move::Out(entry.contact()));
+            report(Move::Out(entry.contact()));
             if self.admits(&entry.contact()) {
                 self.cache(slots, self.bucket_of(&entry.id), entry, now);
             }
@@ -57,7 +58,7 @@ impl Table {
             {
                 let entry = self.take_replacement(slots, bucket, index, now);
                 self.insert(slots, bucket, entry, now);
-                tell(Move::In(entry.contact()));
+                report(Move::In(entry.contact()));
             }
         }
         (self.ping_due, self.refresh_due) = (now, now);
@@ -101,9 +102,11 @@ impl Table {
     /// Replacements of the lowest rank are dropped if there is no room for all.
     fn spread_replacements(&self, slots: &mut Slots<'_>, count: usize, now: Instant) {
         let each = usize::from(self.replacements_each);
-        slots.replacements[..count].sort_unstable_by(|a, b| {
+        sort(&mut slots.replacements[..count], &|a, b| {
             let buckets = self.bucket_of(&a.id).cmp(&self.bucket_of(&b.id));
-            buckets.then_with(|| b.worth(now.secs()).cmp(&a.worth(now.secs()))).then_with(|| a.id.cmp(&b.id))
+            buckets
+                .then_with(|| b.replacement_rank(now.secs()).cmp(&a.replacement_rank(now.secs())))
+                .then_with(|| a.id.cmp(&b.id))
         });
         let kept = retain(&mut slots.replacements[..count], |kept, entry| {
             let bucket = self.bucket_of(&entry.id);
@@ -129,14 +132,15 @@ impl Table {
             (bucket, self.part(buckets, bucket, &entry.id))
         };
         // The first of each part of a bucket is the best.
-        entries[..live]
-            .sort_unstable_by(|a, b| place(a).cmp(&place(b)).then_with(|| rank(a, now).cmp(&rank(b, now))));
+        sort(&mut entries[..live], &|a, b| {
+            place(a).cmp(&place(b)).then_with(|| rank(a, now).cmp(&rank(b, now)))
+        });
         let mut admitted = retain(&mut entries[..live], |kept, entry| {
             let bucket = self.bucket_of(&entry.id);
             let same = kept.iter().rev().take_while(|other| self.bucket_of(&other.id) == bucket);
-            let lan = entry.endpoint.wide_subnet();
+            let subnet = entry.endpoint.wide_subnet();
             let is_crowded =
-                same.filter(|other| other.endpoint.wide_subnet() == lan).count() >= MAX_SUBNET_PER_BUCKET;
+                same.filter(|other| other.endpoint.wide_subnet() == subnet).count() >= WIDE_SUBNET_PER_BUCKET;
             self.admits(&entry.contact()) && !(self.is_limited(entry.endpoint) && is_crowded)
         });
         let mut start = 0;
@@ -145,7 +149,7 @@ impl Table {
             let len = entries[start..admitted].partition_point(|entry| self.bucket_of(&entry.id) == bucket);
             let capacity = buckets[bucket].capacity.into();
             let chosen = cover(&mut entries[start..start + len], capacity, |entry| place(entry).1);
-            entries[start..start + chosen].sort_unstable_by_key(|entry| entry.id);
+            sort(&mut entries[start..start + chosen], &|a, b| a.id.cmp(&b.id));
             // Nodes that get no place are moved behind all that are still to be examined.
             entries[start + chosen..admitted].rotate_left(len - chosen);
             admitted -= len - chosen;
@@ -182,16 +186,36 @@ impl Table {
             return;
         }
         for index in self.replacements(slots, bucket).rev() {
-            let lan = slots.replacements[index].endpoint.wide_subnet();
-            let is_same = |entry: &&Entry| entry.endpoint.wide_subnet() == lan;
+            let subnet = slots.replacements[index].endpoint.wide_subnet();
+            let is_same = |entry: &&Entry| entry.endpoint.wide_subnet() == subnet;
             let entries = slots.entries[slots.nodes().range(bucket)].iter().filter(is_same).count();
             let replacements =
                 slots.replacements[self.replacements(slots, bucket)].iter().filter(is_same).count();
-            if entries + replacements > MAX_SUBNET_PER_BUCKET
+            if entries + replacements > WIDE_SUBNET_PER_BUCKET
                 && self.is_limited(slots.replacements[index].endpoint)
             {
                 self.take_replacement(slots, bucket, index, now);
             }
+        }
+    }
+}
+
+/// Sorts entries: a heapsort, because this is rare, and the sort of `core` takes seven times the code for each
+/// order, and 3 KiB of stack.
+fn sort(entries: &mut [Entry], order: &dyn Fn(&Entry, &Entry) -> Ordering) {
+    let len = entries.len();
+    // The heap is built from its last parent up; then the greatest goes behind what is left of the heap.
+    for step in (0..len + len / 2).rev() {
+        let (mut parent, end) = if step < len { (0, step) } else { (step - len, len) };
+        if step < len {
+            entries.swap(0, step);
+        }
+        while let Some(child) = (2 * parent + 1..end.min(2 * parent + 3))
+            .max_by(|&a, &b| order(&entries[a], &entries[b]))
+            .filter(|&child| order(&entries[parent], &entries[child]).is_lt())
+        {
+            entries.swap(parent, child);
+            parent = child;
         }
     }
 }

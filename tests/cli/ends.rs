@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use std::thread;
 
 use crate::common::tool::{
-    HASH, LOCAL, Node, code, command, events, find, heeding, run, signal, stderr, stderr_lines,
+    HASH, LOCAL, Node, code, command, events, find, heeding, run, signal, stderr, stderr_lines, testnet,
 };
 
 /// A socket that sends nothing.
@@ -331,9 +331,7 @@ fn completions_and_manual_pages_are_written() {
 
 #[test]
 fn a_crawl_keeps_to_its_spacing() {
-    let first = Node::start(LOCAL);
-    let start = format!("{LOCAL} --bootstrap {}", first.addr);
-    let _others: Vec<_> = (0..3).map(|_| Node::start(&start)).collect();
+    let (_testnet, start) = testnet(4);
     let output = run(&format!("crawl --for 4 --every 1.5 --json {start}"));
     let done = events(&output).last().unwrap().clone();
     let (asked, elapsed) = (done["queried"].as_u64().unwrap(), done["elapsed_ms"].as_u64().unwrap());

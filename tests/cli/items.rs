@@ -5,27 +5,25 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::PathBuf;
 use std::process::{Output, Stdio};
 
+use dht_proto::Family;
+use dht_proto::net::Testnet;
 use serde_json::Value;
 
-use crate::common::tool::{HASH, LOCAL, Node, code, command, events, find, run, signal, stderr};
+use crate::common::tool::{HASH, LOCAL, code, command, events, find, run, signal, stderr, testnet};
 
 /// Nodes that store items, a folder for files, and the options that name both.
 struct Stage {
-    nodes: Vec<Node>,
+    testnet: Testnet,
     folder: PathBuf,
     start: String,
 }
 
 impl Stage {
     fn new(name: &str) -> Self {
-        let first = Node::start(LOCAL);
-        let words = format!("{LOCAL} --bootstrap {}", first.addr);
-        let start = format!("{words} --timeout 30");
-        let mut nodes = vec![first];
-        nodes.extend((0..3).map(|_| Node::start(&words)));
+        let (testnet, start) = testnet(4);
         let folder = std::env::temp_dir().join(format!("dht-proto-{name}-{}", std::process::id()));
         fs::create_dir_all(&folder).unwrap();
-        Self { nodes, folder, start }
+        Self { testnet, folder, start: format!("{start} --timeout 30") }
     }
 
     fn file(&self, name: &str, content: &[u8]) -> String {
@@ -260,11 +258,12 @@ fn announced_torrents_are_scraped_sampled_and_crawled() {
     let nobody = stage.run(&format!("scrape {}", "00".repeat(20)));
     assert_eq!(code(&nobody), 1, "{nobody:?}");
 
-    let holder = stage.nodes.iter().find_map(|node| {
-        let output = run(&format!("sample {} --json {LOCAL}", node.addr));
+    let holder = stage.testnet.nodes.iter().find_map(|node| {
+        let (addr, id) = (node.local_addr(Family::V4).unwrap(), node.id(Family::V4).wait().unwrap());
+        let output = run(&format!("sample {addr} --json {LOCAL}"));
         let events = events(&output);
         let sample = find(&events, "sample")[0].clone();
-        assert_eq!((&sample["id"], &sample["supported"]), (&node.id.as_str().into(), &true.into()));
+        assert_eq!((&sample["id"], &sample["supported"]), (&id.to_string().into(), &true.into()));
         let told = find(&events, "infohash").first().map(|event| (*event).clone());
         assert_eq!(code(&output), i32::from(told.is_none()));
         told

@@ -11,7 +11,7 @@ pub mod tool;
 
 use std::net::SocketAddr;
 
-use dht_proto::{AddressPolicy, Config, Limits};
+use dht_proto::{Config, Limits};
 
 /// Returns the address of the `index`-th host, each in a subnet of its own.
 pub fn addr(index: usize) -> SocketAddr {
@@ -26,14 +26,6 @@ pub fn stranger(index: usize) -> SocketAddr {
 pub fn config() -> Config {
     let mut config = Config::default();
     config.ipv6 = false;
-    config
-}
-
-/// A configuration for hosts whose addresses are private or shared.
-pub fn local_config() -> Config {
-    let mut config = Config::default();
-    config.address_policy = AddressPolicy::Any;
-    config.source_limits = false;
     config
 }
 

@@ -57,10 +57,9 @@ pub fn assert_asleep(wakeups: u64, lifetime: Duration) {
 /// The event loops in which a node can run.
 #[cfg(any(feature = "net", feature = "smol", feature = "tokio"))]
 pub mod loops {
-    use dht_proto::net::{Builder, Dht, SpawnError};
+    use dht_proto::net::{Builder, Dht, SpawnError, Testnet};
 
-    use super::PATIENCE;
-    use super::nodes::{addr, builder};
+    use super::{PATIENCE, limits};
 
     #[derive(Clone, Copy, Debug, PartialEq, Eq)]
     pub enum Loop {
@@ -113,14 +112,9 @@ pub mod loops {
 
         /// Starts nodes that bootstrap from the first, and waits until all have joined.
         pub fn network(self, count: usize) -> Vec<Dht> {
-            let first = self.spawn(builder()).unwrap();
-            let start = addr(&first).to_string();
-            let mut nodes = vec![first];
-            nodes.extend((1..count).map(|_| self.spawn(builder().bootstrap([&start])).unwrap()));
-            for node in &nodes[1..] {
-                assert_eq!(node.ready().wait_timeout(PATIENCE), Ok(()));
-            }
-            nodes
+            let testnet = Testnet::start(count, |node| self.spawn(node.limits(limits()))).unwrap();
+            assert_eq!(testnet.wait_timeout(PATIENCE), Ok(()));
+            testnet.nodes
         }
     }
 
@@ -146,17 +140,9 @@ pub mod nodes {
     use dht_proto::{AnnouncementInfo, Config, Family, Node};
 
     use super::*;
-    use crate::common::local_config;
 
     pub fn builder() -> Builder {
-        Dht::builder().config(unpaced()).limits(limits()).bind(LOOPBACK).bootstrap::<String>([])
-    }
-
-    /// A configuration without a limit on the queries to one node: a network of a few nodes would only wait.
-    pub fn unpaced() -> Config {
-        let mut config = local_config();
-        (config.queries_per_node, config.node_burst) = (100_000, 100_000);
-        config
+        Dht::builder().config(Config::private()).limits(limits()).bind(LOOPBACK).bootstrap::<String>([])
     }
 
     pub fn addr(dht: &DhtHandle) -> SocketAddr {
@@ -211,13 +197,13 @@ pub mod blocking {
 /// Helpers for nodes in tasks, whose callers await.
 #[cfg(feature = "tokio")]
 pub mod tasks {
-    use dht_proto::net::{CallError, Dht, DhtHandle};
+    use dht_proto::net::{CallError, Dht, DhtHandle, Testnet};
     use tokio::time::timeout;
 
-    use super::PATIENCE;
     use super::nodes::under_way;
     #[allow(unused_imports, reason = "every test uses a part of it")]
     pub use super::nodes::{addr, builder};
+    use super::{PATIENCE, limits};
 
     pub async fn soon<F: IntoFuture>(future: F) -> F::Output {
         timeout(PATIENCE, future).await.expect("it takes too long")
@@ -225,14 +211,9 @@ pub mod tasks {
 
     /// Starts nodes that bootstrap from the first, and waits until all have joined.
     pub async fn network(count: usize) -> Vec<Dht> {
-        let first = builder().spawn_tokio().unwrap();
-        let start = addr(&first).to_string();
-        let mut nodes = vec![first];
-        nodes.extend((1..count).map(|_| builder().bootstrap([&start]).spawn_tokio().unwrap()));
-        for node in &nodes[1..] {
-            assert_eq!(soon(node.ready()).await, Ok(()));
-        }
-        nodes
+        let testnet = Testnet::start(count, |node| node.limits(limits()).spawn_tokio()).unwrap();
+        assert_eq!(soon(testnet.ready()).await, Ok(()));
+        testnet.nodes
     }
 
     /// The numbers of running lookups and of queries in flight.

@@ -3,6 +3,7 @@
 use std::io::{BufRead as _, BufReader};
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
 
+use dht_proto::net::Testnet;
 use serde_json::Value;
 
 pub const HASH: &str = "5fbfbff10c5d6a4ec8a88e4c6ab4c28b95eee401";
@@ -56,6 +57,14 @@ pub fn stderr_lines(child: &mut Child) -> impl Iterator<Item = String> + use<> {
 pub fn signal(child: &Child, signal: &str) {
     let sent = Command::new("kill").args([signal, &child.id().to_string()]).status().unwrap();
     assert!(sent.success(), "{signal}");
+}
+
+/// Nodes that the tool may join, and the words that have it join them.
+pub fn testnet(nodes: usize) -> (Testnet, String) {
+    let testnet = Testnet::new(nodes).unwrap();
+    let start =
+        testnet.bootstrap().into_iter().fold(LOCAL.to_owned(), |words, host| words + " --bootstrap " + &host);
+    (testnet, start)
 }
 
 /// A `dht node` that other commands join through; it is ended when dropped.

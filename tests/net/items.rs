@@ -5,13 +5,12 @@ use std::thread;
 
 use dht_proto::net::{CallError, Dht};
 use dht_proto::{
-    Announce, Family, Item, ItemError, LookupKind, NodeId, PutObstacle, Salt, StartError, TorrentPointer,
+    Announce, Config, Item, ItemError, LookupKind, NodeId, PutObstacle, Salt, StartError, TorrentPointer,
     UpdatableTorrent,
 };
 
 use crate::common::items::secret;
-use crate::common::local_config;
-use crate::common::net::blocking::{addr, announces, builder, items, under_way, wait_for};
+use crate::common::net::blocking::{announces, builder, items, network, under_way, wait_for};
 use crate::common::net::{HASH, LOOPBACK, PATIENCE};
 use crate::common::raw::{Packet, join, node_list};
 
@@ -23,18 +22,6 @@ fn salt() -> Salt {
 
 fn version(seq: i64, value: &[u8]) -> Item {
     Item::sign(&secret(), SALT, seq, value).unwrap()
-}
-
-/// Starts nodes that all know each other, so that it is certain which of them stores what.
-fn network(count: usize) -> Vec<Dht> {
-    let nodes: Vec<_> = (0..count).map(|_| builder().spawn().unwrap()).collect();
-    for node in &nodes {
-        nodes.iter().filter(|other| addr(other) != addr(node)).for_each(|other| {
-            node.add_node(addr(other)).wait().unwrap();
-        });
-        wait_for("all others are in the table", || node.node_count(Family::V4).wait() == Ok(count - 1));
-    }
-    nodes
 }
 
 /// A node whose answers are written by hand.
@@ -56,7 +43,7 @@ impl Fake {
 
     /// Starts a node that knows only this one.
     fn dht(&self) -> Dht {
-        let mut config = local_config();
+        let mut config = Config::private();
         // No query times out, even on a slow machine.
         (config.lookup.stall, config.lookup.timeout) = (Some(PATIENCE), PATIENCE);
         let dht = builder().config(config).spawn().unwrap();
@@ -193,7 +180,7 @@ fn versions_arrive_as_they_are_found_also_at_later_callers() {
 
 #[test]
 fn a_lookup_of_an_item_is_cancelled_when_its_last_handle_is_dropped() {
-    let mut config = local_config();
+    let mut config = Config::private();
     let hole = Fake::new(0);
     config.lookup.only = Some(hole.addr());
     let dht = builder().config(config).spawn().unwrap();
@@ -266,7 +253,7 @@ fn b46_a_link_is_followed_to_the_peers_of_the_current_torrent() {
 
 #[test]
 fn an_invalid_item_is_refused_before_any_query() {
-    let mut config = local_config();
+    let mut config = Config::private();
     let hole = Fake::new(0);
     config.lookup.only = Some(hole.addr());
     let dht = builder().config(config).spawn().unwrap();
@@ -285,28 +272,10 @@ fn an_invalid_item_is_refused_before_any_query() {
 mod task {
     use std::time::Duration;
 
-    use dht_proto::net::Dht;
     use tokio::time::{sleep, timeout};
 
     use super::*;
-    use crate::common::net::tasks::{at_work, builder, soon};
-
-    async fn network(count: usize) -> Vec<Dht> {
-        let nodes: Vec<_> = (0..count).map(|_| builder().spawn_tokio().unwrap()).collect();
-        let addrs: Vec<_> = nodes.iter().filter_map(|node| node.local_addr(Family::V4)).collect();
-        for node in &nodes {
-            for &other in addrs.iter().filter(|&&other| Some(other) != node.local_addr(Family::V4)) {
-                node.add_node(other).await.unwrap();
-            }
-            let all = async {
-                while node.node_count(Family::V4).await != Ok(count - 1) {
-                    sleep(Duration::from_millis(5)).await;
-                }
-            };
-            soon(all).await;
-        }
-        nodes
-    }
+    use crate::common::net::tasks::{at_work, builder, network, soon};
 
     #[tokio::test]
     async fn items_are_put_found_and_replaced() {
@@ -354,7 +323,7 @@ mod task {
 
     #[tokio::test]
     async fn calls_dropped_in_flight_leak_nothing() {
-        let mut config = local_config();
+        let mut config = Config::private();
         let hole = Fake::new(0);
         config.lookup.only = Some(hole.addr());
         let owner = builder().config(config).spawn_tokio().unwrap();

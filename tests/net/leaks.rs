@@ -3,7 +3,6 @@
 use std::thread;
 use std::time::Duration;
 
-use crate::common::local_config;
 use crate::common::net::blocking::{addr, builder, network, under_way, wait_for};
 use crate::common::net::tasks::at_work;
 use crate::common::net::{PATIENCE, limits};
@@ -28,7 +27,7 @@ fn few() -> Limits {
 #[test]
 fn ten_thousand_lookups_from_threads_leak_nothing() {
     let nodes = network(6);
-    let dht = builder().config(local_config()).limits(few()).bootstrap([addr(&nodes[0]).to_string()]);
+    let dht = builder().limits(few()).bootstrap([addr(&nodes[0]).to_string()]);
     let dht = dht.spawn().unwrap();
     assert_eq!(dht.ready().wait_timeout(PATIENCE), Ok(()));
     thread::scope(|scope| {
@@ -55,12 +54,7 @@ fn ten_thousand_lookups_from_threads_leak_nothing() {
 #[test]
 fn ten_thousand_lookups_that_are_dropped_at_once_leak_nothing() {
     let nodes = network(3);
-    let dht = builder()
-        .config(local_config())
-        .limits(few())
-        .bootstrap([addr(&nodes[0]).to_string()])
-        .spawn()
-        .unwrap();
+    let dht = builder().limits(few()).bootstrap([addr(&nodes[0]).to_string()]).spawn().unwrap();
     assert_eq!(dht.ready().wait_timeout(PATIENCE), Ok(()));
     let mut rng = SimRng::new(1);
     for _ in 0..10_000 {
@@ -73,7 +67,7 @@ fn ten_thousand_lookups_that_are_dropped_at_once_leak_nothing() {
 async fn ten_thousand_lookups_from_tasks_leak_nothing() {
     let nodes = tokio::task::block_in_place(|| network(6));
     let start = addr(&nodes[0]).to_string();
-    let owner = builder().config(local_config()).limits(few()).bootstrap([start]).spawn_tokio().unwrap();
+    let owner = builder().limits(few()).bootstrap([start]).spawn_tokio().unwrap();
     assert_eq!(timeout(PATIENCE, owner.ready()).await, Ok(Ok(())));
     let users = (0..USERS).map(|user| {
         let dht = owner.handle();

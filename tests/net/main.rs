@@ -19,4 +19,5 @@ mod sockets;
 mod surveys;
 #[cfg(feature = "tokio")]
 mod task;
+mod testnet;
 mod thread;

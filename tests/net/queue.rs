@@ -11,8 +11,7 @@ use dht_proto::{
     SecretKey, StartError,
 };
 
-use crate::common::local_config;
-use crate::common::net::blocking::{addr, builder, under_way, unpaced, wait_for};
+use crate::common::net::blocking::{addr, builder, network, under_way, wait_for};
 use crate::common::net::tasks::{at_work, soon};
 use crate::common::net::{HASH, LOOPBACK, PATIENCE, asking, limits};
 use crate::common::raw::{ID, Packet, join, spread, value_list};
@@ -31,25 +30,6 @@ fn hash(index: usize) -> InfoHash {
 fn v6() -> Option<SocketAddr> {
     let any = "[::1]:0".parse().unwrap();
     UdpSocket::bind(any).is_ok().then_some(any)
-}
-
-/// A configuration without limits on the queries between two nodes: a real network is larger.
-fn unlimited() -> Config {
-    let mut config = unpaced();
-    (config.queries_per_source, config.source_burst) = (100_000, 100_000);
-    config
-}
-
-/// Nodes that answer any number of queries from one source.
-fn unlimited_network() -> Vec<Dht> {
-    let config = unlimited();
-    let builder = || builder().config(config.clone());
-    let first = builder().spawn().unwrap();
-    let start = addr(&first).to_string();
-    let mut nodes = vec![first];
-    nodes.extend((0..5).map(|_| builder().bootstrap([&start]).spawn().unwrap()));
-    nodes.iter().skip(1).for_each(|node| assert_eq!(node.ready().wait_timeout(PATIENCE), Ok(())));
-    nodes
 }
 
 /// A host whose answers are written by the test.
@@ -108,9 +88,8 @@ fn ask(dht: &DhtHandle, hole: &Hole, index: usize) -> LookupHandle {
 
 #[test]
 fn hundreds_of_announcements_publications_and_lookups_succeed_from_threads() {
-    let nodes = unlimited_network();
-    let mut builder =
-        builder().config(unlimited()).limits(Limits::default()).bootstrap([addr(&nodes[0]).to_string()]);
+    let nodes = network(6);
+    let mut builder = builder().limits(Limits::default()).bootstrap([addr(&nodes[0]).to_string()]);
     if let Some(v6) = v6() {
         builder = builder.bind(v6);
     }
@@ -137,8 +116,8 @@ fn hundreds_of_announcements_publications_and_lookups_succeed_from_threads() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn hundreds_of_announcements_publications_and_lookups_succeed_from_tasks() {
-    let nodes = tokio::task::block_in_place(unlimited_network);
-    let mut builder = Dht::builder().config(unlimited()).bind(LOOPBACK);
+    let nodes = tokio::task::block_in_place(|| network(6));
+    let mut builder = Dht::builder().config(Config::private()).bind(LOOPBACK);
     if let Some(v6) = v6() {
         builder = builder.bind(v6);
     }
@@ -273,7 +252,7 @@ async fn a_call_leaves_the_queue_when_its_task_is_dropped() {
     let hole = Hole::new();
     let mut limits = for_two();
     limits.inflight = 2;
-    let builder = Dht::builder().config(local_config()).limits(limits).bind(LOOPBACK);
+    let builder = Dht::builder().config(Config::private()).limits(limits).bind(LOOPBACK);
     let dht = builder.bootstrap::<String>([]).queue(2).spawn_tokio().unwrap();
     let ask = |index| ask(&dht, &hole, index);
     let _held = (ask(1), ask(2));

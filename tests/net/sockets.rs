@@ -8,10 +8,10 @@ use std::ops::Deref;
 use std::time::Duration;
 
 use dht_proto::net::{CallError, Dht, NetEvent, NetEvents};
-use dht_proto::{Announce, Family, NodeId, Pong, QueryError, StartError};
+use dht_proto::{Announce, Config, Family, NodeId, Pong, QueryError, StartError};
 
 use crate::common::net::loops::{self, Loop};
-use crate::common::net::nodes::{builder, under_way, unpaced, wait_for};
+use crate::common::net::nodes::{builder, under_way, wait_for};
 use crate::common::net::{HASH, PATIENCE, without_starts};
 
 const PING: &[u8] = b"d1:ad2:id20:abcdefghij0123456789e1:q4:ping1:t2:aa1:y1:qe";
@@ -33,7 +33,7 @@ impl Deref for Host {
 
 impl Host {
     fn start(on: Loop, at: &str, start: &[SocketAddr]) -> Self {
-        let builder = Dht::builder().config(unpaced()).bind(at.parse().unwrap());
+        let builder = Dht::builder().config(Config::private()).bind(at.parse().unwrap());
         let mut builder = builder.bootstrap(start.iter().map(SocketAddr::to_string));
         let events = builder.subscribe();
         Self { dht: on.spawn(builder).unwrap(), events }
@@ -301,6 +301,78 @@ fn q_27_b32_16_a_socket_bound_to_all_addresses_answers_from_the_one_that_was_que
                 assert_eq!(answer(&stranger), asked);
             }
         }
+    });
+}
+
+/// Runs `during` while the node does nothing, so that all that it sends arrives at once.
+fn at_once(dht: &Dht, during: impl FnOnce()) {
+    let (go, going) = std::sync::mpsc::channel::<()>();
+    let stopped = dht.with(move |_, _| going.recv().is_ok());
+    during();
+    go.send(()).unwrap();
+    assert_eq!(stopped.wait(), Ok(true));
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn q_27_queries_that_arrive_at_once_are_each_answered_from_the_address_that_was_asked() {
+    const EACH: usize = 15; // more than one batch, and fewer than one source may ask in a burst
+    let ours = ["127.0.0.1", "127.0.0.2", "127.5.6.7"].map(|ip| ip.parse::<IpAddr>().unwrap());
+    in_each_loop(|on| {
+        let host = Host::start(on, "0.0.0.0:0", &[]);
+        let ours = ours.map(|ip| SocketAddr::new(ip, host.addr().unwrap().port()));
+        let stranger = socket("127.0.0.1:0".parse().unwrap());
+        at_once(&host.dht, || {
+            for asked in ours.iter().cycle().take(EACH * ours.len()) {
+                stranger.send_to(PING, asked).unwrap();
+            }
+        });
+        let mut answered = ours.map(|ours| (ours, 0));
+        for _ in 0..EACH * ours.len() {
+            let from = answer(&stranger);
+            answered.iter_mut().find(|(ours, _)| *ours == from).expect("it was asked").1 += 1;
+        }
+        assert_eq!(answered.map(|(_, count)| count), [EACH; 3]);
+    });
+}
+
+#[test]
+fn e_29_the_largest_datagram_among_others_is_read_and_holds_up_none() {
+    let filling = 65_400;
+    let (head, end) = PING.split_at(PING.len() - 1);
+    let largest = [head, format!("1:z{filling}:").as_bytes(), &vec![b'x'; filling], end].concat();
+    in_each_loop(|on| {
+        let host = Host::start(on, "127.0.0.1:0", &[]);
+        let stranger = socket("127.0.0.1:0".parse().unwrap());
+        at_once(&host.dht, || {
+            for datagram in [PING, &largest, PING, b"", PING] {
+                stranger.send_to(datagram, host.addr().unwrap()).unwrap();
+            }
+        });
+        (0..4).for_each(|_| assert_eq!(Some(answer(&stranger)), host.addr()));
+    });
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn c_18_a_socket_that_breaks_under_a_batch_is_opened_again_and_every_response_leaves() {
+    const QUERIES: usize = 30; // no more than one batch: the rest is lost with the socket
+    in_each_loop(|on| {
+        // While it is closed another program may take its port.
+        let is_answered = |_| {
+            let mut host = Host::start(on, "127.0.0.3:0", &[]);
+            let addr = host.addr().unwrap();
+            let stranger = socket("127.0.0.1:0".parse().unwrap());
+            at_once(&host.dht, || {
+                (0..QUERIES).for_each(|_| assert!(stranger.send_to(PING, addr).is_ok()));
+                break_socket(addr);
+            });
+            assert!(matches!(host.event(), NetEvent::SocketLost { addr: at, .. } if at == addr));
+            let NetEvent::Rebound { addr: reopened } = host.event() else { panic!("it is opened again") };
+            (0..QUERIES).for_each(|_| assert_eq!(answer(&stranger), reopened));
+            reopened == addr
+        };
+        assert!((0..5).any(is_answered));
     });
 }
 

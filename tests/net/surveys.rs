@@ -6,11 +6,10 @@ use std::thread;
 use std::time::Duration;
 
 use dht_proto::net::{CallError, Dht, DhtHandle};
-use dht_proto::{Announce, CrawlOptions, Family, InfoHash, Limit, LookupKind, NodeId, StartError};
+use dht_proto::{Announce, Config, CrawlOptions, Family, InfoHash, Limit, LookupKind, NodeId, StartError};
 use futures_core::Stream as _;
 use tokio::time::timeout;
 
-use crate::common::local_config;
 use crate::common::net::blocking::{addr, builder, network};
 use crate::common::net::tasks::soon;
 use crate::common::net::{HASH, LOOPBACK, PATIENCE, limits};
@@ -131,7 +130,7 @@ fn a_dropped_crawl_cancels_its_queries() {
 async fn tasks_scrape_sample_and_crawl_as_threads_do() {
     let nodes = tokio::task::block_in_place(storing_network);
     let start = addr(&nodes[0]).to_string();
-    let owner = Dht::builder().config(local_config()).limits(limits()).bind(LOOPBACK);
+    let owner = Dht::builder().config(Config::private()).limits(limits()).bind(LOOPBACK);
     let owner = owner.bootstrap([&start]).spawn_tokio().unwrap();
     assert_eq!(soon(owner.ready()).await, Ok(()));
 
@@ -159,7 +158,7 @@ async fn tasks_scrape_sample_and_crawl_as_threads_do() {
 async fn a_call_for_a_sample_that_is_dropped_is_cancelled() {
     let mut limits = limits();
     limits.samplings = 1;
-    let owner = Dht::builder().config(local_config()).limits(limits).bind(LOOPBACK).queue(0);
+    let owner = Dht::builder().config(Config::private()).limits(limits).bind(LOOPBACK).queue(0);
     let owner = owner.bootstrap::<String>([]).spawn_tokio().unwrap();
     let socket = UdpSocket::bind(LOOPBACK).unwrap();
     socket.set_read_timeout(Some(PATIENCE)).unwrap();

@@ -24,6 +24,9 @@ mod lookups;
 mod maintenance;
 mod other_clients;
 mod own_peers;
+mod programs;
 mod surveys;
 mod sybils;
+#[cfg(any(feature = "net", feature = "smol", feature = "tokio"))]
+mod tasks;
 mod worlds;

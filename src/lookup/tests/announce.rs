@@ -73,13 +73,13 @@ fn refusals_do_not_spill_over_without_end() {
     loop {
         match rig.next() {
             Step::Query(position) => {
-                rig.traversal.asked(&mut rig.candidates, position);
+                rig.traversal.on_queried(&mut rig.candidates, position);
                 let host = host(rig.candidates[position].endpoint);
                 rig.answer(host);
             }
             Step::Announce(position) => {
                 announced += 1;
-                rig.traversal.announced(&mut rig.candidates, position);
+                rig.traversal.on_announced(&mut rig.candidates, position);
                 let host = host(rig.candidates[position].endpoint);
                 rig.refuse(host);
             }
@@ -120,11 +120,11 @@ fn where_the_dead_hide_the_living_nodes_beyond_the_horizon_are_asked_for() {
     let mut looks = Vec::new();
     loop {
         match rig.next() {
-            Step::Announce(position) => rig.traversal.announced(&mut rig.candidates, position),
-            Step::Query(position) => rig.traversal.asked(&mut rig.candidates, position),
+            Step::Announce(position) => rig.traversal.on_announced(&mut rig.candidates, position),
+            Step::Query(position) => rig.traversal.on_queried(&mut rig.candidates, position),
             Step::Probe(position, window) => {
-                rig.traversal.looked(&mut rig.candidates, position, window);
-                looks.push((host(rig.candidates[position].endpoint), rig.traversal.target_in(window)));
+                rig.traversal.on_probed(&mut rig.candidates, position, window);
+                looks.push((host(rig.candidates[position].endpoint), rig.traversal.probe_target(window)));
             }
             Step::Wait | Step::Finish => break,
         }
@@ -167,7 +167,7 @@ fn a_reported_announce_still_goes_to_closer_nodes_that_answer_late_or_are_named_
     rig.stall(2);
     assert_eq!(rig.next(), Step::Finish);
     rig.traversal.phase = Phase::Remembered;
-    for _ in TRIES..NETWORK_TRIES {
+    for _ in TRIES..SILENT_SUBNET_TRIES {
         assert_eq!(rig.ask_all(), [2], "it is asked a few times more");
         rig.stall(2);
     }
@@ -196,7 +196,7 @@ fn a_node_that_failed_not_long_ago_is_asked_only_when_nobody_waits() {
     rig.store(2);
     assert_eq!(rig.next(), Step::Finish);
     rig.traversal.phase = Phase::Remembered;
-    for _ in TRIES..NETWORK_TRIES {
+    for _ in TRIES..SILENT_SUBNET_TRIES {
         assert_eq!(rig.ask_all(), [1]);
         rig.stall(1);
     }
@@ -210,16 +210,16 @@ fn tokens_of_the_closest_are_kept_and_the_farthest_gives_way() {
     let mut rig = Rig::knowing(ANNOUNCE, 64, 16, 11..=30);
     (11..=30).rev().for_each(|host| {
         rig.ask_all();
-        rig.traversal.asked(&mut rig.candidates, usize::from(host) - 11);
+        rig.traversal.on_queried(&mut rig.candidates, usize::from(host) - 11);
         rig.answer(host);
     });
     assert_eq!(rig.token_holders(), (11..=26).collect::<Vec<_>>());
     rig.list(40);
-    rig.traversal.asked(&mut rig.candidates, 20);
+    rig.traversal.on_queried(&mut rig.candidates, 20);
     rig.answer(40);
     assert!(!rig.token_holders().contains(&40), "a farther one takes no place");
     rig.list(1);
-    rig.traversal.asked(&mut rig.candidates, 0);
+    rig.traversal.on_queried(&mut rig.candidates, 0);
     rig.answer_as(1, id(1), Some(b"new"));
     assert!(rig.token_holders().contains(&1) && !rig.token_holders().contains(&26));
     let token = |host| rig.traversal.token_of(&rig.candidates, &rig.tokens, endpoint(host)).unwrap();

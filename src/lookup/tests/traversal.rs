@@ -48,24 +48,24 @@ fn suspects_give_way_where_memory_is_full() {
 #[test]
 fn who_is_silent_to_a_get_may_lead_on_to_others() {
     let mut rig = Rig::knowing(Goal::Get(Ix::new(0)), 1, 1, [1]);
-    let is_for_neighbours = |rig: &Rig| rig.traversal.asks_neighbours(&rig.candidates, endpoint(1));
-    let sign = |rig: &mut Rig, worth| {
-        rig.traversal.on_answer(&mut rig.candidates, &mut rig.tokens, endpoint(1), id(1), None, worth)
+    let is_for_neighbours = |rig: &Rig| rig.traversal.queries_neighbours(&rig.candidates, endpoint(1));
+    let sign = |rig: &mut Rig, weight| {
+        rig.traversal.on_response(&mut rig.candidates, &mut rig.tokens, endpoint(1), id(1), None, weight)
     };
     assert_eq!(rig.ask_all(), [1]);
     assert!(!is_for_neighbours(&rig));
     rig.stall(1);
     assert_eq!(rig.ask_all(), [1]);
     assert!(is_for_neighbours(&rig));
-    assert_eq!(sign(&mut rig, Worth::Sign), Verdict::Accepted);
-    assert_eq!(sign(&mut rig, Worth::Sign), Verdict::Rejected);
+    assert_eq!(sign(&mut rig, Weight::Alive), Verdict::Accepted);
+    assert_eq!(sign(&mut rig, Weight::Alive), Verdict::Rejected);
     assert_eq!(rig.ask_all(), [1]);
     assert!(!is_for_neighbours(&rig));
     rig.stall(1);
     assert_eq!((rig.ask_all(), rig.next()), (std::vec![], Step::Finish), "it is not asked a third time");
     assert_eq!(rig.traversal.closest(&rig.candidates).count(), 0, "nor is it one of the closest");
     assert_eq!((rig.traversal.answered, rig.traversal.failed), (1, 0));
-    assert_eq!(sign(&mut rig, Worth::Full), Verdict::Accepted, "late");
+    assert_eq!(sign(&mut rig, Weight::Full), Verdict::Accepted, "late");
     assert_eq!((rig.traversal.answered, rig.traversal.closest(&rig.candidates).count()), (1, 1));
 }
 
@@ -172,8 +172,14 @@ fn l_05_an_id_and_an_ip_address_are_accepted_once() {
     assert_eq!(rig.answer_as(3, id(1), None), Verdict::Rejected, "a second node with the id");
     assert_eq!(rig.answer(2), Verdict::Accepted);
     assert_eq!(rig.answer(2), Verdict::Rejected, "the answer to a query sent twice");
-    let twin =
-        rig.traversal.on_answer(&mut rig.candidates, &mut rig.tokens, other_port, id(4), None, Worth::Full);
+    let twin = rig.traversal.on_response(
+        &mut rig.candidates,
+        &mut rig.tokens,
+        other_port,
+        id(4),
+        None,
+        Weight::Full,
+    );
     assert_eq!(twin, Verdict::Rejected, "a second node on the host");
     assert_eq!(rig.closest(), [1, 2]);
 }

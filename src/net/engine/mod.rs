@@ -36,12 +36,13 @@ use self::shared::Shared;
 use super::clock::{Clock, SleepWatch};
 use super::counters::count;
 use super::external::{Arrival, Channel};
-use super::sockets::socket::{SendSlot, Sent};
+use super::sockets::datagrams::{BATCH, Datagrams};
+use super::sockets::send::{SendBatch, Sent};
 use super::state::file::StateFile;
 use super::state::saver::Saver;
 use super::state::unclaimed::Saved;
 use super::trace::{self, event};
-use crate::{Family, Instant, LookupId, Node, Pong, PublicationId, QueryId, Transmit};
+use crate::{Family, Instant, LookupId, Node, Pong, PublicationId, QueryId};
 
 mod calls;
 mod commands;
@@ -89,12 +90,13 @@ pub(crate) struct Engine {
     pub(crate) shared: Arc<Shared>,
     /// Hosts to start from.
     hosts: Hosts,
-    watch: SleepWatch,
+    /// `None` where the time is not the system's.
+    watch: Option<SleepWatch>,
     /// When the last event said that the system does not send, by family.
     unsent_told: [Option<Instant>; 2],
     /// The time that counts for what arrived while nobody could look.
     standing: Option<Instant>,
-    send_slot: SendSlot,
+    send_batch: SendBatch,
     blocked_since: Instant,
     lookups: BTreeMap<LookupId, ActiveLookup>,
     publications: BTreeMap<PublicationId, ActivePublication>,
@@ -124,6 +126,13 @@ pub(crate) struct Engine {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Slept(Duration);
 
+#[cfg(feature = "sim")]
+impl From<Duration> for Slept {
+    fn from(slept: Duration) -> Self {
+        Self(slept)
+    }
+}
+
 impl Engine {
     pub(crate) fn new(
         node: Node,
@@ -137,10 +146,10 @@ impl Engine {
             clock,
             shared,
             hosts,
-            watch: SleepWatch::new(),
+            watch: Some(SleepWatch::new()),
             unsent_told: [None; 2],
             standing: None,
-            send_slot: SendSlot::new(),
+            send_batch: SendBatch::new(BATCH),
             blocked_since: Instant::ZERO,
             lookups: BTreeMap::new(),
             publications: BTreeMap::new(),
@@ -159,6 +168,13 @@ impl Engine {
         }
     }
 
+    /// Goes by its clock alone, which tells of no sleep.
+    #[cfg(feature = "sim")]
+    pub(crate) const fn in_virtual_time(mut self) -> Self {
+        self.watch = None;
+        self
+    }
+
     /// Lets announces of an earlier node go on from where they were, once somebody wants them.
     pub(crate) fn keep_saved(&mut self, saved: Saved) {
         self.saved = saved;
@@ -175,9 +191,10 @@ impl Engine {
         (self.saver, self.restored) = (saver, restored);
     }
 
-    /// Goes without a socket, by the caller's network.
+    /// Goes without a socket, by the caller's network, which takes datagrams one by one.
     pub(crate) fn go_external(&mut self, channel: Arc<Channel>) {
         channel.attach(&self.shared);
+        self.send_batch = SendBatch::new(1);
         self.external = Some(channel);
     }
 
@@ -231,7 +248,7 @@ impl Engine {
     pub(crate) fn begin(&mut self) -> Option<Slept> {
         self.busy = false;
         let now = self.clock.now();
-        if let Some(slept) = self.watch.slept() {
+        if let Some(slept) = self.watch.as_mut().and_then(SleepWatch::slept) {
             return Some(Slept(slept));
         }
         let due = self.node.poll_timeout().filter(|&due| now - due > LATE)?;
@@ -265,8 +282,8 @@ impl Engine {
     }
 
     /// How many datagrams are taken before anything else is done.
-    pub(crate) fn receives(&self) -> usize {
-        if self.standing.is_some() || self.is_due() { RECEIVES_WHEN_DUE } else { RECEIVES }
+    pub(crate) const fn receives(&self, is_due: bool) -> usize {
+        if is_due || self.standing.is_some() { RECEIVES_WHEN_DUE } else { RECEIVES }
     }
 
     /// Whether the user has the node switched on.
@@ -301,7 +318,7 @@ impl Engine {
         if enabled {
             self.hosts.look_again(self.clock.now());
         } else {
-            self.send_slot.drop_for(family);
+            self.send_batch.drop_for(family);
         }
         self.busy = true;
         self.note_ready();
@@ -339,21 +356,18 @@ impl Engine {
         self.deliver_events();
     }
 
-    /// Takes what has come in by the caller's network; at most so many.
-    pub(crate) fn receive_external(&mut self, most: usize, mut after: impl FnMut(&mut Self)) {
-        let Some(channel) = self.external.clone() else { return };
-        for _ in 0..most {
-            let Some(arrival) = channel.next_arrival() else { return };
-            let now = self.arrival_time();
-            match arrival {
-                Arrival::Datagram { from, local, datagram } => {
-                    self.handle_datagram(now, from, local, &datagram);
-                    after(self);
-                }
-                Arrival::Unsent(destination) => self.node.handle_unsent(now, destination),
-                Arrival::Unreachable(destination) => self.node.handle_unreachable(now, destination),
+    /// Takes the next of what has come in by the caller's network. Returns whether there was any.
+    pub(crate) fn receive_external(&mut self, now: Instant) -> bool {
+        let arrival = self.external.as_ref().and_then(|channel| channel.next_arrival());
+        match arrival {
+            None => return false,
+            Some(Arrival::Datagram { from, local, datagram }) => {
+                self.handle_datagram(now, from, local, &datagram);
             }
+            Some(Arrival::Unsent(destination)) => self.node.handle_unsent(now, destination),
+            Some(Arrival::Unreachable(destination)) => self.node.handle_unreachable(now, destination),
         }
+        true
     }
 
     /// Switches the node off or on, or has it forget its address: the sockets are the caller's.
@@ -385,28 +399,44 @@ impl Engine {
             self.node.handle_timeout(now);
         }
         self.retry_sending();
-        if self.send_slot.is_blocked() && now - self.blocked_since >= BLOCKED {
-            self.send_slot.unblock();
+        if self.send_batch.is_blocked() && now - self.blocked_since >= BLOCKED {
+            self.send_batch.unblock();
         }
         self.tend_saver();
     }
 
-    /// Sends what there is to send, within reason. If a socket is full, returns the destination
-    /// that it could not send to.
+    /// Writes what the node has to send. Returns whether the batch is full, and has to be
+    /// [sent](Self::transmit) before the rest is written.
+    pub(crate) fn fill_batch(&mut self, now: Instant) -> bool {
+        let Self { node, send_batch, .. } = self;
+        send_batch.fill(|buffer| node.poll_transmit(now, buffer))
+    }
+
+    /// Sends what there is to send, but not without end, by `send`, which returns how many datagrams have left. If
+    /// a socket is full, returns the destination that could not be sent to.
     pub(crate) fn transmit(
         &mut self,
-        mut send: impl FnMut(&[u8], Transmit) -> io::Result<()>,
+        mut send: impl FnMut(Datagrams<'_>) -> io::Result<usize>,
     ) -> Option<SocketAddr> {
         let (failure, shared, external) = (Cell::new(None), Arc::clone(&self.shared), self.external.clone());
-        let mut send = |datagram: &[u8], transmit: Transmit| {
+        let left = Cell::new(SENDS);
+        let mut send = |datagrams: Datagrams<'_>| {
             let sent = match &external {
-                Some(channel) => channel.send(datagram, transmit),
-                None => send(datagram, transmit),
+                Some(channel) => channel.send(datagrams),
+                None => send(datagrams),
             };
             match &sent {
-                Ok(()) => event!(TRACE, "sent", to = transmit.destination, bytes = datagram.len()),
+                Ok(count) => {
+                    left.set(left.get().saturating_sub(*count));
+                    for transmit in datagrams.transmits(*count) {
+                        event!(TRACE, "sent", to = transmit.destination, bytes = transmit.size);
+                    }
+                }
                 Err(error) => {
-                    event!(DEBUG, "cannot send", to = transmit.destination, error = error);
+                    left.set(left.get().saturating_sub(1));
+                    if let Some((transmit, _)) = datagrams.first() {
+                        event!(DEBUG, "cannot send", to = transmit.destination, error = error);
+                    }
                     shared.note_send_error(error);
                     let kind = || io::Error::from(error.kind());
                     failure.set(Some(error.raw_os_error().map_or_else(kind, io::Error::from_raw_os_error)));
@@ -414,9 +444,10 @@ impl Engine {
             }
             sent
         };
-        for _ in 0..SENDS {
-            let now = self.clock.now();
-            let sent = self.send_slot.send(|buffer| self.node.poll_transmit(now, buffer), &mut send);
+        let now = self.clock.now();
+        while left.get() > 0 {
+            self.fill_batch(now);
+            let sent = self.send_batch.send(&mut send);
             self.busy |= sent != Sent::Idle;
             match sent {
                 Sent::Gone => {}
@@ -451,7 +482,7 @@ impl Engine {
 
     /// Whether a full socket holds up what there is to send.
     pub(crate) fn is_blocked(&self) -> bool {
-        self.send_slot.is_blocked()
+        self.send_batch.is_blocked()
     }
 
     /// Tries a full caller's network once more.
@@ -462,23 +493,28 @@ impl Engine {
     }
 
     pub(crate) fn unblock(&mut self) {
-        self.send_slot.unblock();
+        self.send_batch.unblock();
     }
 
     /// When the next turn is due if nothing happens before; `None`: never.
     pub(crate) fn next_turn(&self, now: Instant) -> Option<Instant> {
         // While output is pending the node says "now", which a full socket has no use for; and a
         // turn in which nothing happened is not repeated at once, whatever the node says.
-        let not_before = match (self.send_slot.is_blocked(), self.busy) {
+        let not_before = match (self.send_batch.is_blocked(), self.busy) {
             (true, _) => now + BLOCKED,
             (false, true) => now,
             (false, false) => now + Duration::from_millis(1),
         };
-        let crawls = self.crawls.values().filter_map(ActiveCrawl::due);
-        let next = self.node.poll_timeout().into_iter().chain(crawls).min().map(|at| at.max(not_before));
-        let watch = self.has_something().then(|| now + LONGEST_WAIT);
+        let next = self.deadline().map(|at| at.max(not_before));
+        let watch = (self.watch.is_some() && self.has_something()).then(|| now + LONGEST_WAIT);
         let others = self.saver.as_ref().map(Saver::due).into_iter().chain(self.hosts.due(now)).chain(watch);
         next.into_iter().chain(others).min()
+    }
+
+    /// When the node or a crawl is due.
+    pub(crate) fn deadline(&self) -> Option<Instant> {
+        let crawls = self.crawls.values().filter_map(ActiveCrawl::due);
+        self.node.poll_timeout().into_iter().chain(crawls).min()
     }
 
     /// Whether the node holds anything that a sleep would make old.

@@ -88,6 +88,12 @@ impl Shared {
         lock(&self.mailbox).pop()
     }
 
+    /// Whether a command waits for the loop.
+    #[cfg(feature = "sim")]
+    pub(crate) fn has_commands(&self) -> bool {
+        !lock(&self.mailbox).is_empty()
+    }
+
     /// Wakes the loop, once until it has [heard](Self::note_woken) of it.
     pub(crate) fn wake(&self) {
         if !self.is_woken.swap(true, Ordering::AcqRel) {

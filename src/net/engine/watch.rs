@@ -125,6 +125,12 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// Panics in debug builds where blocking would hold up other tasks, and maybe the node's own for ever.
 fn assert_may_block() {
+    #[cfg(feature = "sim")]
+    assert!(
+        !crate::net::virtual_time::is_entered(),
+        "a blocking call of the DHT inside of a simulated world, whose time stands still meanwhile: use `.await` or \
+         `recv().await` in place of `wait`, `wait_timeout`, `recv_timeout` and the iterators"
+    );
     #[cfg(all(debug_assertions, feature = "tokio"))]
     if let Ok(runtime) = tokio::runtime::Handle::try_current() {
         // The runtime knows where blocking is allowed, and tells it only by a panic of its own.

@@ -391,12 +391,13 @@ impl<S: Storage> Node<S> {
     /// Makes the node stop or resume answering queries (BEP 43).
     ///
     /// A read-only node says so in its own queries. The initial value is
-    /// [`Config::read_only`](crate::Config::read_only). The call has no effect if nothing changes.
+    /// [`Config::read_only`](crate::Config::read_only). The call has no effect if nothing changes, and none if
+    /// there is no memory for [`replies`](crate::Limits::replies).
     ///
     /// Responses that wait to be polled are dropped. Nodes that know this one learn of the change from its
     /// next query to them.
     pub fn set_read_only(&mut self, now: Instant, read_only: bool) {
-        self.core.set_read_only(now, read_only);
+        self.core.set_read_only(&self.storage.memory(), now, read_only);
     }
 
     /// Stores a peer that was announced to another node of this program.

@@ -6,7 +6,7 @@ use crate::base::addr::{Endpoint, Family};
 use crate::base::id::NodeId;
 use crate::base::pool::{Ix, Slot};
 use crate::base::time::Instant;
-use crate::lookup::republisher::{self, Subject};
+use crate::lookup::republisher::{self, LastRepublish, Subject};
 use crate::lookup::{Check, Goal, Holding, LookupOptions, Phase, Step, Token, Traversal};
 use crate::node::api::config::MAX_DATAGRAM;
 use crate::node::api::error::{Limit, StartError};
@@ -15,13 +15,14 @@ use crate::node::api::event::{
 };
 use crate::node::client::phases::TraversalMut;
 use crate::node::core::Core;
+use crate::node::maintenance::announcer::PUBLISHER;
 use crate::node::maintenance::announcer::outside;
 use crate::node::server::put::add;
 use crate::node::server::reply::MAX_DATAGRAM_V6;
 use crate::node::storage::sealed::{Memory, View};
-use crate::rpc::inflight::Query;
+use crate::rpc::inflight::{Deadlines, Query};
 use crate::store::items::{
-    Item, OwnItem, OwnItems, OwnSlots, Owner, PublicKey, PutObstacle, Salt, Shortage, Sighting,
+    Examined, Item, OwnItem, OwnItems, OwnSlots, Owner, PublicKey, PutObstacle, Salt, Shortage,
 };
 use crate::wire::{ErrorCode, MAX_VALUE_LEN, Method, Response};
 
@@ -34,7 +35,9 @@ impl Core {
         target: NodeId,
         signed: Option<(PublicKey, Salt)>,
     ) -> Result<Ix, StartError> {
-        self.alloc_own(m, MAX_VALUE_LEN, |own, slots, is_live| own.seek(slots, target, signed, is_live))
+        self.alloc_own(m, MAX_VALUE_LEN, |own, slots, is_live| {
+            own.alloc_for_lookup(slots, target, signed, is_live)
+        })
     }
 
     pub(in crate::node) fn put(
@@ -47,7 +50,8 @@ impl Core {
     ) -> Result<LookupId, StartError> {
         self.advance(now);
         let len = item.value().len();
-        let ix = self.alloc_own(m, len, |own, slots, is_live| own.publish(slots, item, is_live))?;
+        let ix =
+            self.alloc_own(m, len, |own, slots, is_live| own.alloc_for_publication(slots, item, is_live))?;
         m.own_items[ix.position()].cas = cas;
         self.lookup_item(m, Goal::Put(ix), item.target(), options)
     }
@@ -71,8 +75,8 @@ impl Core {
             }
         }
         if let (Ok(lookup), Some(own)) = (lookup, goal.item())
-            && let Some(Sighting::Newest(seq)) = self.examine_stored(m, &target, own)
-            && !goal.traits().places
+            && let Some(Examined::Newest(seq)) = self.examine_stored(m, &target, own)
+            && !goal.traits().stores
         {
             self.report_found(m, lookup.ix, Endpoint::ZERO, seq);
         }
@@ -86,11 +90,12 @@ impl Core {
         m: &mut Memory<'_>,
         now: Instant,
         item: &Item,
-        last: Option<(Duration, u16)>,
+        last: Option<LastRepublish>,
     ) -> Result<PublicationId, StartError> {
         let now = self.advance(now);
         self.check_lookup_slots(m, self.families.iter().filter(|family| family.on).count())?;
         let target = item.target();
+        self.publisher = Some(&PUBLISHER);
         let old = self.republisher.find(m.publications, &target, true);
         if let Some((ix, own)) = old.and_then(|ix| Some((ix, m.publications[ix].subject.item()?))) {
             let publication = PublicationId { ix, generation: m.publications[ix].generation };
@@ -106,7 +111,8 @@ impl Core {
             return Err(refusal(shortage, [Limit::PublishedItems, Limit::PublishedChunks]));
         }
         let len = item.value().len();
-        let own = self.alloc_own(m, len, |own, slots, is_live| own.publish(slots, item, is_live))?;
+        let own =
+            self.alloc_own(m, len, |own, slots, is_live| own.alloc_for_publication(slots, item, is_live))?;
         let subject = Subject::Item(own);
         let ix = match old {
             Some(ix) => {
@@ -204,13 +210,13 @@ impl Core {
         let Some(own) = m.traversals[ix].goal.item() else { return };
         let before = m.own_items[own.position()].newest;
         let (holding, seq) = match OwnItems::examine(&mut own_slots(m), own, response) {
-            Sighting::Nothing => return,
-            Sighting::Bad => {
+            Examined::Nothing => return,
+            Examined::Bad => {
                 add(&mut self.stats.items.bad_find, 1);
                 return;
             }
-            Sighting::Other(seq) => (Holding::Other, Some(seq)),
-            Sighting::Newest(seq) => (Holding::Newest, seq),
+            Examined::Other(seq) => (Holding::Other, Some(seq)),
+            Examined::Newest(seq) => (Holding::Newest, seq),
         };
         if m.own_items[own.position()].newest > before {
             for ix in both(m.traversals, ix) {
@@ -233,7 +239,7 @@ impl Core {
             let old = m.own_items[old.position()];
             let TraversalMut { state: traversal, candidates, .. } = self.traversals.traversal(m, ix);
             let is_stored = traversal.has_stored(candidates);
-            m.own_items[new.position()].recall(&old, is_stored, m.own_chunks);
+            m.own_items[new.position()].inherit(&old, is_stored, m.own_chunks);
         }
     }
 
@@ -283,7 +289,7 @@ impl Core {
             }
         }
         let own = &m.own_items[own.position()];
-        let (obstacle, stands) = (own.obstacle(), own.stands());
+        let (obstacle, stands) = (own.obstacle(), own.is_uncontested());
         for ix in both(m.traversals, ix) {
             let TraversalMut { state: traversal, candidates, .. } = self.traversals.traversal(m, ix);
             if !looks(traversal) {
@@ -303,12 +309,12 @@ impl Core {
     /// Stops a put because a node that answered late holds an obstacle: it is sent to nobody else.
     fn stop_put(&mut self, m: &mut Memory<'_>, ix: Ix, own: Ix) {
         let own = &m.own_items[own.position()];
-        if own.obstacle().is_none() || own.stands() {
+        if own.obstacle().is_none() || own.is_uncontested() {
             return;
         }
         for ix in both(m.traversals, ix) {
             let traversal = &mut m.traversals[ix];
-            if traversal.goal.traits().places && traversal.items.check == Check::Passed {
+            if traversal.goal.traits().stores && traversal.items.check == Check::Passed {
                 traversal.items.check = Check::Spared;
                 self.reschedule(m, ix);
             }
@@ -333,27 +339,27 @@ impl Core {
         query: Ix,
         traversal: Ix,
         token: &Token,
-        (stall, timeout): (Duration, Duration),
+        deadlines: Deadlines,
         buf: &mut [u8],
     ) -> Option<Transmit> {
         let to = m.queries[query].to;
         let TraversalMut { state: traversal, candidates, .. } = self.traversals.traversal(m, traversal);
         let target = traversal.target;
         let holds_newest = traversal.holds_newest(candidates, to);
-        let wants_seq = traversal.wants_seq(candidates, to);
+        let needs_seq = traversal.needs_seq(candidates, to);
         let own = &m.own_items[traversal.goal.item()?.position()];
         // A node that returned nothing has nothing to compare with (B44-30), and one that missed a version
         // would refuse the next one too.
         let cas = own.cas.filter(|_| holds_newest);
         let item = own.read(m.own_chunks)?;
-        let item = item.put(cas, wants_seq.then_some(1));
+        let item = item.put(cas, needs_seq.then_some(1));
         let most = if to.family() == Family::V4 { MAX_DATAGRAM } else { MAX_DATAGRAM_V6 };
         let buf = &mut buf[..most];
         let method = |target| Method::Put { token: token.bytes(), target, item };
         // Redundant, but one family of nodes requires it; left out if it would not fit because all fields
         // have their greatest length.
         let is_long = self.query(to, &[0; 4], method(Some(target))).encoded_len() > buf.len();
-        self.send(m, query, method(Some(target).filter(|_| !is_long)), stall, timeout, buf)
+        self.send(m, query, method(Some(target).filter(|_| !is_long)), deadlines, buf)
     }
 
     /// Shrinks the memory of the item that an ended lookup found to what it takes.
@@ -392,12 +398,12 @@ impl Core {
                 seq: own.seq(),
                 newest: own.newest,
                 round: publication
-                    .round
+                    .lookup
                     .some()
                     .map(|ix| LookupId { ix, generation: view.traversals[ix].generation }),
                 last: publication.is_tried.then_some(last),
                 is_spared: publication.is_spared,
-                due: publication.round.is_none().then_some(outside(publication.due, slept)),
+                due: publication.lookup.is_none().then_some(outside(publication.due, slept)),
             })
         })
     }
@@ -415,7 +421,7 @@ impl Core {
     }
 
     /// Examines the item stored at this node, which a lookup finds at once.
-    fn examine_stored(&self, m: &mut Memory<'_>, target: &NodeId, own: Ix) -> Option<Sighting> {
+    fn examine_stored(&self, m: &mut Memory<'_>, target: &NodeId, own: Ix) -> Option<Examined> {
         let (item, _) = self.item_for(m, target, None)?;
         let response = Response {
             value: Some(item.value()),
@@ -438,7 +444,7 @@ impl Core {
                 PackedEvent { kind, endpoint: from, lookup, seq: seq.unwrap_or(-1), ..PackedEvent::EMPTY },
             );
         }
-        if seq.is_none() && !m.traversals[ix].goal.traits().places {
+        if seq.is_none() && !m.traversals[ix].goal.traits().stores {
             both(m.traversals, ix).for_each(|ix| m.traversals[ix].items.is_satisfied = true);
             both(m.traversals, ix).for_each(|ix| self.reschedule(m, ix));
         }

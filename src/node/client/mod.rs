@@ -11,8 +11,8 @@
 #[cfg(feature = "items")]
 mod item;
 pub(in crate::node) mod phases;
-mod sample;
-mod scrape;
+pub(in crate::node) mod sample;
+pub(in crate::node) mod scrape;
 pub(in crate::node) mod start;
 mod transmit;
 mod traversals;

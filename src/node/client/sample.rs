@@ -6,16 +6,18 @@ use crate::base::addr::Endpoint;
 use crate::base::id::{ID_LEN, InfoHash, NodeId};
 use crate::base::pool::Ix;
 use crate::base::time::Instant;
-use crate::lookup::sampling;
+use crate::lookup::sampling::{self, QueryRef, Sampling};
 use crate::node::Node;
 use crate::node::api::error::{Limit, QueryError, StartError};
 use crate::node::api::event::{NodeInfo, Pong, QueryId, Sample};
-use crate::node::core::Core;
+use crate::node::core::{Core, Sampler};
 use crate::node::storage::Storage;
 use crate::node::storage::sealed::{Memory, View};
 use crate::rpc::inflight::Purpose;
 use crate::store::peers::SampleResult;
 use crate::wire::Response;
+
+pub(in crate::node) const SAMPLER: Sampler = Sampler { accept: Core::fill_sampling, report };
 
 /// Samples of the infohashes that others store (BEP 51).
 impl<S: Storage> Node<S> {
@@ -75,7 +77,9 @@ impl Core {
         let slot = slot.ok_or_else(|| Limit::Samplings.refusal(m.samplings.len(), 1))?;
         let query = self.start_ping(m, now, to, Purpose::Sample(slot));
         match query {
-            Ok(query) => m.samplings[slot.position()].begin((query.ix, query.generation)),
+            Ok(query) => {
+                m.samplings[slot.position()].begin(QueryRef { ix: query.ix, generation: query.generation })
+            }
             Err(_) => m.samplings[slot.position()].free(),
         }
         query
@@ -83,6 +87,23 @@ impl Core {
 
     /// Takes in the response to a sample query of this node.
     pub(in crate::node) fn accept_sample(&mut self, m: &mut Memory<'_>, slot: Ix, response: &Response<'_>) {
+        if let Some(sampler) = &self.parts.sampler {
+            (sampler.accept)(self, m, slot, response);
+        }
+    }
+
+    /// Returns the result of an ended sample query of this node.
+    pub(in crate::node) fn report_sample(
+        &self,
+        m: &mut Memory<'_>,
+        slot: Ix,
+        result: Result<Pong, QueryError>,
+    ) -> Option<Result<Sample, QueryError>> {
+        let sampler = self.parts.sampler.as_ref()?;
+        Some((sampler.report)(&mut m.samplings[slot.position()], result))
+    }
+
+    fn fill_sampling(&mut self, m: &mut Memory<'_>, slot: Ix, response: &Response<'_>) {
         let mut refused = 0;
         m.samplings[slot.position()].fill(response, |id, endpoint| {
             let is_usable = self.is_candidate(id, endpoint);
@@ -92,32 +113,13 @@ impl Core {
         self.stats.contacts_refused += refused;
     }
 
-    /// Returns the result of an ended sample query of this node.
-    pub(in crate::node) fn report_sample(
-        m: &mut Memory<'_>,
-        slot: Ix,
-        result: Result<Pong, QueryError>,
-    ) -> Result<Sample, QueryError> {
-        let Pong { id, rtt } = match result {
-            Ok(pong) => pong,
-            Err(error) => {
-                m.samplings[slot.position()].free();
-                return Err(error);
-            }
-        };
-        let sampling = &mut m.samplings[slot.position()];
-        sampling.tell();
-        let (count, stored) = (sampling.samples().len() as u32, sampling.stored);
-        let (is_supported, interval) = (sampling.is_supported, sampling.interval());
-        Ok(Sample { id, rtt, is_supported, count, stored, interval })
-    }
-
     pub(in crate::node) fn samples<'a>(
         &self,
         view: View<'a>,
         query: QueryId,
     ) -> impl Iterator<Item = InfoHash> + use<'a> {
-        let sampling = sampling::find(view.samplings, (query.ix, query.generation));
+        let sampling =
+            sampling::find(view.samplings, QueryRef { ix: query.ix, generation: query.generation });
         sampling.into_iter().flat_map(|sampling| sampling.samples()).copied()
     }
 
@@ -126,7 +128,8 @@ impl Core {
         view: View<'a>,
         query: QueryId,
     ) -> impl Iterator<Item = NodeInfo> + use<'a> {
-        let sampling = sampling::find(view.samplings, (query.ix, query.generation));
+        let sampling =
+            sampling::find(view.samplings, QueryRef { ix: query.ix, generation: query.generation });
         let nodes = sampling.into_iter().flat_map(|sampling| sampling.nodes());
         nodes.map(|&(id, endpoint)| NodeInfo { id, addr: endpoint.into(), rtt: None })
     }
@@ -142,4 +145,18 @@ impl Core {
         m.samples = samples;
         sample
     }
+}
+
+fn report(sampling: &mut Sampling, result: Result<Pong, QueryError>) -> Result<Sample, QueryError> {
+    let Pong { id, rtt } = match result {
+        Ok(pong) => pong,
+        Err(error) => {
+            sampling.free();
+            return Err(error);
+        }
+    };
+    sampling.mark_reported();
+    let (count, stored) = (sampling.samples().len() as u32, sampling.stored);
+    let (is_supported, interval) = (sampling.is_supported, sampling.interval());
+    Ok(Sample { id, rtt, is_supported, count, stored, interval })
 }

@@ -9,12 +9,15 @@ use crate::lookup::{Goal, Lookup, LookupOptions, Traversal};
 use crate::node::Node;
 use crate::node::api::error::{Limit, StartError};
 use crate::node::api::event::{LookupId, SwarmSize};
-use crate::node::core::Core;
+use crate::node::core::{Core, Scraper};
 use crate::node::storage::Storage;
 use crate::node::storage::sealed::Memory;
 #[cfg(any(feature = "checkpoint", feature = "sim"))]
 use crate::node::storage::sealed::View;
 use crate::wire::Response;
+
+pub(in crate::node) const SCRAPER: Scraper =
+    Scraper { add_own: Core::add_own_filters, take: take_filters, take_peer: Scrape::add_listed, size };
 
 /// Scrapes (BEP 33).
 impl<S: Storage> Node<S> {
@@ -53,37 +56,52 @@ impl Core {
         for ix in traversals_of(m.traversals, lookup.ix) {
             m.traversals[ix].scrape = scrape;
         }
-        let own = self.peers.scrape(m.peers(), &target.into(), self.now);
-        if let Some(own) = own.filter(|_| options.only.is_none()) {
-            m.scrapes[at].alloc_own(&own);
+        if let Some(scraper) = &self.parts.scraper
+            && options.only.is_none()
+        {
+            (scraper.add_own)(self, m, at, target);
         }
         Ok(lookup)
     }
 
     /// Takes in the filters of a response to a scrape. Returns whether its peers are of use.
-    pub(in crate::node) fn accept_filters(m: &mut Memory<'_>, ix: Ix, response: &Response<'_>) -> bool {
-        let Some(scrape) = m.traversals[ix].scrape.some() else { return true };
-        let peers = response.values.into_iter().flat_map(|values| values.iter());
-        m.scrapes[scrape.position()].take([response.seeds, response.peers], peers.map(|peer| peer.ip()))
+    pub(in crate::node) fn accept_filters(
+        &self,
+        m: &mut Memory<'_>,
+        ix: Ix,
+        response: &Response<'_>,
+    ) -> bool {
+        let Some((scraper, scrape)) = self.scrape_of(m.traversals, ix) else { return true };
+        (scraper.take)(&mut m.scrapes[scrape.position()], response)
     }
 
     /// Counts a peer of a response to a scrape.
-    pub(in crate::node) fn count_peer(m: &mut Memory<'_>, ix: Ix, peer: Endpoint) {
-        if let Some(scrape) = m.traversals[ix].scrape.some() {
-            m.scrapes[scrape.position()].ping_listed(peer.ip());
+    pub(in crate::node) fn count_peer(&self, m: &mut Memory<'_>, ix: Ix, peer: Endpoint) {
+        if let Some((scraper, scrape)) = self.scrape_of(m.traversals, ix) {
+            (scraper.take_peer)(&mut m.scrapes[scrape.position()], peer.ip());
         }
     }
 
     /// Returns the size of the swarm as far as a scrape has counted it.
     pub(in crate::node) fn swarm_size(
+        &self,
         scrapes: &[Scrape],
         traversals: &[Slot<Traversal>],
         lead: Ix,
     ) -> Option<SwarmSize> {
-        let scrape = &scrapes[traversals[lead].scrape.some()?.position()];
-        let [seeds, downloaders] = scrape.estimate();
-        let (sources, refused) = (scrape.sources.into(), scrape.refused.into());
-        Some(SwarmSize { seeds, downloaders, sources, refused })
+        let (scraper, scrape) = self.scrape_of(traversals, lead)?;
+        Some((scraper.size)(&scrapes[scrape.position()]))
+    }
+
+    fn scrape_of(&self, traversals: &[Slot<Traversal>], ix: Ix) -> Option<(&'static Scraper, Ix)> {
+        Some((self.parts.scraper.as_ref()?, traversals[ix].scrape.some()?))
+    }
+
+    /// Adds the peers that are stored at this node.
+    fn add_own_filters(&self, m: &mut Memory<'_>, at: usize, target: NodeId) {
+        if let Some(own) = self.peers.scrape(m.peers(), &target.into(), self.now) {
+            m.scrapes[at].add_filters(&own);
+        }
     }
 
     /// Frees the filters of a scrape that is reported or cancelled.
@@ -108,4 +126,14 @@ impl Core {
 /// Returns the traversals of a lookup, the leading one first.
 fn traversals_of(traversals: &[Slot<Traversal>], lead: Ix) -> impl Iterator<Item = Ix> + Clone + use<> {
     [Some(lead), traversals[lead].sibling.some()].into_iter().flatten()
+}
+
+fn take_filters(scrape: &mut Scrape, response: &Response<'_>) -> bool {
+    let peers = response.values.into_iter().flat_map(|values| values.iter());
+    scrape.add_response([response.seeds, response.peers], peers.map(|peer| peer.ip()))
+}
+
+fn size(scrape: &Scrape) -> SwarmSize {
+    let [seeds, downloaders] = scrape.estimate();
+    SwarmSize { seeds, downloaders, sources: scrape.sources.into(), refused: scrape.refused.into() }
 }

@@ -5,7 +5,7 @@ use crate::base::id::{Distance, K, NodeId};
 use crate::base::pool::Ix;
 use crate::base::time::Instant;
 use crate::guard::secure_id::is_secure;
-use crate::lookup::{Goal, Lookup, LookupOptions, Phase, SearchKind, Traversal, Verdict, Window, Worth};
+use crate::lookup::{Goal, Lookup, LookupOptions, Phase, SearchKind, Traversal, Verdict, Weight, Window};
 use crate::node::api::error::{Limit, StartError};
 use crate::node::api::event::{LookupId, PackedEvent, PackedKind, QueryId};
 use crate::node::client::phases::TraversalMut;
@@ -194,9 +194,9 @@ impl Core {
             let resumed = m.traversals[ix].phase == Phase::Remembered
                 && self.resume(m, ix, goal, options, publication, &mut peer_room);
             if m.traversals[ix].phase == Phase::Free {
-                let by_ip = self.config.source_limits;
+                let limits_sources = self.config.source_limits;
                 m.traversals[ix] =
-                    Traversal::new(goal, targets[family.index()], family, options, by_ip, self.now);
+                    Traversal::new(goal, targets[family.index()], family, options, limits_sources, self.now);
             }
             #[cfg(feature = "items")]
             {
@@ -205,9 +205,9 @@ impl Core {
             // If hosts share networks, ids need not be uniform either.
             let density = &self.family(family).density;
             let expected = if self.config.source_limits { density.trusted() } else { None };
-            let by_fitness = self.config.enforce_secure_ids;
+            let requires_secure_ids = self.config.enforce_secure_ids;
             let traversal = &mut m.traversals[ix];
-            traversal.expect(expected, by_fitness);
+            traversal.expect(expected, requires_secure_ids);
             (traversal.lead, traversal.sibling, traversal.publication) = (lead, sibling, publication);
             traversal.generation = self.traversals.generation;
             self.traversals.set_phase(m, ix, Phase::Waiting);
@@ -236,23 +236,23 @@ impl Core {
             return self.on_bad_answer(m, ix);
         }
         let rtt = self.now - m.queries[ix].sent;
-        let outcome = QueryResult::Answered { id: response.id, rtt };
+        let outcome = QueryResult::Responded { id: response.id, rtt };
         let query = self.inflight.finish(m.queries, ix, outcome);
         self.stats.responses_in.count(query.method);
         self.rtt.record(rtt);
-        self.sources.verify(m.sources, from, self.now);
+        self.note_genuine(m, from);
         let expected = query.id.filter(|&expected| expected != response.id);
         // A node under another id than it was listed by gets no place in the table (L-07), and whichever
         // entry held that address loses it. The failure does not count against the host: the node that
         // listed it may have lied.
         let is_known = expected.is_none_or(|id| {
             let contact = Contact { id, endpoint: from };
-            self.family_mut(family).table_mut(m).holds(contact)
+            self.family_mut(family).table_mut(m).is_known(contact)
         });
         if expected.is_none() {
-            self.reputations.answered(m.reputations, from, query.sent);
+            self.reputations.on_response(m.reputations, from, query.sent);
             if query.method == MethodKind::Get {
-                self.reputations.heard_of_get(m.reputations, from, true, self.now);
+                self.reputations.on_get_support(m.reputations, from, true, self.now);
             }
         }
         let contact = Contact { id: response.id, endpoint: from };
@@ -268,7 +268,7 @@ impl Core {
             Purpose::Sample(slot) => self.accept_sample(m, slot, response),
             Purpose::Lookup(traversal) => self.on_found(m, traversal, &query, response),
             Purpose::Announce(traversal) => self.on_stored(m, traversal, from),
-            Purpose::Probe(traversal, window) => self.on_probe_answered(m, traversal, window, from, response),
+            Purpose::Probe(traversal, window) => self.on_probe_response(m, traversal, window, from, response),
         }
         self.on_seen(m, from, message.requester);
     }
@@ -286,11 +286,11 @@ impl Core {
         let query = self.inflight.finish(m.queries, ix, outcome);
         self.stats.errors_in.count(query.method);
         self.rtt.record(self.now - query.sent);
-        self.sources.verify(m.sources, from, self.now);
-        self.reputations.answered(m.reputations, from, query.sent);
+        self.note_genuine(m, from);
+        self.reputations.on_response(m.reputations, from, query.sent);
         if query.method == MethodKind::Get {
             let knows = code != ErrorCode::METHOD_UNKNOWN;
-            self.reputations.heard_of_get(m.reputations, from, knows, self.now);
+            self.reputations.on_get_support(m.reputations, from, knows, self.now);
         }
         self.end_restoring(m, from);
         if let Some(id) = query.id {
@@ -330,7 +330,7 @@ impl Core {
             Purpose::Probe(_, window) => traversal.on_probe_failed(window),
             Purpose::Lookup(_) => {
                 if traversal.on_stall(candidates, query.to) {
-                    self.reputations.ignored_get(m.reputations, query.to, self.now);
+                    self.reputations.on_get_ignored(m.reputations, query.to, self.now);
                 }
             }
             Purpose::Ping | Purpose::Check | Purpose::Sample(_) => {}
@@ -370,7 +370,7 @@ impl Core {
                 if query.method == MethodKind::Get
                     && outcome == QueryResult::Refused(ErrorCode::METHOD_UNKNOWN.0) =>
             {
-                traversal.on_unknown(candidates, query.to);
+                traversal.on_method_unknown(candidates, query.to);
             }
             Purpose::Lookup(_) => traversal.on_failure(candidates, query.to),
             Purpose::Ping | Purpose::Check | Purpose::Sample(_) => {}
@@ -398,16 +398,16 @@ impl Core {
     ) {
         let Some(ix) = self.active(m, reference) else { return };
         let from = query.to;
-        let worth = self.worth(m, ix, query, response);
+        let weight = self.weight(m, ix, query, response);
         let TraversalMut { state: traversal, candidates, tokens, .. } = self.traversals.traversal(m, ix);
         let wants_peers = traversal.goal.traits().search.finds_peers() && traversal.phase.has_events();
         let (id, token) = (response.id, response.token);
-        let verdict = traversal.on_answer(candidates, tokens, from, id, token, worth);
+        let verdict = traversal.on_response(candidates, tokens, from, id, token, weight);
         if verdict == Verdict::Accepted {
             for nodes in [response.nodes, response.nodes6].into_iter().flatten() {
                 self.accept_nodes(m, ix, nodes, (response.id, from));
             }
-            let wants_peers = wants_peers && Self::accept_filters(m, ix, response);
+            let wants_peers = wants_peers && self.accept_filters(m, ix, response);
             if let Some(values) = response.values.filter(|_| wants_peers) {
                 for peer in values.iter().take(MAX_PEERS) {
                     let endpoint = Endpoint::from(peer);
@@ -426,22 +426,22 @@ impl Core {
     }
 
     /// Returns what a response makes of a node for a lookup.
-    fn worth(&self, m: &mut Memory<'_>, ix: Ix, query: &Query, response: &Response<'_>) -> Worth {
-        let is_deaf = |m: &Memory<'_>| self.reputations.is_deaf(m.reputations, query.to, self.now);
+    fn weight(&self, m: &mut Memory<'_>, ix: Ix, query: &Query, response: &Response<'_>) -> Weight {
+        let lacks_get = |m: &Memory<'_>| self.reputations.lacks_get(m.reputations, query.to, self.now);
         if self.config.enforce_secure_ids && !is_secure(&response.id, query.to) {
-            Worth::Guide
+            Weight::NodesOnly
         } else if !m.traversals[ix].seeks_item() || query.method == MethodKind::Get {
-            Worth::Full
-        } else if is_deaf(m) {
-            Worth::Guide
+            Weight::Full
+        } else if lacks_get(m) {
+            Weight::NodesOnly
         } else {
-            self.reputations.ignored_get(m.reputations, query.to, self.now);
-            if is_deaf(m) { Worth::Guide } else { Worth::Sign }
+            self.reputations.on_get_ignored(m.reputations, query.to, self.now);
+            if lacks_get(m) { Weight::NodesOnly } else { Weight::Alive }
         }
     }
 
     /// Handles the response to a probe for nodes beyond the horizon of a lookup.
-    fn on_probe_answered(
+    fn on_probe_response(
         &mut self,
         m: &mut Memory<'_>,
         reference: TraversalRef,
@@ -452,10 +452,10 @@ impl Core {
         let Some(ix) = self.active(m, reference) else { return };
         let all = [response.nodes, response.nodes6].into_iter().flatten();
         let traversal = &mut m.traversals[ix];
-        let (family, at) = (traversal.family(), traversal.target_in(window));
+        let (family, at) = (traversal.family(), traversal.probe_target(window));
         let own = all.clone().filter(|nodes| nodes.family() == family);
         let reach = own.flat_map(|nodes| nodes.iter().map(|(id, _)| at.distance(&id))).max();
-        traversal.on_probe_answered(window, reach.unwrap_or(Distance::ZERO));
+        traversal.on_probe_response(window, reach.unwrap_or(Distance::ZERO));
         all.for_each(|nodes| self.accept_nodes(m, ix, nodes, (response.id, from)));
         self.reschedule(m, ix);
     }
@@ -487,6 +487,24 @@ impl Core {
         let Some(ix) = ix.filter(|&ix| m.traversals[ix].is_active()) else {
             return self.ping_other_family(m, nodes);
         };
+        self.offer_candidates(m, ix, nodes, (by, from), is_own);
+        if !is_own {
+            self.reschedule(m, ix);
+        }
+    }
+
+    /// Offers listed nodes to a traversal. Out of line, because the list of them takes much stack.
+    #[inline(never)]
+    fn offer_candidates(
+        &mut self,
+        m: &mut Memory<'_>,
+        ix: Ix,
+        nodes: CompactNodes<'_>,
+        (by, from): (NodeId, Endpoint),
+        is_own: bool,
+    ) {
+        let (family, target) = (nodes.family(), m.traversals[ix].target);
+        // The closest first.
         let mut usable = heapless::Vec::<(Contact, bool), MAX_NODES>::new();
         for (id, addr) in nodes.iter().take(MAX_NODES) {
             let endpoint = Endpoint::from(addr);
@@ -494,21 +512,18 @@ impl Core {
                 self.stats.contacts_refused += 1;
             } else {
                 let is_suspect = self.reputations.is_suspect(m.reputations, endpoint, self.now);
-                usable.extend([(Contact { id, endpoint }, is_suspect)]);
+                let distance = target.distance(&id);
+                let place = usable.partition_point(|(other, _)| target.distance(&other.id) <= distance);
+                let _ = usable.insert(place, (Contact { id, endpoint }, is_suspect));
             }
         }
         let TraversalMut { state: traversal, candidates, .. } = self.traversals.traversal(m, ix);
-        let target = traversal.target;
-        usable.sort_unstable_by_key(|(contact, _)| target.distance(&contact.id));
         if let Some((farthest, _)) = usable.last().filter(|_| is_own) {
             traversal.on_list(&by, &farthest.id, usable.len());
         }
         // No more than a response should list (BEP 5), so that a few liars cannot crowd out all others.
         for (contact, is_suspect) in usable.iter().take(K.max(traversal.k.into())) {
             traversal.add_listed(candidates, contact.id, contact.endpoint, *is_suspect, from);
-        }
-        if !is_own {
-            self.reschedule(m, ix);
         }
     }
 
@@ -533,7 +548,7 @@ impl Core {
         if !state.on || state.table.len() >= FEW_NODES || self.inflight.has_waiting() {
             return;
         }
-        let by_ip = self.config.source_limits;
+        let limits_sources = self.config.source_limits;
         let mut hosts = heapless::Vec::<Endpoint, K>::new();
         for (id, addr) in nodes.iter().take(MAX_NODES) {
             let endpoint = Endpoint::from(addr);
@@ -542,12 +557,12 @@ impl Core {
                 continue;
             }
             let contact = Contact { id, endpoint };
-            let is_tried = self.reputations.is_open(m.reputations, endpoint, now)
+            let is_tried = self.reputations.has_mapping(m.reputations, endpoint, now)
                 || self.reputations.is_suspect(m.reputations, endpoint, now)
-                || self.family_mut(family).table_mut(m).holds(contact)
-                || hosts
-                    .iter()
-                    .any(|host| *host == endpoint || (by_ip && host.ip_bytes() == endpoint.ip_bytes()));
+                || self.family_mut(family).table_mut(m).is_known(contact)
+                || hosts.iter().any(|host| {
+                    *host == endpoint || (limits_sources && host.ip_bytes() == endpoint.ip_bytes())
+                });
             if !is_tried && hosts.push(endpoint).is_ok() {
                 self.inflight.enqueue(m.queries, endpoint, Some(id), Purpose::Check);
             }
@@ -567,7 +582,7 @@ impl Core {
             self.stats.contacts_refused += 1;
             return;
         }
-        Self::count_peer(m, ix, peer);
+        self.count_peer(m, ix, peer);
         let sibling = m.traversals[ix].sibling.some();
         let elsewhere = sibling.map_or(0, |sibling| m.traversals[sibling].found);
         let TraversalMut { state: traversal, found, .. } = self.traversals.traversal(m, ix);

@@ -15,8 +15,8 @@ use crate::node::api::event::{Event, Pong, QueryId, Transmit};
 use crate::node::client::phases::TraversalMut;
 use crate::node::core::{Core, FamilyState};
 use crate::node::storage::sealed::Memory;
-use crate::rpc::inflight::{self, Purpose, QueryResult, TraversalRef};
-use crate::rpc::reputation::Leave;
+use crate::rpc::inflight::{self, Deadlines, Purpose, QueryResult, TraversalRef};
+use crate::rpc::reputation::Clearance;
 use crate::table::{Contact, Entry, Filter};
 use crate::wire::{Body, Message, Method, Query, Want};
 
@@ -70,7 +70,7 @@ impl Core {
         self.blocked = None;
         let (query_id, addr) = (QueryId { ix, generation: query.generation }, query.to.into());
         let result = match outcome {
-            QueryResult::Answered { id, rtt } => Ok(Pong { id, rtt }),
+            QueryResult::Responded { id, rtt } => Ok(Pong { id, rtt }),
             QueryResult::TimedOut => Err(QueryError::TimedOut),
             QueryResult::Unreachable => Err(QueryError::Unreachable),
             QueryResult::Refused(code) => Err(QueryError::Refused(code)),
@@ -79,7 +79,8 @@ impl Core {
         };
         Some(match query.purpose {
             Purpose::Sample(slot) => {
-                Event::SampleDone { query: query_id, addr, result: Self::report_sample(m, slot, result) }
+                let result = self.report_sample(m, slot, result)?;
+                Event::SampleDone { query: query_id, addr, result }
             }
             Purpose::Ping
             | Purpose::Check
@@ -104,7 +105,7 @@ impl Core {
         let sendable = sendable.map(|at| at.max(self.blocked.unwrap_or(self.now)));
         let deadlines = [
             sendable,
-            self.inflight.put_off_until(queries),
+            self.inflight.postponed_until(queries),
             self.traversals.held_until(traversals),
             self.inflight.next_deadline(queries),
             self.timers.next(),
@@ -116,7 +117,7 @@ impl Core {
     /// Sends responses first, then queries that the user waits for, then maintenance.
     fn next_transmit(&mut self, m: &mut Memory<'_>, buf: &mut [u8]) -> Option<Transmit> {
         while let Some(reply) = self.replies.pop(m.replies) {
-            let transmit = self.emit_reply(m, &reply, buf);
+            let transmit = self.emit_if_server(m, &reply, buf);
             if transmit.is_some() {
                 return transmit;
             }
@@ -129,7 +130,7 @@ impl Core {
             }
             match self.permit(m, m.queries[ix].to) {
                 Permit::Granted => return self.send_waiting(m, ix, buf),
-                Permit::Busy(until) | Permit::Short(until) => self.inflight.put_off(m.queries, ix, until),
+                Permit::Busy(until) | Permit::Short(until) => self.inflight.postpone(m.queries, ix, until),
             }
         }
         if let Some(transmit) = self.next_step(m, buf) {
@@ -177,18 +178,18 @@ impl Core {
         let TraversalMut { state: traversal, candidates, .. } = self.traversals.traversal(m, ix);
         let reference = TraversalRef { ix, generation: traversal.generation };
         let candidate = candidates[step.position()?];
-        let is_repeat = matches!(step, Step::Query(_)) && traversal.repeats(&candidate);
+        let is_repeat = matches!(step, Step::Query(_)) && traversal.is_repeat(&candidate);
         let purpose = match step {
             Step::Query(position) => {
-                traversal.asked(candidates, position);
+                traversal.on_queried(candidates, position);
                 Purpose::Lookup(reference)
             }
             Step::Announce(position) => {
-                traversal.announced(candidates, position);
+                traversal.on_announced(candidates, position);
                 Purpose::Announce(reference)
             }
             Step::Probe(position, window) => {
-                traversal.looked(candidates, position, window);
+                traversal.on_probed(candidates, position, window);
                 Purpose::Probe(reference, window)
             }
             Step::Wait | Step::Finish => return None,
@@ -201,11 +202,11 @@ impl Core {
     /// Sends a query that waits: a ping, or a step of a lookup.
     fn send_waiting(&mut self, m: &mut Memory<'_>, ix: Ix, buf: &mut [u8]) -> Option<Transmit> {
         match m.queries[ix].purpose {
-            Purpose::Ping | Purpose::Check => self.send(m, ix, Method::Ping, self.rtt.stall(), TIMEOUT, buf),
+            Purpose::Ping | Purpose::Check => self.send(m, ix, Method::Ping, self.default_deadlines(), buf),
             Purpose::Sample(slot) => {
                 let target = m.samplings[slot.position()].target;
                 let method = Method::SampleInfohashes { target, want: Want::NONE };
-                self.send(m, ix, method, self.rtt.stall(), TIMEOUT, buf)
+                self.send(m, ix, method, self.default_deadlines(), buf)
             }
             Purpose::Lookup(TraversalRef { ix: traversal, .. }) => self.send_search(m, ix, traversal, buf),
             Purpose::Announce(TraversalRef { ix: traversal, .. }) => {
@@ -213,10 +214,10 @@ impl Core {
             }
             Purpose::Probe(TraversalRef { ix: traversal, .. }, window) => {
                 let traversal = &m.traversals[traversal];
-                let (stall, timeout) = self.deadlines(traversal);
+                let deadlines = self.deadlines(traversal);
                 let method =
-                    Method::FindNode { target: traversal.target_in(window), want: self.want(traversal) };
-                self.send(m, ix, method, stall, timeout, buf)
+                    Method::FindNode { target: traversal.probe_target(window), want: self.want(traversal) };
+                self.send(m, ix, method, deadlines, buf)
             }
         }
     }
@@ -224,7 +225,7 @@ impl Core {
     /// Queries a candidate of a traversal for what it searches.
     fn send_search(&mut self, m: &mut Memory<'_>, query: Ix, ix: Ix, buf: &mut [u8]) -> Option<Transmit> {
         let traversal = &m.traversals[ix];
-        let ((stall, timeout), want) = (self.deadlines(traversal), self.want(traversal));
+        let (deadlines, want) = (self.deadlines(traversal), self.want(traversal));
         let (target, search) = (traversal.target, traversal.goal.traits().search);
         let method = match search {
             SearchKind::Nodes => Method::FindNode { target, want },
@@ -236,15 +237,15 @@ impl Core {
             SearchKind::Item => {
                 let to = m.queries[query].to;
                 let TraversalMut { state: traversal, candidates, .. } = self.traversals.traversal(m, ix);
-                let asks_neighbours = traversal.asks_neighbours(candidates, to);
-                if asks_neighbours || self.reputations.is_deaf(m.reputations, to, self.now) {
+                let queries_neighbours = traversal.queries_neighbours(candidates, to);
+                if queries_neighbours || self.reputations.lacks_get(m.reputations, to, self.now) {
                     Method::FindNode { target, want }
                 } else {
                     Method::Get { target, seq: None, want }
                 }
             }
         };
-        self.send(m, query, method, stall, timeout, buf)
+        self.send(m, query, method, deadlines, buf)
     }
 
     /// Sends what a traversal places to one node.
@@ -262,14 +263,20 @@ impl Core {
         let infohash = traversal.target.into();
         let (token, name) = (token.bytes(), None);
         let method = Method::AnnouncePeer { infohash, port, implied_port, seed, token, name };
-        self.send(m, query, method, deadlines.0, deadlines.1, buf)
+        self.send(m, query, method, deadlines, buf)
     }
 
-    /// Returns the stall deadline and the timeout of a traversal's next query.
-    fn deadlines(&self, traversal: &Traversal) -> (Duration, Duration) {
-        // A query that nobody waits for any more need not follow in the same burst of losses.
-        let patience = if traversal.lingers() { 4 } else { 1 };
-        (traversal.stall.unwrap_or_else(|| self.rtt.stall()) * patience, traversal.timeout)
+    /// Returns the deadlines of a traversal's next query.
+    fn deadlines(&self, traversal: &Traversal) -> Deadlines {
+        let stall = traversal.stall.unwrap_or_else(|| self.rtt.stall());
+        // After the report, a retry must not fall into the same burst of losses.
+        let factor = if traversal.announces_late() { 4 } else { 1 };
+        Deadlines { stall: stall * factor, timeout: traversal.timeout }
+    }
+
+    /// Returns the deadlines of a query that belongs to no lookup.
+    fn default_deadlines(&self) -> Deadlines {
+        Deadlines { stall: self.rtt.stall(), timeout: TIMEOUT }
     }
 
     /// Sends a ping that the routing table has due.
@@ -294,7 +301,7 @@ impl Core {
                 self.ping_companion(m, contact);
             }
             self.checked = now;
-            return self.send(m, ix, Method::Ping, self.rtt.stall(), TIMEOUT, buf);
+            return self.send(m, ix, Method::Ping, self.default_deadlines(), buf);
         }
         None
     }
@@ -302,11 +309,11 @@ impl Core {
     /// Returns the node to ping next; one that was queried much lately is left out this time.
     fn next_to_check(&mut self, m: &mut Memory<'_>, family: Family) -> Option<Contact> {
         let (now, strangers_at) = (self.now, self.strangers_at(m));
-        let strangers_wait = strangers_at > now;
+        let defer_unverified = strangers_at > now;
         loop {
             let mut table = self.family_mut(family).table_mut(m);
-            let Some(contact) = table.next_ping(strangers_wait, now) else {
-                if strangers_wait && table.head.ping_due().is_some_and(|due| due <= now) {
+            let Some(contact) = table.next_ping(defer_unverified, now) else {
+                if defer_unverified && table.head.ping_due().is_some_and(|due| due <= now) {
                     self.blocked = Some(self.blocked.map_or(strangers_at, |at| at.min(strangers_at)));
                 }
                 return None;
@@ -357,7 +364,7 @@ impl Core {
                 self.ping_companion(m, contact);
             }
             self.checked = now;
-            return self.send(m, ix, Method::Ping, self.rtt.stall(), TIMEOUT, buf);
+            return self.send(m, ix, Method::Ping, self.default_deadlines(), buf);
         }
         None
     }
@@ -394,16 +401,15 @@ impl Core {
         m: &mut Memory<'_>,
         ix: Ix,
         method: Method<'_>,
-        stall: Duration,
-        timeout: Duration,
+        deadlines: Deadlines,
         buf: &mut [u8],
     ) -> Option<Transmit> {
         self.stats.queries_out.count(method.kind());
         m.queries[ix].method = method.kind();
         let transaction = self.rng.transaction();
         let to = m.queries[ix].to;
-        self.reputations.contacted(m.reputations, to, self.node_rate(), self.now);
-        self.inflight.sent(m.queries, ix, transaction, self.now, stall, timeout);
+        self.reputations.on_contact(m.reputations, to, self.node_rate(), self.now);
+        self.inflight.on_sent(m.queries, ix, transaction, self.now, deadlines);
         let message = self.query(to, &transaction, method);
         // Every query fits: the longest part is a token, and only short tokens are kept.
         let size = message.emit(buf)?;
@@ -436,10 +442,10 @@ impl Core {
 
     /// Whether a datagram may be sent to this endpoint now; if so it is counted as sent.
     fn permit(&mut self, m: &Memory<'_>, endpoint: Endpoint) -> Permit {
-        match self.reputations.leave(m.reputations, endpoint, self.node_rate(), self.now) {
-            Leave::At(until) => return Permit::Busy(until),
-            Leave::Now { is_open: true } => return Permit::Granted,
-            Leave::Now { is_open: false } => {}
+        match self.reputations.clearance(m.reputations, endpoint, self.node_rate(), self.now) {
+            Clearance::At(until) => return Permit::Busy(until),
+            Clearance::Now { has_mapping: true } => return Permit::Granted,
+            Clearance::Now { has_mapping: false } => {}
         }
         let limit = self.endpoint_rate();
         if self.new_endpoints.try_take(limit, self.now) {

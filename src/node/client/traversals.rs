@@ -11,12 +11,12 @@ use crate::base::pool::{Ix, Slot};
 use crate::base::time::Instant;
 #[cfg(feature = "items")]
 use crate::lookup::Check;
-use crate::lookup::density::{Aim, NetworkSize, chance};
+use crate::lookup::density::{Aim, NetworkSize, crowding};
 use crate::lookup::republisher::Publication;
 use crate::lookup::{Cause, Goal, LookupOptions, Phase, Refused, SearchKind, Step, TOKEN_LIFE, Traversal};
 use crate::node::api::event::{LookupId, LookupReport, NodeInfo, PublicationId, Refusals};
 use crate::node::client::phases::TraversalMut;
-use crate::node::core::Core;
+use crate::node::core::{Core, Occasion};
 use crate::node::maintenance::joining::FEW_NODES;
 use crate::node::maintenance::timers::Timer;
 use crate::node::storage::sealed::{Memory, View};
@@ -44,7 +44,7 @@ impl Core {
         let step = traversal.next(candidates);
         traversal.planned = step.into();
         let resumed_in_vain = traversal.resumed && traversal.acknowledged == 0;
-        let asked_saved_in_vain = traversal.holds_back && traversal.answered == 0;
+        let asked_saved_in_vain = traversal.skips_bootstraps && traversal.answered == 0;
         match step {
             Step::Query(_) | Step::Announce(_) | Step::Probe(..) => {
                 self.traversals.set_phase(m, ix, Phase::Ready);
@@ -83,7 +83,7 @@ impl Core {
     /// lookups that somebody waits for. What was sent twice follows later: a node that ignores it does not
     /// get it three times more in the same second.
     fn place_late(&mut self, m: &mut Memory<'_>, ix: Ix) {
-        while m.traversals[ix].lingers()
+        while m.traversals[ix].announces_late()
             && self.family(m.traversals[ix].family()).on
             && !self.inflight.is_half_full(m.queries)
         {
@@ -92,7 +92,7 @@ impl Core {
             let pause = step.position().map_or(Duration::ZERO, |at| candidates[at].pause());
             let Some(query) = self.enqueue_step(m, ix, step) else { return };
             if !pause.is_zero() {
-                self.inflight.put_off(m.queries, query, self.now + pause);
+                self.inflight.postpone(m.queries, query, self.now + pause);
             }
         }
     }
@@ -104,14 +104,16 @@ impl Core {
         for ix in (0..m.traversals.len()).map(Ix::new) {
             let traversal = &m.traversals[ix];
             let is_in_need = traversal.phase.is_under_way() && traversal.answered == 0;
-            if !is_in_need || traversal.alone || traversal.resumed || traversal.goal.is_refresh() {
+            if !is_in_need || traversal.single || traversal.resumed || traversal.goal.is_refresh() {
                 continue;
             }
             if traversal.len() == 0 {
                 self.seed(m, ix, &options);
             } else {
                 self.seed_known(m, ix);
-                if !m.traversals[ix].holds_back && self.family(m.traversals[ix].family()).table.len() < K {
+                if !m.traversals[ix].skips_bootstraps
+                    && self.family(m.traversals[ix].family()).table.len() < K
+                {
                     self.seed_bootstraps(m, ix);
                 }
             }
@@ -150,7 +152,7 @@ impl Core {
         let traversal = m.traversals[lead];
         let sibling = traversal.sibling.some();
         let publication = publication_id(m.publications, traversal.publication);
-        let swarm = Self::swarm_size(m.scrapes, m.traversals, lead);
+        let swarm = self.swarm_size(m.scrapes, m.traversals, lead);
         let report = LookupReport {
             publication,
             swarm,
@@ -176,7 +178,8 @@ impl Core {
                 .any(|ix| m.traversals[ix].items.check == Check::Spared);
             #[cfg(not(feature = "items"))]
             let is_spared = false;
-            self.on_republish_done(m, publication.ix, report.acknowledged, is_spared);
+            let (publication, acknowledged) = (publication.ix, report.acknowledged);
+            self.on_publications(m, Occasion::Ended { publication, acknowledged, is_spared });
         }
         Some((LookupId { ix: lead, generation: traversal.generation }, report))
     }
@@ -185,7 +188,7 @@ impl Core {
         let lead = Self::current(view.traversals, lookup)?;
         let traversal = &view.traversals[lead];
         let report = report(traversal, traversal.sibling.some().map(|ix| &view.traversals[ix]), self.now);
-        let swarm = Self::swarm_size(view.scrapes, view.traversals, lead);
+        let swarm = self.swarm_size(view.scrapes, view.traversals, lead);
         Some(LookupReport {
             publication: publication_id(view.publications, traversal.publication),
             swarm,
@@ -257,7 +260,8 @@ impl Core {
         let is_refresh =
             |traversal: &Traversal| traversal.goal.is_refresh() && traversal.phase.is_under_way();
         let refreshes = m.traversals.iter().filter(|slot| is_refresh(&slot.value)).count();
-        (free + refreshes + self.preemptible_traversals(m)).saturating_sub(self.reserved_traversals(m))
+        let reserved = self.publisher.map_or(0, |publisher| (publisher.reserved)(self, m));
+        (free + refreshes + self.preemptible_traversals(m)).saturating_sub(reserved)
     }
 
     /// Takes a free slot, or that of the longest-completed lookup unless it is one of `taken`. For the user,
@@ -287,7 +291,9 @@ impl Core {
                         self.traversals.list(m.traversals[ix].phase)?.remove(m.traversals, ix);
                         ix
                     }
-                    None if self.preempt_republish(m) => self.traversals.pool.alloc(m.traversals)?,
+                    None if self.publisher.is_some_and(|publisher| (publisher.preempt)(self, m)) => {
+                        self.traversals.pool.alloc(m.traversals)?
+                    }
                     None => return None,
                 }
             }
@@ -299,8 +305,7 @@ impl Core {
     /// Gives a traversal its first candidates: nodes of the table, and while those are few, restored nodes or
     /// else bootstrap hosts (L-06); and the stored peers as its first results.
     pub(in crate::node) fn seed(&mut self, m: &mut Memory<'_>, ix: Ix, options: &LookupOptions) {
-        let (family, target, goal) =
-            (m.traversals[ix].family(), m.traversals[ix].target, m.traversals[ix].goal);
+        let (family, goal) = (m.traversals[ix].family(), m.traversals[ix].goal);
         if let Some(only) = options.only {
             let TraversalMut { state: traversal, candidates, .. } = self.traversals.traversal(m, ix);
             traversal.add(candidates, None, only.into(), false);
@@ -313,13 +318,7 @@ impl Core {
         if table.len() < enough && table.restored() == 0 {
             self.seed_bootstraps(m, ix);
         } else if table.len() < K {
-            let restored = self.family(family).table_ref(m).closest_restored::<SEEDS>(&target);
-            let TraversalMut { state: traversal, candidates, .. } = self.traversals.traversal(m, ix);
-            traversal.holds_back = true;
-            for Contact { id, endpoint } in restored {
-                let id = Some(id).filter(|id| *id != NodeId::ZERO);
-                traversal.add(candidates, id, endpoint, false);
-            }
+            self.seed_restored(m, ix);
         }
         if goal.traits().search == SearchKind::Peers {
             self.add_own_peers(m, ix);
@@ -328,20 +327,41 @@ impl Core {
 
     /// Adds the closest nodes of the table; if few are live, bad ones follow as the last resort.
     fn seed_known(&self, m: &mut Memory<'_>, ix: Ix) {
-        let (family, target) = (m.traversals[ix].family(), m.traversals[ix].target);
-        let closest = |m: &Memory<'_>, filter| -> heapless::Vec<(Contact, Duration), SEEDS> {
-            let table = self.family(family).table_ref(m);
-            let closest = table.closest::<SEEDS>(&target, filter, self.now);
-            closest.into_iter().map(|entry| (entry.contact(), entry.rtt())).collect()
-        };
-        let live = closest(m, Filter::Live);
-        let bad = if live.len() < K { closest(m, Filter::Bad) } else { heapless::Vec::new() };
-        let TraversalMut { state: traversal, candidates, .. } = self.traversals.traversal(m, ix);
-        for (contact, rtt) in live {
-            traversal.add_known(candidates, contact.id, contact.endpoint, rtt);
+        if self.seed_closest(m, ix, Filter::Live) < K {
+            self.seed_closest(m, ix, Filter::Bad);
         }
-        for (contact, _) in bad {
-            traversal.add(candidates, Some(contact.id), contact.endpoint, true);
+    }
+
+    /// Adds the closest nodes of the table that pass a filter, and returns their number. Out of line, so that
+    /// its stack is used once.
+    #[inline(never)]
+    fn seed_closest(&self, m: &mut Memory<'_>, ix: Ix, filter: Filter) -> usize {
+        let (family, target) = (m.traversals[ix].family(), m.traversals[ix].target);
+        let mut closest = heapless::Vec::<(Contact, Duration), SEEDS>::new();
+        let entries = self.family(family).table_ref(m).closest::<SEEDS>(&target, filter, self.now);
+        closest.extend(entries.iter().map(|entry| (entry.contact(), entry.rtt())));
+        drop(entries);
+        let TraversalMut { state: traversal, candidates, .. } = self.traversals.traversal(m, ix);
+        for (contact, rtt) in &closest {
+            if filter == Filter::Bad {
+                traversal.add(candidates, Some(contact.id), contact.endpoint, true);
+            } else {
+                traversal.add_known(candidates, contact.id, contact.endpoint, *rtt);
+            }
+        }
+        closest.len()
+    }
+
+    /// Adds the closest restored nodes.
+    #[inline(never)]
+    fn seed_restored(&self, m: &mut Memory<'_>, ix: Ix) {
+        let (family, target) = (m.traversals[ix].family(), m.traversals[ix].target);
+        let restored = self.family(family).table_ref(m).closest_restored::<SEEDS>(&target);
+        let TraversalMut { state: traversal, candidates, .. } = self.traversals.traversal(m, ix);
+        traversal.skips_bootstraps = true;
+        for &Contact { id, endpoint } in &restored {
+            let id = Some(id).filter(|id| *id != NodeId::ZERO);
+            traversal.add(candidates, id, endpoint, false);
         }
     }
 
@@ -357,21 +377,10 @@ impl Core {
 
     /// Adds the bootstrap hosts after none of the restored nodes that a lookup started from has answered.
     fn ask_bootstraps_after_all(&mut self, m: &mut Memory<'_>, ix: Ix) {
-        m.traversals[ix].holds_back = false;
+        m.traversals[ix].skips_bootstraps = false;
         self.seed_known(m, ix);
         self.seed_bootstraps(m, ix);
         self.reschedule(m, ix);
-    }
-
-    /// Adds the peers stored at this node, which are found at once.
-    fn add_own_peers(&mut self, m: &mut Memory<'_>, ix: Ix) {
-        let (family, target) = (m.traversals[ix].family(), m.traversals[ix].target);
-        let mut peers = heapless::Vec::<Endpoint, 64>::new();
-        let stored = self.peers.peers_of(m.peers(), &target.into(), self.now).map(|peer| peer.endpoint);
-        peers.extend(stored.filter(|peer| peer.family() == family).take(64));
-        for peer in peers {
-            self.accept_peer(m, ix, peer);
-        }
     }
 
     /// Returns a remembered traversal whose tokens are valid for an announce or a put (T-08).
@@ -385,9 +394,9 @@ impl Core {
         let fits = |traversal: &Traversal| {
             traversal.target == target
                 && traversal.family() == family
-                && !traversal.alone
-                && traversal.serves(goal)
-                && self.now - traversal.asked < TOKEN_LIFE
+                && !traversal.single
+                && traversal.is_reusable_for(goal)
+                && self.now - traversal.tokens_requested < TOKEN_LIFE
         };
         let mut next = self.traversals.remembered.back();
         while let Some(ix) = next {
@@ -446,7 +455,7 @@ impl Core {
         let traversal = &m.traversals[ix];
         let empty = |traversal: &Traversal| traversal.len() == 0;
         traversal.phase.is_under_way()
-            && !traversal.alone
+            && !traversal.single
             && !traversal.goal.is_maintenance()
             && self.now < traversal.started + PARKED
             && empty(traversal)
@@ -454,7 +463,7 @@ impl Core {
     }
 
     pub(in crate::node) fn end(&mut self, m: &mut Memory<'_>, ix: Ix) {
-        self.learn_density(m, ix);
+        self.update_density(m, ix);
         m.traversals[ix].ended = self.now;
         self.traversals.set_phase(m, ix, Phase::Ended);
         let traversal = m.traversals[ix];
@@ -482,7 +491,7 @@ impl Core {
 /// The size of the network.
 impl Core {
     /// Learns the size of the network from how close an ended traversal came to its target.
-    fn learn_density(&mut self, m: &mut Memory<'_>, ix: Ix) {
+    fn update_density(&mut self, m: &mut Memory<'_>, ix: Ix) {
         let TraversalMut { state: traversal, candidates, .. } = self.traversals.traversal(m, ix);
         let Some(reach) = traversal.reach(candidates) else { return };
         let (family, goal) = (traversal.family(), traversal.goal);
@@ -495,14 +504,14 @@ impl Core {
                 // again.
                 let is_near = target.common_prefix_len(&state.id) + NEIGHBOUR_BITS
                     > state.table.relevant_depth() as u32;
-                if is_near { Aim::Neighbours } else { Aim::Elsewhere }
+                if is_near { Aim::Neighbours } else { Aim::Random }
             }
-            Cause::User => Aim::Users,
+            Cause::User => Aim::User,
         };
-        if aim != Aim::Users && state.has_grown_much() {
-            state.density.doubt();
+        if aim != Aim::User && state.has_grown_much() {
+            state.density.discount();
         }
-        state.density.learn(reach, aim);
+        state.density.update(reach, aim);
     }
 
     /// Extends a traversal that would end through the region around its target, if its results look odd.
@@ -551,7 +560,7 @@ fn report(lead: &Traversal, sibling: Option<&Traversal>, now: Instant) -> Lookup
         #[cfg(feature = "items")]
         copies: sum(|traversal| traversal.items.copies),
         duration: traversals().map(end).max().unwrap_or(now) - lead.started,
-        crowding: traversals().filter_map(Traversal::expected_within).map(chance).min(),
+        crowding: traversals().filter_map(Traversal::expected_within).map(crowding).min(),
         ..LookupReport::unstarted(lead.goal.traits().kind, lead.target)
     }
 }

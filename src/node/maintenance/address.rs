@@ -45,7 +45,7 @@ impl Core {
         if family != seen.family() || !self.may_be_ours(seen) {
             return;
         }
-        let (tag, now) = (self.sources.voter_tag(by), self.now.secs());
+        let (tag, now) = (self.sources.wide_subnet_tag(by), self.now.secs());
         let part = self.voters_of(family, m.voters.len());
         let voters = &mut m.voters[part];
         let external = &mut self.family_mut(family).external;

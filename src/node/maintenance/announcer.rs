@@ -7,11 +7,11 @@ use crate::base::addr::Family;
 use crate::base::id::InfoHash;
 use crate::base::pool::{Ix, Slot};
 use crate::base::time::Instant;
-use crate::lookup::republisher::{Phase, Publication, RESERVE, Subject};
+use crate::lookup::republisher::{LastRepublish, Phase, Publication, SLOTS_PER_REPUBLISH, Subject};
 use crate::lookup::{self, Announce, Goal, LookupOptions};
 use crate::node::api::error::{Limit, StartError};
 use crate::node::api::event::{AnnouncementInfo, LookupId, PublicationId, RepublishInfo};
-use crate::node::core::Core;
+use crate::node::core::{Core, Occasion, Publisher};
 use crate::node::maintenance::timers::Timer;
 use crate::node::storage::sealed::{Memory, View};
 
@@ -24,6 +24,38 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// The pause between the end of a republish and the start of another.
 const END_PAUSE: Duration = Duration::from_millis(1);
 
+pub(in crate::node) static PUBLISHER: Publisher = Publisher {
+    handle: Core::handle_publications,
+    preempt: Core::preempt_republish,
+    reserved: Core::reserved_traversals,
+};
+
+/// What the other parts of a node need of the publisher, if there has been a publication.
+impl Core {
+    pub(in crate::node) fn on_publications(&mut self, m: &mut Memory<'_>, occasion: Occasion) {
+        if let Some(publisher) = self.publisher {
+            (publisher.handle)(self, m, occasion);
+        }
+    }
+
+    fn handle_publications(&mut self, m: &mut Memory<'_>, occasion: Occasion) {
+        match occasion {
+            Occasion::Due => self.start_republishes(m),
+            Occasion::Up => {
+                self.republisher.retry_failed(m.publications, self.now);
+                self.schedule_republishes(m);
+            }
+            Occasion::Moved => {
+                self.republisher.renew(m.publications, self.now);
+                self.schedule_republishes(m);
+            }
+            Occasion::Ended { publication, acknowledged, is_spared } => {
+                self.on_republish_done(m, publication, acknowledged, is_spared);
+            }
+        }
+    }
+}
+
 impl Core {
     /// Starts announcing. `last`: how long ago the last republish of a saved announcement ended, and how many
     /// nodes confirmed it.
@@ -33,12 +65,13 @@ impl Core {
         now: Instant,
         infohash: InfoHash,
         announce: Announce,
-        last: Option<(Duration, u16)>,
+        last: Option<LastRepublish>,
     ) -> Result<PublicationId, StartError> {
         let now = self.advance(now);
         if announce.port == 0 {
             return Err(StartError::PortZero);
         }
+        self.publisher = Some(&PUBLISHER);
         self.check_lookup_slots(
             m,
             Family::ALL.into_iter().filter(|&family| self.config.has(family)).count(),
@@ -106,7 +139,7 @@ impl Core {
             .filter(move |&ix| view.publications[ix].phase != Phase::Free);
         publication.filter_map(move |ix| {
             let publication = &view.publications[ix];
-            let round = publication.round.some();
+            let round = publication.lookup.some();
             let last = RepublishInfo {
                 ended: outside(publication.ended, slept),
                 acknowledged: publication.acknowledged.into(),
@@ -123,7 +156,7 @@ impl Core {
     }
 
     /// Starts the republishes that are due.
-    pub(in crate::node) fn start_republishes(&mut self, m: &mut Memory<'_>) {
+    fn start_republishes(&mut self, m: &mut Memory<'_>) {
         while self.next_republish(m.publications).is_some_and(|at| at <= self.now) {
             let Some(ix) = self.republisher.next(m.publications, self.now) else { break };
             let Publication { target, subject, .. } = m.publications[ix];
@@ -137,7 +170,7 @@ impl Core {
             match self.start(m, goal, [target; 2], families, &options, ix) {
                 Ok(lookup) => {
                     self.republisher.begin(m.publications, ix, &mut self.rng, self.now);
-                    m.publications[ix].round = lookup.ix;
+                    m.publications[ix].lookup = lookup.ix;
                 }
                 // The user's lookups take all slots.
                 Err(_) => self.republisher.starve(self.now + SLOT_PAUSE),
@@ -154,40 +187,28 @@ impl Core {
         }
     }
 
-    /// Repeats publications that failed before, after the network has come up.
-    pub(in crate::node) fn resume_republishes(&mut self, m: &mut Memory<'_>) {
-        self.republisher.retry_failed(m.publications, self.now);
-        self.schedule_republishes(m);
-    }
-
     /// Records the end of a republish, after it was reported.
-    pub(in crate::node) fn on_republish_done(
-        &mut self,
-        m: &mut Memory<'_>,
-        ix: Ix,
-        acknowledged: u32,
-        is_spared: bool,
-    ) {
-        m.publications[ix].round = Ix::NONE;
+    fn on_republish_done(&mut self, m: &mut Memory<'_>, ix: Ix, acknowledged: u32, is_spared: bool) {
+        m.publications[ix].lookup = Ix::NONE;
         if is_spared && acknowledged == 0 {
             self.republisher.spare(m.publications, ix, self.now);
         } else {
             self.republisher.end(m.publications, ix, acknowledged as u16, self.now);
         }
         // Until the next input the user may read the nodes of the lookup that has ended.
-        self.republisher.hold(self.now + END_PAUSE);
+        self.republisher.delay(self.now + END_PAUSE);
         self.schedule_republishes(m);
     }
 
     /// Records that the user cancelled a republish.
     pub(in crate::node) fn on_republish_cancelled(&mut self, m: &mut Memory<'_>, ix: Ix) {
-        m.publications[ix].round = Ix::NONE;
+        m.publications[ix].lookup = Ix::NONE;
         self.republisher.skip(m.publications, ix, self.now);
         self.schedule_republishes(m);
     }
 
     /// Preempts the republish that started last to free a lookup slot. Returns whether there was one.
-    pub(in crate::node) fn preempt_republish(&mut self, m: &mut Memory<'_>) -> bool {
+    fn preempt_republish(&mut self, m: &mut Memory<'_>) -> bool {
         let lead = self.preemptible(m).max_by_key(|&lead| m.traversals[lead].started);
         let Some(lead) = lead else { return false };
         self.postpone_republish(m, lead);
@@ -203,7 +224,7 @@ impl Core {
 
     /// Returns how many traversals must stay free for a republish because other lookups took all of them
     /// before: a user who always has another lookup to start must not prevent republishes for ever.
-    pub(in crate::node) fn reserved_traversals(&self, m: &Memory<'_>) -> usize {
+    fn reserved_traversals(&self, m: &Memory<'_>) -> usize {
         let is_wanted = self.republisher.is_starved()
             && self.guarantees_republish(m)
             && self.next_republish(m.publications).is_some();
@@ -226,15 +247,15 @@ impl Core {
 
     /// Whether there are enough lookup slots for one republish to go on whatever the user starts.
     fn guarantees_republish(&self, m: &Memory<'_>) -> bool {
-        m.traversals.len() >= RESERVE * self.families.iter().filter(|family| family.on).count()
+        m.traversals.len() >= SLOTS_PER_REPUBLISH * self.families.iter().filter(|family| family.on).count()
     }
 
     /// Ends the republish that this traversal leads; it comes first when there is room again.
     pub(in crate::node) fn postpone_republish(&mut self, m: &mut Memory<'_>, lead: Ix) {
         let publication = m.traversals[lead].publication;
         self.end_traversals(m, lead);
-        m.publications[publication].round = Ix::NONE;
-        self.republisher.put_back(m.publications, publication, self.now);
+        m.publications[publication].lookup = Ix::NONE;
+        self.republisher.requeue(m.publications, publication, self.now);
     }
 
     /// Returns when the next republish starts; `None` while there is no network, or nothing to start.
@@ -244,7 +265,7 @@ impl Core {
             return None;
         }
         let wanted = self.republisher.next_start(slots)?;
-        if self.republisher.is_at_once() {
+        if self.republisher.starts_at_once() {
             return Some(wanted.max(self.now));
         }
         // Half of the burst of new endpoints is left to the user's own lookups.
@@ -256,12 +277,12 @@ impl Core {
 
     /// Ends the republish of a publication that is in progress, and what an earlier one would still send.
     pub(in crate::node) fn end_republish(&mut self, m: &mut Memory<'_>, publication: Ix) {
-        if let Some(lead) = core::mem::take(&mut m.publications[publication].round).some() {
+        if let Some(lead) = core::mem::take(&mut m.publications[publication].lookup).some() {
             self.end_traversals(m, lead);
         }
         for ix in (0..m.traversals.len()).map(Ix::new) {
             let traversal = &m.traversals[ix];
-            if traversal.lingers()
+            if traversal.announces_late()
                 && traversal.publication == publication
                 && traversal.target == m.publications[publication].target
             {

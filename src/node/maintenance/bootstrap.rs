@@ -10,12 +10,9 @@ use crate::lookup::{Goal, Traversal};
 use crate::node::api::config::BootstrapKind;
 use crate::node::api::error::{Limit, StartError};
 use crate::node::api::event::{LookupId, PackedEvent, PackedKind};
-use crate::node::core::{Core, FamilyState, SLOT_RETRY};
+use crate::node::core::{Core, FamilyState, Occasion, SLOT_RETRY};
 use crate::node::maintenance::joining::{Bootstrap, FEW_NODES, FIRST_RETRY, RETRY};
 use crate::node::maintenance::timers::Timer;
-#[cfg(feature = "items")]
-use crate::node::server::memory::ItemsMut;
-use crate::node::server::memory::PeersMut;
 use crate::node::storage::sealed::Memory;
 use crate::rpc::inflight::{Expiry, Purpose, Query, QueryResult};
 use crate::rpc::reputation::Blame;
@@ -50,16 +47,7 @@ impl Core {
             self.renew_own(m);
         }
         if self.timers.fired(Timer::Sweep, now) {
-            if self.peers.next_sweep().is_some_and(|at| at <= now) {
-                let PeersMut { head, mut slots, .. } = self.peers_mut(m);
-                head.sweep(&mut slots, now);
-            }
-            #[cfg(feature = "items")]
-            {
-                let ItemsMut { head, mut slots, .. } = self.items_mut(m);
-                head.expire(&mut slots, now);
-            }
-            self.schedule_sweep(m);
+            self.sweep(m);
         }
         if self.timers.fired(Timer::Parked, now) {
             self.end_parked(m);
@@ -71,7 +59,7 @@ impl Core {
             }
         }
         if self.timers.fired(Timer::Republish, now) {
-            self.start_republishes(m);
+            self.on_publications(m, Occasion::Due);
         }
     }
 
@@ -80,7 +68,7 @@ impl Core {
     pub(in crate::node) fn make_room(&mut self, m: &mut Memory<'_>) {
         if self.traversals.has_ready()
             && self.inflight.is_full(m.queries)
-            && let Some(query) = self.inflight.give_up(m.queries)
+            && let Some(query) = self.inflight.abort_stalled(m.queries)
         {
             self.stats.timed_out += 1;
             self.on_failed(m, &query, QueryResult::TimedOut);
@@ -204,7 +192,7 @@ impl Core {
                     self.rejoin(family);
                 }
             }
-            self.resume_republishes(m);
+            self.on_publications(m, Occasion::Up);
         }
     }
 
@@ -234,7 +222,7 @@ impl Core {
             return table.ping_lost(contact, now);
         }
         let was_empty = table.head.is_empty();
-        let outcome = table.on_reply(contact, rtt, now);
+        let outcome = table.on_response(contact, rtt, now);
         self.notify_outcome(m, contact, outcome);
         let state = self.family_mut(family);
         if outcome.kind == InsertKind::Added && is_router {
@@ -272,7 +260,7 @@ impl Core {
         } else {
             let is_conclusive = self.is_conclusive(query, outcome);
             let contact = query.id.map(|id| Contact { id, endpoint: query.to });
-            let blame = self.reputations.failed(m.reputations, query.to, query.sent, is_conclusive);
+            let blame = self.reputations.on_failure(m.reputations, query.to, query.sent, is_conclusive);
             let mut table = self.family_mut(family).table_mut(m);
             match (blame, contact) {
                 (Blame::Failed, Some(contact)) if table.is_alive_yet_failing(contact, now) => {
@@ -282,11 +270,11 @@ impl Core {
                     table.restored_failed(query.to);
                     self.fail_in_table(m, query);
                 }
-                (Blame::Doubt, Some(contact)) if !query.is_repeat => table.doubt(contact, now),
+                (Blame::Suspect, Some(contact)) if !query.is_repeat => table.suspect(contact, now),
                 (Blame::Nothing, Some(contact)) if query.purpose == Purpose::Check => {
                     table.ping_lost(contact, now);
                 }
-                (Blame::Doubt | Blame::Nothing, _) => {}
+                (Blame::Suspect | Blame::Nothing, _) => {}
             }
         }
         self.on_search_failed(m, query, outcome);
@@ -299,7 +287,7 @@ impl Core {
         let is_known_to_all =
             matches!(query.method, MethodKind::Ping | MethodKind::FindNode | MethodKind::GetPeers);
         let is_early = outcome == QueryResult::TimedOut
-            && query.is_given_up(self.now)
+            && query.is_aborted(self.now)
             && self.now - query.sent < self.rtt.stall() * PATIENCE;
         !query.is_repeat && (is_known_to_all || outcome == QueryResult::Unreachable) && !is_early
     }
@@ -354,24 +342,13 @@ impl Core {
                 if !core::mem::replace(&mut state.ready, true) {
                     let kind = if family == Family::V4 { PackedKind::ReadyV4 } else { PackedKind::ReadyV6 };
                     self.notify(m, PackedEvent { kind, ..PackedEvent::EMPTY });
-                    self.resume_republishes(m);
+                    self.on_publications(m, Occasion::Up);
                 }
             }
         }
         let state = self.family_mut(family);
         state.bootstrap.filled = state.bootstrap.filled.max(state.table.len() as u16);
         self.schedule_maintenance(family);
-    }
-
-    pub(in crate::node) fn schedule_sweep(&mut self, m: &Memory<'_>) {
-        let peers = self.peers.next_sweep();
-        #[cfg(feature = "items")]
-        let items = self.items.next_expiry(m.items, self.now);
-        #[cfg(not(feature = "items"))]
-        let (items, _) = (None, m);
-        if let Some(at) = [peers, items].into_iter().flatten().min() {
-            self.timers.set(Timer::Sweep, at);
-        }
     }
 
     pub(in crate::node) fn wake_bootstrap(&mut self, family: Family, now: Instant) {

@@ -8,7 +8,7 @@ use crate::base::time::Instant;
 use crate::guard::external::External;
 use crate::lookup::Phase;
 use crate::node::client::phases::TraversalMut;
-use crate::node::core::Core;
+use crate::node::core::{Core, Occasion};
 use crate::node::maintenance::joining::FEW_NODES;
 use crate::node::storage::sealed::Memory;
 use crate::rpc::inflight::QueryResult;
@@ -33,7 +33,7 @@ impl Core {
         let is_silent = bootstrap.note_unsent();
         let pause = PAUSES.get(usize::from(m.queries[ix].unsent));
         if let Some(&pause) = pause.filter(|_| !bootstrap.is_cut_off()) {
-            return self.inflight.unsent(m.queries, ix, now + pause);
+            return self.inflight.on_unsent(m.queries, ix, now + pause);
         }
         if is_silent {
             bootstrap.note_cut_off(now);
@@ -56,7 +56,7 @@ impl Core {
         if !state.ready || (was_cut_off && state.table.len() < FEW_NODES) {
             self.wake_bootstrap(family, now);
         }
-        self.resume_republishes(m);
+        self.on_publications(m, Occasion::Up);
     }
 
     pub(in crate::node) fn handle_resume(&mut self, m: &mut Memory<'_>, now: Instant, slept: Duration) {
@@ -83,7 +83,7 @@ impl Core {
         self.family_mut(family).own = None;
         self.ask_again(m, family, true);
         self.forget_tokens(m, family);
-        self.announce_anew(m);
+        self.on_publications(m, Occasion::Moved);
     }
 
     pub(in crate::node) fn set_enabled(
@@ -108,9 +108,9 @@ impl Core {
         self.join_anew(m, family);
     }
 
-    pub(in crate::node) fn set_read_only(&mut self, now: Instant, read_only: bool) {
+    pub(in crate::node) fn set_read_only(&mut self, m: &Memory<'_>, now: Instant, read_only: bool) {
         self.advance(now);
-        self.config.read_only = read_only;
+        self.config.read_only = read_only || m.replies.is_empty();
     }
 
     /// Ends everything in progress in a family, with the results so far.
@@ -119,7 +119,7 @@ impl Core {
         (state.on, state.ready) = (false, false);
         while let Some(ix) = self.inflight.find_open(m.queries, family) {
             let query = m.queries[ix];
-            if query.purpose.is_users() {
+            if query.purpose.is_from_user() {
                 self.inflight.finish(m.queries, ix, QueryResult::Disabled);
             } else {
                 self.inflight.cancel(m.queries, ix);
@@ -145,13 +145,13 @@ impl Core {
     }
 
     /// Sends the queries in flight in a family again.
-    fn ask_again(&mut self, m: &mut Memory<'_>, family: Family, is_bound_anew: bool) {
+    fn ask_again(&mut self, m: &mut Memory<'_>, family: Family, has_new_address: bool) {
         while let Some(ix) = self.inflight.find_open(m.queries, family) {
             let query = m.queries[ix];
             if !query.is_sent() {
                 break;
             }
-            if query.purpose.is_users() {
+            if query.purpose.is_from_user() {
                 self.inflight.send_again(m.queries, ix);
             } else {
                 self.inflight.cancel(m.queries, ix);
@@ -162,7 +162,7 @@ impl Core {
         for ix in (0..m.traversals.len()).map(Ix::new) {
             if m.traversals[ix].phase.is_under_way() && m.traversals[ix].family() == family {
                 let TraversalMut { state: traversal, candidates, .. } = self.traversals.traversal(m, ix);
-                traversal.interrupt(candidates, is_bound_anew, self.now);
+                traversal.interrupt(candidates, has_new_address, self.now);
                 self.reschedule(m, ix);
             }
         }
@@ -183,12 +183,7 @@ impl Core {
     fn join_anew(&mut self, m: &mut Memory<'_>, family: Family) {
         let state = self.family_mut(family);
         (state.ready, state.own) = (false, None);
-        self.announce_anew(m);
+        self.on_publications(m, Occasion::Moved);
         self.rejoin(family);
-    }
-
-    fn announce_anew(&mut self, m: &mut Memory<'_>) {
-        self.republisher.renew(m.publications, self.now);
-        self.schedule_republishes(m);
     }
 }

@@ -21,7 +21,8 @@ use thiserror::Error;
 
 use crate::base::time::Instant;
 use crate::node::Node;
-use crate::node::core::Core;
+use crate::node::core::{Core, Parts};
+use crate::node::maintenance::announcer::PUBLISHER;
 use crate::node::persist::format::BufferTooShort;
 #[cfg(feature = "alloc")]
 use crate::node::storage::Heap;
@@ -129,7 +130,8 @@ impl<S: Storage> Node<S> {
 
     fn decode(mut storage: S, mut input: Input<'_>) -> Result<Self, CheckpointError> {
         let inconsistent = |_| CheckpointError::Inconsistent;
-        let core = Core::deserialize(&mut input).map_err(inconsistent)?;
+        let mut core = Core::deserialize(&mut input).map_err(inconsistent)?;
+        (core.parts, core.publisher) = (Parts::of::<S>(), Some(&PUBLISHER));
         storage.memory().read_slots(&mut input).map_err(inconsistent)?;
         let rest = input.finalize().map_err(inconsistent)?;
         let node = Self { core, storage };

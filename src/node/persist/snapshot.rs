@@ -6,6 +6,7 @@ use crate::base::addr::{Endpoint, Family};
 use crate::base::id::NodeId;
 use crate::base::time::Instant;
 use crate::lookup::density::Density;
+use crate::lookup::republisher::LastRepublish;
 use crate::node::api::error::StartError;
 use crate::node::api::event::PublicationId;
 use crate::node::core::Core;
@@ -15,7 +16,7 @@ use crate::node::persist::format::{
     BufferTooShort, Head, Restored, SavedAnnounce, SavedNode, Source, State, write,
 };
 use crate::node::storage::sealed::{Memory, View};
-use crate::table::{Contact, Entry};
+use crate::table::{Ages, Contact, Entry};
 
 /// The number of ranks of live nodes, the best to start from first: good now and known for long, good now,
 /// possibly alive. Restored nodes that have not answered yet come after them.
@@ -59,7 +60,10 @@ impl Core {
                 continue;
             }
             let contact = Contact { id: node.id.unwrap_or(NodeId::ZERO), endpoint };
-            let ages = [node.silent, node.known].map(|age| age.saturating_add(elapsed));
+            let ages = Ages {
+                silent: node.silent.saturating_add(elapsed),
+                known: node.known.saturating_add(elapsed),
+            };
             if self.family_mut(family).table_mut(m).restore(contact, node.rtt, ages, now) {
                 restored.nodes += 1;
             } else {
@@ -162,7 +166,7 @@ impl Core {
     ) -> impl Iterator<Item = SavedNode> + use<'a> {
         let (table, now) = (self.family(family).table_view(view), self.now);
         let routers = &view.bootstraps[..usize::from(self.routers)];
-        let rank = move |entry: &Entry| match (entry.is_good(now), entry.known(now) >= LONG_KNOWN) {
+        let rank = move |entry: &Entry| match (entry.is_good(now), entry.known_for(now) >= LONG_KNOWN) {
             (true, true) => 0,
             (true, false) => 1,
             (false, _) => 2,
@@ -206,9 +210,12 @@ impl Source for Saved<'_> {
     }
 }
 
-/// Returns how long ago the last republish ended, and how many nodes confirmed it; `None` if none did.
-fn last_republish(acknowledged: u32, age: Duration, elapsed: Duration) -> Option<(Duration, u16)> {
-    let last = || (age.saturating_add(elapsed), u16::try_from(acknowledged).unwrap_or(u16::MAX));
+/// Returns the last republish of a saved publication; `None` if no node confirmed it.
+fn last_republish(acknowledged: u32, age: Duration, elapsed: Duration) -> Option<LastRepublish> {
+    let last = || LastRepublish {
+        age: age.saturating_add(elapsed),
+        acknowledged: u16::try_from(acknowledged).unwrap_or(u16::MAX),
+    };
     (acknowledged > 0).then(last)
 }
 
@@ -216,8 +223,8 @@ fn saved(entry: &Entry, now: Instant) -> SavedNode {
     SavedNode {
         id: Some(entry.id()).filter(|id| *id != NodeId::ZERO),
         addr: entry.endpoint().into(),
-        silent: entry.silent(now),
-        known: entry.known(now),
+        silent: entry.silent_for(now),
+        known: entry.known_for(now),
         rtt: entry.has_rtt().then(|| entry.rtt()),
     }
 }

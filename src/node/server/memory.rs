@@ -2,6 +2,7 @@
 
 use crate::base::rng::Rng;
 use crate::node::core::Core;
+use crate::node::maintenance::timers::Timer;
 use crate::node::storage::sealed::Memory;
 #[cfg(feature = "items")]
 use crate::node::storage::sealed::View;
@@ -28,6 +29,35 @@ impl Core {
     pub(in crate::node) const fn peers_mut<'a>(&'a mut self, m: &'a mut Memory<'_>) -> PeersMut<'a> {
         let slots = PeerSlotsMut { swarms: m.swarms, v4: m.peers_v4, v6: m.peers_v6, counters: m.counters };
         PeersMut { head: &mut self.peers, slots, rng: &mut self.rng }
+    }
+}
+
+/// Expiry.
+impl Core {
+    /// Removes what has expired from the stores.
+    pub(super) fn sweep_stores(&mut self, m: &mut Memory<'_>) {
+        let now = self.now;
+        if self.peers.next_sweep().is_some_and(|at| at <= now) {
+            let PeersMut { head, mut slots, .. } = self.peers_mut(m);
+            head.sweep(&mut slots, now);
+        }
+        #[cfg(feature = "items")]
+        {
+            let ItemsMut { head, mut slots, .. } = self.items_mut(m);
+            head.expire(&mut slots, now);
+        }
+        self.schedule_sweep(m);
+    }
+
+    pub(super) fn schedule_sweep(&mut self, m: &Memory<'_>) {
+        let peers = self.peers.next_sweep();
+        #[cfg(feature = "items")]
+        let items = self.items.next_expiry(m.items, self.now);
+        #[cfg(not(feature = "items"))]
+        let (items, _) = (None, m);
+        if let Some(at) = [peers, items].into_iter().flatten().min() {
+            self.timers.set(Timer::Sweep, at);
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! - `memory`: the stores with their memory
 //! - `own_peers`: announces of this node in its own store
+//! - `part`: what a node needs of the server, if it has one
 //! - `pending`: queries that are being answered, and their responses until they are polled
 //! - `put`: items that others put (BEP 44)
 //! - `query`: queries checked and admitted
@@ -10,6 +11,7 @@
 
 pub(in crate::node) mod memory;
 mod own_peers;
+pub(in crate::node) mod part;
 pub(in crate::node) mod pending;
 #[cfg(feature = "items")]
 pub(in crate::node) mod put;

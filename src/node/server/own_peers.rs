@@ -1,17 +1,19 @@
 //! Announces of this node in its own store: it answers `get_peers` like any other node that stores them, also
 //! if there is no other.
 
-use crate::base::addr::Family;
+use crate::base::addr::{Endpoint, Family};
 use crate::base::id::InfoHash;
+use crate::base::pool::Ix;
 use crate::lookup::Announce;
 use crate::node::core::Core;
 use crate::node::server::memory::PeersMut;
 use crate::node::storage::sealed::Memory;
+use crate::store::peers::NewPeer;
 
 impl Core {
     /// Stores an announce of this node in the families that it is sent in, or renews it. It is skipped if
     /// there is no room.
-    pub(in crate::node) fn hold_own(&mut self, m: &mut Memory<'_>, infohash: InfoHash, announce: Announce) {
+    pub(super) fn store_own(&mut self, m: &mut Memory<'_>, infohash: InfoHash, announce: Announce) {
         let Announce { port, implied_port, seed } = announce;
         // The implied port is the external one.
         let port = if implied_port { 0 } else { port };
@@ -20,15 +22,28 @@ impl Core {
         for family in families.into_iter().flatten() {
             let now = self.now;
             let PeersMut { head, mut slots, rng } = self.peers_mut(m);
-            let _ = head.announce_own(&mut slots, &infohash, family, port, (seed, &ids), now, rng);
+            let peer = NewPeer::own(&infohash, family, port, seed, &ids);
+            // Without room the announce is merely not stored here.
+            let _ = head.announce_own(&mut slots, peer, now, rng);
         }
         self.schedule_sweep(m);
     }
 
     /// Removes an announce of this node.
-    pub(in crate::node) fn release_own(&mut self, m: &mut Memory<'_>, infohash: InfoHash) {
+    pub(super) fn forget_own(&mut self, m: &mut Memory<'_>, infohash: InfoHash) {
         let PeersMut { head, mut slots, .. } = self.peers_mut(m);
         head.forget_own(&mut slots, &infohash);
+    }
+
+    /// Adds the peers stored at this node to a lookup, which are found at once.
+    pub(super) fn add_stored_peers(&mut self, m: &mut Memory<'_>, ix: Ix) {
+        let (family, target) = (m.traversals[ix].family(), m.traversals[ix].target);
+        let mut peers = heapless::Vec::<Endpoint, 64>::new();
+        let stored = self.peers.peers_of(m.peers(), &target.into(), self.now).map(|peer| peer.endpoint);
+        peers.extend(stored.filter(|peer| peer.family() == family).take(64));
+        for peer in peers {
+            self.accept_peer(m, ix, peer);
+        }
     }
 
     /// Renews the stored announcements of this node, however rarely they are republished.

@@ -2,12 +2,13 @@
 
 use crate::base::addr::{Endpoint, Family};
 use crate::base::id::NodeId;
-use crate::base::pool::Ix;
 use crate::node::api::event::{PackedEvent, PackedKind};
 use crate::node::core::Core;
 use crate::node::server::memory::ItemsMut;
 use crate::node::storage::sealed::{Memory, View};
-use crate::store::items::{Item, ItemStore, Meeting, PublicKey, Victims, immutable_target, read_stored};
+use crate::store::items::{
+    Existing, Item, ItemStore, NewItem, PublicKey, Victims, immutable_target, read_stored,
+};
 use crate::wire::{ErrorCode, PutItem};
 
 type Refusal = (ErrorCode, &'static str);
@@ -52,19 +53,20 @@ impl Core {
         is_sound: bool,
     ) -> Result<(), Refusal> {
         let now = self.now;
-        let meeting = ItemStore::meet(self.items_mut(m).slots.view(), &target, item, now);
-        let old = match meeting {
-            Meeting::OtherKind => {
+        let existing = ItemStore::existing(self.items_mut(m).slots.view(), &target, item, now);
+        let old = match existing {
+            Existing::OtherKind => {
                 return Err((ErrorCode::PROTOCOL, "the stored item is no such one"));
             }
-            Meeting::Nothing => None,
-            Meeting::Same(ix) | Meeting::SignedAgain(ix) | Meeting::Other(ix, _) => Some(ix),
+            Existing::Nothing => None,
+            Existing::Same(ix) | Existing::SignedAgain(ix) | Existing::Other(ix, _) => Some(ix),
         };
+        let new = NewItem { target: &target, item, from, old };
         let mut victims = Victims::new();
         if old.is_none() {
-            victims = self.room_for(m, &target, item, old, from)?;
+            victims = self.room_for(m, &new)?;
         }
-        if !is_sound && !matches!(meeting, Meeting::Same(_)) {
+        if !is_sound && !matches!(existing, Existing::Same(_)) {
             self.check_signature(m, from, item)?;
         }
         if let (PutItem::Mutable { cas: Some(cas), .. }, Some(ix)) = (*item, old)
@@ -72,8 +74,8 @@ impl Core {
         {
             return Err((ErrorCode::CAS_MISMATCH, "cas is not the stored seq"));
         }
-        match meeting {
-            Meeting::Same(ix) | Meeting::SignedAgain(ix) => {
+        match existing {
+            Existing::Same(ix) | Existing::SignedAgain(ix) => {
                 add(&mut self.stats.items.refreshed, 1);
                 let ends = now + self.config.item_ttl;
                 let ItemsMut { head, mut slots, .. } = self.items_mut(m);
@@ -81,21 +83,21 @@ impl Core {
                 self.schedule_sweep(m);
                 return Ok(());
             }
-            Meeting::Other(_, stored) => {
+            Existing::Other(_, stored) => {
                 // Of two values with one number the first stays.
                 if matches!(*item, PutItem::Mutable { seq, .. } if seq <= stored) {
                     return Err((ErrorCode::SEQ_TOO_LOW, "seq must be higher"));
                 }
             }
-            Meeting::Nothing | Meeting::OtherKind => {}
+            Existing::Nothing | Existing::OtherKind => {}
         }
         if old.is_some() {
-            victims = self.room_for(m, &target, item, old, from)?;
+            victims = self.room_for(m, &new)?;
         }
         add(&mut self.stats.items.evicted, victims.len());
         let ends = now + self.config.item_ttl;
         let ItemsMut { head, mut slots, .. } = self.items_mut(m);
-        if !head.store(&mut slots, target, item, (old, &victims), from, ends) {
+        if !head.store(&mut slots, &new, &victims, ends) {
             return Err(NO_ROOM);
         }
         add(&mut self.stats.items.stored, 1);
@@ -127,18 +129,11 @@ impl Core {
     }
 
     /// Returns the items to evict for another one.
-    fn room_for(
-        &mut self,
-        m: &mut Memory<'_>,
-        target: &NodeId,
-        item: &PutItem<'_>,
-        old: Option<Ix>,
-        from: Endpoint,
-    ) -> Result<Victims, Refusal> {
+    fn room_for(&mut self, m: &mut Memory<'_>, new: &NewItem<'_>) -> Result<Victims, Refusal> {
         let ids = Family::ALL.map(|family| self.family(family).id);
         let now = self.now;
         let ItemsMut { head, mut slots, rng } = self.items_mut(m);
-        let victims = head.find_room(&mut slots, (target, item), old, from, &ids, now, rng);
+        let victims = head.find_room(&mut slots, new, &ids, now, rng);
         add(&mut self.stats.items.no_room, victims.is_none().into());
         victims.ok_or(NO_ROOM)
     }

@@ -2,8 +2,6 @@
 //!
 //! A query changes state at once; its response waits as a small descriptor until it is polled (see `pending` and `reply`).
 
-use core::net::IpAddr;
-
 use crate::base::addr::Endpoint;
 use crate::base::id::NodeId;
 use crate::guard::sources::Admission;
@@ -17,22 +15,14 @@ use crate::wire::{ErrorCode, Message, Method, Query};
 const UNKNOWN_METHOD: (ErrorCode, &str) = (ErrorCode::METHOD_UNKNOWN, "unknown method");
 
 impl Core {
-    pub(in crate::node) fn on_query(
+    pub(super) fn answer(
         &mut self,
         m: &mut Memory<'_>,
-        from: Endpoint,
-        local: Option<IpAddr>,
+        asker: &Asker<'_>,
         message: &Message<'_>,
         query: &Query<'_>,
-        len: usize,
     ) {
-        let (transaction, method) = (message.transaction, query.method.kind());
-        let asker = Asker { from, local, transaction, method, len };
-        self.stats.queries_in.count(asker.method);
-        if self.is_own_id(query.id) {
-            self.stats.dropped.own_id += 1;
-            return self.on_own_query(m, from, message.transaction);
-        }
+        let from = asker.from;
         let Some(verified) = self.admit(m, from) else { return };
         // Nodes that do not answer belong in no table (BEP 43), nor do routers.
         if !message.read_only && !self.is_router(m, from) {
@@ -65,47 +55,28 @@ impl Core {
             Method::Put { .. } => Answer::error(UNKNOWN_METHOD),
             Method::Unknown { target: None, name: _, want: _ } => Answer::error(UNKNOWN_METHOD),
         };
-        self.push_reply(m, &asker, verified, answer);
+        self.push_reply(m, asker, verified, answer);
     }
 
-    /// Answers a query with invalid arguments with an error under its own transaction id.
-    pub(in crate::node) fn on_bad_query(
-        &mut self,
-        m: &mut Memory<'_>,
-        asker: &Asker<'_>,
-        id: Option<NodeId>,
-        refusal: (ErrorCode, &str),
-    ) {
-        self.note_traffic(m, self.now);
-        self.stats.queries_in.count(asker.method);
-        self.stats.bad_queries += 1;
-        if id.is_some_and(|id| self.is_own_id(id)) {
-            self.stats.dropped.own_id += 1;
-            return;
-        }
+    pub(super) fn refuse(&mut self, m: &mut Memory<'_>, asker: &Asker<'_>, refusal: (ErrorCode, &str)) {
         if let Some(verified) = self.admit(m, asker.from) {
             self.push_reply(m, asker, verified, Answer::error(refusal));
         }
     }
 
-    /// Whether an id is this node's, in either family.
-    fn is_own_id(&self, id: NodeId) -> bool {
-        self.families.iter().any(|family| family.id == id)
-    }
-
     /// Returns whether the querying node is known to receive what is sent to it, or `None` if the query is
     /// not answered.
     fn admit(&mut self, m: &mut Memory<'_>, from: Endpoint) -> Option<bool> {
-        if self.config.read_only {
-            self.stats.dropped.read_only += 1;
-            return None;
-        }
         let admission = self.sources.admit(m.sources, from, self.now);
         if admission == Admission::Limited {
             self.stats.dropped.rate += 1;
             return None;
         }
         Some(admission == Admission::Verified)
+    }
+
+    pub(super) fn verify_source(&mut self, m: &mut Memory<'_>, from: Endpoint) {
+        self.sources.verify(m.sources, from, self.now);
     }
 
     /// Stores a peer that announced itself with a valid token.

@@ -5,14 +5,14 @@
 
 use crate::base::addr::{Endpoint, Family};
 use crate::base::id::{ID_LEN, InfoHash, K, NodeId};
-use crate::guard::sources::Asked;
+use crate::guard::sources::{Request, Sent};
 use crate::node::api::config::MAX_DATAGRAM;
 use crate::node::api::event::Transmit;
 use crate::node::core::Core;
 use crate::node::local::{self, LocalIx};
 use crate::node::server::pending::{Answer, Asker, Reply};
 use crate::node::storage::sealed::Memory;
-use crate::store::peers::{MAX_SAMPLE_INTERVAL, PeerStore};
+use crate::store::peers::{MAX_SAMPLE_INTERVAL, PeerQuery, PeerStore};
 use crate::table::{Entry, Filter};
 use crate::wire::{
     Body, CompactNodes, ErrorReply, FILTER_LEN, Message, NODE4_LEN, NODE6_LEN, PEER4_LEN, PEER6_LEN,
@@ -46,13 +46,6 @@ const SOME_LEN: usize = VALUES_LEN + SOME_PEERS * (PEER6_LEN + 3);
 /// The nodes that stay where they make room for peers or infohashes.
 const FEWEST_NODES: usize = 2;
 
-/// A response that has been written.
-struct Written {
-    len: usize,
-    /// Whether it holds the value of an item.
-    has_item: bool,
-}
-
 /// Memory for the nodes of a response.
 struct NodeLists {
     v4: [[u8; NODE4_LEN]; K],
@@ -84,7 +77,7 @@ impl Core {
     }
 
     /// Makes the datagram of a response, unless it would amplify traffic.
-    pub(in crate::node) fn emit_reply(
+    pub(super) fn emit_reply(
         &mut self,
         m: &mut Memory<'_>,
         reply: &Reply,
@@ -101,20 +94,24 @@ impl Core {
             return None;
         }
         let for_item = matches!(reply.answer, Answer::Item { .. });
-        let asked =
-            Asked { by: reply.to, len: usize::from(reply.query_len), is_verified: reply.verified, for_item };
+        let request = Request {
+            by: reply.to,
+            len: usize::from(reply.query_len),
+            is_verified: reply.verified,
+            for_item,
+        };
         let most = match family {
             _ if !for_item => MAX_REPLY,
             Family::V4 => MAX_DATAGRAM,
             Family::V6 => MAX_DATAGRAM_V6,
         };
-        let budget = self.sources.most(m.subnets, m.shares, &asked, self.now).min(most);
-        let Some(Written { len, has_item }) = self.emit_answer(m, reply, &mut buf[..budget]) else {
+        let budget = self.sources.max_len(m.subnets, m.shares, &request, self.now).min(most);
+        let Some(sent) = self.emit_answer(m, reply, &mut buf[..budget]) else {
             self.stats.dropped.budget += 1;
             return None;
         };
-        self.sources.count(m.subnets, m.shares, &asked, (len, has_item), self.now);
-        let sent = match reply.answer {
+        self.sources.count(m.subnets, m.shares, &request, sent, self.now);
+        let counts = match reply.answer {
             Answer::Error { .. } => &mut self.stats.errors_out,
             Answer::Pong
             | Answer::Nodes { .. }
@@ -122,11 +119,11 @@ impl Core {
             | Answer::Item { .. }
             | Answer::Samples { .. } => &mut self.stats.responses_out,
         };
-        sent.count(reply.method);
-        Some(Transmit { destination: reply.to.into(), source: reply.local.address(m.locals), size: len })
+        counts.count(reply.method);
+        Some(Transmit { destination: reply.to.into(), source: reply.local.address(m.locals), size: sent.len })
     }
 
-    fn emit_answer(&mut self, m: &mut Memory<'_>, reply: &Reply, buf: &mut [u8]) -> Option<Written> {
+    fn emit_answer(&mut self, m: &mut Memory<'_>, reply: &Reply, buf: &mut [u8]) -> Option<Sent> {
         let len = match reply.answer {
             Answer::Pong => {
                 let id = self.family(reply.to.family()).id;
@@ -144,7 +141,7 @@ impl Core {
                 return self.emit_item(m, reply, target, want, newer_than, buf);
             }
         };
-        Some(Written { len: len?, has_item: false })
+        Some(Sent { len: len?, has_item: false })
     }
 
     fn envelope<'a>(&'a self, reply: &'a Reply, body: Body<'a>) -> Message<'a> {
@@ -211,7 +208,8 @@ impl Core {
         let room = (buf.len() - len).saturating_sub(VALUES_LEN) / (peer_len + prefix_len);
         let mut peers = [0; MAX_REPLY];
         let out = &mut peers[..room * peer_len];
-        let mut count = self.peers.sample(slots, infohash, family, noseed, self.now, &mut self.rng, out);
+        let query = PeerQuery { infohash, family, noseed };
+        let mut count = self.peers.sample(slots, query, self.now, &mut self.rng, out);
         if self.peers.has_own(family) {
             let own = self.family(family).external.presumed();
             count = PeerStore::fill_in(family, own, &mut out[..count * peer_len]);
@@ -232,7 +230,7 @@ impl Core {
         #[cfg_attr(not(feature = "items"), expect(unused_variables, reason = "there is never one"))]
         newer_than: Option<i64>,
         buf: &mut [u8],
-    ) -> Option<Written> {
+    ) -> Option<Sent> {
         let token = self.tokens.issue(reply.to, target.as_bytes());
         let want = wanted(want, reply.to.family());
         let mut lists = NodeLists::EMPTY;
@@ -251,7 +249,7 @@ impl Core {
         }
         self.fit(reply, &mut response, buf.len(), &|| 0)?;
         let len = self.envelope(reply, Body::Response(response)).emit(buf)?;
-        Some(Written { len, has_item: response.value.is_some() })
+        Some(Sent { len, has_item: response.value.is_some() })
     }
 
     #[inline(never)]

@@ -16,7 +16,7 @@ use crate::node::server::memory::PeersMut;
 use crate::node::storage::sealed::Memory;
 #[cfg(feature = "items")]
 use crate::store::items::Item;
-use crate::store::peers::Refusal;
+use crate::store::peers::{NewPeer, Refusal};
 #[cfg(feature = "items")]
 use crate::wire::ErrorCode;
 
@@ -64,7 +64,8 @@ impl Core {
         let ids = Family::ALL.map(|family| self.family(family).id);
         let now = self.now;
         let PeersMut { head, mut slots, rng } = self.peers_mut(m);
-        let stored = head.announce(&mut slots, &infohash, peer, seed, &ids, now, rng);
+        let new = NewPeer { infohash: &infohash, endpoint: peer, seed, ids: &ids };
+        let stored = head.announce(&mut slots, new, now, rng);
         if let Err(refusal) = stored {
             trace!("refused to store {}: {refusal:?}", SocketAddr::from(peer));
             return Err(refusal);

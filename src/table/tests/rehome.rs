@@ -25,7 +25,7 @@ fn filled(seed: [u8; 32], entries: usize, replacements: usize, nodes: usize) -> 
         let bucket = world.rng.below(8) as u32;
         let node = world.node(bucket);
         let (table, mut slots, now) = world.slots();
-        table.restore(&mut slots, node, None, [Duration::ZERO; 2], now);
+        table.restore(&mut slots, node, None, Ages::default(), now);
     }
     world.check();
     world

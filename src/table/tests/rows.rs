@@ -49,7 +49,7 @@ fn r_03_a_node_is_good_for_15_minutes_after_it_was_heard() {
 }
 
 #[test]
-fn the_census_tells_nodes_by_how_they_fare() {
+fn the_occupancy_counts_nodes_by_their_state() {
     let mut world = World::new(192, 192);
     let nodes = world.fill(3);
     let newcomer = world.node(3);
@@ -348,15 +348,15 @@ fn r_15_an_address_holds_one_entry_and_the_older_stays() {
 #[test]
 fn r_15_a_subnet_gets_two_places_of_a_bucket_and_four_of_a_small_table() {
     let mut world = World::new(192, 192);
-    let mut fates = Vec::new();
+    let mut kinds = Vec::new();
     for host in 0..15 {
         let id = world.node(u32::from(host) / 3).id;
         let contact = Contact { id, endpoint: Endpoint::v4([9, 9, 9, host], 6881) };
-        fates.push(if host % 2 == 0 { world.reply(contact).kind } else { world.query(contact) });
+        kinds.push(if host % 2 == 0 { world.reply(contact).kind } else { world.query(contact) });
     }
-    assert_eq!(fates.iter().filter(|&&kind| kind == InsertKind::Ignored).count(), 15 - 4);
-    assert_eq!(fates[2], InsertKind::Ignored);
-    assert_eq!(fates[5..], [InsertKind::Ignored; 10]);
+    assert_eq!(kinds.iter().filter(|&&kind| kind == InsertKind::Ignored).count(), 15 - 4);
+    assert_eq!(kinds[2], InsertKind::Ignored);
+    assert_eq!(kinds[5..], [InsertKind::Ignored; 10]);
     world.check();
 }
 
@@ -415,7 +415,7 @@ fn h_31_what_a_subnet_has_too_many_goes_as_others_answer_again() {
 }
 
 #[test]
-fn h_33_a_small_table_that_one_network_swamps_explores_three_times_a_minute() {
+fn h_33_a_small_table_crowded_by_one_subnet_explores_three_times_a_minute() {
     let mut world = World::new(400, 192);
     world.answering_node(0);
     let swamp = |world: &mut World, host| {
@@ -441,8 +441,8 @@ fn h_33_a_small_table_that_one_network_swamps_explores_three_times_a_minute() {
 
     // The share of a subnet in a larger table causes no exploration.
     (0..40).for_each(|at| _ = world.answering_node(at % 3));
-    let fates: Vec<_> = (5..20).map(|host| swamp(&mut world, host)).collect();
-    assert!(fates.contains(&InsertKind::Ignored));
+    let kinds: Vec<_> = (5..20).map(|host| swamp(&mut world, host)).collect();
+    assert!(kinds.contains(&InsertKind::Ignored));
     world.pass(MINUTE);
     assert_eq!(world.next_refresh(), None);
     world.check();
@@ -466,17 +466,17 @@ fn r_15_h_30_an_ipv6_48_gets_a_twentieth_of_the_table_and_a_56_of_it_eight_place
         let own = world.own;
         let (table, mut slots, now) = world.slots();
         *table = Table::new(Family::V6, own, &mut slots, true, now);
-        let reply = |world: &mut World, bucket: u8, network: [u8; 8]| {
+        let reply = |world: &mut World, bucket: u8, subnet: [u8; 8]| {
             let id = world.node(u32::from(bucket % 20)).id;
             let mut ip = [1; 16];
-            ip[..8].copy_from_slice(&network);
+            ip[..8].copy_from_slice(&subnet);
             world.reply(Contact { id, endpoint: Endpoint::v6(ip, 6881) }).kind
         };
         (0..100).for_each(|at| _ = reply(&mut world, at, [0x26, at, 0, 0, 0, 0, 0, 7]));
         let mut places = 0;
         for at in 0..=255 {
-            let network = if wide { [0x2a, 1, 2, 3, 4, 5, at, at] } else { [0x2a, 1, 2, 3, 4, 5, 6, at] };
-            places += usize::from(reply(&mut world, at, network) == InsertKind::Added);
+            let subnet = if wide { [0x2a, 1, 2, 3, 4, 5, at, at] } else { [0x2a, 1, 2, 3, 4, 5, 6, at] };
+            places += usize::from(reply(&mut world, at, subnet) == InsertKind::Added);
         }
         assert_eq!(places, most);
         world.check();

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use dht_proto::{Announce, Event, Family, InfoHash, MAX_DATAGRAM, NodeId, StoreError};
+use dht_proto::{Announce, Config, Event, Family, InfoHash, MAX_DATAGRAM, NodeId, StoreError};
 
 use crate::common;
 use crate::common::raw::{Lone, Packet, TARGET, announce, announce_with, compact, get_peers, limits, socket};
@@ -209,8 +209,8 @@ mod items {
 #[cfg(feature = "net")]
 fn two_adapters() -> Option<[dht_proto::net::Dht; 2]> {
     let spawn = |index, home: &str| {
-        let mut config = common::local_config();
-        (config.id, config.secure_ids) = (Some(BASE.derived(index)), false);
+        let mut config = Config::private();
+        config.id = Some(BASE.derived(index));
         common::net::blocking::builder().config(config).bind(home.parse().unwrap()).spawn()
     };
     match (spawn(0, "127.0.0.1:0"), spawn(1, "127.0.0.2:0")) {
@@ -293,7 +293,7 @@ fn b45_11_a_program_shares_what_one_adapter_stored_with_another() {
 async fn b45_11_a_task_shares_what_another_adapter_stored() {
     use dht_proto::net::Dht;
 
-    let builder = Dht::builder().config(common::local_config()).limits(common::net::limits());
+    let builder = Dht::builder().config(Config::private()).limits(common::net::limits());
     let other = builder.bind(common::net::LOOPBACK).bootstrap::<String>([]).spawn_tokio().unwrap();
     let peer = socket("127.0.0.1:4242");
     other.store_peer(TARGET.into(), peer, true).await.unwrap();

@@ -34,7 +34,8 @@ pub(crate) struct NodeArgs {
     /// at most one per family
     #[arg(long, value_name = "ADDR", value_parser = parse_bind, help_heading = NODE_OPTIONS)]
     pub(crate) bind: Vec<SocketAddr>,
-    /// Contact private and loopback addresses too, and treat every port as a host of its own
+    /// Join a private network: contact private and loopback addresses too, treat every port as a host of its
+    /// own, limit no rates, and keep the id
     #[arg(long, help_heading = NODE_OPTIONS)]
     pub(crate) allow_private: bool,
     /// Use this node id, 40 hexadecimal digits, instead of a random one

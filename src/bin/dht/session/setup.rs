@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use dht_proto::net::BOOTSTRAP_HOSTS;
-use dht_proto::{AddressPolicy, Config, Limits};
+use dht_proto::{Config, Limits};
 
 use super::Deadline;
 use crate::args::groups::{JoinArgs, LookupArgs, NodeArgs};
@@ -53,17 +53,13 @@ impl<'a> Setup<'a> {
     }
 
     pub(super) fn config(&self) -> Config {
-        let mut config = Config::default();
+        let mut config = if self.node.allow_private { Config::private() } else { Config::default() };
         config.id = self.node.id;
         config.id_v6 = self.node.id;
         // An id that was chosen by the user is kept.
-        config.secure_ids = self.node.id.is_none();
+        config.secure_ids &= self.node.id.is_none();
         config.read_only = self.read_only;
         config.new_endpoints = config.new_endpoints.max(self.new_endpoints);
-        if self.node.allow_private {
-            config.address_policy = AddressPolicy::Any;
-            config.source_limits = false;
-        }
         config
     }
 

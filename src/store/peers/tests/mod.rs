@@ -62,13 +62,15 @@ impl World {
 
     fn announce_as(&mut self, hash: u32, peer: Endpoint, seed: bool, at: u64) -> Result<Announced, Refusal> {
         let (store, slots, rng) = parts!(self);
-        store.announce(slots, &infohash(hash), peer, seed, &[], secs(at), rng)
+        let peer = NewPeer { infohash: &infohash(hash), endpoint: peer, seed, ids: &[] };
+        store.announce(slots, peer, secs(at), rng)
     }
 
     /// Announces to a node with this id.
     fn announce_at(&mut self, own: NodeId, infohash: InfoHash, peer: Endpoint, at: u64) {
         let (store, slots, rng) = parts!(self);
-        let _ = store.announce(slots, &infohash, peer, false, &[own], secs(at), rng);
+        let peer = NewPeer { infohash: &infohash, endpoint: peer, seed: false, ids: &[own] };
+        let _ = store.announce(slots, peer, secs(at), rng);
     }
 
     /// Announces this many swarms, each of this many peers, up to 100.
@@ -107,8 +109,8 @@ impl World {
         let width = if family == Family::V4 { 6 } else { 18 };
         let mut out = vec![0; max * width];
         let slots = PeerSlots { swarms: &self.swarms, v4: &self.v4, v6: &self.v6 };
-        let count =
-            self.store.sample(slots, &infohash(hash), family, noseed, secs(at), &mut self.rng, &mut out);
+        let query = PeerQuery { infohash: &infohash(hash), family, noseed };
+        let count = self.store.sample(slots, query, secs(at), &mut self.rng, &mut out);
         out.chunks_exact(width).take(count).map(unpack).collect()
     }
 
@@ -133,7 +135,7 @@ impl World {
         assert_eq!(singles.iter().filter(|&&single| single).count(), store.single_count as usize);
         let first = store.used.iter(slots.swarms).find(|&ix| slots.swarms[ix].peers() == 1);
         assert_eq!(store.singles.some(), first);
-        assert!(store.hand.is_none() || store.used.iter(slots.swarms).any(|ix| ix == store.hand));
+        assert!(store.sweep_next.is_none() || store.used.iter(slots.swarms).any(|ix| ix == store.sweep_next));
 
         let mut counters = vec![0; self.counters.len()];
         let mut places = BTreeSet::new();

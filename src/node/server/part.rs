@@ -1,0 +1,120 @@
+//! The server as a part of a node: what every node does with a query, and what only one that has room for it.
+
+use crate::base::addr::Endpoint;
+use crate::base::id::{InfoHash, NodeId};
+use crate::base::pool::Ix;
+use crate::lookup::Announce;
+use crate::node::api::event::Transmit;
+use crate::node::core::{Core, Server};
+use crate::node::server::pending::{Asker, Reply};
+use crate::node::storage::sealed::Memory;
+use crate::wire::{ErrorCode, Message, Query};
+
+pub(in crate::node) const SERVER: Server = Server {
+    answer: Core::answer,
+    refuse: Core::refuse,
+    emit_reply: Core::emit_reply,
+    verify: Core::verify_source,
+    sweep: Core::sweep_stores,
+    hold_own: Core::store_own,
+    release_own: Core::forget_own,
+    add_own_peers: Core::add_stored_peers,
+};
+
+/// Queries.
+impl Core {
+    pub(in crate::node) fn on_query(
+        &mut self,
+        m: &mut Memory<'_>,
+        asker: &Asker<'_>,
+        message: &Message<'_>,
+        query: &Query<'_>,
+    ) {
+        self.stats.queries_in.count(asker.method);
+        if self.is_own_id(query.id) {
+            self.stats.dropped.own_id += 1;
+            self.on_own_query(m, asker.from, asker.transaction);
+        } else if let Some(server) = self.server_for_queries() {
+            (server.answer)(self, m, asker, message, query);
+        }
+    }
+
+    /// Answers a query with invalid arguments with an error under its own transaction id.
+    pub(in crate::node) fn on_bad_query(
+        &mut self,
+        m: &mut Memory<'_>,
+        asker: &Asker<'_>,
+        id: Option<NodeId>,
+        refusal: (ErrorCode, &str),
+    ) {
+        self.note_traffic(m, self.now);
+        self.stats.queries_in.count(asker.method);
+        self.stats.bad_queries += 1;
+        if id.is_some_and(|id| self.is_own_id(id)) {
+            self.stats.dropped.own_id += 1;
+        } else if let Some(server) = self.server_for_queries() {
+            (server.refuse)(self, m, asker, refusal);
+        }
+    }
+
+    /// Returns what answers a query, or counts it as dropped.
+    fn server_for_queries(&mut self) -> Option<&'static Server> {
+        let server = self.parts.server.as_ref().filter(|_| !self.config.read_only);
+        self.stats.dropped.read_only += u64::from(server.is_none());
+        server
+    }
+
+    /// Whether an id is this node's, in either family.
+    fn is_own_id(&self, id: NodeId) -> bool {
+        self.families.iter().any(|family| family.id == id)
+    }
+}
+
+/// What the other parts of a node need of the server, if there is one.
+impl Core {
+    /// Makes the datagram of a response, unless it would amplify traffic.
+    pub(in crate::node) fn emit_if_server(
+        &mut self,
+        m: &mut Memory<'_>,
+        reply: &Reply,
+        buf: &mut [u8],
+    ) -> Option<Transmit> {
+        (self.parts.server.as_ref()?.emit_reply)(self, m, reply, buf)
+    }
+
+    /// Records that an address has answered, so that it is genuine.
+    pub(in crate::node) fn note_genuine(&mut self, m: &mut Memory<'_>, from: Endpoint) {
+        if let Some(server) = &self.parts.server {
+            (server.verify)(self, m, from);
+        }
+    }
+
+    /// Removes what has expired from the stores.
+    pub(in crate::node) fn sweep(&mut self, m: &mut Memory<'_>) {
+        if let Some(server) = &self.parts.server {
+            (server.sweep)(self, m);
+        }
+    }
+
+    /// Stores an announce of this node in the families that it is sent in, or renews it. It is skipped if
+    /// there is no room.
+    pub(in crate::node) fn hold_own(&mut self, m: &mut Memory<'_>, infohash: InfoHash, announce: Announce) {
+        if let Some(server) = &self.parts.server {
+            (server.hold_own)(self, m, infohash, announce);
+        }
+    }
+
+    /// Removes an announce of this node.
+    pub(in crate::node) fn release_own(&mut self, m: &mut Memory<'_>, infohash: InfoHash) {
+        if let Some(server) = &self.parts.server {
+            (server.release_own)(self, m, infohash);
+        }
+    }
+
+    /// Adds the peers stored at this node to a lookup, which are found at once.
+    pub(in crate::node) fn add_own_peers(&mut self, m: &mut Memory<'_>, ix: Ix) {
+        if let Some(server) = &self.parts.server {
+            (server.add_own_peers)(self, m, ix);
+        }
+    }
+}
