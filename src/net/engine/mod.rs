@@ -505,10 +505,11 @@ impl Engine {
             (false, true) => now,
             (false, false) => now + Duration::from_millis(1),
         };
-        let next = self.deadline().map(|at| at.max(not_before));
+        let unsent = (!self.send_batch.is_empty()).then_some(not_before);
+        let next = self.deadline().map(|at| at.max(not_before)).into_iter().chain(unsent);
         let watch = (self.watch.is_some() && self.has_something()).then(|| now + LONGEST_WAIT);
         let others = self.saver.as_ref().map(Saver::due).into_iter().chain(self.hosts.due(now)).chain(watch);
-        next.into_iter().chain(others).min()
+        next.chain(others).min()
     }
 
     /// When the node or a crawl is due.
