@@ -134,7 +134,7 @@ fn what_the_system_does_not_send_is_told_once_a_minute_and_blamed_on_nobody() {
     assert_eq!(told.count(), 1);
 }
 
-/// Of a socket that was full some datagrams are left over, and more follow than one turn sends.
+/// A full socket leaves some datagrams over, and more follow than one turn sends.
 #[test]
 fn what_a_turn_has_left_unsent_leaves_in_the_next_one() {
     let clock = Clock::new();
