@@ -3,6 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use super::net::start;
+
 /// Replaces the system call that waits for the disk.
 const SOURCE: &str = r#"
 #include <stdlib.h>
@@ -21,8 +23,8 @@ int fsync(int fd) {
 pub fn stick(program: &mut Command, folder: &Path) -> PathBuf {
     let [source, library, stuck] = ["fsync.c", "fsync.so", "stuck"].map(|name| folder.join(name));
     std::fs::write(&source, SOURCE).unwrap();
-    let built = Command::new("cc").args(["-shared", "-fPIC", "-o"]).args([&library, &source]).status();
-    assert!(built.unwrap().success());
+    let built = start(Command::new("cc").args(["-shared", "-fPIC", "-o"]).args([&library, &source]));
+    assert!(built.unwrap().wait().unwrap().success());
     program.env("LD_PRELOAD", library).env("DHT_PROTO_STUCK", &stuck);
     stuck
 }

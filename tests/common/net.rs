@@ -1,6 +1,9 @@
 //! Helpers for the tests of the adapters, on real sockets of loopback.
 
+use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::process::{Child, Command};
+use std::sync::{PoisonError, RwLock, RwLockReadGuard};
 use std::time::Duration;
 
 use dht_proto::{InfoHash, Limits, LookupOptions};
@@ -12,6 +15,20 @@ pub const HASH: InfoHash = InfoHash::from_bytes([0x5a; 20]);
 
 /// An address with any free port.
 pub const LOOPBACK: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+
+/// Locked while a process is started, which has copies of all open sockets until it executes its program.
+static STARTS: RwLock<()> = RwLock::new(());
+
+/// Starts a process while no test needs the port of a closed socket.
+pub fn start(command: &mut Command) -> io::Result<Child> {
+    let _starting = STARTS.write().unwrap_or_else(PoisonError::into_inner);
+    command.spawn()
+}
+
+/// Returns a guard under which no process is started, so that the port of a closed socket is free.
+pub fn without_starts() -> RwLockReadGuard<'static, ()> {
+    STARTS.read().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// Limits with small stores: a test runs many nodes.
 pub fn limits() -> Limits {

@@ -14,7 +14,7 @@ use crate::common;
 #[cfg(feature = "items")]
 use crate::common::net::blocking::items;
 use crate::common::net::blocking::{addr, announces, builder, network, wait_for};
-use crate::common::net::{LOOPBACK, PATIENCE};
+use crate::common::net::{LOOPBACK, PATIENCE, start};
 
 /// A folder that is removed when dropped.
 struct Folder(PathBuf);
@@ -382,7 +382,8 @@ fn a_pipe_a_device_and_a_folder_are_refused_and_never_opened_or_moved() {
     for (what, program, rest) in
         [("pipe", "mkfifo", &[][..]), ("folder", "mkdir", &[]), ("device", "mknod", &["c", "1", "3"])]
     {
-        let made = Command::new(program).arg(folder.state()).args(rest).status();
+        let made =
+            start(Command::new(program).arg(folder.state()).args(rest)).and_then(|mut child| child.wait());
         if !made.is_ok_and(|status| status.success()) {
             eprintln!("skipped: no {what} can be made here");
             continue;
@@ -641,13 +642,9 @@ const CHILD: &str = "DHT_PROTO_STATE";
 
 /// Runs a test of this program in a process of its own.
 fn child(test: &str, state: &Path) -> Child {
-    Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", test, "--ignored", "--nocapture"])
-        .env(CHILD, state)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap()
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", test, "--ignored", "--nocapture"]).env(CHILD, state);
+    start(command.stdout(Stdio::piped()).stderr(Stdio::null())).unwrap()
 }
 
 #[test]

@@ -10,9 +10,9 @@ use std::time::Duration;
 use dht_proto::net::{CallError, Dht, NetEvent, NetEvents};
 use dht_proto::{Announce, Config, Family, NodeId, Pong, QueryError, StartError};
 
-use crate::common::net::loops::{Loop, in_each_loop};
+use crate::common::net::loops::{self, Loop};
 use crate::common::net::nodes::{builder, under_way, wait_for};
-use crate::common::net::{HASH, PATIENCE};
+use crate::common::net::{HASH, PATIENCE, without_starts};
 
 const PING: &[u8] = b"d1:ad2:id20:abcdefghij0123456789e1:q4:ping1:t2:aa1:y1:qe";
 const DISABLED: CallError = CallError::Start(StartError::Disabled);
@@ -91,6 +91,12 @@ fn socket(at: SocketAddr) -> UdpSocket {
     let socket = UdpSocket::bind(at).unwrap();
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
     socket
+}
+
+/// Runs a test in every loop at once. Ports of closed sockets are free meanwhile.
+fn in_each_loop(test: impl Fn(Loop) + Sync) {
+    let _no_starts = without_starts();
+    loops::in_each_loop(test);
 }
 
 /// Starts a node without contacts, and returns its address.

@@ -4,12 +4,16 @@ use std::future::{Future, poll_fn};
 use std::net::SocketAddr;
 
 use crate::common;
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+use crate::common::net::start;
 use crate::common::net::tasks::{addr, at_work, builder, network, soon};
-use crate::common::net::{HASH, LOOPBACK, PATIENCE, asking, assert_asleep};
+use crate::common::net::{HASH, LOOPBACK, PATIENCE, asking, assert_asleep, without_starts};
 use crate::common::raw::{ID, Packet, join, node_list, value_list};
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 use std::path::Path;
 use std::pin::{Pin, pin};
+#[cfg(all(target_os = "linux", target_env = "gnu"))]
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 use std::sync::mpsc;
@@ -279,13 +283,13 @@ async fn many_tasks_wait_for_slots_and_all_are_served() {
 
 #[tokio::test]
 async fn an_idle_task_sleeps() {
-    let born = Instant::now();
+    let started = Instant::now();
     let dht = builder().spawn_tokio().unwrap();
     dht.stats().await.unwrap();
     sleep(Duration::from_secs(2)).await;
     // It slept between the two calls, or it could not have answered the second.
     dht.stats().await.unwrap();
-    assert_asleep(dht.loop_stats().wakeups, born.elapsed());
+    assert_asleep(dht.loop_stats().wakeups, started.elapsed());
 }
 
 #[tokio::test]
@@ -298,7 +302,8 @@ async fn waiting_datagrams_are_sent_at_shutdown() {
     let mut buffer = [0; 1500];
     let len = soon(socket.recv(&mut buffer)).await.unwrap();
     assert!(buffer[..len].windows(7).any(|word| word == b"1:q4:pi"));
-    UdpSocket::bind(port).await.expect("the port is free again");
+    let _no_starts = without_starts();
+    std::net::UdpSocket::bind(port).expect("the port is free again");
 }
 
 #[tokio::test]
@@ -616,12 +621,13 @@ impl Stuck {
 fn tasks_continue_while_the_disk_does_not_respond() {
     let folder = std::env::temp_dir().join(format!("dht-proto-tokio-stuck-{}", std::process::id()));
     std::fs::create_dir_all(&folder).unwrap();
-    let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+    let mut child = Command::new(std::env::current_exe().unwrap());
     child
         .args(["--exact", "task::continues_while_the_disk_does_not_respond", "--ignored"])
         .env(CHILD, &folder);
     common::disk::stick(&mut child, &folder);
-    let output = child.output().unwrap();
+    let running = start(child.stdout(Stdio::piped()).stderr(Stdio::piped())).unwrap();
+    let output = running.wait_with_output().unwrap();
     std::fs::remove_dir_all(folder).unwrap();
     assert!(output.status.success(), "{output:?}");
 }
@@ -702,14 +708,14 @@ async fn only_announcements_that_are_dropped_after_the_node_are_saved() {
     let nodes = network(3).await;
     let file = std::env::temp_dir().join(format!("dht-proto-given-up-{}.state", std::process::id()));
     let start = addr(&nodes[0]).to_string();
-    for outlives in [false, true] {
+    for after_node in [false, true] {
         let mut starting = builder().bootstrap([&start]).state(&file);
         let mut events = starting.subscribe();
         let node = starting.spawn_tokio().unwrap();
         assert_eq!(soon(node.ready()).await, Ok(()));
         let kept = node.start_announcing(HASH, Announce::port(4242));
         // The node's task does not run in between.
-        if outlives {
+        if after_node {
             drop(node);
             drop(kept);
         } else {
@@ -718,7 +724,7 @@ async fn only_announcements_that_are_dropped_after_the_node_are_saved() {
         }
         while soon(events.recv()).await.is_ok() {}
         let saved = std::fs::read(&file).unwrap();
-        assert_eq!(State::parse(&saved).unwrap().announces().count(), usize::from(outlives));
+        assert_eq!(State::parse(&saved).unwrap().announces().count(), usize::from(after_node));
     }
     let _ = std::fs::remove_file(&file);
 }

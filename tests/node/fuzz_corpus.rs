@@ -13,10 +13,10 @@ fn e_32_no_message_of_the_corpus_breaks_an_invariant() {
 
 #[test]
 fn e_32_the_invariants_of_a_node_hold_in_every_scenario_of_the_corpus() {
-    for life in corpus::read("node") {
+    for bytes in corpus::read("node") {
         assert_eq!(
-            scenario::node::run(&life),
-            scenario::node::run(&life),
+            scenario::node::run(&bytes),
+            scenario::node::run(&bytes),
             "the same scenario has the same transcript"
         );
     }

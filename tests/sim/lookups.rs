@@ -118,27 +118,27 @@ fn lookups_succeed_among_adversaries() {
     let (mut world, hosts) = world(8, Network::internet(), 80);
     let addrs: Vec<SocketAddr> = hosts.iter().map(|host| world.addr(*host)).collect();
     let victim = addrs[5];
-    let mut villains = Vec::new();
+    let mut adversaries = Vec::new();
     for lie in [Lie::OtherIds, Lie::CloserNodes, Lie::Asker, Lie::Reserved, Lie::Peers] {
         for _ in 0..3 {
             let id = world.rng().id();
-            villains.push(world.add_actor(Liar { id, lie }));
+            adversaries.push(world.add_actor(Liar { id, lie }));
         }
     }
     let accomplices = vec![world.next_address(), world.next_address()];
     for addr in accomplices.clone() {
-        villains.push(world.add_actor_at(addr, IdChaser { accomplices: accomplices.clone() }));
+        adversaries.push(world.add_actor_at(addr, IdChaser { accomplices: accomplices.clone() }));
     }
     let id = world.rng().id();
-    villains.push(world.add_actor(PortFiller::new(id, victim, infohash(99), ms(100))));
-    villains.push(world.add_actor(Flooder::new(id, victim, ms(100), 20)));
+    adversaries.push(world.add_actor(PortFiller::new(id, victim, infohash(99), ms(100))));
+    adversaries.push(world.add_actor(Flooder::new(id, victim, ms(100), 20)));
     let target = world.add_actor(Recorder::default());
     let target_addr = world.addr(target);
     let reflector = world.add_actor(Reflector::new(target_addr, addrs.clone(), ms(10)));
     let honest = Honest::new(world.rng().id(), addrs.iter().map(|addr| (id, *addr)).collect::<Vec<_>>());
     let honest = world.add_actor(honest);
-    for villain in villains {
-        let addr = world.addr(villain);
+    for adversary in adversaries {
+        let addr = world.addr(adversary);
         for host in &hosts[..40] {
             let _ = world.with_node(*host, |node, now| node.add_node(now, addr));
         }
@@ -183,8 +183,8 @@ fn both_families_work_at_once() {
 /// The figures that the lookup must reach, over a few seeds.
 #[test]
 fn the_scripted_network_gives_the_known_figures() {
-    let median = |toy: &ScriptedNetwork, figure: fn(&Outcome) -> Option<Duration>| {
-        let all = (1..=15).map(|seed| Some(figure(&toy.run(seed)).expect("it comes")));
+    let median = |network: &ScriptedNetwork, figure: fn(&Outcome) -> Option<Duration>| {
+        let all = (1..=15).map(|seed| Some(figure(&network.run(seed)).expect("it comes")));
         Quantiles::of(all).quantile(0.5).expect("there are some")
     };
     let alive = ScriptedNetwork::default();

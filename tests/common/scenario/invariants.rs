@@ -120,8 +120,8 @@ impl Allowances {
         if is_proven || longest.is_some_and(|longest| len <= FREE * longest) {
             return;
         }
-        let site = if self.by_endpoint { to } else { SocketAddr::new(site(to.ip()), 0) };
-        let drawn = self.drawn.entry(site).or_default();
+        let subnet = if self.by_endpoint { to } else { SocketAddr::new(subnet(to.ip()), 0) };
+        let drawn = self.drawn.entry(subnet).or_default();
         drawn.push_back((now, len));
         while drawn.front().is_some_and(|(at, _)| now - *at >= Duration::from_secs(60)) {
             drawn.pop_front();
@@ -143,7 +143,7 @@ fn source(ip: IpAddr) -> IpAddr {
 }
 
 /// Returns the subnet that shares one allowance of bytes: a /24 or a /56.
-fn site(ip: IpAddr) -> IpAddr {
+fn subnet(ip: IpAddr) -> IpAddr {
     match ip {
         IpAddr::V4(ip) => {
             let [a, b, c, _] = ip.octets();

@@ -307,7 +307,7 @@ impl<S: Storage> Scenario<S> {
                 assert_eq!(state.announces().count(), self.node.announcements().count());
                 let age = Duration::from_secs(script.u16().into());
                 let restored = self.node.restore(self.now, &state, age);
-                assert_eq!(restored.announces, 0, "all of them are kept up");
+                assert_eq!(restored.announces, 0, "all of them have been started already");
             }
             7 => self.node.clear_peers(),
             8..11 => self.node.set_read_only(self.now, script.flag()),

@@ -307,7 +307,7 @@ impl Scenario {
         let config = profile.config.clone();
         let host = hosts::place(&mut self.world, profile, script);
         self.world.watch(host);
-        self.nodes.push(Watched { host, config, clock: 0, told: 0, is_asleep: false, witness: None });
+        self.nodes.push(Watched { host, config, clock: 0, checked: 0, is_asleep: false, witness: None });
         self.look();
         // Most have a contact; with private addresses they would not learn of any.
         for kind in [BootstrapKind::Router, BootstrapKind::Node] {

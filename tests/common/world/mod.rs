@@ -87,7 +87,7 @@ struct Watched {
     /// How far its clock was set ahead, in microseconds.
     clock: i64,
     /// The events that were checked.
-    told: usize,
+    checked: usize,
     is_asleep: bool,
     witness: Option<Witness>,
 }
@@ -187,8 +187,8 @@ impl Scenario {
         }
         for (it, touched) in self.nodes.iter_mut().zip(touched) {
             let events = self.world.events(it.host);
-            let news = &events[it.told..];
-            it.told = events.len();
+            let news = &events[it.checked..];
+            it.checked = events.len();
             if let (Some(witness), Some(node)) = (&mut it.witness, self.world.node(it.host)) {
                 for (_, event) in news {
                     self.transcript.record(format!("{event:?}").as_bytes());

@@ -35,13 +35,13 @@ fn b51_01_a_query_for_a_sample_reports_every_field_of_the_answer() {
     let mut lone = Lone::new(config());
     let nodes =
         node_list(&[(spread(7), addr(7)), (spread(8), addr(8)), (spread(9), "10.0.0.1:7".parse().unwrap())]);
-    let told = [[1; 20], [2; 20]];
-    let fields = join(&[b"8:intervali600e", &nodes, b"3:numi77e7:samples40:", told.as_flattened()]);
+    let infohashes = [[1; 20], [2; 20]];
+    let fields = join(&[b"8:intervali600e", &nodes, b"3:numi77e7:samples40:", infohashes.as_flattened()]);
     let (query, result) = ask_one(&mut lone, b"", &fields);
     let sample = result.unwrap();
     assert_eq!((sample.id, sample.is_supported), (NodeId::from_bytes(spread(1)), true));
     assert_eq!((sample.count, sample.stored, sample.interval), (2, 77, secs(600)));
-    assert!(lone.node.samples(query).eq(told.map(InfoHash::from_bytes)));
+    assert!(lone.node.samples(query).eq(infohashes.map(InfoHash::from_bytes)));
     let nodes: Vec<_> = lone.node.sample_nodes(query).map(|node| node.addr).collect();
     assert_eq!((nodes, lone.stats().contacts_refused), (vec![addr(7), addr(8)], 1), "no private address");
     assert!(!lone.node.cancel_query(query));

@@ -256,16 +256,16 @@ fn a_thousand_lookups_cancelled_at_random_moments_leak_nothing() {
         stage.at(index).is_dead = index % 4 == 0;
         stage.at(index).peers = vec![addr(index)];
     }
-    let (mut dice, mut cancelled, mut refused) = (7_u64, Vec::new(), 0);
+    let (mut rng, mut cancelled, mut refused) = (7_u64, Vec::new(), 0);
     for round in 0..1000_u32 {
-        dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        let torrent = infohash((dice >> 40) as u8);
+        rng = rng.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let torrent = infohash((rng >> 40) as u8);
         let started = stage.act(|node, now| match round % 3 {
             0 => node.get_peers(now, torrent),
             1 => node.announce(now, torrent, Announce::port(1)),
             _ => node.bootstrap(now),
         });
-        stage.run(ms((dice >> 33) % 250));
+        stage.run(ms((rng >> 33) % 250));
         match started {
             Ok(lookup) if stage.node.cancel(lookup) => {
                 cancelled.push((lookup, stage.events.len()));

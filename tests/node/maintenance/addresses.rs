@@ -26,9 +26,9 @@ fn share(lones: &mut [Lone; 2]) -> usize {
     let mut handed = 0;
     loop {
         let before = handed;
-        for (told, other) in [(0, 1), (1, 0)] {
-            lones[told].drain();
-            for event in std::mem::take(&mut lones[told].events) {
+        for (origin, other) in [(0, 1), (1, 0)] {
+            lones[origin].drain();
+            for event in std::mem::take(&mut lones[origin].events) {
                 let now = lones[other].now;
                 let stored = match event {
                     Event::PeerStored { infohash, peer, seed } => {
@@ -36,7 +36,7 @@ fn share(lones: &mut [Lone; 2]) -> usize {
                     }
                     #[cfg(feature = "items")]
                     Event::ItemStored { target, node, .. } => {
-                        let item = lones[told].node.stored_item(target).unwrap();
+                        let item = lones[origin].node.stored_item(target).unwrap();
                         lones[other].node.store_item(now, &item, node)
                     }
                     _ => continue,
@@ -63,10 +63,10 @@ fn b45_11_a_peer_announced_at_one_address_is_returned_at_the_others_while_it_is_
         assert_eq!(share(&mut lones), 2, "once each, and not back");
         lones.iter_mut().for_each(|lone| lone.wait(Duration::from_secs(30 * 60)));
         for lone in &mut lones {
-            let told = lone.accepted(addr(900), &get_peers(&TARGET, b"")).values();
-            assert_eq!(BTreeSet::from_iter(told), BTreeSet::from([compact(leech), compact(seed)]));
-            let told = lone.accepted(addr(900), &get_peers(&TARGET, b"6:noseedi1e")).values();
-            assert_eq!(told, [compact(leech)], "a seed is shared as a seed");
+            let returned = lone.accepted(addr(900), &get_peers(&TARGET, b"")).values();
+            assert_eq!(BTreeSet::from_iter(returned), BTreeSet::from([compact(leech), compact(seed)]));
+            let returned = lone.accepted(addr(900), &get_peers(&TARGET, b"6:noseedi1e")).values();
+            assert_eq!(returned, [compact(leech)], "a seed is shared as a seed");
         }
     }
     lones.iter_mut().for_each(|lone| lone.wait(Duration::from_secs(30 * 60)));
@@ -260,10 +260,10 @@ fn b45_03_b45_05_two_adapters_answer_each_from_its_own_socket_with_its_own_id_an
 fn b45_11_a_program_shares_what_one_adapter_stored_with_another() {
     use dht_proto::net::{CallError, NetEvent};
 
-    let Some([told, other]) = two_adapters() else { return };
-    let mut events = told.subscribe();
+    let Some([origin, other]) = two_adapters() else { return };
+    let mut events = origin.subscribe();
     let asker = common::net::blocking::builder().spawn().unwrap();
-    asker.add_node(common::net::blocking::addr(&told)).wait().unwrap();
+    asker.add_node(common::net::blocking::addr(&origin)).wait().unwrap();
     common::net::blocking::wait_for("it is in the table", || asker.node_count(Family::V4).wait() == Ok(1));
     let mut seeding = Announce::port(4242);
     seeding.seed = true;

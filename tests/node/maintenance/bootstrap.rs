@@ -420,20 +420,20 @@ fn a_lookup_whose_bootstrap_hosts_are_dead_ends() {
 fn r_13_saved_nodes_are_unverified_until_they_answer() {
     let stage = Stage::joined(40);
     let saved: Vec<_> = stage.node.nodes(Family::V4).map(|node| node.addr).collect();
-    let mut reborn = Stage::new(stage::config());
-    (1..=40).for_each(|index| reborn.host(index));
+    let mut restored = Stage::new(stage::config());
+    (1..=40).for_each(|index| restored.host(index));
     let dead = saved[3];
-    reborn.hosts.get_mut(&dead).unwrap().is_dead = true;
+    restored.hosts.get_mut(&dead).unwrap().is_dead = true;
     for addr in &saved {
-        reborn.act(|node, now| node.add_node(now, *addr).unwrap());
+        restored.act(|node, now| node.add_node(now, *addr).unwrap());
     }
-    assert_eq!(reborn.node.node_count(Family::V4), 0);
-    reborn.run(secs(10));
-    assert!(reborn.node.is_ready(Family::V4));
+    assert_eq!(restored.node.node_count(Family::V4), 0);
+    restored.run(secs(10));
+    assert!(restored.node.is_ready(Family::V4));
     for addr in saved.iter().filter(|addr| **addr != dead) {
-        assert!(reborn.node.nodes(Family::V4).any(|node| node.addr == *addr), "{addr}");
+        assert!(restored.node.nodes(Family::V4).any(|node| node.addr == *addr), "{addr}");
     }
-    assert!(reborn.node.nodes(Family::V4).all(|node| node.addr != dead));
+    assert!(restored.node.nodes(Family::V4).all(|node| node.addr != dead));
 }
 
 #[test]
@@ -451,10 +451,10 @@ fn a_node_looks_up_its_neighbours_even_if_many_nodes_answer_at_once() {
 
 #[test]
 fn r_12_the_first_node_starts_a_lookup_of_our_own_id() {
-    for told in [true, false] {
+    for reported in [true, false] {
         let mut stage = Stage::new(stage::config());
         stage.host(1);
-        if told {
+        if reported {
             stage.act(|node, now| node.add_node(now, addr(1)).unwrap());
         } else {
             stage.ask(addr(1), id(1), Method::Ping).unwrap();
@@ -462,7 +462,7 @@ fn r_12_the_first_node_starts_a_lookup_of_our_own_id() {
         stage.run(secs(10));
         let own = stage.node.id(Family::V4);
         let methods: Vec<_> = stage.sent.iter().map(|sent| &sent.what).take(2).collect();
-        assert_eq!(methods, [&What::Ping, &What::FindNode(own)], "reported: {told}");
+        assert_eq!(methods, [&What::Ping, &What::FindNode(own)], "reported: {reported}");
     }
 }
 
@@ -473,26 +473,26 @@ fn r_13_a_restored_node_has_its_id_and_its_nodes() {
     let mut config = stage::config();
     config.id = Some(own);
     // Another seed, so that no id is drawn twice.
-    let mut reborn = Stage::on(Node::new(config, &stage::limits(), [8; 32], stage.now), stage.now);
-    (1..=40).for_each(|index| reborn.host(index));
+    let mut restored = Stage::on(Node::new(config, &stage::limits(), [8; 32], stage.now), stage.now);
+    (1..=40).for_each(|index| restored.host(index));
     for node in stage.node.nodes(Family::V4) {
-        reborn.act(|reborn, now| reborn.add_node(now, node.addr).unwrap());
+        restored.act(|restored, now| restored.add_node(now, node.addr).unwrap());
     }
     // Entries that a damaged file may contain.
     for bad in [([0, 0, 0, 0], 6881), ([127, 0, 0, 1], 6881), ([60, 0, 1, 1], 0), ([224, 0, 0, 1], 1)] {
-        let added = reborn.act(|node, now| node.add_node(now, bad.into()));
+        let added = restored.act(|node, now| node.add_node(now, bad.into()));
         assert_eq!(added, Err(StartError::AddressRefused));
     }
-    assert_eq!(reborn.node.id(Family::V4), own);
+    assert_eq!(restored.node.id(Family::V4), own);
     let listed = |stage: &mut Stage| {
         let answer = stage.ask(addr(99), id(99), find_node(NodeId::ZERO)).unwrap();
         let Body::Response(response) = Message::parse(&answer).unwrap().body else { panic!() };
         assert_eq!(response.id, own);
         response.nodes.map_or(0, |nodes| nodes.len())
     };
-    assert_eq!(listed(&mut reborn), 0, "no node has answered yet");
-    reborn.run(secs(10));
-    assert_eq!(listed(&mut reborn), 8);
+    assert_eq!(listed(&mut restored), 0, "no node has answered yet");
+    restored.run(secs(10));
+    assert_eq!(listed(&mut restored), 8);
 }
 
 #[test]

@@ -28,7 +28,7 @@ fn seen_at(stage: &mut Stage, seen: &str) {
 }
 
 /// Creates a node that queries `count` hosts, each in its own subnet, which all report this address.
-fn told(config: Config, count: usize, seen: &str) -> Stage {
+fn with_votes(config: Config, count: usize, seen: &str) -> Stage {
     let mut stage = Stage::new(config);
     (1..=count).for_each(|index| stage.host(index));
     seen_at(&mut stage, seen);
@@ -47,23 +47,23 @@ fn own(stage: &Stage) -> NodeId {
     stage.node.id(Family::V4)
 }
 
-fn addrs_told(stage: &Stage) -> Vec<SocketAddr> {
-    let told = stage.events.iter().filter_map(|event| match event {
+fn reported_addrs(stage: &Stage) -> Vec<SocketAddr> {
+    let reported = stage.events.iter().filter_map(|event| match event {
         Event::ExternalAddr { addr } => Some(*addr),
         _ => None,
     });
-    told.collect()
+    reported.collect()
 }
 
-fn ids_told(stage: &Stage) -> Vec<(NodeId, NodeId)> {
-    let told = stage.events.iter().filter_map(|event| match event {
+fn reported_ids(stage: &Stage) -> Vec<(NodeId, NodeId)> {
+    let reported = stage.events.iter().filter_map(|event| match event {
         Event::IdChanged { family: Family::V4, old, new } => Some((*old, *new)),
         _ => None,
     });
-    told.collect()
+    reported.collect()
 }
 
-fn born(config: Config) -> NodeId {
+fn created(config: Config) -> NodeId {
     Stage::new(config).node.id(Family::V4)
 }
 
@@ -77,13 +77,13 @@ fn ping_all(stage: &mut Stage, hosts: impl IntoIterator<Item = usize>) {
 
 #[test]
 fn b42_09_b42_10_an_address_reported_by_sixteen_subnets_is_accepted_and_the_id_follows() {
-    let few = told(config(), 15, OURS);
-    assert_eq!((external(&few), own(&few)), (None, born(config())));
-    let stage = told(config(), 40, OURS);
+    let few = with_votes(config(), 15, OURS);
+    assert_eq!((external(&few), own(&few)), (None, created(config())));
+    let stage = with_votes(config(), 40, OURS);
     assert_eq!(external(&stage), Some(at(OURS)));
-    assert_eq!(addrs_told(&stage), [at(OURS)], "reported once");
-    let (old, new) = (born(config()), own(&stage));
-    assert_eq!(ids_told(&stage), [(old, new)]);
+    assert_eq!(reported_addrs(&stage), [at(OURS)], "reported once");
+    let (old, new) = (created(config()), own(&stage));
+    assert_eq!(reported_ids(&stage), [(old, new)]);
     assert!(new.is_secure_for(ip(OURS)) && !old.is_secure_for(ip(OURS)));
     assert_eq!(stage.sent.last().unwrap().id, new, "queries are sent with it");
     let searched = stage.sent.iter().any(|sent| sent.what == What::FindNode(new));
@@ -95,7 +95,7 @@ fn b42_09_b42_10_an_address_reported_by_sixteen_subnets_is_accepted_and_the_id_f
 
 #[test]
 fn b42_10_answers_have_the_new_id() {
-    let mut stage = told(config(), 40, OURS);
+    let mut stage = with_votes(config(), 40, OURS);
     let new = own(&stage);
     let reply = stage.ask(addr(900), id(900), Method::Ping).unwrap();
     let Body::Response(response) = Message::parse(&reply).unwrap().body else { panic!("no answer") };
@@ -157,19 +157,19 @@ fn b42_09_impossible_addresses_are_ignored() {
     for seen in
         ["10.1.2.3:6881", "192.168.1.2:1", "127.0.0.1:6881", "100.64.1.1:5", "224.0.0.1:9", "[2a00::1]:6881"]
     {
-        let stage = told(config(), 40, seen);
-        assert_eq!((external(&stage), own(&stage)), (None, born(config())), "{seen}");
+        let stage = with_votes(config(), 40, seen);
+        assert_eq!((external(&stage), own(&stage)), (None, created(config())), "{seen}");
     }
     // Private addresses are accepted in a private network; any id matches them.
     let mut private = config();
     private.address_policy = dht_proto::AddressPolicy::Any;
-    let stage = told(private.clone(), 40, "10.1.2.3:6881");
-    assert_eq!((external(&stage), own(&stage)), (Some(at("10.1.2.3:6881")), born(private)));
+    let stage = with_votes(private.clone(), 40, "10.1.2.3:6881");
+    assert_eq!((external(&stage), own(&stage)), (Some(at("10.1.2.3:6881")), created(private)));
 }
 
 #[test]
 fn b42_09_a_minority_of_liars_does_not_change_the_address() {
-    let mut stage = told(config(), 100, OURS);
+    let mut stage = with_votes(config(), 100, OURS);
     let before = own(&stage);
     for index in (1..=100).filter(|index| index % 10 < 3) {
         stage.at(index).sees = Some(at(OTHER));
@@ -180,12 +180,12 @@ fn b42_09_a_minority_of_liars_does_not_change_the_address() {
     }
     assert!(stage.node.stats().responses_in.total() > 20_000);
     assert_eq!((external(&stage), own(&stage)), (Some(at(OURS)), before));
-    assert_eq!(addrs_told(&stage).len(), 1);
+    assert_eq!(reported_addrs(&stage).len(), 1);
 }
 
 #[test]
 fn b42_10_t_05_after_a_change_of_address_old_tokens_are_not_used() {
-    let mut stage = told(config(), 60, OURS);
+    let mut stage = with_votes(config(), 60, OURS);
     let get = stage.act(|node, now| node.get_peers(now, infohash(1)).unwrap());
     stage.finish(get);
     seen_at(&mut stage, OTHER);
@@ -206,7 +206,7 @@ fn b42_10_t_05_after_a_change_of_address_old_tokens_are_not_used() {
 
 #[test]
 fn b42_10_running_lookups_continue_after_a_change_of_address() {
-    let mut stage = told(config(), 60, OURS);
+    let mut stage = with_votes(config(), 60, OURS);
     let before = own(&stage);
     seen_at(&mut stage, OTHER);
     // Thirty-one subnets have reported it; the lookup brings the deciding vote.
@@ -235,7 +235,7 @@ fn b42_10_running_lookups_continue_after_a_change_of_address() {
 
 #[test]
 fn b42_10_announcements_are_repeated_from_the_new_address() {
-    let mut stage = told(config(), 60, OURS);
+    let mut stage = with_votes(config(), 60, OURS);
     stage.act(|node, now| node.start_announcing(now, infohash(3), Announce::port(9)).unwrap());
     stage.run(secs(30));
     let stored = stage.now;
@@ -251,7 +251,7 @@ fn b42_10_announcements_are_repeated_from_the_new_address() {
 
 #[test]
 fn b42_10_after_a_rebind_the_address_is_learned_again_and_a_matching_id_stays() {
-    let mut stage = told(config(), 60, OURS);
+    let mut stage = with_votes(config(), 60, OURS);
     let before = own(&stage);
     stage.act(|node, now| node.handle_rebind(now, Family::V4));
     assert_eq!(external(&stage), None);
@@ -266,15 +266,15 @@ fn b42_10_after_a_rebind_the_address_is_learned_again_and_a_matching_id_stays() 
 
 #[test]
 fn r_13_b42_10_an_id_is_kept_over_a_restart_while_it_fits() {
-    let stage = told(config(), 40, OURS);
+    let stage = with_votes(config(), 40, OURS);
     let (saved, before) = (stage.node.snapshot(0), own(&stage));
     let state = State::parse(&saved).unwrap();
     let mut config = config();
     config.id = state.id(Family::V4);
-    let same = told(config.clone(), 40, OURS);
+    let same = with_votes(config.clone(), 40, OURS);
     assert_eq!((own(&same), external(&same)), (before, Some(at(OURS))));
-    assert!(ids_told(&same).is_empty());
-    let elsewhere = told(config, 40, OTHER);
+    assert!(reported_ids(&same).is_empty());
+    let elsewhere = with_votes(config, 40, OTHER);
     assert!(own(&elsewhere) != before && own(&elsewhere).is_secure_for(ip(OTHER)));
 }
 
@@ -282,9 +282,9 @@ fn r_13_b42_10_an_id_is_kept_over_a_restart_while_it_fits() {
 fn a_configured_id_stays() {
     let mut config = config();
     (config.id, config.secure_ids) = (Some(id(77)), false);
-    let stage = told(config, 40, OURS);
+    let stage = with_votes(config, 40, OURS);
     assert_eq!((own(&stage), external(&stage)), (id(77), Some(at(OURS))));
-    assert_eq!((addrs_told(&stage).len(), ids_told(&stage).len()), (1, 0));
+    assert_eq!((reported_addrs(&stage).len(), reported_ids(&stage).len()), (1, 0));
 }
 
 #[test]
@@ -297,10 +297,10 @@ fn the_caller_may_set_the_address_before_any_vote() {
     stage.act(|node, now| node.set_external_addr(now, at("81.2.3.4:0")).unwrap());
     assert_eq!(external(&stage), Some(at("81.2.3.4:0")));
     assert!(own(&stage).is_secure_for(ip(OURS)));
-    assert_eq!((addrs_told(&stage).len(), ids_told(&stage).len()), (1, 1));
+    assert_eq!((reported_addrs(&stage).len(), reported_ids(&stage).len()), (1, 1));
     stage.act(|node, now| node.set_external_addr(now, at(OURS)).unwrap());
     assert_eq!(
-        (external(&stage), addrs_told(&stage).len()),
+        (external(&stage), reported_addrs(&stage).len()),
         (Some(at(OURS)), 1),
         "a new port alone is not reported"
     );
@@ -316,8 +316,9 @@ fn each_family_has_its_own_external_address() {
     stage.act(|node, now| node.set_external_addr(now, at("[2a00:5::7]:9")).unwrap());
     assert!(stage.node.id(Family::V6).is_secure_for(ip("[2a00:5::7]:9")));
     assert_eq!(external(&stage), None);
-    let told: Vec<_> = stage.events.iter().filter(|event| matches!(event, Event::IdChanged { .. })).collect();
-    assert!(matches!(told[..], [Event::IdChanged { family: Family::V6, .. }]), "{told:?}");
+    let reported: Vec<_> =
+        stage.events.iter().filter(|event| matches!(event, Event::IdChanged { .. })).collect();
+    assert!(matches!(reported[..], [Event::IdChanged { family: Family::V6, .. }]), "{reported:?}");
 }
 
 #[test]
@@ -333,7 +334,7 @@ fn only_the_last_changes_are_reported_if_the_event_queue_is_small() {
     // The events are not polled meanwhile.
     stage.node.set_external_addr(stage.now, at(OURS)).unwrap();
     stage.drain();
-    assert_eq!((addrs_told(&stage).len(), ids_told(&stage).len()), (1, 1));
+    assert_eq!((reported_addrs(&stage).len(), reported_ids(&stage).len()), (1, 1));
 }
 
 /// Creates a node among hosts close to the torrent: those of even index have ids that match their addresses.
@@ -434,14 +435,14 @@ fn b42_15_by_default_ids_are_not_enforced() {
 #[test]
 fn b42_12_queries_with_insecure_ids_are_answered_even_with_enforcement() {
     let mut stage = mixed(true);
-    let (stranger, misfit) = (addr(900), id(900));
-    assert!(!misfit.is_secure_for(stranger.ip()));
-    assert!(stage.ask(stranger, misfit, Method::Ping).is_some());
-    let nodes = stage.ask(stranger, misfit, find_node(id(3))).unwrap();
+    let (stranger, insecure) = (addr(900), id(900));
+    assert!(!insecure.is_secure_for(stranger.ip()));
+    assert!(stage.ask(stranger, insecure, Method::Ping).is_some());
+    let nodes = stage.ask(stranger, insecure, find_node(id(3))).unwrap();
     let Body::Response(response) = Message::parse(&nodes).unwrap().body else { panic!("no answer") };
     assert_eq!(response.nodes.unwrap().len(), 8);
-    let token = token_in(&stage.ask(stranger, misfit, get_peers(2)).unwrap());
-    stage.ask(stranger, misfit, announce_peer(2, 4242, &token));
+    let token = token_in(&stage.ask(stranger, insecure, get_peers(2)).unwrap());
+    stage.ask(stranger, insecure, announce_peer(2, 4242, &token));
     assert_eq!(stage.node.peers(infohash(2)).count(), 1);
 }
 

@@ -160,11 +160,11 @@ fn c_17_a_node_that_is_enabled_again_joins_from_its_table_and_announces_again() 
     let before = known(&stage).len();
     set_enabled(&mut stage, false);
     stage.run(secs(2 * 3600));
-    let (enabled, told) = (stage.now, readies(&stage));
+    let (enabled, reported) = (stage.now, readies(&stage));
     set_enabled(&mut stage, true);
     stage.run(secs(120));
     assert!(stage.node.is_enabled(Family::V4) && stage.node.is_ready(Family::V4));
-    assert_eq!(readies(&stage), told + 1);
+    assert_eq!(readies(&stage), reported + 1);
     for byte in 1..=5 {
         assert_eq!(holders(&stage, byte * 40, enabled), 8);
     }
@@ -264,7 +264,7 @@ fn t_05_a_rebound_node_keeps_id_and_table_and_forgets_its_tokens() {
     let first = stage.act(|node, now| node.announce(now, infohash(1), Announce::port(1)).unwrap());
     stage.finish(first);
     stage.run(secs(5));
-    let (before, own, told) = (known(&stage), stage.node.id(Family::V4), readies(&stage));
+    let (before, own, reported) = (known(&stage), stage.node.id(Family::V4), readies(&stage));
     rebind(&mut stage);
     let rebound = stage.now;
     let second = stage.act(|node, now| node.announce(now, infohash(1), Announce::port(1)).unwrap());
@@ -272,7 +272,7 @@ fn t_05_a_rebound_node_keeps_id_and_table_and_forgets_its_tokens() {
     assert!(stage.count(rebound, Sent::is_get_peers) >= 8, "tokens are requested again");
     stage.run(secs(60));
     assert!(known(&stage).is_superset(&before) && stage.node.id(Family::V4) == own);
-    assert_eq!(readies(&stage), told + 1);
+    assert_eq!(readies(&stage), reported + 1);
     assert!(stage.count(rebound, |sent| sent.what == What::FindNode(own)) >= 8, "it looks up its neighbours");
 }
 

@@ -119,11 +119,12 @@ fn q_27_an_answer_leaves_from_the_address_that_was_queried_if_known() {
         }
         sources
     };
-    let told = |sources: &[&str]| sources.iter().map(|source| Some(source.to_string())).collect::<Vec<_>>();
+    let expected =
+        |sources: &[&str]| sources.iter().map(|source| Some(source.to_string())).collect::<Vec<_>>();
     // Queries in both families, all before the first is answered.
     let ours = ["60.9.9.1", "2a00::1", "60.9.9.2", "2a00::2", "60.9.9.1", "2a00::2", "::ffff:60.9.9.2"];
     let asked = ours.map(Some);
-    assert_eq!(ask(&asked), told(&[&ours[..6], &["60.9.9.2"]].concat()));
+    assert_eq!(ask(&asked), expected(&[&ours[..6], &["60.9.9.2"]].concat()));
     assert_eq!(ask(&[None, Some("2a00::3")]), [None, Some("2a00::3".to_owned())]);
     // Nothing can be sent from these.
     let nowhere = ["255.255.255.255", "ff02::1", "224.0.0.1", "60.9.9.1", "0.0.0.0", "::"];

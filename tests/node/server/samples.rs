@@ -60,24 +60,26 @@ fn b51_01_b51_02_the_answer_has_all_fields_even_where_nothing_is_stored() {
 #[test]
 fn b51_05_b51_10_if_all_infohashes_fit_every_torrent_with_peers_is_returned() {
     let mut lone = storing(10);
-    let (told, num, interval) = ask(&mut lone);
-    assert_eq!(BTreeSet::from_iter(told), (0..10).map(torrent).collect());
+    let (sampled, num, interval) = ask(&mut lone);
+    assert_eq!(BTreeSet::from_iter(sampled), (0..10).map(torrent).collect());
     assert_eq!((num, interval), (10, 300));
     lone.store(stranger(10), &torrent(10));
-    let (told, num, _) = ask(&mut lone);
-    assert_eq!((told.len(), num), (11, 11), "one more at once");
+    let (sampled, num, _) = ask(&mut lone);
+    assert_eq!((sampled.len(), num), (11, 11), "one more at once");
     // Looked-up torrents are not stored, and expired ones are not returned.
     lone.token(stranger(1), &torrent(500));
     lone.wait(secs(46 * 60));
-    let (told, num, _) = ask(&mut lone);
-    assert_eq!((told.len(), num), (0, 0));
+    let (sampled, num, _) = ask(&mut lone);
+    assert_eq!((sampled.len(), num), (0, 0));
 }
 
 #[test]
 fn b51_03_b51_04_if_not_all_fit_a_random_subset_is_returned_that_stays_the_same_for_the_interval() {
     let mut lone = storing(200);
     let (first, num, interval) = ask(&mut lone);
-    assert!(first.len() >= 25 && first.iter().all(|told| (0..200).any(|index| torrent(index) == *told)));
+    assert!(
+        first.len() >= 25 && first.iter().all(|sampled| (0..200).any(|index| torrent(index) == *sampled))
+    );
     assert_eq!((num, interval), (200, 300));
     lone.store(stranger(300), &torrent(300));
     for passed in [1, 100, 198] {
@@ -93,7 +95,7 @@ fn b51_03_b51_04_if_not_all_fit_a_random_subset_is_returned_that_stays_the_same_
     assert_eq!(interval, 300);
 
     // Over time each is sampled about equally often.
-    let mut told = std::collections::BTreeMap::new();
+    let mut sampled = std::collections::BTreeMap::new();
     for _ in 0..60 {
         lone.wait(secs(300));
         (0..200).for_each(|index| {
@@ -101,12 +103,12 @@ fn b51_03_b51_04_if_not_all_fit_a_random_subset_is_returned_that_stays_the_same_
             lone.accepted(stranger(index), &common::raw::announce(&torrent(index), 6881, &token));
         });
         for infohash in ask(&mut lone).0 {
-            *told.entry(infohash).or_insert(0) += 1;
+            *sampled.entry(infohash).or_insert(0) += 1;
         }
     }
     let expected = 60 * first.len() / 201;
-    assert!(told.len() >= 199, "{}", told.len());
-    assert!(told.values().all(|&times| times < 3 * expected), "{told:?}");
+    assert!(sampled.len() >= 199, "{}", sampled.len());
+    assert!(sampled.values().all(|&times| times < 3 * expected), "{sampled:?}");
 }
 
 #[test]
@@ -117,18 +119,18 @@ fn b51_04_no_interval_is_so_long_that_most_of_the_subset_expires_in_it() {
     (limits.swarms, limits.peers_v4) = (1000, 4000);
     let mut lone = Lone::with_limits(config, &limits);
     // One every six seconds, each announced once.
-    let mut told = Vec::new();
+    let mut sampled = Vec::new();
     for index in 0..600 {
         lone.store(stranger(index), &torrent(index));
         lone.wait(secs(6));
         if index % 10 == 9 && index >= 200 {
             let (samples, num, left) = ask(&mut lone);
             assert!((1..=600).contains(&left) && num >= 200, "{num} {left}");
-            told.push(samples.len());
+            sampled.push(samples.len());
         }
     }
-    let most = *told.iter().max().unwrap();
-    assert!(most >= 40 && told.iter().all(|&told| 3 * told >= most), "{told:?}");
+    let most = *sampled.iter().max().unwrap();
+    assert!(most >= 40 && sampled.iter().all(|&sampled| 3 * sampled >= most), "{sampled:?}");
 }
 
 #[test]
@@ -138,7 +140,7 @@ fn b51_09_the_target_selects_the_nodes_but_not_the_sample() {
         let reply = lone.accepted(stranger(999), &sample_query(&target, b""));
         (samples(&reply), reply.nodes())
     });
-    assert!(answers.iter().all(|(told, _)| *told == answers[0].0));
+    assert!(answers.iter().all(|(sampled, _)| *sampled == answers[0].0));
     assert!(answers[0].1 != answers[1].1 && answers[1].1 != answers[2].1);
 }
 
@@ -159,9 +161,9 @@ fn b51_04_an_answer_fits_its_datagram_and_fills_it() {
             lens.push(samples(&reply));
         }
     }
-    let longest = lens.iter().max_by_key(|told| told.len()).unwrap();
-    assert!(lens.iter().all(|told| longest.starts_with(told)), "less room, less of the same");
-    assert!((25..=45).contains(&longest.len()) && lens.iter().all(|told| told.len() >= 10));
+    let longest = lens.iter().max_by_key(|sampled| sampled.len()).unwrap();
+    assert!(lens.iter().all(|sampled| longest.starts_with(sampled)), "less room, less of the same");
+    assert!((25..=45).contains(&longest.len()) && lens.iter().all(|sampled| sampled.len() >= 10));
 }
 
 #[test]

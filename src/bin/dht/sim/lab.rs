@@ -123,7 +123,7 @@ fn build(options: &SimOptions, gauge: &Gauge) -> (World, Vec<HostId>, Conditions
     network.latency = Latency::LogNormal { median: options.rtt_median, sigma: 0.6 };
     network.loss = options.loss;
     let mut world = World::new(options.seed, network);
-    let born = world.now();
+    let begun = world.now();
 
     let (profiles, mut behind_nat) = (Profiles::new(options), 0);
     let mut nodes = grow(&mut world, options.nodes as usize, gauge, |index, rng| {
@@ -133,7 +133,7 @@ fn build(options: &SimOptions, gauge: &Gauge) -> (World, Vec<HostId>, Conditions
         behind_nat += usize::from(profile.nat.is_some());
         profile
     });
-    let joined = world.now() - born;
+    let joined = world.now() - begun;
     if let Some(session) = options.churn {
         let churn = Churn { session, absence: ABSENCE, returns: Returns::Renewed };
         nodes.iter().for_each(|node| world.set_churn(*node, Some(churn)));

@@ -22,7 +22,7 @@ pub(crate) struct Args {
 pub(crate) struct PutArgs {
     /// The file; - for stdin
     pub(super) file: PathBuf,
-    /// Take the file as a bencoded value, of up to 1000 bytes, not as the bytes of a byte string
+    /// Treat the file as a bencoded value of up to 1000 bytes, not as the bytes of a byte string
     #[arg(long)]
     pub(super) bencoded: bool,
     /// Stay, and store the item again every hour

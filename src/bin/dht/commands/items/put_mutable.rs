@@ -18,7 +18,7 @@ use crate::session::{Deadline, Session, Setup};
 #[command(mut_args(with_keep))]
 pub(crate) struct Args {
     /// The file with the secret key, made by keygen
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "KEY_FILE")]
     key: PathBuf,
     /// The salt, which distinguishes the items of one key
     #[arg(long, value_name = "TEXT", value_parser = parse_salt, default_value = "")]

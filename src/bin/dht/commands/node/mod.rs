@@ -18,7 +18,7 @@ use crate::session::{Deadline, QUIET, Session, Setup};
 use exporter::Exporter;
 use status::PERIOD;
 
-/// Run a node that stays and serves others
+/// Run a node that stays and answers queries
 #[derive(Debug, clap::Args)]
 #[command(mut_arg("timeout", |arg| arg.help("Stop after this many seconds [default: never]")))]
 pub(crate) struct Args {
