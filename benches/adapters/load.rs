@@ -72,7 +72,7 @@ fn compare(name: &str, method: fn(&mut Rng) -> Method<'static>, rounds: u32, cou
         thread_node("  bound to all addresses", Ipv4Addr::UNSPECIFIED),
         task_node(),
     ];
-    let sizes = nodes.iter_mut().map(|node| asker.answer_size(node.addr));
+    let sizes = nodes.iter().map(|node| asker.answer_size(node.addr));
     let size = sizes.max().expect("there are nodes");
     let mut servers = vec![echo(size), echo_batches(size)];
     servers.append(&mut nodes);
@@ -289,7 +289,7 @@ impl Asker {
     }
 
     /// Asks once, and returns the size of the answer.
-    fn answer_size(&mut self, server: SocketAddr) -> usize {
+    fn answer_size(&self, server: SocketAddr) -> usize {
         let socket = connected(server);
         socket.send(&self.queries[0]).expect("loopback");
         let mut buffer = [0; 2048];

@@ -94,6 +94,9 @@ unshare --net ip tuntap add dev chip0 mode tap || skip "no tap device may be mad
 RUSTFLAGS="-D warnings" CARGO_TARGET_DIR=$target/chip cargo build --release --target thumbv7m-none-eabi
 # The flash holds `text` and `data`, the RAM `data`, `bss` and 10 KiB of stack (`memory.x`).
 size "$programs/client" "$programs/dht-proto-chip"
+if nm --demangle "$programs/client" | grep -E 'server::reply|store::peers::eviction|republisher::Republisher|sha1_smol'; then
+    fail "a client is linked with what it never does"
+fi
 client=$(size "$programs/client" | awk 'NR == 2 { print $1 + $2 }')
 [ "$client" -le $((client_limit * 1024)) ] || fail "a client takes $client bytes of flash"
 

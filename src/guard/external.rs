@@ -305,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn without_memory_for_voters_nobody_has_a_vote() {
+    fn without_memory_for_voters_no_vote_counts() {
         for len in [0, MIN_VOTERS - 1] {
             let mut booth = Booth::new();
             booth.voters.truncate(len);
@@ -317,7 +317,7 @@ mod tests {
     ///
     /// A million votes with 30 % of liars correspond to ten years of a quiet node.
     #[test]
-    fn b42_09_liars_who_are_fewer_than_the_others_change_nothing() {
+    fn b42_09_a_minority_of_liars_changes_nothing() {
         let rng = &mut Rng::new([5; 32]);
         let mut changes = |liars: usize, votes: u32| {
             let mut booth = Booth::new();

@@ -72,7 +72,8 @@ pub(crate) struct Request {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Sent {
     pub(crate) len: usize,
-    /// Whether it contains the value of an item.
+    /// Whether the response contains the value of an item.
+    #[cfg_attr(not(feature = "items"), allow(dead_code, reason = "there is never one"))]
     pub(crate) has_item: bool,
 }
 
@@ -555,7 +556,7 @@ mod tests {
     }
 
     #[test]
-    fn c_08_a_source_may_ask_50_times_at_once_and_then_5_times_a_second() {
+    fn c_08_a_source_may_query_50_times_at_once_and_then_5_times_a_second() {
         let (sources, mut slots) = (sources(SourceRules::default()), [Source::EMPTY; 64]);
         let mut admitted = |from, at| sources.admit(&mut slots, from, ms(at)) != Admission::Limited;
         assert_eq!((0..200).filter(|_| admitted(host(1), 1000)).count(), 50);
@@ -678,7 +679,7 @@ mod tests {
     }
 
     #[test]
-    fn washing_the_table_with_forged_subnets_frees_no_allowance() {
+    fn flushing_the_table_with_forged_subnets_frees_no_budget() {
         let (sources, mut subnets) = (sources(SourceRules::default()), [Subnet::EMPTY; 16]);
         let mut drawn = vec![0; 400];
         let mut all = 0;
@@ -698,7 +699,7 @@ mod tests {
     }
 
     #[test]
-    fn forged_sources_wash_out_no_more_than_one_verified_source_of_a_full_set() {
+    fn forged_sources_replace_no_more_than_one_verified_source_of_a_full_set() {
         let (sources, mut slots) = (sources(SourceRules::default()), [Source::EMPTY; 64]);
         for number in 0..64 {
             sources.verify(&mut slots, host(number), ms(0));
@@ -715,7 +716,7 @@ mod tests {
     }
 
     #[test]
-    fn a_flooding_source_stays_limited_while_others_wash_through() {
+    fn a_flooding_source_stays_limited_while_others_pass_through() {
         let (sources, mut slots) = (sources(SourceRules::default()), [Source::EMPTY; 64]);
         let mut admitted = 0;
         for number in 0..10_000 {

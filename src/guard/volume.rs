@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn below_the_rate_nobody_is_held_back() {
+    fn below_the_rate_no_subnet_is_limited() {
         let (drawn, _) = draw(5, 8_000);
         assert_eq!(drawn.iter().sum::<u64>(), 15_000 * 1000);
     }
@@ -222,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn a_short_answer_comes_before_none() {
+    fn a_subnet_over_its_share_first_gets_short_responses_and_then_none() {
         let mut volume = Volume::new(PER_SEC);
         (0..180).for_each(|_| volume.count(1024, START));
         let share =

@@ -282,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn h_06_neither_besieged_targets_nor_neighbours_of_our_id_move_the_estimate() {
+    fn h_06_neither_attacked_targets_nor_neighbours_of_our_id_move_the_estimate() {
         let (mut random, mut density) = (Random(3), Density::default());
         density.update(1e-12, Aim::User);
         assert_eq!(density.size(), None, "the user's targets do not count before our own");

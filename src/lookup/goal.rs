@@ -50,7 +50,7 @@ pub enum LookupKind {
     Put,
 }
 
-/// What a traversal asks its candidates for.
+/// What the queries of a traversal request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SearchKind {
     /// Nodes, by `find_node` (BEP 5).

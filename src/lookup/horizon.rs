@@ -251,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn the_horizon_is_the_nearest_edge_that_a_near_node_drew() {
+    fn the_horizon_is_the_nearest_of_the_farthest_nodes_that_near_nodes_listed() {
         let mut horizon = Horizon::EMPTY;
         horizon.on_list(far(9), far(8), K);
         horizon.on_list(far(1), far(8), K - 1);
@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn the_rest_of_the_block_is_asked_for_and_the_next_block() {
+    fn the_rest_of_the_block_and_the_next_block_are_queried_for() {
         assert_eq!(windows(0b1_0000, 0xff), [far(0b1_0100), far(0b10_0000)]);
         assert_eq!(windows(0b1_0101, 0xff), [far(0b1_1000), far(0b10_0000)]);
         assert_eq!(windows(0b1_1010, 0xff), [far(0b1_1100), far(0b10_0000)]);
@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn what_an_answer_does_not_reach_back_to_is_asked_for_as_well() {
+    fn the_gap_before_a_response_is_queried_for_as_well() {
         assert_eq!(windows(0b1_0101, 0b111), [far(0b1_1000), far(0b10_0000), far(0b1_0101)]);
         assert_eq!(windows(0b1_0101, 0b1_0000).len(), 2, "it lists more than the quarter before");
     }

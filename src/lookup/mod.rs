@@ -5,12 +5,12 @@
 //! - `density`: an estimate of the size of the network
 //! - `goal`: what lookups are for, and what distinguishes them
 //! - `horizon`: finding live nodes that are hidden behind dead ones
-//! - `interrupt`: continuing after the host slept or the socket changed
 //! - `items`: versions of an item and the nodes that hold them (BEP 44)
 //! - `options`: the public types that start a lookup
 //! - `planned`: the actions of a traversal
 //! - `region`: searching the whole neighbourhood of a target that looks attacked
 //! - `republisher`: scheduling of announces and items that are republished periodically
+//! - `resume`: continuing after an interruption, and from an ended traversal
 //! - `sampling`: responses to `sample_infohashes` queries (BEP 51)
 //! - `scrape`: counting the peers of a torrent (BEP 33)
 //! - `step`: the choice of the next datagram
@@ -73,13 +73,13 @@ mod candidates;
 pub(crate) mod density;
 mod goal;
 mod horizon;
-mod interrupt;
 #[cfg(feature = "items")]
 mod items;
 mod options;
 mod planned;
 mod region;
 pub(crate) mod republisher;
+mod resume;
 pub(crate) mod sampling;
 pub(crate) mod scrape;
 mod step;
@@ -503,7 +503,7 @@ impl Traversal {
         token: Option<&[u8]>,
         weight: Weight,
     ) -> Verdict {
-        let Some(mut position) = self.position(memory, from) else { return Verdict::Rejected };
+        let Some(position) = self.position(memory, from) else { return Verdict::Rejected };
         let before = memory[position].state;
         let responded_otherwise = memory[position].responded_otherwise();
         if before == State::Responded || (responded_otherwise && weight != Weight::Full) {
@@ -515,26 +515,7 @@ impl Traversal {
             self.mark_failed(memory, position);
             return Verdict::Rejected;
         }
-        match memory[position].id {
-            Some(expected) if expected == id => {}
-            Some(_) => {
-                // The endpoint may have been listed under a false id before an honest node listed it correctly.
-                let is_correct = |c: &Candidate| c.endpoint == from && c.id == Some(id);
-                match memory[..self.len()].iter().position(is_correct) {
-                    Some(other) => {
-                        memory[position].drop_duplicate();
-                        position = other;
-                    }
-                    None => {
-                        self.mark_failed(memory, position);
-                        position = self.identify(memory, position, id);
-                        memory[position].state = State::WrongId;
-                        return Verdict::Rejected;
-                    }
-                }
-            }
-            None => position = self.identify(memory, position, id),
-        }
+        let Some(position) = self.verify_id(memory, position, id) else { return Verdict::Rejected };
         let mut answered = memory[..self.len()].iter().filter(|c| c.state == State::Responded);
         let same_host = |c: &Candidate| self.limits_sources && c.endpoint.ip_bytes() == from.ip_bytes();
         if answered.any(|c| c.id == Some(id) || same_host(c)) {
@@ -657,61 +638,6 @@ impl Traversal {
         }
     }
 
-    /// Starts again from the responses of an ended traversal, to announce with its tokens.
-    pub(crate) fn resume(
-        &mut self,
-        memory: &mut [Candidate],
-        goal: Goal,
-        options: &LookupOptions,
-        now: Instant,
-    ) {
-        for candidate in &mut memory[..self.len()] {
-            candidate.placement = Placement::None;
-            let lacks_token = self.region.is_searched && !candidate.has_token();
-            match candidate.state {
-                // The number of tokens was too small for all nodes of the region.
-                State::Responded if lacks_token => {
-                    (candidate.state, candidate.tries, candidate.speed_or_cells) = (State::Fresh, 0, 0);
-                }
-                State::Responded => candidate.tries = 0,
-                State::Fresh
-                | State::Doubted
-                | State::Suspect
-                | State::Queried
-                | State::Stalled
-                | State::Retried
-                | State::Alive
-                | State::AliveRetried
-                | State::NodesOnly
-                | State::Dead
-                | State::WrongId => candidate.state = State::Dead,
-            }
-        }
-        let fresh = Self::new(goal, self.target, self.family(), options, self.limits_sources, now);
-        *self = Self {
-            phase: self.phase,
-            tokens_requested: self.tokens_requested,
-            len: self.len,
-            found: self.found,
-            has_more: self.has_more,
-            requires_secure_ids: self.requires_secure_ids,
-            region: self.region.renewed(),
-            resumed: true,
-            ..fresh
-        };
-    }
-
-    /// Discards all candidates, to start over.
-    pub(crate) fn restart(&mut self, now: Instant) {
-        (self.len, self.tokens_requested, self.resumed, self.announced) = (0, now, false, 0);
-        // Nodes that refused, or hold a copy, are queried and counted again.
-        self.refused = Refused::NONE;
-        #[cfg(feature = "items")]
-        {
-            self.items.copies = 0;
-        }
-    }
-
     /// Returns the nodes that responded, closest first; for a query to a single node, the nodes that it listed.
     pub(crate) fn closest<'a>(
         &self,
@@ -774,6 +700,28 @@ impl Traversal {
             self.failed += 1;
             self.review_lister(memory, memory[position].lister);
         }
+    }
+
+    /// Returns the position of the candidate that responded with `id`; `None` if its endpoint is not listed with it.
+    fn verify_id(&mut self, memory: &mut [Candidate], position: usize, id: NodeId) -> Option<usize> {
+        let Candidate { id: expected, endpoint, .. } = memory[position];
+        if expected == Some(id) {
+            return Some(position);
+        }
+        if expected.is_none() {
+            return Some(self.identify(memory, position, id));
+        }
+        // The endpoint may have been listed under a false id before an honest node listed it correctly.
+        let is_correct = |c: &Candidate| c.endpoint == endpoint && c.id == Some(id);
+        let correct = memory[..self.len()].iter().position(is_correct);
+        if correct.is_some() {
+            memory[position].drop_duplicate();
+        } else {
+            self.mark_failed(memory, position);
+            let position = self.identify(memory, position, id);
+            memory[position].state = State::WrongId;
+        }
+        correct
     }
 
     /// Moves a candidate whose id has become known to its position, and returns that.

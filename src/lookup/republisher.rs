@@ -49,14 +49,14 @@ const INTERVALS: [Duration; 2] = [Duration::from_secs(60), Duration::from_secs(2
 pub(crate) struct Pace {
     /// The time between two republishes of one announce.
     pub(crate) interval: Duration,
-    /// Minimum time between the starts of any two republishes, even if the interval cannot be kept.
+    /// Minimum microseconds between the starts of any two republishes, even if the interval cannot be kept.
     ///
     /// First publications that start at once are exempt.
-    pub(crate) spacing: Duration,
+    pub(crate) spacing: u32,
     /// Maximum number of concurrent republishes.
-    pub(crate) max_running: usize,
+    pub(crate) max_running: u32,
     /// Maximum number of concurrent republishes while first publications start at once.
-    pub(crate) max_first: usize,
+    pub(crate) max_first: u32,
 }
 
 impl Pace {
@@ -64,12 +64,12 @@ impl Pace {
     pub(crate) fn within(interval: Duration, new_endpoints: u32, families: usize, lookups: usize) -> Self {
         let lookups = lookups / families.max(1);
         let max_running = (lookups / SLOTS_PER_REPUBLISH).clamp(1, MAX_REPUBLISHES);
+        let max_first = (lookups / SLOTS_PER_FIRST).max(max_running);
         Self {
             interval: interval.clamp(INTERVALS[0], INTERVALS[1]),
-            spacing: Duration::from_secs(u64::from(REPUBLISH_ENDPOINTS) * families as u64)
-                / new_endpoints.max(1),
-            max_running,
-            max_first: (lookups / SLOTS_PER_FIRST).max(max_running),
+            spacing: REPUBLISH_ENDPOINTS * families as u32 * 1_000_000 / new_endpoints.max(1),
+            max_running: max_running as u32,
+            max_first: u32::try_from(max_first).unwrap_or(u32::MAX),
         }
     }
 
@@ -306,7 +306,7 @@ impl Republisher {
         if self.starts_at_once() {
             return fresh.map(|at| at.max(self.soonest));
         }
-        if self.running.len() >= self.pace.max_running {
+        if self.running.len() >= self.pace.max_running as usize {
             return None;
         }
         let failed = self.failed.front().map(|ix| slots[ix].due);
@@ -317,12 +317,12 @@ impl Republisher {
 
     /// Whether the next to start is a first publication that is exempt from the spacing.
     pub(crate) const fn starts_at_once(&self) -> bool {
-        !self.fresh.is_empty() && !self.crowded && self.running.len() < self.pace.max_first
+        !self.fresh.is_empty() && !self.crowded && self.running.len() < self.pace.max_first as usize
     }
 
     /// Returns the publication to start once [`next_start`](Self::next_start) has passed.
     pub(crate) fn next(&self, slots: &[Slot<Publication>], now: Instant) -> Option<Ix> {
-        let others_wait = now < self.spaced_start() || self.running.len() >= self.pace.max_running;
+        let others_wait = now < self.spaced_start() || self.running.len() >= self.pace.max_running as usize;
         if self.starts_at_once() && others_wait {
             return self.fresh.front();
         }
@@ -457,13 +457,17 @@ impl Republisher {
         self.pool.is_consistent(slots)
             && lists.into_iter().all(is_whole)
             && self.len() == self.pool.used()
-            && self.running.len() <= self.pace.max_running.max(self.pace.max_first)
+            && self.running.len() <= self.pace.max_running.max(self.pace.max_first) as usize
             && (self.crowded || self.fresh.len() < MANY_FIRST)
     }
 
     /// Returns the earliest start that respects the spacing.
     fn spaced_start(&self) -> Instant {
-        if self.started == Instant::ZERO { Instant::ZERO } else { self.started + self.pace.spacing }
+        if self.started == Instant::ZERO {
+            Instant::ZERO
+        } else {
+            self.started + Duration::from_micros(self.pace.spacing.into())
+        }
     }
 
     /// Returns the publication that is overdue for the longest time.
@@ -557,8 +561,12 @@ mod tests {
 
     impl Room {
         fn new(slots: usize, rounds: usize) -> Self {
-            let pace =
-                Pace { interval: INTERVAL, spacing: SPACING, max_running: rounds, max_first: 4 * rounds };
+            let pace = Pace {
+                interval: INTERVAL,
+                spacing: SPACING.as_micros() as u32,
+                max_running: rounds as u32,
+                max_first: 4 * rounds as u32,
+            };
             Self {
                 republisher: Republisher::new(pace),
                 slots: std::vec![Slot::new(Publication::EMPTY); slots].into_boxed_slice(),
@@ -638,7 +646,7 @@ mod tests {
     }
 
     #[test]
-    fn l_10_one_alone_comes_round_every_interval_give_or_take_a_tenth() {
+    fn l_10_a_single_publication_is_republished_every_interval_within_a_tenth() {
         let mut room = Room::new(1, 4);
         room.add(0).unwrap();
         room.run(secs(24 * 3600));
@@ -652,7 +660,7 @@ mod tests {
     }
 
     #[test]
-    fn c_11_a_few_first_rounds_come_at_once_and_then_all_are_spread_evenly() {
+    fn c_11_a_few_first_publications_start_at_once_and_then_all_are_spread_evenly() {
         let mut room = Room::new(100, 4);
         (0..63).for_each(|index| assert!(room.add(index).is_some()));
         let begun = room.now;
@@ -674,7 +682,7 @@ mod tests {
     }
 
     #[test]
-    fn c_11_the_first_rounds_of_a_crowd_keep_their_distance_newest_first() {
+    fn c_11_many_first_publications_are_spaced_newest_first() {
         let mut room = Room::new(100, 4);
         (0..100).for_each(|index| assert!(room.add(index).is_some()));
         let begun = room.now;
@@ -691,7 +699,7 @@ mod tests {
     }
 
     #[test]
-    fn c_11_more_than_fit_into_an_interval_stretch_it_for_all_alike() {
+    fn c_11_more_publications_than_fit_into_an_interval_extend_it_for_all() {
         let mut room = Room::new(2000, 4);
         (0..2000).for_each(|index| assert!(room.add(index).is_some()));
         room.run(secs(6 * 3600));
@@ -705,7 +713,7 @@ mod tests {
     }
 
     #[test]
-    fn c_11_newcomers_and_the_overdue_take_turns() {
+    fn c_11_new_and_overdue_publications_take_turns() {
         let mut room = Room::new(100, 4);
         (0..5).for_each(|index| assert!(room.add(index).is_some()));
         room.run(secs(20));
@@ -718,7 +726,7 @@ mod tests {
     }
 
     #[test]
-    fn a_failed_round_is_repeated_ever_more_seldom_until_it_is_forgiven() {
+    fn a_failed_republish_is_repeated_at_doubling_intervals_until_it_is_reset() {
         let mut room = Room::new(3, 4);
         room.fails = true;
         room.add(0).unwrap();
@@ -733,7 +741,7 @@ mod tests {
     }
 
     #[test]
-    fn what_had_to_make_room_waits_and_is_first_again() {
+    fn a_preempted_republish_waits_and_is_the_first_to_start() {
         let mut room = Room::new(3, 1);
         let ix = room.add(0).unwrap();
         room.republisher.begin(&mut room.slots, ix, &mut room.rng, room.now);
@@ -747,7 +755,7 @@ mod tests {
     proptest! {
         /// Republishes respect the spacing and none waits for long, whatever is added and removed.
         #[test]
-        fn c_11_no_burst_and_nobody_forgotten(
+        fn c_11_republishes_come_in_no_burst_and_none_is_forgotten(
             steps in proptest::collection::vec((0_u8..4, 0_u16..200, 1_u64..400), 1..80),
             rounds in 2_usize..5,
         ) {

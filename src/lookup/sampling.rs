@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn no_answer_is_longer_than_what_is_kept_of_it() {
+    fn no_more_of_a_response_is_stored_than_there_is_memory_for() {
         let nodes = [7; 30 * 26];
         let response = Response {
             samples: Some(&[[3; 20]; 70]),
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_told_gives_way_to_a_new_query_and_what_is_asked_does_not() {
+    fn a_reported_sample_is_replaced_by_a_new_query_and_a_pending_one_is_not() {
         let mut slots = [Sampling::EMPTY; 2];
         let target = NodeId::ZERO;
         let first = alloc(&mut slots, target).unwrap().position();

@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn b33_13_filters_that_are_full_or_lack_a_peer_of_the_same_answer_are_refused() {
+    fn b33_13_filters_that_are_full_or_lack_a_peer_of_the_same_response_are_refused() {
         let mut scrape = Scrape::EMPTY;
         let (few, full) = (filter(0..10), [0xff; FILTER_LEN]);
         let mut nearly_full = full;

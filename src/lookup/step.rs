@@ -58,6 +58,25 @@ struct Scan {
     doubted_near: Option<usize>,
 }
 
+impl Scan {
+    /// Counts how many nodes are expected to be alive.
+    #[inline]
+    const fn count_live(&mut self, state: State) {
+        match state {
+            State::Responded => self.within_horizon += 2,
+            State::Fresh | State::Queried | State::Retried | State::Alive | State::AliveRetried => {
+                self.within_horizon += 1;
+            }
+            State::Doubted
+            | State::Suspect
+            | State::Stalled
+            | State::NodesOnly
+            | State::Dead
+            | State::WrongId => self.is_thinned = true,
+        }
+    }
+}
+
 impl Traversal {
     /// Returns the next action.
     pub(crate) fn next(&self, memory: &[Candidate]) -> Step {
@@ -169,18 +188,7 @@ impl Traversal {
         is_near: bool,
     ) -> Option<Step> {
         let candidate = &candidates[position];
-        match candidate.state {
-            State::Responded => scan.within_horizon += 2,
-            State::Fresh | State::Queried | State::Retried | State::Alive | State::AliveRetried => {
-                scan.within_horizon += 1;
-            }
-            State::Doubted
-            | State::Suspect
-            | State::Stalled
-            | State::NodesOnly
-            | State::Dead
-            | State::WrongId => scan.is_thinned = true,
-        }
+        scan.count_live(candidate.state);
         match candidate.state {
             State::Fresh if self.single && self.queried > 0 => {}
             State::Fresh if scan.may_query && is_near => {
@@ -351,6 +359,14 @@ impl Traversal {
     /// Whether a candidate lies within the horizon.
     fn is_within(&self, candidate: &Candidate) -> bool {
         candidate.id.is_some_and(|id| self.horizon.includes(self.target.distance(&id)))
+    }
+
+    /// Whether an item is not put on any further node, because of enough copies or another version.
+    pub(crate) const fn is_spared(&self) -> bool {
+        #[cfg(feature = "items")]
+        return matches!(self.items.check, Check::Spared);
+        #[cfg(not(feature = "items"))]
+        false
     }
 
     /// Whether the traversal needs tokens from its own queries.

@@ -8,7 +8,7 @@ use crate::Instant;
 /// The least gain of the wall clock on the monotonic one that counts as a sleep. Less is an adjustment.
 const MIN_WALL_GAIN: Duration = Duration::from_secs(5);
 
-/// The least gain of a clock that counts sleep, which nobody adjusts, on the monotonic one. Less is not worth a
+/// The least gain of a clock that counts sleep, which is never adjusted, on the monotonic one. Less is not worth a
 /// check of all known nodes.
 const MIN_STEADY_GAIN: Duration = Duration::from_secs(1);
 

@@ -514,7 +514,7 @@ mod tests {
     }
 
     #[test]
-    fn e_20_answers_match_on_full_source_address_and_transaction() {
+    fn e_20_responses_match_on_full_source_address_and_transaction() {
         let mut slots = [Slot::new(Query::EMPTY); 4];
         let mut inflight = Inflight::default();
         let ix = send(&mut inflight, &mut slots, endpoint(1), Purpose::Check, 77);

@@ -361,7 +361,7 @@ mod tests {
     }
 
     #[test]
-    fn a_contact_is_open_for_a_minute() {
+    fn a_mapping_lasts_for_a_minute() {
         let mut rig = Rig::new();
         let is_open = |rig: &Rig, now| rig.reputations.has_mapping(&rig.entries, rig.endpoint, now);
         assert!(!is_open(&rig, at(1)));
@@ -372,7 +372,7 @@ mod tests {
     }
 
     #[test]
-    fn repeated_failures_are_remembered_for_longer_each_time_and_forgiven_on_an_answer() {
+    fn repeated_failures_are_remembered_for_longer_each_time_until_a_response() {
         let mut rig = Rig::new();
         let fail_at = |rig: &mut Rig, secs| {
             rig.send(at(secs));
@@ -390,7 +390,7 @@ mod tests {
     }
 
     #[test]
-    fn what_expires_together_is_one_failure() {
+    fn queries_that_expire_together_are_one_failure() {
         let mut rig = Rig::new();
         (0..20).for_each(|i| rig.send(ms(i * 100)));
         let verdicts: std::vec::Vec<_> = (0..20).map(|i| rig.fail(ms(i * 100))).collect();
@@ -402,21 +402,21 @@ mod tests {
     }
 
     #[test]
-    fn silence_is_held_against_nobody_who_answered_something_sent_since() {
+    fn an_unanswered_query_does_not_count_after_a_response_to_a_later_one() {
         let mut rig = Rig::new();
         (0..3).for_each(|i| rig.send(at(i)));
         rig.answer(at(1));
         assert_eq!(rig.fail(at(0)), Blame::Nothing);
         assert_eq!(rig.fail(at(1)), Blame::Nothing, "sent at the same time");
         assert_eq!(rig.fail(at(2)), Blame::Failed);
-        // A response to a query sent long before only settles queries up to that time.
+        // A response to a query sent long before only excuses queries up to that time.
         rig.send(at(20));
         rig.answer(at(2));
         assert_eq!(rig.fail(at(20)), Blame::Failed);
     }
 
     #[test]
-    fn a_query_that_need_not_be_known_is_no_failure_and_is_left_out_for_half_an_hour_once_ignored() {
+    fn an_unsupported_get_is_no_failure_and_is_not_sent_for_half_an_hour_once_ignored() {
         let mut rig = Rig::new();
         rig.send(at(0));
         let verdict =

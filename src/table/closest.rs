@@ -9,7 +9,7 @@ use crate::base::time::Instant;
 /// The state that nodes must have to be selected.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Filter {
-    /// Good nodes, which may be handed out to others.
+    /// Good nodes, which may be listed in responses.
     Good,
     /// All nodes that are not bad, from which local lookups may start.
     Live,

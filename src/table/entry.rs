@@ -84,7 +84,7 @@ impl Entry {
         Duration::from_millis(self.rtt as u64)
     }
 
-    /// Whether the node may be handed out to others (BEP 5).
+    /// Whether the node may be listed in responses (BEP 5).
     pub(crate) const fn is_good(&self, now: Instant) -> bool {
         self.is_verified() && self.failures == 0 && !self.is_questionable(now.secs())
     }

@@ -1,7 +1,7 @@
 //! The same seed and the same inputs give the same bytes, whatever the memory of the node.
 
 use dht_proto::{
-    Announce, BootstrapKind, Event, Family, Heap, Instant, Limits, Node, NodeId, Storage, fixed,
+    Announce, BootstrapKind, Event, Family, Fixed, Heap, Instant, Limits, Node, NodeId, Storage, fixed,
 };
 
 use crate::stage;
@@ -120,6 +120,21 @@ fn a_node_works_with_the_smallest_memory() {
     assert_eq!(stage.peers_of(get), [addr(99)]);
     assert!(report.answered >= 8, "{report:?}");
     assert!(stage.ask(addr(900), id(900), find_node(NodeId::ZERO)).is_some());
+}
+
+#[test]
+fn a_node_without_memory_for_responses_stays_read_only() {
+    let node = Node::with_storage(stage::config(), <Fixed>::new(), [7; 32], START);
+    let mut stage = Stage::on(node, START);
+    assert!(stage.node.is_read_only());
+    stage.act(|node, now| node.set_read_only(now, false));
+    assert!(stage.node.is_read_only());
+    stage.join(60);
+    assert_eq!(stage.ask(addr(900), id(900), find_node(NodeId::ZERO)), None);
+    assert_eq!(stage.node.stats().dropped.read_only, 1);
+    let announce = stage.act(|node, now| node.announce(now, infohash(1), Announce::port(1)).unwrap());
+    assert!(stage.finish(announce).acknowledged >= 8);
+    assert!(stage.sent.iter().all(|sent| sent.read_only));
 }
 
 #[test]

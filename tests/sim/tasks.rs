@@ -157,7 +157,7 @@ fn what_is_dropped_is_cancelled() {
 }
 
 #[test]
-fn the_end_of_a_node_is_an_error_for_whoever_waits_and_never_a_hang() {
+fn c_17_the_end_of_a_node_is_an_error_for_whoever_waits_and_never_a_hang() {
     let (mut world, hosts) = world(6, Network::internet(), 20);
     let hole = world.addr(hosts[0]);
     world.kill(hosts[0]);
@@ -282,7 +282,7 @@ fn a_node_behind_a_handle_is_a_node_of_the_world() {
 }
 
 #[test]
-fn a_node_behind_a_handle_is_switched_off_and_on() {
+fn c_17_a_node_behind_a_handle_is_switched_off_and_on() {
     let (mut world, hosts) = world(8, Network::internet(), 20);
     let host = world.add_dht(Profile::default());
     let (dht, addr) = (world.dht(host).unwrap(), world.addr(host));

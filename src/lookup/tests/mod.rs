@@ -1,4 +1,8 @@
 //! The rules of a traversal, tested one by one without a network.
+//!
+//! - `announce`: the nodes that an announce is sent to, and when
+//! - `region`: the region around a target, and the admission of candidates
+//! - `traversal`: which nodes are queried, which again, and when a traversal ends
 
 mod announce;
 mod region;
@@ -121,7 +125,7 @@ impl Rig {
         listed.iter().for_each(|other| _ = self.list(*other));
     }
 
-    fn look_answered(&mut self, window: Window, listed: impl Iterator<Item = u16>) {
+    fn respond_to_probe(&mut self, window: Window, listed: impl Iterator<Item = u16>) {
         let mut reach = Distance::ZERO;
         for host in listed {
             reach = reach.max(self.traversal.probe_target(window).distance(&id(host)));
@@ -185,7 +189,7 @@ fn deliveries() -> impl Strategy<Value = Delivery> {
 proptest! {
     /// A traversal ends, and queries no address more than twice, whatever happens to its datagrams.
     #[test]
-    fn l_05_a_traversal_always_ends_and_asks_no_address_more_than_twice(
+    fn l_05_a_traversal_always_ends_and_queries_no_address_more_than_twice(
         announce in any::<bool>(),
         (alpha, k, memory) in (1_u8..20, 1_u8..16, prop_oneof![Just(ENOUGH), 1_usize..40]),
         seeds in proptest::collection::vec((1_u16..60, 0_u16..60), 1..12),
@@ -232,7 +236,7 @@ proptest! {
             let (delivery, listed) = script.next().unwrap();
             if let Some(window) = windows.pop_front() {
                 match delivery {
-                    Delivery::Answer => rig.look_answered(window, listed.into_iter().map(|(host, _)| host)),
+                    Delivery::Answer => rig.respond_to_probe(window, listed.into_iter().map(|(host, _)| host)),
                     _ => rig.traversal.on_probe_failed(window),
                 }
                 continue;

@@ -14,8 +14,8 @@ fn strict() -> Rig {
     Rig::new(Goal::GetPeers, 16, 8)
 }
 
-fn v4(network: u8, host: u8) -> Endpoint {
-    Endpoint::v4([9, 9, network, host], 6881)
+fn v4(subnet: u8, host: u8) -> Endpoint {
+    Endpoint::v4([9, 9, subnet, host], 6881)
 }
 
 fn v6(subnet: u16, host: u8) -> Endpoint {
@@ -41,7 +41,7 @@ impl Rig {
 }
 
 #[test]
-fn h_01_no_more_than_two_nodes_of_a_network_are_in_sight() {
+fn h_01_no_more_than_two_nodes_of_a_subnet_are_candidates() {
     let mut rig = strict();
     assert!(rig.listed_at(1, v4(1, 1), BY) && rig.listed_at(2, v4(1, 2), BY));
     assert!(!rig.listed_at(3, v4(1, 3), BY), "whoever lists it");
@@ -66,7 +66,7 @@ fn h_01_no_more_than_two_nodes_of_a_network_are_in_sight() {
 }
 
 #[test]
-fn h_04_a_network_that_never_answers_gets_four_datagrams() {
+fn h_04_a_subnet_that_never_responds_is_sent_four_datagrams() {
     // Whichever node lists them and however often: as ports of one host, and as addresses.
     for is_one_host in [false, true] {
         let mut rig = strict();
@@ -101,7 +101,7 @@ fn h_04_a_network_that_never_answers_gets_four_datagrams() {
 }
 
 #[test]
-fn h_02_who_answered_stays_while_strangers_come() {
+fn h_02_responders_are_not_evicted_for_new_candidates() {
     let mut rig = Rig::with_memory(Goal::GetPeers, 16, 8, 16);
     (100..112).for_each(|host| assert!(rig.list(host)));
     rig.ask_all();
@@ -117,7 +117,7 @@ fn h_02_who_answered_stays_while_strangers_come() {
 }
 
 #[test]
-fn h_02_where_ids_are_to_fit_addresses_none_that_does_gives_way_to_one_that_does_not() {
+fn h_02_if_ids_must_match_addresses_a_matching_one_is_not_evicted_for_another() {
     let fit = |host: u8| {
         let at = v4(host, 1);
         (NodeId::secure_for(at.ip(), [host; 20]), at)
@@ -185,7 +185,7 @@ fn id_at(farthest: u16, nth: u16) -> NodeId {
 }
 
 #[test]
-fn h_02_a_crowded_target_is_searched_for_those_behind_the_crowd() {
+fn h_02_a_crowded_target_is_searched_for_the_nodes_behind() {
     let mut rig = known(ANNOUNCE);
     // Eight Sybils that share 15 bits with the target, and honest nodes from 1 to 60.
     let sybil = |nth: u16| {
@@ -239,7 +239,7 @@ fn h_02_a_crowded_target_is_searched_for_those_behind_the_crowd() {
 }
 
 #[test]
-fn h_02_too_many_next_to_the_target_do_not_all_come_into_sight() {
+fn h_02_too_many_nodes_next_to_the_target_do_not_all_become_candidates() {
     let mut rig = known(Goal::GetPeers);
     let near = |nth: u16| {
         let mut bytes = [0; 20];

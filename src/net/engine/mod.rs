@@ -428,7 +428,7 @@ impl Engine {
             match &sent {
                 Ok(count) => {
                     left.set(left.get().saturating_sub(*count));
-                    for transmit in datagrams.transmits(*count) {
+                    for transmit in datagrams.transmits().iter().take(*count) {
                         event!(TRACE, "sent", to = transmit.destination, bytes = transmit.size);
                     }
                 }

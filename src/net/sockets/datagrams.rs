@@ -3,7 +3,6 @@
 
 use alloc::boxed::Box;
 use alloc::vec;
-use alloc::vec::Vec;
 use core::net::{IpAddr, SocketAddr};
 use std::io::{self, IoSliceMut};
 use std::net::UdpSocket;
@@ -11,6 +10,8 @@ use std::net::UdpSocket;
 use quinn_udp::{BATCH_SIZE, RecvMeta, UdpSockRef, UdpSocketState};
 use socket2::SockRef;
 
+#[cfg(any(target_os = "linux", target_os = "android"))]
+use super::mmsg::send_several;
 use crate::{Family, MAX_DATAGRAM, Transmit};
 
 /// The most datagrams that one system call receives or sends.
@@ -28,7 +29,7 @@ const SHORT_IS_EMPTY: bool = cfg!(any(target_os = "linux", target_os = "android"
 pub(crate) struct UdpIo {
     state: UdpSocketState,
     /// Whether the socket is bound to all addresses, so that a response has to name the one that was queried.
-    /// Otherwise naming it would be idle, and some systems refuse it.
+    /// A socket that is bound to one address needs no name for it, and some systems refuse one.
     is_wildcard: bool,
 }
 
@@ -92,68 +93,6 @@ fn open(socket: &UdpSocket, _: bool) -> io::Result<UdpSocketState> {
     UdpSocketState::new(socket.into())
 }
 
-/// Sends datagrams of one family and one source by a single call, and returns how many have left.
-#[cfg(any(target_os = "linux", target_os = "android"))]
-fn send_several(socket: &SockRef<'_>, run: Datagrams<'_>) -> io::Result<usize> {
-    use nix::cmsg_space;
-    use nix::sys::socket::{ControlMessage, SockaddrIn, SockaddrIn6};
-
-    let source = run.first().and_then(|(transmit, _)| transmit.source);
-    if run.transmits.iter().all(|transmit| transmit.destination.is_ipv4()) {
-        let to = |transmit: &Transmit| match transmit.destination {
-            SocketAddr::V4(addr) => Some(SockaddrIn::from(addr)),
-            SocketAddr::V6(_) => None,
-        };
-        let Some(IpAddr::V4(source)) = source else { return send_run(socket, run, to, None, &[]) };
-        let info = libc::in_pktinfo {
-            ipi_ifindex: 0,
-            ipi_spec_dst: libc::in_addr { s_addr: u32::from_ne_bytes(source.octets()) },
-            ipi_addr: libc::in_addr { s_addr: 0 },
-        };
-        let space = cmsg_space!(libc::in_pktinfo);
-        send_run(socket, run, to, Some(space), &[ControlMessage::Ipv4PacketInfo(&info)])
-    } else {
-        let to = |transmit: &Transmit| match transmit.destination {
-            SocketAddr::V4(_) => None,
-            SocketAddr::V6(addr) => Some(SockaddrIn6::from(addr)),
-        };
-        let Some(IpAddr::V6(source)) = source else { return send_run(socket, run, to, None, &[]) };
-        let info =
-            libc::in6_pktinfo { ipi6_addr: libc::in6_addr { s6_addr: source.octets() }, ipi6_ifindex: 0 };
-        let space = cmsg_space!(libc::in6_pktinfo);
-        send_run(socket, run, to, Some(space), &[ControlMessage::Ipv6PacketInfo(&info)])
-    }
-}
-
-/// Sends by `sendmmsg`, with the same control messages for all.
-#[cfg(any(target_os = "linux", target_os = "android"))]
-fn send_run<A: nix::sys::socket::SockaddrLike + Copy>(
-    socket: &SockRef<'_>,
-    run: Datagrams<'_>,
-    to: impl Fn(&Transmit) -> Option<A>,
-    space: Option<Vec<u8>>,
-    control: &[nix::sys::socket::ControlMessage<'_>],
-) -> io::Result<usize> {
-    use std::io::IoSlice;
-    use std::os::fd::AsRawFd as _;
-
-    use nix::sys::socket::{MsgFlags, MultiHeaders, sendmmsg};
-
-    let slices: [_; BATCH] = core::array::from_fn(|at| [IoSlice::new(run.bytes(at))]);
-    let addrs: [_; BATCH] = core::array::from_fn(|at| run.transmits.get(at).and_then(&to));
-    let count = run.len().min(BATCH);
-    let mut headers = MultiHeaders::preallocate(count, space);
-    let sent = sendmmsg(
-        socket.as_raw_fd(),
-        &mut headers,
-        &slices[..count],
-        &addrs[..count],
-        control,
-        MsgFlags::empty(),
-    )?;
-    Ok(sent.count())
-}
-
 #[cfg(not(any(target_os = "linux", target_os = "android")))]
 fn send_several(_: &SockRef<'_>, _: Datagrams<'_>) -> io::Result<usize> {
     Err(io::ErrorKind::Unsupported.into())
@@ -180,9 +119,8 @@ impl<'a> Datagrams<'a> {
         self.transmits.first().map(|transmit| (*transmit, self.bytes(0)))
     }
 
-    /// The destinations and sizes of the first `count`.
-    pub(crate) fn transmits(&self, count: usize) -> impl Iterator<Item = &'a Transmit> {
-        self.transmits.iter().take(count)
+    pub(crate) const fn transmits(&self) -> &'a [Transmit] {
+        self.transmits
     }
 
     /// The longest run at the front of one family and one source.
@@ -192,7 +130,8 @@ impl<'a> Datagrams<'a> {
         Self { transmits: same.next().unwrap_or_default(), ..*self }
     }
 
-    fn bytes(&self, at: usize) -> &'a [u8] {
+    /// The bytes of one datagram; none behind the last.
+    pub(crate) fn bytes(&self, at: usize) -> &'a [u8] {
         let size = self.transmits.get(at).map_or(0, |transmit| transmit.size);
         self.buffer.get(at * MAX_DATAGRAM..).and_then(|rest| rest.get(..size)).unwrap_or_default()
     }

@@ -56,6 +56,8 @@ impl<F: SocketFactory> Driver<F> {
         }
         let more_commands = self.take_commands();
         self.sockets.reopen_due(&mut self.engine);
+        // The queries of commands leave first: while they wait the node counts as due, and would receive for long.
+        self.transmit();
         self.receive_all();
         self.engine.tick();
         self.transmit();
@@ -108,11 +110,7 @@ impl<F: SocketFactory> Driver<F> {
     fn receive(&mut self, family: Family, most: usize) {
         for _ in 0..most.div_ceil(BATCH) {
             let now = self.engine.arrival_time();
-            let Self { sockets, received, .. } = self;
-            let result = sockets.receive(now, family, |socket, io, is_forced| {
-                F::receive(socket, is_forced, |socket| received.receive(io, &socket))
-            });
-            let Some(result) = result else { return };
+            let Some(result) = self.sockets.receive(now, family, &mut self.received) else { return };
             self.handle_batch(now);
             match result {
                 Received::Datagrams => {}
@@ -261,6 +259,23 @@ pub(crate) mod tests {
             }
         }
         assert_eq!(answered, kept);
+    }
+
+    #[test]
+    fn a_flood_holds_up_neither_commands_nor_the_rest_of_a_turn() {
+        let mut driver = driver_by_hand(Choking(Rc::default()));
+        let addr = driver.sockets.of(Family::V4).unwrap().socket.0.local_addr().unwrap();
+        driver.turn();
+        let ((flooding, _), (asked, asked_at)) = (other(), other());
+        (0..200).for_each(|_| assert!(flooding.send_to(b"nothing of ours", addr).is_ok()));
+        driver.sockets.of(Family::V4).unwrap().receiver.set_readable();
+        let (command, _pong) = ping(asked_at);
+        assert!(driver.engine.shared.send(command, |_| {}));
+        let due = driver.turn();
+        let received = driver.engine.node.stats().datagrams_in;
+        assert!((1..=2 * BATCH as u64).contains(&received), "{received}");
+        assert_eq!(due, Some(driver.engine.clock.now()), "it goes on at once");
+        assert!(asked.recv(&mut [0; 1500]).is_ok());
     }
 
     /// Checks that what has arrived is read before deadlines, and that what has not is asked again, as after a stop

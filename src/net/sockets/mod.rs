@@ -3,6 +3,7 @@
 //! - `bell`: what wakes a loop that is a task
 //! - `datagrams`: several datagrams in one system call, each with its local address
 //! - `driver`: one turn of a loop, whichever it is
+//! - `mmsg`: several datagrams sent by one system call, on Linux and Android
 //! - `send`: what has been written and not sent yet
 //! - `socket`: how a socket is set up, how it receives, and what its errors mean
 //! - `task`: the loop of a task, on any reactor
@@ -15,7 +16,7 @@ use std::net::UdpSocket;
 
 use socket2::SockRef;
 
-use self::datagrams::{Datagrams, UdpIo};
+use self::datagrams::{Datagrams, ReceiveBatch, UdpIo};
 use self::socket::{Received, Receiver};
 use crate::net::engine::Engine;
 use crate::net::engine::events::NetEvent;
@@ -27,6 +28,8 @@ use crate::{Family, Instant};
 pub(crate) mod bell;
 pub(crate) mod datagrams;
 pub(crate) mod driver;
+#[cfg(any(target_os = "linux", target_os = "android"))]
+mod mmsg;
 pub(crate) mod send;
 pub(crate) mod socket;
 #[cfg(any(feature = "smol", feature = "tokio"))]
@@ -143,19 +146,19 @@ impl<F: SocketFactory> Sockets<F> {
         self.open().for_each(|open| open.receiver.force());
     }
 
-    /// Receives from the socket of this family, if it has one, by `recv`, whose last argument is whether to read
-    /// although the system has reported nothing.
+    /// Receives a batch from the socket of this family, if it has one.
     pub(crate) fn receive(
         &mut self,
         now: Instant,
         family: Family,
-        recv: impl FnOnce(&F::Socket, &UdpIo, bool) -> io::Result<()>,
+        batch: &mut ReceiveBatch,
     ) -> Option<Received> {
         let FamilySocket { open, failure, .. } = self.families[family.index()].as_mut()?;
         let OpenSocket { socket, receiver, io } = open.as_mut()?;
         let mut last = None;
         let received = receiver.receive(now, |is_forced| {
-            recv(socket, io, is_forced).inspect_err(|error| {
+            let result = F::receive(socket, is_forced, |socket| batch.receive(io, &socket));
+            result.inspect_err(|error| {
                 if error.kind() != ErrorKind::WouldBlock {
                     last = Some((socket::is_broken(error), error.to_string()));
                 }

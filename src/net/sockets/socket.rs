@@ -303,7 +303,7 @@ mod tests {
         }
         let unreachable = io::Error::from(ErrorKind::AddrNotAvailable);
         assert!(!is_broken(&unreachable) && !is_broken(&ErrorKind::WouldBlock.into()));
-        // Loopback stays; addresses kept for documentation are nobody's.
+        // Loopback stays. No host has the addresses that are reserved for documentation.
         assert!(!is_addr_lost(FROM.into(), &unreachable));
         assert!(!is_addr_lost(([0, 0, 0, 0], 9).into(), &unreachable));
         assert!(is_addr_lost(([192, 0, 2, 1], 9).into(), &unreachable));

@@ -57,7 +57,7 @@ impl<R: Reactor> TaskLoop<R> {
     pub(crate) async fn sleep(&mut self, until: Option<Instant>) {
         let Self { driver, bell } = self;
         let is_due = until.is_some_and(|at| at <= driver.engine.clock.now());
-        // A timer for a time that has come would be idle.
+        // No timer is needed for a time that has come.
         let until = until.filter(|_| !is_due).and_then(|at| driver.engine.clock.to_std(at));
         let mut timeout = pin!(async {
             match until {

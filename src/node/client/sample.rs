@@ -1,4 +1,4 @@
-//! Samples of infohashes (BEP 51): those of other nodes, requested, and those of this node, sent.
+//! Samples of infohashes (BEP 51): requested from other nodes, and returned to them.
 
 use core::net::SocketAddr;
 
@@ -56,7 +56,7 @@ impl<S: Storage> Node<S> {
         self.core.sample_nodes(self.storage.view(), query)
     }
 
-    /// Whether sources are told apart by IP address.
+    /// Whether sources are distinguished by IP address.
     #[cfg(feature = "alloc")]
     pub(crate) const fn limits_sources(&self) -> bool {
         self.core.config.source_limits
@@ -85,9 +85,9 @@ impl Core {
         query
     }
 
-    /// Takes in the response to a sample query of this node.
+    /// Stores the response to a sample query of this node.
     pub(in crate::node) fn accept_sample(&mut self, m: &mut Memory<'_>, slot: Ix, response: &Response<'_>) {
-        if let Some(sampler) = &self.parts.sampler {
+        if let Some(sampler) = &self.code.parts.sampler {
             (sampler.accept)(self, m, slot, response);
         }
     }
@@ -99,7 +99,7 @@ impl Core {
         slot: Ix,
         result: Result<Pong, QueryError>,
     ) -> Option<Result<Sample, QueryError>> {
-        let sampler = self.parts.sampler.as_ref()?;
+        let sampler = self.code.parts.sampler.as_ref()?;
         Some((sampler.report)(&mut m.samplings[slot.position()], result))
     }
 
@@ -134,7 +134,7 @@ impl Core {
         nodes.map(|&(id, endpoint)| NodeInfo { id, addr: endpoint.into(), rtt: None })
     }
 
-    /// Writes infohashes stored here, in response to a query.
+    /// Writes infohashes that this node stores peers of, for a response.
     pub(in crate::node) fn report_infohashes(
         &mut self,
         m: &mut Memory<'_>,

@@ -1,4 +1,6 @@
-//! Scrapes by this node: how many peers a torrent has (BEP 33). `server::reply` answers those of others.
+//! Scrapes by this node: how many peers a torrent has (BEP 33).
+//!
+//! `server::reply` responds to those of other nodes.
 
 use crate::base::addr::Endpoint;
 use crate::base::id::{InfoHash, NodeId};
@@ -56,7 +58,7 @@ impl Core {
         for ix in traversals_of(m.traversals, lookup.ix) {
             m.traversals[ix].scrape = scrape;
         }
-        if let Some(scraper) = &self.parts.scraper
+        if let Some(scraper) = &self.code.parts.scraper
             && options.only.is_none()
         {
             (scraper.add_own)(self, m, at, target);
@@ -64,7 +66,7 @@ impl Core {
         Ok(lookup)
     }
 
-    /// Takes in the filters of a response to a scrape. Returns whether its peers are of use.
+    /// Adds the filters of a response to a scrape, and returns whether its peers count.
     pub(in crate::node) fn accept_filters(
         &self,
         m: &mut Memory<'_>,
@@ -75,7 +77,7 @@ impl Core {
         (scraper.take)(&mut m.scrapes[scrape.position()], response)
     }
 
-    /// Counts a peer of a response to a scrape.
+    /// Counts a peer that a response to a scrape lists.
     pub(in crate::node) fn count_peer(&self, m: &mut Memory<'_>, ix: Ix, peer: Endpoint) {
         if let Some((scraper, scrape)) = self.scrape_of(m.traversals, ix) {
             (scraper.take_peer)(&mut m.scrapes[scrape.position()], peer.ip());
@@ -94,7 +96,7 @@ impl Core {
     }
 
     fn scrape_of(&self, traversals: &[Slot<Traversal>], ix: Ix) -> Option<(&'static Scraper, Ix)> {
-        Some((self.parts.scraper.as_ref()?, traversals[ix].scrape.some()?))
+        Some((self.code.parts.scraper.as_ref()?, traversals[ix].scrape.some()?))
     }
 
     /// Adds the peers that are stored at this node.

@@ -27,15 +27,15 @@ use crate::wire::{ErrorCode, Want};
 /// The number of table entries that a lookup starts from.
 const SEEDS: usize = 2 * K;
 
-/// A target that shares all but this many of the bits of the node's neighbourhood with its id lies within it.
+/// Number of buckets, counted from the deepest, whose targets count as in the node's own neighbourhood.
 const NEIGHBOUR_BITS: u32 = 3;
 
-/// The time that a lookup started before any node is known waits for one.
-const PARKED: Duration = Duration::from_secs(10);
+/// How long a lookup waits for a first node if none was known when it started.
+const PARK_TIME: Duration = Duration::from_secs(10);
 
 /// The life cycle of a traversal.
 impl Core {
-    /// Evaluates what a traversal does next, after each change: makes it ready, lets it wait, or ends it.
+    /// Evaluates the next step of a traversal after a change: makes it ready, lets it wait, or ends it.
     pub(in crate::node) fn reschedule(&mut self, m: &mut Memory<'_>, ix: Ix) {
         if !m.traversals[ix].phase.is_under_way() {
             return self.place_late(m, ix);
@@ -43,8 +43,8 @@ impl Core {
         let TraversalMut { state: traversal, candidates, .. } = self.traversals.traversal(m, ix);
         let step = traversal.next(candidates);
         traversal.planned = step.into();
-        let resumed_in_vain = traversal.resumed && traversal.acknowledged == 0;
-        let asked_saved_in_vain = traversal.skips_bootstraps && traversal.answered == 0;
+        let tokens_were_refused = traversal.resumed && traversal.acknowledged == 0;
+        let restored_are_silent = traversal.skips_bootstraps && traversal.answered == 0;
         match step {
             Step::Query(_) | Step::Announce(_) | Step::Probe(..) => {
                 self.traversals.set_phase(m, ix, Phase::Ready);
@@ -53,11 +53,11 @@ impl Core {
             Step::Finish if self.awaits_confirmation(m, ix) => {
                 self.traversals.set_phase(m, ix, Phase::Waiting);
             }
-            Step::Finish if resumed_in_vain => self.restart(m, ix),
-            Step::Finish if asked_saved_in_vain => self.ask_bootstraps_after_all(m, ix),
+            Step::Finish if tokens_were_refused => self.restart(m, ix),
+            Step::Finish if restored_are_silent => self.query_bootstraps(m, ix),
             Step::Finish if self.is_parked(m, ix) => {
                 self.traversals.set_phase(m, ix, Phase::Waiting);
-                self.timers.set_earlier(Timer::Parked, m.traversals[ix].started + PARKED);
+                self.timers.set_earlier(Timer::Parked, m.traversals[ix].started + PARK_TIME);
             }
             Step::Finish if self.widen(m, ix) => self.reschedule(m, ix),
             #[cfg(feature = "items")]
@@ -69,7 +69,7 @@ impl Core {
     /// Whether a traversal that would end waits for confirmations because few nodes have confirmed so far.
     ///
     /// Nodes may take long to check a signature, and a report that hardly anything was stored would be wrong.
-    /// An announce that continues from earlier tokens starts over instead, which harms nobody.
+    /// An announce that continues from earlier tokens starts over instead, which harms no other node.
     fn awaits_confirmation(&self, m: &Memory<'_>, ix: Ix) -> bool {
         let traversal = &m.traversals[ix];
         let begins_anew = traversal.resumed && traversal.goal.announce().is_some();
@@ -79,9 +79,10 @@ impl Core {
             && self.inflight.awaits(m.queries, Purpose::Announce(reference))
     }
 
-    /// Queues what an announce still has to send after it was reported, and leaves half of all queries to
-    /// lookups that somebody waits for. What was sent twice follows later: a node that ignores it does not
-    /// get it three times more in the same second.
+    /// Queues what an announce still has to send after it was reported.
+    ///
+    /// Half of all query slots are left to lookups that a user waits for. What was sent twice is sent again only
+    /// after a pause, so that a silent node does not receive it three more times in the same second.
     fn place_late(&mut self, m: &mut Memory<'_>, ix: Ix) {
         while m.traversals[ix].announces_late()
             && self.family(m.traversals[ix].family()).on
@@ -97,14 +98,15 @@ impl Core {
         }
     }
 
-    /// Wakes lookups after nodes have become known: those without any node begin, and those that nobody has
-    /// answered so far query the new nodes too.
+    /// Continues lookups after nodes have become known.
+    ///
+    /// Those without any node begin, and those without any response query the new nodes too.
     pub(in crate::node) fn unpark(&mut self, m: &mut Memory<'_>) {
         let options = self.config.lookup;
         for ix in (0..m.traversals.len()).map(Ix::new) {
             let traversal = &m.traversals[ix];
-            let is_in_need = traversal.phase.is_under_way() && traversal.answered == 0;
-            if !is_in_need || traversal.single || traversal.resumed || traversal.goal.is_refresh() {
+            let needs_nodes = traversal.phase.is_under_way() && traversal.answered == 0;
+            if !needs_nodes || traversal.single || traversal.resumed || traversal.goal.is_refresh() {
                 continue;
             }
             if traversal.len() == 0 {
@@ -121,7 +123,7 @@ impl Core {
         }
     }
 
-    /// Ends lookups that found no node to query for too long.
+    /// Ends lookups that have waited for a first node too long.
     pub(in crate::node) fn end_parked(&mut self, m: &mut Memory<'_>) {
         for at in 0..m.traversals.len() {
             let ix = Ix::new(at);
@@ -171,13 +173,8 @@ impl Core {
         #[cfg(feature = "items")]
         self.trim_found(m, traversal.goal);
         if let Some(publication) = publication {
-            #[cfg(feature = "items")]
-            let is_spared = [Some(lead), sibling]
-                .into_iter()
-                .flatten()
-                .any(|ix| m.traversals[ix].items.check == Check::Spared);
-            #[cfg(not(feature = "items"))]
-            let is_spared = false;
+            let is_spared =
+                [Some(lead), sibling].into_iter().flatten().any(|ix| m.traversals[ix].is_spared());
             let (publication, acknowledged) = (publication.ix, report.acknowledged);
             self.on_publications(m, Occasion::Ended { publication, acknowledged, is_spared });
         }
@@ -222,7 +219,7 @@ impl Core {
         self.traversals.ready.len() + self.traversals.held.len() + self.traversals.waiting.len()
     }
 
-    /// Returns the families whose nodes a lookup asks for.
+    /// Returns the families of which a lookup requests nodes.
     pub(in crate::node) const fn want(&self, traversal: &Traversal) -> Want {
         let sibling = &self.families[1 - traversal.family().index()];
         if sibling.on && sibling.table.len() < FEW_NODES { Want::BOTH } else { Want::NONE }
@@ -237,14 +234,15 @@ impl Core {
         is_current.then_some(lookup.ix)
     }
 
-    /// Returns a traversal that responses are still of use to.
+    /// Returns a traversal to which responses are still useful.
     pub(in crate::node) fn active(&self, m: &Memory<'_>, reference: TraversalRef) -> Option<Ix> {
         let traversal = &m.traversals[reference.ix];
         (traversal.generation == reference.generation && traversal.is_active()).then_some(reference.ix)
     }
 
-    /// Returns how many traversals [`alloc_traversal`](Self::alloc_traversal) can provide if `recalled` of
-    /// the remembered ones are continued.
+    /// Returns how many traversals [`alloc_traversal`](Self::alloc_traversal) can provide.
+    ///
+    /// `recalled` of the remembered ones are continued, and therefore not available.
     pub(in crate::node) fn available_traversals(
         &self,
         m: &Memory<'_>,
@@ -260,12 +258,13 @@ impl Core {
         let is_refresh =
             |traversal: &Traversal| traversal.goal.is_refresh() && traversal.phase.is_under_way();
         let refreshes = m.traversals.iter().filter(|slot| is_refresh(&slot.value)).count();
-        let reserved = self.publisher.map_or(0, |publisher| (publisher.reserved)(self, m));
+        let reserved = self.code.publisher.map_or(0, |publisher| (publisher.reserved)(self, m));
         (free + refreshes + self.preemptible_traversals(m)).saturating_sub(reserved)
     }
 
-    /// Takes a free slot, or that of the longest-completed lookup unless it is one of `taken`. For the user,
-    /// the slot of a refresh or a republish, which can wait, is taken as well.
+    /// Allocates a free slot, or that of the longest-completed lookup unless it is one of `taken`.
+    ///
+    /// For a user, a refresh or a republish is preempted if necessary.
     pub(in crate::node) fn alloc_traversal(
         &mut self,
         m: &mut Memory<'_>,
@@ -291,7 +290,7 @@ impl Core {
                         self.traversals.list(m.traversals[ix].phase)?.remove(m.traversals, ix);
                         ix
                     }
-                    None if self.publisher.is_some_and(|publisher| (publisher.preempt)(self, m)) => {
+                    None if self.code.publisher.is_some_and(|publisher| (publisher.preempt)(self, m)) => {
                         self.traversals.pool.alloc(m.traversals)?
                     }
                     None => return None,
@@ -302,8 +301,9 @@ impl Core {
         Some(ix)
     }
 
-    /// Gives a traversal its first candidates: nodes of the table, and while those are few, restored nodes or
-    /// else bootstrap hosts (L-06); and the stored peers as its first results.
+    /// Adds the first candidates of a traversal, and the stored peers as its first results.
+    ///
+    /// The candidates are nodes of the table and, while those are few, restored nodes or else bootstrap hosts (L-06).
     pub(in crate::node) fn seed(&mut self, m: &mut Memory<'_>, ix: Ix, options: &LookupOptions) {
         let (family, goal) = (m.traversals[ix].family(), m.traversals[ix].goal);
         if let Some(only) = options.only {
@@ -313,7 +313,7 @@ impl Core {
         }
         self.seed_known(m, ix);
         let table = &self.family(family).table;
-        // If few are known, all may be liars: a bootstrap queries the hosts too until there are more.
+        // If few are known, all may be malicious: a bootstrap queries the hosts too until there are more.
         let enough = if goal.is_join() { FEW_NODES } else { K };
         if table.len() < enough && table.restored() == 0 {
             self.seed_bootstraps(m, ix);
@@ -375,8 +375,8 @@ impl Core {
         }
     }
 
-    /// Adds the bootstrap hosts after none of the restored nodes that a lookup started from has answered.
-    fn ask_bootstraps_after_all(&mut self, m: &mut Memory<'_>, ix: Ix) {
+    /// Adds the bootstrap hosts to a lookup after none of the restored nodes has responded.
+    fn query_bootstraps(&mut self, m: &mut Memory<'_>, ix: Ix) {
         m.traversals[ix].skips_bootstraps = false;
         self.seed_known(m, ix);
         self.seed_bootstraps(m, ix);
@@ -384,7 +384,7 @@ impl Core {
     }
 
     /// Returns a remembered traversal whose tokens are valid for an announce or a put (T-08).
-    pub(in crate::node) fn with_tokens(
+    pub(in crate::node) fn find_resumable(
         &self,
         m: &mut Memory<'_>,
         family: Family,
@@ -411,15 +411,17 @@ impl Core {
         None
     }
 
-    /// Continues a remembered traversal, for `publication` if the lookup republishes one. Returns whether its
-    /// tokens are valid; for a mutable item its nodes are queried again for the versions they hold. The peers
-    /// it has found count against `peer_room`.
+    /// Continues a remembered traversal, and returns whether its tokens are used.
+    ///
+    /// For a mutable item, its nodes are queried again instead, for the versions they hold. `publication` is the one
+    /// that the lookup republishes, if any. The peers found before are taken off `peer_room`.
     pub(in crate::node) fn resume(
         &mut self,
         m: &mut Memory<'_>,
         ix: Ix,
         goal: Goal,
         options: &LookupOptions,
+        #[cfg_attr(not(feature = "items"), expect(unused_variables, reason = "only items are checked"))]
         publication: Ix,
         peer_room: &mut u16,
     ) -> bool {
@@ -431,7 +433,6 @@ impl Core {
             traversal.renew(candidates, goal, options, now);
             return false;
         }
-        let _ = publication;
         let TraversalMut { state: traversal, candidates, .. } = self.traversals.traversal(m, ix);
         traversal.resume(candidates, goal, options, now);
         traversal.has_more |= traversal.found > *peer_room;
@@ -457,7 +458,7 @@ impl Core {
         traversal.phase.is_under_way()
             && !traversal.single
             && !traversal.goal.is_maintenance()
-            && self.now < traversal.started + PARKED
+            && self.now < traversal.started + PARK_TIME
             && empty(traversal)
             && traversal.sibling.some().is_none_or(|sibling| empty(&m.traversals[sibling]))
     }
@@ -470,14 +471,15 @@ impl Core {
         if traversal.goal.is_maintenance() {
             self.on_maintenance_done(m, &traversal);
         }
-        let sibling = traversal.sibling.some();
-        if let Some(sibling) = sibling.filter(|&sibling| m.traversals[sibling].phase.is_under_way()) {
-            // Its decision may have waited for this traversal.
-            #[cfg(feature = "items")]
-            if m.traversals[sibling].items.is_thorough() {
-                self.reschedule(m, sibling);
-            }
-            let _ = sibling;
+        let sibling = traversal.sibling.some().filter(|&sibling| m.traversals[sibling].phase.is_under_way());
+        #[cfg(feature = "items")]
+        if let Some(sibling) = sibling
+            && m.traversals[sibling].items.is_thorough()
+        {
+            // The decision about its put may have waited for this traversal.
+            self.reschedule(m, sibling);
+        }
+        if sibling.is_some() {
             return;
         }
         if traversal.goal.is_refresh() {
@@ -490,7 +492,7 @@ impl Core {
 
 /// The size of the network.
 impl Core {
-    /// Learns the size of the network from how close an ended traversal came to its target.
+    /// Updates the estimated size of the network with the distances that an ended traversal found.
     fn update_density(&mut self, m: &mut Memory<'_>, ix: Ix) {
         let TraversalMut { state: traversal, candidates, .. } = self.traversals.traversal(m, ix);
         let Some(reach) = traversal.reach(candidates) else { return };
@@ -500,8 +502,7 @@ impl Core {
         let aim = match goal.traits().cause {
             Cause::Join => Aim::Neighbours,
             Cause::Refresh => {
-                // Within this many buckets of the node's own neighbourhood the same nodes may be counted
-                // again.
+                // There, successive lookups find the same nodes.
                 let is_near = target.common_prefix_len(&state.id) + NEIGHBOUR_BITS
                     > state.table.relevant_depth() as u32;
                 if is_near { Aim::Neighbours } else { Aim::Random }
@@ -514,7 +515,7 @@ impl Core {
         state.density.update(reach, aim);
     }
 
-    /// Extends a traversal that would end through the region around its target, if its results look odd.
+    /// Lets a traversal that would end search the region around its target if its result is implausible.
     fn widen(&self, m: &mut Memory<'_>, ix: Ix) -> bool {
         let TraversalMut { state: traversal, candidates, .. } = self.traversals.traversal(m, ix);
         let margin = self.family(traversal.family()).density.margin();

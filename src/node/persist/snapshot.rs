@@ -1,4 +1,4 @@
-//! Saving what outlives a restart, and restoring it.
+//! Saving ids, nodes and publications, and restoring them after a restart.
 
 use core::time::Duration;
 
@@ -18,8 +18,9 @@ use crate::node::persist::format::{
 use crate::node::storage::sealed::{Memory, View};
 use crate::table::{Ages, Contact, Entry};
 
-/// The number of ranks of live nodes, the best to start from first: good now and known for long, good now,
-/// possibly alive. Restored nodes that have not answered yet come after them.
+/// Number of ranks of live nodes: good and long known, good, possibly alive.
+///
+/// Restored nodes that have not responded come after them.
 const LIVE_RANKS: u8 = 3;
 
 /// The time for which a node must have been known to be likely to stay.
@@ -54,7 +55,7 @@ impl Core {
         for node in state.nodes() {
             let endpoint = Endpoint::from(node.addr);
             let family = endpoint.family();
-            // Nodes of a family that is off are kept for the next start.
+            // Nodes of a family that is off are restored as well, for the next snapshot.
             if !self.config.address_policy.allows(endpoint) || self.is_router(m, endpoint) {
                 restored.skipped += 1;
                 continue;
@@ -117,13 +118,12 @@ impl Core {
         self.start_publishing(m, now, &saved.item, last_republish(saved.acknowledged, saved.age, elapsed))
     }
 
-    /// Takes a node that has answered off the list of restored ones, whether it got a place or not.
+    /// Removes a node that has responded from the restored ones, whether it was added to a bucket or not.
     pub(in crate::node) fn end_restoring(&mut self, m: &mut Memory<'_>, endpoint: Endpoint) {
         self.family_mut(endpoint.family()).table_mut(m).take_restored(endpoint);
     }
 
-    /// Returns the announcements. One whose last republish failed is saved as new: after a restart the
-    /// network may be another.
+    /// Returns the announcements; one whose last republish failed is saved as new.
     fn saved_announces<'a>(&'a self, view: View<'a>) -> impl Iterator<Item = SavedAnnounce> + use<'a> {
         let now = self.now;
         self.republisher.iter(view.publications).filter_map(move |publication| {
@@ -140,8 +140,9 @@ impl Core {
         })
     }
 
-    /// Returns the published items. One whose last republish stored nothing is saved as new, like an
-    /// announcement: the first republish of a mutable item looks for the nodes that hold it.
+    /// Returns the published items; one whose last republish stored nothing is saved as new.
+    ///
+    /// The first republish of a mutable item then looks for the nodes that hold it.
     #[cfg(feature = "items")]
     fn saved_items<'a>(&'a self, view: View<'a>) -> impl Iterator<Item = SavedItem> + use<'a> {
         let now = self.now;
@@ -158,7 +159,7 @@ impl Core {
         })
     }
 
-    /// Returns the nodes worth saving, best first. Routers are left out: the caller adds them again.
+    /// Returns the nodes to save, best first, without routers, which the caller adds after each start.
     fn saved_nodes<'a>(
         &'a self,
         view: View<'a>,

@@ -6,7 +6,7 @@ use crate::base::pool::Ix;
 use crate::lookup::Announce;
 use crate::node::api::event::Transmit;
 use crate::node::core::{Core, Server};
-use crate::node::server::pending::{Asker, Reply};
+use crate::node::server::pending::{Querier, Reply};
 use crate::node::storage::sealed::Memory;
 use crate::wire::{ErrorCode, Message, Query};
 
@@ -16,8 +16,8 @@ pub(in crate::node) const SERVER: Server = Server {
     emit_reply: Core::emit_reply,
     verify: Core::verify_source,
     sweep: Core::sweep_stores,
-    hold_own: Core::store_own,
-    release_own: Core::forget_own,
+    store_own: Core::store_own_peer,
+    remove_own: Core::remove_own_peer,
     add_own_peers: Core::add_stored_peers,
 };
 
@@ -26,16 +26,16 @@ impl Core {
     pub(in crate::node) fn on_query(
         &mut self,
         m: &mut Memory<'_>,
-        asker: &Asker<'_>,
+        querier: &Querier<'_>,
         message: &Message<'_>,
         query: &Query<'_>,
     ) {
-        self.stats.queries_in.count(asker.method);
+        self.stats.queries_in.count(querier.method);
         if self.is_own_id(query.id) {
             self.stats.dropped.own_id += 1;
-            self.on_own_query(m, asker.from, asker.transaction);
+            self.on_own_query(m, querier.from, querier.transaction);
         } else if let Some(server) = self.server_for_queries() {
-            (server.answer)(self, m, asker, message, query);
+            (server.answer)(self, m, querier, message, query);
         }
     }
 
@@ -43,23 +43,23 @@ impl Core {
     pub(in crate::node) fn on_bad_query(
         &mut self,
         m: &mut Memory<'_>,
-        asker: &Asker<'_>,
+        querier: &Querier<'_>,
         id: Option<NodeId>,
         refusal: (ErrorCode, &str),
     ) {
         self.note_traffic(m, self.now);
-        self.stats.queries_in.count(asker.method);
+        self.stats.queries_in.count(querier.method);
         self.stats.bad_queries += 1;
         if id.is_some_and(|id| self.is_own_id(id)) {
             self.stats.dropped.own_id += 1;
         } else if let Some(server) = self.server_for_queries() {
-            (server.refuse)(self, m, asker, refusal);
+            (server.refuse)(self, m, querier, refusal);
         }
     }
 
     /// Returns what answers a query, or counts it as dropped.
     fn server_for_queries(&mut self) -> Option<&'static Server> {
-        let server = self.parts.server.as_ref().filter(|_| !self.config.read_only);
+        let server = self.code.parts.server.as_ref().filter(|_| !self.config.read_only);
         self.stats.dropped.read_only += u64::from(server.is_none());
         server
     }
@@ -79,41 +79,41 @@ impl Core {
         reply: &Reply,
         buf: &mut [u8],
     ) -> Option<Transmit> {
-        (self.parts.server.as_ref()?.emit_reply)(self, m, reply, buf)
+        (self.code.parts.server.as_ref()?.emit_reply)(self, m, reply, buf)
     }
 
     /// Records that an address has answered, so that it is genuine.
     pub(in crate::node) fn note_genuine(&mut self, m: &mut Memory<'_>, from: Endpoint) {
-        if let Some(server) = &self.parts.server {
+        if let Some(server) = &self.code.parts.server {
             (server.verify)(self, m, from);
         }
     }
 
     /// Removes what has expired from the stores.
     pub(in crate::node) fn sweep(&mut self, m: &mut Memory<'_>) {
-        if let Some(server) = &self.parts.server {
+        if let Some(server) = &self.code.parts.server {
             (server.sweep)(self, m);
         }
     }
 
     /// Stores an announce of this node in the families that it is sent in, or renews it. It is skipped if
     /// there is no room.
-    pub(in crate::node) fn hold_own(&mut self, m: &mut Memory<'_>, infohash: InfoHash, announce: Announce) {
-        if let Some(server) = &self.parts.server {
-            (server.hold_own)(self, m, infohash, announce);
+    pub(in crate::node) fn store_own(&mut self, m: &mut Memory<'_>, infohash: InfoHash, announce: Announce) {
+        if let Some(server) = &self.code.parts.server {
+            (server.store_own)(self, m, infohash, announce);
         }
     }
 
     /// Removes an announce of this node.
-    pub(in crate::node) fn release_own(&mut self, m: &mut Memory<'_>, infohash: InfoHash) {
-        if let Some(server) = &self.parts.server {
-            (server.release_own)(self, m, infohash);
+    pub(in crate::node) fn remove_own(&mut self, m: &mut Memory<'_>, infohash: InfoHash) {
+        if let Some(server) = &self.code.parts.server {
+            (server.remove_own)(self, m, infohash);
         }
     }
 
     /// Adds the peers stored at this node to a lookup, which are found at once.
     pub(in crate::node) fn add_own_peers(&mut self, m: &mut Memory<'_>, ix: Ix) {
-        if let Some(server) = &self.parts.server {
+        if let Some(server) = &self.code.parts.server {
             (server.add_own_peers)(self, m, ix);
         }
     }

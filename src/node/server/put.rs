@@ -25,11 +25,11 @@ impl Core {
         m: &mut Memory<'_>,
         from: Endpoint,
         token: &[u8],
-        named: Option<NodeId>,
+        claimed: Option<NodeId>,
         item: &PutItem<'_>,
     ) -> Result<(), Refusal> {
         let target = target_of(item);
-        if named.is_some_and(|named| named != target) {
+        if claimed.is_some_and(|claimed| claimed != target) {
             return Err((ErrorCode::PROTOCOL, "target is not that of the item"));
         }
         if !self.tokens.is_valid(token, from, target.as_bytes()) {
@@ -43,14 +43,14 @@ impl Core {
         Ok(())
     }
 
-    /// Stores an item, or renews it; `is_sound` if its signature is known to be valid.
+    /// Stores or refreshes an item; its signature is known to be valid if `is_verified`.
     pub(in crate::node) fn place_item(
         &mut self,
         m: &mut Memory<'_>,
         from: Endpoint,
         target: NodeId,
         item: &PutItem<'_>,
-        is_sound: bool,
+        is_verified: bool,
     ) -> Result<(), Refusal> {
         let now = self.now;
         let existing = ItemStore::existing(self.items_mut(m).slots.view(), &target, item, now);
@@ -66,7 +66,7 @@ impl Core {
         if old.is_none() {
             victims = self.room_for(m, &new)?;
         }
-        if !is_sound && !matches!(existing, Existing::Same(_)) {
+        if !is_verified && !matches!(existing, Existing::Same(_)) {
             self.check_signature(m, from, item)?;
         }
         if let (PutItem::Mutable { cas: Some(cas), .. }, Some(ix)) = (*item, old)
@@ -84,7 +84,7 @@ impl Core {
                 return Ok(());
             }
             Existing::Other(_, stored) => {
-                // Of two values with one number the first stays.
+                // Of two values with the same sequence number, the first one stays.
                 if matches!(*item, PutItem::Mutable { seq, .. } if seq <= stored) {
                     return Err((ErrorCode::SEQ_TOO_LOW, "seq must be higher"));
                 }
@@ -105,7 +105,7 @@ impl Core {
         Ok(())
     }
 
-    /// Returns the item to answer a `get` with, and whether the querying node has an older one or none.
+    /// Returns the item for the response to a `get`, and whether the querying node has an older one or none.
     pub(in crate::node) fn item_for(
         &self,
         m: &Memory<'_>,
@@ -113,7 +113,7 @@ impl Core {
         newer_than: Option<i64>,
     ) -> Option<(Item, bool)> {
         let stored = &m.items[ItemStore::find(self.shared_items(m), target, self.now)?];
-        // A query that names a number does not ask for an immutable item (B44-26).
+        // A query with a sequence number does not request an immutable item (B44-26).
         let is_wanted = newer_than.is_none() || stored.seq().is_some();
         let is_newer = newer_than.is_none_or(|known| stored.seq() > Some(known));
         is_wanted.then(|| (read_stored(m.item_chunks, stored), is_newer))
@@ -128,7 +128,7 @@ impl Core {
         Some(read_stored(view.item_chunks, &view.items[ix]))
     }
 
-    /// Returns the items to evict for another one.
+    /// Returns the items to evict for a new one.
     fn room_for(&mut self, m: &mut Memory<'_>, new: &NewItem<'_>) -> Result<Victims, Refusal> {
         let ids = Family::ALL.map(|family| self.family(family).id);
         let now = self.now;
@@ -138,9 +138,10 @@ impl Core {
         victims.ok_or(NO_ROOM)
     }
 
-    /// Checks a signature, which is the one expensive check, within a rate limit that leaves some checks to
-    /// subnets that had few. A wrong signature blocks its source for a while, so that a flood of puts cannot
-    /// use up the processor.
+    /// Checks a signature, the one expensive check, within a rate limit.
+    ///
+    /// Some checks are left to subnets that had few. A wrong signature blocks its source for a while, so that a flood
+    /// of puts cannot use up the processor.
     fn check_signature(
         &mut self,
         m: &mut Memory<'_>,
@@ -163,7 +164,7 @@ impl Core {
     }
 }
 
-/// Adds to a 32-bit counter, which starts again at 0.
+/// Adds to a 32-bit counter, which wraps around.
 pub(in crate::node) const fn add(count: &mut u32, by: usize) {
     *count = count.wrapping_add(by as u32);
 }

@@ -1,8 +1,7 @@
-//! Peers and items handed over by another node of the program, so that several addresses share their stores
+//! Peers and items passed on by another node of the same program, so that several addresses share their stores
 //! (BEP 45).
 //!
-//! No event is emitted for them: the events of both nodes would otherwise pass an entry back and forth for
-//! ever.
+//! No event is emitted for them, because two nodes would otherwise pass an entry back and forth forever.
 
 use core::net::SocketAddr;
 
@@ -53,7 +52,7 @@ impl Core {
         })
     }
 
-    /// Stores a peer, or renews it.
+    /// Stores or refreshes a peer.
     pub(in crate::node) fn place_peer(
         &mut self,
         m: &mut Memory<'_>,

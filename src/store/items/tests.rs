@@ -110,7 +110,7 @@ fn b44_22_an_item_of_the_other_kind_is_refused_at_one_target() {
 }
 
 #[test]
-fn b44_36_the_farthest_gives_way_to_the_closer_and_nobody_to_one_farther_still() {
+fn b44_36_the_farthest_is_evicted_for_a_closer_one_and_none_for_one_farther_still() {
     let mut room = Room::new(4, 64);
     for bits in [9, 5, 7, 6] {
         assert!(room.put(near(bits, 1), &plain(b"i1e"), bits as u8, 0));
@@ -180,7 +180,7 @@ fn h_32_hosts_of_a_private_network_may_fill_the_store_together() {
 }
 
 #[test]
-fn a_long_item_pushes_out_as_many_as_it_needs_the_chunks_of() {
+fn a_long_item_evicts_as_many_as_it_needs_the_chunks_of() {
     let mut room = Room::new(32, 12);
     for bits in 1..=12 {
         assert!(room.put(near(bits, 1), &plain(b"i1e"), bits as u8, 0));
@@ -196,7 +196,7 @@ fn a_long_item_pushes_out_as_many_as_it_needs_the_chunks_of() {
 }
 
 #[test]
-fn a_store_without_room_takes_nothing() {
+fn a_store_without_memory_stores_nothing() {
     for (records, chunks) in [(0, 0), (0, 9), (9, 0)] {
         let mut room = Room::new(records, chunks);
         assert!(!room.put(near(3, 1), &plain(b"i1e"), 1, 0));

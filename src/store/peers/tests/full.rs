@@ -43,7 +43,7 @@ fn a_flood_of_new_infohashes_cannot_empty_a_store_of_larger_swarms() {
 }
 
 #[test]
-fn a_new_swarm_can_grow_while_somebody_holds_all_others_with_two_peers_each() {
+fn a_new_swarm_can_grow_while_all_others_have_two_peers_of_an_attacker() {
     let mut world = World::new(PeerRules::default(), 64, 4000, 0);
     for number in 0..64 {
         world.announce(number, host(number * 2), 0).unwrap();

@@ -1,4 +1,8 @@
 //! The contents, lifetimes and costs of the peer store.
+//!
+//! - `full`: a store that is full
+//! - `model`: random operations, compared with a model
+//! - `replies`: the choice of stored peers for a response
 
 mod full;
 mod model;
@@ -282,7 +286,7 @@ fn c_07_expired_peers_are_never_returned_swept_or_not() {
 }
 
 #[test]
-fn has_is_true_only_while_a_peer_lives() {
+fn has_is_true_only_until_the_last_peer_expires() {
     let mut world = World::roomy();
     assert!(!world.has(1, 0));
     world.announce(1, host(1), 0).unwrap();
@@ -355,7 +359,7 @@ fn c_07_counts_follow_what_is_stored_and_clear_forgets_it() {
 }
 
 #[test]
-fn b33_05_seeds_and_filter_indices_are_kept() {
+fn b33_05_seeds_and_filter_indices_are_stored() {
     let mut world = World::roomy();
     world.announce_as(1, Endpoint::v4([192, 168, 1, 1], 5), true, 0).unwrap();
     world.announce_as(1, host6(1), false, 0).unwrap();
