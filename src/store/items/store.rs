@@ -123,7 +123,7 @@ pub(crate) struct NewItem<'a> {
 pub(crate) enum Existing {
     /// Nothing is stored at the target.
     Nothing,
-    /// The same item, whose signature need not be verified again.
+    /// An equal item, whose signature need not be verified again.
     Same(Ix),
     /// An equal value under the same sequence number, with another signature.
     SignedAgain(Ix),
