@@ -84,8 +84,9 @@ fn r_13_a_node_keeps_id_and_nodes_over_a_restart() {
     let saved = State::parse(&bytes_in(&folder.state())).unwrap().nodes().count();
     assert!((10..=14).contains(&saved), "{saved}");
 
+    // It joins without its bootstrap host. (That this is not even queried is a matter of time, and tested
+    // in virtual time.)
     let silent = std::net::UdpSocket::bind(LOOPBACK).unwrap();
-    silent.set_nonblocking(true).unwrap();
     let host = silent.local_addr().unwrap().to_string();
     let mut builder = builder().bootstrap([host]).state(folder.state());
     let mut events = builder.subscribe();
@@ -98,7 +99,6 @@ fn r_13_a_node_keeps_id_and_nodes_over_a_restart() {
     wait_for("all have answered", || dht.node_count(Family::V4).wait().unwrap() >= saved);
     assert_eq!(dht.ready().wait_timeout(PATIENCE), Ok(()));
     assert_eq!(dht.with(|node, _| node.restored_count(Family::V4)).wait(), Ok(0));
-    assert!(silent.recv(&mut [0; 2000]).is_err(), "the bootstrap host was not queried");
 }
 
 #[test]

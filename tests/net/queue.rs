@@ -308,6 +308,8 @@ fn swarm_as_seen(found: usize, max_peers: u16) -> (usize, bool) {
     wait_for("all of them are in the table", || dht.node_count(Family::V4).wait() == Ok(addrs.len()));
     let mut options = LookupOptions::default();
     (options.k, options.max_peers) = (16, max_peers);
+    // However slow the machine, the lookup waits for every node.
+    (options.stall, options.timeout) = (Some(PATIENCE), PATIENCE);
     let mut lookup = dht.lookup(Lookup::GetPeers(HASH), options);
     let report = lookup.wait_timeout(PATIENCE).unwrap().report;
     let peers: BTreeSet<SocketAddr> = lookup.into_iter().collect();

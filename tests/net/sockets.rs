@@ -451,21 +451,23 @@ fn c_18_a_socket_that_keeps_failing_is_reopened_after_growing_pauses() {
 #[cfg(target_os = "linux")]
 fn break_socket(addr: SocketAddr) {
     use std::fs;
+    use std::os::fd::BorrowedFd;
 
     use rustix::net::{Shutdown, shutdown};
-    use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
 
-    let port = format!(":{:04X}", addr.port());
+    let IpAddr::V4(ip) = addr.ip() else { panic!("{addr} is not in this list") };
+    let bound = format!("{:08X}:{:04X}", u32::from_ne_bytes(ip.octets()), addr.port());
     let sockets = fs::read_to_string("/proc/self/net/udp").unwrap();
     let line = sockets.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
-    let inode = line.into_iter().find(|line| line[1].ends_with(&port)).expect("it is bound")[9].to_owned();
+    let inode = line.into_iter().find(|line| line[1] == bound).expect("it is bound")[9].to_owned();
     let link = format!("socket:[{inode}]");
     let is_it =
         |entry: &fs::DirEntry| fs::read_link(entry.path()).is_ok_and(|to| to.as_os_str() == link.as_str());
     let entry = fs::read_dir("/proc/self/fd").unwrap().flatten().find(is_it).expect("it is open");
     let number = entry.file_name().to_str().unwrap().parse().unwrap();
-    let process = pidfd_open(getpid(), PidfdFlags::empty()).unwrap();
-    let ours = pidfd_getfd(&process, number, PidfdGetfdFlags::empty()).unwrap();
+    // A copy of it would still hold the port when the node opens the next socket.
+    // SAFETY: the node keeps the socket open until it fails.
+    let socket = unsafe { BorrowedFd::borrow_raw(number) };
     // The call fails because the socket is not connected, but shuts it down all the same.
-    let _ = shutdown(&ours, Shutdown::Both);
+    let _ = shutdown(socket, Shutdown::Both);
 }
